@@ -1,1 +1,43 @@
-//! vfio-user
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The vfio-user protocol, and a server for clients that lie.
+//!
+//! vfio-user carries the VFIO device interface (`linux/vfio.h`) over a UNIX
+//! socket, so that a device can live in a process beside the virtual machine.
+//! The protocol is specified in QEMU's `docs/interop/vfio-user.rst`; the
+//! client that matters is QEMU's `vfio-user-pci`.
+//!
+//! A device implements [`Device`]; [`Server::bind`] takes the socket and
+//! [`Server::run`] serves one client after the other until its
+//! [`StopHandle`] is used:
+//!
+//! ```ignore
+//! # fn serve(mut device: impl adit_vfio_user::Device) -> Result<(), adit_vfio_user::ServerError> {
+//! use adit_vfio_user::{Config, Server, StopHandle};
+//!
+//! let stop = StopHandle::new()?;
+//! let server = Server::bind("nic.sock", Config::default())?;
+//! server.run(&mut device, &stop)?; // returns after stop.stop() elsewhere
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a client sends is data, never a reason to panic, to allocate what it
+//! says or to wait for ever: see [`ProtocolError`] for what is refused, and
+//! [`Stats`] for where it is counted.
+//!
+//! Not offered, and answered with `ENOTSUP`: region I/O descriptors, device
+//! features, migration and dirty-page tracking, DMA by messages (a window
+//! without a file descriptor reaches the device as such), twin sockets.
+
+pub mod device;
+pub mod irq;
+mod stop;
+
+pub use device::{Device, DeviceInfo, DmaMap, DmaProt, MmapArea, Region, RegionMmap};
+pub use irq::{EventFd, IrqAction, IrqInfo, IrqRequest, IrqTargets};
+/// The error numbers that devices answer with.
+pub use rustix::io::Errno;
+pub use stop::StopHandle;
+
+/// The smallest page, and the granule of DMA windows (`pgsizes`).
+pub const PAGE_SIZE: u64 = 4096;
