@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
+//! How a layout is written down: each field beside its offset, checked by the compiler.
+
+/// Defines a struct as it lies in shared memory: `Name [size] { offset => field: type, … }`.
+///
+/// The fields are public, alignment is one byte, any bytes are a valid value and all zeros is the
+/// default. A size or an offset that the compiler does not agree with is a compile error.
+macro_rules! wire {
+    ($(
+        $(#[$meta:meta])*
+        pub struct $name:ident [$size:literal] {
+            $($(#[$fmeta:meta])* $off:literal => $field:ident: $ty:ty),* $(,)?
+        }
+    )*) => {$(
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq,
+            ::zerocopy::FromBytes, ::zerocopy::IntoBytes, ::zerocopy::Immutable,
+            ::zerocopy::KnownLayout, ::zerocopy::Unaligned,
+        )]
+        pub struct $name {
+            $($(#[$fmeta])* pub $field: $ty,)*
+        }
+
+        impl $name {
+            /// Size in bytes, without the elements that may follow.
+            pub const LEN: usize = $size;
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                ::zerocopy::FromZeros::new_zeroed()
+            }
+        }
+
+        const _: () = {
+            assert!(core::mem::size_of::<$name>() == $size);
+            assert!(core::mem::align_of::<$name>() == 1);
+            $(assert!(core::mem::offset_of!($name, $field) == $off);)*
+        };
+    )*};
+}
+
+/// Defines a module of numbers with the names that the standard gives them.
+macro_rules! named {
+    ($(
+        $(#[$meta:meta])*
+        pub mod $name:ident: $ty:ty {
+            $($(#[$cmeta:meta])* $const:ident = $value:expr;)*
+        }
+    )*) => {$(
+        $(#[$meta])*
+        pub mod $name {
+            $($(#[$cmeta])* pub const $const: $ty = $value;)*
+
+            /// The standard's name for `value`, without its prefix.
+            #[must_use]
+            pub const fn name(value: $ty) -> Option<&'static str> {
+                match value {
+                    $($const => Some(stringify!($const)),)*
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
