@@ -26,3 +26,4 @@ pub mod bits;
 pub mod desc;
 pub mod mailbox;
 pub mod regs;
+pub mod virtchnl2;
