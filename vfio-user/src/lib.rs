@@ -10,7 +10,7 @@
 //! [`Server::run`] serves one client after the other until its
 //! [`StopHandle`] is used:
 //!
-//! ```ignore
+//! ```no_run
 //! # fn serve(mut device: impl adit_vfio_user::Device) -> Result<(), adit_vfio_user::ServerError> {
 //! use adit_vfio_user::{Config, Server, StopHandle};
 //!
@@ -29,15 +29,39 @@
 //! features, migration and dirty-page tracking, DMA by messages (a window
 //! without a file descriptor reaches the device as such), twin sockets.
 
+mod checks;
 pub mod device;
+mod dma;
+mod error;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
+pub mod header;
 pub mod irq;
+mod listener;
+mod reply;
+pub mod request;
+mod server;
+mod session;
+mod stats;
 mod stop;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod transport;
+pub mod version;
+pub mod wire;
 
 pub use device::{Device, DeviceInfo, DmaMap, DmaProt, MmapArea, Region, RegionMmap};
+pub use error::{ProtocolError, Reason};
 pub use irq::{EventFd, IrqAction, IrqInfo, IrqRequest, IrqTargets};
+pub use listener::BindError;
 /// The error numbers that devices answer with.
 pub use rustix::io::Errno;
+pub use server::{Config, Server, ServerError};
+pub use stats::Stats;
 pub use stop::StopHandle;
 
 /// The smallest page, and the granule of DMA windows (`pgsizes`).
 pub const PAGE_SIZE: u64 = 4096;
+
+/// The most file descriptors in one message. QEMU takes no higher offer.
+pub const MAX_MSG_FDS: usize = 16;

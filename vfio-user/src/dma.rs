@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Which DMA windows a client has.
+
+use std::collections::BTreeMap;
+
+use crate::error::ProtocolError;
+use crate::PAGE_SIZE;
+
+/// The windows of one client: they never overlap, and their number is
+/// bounded.
+#[derive(Debug)]
+pub(crate) struct DmaWindows {
+    /// Size by start.
+    windows: BTreeMap<u64, u64>,
+    max: usize,
+}
+
+impl DmaWindows {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            windows: BTreeMap::new(),
+            max,
+        }
+    }
+
+    /// May this window be added?
+    pub(crate) fn check(&self, iova: u64, size: u64) -> Result<(), ProtocolError> {
+        let aligned = (iova | size) % PAGE_SIZE == 0;
+        let Some(end) = iova.checked_add(size).filter(|_| size != 0 && aligned) else {
+            return Err(ProtocolError::DmaRange { iova, size });
+        };
+        if self
+            .windows
+            .range(..end)
+            .next_back()
+            .is_some_and(|(&start, &len)| start + len > iova)
+        {
+            return Err(ProtocolError::DmaOverlap { iova, size });
+        }
+        if self.windows.len() >= self.max {
+            return Err(ProtocolError::DmaFull(self.max));
+        }
+        Ok(())
+    }
+
+    /// Adds a window that [`check`](Self::check) has allowed.
+    pub(crate) fn insert(&mut self, iova: u64, size: u64) {
+        self.windows.insert(iova, size);
+    }
+
+    /// Ends the windows that lie in a range, which need not be filled by
+    /// them: QEMU unmaps whole address spaces of a virtual IOMMU, as the
+    /// kernel's type1 IOMMU allows it to. Tells `ended` of each.
+    pub(crate) fn remove(
+        &mut self,
+        iova: u64,
+        size: u64,
+        mut ended: impl FnMut(u64, u64),
+    ) -> Result<(), ProtocolError> {
+        // The last byte and not the end: a range may reach up to 2^64.
+        let last = size
+            .checked_sub(1)
+            .and_then(|n| iova.checked_add(n))
+            .ok_or(ProtocolError::DmaRange { iova, size })?;
+        let cut = |at: u64| {
+            self.windows
+                .range(..at)
+                .next_back()
+                .is_some_and(|(&start, &len)| start + len > at)
+        };
+        if cut(iova) || last.checked_add(1).is_some_and(cut) {
+            return Err(ProtocolError::DmaSplit { iova, size });
+        }
+        while let Some((&start, &len)) = self.windows.range(iova..=last).next() {
+            self.windows.remove(&start);
+            ended(start, len);
+        }
+        Ok(())
+    }
+
+    /// Ends all windows.
+    pub(crate) fn clear(&mut self, mut ended: impl FnMut(u64, u64)) {
+        while let Some((start, len)) = self.windows.pop_first() {
+            ended(start, len);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const P: u64 = PAGE_SIZE;
+
+    fn map(w: &mut DmaWindows, iova: u64, size: u64) -> Result<(), ProtocolError> {
+        w.check(iova, size).map(|()| w.insert(iova, size))
+    }
+
+    fn unmap(w: &mut DmaWindows, iova: u64, size: u64) -> Result<Vec<(u64, u64)>, ProtocolError> {
+        let mut ended = Vec::new();
+        w.remove(iova, size, |iova, size| ended.push((iova, size)))
+            .map(|()| ended)
+    }
+
+    #[test]
+    fn impossible_windows_are_refused() {
+        let mut w = DmaWindows::new(4);
+        for (iova, size) in [
+            (0, 0),
+            (P, 0),
+            (1, P),
+            (0, P + 1),
+            (u64::MAX - P + 1, P),
+            (P, !0),
+        ] {
+            assert!(matches!(
+                map(&mut w, iova, size),
+                Err(ProtocolError::DmaRange { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn overlaps_of_every_kind_are_refused() {
+        let mut w = DmaWindows::new(4);
+        map(&mut w, 4 * P, 4 * P).unwrap();
+        for (iova, size) in [(4, 4), (3, 2), (7, 2), (5, 1), (0, 100)] {
+            let refused = map(&mut w, iova * P, size * P);
+            assert!(
+                matches!(refused, Err(ProtocolError::DmaOverlap { .. })),
+                "{iova} {size}"
+            );
+        }
+        map(&mut w, 3 * P, P).unwrap();
+        map(&mut w, 8 * P, P).unwrap();
+    }
+
+    #[test]
+    fn their_number_is_bounded() {
+        let mut w = DmaWindows::new(2);
+        map(&mut w, 0, P).unwrap();
+        map(&mut w, P, P).unwrap();
+        assert!(matches!(
+            map(&mut w, 2 * P, P),
+            Err(ProtocolError::DmaFull(2))
+        ));
+    }
+
+    #[test]
+    fn a_range_ends_what_lies_in_it_and_cuts_nothing() {
+        let mut w = DmaWindows::new(9);
+        for n in [0, 2, 4] {
+            map(&mut w, n * P, 2 * P).unwrap();
+        }
+        for (iova, size) in [(1, 1), (0, 1), (1, 5), (0, 5)] {
+            let refused = unmap(&mut w, iova * P, size * P);
+            assert!(
+                matches!(refused, Err(ProtocolError::DmaSplit { .. })),
+                "{iova} {size}"
+            );
+        }
+        assert_eq!(
+            unmap(&mut w, 2 * P, 4 * P).unwrap(),
+            [(2 * P, 2 * P), (4 * P, 2 * P)]
+        );
+        assert_eq!(unmap(&mut w, 1 << 63, 1 << 63).unwrap(), []);
+        assert_eq!(unmap(&mut w, 0, u64::MAX).unwrap(), [(0, 2 * P)]);
+        assert!(unmap(&mut w, 1, u64::MAX).is_ok());
+        assert!(unmap(&mut w, 2, u64::MAX).is_err());
+        assert!(unmap(&mut w, 0, 0).is_err());
+    }
+
+    proptest! {
+        /// Against a model that knows the owner of every page.
+        #[test]
+        fn agrees_with_a_page_by_page_model(
+            ops in prop::collection::vec((any::<bool>(), 0u64..24, 0u64..8), 0..64)
+        ) {
+            let mut w = DmaWindows::new(1000);
+            let mut owner = [None::<u64>; 32];
+            for (is_map, at, n) in ops {
+                let pages = at as usize..(at + n) as usize;
+                if is_map {
+                    let free = n > 0 && owner[pages.clone()].iter().all(Option::is_none);
+                    prop_assert_eq!(map(&mut w, at * P, n * P).is_ok(), free);
+                    if free {
+                        owner[pages].fill(Some(at));
+                    }
+                } else {
+                    let inside = |o: &u64| pages.contains(&(*o as usize));
+                    let whole = n > 0 && owner.iter().enumerate().all(|(page, o)| {
+                        o.is_none_or(|o| pages.contains(&page) == inside(&o))
+                    });
+                    prop_assert_eq!(unmap(&mut w, at * P, n * P).is_ok(), whole);
+                    if whole {
+                        owner[pages].fill(None);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A device that checks its server, for tests and fuzzing.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
+
+use crate::device::{Device, DeviceInfo, DmaMap, MmapArea, Region, RegionMmap, PCI_NUM_REGIONS};
+use crate::irq::{EventFd, IrqAction, IrqInfo, IrqRequest, PCI_NUM_IRQS};
+use crate::{Errno, PAGE_SIZE};
+
+/// Bytes of the scratch device's BAR0; its upper half can be mapped.
+pub const BAR0_SIZE: u64 = 4 * PAGE_SIZE;
+/// Region 1: 16 bytes that can only be read.
+pub const READ_ONLY: u32 = 1;
+/// Region 2: every access fails with `EIO`.
+pub const BROKEN: u32 = 2;
+/// Region 7: the configuration space, 256 bytes.
+pub const CONFIG: u32 = 7;
+/// The interrupt type with vectors, and how many.
+pub const MSIX: (u32, u32) = (2, 20);
+
+/// Memory behind regions, eventfds that can be raised, and a panic whenever
+/// the server breaks a promise of [`Device`].
+#[derive(Debug)]
+pub struct ScratchDevice {
+    regions: Vec<Region>,
+    irqs: Vec<IrqInfo>,
+    bar0: Vec<u8>,
+    config: Vec<u8>,
+    connected: bool,
+    /// Windows by address.
+    pub windows: BTreeMap<u64, DmaMap>,
+    /// Eventfds by interrupt.
+    pub vectors: BTreeMap<u32, EventFd>,
+    /// Clients that have been served.
+    pub clients: u64,
+    /// Resets.
+    pub resets: u64,
+}
+
+impl Default for ScratchDevice {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ScratchDevice {
+    /// A device with all its memory zero.
+    ///
+    /// # Panics
+    /// If the system has no memory or no file descriptor left.
+    pub fn new() -> Self {
+        let memory = memfd_create("scratch", MemfdFlags::CLOEXEC).expect("memfd_create");
+        ftruncate(&memory, BAR0_SIZE).expect("ftruncate");
+        let mut regions = vec![Region::absent(); PCI_NUM_REGIONS];
+        let half = MmapArea {
+            offset: BAR0_SIZE / 2,
+            size: BAR0_SIZE / 2,
+        };
+        let mmap = RegionMmap {
+            fd: Arc::new(memory),
+            offset: 0,
+            areas: vec![half],
+        };
+        regions[0] = Region::trapped(BAR0_SIZE).with_mmap(mmap);
+        regions[READ_ONLY as usize] = Region {
+            writable: false,
+            ..Region::trapped(16)
+        };
+        regions[BROKEN as usize] = Region::trapped(16);
+        regions[CONFIG as usize] = Region::trapped(256);
+        let mut irqs = vec![IrqInfo::absent(); PCI_NUM_IRQS];
+        irqs[MSIX.0 as usize] = IrqInfo::eventfd(MSIX.1);
+        Self {
+            regions,
+            irqs,
+            bar0: vec![0; BAR0_SIZE as usize],
+            config: vec![0; 256],
+            connected: false,
+            windows: BTreeMap::new(),
+            vectors: BTreeMap::new(),
+            clients: 0,
+            resets: 0,
+        }
+    }
+
+    fn memory(&mut self, region: u32, offset: u64, len: usize) -> Result<&mut [u8], Errno> {
+        assert!(self.connected, "access without a client");
+        let size = self.regions[region as usize].size;
+        assert!(
+            len > 0 && offset + len as u64 <= size,
+            "{offset}+{len} of region {region}"
+        );
+        let from = offset as usize;
+        match region {
+            0 => Ok(&mut self.bar0[from..from + len]),
+            CONFIG | READ_ONLY => Ok(&mut self.config[from..from + len]),
+            _ => Err(Errno::IO),
+        }
+    }
+}
+
+impl Device for ScratchDevice {
+    fn info(&self) -> DeviceInfo {
+        DeviceInfo::PCI
+    }
+
+    fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
+    fn irqs(&self) -> &[IrqInfo] {
+        &self.irqs
+    }
+
+    fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
+        assert!(
+            data.iter().all(|&b| b == 0),
+            "bytes of another message in a reply"
+        );
+        data.copy_from_slice(self.memory(region, offset, data.len())?);
+        Ok(())
+    }
+
+    fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
+        assert_ne!(region, READ_ONLY, "write to a read-only region");
+        self.memory(region, offset, data.len())?
+            .copy_from_slice(data);
+        Ok(())
+    }
+
+    fn dma_map(&mut self, map: DmaMap) -> Result<(), Errno> {
+        assert!(self.connected && map.size > 0 && (map.iova | map.size) % PAGE_SIZE == 0);
+        let end = map.iova.checked_add(map.size).expect("a window that wraps");
+        let below = self.windows.range(..end).next_back();
+        assert!(
+            below.is_none_or(|(_, w)| w.iova + w.size <= map.iova),
+            "windows overlap"
+        );
+        self.windows.insert(map.iova, map);
+        Ok(())
+    }
+
+    fn dma_unmap(&mut self, iova: u64, size: u64) {
+        let window = self
+            .windows
+            .remove(&iova)
+            .expect("unmap of a window that never was");
+        assert_eq!(window.size, size);
+    }
+
+    fn set_irqs(&mut self, request: IrqRequest) -> Result<(), Errno> {
+        assert!(self.connected);
+        let (start, count) = request.range();
+        let available = self.irqs[request.index() as usize].count;
+        assert!(start.checked_add(count).is_some_and(|end| end <= available));
+        match request {
+            IrqRequest::DisableAll { .. } => self.vectors.clear(),
+            IrqRequest::Assign {
+                start,
+                eventfds,
+                action: IrqAction::Trigger,
+                ..
+            } => {
+                self.vectors.extend((start..).zip(eventfds));
+            }
+            IrqRequest::Deassign {
+                start,
+                count,
+                action: IrqAction::Trigger,
+                ..
+            } => {
+                self.vectors
+                    .retain(|n, _| !(start..start + count).contains(n));
+            }
+            IrqRequest::Act {
+                action: IrqAction::Trigger,
+                targets,
+                ..
+            } => {
+                for vector in targets.iter() {
+                    assert!((start..start + count).contains(&vector));
+                    self.vectors.get(&vector).map_or(Ok(()), EventFd::signal)?;
+                }
+            }
+            _ => return Err(Errno::NOTSUP),
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<(), Errno> {
+        self.bar0.fill(0);
+        self.resets += 1;
+        Ok(())
+    }
+
+    fn connected(&mut self) {
+        assert!(
+            !std::mem::replace(&mut self.connected, true),
+            "two clients at a time"
+        );
+        self.clients += 1;
+    }
+
+    fn disconnected(&mut self) {
+        assert!(
+            std::mem::replace(&mut self.connected, false),
+            "disconnected twice"
+        );
+        self.windows.clear();
+        self.vectors.clear();
+    }
+}
+
+/// Anonymous memory of `size` bytes, as a client shares it.
+///
+/// # Panics
+/// If the system has no memory or no file descriptor left.
+pub fn shared_memory(size: u64) -> OwnedFd {
+    let memory = memfd_create("client", MemfdFlags::CLOEXEC).expect("memfd_create");
+    File::from(memory.try_clone().expect("dup"))
+        .set_len(size)
+        .expect("ftruncate");
+    memory
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Bytes and file descriptors over a UNIX socket, with an end to all waiting.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::net::{
+    recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use thiserror::Error;
+
+use crate::{Errno, StopHandle, MAX_MSG_FDS};
+
+/// Why a connection ends.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The client closed it between two messages.
+    #[error("the client closed the connection")]
+    Closed,
+    /// The client closed it within a message.
+    #[error("the client closed the connection within a message")]
+    Truncated,
+    /// A message, its reply or the negotiation took too long.
+    #[error("the client stalled")]
+    Stalled,
+    /// What the client sent leaves no way to go on.
+    #[error("the client broke the protocol")]
+    Protocol,
+    /// The server was asked to stop.
+    #[error("the server was stopped")]
+    Stopped,
+    /// The socket failed.
+    #[error("the socket failed: {0}")]
+    Io(Errno),
+}
+
+/// The file descriptors that came with one message.
+#[derive(Debug, Default)]
+pub(crate) struct ReceivedFds {
+    fds: Vec<OwnedFd>,
+    excess: bool,
+}
+
+impl ReceivedFds {
+    /// Keeps `fd`, or closes it if there are [`MAX_MSG_FDS`] already.
+    pub(crate) fn push(&mut self, fd: OwnedFd) {
+        if self.fds.len() < MAX_MSG_FDS {
+            self.fds.push(fd);
+        } else {
+            self.excess = true;
+        }
+    }
+
+    /// Notes that the kernel closed descriptors it had no room for.
+    pub(crate) fn set_excess(&mut self) {
+        self.excess = true;
+    }
+
+    /// Were there more than are kept?
+    pub(crate) fn has_excess(&self) -> bool {
+        self.excess
+    }
+
+    /// Hands them over and is empty again.
+    pub(crate) fn take(&mut self) -> Vec<OwnedFd> {
+        self.excess = false;
+        std::mem::take(&mut self.fds)
+    }
+}
+
+/// A stream of messages.
+pub(crate) trait Transport {
+    /// Fills `buf` with the start of a message. Waits for its first byte,
+    /// but no longer than `patience`.
+    fn receive_first(
+        &mut self,
+        buf: &mut [u8],
+        fds: &mut ReceivedFds,
+        patience: Option<Duration>,
+    ) -> Result<(), End>;
+
+    /// Fills `buf` with more of the message.
+    fn receive_more(&mut self, buf: &mut [u8], fds: &mut ReceivedFds) -> Result<(), End>;
+
+    /// Sends a message in one piece: QEMU does not wait for the rest of a
+    /// header.
+    fn send(&mut self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), End>;
+}
+
+/// A connected UNIX stream socket.
+#[derive(Debug)]
+pub(crate) struct UnixTransport<'a> {
+    socket: OwnedFd,
+    stop: &'a StopHandle,
+    /// How long one message may take from its first byte to its last, and
+    /// how long its reply.
+    message_timeout: Duration,
+    /// When the message that is being read must be complete; set at its
+    /// first wait, so that a message that is there costs no clock.
+    deadline: Option<Instant>,
+}
+
+impl<'a> UnixTransport<'a> {
+    pub(crate) fn new(socket: OwnedFd, stop: &'a StopHandle, message_timeout: Duration) -> Self {
+        Self {
+            socket,
+            stop,
+            message_timeout,
+            deadline: None,
+        }
+    }
+
+    /// Waits for `events` or the end of all patience.
+    fn wait(&self, events: PollFlags, deadline: Option<Instant>) -> Result<(), End> {
+        loop {
+            let timeout = deadline.map(|at| {
+                let left = at.saturating_duration_since(Instant::now());
+                // Cannot fail: deadlines are near.
+                Timespec::try_from(left).unwrap_or_default()
+            });
+            let mut fds = [
+                PollFd::new(&self.socket, events),
+                PollFd::new(self.stop, PollFlags::IN),
+            ];
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(0) => return Err(End::Stalled),
+                Ok(_) if !fds[1].revents().is_empty() => return Err(End::Stopped),
+                // Hang-ups and errors show when the socket is used.
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(End::Io(e)),
+            }
+        }
+    }
+
+    /// Receives what is there; nothing but an end of the stream gives 0.
+    fn receive_some(&self, buf: &mut [u8], fds: &mut ReceivedFds) -> Result<usize, Errno> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_MSG_FDS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let message = recvmsg(
+            &self.socket,
+            &mut [IoSliceMut::new(buf)],
+            &mut control,
+            flags,
+        )?;
+        for part in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = part {
+                received.for_each(|fd| fds.push(fd));
+            }
+        }
+        if message.flags.contains(ReturnFlags::CTRUNC) {
+            fds.set_excess();
+        }
+        Ok(message.bytes)
+    }
+
+    fn fill(
+        &mut self,
+        buf: &mut [u8],
+        fds: &mut ReceivedFds,
+        mut begun: bool,
+        patience: Option<Duration>,
+    ) -> Result<(), End> {
+        let mut idle_until = None;
+        let mut filled = 0;
+        while filled < buf.len() {
+            match self.receive_some(&mut buf[filled..], fds) {
+                Ok(0) => return Err(if begun { End::Truncated } else { End::Closed }),
+                Ok(n) => {
+                    filled += n;
+                    begun = true;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    let now = Instant::now();
+                    let deadline = if begun {
+                        let message_timeout = self.message_timeout;
+                        Some(*self.deadline.get_or_insert_with(|| now + message_timeout))
+                    } else {
+                        idle_until = idle_until.or(patience.map(|p| now + p));
+                        idle_until
+                    };
+                    self.wait(PollFlags::IN, deadline)?;
+                }
+                Err(Errno::CONNRESET) => {
+                    return Err(if begun { End::Truncated } else { End::Closed });
+                }
+                Err(e) => return Err(End::Io(e)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Transport for UnixTransport<'_> {
+    fn receive_first(
+        &mut self,
+        buf: &mut [u8],
+        fds: &mut ReceivedFds,
+        patience: Option<Duration>,
+    ) -> Result<(), End> {
+        // A client that never pauses must not keep the server from stopping.
+        if self.stop.is_stopped() {
+            return Err(End::Stopped);
+        }
+        self.deadline = None;
+        self.fill(buf, fds, false, patience)
+    }
+
+    fn receive_more(&mut self, buf: &mut [u8], fds: &mut ReceivedFds) -> Result<(), End> {
+        self.fill(buf, fds, true, None)
+    }
+
+    fn send(&mut self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), End> {
+        let mut deadline = None;
+        let mut sent = 0;
+        while sent < message.len() {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let fd = fd.as_slice();
+            // The descriptor travels with the first byte, and once.
+            if sent == 0 && !fd.is_empty() {
+                control.push(SendAncillaryMessage::ScmRights(fd));
+            }
+            let rest = [IoSlice::new(&message[sent..])];
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match sendmsg(self.socket.as_fd(), &rest, &mut control, flags) {
+                Ok(n) => sent += n,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    let at = deadline.get_or_insert_with(|| Instant::now() + self.message_timeout);
+                    let at = *at;
+                    self.wait(PollFlags::OUT, Some(at))?;
+                }
+                Err(Errno::PIPE | Errno::CONNRESET) => return Err(End::Closed),
+                Err(e) => return Err(End::Io(e)),
+            }
+        }
+        Ok(())
+    }
+}

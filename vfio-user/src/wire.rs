@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The fixed part of each message's payload, as it lies on the wire.
+//!
+//! Where a structure is one of `linux/vfio.h`, its size is checked against
+//! the kernel's.
+
+use vfio_bindings::bindings::vfio;
+use zerocopy::native_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+macro_rules! wire {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(
+            Debug, Clone, Copy, Default, PartialEq, Eq,
+            FromBytes, IntoBytes, Immutable, KnownLayout,
+        )]
+        #[repr(C)]
+        #[allow(missing_docs)] // The fields are the specification's.
+        pub struct $name { $($(#[$field_doc])* pub $field: $ty),* }
+
+        impl $name {
+            /// Bytes on the wire.
+            pub const SIZE: usize = size_of::<Self>();
+        }
+    };
+}
+
+wire!(
+    /// `VFIO_USER_VERSION`, both ways; JSON ending in a NUL may follow.
+    Version { major: u16, minor: u16 }
+);
+wire!(
+    /// `VFIO_USER_DMA_MAP`.
+    DmaMap { argsz: u32, flags: u32, offset: u64, address: u64, size: u64 }
+);
+wire!(
+    /// `VFIO_USER_DMA_UNMAP`, both ways.
+    DmaUnmap { argsz: u32, flags: u32, address: u64, size: u64 }
+);
+wire!(
+    /// `VFIO_USER_DEVICE_GET_INFO`, both ways.
+    DeviceInfo { argsz: u32, flags: u32, num_regions: u32, num_irqs: u32 }
+);
+wire!(
+    /// `VFIO_USER_DEVICE_GET_REGION_INFO`, both ways; capabilities may follow
+    /// in the reply.
+    RegionInfo { argsz: u32, flags: u32, index: u32, cap_offset: u32, size: u64, offset: u64 }
+);
+wire!(
+    /// The head of the capability that lists a region's mappable areas
+    /// (`vfio_region_info_cap_sparse_mmap`); `nr_areas` [`SparseArea`]s follow.
+    SparseMmap { id: u16, version: u16, next: u32, nr_areas: u32, reserved: u32 }
+);
+wire!(
+    /// `vfio_region_sparse_mmap_area`.
+    SparseArea { offset: u64, size: u64 }
+);
+wire!(
+    /// `VFIO_USER_DEVICE_GET_IRQ_INFO`, both ways.
+    IrqInfo { argsz: u32, flags: u32, index: u32, count: u32 }
+);
+wire!(
+    /// `VFIO_USER_DEVICE_SET_IRQS`; one byte an interrupt may follow.
+    IrqSet { argsz: u32, flags: u32, index: u32, start: u32, count: u32 }
+);
+wire!(
+    /// `VFIO_USER_REGION_READ` and `_WRITE`, both ways; data may follow.
+    RegionAccess { offset: u64, region: u32, count: u32 }
+);
+wire!(
+    /// `VFIO_USER_REGION_WRITE_MULTI`, both ways; [`WriteOne`]s follow in the
+    /// request.
+    WriteMulti { wr_cnt: u64 }
+);
+/// One of the writes in a `VFIO_USER_REGION_WRITE_MULTI`. Read in place, so
+/// its fields may lie anywhere.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
+#[repr(C)]
+pub struct WriteOne {
+    /// From the region's start.
+    pub offset: U64,
+    /// The region's index.
+    pub region: U32,
+    /// How many of `data` are written, 1 to 8.
+    pub count: U32,
+    /// The data, from its first byte on.
+    pub data: [u8; 8],
+}
+
+impl WriteOne {
+    /// Bytes on the wire.
+    pub const SIZE: usize = size_of::<Self>();
+
+    /// Where and how much, as a single write says it.
+    pub fn access(&self) -> RegionAccess {
+        RegionAccess {
+            offset: self.offset.get(),
+            region: self.region.get(),
+            count: self.count.get(),
+        }
+    }
+}
+
+const _: () = {
+    // vfio_device_info has grown since; vfio-user uses its first 16 bytes.
+    assert!(DeviceInfo::SIZE == 16);
+    assert!(RegionInfo::SIZE == size_of::<vfio::vfio_region_info>());
+    assert!(IrqInfo::SIZE == size_of::<vfio::vfio_irq_info>());
+    assert!(IrqSet::SIZE == size_of::<vfio::vfio_irq_set>());
+    assert!(SparseMmap::SIZE == size_of::<vfio::vfio_info_cap_header>() + 2 * size_of::<u32>());
+    assert!(SparseArea::SIZE == size_of::<vfio::vfio_region_sparse_mmap_area>());
+    assert!(DmaMap::SIZE == 32 && DmaUnmap::SIZE == 24 && RegionAccess::SIZE == 16);
+    assert!(WriteOne::SIZE == 24);
+};
