@@ -316,3 +316,73 @@ fn argsz(command: Command, argsz: u32, min: usize) -> Result<(), ProtocolError> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    fn command() -> impl Strategy<Value = Command> {
+        (1u16..=18).prop_map(|n| Command::from_number(n).expect("a command"))
+    }
+
+    proptest! {
+        #[test]
+        fn any_payload_is_read_or_refused(command in command(), payload: Vec<u8>) {
+            // With the argsz that most messages begin with in order, too.
+            let mut sized = payload.clone();
+            sized.splice(..sized.len().min(4), 64u32.to_ne_bytes());
+            for payload in [payload, sized] {
+                let _ = parse(command, &payload, Vec::new());
+            }
+        }
+
+        #[test]
+        fn windows_are_read_as_written(
+            address: u64, size: u64, offset: u64, flags in 1u32..=3
+        ) {
+            let map = wire::DmaMap { argsz: 32, flags, offset, address, size };
+            let Request::DmaMap(read) = parse(Command::DmaMap, map.as_bytes(), vec![]).unwrap()
+            else { panic!() };
+            prop_assert_eq!((read.iova, read.size, read.offset), (address, size, offset));
+            prop_assert_eq!(read.prot.readable(), flags & 1 != 0);
+            prop_assert_eq!(read.prot.writable(), flags & 2 != 0);
+        }
+
+        #[test]
+        fn writes_are_read_as_written(offset: u64, region: u32, bytes: Vec<u8>, lie in 1u32..9) {
+            let count = bytes.len() as u32;
+            let write = |count| {
+                [wire::RegionAccess { offset, region, count }.as_bytes(), &bytes].concat()
+            };
+            let payload = write(count);
+            let Request::RegionWrite { access, data } =
+                parse(Command::RegionWrite, &payload, vec![]).unwrap() else { panic!() };
+            prop_assert_eq!((access.offset, access.region, data), (offset, region, &bytes[..]));
+            prop_assert!(parse(Command::RegionWrite, &write(count + lie), vec![]).is_err());
+        }
+
+        /// Wherever the buffer happens to lie in memory.
+        #[test]
+        fn multiple_writes_need_no_alignment(shift in 0usize..8, n in 0usize..5) {
+            let one = wire::WriteOne { offset: 5.into(), count: 3.into(), ..Default::default() };
+            let mut payload = vec![0; shift];
+            payload.extend_from_slice((n as u64).as_bytes());
+            payload.extend_from_slice(one.as_bytes().repeat(n).as_slice());
+            let Request::RegionWriteMulti(writes) =
+                parse(Command::RegionWriteMulti, &payload[shift..], vec![]).unwrap()
+            else { panic!() };
+            prop_assert_eq!(writes, vec![one; n]);
+        }
+
+        #[test]
+        fn interrupt_flags_are_one_of_each(flags in 0u32..128) {
+            let set = wire::IrqSet { argsz: 20, flags, count: 0, ..Default::default() };
+            let good = flags < 64 && (flags & 7).count_ones() == 1 && (flags >> 3).count_ones() == 1;
+            let read = parse(Command::DeviceSetIrqs, set.as_bytes(), vec![]);
+            prop_assert_eq!(read.is_ok(), good);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The socket file: whose it is, and what becomes of it.
+
+use std::os::unix::net::UnixListener;
+
+use adit_vfio_user::{BindError, Config, Server, ServerError};
+
+fn refusal(path: &std::path::Path) -> BindError {
+    match Server::bind(path, Config::default()) {
+        Err(ServerError::Bind(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_socket_in_use_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let server = Server::bind(&path, Config::default()).unwrap();
+    assert!(matches!(refusal(&path), BindError::InUse(_)));
+    assert!(path.exists());
+    drop(server);
+    assert!(!path.exists());
+    // One with no room for another connection is in use as well.
+    let _busy = UnixListener::bind(&path).unwrap();
+    assert!(matches!(refusal(&path), BindError::InUse(_)));
+}
+
+#[test]
+fn a_socket_that_nobody_listens_on_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    Server::bind(&path, Config::default()).unwrap();
+}
+
+#[test]
+fn other_files_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    std::fs::write(&path, "mine").unwrap();
+    assert!(matches!(refusal(&path), BindError::NotASocket(_)));
+    assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+    let nowhere = folder.path().join("no/such/folder");
+    assert!(matches!(
+        refusal(&nowhere),
+        BindError::Io { call: "open", .. }
+    ));
+    let long = folder.path().join("x".repeat(200));
+    assert!(matches!(
+        refusal(&long),
+        BindError::Io {
+            call: "socket address",
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_socket_put_there_by_someone_else_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let server = Server::bind(&path, Config::default()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let _other = UnixListener::bind(&path).unwrap();
+    drop(server);
+    assert!(path.exists());
+}
