@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Hears of changes to network interfaces (rtnetlink, group `RTNLGRP_LINK`).
+//!
+//! The notifications themselves are thrown away: they say that something changed, and whoever
+//! cares asks the interface. Nothing is parsed, and a lost notification (`ENOBUFS`) loses nothing.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{bind, recv, socket_with, AddressFamily, RecvFlags, SocketFlags, SocketType};
+
+/// Notifications thrown away in one go; what is left over keeps the descriptor readable.
+const MAX_DRAINED: usize = 1024;
+
+/// A subscription to the link changes of the network namespace that it was opened in.
+#[derive(Debug)]
+pub(super) struct LinkWatch {
+    socket: OwnedFd,
+}
+
+impl LinkWatch {
+    /// Subscribes.
+    pub(super) fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        // Protocol 0 of netlink is NETLINK_ROUTE.
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        let groups = libc::RTMGRP_LINK.unsigned_abs();
+        bind(&socket, &SocketAddrNetlink::new(0, groups))?;
+        Ok(Self { socket })
+    }
+
+    /// Forgets the notifications that are waiting.
+    pub(super) fn drain(&self) {
+        // A datagram longer than the buffer is cut, which is fine: it is not read.
+        let mut scrap = [0_u8; 16];
+        for _ in 0..MAX_DRAINED {
+            match recv(&self.socket, &mut scrap, RecvFlags::empty()) {
+                Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl AsFd for LinkWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A TAP device of the network namespace that the process runs in.
+//!
+//! The interface that the host sees is the other end of the cable: `ip link set NAME down` in its
+//! namespace pulls the cable, deleting it removes the socket.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use adit_pipeline::offload::{Checksum, FrameMeta, GsoKind};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use thiserror::Error;
+use zerocopy::IntoBytes;
+
+use super::counters::{PortCounters, RxDrop};
+use super::link_watch::LinkWatch;
+use super::port::{
+    checked_len, count_sent, drop_received, LinkState, Port, PortCaps, Received, RecvError,
+    SendError, DEFAULT_SPEED_MBPS, MAX_SLICES, MIN_FRAME_LEN,
+};
+use super::tap_sys::{self as sys, IfName};
+use super::vnet::{VnetHeader, VNET_HEADER_LEN};
+
+const TUN_PATH: &str = "/dev/net/tun";
+
+/// The CWR flag in byte 13 of a TCP header (RFC 3168, section 6.1).
+const TCP_FLAGS_OFFSET: usize = 13;
+const TCP_FLAG_CWR: u8 = 0x80;
+
+/// Why a TAP device could not be opened.
+#[derive(Debug, Error)]
+pub enum TapError {
+    /// The name is no interface name.
+    #[error(
+        "`{0}` is no interface name: 1 to 15 bytes, none of them `/`, `%`, `:` or a space, and \
+         not `.` or `..`"
+    )]
+    Name(String),
+    /// The clone device cannot be opened.
+    #[error(
+        "cannot open {TUN_PATH} ({0}): load the `tun` module, or give this process the device"
+    )]
+    Open(#[source] io::Error),
+    /// The interface exists and is not a single-queue TAP device.
+    #[error("`{0}` exists and is no TAP device with one queue: delete it or choose another name")]
+    NotTap(String),
+    /// Another process has the device.
+    #[error("TAP device `{0}` is in use by another process")]
+    Busy(String),
+    /// Missing privilege.
+    #[error(
+        "no permission to create or attach to TAP device `{0}`: needs CAP_NET_ADMIN in this \
+         network namespace, or a device made with `ip tuntap add … user`"
+    )]
+    Permission(String),
+    /// Any other step failed.
+    #[error("TAP device `{name}`: {step} failed: {source}")]
+    Setup {
+        /// The interface.
+        name: String,
+        /// What was being done.
+        step: &'static str,
+        /// The host's answer.
+        source: io::Error,
+    },
+}
+
+/// A port whose other end is a TAP device.
+#[derive(Debug)]
+pub struct Tap {
+    name: String,
+    fd: OwnedFd,
+    watch: LinkWatch,
+    uso: bool,
+    /// The device was deleted: its descriptor reports an error for ever and must not be polled.
+    gone: bool,
+    speed_mbps: u32,
+    counters: PortCounters,
+}
+
+impl Tap {
+    /// Attaches to the TAP device `name`, or makes it and brings it up. A device that this call
+    /// made goes away with the port.
+    ///
+    /// # Errors
+    /// Says which step failed and what is missing.
+    pub fn open(name: &str) -> Result<Self, TapError> {
+        let if_name = interface_name(name).ok_or_else(|| TapError::Name(name.to_owned()))?;
+        let setup = |step| {
+            move |source: io::Error| TapError::Setup {
+                name: name.to_owned(),
+                step,
+                source,
+            }
+        };
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::open(TUN_PATH, flags, Mode::empty())
+            .map_err(|errno| TapError::Open(errno.into()))?;
+        let watch = LinkWatch::open().map_err(setup("listening for link changes (rtnetlink)"))?;
+        let existed = sys::exists(watch.as_fd(), if_name).map_err(setup("SIOCGIFINDEX"))?;
+
+        let tun = fd.as_fd();
+        sys::attach(tun, if_name).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) if existed => TapError::NotTap(name.to_owned()),
+            Some(libc::EBUSY) => TapError::Busy(name.to_owned()),
+            Some(libc::EPERM | libc::EACCES) => TapError::Permission(name.to_owned()),
+            _ => setup("TUNSETIFF")(error),
+        })?;
+        sys::set_vnet_header_len(tun, VNET_HEADER_LEN).map_err(setup("TUNSETVNETHDRSZ"))?;
+        sys::set_vnet_little_endian(tun).map_err(setup("TUNSETVNETLE"))?;
+        // No limit: what is written is received by the host's stack before write returns.
+        sys::set_send_buffer(tun, libc::c_int::MAX).map_err(setup("TUNSETSNDBUF"))?;
+        let all = PortCaps {
+            checksum: true,
+            tso4: true,
+            tso6: true,
+            uso: true,
+        };
+        // UDP segmentation came with Linux 6.2; an older kernel refuses the whole set.
+        let uso = sys::set_offload(tun, tun_flags(all)).is_ok();
+        if !uso {
+            let no_uso = PortCaps { uso: false, ..all };
+            sys::set_offload(tun, tun_flags(no_uso)).map_err(setup("TUNSETOFFLOAD"))?;
+        }
+        if !existed {
+            let flags = sys::flags(watch.as_fd(), if_name).map_err(setup("SIOCGIFFLAGS"))?;
+            sys::set_flags(
+                watch.as_fd(),
+                if_name,
+                flags | libc::IFF_UP as libc::c_short,
+            )
+            .map_err(setup("bringing it up"))?;
+        }
+        Ok(Self {
+            name: format!("tap:{name}"),
+            fd,
+            watch,
+            uso,
+            gone: false,
+            speed_mbps: DEFAULT_SPEED_MBPS,
+            counters: PortCounters::default(),
+        })
+    }
+
+    /// What a failed read or write says of the link, if that is what it is about.
+    fn link_lost(&mut self, errno: Errno) -> bool {
+        // EBADFD: the device was deleted. EIO: it is down.
+        self.gone |= matches!(errno, Errno::BADFD | Errno::NODEV);
+        self.gone || errno == Errno::IO
+    }
+
+    fn write(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<usize, SendError> {
+        let len = checked_len(frame)?;
+        if self.gone {
+            return Err(SendError::Down);
+        }
+        let header = VnetHeader::encode(meta, has_cwr(frame, meta));
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES + 1];
+        slices[0] = IoSlice::new(header.as_bytes());
+        slices[1..=frame.len()].copy_from_slice(frame);
+        match rustix::io::writev(&self.fd, &slices[..=frame.len()]) {
+            Ok(_) => Ok(len),
+            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Err(SendError::Full),
+            Err(Errno::INVAL) => Err(SendError::Refused),
+            Err(errno) if self.link_lost(errno) => Err(SendError::Down),
+            Err(errno) => Err(SendError::Io(errno.into())),
+        }
+    }
+}
+
+impl Port for Tap {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        (!self.gone).then(|| self.fd.as_fd())
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        None
+    }
+
+    fn capabilities(&self) -> PortCaps {
+        PortCaps {
+            checksum: true,
+            tso4: true,
+            tso6: true,
+            uso: self.uso,
+        }
+    }
+
+    fn set_recv_offloads(&mut self, offloads: PortCaps) -> io::Result<()> {
+        let supported = PortCaps {
+            uso: offloads.uso && self.uso,
+            ..offloads
+        };
+        sys::set_offload(self.fd.as_fd(), tun_flags(supported))
+    }
+
+    fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {
+        if self.gone {
+            return Err(RecvError::Down);
+        }
+        let mut header = VnetHeader::default();
+        // The byte behind the buffer tells a frame that fills it from one that was cut.
+        let mut beyond = [0_u8; 1];
+        let read = rustix::io::readv(
+            &self.fd,
+            &mut [
+                IoSliceMut::new(header.as_mut_bytes()),
+                IoSliceMut::new(buf),
+                IoSliceMut::new(&mut beyond),
+            ],
+        );
+        let len = match read {
+            Ok(read) => read.saturating_sub(VNET_HEADER_LEN),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
+            Err(errno) if self.link_lost(errno) => return Err(RecvError::Down),
+            Err(errno) => return Err(RecvError::Io(errno.into())),
+        };
+        if len < MIN_FRAME_LEN {
+            return Err(drop_received(&mut self.counters, RxDrop::Runt));
+        }
+        let Some(frame) = buf.get(..len) else {
+            return Err(drop_received(&mut self.counters, RxDrop::TooBig));
+        };
+        let Ok(meta) = header.decode(frame) else {
+            return Err(drop_received(&mut self.counters, RxDrop::BadOffload));
+        };
+        self.counters.received(len);
+        Ok(Some(Received { len, meta }))
+    }
+
+    fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError> {
+        let outcome = self.write(frame, meta);
+        count_sent(&mut self.counters, outcome)
+    }
+
+    fn link(&mut self) -> LinkState {
+        self.watch.drain();
+        // The name is asked for each time, because an interface can be renamed.
+        let up = match sys::attached_name(self.fd.as_fd()) {
+            Ok(name) => {
+                self.speed_mbps =
+                    sys::speed(self.watch.as_fd(), name).unwrap_or(DEFAULT_SPEED_MBPS);
+                let flags = sys::flags(self.watch.as_fd(), name).unwrap_or(0);
+                i32::from(flags) & libc::IFF_UP != 0
+            }
+            Err(_) => {
+                self.gone = true;
+                false
+            }
+        };
+        LinkState {
+            up,
+            speed_mbps: self.speed_mbps,
+        }
+    }
+
+    fn link_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.watch.as_fd())
+    }
+
+    fn counters(&self) -> &PortCounters {
+        &self.counters
+    }
+
+    fn counters_mut(&mut self) -> &mut PortCounters {
+        &mut self.counters
+    }
+}
+
+/// A name that the kernel takes as it is (`dev_valid_name`), without `%`, which would make it a
+/// pattern.
+pub(super) fn interface_name(name: &str) -> Option<IfName> {
+    let bad = |c: char| matches!(c, '/' | ':' | '%' | ',') || c.is_whitespace();
+    if matches!(name, "." | "..") || name.contains(bad) {
+        return None;
+    }
+    IfName::new(name)
+}
+
+fn tun_flags(offloads: PortCaps) -> libc::c_uint {
+    // Segmentation without checksum offload makes no sense, and the kernel refuses it.
+    if !offloads.checksum {
+        return 0;
+    }
+    let mut flags = libc::TUN_F_CSUM;
+    if offloads.tso4 {
+        flags |= libc::TUN_F_TSO4;
+    }
+    if offloads.tso6 {
+        flags |= libc::TUN_F_TSO6;
+    }
+    if offloads.tso4 || offloads.tso6 {
+        flags |= libc::TUN_F_TSO_ECN;
+    }
+    if offloads.uso {
+        flags |= libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    }
+    flags
+}
+
+/// Whether the TCP header of a frame to be cut has the CWR flag set.
+fn has_cwr(frame: &[IoSlice<'_>], meta: &FrameMeta) -> bool {
+    let (Some(gso), Checksum::Partial { start, .. }) = (meta.gso, meta.checksum) else {
+        return false;
+    };
+    let flags = byte_at(frame, usize::from(start) + TCP_FLAGS_OFFSET);
+    gso.kind != GsoKind::Udp && flags.is_some_and(|flags| flags & TCP_FLAG_CWR != 0)
+}
+
+fn byte_at(frame: &[IoSlice<'_>], mut at: usize) -> Option<u8> {
+    for slice in frame {
+        match slice.get(at) {
+            Some(byte) => return Some(*byte),
+            None => at -= slice.len(),
+        }
+    }
+    None
+}
