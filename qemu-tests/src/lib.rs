@@ -1,1 +1,21 @@
-//! qemu-tests
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The guest: how it is built, booted and talked to, and how its selftests are judged.
+//!
+//! - [`tree`]: the Debian tree (compiler, emulator and guest root at once) in the user's cache;
+//! - [`image`]: kernel, initramfs and agent, made from the tree;
+//! - [`sandbox`]: the name spaces on the host that everything of one guest runs in, which is also
+//!   the other end of the wire;
+//! - [`guest`]: QEMU with the NIC in it; [`link`]: commands on both sides;
+//! - [`ktap`]: the selftests' report.
+
+pub mod accel;
+pub mod guest;
+pub mod image;
+pub mod ktap;
+pub mod link;
+pub mod nic;
+pub mod paths;
+pub mod proto;
+pub mod sandbox;
+pub mod tree;
+pub mod wire;

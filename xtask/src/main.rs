@@ -1,2 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-fn main() {}
+//! The developer's commands. Each does the set-up that it needs by itself.
+
+mod build;
+mod clean;
+mod guest;
+mod terminal;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The developer's commands of Adit.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot the guest with the NIC; run CMD in it as root, or give a shell
+    Guest(guest::Args),
+    /// Run a command at the other end of the wire of the running guest
+    Wire(wire::Args),
+    /// Remove what the commands made
+    Clean(clean::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = adit_qemu_tests::sandbox::become_root().and_then(|()| match cli.command {
+        Command::Guest(args) => guest::run(&args),
+        Command::Wire(args) => wire::run(&args),
+        Command::Clean(args) => clean::run(&args),
+    });
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+#
+# The guest's init: file systems, the NIC's driver, then the agent, which runs what the host
+# asks for. bash reaps orphans, which is all that is left for PID 1 to do.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/repo/qemu-tests/guest/bin
+export HOME=/root LANG=C.UTF-8
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm /dev/hugepages
+mount -t devpts -o ptmxmode=666 devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /tmp
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
+mount -t bpf bpf /sys/fs/bpf 2>/dev/null
+ln -sf /proc/self/fd /dev/fd
+hostname adit-guest
+echo 127.0.0.1 localhost adit-guest >/etc/hosts
+ip link set lo up
+mkdir -p /run/modprobe.d /run/lock
+# Nothing loads a driver behind a test's back: there is no udev, and the command line says which
+# driver the NIC gets.
+for word in $(</proc/cmdline); do
+    case $word in
+    adit.driver=none) ;;
+    adit.driver=*) modprobe "${word#adit.driver=}" || echo "adit-init: cannot load ${word#*=}" ;;
+    esac
+done
+cd /root
+/usr/local/bin/adit-agent serve </dev/null &
+wait $!
+echo b >/proc/sysrq-trigger

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! KVM where it works, TCG where it does not.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Result};
+
+use crate::paths;
+use crate::sandbox::Sandbox;
+
+/// How long the probe guest may take: with KVM that works it needs under two seconds.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accel {
+    /// The host's virtualisation.
+    Kvm,
+    /// QEMU's translator.
+    Tcg,
+}
+
+impl Accel {
+    /// QEMU's words for it.
+    pub fn args(self) -> &'static [&'static str] {
+        match self {
+            Self::Kvm => &["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max"],
+        }
+    }
+
+    /// What `ADIT_ACCEL` says, or what a probe guest shows. Opening /dev/kvm is no proof: some
+    /// hosts offer one that cannot run a stock guest. The answer is kept for this boot of the host.
+    pub fn choose(sandbox: &Sandbox) -> Result<Self> {
+        match std::env::var("ADIT_ACCEL").as_deref() {
+            Ok("kvm") => return Ok(Self::Kvm),
+            Ok("tcg") => return Ok(Self::Tcg),
+            Ok(other) => bail!("ADIT_ACCEL is `{other}`: use kvm or tcg"),
+            Err(_) => {}
+        }
+        if !Path::new("/dev/kvm").exists() {
+            return Ok(Self::Tcg);
+        }
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let note = paths::cache()?.join("kvm-probe");
+        let answer = |works: bool| format!("{} {works}\n", boot.trim());
+        let known = fs::read_to_string(&note).unwrap_or_default();
+        let works = if known == answer(true) || known == answer(false) {
+            known == answer(true)
+        } else {
+            let works = probe(sandbox);
+            fs::write(&note, answer(works))?;
+            works
+        };
+        Ok(if works { Self::Kvm } else { Self::Tcg })
+    }
+}
+
+/// Boots the guest's kernel to its initramfs with KVM.
+fn probe(sandbox: &Sandbox) -> bool {
+    let child = sandbox
+        .entrance()
+        .command("qemu-system-x86_64")
+        .args([
+            "-M", "q35", "-accel", "kvm", "-cpu", "host", "-m", "512M", "-smp", "2",
+        ])
+        .args([
+            "-nodefaults",
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+            "-no-reboot",
+        ])
+        .args([
+            "-kernel",
+            "/run/image/vmlinuz",
+            "-initrd",
+            "/run/image/initramfs",
+        ])
+        .args(["-append", "console=ttyS0 panic=-1 adit.probe"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else { return false };
+    let reader = child.stdout.take().map(|mut stdout| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stdout.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).contains("adit-probe-alive")
+        })
+    });
+    let start = Instant::now();
+    while start.elapsed() < LIMIT && matches!(child.try_wait(), Ok(None)) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    reader.is_some_and(|reader| reader.join().unwrap_or(false))
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The NICs of a guest.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+use serde_json::json;
+
+use crate::sandbox::{Entrance, RUN};
+use crate::wire::interface;
+
+/// The PCI slot of the first NIC on the root bus: there it is a root-complex integrated endpoint,
+/// which PASIDs need.
+const FIRST_SLOT: usize = 5;
+
+/// Where `adit-nic` serves its metrics, in the wire's network.
+pub const METRICS: &str = "127.0.0.1:9905";
+
+/// A NIC and its wire.
+#[derive(Debug, Clone)]
+pub enum Nic {
+    /// Ours: a process beside QEMU.
+    Adit {
+        /// The device process.
+        binary: PathBuf,
+        /// More arguments for it.
+        args: Vec<String>,
+    },
+    /// One of QEMU's own models, by its device name and properties.
+    Qemu {
+        /// As for `-device`.
+        device: String,
+    },
+}
+
+impl Nic {
+    /// QEMU's own virtio-net.
+    pub fn virtio() -> Self {
+        Self::Qemu {
+            device: "virtio-net-pci".into(),
+        }
+    }
+
+    /// QEMU's arguments for NIC number `index`.
+    pub fn qemu_args(&self, index: usize) -> Vec<String> {
+        let slot = FIRST_SLOT + index;
+        match self {
+            Self::Adit { .. } => {
+                let device = json!({
+                    "driver": "vfio-user-pci",
+                    "id": format!("nic{index}"),
+                    "socket": { "path": format!("{RUN}/{}", socket_name(index)), "type": "unix" },
+                    "addr": format!("{slot:x}"),
+                    "x-no-posted-writes": true,
+                });
+                vec!["-device".into(), device.to_string()]
+            }
+            Self::Qemu { device } => {
+                let tap = interface(index);
+                vec![
+                    "-netdev".into(),
+                    format!("tap,id=net{index},ifname={tap},script=no,downscript=no,vhost=off"),
+                    "-device".into(),
+                    format!("{device},id=nic{index},netdev=net{index},addr={slot:x}"),
+                ]
+            }
+        }
+    }
+
+    /// Starts the device process, if it has one, and waits until it listens.
+    pub fn start(&self, index: usize, entrance: Entrance, run: &Path) -> Result<Option<Child>> {
+        let Self::Adit { binary, args } = self else {
+            return Ok(None);
+        };
+        let socket = entrance.run_path(&socket_name(index));
+        let log_path = run.join(format!("nic{index}.log"));
+        let log = File::create(&log_path)?;
+        let mut command = entrance.host_command(binary);
+        command
+            .arg("--socket")
+            .arg(&socket)
+            .arg("--qmp")
+            .arg(entrance.run_path("qmp.sock"));
+        command
+            .arg("--wire")
+            .arg(format!("tap:{}", interface(index)));
+        if index == 0 {
+            command.args(["--metrics", METRICS]);
+        }
+        let mut child = command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let start = Instant::now();
+        while !socket.exists() {
+            if let Some(status) = child.try_wait()? {
+                let log = std::fs::read_to_string(&log_path).unwrap_or_default();
+                bail!(
+                    "{} ended before it listened ({status}):\n{log}",
+                    binary.display()
+                );
+            }
+            if start.elapsed() > Duration::from_secs(10) {
+                bail!(
+                    "{} does not listen on its socket after 10 s",
+                    binary.display()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(Some(child))
+    }
+}
+
+fn socket_name(index: usize) -> String {
+    format!("nic{index}.sock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_nic_has_a_slot_and_a_wire_of_its_own() {
+        let nic = Nic::Adit {
+            binary: "adit-nic".into(),
+            args: Vec::new(),
+        };
+        let args = nic.qemu_args(0).join(" ");
+        assert!(
+            args.contains(r#""addr":"5""#) && args.contains("/run/adit/nic0.sock"),
+            "{args}"
+        );
+        let args = Nic::virtio().qemu_args(11).join(" ");
+        assert!(
+            args.contains("ifname=wire11,") && args.ends_with(",addr=10"),
+            "{args}"
+        );
+    }
+}

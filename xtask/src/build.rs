@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a boot needs, made if it is not there.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use adit_qemu_tests::image::Image;
+use adit_qemu_tests::paths;
+use adit_qemu_tests::tree::Tree;
+use anyhow::{ensure, Context, Result};
+
+/// Cargo, in the repository.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths::repo());
+    command
+}
+
+/// The Debian tree and the image.
+pub(crate) fn set_up() -> Result<(Tree, Image)> {
+    let tree = Tree::ensure()?;
+    let image = Image::ensure(&tree)?;
+    Ok((tree, image))
+}
+
+/// The device process, built for release.
+pub(crate) fn nic() -> Result<PathBuf> {
+    let status = cargo()
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "adit-nic",
+            "--bin",
+            "adit-nic",
+        ])
+        .status()
+        .context("cannot start cargo")?;
+    ensure!(status.success(), "adit-nic does not build: see above");
+    Ok(paths::target().join("release/adit-nic"))
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `cargo xtask guest`.
+
+use std::io::{IsTerminal, Read, Write};
+use std::time::Duration;
+
+use adit_qemu_tests::guest::{Guest, GuestConfig, Outcome};
+use adit_qemu_tests::nic::Nic;
+use adit_qemu_tests::proto::{Frame, Kind};
+use anyhow::Result;
+
+use crate::build;
+use crate::terminal::RawMode;
+
+/// The status for a guest that ended before the command did.
+const GUEST_DIED: u8 = 125;
+/// The status for a command that took too long, as timeout(1) has it.
+const TIMED_OUT: u8 = 124;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The driver that the guest loads for its NIC at boot: idpf, or none
+    #[arg(long, default_value = "idpf")]
+    driver: String,
+    /// What is plugged in: adit, or one of QEMU's own models (virtio-net-pci, e1000e, igb, none)
+    #[arg(long, default_value = "adit")]
+    nic: String,
+    /// An argument for adit-nic (repeatable)
+    #[arg(long = "nic-arg", allow_hyphen_values = true)]
+    nic_args: Vec<String>,
+    /// An argument for QEMU (repeatable)
+    #[arg(long = "qemu-arg", allow_hyphen_values = true)]
+    qemu_args: Vec<String>,
+    /// A word for the kernel's command line (repeatable)
+    #[arg(long = "kernel-arg")]
+    kernel_args: Vec<String>,
+    /// The guest's memory in MiB
+    #[arg(long, default_value_t = 2048)]
+    memory: u32,
+    /// The guest's CPUs
+    #[arg(long, default_value_t = 2)]
+    cpus: u32,
+    /// End CMD after this many seconds, with status 124
+    #[arg(long)]
+    timeout: Option<u64>,
+    /// The command to run in the guest as root; a shell on the terminal if there is none
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let (tree, image) = build::set_up()?;
+    let nics = match args.nic.as_str() {
+        "none" => Vec::new(),
+        "adit" => vec![Nic::Adit {
+            binary: build::nic()?,
+            args: args.nic_args.clone(),
+        }],
+        device => vec![Nic::Qemu {
+            device: device.to_owned(),
+        }],
+    };
+    let config = GuestConfig {
+        memory_mib: args.memory,
+        cpus: args.cpus,
+        driver: args.driver.clone(),
+        nics,
+        kernel_args: args.kernel_args.clone(),
+        qemu_args: args.qemu_args.clone(),
+        ..GuestConfig::default()
+    };
+    let mut guest = Guest::boot(&tree, &image, &config)?;
+    let outcome = if args.command.is_empty() {
+        shell(&mut guest)?
+    } else {
+        guest.exec(
+            &args.command,
+            args.timeout.map(Duration::from_secs),
+            pass_on,
+        )?
+    };
+    Ok(match outcome {
+        Outcome::Exited(status) => u8::try_from(status).unwrap_or(1),
+        Outcome::TimedOut => {
+            eprintln!(
+                "error: the command did not end within {} s",
+                args.timeout.unwrap_or(0)
+            );
+            TIMED_OUT
+        }
+        Outcome::GuestDied => {
+            eprintln!(
+                "error: the guest ended before the command did\n{}",
+                guest.postmortem()
+            );
+            GUEST_DIED
+        }
+    })
+}
+
+/// Writes a frame's bytes where they belong.
+pub(crate) fn pass_on(frame: &Frame) {
+    // A reader that went away is no reason to fail the command.
+    let _ = match frame.kind {
+        Kind::Stderr => std::io::stderr().write_all(&frame.data),
+        _ => {
+            let mut stdout = std::io::stdout();
+            stdout.write_all(&frame.data).and_then(|()| stdout.flush())
+        }
+    };
+}
+
+/// A shell: with a terminal of its own in the guest if there is one here.
+fn shell(guest: &mut Guest) -> Result<Outcome> {
+    let terminal = std::io::stdin().is_terminal();
+    let remote = if terminal {
+        eprintln!(
+            "Linux {} after {:.1} s. The repository is in /repo, /scratch is shared; `wire CMD` runs \
+             CMD at the\nother end of the wire, and so does `cargo xtask wire -- CMD` here. Logs \
+             in {}.\nLeave with `exit`.",
+            guest.kernel,
+            guest.boot_time.as_secs_f64(),
+            guest.run_folder().display()
+        );
+        let (columns, rows) = crate::terminal::size();
+        let term = std::env::var("TERM").unwrap_or_else(|_| "vt100".into());
+        let inner = format!(
+            "stty columns {columns} rows {rows}; export TERM={term}; cd /repo; exec bash -i"
+        );
+        guest.start(&["script", "-q", "-f", "-e", "-c", &inner, "/dev/null"])
+    } else {
+        guest.start(&["bash"])
+    };
+    let input = remote.input_handle();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = std::io::stdin().read(&mut buffer) {
+            input(&buffer[..length]);
+        }
+        input(&[]);
+    });
+    let _raw = terminal.then(RawMode::enter).transpose()?;
+    guest.follow(&remote, None, &mut pass_on)
+}
