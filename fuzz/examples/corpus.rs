@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Writes the inputs that the fuzz targets start from to `corpus/TARGET/`,
+//! where `cargo fuzz run TARGET` looks for them.
+
+use std::path::Path;
+
+/// Each target and what its crate offers for it.
+type Corpus = (&'static str, fn() -> Vec<Vec<u8>>);
+
+const CORPORA: [Corpus; 1] = [("vfio_user_server", adit_vfio_user::fuzzing::corpus)];
+
+fn main() -> std::io::Result<()> {
+    for (target, inputs) in CORPORA {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("corpus")
+            .join(target);
+        std::fs::create_dir_all(&folder)?;
+        for (n, input) in inputs().iter().enumerate() {
+            std::fs::write(folder.join(format!("start-{n:03}")), input)?;
+        }
+    }
+    Ok(())
+}
