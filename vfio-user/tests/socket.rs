@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The socket file: whose it is, and what becomes of it.
 
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use adit_vfio_user::{BindError, Config, Server, ServerError};
 
@@ -22,7 +22,9 @@ fn a_socket_in_use_is_left_alone() {
     drop(server);
     assert!(!path.exists());
     // One with no room for another connection is in use as well.
-    let _busy = UnixListener::bind(&path).unwrap();
+    let busy = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&busy, 0).unwrap();
+    let _waiting = UnixStream::connect(&path).unwrap();
     assert!(matches!(refusal(&path), BindError::InUse(_)));
 }
 
