@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the function can do (GET_CAPS).
+
+use adit_uapi::regs::pf::GLINT_DYN_CTL;
+use adit_uapi::virtchnl2::cap::{csum, flow, hsplit, other, rsc, seg};
+use adit_uapi::virtchnl2::{device_type, GetCapabilities, SriovVfsInfo};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::IntoBytes;
+
+use super::{wire, Control, Refusal};
+use crate::dataplane::QueueKind;
+
+/// Checksums that are filled in and checked.
+const CSUM: u32 = csum::TX_L3_IPV4
+    | csum::TX_L4_IPV4_TCP
+    | csum::TX_L4_IPV4_UDP
+    | csum::TX_L4_IPV4_SCTP
+    | csum::TX_L4_IPV6_TCP
+    | csum::TX_L4_IPV6_UDP
+    | csum::TX_L4_IPV6_SCTP
+    | csum::RX_L3_IPV4
+    | csum::RX_L4_IPV4_TCP
+    | csum::RX_L4_IPV4_UDP
+    | csum::RX_L4_IPV4_SCTP
+    | csum::RX_L4_IPV6_TCP
+    | csum::RX_L4_IPV6_UDP
+    | csum::RX_L4_IPV6_SCTP;
+/// Packets that are cut into segments.
+const SEG: u32 = seg::IPV4_TCP | seg::IPV6_TCP | seg::IPV4_UDP | seg::IPV6_UDP;
+/// Where headers are split off.
+pub(super) const HSPLIT: u32 = hsplit::AT_L4V4 | hsplit::AT_L4V6;
+/// Segments that are merged.
+const RSC: u32 = rsc::IPV4_TCP | rsc::IPV6_TCP;
+/// Packets that are hashed.
+const RSS: u64 = flow::IPV4_TCP
+    | flow::IPV4_UDP
+    | flow::IPV4_SCTP
+    | flow::IPV4_OTHER
+    | flow::IPV6_TCP
+    | flow::IPV6_UDP
+    | flow::IPV6_SCTP
+    | flow::IPV6_OTHER;
+/// The rest. Never SPLITQ_QSCHED: Linux would then allocate its completion rings for entries of
+/// 4 bytes and walk them in steps of 8.
+const OTHER: u64 = other::MACFILTER
+    | other::PROMISC
+    | other::LOOPBACK
+    | other::LINK_SPEED
+    | other::WB_ON_ITR
+    | other::RX_FLEX_DESC
+    | other::PTYPE;
+/// Granted without being asked for: Linux never asks for FLOW_STEER, and takes no rules without.
+const ALWAYS: u64 = other::FLOW_STEER;
+
+/// Most bytes of header of a packet with offloads.
+const MAX_TX_HDR_SIZE: u16 = 256;
+/// Most buffers of a packet, or of a segment of one: more than Linux ever uses (17 fragments, the
+/// linear part, a context descriptor), so that it need not linearise.
+const MAX_SG_BUFS_PER_TX_PKT: u8 = 32;
+/// Shortest packet in bytes that need not be padded by the driver: Linux takes 17 for 0.
+const MIN_SSO_PACKET_LEN: u8 = 17;
+/// Most buffers that the headers of a packet to be cut may be spread over.
+const MAX_HDR_BUF_PER_LSO: u8 = 3;
+
+impl Control {
+    pub(super) fn get_caps(&self, payload: &[u8], reply: &mut Vec<u8>) -> Result<(), Refusal> {
+        let (asked, _) = wire::header::<GetCapabilities>(payload)?;
+        let total = |kind| U16::new(self.profile.total_queues(kind));
+        let granted = GetCapabilities {
+            csum_caps: asked.csum_caps & U32::new(CSUM),
+            seg_caps: asked.seg_caps & U32::new(SEG),
+            hsplit_caps: asked.hsplit_caps & U32::new(HSPLIT),
+            rsc_caps: asked.rsc_caps & U32::new(RSC),
+            rss_caps: asked.rss_caps & U64::new(RSS),
+            other_caps: (asked.other_caps & U64::new(OTHER)) | U64::new(ALWAYS),
+            mailbox_dyn_ctl: U32::new(GLINT_DYN_CTL.base),
+            mailbox_vector_id: U16::new(0),
+            num_allocated_vectors: U16::new(self.profile.vectors()),
+            max_rx_q: total(QueueKind::Rx),
+            max_tx_q: total(QueueKind::Tx),
+            max_rx_bufq: total(QueueKind::RxBuffer),
+            max_tx_complq: total(QueueKind::TxCompletion),
+            max_vports: U16::new(self.profile.vports()),
+            default_num_vports: U16::new(self.profile.vports()),
+            max_tx_hdr_size: U16::new(MAX_TX_HDR_SIZE),
+            max_sg_bufs_per_tx_pkt: MAX_SG_BUFS_PER_TX_PKT,
+            device_type: U32::new(device_type::MEV_DEVICE),
+            min_sso_packet_len: MIN_SSO_PACKET_LEN,
+            max_hdr_buf_per_lso: MAX_HDR_BUF_PER_LSO,
+            ..GetCapabilities::default()
+        };
+        reply.extend_from_slice(granted.as_bytes());
+        Ok(())
+    }
+}
+
+/// SET_SRIOV_VFS: there are none, so that "none" is what can be asked for.
+pub(super) fn set_sriov_vfs(payload: &[u8]) -> Result<(), Refusal> {
+    match wire::header::<SriovVfsInfo>(payload)?.0.num_vfs.get() {
+        0 => Ok(()),
+        _ => Err(Refusal::OutOfRange),
+    }
+}

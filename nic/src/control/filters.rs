@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a vport takes: addresses, promiscuous modes, loopback.
+
+use adit_uapi::virtchnl2::{mac_addr_type, promisc, Loopback, MacAddr, MacAddrList, PromiscInfo};
+
+use super::{wire, Control, Refusal};
+use crate::dataplane::DataPlane;
+
+/// Most addresses of a vport.
+pub(super) const MAX_ADDRESSES: usize = 1024;
+
+impl Control {
+    /// ADD_MAC_ADDR and DEL_MAC_ADDR. Adding what is there and taking away what is not succeed:
+    /// the result is what was asked for.
+    pub(super) fn change_mac_addrs(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        add: bool,
+    ) -> Result<(), Refusal> {
+        let (header, rest) = wire::header::<MacAddrList>(payload)?;
+        let list = wire::elements::<MacAddr>(rest, header.num_mac_addr.get())?;
+        let id = header.vport_id.get();
+        self.vport(id)?;
+        if !list.iter().all(is_sensible) {
+            return Err(Refusal::BadField);
+        }
+        let addresses = &mut dp.forwarding(id).addresses;
+        if !add {
+            addresses.retain(|held| !list.iter().any(|mac| mac.addr == *held));
+            return Ok(());
+        }
+        let before = addresses.len();
+        let mut fresh = Vec::with_capacity(list.len());
+        for mac in list {
+            if addresses.insert(mac.addr) {
+                fresh.push(mac.addr);
+            }
+        }
+        if addresses.len() > MAX_ADDRESSES.max(before) {
+            addresses.retain(|held| !fresh.contains(held));
+            return Err(Refusal::NoRoom);
+        }
+        Ok(())
+    }
+
+    pub(super) fn config_promiscuous_mode(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
+        let (info, _) = wire::header::<PromiscInfo>(payload)?;
+        let (id, flags) = (info.vport_id.get(), info.flags.get());
+        self.vport(id)?;
+        if flags & !(promisc::UNICAST | promisc::MULTICAST) != 0 {
+            return Err(Refusal::BadField);
+        }
+        let forwarding = dp.forwarding(id);
+        forwarding.unicast_promiscuous = flags & promisc::UNICAST != 0;
+        forwarding.multicast_promiscuous = flags & promisc::MULTICAST != 0;
+        Ok(())
+    }
+
+    pub(super) fn loopback(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
+        let (message, _) = wire::header::<Loopback>(payload)?;
+        let id = message.vport_id.get();
+        self.vport(id)?;
+        dp.forwarding(id).loopback = match message.enable {
+            0 => false,
+            1 => true,
+            _ => return Err(Refusal::BadField),
+        };
+        Ok(())
+    }
+}
+
+fn is_sensible(mac: &MacAddr) -> bool {
+    mac.addr != [0; 6] && matches!(mac.type_, mac_addr_type::PRIMARY | mac_addr_type::EXTRA)
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The virtchnl2 control plane: who has which virtual ports, queues, vectors and filters.
+//!
+//! A pure state machine. A request comes in as an opcode and bytes, is checked as a whole, and
+//! only then changes anything here or in the data plane: a refused request leaves everything as
+//! it was. Every reply repeats the request's payload unless the standard gives it one of its own,
+//! because drivers read it from there when a request fails (Linux, for MAC filters).
+
+mod caps;
+mod filters;
+mod flow_rules;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod mock;
+mod profile;
+pub mod ptype;
+mod queue_set;
+mod queues;
+mod refusal;
+mod rss;
+mod stats;
+mod vectors;
+mod vport;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use adit_uapi::mailbox::MAX_BUF_LEN;
+use adit_uapi::virtchnl2::{event_code, op, status, Event, VersionInfo};
+use adit_uapi::virtchnl2::{VERSION_MAJOR_2, VERSION_MINOR_0};
+use zerocopy::little_endian::U32;
+use zerocopy::IntoBytes;
+
+use crate::dataplane::DataPlane;
+
+pub use profile::{Profile, ProfileError, MAX_FRAME_LEN, MAX_QUEUES, MAX_VPORTS};
+pub use refusal::Refusal;
+
+use vectors::Vectors;
+use vport::Vport;
+
+/// What the control plane has counted since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ControlCounters {
+    /// Requests handled, refused ones included.
+    pub requests: u64,
+    /// Events given to the driver.
+    pub events: u64,
+    refused: [u64; Refusal::ALL.len()],
+}
+
+impl ControlCounters {
+    /// Requests refused, by reason.
+    pub fn refused(&self) -> impl Iterator<Item = (Refusal, u64)> + '_ {
+        Refusal::ALL.into_iter().zip(self.refused)
+    }
+}
+
+/// The control plane of one function.
+#[derive(Debug)]
+pub struct Control {
+    profile: Profile,
+    /// Indexed by vport id, which is the index that the driver asks for.
+    vports: Vec<Option<Vport>>,
+    vectors: Vectors,
+    counters: ControlCounters,
+}
+
+impl Control {
+    /// The control plane after a reset.
+    #[must_use]
+    pub fn new(profile: Profile) -> Self {
+        let vports = (0..profile.vports()).map(|_| None).collect();
+        let vectors = Vectors::new(profile.vectors());
+        Self {
+            profile,
+            vports,
+            vectors,
+            counters: ControlCounters::default(),
+        }
+    }
+
+    /// What it hands out.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counters(&self) -> &ControlCounters {
+        &self.counters
+    }
+
+    /// Answers one request: returns the status (virtchnl2 `v_retval`) and puts the payload in
+    /// `reply`. Events that the request caused are to be delivered before the reply:
+    /// [`take_event`](Self::take_event).
+    pub fn handle(
+        &mut self,
+        v_opcode: u32,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
+    ) -> u32 {
+        self.counters.requests += 1;
+        reply.clear();
+        let result = self.dispatch(v_opcode, payload, dp, reply);
+        if result.is_err() || reply.is_empty() {
+            reply.clear();
+            reply.extend_from_slice(&payload[..payload.len().min(MAX_BUF_LEN)]);
+        }
+        match result {
+            Ok(()) => status::SUCCESS,
+            Err(refusal) => {
+                let name = op::name(v_opcode).unwrap_or("unknown");
+                tracing::debug!(v_opcode, name, %refusal, "request refused");
+                self.counters.refused[refusal as usize] += 1;
+                refusal.status()
+            }
+        }
+    }
+
+    /// The next event for the driver, if there is one. Of several changes of a link only the
+    /// last is told, and only to an enabled vport.
+    pub fn take_event(&mut self, dp: &impl DataPlane) -> Option<Event> {
+        let mut known = (0..).zip(&mut self.vports);
+        let (id, vport) = known.find_map(|(id, vport)| {
+            vport
+                .as_mut()
+                .filter(|v| v.enabled && v.link_event)
+                .map(|v| (id, v))
+        })?;
+        vport.link_event = false;
+        self.counters.events += 1;
+        let (up, speed) = dp.link(id);
+        Some(Event {
+            event: U32::new(event_code::LINK_CHANGE),
+            link_speed: U32::new(speed),
+            vport_id: U32::new(id),
+            link_status: up.into(),
+            ..Event::default()
+        })
+    }
+
+    /// To be called when the link of a vport went up or down.
+    pub fn link_changed(&mut self, vport: u32) {
+        let found = usize::try_from(vport)
+            .ok()
+            .and_then(|at| self.vports.get_mut(at));
+        if let Some(Some(vport)) = found {
+            vport.link_event = true;
+        }
+    }
+
+    /// Takes everything back. The data plane is reset by its owner, before.
+    pub fn reset(&mut self) {
+        self.vports.fill_with(|| None);
+        self.vectors = Vectors::new(self.profile.vectors());
+    }
+
+    fn dispatch(
+        &mut self,
+        v_opcode: u32,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        match v_opcode {
+            op::VERSION => version(payload, reply),
+            op::GET_CAPS => self.get_caps(payload, reply),
+            op::CREATE_VPORT => self.create_vport(payload, dp, reply),
+            op::DESTROY_VPORT => self.destroy_vport(payload, dp),
+            op::ENABLE_VPORT => self.enable_vport(payload, dp, true),
+            op::DISABLE_VPORT => self.enable_vport(payload, dp, false),
+            op::CONFIG_TX_QUEUES => self.config_tx_queues(payload, dp),
+            op::CONFIG_RX_QUEUES => self.config_rx_queues(payload, dp),
+            op::ENABLE_QUEUES => self.enable_queues(payload, dp),
+            op::DISABLE_QUEUES => self.disable_queues(payload, dp),
+            op::ADD_QUEUES => self.add_queues(payload, dp, reply),
+            op::DEL_QUEUES => self.del_queues(payload, dp),
+            op::MAP_QUEUE_VECTOR => self.map_queue_vector(payload, dp, true),
+            op::UNMAP_QUEUE_VECTOR => self.map_queue_vector(payload, dp, false),
+            op::GET_RSS_KEY => self.get_rss_key(payload, dp, reply),
+            op::SET_RSS_KEY => self.set_rss_key(payload, dp),
+            op::GET_RSS_LUT => self.get_rss_lut(payload, dp, reply),
+            op::SET_RSS_LUT => self.set_rss_lut(payload, dp),
+            op::GET_RSS_HASH => self.get_rss_hash(payload, dp, reply),
+            op::SET_RSS_HASH => self.set_rss_hash(payload, dp),
+            op::SET_SRIOV_VFS => caps::set_sriov_vfs(payload),
+            op::ALLOC_VECTORS => self.alloc_vectors(payload, reply),
+            op::DEALLOC_VECTORS => self.dealloc_vectors(payload, dp),
+            op::GET_STATS => self.get_stats(payload, dp, reply),
+            op::GET_PTYPE_INFO => ptype::get_ptype_info(payload, reply),
+            op::LOOPBACK => self.loopback(payload, dp),
+            op::ADD_MAC_ADDR => self.change_mac_addrs(payload, dp, true),
+            op::DEL_MAC_ADDR => self.change_mac_addrs(payload, dp, false),
+            op::CONFIG_PROMISCUOUS_MODE => self.config_promiscuous_mode(payload, dp),
+            op::ADD_FLOW_RULE => self.add_flow_rules(payload, dp, reply),
+            op::GET_FLOW_RULE => self.get_flow_rules(payload, dp, reply),
+            op::DEL_FLOW_RULE => self.del_flow_rules(payload, dp, reply),
+            _ => Err(Refusal::NotOffered),
+        }
+    }
+
+    /// The vport of that id.
+    fn vport(&mut self, id: u32) -> Result<&mut Vport, Refusal> {
+        usize::try_from(id)
+            .ok()
+            .and_then(|at| self.vports.get_mut(at))
+            .and_then(Option::as_mut)
+            .ok_or(Refusal::NoSuchVport)
+    }
+}
+
+/// VERSION is never refused for what it says: the driver decides whether it can go on.
+fn version(payload: &[u8], reply: &mut Vec<u8>) -> Result<(), Refusal> {
+    let (_, _) = wire::header::<VersionInfo>(payload)?;
+    let ours = VersionInfo {
+        major: U32::new(VERSION_MAJOR_2),
+        minor: U32::new(VERSION_MINOR_0),
+    };
+    reply.extend_from_slice(ours.as_bytes());
+    Ok(())
+}

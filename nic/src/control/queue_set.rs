@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The queues of one vport: which it has, and how far each has come.
+
+use adit_uapi::regs::pf;
+use adit_uapi::virtchnl2::{queue_type, QueueRegChunk};
+use zerocopy::little_endian::{U32, U64};
+
+use super::{Profile, Refusal};
+use crate::dataplane::{DataPlane, QueueId, QueueKind};
+
+/// The kinds, in the order of their numbers in messages.
+pub(super) const KINDS: [QueueKind; 4] = [
+    QueueKind::Tx,
+    QueueKind::Rx,
+    QueueKind::TxCompletion,
+    QueueKind::RxBuffer,
+];
+
+/// The kind of queue that a message means (virtchnl2_queue_type).
+pub(super) fn kind_of(queue_type: u32) -> Result<QueueKind, Refusal> {
+    match queue_type {
+        queue_type::TX => Ok(QueueKind::Tx),
+        queue_type::RX => Ok(QueueKind::Rx),
+        queue_type::TX_COMPLETION => Ok(QueueKind::TxCompletion),
+        queue_type::RX_BUFFER => Ok(QueueKind::RxBuffer),
+        _ => Err(Refusal::BadField),
+    }
+}
+
+fn type_of(kind: QueueKind) -> u32 {
+    match kind {
+        QueueKind::Tx => queue_type::TX,
+        QueueKind::Rx => queue_type::RX,
+        QueueKind::TxCompletion => queue_type::TX_COMPLETION,
+        QueueKind::RxBuffer => queue_type::RX_BUFFER,
+    }
+}
+
+/// How many of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) tx: u16,
+    pub(super) tx_completion: u16,
+    pub(super) rx: u16,
+    pub(super) rx_buffer: u16,
+}
+
+impl Counts {
+    fn of(&self, kind: QueueKind) -> u16 {
+        match kind {
+            QueueKind::Tx => self.tx,
+            QueueKind::Rx => self.rx,
+            QueueKind::TxCompletion => self.tx_completion,
+            QueueKind::RxBuffer => self.rx_buffer,
+        }
+    }
+}
+
+/// How far a queue has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum State {
+    /// Nobody has it.
+    Free,
+    /// The vport has it.
+    Allocated,
+    /// The driver has said where its ring is.
+    Configured,
+    /// It runs.
+    Enabled,
+}
+
+/// A place for a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    pub(super) state: State,
+    /// The vector that it interrupts.
+    pub(super) vector: Option<u16>,
+}
+
+const FREE: Slot = Slot {
+    state: State::Free,
+    vector: None,
+};
+
+/// The slots of one kind, a block of the device's queues that only this vport uses.
+#[derive(Debug)]
+struct Block {
+    first: u32,
+    slots: Vec<Slot>,
+}
+
+/// The queues of one vport.
+#[derive(Debug)]
+pub(super) struct QueueSet {
+    blocks: [Block; KINDS.len()],
+}
+
+impl QueueSet {
+    /// The set of vport `index`, all free.
+    pub(super) fn new(profile: &Profile, index: u16) -> Self {
+        let blocks = KINDS.map(|kind| {
+            let most = profile.queues(kind);
+            Block {
+                first: u32::from(index) * u32::from(most),
+                slots: vec![FREE; most.into()],
+            }
+        });
+        Self { blocks }
+    }
+
+    fn block(&self, kind: QueueKind) -> &Block {
+        &self.blocks[kind as usize]
+    }
+
+    /// How many the vport has.
+    pub(super) fn counts(&self) -> Counts {
+        let count = |kind| {
+            let slots = &self.block(kind).slots;
+            slots.iter().filter(|s| s.state != State::Free).count() as u16
+        };
+        Counts {
+            tx: count(QueueKind::Tx),
+            tx_completion: count(QueueKind::TxCompletion),
+            rx: count(QueueKind::Rx),
+            rx_buffer: count(QueueKind::RxBuffer),
+        }
+    }
+
+    /// The ids of those of a kind that the vport has.
+    pub(super) fn allocated(&self, kind: QueueKind) -> Vec<u32> {
+        let block = self.block(kind);
+        (block.first..)
+            .zip(&block.slots)
+            .filter(|(_, slot)| slot.state != State::Free)
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// Gives the vport more queues, all or none, those of each kind in a row.
+    ///
+    /// There is one chunk for each kind: Linux walks chunks backwards, and would mix up the
+    /// numbers of queues in two chunks of a kind.
+    pub(super) fn allocate(&mut self, counts: Counts) -> Result<Vec<QueueRegChunk>, Refusal> {
+        let mut starts = [0; KINDS.len()];
+        for kind in KINDS {
+            let free = |slot: &Slot| slot.state == State::Free;
+            let want = usize::from(counts.of(kind));
+            let slots = &self.block(kind).slots;
+            starts[kind as usize] = first_run(slots, want, free).ok_or(Refusal::NoRoom)?;
+        }
+        let mut chunks = Vec::with_capacity(KINDS.len());
+        for kind in KINDS {
+            let (start, count) = (starts[kind as usize], usize::from(counts.of(kind)));
+            if count == 0 {
+                continue;
+            }
+            let block = &mut self.blocks[kind as usize];
+            let fresh = Slot {
+                state: State::Allocated,
+                vector: None,
+            };
+            block.slots[start..start + count].fill(fresh);
+            chunks.push(chunk(kind, block.first + start as u32, count as u32));
+        }
+        Ok(chunks)
+    }
+
+    /// The slot of a queue that the vport has.
+    pub(super) fn slot(&mut self, queue: QueueId) -> Result<&mut Slot, Refusal> {
+        let block = &mut self.blocks[queue.kind as usize];
+        let at = queue
+            .index
+            .checked_sub(block.first)
+            .and_then(|at| usize::try_from(at).ok());
+        match at.and_then(|at| block.slots.get_mut(at)) {
+            None => Err(Refusal::NotYours),
+            Some(slot) if slot.state == State::Free => Err(Refusal::NotAllocated),
+            Some(slot) => Ok(slot),
+        }
+    }
+
+    /// The queues of a chunk of a message, all of which the vport has.
+    pub(super) fn range(
+        &mut self,
+        queue_type: u32,
+        start: u32,
+        count: u32,
+    ) -> Result<impl Iterator<Item = QueueId>, Refusal> {
+        let kind = kind_of(queue_type)?;
+        if count == 0 {
+            return Err(Refusal::BadField);
+        }
+        let end = start.checked_add(count).ok_or(Refusal::OutOfRange)?;
+        if count as usize > self.block(kind).slots.len() {
+            return Err(Refusal::NotYours);
+        }
+        for index in start..end {
+            self.slot(QueueId { kind, index })?;
+        }
+        Ok((start..end).map(move |index| QueueId { kind, index }))
+    }
+
+    /// Takes a queue back; nothing of it is left in the data plane.
+    pub(super) fn remove(&mut self, queue: QueueId, dp: &mut impl DataPlane) {
+        if let Ok(slot) = self.slot(queue) {
+            if slot.vector.is_some() {
+                dp.map_vector(queue, None);
+            }
+            *slot = FREE;
+            dp.remove(queue);
+        }
+    }
+
+    /// Takes all queues back.
+    pub(super) fn remove_all(&mut self, dp: &mut impl DataPlane) {
+        for kind in KINDS {
+            for index in self.allocated(kind) {
+                self.remove(QueueId { kind, index }, dp);
+            }
+        }
+    }
+
+    /// Takes a vector from the queues that it was mapped to.
+    pub(super) fn unmap(&mut self, vector: u16, dp: &mut impl DataPlane) {
+        for (kind, block) in KINDS.into_iter().zip(&mut self.blocks) {
+            for (index, slot) in (block.first..).zip(&mut block.slots) {
+                if slot.vector == Some(vector) {
+                    slot.vector = None;
+                    dp.map_vector(QueueId { kind, index }, None);
+                }
+            }
+        }
+    }
+}
+
+/// Where the first `count` elements in a row are that all fit; 0 if none are wanted.
+pub(super) fn first_run<T>(
+    elements: &[T],
+    count: usize,
+    fits: impl Fn(&T) -> bool,
+) -> Option<usize> {
+    if count == 0 {
+        return Some(0);
+    }
+    let mut run = 0;
+    for (at, element) in elements.iter().enumerate() {
+        run = if fits(element) { run + 1 } else { 0 };
+        if run == count {
+            return Some(at + 1 - count);
+        }
+    }
+    None
+}
+
+fn chunk(kind: QueueKind, start: u32, count: u32) -> QueueRegChunk {
+    let tails = match kind {
+        QueueKind::Tx => Some(pf::QTX_TAIL),
+        QueueKind::Rx => Some(pf::QRX_TAIL),
+        QueueKind::RxBuffer => Some(pf::BUFQ_TAIL),
+        // Nobody writes a completion queue's tail.
+        QueueKind::TxCompletion => None,
+    };
+    let tail = tails.and_then(|t| Some((t.offset(start)?, t.stride)));
+    let (tail_start, spacing) = tail.unwrap_or((0, 0));
+    QueueRegChunk {
+        type_: U32::new(type_of(kind)),
+        start_queue_id: U32::new(start),
+        num_queues: U32::new(count),
+        qtail_reg_start: U64::new(u64::from(tail_start)),
+        qtail_reg_spacing: U32::new(spacing),
+        ..QueueRegChunk::default()
+    }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Why a request is refused.
+
+use adit_uapi::virtchnl2::status;
+use thiserror::Error;
+
+macro_rules! refusals {
+    ($($(#[$meta:meta])* $name:ident = $status:ident, $text:literal;)*) => {
+        /// Why a request is refused; each has a status of the standard.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+        pub enum Refusal {
+            $($(#[$meta])* #[error($text)] $name,)*
+        }
+
+        impl Refusal {
+            /// All of them, in the order of their numbers.
+            pub const ALL: [Self; [$(Self::$name),*].len()] = [$(Self::$name),*];
+
+            /// The status that the driver gets (virtchnl2 `v_retval`).
+            #[must_use]
+            pub const fn status(self) -> u32 {
+                match self {
+                    $(Self::$name => status::$status,)*
+                }
+            }
+
+            /// A short name, for counters.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// The opcode is unknown, or of a capability that is not offered.
+    NotOffered = ERR_ESRCH, "the opcode is not offered";
+    /// The payload is shorter than its struct or than the elements that it announces.
+    Truncated = ERR_EINVAL, "the payload is shorter than what it announces";
+    /// A field has a value that the standard does not have, or that contradicts another field.
+    BadField = ERR_EINVAL, "a field has an impossible value";
+    /// A number is out of its range.
+    OutOfRange = ERR_ERANGE, "a number is out of its range";
+    /// There is no vport of that id.
+    NoSuchVport = ERR_ENXIO, "there is no such vport";
+    /// There is a vport of that index.
+    VportExists = ERR_EEXIST, "the vport exists";
+    /// A queue or vector is not allocated.
+    NotAllocated = ERR_ENXIO, "a queue or vector is not allocated";
+    /// A queue belongs to another vport.
+    NotYours = ERR_EACCES, "a queue belongs to another vport";
+    /// A queue runs and cannot be changed.
+    Busy = ERR_EBUSY, "a queue is enabled";
+    /// A queue is enabled before it was configured.
+    OutOfOrder = ERR_ESM, "a queue is not configured";
+    /// There is no more of it.
+    NoRoom = ERR_ENOSPC, "there is no room for more";
+    /// The data plane refused.
+    DataPlane = ERR_EIO, "the data plane refused";
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Receive-side scaling: key, look-up table, and which packets are hashed.
+
+use adit_uapi::virtchnl2::rss::DEFAULT_HASH_EXPANDED;
+use adit_uapi::virtchnl2::{RssHash, RssKey, RssLut};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::IntoBytes;
+
+use super::{wire, Control, Refusal};
+use crate::dataplane::DataPlane;
+use crate::forwarding::{RSS_KEY_LEN, RSS_LUT_LEN};
+
+impl Control {
+    pub(super) fn get_rss_key(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let (asked, _) = wire::header::<RssKey>(payload)?;
+        self.vport(asked.vport_id.get())?;
+        let key_len = U16::new(RSS_KEY_LEN as u16);
+        let answer = RssKey {
+            vport_id: asked.vport_id,
+            key_len,
+            ..RssKey::default()
+        };
+        reply.extend_from_slice(answer.as_bytes());
+        reply.extend_from_slice(dp.forwarding(asked.vport_id.get()).rss_key());
+        Ok(())
+    }
+
+    pub(super) fn set_rss_key(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
+        let (asked, rest) = wire::header::<RssKey>(payload)?;
+        let id = asked.vport_id.get();
+        self.vport(id)?;
+        if usize::from(asked.key_len.get()) != RSS_KEY_LEN {
+            return Err(Refusal::OutOfRange);
+        }
+        let key = *rest.first_chunk().ok_or(Refusal::Truncated)?;
+        dp.forwarding(id).set_rss_key(key);
+        Ok(())
+    }
+
+    /// GET_RSS_LUT: as many entries as are asked for, from where they are asked for. Linux asks
+    /// for none and means all.
+    pub(super) fn get_rss_lut(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let (asked, _) = wire::header::<RssLut>(payload)?;
+        let id = asked.vport_id.get();
+        self.vport(id)?;
+        let start = usize::from(asked.lut_entries_start.get());
+        let left = RSS_LUT_LEN.checked_sub(start).ok_or(Refusal::OutOfRange)?;
+        let count = match usize::from(asked.lut_entries.get()) {
+            0 => left,
+            n if n <= left => n,
+            _ => return Err(Refusal::OutOfRange),
+        };
+        let answer = RssLut {
+            lut_entries: U16::new(count as u16),
+            ..*asked
+        };
+        reply.extend_from_slice(answer.as_bytes());
+        for &entry in &dp.forwarding(id).rss_lut[start..start + count] {
+            reply.extend_from_slice(&u32::from(entry).to_le_bytes());
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_rss_lut(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
+        let (asked, rest) = wire::header::<RssLut>(payload)?;
+        let entries = wire::elements::<U32>(rest, asked.lut_entries.get())?;
+        let id = asked.vport_id.get();
+        self.vport(id)?;
+        let forwarding = dp.forwarding(id);
+        let start = usize::from(asked.lut_entries_start.get());
+        let part = forwarding
+            .rss_lut
+            .get_mut(start..)
+            .and_then(|part| part.get_mut(..entries.len()))
+            .ok_or(Refusal::OutOfRange)?;
+        // Zeros stand for "no spreading" (Linux, with receive hashing off) and are always right.
+        let queues = forwarding.rx_queues.len().max(1);
+        if entries.iter().any(|entry| entry.get() as usize >= queues) {
+            return Err(Refusal::OutOfRange);
+        }
+        for (to, from) in part.iter_mut().zip(entries) {
+            *to = from.get() as u16;
+        }
+        Ok(())
+    }
+
+    pub(super) fn get_rss_hash(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let (asked, _) = wire::header::<RssHash>(payload)?;
+        let id = asked.vport_id.get();
+        self.vport(id)?;
+        let ptype_groups = U64::new(dp.forwarding(id).rss_hash());
+        let answer = RssHash {
+            ptype_groups,
+            vport_id: asked.vport_id,
+            ..RssHash::default()
+        };
+        reply.extend_from_slice(answer.as_bytes());
+        Ok(())
+    }
+
+    pub(super) fn set_rss_hash(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
+        let (asked, _) = wire::header::<RssHash>(payload)?;
+        let (id, groups) = (asked.vport_id.get(), asked.ptype_groups.get());
+        self.vport(id)?;
+        if groups & !DEFAULT_HASH_EXPANDED != 0 {
+            return Err(Refusal::OutOfRange);
+        }
+        dp.forwarding(id).set_rss_hash(groups);
+        Ok(())
+    }
+}

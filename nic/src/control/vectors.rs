@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Interrupt vectors: given and taken back.
+
+use adit_uapi::regs::pf;
+use adit_uapi::virtchnl2::{AllocVectors, VectorChunk, VectorChunks};
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::IntoBytes;
+
+use super::queue_set::first_run;
+use super::{wire, Control, Refusal};
+use crate::dataplane::DataPlane;
+
+/// Which vectors the driver has. Vector 0 is the mailbox's and not given away.
+#[derive(Debug)]
+pub(super) struct Vectors {
+    taken: Vec<bool>,
+}
+
+impl Vectors {
+    /// `count` vectors with the mailbox's, all free.
+    pub(super) fn new(count: u16) -> Self {
+        let mut taken = vec![false; usize::from(count)];
+        if let Some(mailbox) = taken.first_mut() {
+            *mailbox = true;
+        }
+        Self { taken }
+    }
+
+    /// Whether queues may be mapped to it.
+    pub(super) fn allocated(&self, vector: u16) -> bool {
+        vector != 0
+            && self
+                .taken
+                .get(usize::from(vector))
+                .is_some_and(|&taken| taken)
+    }
+
+    /// The vectors of a chunk, all of which the driver has.
+    fn range(&self, chunk: &VectorChunk) -> Result<std::ops::Range<u16>, Refusal> {
+        let (start, count) = (chunk.start_vector_id.get(), chunk.num_vectors.get());
+        let end = start.checked_add(count).ok_or(Refusal::OutOfRange)?;
+        if count == 0 {
+            return Err(Refusal::BadField);
+        }
+        match (start..end).all(|vector| self.allocated(vector)) {
+            true => Ok(start..end),
+            false => Err(Refusal::NotAllocated),
+        }
+    }
+}
+
+impl Control {
+    pub(super) fn alloc_vectors(
+        &mut self,
+        payload: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let count = wire::header::<AllocVectors>(payload)?.0.num_vectors;
+        if count.get() == 0 {
+            return Err(Refusal::BadField);
+        }
+        let taken = &mut self.vectors.taken;
+        let want = usize::from(count.get());
+        let start = first_run(taken, want, |&taken| !taken).ok_or(Refusal::NoRoom)?;
+        taken[start..start + want].fill(true);
+        let given = AllocVectors {
+            num_vectors: count,
+            vchunks: VectorChunks {
+                num_vchunks: U16::new(1),
+                ..VectorChunks::default()
+            },
+            ..AllocVectors::default()
+        };
+        reply.extend_from_slice(given.as_bytes());
+        reply.extend_from_slice(chunk(start as u16, count.get()).as_bytes());
+        Ok(())
+    }
+
+    pub(super) fn dealloc_vectors(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
+        let (header, rest) = wire::header::<VectorChunks>(payload)?;
+        let chunks = wire::elements::<VectorChunk>(rest, header.num_vchunks.get())?;
+        for chunk in chunks {
+            self.vectors.range(chunk)?;
+        }
+        for chunk in chunks {
+            // A chunk that comes twice has been given back.
+            let Ok(vectors) = self.vectors.range(chunk) else {
+                continue;
+            };
+            for vector in vectors {
+                self.vectors.taken[usize::from(vector)] = false;
+                for vport in self.vports.iter_mut().flatten() {
+                    vport.queues.unmap(vector, dp);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn chunk(start: u16, count: u16) -> VectorChunk {
+    let vector = u32::from(start);
+    // Profile::new keeps all vectors inside of the window.
+    let dyn_ctl = pf::GLINT_DYN_CTL.offset(vector).unwrap_or_default();
+    VectorChunk {
+        start_vector_id: U16::new(start),
+        num_vectors: U16::new(count),
+        dynctl_reg_start: U32::new(dyn_ctl),
+        dynctl_reg_spacing: U32::new(pf::GLINT_DYN_CTL.stride),
+        itrn_reg_start: U32::new(dyn_ctl + pf::GLINT_ITR_BASE - pf::GLINT_DYN_CTL.base),
+        itrn_reg_spacing: U32::new(pf::GLINT_DYN_CTL.stride),
+        itrn_index_spacing: U32::new(pf::GLINT_ITR_INDEX_SPACING),
+        ..VectorChunk::default()
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Virtual ports: created, enabled, disabled, destroyed.
+
+use adit_uapi::desc::ids::{rxdid_m, txdid};
+use adit_uapi::virtchnl2::Vport as VportName;
+use adit_uapi::virtchnl2::{queue_model, rss, vport_type, CreateVport, QueueRegChunks};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::IntoBytes;
+
+use super::queue_set::{Counts, QueueSet};
+use super::{caps, flow_rules, wire, Control, Refusal};
+use crate::dataplane::{DataPlane, QueueKind};
+use crate::forwarding::{Forwarding, RSS_KEY_LEN, RSS_LUT_LEN};
+
+/// What the driver has of a vport.
+#[derive(Debug)]
+pub(super) struct Vport {
+    /// ENABLE_VPORT has been said.
+    pub(super) enabled: bool,
+    /// The driver is to be told about the link.
+    pub(super) link_event: bool,
+    pub(super) queues: QueueSet,
+}
+
+impl Control {
+    pub(super) fn create_vport(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let (asked, _) = wire::header::<CreateVport>(payload)?;
+        if asked.vport_type.get() != vport_type::DEFAULT {
+            return Err(Refusal::BadField);
+        }
+        // The id is the index: Linux uses one for the other (idpf_mac_filter_async_handler).
+        let index = asked.vport_index.get();
+        let place = self
+            .vports
+            .get_mut(usize::from(index))
+            .ok_or(Refusal::OutOfRange)?;
+        if place.is_some() {
+            return Err(Refusal::VportExists);
+        }
+        let mut queues = QueueSet::new(&self.profile, index);
+        let chunks = queues.allocate(self.counts(asked)?)?;
+        let mac = self.profile.mac(index);
+        let counts = queues.counts();
+        let forwarding = dp.forwarding(u32::from(index));
+        *forwarding = Forwarding::new(mac, queues.allocated(QueueKind::Rx));
+        let created = CreateVport {
+            vport_type: U16::new(vport_type::DEFAULT),
+            txq_model: U16::new(queue_model::SPLIT),
+            rxq_model: U16::new(queue_model::SPLIT),
+            num_tx_q: U16::new(counts.tx),
+            num_tx_complq: U16::new(counts.tx_completion),
+            num_rx_q: U16::new(counts.rx),
+            num_rx_bufq: U16::new(counts.rx_buffer),
+            vport_index: asked.vport_index,
+            max_mtu: U16::new(self.profile.max_frame()),
+            vport_id: U32::new(u32::from(index)),
+            default_mac_addr: mac,
+            vport_flags: U16::new(flow_rules::VPORT_FLAGS),
+            rx_desc_ids: U64::new(rxdid_m::FLEX_SPLITQ),
+            tx_desc_ids: U64::new(
+                txdid::FLEX_TSO_CTX | txdid::FLEX_L2TAG1_L2TAG2 | txdid::FLEX_FLOW_SCHED,
+            ),
+            sideband_flow_caps: U64::new(flow_rules::FLOWS),
+            sideband_flow_actions: U32::new(flow_rules::ACTIONS),
+            flow_steer_max_rules: U32::new(flow_rules::MAX_RULES),
+            rss_algorithm: U32::new(rss::alg::TOEPLITZ_ASYMMETRIC),
+            rss_key_size: U16::new(RSS_KEY_LEN as u16),
+            rss_lut_size: U16::new(RSS_LUT_LEN as u16),
+            rx_split_pos: U32::new(caps::HSPLIT),
+            chunks: QueueRegChunks {
+                num_chunks: U16::new(chunks.len() as u16),
+                ..QueueRegChunks::default()
+            },
+            ..CreateVport::default()
+        };
+        reply.extend_from_slice(created.as_bytes());
+        reply.extend_from_slice(chunks.as_bytes());
+        self.vports[usize::from(index)] = Some(Vport {
+            enabled: false,
+            link_event: false,
+            queues,
+        });
+        Ok(())
+    }
+
+    pub(super) fn destroy_vport(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
+        let id = wire::header::<VportName>(payload)?.0.vport_id.get();
+        self.vport(id)?.queues.remove_all(dp);
+        *dp.forwarding(id) = Forwarding::default();
+        self.vports[id as usize] = None;
+        Ok(())
+    }
+
+    /// ENABLE_VPORT and DISABLE_VPORT. An enabled vport hears about its link at once, even if it
+    /// was enabled before: Linux keeps its carrier off until it does.
+    pub(super) fn enable_vport(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        enable: bool,
+    ) -> Result<(), Refusal> {
+        let id = wire::header::<VportName>(payload)?.0.vport_id.get();
+        let vport = self.vport(id)?;
+        vport.enabled = enable;
+        vport.link_event = enable;
+        dp.forwarding(id).enabled = enable;
+        Ok(())
+    }
+
+    /// How many queues a new vport gets: what it asks for, as far as there are so many.
+    ///
+    /// Only the split model is offered, and it is what a driver that asks for the single model is
+    /// given: the models of the reply are the device's choice.
+    fn counts(&self, asked: &CreateVport) -> Result<Counts, Refusal> {
+        let split = |model: U16| match model.get() {
+            queue_model::SINGLE => Ok(false),
+            queue_model::SPLIT => Ok(true),
+            _ => Err(Refusal::BadField),
+        };
+        let (tx, rx) = (asked.num_tx_q.get(), asked.num_rx_q.get());
+        let tx_completion = if split(asked.txq_model)? {
+            asked.num_tx_complq.get()
+        } else {
+            tx
+        };
+        let rx_buffer = if split(asked.rxq_model)? {
+            asked.num_rx_bufq.get()
+        } else {
+            rx.saturating_mul(2)
+        };
+        let most = |kind| self.profile.queues(kind);
+        Ok(Counts {
+            tx: tx.min(most(QueueKind::Tx)),
+            tx_completion: tx_completion.min(most(QueueKind::TxCompletion)),
+            rx: rx.min(most(QueueKind::Rx)),
+            rx_buffer: rx_buffer.min(most(QueueKind::RxBuffer)),
+        })
+    }
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The two rings: requests taken out of one, messages put into the other.
+
+use adit_uapi::mailbox::{flags, opcode, CtlqDesc, MAX_BUF_LEN, V_OPCODE_M};
+use adit_uapi::regs::{pf, queue_len};
+use adit_uapi::virtchnl2::status;
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::IntoBytes;
+
+use super::queue::{self, Queue};
+use super::{
+    BadRequest, MailboxCounters, MailboxEvent, MailboxFault, MailboxRing, QueueFault, Reply,
+    Request,
+};
+use crate::memory::GuestMemory;
+
+/// The two rings, and their registers.
+#[derive(Debug)]
+pub(super) struct Rings {
+    atq: Queue,
+    arq: Queue,
+    counters: MailboxCounters,
+}
+
+impl Default for Rings {
+    fn default() -> Self {
+        Self {
+            atq: Queue::new(queue_len::LEN_M),
+            arq: Queue::new(queue_len::PF_ARQLEN_LEN_M),
+            counters: MailboxCounters::default(),
+        }
+    }
+}
+
+impl Rings {
+    /// The register at `offset` bytes of BAR0; 0 where there is none.
+    pub(super) fn read(&self, offset: u32) -> u32 {
+        self.register(offset)
+            .map_or(0, |(queue, at)| queue.read(at))
+    }
+
+    /// Writes the register at `offset` bytes of BAR0. A write elsewhere is ignored.
+    pub(super) fn write(&mut self, offset: u32, value: u32) -> MailboxEvent {
+        let Some((ring, at)) = locate(offset) else {
+            return MailboxEvent::None;
+        };
+        let queue = match ring {
+            MailboxRing::Atq => &mut self.atq,
+            MailboxRing::Arq => &mut self.arq,
+        };
+        match (queue.write(at, value), ring) {
+            (false, _) => MailboxEvent::None,
+            (true, MailboxRing::Atq) => MailboxEvent::Requests,
+            (true, MailboxRing::Arq) => MailboxEvent::Buffers,
+        }
+    }
+
+    /// What was counted.
+    pub(super) fn counters(&self) -> &MailboxCounters {
+        &self.counters
+    }
+
+    /// All registers back to zero: Linux takes ARQLEN.len = 0 for "the function was reset", and
+    /// never writes ATQT before its first message. What was counted stays.
+    pub(super) fn reset(&mut self) {
+        self.atq.reset();
+        self.arq.reset();
+    }
+
+    /// Takes the next message of the driver, if there is one, and gives its descriptor back.
+    ///
+    /// # Errors
+    /// When the ring cannot be used; it is stopped then.
+    pub(super) fn take_request(
+        &mut self,
+        mem: &GuestMemory,
+    ) -> Result<Option<Request>, MailboxFault> {
+        let Some((at, desc)) = self.next(MailboxRing::Atq, mem)? else {
+            return Ok(None);
+        };
+        let payload = read_payload(&desc, mem);
+        self.counters.requests += 1;
+        match &payload {
+            Ok(_) => {}
+            Err(BadRequest::Opcode(_)) => self.counters.bad_opcode += 1,
+            Err(BadRequest::TooLong(_)) => self.counters.too_long += 1,
+            Err(BadRequest::NoBuffer(_)) => self.counters.no_buffer += 1,
+            Err(BadRequest::Buffer(_)) => self.counters.request_dma_faults += 1,
+        }
+        let done = CtlqDesc {
+            flags: U16::new(desc.flags.get() | flags::DD | flags::CMP),
+            ret_val: U16::new(0),
+            ..desc
+        };
+        self.publish(MailboxRing::Atq, mem, at, &done)?;
+        let (v_opcode, sw_cookie) = (desc.v_opcode(), desc.sw_cookie.get());
+        Ok(Some(Request {
+            v_opcode,
+            sw_cookie,
+            payload,
+        }))
+    }
+
+    /// Puts a message in the driver's next buffer. `false` when there is none: the message is to
+    /// be posted again when [`MailboxEvent::Buffers`] comes.
+    ///
+    /// # Errors
+    /// When the ring cannot be used; it is stopped then.
+    pub(super) fn post(&mut self, mem: &GuestMemory, reply: &Reply) -> Result<bool, MailboxFault> {
+        let Some((at, desc)) = self.next(MailboxRing::Arq, mem)? else {
+            return Ok(false);
+        };
+        let room = match desc.flags.get() & flags::BUF {
+            0 => 0,
+            _ => usize::from(desc.datalen.get()).min(MAX_BUF_LEN),
+        };
+        let (mut payload, mut v_retval) = (&reply.payload[..], reply.v_retval);
+        if payload.len() > room {
+            self.counters.buffer_too_small += 1;
+            (payload, v_retval) = (&[], failed(v_retval));
+        } else if mem.write(desc.addr(), payload).is_err() {
+            self.counters.post_dma_faults += 1;
+            (payload, v_retval) = (&[], failed(v_retval));
+        }
+        let with_buffer = if payload.is_empty() {
+            0
+        } else {
+            flags::BUF | flags::RD
+        };
+        let mut done = CtlqDesc {
+            flags: U16::new(flags::DD | flags::CMP | with_buffer),
+            opcode: U16::new(opcode::SEND_MSG_TO_CP),
+            datalen: U16::new(payload.len() as u16),
+            v_opcode_dtype: U32::new(reply.v_opcode & V_OPCODE_M),
+            v_retval: U32::new(v_retval),
+            sw_cookie: U16::new(reply.sw_cookie),
+            ..CtlqDesc::default()
+        };
+        done.set_addr(desc.addr());
+        self.publish(MailboxRing::Arq, mem, at, &done)?;
+        self.counters.posted += 1;
+        Ok(true)
+    }
+
+    fn register(&self, offset: u32) -> Option<(&Queue, queue::Register)> {
+        let (ring, at) = locate(offset)?;
+        Some((
+            if ring == MailboxRing::Atq {
+                &self.atq
+            } else {
+                &self.arq
+            },
+            at,
+        ))
+    }
+
+    fn queue(&mut self, ring: MailboxRing) -> &mut Queue {
+        match ring {
+            MailboxRing::Atq => &mut self.atq,
+            MailboxRing::Arq => &mut self.arq,
+        }
+    }
+
+    /// The descriptor at the head, if the ring runs and has one.
+    fn next(
+        &mut self,
+        ring: MailboxRing,
+        mem: &GuestMemory,
+    ) -> Result<Option<(u64, CtlqDesc)>, MailboxFault> {
+        let found = self.queue(ring).head(mem);
+        found.map_err(|fault| self.stop(ring, fault))
+    }
+
+    /// Gives the descriptor at the head back to the driver: the half with DD last.
+    fn publish(
+        &mut self,
+        ring: MailboxRing,
+        mem: &GuestMemory,
+        at: u64,
+        desc: &CtlqDesc,
+    ) -> Result<(), MailboxFault> {
+        let bytes = desc.as_bytes();
+        let (first, rest) = bytes.split_at(8);
+        let mut word = [0; 8];
+        word.copy_from_slice(first);
+        mem.write(at + 8, rest)
+            .and_then(|()| mem.publish_u64(at, u64::from_le_bytes(word)))
+            .map_err(|fault| self.stop(ring, QueueFault::Dma(fault)))?;
+        self.queue(ring).advance();
+        Ok(())
+    }
+
+    fn stop(&mut self, ring: MailboxRing, fault: QueueFault) -> MailboxFault {
+        self.counters.ring_faults += 1;
+        self.queue(ring).stop();
+        MailboxFault { ring, fault }
+    }
+}
+
+fn read_payload(desc: &CtlqDesc, mem: &GuestMemory) -> Result<Vec<u8>, BadRequest> {
+    let len = desc.datalen.get();
+    if desc.opcode.get() != opcode::SEND_MSG_TO_CP {
+        return Err(BadRequest::Opcode(desc.opcode.get()));
+    }
+    if usize::from(len) > MAX_BUF_LEN {
+        return Err(BadRequest::TooLong(len));
+    }
+    if len > 0 && desc.flags.get() & flags::BUF == 0 {
+        return Err(BadRequest::NoBuffer(len));
+    }
+    let mut payload = vec![0; usize::from(len)];
+    mem.read(desc.addr(), &mut payload)
+        .map_err(BadRequest::Buffer)?;
+    Ok(payload)
+}
+
+/// The status of a reply whose payload got lost.
+fn failed(v_retval: u32) -> u32 {
+    if v_retval == status::SUCCESS {
+        status::ERR_EIO
+    } else {
+        v_retval
+    }
+}
+
+/// Which ring's register is at `offset` bytes of BAR0.
+fn locate(offset: u32) -> Option<(MailboxRing, queue::Register)> {
+    use queue::Register::{Bah, Bal, Head, Len, Tail};
+    use MailboxRing::{Arq, Atq};
+    Some(match offset {
+        pf::FW_ARQBAL => (Arq, Bal),
+        pf::FW_ARQBAH => (Arq, Bah),
+        pf::FW_ARQLEN => (Arq, Len),
+        pf::FW_ARQH => (Arq, Head),
+        pf::FW_ARQT => (Arq, Tail),
+        pf::FW_ATQBAL => (Atq, Bal),
+        pf::FW_ATQBAH => (Atq, Bah),
+        pf::FW_ATQLEN => (Atq, Len),
+        pf::FW_ATQH => (Atq, Head),
+        pf::FW_ATQT => (Atq, Tail),
+        _ => return None,
+    })
+}
