@@ -7,6 +7,8 @@
 //! answered with an error. A descriptor is read once and checked afterwards, and one doorbell
 //! makes the device look at no more descriptors than the ring has.
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod queue;
 mod rings;
 #[cfg(test)]
@@ -25,6 +27,8 @@ use crate::dataplane::DataPlane;
 use crate::memory::DmaFault;
 use rings::Rings;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub use fuzz::fuzz_mailbox;
 pub use queue::QueueFault;
 
 /// Messages kept while the driver has posted no buffers. No request is taken while there are any,

@@ -56,6 +56,14 @@ impl MockDataPlane {
         }
     }
 
+    /// Everything but the links and the memory is as at the beginning.
+    pub fn reset(&mut self) {
+        self.queues.clear();
+        self.vectors.clear();
+        self.markers.clear();
+        self.forwarding.fill(Forwarding::default());
+    }
+
     fn check(&self, queue: QueueId) -> Result<(), QueueError> {
         match queue.index < self.queue_count(queue.kind) {
             true => Ok(()),

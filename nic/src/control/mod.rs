@@ -10,6 +10,8 @@ mod caps;
 mod filters;
 mod flow_rules;
 #[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod mock;
 mod profile;
 pub mod ptype;
@@ -33,6 +35,8 @@ use zerocopy::IntoBytes;
 
 use crate::dataplane::DataPlane;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub use fuzz::fuzz_control;
 pub use profile::{Profile, ProfileError, MAX_FRAME_LEN, MAX_QUEUES, MAX_VPORTS};
 pub use refusal::Refusal;
 

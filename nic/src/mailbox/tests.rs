@@ -1,1 +1,400 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A driver at the other end of the rings, as Linux's idpf_controlq.c has it.
+
+use adit_uapi::mailbox::{flags, CtlqDesc};
+use adit_uapi::regs::queue_len::{CRIT_M, ENABLE_M};
+use adit_uapi::virtchnl2::{CreateVport, VersionInfo, Vport};
+use proptest::prelude::*;
+use zerocopy::little_endian::{U16, U32};
+
+use super::*;
+use crate::control::mock::MockDataPlane;
+use crate::control::Profile;
+use crate::memory::GuestMemory;
+use crate::testing::{ram, RAM, RAM_LEN};
+
+const LEN: u32 = 64;
+const ATQ: u64 = RAM;
+const ARQ: u64 = RAM + 0x1000;
+const REQUESTS: u64 = RAM + 0x1_0000;
+const BUFFERS: u64 = RAM + 0x8_0000;
+const VERSION: VersionInfo = VersionInfo {
+    major: U32::new(2),
+    minor: U32::new(0),
+};
+
+struct Driver {
+    mailbox: Mailbox,
+    control: Control,
+    dp: MockDataPlane,
+    next_to_send: u32,
+    next_to_clean: u32,
+    signalled: u32,
+}
+
+impl Driver {
+    /// A driver that has written its registers in the order that Linux does.
+    fn new() -> Self {
+        let profile = Profile::new(vec![[2, 0, 0, 0, 0, 1]], 2).unwrap();
+        let dp = MockDataPlane::new(&profile, ram());
+        let mut driver = Self {
+            mailbox: Mailbox::new(),
+            control: Control::new(profile),
+            dp,
+            next_to_send: 0,
+            next_to_clean: 0,
+            signalled: 0,
+        };
+        driver.set_up_rings();
+        driver
+    }
+
+    fn set_up_rings(&mut self) {
+        (self.next_to_send, self.next_to_clean) = (0, 0);
+        for at in 0..LEN {
+            self.post_buffer(at, BUFFERS + u64::from(at) * 4096, 4096);
+        }
+        self.write(pf::FW_ATQH, 0);
+        self.write(pf::FW_ATQBAL, ATQ as u32);
+        self.write(pf::FW_ATQBAH, 0);
+        self.write(pf::FW_ATQLEN, LEN | ENABLE_M);
+        self.write(pf::FW_ARQT, LEN - 1);
+        self.write(pf::FW_ARQH, 0);
+        self.write(pf::FW_ARQBAL, ARQ as u32);
+        self.write(pf::FW_ARQBAH, 0);
+        self.write(pf::FW_ARQLEN, LEN | ENABLE_M);
+    }
+
+    fn memory(&self) -> &GuestMemory {
+        &self.dp.memory
+    }
+
+    fn write(&mut self, register: u32, value: u32) {
+        if self.mailbox.write(register, value) != MailboxEvent::None {
+            self.serve();
+        }
+    }
+
+    fn serve(&mut self) {
+        self.signalled += u32::from(self.mailbox.serve(&mut self.control, &mut self.dp));
+    }
+
+    fn post_buffer(&mut self, at: u32, addr: u64, len: u16) {
+        let mut desc = CtlqDesc {
+            flags: U16::new(flags::BUF | flags::RD),
+            datalen: U16::new(len),
+            ..CtlqDesc::default()
+        };
+        desc.set_addr(addr);
+        self.memory()
+            .write_obj(ARQ + u64::from(at) * 32, &desc)
+            .unwrap();
+    }
+
+    /// Puts a message on the ring without ringing the doorbell.
+    fn put(&mut self, opcode: u32, cookie: u16, payload: &[u8]) -> CtlqDesc {
+        let at = self.next_to_send;
+        let addr = REQUESTS + u64::from(at) * 4096;
+        self.memory().write(addr, payload).unwrap();
+        let mut desc = CtlqDesc {
+            flags: U16::new(if payload.is_empty() {
+                0
+            } else {
+                flags::BUF | flags::RD
+            }),
+            opcode: U16::new(0x0801),
+            datalen: U16::new(payload.len() as u16),
+            v_opcode_dtype: U32::new(opcode),
+            sw_cookie: U16::new(cookie),
+            ..CtlqDesc::default()
+        };
+        desc.set_addr(addr);
+        self.put_desc(&desc);
+        desc
+    }
+
+    fn put_desc(&mut self, desc: &CtlqDesc) {
+        let at = ATQ + u64::from(self.next_to_send) * 32;
+        self.memory().write_obj(at, desc).unwrap();
+        self.next_to_send = (self.next_to_send + 1) % LEN;
+    }
+
+    fn ring(&mut self) {
+        self.write(pf::FW_ATQT, self.next_to_send);
+    }
+
+    /// Takes the next message, and gives its buffer back as idpf_ctlq_post_rx_buffs does.
+    fn receive(&mut self) -> Option<(CtlqDesc, Vec<u8>)> {
+        let at = self.next_to_clean;
+        let desc: CtlqDesc = self.memory().read_obj(ARQ + u64::from(at) * 32).unwrap();
+        if desc.flags.get() & flags::DD == 0 {
+            return None;
+        }
+        assert_eq!(desc.flags.get() & flags::ERR, 0);
+        let mut payload = vec![0; usize::from(desc.datalen.get())];
+        self.memory().read(desc.addr(), &mut payload).unwrap();
+        self.post_buffer(at, BUFFERS + u64::from(at) * 4096, 4096);
+        self.next_to_clean = (at + 1) % LEN;
+        self.write(pf::FW_ARQT, at);
+        Some((desc, payload))
+    }
+
+    /// One request and its answer.
+    fn ask(&mut self, opcode: u32, payload: &[u8]) -> (u32, Vec<u8>) {
+        self.put(opcode, 0x1234, payload);
+        self.ring();
+        let (desc, reply) = self.receive().expect("an answer");
+        assert_eq!(
+            (desc.v_opcode_dtype.get(), desc.sw_cookie.get()),
+            (opcode, 0x1234)
+        );
+        (desc.v_retval.get(), reply)
+    }
+
+    /// What the device has made of a request whose descriptor is `desc`: the reply's status.
+    fn ask_desc(&mut self, desc: &CtlqDesc) -> u32 {
+        self.put_desc(desc);
+        self.ring();
+        self.receive().expect("an answer").0.v_retval.get()
+    }
+}
+
+#[test]
+fn a_request_is_answered_and_both_rings_go_on() {
+    let mut driver = Driver::new();
+    // Twice around both rings.
+    for n in 0..3 * LEN {
+        assert_eq!(
+            driver.ask(op::VERSION, VERSION.as_bytes()),
+            (0, VERSION.as_bytes().to_vec())
+        );
+        assert_eq!(driver.signalled, n + 1);
+        assert_eq!(driver.mailbox.read(pf::FW_ATQH), (n + 1) % LEN);
+        assert_eq!(driver.mailbox.read(pf::FW_ARQH), (n + 1) % LEN);
+        let at = ATQ + u64::from(n % LEN) * 32;
+        let sent: CtlqDesc = driver.memory().read_obj(at).unwrap();
+        assert_ne!(sent.flags.get() & flags::DD, 0);
+        assert_eq!((sent.flags.get() & flags::ERR, sent.ret_val.get()), (0, 0));
+    }
+    assert_eq!(driver.mailbox.counters().posted, u64::from(3 * LEN));
+}
+
+#[test]
+fn the_event_of_an_enabled_vport_comes_before_the_reply() {
+    let mut driver = Driver::new();
+    assert_eq!(
+        driver
+            .ask(op::CREATE_VPORT, CreateVport::default().as_bytes())
+            .0,
+        0
+    );
+    driver.put(op::ENABLE_VPORT, 7, Vport::default().as_bytes());
+    driver.ring();
+    let (event, payload) = driver.receive().unwrap();
+    assert_eq!((event.v_opcode(), payload.len()), (op::EVENT, 16));
+    let (reply, _) = driver.receive().unwrap();
+    assert_eq!(
+        (reply.v_opcode(), reply.sw_cookie.get()),
+        (op::ENABLE_VPORT, 7)
+    );
+    // A change of the link comes by itself.
+    driver.control.link_changed(0);
+    driver.serve();
+    assert_eq!(driver.receive().unwrap().0.v_opcode(), op::EVENT);
+    assert!(driver.receive().is_none());
+}
+
+#[test]
+fn without_buffers_requests_wait_and_nothing_is_lost() {
+    let mut driver = Driver::new();
+    driver.write(pf::FW_ARQT, 1);
+    for cookie in 0..10 {
+        driver.put(op::VERSION, cookie, VERSION.as_bytes());
+    }
+    driver.ring();
+    // One answer is posted, one waits, the others have not been taken.
+    assert_eq!(driver.mailbox.read(pf::FW_ATQH), 2);
+    assert_eq!(
+        (
+            driver.mailbox.read(pf::FW_ARQH),
+            driver.mailbox.backlog.len()
+        ),
+        (1, 1)
+    );
+    driver.write(pf::FW_ARQT, LEN - 1);
+    let cookies: Vec<_> = std::iter::from_fn(|| driver.receive())
+        .map(|(d, _)| d.sw_cookie.get())
+        .collect();
+    assert_eq!(cookies, (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_reset_leaves_nothing_behind() {
+    let mut driver = Driver::new();
+    driver.write(pf::FW_ARQT, 0);
+    driver.put(op::VERSION, 1, VERSION.as_bytes());
+    driver.ring();
+    assert_eq!(driver.mailbox.backlog.len(), 1);
+    driver.mailbox.reset();
+    for register in (pf::FW_BASE..pf::FW_END).step_by(4) {
+        assert_eq!(driver.mailbox.read(register), 0);
+    }
+    // The tail of the new ring is the zero from the reset, or old requests would be taken again.
+    driver.set_up_rings();
+    driver.serve();
+    assert!(driver.receive().is_none());
+    assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
+}
+
+#[test]
+fn a_tail_written_before_its_ring_is_enabled_counts() {
+    let driver = Driver::new();
+    assert_eq!(driver.mailbox.read(pf::FW_ARQT), LEN - 1);
+    assert_eq!(driver.mailbox.read(pf::FW_ARQLEN), LEN | ENABLE_M);
+}
+
+#[test]
+fn bad_requests_are_answered_and_counted() {
+    let mut driver = Driver::new();
+    let good = driver.put(op::VERSION, 9, VERSION.as_bytes());
+    driver.ring();
+    driver.receive().unwrap();
+    let foreign = CtlqDesc {
+        opcode: U16::new(0x0804),
+        ..good
+    };
+    assert_eq!(driver.ask_desc(&foreign), status::ERR_ESRCH);
+    let long = CtlqDesc {
+        datalen: U16::new(4097),
+        ..good
+    };
+    assert_eq!(driver.ask_desc(&long), status::ERR_EINVAL);
+    let bare = CtlqDesc {
+        flags: U16::new(0),
+        ..good
+    };
+    assert_eq!(driver.ask_desc(&bare), status::ERR_EINVAL);
+    let mut outside = good;
+    outside.set_addr(RAM + RAM_LEN - 4);
+    assert_eq!(driver.ask_desc(&outside), status::ERR_EIO);
+    let empty = CtlqDesc {
+        datalen: U16::new(0),
+        flags: U16::new(0),
+        ..good
+    };
+    assert_eq!(
+        driver.ask_desc(&empty),
+        status::ERR_EINVAL,
+        "VERSION has a payload"
+    );
+    let unknown = CtlqDesc {
+        v_opcode_dtype: U32::new(0x0FFF_FFFF),
+        ..good
+    };
+    assert_eq!(driver.ask_desc(&unknown), status::ERR_ESRCH);
+    let counters = driver.mailbox.counters();
+    assert_eq!(
+        (counters.bad_opcode, counters.too_long, counters.no_buffer),
+        (1, 1, 1)
+    );
+    assert_eq!((counters.request_dma_faults, counters.ring_faults), (1, 0));
+    assert_eq!(counters.requests, 7);
+    assert_eq!(
+        driver.ask(op::VERSION, VERSION.as_bytes()).0,
+        0,
+        "it goes on"
+    );
+}
+
+#[test]
+fn a_reply_that_does_not_fit_is_an_error_without_payload() {
+    let mut driver = Driver::new();
+    driver.post_buffer(0, BUFFERS, 7);
+    driver.post_buffer(1, RAM + RAM_LEN - 1, 4096);
+    for expected in [(1, 0), (1, 1)] {
+        driver.put(op::VERSION, 5, VERSION.as_bytes());
+        driver.ring();
+        let (desc, payload) = driver.receive().unwrap();
+        assert_eq!(
+            (desc.v_retval.get(), desc.sw_cookie.get()),
+            (status::ERR_EIO, 5)
+        );
+        assert!(payload.is_empty());
+        let counters = driver.mailbox.counters();
+        assert_eq!(
+            (counters.buffer_too_small, counters.post_dma_faults),
+            expected
+        );
+    }
+}
+
+#[test]
+fn a_ring_that_cannot_be_used_is_stopped_and_says_so() {
+    let broken: [(&[(u32, u32)], u32); 5] = [
+        (&[(pf::FW_ATQBAL, 0x10), (pf::FW_ATQT, 1)], pf::FW_ATQLEN),
+        (
+            &[
+                (pf::FW_ATQBAH, 0xFFFF_FFFF),
+                (pf::FW_ATQBAL, 0xFFFF_FFF0),
+                (pf::FW_ATQT, 1),
+            ],
+            pf::FW_ATQLEN,
+        ),
+        (&[(pf::FW_ATQT, LEN)], pf::FW_ATQLEN),
+        (&[(pf::FW_ATQH, 0x3FF), (pf::FW_ATQT, 1)], pf::FW_ATQLEN),
+        (
+            &[(pf::FW_ATQBAL, ATQ as u32 + 4), (pf::FW_ATQT, 1)],
+            pf::FW_ATQLEN,
+        ),
+    ];
+    for (writes, len) in broken {
+        let mut driver = Driver::new();
+        driver.put(op::VERSION, 1, VERSION.as_bytes());
+        for &(register, value) in writes {
+            driver.write(register, value);
+        }
+        assert_eq!(driver.mailbox.read(len), LEN | CRIT_M, "{writes:x?}");
+        assert_eq!(driver.mailbox.counters().ring_faults, 1, "{writes:x?}");
+        driver.write(pf::FW_ATQT, 2);
+        assert_eq!(
+            driver.mailbox.counters().ring_faults,
+            1,
+            "a stopped ring is left alone"
+        );
+        // A new set-up makes it work again.
+        driver.mailbox.reset();
+        driver.set_up_rings();
+        assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
+    }
+    let mut driver = Driver::new();
+    driver.write(pf::FW_ATQLEN, ENABLE_M);
+    assert_eq!(driver.mailbox.read(pf::FW_ATQLEN), CRIT_M, "no length");
+    let mut driver = Driver::new();
+    driver.write(pf::FW_ARQBAL, 0);
+    driver.put(op::VERSION, 1, VERSION.as_bytes());
+    driver.ring();
+    assert_eq!(driver.mailbox.read(pf::FW_ARQLEN), LEN | CRIT_M);
+}
+
+#[test]
+fn registers_hold_what_is_written_as_far_as_they_are_wide() {
+    let mut mailbox = Mailbox::new();
+    for register in (pf::FW_BASE..pf::FW_END).step_by(4) {
+        mailbox.write(register, 0x0FFF_FFFF);
+    }
+    assert_eq!(mailbox.read(pf::FW_ARQBAL), 0x0FFF_FFFF);
+    assert_eq!(mailbox.read(pf::FW_ARQT), 0x1FFF);
+    assert_eq!(mailbox.read(pf::FW_ATQT), 0x3FF);
+    assert_eq!(mailbox.read(pf::FW_ATQLEN), 0x3FF);
+    for stray in [0, pf::FW_BASE - 4, pf::FW_BASE + 1, pf::FW_END, u32::MAX] {
+        assert_eq!(mailbox.write(stray, u32::MAX), MailboxEvent::None);
+        assert_eq!(mailbox.read(stray), 0);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_register_or_memory_content_breaks_it(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fuzz_mailbox(&data);
+    }
+}

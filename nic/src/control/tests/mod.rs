@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A driver that speaks to the control plane, and what it finds.
 
+mod hostile;
 mod linux;
+mod refusals;
 
 use adit_uapi::virtchnl2::{
     op, queue_model, queue_type, sched_mode, ConfigRxQueues, ConfigTxQueues, CreateVport,

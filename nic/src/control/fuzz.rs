@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The entry point of the control plane's fuzz target, and what must hold at any time.
+
+use adit_uapi::mailbox::MAX_BUF_LEN;
+use adit_uapi::virtchnl2::op;
+
+use super::filters::MAX_ADDRESSES;
+use super::mock::MockDataPlane;
+use super::queue_set::{State, KINDS};
+use super::{Control, Profile};
+use crate::dataplane::{DataPlane, QueueId, QueueKind};
+use crate::memory::GuestMemory;
+
+/// Sends the control plane the requests that `data` consists of: two bytes of opcode (counted from
+/// 500 on, with everything above the last one standing for VERSION, a reset, or a link change),
+/// two bytes of length, and the payload. A panic is a bug.
+pub fn fuzz_control(data: &[u8]) {
+    let Ok(profile) = Profile::new(vec![[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]], 2) else {
+        return;
+    };
+    let mut dp = MockDataPlane::new(&profile, GuestMemory::new());
+    let mut control = Control::new(profile);
+    let mut reply = Vec::new();
+    let mut rest = data;
+    while let Some((&[opcode, more, low, high], after)) = rest.split_first_chunk() {
+        let len = usize::from(u16::from_le_bytes([low, high])) % (MAX_BUF_LEN + 1);
+        let (payload, after) = after.split_at(len.min(after.len()));
+        rest = after;
+        match opcode {
+            0..=60 => {
+                let opcode = op::GET_CAPS + u32::from(opcode);
+                control.handle(opcode, payload, &mut dp, &mut reply);
+            }
+            61..=63 => control.link_changed(u32::from(more)),
+            64 => {
+                dp.reset();
+                control.reset();
+            }
+            _ => {
+                control.handle(u32::from(opcode % 3), payload, &mut dp, &mut reply);
+            }
+        }
+        assert!(
+            reply.len() <= MAX_BUF_LEN,
+            "a reply of {} bytes",
+            reply.len()
+        );
+        control.check(&mut dp);
+        if more & 1 != 0 {
+            let events = std::iter::from_fn(|| control.take_event(&dp)).count();
+            assert!(events <= control.vports.len());
+        }
+    }
+}
+
+impl Control {
+    /// Panics unless both planes know the same.
+    pub(crate) fn check(&mut self, dp: &mut MockDataPlane) {
+        let (mut running, mut mapped, mut set_up) = (0, 0, 0);
+        for (id, vport) in (0..).zip(&mut self.vports) {
+            let forwarding = dp.forwarding(id);
+            let Some(vport) = vport else {
+                assert!(!forwarding.enabled && forwarding.rx_queues.is_empty());
+                continue;
+            };
+            assert_eq!(forwarding.enabled, vport.enabled);
+            assert_eq!(forwarding.rx_queues, vport.queues.allocated(QueueKind::Rx));
+            assert!(forwarding.addresses.len() <= MAX_ADDRESSES);
+            for kind in KINDS {
+                for index in vport.queues.allocated(kind) {
+                    let queue = QueueId { kind, index };
+                    let Ok(slot) = vport.queues.slot(queue) else {
+                        unreachable!()
+                    };
+                    let known = dp.queues.get(&queue);
+                    assert_eq!(
+                        known.is_some(),
+                        slot.state >= State::Configured,
+                        "{queue:?}"
+                    );
+                    assert_eq!(
+                        known.is_some_and(|q| q.enabled),
+                        slot.state == State::Enabled
+                    );
+                    assert!(known.is_none_or(|q| q.vport == id));
+                    let vector = dp.vectors.get(&queue).map(|&(vector, _)| vector);
+                    assert_eq!(vector, slot.vector.map(u32::from), "{queue:?}");
+                    assert!(slot.vector.is_none_or(|v| self.vectors.allocated(v)));
+                    running += usize::from(slot.state == State::Enabled);
+                    set_up += usize::from(slot.state >= State::Configured);
+                    mapped += usize::from(slot.vector.is_some());
+                }
+            }
+        }
+        assert_eq!(running, dp.queues.values().filter(|q| q.enabled).count());
+        assert_eq!((set_up, mapped), (dp.queues.len(), dp.vectors.len()));
+    }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The entry point of the mailbox's fuzz target.
+
+use adit_uapi::regs::pf;
+
+use super::{Mailbox, MailboxEvent};
+use crate::control::mock::MockDataPlane;
+use crate::control::{Control, Profile};
+use crate::testing::{ram, RAM, RAM_LEN};
+
+/// Longest ring: the width of ARQLEN's length.
+const MAX_RING: u64 = 0x1FFF;
+
+/// Lets a driver do what `data` says: write registers and memory. Ends within the bounds of the
+/// rings and without a panic, or there is a bug.
+pub fn fuzz_mailbox(data: &[u8]) {
+    let Ok(profile) = Profile::new(vec![[2, 0, 0, 0, 0, 1]], 2) else {
+        return;
+    };
+    let mut dp = MockDataPlane::new(&profile, ram());
+    let mut control = Control::new(profile);
+    let mut mailbox = Mailbox::new();
+    let mut rest = data;
+    while let Some((&[what, a, b, c, d], after)) = rest.split_first_chunk() {
+        rest = after;
+        let value = u32::from_le_bytes([a, b, c, d]);
+        // Half of the values are addresses in memory, aligned, so that rings work at times.
+        let near = RAM as u32 + value % RAM_LEN as u32;
+        let value = if what & 0x80 == 0 { near & !7 } else { value };
+        if what & 0x40 == 0 {
+            let register = pf::FW_BASE + u32::from(what % 10) * 4;
+            // Lengths and indexes are small, half of the time.
+            let value = if what & 0x20 == 0 {
+                value
+            } else {
+                value & 0x8000_000F
+            };
+            let before = *mailbox.counters();
+            if mailbox.write(register, value) != MailboxEvent::None {
+                mailbox.serve(&mut control, &mut dp);
+            }
+            let after = mailbox.counters();
+            assert!(after.requests - before.requests <= MAX_RING);
+            assert!(after.posted - before.posted <= 2 * MAX_RING);
+        } else {
+            let len = rest.len().min(usize::from(what & 0x3F));
+            let (bytes, after) = rest.split_at(len);
+            rest = after;
+            // Outside of memory is a fault, which is fine.
+            let _ = dp.memory.write(u64::from(value), bytes);
+        }
+    }
+    control.check(&mut dp);
+}
