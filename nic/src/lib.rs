@@ -1,3 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The NIC model: a device process that stock QEMU plugs in over vfio-user.
+
+pub mod control;
+pub mod datapath;
+pub mod dataplane;
+pub mod device;
+pub mod doorbells;
+pub mod drops;
+pub mod egress;
+pub mod engine;
+pub mod forwarding;
+pub mod function;
+pub mod interrupts;
+pub mod mac;
+pub mod mailbox;
+pub mod memory;
+pub mod pci;
+pub mod queues;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod testing;
 pub mod wire;
+pub mod wire_spec;

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The control plane's side of the data plane.
+
+use adit_uapi::desc::tx_compl::comp_type;
+
+use super::{Datapath, Slot};
+use crate::dataplane::{DataPlane, QueueConfig, QueueError, QueueId, QueueKind, VportCounters};
+use crate::forwarding::Forwarding;
+use crate::memory::GuestMemory;
+use crate::queues::{BufferQueue, CompletionQueue, RxQueue, TxQueue};
+
+fn place<Q>(
+    slots: &mut [Slot<Q>],
+    id: QueueId,
+    vport: u32,
+    config: QueueConfig,
+) -> Result<(), QueueError> {
+    let slot = slots
+        .get_mut(id.index as usize)
+        .ok_or(QueueError::NoSuchQueue(id))?;
+    if slot.enabled {
+        return Err(QueueError::Enabled(id));
+    }
+    (slot.config, slot.vport) = (Some(config), vport);
+    Ok(())
+}
+
+/// A queue starts at the beginning of its ring, whatever it did before.
+fn start<Q>(
+    slots: &mut [Slot<Q>],
+    id: QueueId,
+    make: impl FnOnce(QueueConfig) -> Option<Q>,
+) -> Result<(), QueueError> {
+    let slot = slots
+        .get_mut(id.index as usize)
+        .ok_or(QueueError::NoSuchQueue(id))?;
+    if slot.enabled {
+        return Ok(());
+    }
+    slot.queue = slot.config.and_then(make);
+    slot.enabled = slot.queue.is_some();
+    slot.enabled
+        .then_some(())
+        .ok_or(QueueError::NotConfigured(id))
+}
+
+fn stop<Q>(slots: &mut [Slot<Q>], index: u32) {
+    if let Some(slot) = slots.get_mut(index as usize) {
+        slot.enabled = false;
+        slot.queue = None;
+    }
+}
+
+fn forget<Q>(slots: &mut [Slot<Q>], index: u32) {
+    stop(slots, index);
+    if let Some(slot) = slots.get_mut(index as usize) {
+        (slot.config, slot.vector) = (None, None);
+    }
+}
+
+fn tx_queue(config: QueueConfig) -> Option<Box<TxQueue>> {
+    match config {
+        QueueConfig::Tx {
+            ring,
+            sched,
+            completion_queue,
+            relative_id,
+        } => Some(Box::new(TxQueue::new(
+            ring,
+            sched,
+            completion_queue,
+            relative_id,
+        ))),
+        _ => None,
+    }
+}
+
+fn completion_queue(config: QueueConfig) -> Option<CompletionQueue> {
+    match config {
+        QueueConfig::TxCompletion { ring, sched } => Some(CompletionQueue::new(ring, sched)),
+        _ => None,
+    }
+}
+
+fn rx_queue(config: QueueConfig) -> Option<RxQueue> {
+    match config {
+        QueueConfig::Rx {
+            ring,
+            buffer_queue,
+            buffer_queue_2,
+            rsc,
+            header_split,
+            max_packet_len,
+        } => {
+            let pools = [Some(buffer_queue), buffer_queue_2];
+            Some(RxQueue::new(ring, pools, rsc, header_split, max_packet_len))
+        }
+        _ => None,
+    }
+}
+
+fn buffer_queue(config: QueueConfig) -> Option<BufferQueue> {
+    match config {
+        QueueConfig::RxBuffer {
+            ring,
+            buffer_len,
+            header_len,
+        } => Some(BufferQueue::new(ring, buffer_len, header_len)),
+        _ => None,
+    }
+}
+
+impl Datapath {
+    fn list_active(&mut self) {
+        self.active_tx.clear();
+        let active = self.tx.iter().enumerate().filter(|(_, s)| s.enabled);
+        self.active_tx.extend(active.map(|(i, _)| i as u32));
+    }
+
+    /// Tells the driver that a TX queue has gone quiet.
+    fn mark(&mut self, index: u32) {
+        let Some(queue) = self.tx.get(index as usize).and_then(|s| s.queue.as_ref()) else {
+            return;
+        };
+        let (target, id) = (queue.completion_queue, queue.relative_id);
+        let completion = self
+            .completion
+            .get_mut(target as usize)
+            .and_then(Slot::running);
+        let Some(completion) = completion else { return };
+        if let Err(fault) = completion.push(&self.memory, id, comp_type::SW_MARKER, 0) {
+            self.fault(QueueKind::TxCompletion, target, fault.into());
+        }
+    }
+
+    /// Stops everything and forgets how it was set up; counters stay.
+    pub fn reset(&mut self) {
+        for index in 0..self.tx.len() as u32 {
+            forget(&mut self.tx, index);
+            forget(&mut self.completion, index);
+        }
+        for index in 0..self.rx.len() as u32 {
+            forget(&mut self.rx, index);
+        }
+        for index in 0..self.buffer.len() as u32 {
+            forget(&mut self.buffer, index);
+        }
+        self.stalled_since.fill(None);
+        self.list_active();
+        for vport in &mut self.vports {
+            vport.forwarding = Forwarding::default();
+        }
+        self.interrupts.reset();
+        self.doorbells.clear();
+    }
+}
+
+impl DataPlane for Datapath {
+    fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    fn queue_count(&self, kind: QueueKind) -> u32 {
+        let count = match kind {
+            QueueKind::Tx => self.tx.len(),
+            QueueKind::Rx => self.rx.len(),
+            QueueKind::TxCompletion => self.completion.len(),
+            QueueKind::RxBuffer => self.buffer.len(),
+        };
+        count as u32
+    }
+
+    fn configure(&mut self, vport: u32, index: u32, config: QueueConfig) -> Result<(), QueueError> {
+        let id = |kind| QueueId { kind, index };
+        match config {
+            QueueConfig::Tx { .. } => place(&mut self.tx, id(QueueKind::Tx), vport, config),
+            QueueConfig::TxCompletion { .. } => place(
+                &mut self.completion,
+                id(QueueKind::TxCompletion),
+                vport,
+                config,
+            ),
+            QueueConfig::Rx { .. } => place(&mut self.rx, id(QueueKind::Rx), vport, config),
+            QueueConfig::RxBuffer { .. } => {
+                place(&mut self.buffer, id(QueueKind::RxBuffer), vport, config)
+            }
+        }
+    }
+
+    fn enable(&mut self, queue: QueueId) -> Result<(), QueueError> {
+        match queue.kind {
+            QueueKind::Tx => start(&mut self.tx, queue, tx_queue)?,
+            QueueKind::Rx => start(&mut self.rx, queue, rx_queue)?,
+            QueueKind::TxCompletion => start(&mut self.completion, queue, completion_queue)?,
+            QueueKind::RxBuffer => start(&mut self.buffer, queue, buffer_queue)?,
+        }
+        self.list_active();
+        Ok(())
+    }
+
+    fn disable(&mut self, queues: &[QueueId]) {
+        // Markers first: the same message may stop the queue that they go to.
+        for queue in queues.iter().filter(|q| q.kind == QueueKind::Tx) {
+            self.mark(queue.index);
+        }
+        for queue in queues {
+            let index = queue.index;
+            match queue.kind {
+                QueueKind::Tx => {
+                    stop(&mut self.tx, index);
+                    self.doorbells.tx_tail.store(index, 0);
+                    if let Some(stalled) = self.stalled_since.get_mut(index as usize) {
+                        *stalled = None;
+                    }
+                }
+                QueueKind::Rx => stop(&mut self.rx, index),
+                QueueKind::TxCompletion => stop(&mut self.completion, index),
+                QueueKind::RxBuffer => {
+                    stop(&mut self.buffer, index);
+                    self.doorbells.bufq_tail.store(index, 0);
+                }
+            }
+        }
+        self.list_active();
+    }
+
+    fn remove(&mut self, queue: QueueId) {
+        self.disable(&[queue]);
+        match queue.kind {
+            QueueKind::Tx => forget(&mut self.tx, queue.index),
+            QueueKind::Rx => forget(&mut self.rx, queue.index),
+            QueueKind::TxCompletion => forget(&mut self.completion, queue.index),
+            QueueKind::RxBuffer => forget(&mut self.buffer, queue.index),
+        }
+    }
+
+    fn map_vector(&mut self, queue: QueueId, vector: Option<(u32, u32)>) {
+        let index = queue.index as usize;
+        match queue.kind {
+            QueueKind::Tx => {
+                if let Some(slot) = self.tx.get_mut(index) {
+                    slot.vector = vector;
+                }
+            }
+            QueueKind::Rx => {
+                if let Some(slot) = self.rx.get_mut(index) {
+                    slot.vector = vector;
+                }
+            }
+            // The standard maps only queues that carry packets.
+            QueueKind::TxCompletion | QueueKind::RxBuffer => {}
+        }
+    }
+
+    fn forwarding(&mut self, vport: u32) -> &mut Forwarding {
+        &mut self.vports[vport as usize].forwarding
+    }
+
+    fn counters(&self, vport: u32) -> VportCounters {
+        self.vports
+            .get(vport as usize)
+            .map_or_else(VportCounters::default, |v| v.counters)
+    }
+
+    fn link(&self, vport: u32) -> (bool, u32) {
+        self.vports
+            .get(vport as usize)
+            .map_or((false, 0), |v| (v.link.up, v.link.speed_mbps))
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From TX queues to wires.
+
+use std::io::IoSlice;
+
+use adit_pipeline::checksum::fill::complete_partial;
+use adit_pipeline::offload::{Checksum, FrameMeta, GsoKind};
+use adit_pipeline::parse::DstKind;
+use adit_pipeline::segment::Segmenter;
+
+use super::{Datapath, BURST, MAX_STALL_NS};
+use crate::dataplane::{QueueKind, VportCounters};
+use crate::drops::Drop;
+use crate::egress;
+use crate::queues::{QueueFault, TxOutcome, TxQueue};
+use crate::wire::{PortCaps, SendError, TxDrop};
+
+/// What became of a frame.
+enum Sent {
+    /// It left, or was dropped and counted.
+    Done,
+    /// The wire takes no more for now.
+    Stalled,
+}
+
+impl Datapath {
+    /// Sends up to a burst of one queue's packets; true when any was moved.
+    pub(super) fn transmit_burst(&mut self, index: u32) -> bool {
+        let tail = self.doorbells.tx_tail.load(index);
+        let slot = &mut self.tx[index as usize];
+        let (vport, vector) = (slot.vport, slot.vector);
+        let Some(mut queue) = slot.queue.take() else {
+            return false;
+        };
+        let mut moved = 0;
+        let mut result = Ok(());
+        while moved < BURST {
+            match self.transmit_one(&mut queue, index, vport, tail) {
+                Ok(true) => moved += 1,
+                Ok(false) => break,
+                Err(fault) => {
+                    result = Err(fault);
+                    break;
+                }
+            }
+        }
+        self.tx[index as usize].queue = Some(queue);
+        if moved > 0 {
+            if let Some((vector, itr)) = vector {
+                self.interrupts.raise(&self.doorbells.vectors, vector, itr);
+            }
+        }
+        if let Err(fault) = result {
+            if let Some(vport) = self.vports.get_mut(vport as usize) {
+                vport.drops.tx.count(Drop::QueueFault);
+                vport.counters.tx_errors += 1;
+            }
+            self.fault(QueueKind::Tx, index, fault);
+        }
+        moved > 0
+    }
+
+    fn transmit_one(
+        &mut self,
+        queue: &mut TxQueue,
+        index: u32,
+        vport: u32,
+        tail: u32,
+    ) -> Result<bool, QueueFault> {
+        if !queue.has_work(tail)? {
+            return Ok(false);
+        }
+        let mut frame = std::mem::take(&mut self.tx_frame);
+        let outcome = queue.peek(&self.memory, tail, &mut frame);
+        let sent = match &outcome {
+            Err(_) | Ok(TxOutcome::Idle) => Sent::Done,
+            Ok(TxOutcome::BadLength) => self.refuse(vport, Drop::BadLength),
+            Ok(TxOutcome::Frame(offload)) => match egress::prepare(&mut frame, offload) {
+                Ok(meta) => self.send(index, vport, &mut frame, meta),
+                Err(egress::EgressError::Runt) => self.refuse(vport, Drop::Runt),
+                Err(_) => self.refuse(vport, Drop::BadOffload),
+            },
+        };
+        self.tx_frame = frame;
+        if matches!(outcome?, TxOutcome::Idle) || matches!(sent, Sent::Stalled) {
+            return Ok(false);
+        }
+        let completions = queue.consume();
+        let slot = self
+            .completion
+            .get_mut(queue.completion_queue as usize)
+            .and_then(super::Slot::running)
+            .ok_or(QueueFault::NoCompletionQueue)?;
+        for c in completions.into_iter().flatten() {
+            slot.push(&self.memory, queue.relative_id, c.comp_type, c.value)?;
+        }
+        Ok(true)
+    }
+
+    fn refuse(&mut self, vport: u32, reason: Drop) -> Sent {
+        let vport = &mut self.vports[vport as usize];
+        vport.drops.tx.count(reason);
+        vport.counters.tx_errors += 1;
+        Sent::Done
+    }
+
+    fn send(&mut self, queue: u32, index: u32, frame: &mut [u8], meta: FrameMeta) -> Sent {
+        let vport = &mut self.vports[index as usize];
+        let (kind, len) = (destination(frame), frame.len() as u64);
+        if vport.forwarding.loopback {
+            count_sent(&mut vport.counters, kind, len);
+            self.deliver(index as usize, frame, meta);
+            return Sent::Done;
+        }
+        let Some(wire) = vport.wire.as_mut() else {
+            vport.drops.tx.count(Drop::NoWire);
+            vport.counters.tx_discards += 1;
+            return Sent::Done;
+        };
+        let caps = wire.capabilities();
+        let outcome = match meta.gso {
+            Some(gso) if !cuts(caps, gso.kind) => {
+                let Ok(mut segments) = Segmenter::new(frame, &meta) else {
+                    return self.refuse(index, Drop::BadOffload);
+                };
+                let mut outcome = Ok(());
+                while let Some(n) = segments.next_into(&mut self.segment) {
+                    let slice = [IoSlice::new(&self.segment[..n])];
+                    outcome = wire.send(&slice, &FrameMeta::default());
+                    if matches!(outcome, Err(SendError::Full)) {
+                        // Some segments have left: the frame cannot be kept for later.
+                        wire.counters_mut().drop_tx(TxDrop::Full);
+                        outcome = Err(SendError::Refused);
+                        break;
+                    }
+                }
+                outcome
+            }
+            None if !caps.checksum => {
+                let mut meta = meta;
+                if let Checksum::Partial { start, offset } = meta.checksum {
+                    if complete_partial(frame, start, offset).is_err() {
+                        return self.refuse(index, Drop::BadOffload);
+                    }
+                    meta.checksum = Checksum::Unknown;
+                }
+                wire.send(&[IoSlice::new(frame)], &meta)
+            }
+            _ => wire.send(&[IoSlice::new(frame)], &meta),
+        };
+        let stalled = &mut self.stalled_since[queue as usize];
+        match outcome {
+            Ok(()) => count_sent(&mut vport.counters, kind, len),
+            Err(SendError::Full)
+                if self.now.saturating_sub(*stalled.get_or_insert(self.now)) < MAX_STALL_NS =>
+            {
+                return Sent::Stalled;
+            }
+            Err(error) => {
+                if matches!(error, SendError::Full) {
+                    wire.counters_mut().drop_tx(TxDrop::Full);
+                }
+                vport.drops.tx.count(Drop::Wire);
+                vport.counters.tx_discards += 1;
+            }
+        }
+        *stalled = None;
+        Sent::Done
+    }
+}
+
+fn cuts(caps: PortCaps, kind: GsoKind) -> bool {
+    match kind {
+        GsoKind::Tcp4 => caps.tso4,
+        GsoKind::Tcp6 => caps.tso6,
+        GsoKind::Udp => caps.uso,
+    }
+}
+
+fn destination(frame: &[u8]) -> DstKind {
+    frame
+        .first_chunk::<6>()
+        .map_or(DstKind::Unicast, DstKind::of)
+}
+
+fn count_sent(counters: &mut VportCounters, kind: DstKind, len: u64) {
+    counters.tx_bytes += len;
+    match kind {
+        DstKind::Unicast => counters.tx_unicast += 1,
+        DstKind::Multicast => counters.tx_multicast += 1,
+        DstKind::Broadcast => counters.tx_broadcast += 1,
+    }
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The function as a vfio-user device, and the process around it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use adit_vfio_user::{
+    Config, Device, DeviceInfo, DmaMap, Errno, IrqAction, IrqInfo, IrqRequest, MmapArea, Region,
+    RegionMmap, Server, StopHandle,
+};
+use anyhow::Context;
+use vfio_bindings::bindings::vfio;
+
+use crate::control::{Control, Profile};
+use crate::datapath::{Datapath, Limits};
+use crate::dataplane::QueueKind;
+use crate::doorbells::{Doorbells, BAR0_LEN};
+use crate::engine::{self, Pace};
+use crate::function::{Function, Shared};
+use crate::mac::MacAddr;
+use crate::memory::Access;
+use crate::pci::{ConfigSpace, PciId, BAR2_LEN, CONFIG_LEN};
+use crate::wire_spec::WireSpec;
+
+/// How the process was asked to run.
+pub struct Options {
+    /// Where clients connect.
+    pub socket: PathBuf,
+    /// QEMU's QMP socket.
+    pub qmp: Option<PathBuf>,
+    /// One wire for each virtual port.
+    pub wires: Vec<WireSpec>,
+    /// Address of the first virtual port.
+    pub mac: MacAddr,
+    /// Vendor and device id.
+    pub pci_id: PciId,
+    /// RX queues of each virtual port.
+    pub queues: u16,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Runs the device until it is told to stop.
+///
+/// # Errors
+/// When something it was given cannot be used: the socket, a wire, an address.
+pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
+    let macs = (0..options.wires.len() as u32)
+        .map(|n| options.mac.nth(n).0)
+        .collect();
+    let profile = Profile::new(macs, options.queues)?;
+    let total = |kind| u32::from(profile.total_queues(kind));
+    let limits = Limits {
+        rx: total(QueueKind::Rx),
+        tx: total(QueueKind::Tx),
+        buffer: total(QueueKind::RxBuffer),
+        vectors: u32::from(profile.vectors()),
+    };
+    let mut wires = Vec::new();
+    for spec in &options.wires {
+        wires.push(spec.open().with_context(|| format!("wire `{spec}`"))?);
+    }
+    let datapath = Datapath::new(limits, wires).context("making the doorbell pages")?;
+    let control = Control::new(profile);
+    let config = ConfigSpace::new(options.pci_id, limits.vectors, BAR0_LEN);
+    let (regions, irqs) = describe(&datapath.doorbells, limits.vectors)?;
+    let shared = Arc::new(Shared::new(Function::new(config, control, datapath))?);
+    let mut front = Front {
+        shared: shared.clone(),
+        regions,
+        irqs,
+    };
+
+    let server = Server::bind(&options.socket, Config::default())
+        .with_context(|| format!("socket {}", options.socket.display()))?;
+    tracing::info!(socket = %options.socket.display(), ports = options.wires.len(), queues = options.queues, "ready");
+
+    std::thread::scope(|scope| {
+        let engine = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn_scoped(scope, {
+                let shared = shared.clone();
+                let stop = stop.clone();
+                move || {
+                    let result = engine::run(&shared, Pace::default());
+                    stop.stop();
+                    result
+                }
+            })?;
+        let served = server.run(&mut front, stop);
+        shared.stop();
+        let engine = engine
+            .join()
+            .map_err(|_| anyhow::anyhow!("the engine panicked"))?;
+        engine.context("the engine")?;
+        served.context("the vfio-user server")
+    })
+}
+
+/// What the vfio-user server talks to.
+struct Front {
+    shared: Arc<Shared>,
+    regions: Vec<Region>,
+    irqs: Vec<IrqInfo>,
+}
+
+/// The regions and interrupts of the function.
+fn describe(doorbells: &Doorbells, vectors: u32) -> std::io::Result<(Vec<Region>, Vec<IrqInfo>)> {
+    let areas = doorbells.windows().map(|w| {
+        let range = w.range();
+        MmapArea {
+            offset: range.start,
+            size: range.end - range.start,
+        }
+    });
+    let mmap = RegionMmap {
+        fd: Arc::new(doorbells.fd().try_clone_to_owned()?),
+        offset: 0,
+        areas: areas.into(),
+    };
+    let mut regions = vec![Region::absent(); vfio::VFIO_PCI_NUM_REGIONS as usize];
+    regions[vfio::VFIO_PCI_BAR0_REGION_INDEX as usize] = Region::trapped(BAR0_LEN).with_mmap(mmap);
+    regions[vfio::VFIO_PCI_BAR2_REGION_INDEX as usize] = Region::trapped(BAR2_LEN);
+    regions[vfio::VFIO_PCI_CONFIG_REGION_INDEX as usize] = Region::trapped(CONFIG_LEN as u64);
+    let mut irqs = vec![IrqInfo::absent(); vfio::VFIO_PCI_NUM_IRQS as usize];
+    irqs[vfio::VFIO_PCI_MSIX_IRQ_INDEX as usize] = IrqInfo::eventfd(vectors);
+    Ok((regions, irqs))
+}
+
+/// The aligned 32-bit registers that an access of any size touches: the offset of each, and
+/// which bytes of the data belong to it. PCI lets software access parts of registers.
+fn registers(
+    offset: u64,
+    len: usize,
+) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        if at >= len {
+            return None;
+        }
+        let byte = offset + at as u64;
+        let (register, skip) = (byte & !3, (byte & 3) as usize);
+        let n = (4 - skip).min(len - at);
+        let range = at..at + n;
+        at += n;
+        Some((register, skip, range))
+    })
+}
+
+impl Device for Front {
+    fn info(&self) -> DeviceInfo {
+        DeviceInfo::PCI
+    }
+
+    fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
+    fn irqs(&self) -> &[IrqInfo] {
+        &self.irqs
+    }
+
+    fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
+        let mut function = self.shared.lock();
+        match region {
+            vfio::VFIO_PCI_CONFIG_REGION_INDEX => function.config_read(offset, data),
+            vfio::VFIO_PCI_BAR0_REGION_INDEX => {
+                for (register, skip, range) in registers(offset, data.len()) {
+                    let value = function.register_read(register).to_le_bytes();
+                    let n = range.len();
+                    data[range].copy_from_slice(&value[skip..skip + n]);
+                }
+            }
+            vfio::VFIO_PCI_BAR2_REGION_INDEX => function.msix_read(offset, data),
+            _ => return Err(Errno::INVAL),
+        }
+        Ok(())
+    }
+
+    fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
+        {
+            let mut function = self.shared.lock();
+            match region {
+                vfio::VFIO_PCI_CONFIG_REGION_INDEX => function.config_write(offset, data),
+                vfio::VFIO_PCI_BAR0_REGION_INDEX => {
+                    for (register, _, range) in registers(offset, data.len()) {
+                        // The registers are 32 bits wide: a write of less would have to make up
+                        // the rest.
+                        if let Ok(bytes) = data[range].try_into() {
+                            function.register_write(register, u32::from_le_bytes(bytes));
+                        }
+                    }
+                }
+                vfio::VFIO_PCI_BAR2_REGION_INDEX => function.msix_write(offset, data),
+                _ => return Err(Errno::INVAL),
+            }
+        }
+        // A trapped write may be a doorbell, or have started or stopped queues.
+        self.shared.wake();
+        Ok(())
+    }
+
+    fn dma_map(&mut self, map: DmaMap) -> Result<(), Errno> {
+        let access = Access {
+            read: map.prot.readable(),
+            write: map.prot.writable(),
+        };
+        let fd = map.fd.map(|fd| (fd, map.offset));
+        self.shared
+            .lock()
+            .map(map.iova, map.size, access, fd)
+            .map_err(|e| {
+                tracing::warn!(iova = map.iova, size = map.size, "DMA window refused: {e}");
+                Errno::INVAL
+            })
+    }
+
+    fn dma_unmap(&mut self, iova: u64, size: u64) {
+        if let Err(e) = self.shared.lock().unmap(iova, size) {
+            tracing::warn!(iova, size, "DMA window not unmapped: {e}");
+        }
+    }
+
+    fn set_irqs(&mut self, request: IrqRequest) -> Result<(), Errno> {
+        if request.index() != vfio::VFIO_PCI_MSIX_IRQ_INDEX {
+            return Err(Errno::INVAL);
+        }
+        let mut function = self.shared.lock();
+        match request {
+            IrqRequest::DisableAll { .. } => function.clear_triggers(),
+            IrqRequest::Assign {
+                start,
+                action: IrqAction::Trigger,
+                eventfds,
+                ..
+            } => {
+                for (vector, eventfd) in (start..).zip(eventfds) {
+                    function.set_trigger(vector, Some(eventfd));
+                }
+            }
+            IrqRequest::Deassign {
+                start,
+                count,
+                action: IrqAction::Trigger,
+                ..
+            } => {
+                for vector in start..start + count {
+                    function.set_trigger(vector, None);
+                }
+            }
+            // MSI-X is masked in its table, which the client emulates.
+            _ => return Err(Errno::OPNOTSUPP),
+        }
+        drop(function);
+        self.shared.wake();
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<(), Errno> {
+        self.shared.lock().reset();
+        Ok(())
+    }
+
+    fn connected(&mut self) {
+        tracing::info!("client connected");
+    }
+
+    fn disconnected(&mut self) {
+        tracing::info!("client gone");
+        self.shared.lock().disconnect();
+    }
+}

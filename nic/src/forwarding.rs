@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a virtual port wants delivered, and to which of its queues.
+
+use std::collections::HashSet;
+
+use adit_pipeline::parse::{DstKind, Parsed};
+use adit_pipeline::rss::{flow, Rss};
+use adit_uapi::virtchnl2::rss::DEFAULT_HASH;
+
+/// Bytes of an RSS key: enough for two IPv6 addresses and two ports, and what Linux has
+/// (NETDEV_RSS_KEY_LEN is at least 52).
+pub const RSS_KEY_LEN: usize = 52;
+/// Entries of an RSS look-up table.
+pub const RSS_LUT_LEN: usize = 512;
+
+/// A virtual port's side of the L2 stage and of the classifier.
+#[derive(Clone, Debug)]
+pub struct Forwarding {
+    /// ENABLE_VPORT has been said.
+    pub enabled: bool,
+    /// Frames sent come back instead of leaving (VIRTCHNL2_OP_LOOPBACK).
+    pub loopback: bool,
+    /// Unicast frames for anybody are delivered (VIRTCHNL2_UNICAST_PROMISC).
+    pub unicast_promiscuous: bool,
+    /// Multicast frames for anybody are delivered (VIRTCHNL2_MULTICAST_PROMISC).
+    pub multicast_promiscuous: bool,
+    /// Unicast and multicast addresses to deliver. Broadcast always is.
+    pub addresses: HashSet<[u8; 6]>,
+    /// Device-wide ids of the port's RX queues; indirection tables and rules index this.
+    pub rx_queues: Vec<u32>,
+    rss_key: [u8; RSS_KEY_LEN],
+    rss: Rss,
+    /// Which of `rx_queues` a hash leads to. An entry may be behind the last queue, after queues
+    /// were taken away: see [`rx_queue`](Self::rx_queue).
+    pub rss_lut: [u16; RSS_LUT_LEN],
+    rss_hash: u64,
+}
+
+/// Where a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// To an RX queue.
+    Queue {
+        /// Its device-wide id.
+        queue: u32,
+        /// The RSS hash, if the packet is hashed.
+        hash: Option<u32>,
+    },
+    /// Nowhere: a rule says so, or there is no queue.
+    Drop,
+}
+
+/// What the constants here make true.
+const RSS_FITS: &str = "the key, the table and the types are within what the pipeline takes";
+
+/// The finer types of the standard's RSS hash (`virtchnl2_rss_hash`) as flow bits: what is asked
+/// for of a part of the packets of a flow type is done for all of them.
+fn flow_types(groups: u64) -> u64 {
+    use adit_uapi::virtchnl2::rss::ptype_group as group;
+    let table: [(&[u32], u64); 8] = [
+        (
+            &[group::NONF_IPV4_TCP, group::NONF_IPV4_TCP_SYN_NO_ACK],
+            flow::IPV4_TCP,
+        ),
+        (
+            &[
+                group::NONF_IPV4_UDP,
+                group::NONF_UNICAST_IPV4_UDP,
+                group::NONF_MULTICAST_IPV4_UDP,
+            ],
+            flow::IPV4_UDP,
+        ),
+        (&[group::NONF_IPV4_SCTP], flow::IPV4_SCTP),
+        (
+            &[group::NONF_IPV4_OTHER, group::FRAG_IPV4],
+            flow::IPV4_OTHER,
+        ),
+        (
+            &[group::NONF_IPV6_TCP, group::NONF_IPV6_TCP_SYN_NO_ACK],
+            flow::IPV6_TCP,
+        ),
+        (
+            &[
+                group::NONF_IPV6_UDP,
+                group::NONF_UNICAST_IPV6_UDP,
+                group::NONF_MULTICAST_IPV6_UDP,
+            ],
+            flow::IPV6_UDP,
+        ),
+        (&[group::NONF_IPV6_SCTP], flow::IPV6_SCTP),
+        (
+            &[group::NONF_IPV6_OTHER, group::FRAG_IPV6],
+            flow::IPV6_OTHER,
+        ),
+    ];
+    let asked = |of: &[u32]| of.iter().any(|&g| groups & (1 << g) != 0);
+    table
+        .iter()
+        .filter(|(of, _)| asked(of))
+        .map(|(_, bit)| bit)
+        .sum()
+}
+
+impl Default for Forwarding {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            loopback: false,
+            unicast_promiscuous: false,
+            multicast_promiscuous: false,
+            addresses: HashSet::new(),
+            rx_queues: Vec::new(),
+            rss_key: [0; RSS_KEY_LEN],
+            rss: Rss::new(&[0; RSS_KEY_LEN], &[0], flow_types(DEFAULT_HASH)).expect(RSS_FITS),
+            rss_lut: [0; RSS_LUT_LEN],
+            rss_hash: DEFAULT_HASH,
+        }
+    }
+}
+
+impl Forwarding {
+    /// A new vport's: it takes frames for `mac`, spread over its queues.
+    #[must_use]
+    pub fn new(mac: [u8; 6], rx_queues: Vec<u32>) -> Self {
+        let mut new = Self {
+            rx_queues,
+            ..Self::default()
+        };
+        new.addresses.insert(mac);
+        new.spread();
+        new
+    }
+
+    /// Lets the look-up table lead to all queues in turn.
+    fn spread(&mut self) {
+        let queues = self.rx_queues.len().max(1);
+        for (at, entry) in self.rss_lut.iter_mut().enumerate() {
+            *entry = (at % queues) as u16;
+        }
+    }
+
+    /// Whether the port takes a frame, by its destination.
+    #[must_use]
+    pub fn wants(&self, kind: DstKind, frame: &[u8]) -> bool {
+        match kind {
+            DstKind::Broadcast => true,
+            DstKind::Multicast if self.multicast_promiscuous => true,
+            DstKind::Unicast if self.unicast_promiscuous => true,
+            DstKind::Multicast | DstKind::Unicast => frame
+                .first_chunk()
+                .is_some_and(|dst| self.addresses.contains(dst)),
+        }
+    }
+
+    /// The key of the Toeplitz hash.
+    #[must_use]
+    pub fn rss_key(&self) -> &[u8; RSS_KEY_LEN] {
+        &self.rss_key
+    }
+
+    /// Hashes with another key from now on.
+    pub fn set_rss_key(&mut self, key: [u8; RSS_KEY_LEN]) {
+        self.rss.set_key(&key).expect(RSS_FITS);
+        self.rss_key = key;
+    }
+
+    /// Which packets are hashed: bits of `virtchnl2::rss::ptype_group`.
+    #[must_use]
+    pub fn rss_hash(&self) -> u64 {
+        self.rss_hash
+    }
+
+    /// Chooses which packets are hashed from now on.
+    pub fn set_rss_hash(&mut self, groups: u64) {
+        self.rss.set_types(flow_types(groups)).expect(RSS_FITS);
+        self.rss_hash = groups;
+    }
+
+    /// Where a frame goes that the port takes.
+    #[must_use]
+    pub fn steer(&self, parsed: &Parsed, front: &[u8]) -> Steering {
+        let hash = self.rss.hash(parsed, front).map(|(hash, _)| hash);
+        let queue = match hash {
+            Some(hash) => self.rx_queue(hash),
+            None => self.rx_queues.first().copied(),
+        };
+        queue.map_or(Steering::Drop, |queue| Steering::Queue { queue, hash })
+    }
+
+    /// The device-wide id of the RX queue that a hash leads to: the first queue if the table
+    /// leads to one that is gone. `None` without queues.
+    #[must_use]
+    pub fn rx_queue(&self, hash: u32) -> Option<u32> {
+        let entry = self.rss_lut[hash as usize % RSS_LUT_LEN];
+        self.rx_queues
+            .get(usize::from(entry))
+            .or(self.rx_queues.first())
+            .copied()
+    }
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The function as a whole: registers, mailbox, control plane and data plane under one lock.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use adit_uapi::regs::pf;
+use adit_vfio_user::EventFd;
+use parking_lot::{Mutex, MutexGuard};
+use rustix::event::{eventfd, EventfdFlags};
+
+use crate::control::Control;
+use crate::datapath::{Datapath, Progress};
+use crate::mailbox::{Mailbox, MailboxEvent};
+use crate::memory::{Access, MapError};
+use crate::pci::{ConfigEffect, ConfigSpace, BAR2_LEN, RSTAT_AFTER_RESET};
+
+/// The vector of the mailbox.
+pub const MAILBOX_VECTOR: u32 = 0;
+/// The mailbox is not throttled.
+const NO_ITR: u32 = 3;
+
+/// What happened to the function itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FunctionCounters {
+    /// Resets by register (PFSWR).
+    pub software_resets: u64,
+    /// Function-level resets, and resets by the client.
+    pub function_resets: u64,
+    /// Reads and writes of BAR0 at no register.
+    pub stray_accesses: u64,
+}
+
+/// All of the device's state.
+pub struct Function {
+    config: ConfigSpace,
+    msix: Box<[u8]>,
+    mailbox: Mailbox,
+    control: Control,
+    datapath: Datapath,
+    counters: FunctionCounters,
+}
+
+impl Function {
+    /// A function in the state after power-on.
+    #[must_use]
+    pub fn new(config: ConfigSpace, control: Control, datapath: Datapath) -> Self {
+        Self {
+            config,
+            msix: vec![0; BAR2_LEN as usize].into(),
+            mailbox: Mailbox::new(),
+            control,
+            datapath,
+            counters: FunctionCounters::default(),
+        }
+    }
+
+    /// The data plane.
+    #[must_use]
+    pub fn datapath(&self) -> &Datapath {
+        &self.datapath
+    }
+
+    /// The control plane.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// The mailbox.
+    #[must_use]
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    /// What happened to the function itself.
+    #[must_use]
+    pub fn counters(&self) -> FunctionCounters {
+        self.counters
+    }
+
+    /// One burst of the data plane.
+    pub fn poll(&mut self, now: u64) -> Progress {
+        self.datapath.poll(now)
+    }
+
+    /// Looks at the wires again, and tells the driver what changed.
+    pub fn links_changed(&mut self) {
+        for vport in self.datapath.refresh_links() {
+            self.control.link_changed(vport);
+        }
+        self.serve_mailbox();
+    }
+
+    /// Reads configuration space.
+    pub fn config_read(&self, offset: u64, data: &mut [u8]) {
+        self.config.read(offset, data);
+    }
+
+    /// Writes configuration space.
+    pub fn config_write(&mut self, offset: u64, data: &[u8]) {
+        if self.config.write(offset, data) == ConfigEffect::FunctionLevelReset {
+            self.reset();
+        }
+    }
+
+    /// Reads a 32-bit register of BAR0.
+    pub fn register_read(&mut self, offset: u64) -> u32 {
+        if let Some(value) = self.datapath.doorbells.read(offset) {
+            return value;
+        }
+        let Ok(register) = u32::try_from(offset) else {
+            return 0;
+        };
+        match register {
+            pf::FW_BASE..pf::FW_END => self.mailbox.read(register),
+            pf::GEN_RSTAT => RSTAT_AFTER_RESET,
+            pf::GEN_CTRL | pf::GEN_RTRIG => 0,
+            pf::INT_DIR_OICR_ENA..=pf::FUNC_RID => 0,
+            // Also what tells a PF from a VF: at a VF's ARQBAL nothing may be stored.
+            _ => {
+                self.counters.stray_accesses += 1;
+                0
+            }
+        }
+    }
+
+    /// Writes a 32-bit register of BAR0.
+    pub fn register_write(&mut self, offset: u64, value: u32) {
+        if self.datapath.doorbells.write(offset, value) {
+            return;
+        }
+        let Ok(register) = u32::try_from(offset) else {
+            return;
+        };
+        match register {
+            pf::FW_BASE..pf::FW_END => {
+                if self.mailbox.write(register, value) != MailboxEvent::None {
+                    self.serve_mailbox();
+                }
+            }
+            pf::GEN_CTRL => {
+                if value & pf::GEN_CTRL_PFSWR_M != 0 {
+                    self.counters.software_resets += 1;
+                    self.reset_state();
+                }
+            }
+            pf::GEN_RTRIG | pf::GEN_RSTAT => {}
+            pf::INT_DIR_OICR_ENA..=pf::FUNC_RID => {}
+            _ => self.counters.stray_accesses += 1,
+        }
+    }
+
+    /// Reads the MSI-X table's BAR. The client keeps the table itself; this is only its memory.
+    pub fn msix_read(&self, offset: u64, data: &mut [u8]) {
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        match at
+            .checked_add(data.len())
+            .and_then(|end| self.msix.get(at..end))
+        {
+            Some(bytes) => data.copy_from_slice(bytes),
+            None => data.fill(0xFF),
+        }
+    }
+
+    /// Writes the MSI-X table's BAR.
+    pub fn msix_write(&mut self, offset: u64, data: &[u8]) {
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        if let Some(bytes) = at
+            .checked_add(data.len())
+            .and_then(|end| self.msix.get_mut(at..end))
+        {
+            bytes.copy_from_slice(data);
+        }
+    }
+
+    /// A function-level reset: everything but what the client has mapped and its eventfds.
+    pub fn reset(&mut self) {
+        self.counters.function_resets += 1;
+        self.reset_state();
+        self.config.reset();
+        self.msix.fill(0);
+    }
+
+    /// What a reset by register does: all queues stop, and the mailbox is gone.
+    fn reset_state(&mut self) {
+        self.datapath.reset();
+        self.control.reset();
+        self.mailbox.reset();
+    }
+
+    /// The client is gone: so are its memory and its eventfds.
+    pub fn disconnect(&mut self) {
+        self.reset();
+        self.datapath.interrupts.clear_triggers();
+        self.datapath.memory.clear();
+    }
+
+    /// Makes memory reachable.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub fn map(
+        &mut self,
+        iova: u64,
+        len: u64,
+        access: Access,
+        fd: Option<(OwnedFd, u64)>,
+    ) -> Result<(), MapError> {
+        self.datapath.memory.map(iova, len, access, fd)
+    }
+
+    /// Makes memory unreachable. No access is under way: whoever makes one holds the lock.
+    ///
+    /// # Errors
+    /// When the range cuts what was mapped.
+    pub fn unmap(&mut self, iova: u64, len: u64) -> Result<(), MapError> {
+        self.datapath.memory.unmap(iova, len)
+    }
+
+    /// Sets the eventfd of a vector.
+    pub fn set_trigger(&mut self, vector: u32, trigger: Option<EventFd>) {
+        self.datapath.interrupts.set_trigger(vector, trigger);
+    }
+
+    /// Takes away all eventfds.
+    pub fn clear_triggers(&mut self) {
+        self.datapath.interrupts.clear_triggers();
+    }
+
+    fn serve_mailbox(&mut self) {
+        let Self {
+            mailbox,
+            control,
+            datapath,
+            ..
+        } = self;
+        if mailbox.serve(control, datapath) {
+            datapath
+                .interrupts
+                .raise(&datapath.doorbells.vectors, MAILBOX_VECTOR, NO_ITR);
+        }
+    }
+}
+
+/// The function and what its threads share besides.
+pub struct Shared {
+    function: Mutex<Function>,
+    wake: OwnedFd,
+    stop: AtomicBool,
+}
+
+impl Shared {
+    /// Wraps a function.
+    ///
+    /// # Errors
+    /// When the host has no eventfd left.
+    pub fn new(function: Function) -> std::io::Result<Self> {
+        Ok(Self {
+            function: Mutex::new(function),
+            wake: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    /// Waits for the function. The engine gives way after each burst.
+    pub fn lock(&self) -> MutexGuard<'_, Function> {
+        self.function.lock()
+    }
+
+    /// Ends the engine's nap.
+    pub fn wake(&self) {
+        // The only error is a full counter, and then it is awake.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    /// Ends the engine.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    pub(crate) fn drain_wake(&self) {
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+    }
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! MSI-X vectors: causes are latched, throttled (ITR), and signalled when the driver has armed
+//! the vector.
+//!
+//! The driver arms a vector by writing DYN_CTL with INTENA, without a trap, and may write the
+//! same value again: what counts is not a change but that INTENA is set. So the device takes
+//! INTENA away when it signals, before it does. What happens while a vector is not armed stays
+//! pending; that includes vectors for which no eventfd is set (masked by the guest).
+
+use std::sync::atomic::{fence, Ordering};
+
+use adit_uapi::regs::dyn_ctl::{self, DynCtl};
+use adit_uapi::regs::pf;
+
+use adit_vfio_user::EventFd;
+
+use crate::doorbells::Window;
+
+/// Unit of the ITR registers and of DYN_CTL's interval, in nanoseconds.
+const ITR_UNIT_NS: u64 = 2_000;
+
+#[derive(Default)]
+struct Vector {
+    trigger: Option<EventFd>,
+    pending: bool,
+    /// The shortest interval among the pending causes, in nanoseconds.
+    interval_ns: u64,
+    /// When it was last signalled.
+    fired_at: u64,
+}
+
+/// What became of causes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterruptCounters {
+    /// Interrupts signalled to the client.
+    pub signalled: u64,
+    /// Interrupts that the client's eventfd did not take.
+    pub lost: u64,
+}
+
+/// All vectors of the function.
+pub struct Interrupts {
+    vectors: Vec<Vector>,
+    counters: InterruptCounters,
+}
+
+impl Interrupts {
+    /// As many vectors as `count`, none of them set up.
+    #[must_use]
+    pub fn new(count: u32) -> Self {
+        let vectors = (0..count).map(|_| Vector::default()).collect();
+        Self {
+            vectors,
+            counters: InterruptCounters::default(),
+        }
+    }
+
+    /// What became of causes so far.
+    #[must_use]
+    pub fn counters(&self) -> InterruptCounters {
+        self.counters
+    }
+
+    /// Sets or takes away the eventfd that signals a vector; false when there is no such vector.
+    pub fn set_trigger(&mut self, vector: u32, trigger: Option<EventFd>) -> bool {
+        match self.vectors.get_mut(vector as usize) {
+            Some(v) => {
+                v.trigger = trigger;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes away all eventfds.
+    pub fn clear_triggers(&mut self) {
+        for v in &mut self.vectors {
+            v.trigger = None;
+        }
+    }
+
+    /// Forgets what is pending, as a reset does; eventfds stay.
+    pub fn reset(&mut self) {
+        for v in &mut self.vectors {
+            *v = Vector {
+                trigger: v.trigger.take(),
+                ..Vector::default()
+            };
+        }
+    }
+
+    /// Latches a cause with throttling index `itr` (3 for none).
+    pub fn raise(&mut self, pages: &Window, vector: u32, itr: u32) {
+        let Some(v) = self.vectors.get_mut(vector as usize) else {
+            return;
+        };
+        let interval = if itr <= pf::GLINT_ITR_MAX_INDEX {
+            pages
+                .register(vector, (itr + 1) * pf::GLINT_ITR_INDEX_SPACING)
+                .map_or(0, |r| {
+                    u32::from_le(r.load(Ordering::Relaxed)) & pf::GLINT_ITR_INTERVAL_M
+                })
+        } else {
+            0
+        };
+        let interval_ns = u64::from(interval) * ITR_UNIT_NS;
+        v.interval_ns = if v.pending {
+            v.interval_ns.min(interval_ns)
+        } else {
+            interval_ns
+        };
+        v.pending = true;
+    }
+
+    /// Signals what is pending, armed and not throttled. Returns when to look again because of
+    /// throttling, if at all.
+    pub fn sweep(&mut self, pages: &Window, now: u64) -> Option<u64> {
+        // Completions must be visible before DYN_CTL is read: a driver that arms after its last
+        // look at the rings either sees them or is seen here as armed.
+        fence(Ordering::SeqCst);
+        let mut again: Option<u64> = None;
+        for (index, v) in self.vectors.iter_mut().enumerate() {
+            let index = index as u32;
+            let Some(register) = pages.register(index, 0) else {
+                continue;
+            };
+            let seen = DynCtl(u32::from_le(register.load(Ordering::Acquire)));
+            if !(v.pending || seen.swint_trig()) || !seen.intena() || seen.intena_msk() {
+                continue;
+            }
+            let Some(trigger) = &v.trigger else { continue };
+            let due = v.fired_at.saturating_add(v.interval_ns);
+            if !seen.swint_trig() && v.fired_at != 0 && now < due {
+                again = Some(again.map_or(due, |a| a.min(due)));
+                continue;
+            }
+            let keep = !(dyn_ctl::INTENA_M | dyn_ctl::SWINT_TRIG_M | dyn_ctl::CLEARPBA_M);
+            register.fetch_and(keep.to_le(), Ordering::AcqRel);
+            v.pending = false;
+            v.fired_at = now;
+            match trigger.signal() {
+                Ok(()) => self.counters.signalled += 1,
+                Err(_) => self.counters.lost += 1,
+            }
+        }
+        again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doorbells::Doorbells;
+    use rustix::event::{eventfd, EventfdFlags};
+    use std::os::fd::OwnedFd;
+
+    struct Bench {
+        doorbells: Doorbells,
+        interrupts: Interrupts,
+        event: OwnedFd,
+    }
+
+    fn trigger(event: &OwnedFd) -> EventFd {
+        EventFd::from_client(event.try_clone().unwrap()).unwrap()
+    }
+
+    fn bench() -> Bench {
+        let event = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        let mut interrupts = Interrupts::new(2);
+        assert!(interrupts.set_trigger(1, Some(trigger(&event))));
+        assert!(!interrupts.set_trigger(2, None));
+        Bench {
+            doorbells: Doorbells::new(1, 1, 2).unwrap(),
+            interrupts,
+            event,
+        }
+    }
+
+    impl Bench {
+        fn arm(&self, bits: u32) {
+            self.doorbells.vectors.store(1, dyn_ctl::INTENA_M | bits);
+        }
+        fn raise(&mut self, itr: u32) {
+            self.interrupts.raise(&self.doorbells.vectors, 1, itr);
+        }
+        /// Interrupts signalled by a sweep at `now`, and when to look again.
+        fn sweep(&mut self, now: u64) -> (u64, Option<u64>) {
+            let again = self.interrupts.sweep(&self.doorbells.vectors, now);
+            let mut count = [0; 8];
+            let n = rustix::io::read(&self.event, &mut count).unwrap_or(0);
+            (if n == 8 { u64::from_ne_bytes(count) } else { 0 }, again)
+        }
+    }
+
+    #[test]
+    fn a_cause_waits_for_the_vector_to_be_armed_and_takes_the_arming() {
+        let mut b = bench();
+        b.raise(3);
+        assert_eq!(b.sweep(1), (0, None));
+        b.arm(0);
+        assert_eq!(b.sweep(2), (1, None));
+        assert_eq!(b.doorbells.vectors.load(1), 0);
+        b.raise(3);
+        assert_eq!(b.sweep(3), (0, None), "not armed again yet");
+        b.arm(0);
+        assert_eq!(b.sweep(4), (1, None), "armed with the same value as before");
+        b.arm(0);
+        assert_eq!(b.sweep(5), (0, None), "nothing happened");
+    }
+
+    #[test]
+    fn masked_arming_and_missing_eventfds_keep_the_cause() {
+        let mut b = bench();
+        b.raise(3);
+        b.arm(dyn_ctl::INTENA_MSK_M | dyn_ctl::WB_ON_ITR_M);
+        assert_eq!(b.sweep(1).0, 0);
+        b.arm(0);
+        let trigger = trigger(&b.event);
+        b.interrupts.set_trigger(1, None);
+        assert_eq!(b.sweep(2).0, 0);
+        b.interrupts.set_trigger(1, Some(trigger));
+        assert_eq!(b.sweep(3).0, 1);
+    }
+
+    #[test]
+    fn a_software_interrupt_needs_no_cause() {
+        let mut b = bench();
+        b.arm(dyn_ctl::SWINT_TRIG_M);
+        assert_eq!(b.sweep(1).0, 1);
+        assert_eq!(b.sweep(2).0, 0);
+    }
+
+    #[test]
+    fn throttling_spaces_interrupts_by_the_causes_interval() {
+        let mut b = bench();
+        assert!(b
+            .doorbells
+            .write(u64::from(pf::glint_itr(1, 0).unwrap()), 5));
+        b.raise(0);
+        b.arm(0);
+        assert_eq!(b.sweep(1_000).0, 1, "the first one is not held back");
+        b.raise(0);
+        b.arm(0);
+        assert_eq!(b.sweep(2_000), (0, Some(11_000)));
+        assert_eq!(b.sweep(11_000).0, 1);
+    }
+}

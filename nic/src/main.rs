@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! adit-nic: the NIC model as a process beside stock QEMU.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use adit_nic::device::{serve, Options};
+use adit_nic::mac::MacAddr;
+use adit_nic::pci::{PciId, DEFAULT_ID};
+use adit_nic::wire_spec::WireSpec;
+use adit_vfio_user::StopHandle;
+use clap::Parser;
+
+/// An emulated IDPF NIC for QEMU, as a vfio-user device.
+///
+/// Plug it in with
+///   -device '{"driver":"vfio-user-pci","socket":{"path":"SOCKET","type":"unix"},
+///             "x-no-posted-writes":true}'
+/// The guest's memory must be shared: -object memory-backend-memfd,share=on.
+#[derive(Parser)]
+#[command(name = "adit-nic", version, verbatim_doc_comment)]
+struct Cli {
+    /// Where QEMU connects: the path of a UNIX socket to make.
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+
+    /// QEMU's QMP socket, asked for the guest's IOMMU tables (needed for PASIDs only).
+    #[arg(long, value_name = "PATH")]
+    qmp: Option<PathBuf>,
+
+    /// What is at the other end of a port's cable: tap:NAME, unix:LOCAL[,REMOTE], pcap:IN,OUT
+    /// (either may be -), or none. Give it again for each further port.
+    #[arg(long = "wire", value_name = "WIRE")]
+    wires: Vec<WireSpec>,
+
+    /// MAC address of the first port; the others count up from it.
+    #[arg(long, value_name = "MAC", default_value = "02:ad:17:00:00:01")]
+    mac: MacAddr,
+
+    /// Vendor and device id, four hexadecimal digits each.
+    #[arg(long, value_name = "VVVV:DDDD", default_value_t = DEFAULT_ID)]
+    pci_id: PciId,
+
+    /// RX queues (and TX queues) of each port.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    queues: u16,
+
+    /// Serve Prometheus metrics over HTTP at this address, such as 127.0.0.1:9100.
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<std::net::SocketAddr>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("ADIT_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("adit-nic: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let stop = Arc::new(StopHandle::new()?);
+    stop_on_signals(&stop)?;
+    let wires = if cli.wires.is_empty() {
+        vec![WireSpec::None]
+    } else {
+        cli.wires
+    };
+    serve(
+        Options {
+            socket: cli.socket,
+            qmp: cli.qmp,
+            wires,
+            mac: cli.mac,
+            pci_id: cli.pci_id,
+            queues: cli.queues,
+            metrics: cli.metrics,
+        },
+        &stop,
+    )
+}
+
+/// SIGINT and SIGTERM end the process in order, so that sockets and TAP devices go.
+fn stop_on_signals(stop: &Arc<StopHandle>) -> anyhow::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+    ])?;
+    let stop = stop.clone();
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            if signals.forever().next().is_some() {
+                stop.stop();
+            }
+        })?;
+    Ok(())
+}

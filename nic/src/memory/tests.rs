@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+use crate::testing::sealed;
+use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
+
+const RW: Access = Access {
+    read: true,
+    write: true,
+};
+
+fn two_pages_swapped() -> GuestMemory {
+    let fd = sealed(0x2000);
+    let mut mem = GuestMemory::new();
+    mem.map(
+        0x1_0000,
+        0x1000,
+        RW,
+        Some((fd.try_clone().unwrap(), 0x1000)),
+    )
+    .unwrap();
+    mem.map(0x1_1000, 0x1000, RW, Some((fd, 0))).unwrap();
+    mem
+}
+
+#[test]
+fn an_access_may_cross_regions_and_files_are_mapped_once() {
+    let mem = two_pages_swapped();
+    assert_eq!(mem.files.len(), 1);
+    let bytes: Vec<u8> = (0..=255).collect();
+    mem.write(0x1_0F80, &bytes).unwrap();
+    let mut back = vec![0; 256];
+    mem.read(0x1_0F80, &mut back).unwrap();
+    assert_eq!(back, bytes);
+    assert_eq!(
+        mem.read_obj::<u32>(0x1_1000).unwrap(),
+        u32::from_le_bytes([128, 129, 130, 131])
+    );
+}
+
+#[test]
+fn what_is_not_mapped_or_not_permitted_is_a_fault() {
+    let mut mem = two_pages_swapped();
+    let read_only = Access {
+        read: true,
+        write: false,
+    };
+    mem.map(0x2_0000, 0x1000, read_only, Some((sealed(0x1000), 0)))
+        .unwrap();
+    mem.map(0x3_0000, 0x1000, RW, None).unwrap();
+    let cause = |r: Result<(), DmaFault>| r.unwrap_err().cause;
+    assert_eq!(cause(mem.write(0x1_1FFF, &[0; 2])), FaultCause::Unmapped);
+    assert_eq!(cause(mem.read(0xFFFF, &mut [0; 2])), FaultCause::Unmapped);
+    assert_eq!(cause(mem.read(u64::MAX, &mut [0; 2])), FaultCause::Unmapped);
+    assert_eq!(cause(mem.write(0x2_0000, &[0])), FaultCause::Permission);
+    assert_eq!(cause(mem.read(0x3_0000, &mut [0])), FaultCause::Unmapped);
+    assert_eq!(cause(mem.publish_u64(0x1_0004, 0)), FaultCause::Misaligned);
+    assert_eq!(cause(mem.publish_u32(0x2_0000, 0)), FaultCause::Permission);
+    mem.publish_u64(0x1_0008, 0x0102_0304_0506_0708).unwrap();
+    assert_eq!(mem.read_obj::<[u8; 2]>(0x1_0008).unwrap(), [8, 7]);
+}
+
+#[test]
+fn bad_ranges_and_files_are_refused_and_change_nothing() {
+    let mut mem = two_pages_swapped();
+    let mut refused = |iova, len, fd| mem.map(iova, len, RW, fd).unwrap_err();
+    assert!(matches!(refused(0, 0, None), MapError::Range { .. }));
+    assert!(matches!(refused(u64::MAX, 2, None), MapError::Range { .. }));
+    assert!(matches!(
+        refused(0x1_0FFF, 1, None),
+        MapError::Overlap {
+            other: 0x1_0000,
+            ..
+        }
+    ));
+    assert!(matches!(
+        refused(0, u64::MAX, None),
+        MapError::Overlap { .. }
+    ));
+    let beyond = refused(0, 0x1001, Some((sealed(0x1000), 0)));
+    assert!(matches!(
+        beyond,
+        MapError::File(FileMappingError::Outside { .. })
+    ));
+    let wraps = refused(0, 0x1000, Some((sealed(0x1000), u64::MAX)));
+    assert!(matches!(
+        wraps,
+        MapError::File(FileMappingError::Outside { .. })
+    ));
+    let unsealed = memfd_create("ram", MemfdFlags::empty()).unwrap();
+    ftruncate(&unsealed, 0x1000).unwrap();
+    let unsealed = refused(0, 0x1000, Some((unsealed, 0)));
+    assert!(matches!(
+        unsealed,
+        MapError::File(FileMappingError::Unsealed)
+    ));
+    assert_eq!(mem.len(), 2);
+}
+
+#[test]
+fn unmapping_takes_whole_regions_only() {
+    let mut mem = two_pages_swapped();
+    assert!(matches!(
+        mem.unmap(0x1_0000, 0x800),
+        Err(MapError::Partial { .. })
+    ));
+    assert!(matches!(
+        mem.unmap(0x1_0800, 0x800),
+        Err(MapError::Partial { .. })
+    ));
+    assert!(matches!(
+        mem.unmap(0x1_1800, 0x8000),
+        Err(MapError::Partial { .. })
+    ));
+    assert!(matches!(mem.unmap(0, 0), Err(MapError::Range { .. })));
+    assert_eq!(mem.len(), 2);
+    mem.unmap(0x4_0000, 0x1000).unwrap();
+    mem.unmap(0x1_1000, 0x1000).unwrap();
+    assert_eq!(mem.len(), 1);
+    mem.unmap(0, u64::MAX).unwrap();
+    assert!(mem.is_empty());
+    assert!(mem.read(0x1_0000, &mut [0]).is_err());
+}

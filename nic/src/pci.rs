@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The function's configuration space: what it is and what it can do.
+//!
+//! One type-0 header and the capabilities that Linux needs to drive the function: MSI-X, PCI
+//! Express (with function-level reset and End-End TLP prefixes), PASID and ATS.
+
+use adit_uapi::regs::rstat;
+
+/// Bytes of an extended configuration space.
+pub const CONFIG_LEN: usize = 4096;
+/// Bytes of BAR2, which holds the MSI-X table and pending bits.
+pub const BAR2_LEN: u64 = 0x1_0000;
+/// Vectors that MSI-X can address.
+pub const MAX_VECTORS: u32 = 2048;
+/// Vendor and device id unless others are asked for: of the range that QEMU and virtio hosts
+/// leave to experiments (1af5), so that no driver takes the device by its id.
+pub const DEFAULT_ID: PciId = PciId {
+    vendor: 0x1AF5,
+    device: 0x51A0,
+};
+
+const MSIX: usize = 0x40;
+const PBA_OFFSET: u32 = 0x8000;
+const EXPRESS: usize = 0x60;
+const DEVICE_CONTROL: usize = EXPRESS + 0x08;
+const DEVICE_CONTROL_FLR: u8 = 0x80;
+const PASID: usize = 0x100;
+const ATS: usize = 0x120;
+
+/// A vendor and a device id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciId {
+    /// Vendor id.
+    pub vendor: u16,
+    /// Device id.
+    pub device: u16,
+}
+
+impl std::fmt::Display for PciId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04x}:{:04x}", self.vendor, self.device)
+    }
+}
+
+impl std::str::FromStr for PciId {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let digits = |s: &str| s.len() == 4 && s.bytes().all(|b| b.is_ascii_hexdigit());
+        let hex = |s: &str| digits(s).then(|| u16::from_str_radix(s, 16).ok()).flatten();
+        s.split_once(':')
+            .and_then(|(v, d)| {
+                Some(Self {
+                    vendor: hex(v)?,
+                    device: hex(d)?,
+                })
+            })
+            .ok_or_else(|| format!("`{s}` is not VVVV:DDDD, two ids of four hexadecimal digits"))
+    }
+}
+
+/// What a write to the configuration space asks of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigEffect {
+    /// Nothing beyond the space itself.
+    None,
+    /// A function-level reset.
+    FunctionLevelReset,
+}
+
+/// The configuration space, and which of its bits software may write.
+pub struct ConfigSpace {
+    bytes: Box<[u8; CONFIG_LEN]>,
+    writable: Box<[u8; CONFIG_LEN]>,
+    initial: Box<[u8; CONFIG_LEN]>,
+}
+
+impl ConfigSpace {
+    /// The space of a function with that many vectors, whose BAR0 has `bar0_len` bytes.
+    #[must_use]
+    pub fn new(id: PciId, vectors: u32, bar0_len: u64) -> Self {
+        assert!((1..=MAX_VECTORS).contains(&vectors) && bar0_len.is_power_of_two());
+        let mut b = Builder {
+            bytes: Box::new([0; CONFIG_LEN]),
+            writable: Box::new([0; CONFIG_LEN]),
+        };
+        b.put16(0x00, id.vendor);
+        b.put16(0x02, id.device);
+        b.writable(0x04, &[0x46, 0x05]); // command: memory, bus master, parity, SERR, INTx off
+        b.put16(0x06, 0x0010); // status: has capabilities
+        b.put32(0x08, 0x0200_0100); // class 02 00 01, revision 0
+        b.bar64(0x10, bar0_len, true);
+        b.bar64(0x18, BAR2_LEN, true);
+        b.put16(0x2C, id.vendor);
+        b.put16(0x2E, 0x0001);
+        b.put8(0x34, MSIX as u8);
+        b.writable(0x3C, &[0xFF]);
+
+        b.put16(MSIX, 0x11 | (EXPRESS as u16) << 8);
+        b.put16(MSIX + 2, (vectors - 1) as u16);
+        b.writable(MSIX + 2, &[0x00, 0xC0]); // enable, function mask
+        b.put32(MSIX + 4, 2); // table: BAR2, offset 0
+        b.put32(MSIX + 8, PBA_OFFSET | 2);
+
+        b.put16(EXPRESS, 0x10);
+        b.put16(EXPRESS + 2, 0x0002); // version 2, endpoint
+        b.put32(EXPRESS + 4, 1 << 28 | 1 << 15 | 1); // FLR, role-based errors, 256-byte payload
+        b.writable(DEVICE_CONTROL, &[0xFF, 0x7F]);
+        b.put32(EXPRESS + 0x24, 1 << 21 | 2 << 22 | 0x1F); // End-End TLP prefixes (2), timeouts
+        b.writable(EXPRESS + 0x28, &[0xFF, 0x80]);
+
+        b.put32(PASID, 0x0001_001B | (ATS as u32) << 20);
+        b.put16(PASID + 4, 20 << 8); // 20-bit PASIDs
+        b.writable(PASID + 6, &[0x01]);
+        b.put32(ATS, 0x0001_000F);
+        b.put16(ATS + 4, 0x0020); // page-aligned requests
+        b.writable(ATS + 6, &[0x1F, 0x80]);
+        Self {
+            initial: b.bytes.clone(),
+            bytes: b.bytes,
+            writable: b.writable,
+        }
+    }
+
+    /// Reads; bytes outside of the space are ones.
+    pub fn read(&self, offset: u64, buf: &mut [u8]) {
+        for (i, byte) in buf.iter_mut().enumerate() {
+            let at = usize::try_from(offset).ok().and_then(|o| o.checked_add(i));
+            *byte = at
+                .and_then(|at| self.bytes.get(at))
+                .copied()
+                .unwrap_or(0xFF);
+        }
+    }
+
+    /// Writes what may be written; the rest is ignored, as PCI has it.
+    pub fn write(&mut self, offset: u64, data: &[u8]) -> ConfigEffect {
+        let mut effect = ConfigEffect::None;
+        for (i, &value) in data.iter().enumerate() {
+            let Some(at) = usize::try_from(offset).ok().and_then(|o| o.checked_add(i)) else {
+                break;
+            };
+            let Some(byte) = self.bytes.get_mut(at) else {
+                break;
+            };
+            let mask = self.writable[at];
+            *byte = (*byte & !mask) | (value & mask);
+            if at == DEVICE_CONTROL + 1 && value & DEVICE_CONTROL_FLR != 0 {
+                effect = ConfigEffect::FunctionLevelReset;
+            }
+        }
+        effect
+    }
+
+    /// Back to the state after power-on.
+    pub fn reset(&mut self) {
+        self.bytes.copy_from_slice(&self.initial[..]);
+    }
+}
+
+struct Builder {
+    bytes: Box<[u8; CONFIG_LEN]>,
+    writable: Box<[u8; CONFIG_LEN]>,
+}
+
+impl Builder {
+    fn put8(&mut self, at: usize, v: u8) {
+        self.bytes[at] = v;
+    }
+    fn put16(&mut self, at: usize, v: u16) {
+        self.bytes[at..at + 2].copy_from_slice(&v.to_le_bytes());
+    }
+    fn put32(&mut self, at: usize, v: u32) {
+        self.bytes[at..at + 4].copy_from_slice(&v.to_le_bytes());
+    }
+    fn writable(&mut self, at: usize, mask: &[u8]) {
+        self.writable[at..at + mask.len()].copy_from_slice(mask);
+    }
+    /// A 64-bit memory BAR: the address bits above its size can be written, which is also how
+    /// software finds its size.
+    fn bar64(&mut self, at: usize, len: u64, prefetchable: bool) {
+        self.put32(at, if prefetchable { 0xC } else { 0x4 });
+        self.writable(at, &(!(len - 1)).to_le_bytes());
+    }
+}
+
+/// PFGEN_RSTAT after a reset: it is over before software can ask.
+pub const RSTAT_AFTER_RESET: u32 = rstat::COMPLETED;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read32(c: &ConfigSpace, at: u64) -> u32 {
+        let mut b = [0; 4];
+        c.read(at, &mut b);
+        u32::from_le_bytes(b)
+    }
+
+    #[test]
+    fn it_is_an_idpf_by_class_and_its_bars_tell_their_sizes() {
+        let mut c = ConfigSpace::new(DEFAULT_ID, 18, 1 << 30);
+        assert_eq!(read32(&c, 8) >> 8, 0x02_0001);
+        c.write(0x10, &[0xFF; 16]);
+        assert_eq!(read32(&c, 0x10), 0xC000_000C);
+        assert_eq!(read32(&c, 0x14), 0xFFFF_FFFF);
+        assert_eq!(read32(&c, 0x18), 0xFFFF_000C);
+        c.reset();
+        assert_eq!(read32(&c, 0x10), 0xC);
+    }
+
+    #[test]
+    fn capabilities_chain_and_only_what_may_be_written_is() {
+        let mut c = ConfigSpace::new(DEFAULT_ID, 18, 1 << 30);
+        assert_eq!(read32(&c, 0x40), 0x0011_6011);
+        assert_eq!(read32(&c, 0x60) & 0xFFFF, 0x10);
+        assert_eq!(read32(&c, 0x100), 0x1201_001B);
+        assert_eq!(read32(&c, 0x120), 0x0001_000F);
+        let before = read32(&c, 0);
+        assert_eq!(c.write(0, &[0; 4]), ConfigEffect::None);
+        assert_eq!(read32(&c, 0), before);
+        c.write(0x42, &[0xFF, 0xFF]);
+        assert_eq!(read32(&c, 0x40) >> 16, 0xC011);
+    }
+
+    #[test]
+    fn a_function_level_reset_is_asked_for_in_device_control() {
+        let mut c = ConfigSpace::new(DEFAULT_ID, 1, 1 << 30);
+        let flr = ConfigEffect::FunctionLevelReset;
+        assert_eq!(c.write(DEVICE_CONTROL as u64, &[0, 0x80]), flr);
+        assert_eq!(c.write(DEVICE_CONTROL as u64 + 1, &[0x80]), flr);
+        assert_eq!(
+            read32(&c, DEVICE_CONTROL as u64) & 0x8000,
+            0,
+            "it reads as zero"
+        );
+        assert_eq!(
+            c.write(DEVICE_CONTROL as u64, &[0x80, 0]),
+            ConfigEffect::None
+        );
+    }
+
+    #[test]
+    fn accesses_outside_are_ones_or_nothing() {
+        let mut c = ConfigSpace::new(DEFAULT_ID, 1, 1 << 30);
+        let mut b = [0; 4];
+        c.read(CONFIG_LEN as u64 - 2, &mut b);
+        assert_eq!(b, [0, 0, 0xFF, 0xFF]);
+        c.read(u64::MAX, &mut b);
+        assert_eq!(b, [0xFF; 4]);
+        c.write(u64::MAX, &[1, 2]);
+        c.write(CONFIG_LEN as u64, &[1]);
+    }
+
+    #[test]
+    fn ids_are_two_times_four_digits() {
+        assert_eq!(
+            "8086:1452".parse(),
+            Ok(PciId {
+                vendor: 0x8086,
+                device: 0x1452
+            })
+        );
+        for bad in [
+            "",
+            "8086",
+            "8086:",
+            "80861452",
+            "808:1452",
+            "+086:1452",
+            "8086:1452:",
+        ] {
+            assert!(bad.parse::<PciId>().is_err(), "{bad}");
+        }
+    }
+}

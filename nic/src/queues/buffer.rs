@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! RX buffer queues.
+
+use adit_uapi::desc::SplitqRxBufDesc;
+use zerocopy::FromZeros;
+
+use super::{advance, owned, QueueFault};
+use crate::dataplane::Ring;
+use crate::memory::GuestMemory;
+
+const ENTRY: u64 = SplitqRxBufDesc::LEN as u64;
+/// Descriptors fetched at once.
+const PREFETCH: usize = 32;
+
+/// A ring of empty buffers.
+pub struct BufferQueue {
+    ring: Ring,
+    buffer_len: u32,
+    header_len: u16,
+    head: u16,
+    fetched: [SplitqRxBufDesc; PREFETCH],
+    fetched_at: usize,
+    fetched_end: usize,
+}
+
+impl BufferQueue {
+    /// A queue from which nothing has been taken.
+    #[must_use]
+    pub fn new(ring: Ring, buffer_len: u32, header_len: u16) -> Self {
+        Self {
+            ring,
+            buffer_len,
+            header_len,
+            head: 0,
+            fetched: [SplitqRxBufDesc::new_zeroed(); PREFETCH],
+            fetched_at: 0,
+            fetched_end: 0,
+        }
+    }
+
+    /// Bytes of each packet buffer.
+    #[must_use]
+    pub fn buffer_len(&self) -> u32 {
+        self.buffer_len
+    }
+
+    /// Bytes of each header buffer; 0 for none.
+    #[must_use]
+    pub fn header_len(&self) -> u16 {
+        self.header_len
+    }
+
+    /// Buffers that are there to be taken.
+    ///
+    /// # Errors
+    /// When the tail is beyond the ring.
+    pub fn available(&self, tail: u32) -> Result<u16, QueueFault> {
+        owned(self.head, tail, self.ring.len)
+    }
+
+    /// Takes the next buffer; the caller has made sure that one is [`available`](Self::available).
+    ///
+    /// # Errors
+    /// When its descriptor cannot be read, or there is none.
+    pub fn take(&mut self, mem: &GuestMemory, tail: u32) -> Result<SplitqRxBufDesc, QueueFault> {
+        if self.fetched_at == self.fetched_end {
+            let run = owned(self.head, tail, self.ring.len)?.min(self.ring.len - self.head);
+            let n = usize::from(run).min(PREFETCH);
+            if n == 0 {
+                return Err(QueueFault::Tail {
+                    tail,
+                    len: self.ring.len,
+                });
+            }
+            let at = self.ring.base.wrapping_add(u64::from(self.head) * ENTRY);
+            mem.read(
+                at,
+                zerocopy::IntoBytes::as_mut_bytes(&mut self.fetched[..n]),
+            )?;
+            (self.fetched_at, self.fetched_end) = (0, n);
+        }
+        let desc = self.fetched[self.fetched_at];
+        self.fetched_at += 1;
+        self.head = advance(self.head, 1, self.ring.len);
+        Ok(desc)
+    }
+}

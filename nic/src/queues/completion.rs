@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! TX completion queues.
+
+use adit_uapi::desc::SplitqTxComplDesc4b;
+use zerocopy::IntoBytes;
+
+use crate::dataplane::{Ring, SchedMode};
+use crate::memory::{DmaFault, GuestMemory};
+
+/// A ring that the device writes and the driver reads. The device does not learn how far the
+/// driver has read: a driver keeps it from overflowing by bounding what it sends.
+pub struct CompletionQueue {
+    ring: Ring,
+    sched: SchedMode,
+    next: u16,
+    generation: bool,
+}
+
+impl CompletionQueue {
+    /// An empty queue. The first pass is written with generation 1, over zeroed memory.
+    #[must_use]
+    pub fn new(ring: Ring, sched: SchedMode) -> Self {
+        Self {
+            ring,
+            sched,
+            next: 0,
+            generation: true,
+        }
+    }
+
+    /// Adds a completion: its type (`tx_compl::comp_type`), the queue it is about, and the head
+    /// or tag that the type goes with.
+    ///
+    /// # Errors
+    /// When the ring's memory cannot be written.
+    pub fn push(
+        &mut self,
+        mem: &GuestMemory,
+        queue: u16,
+        comp_type: u16,
+        value: u16,
+    ) -> Result<(), DmaFault> {
+        let entry = SplitqTxComplDesc4b::new(queue, comp_type, self.generation, value);
+        let mut word = [0; 4];
+        word.copy_from_slice(entry.as_bytes());
+        let word = u32::from_le_bytes(word);
+        let next = u64::from(self.next);
+        match self.sched {
+            SchedMode::Queue => mem.publish_u32(self.ring.base.wrapping_add(next * 4), word)?,
+            SchedMode::Flow => {
+                mem.publish_u64(self.ring.base.wrapping_add(next * 8), u64::from(word))?;
+            }
+        }
+        self.next += 1;
+        if self.next >= self.ring.len {
+            self.next = 0;
+            self.generation = !self.generation;
+        }
+        Ok(())
+    }
+}

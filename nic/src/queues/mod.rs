@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The split queue model: rings in guest memory that frames go through.
+//!
+//! A TX queue holds descriptors and reports to a completion queue; an RX queue holds completions
+//! and takes its buffers from one or two buffer queues. What is free and what is done is told by
+//! tails (doorbells) one way and by generation bits the other way (IDPF, split queues).
+
+mod buffer;
+mod completion;
+mod rx;
+mod tx;
+
+pub use buffer::BufferQueue;
+pub use completion::CompletionQueue;
+pub use rx::{RxInfo, RxQueue, RxRefusal};
+pub use tx::{Completion, Segmentation, TxOffload, TxOutcome, TxQueue};
+
+use crate::memory::DmaFault;
+
+/// Why a queue stopped. It stays stopped until the driver disables it or resets the function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueFault {
+    /// Its memory, or a buffer's, could not be reached.
+    #[error(transparent)]
+    Dma(#[from] DmaFault),
+    /// The tail is beyond the ring.
+    #[error("tail {tail} of a ring of {len} entries")]
+    Tail {
+        /// What the driver wrote.
+        tail: u32,
+        /// Entries of the ring.
+        len: u16,
+    },
+    /// A descriptor is of no type that belongs here.
+    #[error("descriptor type {dtype} at entry {entry}")]
+    DescriptorType {
+        /// Its type field.
+        dtype: u8,
+        /// Its place in the ring.
+        entry: u16,
+    },
+    /// A packet goes on for more descriptors than are allowed.
+    #[error("a packet of more than {max} descriptors")]
+    EndlessPacket {
+        /// Descriptors that are allowed.
+        max: usize,
+    },
+    /// It reports to a completion queue that is not enabled.
+    #[error("its completion queue is not enabled")]
+    NoCompletionQueue,
+}
+
+/// Entries from `head` on that the driver has handed over, given its tail.
+pub(crate) fn owned(head: u16, tail: u32, len: u16) -> Result<u16, QueueFault> {
+    if tail >= u32::from(len) {
+        return Err(QueueFault::Tail { tail, len });
+    }
+    let tail = tail as u16; // below `len`
+    Ok(if tail >= head {
+        tail - head
+    } else {
+        len - head + tail
+    })
+}
+
+/// The entry `n` after `at`, around the ring.
+pub(crate) fn advance(at: u16, n: u16, len: u16) -> u16 {
+    ((u32::from(at) + u32::from(n)) % u32::from(len.max(1))) as u16
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! RX queues: frames to buffers and completions.
+
+use adit_pipeline::checksum::verify::{Check, Verdict};
+use adit_uapi::desc::ids::rxdid;
+use adit_uapi::desc::rx_flex_adv::{status0_qw1, LEN_HDR_M, LEN_PBUF_M};
+use adit_uapi::desc::RxFlexDescAdvNic3;
+use zerocopy::IntoBytes;
+
+use super::{BufferQueue, QueueFault};
+use crate::dataplane::Ring;
+use crate::memory::{DmaFault, GuestMemory};
+
+const ENTRY: u64 = RxFlexDescAdvNic3::LEN as u64;
+
+/// What is known of a frame that is delivered.
+#[derive(Clone, Copy, Debug)]
+pub struct RxInfo {
+    /// Packet type, an index into the table that GET_PTYPE_INFO sent.
+    pub ptype: u16,
+    /// RSS hash.
+    pub hash: Option<u32>,
+    /// What checksum validation found.
+    pub verdict: Verdict,
+    /// Bytes of headers, where header split cuts.
+    pub header_len: usize,
+    /// Set when the frame was merged from TCP segments: bytes of payload in each.
+    pub rsc_segment_len: Option<u16>,
+    /// Two bits for unicast (0), multicast (1), broadcast (2).
+    pub cast: u8,
+}
+
+/// Why a frame was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RxRefusal {
+    /// Fewer buffers are posted than it takes.
+    NoBuffer,
+    /// A ring or buffer could not be used: the queue is to be stopped.
+    Fault(QueueFault),
+}
+
+impl<T: Into<QueueFault>> From<T> for RxRefusal {
+    fn from(fault: T) -> Self {
+        Self::Fault(fault.into())
+    }
+}
+
+/// A ring of RX completions.
+pub struct RxQueue {
+    ring: Ring,
+    /// The buffer queues it takes from.
+    pub buffer_queues: [Option<u32>; 2],
+    /// Whether merged TCP segments may be delivered.
+    pub rsc: bool,
+    /// Whether headers go to buffers of their own.
+    pub header_split: bool,
+    /// Longest frame, in bytes, delivered unmerged.
+    pub max_packet_len: u32,
+    next: u16,
+    generation: bool,
+}
+
+impl RxQueue {
+    /// A queue to which nothing has been delivered.
+    #[must_use]
+    pub fn new(
+        ring: Ring,
+        buffer_queues: [Option<u32>; 2],
+        rsc: bool,
+        header_split: bool,
+        max_packet_len: u32,
+    ) -> Self {
+        Self {
+            ring,
+            buffer_queues,
+            rsc,
+            header_split,
+            max_packet_len,
+            next: 0,
+            generation: true,
+        }
+    }
+
+    /// Puts a frame into buffers and reports it. All or nothing, unless memory fails midway.
+    ///
+    /// `pools` are this queue's buffer queues with their tails, in the order of
+    /// [`buffer_queues`](Self::buffer_queues).
+    ///
+    /// # Errors
+    /// When there are too few buffers (nothing has happened then), or memory cannot be used.
+    pub fn deliver(
+        &mut self,
+        mem: &GuestMemory,
+        pools: [Option<(&mut BufferQueue, u32)>; 2],
+        frame: &[u8],
+        info: &RxInfo,
+    ) -> Result<(), RxRefusal> {
+        let [a, b] = pools;
+        let mut pools = [Pool::new(a)?, Pool::new(b)?];
+        let split_room = pools
+            .iter()
+            .flatten()
+            .map(|p| p.header_len)
+            .min()
+            .unwrap_or(0);
+        let (header, overflow) = if !self.header_split {
+            (0, false)
+        } else if info.header_len <= split_room {
+            (info.header_len, false)
+        } else {
+            (0, true)
+        };
+        let mut payload = frame.get(header..).unwrap_or_default();
+        // Every buffer but the last is filled, so this much room is enough.
+        let room: usize = pools.iter().flatten().map(Pool::room).sum();
+        if room == 0 || room < payload.len() {
+            return Err(RxRefusal::NoBuffer);
+        }
+
+        let template = self.template(info);
+        let mut first = true;
+        loop {
+            let which = choose(&pools, payload.len());
+            let Some(pool) = &mut pools[which] else {
+                return Err(RxRefusal::NoBuffer);
+            };
+            let buffer = pool.queue.take(mem, pool.tail)?;
+            pool.left -= 1;
+            let (piece, rest) = payload.split_at(payload.len().min(pool.buffer_len));
+            mem.write(buffer.pkt_addr.get(), piece)?;
+            let mut done = template;
+            done.buf_id = buffer.buf_id;
+            done.set_pktlen_gen_bufq_id(piece.len() as u16, self.generation, which == 1);
+            if first && overflow {
+                done.status_err0_qw1 |= status0_qw1::HBO;
+            }
+            if first && header != 0 {
+                mem.write(buffer.hdr_addr.get(), &frame[..header])?;
+                done.set_split_header(header as u16);
+            }
+            if rest.is_empty() {
+                done.status_err0_qw1 |= status0_qw1::EOF;
+            }
+            self.publish(mem, &done)?;
+            if rest.is_empty() {
+                return Ok(());
+            }
+            (payload, first) = (rest, false);
+        }
+    }
+
+    /// What all completions of a frame have in common.
+    fn template(&self, info: &RxInfo) -> RxFlexDescAdvNic3 {
+        let mut d = RxFlexDescAdvNic3::default();
+        d.set_rxdid(rxdid::FLEX);
+        d.rxdid_ucast |= info.cast << 6;
+        d.set_ptype(info.ptype);
+        d.set_raw_csum_inv(true);
+        d.status_err0_qw1 = status0_qw1::DD | checksum_bits(info.verdict);
+        if let Some(hash) = info.hash {
+            d.set_hash(hash);
+        }
+        if let Some(len) = info.rsc_segment_len {
+            d.set_rsc(len);
+        }
+        d
+    }
+
+    fn publish(&mut self, mem: &GuestMemory, done: &RxFlexDescAdvNic3) -> Result<(), DmaFault> {
+        let at = self.ring.base.wrapping_add(u64::from(self.next) * ENTRY);
+        let bytes = done.as_bytes();
+        // The first eight bytes hold the generation bit: they go last, and at once.
+        mem.write(at.wrapping_add(8), &bytes[8..])?;
+        let mut first = [0; 8];
+        first.copy_from_slice(&bytes[..8]);
+        mem.publish_u64(at, u64::from_le_bytes(first))?;
+        self.next += 1;
+        if self.next >= self.ring.len {
+            self.next = 0;
+            self.generation = !self.generation;
+        }
+        Ok(())
+    }
+}
+
+/// One of the buffer queues that a frame may be put into. Their buffers may differ in size:
+/// Linux makes those of the second one half as large, for small frames and the ends of large ones.
+struct Pool<'a> {
+    queue: &'a mut BufferQueue,
+    tail: u32,
+    left: usize,
+    buffer_len: usize,
+    header_len: usize,
+}
+
+impl<'a> Pool<'a> {
+    fn new(pool: Option<(&'a mut BufferQueue, u32)>) -> Result<Option<Self>, QueueFault> {
+        let Some((queue, tail)) = pool else {
+            return Ok(None);
+        };
+        let left = usize::from(queue.available(tail)?);
+        let buffer_len = queue.buffer_len().min(u32::from(LEN_PBUF_M)) as usize;
+        let header_len = usize::from(queue.header_len().min(LEN_HDR_M));
+        Ok(Some(Self {
+            queue,
+            tail,
+            left,
+            buffer_len,
+            header_len,
+        }))
+    }
+
+    /// Bytes that all its buffers hold.
+    fn room(&self) -> usize {
+        self.left * self.buffer_len
+    }
+}
+
+/// The pool for the next piece: the one with the smallest buffers that hold all that is left, or
+/// else the one with the largest buffers.
+fn choose(pools: &[Option<Pool<'_>>; 2], len: usize) -> usize {
+    match pools {
+        [Some(a), Some(b)] if a.left > 0 && b.left > 0 => {
+            if a.buffer_len == b.buffer_len {
+                return usize::from(b.left > a.left);
+            }
+            let b_is_smaller = b.buffer_len < a.buffer_len;
+            let smaller = if b_is_smaller { b } else { a };
+            usize::from((len <= smaller.buffer_len) == b_is_smaller)
+        }
+        [Some(a), _] if a.left > 0 => 0,
+        _ => 1,
+    }
+}
+
+/// L3L4P says that checksums were looked at; the others which of them are wrong.
+fn checksum_bits(verdict: Verdict) -> u8 {
+    let mut bits = 0;
+    if matches!(verdict.l4, Check::Ok | Check::Bad) || verdict.ip == Check::Bad {
+        bits |= status0_qw1::L3L4P;
+    }
+    if verdict.ip == Check::Bad {
+        bits |= status0_qw1::XSUM_IPE;
+    }
+    if verdict.l4 == Check::Bad {
+        bits |= status0_qw1::XSUM_L4E;
+    }
+    bits
+}

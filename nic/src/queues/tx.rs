@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! TX queues: descriptors to frames.
+
+use adit_uapi::desc::ids::dtype;
+use adit_uapi::desc::tx_compl::comp_type;
+use adit_uapi::desc::tx_flex::{cmd, ctx_cmd, sched_cmd};
+use adit_uapi::desc::{FlexTxDesc, FlexTxSchedDesc, FlexTxTsoCtxDesc, TxDesc};
+use zerocopy::{transmute, FromZeros, IntoBytes};
+
+use super::{advance, owned, QueueFault};
+use crate::dataplane::{Ring, SchedMode};
+use crate::memory::GuestMemory;
+use crate::wire::MAX_FRAME_LEN;
+
+const ENTRY: u64 = TxDesc::LEN as u64;
+/// Descriptors fetched at once.
+const PREFETCH: usize = 64;
+/// Descriptors of one packet, at most. Linux keeps to `max_sg_bufs_per_tx_pkt` buffers of up to
+/// 16 KiB, plus context descriptors; a chain longer than this is a loop or an attack.
+pub(super) const MAX_PACKET_DESCRIPTORS: usize = 256;
+
+/// What the descriptors ask to be done with a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TxOffload {
+    /// The transport checksum is to be finished (CS_EN).
+    pub checksum: bool,
+    /// The frame is to be cut.
+    pub segmentation: Option<Segmentation>,
+    /// A VLAN tag (TCI) to insert.
+    pub vlan_tci: Option<u16>,
+}
+
+/// A context descriptor's segmentation request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segmentation {
+    /// Payload bytes of each segment.
+    pub mss: u16,
+    /// Payload bytes in all.
+    pub payload_len: u32,
+    /// Bytes of all headers.
+    pub header_len: u8,
+}
+
+/// A completion that a packet asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// `tx_compl::comp_type`.
+    pub comp_type: u16,
+    /// Tag or head.
+    pub value: u16,
+}
+
+/// What a step over the ring found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxOutcome {
+    /// No complete packet.
+    Idle,
+    /// The frame is in the buffer. It is not consumed until [`TxQueue::consume`].
+    Frame(TxOffload),
+    /// The packet is longer than any wire carries, or has no bytes: it is to be consumed and
+    /// dropped.
+    BadLength,
+}
+
+/// A ring of TX descriptors.
+pub struct TxQueue {
+    ring: Ring,
+    sched: SchedMode,
+    /// The completion queue it reports to.
+    pub completion_queue: u32,
+    /// What completions name it by.
+    pub relative_id: u16,
+    head: u16,
+    fetched: [TxDesc; PREFETCH],
+    /// Ring entry of `fetched[0]`.
+    fetched_first: u16,
+    fetched_len: u16,
+    /// The packet that the last [`peek`](Self::peek) found.
+    next_head: u16,
+    completions: [Option<Completion>; 2],
+}
+
+impl TxQueue {
+    /// A queue from which nothing has been sent.
+    #[must_use]
+    pub fn new(ring: Ring, sched: SchedMode, completion_queue: u32, relative_id: u16) -> Self {
+        Self {
+            ring,
+            sched,
+            completion_queue,
+            relative_id,
+            head: 0,
+            fetched: [TxDesc::new_zeroed(); PREFETCH],
+            fetched_first: 0,
+            fetched_len: 0,
+            next_head: 0,
+            completions: [None; 2],
+        }
+    }
+
+    /// Whether the driver has handed over anything.
+    ///
+    /// # Errors
+    /// When the tail is beyond the ring.
+    pub fn has_work(&self, tail: u32) -> Result<bool, QueueFault> {
+        Ok(owned(self.head, tail, self.ring.len)? != 0)
+    }
+
+    fn descriptor(
+        &mut self,
+        mem: &GuestMemory,
+        entry: u16,
+        left: u16,
+    ) -> Result<TxDesc, QueueFault> {
+        let index = entry.wrapping_sub(self.fetched_first);
+        if index < self.fetched_len {
+            return Ok(self.fetched[usize::from(index)]);
+        }
+        let n = left.min(self.ring.len - entry).min(PREFETCH as u16);
+        let at = self.ring.base.wrapping_add(u64::from(entry) * ENTRY);
+        mem.read(at, self.fetched[..usize::from(n)].as_mut_bytes())?;
+        (self.fetched_first, self.fetched_len) = (entry, n);
+        Ok(self.fetched[0])
+    }
+
+    /// Gathers the next packet into `frame` (replacing what is there).
+    ///
+    /// # Errors
+    /// When the ring is malformed or memory cannot be reached: the queue is to be stopped.
+    pub fn peek(
+        &mut self,
+        mem: &GuestMemory,
+        tail: u32,
+        frame: &mut Vec<u8>,
+    ) -> Result<TxOutcome, QueueFault> {
+        let ready = owned(self.head, tail, self.ring.len)?;
+        frame.clear();
+        let mut offload = TxOffload::default();
+        let mut too_long = false;
+        let mut entry = self.head;
+        for n in 0..ready {
+            if usize::from(n) >= MAX_PACKET_DESCRIPTORS {
+                return Err(QueueFault::EndlessPacket {
+                    max: MAX_PACKET_DESCRIPTORS,
+                });
+            }
+            let desc = self.descriptor(mem, entry, ready - n)?;
+            let at = entry;
+            entry = advance(entry, 1, self.ring.len);
+            let (addr, len, last) = match (desc.dtype(), self.sched) {
+                (dtype::FLEX_TSO_CTX, _) => {
+                    let d: FlexTxTsoCtxDesc = transmute!(desc);
+                    if d.cmd() & ctx_cmd::TSO != 0 {
+                        offload.segmentation = Some(Segmentation {
+                            mss: d.mss(),
+                            payload_len: d.tlen(),
+                            header_len: d.hdr_len,
+                        });
+                    }
+                    continue;
+                }
+                // Timestamping is not offered; what else it could ask for is not either.
+                (dtype::CTX, _) => continue,
+                (dtype::FLEX_FLOW_SCHE, SchedMode::Flow) => {
+                    let d: FlexTxSchedDesc = transmute!(desc);
+                    let last = d.cmd() & sched_cmd::EOP != 0;
+                    offload.checksum |= d.cmd() & sched_cmd::CS_EN != 0;
+                    if last {
+                        let done = |comp_type, value| Some(Completion { comp_type, value });
+                        let head = (d.cmd() & sched_cmd::RE != 0).then_some(entry);
+                        self.completions = [
+                            head.and_then(|h| done(comp_type::RE, h)),
+                            done(comp_type::RS, d.compl_tag.get()),
+                        ];
+                    }
+                    (d.buf_addr.get(), d.buf_size(), last)
+                }
+                (dtype::FLEX_L2TAG1_L2TAG2, SchedMode::Queue) => {
+                    let d: FlexTxDesc = transmute!(desc);
+                    let last = d.cmd() & cmd::EOP != 0;
+                    offload.checksum |= d.cmd() & cmd::CS_EN != 0;
+                    if d.cmd() & cmd::IL2TAG1 != 0 {
+                        offload.vlan_tci = Some(d.l2tag1.get());
+                    }
+                    if last {
+                        let report = d.cmd() & (cmd::RS | cmd::RE) != 0;
+                        let rs = Completion {
+                            comp_type: comp_type::RS,
+                            value: entry,
+                        };
+                        self.completions = [report.then_some(rs), None];
+                    }
+                    (d.buf_addr.get(), d.buf_size.get(), last)
+                }
+                (dtype, _) => return Err(QueueFault::DescriptorType { dtype, entry: at }),
+            };
+            let have = frame.len();
+            if have + usize::from(len) > MAX_FRAME_LEN {
+                too_long = true;
+            } else if !too_long {
+                frame.resize(have + usize::from(len), 0);
+                mem.read(addr, &mut frame[have..])?;
+            }
+            if last {
+                self.next_head = entry;
+                let bad = too_long || frame.is_empty();
+                return Ok(if bad {
+                    TxOutcome::BadLength
+                } else {
+                    TxOutcome::Frame(offload)
+                });
+            }
+        }
+        Ok(TxOutcome::Idle)
+    }
+
+    /// Gives up the packet that the last [`peek`](Self::peek) found, and returns the completions
+    /// it asks for.
+    pub fn consume(&mut self) -> [Option<Completion>; 2] {
+        self.head = self.next_head;
+        std::mem::take(&mut self.completions)
+    }
+}
