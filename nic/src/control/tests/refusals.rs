@@ -280,7 +280,7 @@ fn rings_that_cannot_be() {
         (|q| q.ring_len = U16::new(31), rxq(0, [0, 1]), ERR_ERANGE),
         (|q| q.desc_ids = U64::new(2), rxq(0, [0, 1]), ERR_EINVAL),
         (
-            &|q| q.max_pkt_size = U32::new(63),
+            |q| q.max_pkt_size = U32::new(63),
             rxq(0, [0, 1]),
             ERR_ERANGE,
         ),
@@ -288,7 +288,7 @@ fn rings_that_cannot_be() {
         (|q| q.type_ = U32::new(TX), rxq(0, [0, 1]), ERR_EINVAL),
         (|q| q.data_buffer_size = U32::new(0), bufq(0), ERR_ERANGE),
         (
-            &|q| q.data_buffer_size = U32::new(1 << 20),
+            |q| q.data_buffer_size = U32::new(1 << 20),
             bufq(0),
             ERR_ERANGE,
         ),
