@@ -246,15 +246,18 @@ fn queues_out_of_order() {
     driver.ok(op::CONFIG_TX_QUEUES, &config_tx(0, &[txq(0, 1, 0)]));
 }
 
+/// Makes something wrong of something right.
+type Change<T> = fn(&mut T);
+
 #[test]
 fn rings_that_cannot_be() {
     let mut driver = driver();
-    let tx = |change: fn(&mut TxqInfo)| {
+    let tx = |change: Change<TxqInfo>| {
         let mut info = txq(0, 0, 0);
         change(&mut info);
         config_tx(0, &[complq(0), info])
     };
-    let tx_cases: [(fn(&mut TxqInfo), u32); 8] = [
+    let tx_cases: [(Change<TxqInfo>, u32); 8] = [
         (|q| q.ring_len = U16::new(0), ERR_ERANGE),
         (|q| q.ring_len = U16::new(u16::MAX), ERR_ERANGE),
         (|q| q.ring_len = U16::new(100), ERR_ERANGE),
@@ -272,11 +275,11 @@ fn rings_that_cannot_be() {
         &tx(|q| q.type_ = U32::new(RX)),
         ERR_EINVAL,
     );
-    let rx = |change: fn(&mut RxqInfo), mut info: RxqInfo| {
+    let rx = |change: Change<RxqInfo>, mut info: RxqInfo| {
         change(&mut info);
         config_rx(0, &[info])
     };
-    let rx_cases: [(fn(&mut RxqInfo), RxqInfo, u32); 8] = [
+    let rx_cases: [(Change<RxqInfo>, RxqInfo, u32); 8] = [
         (|q| q.ring_len = U16::new(31), rxq(0, [0, 1]), ERR_ERANGE),
         (|q| q.desc_ids = U64::new(2), rxq(0, [0, 1]), ERR_EINVAL),
         (
