@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+#
+# The harness itself: that it can fail, and that both sides of the wire are there.
+. "$SELFTEST_LIB/ktap.sh"
+plan 8
+
+dir=$(mktemp -d)
+run() {
+    rm -f "$dir"/*.sh
+    cat >"$dir/case.sh"
+    SELFTEST_DIR=$dir bash /repo/qemu-tests/selftests/run.sh >"$dir/report" 2>&1
+}
+head='. "$SELFTEST_LIB/ktap.sh"; plan 1;'
+
+run <<<"$head pass fine; done_testing"
+check_equal "a test that passes passes" "$?:$(grep -c '^ok 1 case' "$dir/report")" 0:1
+run <<<"$head check wrong false; done_testing"
+check_equal "a test that fails fails" "$?:$(grep -c '^not ok 1 case' "$dir/report")" 1:1
+run <<<"$head done_testing"
+check_equal "a test that stops early fails" "$?" 1
+run <<<"# TIMEOUT: 1"$'\n'"sleep 20"
+check_equal "a test that hangs fails" "$?" 1
+run <<<"$head skip this 'for a reason'; done_testing"
+check_equal "a skipped test is no pass" "$(grep -c '^ok 1 case # SKIP' "$dir/report")" 1
+# Written in pieces, so that this very file's log marker is no hit.
+run <<<"$head echo 'WARN''ING: made up' >/dev/kmsg; pass fine; done_testing"
+check_equal "a warning in the kernel log fails a test" "$?" 1
+# The log is read from this test's marker on: take the made-up warning out of it.
+dmesg --clear
+
+check_equal "a command at the other end of the wire gives its status" "$(wire sh -c 'exit 9'; echo $?)" 9
+wire --bg sleeper sleep 100
+check "a command in the background ends when it is told to" wire --kill sleeper
+done_testing

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash
+#
+# Sourced by each selftest: KTAP version 2 results.
+#
+#   plan 3
+#   check "link is up" ip link show dev eth0 up
+#   skip "AF_XDP" "the driver has none"
+#   done_testing
+
+ktap_planned=0
+ktap_number=0
+ktap_failed=0
+ktap_skipped=0
+
+# plan N: how many results follow.
+plan() {
+    ktap_planned=$1
+    echo "KTAP version 2"
+    echo "1..$1"
+}
+
+# pass NAME, fail NAME [DIAGNOSTIC…], skip NAME REASON: one result each.
+pass() {
+    ktap_number=$((ktap_number + 1))
+    echo "ok $ktap_number $1"
+}
+
+fail() {
+    ktap_number=$((ktap_number + 1))
+    ktap_failed=$((ktap_failed + 1))
+    printf '%s\n' "${@:2}" | sed 's/^/# /'
+    echo "not ok $ktap_number $1"
+}
+
+skip() {
+    ktap_number=$((ktap_number + 1))
+    ktap_skipped=$((ktap_skipped + 1))
+    echo "ok $ktap_number $1 # SKIP $2"
+}
+
+# check NAME CMD…: passes if CMD does; what it printed is shown if it does not.
+check() {
+    local name=$1 output status
+    shift
+    output=$("$@" 2>&1)
+    status=$?
+    if ((status == 0)); then
+        pass "$name"
+    else
+        fail "$name" "\`$*' gave status $status:" "${output:-(no output)}"
+    fi
+    return "$status"
+}
+
+# check_equal NAME ACTUAL EXPECTED
+check_equal() {
+    if [[ $2 == "$3" ]]; then pass "$1"; else fail "$1" "it is \`$2', should be \`$3'"; fi
+}
+
+# retry SECONDS CMD…: CMD until it succeeds.
+retry() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        ((SECONDS < end)) || return 1
+        sleep 0.1
+    done
+}
+
+# bail_out REASON: the rest of the plan cannot run.
+bail_out() {
+    while ((ktap_number < ktap_planned)); do fail "not reached" "$1"; done
+    done_testing
+}
+
+# Ends the test: 0 all passed, 4 all skipped, 1 otherwise.
+done_testing() {
+    ((ktap_number == ktap_planned)) || exit 1
+    ((ktap_failed == 0)) || exit 1
+    ((ktap_skipped < ktap_planned)) || exit 4
+    exit 0
+}

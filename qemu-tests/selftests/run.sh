@@ -1,0 +1,52 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+#
+# Runs the selftests whose names contain $1 (all without it) and reports in KTAP version 2. A test
+# fails when it says so, when it takes too long, and when the kernel log shows one of
+# lib/klog-patterns while it runs. With SELFTEST_DIR, tests come from there.
+here=$(dirname "$(readlink -f "$0")")
+dir=${SELFTEST_DIR:-$here}
+export SELFTEST_LIB=$here/lib
+# A test says `# TIMEOUT: seconds` when it needs another limit.
+default_timeout=60
+
+tests=()
+for file in "$dir"/*.sh; do
+    name=$(basename "$file" .sh)
+    [[ $name != run && $name == *"${1:-}"* ]] && tests+=("$file")
+done
+echo "KTAP version 2"
+echo "1..${#tests[@]}"
+
+number=0
+failed=0
+for file in "${tests[@]}"; do
+    number=$((number + 1))
+    name=$(basename "$file" .sh)
+    limit=$(sed -n 's/^# TIMEOUT: *\([0-9]*\).*/\1/p' "$file" | head -n 1)
+    limit=${limit:-$default_timeout}
+    marker="adit-selftest: $name $RANDOM"
+    echo "$marker" >/dev/kmsg
+    start=$SECONDS
+    timeout --kill-after=5 "$limit" bash "$file" 2>&1 | sed -u 's/^/  /'
+    status=${PIPESTATUS[0]}
+    # The log may have lost the marker by now; then all of it counts.
+    log=$(dmesg)
+    [[ $log == *"$marker"* ]] && log=${log#*"$marker"}
+    hits=$(grep -E -f "$here/lib/klog-patterns" <<<"$log" | head -n 20)
+    if [[ -n $hits ]]; then
+        echo "# the kernel log shows:"
+        sed 's/^/#   /' <<<"$hits"
+        status=1
+    fi
+    case $status in
+    124 | 137) echo "# not finished after $limit s" ;;
+    esac
+    echo "# $((SECONDS - start)) s"
+    case $status in
+    0) echo "ok $number $name" ;;
+    4) echo "ok $number $name # SKIP" ;;
+    *) echo "not ok $number $name" && failed=1 ;;
+    esac
+done
+exit $failed
