@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Writing a recording: little-endian, with times in nanoseconds.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use zerocopy::little_endian::{I32, U16, U32};
+use zerocopy::{Immutable, IntoBytes};
+
+use super::LINKTYPE_ETHERNET;
+use crate::wire::MAX_FRAME_LEN;
+
+/// Says that times are in seconds and nanoseconds.
+const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct FileHeader {
+    magic: U32,
+    version_major: U16,
+    version_minor: U16,
+    reserved: [U32; 2],
+    snap_len: U32,
+    link_type: I32,
+}
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct RecordHeader {
+    seconds: U32,
+    nanoseconds: U32,
+    captured_len: U32,
+    original_len: U32,
+}
+
+const RECORD_HEADER_LEN: usize = size_of::<RecordHeader>();
+
+/// A file that records are added to, each with one write: a reader sees whole records only.
+pub(super) struct Recorder {
+    file: File,
+    /// Bytes of whole records and the header so far.
+    len: u64,
+    record: Vec<u8>,
+}
+
+impl Recorder {
+    pub(super) fn new(file: File) -> io::Result<Self> {
+        let header = FileHeader {
+            magic: MAGIC_NANOSECONDS.into(),
+            version_major: 2.into(),
+            version_minor: 4.into(),
+            reserved: [U32::ZERO; 2],
+            snap_len: (MAX_FRAME_LEN as u32).into(),
+            link_type: LINKTYPE_ETHERNET.into(),
+        };
+        file.write_all_at(header.as_bytes(), 0)?;
+        let record = Vec::with_capacity(RECORD_HEADER_LEN + MAX_FRAME_LEN);
+        Ok(Self {
+            file,
+            len: size_of::<FileHeader>() as u64,
+            record,
+        })
+    }
+
+    /// Adds a frame of `len` bytes, at most [`MAX_FRAME_LEN`].
+    pub(super) fn write(&mut self, frame: &[IoSlice<'_>], len: usize) -> io::Result<()> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let header = RecordHeader {
+            // The format's seconds wrap in 2106.
+            seconds: (now.as_secs() as u32).into(),
+            nanoseconds: now.subsec_nanos().into(),
+            captured_len: (len as u32).into(),
+            original_len: (len as u32).into(),
+        };
+        self.record.clear();
+        self.record.extend_from_slice(header.as_bytes());
+        for slice in frame {
+            self.record.extend_from_slice(slice);
+        }
+        if let Err(error) = self.file.write_all_at(&self.record, self.len) {
+            // A disk that is full may have taken half a record. If it cannot be cut off, the next
+            // write still starts where this one did.
+            let _ = self.file.set_len(self.len);
+            return Err(error);
+        }
+        self.len += self.record.len() as u64;
+        Ok(())
+    }
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A pair of UNIX datagram sockets: one frame is one datagram, with nothing around it.
+//!
+//! That is what QEMU's `-netdev dgram,local.type=unix,…` speaks. Each end binds its own path and
+//! sends to the other's, and each can come and go by itself.
+
+use std::fs::{self, File};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use adit_pipeline::offload::{Checksum, FrameMeta};
+use rustix::fs::{flock, FlockOperation};
+use rustix::io::Errno;
+use rustix::net::{
+    bind, connect, sendmsg_addr, socket_with, sockopt, AddressFamily, RecvFlags,
+    SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+use thiserror::Error;
+
+use super::counters::{PortCounters, RxDrop};
+use super::port::{
+    checked_len, count_sent, drop_received, LinkState, Port, PortCaps, Received, RecvError,
+    SendError, DEFAULT_SPEED_MBPS, MIN_FRAME_LEN,
+};
+
+/// Bytes of frames that may wait in the socket of the other end.
+const SEND_BUFFER: usize = 4 << 20;
+
+/// What the second end of a cable named by one path adds to it.
+const SECOND_END: &str = ".peer";
+
+/// Why a UNIX socket could not be opened.
+#[derive(Debug, Error)]
+pub enum UnixError {
+    /// The path does not fit into a socket address.
+    #[error("`{0}` is no socket path: at most 107 bytes, none of them zero")]
+    Path(PathBuf),
+    /// Something other than a socket is in the way.
+    #[error("`{0}` exists and is no socket: delete it or choose another path")]
+    NotSocket(PathBuf),
+    /// Another process receives at this path.
+    #[error("`{0}` is in use by another process")]
+    InUse(PathBuf),
+    /// Both ends of a cable named by one path are taken.
+    #[error("both ends of `{0}` are in use: a cable has two ends")]
+    BothEnds(PathBuf),
+    /// Any other step failed.
+    #[error("socket `{path}`: {step} failed: {source}")]
+    Setup {
+        /// The path.
+        path: PathBuf,
+        /// What was being done.
+        step: &'static str,
+        /// The host's answer.
+        source: io::Error,
+    },
+}
+
+/// A port whose other end is a UNIX datagram socket.
+///
+/// The link is always up: a socket does not say whether somebody receives at the other path.
+/// Frames sent while nobody does are lost and counted (`TxDrop::Down`).
+#[derive(Debug)]
+pub struct Unix {
+    name: String,
+    socket: OwnedFd,
+    local: PathBuf,
+    /// Device and inode of the socket file, so that only this port's own is removed.
+    inode: (u64, u64),
+    remote: SocketAddrUnix,
+    counters: PortCounters,
+}
+
+impl Unix {
+    /// Receives at `local`, sends to `remote`. A socket that a dead process left at `local` is
+    /// replaced.
+    ///
+    /// # Errors
+    /// Says which path is in the way and why.
+    pub fn open(local: &Path, remote: &Path) -> Result<Self, UnixError> {
+        let _claim = claim(local)?;
+        let name = format!("unix:{},{}", local.display(), remote.display());
+        Self::bind(local, remote, name)?.ok_or_else(|| UnixError::InUse(local.to_owned()))
+    }
+
+    /// Takes one end of the cable that is named `path`. Whoever comes first receives at `path`
+    /// and sends to `path.peer`; whoever comes second has it the other way round.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when both ends are taken.
+    pub fn open_either_end(path: &Path) -> Result<Self, UnixError> {
+        let _claim = claim(path)?;
+        let mut second = path.as_os_str().to_owned();
+        second.push(SECOND_END);
+        let second = PathBuf::from(second);
+        let name = format!("unix:{}", path.display());
+        if let Some(first) = Self::bind(path, &second, name.clone())? {
+            return Ok(first);
+        }
+        Self::bind(&second, path, name)?.ok_or_else(|| UnixError::BothEnds(path.to_owned()))
+    }
+
+    /// `None` when another process receives at `local`.
+    fn bind(local: &Path, remote: &Path, name: String) -> Result<Option<Self>, UnixError> {
+        let setup = |step| {
+            move |errno: Errno| UnixError::Setup {
+                path: local.to_owned(),
+                step,
+                source: errno.into(),
+            }
+        };
+        let address = address(local)?;
+        let remote = self::address(remote)?;
+        match fs::symlink_metadata(local) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(UnixError::NotSocket(local.to_owned()));
+            }
+            Ok(_) if is_received_at(&address).map_err(setup("looking for its owner"))? => {
+                return Ok(None);
+            }
+            Ok(_) => fs::remove_file(local).map_err(|source| UnixError::Setup {
+                path: local.to_owned(),
+                step: "replacing what a dead process left",
+                source,
+            })?,
+            Err(_) => {}
+        }
+        let socket = new_socket().map_err(setup("making a socket"))?;
+        sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER).map_err(setup("SO_SNDBUF"))?;
+        bind(&socket, &address).map_err(setup("bind"))?;
+        let file = fs::symlink_metadata(local).map_err(|source| UnixError::Setup {
+            path: local.to_owned(),
+            step: "finding the socket file",
+            source,
+        })?;
+        Ok(Some(Self {
+            name,
+            socket,
+            local: local.to_owned(),
+            inode: (file.dev(), file.ino()),
+            remote,
+            counters: PortCounters::default(),
+        }))
+    }
+
+    /// Where this port receives.
+    #[must_use]
+    pub fn local(&self) -> &Path {
+        &self.local
+    }
+
+    fn write(&self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<usize, SendError> {
+        let len = checked_len(frame)?;
+        if meta.gso.is_some() || matches!(meta.checksum, Checksum::Partial { .. }) {
+            return Err(SendError::Refused);
+        }
+        let mut none = SendAncillaryBuffer::default();
+        // Sent by address each time: a connected socket would stay with a peer that has died, and
+        // receive from nobody else.
+        match sendmsg_addr(
+            &self.socket,
+            &self.remote,
+            frame,
+            &mut none,
+            SendFlags::NOSIGNAL,
+        ) {
+            Ok(_) => Ok(len),
+            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => Err(SendError::Full),
+            Err(Errno::CONNREFUSED | Errno::NOENT) => Err(SendError::Down),
+            Err(Errno::MSGSIZE) => Err(SendError::TooBig {
+                len,
+                max: SEND_BUFFER,
+            }),
+            Err(errno) => Err(SendError::Io(errno.into())),
+        }
+    }
+}
+
+impl Port for Unix {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        None
+    }
+
+    fn capabilities(&self) -> PortCaps {
+        PortCaps::default()
+    }
+
+    fn set_recv_offloads(&mut self, _offloads: PortCaps) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {
+        // With MSG_TRUNC the second number is the datagram's real length.
+        let len = match rustix::net::recv(&self.socket, &mut *buf, RecvFlags::TRUNC) {
+            Ok((_, len)) => len,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
+            Err(errno) => return Err(RecvError::Io(errno.into())),
+        };
+        if len < MIN_FRAME_LEN {
+            return Err(drop_received(&mut self.counters, RxDrop::Runt));
+        }
+        if len > buf.len() {
+            return Err(drop_received(&mut self.counters, RxDrop::TooBig));
+        }
+        self.counters.received(len);
+        Ok(Some(Received {
+            len,
+            meta: FrameMeta::default(),
+        }))
+    }
+
+    fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError> {
+        let outcome = self.write(frame, meta);
+        count_sent(&mut self.counters, outcome)
+    }
+
+    fn link(&mut self) -> LinkState {
+        LinkState {
+            up: true,
+            speed_mbps: DEFAULT_SPEED_MBPS,
+        }
+    }
+
+    fn link_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn counters(&self) -> &PortCounters {
+        &self.counters
+    }
+
+    fn counters_mut(&mut self) -> &mut PortCounters {
+        &mut self.counters
+    }
+}
+
+impl Drop for Unix {
+    fn drop(&mut self) {
+        let own = fs::symlink_metadata(&self.local)
+            .is_ok_and(|file| (file.dev(), file.ino()) == self.inode);
+        if own {
+            // Nothing to do about a failure: the next to bind here replaces a dead socket.
+            let _ = fs::remove_file(&self.local);
+        }
+    }
+}
+
+fn address(path: &Path) -> Result<SocketAddrUnix, UnixError> {
+    SocketAddrUnix::new(path).map_err(|_| UnixError::Path(path.to_owned()))
+}
+
+fn new_socket() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
+}
+
+/// Whether a process has this address bound: a socket whose owner died refuses connections.
+fn is_received_at(address: &SocketAddrUnix) -> Result<bool, Errno> {
+    match connect(new_socket()?, address) {
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        // EPERM: its owner talks to one other socket only. EPROTOTYPE: it is a stream socket.
+        Ok(()) | Err(Errno::PERM | Errno::PROTOTYPE) => Ok(true),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Keeps others from replacing a dead socket in the same folder at the same time, until dropped.
+fn claim(path: &Path) -> Result<File, UnixError> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let setup = |source| UnixError::Setup {
+        path: path.to_owned(),
+        step: "opening and locking its folder",
+        source,
+    };
+    let folder = File::open(folder).map_err(setup)?;
+    flock(&folder, FlockOperation::LockExclusive).map_err(|errno| setup(errno.into()))?;
+    Ok(folder)
+}
+
+#[cfg(test)]
+mod tests;

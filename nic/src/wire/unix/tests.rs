@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use std::os::unix::net::UnixDatagram;
+
+use tempfile::{tempdir, TempDir};
+
+use super::*;
+use crate::wire::TxDrop;
+
+fn send(port: &mut Unix, frame: &[u8]) -> Result<(), SendError> {
+    port.send(&[IoSlice::new(frame)], &FrameMeta::default())
+}
+
+fn recv(port: &mut Unix) -> Option<Vec<u8>> {
+    let mut buf = vec![0; crate::wire::MAX_FRAME_LEN];
+    let received = port.recv(&mut buf).unwrap()?;
+    buf.truncate(received.len);
+    Some(buf)
+}
+
+fn paths() -> (TempDir, PathBuf, PathBuf) {
+    let dir = tempdir().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    (dir, a, b)
+}
+
+#[test]
+fn two_ports_on_one_path_are_cabled() {
+    let (_dir, path, _) = paths();
+    let mut first = Unix::open_either_end(&path).unwrap();
+    let mut second = Unix::open_either_end(&path).unwrap();
+    assert!(matches!(
+        Unix::open_either_end(&path),
+        Err(UnixError::BothEnds(_))
+    ));
+    send(&mut first, &[1; 60]).unwrap();
+    send(&mut second, &[2; 9018]).unwrap();
+    assert_eq!(recv(&mut second), Some(vec![1; 60]));
+    assert_eq!(recv(&mut first), Some(vec![2; 9018]));
+    assert_eq!(recv(&mut first), None);
+    drop(first);
+    assert!(matches!(send(&mut second, &[1; 60]), Err(SendError::Down)));
+    let mut again = Unix::open_either_end(&path).unwrap();
+    assert_eq!(again.local(), path);
+    send(&mut second, &[3; 60]).unwrap();
+    assert_eq!(recv(&mut again), Some(vec![3; 60]));
+}
+
+#[test]
+fn talks_to_any_datagram_socket() {
+    let (_dir, a, b) = paths();
+    let mut port = Unix::open(&a, &b).unwrap();
+    assert!(
+        matches!(send(&mut port, &[0; 60]), Err(SendError::Down)),
+        "nobody is there yet"
+    );
+    assert_eq!(port.counters().tx_dropped(TxDrop::Down), 1);
+    let peer = UnixDatagram::bind(&b).unwrap();
+    let pieces = [IoSlice::new(&[1; 14]), IoSlice::new(&[2; 46])];
+    port.send(&pieces, &FrameMeta::default()).unwrap();
+    let mut buf = [0; 100];
+    assert_eq!(peer.recv(&mut buf).unwrap(), 60);
+    assert_eq!((buf[13], buf[14]), (1, 2));
+    peer.send_to(&[7; 64], &a).unwrap();
+    assert_eq!(recv(&mut port), Some(vec![7; 64]));
+}
+
+#[test]
+fn frames_that_do_not_fit_are_counted() {
+    let (_dir, a, b) = paths();
+    let mut port = Unix::open(&a, &b).unwrap();
+    let peer = UnixDatagram::unbound().unwrap();
+    peer.send_to(&[0; 13], &a).unwrap();
+    peer.send_to(&[], &a).unwrap();
+    peer.send_to(&[0; 101], &a).unwrap();
+    peer.send_to(&[0; 100], &a).unwrap();
+    let mut buf = [0; 100];
+    assert!(matches!(
+        port.recv(&mut buf),
+        Err(RecvError::Dropped(RxDrop::Runt))
+    ));
+    assert!(matches!(
+        port.recv(&mut buf),
+        Err(RecvError::Dropped(RxDrop::Runt))
+    ));
+    assert!(matches!(
+        port.recv(&mut buf),
+        Err(RecvError::Dropped(RxDrop::TooBig))
+    ));
+    assert_eq!(port.recv(&mut buf).unwrap().unwrap().len, 100);
+    assert_eq!(port.counters().rx_dropped_total(), 3);
+
+    let partial = FrameMeta {
+        checksum: Checksum::Partial {
+            start: 34,
+            offset: 6,
+        },
+        gso: None,
+    };
+    let refused = port.send(&[IoSlice::new(&[0; 60])], &partial);
+    assert!(matches!(refused, Err(SendError::Refused)));
+}
+
+#[test]
+fn a_full_wire_keeps_the_frame_with_the_caller() {
+    let (_dir, a, b) = paths();
+    let mut port = Unix::open(&a, &b).unwrap();
+    let mut peer = Unix::open(&b, &a).unwrap();
+    let sent = (0..100_000)
+        .take_while(|_| send(&mut port, &[0; 60]).is_ok())
+        .count();
+    assert!(matches!(send(&mut port, &[0; 60]), Err(SendError::Full)));
+    assert_eq!(port.counters().tx_backpressure, 2);
+    assert_eq!(port.counters().tx_dropped_total(), 0);
+    recv(&mut peer).unwrap();
+    send(&mut port, &[0; 60]).unwrap();
+    assert_eq!(port.counters().tx_frames, sent as u64 + 1);
+}
+
+#[test]
+fn only_dead_sockets_are_replaced() {
+    let (_dir, a, b) = paths();
+    // A socket whose owner went without removing it.
+    drop(UnixDatagram::bind(&a).unwrap());
+    let port = Unix::open(&a, &b).unwrap();
+    assert!(matches!(Unix::open(&a, &b), Err(UnixError::InUse(path)) if path == a));
+    // Somebody took the path away: what is there now is not the port's to remove.
+    fs::remove_file(&a).unwrap();
+    fs::write(&a, "not a socket").unwrap();
+    drop(port);
+    assert!(matches!(Unix::open(&a, &b), Err(UnixError::NotSocket(_))));
+    assert_eq!(fs::read_to_string(&a).unwrap(), "not a socket");
+    let long = a.with_file_name("x".repeat(200));
+    assert!(matches!(Unix::open(&long, &b), Err(UnixError::Path(_))));
+}
