@@ -13,6 +13,7 @@ use crate::interrupts::Interrupts;
 use crate::memory::GuestMemory;
 use crate::queues::{BufferQueue, CompletionQueue, QueueFault, RxQueue, TxQueue};
 use crate::wire::{LinkState, Port, MAX_FRAME_LEN};
+use receive::Ingress;
 
 /// Frames that a port or queue may move before its neighbours get their turn.
 const BURST: usize = 64;
@@ -58,6 +59,8 @@ struct Vport {
     drops: Drops,
     wire: Option<Box<dyn Port>>,
     link: LinkState,
+    /// Away while a burst is received.
+    ingress: Option<Box<Ingress>>,
 }
 
 /// How many of everything there are.
@@ -102,7 +105,6 @@ pub struct Datapath {
     last_fault: Option<QueueFault>,
     /// Since when a TX queue has been waiting for its wire.
     stalled_since: Vec<Option<u64>>,
-    rx_frame: Box<[u8]>,
     tx_frame: Vec<u8>,
     segment: Box<[u8]>,
     now: u64,
@@ -127,6 +129,7 @@ impl Datapath {
                 forwarding: Forwarding::default(),
                 counters: VportCounters::default(),
                 drops: Drops::default(),
+                ingress: Some(Box::default()),
                 wire,
             })
             .collect();
@@ -143,7 +146,6 @@ impl Datapath {
             faults: 0,
             last_fault: None,
             stalled_since: vec![None; limits.tx as usize],
-            rx_frame: vec![0; MAX_FRAME_LEN].into(),
             tx_frame: Vec::with_capacity(MAX_FRAME_LEN + 4),
             segment: vec![0; MAX_FRAME_LEN].into(),
             now: 0,
@@ -190,6 +192,12 @@ impl Datapath {
             }
         }
         changed
+    }
+
+    /// Whether a frame waits for a driver's buffers: its wire is readable, but not to be read.
+    #[must_use]
+    pub fn holding(&self) -> bool {
+        self.vports.iter().filter_map(|v| v.ingress.as_ref()).any(|i| i.holding())
     }
 
     /// One burst over everything that may have work.

@@ -21,7 +21,8 @@ use crate::function::{Function, Shared};
 use crate::mac::MacAddr;
 use crate::memory::Access;
 use crate::pci::{ConfigSpace, PciId, BAR2_LEN, CONFIG_LEN};
-use crate::wire_spec::WireSpec;
+use crate::report;
+use crate::wire::WireSpec;
 
 /// How the process was asked to run.
 pub struct Options {
@@ -267,7 +268,11 @@ impl Device for Front {
     }
 
     fn disconnected(&mut self) {
-        tracing::info!("client gone");
-        self.shared.lock().disconnect();
+        let mut function = self.shared.lock();
+        tracing::info!(
+            "client gone; counters so far:\n{}",
+            report::summary(&function)
+        );
+        function.disconnect();
     }
 }

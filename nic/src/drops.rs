@@ -78,7 +78,12 @@ pub struct Counts([u64; Drop::ALL.len()]);
 impl Counts {
     /// Counts one frame.
     pub fn count(&mut self, reason: Drop) {
-        self.0[reason as usize] += 1;
+        self.count_many(reason, 1);
+    }
+
+    /// Counts frames.
+    pub fn count_many(&mut self, reason: Drop, frames: u64) {
+        self.0[reason as usize] += frames;
     }
 
     /// Frames dropped for a reason.

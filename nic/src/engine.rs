@@ -69,7 +69,15 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
         let due = progress
             .due
             .map_or(nap, |d| Duration::from_nanos(d.saturating_sub(at)));
-        let woken = MutexGuard::unlocked(&mut function, || waiter.wait(nap.min(due)))?;
+        let holding = function.datapath().holding();
+        let woken = MutexGuard::unlocked(&mut function, || {
+            if holding {
+                // The wire is readable all the time; it is the driver that is waited for.
+                std::thread::sleep(pace.nap);
+                return Ok(Woken::default());
+            }
+            waiter.wait(nap.min(due))
+        })?;
         if woken.link {
             function.links_changed();
         }

@@ -17,7 +17,7 @@ pub mod mailbox;
 pub mod memory;
 pub mod pci;
 pub mod queues;
+pub mod report;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod testing;
 pub mod wire;
-pub mod wire_spec;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use adit_nic::device::{serve, Options};
 use adit_nic::mac::MacAddr;
 use adit_nic::pci::{PciId, DEFAULT_ID};
-use adit_nic::wire_spec::WireSpec;
+use adit_nic::wire::WireSpec;
 use adit_vfio_user::StopHandle;
 use clap::Parser;
 

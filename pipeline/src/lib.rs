@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The packet pipeline: pure functions from frames to decisions. No I/O, no clock of its own.
 
+pub mod checksum;
+mod headers;
 pub mod offload;
+pub mod parse;
+pub mod rss;
+pub mod segment;
+#[cfg(test)]
+mod testing;

@@ -13,98 +13,195 @@ use crate::dataplane::QueueKind;
 use crate::drops::Drop;
 use crate::forwarding::Steering;
 use crate::queues::{RxInfo, RxRefusal};
-use crate::wire::RecvError;
+use crate::wire::{Received, RecvError, MAX_FRAME_LEN};
 
 /// Bytes of an IPv4 header without options, all that the driver looks for in a merged frame.
 const PLAIN_IPV4: usize = 20;
 /// Bytes of an IPv6 header without extensions.
 const PLAIN_IPV6: usize = 40;
 
+/// How long a frame waits for buffers before it is dropped, in nanoseconds. A NIC has memory for
+/// such moments; a driver that is out of buffers for longer is not going to post any soon, and
+/// frames for its neighbours wait behind.
+const MAX_HOLD_NS: u64 = 2_000_000;
+
+/// Where frames of one wire arrive.
+pub(super) struct Ingress {
+    buffer: Box<[u8]>,
+    held: Option<Held>,
+}
+
+impl Default for Ingress {
+    fn default() -> Self {
+        Self {
+            buffer: vec![0; MAX_FRAME_LEN].into(),
+            held: None,
+        }
+    }
+}
+
+impl Ingress {
+    /// Whether a frame waits for buffers.
+    pub(super) fn holding(&self) -> bool {
+        self.held.is_some()
+    }
+}
+
+/// A frame on its way to a queue.
+struct Held {
+    len: usize,
+    meta: FrameMeta,
+    /// Since when it has been waiting.
+    since: u64,
+    /// Segments of it that have been delivered.
+    done: usize,
+    /// Frames that it stands for: more than one when it has to be cut.
+    frames: usize,
+}
+
+impl Held {
+    fn new(len: usize, meta: FrameMeta, since: u64) -> Self {
+        Self {
+            len,
+            meta,
+            since,
+            done: 0,
+            frames: 1,
+        }
+    }
+}
+
 impl Datapath {
-    /// Takes up to a burst of frames off one port's wire; true when there was any.
+    /// Takes up to a burst of frames off one port's wire; true when any was moved.
     pub(super) fn receive_burst(&mut self, vport: usize) -> bool {
         let mut any = false;
-        let mut frame = std::mem::take(&mut self.rx_frame);
+        let mut ingress = std::mem::take(&mut self.vports[vport].ingress);
+        let Some(state) = ingress.as_mut() else {
+            return false;
+        };
         for _ in 0..BURST {
-            let Some(wire) = self.vports[vport].wire.as_mut() else {
-                break;
+            let mut held = match state.held.take() {
+                Some(held) => held,
+                None => match self.receive_one(vport, &mut state.buffer) {
+                    Ok(Some(received)) => Held::new(received.len, received.meta, self.now),
+                    Err(RecvError::Dropped(_)) => {
+                        any = true;
+                        continue;
+                    }
+                    Ok(None) | Err(RecvError::Down | RecvError::Io(_)) => break,
+                },
             };
-            match wire.recv(&mut frame) {
-                Ok(Some(received)) => {
-                    any = true;
-                    self.deliver(vport, &mut frame[..received.len], received.meta);
+            let frame = &mut state.buffer[..held.len];
+            match self.offer(vport, frame, &mut held) {
+                Ok(()) => any = true,
+                Err(Refused::NoBuffer { patient, .. }) if patient && self.may_wait(&held) => {
+                    state.held = Some(held);
+                    break;
                 }
-                Err(RecvError::Dropped(_)) => any = true,
-                Ok(None) | Err(RecvError::Down | RecvError::Io(_)) => break,
+                Err(refused) => {
+                    if let Refused::NoBuffer { queue, .. } = refused {
+                        self.starve(queue);
+                    }
+                    self.drop_received(vport, &refused, &held);
+                    any = true;
+                }
             }
         }
-        self.rx_frame = frame;
+        self.vports[vport].ingress = ingress;
         any
     }
 
-    /// Delivers a frame to a virtual port, or counts why not.
-    pub(super) fn deliver(&mut self, index: usize, frame: &mut [u8], meta: FrameMeta) {
-        if let Err(reason) = self.try_deliver(index, frame, meta) {
-            let vport = &mut self.vports[index];
-            vport.drops.rx.count(reason);
-            match reason {
-                Drop::PortDisabled => {}
-                Drop::Filtered => vport.counters.rx_filtered += 1,
-                Drop::TooLong | Drop::Runt | Drop::Unsegmentable | Drop::QueueFault => {
-                    vport.counters.rx_errors += 1;
-                    vport.counters.rx_discards += 1;
-                }
-                Drop::NoBuffer => {
-                    vport.counters.rx_no_buffer += 1;
-                    vport.counters.rx_discards += 1;
-                }
-                _ => vport.counters.rx_discards += 1,
-            }
+    fn receive_one(
+        &mut self,
+        vport: usize,
+        buffer: &mut [u8],
+    ) -> Result<Option<Received>, RecvError> {
+        match self.vports[vport].wire.as_mut() {
+            Some(wire) => wire.recv(buffer),
+            None => Ok(None),
         }
     }
 
-    fn try_deliver(&mut self, index: usize, frame: &mut [u8], meta: FrameMeta) -> Result<(), Drop> {
+    /// The frames that follow are not to wait for this queue.
+    fn starve(&mut self, queue: u32) {
+        if let Some(queue) = self.rx.get_mut(queue as usize).and_then(Slot::running) {
+            queue.starved = true;
+        }
+    }
+
+    fn may_wait(&self, held: &Held) -> bool {
+        self.now.saturating_sub(held.since) < MAX_HOLD_NS
+    }
+
+    /// Delivers a frame that cannot wait to a virtual port, or counts why not.
+    pub(super) fn deliver(&mut self, index: usize, frame: &mut [u8], meta: FrameMeta) {
+        let mut held = Held::new(frame.len(), meta, self.now);
+        if let Err(refused) = self.offer(index, frame, &mut held) {
+            self.drop_received(index, &refused, &held);
+        }
+    }
+
+    /// Counts a frame, or what is left of it to be delivered, as dropped.
+    fn drop_received(&mut self, index: usize, refused: &Refused, held: &Held) {
+        let vport = &mut self.vports[index];
+        let reason = match refused {
+            Refused::NoBuffer { .. } => Drop::NoBuffer,
+            Refused::Drop(reason) => *reason,
+        };
+        let lost = (held.frames - held.done) as u64;
+        vport.drops.rx.count_many(reason, lost);
+        match reason {
+            Drop::PortDisabled => {}
+            Drop::Filtered => vport.counters.rx_filtered += lost,
+            Drop::TooLong | Drop::Runt | Drop::Unsegmentable | Drop::QueueFault => {
+                vport.counters.rx_errors += lost;
+                vport.counters.rx_discards += lost;
+            }
+            Drop::NoBuffer => {
+                vport.counters.rx_no_buffer += lost;
+                vport.counters.rx_discards += lost;
+            }
+            _ => vport.counters.rx_discards += lost,
+        }
+    }
+
+    fn offer(&mut self, index: usize, frame: &mut [u8], held: &mut Held) -> Result<(), Refused> {
         let forwarding = &self.vports[index].forwarding;
         if !forwarding.enabled {
-            return Err(Drop::PortDisabled);
+            return Err(Refused::Drop(Drop::PortDisabled));
         }
-        let parsed = Parsed::new(frame, frame.len()).map_err(|_| Drop::Runt)?;
+        let parsed = Parsed::new(frame, frame.len()).map_err(|_| Refused::Drop(Drop::Runt))?;
         if !forwarding.wants(parsed.dst, frame) {
-            return Err(Drop::Filtered);
+            return Err(Refused::Drop(Drop::Filtered));
         }
         let (queue, hash) = match forwarding.steer(&parsed, frame) {
             Steering::Queue { queue, hash } => (queue, hash),
-            Steering::Drop => return Err(Drop::Rule),
+            Steering::Drop => return Err(Refused::Drop(Drop::Rule)),
         };
         let slot = self.rx.get(queue as usize).filter(|s| s.enabled);
         let target = slot
             .and_then(|s| s.queue.as_ref())
-            .ok_or(Drop::QueueDisabled)?;
+            .ok_or(Refused::Drop(Drop::QueueDisabled))?;
         let (rsc, max_len) = (target.rsc, target.max_packet_len as usize);
-        if let Some(gso) = meta.gso {
+        if let Some(gso) = held.meta.gso {
             if !(rsc && mergeable(&parsed, gso)) {
-                return self.deliver_segments(index, queue, hash, frame, &meta);
+                return self.offer_segments(index, queue, hash, frame, held);
             }
-            return self.push(
-                index,
-                queue,
-                hash,
-                frame,
-                &parsed,
-                VALID,
-                Some(gso.segment_size),
-            );
+            let merged = Some(gso.segment_size);
+            return self.push(index, queue, hash, frame, &parsed, VALID, merged);
         }
         if frame.len() > max_len {
-            return Err(Drop::TooLong);
+            return Err(Refused::Drop(Drop::TooLong));
         }
-        let verdict = match meta.checksum {
+        let verdict = match held.meta.checksum {
             Checksum::Unknown => verify(&parsed, &[frame]),
             Checksum::Valid => VALID,
             // What the host did not finish is finished here, so that the guest sees a frame as
             // from any wire; it is right because the host vouches for it.
             Checksum::Partial { start, offset } => {
-                complete_partial(frame, start, offset).map_err(|_| Drop::Unsegmentable)?;
+                complete_partial(frame, start, offset)
+                    .map_err(|_| Refused::Drop(Drop::Unsegmentable))?;
+                held.meta.checksum = Checksum::Valid;
                 VALID
             }
         };
@@ -112,25 +209,29 @@ impl Datapath {
     }
 
     /// Cuts a merged frame for a driver that does not take such.
-    fn deliver_segments(
+    fn offer_segments(
         &mut self,
         index: usize,
         queue: u32,
         hash: Option<u32>,
         frame: &[u8],
-        meta: &FrameMeta,
-    ) -> Result<(), Drop> {
-        let mut segments = Segmenter::new(frame, meta).map_err(|_| Drop::Unsegmentable)?;
+        held: &mut Held,
+    ) -> Result<(), Refused> {
+        let mut segments =
+            Segmenter::new(frame, &held.meta).map_err(|_| Refused::Drop(Drop::Unsegmentable))?;
+        held.frames = segments.count();
+        segments.skip(held.done);
         let mut segment = std::mem::take(&mut self.segment);
         let mut result = Ok(());
         while let Some(n) = segments.next_into(&mut segment) {
             let bytes = &segment[..n];
             result = Parsed::new(bytes, n)
-                .map_err(|_| Drop::Runt)
+                .map_err(|_| Refused::Drop(Drop::Runt))
                 .and_then(|parsed| self.push(index, queue, hash, bytes, &parsed, VALID, None));
             if result.is_err() {
                 break;
             }
+            held.done += 1;
         }
         self.segment = segment;
         result
@@ -146,10 +247,11 @@ impl Datapath {
         parsed: &Parsed,
         verdict: Verdict,
         rsc_segment_len: Option<u16>,
-    ) -> Result<(), Drop> {
-        let slot = self.rx.get_mut(queue as usize).ok_or(Drop::QueueDisabled)?;
+    ) -> Result<(), Refused> {
+        const DISABLED: Refused = Refused::Drop(Drop::QueueDisabled);
+        let slot = self.rx.get_mut(queue as usize).ok_or(DISABLED)?;
         let vector = slot.vector;
-        let target = slot.running().ok_or(Drop::QueueDisabled)?;
+        let target = slot.running().ok_or(DISABLED)?;
         let info = RxInfo {
             ptype: ptype_of(parsed),
             hash,
@@ -169,11 +271,16 @@ impl Datapath {
         let pools = pair(&mut self.buffer, first, second);
         let pools = [pools.0.map(|q| (q, tails.0)), pools.1.map(|q| (q, tails.1))];
         match target.deliver(&self.memory, pools, frame, &info) {
-            Ok(()) => {}
-            Err(RxRefusal::NoBuffer) => return Err(Drop::NoBuffer),
+            Ok(()) => target.starved = false,
+            Err(RxRefusal::NoBuffer) => {
+                // The first frame that finds no buffers may wait; if it waited in vain, the
+                // others are not to.
+                let patient = !target.starved;
+                return Err(Refused::NoBuffer { queue, patient });
+            }
             Err(RxRefusal::Fault(fault)) => {
                 self.fault(QueueKind::Rx, queue, fault);
-                return Err(Drop::QueueFault);
+                return Err(Refused::Drop(Drop::QueueFault));
             }
         }
         if let Some((vector, itr)) = vector {
@@ -188,6 +295,14 @@ impl Datapath {
         }
         Ok(())
     }
+}
+
+/// Why a frame is not delivered.
+enum Refused {
+    /// There is no room for it now, and it is worth waiting for some, or not.
+    NoBuffer { queue: u32, patient: bool },
+    /// It never will be.
+    Drop(Drop),
 }
 
 /// Checksums that somebody we trust has found right.

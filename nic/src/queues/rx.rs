@@ -56,6 +56,8 @@ pub struct RxQueue {
     pub header_split: bool,
     /// Longest frame, in bytes, delivered unmerged.
     pub max_packet_len: u32,
+    /// The last frame waited for buffers in vain.
+    pub starved: bool,
     next: u16,
     generation: bool,
 }
@@ -76,6 +78,7 @@ impl RxQueue {
             rsc,
             header_split,
             max_packet_len,
+            starved: false,
             next: 0,
             generation: true,
         }
