@@ -440,7 +440,7 @@ fn qemu_args(config: &GuestConfig, accel: Accel) -> Vec<String> {
 /// What the logs of a run end with.
 fn postmortem(run: &Path) -> String {
     let mut text = String::new();
-    for name in ["qemu.log", "nic0.log", "virtiofsd-root.log", "console.log"] {
+    for name in ["qemu.log", "nic0.log", "console.log"] {
         let Ok(end) = tail(&run.join(name), 2000) else {
             continue;
         };

@@ -93,6 +93,7 @@ impl Nic {
         }
         let mut child = command
             .args(args)
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

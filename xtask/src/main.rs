@@ -3,8 +3,11 @@
 
 mod build;
 mod clean;
+mod demo;
 mod guest;
+mod selftests;
 mod terminal;
+mod test;
 mod wire;
 
 use std::process::ExitCode;
@@ -21,6 +24,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The main job: a page from a server in the guest, over our NIC, through the stock driver
+    Demo,
+    /// Everything: format, lints, unit and property tests, the selftests in the guest
+    Test(test::Args),
     /// Boot the guest with the NIC; run CMD in it as root, or give a shell
     Guest(guest::Args),
     /// Run a command at the other end of the wire of the running guest
@@ -32,6 +39,8 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = adit_qemu_tests::sandbox::become_root().and_then(|()| match cli.command {
+        Command::Demo => demo::run(),
+        Command::Test(args) => test::run(&args),
         Command::Guest(args) => guest::run(&args),
         Command::Wire(args) => wire::run(&args),
         Command::Clean(args) => clean::run(&args),

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `cargo xtask test`.
+
+use std::process::Command;
+use std::time::Instant;
+
+use adit_qemu_tests::ktap::Totals;
+use anyhow::{Context, Result};
+
+use crate::build;
+use crate::selftests;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only tests whose names contain this; format and lints are left out then
+    filter: Option<String>,
+    /// Leave the guest out
+    #[arg(long)]
+    host: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let mut totals = Totals::default();
+    if args.filter.is_none() {
+        step(
+            &mut totals,
+            "format",
+            build::cargo().args(["fmt", "--all", "--", "--check"]),
+        )?;
+        let lints = [
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        step(&mut totals, "lints", build::cargo().args(lints))?;
+    }
+    let mut command = build::cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    if let Some(filter) = &args.filter {
+        command.args(["--", filter]);
+    }
+    unit_tests(&mut totals, &mut command)?;
+    if !args.host && selftests::any(args.filter.as_deref())? {
+        let guest = selftests::run(args.filter.as_deref())?;
+        totals.passed += guest.passed;
+        totals.failed += guest.failed;
+        totals.skipped += guest.skipped;
+    }
+    if totals == Totals::default() {
+        eprintln!(
+            "error: no test's name contains `{}`",
+            args.filter.as_deref().unwrap_or("")
+        );
+        totals.failed = 1;
+    }
+    println!(
+        "{} passed, {} failed, {} skipped",
+        totals.passed, totals.failed, totals.skipped
+    );
+    Ok(u8::from(totals.failed > 0))
+}
+
+/// A step that passes or fails as a whole; its output is shown if it fails.
+fn step(totals: &mut Totals, name: &str, command: &mut Command) -> Result<()> {
+    let start = Instant::now();
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start cargo for {name}"))?;
+    let seconds = start.elapsed().as_secs_f64();
+    if output.status.success() {
+        totals.passed += 1;
+        println!("{name}: ok ({seconds:.1} s)");
+    } else {
+        totals.failed += 1;
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        println!("{name}: FAILED ({seconds:.1} s)");
+    }
+    Ok(())
+}
+
+/// `cargo test`: its summaries are added up, its output is shown if anything failed.
+fn unit_tests(totals: &mut Totals, command: &mut Command) -> Result<()> {
+    let start = Instant::now();
+    let output = command.output().context("cannot start cargo test")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut sum = text
+        .lines()
+        .filter_map(summary)
+        .fold(Totals::default(), |sum, one| Totals {
+            passed: sum.passed + one.passed,
+            failed: sum.failed + one.failed,
+            skipped: sum.skipped + one.skipped,
+        });
+    if !output.status.success() {
+        print!("{text}");
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        // It may not have come as far as a summary.
+        sum.failed = sum.failed.max(1);
+    }
+    println!(
+        "unit and property tests: {} passed, {} failed, {} ignored ({:.1} s)",
+        sum.passed,
+        sum.failed,
+        sum.skipped,
+        start.elapsed().as_secs_f64()
+    );
+    totals.passed += sum.passed;
+    totals.failed += sum.failed;
+    totals.skipped += sum.skipped;
+    Ok(())
+}
+
+/// The counts of a line such as `test result: ok. 9 passed; 0 failed; 1 ignored; …`.
+fn summary(line: &str) -> Option<Totals> {
+    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let count = |what: &str| {
+        counts
+            .split("; ")
+            .find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
+            .unwrap_or(0)
+    };
+    Some(Totals {
+        passed: count("passed"),
+        failed: count("failed"),
+        skipped: count("ignored"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_are_read() {
+        let line =
+            "test result: FAILED. 9 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; \
+                    finished in 0.01s";
+        assert_eq!(
+            summary(line),
+            Some(Totals {
+                passed: 9,
+                failed: 2,
+                skipped: 1
+            })
+        );
+        assert_eq!(summary("running 9 tests"), None);
+    }
+}
