@@ -19,8 +19,10 @@ use crate::function::{Function, Shared};
 pub struct Pace {
     /// How long it looks again at once after something moved.
     pub spin: Duration,
-    /// The first nap.
+    /// A short nap.
     pub nap: Duration,
+    /// How long naps stay short after something moved: an answer may be on its way.
+    pub alert: Duration,
     /// The longest nap.
     pub max_nap: Duration,
 }
@@ -30,6 +32,7 @@ impl Default for Pace {
         Self {
             spin: Duration::from_micros(20),
             nap: Duration::from_micros(20),
+            alert: Duration::from_millis(3),
             max_nap: Duration::from_millis(1),
         }
     }
@@ -81,7 +84,9 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
         if woken.link {
             function.links_changed();
         }
-        nap = (nap * 2).min(pace.max_nap);
+        if at - last_busy > pace.alert.as_nanos() as u64 {
+            nap = (nap * 2).min(pace.max_nap);
+        }
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ const PLAIN_IPV6: usize = 40;
 /// How long a frame waits for buffers before it is dropped, in nanoseconds. A NIC has memory for
 /// such moments; a driver that is out of buffers for longer is not going to post any soon, and
 /// frames for its neighbours wait behind.
-const MAX_HOLD_NS: u64 = 2_000_000;
+const MAX_HOLD_NS: u64 = 20_000_000;
 
 /// Where frames of one wire arrive.
 pub(super) struct Ingress {
