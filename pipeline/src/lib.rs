@@ -2,6 +2,7 @@
 //! The packet pipeline: pure functions from frames to decisions. No I/O, no clock of its own.
 
 pub mod checksum;
+pub mod flow;
 mod headers;
 pub mod offload;
 pub mod parse;
