@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a virtual port wants delivered, and to which of its queues.
 
+mod flows;
+
 use std::collections::HashSet;
 
 use adit_pipeline::parse::{DstKind, Parsed};
 use adit_pipeline::rss::{flow, Rss};
 use adit_uapi::virtchnl2::rss::DEFAULT_HASH;
+
+pub use flows::{FlowAction, Flows, MAX_FLOWS};
 
 /// Bytes of an RSS key: enough for two IPv6 addresses and two ports, and what Linux has
 /// (NETDEV_RSS_KEY_LEN is at least 52).
@@ -34,6 +38,8 @@ pub struct Forwarding {
     /// were taken away: see [`rx_queue`](Self::rx_queue).
     pub rss_lut: [u16; RSS_LUT_LEN],
     rss_hash: u64,
+    /// Rules that put flows on queues, before RSS is asked.
+    pub flows: Flows,
 }
 
 /// Where a frame goes.
@@ -114,6 +120,7 @@ impl Default for Forwarding {
             rss: Rss::new(&[0; RSS_KEY_LEN], &[0], flow_types(DEFAULT_HASH)).expect(RSS_FITS),
             rss_lut: [0; RSS_LUT_LEN],
             rss_hash: DEFAULT_HASH,
+            flows: Flows::default(),
         }
     }
 }
@@ -180,10 +187,16 @@ impl Forwarding {
     #[must_use]
     pub fn steer(&self, parsed: &Parsed, front: &[u8]) -> Steering {
         let hash = self.rss.hash(parsed, front).map(|(hash, _)| hash);
-        let queue = match hash {
+        let ruled = match self.flows.lookup(parsed, front) {
+            Some(FlowAction::Drop) => return Steering::Drop,
+            // The queue may be gone since the rule was made.
+            Some(FlowAction::Queue(at)) => self.rx_queues.get(at as usize).copied(),
+            None => None,
+        };
+        let queue = ruled.or_else(|| match hash {
             Some(hash) => self.rx_queue(hash),
             None => self.rx_queues.first().copied(),
-        };
+        });
         queue.map_or(Steering::Drop, |queue| Steering::Queue { queue, hash })
     }
 

@@ -1,43 +1,172 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Flow steering: rules that put a flow on a queue.
+//! Flow steering: rules that put a flow on a queue, or drop it.
+//!
+//! The rules of a message stand each for itself: the reply is a success and says of each rule
+//! what became of it (`virtchnl2_flow_rule_status`), because a driver reads no payload of a
+//! failed reply.
 
-use super::{Control, Refusal};
+use adit_pipeline::flow::{FlowError, Header, Proto};
+use adit_uapi::virtchnl2::cap::flow;
+use adit_uapi::virtchnl2::{
+    flow_action, flow_rule_status as status, proto_hdr, vport_flags, FlowRuleAddDel, FlowRuleInfo,
+    ProtoHdr, ProtoHdrs, RuleActionSet, MAX_FLOW_RULES, RULE_ID_NONE,
+};
+use zerocopy::little_endian::U32;
+use zerocopy::IntoBytes;
+
+use super::{wire, Control, Refusal};
 use crate::dataplane::DataPlane;
+use crate::forwarding::{FlowAction, Forwarding, MAX_FLOWS};
 
 /// Flags of a vport whose flows can be steered.
-pub(super) const VPORT_FLAGS: u16 = 0;
+pub(super) const VPORT_FLAGS: u16 = vport_flags::SIDEBAND_FLOW_STEER;
 /// Flow types that rules can match.
-pub(super) const FLOWS: u64 = 0;
+pub(super) const FLOWS: u64 = flow::IPV4_TCP
+    | flow::IPV4_UDP
+    | flow::IPV4_SCTP
+    | flow::IPV4_OTHER
+    | flow::IPV6_TCP
+    | flow::IPV6_UDP
+    | flow::IPV6_SCTP
+    | flow::IPV6_OTHER;
 /// What rules can do.
-pub(super) const ACTIONS: u32 = 0;
+pub(super) const ACTIONS: u32 = flow_action::QUEUE | flow_action::DROP;
 /// Most rules of a vport.
-pub(super) const MAX_RULES: u32 = 0;
+pub(super) const MAX_RULES: u32 = MAX_FLOWS as u32;
 
 impl Control {
     pub(super) fn add_flow_rules(
         &mut self,
-        _payload: &[u8],
-        _dp: &mut impl DataPlane,
-        _reply: &mut Vec<u8>,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        Err(Refusal::NotOffered)
+        self.each_rule(payload, dp, reply, |forwarding, info| {
+            add(forwarding, info).err().unwrap_or(status::SUCCESS)
+        })
     }
 
     pub(super) fn get_flow_rules(
         &mut self,
-        _payload: &[u8],
-        _dp: &mut impl DataPlane,
-        _reply: &mut Vec<u8>,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        Err(Refusal::NotOffered)
+        self.each_rule(payload, dp, reply, |forwarding, info| {
+            match forwarding.flows.get(info.rule_id.get()) {
+                Some(rule) => {
+                    info.rule_cfg = *rule;
+                    status::SUCCESS
+                }
+                None => status::NOT_ADDED,
+            }
+        })
     }
 
     pub(super) fn del_flow_rules(
         &mut self,
-        _payload: &[u8],
-        _dp: &mut impl DataPlane,
-        _reply: &mut Vec<u8>,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        Err(Refusal::NotOffered)
+        self.each_rule(payload, dp, reply, |forwarding, info| {
+            match forwarding.flows.remove(info.rule_id.get()) {
+                true => status::SUCCESS,
+                false => status::NOT_ADDED,
+            }
+        })
+    }
+
+    fn each_rule(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
+        mut act: impl FnMut(&mut Forwarding, &mut FlowRuleInfo) -> u32,
+    ) -> Result<(), Refusal> {
+        let (header, rest) = wire::header::<FlowRuleAddDel>(payload)?;
+        let infos = wire::elements::<FlowRuleInfo>(rest, header.count.get())?;
+        if infos.len() > MAX_FLOW_RULES {
+            return Err(Refusal::OutOfRange);
+        }
+        let id = header.vport_id.get();
+        self.vport(id)?;
+        reply.extend_from_slice(header.as_bytes());
+        for info in infos {
+            let mut info = *info;
+            info.status = U32::new(act(dp.forwarding(id), &mut info));
+            reply.extend_from_slice(info.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Adds one rule; the error is its status.
+fn add(forwarding: &mut Forwarding, info: &FlowRuleInfo) -> Result<(), u32> {
+    let id = info.rule_id.get();
+    if id == RULE_ID_NONE {
+        // Nobody could ever take it away.
+        return Err(status::NOT_ADDED);
+    }
+    let headers = headers(&info.rule_cfg.proto_hdrs)?;
+    let action = action(&info.rule_cfg.action_set, forwarding.rx_queues.len())?;
+    forwarding
+        .flows
+        .add(id, &info.rule_cfg, &headers, action)
+        .map_err(|error| match error {
+            FlowError::RuleExists(_) | FlowError::SameMatch(_) => status::EXIST,
+            FlowError::Full(_) | FlowError::TooManyGroups => status::NORESOURCE,
+            FlowError::NoHeaders | FlowError::Order { .. } => status::FLOW_TYPE_NOT_SUPPORTED,
+            FlowError::Mask { .. } => status::MATCH_KEY_NOT_SUPPORTED,
+        })
+}
+
+/// The headers that a rule matches; the error is its status. Raw patterns and what is inside of
+/// tunnels cannot be matched.
+fn headers(hdrs: &ProtoHdrs) -> Result<Vec<Header>, u32> {
+    let count = usize::try_from(hdrs.count.get()).unwrap_or(usize::MAX);
+    match hdrs.proto_hdr.get(..count) {
+        Some(named) if hdrs.tunnel_level == 0 => named.iter().map(header).collect(),
+        _ => Err(status::FLOW_TYPE_NOT_SUPPORTED),
+    }
+}
+
+fn header(hdr: &ProtoHdr) -> Result<Header, u32> {
+    let proto = match u16::try_from(hdr.hdr_type.get()) {
+        Ok(proto_hdr::MAC) => Proto::Ethernet,
+        Ok(proto_hdr::IPV4) => Proto::Ipv4,
+        Ok(proto_hdr::IPV6) => Proto::Ipv6,
+        Ok(proto_hdr::TCP) => Proto::Tcp,
+        Ok(proto_hdr::UDP) => Proto::Udp,
+        Ok(proto_hdr::SCTP) => Proto::Sctp,
+        _ => return Err(status::FLOW_TYPE_NOT_SUPPORTED),
+    };
+    Ok(Header {
+        proto,
+        spec: hdr.buffer_spec,
+        mask: hdr.buffer_mask,
+    })
+}
+
+/// The one thing that a rule does; the error is its status.
+fn action(set: &RuleActionSet, queues: usize) -> Result<FlowAction, u32> {
+    let count = usize::try_from(set.count.get()).unwrap_or(usize::MAX);
+    let actions = set
+        .actions
+        .get(..count)
+        .ok_or(status::ACTION_NOT_SUPPORTED)?;
+    if actions
+        .iter()
+        .any(|a| !matches!(a.action_type.get(), flow_action::QUEUE | flow_action::DROP))
+    {
+        return Err(status::ACTION_NOT_SUPPORTED);
+    }
+    let [action] = actions else {
+        return Err(status::ACTION_COMBINATION_INVALID);
+    };
+    match (action.action_type.get(), action.act_conf.get()) {
+        (flow_action::DROP, _) => Ok(FlowAction::Drop),
+        (_, queue) if (queue as usize) < queues => Ok(FlowAction::Queue(queue)),
+        _ => Err(status::ACTION_DATA_INVALID),
     }
 }

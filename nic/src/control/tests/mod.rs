@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A driver that speaks to the control plane, and what it finds.
 
+mod flow_rules;
 mod hostile;
 mod linux;
 mod refusals;
