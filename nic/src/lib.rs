@@ -15,6 +15,7 @@ pub mod interrupts;
 pub mod mac;
 pub mod mailbox;
 pub mod memory;
+pub mod metrics;
 pub mod pci;
 pub mod queues;
 pub mod report;

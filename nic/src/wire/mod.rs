@@ -7,6 +7,7 @@ mod counters;
 mod link_watch;
 mod pcap;
 mod port;
+mod report;
 mod spec;
 mod tap;
 mod tap_sys;
@@ -19,6 +20,7 @@ pub use port::{
     LinkState, Port, PortCaps, Received, RecvError, SendError, DEFAULT_SPEED_MBPS, MAX_FRAME_LEN,
     MAX_SLICES, MIN_FRAME_LEN,
 };
+pub use report::write_metrics;
 pub use spec::{OpenError, WireSpec, WireSpecError};
 pub use tap::{Tap, TapError};
 pub use unix::{Unix, UnixError};
