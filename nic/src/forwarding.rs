@@ -2,6 +2,8 @@
 //! What a virtual port wants delivered, and to which of its queues.
 
 mod flows;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 
