@@ -20,6 +20,7 @@ use crate::engine::{self, Pace};
 use crate::function::{Function, Shared};
 use crate::mac::MacAddr;
 use crate::memory::Access;
+use crate::metrics;
 use crate::pci::{ConfigSpace, PciId, BAR2_LEN, CONFIG_LEN};
 use crate::report;
 use crate::wire::WireSpec;
@@ -73,6 +74,17 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
         irqs,
     };
 
+    let _metrics = match options.metrics {
+        Some(address) => {
+            let shared = shared.clone();
+            let render = move || report::prometheus(&shared.lock());
+            let server = metrics::MetricsServer::start(address, render)
+                .with_context(|| format!("serving metrics at {address}"))?;
+            tracing::info!(address = %server.address(), "metrics");
+            Some(server)
+        }
+        None => None,
+    };
     let server = Server::bind(&options.socket, Config::default())
         .with_context(|| format!("socket {}", options.socket.display()))?;
     tracing::info!(socket = %options.socket.display(), ports = options.wires.len(), queues = options.queues, "ready");

@@ -54,8 +54,10 @@ pub enum Steering {
         /// The RSS hash, if the packet is hashed.
         hash: Option<u32>,
     },
-    /// Nowhere: a rule says so, or there is no queue.
+    /// Nowhere: a rule says so.
     Drop,
+    /// Nowhere: the port has no RX queue.
+    NoQueue,
 }
 
 /// What the constants here make true.
@@ -199,7 +201,7 @@ impl Forwarding {
             Some(hash) => self.rx_queue(hash),
             None => self.rx_queues.first().copied(),
         });
-        queue.map_or(Steering::Drop, |queue| Steering::Queue { queue, hash })
+        queue.map_or(Steering::NoQueue, |queue| Steering::Queue { queue, hash })
     }
 
     /// The device-wide id of the RX queue that a hash leads to: the first queue if the table

@@ -117,6 +117,26 @@ impl Datapath {
         self.active_tx.extend(active.map(|(i, _)| i as u32));
     }
 
+    /// Stops a queue at once, and takes back what its doorbell said.
+    fn halt(&mut self, queue: QueueId) {
+        let index = queue.index;
+        match queue.kind {
+            QueueKind::Tx => {
+                stop(&mut self.tx, index);
+                self.doorbells.tx_tail.store(index, 0);
+                if let Some(stalled) = self.stalled_since.get_mut(index as usize) {
+                    *stalled = None;
+                }
+            }
+            QueueKind::Rx => stop(&mut self.rx, index),
+            QueueKind::TxCompletion => stop(&mut self.completion, index),
+            QueueKind::RxBuffer => {
+                stop(&mut self.buffer, index);
+                self.doorbells.bufq_tail.store(index, 0);
+            }
+        }
+    }
+
     /// Tells the driver that a TX queue has gone quiet.
     fn mark(&mut self, index: u32) {
         let Some(queue) = self.tx.get(index as usize).and_then(|s| s.queue.as_ref()) else {
@@ -203,35 +223,21 @@ impl DataPlane for Datapath {
         for queue in queues.iter().filter(|q| q.kind == QueueKind::Tx) {
             self.mark(queue.index);
         }
-        for queue in queues {
-            let index = queue.index;
-            match queue.kind {
-                QueueKind::Tx => {
-                    stop(&mut self.tx, index);
-                    self.doorbells.tx_tail.store(index, 0);
-                    if let Some(stalled) = self.stalled_since.get_mut(index as usize) {
-                        *stalled = None;
-                    }
-                }
-                QueueKind::Rx => stop(&mut self.rx, index),
-                QueueKind::TxCompletion => stop(&mut self.completion, index),
-                QueueKind::RxBuffer => {
-                    stop(&mut self.buffer, index);
-                    self.doorbells.bufq_tail.store(index, 0);
-                }
-            }
+        for &queue in queues {
+            self.halt(queue);
         }
         self.list_active();
     }
 
     fn remove(&mut self, queue: QueueId) {
-        self.disable(&[queue]);
+        self.halt(queue);
         match queue.kind {
             QueueKind::Tx => forget(&mut self.tx, queue.index),
             QueueKind::Rx => forget(&mut self.rx, queue.index),
             QueueKind::TxCompletion => forget(&mut self.completion, queue.index),
             QueueKind::RxBuffer => forget(&mut self.buffer, queue.index),
         }
+        self.list_active();
     }
 
     fn map_vector(&mut self, queue: QueueId, vector: Option<(u32, u32)>) {

@@ -177,6 +177,7 @@ impl Datapath {
         let (queue, hash) = match forwarding.steer(&parsed, frame) {
             Steering::Queue { queue, hash } => (queue, hash),
             Steering::Drop => return Err(Refused::Drop(Drop::Rule)),
+            Steering::NoQueue => return Err(Refused::Drop(Drop::QueueDisabled)),
         };
         let slot = self.rx.get(queue as usize).filter(|s| s.enabled);
         let target = slot

@@ -76,7 +76,7 @@ impl Driver {
         let parsed = Parsed::new(frame, frame.len()).unwrap();
         match self.dp.forwarding(1).steer(&parsed, frame) {
             Steering::Queue { queue, .. } => Some(queue),
-            Steering::Drop => None,
+            Steering::Drop | Steering::NoQueue => None,
         }
     }
 }
