@@ -197,7 +197,10 @@ impl Datapath {
     /// Whether a frame waits for a driver's buffers: its wire is readable, but not to be read.
     #[must_use]
     pub fn holding(&self) -> bool {
-        self.vports.iter().filter_map(|v| v.ingress.as_ref()).any(|i| i.holding())
+        self.vports
+            .iter()
+            .filter_map(|v| v.ingress.as_ref())
+            .any(|i| i.holding())
     }
 
     /// One burst over everything that may have work.

@@ -76,5 +76,5 @@ fn the_hash_of_a_flow_chooses_its_queue() {
     };
     assert_eq!(hash, Some(0x323e_8fc2));
     port.rx_queues.clear();
-    assert_eq!(steer(&port, &frame(OWN, 6)), Steering::Drop);
+    assert_eq!(steer(&port, &frame(OWN, 6)), Steering::NoQueue);
 }
