@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# Runs the selftests whose names contain $1 (all without it) and reports in KTAP version 2. A test
+# Runs the selftests whose names contain one of the arguments (all without any) and reports in KTAP version 2. A test
 # fails when it says so, when it takes too long, and when the kernel log shows one of
 # lib/klog-patterns while it runs. With SELFTEST_DIR, tests come from there.
 here=$(dirname "$(readlink -f "$0")")
@@ -13,7 +13,10 @@ default_timeout=60
 tests=()
 for file in "$dir"/*.sh; do
     name=$(basename "$file" .sh)
-    [[ $name != run && $name == *"${1:-}"* ]] && tests+=("$file")
+    [[ $name == run ]] && continue
+    for filter in "${@:-}"; do
+        [[ $name == *"$filter"* ]] && tests+=("$file") && break
+    done
 done
 echo "KTAP version 2"
 echo "1..${#tests[@]}"

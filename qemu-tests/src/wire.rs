@@ -37,8 +37,7 @@ pub fn add(sandbox: &Sandbox, index: usize) -> Result<()> {
     let (name, (v4, v6)) = (interface(index), addresses(index, 1));
     let (v4, v6) = (format!("{v4}/24"), format!("{v6}/64"));
     sandbox.run(&["ip", "tuntap", "add", &name, "mode", "tap"])?;
-    // The largest frame that the NIC takes must fit on either side.
-    sandbox.run(&["ip", "link", "set", &name, "mtu", "9000", "up"])?;
+    sandbox.run(&["ip", "link", "set", &name, "up"])?;
     sandbox.run(&["ip", "addr", "add", &v4, "dev", &name])?;
     sandbox.run(&["ip", "addr", "add", &v6, "dev", &name, "nodad"])?;
     Ok(())

@@ -23,8 +23,12 @@ pub(crate) fn set_up() -> Result<(Tree, Image)> {
     Ok((tree, image))
 }
 
-/// The device process, built for release.
+/// The device process, built for release; `ADIT_NIC` names one that was built in another way, such
+/// as with a sanitizer.
 pub(crate) fn nic() -> Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("ADIT_NIC") {
+        return std::path::absolute(binary).context("ADIT_NIC");
+    }
     let status = cargo()
         .args([
             "build",

@@ -12,6 +12,8 @@ ktap_planned=0
 ktap_number=0
 ktap_failed=0
 ktap_skipped=0
+ktap_output=$(mktemp)
+trap 'rm -f "$ktap_output"' EXIT
 
 # plan N: how many results follow.
 plan() {
@@ -43,8 +45,10 @@ skip() {
 check() {
     local name=$1 output status
     shift
-    output=$("$@" 2>&1)
+    # Not in a subshell: what CMD sets is for the rest of the test.
+    "$@" >"$ktap_output" 2>&1
     status=$?
+    output=$(<"$ktap_output")
     if ((status == 0)); then
         pass "$name"
     else

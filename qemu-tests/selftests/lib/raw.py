@@ -1,0 +1,67 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+"""Raw frames of the experimental EtherType 0x88b5, for either end of the wire.
+
+raw.py send IFACE ADDRESSES COUNT   sends COUNT frames; ADDRESSES is destination and source in hex
+raw.py echo IFACE ADDRESSES         sends one and waits for it to come back, addresses swapped
+raw.py vlan-station IFACE ID        answers ICMP echo requests that are tagged with VLAN ID
+"""
+import socket
+import struct
+import sys
+
+ETHERTYPE = 0x88B5
+
+
+def open_link(interface, ethertype):
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ethertype))
+    link.bind((interface, ethertype))
+    return link
+
+
+def test_frame(addresses):
+    addresses = bytes.fromhex(addresses)
+    assert len(addresses) == 12, "12 bytes of addresses"
+    return addresses + ETHERTYPE.to_bytes(2, "big") + bytes(range(60))
+
+
+def send(interface, addresses, count):
+    link = open_link(interface, ETHERTYPE)
+    for _ in range(int(count)):
+        link.send(test_frame(addresses))
+
+
+def echo(interface, addresses):
+    link = open_link(interface, ETHERTYPE)
+    link.settimeout(5)
+    frame = test_frame(addresses)
+    link.send(frame)
+    swapped = frame[6:12] + frame[:6] + frame[12:]
+    while link.recv(2000)[: len(frame)] != swapped:
+        pass
+
+
+def vlan_station(interface, vlan):
+    # The kernel takes the tag out of a received frame and gives it in the auxiliary data
+    # (struct tpacket_auxdata: four 32-bit words, two 16-bit ones, then tp_vlan_tci).
+    SOL_PACKET, PACKET_AUXDATA = 263, 8
+    link = open_link(interface, 0x0003)
+    link.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+    while True:
+        frame, auxiliary, _, address = link.recvmsg(65536, 256)
+        tags = [struct.unpack("IIIHHHH", data)[5] for _, kind, data in auxiliary if kind == PACKET_AUXDATA]
+        if address[2] == socket.PACKET_OUTGOING or not tags or tags[0] & 0xFFF != int(vlan):
+            continue
+        # IPv4 without options, ICMP, echo request.
+        if frame[12:15] != b"\x08\x00\x45" or frame[23] != 1 or frame[34] != 8:
+            continue
+        checksum = int.from_bytes(frame[36:38], "big") + 0x0800
+        checksum = (checksum & 0xFFFF) + (checksum >> 16)
+        link.send(
+            frame[6:12] + frame[:6] + b"\x81\x00" + int(vlan).to_bytes(2, "big") + frame[12:26]
+            + frame[30:34] + frame[26:30] + b"\0\0" + checksum.to_bytes(2, "big") + frame[38:]
+        )
+
+
+COMMANDS = {"send": send, "echo": echo, "vlan-station": vlan_station}
+COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,12 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+#
+# Unbind and bind.
+. "$SELFTEST_LIB/net.sh"
+plan 5
+check "up" net_up
+for round in 1 2; do
+    check "round $round" eval 'echo $nic >$driver/unbind && test ! -e $driver/$nic && echo $nic >$driver/bind && net_up'
+    check "it carries traffic" ping4
+done
+done_testing

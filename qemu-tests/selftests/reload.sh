@@ -1,0 +1,18 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+#
+# rmmod and modprobe, a hundred times.
+# TIMEOUT: 300
+. "$SELFTEST_LIB/net.sh"
+plan 3
+check "up" net_up
+cycle() {
+    for i in $(seq 100); do
+        rmmod idpf || { echo "rmmod in round $i"; return 1; }
+        modprobe idpf || { echo "modprobe in round $i"; return 1; }
+        nic-netdev >/dev/null || { echo "no netdev in round $i"; return 1; }
+    done
+}
+check "a hundred rounds" cycle
+check "it carries traffic" eval 'net_up && ping4'
+done_testing

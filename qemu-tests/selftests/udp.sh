@@ -1,0 +1,25 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+#
+# UDP both ways: datagrams of all sizes arrive as sent.
+. "$SELFTEST_LIB/net.sh"
+plan 3
+check "up" net_up
+wire --bg echo socat UDP4-RECVFROM:7007,fork EXEC:cat
+sleep 0.5
+echoes() {
+    python3 - $host4 <<'PY'
+import os, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(5)
+for size in (1, 17, 18, 19, 63, 64, 511, 1471, 1472, 1473, 4000, 8000):
+    data = os.urandom(size)
+    s.sendto(data, (sys.argv[1], 7007))
+    got = s.recv(65536)
+    assert got == data, f"{size} bytes came back as {len(got)}"
+PY
+}
+check "datagrams come back as they were" echoes
+wire --kill echo
+check_equal "no checksum errors" "$(nstat -asz UdpInCsumErrors | awk '/^Udp/ { print $2 }')" 0
+done_testing
