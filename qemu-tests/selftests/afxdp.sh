@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+#
+# AF_XDP sockets, copied and zero-copy: DPDK's testpmd on its AF_XDP driver answers ARP and ping
+# instead of the kernel.
+# TIMEOUT: 150
+. "$SELFTEST_LIB/net.sh"
+plan 8
+check "up" net_up
+check "the kernel answers" ping4
+
+# answered_by_testpmd MODE-ARGS: pings from the wire while testpmd has the queues.
+answered_by_testpmd() {
+    local log status
+    log=$(mktemp)
+    (
+        sleep 12
+        echo quit
+    ) | timeout 60 dpdk-testpmd --no-huge -m 256 --no-pci --file-prefix=adit \
+        --vdev "net_af_xdp0,iface=$dev$1" -- \
+        --forward-mode=icmpecho --no-mlockall --total-num-mbufs=4096 --auto-start >"$log" 2>&1 &
+    retry 8 has_program && settle &&
+        retry 4 wire arping -q -c 2 -w 2 -I wire0 10.99.0.2
+    status=$?
+    wait
+    [[ $status == 0 ]] && forwarded "$log" || {
+        tail -n 40 "$log"
+        rm -f "$log"
+        return 1
+    }
+    rm -f "$log"
+}
+
+# Whether an XDP program is attached: testpmd's, which leads to its socket.
+has_program() { ip link show dev "$dev" | grep -q xdp; }
+
+# forwarded LOG: testpmd itself has counted frames both ways.
+forwarded() {
+    awk '/RX-packets/ { rx = $2 } /TX-packets/ { tx = $2 } END { exit !(rx > 0 && tx > 0) }' "$1"
+}
+
+check "copied: testpmd answers" answered_by_testpmd ",force_copy=1"
+settle
+check "copied: the kernel answers again" ping4
+check "zero-copy: testpmd answers" answered_by_testpmd ""
+settle
+check "zero-copy: the kernel answers again" ping4
+check "zero-copy twice" answered_by_testpmd ""
+settle
+check "the kernel answers at last" ping4
+done_testing
