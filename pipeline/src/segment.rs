@@ -4,7 +4,7 @@
 use thiserror::Error;
 
 use crate::checksum::fill::{fill_ipv4, fill_l4};
-use crate::headers::put_be16;
+use crate::headers::{put_be16, IPV6_LEN};
 use crate::offload::{FrameMeta, GsoKind};
 use crate::parse::{Parsed, L3, L4};
 
@@ -34,6 +34,9 @@ pub enum SegmentError {
         /// Bytes of payload in all.
         payload: usize,
     },
+    /// A segment's length would not fit in its IP header.
+    #[error("segments whose IP header would state {0} bytes, of at most 65535")]
+    TooLong(usize),
 }
 
 /// A frame being cut.
@@ -71,6 +74,13 @@ impl<'a> Segmenter<'a> {
                 segment_size: gso.segment_size,
                 payload,
             });
+        }
+        // IPv6 states the length without the fixed header.
+        let uncounted =
+            usize::from(parsed.l2_len) + if parsed.l3 == L3::Ipv6 { IPV6_LEN } else { 0 };
+        let stated = header_len + segment_size.min(payload) - uncounted;
+        if stated > usize::from(u16::MAX) {
+            return Err(SegmentError::TooLong(stated));
         }
         Ok(Self {
             frame,
@@ -119,7 +129,7 @@ impl<'a> Segmenter<'a> {
             let id = u16::from_be_bytes([out[l3 + 4], out[l3 + 5]]);
             put_be16(out, l3 + 4, id.wrapping_add(self.next as u16))?;
         } else {
-            put_be16(out, l3 + 4, (len - l3 - 40) as u16)?;
+            put_be16(out, l3 + 4, (len - l3 - IPV6_LEN) as u16)?;
         }
         if self.parsed.l4 == L4::Tcp {
             let seq: [u8; 4] = out.get(l4 + 4..l4 + 8)?.try_into().ok()?;
@@ -249,6 +259,23 @@ mod tests {
                     prop_assert!(n <= MAX_SEGMENTS);
                 }
             }
+        }
+    }
+
+    /// IP headers count up to 65535: the longest that fits is cut, one byte more is refused.
+    #[test]
+    fn segments_fit_in_their_ip_header() {
+        for (kind, most) in [(GsoKind::Tcp4, 65_535 - 40), (GsoKind::Tcp6, 65_535 - 20)] {
+            let mut frame = headers(kind, true, 0);
+            let header_len = frame.len();
+            frame.resize(header_len + most, 0);
+            let whole = meta(kind, u16::MAX, header_len);
+            let mut out = vec![0; frame.len()];
+            let len = Segmenter::new(&frame, &whole).unwrap().next_into(&mut out);
+            assert_eq!(len, Some(frame.len()));
+            frame.push(0);
+            let refused = Segmenter::new(&frame, &whole).unwrap_err();
+            assert_eq!(refused, SegmentError::TooLong(65_536));
         }
     }
 
