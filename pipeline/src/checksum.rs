@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The Internet checksum (RFC 1071), its incremental update (RFC 1624), and pseudo headers.
 //!
-//! [`verify`](crate::checksum::verify) judges received frames, [`fill`](crate::checksum::fill)
+//! [`verify`] judges received frames, [`fill`]
 //! completes frames to be sent; both are built on [`Sum`].
 
 pub mod fill;

@@ -3,6 +3,8 @@
 
 pub mod checksum;
 pub mod flow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod headers;
 pub mod offload;
 pub mod parse;

@@ -385,3 +385,6 @@ fn fragment(offset: u16, more: bool) -> Fragment {
         _ => Fragment::Later,
     }
 }
+
+#[cfg(test)]
+mod tests;
