@@ -3,7 +3,7 @@
 #
 # Frames for others arrive in promiscuous mode only.
 . "$SELFTEST_LIB/net.sh"
-plan 3
+plan 4
 check "up" net_up
 capture() { # capture EXTRA-ARGS…: how many frames for another station tcpdump sees
     timeout 6 tcpdump "$@" -e -i "$dev" -n -c 5 'ether dst 02:00:00:00:00:99' >/tmp/promisc 2>/tmp/promisc.log &
@@ -15,4 +15,5 @@ capture() { # capture EXTRA-ARGS…: how many frames for another station tcpdump
 }
 check_equal "not without" "$(capture -p)" 0
 check_equal "with" "$(capture)" 5
+check_equal "not any more afterwards" "$(capture -p)" 0
 done_testing

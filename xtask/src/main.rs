@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The developer's commands. Each does the set-up that it needs by itself.
 
+mod bench;
 mod build;
 mod clean;
 mod demo;
@@ -32,6 +33,8 @@ enum Command {
     Guest(guest::Args),
     /// Run a command at the other end of the wire of the running guest
     Wire(wire::Args),
+    /// Measure, print a table, write target/bench/NAME.json
+    Bench(bench::Args),
     /// Remove what the commands made
     Clean(clean::Args),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Guest(args) => guest::run(&args),
         Command::Wire(args) => wire::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Clean(args) => clean::run(&args),
     });
     match result {

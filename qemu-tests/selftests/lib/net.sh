@@ -14,6 +14,7 @@ net_up() {
     [[ -d $driver ]] || modprobe idpf
     [[ -e $driver/$nic ]] || echo "$nic" >"$driver/bind"
     dev=$(nic-up) || return 1
+    ip link set "$dev" promisc off
 }
 
 # stat NAME: one counter of ethtool -S, summed over queues if NAME is a pattern.
