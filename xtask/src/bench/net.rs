@@ -143,10 +143,7 @@ impl Bench {
                     .output()?;
                 Ok(())
             },
-            move |bench| {
-                let path = format!("cat /sys/class/net/{dev}/statistics/rx_packets");
-                Ok(bench.in_guest(&path)?.parse()?)
-            },
+            move |bench| Ok(bench.in_guest(&format!("nic-received {dev}"))?.parse()?),
         )
     }
 
