@@ -48,6 +48,9 @@ pub struct Options {
 /// # Errors
 /// When something it was given cannot be used: the socket, a wire, an address.
 pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
+    if let Some(qmp) = &options.qmp {
+        tracing::warn!(qmp = %qmp.display(), "--qmp is not used yet: there is no PASID to translate");
+    }
     let macs = (0..options.wires.len() as u32)
         .map(|n| options.mac.nth(n).0)
         .collect();

@@ -25,7 +25,8 @@ struct Cli {
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
 
-    /// QEMU's QMP socket, asked for the guest's IOMMU tables (needed for PASIDs only).
+    /// QEMU's QMP socket, to ask for the guest's IOMMU tables. Not used yet: it is for DMA with
+    /// PASIDs, which no queue does so far.
     #[arg(long, value_name = "PATH")]
     qmp: Option<PathBuf>,
 
