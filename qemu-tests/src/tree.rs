@@ -19,8 +19,6 @@ const SPEC: &str = include_str!("../debian.toml");
 /// Part of the key: raised when the way the tree is made changes.
 const RECIPE: &str = "1";
 
-const DEFAULT_MIRROR: &str = "http://mirror.invalid/debian";
-
 /// Folders that the sandbox and the guest mount on; the tree itself is read-only by then.
 const MOUNT_POINTS: [&str; 2] = ["repo", "scratch"];
 
@@ -98,7 +96,7 @@ impl Tree {
 fn make(spec: &Spec, root: &Path) -> Result<()> {
     let keyring = keyring()?;
     ensure_mmdebstrap()?;
-    let mirror = mirror();
+    let mirror = mirror()?;
     let log_path = root.with_extension("log");
     let preferences = root.with_extension("preferences");
     fs::write(&preferences, spec.preferences())?;
@@ -174,9 +172,9 @@ fn make(spec: &Spec, root: &Path) -> Result<()> {
 }
 
 /// The mirror: what the environment says, or what this machine's apt uses for Debian itself.
-fn mirror() -> String {
+fn mirror() -> Result<String> {
     if let Ok(mirror) = std::env::var("ADIT_DEBIAN_MIRROR") {
-        return mirror;
+        return Ok(mirror);
     }
     let targets = Command::new("apt-get")
         .args([
@@ -188,7 +186,9 @@ fn mirror() -> String {
         .args(["Created-By: Packages"])
         .output();
     let text = targets.map(|output| output.stdout).unwrap_or_default();
-    mirror_of(&String::from_utf8_lossy(&text)).unwrap_or_else(|| DEFAULT_MIRROR.to_owned())
+    mirror_of(&String::from_utf8_lossy(&text)).context(
+        "this machine's apt knows no mirror of Debian: name one with ADIT_DEBIAN_MIRROR=URL",
+    )
 }
 
 /// Picks the main archive from lines of `site component repository-uri`.
