@@ -53,6 +53,8 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
     let now = || start.elapsed().as_nanos() as u64;
     let mut last_busy = 0;
     let mut nap = pace.nap;
+    // A descriptor ended the last nap.
+    let mut alarmed = false;
     let mut function = shared.lock();
     while !shared.stopping() {
         let progress = function.poll(now());
@@ -60,6 +62,7 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
         if progress.busy {
             last_busy = at;
             nap = pace.nap;
+            alarmed = false;
             MutexGuard::bump(&mut function);
             continue;
         }
@@ -72,15 +75,17 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
         let due = progress
             .due
             .map_or(nap, |d| Duration::from_nanos(d.saturating_sub(at)));
-        let holding = function.datapath().holding();
+        // Either a wire is readable and a driver's buffers are waited for, or a descriptor keeps
+        // saying that there is something when there is not: neither is to keep the engine awake.
+        let deaf = function.datapath().holding() || alarmed;
         let woken = MutexGuard::unlocked(&mut function, || {
-            if holding {
-                // The wire is readable all the time; it is the driver that is waited for.
-                std::thread::sleep(pace.nap);
+            if deaf {
+                std::thread::sleep(nap.min(due));
                 return Ok(Woken::default());
             }
             waiter.wait(nap.min(due))
         })?;
+        alarmed = woken.wire;
         if woken.link {
             function.links_changed();
         }
@@ -94,6 +99,7 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
 /// What ended a nap.
 #[derive(Default)]
 struct Woken {
+    wire: bool,
     link: bool,
 }
 
@@ -166,7 +172,8 @@ impl Waiter {
         for event in &self.events {
             match event.data.u64() {
                 WAKE => self.shared.drain_wake(),
-                data => woken.link |= data % 2 == 1,
+                data if data % 2 == 1 => woken.link = true,
+                _ => woken.wire = true,
             }
         }
         Ok(woken)
