@@ -108,6 +108,37 @@ fn ethernet_padding_is_not_summed() {
     );
 }
 
+/// The pseudo header's destination is then not the one in the header (RFC 8200, 8.1).
+#[test]
+fn packets_under_way_through_a_routing_header_are_not_judged() {
+    for kind in [proto::TCP, proto::UDP] {
+        let packet = |segments_left| {
+            let mut b = vec![kind, 0, 4, segments_left, 0, 0, 0, 0];
+            b.extend(l4(kind, 1, 2, b"data"));
+            *b.get_mut(if kind == proto::TCP { 24 } else { 14 }).unwrap() = 0x55;
+            judge(&ip_frame(v6(), proto::ROUTING, &b)).l4
+        };
+        assert_eq!(packet(0), Check::Bad);
+        assert_eq!(packet(1), Check::Unchecked);
+    }
+}
+
+/// RFC 768: a checksum that comes out as zero is sent as all ones.
+#[test]
+fn zero_is_sent_as_all_ones() {
+    let mut packet = l4(proto::UDP, 7, 9, &[0, 0]);
+    let rest = !l4_sum(v4(), proto::UDP, &packet);
+    packet[8..].copy_from_slice(&rest.to_be_bytes());
+    let mut frame = ip_frame(v4(), proto::UDP, &packet);
+    let p = Parsed::new(&frame, frame.len()).unwrap();
+    fill_l4(&mut frame, &p).unwrap();
+    assert_eq!(frame[40..42], [0xff, 0xff]);
+    assert_eq!(judge(&frame).l4, Check::Ok);
+    let mut bytes = [0xff, 0xff, 0, 0];
+    complete_partial(&mut bytes, 0, 2).unwrap();
+    assert_eq!(bytes, [0xff; 4]);
+}
+
 /// CRC-32C of the nine digits is 0xe3069283 (RFC 3720's check value for the polynomial).
 #[test]
 fn crc32c_check_value() {

@@ -102,6 +102,13 @@ fn ipv6_extension_headers() {
     );
     f[65] = 1; // one segment left
     assert!(parse(&f).rerouted);
+    // Destination options may hold a home address.
+    f.splice(54..62, [60, 0, 1, 4, 0, 0, 0, 0]);
+    f[65] = 0;
+    f.splice(62..86, [17, 0, 1, 4, 0, 0, 0, 0]);
+    f[19] -= 16;
+    let p = parse(&f);
+    assert_eq!((p.l4, p.rerouted), (L4::Udp, true));
 }
 
 #[test]
