@@ -11,6 +11,8 @@ pub mod egress;
 pub mod engine;
 pub mod forwarding;
 pub mod function;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod interrupts;
 pub mod mac;
 pub mod mailbox;

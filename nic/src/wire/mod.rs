@@ -5,6 +5,8 @@
 
 mod counters;
 mod link_watch;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod mock;
 mod pcap;
 mod port;
 mod report;

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The register file: BAR0, configuration space and MSI-X, in any order, while the device polls.
+
+use adit_uapi::regs::pf;
+
+use super::rings::accounts;
+use super::Choices;
+use crate::control::{Control, Profile};
+use crate::datapath::{Datapath, Limits};
+use crate::dataplane::QueueKind;
+use crate::doorbells::BAR0_LEN;
+use crate::function::Function;
+use crate::memory::Access;
+use crate::pci::{ConfigSpace, DEFAULT_ID};
+use crate::testing::{sealed, RAM, RAM_LEN};
+use crate::wire::mock::MockPort;
+use crate::wire::{Port, PortCaps};
+
+/// Registers and arrays of registers that are worth hitting.
+const BASES: [u32; 8] = [
+    pf::FW_BASE,
+    pf::FW_BASE + 0x20,
+    pf::GEN_CTRL,
+    pf::GEN_RSTAT,
+    pf::INT_DIR_OICR_ENA,
+    pf::BUFQ_TAIL.base,
+    pf::QTX_TAIL.base,
+    pf::GLINT_DYN_CTL.base,
+];
+
+/// A function with one virtual port on a wire in memory.
+fn function() -> Option<(Function, crate::wire::mock::FarEnd)> {
+    let profile = Profile::new(vec![[2, 0, 0, 0, 0, 1]], 2).ok()?;
+    let total = |kind| u32::from(profile.total_queues(kind));
+    let limits = Limits {
+        rx: total(QueueKind::Rx),
+        tx: total(QueueKind::Tx),
+        buffer: total(QueueKind::RxBuffer),
+        vectors: u32::from(profile.vectors()),
+    };
+    let (port, far) = MockPort::new(PortCaps::default());
+    let port: Box<dyn Port> = Box::new(port);
+    let datapath = Datapath::new(limits, vec![Some(port)]).ok()?;
+    let config = ConfigSpace::new(DEFAULT_ID, limits.vectors, BAR0_LEN);
+    let function = Function::new(config, Control::new(profile), datapath);
+    Some((function, far))
+}
+
+/// Lets a client do what `data` says: access registers, write memory, map and unmap it, reset.
+/// A panic is a bug, and so are a register that is not there and holds something, and a frame
+/// that is not accounted for.
+pub fn registers(data: &[u8]) {
+    let Some((mut function, far)) = function() else {
+        return;
+    };
+    let access = Access {
+        read: true,
+        write: true,
+    };
+    let mapped = function.map(RAM, RAM_LEN, access, Some((sealed(RAM_LEN), 0)));
+    assert!(mapped.is_ok(), "an empty map");
+    let mut choices = Choices(data);
+    let mut now = 1;
+    let mut frames = 0;
+    while choices.more() {
+        let [what, which] = choices.bytes();
+        match what % 16 {
+            0..=5 => {
+                let offset = place(which, &mut choices);
+                function.register_write(offset, value(&mut choices));
+            }
+            6 => {
+                let offset = place(which, &mut choices);
+                function.register_read(offset);
+            }
+            7 => {
+                let offset = u64::from(choices.u16());
+                let mut bytes = choices.bytes::<8>();
+                let len = usize::from(which % 9);
+                function.config_write(offset, &bytes[..len]);
+                function.config_read(offset, &mut bytes[..len]);
+            }
+            8 => {
+                let offset = u64::from(choices.u32());
+                let mut bytes = choices.bytes::<8>();
+                function.msix_write(offset, &bytes);
+                function.msix_read(offset, &mut bytes);
+            }
+            9..=11 => {
+                let at = RAM + u64::from(choices.u32()) % RAM_LEN;
+                let bytes = choices.slice(usize::from(which));
+                // Beyond its end is a fault, which is fine.
+                let _ = function.datapath().memory.write(at, bytes);
+            }
+            12 => {
+                let bytes = choices.slice(usize::from(which));
+                far.send(bytes, Default::default());
+                frames += 1;
+            }
+            13 if which & 7 == 0 => function.reset(),
+            13 if which & 7 == 1 => {
+                far.set_up(which & 8 != 0);
+                function.links_changed();
+            }
+            13 if which & 7 == 2 => {
+                let (iova, len) = (u64::from(choices.u32()), u64::from(choices.u32()));
+                // Refused unless it is all of it, or nothing.
+                let _ = function.unmap(iova, len);
+            }
+            _ => {
+                now += u64::from(choices.u16()) << (which & 0xF);
+                function.poll(now);
+            }
+        }
+    }
+    assert_eq!(function.register_read(u64::from(pf::QRX_TAIL.base)), 0);
+    accounts(function.datapath(), 0, frames - far.waiting() as u64);
+    function.disconnect();
+    assert!(function.datapath().memory.is_empty());
+}
+
+/// A register, as often as not one that is there.
+fn place(which: u8, choices: &mut Choices<'_>) -> u64 {
+    let base = BASES[usize::from(which & 7)];
+    let index = u32::from(which >> 3);
+    let arrays = [pf::BUFQ_TAIL, pf::QTX_TAIL, pf::GLINT_DYN_CTL];
+    if index == 31 {
+        return u64::from(choices.u32());
+    }
+    u64::from(match arrays.iter().find(|array| array.base == base) {
+        Some(array) => base + (index % 10) * array.stride + (index / 10) * 4,
+        None => base + (index % 10) * 4,
+    })
+}
+
+/// A value: an address in memory, a small number, or anything.
+fn value(choices: &mut Choices<'_>) -> u32 {
+    let value = choices.u32();
+    match value >> 30 {
+        0 => RAM as u32 + ((value % RAM_LEN as u32) & !0x7F),
+        1 => value & 0x1FF,
+        2 => 0x8000_0000 | value & 0x1FF,
+        _ => value,
+    }
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A wire in memory, to test against.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use adit_pipeline::offload::FrameMeta;
+use parking_lot::Mutex;
+
+use super::counters::{PortCounters, RxDrop};
+use super::port::{checked_len, count_sent, drop_received, MIN_FRAME_LEN};
+use super::{LinkState, Port, PortCaps, Received, RecvError, SendError};
+
+/// Speed of the link in Mbit/s.
+pub const SPEED_MBPS: u32 = 25_000;
+
+/// A frame with what is left to be done with it.
+type Frame = (Vec<u8>, FrameMeta);
+
+/// What is on the cable.
+#[derive(Default)]
+struct Cable {
+    inbound: VecDeque<Frame>,
+    outbound: VecDeque<Frame>,
+    /// Frames that the wire still takes; `None` for any number.
+    room: Option<usize>,
+    down: bool,
+}
+
+/// The other end of a [`MockPort`].
+#[derive(Clone, Default)]
+pub struct FarEnd(Arc<Mutex<Cable>>);
+
+impl FarEnd {
+    /// Puts a frame on the wire.
+    pub fn send(&self, frame: &[u8], meta: FrameMeta) {
+        self.0.lock().inbound.push_back((frame.to_vec(), meta));
+    }
+
+    /// Takes the next frame that the device has sent off the wire.
+    #[must_use]
+    pub fn recv(&self) -> Option<Frame> {
+        self.0.lock().outbound.pop_front()
+    }
+
+    /// How many frames the device has not taken yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.lock().inbound.len()
+    }
+
+    /// Lets the wire take so many more frames, or any number.
+    pub fn set_room(&self, frames: Option<usize>) {
+        self.0.lock().room = frames;
+    }
+
+    /// Plugs the cable in, or pulls it.
+    pub fn set_up(&self, up: bool) {
+        self.0.lock().down = !up;
+    }
+}
+
+/// A port whose wire is a [`FarEnd`].
+#[derive(Default)]
+pub struct MockPort {
+    far: FarEnd,
+    caps: PortCaps,
+    counters: PortCounters,
+}
+
+impl MockPort {
+    /// A port that sends unfinished frames of these kinds, and its other end.
+    #[must_use]
+    pub fn new(caps: PortCaps) -> (Self, FarEnd) {
+        let port = Self {
+            caps,
+            ..Self::default()
+        };
+        let far = port.far.clone();
+        (port, far)
+    }
+}
+
+impl Port for MockPort {
+    fn name(&self) -> &str {
+        "mock"
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        None
+    }
+
+    fn capabilities(&self) -> PortCaps {
+        self.caps
+    }
+
+    fn set_recv_offloads(&mut self, _offloads: PortCaps) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {
+        let mut cable = self.far.0.lock();
+        if cable.down {
+            return Err(RecvError::Down);
+        }
+        let Some((frame, meta)) = cable.inbound.pop_front() else {
+            return Ok(None);
+        };
+        if frame.len() < MIN_FRAME_LEN {
+            return Err(drop_received(&mut self.counters, RxDrop::Runt));
+        }
+        let Some(room) = buf.get_mut(..frame.len()) else {
+            return Err(drop_received(&mut self.counters, RxDrop::TooBig));
+        };
+        room.copy_from_slice(&frame);
+        self.counters.received(frame.len());
+        let len = frame.len();
+        Ok(Some(Received { len, meta }))
+    }
+
+    fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError> {
+        let mut cable = self.far.0.lock();
+        let outcome = checked_len(frame).and_then(|len| match cable.room {
+            _ if cable.down => Err(SendError::Down),
+            Some(0) => Err(SendError::Full),
+            _ => Ok(len),
+        });
+        if outcome.is_ok() {
+            cable.room = cable.room.map(|n| n - 1);
+            let bytes = frame.iter().flat_map(|slice| slice.iter().copied());
+            cable.outbound.push_back((bytes.collect(), *meta));
+        }
+        count_sent(&mut self.counters, outcome)
+    }
+
+    fn link(&mut self) -> LinkState {
+        LinkState {
+            up: !self.far.0.lock().down,
+            speed_mbps: SPEED_MBPS,
+        }
+    }
+
+    fn link_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn counters(&self) -> &PortCounters {
+        &self.counters
+    }
+
+    fn counters_mut(&mut self) -> &mut PortCounters {
+        &mut self.counters
+    }
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The bodies of the fuzz targets on inputs that are the same each time.
+
+use std::time::{Duration, Instant};
+
+/// Marsaglia's xorshift64: enough to choose with, and needs no crate.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+/// Noise of all lengths: as many inputs as `rounds`, or fewer on a slow machine.
+fn run(target: fn(&[u8]), rounds: u32) {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let start = Instant::now();
+    target(&[]);
+    for _ in 0..rounds {
+        let len = random.next() % 2048;
+        let input: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
+        target(&input);
+        if start.elapsed() > Duration::from_secs(5) {
+            break;
+        }
+    }
+}
+
+#[test]
+fn mailbox() {
+    run(adit_nic::mailbox::fuzz_mailbox, 1_000);
+}
+
+#[test]
+fn control() {
+    run(adit_nic::control::fuzz_control, 3_000);
+}
+
+#[test]
+fn registers() {
+    run(adit_nic::fuzzing::registers, 1_000);
+}
+
+#[test]
+fn rings() {
+    run(adit_nic::fuzzing::rings, 3_000);
+}
