@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod clean;
 mod demo;
+mod fuzz;
 mod guest;
 mod selftests;
 mod terminal;
@@ -35,6 +36,10 @@ enum Command {
     Wire(wire::Args),
     /// Measure, print a table, write target/bench/NAME.json
     Bench(bench::Args),
+    /// Fuzz for a while; needs a nightly compiler and cargo-fuzz
+    Fuzz(fuzz::Args),
+    /// Run the crates without system calls under Miri; needs a nightly compiler
+    Miri,
     /// Remove what the commands made
     Clean(clean::Args),
 }
@@ -47,6 +52,8 @@ fn main() -> ExitCode {
         Command::Guest(args) => guest::run(&args),
         Command::Wire(args) => wire::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Miri => fuzz::miri(),
         Command::Clean(args) => clean::run(&args),
     });
     match result {
