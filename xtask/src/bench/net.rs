@@ -1,257 +1,240 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Our NIC beside QEMU's own, in one boot, each on a TAP device of the same network name space.
+//! `cargo xtask bench net`: in one guest, our NIC beside QEMU's virtio-net, igb and e1000e, each on
+//! a TAP device of its own in the same network, one measured at a time.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
-use adit_qemu_tests::guest::{Guest, GuestConfig, Outcome};
-use adit_qemu_tests::nic::Nic;
-use adit_qemu_tests::wire::{addresses, interface};
-use anyhow::{ensure, Context, Result};
-use serde_json::Value;
+use anyhow::{ensure, Result};
+use serde_json::{json, Value};
 
-use super::report::Report;
-use crate::build;
+use super::contender::{Contender, CONTENDERS};
+use super::lab::{Direction, Lab, PacketRate};
+use super::report::{percentile, Quantity, Report};
+use super::Args;
 
-/// Ours first; then QEMU's device and the guest's module for it.
-const PEERS: [(&str, &str); 3] = [
-    ("virtio-net-pci", "virtio_net"),
-    ("igb", "igb"),
-    ("e1000e", "e1000e"),
-];
+const TCP_OUT: Quantity = Quantity::higher("TCP guest to host", "Gbit/s");
+const TCP_IN: Quantity = Quantity::higher("TCP host to guest", "Gbit/s");
+const PPS_OUT: Quantity = Quantity::higher("64 B frames guest to host", "packets/s");
+const PPS_IN: Quantity = Quantity::higher("64 B frames host to guest", "packets/s");
+const CPU_OUT: Quantity = Quantity::lower("CPU guest to host, no vCPU threads", "s/Mpacket");
+const CPU_OUT_ALL: Quantity = Quantity::lower("CPU guest to host, QEMU + adit-nic", "s/Mpacket");
+const CPU_IN: Quantity = Quantity::lower("CPU host to guest, no vCPU threads", "s/Mpacket");
+const CPU_IN_ALL: Quantity = Quantity::lower("CPU host to guest, QEMU + adit-nic", "s/Mpacket");
+const PING_MEDIAN: Quantity = Quantity::lower("ping, median", "us");
+const PING_99: Quantity = Quantity::lower("ping, 99th percentile", "us");
+const IDLE: Quantity = Quantity::lower("adit-nic, idle", "% of a CPU");
 
-const OURS: &str = "adit-nic";
+/// What the CPU figures mean, for whoever reads the output.
+const CPU_NOTE: &str = "CPU: user + system time on the host in the same window. `no vCPU threads` \
+counts adit-nic (for ours) and every QEMU thread but the vCPUs; QEMU's own models also work inside \
+vCPU threads, on each register access, which that leaves out. `QEMU + adit-nic` counts all of QEMU, \
+the guest's own instructions too, and adit-nic for ours.";
 
-/// Limit for one step, beyond the time it measures.
-const SLACK: Duration = Duration::from_secs(60);
+/// How long and how often.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    rounds: usize,
+    stream: Duration,
+    packets: Duration,
+    pings: u32,
+    idle: Duration,
+}
 
-const PINGS: u32 = 500;
+impl Plan {
+    fn new(args: &Args) -> Self {
+        let (rounds, stream, packets, idle) = if args.quick {
+            (1, 2, 1, 2)
+        } else {
+            (3, 4, 2, 5)
+        };
+        Self {
+            rounds: args.rounds.unwrap_or(rounds).max(1),
+            stream: Duration::from_secs(stream),
+            packets: Duration::from_secs(packets),
+            pings: if args.quick { 200 } else { 500 },
+            idle: Duration::from_secs(idle),
+        }
+    }
+}
 
-pub(crate) fn run(seconds: u64) -> Result<Report> {
-    let (tree, image) = build::set_up()?;
-    let mut nics = vec![Nic::Adit {
-        binary: build::nic()?,
-        args: Vec::new(),
-    }];
-    nics.extend(PEERS.map(|(device, _)| Nic::Qemu {
-        device: device.to_owned(),
-    }));
-    let config = GuestConfig {
-        nics,
-        ..GuestConfig::default()
-    };
-    let guest = Guest::boot(&tree, &image, &config)?;
-    let mut contestants = vec![OURS];
-    contestants.extend(PEERS.map(|(device, _)| device));
-    let mut report = Report::new("net", &contestants);
-    report.conditions.insert("kernel", guest.kernel.clone());
-    report
-        .conditions
-        .insert("accelerator", format!("{:?}", guest.accel));
-    report.conditions.insert(
-        "guest",
-        format!("{} CPUs, {} MiB", config.cpus, config.memory_mib),
+/// The rates at which frames are offered to the guest; the best that is delivered counts, since a
+/// flood takes the CPU from whoever should receive it.
+const OFFERED: [u32; 4] = [50_000, 100_000, 200_000, 400_000];
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let plan = Plan::new(args);
+    let start = Instant::now();
+    let load = load_average();
+    println!("Booting one guest with every NIC…");
+    let mut lab = Lab::start()?;
+    let drivers: Vec<_> = lab.interfaces.iter().map(|it| it.driver.as_str()).collect();
+    println!(
+        "Linux {} after {:.1} s with {:?}; drivers {}; {} rounds",
+        lab.guest.kernel,
+        lab.guest.boot_time.as_secs_f64(),
+        lab.guest.accel,
+        drivers.join(", "),
+        plan.rounds
     );
-    let host = std::thread::available_parallelism().map_or(0, usize::from);
-    report.conditions.insert("host", format!("{host} CPUs"));
-    report
-        .conditions
-        .insert("seconds per measurement", seconds.to_string());
-    let mut bench = Bench { guest, seconds };
-    for (_, module) in PEERS {
-        bench.in_guest(&format!("modprobe {module}"))?;
-    }
-    for (index, who) in contestants.iter().enumerate() {
-        eprintln!("measuring {who}…");
-        if let Err(error) = bench.measure(index, who, &mut report) {
-            report.failures.push(format!("{who}: {error:#}"));
-        }
-    }
-    Ok(report)
-}
-
-struct Bench {
-    guest: Guest,
-    seconds: u64,
-}
-
-impl Bench {
-    fn measure(&mut self, index: usize, who: &str, report: &mut Report) -> Result<()> {
-        let dev = self.in_guest(&format!("nic-up {index}"))?;
-        // What cannot be measured is told and leaves the rest alone.
-        for (way, step) in [
-            (
-                "guest to wire",
-                Self::send_small as fn(&mut Self, usize, &str) -> Result<(f64, f64)>,
-            ),
-            ("wire to guest", Self::receive_small),
-        ] {
-            match step(self, index, &dev) {
-                Ok((rate, cost)) => {
-                    report.add(who, &format!("64 B {way}"), "packets/s", true, rate);
-                    report.add(who, &format!("64 B {way}, CPU"), "s/Mpacket", false, cost);
-                }
-                Err(error) => report
-                    .failures
-                    .push(format!("{who}, 64 B {way}: {error:#}")),
+    let mut report = Report::default();
+    for round in 0..plan.rounds {
+        let idle = lab.idle(plan.idle)?;
+        report.add("adit", IDLE, idle.device * 100.0);
+        for contender in order(round) {
+            println!(
+                "round {}/{}: {} ({:.0} s)",
+                round + 1,
+                plan.rounds,
+                contender.name,
+                start.elapsed().as_secs_f64()
+            );
+            if let Err(error) = measure(&mut lab, contender, plan, &mut report) {
+                report.fail(format!(
+                    "{}, round {}: {error:#}",
+                    contender.name,
+                    round + 1
+                ));
             }
         }
-        for (way, flag) in [("guest to wire", ""), ("wire to guest", "-R")] {
-            match self.tcp(index, flag) {
-                Ok(rate) => report.add(who, &format!("TCP {way}"), "Mbit/s", true, rate),
-                Err(error) => report.failures.push(format!("{who}, TCP {way}: {error:#}")),
-            }
+    }
+    println!(
+        "\nMedians of {} rounds\n{}\n{CPU_NOTE}",
+        plan.rounds,
+        report.table()
+    );
+    let environment = environment(&lab, plan, &load)?;
+    let path = report.write("net", &environment)?;
+    println!("Written to {}", path.display());
+    Ok(())
+}
+
+/// The contenders, another one first in each round and every other round backwards: what else the
+/// machine does should not always hit the same one.
+fn order(round: usize) -> Vec<Contender> {
+    let mut order = CONTENDERS.to_vec();
+    let length = order.len();
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order.rotate_left(round % length);
+    order
+}
+
+fn measure(lab: &mut Lab, contender: Contender, plan: Plan, report: &mut Report) -> Result<()> {
+    let name = contender.name;
+    lab.prepare(contender)?;
+    let mut note = |quantity: Quantity, result: Result<f64>| match result {
+        Ok(figure) => report.add(name, quantity, figure),
+        Err(error) => report.fail(format!("{name}, {}: {error:#}", quantity.name)),
+    };
+    let stream = |lab: &mut Lab, direction| {
+        lab.goodput(contender, direction, plan.stream)
+            .map(|bits| bits / 1e9)
+    };
+    note(TCP_IN, stream(lab, Direction::HostToGuest));
+    if contender.gro_hw {
+        return Ok(());
+    }
+    note(TCP_OUT, stream(lab, Direction::GuestToHost));
+    let trips = lab.round_trips(contender, plan.pings);
+    let at = |percent| match &trips {
+        Ok(trips) => percentile(trips, percent).ok_or_else(|| anyhow::anyhow!("no answer")),
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    };
+    note(PING_MEDIAN, at(50.0));
+    note(PING_99, at(99.0));
+    let sent = lab.transmit(contender, plan.packets);
+    for (quantity, result) in rates(&sent, [PPS_OUT, CPU_OUT, CPU_OUT_ALL]) {
+        note(quantity, result);
+    }
+    let received = best_received(lab, contender, plan);
+    for (quantity, result) in rates(&received, [PPS_IN, CPU_IN, CPU_IN_ALL]) {
+        note(quantity, result);
+    }
+    Ok(())
+}
+
+/// The best of what arrives at the offered rates; one that the NIC does not come near is the last.
+fn best_received(lab: &mut Lab, contender: Contender, plan: Plan) -> Result<PacketRate> {
+    let mut best: Option<PacketRate> = None;
+    for offered in OFFERED {
+        let got = lab.receive(contender, offered, plan.packets)?;
+        if best.is_none_or(|best| got.per_second > best.per_second) {
+            best = Some(got);
         }
-        let (median, high) = self.ping(index)?;
-        report.add(who, "ping, median", "µs", false, median);
-        report.add(who, "ping, 99th percentile", "µs", false, high);
-        Ok(())
+        if got.per_second < f64::from(offered) * 0.4 {
+            break;
+        }
     }
+    best.ok_or_else(|| anyhow::anyhow!("nothing was offered"))
+}
 
-    /// The guest's packet generator; counted where the frames come out.
-    fn send_small(&mut self, index: usize, dev: &str) -> Result<(f64, f64)> {
-        let wire = interface(index);
-        let seconds = self.seconds;
-        let line = format!("pktgen-send {dev} 02:00:00:00:00:01 {seconds}");
-        self.counted(
-            move |bench| bench.in_guest(&line).map(drop),
-            move |bench| bench.wire_received(&wire),
-        )
-    }
+/// Packets a second, and what a million of them takes without and with the vCPU threads.
+fn rates(rate: &Result<PacketRate>, what: [Quantity; 3]) -> Vec<(Quantity, Result<f64>)> {
+    let [packets, device_side, whole] = what;
+    let rate = match rate {
+        Ok(rate) => rate,
+        Err(error) => return vec![(packets, Err(anyhow::anyhow!("{error:#}")))],
+    };
+    let per_million = |cpu: f64| -> Result<f64> {
+        ensure!(rate.per_second > 0.0, "no packets");
+        Ok(cpu / rate.per_second * 1e6)
+    };
+    vec![
+        (packets, Ok(rate.per_second)),
+        (device_side, per_million(rate.cpu_per_second.device_side)),
+        (whole, per_million(rate.cpu_per_second.whole)),
+    ]
+}
 
-    /// The host's packet generator; counted by the guest's driver.
-    fn receive_small(&mut self, index: usize, dev: &str) -> Result<(f64, f64)> {
-        let mac = self.in_guest(&format!("cat /sys/class/net/{dev}/address"))?;
-        // An EtherType for experiments: the guest's stack drops it as soon as it has it.
-        let frame =
-            format!("{{ eth(da={mac}, sa=02:00:00:00:00:01, type=0x88b5), fill(0x55, 46) }}");
-        let (wire, seconds, dev) = (interface(index), self.seconds, dev.to_owned());
-        self.counted(
-            move |bench| {
-                let _ = bench
-                    .guest
-                    .entrance()
-                    .command("timeout")
-                    .args([
-                        &seconds.to_string(),
-                        "trafgen",
-                        "-o",
-                        &wire,
-                        "--cpus",
-                        "1",
-                        &frame,
-                    ])
-                    .output()?;
-                Ok(())
-            },
-            move |bench| Ok(bench.in_guest(&format!("nic-received {dev}"))?.parse()?),
-        )
-    }
+fn environment(lab: &Lab, plan: Plan, load_before: &str) -> Result<Value> {
+    let qemu = lab.on_the_wire(&["qemu-system-x86_64", "--version"])?;
+    let iperf = lab.on_the_wire(&["iperf3", "--version"])?;
+    let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    let command: Vec<_> = std::env::args().skip(1).collect();
+    Ok(json!({
+        "command": format!("cargo xtask {}", command.join(" ")),
+        "guest_kernel": lab.guest.kernel,
+        "host_kernel": first(&fs::read_to_string("/proc/sys/kernel/osrelease")?),
+        "qemu": first(&qemu),
+        "iperf3": first(&iperf),
+        "accelerator": format!("{:?}", lab.guest.accel),
+        "host_cpus": std::thread::available_parallelism()?.get(),
+        "host_load_average_before": load_before,
+        "host_load_average_after": load_average(),
+        "rounds": plan.rounds,
+        "stream": { "value": plan.stream.as_secs_f64(), "unit": "s" },
+        "packet_window": { "value": plan.packets.as_secs_f64(), "unit": "s" },
+        "offered_to_guest": { "value": OFFERED, "unit": "packets/s" },
+        "pings": plan.pings,
+        "ping_interval": { "value": 5, "unit": "ms" },
+        "cpu_note": CPU_NOTE,
+    }))
+}
 
-    /// Packets per second and CPU seconds per million packets while `work` runs.
-    fn counted(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<()>,
-        count: impl Fn(&mut Self) -> Result<u64>,
-    ) -> Result<(f64, f64)> {
-        let before = count(self)?;
-        let cpu = self.cpu_seconds()?;
-        let start = Instant::now();
-        work(self)?;
-        let elapsed = start.elapsed().as_secs_f64().max(self.seconds as f64);
-        let cpu = self.cpu_seconds()? - cpu;
-        let packets = count(self)?.saturating_sub(before) as f64;
-        ensure!(packets > 0.0, "no packet arrived");
-        Ok((packets / elapsed, cpu / packets * 1e6))
-    }
+fn load_average() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
 
-    fn tcp(&mut self, index: usize, flag: &str) -> Result<f64> {
-        let (host, _) = addresses(index, 1);
-        let mut server = self
-            .guest
-            .entrance()
-            .command("iperf3")
-            .args(["-s", "-1"])
-            .stdout(std::process::Stdio::null())
-            .spawn()?;
-        let seconds = self.seconds;
-        let line = format!(
-            "for i in $(seq 30); do iperf3 -J -c {host} -t {seconds} {flag} >/tmp/iperf && break; \
-             sleep 0.2; done; cat /tmp/iperf"
-        );
-        let text = self.in_guest(&line);
-        let _ = server.kill();
-        let _ = server.wait();
-        let value: Value = serde_json::from_str(&text?).context("iperf3's report")?;
-        let rate = value["end"]["sum_received"]["bits_per_second"].as_f64();
-        Ok(rate.context("iperf3 measured nothing")? / 1e6)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Median and 99th percentile in microseconds.
-    fn ping(&mut self, index: usize) -> Result<(f64, f64)> {
-        let (host, _) = addresses(index, 1);
-        let text = self.in_guest(&format!("ping -n -i 0.005 -c {PINGS} {host}"))?;
-        let mut times: Vec<f64> = text
-            .lines()
-            .filter_map(|line| {
-                line.split_once("time=")?
-                    .1
-                    .strip_suffix(" ms")?
-                    .parse()
-                    .ok()
-            })
-            .collect();
-        ensure!(
-            times.len() > PINGS as usize / 2,
-            "{} of {PINGS} pings answered",
-            times.len()
-        );
-        times.sort_by(f64::total_cmp);
-        Ok((
-            times[times.len() / 2] * 1e3,
-            times[times.len() * 99 / 100] * 1e3,
-        ))
-    }
-
-    /// CPU time of QEMU and of the device process since they started.
-    fn cpu_seconds(&self) -> Result<f64> {
-        // Fields 14 and 15 of /proc/PID/stat, in hundredths of a second, after the name.
-        let script =
-            "cat /proc/[0-9]*/stat | sed -n 's/^[0-9]* (\\(qemu-system-x86\\|adit-nic\\)) //p' | \
-                      awk '{ sum += $12 + $13 } END { print sum / 100 }'";
-        Ok(self.on_wire(&["bash", "-c", script])?.trim().parse()?)
-    }
-
-    fn wire_received(&self, wire: &str) -> Result<u64> {
-        let text = self.on_wire(&["ip", "-s", "-j", "link", "show", wire])?;
-        let value: Value = serde_json::from_str(&text)?;
-        value[0]["stats64"]["rx"]["packets"]
-            .as_u64()
-            .context("ip shows no packet count")
-    }
-
-    fn on_wire(&self, words: &[&str]) -> Result<String> {
-        let output = self
-            .guest
-            .entrance()
-            .command(words[0])
-            .args(&words[1..])
-            .output()?;
-        ensure!(
-            output.status.success(),
-            "`{}`: {}",
-            words.join(" "),
-            output.status
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    fn in_guest(&mut self, line: &str) -> Result<String> {
-        let limit = SLACK + Duration::from_secs(self.seconds);
-        let (outcome, text) = self.guest.output(&["bash", "-c", line], limit)?;
-        ensure!(
-            outcome == Outcome::Exited(0),
-            "`{line}` in the guest: {outcome:?} {text}"
-        );
-        Ok(text.trim_end().to_owned())
+    #[test]
+    fn every_round_has_all_contenders_and_a_start_of_its_own() {
+        let names = |round| order(round).iter().map(|it| it.name).collect::<Vec<_>>();
+        let sorted = |round| {
+            let mut names = names(round);
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(sorted(0), sorted(1));
+        assert_ne!(names(0)[0], names(1)[0]);
+        assert_ne!(names(1)[0], names(2)[0]);
     }
 }

@@ -1,153 +1,280 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The figures of a bench: a table for people, JSON for machines.
+//! Figures, the table and the JSON file.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
 use adit_qemu_tests::paths;
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde_json::{json, Value};
 
-/// One quantity, measured for each contestant.
-#[derive(Debug, Serialize)]
-pub(crate) struct Figure {
-    /// What it is.
-    pub(crate) name: String,
-    /// Its unit.
+use super::contender::CONTENDERS;
+
+/// A thing that is measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Quantity {
+    pub(crate) name: &'static str,
     pub(crate) unit: &'static str,
-    /// Whether more is better.
     pub(crate) higher_is_better: bool,
-    /// By contestant; one that could not be measured is absent.
-    pub(crate) values: BTreeMap<String, f64>,
-    /// Ours divided by each peer's.
-    pub(crate) ours_to_peer: BTreeMap<String, f64>,
 }
 
-/// All figures of one bench.
-#[derive(Debug, Serialize)]
+impl Quantity {
+    pub(crate) const fn higher(name: &'static str, unit: &'static str) -> Self {
+        Self {
+            name,
+            unit,
+            higher_is_better: true,
+        }
+    }
+
+    pub(crate) const fn lower(name: &'static str, unit: &'static str) -> Self {
+        Self {
+            name,
+            unit,
+            higher_is_better: false,
+        }
+    }
+
+    fn better(&self) -> &'static str {
+        if self.higher_is_better {
+            "higher"
+        } else {
+            "lower"
+        }
+    }
+}
+
+/// What was measured of one quantity for one contender, a sample a round.
+#[derive(Debug)]
+struct Figure {
+    contender: &'static str,
+    quantity: Quantity,
+    samples: Vec<f64>,
+}
+
+/// All that was measured.
+#[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// The bench.
-    pub(crate) bench: &'static str,
-    /// What it ran on.
-    pub(crate) conditions: BTreeMap<&'static str, String>,
-    /// The contestants, ours first.
-    pub(crate) contestants: Vec<String>,
-    /// The figures.
-    pub(crate) figures: Vec<Figure>,
-    /// What could not be measured, and why.
-    pub(crate) failures: Vec<String>,
+    quantities: Vec<Quantity>,
+    figures: Vec<Figure>,
+    failures: Vec<String>,
 }
 
 impl Report {
-    pub(crate) fn new(bench: &'static str, contestants: &[&str]) -> Self {
-        Self {
-            bench,
-            conditions: BTreeMap::new(),
-            contestants: contestants.iter().map(|&name| name.to_owned()).collect(),
-            figures: Vec::new(),
-            failures: Vec::new(),
+    /// Adds a sample.
+    pub(crate) fn add(&mut self, contender: &'static str, quantity: Quantity, sample: f64) {
+        if !self.quantities.contains(&quantity) {
+            self.quantities.push(quantity);
+        }
+        let known = self
+            .figures
+            .iter_mut()
+            .find(|it| it.contender == contender && it.quantity == quantity);
+        match known {
+            Some(figure) => figure.samples.push(sample),
+            None => self.figures.push(Figure {
+                contender,
+                quantity,
+                samples: vec![sample],
+            }),
         }
     }
 
-    /// Adds one contestant's value.
-    pub(crate) fn add(&mut self, who: &str, name: &str, unit: &'static str, up: bool, value: f64) {
-        let found = self.figures.iter().position(|figure| figure.name == name);
-        let index = found.unwrap_or_else(|| {
-            self.figures.push(Figure {
-                name: name.to_owned(),
-                unit,
-                higher_is_better: up,
-                values: BTreeMap::new(),
-                ours_to_peer: BTreeMap::new(),
-            });
-            self.figures.len() - 1
-        });
-        let figure = &mut self.figures[index];
-        figure.values.insert(who.to_owned(), value);
-        let ours = self
-            .contestants
-            .first()
-            .and_then(|ours| figure.values.get(ours))
-            .copied();
-        if let Some(ours) = ours {
-            figure.ours_to_peer = figure
-                .values
-                .iter()
-                .filter(|(name, value)| self.contestants.first() != Some(name) && **value != 0.0)
-                .map(|(name, value)| (name.clone(), ours / value))
-                .collect();
+    /// Notes a measurement that gave no figure.
+    pub(crate) fn fail(&mut self, failure: String) {
+        println!("  {failure}");
+        self.failures.push(failure);
+    }
+
+    fn median(&self, contender: &str, quantity: &Quantity) -> Option<f64> {
+        self.figures
+            .iter()
+            .find(|it| it.contender == contender && it.quantity == *quantity)
+            .and_then(|it| percentile(&it.samples, 50.0))
+    }
+
+    /// Ours over each peer: (quantity, ours, peer, ratio).
+    fn ratios(&self) -> Vec<(Quantity, &'static str, &'static str, f64)> {
+        let mut ratios = Vec::new();
+        for quantity in &self.quantities {
+            for ours in CONTENDERS.iter().filter(|it| it.ours) {
+                for peer in CONTENDERS.iter().filter(|it| !it.ours) {
+                    let medians = (
+                        self.median(ours.name, quantity),
+                        self.median(peer.name, quantity),
+                    );
+                    if let (Some(our), Some(their)) = medians {
+                        if their != 0.0 {
+                            ratios.push((*quantity, ours.name, peer.name, our / their));
+                        }
+                    }
+                }
+            }
         }
+        ratios
+    }
+
+    /// The figures, then the ratios, as tables.
+    pub(crate) fn table(&self) -> String {
+        let mut text = String::new();
+        row(
+            &mut text,
+            "",
+            CONTENDERS.iter().map(|it| it.name.to_owned()),
+        );
+        for quantity in &self.quantities {
+            let title = format!("{} [{}]", quantity.name, quantity.unit);
+            let cells = CONTENDERS.iter().map(|it| {
+                self.median(it.name, quantity)
+                    .map_or_else(|| "-".into(), format_figure)
+            });
+            row(&mut text, &title, cells);
+        }
+        let ratios = self.ratios();
+        let peers = CONTENDERS.iter().filter(|it| !it.ours);
+        let _ = writeln!(text, "\nRatios ours/peer:");
+        row(
+            &mut text,
+            "",
+            peers
+                .clone()
+                .map(|it| it.name.to_owned())
+                .chain(["better".into()]),
+        );
+        for quantity in &self.quantities {
+            for ours in CONTENDERS.iter().filter(|it| it.ours) {
+                let ratio = |peer: &str| {
+                    ratios
+                        .iter()
+                        .find(|it| it.0 == *quantity && it.1 == ours.name && it.2 == peer)
+                        .map(|it| format!("{:.2}", it.3))
+                };
+                let cells: Vec<_> = peers.clone().map(|peer| ratio(peer.name)).collect();
+                if cells.iter().all(Option::is_none) {
+                    continue;
+                }
+                let title = format!("{}, {}", quantity.name, ours.name);
+                let cells = cells
+                    .into_iter()
+                    .map(|cell| cell.unwrap_or_else(|| "-".into()))
+                    .chain([quantity.better().into()]);
+                row(&mut text, &title, cells);
+            }
+        }
+        for failure in &self.failures {
+            let _ = writeln!(text, "no figure: {failure}");
+        }
+        text
     }
 
     /// Writes `target/bench/NAME.json`.
-    pub(crate) fn write(&self) -> Result<PathBuf> {
+    pub(crate) fn write(&self, name: &str, environment: &Value) -> Result<PathBuf> {
+        let figures: Vec<_> = self.figures.iter().map(Figure::json).collect();
+        let ratios: Vec<_> = self
+            .ratios()
+            .into_iter()
+            .map(|(quantity, ours, peer, ratio)| {
+                json!({
+                    "quantity": quantity.name,
+                    "ours": ours,
+                    "peer": peer,
+                    "ratio": ratio,
+                    "unit": "ours/peer",
+                    "better": quantity.better(),
+                })
+            })
+            .collect();
+        let report = json!({
+            "benchmark": name,
+            "environment": environment,
+            "figures": figures,
+            "ratios": ratios,
+            "failures": self.failures,
+        });
         let folder = paths::target().join("bench");
-        fs::create_dir_all(&folder)?;
-        let path = folder.join(format!("{}.json", self.bench));
-        let text = serde_json::to_string_pretty(self)?;
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let path = folder.join(format!("{name}.json"));
+        fs::write(&path, serde_json::to_vec_pretty(&report)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (what, value) in &self.conditions {
-            writeln!(f, "{what}: {value}")?;
-        }
-        write!(f, "{:42}", "")?;
-        for who in &self.contestants {
-            write!(f, "{who:>20}")?;
-        }
-        writeln!(f, "\n{:42}{:>20}", "", "(ours / peer)")?;
-        for figure in &self.figures {
-            let better = if figure.higher_is_better {
-                "↑"
-            } else {
-                "↓"
-            };
-            write!(
-                f,
-                "{:42}",
-                format!("{} [{}] {better}", figure.name, figure.unit)
-            )?;
-            for who in &self.contestants {
-                let value = figure.values.get(who);
-                let text =
-                    value.map_or_else(|| "-".into(), |value| format!("{value:.*}", digits(*value)));
-                let ratio = figure.ours_to_peer.get(who);
-                let ratio = ratio.map_or_else(String::new, |ratio| format!(" ({ratio:.2})"));
-                write!(f, "{:>20}", text + &ratio)?;
-            }
-            writeln!(f)?;
-        }
-        self.failures
-            .iter()
-            .try_for_each(|failure| writeln!(f, "not measured: {failure}"))
+impl Figure {
+    fn json(&self) -> Value {
+        json!({
+            "contender": self.contender,
+            "quantity": self.quantity.name,
+            "unit": self.quantity.unit,
+            "better": self.quantity.better(),
+            "median": percentile(&self.samples, 50.0),
+            "samples": self.samples,
+        })
     }
 }
 
-/// Decimal places that show three significant digits or more.
-fn digits(value: f64) -> usize {
-    match value.abs() {
-        size if size >= 100.0 => 0,
-        size if size >= 10.0 => 1,
-        _ => 3,
+fn row(text: &mut String, title: &str, cells: impl Iterator<Item = String>) {
+    let _ = write!(text, "{title:<58}");
+    for cell in cells {
+        let _ = write!(text, " {cell:>11}");
     }
+    text.push('\n');
+}
+
+fn format_figure(figure: f64) -> String {
+    match figure.abs() {
+        size if size >= 100.0 => format!("{figure:.0}"),
+        size if size >= 10.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.2}"),
+    }
+}
+
+/// The `percent`th percentile of `samples`, between its neighbours if it falls between two.
+pub(crate) fn percentile(samples: &[f64], percent: f64) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = percent / 100.0 * (sorted.len().checked_sub(1)?) as f64;
+    let (low, high) = (place.floor() as usize, place.ceil() as usize);
+    Some(sorted[low] + (sorted[high] - sorted[low]) * place.fract())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const RATE: Quantity = Quantity::higher("rate", "1/s");
+
     #[test]
-    fn ratios_are_ours_to_the_peer() {
-        let mut report = Report::new("x", &["ours", "peer"]);
-        report.add("ours", "rate", "1/s", true, 30.0);
-        report.add("peer", "rate", "1/s", true, 20.0);
-        assert_eq!(report.figures[0].ours_to_peer.get("peer"), Some(&1.5));
-        assert!(report.to_string().contains("20.0 (1.50)"), "{report}");
+    fn percentiles_interpolate() {
+        let samples = [4.0, 1.0, 3.0, 2.0];
+        assert_eq!(percentile(&samples, 50.0), Some(2.5));
+        assert_eq!(percentile(&samples, 100.0), Some(4.0));
+        assert_eq!(percentile(&[7.0], 99.0), Some(7.0));
+        assert_eq!(percentile(&[], 50.0), None);
+    }
+
+    #[test]
+    fn ratios_are_of_medians_ours_over_peer() {
+        let mut report = Report::default();
+        for sample in [10.0, 30.0, 20.0] {
+            report.add("adit", RATE, sample);
+        }
+        report.add("igb", RATE, 5.0);
+        assert_eq!(report.ratios(), [(RATE, "adit", "igb", 4.0)]);
+        let table = report.table();
+        assert!(
+            table.contains("rate [1/s]") && table.contains("4.00"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn a_peer_that_did_nothing_gives_no_ratio() {
+        let mut report = Report::default();
+        report.add("adit", RATE, 1.0);
+        report.add("igb", RATE, 0.0);
+        assert_eq!(report.ratios(), []);
     }
 }

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `cargo xtask bench`: measurements, never tests: no figure makes them fail.
+
+mod contender;
+mod cpu;
+mod lab;
+mod net;
+mod report;
+
+use anyhow::{bail, Result};
+
+/// A benchmark: its name, what it does, and how to run it.
+type Benchmark = (&'static str, &'static str, fn(&Args) -> Result<()>);
+
+const BENCHMARKS: [Benchmark; 1] = [(
+    "net",
+    "our NIC beside virtio-net, igb and e1000e in one guest: goodput, packets/s, round trip, CPU",
+    net::run,
+)];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which one; without it, their names are listed
+    name: Option<String>,
+    /// One short round, for a first impression
+    #[arg(long)]
+    quick: bool,
+    /// How often everything is measured; the median is shown
+    #[arg(long)]
+    rounds: Option<usize>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let Some(name) = args.name.as_deref() else {
+        for (name, about, _) in BENCHMARKS {
+            println!("{name:8} {about}");
+        }
+        return Ok(0);
+    };
+    let Some((_, _, benchmark)) = BENCHMARKS.iter().find(|(known, ..)| *known == name) else {
+        let names: Vec<_> = BENCHMARKS.iter().map(|(name, ..)| *name).collect();
+        bail!("no benchmark `{name}`: there is {}", names.join(", "));
+    };
+    benchmark(args)?;
+    Ok(0)
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What is compared.
+
+use std::path::Path;
+
+use adit_qemu_tests::nic::Nic;
+
+/// A NIC, in one way of using it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contender {
+    /// What tables and figures call it.
+    pub(crate) name: &'static str,
+    /// Which of the guest's NICs it is: the wire and the PCI slot.
+    pub(crate) index: usize,
+    /// Whether the NIC is ours.
+    pub(crate) ours: bool,
+    /// Receive coalescing in the device, which idpf leaves off; measured for streams to the guest
+    /// only, as nothing else is coalesced.
+    pub(crate) gro_hw: bool,
+}
+
+/// In the order of the table.
+pub(crate) const CONTENDERS: [Contender; 5] = [
+    Contender::ours("adit", false),
+    Contender::ours("adit gro-hw", true),
+    Contender::peer("virtio-net", 1),
+    Contender::peer("igb", 2),
+    Contender::peer("e1000e", 3),
+];
+
+/// NICs in the guest.
+pub(crate) const NICS: usize = 4;
+
+impl Contender {
+    const fn ours(name: &'static str, gro_hw: bool) -> Self {
+        Self {
+            name,
+            index: 0,
+            ours: true,
+            gro_hw,
+        }
+    }
+
+    const fn peer(name: &'static str, index: usize) -> Self {
+        Self {
+            name,
+            index,
+            ours: false,
+            gro_hw: false,
+        }
+    }
+}
+
+/// The NICs to boot with, in the order of [`Contender::index`].
+pub(crate) fn nics(adit_nic: &Path) -> [Nic; NICS] {
+    let model = |device: &str| Nic::Qemu {
+        device: device.into(),
+    };
+    [
+        Nic::Adit {
+            binary: adit_nic.into(),
+            args: Vec::new(),
+        },
+        model("virtio-net-pci"),
+        model("igb"),
+        model("e1000e"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_contender_has_a_nic() {
+        let nics = nics(Path::new("adit-nic"));
+        for it in CONTENDERS {
+            assert_eq!(
+                matches!(nics[it.index], Nic::Adit { .. }),
+                it.ours,
+                "{}",
+                it.name
+            );
+        }
+    }
+}
