@@ -51,10 +51,6 @@ impl Datapath {
             }
         }
         if let Err(fault) = result {
-            if let Some(vport) = self.vports.get_mut(vport as usize) {
-                vport.drops.tx.count(Drop::QueueFault);
-                vport.counters.tx_errors += 1;
-            }
             self.fault(QueueKind::Tx, index, fault);
         }
         moved > 0
@@ -70,10 +66,17 @@ impl Datapath {
         if !queue.has_work(tail)? {
             return Ok(false);
         }
+        let reports_to = queue.completion_queue as usize;
+        let completion = self.completion.get_mut(reports_to);
+        // A frame does not leave that could not be reported.
+        if completion.and_then(super::Slot::running).is_none() {
+            return Err(QueueFault::NoCompletionQueue);
+        }
         let mut frame = std::mem::take(&mut self.tx_frame);
         let outcome = queue.peek(&self.memory, tail, &mut frame);
         let sent = match &outcome {
-            Err(_) | Ok(TxOutcome::Idle) => Sent::Done,
+            Err(_) => self.refuse(vport, Drop::QueueFault),
+            Ok(TxOutcome::Idle) => Sent::Done,
             Ok(TxOutcome::BadLength) => self.refuse(vport, Drop::BadLength),
             Ok(TxOutcome::Frame(offload)) => match egress::prepare(&mut frame, offload) {
                 Ok(meta) => self.send(index, vport, &mut frame, meta),
@@ -88,7 +91,7 @@ impl Datapath {
         let completions = queue.consume();
         let slot = self
             .completion
-            .get_mut(queue.completion_queue as usize)
+            .get_mut(reports_to)
             .and_then(super::Slot::running)
             .ok_or(QueueFault::NoCompletionQueue)?;
         for c in completions.into_iter().flatten() {
@@ -123,16 +126,19 @@ impl Datapath {
                 let Ok(mut segments) = Segmenter::new(frame, &meta) else {
                     return self.refuse(index, Drop::BadOffload);
                 };
-                let mut outcome = Ok(());
+                let (mut outcome, mut first) = (Ok(()), true);
                 while let Some(n) = segments.next_into(&mut self.segment) {
                     let slice = [IoSlice::new(&self.segment[..n])];
                     outcome = wire.send(&slice, &FrameMeta::default());
-                    if matches!(outcome, Err(SendError::Full)) {
+                    if matches!(outcome, Err(SendError::Full)) && !first {
                         // Some segments have left: the frame cannot be kept for later.
                         wire.counters_mut().drop_tx(TxDrop::Full);
                         outcome = Err(SendError::Refused);
+                    }
+                    if outcome.is_err() {
                         break;
                     }
+                    first = false;
                 }
                 outcome
             }
