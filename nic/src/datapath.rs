@@ -3,6 +3,8 @@
 
 mod queues_api;
 mod receive;
+#[cfg(test)]
+mod tests;
 mod transmit;
 
 use crate::dataplane::{QueueConfig, QueueKind, VportCounters};

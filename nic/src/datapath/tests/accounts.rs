@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use adit_pipeline::offload::Checksum;
+use adit_uapi::desc::tx_flex::sched_cmd;
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::RxDrop;
+
+/// What may happen.
+#[derive(Clone, Debug)]
+enum Step {
+    Arrive {
+        frame: Vec<u8>,
+        checked: bool,
+    },
+    Send {
+        frame: Vec<u8>,
+        finish: bool,
+        mss: Option<u16>,
+    },
+    Post {
+        index: usize,
+        buffers: u16,
+    },
+    Room(Option<usize>),
+    Enabled(bool),
+    Loopback(bool),
+    Promiscuous(bool),
+    Poll(u64),
+}
+
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    let address = prop_oneof![
+        3 => Just(MAC),
+        1 => Just([0xFF; 6]),
+        1 => any::<[u8; 6]>(),
+    ];
+    prop_oneof![
+        4 => (address, any::<u16>(), 0_usize..4000).prop_map(|(mac, p, n)| to(mac, tcp(p, n))),
+        1 => prop::collection::vec(any::<u8>(), 1..100),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let mss = prop::option::of(1_u16..2000);
+    prop_oneof![
+        4 => (frame(), any::<bool>())
+            .prop_map(|(frame, checked)| Step::Arrive { frame, checked }),
+        4 => (frame(), any::<bool>(), mss)
+            .prop_map(|(frame, finish, mss)| Step::Send { frame, finish, mss }),
+        2 => (0_usize..2, 0_u16..12).prop_map(|(index, buffers)| Step::Post { index, buffers }),
+        1 => prop::option::of(0_usize..5).prop_map(Step::Room),
+        1 => any::<bool>().prop_map(Step::Enabled),
+        1 => any::<bool>().prop_map(Step::Loopback),
+        1 => any::<bool>().prop_map(Step::Promiscuous),
+        4 => prop_oneof![Just(1_000), Just(10_000_000), Just(MAX_STALL_NS)].prop_map(Step::Poll),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn every_frame_is_delivered_or_dropped_for_a_reason(
+        steps in prop::collection::vec(step(), 1..80),
+        cuts: bool, rsc: bool, header_split: bool,
+    ) {
+        let caps = PortCaps { checksum: cuts, tso4: cuts, tso6: cuts, uso: cuts };
+        let mut driver = Driver::new(Setup { caps, rsc, header_split });
+        // Frames that arrived, that were handed over, that came back as one or as many.
+        let (mut arrived, mut sent, mut reported, mut received, mut left) = (0, 0, 0, 0, 0);
+        let mut on_ring = 0;
+        for step in steps {
+            match step {
+                Step::Arrive { frame, checked } => {
+                    let checksum = if checked { Checksum::Valid } else { Checksum::Unknown };
+                    driver.far.send(&frame, FrameMeta { checksum, gso: None });
+                    arrived += 1;
+                }
+                Step::Send { frame, finish, mss } => {
+                    // Room for a context descriptor and the frame.
+                    if on_ring + 4 > LEN {
+                        continue;
+                    }
+                    let more = if finish { sched_cmd::CS_EN } else { 0 };
+                    let tso = mss
+                        .filter(|_| frame.len() > TCP_HEADERS)
+                        .map(|mss| (mss, TCP_HEADERS as u8));
+                    driver.send(&frame, tso, more, sent as u16);
+                    on_ring += 2;
+                    sent += 1;
+                }
+                Step::Post { index, buffers } => {
+                    let unread = driver.posted[index] - driver.delivered[index];
+                    let room = u64::from(LEN) - 1 - unread.min(u64::from(LEN) - 1);
+                    driver.post(index, buffers.min(room as u16));
+                }
+                Step::Room(room) => driver.far.set_room(room),
+                Step::Enabled(on) => driver.dp.forwarding(0).enabled = on,
+                Step::Loopback(on) => driver.dp.forwarding(0).loopback = on,
+                Step::Promiscuous(on) => driver.dp.forwarding(0).unicast_promiscuous = on,
+                Step::Poll(later) => {
+                    driver.now += later;
+                    driver.poll();
+                }
+            }
+            while driver.completion().is_some() {
+                reported += 1;
+                on_ring -= 2;
+            }
+            received += (0..2).map(|i| std::iter::from_fn(|| driver.recv(i)).count()).sum::<usize>();
+            left += std::iter::from_fn(|| driver.far.recv()).count() as u64;
+        }
+        prop_assert_eq!(driver.dp.faults(), (0, None));
+        let (counters, drops) = (driver.dp.counters(0), driver.dp.drops(0).unwrap());
+        let port = driver.dp.wire(0).unwrap().counters();
+
+        let taken = arrived - driver.far.waiting() as u64;
+        prop_assert_eq!(port.rx_frames + port.rx_dropped(RxDrop::Runt), taken);
+        let delivered = counters.rx_unicast + counters.rx_multicast + counters.rx_broadcast;
+        prop_assert_eq!(delivered, received as u64);
+        let gone = counters.tx_unicast + counters.tx_multicast + counters.tx_broadcast;
+        prop_assert_eq!(gone + drops.tx.total(), reported, "from the driver");
+        prop_assert!(reported <= sent);
+        prop_assert_eq!(port.tx_frames, left);
+        let known = delivered + drops.rx.total() + u64::from(driver.dp.holding());
+        // What came back in loopback is known, too, cut or not.
+        prop_assert!(known >= port.rx_frames);
+        prop_assert!(counters.rx_filtered + counters.rx_discards <= drops.rx.total());
+    }
+}
