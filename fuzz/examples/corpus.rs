@@ -7,7 +7,11 @@ use std::path::Path;
 /// Each target and what its crate offers for it.
 type Corpus = (&'static str, fn() -> Vec<Vec<u8>>);
 
-const CORPORA: [Corpus; 1] = [("vfio_user_server", adit_vfio_user::fuzzing::corpus)];
+const CORPORA: [Corpus; 3] = [
+    ("registers", adit_nic::fuzzing::registers_corpus),
+    ("rings", adit_nic::fuzzing::rings_corpus),
+    ("vfio_user_server", adit_vfio_user::fuzzing::corpus),
+];
 
 fn main() -> std::io::Result<()> {
     for (target, inputs) in CORPORA {

@@ -2,9 +2,11 @@
 //! Bodies of the fuzz targets that take the device as a whole, so that a plain test can run them
 //! too. Those of its parts are with the parts.
 
+mod corpus;
 mod registers;
 mod rings;
 
+pub use corpus::{registers_corpus, rings_corpus};
 pub use registers::registers;
 pub use rings::{accounts, rings};
 

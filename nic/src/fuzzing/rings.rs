@@ -32,10 +32,13 @@ const BUFFERS: u64 = RAM + 0x4_0000;
 /// while frames of all kinds arrive. A panic is a bug, and so is a frame that is not accounted
 /// for.
 pub fn rings(data: &[u8]) {
+    run(data);
+}
+
+/// The data plane after what `data` says.
+pub(super) fn run(data: &[u8]) -> Option<Datapath> {
     let mut choices = Choices(data);
-    let Some((mut dp, far)) = set_up(choices.u8(), choices.u8()) else {
-        return;
-    };
+    let (mut dp, far) = set_up(choices.u8(), choices.u8())?;
     let merged = choices.u8() & 1 != 0;
     let (mut now, mut sent) = (1, 0);
     while choices.more() {
@@ -86,6 +89,7 @@ pub fn rings(data: &[u8]) {
         let received = dp.wire(0).map_or(0, |wire| wire.counters().rx_frames);
         assert_eq!(delivered + dropped + held, received, "frames to the driver");
     }
+    Some(dp)
 }
 
 /// Panics unless a port's counters say what became of each of the `taken` frames that it took
