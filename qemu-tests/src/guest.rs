@@ -109,7 +109,8 @@ impl Guest {
         let entrance = sandbox.entrance();
         let accel = Accel::choose(&sandbox)?;
         for index in 0..config.nics.len() {
-            wire::add(&sandbox, index).context("cannot make the wire")?;
+            wire::add(&sandbox, index)
+                .context("cannot make the wire (needs /dev/net/tun, readable and writable)")?;
         }
         let mut nics = Vec::new();
         for (index, nic) in config.nics.iter().enumerate() {

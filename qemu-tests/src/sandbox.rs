@@ -31,22 +31,32 @@ pub fn become_root() -> Result<()> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let error = Command::new("unshare")
-        .args([
-            "--user",
-            "--map-root-user",
-            "--map-auto",
-            "--setuid=0",
-            "--setgid=0",
-            "--",
-        ])
-        .arg(std::env::current_exe()?)
-        .args(std::env::args_os().skip(1))
-        .env(USERNS_MARK, "1")
-        .exec();
+    let spaces = [
+        "--user",
+        "--map-root-user",
+        "--map-auto",
+        "--setuid=0",
+        "--setgid=0",
+        "--mount",
+    ];
+    let works = Command::new("unshare").args(spaces).arg("true").output();
+    let why = match works {
+        Ok(output) if output.status.success() => {
+            let again = Command::new("unshare")
+                .args(spaces)
+                .arg("--")
+                .arg(std::env::current_exe()?)
+                .args(std::env::args_os().skip(1))
+                .env(USERNS_MARK, "1")
+                .exec();
+            again.to_string()
+        }
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
     bail!(
-        "cannot enter a user name space ({error}): run `sudo apt-get install -y uidmap mmdebstrap`, \
-         or run this as root"
+        "cannot enter a user name space ({why}): run `sudo apt-get install -y uidmap mmdebstrap`, \
+         give the user a range in /etc/subuid and /etc/subgid, or run this as root"
     )
 }
 

@@ -118,6 +118,20 @@ fn make(spec: &Spec, root: &Path) -> Result<()> {
     // The guest has an initramfs of our own.
     let no_initramfs = "mkdir -p \"$1/etc/initramfs-tools\" && \
          echo update_initramfs=no >\"$1/etc/initramfs-tools/update-initramfs.conf\"";
+    // A user name space may not make device nodes: the host's few are lent while it is made.
+    let lend_devices = "mount -t tmpfs tmpfs \"$1/dev\" && ln -s /proc/self/fd \"$1/dev/fd\" && \
+         for node in null zero full random urandom tty; do \
+             touch \"$1/dev/$node\" && mount --bind \"/dev/$node\" \"$1/dev/$node\"; \
+         done";
+    let devices: &[String] = if std::env::var_os(crate::sandbox::USERNS_MARK).is_some() {
+        &[
+            "--skip=chroot/mount/dev".to_owned(),
+            format!("--extract-hook={lend_devices}"),
+            "--customize-hook=umount -l \"$1/dev\"".to_owned(),
+        ]
+    } else {
+        &[]
+    };
     let mount_points = MOUNT_POINTS.map(|name| format!("\"$1/{name}\"")).join(" ");
     let mut child = Command::new("mmdebstrap")
         .args(["--variant=minbase", "--mode=root", "--format=directory"])
@@ -133,6 +147,7 @@ fn make(spec: &Spec, root: &Path) -> Result<()> {
             ["man", "doc", "locale", "info"]
                 .map(|it| format!("--dpkgopt=path-exclude=/usr/share/{it}/*")),
         )
+        .args(devices)
         .arg(format!("--setup-hook={copy_preferences}"))
         .arg(format!("--essential-hook={no_initramfs}"))
         .arg(format!("--customize-hook=mkdir -p {mount_points}"))

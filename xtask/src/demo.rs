@@ -49,7 +49,7 @@ fn demonstrate(guest: &mut Guest) -> Result<()> {
     in_guest(guest, "lspci -nnk -s 5 | sed 's/^[[:space:]]*/  /'")?;
     in_guest(
         guest,
-        "dmesg | grep -E 'idpf |00:05.0: ' | tail -n 12 || true",
+        "dmesg | grep -E '(idpf|pci) 0000:00:05.0: ' | tail -n 12 || true",
     )?;
     let dev = in_guest(guest, "nic-up").context("the driver made no network interface")?;
     in_guest(
