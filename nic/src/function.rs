@@ -292,3 +292,6 @@ impl Shared {
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ mod registers;
 mod rings;
 
 pub use corpus::{registers_corpus, rings_corpus};
+#[cfg(test)]
+pub(crate) use registers::loaded;
 pub use registers::registers;
 pub use rings::{accounts, rings};
 

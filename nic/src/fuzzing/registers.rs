@@ -149,3 +149,9 @@ fn value(choices: &mut Choices<'_>) -> u32 {
         _ => value,
     }
 }
+
+/// A function whose driver has loaded and enabled its port.
+#[cfg(test)]
+pub(crate) fn loaded() -> Function {
+    run(&super::registers_corpus()[0]).expect("memory for a device")
+}
