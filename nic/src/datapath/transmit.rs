@@ -15,6 +15,10 @@ use crate::egress;
 use crate::queues::{QueueFault, TxOutcome, TxQueue};
 use crate::wire::{PortCaps, SendError, TxDrop};
 
+/// Frames on the wire after which it is the neighbours' turn, too: one frame from a driver may be
+/// thousands when it is cut.
+const WIRE_BURST: u64 = 4 * BURST as u64;
+
 /// What became of a frame.
 enum Sent {
     /// It left, or was dropped and counted.
@@ -34,7 +38,8 @@ impl Datapath {
         };
         let mut moved = 0;
         let mut result = Ok(());
-        while moved < BURST {
+        let start = self.on_wire(vport);
+        while moved < BURST && self.on_wire(vport) - start < WIRE_BURST {
             match self.transmit_one(&mut queue, index, vport, tail) {
                 Ok(true) => moved += 1,
                 Ok(false) => break,
@@ -54,6 +59,11 @@ impl Datapath {
             self.fault(QueueKind::Tx, index, fault);
         }
         moved > 0
+    }
+
+    /// Frames that the wire of a virtual port has sent.
+    fn on_wire(&self, vport: u32) -> u64 {
+        self.wire(vport).map_or(0, |w| w.counters().tx_frames)
     }
 
     fn transmit_one(

@@ -113,6 +113,20 @@ fn a_large_frame_is_cut_here_or_by_a_wire_that_can() {
 }
 
 #[test]
+fn a_queue_whose_frames_are_cut_to_pieces_does_not_keep_its_neighbours_waiting() {
+    let mut driver = Driver::new(Setup::default());
+    for tag in 0..3 {
+        driver.send(&tcp(tag, 2400), Some((8, TCP_HEADERS as u8)), 0, tag);
+    }
+    for tag in 0..3 {
+        driver.poll();
+        assert_eq!(std::iter::from_fn(|| driver.far.recv()).count(), 300);
+        assert_eq!(driver.completion(), Some((comp_type::RS, tag)));
+        assert_eq!(driver.completion(), None);
+    }
+}
+
+#[test]
 fn each_queue_that_is_disabled_says_so_on_a_queue_that_goes_with_it() {
     let mut driver = Driver::new(Setup::default());
     driver.send(&tcp(1, 0), None, 0, 1);
