@@ -19,10 +19,8 @@ use crate::function::{Function, Shared};
 pub struct Pace {
     /// How long it looks again at once after something moved.
     pub spin: Duration,
-    /// A short nap.
+    /// The shortest nap.
     pub nap: Duration,
-    /// How long naps stay short after something moved: an answer may be on its way.
-    pub alert: Duration,
     /// The longest nap.
     pub max_nap: Duration,
 }
@@ -31,12 +29,14 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             spin: Duration::from_micros(20),
-            nap: Duration::from_micros(20),
-            alert: Duration::from_millis(3),
-            max_nap: Duration::from_millis(1),
+            nap: Duration::from_micros(50),
+            max_nap: Duration::from_millis(2),
         }
     }
 }
+
+/// A nap is this part of the time since something moved.
+const NAP_SHARE: u64 = 16;
 
 /// The number of a descriptor in the epoll set that is not a port's.
 const WAKE: u64 = u64::MAX;
@@ -52,7 +52,6 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
     let start = Instant::now();
     let now = || start.elapsed().as_nanos() as u64;
     let mut last_busy = 0;
-    let mut nap = pace.nap;
     // A descriptor ended the last nap.
     let mut alarmed = false;
     let mut function = shared.lock();
@@ -61,7 +60,6 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
         let at = now();
         if progress.busy {
             last_busy = at;
-            nap = pace.nap;
             alarmed = false;
             MutexGuard::bump(&mut function);
             continue;
@@ -72,6 +70,8 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
             continue;
         }
         waiter.watch(&function)?;
+        // What comes after a while of silence waits for a small part of that while at most.
+        let nap = Duration::from_nanos((at - last_busy) / NAP_SHARE).clamp(pace.nap, pace.max_nap);
         let due = progress
             .due
             .map_or(nap, |d| Duration::from_nanos(d.saturating_sub(at)));
@@ -88,9 +88,6 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
         alarmed = woken.wire;
         if woken.link {
             function.links_changed();
-        }
-        if at - last_busy > pace.alert.as_nanos() as u64 {
-            nap = (nap * 2).min(pace.max_nap);
         }
     }
     Ok(())
