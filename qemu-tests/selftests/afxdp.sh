@@ -3,32 +3,34 @@
 #
 # AF_XDP sockets, copied and zero-copy: DPDK's testpmd on its AF_XDP driver answers ARP and ping
 # instead of the kernel.
-# TIMEOUT: 150
+# TIMEOUT: 300
 . "$SELFTEST_LIB/net.sh"
 plan 8
 check "up" net_up
 check "the kernel answers" ping4
 
-# answered_by_testpmd MODE-ARGS: pings from the wire while testpmd has the queues.
+# answered_by_testpmd MODE-ARGS: pings from the wire while testpmd has the queues. It ends when it
+# reads `quit`.
 answered_by_testpmd() {
-    local log status
-    log=$(mktemp)
-    (
-        sleep 12
-        echo quit
-    ) | timeout 60 dpdk-testpmd --no-huge -m 256 --no-pci --file-prefix=adit \
+    local dir status
+    dir=$(mktemp -d)
+    mkfifo "$dir/in"
+    timeout 90 dpdk-testpmd --no-huge -m 256 --no-pci --file-prefix=adit \
         --vdev "net_af_xdp0,iface=$dev$1" -- \
-        --forward-mode=icmpecho --no-mlockall --total-num-mbufs=4096 --auto-start >"$log" 2>&1 &
-    retry 8 has_program && settle &&
-        retry 4 wire arping -q -c 2 -w 2 -I wire0 10.99.0.2
+        --forward-mode=icmpecho --no-mlockall --total-num-mbufs=4096 --auto-start \
+        <"$dir/in" >"$dir/log" 2>&1 &
+    exec 3>"$dir/in"
+    retry 30 has_program && settle && retry 30 wire arping -q -c 2 -w 2 -I wire0 10.99.0.2
     status=$?
+    echo quit >&3
+    exec 3>&-
     wait
-    [[ $status == 0 ]] && forwarded "$log" || {
-        tail -n 40 "$log"
-        rm -f "$log"
+    [[ $status == 0 ]] && forwarded "$dir/log" || {
+        tail -n 40 "$dir/log"
+        rm -rf "$dir"
         return 1
     }
-    rm -f "$log"
+    rm -rf "$dir"
 }
 
 # Whether an XDP program is attached: testpmd's, which leads to its socket.

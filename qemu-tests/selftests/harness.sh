@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
 # The harness itself: that it can fail, and that both sides of the wire are there.
+# TIMEOUT: 240
 . "$SELFTEST_LIB/ktap.sh"
 plan 8
 
