@@ -40,7 +40,7 @@ impl Image {
             let script = "set -e; mount --make-rprivate /; \
                 mount --bind \"$2\" \"$1/repo\"; mount --bind \"$3\" \"$1/scratch\"; \
                 mount -t tmpfs tmpfs \"$1/tmp\"; mount -t proc proc \"$1/proc\"; \
-                mount --bind /dev \"$1/dev\"; \
+                mount --rbind /dev \"$1/dev\"; \
                 exec chroot \"$1\" /bin/sh /repo/qemu-tests/guest/mkinitramfs.sh /scratch";
             let output = Command::new("unshare")
                 .args([

@@ -119,7 +119,8 @@ fn make(spec: &Spec, root: &Path) -> Result<()> {
     let no_initramfs = "mkdir -p \"$1/etc/initramfs-tools\" && \
          echo update_initramfs=no >\"$1/etc/initramfs-tools/update-initramfs.conf\"";
     // A user name space may not make device nodes: the host's few are lent while it is made.
-    let lend_devices = "mount -t tmpfs tmpfs \"$1/dev\" && ln -s /proc/self/fd \"$1/dev/fd\" && \
+    let lend_devices =
+        "mount -t tmpfs -o mode=755 tmpfs \"$1/dev\" && ln -s /proc/self/fd \"$1/dev/fd\" && \
          for node in null zero full random urandom tty; do \
              touch \"$1/dev/$node\" && mount --bind \"/dev/$node\" \"$1/dev/$node\"; \
          done";
