@@ -166,6 +166,7 @@ impl Datapath {
             forget(&mut self.buffer, index);
         }
         self.stalled_since.fill(None);
+        self.flush_held();
         self.list_active();
         for vport in &mut self.vports {
             vport.forwarding = Forwarding::default();

@@ -129,6 +129,16 @@ impl Datapath {
         }
     }
 
+    /// Gives up frames that wait for a driver that is gone.
+    pub(super) fn flush_held(&mut self) {
+        for index in 0..self.vports.len() {
+            let ingress = self.vports[index].ingress.as_mut();
+            if let Some(held) = ingress.and_then(|i| i.held.take()) {
+                self.drop_received(index, &Refused::Drop(Drop::PortDisabled), &held);
+            }
+        }
+    }
+
     fn may_wait(&self, held: &Held) -> bool {
         self.now.saturating_sub(held.since) < MAX_HOLD_NS
     }
@@ -185,7 +195,8 @@ impl Datapath {
             .ok_or(Refused::Drop(Drop::QueueDisabled))?;
         let (rsc, max_len) = (target.rsc, target.max_packet_len as usize);
         if let Some(gso) = held.meta.gso {
-            if !(rsc && mergeable(&parsed, gso)) {
+            // What has been delivered in pieces goes on in pieces.
+            if held.done > 0 || !(rsc && mergeable(&parsed, gso)) {
                 return self.offer_segments(index, queue, hash, frame, held);
             }
             let merged = Some(gso.segment_size);

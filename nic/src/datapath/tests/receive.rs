@@ -175,6 +175,17 @@ fn a_frame_waits_for_buffers_for_a_while_and_the_next_ones_do_not() {
     );
 }
 
+#[test]
+fn a_frame_that_waits_does_not_outlive_a_reset() {
+    let mut driver = Driver::new(Setup::default());
+    driver.far.send(&tcp(1, 0), plain());
+    driver.poll();
+    assert!(driver.dp.holding());
+    driver.dp.reset();
+    assert!(!driver.dp.holding());
+    assert_eq!(driver.dropped(Drop::PortDisabled), (1, 0));
+}
+
 /// In nanoseconds.
 const LONGER_THAN_ANY_FRAME_WAITS: u64 = 1_000_000_000;
 
