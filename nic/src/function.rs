@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use adit_uapi::regs::pf;
+use adit_uapi::regs::{pf, rstat};
 use adit_vfio_user::EventFd;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{eventfd, EventfdFlags};
@@ -13,7 +13,7 @@ use crate::control::Control;
 use crate::datapath::{Datapath, Progress};
 use crate::mailbox::{Mailbox, MailboxEvent};
 use crate::memory::{Access, MapError};
-use crate::pci::{ConfigEffect, ConfigSpace, BAR2_LEN, RSTAT_AFTER_RESET};
+use crate::pci::{ConfigEffect, ConfigSpace, BAR2_LEN};
 
 /// The vector of the mailbox.
 pub const MAILBOX_VECTOR: u32 = 0;
@@ -114,7 +114,8 @@ impl Function {
         };
         match register {
             pf::FW_BASE..pf::FW_END => self.mailbox.read(register),
-            pf::GEN_RSTAT => RSTAT_AFTER_RESET,
+            // A reset is over before software can ask.
+            pf::GEN_RSTAT => rstat::COMPLETED,
             pf::GEN_CTRL | pf::GEN_RTRIG => 0,
             pf::INT_DIR_OICR_ENA..=pf::FUNC_RID => 0,
             // Also what tells a PF from a VF: at a VF's ARQBAL nothing may be stored.

@@ -4,8 +4,6 @@
 //! One type-0 header and the capabilities that Linux needs to drive the function: MSI-X, PCI
 //! Express (with function-level reset and End-End TLP prefixes), PASID and ATS.
 
-use adit_uapi::regs::rstat;
-
 /// Bytes of an extended configuration space.
 pub const CONFIG_LEN: usize = 4096;
 /// Bytes of BAR2, which holds the MSI-X table and pending bits.
@@ -184,9 +182,6 @@ impl Builder {
         self.writable(at, &(!(len - 1)).to_le_bytes());
     }
 }
-
-/// PFGEN_RSTAT after a reset: it is over before software can ask.
-pub const RSTAT_AFTER_RESET: u32 = rstat::COMPLETED;
 
 #[cfg(test)]
 mod tests {

@@ -33,7 +33,7 @@ fn a_driver_loads_and_enables_its_port() {
     let mut function = loaded();
     assert!(function.datapath.forwarding(0).enabled);
     assert_ne!(read(&mut function, pf::FW_ARQLEN), 0);
-    assert_eq!(read(&mut function, pf::GEN_RSTAT), RSTAT_AFTER_RESET);
+    assert_eq!(read(&mut function, pf::GEN_RSTAT), rstat::COMPLETED);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_reset_by_register_puts_everything_to_sleep_and_is_over_at_once() {
     write(&mut function, pf::BUFQ_TAIL.base, 3);
     write(&mut function, pf::GEN_CTRL, pf::GEN_CTRL_PFSWR_M);
     asleep(&mut function);
-    assert_eq!(read(&mut function, pf::GEN_RSTAT), RSTAT_AFTER_RESET);
+    assert_eq!(read(&mut function, pf::GEN_RSTAT), rstat::COMPLETED);
     assert_eq!(function.counters().software_resets, 1);
     assert!(!function.datapath.memory.is_empty(), "the client's");
 }
