@@ -16,6 +16,7 @@
 //! - [`mailbox`]: the control queue that carries messages
 //! - [`virtchnl2`]: the messages
 //! - [`desc`]: the descriptors of the data queues
+//! - [`vfio`]: an ADI as a VFIO device; a contract of Adit's own
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -26,4 +27,5 @@ pub mod bits;
 pub mod desc;
 pub mod mailbox;
 pub mod regs;
+pub mod vfio;
 pub mod virtchnl2;

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note OR Apache-2.0 OR MIT */
+/*
+ * An ADI as a VFIO device: what adit_vfio shows to the process that opens one.
+ *
+ * The same contract for Rust, with more words, is uapi/src/vfio/. Sizes and offsets of the two are
+ * compared by a test.
+ */
+#ifndef _UAPI_LINUX_ADIT_H
+#define _UAPI_LINUX_ADIT_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Regions, for VFIO_DEVICE_GET_REGION_INFO. */
+#define ADIT_REGION_INFO	0	/* read: struct adit_adi_info */
+#define ADIT_REGION_DOORBELLS	1	/* mmap: tails, 3 pages a queue pair */
+#define ADIT_REGION_INTERRUPTS	2	/* mmap: DYN_CTL, a page a vector */
+#define ADIT_REGION_KICK	3	/* mmap: a write wakes queues */
+#define ADIT_REGION_MAILBOX	4	/* write a request, read its reply */
+#define ADIT_REGION_DMA		5	/* mmap: memory of the driver's */
+#define ADIT_NUM_REGIONS	6
+
+/* Interrupts, for VFIO_DEVICE_SET_IRQS; by eventfd. */
+#define ADIT_IRQ_VECTORS	0
+#define ADIT_IRQ_REQUEST	1	/* close the device */
+#define ADIT_IRQ_FAULT		2	/* see ADIT_OP_GET_FAULT */
+#define ADIT_NUM_IRQS		3
+
+#define ADIT_DOORBELLS_PER_PAIR	3	/* TX tail, two buffer queue tails */
+
+#define ADIT_INFO_MAGIC		0x54494441	/* "ADIT" in memory */
+#define ADIT_INFO_VERSION	1
+
+#define ADIT_STATE_ACTIVE	1
+#define ADIT_STATE_DEAD		2
+
+struct adit_adi_info {
+	__le32 magic;
+	__le16 version;
+	__le16 len;			/* bytes filled in */
+	__le32 adi_id;
+	__le32 state;
+	__u8 mac[6];
+	__le16 vlan;			/* 0: none */
+	__le16 num_queue_pairs;
+	__le16 num_vectors;
+	__le16 max_mtu;			/* bytes, without the Ethernet header */
+	__le16 max_ring_len;		/* entries */
+	__le16 ring_len_multiple;	/* entries */
+	__le16 ring_align;		/* bytes */
+	__le32 max_payload_len;		/* bytes */
+	__le32 max_registrations;
+	__le32 asleep_offset;		/* in a doorbell page */
+	__le32 kick_offset;		/* in the kick page */
+	__le32 link_up;
+	__le32 link_speed;		/* Mbit/s */
+	__le32 pad;
+	__le64 max_registered_len;	/* bytes */
+	__le64 iova_first;
+	__le64 iova_last;
+	__le64 dma_iova;
+	__le64 dma_len;			/* bytes */
+	__le64 faults;
+	__u8 reserved[48];
+};
+
+/* Software mailbox: messages besides virtchnl2's. */
+#define ADIT_OP_REGISTER_MEMORY		0x80000001
+#define ADIT_OP_UNREGISTER_MEMORY	0x80000002
+#define ADIT_OP_GET_FAULT		0x80000003
+
+#define ADIT_MAX_PAYLOAD_LEN		4096
+
+struct adit_mailbox_request {
+	__le32 opcode;
+	__le32 payload_len;
+	__le64 cookie;
+	__le64 reserved;
+};
+
+struct adit_mailbox_reply {
+	__le32 opcode;
+	__le32 payload_len;
+	__le64 cookie;
+	__le32 status;
+	__le32 reserved;
+};
+
+#define ADIT_MEMORY_READ	(1 << 0)
+#define ADIT_MEMORY_WRITE	(1 << 1)
+
+struct adit_register_memory {
+	__le64 iova;
+	__le64 len;
+	__le32 flags;
+	__le32 reserved;
+};
+
+#define ADIT_FAULT_NONE		0
+#define ADIT_FAULT_TRANSLATION	1
+#define ADIT_FAULT_DESCRIPTOR	2
+#define ADIT_FAULT_TAIL		3
+#define ADIT_FAULT_OTHER	4
+
+struct adit_fault_info {
+	__le64 count;
+	__le64 address;
+	__le32 queue_type;
+	__le32 queue_id;
+	__le32 reason;
+	__le16 write;
+	__le16 pad;
+	__le64 reserved;
+};
+
+/*
+ * A file descriptor that can only map the listed pages, in this order, from offset 0. Sources are
+ * the device that the ioctl is called on, or file descriptors that it made before.
+ */
+#define ADIT_PAGES_FD		_IO(0xAD, 0)
+#define ADIT_MAX_PAGES		1024
+#define ADIT_SOURCE_SELF	(-1)
+
+struct adit_page_entry {
+	__le32 source_fd;	/* signed */
+	__le32 region;
+	__le32 page;
+	__le32 reserved;
+};
+
+struct adit_pages_fd {
+	__le32 argsz;
+	__le32 flags;
+	__le32 count;
+	__le32 reserved;
+	struct adit_page_entry entries[];
+};
+
+#endif /* _UAPI_LINUX_ADIT_H */

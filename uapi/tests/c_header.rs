@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
+//! `include/uapi/linux/adit.h` is the same contract as `uapi/src/vfio/`: a C compiler checks the
+//! sizes, offsets and numbers that this crate has.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::mem::{offset_of, size_of};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use adit_uapi::vfio::{
+    adi_state, fault_reason, irq, memory_flags, op, region, AdiInfo, FaultInfo, MailboxReply,
+    MailboxRequest, PageEntry, PagesFd, RegisterMemory, DOORBELLS_PER_PAIR, INFO_MAGIC,
+    INFO_VERSION, MAX_PAGES, MAX_PAYLOAD_LEN, NUM_IRQS, NUM_REGIONS, PAGES_FD,
+};
+
+/// C assertions that a struct has this size and these fields where Rust has them.
+macro_rules! same_layout {
+    ($out:ident, $rust:ident = $c:literal { $($field:ident),* $(,)? }) => {
+        writeln!($out, "_Static_assert(sizeof(struct {}) == {}, \"{}\");",
+            $c, size_of::<$rust>(), $c).unwrap();
+        $(writeln!($out, "_Static_assert(offsetof(struct {}, {f}) == {}, \"{}.{f}\");",
+            $c, offset_of!($rust, $field), $c, f = stringify!($field)).unwrap();)*
+        // Every field is named above: the pattern is refused if one is missing.
+        let $rust { $($field: _),* } = $rust::default();
+    };
+}
+
+fn layouts() -> String {
+    let mut c = String::new();
+    same_layout!(c, AdiInfo = "adit_adi_info" {
+        magic, version, len, adi_id, state, mac, vlan, num_queue_pairs, num_vectors, max_mtu,
+        max_ring_len, ring_len_multiple, ring_align, max_payload_len, max_registrations,
+        asleep_offset, kick_offset, link_up, link_speed, pad, max_registered_len, iova_first,
+        iova_last, dma_iova, dma_len, faults, reserved,
+    });
+    same_layout!(c, MailboxRequest = "adit_mailbox_request" {
+        opcode, payload_len, cookie, reserved,
+    });
+    same_layout!(c, MailboxReply = "adit_mailbox_reply" {
+        opcode, payload_len, cookie, status, reserved,
+    });
+    same_layout!(c, RegisterMemory = "adit_register_memory" { iova, len, flags, reserved });
+    same_layout!(c, FaultInfo = "adit_fault_info" {
+        count, address, queue_type, queue_id, reason, write, pad, reserved,
+    });
+    same_layout!(c, PagesFd = "adit_pages_fd" { argsz, flags, count, reserved });
+    same_layout!(c, PageEntry = "adit_page_entry" { source_fd, region, page, reserved });
+    c
+}
+
+fn numbers() -> String {
+    let numbers: &[(&str, u64)] = &[
+        ("ADIT_REGION_INFO", region::INFO.into()),
+        ("ADIT_REGION_DOORBELLS", region::DOORBELLS.into()),
+        ("ADIT_REGION_INTERRUPTS", region::INTERRUPTS.into()),
+        ("ADIT_REGION_KICK", region::KICK.into()),
+        ("ADIT_REGION_MAILBOX", region::MAILBOX.into()),
+        ("ADIT_REGION_DMA", region::DMA.into()),
+        ("ADIT_NUM_REGIONS", NUM_REGIONS.into()),
+        ("ADIT_IRQ_VECTORS", irq::VECTORS.into()),
+        ("ADIT_IRQ_REQUEST", irq::REQUEST.into()),
+        ("ADIT_IRQ_FAULT", irq::FAULT.into()),
+        ("ADIT_NUM_IRQS", NUM_IRQS.into()),
+        ("ADIT_DOORBELLS_PER_PAIR", DOORBELLS_PER_PAIR.into()),
+        ("ADIT_INFO_MAGIC", INFO_MAGIC.into()),
+        ("ADIT_INFO_VERSION", INFO_VERSION.into()),
+        ("ADIT_STATE_ACTIVE", adi_state::ACTIVE.into()),
+        ("ADIT_STATE_DEAD", adi_state::DEAD.into()),
+        ("ADIT_OP_REGISTER_MEMORY", op::REGISTER_MEMORY.into()),
+        ("ADIT_OP_UNREGISTER_MEMORY", op::UNREGISTER_MEMORY.into()),
+        ("ADIT_OP_GET_FAULT", op::GET_FAULT.into()),
+        ("ADIT_MAX_PAYLOAD_LEN", MAX_PAYLOAD_LEN as u64),
+        ("ADIT_MEMORY_READ", memory_flags::READ.into()),
+        ("ADIT_MEMORY_WRITE", memory_flags::WRITE.into()),
+        ("ADIT_FAULT_NONE", fault_reason::NONE.into()),
+        ("ADIT_FAULT_TRANSLATION", fault_reason::TRANSLATION.into()),
+        ("ADIT_FAULT_DESCRIPTOR", fault_reason::DESCRIPTOR.into()),
+        ("ADIT_FAULT_TAIL", fault_reason::TAIL.into()),
+        ("ADIT_FAULT_OTHER", fault_reason::OTHER.into()),
+        ("ADIT_PAGES_FD", PAGES_FD.into()),
+        ("ADIT_MAX_PAGES", MAX_PAGES.into()),
+    ];
+    numbers
+        .iter()
+        .map(|(name, value)| format!("_Static_assert({name} == {value}u, \"{name}\");\n"))
+        .collect()
+}
+
+/// What the C compiler says to `source`; empty when it takes it.
+fn compile(source: &str) -> String {
+    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("../include/uapi");
+    let mut cc = Command::new("cc")
+        .args(["-std=gnu11", "-Wall", "-Werror", "-fsyntax-only", "-I"])
+        .arg(include)
+        .args(["-x", "c", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a C compiler (cc), which linking needs too");
+    let mut stdin = cc.stdin.take().unwrap();
+    stdin.write_all(source.as_bytes()).unwrap();
+    drop(stdin);
+    let out = cc.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.success(), said.is_empty(), "{said}");
+    said
+}
+
+#[test]
+fn the_c_header_says_the_same() {
+    let source = format!(
+        "#include <stddef.h>\n#include <linux/adit.h>\n{}{}",
+        layouts(),
+        numbers()
+    );
+    assert_eq!(compile(&source), "");
+}
+
+#[test]
+fn the_comparison_can_fail() {
+    let said = compile("#include <linux/adit.h>\n_Static_assert(ADIT_NUM_IRQS == 99u, \"99\");\n");
+    assert!(said.contains("99"), "{said}");
+}
