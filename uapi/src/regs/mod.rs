@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
 //! Registers in BAR0. All are 32 bits wide; offsets are in bytes from the start of the BAR.
 
+pub mod adi;
 pub mod dyn_ctl;
 pub mod pf;
 pub mod queue_len;

@@ -16,8 +16,8 @@
 //! driver's to fill in, and naming one is refused (EPERM).
 //!
 //! *Doorbells.* A tail is at the start of its page. A queue that has been idle for long is asleep:
-//! the device has set the word at [`AdiInfo::asleep_offset`] of that page. Whoever writes a tail
-//! then does a full fence, reads the word, and if it is not 0 writes any 32-bit value to
+//! the device has set the word at [`AdiInfo::asleep_offset`] of that page; so is an interrupt
+//! control page. Whoever writes a tail or a DYN_CTL register then does a full fence, reads the word, and if it is not 0 writes any 32-bit value to
 //! [`AdiInfo::kick_offset`] of the kick page; the device clears the word.
 //!
 //! *The end.* When the driver is unbound while a device is open, mapped pages fault (SIGBUS),

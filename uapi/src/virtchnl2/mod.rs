@@ -7,6 +7,7 @@
 //! element: `header + n × element`, `n` being a field of the header. The elements follow the
 //! header without a gap.
 
+pub mod adi;
 mod caps;
 mod event;
 mod flow;

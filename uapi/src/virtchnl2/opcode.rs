@@ -2,8 +2,8 @@
 //! What a message is about.
 
 named! {
-    /// Opcodes (virtchnl2_op), each with the struct that it carries. 527, 528, 530 to 533 and 550
-    /// are reserved in this header.
+    /// Opcodes (virtchnl2_op), each with the struct that it carries. 527, 528, 530, 531 and 550 are
+    /// reserved. 532 and 533 are reserved in Linux's header and defined in DPDK's.
     pub mod op: u32 {
         /// Not an opcode.
         UNKNOWN = 0;
@@ -65,6 +65,10 @@ named! {
         GET_PTYPE_INFO = 526;
         /// Carries the messages of an RDMA driver.
         RDMA = 529;
+        /// [`super::super::adi::NonFlexCreateAdi`]
+        NON_FLEX_CREATE_ADI = 532;
+        /// [`super::super::adi::NonFlexDestroyAdi`]
+        NON_FLEX_DESTROY_ADI = 533;
         /// [`super::super::Loopback`]
         LOOPBACK = 534;
         /// [`super::super::MacAddrList`]
@@ -108,6 +112,7 @@ mod tests {
     fn names_are_the_standards() {
         assert_eq!(op::name(501), Some("CREATE_VPORT"));
         assert_eq!(op::name(op::DEL_FLOW_RULE), Some("DEL_FLOW_RULE"));
-        assert_eq!(op::name(533), None);
+        assert_eq!(op::name(533), Some("NON_FLEX_DESTROY_ADI"));
+        assert_eq!(op::name(550), None);
     }
 }
