@@ -29,6 +29,16 @@ for word in $(</proc/cmdline); do
     adit.driver=*) modprobe "${word#adit.driver=}" || echo "adit-init: cannot load ${word#*=}" ;;
     esac
 done
+# What reboot(8) and poweroff(8) of busybox ask of PID 1: everything else ends first.
+end() {
+    kill -TERM -1
+    sleep 0.5
+    kill -KILL -1
+    sync
+    busybox "$1" -f
+}
+trap 'end reboot' TERM
+trap 'end poweroff' USR2
 cd /root
 /usr/local/bin/adit-agent serve </dev/null &
 wait $!

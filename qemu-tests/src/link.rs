@@ -75,6 +75,10 @@ impl Link {
             while let Ok(Some(frame)) = Frame::read(&mut from) {
                 match frame.kind {
                     Kind::Hello => {
+                        // Nothing of an earlier boot will be answered any more.
+                        if let Ok(mut waiting) = waiting.lock() {
+                            waiting.clear();
+                        }
                         let release = String::from_utf8_lossy(&frame.data).trim().to_owned();
                         let _ = hello.send(release);
                     }

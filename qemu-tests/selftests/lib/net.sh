@@ -38,3 +38,19 @@ carrier() { [[ $(cat "/sys/class/net/$dev/carrier" 2>/dev/null) == "$1" ]]; }
 # wait_listen PORT, wire_listen PORT: until something listens in the guest, on the wire.
 wait_listen() { retry 15 sh -c "ss -Hltn 'sport = :$1' | grep -q ."; }
 wire_listen() { retry 15 wire sh -c "ss -Hltn 'sport = :$1' | grep -q ."; }
+
+# device_metrics: what the device counts, as Prometheus text.
+device_metrics() { wire curl -sSf http://127.0.0.1:9905/metrics; }
+
+# device_metric NAME [LABELS…]: one counter of the device, summed over all samples with these
+# labels (`direction="rx"`).
+device_metric() {
+    device_metrics | awk -v name="$1" -v labels="${*:2}" '
+        BEGIN { wanted = split(labels, label, " ") }
+        $1 == name || index($1, name "{") == 1 {
+            for (i = 1; i <= wanted; i++)
+                if (!index($1, label[i])) next
+            sum += $NF
+        }
+        END { printf "%d\n", sum }'
+}
