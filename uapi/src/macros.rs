@@ -16,8 +16,8 @@ macro_rules! wire {
         #[repr(C)]
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq,
-            ::zerocopy::FromBytes, ::zerocopy::IntoBytes, ::zerocopy::Immutable,
-            ::zerocopy::KnownLayout, ::zerocopy::Unaligned,
+            ::zerocopy_derive::FromBytes, ::zerocopy_derive::IntoBytes,
+            ::zerocopy_derive::Immutable, ::zerocopy_derive::KnownLayout, ::zerocopy_derive::Unaligned,
         )]
         pub struct $name {
             $($(#[$fmeta])* pub $field: $ty,)*

@@ -36,10 +36,15 @@ impl RegArray {
     #[must_use]
     pub const fn index(&self, offset: u64) -> Option<u32> {
         let base = self.base as u64;
-        if offset < base || offset >= self.end() || (offset - base) % self.stride as u64 != 0 {
+        if offset < base || offset >= self.end() {
             return None;
         }
-        Some(((offset - base) / self.stride as u64) as u32)
+        // Checked, so that no division can panic: the kernel's objtool wants to know where a
+        // function ends.
+        match (offset - base).checked_rem(self.stride as u64) {
+            Some(0) => Some(((offset - base) / self.stride as u64) as u32),
+            _ => None,
+        }
     }
 
     /// Offset of the first byte after the window.
