@@ -26,6 +26,7 @@ mkdir -p /run/modprobe.d /run/lock
 for word in $(</proc/cmdline); do
     case $word in
     adit.driver=none) ;;
+    adit.driver=adit) adit-load || echo "adit-init: no NIC is bound to adit" ;;
     adit.driver=*) modprobe "${word#adit.driver=}" || echo "adit-init: cannot load ${word#*=}" ;;
     esac
 done

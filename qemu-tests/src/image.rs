@@ -3,12 +3,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::Result;
 
 use crate::paths;
 use crate::tree::Tree;
+use crate::workshop::{Workshop, OUT, REPO};
 
 /// Everything that goes into the image.
 const SOURCES: [&str; 4] = [
@@ -37,35 +37,13 @@ impl Image {
         let path = paths::cache()?.join(format!("image-{}", paths::key(parts)));
         paths::make_once(&path, |partial| {
             eprintln!("Making the guest's initramfs and agent…");
-            let script = "set -e; mount --make-rprivate /; \
-                mount --bind \"$2\" \"$1/repo\"; mount --bind \"$3\" \"$1/scratch\"; \
-                mount -t tmpfs tmpfs \"$1/tmp\"; mount -t proc proc \"$1/proc\"; \
-                mount --rbind /dev \"$1/dev\"; \
-                exec chroot \"$1\" /bin/sh /repo/qemu-tests/guest/mkinitramfs.sh /scratch";
-            let output = Command::new("unshare")
-                .args([
-                    "--mount",
-                    "--pid",
-                    "--fork",
-                    "--kill-child",
-                    "sh",
-                    "-c",
-                    script,
-                    "sh",
-                ])
-                .arg(&tree.root)
-                .arg(paths::repo())
-                .arg(partial)
-                .env("PATH", crate::sandbox::PATH)
-                .env("LC_ALL", "C.UTF-8")
-                .output()
-                .context("cannot start unshare (package util-linux)")?;
-            ensure!(
-                output.status.success(),
-                "the guest's image could not be made ({}):\n{}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr)
-            );
+            let workshop = Workshop {
+                tree,
+                out: partial,
+                input: None,
+            };
+            let script = format!("{REPO}/qemu-tests/guest/mkinitramfs.sh");
+            workshop.run("making the guest's image", &["sh", &script, OUT])?;
             Ok(())
         })?;
         let kernel = fs::read_to_string(path.join("version"))?.trim().to_owned();

@@ -2,7 +2,9 @@
 //! The guest: how it is built, booted and talked to, and how its selftests are judged.
 //!
 //! - [`tree`]: the Debian tree (compiler, emulator and guest root at once) in the user's cache;
+//! - [`workshop`]: the tree as a place to make things in;
 //! - [`image`]: kernel, initramfs and agent, made from the tree;
+//! - [`kernel`]: the kernel's source for modules in Rust, and our module;
 //! - [`sandbox`]: the name spaces on the host that everything of one guest runs in, which is also
 //!   the other end of the wire;
 //! - [`guest`]: QEMU with the NIC in it; [`link`]: commands on both sides;
@@ -11,6 +13,7 @@
 pub mod accel;
 pub mod guest;
 pub mod image;
+pub mod kernel;
 pub mod ktap;
 pub mod link;
 pub mod nic;
@@ -19,3 +22,4 @@ pub mod proto;
 pub mod sandbox;
 pub mod tree;
 pub mod wire;
+pub mod workshop;

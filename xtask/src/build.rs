@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a boot needs, made if it is not there.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use adit_qemu_tests::image::Image;
+use adit_qemu_tests::kernel::Kernel;
 use adit_qemu_tests::paths;
 use adit_qemu_tests::tree::Tree;
 use anyhow::{ensure, Context, Result};
@@ -43,4 +45,16 @@ pub(crate) fn nic() -> Result<PathBuf> {
         .context("cannot start cargo")?;
     ensure!(status.success(), "adit-nic does not build: see above");
     Ok(paths::target().join("release/adit-nic"))
+}
+
+/// The kernel module, built for the guest's kernel and put where the guest finds it
+/// (`/scratch/module`).
+pub(crate) fn module(tree: &Tree) -> Result<PathBuf> {
+    let out = paths::target().join("module");
+    let module = Kernel::ensure(tree)?.build_module(tree, &out)?;
+    let shared = paths::scratch()?.join("module");
+    fs::create_dir_all(&shared)
+        .and_then(|()| fs::copy(&module, shared.join("adit.ko")))
+        .with_context(|| format!("cannot write {}", shared.display()))?;
+    Ok(module)
 }

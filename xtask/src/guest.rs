@@ -19,7 +19,7 @@ const TIMED_OUT: u8 = 124;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The driver that the guest loads for its NIC at boot: idpf, or none
+    /// The driver that the guest loads for its NIC at boot: idpf, adit (ours, built now), or none
     #[arg(long, default_value = "idpf")]
     driver: String,
     /// What is plugged in: adit, or one of QEMU's own models (virtio-net-pci, e1000e, igb, none)
@@ -50,6 +50,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let (tree, image) = build::set_up()?;
+    if args.driver == "adit" {
+        build::module(&tree)?;
+    }
     let nics = match args.nic.as_str() {
         "none" => Vec::new(),
         "adit" => vec![Nic::Adit {

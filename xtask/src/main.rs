@@ -7,6 +7,7 @@ mod clean;
 mod demo;
 mod fuzz;
 mod guest;
+mod module;
 mod selftests;
 mod terminal;
 mod test;
@@ -32,6 +33,8 @@ enum Command {
     Test(test::Args),
     /// Boot the guest with the NIC; run CMD in it as root, or give a shell
     Guest(guest::Args),
+    /// Build the kernel module for the guest's kernel
+    Module,
     /// Run a command at the other end of the wire of the running guest
     Wire(wire::Args),
     /// Measure, print a table, write target/bench/NAME.json
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Test(args) => test::run(&args),
         Command::Guest(args) => guest::run(&args),
+        Command::Module => module::run(),
         Command::Wire(args) => wire::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

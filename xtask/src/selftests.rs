@@ -39,6 +39,7 @@ fn any_in_one_boot(filter: Option<&str>) -> Result<bool> {
 /// Boots the guest with the NIC and runs them; each result is printed when it comes.
 pub(crate) fn run(filter: Option<&str>) -> Result<Totals> {
     let (tree, image) = build::set_up()?;
+    build::module(&tree)?;
     let nic = Nic::Adit {
         binary: build::nic()?,
         args: Vec::new(),

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Adit: an IDPF physical function cut into Assignable Device Interfaces (ADIs).
+//!
+//! The driver takes the PCI function of an IDPF device when it is told to (`driver_override`; the
+//! class belongs to idpf), talks to its control plane through the mailbox, and makes ADIs: each
+//! with queues and vectors of its own, and with a PASID of its own that every DMA of it carries.
+
+use kernel::{
+    driver,
+    pci,
+    prelude::*,
+    InPlaceModule, //
+};
+
+mod driver_pci;
+
+const MODULE_NAME: &CStr = <LocalModule as kernel::ModuleMetadata>::NAME;
+
+#[pin_data]
+struct AditModule {
+    #[pin]
+    _pci: driver::Registration<pci::Adapter<driver_pci::PfDriver>>,
+}
+
+impl InPlaceModule for AditModule {
+    fn init(module: &'static kernel::ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _pci <- driver::Registration::new(MODULE_NAME, module),
+        })
+    }
+}
+
+module! {
+    type: AditModule,
+    name: "adit",
+    authors: ["The Adit authors"],
+    description: "IDPF physical function, cut into Assignable Device Interfaces",
+    license: "GPL v2",
+}

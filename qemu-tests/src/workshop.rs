@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The Debian tree as a place to make things in: a command with the tree as its root.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{bail, Context, Result};
+
+use crate::paths;
+use crate::tree::Tree;
+
+/// The repository in the workshop, read-only.
+pub const REPO: &str = "/repo";
+/// The folder that is made or filled, in the workshop.
+pub const OUT: &str = "/scratch";
+/// One more folder to read, in the workshop.
+pub const INPUT: &str = "/tmp/input";
+
+/// Mounts and the change of root; `$1` the tree, `$2` the repository, `$3` what is made, `$4` one
+/// more folder to read (may be empty), then the command.
+///
+/// /proc is for objtool, /dev for whatever writes to /dev/null.
+const ENTER: &str = "set -e; root=$1; mount --make-rprivate /; \
+    mount --bind \"$2\" \"$root/repo\"; mount -o remount,bind,ro \"$root/repo\"; \
+    mount --bind \"$3\" \"$root/scratch\"; \
+    mount -t tmpfs tmpfs \"$root/tmp\"; mount -t proc proc \"$root/proc\"; \
+    mount --rbind /dev \"$root/dev\"; \
+    if [ -n \"$4\" ]; then mkdir \"$root/tmp/input\"; mount --bind \"$4\" \"$root/tmp/input\"; fi; \
+    shift 4; exec chroot \"$root\" \"$@\"";
+
+/// A tree, what is made in it, and from what.
+#[derive(Debug)]
+pub struct Workshop<'a> {
+    /// The compiler's home.
+    pub tree: &'a Tree,
+    /// Mounted at [`OUT`], writable.
+    pub out: &'a Path,
+    /// Mounted at [`INPUT`].
+    pub input: Option<PathBuf>,
+}
+
+impl Workshop<'_> {
+    /// Runs a command of the tree and returns what it printed; an error carries the end of that.
+    pub fn run(&self, what: &str, words: &[&str]) -> Result<String> {
+        let output = Command::new("unshare")
+            .args(["--mount", "--pid", "--fork", "--kill-child"])
+            .args(["sh", "-c", ENTER, "sh"])
+            .arg(&self.tree.root)
+            .arg(paths::repo())
+            .arg(self.out)
+            .arg(self.input.as_deref().unwrap_or(Path::new("")))
+            .args(words)
+            .env("PATH", crate::sandbox::PATH)
+            .env("LC_ALL", "C.UTF-8")
+            .output()
+            .context("cannot start unshare (package util-linux)")?;
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        if !output.status.success() {
+            let lines: Vec<_> = text.lines().collect();
+            let end = lines[lines.len().saturating_sub(60)..].join("\n");
+            bail!("{what} failed ({}):\n{end}", output.status);
+        }
+        Ok(text)
+    }
+}
