@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The preprocessor: `#include`, `#define` (also with arguments, `#` and `##`), `#undef`, `#if` and
+//! its kin, `#error`. It works on tokens, and every token keeps the place that it was written at;
+//! one that comes out of a macro has the place of the macro's use.
+
+mod condition;
+mod expand;
+
+use std::collections::HashMap;
+
+use crate::architectures;
+use crate::diagnostics::{Diagnostic, Diagnostics};
+use crate::lexer::{tokens, Interner, Kind, Name, Token};
+use crate::source::{Includes, SourceMap, Span};
+
+use expand::{Expander, Macro};
+
+/// How deep files may include files.
+const MAX_INCLUDE_DEPTH: usize = 32;
+/// How many files may be included, a file counted as often as it is.
+const MAX_INCLUDES: usize = 1000;
+/// How deep conditions may be nested.
+const MAX_CONDITIONS: usize = 256;
+/// The most tokens that a program may have after macros are replaced.
+const MAX_TOKENS: usize = 4 << 20;
+
+/// A preprocessor at work.
+pub(crate) struct Preprocessor<'a> {
+    pub(crate) sources: &'a mut SourceMap,
+    pub(crate) diagnostics: &'a mut Diagnostics,
+    includes: &'a dyn Includes,
+    architectures: architectures::Choice,
+    names: Interner,
+    macros: HashMap<Name, Macro>,
+    expander: Expander,
+    out: Vec<Token>,
+    included: usize,
+}
+
+/// One `#if` that has not met its `#endif`.
+struct Condition {
+    span: Span,
+    /// Whether the lines that follow count.
+    active: bool,
+    /// Whether some branch has been taken, or none may be since the whole is in a part left out.
+    done: bool,
+    /// Whether `#else` has been seen.
+    last: bool,
+}
+
+impl<'a> Preprocessor<'a> {
+    pub(crate) fn new(
+        sources: &'a mut SourceMap,
+        diagnostics: &'a mut Diagnostics,
+        includes: &'a dyn Includes,
+        architectures: architectures::Choice,
+    ) -> Self {
+        Preprocessor {
+            sources,
+            diagnostics,
+            includes,
+            architectures,
+            names: Interner::default(),
+            macros: HashMap::new(),
+            expander: Expander::default(),
+            out: Vec::new(),
+            included: 0,
+        }
+    }
+
+    /// Defines a macro as `-D NAME=VALUE` does for a C compiler.
+    pub(crate) fn define(&mut self, name: &str, value: &str) {
+        let line = format!("#define {name} {value}\n");
+        self.run("(command line)".to_owned(), line, 0);
+    }
+
+    /// The program as tokens, an end token last.
+    pub(crate) fn finish(mut self, name: String, text: String) -> Vec<Token> {
+        self.run(name, text, 0);
+        let end = self.out.last().map_or(Span::default(), |t| Span {
+            lo: t.span.hi.saturating_sub(1),
+            hi: t.span.hi,
+        });
+        self.out.push(Token {
+            kind: Kind::End,
+            text: self.names.name("the end of the program"),
+            span: end,
+            first: true,
+            spaced: true,
+        });
+        self.out
+    }
+
+    fn run(&mut self, name: String, text: String, depth: usize) {
+        let Some(index) = self.sources.add(name.clone(), text) else {
+            self.diagnostics.push(Diagnostic::error(
+                Span::default(),
+                format!(
+                    "`{name}` is too long: a program may have {} bytes",
+                    crate::source::MAX_SOURCE_BYTES
+                ),
+            ));
+            return;
+        };
+        let tokens = tokens(self.sources.file(index), &mut self.names, self.diagnostics);
+        let mut conditions: Vec<Condition> = Vec::new();
+        let mut at = 0;
+        while at < tokens.len() {
+            let active = conditions.last().is_none_or(|c| c.active);
+            let start = at;
+            if tokens[at].first && tokens[at].kind == Kind::Hash {
+                at = line_end(&tokens, at);
+                self.directive(
+                    &tokens[start + 1..at],
+                    tokens[start].span,
+                    &mut conditions,
+                    depth,
+                );
+            } else {
+                // Everything up to the next directive at once: a macro's arguments may span lines.
+                while at < tokens.len() && !(tokens[at].first && tokens[at].kind == Kind::Hash) {
+                    at += 1;
+                }
+                if active {
+                    self.text(&tokens[start..at]);
+                }
+            }
+            if self.out.len() > MAX_TOKENS || self.diagnostics.is_full() {
+                return;
+            }
+        }
+        if let Some(open) = conditions.pop() {
+            self.diagnostics.push(
+                Diagnostic::error(open.span, "this condition does not end")
+                    .note("`#endif` ends a condition"),
+            );
+        }
+    }
+
+    fn text(&mut self, tokens: &[Token]) {
+        let limit = MAX_TOKENS.saturating_sub(self.out.len());
+        match self
+            .expander
+            .expand(&self.macros, tokens, limit, &mut self.names)
+        {
+            Ok(expanded) => self.out.extend(expanded),
+            Err(error) => self.diagnostics.push(error),
+        }
+    }
+
+    fn directive(
+        &mut self,
+        line: &[Token],
+        hash: Span,
+        conditions: &mut Vec<Condition>,
+        depth: usize,
+    ) {
+        let active = conditions.last().is_none_or(|c| c.active);
+        let Some((name, rest)) = line.split_first() else {
+            return; // A `#` alone does nothing, as in C.
+        };
+        let span = hash.to(name.span);
+        match &*name.text {
+            "ifdef" | "ifndef" => {
+                let taken = active && self.is_defined(rest, span) == (&*name.text == "ifdef");
+                self.open(conditions, span, active, taken);
+            }
+            "if" => {
+                let taken = active && self.condition(rest, span);
+                self.open(conditions, span, active, taken);
+            }
+            "elif" | "else" | "endif" => match conditions.last_mut() {
+                None => self.error(span, format!("`#{}` without `#if`", name.text)),
+                Some(_) if &*name.text == "endif" => {
+                    conditions.pop();
+                }
+                Some(open) if open.last => {
+                    let error = Diagnostic::error(span, format!("`#{}` after `#else`", name.text))
+                        .related(open.span, "the condition begins here");
+                    self.diagnostics.push(error);
+                }
+                Some(open) => {
+                    open.last = &*name.text == "else";
+                    let done = open.done;
+                    let taken = !done && (&*name.text == "else" || self.condition(rest, span));
+                    if let Some(open) = conditions.last_mut() {
+                        open.active = taken;
+                        open.done |= taken;
+                    }
+                }
+            },
+            _ if !active => {}
+            "define" => self.define_line(rest, span),
+            "undef" => match rest {
+                [name] if name.kind == Kind::Ident => {
+                    self.macros.remove(&name.text);
+                }
+                _ => self.error(span, "`#undef` takes one name".to_owned()),
+            },
+            "include" => self.include(rest, span, depth),
+            "error" => {
+                let text = rest
+                    .first()
+                    .zip(rest.last())
+                    .map(|(a, b)| self.sources.text(a.span.to(b.span)).to_owned());
+                self.error(span, format!("#error {}", text.unwrap_or_default()));
+            }
+            // Places are those of the text at hand; pragmas are for other compilers.
+            "line" | "pragma" | "warning" => {}
+            _ if name.kind == Kind::Number => {}
+            other => self.error(span, format!("there is no directive `#{other}`")),
+        }
+    }
+
+    fn open(&mut self, conditions: &mut Vec<Condition>, span: Span, active: bool, taken: bool) {
+        if conditions.len() >= MAX_CONDITIONS {
+            self.error(
+                span,
+                format!("more than {MAX_CONDITIONS} conditions in each other"),
+            );
+        }
+        conditions.push(Condition {
+            span,
+            active: taken,
+            done: taken || !active,
+            last: false,
+        });
+    }
+
+    fn is_defined(&mut self, rest: &[Token], span: Span) -> bool {
+        match rest {
+            [name, ..] if name.kind == Kind::Ident => self.macros.contains_key(&name.text),
+            _ => {
+                self.error(span, "a macro's name is missing here".to_owned());
+                false
+            }
+        }
+    }
+
+    fn condition(&mut self, rest: &[Token], span: Span) -> bool {
+        let mut line = Vec::new();
+        let mut at = 0;
+        while at < rest.len() {
+            let token = &rest[at];
+            at += 1;
+            if !token.is("defined") {
+                line.push(token.clone());
+                continue;
+            }
+            let parens = rest.get(at).is_some_and(|t| t.kind == Kind::ParenOpen);
+            let name = rest.get(at + usize::from(parens));
+            at += 1 + 2 * usize::from(parens);
+            let known = name.is_some_and(|n| self.macros.contains_key(&n.text));
+            line.push(Token {
+                kind: Kind::Number,
+                text: self.names.name(if known { "1" } else { "0" }),
+                ..token.clone()
+            });
+        }
+        let limit = MAX_TOKENS;
+        let result = self
+            .expander
+            .expand(&self.macros, &line, limit, &mut self.names)
+            .and_then(|line| condition::evaluate(&line, span));
+        match result {
+            Ok(value) => value != 0,
+            Err(error) => {
+                self.diagnostics.push(error);
+                false
+            }
+        }
+    }
+
+    fn define_line(&mut self, rest: &[Token], span: Span) {
+        match Macro::parse(rest, span) {
+            Ok((name, definition)) => {
+                self.macros.insert(name, definition);
+            }
+            Err(error) => self.diagnostics.push(error),
+        }
+    }
+
+    fn include(&mut self, rest: &[Token], span: Span, depth: usize) {
+        let Some((path, quoted)) = self.include_path(rest) else {
+            self.error(span, "`#include` takes \"a file\" or <a file>".to_owned());
+            return;
+        };
+        self.included += 1;
+        if depth >= MAX_INCLUDE_DEPTH || self.included > MAX_INCLUDES {
+            self.error(
+                span,
+                format!("`{path}` is included too deep or too often (limits: {MAX_INCLUDE_DEPTH} deep, {MAX_INCLUDES} in all)"),
+            );
+            return;
+        }
+        let from = self.sources.file(self.sources.file_of(span)).name.clone();
+        let found = self
+            .includes
+            .include(&path, quoted.then_some(from.as_str()))
+            .or_else(|| self.architectures.file(&path));
+        match found {
+            Some((name, text)) => self.run(name, text, depth + 1),
+            None => self.diagnostics.push(
+                Diagnostic::error(span, format!("there is no file `{path}`"))
+                    .label("included here")
+                    .note(format!("{} come with us", architectures::FILES.join(", "))),
+            ),
+        }
+    }
+
+    fn include_path(&self, rest: &[Token]) -> Option<(String, bool)> {
+        match rest {
+            [path] if path.kind == Kind::Str => {
+                Some((path.text[1..path.text.len() - 1].to_owned(), true))
+            }
+            [open, .., close] if open.kind == Kind::Lt && close.kind == Kind::Gt => {
+                let inside = Span {
+                    lo: open.span.hi,
+                    hi: close.span.lo,
+                };
+                Some((self.sources.text(inside).trim().to_owned(), false))
+            }
+            _ => None,
+        }
+    }
+
+    fn error(&mut self, span: Span, message: String) {
+        self.diagnostics.push(Diagnostic::error(span, message));
+    }
+}
+
+/// The index behind the line that begins at `at`.
+fn line_end(tokens: &[Token], at: usize) -> usize {
+    let rest = &tokens[at + 1..];
+    at + 1 + rest.iter().position(|t| t.first).unwrap_or(rest.len())
+}
+
+#[cfg(test)]
+mod tests;
