@@ -9,10 +9,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use adit_uapi::vfio::{
-    adi_state, fault_reason, irq, memory_flags, op, region, AdiInfo, FaultInfo, MailboxReply,
-    MailboxRequest, PageEntry, PagesFd, RegisterMemory, DOORBELLS_PER_PAIR, INFO_MAGIC,
-    INFO_VERSION, MAX_PAGES, MAX_PAYLOAD_LEN, NUM_IRQS, NUM_REGIONS, PAGES_FD,
+    adi_state, irq, memory_flags, op, region, AdiInfo, MailboxReply, MailboxRequest, PageEntry,
+    PagesFd, RegisterMemory, DOORBELLS_PER_PAIR, INFO_MAGIC, INFO_VERSION, MAX_PAGES,
+    MAX_PAYLOAD_LEN, NUM_IRQS, NUM_REGIONS, PAGES_FD,
 };
+use adit_uapi::virtchnl2::adi::{self, fault_flags, fault_reason, AdiFault};
 
 /// C assertions that a struct has this size and these fields where Rust has them.
 macro_rules! same_layout {
@@ -41,8 +42,8 @@ fn layouts() -> String {
         opcode, payload_len, cookie, status, reserved,
     });
     same_layout!(c, RegisterMemory = "adit_register_memory" { iova, len, flags, reserved });
-    same_layout!(c, FaultInfo = "adit_fault_info" {
-        count, address, queue_type, queue_id, reason, write, pad, reserved,
+    same_layout!(c, AdiFault = "adit_adi_fault" {
+        adi_id, flags, reason, count, queue_type, queue_id, address, len, pasid, reserved,
     });
     same_layout!(c, PagesFd = "adit_pages_fd" { argsz, flags, count, reserved });
     same_layout!(c, PageEntry = "adit_page_entry" { source_fd, region, page, reserved });
@@ -69,15 +70,24 @@ fn numbers() -> String {
         ("ADIT_STATE_DEAD", adi_state::DEAD.into()),
         ("ADIT_OP_REGISTER_MEMORY", op::REGISTER_MEMORY.into()),
         ("ADIT_OP_UNREGISTER_MEMORY", op::UNREGISTER_MEMORY.into()),
-        ("ADIT_OP_GET_FAULT", op::GET_FAULT.into()),
+        ("ADIT_OP_GET_ADI_FAULT", adi::op::GET_ADI_FAULT.into()),
         ("ADIT_MAX_PAYLOAD_LEN", MAX_PAYLOAD_LEN as u64),
         ("ADIT_MEMORY_READ", memory_flags::READ.into()),
         ("ADIT_MEMORY_WRITE", memory_flags::WRITE.into()),
         ("ADIT_FAULT_NONE", fault_reason::NONE.into()),
-        ("ADIT_FAULT_TRANSLATION", fault_reason::TRANSLATION.into()),
+        ("ADIT_FAULT_NOT_MAPPED", fault_reason::NOT_MAPPED.into()),
+        ("ADIT_FAULT_PERMISSION", fault_reason::PERMISSION.into()),
+        ("ADIT_FAULT_ALIGNMENT", fault_reason::ALIGNMENT.into()),
+        ("ADIT_FAULT_PASID", fault_reason::PASID.into()),
+        ("ADIT_FAULT_TABLES", fault_reason::TABLES.into()),
         ("ADIT_FAULT_DESCRIPTOR", fault_reason::DESCRIPTOR.into()),
         ("ADIT_FAULT_TAIL", fault_reason::TAIL.into()),
-        ("ADIT_FAULT_OTHER", fault_reason::OTHER.into()),
+        (
+            "ADIT_FAULT_NO_COMPLETION_QUEUE",
+            fault_reason::NO_COMPLETION_QUEUE.into(),
+        ),
+        ("ADIT_FAULT_CLEAR", fault_flags::CLEAR.into()),
+        ("ADIT_FAULT_WRITE", fault_flags::WRITE.into()),
         ("ADIT_PAGES_FD", PAGES_FD.into()),
         ("ADIT_MAX_PAGES", MAX_PAGES.into()),
     ];

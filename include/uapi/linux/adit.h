@@ -13,7 +13,7 @@
 
 /* Regions, for VFIO_DEVICE_GET_REGION_INFO. */
 #define ADIT_REGION_INFO	0	/* read: struct adit_adi_info */
-#define ADIT_REGION_DOORBELLS	1	/* mmap: tails, 3 pages a queue pair */
+#define ADIT_REGION_DOORBELLS	1	/* mmap: TX tails, buffer queue tails */
 #define ADIT_REGION_INTERRUPTS	2	/* mmap: DYN_CTL, a page a vector */
 #define ADIT_REGION_KICK	3	/* mmap: a write wakes queues */
 #define ADIT_REGION_MAILBOX	4	/* write a request, read its reply */
@@ -23,10 +23,10 @@
 /* Interrupts, for VFIO_DEVICE_SET_IRQS; by eventfd. */
 #define ADIT_IRQ_VECTORS	0
 #define ADIT_IRQ_REQUEST	1	/* close the device */
-#define ADIT_IRQ_FAULT		2	/* see ADIT_OP_GET_FAULT */
+#define ADIT_IRQ_FAULT		2	/* see ADIT_OP_GET_ADI_FAULT */
 #define ADIT_NUM_IRQS		3
 
-#define ADIT_DOORBELLS_PER_PAIR	3	/* TX tail, two buffer queue tails */
+#define ADIT_DOORBELLS_PER_PAIR	3
 
 #define ADIT_INFO_MAGIC		0x54494441	/* "ADIT" in memory */
 #define ADIT_INFO_VERSION	1
@@ -67,7 +67,7 @@ struct adit_adi_info {
 /* Software mailbox: messages besides virtchnl2's. */
 #define ADIT_OP_REGISTER_MEMORY		0x80000001
 #define ADIT_OP_UNREGISTER_MEMORY	0x80000002
-#define ADIT_OP_GET_FAULT		0x80000003
+#define ADIT_OP_GET_ADI_FAULT		0x0AD10003
 
 #define ADIT_MAX_PAYLOAD_LEN		4096
 
@@ -96,21 +96,32 @@ struct adit_register_memory {
 	__le32 reserved;
 };
 
-#define ADIT_FAULT_NONE		0
-#define ADIT_FAULT_TRANSLATION	1
-#define ADIT_FAULT_DESCRIPTOR	2
-#define ADIT_FAULT_TAIL		3
-#define ADIT_FAULT_OTHER	4
+/* struct adit_adi_fault.reason */
+#define ADIT_FAULT_NONE			0
+#define ADIT_FAULT_NOT_MAPPED		1
+#define ADIT_FAULT_PERMISSION		2
+#define ADIT_FAULT_ALIGNMENT		3
+#define ADIT_FAULT_PASID		4
+#define ADIT_FAULT_TABLES		5
+#define ADIT_FAULT_DESCRIPTOR		6
+#define ADIT_FAULT_TAIL			7
+#define ADIT_FAULT_NO_COMPLETION_QUEUE	8
 
-struct adit_fault_info {
-	__le64 count;
-	__le64 address;
+/* struct adit_adi_fault.flags */
+#define ADIT_FAULT_CLEAR	(1 << 0)	/* forget it once it is told */
+#define ADIT_FAULT_WRITE	(1 << 1)	/* the access was to write */
+
+struct adit_adi_fault {
+	__le16 adi_id;			/* 0 */
+	__le16 flags;
+	__le32 reason;
+	__le64 count;			/* since the ADI was created */
 	__le32 queue_type;
 	__le32 queue_id;
-	__le32 reason;
-	__le16 write;
-	__le16 pad;
-	__le64 reserved;
+	__le64 address;
+	__le32 len;			/* bytes of the access */
+	__le32 pasid;			/* 0 */
+	__u8 reserved[8];
 };
 
 /*

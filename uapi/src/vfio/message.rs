@@ -12,9 +12,10 @@
 //! ENABLE_QUEUES, DISABLE_QUEUES, MAP_QUEUE_VECTOR, UNMAP_QUEUE_VECTOR, ENABLE_VPORT,
 //! DISABLE_VPORT, GET_STATS, GET_RSS_KEY, SET_RSS_KEY, GET_RSS_LUT, SET_RSS_LUT, GET_RSS_HASH,
 //! SET_RSS_HASH, ADD_MAC_ADDR, DEL_MAC_ADDR (multicast addresses, and the ADI's own) and
-//! CONFIG_PROMISCUOUS_MODE (to switch it off). Others are refused with EOPNOTSUPP.
+//! CONFIG_PROMISCUOUS_MODE (to switch it off), and GET_ADI_FAULT. Others are refused with
+//! EOPNOTSUPP. What of a request the reply would only repeat is not in it.
 
-use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::little_endian::{U32, U64};
 
 /// Longest payload of a message in bytes, as long as the device's mailbox takes.
 pub const MAX_PAYLOAD_LEN: usize = 4096;
@@ -27,22 +28,6 @@ named! {
         /// [`super::RegisterMemory`] without flags: a whole registration. Queues that are enabled
         /// are stopped if their memory may be in it.
         UNREGISTER_MEMORY = 0x8000_0002;
-        /// Without a payload; the reply has a [`super::FaultInfo`].
-        GET_FAULT = 0x8000_0003;
-    }
-
-    /// Values of [`FaultInfo::reason`].
-    pub mod fault_reason: u32 {
-        /// There has been none.
-        NONE = 0;
-        /// The address is not registered, or not for what the device did.
-        TRANSLATION = 1;
-        /// The device could not make sense of a descriptor.
-        DESCRIPTOR = 2;
-        /// A tail is beyond its ring.
-        TAIL = 3;
-        /// Something else.
-        OTHER = 4;
     }
 }
 
@@ -93,25 +78,5 @@ wire! {
         16 => flags: U32,
         /// Reserved, 0.
         20 => reserved: U32,
-    }
-
-    /// Why a queue was stopped last. It can be enabled again after it was disabled.
-    pub struct FaultInfo [40] {
-        /// Queues stopped by a fault since the device was opened.
-        0 => count: U64,
-        /// What the device could not reach, with [`fault_reason::TRANSLATION`].
-        8 => address: U64,
-        /// See [`crate::virtchnl2::queue_type`].
-        16 => queue_type: U32,
-        /// Which queue.
-        20 => queue_id: U32,
-        /// See [`fault_reason`].
-        24 => reason: U32,
-        /// 1 if the access was to write, else 0.
-        28 => write: U16,
-        /// Padding.
-        30 => pad: U16,
-        /// Reserved, 0.
-        32 => reserved: U64,
     }
 }

@@ -15,10 +15,11 @@
 //! `q`, and buffer queues `2 q` and `2 q + 1`. The vport is 0. PASIDs are 0: they are the
 //! driver's to fill in, and naming one is refused (EPERM).
 //!
-//! *Doorbells.* A tail is at the start of its page. A queue that has been idle for long is asleep:
-//! the device has set the word at [`AdiInfo::asleep_offset`] of that page; so is an interrupt
-//! control page. Whoever writes a tail or a DYN_CTL register then does a full fence, reads the word, and if it is not 0 writes any 32-bit value to
-//! [`AdiInfo::kick_offset`] of the kick page; the device clears the word.
+//! *Doorbells.* A tail is at the start of its page. A page that has been idle for long is asleep:
+//! the device has set the word at [`AdiInfo::asleep_offset`] of it. Whoever writes a tail, or arms
+//! a vector, then does a full fence, reads the word of that page, and if it is not 0 writes any
+//! 32-bit value to [`AdiInfo::kick_offset`] of the kick page; the device clears the word
+//! ([`crate::regs::adi`]).
 //!
 //! *The end.* When the driver is unbound while a device is open, mapped pages fault (SIGBUS),
 //! calls fail (EIO), [`irq::REQUEST`] is signalled, and unbinding waits for the device to be
@@ -30,8 +31,7 @@ mod pages;
 
 pub use info::{adi_state, AdiInfo, INFO_MAGIC, INFO_VERSION};
 pub use message::{
-    fault_reason, memory_flags, op, FaultInfo, MailboxReply, MailboxRequest, RegisterMemory,
-    MAX_PAYLOAD_LEN,
+    memory_flags, op, MailboxReply, MailboxRequest, RegisterMemory, MAX_PAYLOAD_LEN,
 };
 pub use pages::{PageEntry, PagesFd, MAX_PAGES, PAGES_FD, SOURCE_SELF};
 
@@ -48,8 +48,8 @@ named! {
     pub mod region: u32 {
         /// [`super::AdiInfo`]; to be read.
         INFO = 0;
-        /// Queue tails, to be mapped: [`super::DOORBELLS_PER_PAIR`] pages for each queue pair,
-        /// tails of its transmit queue, its first and its second buffer queue.
+        /// Queue tails, to be mapped, a page each: those of the transmit queues, then those of the
+        /// buffer queues; [`super::DOORBELLS_PER_PAIR`] for each queue pair.
         DOORBELLS = 1;
         /// Interrupt control, to be mapped: a page for each vector, with DYN_CTL at its start and
         /// the throttling registers behind it ([`crate::regs::dyn_ctl`]).
@@ -70,7 +70,7 @@ named! {
         VECTORS = 0;
         /// The driver wants the device back: close it.
         REQUEST = 1;
-        /// A queue was stopped by a fault: see [`super::op::GET_FAULT`].
+        /// A queue was stopped by a fault: see [`crate::virtchnl2::adi::op::GET_ADI_FAULT`].
         FAULT = 2;
     }
 }

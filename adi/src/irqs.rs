@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! VFIO_DEVICE_SET_IRQS with plain eventfds and the errors told. (vfio-ioctls takes eventfds of
+//! a type of its own and keeps the kernel's answer to itself.)
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::ioctl::{ioctl, opcode, Setter};
+use vfio_bindings::bindings::vfio::{
+    vfio_irq_set, VFIO_BASE, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_TYPE,
+};
+
+use crate::Error;
+
+/// `_IO(VFIO_TYPE, VFIO_BASE + 10)`
+const SET_IRQS: rustix::ioctl::Opcode = opcode::none(VFIO_TYPE, VFIO_BASE as u8 + 10);
+/// As many as the message below has room for.
+const MAX_VECTORS: usize = 256;
+
+/// `struct vfio_irq_set` with its file descriptors behind it.
+#[repr(C)]
+struct SetIrqs {
+    header: vfio_irq_set,
+    fds: [i32; MAX_VECTORS],
+}
+
+/// Sets the eventfds of an interrupt index, from its first vector on.
+pub(crate) fn set(device: &File, index: u32, eventfds: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    let what = "setting up interrupts";
+    if eventfds.len() > MAX_VECTORS {
+        return Err(Error::Config {
+            what: "the number of vectors",
+            value: eventfds.len() as u64,
+            range: format!("at most {MAX_VECTORS}"),
+        });
+    }
+    let argsz = size_of::<vfio_irq_set>() + size_of_val(eventfds);
+    let mut message = SetIrqs {
+        header: vfio_irq_set {
+            argsz: argsz as u32,
+            flags: VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+            index,
+            start: 0,
+            count: eventfds.len() as u32,
+            ..vfio_irq_set::default()
+        },
+        fds: [-1; MAX_VECTORS],
+    };
+    for (slot, fd) in message.fds.iter_mut().zip(eventfds) {
+        *slot = fd.as_raw_fd();
+    }
+    // SAFETY: the ioctl reads `argsz` bytes of the message, which it has, and keeps no pointer.
+    unsafe { ioctl(device, Setter::<SET_IRQS, SetIrqs>::new(message)) }
+        .map_err(Error::errno(what))?;
+    Ok(())
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A driver for one ADI in user space.
+//!
+//! An ADI (Assignable Device Interface) is a slice of a NIC: a few queues, vectors and doorbell
+//! pages, and an address space of its own behind the IOMMU. This crate opens it as a VFIO device,
+//! and sends and receives frames in bursts without system calls; when idle it sleeps on an
+//! eventfd.
+//!
+//! ```no_run
+//! use adit_adi::{Adi, Config};
+//!
+//! let adi = Adi::open("adit.adi.1")?;
+//! let mut pairs = adi.start(&Config::default())?;
+//! let pair = &mut pairs[0];
+//! let mut frames = Vec::with_capacity(32);
+//! loop {
+//!     pair.rx.receive(&mut frames, 32)?;
+//!     if frames.is_empty() {
+//!         pair.wait(None)?;
+//!     }
+//!     // Every frame goes back to where it came from.
+//!     pair.tx.send(&mut frames.drain(..))?;
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), adit_adi::Error>(())
+//! ```
+//!
+//! *No buffer is shared with the device while it can be borrowed.* A [`Buffer`] is handed over by
+//! value; what the device has is nobody else's until it comes back as a received frame or is
+//! found sent and goes back to its [`Pool`].
+//!
+//! - [`Adi`], [`Config`]: open and start
+//! - [`QueuePair`], [`TxQueue`], [`RxQueue`]: the fast path
+//! - [`Pool`], [`Buffer`]: memory that frames are in
+//! - [`Device`], [`VfioDevice`]: what an ADI is reached through
+
+mod adi;
+mod device;
+mod doorbell;
+mod error;
+mod interrupt;
+mod irqs;
+mod memory;
+mod messages;
+mod pair;
+mod pool;
+mod ring;
+mod rx;
+mod tx;
+mod vfio;
+
+pub use adi::{Adi, Config, MemorySource};
+pub use device::Device;
+pub use error::Error;
+pub use interrupt::Wakeup;
+pub use memory::Memory;
+pub use pair::QueuePair;
+pub use pool::{Buffer, Checksum, Pool, RxInfo};
+pub use rx::{RxQueue, RxStats};
+pub use tx::{TxQueue, TxStats};
+pub use vfio::{find, VfioDevice};

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Memory that the device reaches.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use adit_uapi::vfio::PAGE_LEN;
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};
+
+use crate::Error;
+
+/// A run of memory with a place in the device's address space.
+///
+/// It is shared with the device: there is no way to borrow its bytes but through a
+/// [`Buffer`](crate::Buffer), which the device does not have.
+#[derive(Debug)]
+pub struct Memory {
+    map: MmapRaw,
+    fd: Option<OwnedFd>,
+    iova: u64,
+}
+
+impl Memory {
+    /// Allocates zeroed memory for the device to find at `iova`. It is a sealed memfd, so that it
+    /// stays the same memory over a fork and can be handed to another process.
+    ///
+    /// # Errors
+    /// When the system has no memory.
+    pub fn new(len: u64, iova: u64) -> Result<Self, Error> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let what = "memory for rings and buffers";
+        let fd = memfd_create("adit-adi", flags).map_err(Error::errno(what))?;
+        let len = len.next_multiple_of(PAGE_LEN);
+        ftruncate(&fd, len).map_err(Error::errno(what))?;
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW).map_err(Error::errno(what))?;
+        let map = MmapOptions::new()
+            .len(usize::try_from(len).unwrap_or(usize::MAX))
+            .map_raw(&fd)
+            .map_err(Error::io(what))?;
+        Ok(Self {
+            map,
+            fd: Some(fd),
+            iova,
+        })
+    }
+
+    /// Memory that the driver allocated, which the device finds at `iova`.
+    #[must_use]
+    pub fn from_driver(map: MmapRaw, iova: u64) -> Self {
+        Self {
+            map,
+            fd: None,
+            iova,
+        }
+    }
+
+    /// Where the device finds it.
+    #[must_use]
+    pub fn iova(&self) -> u64 {
+        self.iova
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.map.len() == 0
+    }
+
+    /// The file behind it, unless the driver allocated it.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Its first byte.
+    #[must_use]
+    pub fn as_mut_ptr(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// The aligned word at byte `at`.
+    pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
+        word(&self.map, at)
+    }
+
+    /// The aligned half word at byte `at`.
+    pub(crate) fn half(&self, at: usize) -> &AtomicU32 {
+        half(&self.map, at)
+    }
+}
+
+/// The 64-bit word at byte `at` of memory that is shared with a device.
+///
+/// # Panics
+/// When it is outside of the mapping or not aligned: rings are laid out before any is used.
+fn word(map: &MmapRaw, at: usize) -> &AtomicU64 {
+    assert!(at % 8 == 0 && at.checked_add(8).is_some_and(|end| end <= map.len()));
+    // SAFETY: the word is inside of the mapping (just checked), which starts at a page and lives
+    // as long as the borrow. That the device writes it at the same time is what atomics are for;
+    // nothing in this crate borrows these bytes in another way, because rings and buffers are
+    // kept apart.
+    unsafe { AtomicU64::from_ptr(map.as_mut_ptr().add(at).cast()) }
+}
+
+/// The 32-bit word at byte `at` of memory that is shared with a device.
+///
+/// # Panics
+/// As [`word`].
+pub(crate) fn half(map: &MmapRaw, at: usize) -> &AtomicU32 {
+    assert!(at % 4 == 0 && at.checked_add(4).is_some_and(|end| end <= map.len()));
+    // SAFETY: as in `word`.
+    unsafe { AtomicU32::from_ptr(map.as_mut_ptr().add(at).cast()) }
+}
+
+/// Hands out parts of memory one after the other.
+pub(crate) struct Layout {
+    next: u64,
+}
+
+impl Layout {
+    pub(crate) fn new() -> Self {
+        Self { next: 0 }
+    }
+
+    /// The place of `len` bytes, at a page of their own.
+    pub(crate) fn take(&mut self, len: u64) -> u64 {
+        let at = self.next;
+        self.next += len.next_multiple_of(PAGE_LEN);
+        at
+    }
+
+    /// Bytes handed out.
+    pub(crate) fn len(&self) -> u64 {
+        self.next
+    }
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Buffers: pieces of memory that have one owner at a time.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::Memory;
+
+/// What the device found when it looked at a received frame's checksums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// It did not look.
+    #[default]
+    Unchecked,
+    /// Those it knows are right.
+    Good,
+    /// The IPv4 header's is wrong.
+    BadIp,
+    /// The transport layer's is wrong.
+    BadTransport,
+}
+
+/// What the device says of a received frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RxInfo {
+    /// Packet type: index into the table of GET_PTYPE_INFO.
+    pub ptype: u16,
+    /// RSS hash, if there is one.
+    pub hash: Option<u32>,
+    /// Checksums.
+    pub checksum: Checksum,
+}
+
+/// Buffers of one size, all in one [`Memory`]. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Pool(Arc<Inner>);
+
+struct Inner {
+    memory: Arc<Memory>,
+    /// Of the first buffer, in bytes from the start of the memory.
+    base: u64,
+    capacity: u32,
+    free: ArrayQueue<u32>,
+}
+
+impl Pool {
+    /// `count` buffers of `capacity` bytes from byte `base` of the memory on.
+    ///
+    /// # Panics
+    /// When they are not inside of the memory: the caller has laid it out.
+    ///
+    /// # Safety
+    /// This part of the memory is the pool's alone: nobody else in this process looks at it, and
+    /// the device only accesses what it was handed over as a buffer.
+    pub(crate) unsafe fn new(memory: Arc<Memory>, base: u64, count: u32, capacity: u32) -> Self {
+        let end = base + u64::from(count) * u64::from(capacity);
+        assert!(end <= memory.len() && count > 0);
+        let free = ArrayQueue::new(count as usize);
+        for index in 0..count {
+            // Cannot fail: the queue is as long as there are buffers.
+            let _ = free.push(index);
+        }
+        Self(Arc::new(Inner {
+            memory,
+            base,
+            capacity,
+            free,
+        }))
+    }
+
+    /// A buffer with an empty frame, if one is free. Its bytes are whatever they were.
+    #[must_use]
+    pub fn alloc(&self) -> Option<Buffer> {
+        let index = self.0.free.pop()?;
+        Some(Buffer {
+            pool: Self(Arc::clone(&self.0)),
+            index,
+            len: 0,
+            info: RxInfo::default(),
+        })
+    }
+
+    /// A buffer with a frame in it; `None` when no buffer is free, or the frame is too long.
+    #[must_use]
+    pub fn copy(&self, frame: &[u8]) -> Option<Buffer> {
+        if frame.len() > self.capacity() {
+            return None;
+        }
+        let mut buffer = self.alloc()?;
+        buffer.set_len(frame.len());
+        buffer.copy_from_slice(frame);
+        Some(buffer)
+    }
+
+    /// Bytes of each buffer.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.0.capacity as usize
+    }
+
+    /// Buffers that are free.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.0.free.len()
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.0.memory
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("capacity", &self.capacity())
+            .field("available", &self.available())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A buffer and the frame in it, as bytes. Goes back to its pool when it is dropped.
+pub struct Buffer {
+    pool: Pool,
+    index: u32,
+    len: u32,
+    info: RxInfo,
+}
+
+impl Buffer {
+    /// Bytes that it can hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.pool.capacity()
+    }
+
+    /// Makes the frame longer or shorter, up to [`capacity`](Self::capacity). Bytes that were not
+    /// part of it are whatever they were.
+    pub fn set_len(&mut self, len: usize) {
+        self.len = len.min(self.capacity()) as u32; // as `capacity` does, this fits
+    }
+
+    /// What the device said of it, if it was received.
+    #[must_use]
+    pub fn info(&self) -> RxInfo {
+        self.info
+    }
+
+    pub(crate) fn received(&mut self, len: usize, info: RxInfo) {
+        self.set_len(len);
+        self.info = info;
+    }
+
+    /// Where the device finds it.
+    pub(crate) fn iova(&self) -> u64 {
+        self.pool.memory().iova() + self.offset()
+    }
+
+    /// Whether the device that reaches `memory` reaches it.
+    pub(crate) fn is_in(&self, memory: &Arc<Memory>) -> bool {
+        Arc::ptr_eq(self.pool.memory(), memory)
+    }
+
+    fn offset(&self) -> u64 {
+        self.pool.0.base + u64::from(self.index) * u64::from(self.pool.0.capacity)
+    }
+
+    fn start(&self) -> *mut u8 {
+        let memory = self.pool.memory().as_mut_ptr();
+        // SAFETY: `Pool::new` has checked that all buffers are inside of the memory.
+        unsafe { memory.add(self.offset() as usize) }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the buffer is inside of the memory, which the pool keeps mapped. Its index was
+        // taken from the free list and is put back on drop only, so this is its one owner in the
+        // process; and a buffer is moved into a queue for as long as the device has it. All bytes
+        // were initialised when the memory was mapped.
+        unsafe { std::slice::from_raw_parts(self.start(), self.len as usize) }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`, and `self` is borrowed for as long as the slice.
+        unsafe { std::slice::from_raw_parts_mut(self.start(), self.len as usize) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // Cannot fail: the queue is as long as there are buffers.
+        let _ = self.pool.0.free.push(self.index);
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer")
+            .field("index", &self.index)
+            .field("len", &self.len)
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool() -> Pool {
+        let memory = Arc::new(Memory::new(0x3000, 0x10_0000).unwrap());
+        // SAFETY: nothing else uses this memory.
+        unsafe { Pool::new(memory, 0x1000, 4, 2048) }
+    }
+
+    #[test]
+    fn buffers_do_not_overlap_and_come_back() {
+        let pool = pool();
+        let mut all: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
+        assert_eq!((all.len(), pool.available()), (4, 0));
+        for (n, buffer) in all.iter_mut().enumerate() {
+            buffer.set_len(usize::MAX);
+            assert_eq!(buffer.len(), 2048);
+            buffer.fill(n as u8);
+        }
+        let mut iovas: Vec<_> = all.iter().map(Buffer::iova).collect();
+        iovas.sort_unstable();
+        assert_eq!(iovas, [0x10_1000, 0x10_1800, 0x10_2000, 0x10_2800]);
+        for (n, buffer) in all.iter().enumerate() {
+            assert!(buffer.iter().all(|b| *b == n as u8));
+        }
+        drop(all);
+        assert_eq!(pool.available(), 4);
+    }
+
+    #[test]
+    fn a_frame_too_long_is_not_copied_and_takes_no_buffer() {
+        let pool = pool();
+        assert!(pool.copy(&[0; 2049]).is_none());
+        assert_eq!(pool.available(), 4);
+        assert_eq!(&pool.copy(b"frame").unwrap()[..], b"frame");
+    }
+}

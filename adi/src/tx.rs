@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Sending: a ring of descriptors and its completions.
+//!
+//! Queues have queue scheduling: frames are sent in order, and a completion says how far the
+//! device is. One is asked for with each burst, and every [`REPORT_EVERY`] frames of a long one,
+//! so that most frames cost none.
+
+use adit_uapi::desc::tx_compl::comp_type;
+use adit_uapi::desc::tx_flex::cmd;
+use adit_uapi::desc::{FlexTxDesc, SplitqTxComplDesc4b};
+use zerocopy::transmute;
+
+use crate::doorbell::Doorbell;
+use crate::ring::{next, Cursor, Ring, Ring32};
+use crate::{Buffer, Error};
+
+/// Frames after which a completion is asked for within a burst.
+const REPORT_EVERY: u16 = 32;
+
+/// What a TX queue has counted since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TxStats {
+    /// Frames given to the device.
+    pub frames: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Calls of [`TxQueue::send`] that could not take all frames.
+    pub full: u64,
+    /// Times that the device had to be woken.
+    pub kicks: u64,
+}
+
+/// A queue that sends.
+pub struct TxQueue {
+    ring: Ring<2>,
+    completions: Ring32,
+    doorbell: Doorbell,
+    /// What the device has, by entry.
+    in_flight: Box<[Option<Buffer>]>,
+    tail: u16,
+    head: u16,
+    done: Cursor,
+    stats: TxStats,
+}
+
+impl TxQueue {
+    pub(crate) fn new(ring: Ring<2>, completions: Ring32, doorbell: Doorbell) -> Self {
+        // A completion stands for at least one entry, so a ring as long never overflows.
+        assert!(completions.len() >= ring.len());
+        let in_flight = (0..ring.len()).map(|_| None).collect();
+        Self {
+            ring,
+            completions,
+            doorbell,
+            in_flight,
+            tail: 0,
+            head: 0,
+            done: Cursor::new(),
+            stats: TxStats::default(),
+        }
+    }
+
+    pub(crate) fn ring(&self) -> &Ring<2> {
+        &self.ring
+    }
+
+    pub(crate) fn completions(&self) -> &Ring32 {
+        &self.completions
+    }
+
+    /// Takes as many frames as there is room for and gives them to the device. What is left in
+    /// `frames` is the caller's. Returns how many were taken.
+    ///
+    /// # Errors
+    /// [`Error::ForeignBuffer`] ends the burst before that buffer, which is dropped;
+    /// [`Error::Ring`] when the device has broken its rings.
+    pub fn send(&mut self, frames: &mut impl Iterator<Item = Buffer>) -> Result<usize, Error> {
+        let mut room = self.room();
+        if room < self.ring.len() / 2 {
+            self.reclaim()?;
+            room = self.room();
+        }
+        let mut sent = 0_u16;
+        let mut last = None;
+        let mut result = Ok(());
+        while sent < room {
+            let Some(frame) = frames.next() else { break };
+            if !frame.is_in(self.ring.memory()) {
+                result = Err(Error::ForeignBuffer);
+                break;
+            }
+            sent += 1;
+            let report = if sent % REPORT_EVERY == 0 { cmd::RS } else { 0 };
+            // The capacity of a buffer is bounded by what fits in a descriptor: `Config`.
+            let len = u16::try_from(frame.len()).unwrap_or(u16::MAX);
+            let desc = FlexTxDesc::new(frame.iova(), cmd::EOP | report, len);
+            self.ring.store(self.tail, transmute!(desc));
+            self.stats.frames += 1;
+            self.stats.bytes += u64::from(len);
+            last = Some((self.tail, frame.iova(), len));
+            self.in_flight[usize::from(self.tail)] = Some(frame);
+            self.tail = next(self.tail, self.ring.len());
+        }
+        if let Some((entry, iova, len)) = last {
+            // The device has not been told of it yet.
+            let desc = FlexTxDesc::new(iova, cmd::EOP | cmd::RS, len);
+            self.ring.store(entry, transmute!(desc));
+            self.doorbell.ring(self.tail);
+        }
+        if sent == room {
+            self.stats.full += 1;
+        }
+        result.map(|()| usize::from(sent))
+    }
+
+    /// Frees the buffers of frames that the device has sent; [`send`](Self::send) does it when it
+    /// needs room. Returns how many.
+    ///
+    /// # Errors
+    /// [`Error::Ring`] when the device has broken its rings.
+    pub fn reclaim(&mut self) -> Result<usize, Error> {
+        let mut freed = 0;
+        while let Some(completion) = self.completion() {
+            let entry = self.done.at;
+            self.done.advance(self.completions.len());
+            if completion.comp_type() != comp_type::RS {
+                continue;
+            }
+            let head = completion.q_head_compl_tag.get();
+            let count = self.distance(self.head, head);
+            if head >= self.ring.len() || count > self.distance(self.head, self.tail) {
+                return Err(Error::Ring {
+                    ring: "TX completion",
+                    entry,
+                    reason: "it is about entries that the device does not have",
+                });
+            }
+            while self.head != head {
+                self.in_flight[usize::from(self.head)] = None;
+                self.head = next(self.head, self.ring.len());
+                freed += 1;
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Whether the device has reported something that was not looked at.
+    pub(crate) fn pending(&self) -> bool {
+        self.completion().is_some()
+    }
+
+    /// Frames that the device has not reported as sent.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.distance(self.head, self.tail).into()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn stats(&self) -> TxStats {
+        TxStats {
+            kicks: self.doorbell.kicks(),
+            ..self.stats
+        }
+    }
+
+    /// Gives up the buffers that the device may still read, for good.
+    pub(crate) fn leak(&mut self) {
+        self.in_flight.iter_mut().for_each(|slot| {
+            std::mem::forget(slot.take());
+        });
+    }
+
+    fn completion(&self) -> Option<SplitqTxComplDesc4b> {
+        let word = self.completions.load(self.done.at).to_le_bytes();
+        let completion: SplitqTxComplDesc4b = transmute!(word);
+        (completion.generation() == self.done.generation).then_some(completion)
+    }
+
+    /// Entries that can be filled. One stays empty, so that a full ring differs from an empty one.
+    fn room(&self) -> u16 {
+        self.ring.len() - 1 - self.distance(self.head, self.tail)
+    }
+
+    fn distance(&self, from: u16, to: u16) -> u16 {
+        if to >= from {
+            to - from
+        } else {
+            self.ring.len() - from + to
+        }
+    }
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! An ADI through the kernel's VFIO: by group and container, or by cdev and iommufd.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use adit_uapi::vfio::{
+    region, AdiInfo, MailboxReply, MailboxRequest, INFO_MAGIC, INFO_VERSION, MAX_PAYLOAD_LEN,
+    PAGE_LEN,
+};
+use iommufd_ioctls::IommuFd;
+use memmap2::{MmapOptions, MmapRaw};
+use vfio_ioctls::{VfioContainer, VfioError, VfioIommufd, VfioOps};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::{Device, Error, Memory};
+
+/// Where devices are looked for by name.
+const BUSES: [&str; 2] = ["/sys/bus/auxiliary/devices", "/sys/bus/mdev/devices"];
+/// An ADI's auxiliary device is this and its number.
+const NAME_PREFIX: &str = "adit.adi.";
+
+/// The directory in sysfs of an ADI, given by its name (`adit.adi.N`), its number, the UUID of
+/// its mediated device, or that directory.
+///
+/// # Errors
+/// When there is none.
+pub fn find(name: &str) -> Result<PathBuf, Error> {
+    let none = |path| Error::NoSuchAdi {
+        name: name.to_owned(),
+        path,
+    };
+    if name.contains('/') {
+        let path = PathBuf::from(name);
+        return if path.is_dir() {
+            Ok(path)
+        } else {
+            Err(none(path))
+        };
+    }
+    let full = match name.parse::<u32>() {
+        Ok(number) => format!("{NAME_PREFIX}{number}"),
+        Err(_) => name.to_owned(),
+    };
+    let mut paths = BUSES.iter().map(|bus| Path::new(bus).join(&full));
+    paths
+        .find(|path| path.is_dir())
+        .ok_or_else(|| none(Path::new(BUSES[0]).join(&full)))
+}
+
+/// An ADI that is open.
+pub struct VfioDevice {
+    device: vfio_ioctls::VfioDevice,
+    /// The same file, for what is read and written with errors told.
+    file: File,
+    address_space: Arc<dyn VfioOps>,
+    /// A request and its reply belong together.
+    mailbox: Mutex<u64>,
+}
+
+impl VfioDevice {
+    /// Opens an ADI, named as for [`find`]. Devices in `/dev/vfio/devices` are preferred to
+    /// groups where both exist.
+    ///
+    /// # Errors
+    /// When there is no such ADI, VFIO does not give it, or it is no ADI.
+    pub fn open(name: &str) -> Result<Self, Error> {
+        let path = find(name)?;
+        let opened = |source| Error::Open {
+            name: name.to_owned(),
+            source,
+        };
+        let address_space = address_space(&path).map_err(opened)?;
+        let device = vfio_ioctls::VfioDevice::new(&path, Arc::clone(&address_space), true)
+            .map_err(opened)?;
+        // SAFETY: the device keeps its file descriptor open while it is borrowed here.
+        let fd = unsafe { BorrowedFd::borrow_raw(device.as_raw_fd()) };
+        let fd = fd.try_clone_to_owned();
+        let file = File::from(fd.map_err(Error::io("another handle of the device"))?);
+        let this = Self {
+            device,
+            file,
+            address_space,
+            mailbox: Mutex::new(0),
+        };
+        let info = this.info()?;
+        let (magic, version) = (info.magic.get(), info.version.get());
+        if magic != INFO_MAGIC || version != INFO_VERSION {
+            return Err(Error::NotAnAdi {
+                name: name.to_owned(),
+                reason: format!(
+                    "magic {magic:#010x}, version {version} instead of {INFO_MAGIC:#010x}, version \
+                     {INFO_VERSION}"
+                ),
+            });
+        }
+        Ok(this)
+    }
+
+    /// Where byte `at` of a region is in the device's file, if `len` bytes are there.
+    fn offset(&self, index: u32, at: u64, len: u64) -> io::Result<u64> {
+        let size = self.device.get_region_size(index);
+        match at.checked_add(len) {
+            Some(end) if end <= size => Ok(self.device.get_region_offset(index) + at),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("region {index} of the ADI has {size} bytes"),
+            )),
+        }
+    }
+
+    fn map(&self, index: u32, at: u64, len: u64, what: &'static str) -> Result<MmapRaw, Error> {
+        let offset = self.offset(index, at, len).map_err(Error::io(what))?;
+        MmapOptions::new()
+            .offset(offset)
+            .len(len as usize) // bounded by the region's
+            .map_raw(&self.file)
+            .map_err(Error::io(what))
+    }
+}
+
+/// The address space that a device is put in.
+fn address_space(path: &Path) -> Result<Arc<dyn VfioOps>, VfioError> {
+    if Path::new("/dev/iommu").exists() && path.join("vfio-dev").is_dir() {
+        let iommufd = IommuFd::new().map_err(VfioError::NewVfioIommufd)?;
+        return Ok(Arc::new(VfioIommufd::new(Arc::new(iommufd), None, None)?));
+    }
+    Ok(Arc::new(VfioContainer::new(None)?))
+}
+
+impl Device for VfioDevice {
+    fn info(&self) -> Result<AdiInfo, Error> {
+        let what = "reading what the ADI is";
+        let mut info = AdiInfo::default();
+        let offset = self
+            .offset(region::INFO, 0, AdiInfo::LEN as u64)
+            .map_err(Error::io(what))?;
+        self.file
+            .read_exact_at(info.as_mut_bytes(), offset)
+            .map_err(Error::io(what))?;
+        Ok(info)
+    }
+
+    fn request(&self, opcode: u32, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        let refused = |source| Error::Refused { opcode, source };
+        // A panic elsewhere leaves nothing half done here.
+        let mut cookie = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
+        *cookie += 1;
+        let request = MailboxRequest {
+            opcode: U32::new(opcode),
+            payload_len: U32::new(payload.len() as u32), // the kernel bounds it
+            cookie: U64::new(*cookie),
+            ..MailboxRequest::default()
+        };
+        let message = [request.as_bytes(), payload].concat();
+        let offset = self.offset(region::MAILBOX, 0, 0).map_err(refused)?;
+        let written = self.file.write_at(&message, offset).map_err(refused)?;
+        if written != message.len() {
+            return Err(refused(io::ErrorKind::WriteZero.into()));
+        }
+        let mut reply = vec![0; MailboxReply::LEN + MAX_PAYLOAD_LEN];
+        let got = self.file.read_at(&mut reply, offset).map_err(refused)?;
+        reply.truncate(got);
+        let wrong = |want| Error::Reply { opcode, got, want };
+        let (header, rest) =
+            MailboxReply::read_from_prefix(&reply).map_err(|_| wrong(MailboxReply::LEN))?;
+        let len = header.payload_len.get() as usize;
+        if header.cookie.get() != *cookie || len > rest.len() {
+            return Err(wrong(MailboxReply::LEN.saturating_add(len)));
+        }
+        Ok(rest[..len].to_vec())
+    }
+
+    fn map_page(&self, index: u32, page: u32) -> Result<MmapRaw, Error> {
+        let at = u64::from(page) * PAGE_LEN;
+        self.map(index, at, PAGE_LEN, "mapping a page of registers")
+    }
+
+    fn map_dma_region(&self, len: u64) -> Result<MmapRaw, Error> {
+        self.map(region::DMA, 0, len, "mapping the driver's memory")
+    }
+
+    unsafe fn map_memory(&self, memory: &Memory) -> Result<(), Error> {
+        let (len, start) = (memory.len() as usize, memory.as_mut_ptr());
+        // SAFETY: by this function's contract.
+        unsafe { self.address_space.vfio_dma_map(memory.iova(), len, start) }.map_err(|source| {
+            Error::Vfio {
+                what: "to map memory",
+                source,
+            }
+        })
+    }
+
+    fn unmap_memory(&self, memory: &Memory) -> Result<(), Error> {
+        self.address_space
+            .vfio_dma_unmap(memory.iova(), memory.len() as usize)
+            .map_err(|source| Error::Vfio {
+                what: "to unmap memory",
+                source,
+            })
+    }
+
+    fn set_eventfds(&self, index: u32, eventfds: &[BorrowedFd<'_>]) -> Result<(), Error> {
+        crate::irqs::set(&self.file, index, eventfds)
+    }
+}

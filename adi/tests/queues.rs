@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Queues against the device model: frames out, frames in, rings that wrap, buffers that return.
+
+mod common;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use adit_adi::{Adi, Buffer, Config, Error, MemorySource, QueuePair, Wakeup};
+use adit_nic::wire::mock::FarEnd;
+use adit_pipeline::offload::FrameMeta;
+use common::{Model, MAC};
+use proptest::prelude::*;
+
+const PEER: [u8; 6] = [2, 0, 0, 0, 0, 9];
+/// Long enough for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config() -> Config {
+    Config {
+        ring_len: 64,
+        ..Config::default()
+    }
+}
+
+/// A frame of `len` bytes with a payload that says which it is.
+fn frame(to: [u8; 6], from: [u8; 6], number: u32, len: usize) -> Vec<u8> {
+    let mut frame = [&to[..], &from[..], &[0x88, 0xB5]].concat();
+    frame.extend_from_slice(&number.to_le_bytes());
+    frame.resize(len.max(frame.len()), number as u8);
+    frame
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "{what} takes too long");
+        std::thread::yield_now();
+    }
+}
+
+fn receive(pair: &mut QueuePair, count: usize) -> Vec<Buffer> {
+    let mut frames = Vec::new();
+    until("receiving", || {
+        pair.rx.receive(&mut frames, count).unwrap();
+        frames.len() >= count
+    });
+    frames
+}
+
+fn sent(far: &FarEnd, count: usize) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    until("sending", || {
+        frames.extend(std::iter::from_fn(|| far.recv()).map(|(frame, _)| frame));
+        frames.len() >= count
+    });
+    frames
+}
+
+fn start(pairs: u16, config: &Config) -> (Adi, Vec<QueuePair>, FarEnd) {
+    let (adi, far) = Model::open(pairs);
+    let pairs = adi.start(config).unwrap();
+    (adi, pairs, far)
+}
+
+#[test]
+fn frames_leave_in_order_and_their_buffers_return() {
+    let (adi, mut pairs, far) = start(1, &config());
+    let pair = &mut pairs[0];
+    let before = pair.pool().available();
+    // Many times around a ring of 64.
+    let all: Vec<_> = (0..500)
+        .map(|n| frame(PEER, MAC, n, 60 + n as usize % 1400))
+        .collect();
+    let mut seen = Vec::new();
+    let mut next = 0;
+    until("sending", || {
+        let pool = pair.pool().clone();
+        let burst = all[next..].iter().take(20).map_while(|f| pool.copy(f));
+        next += pair.tx.send(&mut burst.fuse()).unwrap();
+        pair.tx.reclaim().unwrap();
+        seen.extend(std::iter::from_fn(|| far.recv()).map(|(frame, _)| frame));
+        seen.len() >= all.len()
+    });
+    assert_eq!(seen, all);
+    until("completing", || {
+        pair.tx.reclaim().unwrap();
+        pair.tx.in_flight() == 0
+    });
+    assert_eq!(pair.pool().available(), before);
+    let stats = pair.tx.stats();
+    assert_eq!(stats.frames, 500);
+    assert_eq!(stats.bytes, all.iter().map(|f| f.len() as u64).sum::<u64>());
+    assert_eq!(adi.stats().unwrap().tx_unicast.get(), 500);
+}
+
+#[test]
+fn frames_arrive_in_order_however_often_the_rings_wrap() {
+    let (adi, mut pairs, far) = start(1, &config());
+    let pair = &mut pairs[0];
+    let before = pair.pool().available();
+    for round in 0..20 {
+        let all: Vec<_> = (0..40)
+            .map(|n| frame(MAC, PEER, round * 100 + n, 60 + (n * 37) as usize % 1400))
+            .collect();
+        all.iter().for_each(|f| far.send(f, FrameMeta::default()));
+        let got = receive(pair, all.len());
+        for (got, want) in got.iter().zip(&all) {
+            assert_eq!(&got[..], &want[..]);
+        }
+    }
+    assert_eq!(pair.pool().available(), before);
+    assert_eq!(pair.rx.stats().frames, 800);
+    assert_eq!(adi.stats().unwrap().rx_unicast.get(), 800);
+}
+
+#[test]
+fn a_frame_goes_back_without_being_copied() {
+    let (_adi, mut pairs, far) = start(1, &config());
+    let pair = &mut pairs[0];
+    far.send(&frame(MAC, PEER, 7, 100), FrameMeta::default());
+    let mut frames = receive(pair, 1);
+    let start = frames[0].as_ptr();
+    let (to, rest) = frames[0].split_at_mut(6);
+    to.swap_with_slice(&mut rest[..6]);
+    assert_eq!(frames[0].as_ptr(), start);
+    pair.tx.send(&mut frames.drain(..)).unwrap();
+    assert_eq!(sent(&far, 1), [frame(PEER, MAC, 7, 100)]);
+}
+
+#[test]
+fn buffers_that_are_kept_starve_the_queue_until_they_are_dropped() {
+    let config = Config {
+        spare_buffers: 0,
+        ..config()
+    };
+    let (_adi, mut pairs, far) = start(1, &config);
+    let pair = &mut pairs[0];
+    let mut kept: Vec<_> = std::iter::from_fn(|| pair.pool().alloc()).collect();
+    (0..40).for_each(|n| far.send(&frame(MAC, PEER, n, 64), FrameMeta::default()));
+    kept.extend(receive(pair, 40));
+    assert!(pair.rx.stats().starved > 0);
+    kept.clear();
+    pair.rx.refill();
+    (0..62).for_each(|n| far.send(&frame(MAC, PEER, n, 64), FrameMeta::default()));
+    assert_eq!(receive(pair, 62).len(), 62);
+}
+
+#[test]
+fn waiting_ends_with_a_frame_or_with_time() {
+    let (_adi, mut pairs, far) = start(1, &config());
+    let pair = &mut pairs[0];
+    let short = Some(Duration::from_millis(20));
+    assert_eq!(pair.wait(short).unwrap(), Wakeup::Timeout);
+    for round in 0..50 {
+        let far = far.clone();
+        let sender = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_micros(round * 40));
+            far.send(&frame(MAC, PEER, 1, 64), FrameMeta::default());
+        });
+        let mut frames = Vec::new();
+        while frames.is_empty() {
+            assert_eq!(pair.wait(Some(PATIENCE)).unwrap(), Wakeup::Ready);
+            pair.rx.receive(&mut frames, 8).unwrap();
+        }
+        sender.join().unwrap();
+    }
+}
+
+#[test]
+fn several_pairs_share_the_load_and_nothing_else() {
+    let (_adi, mut pairs, far) = start(4, &config());
+    assert_eq!(pairs.len(), 4);
+    for pair in &mut pairs {
+        let number = u32::from(pair.index());
+        let buffer = pair.pool().copy(&frame(PEER, MAC, number, 64)).unwrap();
+        pair.tx.send(&mut std::iter::once(buffer)).unwrap();
+    }
+    let mut seen = sent(&far, 4);
+    seen.sort();
+    let want: Vec<_> = (0..4).map(|n| frame(PEER, MAC, n, 64)).collect();
+    assert_eq!(seen, want);
+    // Pairs may go one by one; the others work on.
+    drop(pairs.remove(0));
+    let pair = &mut pairs[2];
+    let buffer = pair.pool().copy(&frame(PEER, MAC, 9, 64)).unwrap();
+    pair.tx.send(&mut std::iter::once(buffer)).unwrap();
+    assert_eq!(sent(&far, 1), [frame(PEER, MAC, 9, 64)]);
+}
+
+#[test]
+fn memory_of_the_driver_does_as_well() {
+    let (model, far) = Model::new(1, true);
+    let adi = Adi::new(Box::new(model)).unwrap();
+    let config = Config {
+        memory: MemorySource::Driver,
+        ..config()
+    };
+    let mut pairs = adi.start(&config).unwrap();
+    far.send(&frame(MAC, PEER, 3, 200), FrameMeta::default());
+    assert_eq!(
+        &receive(&mut pairs[0], 1)[0][..],
+        &frame(MAC, PEER, 3, 200)[..]
+    );
+}
+
+#[test]
+fn buffers_of_another_adi_are_refused() {
+    let (_a, mut pairs_a, far_a) = start(1, &config());
+    let (_b, pairs_b, _far_b) = start(1, &config());
+    let foreign = pairs_b[0].pool().copy(&frame(PEER, MAC, 1, 64)).unwrap();
+    let own = pairs_a[0].pool().copy(&frame(PEER, MAC, 2, 64)).unwrap();
+    let mut burst = [own, foreign].into_iter();
+    let result = pairs_a[0].tx.send(&mut burst);
+    assert!(matches!(result, Err(Error::ForeignBuffer)), "{result:?}");
+    assert_eq!(sent(&far_a, 1), [frame(PEER, MAC, 2, 64)]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_what_would() {
+    let (adi, _far) = Model::open(1);
+    let refusal = |config: Config| match adi.start(&config) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("{config:?} was taken"),
+    };
+    let text = refusal(Config {
+        pairs: 2,
+        ..config()
+    });
+    assert_eq!(
+        text,
+        "the number of queue pairs is 2: this ADI takes at most 1"
+    );
+    for ring_len in [0, 32, 65, 4112] {
+        let text = refusal(Config {
+            ring_len,
+            ..config()
+        });
+        assert!(text.contains("64 to 4096 in steps of 16"), "{text}");
+    }
+    for buffer_len in [0, 100, 16384] {
+        let text = refusal(Config {
+            buffer_len,
+            ..config()
+        });
+        assert!(text.contains("128 to 16320"), "{text}");
+    }
+    let driver = refusal(Config {
+        memory: MemorySource::Driver,
+        ..config()
+    });
+    assert!(driver.contains("at most 0 bytes"), "{driver}");
+}
+
+#[test]
+fn queues_that_cannot_be_stopped_keep_their_buffers() {
+    let (model, _far) = Model::new(1, false);
+    let dead = std::sync::Arc::clone(&model.dead);
+    let adi = Adi::new(Box::new(model)).unwrap();
+    let mut pairs = adi.start(&config()).unwrap();
+    let pool = pairs[0].pool().clone();
+    let free = pool.available();
+    dead.store(true, Ordering::Relaxed);
+    assert!(adi.stats().unwrap_err().is_gone());
+    pairs.clear();
+    assert_eq!(
+        pool.available(),
+        free,
+        "the device may still write the others"
+    );
+}
+
+#[test]
+fn queues_that_are_stopped_give_their_buffers_back() {
+    let (_adi, mut pairs, _far) = start(1, &config());
+    let pool = pairs[0].pool().clone();
+    pairs.clear();
+    assert_eq!(pool.available(), 2 * 64 + 64);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Whatever is received, kept, dropped and sent back in whatever order: no frame is lost or
+    /// changed, and no buffer is in two places.
+    #[test]
+    fn no_buffer_is_lost_or_shared(
+        steps in prop::collection::vec((0_u8..4, 1_usize..30), 1..60)
+    ) {
+        let (_adi, mut pairs, far) = start(1, &config());
+        let pair = &mut pairs[0];
+        let all = pair.pool().available() + 62;
+        let (mut arrived, mut taken, mut returned, mut back) = (0_u32, 0_u32, 0_usize, 0_usize);
+        let mut kept: Vec<Buffer> = Vec::new();
+        for (step, n) in steps {
+            match step {
+                0 => for _ in 0..n {
+                    far.send(&frame(MAC, PEER, arrived, 60 + n), FrameMeta::default());
+                    arrived += 1;
+                },
+                1 => {
+                    let before = kept.len();
+                    pair.rx.receive(&mut kept, n).unwrap();
+                    for got in &kept[before..] {
+                        prop_assert_eq!(&got[14..18], &taken.to_le_bytes()[..]);
+                        taken += 1;
+                    }
+                }
+                2 => kept.truncate(kept.len().saturating_sub(n)),
+                _ => {
+                    let from = kept.len().saturating_sub(n);
+                    returned += pair.tx.send(&mut kept.drain(from..)).unwrap();
+                }
+            }
+            let mut starts: Vec<_> = kept.iter().map(|b| b.as_ptr()).collect();
+            starts.sort_unstable();
+            starts.dedup();
+            prop_assert_eq!(starts.len(), kept.len());
+            prop_assert!(kept.len() + pair.pool().available() + pair.tx.in_flight() <= all);
+        }
+        // Frames wait for buffers for 20 ms at most: what was not received in time is lost, but
+        // in order.
+        until("sending back", || {
+            back += std::iter::from_fn(|| far.recv()).count();
+            pair.tx.reclaim().unwrap();
+            back == returned && pair.tx.in_flight() == 0
+        });
+    }
+}
