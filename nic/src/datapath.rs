@@ -83,6 +83,8 @@ pub struct Limits {
 pub struct Progress {
     /// Something was moved.
     pub busy: bool,
+    /// Something came from a wire, or still waits to be delivered.
+    pub received: bool,
     /// When there will be something to do without a doorbell or a frame (nanoseconds on the
     /// caller's clock).
     pub due: Option<u64>,
@@ -205,13 +207,23 @@ impl Datapath {
             .any(|i| i.holding())
     }
 
-    /// One burst over everything that may have work.
-    pub fn poll(&mut self, now: u64) -> Progress {
+    /// Whether nothing tells of a wire's frames but reading it.
+    fn unannounced(&self, vport: usize) -> bool {
+        let wire = self.vports[vport].wire.as_ref();
+        wire.is_some_and(|w| w.poll_fd().is_none())
+    }
+
+    /// One burst over everything that may have work. Wires whose frames a descriptor announces
+    /// are left alone unless `wires`.
+    pub fn poll(&mut self, now: u64, wires: bool) -> Progress {
         self.now = now;
         let mut progress = Progress::default();
         for vport in 0..self.vports.len() {
-            progress.busy |= self.receive_burst(vport);
+            if wires || self.unannounced(vport) {
+                progress.received |= self.receive_burst(vport);
+            }
         }
+        progress.busy = progress.received;
         for i in 0..self.active_tx.len() {
             // A fault may have shortened the list.
             let Some(&queue) = self.active_tx.get(i) else {

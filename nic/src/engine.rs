@@ -17,7 +17,7 @@ use crate::function::{Function, Shared};
 /// How the engine divides its time.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// How long it looks again at once after something moved.
+    /// How long it looks again at once after something moved, while that pays: see [`Spin`].
     pub spin: Duration,
     /// The shortest nap.
     pub nap: Duration,
@@ -27,9 +27,15 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
+        let e = |n: &str, d: u64| {
+            std::env::var(n)
+                .ok()
+                .and_then(|v| v.parse().ok())
+                .unwrap_or(d)
+        };
         Self {
-            spin: Duration::from_micros(20),
-            nap: Duration::from_micros(50),
+            spin: Duration::from_micros(e("XSPIN", 20)),
+            nap: Duration::from_micros(e("XNAP", 50)),
             max_nap: Duration::from_millis(2),
         }
     }
@@ -54,17 +60,23 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
     let mut last_busy = 0;
     // A descriptor ended the last nap.
     let mut alarmed = false;
+    let mut wires = Wires::default();
+    let mut spin = Spin::new(pace.spin);
     let mut function = shared.lock();
     while !shared.stopping() {
-        let progress = function.poll(now());
+        let began = now();
+        let look = wires.due(began);
+        let progress = function.poll(began, look);
         let at = now();
+        wires.polled(look, progress.received, began);
         if progress.busy {
+            spin.found(began.saturating_sub(last_busy));
             last_busy = at;
             alarmed = false;
             MutexGuard::bump(&mut function);
             continue;
         }
-        if at - last_busy < pace.spin.as_nanos() as u64 {
+        if at - last_busy < spin.window() {
             MutexGuard::bump(&mut function);
             std::hint::spin_loop();
             continue;
@@ -86,11 +98,103 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
             waiter.wait(nap.min(due))
         })?;
         alarmed = woken.wire;
+        if woken.wire || deaf {
+            wires.look();
+        } else {
+            wires.silent(now());
+        }
         if woken.link {
             function.links_changed();
         }
     }
     Ok(())
+}
+
+/// How long to spin: all the allowed time where that finds work, not at all where work never
+/// comes that soon, as from a guest without hardware virtualization, which needs the CPU itself.
+struct Spin {
+    max: u64,
+    /// What the last spins were worth.
+    credit: u32,
+    /// Silences since the last trial.
+    silences: u32,
+}
+
+impl Spin {
+    /// Credit for a success; each failure costs one.
+    const GAIN: u32 = 4;
+    const MAX_CREDIT: u32 = 16;
+    /// Without credit, each of so many silences is a trial.
+    const TRIAL: u32 = 32;
+
+    fn new(max: Duration) -> Self {
+        Self {
+            max: max.as_nanos() as u64,
+            credit: Self::MAX_CREDIT,
+            silences: 0,
+        }
+    }
+
+    /// How long to look again at once after something moved, in nanoseconds.
+    fn window(&self) -> u64 {
+        if self.credit > 0 || self.silences % Self::TRIAL == 0 {
+            self.max
+        } else {
+            0
+        }
+    }
+
+    /// There was work again after `silence` nanoseconds; in the middle of a burst that says
+    /// nothing.
+    fn found(&mut self, silence: u64) {
+        if silence < Self::SOON {
+            return;
+        }
+        if silence <= self.max {
+            self.credit = (self.credit + Self::GAIN).min(Self::MAX_CREDIT);
+        } else {
+            self.credit = self.credit.saturating_sub(1);
+            self.silences = self.silences.wrapping_add(1);
+        }
+    }
+
+    /// Less than that between two looks is no silence, in nanoseconds.
+    const SOON: u64 = 1_000;
+}
+
+/// When the wires are to be read. A read is a system call, so one that found nothing is not
+/// repeated at once: while the engine naps, descriptors tell of frames.
+#[derive(Default)]
+struct Wires {
+    /// When they were read last.
+    read_at: u64,
+    /// There is, or may well be, something to read.
+    readable: bool,
+}
+
+impl Wires {
+    /// How long an awake engine leaves silent wires alone, in nanoseconds.
+    const INTERVAL: u64 = 10_000;
+
+    fn due(&self, now: u64) -> bool {
+        self.readable || now.saturating_sub(self.read_at) >= Self::INTERVAL
+    }
+
+    fn polled(&mut self, read: bool, received: bool, now: u64) {
+        if read {
+            (self.read_at, self.readable) = (now, received);
+        }
+    }
+
+    /// A descriptor says that there are frames, or none was asked.
+    fn look(&mut self) {
+        self.readable = true;
+    }
+
+    /// No descriptor says that there are any.
+    fn silent(&mut self, now: u64) {
+        (self.read_at, self.readable) = (now, false);
+    }
 }
 
 /// What ended a nap.
@@ -174,5 +278,50 @@ impl Waiter {
             }
         }
         Ok(woken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_spins_where_that_finds_work_and_tries_again_where_it_did_not() {
+        let mut spin = Spin::new(Duration::from_micros(20));
+        assert_eq!(spin.window(), 20_000);
+        for _ in 0..Spin::MAX_CREDIT {
+            spin.found(100_000);
+        }
+        let trials = |spin: &mut Spin| {
+            let mut trials = 0;
+            for _ in 0..10 * Spin::TRIAL {
+                trials += u32::from(spin.window() > 0);
+                spin.found(100_000);
+            }
+            trials
+        };
+        assert_eq!(trials(&mut spin), 10);
+        // Frames of a burst follow each other at once: that earns nothing.
+        for _ in 0..1000 {
+            spin.found(100);
+        }
+        assert_eq!(trials(&mut spin), 10);
+        spin.found(15_000);
+        assert_eq!(spin.window(), 20_000);
+    }
+
+    #[test]
+    fn wires_are_read_when_they_have_something_to_say() {
+        let mut wires = Wires::default();
+        assert!(wires.due(Wires::INTERVAL));
+        wires.polled(true, false, 20_000);
+        assert!(!wires.due(20_001), "nothing came the last time");
+        assert!(wires.due(20_000 + Wires::INTERVAL));
+        wires.polled(true, true, 31_000);
+        assert!(wires.due(31_001), "where one frame came there may be more");
+        wires.silent(50_000);
+        assert!(!wires.due(50_001));
+        wires.look();
+        assert!(wires.due(50_001));
     }
 }

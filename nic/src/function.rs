@@ -79,9 +79,9 @@ impl Function {
         self.counters
     }
 
-    /// One burst of the data plane.
-    pub fn poll(&mut self, now: u64) -> Progress {
-        self.datapath.poll(now)
+    /// One burst of the data plane; see [`Datapath::poll`].
+    pub fn poll(&mut self, now: u64, wires: bool) -> Progress {
+        self.datapath.poll(now, wires)
     }
 
     /// Looks at the wires again, and tells the driver what changed.

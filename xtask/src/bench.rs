@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// How often everything is measured; the median is shown
     #[arg(long)]
     rounds: Option<usize>,
+    /// Measure only these, by the names in the table's head
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    only: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {

@@ -169,7 +169,7 @@ impl Driver {
 
     fn poll(&mut self) {
         self.now += 1000;
-        self.dp.poll(self.now);
+        self.dp.poll(self.now, true);
     }
 
     /// Puts a descriptor on a TX ring, without telling the device.

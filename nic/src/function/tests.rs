@@ -84,7 +84,7 @@ fn nothing_of_a_client_outlives_it() {
     assert!(function.datapath.memory.is_empty());
     let arm = dyn_ctl::INTENA_M | dyn_ctl::SWINT_TRIG_M;
     write(&mut function, pf::GLINT_DYN_CTL.base, arm);
-    function.poll(1);
+    function.poll(1, true);
     assert!(rustix::io::read(&event, &mut [0; 8]).is_err());
 }
 
@@ -94,10 +94,10 @@ fn the_mailbox_interrupts_its_vector() {
     let event = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
     let trigger = EventFd::from_client(event.try_clone().unwrap()).unwrap();
     function.set_trigger(MAILBOX_VECTOR, Some(trigger));
-    function.poll(1);
+    function.poll(1, true);
     assert!(rustix::io::read(&event, &mut [0; 8]).is_err(), "not armed");
     write(&mut function, pf::GLINT_DYN_CTL.base, dyn_ctl::INTENA_M);
-    function.poll(2);
+    function.poll(2, true);
     let mut count = [0; 8];
     assert_eq!(rustix::io::read(&event, &mut count), Ok(8));
     assert_eq!(u64::from_ne_bytes(count), 1);

@@ -117,7 +117,7 @@ pub(super) fn run(data: &[u8]) -> Option<Function> {
             }
             _ => {
                 now += u64::from(choices.u16()) << (which & 0xF);
-                function.poll(now);
+                function.poll(now, true);
             }
         }
     }

@@ -74,7 +74,7 @@ pub(super) fn run(data: &[u8]) -> Option<Datapath> {
             6 => far.set_room(Some(usize::from(which))),
             _ => {
                 now += u64::from(choices.u16()) << (which & 0xF);
-                dp.poll(now);
+                dp.poll(now, true);
                 while far.recv().is_some() {}
             }
         }

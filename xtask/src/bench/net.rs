@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Result};
+use anyhow::{bail, ensure, Result};
 use serde_json::{json, Value};
 
 use super::contender::{Contender, CONTENDERS};
@@ -64,6 +64,7 @@ const OFFERED: [u32; 4] = [50_000, 100_000, 200_000, 400_000];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let plan = Plan::new(args);
+    let contenders = chosen(&args.only)?;
     let start = Instant::now();
     let load = load_average();
     println!("Booting one guest with every NIC…");
@@ -81,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for round in 0..plan.rounds {
         let idle = lab.idle(plan.idle)?;
         report.add("adit", IDLE, idle.device * 100.0);
-        for contender in order(round) {
+        for contender in order(round, &contenders) {
             println!(
                 "round {}/{}: {} ({:.0} s)",
                 round + 1,
@@ -109,15 +110,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The contenders that are asked for.
+fn chosen(only: &[String]) -> Result<Vec<Contender>> {
+    if let Some(unknown) = only
+        .iter()
+        .find(|&name| CONTENDERS.iter().all(|it| it.name != name))
+    {
+        let known: Vec<_> = CONTENDERS.iter().map(|it| it.name).collect();
+        bail!("no contender `{unknown}`: there is {}", known.join(", "));
+    }
+    let wanted = |it: &Contender| only.is_empty() || only.iter().any(|name| name == it.name);
+    Ok(CONTENDERS.into_iter().filter(wanted).collect())
+}
+
 /// The contenders, another one first in each round and every other round backwards: what else the
 /// machine does should not always hit the same one.
-fn order(round: usize) -> Vec<Contender> {
-    let mut order = CONTENDERS.to_vec();
-    let length = order.len();
+fn order(round: usize, contenders: &[Contender]) -> Vec<Contender> {
+    let mut order = contenders.to_vec();
     if round % 2 == 1 {
         order.reverse();
     }
-    order.rotate_left(round % length);
+    order.rotate_left(round % contenders.len());
     order
 }
 
@@ -227,7 +240,13 @@ mod tests {
 
     #[test]
     fn every_round_has_all_contenders_and_a_start_of_its_own() {
-        let names = |round| order(round).iter().map(|it| it.name).collect::<Vec<_>>();
+        let all = chosen(&[]).unwrap();
+        let names = |round| {
+            order(round, &all)
+                .iter()
+                .map(|it| it.name)
+                .collect::<Vec<_>>()
+        };
         let sorted = |round| {
             let mut names = names(round);
             names.sort_unstable();
@@ -236,5 +255,14 @@ mod tests {
         assert_eq!(sorted(0), sorted(1));
         assert_ne!(names(0)[0], names(1)[0]);
         assert_ne!(names(1)[0], names(2)[0]);
+    }
+
+    #[test]
+    fn contenders_are_chosen_by_name() {
+        let only =
+            |names: &[&str]| chosen(&names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>());
+        assert_eq!(only(&["igb", "adit"]).unwrap().len(), 2);
+        assert_eq!(only(&[]).unwrap().len(), CONTENDERS.len());
+        assert!(only(&["e1000"]).unwrap_err().to_string().contains("e1000e"));
     }
 }
