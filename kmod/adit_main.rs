@@ -6,27 +6,42 @@
 //! class belongs to idpf), talks to its control plane through the mailbox, and makes ADIs: each
 //! with queues and vectors of its own, and with a PASID of its own that every DMA of it carries.
 
+// Some of this is for drivers of ADIs, which come next.
+#![allow(dead_code)]
+
 use kernel::{
-    driver,
+    driver::Registration,
     pci,
     prelude::*,
     InPlaceModule, //
 };
 
-mod driver_pci;
+mod adi;
+mod cause_reader;
+mod causes;
+mod driver;
+mod errno;
+mod eventfd;
+mod irq;
+mod mailbox;
+mod messages;
+mod pasid;
+mod pf;
+mod raw;
+mod registers;
 
 const MODULE_NAME: &CStr = <LocalModule as kernel::ModuleMetadata>::NAME;
 
 #[pin_data]
 struct AditModule {
     #[pin]
-    _pci: driver::Registration<pci::Adapter<driver_pci::PfDriver>>,
+    _pci: Registration<pci::Adapter<crate::driver::PfDriver>>,
 }
 
 impl InPlaceModule for AditModule {
     fn init(module: &'static kernel::ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _pci <- driver::Registration::new(MODULE_NAME, module),
+            _pci <- Registration::new(MODULE_NAME, module),
         })
     }
 }

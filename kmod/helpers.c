@@ -4,4 +4,11 @@
  * kernel, for what is missing there.
  */
 
-#include <linux/compiler_types.h>
+#include <asm/barrier.h>
+
+#include "helpers.h"
+
+void adit_dma_rmb(void)
+{
+	dma_rmb();
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Headers with interfaces that the kernel crate does not bind: adit_bindings.rs is made of them,
+ * of what Kbuild names.
+ */
+
+#include <linux/device.h>
+#include <linux/eventfd.h>
+#include <linux/iommu.h>
+#include <linux/mdev.h>
+#include <linux/pci.h>
+#include <linux/vfio.h>
+#include <net/devlink.h>
+#include <uapi/linux/iommufd.h>
+
+#include "helpers.h"

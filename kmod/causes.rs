@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A cause ring: where the device says which ADI has something to say.
+
+use adit_uapi::virtchnl2::adi::{
+    cause_reason,
+    op,
+    CauseEntry,
+    ConfigAdiCauseRing, //
+};
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    dma::Coherent,
+    dma_read,
+    dma_write,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    }, //
+};
+use zerocopy::IntoBytes;
+
+use crate::{
+    adi::AdiTable,
+    cause_reader::CauseReader,
+    irq::IrqThread,
+    pf::Pf,
+    registers::Registers, //
+};
+
+/// Entries of a ring; the device keeps what does not fit.
+const MAX_LEN: u32 = 1024;
+
+/// A cause ring and its MSI-X vector.
+#[pin_data]
+pub(crate) struct CauseRing {
+    regs: Arc<Registers>,
+    adis: Arc<AdiTable>,
+    id: u16,
+    vector: u16,
+    len: u32,
+    /// The entries, and behind them how far we have read.
+    memory: Coherent<[u64]>,
+    #[pin]
+    reader: Mutex<CauseReader>,
+    /// Entries about ADIs that are not there, or of a kind that is not known.
+    strays: Atomic<u64>,
+}
+
+impl CauseRing {
+    /// Ring `id` of `pf`, which signals MSI-X vector `vector`.
+    pub(crate) fn new(dev: &Device<Bound>, pf: &Pf, id: u16, vector: u16) -> Result<Arc<Self>> {
+        let len = pf.caps().max_cause_ring_len.get().clamp(8, MAX_LEN);
+        // A power of 2, as the device wants it: the largest that is not more.
+        let len: u32 = 1 << len.ilog2();
+        let reader = CauseReader::new(len);
+        // CAST: a small number.
+        let memory = Coherent::zeroed_slice(dev, len as usize + 1, GFP_KERNEL)?;
+        Arc::pin_init(
+            try_pin_init!(Self {
+                regs: pf.registers().clone(),
+                adis: pf.adis().clone(),
+                id,
+                vector,
+                len,
+                memory,
+                reader <- new_mutex!(reader),
+                strays: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Tells the device about the ring, from its beginning, and lets it signal.
+    pub(crate) fn start(&self, pf: &Pf) -> Result {
+        {
+            let mut reader = self.reader.lock();
+            *reader = CauseReader::new(self.len);
+            for index in 0..self.memory.len() {
+                dma_write!(self.memory, [try: index], 0u64);
+            }
+        }
+        let ring = self.memory.dma_handle();
+        let message = ConfigAdiCauseRing {
+            ring_id: self.id.into(),
+            vector_id: self.vector.into(),
+            ring_len: self.len.into(),
+            ring_addr: ring.into(),
+            head_addr: (ring + u64::from(self.len) * 8).into(),
+            ..ConfigAdiCauseRing::default()
+        };
+        pf.request(op::CONFIG_ADI_CAUSE_RING, message.as_bytes())?;
+        self.regs.arm(self.vector.into())
+    }
+
+    /// Entries that meant nothing.
+    pub(crate) fn strays(&self) -> u64 {
+        self.strays.load(Relaxed)
+    }
+
+    /// Passes on what is in the ring, one lap at most, so that a device that writes without end
+    /// keeps nobody here.
+    fn pass_on(&self) -> Result {
+        let mut reader = self.reader.lock();
+        for _ in 0..self.len {
+            let value: u64 = dma_read!(self.memory, [try: reader.index() as usize]);
+            let Some(entry) = reader.take(u64::from_le(value)) else {
+                break;
+            };
+            self.dispatch(entry);
+        }
+        let head = u64::from(reader.index()).to_le();
+        dma_write!(self.memory, [try: self.len as usize], head);
+        Ok(())
+    }
+
+    fn dispatch(&self, entry: CauseEntry) {
+        let adi = self.adis.get(entry.adi_id());
+        match (adi, entry.reason()) {
+            (Some(adi), cause_reason::INTERRUPT) => adi.signal(entry.vector()),
+            (Some(adi), cause_reason::FAULT) => adi.faulted(),
+            _ => {
+                self.strays.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+impl IrqThread for CauseRing {
+    fn run(&self) {
+        // Both fail only when there is nobody left to tell: the ring's indexes are in range, and
+        // registers are there until the function is unbound.
+        let _ = self.pass_on();
+        let _ = self.regs.arm(self.vector.into());
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The PCI driver: from a function that it is given to a [`Pf`], and back.
+
+use adit_uapi::virtchnl2::op;
+use kernel::{
+    device::{
+        Bound,
+        Core, //
+    },
+    device_id::IdArray,
+    dma::{
+        Device as _,
+        DmaMask, //
+    },
+    pci,
+    prelude::*,
+    sync::Arc, //
+};
+use zerocopy::IntoBytes;
+
+use crate::{
+    causes::CauseRing,
+    irq::{
+        self,
+        IrqThread,
+        ThreadedIrq, //
+    },
+    messages,
+    pf::Pf,
+    registers::Registers, //
+};
+
+/// The vector of the mailbox.
+const MAILBOX_VECTOR: u32 = 0;
+/// Cause rings at most: more do not help once each CPU has one.
+const MAX_RINGS: u32 = 16;
+/// Bits above the 24 of a class code: an entry that no device matches.
+const NO_CLASS: u32 = 1 << 24;
+
+/// Matches nothing, and no alias is made of it: IDPF's class is idpf's, so that this driver binds
+/// only to what `driver_override` names.
+const ID_TABLE: IdArray<pci::DeviceId, (), 1> =
+    IdArray::new([(pci::DeviceId::from_class(NO_CLASS, u32::MAX), ())]);
+
+/// The driver of the physical function.
+pub(crate) struct PfDriver;
+
+/// What the driver keeps for a function while it is bound; dropped in this order.
+pub(crate) struct PfData {
+    _mailbox_irq: ThreadedIrq<MailboxIrq>,
+    _cause_irqs: KVec<ThreadedIrq<CauseRing>>,
+    running: Running,
+}
+
+/// A function that does DMA until this is dropped.
+struct Running(Arc<Pf>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// What the mailbox's vector is for: messages that nobody has asked for.
+struct MailboxIrq(Arc<Pf>);
+
+impl IrqThread for MailboxIrq {
+    fn run(&self) {
+        self.0.drain_mailbox();
+        // Fails only once the function is unbound.
+        let _ = self.0.registers().arm(MAILBOX_VECTOR);
+    }
+}
+
+impl PfData {
+    fn new(pdev: &pci::Device<Bound>, bar: pci::Bar<'_>) -> Result<Self> {
+        let vectors = irq::alloc_vectors(pdev, 1 + kernel::cpu::nr_cpu_ids().min(MAX_RINGS))?;
+        let running = Running(Pf::new(pdev, Registers::new(bar)?)?);
+        let pf = &running.0;
+        let handler = Arc::new(MailboxIrq(pf.clone()), GFP_KERNEL)?;
+        let mailbox_irq = ThreadedIrq::new(pdev, MAILBOX_VECTOR, c"adit-mailbox", handler)?;
+        pf.registers().arm(MAILBOX_VECTOR)?;
+        let cause_irqs = start_rings(pdev, pf, vectors)?;
+        dev_info!(
+            pdev,
+            "virtchnl2 {}.{}, {} ADIs with {} queue pairs, {} cause rings\n",
+            pf.version().0,
+            pf.version().1,
+            pf.caps().max_adis.get(),
+            pf.caps().max_queue_pairs.get(),
+            cause_irqs.len(),
+        );
+        Ok(Self {
+            _mailbox_irq: mailbox_irq,
+            _cause_irqs: cause_irqs,
+            running,
+        })
+    }
+}
+
+/// Makes a cause ring for each of the function's `vectors` besides the mailbox's.
+fn start_rings(
+    pdev: &pci::Device<Bound>,
+    pf: &Pf,
+    vectors: u32,
+) -> Result<KVec<ThreadedIrq<CauseRing>>> {
+    // CAST: a small number, see `MAX_RINGS`.
+    let count = ((vectors - 1) as u16).min(pf.caps().num_cause_rings.get());
+    let mut irqs = KVec::with_capacity(count.into(), GFP_KERNEL)?;
+    if count == 0 {
+        return Ok(irqs);
+    }
+    let reply = pf.request(op::ALLOC_VECTORS, messages::alloc_vectors(count).as_bytes())?;
+    let chunk = messages::vectors(&reply, count, vectors)
+        .map_err(|error| pf.malformed(op::ALLOC_VECTORS, error))?;
+    for id in 0..count {
+        let vector = chunk.start_vector_id.get() + id;
+        let ring = CauseRing::new(pdev.as_ref(), pf, id, vector)?;
+        irqs.push(
+            ThreadedIrq::new(pdev, vector.into(), c"adit-causes", ring.clone())?,
+            GFP_KERNEL,
+        )?;
+        ring.start(pf)?;
+    }
+    pf.set_rings(count);
+    Ok(irqs)
+}
+
+impl pci::Driver for PfDriver {
+    type IdInfo = ();
+    type Data<'bound> = PfData;
+    const ID_TABLE: pci::IdTable<Self::IdInfo> = &ID_TABLE;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        _info: &'bound Self::IdInfo,
+    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
+        Self::bind(pdev)
+    }
+}
+
+impl PfDriver {
+    fn bind(pdev: &pci::Device<Core<'_>>) -> Result<PfData> {
+        pdev.enable_device_mem()?;
+        pdev.set_master();
+        // SAFETY: Nothing has been allocated or mapped for DMA yet.
+        unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
+        PfData::new(pdev, pdev.iomap_region(0, c"adit")?)
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! MSI-X vectors with a thread each.
+//!
+//! [`kernel::irq`] wants an `IrqVector`, of which [`kernel::pci`] gives out the first and the last
+//! one only; this is for those between.
+
+use adit_bindings as bindings;
+use kernel::{
+    device::Bound,
+    error::to_result,
+    pci,
+    prelude::*,
+    sync::Arc, //
+};
+
+use crate::raw::Raw;
+
+/// Allocates up to `max` vectors of MSI-X and returns how many there are. They are freed when the
+/// device is unbound, after the driver's data was dropped.
+pub(crate) fn alloc_vectors(pdev: &pci::Device<Bound>, max: u32) -> Result<u32> {
+    let types = pci::IrqTypes::default().with(pci::IrqType::MsiX);
+    pdev.alloc_irq_vectors(1, max, types)?;
+    // SAFETY: `pdev` is valid; an index without a vector gives an error.
+    let exists = |index: &u32| unsafe { bindings::pci_irq_vector(pdev.raw(), *index) } >= 0;
+    // CAST: at most `max`.
+    Ok((0..max).take_while(exists).count() as u32)
+}
+
+/// What is done when a vector signals.
+pub(crate) trait IrqThread: Send + Sync + 'static {
+    /// Runs in a thread of its own, once for one or more signals.
+    fn run(&self);
+}
+
+/// A vector and its handler. Dropping it waits until the handler has returned; that must be before
+/// the device is unbound, which frees the vectors.
+pub(crate) struct ThreadedIrq<T: IrqThread> {
+    irq: u32,
+    handler: Arc<T>,
+}
+
+impl<T: IrqThread> ThreadedIrq<T> {
+    /// Has `handler` run for vector `index` of `pdev`.
+    pub(crate) fn new(
+        pdev: &pci::Device<Bound>,
+        index: u32,
+        name: &'static CStr,
+        handler: Arc<T>,
+    ) -> Result<Self> {
+        // SAFETY: `pdev` is valid; an index without a vector gives an error.
+        let irq = unsafe { bindings::pci_irq_vector(pdev.raw(), index) };
+        to_result(irq)?;
+        // CAST: not negative, checked above.
+        let irq = irq as u32;
+        // SAFETY: The thread function gets the cookie, a pointer to the handler, which `handler`
+        // keeps alive until `drop()` has freed the interrupt. The name is static.
+        to_result(unsafe {
+            bindings::request_threaded_irq(
+                irq,
+                None,
+                Some(thread::<T>),
+                bindings::IRQF_ONESHOT as usize,
+                name.as_char_ptr(),
+                Arc::as_ptr(&handler).cast_mut().cast(),
+            )
+        })?;
+        Ok(Self { irq, handler })
+    }
+}
+
+impl<T: IrqThread> Drop for ThreadedIrq<T> {
+    fn drop(&mut self) {
+        // SAFETY: `new()` requested this interrupt with this cookie. Once this returns, the
+        // handler does not run and will not.
+        unsafe { bindings::free_irq(self.irq, Arc::as_ptr(&self.handler).cast_mut().cast()) };
+    }
+}
+
+/// # Safety
+///
+/// `handler` is the cookie of `ThreadedIrq::<T>::new()`.
+unsafe extern "C" fn thread<T: IrqThread>(
+    _irq: c_int,
+    handler: *mut c_void,
+) -> bindings::irqreturn_t {
+    // SAFETY: By the function's requirement, and the handler lives until the interrupt is freed.
+    unsafe { &*handler.cast::<T>() }.run();
+    bindings::irqreturn_IRQ_HANDLED
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The mailbox: a ring of messages to the control plane (ATQ) and a ring of buffers for its
+//! answers (ARQ).
+//!
+//! One message is under way at a time: whoever sends waits for the answer.
+
+use adit_uapi::{
+    mailbox::{
+        flags,
+        opcode,
+        CtlqDesc,
+        MAX_BUF_LEN,
+        V_OPCODE_M, //
+    },
+    regs::{
+        pf,
+        queue_len, //
+    },
+    virtchnl2::op,
+};
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    dma::Coherent,
+    dma_read,
+    dma_write,
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+    transmute, //
+};
+
+use crate::registers::Registers;
+
+/// Descriptors of each ring.
+const RING_LEN: usize = 32;
+/// How long the control plane may take to answer.
+const TIMEOUT: Delta = Delta::from_secs(10);
+/// Looking again for an answer: at first and, doubling, at most.
+const FIRST_NAP: Delta = Delta::from_micros(20);
+const LONGEST_NAP: Delta = Delta::from_millis(2);
+
+/// A descriptor in memory that the device reads and writes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Desc(CtlqDesc);
+
+// SAFETY: `CtlqDesc` consists of little-endian integers: all bit patterns are values.
+unsafe impl transmute::FromBytes for Desc {}
+// SAFETY: `CtlqDesc` has no padding; its size is that of its fields, which `adit_uapi` asserts.
+unsafe impl transmute::AsBytes for Desc {}
+
+/// A ring and its buffers, [`MAX_BUF_LEN`] bytes for each descriptor.
+struct Ring {
+    descs: Coherent<[Desc]>,
+    buffers: Coherent<[u8]>,
+    next: usize,
+}
+
+impl Ring {
+    fn new(dev: &Device<Bound>) -> Result<Self> {
+        Ok(Self {
+            descs: Coherent::zeroed_slice(dev, RING_LEN, GFP_KERNEL)?,
+            buffers: Coherent::zeroed_slice(dev, RING_LEN * MAX_BUF_LEN, GFP_KERNEL)?,
+            next: 0,
+        })
+    }
+
+    /// Writes descriptor `index`, with its buffer's address in it.
+    fn put(&self, index: usize, mut desc: CtlqDesc) -> Result {
+        // CAST: both lengths are small constants.
+        desc.set_addr(self.buffers.dma_handle() + (index * MAX_BUF_LEN) as u64);
+        dma_write!(self.descs, [try: index], Desc(desc));
+        Ok(())
+    }
+
+    /// The buffer of descriptor `index`.
+    fn buffer(&self, index: usize) -> Result<*mut u8> {
+        if index >= RING_LEN {
+            return Err(ERANGE);
+        }
+        // SAFETY: `index` is below the number of buffers, so the result is in the allocation.
+        Ok(unsafe {
+            self.buffers
+                .as_mut_ptr()
+                .cast::<u8>()
+                .add(index * MAX_BUF_LEN)
+        })
+    }
+
+    fn advance(&mut self) {
+        self.next = (self.next + 1) % RING_LEN;
+    }
+}
+
+/// An answer of the control plane.
+pub(crate) struct Reply {
+    /// See [`adit_uapi::virtchnl2::status`].
+    pub(crate) status: u32,
+    /// What it carried.
+    pub(crate) payload: KVVec<u8>,
+}
+
+/// The mailbox of a function that has been reset.
+pub(crate) struct Mailbox {
+    to_device: Ring,
+    from_device: Ring,
+    cookie: u16,
+    /// A message was not answered: what comes later belongs to nobody.
+    lost: bool,
+}
+
+impl Mailbox {
+    /// Sets the rings up and enables them.
+    pub(crate) fn new(dev: &Device<Bound>, regs: &Registers) -> Result<Self> {
+        let mailbox = Self {
+            to_device: Ring::new(dev)?,
+            from_device: Ring::new(dev)?,
+            cookie: 0,
+            lost: false,
+        };
+        for index in 0..RING_LEN {
+            mailbox.post_buffer(index)?;
+        }
+        // CAST: the ring's length fits its field, as it is a small constant.
+        let len = RING_LEN as u32 | queue_len::ENABLE_M;
+        let ring = mailbox.to_device.descs.dma_handle();
+        regs.write(pf::FW_ATQH, 0)?;
+        regs.write(pf::FW_ATQT, 0)?;
+        // CAST: the two halves of an address.
+        regs.write(pf::FW_ATQBAL, ring as u32)?;
+        regs.write(pf::FW_ATQBAH, (ring >> 32) as u32)?;
+        regs.write(pf::FW_ATQLEN, len)?;
+        let ring = mailbox.from_device.descs.dma_handle();
+        regs.write(pf::FW_ARQH, 0)?;
+        regs.write(pf::FW_ARQT, 0)?;
+        // CAST: the two halves of an address.
+        regs.write(pf::FW_ARQBAL, ring as u32)?;
+        regs.write(pf::FW_ARQBAH, (ring >> 32) as u32)?;
+        regs.write(pf::FW_ARQLEN, len)?;
+        // All but one are the device's; the last one stays ours, so that the ring is never full.
+        // CAST: see above.
+        regs.write(pf::FW_ARQT, RING_LEN as u32 - 1)?;
+        Ok(mailbox)
+    }
+
+    /// Sends a message and waits for its answer.
+    ///
+    /// `EIO` if the function was reset meanwhile or before, `ETIMEDOUT` if nothing came; no
+    /// further message is sent then.
+    pub(crate) fn transact(&mut self, regs: &Registers, op: u32, request: &[u8]) -> Result<Reply> {
+        if self.lost || !regs.mailbox_alive()? {
+            return Err(EIO);
+        }
+        self.cookie = self.cookie.wrapping_add(1);
+        self.send(regs, op, request)?;
+        let start: Instant<Monotonic> = Instant::now();
+        let mut nap = FIRST_NAP;
+        loop {
+            while let Some((desc, payload)) = self.receive(regs)? {
+                if desc.v_opcode() == op && desc.sw_cookie.get() == self.cookie {
+                    return Ok(Reply {
+                        status: desc.v_retval.get(),
+                        payload,
+                    });
+                }
+            }
+            if !regs.mailbox_alive()? {
+                self.lost = true;
+                return Err(EIO);
+            }
+            if start.elapsed() > TIMEOUT {
+                self.lost = true;
+                return Err(ETIMEDOUT);
+            }
+            fsleep(nap);
+            nap = Delta::from_micros((nap.as_micros_ceil() * 2).min(LONGEST_NAP.as_micros_ceil()));
+        }
+    }
+
+    /// Takes what the device has sent unasked; returns how many messages that were.
+    pub(crate) fn drain(&mut self, regs: &Registers) -> Result<usize> {
+        let mut count = 0;
+        while let Some((desc, _)) = self.receive(regs)? {
+            if desc.v_opcode() == op::EVENT {
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    fn send(&mut self, regs: &Registers, op: u32, request: &[u8]) -> Result {
+        if request.len() > MAX_BUF_LEN {
+            return Err(EMSGSIZE);
+        }
+        let index = self.to_device.next;
+        let buffer = self.to_device.buffer(index)?;
+        // SAFETY: The buffer has `MAX_BUF_LEN` bytes, which is not less than the request's length,
+        // and is apart from it. The device does not read it: every message before was answered,
+        // and this one's descriptor is not yet behind the tail.
+        unsafe { core::ptr::copy_nonoverlapping(request.as_ptr(), buffer, request.len()) };
+        let mut desc = CtlqDesc::default();
+        if !request.is_empty() {
+            desc.flags = (flags::BUF | flags::RD).into();
+        }
+        desc.opcode = opcode::SEND_MSG_TO_CP.into();
+        // CAST: at most `MAX_BUF_LEN`, checked above.
+        desc.datalen = (request.len() as u16).into();
+        desc.v_opcode_dtype = (op & V_OPCODE_M).into();
+        desc.sw_cookie = self.cookie.into();
+        self.to_device.put(index, desc)?;
+        self.to_device.advance();
+        // CAST: below the ring's length.
+        regs.write(pf::FW_ATQT, self.to_device.next as u32)
+    }
+
+    /// The next message from the device, if there is one; its buffer is given back.
+    fn receive(&mut self, regs: &Registers) -> Result<Option<(CtlqDesc, KVVec<u8>)>> {
+        let index = self.from_device.next;
+        let desc: Desc = dma_read!(self.from_device.descs, [try: index]);
+        if desc.0.flags.get() & flags::DD == 0 {
+            return Ok(None);
+        }
+        // SAFETY: A barrier; it has no requirements. What the device wrote before DD is read after.
+        unsafe { adit_bindings::adit_dma_rmb() };
+        let desc: Desc = dma_read!(self.from_device.descs, [try: index]);
+        let len = usize::from(desc.0.datalen.get()).min(MAX_BUF_LEN);
+        let mut payload = KVVec::with_capacity(len, GFP_KERNEL)?;
+        // SAFETY: The buffer has `MAX_BUF_LEN` bytes, `len` is not more, and the device is done
+        // with it until it is posted again below.
+        let bytes = unsafe { core::slice::from_raw_parts(self.from_device.buffer(index)?, len) };
+        payload.extend_from_slice(bytes, GFP_KERNEL)?;
+        self.from_device.advance();
+        self.post_buffer(index)?;
+        // CAST: below the ring's length.
+        regs.write(pf::FW_ARQT, index as u32)?;
+        Ok(Some((desc.0, payload)))
+    }
+
+    fn post_buffer(&self, index: usize) -> Result {
+        let desc = CtlqDesc {
+            flags: (flags::BUF | flags::RD).into(),
+            // CAST: a small constant.
+            datalen: (MAX_BUF_LEN as u16).into(),
+            ..CtlqDesc::default()
+        };
+        self.from_device.put(index, desc)
+    }
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Messages to the control plane, made and taken apart; no kernel in here, so that the host tests
+//! the same source.
+//!
+//! What the device says is checked before anything is built on it: a driver that maps what a
+//! device names had better look whether it is the device's own.
+
+use adit_uapi::{
+    regs::adi as frames,
+    virtchnl2::{
+        adi::{
+            AdiCaps,
+            AdiFault,
+            CreateAdiExt,
+            NonFlexCreateAdi,
+            NonFlexDestroyAdi,
+            NO_MAILBOX, //
+        },
+        queue_type,
+        AllocVectors,
+        QueueRegChunk,
+        VectorChunk,
+        VersionInfo,
+        VERSION_MAJOR_2,
+        VERSION_MINOR_0, //
+    },
+};
+use zerocopy::{
+    FromBytes,
+    IntoBytes, //
+};
+
+/// Bytes of a page of BAR0.
+pub(crate) const PAGE: u64 = 0x1000;
+
+/// What is wrong with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+/// What is asked for with an ADI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AdiRequest {
+    /// The PASID of all its DMA.
+    pub(crate) pasid: u32,
+    /// The driver's own number for it.
+    pub(crate) index: u16,
+    /// Queue pairs, each with a vector: a transmit and a completion queue, a receive queue and its
+    /// two buffer queues.
+    pub(crate) queue_pairs: u16,
+    /// Its address; all zeros for one of the device's choice.
+    pub(crate) mac: [u8; 6],
+    /// Which cause ring it reports through.
+    pub(crate) cause_ring: u16,
+}
+
+impl AdiRequest {
+    /// Bytes of the message.
+    pub(crate) const LEN: usize = NonFlexCreateAdi::LEN + CreateAdiExt::LEN;
+
+    /// The message of `NON_FLEX_CREATE_ADI`.
+    pub(crate) fn encode(&self) -> [u8; Self::LEN] {
+        let published = NonFlexCreateAdi {
+            pasid: self.pasid.into(),
+            mbx_id: NO_MAILBOX.into(),
+            mbx_vec_id: NO_MAILBOX.into(),
+            adi_index: self.index.into(),
+            ..NonFlexCreateAdi::default()
+        };
+        let pairs = self.queue_pairs.into();
+        let extension = CreateAdiExt {
+            num_tx_q: pairs,
+            num_tx_complq: pairs,
+            num_rx_q: pairs,
+            num_rx_bufq: self.queue_pairs.saturating_mul(2).into(),
+            num_vectors: pairs,
+            mac: self.mac,
+            cause_ring: self.cause_ring.into(),
+            ..CreateAdiExt::default()
+        };
+        let mut message = [0; Self::LEN];
+        let (head, tail) = message.split_at_mut(NonFlexCreateAdi::LEN);
+        head.copy_from_slice(published.as_bytes());
+        tail.copy_from_slice(extension.as_bytes());
+        message
+    }
+}
+
+/// Queues of one kind, by their device-wide names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct QueueRange {
+    /// The first.
+    pub(crate) start: u32,
+    /// How many.
+    pub(crate) count: u32,
+}
+
+impl QueueRange {
+    /// The device-wide name of queue `relative` of this range.
+    pub(crate) fn absolute(&self, relative: u32) -> Option<u32> {
+        (relative < self.count).then(|| self.start.wrapping_add(relative))
+    }
+
+    /// The place in this range of the queue with a device-wide name.
+    pub(crate) fn relative(&self, absolute: u32) -> Option<u32> {
+        let relative = absolute.wrapping_sub(self.start);
+        (relative < self.count).then_some(relative)
+    }
+}
+
+/// An ADI as the device has made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AdiLayout {
+    /// Its name in messages about ADIs.
+    pub(crate) adi_id: u16,
+    /// Its name in messages about vports.
+    pub(crate) vport_id: u32,
+    /// Queue pairs, and vectors.
+    pub(crate) queue_pairs: u16,
+    /// Transmit queues.
+    pub(crate) tx: QueueRange,
+    /// Their completion queues.
+    pub(crate) tx_completion: QueueRange,
+    /// Receive queues.
+    pub(crate) rx: QueueRange,
+    /// Their buffer queues.
+    pub(crate) rx_buffer: QueueRange,
+    /// Its address.
+    pub(crate) mac: [u8; 6],
+    /// The largest MTU.
+    pub(crate) max_mtu: u16,
+    /// Offset of its frame in BAR0.
+    pub(crate) frame_offset: u64,
+    /// Pages of its frame.
+    pub(crate) frame_pages: u32,
+    /// Offset in a page of the frame of the word that says that the device does not look.
+    pub(crate) asleep_offset: u32,
+    /// Offset of its kick page in BAR0.
+    pub(crate) kick_offset: u64,
+}
+
+impl AdiLayout {
+    /// The queues of a kind ([`queue_type`]).
+    pub(crate) fn queues(&self, kind: u32) -> Option<&QueueRange> {
+        match kind {
+            queue_type::TX => Some(&self.tx),
+            queue_type::TX_COMPLETION => Some(&self.tx_completion),
+            queue_type::RX => Some(&self.rx),
+            queue_type::RX_BUFFER => Some(&self.rx_buffer),
+            _ => None,
+        }
+    }
+
+    /// Takes the answer to `request` apart; `bar_len` is the length of BAR0.
+    pub(crate) fn decode(
+        request: &AdiRequest,
+        reply: &[u8],
+        bar_len: u64,
+    ) -> Result<Self, Malformed> {
+        let (published, rest) =
+            NonFlexCreateAdi::read_from_prefix(reply).map_err(|_| Malformed("it is too short"))?;
+        let (extension, mut rest) = CreateAdiExt::read_from_prefix(rest)
+            .map_err(|_| Malformed("it lacks the extension with the four kinds of queues"))?;
+        let pairs = u32::from(request.queue_pairs);
+        let mut layout = Self {
+            adi_id: published.adi_id.get(),
+            vport_id: extension.vport_id.get(),
+            queue_pairs: request.queue_pairs,
+            tx: QueueRange::default(),
+            tx_completion: QueueRange::default(),
+            rx: QueueRange::default(),
+            rx_buffer: QueueRange::default(),
+            mac: extension.mac,
+            max_mtu: extension.max_mtu.get(),
+            frame_offset: extension.frame_offset.get(),
+            frame_pages: extension.frame_pages.get(),
+            asleep_offset: extension.asleep_offset.get(),
+            kick_offset: extension.kick_offset.get(),
+        };
+        if published.pasid.get() != request.pasid || published.adi_index.get() != request.index {
+            return Err(Malformed("it is about another ADI"));
+        }
+        if extension.num_vectors.get() != request.queue_pairs {
+            return Err(Malformed("it has another number of vectors"));
+        }
+        for _ in 0..extension.num_chunks.get() {
+            let (chunk, next) = QueueRegChunk::read_from_prefix(rest)
+                .map_err(|_| Malformed("a chunk of queues is cut off"))?;
+            rest = next;
+            layout.add(&chunk)?;
+        }
+        let expected = [
+            (layout.tx, pairs),
+            (layout.tx_completion, pairs),
+            (layout.rx, pairs),
+            (layout.rx_buffer, 2 * pairs),
+        ];
+        if expected.iter().any(|(range, count)| range.count != *count) {
+            return Err(Malformed("it has another number of queues"));
+        }
+        if layout.frame_pages != pairs * frames::PAGES_PER_PAIR {
+            return Err(Malformed("its frame has another number of pages"));
+        }
+        let frame_len = u64::from(layout.frame_pages) * PAGE;
+        if !inside(layout.frame_offset, frame_len, bar_len)
+            || !inside(layout.kick_offset, PAGE, bar_len)
+        {
+            return Err(Malformed("its pages are not pages of BAR0"));
+        }
+        if u64::from(layout.asleep_offset) > PAGE - 4 || layout.asleep_offset % 4 != 0 {
+            return Err(Malformed("its asleep word is not in a page"));
+        }
+        Ok(layout)
+    }
+
+    /// One chunk of the answer; each kind comes once.
+    fn add(&mut self, chunk: &QueueRegChunk) -> Result<(), Malformed> {
+        let range = match chunk.type_.get() {
+            queue_type::TX => &mut self.tx,
+            queue_type::TX_COMPLETION => &mut self.tx_completion,
+            queue_type::RX => &mut self.rx,
+            queue_type::RX_BUFFER => &mut self.rx_buffer,
+            _ => return Err(Malformed("it has queues of a kind that was not asked for")),
+        };
+        let (start, count) = (chunk.start_queue_id.get(), chunk.num_queues.get());
+        if range.count != 0 || count == 0 || start.checked_add(count).is_none() {
+            return Err(Malformed("a chunk of queues makes no sense"));
+        }
+        *range = QueueRange { start, count };
+        Ok(())
+    }
+}
+
+/// Whether whole pages of BAR0 are meant.
+fn inside(offset: u64, len: u64, bar_len: u64) -> bool {
+    offset % PAGE == 0 && offset.checked_add(len).is_some_and(|end| end <= bar_len)
+}
+
+/// The message of `NON_FLEX_DESTROY_ADI`.
+pub(crate) fn destroy_adi(adi_id: u16) -> NonFlexDestroyAdi {
+    NonFlexDestroyAdi {
+        adi_id: adi_id.into(),
+        ..NonFlexDestroyAdi::default()
+    }
+}
+
+/// The first four bytes of `GET_ADI_FAULT`.
+pub(crate) fn get_fault(adi_id: u16, flags: u16) -> AdiFault {
+    AdiFault {
+        adi_id: adi_id.into(),
+        flags: flags.into(),
+        ..AdiFault::default()
+    }
+}
+
+/// The message of `VERSION`.
+pub(crate) fn version() -> VersionInfo {
+    VersionInfo {
+        major: VERSION_MAJOR_2.into(),
+        minor: VERSION_MINOR_0.into(),
+    }
+}
+
+/// Checks the answer to `VERSION` and returns it.
+pub(crate) fn check_version(reply: &[u8]) -> Result<(u32, u32), Malformed> {
+    let version = fixed::<VersionInfo>(reply)?;
+    if version.major.get() != VERSION_MAJOR_2 {
+        return Err(Malformed("another major version of virtchnl2"));
+    }
+    Ok((version.major.get(), version.minor.get()))
+}
+
+/// The message of `ALLOC_VECTORS`.
+pub(crate) fn alloc_vectors(count: u16) -> AllocVectors {
+    AllocVectors {
+        num_vectors: count.into(),
+        ..AllocVectors::default()
+    }
+}
+
+/// The vectors of an answer to `ALLOC_VECTORS`: one chunk, of `count`, below `limit`.
+pub(crate) fn vectors(reply: &[u8], count: u16, limit: u32) -> Result<VectorChunk, Malformed> {
+    let (header, rest) =
+        AllocVectors::read_from_prefix(reply).map_err(|_| Malformed("it is too short"))?;
+    if header.vchunks.num_vchunks.get() != 1 {
+        return Err(Malformed("its vectors are not in a row"));
+    }
+    let chunk = fixed::<VectorChunk>(rest)?;
+    let end = u32::from(chunk.start_vector_id.get()) + u32::from(chunk.num_vectors.get());
+    if chunk.num_vectors.get() != count || chunk.start_vector_id.get() == 0 || end > limit {
+        return Err(Malformed("its vectors are not those of the function"));
+    }
+    Ok(chunk)
+}
+
+/// Checks the answer to `GET_ADI_CAPS`.
+pub(crate) fn adi_caps(reply: &[u8]) -> Result<AdiCaps, Malformed> {
+    let caps = fixed::<AdiCaps>(reply)?;
+    if caps.max_adis.get() != 0
+        && (caps.num_cause_rings.get() == 0
+            || caps.max_queue_pairs_per_adi.get() == 0
+            || caps.max_cause_ring_len.get() < 8)
+    {
+        return Err(Malformed("there are ADIs, but nothing to make them of"));
+    }
+    Ok(caps)
+}
+
+/// A message that is one struct.
+pub(crate) fn fixed<T: FromBytes>(reply: &[u8]) -> Result<T, Malformed> {
+    T::read_from_prefix(reply)
+        .map(|(value, _)| value)
+        .map_err(|_| Malformed("it is too short"))
+}
