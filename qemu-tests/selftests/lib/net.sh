@@ -54,3 +54,27 @@ device_metric() {
         }
         END { printf "%d\n", sum }'
 }
+
+# received, sent: packets in the driver's queues so far. (`ip -s link` is up to 10 s late: idpf asks
+# the device for those counters from time to time.)
+received() { stat 'rx_q-[0-9]+_pkts'; }
+sent() { stat 'tx_q-[0-9]+_pkts'; }
+
+# wire_send DESTINATION COUNT: raw frames from the wire, destination as 12 hexadecimal digits.
+wire_send() { wire "$SELFTEST_LIB/raw.py" send wire0 "${1}020000000098" "$2"; }
+
+# arrives YES|NO DESTINATION: whether frames from the wire to that address get to the driver, or are
+# counted as filtered by the device. 50 of them, so that what else is on the wire does not matter.
+arrives() {
+    local taken filtered labels=(adit_vport_dropped_total 'direction="rx"' 'reason="filtered"')
+    taken=$(received) filtered=$(device_metric "${labels[@]}")
+    wire_send "$2" 50 || return 1
+    if [[ $1 == yes ]]; then
+        retry 5 eval '(($(received) >= taken + 50))' || { echo "too few arrived"; return 1; }
+        (($(device_metric "${labels[@]}") < filtered + 50)) || { echo "they were filtered"; return 1; }
+    else
+        retry 5 eval '(($(device_metric "${labels[@]}") >= filtered + 50))' ||
+            { echo "they were not filtered"; return 1; }
+        (($(received) < taken + 50)) || { echo "they arrived"; return 1; }
+    fi
+}

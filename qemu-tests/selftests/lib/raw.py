@@ -2,9 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 """Raw frames of the experimental EtherType 0x88b5, for either end of the wire.
 
-raw.py send IFACE ADDRESSES COUNT   sends COUNT frames; ADDRESSES is destination and source in hex
-raw.py echo IFACE ADDRESSES         sends one and waits for it to come back, addresses swapped
-raw.py vlan-station IFACE ID        answers ICMP echo requests that are tagged with VLAN ID
+raw.py send IFACE ADDRESSES COUNT [LENGTH]
+    sends COUNT frames with LENGTH bytes (60) behind the header; ADDRESSES is destination and
+    source in hexadecimal
+raw.py bad-checksum IFACE ADDRESSES COUNT
+    sends COUNT UDP datagrams from 10.99.0.1 to 10.99.0.2 with a wrong checksum
+raw.py echo IFACE ADDRESSES
+    sends one and waits for it to come back, addresses swapped
+raw.py vlan-station IFACE ID
+    answers ICMP echo requests that are tagged with VLAN ID
 """
 import socket
 import struct
@@ -19,16 +25,29 @@ def open_link(interface, ethertype):
     return link
 
 
-def test_frame(addresses):
+def test_frame(addresses, length=60):
     addresses = bytes.fromhex(addresses)
     assert len(addresses) == 12, "12 bytes of addresses"
-    return addresses + ETHERTYPE.to_bytes(2, "big") + bytes(range(60))
+    return addresses + ETHERTYPE.to_bytes(2, "big") + bytes(i % 256 for i in range(length))
 
 
-def send(interface, addresses, count):
+def send(interface, addresses, count, length=60):
     link = open_link(interface, ETHERTYPE)
     for _ in range(int(count)):
-        link.send(test_frame(addresses))
+        link.send(test_frame(addresses, int(length)))
+
+
+def bad_checksum(interface, addresses, count):
+    link = open_link(interface, ETHERTYPE)
+    packet = struct.pack(
+        "!BBHHHBBH4s4sHHHH", 0x45, 0, 46, 0, 0, 64, socket.IPPROTO_UDP, 0,
+        socket.inet_aton("10.99.0.1"), socket.inet_aton("10.99.0.2"), 7009, 7009, 26, 0xBAD,
+    )
+    checksum = sum(struct.unpack("!10H", packet[:20]))
+    checksum = ~((checksum & 0xFFFF) + (checksum >> 16)) & 0xFFFF
+    packet = packet[:10] + checksum.to_bytes(2, "big") + packet[12:] + bytes(18)
+    for _ in range(int(count)):
+        link.send(bytes.fromhex(addresses) + b"\x08\x00" + packet)
 
 
 def echo(interface, addresses):
@@ -63,5 +82,5 @@ def vlan_station(interface, vlan):
         )
 
 
-COMMANDS = {"send": send, "echo": echo, "vlan-station": vlan_station}
+COMMANDS = {"send": send, "bad-checksum": bad_checksum, "echo": echo, "vlan-station": vlan_station}
 COMMANDS[sys.argv[1]](*sys.argv[2:])
