@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Messages between the owner of an ADI and the device, checked and rewritten.
+//!
+//! The owner's ids are the ADI's own, from 0; the device's are device-wide, and PASIDs are filled
+//! in here. This file needs nothing of the kernel: the same source is tested on the host.
+
+use adit_uapi::virtchnl2::{
+    adi::{
+        self,
+        fault_flags,
+        AdiFault, //
+    },
+    op,
+    queue_type,
+    ConfigRxQueues,
+    ConfigTxQueues,
+    DelEnaDisQueues,
+    MacAddr,
+    MacAddrList,
+    PromiscInfo,
+    QueueChunk,
+    QueueVector,
+    QueueVectorMaps,
+    RssHash,
+    RssLut,
+    RxqInfo,
+    TxqInfo,
+    Vport, //
+};
+use zerocopy::{
+    little_endian::{
+        U16,
+        U32, //
+    },
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout, //
+};
+
+/// Why a message is not passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It contradicts itself, or something reserved is set.
+    Malformed,
+    /// It asks for what is not the owner's to ask for.
+    NotPermitted,
+    /// It names a queue, a vector or a vport that the ADI does not have.
+    NotThere,
+    /// An owner has no such message.
+    Unknown,
+}
+
+impl Refusal {
+    /// The errno (include/uapi/asm-generic/errno-base.h and errno.h).
+    pub(crate) const fn errno(self) -> i32 {
+        match self {
+            Self::Malformed => 22,
+            Self::NotPermitted => 1,
+            Self::NotThere => 6,
+            Self::Unknown => 95,
+        }
+    }
+}
+
+/// What an ADI has, by the device's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ids {
+    /// The ADI.
+    pub(crate) adi_id: u16,
+    /// Its vport.
+    pub(crate) vport_id: u32,
+    /// Its PASID.
+    pub(crate) pasid: u32,
+    /// Queue pairs.
+    pub(crate) pairs: u16,
+    /// Vectors.
+    pub(crate) vectors: u16,
+    /// The first transmit queue.
+    pub(crate) tx: u32,
+    /// The first completion queue.
+    pub(crate) tx_completion: u32,
+    /// The first receive queue.
+    pub(crate) rx: u32,
+    /// The first buffer queue; there are two for each pair.
+    pub(crate) rx_buffer: u32,
+    /// Its address.
+    pub(crate) mac: [u8; 6],
+}
+
+impl Ids {
+    /// The first queue of a type, and how many there are.
+    fn queues(&self, kind: u32) -> Result<(u32, u32), Refusal> {
+        let pairs = u32::from(self.pairs);
+        match kind {
+            queue_type::TX => Ok((self.tx, pairs)),
+            queue_type::TX_COMPLETION => Ok((self.tx_completion, pairs)),
+            queue_type::RX => Ok((self.rx, pairs)),
+            queue_type::RX_BUFFER => Ok((self.rx_buffer, 2 * pairs)),
+            _ => Err(Refusal::NotThere),
+        }
+    }
+
+    /// The device's name of the first of `count` queues of the ADI.
+    fn queue(&self, kind: u32, first: u32, count: u32) -> Result<u32, Refusal> {
+        let (start, all) = self.queues(kind)?;
+        match first.checked_add(count) {
+            Some(end) if end <= all => Ok(start + first),
+            _ => Err(Refusal::NotThere),
+        }
+    }
+
+    fn queue16(&self, kind: u32, id: U16) -> Result<U16, Refusal> {
+        let id = self.queue(kind, id.get().into(), 1)?;
+        u16::try_from(id)
+            .map(U16::new)
+            .map_err(|_| Refusal::NotThere)
+    }
+
+    /// Fills in the vport; there is one, called 0.
+    fn vport(&self, id: &mut U32) -> Result<(), Refusal> {
+        if id.get() != 0 {
+            return Err(Refusal::NotThere);
+        }
+        id.set(self.vport_id);
+        Ok(())
+    }
+
+    /// Fills in PASIDs, which the owner must not.
+    fn pasids(&self, fields: [&mut U32; 3]) -> Result<(), Refusal> {
+        for field in fields {
+            if field.get() != 0 {
+                return Err(Refusal::NotPermitted);
+            }
+            field.set(self.pasid);
+        }
+        Ok(())
+    }
+}
+
+/// The part of fixed size and what is behind it.
+fn header<T>(payload: &mut [u8]) -> Result<(&mut T, &mut [u8]), Refusal>
+where
+    T: FromBytes + IntoBytes + KnownLayout + Immutable,
+{
+    T::mut_from_prefix(payload).map_err(|_| Refusal::Malformed)
+}
+
+/// The elements behind a header, which says how many there are.
+fn elements<T>(rest: &mut [u8], count: u16) -> Result<&mut [T], Refusal>
+where
+    T: FromBytes + IntoBytes + Immutable,
+{
+    let elements = <[T]>::mut_from_bytes(rest).map_err(|_| Refusal::Malformed)?;
+    match elements.len() {
+        n if n == usize::from(count) => Ok(elements),
+        _ => Err(Refusal::Malformed),
+    }
+}
+
+/// All of a message without elements.
+fn whole<T>(payload: &mut [u8]) -> Result<&mut T, Refusal>
+where
+    T: FromBytes + IntoBytes + KnownLayout + Immutable,
+{
+    T::mut_from_bytes(payload).map_err(|_| Refusal::Malformed)
+}
+
+/// Checks a request of the owner and turns it into one for the device.
+pub(crate) fn request(opcode: u32, payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
+    match opcode {
+        op::CONFIG_TX_QUEUES => config_tx_queues(payload, ids),
+        op::CONFIG_RX_QUEUES => config_rx_queues(payload, ids),
+        op::ENABLE_QUEUES | op::DISABLE_QUEUES => switch_queues(payload, ids),
+        op::MAP_QUEUE_VECTOR | op::UNMAP_QUEUE_VECTOR => map_vectors(payload, ids),
+        op::ENABLE_VPORT | op::DISABLE_VPORT => ids.vport(&mut whole::<Vport>(payload)?.vport_id),
+        op::ADD_MAC_ADDR | op::DEL_MAC_ADDR => addresses(payload, ids),
+        op::CONFIG_PROMISCUOUS_MODE => {
+            let info = whole::<PromiscInfo>(payload)?;
+            if info.flags.get() != 0 {
+                return Err(Refusal::NotPermitted);
+            }
+            ids.vport(&mut info.vport_id)
+        }
+        // These begin with the vport; the device checks what follows, which is the vport's own.
+        op::GET_STATS | op::GET_RSS_KEY | op::SET_RSS_KEY | op::GET_RSS_LUT => {
+            ids.vport(header::<U32>(payload)?.0)
+        }
+        op::SET_RSS_LUT => set_rss_lut(payload, ids),
+        op::GET_RSS_HASH | op::SET_RSS_HASH => ids.vport(&mut whole::<RssHash>(payload)?.vport_id),
+        adi::op::GET_ADI_FAULT => {
+            let fault = whole::<AdiFault>(payload)?;
+            if fault.flags.get() & !fault_flags::CLEAR != 0 {
+                return Err(Refusal::Malformed);
+            }
+            if fault.adi_id.get() != 0 {
+                return Err(Refusal::NotThere);
+            }
+            fault.adi_id.set(ids.adi_id);
+            Ok(())
+        }
+        _ => Err(Refusal::Unknown),
+    }
+}
+
+fn config_tx_queues(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
+    let (head, rest) = header::<ConfigTxQueues>(payload)?;
+    ids.vport(&mut head.vport_id)?;
+    for info in elements::<TxqInfo>(rest, head.num_qinfo.get())? {
+        let kind = info.type_.get();
+        match kind {
+            queue_type::TX => {
+                info.tx_compl_queue_id =
+                    ids.queue16(queue_type::TX_COMPLETION, info.tx_compl_queue_id)?;
+            }
+            queue_type::TX_COMPLETION => {}
+            _ => return Err(Refusal::NotThere),
+        }
+        info.queue_id.set(ids.queue(kind, info.queue_id.get(), 1)?);
+        ids.pasids([
+            &mut info.egress_pasid,
+            &mut info.egress_hdr_pasid,
+            &mut info.egress_buf_pasid,
+        ])?;
+    }
+    Ok(())
+}
+
+fn config_rx_queues(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
+    let (head, rest) = header::<ConfigRxQueues>(payload)?;
+    ids.vport(&mut head.vport_id)?;
+    for info in elements::<RxqInfo>(rest, head.num_qinfo.get())? {
+        let kind = info.type_.get();
+        match kind {
+            queue_type::RX => {
+                info.rx_bufq1_id = ids.queue16(queue_type::RX_BUFFER, info.rx_bufq1_id)?;
+                info.rx_bufq2_id = match info.bufq2_ena {
+                    0 => U16::ZERO,
+                    _ => ids.queue16(queue_type::RX_BUFFER, info.rx_bufq2_id)?,
+                };
+            }
+            queue_type::RX_BUFFER => {}
+            _ => return Err(Refusal::NotThere),
+        }
+        info.queue_id.set(ids.queue(kind, info.queue_id.get(), 1)?);
+        ids.pasids([
+            &mut info.ingress_pasid,
+            &mut info.ingress_hdr_pasid,
+            &mut info.ingress_buf_pasid,
+        ])?;
+    }
+    Ok(())
+}
+
+fn switch_queues(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
+    let (head, rest) = header::<DelEnaDisQueues>(payload)?;
+    ids.vport(&mut head.vport_id)?;
+    for chunk in elements::<QueueChunk>(rest, head.chunks.num_chunks.get())? {
+        let (first, count) = (chunk.start_queue_id.get(), chunk.num_queues.get());
+        let first = ids.queue(chunk.type_.get(), first, count)?;
+        chunk.start_queue_id.set(first);
+    }
+    Ok(())
+}
+
+fn map_vectors(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
+    let (head, rest) = header::<QueueVectorMaps>(payload)?;
+    ids.vport(&mut head.vport_id)?;
+    for map in elements::<QueueVector>(rest, head.num_qv_maps.get())? {
+        if map.vector_id.get() >= ids.vectors {
+            return Err(Refusal::NotThere);
+        }
+        let queue = ids.queue(map.queue_type.get(), map.queue_id.get(), 1)?;
+        map.queue_id.set(queue);
+    }
+    Ok(())
+}
+
+/// Multicast addresses and the ADI's own; others would be somebody else's.
+fn addresses(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
+    let (head, rest) = header::<MacAddrList>(payload)?;
+    ids.vport(&mut head.vport_id)?;
+    for mac in elements::<MacAddr>(rest, head.num_mac_addr.get())? {
+        if mac.addr[0] & 1 == 0 && mac.addr != ids.mac {
+            return Err(Refusal::NotPermitted);
+        }
+    }
+    Ok(())
+}
+
+fn set_rss_lut(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
+    let (head, rest) = header::<RssLut>(payload)?;
+    ids.vport(&mut head.vport_id)?;
+    let entries = elements::<U32>(rest, head.lut_entries.get())?;
+    if entries
+        .iter()
+        .any(|queue| queue.get() >= u32::from(ids.pairs))
+    {
+        return Err(Refusal::NotThere);
+    }
+    Ok(())
+}
+
+/// Turns a reply of the device into one for the owner, and returns how many bytes of it are: what
+/// only repeats the request stays here, and so do the device's names.
+pub(crate) fn reply(opcode: u32, payload: &mut [u8], ids: &Ids) -> usize {
+    let known = match opcode {
+        op::GET_STATS | op::GET_RSS_KEY | op::GET_RSS_LUT => {
+            header::<U32>(payload).map(|(vport, _)| vport.set(0))
+        }
+        op::GET_RSS_HASH => whole::<RssHash>(payload).map(|hash| hash.vport_id.set(0)),
+        adi::op::GET_ADI_FAULT => whole::<AdiFault>(payload).map(|fault| {
+            fault.adi_id.set(0);
+            fault.pasid.set(0);
+            let (first, _) = ids.queues(fault.queue_type.get()).unwrap_or_default();
+            fault
+                .queue_id
+                .set(fault.queue_id.get().saturating_sub(first));
+        }),
+        _ => return 0,
+    };
+    known.map_or(0, |()| payload.len())
+}
+
+/// Puts the message that stops all queues of an ADI into `payload` and returns its length.
+pub(crate) fn disable_all(payload: &mut [u8; DISABLE_ALL_LEN], ids: &Ids) {
+    let kinds = [
+        queue_type::TX,
+        queue_type::TX_COMPLETION,
+        queue_type::RX,
+        queue_type::RX_BUFFER,
+    ];
+    let mut head = DelEnaDisQueues::default();
+    head.vport_id.set(ids.vport_id);
+    head.chunks.num_chunks = U16::new(kinds.len() as u16);
+    let (start, mut rest) = payload.split_at_mut(DelEnaDisQueues::LEN);
+    start.copy_from_slice(head.as_bytes());
+    for kind in kinds {
+        let (first, count) = ids.queues(kind).unwrap_or_default();
+        let mut chunk = QueueChunk::default();
+        chunk.type_.set(kind);
+        chunk.start_queue_id.set(first);
+        chunk.num_queues.set(count);
+        let (at, next) = rest.split_at_mut(QueueChunk::LEN);
+        at.copy_from_slice(chunk.as_bytes());
+        rest = next;
+    }
+}
+
+/// Bytes of [`disable_all`]'s message.
+pub(crate) const DISABLE_ALL_LEN: usize = DelEnaDisQueues::LEN + 4 * QueueChunk::LEN;
