@@ -32,7 +32,7 @@ fn layouts() -> String {
     same_layout!(c, AdiInfo = "adit_adi_info" {
         magic, version, len, adi_id, state, mac, vlan, num_queue_pairs, num_vectors, max_mtu,
         max_ring_len, ring_len_multiple, ring_align, max_payload_len, max_registrations,
-        asleep_offset, kick_offset, link_up, link_speed, pad, max_registered_len, iova_first,
+        asleep_offset, kick_offset, pad, max_registered_len, iova_first,
         iova_last, dma_iova, dma_len, faults, reserved,
     });
     same_layout!(c, MailboxRequest = "adit_mailbox_request" {

@@ -52,9 +52,7 @@ struct adit_adi_info {
 	__le32 max_registrations;
 	__le32 asleep_offset;		/* in a doorbell page */
 	__le32 kick_offset;		/* in the kick page */
-	__le32 link_up;
-	__le32 link_speed;		/* Mbit/s */
-	__le32 pad;
+	__u8 pad[12];
 	__le64 max_registered_len;	/* bytes */
 	__le64 iova_first;
 	__le64 iova_last;

@@ -20,8 +20,8 @@ named! {
 }
 
 wire! {
-    /// The information region ([`super::region::INFO`]). All but `state`, `link_*` and `faults`
-    /// stay as they are while the device is open.
+    /// The information region ([`super::region::INFO`]). All but `state` and `faults` stay as they
+    /// are while the device is open.
     pub struct AdiInfo [160] {
         /// [`INFO_MAGIC`].
         0 => magic: U32,
@@ -57,12 +57,8 @@ wire! {
         44 => asleep_offset: U32,
         /// Offset in the kick page of the word to write, in bytes.
         48 => kick_offset: U32,
-        /// 1 if the link is up, else 0.
-        52 => link_up: U32,
-        /// Speed of the link in Mbit/s.
-        56 => link_speed: U32,
         /// Padding.
-        60 => pad: U32,
+        52 => pad: [u8; 12],
         /// Bytes that the ADI may have registered at a time.
         64 => max_registered_len: U64,
         /// First IOVA that can be registered.

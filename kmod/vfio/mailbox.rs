@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The software mailbox: a request at a time, and its reply.
+
+use adit_uapi::{
+    vfio::{
+        memory_flags,
+        op as adit_op,
+        MailboxReply,
+        MailboxRequest,
+        RegisterMemory,
+        MAX_PAYLOAD_LEN, //
+    },
+    virtchnl2::{
+        op,
+        MacAddr,
+        MacAddrList,
+        Vport, //
+    },
+};
+use kernel::{
+    prelude::*, //
+};
+use zerocopy::{
+    little_endian::U16,
+    FromBytes,
+    IntoBytes, //
+};
+
+use super::{
+    device::{
+        Owner,
+        State, //
+    },
+    messages::{
+        self,
+        DISABLE_ALL_LEN, //
+    },
+};
+use adit_bindings as bindings;
+
+/// Multicast addresses that an owner may have.
+const MAX_ADDRESSES: usize = 64;
+
+/// What of an ADI the messages of its owner have changed.
+pub(super) struct Mailbox {
+    /// The last reply with its header; empty when there is none.
+    reply: KVec<u8>,
+    /// Whether queues may run.
+    running: bool,
+    /// Addresses that were added.
+    addresses: KVec<[u8; 6]>,
+}
+
+impl Mailbox {
+    pub(super) const fn new() -> Self {
+        Self {
+            reply: KVec::new(),
+            running: false,
+            addresses: KVec::new(),
+        }
+    }
+
+    /// The last reply.
+    pub(super) fn reply(&self) -> &[u8] {
+        &self.reply
+    }
+
+    pub(super) fn forget_reply(&mut self) {
+        self.reply = KVec::new();
+    }
+
+    /// Stops all queues of the ADI: no DMA of theirs is under way when this returns. If the device
+    /// does not answer it is gone, and its DMA with it.
+    pub(super) fn stop_queues(&mut self, state: &State) {
+        if !self.running {
+            return;
+        }
+        let mut payload = [0; DISABLE_ALL_LEN];
+        messages::disable_all(&mut payload, &state.ids);
+        let _ = state.adi.request(op::DISABLE_QUEUES, &payload);
+        self.running = false;
+    }
+
+    /// Undoes what the owner has changed. What the device refuses was not there.
+    pub(super) fn reset(&mut self, state: &State) {
+        let mut vport = Vport::default();
+        vport.vport_id.set(state.ids.vport_id);
+        let _ = state.adi.request(op::DISABLE_VPORT, vport.as_bytes());
+        self.stop_queues(state);
+        for address in core::mem::take(&mut self.addresses) {
+            let mut list = MacAddrList::default();
+            list.vport_id.set(state.ids.vport_id);
+            list.num_mac_addr = U16::new(1);
+            let mac = MacAddr {
+                addr: address,
+                ..MacAddr::default()
+            };
+            let mut payload = [0; MacAddrList::LEN + MacAddr::LEN];
+            let (head, rest) = payload.split_at_mut(MacAddrList::LEN);
+            head.copy_from_slice(list.as_bytes());
+            rest.copy_from_slice(mac.as_bytes());
+            let _ = state.adi.request(op::DEL_MAC_ADDR, &payload);
+        }
+    }
+
+    /// Keeps what [`Self::reset()`] has to undo.
+    fn passed(&mut self, opcode: u32, payload: &[u8]) -> Result {
+        match opcode {
+            op::ENABLE_QUEUES => self.running = true,
+            op::ADD_MAC_ADDR => {
+                for mac in addresses(payload) {
+                    if !self.addresses.contains(&mac.addr) {
+                        self.addresses.push(mac.addr, GFP_KERNEL)?;
+                    }
+                }
+            }
+            op::DEL_MAC_ADDR => {
+                for mac in addresses(payload) {
+                    self.addresses.retain(|known| *known != mac.addr);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The addresses of a message that has been checked.
+fn addresses(payload: &[u8]) -> &[MacAddr] {
+    let rest = payload.get(MacAddrList::LEN..).unwrap_or_default();
+    <[MacAddr]>::ref_from_bytes(rest).unwrap_or_default()
+}
+
+/// Does what a request says and keeps the reply. Fails with what the reply's status says, too.
+pub(super) fn handle(
+    vdev: *mut bindings::vfio_device,
+    state: &State,
+    message: &mut [u8],
+) -> Result {
+    let (head, payload) =
+        MailboxRequest::mut_from_prefix(message).map_err(|_| EINVAL)?;
+    if head.payload_len.get() as usize != payload.len() || head.reserved.get() != 0 {
+        return Err(EINVAL);
+    }
+    let opcode = head.opcode.get();
+    let mut reply = MailboxReply {
+        opcode: head.opcode,
+        cookie: head.cookie,
+        ..MailboxReply::default()
+    };
+    let mut owner = state.owner.lock();
+    let mut buffer = KVec::with_capacity(MailboxReply::LEN + MAX_PAYLOAD_LEN, GFP_KERNEL)?;
+    let result = match opcode {
+        adit_op::REGISTER_MEMORY | adit_op::UNREGISTER_MEMORY => {
+            change_memory(vdev, state, &mut owner, opcode, payload).map(|()| KVVec::new())
+        }
+        _ => pass(state, &mut owner, opcode, payload),
+    };
+    let (status, answer) = match &result {
+        Ok(answer) => (0, &answer[..]),
+        // CAST: an errno is small and negative.
+        Err(error) => (error.to_errno().unsigned_abs(), &[][..]),
+    };
+    // CAST: bounded by the device's mailbox.
+    reply.payload_len.set(answer.len() as u32);
+    reply.status.set(status);
+    buffer.extend_from_slice(reply.as_bytes(), GFP_KERNEL)?;
+    buffer.extend_from_slice(answer, GFP_KERNEL)?;
+    owner.mailbox.reply = buffer;
+    result.map(|_| ())
+}
+
+/// A request for the device.
+fn pass(
+    state: &State,
+    owner: &mut Owner,
+    opcode: u32,
+    payload: &mut [u8],
+) -> Result<KVVec<u8>> {
+    state.check_alive()?;
+    let ids = &state.ids;
+    messages::request(opcode, payload, ids)
+        .map_err(|refusal| Error::from_errno(-refusal.errno()))?;
+    if opcode == op::ADD_MAC_ADDR
+        && owner.mailbox.addresses.len() + addresses(payload).len() > MAX_ADDRESSES
+    {
+        return Err(ENOSPC);
+    }
+    let mut answer = state.adi.request(opcode, payload)?;
+    owner.mailbox.passed(opcode, payload)?;
+    let len = messages::reply(opcode, &mut answer, ids);
+    answer.truncate(len);
+    Ok(answer)
+}
+
+/// REGISTER_MEMORY, UNREGISTER_MEMORY
+fn change_memory(
+    vdev: *mut bindings::vfio_device,
+    state: &State,
+    owner: &mut Owner,
+    opcode: u32,
+    payload: &[u8],
+) -> Result {
+    state.check_alive()?;
+    let range = RegisterMemory::read_from_bytes(payload).map_err(|_| EINVAL)?;
+    let (iova, len, flags) = (range.iova.get(), range.len.get(), range.flags.get());
+    if range.reserved.get() != 0 {
+        return Err(EINVAL);
+    }
+    let Owner { memory, mailbox } = owner;
+    if opcode == adit_op::UNREGISTER_MEMORY {
+        if flags != 0 {
+            return Err(EINVAL);
+        }
+        let place = memory.find(iova, len).ok_or(ENOENT)?;
+        mailbox.stop_queues(state);
+        memory.remove(vdev, state.adi.space(), place);
+        return Ok(());
+    }
+    if flags == 0 || flags & !(memory_flags::READ | memory_flags::WRITE) != 0 {
+        return Err(EINVAL);
+    }
+    memory.add(vdev, state.adi.space(), iova, len, flags)
+}

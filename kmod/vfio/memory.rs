@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that an ADI reaches: registered by its owner, or allocated here.
+
+use adit_bindings as bindings;
+use adit_uapi::vfio::memory_flags;
+use core::ptr;
+use kernel::{
+    current,
+    page::{
+        Page,
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*, //
+};
+
+use crate::pasid::AddressSpace;
+
+/// Registrations that an ADI may have at a time.
+pub(super) const MAX_REGISTRATIONS: usize = 1024;
+/// Bytes that an ADI may have registered at a time; what its owner may pin is a limit besides.
+pub(super) const MAX_REGISTERED_LEN: u64 = 64 << 30;
+/// Where the memory of the driver begins; what owners register is below.
+pub(super) const DMA_IOVA: u64 = 1 << 46;
+/// Bytes of that memory for each queue pair: rings and some hundred buffers.
+const DMA_LEN_PER_PAIR: u64 = 2 << 20;
+/// Bytes of that memory, at most.
+const MAX_DMA_LEN: u64 = 32 << 20;
+/// Writes there are interrupts and not memory (SDM, volume 3, Message Signalled Interrupts).
+const INTERRUPTS: core::ops::Range<u64> = 0xFEE0_0000..0xFEF0_0000;
+/// Pages that are pinned at once.
+const BATCH: usize = 512;
+
+/// A range that is pinned and mapped.
+struct Registered {
+    iova: u64,
+    len: u64,
+}
+
+impl Registered {
+    fn overlaps(&self, iova: u64, len: u64) -> bool {
+        // An end beyond 64 bits is as good as the last address.
+        iova < self.iova.saturating_add(self.len) && self.iova < iova.saturating_add(len)
+    }
+}
+
+/// What the owner of an ADI has registered.
+pub(super) struct Memory {
+    ranges: KVec<Registered>,
+    total: u64,
+}
+
+impl Memory {
+    pub(super) const fn new() -> Self {
+        Self {
+            ranges: KVec::new(),
+            total: 0,
+        }
+    }
+
+    /// Whether any of a range is registered.
+    pub(super) fn overlaps(&self, iova: u64, len: u64) -> bool {
+        self.ranges.iter().any(|range| range.overlaps(iova, len))
+    }
+
+    /// The place of a registration that is exactly this.
+    pub(super) fn find(&self, iova: u64, len: u64) -> Option<usize> {
+        let mut ranges = self.ranges.iter();
+        ranges.position(|range| range.iova == iova && range.len == len)
+    }
+
+    /// Pins a range of the owner's memory and lets the ADI reach it. `EEXIST` when some of it is
+    /// registered, `ENOSPC` when there is too much; otherwise what pinning says, and then nothing
+    /// has changed.
+    pub(super) fn add(
+        &mut self,
+        vdev: *mut bindings::vfio_device,
+        space: &AddressSpace,
+        iova: u64,
+        len: u64,
+        flags: u32,
+    ) -> Result {
+        let end = iova.checked_add(len).ok_or(EINVAL)?;
+        let aligned = (iova | len) % PAGE_SIZE as u64 == 0;
+        let interrupts = iova < INTERRUPTS.end && INTERRUPTS.start < end;
+        if len == 0 || !aligned || end > DMA_IOVA || interrupts {
+            return Err(EINVAL);
+        }
+        if self.overlaps(iova, len) {
+            return Err(EEXIST);
+        }
+        if self.ranges.len() >= MAX_REGISTRATIONS || len > MAX_REGISTERED_LEN - self.total {
+            return Err(ENOSPC);
+        }
+        self.ranges.reserve(1, GFP_KERNEL)?;
+        let writable = flags & memory_flags::WRITE != 0;
+        let mut done = 0;
+        let result = pin_and_map(vdev, space, iova, len, writable, &mut done);
+        if let Err(error) = result {
+            unmap_and_unpin(vdev, space, iova, done);
+            return Err(error);
+        }
+        self.total += len;
+        self.ranges.push(Registered { iova, len }, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Takes a registration away from the ADI, whose queues are stopped, and unpins it.
+    pub(super) fn remove(
+        &mut self,
+        vdev: *mut bindings::vfio_device,
+        space: &AddressSpace,
+        place: usize,
+    ) {
+        if let Ok(range) = self.ranges.remove(place) {
+            self.total -= range.len;
+            unmap_and_unpin(vdev, space, range.iova, range.len);
+        }
+    }
+
+    /// Takes every registration away that has any of a range.
+    pub(super) fn remove_overlapping(
+        &mut self,
+        vdev: *mut bindings::vfio_device,
+        space: &AddressSpace,
+        iova: u64,
+        len: u64,
+    ) {
+        while let Some(place) = self.ranges.iter().position(|r| r.overlaps(iova, len)) {
+            self.remove(vdev, space, place);
+        }
+    }
+
+    /// Takes all registrations away.
+    pub(super) fn clear(&mut self, vdev: *mut bindings::vfio_device, space: &AddressSpace) {
+        while !self.ranges.is_empty() {
+            self.remove(vdev, space, self.ranges.len() - 1);
+        }
+        self.ranges = KVec::new();
+    }
+}
+
+/// Pins and maps batch by batch; `done` says how many bytes are pinned, of which the last batch
+/// may not be mapped.
+fn pin_and_map(
+    vdev: *mut bindings::vfio_device,
+    space: &AddressSpace,
+    iova: u64,
+    len: u64,
+    writable: bool,
+    done: &mut u64,
+) -> Result {
+    let prot = match writable {
+        true => bindings::IOMMU_READ | bindings::IOMMU_WRITE,
+        false => bindings::IOMMU_READ,
+    };
+    let mut pages = KVec::from_elem(ptr::null_mut::<bindings::page>(), BATCH, GFP_KERNEL)?;
+    while *done < len {
+        // Pinning a GiB takes seconds.
+        if current!().signal_pending() {
+            return Err(EINTR);
+        }
+        let at = iova + *done;
+        let count = ((len - *done) >> PAGE_SHIFT).min(BATCH as u64) as usize;
+        // SAFETY: The device is open, since its file was called for; `pages` has room for
+        // `count`.
+        let pinned = unsafe {
+            bindings::vfio_pin_pages(
+                vdev,
+                at,
+                // CAST: at most `BATCH`, and small flags.
+                count as c_int,
+                prot as c_int,
+                pages.as_mut_ptr(),
+            )
+        };
+        if pinned < 0 {
+            return Err(Error::from_errno(pinned));
+        }
+        // CAST: not negative. It is `count`: all or an error.
+        let pinned = pinned as usize;
+        *done += (pinned as u64) << PAGE_SHIFT;
+        map(space, at, &pages[..pinned.min(count)], writable)?;
+        if pinned != count {
+            return Err(EFAULT);
+        }
+    }
+    Ok(())
+}
+
+/// Maps pinned pages, those that are neighbours in physical memory at once.
+fn map(space: &AddressSpace, iova: u64, pages: &[*mut bindings::page], writable: bool) -> Result {
+    // SAFETY: The pages are pinned.
+    let phys = |page| unsafe { bindings::adit_page_to_phys(page) };
+    let mut at = 0;
+    while at < pages.len() {
+        let start = phys(pages[at]);
+        let mut end = at + 1;
+        while end < pages.len() && phys(pages[end]) == start + ((end - at) << PAGE_SHIFT) as u64 {
+            end += 1;
+        }
+        let place = iova as usize + (at << PAGE_SHIFT);
+        // SAFETY: The pages are pinned, for writing if the device may write, until they are
+        // unpinned after `unmap()`. The owner's lock is held, and the range overlaps no other.
+        unsafe { space.map(place, start, (end - at) << PAGE_SHIFT, writable)? };
+        at = end;
+    }
+    Ok(())
+}
+
+/// The opposite of [`pin_and_map()`], for `len` bytes that are pinned.
+fn unmap_and_unpin(
+    vdev: *mut bindings::vfio_device,
+    space: &AddressSpace,
+    iova: u64,
+    len: u64,
+) {
+    if len == 0 {
+        return;
+    }
+    space.unmap(iova as usize, len as usize);
+    let mut done = 0;
+    while done < len {
+        let count = ((len - done) >> PAGE_SHIFT).min(BATCH as u64);
+        // SAFETY: The device is open: this is called for its file, for its container or at its
+        // close. The pages were pinned, and the device does not reach them any more.
+        // CAST: at most `BATCH`.
+        unsafe { bindings::vfio_unpin_pages(vdev, iova + done, count as c_int) };
+        done += count << PAGE_SHIFT;
+    }
+}
+
+/// Bytes of the driver's memory for an ADI with so many queue pairs.
+pub(super) fn dma_len(pairs: u16) -> u64 {
+    (u64::from(pairs) * DMA_LEN_PER_PAIR).min(MAX_DMA_LEN)
+}
+
+/// Memory of the driver that an ADI reaches, for its owner to map.
+pub(super) struct DmaPages {
+    pages: KVVec<Page>,
+}
+
+impl DmaPages {
+    /// Allocates `len` bytes, zeroed, and lets the ADI reach them.
+    pub(super) fn new(space: &AddressSpace, len: u64) -> Result<Self> {
+        let count = (len >> PAGE_SHIFT) as usize;
+        let mut this = Self {
+            pages: KVVec::with_capacity(count, GFP_KERNEL)?,
+        };
+        for n in 0..count {
+            let result = this.grow(space, n);
+            if let Err(error) = result {
+                this.release(space);
+                return Err(error);
+            }
+        }
+        Ok(this)
+    }
+
+    fn grow(&mut self, space: &AddressSpace, n: usize) -> Result {
+        let page = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
+        // SAFETY: The page is ours.
+        let phys = unsafe { bindings::adit_page_to_phys(page.as_ptr()) };
+        let iova = DMA_IOVA as usize + (n << PAGE_SHIFT);
+        // SAFETY: The page is kept until `release()` has unmapped it. What owners register is
+        // elsewhere, and the lock around this keeps others from here.
+        unsafe { space.map(iova, phys, PAGE_SIZE, true)? };
+        self.pages.push(page, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Takes the memory away from the ADI, whose queues are stopped, and frees it.
+    pub(super) fn release(self, space: &AddressSpace) {
+        let len = self.pages.len() << PAGE_SHIFT;
+        if len != 0 {
+            space.unmap(DMA_IOVA as usize, len);
+        }
+    }
+
+    /// Maps the memory, from its start, into a process.
+    ///
+    /// # Safety
+    ///
+    /// `vma` is being set up by `mmap()`.
+    pub(super) unsafe fn map_to_user(&self, vma: *mut bindings::vm_area_struct) -> Result {
+        let mut pages = KVVec::with_capacity(self.pages.len(), GFP_KERNEL)?;
+        for page in &self.pages {
+            pages.push(page.as_ptr(), GFP_KERNEL)?;
+        }
+        // SAFETY: By the caller's promise; the function checks that the mapping is no longer
+        // than the pages are, and takes references of its own to them.
+        kernel::error::to_result(unsafe {
+            bindings::vm_map_pages_zero(vma, pages.as_mut_ptr(), pages.len())
+        })
+    }
+}
