@@ -16,6 +16,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Full,
             Relaxed,
             Release, //
         },
@@ -93,7 +94,10 @@ pub(crate) struct Adi {
     spec: AdiSpec,
     layout: AdiLayout,
     space: Arc<AddressSpace>,
+    /// Users may use it.
     alive: Atomic<u32>,
+    /// The device has it.
+    known: Atomic<u32>,
     faults: Atomic<u64>,
     #[pin]
     attachment: Mutex<Option<Attachment>>,
@@ -194,7 +198,8 @@ impl Adi {
         self.trigger(Trigger::Fault);
     }
 
-    /// Registers who is told about the end, or nobody. Says `EIO` when that has come already.
+    /// Registers who uses it, from opening it until closing it (`None`), and is told about the
+    /// end. `EIO` when that has come already.
     pub(crate) fn set_user(&self, user: Option<Arc<dyn AdiUser>>) -> Result {
         let mut slot = self.user.lock();
         if user.is_some() && !self.is_alive() {
@@ -206,13 +211,23 @@ impl Adi {
         Ok(())
     }
 
-    /// The device knows it no more, after a reset or because it is about to be destroyed: requests
-    /// fail from here on and its user is told.
+    /// Ends it if nobody uses it; `EBUSY` otherwise.
+    pub(crate) fn retire(&self) -> Result {
+        // Under the lock, so that nobody begins to use it in between.
+        let slot = self.user.lock();
+        if slot.is_some() && self.is_alive() {
+            return Err(EBUSY);
+        }
+        self.alive.store(0, Release);
+        Ok(())
+    }
+
+    /// Ends it whoever uses it: requests fail from here on and its user is told.
     pub(crate) fn die(&self) {
-        // Under the lock of `user`, so that nobody registers in between and waits in vain.
+        // Under the lock, so that nobody registers in between and waits in vain.
         let user = {
             let slot = self.user.lock();
-            if self.alive.xchg(0, Release) == 0 {
+            if self.alive.xchg(0, Full) == 0 {
                 return;
             }
             slot.clone()
@@ -222,6 +237,12 @@ impl Adi {
         }
         self.trigger(Trigger::Request);
         self.trigger(Trigger::Fault);
+    }
+
+    /// A reset has taken it from the device: it ends, and there is nothing left to destroy.
+    pub(crate) fn lost(&self) {
+        self.known.store(0, Relaxed);
+        self.die();
     }
 }
 
@@ -263,6 +284,7 @@ impl OwnedAdi {
                 layout,
                 space,
                 alive: Atomic::new(1),
+                known: Atomic::new(1),
                 faults: Atomic::new(0),
                 attachment <- new_mutex!(Some(attachment)),
                 triggers <- new_mutex!(Triggers {
@@ -292,10 +314,9 @@ impl OwnedAdi {
 impl Drop for OwnedAdi {
     fn drop(&mut self) {
         let adi = &self.0;
-        let alive = adi.is_alive();
         adi.die();
         adi.pf.adis().remove(adi);
-        if alive {
+        if adi.known.load(Relaxed) != 0 {
             let message = messages::destroy_adi(adi.id());
             let result = adi.pf.request(op::NON_FLEX_DESTROY_ADI, message.as_bytes());
             if let Err(error) = result {

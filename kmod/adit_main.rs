@@ -17,11 +17,14 @@ use kernel::{
 };
 
 mod adi;
+mod auxdev;
 mod cause_reader;
 mod causes;
+mod devlink;
 mod driver;
 mod errno;
 mod eventfd;
+mod ids;
 mod irq;
 mod mailbox;
 mod messages;
@@ -29,6 +32,7 @@ mod pasid;
 mod pf;
 mod raw;
 mod registers;
+mod sysfs;
 
 const MODULE_NAME: &CStr = <LocalModule as kernel::ModuleMetadata>::NAME;
 
@@ -40,6 +44,8 @@ struct AditModule {
 
 impl InPlaceModule for AditModule {
     fn init(module: &'static kernel::ThisModule) -> impl PinInit<Self, Error> {
+        // SAFETY: Once, and before there is a driver.
+        unsafe { ids::init() };
         try_pin_init!(Self {
             _pci <- Registration::new(MODULE_NAME, module),
         })

@@ -21,6 +21,7 @@ use zerocopy::IntoBytes;
 
 use crate::{
     causes::CauseRing,
+    devlink::Devlink,
     irq::{
         self,
         IrqThread,
@@ -48,6 +49,7 @@ pub(crate) struct PfDriver;
 
 /// What the driver keeps for a function while it is bound; dropped in this order.
 pub(crate) struct PfData {
+    devlink: Devlink,
     _mailbox_irq: ThreadedIrq<MailboxIrq>,
     _cause_irqs: KVec<ThreadedIrq<CauseRing>>,
     running: Running,
@@ -91,7 +93,10 @@ impl PfData {
             pf.caps().max_queue_pairs.get(),
             cause_irqs.len(),
         );
+        // Last: from here on ADIs are made.
+        let devlink = Devlink::new(pdev, pf.clone())?;
         Ok(Self {
+            devlink,
             _mailbox_irq: mailbox_irq,
             _cause_irqs: cause_irqs,
             running,
@@ -137,6 +142,11 @@ impl pci::Driver for PfDriver {
         _info: &'bound Self::IdInfo,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         Self::bind(pdev)
+    }
+
+    fn unbind<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Self::Data<'bound>>) {
+        // ADIs, and with them PASIDs, before the driver core looks whether any is left.
+        this.devlink.unregister();
     }
 }
 

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The function's devlink instance: how people make ADIs.
+//!
+//! `devlink port add pci/BDF flavour pcisf pfnum 0 sfnum N`, then `devlink port function set`, as
+//! for sub-functions of other drivers.
+//!
+//! C header: [`include/net/devlink.h`](srctree/include/net/devlink.h)
+
+mod extack;
+mod info;
+mod port;
+mod resources;
+
+use adit_bindings as bindings;
+use core::ptr::NonNull;
+use kernel::{
+    device::Bound,
+    new_mutex,
+    pci,
+    prelude::*,
+    rbtree::RBTree,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+use self::{
+    extack::Extack,
+    port::Port, //
+};
+use crate::{
+    pf::Pf,
+    raw::Raw, //
+};
+
+const OPS: bindings::devlink_ops = bindings::devlink_ops {
+    port_new: Some(port::new),
+    info_get: Some(info::get),
+    // SAFETY: All zeros is a value of this structure: no operations, no flags.
+    ..unsafe { core::mem::zeroed() }
+};
+static DEVLINK_OPS: bindings::devlink_ops = OPS;
+
+/// What the callbacks work on. The instance lock (`devl_lock()`), which devlink holds while it
+/// calls them, is taken before any lock in here.
+#[pin_data]
+struct Instance {
+    pf: Arc<Pf>,
+    /// By port index.
+    #[pin]
+    ports: Mutex<RBTree<u32, Pin<KBox<Port>>>>,
+}
+
+impl Instance {
+    /// The instance behind a `struct devlink`.
+    ///
+    /// # Safety
+    ///
+    /// `devlink` was allocated by [`Devlink::new()`], and is not freed before `'a` ends.
+    unsafe fn of<'a>(devlink: *mut bindings::devlink) -> &'a Self {
+        // SAFETY: By the function's requirement the private data is a pointer to an instance,
+        // which the `Devlink` has a reference to.
+        unsafe { &**bindings::devlink_priv(devlink).cast::<*const Self>() }
+    }
+
+    /// The function. Devlink calls only while it is registered, which is while it is bound.
+    ///
+    /// # Safety
+    ///
+    /// Called from a devlink callback.
+    unsafe fn pdev(&self) -> &pci::Device<Bound> {
+        // SAFETY: `Devlink` is dropped before the function is unbound, and after that devlink
+        // calls no more, so that it is bound now. The wrapper is transparent.
+        unsafe { &*core::ptr::from_ref(self.pf.pdev()).cast() }
+    }
+}
+
+/// A registered devlink instance. [`Self::unregister()`] before the function is unbound.
+pub(crate) struct Devlink {
+    raw: NonNull<bindings::devlink>,
+    instance: Arc<Instance>,
+}
+
+// SAFETY: devlink locks by itself.
+unsafe impl Send for Devlink {}
+// SAFETY: As above.
+unsafe impl Sync for Devlink {}
+
+impl Devlink {
+    /// Registers the function.
+    pub(crate) fn new(pdev: &pci::Device<Bound>, pf: Arc<Pf>) -> Result<Self> {
+        let instance = Arc::pin_init(
+            pin_init!(Instance {
+                pf,
+                ports <- new_mutex!(RBTree::new()),
+            }),
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The operations are static, the name space is the initial one, which is always
+        // there, and the device is bound.
+        let raw = unsafe {
+            bindings::devlink_alloc_ns(
+                &DEVLINK_OPS,
+                size_of::<*const Instance>(),
+                &raw mut bindings::init_net,
+                pdev.as_ref().raw(),
+            )
+        };
+        let raw = NonNull::new(raw).ok_or(ENOMEM)?;
+        // SAFETY: The private data has room for the pointer and is aligned for it.
+        unsafe {
+            bindings::devlink_priv(raw.as_ptr())
+                .cast::<*const Instance>()
+                .write(Arc::as_ptr(&instance))
+        };
+        let devlink = Self { raw, instance };
+        devlink.locked(|raw| {
+            resources::register(raw, &devlink.instance)?;
+            // SAFETY: The instance is complete and its lock is held.
+            kernel::error::to_result(unsafe { bindings::devl_register(raw) })
+        })?;
+        Ok(devlink)
+    }
+
+    /// Takes the ports away, and with them their ADIs. Waits until their users have let go.
+    pub(crate) fn unregister(&self) {
+        // Nobody else calls from here on; so the lock need not be held while users are waited for.
+        // SAFETY: `new()` registered it, and this is called once, before the function is unbound.
+        self.locked(|raw| unsafe { bindings::devl_unregister(raw) });
+        loop {
+            let port = {
+                let mut ports = self.instance.ports.lock();
+                let first = ports.keys().next().copied();
+                first.and_then(|index| ports.remove(&index))
+            };
+            let Some(port) = port else { break };
+            port.deactivate();
+            self.locked(|_| port.unregister());
+        }
+    }
+
+    fn locked<R>(&self, f: impl FnOnce(*mut bindings::devlink) -> R) -> R {
+        let raw = self.raw.as_ptr();
+        // SAFETY: The instance is there until `drop()`.
+        unsafe { bindings::devl_lock(raw) };
+        let result = f(raw);
+        // SAFETY: Locked above.
+        unsafe { bindings::devl_unlock(raw) };
+        result
+    }
+}
+
+impl Drop for Devlink {
+    fn drop(&mut self) {
+        self.locked(resources::unregister);
+        // SAFETY: `new()` allocated it. It is not registered: either that failed, or
+        // `unregister()` was called.
+        unsafe { bindings::devlink_free(self.raw.as_ptr()) };
+    }
+}

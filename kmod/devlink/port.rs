@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ports of flavour pcisf: an ADI each, once they are active.
+
+use adit_bindings as bindings;
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    new_mutex,
+    prelude::*,
+    rbtree::RBTreeNodeReservation,
+    sync::Mutex,
+    types::Opaque, //
+};
+
+use super::{
+    Extack,
+    Instance, //
+};
+use crate::{
+    adi::{
+        AdiSpec,
+        OwnedAdi, //
+    },
+    auxdev::AuxDevice, //
+};
+
+/// Octets of an Ethernet address.
+const MAC_LEN: usize = 6;
+
+const OPS: bindings::devlink_port_ops = bindings::devlink_port_ops {
+    port_del: Some(del),
+    port_fn_hw_addr_get: Some(hw_addr_get),
+    port_fn_hw_addr_set: Some(hw_addr_set),
+    port_fn_state_get: Some(state_get),
+    port_fn_state_set: Some(state_set),
+    port_fn_max_io_eqs_get: Some(max_io_eqs_get),
+    port_fn_max_io_eqs_set: Some(max_io_eqs_set),
+    // SAFETY: All zeros is a value of this structure: no operations.
+    ..unsafe { core::mem::zeroed() }
+};
+static PORT_OPS: bindings::devlink_port_ops = OPS;
+
+/// A port. Its address is devlink's while it is registered.
+#[pin_data]
+pub(super) struct Port {
+    #[pin]
+    raw: Opaque<bindings::devlink_port>,
+    #[pin]
+    state: Mutex<State>,
+    sfnum: u32,
+}
+
+// SAFETY: devlink uses the raw port under its lock.
+unsafe impl Send for Port {}
+// SAFETY: As above; everything else is behind a lock of its own or constant.
+unsafe impl Sync for Port {}
+
+/// What was set, and what has become of it.
+struct State {
+    queue_pairs: u16,
+    mac: [u8; MAC_LEN],
+    active: Option<Active>,
+}
+
+/// An ADI that is there; dropped in this order.
+struct Active {
+    device: AuxDevice,
+    owned: OwnedAdi,
+}
+
+impl Port {
+    fn new(sfnum: u32) -> Result<Pin<KBox<Self>>> {
+        KBox::try_pin_init(
+            try_pin_init!(Self {
+                // As devlink wants a port to be, which it then registers.
+                raw: Opaque::zeroed(),
+                state <- new_mutex!(State {
+                    queue_pairs: 1,
+                    mac: [0; MAC_LEN],
+                    active: None,
+                }),
+                sfnum,
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The port behind devlink's.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is a port of this driver's, and is not unregistered before `'a` ends.
+    unsafe fn of<'a>(raw: *mut bindings::devlink_port) -> &'a Self {
+        // SAFETY: By the function's requirement it is the field of a `Port`.
+        unsafe { &*kernel::container_of!(Opaque::cast_from(raw), Self, raw) }
+    }
+
+    /// The number of this port, which devlink shows.
+    fn index(&self) -> u32 {
+        // SAFETY: devlink sets it once, when the port is registered.
+        unsafe { (*self.raw.get()).index }
+    }
+
+    /// Makes the ADI.
+    fn activate(&self, instance: &Instance, extack: Extack) -> Result {
+        let mut state = self.state.lock();
+        if state.active.is_some() {
+            return Ok(());
+        }
+        // SAFETY: This is called from a devlink callback.
+        let pdev = unsafe { instance.pdev() };
+        let spec = AdiSpec {
+            number: self.sfnum,
+            queue_pairs: state.queue_pairs,
+            mac: state.mac,
+        };
+        let owned = OwnedAdi::new(&instance.pf, pdev, spec).map_err(|error| {
+            let why = match error {
+                ENOSPC => "no PASID, or no room for it in the device, is left",
+                EEXIST => "something else has its address",
+                EIO => "the device does not answer, or cannot reach the IOMMU's tables",
+                EBUSY => "the device is being reset",
+                ENOMEM => "out of memory",
+                _ => "the IOMMU or the device refuses it",
+            };
+            extack.refuse(error, fmt!("ADI not made: {why}"))
+        })?;
+        // SAFETY: `Devlink::unregister()` deactivates all ports before the function is unbound.
+        let device = unsafe { AuxDevice::new(pdev.as_ref(), owned.adi().clone()) }
+            .map_err(|error| extack.refuse(error, fmt!("no auxiliary device for the ADI")))?;
+        state.active = Some(Active { device, owned });
+        Ok(())
+    }
+
+    /// Destroys the ADI, unless it is in use.
+    fn try_deactivate(&self, extack: Extack) -> Result {
+        let active = {
+            let mut state = self.state.lock();
+            let Some(active) = &state.active else {
+                return Ok(());
+            };
+            active.owned.adi().retire().map_err(|error| {
+                let id = active.device.id();
+                extack.refuse(error, fmt!("adit.adi.{id} is in use: close it first"))
+            })?;
+            state.active.take()
+        };
+        drop(active);
+        Ok(())
+    }
+
+    /// Destroys the ADI, and waits for its users to let go of it.
+    pub(super) fn deactivate(&self) {
+        let active = {
+            let mut state = self.state.lock();
+            if let Some(active) = &state.active {
+                active.owned.adi().die();
+            }
+            state.active.take()
+        };
+        drop(active);
+    }
+
+    /// Takes the port from devlink. The instance lock is held.
+    pub(super) fn unregister(&self) {
+        // SAFETY: The port is registered, and its instance is locked.
+        unsafe { bindings::devl_port_unregister(self.raw.get()) };
+    }
+}
+
+/// `devlink port add`
+///
+/// # Safety
+///
+/// Called by devlink, with an instance of ours, whose lock is held.
+pub(super) unsafe extern "C" fn new(
+    devlink: *mut bindings::devlink,
+    attrs: *const bindings::devlink_port_new_attrs,
+    extack: *mut bindings::netlink_ext_ack,
+    port: *mut *mut bindings::devlink_port,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By the function's requirement.
+        let (instance, attrs, extack) =
+            unsafe { (Instance::of(devlink), &*attrs, Extack::new(extack)) };
+        let sfnum = checked(attrs, extack)?;
+        let raw = add(devlink, instance, sfnum, extack)?;
+        // SAFETY: By the function's requirement it points to where the port goes.
+        unsafe { *port = raw };
+        Ok(0)
+    })
+}
+
+/// Whether a port like that can be, and its `sfnum`.
+fn checked(attrs: &bindings::devlink_port_new_attrs, extack: Extack) -> Result<u32> {
+    let refuse = |error, why: &str| Err(extack.refuse(error, fmt!("{why}")));
+    if attrs.flavour != bindings::devlink_port_flavour_DEVLINK_PORT_FLAVOUR_PCI_SF {
+        return refuse(
+            crate::errno::eopnotsupp(),
+            "only ports of flavour pcisf are made here",
+        );
+    }
+    if attrs.port_index_valid() != 0 {
+        return refuse(
+            crate::errno::eopnotsupp(),
+            "the port index is the driver's to choose",
+        );
+    }
+    if attrs.controller_valid() != 0 && attrs.controller != 0 {
+        return refuse(EINVAL, "there is one controller, 0");
+    }
+    if attrs.pfnum != 0 {
+        return refuse(EINVAL, "the function's pfnum is 0");
+    }
+    if attrs.sfnum_valid() == 0 {
+        return refuse(EINVAL, "give the port a sfnum");
+    }
+    Ok(attrs.sfnum)
+}
+
+fn add(
+    devlink: *mut bindings::devlink,
+    instance: &Instance,
+    sfnum: u32,
+    extack: Extack,
+) -> Result<*mut bindings::devlink_port> {
+    let max = instance.pf.caps().max_adis.get();
+    let index = {
+        let ports = instance.ports.lock();
+        if ports.values().any(|port| port.sfnum == sfnum) {
+            return Err(extack.refuse(EEXIST, fmt!("there is a port with sfnum {sfnum}")));
+        }
+        if max == 0 {
+            return Err(extack.refuse(crate::errno::eopnotsupp(), fmt!("the device has no ADIs")));
+        }
+        // The lowest index that is free.
+        let taken = ports
+            .keys()
+            .zip(0..)
+            .take_while(|(key, index)| *key == index);
+        taken.count() as u32
+    };
+    if index >= max {
+        return Err(extack.refuse(ENOSPC, fmt!("the device has {max} ADIs, and so many ports")));
+    }
+    let reservation = RBTreeNodeReservation::new(GFP_KERNEL)?;
+    let port = Port::new(sfnum)?;
+    let raw = port.raw.get();
+    // SAFETY: The port is fresh, the instance is locked. The port is pinned, and unregistered
+    // before it is freed.
+    to_result(unsafe {
+        bindings::devlink_port_attrs_pci_sf_set(raw, 0, 0, sfnum, false);
+        bindings::devl_port_register_with_ops(devlink, raw, index, &PORT_OPS)
+    })?;
+    // An ADI has no netdev in this kernel, so that its port has no type; devlink is not to
+    // complain about that in an hour.
+    // SAFETY: devlink has initialised the work.
+    unsafe { bindings::cancel_delayed_work_sync(&raw mut (*raw).type_warn_dw) };
+    let node = reservation.into_node(index, port);
+    instance.ports.lock().insert(node);
+    Ok(raw)
+}
+
+/// `devlink port del`
+///
+/// # Safety
+///
+/// Called by devlink, with a port and an instance of ours, whose lock is held.
+unsafe extern "C" fn del(
+    devlink: *mut bindings::devlink,
+    port: *mut bindings::devlink_port,
+    extack: *mut bindings::netlink_ext_ack,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By the function's requirement; the port is not used after it was removed.
+        let (instance, port, extack) =
+            unsafe { (Instance::of(devlink), Port::of(port), Extack::new(extack)) };
+        port.try_deactivate(extack)?;
+        let removed = instance.ports.lock().remove(&port.index());
+        if let Some(port) = removed {
+            port.unregister();
+        }
+        Ok(0)
+    })
+}
+
+/// # Safety
+///
+/// Called by devlink, with a port of ours, whose instance is locked, and [`MAC_LEN`] octets of
+/// room (`MAX_ADDR_LEN` is more).
+unsafe extern "C" fn hw_addr_get(
+    port: *mut bindings::devlink_port,
+    hw_addr: *mut u8,
+    hw_addr_len: *mut c_int,
+    _extack: *mut bindings::netlink_ext_ack,
+) -> c_int {
+    // SAFETY: By the function's requirement.
+    let port = unsafe { Port::of(port) };
+    let state = port.state.lock();
+    let mac = match &state.active {
+        Some(active) => active.owned.adi().layout().mac,
+        None => state.mac,
+    };
+    // SAFETY: By the function's requirement.
+    unsafe {
+        hw_addr.cast::<[u8; MAC_LEN]>().write(mac);
+        *hw_addr_len = MAC_LEN as c_int;
+    }
+    0
+}
+
+/// # Safety
+///
+/// Called by devlink, with a port of ours, whose instance is locked, and so many octets.
+unsafe extern "C" fn hw_addr_set(
+    port: *mut bindings::devlink_port,
+    hw_addr: *const u8,
+    hw_addr_len: c_int,
+    extack: *mut bindings::netlink_ext_ack,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By the function's requirement.
+        let (port, extack) = unsafe { (Port::of(port), Extack::new(extack)) };
+        if hw_addr_len != MAC_LEN as c_int {
+            return Err(extack.refuse(EINVAL, fmt!("an Ethernet address has 6 octets")));
+        }
+        // SAFETY: By the function's requirement, and so many they are.
+        let mac = unsafe { hw_addr.cast::<[u8; MAC_LEN]>().read() };
+        // Bit 0 of the first octet is for groups (IEEE 802).
+        if mac[0] & 1 != 0 {
+            return Err(extack.refuse(EINVAL, fmt!("a group's address is nobody's own")));
+        }
+        let mut state = port.state.lock();
+        if state.active.is_some() {
+            return Err(extack.refuse(EBUSY, fmt!("the port is active")));
+        }
+        state.mac = mac;
+        Ok(0)
+    })
+}
+
+/// # Safety
+///
+/// Called by devlink, with a port of ours, whose instance is locked.
+unsafe extern "C" fn state_get(
+    port: *mut bindings::devlink_port,
+    state: *mut bindings::devlink_port_fn_state,
+    opstate: *mut bindings::devlink_port_fn_opstate,
+    _extack: *mut bindings::netlink_ext_ack,
+) -> c_int {
+    // SAFETY: By the function's requirement.
+    let port = unsafe { Port::of(port) };
+    let guard = port.state.lock();
+    let active = guard.active.as_ref();
+    let alive = active.is_some_and(|active| active.owned.adi().is_alive());
+    // SAFETY: By the function's requirement both point to where the answers go.
+    unsafe {
+        *state = match active {
+            Some(_) => bindings::devlink_port_fn_state_DEVLINK_PORT_FN_STATE_ACTIVE,
+            None => bindings::devlink_port_fn_state_DEVLINK_PORT_FN_STATE_INACTIVE,
+        };
+        *opstate = match alive {
+            true => bindings::devlink_port_fn_opstate_DEVLINK_PORT_FN_OPSTATE_ATTACHED,
+            false => bindings::devlink_port_fn_opstate_DEVLINK_PORT_FN_OPSTATE_DETACHED,
+        };
+    }
+    0
+}
+
+/// # Safety
+///
+/// Called by devlink, with a port of ours, whose instance is locked.
+unsafe extern "C" fn state_set(
+    port: *mut bindings::devlink_port,
+    state: bindings::devlink_port_fn_state,
+    extack: *mut bindings::netlink_ext_ack,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By the function's requirement; a registered port has an instance.
+        let (instance, port, extack) = unsafe {
+            let devlink = (*port).devlink;
+            (Instance::of(devlink), Port::of(port), Extack::new(extack))
+        };
+        match state {
+            bindings::devlink_port_fn_state_DEVLINK_PORT_FN_STATE_ACTIVE => {
+                port.activate(instance, extack)?
+            }
+            bindings::devlink_port_fn_state_DEVLINK_PORT_FN_STATE_INACTIVE => {
+                port.try_deactivate(extack)?
+            }
+            _ => return Err(extack.refuse(EINVAL, fmt!("there is no such state"))),
+        }
+        Ok(0)
+    })
+}
+
+/// # Safety
+///
+/// Called by devlink, with a port of ours, whose instance is locked.
+unsafe extern "C" fn max_io_eqs_get(
+    port: *mut bindings::devlink_port,
+    max_eqs: *mut u32,
+    _extack: *mut bindings::netlink_ext_ack,
+) -> c_int {
+    // SAFETY: By the function's requirement.
+    let port = unsafe { Port::of(port) };
+    // SAFETY: By the function's requirement it points to where the answer goes.
+    unsafe { *max_eqs = port.state.lock().queue_pairs.into() };
+    0
+}
+
+/// # Safety
+///
+/// Called by devlink, with a port of ours, whose instance is locked.
+unsafe extern "C" fn max_io_eqs_set(
+    port: *mut bindings::devlink_port,
+    max_eqs: u32,
+    extack: *mut bindings::netlink_ext_ack,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By the function's requirement; a registered port has an instance.
+        let (instance, port, extack) = unsafe {
+            let devlink = (*port).devlink;
+            (Instance::of(devlink), Port::of(port), Extack::new(extack))
+        };
+        let most = instance.pf.caps().max_queue_pairs_per_adi.get();
+        let mut state = port.state.lock();
+        if state.active.is_some() {
+            return Err(extack.refuse(EBUSY, fmt!("the port is active")));
+        }
+        match u16::try_from(max_eqs) {
+            Ok(pairs) if (1..=most).contains(&pairs) => state.queue_pairs = pairs,
+            _ => {
+                return Err(extack.refuse(
+                    EINVAL,
+                    fmt!("an ADI has 1 to {most} queue pairs, one for each event queue"),
+                ));
+            }
+        }
+        Ok(0)
+    })
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `devlink resource show`: how many ADIs, queue pairs and vectors there are, and how many of them
+//! are in use.
+
+use adit_bindings as bindings;
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+use super::Instance;
+
+/// A resource: its name, its size and what of it is in use.
+struct Resource {
+    name: &'static CStr,
+    size: fn(&Instance) -> u64,
+    occupancy: bindings::devlink_resource_occ_get_t,
+}
+
+/// Ids are places in this list, from 1: 0 stands for the top of the hierarchy.
+static RESOURCES: [Resource; 3] = [
+    Resource {
+        name: c"adis",
+        size: |instance| instance.pf.caps().max_adis.get().into(),
+        occupancy: Some(adis),
+    },
+    Resource {
+        name: c"queue_pairs",
+        size: |instance| instance.pf.caps().max_queue_pairs.get().into(),
+        occupancy: Some(queue_pairs),
+    },
+    Resource {
+        name: c"vectors",
+        size: |instance| {
+            let caps = instance.pf.caps();
+            u64::from(caps.max_queue_pairs.get()) * u64::from(caps.vectors_per_queue_pair.get())
+        },
+        occupancy: Some(vectors),
+    },
+];
+
+/// The instance lock is held, `devlink` is not registered yet.
+pub(super) fn register(devlink: *mut bindings::devlink, instance: &Instance) -> Result {
+    for (id, resource) in (1..).zip(&RESOURCES) {
+        let size = (resource.size)(instance);
+        let params = bindings::devlink_resource_size_params {
+            size_min: size,
+            size_max: size,
+            size_granularity: 1,
+            unit: bindings::devlink_resource_unit_DEVLINK_RESOURCE_UNIT_ENTRY,
+        };
+        // SAFETY: The instance is valid and its lock is held; the name is static, the parameters
+        // are copied.
+        to_result(unsafe {
+            bindings::devl_resource_register(
+                devlink,
+                resource.name.as_char_ptr(),
+                size,
+                id,
+                0,
+                &params,
+            )
+        })?;
+        // SAFETY: As above. The instance is there until after `unregister()`.
+        unsafe {
+            bindings::devl_resource_occ_get_register(
+                devlink,
+                id,
+                resource.occupancy,
+                core::ptr::from_ref(instance).cast_mut().cast(),
+            )
+        };
+    }
+    Ok(())
+}
+
+/// The instance lock is held, `devlink` is not registered any more.
+pub(super) fn unregister(devlink: *mut bindings::devlink) {
+    // SAFETY: The instance is valid and its lock is held.
+    unsafe { bindings::devl_resources_unregister(devlink) };
+}
+
+/// # Safety
+///
+/// `instance` is what [`register()`] passed on.
+unsafe extern "C" fn adis(instance: *mut c_void) -> u64 {
+    // SAFETY: By the function's requirement.
+    unsafe { usage(instance) }.0
+}
+
+/// # Safety
+///
+/// `instance` is what [`register()`] passed on.
+unsafe extern "C" fn queue_pairs(instance: *mut c_void) -> u64 {
+    // SAFETY: By the function's requirement.
+    unsafe { usage(instance) }.1
+}
+
+/// # Safety
+///
+/// `instance` is what [`register()`] passed on.
+unsafe extern "C" fn vectors(instance: *mut c_void) -> u64 {
+    // Each queue pair has a vector.
+    // SAFETY: By the function's requirement.
+    unsafe { usage(instance) }.1
+}
+
+/// # Safety
+///
+/// `instance` is what [`register()`] passed on.
+unsafe fn usage(instance: *mut c_void) -> (u64, u64) {
+    // SAFETY: By the function's requirement.
+    unsafe { &*instance.cast::<Instance>() }.pf.adis().usage()
+}
