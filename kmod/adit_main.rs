@@ -34,6 +34,8 @@ mod raw;
 mod registers;
 mod sysfs;
 
+use auxdev::ADI_NAME;
+
 const MODULE_NAME: &CStr = <LocalModule as kernel::ModuleMetadata>::NAME;
 
 #[pin_data]

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! An ADI on the auxiliary bus: `adit.adi.N`, for the driver that shows it to user space.
+//!
+//! Its driver finds the ADI with `adev.registration_data::<ForLt!(Arc<Adi>)>()`.
 
 use kernel::{
     auxiliary,
@@ -20,17 +22,11 @@ use crate::{
 };
 
 /// The part of the device's name behind the module's.
-pub(crate) const NAME: &CStr = c"adi";
-
-/// What a driver of an ADI is given: `adev.registration_data::<ForLt!(AdiDevice)>()`.
-pub(crate) struct AdiDevice {
-    /// The ADI.
-    pub(crate) adi: Arc<Adi>,
-}
+pub(crate) const ADI_NAME: &CStr = c"adi";
 
 /// An auxiliary device. Dropping it unbinds the ADI's driver, which waits for its users.
 pub(crate) struct AuxDevice {
-    _registration: auxiliary::Registration<'static, ForLt!(AdiDevice)>,
+    _registration: auxiliary::Registration<'static, ForLt!(Arc<Adi>)>,
     id: UniqueId,
 }
 
@@ -45,13 +41,8 @@ impl AuxDevice {
         // unbound, by the function's requirement; until then the device is there.
         let parent: &'static Device<Bound> = unsafe { &*core::ptr::from_ref(parent) };
         let id = UniqueId::new()?;
-        let registration = auxiliary::Registration::new(
-            parent,
-            NAME,
-            id.get(),
-            crate::MODULE_NAME,
-            AdiDevice { adi },
-        )?;
+        let registration =
+            auxiliary::Registration::new(parent, ADI_NAME, id.get(), crate::MODULE_NAME, adi)?;
         sysfs::add_attributes(parent, id.get())?;
         Ok(Self {
             _registration: registration,

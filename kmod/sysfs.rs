@@ -12,12 +12,12 @@ use kernel::{
     error::to_result,
     prelude::*,
     str::CString,
+    sync::Arc,
     types::ForLt, //
 };
 
 use crate::{
     adi::Adi,
-    auxdev::AdiDevice,
     raw::Raw, //
 };
 
@@ -148,8 +148,8 @@ unsafe extern "C" fn show<T: Show>(
             &*kernel::container_of!(dev, bindings::auxiliary_device, dev)
                 .cast::<auxiliary::Device<Bound>>()
         };
-        let adi = &adev.registration_data::<ForLt!(AdiDevice)>()?.get_ref().adi;
-        let text = T::show(adi)?;
+        let adi = adev.registration_data::<ForLt!(Arc<Adi>)>()?;
+        let text = T::show(&adi)?;
         // SAFETY: `buf` is sysfs's page; the format takes one string, which is one.
         let len = unsafe { bindings::sysfs_emit(buf, c"%s".as_char_ptr(), text.as_char_ptr()) };
         // CAST: to a wider type.
