@@ -85,6 +85,8 @@ pub struct Progress {
     pub busy: bool,
     /// Something came from a wire, or still waits to be delivered.
     pub received: bool,
+    /// Something came from a driver.
+    pub sent: bool,
     /// When there will be something to do without a doorbell or a frame (nanoseconds on the
     /// caller's clock).
     pub due: Option<u64>,
@@ -223,14 +225,14 @@ impl Datapath {
                 progress.received |= self.receive_burst(vport);
             }
         }
-        progress.busy = progress.received;
         for i in 0..self.active_tx.len() {
             // A fault may have shortened the list.
             let Some(&queue) = self.active_tx.get(i) else {
                 break;
             };
-            progress.busy |= self.transmit_burst(queue);
+            progress.sent |= self.transmit_burst(queue);
         }
+        progress.busy = progress.received || progress.sent;
         progress.due = self.interrupts.sweep(&self.doorbells.vectors, now);
         progress
     }

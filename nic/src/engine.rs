@@ -21,21 +21,18 @@ pub struct Pace {
     pub spin: Duration,
     /// The shortest nap.
     pub nap: Duration,
+    /// The shortest nap while doorbells ring at long intervals: see [`Doorbells`].
+    pub steady_nap: Duration,
     /// The longest nap.
     pub max_nap: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        let e = |n: &str, d: u64| {
-            std::env::var(n)
-                .ok()
-                .and_then(|v| v.parse().ok())
-                .unwrap_or(d)
-        };
         Self {
-            spin: Duration::from_micros(e("XSPIN", 20)),
-            nap: Duration::from_micros(e("XNAP", 50)),
+            spin: Duration::from_micros(20),
+            nap: Duration::from_micros(50),
+            steady_nap: Duration::from_micros(125),
             max_nap: Duration::from_millis(2),
         }
     }
@@ -62,6 +59,7 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
     let mut alarmed = false;
     let mut wires = Wires::default();
     let mut spin = Spin::new(pace.spin);
+    let mut doorbells = Doorbells::default();
     let mut function = shared.lock();
     while !shared.stopping() {
         let began = now();
@@ -71,6 +69,9 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
         wires.polled(look, progress.received, began);
         if progress.busy {
             spin.found(began.saturating_sub(last_busy));
+            if progress.sent {
+                doorbells.rang(began);
+            }
             last_busy = at;
             alarmed = false;
             MutexGuard::bump(&mut function);
@@ -83,7 +84,8 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
         }
         waiter.watch(&function)?;
         // What comes after a while of silence waits for a small part of that while at most.
-        let nap = Duration::from_nanos((at - last_busy) / NAP_SHARE).clamp(pace.nap, pace.max_nap);
+        let share = Duration::from_nanos((at - last_busy) / NAP_SHARE);
+        let nap = share.clamp(doorbells.nap(&pace), pace.max_nap);
         let due = progress
             .due
             .map_or(nap, |d| Duration::from_nanos(d.saturating_sub(at)));
@@ -160,6 +162,35 @@ impl Spin {
 
     /// Less than that between two looks is no silence, in nanoseconds.
     const SOON: u64 = 1_000;
+}
+
+/// How often doorbells ring. A guest that streams large frames rings at intervals of hundreds of
+/// microseconds, and each nap that ends without a doorbell takes the CPU from it.
+#[derive(Default)]
+struct Doorbells {
+    rang_at: u64,
+    /// Average of what is between two, in nanoseconds.
+    interval: u64,
+}
+
+impl Doorbells {
+    /// More than that between two is not a stream, in nanoseconds.
+    const PAUSE: u64 = 2_000_000;
+
+    fn rang(&mut self, now: u64) {
+        let interval = now.saturating_sub(self.rang_at);
+        self.rang_at = now;
+        self.interval = if interval > Self::PAUSE {
+            0
+        } else {
+            self.interval - self.interval / 8 + interval / 8
+        };
+    }
+
+    /// The shortest nap that is worth its while: half of the interval.
+    fn nap(&self, pace: &Pace) -> Duration {
+        Duration::from_nanos(self.interval / 2).clamp(pace.nap, pace.steady_nap)
+    }
 }
 
 /// When the wires are to be read. A read is a system call, so one that found nothing is not
@@ -308,6 +339,33 @@ mod tests {
         assert_eq!(trials(&mut spin), 10);
         spin.found(15_000);
         assert_eq!(spin.window(), 20_000);
+    }
+
+    #[test]
+    fn naps_are_longer_while_doorbells_ring_at_long_intervals() {
+        let pace = Pace::default();
+        let mut doorbells = Doorbells::default();
+        assert_eq!(doorbells.nap(&pace), pace.nap);
+        let mut now = 10_000_000;
+        let mut ring = |doorbells: &mut Doorbells, interval| {
+            for _ in 0..50 {
+                now += interval;
+                doorbells.rang(now);
+            }
+        };
+        ring(&mut doorbells, 180_000);
+        let nap = doorbells.nap(&pace).as_micros();
+        assert!((80..=90).contains(&nap), "{nap} us");
+        ring(&mut doorbells, 1_500_000);
+        assert_eq!(doorbells.nap(&pace), pace.steady_nap);
+        ring(&mut doorbells, 5_000_000);
+        assert_eq!(
+            doorbells.nap(&pace),
+            pace.nap,
+            "what rings now and then is no stream"
+        );
+        ring(&mut doorbells, 2_000);
+        assert_eq!(doorbells.nap(&pace), pace.nap);
     }
 
     #[test]
