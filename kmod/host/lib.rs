@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The kernel module's parts without a kernel in them: the same files that adit.ko is made of,
+//! compiled for the host so that they can be tested there.
+// What only the module calls.
+#![allow(dead_code)]
+#![forbid(unsafe_code)]
+
+#[rustfmt::skip]
+#[path = "../cause_reader.rs"]
+mod cause_reader;
+#[rustfmt::skip]
+#[path = "../messages.rs"]
+mod messages;
+
+#[cfg(test)]
+mod tests;
