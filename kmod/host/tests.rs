@@ -135,7 +135,7 @@ fn pages_outside_of_the_bar_are_refused() {
             ext.frame_offset = (BAR_LEN - 0x1000).into();
         }),
         ("around the end of all addresses", |ext| {
-            ext.frame_offset = (u64::MAX & !0xFFF).into();
+            ext.frame_offset = (!0xFFF_u64).into();
         }),
         ("not at a page", |ext| ext.frame_offset = 0x1000_0800.into()),
         ("too many pages", |ext| ext.frame_pages = 9.into()),
@@ -199,10 +199,7 @@ fn vectors_are_those_of_the_function() {
         messages::vectors(&reply(2, 2, 1), 2, 3).is_err(),
         "beyond the last"
     );
-    assert!(
-        messages::vectors(&reply(1, 1, 1), 2, 3).is_err(),
-        "too few"
-    );
+    assert!(messages::vectors(&reply(1, 1, 1), 2, 3).is_err(), "too few");
     assert!(
         messages::vectors(&reply(1, 2, 2), 2, 3).is_err(),
         "in pieces"
