@@ -4,6 +4,8 @@
 //! The hash and what goes into it are those of Microsoft's "RSS hashing types"; which packet types
 //! are hashed is said in virtchnl2's flow bits (`enum virtchnl2_flow_types`).
 
+use std::sync::Arc;
+
 use crate::parse::{Parsed, L3, L4};
 
 /// The longest input: two IPv6 addresses and two ports.
@@ -160,7 +162,7 @@ impl Rss {
 ///
 /// The hash is linear: the exclusive or of what each byte at each place contributes.
 #[derive(Clone, Debug)]
-struct Toeplitz(Box<[[u32; 256]; MAX_INPUT]>);
+struct Toeplitz(Arc<[[u32; 256]; MAX_INPUT]>);
 
 impl Toeplitz {
     fn new(key: &[u8]) -> Toeplitz {
@@ -177,7 +179,7 @@ impl Toeplitz {
                 row[byte] = row[byte ^ lowest] ^ row[lowest];
             }
         }
-        Toeplitz(table)
+        Toeplitz(table.into())
     }
 
     /// What `bytes` at place `at` of the input contribute.
