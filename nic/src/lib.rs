@@ -18,6 +18,7 @@ pub mod mac;
 pub mod mailbox;
 pub mod memory;
 pub mod metrics;
+pub mod pasid;
 pub mod pci;
 pub mod queues;
 pub mod report;

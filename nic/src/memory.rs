@@ -17,6 +17,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub use file::{FileMapping, FileMappingError};
 
+use crate::pasid::TranslationFault;
+
 /// Regions that may be mapped at once. QEMU sends a region for each memory slot, or for each
 /// mapped range when the guest uses an IOMMU.
 pub const MAX_REGIONS: usize = 1 << 18;
@@ -47,6 +49,9 @@ pub enum FaultCause {
     /// The address is not aligned as the access needs.
     #[error("not aligned")]
     Misaligned,
+    /// The IOMMU's tables do not lead there.
+    #[error(transparent)]
+    Translation(#[from] TranslationFault),
 }
 
 /// Why a region was not mapped or unmapped.

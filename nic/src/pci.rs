@@ -58,6 +58,29 @@ impl std::str::FromStr for PciId {
     }
 }
 
+/// Where a function is: bus, device and function, as it says in its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequesterId(pub u16);
+
+impl std::str::FromStr for RequesterId {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let number = |s: &str, digits: usize, max: u16| {
+            let fits = s.len() == digits && s.bytes().all(|b| b.is_ascii_hexdigit());
+            let value = fits.then(|| u16::from_str_radix(s, 16).ok()).flatten();
+            value.filter(|&value| value <= max)
+        };
+        let parts = s.split_once(':').and_then(|(bus, rest)| {
+            let (device, function) = rest.split_once('.')?;
+            Some(number(bus, 2, 0xFF)? << 8 | number(device, 2, 31)? << 3 | number(function, 1, 7)?)
+        });
+        parts.map(Self).ok_or_else(|| {
+            format!("`{s}` is not BB:DD.F, bus, device and function as lspci has them")
+        })
+    }
+}
+
 /// What a write to the configuration space asks of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigEffect {
@@ -246,6 +269,15 @@ mod tests {
         assert_eq!(b, [0xFF; 4]);
         c.write(u64::MAX, &[1, 2]);
         c.write(CONFIG_LEN as u64, &[1]);
+    }
+
+    #[test]
+    fn a_requester_is_bus_device_and_function() {
+        assert_eq!("00:05.0".parse(), Ok(RequesterId(0x28)));
+        assert_eq!("ff:1f.7".parse(), Ok(RequesterId(0xFFFF)));
+        for bad in ["", "5", "00:20.0", "00:05.8", "0:05.0", "00:05", "00:+5.0"] {
+            assert!(bad.parse::<RequesterId>().is_err(), "{bad}");
+        }
     }
 
     #[test]

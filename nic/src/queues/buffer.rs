@@ -6,7 +6,7 @@ use zerocopy::FromZeros;
 
 use super::{advance, owned, QueueFault};
 use crate::dataplane::Ring;
-use crate::memory::GuestMemory;
+use crate::pasid::Dma;
 
 const ENTRY: u64 = SplitqRxBufDesc::LEN as u64;
 /// Descriptors fetched at once.
@@ -62,7 +62,7 @@ impl BufferQueue {
     ///
     /// # Errors
     /// When its descriptor cannot be read, or there is none.
-    pub fn take(&mut self, mem: &GuestMemory, tail: u32) -> Result<SplitqRxBufDesc, QueueFault> {
+    pub fn take(&mut self, mem: &impl Dma, tail: u32) -> Result<SplitqRxBufDesc, QueueFault> {
         if self.fetched_at == self.fetched_end {
             let run = owned(self.head, tail, self.ring.len)?.min(self.ring.len - self.head);
             let n = usize::from(run).min(PREFETCH);

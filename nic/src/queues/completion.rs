@@ -5,7 +5,8 @@ use adit_uapi::desc::SplitqTxComplDesc4b;
 use zerocopy::IntoBytes;
 
 use crate::dataplane::{Ring, SchedMode};
-use crate::memory::{DmaFault, GuestMemory};
+use crate::memory::DmaFault;
+use crate::pasid::Dma;
 
 /// A ring that the device writes and the driver reads. The device does not learn how far the
 /// driver has read: a driver keeps it from overflowing by bounding what it sends.
@@ -35,7 +36,7 @@ impl CompletionQueue {
     /// When the ring's memory cannot be written.
     pub fn push(
         &mut self,
-        mem: &GuestMemory,
+        mem: &impl Dma,
         queue: u16,
         comp_type: u16,
         value: u16,

@@ -15,7 +15,10 @@ pub use completion::CompletionQueue;
 pub use rx::{RxInfo, RxQueue, RxRefusal};
 pub use tx::{Completion, Segmentation, TxOffload, TxOutcome, TxQueue};
 
-use crate::memory::DmaFault;
+use adit_uapi::virtchnl2::adi::fault_reason;
+
+use crate::memory::{DmaFault, FaultCause};
+use crate::pasid::TranslationFault;
 
 /// Why a queue stopped. It stays stopped until the driver disables it or resets the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +51,34 @@ pub enum QueueFault {
     /// It reports to a completion queue that is not enabled.
     #[error("its completion queue is not enabled")]
     NoCompletionQueue,
+}
+
+impl QueueFault {
+    /// What the owner of an ADI is told (`fault_reason`).
+    #[must_use]
+    pub fn reason(&self) -> u32 {
+        use TranslationFault as F;
+        match self {
+            Self::Dma(fault) => match fault.cause {
+                FaultCause::Misaligned => fault_reason::ALIGNMENT,
+                FaultCause::Unmapped | FaultCause::Permission => fault_reason::TABLES,
+                FaultCause::Translation(cause) => match cause {
+                    F::NotMapped | F::AddressRange => fault_reason::NOT_MAPPED,
+                    F::Permission => fault_reason::PERMISSION,
+                    F::NotPresent(_) | F::PasidDisabled | F::PasidRange => fault_reason::PASID,
+                    F::NoRootTable
+                    | F::Unreadable(_)
+                    | F::TranslationType(_)
+                    | F::AddressWidth(_)
+                    | F::NotPassedThrough
+                    | F::NoMemory => fault_reason::TABLES,
+                },
+            },
+            Self::Tail { .. } => fault_reason::TAIL,
+            Self::DescriptorType { .. } | Self::EndlessPacket { .. } => fault_reason::DESCRIPTOR,
+            Self::NoCompletionQueue => fault_reason::NO_COMPLETION_QUEUE,
+        }
+    }
 }
 
 /// Entries from `head` on that the driver has handed over, given its tail.

@@ -9,7 +9,8 @@ use zerocopy::IntoBytes;
 
 use super::{BufferQueue, QueueFault};
 use crate::dataplane::Ring;
-use crate::memory::{DmaFault, GuestMemory};
+use crate::memory::DmaFault;
+use crate::pasid::Dma;
 
 const ENTRY: u64 = RxFlexDescAdvNic3::LEN as u64;
 
@@ -93,7 +94,7 @@ impl RxQueue {
     /// When there are too few buffers (nothing has happened then), or memory cannot be used.
     pub fn deliver(
         &mut self,
-        mem: &GuestMemory,
+        mem: &impl Dma,
         pools: [Option<(&mut BufferQueue, u32)>; 2],
         frame: &[u8],
         info: &RxInfo,
@@ -169,7 +170,7 @@ impl RxQueue {
         d
     }
 
-    fn publish(&mut self, mem: &GuestMemory, done: &RxFlexDescAdvNic3) -> Result<(), DmaFault> {
+    fn publish(&mut self, mem: &impl Dma, done: &RxFlexDescAdvNic3) -> Result<(), DmaFault> {
         let at = self.ring.base.wrapping_add(u64::from(self.next) * ENTRY);
         let bytes = done.as_bytes();
         // The first eight bytes hold the generation bit: they go last, and at once.

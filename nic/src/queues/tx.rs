@@ -9,7 +9,7 @@ use zerocopy::{transmute, FromZeros, IntoBytes};
 
 use super::{advance, owned, QueueFault};
 use crate::dataplane::{Ring, SchedMode};
-use crate::memory::GuestMemory;
+use crate::pasid::Dma;
 use crate::wire::MAX_FRAME_LEN;
 
 const ENTRY: u64 = TxDesc::LEN as u64;
@@ -106,12 +106,7 @@ impl TxQueue {
         Ok(owned(self.head, tail, self.ring.len)? != 0)
     }
 
-    fn descriptor(
-        &mut self,
-        mem: &GuestMemory,
-        entry: u16,
-        left: u16,
-    ) -> Result<TxDesc, QueueFault> {
+    fn descriptor(&mut self, mem: &impl Dma, entry: u16, left: u16) -> Result<TxDesc, QueueFault> {
         let index = entry.wrapping_sub(self.fetched_first);
         if index < self.fetched_len {
             return Ok(self.fetched[usize::from(index)]);
@@ -129,7 +124,7 @@ impl TxQueue {
     /// When the ring is malformed or memory cannot be reached: the queue is to be stopped.
     pub fn peek(
         &mut self,
-        mem: &GuestMemory,
+        mem: &impl Dma,
         tail: u32,
         frame: &mut Vec<u8>,
     ) -> Result<TxOutcome, QueueFault> {

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What one burst has translated.
+//!
+//! Three direct-mapped tables: page tables by PASID, lowest tables by PASID and 2 MiB, pages by
+//! PASID and 4 KiB. An entry is of the burst that made it; [`Translator::flush`] begins the next
+//! one, which makes all of them stale at once.
+
+use std::cell::Cell;
+
+use super::root::{RootQuery, Tables};
+use super::walk::{self, Descent, LowestTable, Page, PageTable, PAGE_SHIFT};
+use super::{Pasid, Root, TranslationFault};
+use crate::memory::GuestMemory;
+
+const CONTEXTS: usize = 64;
+const LOWEST: usize = 256;
+const PAGES: usize = 1024;
+/// Bytes under one lowest table, as a shift.
+const LOWEST_SHIFT: u32 = 21;
+
+/// An entry: which burst made it, what it is for, what it says.
+#[derive(Clone, Copy)]
+struct Entry<T> {
+    burst: u64,
+    pasid: u32,
+    tag: u64,
+    value: T,
+}
+
+/// A direct-mapped table.
+struct Map<T: Copy>(Box<[Cell<Option<Entry<T>>>]>);
+
+impl<T: Copy> Map<T> {
+    fn new(len: usize) -> Self {
+        Self((0..len).map(|_| Cell::new(None)).collect())
+    }
+
+    fn slot(&self, pasid: Pasid, tag: u64) -> &Cell<Option<Entry<T>>> {
+        // PASIDs and pages both count up from anywhere: neighbours are to have places apart.
+        let mixed = tag ^ (u64::from(pasid.get()) << 5) ^ u64::from(pasid.get());
+        &self.0[mixed as usize % self.0.len()]
+    }
+
+    fn get(&self, burst: u64, pasid: Pasid, tag: u64) -> Option<T> {
+        let entry = self.slot(pasid, tag).get()?;
+        (entry.burst == burst && entry.pasid == pasid.get() && entry.tag == tag)
+            .then_some(entry.value)
+    }
+
+    fn put(&self, burst: u64, pasid: Pasid, tag: u64, value: T) {
+        self.slot(pasid, tag).set(Some(Entry {
+            burst,
+            pasid: pasid.get(),
+            tag,
+            value,
+        }));
+    }
+}
+
+/// What translations have cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TranslationCounters {
+    /// Answered by what the burst knew.
+    pub hits: u64,
+    /// Walked for.
+    pub walks: u64,
+    /// Refused.
+    pub faults: u64,
+}
+
+/// The translation agent of one function.
+pub struct Translator {
+    tables: Tables,
+    burst: u64,
+    contexts: Map<PageTable>,
+    lowest: Map<LowestTable>,
+    pages: Map<Page>,
+    counters: Cell<TranslationCounters>,
+}
+
+impl Translator {
+    /// An agent that asks `query` where the tables are.
+    #[must_use]
+    pub fn new(query: Option<RootQuery>) -> Self {
+        Self {
+            tables: Tables::new(query),
+            burst: 0,
+            contexts: Map::new(CONTEXTS),
+            lowest: Map::new(LOWEST),
+            pages: Map::new(PAGES),
+            counters: Cell::default(),
+        }
+    }
+
+    /// Where the tables are, and who asks.
+    pub fn tables(&mut self) -> &mut Tables {
+        self.flush();
+        &mut self.tables
+    }
+
+    /// Where the tables are, if that is known.
+    #[must_use]
+    pub fn root(&self) -> Option<Root> {
+        self.tables.root()
+    }
+
+    /// What translations have cost so far.
+    #[must_use]
+    pub fn counters(&self) -> TranslationCounters {
+        self.counters.get()
+    }
+
+    /// The end of a burst: nothing that it has translated is used again.
+    pub fn flush(&mut self) {
+        self.burst += 1;
+    }
+
+    /// Where the page around `iova` is, if the access is permitted.
+    ///
+    /// # Errors
+    /// When it is not, or nothing is mapped there.
+    pub fn translate(
+        &self,
+        memory: &GuestMemory,
+        pasid: Pasid,
+        iova: u64,
+        write: bool,
+    ) -> Result<u64, TranslationFault> {
+        let mut counters = self.counters.get();
+        let tag = iova >> PAGE_SHIFT;
+        let known = self.pages.get(self.burst, pasid, tag);
+        let page = match known {
+            Some(page) => {
+                counters.hits += 1;
+                Ok(page)
+            }
+            None => {
+                counters.walks += 1;
+                self.walk(memory, pasid, iova)
+            }
+        };
+        let checked = page.and_then(|page| {
+            self.pages.put(self.burst, pasid, tag, page);
+            page.rights.check(write).map(|()| page.address)
+        });
+        counters.faults += u64::from(checked.is_err());
+        self.counters.set(counters);
+        checked
+    }
+
+    fn walk(
+        &self,
+        memory: &GuestMemory,
+        pasid: Pasid,
+        iova: u64,
+    ) -> Result<Page, TranslationFault> {
+        let table = match self.contexts.get(self.burst, pasid, 0) {
+            Some(table) => table,
+            None => {
+                let root = self.root().ok_or(TranslationFault::NoRootTable)?;
+                let table = walk::resolve(memory, root, pasid)?;
+                self.contexts.put(self.burst, pasid, 0, table);
+                table
+            }
+        };
+        let tag = iova >> LOWEST_SHIFT;
+        let lowest = match self.lowest.get(self.burst, pasid, tag) {
+            Some(lowest) => lowest,
+            None => match walk::descend(memory, &table, iova)? {
+                Descent::Page(page) => return Ok(page),
+                Descent::Table(lowest) => {
+                    self.lowest.put(self.burst, pasid, tag, lowest);
+                    lowest
+                }
+            },
+        };
+        walk::lowest(memory, table.stage, lowest, iova)
+    }
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Asking QEMU where the IOMMU's tables are, over its machine protocol (QMP).
+//!
+//! The root table's address is in a register of the emulated IOMMU, which only the human monitor
+//! can read; the function's place on the bus is in `query-pci`. A connection is made for each
+//! question, so that others can have the socket in between, and QEMU may come and go.
+//!
+//! What QEMU says is bounded in length and time.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::{set_socket_timeout, Timeout};
+use rustix::net::{connect, socket, AddressFamily, SocketAddrUnix, SocketType};
+use serde_json::{json, Value};
+use thiserror::Error;
+
+use super::vtd;
+use super::{Root, RootQuery};
+use crate::pci::PciId;
+
+/// What QEMU may say in answer to a question, in bytes.
+const MAX_INPUT: u64 = 4 << 20;
+/// How long QEMU may take for anything that it says.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a question is asked before it is given up.
+const ATTEMPTS: u32 = 3;
+/// How long to wait before asking again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why QEMU's answer is none.
+#[derive(Debug, Error)]
+pub enum QmpError {
+    /// The socket.
+    #[error("QMP socket: {0}")]
+    Io(#[from] io::Error),
+    /// It hung up, or said too much or nothing for too long.
+    #[error("QEMU ended the connection or went on for more than {MAX_INPUT} bytes")]
+    End,
+    /// Not a line of JSON, or none that was asked for.
+    #[error("QEMU says what is not QMP: {0}")]
+    Protocol(String),
+    /// It refused.
+    #[error("QEMU refuses `{command}`: {reason}")]
+    Refused {
+        /// What it was asked.
+        command: &'static str,
+        /// What it says.
+        reason: String,
+    },
+    /// The IOMMU is off, or not in the mode that has PASIDs.
+    #[error("the guest's IOMMU is not in scalable mode (RTADDR is {0:#x}): boot it with intel_iommu=on,sm_on and QEMU with -device intel-iommu,scalable-mode=on")]
+    NotScalable(u64),
+    /// No function has our ids.
+    #[error("the guest has no PCI function {0} on its root bus")]
+    NoFunction(PciId),
+    /// Several have.
+    #[error("the guest has {1} PCI functions {0}: say which with --requester-id")]
+    Ambiguous(PciId, usize),
+}
+
+impl From<rustix::io::Errno> for QmpError {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+/// How to find the tables.
+#[derive(Clone, Debug)]
+pub struct Qmp {
+    /// QEMU's QMP socket.
+    pub path: PathBuf,
+    /// The function's ids, which it is found by.
+    pub pci_id: PciId,
+    /// Its requester id, if that is known.
+    pub requester: Option<u16>,
+}
+
+impl Qmp {
+    /// Answers questions until the end: `answer` gets the era of each and what was found.
+    pub fn serve(&self, query: &RootQuery, mut answer: impl FnMut(u64, Option<Root>)) {
+        while let Some(era) = query.wait() {
+            let mut found = self.ask();
+            for _ in 1..ATTEMPTS {
+                if found.is_ok() || query.closed() {
+                    break;
+                }
+                std::thread::sleep(PAUSE);
+                found = self.ask();
+            }
+            match &found {
+                Ok(root) => {
+                    tracing::debug!(table = root.table, requester = root.requester, "IOMMU")
+                }
+                Err(e) => tracing::warn!("no PASIDs: {e}"),
+            }
+            answer(era, found.ok());
+        }
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// When there is no answer, or it does not make sense.
+    pub fn ask(&self) -> Result<Root, QmpError> {
+        let mut session = Session::open(&self.path)?;
+        let line = format!("xp /2wx {:#x}", vtd::RTADDR);
+        let printed = session.command(
+            "human-monitor-command",
+            Some(json!({ "command-line": line })),
+        )?;
+        let register = printed.as_str().and_then(two_words);
+        let register = register.ok_or_else(|| QmpError::Protocol(brief(&printed)))?;
+        let mode = register >> vtd::RTADDR_MODE_SHIFT & vtd::RTADDR_MODE_MASK;
+        if mode != vtd::RTADDR_MODE_SCALABLE {
+            return Err(QmpError::NotScalable(register));
+        }
+        let requester = match self.requester {
+            Some(requester) => requester,
+            None => self.find(&session.command("query-pci", None)?)?,
+        };
+        Ok(Root {
+            table: register & vtd::ADDRESS,
+            requester,
+        })
+    }
+
+    /// Our requester id, out of what `query-pci` says of the root bus.
+    fn find(&self, buses: &Value) -> Result<u16, QmpError> {
+        let number = |value: &Value, key| value.get(key).and_then(Value::as_u64);
+        let ours = |device: &&Value| {
+            let id = &device["id"];
+            number(id, "vendor") == Some(self.pci_id.vendor.into())
+                && number(id, "device") == Some(self.pci_id.device.into())
+        };
+        let devices = buses.as_array().into_iter().flatten();
+        let devices = devices
+            .filter_map(|bus| bus["devices"].as_array())
+            .flatten();
+        let found: Vec<_> = devices.filter(ours).collect();
+        let [device] = found[..] else {
+            return Err(match found.len() {
+                0 => QmpError::NoFunction(self.pci_id),
+                n => QmpError::Ambiguous(self.pci_id, n),
+            });
+        };
+        let place = ["bus", "slot", "function"].map(|key| number(device, key));
+        match place {
+            [Some(bus @ 0..=0xFF), Some(slot @ 0..=31), Some(function @ 0..=7)] => {
+                Ok((bus << 8 | slot << 3 | function) as u16)
+            }
+            _ => Err(QmpError::Protocol(brief(device))),
+        }
+    }
+}
+
+/// The 64-bit value of what `xp /2wx` prints: `ADDRESS: 0xLOW 0xHIGH`.
+fn two_words(printed: &str) -> Option<u64> {
+    let (_, words) = printed.trim().split_once(':')?;
+    let mut words = words.split_whitespace().map(|word| {
+        let digits = word.strip_prefix("0x")?;
+        u32::from_str_radix(digits, 16).ok()
+    });
+    let (low, high) = (words.next()??, words.next()??);
+    words
+        .next()
+        .is_none()
+        .then(|| u64::from(high) << 32 | u64::from(low))
+}
+
+/// The beginning of what QEMU said, for an error.
+fn brief(value: &Value) -> String {
+    value.to_string().chars().take(100).collect()
+}
+
+/// A connection on which commands are taken.
+struct Session {
+    reader: BufReader<io::Take<UnixStream>>,
+    deadline: Instant,
+}
+
+impl Session {
+    fn open(path: &Path) -> Result<Self, QmpError> {
+        let fd = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        // Connecting counts as sending; the socket may have another client.
+        set_socket_timeout(&fd, Timeout::Send, Some(PATIENCE))?;
+        set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE))?;
+        connect(&fd, &SocketAddrUnix::new(path)?)?;
+        let mut session = Self {
+            reader: BufReader::new(UnixStream::from(fd).take(MAX_INPUT)),
+            deadline: Instant::now() + PATIENCE,
+        };
+        let greeting = session.message()?;
+        if greeting.get("QMP").is_none() {
+            return Err(QmpError::Protocol(brief(&greeting)));
+        }
+        session.command("qmp_capabilities", None)?;
+        Ok(session)
+    }
+
+    fn command(
+        &mut self,
+        command: &'static str,
+        arguments: Option<Value>,
+    ) -> Result<Value, QmpError> {
+        let mut request = json!({ "execute": command });
+        if let Some(arguments) = arguments {
+            request["arguments"] = arguments;
+        }
+        self.deadline = Instant::now() + PATIENCE;
+        let line = format!("{request}\n");
+        let mut stream: &UnixStream = self.reader.get_ref().get_ref();
+        stream.write_all(line.as_bytes())?;
+        loop {
+            let mut message = self.message()?;
+            if let Some(value) = message.get_mut("return") {
+                return Ok(value.take());
+            }
+            if let Some(error) = message.get("error") {
+                let reason = brief(&error["desc"]);
+                return Err(QmpError::Refused { command, reason });
+            }
+            // Events come whenever they like.
+            if message.get("event").is_none() {
+                return Err(QmpError::Protocol(brief(&message)));
+            }
+        }
+    }
+
+    fn message(&mut self) -> Result<Value, QmpError> {
+        if Instant::now() > self.deadline {
+            return Err(QmpError::Io(io::ErrorKind::TimedOut.into()));
+        }
+        let mut line = Vec::new();
+        self.reader.read_until(b'\n', &mut line)?;
+        if line.last() != Some(&b'\n') {
+            return Err(QmpError::End);
+        }
+        serde_json::from_slice(&line)
+            .map_err(|_| QmpError::Protocol(brief(&String::from_utf8_lossy(&line).into())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The addresses that a queue uses: the function's, or those of a PASID.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::{Pasid, TranslationFault, Translator};
+use crate::memory::{DmaFault, FaultCause, GuestMemory};
+
+const PAGE: u64 = 1 << super::walk::PAGE_SHIFT;
+
+/// Memory as a queue sees it.
+pub trait Dma {
+    /// Copies out of it.
+    ///
+    /// # Errors
+    /// When a byte of it cannot be read; the buffer's content is unspecified then.
+    fn read(&self, iova: u64, buf: &mut [u8]) -> Result<(), DmaFault>;
+
+    /// Copies into it.
+    ///
+    /// # Errors
+    /// When a byte of it cannot be written.
+    fn write(&self, iova: u64, buf: &[u8]) -> Result<(), DmaFault>;
+
+    /// Stores eight bytes at once, after everything written before.
+    ///
+    /// # Errors
+    /// When they cannot be written, or the address is not a multiple of 8.
+    fn publish_u64(&self, iova: u64, value: u64) -> Result<(), DmaFault>;
+
+    /// Stores four bytes at once, after everything written before.
+    ///
+    /// # Errors
+    /// When they cannot be written, or the address is not a multiple of 4.
+    fn publish_u32(&self, iova: u64, value: u32) -> Result<(), DmaFault>;
+
+    /// Reads a plain value.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_obj<T: FromBytes + IntoBytes>(&self, iova: u64) -> Result<T, DmaFault> {
+        let mut value = T::new_zeroed();
+        self.read(iova, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Writes a plain value.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    fn write_obj<T: IntoBytes + Immutable>(&self, iova: u64, value: &T) -> Result<(), DmaFault> {
+        self.write(iova, value.as_bytes())
+    }
+}
+
+impl Dma for GuestMemory {
+    fn read(&self, iova: u64, buf: &mut [u8]) -> Result<(), DmaFault> {
+        GuestMemory::read(self, iova, buf)
+    }
+
+    fn write(&self, iova: u64, buf: &[u8]) -> Result<(), DmaFault> {
+        GuestMemory::write(self, iova, buf)
+    }
+
+    fn publish_u64(&self, iova: u64, value: u64) -> Result<(), DmaFault> {
+        GuestMemory::publish_u64(self, iova, value)
+    }
+
+    fn publish_u32(&self, iova: u64, value: u32) -> Result<(), DmaFault> {
+        GuestMemory::publish_u32(self, iova, value)
+    }
+}
+
+/// The address space of a queue.
+#[derive(Clone, Copy)]
+pub struct AddressSpace<'a> {
+    memory: &'a GuestMemory,
+    translation: Option<(&'a Translator, Pasid)>,
+}
+
+impl<'a> AddressSpace<'a> {
+    /// The function's own without a PASID, or that of a PASID.
+    #[must_use]
+    pub fn new(memory: &'a GuestMemory, translator: &'a Translator, pasid: Option<Pasid>) -> Self {
+        Self {
+            memory,
+            translation: pasid.map(|pasid| (translator, pasid)),
+        }
+    }
+}
+
+/// One access with a PASID.
+struct Access<'a> {
+    memory: &'a GuestMemory,
+    translator: &'a Translator,
+    pasid: Pasid,
+    write: bool,
+}
+
+impl Access<'_> {
+    /// Where the bytes at `iova` are.
+    fn physical(&self, iova: u64, len: usize) -> Result<u64, DmaFault> {
+        self.translator
+            .translate(self.memory, self.pasid, iova, self.write)
+            .map(|page| page | (iova % PAGE))
+            .map_err(|fault| self.fault(iova, len, FaultCause::Translation(fault)))
+    }
+
+    fn fault(&self, iova: u64, len: usize, cause: FaultCause) -> DmaFault {
+        DmaFault {
+            iova,
+            len,
+            write: self.write,
+            cause,
+        }
+    }
+
+    /// The pieces of an access, each inside of a page: where it is in the buffer, its address and
+    /// its length. An access that wraps around the address space goes on at 0, as addresses do.
+    fn pieces(iova: u64, len: usize) -> impl Iterator<Item = (usize, u64, usize)> {
+        let mut done = 0;
+        std::iter::from_fn(move || {
+            let at = iova.wrapping_add(done as u64);
+            let n = ((PAGE - at % PAGE) as usize).min(len - done);
+            let piece = (done, at, n);
+            done += n;
+            (n > 0).then_some(piece)
+        })
+    }
+
+    /// A write of more than a page happens whole or not at all.
+    fn check(&self, iova: u64, len: usize) -> Result<(), DmaFault> {
+        if iova % PAGE + len as u64 > PAGE {
+            for (_, at, n) in Self::pieces(iova, len) {
+                self.physical(at, n)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A fault of guest memory behind a translation, told by the address that was used.
+fn at(iova: u64) -> impl Fn(DmaFault) -> DmaFault {
+    move |fault| DmaFault {
+        iova,
+        cause: match fault.cause {
+            FaultCause::Unmapped | FaultCause::Permission => {
+                FaultCause::Translation(TranslationFault::NoMemory)
+            }
+            other => other,
+        },
+        ..fault
+    }
+}
+
+impl AddressSpace<'_> {
+    fn access(&self, write: bool) -> Option<Access<'_>> {
+        self.translation.map(|(translator, pasid)| Access {
+            memory: self.memory,
+            translator,
+            pasid,
+            write,
+        })
+    }
+}
+
+impl Dma for AddressSpace<'_> {
+    fn read(&self, iova: u64, buf: &mut [u8]) -> Result<(), DmaFault> {
+        let Some(access) = self.access(false) else {
+            return self.memory.read(iova, buf);
+        };
+        for (done, from, n) in Access::pieces(iova, buf.len()) {
+            let physical = access.physical(from, n)?;
+            let piece = &mut buf[done..done + n];
+            self.memory.read(physical, piece).map_err(at(from))?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, iova: u64, buf: &[u8]) -> Result<(), DmaFault> {
+        let Some(access) = self.access(true) else {
+            return self.memory.write(iova, buf);
+        };
+        access.check(iova, buf.len())?;
+        for (done, to, n) in Access::pieces(iova, buf.len()) {
+            let physical = access.physical(to, n)?;
+            let piece = &buf[done..done + n];
+            self.memory.write(physical, piece).map_err(at(to))?;
+        }
+        Ok(())
+    }
+
+    fn publish_u64(&self, iova: u64, value: u64) -> Result<(), DmaFault> {
+        let Some(access) = self.access(true) else {
+            return self.memory.publish_u64(iova, value);
+        };
+        if iova % 8 != 0 {
+            return Err(access.fault(iova, 8, FaultCause::Misaligned));
+        }
+        let physical = access.physical(iova, 8)?;
+        self.memory.publish_u64(physical, value).map_err(at(iova))
+    }
+
+    fn publish_u32(&self, iova: u64, value: u32) -> Result<(), DmaFault> {
+        let Some(access) = self.access(true) else {
+            return self.memory.publish_u32(iova, value);
+        };
+        if iova % 4 != 0 {
+            return Err(access.fault(iova, 4, FaultCause::Misaligned));
+        }
+        let physical = access.physical(iova, 4)?;
+        self.memory.publish_u32(physical, value).map_err(at(iova))
+    }
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::testing::{store, GuestTables, READ_ONLY, READ_WRITE};
+use super::walk::{Rights, Stage};
+use super::{vtd, AddressSpace, Dma, Pasid, Root, Table, TranslationFault, Translator};
+use crate::memory::{Access, DmaFault, FaultCause, GuestMemory};
+use crate::testing::sealed;
+
+const RAM_LEN: u64 = 16 << 20;
+/// Tables are below, pages above.
+const PAGES: u64 = 8 << 20;
+const FUNCTION: u16 = 5 << 3;
+
+struct Guest {
+    memory: GuestMemory,
+    tables: GuestTables,
+    translator: Translator,
+}
+
+fn guest() -> Guest {
+    guest_at(FUNCTION)
+}
+
+fn guest_at(requester: u16) -> Guest {
+    let mut memory = GuestMemory::new();
+    let access = Access {
+        read: true,
+        write: true,
+    };
+    let file = Some((sealed(RAM_LEN), 0));
+    memory.map(0, RAM_LEN, access, file).unwrap();
+    let tables = GuestTables::new(&memory, 0x1000, PAGES - 0x1000, requester);
+    let mut translator = Translator::new(None);
+    translator.tables().set(tables.root());
+    Guest {
+        memory,
+        tables,
+        translator,
+    }
+}
+
+impl Guest {
+    fn space(&self, pasid: u32) -> AddressSpace<'_> {
+        AddressSpace::new(&self.memory, &self.translator, Pasid::new(pasid))
+    }
+    fn attach(&mut self, pasid: u32, stage: Stage, levels: u32) {
+        self.tables.attach(&self.memory, pasid, stage, levels);
+    }
+    fn map(&mut self, pasid: u32, iova: u64, physical: u64, rights: Rights) {
+        let memory = &self.memory;
+        self.tables.map(memory, pasid, iova, physical, rights);
+    }
+    fn read(&self, pasid: u32, iova: u64) -> Result<u64, TranslationFault> {
+        let mut bytes = [0; 8];
+        cause(self.space(pasid).read(iova, &mut bytes))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+    fn write(&self, pasid: u32, iova: u64) -> Result<(), TranslationFault> {
+        cause(self.space(pasid).write(iova, &[7; 8]))
+    }
+}
+
+fn cause(result: Result<(), DmaFault>) -> Result<(), TranslationFault> {
+    result.map_err(|fault| match fault.cause {
+        FaultCause::Translation(fault) => fault,
+        other => panic!("{other}"),
+    })
+}
+
+#[test]
+fn both_stages_and_all_depths_lead_to_the_page() {
+    let kinds = [
+        (Stage::First, 4),
+        (Stage::First, 5),
+        (Stage::Second, 3),
+        (Stage::Second, 4),
+        (Stage::Second, 5),
+    ];
+    let mut guest = guest();
+    for (pasid, (stage, levels)) in (60..).zip(kinds) {
+        let iova = (1 << (12 + 9 * levels - 2)) | 0x7654_3000;
+        let physical = PAGES + u64::from(pasid) * 0x1000;
+        guest.attach(pasid, stage, levels);
+        guest.map(pasid, iova, physical, READ_WRITE);
+        store(&guest.memory, physical + 0x10, u64::from(pasid));
+        let seen = guest.read(pasid, iova + 0x10);
+        assert_eq!(seen, Ok(pasid.into()), "{stage:?} {levels}");
+        guest.space(pasid).publish_u64(iova, 9).unwrap();
+        assert_eq!(guest.memory.read_obj::<u64>(physical).unwrap(), 9);
+        let beside = guest.read(pasid, iova + 0x1000);
+        assert_eq!(beside, Err(TranslationFault::NotMapped));
+        assert_eq!(
+            guest.read(pasid, iova | 1 << (12 + 9 * levels)),
+            Err(TranslationFault::AddressRange)
+        );
+    }
+    let upper_half = 0xFFFF_8000_0000_0000;
+    guest.map(60, upper_half, PAGES, READ_WRITE);
+    assert_eq!(guest.write(60, upper_half), Ok(()), "canonical addresses");
+}
+
+#[test]
+fn any_function_finds_its_context() {
+    for requester in [0, 0x7F, 0x80, 0xFF, 0x1234, 0xFFFF] {
+        let mut guest = guest_at(requester);
+        guest.attach(1, Stage::Second, 4);
+        guest.map(1, 0x1000, PAGES, READ_WRITE);
+        assert_eq!(guest.read(1, 0x1000), Ok(0), "{requester:#x}");
+    }
+}
+
+#[test]
+fn large_pages_keep_the_lower_bits() {
+    for stage in [Stage::First, Stage::Second] {
+        let mut guest = guest();
+        guest.attach(1, stage, 4);
+        let (memory, tables) = (&guest.memory, &mut guest.tables);
+        tables.map_at(memory, 1, 2 << 20, 10 << 20, READ_WRITE, 2);
+        tables.map_at(memory, 1, 1 << 30, 0, READ_ONLY, 3);
+        store(memory, (10 << 20) + 0x12_3458, 77);
+        assert_eq!(guest.read(1, (2 << 20) + 0x12_3458), Ok(77));
+        assert_eq!(guest.read(1, (1 << 30) + (10 << 20) + 0x12_3458), Ok(77));
+        assert_eq!(guest.write(1, 1 << 30), Err(TranslationFault::Permission));
+        let hole = guest.read(1, (1 << 30) + RAM_LEN);
+        assert_eq!(hole, Err(TranslationFault::NoMemory));
+    }
+}
+
+#[test]
+fn rights_are_what_all_levels_leave() {
+    for stage in [Stage::First, Stage::Second] {
+        let mut guest = guest();
+        guest.attach(1, stage, 4);
+        guest.map(1, 0x1000, PAGES, READ_WRITE);
+        guest.map(1, 0x2000, PAGES, READ_ONLY);
+        assert_eq!(guest.read(1, 0x2000), Ok(0));
+        let refused = Err(TranslationFault::Permission);
+        assert_eq!(guest.write(1, 0x2000), refused);
+        assert_eq!(guest.write(1, 0x1000), Ok(()));
+        // The table above says that nothing under it may be written.
+        let above = guest.tables.leaf(&guest.memory, 1, 0, 2);
+        let entry = guest.memory.read_obj::<u64>(above).unwrap();
+        store(&guest.memory, above, entry & !vtd::FIRST_WRITE);
+        assert_eq!(guest.write(1, 0x1000), Ok(()), "known in this burst");
+        guest.translator.flush();
+        assert_eq!(guest.write(1, 0x1000), refused);
+        assert!(guest.read(1, 0x1000).is_ok());
+    }
+    let mut guest = guest();
+    guest.attach(1, Stage::First, 4);
+    let leaf = guest.tables.leaf(&guest.memory, 1, 0x1000, 1);
+    store(&guest.memory, leaf, PAGES | vtd::PRESENT | vtd::FIRST_WRITE);
+    let supervisors = guest.read(1, 0x1000);
+    assert_eq!(supervisors, Err(TranslationFault::Permission));
+}
+
+#[test]
+fn one_pasid_does_not_see_what_another_has() {
+    let mut guest = guest();
+    for pasid in [1, 2, 65, 1025] {
+        guest.attach(pasid, Stage::Second, 4);
+        guest.map(pasid, 0x5000, PAGES + u64::from(pasid) * 0x1000, READ_WRITE);
+        store(
+            &guest.memory,
+            PAGES + u64::from(pasid) * 0x1000,
+            pasid.into(),
+        );
+    }
+    guest.map(1, 0x9000, PAGES, READ_WRITE);
+    for pasid in [1, 2, 65, 1025, 1] {
+        assert_eq!(guest.read(pasid, 0x5000), Ok(pasid.into()));
+    }
+    assert_eq!(guest.read(2, 0x9000), Err(TranslationFault::NotMapped));
+    let gone = Err(TranslationFault::NotPresent(Table::Pasid));
+    assert_eq!(guest.read(3, 0x5000), gone);
+    guest.tables.detach(&guest.memory, 2);
+    guest.translator.flush();
+    assert_eq!(guest.read(2, 0x5000), gone);
+    let counted = guest.translator.counters();
+    assert_eq!((counted.walks, counted.faults), (8, 3));
+}
+
+#[test]
+fn tables_that_make_no_sense_are_told_apart() {
+    use TranslationFault as F;
+    let mut guest = guest();
+    guest.attach(1, Stage::First, 4);
+    guest.map(1, 0, PAGES, READ_WRITE);
+    let entry = guest.tables.entry(&guest.memory, 1);
+    let good = guest.memory.read_obj::<u64>(entry).unwrap();
+    let mut check = |at: u64, word: u64, fault: F| {
+        let before = guest.memory.read_obj::<u64>(at).unwrap();
+        store(&guest.memory, at, word);
+        guest.translator.flush();
+        assert_eq!(guest.read(1, 0), Err(fault));
+        store(&guest.memory, at, before);
+    };
+    let kind = |n: u64| n << vtd::PASID_PGTT_SHIFT | 1;
+    check(entry, kind(3), F::TranslationType(3));
+    check(entry, kind(4), F::TranslationType(4));
+    check(entry, kind(2), F::AddressWidth(0));
+    check(entry, good & !1, F::NotPresent(Table::Pasid));
+    check(entry + 16, 3 << 2, F::AddressWidth(3));
+    check(entry + 16, RAM_LEN, F::Unreadable(Table::Page));
+    // The entry of PASID 0, in the same table, is for requests without one.
+    check(entry - 64, kind(2), F::NotPassedThrough);
+    let root = 0x1000;
+    let context = 0x2000 + 0x28 * 32;
+    check(root, 0, F::NotPresent(Table::Root));
+    check(root, RAM_LEN | 1, F::Unreadable(Table::Context));
+    check(context, 0, F::NotPresent(Table::Context));
+    check(context, 0x3001, F::PasidDisabled);
+    check(0x3000, 0, F::NotPresent(Table::PasidDirectory));
+    check(0x3000, RAM_LEN | 1, F::Unreadable(Table::Pasid));
+    let far = guest.space(0xF_FFFF).read(0, &mut [0]).unwrap_err();
+    assert_eq!(far.cause, FaultCause::Translation(F::PasidRange));
+    guest.translator.tables().set(Root {
+        table: RAM_LEN,
+        requester: FUNCTION,
+    });
+    assert_eq!(guest.read(1, 0), Err(F::Unreadable(Table::Root)));
+    guest.translator = Translator::new(None);
+    assert_eq!(guest.read(1, 0), Err(F::NoRootTable));
+}
+
+#[test]
+fn a_table_that_leads_to_itself_ends_at_its_depth() {
+    let mut guest = guest();
+    guest.attach(1, Stage::First, 5);
+    let entry = guest.tables.entry(&guest.memory, 1);
+    let top = guest.memory.read_obj::<u64>(entry + 16).unwrap() & vtd::ADDRESS;
+    let flags = vtd::PRESENT | vtd::FIRST_USER | vtd::FIRST_WRITE;
+    store(&guest.memory, top, top | flags);
+    // Down to itself, five times: the page is the table.
+    assert_eq!(guest.read(1, 0), Ok(top | flags));
+}
+
+#[test]
+fn a_write_over_pages_happens_whole_or_not_at_all() {
+    let mut guest = guest();
+    guest.attach(1, Stage::Second, 4);
+    guest.map(1, 0x1000, PAGES + 0x1000, READ_WRITE);
+    guest.map(1, 0x2000, PAGES, READ_WRITE);
+    guest.map(1, 0x3000, PAGES + 0x2000, READ_ONLY);
+    let data: Vec<u8> = (0..0x1800_u32).map(|n| n as u8 | 1).collect();
+    guest.space(1).write(0x1400, &data).unwrap();
+    let mut back = vec![0; data.len()];
+    guest.space(1).read(0x1400, &mut back).unwrap();
+    assert_eq!(back, data);
+    assert_eq!(guest.memory.read_obj::<u8>(PAGES).unwrap(), data[0xC00]);
+    let fault = guest.space(1).write(0x2400, &[0; 0x1000]).unwrap_err();
+    assert_eq!((fault.iova, fault.write), (0x3000, true), "where it failed");
+    guest.space(1).read(0x1400, &mut back).unwrap();
+    assert_eq!(back, data, "nothing was written");
+    let odd = guest.space(1).publish_u64(0x1004, 0).unwrap_err();
+    assert_eq!(odd.cause, FaultCause::Misaligned);
+}
+
+/// A page of the model: where it is, and whether it may be written.
+type Model = BTreeMap<u64, (u64, bool)>;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is mapped and unmapped: the device sees what a plain map says.
+    #[test]
+    fn translations_agree_with_a_model(
+        first in any::<bool>(),
+        steps in prop::collection::vec((0_u64..40, 0_u64..64, any::<bool>(), any::<bool>()), 1..80),
+        at in 0_u64..4,
+    ) {
+        let mut guest = guest();
+        let stage = if first { Stage::First } else { Stage::Second };
+        guest.attach(7, stage, 4);
+        let mut model = Model::new();
+        // Neighbours, and pages at the ends of tables.
+        let base = [0, 511 << 12, (512 << 21) - 0x5000, 0x7FFF_0000_0000][at as usize];
+        for (page, target, map, write) in steps {
+            let iova = base + page * 0x1000;
+            if map {
+                let rights = if write { READ_WRITE } else { READ_ONLY };
+                guest.map(7, iova, PAGES + target * 0x1000, rights);
+                model.insert(iova, (PAGES + target * 0x1000, write));
+            } else {
+                guest.tables.unmap(&guest.memory, 7, iova);
+                model.remove(&iova);
+            }
+            guest.translator.flush();
+            for page in 0..40 {
+                let iova = base + page * 0x1000;
+                let pasid = Pasid::new(7).unwrap();
+                for write in [false, true] {
+                    let seen = guest.translator.translate(&guest.memory, pasid, iova, write);
+                    let expected = match model.get(&iova) {
+                        None => Err(TranslationFault::NotMapped),
+                        Some((_, false)) if write => Err(TranslationFault::Permission),
+                        Some((physical, _)) => Ok(*physical),
+                    };
+                    prop_assert_eq!(seen, expected);
+                }
+            }
+        }
+    }
+}
