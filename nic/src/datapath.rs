@@ -1,24 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The data plane: virtual ports, their queues and their wires, polled in bursts.
 
+mod adi;
 mod queues_api;
 mod receive;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod transmit;
 
-use crate::dataplane::{QueueConfig, QueueKind, VportCounters};
+use crate::awake::Awake;
+use crate::dataplane::{QueueConfig, QueueId, QueueKind, VportCounters};
 use crate::doorbells::Doorbells;
 use crate::drops::Drops;
 use crate::forwarding::Forwarding;
 use crate::interrupts::Interrupts;
 use crate::memory::GuestMemory;
+use crate::pasid::Translator;
 use crate::queues::{BufferQueue, CompletionQueue, QueueFault, RxQueue, TxQueue};
 use crate::wire::{LinkState, Port, MAX_FRAME_LEN};
+use adi::{Adi, Adis};
 use receive::Ingress;
+use switch::Switch;
+
+pub use adi::AdiTotals;
+pub use switch::FloodCounters;
 
 /// Frames that a port or queue may move before its neighbours get their turn.
 const BURST: usize = 64;
+/// Bursts of a turn, after which whoever waits for the device gets it.
+const BURSTS_PER_TURN: usize = 64;
 /// How long a frame may wait for a wire that takes no more before it is dropped, in nanoseconds.
 const MAX_STALL_NS: u64 = 200_000_000;
 
@@ -33,16 +44,24 @@ struct Slot<Q> {
 }
 
 impl<Q> Slot<Q> {
+    fn empty() -> Self {
+        Self {
+            config: None,
+            queue: None,
+            enabled: false,
+            vport: 0,
+            vector: None,
+        }
+    }
+
     fn many(count: u32) -> Vec<Self> {
-        (0..count)
-            .map(|_| Self {
-                config: None,
-                queue: None,
-                enabled: false,
-                vport: 0,
-                vector: None,
-            })
-            .collect()
+        (0..count).map(|_| Self::empty()).collect()
+    }
+
+    /// Stops the queue where it is; returns whose it is.
+    fn halt(&mut self) -> u32 {
+        self.enabled = false;
+        self.vport
     }
 
     fn running(&mut self) -> Option<&mut Q> {
@@ -54,7 +73,7 @@ impl<Q> Slot<Q> {
     }
 }
 
-/// A virtual port and the wire it is on.
+/// A virtual port: with a wire, or of an ADI.
 struct Vport {
     forwarding: Forwarding,
     counters: VportCounters,
@@ -63,6 +82,7 @@ struct Vport {
     link: LinkState,
     /// Away while a burst is received.
     ingress: Option<Box<Ingress>>,
+    adi: Option<Box<Adi>>,
 }
 
 /// How many of everything there are.
@@ -100,13 +120,25 @@ pub struct Datapath {
     pub doorbells: Doorbells,
     /// Vectors.
     pub interrupts: Interrupts,
-    vports: Vec<Vport>,
+    /// What requests with a PASID are translated by.
+    pub translator: Translator,
+    limits: Limits,
+    /// Virtual ports with a wire; those of ADIs follow.
+    ports: usize,
+    #[expect(
+        clippy::vec_box,
+        reason = "thousands of large ones, which are not to move"
+    )]
+    vports: Vec<Box<Vport>>,
+    switch: Switch,
+    adis: Adis,
     tx: Vec<Slot<Box<TxQueue>>>,
     completion: Vec<Slot<CompletionQueue>>,
     rx: Vec<Slot<RxQueue>>,
-    buffer: Vec<Slot<BufferQueue>>,
-    /// Enabled TX queues, for the sweep.
-    active_tx: Vec<u32>,
+    buffer: Vec<Slot<Box<BufferQueue>>>,
+    /// Enabled TX queues that are looked at, and which of them is next.
+    active_tx: Awake,
+    next_tx: usize,
     faults: u64,
     last_fault: Option<QueueFault>,
     /// Since when a TX queue has been waiting for its wire.
@@ -122,33 +154,42 @@ impl Datapath {
     /// # Errors
     /// When the host has no memory for the doorbell pages.
     pub fn new(limits: Limits, wires: Vec<Option<Box<dyn Port>>>) -> std::io::Result<Self> {
-        let vports = wires
+        let vports: Vec<_> = wires
             .into_iter()
-            .map(|mut wire| Vport {
-                link: wire.as_mut().map_or(
-                    LinkState {
-                        up: false,
-                        speed_mbps: 0,
-                    },
-                    |w| w.link(),
-                ),
-                forwarding: Forwarding::default(),
-                counters: VportCounters::default(),
-                drops: Drops::default(),
-                ingress: Some(Box::default()),
-                wire,
+            .map(|mut wire| {
+                Box::new(Vport {
+                    link: wire.as_mut().map_or(
+                        LinkState {
+                            up: false,
+                            speed_mbps: 0,
+                        },
+                        |w| w.link(),
+                    ),
+                    forwarding: Forwarding::default(),
+                    counters: VportCounters::default(),
+                    drops: Drops::default(),
+                    ingress: Some(Box::default()),
+                    wire,
+                    adi: None,
+                })
             })
             .collect();
         Ok(Self {
             memory: GuestMemory::new(),
             doorbells: Doorbells::new(limits.buffer, limits.tx, limits.vectors)?,
             interrupts: Interrupts::new(limits.vectors),
+            translator: Translator::new(None),
+            limits,
+            ports: vports.len(),
             vports,
+            switch: Switch::default(),
+            adis: Adis::default(),
             tx: Slot::many(limits.tx),
             completion: Slot::many(limits.tx),
             rx: Slot::many(limits.rx),
             buffer: Slot::many(limits.buffer),
-            active_tx: Vec::with_capacity(limits.tx as usize),
+            active_tx: Awake::default(),
+            next_tx: 0,
             faults: 0,
             last_fault: None,
             stalled_since: vec![None; limits.tx as usize],
@@ -158,10 +199,10 @@ impl Datapath {
         })
     }
 
-    /// How many virtual ports there are.
+    /// How many virtual ports with a wire there are.
     #[must_use]
     pub fn vport_count(&self) -> u32 {
-        self.vports.len() as u32
+        self.ports as u32
     }
 
     /// The wire of a virtual port.
@@ -187,7 +228,7 @@ impl Datapath {
     /// Asks every wire for its link again; returns the virtual ports whose link changed.
     pub fn refresh_links(&mut self) -> Vec<u32> {
         let mut changed = Vec::new();
-        for (index, vport) in self.vports.iter_mut().enumerate() {
+        for (index, vport) in self.vports.iter_mut().take(self.ports).enumerate() {
             let Some(wire) = vport.wire.as_mut() else {
                 continue;
             };
@@ -205,6 +246,7 @@ impl Datapath {
     pub fn holding(&self) -> bool {
         self.vports
             .iter()
+            .take(self.ports)
             .filter_map(|v| v.ingress.as_ref())
             .any(|i| i.holding())
     }
@@ -220,36 +262,68 @@ impl Datapath {
     pub fn poll(&mut self, now: u64, wires: bool) -> Progress {
         self.now = now;
         let mut progress = Progress::default();
-        for vport in 0..self.vports.len() {
+        for vport in 0..self.ports {
             if wires || self.unannounced(vport) {
                 progress.received |= self.receive_burst(vport);
+                self.translator.flush();
             }
         }
-        for i in 0..self.active_tx.len() {
-            // A fault may have shortened the list.
-            let Some(&queue) = self.active_tx.get(i) else {
+        progress.sent = self.transmit_turn();
+        let copied = self.flood_turn();
+        progress.busy = progress.received || progress.sent || copied;
+        self.translator.flush();
+        let vectors = &self.doorbells.vectors;
+        let adis = self.interrupts.sweep_adis(&self.memory, vectors, now);
+        let own = self.interrupts.sweep(vectors, now);
+        progress.due = own.into_iter().chain(adis).min();
+        progress
+    }
+
+    /// A burst of each queue that has something, as far as a turn goes.
+    fn transmit_turn(&mut self) -> bool {
+        let mut bursts = 0;
+        for _ in 0..self.active_tx.len() {
+            if self.next_tx >= self.active_tx.len() {
+                self.next_tx = 0;
+            }
+            let Some(queue) = self.active_tx.get(self.next_tx) else {
                 break;
             };
-            progress.sent |= self.transmit_burst(queue);
+            let tail = self.doorbells.tx_tail.load(queue);
+            if self.transmit_burst(queue) {
+                self.touch(queue);
+                bursts += 1;
+                self.next_tx += 1;
+            } else if !self.may_sleep(queue, tail) {
+                self.next_tx += 1;
+            }
+            // What one queue has translated is not used by the next.
+            self.translator.flush();
+            if bursts == BURSTS_PER_TURN {
+                break;
+            }
         }
-        progress.busy = progress.received || progress.sent;
-        progress.due = self.interrupts.sweep(&self.doorbells.vectors, now);
-        progress
+        bursts > 0
     }
 
     /// Stops a queue for good: until it is disabled, or the function is reset.
     fn fault(&mut self, kind: QueueKind, index: u32, fault: QueueFault) {
+        let vport = match kind {
+            QueueKind::Tx => {
+                self.active_tx.remove(index);
+                self.tx[index as usize].halt()
+            }
+            QueueKind::Rx => self.rx[index as usize].halt(),
+            QueueKind::TxCompletion => self.completion[index as usize].halt(),
+            QueueKind::RxBuffer => self.buffer[index as usize].halt(),
+        };
+        if self.note_fault(QueueId { kind, index }, vport, fault) {
+            // Its owner is told. It is not the device's log that an ADI may fill.
+            tracing::debug!(vport, ?kind, index, %fault, "queue of an ADI stopped");
+            return;
+        }
         self.faults += 1;
         self.last_fault = Some(fault);
         tracing::warn!(?kind, index, %fault, "queue stopped");
-        match kind {
-            QueueKind::Tx => {
-                self.tx[index as usize].enabled = false;
-                self.active_tx.retain(|&q| q != index);
-            }
-            QueueKind::Rx => self.rx[index as usize].enabled = false,
-            QueueKind::TxCompletion => self.completion[index as usize].enabled = false,
-            QueueKind::RxBuffer => self.buffer[index as usize].enabled = false,
-        }
     }
 }

@@ -7,7 +7,11 @@
 use thiserror::Error;
 
 use crate::forwarding::Forwarding;
+use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
+use crate::pasid::root::Readiness;
+use crate::pasid::Pasid;
+use crate::queues::QueueFault;
 
 /// The four kinds of data queues; each has ids of its own, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +24,11 @@ pub enum QueueKind {
     TxCompletion,
     /// RX buffers (VIRTCHNL2_QUEUE_TYPE_RX_BUFFER).
     RxBuffer,
+}
+
+impl QueueKind {
+    /// All of them, in the order of their numbers in messages.
+    pub const ALL: [Self; 4] = [Self::Tx, Self::Rx, Self::TxCompletion, Self::RxBuffer];
 }
 
 /// One queue.
@@ -110,6 +119,45 @@ pub enum QueueError {
     Enabled(QueueId),
 }
 
+/// An ADI, as the data plane sees it: a virtual port without a wire of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdiConfig {
+    /// Its virtual port.
+    pub vport: u32,
+    /// Its id.
+    pub adi: u16,
+    /// What its DMA is translated with.
+    pub pasid: Pasid,
+    /// The virtual port whose wire it is on.
+    pub port: u32,
+    /// The VLAN that it is on; 0 for none.
+    pub vlan: u16,
+    /// Its address.
+    pub mac: [u8; 6],
+    /// Its first queue pair, among those of all ADIs: from there on it has queues and vectors.
+    pub first_pair: u32,
+    /// How many queue pairs it has, and so how many pages.
+    pub pairs: u16,
+    /// RX queues, of those pairs.
+    pub rx_queues: u16,
+    /// The cause ring that it reports through.
+    pub ring: u16,
+}
+
+/// An address that another virtual port has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("another virtual port has the address")]
+pub struct AddressTaken;
+
+/// The first fault of an ADI, and how many there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultRecord {
+    /// How many.
+    pub count: u64,
+    /// The queue that was stopped, and why.
+    pub first: Option<(QueueId, QueueFault)>,
+}
+
 /// Counters of one virtual port, as GET_STATS reports them (virtchnl2_vport_stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VportCounters {
@@ -141,6 +189,42 @@ pub struct VportCounters {
     pub tx_discards: u64,
     /// Frames from the driver that were malformed.
     pub tx_errors: u64,
+}
+
+impl VportCounters {
+    /// Adds what others have counted.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            rx_bytes,
+            rx_unicast,
+            rx_multicast,
+            rx_broadcast,
+            rx_discards,
+            rx_errors,
+            rx_filtered,
+            rx_no_buffer,
+            tx_bytes,
+            tx_unicast,
+            tx_multicast,
+            tx_broadcast,
+            tx_discards,
+            tx_errors,
+        } = other;
+        self.rx_bytes += rx_bytes;
+        self.rx_unicast += rx_unicast;
+        self.rx_multicast += rx_multicast;
+        self.rx_broadcast += rx_broadcast;
+        self.rx_discards += rx_discards;
+        self.rx_errors += rx_errors;
+        self.rx_filtered += rx_filtered;
+        self.rx_no_buffer += rx_no_buffer;
+        self.tx_bytes += tx_bytes;
+        self.tx_unicast += tx_unicast;
+        self.tx_multicast += tx_multicast;
+        self.tx_broadcast += tx_broadcast;
+        self.tx_discards += tx_discards;
+        self.tx_errors += tx_errors;
+    }
 }
 
 /// The data plane, as the control plane sees it.
@@ -183,4 +267,37 @@ pub trait DataPlane {
 
     /// Link of a virtual port: up, and speed in Mbit/s.
     fn link(&self, vport: u32) -> (bool, u32);
+
+    /// Lets frames through to a virtual port, or not.
+    fn set_enabled(&mut self, vport: u32, enabled: bool);
+
+    /// Gives a virtual port an address; says whether it is new.
+    ///
+    /// # Errors
+    /// When it is the address of another one that must not share it.
+    fn add_address(&mut self, vport: u32, address: [u8; 6]) -> Result<bool, AddressTaken>;
+
+    /// Takes an address from a virtual port.
+    fn remove_address(&mut self, vport: u32, address: [u8; 6]);
+
+    /// Whether ADIs can be made, asking for what is missing.
+    fn find_tables(&mut self) -> Readiness;
+
+    /// Whether ADIs can be made now.
+    fn knows_tables(&self) -> bool;
+
+    /// Makes the virtual port of an ADI. Its queues are then configured as those of any other.
+    ///
+    /// # Errors
+    /// When its address is taken.
+    fn create_adi(&mut self, adi: &AdiConfig) -> Result<(), AddressTaken>;
+
+    /// Ends an ADI whose queues have been removed: nothing of it is left.
+    fn destroy_adi(&mut self, vport: u32);
+
+    /// Sets up a cause ring, or takes it away.
+    fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>);
+
+    /// What has gone wrong with an ADI; forgets the first fault if told to.
+    fn adi_faults(&mut self, vport: u32, clear: bool) -> FaultRecord;
 }

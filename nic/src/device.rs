@@ -12,7 +12,7 @@ use adit_vfio_user::{
 use anyhow::Context;
 use vfio_bindings::bindings::vfio;
 
-use crate::control::{Control, Profile};
+use crate::control::{AdiLimits, Control, Profile};
 use crate::datapath::{Datapath, Limits};
 use crate::dataplane::QueueKind;
 use crate::doorbells::{Doorbells, BAR0_LEN};
@@ -21,7 +21,9 @@ use crate::function::{Function, Shared};
 use crate::mac::MacAddr;
 use crate::memory::Access;
 use crate::metrics;
-use crate::pci::{ConfigSpace, PciId, BAR2_LEN, CONFIG_LEN};
+use crate::pasid::qmp::Qmp;
+use crate::pasid::RootQuery;
+use crate::pci::{ConfigSpace, PciId, RequesterId, BAR2_LEN, CONFIG_LEN};
 use crate::report;
 use crate::wire::WireSpec;
 
@@ -29,8 +31,12 @@ use crate::wire::WireSpec;
 pub struct Options {
     /// Where clients connect.
     pub socket: PathBuf,
-    /// QEMU's QMP socket.
+    /// QEMU's QMP socket, if there are to be ADIs.
     pub qmp: Option<PathBuf>,
+    /// The function's requester id, if it is not to be looked up.
+    pub requester: Option<RequesterId>,
+    /// How many ADIs there can be.
+    pub adis: AdiLimits,
     /// One wire for each virtual port.
     pub wires: Vec<WireSpec>,
     /// Address of the first virtual port.
@@ -48,13 +54,16 @@ pub struct Options {
 /// # Errors
 /// When something it was given cannot be used: the socket, a wire, an address.
 pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
-    if let Some(qmp) = &options.qmp {
-        tracing::warn!(qmp = %qmp.display(), "--qmp is not used yet: there is no PASID to translate");
-    }
     let macs = (0..options.wires.len() as u32)
         .map(|n| options.mac.nth(n).0)
         .collect();
-    let profile = Profile::new(macs, options.queues)?;
+    let query = options.qmp.as_ref().map(|_| RootQuery::default());
+    // Without QMP nobody says where the IOMMU's tables are.
+    let adis = match query {
+        Some(_) => options.adis,
+        None => AdiLimits::default(),
+    };
+    let profile = Profile::new(macs, options.queues)?.with_adis(adis)?;
     let total = |kind| u32::from(profile.total_queues(kind));
     let limits = Limits {
         rx: total(QueueKind::Rx),
@@ -66,7 +75,9 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
     for spec in &options.wires {
         wires.push(spec.open().with_context(|| format!("wire `{spec}`"))?);
     }
-    let datapath = Datapath::new(limits, wires).context("making the doorbell pages")?;
+    let datapath = Datapath::new(limits, wires)
+        .and_then(|datapath| datapath.with_adis(adis.pairs, query.clone()))
+        .context("making the doorbell pages")?;
     let control = Control::new(profile);
     let config = ConfigSpace::new(options.pci_id, limits.vectors, BAR0_LEN);
     let (regions, irqs) = describe(&datapath.doorbells, limits.vectors)?;
@@ -104,14 +115,49 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
                     result
                 }
             })?;
+        let asker = match (&options.qmp, &query) {
+            (Some(path), Some(query)) => Some(ask_qemu(scope, path, &options, query, &shared)?),
+            _ => None,
+        };
         let served = server.run(&mut front, stop);
         shared.stop();
+        if let Some(query) = &query {
+            query.close();
+        }
+        if asker.is_some_and(|asker| asker.join().is_err()) {
+            anyhow::bail!("the QMP client panicked");
+        }
         let engine = engine
             .join()
             .map_err(|_| anyhow::anyhow!("the engine panicked"))?;
         engine.context("the engine")?;
         served.context("the vfio-user server")
     })
+}
+
+/// Starts the thread that asks QEMU where the IOMMU's tables are. It must be a thread of its own:
+/// QEMU may be waiting for the one that serves it.
+fn ask_qemu<'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    path: &std::path::Path,
+    options: &Options,
+    query: &RootQuery,
+    shared: &Arc<Shared>,
+) -> std::io::Result<std::thread::ScopedJoinHandle<'scope, ()>> {
+    let qmp = Qmp {
+        path: path.to_owned(),
+        pci_id: options.pci_id,
+        requester: options.requester.map(|id| id.0),
+    };
+    let (query, shared) = (query.clone(), shared.clone());
+    std::thread::Builder::new()
+        .name("qmp".into())
+        .spawn_scoped(scope, move || {
+            qmp.serve(&query, |era, root| {
+                shared.lock().tables_found(era, root);
+                shared.wake();
+            });
+        })
 }
 
 /// What the vfio-user server talks to.
@@ -133,7 +179,7 @@ fn describe(doorbells: &Doorbells, vectors: u32) -> std::io::Result<(Vec<Region>
     let mmap = RegionMmap {
         fd: Arc::new(doorbells.fd().try_clone_to_owned()?),
         offset: 0,
-        areas: areas.into(),
+        areas: areas.collect(),
     };
     let mut regions = vec![Region::absent(); vfio::VFIO_PCI_NUM_REGIONS as usize];
     regions[vfio::VFIO_PCI_BAR0_REGION_INDEX as usize] = Region::trapped(BAR0_LEN).with_mmap(mmap);

@@ -5,13 +5,20 @@
 //! many pages are offered as there are queues and vectors, so that a guest that touches all of
 //! them costs that much memory and no more (1 GiB of BAR0 costs nothing by itself).
 
+mod frames;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 
-use adit_uapi::regs::{pf, RegArray};
+use adit_uapi::regs::{adi, pf, RegArray};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};
+use rustix::fs::{
+    fallocate, fcntl_add_seals, ftruncate, memfd_create, FallocateFlags, MemfdFlags, SealFlags,
+};
+
+pub use frames::{Asleep, Tails};
 
 /// Bytes of BAR0: room for the standard's PF layout and, above 256 MiB, for frames of ADIs.
 pub const BAR0_LEN: u64 = 1 << 30;
@@ -79,12 +86,16 @@ impl Window {
     /// Zeroes every register of the window that may have been written.
     pub fn clear(&self) {
         for page in 0..self.count {
-            for offset in [0, 4, 8, 12] {
-                if let Some(register) = self.register(page, offset) {
-                    // Reading first: a page that nobody wrote need not be dirtied.
-                    if register.load(Ordering::Relaxed) != 0 {
-                        register.store(0, Ordering::Release);
-                    }
+            self.clear_page(page);
+        }
+    }
+
+    fn clear_page(&self, page: u32) {
+        for offset in [0, 4, 8, 12, adi::ASLEEP_OFFSET] {
+            if let Some(register) = self.register(page, offset) {
+                // Reading first: a page that nobody wrote need not be dirtied.
+                if register.load(Ordering::Relaxed) != 0 {
+                    register.store(0, Ordering::Release);
                 }
             }
         }
@@ -95,11 +106,13 @@ impl Window {
 pub struct Doorbells {
     fd: OwnedFd,
     /// Tails of the RX buffer queues.
-    pub bufq_tail: Window,
+    pub bufq_tail: Tails,
     /// Tails of the TX queues.
-    pub tx_tail: Window,
-    /// DYN_CTL and the ITR registers of the vectors.
+    pub tx_tail: Tails,
+    /// DYN_CTL and the ITR registers of the function's vectors.
     pub vectors: Window,
+    /// Frames of ADIs, if there can be any.
+    frames: Option<Arc<Window>>,
 }
 
 impl Doorbells {
@@ -112,11 +125,44 @@ impl Doorbells {
         ftruncate(&fd, BAR0_LEN)?;
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok(Self {
-            bufq_tail: Window::new(&fd, &pf::BUFQ_TAIL, bufqs)?,
-            tx_tail: Window::new(&fd, &pf::QTX_TAIL, txqs)?,
+            bufq_tail: Tails::new(Window::new(&fd, &pf::BUFQ_TAIL, bufqs)?),
+            tx_tail: Tails::new(Window::new(&fd, &pf::QTX_TAIL, txqs)?),
             vectors: Window::new(&fd, &pf::GLINT_DYN_CTL, vectors)?,
+            frames: None,
             fd,
         })
+    }
+
+    /// Makes room for the frames of ADIs with `pairs` queue pairs together.
+    ///
+    /// # Errors
+    /// When the host has no addresses for them.
+    pub fn add_frames(&mut self, pairs: u32) -> io::Result<()> {
+        let frames = Window::new(&self.fd, &adi::FRAMES, pairs * adi::PAGES_PER_PAIR)?;
+        let frames = Arc::new(frames);
+        self.tx_tail.extend(&frames);
+        self.bufq_tail.extend(&frames);
+        self.frames = Some(frames);
+        Ok(())
+    }
+
+    /// The frames of ADIs, if there can be any.
+    #[must_use]
+    pub fn frames(&self) -> Option<&Arc<Window>> {
+        self.frames.as_ref()
+    }
+
+    /// Zeroes pages of frames and gives their memory back to the host.
+    pub fn release_frames(&self, first: u32, pages: u32) {
+        let at = u64::from(adi::FRAMES.base) + u64::from(first) * PAGE;
+        let len = u64::from(pages) * PAGE;
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if fallocate(&self.fd, mode, at, len).is_err() {
+            // No memory is given back then, but nothing may be left in it either.
+            for page in first..first + pages {
+                self.frames.iter().for_each(|f| f.clear_page(page));
+            }
+        }
     }
 
     /// The file behind the pages; a page's place in it is its place in BAR0.
@@ -126,9 +172,13 @@ impl Doorbells {
     }
 
     /// The windows, in the order of BAR0.
-    #[must_use]
-    pub fn windows(&self) -> [&Window; 3] {
-        [&self.bufq_tail, &self.tx_tail, &self.vectors]
+    pub fn windows(&self) -> impl Iterator<Item = &Window> {
+        self.own().into_iter().chain(self.frames.as_deref())
+    }
+
+    /// Those that are the function's own.
+    fn own(&self) -> [&Window; 3] {
+        [self.bufq_tail.own(), self.tx_tail.own(), &self.vectors]
     }
 
     /// Reads a register of a window by its place in BAR0.
@@ -146,18 +196,18 @@ impl Doorbells {
     }
 
     fn at(&self, offset: u64) -> Option<&AtomicU32> {
-        let window = self
-            .windows()
-            .into_iter()
-            .find(|w| w.range().contains(&offset))?;
+        let window = self.windows().find(|w| w.range().contains(&offset))?;
         let inside = offset - window.first;
         window.register((inside / PAGE) as u32, (inside % PAGE) as u32)
     }
 
     /// Zeroes everything, as a reset does.
     pub fn clear(&self) {
-        for window in self.windows() {
+        for window in self.own() {
             window.clear();
+        }
+        if let Some(frames) = &self.frames {
+            self.release_frames(0, frames.count());
         }
     }
 }
@@ -165,6 +215,31 @@ impl Doorbells {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_are_mapped_where_the_layout_has_them_and_are_zero_after_release() {
+        let mut d = Doorbells::new(1, 2, 1).unwrap();
+        assert_eq!(d.read(0x1000_0000), None);
+        d.add_frames(2).unwrap();
+        assert_eq!(
+            d.windows().last().unwrap().range(),
+            0x1000_0000..0x1000_8000
+        );
+        d.tx_tail.place(2, Some(5));
+        d.tx_tail.store(2, 9);
+        assert_eq!(d.read(0x1000_5000), Some(9));
+        assert_eq!((d.tx_tail.load(2), d.tx_tail.load(3)), (9, 0));
+        let asleep = d.tx_tail.asleep(2).unwrap();
+        asleep.set(true);
+        assert_eq!(d.read(0x1000_5040), Some(1));
+        d.release_frames(4, 4);
+        assert_eq!((d.tx_tail.load(2), d.read(0x1000_5040)), (0, Some(0)));
+        d.tx_tail.store(2, 9);
+        d.tx_tail.place(2, None);
+        assert_eq!(d.tx_tail.load(2), 0, "nobody's");
+        d.clear();
+        assert_eq!(d.read(0x1000_5000), Some(0));
+    }
 
     #[test]
     fn registers_are_found_by_page_and_by_offset_and_nowhere_else() {

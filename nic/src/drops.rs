@@ -30,11 +30,15 @@ pub enum Drop {
     Wire,
     /// TX: there is no wire.
     NoWire,
+    /// TX: an ADI used an address that is not its own.
+    Spoofed,
+    /// TX: an ADI put a VLAN tag on it.
+    Tagged,
 }
 
 impl Drop {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::PortDisabled,
         Self::Filtered,
         Self::Rule,
@@ -48,6 +52,8 @@ impl Drop {
         Self::BadOffload,
         Self::Wire,
         Self::NoWire,
+        Self::Spoofed,
+        Self::Tagged,
     ];
 
     /// The reason as a metrics label.
@@ -67,6 +73,8 @@ impl Drop {
             Self::BadOffload => "bad_offload",
             Self::Wire => "wire",
             Self::NoWire => "no_wire",
+            Self::Spoofed => "spoofed",
+            Self::Tagged => "tagged",
         }
     }
 }
@@ -90,6 +98,13 @@ impl Counts {
     #[must_use]
     pub fn get(&self, reason: Drop) -> u64 {
         self.0[reason as usize]
+    }
+
+    /// Adds what others have counted.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, others) in self.0.iter_mut().zip(other.0) {
+            *mine += others;
+        }
     }
 
     /// Frames dropped for any reason.

@@ -6,6 +6,7 @@ mod flows;
 mod tests;
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use adit_pipeline::parse::{DstKind, Parsed};
 use adit_pipeline::rss::{flow, Rss};
@@ -59,6 +60,10 @@ pub enum Steering {
     /// Nowhere: the port has no RX queue.
     NoQueue,
 }
+
+/// What a port hashes before its driver says how. Its table is large and shared until then.
+static DEFAULT_RSS: LazyLock<Rss> =
+    LazyLock::new(|| Rss::new(&[0; RSS_KEY_LEN], &[0], flow_types(DEFAULT_HASH)).expect(RSS_FITS));
 
 /// What the constants here make true.
 const RSS_FITS: &str = "the key, the table and the types are within what the pipeline takes";
@@ -121,7 +126,7 @@ impl Default for Forwarding {
             addresses: HashSet::new(),
             rx_queues: Vec::new(),
             rss_key: [0; RSS_KEY_LEN],
-            rss: Rss::new(&[0; RSS_KEY_LEN], &[0], flow_types(DEFAULT_HASH)).expect(RSS_FITS),
+            rss: DEFAULT_RSS.clone(),
             rss_lut: [0; RSS_LUT_LEN],
             rss_hash: DEFAULT_HASH,
             flows: Flows::default(),

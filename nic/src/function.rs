@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use adit_uapi::regs::{pf, rstat};
+use adit_uapi::regs::{adi, pf, rstat};
 use adit_vfio_user::EventFd;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{eventfd, EventfdFlags};
@@ -13,6 +13,7 @@ use crate::control::Control;
 use crate::datapath::{Datapath, Progress};
 use crate::mailbox::{Mailbox, MailboxEvent};
 use crate::memory::{Access, MapError};
+use crate::pasid::Root;
 use crate::pci::{ConfigEffect, ConfigSpace, BAR2_LEN};
 
 /// The vector of the mailbox.
@@ -27,6 +28,8 @@ pub struct FunctionCounters {
     pub software_resets: u64,
     /// Function-level resets, and resets by the client.
     pub function_resets: u64,
+    /// Kicks that no ADI is behind.
+    pub stray_kicks: u64,
     /// Reads and writes of BAR0 at no register.
     pub stray_accesses: u64,
 }
@@ -118,6 +121,7 @@ impl Function {
             pf::GEN_RSTAT => rstat::COMPLETED,
             pf::GEN_CTRL | pf::GEN_RTRIG => 0,
             pf::INT_DIR_OICR_ENA..=pf::FUNC_RID => 0,
+            kick if in_kick_pages(kick) => 0,
             // Also what tells a PF from a VF: at a VF's ARQBAL nothing may be stored.
             _ => {
                 self.counters.stray_accesses += 1;
@@ -148,7 +152,25 @@ impl Function {
             }
             pf::GEN_RTRIG | pf::GEN_RSTAT => {}
             pf::INT_DIR_OICR_ENA..=pf::FUNC_RID => {}
+            kick if in_kick_pages(kick) => self.kick(kick),
             _ => self.counters.stray_accesses += 1,
+        }
+    }
+
+    /// A write to a kick page.
+    fn kick(&mut self, offset: u32) {
+        let at = offset.wrapping_sub(adi::KICK_OFFSET);
+        match adi::KICK.index(at.into()) {
+            Some(id) if self.datapath.kick(id) => {}
+            _ => self.counters.stray_kicks += 1,
+        }
+    }
+
+    /// Where the IOMMU's tables are, as an answer to the question of an era. Who waited for it
+    /// goes on.
+    pub fn tables_found(&mut self, era: u64, root: Option<Root>) {
+        if self.datapath.translator.tables().answer(era, root) {
+            self.serve_mailbox();
         }
     }
 
@@ -242,6 +264,10 @@ impl Function {
                 .raise(&datapath.doorbells.vectors, MAILBOX_VECTOR, NO_ITR);
         }
     }
+}
+
+fn in_kick_pages(offset: u32) -> bool {
+    (u64::from(adi::KICK.base)..adi::KICK.end()).contains(&offset.into())
 }
 
 /// The function and what its threads share besides.

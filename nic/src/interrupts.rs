@@ -7,6 +7,11 @@
 //! INTENA away when it signals, before it does. What happens while a vector is not armed stays
 //! pending; that includes vectors for which no eventfd is set (masked by the guest).
 
+mod adi;
+#[cfg(test)]
+mod adi_tests;
+mod cause_ring;
+
 use std::sync::atomic::{fence, Ordering};
 
 use adit_uapi::regs::dyn_ctl::{self, DynCtl};
@@ -15,6 +20,10 @@ use adit_uapi::regs::pf;
 use adit_vfio_user::EventFd;
 
 use crate::doorbells::Window;
+use crate::memory::GuestMemory;
+
+pub use adi::{AdiVectors, CauseCounters, VectorBlock, CAUSE_RINGS, SLEEP_AFTER_NS};
+pub use cause_ring::CauseRingConfig;
 
 /// Unit of the ITR registers and of DYN_CTL's interval, in nanoseconds.
 const ITR_UNIT_NS: u64 = 2_000;
@@ -42,6 +51,8 @@ pub struct InterruptCounters {
 pub struct Interrupts {
     vectors: Vec<Vector>,
     counters: InterruptCounters,
+    /// Vectors of ADIs, whose numbers follow those of the function.
+    pub adi: AdiVectors,
 }
 
 impl Interrupts {
@@ -52,7 +63,14 @@ impl Interrupts {
         Self {
             vectors,
             counters: InterruptCounters::default(),
+            adi: AdiVectors::default(),
         }
+    }
+
+    /// How many vectors the function has itself: the first ADI's vector has that number.
+    #[must_use]
+    pub fn own(&self) -> u32 {
+        self.vectors.len() as u32
     }
 
     /// What became of causes so far.
@@ -87,29 +105,34 @@ impl Interrupts {
                 ..Vector::default()
             };
         }
+        self.adi.reset();
     }
 
     /// Latches a cause with throttling index `itr` (3 for none).
     pub fn raise(&mut self, pages: &Window, vector: u32, itr: u32) {
+        if let Some(vector) = vector.checked_sub(self.own()) {
+            return self.adi.raise(vector, itr);
+        }
         let Some(v) = self.vectors.get_mut(vector as usize) else {
             return;
         };
-        let interval = if itr <= pf::GLINT_ITR_MAX_INDEX {
-            pages
-                .register(vector, (itr + 1) * pf::GLINT_ITR_INDEX_SPACING)
-                .map_or(0, |r| {
-                    u32::from_le(r.load(Ordering::Relaxed)) & pf::GLINT_ITR_INTERVAL_M
-                })
-        } else {
-            0
-        };
-        let interval_ns = u64::from(interval) * ITR_UNIT_NS;
+        let interval_ns = interval_ns(pages, vector, itr);
         v.interval_ns = if v.pending {
             v.interval_ns.min(interval_ns)
         } else {
             interval_ns
         };
         v.pending = true;
+    }
+
+    /// Tells the causes of ADIs, as [`sweep`](Self::sweep) does for the function's own, which it
+    /// is to be called before: cause rings signal vectors of the function.
+    pub fn sweep_adis(&mut self, memory: &GuestMemory, pages: &Window, now: u64) -> Option<u64> {
+        let again = self.adi.sweep(memory, now);
+        while let Some(vector) = self.adi.take_signal() {
+            self.raise(pages, vector, dyn_ctl::ITR_NONE);
+        }
+        again
     }
 
     /// Signals what is pending, armed and not throttled. Returns when to look again because of
@@ -145,6 +168,16 @@ impl Interrupts {
         }
         again
     }
+}
+
+/// The interval of a throttling index (3: none) of the vector on a page, in nanoseconds.
+fn interval_ns(pages: &Window, page: u32, itr: u32) -> u64 {
+    if itr > pf::GLINT_ITR_MAX_INDEX {
+        return 0;
+    }
+    let register = pages.register(page, (itr + 1) * pf::GLINT_ITR_INDEX_SPACING);
+    let value = register.map_or(0, |r| u32::from_le(r.load(Ordering::Relaxed)));
+    u64::from(value & pf::GLINT_ITR_INTERVAL_M) * ITR_UNIT_NS
 }
 
 #[cfg(test)]

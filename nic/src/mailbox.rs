@@ -134,6 +134,8 @@ pub struct MailboxCounters {
 pub struct Mailbox {
     rings: Rings,
     backlog: VecDeque<Reply>,
+    /// A request that cannot be answered yet; those behind it wait, too.
+    waiting: Option<Request>,
 }
 
 impl Mailbox {
@@ -155,6 +157,7 @@ impl Mailbox {
         if offset == pf::FW_ARQLEN {
             // A new ring means a new driver, for which old replies are not meant.
             self.backlog.clear();
+            self.waiting = None;
         }
         self.rings.write(offset, value)
     }
@@ -171,14 +174,15 @@ impl Mailbox {
     pub fn reset(&mut self) {
         self.rings.reset();
         self.backlog.clear();
+        self.waiting = None;
     }
 
     /// Posts what waits, then answers requests, each after the events that it caused, until there
     /// are no more or the driver's buffers are used up. True when the mailbox's vector is to be
     /// signalled, because something was posted.
     ///
-    /// To be called when a register write says so ([`MailboxEvent`]) and when the control plane
-    /// has an event.
+    /// To be called when a register write says so ([`MailboxEvent`]), when the control plane has
+    /// an event, and when what a request waits for ([`Control::must_wait`]) is there.
     pub fn serve(&mut self, control: &mut Control, dp: &mut impl DataPlane) -> bool {
         let before = self.rings.counters().posted;
         // The driver moves its tails by trapped writes only, which come one after the other: this
@@ -198,9 +202,17 @@ impl Mailbox {
                 }
                 self.backlog.pop_front();
             }
-            let Some(request) = self.rings.take_request(dp.memory())? else {
-                return Ok(());
+            let request = match self.waiting.take() {
+                Some(request) => request,
+                None => match self.rings.take_request(dp.memory())? {
+                    Some(request) => request,
+                    None => return Ok(()),
+                },
             };
+            if control.must_wait(request.v_opcode, dp) {
+                self.waiting = Some(request);
+                return Ok(());
+            }
             let reply = answer(request, control, dp);
             self.queue_events(control, dp);
             self.backlog.push_back(reply);

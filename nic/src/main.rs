@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use adit_nic::control::AdiLimits;
 use adit_nic::device::{serve, Options};
 use adit_nic::mac::MacAddr;
-use adit_nic::pci::{PciId, DEFAULT_ID};
+use adit_nic::pci::{PciId, RequesterId, DEFAULT_ID};
 use adit_nic::wire::WireSpec;
 use adit_vfio_user::StopHandle;
 use clap::Parser;
@@ -25,10 +26,22 @@ struct Cli {
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
 
-    /// QEMU's QMP socket, to ask for the guest's IOMMU tables. Not used yet: it is for DMA with
-    /// PASIDs, which no queue does so far.
+    /// QEMU's QMP socket, to ask where the guest's IOMMU tables are. ADIs need it: their DMA
+    /// carries PASIDs, which the device itself translates.
     #[arg(long, value_name = "PATH")]
     qmp: Option<PathBuf>,
+
+    /// Where the function is in the guest, such as 00:05.0. Looked up by its ids otherwise.
+    #[arg(long, value_name = "BB:DD.F", requires = "qmp")]
+    requester_id: Option<RequesterId>,
+
+    /// ADIs that there can be at a time; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 10_240)]
+    adis: u32,
+
+    /// Queue pairs of all ADIs together.
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    adi_queues: u32,
 
     /// What is at the other end of a port's cable: tap:NAME, unix:LOCAL[,REMOTE], pcap:IN,OUT
     /// (either may be -), or none. Give it again for each further port.
@@ -82,6 +95,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Options {
             socket: cli.socket,
             qmp: cli.qmp,
+            requester: cli.requester_id,
+            adis: AdiLimits {
+                adis: cli.adis,
+                pairs: cli.adi_queues,
+            },
             wires,
             mac: cli.mac,
             pci_id: cli.pci_id,

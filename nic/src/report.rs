@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! All counters, as Prometheus text (exposition format 0.0.4).
 
+mod adis;
+
 use crate::dataplane::DataPlane;
 use crate::drops::Drop;
 use crate::function::Function;
@@ -13,6 +15,7 @@ pub fn prometheus(function: &Function) -> String {
     let mut out = Exposition::new();
     vports(&mut out, function);
     wires(&mut out, function);
+    adis::write(&mut out, function);
     control(&mut out, function);
     out.finish()
 }
@@ -152,4 +155,10 @@ fn control(out: &mut Exposition, function: &Function) {
         "Accesses to BAR0 at no register.",
     )
     .sample(&[], counters.stray_accesses);
+    out.family(
+        "adit_stray_kicks_total",
+        Kind::Counter,
+        "Kicks that no ADI is behind.",
+    )
+    .sample(&[], counters.stray_kicks);
 }

@@ -4,10 +4,12 @@
 use adit_uapi::virtchnl2::{mac_addr_type, promisc, Loopback, MacAddr, MacAddrList, PromiscInfo};
 
 use super::{wire, Control, Refusal};
-use crate::dataplane::DataPlane;
+use crate::dataplane::{AddressTaken, DataPlane};
 
 /// Most addresses of a vport.
 pub(super) const MAX_ADDRESSES: usize = 1024;
+/// Most addresses of an ADI, of which there can be thousands.
+pub(super) const MAX_ADI_ADDRESSES: usize = 64;
 
 impl Control {
     /// ADD_MAC_ADDR and DEL_MAC_ADDR. Adding what is there and taking away what is not succeed:
@@ -21,27 +23,34 @@ impl Control {
         let (header, rest) = wire::header::<MacAddrList>(payload)?;
         let list = wire::elements::<MacAddr>(rest, header.num_mac_addr.get())?;
         let id = header.vport_id.get();
-        self.vport(id)?;
+        let most = match self.vport(id)?.adi {
+            Some(_) => MAX_ADI_ADDRESSES,
+            None => MAX_ADDRESSES,
+        };
         if !list.iter().all(is_sensible) {
             return Err(Refusal::BadField);
         }
-        let addresses = &mut dp.forwarding(id).addresses;
         if !add {
-            addresses.retain(|held| !list.iter().any(|mac| mac.addr == *held));
+            list.iter().for_each(|mac| dp.remove_address(id, mac.addr));
             return Ok(());
         }
-        let before = addresses.len();
+        let most = most.max(dp.forwarding(id).addresses.len());
         let mut fresh = Vec::with_capacity(list.len());
+        let mut result = Ok(());
         for mac in list {
-            if addresses.insert(mac.addr) {
-                fresh.push(mac.addr);
+            match dp.add_address(id, mac.addr) {
+                Ok(true) => fresh.push(mac.addr),
+                Ok(false) => {}
+                Err(AddressTaken) => result = Err(Refusal::Taken),
             }
         }
-        if addresses.len() > MAX_ADDRESSES.max(before) {
-            addresses.retain(|held| !fresh.contains(held));
-            return Err(Refusal::NoRoom);
+        if dp.forwarding(id).addresses.len() > most {
+            result = Err(Refusal::NoRoom);
         }
-        Ok(())
+        if result.is_err() {
+            fresh.iter().for_each(|&mac| dp.remove_address(id, mac));
+        }
+        result
     }
 
     pub(super) fn config_promiscuous_mode(
@@ -51,9 +60,13 @@ impl Control {
     ) -> Result<(), Refusal> {
         let (info, _) = wire::header::<PromiscInfo>(payload)?;
         let (id, flags) = (info.vport_id.get(), info.flags.get());
-        self.vport(id)?;
+        let is_adi = self.vport(id)?.adi.is_some();
         if flags & !(promisc::UNICAST | promisc::MULTICAST) != 0 {
             return Err(Refusal::BadField);
+        }
+        // What is for others, an ADI is not to see.
+        if is_adi && flags & promisc::UNICAST != 0 {
+            return Err(Refusal::NotYours);
         }
         let forwarding = dp.forwarding(id);
         forwarding.unicast_promiscuous = flags & promisc::UNICAST != 0;
@@ -68,7 +81,7 @@ impl Control {
     ) -> Result<(), Refusal> {
         let (message, _) = wire::header::<Loopback>(payload)?;
         let id = message.vport_id.get();
-        self.vport(id)?;
+        self.own_vport(id)?;
         dp.forwarding(id).loopback = match message.enable {
             0 => false,
             1 => true,

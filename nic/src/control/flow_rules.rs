@@ -90,7 +90,7 @@ impl Control {
             return Err(Refusal::OutOfRange);
         }
         let id = header.vport_id.get();
-        self.vport(id)?;
+        self.own_vport(id)?;
         reply.extend_from_slice(header.as_bytes());
         for info in infos {
             let mut info = *info;

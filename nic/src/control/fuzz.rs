@@ -2,12 +2,14 @@
 //! The entry point of the control plane's fuzz target, and what must hold at any time.
 
 use adit_uapi::mailbox::MAX_BUF_LEN;
+use adit_uapi::virtchnl2::adi::op as adi_op;
 use adit_uapi::virtchnl2::op;
 
 use super::filters::MAX_ADDRESSES;
 use super::mock::MockDataPlane;
 use super::queue_set::{State, KINDS};
-use super::{Control, Profile};
+use super::vport::Vport;
+use super::{AdiLimits, Control, Profile};
 use crate::dataplane::{DataPlane, QueueId, QueueKind};
 use crate::memory::GuestMemory;
 
@@ -16,6 +18,10 @@ use crate::memory::GuestMemory;
 /// two bytes of length, and the payload. A panic is a bug.
 pub fn fuzz_control(data: &[u8]) {
     let Ok(profile) = Profile::new(vec![[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]], 2) else {
+        return;
+    };
+    let adis = AdiLimits { adis: 3, pairs: 5 };
+    let Ok(profile) = profile.with_adis(adis) else {
         return;
     };
     let mut dp = MockDataPlane::new(&profile, GuestMemory::new());
@@ -35,6 +41,10 @@ pub fn fuzz_control(data: &[u8]) {
             64 => {
                 dp.reset();
                 control.reset();
+            }
+            65..=67 => {
+                let opcode = adi_op::GET_ADI_CAPS + u32::from(opcode - 65);
+                control.handle(opcode, payload, &mut dp, &mut reply);
             }
             _ => {
                 control.handle(u32::from(opcode % 3), payload, &mut dp, &mut reply);
@@ -57,6 +67,7 @@ impl Control {
     /// Panics unless both planes know the same.
     pub(crate) fn check(&mut self, dp: &mut MockDataPlane) {
         let (mut running, mut mapped, mut set_up) = (0, 0, 0);
+        let mut known: Vec<(u32, &mut Vport)> = Vec::new();
         for (id, vport) in (0..).zip(&mut self.vports) {
             let forwarding = dp.forwarding(id);
             let Some(vport) = vport else {
@@ -66,6 +77,21 @@ impl Control {
             assert_eq!(forwarding.enabled, vport.enabled);
             assert_eq!(forwarding.rx_queues, vport.queues.allocated(QueueKind::Rx));
             assert!(forwarding.addresses.len() <= MAX_ADDRESSES);
+            known.push((id, vport));
+        }
+        let own = u32::from(self.profile.vports());
+        assert_eq!(self.adis.iter_mut().count(), dp.adis.len());
+        for (id, adi) in self.adis.iter_mut() {
+            let config = &dp.adis[&(own + id)];
+            assert_eq!(*config, adi.config);
+            let (forwarding, queues) = (dp.forwarding(own + id), &adi.vport.queues);
+            assert_eq!(forwarding.enabled, adi.vport.enabled);
+            assert_eq!(forwarding.rx_queues, queues.allocated(QueueKind::Rx));
+            assert!(!forwarding.unicast_promiscuous);
+            known.push((own + id, &mut adi.vport));
+        }
+        for (id, vport) in known {
+            let adi = vport.adi;
             for kind in KINDS {
                 for index in vport.queues.allocated(kind) {
                     let queue = QueueId { kind, index };
@@ -84,8 +110,15 @@ impl Control {
                     );
                     assert!(known.is_none_or(|q| q.vport == id));
                     let vector = dp.vectors.get(&queue).map(|&(vector, _)| vector);
-                    assert_eq!(vector, slot.vector.map(u32::from), "{queue:?}");
-                    assert!(slot.vector.is_none_or(|v| self.vectors.allocated(v)));
+                    let device = |v: u16| match adi {
+                        Some(adi) => adi.first_vector + u32::from(v),
+                        None => u32::from(v),
+                    };
+                    assert_eq!(vector, slot.vector.map(device), "{queue:?}");
+                    assert!(slot.vector.is_none_or(|v| match adi {
+                        Some(adi) => v < adi.vectors,
+                        None => self.vectors.allocated(v),
+                    }));
                     running += usize::from(slot.state == State::Enabled);
                     set_up += usize::from(slot.state >= State::Configured);
                     mapped += usize::from(slot.vector.is_some());

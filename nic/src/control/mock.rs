@@ -3,9 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::dataplane::{DataPlane, QueueConfig, QueueError, QueueId, QueueKind, VportCounters};
+use crate::dataplane::{
+    AddressTaken, AdiConfig, DataPlane, FaultRecord, QueueConfig, QueueError, QueueId, QueueKind,
+    VportCounters,
+};
 use crate::forwarding::Forwarding;
+use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
+use crate::pasid::root::Readiness;
 
 use super::Profile;
 
@@ -34,8 +39,17 @@ pub struct MockDataPlane {
     pub links: Vec<(bool, u32)>,
     /// What GET_STATS is told.
     pub counters: VportCounters,
+    /// ADIs, by vport.
+    pub adis: BTreeMap<u32, AdiConfig>,
+    /// Cause rings that are set up.
+    pub rings: BTreeMap<u16, CauseRingConfig>,
+    /// What is known of the IOMMU's tables.
+    pub tables: Readiness,
+    /// What has gone wrong with any ADI.
+    pub faults: FaultRecord,
     forwarding: Vec<Forwarding>,
     counts: [u32; 4],
+    pairs: u32,
 }
 
 impl MockDataPlane {
@@ -51,8 +65,16 @@ impl MockDataPlane {
             markers: Vec::new(),
             links: vec![(true, 10_000); vports],
             counters: VportCounters::default(),
+            adis: BTreeMap::new(),
+            rings: BTreeMap::new(),
+            tables: Readiness::Ready,
+            pairs: profile.adi_pairs(),
+            faults: FaultRecord::default(),
             forwarding: vec![Forwarding::default(); vports],
-            counts: kinds.map(|kind| u32::from(profile.total_queues(kind))),
+            counts: kinds.map(|kind| {
+                let each = if kind == QueueKind::RxBuffer { 2 } else { 1 };
+                u32::from(profile.total_queues(kind)) + each * profile.adi_pairs()
+            }),
         }
     }
 
@@ -61,6 +83,8 @@ impl MockDataPlane {
         self.queues.clear();
         self.vectors.clear();
         self.markers.clear();
+        self.adis.clear();
+        self.rings.clear();
         self.forwarding.fill(Forwarding::default());
     }
 
@@ -147,5 +171,67 @@ impl DataPlane for MockDataPlane {
 
     fn link(&self, vport: u32) -> (bool, u32) {
         self.links[vport as usize]
+    }
+
+    fn set_enabled(&mut self, vport: u32, enabled: bool) {
+        self.forwarding[vport as usize].enabled = enabled;
+    }
+
+    fn add_address(&mut self, vport: u32, address: [u8; 6]) -> Result<bool, AddressTaken> {
+        let taken = self.adis.keys().any(|&other| {
+            other != vport && self.forwarding[other as usize].addresses.contains(&address)
+        });
+        if taken && address[0] & 1 == 0 {
+            return Err(AddressTaken);
+        }
+        Ok(self.forwarding[vport as usize].addresses.insert(address))
+    }
+
+    fn remove_address(&mut self, vport: u32, address: [u8; 6]) {
+        self.forwarding[vport as usize].addresses.remove(&address);
+    }
+
+    fn find_tables(&mut self) -> Readiness {
+        self.tables
+    }
+
+    fn knows_tables(&self) -> bool {
+        self.tables == Readiness::Ready
+    }
+
+    fn create_adi(&mut self, adi: &AdiConfig) -> Result<(), AddressTaken> {
+        let at = adi.vport as usize;
+        if self.forwarding.len() <= at {
+            self.forwarding.resize(at + 1, Forwarding::default());
+        }
+        self.add_address(adi.vport, adi.mac)?;
+        let first = self.counts[QueueKind::Rx as usize] - self.pairs + adi.first_pair;
+        let queues = first..first + u32::from(adi.rx_queues);
+        self.forwarding[at] = Forwarding::new(adi.mac, queues.collect());
+        let known = self.adis.insert(adi.vport, adi.clone());
+        assert!(known.is_none(), "{adi:?} is made twice");
+        Ok(())
+    }
+
+    fn destroy_adi(&mut self, vport: u32) {
+        assert!(self.adis.remove(&vport).is_some(), "an ADI that is");
+        assert!(self.queues.values().all(|q| q.vport != vport));
+        self.forwarding[vport as usize] = Forwarding::default();
+    }
+
+    fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {
+        match config {
+            Some(config) => self.rings.insert(ring, config),
+            None => self.rings.remove(&ring),
+        };
+    }
+
+    fn adi_faults(&mut self, vport: u32, clear: bool) -> FaultRecord {
+        assert!(self.adis.contains_key(&vport), "an ADI that is");
+        let told = self.faults;
+        if clear {
+            self.faults.first = None;
+        }
+        told
     }
 }

@@ -6,6 +6,7 @@
 //! it was. Every reply repeats the request's payload unless the standard gives it one of its own,
 //! because drivers read it from there when a request fails (Linux, for MAC filters).
 
+mod adi;
 mod caps;
 mod filters;
 mod flow_rules;
@@ -18,6 +19,7 @@ pub mod ptype;
 mod queue_set;
 mod queues;
 mod refusal;
+mod room;
 mod rss;
 mod stats;
 mod vectors;
@@ -28,18 +30,21 @@ mod wire;
 mod tests;
 
 use adit_uapi::mailbox::MAX_BUF_LEN;
+use adit_uapi::virtchnl2::adi::op as adi_op;
 use adit_uapi::virtchnl2::{event_code, op, status, Event, VersionInfo};
 use adit_uapi::virtchnl2::{VERSION_MAJOR_2, VERSION_MINOR_0};
 use zerocopy::little_endian::U32;
 use zerocopy::IntoBytes;
 
 use crate::dataplane::DataPlane;
+use crate::pasid::root::Readiness;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub use fuzz::fuzz_control;
-pub use profile::{Profile, ProfileError, MAX_FRAME_LEN, MAX_QUEUES, MAX_VPORTS};
+pub use profile::{AdiLimits, Profile, ProfileError, MAX_FRAME_LEN, MAX_QUEUES, MAX_VPORTS};
 pub use refusal::Refusal;
 
+use adi::Adis;
 use vectors::Vectors;
 use vport::Vport;
 
@@ -67,6 +72,8 @@ pub struct Control {
     /// Indexed by vport id, which is the index that the driver asks for.
     vports: Vec<Option<Vport>>,
     vectors: Vectors,
+    /// ADIs; their vports follow the others.
+    adis: Adis,
     counters: ControlCounters,
 }
 
@@ -76,10 +83,12 @@ impl Control {
     pub fn new(profile: Profile) -> Self {
         let vports = (0..profile.vports()).map(|_| None).collect();
         let vectors = Vectors::new(profile.vectors());
+        let adis = Adis::new(&profile);
         Self {
             profile,
             vports,
             vectors,
+            adis,
             counters: ControlCounters::default(),
         }
     }
@@ -116,7 +125,8 @@ impl Control {
         match result {
             Ok(()) => status::SUCCESS,
             Err(refusal) => {
-                let name = op::name(v_opcode).unwrap_or("unknown");
+                let name = op::name(v_opcode).or(adi_op::name(v_opcode));
+                let name = name.unwrap_or("unknown");
                 tracing::debug!(v_opcode, name, %refusal, "request refused");
                 self.counters.refused[refusal as usize] += 1;
                 refusal.status()
@@ -160,6 +170,14 @@ impl Control {
     pub fn reset(&mut self) {
         self.vports.fill_with(|| None);
         self.vectors = Vectors::new(self.profile.vectors());
+        self.adis = Adis::new(&self.profile);
+    }
+
+    /// Whether a request is to wait: it needs what is being asked for.
+    pub fn must_wait(&self, v_opcode: u32, dp: &mut impl DataPlane) -> bool {
+        v_opcode == op::NON_FLEX_CREATE_ADI
+            && self.profile.adis() > 0
+            && dp.find_tables() == Readiness::Asking
     }
 
     fn dispatch(
@@ -169,6 +187,9 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
+        if self.profile.adis() == 0 && is_of_adis(v_opcode) {
+            return Err(Refusal::NotOffered);
+        }
         match v_opcode {
             op::VERSION => version(payload, reply),
             op::GET_CAPS => self.get_caps(payload, reply),
@@ -195,6 +216,11 @@ impl Control {
             op::DEALLOC_VECTORS => self.dealloc_vectors(payload, dp),
             op::GET_STATS => self.get_stats(payload, dp, reply),
             op::GET_PTYPE_INFO => ptype::get_ptype_info(payload, reply),
+            op::NON_FLEX_CREATE_ADI => self.create_adi(payload, dp, reply),
+            op::NON_FLEX_DESTROY_ADI => self.destroy_adi(payload, dp),
+            adi_op::GET_ADI_CAPS => self.get_adi_caps(reply),
+            adi_op::CONFIG_ADI_CAUSE_RING => self.config_adi_cause_ring(payload, dp),
+            adi_op::GET_ADI_FAULT => self.get_adi_fault(payload, dp, reply),
             op::LOOPBACK => self.loopback(payload, dp),
             op::ADD_MAC_ADDR => self.change_mac_addrs(payload, dp, true),
             op::DEL_MAC_ADDR => self.change_mac_addrs(payload, dp, false),
@@ -206,14 +232,32 @@ impl Control {
         }
     }
 
-    /// The vport of that id.
+    /// The vport of that id, an ADI's or the function's own.
     fn vport(&mut self, id: u32) -> Result<&mut Vport, Refusal> {
+        match id.checked_sub(u32::from(self.profile.vports())) {
+            None => self.own_vport(id),
+            Some(adi) => self
+                .adis
+                .get_mut(adi)
+                .map(|adi| &mut adi.vport)
+                .ok_or(Refusal::NoSuchVport),
+        }
+    }
+
+    /// The vport of that id, which is none of an ADI's.
+    fn own_vport(&mut self, id: u32) -> Result<&mut Vport, Refusal> {
         usize::try_from(id)
             .ok()
             .and_then(|at| self.vports.get_mut(at))
             .and_then(Option::as_mut)
             .ok_or(Refusal::NoSuchVport)
     }
+}
+
+/// Whether a message is about ADIs alone.
+fn is_of_adis(v_opcode: u32) -> bool {
+    let published = matches!(v_opcode, op::NON_FLEX_CREATE_ADI | op::NON_FLEX_DESTROY_ADI);
+    published || adi_op::name(v_opcode).is_some()
 }
 
 /// VERSION is never refused for what it says: the driver decides whether it can go on.

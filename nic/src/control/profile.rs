@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! How much the function has to hand out.
 
+use adit_uapi::regs::adi::{MAX_ADIS, MAX_QUEUE_PAIRS};
 use thiserror::Error;
 
 use crate::dataplane::QueueKind;
@@ -23,9 +24,24 @@ pub enum ProfileError {
     /// Too few or too many queues.
     #[error("{0} queues for each virtual port: there can be 1 to {MAX_QUEUES}")]
     Queues(u16),
+    /// More ADIs than BAR0 has room for, or fewer queue pairs than ADIs.
+    #[error(
+        "{0} ADIs with {1} queue pairs: there can be {MAX_ADIS} with {MAX_QUEUE_PAIRS}, one each \
+         at least"
+    )]
+    Adis(u32, u32),
     /// All vectors together are more than MSI-X has.
     #[error("{0} vectors, one for each queue and two more: MSI-X has {MAX_VECTORS}")]
     Vectors(u32),
+}
+
+/// How many ADIs there can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdiLimits {
+    /// ADIs.
+    pub adis: u32,
+    /// Queue pairs of all of them together.
+    pub pairs: u32,
 }
 
 /// How much the function has to hand out.
@@ -34,6 +50,7 @@ pub struct Profile {
     macs: Vec<[u8; 6]>,
     queues: u16,
     max_frame: u16,
+    adis: AdiLimits,
 }
 
 impl Profile {
@@ -52,11 +69,44 @@ impl Profile {
             macs,
             queues,
             max_frame: MAX_FRAME_LEN,
+            adis: AdiLimits::default(),
         };
         match u32::from(profile.vectors()) {
             vectors if vectors > MAX_VECTORS => Err(ProfileError::Vectors(vectors)),
             _ => Ok(profile),
         }
+    }
+
+    /// The same with ADIs besides.
+    ///
+    /// # Errors
+    /// When the doorbells of so many do not fit into BAR0.
+    pub fn with_adis(self, adis: AdiLimits) -> Result<Self, ProfileError> {
+        if adis.adis > MAX_ADIS || adis.pairs > MAX_QUEUE_PAIRS || adis.adis > adis.pairs {
+            return Err(ProfileError::Adis(adis.adis, adis.pairs));
+        }
+        Ok(Self { adis, ..self })
+    }
+
+    /// ADIs.
+    #[must_use]
+    pub fn adis(&self) -> u32 {
+        self.adis.adis
+    }
+
+    /// Queue pairs of all ADIs together.
+    #[must_use]
+    pub fn adi_pairs(&self) -> u32 {
+        self.adis.pairs
+    }
+
+    /// The address of an ADI for which none is asked: the first three bytes of the first vport's,
+    /// locally administered, and a number in the upper half of what is left.
+    #[must_use]
+    pub fn adi_mac(&self, adi: u32) -> [u8; 6] {
+        let [a, b, c, ..] = self.mac(0);
+        let [_, d, e, f] = (0x80_0000 | adi).to_be_bytes();
+        [a | 2, b, c, d, e, f]
     }
 
     /// Vports.

@@ -9,12 +9,7 @@ use super::{Profile, Refusal};
 use crate::dataplane::{DataPlane, QueueId, QueueKind};
 
 /// The kinds, in the order of their numbers in messages.
-pub(super) const KINDS: [QueueKind; 4] = [
-    QueueKind::Tx,
-    QueueKind::Rx,
-    QueueKind::TxCompletion,
-    QueueKind::RxBuffer,
-];
+pub(super) const KINDS: [QueueKind; 4] = QueueKind::ALL;
 
 /// The kind of queue that a message means (virtchnl2_queue_type).
 pub(super) fn kind_of(queue_type: u32) -> Result<QueueKind, Refusal> {
@@ -27,7 +22,8 @@ pub(super) fn kind_of(queue_type: u32) -> Result<QueueKind, Refusal> {
     }
 }
 
-fn type_of(kind: QueueKind) -> u32 {
+/// The number of a kind in messages.
+pub(super) fn type_of(kind: QueueKind) -> u32 {
     match kind {
         QueueKind::Tx => queue_type::TX,
         QueueKind::Rx => queue_type::RX,
@@ -103,6 +99,26 @@ impl QueueSet {
             Block {
                 first: u32::from(index) * u32::from(most),
                 slots: vec![FREE; most.into()],
+            }
+        });
+        Self { blocks }
+    }
+
+    /// The set of an ADI, with all its queues from the beginning. They follow those of the
+    /// function, by queue pair.
+    pub(super) fn of_adi(profile: &Profile, first_pair: u32, counts: Counts) -> Self {
+        let fresh = Slot {
+            state: State::Allocated,
+            vector: None,
+        };
+        let blocks = KINDS.map(|kind| {
+            let each = match kind {
+                QueueKind::RxBuffer => 2,
+                _ => 1,
+            };
+            Block {
+                first: u32::from(profile.total_queues(kind)) + each * first_pair,
+                slots: vec![fresh; counts.of(kind).into()],
             }
         });
         Self { blocks }

@@ -6,10 +6,11 @@ use adit_uapi::virtchnl2::{
     queue_model, queue_type, rxq_flags, sched_mode, AddQueues, ConfigRxQueues, ConfigTxQueues,
     DelEnaDisQueues, QueueChunk, QueueRegChunks, QueueVector, QueueVectorMaps, RxqInfo, TxqInfo,
 };
-use zerocopy::little_endian::U16;
+use zerocopy::little_endian::{U16, U32};
 use zerocopy::IntoBytes;
 
 use super::queue_set::{kind_of, Counts, QueueSet, State};
+use super::vport::Vport;
 use super::{wire, Control, Refusal};
 use crate::dataplane::{DataPlane, QueueConfig, QueueError, QueueId, QueueKind, Ring, SchedMode};
 
@@ -40,7 +41,10 @@ impl Control {
         let (header, rest) = wire::header::<ConfigTxQueues>(payload)?;
         let infos = wire::elements::<TxqInfo>(rest, header.num_qinfo.get())?;
         let id = header.vport_id.get();
-        let queues = &mut self.vport(id)?.queues;
+        let vport = self.vport(id)?;
+        let pasids = |i: &TxqInfo| [i.egress_pasid, i.egress_hdr_pasid, i.egress_buf_pasid];
+        vport.check_pasids(infos.iter().flat_map(pasids))?;
+        let queues = &mut vport.queues;
         let configs = infos.iter().map(|info| tx_config(queues, info));
         let configs = configs.collect::<Result<Vec<_>, _>>()?;
         configure(queues, id, &configs, dp)
@@ -54,7 +58,10 @@ impl Control {
         let (header, rest) = wire::header::<ConfigRxQueues>(payload)?;
         let infos = wire::elements::<RxqInfo>(rest, header.num_qinfo.get())?;
         let id = header.vport_id.get();
-        let queues = &mut self.vport(id)?.queues;
+        let vport = self.vport(id)?;
+        let pasids = |i: &RxqInfo| [i.ingress_pasid, i.ingress_hdr_pasid, i.ingress_buf_pasid];
+        vport.check_pasids(infos.iter().flat_map(pasids))?;
+        let queues = &mut vport.queues;
         let configs = infos.iter().map(|info| rx_config(queues, info));
         let configs = configs.collect::<Result<Vec<_>, _>>()?;
         configure(queues, id, &configs, dp)
@@ -114,7 +121,7 @@ impl Control {
         if counts == Counts::default() {
             return Err(Refusal::BadField);
         }
-        let queues = &mut self.vport(id)?.queues;
+        let queues = &mut self.own_vport(id)?.queues;
         let chunks = queues.allocate(counts)?;
         dp.forwarding(id).rx_queues = queues.allocated(QueueKind::Rx);
         let given = AddQueues {
@@ -134,7 +141,8 @@ impl Control {
         payload: &[u8],
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
-        let (id, named, queues) = self.named_queues(payload)?;
+        let (id, named, _) = self.named_queues(payload)?;
+        let queues = &mut self.own_vport(id)?.queues;
         for queue in named {
             queues.remove(queue, dp);
         }
@@ -157,7 +165,8 @@ impl Control {
         for entry in maps {
             let queue = interrupting(entry)?;
             self.vport(id)?.queues.slot(queue)?;
-            if map && !self.vectors.allocated(entry.vector_id.get()) {
+            let vector = entry.vector_id.get();
+            if map && self.device_vector(id, vector)?.is_none() {
                 return Err(Refusal::NotAllocated);
             }
             if map && entry.itr_idx.get() >= ITR_INDEXES {
@@ -167,10 +176,23 @@ impl Control {
         for entry in maps {
             let queue = interrupting(entry)?;
             let vector = map.then(|| entry.vector_id.get());
+            let device = match vector {
+                Some(vector) => self.device_vector(id, vector)?,
+                None => None,
+            };
             self.vport(id)?.queues.slot(queue)?.vector = vector;
-            dp.map_vector(queue, vector.map(|v| (u32::from(v), entry.itr_idx.get())));
+            dp.map_vector(queue, device.map(|v| (v, entry.itr_idx.get())));
         }
         Ok(())
+    }
+
+    /// What the data plane calls a vector of a vport: an ADI's own, or one that was allocated.
+    fn device_vector(&mut self, vport: u32, vector: u16) -> Result<Option<u32>, Refusal> {
+        let own = self.vport(vport)?.adi;
+        Ok(match own {
+            Some(adi) => (vector < adi.vectors).then(|| adi.first_vector + u32::from(vector)),
+            None => self.vectors.allocated(vector).then(|| u32::from(vector)),
+        })
     }
 
     /// The queues that ENABLE_QUEUES, DISABLE_QUEUES or DEL_QUEUES name, all of which the vport
@@ -189,6 +211,17 @@ impl Control {
             named.extend(queues.range(chunk.type_.get(), start, count)?);
         }
         Ok((id, named, queues))
+    }
+}
+
+impl Vport {
+    /// A queue names the PASID of its ADI, and none outside of one.
+    fn check_pasids(&self, mut pasids: impl Iterator<Item = U32>) -> Result<(), Refusal> {
+        let own = self.adi.map_or(0, |adi| adi.pasid);
+        match pasids.all(|pasid| pasid.get() == own) {
+            true => Ok(()),
+            false => Err(Refusal::NotYours),
+        }
     }
 }
 

@@ -50,14 +50,18 @@ refusals! {
     VportExists = ERR_EEXIST, "the vport exists";
     /// A queue or vector is not allocated.
     NotAllocated = ERR_ENXIO, "a queue or vector is not allocated";
-    /// A queue belongs to another vport.
-    NotYours = ERR_EACCES, "a queue belongs to another vport";
+    /// A queue or PASID belongs to another vport, or it is not for this one to have.
+    NotYours = ERR_EACCES, "a queue, PASID or right is not the vport's";
     /// A queue runs and cannot be changed.
     Busy = ERR_EBUSY, "a queue is enabled";
     /// A queue is enabled before it was configured.
     OutOfOrder = ERR_ESM, "a queue is not configured";
     /// There is no more of it.
     NoRoom = ERR_ENOSPC, "there is no room for more";
+    /// Another vport or ADI has the address or PASID.
+    Taken = ERR_EEXIST, "an address or PASID is taken";
+    /// It is not known where the IOMMU's tables are.
+    NoTables = ERR_EIO, "the IOMMU's tables are not known";
     /// The data plane refused.
     DataPlane = ERR_EIO, "the data plane refused";
 }

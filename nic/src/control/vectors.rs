@@ -93,6 +93,7 @@ impl Control {
             };
             for vector in vectors {
                 self.vectors.taken[usize::from(vector)] = false;
+                self.adis.forget_vector(vector, dp);
                 for vport in self.vports.iter_mut().flatten() {
                     vport.queues.unmap(vector, dp);
                 }

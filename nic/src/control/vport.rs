@@ -7,6 +7,7 @@ use adit_uapi::virtchnl2::{queue_model, rss, vport_type, CreateVport, QueueRegCh
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::IntoBytes;
 
+use super::adi::Belongings;
 use super::queue_set::{Counts, QueueSet};
 use super::{caps, flow_rules, wire, Control, Refusal};
 use crate::dataplane::{DataPlane, QueueKind};
@@ -20,6 +21,8 @@ pub(super) struct Vport {
     /// The driver is to be told about the link.
     pub(super) link_event: bool,
     pub(super) queues: QueueSet,
+    /// Set for the vport of an ADI.
+    pub(super) adi: Option<Belongings>,
 }
 
 impl Control {
@@ -84,6 +87,7 @@ impl Control {
             enabled: false,
             link_event: false,
             queues,
+            adi: None,
         });
         Ok(())
     }
@@ -94,7 +98,7 @@ impl Control {
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
         let id = wire::header::<VportName>(payload)?.0.vport_id.get();
-        self.vport(id)?.queues.remove_all(dp);
+        self.own_vport(id)?.queues.remove_all(dp);
         *dp.forwarding(id) = Forwarding::default();
         self.vports[id as usize] = None;
         Ok(())
@@ -111,8 +115,9 @@ impl Control {
         let id = wire::header::<VportName>(payload)?.0.vport_id.get();
         let vport = self.vport(id)?;
         vport.enabled = enable;
-        vport.link_event = enable;
-        dp.forwarding(id).enabled = enable;
+        // An ADI's link is that of its port.
+        vport.link_event = enable && vport.adi.is_none();
+        dp.set_enabled(id, enable);
         Ok(())
     }
 

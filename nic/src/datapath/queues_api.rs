@@ -3,10 +3,16 @@
 
 use adit_uapi::desc::tx_compl::comp_type;
 
+use super::adi::space;
 use super::{Datapath, Slot};
-use crate::dataplane::{DataPlane, QueueConfig, QueueError, QueueId, QueueKind, VportCounters};
+use crate::dataplane::{
+    AddressTaken, AdiConfig, DataPlane, FaultRecord, QueueConfig, QueueError, QueueId, QueueKind,
+    VportCounters,
+};
 use crate::forwarding::Forwarding;
+use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
+use crate::pasid::root::Readiness;
 use crate::queues::{BufferQueue, CompletionQueue, RxQueue, TxQueue};
 
 fn place<Q>(
@@ -99,31 +105,29 @@ fn rx_queue(config: QueueConfig) -> Option<RxQueue> {
     }
 }
 
-fn buffer_queue(config: QueueConfig) -> Option<BufferQueue> {
+fn buffer_queue(config: QueueConfig) -> Option<Box<BufferQueue>> {
     match config {
         QueueConfig::RxBuffer {
             ring,
             buffer_len,
             header_len,
-        } => Some(BufferQueue::new(ring, buffer_len, header_len)),
+        } => Some(Box::new(BufferQueue::new(ring, buffer_len, header_len))),
         _ => None,
     }
 }
 
 impl Datapath {
-    fn list_active(&mut self) {
-        self.active_tx.clear();
-        let active = self.tx.iter().enumerate().filter(|(_, s)| s.enabled);
-        self.active_tx.extend(active.map(|(i, _)| i as u32));
-    }
-
     /// Stops a queue at once, and takes back what its doorbell said.
     fn halt(&mut self, queue: QueueId) {
         let index = queue.index;
         match queue.kind {
             QueueKind::Tx => {
                 stop(&mut self.tx, index);
+                self.active_tx.remove(index);
                 self.doorbells.tx_tail.store(index, 0);
+                if let Some(word) = self.doorbells.tx_tail.asleep(index) {
+                    word.set(false);
+                }
                 if let Some(stalled) = self.stalled_since.get_mut(index as usize) {
                     *stalled = None;
                 }
@@ -139,7 +143,10 @@ impl Datapath {
 
     /// Tells the driver that a TX queue has gone quiet.
     fn mark(&mut self, index: u32) {
-        let Some(queue) = self.tx.get(index as usize).and_then(|s| s.queue.as_ref()) else {
+        let Some(slot) = self.tx.get(index as usize) else {
+            return;
+        };
+        let (Some(queue), vport) = (slot.queue.as_ref(), slot.vport) else {
             return;
         };
         let (target, id) = (queue.completion_queue, queue.relative_id);
@@ -148,7 +155,8 @@ impl Datapath {
             .get_mut(target as usize)
             .and_then(Slot::running);
         let Some(completion) = completion else { return };
-        if let Err(fault) = completion.push(&self.memory, id, comp_type::SW_MARKER, 0) {
+        let memory = space(&self.memory, &self.translator, &self.vports, vport);
+        if let Err(fault) = completion.push(&memory, id, comp_type::SW_MARKER, 0) {
             self.fault(QueueKind::TxCompletion, target, fault.into());
         }
     }
@@ -167,7 +175,8 @@ impl Datapath {
         }
         self.stalled_since.fill(None);
         self.flush_held();
-        self.list_active();
+        self.active_tx.clear();
+        self.clear_adis();
         for vport in &mut self.vports {
             vport.forwarding = Forwarding::default();
         }
@@ -210,12 +219,14 @@ impl DataPlane for Datapath {
 
     fn enable(&mut self, queue: QueueId) -> Result<(), QueueError> {
         match queue.kind {
-            QueueKind::Tx => start(&mut self.tx, queue, tx_queue)?,
+            QueueKind::Tx => {
+                start(&mut self.tx, queue, tx_queue)?;
+                self.wake_tx(queue.index);
+            }
             QueueKind::Rx => start(&mut self.rx, queue, rx_queue)?,
             QueueKind::TxCompletion => start(&mut self.completion, queue, completion_queue)?,
             QueueKind::RxBuffer => start(&mut self.buffer, queue, buffer_queue)?,
         }
-        self.list_active();
         Ok(())
     }
 
@@ -227,7 +238,8 @@ impl DataPlane for Datapath {
         for &queue in queues {
             self.halt(queue);
         }
-        self.list_active();
+        // Markers were written outside of a burst.
+        self.translator.flush();
     }
 
     fn remove(&mut self, queue: QueueId) {
@@ -238,10 +250,13 @@ impl DataPlane for Datapath {
             QueueKind::TxCompletion => forget(&mut self.completion, queue.index),
             QueueKind::RxBuffer => forget(&mut self.buffer, queue.index),
         }
-        self.list_active();
     }
 
     fn map_vector(&mut self, queue: QueueId, vector: Option<(u32, u32)>) {
+        let own = self.interrupts.own();
+        if let Some(adis) = vector.and_then(|(vector, _)| vector.checked_sub(own)) {
+            self.interrupts.adi.wake(adis);
+        }
         let index = queue.index as usize;
         match queue.kind {
             QueueKind::Tx => {
@@ -270,8 +285,47 @@ impl DataPlane for Datapath {
     }
 
     fn link(&self, vport: u32) -> (bool, u32) {
-        self.vports
-            .get(vport as usize)
+        let port = self.vports.get(vport as usize).map(|v| match &v.adi {
+            Some(adi) => adi.config.port,
+            None => vport,
+        });
+        port.and_then(|port| self.vports.get(port as usize))
             .map_or((false, 0), |v| (v.link.up, v.link.speed_mbps))
+    }
+
+    fn set_enabled(&mut self, vport: u32, enabled: bool) {
+        self.let_through(vport, enabled);
+    }
+
+    fn add_address(&mut self, vport: u32, address: [u8; 6]) -> Result<bool, AddressTaken> {
+        self.claim(vport, address)
+    }
+
+    fn remove_address(&mut self, vport: u32, address: [u8; 6]) {
+        self.release(vport, address);
+    }
+
+    fn find_tables(&mut self) -> Readiness {
+        self.translator.tables().find()
+    }
+
+    fn knows_tables(&self) -> bool {
+        self.translator.root().is_some()
+    }
+
+    fn create_adi(&mut self, adi: &AdiConfig) -> Result<(), AddressTaken> {
+        self.make_adi(adi)
+    }
+
+    fn destroy_adi(&mut self, vport: u32) {
+        self.end_adi(vport);
+    }
+
+    fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {
+        self.interrupts.adi.set_ring(ring, config);
+    }
+
+    fn adi_faults(&mut self, vport: u32, clear: bool) -> FaultRecord {
+        self.read_faults(vport, clear)
     }
 }

@@ -7,6 +7,8 @@ use adit_pipeline::offload::{Checksum, FrameMeta, Gso, GsoKind};
 use adit_pipeline::parse::{DstKind, Parsed, L3, L4};
 use adit_pipeline::segment::Segmenter;
 
+use super::adi::space;
+use super::switch::{finish, WIRE};
 use super::{Datapath, Slot, BURST};
 use crate::control::ptype::ptype_of;
 use crate::dataplane::QueueKind;
@@ -57,6 +59,8 @@ struct Held {
     done: usize,
     /// Frames that it stands for: more than one when it has to be cut.
     frames: usize,
+    /// It has been copied to ADIs.
+    copied: bool,
 }
 
 impl Held {
@@ -67,6 +71,7 @@ impl Held {
             since,
             done: 0,
             frames: 1,
+            copied: false,
         }
     }
 }
@@ -92,7 +97,7 @@ impl Datapath {
                 },
             };
             let frame = &mut state.buffer[..held.len];
-            match self.offer(vport, frame, &mut held) {
+            match self.switch_in(vport, frame, &mut held) {
                 Ok(()) => any = true,
                 Err(Refused::NoBuffer { patient, .. }) if patient && self.may_wait(&held) => {
                     state.held = Some(held);
@@ -131,7 +136,7 @@ impl Datapath {
 
     /// Gives up frames that wait for a driver that is gone.
     pub(super) fn flush_held(&mut self) {
-        for index in 0..self.vports.len() {
+        for index in 0..self.ports {
             let ingress = self.vports[index].ingress.as_mut();
             if let Some(held) = ingress.and_then(|i| i.held.take()) {
                 self.drop_received(index, &Refused::Drop(Drop::PortDisabled), &held);
@@ -173,6 +178,24 @@ impl Datapath {
             }
             _ => vport.counters.rx_discards += lost,
         }
+    }
+
+    /// Offers a frame from the wire to who it is for: an ADI, which never lets it wait, or the
+    /// port.
+    fn switch_in(&mut self, port: usize, frame: &mut [u8], held: &mut Held) -> Result<(), Refused> {
+        if self.switch.any(port) && !held.copied {
+            let kind = frame.first_chunk().map(DstKind::of);
+            if kind == Some(DstKind::Unicast) {
+                if let Some(target) = self.switch.station(port, frame) {
+                    self.hand_over(target, frame, held.meta);
+                    return Ok(());
+                }
+            } else if finish(frame, &mut held.meta, Checksum::Valid) {
+                self.switch.flood(port, WIRE, frame, held.meta);
+            }
+            held.copied = true;
+        }
+        self.offer(port, frame, held)
     }
 
     fn offer(&mut self, index: usize, frame: &mut [u8], held: &mut Held) -> Result<(), Refused> {
@@ -281,8 +304,12 @@ impl Datapath {
         let tails = |id: Option<u32>| id.map_or(0, |id| self.doorbells.bufq_tail.load(id));
         let tails = (tails(first), tails(second));
         let pools = pair(&mut self.buffer, first, second);
-        let pools = [pools.0.map(|q| (q, tails.0)), pools.1.map(|q| (q, tails.1))];
-        match target.deliver(&self.memory, pools, frame, &info) {
+        let pools = [
+            pools.0.map(|q| (&mut **q, tails.0)),
+            pools.1.map(|q| (&mut **q, tails.1)),
+        ];
+        let memory = space(&self.memory, &self.translator, &self.vports, index as u32);
+        match target.deliver(&memory, pools, frame, &info) {
             Ok(()) => target.starved = false,
             Err(RxRefusal::NoBuffer) => {
                 // The first frame that finds no buffers may wait; if it waited in vain, the

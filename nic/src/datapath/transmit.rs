@@ -8,12 +8,14 @@ use adit_pipeline::offload::{Checksum, FrameMeta, GsoKind};
 use adit_pipeline::parse::DstKind;
 use adit_pipeline::segment::Segmenter;
 
+use super::adi::space;
+use super::switch::Route;
 use super::{Datapath, BURST, MAX_STALL_NS};
 use crate::dataplane::{QueueKind, VportCounters};
 use crate::drops::Drop;
 use crate::egress;
 use crate::queues::{QueueFault, TxOutcome, TxQueue};
-use crate::wire::{PortCaps, SendError, TxDrop};
+use crate::wire::{Port, PortCaps, SendError, TxDrop};
 
 /// Frames on the wire after which it is the neighbours' turn, too: one frame from a driver may be
 /// thousands when it is cut.
@@ -63,7 +65,8 @@ impl Datapath {
 
     /// Frames that the wire of a virtual port has sent.
     fn on_wire(&self, vport: u32) -> u64 {
-        self.wire(vport).map_or(0, |w| w.counters().tx_frames)
+        let port = self.port_of(vport) as u32;
+        self.wire(port).map_or(0, |w| w.counters().tx_frames)
     }
 
     fn transmit_one(
@@ -83,15 +86,19 @@ impl Datapath {
             return Err(QueueFault::NoCompletionQueue);
         }
         let mut frame = std::mem::take(&mut self.tx_frame);
-        let outcome = queue.peek(&self.memory, tail, &mut frame);
+        let memory = space(&self.memory, &self.translator, &self.vports, vport);
+        let outcome = queue.peek(&memory, tail, &mut frame);
         let sent = match &outcome {
             Err(_) => self.refuse(vport, Drop::QueueFault),
             Ok(TxOutcome::Idle) => Sent::Done,
             Ok(TxOutcome::BadLength) => self.refuse(vport, Drop::BadLength),
-            Ok(TxOutcome::Frame(offload)) => match egress::prepare(&mut frame, offload) {
-                Ok(meta) => self.send(index, vport, &mut frame, meta),
-                Err(egress::EgressError::Runt) => self.refuse(vport, Drop::Runt),
-                Err(_) => self.refuse(vport, Drop::BadOffload),
+            Ok(TxOutcome::Frame(offload)) => match self.admit(vport, &frame, *offload) {
+                Ok(offload) => match egress::prepare(&mut frame, &offload) {
+                    Ok(meta) => self.send(index, vport, &mut frame, meta),
+                    Err(egress::EgressError::Runt) => self.refuse(vport, Drop::Runt),
+                    Err(_) => self.refuse(vport, Drop::BadOffload),
+                },
+                Err(reason) => self.refuse(vport, reason),
             },
         };
         self.tx_frame = frame;
@@ -104,8 +111,9 @@ impl Datapath {
             .get_mut(reports_to)
             .and_then(super::Slot::running)
             .ok_or(QueueFault::NoCompletionQueue)?;
+        let memory = space(&self.memory, &self.translator, &self.vports, vport);
         for c in completions.into_iter().flatten() {
-            slot.push(&self.memory, queue.relative_id, c.comp_type, c.value)?;
+            slot.push(&memory, queue.relative_id, c.comp_type, c.value)?;
         }
         Ok(true)
     }
@@ -125,11 +133,49 @@ impl Datapath {
             self.deliver(index as usize, frame, meta);
             return Sent::Done;
         }
-        let Some(wire) = vport.wire.as_mut() else {
-            vport.drops.tx.count(Drop::NoWire);
-            vport.counters.tx_discards += 1;
-            return Sent::Done;
+        let port = self.port_of(index);
+        let mut meta = meta;
+        let route = self.route(index, port, frame, &mut meta);
+        let vport = &mut self.vports[index as usize];
+        match route {
+            Route::Wire | Route::Copies => {}
+            Route::Local => {
+                count_sent(&mut vport.counters, kind, len);
+                return Sent::Done;
+            }
+            Route::Refused(reason) => return self.refuse(index, reason),
+        }
+        let mut wire = self.vports[port].wire.take();
+        let sent = match wire.as_mut() {
+            Some(wire) => self.send_on(wire.as_mut(), queue, index, frame, meta),
+            None if route == Route::Copies => {
+                count_sent(&mut self.vports[index as usize].counters, kind, len);
+                Sent::Done
+            }
+            None => {
+                let vport = &mut self.vports[index as usize];
+                vport.drops.tx.count(Drop::NoWire);
+                vport.counters.tx_discards += 1;
+                Sent::Done
+            }
         };
+        self.vports[port].wire = wire;
+        if route == Route::Copies && matches!(sent, Sent::Done) {
+            self.copy(index, port, frame, meta);
+        }
+        sent
+    }
+
+    fn send_on(
+        &mut self,
+        wire: &mut dyn Port,
+        queue: u32,
+        index: u32,
+        frame: &mut [u8],
+        meta: FrameMeta,
+    ) -> Sent {
+        let vport = &mut self.vports[index as usize];
+        let (kind, len) = (destination(frame), frame.len() as u64);
         let caps = wire.capabilities();
         let outcome = match meta.gso {
             Some(gso) if !cuts(caps, gso.kind) => {

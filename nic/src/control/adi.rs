@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! ADIs: created, described, destroyed. From then on they are virtual ports as others are.
+
+mod messages;
+
+use std::collections::{BTreeMap, HashMap};
+
+use adit_uapi::regs::adi::PAGES_PER_PAIR;
+use adit_uapi::virtchnl2::adi::{CreateAdiExt, NonFlexCreateAdi, NO_MAILBOX, VLAN_MAX};
+
+use super::queue_set::{Counts, QueueSet};
+use super::room::Room;
+use super::vport::Vport;
+use super::{Control, Profile, Refusal};
+use crate::dataplane::{AdiConfig, DataPlane};
+use crate::interrupts::CAUSE_RINGS;
+use crate::pasid::Pasid;
+
+/// Queue pairs of one ADI, at most.
+pub(super) const MAX_PAIRS: u16 = 64;
+
+/// What is known of an ADI.
+#[derive(Debug)]
+pub(super) struct Adi {
+    pub(super) config: AdiConfig,
+    pub(super) vport: Vport,
+}
+
+/// All ADIs.
+#[derive(Debug)]
+pub(super) struct Adis {
+    /// By id.
+    slots: Vec<Option<Box<Adi>>>,
+    /// Which ADI has a PASID.
+    pasids: HashMap<Pasid, u16>,
+    ids: Room,
+    pairs: Room,
+    /// The vector (of MSI-X) that each cause ring signals.
+    pub(super) rings: BTreeMap<u16, u16>,
+}
+
+/// What a vport may use that is an ADI's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Belongings {
+    /// Its PASID.
+    pub(super) pasid: u32,
+    /// How many vectors it has.
+    pub(super) vectors: u16,
+    /// What the data plane calls the first one.
+    pub(super) first_vector: u32,
+}
+
+/// How an ADI is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    counts: Counts,
+    vectors: u16,
+    pairs: u16,
+    port: u16,
+    vlan: u16,
+    mac: [u8; 6],
+    ring: u16,
+}
+
+impl Wanted {
+    /// What the message says; a queue pair and a vector if it says nothing.
+    fn new(ext: Option<&CreateAdiExt>, profile: &Profile) -> Result<Self, Refusal> {
+        let wanted = match ext {
+            None => Self {
+                counts: Counts {
+                    tx: 1,
+                    tx_completion: 1,
+                    rx: 1,
+                    rx_buffer: 2,
+                },
+                vectors: 1,
+                pairs: 1,
+                port: 0,
+                vlan: 0,
+                mac: [0; 6],
+                ring: 0,
+            },
+            Some(ext) => {
+                let counts = Counts {
+                    tx: ext.num_tx_q.get(),
+                    tx_completion: ext.num_tx_complq.get(),
+                    rx: ext.num_rx_q.get(),
+                    rx_buffer: ext.num_rx_bufq.get(),
+                };
+                let vectors = ext.num_vectors.get();
+                let pairs = [
+                    counts.tx,
+                    counts.tx_completion,
+                    counts.rx,
+                    counts.rx_buffer.div_ceil(2),
+                    vectors,
+                ];
+                Self {
+                    counts,
+                    vectors,
+                    pairs: pairs.into_iter().max().unwrap_or(0),
+                    port: ext.port.get(),
+                    vlan: ext.vlan.get(),
+                    mac: ext.mac,
+                    ring: ext.cause_ring.get(),
+                }
+            }
+        };
+        let most = MAX_PAIRS.min(u16::try_from(profile.adi_pairs()).unwrap_or(u16::MAX));
+        if wanted.pairs == 0
+            || wanted.pairs > most
+            || wanted.port >= profile.vports()
+            || wanted.vlan > VLAN_MAX
+            || wanted.ring >= CAUSE_RINGS
+        {
+            return Err(Refusal::OutOfRange);
+        }
+        if wanted.mac[0] & 1 != 0 {
+            return Err(Refusal::BadField);
+        }
+        Ok(wanted)
+    }
+}
+
+impl Adis {
+    pub(super) fn new(profile: &Profile) -> Self {
+        Self {
+            slots: Vec::new(),
+            pasids: HashMap::new(),
+            ids: Room::new(profile.adis()),
+            pairs: Room::new(profile.adi_pairs()),
+            rings: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Adi> {
+        self.slots.get_mut(id as usize)?.as_deref_mut()
+    }
+
+    /// All of them, with their ids.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Adi)> {
+        (0..)
+            .zip(&mut self.slots)
+            .filter_map(|(id, adi)| Some((id, adi.as_deref_mut()?)))
+    }
+
+    /// Takes away the cause rings that signal a vector.
+    pub(super) fn forget_vector(&mut self, vector: u16, dp: &mut impl DataPlane) {
+        self.rings.retain(|&ring, used| {
+            let gone = *used == vector;
+            if gone {
+                dp.set_cause_ring(ring, None);
+            }
+            !gone
+        });
+    }
+
+    /// ADIs and queue pairs: how many there are and can be.
+    fn occupancy(&self) -> [(u32, u32); 2] {
+        [&self.ids, &self.pairs].map(|room| (room.taken(), room.limit()))
+    }
+}
+
+impl Control {
+    /// Makes an ADI out of a request that has been read; returns its id.
+    fn make_adi(
+        &mut self,
+        asked: &NonFlexCreateAdi,
+        ext: Option<&CreateAdiExt>,
+        dp: &mut impl DataPlane,
+    ) -> Result<u16, Refusal> {
+        let pasid = Pasid::new(asked.pasid.get()).ok_or(Refusal::OutOfRange)?;
+        let none = |id: u16| matches!(id, 0 | NO_MAILBOX);
+        if !none(asked.mbx_id.get()) {
+            return Err(Refusal::NotOffered);
+        }
+        let wanted = Wanted::new(ext, &self.profile)?;
+        if self.adis.pasids.contains_key(&pasid) {
+            return Err(Refusal::Taken);
+        }
+        if !dp.knows_tables() {
+            return Err(Refusal::NoTables);
+        }
+        let id = self.adis.ids.take(1).ok_or(Refusal::NoRoom)?;
+        let Some(first_pair) = self.adis.pairs.take(wanted.pairs.into()) else {
+            self.adis.ids.give(id, 1);
+            return Err(Refusal::NoRoom);
+        };
+        let config = AdiConfig {
+            vport: u32::from(self.profile.vports()) + id,
+            adi: id as u16, // below MAX_ADIS
+            pasid,
+            port: wanted.port.into(),
+            vlan: wanted.vlan,
+            mac: match wanted.mac {
+                [0, 0, 0, 0, 0, 0] => self.profile.adi_mac(id),
+                mac => mac,
+            },
+            first_pair,
+            pairs: wanted.pairs,
+            rx_queues: wanted.counts.rx,
+            ring: wanted.ring,
+        };
+        if dp.create_adi(&config).is_err() {
+            self.adis.ids.give(id, 1);
+            self.adis.pairs.give(first_pair, wanted.pairs.into());
+            return Err(Refusal::Taken);
+        }
+        let at = id as usize;
+        if self.adis.slots.len() <= at {
+            self.adis.slots.resize_with(at + 1, || None);
+        }
+        self.adis.pasids.insert(pasid, config.adi);
+        let belongings = Belongings {
+            pasid: pasid.get(),
+            vectors: wanted.vectors,
+            first_vector: u32::from(self.profile.vectors()) + first_pair,
+        };
+        self.adis.slots[at] = Some(Box::new(Adi {
+            vport: Vport {
+                enabled: false,
+                link_event: false,
+                queues: QueueSet::of_adi(&self.profile, first_pair, wanted.counts),
+                adi: Some(belongings),
+            },
+            config,
+        }));
+        Ok(id as u16)
+    }
+
+    /// Ends an ADI: its queues first, then itself.
+    fn end_adi(&mut self, id: u16, dp: &mut impl DataPlane) -> Result<(), Refusal> {
+        let slot = self.adis.slots.get_mut(usize::from(id));
+        let mut adi = slot.and_then(Option::take).ok_or(Refusal::NoSuchVport)?;
+        adi.vport.queues.remove_all(dp);
+        dp.destroy_adi(adi.config.vport);
+        self.adis.pasids.remove(&adi.config.pasid);
+        self.adis.ids.give(id.into(), 1);
+        let pairs = u32::from(adi.config.pairs);
+        self.adis.pairs.give(adi.config.first_pair, pairs);
+        Ok(())
+    }
+}
+
+/// The first page of an ADI's frame, and how many there are.
+fn frame(config: &AdiConfig) -> (u32, u32) {
+    let pages = u32::from(config.pairs) * PAGES_PER_PAIR;
+    (config.first_pair * PAGES_PER_PAIR, pages)
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The messages about ADIs.
+
+use adit_uapi::regs::adi::{ASLEEP_OFFSET, FRAMES, KICK};
+use adit_uapi::regs::pf;
+use adit_uapi::virtchnl2::adi::{
+    fault_flags, AdiCaps, AdiFault, ConfigAdiCauseRing, CreateAdiExt, NonFlexCreateAdi,
+    NonFlexDestroyAdi,
+};
+use adit_uapi::virtchnl2::{QueueRegChunk, QueueRegChunks, VectorChunk, VectorChunks};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::super::filters::MAX_ADI_ADDRESSES;
+use super::super::queue_set::type_of;
+use super::super::{wire, Control, Refusal};
+use super::{frame, Adi, CAUSE_RINGS, MAX_PAIRS};
+use crate::dataplane::{AdiConfig, DataPlane, QueueKind};
+use crate::interrupts::CauseRingConfig;
+use crate::queues::QueueFault;
+
+/// Entries of a cause ring, at most: more than there are vectors.
+const MAX_CAUSE_RING: u32 = 1 << 16;
+/// Entries of a cause ring, at least.
+const MIN_CAUSE_RING: u32 = 8;
+/// Bytes of the Ethernet header and of FCS, which are not part of an MTU.
+const OVERHEAD: u16 = 14 + 4;
+
+impl Control {
+    pub(in super::super) fn create_adi(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let (asked, rest) = wire::header::<NonFlexCreateAdi>(payload)?;
+        let ext = match rest {
+            [] => None,
+            rest => Some(wire::header::<CreateAdiExt>(rest)?.0),
+        };
+        let asked = *asked;
+        let id = self.make_adi(&asked, ext, dp)?;
+        let max_mtu = self.profile.max_frame() - OVERHEAD;
+        let adi = self.adis.get_mut(id.into()).ok_or(Refusal::DataPlane)?;
+        describe(adi, &asked, max_mtu, reply);
+        Ok(())
+    }
+
+    pub(in super::super) fn destroy_adi(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
+        let id = wire::header::<NonFlexDestroyAdi>(payload)?.0.adi_id.get();
+        self.end_adi(id, dp)
+    }
+
+    pub(in super::super) fn get_adi_caps(&self, reply: &mut Vec<u8>) -> Result<(), Refusal> {
+        let [(adis, max_adis), (pairs, max_pairs)] = self.adis.occupancy();
+        let caps = AdiCaps {
+            max_adis: U32::new(max_adis),
+            adis: U32::new(adis),
+            max_queue_pairs: U32::new(max_pairs),
+            queue_pairs: U32::new(pairs),
+            max_queue_pairs_per_adi: U16::new(MAX_PAIRS),
+            vectors_per_queue_pair: U16::new(1),
+            num_cause_rings: U16::new(CAUSE_RINGS),
+            num_ports: U16::new(self.profile.vports()),
+            max_cause_ring_len: U32::new(MAX_CAUSE_RING),
+            max_addresses: U32::new(MAX_ADI_ADDRESSES as u32),
+            frames_offset: U64::new(FRAMES.base.into()),
+            frames_len: U64::new(FRAMES.end() - u64::from(FRAMES.base)),
+            kick_offset: U64::new(KICK.base.into()),
+            ..AdiCaps::default()
+        };
+        reply.extend_from_slice(caps.as_bytes());
+        Ok(())
+    }
+
+    pub(in super::super) fn config_adi_cause_ring(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
+        let (asked, _) = wire::header::<ConfigAdiCauseRing>(payload)?;
+        let (ring, len) = (asked.ring_id.get(), asked.ring_len.get());
+        if ring >= CAUSE_RINGS {
+            return Err(Refusal::OutOfRange);
+        }
+        if len == 0 {
+            self.adis.rings.remove(&ring);
+            dp.set_cause_ring(ring, None);
+            return Ok(());
+        }
+        if !(MIN_CAUSE_RING..=MAX_CAUSE_RING).contains(&len) || !len.is_power_of_two() {
+            return Err(Refusal::OutOfRange);
+        }
+        let (base, head) = (asked.ring_addr.get(), asked.head_addr.get());
+        if base % 8 != 0 || head % 4 != 0 || base.checked_add(u64::from(len) * 8).is_none() {
+            return Err(Refusal::BadField);
+        }
+        let vector = asked.vector_id.get();
+        if !self.vectors.allocated(vector) {
+            return Err(Refusal::NotAllocated);
+        }
+        self.adis.rings.insert(ring, vector);
+        let vector = vector.into();
+        let config = CauseRingConfig {
+            base,
+            len,
+            head,
+            vector,
+        };
+        dp.set_cause_ring(ring, Some(config));
+        Ok(())
+    }
+
+    pub(in super::super) fn get_adi_fault(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        // No more of it is needed than what is asked with.
+        let asked = <[U16; 2]>::ref_from_prefix(payload);
+        let (&[id, flags], _) = asked.map_err(|_| Refusal::Truncated)?;
+        let adi = self.adis.get_mut(id.get().into());
+        let config = &adi.ok_or(Refusal::NoSuchVport)?.config;
+        if flags.get() & !fault_flags::CLEAR != 0 {
+            return Err(Refusal::BadField);
+        }
+        let clear = flags.get() & fault_flags::CLEAR != 0;
+        let record = dp.adi_faults(config.vport, clear);
+        let mut told = AdiFault {
+            adi_id: id,
+            count: U64::new(record.count),
+            pasid: U32::new(config.pasid.get()),
+            ..AdiFault::default()
+        };
+        if let Some((queue, fault)) = record.first {
+            told.reason = U32::new(fault.reason());
+            told.queue_type = U32::new(type_of(queue.kind));
+            told.queue_id = U32::new(queue.index);
+            if let QueueFault::Dma(fault) = fault {
+                let write = if fault.write { fault_flags::WRITE } else { 0 };
+                told.flags = U16::new(write);
+                told.address = U64::new(fault.iova);
+                told.len = U32::new(fault.len as u32);
+            }
+        }
+        reply.extend_from_slice(told.as_bytes());
+        Ok(())
+    }
+}
+
+/// Tells the driver what it has been given.
+fn describe(adi: &Adi, asked: &NonFlexCreateAdi, max_mtu: u16, reply: &mut Vec<u8>) {
+    let config = &adi.config;
+    let counts = adi.vport.queues.counts();
+    let chunks: Vec<_> = QueueKind::ALL
+        .into_iter()
+        .filter_map(|kind| chunk(adi, kind))
+        .collect();
+    let (page, pages) = frame(config);
+    let vectors = adi.vport.adi.map_or(0, |adi| adi.vectors);
+    let created = NonFlexCreateAdi {
+        adi_id: U16::new(config.adi),
+        chunks: QueueRegChunks {
+            num_chunks: U16::new(chunks.len().min(1) as u16),
+            ..QueueRegChunks::default()
+        },
+        chunk: chunks.first().copied().unwrap_or_default(),
+        vchunks: VectorChunks {
+            num_vchunks: U16::new((vectors != 0).into()),
+            ..VectorChunks::default()
+        },
+        vchunk: vector_chunk(config, vectors),
+        ..*asked
+    };
+    let ext = CreateAdiExt {
+        num_tx_q: U16::new(counts.tx),
+        num_tx_complq: U16::new(counts.tx_completion),
+        num_rx_q: U16::new(counts.rx),
+        num_rx_bufq: U16::new(counts.rx_buffer),
+        num_vectors: U16::new(vectors),
+        port: U16::new(config.port as u16),
+        vlan: U16::new(config.vlan),
+        mac: config.mac,
+        cause_ring: U16::new(config.ring),
+        max_mtu: U16::new(max_mtu),
+        vport_id: U32::new(config.vport),
+        num_chunks: U16::new(chunks.len() as u16),
+        frame_offset: U64::new(offset(page).into()),
+        frame_pages: U32::new(pages),
+        asleep_offset: U32::new(ASLEEP_OFFSET),
+        kick_offset: U64::new(KICK.offset(config.adi.into()).unwrap_or_default().into()),
+        ..CreateAdiExt::default()
+    };
+    reply.extend_from_slice(created.as_bytes());
+    reply.extend_from_slice(ext.as_bytes());
+    reply.extend_from_slice(chunks.as_bytes());
+}
+
+/// Where a page of the frames is in BAR0.
+fn offset(page: u32) -> u32 {
+    FRAMES.offset(page).unwrap_or_default()
+}
+
+/// The queues of a kind, and where their tails are.
+fn chunk(adi: &Adi, kind: QueueKind) -> Option<QueueRegChunk> {
+    let queues = adi.vport.queues.allocated(kind);
+    let pairs = u32::from(adi.config.pairs);
+    let (first, _) = frame(&adi.config);
+    let tails = match kind {
+        QueueKind::Tx => offset(first),
+        QueueKind::RxBuffer => offset(first + pairs),
+        // Nobody writes the tails of completions.
+        QueueKind::Rx | QueueKind::TxCompletion => 0,
+    };
+    Some(QueueRegChunk {
+        type_: U32::new(type_of(kind)),
+        start_queue_id: U32::new(*queues.first()?),
+        num_queues: U32::new(queues.len() as u32),
+        qtail_reg_start: U64::new(tails.into()),
+        qtail_reg_spacing: U32::new(if tails == 0 { 0 } else { FRAMES.stride }),
+        ..QueueRegChunk::default()
+    })
+}
+
+/// The ADI's vectors, by its own numbers.
+fn vector_chunk(config: &AdiConfig, vectors: u16) -> VectorChunk {
+    if vectors == 0 {
+        return VectorChunk::default();
+    }
+    let (first, _) = frame(config);
+    let dyn_ctl = offset(first + 3 * u32::from(config.pairs));
+    VectorChunk {
+        num_vectors: U16::new(vectors),
+        dynctl_reg_start: U32::new(dyn_ctl),
+        dynctl_reg_spacing: U32::new(FRAMES.stride),
+        itrn_reg_start: U32::new(dyn_ctl + pf::GLINT_ITR_INDEX_SPACING),
+        itrn_reg_spacing: U32::new(FRAMES.stride),
+        itrn_index_spacing: U32::new(pf::GLINT_ITR_INDEX_SPACING),
+        ..VectorChunk::default()
+    }
+}

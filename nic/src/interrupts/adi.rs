@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Vectors of ADIs: as the function's own, but told through cause rings.
+//!
+//! A vector is awake while something happens to it and for [`SLEEP_AFTER_NS`] longer. Only those
+//! are looked at; a page that is not looked at says so in its asleep word.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{fence, Ordering};
+use std::sync::Arc;
+
+use adit_uapi::regs::dyn_ctl::{self, DynCtl};
+use adit_uapi::virtchnl2::adi::cause_reason;
+
+use super::cause_ring::{CauseRing, CauseRingConfig};
+use crate::awake::Awake;
+use crate::doorbells::{Asleep, Window};
+use crate::memory::{DmaFault, GuestMemory};
+
+/// Cause rings of a function.
+pub const CAUSE_RINGS: u16 = 64;
+/// After how long without work a page is not looked at any more, in nanoseconds.
+pub const SLEEP_AFTER_NS: u64 = 100_000_000;
+
+/// What became of causes of ADIs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CauseCounters {
+    /// Entries written that say that a vector signals.
+    pub interrupts: u64,
+    /// Entries written that tell of faults.
+    pub faults: u64,
+    /// Rings given up because their memory could not be reached.
+    pub ring_faults: u64,
+    /// Vectors and queues that have gone to sleep.
+    pub slept: u64,
+}
+
+/// A vector of an ADI.
+struct AdiVector {
+    /// Its page among the frames.
+    page: u32,
+    adi: u16,
+    /// Its number in the ADI.
+    number: u16,
+    ring: u16,
+    pending: bool,
+    interval_ns: u64,
+    fired_at: u64,
+    /// When something last happened.
+    active_at: u64,
+}
+
+/// The vectors of one ADI.
+#[derive(Clone, Copy, Debug)]
+pub struct VectorBlock {
+    /// The first one, among those of all ADIs.
+    pub first: u32,
+    /// How many.
+    pub count: u16,
+    /// The page of the first one, among the frames.
+    pub page: u32,
+    /// Whose.
+    pub adi: u16,
+    /// The cause ring that they report through.
+    pub ring: u16,
+}
+
+/// The vectors of all ADIs, by queue pair.
+#[derive(Default)]
+pub struct AdiVectors {
+    frames: Option<Arc<Window>>,
+    vectors: Vec<Option<AdiVector>>,
+    awake: Awake,
+    rings: BTreeMap<u16, CauseRing>,
+    /// ADIs with a fault that is to be told, and their rings.
+    faulted: BTreeMap<u16, u16>,
+    /// MSI-X vectors to be signalled for what was written.
+    signals: Vec<u32>,
+    now: u64,
+    counters: CauseCounters,
+}
+
+impl AdiVectors {
+    /// Vectors with their pages among `frames`.
+    #[must_use]
+    pub fn new(frames: Arc<Window>) -> Self {
+        Self {
+            frames: Some(frames),
+            ..Self::default()
+        }
+    }
+
+    /// What became of causes so far.
+    #[must_use]
+    pub fn counters(&self) -> CauseCounters {
+        self.counters
+    }
+
+    pub(crate) fn count_sleep(&mut self) {
+        self.counters.slept += 1;
+    }
+
+    /// How many are looked at.
+    #[must_use]
+    pub fn awake(&self) -> usize {
+        self.awake.len()
+    }
+
+    /// Gives an ADI its vectors.
+    pub fn create(&mut self, block: VectorBlock) {
+        let end = block.first as usize + usize::from(block.count);
+        if self.vectors.len() < end {
+            self.vectors.resize_with(end, || None);
+        }
+        for number in 0..block.count {
+            self.vectors[block.first as usize + usize::from(number)] = Some(AdiVector {
+                page: block.page + u32::from(number),
+                adi: block.adi,
+                number,
+                ring: block.ring,
+                pending: false,
+                interval_ns: 0,
+                fired_at: 0,
+                active_at: 0,
+            });
+        }
+    }
+
+    /// Takes an ADI's vectors back, with what is latched.
+    pub fn destroy(&mut self, block: VectorBlock) {
+        for vector in block.first..block.first + u32::from(block.count) {
+            self.awake.remove(vector);
+            if let Some(place) = self.vectors.get_mut(vector as usize) {
+                *place = None;
+            }
+        }
+        self.faulted.remove(&block.adi);
+    }
+
+    /// A reset: no vectors, no rings.
+    pub fn reset(&mut self) {
+        self.vectors.clear();
+        self.awake.clear();
+        self.rings.clear();
+        self.faulted.clear();
+        self.signals.clear();
+    }
+
+    /// Sets up a cause ring, or takes it away.
+    pub fn set_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {
+        match config {
+            Some(config) => self.rings.insert(ring, CauseRing::new(config)),
+            None => self.rings.remove(&ring),
+        };
+        // What waited for it may be told now.
+        for vector in 0..self.vectors.len() as u32 {
+            let known = self.vectors[vector as usize].as_ref();
+            if known.is_some_and(|v| v.pending && v.ring == ring) {
+                self.wake(vector);
+            }
+        }
+    }
+
+    /// Whether a ring signals a vector of the function.
+    #[must_use]
+    pub fn uses(&self, vector: u32) -> bool {
+        self.rings.values().any(|r| r.config.vector == vector)
+    }
+
+    /// Looks at a vector from now on.
+    pub fn wake(&mut self, vector: u32) {
+        let Some(Some(v)) = self.vectors.get_mut(vector as usize) else {
+            return;
+        };
+        v.active_at = self.now;
+        if self.awake.insert(vector) {
+            let word = self.frames.as_deref().and_then(|f| Asleep::at(f, v.page));
+            if let Some(word) = word {
+                word.set(false);
+            }
+        }
+    }
+
+    /// Latches a cause, with throttling index `itr` (3 for none).
+    pub(super) fn raise(&mut self, vector: u32, itr: u32) {
+        let (Some(Some(v)), Some(frames)) = (self.vectors.get_mut(vector as usize), &self.frames)
+        else {
+            return;
+        };
+        let interval_ns = super::interval_ns(frames, v.page, itr);
+        v.interval_ns = if v.pending {
+            v.interval_ns.min(interval_ns)
+        } else {
+            interval_ns
+        };
+        v.pending = true;
+        self.wake(vector);
+    }
+
+    /// Latches that a queue of an ADI was stopped by a fault.
+    pub fn fault(&mut self, adi: u16, ring: u16) {
+        self.faulted.insert(adi, ring);
+    }
+
+    /// Tells what is latched, armed and not throttled. Returns when to look again because of
+    /// throttling, if at all.
+    pub(super) fn sweep(&mut self, memory: &GuestMemory, now: u64) -> Option<u64> {
+        self.now = now;
+        self.tell_faults(memory);
+        if self.awake.is_empty() {
+            return None;
+        }
+        // As for the function's own vectors: completions before DYN_CTL.
+        fence(Ordering::SeqCst);
+        let (mut again, mut place): (Option<u64>, _) = (None, 0);
+        while let Some(vector) = self.awake.get(place) {
+            match self.look(memory, vector) {
+                Look::Stay(due) => {
+                    again = due.map_or(again, |due| Some(again.map_or(due, |a| a.min(due))));
+                    place += 1;
+                }
+                // Another one has taken its place.
+                Look::Sleep => self.awake.remove(vector),
+            }
+        }
+        again
+    }
+
+    /// The next vector of the function to be signalled, for entries that were written.
+    pub(super) fn take_signal(&mut self) -> Option<u32> {
+        self.signals.pop()
+    }
+
+    fn look(&mut self, memory: &GuestMemory, vector: u32) -> Look {
+        let Some(Some(v)) = self.vectors.get_mut(vector as usize) else {
+            return Look::Sleep;
+        };
+        let Some(frames) = self.frames.as_deref() else {
+            return Look::Sleep;
+        };
+        let (Some(register), Some(word)) = (frames.register(v.page, 0), Asleep::at(frames, v.page))
+        else {
+            return Look::Sleep;
+        };
+        let seen = || DynCtl(u32::from_le(register.load(Ordering::Acquire)));
+        let dyn_ctl = seen();
+        if !fires(v, dyn_ctl) {
+            if self.now.saturating_sub(v.active_at) < SLEEP_AFTER_NS {
+                return Look::Stay(None);
+            }
+            word.set(true);
+            // Whoever armed it before it read the word has not been seen yet.
+            if !fires(v, seen()) {
+                self.counters.slept += 1;
+                return Look::Sleep;
+            }
+            word.set(false);
+            v.active_at = self.now;
+            return Look::Stay(None);
+        }
+        let due = v.fired_at.saturating_add(v.interval_ns);
+        if !dyn_ctl.swint_trig() && v.fired_at != 0 && self.now < due {
+            return Look::Stay(Some(due));
+        }
+        let (number, adi, ring) = (v.number, v.adi, v.ring);
+        v.active_at = self.now;
+        // Armed only once it is sure that it can be told.
+        if !room(&mut self.rings, memory, ring, &mut self.counters) {
+            return Look::Stay(None);
+        }
+        let keep = !(dyn_ctl::INTENA_M | dyn_ctl::SWINT_TRIG_M | dyn_ctl::CLEARPBA_M);
+        register.fetch_and(keep.to_le(), Ordering::AcqRel);
+        (v.pending, v.fired_at) = (false, self.now);
+        if self.post(memory, ring, adi, number, cause_reason::INTERRUPT) {
+            self.counters.interrupts += 1;
+        }
+        Look::Stay(None)
+    }
+
+    fn tell_faults(&mut self, memory: &GuestMemory) {
+        while let Some((&adi, &ring)) = self.faulted.iter().find(|(_, ring)| {
+            let ring = **ring;
+            room(&mut self.rings, memory, ring, &mut self.counters)
+        }) {
+            if self.post(memory, ring, adi, 0, cause_reason::FAULT) {
+                self.counters.faults += 1;
+                self.faulted.remove(&adi);
+            }
+        }
+    }
+
+    /// Writes an entry for which there is room; a ring that cannot be written is given up.
+    fn post(&mut self, memory: &GuestMemory, ring: u16, adi: u16, number: u16, reason: u8) -> bool {
+        let Some(known) = self.rings.get_mut(&ring) else {
+            return false;
+        };
+        let vector = known.config.vector;
+        match known.post(memory, adi, number, reason) {
+            Ok(()) => {
+                if self.signals.last() != Some(&vector) {
+                    self.signals.push(vector);
+                }
+                true
+            }
+            Err(fault) => {
+                give_up(&mut self.rings, ring, &fault, &mut self.counters);
+                false
+            }
+        }
+    }
+}
+
+/// Whether a vector is to be told once it is not throttled.
+fn fires(v: &AdiVector, seen: DynCtl) -> bool {
+    (v.pending || seen.swint_trig()) && seen.intena() && !seen.intena_msk()
+}
+
+/// What comes of looking at a vector.
+enum Look {
+    /// It is looked at again, not before a time if there is one.
+    Stay(Option<u64>),
+    /// It is not looked at any more.
+    Sleep,
+}
+
+fn room(
+    rings: &mut BTreeMap<u16, CauseRing>,
+    memory: &GuestMemory,
+    ring: u16,
+    counters: &mut CauseCounters,
+) -> bool {
+    let Some(known) = rings.get_mut(&ring) else {
+        return false;
+    };
+    known.has_room(memory).unwrap_or_else(|fault| {
+        give_up(rings, ring, &fault, counters);
+        false
+    })
+}
+
+fn give_up(
+    rings: &mut BTreeMap<u16, CauseRing>,
+    ring: u16,
+    fault: &DmaFault,
+    counters: &mut CauseCounters,
+) {
+    tracing::warn!(ring, %fault, "a cause ring is given up");
+    counters.ring_faults += 1;
+    rings.remove(&ring);
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A ring in the function's memory that says which vector of which ADI has something.
+
+use adit_uapi::virtchnl2::adi::CauseEntry;
+use zerocopy::little_endian::U32;
+
+use crate::memory::{DmaFault, GuestMemory};
+
+/// Where a cause ring is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CauseRingConfig {
+    /// IOVA of the first entry.
+    pub base: u64,
+    /// Entries, a power of two.
+    pub len: u32,
+    /// IOVA of the word in which the driver says how far it has read.
+    pub head: u64,
+    /// The vector (of the function) that it signals.
+    pub vector: u32,
+}
+
+/// A cause ring, and how far it is written.
+#[derive(Debug)]
+pub(super) struct CauseRing {
+    pub(super) config: CauseRingConfig,
+    next: u32,
+    generation: bool,
+    /// How far the driver had read when that was looked up last.
+    head: u32,
+}
+
+impl CauseRing {
+    pub(super) fn new(config: CauseRingConfig) -> Self {
+        Self {
+            config,
+            next: 0,
+            generation: true,
+            head: 0,
+        }
+    }
+
+    /// Whether an entry can be written. The driver is asked when it looks as if not.
+    pub(super) fn has_room(&mut self, memory: &GuestMemory) -> Result<bool, DmaFault> {
+        if self.full() {
+            let head: U32 = memory.read_obj(self.config.head)?;
+            // An index beyond the ring says nothing: the ring stays full.
+            if head.get() < self.config.len {
+                self.head = head.get();
+            }
+        }
+        Ok(!self.full())
+    }
+
+    fn full(&self) -> bool {
+        (self.next + 1) % self.config.len == self.head
+    }
+
+    /// Writes an entry; [`has_room`](Self::has_room) has said that it can.
+    pub(super) fn post(
+        &mut self,
+        memory: &GuestMemory,
+        adi: u16,
+        vector: u16,
+        reason: u8,
+    ) -> Result<(), DmaFault> {
+        let entry = CauseEntry::new(adi, vector, reason, self.generation);
+        let offset = u64::from(self.next) * CauseEntry::LEN as u64;
+        memory.publish_u64(self.config.base.wrapping_add(offset), entry.0)?;
+        self.next += 1;
+        if self.next == self.config.len {
+            self.next = 0;
+            self.generation = !self.generation;
+        }
+        Ok(())
+    }
+}
