@@ -64,6 +64,12 @@ impl Function {
         &self.datapath
     }
 
+    /// The data plane, to be set up by who has no client.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn datapath_mut(&mut self) -> &mut Datapath {
+        &mut self.datapath
+    }
+
     /// The control plane.
     #[must_use]
     pub fn control(&self) -> &Control {
@@ -320,5 +326,7 @@ impl Shared {
     }
 }
 
+#[cfg(test)]
+mod adi_tests;
 #[cfg(test)]
 mod tests;

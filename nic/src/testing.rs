@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A guest's memory to test against.
 
+pub mod adi;
+pub mod guest;
+
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! How ADIs end, and what is left of them: nothing.
+
+use adit_uapi::regs::pf;
+use adit_uapi::virtchnl2::adi::{fault_reason, op as adi_op, AdiCaps};
+
+use super::*;
+use crate::pasid::{Root, RootQuery};
+use crate::testing::adi::{IOVA, LEN};
+
+fn occupancy(guest: &mut Guest) -> (u32, u32) {
+    let caps = guest.ok(adi_op::GET_ADI_CAPS, &[]);
+    let caps = AdiCaps::read_from_bytes(&caps).unwrap();
+    (caps.adis.get(), caps.queue_pairs.get())
+}
+
+/// Everything that an ADI can write to memory.
+fn memory_of(guest: &Guest, adi: &AdiDriver) -> Vec<u8> {
+    let mut bytes = vec![0; LEN as usize];
+    guest.memory().read(adi.physical, &mut bytes).unwrap();
+    bytes
+}
+
+/// Traffic that is under way: rung, and not taken yet.
+fn busy(guest: &mut Guest, a: &mut AdiDriver, b: &mut AdiDriver) {
+    a.arm(guest);
+    for n in 0..8 {
+        let (to_b, to_a) = (frame(b.mac(), a.mac(), n), frame(a.mac(), b.mac(), n));
+        a.send(guest, &to_b);
+        b.send(guest, &to_a);
+        guest
+            .far
+            .send(&frame(a.mac(), STRANGER, n), Default::default());
+    }
+}
+
+fn quiet(guest: &mut Guest, a: &AdiDriver) {
+    let before = memory_of(guest, a);
+    for register in [
+        a.tail(QueueKind::Tx),
+        a.tail(QueueKind::RxBuffer),
+        a.dyn_ctl(),
+    ] {
+        assert_eq!(guest.read(register), 0, "{register:#x}");
+    }
+    for _ in 0..4 {
+        guest.poll();
+    }
+    assert_eq!(memory_of(guest, a), before, "DMA after the end");
+}
+
+#[test]
+fn resets_end_all_adis_before_they_are_answered() {
+    let resets: [fn(&mut Guest); 3] = [
+        |guest| guest.write(pf::GEN_CTRL, pf::GEN_CTRL_PFSWR_M),
+        |guest| guest.function.reset(),
+        |guest| guest.function.config_write(0x68, &[0, 0x80]),
+    ];
+    for reset in resets {
+        let (mut guest, mut a, mut b) = pair();
+        guest.poll();
+        busy(&mut guest, &mut a, &mut b);
+        reset(&mut guest);
+        quiet(&mut guest, &a);
+        quiet(&mut guest, &b);
+        let totals = guest.function.datapath().adi_totals();
+        assert_eq!((totals.adis, totals.awake_queues), (0, 0));
+        assert_eq!(guest.function.datapath().pasid(1), None);
+        // A kick at what is gone is nothing.
+        guest.write(a.created.ext.kick_offset.get() as u32, 1);
+        assert_eq!(guest.function.counters().stray_kicks, 1);
+        guest.start_mailbox();
+        assert_eq!(occupancy(&mut guest), (0, 0));
+        guest.cause_ring(16);
+        let mut c = AdiDriver::new(&mut guest, 100, &wanted(1));
+        c.post(&mut guest, 8);
+        let back = frame(c.mac(), STRANGER, 9);
+        guest.far.send(&back, Default::default());
+        while guest.far.waiting() > 0 {
+            guest.poll();
+        }
+        let got: Vec<_> = std::iter::from_fn(|| c.recv(&guest)).collect();
+        assert!(got.contains(&back), "the next one works");
+    }
+}
+
+#[test]
+fn the_client_takes_everything_along() {
+    let (mut guest, mut a, mut b) = pair();
+    busy(&mut guest, &mut a, &mut b);
+    guest.function.disconnect();
+    for _ in 0..4 {
+        guest.poll();
+    }
+    let totals = guest.function.datapath().adi_totals();
+    assert_eq!((totals.adis, totals.awake_queues), (0, 0));
+    assert!(guest.function.datapath().memory.is_empty());
+}
+
+#[test]
+fn an_adi_is_destroyed_under_traffic_and_its_neighbour_goes_on() {
+    let (mut guest, mut a, mut b) = pair();
+    guest.poll();
+    busy(&mut guest, &mut a, &mut b);
+    assert_eq!(guest.destroy(a.created.id()), status::SUCCESS);
+    quiet(&mut guest, &a);
+    assert_eq!(occupancy(&mut guest), (1, 1));
+    assert!(guest.far.recv().is_some(), "to nobody here: to the wire");
+    let still = frame(STRANGER, b.mac(), 9);
+    b.send(&mut guest, &still);
+    guest.poll();
+    let sent = std::iter::from_fn(|| guest.far.recv());
+    assert!(sent.map(|(frame, _)| frame).any(|frame| frame == still));
+    // Whoever comes next finds nothing of it: no tail, no address, no cause.
+    let c = guest.create(100, &wanted(1)).unwrap();
+    assert_eq!(c.id(), a.created.id());
+    guest.poll();
+    assert!(guest.causes().iter().all(|&(id, ..)| id != c.id()));
+    assert_eq!(guest.read(a.tail(QueueKind::Tx)), 0);
+    let totals = guest.function.datapath().adi_totals();
+    let frames = totals.frames;
+    assert_eq!(frames.tx_unicast, 9, "what it had sent is still counted");
+}
+
+#[test]
+fn a_message_waits_until_it_is_known_where_the_tables_are() {
+    let query = RootQuery::default();
+    let mut guest = Guest::asking(4, 4, Some(query.clone()));
+    let mut ask = vec![0; 168];
+    ask[0] = 9;
+    guest.request(op::NON_FLEX_CREATE_ADI, &ask);
+    guest.request(adi_op::GET_ADI_CAPS, &[]);
+    assert_eq!(guest.reply(), None, "nor anything behind it");
+    let era = query.wait().unwrap();
+    guest.function.tables_found(era, None);
+    assert_eq!(guest.reply().unwrap().0, status::ERR_EIO);
+    assert_eq!(guest.reply().unwrap().0, status::SUCCESS);
+
+    guest.request(op::NON_FLEX_CREATE_ADI, &ask);
+    let era = query.wait().unwrap();
+    let root = guest.tables.root();
+    guest.function.tables_found(era, Some(root));
+    assert_eq!(guest.reply().unwrap().0, status::SUCCESS);
+    let mut adi = AdiDriver::new(&mut guest, 5, &wanted(1));
+    let sent = frame(STRANGER, adi.mac(), 1);
+    adi.send(&mut guest, &sent);
+    guest.poll();
+    assert!(guest.far.recv().is_some());
+
+    // A reset forgets the tables, and an answer from before it says nothing.
+    guest.write(pf::GEN_CTRL, pf::GEN_CTRL_PFSWR_M);
+    guest.start_mailbox();
+    guest.request(op::NON_FLEX_CREATE_ADI, &ask);
+    let wrong = Root { table: 0, ..root };
+    guest.function.tables_found(era, Some(wrong));
+    assert_eq!(guest.reply(), None);
+    let era = query.wait().unwrap();
+    // The driver gives up, and comes again: the old request is not answered.
+    guest.write(pf::GEN_CTRL, pf::GEN_CTRL_PFSWR_M);
+    guest.start_mailbox();
+    guest.function.tables_found(era, Some(root));
+    assert_eq!(guest.reply(), None);
+}
+
+#[test]
+fn without_tables_there_are_no_adis() {
+    let mut guest = Guest::asking(4, 4, None);
+    let refused = guest.create(1, &wanted(1)).map(|adi| adi.id());
+    assert_eq!(refused, Err(status::ERR_EIO));
+    assert_eq!(occupancy(&mut guest), (0, 0));
+}
+
+#[test]
+fn tables_that_change_in_between_fault_and_do_no_harm() {
+    let (mut guest, mut a, _) = pair();
+    let at = guest
+        .tables
+        .entry(&guest.function.datapath().memory, a.pasid);
+    guest.memory().write(at, &[0xFF; 64]).unwrap();
+    a.describe(&mut guest, IOVA, 64);
+    a.ring_tx(&mut guest);
+    guest.poll();
+    let fault = a.fault(&mut guest, 0);
+    assert_eq!(fault.reason.get(), fault_reason::TABLES);
+}
