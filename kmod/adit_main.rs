@@ -11,7 +11,6 @@
 
 use kernel::{
     driver::Registration,
-    pci,
     prelude::*,
     InPlaceModule, //
 };
@@ -32,6 +31,7 @@ mod pasid;
 mod pf;
 mod raw;
 mod registers;
+mod reset;
 mod sysfs;
 
 use auxdev::ADI_NAME;
@@ -41,7 +41,7 @@ const MODULE_NAME: &CStr = <LocalModule as kernel::ModuleMetadata>::NAME;
 #[pin_data]
 struct AditModule {
     #[pin]
-    _pci: Registration<pci::Adapter<crate::driver::PfDriver>>,
+    _pci: Registration<reset::Adapter>,
 }
 
 impl InPlaceModule for AditModule {
