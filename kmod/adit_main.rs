@@ -10,6 +10,7 @@
 #![allow(dead_code)]
 
 use kernel::{
+    auxiliary,
     driver::Registration,
     prelude::*,
     InPlaceModule, //
@@ -26,6 +27,7 @@ mod eventfd;
 mod ids;
 mod irq;
 mod mailbox;
+mod mdev;
 mod messages;
 mod pasid;
 mod pf;
@@ -33,6 +35,7 @@ mod raw;
 mod registers;
 mod reset;
 mod sysfs;
+mod vfio;
 
 use auxdev::ADI_NAME;
 
@@ -40,8 +43,12 @@ const MODULE_NAME: &CStr = <LocalModule as kernel::ModuleMetadata>::NAME;
 
 #[pin_data]
 struct AditModule {
+    // Before the functions, so that ADIs find their driver, and their users are waited for.
+    #[pin]
+    _vfio: Registration<auxiliary::Adapter<crate::vfio::VfioDriver>>,
     #[pin]
     _pci: Registration<reset::Adapter>,
+    _mdev: mdev::DriverRegistration,
 }
 
 impl InPlaceModule for AditModule {
@@ -49,6 +56,9 @@ impl InPlaceModule for AditModule {
         // SAFETY: Once, and before there is a driver.
         unsafe { ids::init() };
         try_pin_init!(Self {
+            _vfio <- Registration::new(MODULE_NAME, module),
+            // Before the functions, which are its parents.
+            _mdev: mdev::DriverRegistration::new(module)?,
             _pci <- Registration::new(MODULE_NAME, module),
         })
     }

@@ -25,6 +25,7 @@ use crate::{
         IrqThread,
         ThreadedIrq, //
     },
+    mdev,
     pf::Pf,
     registers::Registers, //
 };
@@ -46,6 +47,7 @@ pub(crate) struct PfDriver;
 
 /// What the driver keeps for a function while it is bound; dropped in this order.
 pub(crate) struct PfData {
+    mdev: Option<Pin<KBox<mdev::Parent>>>,
     devlink: Devlink,
     _mailbox_irq: ThreadedIrq<MailboxIrq>,
     cause_irqs: KVec<ThreadedIrq<CauseRing>>,
@@ -92,7 +94,13 @@ impl PfData {
         );
         // Last: from here on ADIs are made.
         let devlink = Devlink::new(pdev, pf.clone())?;
+        // A device without ADIs has none that could be mediated.
+        let mdev = match pf.caps().max_adis.get() {
+            0 => None,
+            _ => Some(mdev::Parent::new(pdev, pf.clone()).inspect_err(|_| devlink.unregister())?),
+        };
         Ok(Self {
+            mdev,
             devlink,
             _mailbox_irq: mailbox_irq,
             cause_irqs,
@@ -167,7 +175,12 @@ impl pci::Driver for PfDriver {
     }
 
     fn unbind<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Self::Data<'bound>>) {
-        // ADIs, and with them PASIDs, before the driver core looks whether any is left.
+        // Users first, so that they let go and are not waited for longer than need be; then ADIs,
+        // and with them PASIDs, before the driver core looks whether any is left.
+        this.running.0.adis().for_each(|adi| adi.die());
+        if let Some(mdev) = &this.mdev {
+            mdev.unregister();
+        }
         this.devlink.unregister();
     }
 }

@@ -2,3 +2,5 @@
 /* What helpers.c makes of inline functions and macros. */
 
 void adit_dma_rmb(void);
+void adit_vma_set_registers(struct vm_area_struct *vma);
+phys_addr_t adit_page_to_phys(struct page *page);

@@ -190,18 +190,23 @@ impl VfioRef {
         NonNull::new(vdev).map(Self).ok_or(ENOMEM)
     }
 
+    /// Another reference to a device.
+    ///
+    /// # Safety
+    ///
+    /// `vdev` is the first member of a `VfioAdi` whose state is set, and the caller has a
+    /// reference to it.
+    unsafe fn from_raw(vdev: *mut bindings::vfio_device) -> Result<Self> {
+        let vdev = NonNull::new(vdev).ok_or(EINVAL)?;
+        // SAFETY: By the function's requirement.
+        unsafe { bindings::get_device(&mut (*vdev.as_ptr()).device) };
+        // INVARIANT: `get_device()` took the reference.
+        Ok(Self(vdev))
+    }
+
     fn state(&self) -> &State {
         // SAFETY: By the type invariant.
         unsafe { state(self.0.as_ptr()) }
-    }
-}
-
-impl Clone for VfioRef {
-    fn clone(&self) -> Self {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::get_device(&mut (*self.0.as_ptr()).device) };
-        // INVARIANT: `get_device()` took the reference.
-        Self(self.0)
     }
 }
 
@@ -227,16 +232,8 @@ impl Registration {
     /// Makes a VFIO device of `adi` with the parent `dev`.
     pub(crate) fn new(dev: &Device<Bound>, adi: Arc<Adi>) -> Result<Self> {
         let vfio = VfioRef::new(dev, adi)?;
-        let user = Arc::new(vfio.clone(), GFP_KERNEL)?;
-        vfio.state().adi.set_user(Some(user))?;
         // SAFETY: The device is set up.
-        let result =
-            to_result(unsafe { bindings::vfio_register_emulated_iommu_dev(vfio.0.as_ptr()) });
-        if let Err(error) = result {
-            // Taking a user away does not fail.
-            let _ = vfio.state().adi.set_user(None);
-            return Err(error);
-        }
+        to_result(unsafe { bindings::vfio_register_emulated_iommu_dev(vfio.0.as_ptr()) })?;
         Ok(Self(vfio))
     }
 }
@@ -251,8 +248,6 @@ impl Drop for Registration {
         // SAFETY: The device is registered. This waits until it is closed; then nobody is called
         // for it any more.
         unsafe { bindings::vfio_unregister_group_dev(self.0 .0.as_ptr()) };
-        // Taking a user away does not fail.
-        let _ = state.adi.set_user(None);
     }
 }
 
@@ -299,7 +294,12 @@ unsafe extern "C" fn open_device(vdev: *mut bindings::vfio_device) -> c_int {
     from_result(|| {
         // SAFETY: The VFIO core calls for a registered device.
         let state = unsafe { state(vdev) };
-        state.check_alive()?;
+        if state.closing.load(Acquire) != 0 {
+            return Err(EIO);
+        }
+        // SAFETY: The VFIO core calls with a reference; the state is set.
+        let user = unsafe { VfioRef::from_raw(vdev) }?;
+        state.adi.set_user(Some(Arc::new(user, GFP_KERNEL)?))?;
         Ok(0)
     })
 }
@@ -316,6 +316,9 @@ unsafe extern "C" fn close_device(vdev: *mut bindings::vfio_device) {
     if let Some(pages) = state.dma.lock().take() {
         pages.release(state.adi.space());
     }
+    drop(owner);
+    // Last, since the ADI may end once it has no user. Taking one away does not fail.
+    let _ = state.adi.set_user(None);
 }
 
 /// The driver of the parent is to be unbound, or has been asked `_count` times before.
