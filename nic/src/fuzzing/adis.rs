@@ -85,7 +85,7 @@ fn step(
         }
         7 => player.post(guest, u64::from(which % 32)),
         8 => {
-            let page = u64::from(choices.u8()) % (LEN >> 12) << 12;
+            let page = (u64::from(choices.u8()) % (LEN >> 12)) << 12;
             let (iova, physical) = (IOVA + page, player.physical + page);
             let memory = &guest.function.datapath().memory;
             let rights = if which & 0x40 != 0 { RO } else { READ_WRITE };
