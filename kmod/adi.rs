@@ -215,7 +215,7 @@ impl Adi {
     pub(crate) fn retire(&self) -> Result {
         // Under the lock, so that nobody begins to use it in between.
         let slot = self.user.lock();
-        if slot.is_some() {
+        if slot.is_some() && self.is_alive() {
             return Err(EBUSY);
         }
         self.alive.store(0, Release);
@@ -388,8 +388,7 @@ impl AdiTable {
         Ok(())
     }
 
-    /// Takes one out, if it is in.
-    pub(crate) fn remove(&self, adi: &Arc<Adi>) {
+    fn remove(&self, adi: &Arc<Adi>) {
         let removed = {
             let mut adis = self.adis.lock();
             let same = adis

@@ -2,6 +2,7 @@
 
 //! The PCI driver: from a function that it is given to a [`Pf`], and back.
 
+use adit_uapi::virtchnl2::op;
 use kernel::{
     device::{
         Bound,
@@ -16,6 +17,7 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
+use zerocopy::IntoBytes;
 
 use crate::{
     causes::CauseRing,
@@ -25,7 +27,7 @@ use crate::{
         IrqThread,
         ThreadedIrq, //
     },
-    mdev,
+    messages,
     pf::Pf,
     registers::Registers, //
 };
@@ -47,10 +49,9 @@ pub(crate) struct PfDriver;
 
 /// What the driver keeps for a function while it is bound; dropped in this order.
 pub(crate) struct PfData {
-    mdev: Option<Pin<KBox<mdev::Parent>>>,
     devlink: Devlink,
     _mailbox_irq: ThreadedIrq<MailboxIrq>,
-    cause_irqs: KVec<ThreadedIrq<CauseRing>>,
+    _cause_irqs: KVec<ThreadedIrq<CauseRing>>,
     running: Running,
 }
 
@@ -94,16 +95,10 @@ impl PfData {
         );
         // Last: from here on ADIs are made.
         let devlink = Devlink::new(pdev, pf.clone())?;
-        // A device without ADIs has none that could be mediated.
-        let mdev = match pf.caps().max_adis.get() {
-            0 => None,
-            _ => Some(mdev::Parent::new(pdev, pf.clone()).inspect_err(|_| devlink.unregister())?),
-        };
         Ok(Self {
-            mdev,
             devlink,
             _mailbox_irq: mailbox_irq,
-            cause_irqs,
+            _cause_irqs: cause_irqs,
             running,
         })
     }
@@ -121,9 +116,11 @@ fn start_rings(
     if count == 0 {
         return Ok(irqs);
     }
-    let first = pf.alloc_vectors(count, vectors)?;
+    let reply = pf.request(op::ALLOC_VECTORS, messages::alloc_vectors(count).as_bytes())?;
+    let chunk = messages::vectors(&reply, count, vectors)
+        .map_err(|error| pf.malformed(op::ALLOC_VECTORS, error))?;
     for id in 0..count {
-        let vector = first + id;
+        let vector = chunk.start_vector_id.get() + id;
         let ring = CauseRing::new(pdev.as_ref(), pf, id, vector)?;
         irqs.push(
             ThreadedIrq::new(pdev, vector.into(), c"adit-causes", ring.clone())?,
@@ -133,33 +130,6 @@ fn start_rings(
     }
     pf.set_rings(count);
     Ok(irqs)
-}
-
-/// Resets: see [`crate::reset`].
-impl PfData {
-    /// Ends all ADIs, and what DMA the driver has under way.
-    pub(crate) fn before_reset(&self) {
-        let pf = &self.running.0;
-        pf.stop();
-        pf.lose_adis();
-    }
-
-    /// Sets up again what the reset has taken away.
-    pub(crate) fn after_reset(&self, pdev: &pci::Device<Bound>) -> Result {
-        let pf = &self.running.0;
-        pf.resume(pdev.as_ref())?;
-        pf.registers().arm(MAILBOX_VECTOR)?;
-        // CAST: a small number, see `MAX_RINGS`.
-        let count = self.cause_irqs.len() as u16;
-        if count != 0 {
-            // The same as before: a fresh device has none but the mailbox's in use.
-            pf.alloc_vectors(count, u32::from(count) + 1)?;
-        }
-        for irq in &self.cause_irqs {
-            irq.handler().start(pf)?;
-        }
-        Ok(())
-    }
 }
 
 impl pci::Driver for PfDriver {
@@ -175,12 +145,7 @@ impl pci::Driver for PfDriver {
     }
 
     fn unbind<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Self::Data<'bound>>) {
-        // Users first, so that they let go and are not waited for longer than need be; then ADIs,
-        // and with them PASIDs, before the driver core looks whether any is left.
-        this.running.0.adis().for_each(|adi| adi.die());
-        if let Some(mdev) = &this.mdev {
-            mdev.unregister();
-        }
+        // ADIs, and with them PASIDs, before the driver core looks whether any is left.
         this.devlink.unregister();
     }
 }
