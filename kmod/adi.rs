@@ -215,7 +215,7 @@ impl Adi {
     pub(crate) fn retire(&self) -> Result {
         // Under the lock, so that nobody begins to use it in between.
         let slot = self.user.lock();
-        if slot.is_some() && self.is_alive() {
+        if slot.is_some() {
             return Err(EBUSY);
         }
         self.alive.store(0, Release);
@@ -388,7 +388,8 @@ impl AdiTable {
         Ok(())
     }
 
-    fn remove(&self, adi: &Arc<Adi>) {
+    /// Takes one out, if it is in.
+    pub(crate) fn remove(&self, adi: &Arc<Adi>) {
         let removed = {
             let mut adis = self.adis.lock();
             let same = adis

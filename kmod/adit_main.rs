@@ -12,7 +12,6 @@
 use kernel::{
     auxiliary,
     driver::Registration,
-    pci,
     prelude::*,
     InPlaceModule, //
 };
@@ -28,11 +27,13 @@ mod eventfd;
 mod ids;
 mod irq;
 mod mailbox;
+mod mdev;
 mod messages;
 mod pasid;
 mod pf;
 mod raw;
 mod registers;
+mod reset;
 mod sysfs;
 mod vfio;
 
@@ -46,7 +47,8 @@ struct AditModule {
     #[pin]
     _vfio: Registration<auxiliary::Adapter<crate::vfio::VfioDriver>>,
     #[pin]
-    _pci: Registration<pci::Adapter<crate::driver::PfDriver>>,
+    _pci: Registration<reset::Adapter>,
+    _mdev: mdev::DriverRegistration,
 }
 
 impl InPlaceModule for AditModule {
@@ -55,6 +57,8 @@ impl InPlaceModule for AditModule {
         unsafe { ids::init() };
         try_pin_init!(Self {
             _vfio <- Registration::new(MODULE_NAME, module),
+            // Before the functions, which are its parents.
+            _mdev: mdev::DriverRegistration::new(module)?,
             _pci <- Registration::new(MODULE_NAME, module),
         })
     }

@@ -2,7 +2,6 @@
 
 //! The PCI driver: from a function that it is given to a [`Pf`], and back.
 
-use adit_uapi::virtchnl2::op;
 use kernel::{
     device::{
         Bound,
@@ -17,7 +16,6 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use zerocopy::IntoBytes;
 
 use crate::{
     causes::CauseRing,
@@ -27,7 +25,7 @@ use crate::{
         IrqThread,
         ThreadedIrq, //
     },
-    messages,
+    mdev,
     pf::Pf,
     registers::Registers, //
 };
@@ -49,9 +47,10 @@ pub(crate) struct PfDriver;
 
 /// What the driver keeps for a function while it is bound; dropped in this order.
 pub(crate) struct PfData {
+    mdev: Option<Pin<KBox<mdev::Parent>>>,
     devlink: Devlink,
     _mailbox_irq: ThreadedIrq<MailboxIrq>,
-    _cause_irqs: KVec<ThreadedIrq<CauseRing>>,
+    cause_irqs: KVec<ThreadedIrq<CauseRing>>,
     running: Running,
 }
 
@@ -95,10 +94,16 @@ impl PfData {
         );
         // Last: from here on ADIs are made.
         let devlink = Devlink::new(pdev, pf.clone())?;
+        // A device without ADIs has none that could be mediated.
+        let mdev = match pf.caps().max_adis.get() {
+            0 => None,
+            _ => Some(mdev::Parent::new(pdev, pf.clone()).inspect_err(|_| devlink.unregister())?),
+        };
         Ok(Self {
+            mdev,
             devlink,
             _mailbox_irq: mailbox_irq,
-            _cause_irqs: cause_irqs,
+            cause_irqs,
             running,
         })
     }
@@ -116,11 +121,9 @@ fn start_rings(
     if count == 0 {
         return Ok(irqs);
     }
-    let reply = pf.request(op::ALLOC_VECTORS, messages::alloc_vectors(count).as_bytes())?;
-    let chunk = messages::vectors(&reply, count, vectors)
-        .map_err(|error| pf.malformed(op::ALLOC_VECTORS, error))?;
+    let first = pf.alloc_vectors(count, vectors)?;
     for id in 0..count {
-        let vector = chunk.start_vector_id.get() + id;
+        let vector = first + id;
         let ring = CauseRing::new(pdev.as_ref(), pf, id, vector)?;
         irqs.push(
             ThreadedIrq::new(pdev, vector.into(), c"adit-causes", ring.clone())?,
@@ -130,6 +133,33 @@ fn start_rings(
     }
     pf.set_rings(count);
     Ok(irqs)
+}
+
+/// Resets: see [`crate::reset`].
+impl PfData {
+    /// Ends all ADIs, and what DMA the driver has under way.
+    pub(crate) fn before_reset(&self) {
+        let pf = &self.running.0;
+        pf.stop();
+        pf.lose_adis();
+    }
+
+    /// Sets up again what the reset has taken away.
+    pub(crate) fn after_reset(&self, pdev: &pci::Device<Bound>) -> Result {
+        let pf = &self.running.0;
+        pf.resume(pdev.as_ref())?;
+        pf.registers().arm(MAILBOX_VECTOR)?;
+        // CAST: a small number, see `MAX_RINGS`.
+        let count = self.cause_irqs.len() as u16;
+        if count != 0 {
+            // The same as before: a fresh device has none but the mailbox's in use.
+            pf.alloc_vectors(count, u32::from(count) + 1)?;
+        }
+        for irq in &self.cause_irqs {
+            irq.handler().start(pf)?;
+        }
+        Ok(())
+    }
 }
 
 impl pci::Driver for PfDriver {
@@ -145,7 +175,12 @@ impl pci::Driver for PfDriver {
     }
 
     fn unbind<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Self::Data<'bound>>) {
-        // ADIs, and with them PASIDs, before the driver core looks whether any is left.
+        // Users first, so that they let go and are not waited for longer than need be; then ADIs,
+        // and with them PASIDs, before the driver core looks whether any is left.
+        this.running.0.adis().for_each(|adi| adi.die());
+        if let Some(mdev) = &this.mdev {
+            mdev.unregister();
+        }
         this.devlink.unregister();
     }
 }

@@ -156,7 +156,11 @@ impl Mailbox {
     /// `EIO` if the function was reset meanwhile or before, `ETIMEDOUT` if nothing came; no
     /// further message is sent then.
     pub(crate) fn transact(&mut self, regs: &Registers, op: u32, request: &[u8]) -> Result<Reply> {
-        if self.lost || !regs.mailbox_alive()? {
+        if self.lost {
+            return Err(EIO);
+        }
+        if !regs.mailbox_alive()? {
+            self.lost = true;
             return Err(EIO);
         }
         self.cookie = self.cookie.wrapping_add(1);
@@ -183,6 +187,11 @@ impl Mailbox {
             fsleep(nap);
             nap = Delta::from_micros((nap.as_micros_ceil() * 2).min(LONGEST_NAP.as_micros_ceil()));
         }
+    }
+
+    /// Whether the device has stopped to answer: only a reset helps.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// Takes what the device has sent unasked; returns how many messages that were.

@@ -146,9 +146,18 @@ impl Pf {
     /// The device's refusals come as the errno that virtchnl2's status stands for; `EIO` when
     /// there is no device to ask any more.
     pub(crate) fn request(&self, op: u32, payload: &[u8]) -> Result<KVVec<u8>> {
-        let mut mailbox = self.mailbox.lock();
-        let mailbox = (*mailbox).as_mut().ok_or(EIO)?;
-        ask(mailbox, &self.regs, op, payload)
+        let result = {
+            let mut mailbox = self.mailbox.lock();
+            let mailbox = (*mailbox).as_mut().ok_or(EIO)?;
+            ask(mailbox, &self.regs, op, payload).map_err(|error| (error, mailbox.is_lost()))
+        };
+        result.map_err(|(error, lost)| {
+            if lost {
+                // Nobody has announced this: the device died, or was pulled out.
+                self.lose_adis();
+            }
+            error
+        })
     }
 
     /// Says in the log what was wrong with an answer.
@@ -166,9 +175,22 @@ impl Pf {
         *mailbox = None;
     }
 
-    /// The function is about to be reset, or is gone: requests fail from here on.
-    pub(crate) fn suspend(&self) {
-        *self.mailbox.lock() = None;
+    /// A reset has taken the ADIs from the device, which will use their ids again: their users are
+    /// told.
+    pub(crate) fn lose_adis(&self) {
+        self.adis.for_each(|adi| {
+            self.adis.remove(adi);
+            adi.lost();
+        });
+    }
+
+    /// Takes `count` vectors below `limit` in a row and returns the first one.
+    pub(crate) fn alloc_vectors(&self, count: u16, limit: u32) -> Result<u16> {
+        let message = messages::alloc_vectors(count);
+        let reply = self.request(op::ALLOC_VECTORS, message.as_bytes())?;
+        let chunk = messages::vectors(&reply, count, limit)
+            .map_err(|error| self.malformed(op::ALLOC_VECTORS, error))?;
+        Ok(chunk.start_vector_id.get())
     }
 
     /// Starts over after a reset.

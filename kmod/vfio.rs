@@ -23,6 +23,7 @@ mod memory;
 mod messages;
 mod regions;
 
+pub(crate) use device::Registration;
 pub(crate) use driver::VfioDriver;
 
 /// Where regions are in the device's file: the index above this many bits, the offset below, as

@@ -1,132 +1,128 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What can be said to `adit`; completion and the man page are made of this, too.
+//! What can be said on the command line; help, completions and the manual page come from here.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
-/// ADIs: slices of a NIC for containers and virtual machines.
+use crate::adi::MacAddress;
+use crate::registry::Name;
+
+/// Slices of a NIC (ADIs) for containers and virtual machines
 #[derive(Debug, Parser)]
-#[command(name = "adit", version, about)]
+#[command(name = "adit", version, max_term_width = 100)]
 pub(crate) struct Args {
+    /// Tables for people, JSON for programs
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub(crate) output: Format,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns, or lines of `name: value`
+    #[default]
+    Table,
+    /// One JSON value (`watch`: one a line)
+    Json,
+}
+
+/// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Answer ARP and ICMP echo requests on an ADI, and send them.
-    Ping(PingArgs),
-    /// Send and receive packets on an ADI as fast as it goes, from and to pcap files if wanted.
-    Pktgen(PktgenArgs),
-}
-
-/// An ADI to use.
-#[derive(Debug, clap::Args)]
-pub(crate) struct AdiArg {
-    /// The ADI: `adit.adi.N`, N, the UUID of its mediated device, or its folder in sysfs.
-    #[arg(long, env = "ADIT_ADI", value_name = "ADI")]
-    pub(crate) adi: String,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct PingArgs {
-    #[command(flatten)]
-    pub(crate) adi: AdiArg,
-    /// Own address.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) ip: Ipv4Addr,
-    /// Whom to ping; without it, only answer.
-    pub(crate) target: Option<Ipv4Addr>,
-    /// Echo requests to send; 0 for no end.
-    #[arg(short, long, default_value_t = 4)]
-    pub(crate) count: u64,
-    /// Time between requests, in milliseconds; 0: the next as soon as there is an answer.
-    #[arg(short, long, default_value_t = 1000, value_name = "MS")]
-    pub(crate) interval: u64,
-    /// How long to wait for an answer, in milliseconds.
-    #[arg(short = 'W', long, default_value_t = 1000, value_name = "MS")]
-    pub(crate) timeout: u64,
-    /// Bytes of payload.
-    #[arg(short, long, default_value_t = 56, value_parser = clap::value_parser!(u16).range(8..=1472))]
-    pub(crate) size: u16,
-    /// When to end, in seconds, if not by count.
-    #[arg(short = 'w', long, value_name = "S", value_parser = seconds)]
-    pub(crate) deadline: Option<Duration>,
-    /// Only the summary.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct PktgenArgs {
-    #[command(flatten)]
-    pub(crate) adi: AdiArg,
+    /// Assignable Device Interfaces
     #[command(subcommand)]
-    pub(crate) mode: PktgenMode,
-    /// When to end, in seconds.
-    #[arg(short, long, global = true, default_value = "10", value_parser = seconds)]
-    pub(crate) seconds: Duration,
-    /// Queue pairs, each with a thread; 0 for all that the ADI has.
-    #[arg(short, long, global = true, default_value_t = 1)]
-    pub(crate) queues: u16,
-    /// Frames that a queue holds.
-    #[arg(long, global = true, default_value_t = 1024)]
-    pub(crate) ring: u16,
-    /// The result as JSON.
-    #[arg(short, long, global = true)]
-    pub(crate) json: bool,
+    Adi(AdiCommand),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page, in roff
+    Man,
 }
 
+/// What to do with ADIs. One is named by the name it was given, or by its auxiliary device
+/// (`adit.adi.3`).
 #[derive(Debug, Subcommand)]
-pub(crate) enum PktgenMode {
-    /// Send UDP packets, or those of a pcap file over and over.
-    Send {
-        /// To which MAC address.
-        #[arg(long, default_value = "ff:ff:ff:ff:ff:ff", value_parser = mac)]
-        to: [u8; 6],
-        /// Bytes of each frame, without FCS.
-        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(60..=1514))]
-        size: u16,
-        /// Frames to send; 0 for as many as there is time for.
-        #[arg(long, default_value_t = 0)]
-        count: u64,
-        /// Frames per second and queue; 0 for no limit.
-        #[arg(long, default_value_t = 0)]
-        rate: u64,
-        /// Send these frames instead, with the ADI's address as the source.
-        #[arg(long, value_name = "FILE")]
-        pcap: Option<PathBuf>,
+pub(crate) enum AdiCommand {
+    /// Make an ADI: a devlink port of flavour pcisf, configured and active
+    Create(Create),
+    /// List the ADIs
+    List,
+    /// Show one ADI
+    Show {
+        /// Which one
+        adi: String,
     },
-    /// Receive, and count or keep.
-    Receive {
-        /// Frames to receive; 0 for as many as there is time for.
-        #[arg(long, default_value_t = 0)]
-        count: u64,
-        /// Write them to a pcap file (one queue only).
-        #[arg(long, value_name = "FILE")]
-        pcap: Option<PathBuf>,
+    /// Destroy an ADI that nobody has open
+    Destroy {
+        /// Which ones
+        #[arg(required_unless_present = "all")]
+        adi: Vec<String>,
+        /// All of them
+        #[arg(long, conflicts_with = "adi")]
+        all: bool,
     },
-    /// Send every frame back to where it came from.
-    Reflect,
+    /// Destroy an ADI that nobody has open, and make it again with the same settings
+    Reset {
+        /// Which one
+        adi: String,
+    },
+    /// Print an ADI's counters
+    Stats {
+        /// Which ones; all of them if none is named
+        adi: Vec<String>,
+    },
+    /// Print ADIs as they come, change and go, until interrupted
+    Watch {
+        /// Seconds between two looks
+        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+        interval: Duration,
+        /// Stop after this many looks
+        #[arg(long)]
+        count: Option<u64>,
+    },
+}
+
+/// How an ADI is to be.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Create {
+    /// What to call it, here and in CDI [default: adi and its sfnum]
+    #[arg(long)]
+    pub(crate) name: Option<Name>,
+    /// Queue pairs, each with a vector
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) queues: u32,
+    /// Its Ethernet address [default: the device chooses]
+    #[arg(long)]
+    pub(crate) mac: Option<MacAddress>,
+    /// The sub-function number, which is unique on a device [default: the lowest that is free]
+    #[arg(long)]
+    pub(crate) sfnum: Option<u32>,
+    /// The function to cut it from, as devlink writes it (`pci/0000:00:05.0`) [default: the only
+    /// one that the adit driver has]
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+    /// Write a CDI specification, with which `podman run --device adit.dev/adi=NAME` gives it to a
+    /// container
+    #[arg(long)]
+    pub(crate) cdi: bool,
+    /// Where CDI specifications are
+    #[arg(long, value_name = "FOLDER", default_value = crate::cdi::FOLDER)]
+    pub(crate) cdi_dir: PathBuf,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|e| format!("{e}"))?;
-    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
-}
-
-/// A MAC address as people write it.
-pub(crate) fn mac(text: &str) -> Result<[u8; 6], String> {
-    let wrong = || format!("{text:?} is not six bytes in hexadecimal, as in 02:00:00:00:00:01");
-    let bytes = text
-        .split([':', '-'])
-        .map(|byte| u8::from_str_radix(byte, 16))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| wrong())?;
-    bytes.try_into().map_err(|_| wrong())
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if !(0.1..=86_400.0).contains(&seconds) {
+        return Err("from 0.1 to 86400".into());
+    }
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 #[cfg(test)]
@@ -135,15 +131,24 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_definitions_hold() {
+    fn the_definitions_are_consistent() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn mac_addresses_are_read_or_refused() {
-        assert_eq!(mac("02:00:00:00:0a:FF"), Ok([2, 0, 0, 0, 10, 255]));
-        for wrong in ["", "02:00", "02:00:00:00:00:00:00", "0g:00:00:00:00:00"] {
-            assert!(mac(wrong).is_err(), "{wrong}");
+    fn bad_words_are_refused() {
+        let parse = |words: &str| Args::try_parse_from(words.split(' '));
+        assert!(parse("adit adi create --queues 2 --mac 02:00:00:00:00:0a --cdi").is_ok());
+        for bad in [
+            "adit adi create --queues 0",
+            "adit adi create --mac 02:00:00:00:00",
+            "adit adi create --mac 03:00:00:00:00:01",
+            "adit adi create --name a/b",
+            "adit adi destroy",
+            "adit adi destroy a --all",
+            "adit adi watch --interval 0",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 }

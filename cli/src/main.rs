@@ -1,32 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit`: one command for people.
+//! `adit`: one command for the ADIs of a NIC.
 
+mod adi;
 mod args;
-mod ping;
-mod pktgen;
-mod station;
+mod cdi;
+mod devlink;
+mod output;
+mod registry;
+mod sysfs;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("ADIT_LOG"))
-        .with_writer(std::io::stderr)
-        .init();
-    let result = match args.command {
-        Command::Ping(args) => ping::run(&args),
-        Command::Pktgen(args) => pktgen::run(&args),
-    };
-    match result {
-        Ok(code) => code,
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("adit: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.command {
+        Command::Adi(command) => adi::run(command, args.output),
+        Command::Completions { shell } => {
+            let mut command = Args::command();
+            clap_complete::generate(*shell, &mut command, "adit", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Man => output::man_page(Args::command()),
     }
 }

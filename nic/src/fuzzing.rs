@@ -2,10 +2,12 @@
 //! Bodies of the fuzz targets that take the device as a whole, so that a plain test can run them
 //! too. Those of its parts are with the parts.
 
+mod adis;
 mod corpus;
 mod registers;
 mod rings;
 
+pub use adis::adis;
 pub use corpus::{registers_corpus, rings_corpus};
 #[cfg(test)]
 pub(crate) use registers::loaded;

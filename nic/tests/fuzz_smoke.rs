@@ -78,3 +78,13 @@ fn rings() {
     let seeds = adit_nic::fuzzing::rings_corpus();
     spoil(adit_nic::fuzzing::rings, &seeds, 3_000);
 }
+
+#[test]
+fn walk() {
+    run(adit_nic::pasid::fuzz_walk, 2_000);
+}
+
+#[test]
+fn adis() {
+    run(adit_nic::fuzzing::adis, 300);
+}

@@ -27,7 +27,8 @@ pub enum Nic {
     Adit {
         /// The device process.
         binary: PathBuf,
-        /// More arguments for it.
+        /// More arguments for it. `{run}` in one stands for the run folder ([`RUN`] in the
+        /// sandbox), as the device process sees it.
         args: Vec<String>,
     },
     /// One of QEMU's own models, by its device name and properties.
@@ -91,6 +92,10 @@ impl Nic {
         if index == 0 {
             command.args(["--metrics", METRICS]);
         }
+        let run_path = entrance.run_path("");
+        let args = args
+            .iter()
+            .map(|arg| arg.replace("{run}/", &run_path.to_string_lossy()));
         let mut child = command
             .args(args)
             .env("NO_COLOR", "1")

@@ -41,7 +41,7 @@ named! {
     pub mod opcode: u16 {
         /// A message to the control plane.
         SEND_MSG_TO_CP = 0x0801;
-        /// A message to another driver.
+        /// A message to another driver; also what a driver sees in a message from the control plane.
         SEND_MSG_TO_PEER_DRV = 0x0804;
     }
 

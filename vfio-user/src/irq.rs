@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::{fcntl_getfl, fcntl_setfl, readlinkat, OFlags, CWD};
 use vfio_bindings::bindings::vfio;
 
@@ -153,15 +154,27 @@ impl EventFd {
         if link.to_bytes() != b"anon_inode:[eventfd]" {
             return Err(Errno::INVAL);
         }
-        // The flag is shared with the client, which can take it back, but
-        // then it blocks nobody but its own device.
+        // The flag is shared with the client, which can take it back: see
+        // `signal`.
         fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
         Ok(Self(fd))
     }
 
     /// Raises the interrupt. A counter that is full loses nothing: the
     /// client has not read the signals before this one.
+    ///
+    /// A full counter is not written to, so that a client that has taken
+    /// O_NONBLOCK back does not block the device. (It would have to fill the
+    /// counter in the very moment before the write, and then blocks its own.)
     pub fn signal(&self) -> Result<(), Errno> {
+        let mut writable = [PollFd::new(&self.0, PollFlags::OUT)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        if let Ok(0) = poll(&mut writable, Some(&now)) {
+            return Ok(());
+        }
         loop {
             match rustix::io::write(&self.0, &1u64.to_ne_bytes()) {
                 Ok(_) | Err(Errno::AGAIN) => return Ok(()),
@@ -175,5 +188,26 @@ impl EventFd {
 impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{eventfd, EventfdFlags};
+
+    #[test]
+    fn a_full_counter_that_blocks_does_not_block_the_device() {
+        let client = eventfd(0, EventfdFlags::empty()).unwrap();
+        let event = EventFd::from_client(client.try_clone().unwrap()).unwrap();
+        fcntl_setfl(&client, OFlags::empty()).unwrap();
+        rustix::io::write(&client, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(event.signal()));
+        let patience = std::time::Duration::from_secs(5);
+        assert_eq!(ended.recv_timeout(patience), Ok(Ok(())));
+        let mut count = [0; 8];
+        rustix::io::read(&client, &mut count).unwrap();
+        assert_eq!(u64::from_ne_bytes(count), u64::MAX - 1);
     }
 }

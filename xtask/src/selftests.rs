@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The selftests in the guest: one boot for all of them but those that reboot it.
+//! The selftests in the guest: one boot for most of them, reboots at its end, and another machine
+//! for those about wires.
 
+mod cables;
 mod reader;
 mod reboot;
 
@@ -8,9 +10,11 @@ use std::fs;
 use std::time::Duration;
 
 use adit_qemu_tests::guest::{Guest, GuestConfig, Outcome};
+use adit_qemu_tests::image::Image;
 use adit_qemu_tests::ktap::Totals;
 use adit_qemu_tests::nic::Nic;
 use adit_qemu_tests::paths;
+use adit_qemu_tests::tree::Tree;
 use anyhow::Result;
 
 use crate::build;
@@ -26,52 +30,64 @@ const REBOOT: &str = "reboot";
 
 /// Whether a selftest's name contains `filter`.
 pub(crate) fn any(filter: Option<&str>) -> Result<bool> {
-    Ok(REBOOT.contains(filter.unwrap_or("")) || any_in_one_boot(filter)?)
+    let filter = filter.unwrap_or("");
+    Ok(REBOOT.contains(filter) || any_in(SELFTESTS, filter)? || any_in(cables::FOLDER, filter)?)
 }
 
-fn any_in_one_boot(filter: Option<&str>) -> Result<bool> {
-    let names = fs::read_dir(paths::repo().join("qemu-tests/selftests"))?.flatten();
+fn any_in(folder: &str, filter: &str) -> Result<bool> {
+    let folder = folder.trim_start_matches("/repo/");
+    let names = fs::read_dir(paths::repo().join(folder))?.flatten();
     let mut names =
         names.filter_map(|it| Some(it.file_name().to_str()?.strip_suffix(".sh")?.to_owned()));
-    Ok(names.any(|name| name != "run" && name.contains(filter.unwrap_or(""))))
+    Ok(names.any(|name| name != "run" && name.contains(filter)))
 }
 
-/// Boots the guest with the NIC and runs them; each result is printed when it comes.
+/// Boots the guests and runs them; each result is printed when it comes.
 pub(crate) fn run(filter: Option<&str>) -> Result<Totals> {
+    let filter = filter.unwrap_or("");
     let (tree, image) = build::set_up()?;
     build::module(&tree)?;
-    build::cli()?;
-    let nic = Nic::Adit {
-        binary: build::nic()?,
-        args: Vec::new(),
-    };
-    let config = GuestConfig {
-        nics: vec![nic],
-        may_reboot: true,
-        ..GuestConfig::default()
-    };
-    let mut guest = Guest::boot(&tree, &image, &config)?;
-    println!(
-        "guest: Linux {} in {:.1} s ({:?})",
-        guest.kernel,
-        guest.boot_time.as_secs_f64(),
-        guest.accel
-    );
+    let binary = build::nic()?;
     let mut totals = Totals::default();
-    if any_in_one_boot(filter)? {
-        totals += run_in(&mut guest, SELFTESTS, filter.unwrap_or(""))?;
+    let (most, reboot) = (any_in(SELFTESTS, filter)?, REBOOT.contains(filter));
+    if most || reboot {
+        let config = GuestConfig {
+            nics: vec![Nic::Adit {
+                binary: binary.clone(),
+                args: Vec::new(),
+            }],
+            may_reboot: true,
+            ..GuestConfig::default()
+        };
+        let mut guest = boot(&tree, &image, &config)?;
+        if most {
+            totals += run_in(&mut guest, SELFTESTS, filter)?;
+        }
+        if reboot {
+            totals += reboot::run(&mut guest)?;
+        }
     }
-    if REBOOT.contains(filter.unwrap_or("")) {
-        totals += reboot::run(&mut guest)?;
+    if any_in(cables::FOLDER, filter)? {
+        let mut guest = boot(&tree, &image, &cables::config(&binary)?)?;
+        totals += run_in(&mut guest, cables::FOLDER, filter)?;
     }
     println!(
-        "guest selftests: {} passed, {} failed, {} skipped; logs in {}",
-        totals.passed,
-        totals.failed,
-        totals.skipped,
-        guest.run_folder().display()
+        "guest selftests: {} passed, {} failed, {} skipped",
+        totals.passed, totals.failed, totals.skipped,
     );
     Ok(totals)
+}
+
+fn boot(tree: &Tree, image: &Image, config: &GuestConfig) -> Result<Guest> {
+    let guest = Guest::boot(tree, image, config)?;
+    println!(
+        "guest: Linux {} in {:.1} s ({:?}); logs in {}",
+        guest.kernel,
+        guest.boot_time.as_secs_f64(),
+        guest.accel,
+        guest.run_folder().display()
+    );
+    Ok(guest)
 }
 
 /// Runs those in `folder` of the guest whose names contain `filter`.

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The register file: BAR0, configuration space and MSI-X, in any order, while the device polls.
 
-use adit_uapi::regs::pf;
+use adit_uapi::regs::{adi, pf};
 
 use super::rings::accounts;
 use super::Choices;
-use crate::control::{Control, Profile};
+use crate::control::{AdiLimits, Control, Profile};
 use crate::datapath::{Datapath, Limits};
 use crate::dataplane::QueueKind;
 use crate::doorbells::BAR0_LEN;
 use crate::function::Function;
 use crate::memory::Access;
+use crate::pasid::Root;
 use crate::pci::{ConfigSpace, DEFAULT_ID};
 use crate::testing::{sealed, RAM, RAM_LEN};
 use crate::wire::mock::MockPort;
@@ -30,7 +31,9 @@ const BASES: [u32; 8] = [
 
 /// A function with one virtual port on a wire in memory.
 fn function() -> Option<(Function, crate::wire::mock::FarEnd)> {
+    let adis = AdiLimits { adis: 2, pairs: 4 };
     let profile = Profile::new(vec![[2, 0, 0, 0, 0, 1]], 2).ok()?;
+    let profile = profile.with_adis(adis).ok()?;
     let total = |kind| u32::from(profile.total_queues(kind));
     let limits = Limits {
         rx: total(QueueKind::Rx),
@@ -41,6 +44,11 @@ fn function() -> Option<(Function, crate::wire::mock::FarEnd)> {
     let (port, far) = MockPort::new(PortCaps::default());
     let port: Box<dyn Port> = Box::new(port);
     let datapath = Datapath::new(limits, vec![Some(port)]).ok()?;
+    let mut datapath = datapath.with_adis(adis.pairs, None).ok()?;
+    datapath.translator.tables().set(Root {
+        table: RAM,
+        requester: 0,
+    });
     let config = ConfigSpace::new(DEFAULT_ID, limits.vectors, BAR0_LEN);
     let function = Function::new(config, Control::new(profile), datapath);
     Some((function, far))
@@ -127,9 +135,20 @@ pub(super) fn run(data: &[u8]) -> Option<Function> {
 
 /// A register, as often as not one that is there.
 fn place(which: u8, choices: &mut Choices<'_>) -> u64 {
-    let base = BASES[usize::from(which & 7)];
     let index = u32::from(which >> 3);
-    let arrays = [pf::BUFQ_TAIL, pf::QTX_TAIL, pf::GLINT_DYN_CTL];
+    // What the last one stands for besides is further down.
+    let base = match (which & 7, index) {
+        (7, 20..=25) => adi::FRAMES.base,
+        (7, 26..=30) => adi::KICK.base,
+        (which, _) => BASES[usize::from(which)],
+    };
+    let arrays = [
+        pf::BUFQ_TAIL,
+        pf::QTX_TAIL,
+        pf::GLINT_DYN_CTL,
+        adi::FRAMES,
+        adi::KICK,
+    ];
     if index == 31 {
         return u64::from(choices.u32());
     }

@@ -129,7 +129,8 @@ impl Rings {
         };
         let mut done = CtlqDesc {
             flags: U16::new(flags::DD | flags::CMP | with_buffer),
-            opcode: U16::new(opcode::SEND_MSG_TO_CP),
+            // What DPDK wants to see in what it receives; Linux does not look.
+            opcode: U16::new(opcode::SEND_MSG_TO_PEER_DRV),
             datalen: U16::new(payload.len() as u16),
             v_opcode_dtype: U32::new(reply.v_opcode & V_OPCODE_M),
             v_retval: U32::new(v_retval),

@@ -193,6 +193,8 @@ fn the_event_of_an_enabled_vport_comes_before_the_reply() {
     let (event, payload) = driver.receive().unwrap();
     assert_eq!((event.v_opcode(), payload.len()), (op::EVENT, 16));
     let (reply, _) = driver.receive().unwrap();
+    // DPDK throws away what does not say that it is a message to a driver.
+    assert_eq!((event.opcode.get(), reply.opcode.get()), (0x0804, 0x0804));
     assert_eq!(
         (reply.v_opcode(), reply.sw_cookie.get()),
         (op::ENABLE_VPORT, 7)

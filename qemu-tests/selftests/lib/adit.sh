@@ -4,6 +4,8 @@
 # Sourced by selftests of adit.ko. The NIC is idpf's when a test begins and when it has ended.
 . "$SELFTEST_LIB/net.sh"
 adit_module=/scratch/module/adit.ko
+dl=pci/$nic
+aux=/sys/bus/auxiliary/devices
 
 # The NIC without a driver.
 adit_free() {
@@ -19,3 +21,37 @@ adit_restore() {
     retry 20 net_up
 }
 trap 'adit_restore >/dev/null 2>&1; rm -f "$ktap_output"' EXIT
+
+# adi_add SFNUM [SETTING VALUE…]: a port, with settings; $port is its name.
+adi_add() {
+    devlink port add "$dl" flavour pcisf pfnum 0 sfnum "$1" >/dev/null || return
+    port=$(adi_port "$1")
+    (($# == 1)) || devlink port function set "$port" "${@:2}"
+}
+
+# adi_port SFNUM: the name of its port.
+adi_port() {
+    devlink -j port show |
+        jq -r --argjson sf "$1" '.port | to_entries[] | select(.value.sfnum == $sf) | .key'
+}
+
+adi_state() { devlink port function set "$1" state "$2"; }
+adi_up() { adi_add "$@" && adi_state "$port" active; }
+adi_down() { adi_state "$1" inactive && devlink port del "$1"; }
+
+# port_field PORT FILTER: of `devlink port show`, as jq finds it.
+port_field() { devlink -j port show "$1" | jq -r ".port[]$2"; }
+
+# occupancy NAME: how many of a resource are in use.
+occupancy() {
+    devlink -j resource show "$dl" |
+        jq -r --arg name "$1" '.resources[][] | select(.name == $name) | .occ'
+}
+
+# refused ERRNO-TEXT EXTACK-TEXT CMD…: CMD fails, for that reason and with those words.
+refused() {
+    local text
+    text=$("${@:3}" 2>&1) && { echo "it was not refused"; return 1; }
+    echo "$text"
+    [[ $text == *"$1"* && $text == *"$2"* ]]
+}

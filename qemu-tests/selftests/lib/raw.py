@@ -9,6 +9,8 @@ raw.py bad-checksum IFACE ADDRESSES COUNT
     sends COUNT UDP datagrams from 10.99.0.1 to 10.99.0.2 with a wrong checksum
 raw.py echo IFACE ADDRESSES
     sends one and waits for it to come back, addresses swapped
+raw.py reflect IFACE COUNT
+    sends the next COUNT frames back to where they came from
 raw.py vlan-station IFACE ID
     answers ICMP echo requests that are tagged with VLAN ID
 """
@@ -60,6 +62,13 @@ def echo(interface, addresses):
         pass
 
 
+def reflect(interface, count):
+    link = open_link(interface, ETHERTYPE)
+    for _ in range(int(count)):
+        frame = link.recv(2000)
+        link.send(frame[6:12] + frame[:6] + frame[12:])
+
+
 def vlan_station(interface, vlan):
     # The kernel takes the tag out of a received frame and gives it in the auxiliary data
     # (struct tpacket_auxdata: four 32-bit words, two 16-bit ones, then tp_vlan_tci).
@@ -82,5 +91,5 @@ def vlan_station(interface, vlan):
         )
 
 
-COMMANDS = {"send": send, "bad-checksum": bad_checksum, "echo": echo, "vlan-station": vlan_station}
+COMMANDS = {"send": send, "bad-checksum": bad_checksum, "echo": echo, "reflect": reflect, "vlan-station": vlan_station}
 COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! ADIs as devlink, sysfs and the folder of names show them together.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{bail, Context, Result};
+use serde::ser::{SerializeStruct, Serializer};
+use serde::Serialize;
+
+use crate::devlink::{Devlink, Port};
+use crate::output::Row;
+use crate::registry::{Key, Name, Registry};
+use crate::sysfs::{self, AuxDevice};
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MacAddress(pub(crate) [u8; 6]);
+
+impl FromStr for MacAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let octet = |part: &str| {
+            let hex = part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit());
+            hex.then(|| u8::from_str_radix(part, 16).ok()).flatten()
+        };
+        let octets: Option<Vec<u8>> = text.split(':').map(octet).collect();
+        let address: [u8; 6] = octets
+            .and_then(|octets| octets.try_into().ok())
+            .ok_or("an Ethernet address is six octets, as in 02:00:00:00:00:01")?;
+        if address[0] & 1 != 0 {
+            return Err("that is a group's address (the first octet is odd)".into());
+        }
+        if address == [0; 6] {
+            return Err("the address of all zeros is nobody's".into());
+        }
+        Ok(Self(address))
+    }
+}
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// An ADI.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Adi {
+    pub(crate) name: Option<Name>,
+    pub(crate) port: Port,
+    pub(crate) mac: MacAddress,
+    pub(crate) device: Option<AuxDevice>,
+}
+
+impl Adi {
+    /// What a person calls it: its name, else its device, else its port.
+    pub(crate) fn label(&self) -> String {
+        match (&self.name, &self.device) {
+            (Some(name), _) => name.to_string(),
+            (None, Some(device)) => device.name.clone(),
+            (None, None) => format!("{}/{}", self.port.handle, self.port.index),
+        }
+    }
+
+    /// `inactive`, `active`, or `dead` when a reset of the function has ended it.
+    pub(crate) fn state(&self) -> &'static str {
+        match (self.port.active, self.port.attached) {
+            (false, _) => "inactive",
+            (true, true) => "active",
+            (true, false) => "dead",
+        }
+    }
+
+    /// Its VFIO group.
+    pub(crate) fn vfio_group(&self) -> Option<PathBuf> {
+        self.device.as_ref()?.vfio_group()
+    }
+
+    /// Its counters.
+    pub(crate) fn counters(&self) -> Result<BTreeMap<String, u64>> {
+        let device = self
+            .device
+            .as_ref()
+            .with_context(|| format!("{} is inactive and counts nothing", self.label()))?;
+        device
+            .statistics()
+            .with_context(|| format!("cannot read the counters of {}", self.label()))
+    }
+
+    fn number<T: FromStr>(&self, attribute: &str) -> Option<T> {
+        self.device.as_ref()?.number(attribute)
+    }
+}
+
+impl Serialize for Adi {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut s = serializer.serialize_struct("Adi", 11)?;
+        s.serialize_field("name", &self.name.as_ref().map(ToString::to_string))?;
+        s.serialize_field("device", &self.device.as_ref().map(|d| &d.name))?;
+        s.serialize_field("state", self.state())?;
+        s.serialize_field("function", &self.port.handle.to_string())?;
+        s.serialize_field("port_index", &self.port.index)?;
+        s.serialize_field("sfnum", &self.port.sfnum)?;
+        s.serialize_field("mac", &self.mac.to_string())?;
+        s.serialize_field("queues", &self.port.max_io_eqs)?;
+        s.serialize_field("pasid", &self.number::<u32>("pasid"))?;
+        s.serialize_field("faults", &self.number::<u64>("faults"))?;
+        s.serialize_field("vfio_group", &self.vfio_group())?;
+        s.end()
+    }
+}
+
+impl Row for Adi {
+    const HEAD: &'static [&'static str] = &[
+        "NAME", "DEVICE", "STATE", "MAC", "QUEUES", "PASID", "FAULTS", "VFIO", "FUNCTION", "SFNUM",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        vec![
+            or_dash(self.name.as_ref().map(ToString::to_string)),
+            or_dash(self.device.as_ref().map(|device| device.name.clone())),
+            self.state().into(),
+            self.mac.to_string(),
+            self.port.max_io_eqs.to_string(),
+            or_dash(self.number::<u32>("pasid").map(|n| n.to_string())),
+            or_dash(self.number::<u64>("faults").map(|n| n.to_string())),
+            or_dash(self.vfio_group().map(|path| path.display().to_string())),
+            self.port.handle.to_string(),
+            self.port.sfnum.to_string(),
+        ]
+    }
+}
+
+/// All ADIs.
+pub(crate) struct Adis(Vec<Adi>);
+
+impl Adis {
+    /// Asks devlink and sysfs.
+    pub(crate) fn load() -> Result<Self> {
+        let ports = Devlink::connect()?.ports()?;
+        let mut devices = sysfs::devices()?;
+        let mut names = Registry::open().names()?;
+        let adi = |port: Port| {
+            let key: Key = (port.handle.clone(), port.sfnum);
+            Adi {
+                name: names.remove(&key),
+                mac: MacAddress(port.hw_addr),
+                device: devices.remove(&key),
+                port,
+            }
+        };
+        let mut adis: Vec<_> = ports.into_iter().map(adi).collect();
+        adis.sort_by(|a, b| {
+            let key = |adi: &Adi| (adi.port.handle.clone(), adi.port.sfnum);
+            key(a).cmp(&key(b))
+        });
+        Ok(Self(adis))
+    }
+
+    /// The one that a person means.
+    pub(crate) fn find(&self, which: &str) -> Result<&Adi> {
+        let is_it = |adi: &&Adi| {
+            adi.name
+                .as_ref()
+                .is_some_and(|name| name.to_string() == which)
+                || adi
+                    .device
+                    .as_ref()
+                    .is_some_and(|device| device.name == which)
+                || format!("{}/{}", adi.port.handle, adi.port.index) == which
+        };
+        if let Some(adi) = self.iter().find(is_it) {
+            return Ok(adi);
+        }
+        if self.0.is_empty() {
+            bail!("no ADI `{which}`: there is none at all; `adit adi create` makes one");
+        }
+        let some: Vec<_> = self.iter().take(8).map(Adi::label).collect();
+        let more = if self.0.len() > some.len() {
+            ", …"
+        } else {
+            ""
+        };
+        bail!("no ADI `{which}`: there is {}{more}", some.join(", "))
+    }
+
+    /// The ADI at a device's sfnum.
+    pub(crate) fn at(&self, key: &Key) -> Option<&Adi> {
+        self.iter()
+            .find(|adi| adi.port.handle == key.0 && adi.port.sfnum == key.1)
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Adi> {
+        self.0.iter()
+    }
+
+    pub(crate) fn into_list(self) -> Vec<Adi> {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devlink::Handle;
+
+    fn adis() -> Adis {
+        let adi = |sfnum, name: Option<&str>| Adi {
+            name: name.map(|name| name.parse().unwrap()),
+            mac: MacAddress([2, 0, 0, 0, 0, 0x1f]),
+            device: None,
+            port: Port {
+                handle: Handle::pci("0000:00:05.0"),
+                index: sfnum + 1,
+                sfnum,
+                hw_addr: [2, 0, 0, 0, 0, 0x1f],
+                max_io_eqs: 1,
+                active: true,
+                attached: false,
+            },
+        };
+        Adis(vec![adi(0, Some("web")), adi(1, None)])
+    }
+
+    #[test]
+    fn an_adi_is_found_by_any_of_its_names() {
+        let adis = adis();
+        assert_eq!(adis.find("web").unwrap().port.sfnum, 0);
+        assert_eq!(adis.find("pci/0000:00:05.0/2").unwrap().port.sfnum, 1);
+        let error = adis.find("wbe").unwrap_err().to_string();
+        assert!(error.contains("web"), "{error}");
+    }
+
+    #[test]
+    fn what_programs_read() {
+        let json = serde_json::to_value(&adis().0[0]).unwrap();
+        assert_eq!(json["name"], "web");
+        assert_eq!(json["state"], "dead");
+        assert_eq!(json["mac"], "02:00:00:00:00:1f");
+        assert_eq!(json["pasid"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn addresses_are_read_strictly() {
+        let read = |text: &str| text.parse::<MacAddress>();
+        assert_eq!(
+            read("02:00:00:00:00:1F").unwrap().to_string(),
+            "02:00:00:00:00:1f"
+        );
+        for bad in [
+            "02:00:00:00:00",
+            "2:0:0:0:0:1",
+            "00:00:00:00:00:00",
+            "ff:ff:ff:ff:ff:ff",
+            "+2:00:00:00:00:01",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

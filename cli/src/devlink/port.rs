@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A port of flavour pcisf.
+
+use neli::attr::Attribute;
+use neli::err::DeError;
+
+use super::message::{attr, function_attr, text, FLAVOUR_PCI_SF, OPSTATE_ATTACHED, STATE_ACTIVE};
+use super::{Answer, Error, Handle};
+
+/// A port, as devlink shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Port {
+    /// The instance it is of.
+    pub(crate) handle: Handle,
+    /// Its number there.
+    pub(crate) index: u32,
+    /// The number its maker gave it.
+    pub(crate) sfnum: u32,
+    /// The Ethernet address; zeros until there is one.
+    pub(crate) hw_addr: [u8; 6],
+    /// Event queues: one for each queue pair.
+    pub(crate) max_io_eqs: u32,
+    /// Whether it is to work.
+    pub(crate) active: bool,
+    /// Whether it does.
+    pub(crate) attached: bool,
+}
+
+/// What to set of a port's function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PortFunction {
+    /// Its Ethernet address.
+    pub(crate) hw_addr: Option<[u8; 6]>,
+    /// Its event queues.
+    pub(crate) max_io_eqs: Option<u32>,
+    /// Whether it is to work.
+    pub(crate) active: Option<bool>,
+}
+
+impl Port {
+    /// Reads an answer; `None` when it is of another flavour.
+    pub(super) fn parse(answer: &Answer) -> Result<Option<Self>, Error> {
+        let attributes = answer.attrs().get_attr_handle();
+        let raw = |attribute: u16| {
+            attributes
+                .get_attribute(attribute)
+                .map(|found| found.nla_payload().as_ref())
+        };
+        let string = |attribute, name| raw(attribute).map(text).ok_or(Error::Answer(name));
+        let flavour = raw(attr::PORT_FLAVOUR).and_then(|bytes| bytes.first_chunk());
+        if flavour.map(|&bytes| u16::from_ne_bytes(bytes)) != Some(FLAVOUR_PCI_SF) {
+            return Ok(None);
+        }
+        let number = |attribute, name| {
+            raw(attribute)
+                .and_then(|bytes| bytes.first_chunk())
+                .map(|&bytes| u32::from_ne_bytes(bytes))
+                .ok_or(Error::Answer(name))
+        };
+        let mut port = Self {
+            handle: Handle {
+                bus: string(attr::BUS_NAME, "bus")?,
+                device: string(attr::DEV_NAME, "device")?,
+            },
+            index: number(attr::PORT_INDEX, "port index")?,
+            sfnum: number(attr::PORT_PCI_SF_NUMBER, "sub-function number")?,
+            hw_addr: [0; 6],
+            max_io_eqs: 0,
+            active: false,
+            attached: false,
+        };
+        let Some(function) = attributes.get_attribute(attr::PORT_FUNCTION) else {
+            return Ok(Some(port));
+        };
+        let nested = function
+            .get_attr_handle::<u16>()
+            .map_err(|_: DeError| Error::Answer("function that can be read"))?;
+        for attribute in nested.iter() {
+            let value: &[u8] = attribute.payload().as_ref();
+            match *attribute.nla_type().nla_type() {
+                function_attr::HW_ADDR => {
+                    port.hw_addr = value.first_chunk().copied().unwrap_or_default();
+                }
+                function_attr::STATE => port.active = value.first() == Some(&STATE_ACTIVE),
+                function_attr::OPSTATE => port.attached = value.first() == Some(&OPSTATE_ATTACHED),
+                function_attr::MAX_IO_EQS => {
+                    let bytes = value.first_chunk().copied().unwrap_or_default();
+                    port.max_io_eqs = u32::from_ne_bytes(bytes);
+                }
+                _ => {}
+            }
+        }
+        Ok(Some(port))
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Tables, JSON and the manual page.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::args::Format;
+
+/// A record that can be a row of a table.
+pub(crate) trait Row: Serialize {
+    /// Heads of the columns.
+    const HEAD: &'static [&'static str];
+
+    /// A text for each column.
+    fn cells(&self) -> Vec<String>;
+}
+
+/// Prints records: a table, or a JSON array.
+pub(crate) fn print_all<R: Row>(rows: &[R], format: Format) -> Result<()> {
+    match format {
+        Format::Json => print_json(&rows),
+        Format::Table => write_table(&mut io::stdout().lock(), rows),
+    }
+}
+
+/// Prints one record: a line for each column, or a JSON object.
+pub(crate) fn print_one<R: Row>(row: &R, format: Format) -> Result<()> {
+    match format {
+        Format::Json => print_json(row),
+        Format::Table => {
+            let mut out = io::stdout().lock();
+            let width = R::HEAD.iter().map(|head| head.len()).max().unwrap_or(0);
+            for (head, cell) in R::HEAD.iter().zip(row.cells()) {
+                writeln!(out, "{:>width$}: {cell}", head.to_lowercase())?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Prints a JSON value on lines of its own.
+pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+fn write_table<R: Row>(out: &mut impl Write, rows: &[R]) -> Result<()> {
+    let cells: Vec<_> = rows.iter().map(Row::cells).collect();
+    let widths: Vec<usize> = R::HEAD
+        .iter()
+        .enumerate()
+        .map(|(column, head)| {
+            let longest = cells
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(String::len);
+            longest.chain([head.len()]).max().unwrap_or(0)
+        })
+        .collect();
+    let mut line = |row: &mut dyn Iterator<Item = &str>| -> Result<()> {
+        let mut text = String::new();
+        for (cell, width) in row.zip(&widths) {
+            text.push_str(&format!("{cell:width$}  "));
+        }
+        writeln!(out, "{}", text.trim_end())?;
+        Ok(())
+    };
+    line(&mut R::HEAD.iter().copied())?;
+    for row in &cells {
+        line(&mut row.iter().map(String::as_str))?;
+    }
+    Ok(())
+}
+
+/// Prints the manual page of all commands.
+pub(crate) fn man_page(command: clap::Command) -> Result<()> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for sub in command.get_subcommands() {
+        for sub in std::iter::once(sub).chain(sub.get_subcommands()) {
+            let man = clap_mangen::Man::new(sub.clone());
+            man.render_description_section(&mut page)?;
+            man.render_options_section(&mut page)?;
+        }
+    }
+    io::stdout().lock().write_all(&page)?;
+    Ok(())
+}
+
+/// Whether printing failed because nobody reads any more (`adit adi list | head -1`).
+pub(crate) fn reader_is_gone(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Pair(&'static str, u32);
+
+    impl Row for Pair {
+        const HEAD: &'static [&'static str] = &["NAME", "N"];
+        fn cells(&self) -> Vec<String> {
+            vec![self.0.into(), self.1.to_string()]
+        }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_in_them() {
+        let mut out = Vec::new();
+        write_table(&mut out, &[Pair("a", 1), Pair("longer", 23)]).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "NAME    N\na       1\nlonger  23\n"
+        );
+    }
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! ADIs as mediated devices: the door that mdevctl and libvirt know. What is behind it is the same
+//! as behind devlink's, but for the auxiliary device: the VFIO device hangs off the mediated one.
+//!
+//! C header: [`include/linux/mdev.h`](srctree/include/linux/mdev.h)
+
+use adit_bindings as bindings;
+use core::cell::UnsafeCell;
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    error::{
+        from_result,
+        to_result, //
+    },
+    pci,
+    prelude::*,
+    str::CString,
+    sync::Arc,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    }, //
+};
+
+use crate::{
+    adi::{
+        AdiSpec,
+        OwnedAdi, //
+    },
+    pf::Pf,
+    raw::Raw,
+    vfio, //
+};
+
+/// What kinds there are: queue pairs, name, and name for people.
+const KINDS: [(u16, &CStr, &CStr); 4] = [
+    (1, c"1q", c"ADI with 1 queue pair"),
+    (2, c"2q", c"ADI with 2 queue pairs"),
+    (4, c"4q", c"ADI with 4 queue pairs"),
+    (8, c"8q", c"ADI with 8 queue pairs"),
+];
+
+/// The driver that the mdev core binds to what it makes for one of our parents.
+struct MdevDriver(UnsafeCell<bindings::mdev_driver>);
+
+// SAFETY: It is written to before it is registered, and from then on is the driver core's.
+unsafe impl Sync for MdevDriver {}
+
+static DRIVER: MdevDriver = MdevDriver(UnsafeCell::new(bindings::mdev_driver {
+    device_api: kernel::str::as_char_ptr_in_const_context(c"vfio-platform"),
+    max_instances: 0,
+    probe: Some(probe),
+    remove: Some(remove),
+    get_available: Some(available),
+    show_description: Some(describe),
+    // SAFETY: All zeros is how the driver core wants what it does not know yet.
+    driver: unsafe { core::mem::zeroed() },
+}));
+
+/// The registration of the driver, for as long as the module is loaded.
+pub(crate) struct DriverRegistration(());
+
+impl DriverRegistration {
+    /// Registers the driver. Called once in the module's life.
+    pub(crate) fn new(module: &'static ThisModule) -> Result<Self> {
+        let driver = DRIVER.0.get();
+        // SAFETY: The driver is not registered yet, so that it is nobody else's; strings and
+        // module outlive it.
+        unsafe {
+            (*driver).driver.name = c"adit_mdev".as_char_ptr();
+            (*driver).driver.mod_name = crate::MODULE_NAME.as_char_ptr();
+            (*driver).driver.owner = module.as_ptr();
+        }
+        // SAFETY: The driver is complete, and static.
+        to_result(unsafe { bindings::mdev_register_driver(driver) })?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for DriverRegistration {
+    fn drop(&mut self) {
+        // SAFETY: `new()` registered it.
+        unsafe { bindings::mdev_unregister_driver(DRIVER.0.get()) };
+    }
+}
+
+/// A kind of mediated device.
+#[repr(C)]
+struct Kind {
+    raw: Opaque<bindings::mdev_type>,
+    queue_pairs: u16,
+}
+
+/// A function whose ADIs can be mediated devices.
+#[pin_data]
+pub(crate) struct Parent {
+    #[pin]
+    raw: Opaque<bindings::mdev_parent>,
+    #[pin]
+    kinds: [Kind; KINDS.len()],
+    /// Of those, the ones that the device can make.
+    list: UnsafeCell<[*mut bindings::mdev_type; KINDS.len()]>,
+    pf: Arc<Pf>,
+}
+
+// SAFETY: What is not constant is the mdev core's, which locks by itself.
+unsafe impl Send for Parent {}
+// SAFETY: As above.
+unsafe impl Sync for Parent {}
+
+impl Parent {
+    /// Offers kinds of ADIs; [`Self::unregister()`] takes them back.
+    pub(crate) fn new(pdev: &pci::Device<Bound>, pf: Arc<Pf>) -> Result<Pin<KBox<Self>>> {
+        let most = pf.caps().max_queue_pairs_per_adi.get();
+        let kind = |(queue_pairs, name, pretty): (u16, &CStr, &CStr)| Kind {
+            raw: Opaque::new(bindings::mdev_type {
+                sysfs_name: name.as_char_ptr(),
+                pretty_name: pretty.as_char_ptr(),
+                ..bindings::mdev_type::default()
+            }),
+            queue_pairs,
+        };
+        let parent = KBox::pin(
+            Self {
+                raw: Opaque::zeroed(),
+                kinds: KINDS.map(kind),
+                list: UnsafeCell::new([core::ptr::null_mut(); KINDS.len()]),
+                pf,
+            },
+            GFP_KERNEL,
+        )?;
+        let list = parent.list.get().cast::<*mut bindings::mdev_type>();
+        let mut count = 0;
+        for kind in parent.kinds.iter().filter(|kind| kind.queue_pairs <= most) {
+            // SAFETY: There is a place for each kind, and nobody else looks at it yet.
+            unsafe { list.add(count).write(kind.raw.get()) };
+            count += 1;
+        }
+        // SAFETY: Everything is pinned, and there until `unregister()`, which the driver calls
+        // before the function is unbound.
+        to_result(unsafe {
+            bindings::mdev_register_parent(
+                parent.raw.get(),
+                pdev.as_ref().raw(),
+                DRIVER.0.get(),
+                list,
+                // CAST: a small number.
+                count as u32,
+            )
+        })?;
+        Ok(parent)
+    }
+
+    /// Removes all mediated devices of the function, which waits for their users. Called once. The
+    /// instance lock of devlink is not held.
+    pub(crate) fn unregister(&self) {
+        // SAFETY: `new()` registered it.
+        unsafe { bindings::mdev_unregister_parent(self.raw.get()) };
+    }
+
+    /// How many more ADIs with so many queue pairs there can be.
+    fn available(&self, queue_pairs: u16) -> u64 {
+        let caps = self.pf.caps();
+        let (adis, pairs) = self.pf.adis().usage();
+        let adis = u64::from(caps.max_adis.get()).saturating_sub(adis);
+        let pairs = u64::from(caps.max_queue_pairs.get()).saturating_sub(pairs);
+        adis.min(pairs / u64::from(queue_pairs))
+    }
+
+    /// The kind and its parent.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is a type of a registered parent of this driver, and is so until `'a` ends.
+    unsafe fn of<'a>(raw: *mut bindings::mdev_type) -> (&'a Kind, &'a Self) {
+        // SAFETY: By the function's requirement both are fields of ours.
+        unsafe {
+            let parent = (*raw).parent;
+            (
+                &*kernel::container_of!(Opaque::cast_from(raw), Kind, raw),
+                &*kernel::container_of!(Opaque::cast_from(parent), Self, raw),
+            )
+        }
+    }
+}
+
+/// An ADI that is a mediated device; dropped in this order.
+struct MdevAdi {
+    _vfio: vfio::Registration,
+    _owned: OwnedAdi,
+}
+
+/// # Safety
+///
+/// Called by the mdev core with a device of one of our parents, which stays registered meanwhile.
+unsafe extern "C" fn probe(mdev: *mut bindings::mdev_device) -> c_int {
+    from_result(|| {
+        // SAFETY: By the function's requirement.
+        let (kind, parent) = unsafe { Parent::of((*mdev).type_) };
+        // SAFETY: The function is bound for as long as its parent is registered. The wrapper is
+        // transparent.
+        let pdev: &pci::Device<Bound> = unsafe { &*core::ptr::from_ref(parent.pf.pdev()).cast() };
+        let spec = AdiSpec {
+            // It has no number but its UUID.
+            number: u32::MAX,
+            queue_pairs: kind.queue_pairs,
+            mac: [0; 6],
+        };
+        let owned = OwnedAdi::new(&parent.pf, pdev, spec)?;
+        // SAFETY: The device is valid, and is being bound to this driver. The wrapper is
+        // transparent.
+        let dev: &Device<Bound> = unsafe { &*(&raw const (*mdev).dev).cast() };
+        let vfio = vfio::Registration::new(dev, owned.adi().clone())?;
+        let data = KBox::new(
+            MdevAdi {
+                _vfio: vfio,
+                _owned: owned,
+            },
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The device is valid, and its data is its driver's.
+        unsafe { bindings::dev_set_drvdata(dev.raw(), data.into_foreign()) };
+        Ok(0)
+    })
+}
+
+/// # Safety
+///
+/// Called by the mdev core with a device that [`probe()`] has succeeded for, once.
+unsafe extern "C" fn remove(mdev: *mut bindings::mdev_device) {
+    // SAFETY: By the function's requirement it is what `probe()` has stored.
+    drop(unsafe {
+        <KBox<MdevAdi> as ForeignOwnable>::from_foreign(bindings::dev_get_drvdata(
+            &raw mut (*mdev).dev,
+        ))
+    });
+}
+
+/// # Safety
+///
+/// Called by the mdev core with a type of one of our parents, which stays registered meanwhile.
+unsafe extern "C" fn available(kind: *mut bindings::mdev_type) -> c_uint {
+    // SAFETY: By the function's requirement.
+    let (kind, parent) = unsafe { Parent::of(kind) };
+    parent
+        .available(kind.queue_pairs)
+        .try_into()
+        .unwrap_or(c_uint::MAX)
+}
+
+/// # Safety
+///
+/// Called by the mdev core with a type of one of our parents, which stays registered meanwhile,
+/// and a page.
+unsafe extern "C" fn describe(kind: *mut bindings::mdev_type, buf: *mut c_char) -> isize {
+    from_result(|| {
+        // SAFETY: By the function's requirement.
+        let (kind, _) = unsafe { Parent::of(kind) };
+        let pairs = kind.queue_pairs;
+        let text = CString::try_from_fmt(fmt!(
+            "queue pairs: {pairs}\nvectors: {pairs}\naddress: the device's choice\n"
+        ))?;
+        // SAFETY: `buf` is sysfs's page; the format takes one string, which is one.
+        let len = unsafe { bindings::sysfs_emit(buf, c"%s".as_char_ptr(), text.as_char_ptr()) };
+        // CAST: to a wider type.
+        Ok(len as isize)
+    })
+}

@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+#
+# ADIs as mediated devices: kinds, made and destroyed by mdevctl and through sysfs, beside those of
+# devlink; and what is refused.
+# TIMEOUT: 120
+. "$SELFTEST_LIB/adit.sh"
+plan 25
+check "adit has the NIC" adit-load $nic
+types=/sys/class/mdev_bus/$nic/mdev_supported_types
+uuid() { cat /proc/sys/kernel/random/uuid; }
+check_equal "kinds by queue pairs" "$(ls $types | xargs)" "adit-1q adit-2q adit-4q adit-8q"
+check_equal "of VFIO platform devices" "$(cat $types/*/device_api | sort -u)" vfio-platform
+check "with names" grep -q "2 queue pairs" $types/adit-2q/name
+check "and descriptions" grep -q "queue pairs: 2" $types/adit-2q/description
+room=$(<$types/adit-1q/available_instances)
+check "there is room" eval '((room >= 1000))'
+
+first=$(uuid)
+check "mdevctl starts one" mdevctl start -u $first -p $nic --type adit-2q
+check_equal "and lists it" "$(mdevctl list | cut -d' ' -f1)" $first
+check_equal "it is an ADI with two queue pairs" "$(occupancy adis) $(occupancy queue_pairs)" "1 2"
+check "there is a VFIO device" eval '[[ -e /dev/vfio/$(basename $(readlink /sys/bus/mdev/devices/$first/iommu_group)) ]]'
+check_equal "there is less room" "$(<$types/adit-1q/available_instances)" $((room - 1))
+check "the same UUID again is refused" eval '! echo $first >$types/adit-1q/create'
+check "what is no UUID is refused" eval '! echo nonsense >$types/adit-1q/create'
+check "devlink makes one beside it" adi_up 3
+check_equal "both are in use" "$(occupancy adis)" 2
+check "mdevctl stops the first" mdevctl stop -u $first
+check_equal "devlink's is left" "$(occupancy adis) $(port_field $(adi_port 3) .function.state)" "1 active"
+many=20
+check "$many more" eval 'for ((i = 0; i < many; i++)); do uuid >$types/adit-1q/create || break; done; ((i == many))'
+check_equal "are there" "$(ls /sys/bus/mdev/devices | wc -l) $(occupancy adis)" "$many $((many + 1))"
+check "one is removed through sysfs" \
+    eval 'echo 1 >/sys/bus/mdev/devices/$(ls /sys/bus/mdev/devices | head -n 1)/remove'
+check_equal "and gone" "$(occupancy adis)" $many
+check "a reset kills them all" eval 'echo 1 >/sys/bus/pci/devices/$nic/reset'
+check_equal "as devlink says" "$(port_field $(adi_port 3) .function.opstate)" detached
+check "unbinding takes the rest" adit-load -u $nic
+check_equal "nothing is left" "$(ls /sys/bus/mdev/devices | wc -l)" 0
+done_testing

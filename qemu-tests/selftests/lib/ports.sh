@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash
+#
+# For the machine with several NICs and ports (xtask/src/selftests/cables.rs has its plan).
+. "$SELFTEST_LIB/net.sh"
+
+# port MAC: the interface with that address, waiting for it.
+port() {
+    local end=$((SECONDS + 30))
+    until ip -json link | jq -er --arg mac "$1" 'map(select(.address == $mac))[0].ifname'; do
+        ((SECONDS < end)) || return 1
+        sleep 0.2
+    done 2>/dev/null | grep -v '^null$'
+}
+
+# port_up INTERFACE ADDRESS: brings it up with an IPv4 address, in namespace $ns if there is one.
+port_up() {
+    ${ns:+ip netns exec "$ns"} ip addr replace "$2" dev "$1"
+    ${ns:+ip netns exec "$ns"} ip link set "$1" up
+    retry 15 eval "[[ \$(${ns:+ip netns exec $ns} cat /sys/class/net/$1/carrier) == 1 ]]"
+}
+
+# far CMD…: in the name space of a cable's other end.
+far() { ip netns exec far "$@"; }
+# far_end INTERFACE ADDRESS: puts it there.
+far_end() {
+    ip netns add far 2>/dev/null
+    ip link set "$1" netns far && ns=far port_up "$1" "$2"
+}
+# no_far_end: the interface comes back with its name space's end.
+no_far_end() { ip netns del far; }
