@@ -7,18 +7,21 @@
 mod message;
 mod port;
 
+use std::cell::Cell;
 use std::fmt;
-use std::io;
+use std::io::{self, Cursor};
 
 use neli::consts::genl::Cmd;
 use neli::consts::nl::{NlmF, NlmsgerrAttr};
 use neli::consts::socket::NlFamily;
-use neli::err::RouterError;
+use neli::err::{Nlmsgerr, NlmsghdrErr};
 use neli::genl::{Genlmsghdr, GenlmsghdrBuilder, NoUserHeader};
-use neli::nl::{NlPayload, Nlmsghdr};
+use neli::nl::{NlPayload, NlmsghdrBuilder};
 use neli::router::synchronous::NlRouter;
-use neli::types::{Buffer, GenlBuffer};
+use neli::socket::synchronous::NlSocketHandle;
+use neli::types::Buffer;
 use neli::utils::Groups;
+use neli::FromBytesWithInput;
 use thiserror::Error;
 
 pub(crate) use port::{Port, PortFunction};
@@ -27,6 +30,8 @@ use message::{Attributes, Command};
 
 /// The version of the devlink family.
 const VERSION: u8 = 1;
+/// `NLMSG_DONE`: a dump is complete.
+const NLMSG_DONE: u16 = 3;
 
 /// An answer of the family.
 type Answer = Genlmsghdr<Command, u16>;
@@ -70,10 +75,10 @@ impl fmt::Display for Handle {
 #[derive(Debug, Error)]
 pub(crate) enum Error {
     /// The kernel refused, with its reason if it gave one.
-    #[error("{}", refusal(.source, .reason))]
+    #[error("{}", refusal(.errno, .reason))]
     Refused {
         /// The errno.
-        source: io::Error,
+        errno: io::Error,
         /// The extended acknowledgement.
         reason: Option<String>,
     },
@@ -89,38 +94,42 @@ impl Error {
     /// The kernel's errno.
     pub(crate) fn errno(&self) -> Option<i32> {
         match self {
-            Self::Refused { source, .. } => source.raw_os_error(),
+            Self::Refused { errno, .. } => errno.raw_os_error(),
             _ => None,
         }
     }
 }
 
-fn refusal(source: &io::Error, reason: &Option<String>) -> String {
+fn refusal(errno: &io::Error, reason: &Option<String>) -> String {
     match reason {
-        Some(reason) => format!("{reason} ({source})"),
-        None => source.to_string(),
+        Some(reason) => format!("{reason} ({errno})"),
+        None => errno.to_string(),
     }
 }
 
 /// A connection to devlink.
 pub(crate) struct Devlink {
-    router: NlRouter,
+    // neli's router would lose the kernel's reasons (neli 0.7.5, `Nlmsgerr::to_typed`).
+    socket: NlSocketHandle,
     family: u16,
+    sequence: Cell<u32>,
 }
 
 impl Devlink {
     /// Connects.
     pub(crate) fn connect() -> Result<Self, Error> {
-        let broken = |error: &dyn fmt::Display| Error::Netlink(error.to_string());
-        let (router, _) = NlRouter::connect(NlFamily::Generic, None, Groups::empty())
-            .map_err(|error| broken(&error))?;
-        router
-            .enable_ext_ack(true)
-            .map_err(|error| broken(&error))?;
-        let family = router
-            .resolve_genl_family("devlink")
-            .map_err(|error| broken(&error))?;
-        Ok(Self { router, family })
+        let no_groups = Groups::empty;
+        let (router, _) =
+            NlRouter::connect(NlFamily::Generic, None, no_groups()).map_err(broken)?;
+        let family = router.resolve_genl_family("devlink").map_err(broken)?;
+        let socket =
+            NlSocketHandle::connect(NlFamily::Generic, None, no_groups()).map_err(broken)?;
+        socket.enable_ext_ack(true).map_err(broken)?;
+        Ok(Self {
+            socket,
+            family,
+            sequence: Cell::new(0),
+        })
     }
 
     /// All ports of flavour pcisf of all instances.
@@ -163,41 +172,56 @@ impl Devlink {
         flags: NlmF,
         attributes: Attributes,
     ) -> Result<Vec<Answer>, Error> {
-        let build = |error: &dyn fmt::Display| Error::Netlink(error.to_string());
-        let attributes: GenlBuffer<u16, Buffer> =
-            attributes.build().map_err(|error| build(&error))?;
-        let message = GenlmsghdrBuilder::<Command, u16, NoUserHeader>::default()
+        let payload = GenlmsghdrBuilder::<Command, u16, NoUserHeader>::default()
             .cmd(command)
             .version(VERSION)
-            .attrs(attributes)
+            .attrs(attributes.build().map_err(broken)?)
             .build()
-            .map_err(|error| build(&error))?;
-        let answers = self
-            .router
-            .send::<_, _, u16, Answer>(self.family, flags, NlPayload::Payload(message))
-            .map_err(|error| build(&error))?;
-        let mut payloads = Vec::new();
-        for answer in answers {
-            let answer: Nlmsghdr<u16, Answer> = answer.map_err(refused)?;
-            if let Some(payload) = answer.get_payload() {
-                payloads.push(payload.clone());
+            .map_err(broken)?;
+        let sequence = self.sequence.get().wrapping_add(1);
+        self.sequence.set(sequence);
+        let message = NlmsghdrBuilder::default()
+            .nl_type(self.family)
+            .nl_flags(flags | NlmF::REQUEST)
+            .nl_pid(self.socket.pid())
+            .nl_seq(sequence)
+            .nl_payload(NlPayload::Payload(payload))
+            .build()
+            .map_err(broken)?;
+        self.socket.send(&message).map_err(broken)?;
+        let mut answers = Vec::new();
+        loop {
+            let (messages, _) = self.socket.recv_all::<u16, Buffer>().map_err(broken)?;
+            for message in messages.iter().filter(|it| *it.nl_seq() == sequence) {
+                match message.nl_payload() {
+                    NlPayload::Err(refusal) => return Err(refused(refusal)),
+                    NlPayload::Ack(_) => return Ok(answers),
+                    _ if *message.nl_type() == NLMSG_DONE => return Ok(answers),
+                    NlPayload::Payload(bytes) => answers.push(read(bytes)?),
+                    NlPayload::DumpExtAck(_) | NlPayload::Empty => {}
+                }
             }
         }
-        Ok(payloads)
     }
 }
 
-fn refused(error: RouterError<u16, Answer>) -> Error {
-    let RouterError::Nlmsgerr(refusal) = error else {
-        return Error::Netlink(error.to_string());
-    };
+fn read(bytes: &Buffer) -> Result<Answer, Error> {
+    let mut cursor = Cursor::new(bytes.as_ref());
+    Answer::from_bytes_with_input(&mut cursor, bytes.as_ref().len()).map_err(broken)
+}
+
+fn broken(error: impl fmt::Display) -> Error {
+    Error::Netlink(error.to_string())
+}
+
+fn refused(refusal: &Nlmsgerr<NlmsghdrErr<u16, Buffer>>) -> Error {
     let reason = refusal
         .ext_ack()
         .iter()
         .find(|attribute| *attribute.nla_type().nla_type() == NlmsgerrAttr::Msg)
         .map(|attribute| message::text(attribute.nla_payload().as_ref()));
     Error::Refused {
-        source: io::Error::from_raw_os_error(refusal.error().saturating_neg()),
+        errno: io::Error::from_raw_os_error(refusal.error().saturating_neg()),
         reason,
     }
 }
@@ -221,7 +245,7 @@ mod tests {
     #[test]
     fn a_refusal_tells_the_kernels_reason() {
         let busy = |reason: Option<&str>| Error::Refused {
-            source: io::Error::from_raw_os_error(16),
+            errno: io::Error::from_raw_os_error(16),
             reason: reason.map(Into::into),
         };
         assert_eq!(busy(None).errno(), Some(16));

@@ -3,7 +3,7 @@
 #
 # The guest's init: file systems, the NIC's driver, then the agent, which runs what the host
 # asks for. bash reaps orphans, which is all that is left for PID 1 to do.
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/repo/qemu-tests/guest/bin
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/repo/qemu-tests/guest/bin:/scratch/bin
 export HOME=/root LANG=C.UTF-8
 mount -t proc proc /proc
 mount -t sysfs sys /sys

@@ -2,7 +2,7 @@
 //! What a boot needs, made if it is not there.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use adit_qemu_tests::image::Image;
@@ -31,20 +31,34 @@ pub(crate) fn nic() -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os("ADIT_NIC") {
         return std::path::absolute(binary).context("ADIT_NIC");
     }
+    release("adit-nic", "adit-nic")
+}
+
+/// The `adit` command, put where the guest finds it (`/scratch/bin`).
+pub(crate) fn cli() -> Result<PathBuf> {
+    let binary = release("adit-cli", "adit")?;
+    share(&binary, "bin", "adit")?;
+    Ok(binary)
+}
+
+/// A binary, built for release.
+fn release(package: &str, binary: &str) -> Result<PathBuf> {
     let status = cargo()
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--package",
-            "adit-nic",
-            "--bin",
-            "adit-nic",
-        ])
+        .args(["build", "--quiet", "--release"])
+        .args(["--package", package, "--bin", binary])
         .status()
         .context("cannot start cargo")?;
-    ensure!(status.success(), "adit-nic does not build: see above");
-    Ok(paths::target().join("release/adit-nic"))
+    ensure!(status.success(), "{binary} does not build: see above");
+    Ok(paths::target().join("release").join(binary))
+}
+
+/// Puts a file into a folder of the scratch space that the guest shares.
+fn share(file: &Path, folder: &str, name: &str) -> Result<()> {
+    let shared = paths::scratch()?.join(folder);
+    fs::create_dir_all(&shared)
+        .and_then(|()| fs::copy(file, shared.join(name)))
+        .with_context(|| format!("cannot write {}", shared.display()))?;
+    Ok(())
 }
 
 /// The kernel module, built for the guest's kernel and put where the guest finds it
@@ -52,9 +66,6 @@ pub(crate) fn nic() -> Result<PathBuf> {
 pub(crate) fn module(tree: &Tree) -> Result<PathBuf> {
     let out = paths::target().join("module");
     let module = Kernel::ensure(tree)?.build_module(tree, &out)?;
-    let shared = paths::scratch()?.join("module");
-    fs::create_dir_all(&shared)
-        .and_then(|()| fs::copy(&module, shared.join("adit.ko")))
-        .with_context(|| format!("cannot write {}", shared.display()))?;
+    share(&module, "module", "adit.ko")?;
     Ok(module)
 }

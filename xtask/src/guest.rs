@@ -52,6 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let (tree, image) = build::set_up()?;
     if args.driver == "adit" {
         build::module(&tree)?;
+        build::cli()?;
     }
     let nics = match args.nic.as_str() {
         "none" => Vec::new(),

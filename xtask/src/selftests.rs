@@ -47,6 +47,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<Totals> {
     let filter = filter.unwrap_or("");
     let (tree, image) = build::set_up()?;
     build::module(&tree)?;
+    build::cli()?;
     let binary = build::nic()?;
     let mut totals = Totals::default();
     let (most, reboot) = (any_in(SELFTESTS, filter)?, REBOOT.contains(filter));
