@@ -107,7 +107,7 @@ fn poller(nic: Arc<Mutex<Nic>>, stop: Arc<AtomicBool>) -> JoinHandle<()> {
         let start = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             let now = start.elapsed().as_nanos() as u64 + 1;
-            let busy = nic.lock().datapath.poll(now).busy;
+            let busy = nic.lock().datapath.poll(now, true).busy;
             if !busy {
                 std::thread::sleep(Duration::from_micros(50));
             }
