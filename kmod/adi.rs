@@ -99,6 +99,7 @@ pub(crate) struct Adi {
     /// The device has it.
     known: Atomic<u32>,
     faults: Atomic<u64>,
+    acknowledged: Atomic<u64>,
     #[pin]
     attachment: Mutex<Option<Attachment>>,
     #[pin]
@@ -196,6 +197,18 @@ impl Adi {
     pub(crate) fn faulted(&self) {
         self.faults.fetch_add(1, Relaxed);
         self.trigger(Trigger::Fault);
+        self.pf.tell(|listener| listener.fault());
+    }
+
+    /// How many of its faults nobody has recovered from.
+    pub(crate) fn new_faults(&self) -> u64 {
+        self.faults()
+            .saturating_sub(self.acknowledged.load(Relaxed))
+    }
+
+    /// All faults so far have been seen.
+    pub(crate) fn acknowledge_faults(&self) {
+        self.acknowledged.store(self.faults(), Relaxed);
     }
 
     /// Registers who uses it, from opening it until closing it (`None`), and is told about the
@@ -286,6 +299,7 @@ impl OwnedAdi {
                 alive: Atomic::new(1),
                 known: Atomic::new(1),
                 faults: Atomic::new(0),
+                acknowledged: Atomic::new(0),
                 attachment <- new_mutex!(Some(attachment)),
                 triggers <- new_mutex!(Triggers {
                     vectors,

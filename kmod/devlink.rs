@@ -8,8 +8,10 @@
 //! C header: [`include/net/devlink.h`](srctree/include/net/devlink.h)
 
 mod extack;
+mod health;
 mod info;
 mod port;
+mod reload;
 mod resources;
 
 use adit_bindings as bindings;
@@ -28,6 +30,7 @@ use kernel::{
 
 use self::{
     extack::Extack,
+    health::Health,
     port::Port, //
 };
 use crate::{
@@ -38,6 +41,9 @@ use crate::{
 const OPS: bindings::devlink_ops = bindings::devlink_ops {
     port_new: Some(port::new),
     info_get: Some(info::get),
+    reload_actions: reload::ACTIONS,
+    reload_down: Some(reload::down),
+    reload_up: Some(reload::up),
     // SAFETY: All zeros is a value of this structure: no operations, no flags.
     ..unsafe { core::mem::zeroed() }
 };
@@ -65,22 +71,31 @@ impl Instance {
         unsafe { &**bindings::devlink_priv(devlink).cast::<*const Self>() }
     }
 
-    /// The function. Devlink calls only while it is registered, which is while it is bound.
-    ///
-    /// # Safety
-    ///
-    /// Called from a devlink callback.
-    unsafe fn pdev(&self) -> &pci::Device<Bound> {
-        // SAFETY: `Devlink` is dropped before the function is unbound, and after that devlink
-        // calls no more, so that it is bound now. The wrapper is transparent.
-        unsafe { &*core::ptr::from_ref(self.pf.pdev()).cast() }
+    /// Takes a port out, if there is any: it is still registered.
+    fn take_port(&self) -> Option<Pin<KBox<Port>>> {
+        let mut ports = self.ports.lock();
+        let first = ports.keys().next().copied();
+        first.and_then(|index| ports.remove(&index))
     }
+}
+
+/// The function, for a devlink callback: devlink calls only while the instance is registered, which
+/// is while it is bound.
+///
+/// # Safety
+///
+/// Called from a devlink callback.
+unsafe fn bound(pf: &Pf) -> &pci::Device<Bound> {
+    // SAFETY: `Devlink::unregister()` is called before the function is unbound, and after that
+    // devlink calls no more, so that it is bound now. The wrapper is transparent.
+    unsafe { &*core::ptr::from_ref(pf.pdev()).cast() }
 }
 
 /// A registered devlink instance. [`Self::unregister()`] before the function is unbound.
 pub(crate) struct Devlink {
     raw: NonNull<bindings::devlink>,
     instance: Arc<Instance>,
+    health: Arc<Health>,
 }
 
 // SAFETY: devlink locks by itself.
@@ -91,6 +106,7 @@ unsafe impl Sync for Devlink {}
 impl Devlink {
     /// Registers the function.
     pub(crate) fn new(pdev: &pci::Device<Bound>, pf: Arc<Pf>) -> Result<Self> {
+        let health = Health::new(pf.clone())?;
         let instance = Arc::pin_init(
             pin_init!(Instance {
                 pf,
@@ -115,9 +131,14 @@ impl Devlink {
                 .cast::<*const Instance>()
                 .write(Arc::as_ptr(&instance))
         };
-        let devlink = Self { raw, instance };
+        let devlink = Self {
+            raw,
+            instance,
+            health,
+        };
         devlink.locked(|raw| {
             resources::register(raw, &devlink.instance)?;
+            devlink.health.register(raw)?;
             // SAFETY: The instance is complete and its lock is held.
             kernel::error::to_result(unsafe { bindings::devl_register(raw) })
         })?;
@@ -126,16 +147,11 @@ impl Devlink {
 
     /// Takes the ports away, and with them their ADIs. Waits until their users have let go.
     pub(crate) fn unregister(&self) {
+        self.health.quiesce();
         // Nobody else calls from here on; so the lock need not be held while users are waited for.
         // SAFETY: `new()` registered it, and this is called once, before the function is unbound.
         self.locked(|raw| unsafe { bindings::devl_unregister(raw) });
-        loop {
-            let port = {
-                let mut ports = self.instance.ports.lock();
-                let first = ports.keys().next().copied();
-                first.and_then(|index| ports.remove(&index))
-            };
-            let Some(port) = port else { break };
+        while let Some(port) = self.instance.take_port() {
             port.deactivate();
             self.locked(|_| port.unregister());
         }
@@ -154,7 +170,12 @@ impl Devlink {
 
 impl Drop for Devlink {
     fn drop(&mut self) {
-        self.locked(resources::unregister);
+        // Should nothing have been registered.
+        self.health.quiesce();
+        self.locked(|raw| {
+            self.health.unregister();
+            resources::unregister(raw);
+        });
         // SAFETY: `new()` allocated it. It is not registered: either that failed, or
         // `unregister()` was called.
         unsafe { bindings::devlink_free(self.raw.as_ptr()) };

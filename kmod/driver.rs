@@ -26,12 +26,13 @@ use crate::{
         ThreadedIrq, //
     },
     mdev,
-    pf::Pf,
+    pf::{
+        Pf,
+        MAILBOX_VECTOR, //
+    },
     registers::Registers, //
 };
 
-/// The vector of the mailbox.
-const MAILBOX_VECTOR: u32 = 0;
 /// Cause rings at most: more do not help once each CPU has one.
 const MAX_RINGS: u32 = 16;
 /// Bits above the 24 of a class code: an entry that no device matches.
@@ -50,7 +51,7 @@ pub(crate) struct PfData {
     mdev: Option<Pin<KBox<mdev::Parent>>>,
     devlink: Devlink,
     _mailbox_irq: ThreadedIrq<MailboxIrq>,
-    cause_irqs: KVec<ThreadedIrq<CauseRing>>,
+    _cause_irqs: KVec<ThreadedIrq<CauseRing>>,
     running: Running,
 }
 
@@ -59,7 +60,7 @@ struct Running(Arc<Pf>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.stop();
+        self.0.shut_down();
     }
 }
 
@@ -103,7 +104,7 @@ impl PfData {
             mdev,
             devlink,
             _mailbox_irq: mailbox_irq,
-            cause_irqs,
+            _cause_irqs: cause_irqs,
             running,
         })
     }
@@ -130,8 +131,8 @@ fn start_rings(
             GFP_KERNEL,
         )?;
         ring.start(pf)?;
+        pf.add_ring(ring)?;
     }
-    pf.set_rings(count);
     Ok(irqs)
 }
 
@@ -146,19 +147,7 @@ impl PfData {
 
     /// Sets up again what the reset has taken away.
     pub(crate) fn after_reset(&self, pdev: &pci::Device<Bound>) -> Result {
-        let pf = &self.running.0;
-        pf.resume(pdev.as_ref())?;
-        pf.registers().arm(MAILBOX_VECTOR)?;
-        // CAST: a small number, see `MAX_RINGS`.
-        let count = self.cause_irqs.len() as u16;
-        if count != 0 {
-            // The same as before: a fresh device has none but the mailbox's in use.
-            pf.alloc_vectors(count, u32::from(count) + 1)?;
-        }
-        for irq in &self.cause_irqs {
-            irq.handler().start(pf)?;
-        }
-        Ok(())
+        self.running.0.restart(pdev.as_ref())
     }
 }
 

@@ -67,11 +67,6 @@ impl<T: IrqThread> ThreadedIrq<T> {
         })?;
         Ok(Self { irq, handler })
     }
-
-    /// The handler.
-    pub(crate) fn handler(&self) -> &Arc<T> {
-        &self.handler
-    }
 }
 
 impl<T: IrqThread> Drop for ThreadedIrq<T> {

@@ -33,6 +33,7 @@ use zerocopy::IntoBytes;
 
 use crate::{
     adi::AdiTable,
+    causes::CauseRing,
     errno::{
         eopnotsupp,
         eproto, //
@@ -45,6 +46,17 @@ use crate::{
     registers::Registers, //
 };
 
+/// The MSI-X vector of the mailbox.
+pub(crate) const MAILBOX_VECTOR: u32 = 0;
+
+/// Who wants to know when something goes wrong. Called where nothing may be waited for.
+pub(crate) trait Listener: Send + Sync {
+    /// A fault has stopped a queue of an ADI.
+    fn fault(&self);
+    /// The control plane has stopped to answer.
+    fn lost(&self);
+}
+
 /// A physical function that this driver has. Outlives the binding for those who hold ADIs: they
 /// get errors then.
 #[pin_data]
@@ -56,13 +68,16 @@ pub(crate) struct Pf {
     version: (u32, u32),
     /// Physical address and length of BAR0.
     bar: (u64, u64),
-    /// Cause rings in use.
-    rings: Atomic<u32>,
+    /// Cause rings in use: ADIs are spread over them.
+    #[pin]
+    rings: Mutex<KVec<Arc<CauseRing>>>,
     /// ADIs created so far.
     created: Atomic<u32>,
     /// None when the function is reset, gone or unbound.
     #[pin]
     mailbox: Mutex<Option<Mailbox>>,
+    #[pin]
+    listener: Mutex<Option<Arc<dyn Listener>>>,
 }
 
 impl Pf {
@@ -81,10 +96,11 @@ impl Pf {
                 caps,
                 version,
                 bar,
-                rings: Atomic::new(0),
+                rings <- new_mutex!(KVec::new()),
                 created: Atomic::new(0),
                 mailbox <- new_mutex!(Some(mailbox)),
-            }),
+                listener <- new_mutex!(None),
+            }? Error),
             GFP_KERNEL,
         )
     }
@@ -124,20 +140,35 @@ impl Pf {
         (self.bar.0 + offset) / messages::PAGE
     }
 
-    /// How many cause rings the ADIs are spread over.
-    pub(crate) fn set_rings(&self, count: u16) {
-        self.rings.store(count.into(), Relaxed);
+    /// Registers who is told when something goes wrong, or nobody.
+    pub(crate) fn set_listener(&self, listener: Option<Arc<dyn Listener>>) {
+        let old = core::mem::replace(&mut *self.listener.lock(), listener);
+        drop(old);
+    }
+
+    /// Tells whoever wants to know.
+    pub(crate) fn tell(&self, what: impl FnOnce(&dyn Listener)) {
+        let listener = self.listener.lock().clone();
+        if let Some(listener) = listener {
+            what(&*listener);
+        }
+    }
+
+    /// Adds a cause ring that has been started.
+    pub(crate) fn add_ring(&self, ring: Arc<CauseRing>) -> Result {
+        self.rings.lock().push(ring, GFP_KERNEL)?;
+        Ok(())
     }
 
     /// A number for a new ADI, and the cause ring that it shall use.
     pub(crate) fn next_adi(&self) -> Result<(u16, u16)> {
-        let rings = self.rings.load(Relaxed);
+        // CAST: a small number, see `MAX_RINGS` of the driver.
+        let rings = self.rings.lock().len() as u32;
         if rings == 0 {
             return Err(eopnotsupp());
         }
         let number = self.created.fetch_add(1, Relaxed);
-        // CAST: a number that tells one request from another may wrap; the other one is below a
-        // `u16`, see `set_rings()`.
+        // CAST: a number that tells one request from another may wrap; the other one is small.
         Ok((number as u16, (number % rings) as u16))
     }
 
@@ -155,6 +186,7 @@ impl Pf {
             if lost {
                 // Nobody has announced this: the device died, or was pulled out.
                 self.lose_adis();
+                self.tell(|listener| listener.lost());
             }
             error
         })
@@ -193,12 +225,34 @@ impl Pf {
         Ok(chunk.start_vector_id.get())
     }
 
-    /// Starts over after a reset.
-    pub(crate) fn resume(&self, dev: &Device<Bound>) -> Result {
-        let mut mailbox = self.mailbox.lock();
-        let mut fresh = start_mailbox(dev, &self.regs)?;
-        negotiate(dev, &self.regs, &mut fresh)?;
-        *mailbox = Some(fresh);
+    /// [`Self::stop()`], for good: what the device was told to write to goes, too.
+    pub(crate) fn shut_down(&self) {
+        self.stop();
+        let rings = core::mem::replace(&mut *self.rings.lock(), KVec::new());
+        drop(rings);
+    }
+
+    /// Resets the function and sets it up again, with what it had but for ADIs.
+    pub(crate) fn restart(&self, dev: &Device<Bound>) -> Result {
+        self.stop();
+        self.lose_adis();
+        {
+            let mut mailbox = self.mailbox.lock();
+            let mut fresh = start_mailbox(dev, &self.regs)?;
+            negotiate(dev, &self.regs, &mut fresh)?;
+            *mailbox = Some(fresh);
+        }
+        self.regs.arm(MAILBOX_VECTOR)?;
+        let rings = self.rings.lock();
+        if !rings.is_empty() {
+            // CAST: a small number, see `MAX_RINGS` of the driver.
+            let count = rings.len() as u16;
+            // The same as before: in a fresh function none but the mailbox's is in use.
+            self.alloc_vectors(count, u32::from(count) + 1)?;
+        }
+        for ring in rings.iter() {
+            ring.start(self)?;
+        }
         Ok(())
     }
 

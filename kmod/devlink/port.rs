@@ -16,6 +16,7 @@ use kernel::{
 };
 
 use super::{
+    bound,
     Extack,
     Instance, //
 };
@@ -111,7 +112,7 @@ impl Port {
             return Ok(());
         }
         // SAFETY: This is called from a devlink callback.
-        let pdev = unsafe { instance.pdev() };
+        let pdev = unsafe { bound(&instance.pf) };
         let spec = AdiSpec {
             number: self.sfnum,
             queue_pairs: state.queue_pairs,
@@ -136,7 +137,7 @@ impl Port {
     }
 
     /// Destroys the ADI, unless it is in use.
-    fn try_deactivate(&self, extack: Extack) -> Result {
+    pub(super) fn try_deactivate(&self, extack: Extack) -> Result {
         let active = {
             let mut state = self.state.lock();
             let Some(active) = &state.active else {

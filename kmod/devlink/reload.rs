@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `devlink dev reload`: the function is reset and set up again. Its ports go, as devlink wants it.
+
+use adit_bindings as bindings;
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
+
+use super::{
+    bound,
+    Extack,
+    Instance, //
+};
+use crate::errno::eopnotsupp;
+
+/// What can be asked for.
+pub(super) const ACTIONS: usize =
+    1 << bindings::devlink_reload_action_DEVLINK_RELOAD_ACTION_DRIVER_REINIT;
+
+/// # Safety
+///
+/// Called by devlink, with an instance of ours, whose lock is held.
+pub(super) unsafe extern "C" fn down(
+    devlink: *mut bindings::devlink,
+    netns_change: bool,
+    _action: bindings::devlink_reload_action,
+    _limit: bindings::devlink_reload_limit,
+    extack: *mut bindings::netlink_ext_ack,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By the function's requirement.
+        let (instance, extack) = unsafe { (Instance::of(devlink), Extack::new(extack)) };
+        if netns_change {
+            let why = "the function has nothing that belongs to a network name space";
+            return Err(extack.refuse(eopnotsupp(), fmt!("{why}")));
+        }
+        for port in instance.ports.lock().values() {
+            port.try_deactivate(extack)?;
+        }
+        let (left, _) = instance.pf.adis().usage();
+        if left != 0 {
+            return Err(extack.refuse(
+                EBUSY,
+                fmt!("{left} ADIs are mediated devices: remove them first"),
+            ));
+        }
+        while let Some(port) = instance.take_port() {
+            port.unregister();
+        }
+        instance.pf.stop();
+        // Those that were made meanwhile.
+        instance.pf.lose_adis();
+        Ok(0)
+    })
+}
+
+/// # Safety
+///
+/// Called by devlink after [`down()`], with an instance of ours, whose lock is held, and a pointer
+/// to where what was done goes.
+pub(super) unsafe extern "C" fn up(
+    devlink: *mut bindings::devlink,
+    _action: bindings::devlink_reload_action,
+    _limit: bindings::devlink_reload_limit,
+    actions_performed: *mut u32,
+    extack: *mut bindings::netlink_ext_ack,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By the function's requirement.
+        let (instance, extack) = unsafe { (Instance::of(devlink), Extack::new(extack)) };
+        // SAFETY: This is a devlink callback.
+        let pdev = unsafe { bound(&instance.pf) };
+        instance.pf.restart(pdev.as_ref()).map_err(|error| {
+            extack.refuse(error, fmt!("the function does not come back from a reset"))
+        })?;
+        // SAFETY: By the function's requirement.
+        // CAST: one small bit.
+        unsafe { *actions_performed = ACTIONS as u32 };
+        Ok(0)
+    })
+}

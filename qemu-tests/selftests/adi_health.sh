@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+#
+# The function's health reporters, recovery from a control plane that is gone, and reload.
+# TIMEOUT: 120
+. "$SELFTEST_LIB/adit.sh"
+plan 22
+health() { devlink -j health show "$dl" reporter "$1" | jq -r ".health[][] | $2"; }
+check "adit has the NIC" adit-load $nic
+check_equal "reporters" "$(devlink -j health show $dl | jq -r '.health[][].reporter' | sort | xargs)" \
+    "adi_faults control_plane"
+check_equal "all is well" "$(health adi_faults .state) $(health control_plane .state)" "healthy healthy"
+check "an ADI" adi_up 1
+check_equal "no fault is known" "$(devlink -j health diagnose $dl reporter adi_faults | jq -c '[.adis, .faults]')" "[0,0]"
+check_equal "and the dump is empty" "$(devlink -j health dump show $dl reporter adi_faults | jq -c .adis)" "[]"
+
+# Without its registers the function is as good as gone.
+registers() { setpci -s "$nic" COMMAND="$1":2; }
+check "the registers go away" registers 0
+check "which the next one who wants something finds" eval '! adi_up 2'
+state() { [[ $(health control_plane .state) == "$1" ]]; }
+check "it is reported" retry 10 state error
+check_equal "the ADI that was there is dead" "$(cat $aux/adit.adi.*/state)" dead
+check "recovery fails with words" refused "" "does not come back" devlink health recover $dl reporter control_plane
+registers 2
+check "recovery when the registers are back" devlink health recover $dl reporter control_plane
+check "all is well again" state healthy
+check "new ones are made" adi_state $(adi_port 2) active
+check_equal "and live" "$(port_field $(adi_port 2) .function.opstate)" attached
+
+check "reload" devlink dev reload $dl
+check_equal "no port is left" "$(devlink -j port show | jq -c .port)" '{}'
+check_equal "and no ADI" "$(occupancy adis)" 0
+check "new ones are made" eval 'adi_up 1 && adi_up 2'
+uuid=$(cat /proc/sys/kernel/random/uuid)
+echo "$uuid" >"/sys/class/mdev_bus/$nic/mdev_supported_types/adit-1q/create"
+check "reload under a mediated device is refused" refused "busy" "mediated devices" devlink dev reload $dl
+echo 1 >"/sys/bus/mdev/devices/$uuid/remove"
+check "not once it is gone" devlink dev reload $dl
+check "adit is unloaded" adit-load -u $nic
+done_testing
