@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `cargo xtask bench`: measurements, never tests: no figure makes them fail.
 
+mod adi;
 mod contender;
 mod cpu;
 mod lab;
@@ -12,11 +13,18 @@ use anyhow::{bail, Result};
 /// A benchmark: its name, what it does, and how to run it.
 type Benchmark = (&'static str, &'static str, fn(&Args) -> Result<()>);
 
-const BENCHMARKS: [Benchmark; 1] = [(
-    "net",
-    "our NIC beside virtio-net, igb and e1000e in one guest: goodput, packets/s, round trip, CPU",
-    net::run,
-)];
+const BENCHMARKS: [Benchmark; 2] = [
+    (
+        "net",
+        "our NIC beside virtio-net, igb and e1000e in one guest: goodput, packets/s, round trip, CPU",
+        net::run,
+    ),
+    (
+        "adi",
+        "ADIs in the device model alone: time and memory of each, cost of translation",
+        adi::run,
+    ),
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
