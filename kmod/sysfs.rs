@@ -3,6 +3,10 @@
 //! What a person reads about an ADI in its auxiliary device's folder.
 
 use adit_bindings as bindings;
+use adit_uapi::virtchnl2::{
+    op,
+    VportStats, //
+};
 use kernel::{
     auxiliary,
     device::{
@@ -16,6 +20,11 @@ use kernel::{
     types::ForLt, //
 };
 
+use zerocopy::{
+    FromBytes,
+    IntoBytes, //
+};
+
 use crate::{
     adi::Adi,
     raw::Raw, //
@@ -23,7 +32,12 @@ use crate::{
 
 /// An attribute: what it says.
 trait Show {
+    const NAME: &'static CStr;
+
     fn show(adi: &Adi) -> Result<CString>;
+
+    /// What C knows it by.
+    const ATTRIBUTE: &'static Constant<bindings::device_attribute>;
 }
 
 /// A C structure of constants.
@@ -34,42 +48,66 @@ struct Constant<T>(T);
 // `const` by tradition only.
 unsafe impl<T> Sync for Constant<T> {}
 
+/// Attributes that are read, and a group of them: each a type, its name and what it says.
 macro_rules! attributes {
-    ($($(#[$doc:meta])* $static:ident $name:literal => |$adi:ident| $value:expr;)*) => {
+    ($group:ident, $folder:expr;
+     $($(#[$doc:meta])* $static:ident $name:literal => |$adi:ident| $value:expr;)*) => {
         $(
             $(#[$doc])*
             struct $static;
 
             impl Show for $static {
+                const NAME: &'static CStr = $name;
+                const ATTRIBUTE: &'static Constant<bindings::device_attribute> =
+                    &read_only::<Self>();
+
                 fn show($adi: &Adi) -> Result<CString> {
                     CString::try_from_fmt(fmt!("{}\n", $value))
                 }
             }
-
-            impl $static {
-                const ATTRIBUTE: &'static Constant<bindings::device_attribute> =
-                    &Constant(bindings::device_attribute {
-                        attr: bindings::attribute {
-                            name: kernel::str::as_char_ptr_in_const_context($name),
-                            mode: 0o444,
-                        },
-                        __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 {
-                            show: Some(show::<$static>),
-                        },
-                        __bindgen_anon_2: bindings::device_attribute__bindgen_ty_2 {
-                            store: None,
-                        },
-                    });
-            }
         )*
 
-        static ATTRIBUTES: Constant<[*const bindings::attribute; ATTRIBUTE_COUNT + 1]> =
-            Constant([$(&raw const $static::ATTRIBUTE.0.attr,)* core::ptr::null()]);
-        const ATTRIBUTE_COUNT: usize = [$($name),*].len();
+        static $group: Constant<bindings::attribute_group> = {
+            static ATTRIBUTES: Constant<[*const bindings::attribute; COUNT + 1]> =
+                Constant([$(&raw const $static::ATTRIBUTE.0.attr,)* core::ptr::null()]);
+            const COUNT: usize = [$($name),*].len();
+            group($folder, &raw const ATTRIBUTES.0)
+        };
     };
 }
 
+const fn read_only<T: Show>() -> Constant<bindings::device_attribute> {
+    Constant(bindings::device_attribute {
+        attr: bindings::attribute {
+            name: kernel::str::as_char_ptr_in_const_context(T::NAME),
+            mode: 0o444,
+        },
+        __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 {
+            show: Some(show::<T>),
+        },
+        __bindgen_anon_2: bindings::device_attribute__bindgen_ty_2 { store: None },
+    })
+}
+
+/// A group of attributes, in a folder of its own unless that is null.
+const fn group<const N: usize>(
+    folder: *const c_char,
+    attributes: *const [*const bindings::attribute; N],
+) -> Constant<bindings::attribute_group> {
+    Constant(bindings::attribute_group {
+        name: folder,
+        __bindgen_anon_1: bindings::attribute_group__bindgen_ty_1 { is_visible: None },
+        is_bin_visible: None,
+        bin_size: None,
+        __bindgen_anon_2: bindings::attribute_group__bindgen_ty_2 {
+            attrs_const: attributes.cast(),
+        },
+        bin_attrs: core::ptr::null(),
+    })
+}
+
 attributes! {
+    GROUP, core::ptr::null();
     /// The number that its maker gave it, devlink's `sfnum`.
     SfNum c"sfnum" => |adi| adi.spec().number;
     /// The device's number for it.
@@ -88,16 +126,56 @@ attributes! {
     Faults c"faults" => |adi| adi.faults();
 }
 
-static GROUP: Constant<bindings::attribute_group> = Constant(bindings::attribute_group {
-    name: core::ptr::null(),
-    __bindgen_anon_1: bindings::attribute_group__bindgen_ty_1 { is_visible: None },
-    is_bin_visible: None,
-    bin_size: None,
-    __bindgen_anon_2: bindings::attribute_group__bindgen_ty_2 {
-        attrs_const: (&raw const ATTRIBUTES.0).cast(),
-    },
-    bin_attrs: core::ptr::null(),
-});
+attributes! {
+    STATISTICS, kernel::str::as_char_ptr_in_const_context(c"statistics");
+    /// Packets received.
+    RxPackets c"rx_packets" => |adi| packets(&stats(adi)?, Direction::In);
+    /// Bytes received.
+    RxBytes c"rx_bytes" => |adi| stats(adi)?.rx_bytes.get();
+    /// Received, to groups and everybody.
+    RxGroup c"rx_multicast" => |adi| {
+        let stats = stats(adi)?;
+        stats.rx_multicast.get().saturating_add(stats.rx_broadcast.get())
+    };
+    /// Dropped on the way in; those for want of a buffer are among them.
+    RxDropped c"rx_dropped" => |adi| stats(adi)?.rx_discards.get();
+    /// Dropped on the way in because no buffer was there.
+    RxNoBuffer c"rx_no_buffer" => |adi| stats(adi)?.rx_overflow_drop.get();
+    /// Broken on arrival.
+    RxErrors c"rx_errors" => |adi| stats(adi)?.rx_errors.get();
+    /// Packets sent.
+    TxPackets c"tx_packets" => |adi| packets(&stats(adi)?, Direction::Out);
+    /// Bytes sent.
+    TxBytes c"tx_bytes" => |adi| stats(adi)?.tx_bytes.get();
+    /// Dropped on the way out.
+    TxDropped c"tx_dropped" => |adi| stats(adi)?.tx_discards.get();
+    /// That could not be sent as they were.
+    TxErrors c"tx_errors" => |adi| stats(adi)?.tx_errors.get();
+}
+
+enum Direction {
+    In,
+    Out,
+}
+
+fn packets(stats: &VportStats, direction: Direction) -> u64 {
+    let kinds = match direction {
+        Direction::In => [stats.rx_unicast, stats.rx_multicast, stats.rx_broadcast],
+        Direction::Out => [stats.tx_unicast, stats.tx_multicast, stats.tx_broadcast],
+    };
+    kinds.iter().fold(0, |sum, kind| sum.saturating_add(kind.get()))
+}
+
+/// Asks the device what has gone through the ADI.
+fn stats(adi: &Adi) -> Result<VportStats> {
+    let request = VportStats {
+        vport_id: adi.layout().vport_id.into(),
+        ..VportStats::default()
+    };
+    let reply = adi.request(op::GET_STATS, request.as_bytes())?;
+    let (stats, _) = VportStats::read_from_prefix(&reply).map_err(|_| EIO)?;
+    Ok(stats)
+}
 
 /// An Ethernet address as people write it.
 struct MacAddress([u8; 6]);
@@ -123,9 +201,11 @@ pub(crate) fn add_attributes(parent: &Device<Bound>, id: u32) -> Result {
     if dev.is_null() {
         return Err(ENODEV);
     }
-    // SAFETY: `device_find_child()` gave a reference to a registered device. The group is static.
-    // It goes with the device's folder.
-    let result = to_result(unsafe { bindings::sysfs_create_group(&mut (*dev).kobj, &GROUP.0) });
+    let result = [&GROUP, &STATISTICS].iter().try_for_each(|group| {
+        // SAFETY: `device_find_child()` gave a reference to a registered device. The groups are
+        // static. They go with the device's folder.
+        to_result(unsafe { bindings::sysfs_create_group(&mut (*dev).kobj, &group.0) })
+    });
     // SAFETY: The reference is ours.
     unsafe { bindings::put_device(dev) };
     result

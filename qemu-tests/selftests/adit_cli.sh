@@ -4,7 +4,7 @@
 # The adit command beside devlink(8): both see the same ADIs, and refusals name their cause.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/adit.sh"
-plan 17
+plan 18
 adit_free
 check "the module takes the NIC" adit-load $nic
 port() { devlink -j port show | jq -r ".port[] | select(.sfnum == $1) | .$2"; }
@@ -34,6 +34,8 @@ check "too many queues are refused" eval \
 check "and nothing stays behind then either" eval '[[ $(adit -o json adi list | jq length) == 3 ]]'
 check "reset keeps the settings" eval \
     'adit adi reset web && [[ $(json web state) == active && $(json web mac) == 02:aa:00:00:00:01 && $(json web queues) == 2 ]]'
+check "an ADI that nobody has used has counters, all zero" eval \
+    '[[ $(adit -o json adi stats web | jq -c "[.[0].rx_packets, .[0].tx_packets, .[0].tx_dropped]") == "[0,0,0]" ]]'
 check "watch tells what is there" eval '[[ $(adit adi watch --count 1 | grep -c ^new) == 3 ]]'
 check "destroy takes the port away" eval 'adit adi destroy web && [[ -z $(port 0 flavour) ]]'
 check "an ADI that is not there is named" eval '[[ $(refusal adit adi destroy web) == *"no ADI \`web\`"* ]]'
