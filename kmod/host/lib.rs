@@ -11,6 +11,11 @@ mod cause_reader;
 #[rustfmt::skip]
 #[path = "../messages.rs"]
 mod messages;
+#[rustfmt::skip]
+#[path = "../vfio/messages.rs"]
+mod vfio_messages;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vfio_tests;

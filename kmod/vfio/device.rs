@@ -45,11 +45,11 @@ use kernel::{
 use super::{
     irqs,
     mailbox::Mailbox,
-    messages::Ids,
     memory::{
         DmaPages,
         Memory, //
     },
+    messages::Ids,
     regions, //
 };
 use crate::{

@@ -20,7 +20,10 @@ kernel::auxiliary_device_table!(
     ID_TABLE,
     MODULE_ID_TABLE,
     <VfioDriver as auxiliary::Driver>::IdInfo,
-    [(auxiliary::DeviceId::new(crate::MODULE_NAME, crate::ADI_NAME), ())]
+    [(
+        auxiliary::DeviceId::new(crate::MODULE_NAME, crate::ADI_NAME),
+        ()
+    )]
 );
 
 impl auxiliary::Driver for VfioDriver {

@@ -138,8 +138,7 @@ pub(super) fn handle(
     state: &State,
     message: &mut [u8],
 ) -> Result {
-    let (head, payload) =
-        MailboxRequest::mut_from_prefix(message).map_err(|_| EINVAL)?;
+    let (head, payload) = MailboxRequest::mut_from_prefix(message).map_err(|_| EINVAL)?;
     if head.payload_len.get() as usize != payload.len() || head.reserved.get() != 0 {
         return Err(EINVAL);
     }
@@ -172,12 +171,7 @@ pub(super) fn handle(
 }
 
 /// A request for the device.
-fn pass(
-    state: &State,
-    owner: &mut Owner,
-    opcode: u32,
-    payload: &mut [u8],
-) -> Result<KVVec<u8>> {
+fn pass(state: &State, owner: &mut Owner, opcode: u32, payload: &mut [u8]) -> Result<KVVec<u8>> {
     state.check_alive()?;
     let ids = &state.ids;
     messages::request(opcode, payload, ids)

@@ -210,12 +210,7 @@ fn map(space: &AddressSpace, iova: u64, pages: &[*mut bindings::page], writable:
 }
 
 /// The opposite of [`pin_and_map()`], for `len` bytes that are pinned.
-fn unmap_and_unpin(
-    vdev: *mut bindings::vfio_device,
-    space: &AddressSpace,
-    iova: u64,
-    len: u64,
-) {
+fn unmap_and_unpin(vdev: *mut bindings::vfio_device, space: &AddressSpace, iova: u64, len: u64) {
     if len == 0 {
         return;
     }

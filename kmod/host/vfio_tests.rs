@@ -1,17 +1,13 @@
-// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! What the kernel module lets the owner of an ADI say to the device: the module's own source,
-//! compiled for the host.
+// SPDX-License-Identifier: GPL-2.0
+//! Tests of [`crate::vfio_messages`]: what the owner of an ADI may say to the device.
 
-#[path = "../../kmod/vfio/messages.rs"]
-mod messages;
-
+use crate::vfio_messages::{disable_all, reply, request, Ids, Refusal, DISABLE_ALL_LEN};
 use adit_uapi::virtchnl2::adi::{self, fault_flags, AdiFault};
 use adit_uapi::virtchnl2::{
     op, queue_type, ConfigRxQueues, ConfigTxQueues, DelEnaDisQueues, MacAddr, MacAddrList,
     PromiscInfo, QueueChunk, QueueVector, QueueVectorMaps, RssHash, RssLut, RxqInfo, TxqInfo,
     Vport, VportStats,
 };
-use messages::{disable_all, reply, request, Ids, Refusal, DISABLE_ALL_LEN};
 use proptest::prelude::*;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
