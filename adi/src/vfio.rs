@@ -55,9 +55,10 @@ pub fn find(name: &str) -> Result<PathBuf, Error> {
 
 /// An ADI that is open.
 pub struct VfioDevice {
-    device: vfio_ioctls::VfioDevice,
-    /// The same file, for what is read and written with errors told.
+    /// The device's file, for what is read and written with errors told. Before `device`, which
+    /// takes its group out of the container when it is dropped, and for that must be closed.
     file: File,
+    device: vfio_ioctls::VfioDevice,
     address_space: Arc<dyn VfioOps>,
     /// A request and its reply belong together.
     mailbox: Mutex<u64>,
@@ -83,8 +84,8 @@ impl VfioDevice {
         let fd = fd.try_clone_to_owned();
         let file = File::from(fd.map_err(Error::io("another handle of the device"))?);
         let this = Self {
-            device,
             file,
+            device,
             address_space,
             mailbox: Mutex::new(0),
         };

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use crate::adi::MacAddress;
 use crate::registry::Name;
+use crate::traffic_args::{Ping, Pktgen};
 
 /// Slices of a NIC (ADIs) for containers and virtual machines
 #[derive(Debug, Parser)]
@@ -37,6 +38,10 @@ pub(crate) enum Command {
     /// Assignable Device Interfaces
     #[command(subcommand)]
     Adi(AdiCommand),
+    /// Answer ARP and ICMP echo requests on an ADI, and send them
+    Ping(Ping),
+    /// Send and receive frames on an ADI as fast as it goes, from and to pcap files if wanted
+    Pktgen(Pktgen),
     /// Print completions for a shell
     Completions {
         /// Which shell

@@ -6,8 +6,12 @@ mod args;
 mod cdi;
 mod devlink;
 mod output;
+mod ping;
+mod pktgen;
 mod registry;
+mod station;
 mod sysfs;
+mod traffic_args;
 
 use std::process::ExitCode;
 
@@ -17,8 +21,12 @@ use args::{Args, Command};
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("ADIT_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
     match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("adit: {error:#}");
@@ -27,14 +35,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> anyhow::Result<()> {
+fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Command::Adi(command) => adi::run(command, args.output),
+        Command::Adi(command) => adi::run(command, args.output)?,
+        Command::Ping(command) => return ping::run(command),
+        Command::Pktgen(command) => return pktgen::run(command, args.output),
         Command::Completions { shell } => {
             let mut command = Args::command();
             clap_complete::generate(*shell, &mut command, "adit", &mut std::io::stdout());
-            Ok(())
         }
-        Command::Man => output::man_page(Args::command()),
+        Command::Man => output::man_page(Args::command())?,
     }
+    Ok(ExitCode::SUCCESS)
 }

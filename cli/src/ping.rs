@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `adit ping`: answers on an ADI, and asks.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_adi::{Adi, Buffer, Config, QueuePair, Wakeup};
+use anyhow::{bail, ensure, Context, Result};
+
+use crate::station::{Heard, Station};
+use crate::traffic_args::Ping;
+
+/// Frames received at once.
+const BURST: usize = 32;
+/// Requests under way, at most.
+const MAX_OUTSTANDING: usize = 1024;
+/// How long who was asked for its MAC address may think.
+const ARP_INTERVAL: Duration = Duration::from_millis(500);
+
+pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
+    let adi = Adi::open(&args.adi.adi)?;
+    let config = Config {
+        pairs: 1,
+        ..Config::default()
+    };
+    let mut pairs = adi.start(&config)?;
+    let pair = pairs.pop().context("the ADI has no queues")?;
+    let station = Station {
+        mac: adi.info().mac,
+        ip: args.ip,
+        // Two bytes tell one process from another well enough.
+        id: std::process::id() as u16,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let mut pinger = Pinger {
+        args,
+        station,
+        pair,
+        stop,
+        peer: None,
+        outstanding: VecDeque::new(),
+        stats: Stats::default(),
+    };
+    if !args.quiet {
+        let mac = pinger.station.mac.map(|b| format!("{b:02x}")).join(":");
+        println!("{} is at {mac} ({})", args.ip, args.adi.adi);
+    }
+    let result = pinger.run();
+    if args.target.is_some() {
+        pinger.stats.print();
+    }
+    if let Err(error) = result {
+        let fault = adi.fault().ok().filter(|fault| fault.reason.get() != 0);
+        return match fault {
+            Some(fault) => Err(error.context(format!(
+                "a queue of the ADI was stopped: reason {}, address {:#x}",
+                fault.reason.get(),
+                fault.address.get()
+            ))),
+            None => Err(error),
+        };
+    }
+    let lost = args.target.is_some() && pinger.stats.received < pinger.stats.sent.max(1);
+    Ok(ExitCode::from(u8::from(lost)))
+}
+
+#[derive(Default)]
+struct Stats {
+    sent: u64,
+    received: u64,
+    answered: u64,
+    times: Vec<Duration>,
+}
+
+impl Stats {
+    fn print(&mut self) {
+        let (sent, received) = (self.sent, self.received);
+        let lost = (sent - received.min(sent)) * 100 / sent.max(1);
+        println!("{sent} sent, {received} received, {lost} % lost");
+        self.times.sort_unstable();
+        if let (Some(min), Some(max)) = (self.times.first(), self.times.last()) {
+            let median = self.times[self.times.len() / 2];
+            let us = |t: &Duration| t.as_nanos() as f64 / 1000.0;
+            println!(
+                "round trip: min {:.1}, median {:.1}, max {:.1} µs",
+                us(min),
+                us(&median),
+                us(max)
+            );
+        }
+    }
+}
+
+struct Pinger<'a> {
+    args: &'a Ping,
+    station: Station,
+    pair: QueuePair,
+    stop: Arc<AtomicBool>,
+    /// The target's MAC address.
+    peer: Option<[u8; 6]>,
+    /// Sequence numbers under way and when they went.
+    outstanding: VecDeque<(u16, Instant)>,
+    stats: Stats,
+}
+
+impl Pinger<'_> {
+    fn run(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let end = self.args.deadline.map(|deadline| start + deadline);
+        let interval = Duration::from_millis(self.args.interval);
+        let timeout = Duration::from_millis(self.args.timeout);
+        let mut next = start;
+        let mut frames = Vec::with_capacity(BURST);
+        while !self.stop.load(Ordering::Relaxed) {
+            let now = Instant::now();
+            if end.is_some_and(|end| now >= end) {
+                return Ok(());
+            }
+            while let Some(&(_, at)) = self.outstanding.front() {
+                if now < at + timeout {
+                    break;
+                }
+                self.outstanding.pop_front();
+            }
+            let idle = self.outstanding.is_empty();
+            if let Some(target) = self.args.target {
+                let wanted = self.args.count == 0 || self.stats.sent < self.args.count;
+                if !wanted && idle {
+                    return Ok(());
+                }
+                let due = if interval.is_zero() { idle } else { true };
+                if wanted && due && now >= next {
+                    next = now + self.ask(target, now)?.unwrap_or(interval);
+                }
+            }
+            self.pair.rx.receive(&mut frames, BURST)?;
+            if frames.is_empty() {
+                let until = [
+                    end,
+                    Some(next),
+                    self.outstanding.front().map(|o| o.1 + timeout),
+                ];
+                let until = until.into_iter().flatten().filter(|at| *at > now).min();
+                let rest = until
+                    .map(|at| at - now)
+                    .unwrap_or(Duration::from_millis(200));
+                match self.pair.wait(Some(rest.min(Duration::from_millis(200))))? {
+                    Wakeup::Released => bail!("the ADI is taken away"),
+                    Wakeup::Fault => bail!("the ADI has a fault"),
+                    Wakeup::Ready | Wakeup::Timeout => continue,
+                }
+            }
+            for frame in &frames {
+                self.hear(frame)?;
+            }
+            frames.clear();
+        }
+        Ok(())
+    }
+
+    /// Sends the next request, or first asks where to; returns when to try again in that case.
+    fn ask(&mut self, target: Ipv4Addr, now: Instant) -> Result<Option<Duration>> {
+        let Some(peer) = self.peer else {
+            if let Some(frame) = self.station.who_has(target) {
+                self.send(&frame)?;
+            }
+            return Ok(Some(ARP_INTERVAL));
+        };
+        if self.outstanding.len() >= MAX_OUTSTANDING {
+            return Ok(None);
+        }
+        let sequence = self.stats.sent as u16; // wraps, as sequence numbers do
+        let payload = vec![0xA5; self.args.size.into()];
+        let frame = self
+            .station
+            .echo_request((peer, target), sequence, &payload);
+        self.send(&frame.context("an echo request that cannot be")?)?;
+        self.outstanding.push_back((sequence, now));
+        self.stats.sent += 1;
+        Ok(None)
+    }
+
+    fn hear(&mut self, frame: &Buffer) -> Result<()> {
+        match self.station.hear(frame) {
+            Heard::Answer(answer) => {
+                self.send(&answer)?;
+                self.stats.answered += 1;
+            }
+            Heard::Neighbour(ip, mac) if Some(ip) == self.args.target => self.peer = Some(mac),
+            Heard::Echo {
+                from,
+                sequence,
+                len,
+            } => {
+                let found = self.outstanding.iter().position(|o| o.0 == sequence);
+                if let Some((_, at)) = found.and_then(|n| self.outstanding.remove(n)) {
+                    let time = at.elapsed();
+                    self.stats.received += 1;
+                    self.stats.times.push(time);
+                    if !self.args.quiet {
+                        let us = time.as_nanos() as f64 / 1000.0;
+                        println!("{len} bytes from {from}: seq={sequence} time={us:.1} µs");
+                    }
+                }
+            }
+            Heard::Neighbour(..) | Heard::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, frame: &[u8]) -> Result<()> {
+        self.pair.tx.reclaim()?;
+        let buffer = self.pair.pool().copy(frame);
+        let buffer = buffer.context("no buffer is free: the ADI does not send")?;
+        let sent = self.pair.tx.send(&mut std::iter::once(buffer))?;
+        ensure!(sent == 1, "the ring is full: the ADI does not send");
+        Ok(())
+    }
+}

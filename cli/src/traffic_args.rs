@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What can be said to `adit ping` and `adit pktgen`.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use crate::adi::MacAddress;
+
+/// An ADI to use.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AdiArg {
+    /// The ADI: `adit.adi.N`, N, the UUID of its mediated device, or its folder in sysfs
+    #[arg(long, env = "ADIT_ADI", value_name = "ADI")]
+    pub(crate) adi: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ping {
+    #[command(flatten)]
+    pub(crate) adi: AdiArg,
+    /// Own address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Ipv4Addr,
+    /// Whom to ping; without it, only answer.
+    pub(crate) target: Option<Ipv4Addr>,
+    /// Echo requests to send; 0 for no end
+    #[arg(short, long, default_value_t = 4)]
+    pub(crate) count: u64,
+    /// Time between requests, in milliseconds; 0: the next as soon as there is an answer
+    #[arg(short, long, default_value_t = 1000, value_name = "MS")]
+    pub(crate) interval: u64,
+    /// How long to wait for an answer, in milliseconds
+    #[arg(short = 'W', long, default_value_t = 1000, value_name = "MS")]
+    pub(crate) timeout: u64,
+    /// Bytes of payload
+    #[arg(short, long, default_value_t = 56, value_parser = clap::value_parser!(u16).range(8..=1472))]
+    pub(crate) size: u16,
+    /// When to end, in seconds, if not by count
+    #[arg(short = 'w', long, value_name = "S", value_parser = seconds)]
+    pub(crate) deadline: Option<Duration>,
+    /// Only the summary
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pktgen {
+    #[command(flatten)]
+    pub(crate) adi: AdiArg,
+    #[command(subcommand)]
+    pub(crate) mode: Mode,
+    /// When to end, in seconds
+    #[arg(short, long, global = true, default_value = "10", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    /// Queue pairs, each with a thread; 0 for all that the ADI has
+    #[arg(short, long, global = true, default_value_t = 1)]
+    pub(crate) queues: u16,
+    /// Frames that a queue holds
+    #[arg(long, global = true, default_value_t = 1024)]
+    pub(crate) ring: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Mode {
+    /// Send UDP packets, or those of a pcap file over and over.
+    Send {
+        /// To which MAC address [default: broadcast]
+        #[arg(long, value_name = "MAC")]
+        to: Option<MacAddress>,
+        /// Bytes of each frame, without FCS
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(60..=1514))]
+        size: u16,
+        /// Frames to send; 0 for as many as there is time for
+        #[arg(long, default_value_t = 0)]
+        count: u64,
+        /// Frames per second and queue; 0 for no limit
+        #[arg(long, default_value_t = 0)]
+        rate: u64,
+        /// Send these frames instead, with the ADI's address as the source
+        #[arg(long, value_name = "FILE")]
+        pcap: Option<PathBuf>,
+    },
+    /// Receive, and count or keep.
+    Receive {
+        /// Frames to receive; 0 for as many as there is time for
+        #[arg(long, default_value_t = 0)]
+        count: u64,
+        /// Write them to a pcap file (one queue only)
+        #[arg(long, value_name = "FILE")]
+        pcap: Option<PathBuf>,
+    },
+    /// Send every frame back to where it came from.
+    Reflect,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}

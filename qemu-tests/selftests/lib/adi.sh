@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash
+#
+# Sourced by selftests that use ADIs from user space.
+. "$SELFTEST_LIB/adit.sh"
+
+# adi_start: the NIC is adit's, the `adit` command is there.
+adi_start() {
+    command -v adit || return
+    adit_free
+    adit-load "$nic"
+}
+
+# adi_create SFNUM [SETTING VALUE…]: an active ADI with the address 02:00:00:00:01:SFNUM, as soon
+# as it is a VFIO device.
+adi_create() {
+    adi_up "$1" hw_addr "$(printf '02:00:00:00:01:%02x' "$1")" "${@:2}" || return
+    retry 5 adi_device "$1" >/dev/null
+}
+
+# adi_device SFNUM: the name of its auxiliary device, once it is a VFIO device.
+adi_device() {
+    local device
+    for device in "$aux"/adit.adi.*; do
+        [[ -e $device/iommu_group && $(<"$device/sfnum") == "$1" ]] || continue
+        basename "$device"
+        return
+    done
+    return 1
+}
+
+# adi_group SFNUM: its VFIO group.
+adi_group() { basename "$(readlink "$aux/$(adi_device "$1")/iommu_group")"; }
+
+# adi_destroy SFNUM
+adi_destroy() { adi_down "$(adi_port "$1")"; }
+
+# adi_stop: what runs in the background ends.
+adi_stop() {
+    local job
+    for job in $(jobs -p); do kill "$job"; done 2>/dev/null
+    wait
+}
