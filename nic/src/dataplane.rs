@@ -72,6 +72,11 @@ pub enum QueueConfig {
         /// What completions name it by: its place among the queues of its completion queue.
         relative_id: u16,
     },
+    /// A TX queue of the single model: descriptors are written back when they are done.
+    SingleTx {
+        /// Descriptors, 16 bytes each.
+        ring: Ring,
+    },
     /// A TX completion queue.
     TxCompletion {
         /// Completions, 4 or 8 bytes each.
@@ -94,6 +99,16 @@ pub enum QueueConfig {
         /// Longest frame in bytes, without FCS, that is delivered unmerged.
         max_packet_len: u32,
     },
+    /// An RX queue of the single model: buffers are posted on it, and overwritten by what is
+    /// said of the frames in them.
+    SingleRx {
+        /// Buffer descriptors, 32 bytes each.
+        ring: Ring,
+        /// Bytes of each packet buffer.
+        buffer_len: u32,
+        /// Longest frame in bytes, without FCS, that is delivered.
+        max_packet_len: u32,
+    },
     /// An RX buffer queue.
     RxBuffer {
         /// Buffer descriptors, 32 bytes each.
@@ -103,6 +118,27 @@ pub enum QueueConfig {
         /// Bytes of each header buffer; 0 for none.
         header_len: u16,
     },
+}
+
+impl QueueConfig {
+    /// The kind of the queue that is set up so.
+    #[must_use]
+    pub fn kind(&self) -> QueueKind {
+        match self {
+            Self::Tx { .. } | Self::SingleTx { .. } => QueueKind::Tx,
+            Self::TxCompletion { .. } => QueueKind::TxCompletion,
+            Self::Rx { .. } | Self::SingleRx { .. } => QueueKind::Rx,
+            Self::RxBuffer { .. } => QueueKind::RxBuffer,
+        }
+    }
+}
+
+/// The buffer queue whose tail an RX queue of the single model uses. The standard has RX tails of
+/// their own, but those lie where the Linux driver probes for registers of a VF, and cannot be
+/// mapped into the guest. Buffer queues come in pairs, and such a vport has none.
+#[must_use]
+pub fn single_rx_tail(rx_queue: u32) -> u32 {
+    2 * rx_queue
 }
 
 /// Why the data plane refused.

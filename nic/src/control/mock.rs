@@ -102,13 +102,10 @@ impl DataPlane for MockDataPlane {
     }
 
     fn configure(&mut self, vport: u32, index: u32, config: QueueConfig) -> Result<(), QueueError> {
-        let kind = match config {
-            QueueConfig::Tx { .. } => QueueKind::Tx,
-            QueueConfig::TxCompletion { .. } => QueueKind::TxCompletion,
-            QueueConfig::Rx { .. } => QueueKind::Rx,
-            QueueConfig::RxBuffer { .. } => QueueKind::RxBuffer,
+        let queue = QueueId {
+            kind: config.kind(),
+            index,
         };
-        let queue = QueueId { kind, index };
         self.check(queue)?;
         if self.queues.get(&queue).is_some_and(|q| q.enabled) {
             return Err(QueueError::Enabled(queue));

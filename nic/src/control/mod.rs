@@ -16,6 +16,7 @@ mod fuzz;
 pub mod mock;
 mod profile;
 pub mod ptype;
+mod queue_config;
 mod queue_set;
 mod queues;
 mod refusal;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The queues of one vport: which it has, and how far each has come.
 
-use adit_uapi::regs::pf;
+use adit_uapi::regs::{pf, RegArray};
 use adit_uapi::virtchnl2::{queue_type, QueueRegChunk};
 use zerocopy::little_endian::{U32, U64};
 
 use super::{Profile, Refusal};
-use crate::dataplane::{DataPlane, QueueId, QueueKind};
+use crate::dataplane::{single_rx_tail, DataPlane, QueueId, QueueKind};
 
 /// The kinds, in the order of their numbers in messages.
 pub(super) const KINDS: [QueueKind; 4] = QueueKind::ALL;
@@ -89,6 +89,16 @@ struct Block {
 #[derive(Debug)]
 pub(super) struct QueueSet {
     blocks: [Block; KINDS.len()],
+    /// Which queues are of the single model.
+    pub(super) single: Single,
+}
+
+/// Which queues of a vport are of the single model: a vport's TX queues all are or none is, and so
+/// are its RX queues.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Single {
+    pub(super) tx: bool,
+    pub(super) rx: bool,
 }
 
 impl QueueSet {
@@ -101,7 +111,8 @@ impl QueueSet {
                 slots: vec![FREE; most.into()],
             }
         });
-        Self { blocks }
+        let single = Single::default();
+        Self { blocks, single }
     }
 
     /// The set of an ADI, with all its queues from the beginning. They follow those of the
@@ -121,7 +132,8 @@ impl QueueSet {
                 slots: vec![fresh; counts.of(kind).into()],
             }
         });
-        Self { blocks }
+        let single = Single::default();
+        Self { blocks, single }
     }
 
     fn block(&self, kind: QueueKind) -> &Block {
@@ -176,7 +188,12 @@ impl QueueSet {
                 vector: None,
             };
             block.slots[start..start + count].fill(fresh);
-            chunks.push(chunk(kind, block.first + start as u32, count as u32));
+            chunks.push(chunk(
+                kind,
+                block.first + start as u32,
+                count as u32,
+                self.single,
+            ));
         }
         Ok(chunks)
     }
@@ -268,15 +285,22 @@ pub(super) fn first_run<T>(
     None
 }
 
-fn chunk(kind: QueueKind, start: u32, count: u32) -> QueueRegChunk {
-    let tails = match kind {
-        QueueKind::Tx => Some(pf::QTX_TAIL),
-        QueueKind::Rx => Some(pf::QRX_TAIL),
-        QueueKind::RxBuffer => Some(pf::BUFQ_TAIL),
+fn chunk(kind: QueueKind, start: u32, count: u32, single: Single) -> QueueRegChunk {
+    let tail_of = |tails: RegArray, at| Some((tails.offset(at)?, tails.stride));
+    let tail = match kind {
+        // Theirs are every other of the buffer queues'.
+        QueueKind::Rx if single.rx => {
+            let tails = pf::BUFQ_TAIL;
+            let spacing = tails.stride * single_rx_tail(1);
+            tails.offset(single_rx_tail(start)).map(|at| (at, spacing))
+        }
+
+        QueueKind::Tx => tail_of(pf::QTX_TAIL, start),
+        QueueKind::Rx => tail_of(pf::QRX_TAIL, start),
+        QueueKind::RxBuffer => tail_of(pf::BUFQ_TAIL, start),
         // Nobody writes a completion queue's tail.
         QueueKind::TxCompletion => None,
     };
-    let tail = tails.and_then(|t| Some((t.offset(start)?, t.stride)));
     let (tail_start, spacing) = tail.unwrap_or((0, 0));
     QueueRegChunk {
         type_: U32::new(type_of(kind)),

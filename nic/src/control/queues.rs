@@ -1,36 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Queues: configured, enabled, disabled, added, given back, mapped to vectors.
 
-use adit_uapi::desc::ids::rxdid_m;
 use adit_uapi::virtchnl2::{
-    queue_model, queue_type, rxq_flags, sched_mode, AddQueues, ConfigRxQueues, ConfigTxQueues,
-    DelEnaDisQueues, QueueChunk, QueueRegChunks, QueueVector, QueueVectorMaps, RxqInfo, TxqInfo,
+    AddQueues, ConfigRxQueues, ConfigTxQueues, DelEnaDisQueues, QueueChunk, QueueRegChunks,
+    QueueVector, QueueVectorMaps, RxqInfo, TxqInfo,
 };
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::IntoBytes;
 
+use super::queue_config::QueueInfo;
 use super::queue_set::{kind_of, Counts, QueueSet, State};
 use super::vport::Vport;
 use super::{wire, Control, Refusal};
-use crate::dataplane::{DataPlane, QueueConfig, QueueError, QueueId, QueueKind, Ring, SchedMode};
+use crate::dataplane::{DataPlane, QueueError, QueueId, QueueKind};
 
-/// Entries of a ring: Linux asks for 64 to 8160 in steps of 32, DPDK's completion rings are twice
-/// as long as its TX rings.
-const RING_LEN: std::ops::RangeInclusive<u16> = 32..=16384;
-/// Entries of a ring come in multiples of this.
-const RING_LEN_MULTIPLE: u16 = 8;
-/// Bytes that a ring's address is a multiple of.
-const RING_ALIGN: u64 = 128;
-/// Bytes of a packet buffer: what a completion's length field can say (14 bits).
-const BUFFER_LEN: std::ops::RangeInclusive<u32> = 64..=0x3FFF;
-/// Names of a TX queue in completions (10 bits).
-const MAX_RELATIVE_ID: u16 = 0x3FF;
 /// Throttling intervals of a vector.
 const ITR_INDEXES: u32 = 3;
-/// Bytes of FCS, which drivers count in the longest packet and the data plane does not.
-const FCS_LEN: u32 = 4;
-/// The shortest longest packet, FCS included.
-const MIN_PACKET_LEN: u32 = 64;
 
 impl Control {
     pub(super) fn config_tx_queues(
@@ -40,14 +25,7 @@ impl Control {
     ) -> Result<(), Refusal> {
         let (header, rest) = wire::header::<ConfigTxQueues>(payload)?;
         let infos = wire::elements::<TxqInfo>(rest, header.num_qinfo.get())?;
-        let id = header.vport_id.get();
-        let vport = self.vport(id)?;
-        let pasids = |i: &TxqInfo| [i.egress_pasid, i.egress_hdr_pasid, i.egress_buf_pasid];
-        vport.check_pasids(infos.iter().flat_map(pasids))?;
-        let queues = &mut vport.queues;
-        let configs = infos.iter().map(|info| tx_config(queues, info));
-        let configs = configs.collect::<Result<Vec<_>, _>>()?;
-        configure(queues, id, &configs, dp)
+        self.configure(header.vport_id.get(), infos, dp)
     }
 
     pub(super) fn config_rx_queues(
@@ -57,14 +35,32 @@ impl Control {
     ) -> Result<(), Refusal> {
         let (header, rest) = wire::header::<ConfigRxQueues>(payload)?;
         let infos = wire::elements::<RxqInfo>(rest, header.num_qinfo.get())?;
-        let id = header.vport_id.get();
+        self.configure(header.vport_id.get(), infos, dp)
+    }
+
+    /// Sets up queues, after all of them have been checked. Their doorbells are left alone: Linux
+    /// rings those of buffer queues before it says where the rings are.
+    fn configure(
+        &mut self,
+        id: u32,
+        infos: &[impl QueueInfo],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
         let vport = self.vport(id)?;
-        let pasids = |i: &RxqInfo| [i.ingress_pasid, i.ingress_hdr_pasid, i.ingress_buf_pasid];
-        vport.check_pasids(infos.iter().flat_map(pasids))?;
+        vport.check_pasids(infos.iter().flat_map(|info| info.pasids()))?;
         let queues = &mut vport.queues;
-        let configs = infos.iter().map(|info| rx_config(queues, info));
+        let configs = infos.iter().map(|info| info.config(queues));
         let configs = configs.collect::<Result<Vec<_>, _>>()?;
-        configure(queues, id, &configs, dp)
+        for &(queue, _) in &configs {
+            if queues.slot(queue)?.state == State::Enabled {
+                return Err(Refusal::Busy);
+            }
+        }
+        for (queue, config) in configs {
+            dp.configure(id, queue.index, config).map_err(refusal)?;
+            queues.slot(queue)?.state = State::Configured;
+        }
+        Ok(())
     }
 
     pub(super) fn enable_queues(
@@ -235,156 +231,10 @@ fn interrupting(entry: &QueueVector) -> Result<QueueId, Refusal> {
     }
 }
 
-/// Sets up queues, all of which have been checked. Their doorbells are left alone: Linux rings
-/// those of buffer queues before it says where the rings are.
-fn configure(
-    queues: &mut QueueSet,
-    vport: u32,
-    configs: &[(QueueId, QueueConfig)],
-    dp: &mut impl DataPlane,
-) -> Result<(), Refusal> {
-    for &(queue, _) in configs {
-        if queues.slot(queue)?.state == State::Enabled {
-            return Err(Refusal::Busy);
-        }
-    }
-    for &(queue, config) in configs {
-        dp.configure(vport, queue.index, config).map_err(refusal)?;
-        queues.slot(queue)?.state = State::Configured;
-    }
-    Ok(())
-}
-
 fn refusal(error: QueueError) -> Refusal {
     match error {
         QueueError::NoSuchQueue(_) => Refusal::DataPlane,
         QueueError::NotConfigured(_) => Refusal::OutOfOrder,
         QueueError::Enabled(_) => Refusal::Busy,
     }
-}
-
-fn ring(base: u64, len: u16, entry: u64) -> Result<Ring, Refusal> {
-    if !RING_LEN.contains(&len) || len % RING_LEN_MULTIPLE != 0 {
-        return Err(Refusal::OutOfRange);
-    }
-    if base % RING_ALIGN != 0 || base.checked_add(u64::from(len) * entry).is_none() {
-        return Err(Refusal::BadField);
-    }
-    Ok(Ring { base, len })
-}
-
-fn tx_config(queues: &mut QueueSet, info: &TxqInfo) -> Result<(QueueId, QueueConfig), Refusal> {
-    if info.model.get() != queue_model::SPLIT {
-        return Err(Refusal::BadField);
-    }
-    let sched = match info.sched_mode.get() {
-        sched_mode::QUEUE => SchedMode::Queue,
-        sched_mode::FLOW => SchedMode::Flow,
-        _ => return Err(Refusal::BadField),
-    };
-    let (base, len) = (info.dma_ring_addr.get(), info.ring_len.get());
-    let (kind, config) = match info.type_.get() {
-        queue_type::TX => {
-            let completion_queue = u32::from(info.tx_compl_queue_id.get());
-            queues.slot(QueueId {
-                kind: QueueKind::TxCompletion,
-                index: completion_queue,
-            })?;
-            let relative_id = info.relative_queue_id.get();
-            if relative_id > MAX_RELATIVE_ID {
-                return Err(Refusal::OutOfRange);
-            }
-            let ring = ring(base, len, 16)?;
-            (
-                QueueKind::Tx,
-                QueueConfig::Tx {
-                    ring,
-                    sched,
-                    completion_queue,
-                    relative_id,
-                },
-            )
-        }
-        queue_type::TX_COMPLETION => {
-            let ring = ring(base, len, 8)?;
-            (
-                QueueKind::TxCompletion,
-                QueueConfig::TxCompletion { ring, sched },
-            )
-        }
-        _ => return Err(Refusal::BadField),
-    };
-    let queue = QueueId {
-        kind,
-        index: info.queue_id.get(),
-    };
-    queues.slot(queue)?;
-    Ok((queue, config))
-}
-
-fn rx_config(queues: &mut QueueSet, info: &RxqInfo) -> Result<(QueueId, QueueConfig), Refusal> {
-    let flags = info.qflags.get();
-    if info.model.get() != queue_model::SPLIT || flags & rxq_flags::DESC_SIZE_16BYTE != 0 {
-        return Err(Refusal::BadField);
-    }
-    let header_split = flags & rxq_flags::HDR_SPLIT != 0;
-    let ring = ring(info.dma_ring_addr.get(), info.ring_len.get(), 32)?;
-    let (kind, config) = match info.type_.get() {
-        queue_type::RX => {
-            if info.desc_ids.get() & rxdid_m::FLEX_SPLITQ == 0 {
-                return Err(Refusal::BadField);
-            }
-            let max_packet_len = info.max_pkt_size.get();
-            if max_packet_len < MIN_PACKET_LEN {
-                return Err(Refusal::OutOfRange);
-            }
-            let mut buffers = |id: U16| {
-                let index = u32::from(id.get());
-                queues
-                    .slot(QueueId {
-                        kind: QueueKind::RxBuffer,
-                        index,
-                    })
-                    .map(|_| index)
-            };
-            let second = (info.bufq2_ena != 0)
-                .then(|| buffers(info.rx_bufq2_id))
-                .transpose()?;
-            let config = QueueConfig::Rx {
-                ring,
-                buffer_queue: buffers(info.rx_bufq1_id)?,
-                buffer_queue_2: second,
-                rsc: flags & rxq_flags::RSC != 0,
-                header_split,
-                max_packet_len: max_packet_len - FCS_LEN,
-            };
-            (QueueKind::Rx, config)
-        }
-        queue_type::RX_BUFFER => {
-            let buffer_len = info.data_buffer_size.get();
-            let header_len = if header_split {
-                info.hdr_buffer_size.get()
-            } else {
-                0
-            };
-            if !BUFFER_LEN.contains(&buffer_len) || (header_split && header_len == 0) {
-                return Err(Refusal::OutOfRange);
-            }
-            (
-                QueueKind::RxBuffer,
-                QueueConfig::RxBuffer {
-                    ring,
-                    buffer_len,
-                    header_len,
-                },
-            )
-        }
-        _ => return Err(Refusal::BadField),
-    };
-    let queue = QueueId {
-        kind,
-        index: info.queue_id.get(),
-    };
-    queues.slot(queue)?;
-    Ok((queue, config))
 }

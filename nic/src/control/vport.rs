@@ -3,12 +3,13 @@
 
 use adit_uapi::desc::ids::{rxdid_m, txdid};
 use adit_uapi::virtchnl2::Vport as VportName;
-use adit_uapi::virtchnl2::{queue_model, rss, vport_type, CreateVport, QueueRegChunks};
+use adit_uapi::virtchnl2::{rss, vport_type, CreateVport, QueueRegChunks};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::IntoBytes;
 
 use super::adi::Belongings;
-use super::queue_set::{Counts, QueueSet};
+use super::queue_config::is_single;
+use super::queue_set::{Counts, QueueSet, Single};
 use super::{caps, flow_rules, wire, Control, Refusal};
 use crate::dataplane::{DataPlane, QueueKind};
 use crate::forwarding::{Forwarding, RSS_KEY_LEN, RSS_LUT_LEN};
@@ -46,15 +47,16 @@ impl Control {
             return Err(Refusal::VportExists);
         }
         let mut queues = QueueSet::new(&self.profile, index);
-        let chunks = queues.allocate(self.counts(asked)?)?;
+        queues.single = single(asked)?;
+        let chunks = queues.allocate(self.counts(asked, queues.single))?;
         let mac = self.profile.mac(index);
         let counts = queues.counts();
         let forwarding = dp.forwarding(u32::from(index));
         *forwarding = Forwarding::new(mac, queues.allocated(QueueKind::Rx));
         let created = CreateVport {
             vport_type: U16::new(vport_type::DEFAULT),
-            txq_model: U16::new(queue_model::SPLIT),
-            rxq_model: U16::new(queue_model::SPLIT),
+            txq_model: asked.txq_model,
+            rxq_model: asked.rxq_model,
             num_tx_q: U16::new(counts.tx),
             num_tx_complq: U16::new(counts.tx_completion),
             num_rx_q: U16::new(counts.rx),
@@ -65,9 +67,11 @@ impl Control {
             default_mac_addr: mac,
             vport_flags: U16::new(flow_rules::VPORT_FLAGS),
             rx_desc_ids: U64::new(rxdid_m::FLEX_SPLITQ),
-            tx_desc_ids: U64::new(
-                txdid::FLEX_TSO_CTX | txdid::FLEX_L2TAG1_L2TAG2 | txdid::FLEX_FLOW_SCHED,
-            ),
+            tx_desc_ids: U64::new(if queues.single.tx {
+                txdid::DATA | txdid::CTX | txdid::FLEX_TSO_CTX | txdid::DESC_DONE
+            } else {
+                txdid::FLEX_TSO_CTX | txdid::FLEX_L2TAG1_L2TAG2 | txdid::FLEX_FLOW_SCHED
+            }),
             sideband_flow_caps: U64::new(flow_rules::FLOWS),
             sideband_flow_actions: U32::new(flow_rules::ACTIONS),
             flow_steer_max_rules: U32::new(flow_rules::MAX_RULES),
@@ -122,32 +126,22 @@ impl Control {
     }
 
     /// How many queues a new vport gets: what it asks for, as far as there are so many.
-    ///
-    /// Only the split model is offered, and it is what a driver that asks for the single model is
-    /// given: the models of the reply are the device's choice.
-    fn counts(&self, asked: &CreateVport) -> Result<Counts, Refusal> {
-        let split = |model: U16| match model.get() {
-            queue_model::SINGLE => Ok(false),
-            queue_model::SPLIT => Ok(true),
-            _ => Err(Refusal::BadField),
-        };
-        let (tx, rx) = (asked.num_tx_q.get(), asked.num_rx_q.get());
-        let tx_completion = if split(asked.txq_model)? {
-            asked.num_tx_complq.get()
-        } else {
-            tx
-        };
-        let rx_buffer = if split(asked.rxq_model)? {
-            asked.num_rx_bufq.get()
-        } else {
-            rx.saturating_mul(2)
-        };
+    fn counts(&self, asked: &CreateVport, single: Single) -> Counts {
         let most = |kind| self.profile.queues(kind);
-        Ok(Counts {
-            tx: tx.min(most(QueueKind::Tx)),
-            tx_completion: tx_completion.min(most(QueueKind::TxCompletion)),
-            rx: rx.min(most(QueueKind::Rx)),
-            rx_buffer: rx_buffer.min(most(QueueKind::RxBuffer)),
-        })
+        let split = |single: bool, asked: U16| if single { 0 } else { asked.get() };
+        Counts {
+            tx: asked.num_tx_q.get().min(most(QueueKind::Tx)),
+            tx_completion: split(single.tx, asked.num_tx_complq).min(most(QueueKind::TxCompletion)),
+            rx: asked.num_rx_q.get().min(most(QueueKind::Rx)),
+            rx_buffer: split(single.rx, asked.num_rx_bufq).min(most(QueueKind::RxBuffer)),
+        }
     }
+}
+
+/// The queue models that a driver asks for.
+fn single(asked: &CreateVport) -> Result<Single, Refusal> {
+    Ok(Single {
+        tx: is_single(asked.txq_model)?,
+        rx: is_single(asked.rxq_model)?,
+    })
 }

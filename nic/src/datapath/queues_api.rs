@@ -6,8 +6,8 @@ use adit_uapi::desc::tx_compl::comp_type;
 use super::adi::space;
 use super::{Datapath, Slot};
 use crate::dataplane::{
-    AddressTaken, AdiConfig, DataPlane, FaultRecord, QueueConfig, QueueError, QueueId, QueueKind,
-    VportCounters,
+    single_rx_tail, AddressTaken, AdiConfig, DataPlane, FaultRecord, QueueConfig, QueueError,
+    QueueId, QueueKind, VportCounters,
 };
 use crate::forwarding::Forwarding;
 use crate::interrupts::CauseRingConfig;
@@ -77,6 +77,7 @@ fn tx_queue(config: QueueConfig) -> Option<Box<TxQueue>> {
             completion_queue,
             relative_id,
         ))),
+        QueueConfig::SingleTx { ring } => Some(Box::new(TxQueue::new_single(ring))),
         _ => None,
     }
 }
@@ -101,6 +102,11 @@ fn rx_queue(config: QueueConfig) -> Option<RxQueue> {
             let pools = [Some(buffer_queue), buffer_queue_2];
             Some(RxQueue::new(ring, pools, rsc, header_split, max_packet_len))
         }
+        QueueConfig::SingleRx {
+            ring,
+            buffer_len,
+            max_packet_len,
+        } => Some(RxQueue::new_single(ring, buffer_len, max_packet_len)),
         _ => None,
     }
 }
@@ -132,7 +138,13 @@ impl Datapath {
                     *stalled = None;
                 }
             }
-            QueueKind::Rx => stop(&mut self.rx, index),
+            QueueKind::Rx => {
+                let queue = self.rx.get(index as usize).and_then(|s| s.queue.as_ref());
+                if queue.is_some_and(|queue| queue.single.is_some()) {
+                    self.doorbells.bufq_tail.store(single_rx_tail(index), 0);
+                }
+                stop(&mut self.rx, index);
+            }
             QueueKind::TxCompletion => stop(&mut self.completion, index),
             QueueKind::RxBuffer => {
                 stop(&mut self.buffer, index);
@@ -149,7 +161,10 @@ impl Datapath {
         let (Some(queue), vport) = (slot.queue.as_ref(), slot.vport) else {
             return;
         };
-        let (target, id) = (queue.completion_queue, queue.relative_id);
+        // In the single model there is nowhere to put a marker.
+        let (Some(target), id) = (queue.completion_queue, queue.relative_id) else {
+            return;
+        };
         let completion = self
             .completion
             .get_mut(target as usize)
@@ -201,19 +216,15 @@ impl DataPlane for Datapath {
     }
 
     fn configure(&mut self, vport: u32, index: u32, config: QueueConfig) -> Result<(), QueueError> {
-        let id = |kind| QueueId { kind, index };
-        match config {
-            QueueConfig::Tx { .. } => place(&mut self.tx, id(QueueKind::Tx), vport, config),
-            QueueConfig::TxCompletion { .. } => place(
-                &mut self.completion,
-                id(QueueKind::TxCompletion),
-                vport,
-                config,
-            ),
-            QueueConfig::Rx { .. } => place(&mut self.rx, id(QueueKind::Rx), vport, config),
-            QueueConfig::RxBuffer { .. } => {
-                place(&mut self.buffer, id(QueueKind::RxBuffer), vport, config)
-            }
+        let id = QueueId {
+            kind: config.kind(),
+            index,
+        };
+        match id.kind {
+            QueueKind::Tx => place(&mut self.tx, id, vport, config),
+            QueueKind::TxCompletion => place(&mut self.completion, id, vport, config),
+            QueueKind::Rx => place(&mut self.rx, id, vport, config),
+            QueueKind::RxBuffer => place(&mut self.buffer, id, vport, config),
         }
     }
 

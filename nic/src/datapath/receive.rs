@@ -11,7 +11,7 @@ use super::adi::space;
 use super::switch::{finish, WIRE};
 use super::{Datapath, Slot, BURST};
 use crate::control::ptype::ptype_of;
-use crate::dataplane::QueueKind;
+use crate::dataplane::{single_rx_tail, QueueKind};
 use crate::drops::Drop;
 use crate::forwarding::Steering;
 use crate::queues::{RxInfo, RxRefusal};
@@ -300,6 +300,7 @@ impl Datapath {
             rsc_segment_len,
             cast: parsed.dst as u8,
         };
+        let memory = space(&self.memory, &self.translator, &self.vports, index as u32);
         let [first, second] = target.buffer_queues;
         let tails = |id: Option<u32>| id.map_or(0, |id| self.doorbells.bufq_tail.load(id));
         let tails = (tails(first), tails(second));
@@ -308,8 +309,14 @@ impl Datapath {
             pools.0.map(|q| (&mut **q, tails.0)),
             pools.1.map(|q| (&mut **q, tails.1)),
         ];
-        let memory = space(&self.memory, &self.translator, &self.vports, index as u32);
-        match target.deliver(&memory, pools, frame, &info) {
+        let delivered = match &mut target.single {
+            Some(ring) => {
+                let tail = self.doorbells.bufq_tail.load(single_rx_tail(queue));
+                ring.deliver(&memory, tail, frame, &info)
+            }
+            None => target.deliver(&memory, pools, frame, &info),
+        };
+        match delivered {
             Ok(()) => target.starved = false,
             Err(RxRefusal::NoBuffer) => {
                 // The first frame that finds no buffers may wait; if it waited in vain, the

@@ -79,11 +79,13 @@ impl Datapath {
         if !queue.has_work(tail)? {
             return Ok(false);
         }
-        let reports_to = queue.completion_queue as usize;
-        let completion = self.completion.get_mut(reports_to);
+        let reports_to = queue.completion_queue.map(|id| id as usize);
         // A frame does not leave that could not be reported.
-        if completion.and_then(super::Slot::running).is_none() {
-            return Err(QueueFault::NoCompletionQueue);
+        if let Some(reports_to) = reports_to {
+            let completion = self.completion.get_mut(reports_to);
+            if completion.and_then(super::Slot::running).is_none() {
+                return Err(QueueFault::NoCompletionQueue);
+            }
         }
         let mut frame = std::mem::take(&mut self.tx_frame);
         let memory = space(&self.memory, &self.translator, &self.vports, vport);
@@ -106,12 +108,16 @@ impl Datapath {
             return Ok(false);
         }
         let completions = queue.consume();
+        let memory = space(&self.memory, &self.translator, &self.vports, vport);
+        let Some(reports_to) = reports_to else {
+            queue.write_back(&memory)?;
+            return Ok(true);
+        };
         let slot = self
             .completion
             .get_mut(reports_to)
             .and_then(super::Slot::running)
             .ok_or(QueueFault::NoCompletionQueue)?;
-        let memory = space(&self.memory, &self.translator, &self.vports, vport);
         for c in completions.into_iter().flatten() {
             slot.push(&memory, queue.relative_id, c.comp_type, c.value)?;
         }

@@ -148,6 +148,12 @@ fn set_up(shape: u8, sizes: u8) -> Option<(Datapath, FarEnd)> {
                 SchedMode::Queue
             };
             let config = match kind {
+                QueueKind::Tx if index == 0 && sizes & 4 != 0 => QueueConfig::SingleTx { ring },
+                QueueKind::Rx if index == 0 && sizes & 8 != 0 => QueueConfig::SingleRx {
+                    ring,
+                    buffer_len: 128 << (sizes >> 6),
+                    max_packet_len: 1514,
+                },
                 QueueKind::Tx => QueueConfig::Tx {
                     ring,
                     sched,

@@ -58,6 +58,12 @@ impl BufferQueue {
         owned(self.head, tail, self.ring.len)
     }
 
+    /// The ring's entry that is taken next.
+    #[must_use]
+    pub fn head(&self) -> u16 {
+        self.head
+    }
+
     /// Takes the next buffer; the caller has made sure that one is [`available`](Self::available).
     ///
     /// # Errors

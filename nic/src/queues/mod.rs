@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The split queue model: rings in guest memory that frames go through.
+//! Rings in guest memory that frames go through.
 //!
-//! A TX queue holds descriptors and reports to a completion queue; an RX queue holds completions
+//! The split queue model: //! A TX queue holds descriptors and reports to a completion queue; an RX queue holds completions
 //! and takes its buffers from one or two buffer queues. What is free and what is done is told by
 //! tails (doorbells) one way and by generation bits the other way (IDPF, split queues).
 
 mod buffer;
 mod completion;
 mod rx;
+mod single_rx;
 mod tx;
 
 pub use buffer::BufferQueue;
 pub use completion::CompletionQueue;
 pub use rx::{RxInfo, RxQueue, RxRefusal};
+pub use single_rx::SingleRing;
 pub use tx::{Completion, Segmentation, TxOffload, TxOutcome, TxQueue};
 
 use adit_uapi::virtchnl2::adi::fault_reason;

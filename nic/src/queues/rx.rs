@@ -7,7 +7,7 @@ use adit_uapi::desc::rx_flex_adv::{status0_qw1, LEN_HDR_M, LEN_PBUF_M};
 use adit_uapi::desc::RxFlexDescAdvNic3;
 use zerocopy::IntoBytes;
 
-use super::{BufferQueue, QueueFault};
+use super::{BufferQueue, QueueFault, SingleRing};
 use crate::dataplane::Ring;
 use crate::memory::DmaFault;
 use crate::pasid::Dma;
@@ -59,6 +59,8 @@ pub struct RxQueue {
     pub max_packet_len: u32,
     /// The last frame waited for buffers in vain.
     pub starved: bool,
+    /// Set in the single model: where buffers come from and where they are reported.
+    pub single: Option<Box<SingleRing>>,
     next: u16,
     generation: bool,
 }
@@ -80,8 +82,18 @@ impl RxQueue {
             header_split,
             max_packet_len,
             starved: false,
+            single: None,
             next: 0,
             generation: true,
+        }
+    }
+
+    /// A queue of the single model, to which nothing has been delivered.
+    #[must_use]
+    pub fn new_single(ring: Ring, buffer_len: u32, max_packet_len: u32) -> Self {
+        Self {
+            single: Some(Box::new(SingleRing::new(ring, buffer_len))),
+            ..Self::new(ring, [None, None], false, false, max_packet_len)
         }
     }
 
@@ -238,7 +250,7 @@ fn choose(pools: &[Option<Pool<'_>>; 2], len: usize) -> usize {
 }
 
 /// L3L4P says that checksums were looked at; the others which of them are wrong.
-fn checksum_bits(verdict: Verdict) -> u8 {
+pub(super) fn checksum_bits(verdict: Verdict) -> u8 {
     let mut bits = 0;
     if matches!(verdict.l4, Check::Ok | Check::Bad) || verdict.ip == Check::Bad {
         bits |= status0_qw1::L3L4P;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
+mod single;
+
 use adit_pipeline::checksum::verify::{Check, Verdict};
 use adit_uapi::desc::tx_compl::comp_type;
 use adit_uapi::desc::tx_flex::{cmd, sched_cmd};

@@ -2,8 +2,10 @@
 //! TX queues: descriptors to frames.
 
 use adit_uapi::desc::ids::dtype;
+use adit_uapi::desc::tx_base;
 use adit_uapi::desc::tx_compl::comp_type;
 use adit_uapi::desc::tx_flex::{cmd, ctx_cmd, sched_cmd};
+use adit_uapi::desc::{BaseTxCtxDesc, BaseTxDesc};
 use adit_uapi::desc::{FlexTxDesc, FlexTxSchedDesc, FlexTxTsoCtxDesc, TxDesc};
 use zerocopy::{transmute, FromZeros, IntoBytes};
 
@@ -66,8 +68,8 @@ pub enum TxOutcome {
 pub struct TxQueue {
     ring: Ring,
     sched: SchedMode,
-    /// The completion queue it reports to.
-    pub completion_queue: u32,
+    /// The completion queue it reports to; none in the single model.
+    pub completion_queue: Option<u32>,
     /// What completions name it by.
     pub relative_id: u16,
     head: u16,
@@ -78,6 +80,8 @@ pub struct TxQueue {
     /// The packet that the last [`peek`](Self::peek) found.
     next_head: u16,
     completions: [Option<Completion>; 2],
+    /// In the single model: the entry that the packet wants to see done.
+    write_back: Option<u16>,
 }
 
 impl TxQueue {
@@ -87,7 +91,7 @@ impl TxQueue {
         Self {
             ring,
             sched,
-            completion_queue,
+            completion_queue: Some(completion_queue),
             relative_id,
             head: 0,
             fetched: [TxDesc::new_zeroed(); PREFETCH],
@@ -95,6 +99,16 @@ impl TxQueue {
             fetched_len: 0,
             next_head: 0,
             completions: [None; 2],
+            write_back: None,
+        }
+    }
+
+    /// A queue of the single model from which nothing has been sent.
+    #[must_use]
+    pub fn new_single(ring: Ring) -> Self {
+        Self {
+            completion_queue: None,
+            ..Self::new(ring, SchedMode::Queue, 0, 0)
         }
     }
 
@@ -154,8 +168,37 @@ impl TxQueue {
                     }
                     continue;
                 }
-                // Timestamping is not offered; what else it could ask for is not either.
-                (dtype::CTX, _) => continue,
+                (dtype::CTX, _) => {
+                    let d: BaseTxCtxDesc = transmute!(desc);
+                    // Timestamping is not offered; what else it could ask for is not either.
+                    if self.is_single() && d.cmd() & tx_base::ctx_cmd::TSO != 0 {
+                        offload.segmentation = Some(Segmentation {
+                            mss: d.mss(),
+                            payload_len: d.tso_len(),
+                            header_len: 0,
+                        });
+                    }
+                    continue;
+                }
+                (dtype::DATA, _) if self.is_single() => {
+                    let d: BaseTxDesc = transmute!(desc);
+                    let last = d.cmd() & tx_base::cmd::EOP != 0;
+                    offload.checksum |= asks_for_checksum(d.cmd());
+                    if d.cmd() & tx_base::cmd::IL2TAG1 != 0 {
+                        offload.vlan_tci = Some(d.l2tag1());
+                    }
+                    if let Some(request) = &mut offload.segmentation {
+                        // The base context descriptor leaves the headers to this one.
+                        let headers = d.mac_len() + d.ip_len() + d.l4_len();
+                        if request.header_len == 0 {
+                            request.header_len = u8::try_from(headers).unwrap_or(u8::MAX);
+                        }
+                    }
+                    if last {
+                        self.write_back = (d.cmd() & tx_base::cmd::RS != 0).then_some(at);
+                    }
+                    (d.buf_addr.get(), d.buf_size(), last)
+                }
                 (dtype::FLEX_FLOW_SCHE, SchedMode::Flow) => {
                     let d: FlexTxSchedDesc = transmute!(desc);
                     let last = d.cmd() & sched_cmd::EOP != 0;
@@ -209,10 +252,35 @@ impl TxQueue {
         Ok(TxOutcome::Idle)
     }
 
+    /// Whether it is of the single model.
+    fn is_single(&self) -> bool {
+        self.completion_queue.is_none()
+    }
+
+    /// In the single model: writes back what the packet that was [consumed](Self::consume) wants
+    /// to see done.
+    ///
+    /// # Errors
+    /// When the ring cannot be written.
+    pub fn write_back(&mut self, mem: &impl Dma) -> Result<(), QueueFault> {
+        if let Some(entry) = self.write_back.take() {
+            let at = self.ring.base.wrapping_add(u64::from(entry) * ENTRY);
+            mem.publish_u64(at.wrapping_add(8), u64::from(dtype::DESC_DONE))?;
+        }
+        Ok(())
+    }
+
     /// Gives up the packet that the last [`peek`](Self::peek) found, and returns the completions
     /// it asks for.
     pub fn consume(&mut self) -> [Option<Completion>; 2] {
         self.head = self.next_head;
         std::mem::take(&mut self.completions)
     }
+}
+
+/// Whether a base descriptor's command wants the transport checksum finished: by naming the
+/// transport, or by what DPDK writes there, which is the flex descriptor's CS_EN and reads as
+/// "IPv6" here.
+fn asks_for_checksum(cmd: u16) -> bool {
+    cmd & tx_base::cmd::L4T_EOFT_M != 0 || cmd & tx_base::cmd::IIPT_M == tx_base::cmd::IIPT_IPV6
 }

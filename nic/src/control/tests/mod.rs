@@ -5,6 +5,7 @@ mod flow_rules;
 mod hostile;
 mod linux;
 mod refusals;
+mod single;
 
 use adit_uapi::virtchnl2::{
     op, queue_model, queue_type, sched_mode, ConfigRxQueues, ConfigTxQueues, CreateVport,

@@ -31,7 +31,7 @@ fn vectors(num: u16) -> AllocVectors {
 
 impl Driver {
     #[track_caller]
-    fn refused(&mut self, opcode: u32, payload: &[u8], status: u32) {
+    pub(super) fn refused(&mut self, opcode: u32, payload: &[u8], status: u32) {
         let before = (self.dp.queues.clone(), self.dp.vectors.clone());
         let got = self.send(opcode, payload);
         assert_eq!(got, status, "{:?}", op::name(opcode));
@@ -148,26 +148,6 @@ fn vports_that_cannot_be_made() {
         ..asked(2)
     };
     driver.refused(op::CREATE_VPORT, odd.as_bytes(), ERR_EINVAL);
-}
-
-#[test]
-fn a_request_for_the_single_model_gets_the_split_one() {
-    let mut driver = driver();
-    let asked = CreateVport {
-        num_tx_q: U16::new(1),
-        num_rx_q: U16::new(9),
-        vport_index: U16::new(2),
-        ..CreateVport::default()
-    };
-    driver.ok(op::CREATE_VPORT, asked.as_bytes());
-    let (given, _) = driver.answer::<CreateVport>();
-    assert_eq!((given.txq_model.get(), given.rxq_model.get()), (1, 1));
-    assert_eq!((given.num_tx_q.get(), given.num_tx_complq.get()), (1, 1));
-    assert_eq!(
-        (given.num_rx_q.get(), given.num_rx_bufq.get()),
-        (2, 4),
-        "as many as there are"
-    );
 }
 
 #[test]
