@@ -69,17 +69,3 @@ pub(crate) fn module(tree: &Tree) -> Result<PathBuf> {
     share(&module, "module", "adit.ko")?;
     Ok(module)
 }
-
-/// The `adit` command, built for release and put where the guest finds it (`/scratch/bin`).
-pub(crate) fn cli() -> Result<()> {
-    let status = cargo()
-        .args(["build", "--quiet", "--release", "--package", "adit-cli"])
-        .status()
-        .context("cannot start cargo")?;
-    ensure!(status.success(), "adit-cli does not build: see above");
-    let shared = paths::scratch()?.join("bin");
-    fs::create_dir_all(&shared)
-        .and_then(|()| fs::copy(paths::target().join("release/adit"), shared.join("adit")))
-        .with_context(|| format!("cannot write {}", shared.display()))?;
-    Ok(())
-}
