@@ -3,10 +3,14 @@
 //! slot-based intermediate form that an engine runs. Pure: it reads no files.
 
 pub mod architectures;
+mod check;
 pub mod diagnostics;
+mod eval;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+pub mod ir;
 mod lexer;
+mod lower;
 mod preprocess;
 pub mod source;
 mod syntax;
@@ -30,6 +34,8 @@ pub struct Compiled {
     pub sources: SourceMap,
     /// What is wrong with the program.
     pub diagnostics: Diagnostics,
+    /// The program, if it has no errors and a `main`.
+    pub program: Option<ir::Program>,
 }
 
 /// The stack of the thread that works: the program's depth, which is limited, decides its use.
@@ -42,26 +48,51 @@ pub fn check(
     includes: &(dyn Includes + Sync),
     options: &Options,
 ) -> Compiled {
-    let run = || {
-        let mut sources = SourceMap::default();
-        let mut diagnostics = Diagnostics::default();
-        let mut preprocessor = preprocess::Preprocessor::new(
-            &mut sources,
-            &mut diagnostics,
-            includes,
-            options.architecture.decided(text),
-        );
-        for (name, value) in &options.defines {
-            preprocessor.define(name, value);
+    on_large_stack(|| front(name, text, includes, options, false))
+}
+
+/// Checks a program and makes what an engine runs.
+pub fn compile(
+    name: &str,
+    text: &str,
+    includes: &(dyn Includes + Sync),
+    options: &Options,
+) -> Compiled {
+    on_large_stack(|| front(name, text, includes, options, true))
+}
+
+fn front(
+    name: &str,
+    text: &str,
+    includes: &dyn Includes,
+    options: &Options,
+    make: bool,
+) -> Compiled {
+    let mut sources = SourceMap::default();
+    let mut diagnostics = Diagnostics::default();
+    let mut preprocessor = preprocess::Preprocessor::new(
+        &mut sources,
+        &mut diagnostics,
+        includes,
+        options.architecture.decided(text),
+    );
+    for (name, value) in &options.defines {
+        preprocessor.define(name, value);
+    }
+    let tokens = preprocessor.finish(name.to_owned(), text.to_owned());
+    let tree = syntax::parse(&tokens, &mut diagnostics);
+    let mut program = None;
+    if !diagnostics.has_errors() {
+        let info = check::check(&tree, &mut diagnostics);
+        if make && !diagnostics.has_errors() {
+            program = lower::lower(&tree, info, &mut diagnostics);
         }
-        let tokens = preprocessor.finish(name.to_owned(), text.to_owned());
-        syntax::parse(&tokens, &mut diagnostics);
-        Compiled {
-            sources,
-            diagnostics,
-        }
-    };
-    on_large_stack(run)
+    }
+    Compiled {
+        sources,
+        diagnostics,
+        program,
+    }
 }
 
 fn on_large_stack<T: Send>(run: impl FnOnce() -> T + Send) -> T {

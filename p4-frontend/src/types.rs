@@ -1,5 +1,195 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Types.
+//! Types: each one once, known by a number, so that equal types have equal numbers.
+
+use std::collections::HashMap;
+
+use crate::lexer::Name;
+use crate::syntax::ast::StructKind;
 
 /// The widest integer and the longest varbit.
 pub(crate) const MAX_WIDTH: u32 = 32 << 10;
+
+/// A type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TypeId(u32);
+
+/// A declaration, by its number in the checker's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct DefId(pub(crate) u32);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::enum_variant_names, reason = "a match kind is called that")]
+pub(crate) enum Kind {
+    /// What an error has been reported for: it fits everywhere.
+    Unknown,
+    Void,
+    Bool,
+    Error,
+    String,
+    MatchKind,
+    /// Integers of any size, known to the compiler.
+    Integer,
+    Bit(u32),
+    Int(u32),
+    Varbit(u32),
+    Enum(DefId),
+    /// An enum with values of the second type.
+    Serializable(DefId, TypeId),
+    /// A `type`, and what it is made of.
+    New(DefId, TypeId),
+    Struct(StructKind, DefId, Vec<TypeId>),
+    Stack(TypeId, u32),
+    Tuple(Vec<TypeId>),
+    List(TypeId),
+    Set(TypeId),
+    /// A type parameter.
+    Parameter(u32),
+    /// A type to be found out.
+    Infer(u32),
+    Extern(DefId, Vec<TypeId>),
+    Parser(DefId, Vec<TypeId>),
+    Control(DefId, Vec<TypeId>),
+    Package(DefId, Vec<TypeId>),
+    Table(DefId),
+    /// What applying a table gives.
+    Applied(DefId),
+    /// Which action a table ran.
+    ActionRun(DefId),
+    /// `{ a, b }` before it is known what it is to be.
+    ListLiteral(Vec<TypeId>),
+    /// `{ f = a }` before it is known what it is to be.
+    RecordLiteral(Vec<(Name, TypeId)>),
+    /// `{#}`.
+    InvalidHeader,
+    /// `...`: whatever is zero.
+    Default,
+    /// `_`.
+    DontCare,
+}
+
+/// All types.
+pub(crate) struct Types {
+    kinds: Vec<Kind>,
+    ids: HashMap<Kind, TypeId>,
+}
+
+pub(crate) const UNKNOWN: TypeId = TypeId(0);
+pub(crate) const VOID: TypeId = TypeId(1);
+pub(crate) const BOOL: TypeId = TypeId(2);
+pub(crate) const ERROR: TypeId = TypeId(3);
+pub(crate) const STRING: TypeId = TypeId(4);
+pub(crate) const MATCH_KIND: TypeId = TypeId(5);
+pub(crate) const INTEGER: TypeId = TypeId(6);
+pub(crate) const DONT_CARE: TypeId = TypeId(7);
+pub(crate) const DEFAULT: TypeId = TypeId(8);
+pub(crate) const INVALID_HEADER: TypeId = TypeId(9);
+
+impl Types {
+    pub(crate) fn new() -> Types {
+        let mut types = Types {
+            kinds: Vec::new(),
+            ids: HashMap::new(),
+        };
+        for kind in [
+            Kind::Unknown,
+            Kind::Void,
+            Kind::Bool,
+            Kind::Error,
+            Kind::String,
+            Kind::MatchKind,
+            Kind::Integer,
+            Kind::DontCare,
+            Kind::Default,
+            Kind::InvalidHeader,
+        ] {
+            types.id(kind);
+        }
+        types
+    }
+
+    pub(crate) fn id(&mut self, kind: Kind) -> TypeId {
+        if let Some(id) = self.ids.get(&kind) {
+            return *id;
+        }
+        let id = TypeId(self.kinds.len() as u32);
+        self.kinds.push(kind.clone());
+        self.ids.insert(kind, id);
+        id
+    }
+
+    pub(crate) fn kind(&self, id: TypeId) -> &Kind {
+        &self.kinds[id.0 as usize]
+    }
+
+    pub(crate) fn bit(&mut self, width: u32) -> TypeId {
+        self.id(Kind::Bit(width))
+    }
+
+    /// The type with every part replaced for which `replace` gives another.
+    pub(crate) fn map(
+        &mut self,
+        id: TypeId,
+        replace: &mut dyn FnMut(&mut Types, TypeId) -> Option<TypeId>,
+    ) -> TypeId {
+        if let Some(other) = replace(self, id) {
+            return other;
+        }
+        let kind = self.kind(id).clone();
+        let new = match kind {
+            Kind::Struct(kind, def, args) => Kind::Struct(kind, def, self.map_all(args, replace)),
+            Kind::Extern(def, args) => Kind::Extern(def, self.map_all(args, replace)),
+            Kind::Parser(def, args) => Kind::Parser(def, self.map_all(args, replace)),
+            Kind::Control(def, args) => Kind::Control(def, self.map_all(args, replace)),
+            Kind::Package(def, args) => Kind::Package(def, self.map_all(args, replace)),
+            Kind::Tuple(parts) => Kind::Tuple(self.map_all(parts, replace)),
+            Kind::ListLiteral(parts) => Kind::ListLiteral(self.map_all(parts, replace)),
+            Kind::RecordLiteral(fields) => Kind::RecordLiteral(
+                fields
+                    .into_iter()
+                    .map(|(name, ty)| (name, self.map(ty, replace)))
+                    .collect(),
+            ),
+            Kind::Stack(element, size) => Kind::Stack(self.map(element, replace), size),
+            Kind::List(element) => Kind::List(self.map(element, replace)),
+            Kind::Set(element) => Kind::Set(self.map(element, replace)),
+            _ => return id,
+        };
+        self.id(new)
+    }
+
+    fn map_all(
+        &mut self,
+        parts: Vec<TypeId>,
+        replace: &mut dyn FnMut(&mut Types, TypeId) -> Option<TypeId>,
+    ) -> Vec<TypeId> {
+        parts.into_iter().map(|p| self.map(p, replace)).collect()
+    }
+
+    /// The type with type parameters replaced.
+    pub(crate) fn substitute(&mut self, id: TypeId, with: &HashMap<u32, TypeId>) -> TypeId {
+        if with.is_empty() {
+            return id;
+        }
+        self.map(id, &mut |types, part| match types.kind(part) {
+            Kind::Parameter(n) => with.get(n).copied(),
+            _ => None,
+        })
+    }
+
+    /// The type below `enum`s with values.
+    pub(crate) fn underlying(&self, id: TypeId) -> TypeId {
+        match self.kind(id) {
+            Kind::Serializable(_, base) => *base,
+            _ => id,
+        }
+    }
+
+    /// The width and signedness of an integer of fixed size.
+    pub(crate) fn shape(&self, id: TypeId) -> Option<(u32, bool)> {
+        match self.kind(id) {
+            Kind::Bit(width) => Some((*width, false)),
+            Kind::Int(width) => Some((*width, true)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,728 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Calls: which function is meant, types of generic ones found out from the arguments.
+
+use std::collections::HashMap;
+
+use super::{Builtin, Call, Callee, Checker, DefKind, Param, Place, Role, Signature};
+use crate::diagnostics::Diagnostic;
+use crate::lexer::Name;
+use crate::source::Span;
+use crate::syntax::ast::{Argument, Direction, Expr, ExprKind, Ident, NodeId, StructKind, Type};
+use crate::types::{DefId, Kind, TypeId, BOOL, INTEGER, UNKNOWN, VOID};
+
+/// Where a call stands: under which number it is noted, and what is underlined.
+#[derive(Clone, Copy)]
+pub(super) struct Site {
+    pub(super) id: NodeId,
+    pub(super) span: Span,
+}
+
+impl From<&Expr> for Site {
+    fn from(expr: &Expr) -> Site {
+        Site {
+            id: expr.id,
+            span: expr.span,
+        }
+    }
+}
+
+impl<'a> Checker<'a, '_> {
+    pub(super) fn call(
+        &mut self,
+        expr: &'a Expr,
+        function: &'a Expr,
+        types: &'a [Type],
+        arguments: &'a [Argument],
+    ) -> TypeId {
+        let explicit: Vec<_> = types.iter().map(|t| self.ty(t)).collect();
+        if let Some(ty) = self.constructed(function, &explicit) {
+            return self.construct(expr.into(), ty, arguments);
+        }
+        match &function.kind {
+            ExprKind::Name(name, global) => {
+                self.call_name(expr, function, name, *global, explicit, arguments)
+            }
+            ExprKind::Member(base, name) => self.call_member(expr, base, name, explicit, arguments),
+            _ => self.fail(function.span, "this cannot be called"),
+        }
+    }
+
+    /// The type that is constructed, if a type stands in a function's place.
+    fn constructed(&mut self, function: &'a Expr, explicit: &[TypeId]) -> Option<TypeId> {
+        match &function.kind {
+            ExprKind::Type(_) => self.as_type(function),
+            ExprKind::Name(name, global) => {
+                let def = *self.look_up(&name.name, *global)?.first()?;
+                match self.def(def).kind {
+                    DefKind::Extern(..)
+                    | DefKind::Parser(..)
+                    | DefKind::Control(..)
+                    | DefKind::Package(_)
+                    | DefKind::Alias(_) => Some(self.named(def, explicit.to_vec(), function.span)),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    fn call_name(
+        &mut self,
+        expr: &'a Expr,
+        function: &'a Expr,
+        name: &'a Ident,
+        global: bool,
+        explicit: Vec<TypeId>,
+        arguments: &'a [Argument],
+    ) -> TypeId {
+        let Some(candidates) = self.look_up(&name.name, global).cloned() else {
+            self.resolve(name, global);
+            self.check_loose(arguments);
+            return UNKNOWN;
+        };
+        let mut fitting = Vec::new();
+        for def in &candidates {
+            match &self.def(*def).kind {
+                DefKind::Function(signature, _) => {
+                    if accepts(&signature.parameters, arguments) {
+                        fitting.push((*def, signature.clone()));
+                    }
+                }
+                DefKind::Action(signature, _) => {
+                    let signature = signature.clone();
+                    self.info.def_of.insert(function.id, *def);
+                    if !matches!(self.place, Place::Action | Place::Apply) {
+                        return self.fail(expr.span, "actions are called by controls and actions");
+                    }
+                    return self.finish(
+                        expr.into(),
+                        Callee::Action(*def),
+                        &signature,
+                        explicit,
+                        arguments,
+                        false,
+                    );
+                }
+                DefKind::Pending => {
+                    return self.fail(expr.span, format!("`{}` calls itself", name.name));
+                }
+                _ => {
+                    return self.fail(function.span, format!("`{}` cannot be called", name.name));
+                }
+            }
+        }
+        match fitting.len() {
+            1 => {
+                let (def, signature) = fitting.swap_remove(0);
+                self.info.def_of.insert(function.id, def);
+                self.finish(
+                    expr.into(),
+                    Callee::Function(def),
+                    &signature,
+                    explicit,
+                    arguments,
+                    false,
+                )
+            }
+            0 => self.no_candidate(expr, &name.name, &candidates, arguments),
+            _ => self.fail(
+                expr.span,
+                format!("more than one `{}` takes these arguments", name.name),
+            ),
+        }
+    }
+
+    /// Checks arguments of a call that is wrong anyhow.
+    fn check_loose(&mut self, arguments: &'a [Argument]) {
+        for argument in arguments {
+            self.expression(&argument.value);
+        }
+    }
+
+    fn no_candidate(
+        &mut self,
+        expr: &'a Expr,
+        name: &Name,
+        candidates: &[DefId],
+        arguments: &'a [Argument],
+    ) -> TypeId {
+        self.check_loose(arguments);
+        let mut error = Diagnostic::error(
+            expr.span,
+            format!("no `{name}` takes these {} arguments", arguments.len()),
+        );
+        for def in candidates {
+            if let DefKind::Function(signature, _) = &self.def(*def).kind {
+                error = error.note(format!("`{name}` takes ({})", shown(&signature.parameters)));
+            }
+        }
+        self.error(error);
+        UNKNOWN
+    }
+
+    fn call_member(
+        &mut self,
+        expr: &'a Expr,
+        base: &'a Expr,
+        name: &'a Ident,
+        explicit: Vec<TypeId>,
+        arguments: &'a [Argument],
+    ) -> TypeId {
+        let by_type = self.as_type(base);
+        let ty = match by_type {
+            Some(ty) => {
+                self.info.type_of.insert(base.id, ty);
+                ty
+            }
+            None => self.expression(base),
+        };
+        let member = &*name.name;
+        match (self.kind(ty), member) {
+            (Kind::Unknown, _) => {
+                self.check_loose(arguments);
+                UNKNOWN
+            }
+            (_, "minSizeInBits" | "minSizeInBytes" | "maxSizeInBits" | "maxSizeInBytes") => {
+                let builtin = match member {
+                    "minSizeInBits" => Builtin::MinSizeInBits,
+                    "minSizeInBytes" => Builtin::MinSizeInBytes,
+                    "maxSizeInBits" => Builtin::MaxSizeInBits,
+                    _ => Builtin::MaxSizeInBytes,
+                };
+                self.builtin(expr, builtin, arguments, 0);
+                INTEGER
+            }
+            (Kind::Table(def), "apply") => {
+                if self.place != Place::Apply {
+                    self.fail(
+                        expr.span,
+                        "a table is applied in the `apply` block of its control",
+                    );
+                }
+                self.note_call(expr.into(), Callee::ApplyTable(def), Vec::new(), Vec::new());
+                if !arguments.is_empty() {
+                    self.fail(expr.span, "a table's `apply` takes no arguments");
+                }
+                self.info.types.id(Kind::Applied(def))
+            }
+            (Kind::Parser(def, args) | Kind::Control(def, args), "apply") => {
+                self.apply_block(expr, def, args, by_type.is_some(), arguments)
+            }
+            (Kind::Struct(StructKind::Header, ..), "setValid" | "setInvalid") => {
+                self.writable(base);
+                let builtin = match member {
+                    "setValid" => Builtin::SetValid,
+                    _ => Builtin::SetInvalid,
+                };
+                self.builtin(expr, builtin, arguments, 0)
+            }
+            (Kind::Struct(StructKind::Header | StructKind::Union, ..), "isValid") => {
+                self.builtin(expr, Builtin::IsValid, arguments, 0);
+                BOOL
+            }
+            (Kind::Stack(..), "push_front" | "pop_front") => {
+                self.writable(base);
+                let builtin = match member {
+                    "push_front" => Builtin::PushFront,
+                    _ => Builtin::PopFront,
+                };
+                self.builtin(expr, builtin, arguments, 1)
+            }
+            (Kind::Extern(def, args), _) => {
+                self.call_method(expr, def, args, name, explicit, arguments)
+            }
+            _ => {
+                self.check_loose(arguments);
+                self.no_member(ty, name)
+            }
+        }
+    }
+
+    fn builtin(
+        &mut self,
+        expr: &'a Expr,
+        builtin: Builtin,
+        arguments: &'a [Argument],
+        count: usize,
+    ) -> TypeId {
+        self.check_loose(arguments);
+        if arguments.len() != count {
+            let given = arguments.len();
+            return self.fail(
+                expr.span,
+                format!("this takes {count} arguments, not {given}"),
+            );
+        }
+        if let Some(argument) = arguments.first() {
+            let known = self
+                .constant(&argument.value)
+                .and_then(|v| v.int().cloned());
+            if known.is_none_or(|v| v < 0.into()) {
+                return self.fail(
+                    argument.value.span,
+                    "this has to be a constant that is not negative",
+                );
+            }
+        }
+        self.note_call(
+            expr.into(),
+            Callee::Builtin(builtin),
+            Vec::new(),
+            Vec::new(),
+        );
+        VOID
+    }
+
+    fn note_call(
+        &mut self,
+        site: Site,
+        callee: Callee,
+        types: Vec<TypeId>,
+        arguments: Vec<Option<usize>>,
+    ) {
+        let call = Call {
+            callee,
+            types,
+            arguments,
+        };
+        self.info.calls.insert(site.id, call);
+    }
+
+    fn apply_block(
+        &mut self,
+        expr: &'a Expr,
+        def: DefId,
+        args: Vec<TypeId>,
+        by_type: bool,
+        arguments: &'a [Argument],
+    ) -> TypeId {
+        let (signature, constructor, is_parser) = match &self.def(def).kind {
+            DefKind::Parser(s, c, _) => (s.clone(), c.clone(), true),
+            DefKind::Control(s, c, _) => (s.clone(), c.clone(), false),
+            _ => return UNKNOWN,
+        };
+        let fits = match self.place {
+            Place::State => is_parser,
+            Place::Apply => !is_parser,
+            _ => false,
+        };
+        if !fits {
+            self.fail(
+                expr.span,
+                "parsers are applied in parsers' states, controls in controls' `apply` blocks",
+            );
+        }
+        if by_type && constructor.parameters.iter().any(|p| !p.optional) {
+            self.fail(
+                expr.span,
+                "this needs constructor arguments, so an instance of it",
+            );
+        }
+        let with = signature
+            .type_parameters
+            .iter()
+            .copied()
+            .zip(args)
+            .collect();
+        let signature = self.replaced(&signature, &with);
+        self.finish(
+            expr.into(),
+            Callee::Apply(def),
+            &signature,
+            Vec::new(),
+            arguments,
+            false,
+        )
+    }
+
+    fn call_method(
+        &mut self,
+        expr: &'a Expr,
+        def: DefId,
+        args: Vec<TypeId>,
+        name: &'a Ident,
+        explicit: Vec<TypeId>,
+        arguments: &'a [Argument],
+    ) -> TypeId {
+        let DefKind::Extern(parameters, methods) = &self.def(def).kind else {
+            return UNKNOWN;
+        };
+        let with: HashMap<u32, TypeId> = parameters.iter().copied().zip(args).collect();
+        let named: Vec<_> = methods
+            .iter()
+            .enumerate()
+            .filter(|(_, m)| m.method.result.is_some() && m.method.name.name == name.name)
+            .map(|(n, m)| (n, m.signature.clone()))
+            .collect();
+        if named.is_empty() {
+            self.check_loose(arguments);
+            let object = self.def(def).name.clone();
+            return self.fail(
+                name.span,
+                format!("`{object}` has no method `{}`", name.name),
+            );
+        }
+        let mut fitting: Vec<_> = named
+            .iter()
+            .filter(|(_, s)| accepts(&s.parameters, arguments))
+            .collect();
+        // A method without optional parameters left out is meant if there is one.
+        if fitting.len() > 1 {
+            fitting.retain(|(_, s)| s.parameters.len() == arguments.len());
+        }
+        match fitting[..] {
+            [(n, ref signature)] => {
+                let signature = self.replaced(signature, &with);
+                let callee = Callee::Method(def, *n);
+                self.finish(expr.into(), callee, &signature, explicit, arguments, false)
+            }
+            _ => {
+                self.check_loose(arguments);
+                let mut error = Diagnostic::error(
+                    expr.span,
+                    format!(
+                        "no `{}` takes these {} arguments",
+                        name.name,
+                        arguments.len()
+                    ),
+                );
+                for (_, signature) in &named {
+                    let list = shown(&signature.parameters);
+                    error = error.note(format!("`{}` takes ({list})", name.name));
+                }
+                self.error(error);
+                UNKNOWN
+            }
+        }
+    }
+
+    fn replaced(
+        &mut self,
+        signature: &Signature<'a>,
+        with: &HashMap<u32, TypeId>,
+    ) -> Signature<'a> {
+        let mut signature = signature.clone();
+        for parameter in &mut signature.parameters {
+            parameter.ty = self.info.types.substitute(parameter.ty, with);
+        }
+        signature.result = self.info.types.substitute(signature.result, with);
+        signature
+    }
+
+    /// An instance of an extern, parser, control or package.
+    pub(super) fn construct(
+        &mut self,
+        site: Site,
+        ty: TypeId,
+        arguments: &'a [Argument],
+    ) -> TypeId {
+        let (kind, mut with) = (self.kind(ty), HashMap::new());
+        let signature = match &kind {
+            Kind::Extern(def, args) => {
+                let DefKind::Extern(parameters, methods) = &self.def(*def).kind else {
+                    return UNKNOWN;
+                };
+                with.extend(parameters.iter().copied().zip(args.iter().copied()));
+                let constructors: Vec<_> = methods
+                    .iter()
+                    .filter(|m| m.method.result.is_none())
+                    .map(|m| m.signature.clone())
+                    .collect();
+                let fitting = constructors
+                    .iter()
+                    .find(|s| accepts(&s.parameters, arguments));
+                match fitting {
+                    Some(signature) => signature.clone(),
+                    None => {
+                        self.check_loose(arguments);
+                        let name = self.def(*def).name.clone();
+                        let mut error = Diagnostic::error(
+                            site.span,
+                            format!("`{name}` has no constructor for these arguments"),
+                        );
+                        for s in &constructors {
+                            error = error.note(format!("it takes ({})", shown(&s.parameters)));
+                        }
+                        self.error(error);
+                        return UNKNOWN;
+                    }
+                }
+            }
+            Kind::Parser(def, args) | Kind::Control(def, args) => {
+                let (signature, constructor, body) = match &self.def(*def).kind {
+                    DefKind::Parser(s, c, b) | DefKind::Control(s, c, b) => (s, c, *b),
+                    _ => return UNKNOWN,
+                };
+                if body.is_none() {
+                    let name = self.def(*def).name.clone();
+                    return self.fail(
+                        site.span,
+                        format!("`{name}` has no body: it is only a type"),
+                    );
+                }
+                with.extend(
+                    signature
+                        .type_parameters
+                        .iter()
+                        .copied()
+                        .zip(args.iter().copied()),
+                );
+                constructor.clone()
+            }
+            Kind::Package(def, args) => {
+                let DefKind::Package(signature) = &self.def(*def).kind else {
+                    return UNKNOWN;
+                };
+                with.extend(
+                    signature
+                        .type_parameters
+                        .iter()
+                        .copied()
+                        .zip(args.iter().copied()),
+                );
+                signature.clone()
+            }
+            _ => {
+                self.check_loose(arguments);
+                let shown = self.show(ty);
+                return self.fail(site.span, format!("`{shown}` has no constructor"));
+            }
+        };
+        let signature = self.replaced(&signature, &with);
+        if !accepts(&signature.parameters, arguments) {
+            self.check_loose(arguments);
+            let list = shown(&signature.parameters);
+            let given = arguments.len();
+            self.error(
+                Diagnostic::error(site.span, format!("these {given} arguments do not fit"))
+                    .note(format!("the constructor takes ({list})")),
+            );
+            return UNKNOWN;
+        }
+        let mut signature = signature;
+        signature.type_parameters.clear();
+        signature.result = ty;
+        self.finish(
+            site,
+            Callee::Construct(ty),
+            &signature,
+            Vec::new(),
+            arguments,
+            true,
+        );
+        self.found(ty)
+    }
+
+    /// Checks the arguments against the parameters of what is called.
+    pub(super) fn finish(
+        &mut self,
+        site: Site,
+        callee: Callee,
+        signature: &Signature<'a>,
+        explicit: Vec<TypeId>,
+        arguments: &'a [Argument],
+        constant: bool,
+    ) -> TypeId {
+        let own = &signature.type_parameters;
+        let mut with = HashMap::new();
+        if callee_is_generic(&callee) {
+            if !explicit.is_empty() && explicit.len() != own.len() {
+                let (has, given) = (own.len(), explicit.len());
+                return self.fail(
+                    site.span,
+                    format!("this has {has} type parameters, not {given}"),
+                );
+            }
+            for (n, parameter) in own.iter().enumerate() {
+                let ty = match explicit.get(n) {
+                    Some(ty) => *ty,
+                    None => self.fresh(),
+                };
+                with.insert(*parameter, ty);
+            }
+        }
+        let signature = self.replaced(signature, &with);
+        if !accepts(&signature.parameters, arguments) {
+            self.check_loose(arguments);
+            let (list, given) = (shown(&signature.parameters), arguments.len());
+            self.error(
+                Diagnostic::error(site.span, format!("these {given} arguments do not fit"))
+                    .note(format!("the parameters are ({list})")),
+            );
+            return UNKNOWN;
+        }
+        let matched = matched(&signature.parameters, arguments);
+        let by_parameter: Vec<_> = signature.parameters.iter().zip(&matched).collect();
+        let mut late = Vec::new();
+        for (parameter, argument) in &by_parameter {
+            let Some(value) = argument.map(|n| &arguments[n].value) else {
+                continue;
+            };
+            let given = match value.kind {
+                ExprKind::DontCare => self.fresh(),
+                _ => self.expression(value),
+            };
+            // A number without a width says nothing, if something else does.
+            match self.kind(given) {
+                Kind::Integer => late.push((parameter.ty, given)),
+                _ => {
+                    self.unify(parameter.ty, given);
+                }
+            }
+        }
+        for (ty, given) in late {
+            if matches!(self.kind(ty), Kind::Infer(_)) {
+                self.unify(ty, given);
+            }
+        }
+        for (parameter, argument) in &by_parameter {
+            if let Some(n) = argument {
+                self.argument(parameter, &arguments[*n].value, constant);
+            }
+        }
+        let types = own
+            .iter()
+            .filter_map(|p| with.get(p).copied())
+            .collect::<Vec<_>>();
+        let types = types.into_iter().map(|t| self.found(t)).collect();
+        let result = self.found(signature.result);
+        self.note_call(site, callee, types, matched);
+        result
+    }
+
+    fn argument(&mut self, parameter: &Param<'a>, value: &'a Expr, constant: bool) {
+        if let ExprKind::DontCare = value.kind {
+            if parameter.direction != Direction::Out && !constant {
+                self.fail(value.span, "only an `out` parameter can be left to `_`");
+            }
+            let ty = self.found(parameter.ty);
+            self.note_type(value, ty);
+            return;
+        }
+        if parameter.direction.writes() {
+            let given = self.info.type_of.get(&value.id).copied().unwrap_or(UNKNOWN);
+            let (wanted, given) = (self.found(parameter.ty), self.found(given));
+            if self.writable(value) && wanted != given && given != UNKNOWN && wanted != UNKNOWN {
+                let (wanted, given) = (self.show(wanted), self.show(given));
+                self.fail(
+                    value.span,
+                    format!(
+                        "the `out` parameter `{}` is a `{wanted}`, this a `{given}`",
+                        parameter.name
+                    ),
+                );
+            }
+            return;
+        }
+        self.coerce(value, parameter.ty);
+        if parameter.direction == Direction::None {
+            // Of functions and actions such a parameter takes any value, as an `in` parameter does.
+            let needs = constant;
+            let kind = self.kind(parameter.ty);
+            let object = matches!(
+                kind,
+                Kind::Extern(..)
+                    | Kind::Parser(..)
+                    | Kind::Control(..)
+                    | Kind::Package(..)
+                    | Kind::Unknown
+            );
+            if needs && !object && !self.compile_time(value) {
+                self.error(
+                    Diagnostic::error(
+                        value.span,
+                        format!("`{}` has to be known to the compiler", parameter.name),
+                    )
+                    .note("the parameter has no direction"),
+                );
+            }
+        }
+    }
+
+    /// Whether the compiler will know a value, at the latest when instances are made.
+    pub(super) fn compile_time(&self, expr: &Expr) -> bool {
+        if self.constant(expr).is_some() {
+            return true;
+        }
+        match &expr.kind {
+            ExprKind::Name(..) => {
+                let def = self.info.def_of.get(&expr.id);
+                def.is_some_and(|def| {
+                    matches!(
+                        &self.def(*def).kind,
+                        DefKind::Parameter(_, _, Role::Constructor)
+                            | DefKind::Parameter(_, Direction::None, Role::Ordinary)
+                            | DefKind::Instance(_)
+                            | DefKind::Const(..)
+                    )
+                })
+            }
+            ExprKind::Unary(_, a) | ExprKind::Cast(_, a) | ExprKind::Member(a, _) => {
+                self.compile_time(a)
+            }
+            ExprKind::Binary(_, a, b) | ExprKind::Index(a, b) => {
+                self.compile_time(a) && self.compile_time(b)
+            }
+            ExprKind::Ternary(a, b, c) | ExprKind::Slice(a, b, c) | ExprKind::Part(a, b, c) => {
+                self.compile_time(a) && self.compile_time(b) && self.compile_time(c)
+            }
+            ExprKind::List(items) => items.iter().all(|i| self.compile_time(i)),
+            ExprKind::Record(fields, _) => fields.iter().all(|f| self.compile_time(&f.1)),
+            ExprKind::Call(..) => matches!(
+                self.info.calls.get(&expr.id).map(|c| &c.callee),
+                Some(Callee::Construct(_))
+            ),
+            ExprKind::Dots | ExprKind::InvalidHeader => true,
+            _ => false,
+        }
+    }
+}
+
+fn callee_is_generic(callee: &Callee) -> bool {
+    matches!(callee, Callee::Function(_) | Callee::Method(..))
+}
+
+/// Whether arguments fit parameters by number and names.
+fn accepts(parameters: &[Param<'_>], arguments: &[Argument]) -> bool {
+    if arguments.len() > parameters.len() {
+        return false;
+    }
+    let by_name = arguments.iter().any(|a| a.name.is_some());
+    if !by_name {
+        return parameters[arguments.len()..].iter().all(|p| p.optional);
+    }
+    let given = |p: &Param<'_>| {
+        let same = |a: &&Argument| a.name.as_ref().is_some_and(|n| n.name == p.name);
+        arguments.iter().filter(same).count()
+    };
+    arguments.iter().all(|a| {
+        let known = |n: &Ident| parameters.iter().any(|p| p.name == n.name);
+        a.name.as_ref().is_some_and(known)
+    }) && parameters.iter().all(|p| match given(p) {
+        0 => p.optional,
+        n => n == 1,
+    })
+}
+
+/// Which argument each parameter gets.
+fn matched(parameters: &[Param<'_>], arguments: &[Argument]) -> Vec<Option<usize>> {
+    let find = |(n, p): (usize, &Param<'_>)| match arguments.iter().any(|a| a.name.is_some()) {
+        true => arguments
+            .iter()
+            .position(|a| a.name.as_ref().is_some_and(|name| name.name == p.name)),
+        false => (n < arguments.len()).then_some(n),
+    };
+    parameters.iter().enumerate().map(find).collect()
+}
+
+/// Parameters as their names.
+fn shown(parameters: &[Param<'_>]) -> String {
+    let names: Vec<_> = parameters
+        .iter()
+        .map(|p| match p.optional {
+            true => format!("optional {}", p.name),
+            false => p.name.to_string(),
+        })
+        .collect();
+    names.join(", ")
+}

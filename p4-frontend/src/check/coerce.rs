@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What fits where: types found out by comparison, conversions that need not be written.
+
+use super::{Checker, DefKind};
+use crate::diagnostics::Diagnostic;
+use crate::eval::{fits, Value};
+use crate::syntax::ast::{Expr, ExprKind};
+use crate::types::{Kind, TypeId, UNKNOWN};
+
+impl<'a> Checker<'a, '_> {
+    /// A type to be found out.
+    pub(super) fn fresh(&mut self) -> TypeId {
+        self.infer.push(None);
+        let n = self.infer.len() as u32 - 1;
+        self.info.types.id(Kind::Infer(n))
+    }
+
+    /// The type itself if it was to be found out and has been.
+    pub(super) fn shallow(&self, mut ty: TypeId) -> TypeId {
+        while let Kind::Infer(n) = self.info.types.kind(ty) {
+            match self.infer[*n as usize] {
+                Some(found) => ty = found,
+                None => break,
+            }
+        }
+        ty
+    }
+
+    /// The type with everything put in that has been found out.
+    pub(super) fn found(&mut self, ty: TypeId) -> TypeId {
+        let infer = self.infer.clone();
+        fn go(
+            types: &mut crate::types::Types,
+            infer: &[Option<TypeId>],
+            ty: TypeId,
+            depth: usize,
+        ) -> TypeId {
+            types.map(ty, &mut |types, part| match types.kind(part) {
+                Kind::Infer(n) if depth < 64 => {
+                    let found = infer[*n as usize]?;
+                    Some(go(types, infer, found, depth + 1))
+                }
+                _ => None,
+            })
+        }
+        go(&mut self.info.types, &infer, ty, 0)
+    }
+
+    /// Compares what is wanted with what there is; binds types to be found out. Whether they fit
+    /// is another question, which `coerce` answers.
+    pub(super) fn unify(&mut self, wanted: TypeId, given: TypeId) -> bool {
+        let (wanted, given) = (self.shallow(wanted), self.shallow(given));
+        if wanted == given {
+            return true;
+        }
+        let (a, b) = (self.kind(wanted), self.kind(given));
+        match (&a, &b) {
+            (Kind::Unknown, _) | (_, Kind::Unknown) => true,
+            (Kind::Infer(n), _) => self.bind_type(*n, given),
+            (_, Kind::Infer(n)) => self.bind_type(*n, wanted),
+            (Kind::Struct(_, d, x), Kind::Struct(_, e, y))
+            | (Kind::Extern(d, x), Kind::Extern(e, y))
+            | (Kind::Package(d, x), Kind::Package(e, y))
+                if d == e =>
+            {
+                self.unify_all(x, y)
+            }
+            (Kind::Tuple(x) | Kind::ListLiteral(x), Kind::Tuple(y) | Kind::ListLiteral(y)) => {
+                self.unify_all(x, y)
+            }
+            (Kind::Struct(..), Kind::ListLiteral(y)) => {
+                let x: Vec<_> = self.fields(wanted).into_iter().map(|f| f.1).collect();
+                self.unify_all(&x, y)
+            }
+            (Kind::Struct(..), Kind::RecordLiteral(y)) => {
+                for (name, ty) in self.fields(wanted) {
+                    if let Some((_, given)) = y.iter().find(|(n, _)| *n == name) {
+                        self.unify(ty, *given);
+                    }
+                }
+                true
+            }
+            (Kind::List(x), Kind::ListLiteral(y)) => y.iter().all(|y| self.unify(*x, *y)),
+            (Kind::Stack(x, n), Kind::Stack(y, m)) if n == m => self.unify(*x, *y),
+            (Kind::List(x), Kind::List(y)) | (Kind::Set(x), Kind::Set(y)) => self.unify(*x, *y),
+            (Kind::Parser(..), Kind::Parser(..)) | (Kind::Control(..), Kind::Control(..)) => {
+                self.unify_blocks(wanted, given)
+            }
+            _ => false,
+        }
+    }
+
+    fn unify_all(&mut self, a: &[TypeId], b: &[TypeId]) -> bool {
+        let mut all = a.len() == b.len();
+        for (a, b) in a.iter().zip(b) {
+            all &= self.unify(*a, *b);
+        }
+        all
+    }
+
+    fn bind_type(&mut self, n: u32, ty: TypeId) -> bool {
+        let ty = self.settled(ty);
+        // A type inside of itself has no end.
+        let mut inside = false;
+        self.info.types.map(ty, &mut |types, part| {
+            inside |= matches!(types.kind(part), Kind::Infer(m) if *m == n);
+            None
+        });
+        if !inside {
+            self.infer[n as usize] = Some(ty);
+        }
+        !inside
+    }
+
+    /// A literal's type as the type of a value.
+    fn settled(&mut self, ty: TypeId) -> TypeId {
+        match self.kind(ty) {
+            Kind::ListLiteral(parts) => {
+                let parts = parts.into_iter().map(|p| self.settled(p)).collect();
+                self.info.types.id(Kind::Tuple(parts))
+            }
+            _ => ty,
+        }
+    }
+
+    /// A parser or control against the type of one: the same parameters, one by one.
+    fn unify_blocks(&mut self, wanted: TypeId, given: TypeId) -> bool {
+        let (a, b) = (self.block_parameters(wanted), self.block_parameters(given));
+        let mut all = a.len() == b.len();
+        for ((t, d), (u, e)) in a.into_iter().zip(b) {
+            let fits = self.unify(t, u);
+            all &= d == e && fits && self.found(t) == self.found(u);
+        }
+        all
+    }
+
+    fn block_parameters(&mut self, ty: TypeId) -> Vec<(TypeId, crate::syntax::ast::Direction)> {
+        let (Kind::Parser(def, args) | Kind::Control(def, args)) = self.kind(ty) else {
+            return Vec::new();
+        };
+        let (DefKind::Parser(signature, ..) | DefKind::Control(signature, ..)) =
+            &self.def(def).kind
+        else {
+            return Vec::new();
+        };
+        let signature = signature.clone();
+        let with = signature
+            .type_parameters
+            .iter()
+            .copied()
+            .zip(args)
+            .collect();
+        signature
+            .parameters
+            .iter()
+            .map(|p| (self.info.types.substitute(p.ty, &with), p.direction))
+            .collect()
+    }
+
+    /// Whether a value is converted without being asked to.
+    pub(super) fn implicit(&mut self, from: TypeId, to: TypeId) -> bool {
+        let (from, to) = (self.found(from), self.found(to));
+        if from == to {
+            return true;
+        }
+        match (self.kind(from), self.kind(to)) {
+            (Kind::Unknown, _) | (_, Kind::Unknown) => true,
+            (Kind::Default, _) => true,
+            (Kind::Parser(..), Kind::Parser(..)) | (Kind::Control(..), Kind::Control(..)) => {
+                self.unify_blocks(to, from)
+            }
+            (Kind::Integer, Kind::Bit(_) | Kind::Int(_)) => true,
+            (Kind::Serializable(_, base), _) => self.implicit(base, to),
+            (Kind::InvalidHeader, Kind::Struct(kind, ..)) => {
+                kind != crate::syntax::ast::StructKind::Struct
+            }
+            (Kind::ListLiteral(parts), Kind::List(element)) => {
+                parts.iter().all(|p| self.implicit(*p, element))
+            }
+            (Kind::ListLiteral(parts), Kind::Stack(element, size)) => {
+                parts.len() <= size as usize && parts.iter().all(|p| self.implicit(*p, element))
+            }
+            (Kind::ListLiteral(parts), Kind::Tuple(wanted)) => self.all_implicit(&parts, &wanted),
+            (Kind::Tuple(parts), Kind::Tuple(wanted)) => self.all_implicit(&parts, &wanted),
+            (Kind::ListLiteral(parts), Kind::Struct(..)) => {
+                let wanted: Vec<_> = self.fields(to).into_iter().map(|f| f.1).collect();
+                self.all_implicit(&parts, &wanted)
+            }
+            (Kind::RecordLiteral(given), Kind::Struct(..)) => {
+                let wanted = self.fields(to);
+                let dots = given.iter().any(|(n, _)| &**n == "...");
+                let named = given.iter().filter(|(n, _)| &**n != "...");
+                (dots || given.len() == wanted.len())
+                    && named.clone().all(|(name, from)| {
+                        let to = wanted.iter().find(|(n, _)| n == name).map(|w| w.1);
+                        to.is_some_and(|to| self.implicit(*from, to))
+                    })
+            }
+            _ => false,
+        }
+    }
+
+    fn all_implicit(&mut self, parts: &[TypeId], wanted: &[TypeId]) -> bool {
+        let dots = parts
+            .last()
+            .is_some_and(|p| matches!(self.kind(*p), Kind::Default));
+        let count = parts.len() - usize::from(dots);
+        (parts.len() == wanted.len() || dots && count <= wanted.len())
+            && parts[..count]
+                .iter()
+                .zip(wanted)
+                .all(|(p, w)| self.implicit(*p, *w))
+    }
+
+    /// Notes that an expression's value is converted to a type; refuses what cannot be.
+    pub(super) fn coerce(&mut self, expr: &'a Expr, to: TypeId) -> bool {
+        let from = self.info.type_of.get(&expr.id).copied().unwrap_or(UNKNOWN);
+        self.unify(to, from);
+        let (from, to) = (self.found(from), self.found(to));
+        if !self.implicit(from, to) {
+            let (wanted, given) = (self.show(to), self.show(from));
+            let mut error = Diagnostic::error(
+                expr.span,
+                format!("expected a value of type `{wanted}`, found `{given}`"),
+            )
+            .label(format!("`{given}`"));
+            if self.castable(from, to) {
+                error = error.note(format!("a cast converts it: `({wanted}) …`"));
+            }
+            self.error(error);
+            return false;
+        }
+        self.convert(expr, to);
+        true
+    }
+
+    /// Notes conversions into the parts of literals.
+    fn convert(&mut self, expr: &'a Expr, to: TypeId) {
+        let from = self.info.type_of.get(&expr.id).copied().unwrap_or(UNKNOWN);
+        if from != to {
+            self.info.coerced.insert(expr.id, to);
+        }
+        match &expr.kind {
+            ExprKind::List(items) => {
+                let parts: Vec<_> = match self.kind(to) {
+                    Kind::Tuple(parts) => parts,
+                    Kind::Struct(..) => self.fields(to).into_iter().map(|f| f.1).collect(),
+                    Kind::List(element) | Kind::Stack(element, _) => vec![element; items.len()],
+                    _ => return,
+                };
+                for (item, part) in items.iter().zip(parts) {
+                    self.convert(item, part);
+                }
+            }
+            ExprKind::Record(fields, _) => {
+                let wanted = self.fields(to);
+                for (name, value) in fields {
+                    if let Some((_, ty)) = wanted.iter().find(|(n, _)| *n == name.name) {
+                        self.convert(value, *ty);
+                    }
+                }
+            }
+            ExprKind::Ternary(_, yes, no) => {
+                self.convert(yes, to);
+                self.convert(no, to);
+            }
+            _ => self.check_fits(expr, from, to),
+        }
+    }
+
+    /// A literal that does not fit is not what was meant.
+    fn check_fits(&mut self, expr: &'a Expr, from: TypeId, to: TypeId) {
+        let Some(shape) = self.info.types.shape(to) else {
+            return;
+        };
+        if !matches!(self.kind(from), Kind::Integer) {
+            return;
+        }
+        if let Some(Value::Int(value)) = self.constant(expr) {
+            if !fits(&value, shape) {
+                let shown = self.show(to);
+                let mut warning = Diagnostic::error(
+                    expr.span,
+                    format!("{value} does not fit into `{shown}` and is cut"),
+                );
+                warning.severity = crate::diagnostics::Severity::Warning;
+                self.error(warning);
+            }
+        }
+    }
+
+    /// Whether a cast converts a value.
+    pub(super) fn castable(&mut self, from: TypeId, to: TypeId) -> bool {
+        if self.implicit(from, to) {
+            return true;
+        }
+        let (from, to) = (self.found(from), self.found(to));
+        match (self.kind(from), self.kind(to)) {
+            (Kind::Bit(_), Kind::Bit(_)) | (Kind::Int(_), Kind::Int(_)) => true,
+            (Kind::Bit(a), Kind::Int(b)) | (Kind::Int(a), Kind::Bit(b)) => a == b,
+            (Kind::Bit(1), Kind::Bool) | (Kind::Bool, Kind::Bit(1)) => true,
+            (Kind::Integer, Kind::Bool) => true,
+            (Kind::Bit(_) | Kind::Int(_), Kind::Integer) => true,
+            (Kind::New(_, base), _) => base == to || self.castable(base, to),
+            (_, Kind::New(_, base)) => from == base || self.castable(from, base),
+            (_, Kind::Serializable(_, base)) => self.castable(from, base),
+            (Kind::Serializable(_, base), _) => self.castable(base, to),
+            (Kind::Tuple(a), Kind::Struct(..)) => {
+                let wanted: Vec<_> = self.fields(to).into_iter().map(|f| f.1).collect();
+                self.all_implicit(&a, &wanted)
+            }
+            (Kind::Struct(_, a, _), Kind::Struct(_, b, _)) => a == b,
+            _ => false,
+        }
+    }
+}

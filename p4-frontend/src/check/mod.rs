@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Names, types and values that are known to the compiler. What is found out is noted beside the
+//! syntax tree, under the numbers of its nodes; what follows reads both.
+
+mod calls;
+mod coerce;
+mod constants;
+mod declarations;
+mod expressions;
+mod operators;
+mod parsers;
+mod show;
+mod statements;
+mod tables;
+mod types;
+
+pub(crate) use constants::{convert, value};
+pub(crate) use declarations::has;
+
+use std::collections::HashMap;
+
+use crate::diagnostics::{Diagnostic, Diagnostics};
+use crate::eval::Value;
+use crate::lexer::Name;
+use crate::source::Span;
+use crate::syntax::ast::{
+    Block, Decl, Direction, Expr, Ident, Method, NodeId, Parameter, Program, StructKind,
+};
+use crate::types::{DefId, Kind, TypeId, Types, UNKNOWN};
+
+/// Something declared.
+#[derive(Debug)]
+pub(crate) struct Def<'a> {
+    pub(crate) name: Name,
+    pub(crate) span: Span,
+    pub(crate) decl: Option<&'a Decl>,
+    pub(crate) kind: DefKind<'a>,
+}
+
+#[derive(Debug)]
+pub(crate) enum DefKind<'a> {
+    Const(TypeId, Option<Value>),
+    Variable(TypeId),
+    Parameter(TypeId, Direction, Role),
+    Instance(TypeId),
+    Function(Signature<'a>, Option<&'a Block>),
+    Action(Signature<'a>, &'a Block),
+    Table(TableInfo<'a>),
+    ValueSet(TypeId),
+    /// Another name for a type.
+    Alias(TypeId),
+    New(TypeId),
+    Struct(StructKind, Vec<u32>, Vec<StructField<'a>>),
+    /// The members; with values if it is serializable.
+    Enum(Vec<Name>, Option<(TypeId, Vec<num_bigint::BigInt>)>),
+    Extern(Vec<u32>, Vec<MethodDef<'a>>),
+    /// A parser or control, or the type of one; the constructor's signature is the second.
+    Parser(Signature<'a>, Signature<'a>, Option<Block0>),
+    Control(Signature<'a>, Signature<'a>, Option<Block0>),
+    Package(Signature<'a>),
+    /// Being checked: a use of it inside itself.
+    Pending,
+}
+
+/// Marks a parser or control that has a body, which is in its declaration.
+pub(crate) type Block0 = ();
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Ordinary,
+    Constructor,
+    Action,
+}
+
+#[derive(Debug)]
+pub(crate) struct StructField<'a> {
+    pub(crate) name: Name,
+    pub(crate) ty: TypeId,
+    pub(crate) field: &'a crate::syntax::ast::Field,
+}
+
+#[derive(Debug)]
+pub(crate) struct MethodDef<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) signature: Signature<'a>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Signature<'a> {
+    pub(crate) type_parameters: Vec<u32>,
+    pub(crate) parameters: Vec<Param<'a>>,
+    pub(crate) result: TypeId,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Param<'a> {
+    pub(crate) name: Name,
+    pub(crate) ty: TypeId,
+    pub(crate) direction: Direction,
+    pub(crate) ast: &'a Parameter,
+    pub(crate) optional: bool,
+}
+
+/// What a table's declaration says, names resolved.
+#[derive(Debug, Default)]
+pub(crate) struct TableInfo<'a> {
+    pub(crate) actions: Vec<(DefId, &'a crate::syntax::ast::ActionRef)>,
+}
+
+/// What kind of call it is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Callee {
+    /// A function with a body, or an extern one.
+    Function(DefId),
+    Action(DefId),
+    /// A method of an extern object: the extern and the method's index.
+    Method(DefId, usize),
+    /// `apply` of a table, or of a parser or control, by instance or by type.
+    ApplyTable(DefId),
+    Apply(DefId),
+    Construct(TypeId),
+    Builtin(Builtin),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Builtin {
+    SetValid,
+    SetInvalid,
+    IsValid,
+    PushFront,
+    PopFront,
+    MinSizeInBits,
+    MinSizeInBytes,
+    MaxSizeInBits,
+    MaxSizeInBytes,
+}
+
+/// A call: what is called, with which types, and which argument each parameter gets.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) callee: Callee,
+    pub(crate) types: Vec<TypeId>,
+    pub(crate) arguments: Vec<Option<usize>>,
+}
+
+/// What the checker found out.
+pub(crate) struct Info<'a> {
+    pub(crate) types: Types,
+    pub(crate) defs: Vec<Def<'a>>,
+    /// Types of expressions and of types as written.
+    pub(crate) type_of: HashMap<NodeId, TypeId>,
+    /// What an expression is converted to after it has its value.
+    pub(crate) coerced: HashMap<NodeId, TypeId>,
+    /// What a name means, and what a declaration or parameter has become.
+    pub(crate) def_of: HashMap<NodeId, DefId>,
+    pub(crate) calls: HashMap<NodeId, Call>,
+    /// Values of expressions that have to be known to the compiler: slices, members of enums.
+    pub(crate) values: HashMap<NodeId, Value>,
+    pub(crate) errors: Vec<Name>,
+    pub(crate) match_kinds: Vec<Name>,
+    /// What is declared outside of parsers, controls and functions.
+    pub(crate) top_level: std::collections::HashSet<DefId>,
+    /// The declaration of `main`.
+    pub(crate) main: Option<&'a Decl>,
+}
+
+impl Info<'_> {
+    pub(crate) fn def(&self, id: DefId) -> &Def<'_> {
+        &self.defs[id.0 as usize]
+    }
+}
+
+/// The names and types of a structure's fields, its type arguments put in.
+pub(crate) fn fields(info: &mut Info<'_>, kind: &Kind) -> Vec<(Name, TypeId)> {
+    let Kind::Struct(_, def, args) = kind else {
+        return Vec::new();
+    };
+    let DefKind::Struct(_, parameters, fields) = &info.defs[def.0 as usize].kind else {
+        return Vec::new();
+    };
+    let with = parameters
+        .iter()
+        .copied()
+        .zip(args.iter().copied())
+        .collect();
+    let types = &mut info.types;
+    fields
+        .iter()
+        .map(|f| (f.name.clone(), types.substitute(f.ty, &with)))
+        .collect()
+}
+
+/// Where the code at hand stands, which decides what it may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Top,
+    Parser,
+    State,
+    Control,
+    Apply,
+    Action,
+    Function,
+}
+
+pub(crate) struct Checker<'a, 'd> {
+    info: Info<'a>,
+    diagnostics: &'d mut Diagnostics,
+    scopes: Vec<HashMap<Name, Vec<DefId>>>,
+    /// Types of parameters of the program, by name of a type; and what has been found out.
+    scoped_types: u32,
+    infer: Vec<Option<TypeId>>,
+    place: Place,
+    loops: usize,
+    /// What `return` in the function at hand gives.
+    result: TypeId,
+}
+
+/// Checks a program.
+pub(crate) fn check<'a>(program: &'a Program, diagnostics: &mut Diagnostics) -> Info<'a> {
+    let mut checker = Checker {
+        info: Info {
+            types: Types::new(),
+            defs: Vec::new(),
+            type_of: HashMap::new(),
+            coerced: HashMap::new(),
+            def_of: HashMap::new(),
+            calls: HashMap::new(),
+            values: HashMap::new(),
+            errors: Vec::new(),
+            match_kinds: Vec::new(),
+            top_level: Default::default(),
+            main: None,
+        },
+        diagnostics,
+        scopes: vec![HashMap::new()],
+        scoped_types: 0,
+        infer: Vec::new(),
+        place: Place::Top,
+        loops: 0,
+        result: UNKNOWN,
+    };
+    for decl in &program.decls {
+        if checker.diagnostics.is_full() {
+            break;
+        }
+        checker.declaration(decl);
+    }
+    checker.info
+}
+
+impl<'a> Checker<'a, '_> {
+    fn error(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn fail(&mut self, span: Span, message: impl Into<String>) -> TypeId {
+        self.error(Diagnostic::error(span, message));
+        UNKNOWN
+    }
+
+    fn add(&mut self, def: Def<'a>) -> DefId {
+        self.info.defs.push(def);
+        DefId(self.info.defs.len() as u32 - 1)
+    }
+
+    /// Declares a name in the innermost scope. Functions may share a name.
+    fn declare(&mut self, name: &Ident, decl: Option<&'a Decl>, kind: DefKind<'a>) -> DefId {
+        let overloads = matches!(kind, DefKind::Function(..));
+        let span = name.span;
+        let id = self.add(Def {
+            name: name.name.clone(),
+            span,
+            decl,
+            kind,
+        });
+        if self.scopes.len() == 1 {
+            self.info.top_level.insert(id);
+        }
+        if let Some(decl) = decl {
+            self.info.def_of.insert(decl.id, id);
+        }
+        self.bind(name, id, overloads);
+        id
+    }
+
+    fn bind(&mut self, name: &Ident, id: DefId, overloads: bool) {
+        let Some(scope) = self.scopes.last_mut() else {
+            return;
+        };
+        let list = scope.entry(name.name.clone()).or_default();
+        let clash = list.first().copied().filter(|first| {
+            let both =
+                overloads && matches!(self.info.defs[first.0 as usize].kind, DefKind::Function(..));
+            !both
+        });
+        list.push(id);
+        if let Some(first) = clash {
+            let before = self.info.def(first).span;
+            self.error(
+                Diagnostic::error(name.span, format!("`{}` is declared twice", name.name))
+                    .label("again here")
+                    .related(before, "first here"),
+            );
+        }
+    }
+
+    fn look_up(&self, name: &Name, global: bool) -> Option<&Vec<DefId>> {
+        match global {
+            true => self.scopes.first()?.get(name),
+            false => self.scopes.iter().rev().find_map(|scope| scope.get(name)),
+        }
+    }
+
+    fn resolve(&mut self, name: &Ident, global: bool) -> Option<DefId> {
+        let found = self
+            .look_up(&name.name, global)
+            .and_then(|l| l.first())
+            .copied();
+        if found.is_none() {
+            let near = self.nearest(&name.name);
+            let mut error =
+                Diagnostic::error(name.span, format!("`{}` is not declared", name.name));
+            if let Some(near) = near {
+                error = error.note(format!("`{near}` is"));
+            }
+            self.error(error);
+        }
+        found
+    }
+
+    /// The name in scope that differs least, if one differs little.
+    fn nearest(&self, name: &str) -> Option<String> {
+        let names = self.scopes.iter().flat_map(|scope| scope.keys());
+        names
+            .filter(|other| other.len().abs_diff(name.len()) <= 2 && name.len() > 2)
+            .map(|other| (distance(name, other), other.to_string()))
+            .filter(|(d, _)| *d <= 2)
+            .min()
+            .map(|(_, other)| other)
+    }
+
+    fn scoped<T>(&mut self, inner: impl FnOnce(&mut Self) -> T) -> T {
+        self.scopes.push(HashMap::new());
+        let result = inner(self);
+        self.scopes.pop();
+        result
+    }
+
+    fn def(&self, id: DefId) -> &Def<'a> {
+        &self.info.defs[id.0 as usize]
+    }
+
+    fn kind(&self, ty: TypeId) -> Kind {
+        self.info.types.kind(self.shallow(ty)).clone()
+    }
+
+    fn note_type(&mut self, expr: &Expr, ty: TypeId) -> TypeId {
+        self.info.type_of.insert(expr.id, ty);
+        ty
+    }
+}
+
+/// How many letters have to change to make one name the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let cost = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests;

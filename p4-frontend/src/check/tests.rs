@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use crate::source::NoIncludes;
+use crate::{check, Options};
+
+/// What is wrong with a program, rendered; nothing if it is good.
+fn errors(text: &str) -> String {
+    let text = format!("#include <v1model.p4>\n{text}");
+    let checked = check("test.p4", &text, &NoIncludes, &Options::default());
+    let wrong = checked.diagnostics.has_errors();
+    let rendered = checked.diagnostics.render(&checked.sources);
+    if wrong {
+        rendered
+    } else {
+        String::new()
+    }
+}
+
+fn good(text: &str) {
+    let errors = errors(text);
+    assert!(errors.is_empty(), "{errors}");
+}
+
+#[track_caller]
+fn bad(text: &str, expected: &str) {
+    let errors = errors(text);
+    assert!(errors.contains(expected), "not {expected:?} but:\n{errors}");
+}
+
+#[test]
+fn literals_take_the_type_that_is_wanted() {
+    good("const bit<8> a = 255; const int<4> b = -8; const bit<16> c = a ++ 8w1;");
+    good("struct S { bit<8> a; bit<16> b; } const S s = { 1, 2 }; const S t = { b = 1, a = 2 };");
+    good("action a(inout bit<8> x) { x = 1 + x; x = x << 3; x[3:0] = 4w1; x |+|= 1; }");
+    bad(
+        "action a(inout bit<8> x, in bit<9> y) { x = y; }",
+        "expected a value of type `bit<8>`",
+    );
+    bad(
+        "action a(inout bit<8> x, in int<8> y) { x = x + y; }",
+        "does not take `bit<8>` and `int<8>`",
+    );
+    bad("const bit<8> a = 8w1 ++ 1;", "does not take");
+    bad(
+        "struct S { bit<8> a; } const S s = { b = 1 };",
+        "expected a value of type `S`",
+    );
+}
+
+#[test]
+fn constants_are_computed() {
+    good("const bit<32> N = 1 << 3; const bit<(N * 2)> x = 16w0xffff;");
+    bad("const bit<8> a = 8w1 / 0;", "division by 0");
+    bad(
+        "action a(in bit<8> x) { bit<x> y; }",
+        "the compiler has to know this number",
+    );
+    bad("const bool b = (bool) 2;", "neither 0 nor 1");
+}
+
+#[test]
+fn names_are_found_or_nearly() {
+    bad(
+        "const bit<8> width = 1; const bit<8> b = widht;",
+        "`width` is",
+    );
+    bad("const bit<8> a = 1; const bit<8> a = 2;", "declared twice");
+    bad(
+        "header h_t { bit<8> f; } action a(in h_t h) { bit<8> x = h.g; }",
+        "it has f",
+    );
+    bad(
+        "bit<8> f(in bit<8> x) { return f(x); }",
+        "`f` is not declared",
+    );
+}
+
+#[test]
+fn what_is_read_only_is_not_written() {
+    bad("action a(in bit<8> x) { x = 1; }", "an `in` parameter");
+    bad("const bit<8> c = 1; action a() { c = 2; }", "a constant");
+    bad("action a(bit<8> x) { x = 1; }", "without direction");
+    bad(
+        "action b(out bit<8> x) { x = 1; } action a() { b(3); }",
+        "no place that can be written",
+    );
+}
+
+#[test]
+fn generic_functions_take_any_type() {
+    good(
+        "T id<T>(in T x) { return x; } action a(inout bit<8> x) { x = id(x); x = id<bit<8>>(1); }",
+    );
+    bad(
+        "T id<T>(in T x) { return x; } action a(inout bit<8> x) { x = id(16w1); }",
+        "expected a value of type `bit<8>`, found `bit<16>`",
+    );
+    bad(
+        "extern void f<T>(in T a, in T b); action a() { f(8w1, 9w1); }",
+        "found `bit<9>`",
+    );
+}
+
+#[test]
+fn tables_are_checked() {
+    let control = |body: &str| {
+        format!(
+            "header h_t {{ bit<8> f; }}
+             control c(inout h_t h) {{
+                 action set(in bit<8> d, bit<8> v) {{ h.f = v + d; }}
+                 action drop() {{}}
+                 {body}
+                 apply {{ t.apply(); }}
+             }}"
+        )
+    };
+    good(&control(
+        "table t { key = { h.f: ternary; } actions = { set(h.f); drop; }
+           const entries = { 1 &&& 3: set(7); _: drop(); } default_action = set(1); size = 16; }",
+    ));
+    bad(
+        &control("table t { key = { h.f: exact; } actions = { drop; } default_action = set(1); }"),
+        "`set` is not in the table's actions",
+    );
+    bad(
+        &control("table t { key = { h.f: fuzzy; } actions = { drop; } }"),
+        "no match kind",
+    );
+    bad(&control("table t { key = { h.f: exact; } }"), "no actions");
+    bad(&control("table t { key = { h.f: exact; } actions = { drop; } const entries = { (1, 2): drop(); } }"),
+        "1 sets are needed");
+}
+
+#[test]
+fn parsers_are_checked() {
+    let parser = |body: &str| {
+        format!("header h_t {{ bit<8> f; }} parser p(packet_in b, out h_t h) {{ {body} }}")
+    };
+    good(&parser("state start { b.extract(h); transition select(h.f) { 0x10 &&& 0xf0: next; 1 .. 3: accept; default: reject; } } state next { transition accept; }"));
+    bad(
+        &parser("state start { transition gone; }"),
+        "no state `gone`",
+    );
+    bad(
+        &parser("state first { transition accept; }"),
+        "no state `start`",
+    );
+    bad(
+        &parser("state start { transition select(h.f, h.f) { (1, 2, 3): accept; } }"),
+        "2 sets",
+    );
+}
+
+#[test]
+fn loops_and_switches_are_checked() {
+    good("bit<8> f() { bit<8> s = 0; for (bit<8> i in 1 .. 8) { s += i; if (s > 9) { break; } } return s; }");
+    good("bit<8> f(in bit<4> x) { switch (x) { 1: { return 1; } 2: 3: { return 2; } default: { return 0; } } }");
+    bad("action a() { break; }", "no loop around");
+    bad(
+        "bit<8> f(in bit<4> x) { if (x == 1) { return 1; } }",
+        "does not return a value on all paths",
+    );
+    bad(
+        "action a(in bit<4> x) { switch (x) { 1: {} 1: {} } }",
+        "given before",
+    );
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Types as written, to types.
+
+use num_traits::ToPrimitive;
+
+use super::{Checker, DefKind};
+use crate::diagnostics::Diagnostic;
+use crate::eval::Value;
+use crate::source::Span;
+use crate::syntax::ast::{Expr, StructKind, Type, TypeKind};
+use crate::types::{
+    DefId, Kind, TypeId, BOOL, ERROR, INTEGER, MATCH_KIND, MAX_WIDTH, STRING, UNKNOWN, VOID,
+};
+
+impl<'a> Checker<'a, '_> {
+    pub(super) fn ty(&mut self, ty: &'a Type) -> TypeId {
+        let id = self.ty_inner(ty);
+        self.info.type_of.insert(ty.id, id);
+        id
+    }
+
+    fn ty_inner(&mut self, ty: &'a Type) -> TypeId {
+        match &ty.kind {
+            TypeKind::Bool => BOOL,
+            TypeKind::Error => ERROR,
+            TypeKind::String => STRING,
+            TypeKind::MatchKind => MATCH_KIND,
+            TypeKind::Void => VOID,
+            TypeKind::Integer => INTEGER,
+            TypeKind::DontCare => self.fresh(),
+            TypeKind::Bit(None) => self.info.types.bit(1),
+            TypeKind::Bit(Some(width)) => match self.width(width, 0) {
+                Some(width) => self.info.types.bit(width),
+                None => UNKNOWN,
+            },
+            TypeKind::Int(width) => match self.width(width, 1) {
+                Some(width) => self.info.types.id(Kind::Int(width)),
+                None => UNKNOWN,
+            },
+            TypeKind::Varbit(width) => match self.width(width, 0) {
+                Some(width) => self.info.types.id(Kind::Varbit(width)),
+                None => UNKNOWN,
+            },
+            TypeKind::Stack(element, size) => self.stack(element, size),
+            TypeKind::Tuple(parts) => {
+                let parts = parts.iter().map(|p| self.element(p)).collect();
+                self.info.types.id(Kind::Tuple(parts))
+            }
+            TypeKind::List(element) => {
+                let element = self.element(element);
+                self.info.types.id(Kind::List(element))
+            }
+            TypeKind::Named(name, global, args) => {
+                let Some(def) = self.resolve(name, *global) else {
+                    return UNKNOWN;
+                };
+                let args: Vec<_> = args.iter().map(|a| self.ty(a)).collect();
+                self.named(def, args, ty.span)
+            }
+        }
+    }
+
+    /// A part of a tuple, list or structure: no `void` and the like.
+    pub(super) fn element(&mut self, ty: &'a Type) -> TypeId {
+        let id = self.ty(ty);
+        match self.kind(id) {
+            Kind::Void | Kind::Parser(..) | Kind::Control(..) | Kind::Package(..) => {
+                let shown = self.show(id);
+                self.fail(ty.span, format!("`{shown}` cannot be part of another type"))
+            }
+            _ => id,
+        }
+    }
+
+    /// A declared type with arguments; without any, they are found out later if they may be.
+    pub(super) fn named(&mut self, def: DefId, mut args: Vec<TypeId>, span: Span) -> TypeId {
+        let parameters = match &self.def(def).kind {
+            DefKind::Struct(_, parameters, _) | DefKind::Extern(parameters, _) => parameters.len(),
+            DefKind::Parser(signature, ..)
+            | DefKind::Control(signature, ..)
+            | DefKind::Package(signature) => signature.type_parameters.len(),
+            _ => 0,
+        };
+        if args.is_empty() {
+            args = (0..parameters).map(|_| self.fresh()).collect();
+        }
+        if args.len() != parameters {
+            let name = self.def(def).name.clone();
+            let (has, given) = (parameters, args.len());
+            return self.fail(
+                span,
+                format!("`{name}` has {has} type parameters, not {given}"),
+            );
+        }
+        let kind = match &self.def(def).kind {
+            DefKind::Alias(ty) => return *ty,
+            DefKind::New(ty) => Kind::New(def, *ty),
+            DefKind::Struct(kind, ..) => Kind::Struct(*kind, def, args),
+            DefKind::Enum(_, None) => Kind::Enum(def),
+            DefKind::Enum(_, Some((base, _))) => Kind::Serializable(def, *base),
+            DefKind::Extern(..) => Kind::Extern(def, args),
+            DefKind::Parser(..) => Kind::Parser(def, args),
+            DefKind::Control(..) => Kind::Control(def, args),
+            DefKind::Package(_) => Kind::Package(def, args),
+            DefKind::Pending => {
+                let name = self.def(def).name.clone();
+                return self.fail(span, format!("`{name}` is used inside of itself"));
+            }
+            _ => {
+                let (name, at) = (self.def(def).name.clone(), self.def(def).span);
+                self.error(
+                    Diagnostic::error(span, format!("`{name}` is no type"))
+                        .related(at, "it is declared here"),
+                );
+                return UNKNOWN;
+            }
+        };
+        self.info.types.id(kind)
+    }
+
+    /// A width or size: an integer that the compiler knows.
+    pub(super) fn width(&mut self, expr: &'a Expr, least: u32) -> Option<u32> {
+        let ty = self.expression(expr);
+        if ty == UNKNOWN {
+            return None;
+        }
+        let width = match self.constant(expr) {
+            Some(Value::Int(width)) => width,
+            _ => {
+                self.error(
+                    Diagnostic::error(expr.span, "the compiler has to know this number")
+                        .label("not a constant"),
+                );
+                return None;
+            }
+        };
+        match width.to_u32().filter(|w| (least..=MAX_WIDTH).contains(w)) {
+            Some(width) => Some(width),
+            None => {
+                self.fail(
+                    expr.span,
+                    format!("{width} is not in {least} to {MAX_WIDTH}, which it has to be"),
+                );
+                None
+            }
+        }
+    }
+
+    fn stack(&mut self, element: &'a Type, size: &'a Expr) -> TypeId {
+        let inner = self.ty(element);
+        let size = self.width(size, 1);
+        let stackable = matches!(
+            self.kind(inner),
+            Kind::Struct(StructKind::Header | StructKind::Union, ..)
+                | Kind::Unknown
+                | Kind::Parameter(_)
+        );
+        if !stackable {
+            let shown = self.show(inner);
+            self.error(
+                Diagnostic::error(element.span, format!("there are no stacks of `{shown}`"))
+                    .note("stacks are of headers or header unions"),
+            );
+            return UNKNOWN;
+        }
+        match size {
+            Some(size) if inner != UNKNOWN => self.info.types.id(Kind::Stack(inner, size)),
+            _ => UNKNOWN,
+        }
+    }
+
+    /// The names and types of a structure's fields.
+    pub(super) fn fields(&mut self, ty: TypeId) -> Vec<(crate::lexer::Name, TypeId)> {
+        let kind = self.kind(ty);
+        crate::check::fields(&mut self.info, &kind)
+    }
+}

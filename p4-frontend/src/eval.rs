@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Values that are known to the compiler, and what operators make of them.
+
+use num_bigint::{BigInt, Sign};
+use num_integer::Integer;
+use num_traits::{One, Signed, ToPrimitive, Zero};
+
+use crate::lexer::Name;
+use crate::syntax::ast::{BinaryOp, UnaryOp};
+use crate::types::{DefId, MAX_WIDTH};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Int(BigInt),
+    Bool(bool),
+    Str(String),
+    Error(Name),
+    Enum(DefId, usize),
+    List(Vec<Value>),
+    Record(Vec<(Name, Value)>),
+}
+
+impl Value {
+    pub(crate) fn int(&self) -> Option<&BigInt> {
+        match self {
+            Value::Int(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// The value as an integer of that width and signedness holds it.
+pub(crate) fn wrap(value: &BigInt, (width, signed): (u32, bool)) -> BigInt {
+    let modulus = BigInt::one() << width;
+    let value = value.mod_floor(&modulus);
+    if signed && width > 0 && value.bit(u64::from(width) - 1) {
+        value - modulus
+    } else {
+        value
+    }
+}
+
+/// Whether an integer of that width and signedness holds the value as it is.
+pub(crate) fn fits(value: &BigInt, shape: (u32, bool)) -> bool {
+    wrap(value, shape) == *value
+}
+
+/// The value of a unary operator; `shape` is its operand's type, if that has a width.
+pub(crate) fn unary(op: UnaryOp, value: &Value, shape: Option<(u32, bool)>) -> Option<Value> {
+    let wrapped = |value: BigInt| match shape {
+        Some(shape) => Value::Int(wrap(&value, shape)),
+        None => Value::Int(value),
+    };
+    Some(match (op, value) {
+        (UnaryOp::Not, Value::Bool(value)) => Value::Bool(!value),
+        (UnaryOp::Complement, Value::Int(value)) => wrapped(-value - 1),
+        (UnaryOp::Minus, Value::Int(value)) => wrapped(-value),
+        (UnaryOp::Plus, Value::Int(value)) => Value::Int(value.clone()),
+        _ => return None,
+    })
+}
+
+/// The value of a binary operator. `left` and `right` are the operands' types, if they have widths.
+pub(crate) fn binary(
+    op: BinaryOp,
+    a: &Value,
+    b: &Value,
+    left: Option<(u32, bool)>,
+    right: Option<(u32, bool)>,
+) -> Result<Value, String> {
+    let wrapped = |value: BigInt| match left {
+        Some(shape) => Value::Int(wrap(&value, shape)),
+        None => Value::Int(value),
+    };
+    let bad = || format!("`{}` has no value here", op.symbol());
+    if op == BinaryOp::Eq || op == BinaryOp::Ne {
+        return Ok(Value::Bool((a == b) == (op == BinaryOp::Eq)));
+    }
+    let (a, b) = match (a, b) {
+        (Value::Int(a), Value::Int(b)) => (a, b),
+        (Value::Bool(a), Value::Bool(b)) => {
+            return match op {
+                BinaryOp::And => Ok(Value::Bool(*a && *b)),
+                BinaryOp::Or => Ok(Value::Bool(*a || *b)),
+                _ => Err(bad()),
+            }
+        }
+        _ => return Err(bad()),
+    };
+    Ok(match op {
+        BinaryOp::Add => wrapped(a + b),
+        BinaryOp::Sub => wrapped(a - b),
+        BinaryOp::Mul => wrapped(limited(a * b)?),
+        BinaryOp::Div | BinaryOp::Mod if b.is_zero() => return Err("division by zero".to_owned()),
+        BinaryOp::Div | BinaryOp::Mod if a.is_negative() || b.is_negative() => {
+            return Err("division of negative numbers is not defined".to_owned())
+        }
+        BinaryOp::Div => wrapped(a / b),
+        BinaryOp::Mod => wrapped(a % b),
+        BinaryOp::AddSat => Value::Int(saturate(a + b, left.ok_or_else(bad)?)),
+        BinaryOp::SubSat => Value::Int(saturate(a - b, left.ok_or_else(bad)?)),
+        BinaryOp::Shl | BinaryOp::Shr if b.is_negative() => {
+            return Err("a shift by a negative number is not defined".to_owned())
+        }
+        BinaryOp::Shl => match (b.to_u32(), left) {
+            (Some(n), Some((width, _))) if n >= width => wrapped(BigInt::zero()),
+            (None, Some(_)) => wrapped(BigInt::zero()),
+            (Some(n), _) if n <= MAX_WIDTH => wrapped(limited(a << n)?),
+            _ => return Err("this shift makes a number too large".to_owned()),
+        },
+        BinaryOp::Shr => match b.to_u32() {
+            Some(n) => wrapped(a >> n),
+            None if a.is_negative() => Value::Int(-BigInt::one()),
+            None => Value::Int(BigInt::zero()),
+        },
+        BinaryOp::BitAnd => wrapped(a & b),
+        BinaryOp::BitOr => wrapped(a | b),
+        BinaryOp::BitXor => wrapped(a ^ b),
+        BinaryOp::Concat => {
+            let ((wa, signed), (wb, _)) = left.zip(right).ok_or_else(bad)?;
+            let low = wrap(b, (wb, false));
+            Value::Int(wrap(&((a << wb) | low), (wa + wb, signed)))
+        }
+        BinaryOp::Lt => Value::Bool(a < b),
+        BinaryOp::Le => Value::Bool(a <= b),
+        BinaryOp::Gt => Value::Bool(a > b),
+        BinaryOp::Ge => Value::Bool(a >= b),
+        _ => return Err(bad()),
+    })
+}
+
+/// Refuses numbers that no type holds, so that work on them stays small.
+fn limited(value: BigInt) -> Result<BigInt, String> {
+    match value.bits() > 2 * u64::from(MAX_WIDTH) {
+        true => Err("this number is too large".to_owned()),
+        false => Ok(value),
+    }
+}
+
+fn saturate(value: BigInt, (width, signed): (u32, bool)) -> BigInt {
+    let one = BigInt::one();
+    let (low, high) = match signed {
+        true => {
+            let half = &one << width.saturating_sub(1);
+            (-half.clone(), half - &one)
+        }
+        false => (BigInt::zero(), (&one << width) - &one),
+    };
+    value.clamp(low, high)
+}
+
+/// Bits `high` to `low` of a number.
+pub(crate) fn slice(value: &BigInt, high: u32, low: u32) -> BigInt {
+    wrap(&(value >> low), (high - low + 1, false))
+}
+
+/// The limbs of a number of that width, the least significant first; at least one.
+pub(crate) fn limbs(value: &BigInt, width: u32) -> Vec<u64> {
+    let (sign, mut limbs) = wrap(value, (width, false)).to_u64_digits();
+    debug_assert_ne!(sign, Sign::Minus);
+    limbs.resize((width as usize).div_ceil(64).max(1), 0);
+    limbs
+}

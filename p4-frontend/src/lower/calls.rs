@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Calls: arguments are copied in, the code runs, what is `out` is copied back in order.
+
+use std::rc::Rc;
+
+use super::places::Place;
+use super::{Callable, Failed, Lower, Parameter, Result, Scope, Storage};
+use crate::check::{Builtin, Call, Callee, DefKind, Signature};
+use crate::ir::{Inst, Layout, Slot};
+use crate::source::Span;
+use crate::syntax::ast::{Argument, Block, Direction, Expr, ExprKind};
+use crate::types::{DefId, Kind, TypeId, VOID};
+
+impl<'a> Lower<'a, '_> {
+    /// A call; gives the slot of its result, if it has one.
+    pub(super) fn call(&mut self, expr: &'a Expr) -> Result<Option<Slot>> {
+        let ExprKind::Call(function, _, arguments) = &expr.kind else {
+            return Err(Failed);
+        };
+        let Some(call) = self.info.calls.get(&expr.id).cloned() else {
+            return Err(Failed);
+        };
+        match &call.callee {
+            Callee::Function(def) => {
+                let DefKind::Function(signature, body) = &self.def(*def).kind else {
+                    return Err(Failed);
+                };
+                match body {
+                    None => {
+                        let signature = signature.clone();
+                        self.extern_function(expr, *def, &signature, &call, arguments)
+                    }
+                    Some(_) => {
+                        let types: Vec<_> = call
+                            .types
+                            .iter()
+                            .map(|t| self.info.types.substitute(*t, &self.scope.types))
+                            .collect();
+                        let callable = self.user_function(*def, types)?;
+                        self.call_code(&callable, &call, arguments, expr.span)
+                    }
+                }
+            }
+            Callee::Action(def) => {
+                let callable = self.action(*def, expr.span)?;
+                self.call_code(&callable, &call, arguments, expr.span)
+            }
+            Callee::ApplyTable(_) => self.apply_table(expr).map(|_| None),
+            Callee::Apply(_) => {
+                let callable = self.applied_block(expr, function)?;
+                self.call_code(&callable, &call, arguments, expr.span)
+            }
+            Callee::Builtin(builtin) => self.builtin(expr, *builtin, function, arguments),
+            Callee::Method(def, index) => {
+                self.method(expr, *def, *index, function, &call, arguments)
+            }
+            Callee::Construct(_) => {
+                self.unsupported(expr.span, "making an object in an expression")
+            }
+        }
+    }
+
+    /// The parser or control that `apply` runs.
+    fn applied_block(&mut self, expr: &'a Expr, function: &'a Expr) -> Result<Rc<Callable>> {
+        let ExprKind::Member(base, _) = &function.kind else {
+            return Err(Failed);
+        };
+        let def = self.info.def_of.get(&base.id).copied();
+        if let Some(Storage::Block(block)) = def.and_then(|d| self.lookup(d)) {
+            return Ok(block);
+        }
+        // Applied by its type: an instance without a name of its own.
+        if let Some(block) = self.scope.direct.get(&expr.id) {
+            return Ok(block.clone());
+        }
+        let ty = self.natural_type(base);
+        let (Kind::Parser(def, types) | Kind::Control(def, types)) = self.kind(ty) else {
+            return Err(Failed);
+        };
+        let name = self.def(def).name.to_string();
+        let path = format!("{}{name}", self.scope.path);
+        let block = self.instantiate(def, types, Vec::new(), path, expr.span)?;
+        self.scope.direct.insert(expr.id, block.clone());
+        Ok(block)
+    }
+
+    /// Runs code of ours.
+    pub(super) fn call_code(
+        &mut self,
+        callable: &Rc<Callable>,
+        call: &Call,
+        arguments: &'a [Argument],
+        span: Span,
+    ) -> Result<Option<Slot>> {
+        let given: Vec<Option<&'a Expr>> = call
+            .arguments
+            .iter()
+            .map(|n| n.map(|n| &arguments[n].value))
+            .collect();
+        self.call_with(callable, &given, span)
+    }
+
+    pub(super) fn call_with(
+        &mut self,
+        callable: &Rc<Callable>,
+        given: &[Option<&'a Expr>],
+        span: Span,
+    ) -> Result<Option<Slot>> {
+        let all: Vec<&'a Expr> = given.iter().flatten().copied().collect();
+        let careful = all.iter().any(|e| self.has_effects(e));
+        let mut copies: Vec<(Slot, Slot, u32)> = Vec::new();
+        let mut back: Vec<(Place, Slot)> = Vec::new();
+        for (parameter, argument) in callable.parameters.iter().zip(given) {
+            let Some((slot, ty)) = parameter.place else {
+                continue;
+            };
+            let limbs = self.layout(ty, span)?.limbs();
+            let Some(argument) = argument else {
+                self.emit(Inst::Zero { dst: slot, limbs });
+                continue;
+            };
+            if parameter.direction.writes() {
+                if let ExprKind::DontCare = argument.kind {
+                    continue;
+                }
+                let Some(place) = self.place(argument)? else {
+                    return self.unsupported(argument.span, "this as an `out` argument");
+                };
+                if parameter.direction.reads() {
+                    let value = self.read(&place, argument.span)?;
+                    // A variable is read when it is its turn, and passed when all have been.
+                    let value = self.fresh_copy(value, limbs);
+                    copies.push((slot, value, limbs));
+                }
+                back.push((place, slot));
+            } else if careful || self.in_use(argument) {
+                let made = self.allocate(limbs);
+                self.value_into(argument, made)?;
+                copies.push((slot, made, limbs));
+            } else {
+                self.value_into(argument, slot)?;
+            }
+        }
+        for (dst, src, limbs) in copies {
+            self.emit(Inst::Move { dst, src, limbs });
+        }
+        for parameter in &callable.parameters {
+            if let (Direction::Out, Some((slot, ty))) = (parameter.direction, parameter.place) {
+                let limbs = self.layout(ty, span)?.limbs();
+                self.emit(Inst::Zero { dst: slot, limbs });
+            }
+        }
+        self.emit(Inst::Call {
+            function: callable.function,
+        });
+        for (place, slot) in back {
+            self.write(&place, slot, span)?;
+        }
+        let is_function = callable.result.is_some();
+        if !is_function {
+            self.leave_if_ending();
+        }
+        match callable.result {
+            Some((slot, ty)) if ty != VOID => {
+                let limbs = self.layout(ty, span)?.limbs();
+                Ok(Some(self.fresh_copy(slot, limbs)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether an argument may read a parameter of what is called.
+    fn in_use(&self, argument: &Expr) -> bool {
+        self.has_effects(argument)
+    }
+
+    fn user_function(&mut self, def: DefId, types: Vec<TypeId>) -> Result<Rc<Callable>> {
+        let key = (def, types);
+        if let Some(callable) = self.functions.get(&key) {
+            return Ok(callable.clone());
+        }
+        let DefKind::Function(signature, Some(body)) = &self.def(def).kind else {
+            return Err(Failed);
+        };
+        let (signature, body): (Signature<'a>, &'a Block) = (signature.clone(), body);
+        let name = self.def(def).name.to_string();
+        let scope = Scope {
+            types: signature
+                .type_parameters
+                .iter()
+                .copied()
+                .zip(key.1.clone())
+                .collect(),
+            ..Scope::default()
+        };
+        let outer = std::mem::replace(&mut self.scope, scope);
+        let callable = self.code_of(
+            name,
+            &signature,
+            |lower| lower.statements(&body.statements),
+            true,
+        );
+        self.scope = outer;
+        let callable = Rc::new(callable?);
+        self.functions.insert(key, callable.clone());
+        Ok(callable)
+    }
+
+    /// Places for the parameters, and code.
+    pub(super) fn code_of(
+        &mut self,
+        name: String,
+        signature: &Signature<'a>,
+        make: impl FnOnce(&mut Self) -> Result<()>,
+        is_function: bool,
+    ) -> Result<Callable> {
+        let parameters = self.parameters(signature)?;
+        let result = match is_function {
+            true => {
+                let ty = self
+                    .info
+                    .types
+                    .substitute(signature.result, &self.scope.types);
+                let limbs = match ty {
+                    VOID => 0,
+                    _ => self.layout(ty, Span::default())?.limbs(),
+                };
+                Some((self.allocate(limbs), ty))
+            }
+            false => None,
+        };
+        let function = self.function(name, result, make)?;
+        Ok(Callable {
+            function,
+            parameters,
+            result,
+            is_parser: false,
+        })
+    }
+
+    pub(super) fn parameters(&mut self, signature: &Signature<'a>) -> Result<Vec<Parameter>> {
+        let mut list = Vec::new();
+        for parameter in &signature.parameters {
+            let ty = self.info.types.substitute(parameter.ty, &self.scope.types);
+            let Some(def) = self.info.def_of.get(&parameter.ast.id).copied() else {
+                return Err(Failed);
+            };
+            let span = parameter.ast.name.span;
+            let place = match self.kind(ty) {
+                Kind::Extern(object, _) => {
+                    let name = &*self.def(object).name;
+                    if !matches!(name, "packet_in" | "packet_out") {
+                        return self
+                            .unsupported(span, "objects as parameters of `apply` and functions");
+                    }
+                    self.scope.env.insert(def, Storage::Packet);
+                    None
+                }
+                _ => {
+                    let slot = self.temporary(ty, span)?;
+                    let place = Place::at(slot, ty);
+                    self.scope.env.insert(def, Storage::Place(place));
+                    Some((slot, ty))
+                }
+            };
+            list.push(Parameter {
+                name: parameter.name.clone(),
+                direction: parameter.direction,
+                place,
+            });
+        }
+        Ok(list)
+    }
+
+    /// The code of an action in the instance at hand.
+    pub(super) fn action(&mut self, def: DefId, span: Span) -> Result<Rc<Callable>> {
+        if let Some(Storage::Action(callable)) = self.lookup(def) {
+            return Ok(callable);
+        }
+        let DefKind::Action(signature, body) = &self.def(def).kind else {
+            return self.fail(span, "this is no action");
+        };
+        let (signature, body): (Signature<'a>, &'a Block) = (signature.clone(), body);
+        let decl = self.def(def).decl;
+        let annotations = decl.map_or(&[][..], |d| &d.annotations);
+        let is_global = !self.scope.env.contains_key(&def) && self.is_top_level(def);
+        let name = match is_global {
+            true => super::name_annotation(annotations).map_or_else(
+                || self.def(def).name.to_string(),
+                |n| n.trim_start_matches('.').to_owned(),
+            ),
+            false => self.visible_name(annotations, &self.def(def).name.clone()),
+        };
+        let callable = self.code_of(
+            name,
+            &signature,
+            |lower| lower.statements(&body.statements),
+            false,
+        )?;
+        let callable = Rc::new(callable);
+        self.scope
+            .env
+            .insert(def, Storage::Action(callable.clone()));
+        Ok(callable)
+    }
+
+    /// Whether something is declared outside of all parsers and controls.
+    fn is_top_level(&self, def: DefId) -> bool {
+        self.info.top_level.contains(&def)
+    }
+
+    fn builtin(
+        &mut self,
+        expr: &'a Expr,
+        builtin: Builtin,
+        function: &'a Expr,
+        arguments: &'a [Argument],
+    ) -> Result<Option<Slot>> {
+        let ExprKind::Member(base, _) = &function.kind else {
+            return Err(Failed);
+        };
+        let ty = self.natural_type(base);
+        let place = match self.place(base)? {
+            Some(place) => place,
+            None => {
+                let slot = self.value(base)?;
+                Place::at(slot, ty)
+            }
+        };
+        match builtin {
+            Builtin::SetValid | Builtin::SetInvalid => {
+                let value = self.number(u64::from(builtin == Builtin::SetValid));
+                self.write_limbs(&place, 0, value, 1);
+                self.select_member(&place);
+                Ok(None)
+            }
+            Builtin::IsValid => {
+                let layout = self.layout(ty, expr.span)?;
+                let slot = match layout {
+                    Layout::Union(_) => {
+                        let slot = self.read(&place, expr.span)?;
+                        self.union_valid(slot, &layout)?
+                    }
+                    _ => {
+                        let slot = self.read_limb(&place);
+                        self.fresh_copy(slot, 1)
+                    }
+                };
+                Ok(Some(slot))
+            }
+            Builtin::PushFront | Builtin::PopFront => {
+                let Layout::Stack(element, elements) = self.layout(ty, expr.span)? else {
+                    return Err(Failed);
+                };
+                let count = self.small(&arguments[0].value)?.unwrap_or(0).min(elements) as i32;
+                self.emit(Inst::Push {
+                    base: place.base,
+                    stride: element.limbs(),
+                    elements,
+                    count: match builtin {
+                        Builtin::PushFront => count,
+                        _ => -count,
+                    },
+                });
+                Ok(None)
+            }
+            _ => self.unsupported(expr.span, "the size of this type"),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Extern objects and functions: what the engine is told of them.
+
+use super::places::Place;
+use super::{Failed, Lower, Result, Storage};
+use crate::check::{Call, DefKind, Signature};
+use crate::eval::Value;
+use crate::ir::{self, Constant, ExternInstance, Inst, Slot};
+use crate::source::Span;
+use crate::syntax::ast::{Argument, Expr, ExprKind, NodeId};
+use crate::types::{DefId, Kind, TypeId, STRING, VOID};
+
+impl<'a> Lower<'a, '_> {
+    pub(super) fn make_extern(
+        &mut self,
+        site: NodeId,
+        span: Span,
+        ty: TypeId,
+        arguments: &'a [Argument],
+        name: String,
+    ) -> Result<Storage> {
+        let Kind::Extern(def, types) = self.kind(ty) else {
+            return Err(Failed);
+        };
+        let Some(call) = self.info.calls.get(&site).cloned() else {
+            return Err(Failed);
+        };
+        let mut list = Vec::new();
+        for argument in call.arguments.iter().flatten() {
+            list.push(self.constructor_constant(&arguments[*argument].value)?);
+        }
+        let mut layouts = Vec::new();
+        for ty in types {
+            let ty = self.info.types.substitute(ty, &self.scope.types);
+            // A type that nothing says anything about is not used either.
+            layouts.push(match self.kind(ty) {
+                Kind::Infer(_) | Kind::Void => ir::Layout::Bits(0, false),
+                _ => self.layout(ty, span)?,
+            });
+        }
+        self.out.externs.push(ExternInstance {
+            name,
+            kind: self.def(def).name.to_string(),
+            arguments: list,
+            types: layouts,
+        });
+        Ok(Storage::Extern(self.out.externs.len() as u32 - 1))
+    }
+
+    fn constructor_constant(&mut self, expr: &'a Expr) -> Result<Constant> {
+        if let Some(value) = self.known(expr)? {
+            return self.engine_constant(&value, expr.span);
+        }
+        let def = self.info.def_of.get(&expr.id).copied();
+        match def.and_then(|d| self.lookup(d)) {
+            Some(Storage::Extern(id)) => Ok(Constant::Object(id)),
+            _ => self.fail(
+                expr.span,
+                "the compiler has to know this value, and does not",
+            ),
+        }
+    }
+
+    pub(super) fn method(
+        &mut self,
+        expr: &'a Expr,
+        def: DefId,
+        index: usize,
+        function: &'a Expr,
+        call: &Call,
+        arguments: &'a [Argument],
+    ) -> Result<Option<Slot>> {
+        let ExprKind::Member(base, name) = &function.kind else {
+            return Err(Failed);
+        };
+        let object = self
+            .info
+            .def_of
+            .get(&base.id)
+            .copied()
+            .and_then(|d| self.lookup(d));
+        let given: Vec<_> = call
+            .arguments
+            .iter()
+            .map(|n| n.map(|n| &arguments[n].value))
+            .collect();
+        match object {
+            Some(Storage::Packet) => self.packet_method(expr, &name.name, &given),
+            Some(Storage::Extern(id)) => {
+                let DefKind::Extern(_, methods) = &self.def(def).kind else {
+                    return Err(Failed);
+                };
+                let signature = methods[index].signature.clone();
+                self.extern_call(expr, Some(id), name.name.to_string(), &signature, &given)
+            }
+            _ => self.unsupported(base.span, "this object"),
+        }
+    }
+
+    pub(super) fn extern_function(
+        &mut self,
+        expr: &'a Expr,
+        def: DefId,
+        signature: &Signature<'a>,
+        call: &Call,
+        arguments: &'a [Argument],
+    ) -> Result<Option<Slot>> {
+        let name = self.def(def).name.to_string();
+        match name.as_str() {
+            "verify" if arguments.len() == 2 => return self.verify(arguments).map(|()| None),
+            "static_assert" => return self.static_assert(expr, arguments).map(Some),
+            _ => {}
+        }
+        let given: Vec<_> = call
+            .arguments
+            .iter()
+            .map(|n| n.map(|n| &arguments[n].value))
+            .collect();
+        self.extern_call(expr, None, name, signature, &given)
+    }
+
+    fn static_assert(&mut self, expr: &'a Expr, arguments: &'a [Argument]) -> Result<Slot> {
+        let [condition, rest @ ..] = arguments else {
+            return Err(Failed);
+        };
+        let message = match rest.first().map(|m| &m.value.kind) {
+            Some(ExprKind::Str(text)) => format!(": {text}"),
+            _ => String::new(),
+        };
+        match self.known(&condition.value)? {
+            Some(Value::Bool(true)) => Ok(self.number(1)),
+            Some(Value::Bool(false)) => {
+                self.fail(expr.span, format!("static_assert fails{message}"))
+            }
+            _ => self.fail(expr.span, "static_assert needs a constant"),
+        }
+    }
+
+    fn extern_call(
+        &mut self,
+        expr: &'a Expr,
+        object: Option<u32>,
+        name: String,
+        signature: &Signature<'a>,
+        given: &[Option<&'a Expr>],
+    ) -> Result<Option<Slot>> {
+        let all: Vec<&'a Expr> = given.iter().flatten().copied().collect();
+        let mut back: Vec<(Place, Slot)> = Vec::new();
+        let mut arguments = Vec::new();
+        for (n, (parameter, argument)) in signature.parameters.iter().zip(given).enumerate() {
+            let Some(argument) = argument else {
+                arguments.push(None);
+                continue;
+            };
+            let ty = self.type_of(argument);
+            if ty == STRING {
+                match self.known(argument)? {
+                    Some(Value::Str(text)) => arguments.push(Some(ir::Argument::Text(text))),
+                    _ => return self.fail(argument.span, "the compiler has to know this text"),
+                }
+                continue;
+            }
+            let layout = self.layout(ty, argument.span)?;
+            let slot = match parameter.direction.writes() {
+                true => {
+                    let made = self.allocate(layout.limbs());
+                    if let ExprKind::DontCare = argument.kind {
+                        arguments.push(Some(ir::Argument::Value(made, layout)));
+                        continue;
+                    }
+                    let Some(place) = self.place(argument)? else {
+                        return self.unsupported(argument.span, "this as an `out` argument");
+                    };
+                    if parameter.direction.reads() {
+                        let src = self.read(&place, argument.span)?;
+                        self.emit(Inst::Move {
+                            dst: made,
+                            src,
+                            limbs: layout.limbs(),
+                        });
+                    } else {
+                        self.emit(Inst::Zero {
+                            dst: made,
+                            limbs: layout.limbs(),
+                        });
+                    }
+                    back.push((place, made));
+                    made
+                }
+                false => self.kept(argument, &all[(n + 1).min(all.len())..])?,
+            };
+            arguments.push(Some(ir::Argument::Value(slot, layout)));
+        }
+        let ty = self.natural_type(expr);
+        let result = match ty {
+            VOID => None,
+            _ => {
+                let layout = self.layout(ty, expr.span)?;
+                Some((self.allocate(layout.limbs()), layout))
+            }
+        };
+        let slot = result.as_ref().map(|r| r.0);
+        self.out.calls.push(ir::ExternCall {
+            object,
+            name,
+            arguments,
+            result,
+        });
+        let call = self.out.calls.len() as u32 - 1;
+        self.emit(Inst::Extern { call });
+        for (place, made) in back {
+            self.write(&place, made, expr.span)?;
+        }
+        Ok(slot)
+    }
+}

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From the checked program to the intermediate form: instances are made, values get their places,
+//! statements become instructions.
+
+mod aggregates;
+mod blocks;
+mod calls;
+mod constants;
+mod expressions;
+mod externs;
+mod layouts;
+mod packets;
+mod parsers;
+mod places;
+mod statements;
+mod tables;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::check::{Def, DefKind, Info as Checked};
+use crate::diagnostics::{Diagnostic, Diagnostics};
+use crate::eval::Value;
+use crate::ir::{self, FunctionId, Inst, Slot};
+use crate::lexer::Name;
+use crate::source::Span;
+use crate::syntax::ast::{
+    Annotation, AnnotationBody, Decl, DeclKind, Direction, Expr, ExprKind, NodeId, Program,
+};
+use crate::types::{DefId, Kind, TypeId};
+
+/// The most limbs of a frame.
+const MAX_FRAME: usize = 1 << 20;
+/// The most instructions of a program.
+const MAX_CODE: usize = 1 << 21;
+
+/// What has gone wrong has been reported.
+#[derive(Debug)]
+pub(crate) struct Failed;
+
+pub(crate) type Result<T> = std::result::Result<T, Failed>;
+
+/// What a name stands for while code is made.
+#[derive(Clone)]
+enum Storage {
+    Place(places::Place),
+    Extern(u32),
+    Block(Rc<Callable>),
+    Action(Rc<Callable>),
+    Table(u32),
+    ValueSet(u32),
+    /// `packet_in` and `packet_out`: there is one packet.
+    Packet,
+}
+
+/// A function with the places of its parameters.
+struct Callable {
+    function: FunctionId,
+    parameters: Vec<Parameter>,
+    result: Option<(Slot, TypeId)>,
+    is_parser: bool,
+}
+
+struct Parameter {
+    name: Name,
+    direction: Direction,
+    /// `None` for objects.
+    place: Option<(Slot, TypeId)>,
+}
+
+#[derive(Default)]
+struct Loop {
+    breaks: Vec<usize>,
+    continues: Vec<usize>,
+}
+
+/// What belongs to the instance that code is made for.
+#[derive(Default)]
+struct Scope {
+    env: HashMap<DefId, Storage>,
+    /// Values of constructor parameters.
+    known: HashMap<DefId, Value>,
+    /// What type parameters stand for.
+    types: HashMap<u32, TypeId>,
+    /// The name of the instance as control planes know it, with a dot behind it; or nothing.
+    path: String,
+    /// Instances of blocks that are applied by their type.
+    direct: HashMap<NodeId, Rc<Callable>>,
+}
+
+/// What belongs to the function that is made.
+#[derive(Default)]
+struct Body {
+    code: Vec<Inst>,
+    loops: Vec<Loop>,
+    /// Jumps to the end.
+    returns: Vec<usize>,
+    result: Option<(Slot, TypeId)>,
+}
+
+struct Lower<'a, 'd> {
+    info: Checked<'a>,
+    diagnostics: &'d mut Diagnostics,
+    out: ir::Program,
+    constants: HashMap<Vec<u64>, Slot>,
+    layouts: HashMap<TypeId, ir::Layout>,
+    globals: HashMap<DefId, Storage>,
+    functions: HashMap<(DefId, Vec<TypeId>), Rc<Callable>>,
+    scope: Scope,
+    body: Body,
+    code_size: usize,
+    /// How deep instances are in each other.
+    depth: usize,
+}
+
+/// Makes the program that `main` is, if there is one and it has no errors.
+pub(crate) fn lower(
+    program: &Program,
+    info: Checked<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<ir::Program> {
+    let errors: Vec<_> = info.errors.iter().map(|e| e.to_string()).collect();
+    let mut lower = Lower {
+        info,
+        diagnostics,
+        out: ir::Program {
+            errors,
+            ..ir::Program::default()
+        },
+        constants: HashMap::new(),
+        layouts: HashMap::new(),
+        globals: HashMap::new(),
+        functions: HashMap::new(),
+        scope: Scope::default(),
+        body: Body::default(),
+        code_size: 0,
+        depth: 0,
+    };
+    // The first slots are fixed: nothing depends on it but that they exist.
+    lower.constant_limbs(vec![0]);
+    lower.constant_limbs(vec![1]);
+    let done = lower.top(program);
+    match (done, lower.diagnostics.has_errors()) {
+        (Ok(true), false) => Some(lower.out),
+        _ => None,
+    }
+}
+
+impl<'a> Lower<'a, '_> {
+    /// Makes global objects and `main`; false if there is no `main`.
+    fn top(&mut self, program: &'a Program) -> Result<bool> {
+        for decl in &program.decls {
+            let DeclKind::Instance(..) = &decl.kind else {
+                continue;
+            };
+            let Some(def) = self.info.def_of.get(&decl.id).copied() else {
+                continue;
+            };
+            if let DefKind::Instance(ty) = self.def(def).kind {
+                if matches!(self.info.types.kind(ty), Kind::Extern(..)) {
+                    let storage = self.declared_extern(decl, ty)?;
+                    self.globals.insert(def, storage);
+                }
+            }
+        }
+        match self.info.main {
+            Some(main) => self.package(main).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn def(&self, id: DefId) -> &Def<'a> {
+        &self.info.defs[id.0 as usize]
+    }
+
+    fn fail<T>(&mut self, span: Span, message: impl Into<String>) -> Result<T> {
+        self.diagnostics.push(Diagnostic::error(span, message));
+        Err(Failed)
+    }
+
+    /// What cannot be run, though the language has it.
+    fn unsupported<T>(&mut self, span: Span, what: &str) -> Result<T> {
+        self.fail(span, format!("not supported yet: {what}"))
+    }
+
+    fn emit(&mut self, inst: Inst) {
+        self.code_size += 1;
+        if self.code_size == MAX_CODE {
+            let _ = self.fail::<()>(Span::default(), "this program has too much code");
+        }
+        if self.code_size < MAX_CODE {
+            self.body.code.push(inst);
+        }
+    }
+
+    fn here(&self) -> u32 {
+        self.body.code.len() as u32
+    }
+
+    /// A jump whose target is set later.
+    fn jump(&mut self) -> usize {
+        self.emit(Inst::Jump { to: u32::MAX });
+        self.body.code.len().saturating_sub(1)
+    }
+
+    fn branch(&mut self, cond: Slot, when: bool) -> usize {
+        self.emit(Inst::Branch {
+            cond,
+            when,
+            to: u32::MAX,
+        });
+        self.body.code.len().saturating_sub(1)
+    }
+
+    /// Sets a jump's target to what comes next.
+    fn land(&mut self, jump: usize) {
+        let target = self.here();
+        self.aim(jump, target);
+    }
+
+    fn aim(&mut self, jump: usize, target: u32) {
+        if let Some(Inst::Jump { to } | Inst::Branch { to, .. } | Inst::IfEnding { to }) =
+            self.body.code.get_mut(jump)
+        {
+            *to = target;
+        }
+    }
+
+    /// Goes to the function's end if everything ends.
+    fn leave_if_ending(&mut self) {
+        self.emit(Inst::IfEnding { to: u32::MAX });
+        let at = self.body.code.len().saturating_sub(1);
+        self.body.returns.push(at);
+    }
+
+    /// Room in the frame.
+    fn allocate(&mut self, limbs: u32) -> Slot {
+        let slot = self.out.frame.len();
+        if slot + limbs as usize > MAX_FRAME {
+            let _ = self.fail::<()>(
+                Span::default(),
+                "this program needs too much memory for a packet",
+            );
+            return 0;
+        }
+        self.out.frame.resize(slot + limbs as usize, 0);
+        slot as Slot
+    }
+
+    fn temporary(&mut self, ty: TypeId, span: Span) -> Result<Slot> {
+        let limbs = self.layout(ty, span)?.limbs();
+        Ok(self.allocate(limbs))
+    }
+
+    fn constant_limbs(&mut self, limbs: Vec<u64>) -> Slot {
+        if let Some(slot) = self.constants.get(&limbs) {
+            return *slot;
+        }
+        let slot = self.allocate(limbs.len() as u32);
+        for (n, limb) in limbs.iter().enumerate() {
+            if let Some(place) = self.out.frame.get_mut(slot as usize + n) {
+                *place = *limb;
+            }
+        }
+        self.constants.insert(limbs, slot);
+        slot
+    }
+
+    fn number(&mut self, value: u64) -> Slot {
+        self.constant_limbs(vec![value])
+    }
+
+    /// Makes a function of what `make` emits.
+    fn function(
+        &mut self,
+        name: String,
+        result: Option<(Slot, TypeId)>,
+        make: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<FunctionId> {
+        let body = Body {
+            result,
+            ..Body::default()
+        };
+        let outer = std::mem::replace(&mut self.body, body);
+        let made = make(self);
+        for at in std::mem::take(&mut self.body.returns) {
+            self.land(at);
+        }
+        self.emit(Inst::Return);
+        let body = std::mem::replace(&mut self.body, outer);
+        self.out.functions.push(ir::Function {
+            name,
+            code: body.code,
+        });
+        made.map(|()| self.out.functions.len() as FunctionId - 1)
+    }
+
+    fn lookup(&self, def: DefId) -> Option<Storage> {
+        let local = self.scope.env.get(&def);
+        local.or_else(|| self.globals.get(&def)).cloned()
+    }
+
+    /// The type of an expression before it is converted.
+    fn natural_type(&mut self, expr: &Expr) -> TypeId {
+        let ty = self.info.type_of.get(&expr.id).copied();
+        let ty = ty.unwrap_or(crate::types::UNKNOWN);
+        self.info.types.substitute(ty, &self.scope.types)
+    }
+
+    /// The type of an expression.
+    fn type_of(&mut self, expr: &Expr) -> TypeId {
+        match self.info.coerced.get(&expr.id).copied() {
+            Some(ty) => self.info.types.substitute(ty, &self.scope.types),
+            None => self.natural_type(expr),
+        }
+    }
+
+    fn kind(&self, ty: TypeId) -> Kind {
+        self.info.types.kind(ty).clone()
+    }
+
+    /// The name as control planes know it: that of `@name`, or the declared one, behind the
+    /// instance's.
+    fn visible_name(&self, annotations: &[Annotation], name: &str) -> String {
+        match name_annotation(annotations) {
+            Some(given) => match given.strip_prefix('.') {
+                Some(absolute) => absolute.to_owned(),
+                None => format!("{}{given}", self.scope.path),
+            },
+            None => format!("{}{name}", self.scope.path),
+        }
+    }
+
+    fn declared_extern(&mut self, decl: &'a Decl, ty: TypeId) -> Result<Storage> {
+        let DeclKind::Instance(_, arguments, methods) = &decl.kind else {
+            return Err(Failed);
+        };
+        if methods.is_some() {
+            return self.unsupported(decl.span, "instances with methods of their own");
+        }
+        let name = self.visible_name(&decl.annotations, &decl.name.name);
+        let ty = self.info.types.substitute(ty, &self.scope.types);
+        self.make_extern(decl.id, decl.span, ty, arguments, name)
+    }
+}
+
+/// The text of `@name`.
+fn name_annotation(annotations: &[Annotation]) -> Option<&str> {
+    let annotation = annotations.iter().find(|a| &*a.name.name == "name")?;
+    match &annotation.body {
+        AnnotationBody::Unstructured(expressions, _) => match &expressions.first()?.kind {
+            ExprKind::Str(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
