@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The core library: what every P4_16 program may use (P4_16 specification 1.2.5, appendix D).
 
-#ifndef ADIT_CORE_P4
-#define ADIT_CORE_P4
+// Programs made of fragments ask for this name.
+#ifndef _CORE_P4_
+#define _CORE_P4_
 
 error {
     NoError,

@@ -2,8 +2,8 @@
 // The Portable NIC Architecture. ADIT_PNA_BLOCKS says which of its forms: 3 for version 0.7 of the
 // specification, 4 for the older one with a PreControl, which most public programs are written for.
 
-#ifndef ADIT_PNA_P4
-#define ADIT_PNA_P4
+#ifndef __PNA_P4__
+#define __PNA_P4__
 
 #include <core.p4>
 

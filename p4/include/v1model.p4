@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The v1model architecture, as programs for the software switch use it.
 
-#ifndef ADIT_V1MODEL_P4
-#define ADIT_V1MODEL_P4
+// Programs made of fragments ask for this name.
+#ifndef _V1_MODEL_P4_
+#define _V1_MODEL_P4_
 
 #include <core.p4>
 

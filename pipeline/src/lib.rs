@@ -7,6 +7,7 @@ pub mod flow;
 pub mod fuzz;
 mod headers;
 pub mod offload;
+pub mod p4;
 pub mod parse;
 pub mod rss;
 pub mod segment;

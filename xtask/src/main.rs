@@ -9,6 +9,7 @@ mod fuzz;
 mod guest;
 mod module;
 mod selftests;
+mod stf;
 mod terminal;
 mod test;
 mod wire;
@@ -39,6 +40,8 @@ enum Command {
     Wire(wire::Args),
     /// Measure, print a table, write target/bench/NAME.json
     Bench(bench::Args),
+    /// Run a P4 program on the packets of an STF test, and compare what comes out
+    Stf(stf::Args),
     /// Fuzz for a while; needs a nightly compiler and cargo-fuzz
     Fuzz(fuzz::Args),
     /// Run the crates without system calls under Miri; needs a nightly compiler
@@ -49,6 +52,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Stf(args) = &cli.command {
+        // Nothing of it needs the sandbox.
+        return exit_code(stf::run(args));
+    }
     let result = adit_qemu_tests::sandbox::become_root().and_then(|()| match cli.command {
         Command::Demo => demo::run(),
         Command::Test(args) => test::run(&args),
@@ -59,7 +66,12 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Miri => fuzz::miri(),
         Command::Clean(args) => clean::run(&args),
+        Command::Stf(args) => stf::run(&args),
     });
+    exit_code(result)
+}
+
+fn exit_code(result: anyhow::Result<u8>) -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Values with parts as a packet holds them: one simple value after the other.
+
+use adit_p4_frontend::ir::Layout;
+
+use super::packet::{Reader, Writer};
+
+/// A simple value of a layout.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Leaf {
+    /// The offset of its first limb.
+    pub(super) offset: u32,
+    /// How many bits it has; a varbit, at most.
+    pub(super) width: u32,
+    pub(super) is_varbit: bool,
+    /// The offset of the validity of the header that it is in.
+    pub(super) header: Option<u32>,
+}
+
+/// A layout, flat.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Flat {
+    pub(super) leaves: Vec<Leaf>,
+    /// How many bits it has, varbits empty.
+    pub(super) bits: u32,
+    pub(super) limbs: u32,
+    pub(super) is_header: bool,
+}
+
+impl Flat {
+    pub(super) fn new(layout: &Layout) -> Flat {
+        let mut flat = Flat {
+            limbs: layout.limbs(),
+            is_header: matches!(layout, Layout::Header(_)),
+            ..Flat::default()
+        };
+        flat.collect(layout, 0, None);
+        let fixed = flat.leaves.iter().filter(|l| !l.is_varbit);
+        flat.bits = fixed.map(|l| l.width).sum();
+        flat
+    }
+
+    fn collect(&mut self, layout: &Layout, offset: u32, header: Option<u32>) {
+        match layout {
+            Layout::Struct(fields) | Layout::Union(fields) => {
+                for field in &fields.fields {
+                    self.collect(&field.layout, offset + field.offset, header);
+                }
+            }
+            Layout::Header(fields) => {
+                for field in &fields.fields {
+                    self.collect(&field.layout, offset + field.offset, Some(offset));
+                }
+            }
+            Layout::Stack(element, count) => {
+                for n in 0..*count {
+                    self.collect(element, offset + 1 + n * element.limbs(), header);
+                }
+            }
+            Layout::Varbit(width) => self.leaves.push(Leaf {
+                offset,
+                width: *width,
+                is_varbit: true,
+                header,
+            }),
+            _ => self.leaves.push(Leaf {
+                offset,
+                width: layout.bits(),
+                is_varbit: false,
+                header,
+            }),
+        }
+    }
+
+    /// Reads all parts; a varbit gets `length` bits.
+    pub(super) fn read(&self, reader: &mut Reader<'_>, value: &mut [u64], length: u32) {
+        for leaf in &self.leaves {
+            let at = leaf.offset as usize;
+            let limbs = limbs_of(leaf.width);
+            if leaf.is_varbit {
+                value[at] = length.into();
+                value[at + 1..at + 1 + limbs].fill(0);
+                reader.read(&mut value[at + 1..at + 1 + limbs], length.min(leaf.width));
+            } else {
+                reader.read(&mut value[at..at + limbs], leaf.width);
+            }
+        }
+    }
+
+    /// Writes all parts, those of invalid headers left out.
+    pub(super) fn write(&self, writer: &mut Writer, value: &[u64]) {
+        for leaf in &self.leaves {
+            if leaf.header.is_some_and(|h| value[h as usize] == 0) {
+                continue;
+            }
+            let at = leaf.offset as usize;
+            let limbs = limbs_of(leaf.width);
+            if leaf.is_varbit {
+                let length = (value[at] as u32).min(leaf.width);
+                writer.write(&value[at + 1..at + 1 + limbs], length);
+            } else {
+                writer.write(&value[at..at + limbs], leaf.width);
+            }
+        }
+    }
+}
+
+fn limbs_of(width: u32) -> usize {
+    adit_p4_frontend::ir::limbs_of(width) as usize
+}

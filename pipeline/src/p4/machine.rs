@@ -1,0 +1,610 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The machine: runs the intermediate form on a frame of slots.
+
+use std::cmp::Ordering;
+
+use adit_p4_frontend::ir::{Cmp, FunctionId, Inst, Op, Program, Slot};
+
+use super::bits;
+use super::fields::Flat;
+use super::packet::{Reader, Writer};
+
+/// How many instructions a block may run for one packet: a program can loop for ever.
+pub const MAX_STEPS: u64 = 4 << 20;
+/// How deep code may call code. A program's own depth is limited far below.
+const MAX_CALLS: usize = 4096;
+
+/// How a block came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At its end, or by `accept` or `return`.
+    Done,
+    /// By `exit`.
+    Exit,
+    /// By a parser's error, which is given by its index.
+    Rejected(u32),
+    /// It took more than [`MAX_STEPS`].
+    TooLong,
+}
+
+/// What applying a table comes to.
+pub(super) struct Applied {
+    pub(super) hit: bool,
+    pub(super) action: u32,
+    pub(super) function: FunctionId,
+}
+
+/// What the machine asks of the architecture.
+pub(super) trait Host {
+    /// Looks up a table's keys in the frame and puts the action's parameters there.
+    fn apply(&mut self, table: u32, frame: &mut [u64]) -> Applied;
+    /// Runs an extern function or method.
+    fn external(&mut self, call: u32, frame: &mut [u64]);
+    /// Whether a value set has what is in its slots.
+    fn in_value_set(&mut self, set: u32, frame: &[u64]) -> bool;
+}
+
+/// The packet of a run: what is read and what is written.
+#[derive(Default)]
+pub(super) struct Packet<'a> {
+    pub(super) reader: Reader<'a>,
+    pub(super) writer: Writer,
+}
+
+/// The indices of errors that the machine itself raises.
+#[derive(Clone, Copy, Debug, Default)]
+struct Errors {
+    too_short: u32,
+    header_too_short: u32,
+    invalid_argument: u32,
+}
+
+pub(super) struct Machine {
+    pub(super) frame: Vec<u64>,
+    layouts: Vec<Flat>,
+    errors: Errors,
+    calls: Vec<(FunctionId, u32)>,
+    scratch: [Vec<u64>; 4],
+}
+
+impl Machine {
+    pub(super) fn new(program: &Program) -> Machine {
+        let error = |name: &str| {
+            let at = program.errors.iter().position(|e| e == name);
+            at.unwrap_or(0) as u32
+        };
+        Machine {
+            frame: program.frame.clone(),
+            layouts: program.layouts.iter().map(Flat::new).collect(),
+            errors: Errors {
+                too_short: error("PacketTooShort"),
+                header_too_short: error("HeaderTooShort"),
+                invalid_argument: error("ParserInvalidArgument"),
+            },
+            calls: Vec::new(),
+            scratch: Default::default(),
+        }
+    }
+
+    fn get(&self, slot: Slot) -> u64 {
+        self.frame[slot as usize]
+    }
+
+    fn set(&mut self, slot: Slot, value: u64) {
+        self.frame[slot as usize] = value;
+    }
+
+    /// Runs a function to its end.
+    pub(super) fn run(
+        &mut self,
+        program: &Program,
+        function: FunctionId,
+        host: &mut impl Host,
+        packet: &mut Packet<'_>,
+    ) -> End {
+        let mut end = End::Done;
+        let mut at = (function, 0u32);
+        let mut code = &program.functions[function as usize].code[..];
+        let mut steps = 0;
+        self.calls.clear();
+        loop {
+            let inst = &code[at.1 as usize];
+            at.1 += 1;
+            steps += 1;
+            if steps > MAX_STEPS {
+                return End::TooLong;
+            }
+            let mut enter = None;
+            match *inst {
+                Inst::Jump { to } => at.1 = to,
+                Inst::Branch { cond, when, to } => {
+                    if (self.get(cond) != 0) == when {
+                        at.1 = to;
+                    }
+                }
+                Inst::IfEnding { to } => {
+                    if end != End::Done {
+                        at.1 = to;
+                    }
+                }
+                Inst::Call { function } => enter = Some(function),
+                Inst::Return => match self.calls.pop() {
+                    None => return end,
+                    Some(back) => {
+                        at = back;
+                        code = &program.functions[at.0 as usize].code;
+                    }
+                },
+                Inst::Exit => end = End::Exit,
+                Inst::Reject { error } => {
+                    if end == End::Done {
+                        end = End::Rejected(self.get(error) as u32);
+                    }
+                }
+                Inst::Apply { table, hit, action } => {
+                    let applied = host.apply(table, &mut self.frame);
+                    self.set(hit, applied.hit.into());
+                    self.set(action, applied.action.into());
+                    enter = Some(applied.function);
+                }
+                Inst::Extern { call } => host.external(call, &mut self.frame),
+                Inst::InValueSet { set, dst } => {
+                    let found = host.in_value_set(set, &self.frame);
+                    self.set(dst, found.into());
+                }
+                Inst::Extract {
+                    layout,
+                    dst,
+                    length,
+                } => {
+                    let length = length.map(|slot| self.get(slot));
+                    if let Err(error) = self.extract(packet, layout, dst, length) {
+                        end = End::Rejected(error);
+                    }
+                }
+                Inst::Lookahead { layout, dst } => {
+                    let flat = &self.layouts[layout as usize];
+                    if packet.reader.left() < flat.bits as usize {
+                        end = End::Rejected(self.errors.too_short);
+                    } else {
+                        let mut reader = packet.reader;
+                        let value = &mut self.frame[dst as usize..][..flat.limbs as usize];
+                        flat.read(&mut reader, value, 0);
+                        if flat.is_header {
+                            value[0] = 1;
+                        }
+                    }
+                }
+                Inst::Advance { bits } => {
+                    let bits = self.get(bits) as usize;
+                    if bits > packet.reader.left() {
+                        end = End::Rejected(self.errors.too_short);
+                    } else if bits % 8 != 0 {
+                        end = End::Rejected(self.errors.invalid_argument);
+                    } else {
+                        packet.reader.skip(bits);
+                    }
+                }
+                Inst::PacketLength { dst } => self.set(dst, packet.reader.bytes() as u64),
+                Inst::Emit { layout, src } => {
+                    let flat = &self.layouts[layout as usize];
+                    let value = &self.frame[src as usize..][..flat.limbs as usize];
+                    flat.write(&mut packet.writer, value);
+                }
+                ref other => self.compute(other),
+            }
+            if let Some(function) = enter {
+                if self.calls.len() >= MAX_CALLS {
+                    return End::TooLong;
+                }
+                self.calls.push(at);
+                at = (function, 0);
+                code = &program.functions[function as usize].code;
+            }
+        }
+    }
+
+    fn extract(
+        &mut self,
+        packet: &mut Packet<'_>,
+        layout: u32,
+        dst: Slot,
+        length: Option<u64>,
+    ) -> Result<(), u32> {
+        let flat = &self.layouts[layout as usize];
+        let varbit = length.unwrap_or(0);
+        if (packet.reader.left() as u64) < u64::from(flat.bits) + varbit {
+            return Err(self.errors.too_short);
+        }
+        if length.is_some() {
+            let room = flat
+                .leaves
+                .iter()
+                .find(|l| l.is_varbit)
+                .map_or(0, |l| l.width);
+            if varbit > u64::from(room) {
+                return Err(self.errors.header_too_short);
+            }
+            if varbit % 8 != 0 {
+                return Err(self.errors.invalid_argument);
+            }
+        }
+        let value = &mut self.frame[dst as usize..][..flat.limbs as usize];
+        flat.read(&mut packet.reader, value, varbit as u32);
+        value[0] = 1;
+        Ok(())
+    }
+
+    /// Instructions that only touch the frame.
+    fn compute(&mut self, inst: &Inst) {
+        match *inst {
+            Inst::Move { dst, src, limbs: 1 } => self.set(dst, self.get(src)),
+            Inst::Move { dst, src, limbs } => {
+                let src = src as usize;
+                self.frame
+                    .copy_within(src..src + limbs as usize, dst as usize);
+            }
+            Inst::Zero { dst, limbs } => {
+                self.frame[dst as usize..][..limbs as usize].fill(0);
+            }
+            Inst::Binary {
+                op,
+                dst,
+                a,
+                b,
+                width,
+            } if width <= 64 => {
+                let value = binary(op, self.get(a), self.get(b), width);
+                self.set(dst, value);
+            }
+            Inst::Compare {
+                cmp,
+                dst,
+                a,
+                b,
+                width,
+            } if width <= 64 => {
+                let (a, b) = (self.get(a), self.get(b));
+                let (x, y) = (bits::signed(a, width), bits::signed(b, width));
+                let value = match cmp {
+                    Cmp::Eq => a == b,
+                    Cmp::Ne => a != b,
+                    Cmp::Lt(true) => x < y,
+                    Cmp::Le(true) => x <= y,
+                    Cmp::Lt(false) => a < b,
+                    Cmp::Le(false) => a <= b,
+                };
+                self.set(dst, value.into());
+            }
+            Inst::Not { dst, a, width } if width <= 64 => {
+                self.set(dst, !self.get(a) & bits::mask(width));
+            }
+            Inst::Neg { dst, a, width } if width <= 64 => {
+                self.set(dst, self.get(a).wrapping_neg() & bits::mask(width));
+            }
+            Inst::LogicalNot { dst, a } => self.set(dst, u64::from(self.get(a) == 0)),
+            Inst::Resize {
+                dst,
+                a,
+                from,
+                to,
+                signed,
+            } if from <= 64 && to <= 64 => {
+                let value = match signed {
+                    true => bits::signed(self.get(a), from) as u64,
+                    false => self.get(a),
+                };
+                self.set(dst, value & bits::mask(to));
+            }
+            Inst::Slice {
+                dst,
+                a,
+                from,
+                low,
+                to,
+            } if from <= 64 => self.set(dst, self.get(a) >> low & bits::mask(to)),
+            Inst::Load {
+                dst,
+                base,
+                index,
+                stride,
+                count,
+                limbs,
+            } => {
+                let index = self.get(index);
+                if index < u64::from(count) {
+                    let src = base as usize + index as usize * stride as usize;
+                    self.frame
+                        .copy_within(src..src + limbs as usize, dst as usize);
+                } else {
+                    self.frame[dst as usize..][..limbs as usize].fill(0);
+                }
+            }
+            Inst::Store {
+                src,
+                base,
+                index,
+                stride,
+                count,
+                limbs,
+            } => {
+                let index = self.get(index);
+                if index < u64::from(count) {
+                    let dst = base as usize + index as usize * stride as usize;
+                    let src = src as usize;
+                    self.frame.copy_within(src..src + limbs as usize, dst);
+                }
+            }
+            Inst::Push {
+                base,
+                stride,
+                elements,
+                count,
+            } => self.push(base, stride as usize, elements as usize, count),
+            ref other => self.compute_wide(other),
+        }
+    }
+
+    fn push(&mut self, base: Slot, stride: usize, elements: usize, count: i32) {
+        let all = &mut self.frame[base as usize..][..1 + stride * elements];
+        let n = (count.unsigned_abs() as usize).min(elements);
+        let next = all[0];
+        let body = &mut all[1..];
+        let moved = (elements - n) * stride;
+        if count >= 0 {
+            body.copy_within(..moved, n * stride);
+            body[..n * stride].fill(0);
+            all[0] = (next + n as u64).min(elements as u64);
+        } else {
+            body.copy_within(n * stride.., 0);
+            body[moved..].fill(0);
+            all[0] = next.saturating_sub(n as u64);
+        }
+    }
+
+    /// The same for values of more than 64 bits. Operands are copied first: the result may go
+    /// where one of them is.
+    fn compute_wide(&mut self, inst: &Inst) {
+        let [mut x, mut y, mut out, mut rest] = std::mem::take(&mut self.scratch);
+        let load = |frame: &[u64], to: &mut Vec<u64>, slot: Slot, width: u32| {
+            let limbs = (width as usize).div_ceil(64).max(1);
+            to.clear();
+            to.extend_from_slice(&frame[slot as usize..][..limbs]);
+        };
+        let room = |to: &mut Vec<u64>, width: u32| {
+            to.clear();
+            to.resize((width as usize).div_ceil(64).max(1), 0);
+        };
+        let mut dst_slot = None;
+        match *inst {
+            Inst::Binary {
+                op,
+                dst,
+                a,
+                b,
+                width,
+            } => {
+                load(&self.frame, &mut x, a, width);
+                load(&self.frame, &mut y, b, width);
+                room(&mut out, width);
+                room(&mut rest, width);
+                binary_wide(op, &mut out, &mut rest, &x, &y, width);
+                dst_slot = Some(dst);
+            }
+            Inst::Compare {
+                cmp,
+                dst,
+                a,
+                b,
+                width,
+            } => {
+                load(&self.frame, &mut x, a, width);
+                load(&self.frame, &mut y, b, width);
+                let order = match cmp {
+                    Cmp::Lt(true) | Cmp::Le(true) => bits::compare_signed(&x, &y, width),
+                    _ => bits::compare(&x, &y),
+                };
+                let value = match cmp {
+                    Cmp::Eq => order == Ordering::Equal,
+                    Cmp::Ne => order != Ordering::Equal,
+                    Cmp::Lt(_) => order == Ordering::Less,
+                    Cmp::Le(_) => order != Ordering::Greater,
+                };
+                self.set(dst, value.into());
+            }
+            Inst::Shl {
+                dst,
+                a,
+                b,
+                width,
+                amount_width,
+            } => {
+                load(&self.frame, &mut x, a, width);
+                load(&self.frame, &mut y, b, amount_width);
+                room(&mut out, width);
+                if let Some(amount) = shift_amount(&y, width) {
+                    bits::shl(&mut out, &x, amount, width);
+                }
+                dst_slot = Some(dst);
+            }
+            Inst::Shr {
+                dst,
+                a,
+                b,
+                width,
+                amount_width,
+                signed,
+            } => {
+                load(&self.frame, &mut x, a, width);
+                load(&self.frame, &mut y, b, amount_width);
+                room(&mut out, width);
+                let amount = shift_amount(&y, width).unwrap_or(width);
+                if amount < width {
+                    bits::shr(&mut out, &x, amount);
+                }
+                if signed && bits::negative(&x, width) {
+                    bits::set_ones(&mut out, width - amount, width);
+                }
+                dst_slot = Some(dst);
+            }
+            Inst::Not { dst, a, width } => {
+                load(&self.frame, &mut out, a, width);
+                out.iter_mut().for_each(|limb| *limb = !*limb);
+                bits::trim(&mut out, width);
+                dst_slot = Some(dst);
+            }
+            Inst::Neg { dst, a, width } => {
+                load(&self.frame, &mut y, a, width);
+                room(&mut x, width);
+                room(&mut out, width);
+                bits::sub(&mut out, &x, &y, width);
+                dst_slot = Some(dst);
+            }
+            Inst::Resize {
+                dst,
+                a,
+                from,
+                to,
+                signed,
+            } => {
+                load(&self.frame, &mut x, a, from);
+                room(&mut out, to);
+                bits::insert(&mut out, &x, 0, from.min(to));
+                if signed && to > from && bits::negative(&x, from) {
+                    bits::set_ones(&mut out, from, to);
+                }
+                dst_slot = Some(dst);
+            }
+            Inst::Slice {
+                dst,
+                a,
+                from,
+                low,
+                to,
+            } => {
+                load(&self.frame, &mut x, a, from);
+                room(&mut out, to);
+                bits::shr(&mut out, &x, low);
+                bits::trim(&mut out, to);
+                dst_slot = Some(dst);
+            }
+            Inst::SetSlice {
+                dst,
+                width,
+                a,
+                low,
+                bits: count,
+            } => {
+                load(&self.frame, &mut out, dst, width);
+                load(&self.frame, &mut x, a, count);
+                bits::insert(&mut out, &x, low, count);
+                dst_slot = Some(dst);
+            }
+            Inst::Concat {
+                dst,
+                a,
+                b,
+                low,
+                width,
+            } => {
+                load(&self.frame, &mut x, a, width - low);
+                load(&self.frame, &mut y, b, low);
+                room(&mut out, width);
+                bits::insert(&mut out, &y, 0, low);
+                bits::insert(&mut out, &x, low, width - low);
+                dst_slot = Some(dst);
+            }
+            Inst::EqualVarbit { dst, a, b, max } => {
+                let limbs = 1 + (max as usize).div_ceil(64).max(1);
+                let (a, b) = (a as usize, b as usize);
+                let same = self.frame[a..a + limbs] == self.frame[b..b + limbs];
+                self.set(dst, same.into());
+            }
+            // Everything else was done before.
+            _ => {}
+        }
+        if let Some(dst) = dst_slot {
+            self.frame[dst as usize..][..out.len()].copy_from_slice(&out);
+        }
+        self.scratch = [x, y, out, rest];
+    }
+}
+
+/// A shift's amount if it is below the width.
+fn shift_amount(amount: &[u64], width: u32) -> Option<u32> {
+    let (low, high) = amount.split_first()?;
+    let small = high.iter().all(|limb| *limb == 0) && *low < u64::from(width);
+    small.then_some(*low as u32)
+}
+
+fn binary(op: Op, a: u64, b: u64, width: u32) -> u64 {
+    let mask = bits::mask(width);
+    let clamp = |value: i128| {
+        let half = 1i128 << (width.max(1) - 1);
+        value.clamp(-half, half - 1) as u64 & mask
+    };
+    let signed = |value| i128::from(bits::signed(value, width));
+    match op {
+        Op::Add => a.wrapping_add(b) & mask,
+        Op::Sub => a.wrapping_sub(b) & mask,
+        Op::Mul => a.wrapping_mul(b) & mask,
+        Op::Div => a.checked_div(b).unwrap_or(0),
+        Op::Mod => a.checked_rem(b).unwrap_or(0),
+        Op::AddSat(false) => (u128::from(a) + u128::from(b)).min(mask.into()) as u64,
+        Op::SubSat(false) => a.saturating_sub(b),
+        Op::AddSat(true) => clamp(signed(a) + signed(b)),
+        Op::SubSat(true) => clamp(signed(a) - signed(b)),
+        Op::And => a & b,
+        Op::Or => a | b,
+        Op::Xor => a ^ b,
+    }
+}
+
+fn binary_wide(op: Op, out: &mut [u64], rest: &mut [u64], a: &[u64], b: &[u64], width: u32) {
+    let each = |out: &mut [u64], f: fn(u64, u64) -> u64| {
+        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+            *out = f(*a, *b);
+        }
+    };
+    match op {
+        Op::Add => {
+            bits::add(out, a, b, width);
+        }
+        Op::Sub => {
+            bits::sub(out, a, b, width);
+        }
+        Op::Mul => bits::mul(out, a, b, width),
+        Op::Div => bits::div_rem(out, rest, a, b, width),
+        Op::Mod => bits::div_rem(rest, out, a, b, width),
+        Op::And => each(out, |a, b| a & b),
+        Op::Or => each(out, |a, b| a | b),
+        Op::Xor => each(out, |a, b| a ^ b),
+        Op::AddSat(false) => {
+            if bits::add(out, a, b, width) {
+                bits::set_ones(out, 0, width);
+            }
+        }
+        Op::SubSat(false) => {
+            if bits::sub(out, a, b, width) {
+                out.fill(0);
+            }
+        }
+        Op::AddSat(true) | Op::SubSat(true) => {
+            let (x, mut y) = (bits::negative(a, width), bits::negative(b, width));
+            if op == Op::AddSat(true) {
+                bits::add(out, a, b, width);
+            } else {
+                bits::sub(out, a, b, width);
+                y = !y;
+            }
+            // Out of range if both have one sign and the result has the other.
+            if x == y && bits::negative(out, width) != x {
+                out.fill(0);
+                match x {
+                    true => bits::set_ones(out, width - 1, width),
+                    false => bits::set_ones(out, 0, width - 1),
+                }
+            }
+        }
+    }
+}

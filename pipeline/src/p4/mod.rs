@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! P4 programs at work: the machine that runs the intermediate form, tables, externs, and the
+//! architectures that programs are written for.
+
+mod bits;
+mod fields;
+pub mod hash;
+mod machine;
+mod packet;
+pub mod tables;
+pub mod v1model;
+
+pub use machine::{End, MAX_STEPS};

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The lines of a test.
+
+use anyhow::{bail, Context, Result};
+
+/// A line of a test.
+#[derive(Debug, PartialEq)]
+pub(super) enum Command {
+    Packet {
+        port: u16,
+        data: Vec<u8>,
+    },
+    Expect {
+        port: u16,
+        /// `None` for a packet of any content.
+        pattern: Option<Pattern>,
+    },
+    Add {
+        table: String,
+        priority: Option<i64>,
+        keys: Vec<(String, String)>,
+        action: Action,
+    },
+    SetDefault {
+        table: String,
+        action: Action,
+    },
+    MirrorPort(u64, u64),
+    MirrorGroup(u64, u64),
+    MakeGroup(u64),
+    MakeNode(u64, Vec<u64>),
+    JoinGroup(u64, usize),
+    CheckCounter {
+        counter: String,
+        index: usize,
+        packets: Option<u64>,
+        bytes: Option<u64>,
+    },
+    RegisterRead(String, usize, Option<u64>),
+    RegisterWrite(String, usize, u64),
+    Wait,
+}
+
+#[derive(Debug, PartialEq)]
+pub(super) struct Action {
+    pub(super) name: String,
+    /// Names and values.
+    pub(super) arguments: Vec<(String, String)>,
+}
+
+/// What a packet has to be: nibbles, `None` for any.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pattern {
+    pub(super) nibbles: Vec<Option<u8>>,
+    /// Whether the packet ends with it.
+    pub(super) is_whole: bool,
+}
+
+/// The commands of a test with their line numbers.
+pub(super) fn parse(text: &str) -> Result<Vec<(usize, Command)>> {
+    let mut commands = Vec::new();
+    for (n, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let command = parse_line(line).with_context(|| format!("line {}: `{line}`", n + 1))?;
+        commands.push((n + 1, command));
+    }
+    Ok(commands)
+}
+
+fn parse_line(line: &str) -> Result<Command> {
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let rest = rest.trim();
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    let number = |n: usize| -> Result<u64> {
+        let word = words.get(n).context("a number is missing")?;
+        word.parse()
+            .with_context(|| format!("`{word}` is no number"))
+    };
+    Ok(match word.to_ascii_lowercase().as_str() {
+        "packet" => {
+            let (port, data) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+            let pattern = pattern(data)?;
+            let bytes = pattern.nibbles.chunks(2).map(|pair| match pair {
+                [Some(high), Some(low)] => Ok(high << 4 | low),
+                _ => bail!("a packet is made of whole bytes"),
+            });
+            Command::Packet {
+                port: port.parse().context("a packet needs a port")?,
+                data: bytes.collect::<Result<_>>()?,
+            }
+        }
+        "expect" => {
+            let (port, data) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+            Command::Expect {
+                port: port.parse().context("an expected packet needs a port")?,
+                pattern: match data.trim().is_empty() {
+                    true => None,
+                    false => Some(pattern(data)?),
+                },
+            }
+        }
+        "add" => add(rest)?,
+        "setdefault" => {
+            let (table, action) = rest
+                .split_once(char::is_whitespace)
+                .context("`setdefault` takes a table and an action")?;
+            Command::SetDefault {
+                table: unquoted(table),
+                action: action_of(action)?,
+            }
+        }
+        "mirroring_add" => Command::MirrorPort(number(0)?, number(1)?),
+        "mirroring_add_mc" => Command::MirrorGroup(number(0)?, number(1)?),
+        "mc_mgrp_create" => Command::MakeGroup(number(0)?),
+        "mc_node_create" => {
+            let ports: Result<_> = (1..words.len()).map(number).collect();
+            Command::MakeNode(number(0)?, ports?)
+        }
+        "mc_node_associate" => Command::JoinGroup(number(0)?, number(1)? as usize),
+        "register_read" => {
+            let value = if words.len() > 2 {
+                Some(number(2)?)
+            } else {
+                None
+            };
+            Command::RegisterRead(words[0].to_owned(), number(1)? as usize, value)
+        }
+        "register_write" => {
+            Command::RegisterWrite(words[0].to_owned(), number(1)? as usize, number(2)?)
+        }
+        "check_counter" => check_counter(rest)?,
+        "wait" => Command::Wait,
+        other => bail!("there is no command `{other}`"),
+    })
+}
+
+/// `check_counter name(index) packets == n` or `bytes == n`.
+fn check_counter(rest: &str) -> Result<Command> {
+    let (counter, rest) = rest
+        .split_once('(')
+        .context("an index in parentheses is missing")?;
+    let (index, rest) = rest.split_once(')').context("`)` is missing")?;
+    let (mut packets, mut bytes) = (None, None);
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    match words[..] {
+        ["packets", "==", n] | ["==", n] => packets = Some(n.parse()?),
+        ["bytes", "==", n] => bytes = Some(n.parse()?),
+        _ => bail!("`packets == n` or `bytes == n` is expected"),
+    }
+    Ok(Command::CheckCounter {
+        counter: unquoted(counter.trim()),
+        index: index.trim().parse()?,
+        packets,
+        bytes,
+    })
+}
+
+fn pattern(text: &str) -> Result<Pattern> {
+    let mut pattern = Pattern {
+        nibbles: Vec::new(),
+        is_whole: false,
+    };
+    for c in text.chars().filter(|c| !c.is_whitespace()) {
+        match c {
+            '$' => pattern.is_whole = true,
+            _ if pattern.is_whole => bail!("something stands behind `$`"),
+            '*' => pattern.nibbles.push(None),
+            _ => {
+                let digit = c
+                    .to_digit(16)
+                    .with_context(|| format!("`{c}` is no hex digit"))?;
+                pattern.nibbles.push(Some(digit as u8));
+            }
+        }
+    }
+    Ok(pattern)
+}
+
+/// `table [priority] key:value… action(name:value, …)`.
+fn add(rest: &str) -> Result<Command> {
+    let open = rest.find('(').context("an action with `(…)` is missing")?;
+    let head_end = rest[..open]
+        .rfind(char::is_whitespace)
+        .context("an action is missing")?;
+    let (head, action) = rest.split_at(head_end);
+    let mut words = head.split_whitespace();
+    let table = unquoted(words.next().context("a table is missing")?);
+    let mut priority = None;
+    let mut keys = Vec::new();
+    for word in words {
+        match word.rsplit_once(':') {
+            Some((key, value)) => keys.push((unquoted(key), value.to_owned())),
+            None if priority.is_none() && keys.is_empty() => {
+                let number = word
+                    .parse()
+                    .with_context(|| format!("`{word}` is no priority"))?;
+                priority = Some(number);
+            }
+            None => bail!("`{word}` is no key with a value"),
+        }
+    }
+    Ok(Command::Add {
+        table,
+        priority,
+        keys,
+        action: action_of(action)?,
+    })
+}
+
+fn action_of(text: &str) -> Result<Action> {
+    let text = text.trim();
+    let Some((name, arguments)) = text.split_once('(') else {
+        return Ok(Action {
+            name: unquoted(text),
+            arguments: Vec::new(),
+        });
+    };
+    let (arguments, _) = arguments.rsplit_once(')').context("`)` is missing")?;
+    let arguments = arguments
+        .split(',')
+        .map(str::trim)
+        .filter(|a| !a.is_empty());
+    let pair = |argument: &str| match argument.split_once(':') {
+        Some((name, value)) => (unquoted(name.trim()), value.trim().to_owned()),
+        None => (String::new(), argument.to_owned()),
+    };
+    Ok(Action {
+        name: unquoted(name.trim()),
+        arguments: arguments.map(pair).collect(),
+    })
+}
+
+fn unquoted(text: &str) -> String {
+    text.trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_understood() {
+        let commands = parse(
+            "# a comment\n\
+             packet 3 00ff AB cd\n\
+             expect 511 0* $\n\
+             expect 2\n\
+             add t.u 7 \"a.b\":0x1* c$0.d:5/3 x.act(p:1, q:0xff)\n",
+        )
+        .unwrap();
+        assert_eq!(
+            commands[0].1,
+            Command::Packet {
+                port: 3,
+                data: vec![0, 255, 0xab, 0xcd]
+            }
+        );
+        let nibbles = vec![Some(0), None];
+        let pattern = Some(Pattern {
+            nibbles,
+            is_whole: true,
+        });
+        assert_eq!(commands[1], (3, Command::Expect { port: 511, pattern }));
+        assert_eq!(
+            commands[2].1,
+            Command::Expect {
+                port: 2,
+                pattern: None
+            }
+        );
+        let Command::Add {
+            table,
+            priority,
+            keys,
+            action,
+        } = &commands[3].1
+        else {
+            panic!()
+        };
+        assert_eq!((table.as_str(), *priority), ("t.u", Some(7)));
+        assert_eq!(keys[0], ("a.b".to_owned(), "0x1*".to_owned()));
+        assert_eq!(keys[1], ("c$0.d".to_owned(), "5/3".to_owned()));
+        assert_eq!(action.arguments[1], ("q".to_owned(), "0xff".to_owned()));
+        let error = parse("\nfrobnicate 1").unwrap_err();
+        assert!(format!("{error:#}").contains("line 2"), "{error:#}");
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `cargo xtask stf`: runs a P4 program on the packets of a test in the P4 community's form (STF),
+//! and compares what comes out.
+
+mod command;
+mod compare;
+mod includes;
+mod run;
+mod values;
+
+use std::path::PathBuf;
+
+use adit_p4_frontend::{compile, Options};
+use anyhow::{Context, Result};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The program
+    program: PathBuf,
+    /// The test: packets in, packets out, entries of tables
+    test: PathBuf,
+    /// Folders to look for included files in
+    #[arg(short = 'I', value_name = "FOLDER")]
+    include: Vec<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let name = args.program.display().to_string();
+    let text = std::fs::read(&args.program).with_context(|| format!("cannot read {name}"))?;
+    let text = String::from_utf8_lossy(&text);
+    let includes = includes::Folders(args.include.clone());
+    let compiled = compile(&name, &text, &includes, &Options::default());
+    let diagnostics = compiled.diagnostics.render(&compiled.sources);
+    let Some(program) = compiled.program else {
+        eprint!("{diagnostics}");
+        if !compiled.diagnostics.has_errors() {
+            eprintln!("error: {name} has no `main`");
+        }
+        return Ok(1);
+    };
+    let test = std::fs::read_to_string(&args.test)
+        .with_context(|| format!("cannot read {}", args.test.display()))?;
+    let failures = run::run(program, &test).with_context(|| args.test.display().to_string())?;
+    for failure in &failures {
+        println!("{failure}");
+    }
+    if failures.is_empty() {
+        println!("{}: ok", args.test.display());
+    }
+    Ok(u8::from(!failures.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pair in `p4/tests` passes.
+    #[test]
+    fn our_own_tests_pass() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../p4/tests");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let test = entry.unwrap().path();
+            if test.extension().is_some_and(|e| e == "stf") {
+                let args = Args {
+                    program: test.with_extension("p4"),
+                    test,
+                    include: Vec::new(),
+                };
+                assert_eq!(run(&args).unwrap(), 0, "{}", args.test.display());
+                count += 1;
+            }
+        }
+        assert!(count >= 4, "only {count} tests were found");
+    }
+}
