@@ -224,6 +224,11 @@ impl Adi {
         Ok(())
     }
 
+    /// Whether somebody uses it.
+    pub(crate) fn is_used(&self) -> bool {
+        self.user.lock().is_some()
+    }
+
     /// Ends it if nobody uses it; `EBUSY` otherwise.
     pub(crate) fn retire(&self) -> Result {
         // Under the lock, so that nobody begins to use it in between.

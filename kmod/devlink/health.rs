@@ -341,7 +341,8 @@ unsafe extern "C" fn diagnose_faults(
     0
 }
 
-/// Forgets the records, so that the next fault is kept. Queues are their owner's to start again.
+/// Forgets the records, so that the next fault is kept. Those of an ADI that is in use are its
+/// user's to read and to forget, and so are its queues to start again.
 ///
 /// # Safety
 ///
@@ -356,7 +357,9 @@ unsafe extern "C" fn recover_faults(
     let mut result = Ok(());
     health.for_each_faulty(|adi| {
         adi.acknowledge_faults();
-        result = result.and(ask(adi, fault_flags::CLEAR).map(|_| ()));
+        if !adi.is_used() {
+            result = result.and(ask(adi, fault_flags::CLEAR).map(|_| ()));
+        }
     });
     from_result(|| result.map(|()| 0))
 }
