@@ -168,7 +168,8 @@ impl Parent {
         let (adis, pairs) = self.pf.adis().usage();
         let adis = u64::from(caps.max_adis.get()).saturating_sub(adis);
         let pairs = u64::from(caps.max_queue_pairs.get()).saturating_sub(pairs);
-        adis.min(pairs / u64::from(queue_pairs))
+        // Checked: a kind has queue pairs, and the kernel has no panic for this.
+        adis.min(pairs.checked_div(queue_pairs.into()).unwrap_or(0))
     }
 
     /// The kind and its parent.

@@ -25,13 +25,17 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Where they are in the guest.
 const SELFTESTS: &str = "/repo/qemu-tests/selftests";
+/// Those after which its NIC is of no more use.
+const LAST: &str = "/repo/qemu-tests/selftests/last";
 /// The name of those that reboot it.
 const REBOOT: &str = "reboot";
 
 /// Whether a selftest's name contains `filter`.
 pub(crate) fn any(filter: Option<&str>) -> Result<bool> {
     let filter = filter.unwrap_or("");
-    Ok(REBOOT.contains(filter) || any_in(SELFTESTS, filter)? || any_in(cables::FOLDER, filter)?)
+    let folders = [SELFTESTS, LAST, cables::FOLDER];
+    let found: Result<Vec<_>> = folders.map(|it| any_in(it, filter)).into_iter().collect();
+    Ok(REBOOT.contains(filter) || found?.contains(&true))
 }
 
 fn any_in(folder: &str, filter: &str) -> Result<bool> {
@@ -51,7 +55,8 @@ pub(crate) fn run(filter: Option<&str>) -> Result<Totals> {
     let binary = build::nic()?;
     let mut totals = Totals::default();
     let (most, reboot) = (any_in(SELFTESTS, filter)?, REBOOT.contains(filter));
-    if most || reboot {
+    let last = any_in(LAST, filter)?;
+    if most || reboot || last {
         let config = GuestConfig {
             nics: vec![Nic::Adit {
                 binary: binary.clone(),
@@ -66,6 +71,9 @@ pub(crate) fn run(filter: Option<&str>) -> Result<Totals> {
         }
         if reboot {
             totals += reboot::run(&mut guest)?;
+        }
+        if last {
+            totals += run_in(&mut guest, LAST, filter)?;
         }
     }
     if any_in(cables::FOLDER, filter)? {
