@@ -6,9 +6,6 @@
 //! class belongs to idpf), talks to its control plane through the mailbox, and makes ADIs: each
 //! with queues and vectors of its own, and with a PASID of its own that every DMA of it carries.
 
-// Some of this is for drivers of ADIs, which come next.
-#![allow(dead_code)]
-
 use kernel::{
     auxiliary,
     driver::Registration,

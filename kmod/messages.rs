@@ -96,11 +96,6 @@ pub(crate) struct QueueRange {
 }
 
 impl QueueRange {
-    /// The device-wide name of queue `relative` of this range.
-    pub(crate) fn absolute(&self, relative: u32) -> Option<u32> {
-        (relative < self.count).then(|| self.start.wrapping_add(relative))
-    }
-
     /// The place in this range of the queue with a device-wide name.
     pub(crate) fn relative(&self, absolute: u32) -> Option<u32> {
         let relative = absolute.wrapping_sub(self.start);

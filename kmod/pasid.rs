@@ -124,12 +124,6 @@ impl AddressSpace {
         // part, is the return value's business.
         unsafe { bindings::iommu_unmap(self.domain.as_ptr(), iova, len) }
     }
-
-    /// What physical address `iova` leads to, 0 if to none: for those who check.
-    pub(crate) fn translate(&self, iova: usize) -> bindings::phys_addr_t {
-        // SAFETY: The domain is valid by the type invariant.
-        unsafe { bindings::iommu_iova_to_phys(self.domain.as_ptr(), iova as bindings::dma_addr_t) }
-    }
 }
 
 impl Drop for AddressSpace {

@@ -160,6 +160,11 @@ impl Pf {
         Ok(())
     }
 
+    /// Entries of cause rings that meant nothing.
+    pub(crate) fn stray_causes(&self) -> u64 {
+        self.rings.lock().iter().map(|ring| ring.strays()).sum()
+    }
+
     /// A number for a new ADI, and the cause ring that it shall use.
     pub(crate) fn next_adi(&self) -> Result<(u16, u16)> {
         // CAST: a small number, see `MAX_RINGS` of the driver.

@@ -163,7 +163,9 @@ fn packets(stats: &VportStats, direction: Direction) -> u64 {
         Direction::In => [stats.rx_unicast, stats.rx_multicast, stats.rx_broadcast],
         Direction::Out => [stats.tx_unicast, stats.tx_multicast, stats.tx_broadcast],
     };
-    kinds.iter().fold(0, |sum, kind| sum.saturating_add(kind.get()))
+    kinds
+        .iter()
+        .fold(0, |sum, kind| sum.saturating_add(kind.get()))
 }
 
 /// Asks the device what has gone through the ADI.

@@ -80,7 +80,7 @@ static CONTROL: Ops = Ops(bindings::devlink_health_reporter_ops {
     name: kernel::str::as_char_ptr_in_const_context(c"control_plane").cast_mut(),
     recover: Some(recover_control),
     dump: None,
-    diagnose: None,
+    diagnose: Some(diagnose_control),
     test: None,
     default_graceful_period: GRACE_MS,
     default_burst_period: 0,
@@ -362,6 +362,20 @@ unsafe extern "C" fn recover_faults(
         }
     });
     from_result(|| result.map(|()| 0))
+}
+
+/// # Safety
+///
+/// Called by devlink for a reporter of ours, with a message that is being made.
+unsafe extern "C" fn diagnose_control(
+    reporter: *mut bindings::devlink_health_reporter,
+    fmsg: *mut bindings::devlink_fmsg,
+    _extack: *mut bindings::netlink_ext_ack,
+) -> c_int {
+    // SAFETY: By the function's requirement.
+    let (health, message) = unsafe { (Health::of(reporter), Message(fmsg)) };
+    message.number(c"stray_causes", health.pf.stray_causes());
+    0
 }
 
 /// Resets the function.

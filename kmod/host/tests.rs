@@ -113,10 +113,6 @@ fn a_good_answer_is_a_layout() {
         }
     );
     assert_eq!(
-        (buffers.absolute(3), buffers.absolute(4)),
-        (Some(403), None)
-    );
-    assert_eq!(
         (
             buffers.relative(402),
             buffers.relative(399),

@@ -4,12 +4,14 @@
 # The function's health reporters, recovery from a control plane that is gone, and reload.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/adit.sh"
-plan 22
+plan 23
 health() { devlink -j health show "$dl" reporter "$1" | jq -r ".health[][] | $2"; }
 check "adit has the NIC" adit-load $nic
 check_equal "reporters" "$(devlink -j health show $dl | jq -r '.health[][].reporter' | sort | xargs)" \
     "adi_faults control_plane"
 check_equal "all is well" "$(health adi_faults .state) $(health control_plane .state)" "healthy healthy"
+check_equal "no cause went astray" \
+    "$(devlink -j health diagnose $dl reporter control_plane | jq .stray_causes)" 0
 check "an ADI" adi_up 1
 check_equal "no fault is known" "$(devlink -j health diagnose $dl reporter adi_faults | jq -c '[.adis, .faults]')" "[0,0]"
 check_equal "and the dump is empty" "$(devlink -j health dump show $dl reporter adi_faults | jq -c .adis)" "[]"

@@ -30,6 +30,15 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             "format",
             build::cargo().args(["fmt", "--all", "--", "--check"]),
         )?;
+        // No package of cargo's: the kernel's build system compiles it.
+        let mut rustfmt = Command::new("rustfmt");
+        rustfmt.current_dir(adit_qemu_tests::paths::repo()).args([
+            "--check",
+            "--edition",
+            "2021",
+            "kmod/adit_main.rs",
+        ]);
+        step(&mut totals, "format of the module", &mut rustfmt)?;
         let lints = [
             "clippy",
             "--quiet",
