@@ -3,10 +3,13 @@
 //! architectures that programs are written for.
 
 mod bits;
+pub mod externs;
 mod fields;
 pub mod hash;
 mod machine;
+mod metadata;
 mod packet;
+pub mod pna;
 pub mod tables;
 pub mod v1model;
 

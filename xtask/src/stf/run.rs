@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use adit_p4_frontend::ir::{Chosen, Match, Program};
-use adit_pipeline::p4::v1model::{CloneSession, Object, Switch};
+use adit_pipeline::p4::externs::Object;
+use adit_pipeline::p4::pna::{Direction, Nic};
+use adit_pipeline::p4::tables::Table;
+use adit_pipeline::p4::v1model::{CloneSession, Replication, Switch};
 use anyhow::{bail, ensure, Context, Result};
 
 use super::command::{self, Action, Command};
@@ -15,7 +18,7 @@ use super::values;
 pub(super) fn run(program: Program, test: &str) -> Result<Vec<String>> {
     let commands = command::parse(test)?;
     let mut runner = Runner {
-        switch: Switch::new(program)?,
+        switch: Device::new(program)?,
         nodes: Vec::new(),
         expected: BTreeMap::new(),
         received: BTreeMap::new(),
@@ -32,8 +35,78 @@ pub(super) fn run(program: Program, test: &str) -> Result<Vec<String>> {
     Ok(runner.failures)
 }
 
+/// What runs the program: the architecture that it is written for says which.
+enum Device {
+    V1model(Box<Switch>),
+    Pna(Box<Nic>),
+}
+
+impl Device {
+    fn new(program: Program) -> Result<Device> {
+        Ok(match program.package.as_str() {
+            "PNA_NIC" => Device::Pna(Box::new(Nic::new(program)?)),
+            _ => Device::V1model(Box::new(Switch::new(program)?)),
+        })
+    }
+
+    fn tables(&mut self) -> &mut [Table] {
+        match self {
+            Device::V1model(switch) => switch.tables(),
+            Device::Pna(nic) => nic.tables(),
+        }
+    }
+
+    fn objects(&mut self) -> &mut [Object] {
+        match self {
+            Device::V1model(switch) => switch.objects(),
+            Device::Pna(nic) => nic.objects(),
+        }
+    }
+
+    fn program(&self) -> &Program {
+        match self {
+            Device::V1model(switch) => switch.program(),
+            Device::Pna(nic) => nic.program(),
+        }
+    }
+
+    fn replication(&mut self) -> Result<&mut Replication> {
+        match self {
+            Device::V1model(switch) => Ok(&mut switch.replication),
+            Device::Pna(_) => bail!("PNA has no such command"),
+        }
+    }
+
+    fn process(&mut self, port: u16, data: &[u8], out: &mut dyn FnMut(u16, &[u8])) {
+        match self {
+            Device::V1model(switch) => switch.process(port, data, out),
+            Device::Pna(nic) => {
+                nic.process(
+                    port.into(),
+                    Direction::NetToHost,
+                    data,
+                    &mut |port, packet| {
+                        out(port as u16, packet);
+                    },
+                );
+            }
+        }
+    }
+
+    fn set_session(&mut self, session: u64, port: u64) {
+        match self {
+            Device::V1model(switch) => {
+                switch
+                    .replication
+                    .set_session(session, CloneSession::Port(port));
+            }
+            Device::Pna(nic) => nic.set_mirror(session, port),
+        }
+    }
+}
+
 struct Runner {
-    switch: Switch,
+    switch: Device,
     /// Replication nodes by their handles: the id and the ports.
     nodes: Vec<(u64, Vec<u64>)>,
     expected: BTreeMap<u16, Vec<Expected>>,
@@ -65,19 +138,18 @@ impl Runner {
                 self.switch.tables()[table].set_default(chosen)?;
             }
             Command::MirrorPort(session, port) => {
-                let to = CloneSession::Port(port);
-                self.switch.replication.set_session(session, to);
+                self.switch.set_session(session, port);
             }
             Command::MirrorGroup(session, group) => {
                 let to = CloneSession::Group(group);
-                self.switch.replication.set_session(session, to);
+                self.switch.replication()?.set_session(session, to);
             }
-            Command::MakeGroup(group) => self.switch.replication.make_group(group),
+            Command::MakeGroup(group) => self.switch.replication()?.make_group(group),
             Command::MakeNode(rid, ports) => self.nodes.push((rid, ports)),
             Command::JoinGroup(group, node) => {
                 let (rid, ports) = self.nodes.get(node).context("there is no such node")?;
                 for port in ports {
-                    let added = self.switch.replication.add_copy(group, *port, *rid);
+                    let added = self.switch.replication()?.add_copy(group, *port, *rid);
                     ensure!(added, "there is no group {group}, or it is full");
                 }
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tables at run time: entries are checked when they come, so that looking up need not.
 
+mod aging;
 mod lookup;
 
 use std::fmt;
@@ -126,7 +127,9 @@ pub struct Table {
     free: Vec<u32>,
     default: Chosen,
     capacity: usize,
+    /// The key that was looked up last.
     key: Vec<u64>,
+    timers: aging::Timers,
 }
 
 struct Entry {
@@ -173,6 +176,7 @@ impl Table {
                 .map_or(MAX_ENTRIES, |s| s as usize)
                 .min(MAX_ENTRIES),
             key: Vec::with_capacity(limbs),
+            timers: aging::Timers::default(),
             kinds,
             offsets,
             entries: Vec::new(),
@@ -252,6 +256,7 @@ impl Table {
         if self.spec.const_entries {
             return Err(self.constant("entries"));
         }
+        self.timers.forget(id);
         let entry = self.entries.get_mut(id.0 as usize).and_then(Option::take);
         let Some(entry) = entry else {
             return Err(TableError::Unknown(self.spec.name.clone()));

@@ -161,3 +161,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn learnt_entries_go_when_their_time_is_over() {
+    let second = 1_000_000;
+    let mut t = table(&["exact"]);
+    assert_eq!(found(&mut t, &[5]), 999);
+    assert!(t.learn("b", vec![vec![7]], 0, 0));
+    assert!(
+        t.learn("b", vec![vec![8]], 0, 0),
+        "there already: as good as new"
+    );
+    assert_eq!(found(&mut t, &[5]), 7);
+    assert_eq!(t.expire(9 * second), 0);
+    let id = t.find(&[5]).0.unwrap();
+    t.restart_timer(id, 9 * second);
+    assert_eq!(t.expire(18 * second), 0);
+    t.set_profile(id, 1, 18 * second);
+    assert_eq!(t.expire(47 * second), 0);
+    assert_eq!(t.expire(48 * second), 1);
+    assert_eq!(found(&mut t, &[5]), 999);
+    assert!(!t.learn("c", vec![vec![7]], 0, 0), "no such action");
+    assert!(!t.learn("b", vec![vec![7]], 8, 0), "no such profile");
+    assert!(!t.learn("b", vec![vec![1 << 16]], 0, 0), "too wide");
+}

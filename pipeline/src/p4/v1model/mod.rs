@@ -7,26 +7,21 @@
 //! 511 drops, and a later assignment undoes that. At the end of ingress come, in this order: clone,
 //! resubmission, replication, dropping, one port.
 
-mod externs;
-mod metadata;
-mod objects;
 mod replication;
+mod standard;
 
 use std::collections::VecDeque;
 
-use adit_p4_frontend::ir::{Argument, Block, FunctionId, Layout, Program};
+use adit_p4_frontend::ir::{Block, FunctionId, Layout, Program};
 
+use super::externs::{Architecture, Core, CoreError, Object, DROP_PORT};
 use super::machine::{End, Machine, Packet};
+use super::metadata::{self, Field};
 use super::packet::Reader;
-use super::tables::{Table, TableError};
-use externs::Core;
-pub use externs::Unsupported;
-use metadata::{Field, Standard};
-pub use objects::Object;
+use super::tables::Table;
 pub use replication::{CloneSession, Replication};
+use standard::Standard;
 
-/// The port that drops.
-pub const DROP_PORT: u64 = 511;
 /// How often a packet and what is made of it may go through the pipeline.
 pub const MAX_PASSES: u32 = 64;
 
@@ -49,12 +44,9 @@ pub enum LoadError {
     /// Not the blocks that the architecture has.
     #[error("the program's blocks are not those of v1model: {0}")]
     Blocks(String),
-    /// Something that the engine does not have.
+    /// Tables or externs that the engine does not have.
     #[error(transparent)]
-    Unsupported(#[from] Unsupported),
-    /// A table that cannot be made.
-    #[error(transparent)]
-    Table(#[from] TableError),
+    Core(#[from] CoreError),
 }
 
 /// What happened to packets other than being sent, by reason.
@@ -135,7 +127,7 @@ impl Switch {
         let metadata_layout = layout_of(parser, 1)?.clone();
         let standard = Standard::new(layout_of(parser, 2)?)
             .ok_or_else(|| LoadError::Blocks("standard metadata".to_owned()))?;
-        let core = Core::new(&program)?;
+        let core = Core::new(&program, Architecture::V1model)?;
         Ok(Switch {
             machine: Machine::new(&program),
             core,
@@ -572,14 +564,6 @@ fn places(block: &Block) -> Result<Places, LoadError> {
         metadata: slot(1),
         standard: slot(2),
     })
-}
-
-/// The slot of an argument that is a value.
-fn value_of(argument: Option<&Option<Argument>>) -> Option<(u32, &Layout)> {
-    match argument?.as_ref()? {
-        Argument::Value(slot, layout) => Some((*slot, layout)),
-        Argument::Text(_) => None,
-    }
 }
 
 #[cfg(test)]

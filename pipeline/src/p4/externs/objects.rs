@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use adit_p4_frontend::ir::{Constant, ExternInstance};
 
-use super::externs::Unsupported;
+use super::Unsupported;
 use crate::p4::tables::EntryId;
 
 /// The most limbs that one object may keep.
@@ -45,8 +45,12 @@ pub enum Object {
     Meter,
     /// `action_profile`: entries have their actions themselves.
     Profile,
-    /// `Checksum16`.
-    Checksum16,
+    /// `Checksum16`, `Hash`, `Random`, `Digest`: nothing is kept.
+    Stateless,
+    /// `Checksum`: what has been given to it for this packet.
+    Checksum(Vec<u8>),
+    /// `InternetChecksum`: the sum so far.
+    Sum(u16),
 }
 
 impl Object {
@@ -67,15 +71,26 @@ impl Object {
             }
         };
         Ok(match instance.kind.as_str() {
-            "counter" => Object::Counter(vec![Count::default(); room(2)? / 2]),
-            "direct_counter" => Object::DirectCounter(BTreeMap::new()),
-            "register" => Object::Register {
-                limbs: limbs as usize,
-                values: vec![0; room(limbs)?],
-            },
-            "meter" | "direct_meter" => Object::Meter,
-            "action_profile" => Object::Profile,
-            "Checksum16" => Object::Checksum16,
+            "counter" | "Counter" => Object::Counter(vec![Count::default(); room(2)? / 2]),
+            "direct_counter" | "DirectCounter" => Object::DirectCounter(BTreeMap::new()),
+            "register" | "Register" => {
+                let mut values = vec![0; room(limbs)?];
+                if let Some(Constant::Int(first)) = instance.arguments.get(1) {
+                    for value in values.chunks_exact_mut(limbs as usize) {
+                        let parts = [*first as u64, (*first >> 64) as u64];
+                        value.iter_mut().zip(parts).for_each(|(v, p)| *v = p);
+                    }
+                }
+                Object::Register {
+                    limbs: limbs as usize,
+                    values,
+                }
+            }
+            "meter" | "direct_meter" | "Meter" | "DirectMeter" => Object::Meter,
+            "action_profile" | "ActionProfile" => Object::Profile,
+            "Checksum16" | "Hash" | "Random" | "Digest" => Object::Stateless,
+            "Checksum" => Object::Checksum(Vec::new()),
+            "InternetChecksum" => Object::Sum(0),
             other => {
                 return Err(Unsupported(format!(
                     "`{}`, which is a `{other}`",

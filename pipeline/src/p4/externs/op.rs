@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Calls of externs, ready to be run.
+
+use adit_p4_frontend::ir::Layout;
+
+use crate::p4::bits::mask;
+use crate::p4::fields::Flat;
+use crate::p4::hash::Algorithm;
+use crate::p4::metadata::Field;
+
+/// The port that drops in v1model.
+pub(in crate::p4) const DROP_PORT: u64 = 511;
+
+/// A value in the frame.
+#[derive(Clone, Debug)]
+pub(super) struct Operand {
+    pub(super) slot: u32,
+    pub(super) width: u32,
+    pub(super) flat: Flat,
+}
+
+impl Operand {
+    pub(super) fn new(slot: u32, layout: &Layout) -> Operand {
+        Operand {
+            slot,
+            width: layout.bits(),
+            flat: Flat::new(layout),
+        }
+    }
+
+    pub(super) fn get(&self, frame: &[u64]) -> u64 {
+        frame[self.slot as usize]
+    }
+
+    pub(super) fn set(&self, frame: &mut [u64], value: u64) {
+        let value = value & mask(self.width);
+        let limbs = &mut frame[self.slot as usize..][..self.flat.limbs as usize];
+        limbs.fill(0);
+        limbs[0] = value;
+    }
+}
+
+/// A call, ready.
+pub(super) enum Op {
+    Drop {
+        base: u32,
+        egress_spec: Field,
+        mcast_grp: Field,
+    },
+    Hash {
+        result: Operand,
+        algorithm: Algorithms,
+        base: Operand,
+        data: Operand,
+        max: Operand,
+    },
+    Random {
+        result: Operand,
+        low: Operand,
+        high: Operand,
+    },
+    Digest {
+        receiver: Option<Operand>,
+        data: Operand,
+    },
+    Checksum {
+        condition: Operand,
+        data: Operand,
+        checksum: Operand,
+        algorithm: Algorithms,
+        is_update: bool,
+        with_payload: bool,
+    },
+    /// By `CloneType`, whose first member is I2E.
+    Clone {
+        kind: Operand,
+        session: Operand,
+        list: Option<Operand>,
+    },
+    Resubmit(Operand),
+    Recirculate(Operand),
+    Truncate(Operand),
+    Assert(Operand),
+    Nothing,
+    Count {
+        object: usize,
+        index: Operand,
+        /// The packet's length if nothing is said.
+        bytes: Option<Operand>,
+    },
+    Set(Operand, u64),
+    Forward(Operand),
+    ForwardDrop,
+    ForwardAgain,
+    Mirror {
+        slot: Operand,
+        session: Operand,
+    },
+    AddEntry {
+        action: String,
+        arguments: Operand,
+        profile: Operand,
+        result: Operand,
+        /// What the result is if nothing was added, and if something was.
+        done: [u64; 2],
+    },
+    FlowId(Operand),
+    SetExpireTime(Operand),
+    RestartTimer,
+    Select {
+        direction: Operand,
+        first: Operand,
+        second: Operand,
+        result: Operand,
+    },
+    HashOf {
+        algorithm: Algorithm,
+        data: Operand,
+        /// The first value and how many there are.
+        range: Option<(Operand, Operand)>,
+        result: Operand,
+    },
+    ChecksumClear {
+        object: usize,
+    },
+    ChecksumUpdate {
+        object: usize,
+        data: Operand,
+    },
+    ChecksumGet {
+        object: usize,
+        algorithm: Algorithm,
+        result: Operand,
+    },
+    SumClear {
+        object: usize,
+    },
+    SumAdd {
+        object: usize,
+        data: Operand,
+        subtract: bool,
+    },
+    SumGet {
+        object: usize,
+        result: Operand,
+        inverted: bool,
+    },
+    SumSet {
+        object: usize,
+        value: Operand,
+    },
+    RandomBetween {
+        low: u64,
+        high: u64,
+        result: Operand,
+    },
+    RegisterRead {
+        object: usize,
+        result: Operand,
+        index: Operand,
+    },
+    RegisterWrite {
+        object: usize,
+        index: Operand,
+        value: Operand,
+    },
+    Checksum16 {
+        data: Operand,
+        result: u32,
+    },
+}
+
+/// Hash functions, by the index of the enum's member in a slot.
+pub(super) struct Algorithms {
+    pub(super) slot: u32,
+    pub(super) members: Vec<Algorithm>,
+}
+
+impl Algorithms {
+    pub(super) fn get(&self, frame: &[u64]) -> Algorithm {
+        let index = frame[self.slot as usize] as usize;
+        self.members.get(index).copied().unwrap_or(Algorithm::Crc32)
+    }
+}

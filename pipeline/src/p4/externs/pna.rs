@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The extern functions and methods of PNA.
+
+use adit_p4_frontend::ir::{Argument, Constant, Layout};
+
+use super::op::Op;
+use super::{Call, Unsupported};
+use crate::p4::hash::Algorithm;
+
+/// The index of `GREEN` in `PNA_MeterColor_t`.
+const GREEN: u64 = 1;
+
+fn algorithm(name: &str) -> Option<Algorithm> {
+    Some(match name {
+        "IDENTITY" => Algorithm::Identity,
+        "CRC32" | "TARGET_DEFAULT" => Algorithm::Crc32,
+        "CRC16" => Algorithm::Crc16,
+        "ONES_COMPLEMENT16" => Algorithm::Checksum16,
+        _ => return None,
+    })
+}
+
+/// Makes a call ready.
+pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
+    let operand = |n| call.operand(n);
+    let object = call.object();
+    let chosen = || match call.constructed(0) {
+        Some(Constant::Enum(name)) => algorithm(name)
+            .ok_or_else(|| Unsupported(format!("the algorithm `{name}` of `{}`", call.name))),
+        _ => Err(call.unsupported()),
+    };
+    let number = |n| match call.constructed(n) {
+        Some(Constant::Int(value)) => Ok(*value as u64),
+        _ => Err(call.unsupported()),
+    };
+    Ok(match (call.name.as_str(), call.count()) {
+        ("drop_packet", 0) => Op::ForwardDrop,
+        ("send_to_port", 1) => Op::Forward(operand(0)?),
+        ("recirculate", 0) => Op::ForwardAgain,
+        ("mirror_packet", 2) => Op::Mirror {
+            slot: operand(0)?,
+            session: operand(1)?,
+        },
+        ("add_entry", 3) => Op::AddEntry {
+            action: match call.call.arguments.first() {
+                Some(Some(Argument::Text(name))) => name.clone(),
+                _ => return Err(call.unsupported()),
+            },
+            arguments: operand(1)?,
+            profile: operand(2)?,
+            result: call.result()?,
+            // A truth value, or an enum whose first member is SUCCESS.
+            done: match &call.call.result {
+                Some((_, Layout::Enum(_))) => [1, 0],
+                _ => [0, 1],
+            },
+        },
+        ("allocate_flow_id", 0) => Op::FlowId(call.result()?),
+        ("set_entry_expire_time", 1) => Op::SetExpireTime(operand(0)?),
+        ("restart_expire_timer", 0) => Op::RestartTimer,
+        ("SelectByDirection", 3) => Op::Select {
+            direction: operand(0)?,
+            first: operand(1)?,
+            second: operand(2)?,
+            result: call.result()?,
+        },
+        ("Hash.get_hash", 1) => Op::HashOf {
+            algorithm: chosen()?,
+            data: operand(0)?,
+            range: None,
+            result: call.result()?,
+        },
+        ("Hash.get_hash", 3) => Op::HashOf {
+            algorithm: chosen()?,
+            data: operand(1)?,
+            range: Some((operand(0)?, operand(2)?)),
+            result: call.result()?,
+        },
+        ("Checksum.clear", 0) => Op::ChecksumClear { object },
+        ("Checksum.update", 1) => Op::ChecksumUpdate {
+            object,
+            data: operand(0)?,
+        },
+        ("Checksum.get", 0) => Op::ChecksumGet {
+            object,
+            algorithm: chosen()?,
+            result: call.result()?,
+        },
+        ("InternetChecksum.clear", 0) => Op::SumClear { object },
+        ("InternetChecksum.add", 1) => Op::SumAdd {
+            object,
+            data: operand(0)?,
+            subtract: false,
+        },
+        ("InternetChecksum.subtract", 1) => Op::SumAdd {
+            object,
+            data: operand(0)?,
+            subtract: true,
+        },
+        ("InternetChecksum.get", 0) => Op::SumGet {
+            object,
+            result: call.result()?,
+            inverted: true,
+        },
+        ("InternetChecksum.get_state", 0) => Op::SumGet {
+            object,
+            result: call.result()?,
+            inverted: false,
+        },
+        ("InternetChecksum.set_state", 1) => Op::SumSet {
+            object,
+            value: operand(0)?,
+        },
+        ("Counter.count", 1) => Op::Count {
+            object,
+            index: operand(0)?,
+            bytes: None,
+        },
+        ("Counter.count", 2) => Op::Count {
+            object,
+            index: operand(0)?,
+            bytes: Some(operand(1)?),
+        },
+        // Counted when the entry is hit.
+        ("DirectCounter.count", 0) => Op::Nothing,
+        ("Meter.execute", 1 | 2) | ("DirectMeter.execute", 0..=2) => Op::Set(call.result()?, GREEN),
+        ("Register.read", 1) => Op::RegisterRead {
+            object,
+            result: call.result()?,
+            index: operand(0)?,
+        },
+        ("Register.write", 2) => Op::RegisterWrite {
+            object,
+            index: operand(0)?,
+            value: operand(1)?,
+        },
+        ("Random.read", 0) => Op::RandomBetween {
+            low: number(0)?,
+            high: number(1)?,
+            result: call.result()?,
+        },
+        ("Digest.pack", 1) => Op::Digest {
+            receiver: None,
+            data: operand(0)?,
+        },
+        // Nobody reads the log of a packet.
+        ("log_msg", _) => Op::Nothing,
+        _ => return Err(call.unsupported()),
+    })
+}
