@@ -107,7 +107,6 @@ impl Mailbox {
     /// Keeps what [`Self::reset()`] has to undo.
     fn passed(&mut self, opcode: u32, payload: &[u8]) -> Result {
         match opcode {
-            op::ENABLE_QUEUES => self.running = true,
             op::ADD_MAC_ADDR => {
                 for mac in addresses(payload) {
                     if !self.addresses.contains(&mac.addr) {
@@ -181,6 +180,8 @@ fn pass(state: &State, owner: &mut Owner, opcode: u32, payload: &mut [u8]) -> Re
     {
         return Err(ENOSPC);
     }
+    // Also when no answer comes: what may run has to be stopped.
+    owner.mailbox.running |= opcode == op::ENABLE_QUEUES;
     let mut answer = state.adi.request(opcode, payload)?;
     owner.mailbox.passed(opcode, payload)?;
     let len = messages::reply(opcode, &mut answer, ids);
