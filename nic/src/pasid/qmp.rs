@@ -230,13 +230,20 @@ impl Session {
     }
 
     fn message(&mut self) -> Result<Value, QmpError> {
-        if Instant::now() > self.deadline {
-            return Err(QmpError::Io(io::ErrorKind::TimedOut.into()));
-        }
         let mut line = Vec::new();
-        self.reader.read_until(b'\n', &mut line)?;
-        if line.last() != Some(&b'\n') {
-            return Err(QmpError::End);
+        // Piece by piece: time runs for who sends a byte now and then, too.
+        while line.last() != Some(&b'\n') {
+            if Instant::now() > self.deadline {
+                return Err(QmpError::Io(io::ErrorKind::TimedOut.into()));
+            }
+            let available = self.reader.fill_buf()?;
+            if available.is_empty() {
+                return Err(QmpError::End);
+            }
+            let end = available.iter().position(|&byte| byte == b'\n');
+            let used = end.map_or(available.len(), |at| at + 1);
+            line.extend_from_slice(&available[..used]);
+            self.reader.consume(used);
         }
         serde_json::from_slice(&line)
             .map_err(|_| QmpError::Protocol(brief(&String::from_utf8_lossy(&line).into())))

@@ -120,6 +120,27 @@ fn what_never_ends_is_cut_off() {
 }
 
 #[test]
+fn what_comes_too_slowly_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("qmp");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        while stream.write_all(b" ").is_ok() {
+            std::thread::sleep(PATIENCE / 20);
+        }
+    });
+    let qmp = Qmp {
+        path,
+        pci_id: DEFAULT_ID,
+        requester: None,
+    };
+    let start = Instant::now();
+    assert!(matches!(qmp.ask(), Err(QmpError::Io(_))));
+    assert!(start.elapsed() < 2 * PATIENCE);
+}
+
+#[test]
 fn a_question_is_asked_again_after_a_reset_and_on_a_new_connection() {
     let replies = || script(REGISTER, &bus(&[(DEFAULT_ID, 5)]));
     // The first connection ends at once: QEMU is busy with somebody else.
