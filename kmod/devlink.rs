@@ -22,7 +22,13 @@ use kernel::{
     pci,
     prelude::*,
     rbtree::RBTree,
+    str::CString,
     sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
         Arc,
         Mutex, //
     }, //
@@ -34,6 +40,7 @@ use self::{
     port::Port, //
 };
 use crate::{
+    adi::Adi,
     pf::Pf,
     raw::Raw, //
 };
@@ -96,6 +103,7 @@ pub(crate) struct Devlink {
     raw: NonNull<bindings::devlink>,
     instance: Arc<Instance>,
     health: Arc<Health>,
+    registered: Atomic<u32>,
 }
 
 // SAFETY: devlink locks by itself.
@@ -135,12 +143,15 @@ impl Devlink {
             raw,
             instance,
             health,
+            registered: Atomic::new(0),
         };
         devlink.locked(|raw| {
             resources::register(raw, &devlink.instance)?;
             devlink.health.register(raw)?;
             // SAFETY: The instance is complete and its lock is held.
-            kernel::error::to_result(unsafe { bindings::devl_register(raw) })
+            kernel::error::to_result(unsafe { bindings::devl_register(raw) })?;
+            devlink.registered.store(1, Relaxed);
+            Ok::<_, Error>(())
         })?;
         Ok(devlink)
     }
@@ -148,13 +159,30 @@ impl Devlink {
     /// Takes the ports away, and with them their ADIs. Waits until their users have let go.
     pub(crate) fn unregister(&self) {
         self.health.quiesce();
-        // Nobody else calls from here on; so the lock need not be held while users are waited for.
-        // SAFETY: `new()` registered it, and this is called once, before the function is unbound.
+        if self.registered.xchg(0, Full) == 0 {
+            return;
+        }
+        // SAFETY: `new()` registered it, and this is reached once.
         self.locked(|raw| unsafe { bindings::devl_unregister(raw) });
         while let Some(port) = self.instance.take_port() {
             port.deactivate();
             self.locked(|_| port.unregister());
         }
+    }
+
+    /// Shows the ADI of a mediated device, which is its owner; returns the port's index.
+    pub(crate) fn add_mediated(&self, adi: Arc<Adi>, uuid: CString) -> Result<u32> {
+        self.locked(|raw| port::add_mediated(raw, &self.instance, adi, uuid))
+    }
+
+    /// Takes a port of [`Self::add_mediated()`] away, if it is still there.
+    pub(crate) fn remove_mediated(&self, index: u32) {
+        self.locked(|_| {
+            let port = self.instance.ports.lock().remove(&index);
+            if let Some(port) = port {
+                port.unregister();
+            }
+        });
     }
 
     fn locked<R>(&self, f: impl FnOnce(*mut bindings::devlink) -> R) -> R {
@@ -170,14 +198,13 @@ impl Devlink {
 
 impl Drop for Devlink {
     fn drop(&mut self) {
-        // Should nothing have been registered.
-        self.health.quiesce();
+        // Should the caller have failed before it came to do so.
+        self.unregister();
         self.locked(|raw| {
             self.health.unregister();
             resources::unregister(raw);
         });
-        // SAFETY: `new()` allocated it. It is not registered: either that failed, or
-        // `unregister()` was called.
+        // SAFETY: `new()` allocated it, and it is not registered any more.
         unsafe { bindings::devlink_free(self.raw.as_ptr()) };
     }
 }

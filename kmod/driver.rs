@@ -49,7 +49,7 @@ pub(crate) struct PfDriver;
 /// What the driver keeps for a function while it is bound; dropped in this order.
 pub(crate) struct PfData {
     mdev: Option<Pin<KBox<mdev::Parent>>>,
-    devlink: Devlink,
+    devlink: Arc<Devlink>,
     _mailbox_irq: ThreadedIrq<MailboxIrq>,
     _cause_irqs: KVec<ThreadedIrq<CauseRing>>,
     running: Running,
@@ -94,11 +94,14 @@ impl PfData {
             cause_irqs.len(),
         );
         // Last: from here on ADIs are made.
-        let devlink = Devlink::new(pdev, pf.clone())?;
+        let devlink = Arc::new(Devlink::new(pdev, pf.clone())?, GFP_KERNEL)?;
         // A device without ADIs has none that could be mediated.
         let mdev = match pf.caps().max_adis.get() {
             0 => None,
-            _ => Some(mdev::Parent::new(pdev, pf.clone()).inspect_err(|_| devlink.unregister())?),
+            _ => Some(
+                mdev::Parent::new(pdev, pf.clone(), devlink.clone())
+                    .inspect_err(|_| devlink.unregister())?,
+            ),
         };
         Ok(Self {
             mdev,

@@ -31,6 +31,7 @@ use crate::{
         AdiSpec,
         OwnedAdi, //
     },
+    devlink::Devlink,
     pf::Pf,
     raw::Raw,
     vfio, //
@@ -105,6 +106,7 @@ pub(crate) struct Parent {
     /// Of those, the ones that the device can make.
     list: UnsafeCell<[*mut bindings::mdev_type; KINDS.len()]>,
     pf: Arc<Pf>,
+    devlink: Arc<Devlink>,
 }
 
 // SAFETY: What is not constant is the mdev core's, which locks by itself.
@@ -114,7 +116,11 @@ unsafe impl Sync for Parent {}
 
 impl Parent {
     /// Offers kinds of ADIs; [`Self::unregister()`] takes them back.
-    pub(crate) fn new(pdev: &pci::Device<Bound>, pf: Arc<Pf>) -> Result<Pin<KBox<Self>>> {
+    pub(crate) fn new(
+        pdev: &pci::Device<Bound>,
+        pf: Arc<Pf>,
+        devlink: Arc<Devlink>,
+    ) -> Result<Pin<KBox<Self>>> {
         let most = pf.caps().max_queue_pairs_per_adi.get();
         let kind = |(queue_pairs, name, pretty): (u16, &CStr, &CStr)| Kind {
             raw: Opaque::new(bindings::mdev_type {
@@ -130,6 +136,7 @@ impl Parent {
                 kinds: KINDS.map(kind),
                 list: UnsafeCell::new([core::ptr::null_mut(); KINDS.len()]),
                 pf,
+                devlink,
             },
             GFP_KERNEL,
         )?;
@@ -192,7 +199,20 @@ impl Parent {
 /// An ADI that is a mediated device; dropped in this order.
 struct MdevAdi {
     _vfio: vfio::Registration,
+    _port: MediatedPort,
     _owned: OwnedAdi,
+}
+
+/// The devlink port that shows it.
+struct MediatedPort {
+    devlink: Arc<Devlink>,
+    index: u32,
+}
+
+impl Drop for MediatedPort {
+    fn drop(&mut self) {
+        self.devlink.remove_mediated(self.index);
+    }
 }
 
 /// # Safety
@@ -206,7 +226,7 @@ unsafe extern "C" fn probe(mdev: *mut bindings::mdev_device) -> c_int {
         // transparent.
         let pdev: &pci::Device<Bound> = unsafe { &*core::ptr::from_ref(parent.pf.pdev()).cast() };
         let spec = AdiSpec {
-            // It has no number but its UUID.
+            // It has no number but its UUID; the port's is the driver's choice.
             number: u32::MAX,
             queue_pairs: kind.queue_pairs,
             mac: [0; 6],
@@ -215,10 +235,15 @@ unsafe extern "C" fn probe(mdev: *mut bindings::mdev_device) -> c_int {
         // SAFETY: The device is valid, and is being bound to this driver. The wrapper is
         // transparent.
         let dev: &Device<Bound> = unsafe { &*(&raw const (*mdev).dev).cast() };
+        let uuid = CString::try_from_fmt(fmt!("{}", dev.name()))?;
+        let devlink = parent.devlink.clone();
+        let index = devlink.add_mediated(owned.adi().clone(), uuid)?;
+        let port = MediatedPort { devlink, index };
         let vfio = vfio::Registration::new(dev, owned.adi().clone())?;
         let data = KBox::new(
             MdevAdi {
                 _vfio: vfio,
+                _port: port,
                 _owned: owned,
             },
             GFP_KERNEL,

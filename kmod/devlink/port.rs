@@ -11,7 +11,11 @@ use kernel::{
     new_mutex,
     prelude::*,
     rbtree::RBTreeNodeReservation,
-    sync::Mutex,
+    str::CString,
+    sync::{
+        Arc,
+        Mutex, //
+    },
     types::Opaque, //
 };
 
@@ -22,12 +26,16 @@ use super::{
 };
 use crate::{
     adi::{
+        Adi,
         AdiSpec,
         OwnedAdi, //
     },
     auxdev::AuxDevice, //
 };
 
+/// From here on numbers are those of mediated devices' ports, by their index (at most 16,384).
+/// Within 16 bits, which is what devlink(8) shows.
+const MEDIATED_SFNUM: u32 = 1 << 15;
 /// Octets of an Ethernet address.
 const MAC_LEN: usize = 6;
 
@@ -66,22 +74,37 @@ struct State {
     active: Option<Active>,
 }
 
-/// An ADI that is there; dropped in this order.
-struct Active {
-    device: AuxDevice,
-    owned: OwnedAdi,
+/// An ADI that is there.
+enum Active {
+    /// The port's own; dropped in this order.
+    Own { device: AuxDevice, owned: OwnedAdi },
+    /// A mediated device's, by its UUID: to be looked at only.
+    Mediated { adi: Arc<Adi>, uuid: CString },
+}
+
+impl Active {
+    fn adi(&self) -> &Arc<Adi> {
+        match self {
+            Self::Own { owned, .. } => owned.adi(),
+            Self::Mediated { adi, .. } => adi,
+        }
+    }
 }
 
 impl Port {
-    fn new(sfnum: u32) -> Result<Pin<KBox<Self>>> {
+    fn new(sfnum: u32, active: Option<Active>) -> Result<Pin<KBox<Self>>> {
+        let queue_pairs = match &active {
+            Some(active) => active.adi().spec().queue_pairs,
+            None => 1,
+        };
         KBox::try_pin_init(
             try_pin_init!(Self {
                 // As devlink wants a port to be, which it then registers.
                 raw: Opaque::zeroed(),
                 state <- new_mutex!(State {
-                    queue_pairs: 1,
+                    queue_pairs,
                     mac: [0; MAC_LEN],
-                    active: None,
+                    active,
                 }),
                 sfnum,
             }? Error),
@@ -132,7 +155,7 @@ impl Port {
         // SAFETY: `Devlink::unregister()` deactivates all ports before the function is unbound.
         let device = unsafe { AuxDevice::new(pdev.as_ref(), owned.adi().clone()) }
             .map_err(|error| extack.refuse(error, fmt!("no auxiliary device for the ADI")))?;
-        state.active = Some(Active { device, owned });
+        state.active = Some(Active::Own { device, owned });
         Ok(())
     }
 
@@ -140,13 +163,16 @@ impl Port {
     pub(super) fn try_deactivate(&self, extack: Extack) -> Result {
         let active = {
             let mut state = self.state.lock();
-            let Some(active) = &state.active else {
-                return Ok(());
-            };
-            active.owned.adi().retire().map_err(|error| {
-                let id = active.device.id();
-                extack.refuse(error, fmt!("adit.adi.{id} is in use: close it first"))
-            })?;
+            match &state.active {
+                None => return Ok(()),
+                Some(Active::Mediated { uuid, .. }) => {
+                    return Err(extack.refuse(EBUSY, fmt!("owned by mdev {}", &**uuid)));
+                }
+                Some(Active::Own { device, owned }) => owned.adi().retire().map_err(|error| {
+                    let id = device.id();
+                    extack.refuse(error, fmt!("adit.adi.{id} is in use: close it first"))
+                })?,
+            }
             state.active.take()
         };
         drop(active);
@@ -158,7 +184,7 @@ impl Port {
         let active = {
             let mut state = self.state.lock();
             if let Some(active) = &state.active {
-                active.owned.adi().die();
+                active.adi().die();
             }
             state.active.take()
         };
@@ -188,7 +214,7 @@ pub(super) unsafe extern "C" fn new(
         let (instance, attrs, extack) =
             unsafe { (Instance::of(devlink), &*attrs, Extack::new(extack)) };
         let sfnum = checked(attrs, extack)?;
-        let raw = add(devlink, instance, sfnum, extack)?;
+        let raw = add(devlink, instance, Some(sfnum), None, extack)?;
         // SAFETY: By the function's requirement it points to where the port goes.
         unsafe { *port = raw };
         Ok(0)
@@ -219,36 +245,63 @@ fn checked(attrs: &bindings::devlink_port_new_attrs, extack: Extack) -> Result<u
     if attrs.sfnum_valid() == 0 {
         return refuse(EINVAL, "give the port a sfnum");
     }
+    if attrs.sfnum >= MEDIATED_SFNUM {
+        return refuse(
+            EINVAL,
+            "a sfnum is below 32768: the rest is for mediated devices",
+        );
+    }
     Ok(attrs.sfnum)
 }
 
+/// A port that shows a mediated device's ADI; returns its index. The instance lock is held.
+pub(super) fn add_mediated(
+    devlink: *mut bindings::devlink,
+    instance: &Instance,
+    adi: Arc<Adi>,
+    uuid: CString,
+) -> Result<u32> {
+    // SAFETY: Nobody is to be told.
+    let extack = unsafe { Extack::new(core::ptr::null_mut()) };
+    let active = Active::Mediated { adi, uuid };
+    let raw = add(devlink, instance, None, Some(active), extack)?;
+    // SAFETY: The port is registered, and the instance lock keeps it so.
+    Ok(unsafe { (*raw).index })
+}
+
+/// Makes and registers a port, with a number of its own if none is given. The instance lock is
+/// held.
 fn add(
     devlink: *mut bindings::devlink,
     instance: &Instance,
-    sfnum: u32,
+    sfnum: Option<u32>,
+    active: Option<Active>,
     extack: Extack,
 ) -> Result<*mut bindings::devlink_port> {
     let max = instance.pf.caps().max_adis.get();
-    let index = {
+    let (index, sfnum) = {
         let ports = instance.ports.lock();
-        if ports.values().any(|port| port.sfnum == sfnum) {
-            return Err(extack.refuse(EEXIST, fmt!("there is a port with sfnum {sfnum}")));
-        }
         if max == 0 {
             return Err(extack.refuse(crate::errno::eopnotsupp(), fmt!("the device has no ADIs")));
         }
         // The lowest index that is free.
-        let taken = ports
+        let low = ports
             .keys()
             .zip(0..)
             .take_while(|(key, index)| *key == index);
-        taken.count() as u32
+        // CAST: there are at most `max` ports.
+        let index = low.count() as u32;
+        let sfnum = sfnum.unwrap_or(MEDIATED_SFNUM + index);
+        if ports.values().any(|port| port.sfnum == sfnum) {
+            return Err(extack.refuse(EEXIST, fmt!("there is a port with sfnum {sfnum}")));
+        }
+        (index, sfnum)
     };
     if index >= max {
         return Err(extack.refuse(ENOSPC, fmt!("the device has {max} ADIs, and so many ports")));
     }
     let reservation = RBTreeNodeReservation::new(GFP_KERNEL)?;
-    let port = Port::new(sfnum)?;
+    let port = Port::new(sfnum, active)?;
     let raw = port.raw.get();
     // SAFETY: The port is fresh, the instance is locked. The port is pinned, and unregistered
     // before it is freed.
@@ -302,7 +355,7 @@ unsafe extern "C" fn hw_addr_get(
     let port = unsafe { Port::of(port) };
     let state = port.state.lock();
     let mac = match &state.active {
-        Some(active) => active.owned.adi().layout().mac,
+        Some(active) => active.adi().layout().mac,
         None => state.mac,
     };
     // SAFETY: By the function's requirement.
@@ -356,7 +409,7 @@ unsafe extern "C" fn state_get(
     let port = unsafe { Port::of(port) };
     let guard = port.state.lock();
     let active = guard.active.as_ref();
-    let alive = active.is_some_and(|active| active.owned.adi().is_alive());
+    let alive = active.is_some_and(|active| active.adi().is_alive());
     // SAFETY: By the function's requirement both point to where the answers go.
     unsafe {
         *state = match active {

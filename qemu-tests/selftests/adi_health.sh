@@ -36,7 +36,7 @@ check_equal "and no ADI" "$(occupancy adis)" 0
 check "new ones are made" eval 'adi_up 1 && adi_up 2'
 uuid=$(cat /proc/sys/kernel/random/uuid)
 echo "$uuid" >"/sys/class/mdev_bus/$nic/mdev_supported_types/adit-1q/create"
-check "reload under a mediated device is refused" refused "busy" "mediated devices" devlink dev reload $dl
+check "reload under a mediated device is refused" refused "busy" "owned by mdev" devlink dev reload $dl
 echo 1 >"/sys/bus/mdev/devices/$uuid/remove"
 check "not once it is gone" devlink dev reload $dl
 check "adit is unloaded" adit-load -u $nic

@@ -5,7 +5,7 @@
 # devlink; and what is refused.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/adit.sh"
-plan 25
+plan 29
 check "adit has the NIC" adit-load $nic
 types=/sys/class/mdev_bus/$nic/mdev_supported_types
 uuid() { cat /proc/sys/kernel/random/uuid; }
@@ -21,12 +21,17 @@ check "mdevctl starts one" mdevctl start -u $first -p $nic --type adit-2q
 check_equal "and lists it" "$(mdevctl list | cut -d' ' -f1)" $first
 check_equal "it is an ADI with two queue pairs" "$(occupancy adis) $(occupancy queue_pairs)" "1 2"
 check "there is a VFIO device" eval '[[ -e /dev/vfio/$(basename $(readlink /sys/bus/mdev/devices/$first/iommu_group)) ]]'
+mediated=$(devlink -j port show | jq -r '.port | keys[0]')
+check_equal "devlink shows it" "$(port_field $mediated '.function | .state + " \(.max_io_eqs)"')" "active 2"
+check "but does not remove it" refused busy "owned by mdev $first" devlink port del $mediated
+check "and does not end it" refused busy "owned by mdev" devlink port function set $mediated state inactive
 check_equal "there is less room" "$(<$types/adit-1q/available_instances)" $((room - 1))
 check "the same UUID again is refused" eval '! echo $first >$types/adit-1q/create'
 check "what is no UUID is refused" eval '! echo nonsense >$types/adit-1q/create'
 check "devlink makes one beside it" adi_up 3
 check_equal "both are in use" "$(occupancy adis)" 2
 check "mdevctl stops the first" mdevctl stop -u $first
+check_equal "its port is gone" "$(devlink -j port show | jq '.port | length')" 1
 check_equal "devlink's is left" "$(occupancy adis) $(port_field $(adi_port 3) .function.state)" "1 active"
 many=20
 check "$many more" eval 'for ((i = 0; i < many; i++)); do uuid >$types/adit-1q/create || break; done; ((i == many))'
