@@ -114,6 +114,10 @@ impl<'a> Checker<'a, '_> {
         match fitting.len() {
             1 => {
                 let (def, signature) = fitting.swap_remove(0);
+                let is_verify = &*name.name == "verify" && arguments.len() == 2;
+                if is_verify && !matches!(self.place, Place::State | Place::Function) {
+                    self.fail(expr.span, "`verify` is for parsers");
+                }
                 self.info.def_of.insert(function.id, def);
                 self.finish(
                     expr.into(),
@@ -374,7 +378,13 @@ impl<'a> Checker<'a, '_> {
             [(n, ref signature)] => {
                 let signature = self.replaced(signature, &with);
                 let callee = Callee::Method(def, *n);
-                self.finish(expr.into(), callee, &signature, explicit, arguments, false)
+                let extracts = &*self.def(def).name == "packet_in" && &*name.name == "extract";
+                let site = expr.into();
+                let result = self.finish(site, callee, &signature, explicit, arguments, false);
+                if extracts {
+                    self.extracted(arguments);
+                }
+                result
             }
             _ => {
                 self.check_loose(arguments);
@@ -393,6 +403,43 @@ impl<'a> Checker<'a, '_> {
                 self.error(error);
                 UNKNOWN
             }
+        }
+    }
+
+    /// What is extracted is a header, with one varbit at most.
+    fn extracted(&mut self, arguments: &'a [Argument]) {
+        let Some(header) = arguments.first().map(|a| &a.value) else {
+            return;
+        };
+        let ty = self
+            .info
+            .type_of
+            .get(&header.id)
+            .copied()
+            .unwrap_or(UNKNOWN);
+        let fits = matches!(
+            self.kind(ty),
+            Kind::Struct(StructKind::Header, ..)
+                | Kind::Unknown
+                | Kind::Parameter(_)
+                | Kind::Infer(_)
+        );
+        if !fits {
+            let shown = self.show(ty);
+            self.fail(
+                header.span,
+                format!("only headers are extracted, not `{shown}`"),
+            );
+        }
+        let fields = self.fields(ty);
+        let varbits = fields
+            .iter()
+            .filter(|f| matches!(self.kind(f.1), Kind::Varbit(_)));
+        if varbits.count() > 1 {
+            self.fail(
+                header.span,
+                "a header that is extracted has one varbit field at most",
+            );
         }
     }
 

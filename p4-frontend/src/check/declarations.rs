@@ -12,13 +12,14 @@ use crate::diagnostics::Diagnostic;
 use crate::eval::{fits, Value};
 use crate::lexer::Name;
 use crate::syntax::ast::{
-    self, Annotation, Argument, Block, Decl, DeclKind, Direction, Expr, Field, Ident, Method,
-    Parameter, StructKind, Type,
+    self, Annotation, AnnotationBody, Argument, Block, Decl, DeclKind, Direction, Expr, ExprKind,
+    Field, Ident, Method, Parameter, StructKind, Type,
 };
 use crate::types::{DefId, Kind, TypeId, UNKNOWN, VOID};
 
 impl<'a> Checker<'a, '_> {
     pub(super) fn declaration(&mut self, decl: &'a Decl) {
+        self.name_annotation(&decl.annotations);
         match &decl.kind {
             DeclKind::Const(written, value) => self.const_declaration(decl, written, value),
             DeclKind::Variable(..) if self.place == Place::Top => {
@@ -112,6 +113,28 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
+    /// `@name` takes one text.
+    pub(super) fn name_annotation(&mut self, annotations: &'a [Annotation]) {
+        for annotation in annotations.iter().filter(|a| &*a.name.name == "name") {
+            let is_text = match &annotation.body {
+                // Of a pragma the text is all there is.
+                AnnotationBody::Unstructured(list, text) if list.is_empty() => {
+                    text.starts_with('"')
+                }
+                AnnotationBody::Unstructured(list, _) => {
+                    matches!(&list[..], [one] if is_text(one))
+                }
+                _ => false,
+            };
+            if !is_text {
+                self.fail(
+                    annotation.name.span,
+                    "`@name` takes one text, as in `@name(\"t\")`",
+                );
+            }
+        }
+    }
+
     fn pending(&mut self, decl: &'a Decl) -> DefId {
         self.declare(&decl.name, Some(decl), DefKind::Pending)
     }
@@ -122,6 +145,13 @@ impl<'a> Checker<'a, '_> {
 
     fn const_declaration(&mut self, decl: &'a Decl, written: &'a Type, value: &'a Expr) {
         let ty = self.ty(written);
+        if matches!(
+            self.kind(ty),
+            Kind::Extern(..) | Kind::Parser(..) | Kind::Control(..) | Kind::Package(..)
+        ) {
+            self.fail(written.span, "objects are no constants");
+            return;
+        }
         self.expect(value, ty);
         let known = super::constants::value(&self.info, &Default::default(), value);
         let known = match known {
@@ -307,11 +337,8 @@ impl<'a> Checker<'a, '_> {
         members: &'a [(Ident, Option<Expr>)],
     ) {
         let base = written.map(|written| {
-            let ty = self.ty(written);
-            let mut under = ty;
-            while let Kind::New(_, base) = self.kind(under) {
-                under = base;
-            }
+            let under = self.ty(written);
+            let ty = under;
             if self.info.types.shape(under).is_none() && ty != UNKNOWN {
                 let shown = self.show(ty);
                 self.fail(
@@ -398,7 +425,13 @@ impl<'a> Checker<'a, '_> {
                     "an object's parameter has no direction",
                 );
             }
-            if matches!(kind, Kind::Integer | Kind::String) && parameter.direction.writes() {
+            if kind == Kind::String && parameter.direction != Direction::None {
+                self.fail(parameter.name.span, "a text's parameter has no direction");
+            }
+            if object && role == Role::Action {
+                self.fail(parameter.ty.span, "an action's parameter is no object");
+            }
+            if kind == Kind::Integer && parameter.direction.writes() {
                 self.fail(
                     parameter.name.span,
                     "this type is known to the compiler only",
@@ -557,6 +590,15 @@ impl<'a> Checker<'a, '_> {
             signature
         });
         self.set(id, DefKind::Action(signature, body));
+    }
+}
+
+/// Whether an expression is texts, joined.
+fn is_text(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Str(_) | ExprKind::Name(..) => true,
+        ExprKind::Binary(ast::BinaryOp::Concat, a, b) => is_text(a) && is_text(b),
+        _ => false,
     }
 }
 

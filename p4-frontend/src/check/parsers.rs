@@ -56,6 +56,15 @@ impl<'a> Checker<'a, '_> {
             Transition::To(state) => self.state_name(state, names),
             Transition::Select(_, values, cases) => {
                 let types: Vec<_> = values.iter().map(|v| self.expression(v)).collect();
+                for (value, ty) in values.iter().zip(&types) {
+                    if matches!(
+                        self.kind(*ty),
+                        Kind::Varbit(_) | Kind::Struct(..) | Kind::Stack(..) | Kind::String
+                    ) {
+                        let shown = self.show(*ty);
+                        self.fail(value.span, format!("`select` takes no `{shown}`"));
+                    }
+                }
                 for (sets, state) in cases {
                     self.state_name(state, names);
                     self.sets(sets, &types, values.len());
@@ -135,6 +144,15 @@ impl<'a> Checker<'a, '_> {
                         true => {}
                         false => {
                             self.coerce(value, to);
+                        }
+                    }
+                }
+                let (x, y) = (self.info.type_of.get(&a.id), self.info.type_of.get(&b.id));
+                if let (Some(x), Some(y)) = (x.copied(), y.copied()) {
+                    let widths = [self.info.types.shape(x), self.info.types.shape(y)];
+                    if let [Some(x), Some(y)] = widths {
+                        if x != y {
+                            self.fail(set.span, "both ends of a set have one width");
                         }
                     }
                 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::calls::Site;
-use super::{Callee, Checker, DefKind, Signature, TableInfo};
+use super::{Callee, Checker, DefKind, Place, Signature, TableInfo};
 use crate::diagnostics::Diagnostic;
 use crate::lexer::Name;
 use crate::source::Span;
@@ -70,7 +70,17 @@ impl<'a> Checker<'a, '_> {
     }
 
     fn key(&mut self, key: &'a Key) -> TypeId {
+        // A key is computed where its table is applied: other tables may be applied for it.
+        let outer = std::mem::replace(&mut self.place, Place::Apply);
         let mut ty = self.expression(&key.expr);
+        self.place = outer;
+        self.name_annotation(&key.annotations);
+        if !has_name(&key.expr) && !super::has(&key.annotations, "name") {
+            self.error(
+                Diagnostic::error(key.expr.span, "this key has no name")
+                    .note("`@name(\"…\")` behind the match kind gives it one"),
+            );
+        }
         if !self.info.match_kinds.contains(&key.kind.name) {
             let list: Vec<_> = self
                 .info
@@ -290,11 +300,38 @@ impl<'a> Checker<'a, '_> {
                     );
                 }
             }
+            "largest_priority_wins" => self.expect(value, crate::types::BOOL),
+            "priority_delta" => {
+                self.expression(value);
+                let known = self.constant(value).and_then(|v| v.int().cloned());
+                if known.is_none_or(|v| v <= 0.into()) {
+                    self.fail(value.span, "`priority_delta` is a constant above 0");
+                }
+            }
             _ => {
                 // What others mean is the architecture's to say, and what is read of them.
                 self.expression(value);
             }
         }
+    }
+}
+
+/// Whether a key is written such that its text is a name.
+fn has_name(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Name(..) => true,
+        ExprKind::Member(base, _) => has_name(base),
+        ExprKind::Index(base, _) | ExprKind::Slice(base, ..) | ExprKind::Part(base, ..) => {
+            has_name(base)
+        }
+        ExprKind::Binary(crate::syntax::ast::BinaryOp::BitAnd, base, _) => has_name(base),
+        ExprKind::Call(function, _, _) => match &function.kind {
+            ExprKind::Member(base, name) => &*name.name == "isValid" && has_name(base),
+            _ => false,
+        },
+        // A constant: its value is as good as a name.
+        ExprKind::Int(..) | ExprKind::Bool(_) => true,
+        _ => false,
     }
 }
 

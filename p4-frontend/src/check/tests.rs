@@ -152,6 +152,54 @@ fn parsers_are_checked() {
 }
 
 #[test]
+fn what_has_no_meaning_is_refused() {
+    bad(
+        "action a() { verify(true, error.NoMatch); }",
+        "`verify` is for parsers",
+    );
+    bad("struct s { bit<8> _; }", "expected a field's name");
+    bad("@name(4) action a() {}", "`@name` takes one text");
+    bad(
+        "extern void f(in string s);",
+        "a text's parameter has no direction",
+    );
+    bad(
+        "extern E { E(); } action a(E e) {}",
+        "an action's parameter is no object",
+    );
+    bad(
+        "extern E { E(); } const E e = E();",
+        "objects are no constants",
+    );
+    bad(
+        "type bit<8> T; enum T e { a = 1 }",
+        "values of an enum are integers",
+    );
+    let table = "header h_t { bit<8> f; } control c(inout h_t h) { action a() {} table t { ";
+    let end = "actions = { a; } } apply { t.apply(); } }";
+    bad(
+        &format!("{table} key = {{ h.f + 1: exact; }} {end}"),
+        "this key has no name",
+    );
+    good(&format!(
+        "{table} key = {{ h.f + 1: exact @name(\"k\"); h.f & 3: exact; }} {end}"
+    ));
+    bad(
+        &format!("{table} key = {{ h.f: exact; }} priority_delta = 0; {end}"),
+        "above 0",
+    );
+    let parser = |body: &str| format!("parser p(packet_in b) {{ state start {{ {body} }} }}");
+    bad(
+        &parser("bit<8> x; b.extract(x);"),
+        "only headers are extracted",
+    );
+    bad(
+        &parser("transition select(2w0) { 2w2 .. 3w3: accept; }"),
+        "one width",
+    );
+}
+
+#[test]
 fn loops_and_switches_are_checked() {
     good("bit<8> f() { bit<8> s = 0; for (bit<8> i in 1 .. 8) { s += i; if (s > 9) { break; } } return s; }");
     good("bit<8> f(in bit<4> x) { switch (x) { 1: { return 1; } 2: 3: { return 2; } default: { return 0; } } }");

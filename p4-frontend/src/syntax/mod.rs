@@ -268,7 +268,7 @@ impl<'a> Parser<'a> {
         if token.kind != Kind::Ident {
             return Err(self.expected(what));
         }
-        if RESERVED.contains(&&*token.text) {
+        if RESERVED.contains(&&*token.text) || token.is("_") {
             return Err(self.report(
                 Diagnostic::error(
                     token.span,

@@ -9,6 +9,7 @@ mod pna;
 mod run;
 mod run_pna;
 mod v1model;
+mod value_sets;
 
 use adit_p4_frontend::ir::{Argument, Constant, ExternCall, Layout, Program};
 
@@ -19,6 +20,7 @@ use super::tables::{EntryId, Table, TableError};
 pub use objects::{Count, Object};
 pub(super) use op::DROP_PORT;
 use op::{Op, Operand};
+pub use value_sets::ValueSet;
 
 /// The most digests that wait to be taken.
 const MAX_DIGESTS: usize = 4096;
@@ -75,6 +77,7 @@ pub(super) struct Requests {
 pub(super) struct Core {
     pub(super) tables: Vec<Table>,
     pub(super) objects: Vec<Object>,
+    pub(super) value_sets: Vec<ValueSet>,
     /// The direct counter of each table.
     counters: Vec<Option<usize>>,
     /// Whether each table adds entries of its own on a miss.
@@ -124,9 +127,6 @@ impl Core {
             learns.push(learn);
             tables.push(Table::new(spec.clone())?);
         }
-        if let Some(set) = program.value_sets.first() {
-            return Err(Unsupported(format!("the value set `{}`", set.name)).into());
-        }
         let ready = |call| match of {
             Architecture::V1model => v1model::ready(&Call::new(program, call)),
             Architecture::Pna => pna::ready(&Call::new(program, call)),
@@ -135,6 +135,12 @@ impl Core {
         Ok(Core {
             tables,
             objects: objects?,
+            value_sets: program
+                .value_sets
+                .iter()
+                .cloned()
+                .map(ValueSet::new)
+                .collect(),
             counters,
             learns,
             applied: None,
@@ -228,9 +234,8 @@ impl Host for Core {
         self.calls[call as usize] = op;
     }
 
-    fn in_value_set(&mut self, _set: u32, _frame: &[u64]) -> bool {
-        // Programs with value sets are refused.
-        false
+    fn in_value_set(&mut self, set: u32, frame: &[u64]) -> bool {
+        self.value_sets[set as usize].has(frame)
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use adit_p4_frontend::ir::{Block, Layout, Program};
 
-use super::externs::{Architecture, Core, CoreError, Forward, Object};
+use super::externs::{Architecture, Core, CoreError, Forward, Object, ValueSet};
 use super::machine::{End, Machine, Packet};
 use super::metadata::{field, Field};
 use super::packet::Reader;
@@ -180,6 +180,11 @@ impl Nic {
     /// The program's tables.
     pub fn tables(&mut self) -> &mut [Table] {
         &mut self.core.tables
+    }
+
+    /// The value sets of the program's parsers.
+    pub fn value_sets(&mut self) -> &mut [ValueSet] {
+        &mut self.core.value_sets
     }
 
     /// The objects of the program, in the order of its externs.

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use adit_p4_frontend::ir::{Block, FunctionId, Layout, Program};
 
-use super::externs::{Architecture, Core, CoreError, Object, DROP_PORT};
+use super::externs::{Architecture, Core, CoreError, Object, ValueSet, DROP_PORT};
 use super::machine::{End, Machine, Packet};
 use super::metadata::{self, Field};
 use super::packet::Reader;
@@ -150,6 +150,11 @@ impl Switch {
     /// The program's tables.
     pub fn tables(&mut self) -> &mut [Table] {
         &mut self.core.tables
+    }
+
+    /// The value sets of the program's parsers.
+    pub fn value_sets(&mut self) -> &mut [ValueSet] {
+        &mut self.core.value_sets
     }
 
     /// The objects of the program, in the order of its externs.

@@ -1,1 +1,150 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use adit_p4_frontend::ir::Match;
+use adit_p4_frontend::source::Includes;
+use adit_p4_frontend::{compile, Options};
+use proptest::prelude::*;
+
+use super::*;
+
+const SKELETON: &str = include_str!("../../../../p4/tests/v1model-skeleton.p4");
+
+struct Skeleton;
+
+impl Includes for Skeleton {
+    fn include(&self, path: &str, _from: Option<&str>) -> Option<(String, String)> {
+        (path == "v1model-skeleton.p4").then(|| (path.to_owned(), SKELETON.to_owned()))
+    }
+}
+
+fn program(text: &str) -> Program {
+    let compiled = compile("test.p4", text, &Skeleton, &Options::default());
+    let rendered = compiled.diagnostics.render(&compiled.sources);
+    compiled.program.unwrap_or_else(|| panic!("{rendered}"))
+}
+
+fn sent(switch: &mut Switch, packet: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut out = Vec::new();
+    switch.process(0, packet, &mut |port, data| out.push((port, data.to_vec())));
+    out
+}
+
+/// A program around the body of an ingress control.
+fn switch(parser: &str, ingress: &str) -> Switch {
+    let text = format!(
+        "#include <v1model.p4>
+         header h_t {{ bit<8> a; bit<8> b; }}
+         struct H {{ h_t h; }}
+         struct M {{ @field_list(1) bit<8> kept; bit<8> lost; }}
+         parser P(packet_in p, out H h, inout M m, inout standard_metadata_t s) {{ {parser} }}
+         control I(inout H h, inout M m, inout standard_metadata_t s) {{ {ingress} }}
+         #include \"v1model-skeleton.p4\"\n"
+    );
+    Switch::new(program(&text)).unwrap()
+}
+
+const PARSER: &str = "state start { p.extract(h.h); transition accept; }";
+
+#[test]
+fn value_sets_are_filled_at_run_time() {
+    let mut switch = switch(
+        "value_set<bit<8>>(2) known;
+         state start { p.extract(h.h); transition select(h.h.a) { known: accept; _: other; } }
+         state other { m.lost = 1; transition accept; }",
+        "apply { s.egress_spec = (bit<9>) m.lost + 1; }",
+    );
+    assert_eq!(sent(&mut switch, &[7, 0])[0].0, 2);
+    assert_eq!(switch.value_sets()[0].name(), "P.known");
+    let range = Match::Range(vec![6], vec![8]);
+    switch.value_sets()[0]
+        .set(vec![vec![range.clone()]])
+        .unwrap();
+    assert_eq!(sent(&mut switch, &[7, 0])[0].0, 1);
+    assert_eq!(sent(&mut switch, &[9, 0])[0].0, 2);
+    let three = vec![vec![range]; 3];
+    assert!(
+        switch.value_sets()[0].set(three).is_err(),
+        "it has room for two"
+    );
+}
+
+#[test]
+fn a_packet_goes_round_with_what_it_keeps() {
+    let mut switch = switch(
+        PARSER,
+        "apply {
+             s.egress_spec = 3;
+             if (s.instance_type == 0) {
+                 m.kept = 5; m.lost = 6; h.h.a = 9;
+                 resubmit_preserving_field_list(1);
+             } else { h.h.b = m.kept ++ m.lost == 16w0x0500 && h.h.a == 1 ? 8w1 : 2; }
+         }",
+    );
+    assert_eq!(sent(&mut switch, &[1, 0, 0xff]), [(3, vec![1, 1, 0xff])]);
+}
+
+#[test]
+fn what_never_ends_is_dropped_and_counted() {
+    let mut round = switch(PARSER, "apply { resubmit_preserving_field_list(1); }");
+    assert!(sent(&mut round, &[1, 2]).is_empty());
+    assert_eq!(round.drops().too_many_passes, 1);
+    let mut long = switch(
+        PARSER,
+        "apply { for (bit<64> i in 0 .. 1 << 40) { h.h.a = h.h.a + 1; } }",
+    );
+    assert!(sent(&mut long, &[1, 2]).is_empty());
+    assert_eq!(long.drops().too_long, 1);
+    let mut stuck = switch("state start { transition start; }", "apply { }");
+    assert!(sent(&mut stuck, &[1, 2]).is_empty());
+    assert_eq!(stuck.drops().too_long, 1);
+}
+
+#[test]
+fn clones_go_where_their_session_says() {
+    let mut switch = switch(
+        PARSER,
+        "apply { s.egress_spec = 1; h.h.a = 0xee; clone(CloneType.I2E, 7); }",
+    );
+    assert_eq!(sent(&mut switch, &[1, 2]).len(), 1);
+    assert_eq!(switch.drops().unknown_session, 1);
+    switch.replication.make_group(4);
+    assert!(switch.replication.add_copy(4, 8, 1) && switch.replication.add_copy(4, 9, 2));
+    switch.replication.set_session(7, CloneSession::Group(4));
+    let mut out = sent(&mut switch, &[1, 2]);
+    out.sort();
+    // Clones are of the packet as it came.
+    assert_eq!(out, [(1, vec![0xee, 2]), (8, vec![1, 2]), (9, vec![1, 2])]);
+}
+
+#[test]
+fn what_the_engine_lacks_is_named() {
+    let text = "#include <v1model.p4>
+         struct H {} struct M {}
+         parser P(packet_in p, out H h, inout M m, inout standard_metadata_t s) {
+             state start { transition accept; }
+         }
+         extern void magic(in bit<8> x);
+         control I(inout H h, inout M m, inout standard_metadata_t s) { apply { magic(1); } }
+         #include \"v1model-skeleton.p4\"\n";
+    let error = Switch::new(program(text)).err().unwrap().to_string();
+    assert!(error.contains("`magic`"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any packet ends, without a panic, for programs that use much of the language.
+    #[test]
+    fn any_packet_ends(packets in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..8)) {
+        for text in [
+            include_str!("../../../../p4/tests/parsing.p4"),
+            include_str!("../../../../p4/tests/arithmetic.p4"),
+            include_str!("../../../../p4/tests/calls.p4"),
+        ] {
+            let mut switch = Switch::new(program(text)).unwrap();
+            for packet in &packets {
+                prop_assert!(sent(&mut switch, packet).len() <= 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Value sets of parsers: control planes fill them.
+
+use adit_p4_frontend::ir::{self, limbs_of, Match};
+
+use crate::p4::tables::TableError;
+
+/// A value set with its members.
+#[derive(Clone, Debug)]
+pub struct ValueSet {
+    spec: ir::ValueSet,
+    members: Vec<Vec<Match>>,
+}
+
+impl ValueSet {
+    pub(super) fn new(spec: ir::ValueSet) -> ValueSet {
+        ValueSet {
+            spec,
+            members: Vec::new(),
+        }
+    }
+
+    /// The name as control planes know it.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Puts these members in the place of those before: one match for each field.
+    pub fn set(&mut self, members: Vec<Vec<Match>>) -> Result<(), TableError> {
+        let name = || self.spec.name.clone();
+        if members.len() as u64 > self.spec.size {
+            return Err(TableError::Full {
+                table: name(),
+                size: self.spec.size as usize,
+            });
+        }
+        for member in &members {
+            if member.len() != self.spec.keys.len() {
+                return Err(TableError::Keys {
+                    table: name(),
+                    expected: self.spec.keys.len(),
+                    given: member.len(),
+                });
+            }
+        }
+        self.members = members;
+        Ok(())
+    }
+
+    /// Whether the values in the set's slots are those of a member.
+    pub(super) fn has(&self, frame: &[u64]) -> bool {
+        self.members.iter().any(|member| {
+            member
+                .iter()
+                .zip(&self.spec.keys)
+                .all(|(wanted, (slot, width))| {
+                    let value = &frame[*slot as usize..][..limbs_of(*width) as usize];
+                    is_match(wanted, value)
+                })
+        })
+    }
+}
+
+fn is_match(wanted: &Match, value: &[u64]) -> bool {
+    // Limbs that are not given are 0.
+    let limb = |of: &[u64], n: usize| of.get(n).copied().unwrap_or(0);
+    let order = |of: &[u64]| {
+        let longest = of.len().max(value.len());
+        let pairs = (0..longest).rev().map(|n| limb(value, n).cmp(&limb(of, n)));
+        pairs.fold(std::cmp::Ordering::Equal, |first, next| first.then(next))
+    };
+    match wanted {
+        Match::Any => true,
+        Match::Exact(exact) => order(exact).is_eq(),
+        Match::Ternary(bits, mask) => {
+            (0..value.len()).all(|n| (value[n] ^ limb(bits, n)) & limb(mask, n) == 0)
+        }
+        Match::Range(low, high) => order(low).is_ge() && order(high).is_le(),
+    }
+}
