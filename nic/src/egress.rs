@@ -46,6 +46,8 @@ pub fn prepare(frame: &mut Vec<u8>, offload: &TxOffload) -> Result<FrameMeta, Eg
     if !offload.checksum {
         return Ok(FrameMeta::default());
     }
+    // One flag asks for the checksums of both layers. Linux has put this one in by itself.
+    let has_own = parsed.l3 == L3::Ipv4 && fill_ipv4(frame, &parsed).is_ok();
     let offset = match parsed.l4 {
         L4::Tcp => 16,
         L4::Udp => 6,
@@ -54,6 +56,7 @@ pub fn prepare(frame: &mut Vec<u8>, offload: &TxOffload) -> Result<FrameMeta, Eg
             fill_l4(frame, &parsed).map_err(|_| EgressError::NoChecksum)?;
             return Ok(FrameMeta::default());
         }
+        _ if has_own => return Ok(FrameMeta::default()),
         _ => return Err(EgressError::NoChecksum),
     };
     Ok(FrameMeta {
@@ -220,13 +223,17 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_needs_a_transport_header() {
+    fn a_checksum_needs_a_header_to_put_it_in() {
         let checksum = TxOffload {
             checksum: true,
             ..TxOffload::default()
         };
         let mut f = tso_frame(10);
-        f[23] = 1; // ICMP
+        f[23] = 1; // ICMP, after an IPv4 header that has a checksum of its own
+        assert_eq!(f[24..26], [0, 0]);
+        assert_eq!(prepare(&mut f, &checksum), Ok(FrameMeta::default()));
+        assert_eq!(adit_pipeline::checksum::checksum(&f[14..34]), 0);
+        f[13] = 6; // ARP
         assert_eq!(prepare(&mut f, &checksum), Err(EgressError::NoChecksum));
         assert_eq!(prepare(&mut vec![0; 13], &checksum), Err(EgressError::Runt));
     }

@@ -153,7 +153,8 @@ impl Datapath {
         }
     }
 
-    /// Tells the driver that a TX queue has gone quiet.
+    /// Tells the driver that a TX queue has gone quiet. Without an interrupt: Linux looks for the
+    /// marker by itself, and its interrupt's handler would take it away from there.
     fn mark(&mut self, index: u32) {
         let Some(slot) = self.tx.get(index as usize) else {
             return;

@@ -2,10 +2,9 @@
 //! A wire in memory, to test against.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
 
 use adit_pipeline::offload::FrameMeta;
 use parking_lot::Mutex;
@@ -93,16 +92,8 @@ impl Port for MockPort {
         None
     }
 
-    fn next_due(&self) -> Option<Instant> {
-        None
-    }
-
     fn capabilities(&self) -> PortCaps {
         self.caps
-    }
-
-    fn set_recv_offloads(&mut self, _offloads: PortCaps) -> io::Result<()> {
-        Ok(())
     }
 
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {
@@ -145,10 +136,6 @@ impl Port for MockPort {
             up: !self.far.0.lock().down,
             speed_mbps: SPEED_MBPS,
         }
-    }
-
-    fn link_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 
     fn counters(&self) -> &PortCounters {

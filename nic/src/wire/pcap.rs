@@ -19,8 +19,7 @@ use self::record::Recorder;
 use self::replay::{Next, Replay};
 use super::counters::{PortCounters, RxDrop};
 use super::port::{
-    checked_len, count_sent, drop_received, LinkState, Port, PortCaps, Received, RecvError,
-    SendError, DEFAULT_SPEED_MBPS, MIN_FRAME_LEN,
+    checked_len, count_sent, drop_received, Port, Received, RecvError, SendError, MIN_FRAME_LEN,
 };
 
 /// `LINKTYPE_ETHERNET`.
@@ -176,14 +175,6 @@ impl Port for Pcap {
         self.replay.as_ref().and_then(Replay::due)
     }
 
-    fn capabilities(&self) -> PortCaps {
-        PortCaps::default()
-    }
-
-    fn set_recv_offloads(&mut self, _offloads: PortCaps) -> io::Result<()> {
-        Ok(())
-    }
-
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {
         self.recv_at(Instant::now(), buf)
     }
@@ -191,17 +182,6 @@ impl Port for Pcap {
     fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError> {
         let outcome = self.write(frame, meta);
         count_sent(&mut self.counters, outcome)
-    }
-
-    fn link(&mut self) -> LinkState {
-        LinkState {
-            up: true,
-            speed_mbps: DEFAULT_SPEED_MBPS,
-        }
-    }
-
-    fn link_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 
     fn counters(&self) -> &PortCounters {

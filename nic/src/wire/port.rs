@@ -40,10 +40,14 @@ pub trait Port: Send {
     fn poll_fd(&self) -> Option<BorrowedFd<'_>>;
 
     /// When the next frame is due, for ports that replay a recording.
-    fn next_due(&self) -> Option<Instant>;
+    fn next_due(&self) -> Option<Instant> {
+        None
+    }
 
-    /// Which frames [`send`](Self::send) takes that are still to be finished.
-    fn capabilities(&self) -> PortCaps;
+    /// Which frames [`send`](Self::send) takes that are still to be finished; none by default.
+    fn capabilities(&self) -> PortCaps {
+        PortCaps::default()
+    }
 
     /// Chooses which unfinished frames [`recv`](Self::recv) may yield: the host finishes the
     /// others. A new port yields all that the host can leave unfinished. What the port does not
@@ -51,7 +55,9 @@ pub trait Port: Send {
     ///
     /// # Errors
     /// When the host refuses.
-    fn set_recv_offloads(&mut self, offloads: PortCaps) -> io::Result<()>;
+    fn set_recv_offloads(&mut self, _offloads: PortCaps) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Takes one frame off the wire, if there is one, into `buf`.
     ///
@@ -68,11 +74,18 @@ pub trait Port: Send {
     fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError>;
 
     /// Whether the cable is plugged in, asked from the host; forgets what
-    /// [`link_fd`](Self::link_fd) has announced so far.
-    fn link(&mut self) -> LinkState;
+    /// [`link_fd`](Self::link_fd) has announced so far. By default it always is.
+    fn link(&mut self) -> LinkState {
+        LinkState {
+            up: true,
+            speed_mbps: DEFAULT_SPEED_MBPS,
+        }
+    }
 
     /// A descriptor that is readable when the link state may have changed.
-    fn link_fd(&self) -> Option<BorrowedFd<'_>>;
+    fn link_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// What went through so far.
     fn counters(&self) -> &PortCounters;

@@ -9,7 +9,6 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use adit_pipeline::offload::{Checksum, FrameMeta};
 use rustix::fs::{flock, FlockOperation};
@@ -22,8 +21,7 @@ use thiserror::Error;
 
 use super::counters::{PortCounters, RxDrop};
 use super::port::{
-    checked_len, count_sent, drop_received, LinkState, Port, PortCaps, Received, RecvError,
-    SendError, DEFAULT_SPEED_MBPS, MIN_FRAME_LEN,
+    checked_len, count_sent, drop_received, Port, Received, RecvError, SendError, MIN_FRAME_LEN,
 };
 
 /// Bytes of frames that may wait in the socket of the other end.
@@ -188,18 +186,6 @@ impl Port for Unix {
         Some(self.socket.as_fd())
     }
 
-    fn next_due(&self) -> Option<Instant> {
-        None
-    }
-
-    fn capabilities(&self) -> PortCaps {
-        PortCaps::default()
-    }
-
-    fn set_recv_offloads(&mut self, _offloads: PortCaps) -> io::Result<()> {
-        Ok(())
-    }
-
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {
         // With MSG_TRUNC the second number is the datagram's real length.
         let len = match rustix::net::recv(&self.socket, &mut *buf, RecvFlags::TRUNC) {
@@ -223,17 +209,6 @@ impl Port for Unix {
     fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError> {
         let outcome = self.write(frame, meta);
         count_sent(&mut self.counters, outcome)
-    }
-
-    fn link(&mut self) -> LinkState {
-        LinkState {
-            up: true,
-            speed_mbps: DEFAULT_SPEED_MBPS,
-        }
-    }
-
-    fn link_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 
     fn counters(&self) -> &PortCounters {

@@ -136,7 +136,13 @@ fn each_queue_that_is_disabled_says_so_on_a_queue_that_goes_with_it() {
         .flat_map(|kind| [queue(kind, 0), queue(kind, 1)])
         .rev()
         .collect();
+    driver.arm(1);
+    driver.poll();
+    driver.interrupts(1);
+    driver.arm(1);
     driver.dp.disable(&all);
+    driver.poll();
+    assert_eq!(driver.interrupts(1), 0, "Linux polls for the marker");
     assert_eq!(driver.completion(), Some((comp_type::RS, 1)));
     assert!(matches!(
         driver.completion(),
