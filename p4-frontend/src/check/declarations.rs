@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use num_bigint::BigInt;
 
+use super::annotations::has;
 use super::calls::Site;
 use super::statements::falls_through;
 use super::{Checker, DefKind, MethodDef, Param, Place, Role, Signature, StructField};
@@ -12,8 +13,8 @@ use crate::diagnostics::Diagnostic;
 use crate::eval::{fits, Value};
 use crate::lexer::Name;
 use crate::syntax::ast::{
-    self, Annotation, AnnotationBody, Argument, Block, Decl, DeclKind, Direction, Expr, ExprKind,
-    Field, Ident, Method, Parameter, StructKind, Type,
+    self, Argument, Block, Decl, DeclKind, Direction, Expr, Field, Ident, Method, Parameter,
+    StructKind, Type,
 };
 use crate::types::{DefId, Kind, TypeId, UNKNOWN, VOID};
 
@@ -110,28 +111,6 @@ impl<'a> Checker<'a, '_> {
             DeclKind::Extern(parameters, methods) => self.external(decl, parameters, methods),
             DeclKind::Function(method, body) => self.function(decl, method, body.as_ref()),
             DeclKind::Action(parameters, body) => self.action(decl, parameters, body),
-        }
-    }
-
-    /// `@name` takes one text.
-    pub(super) fn name_annotation(&mut self, annotations: &'a [Annotation]) {
-        for annotation in annotations.iter().filter(|a| &*a.name.name == "name") {
-            let is_text = match &annotation.body {
-                // Of a pragma the text is all there is.
-                AnnotationBody::Unstructured(list, text) if list.is_empty() => {
-                    text.starts_with('"')
-                }
-                AnnotationBody::Unstructured(list, _) => {
-                    matches!(&list[..], [one] if is_text(one))
-                }
-                _ => false,
-            };
-            if !is_text {
-                self.fail(
-                    annotation.name.span,
-                    "`@name` takes one text, as in `@name(\"t\")`",
-                );
-            }
         }
     }
 
@@ -591,18 +570,4 @@ impl<'a> Checker<'a, '_> {
         });
         self.set(id, DefKind::Action(signature, body));
     }
-}
-
-/// Whether an expression is texts, joined.
-fn is_text(expr: &Expr) -> bool {
-    match &expr.kind {
-        ExprKind::Str(_) | ExprKind::Name(..) => true,
-        ExprKind::Binary(ast::BinaryOp::Concat, a, b) => is_text(a) && is_text(b),
-        _ => false,
-    }
-}
-
-/// Whether there is an annotation of that name.
-pub(crate) fn has(annotations: &[Annotation], name: &str) -> bool {
-    annotations.iter().any(|a| &*a.name.name == name)
 }

@@ -2,9 +2,12 @@
 //! Names, types and values that are known to the compiler. What is found out is noted beside the
 //! syntax tree, under the numbers of its nodes; what follows reads both.
 
+mod annotations;
+mod arguments;
 mod calls;
 mod coerce;
 mod constants;
+mod construct;
 mod declarations;
 mod expressions;
 mod operators;
@@ -14,8 +17,8 @@ mod statements;
 mod tables;
 mod types;
 
+pub(crate) use annotations::has;
 pub(crate) use constants::{convert, value};
-pub(crate) use declarations::has;
 
 use std::collections::HashMap;
 

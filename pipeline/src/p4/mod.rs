@@ -12,5 +12,6 @@ mod packet;
 pub mod pna;
 pub mod tables;
 pub mod v1model;
+mod wide;
 
 pub use machine::{End, MAX_STEPS};
