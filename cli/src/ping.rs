@@ -22,7 +22,8 @@ const MAX_OUTSTANDING: usize = 1024;
 const ARP_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
-    let adi = Adi::open(&args.adi.adi)?;
+    let name = args.adi.resolve()?;
+    let adi = Adi::open(&name)?;
     let config = Config {
         pairs: 1,
         ..Config::default()
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
     };
     if !args.quiet {
         let mac = pinger.station.mac.map(|b| format!("{b:02x}")).join(":");
-        println!("{} is at {mac} ({})", args.ip, args.adi.adi);
+        println!("{} is at {mac} ({name})", args.ip);
     }
     let result = pinger.run();
     if args.target.is_some() {

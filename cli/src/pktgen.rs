@@ -44,7 +44,7 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Pktgen, format: Format) -> Result<ExitCode> {
-    let adi = Adi::open(&args.adi.adi)?;
+    let adi = Adi::open(&args.adi.resolve()?)?;
     let config = Config {
         pairs: args.queues,
         ring_len: args.ring,

@@ -12,9 +12,26 @@ use crate::adi::MacAddress;
 /// An ADI to use.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AdiArg {
-    /// The ADI: `adit.adi.N`, N, the UUID of its mediated device, or its folder in sysfs
+    /// The ADI: its auxiliary device (`adit.adi.3`) or the 3 of it, the UUID of its mediated
+    /// device, or its folder in sysfs [default: the one that the container was given]
     #[arg(long, env = "ADIT_ADI", value_name = "ADI")]
-    pub(crate) adi: String,
+    pub(crate) adi: Option<String>,
+}
+
+impl AdiArg {
+    /// The ADI that was named, or the only one that the environment names, as in containers.
+    pub(crate) fn resolve(&self) -> anyhow::Result<String> {
+        if let Some(adi) = &self.adi {
+            return Ok(adi.clone());
+        }
+        let given = std::env::vars().filter(|(name, _)| name.starts_with("ADIT_ADI_"));
+        let given: Vec<_> = given.map(|(_, device)| device).collect();
+        match &given[..] {
+            [adi] => Ok(adi.clone()),
+            [] => anyhow::bail!("which ADI? --adi says it (`adit adi list` shows them)"),
+            several => anyhow::bail!("which ADI of {}? --adi says it", several.join(", ")),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

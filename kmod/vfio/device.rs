@@ -26,6 +26,7 @@ use kernel::{
         to_result, //
     },
     new_mutex,
+    page::Page,
     prelude::*,
     sync::{
         atomic::{
@@ -81,6 +82,10 @@ pub(super) struct State {
     /// Whether pages may be mapped. Held while one is, so that none is after it was cleared.
     #[pin]
     pub(super) mappable: Mutex<bool>,
+    /// What is mapped instead of registers once they are gone, so that an owner who is just about
+    /// to touch them gets an error from its next call and no SIGBUS. There while it is open.
+    #[pin]
+    pub(super) nowhere: Mutex<Option<Page>>,
     /// Not 0 when the driver of the parent is being unbound.
     closing: Atomic<u32>,
     /// The driver's memory, from when it is first mapped. Not among `owner`, whose lock is held
@@ -106,6 +111,7 @@ impl State {
                 mailbox: Mailbox::new(),
             }),
             mappable <- new_mutex!(true),
+            nowhere <- new_mutex!(None),
             closing: Atomic::new(0),
             dma <- new_mutex!(None),
         })
@@ -218,7 +224,7 @@ impl Drop for VfioRef {
 }
 
 impl AdiUser for VfioRef {
-    /// Pages are unmapped; calls fail already, and the owner is asked to close the device.
+    /// Registers are unmapped; calls fail already, and the owner is asked to close the device.
     fn dead(&self) {
         regions::zap(self.0.as_ptr(), self.state());
     }
@@ -297,6 +303,7 @@ unsafe extern "C" fn open_device(vdev: *mut bindings::vfio_device) -> c_int {
         if state.closing.load(Acquire) != 0 {
             return Err(EIO);
         }
+        *state.nowhere.lock() = Some(Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?);
         // SAFETY: The VFIO core calls with a reference; the state is set.
         let user = unsafe { VfioRef::from_raw(vdev) }?;
         state.adi.set_user(Some(Arc::new(user, GFP_KERNEL)?))?;
@@ -317,6 +324,8 @@ unsafe extern "C" fn close_device(vdev: *mut bindings::vfio_device) {
         pages.release(state.adi.space());
     }
     drop(owner);
+    // Mappings keep the device's file open, so there is none left.
+    *state.nowhere.lock() = None;
     // Last, since the ADI may end once it has no user. Taking one away does not fail.
     let _ = state.adi.set_user(None);
 }

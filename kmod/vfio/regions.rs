@@ -295,13 +295,24 @@ unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t
     let index = (pgoff >> (REGION_SHIFT as usize - PAGE_SHIFT)) as u32;
     let page = (pgoff & ((1 << (REGION_SHIFT as usize - PAGE_SHIFT)) - 1)) as u64;
     let mappable = state.mappable.lock();
-    match register_page(state, index, page) {
-        Some(pfn) if *mappable && state.is_alive() => {
-            // SAFETY: `vma` has VM_PFNMAP, and the page is a register page of this ADI.
-            unsafe { bindings::vmf_insert_pfn(vma, address, pfn as c_ulong) }
-        }
-        _ => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
+    let pfn = match *mappable && state.is_alive() {
+        true => register_page(state, index, page),
+        false => nowhere(state),
+    };
+    match pfn {
+        // SAFETY: `vma` has VM_PFNMAP, and the page is a register page of this ADI, or one that
+        // is kept until the device is closed.
+        Some(pfn) => unsafe { bindings::vmf_insert_pfn(vma, address, pfn as c_ulong) },
+        None => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
     }
+}
+
+/// The page frame of the page that stands for registers that are gone.
+fn nowhere(state: &State) -> Option<u64> {
+    let page = state.nowhere.lock();
+    // SAFETY: The page is ours.
+    let phys = unsafe { bindings::adit_page_to_phys(page.as_ref()?.as_ptr()) };
+    Some(phys >> PAGE_SHIFT)
 }
 
 /// The page frame of a page of a region of registers.
@@ -314,7 +325,7 @@ fn register_page(state: &State, index: u32, page: u64) -> Option<u64> {
     }
 }
 
-/// Takes the mappings of registers away: who touches them from now on gets SIGBUS.
+/// Takes the mappings of registers away: who touches them from now on gets [`nowhere()`].
 pub(super) fn zap(vdev: *mut bindings::vfio_device, state: &State) {
     *state.mappable.lock() = false;
     let first = u64::from(region::DOORBELLS) << REGION_SHIFT;

@@ -7,6 +7,8 @@
 # adi_start: the NIC is adit's, the `adit` command is there.
 adi_start() {
     command -v adit || return
+    # Whoever had the tests' addresses before had others' MAC addresses.
+    wire ip neigh flush all
     adit_free
     adit-load "$nic"
 }

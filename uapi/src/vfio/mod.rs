@@ -21,9 +21,9 @@
 //! 32-bit value to [`AdiInfo::kick_offset`] of the kick page; the device clears the word
 //! ([`crate::regs::adi`]).
 //!
-//! *The end.* When the driver is unbound while a device is open, mapped pages fault (SIGBUS),
-//! calls fail (EIO), [`irq::REQUEST`] is signalled, and unbinding waits for the device to be
-//! closed.
+//! *The end.* When the ADI ends or its driver is unbound while a device is open, mapped registers
+//! lead nowhere, calls fail (EIO), [`irq::REQUEST`] is signalled, and whoever ends it waits for the
+//! device to be closed.
 
 mod info;
 mod message;
