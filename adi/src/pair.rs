@@ -63,11 +63,8 @@ impl QueuePair {
     /// # Errors
     /// When the system refuses.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Wakeup, Error> {
-        if self.pending() {
-            return Ok(Wakeup::Ready);
-        }
         // What came before the vector was armed is not signalled.
-        if !self.arm() {
+        if self.pending()? || !self.arm()? {
             return Ok(Wakeup::Ready);
         }
         self.vector
@@ -76,13 +73,18 @@ impl QueuePair {
 
     /// Lets the vector signal once: to be called before an event loop sleeps. False when there is
     /// something to do already, which may not be signalled.
-    pub fn arm(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::Ring`] when the device has broken its rings.
+    pub fn arm(&mut self) -> Result<bool, Error> {
         self.vector.arm();
-        !self.pending()
+        Ok(!self.pending()?)
     }
 
-    fn pending(&self) -> bool {
-        self.rx.pending() || self.tx.pending()
+    /// Whether there is something to receive, or frames were found sent just now. These are not
+    /// left to be found again: who only receives would never sleep.
+    fn pending(&mut self) -> Result<bool, Error> {
+        Ok(self.tx.reclaim()? > 0 || self.rx.pending())
     }
 
     /// Configures and starts the queues.

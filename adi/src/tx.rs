@@ -144,11 +144,6 @@ impl TxQueue {
         Ok(freed)
     }
 
-    /// Whether the device has reported something that was not looked at.
-    pub(crate) fn pending(&self) -> bool {
-        self.completion().is_some()
-    }
-
     /// Frames that the device has not reported as sent.
     #[must_use]
     pub fn in_flight(&self) -> usize {

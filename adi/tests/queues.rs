@@ -167,6 +167,22 @@ fn waiting_ends_with_a_frame_or_with_time() {
     }
 }
 
+/// Who had sent and only received after that never slept again, nor saw that the ADI was wanted
+/// back.
+#[test]
+fn what_was_sent_wakes_once() {
+    let (_adi, mut pairs, far) = start(1, &config());
+    let pair = &mut pairs[0];
+    let buffer = pair.pool().copy(&frame(PEER, MAC, 1, 64)).unwrap();
+    pair.tx.send(&mut std::iter::once(buffer)).unwrap();
+    sent(&far, 1);
+    assert_eq!(pair.wait(Some(PATIENCE)).unwrap(), Wakeup::Ready);
+    let short = Some(Duration::from_millis(20));
+    // Its interrupt may come after it was found sent.
+    let again = [pair.wait(short).unwrap(), pair.wait(short).unwrap()];
+    assert_eq!(again[1], Wakeup::Timeout);
+}
+
 #[test]
 fn several_pairs_share_the_load_and_nothing_else() {
     let (_adi, mut pairs, far) = start(4, &config());
