@@ -14,6 +14,8 @@ depends=$(modinfo -F depends $adit_module | tr , ' ')
 check "it is loaded" insmod $adit_module
 check "it leaves a NIC that is not its own alone" eval \
     'echo $nic >/sys/bus/pci/drivers_probe; [[ $(readlink /sys/bus/pci/devices/$nic/driver) != */adit ]]'
+# idpf is not pulled away in the middle of its start.
+retry 20 net_up >/dev/null
 adit_free
 check "it takes the NIC by driver_override" adit-load $nic
 check "twice is refused" eval '! echo $nic >/sys/bus/pci/drivers/adit/bind'
