@@ -27,6 +27,7 @@ impl Algorithm {
     /// The function that v1model's `HashAlgorithm` names; `None` if there is none.
     pub fn v1model(name: &str) -> Option<Algorithm> {
         Some(match name {
+            // bmv2 starts the custom ones with the plain ones' parameters; they cannot be set.
             "crc32" | "crc32_custom" => Algorithm::Crc32,
             "crc16" | "crc16_custom" => Algorithm::Crc16,
             "identity" => Algorithm::Identity,

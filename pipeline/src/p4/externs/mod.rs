@@ -95,6 +95,8 @@ pub(super) struct Core {
     /// How long the packet at hand was when it came.
     pub(super) length: u64,
     pub(super) digests: Vec<(u64, Vec<u8>)>,
+    /// Digests that found no room.
+    pub(super) digests_lost: u64,
     random: u64,
     writer: Writer,
     bytes: Vec<u8>,
@@ -153,6 +155,7 @@ impl Core {
             payload: Vec::new(),
             length: 0,
             digests: Vec::new(),
+            digests_lost: 0,
             random: 0x9e37_79b9_7f4a_7c15,
             writer: Writer::default(),
             bytes: Vec::new(),

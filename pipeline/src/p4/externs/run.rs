@@ -46,6 +46,8 @@ impl Core {
                 if self.digests.len() < MAX_DIGESTS {
                     let receiver = receiver.as_ref().map_or(0, |r| r.get(frame));
                     self.digests.push((receiver, self.bytes.clone()));
+                } else {
+                    self.digests_lost += 1;
                 }
             }
             Op::Checksum {

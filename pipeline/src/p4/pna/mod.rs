@@ -221,6 +221,12 @@ impl Nic {
         digests.into_iter().map(|d| d.1).collect()
     }
 
+    /// Digests that were lost because too many waited to be taken.
+    #[must_use]
+    pub fn digests_lost(&self) -> u64 {
+        self.core.digests_lost
+    }
+
     /// Sends a packet in at a port; gives what comes out, and where.
     pub fn process(
         &mut self,

@@ -182,6 +182,12 @@ impl Switch {
         std::mem::take(&mut self.core.digests)
     }
 
+    /// Digests that were lost because too many waited to be taken.
+    #[must_use]
+    pub fn digests_lost(&self) -> u64 {
+        self.core.digests_lost
+    }
+
     /// Sends a packet in at a port; gives what comes out, and where.
     pub fn process(&mut self, port: u16, data: &[u8], out: &mut dyn FnMut(u16, &[u8])) {
         let mut work = VecDeque::from([Work::Ingress {

@@ -84,6 +84,19 @@ fn a_packet_goes_round_with_what_it_keeps() {
 }
 
 #[test]
+fn digests_that_nobody_takes_are_bounded_and_counted() {
+    let mut switch = switch(PARSER, "apply { digest(1, h.h.a); s.egress_spec = 1; }");
+    for _ in 0..5000 {
+        sent(&mut switch, &[7, 2]);
+    }
+    let lost = switch.digests_lost();
+    let taken = switch.take_digests();
+    assert_eq!(taken[0], (1, vec![7]));
+    assert_eq!(taken.len() as u64 + lost, 5000);
+    assert!(lost > 0);
+}
+
+#[test]
 fn what_never_ends_is_dropped_and_counted() {
     let mut round = switch(PARSER, "apply { resubmit_preserving_field_list(1); }");
     assert!(sent(&mut round, &[1, 2]).is_empty());
