@@ -37,7 +37,7 @@ for file in "${tests[@]}"; do
     # long log its patterns take minutes.)
     log=$(mktemp)
     dmesg >"$log"
-    grep -qF "$marker" "$log" && sed -i "1,/$marker/d" "$log"
+    grep -qF "$marker" "$log" && sed -i "0,/$marker/d" "$log"
     hits=$(grep -E -f "$here/lib/klog-patterns" "$log" | head -n 20)
     rm -f "$log"
     if [[ -n $hits ]]; then
