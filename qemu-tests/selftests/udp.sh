@@ -4,7 +4,9 @@
 # UDP both ways: datagrams of all sizes arrive as sent.
 . "$SELFTEST_LIB/net.sh"
 plan 3
+checksum_errors() { nstat -asz UdpInCsumErrors | awk '/^Udp/ { print $2 }'; }
 check "up" net_up
+errors_before=$(checksum_errors)
 wire --bg echo socat UDP4-RECVFROM:7007,fork EXEC:cat
 sleep 0.5
 echoes() {
@@ -21,5 +23,5 @@ PY
 }
 check "datagrams come back as they were" echoes
 wire --kill echo
-check_equal "no checksum errors" "$(nstat -asz UdpInCsumErrors | awk '/^Udp/ { print $2 }')" 0
+check_equal "no checksum errors" "$(checksum_errors)" "$errors_before"
 done_testing
