@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! P4Runtime for the pipeline: P4Info of programs, a gRPC server over the engine, a client.
+
+pub mod proto;

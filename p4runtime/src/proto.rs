@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The standard's messages, made from `proto/`: P4Runtime 1.4 and what came after it.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "made of the descriptions; the standard says what they mean"
+)]
+
+pub mod google {
+    pub mod rpc {
+        tonic::include_proto!("google.rpc");
+    }
+}
+
+pub mod p4 {
+    pub mod config {
+        pub mod v1 {
+            tonic::include_proto!("p4.config.v1");
+        }
+    }
+    pub mod v1 {
+        tonic::include_proto!("p4.v1");
+    }
+}
+
+pub use google::rpc::Status;
+pub use p4::config::v1 as config;
+pub use p4::v1;
+
+/// The descriptors of all messages.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
