@@ -2,11 +2,19 @@
 //! The architectures that come with the front end, as files to include.
 
 /// The names that a program can include.
-pub const FILES: [&str; 3] = ["core.p4", "pna.p4", "v1model.p4"];
+pub const FILES: [&str; 5] = [
+    "core.p4",
+    "pna.p4",
+    "v1model.p4",
+    "adit.p4",
+    "adit_headers.p4",
+];
 
 const CORE: &str = include_str!("../../p4/include/core.p4");
 const V1MODEL: &str = include_str!("../../p4/include/v1model.p4");
 const PNA: &str = include_str!("../../p4/include/pna.p4");
+const ADIT: &str = include_str!("../../p4/include/adit.p4");
+const HEADERS: &str = include_str!("../../p4/include/adit_headers.p4");
 
 /// Which form of the Portable NIC Architecture a program is written for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +54,8 @@ impl Choice {
                 format!("#define ADIT_PNA_BLOCKS 3\n{PNA}")
             }
             "pna.p4" => PNA.to_owned(),
+            "adit.p4" => ADIT.to_owned(),
+            "adit_headers.p4" => HEADERS.to_owned(),
             _ => return None,
         };
         Some((format!("<{path}>"), text))

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The hash functions that architectures name.
 
-use crc::{Crc, CRC_16_ARC, CRC_32_ISO_HDLC};
+use crc::{Crc, CRC_16_ARC, CRC_32_ISO_HDLC, CRC_64_ECMA_182};
 
 const CRC16: Crc<u16> = Crc::<u16>::new(&CRC_16_ARC);
 const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+const CRC64: Crc<u64> = Crc::<u64>::new(&CRC_64_ECMA_182);
 
 /// A hash function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum Algorithm {
     Crc32,
     /// CRC-16/ARC.
     Crc16,
+    /// CRC-64/ECMA-182.
+    Crc64,
     /// The input itself, its last bytes.
     Identity,
     /// The one's complement sum of RFC 1071.
@@ -43,6 +46,7 @@ impl Algorithm {
         match self {
             Algorithm::Crc32 => CRC32.checksum(data).into(),
             Algorithm::Crc16 => CRC16.checksum(data).into(),
+            Algorithm::Crc64 => CRC64.checksum(data),
             Algorithm::Identity => {
                 let last = &data[data.len().saturating_sub(8)..];
                 last.iter()
@@ -80,6 +84,7 @@ mod tests {
         // The check values of the catalogue of CRCs.
         assert_eq!(hash(Algorithm::Crc32, b"123456789"), 0xcbf4_3926);
         assert_eq!(hash(Algorithm::Crc16, b"123456789"), 0xbb3d);
+        assert_eq!(hash(Algorithm::Crc64, b"123456789"), 0x6c40_df5f_0b49_7347);
         // RFC 1071, section 3.
         let data = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
         assert_eq!(hash(Algorithm::Checksum16, &data), 0x220d);

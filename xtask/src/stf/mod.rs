@@ -54,10 +54,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 mod tests {
     use super::*;
 
-    /// Every pair in `p4/tests` passes.
-    #[test]
-    fn our_own_tests_pass() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../p4/tests");
+    /// Runs every test in a folder with the program beside it; gives how many there are.
+    fn run_all(folder: &str) -> usize {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let mut count = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
             let test = entry.unwrap().path();
@@ -71,6 +70,18 @@ mod tests {
                 count += 1;
             }
         }
+        count
+    }
+
+    #[test]
+    fn our_own_tests_pass() {
+        let count = run_all("../p4/tests");
+        assert!(count >= 4, "only {count} tests were found");
+    }
+
+    #[test]
+    fn our_programs_do_what_their_tests_say() {
+        let count = run_all("../p4");
         assert!(count >= 4, "only {count} tests were found");
     }
 }

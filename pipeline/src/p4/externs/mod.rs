@@ -59,6 +59,17 @@ pub(super) enum Forward {
     Again,
 }
 
+/// What a program says of a packet to who receives it (`adit.p4`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receive {
+    /// Which of the virtual port's receive queues (`set_queue`).
+    pub queue: Option<u16>,
+    /// What its flow is called (`set_flow_id`).
+    pub flow_id: Option<u32>,
+    /// Its hash (`set_hash`).
+    pub hash: Option<u32>,
+}
+
 /// What the program asked for, until the end of ingress or egress.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Requests {
@@ -69,6 +80,8 @@ pub(super) struct Requests {
     pub(super) recirculate: Option<u32>,
     pub(super) truncate: Option<u64>,
     pub(super) forward: Forward,
+    /// What PNA's program tells the receive queue.
+    pub(super) receive: Receive,
     /// Slots and sessions of mirrors.
     pub(super) mirrors: Vec<(u64, u64)>,
 }

@@ -45,7 +45,7 @@ pub enum Object {
     Meter,
     /// `action_profile`: entries have their actions themselves.
     Profile,
-    /// `Checksum16`, `Hash`, `Random`, `Digest`: nothing is kept.
+    /// `Checksum16`, `Hash`, `Crc64`, `Random`, `Digest`: nothing is kept.
     Stateless,
     /// `Checksum`: what has been given to it for this packet.
     Checksum(Vec<u8>),
@@ -88,7 +88,7 @@ impl Object {
             }
             "meter" | "direct_meter" | "Meter" | "DirectMeter" => Object::Meter,
             "action_profile" | "ActionProfile" => Object::Profile,
-            "Checksum16" | "Hash" | "Random" | "Digest" => Object::Stateless,
+            "Checksum16" | "Hash" | "Crc64" | "Random" | "Digest" => Object::Stateless,
             "Checksum" => Object::Checksum(Vec::new()),
             "InternetChecksum" => Object::Sum(0),
             other => {

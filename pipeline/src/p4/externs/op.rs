@@ -92,6 +92,9 @@ pub(super) enum Op {
     Forward(Operand),
     ForwardDrop,
     ForwardAgain,
+    SetQueue(Operand),
+    SetFlowId(Operand),
+    SetHash(Operand),
     Mirror {
         slot: Operand,
         session: Operand,

@@ -37,6 +37,9 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
         ("drop_packet", 0) => Op::ForwardDrop,
         ("send_to_port", 1) => Op::Forward(operand(0)?),
         ("recirculate", 0) => Op::ForwardAgain,
+        ("set_queue", 1) => Op::SetQueue(operand(0)?),
+        ("set_flow_id", 1) => Op::SetFlowId(operand(0)?),
+        ("set_hash", 1) => Op::SetHash(operand(0)?),
         ("mirror_packet", 2) => Op::Mirror {
             slot: operand(0)?,
             session: operand(1)?,
@@ -66,6 +69,12 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
         },
         ("Hash.get_hash", 1) => Op::HashOf {
             algorithm: chosen()?,
+            data: operand(0)?,
+            range: None,
+            result: call.result()?,
+        },
+        ("Crc64.get_hash", 1) => Op::HashOf {
+            algorithm: Algorithm::Crc64,
             data: operand(0)?,
             range: None,
             result: call.result()?,

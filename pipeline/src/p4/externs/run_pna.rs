@@ -15,6 +15,9 @@ impl Core {
             Op::Forward(port) => self.requests.forward = Forward::Port(port.get(frame)),
             Op::ForwardDrop => self.requests.forward = Forward::Drop,
             Op::ForwardAgain => self.requests.forward = Forward::Again,
+            Op::SetQueue(queue) => self.requests.receive.queue = Some(queue.get(frame) as u16),
+            Op::SetFlowId(id) => self.requests.receive.flow_id = Some(id.get(frame) as u32),
+            Op::SetHash(hash) => self.requests.receive.hash = Some(hash.get(frame) as u32),
             Op::Mirror { slot, session } => {
                 // One mirror for each slot: the last call for it wins.
                 let (slot, session) = (slot.get(frame), session.get(frame));
