@@ -77,6 +77,9 @@ pub(crate) fn binary(
         return Ok(Value::Bool((a == b) == (op == BinaryOp::Eq)));
     }
     let (a, b) = match (a, b) {
+        (Value::Str(a), Value::Str(b)) if op == BinaryOp::Concat => {
+            return Ok(Value::Str(format!("{a}{b}")))
+        }
         (Value::Int(a), Value::Int(b)) => (a, b),
         (Value::Bool(a), Value::Bool(b)) => {
             return match op {

@@ -81,7 +81,10 @@ impl<'a> Checker<'a, '_> {
             .iter()
             .filter_map(|p| with.get(p).copied())
             .collect::<Vec<_>>();
-        let types = types.into_iter().map(|t| self.found(t)).collect();
+        let types: Vec<_> = types.into_iter().map(|t| self.found(t)).collect();
+        if callee_is_generic(&callee) {
+            self.generic(site, &callee, &signature, &types, arguments, &matched);
+        }
         let result = self.found(signature.result);
         self.note_call(site, callee, types, matched);
         result

@@ -37,6 +37,14 @@ impl<'a> Checker<'a, '_> {
     ) -> TypeId {
         let explicit: Vec<_> = types.iter().map(|t| self.ty(t)).collect();
         if let Some(ty) = self.constructed(function, &explicit) {
+            if let Kind::Extern(def, args) = self.kind(ty) {
+                if let [(missing, _), ..] = self.abstract_methods(def, &args)[..] {
+                    self.error(
+                        Diagnostic::error(expr.span, "an instance without a name has no methods")
+                            .related(missing.name.span, "this abstract method needs one"),
+                    );
+                }
+            }
             return self.construct(expr.into(), ty, arguments);
         }
         match &function.kind {
@@ -92,6 +100,9 @@ impl<'a> Checker<'a, '_> {
                 DefKind::Action(signature, _) => {
                     let signature = signature.clone();
                     self.info.def_of.insert(function.id, *def);
+                    if !explicit.is_empty() {
+                        return self.fail(expr.span, "actions have no type parameters");
+                    }
                     if !matches!(self.place, Place::Action | Place::Apply) {
                         return self.fail(expr.span, "actions are called by controls and actions");
                     }

@@ -276,7 +276,11 @@ impl<'a> Checker<'a, '_> {
         if !matches!(self.kind(from), Kind::Integer) {
             return;
         }
-        if let Some(Value::Int(value)) = self.constant(expr) {
+        let value = super::value(&self.info, &Default::default(), expr);
+        if let Err(why) = &value {
+            self.fail(expr.span, why.clone());
+        }
+        if let Ok(Some(Value::Int(value))) = value {
             if !fits(&value, shape) {
                 let shown = self.show(to);
                 let mut warning = Diagnostic::error(
@@ -301,8 +305,14 @@ impl<'a> Checker<'a, '_> {
             (Kind::Bit(1), Kind::Bool) | (Kind::Bool, Kind::Bit(1)) => true,
             (Kind::Integer, Kind::Bool) => true,
             (Kind::Bit(_) | Kind::Int(_), Kind::Integer) => true,
-            (Kind::New(_, base), _) => base == to || self.castable(base, to),
-            (_, Kind::New(_, base)) => from == base || self.castable(from, base),
+            (a, b) if matches!((&a, &b), (Kind::New(..), _) | (_, Kind::New(..))) => {
+                let below = |kind: &Kind| match kind {
+                    Kind::New(_, base) => Some(*base),
+                    _ => None,
+                };
+                below(&a).is_some_and(|base| self.implicit(base, to))
+                    || below(&b).is_some_and(|base| self.implicit(from, base))
+            }
             (_, Kind::Serializable(_, base)) => self.castable(from, base),
             (Kind::Serializable(_, base), _) => self.castable(base, to),
             (Kind::Tuple(a), Kind::Struct(..)) => {

@@ -52,9 +52,16 @@ impl<'a> Checker<'a, '_> {
             }
             Kind::Parser(def, args) | Kind::Control(def, args) => {
                 let (signature, constructor, body) = match &self.def(*def).kind {
-                    DefKind::Parser(s, c, b) | DefKind::Control(s, c, b) => (s, c, *b),
+                    DefKind::Parser(s, c, b) | DefKind::Control(s, c, b) => {
+                        (s.clone(), c.clone(), *b)
+                    }
                     _ => return UNKNOWN,
                 };
+                let open = self.open.contains(def);
+                if open {
+                    let name = self.def(*def).name.clone();
+                    return self.fail(site.span, format!("`{name}` is made inside of itself"));
+                }
                 if body.is_none() {
                     let name = self.def(*def).name.clone();
                     return self.fail(
@@ -69,7 +76,7 @@ impl<'a> Checker<'a, '_> {
                         .copied()
                         .zip(args.iter().copied()),
                 );
-                constructor.clone()
+                constructor
             }
             Kind::Package(def, args) => {
                 let DefKind::Package(signature) = &self.def(*def).kind else {
@@ -112,6 +119,19 @@ impl<'a> Checker<'a, '_> {
             arguments,
             true,
         );
-        self.found(ty)
+        let made = self.found(ty);
+        if let Kind::Extern(_, args) = self.kind(made) {
+            if let Some(open) = args
+                .iter()
+                .find(|a| matches!(self.kind(**a), Kind::Integer | Kind::Extern(..)))
+            {
+                let shown = self.show(*open);
+                self.fail(
+                    site.span,
+                    format!("this extern would be one of `{shown}`: a type argument says of what"),
+                );
+            }
+        }
+        made
     }
 }

@@ -8,7 +8,7 @@ use num_bigint::BigInt;
 use super::annotations::has;
 use super::calls::Site;
 use super::statements::falls_through;
-use super::{Checker, DefKind, MethodDef, Param, Place, Role, Signature, StructField};
+use super::{Checker, DefKind, Param, Place, Role, Signature, StructField};
 use crate::diagnostics::Diagnostic;
 use crate::eval::{fits, Value};
 use crate::lexer::Name;
@@ -21,6 +21,7 @@ use crate::types::{DefId, Kind, TypeId, UNKNOWN, VOID};
 impl<'a> Checker<'a, '_> {
     pub(super) fn declaration(&mut self, decl: &'a Decl) {
         self.name_annotation(&decl.annotations);
+        self.structured_annotations(&decl.annotations);
         match &decl.kind {
             DeclKind::Const(written, value) => self.const_declaration(decl, written, value),
             DeclKind::Variable(..) if self.place == Place::Top => {
@@ -73,8 +74,11 @@ impl<'a> Checker<'a, '_> {
                 let id = self.pending(decl);
                 self.scoped(|c| {
                     let (own, constructor) = c.block_signature(signature);
+                    c.no_optional(&signature.constructor);
                     c.set(id, DefKind::Parser(own, constructor, Some(())));
+                    c.open.push(id);
                     c.parser_body(decl, body);
+                    c.open.pop();
                 });
             }
             DeclKind::ParserType(signature) => {
@@ -86,8 +90,11 @@ impl<'a> Checker<'a, '_> {
                 let id = self.pending(decl);
                 self.scoped(|c| {
                     let (own, constructor) = c.block_signature(signature);
+                    c.no_optional(&signature.constructor);
                     c.set(id, DefKind::Control(own, constructor, Some(())));
+                    c.open.push(id);
                     c.control_body(body);
+                    c.open.pop();
                 });
             }
             DeclKind::ControlType(signature) => {
@@ -114,11 +121,11 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    fn pending(&mut self, decl: &'a Decl) -> DefId {
+    pub(super) fn pending(&mut self, decl: &'a Decl) -> DefId {
         self.declare(&decl.name, Some(decl), DefKind::Pending)
     }
 
-    fn set(&mut self, id: DefId, kind: DefKind<'a>) {
+    pub(super) fn set(&mut self, id: DefId, kind: DefKind<'a>) {
         self.info.defs[id.0 as usize].kind = kind;
     }
 
@@ -162,7 +169,9 @@ impl<'a> Checker<'a, '_> {
         arguments: &'a [Argument],
         methods: Option<&'a [Decl]>,
     ) {
+        self.infers = matches!(&written.kind, ast::TypeKind::Named(_, _, args) if args.is_empty());
         let ty = self.ty(written);
+        self.infers = false;
         if ty != UNKNOWN {
             // The declaration stands for the expression that constructs.
             let site = Site {
@@ -181,13 +190,25 @@ impl<'a> Checker<'a, '_> {
                     "parsers and controls are not made at the top of the program",
                 );
             }
+            let misplaced = match self.kind(ty) {
+                Kind::Control(..) => self.place == Place::Parser,
+                Kind::Parser(..) => self.place == Place::Control,
+                _ => false,
+            };
+            if misplaced {
+                self.fail(
+                    decl.span,
+                    "parsers have parsers inside of them, and controls controls",
+                );
+            }
             if &*decl.name.name == "main" && self.place == Place::Top {
+                if !matches!(self.kind(ty), Kind::Package(..) | Kind::Unknown) {
+                    self.fail(decl.name.span, "`main` is an instance of a package");
+                }
                 self.info.main = Some(decl);
             }
-            for method in methods.unwrap_or_default() {
-                self.scoped(|c| c.declaration(method));
-            }
             self.declare(&decl.name, Some(decl), DefKind::Instance(ty));
+            self.implementations(&decl.name, ty, methods);
         } else {
             self.declare(&decl.name, Some(decl), DefKind::Instance(UNKNOWN));
         }
@@ -240,6 +261,9 @@ impl<'a> Checker<'a, '_> {
                     );
                 }
                 let ty = c.element(&field.ty);
+                if matches!(field.ty.kind, ast::TypeKind::DontCare) {
+                    c.fail(field.ty.span, "a field needs a type");
+                }
                 c.field_type(kind, ty, field);
                 list.push(StructField {
                     name: field.name.name.clone(),
@@ -249,64 +273,6 @@ impl<'a> Checker<'a, '_> {
             }
             c.set(id, DefKind::Struct(kind, parameters, list));
         });
-    }
-
-    fn field_type(&mut self, kind: StructKind, ty: TypeId, field: &'a Field) {
-        let shape = self.kind(ty);
-        let fits = match kind {
-            StructKind::Union => matches!(
-                shape,
-                Kind::Struct(StructKind::Header, ..) | Kind::Parameter(_) | Kind::Unknown
-            ),
-            StructKind::Header => match shape {
-                Kind::Bit(_)
-                | Kind::Int(_)
-                | Kind::Varbit(_)
-                | Kind::Bool
-                | Kind::Serializable(..)
-                | Kind::New(..)
-                | Kind::Parameter(_)
-                | Kind::Unknown => true,
-                Kind::Struct(StructKind::Struct, ..) => {
-                    let inner = self.fields(ty);
-                    inner.into_iter().all(|(_, ty)| {
-                        matches!(
-                            self.kind(ty),
-                            Kind::Bit(_)
-                                | Kind::Int(_)
-                                | Kind::Bool
-                                | Kind::Serializable(..)
-                                | Kind::New(..)
-                                | Kind::Struct(StructKind::Struct, ..)
-                                | Kind::Parameter(_)
-                        )
-                    })
-                }
-                _ => false,
-            },
-            StructKind::Struct => !matches!(
-                shape,
-                Kind::Integer
-                    | Kind::String
-                    | Kind::MatchKind
-                    | Kind::List(_)
-                    | Kind::Extern(..)
-                    | Kind::Table(_)
-                    | Kind::Set(_)
-            ),
-        };
-        if !fits {
-            let shown = self.show(ty);
-            let what = match kind {
-                StructKind::Struct => "structure",
-                StructKind::Header => "header",
-                StructKind::Union => "header union",
-            };
-            self.fail(
-                field.ty.span,
-                format!("a {what} has no fields of type `{shown}`"),
-            );
-        }
     }
 
     fn enumeration(
@@ -407,10 +373,26 @@ impl<'a> Checker<'a, '_> {
             if kind == Kind::String && parameter.direction != Direction::None {
                 self.fail(parameter.name.span, "a text's parameter has no direction");
             }
+            if let Kind::Parser(def, _) | Kind::Control(def, _) = kind {
+                if let DefKind::Parser(_, _, Some(())) | DefKind::Control(_, _, Some(())) =
+                    self.def(def).kind
+                {
+                    let name = self.def(def).name.clone();
+                    self.error(
+                        Diagnostic::error(
+                            parameter.ty.span,
+                            format!("`{name}` has a body: no parameter is of its type"),
+                        )
+                        .note("a `control` or `parser` without a body declares such a type"),
+                    );
+                }
+            }
             if object && role == Role::Action {
                 self.fail(parameter.ty.span, "an action's parameter is no object");
             }
-            if kind == Kind::Integer && parameter.direction.writes() {
+            if kind == Kind::Integer
+                && (parameter.direction != Direction::None || role == Role::Action)
+            {
                 self.fail(
                     parameter.name.span,
                     "this type is known to the compiler only",
@@ -426,6 +408,9 @@ impl<'a> Checker<'a, '_> {
                 self.expect(default, ty);
                 if parameter.direction.writes() {
                     self.fail(default.span, "an `out` parameter has no default");
+                }
+                if !self.compile_time(default) {
+                    self.fail(default.span, "a default is known to the compiler");
                 }
             }
             let optional = parameter.default.is_some() || has(&parameter.annotations, "optional");
@@ -448,54 +433,6 @@ impl<'a> Checker<'a, '_> {
             parameters: list,
             result,
         }
-    }
-
-    fn external(&mut self, decl: &'a Decl, parameters: &'a [Ident], methods: &'a [Method]) {
-        let id = self.pending(decl);
-        self.scoped(|c| {
-            let parameters = c.type_parameters(parameters);
-            // Methods may mention the extern itself.
-            c.set(id, DefKind::Extern(parameters.clone(), Vec::new()));
-            let list = methods
-                .iter()
-                .map(|method| MethodDef {
-                    method,
-                    signature: c.scoped(|c| c.method(method)),
-                })
-                .collect::<Vec<_>>();
-            for (n, a) in list.iter().enumerate() {
-                let twice = list[..n].iter().any(|b| {
-                    a.method.name.name == b.method.name.name
-                        && a.signature.parameters.len() == b.signature.parameters.len()
-                        && a.method.result.is_some() == b.method.result.is_some()
-                        && a.signature
-                            .parameters
-                            .iter()
-                            .zip(&b.signature.parameters)
-                            .all(|(x, y)| x.name == y.name)
-                });
-                if twice {
-                    c.fail(
-                        a.method.name.span,
-                        format!(
-                            "`{}` with so many parameters is declared twice",
-                            a.method.name.name
-                        ),
-                    );
-                }
-            }
-            c.set(id, DefKind::Extern(parameters, list));
-        });
-    }
-
-    fn method(&mut self, method: &'a Method) -> Signature<'a> {
-        let type_parameters = self.type_parameters(&method.type_parameters);
-        let result = method.result.as_ref().map_or(VOID, |r| self.ty(r));
-        let role = match method.result {
-            Some(_) => Role::Ordinary,
-            None => Role::Constructor,
-        };
-        self.signature(type_parameters, &method.parameters, result, role)
     }
 
     fn function(&mut self, decl: &'a Decl, method: &'a Method, body: Option<&'a Block>) {
@@ -528,6 +465,7 @@ impl<'a> Checker<'a, '_> {
             }
         }
         if let Some(body) = body {
+            self.no_optional(&method.parameters);
             // Not declared yet: a function cannot call itself.
             self.scopes.push(names);
             let outer = (self.place, self.result, self.loops);

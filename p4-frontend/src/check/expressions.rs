@@ -7,7 +7,7 @@ use super::{Checker, DefKind};
 use crate::diagnostics::Diagnostic;
 use crate::eval::Value;
 use crate::lexer::Name;
-use crate::syntax::ast::{Direction, Expr, ExprKind, Ident, StructKind, Type};
+use crate::syntax::ast::{Direction, Expr, ExprKind, Ident, StructKind, Type, TypeKind};
 use crate::types::{
     Kind, TypeId, BOOL, DEFAULT, DONT_CARE, INTEGER, INVALID_HEADER, STRING, UNKNOWN,
 };
@@ -107,7 +107,12 @@ impl<'a> Checker<'a, '_> {
     /// The type that an expression names, if it names one.
     pub(super) fn as_type(&mut self, expr: &'a Expr) -> Option<TypeId> {
         match &expr.kind {
-            ExprKind::Type(ty) => Some(self.ty(ty)),
+            ExprKind::Type(ty) => {
+                self.infers = matches!(&ty.kind, TypeKind::Named(_, _, args) if args.is_empty());
+                let ty = self.ty(ty);
+                self.infers = false;
+                Some(ty)
+            }
             ExprKind::Name(name, global) => {
                 let def = *self.look_up(&name.name, *global)?.first()?;
                 match &self.def(def).kind {
@@ -146,7 +151,12 @@ impl<'a> Checker<'a, '_> {
                     }
                     element
                 }
-                "lastIndex" => self.info.types.bit(32),
+                "lastIndex" => {
+                    if !matches!(self.place, super::Place::State) {
+                        self.fail(name.span, "`lastIndex` is for parsers only");
+                    }
+                    self.info.types.bit(32)
+                }
                 "size" => self.info.types.bit(32),
                 _ => self.no_member(ty, name),
             },
@@ -421,9 +431,7 @@ impl<'a> Checker<'a, '_> {
             | Kind::Int(_)
             | Kind::Varbit(_)
             | Kind::Enum(_)
-            | Kind::Serializable(..)
-            | Kind::ActionRun(_)
-            | Kind::Parameter(_) => true,
+            | Kind::Serializable(..) => true,
             Kind::New(_, base) => self.comparable(base),
             Kind::Stack(element, _) => self.comparable(element),
             Kind::Tuple(parts) | Kind::ListLiteral(parts) => {

@@ -9,7 +9,11 @@ mod coerce;
 mod constants;
 mod construct;
 mod declarations;
+mod entries;
 mod expressions;
+mod externs;
+mod fields;
+mod generics;
 mod operators;
 mod parsers;
 mod show;
@@ -214,6 +218,12 @@ pub(crate) struct Checker<'a, 'd> {
     infer: Vec<Option<TypeId>>,
     place: Place,
     loops: usize,
+    /// Whether type arguments that are not written are found out from a constructor's arguments.
+    infers: bool,
+    /// Expressions that have to be known once they have been checked.
+    late: Vec<&'a Expr>,
+    /// Parsers and controls whose bodies are being checked.
+    open: Vec<DefId>,
     /// What `return` in the function at hand gives.
     result: TypeId,
 }
@@ -240,6 +250,9 @@ pub(crate) fn check<'a>(program: &'a Program, diagnostics: &mut Diagnostics) -> 
         infer: Vec::new(),
         place: Place::Top,
         loops: 0,
+        infers: false,
+        late: Vec::new(),
+        open: Vec::new(),
         result: UNKNOWN,
     };
     for decl in &program.decls {
@@ -269,6 +282,7 @@ impl<'a> Checker<'a, '_> {
     /// Declares a name in the innermost scope. Functions may share a name.
     fn declare(&mut self, name: &Ident, decl: Option<&'a Decl>, kind: DefKind<'a>) -> DefId {
         let overloads = matches!(kind, DefKind::Function(..));
+        let is_instance = matches!(kind, DefKind::Instance(_) | DefKind::Function(..));
         let span = name.span;
         let id = self.add(Def {
             name: name.name.clone(),
@@ -277,6 +291,9 @@ impl<'a> Checker<'a, '_> {
             kind,
         });
         if self.scopes.len() == 1 {
+            if &*name.name == "main" && !is_instance {
+                self.fail(span, "`main` is the name of the program's package");
+            }
             self.info.top_level.insert(id);
         }
         if let Some(decl) = decl {

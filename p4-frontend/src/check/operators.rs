@@ -69,6 +69,17 @@ impl<'a> Checker<'a, '_> {
                 _ => UNKNOWN,
             };
         }
+        for (operand, ty) in [(a, left), (b, right)] {
+            match self.kind(ty) {
+                Kind::Default if !matches!(op, BinaryOp::Eq | BinaryOp::Ne) => {
+                    return self.fail(operand.span, "`...` has no value for an operator");
+                }
+                Kind::ActionRun(_) => {
+                    return self.fail(operand.span, "`action_run` is for `switch` only");
+                }
+                _ => {}
+            }
+        }
         match op {
             BinaryOp::And | BinaryOp::Or => {
                 let (x, y) = (self.coerce(a, BOOL), self.coerce(b, BOOL));

@@ -38,6 +38,7 @@ impl<'a> Checker<'a, '_> {
                         .note("parsing begins in the state `start`"),
                 );
             }
+            c.comes_to_an_end(decl, body);
             for state in &body.states {
                 c.place = Place::State;
                 c.scoped(|c| {
@@ -48,6 +49,36 @@ impl<'a> Checker<'a, '_> {
             }
         });
         self.place = outer;
+    }
+
+    /// A parser that no packet gets out of is a mistake.
+    fn comes_to_an_end(&mut self, decl: &'a Decl, body: &'a ParserBody) {
+        let (mut seen, mut open) = (HashSet::new(), vec![Name::from("start")]);
+        while let Some(name) = open.pop() {
+            let Some(state) = body.states.iter().find(|s| s.name.name == name) else {
+                return; // `accept`, `reject`, or one that is not there: reported.
+            };
+            if !seen.insert(name) {
+                continue;
+            }
+            match &state.transition {
+                Transition::None => return,
+                Transition::To(next) => open.push(next.name.clone()),
+                Transition::Select(_, _, cases) => {
+                    // What no case matches is rejected, if that can be.
+                    let any =
+                        |set: &Expr| matches!(set.kind, ExprKind::Default | ExprKind::DontCare);
+                    if !cases.iter().any(|(sets, _)| sets.iter().all(any)) {
+                        return;
+                    }
+                    open.extend(cases.iter().map(|(_, next)| next.name.clone()));
+                }
+            }
+        }
+        self.fail(
+            decl.name.span,
+            format!("`{}` never reaches `accept` or `reject`", decl.name.name),
+        );
     }
 
     fn transition(&mut self, transition: &'a Transition, names: &HashSet<Name>) {
@@ -67,9 +98,28 @@ impl<'a> Checker<'a, '_> {
                 }
                 for (sets, state) in cases {
                     self.state_name(state, names);
+                    sets.iter().for_each(|set| self.set_is_known(set));
                     self.sets(sets, &types, values.len());
+                    for end in std::mem::take(&mut self.late) {
+                        let reported = self.info.type_of.get(&end.id) == Some(&UNKNOWN);
+                        if !reported && !self.compile_time(end) {
+                            self.fail(end.span, "the compiler has to know the ends of a set");
+                        }
+                    }
                 }
             }
+        }
+    }
+
+    /// The ends of a mask or range, and what is called, have to be known before packets come.
+    fn set_is_known(&mut self, set: &'a Expr) {
+        match &set.kind {
+            ExprKind::List(items) => items.iter().for_each(|set| self.set_is_known(set)),
+            ExprKind::Call(..) => {
+                self.fail(set.span, "nothing is called in a set of `select`");
+            }
+            ExprKind::Mask(a, b) | ExprKind::Range(a, b) => self.late.extend([&**a, &**b]),
+            _ => {}
         }
     }
 
@@ -151,7 +201,9 @@ impl<'a> Checker<'a, '_> {
                 if let (Some(x), Some(y)) = (x.copied(), y.copied()) {
                     let widths = [self.info.types.shape(x), self.info.types.shape(y)];
                     if let [Some(x), Some(y)] = widths {
-                        if x != y {
+                        let wanted = self.info.types.shape(to);
+                        let other = wanted.is_some_and(|w| w.0 != x.0);
+                        if x != y || other {
                             self.fail(set.span, "both ends of a set have one width");
                         }
                     }

@@ -27,10 +27,20 @@ impl<'a> Checker<'a, '_> {
                 );
             }
         }
-        let mut keys = Vec::new();
+        let (mut keys, mut written): (Vec<_>, &'a [Key]) = (Vec::new(), &[]);
         for property in properties {
             if let PropertyValue::Key(list) = &property.value {
                 keys = list.iter().map(|key| self.key(key)).collect();
+                written = list;
+                let entries = properties
+                    .iter()
+                    .find(|p| matches!(p.value, PropertyValue::Entries(_)));
+                if let Some(early) = entries.filter(|e| e.name.span < property.name.span) {
+                    self.error(
+                        Diagnostic::error(early.name.span, "entries come behind the key")
+                            .related(property.name.span, "which is here"),
+                    );
+                }
             }
         }
         let mut info = TableInfo::default();
@@ -61,10 +71,15 @@ impl<'a> Checker<'a, '_> {
                 PropertyValue::Entries(entries) => {
                     for entry in entries {
                         self.entry(entry, &keys, &info);
+                        self.entry_fits(entry, written, &keys);
                     }
+                    self.priorities(properties, entries);
                 }
                 PropertyValue::Expr(value) => self.property(property, value, &info),
             }
+        }
+        if !seen.contains("default_action") {
+            self.has_no_action(decl.name.span);
         }
         self.info.defs[id.0 as usize].kind = DefKind::Table(info);
     }
@@ -75,6 +90,7 @@ impl<'a> Checker<'a, '_> {
         let mut ty = self.expression(&key.expr);
         self.place = outer;
         self.name_annotation(&key.annotations);
+        self.kind_fits(key, ty);
         if !has_name(&key.expr) && !super::has(&key.annotations, "name") {
             self.error(
                 Diagnostic::error(key.expr.span, "this key has no name")
@@ -187,6 +203,7 @@ impl<'a> Checker<'a, '_> {
         global: bool,
         arguments: &'a [Argument],
         info: &TableInfo<'a>,
+        entry: bool,
     ) -> Option<DefId> {
         let def = self.action_def(name, global)?;
         self.info.def_of.insert(id, def);
@@ -200,6 +217,7 @@ impl<'a> Checker<'a, '_> {
             );
             return None;
         };
+        self.only(name, listed, entry);
         let DefKind::Action(signature, _) = &self.def(def).kind else {
             return None;
         };
@@ -266,6 +284,7 @@ impl<'a> Checker<'a, '_> {
             action.global,
             &action.arguments,
             info,
+            true,
         );
     }
 
@@ -273,11 +292,11 @@ impl<'a> Checker<'a, '_> {
         match &*property.name.name {
             "default_action" => match &value.kind {
                 ExprKind::Name(name, global) => {
-                    self.chosen_action(value.id, name, *global, &[], info);
+                    self.chosen_action(value.id, name, *global, &[], info, false);
                 }
                 ExprKind::Call(function, _, arguments) => match &function.kind {
                     ExprKind::Name(name, global) => {
-                        self.chosen_action(value.id, name, *global, arguments, info);
+                        self.chosen_action(value.id, name, *global, arguments, info, false);
                     }
                     _ => {
                         self.fail(value.span, "an action is expected here");

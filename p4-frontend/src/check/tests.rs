@@ -213,3 +213,109 @@ fn loops_and_switches_are_checked() {
         "given before",
     );
 }
+
+#[test]
+fn abstract_methods_are_given_as_declared() {
+    let virt = |methods: &str| {
+        format!(
+            "extern V {{ V(); abstract bit<8> f(in bit<8> x); bit<8> g(); }}\n\
+             control c() {{ V() v = {{ {methods} }}; apply {{}} }}"
+        )
+    };
+    good(&virt("bit<8> f(in bit<8> x) { return x; }"));
+    bad(&virt(""), "the abstract method `f` is not given");
+    bad(
+        &virt("bit<8> f(inout bit<8> x) { return x; }"),
+        "this parameter's direction is not",
+    );
+    bad(
+        &virt("bit<8> f(in bit<4> x) { return 0; }"),
+        "this parameter's type is not",
+    );
+    bad(
+        &virt("bit<8> f(in bit<8> x) { return x; } bit<8> g() { return 0; }"),
+        "no abstract method like this `g`",
+    );
+    bad(
+        "extern V { V(); abstract void f(); } package P(V v); P(V()) main;",
+        "an instance without a name has no methods",
+    );
+}
+
+#[test]
+fn types_that_nothing_says_are_asked_for() {
+    let f = "extern void f<T>(in T x);\n";
+    good(&format!("{f} action a() {{ f(8w5); }}"));
+    bad(
+        &format!("{f} action a() {{ f(5); }}"),
+        "the width of this number is not known",
+    );
+    bad(
+        &format!("{f} action a() {{ f({{ x = 8w1 }}); }}"),
+        "which structure this is",
+    );
+    bad(
+        "struct S<T> { T x; } typedef S U;",
+        "`S` needs type arguments",
+    );
+    bad(
+        "header H<T> { T x; } control c() { apply { H<error> h; } }",
+        "would be a `error`",
+    );
+    bad(
+        "header H { varbit<8> x; } parser p(packet_in k, out H h) {\n\
+         state start { k.extract(h); transition accept; } }",
+        "its size in bits is the second argument",
+    );
+}
+
+#[test]
+fn parsers_end_and_sets_are_known() {
+    bad(
+        "parser p() { state start { transition a; } state a { transition start; } }",
+        "never reaches `accept` or `reject`",
+    );
+    bad(
+        "parser p(in bit<8> x) { state start { transition select(x) { x .. 8: accept; } } }",
+        "the compiler has to know the ends of a set",
+    );
+    bad(
+        "control c() { c() again; apply {} }",
+        "`c` is made inside of itself",
+    );
+}
+
+#[test]
+fn entries_fit_their_keys() {
+    let table = |kind: &str, entries: &str| {
+        format!(
+            "control c(inout bit<8> x) {{ action a() {{}}\n\
+             table t {{ key = {{ x: {kind}; }} actions = {{ a; @defaultonly NoAction; }}\n\
+             entries = {{ {entries} }} }} apply {{ t.apply(); }} }}"
+        )
+    };
+    good(&table("lpm", "0xf0 &&& 0xf0: a(); _: a();"));
+    good(&table("ternary", "priority = 9: 1 &&& 5: a(); 2: a();"));
+    bad(
+        &table("lpm", "0x11 &&& 0xe1: a();"),
+        "has all its ones at the top",
+    );
+    bad(&table("exact", "1 &&& 5: a();"), "a mask is no value");
+    bad(&table("exact", "priority = 1: 1: a();"), "no two entries");
+    bad(&table("exact", "1: NoAction();"), "it is not an entry");
+    bad(
+        &table("ternary", "priority = 1: 1: a(); 2: a(); 3: a();"),
+        "this entry's priority is -1",
+    );
+    bad(
+        &table("ternary", "1: a(); priority = 3: 2: a();"),
+        "this entry needs a priority",
+    );
+}
+
+#[test]
+fn annotations_hold_constants_once() {
+    good("@a[x = 1, y = \"t\" ++ \"u\"] @b(anything < goes) const bit<8> c = 0;");
+    bad("@a[1] @a[2] const bit<8> c = 0;", "`@a` is given twice");
+    bad("@a[x = { 1 }] const bit<8> c = 0;", "an annotation holds");
+}

@@ -55,6 +55,15 @@ impl<'a> Checker<'a, '_> {
                     return UNKNOWN;
                 };
                 let args: Vec<_> = args.iter().map(|a| self.ty(a)).collect();
+                let generic = matches!(
+                    &self.def(def).kind,
+                    DefKind::Struct(_, parameters, _) | DefKind::Extern(parameters, _)
+                        if !parameters.is_empty()
+                );
+                if generic && args.is_empty() && !self.infers {
+                    let name = &name.name;
+                    return self.fail(ty.span, format!("`{name}` needs type arguments"));
+                }
                 self.named(def, args, ty.span)
             }
         }
@@ -64,7 +73,11 @@ impl<'a> Checker<'a, '_> {
     pub(super) fn element(&mut self, ty: &'a Type) -> TypeId {
         let id = self.ty(ty);
         match self.kind(id) {
-            Kind::Void | Kind::Parser(..) | Kind::Control(..) | Kind::Package(..) => {
+            Kind::Void
+            | Kind::Parser(..)
+            | Kind::Control(..)
+            | Kind::Package(..)
+            | Kind::Extern(..) => {
                 let shown = self.show(id);
                 self.fail(ty.span, format!("`{shown}` cannot be part of another type"))
             }
@@ -95,7 +108,12 @@ impl<'a> Checker<'a, '_> {
         let kind = match &self.def(def).kind {
             DefKind::Alias(ty) => return *ty,
             DefKind::New(ty) => Kind::New(def, *ty),
-            DefKind::Struct(kind, ..) => Kind::Struct(*kind, def, args),
+            DefKind::Struct(kind, ..) => {
+                let ty = Kind::Struct(*kind, def, args);
+                let ty = self.info.types.id(ty);
+                self.specialised(ty, span);
+                return ty;
+            }
             DefKind::Enum(_, None) => Kind::Enum(def),
             DefKind::Enum(_, Some((base, _))) => Kind::Serializable(def, *base),
             DefKind::Extern(..) => Kind::Extern(def, args),
@@ -116,6 +134,25 @@ impl<'a> Checker<'a, '_> {
             }
         };
         self.info.types.id(kind)
+    }
+
+    /// A generic structure's fields, now that they have types.
+    fn specialised(&mut self, ty: TypeId, span: Span) {
+        let Kind::Struct(kind, _, args) = self.kind(ty) else {
+            return;
+        };
+        if args.is_empty() || args.iter().any(|a| matches!(self.kind(*a), Kind::Infer(_))) {
+            return;
+        }
+        for (name, field) in self.fields(ty) {
+            if !self.field_fits(kind, field) {
+                let (shown, whole) = (self.show(field), self.show(ty));
+                self.fail(
+                    span,
+                    format!("the field `{name}` of `{whole}` would be a `{shown}`"),
+                );
+            }
+        }
     }
 
     /// A width or size: an integer that the compiler knows.

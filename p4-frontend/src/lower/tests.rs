@@ -49,7 +49,7 @@ fn tables_have_names_entries_and_priorities() {
          @name(\"other\") table t {
              key = { h.h.a: ternary; h.h.isValid(): exact; }
              actions = { set; NoAction; }
-             entries = { (1 &&& 3, true): set(7); (_, false): set(8); priority = 9: (2, true): NoAction(); }
+             entries = { priority = 3: (1 &&& 3, true): set(7); (_, false): set(8); priority = 9: (2, true): NoAction(); }
          }
          apply { t.apply(); }",
     )
