@@ -107,7 +107,8 @@ fn what_never_ends_is_dropped_and_counted() {
     );
     assert!(sent(&mut long, &[1, 2]).is_empty());
     assert_eq!(long.drops().too_long, 1);
-    let mut stuck = switch("state start { transition start; }", "apply { }");
+    let never = "state start { transition select(m.lost) { 0: start; default: accept; } }";
+    let mut stuck = switch(never, "apply { }");
     assert!(sent(&mut stuck, &[1, 2]).is_empty());
     assert_eq!(stuck.drops().too_long, 1);
 }
