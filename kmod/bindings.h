@@ -4,6 +4,7 @@
  * of what Kbuild names.
  */
 
+#include <linux/anon_inodes.h>
 #include <linux/device.h>
 #include <linux/eventfd.h>
 #include <linux/iommu.h>

@@ -12,6 +12,7 @@
 //! - [`mailbox`], [`messages`]: what can be said to the device
 //! - [`memory`]: registered memory, and memory of the driver's
 //! - [`irqs`]: eventfds
+//! - [`pages`]: pages of registers that are given away
 //!
 //! C header: [`include/linux/vfio.h`](srctree/include/linux/vfio.h)
 
@@ -21,6 +22,7 @@ mod irqs;
 mod mailbox;
 mod memory;
 mod messages;
+mod pages;
 mod regions;
 
 pub(crate) use device::Registration;

@@ -32,6 +32,7 @@
 //! - [`Adi`], [`Config`]: open and start
 //! - [`QueuePair`], [`TxQueue`], [`RxQueue`]: the fast path
 //! - [`Pool`], [`Buffer`]: memory that frames are in
+//! - [`Pages`], [`Page`]: doorbells for somebody else, who then has nothing but them
 //! - [`Device`], [`VfioDevice`]: what an ADI is reached through
 
 mod adi;
@@ -42,6 +43,7 @@ mod interrupt;
 mod irqs;
 mod memory;
 mod messages;
+mod pages;
 mod pair;
 mod pool;
 mod ring;
@@ -54,6 +56,7 @@ pub use device::Device;
 pub use error::Error;
 pub use interrupt::Wakeup;
 pub use memory::Memory;
+pub use pages::{Page, Pages};
 pub use pair::QueuePair;
 pub use pool::{Buffer, Checksum, Pool, RxInfo};
 pub use rx::{RxQueue, RxStats};

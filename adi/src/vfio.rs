@@ -18,7 +18,7 @@ use vfio_ioctls::{VfioContainer, VfioError, VfioIommufd, VfioOps};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::{Device, Error, Memory};
+use crate::{Device, Error, Memory, Page, Pages};
 
 /// Where devices are looked for by name.
 const BUSES: [&str; 2] = ["/sys/bus/auxiliary/devices", "/sys/bus/mdev/devices"];
@@ -101,6 +101,16 @@ impl VfioDevice {
             });
         }
         Ok(this)
+    }
+
+    /// Puts pages of registers, in this order, into a file that can map them and do nothing else:
+    /// to be handed to who may ring the ADI's doorbells and no more.
+    ///
+    /// # Errors
+    /// When there are too many pages, one twice, or one that is not there; when an ADI that one
+    /// belongs to is gone.
+    pub fn give(&self, pages: &[Page<'_>]) -> Result<Pages, Error> {
+        crate::pages::give(&self.file, pages)
     }
 
     /// Where byte `at` of a region is in the device's file, if `len` bytes are there.

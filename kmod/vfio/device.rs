@@ -6,7 +6,8 @@ use adit_bindings as bindings;
 use adit_uapi::vfio::{
     region,
     NUM_IRQS,
-    NUM_REGIONS, //
+    NUM_REGIONS,
+    PAGES_FD, //
 };
 use core::{
     mem::{
@@ -51,6 +52,10 @@ use super::{
         Memory, //
     },
     messages::Ids,
+    pages::{
+        self,
+        Grant, //
+    },
     regions, //
 };
 use crate::{
@@ -86,6 +91,9 @@ pub(super) struct State {
     /// to touch them gets an error from its next call and no SIGBUS. There while it is open.
     #[pin]
     pub(super) nowhere: Mutex<Option<Page>>,
+    /// What pages are given away under while it is open and in service.
+    #[pin]
+    grant: Mutex<Option<Arc<Grant>>>,
     /// Not 0 when the driver of the parent is being unbound.
     closing: Atomic<u32>,
     /// The driver's memory, from when it is first mapped. Not among `owner`, whose lock is held
@@ -112,6 +120,7 @@ impl State {
             }),
             mappable <- new_mutex!(true),
             nowhere <- new_mutex!(None),
+            grant <- new_mutex!(None),
             closing: Atomic::new(0),
             dma <- new_mutex!(None),
         })
@@ -127,6 +136,44 @@ impl State {
 
     pub(super) fn is_alive(&self) -> bool {
         self.adi.is_alive() && self.closing.load(Acquire) == 0
+    }
+
+    /// What pages are given away under; `None` when there is nothing to give.
+    pub(super) fn grant(&self) -> Option<Arc<Grant>> {
+        self.grant.lock().clone()
+    }
+
+    /// Takes back what was given away; from now on it is done under `next`.
+    pub(super) fn revoke(&self, next: Option<Arc<Grant>>) {
+        let old = core::mem::replace(&mut *self.grant.lock(), next);
+        if let Some(old) = old {
+            old.revoke();
+        }
+    }
+
+    /// The first owner opens the device. `EIO` when it is being taken away.
+    fn open(&self) -> Result {
+        *self.nowhere.lock() = Some(Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?);
+        let grant = Grant::new()?;
+        // Under the lock: whoever takes the device away has not been here yet, and finds the grant.
+        let mappable = self.mappable.lock();
+        if !*mappable {
+            return Err(EIO);
+        }
+        self.revoke(Some(grant));
+        Ok(())
+    }
+
+    /// VFIO_DEVICE_RESET: besides [`Self::reset()`], pages that were given away are taken back.
+    fn reset_by_owner(&self) -> Result {
+        self.check_alive()?;
+        let next = Grant::new()?;
+        {
+            let mappable = self.mappable.lock();
+            self.revoke((*mappable).then_some(next));
+        }
+        self.reset(&mut self.owner.lock());
+        Ok(())
     }
 
     /// Puts the ADI back to how an owner finds it: queues stopped, nothing signalled. Registered
@@ -300,13 +347,14 @@ unsafe extern "C" fn open_device(vdev: *mut bindings::vfio_device) -> c_int {
     from_result(|| {
         // SAFETY: The VFIO core calls for a registered device.
         let state = unsafe { state(vdev) };
-        if state.closing.load(Acquire) != 0 {
-            return Err(EIO);
-        }
-        *state.nowhere.lock() = Some(Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?);
+        state.open()?;
         // SAFETY: The VFIO core calls with a reference; the state is set.
         let user = unsafe { VfioRef::from_raw(vdev) }?;
-        state.adi.set_user(Some(Arc::new(user, GFP_KERNEL)?))?;
+        let user = Arc::new(user, GFP_KERNEL)?;
+        state
+            .adi
+            .set_user(Some(user))
+            .inspect_err(|_| state.revoke(None))?;
         Ok(0)
     })
 }
@@ -315,6 +363,7 @@ unsafe extern "C" fn open_device(vdev: *mut bindings::vfio_device) -> c_int {
 unsafe extern "C" fn close_device(vdev: *mut bindings::vfio_device) {
     // SAFETY: The VFIO core calls for a registered device.
     let state = unsafe { state(vdev) };
+    state.revoke(None);
     irqs::clear(state);
     let mut owner = state.owner.lock();
     state.reset(&mut owner);
@@ -354,16 +403,16 @@ unsafe extern "C" fn ioctl(vdev: *mut bindings::vfio_device, cmd: c_uint, arg: c
     let state = unsafe { state(vdev) };
     let arg = UserPtr::from_addr(arg);
     let result = match cmd {
-        GET_INFO => get_info(arg),
-        GET_IRQ_INFO => irqs::get_info(state, arg),
-        SET_IRQS => irqs::set(state, arg),
-        RESET => state.check_alive().map(|()| {
-            state.reset(&mut state.owner.lock());
-        }),
+        GET_INFO => get_info(arg).map(|()| 0),
+        GET_IRQ_INFO => irqs::get_info(state, arg).map(|()| 0),
+        SET_IRQS => irqs::set(state, arg).map(|()| 0),
+        RESET => state.reset_by_owner().map(|()| 0),
+        PAGES_FD => pages::create(state, arg),
         _ => Err(ENOTTY),
     };
     match result {
-        Ok(()) => 0,
+        // CAST: 0, or a file descriptor.
+        Ok(value) => value as c_long,
         // CAST: small.
         Err(error) => error.to_errno() as c_long,
     }

@@ -21,7 +21,10 @@ use adit_uapi::{
 use kernel::{
     error::from_result,
     mm::virt::VmaNew,
-    page::PAGE_SHIFT,
+    page::{
+        Page,
+        PAGE_SHIFT, //
+    },
     prelude::*,
     uaccess::{
         UserPtr,
@@ -74,7 +77,7 @@ fn describe(state: &State, index: u32) -> Result<(u64, u32)> {
 }
 
 /// Where a region of registers begins in the ADI's frame, and how many pages it has.
-fn registers(state: &State, index: u32) -> Result<(u32, u32)> {
+pub(super) fn registers(state: &State, index: u32) -> Result<(u32, u32)> {
     let ids = &state.ids;
     let doorbells = u32::from(ids.pairs) * (frames::PAGES_PER_PAIR - 1);
     match index {
@@ -246,11 +249,7 @@ pub(super) unsafe extern "C" fn mmap(
         // SAFETY: `vma` is being set up by `mmap()`.
         let (new, pgoff) = unsafe { (VmaNew::from_raw(vma), (*vma).vm_pgoff) };
         state.check_alive()?;
-        // A private copy would be no register, and code has no business there.
-        if new.flags() & kernel::mm::virt::flags::SHARED == 0 {
-            return Err(EINVAL);
-        }
-        new.try_clear_mayexec()?;
+        check_mapping(new)?;
         let index = (pgoff >> (REGION_SHIFT as usize - PAGE_SHIFT)) as u32;
         let first = (pgoff & ((1 << (REGION_SHIFT as usize - PAGE_SHIFT)) - 1)) as u64;
         let count = ((new.end() - new.start()) >> PAGE_SHIFT) as u64;
@@ -309,14 +308,27 @@ unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t
 
 /// The page frame of the page that stands for registers that are gone.
 fn nowhere(state: &State) -> Option<u64> {
-    let page = state.nowhere.lock();
-    // SAFETY: The page is ours.
-    let phys = unsafe { bindings::adit_page_to_phys(page.as_ref()?.as_ptr()) };
-    Some(phys >> PAGE_SHIFT)
+    state.nowhere.lock().as_ref().map(page_frame)
+}
+
+/// The page frame of a page of memory.
+pub(super) fn page_frame(page: &Page) -> u64 {
+    // SAFETY: The page is there while it is borrowed.
+    let phys = unsafe { bindings::adit_page_to_phys(page.as_ptr()) };
+    phys >> PAGE_SHIFT
+}
+
+/// Whether registers may be mapped like this: a private copy would be none, and code has no
+/// business there, now or later.
+pub(super) fn check_mapping(new: &VmaNew) -> Result {
+    if new.flags() & kernel::mm::virt::flags::SHARED == 0 {
+        return Err(EINVAL);
+    }
+    new.try_clear_mayexec()
 }
 
 /// The page frame of a page of a region of registers.
-fn register_page(state: &State, index: u32, page: u64) -> Option<u64> {
+pub(super) fn register_page(state: &State, index: u32, page: u64) -> Option<u64> {
     let (first, count) = registers(state, index).ok()?;
     let page = u32::try_from(page).ok().filter(|page| *page < count)?;
     match index {
@@ -325,9 +337,11 @@ fn register_page(state: &State, index: u32, page: u64) -> Option<u64> {
     }
 }
 
-/// Takes the mappings of registers away: who touches them from now on gets [`nowhere()`].
+/// Takes the mappings of registers away: who touches them from now on gets [`nowhere()`]. What was
+/// given away goes, too.
 pub(super) fn zap(vdev: *mut bindings::vfio_device, state: &State) {
     *state.mappable.lock() = false;
+    state.revoke(None);
     let first = u64::from(region::DOORBELLS) << REGION_SHIFT;
     let end = u64::from(region::KICK + 1) << REGION_SHIFT;
     // SAFETY: The device has an inode of its own from its allocation to its release.

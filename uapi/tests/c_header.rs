@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use adit_uapi::vfio::{
     adi_state, irq, memory_flags, op, region, AdiInfo, MailboxReply, MailboxRequest, PageEntry,
     PagesFd, RegisterMemory, DOORBELLS_PER_PAIR, INFO_MAGIC, INFO_VERSION, MAX_PAGES,
-    MAX_PAYLOAD_LEN, NUM_IRQS, NUM_REGIONS, PAGES_FD,
+    MAX_PAGES_FDS, MAX_PAYLOAD_LEN, NUM_IRQS, NUM_REGIONS, PAGES_FD,
 };
 use adit_uapi::virtchnl2::adi::{self, fault_flags, fault_reason, AdiFault};
 
@@ -90,6 +90,7 @@ fn numbers() -> String {
         ("ADIT_FAULT_WRITE", fault_flags::WRITE.into()),
         ("ADIT_PAGES_FD", PAGES_FD.into()),
         ("ADIT_MAX_PAGES", MAX_PAGES.into()),
+        ("ADIT_MAX_PAGES_FDS", MAX_PAGES_FDS.into()),
     ];
     numbers
         .iter()

@@ -124,10 +124,12 @@ struct adit_adi_fault {
 
 /*
  * A file descriptor that can only map the listed pages, in this order, from offset 0. Sources are
- * the device that the ioctl is called on, or file descriptors that it made before.
+ * the device that the ioctl is called on, or file descriptors that it made before. The pages of an
+ * ADI lead nowhere once its device is closed or reset, or the ADI ends.
  */
 #define ADIT_PAGES_FD		_IO(0xAD, 0)
 #define ADIT_MAX_PAGES		1024
+#define ADIT_MAX_PAGES_FDS	256	/* with pages of one ADI */
 #define ADIT_SOURCE_SELF	(-1)
 
 struct adit_page_entry {

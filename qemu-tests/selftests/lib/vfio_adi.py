@@ -19,6 +19,7 @@ IO = 0x3B64  # _IO(';', 100)
  RESET) = range(IO, IO + 12)
 MAP_DMA, UNMAP_DMA = IO + 13, IO + 14
 TYPE1V2 = 3
+PAGES_FD = 0xAD00
 
 INFO, DOORBELLS, INTERRUPTS, KICK, MAILBOX, DMA = range(6)
 VECTORS, REQUEST, FAULT = range(3)
@@ -119,6 +120,16 @@ class Adi:
         reply = self.request(GET_FAULT, struct.pack("<HH44x", 0, 1))
         _, _, reason, count, kind, queue, address = struct.unpack_from("<HHIQIIQ", reply)
         return {"reason": reason, "count": count, "kind": kind, "queue": queue, "address": address}
+
+    def give(self, *pages):
+        """A file of pages: (region, page), or (0, page, file) of one made so before."""
+        entries = [(*page, -1)[:3] for page in pages]
+        head = struct.pack("<IIII", 16 + 16 * len(entries), 0, len(entries), 0)
+        return self.give_raw(head + b"".join(
+            struct.pack("<iIII", source, index, page, 0) for index, page, source in entries))
+
+    def give_raw(self, argument):
+        return fcntl.ioctl(self.fd, PAGES_FD, bytearray(argument))
 
     def page(self, index, number=0):
         return mmap.mmap(self.fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE,

@@ -33,7 +33,7 @@ pub use info::{adi_state, AdiInfo, INFO_MAGIC, INFO_VERSION};
 pub use message::{
     memory_flags, op, MailboxReply, MailboxRequest, RegisterMemory, MAX_PAYLOAD_LEN,
 };
-pub use pages::{PageEntry, PagesFd, MAX_PAGES, PAGES_FD, SOURCE_SELF};
+pub use pages::{PageEntry, PagesFd, MAX_PAGES, MAX_PAGES_FDS, PAGES_FD, SOURCE_SELF};
 
 /// Bytes of a page, in regions and in the VFIO container.
 pub const PAGE_LEN: u64 = 0x1000;

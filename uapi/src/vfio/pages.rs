@@ -5,7 +5,29 @@
 //! composes a virtual device out of ADIs wants its client to ring doorbells and no more: the ioctl
 //! [`PAGES_FD`] on a device returns a new file descriptor that maps the listed pages, in the order
 //! of the list, at offset 0. Entries may come from file descriptors made so before, of this or of
-//! other ADIs: having one is the right to pass its pages on.
+//! other ADIs: having one is the right to pass its pages on. So a list over several ADIs is made
+//! with an ioctl on each.
+//!
+//! *Lifetime.* The file descriptor keeps no device open. Its pages are an ADI's for as long as the
+//! owner that gave them away has that ADI: until its device is closed for the last time (by
+//! death, too) or reset (VFIO_DEVICE_RESET), the driver is unbound, or the ADI ends. From then on
+//! they lead nowhere, in mappings that exist: what is written there reaches no device, and nobody
+//! is killed for it. Mapping them anew fails, and so does passing them on, with EIO; pages of
+//! other ADIs in the same file go on.
+//!
+//! *Mapping* is shared and never executable, from any page of the file to any other; it cannot
+//! grow (mremap). Nothing can be read or written by calls.
+//!
+//! | errno | why |
+//! |---|---|
+//! | EINVAL | reserved fields or flags that are not 0, no pages, `argsz` too small, a region whose pages are not given away, a file descriptor that is not of this kind |
+//! | E2BIG | more than [`MAX_PAGES`] |
+//! | ENXIO | the region or the file has no such page |
+//! | EBADF | the file descriptor is not open |
+//! | EEXIST | the same page twice |
+//! | EIO | the device, or the ADI of an entry, is gone or has another owner |
+//! | ENOSPC | [`MAX_PAGES_FDS`] files have pages of this ADI |
+//! | EFAULT, ENOMEM, EMFILE, ENFILE | as for any ioctl that opens a file |
 
 use zerocopy::little_endian::{I32, U32};
 
@@ -13,6 +35,8 @@ use zerocopy::little_endian::{I32, U32};
 pub const PAGES_FD: u32 = 0xAD00;
 /// Pages in one call, at most.
 pub const MAX_PAGES: u32 = 1024;
+/// Files with pages of one ADI at a time, at most.
+pub const MAX_PAGES_FDS: u32 = 256;
 /// [`PageEntry::source_fd`]: the device that the ioctl is called on.
 pub const SOURCE_SELF: i32 = -1;
 
