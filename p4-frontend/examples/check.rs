@@ -2,25 +2,10 @@
 //! `cargo run --example check -- [-I FOLDER]… [-q] FILE…`: checks programs, prints what is wrong
 //! with them and how many were accepted. For measuring against a folder of programs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use adit_p4_frontend::source::Includes;
+use adit_p4_frontend::files::Folders;
 use adit_p4_frontend::{check, Options};
-
-struct Folders(Vec<PathBuf>);
-
-impl Includes for Folders {
-    fn include(&self, path: &str, from: Option<&str>) -> Option<(String, String)> {
-        let beside = from.and_then(|from| Path::new(from).parent());
-        let folders = beside
-            .into_iter()
-            .chain(self.0.iter().map(PathBuf::as_path));
-        folders.map(|folder| folder.join(path)).find_map(|file| {
-            let text = std::fs::read_to_string(&file).ok()?;
-            Some((file.display().to_string(), text))
-        })
-    }
-}
 
 fn main() {
     let (mut folders, mut quiet, mut accepted, mut all) = (Vec::new(), false, 0, 0);

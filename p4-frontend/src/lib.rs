@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The P4 front end: P4_16 source to diagnostics that a person can act on, and to a typed,
-//! slot-based intermediate form that an engine runs. Pure: it reads no files.
+//! slot-based intermediate form that an engine runs. Pure: it reads no files, but for [`files`].
 
 pub mod architectures;
 mod check;
 pub mod diagnostics;
 mod eval;
+pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod ir;

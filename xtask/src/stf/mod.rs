@@ -4,12 +4,12 @@
 
 mod command;
 mod compare;
-mod includes;
 mod run;
 mod values;
 
 use std::path::PathBuf;
 
+use adit_p4_frontend::files::Folders;
 use adit_p4_frontend::{compile, Options};
 use anyhow::{Context, Result};
 
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let name = args.program.display().to_string();
     let text = std::fs::read(&args.program).with_context(|| format!("cannot read {name}"))?;
     let text = String::from_utf8_lossy(&text);
-    let includes = includes::Folders(args.include.clone());
+    let includes = Folders(args.include.clone());
     let compiled = compile(&name, &text, &includes, &Options::default());
     let diagnostics = compiled.diagnostics.render(&compiled.sources);
     let Some(program) = compiled.program else {

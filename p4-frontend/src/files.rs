@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Included files: beside the file that names them, or in folders.
+//! Included files in the file system. Nothing else here reads any.
 
 use std::path::{Path, PathBuf};
 
-use adit_p4_frontend::source::Includes;
+use crate::source::Includes;
 
-pub(super) struct Folders(pub(super) Vec<PathBuf>);
+/// Looks for an included file beside the one that names it, then in folders.
+#[derive(Clone, Debug, Default)]
+pub struct Folders(pub Vec<PathBuf>);
 
 impl Includes for Folders {
     fn include(&self, path: &str, from: Option<&str>) -> Option<(String, String)> {
