@@ -14,7 +14,7 @@ const MAX_CALLS: usize = 4096;
 
 /// How a block came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// At its end, or by `accept` or `return`.
     Done,
     /// By `exit`.
@@ -43,10 +43,9 @@ pub(super) trait Host {
 }
 
 /// The packet of a run: what is read and what is written.
-#[derive(Default)]
-pub(super) struct Packet<'a> {
+pub(super) struct Packet<'a, 'w> {
     pub(super) reader: Reader<'a>,
-    pub(super) writer: Writer,
+    pub(super) writer: &'w mut Writer,
 }
 
 /// The indices of errors that the machine itself raises.
@@ -99,7 +98,7 @@ impl Machine {
         program: &Program,
         function: FunctionId,
         host: &mut impl Host,
-        packet: &mut Packet<'_>,
+        packet: &mut Packet<'_, '_>,
     ) -> End {
         let mut end = End::Done;
         let mut at = (function, 0u32);
@@ -188,7 +187,7 @@ impl Machine {
                 Inst::Emit { layout, src } => {
                     let flat = &self.layouts[layout as usize];
                     let value = &self.frame[src as usize..][..flat.limbs as usize];
-                    flat.write(&mut packet.writer, value);
+                    flat.write(packet.writer, value);
                 }
                 ref other => self.compute(other),
             }
@@ -205,7 +204,7 @@ impl Machine {
 
     fn extract(
         &mut self,
-        packet: &mut Packet<'_>,
+        packet: &mut Packet<'_, '_>,
         layout: u32,
         dst: Slot,
         length: Option<u64>,

@@ -1,17 +1,92 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! P4 programs at work: the machine that runs the intermediate form, tables, externs, and the
-//! architectures that programs are written for.
+//! P4 programs at work.
+//!
+//! An [`Engine`] is a program with its tables and objects. It is shared (`Arc<Engine>`): packets go
+//! through [`Worker`]s, one a core, while control planes read and write through the engine; all of
+//! it takes `&self`. The program's package says which architecture it is for: PNA or v1model.
+//!
+//! Entities are known by their place in [`Program`](adit_p4_frontend::ir::Program) (tables, externs,
+//! value sets) or by name, entries by their keys and priority. A change that fails changes nothing.
+//! Time is the caller's: workers and [`Engine::expire`] are told what time it is.
+//!
+//! ```
+//! use adit_p4_frontend::{compile, ir::{Chosen, Match}, source::NoIncludes, Options};
+//! use adit_pipeline::p4::{tables::{Action, Entry}, Engine, Input, Output, Worker};
+//! use std::sync::Arc;
+//!
+//! let text = r#"
+//!     #include <core.p4>
+//!     #include <pna.p4>
+//!     header eth_t { bit<48> dst; bit<48> src; bit<16> type; }
+//!     struct headers_t { eth_t eth; }
+//!     struct meta_t { }
+//!     parser P(packet_in p, out headers_t h, inout meta_t m, in pna_main_parser_input_metadata_t i) {
+//!         state start { p.extract(h.eth); transition accept; }
+//!     }
+//!     control Pre(in headers_t h, inout meta_t m, in pna_pre_input_metadata_t i,
+//!                 inout pna_pre_output_metadata_t o) { apply { } }
+//!     control C(inout headers_t h, inout meta_t m, in pna_main_input_metadata_t i,
+//!               inout pna_main_output_metadata_t o) {
+//!         action forward(PortId_t port) { send_to_port(port); }
+//!         action deny() { drop_packet(); }
+//!         table by_mac {
+//!             key = { h.eth.dst: exact; }
+//!             actions = { forward; deny; }
+//!             default_action = deny();
+//!         }
+//!         apply { by_mac.apply(); }
+//!     }
+//!     control D(packet_out p, in headers_t h, in meta_t m, in pna_main_output_metadata_t o) {
+//!         apply { p.emit(h.eth); }
+//!     }
+//!     PNA_NIC(P(), Pre(), C(), D()) main;
+//! "#;
+//! let compiled = compile("l2.p4", text, &NoIncludes, &Options::default());
+//! let program = compiled.program.expect("it has no errors");
+//! let engine = Arc::new(Engine::load(program)?);
+//!
+//! // The control plane: what the table's actions are, the program says.
+//! let table = engine.table("C.by_mac").expect("the program has it");
+//! let forward = table.spec().actions.iter().position(|a| a.name == "C.forward").unwrap();
+//! let entry = Entry {
+//!     keys: vec![Match::Exact(vec![0x0200_0000_0001])],
+//!     priority: 0,
+//!     action: Action::Direct(Chosen { action: forward as u32, arguments: vec![vec![7]] }),
+//!     idle_timeout_ns: None,
+//! };
+//! table.insert(&entry, 0)?;
+//!
+//! // A core: packets in, in batches; what becomes of each comes out.
+//! let mut worker = Engine::worker(&engine);
+//! let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+//! frame.extend_from_slice(b"payload");
+//! let mut ports = Vec::new();
+//! worker.process(1_000, &[Input::new(1, &frame)], &mut |n, output| {
+//!     if let Output::Sent(sent) = output {
+//!         assert_eq!((n, sent.headers.len(), sent.payload_offset), (0, 14, 14));
+//!         ports.push(sent.port);
+//!     }
+//! });
+//! assert_eq!(ports, [7]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod bits;
+mod engine;
+pub mod events;
 pub mod externs;
 mod fields;
 pub mod hash;
 mod machine;
 mod metadata;
 mod packet;
-pub mod pna;
+mod packets;
+mod pna;
+pub mod replication;
 pub mod tables;
-pub mod v1model;
+mod v1model;
 mod wide;
 
-pub use machine::{End, MAX_STEPS};
+pub use engine::{Engine, LoadError, Worker};
+pub use machine::MAX_STEPS;
+pub use packets::{Direction, DropReason, Input, Output, Sent, SentKind};

@@ -75,6 +75,12 @@ impl Writer {
         &self.data
     }
 
+    /// Appends whole bytes, after what was filled up to whole bytes.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.partial = 0;
+        self.data.extend_from_slice(bytes);
+    }
+
     pub(super) fn write(&mut self, value: &[u64], width: u32) {
         let mut left = width;
         while left > 0 {

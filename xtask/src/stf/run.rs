@@ -2,13 +2,14 @@
 //! A test on a switch.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use adit_p4_frontend::ir::{Chosen, Match, Program};
-use adit_pipeline::p4::externs::Object;
-use adit_pipeline::p4::pna::{Direction, Nic};
-use adit_pipeline::p4::tables::Table;
-use adit_pipeline::p4::v1model::{CloneSession, Replication, Switch};
-use anyhow::{bail, ensure, Context, Result};
+use adit_pipeline::p4::externs::{Object, Register};
+use adit_pipeline::p4::replication::{CloneSession, Replica};
+use adit_pipeline::p4::tables::{self, Entry};
+use adit_pipeline::p4::{Engine, Input, Output, Worker};
+use anyhow::{bail, Context, Result};
 
 use super::command::{self, Action, Command};
 use super::compare::{compare, Expected};
@@ -18,7 +19,7 @@ use super::values;
 pub(super) fn run(program: Program, test: &str) -> Result<Vec<String>> {
     let commands = command::parse(test)?;
     let mut runner = Runner {
-        switch: Device::new(program)?,
+        worker: Engine::worker(&Arc::new(Engine::load(program)?)),
         nodes: Vec::new(),
         expected: BTreeMap::new(),
         received: BTreeMap::new(),
@@ -35,78 +36,8 @@ pub(super) fn run(program: Program, test: &str) -> Result<Vec<String>> {
     Ok(runner.failures)
 }
 
-/// What runs the program: the architecture that it is written for says which.
-enum Device {
-    V1model(Box<Switch>),
-    Pna(Box<Nic>),
-}
-
-impl Device {
-    fn new(program: Program) -> Result<Device> {
-        Ok(match program.package.as_str() {
-            "PNA_NIC" => Device::Pna(Box::new(Nic::new(program)?)),
-            _ => Device::V1model(Box::new(Switch::new(program)?)),
-        })
-    }
-
-    fn tables(&mut self) -> &mut [Table] {
-        match self {
-            Device::V1model(switch) => switch.tables(),
-            Device::Pna(nic) => nic.tables(),
-        }
-    }
-
-    fn objects(&mut self) -> &mut [Object] {
-        match self {
-            Device::V1model(switch) => switch.objects(),
-            Device::Pna(nic) => nic.objects(),
-        }
-    }
-
-    fn program(&self) -> &Program {
-        match self {
-            Device::V1model(switch) => switch.program(),
-            Device::Pna(nic) => nic.program(),
-        }
-    }
-
-    fn replication(&mut self) -> Result<&mut Replication> {
-        match self {
-            Device::V1model(switch) => Ok(&mut switch.replication),
-            Device::Pna(_) => bail!("PNA has no such command"),
-        }
-    }
-
-    fn process(&mut self, port: u16, data: &[u8], out: &mut dyn FnMut(u16, &[u8])) {
-        match self {
-            Device::V1model(switch) => switch.process(port, data, out),
-            Device::Pna(nic) => {
-                nic.process(
-                    port.into(),
-                    Direction::NetToHost,
-                    data,
-                    &mut |port, packet| {
-                        out(port as u16, packet);
-                    },
-                );
-            }
-        }
-    }
-
-    fn set_session(&mut self, session: u64, port: u64) {
-        match self {
-            Device::V1model(switch) => {
-                switch
-                    .replication
-                    .set_session(session, CloneSession::Port(port));
-            }
-            Device::Pna(nic) => nic.set_mirror(session, port),
-        }
-    }
-}
-
 struct Runner {
-    switch: Device,
+    worker: Worker,
     /// Replication nodes by their handles: the id and the ports.
     nodes: Vec<(u64, Vec<u64>)>,
     expected: BTreeMap<u16, Vec<Expected>>,
@@ -115,12 +46,21 @@ struct Runner {
 }
 
 impl Runner {
+    fn engine(&self) -> Arc<Engine> {
+        self.worker.engine().clone()
+    }
+
     fn command(&mut self, line: usize, command: Command) -> Result<()> {
         match command {
             Command::Packet { port, data } => {
                 let received = &mut self.received;
-                self.switch.process(port, &data, &mut |port, packet| {
-                    received.entry(port).or_default().push(packet.to_vec());
+                let input = Input::new(port.into(), &data);
+                self.worker.process(0, &[input], &mut |_, output| {
+                    if let Output::Sent(sent) = output {
+                        let mut packet = Vec::new();
+                        sent.copy_to(&data, &mut packet);
+                        received.entry(sent.port as u16).or_default().push(packet);
+                    }
                 });
             }
             Command::Expect { port, pattern } => {
@@ -135,23 +75,26 @@ impl Runner {
             Command::SetDefault { table, action } => {
                 let table = self.table(&table)?;
                 let chosen = self.chosen(table, &action)?;
-                self.switch.tables()[table].set_default(chosen)?;
+                self.engine().tables()[table].set_default(chosen)?;
             }
             Command::MirrorPort(session, port) => {
-                self.switch.set_session(session, port);
+                self.set_session(session, CloneSession::port(port))?;
             }
             Command::MirrorGroup(session, group) => {
-                let to = CloneSession::Group(group);
-                self.switch.replication()?.set_session(session, to);
+                self.set_session(session, CloneSession::group(group))?;
             }
-            Command::MakeGroup(group) => self.switch.replication()?.make_group(group),
+            Command::MakeGroup(group) => self.engine().replication().insert_group(group, &[])?,
             Command::MakeNode(rid, ports) => self.nodes.push((rid, ports)),
             Command::JoinGroup(group, node) => {
                 let (rid, ports) = self.nodes.get(node).context("there is no such node")?;
-                for port in ports {
-                    let added = self.switch.replication()?.add_copy(group, *port, *rid);
-                    ensure!(added, "there is no group {group}, or it is full");
-                }
+                let engine = self.engine();
+                let copies = engine.replication().group(group);
+                let mut copies = copies.context("there is no such group")?.to_vec();
+                copies.extend(ports.iter().map(|port| Replica {
+                    port: *port,
+                    instance: *rid,
+                }));
+                engine.replication().modify_group(group, &copies)?;
             }
             Command::CheckCounter {
                 counter,
@@ -160,26 +103,36 @@ impl Runner {
                 bytes,
             } => self.check_counter(line, &counter, index, packets, bytes)?,
             Command::RegisterRead(name, index, wanted) => {
-                let value = *self.register(&name, index)?;
+                let (engine, at) = (self.engine(), self.object(&name)?);
+                let value = register(&engine, at)?.get(index as u64)?[0];
                 if wanted.is_some_and(|wanted| wanted != value) {
                     let text = format!("line {line}: {name}[{index}] is {value}, not {wanted:?}");
                     self.failures.push(text);
                 }
             }
-            Command::RegisterWrite(name, index, value) => *self.register(&name, index)? = value,
+            Command::RegisterWrite(name, index, value) => {
+                let (engine, at) = (self.engine(), self.object(&name)?);
+                register(&engine, at)?.set(index as u64, &[value])?;
+            }
             // Packets are through when they have been sent.
             Command::Wait => {}
         }
         Ok(())
     }
 
+    fn set_session(&mut self, id: u64, session: CloneSession) -> Result<()> {
+        let engine = self.engine();
+        match engine.replication().session(id) {
+            None => engine.replication().insert_session(id, session)?,
+            Some(_) => engine.replication().modify_session(id, session)?,
+        }
+        Ok(())
+    }
+
     fn table(&mut self, name: &str) -> Result<usize> {
-        let names: Vec<String> = self
-            .switch
-            .tables()
-            .iter()
-            .map(|t| t.spec().name.clone())
-            .collect();
+        let engine = self.engine();
+        let tables = engine.tables().iter();
+        let names: Vec<String> = tables.map(|t| t.spec().name.clone()).collect();
         values::find("table", name, &names)
     }
 
@@ -192,19 +145,27 @@ impl Runner {
     ) -> Result<()> {
         let table = self.table(table)?;
         let chosen = self.chosen(table, action)?;
-        let table = &mut self.switch.tables()[table];
+        let engine = self.engine();
+        let table = &engine.tables()[table];
         let names: Vec<String> = table.spec().keys.iter().map(|k| k.name.clone()).collect();
         let mut matches = vec![Match::Any; names.len()];
         for (name, value) in keys {
             let at = values::find("key", name, &names)?;
             matches[at] = values::matched(value, table.spec().keys[at].width)?;
         }
-        table.add(&matches, priority.unwrap_or(0), chosen)?;
+        let entry = Entry {
+            keys: matches,
+            priority: priority.unwrap_or(0),
+            action: tables::Action::Direct(chosen),
+            idle_timeout_ns: None,
+        };
+        table.insert(&entry, 0)?;
         Ok(())
     }
 
     fn chosen(&mut self, table: usize, action: &Action) -> Result<Chosen> {
-        let spec = self.switch.tables()[table].spec();
+        let engine = self.engine();
+        let spec = engine.tables()[table].spec();
         let names: Vec<String> = spec.actions.iter().map(|a| a.name.clone()).collect();
         let at = values::find("action", action.name.trim_start_matches('_'), &names)?;
         let parameters = &spec.actions[at].parameters;
@@ -227,21 +188,11 @@ impl Runner {
         })
     }
 
-    fn object(&mut self, name: &str) -> Result<&mut Object> {
-        let externs = &self.switch.program().externs;
-        let names: Vec<String> = externs.iter().map(|e| e.name.clone()).collect();
-        let at = values::find("object", name, &names)?;
-        Ok(&mut self.switch.objects()[at])
-    }
-
-    fn register(&mut self, name: &str, index: usize) -> Result<&mut u64> {
-        match self.object(name)? {
-            Object::Register { limbs, values } => {
-                let value = values.get_mut(index * *limbs);
-                value.with_context(|| format!("`{name}` has no element {index}"))
-            }
-            _ => bail!("`{name}` is no register"),
-        }
+    fn object(&mut self, name: &str) -> Result<usize> {
+        let engine = self.engine();
+        let externs = engine.program().externs.iter();
+        let names: Vec<String> = externs.map(|e| e.name.clone()).collect();
+        values::find("object", name, &names)
     }
 
     fn check_counter(
@@ -252,12 +203,11 @@ impl Runner {
         packets: Option<u64>,
         bytes: Option<u64>,
     ) -> Result<()> {
-        let Object::Counter(counts) = self.object(name)? else {
+        let (engine, at) = (self.engine(), self.object(name)?);
+        let Object::Counter(counter) = &engine.objects()[at] else {
             bail!("`{name}` is no counter");
         };
-        let count = *counts
-            .get(index)
-            .with_context(|| format!("`{name}` has no element {index}"))?;
+        let count = counter.get(index as u64)?;
         let differs =
             packets.is_some_and(|n| n != count.packets) || bytes.is_some_and(|n| n != count.bytes);
         if differs {
@@ -265,5 +215,12 @@ impl Runner {
                 .push(format!("line {line}: {name}[{index}] is {count:?}"));
         }
         Ok(())
+    }
+}
+
+fn register(engine: &Engine, at: usize) -> Result<&Register> {
+    match &engine.objects()[at] {
+        Object::Register(register) => Ok(register),
+        _ => bail!("`{}` is no register", engine.program().externs[at].name),
     }
 }

@@ -13,17 +13,16 @@ mod value_sets;
 
 use adit_p4_frontend::ir::{Argument, Constant, ExternCall, Layout, Program};
 
+use super::engine::State;
 use super::hash::Algorithm;
 use super::machine::{Applied, Host};
 use super::packet::Writer;
-use super::tables::{EntryId, Table, TableError};
-pub use objects::{Count, Object};
+use super::tables::EntryId;
+pub use objects::{Count, Counter, Object, ObjectError, Register};
+pub(super) use op::Op;
+use op::Operand;
 pub(super) use op::DROP_PORT;
-use op::{Op, Operand};
 pub use value_sets::ValueSet;
-
-/// The most digests that wait to be taken.
-const MAX_DIGESTS: usize = 4096;
 
 /// Something that a program uses and the engine does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,17 +34,6 @@ pub struct Unsupported(pub String);
 pub(super) enum Architecture {
     V1model,
     Pna,
-}
-
-/// Why a program's tables and externs cannot be made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CoreError {
-    /// Something that the engine does not have.
-    #[error(transparent)]
-    Unsupported(#[from] Unsupported),
-    /// A table that cannot be made.
-    #[error(transparent)]
-    Table(#[from] TableError),
 }
 
 /// Where PNA's program sends a packet: what it said last.
@@ -86,119 +74,61 @@ pub(super) struct Requests {
     pub(super) mirrors: Vec<(u64, u64)>,
 }
 
-/// Tables, objects, and what calls leave behind.
-pub(super) struct Core {
-    pub(super) tables: Vec<Table>,
-    pub(super) objects: Vec<Object>,
-    pub(super) value_sets: Vec<ValueSet>,
-    /// The direct counter of each table.
-    counters: Vec<Option<usize>>,
-    /// Whether each table adds entries of its own on a miss.
-    learns: Vec<bool>,
-    calls: Vec<Op>,
+/// What a worker keeps of the packet at hand: what calls leave behind, and room to work.
+pub(super) struct Local {
     /// The table applied last, and the entry that was hit.
     applied: Option<(usize, Option<EntryId>)>,
-    flow_id: u64,
-    pub(super) now_us: u64,
+    /// The key that was looked up last.
+    key: Vec<u64>,
+    pub(super) now_ns: u64,
     pub(super) requests: Requests,
     pub(super) checksum_error: bool,
     pub(super) assertion_failed: bool,
-    /// The payload of the packet at hand.
-    pub(super) payload: Vec<u8>,
     /// How long the packet at hand was when it came.
     pub(super) length: u64,
-    pub(super) digests: Vec<(u64, Vec<u8>)>,
-    /// Digests that found no room.
-    pub(super) digests_lost: u64,
+    /// What `Checksum` objects have been given for this packet, by object.
+    checksums: Vec<Vec<u8>>,
+    /// The sums of `InternetChecksum` objects, by object.
+    sums: Vec<u16>,
     random: u64,
     writer: Writer,
     bytes: Vec<u8>,
 }
 
-impl Core {
-    pub(super) fn new(program: &Program, of: Architecture) -> Result<Core, CoreError> {
-        let objects: Result<Vec<_>, _> = program.externs.iter().map(Object::new).collect();
-        let mut tables = Vec::new();
-        let (mut counters, mut learns) = (Vec::new(), Vec::new());
-        for spec in &program.tables {
-            let (mut counter, mut learn) = (None, false);
-            for (name, value) in &spec.properties {
-                match (name.as_str(), value) {
-                    ("counters" | "pna_direct_counter", Constant::Object(object)) => {
-                        counter = Some(*object as usize);
-                    }
-                    ("add_on_miss", Constant::Bool(on)) => learn = *on,
-                    // Meters without rates are green; profiles are in the entries.
-                    ("meters" | "pna_direct_meter", _) => {}
-                    ("implementation" | "pna_implementation", _) => {}
-                    ("support_timeout" | "largest_priority_wins" | "priority_delta", _) => {}
-                    _ => {
-                        let text = format!("the property `{name}` of the table `{}`", spec.name);
-                        return Err(Unsupported(text).into());
-                    }
-                }
-            }
-            counters.push(counter);
-            learns.push(learn);
-            tables.push(Table::new(spec.clone())?);
-        }
-        let ready = |call| match of {
-            Architecture::V1model => v1model::ready(&Call::new(program, call)),
-            Architecture::Pna => pna::ready(&Call::new(program, call)),
-        };
-        let calls: Result<Vec<_>, _> = program.calls.iter().map(ready).collect();
-        Ok(Core {
-            tables,
-            objects: objects?,
-            value_sets: program
-                .value_sets
-                .iter()
-                .cloned()
-                .map(ValueSet::new)
-                .collect(),
-            counters,
-            learns,
+impl Local {
+    pub(super) fn new(program: &Program, worker: usize) -> Local {
+        Local {
             applied: None,
-            flow_id: 0,
-            now_us: 0,
-            calls: calls?,
+            key: Vec::new(),
+            now_ns: 0,
             requests: Requests::default(),
             checksum_error: false,
             assertion_failed: false,
-            payload: Vec::new(),
             length: 0,
-            digests: Vec::new(),
-            digests_lost: 0,
-            random: 0x9e37_79b9_7f4a_7c15,
+            checksums: vec![Vec::new(); program.externs.len()],
+            sums: vec![0; program.externs.len()],
+            random: 0x9e37_79b9_7f4a_7c15 ^ (worker as u64) << 32,
             writer: Writer::default(),
             bytes: Vec::new(),
-        })
-    }
-
-    /// A packet begins: nothing has been asked for, checksums are empty.
-    pub(super) fn begin(&mut self, length: u64) {
-        self.requests = Requests::default();
-        self.applied = None;
-        self.length = length;
-        for object in &mut self.objects {
-            match object {
-                Object::Checksum(bytes) => bytes.clear(),
-                Object::Sum(sum) => *sum = 0,
-                _ => {}
-            }
         }
     }
 
-    /// A value as bytes, with the payload behind it if that is wanted.
-    fn gather(&mut self, data: &Operand, frame: &[u64], with_payload: bool) {
+    /// A pass begins: nothing has been asked for, checksums are empty.
+    pub(super) fn begin(&mut self, length: u64) {
+        self.requests.clear();
+        self.applied = None;
+        self.length = length;
+        self.sums.fill(0);
+        self.checksums.iter_mut().for_each(Vec::clear);
+    }
+
+    /// A value as bytes.
+    fn gather(&mut self, data: &Operand, frame: &[u64]) {
         self.writer.clear();
         let value = &frame[data.slot as usize..][..data.flat.limbs as usize];
         data.flat.write(&mut self.writer, value);
         self.bytes.clear();
         self.bytes.extend_from_slice(self.writer.bytes());
-        if with_payload {
-            self.bytes.extend_from_slice(&self.payload);
-        }
     }
 
     fn hash(&mut self, algorithm: Algorithm) -> u64 {
@@ -206,6 +136,46 @@ impl Core {
         let value = algorithm.hash(&self.bytes, || next_random(&mut state));
         self.random = state;
         value
+    }
+}
+
+/// A program's calls, made ready.
+pub(super) fn calls(program: &Program, of: Architecture) -> Result<Vec<Op>, Unsupported> {
+    let ready = |call| match of {
+        Architecture::V1model => v1model::ready(&Call::new(program, call)),
+        Architecture::Pna => pna::ready(&Call::new(program, call)),
+    };
+    program.calls.iter().map(ready).collect()
+}
+
+/// A program's objects.
+pub(super) fn objects(program: &Program) -> Result<Vec<Object>, Unsupported> {
+    program.externs.iter().map(Object::new).collect()
+}
+
+/// A program's value sets.
+pub(super) fn value_sets(program: &Program) -> Vec<ValueSet> {
+    let sets = program.value_sets.iter().cloned();
+    sets.map(ValueSet::new).collect()
+}
+
+/// A worker with what it shares with others, for one block of one packet.
+pub(super) struct Run<'a> {
+    pub(super) state: &'a State,
+    pub(super) local: &'a mut Local,
+    /// What follows the headers.
+    pub(super) payload: &'a [u8],
+}
+
+impl Requests {
+    /// Nothing has been asked for; room for mirrors stays.
+    pub(super) fn clear(&mut self) {
+        let mut mirrors = std::mem::take(&mut self.mirrors);
+        mirrors.clear();
+        *self = Requests {
+            mirrors,
+            ..Requests::default()
+        };
     }
 }
 
@@ -217,41 +187,27 @@ fn next_random(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-impl Host for Core {
+impl Host for Run<'_> {
     fn apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
         let index = table as usize;
-        let table = &mut self.tables[index];
-        let (entry, chosen): (Option<EntryId>, _) = table.find(frame);
-        self.applied = Some((index, entry));
-        let (action, arguments) = (chosen.action, chosen.arguments.clone());
-        let spec = &table.spec().actions[action as usize];
-        for (parameter, value) in spec.parameters.iter().zip(&arguments) {
-            let limbs = adit_p4_frontend::ir::limbs_of(parameter.width) as usize;
-            let slot = &mut frame[parameter.slot as usize..][..limbs];
-            for (n, limb) in slot.iter_mut().enumerate() {
-                *limb = value.get(n).copied().unwrap_or(0);
-            }
-        }
-        if let (Some(entry), Some(counter)) = (entry, self.counters[index]) {
-            if let Some(Object::DirectCounter(counts)) = self.objects.get_mut(counter) {
-                counts.entry(entry).or_default().add(self.length);
-            }
-        }
+        let local = &mut *self.local;
+        let table = &self.state.tables[index];
+        let found = table.find(frame, &mut local.key, local.length, local.now_ns);
+        local.applied = Some((index, found.entry));
         Applied {
-            hit: entry.is_some(),
-            action,
-            function: spec.function,
+            hit: found.entry.is_some(),
+            action: found.action,
+            function: table.spec().actions[found.action as usize].function,
         }
     }
 
     fn external(&mut self, call: u32, frame: &mut [u64]) {
-        let op = std::mem::replace(&mut self.calls[call as usize], Op::Nothing);
-        self.run(&op, frame);
-        self.calls[call as usize] = op;
+        let state = self.state;
+        self.run(&state.calls[call as usize], frame);
     }
 
     fn in_value_set(&mut self, set: u32, frame: &[u64]) -> bool {
-        self.value_sets[set as usize].has(frame)
+        self.state.value_sets[set as usize].has(frame)
     }
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Objects that keep something from packet to packet.
+//! Objects that keep something from packet to packet. Packets and control planes share them:
+//! everything takes `&self`.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use adit_p4_frontend::ir::{Constant, ExternInstance};
 
 use super::Unsupported;
-use crate::p4::tables::EntryId;
 
 /// The most limbs that one object may keep.
 const MAX_LIMBS: u128 = 64 << 20;
@@ -20,37 +20,154 @@ pub struct Count {
     pub bytes: u64,
 }
 
-impl Count {
-    pub(super) fn add(&mut self, bytes: u64) {
-        self.packets += 1;
-        self.bytes += bytes;
+/// An index beyond an object's end, or a value that does not fit into it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectError {
+    /// The index is beyond the end.
+    #[error("the index {index} is beyond the {size} elements")]
+    Index {
+        /// The index.
+        index: u64,
+        /// How many elements there are.
+        size: u64,
+    },
+    /// The value has more bits than an element.
+    #[error("the value does not fit into {0} bits")]
+    Width(u32),
+}
+
+/// A `counter`.
+#[derive(Debug)]
+pub struct Counter {
+    /// Packets and bytes in turn.
+    counts: Box<[AtomicU64]>,
+}
+
+impl Counter {
+    /// How many elements there are.
+    pub fn size(&self) -> u64 {
+        self.counts.len() as u64 / 2
+    }
+
+    /// An element.
+    pub fn get(&self, index: u64) -> Result<Count, ObjectError> {
+        let [packets, bytes] = self.element(index)?;
+        Ok(Count {
+            packets: packets.load(Relaxed),
+            bytes: bytes.load(Relaxed),
+        })
+    }
+
+    /// Sets an element.
+    pub fn set(&self, index: u64, count: Count) -> Result<(), ObjectError> {
+        let [packets, bytes] = self.element(index)?;
+        packets.store(count.packets, Relaxed);
+        bytes.store(count.bytes, Relaxed);
+        Ok(())
+    }
+
+    /// Counts a packet; nothing if there is no such element.
+    pub(super) fn add(&self, index: u64, count: u64) {
+        if let Ok([packets, bytes]) = self.element(index) {
+            packets.fetch_add(1, Relaxed);
+            bytes.fetch_add(count, Relaxed);
+        }
+    }
+
+    fn element(&self, index: u64) -> Result<[&AtomicU64; 2], ObjectError> {
+        let size = self.size();
+        let at = usize::try_from(index).ok().filter(|_| index < size);
+        let at = at.ok_or(ObjectError::Index { index, size })? * 2;
+        Ok([&self.counts[at], &self.counts[at + 1]])
+    }
+}
+
+/// A `register`. An element of more than 64 bits is not read and written at once.
+#[derive(Debug)]
+pub struct Register {
+    limbs: usize,
+    width: u32,
+    values: Box<[AtomicU64]>,
+}
+
+impl Register {
+    /// How many elements there are.
+    pub fn size(&self) -> u64 {
+        (self.values.len() / self.limbs) as u64
+    }
+
+    /// How many bits an element has.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// An element, as limbs.
+    pub fn get(&self, index: u64) -> Result<Vec<u64>, ObjectError> {
+        let element = self.element(index)?;
+        Ok(element.iter().map(|limb| limb.load(Relaxed)).collect())
+    }
+
+    /// Sets an element; limbs that are not given are 0.
+    pub fn set(&self, index: u64, value: &[u64]) -> Result<(), ObjectError> {
+        let top = value.get(self.limbs - 1).copied().unwrap_or(0);
+        let high = value.iter().skip(self.limbs).any(|limb| *limb != 0);
+        if high || top & !crate::p4::bits::top_mask(self.width) != 0 {
+            return Err(ObjectError::Width(self.width));
+        }
+        for (n, limb) in self.element(index)?.iter().enumerate() {
+            limb.store(value.get(n).copied().unwrap_or(0), Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Reads an element; zeros if there is none.
+    pub(super) fn read(&self, index: u64, to: &mut [u64]) {
+        to.fill(0);
+        if let Ok(element) = self.element(index) {
+            to.iter_mut()
+                .zip(element)
+                .for_each(|(to, limb)| *to = limb.load(Relaxed));
+        }
+    }
+
+    /// Writes an element; nothing if there is none.
+    pub(super) fn write(&self, index: u64, from: &[u64]) {
+        if let Ok(element) = self.element(index) {
+            element
+                .iter()
+                .zip(from)
+                .for_each(|(limb, from)| limb.store(*from, Relaxed));
+        }
+    }
+
+    fn element(&self, index: u64) -> Result<&[AtomicU64], ObjectError> {
+        let size = self.size();
+        let at = usize::try_from(index).ok().filter(|_| index < size);
+        let at = at.ok_or(ObjectError::Index { index, size })? * self.limbs;
+        Ok(&self.values[at..at + self.limbs])
     }
 }
 
 /// An instance of an extern type.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Object {
     /// `counter`.
-    Counter(Vec<Count>),
-    /// `direct_counter`: for each entry that was hit.
-    DirectCounter(BTreeMap<EntryId, Count>),
-    /// `register`: limbs of each element, and the elements one after the other.
-    Register {
-        /// How many limbs an element has.
-        limbs: usize,
-        /// All limbs.
-        values: Vec<u64>,
-    },
+    Counter(Counter),
+    /// `direct_counter`: its table has the counts.
+    DirectCounter,
+    /// `register`.
+    Register(Register),
     /// `meter` and `direct_meter` that nothing has set rates of: everything is green.
     Meter,
     /// `action_profile`: entries have their actions themselves.
     Profile,
-    /// `Checksum16`, `Hash`, `Crc64`, `Random`, `Digest`: nothing is kept.
+    /// `Checksum16`, `Hash`, `Crc64`, `Random`, `Digest`, `Checksum`, `InternetChecksum`: nothing is kept
+    /// from packet to packet.
     Stateless,
-    /// `Checksum`: what has been given to it for this packet.
-    Checksum(Vec<u8>),
-    /// `InternetChecksum`: the sum so far.
-    Sum(u16),
+}
+
+fn zeros(count: usize) -> Box<[AtomicU64]> {
+    (0..count).map(|_| AtomicU64::new(0)).collect()
 }
 
 impl Object {
@@ -59,10 +176,11 @@ impl Object {
             Some(Constant::Int(size)) => *size,
             _ => 0,
         };
-        let limbs = instance.types.first().map_or(1, |t| t.limbs());
+        let layout = instance.types.first();
+        let limbs = layout.map_or(1, |t| t.limbs());
         let room = |limbs: u32| -> Result<usize, Unsupported> {
             let all = size * u128::from(limbs);
-            match all <= MAX_LIMBS {
+            match size <= MAX_LIMBS && all <= MAX_LIMBS {
                 true => Ok(all as usize),
                 false => Err(Unsupported(format!(
                     "`{}` of {size} elements",
@@ -71,26 +189,31 @@ impl Object {
             }
         };
         Ok(match instance.kind.as_str() {
-            "counter" | "Counter" => Object::Counter(vec![Count::default(); room(2)? / 2]),
-            "direct_counter" | "DirectCounter" => Object::DirectCounter(BTreeMap::new()),
+            "counter" | "Counter" => Object::Counter(Counter {
+                counts: zeros(room(2)?),
+            }),
+            "direct_counter" | "DirectCounter" => Object::DirectCounter,
             "register" | "Register" => {
-                let mut values = vec![0; room(limbs)?];
+                let values = zeros(room(limbs)?);
                 if let Some(Constant::Int(first)) = instance.arguments.get(1) {
-                    for value in values.chunks_exact_mut(limbs as usize) {
+                    for value in values.chunks_exact(limbs as usize) {
                         let parts = [*first as u64, (*first >> 64) as u64];
-                        value.iter_mut().zip(parts).for_each(|(v, p)| *v = p);
+                        value
+                            .iter()
+                            .zip(parts)
+                            .for_each(|(v, p)| v.store(p, Relaxed));
                     }
                 }
-                Object::Register {
+                Object::Register(Register {
                     limbs: limbs as usize,
+                    width: layout.map_or(64, |t| t.bits()),
                     values,
-                }
+                })
             }
             "meter" | "direct_meter" | "Meter" | "DirectMeter" => Object::Meter,
             "action_profile" | "ActionProfile" => Object::Profile,
-            "Checksum16" | "Hash" | "Crc64" | "Random" | "Digest" => Object::Stateless,
-            "Checksum" => Object::Checksum(Vec::new()),
-            "InternetChecksum" => Object::Sum(0),
+            "Checksum16" | "Hash" | "Crc64" | "Random" | "Digest" | "Checksum"
+            | "InternetChecksum" => Object::Stateless,
             other => {
                 return Err(Unsupported(format!(
                     "`{}`, which is a `{other}`",

@@ -13,7 +13,7 @@ pub(in crate::p4) const DROP_PORT: u64 = 511;
 
 /// A value in the frame.
 #[derive(Clone, Debug)]
-pub(super) struct Operand {
+pub(in crate::p4) struct Operand {
     pub(super) slot: u32,
     pub(super) width: u32,
     pub(super) flat: Flat,
@@ -41,7 +41,7 @@ impl Operand {
 }
 
 /// A call, ready.
-pub(super) enum Op {
+pub(in crate::p4) enum Op {
     Drop {
         base: u32,
         egress_spec: Field,
@@ -60,6 +60,8 @@ pub(super) enum Op {
         high: Operand,
     },
     Digest {
+        /// The `Digest` object, if it is one.
+        object: Option<u32>,
         receiver: Option<Operand>,
         data: Operand,
     },
@@ -174,7 +176,7 @@ pub(super) enum Op {
 }
 
 /// Hash functions, by the index of the enum's member in a slot.
-pub(super) struct Algorithms {
+pub(in crate::p4) struct Algorithms {
     pub(super) slot: u32,
     pub(super) members: Vec<Algorithm>,
 }

@@ -149,6 +149,7 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             result: call.result()?,
         },
         ("Digest.pack", 1) => Op::Digest {
+            object: call.call.object,
             receiver: None,
             data: operand(0)?,
         },

@@ -3,11 +3,12 @@
 
 use super::objects::Object;
 use super::op::{Op, DROP_PORT};
-use super::{next_random, Core, MAX_DIGESTS};
+use super::{next_random, Run};
 use crate::p4::bits::mask;
+use crate::p4::events::Digest;
 use crate::p4::hash::Algorithm;
 
-impl Core {
+impl Run<'_> {
     pub(super) fn run(&mut self, op: &Op, frame: &mut [u64]) {
         match op {
             Op::Nothing => {}
@@ -26,8 +27,8 @@ impl Core {
                 data,
                 max,
             } => {
-                self.gather(data, frame, false);
-                let hash = self.hash(algorithm.get(frame));
+                self.local.gather(data, frame);
+                let hash = self.local.hash(algorithm.get(frame));
                 let (base, max) = (base.get(frame), max.get(frame));
                 let value = match max {
                     0 => base,
@@ -38,17 +39,20 @@ impl Core {
             Op::Random { result, low, high } => {
                 let (low, high) = (low.get(frame), high.get(frame));
                 let span = u128::from(high.saturating_sub(low)) + 1;
-                let value = u128::from(next_random(&mut self.random)) % span;
+                let value = u128::from(next_random(&mut self.local.random)) % span;
                 result.set(frame, low.wrapping_add(value as u64));
             }
-            Op::Digest { receiver, data } => {
-                self.gather(data, frame, false);
-                if self.digests.len() < MAX_DIGESTS {
-                    let receiver = receiver.as_ref().map_or(0, |r| r.get(frame));
-                    self.digests.push((receiver, self.bytes.clone()));
-                } else {
-                    self.digests_lost += 1;
-                }
+            Op::Digest {
+                object,
+                receiver,
+                data,
+            } => {
+                self.local.gather(data, frame);
+                self.state.digests.push(Digest {
+                    object: *object,
+                    receiver: receiver.as_ref().map_or(0, |r| r.get(frame)),
+                    data: self.local.bytes.clone(),
+                });
             }
             Op::Checksum {
                 condition,
@@ -61,11 +65,14 @@ impl Core {
                 if condition.get(frame) == 0 {
                     return;
                 }
-                self.gather(data, frame, *with_payload);
-                let value = self.hash(algorithm.get(frame)) & mask(checksum.width);
+                self.local.gather(data, frame);
+                if *with_payload {
+                    self.local.bytes.extend_from_slice(self.payload);
+                };
+                let value = self.local.hash(algorithm.get(frame)) & mask(checksum.width);
                 match is_update {
                     true => checksum.set(frame, value),
-                    false => self.checksum_error |= value != checksum.get(frame),
+                    false => self.local.checksum_error |= value != checksum.get(frame),
                 }
             }
             Op::Clone {
@@ -76,25 +83,22 @@ impl Core {
                 let list = list.as_ref().map(|l| l.get(frame) as u32);
                 let request = Some((session.get(frame), list));
                 match kind.get(frame) {
-                    0 => self.requests.clone_ingress = request,
-                    _ => self.requests.clone_egress = request,
+                    0 => self.local.requests.clone_ingress = request,
+                    _ => self.local.requests.clone_egress = request,
                 }
             }
-            Op::Resubmit(list) => self.requests.resubmit = Some(list.get(frame) as u32),
-            Op::Recirculate(list) => self.requests.recirculate = Some(list.get(frame) as u32),
-            Op::Truncate(length) => self.requests.truncate = Some(length.get(frame)),
-            Op::Assert(check) => self.assertion_failed |= check.get(frame) == 0,
+            Op::Resubmit(list) => self.local.requests.resubmit = Some(list.get(frame) as u32),
+            Op::Recirculate(list) => self.local.requests.recirculate = Some(list.get(frame) as u32),
+            Op::Truncate(length) => self.local.requests.truncate = Some(length.get(frame)),
+            Op::Assert(check) => self.local.assertion_failed |= check.get(frame) == 0,
             Op::Count {
                 object,
                 index,
                 bytes,
             } => {
-                let at = index.get(frame) as usize;
-                let bytes = bytes.as_ref().map_or(self.length, |b| b.get(frame));
-                if let Some(Object::Counter(counts)) = self.objects.get_mut(*object) {
-                    if let Some(count) = counts.get_mut(at) {
-                        count.add(bytes);
-                    }
+                let bytes = bytes.as_ref().map_or(self.local.length, |b| b.get(frame));
+                if let Some(Object::Counter(counter)) = self.state.objects.get(*object) {
+                    counter.add(index.get(frame), bytes);
                 }
             }
             Op::Set(result, value) => result.set(frame, *value),
@@ -103,13 +107,10 @@ impl Core {
                 result,
                 index,
             } => {
-                let at = index.get(frame) as usize;
+                let at = index.get(frame);
                 let to = &mut frame[result.slot as usize..][..result.flat.limbs as usize];
-                to.fill(0);
-                if let Some(Object::Register { limbs, values }) = self.objects.get(*object) {
-                    if let Some(value) = values.chunks_exact(*limbs).nth(at) {
-                        to.iter_mut().zip(value).for_each(|(to, v)| *to = *v);
-                    }
+                if let Some(Object::Register(register)) = self.state.objects.get(*object) {
+                    register.read(at, to);
                 }
             }
             Op::RegisterWrite {
@@ -117,17 +118,14 @@ impl Core {
                 index,
                 value,
             } => {
-                let at = index.get(frame) as usize;
                 let from = &frame[value.slot as usize..][..value.flat.limbs as usize];
-                if let Some(Object::Register { limbs, values }) = self.objects.get_mut(*object) {
-                    if let Some(to) = values.chunks_exact_mut(*limbs).nth(at) {
-                        to.iter_mut().zip(from).for_each(|(to, v)| *to = *v);
-                    }
+                if let Some(Object::Register(register)) = self.state.objects.get(*object) {
+                    register.write(index.get(frame), from);
                 }
             }
             Op::Checksum16 { data, result } => {
-                self.gather(data, frame, false);
-                frame[*result as usize] = self.hash(Algorithm::Checksum16);
+                self.local.gather(data, frame);
+                frame[*result as usize] = self.local.hash(Algorithm::Checksum16);
             }
             other => self.run_pna(other, frame),
         }

@@ -1,28 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What calls do that only PNA has.
 
-use super::objects::Object;
+use std::sync::atomic::Ordering::Relaxed;
+
+use adit_p4_frontend::ir::Chosen;
+
 use super::op::{Op, Operand};
-use super::{next_random, Core, Forward};
+use super::{next_random, Forward, Run};
 use crate::p4::hash::sum;
+use crate::p4::tables::Learn;
 
 /// The most bytes that one `Checksum` takes.
 const MAX_CHECKSUM_BYTES: usize = 64 << 10;
 
-impl Core {
+impl Run<'_> {
     pub(super) fn run_pna(&mut self, op: &Op, frame: &mut [u64]) {
         match op {
-            Op::Forward(port) => self.requests.forward = Forward::Port(port.get(frame)),
-            Op::ForwardDrop => self.requests.forward = Forward::Drop,
-            Op::ForwardAgain => self.requests.forward = Forward::Again,
-            Op::SetQueue(queue) => self.requests.receive.queue = Some(queue.get(frame) as u16),
-            Op::SetFlowId(id) => self.requests.receive.flow_id = Some(id.get(frame) as u32),
-            Op::SetHash(hash) => self.requests.receive.hash = Some(hash.get(frame) as u32),
+            Op::Forward(port) => self.local.requests.forward = Forward::Port(port.get(frame)),
+            Op::ForwardDrop => self.local.requests.forward = Forward::Drop,
+            Op::ForwardAgain => self.local.requests.forward = Forward::Again,
+            Op::SetQueue(queue) => {
+                self.local.requests.receive.queue = Some(queue.get(frame) as u16);
+            }
+            Op::SetFlowId(id) => {
+                self.local.requests.receive.flow_id = Some(id.get(frame) as u32);
+            }
+            Op::SetHash(hash) => {
+                self.local.requests.receive.hash = Some(hash.get(frame) as u32);
+            }
             Op::Mirror { slot, session } => {
                 // One mirror for each slot: the last call for it wins.
                 let (slot, session) = (slot.get(frame), session.get(frame));
-                self.requests.mirrors.retain(|m| m.0 != slot);
-                self.requests.mirrors.push((slot, session));
+                self.local.requests.mirrors.retain(|m| m.0 != slot);
+                self.local.requests.mirrors.push((slot, session));
             }
             Op::AddEntry {
                 action,
@@ -35,19 +45,19 @@ impl Core {
                 result.set(frame, done[usize::from(added)]);
             }
             Op::FlowId(result) => {
-                self.flow_id = self.flow_id.wrapping_add(1);
-                result.set(frame, self.flow_id);
+                let last = self.state.flow_id.fetch_add(1, Relaxed);
+                result.set(frame, last.wrapping_add(1));
             }
             Op::SetExpireTime(profile) => {
-                let (profile, now) = (profile.get(frame), self.now_us);
-                if let Some((table, Some(entry))) = self.applied {
-                    self.tables[table].set_profile(entry, profile, now);
+                let (profile, now) = (profile.get(frame), self.local.now_ns);
+                if let Some((table, Some(entry))) = self.local.applied {
+                    self.state.tables[table].set_profile(entry, profile, now);
                 }
             }
             Op::RestartTimer => {
-                let now = self.now_us;
-                if let Some((table, Some(entry))) = self.applied {
-                    self.tables[table].restart_timer(entry, now);
+                let now = self.local.now_ns;
+                if let Some((table, Some(entry))) = self.local.applied {
+                    self.state.tables[table].restart_timer(entry, now);
                 }
             }
             Op::Select {
@@ -70,8 +80,8 @@ impl Core {
                 range,
                 result,
             } => {
-                self.gather(data, frame, false);
-                let hash = self.hash(*algorithm);
+                self.local.gather(data, frame);
+                let hash = self.local.hash(*algorithm);
                 let value = match range {
                     None => hash,
                     Some((base, max)) => match max.get(frame) {
@@ -82,16 +92,13 @@ impl Core {
                 result.set(frame, value);
             }
             Op::ChecksumClear { object } => {
-                if let Some(Object::Checksum(bytes)) = self.objects.get_mut(*object) {
-                    bytes.clear();
-                }
+                self.local.checksums[*object].clear();
             }
             Op::ChecksumUpdate { object, data } => {
-                self.gather(data, frame, false);
-                if let Some(Object::Checksum(bytes)) = self.objects.get_mut(*object) {
-                    if bytes.len() < MAX_CHECKSUM_BYTES {
-                        bytes.extend_from_slice(&self.bytes);
-                    }
+                self.local.gather(data, frame);
+                let bytes = &mut self.local.checksums[*object];
+                if bytes.len() < MAX_CHECKSUM_BYTES {
+                    bytes.extend_from_slice(&self.local.bytes);
                 }
             }
             Op::ChecksumGet {
@@ -99,9 +106,8 @@ impl Core {
                 algorithm,
                 result,
             } => {
-                if let Some(Object::Checksum(bytes)) = self.objects.get(*object) {
-                    result.set(frame, algorithm.hash(bytes, || 0));
-                }
+                let bytes = &self.local.checksums[*object];
+                result.set(frame, algorithm.hash(bytes, || 0));
             }
             Op::SumClear { object } => self.sum(*object, |_| 0),
             Op::SumSet { object, value } => {
@@ -113,11 +119,11 @@ impl Core {
                 data,
                 subtract,
             } => {
-                self.gather(data, frame, false);
+                self.local.gather(data, frame);
                 let value = match subtract {
                     // One's complement: taking away is adding the inverse.
-                    true => !sum(&self.bytes),
-                    false => sum(&self.bytes),
+                    true => !sum(&self.local.bytes),
+                    false => sum(&self.local.bytes),
                 };
                 self.sum(*object, |old| {
                     let (new, carry) = old.overflowing_add(value);
@@ -129,14 +135,13 @@ impl Core {
                 result,
                 inverted,
             } => {
-                if let Some(Object::Sum(value)) = self.objects.get(*object) {
-                    let value = if *inverted { !*value } else { *value };
-                    result.set(frame, value.into());
-                }
+                let value = self.local.sums[*object];
+                let value = if *inverted { !value } else { value };
+                result.set(frame, value.into());
             }
             Op::RandomBetween { low, high, result } => {
                 let span = u128::from(high.saturating_sub(*low)) + 1;
-                let value = u128::from(next_random(&mut self.random)) % span;
+                let value = u128::from(next_random(&mut self.local.random)) % span;
                 result.set(frame, low.wrapping_add(value as u64));
             }
             // The others are v1model's.
@@ -145,25 +150,29 @@ impl Core {
     }
 
     fn sum(&mut self, object: usize, change: impl FnOnce(u16) -> u16) {
-        if let Some(Object::Sum(value)) = self.objects.get_mut(object) {
-            *value = change(*value);
-        }
+        let value = &mut self.local.sums[object];
+        *value = change(*value);
     }
 
     /// Adds the key that was looked up last, if its table learns and missed.
     fn learn(&mut self, action: &str, arguments: &Operand, profile: u64, frame: &[u64]) -> bool {
-        let Some((table, None)) = self.applied else {
+        let Some((table, None)) = self.local.applied else {
             return false;
         };
-        if !self.learns[table] {
+        let table = &self.state.tables[table];
+        let Some(at) = table.action_named(action).filter(|_| table.learns()) else {
             return false;
-        }
+        };
         let value = &frame[arguments.slot as usize..][..arguments.flat.limbs as usize];
         let arguments = arguments.flat.leaves.iter().map(|leaf| {
             let limbs = adit_p4_frontend::ir::limbs_of(leaf.width) as usize;
             value[leaf.offset as usize..][..limbs].to_vec()
         });
-        let now = self.now_us;
-        self.tables[table].learn(action, arguments.collect(), profile, now)
+        let chosen = Chosen {
+            action: at,
+            arguments: arguments.collect(),
+        };
+        let (key, now) = (&self.local.key, self.local.now_ns);
+        table.learn(key, chosen, profile, now) == Learn::Done
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             high: operand(2)?,
         }),
         ("digest", 2) => Ok(Op::Digest {
+            object: None,
             receiver: Some(operand(0)?),
             data: operand(1)?,
         }),

@@ -2,21 +2,22 @@
 //! Value sets of parsers: control planes fill them.
 
 use adit_p4_frontend::ir::{self, limbs_of, Match};
+use parking_lot::RwLock;
 
 use crate::p4::tables::TableError;
 
 /// A value set with its members.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ValueSet {
     spec: ir::ValueSet,
-    members: Vec<Vec<Match>>,
+    members: RwLock<Vec<Vec<Match>>>,
 }
 
 impl ValueSet {
     pub(super) fn new(spec: ir::ValueSet) -> ValueSet {
         ValueSet {
             spec,
-            members: Vec::new(),
+            members: RwLock::default(),
         }
     }
 
@@ -25,8 +26,18 @@ impl ValueSet {
         &self.spec.name
     }
 
+    /// What the program says of it.
+    pub fn spec(&self) -> &ir::ValueSet {
+        &self.spec
+    }
+
+    /// The members: one match for each field.
+    pub fn members(&self) -> Vec<Vec<Match>> {
+        self.members.read().clone()
+    }
+
     /// Puts these members in the place of those before: one match for each field.
-    pub fn set(&mut self, members: Vec<Vec<Match>>) -> Result<(), TableError> {
+    pub fn set(&self, members: Vec<Vec<Match>>) -> Result<(), TableError> {
         let name = || self.spec.name.clone();
         if members.len() as u64 > self.spec.size {
             return Err(TableError::Full {
@@ -43,13 +54,13 @@ impl ValueSet {
                 });
             }
         }
-        self.members = members;
+        *self.members.write() = members;
         Ok(())
     }
 
     /// Whether the values in the set's slots are those of a member.
     pub(super) fn has(&self, frame: &[u64]) -> bool {
-        self.members.iter().any(|member| {
+        self.members.read().iter().any(|member| {
             member
                 .iter()
                 .zip(&self.spec.keys)

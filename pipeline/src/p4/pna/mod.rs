@@ -7,378 +7,303 @@
 //! through at most eight times; all values begin as zero in each pass; a mirrored packet is what
 //! the deparser makes.
 
-use std::collections::BTreeMap;
+use adit_p4_frontend::ir::{self, FunctionId, Layout, Program};
 
-use adit_p4_frontend::ir::{Block, Layout, Program};
-
-use super::externs::{Architecture, Core, CoreError, Forward, Object, ValueSet};
-use super::machine::{End, Machine, Packet};
+use super::engine::{LoadError, Scratch, State};
+use super::externs::Forward;
+use super::machine::End;
 use super::metadata::{field, Field};
 use super::packet::Reader;
-use super::tables::Table;
+use super::packets::{Direction, DropReason, Input, Output, Sent, SentKind};
 
 /// How often a packet may go through.
-pub const MAX_PASSES: u64 = 8;
+const MAX_PASSES: u64 = 8;
 
-/// Why a program cannot be loaded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LoadError {
-    /// Another architecture.
-    #[error("the program is for `{0}`, not for `PNA_NIC`")]
-    Package(String),
-    /// A block that is missing, or has other parameters.
-    #[error("the block `{0}` is not as PNA has it")]
-    Block(&'static str),
-    /// Tables or externs that the engine does not have.
-    #[error(transparent)]
-    Core(#[from] CoreError),
+/// A run of limbs in the frame.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    slot: u32,
+    limbs: u32,
 }
 
-/// Where a packet came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From a wire.
-    NetToHost,
-    /// From a virtual port.
-    HostToNet,
-}
-
-/// What happened to packets other than being sent, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drops {
-    /// The program called `drop_packet` last.
-    pub by_program: u64,
-    /// The program made no forwarding call.
-    pub not_forwarded: u64,
-    /// It went through too often.
-    pub too_many_passes: u64,
-    /// The program ran for too long.
-    pub too_long: u64,
-    /// A mirror for a session that does not exist.
-    pub unknown_session: u64,
+impl Place {
+    fn clear(self, frame: &mut [u64]) {
+        frame[self.slot as usize..][..self.limbs as usize].fill(0);
+    }
 }
 
 /// A structure of metadata that the architecture fills.
 #[derive(Clone, Debug, Default)]
 struct Filled {
-    base: u32,
-    limbs: u32,
-    fields: BTreeMap<&'static str, Field>,
+    place: Place,
+    direction: Field,
+    pass: Field,
+    loopedback: Field,
+    input_port: Field,
+    timestamp: Field,
+    parser_error: Field,
 }
 
-impl Filled {
-    fn new(block: &Block, parameter: usize, role: &'static str) -> Result<Filled, LoadError> {
-        let parameter = block.parameters.get(parameter);
-        let Some((slot, Layout::Struct(list))) = parameter.map(|p| (p.slot, &p.layout)) else {
-            return Err(LoadError::Block(role));
-        };
-        let names = [
-            "direction",
-            "pass",
-            "loopedback",
-            "input_port",
-            "timestamp",
-            "parser_error",
-        ];
-        let named = names.into_iter().filter_map(|n| Some((n, field(list, n)?)));
-        Ok(Filled {
-            base: slot,
-            limbs: list.limbs,
-            fields: named.collect(),
-        })
-    }
-
-    fn clear(&self, frame: &mut [u64]) {
-        frame[self.base as usize..][..self.limbs as usize].fill(0);
-    }
-
-    fn set(&self, frame: &mut [u64], name: &str, value: u64) {
-        if let Some(field) = self.fields.get(name) {
-            field.set(frame, self.base, value);
-        }
-    }
+/// A block's code, and what is put where before it runs.
+#[derive(Clone, Debug, Default)]
+struct Stage {
+    function: FunctionId,
+    /// What is copied: from where, to where, how much.
+    copies: Vec<(u32, u32, u32)>,
+    cleared: Vec<Place>,
+    filled: Option<Filled>,
 }
 
-/// How many limbs a parameter of a block has.
-fn limbs(block: &Block, parameter: usize, role: &'static str) -> Result<u32, LoadError> {
-    let parameter = block
-        .parameters
-        .get(parameter)
-        .ok_or(LoadError::Block(role))?;
-    Ok(parameter.layout.limbs())
+/// A program's blocks.
+#[derive(Clone, Debug)]
+pub(super) struct Blocks {
+    parser: Stage,
+    pre: Option<Stage>,
+    control: Stage,
+    deparser: Stage,
 }
 
-/// A NIC with a program.
-pub struct Nic {
-    program: Program,
-    machine: Machine,
-    core: Core,
-    parser: usize,
-    pre: Option<usize>,
-    control: usize,
-    deparser: usize,
-    /// Sessions of mirrors: the port that each sends to.
-    mirrors: BTreeMap<u64, u64>,
-    drops: Drops,
-}
-
-/// The slots of a pass: clear these, fill those.
+/// One time through.
 struct Pass<'a> {
     data: &'a [u8],
+    length: usize,
     port: u64,
     direction: Direction,
     number: u64,
 }
 
-impl Nic {
-    /// Loads a program.
-    pub fn new(program: Program) -> Result<Nic, LoadError> {
-        if program.package != "PNA_NIC" {
-            return Err(LoadError::Package(program.package));
-        }
-        let find = |role: &str| program.blocks.iter().position(|b| b.role == role);
-        let need = |role: &'static str| find(role).ok_or(LoadError::Block(role));
-        let nic = Nic {
-            machine: Machine::new(&program),
-            core: Core::new(&program, Architecture::Pna)?,
-            parser: need("main_parser")?,
-            pre: find("pre_control"),
-            control: need("main_control")?,
-            deparser: need("main_deparser")?,
-            mirrors: BTreeMap::new(),
-            drops: Drops::default(),
-            program,
+impl Filled {
+    fn new(block: &ir::Block, parameter: usize) -> Result<Filled, LoadError> {
+        let place = place(block, parameter)?;
+        let Layout::Struct(list) = &block.parameters[parameter].layout else {
+            return Err(LoadError::Block(block.name.clone()));
         };
-        nic.check()?;
-        Ok(nic)
+        let named = |name| field(list, name).unwrap_or_default();
+        Ok(Filled {
+            place,
+            direction: named("direction"),
+            pass: named("pass"),
+            loopedback: named("loopedback"),
+            input_port: named("input_port"),
+            timestamp: named("timestamp"),
+            parser_error: named("parser_error"),
+        })
     }
 
-    /// All parameters that a pass touches are there.
-    fn check(&self) -> Result<(), LoadError> {
-        let blocks = &self.program.blocks;
-        Filled::new(&blocks[self.parser], 2, "main_parser")?;
-        Filled::new(&blocks[self.control], 2, "main_control")?;
-        let (parser, control) = (&blocks[self.parser], &blocks[self.control]);
-        let deparser = &blocks[self.deparser];
+    fn fill(&self, frame: &mut [u64], pass: &Pass<'_>, error: u64, now_ns: u64) {
+        self.place.clear(frame);
+        let from_host = pass.direction == Direction::HostToNet;
+        let slot = self.place.slot;
+        self.direction.set(frame, slot, from_host.into());
+        self.pass.set(frame, slot, pass.number);
+        self.loopedback.set(frame, slot, (pass.number > 0).into());
+        self.input_port.set(frame, slot, pass.port);
+        self.timestamp.set(frame, slot, now_ns);
+        self.parser_error.set(frame, slot, error);
+    }
+}
+
+fn place(block: &ir::Block, parameter: usize) -> Result<Place, LoadError> {
+    match block.parameters.get(parameter) {
+        Some(found) => Ok(Place {
+            slot: found.slot,
+            limbs: found.layout.limbs(),
+        }),
+        None => Err(LoadError::Block(block.name.clone())),
+    }
+}
+
+impl Stage {
+    /// A block whose headers and user metadata come from another one.
+    fn new(block: &ir::Block, from: Option<&ir::Block>) -> Result<Stage, LoadError> {
+        let mut stage = Stage {
+            function: block.function,
+            ..Stage::default()
+        };
         for n in 0..2 {
-            let from = limbs(parser, n, "main_parser")?;
-            let same = limbs(control, n, "main_control")? == from
-                && limbs(deparser, n, "main_deparser")? == from;
-            if !same {
-                return Err(LoadError::Block("main_control"));
-            }
+            stage.receive(block, n, from.map(|from| (from, n)))?;
         }
-        if let Some(pre) = self.pre {
-            Filled::new(&blocks[pre], 2, "pre_control")?;
-            limbs(&blocks[pre], 3, "pre_control")?;
+        Ok(stage)
+    }
+
+    /// A parameter begins as another block's, or as zeros if that has another type.
+    fn receive(
+        &mut self,
+        block: &ir::Block,
+        n: usize,
+        from: Option<(&ir::Block, usize)>,
+    ) -> Result<(), LoadError> {
+        let to = place(block, n)?;
+        let Some((other, m)) = from else {
+            self.cleared.push(to);
+            return Ok(());
+        };
+        let source = place(other, m)?;
+        if other.parameters[m].layout == block.parameters[n].layout {
+            self.copies.push((source.slot, to.slot, to.limbs));
+        } else {
+            self.cleared.push(to);
         }
-        limbs(control, 3, "main_control")?;
-        limbs(deparser, 2, "main_deparser")?;
         Ok(())
     }
 
-    /// The program's tables.
-    pub fn tables(&mut self) -> &mut [Table] {
-        &mut self.core.tables
-    }
-
-    /// The value sets of the program's parsers.
-    pub fn value_sets(&mut self) -> &mut [ValueSet] {
-        &mut self.core.value_sets
-    }
-
-    /// The objects of the program, in the order of its externs.
-    pub fn objects(&mut self) -> &mut [Object] {
-        &mut self.core.objects
-    }
-
-    /// The program that runs.
-    pub fn program(&self) -> &Program {
-        &self.program
-    }
-
-    /// What was not sent, and why.
-    pub fn drops(&self) -> Drops {
-        self.drops
-    }
-
-    /// Makes or changes a mirror session.
-    pub fn set_mirror(&mut self, session: u64, port: u64) {
-        self.mirrors.insert(session, port);
-    }
-
-    /// Sets the clock, and lets entries go whose time is over.
-    pub fn set_time(&mut self, microseconds: u64) {
-        self.core.now_us = microseconds;
-        for table in &mut self.core.tables {
-            table.expire(microseconds);
+    fn begin(&self, frame: &mut [u64], pass: &Pass<'_>, error: u64, now_ns: u64) {
+        for (from, to, limbs) in &self.copies {
+            let from = *from as usize;
+            frame.copy_within(from..from + *limbs as usize, *to as usize);
+        }
+        for place in &self.cleared {
+            place.clear(frame);
+        }
+        if let Some(filled) = &self.filled {
+            filled.fill(frame, pass, error, now_ns);
         }
     }
+}
 
-    /// Takes the digests that have been made, as a packet holds them.
-    pub fn take_digests(&mut self) -> Vec<Vec<u8>> {
-        let digests = std::mem::take(&mut self.core.digests);
-        digests.into_iter().map(|d| d.1).collect()
+impl Blocks {
+    pub(super) fn new(program: &Program) -> Result<Blocks, LoadError> {
+        let find = |role: &str| program.blocks.iter().find(|b| b.role == role);
+        let need = |role: &str| find(role).ok_or_else(|| LoadError::Block(role.to_owned()));
+        let (parser, control) = (need("main_parser")?, need("main_control")?);
+        let deparser = need("main_deparser")?;
+        let mut blocks = Blocks {
+            parser: Stage::new(parser, None)?,
+            pre: None,
+            control: Stage::new(control, Some(parser))?,
+            deparser: Stage::new(deparser, Some(control))?,
+        };
+        blocks.parser.filled = Some(Filled::new(parser, 2)?);
+        if let Some(pre) = find("pre_control") {
+            let mut stage = Stage::new(pre, Some(parser))?;
+            stage.filled = Some(Filled::new(pre, 2)?);
+            stage.cleared.push(place(pre, 3)?);
+            // What it wrote of the user metadata, if it has the same type of it.
+            if pre.parameters[1].layout == control.parameters[1].layout {
+                blocks.control.receive(control, 1, Some((pre, 1)))?;
+            }
+            blocks.pre = Some(stage);
+        }
+        blocks.control.filled = Some(Filled::new(control, 2)?);
+        blocks.control.cleared.push(place(control, 3)?);
+        blocks.deparser.receive(deparser, 2, Some((control, 3)))?;
+        Ok(blocks)
     }
 
-    /// Digests that were lost because too many waited to be taken.
-    #[must_use]
-    pub fn digests_lost(&self) -> u64 {
-        self.core.digests_lost
-    }
-
-    /// Sends a packet in at a port; gives what comes out, and where.
-    pub fn process(
-        &mut self,
-        port: u32,
-        direction: Direction,
-        data: &[u8],
-        out: &mut dyn FnMut(u32, &[u8]),
+    /// Sends a packet through, as often as it wants.
+    pub(super) fn process(
+        &self,
+        state: &State,
+        scratch: &mut Scratch,
+        input: &Input<'_>,
+        emit: &mut dyn FnMut(Output<'_>),
     ) {
-        let mut frame = data.to_vec();
+        // A packet on its way round is what the deparser made, then the input from `offset` on.
+        let mut again = std::mem::take(&mut scratch.again);
+        let (mut made, mut offset) = (0, 0);
+        let mut reason = Some(DropReason::TooManyPasses);
         for number in 0..MAX_PASSES {
             let pass = Pass {
-                data: &frame,
-                port: port.into(),
-                direction,
+                data: if number == 0 { input.data } else { &again },
+                length: made + input.length.saturating_sub(offset),
+                port: input.port.into(),
+                direction: input.direction,
                 number,
             };
-            let Some((next, forward)) = self.pass(&pass, out) else {
-                return;
+            let parsed = match self.pass(state, scratch, &pass) {
+                Ok(parsed) => parsed,
+                Err(dropped) => {
+                    reason = Some(dropped);
+                    break;
+                }
             };
-            match forward {
-                Forward::Port(port) => return out(port as u32, &next),
-                Forward::Drop => {
-                    self.drops.by_program += 1;
-                    return;
-                }
-                Forward::Nowhere => {
-                    self.drops.not_forwarded += 1;
-                    return;
-                }
-                Forward::Again => frame = next,
+            // What the parser left of the last pass's headers is in front of the payload.
+            if parsed < made {
+                scratch.writer.append(&again[parsed..made]);
             }
+            offset += parsed.saturating_sub(made);
+            let sent = Sent {
+                port: 0,
+                kind: SentKind::Clone,
+                headers: scratch.writer.bytes(),
+                payload_offset: offset,
+                truncate: None,
+                receive: scratch.local.requests.receive,
+            };
+            mirror(state, scratch, sent, emit);
+            reason = match scratch.local.requests.forward {
+                Forward::Port(port) => {
+                    emit(Output::Sent(Sent {
+                        port: port as u32,
+                        kind: SentKind::Packet,
+                        ..sent
+                    }));
+                    None
+                }
+                Forward::Drop => Some(DropReason::Program),
+                Forward::Nowhere => Some(DropReason::NotForwarded),
+                Forward::Again => {
+                    again.clear();
+                    again.extend_from_slice(sent.headers);
+                    made = again.len();
+                    again.extend_from_slice(input.data.get(offset..).unwrap_or_default());
+                    continue;
+                }
+            };
+            break;
         }
-        self.drops.too_many_passes += 1;
+        if let Some(reason) = reason {
+            emit(Output::Dropped(reason));
+        }
+        scratch.again = again;
     }
 
-    fn run(&mut self, block: usize, packet: &mut Packet<'_>) -> Option<End> {
-        let function = self.program.blocks[block].function;
-        let core = &mut self.core;
-        match self.machine.run(&self.program, function, core, packet) {
-            End::TooLong => {
-                self.drops.too_long += 1;
-                None
-            }
-            end => Some(end),
-        }
-    }
-
-    /// Once through; gives the packet and where it is to go.
+    /// Once through; gives how many bytes the parser took.
     fn pass(
-        &mut self,
+        &self,
+        state: &State,
+        scratch: &mut Scratch,
         pass: &Pass<'_>,
-        out: &mut dyn FnMut(u32, &[u8]),
-    ) -> Option<(Vec<u8>, Forward)> {
-        self.core.begin(pass.data.len() as u64);
-        for n in 0..2 {
-            self.clear(self.parser, n);
-        }
-        self.fill(self.parser, 2, pass, 0);
-        let mut packet = Packet {
-            reader: Reader::new(pass.data),
-            ..Packet::default()
+    ) -> Result<usize, DropReason> {
+        scratch.local.begin(pass.length as u64);
+        let now = scratch.local.now_ns;
+        let start = |stage: &Stage, scratch: &mut Scratch, error| {
+            stage.begin(&mut scratch.machine.frame, pass, error, now);
         };
-        let error = match self.run(self.parser, &mut packet)? {
+        start(&self.parser, scratch, 0);
+        scratch.writer.clear();
+        let mut reader = Reader::new(pass.data);
+        let end = scratch.run(state, self.parser.function, &mut reader, &[])?;
+        let error = match end {
             End::Rejected(error) => error.into(),
             _ => 0,
         };
-        let payload = packet.reader.rest();
-        if let Some(pre) = self.pre {
-            self.hand_over(self.parser, pre);
-            self.fill(pre, 2, pass, error);
-            self.clear(pre, 3);
-            self.run(pre, &mut Packet::default())?;
+        let payload = reader.rest();
+        if let Some(pre) = &self.pre {
+            start(pre, scratch, error);
+            scratch.run_control(state, pre.function, payload)?;
         }
-        self.hand_over(self.parser, self.control);
-        if let Some(pre) = self.pre {
-            // What the pre-control wrote, if it has the same type of metadata.
-            let blocks = &self.program.blocks;
-            if blocks[pre].parameters[1].layout == blocks[self.control].parameters[1].layout {
-                self.copy(pre, 1, self.control, 1);
-            }
+        for stage in [&self.control, &self.deparser] {
+            start(stage, scratch, error);
+            scratch.run_control(state, stage.function, payload)?;
         }
-        self.fill(self.control, 2, pass, error);
-        self.clear(self.control, 3);
-        self.run(self.control, &mut Packet::default())?;
-        self.hand_over(self.control, self.deparser);
-        self.copy(self.control, 3, self.deparser, 2);
-        let mut packet = Packet::default();
-        self.run(self.deparser, &mut packet)?;
-        let mut frame = packet.writer.bytes().to_vec();
-        frame.extend_from_slice(payload);
-        for (_, session) in std::mem::take(&mut self.core.requests.mirrors) {
-            match self.mirrors.get(&session) {
-                Some(port) => out(*port as u32, &frame),
-                None => self.drops.unknown_session += 1,
-            }
-        }
-        Some((frame, self.core.requests.forward))
+        Ok(pass.data.len() - payload.len())
     }
+}
 
-    fn fill(&mut self, block: usize, parameter: usize, pass: &Pass<'_>, error: u64) {
-        // Checked when the program was loaded.
-        let Ok(filled) = Filled::new(&self.program.blocks[block], parameter, "") else {
-            return;
+/// Sends the mirrors that the program asked for.
+fn mirror(state: &State, scratch: &Scratch, sent: Sent<'_>, emit: &mut dyn FnMut(Output<'_>)) {
+    for (_, session) in &scratch.local.requests.mirrors {
+        let Some((copies, truncate)) = state.replication.copies(*session) else {
+            state.count_drop(DropReason::UnknownSession);
+            continue;
         };
-        let now = self.core.now_us;
-        let frame = &mut self.machine.frame;
-        filled.clear(frame);
-        filled.set(
-            frame,
-            "direction",
-            u64::from(pass.direction == Direction::HostToNet),
-        );
-        filled.set(frame, "pass", pass.number);
-        filled.set(frame, "loopedback", u64::from(pass.number > 0));
-        filled.set(frame, "input_port", pass.port);
-        filled.set(frame, "timestamp", now.wrapping_mul(1000));
-        filled.set(frame, "parser_error", error);
-    }
-
-    fn clear(&mut self, block: usize, parameter: usize) {
-        if let Some(parameter) = self.program.blocks[block].parameters.get(parameter) {
-            let limbs = parameter.layout.limbs() as usize;
-            self.machine.frame[parameter.slot as usize..][..limbs].fill(0);
+        for copy in &*copies {
+            emit(Output::Sent(Sent {
+                port: copy.port as u32,
+                truncate: truncate.map(|bytes| bytes as usize),
+                ..sent
+            }));
         }
-    }
-
-    /// Headers and user metadata.
-    fn hand_over(&mut self, from: usize, to: usize) {
-        self.hand_over_part(from, to, 0);
-        self.hand_over_part(from, to, 1);
-    }
-
-    /// One of them, unless the block has a type of its own for it.
-    fn hand_over_part(&mut self, from: usize, to: usize, part: usize) {
-        let blocks = &self.program.blocks;
-        if blocks[from].parameters[part].layout == blocks[to].parameters[part].layout {
-            self.copy(from, part, to, part);
-        } else {
-            self.clear(to, part);
-        }
-    }
-
-    fn copy(&mut self, from: usize, a: usize, to: usize, b: usize) {
-        let blocks = &self.program.blocks;
-        let (Some(a), Some(b)) = (blocks[from].parameters.get(a), blocks[to].parameters.get(b))
-        else {
-            return;
-        };
-        let limbs = a.layout.limbs().min(b.layout.limbs()) as usize;
-        let src = a.slot as usize;
-        self.machine
-            .frame
-            .copy_within(src..src + limbs, b.slot as usize);
     }
 }

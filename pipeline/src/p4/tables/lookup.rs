@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::MatchKind;
 
 /// What an entry matches: all keys one after the other, as limbs.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Rule {
     pub(super) value: Vec<u64>,
     pub(super) mask: Vec<u64>,
@@ -40,7 +40,6 @@ pub(super) enum Lookup {
 
 pub(super) struct Prefixes {
     mask: Vec<u64>,
-    masked: Vec<u64>,
     entries: HashMap<Box<[u64]>, u32>,
 }
 
@@ -58,10 +57,6 @@ impl Lookup {
         }
     }
 
-    pub(super) fn has_priorities(&self) -> bool {
-        matches!(self, Lookup::Ordered(_))
-    }
-
     /// Adds an entry; false if there is one with the same keys.
     pub(super) fn insert(&mut self, rule: &Rule, id: u32) -> bool {
         match self {
@@ -71,7 +66,6 @@ impl Lookup {
                     .entry(Reverse(rule.prefix))
                     .or_insert_with(|| Prefixes {
                         mask: rule.mask.clone(),
-                        masked: Vec::new(),
                         entries: HashMap::new(),
                     });
                 insert_new(&mut prefixes.entries, &rule.value, id)
@@ -104,14 +98,13 @@ impl Lookup {
         }
     }
 
-    pub(super) fn find(&mut self, key: &[u64]) -> Option<u32> {
+    pub(super) fn find(&self, key: &[u64]) -> Option<u32> {
         match self {
             Lookup::Exact(map) => map.get(key).copied(),
-            Lookup::Lpm(lengths) => lengths.values_mut().find_map(|prefixes| {
-                prefixes.masked.clear();
+            Lookup::Lpm(lengths) => lengths.values().find_map(|prefixes| {
                 let masked = key.iter().zip(&prefixes.mask).map(|(k, m)| k & m);
-                prefixes.masked.extend(masked);
-                prefixes.entries.get(&prefixes.masked[..]).copied()
+                let masked: Vec<u64> = masked.collect();
+                prefixes.entries.get(&masked[..]).copied()
             }),
             Lookup::Ordered(list) => {
                 let found = list.iter().find(|(rule, _)| rule.matches(key));

@@ -45,24 +45,40 @@ fn chosen(value: u64) -> Chosen {
     }
 }
 
-fn found(table: &mut Table, key: &[u64]) -> u64 {
-    table.find(key).1.arguments[0][0]
+fn entry(keys: &[Match], priority: i64, chosen: Chosen) -> Entry {
+    Entry {
+        keys: keys.to_vec(),
+        priority,
+        action: Action::Direct(chosen),
+        idle_timeout_ns: None,
+    }
+}
+
+/// The argument of the action that a key comes to: it is put where the first key was.
+fn found(table: &Table, key: &[u64]) -> u64 {
+    let mut frame = key.to_vec();
+    table.find(&mut frame, &mut Vec::new(), 0, 0);
+    frame[0]
 }
 
 #[test]
 fn the_longest_prefix_wins() {
-    let mut t = table(&["exact", "lpm"]);
-    let entry = |k: u64, v: u64, m: u64| [Match::Exact(vec![k]), Match::Ternary(vec![v], vec![m])];
-    t.add(&entry(1, 0x10, 0xf0), 0, chosen(1)).unwrap();
-    t.add(&entry(1, 0x12, 0xff), 0, chosen(2)).unwrap();
-    let any = t.add(&entry(1, 0, 0), 0, chosen(3)).unwrap();
-    assert_eq!(found(&mut t, &[1, 0x12]), 2);
-    assert_eq!(found(&mut t, &[1, 0x13]), 1);
-    assert_eq!(found(&mut t, &[1, 0x20]), 3);
-    assert_eq!(found(&mut t, &[2, 0x12]), 999);
-    t.remove(any).unwrap();
-    assert_eq!(found(&mut t, &[1, 0x20]), 999);
-    let error = t.add(&entry(1, 0, 0x0f), 0, chosen(1)).unwrap_err();
+    let t = table(&["exact", "lpm"]);
+    let keys = |k: u64, v: u64, m: u64| [Match::Exact(vec![k]), Match::Ternary(vec![v], vec![m])];
+    t.insert(&entry(&keys(1, 0x10, 0xf0), 0, chosen(1)), 0)
+        .unwrap();
+    t.insert(&entry(&keys(1, 0x12, 0xff), 0, chosen(2)), 0)
+        .unwrap();
+    t.insert(&entry(&keys(1, 0, 0), 0, chosen(3)), 0).unwrap();
+    assert_eq!(found(&t, &[1, 0x12]), 2);
+    assert_eq!(found(&t, &[1, 0x13]), 1);
+    assert_eq!(found(&t, &[1, 0x20]), 3);
+    assert_eq!(found(&t, &[2, 0x12]), 999);
+    t.delete(&keys(1, 0, 0), 0).unwrap();
+    assert_eq!(found(&t, &[1, 0x20]), 999);
+    let error = t
+        .insert(&entry(&keys(1, 0, 0x0f), 0, chosen(1)), 0)
+        .unwrap_err();
     assert!(matches!(
         error,
         TableError::Kind {
@@ -74,22 +90,22 @@ fn the_longest_prefix_wins() {
 
 #[test]
 fn what_does_not_fit_is_refused_and_changes_nothing() {
-    let mut t = table(&["exact"]);
+    let t = table(&["exact"]);
     let exact = |v: u64| [Match::Exact(vec![v])];
     assert!(matches!(
-        t.add(&exact(256), 0, chosen(1)),
+        t.insert(&entry(&exact(256), 0, chosen(1)), 0),
         Err(TableError::Width { .. })
     ));
     assert!(matches!(
-        t.add(&[], 0, chosen(1)),
+        t.insert(&entry(&[], 0, chosen(1)), 0),
         Err(TableError::Keys { .. })
     ));
     assert!(matches!(
-        t.add(&[Match::Any], 0, chosen(1)),
+        t.insert(&entry(&[Match::Any], 0, chosen(1)), 0),
         Err(TableError::Kind { .. })
     ));
     assert!(matches!(
-        t.add(&exact(1), 0, chosen(1 << 16)),
+        t.insert(&entry(&exact(1), 0, chosen(1 << 16)), 0),
         Err(TableError::Width { .. })
     ));
     let none = Chosen {
@@ -97,21 +113,21 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         arguments: vec![],
     };
     assert!(matches!(
-        t.add(&exact(1), 0, none),
+        t.insert(&entry(&exact(1), 0, none), 0),
         Err(TableError::Action { .. })
     ));
-    assert_eq!(found(&mut t, &[1]), 999);
-    t.add(&exact(1), 0, chosen(1)).unwrap();
+    assert_eq!(found(&t, &[1]), 999);
+    t.insert(&entry(&exact(1), 0, chosen(1)), 0).unwrap();
     assert!(matches!(
-        t.add(&exact(1), 0, chosen(2)),
+        t.insert(&entry(&exact(1), 0, chosen(2)), 0),
         Err(TableError::Exists(_))
     ));
-    assert_eq!(found(&mut t, &[1]), 1);
+    assert_eq!(found(&t, &[1]), 1);
     for n in 2..65 {
-        t.add(&exact(n), 0, chosen(n)).unwrap();
+        t.insert(&entry(&exact(n), 0, chosen(n)), 0).unwrap();
     }
     assert!(matches!(
-        t.add(&exact(65), 0, chosen(1)),
+        t.insert(&entry(&exact(65), 0, chosen(1)), 0),
         Err(TableError::Full { .. })
     ));
 }
@@ -145,11 +161,11 @@ proptest! {
         rules in prop::collection::vec(rule(), 0..20),
         keys in prop::collection::vec(prop::array::uniform3(0u64..16), 1..20),
     ) {
-        let mut t = table(&["ternary", "range", "optional"]);
+        let t = table(&["ternary", "range", "optional"]);
         let mut model: Vec<([Match; 3], i64, u64)> = Vec::new();
         for (n, (rule, priority)) in rules.into_iter().enumerate() {
             let new = !model.iter().any(|(r, p, _)| *r == rule && *p == priority);
-            prop_assert_eq!(t.add(&rule, priority, chosen(n as u64)).is_ok(), new);
+            prop_assert_eq!(t.insert(&entry(&rule, priority, chosen(n as u64)), 0).is_ok(), new);
             if new {
                 model.push((rule, priority, n as u64));
             }
@@ -157,31 +173,65 @@ proptest! {
         for key in keys {
             // The first of those with the largest priority.
             let best = model.iter().filter(|(r, _, _)| naive(r, &key)).rev().max_by_key(|r| r.1);
-            prop_assert_eq!(found(&mut t, &key), best.map_or(999, |r| r.2));
+            prop_assert_eq!(found(&t, &key), best.map_or(999, |r| r.2));
         }
     }
 }
 
 #[test]
 fn learnt_entries_go_when_their_time_is_over() {
-    let second = 1_000_000;
-    let mut t = table(&["exact"]);
-    assert_eq!(found(&mut t, &[5]), 999);
-    assert!(t.learn("b", vec![vec![7]], 0, 0));
-    assert!(
-        t.learn("b", vec![vec![8]], 0, 0),
-        "there already: as good as new"
-    );
-    assert_eq!(found(&mut t, &[5]), 7);
-    assert_eq!(t.expire(9 * second), 0);
-    let id = t.find(&[5]).0.unwrap();
+    let second = 1_000_000_000;
+    let t = table(&["exact"]);
+    assert_eq!(found(&t, &[5]), 999);
+    assert_eq!(t.learn(&[5], chosen(7), 0, 0), Learn::Done);
+    let again = t.learn(&[5], chosen(8), 0, 0);
+    assert_eq!(again, Learn::Done, "there already: as good as new");
+    assert_eq!(found(&t, &[5]), 7);
+    assert_eq!(t.expire(9 * second).removed, 0);
+    let id = t.get(&[Match::Exact(vec![5])], 0).unwrap().id;
     t.restart_timer(id, 9 * second);
-    assert_eq!(t.expire(18 * second), 0);
+    assert_eq!(t.expire(18 * second).removed, 0);
     t.set_profile(id, 1, 18 * second);
-    assert_eq!(t.expire(47 * second), 0);
-    assert_eq!(t.expire(48 * second), 1);
-    assert_eq!(found(&mut t, &[5]), 999);
-    assert!(!t.learn("c", vec![vec![7]], 0, 0), "no such action");
-    assert!(!t.learn("b", vec![vec![7]], 8, 0), "no such profile");
-    assert!(!t.learn("b", vec![vec![1 << 16]], 0, 0), "too wide");
+    assert_eq!(t.expire(47 * second).removed, 0);
+    assert_eq!(t.expire(48 * second).removed, 1);
+    assert_eq!(found(&t, &[5]), 999);
+    assert_eq!(
+        t.learn(&[5], chosen(7), 8, 0),
+        Learn::NotDone,
+        "no such profile"
+    );
+    assert_eq!(
+        t.learn(&[5], chosen(1 << 16), 0, 0),
+        Learn::NotDone,
+        "too wide"
+    );
+}
+
+#[test]
+fn entries_are_known_by_keys_and_priority() {
+    let t = table(&["ternary", "exact"]);
+    let keys = |v: u64, m: u64| [Match::Ternary(vec![v], vec![m]), Match::Exact(vec![1])];
+    t.insert(&entry(&keys(0x1f, 0xf0), 3, chosen(1)), 0)
+        .unwrap();
+    let same = t.insert(&entry(&keys(0x10, 0xf0), 3, chosen(2)), 0);
+    assert!(matches!(same, Err(TableError::Exists(_))));
+    t.insert(&entry(&keys(0x10, 0xf0), 4, chosen(2)), 0)
+        .unwrap();
+    assert_eq!(found(&t, &[0x15, 1]), 2);
+    let unknown = t.modify(&entry(&keys(0x10, 0xf0), 5, chosen(3)), 0);
+    assert!(matches!(unknown, Err(TableError::Unknown(_))));
+    t.modify(&entry(&keys(0x10, 0xf0), 4, chosen(3)), 0)
+        .unwrap();
+    assert_eq!(found(&t, &[0x15, 1]), 3);
+    assert_eq!(t.len(), 2);
+    t.delete(&keys(0x10, 0xf0), 4).unwrap();
+    assert_eq!(found(&t, &[0x15, 1]), 1);
+    let shown = t.all();
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0].entry, entry(&keys(0x10, 0xf0), 3, chosen(1)));
+    t.set_default(chosen(5)).unwrap();
+    assert!(t.default_is_set());
+    assert_eq!(found(&t, &[0x15, 2]), 5);
+    t.reset_default().unwrap();
+    assert_eq!(found(&t, &[0x15, 2]), 999);
 }

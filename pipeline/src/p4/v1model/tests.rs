@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-use adit_p4_frontend::ir::Match;
+use std::sync::Arc;
+
+use adit_p4_frontend::ir::{Match, Program};
 use adit_p4_frontend::source::Includes;
 use adit_p4_frontend::{compile, Options};
 use proptest::prelude::*;
 
-use super::*;
+use crate::p4::replication::{CloneSession, Replica};
+use crate::p4::{DropReason, Engine, Input, LoadError, Output, Worker};
 
 const SKELETON: &str = include_str!("../../../../p4/tests/v1model-skeleton.p4");
 
@@ -23,9 +26,34 @@ fn program(text: &str) -> Program {
     compiled.program.unwrap_or_else(|| panic!("{rendered}"))
 }
 
+/// A worker of its own engine.
+struct Switch(Worker);
+
+impl std::ops::Deref for Switch {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        self.0.engine()
+    }
+}
+
+impl Switch {
+    fn new(program: Program) -> Result<Switch, LoadError> {
+        Ok(Switch(Engine::worker(&Arc::new(Engine::load(program)?))))
+    }
+}
+
 fn sent(switch: &mut Switch, packet: &[u8]) -> Vec<(u16, Vec<u8>)> {
     let mut out = Vec::new();
-    switch.process(0, packet, &mut |port, data| out.push((port, data.to_vec())));
+    switch
+        .0
+        .process(0, &[Input::new(0, packet)], &mut |_, output| {
+            if let Output::Sent(sent) = output {
+                let mut data = Vec::new();
+                sent.copy_to(packet, &mut data);
+                out.push((sent.port as u16, data));
+            }
+        });
     out
 }
 
@@ -89,9 +117,9 @@ fn digests_that_nobody_takes_are_bounded_and_counted() {
     for _ in 0..5000 {
         sent(&mut switch, &[7, 2]);
     }
-    let lost = switch.digests_lost();
-    let taken = switch.take_digests();
-    assert_eq!(taken[0], (1, vec![7]));
+    let lost = switch.digests().lost();
+    let taken: Vec<_> = std::iter::from_fn(|| switch.digests().take()).collect();
+    assert_eq!((taken[0].receiver, &taken[0].data[..]), (1, &[7][..]));
     assert_eq!(taken.len() as u64 + lost, 5000);
     assert!(lost > 0);
 }
@@ -100,17 +128,17 @@ fn digests_that_nobody_takes_are_bounded_and_counted() {
 fn what_never_ends_is_dropped_and_counted() {
     let mut round = switch(PARSER, "apply { resubmit_preserving_field_list(1); }");
     assert!(sent(&mut round, &[1, 2]).is_empty());
-    assert_eq!(round.drops().too_many_passes, 1);
+    assert_eq!(round.dropped(DropReason::TooManyPasses), 1);
     let mut long = switch(
         PARSER,
         "apply { for (bit<64> i in 0 .. 1 << 40) { h.h.a = h.h.a + 1; } }",
     );
     assert!(sent(&mut long, &[1, 2]).is_empty());
-    assert_eq!(long.drops().too_long, 1);
+    assert_eq!(long.dropped(DropReason::TooLong), 1);
     let never = "state start { transition select(m.lost) { 0: start; default: accept; } }";
     let mut stuck = switch(never, "apply { }");
     assert!(sent(&mut stuck, &[1, 2]).is_empty());
-    assert_eq!(stuck.drops().too_long, 1);
+    assert_eq!(stuck.dropped(DropReason::TooLong), 1);
 }
 
 #[test]
@@ -120,10 +148,11 @@ fn clones_go_where_their_session_says() {
         "apply { s.egress_spec = 1; h.h.a = 0xee; clone(CloneType.I2E, 7); }",
     );
     assert_eq!(sent(&mut switch, &[1, 2]).len(), 1);
-    assert_eq!(switch.drops().unknown_session, 1);
-    switch.replication.make_group(4);
-    assert!(switch.replication.add_copy(4, 8, 1) && switch.replication.add_copy(4, 9, 2));
-    switch.replication.set_session(7, CloneSession::Group(4));
+    assert_eq!(switch.dropped(DropReason::UnknownSession), 1);
+    let copies = [(8, 1), (9, 2)].map(|(port, instance)| Replica { port, instance });
+    switch.replication().insert_group(4, &copies).unwrap();
+    let session = CloneSession::group(4);
+    switch.replication().insert_session(7, session).unwrap();
     let mut out = sent(&mut switch, &[1, 2]);
     out.sort();
     // Clones are of the packet as it came.

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A program with its tables and objects, shared by all cores.
+
+mod worker;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+
+use adit_p4_frontend::ir::Program;
+
+use super::events::{ControlPacket, Digest, Events, Idle};
+use super::externs::{self, Architecture, Object, Op, Unsupported, ValueSet};
+use super::packets::DropReason;
+use super::pna;
+use super::replication::Replication;
+use super::tables::{Table, TableError};
+use super::v1model;
+pub(super) use worker::Scratch;
+pub use worker::Worker;
+
+/// Why a program cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// An architecture that the engine does not have.
+    #[error("the program is for `{0}`: the engine has `PNA_NIC` and `V1Switch`")]
+    Package(String),
+    /// A block that is missing, or has other parameters.
+    #[error("the block `{0}` is not as its architecture has it")]
+    Block(String),
+    /// Something that the engine does not have.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// A table that cannot be made.
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// What workers and control planes share.
+pub(super) struct State {
+    pub(super) program: Program,
+    pub(super) tables: Vec<Table>,
+    pub(super) objects: Vec<Object>,
+    pub(super) value_sets: Vec<ValueSet>,
+    pub(super) calls: Vec<Op>,
+    pub(super) replication: Replication,
+    pub(super) digests: Events<Digest>,
+    pub(super) idle: Events<Idle>,
+    pub(super) packets_in: Events<ControlPacket>,
+    pub(super) packets_out: Events<ControlPacket>,
+    pub(super) flow_id: AtomicU64,
+    /// The port of the control plane; above 32 bits: there is none.
+    cpu_port: AtomicU64,
+    drops: [AtomicU64; DropReason::ALL.len()],
+}
+
+impl State {
+    pub(super) fn count_drop(&self, reason: DropReason) {
+        if let Some(count) = self.drops.get(reason as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// How the architecture of a program runs it.
+pub(super) enum Blocks {
+    V1model(v1model::Blocks),
+    Pna(pna::Blocks),
+}
+
+/// A program at work. Everything takes `&self`; packets go through [`Worker`]s.
+pub struct Engine {
+    pub(super) state: State,
+    pub(super) blocks: Blocks,
+    workers: AtomicUsize,
+}
+
+impl Engine {
+    /// Loads a program: its package says which architecture it is for.
+    pub fn load(mut program: Program) -> Result<Engine, LoadError> {
+        let (architecture, blocks) = match program.package.as_str() {
+            "PNA_NIC" => (Architecture::Pna, Blocks::Pna(pna::Blocks::new(&program)?)),
+            "V1Switch" => (
+                Architecture::V1model,
+                Blocks::V1model(v1model::Blocks::new(&program)?),
+            ),
+            _ => return Err(LoadError::Package(program.package)),
+        };
+        let mut tables = Vec::new();
+        for spec in &mut program.tables {
+            tables.push(Table::new(spec.clone())?);
+        }
+        let state = State {
+            tables,
+            objects: externs::objects(&program)?,
+            value_sets: externs::value_sets(&program),
+            calls: externs::calls(&program, architecture)?,
+            replication: Replication::default(),
+            digests: Events::default(),
+            idle: Events::default(),
+            packets_in: Events::default(),
+            packets_out: Events::default(),
+            flow_id: AtomicU64::new(0),
+            cpu_port: AtomicU64::new(u64::MAX),
+            drops: Default::default(),
+            program,
+        };
+        Ok(Engine {
+            state,
+            blocks,
+            workers: AtomicUsize::new(0),
+        })
+    }
+
+    /// What a core needs to process packets.
+    pub fn worker(engine: &Arc<Engine>) -> Worker {
+        let number = engine.workers.fetch_add(1, Relaxed);
+        Worker::new(engine.clone(), number)
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.state.program
+    }
+
+    /// The tables, in the program's order.
+    pub fn tables(&self) -> &[Table] {
+        &self.state.tables
+    }
+
+    /// The table with that name.
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.tables().iter().find(|t| t.spec().name == name)
+    }
+
+    /// The extern objects, in the program's order.
+    pub fn objects(&self) -> &[Object] {
+        &self.state.objects
+    }
+
+    /// The extern object with that name.
+    pub fn object(&self, name: &str) -> Option<&Object> {
+        let externs = &self.state.program.externs;
+        let at = externs.iter().position(|e| e.name == name)?;
+        self.state.objects.get(at)
+    }
+
+    /// The value sets of the parsers, in the program's order.
+    pub fn value_sets(&self) -> &[ValueSet] {
+        &self.state.value_sets
+    }
+
+    /// Multicast groups, clone and mirror sessions.
+    pub fn replication(&self) -> &Replication {
+        &self.state.replication
+    }
+
+    /// Digests that packets have left.
+    pub fn digests(&self) -> &Events<Digest> {
+        &self.state.digests
+    }
+
+    /// Entries that have become idle, as [`Engine::expire`] noticed.
+    pub fn idle(&self) -> &Events<Idle> {
+        &self.state.idle
+    }
+
+    /// Packets that the program has sent to the control plane's port.
+    pub fn packets_in(&self) -> &Events<ControlPacket> {
+        &self.state.packets_in
+    }
+
+    /// Puts a packet from the control plane in line; false if there is no room. Who owns a worker
+    /// takes it from there ([`Engine::packets_out`]) and sends it in by the control plane's port.
+    pub fn packet_out(&self, packet: ControlPacket) -> bool {
+        self.state.packets_out.push(packet)
+    }
+
+    /// Packets from the control plane.
+    pub fn packets_out(&self) -> &Events<ControlPacket> {
+        &self.state.packets_out
+    }
+
+    /// Says which port is the control plane's: what the program sends there waits in
+    /// [`Engine::packets_in`].
+    pub fn set_cpu_port(&self, port: Option<u32>) {
+        let port = port.map_or(u64::MAX, u64::from);
+        self.state.cpu_port.store(port, Relaxed);
+    }
+
+    /// The port of the control plane.
+    pub fn cpu_port(&self) -> Option<u32> {
+        u32::try_from(self.state.cpu_port.load(Relaxed)).ok()
+    }
+
+    /// How many packets did not leave for that reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        let count = self.state.drops.get(reason as usize);
+        count.map_or(0, |count| count.load(Relaxed))
+    }
+
+    /// Removes learnt entries whose time is over, and notices idle ones. To be called now and
+    /// then, best more than once a second; tells how many were removed.
+    pub fn expire(&self, now_ns: u64) -> usize {
+        let mut removed = 0;
+        for (n, table) in self.tables().iter().enumerate() {
+            let expired = table.expire(now_ns);
+            removed += expired.removed;
+            for entry in expired.idle {
+                self.state.idle.push(Idle {
+                    table: n as u32,
+                    entry,
+                    at_ns: now_ns,
+                });
+            }
+        }
+        removed
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "engine with {:?}", self.tables())
+    }
+}
