@@ -38,6 +38,8 @@ pub struct Program {
     pub value_sets: Vec<ValueSet>,
     /// Names of errors; `NoError` is the first.
     pub errors: Vec<String>,
+    /// What control planes have to know of it.
+    pub control: crate::control::Api,
 }
 
 /// Code that is called and returns.

@@ -4,6 +4,7 @@
 
 pub mod architectures;
 mod check;
+pub mod control;
 pub mod diagnostics;
 mod eval;
 pub mod files;

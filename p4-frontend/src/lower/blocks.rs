@@ -139,7 +139,7 @@ impl<'a> Lower<'a, '_> {
             return Ok(Constructed::Object(match self.kind(ty) {
                 Kind::Extern(def, _) => {
                     let name = format!("{}{}", self.scope.path, self.def(def).name);
-                    self.make_extern(expr.id, expr.span, ty, given, name)?
+                    self.make_extern(expr.id, expr.span, ty, given, name, &[])?
                 }
                 Kind::Parser(def, types) | Kind::Control(def, types) => {
                     let constructed = self.constructed(expr.id, given)?;

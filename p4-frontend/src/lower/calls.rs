@@ -291,6 +291,7 @@ impl<'a> Lower<'a, '_> {
             ),
             false => self.visible_name(annotations, &self.def(def).name.clone()),
         };
+        self.show_action(&name, def);
         let callable = self.code_of(
             name,
             &signature,

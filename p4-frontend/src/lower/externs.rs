@@ -4,10 +4,11 @@
 use super::places::Place;
 use super::{Failed, Lower, Result, Storage};
 use crate::check::{Call, DefKind, Signature};
+use crate::control;
 use crate::eval::Value;
 use crate::ir::{self, Constant, ExternInstance, Inst, Slot};
 use crate::source::Span;
-use crate::syntax::ast::{Argument, Expr, ExprKind, NodeId};
+use crate::syntax::ast::{self, Argument, Expr, ExprKind, NodeId};
 use crate::types::{DefId, Kind, TypeId, STRING, VOID};
 
 impl<'a> Lower<'a, '_> {
@@ -18,6 +19,7 @@ impl<'a> Lower<'a, '_> {
         ty: TypeId,
         arguments: &'a [Argument],
         name: String,
+        annotations: &[ast::Annotation],
     ) -> Result<Storage> {
         let Kind::Extern(def, types) = self.kind(ty) else {
             return Err(Failed);
@@ -30,14 +32,21 @@ impl<'a> Lower<'a, '_> {
             list.push(self.constructor_constant(&arguments[*argument].value)?);
         }
         let mut layouts = Vec::new();
+        let mut shown = Vec::new();
         for ty in types {
             let ty = self.info.types.substitute(ty, &self.scope.types);
+            shown.push(self.shown_type(ty));
             // A type that nothing says anything about is not used either.
             layouts.push(match self.kind(ty) {
                 Kind::Infer(_) | Kind::Void => ir::Layout::Bits(0, false),
                 _ => self.layout(ty, span)?,
             });
         }
+        let annotations = self.shown_annotations(annotations);
+        self.out.control.externs.push(control::Extern {
+            annotations,
+            types: shown,
+        });
         self.out.externs.push(ExternInstance {
             name,
             kind: self.def(def).name.to_string(),
@@ -108,6 +117,7 @@ impl<'a> Lower<'a, '_> {
         let name = self.def(def).name.to_string();
         match name.as_str() {
             "verify" if arguments.len() == 2 => return self.verify(arguments).map(|()| None),
+            "digest" => self.show_digest(call),
             "static_assert" => return self.static_assert(expr, arguments).map(Some),
             _ => {}
         }
@@ -117,6 +127,24 @@ impl<'a> Lower<'a, '_> {
             .map(|n| n.map(|n| &arguments[n].value))
             .collect();
         self.extern_call(expr, None, name, signature, &given)
+    }
+
+    /// A digest by a function has the name of what it sends.
+    fn show_digest(&mut self, call: &Call) {
+        let Some(ty) = call.types.first().copied() else {
+            return;
+        };
+        let ty = self.info.types.substitute(ty, &self.scope.types);
+        let shown = self.shown_type(ty);
+        let digests = &mut self.out.control.digests;
+        let name = match &shown {
+            control::Type::Struct(name) | control::Type::Header(name) => name.clone(),
+            control::Type::New(name) | control::Type::Serializable(name) => name.clone(),
+            _ => format!("digest_{}", digests.len()),
+        };
+        if !digests.iter().any(|(other, _)| *other == name) {
+            digests.push((name, shown));
+        }
     }
 
     fn static_assert(&mut self, expr: &'a Expr, arguments: &'a [Argument]) -> Result<Slot> {

@@ -6,6 +6,7 @@ mod aggregates;
 mod blocks;
 mod calls;
 mod constants;
+mod control;
 mod expressions;
 mod externs;
 mod layouts;
@@ -163,8 +164,12 @@ impl<'a> Lower<'a, '_> {
                 }
             }
         }
+        self.show_headers(program);
         match self.info.main {
-            Some(main) => self.package(main).map(|()| true),
+            Some(main) => {
+                self.out.control.package = self.shown_annotations(&main.annotations);
+                self.package(main).map(|()| true)
+            }
             None => Ok(false),
         }
     }
@@ -340,7 +345,7 @@ impl<'a> Lower<'a, '_> {
         }
         let name = self.visible_name(&decl.annotations, &decl.name.name);
         let ty = self.info.types.substitute(ty, &self.scope.types);
-        self.make_extern(decl.id, decl.span, ty, arguments, name)
+        self.make_extern(decl.id, decl.span, ty, arguments, name, &decl.annotations)
     }
 }
 

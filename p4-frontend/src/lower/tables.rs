@@ -3,6 +3,7 @@
 
 use super::{Failed, Lower, Result, Storage};
 use crate::check::{has, Call, DefKind, Signature};
+use crate::control;
 use crate::eval::Value;
 use crate::ir::{
     ActionParameter, Chosen, Constant, Entry, Inst, Key, Layout, Match, Slot, Table, TableAction,
@@ -32,9 +33,19 @@ impl<'a> Lower<'a, '_> {
             size: None,
             properties: Vec::new(),
         };
+        let mut shown = control::Table {
+            annotations: self.shown_annotations(&decl.annotations),
+            keys: Vec::new(),
+            actions: Vec::new(),
+            unlisted_default: false,
+        };
         if let Some(PropertyValue::Key(keys)) = find("key").map(|p| &p.value) {
             for key in keys {
-                table.keys.push(self.key(key)?);
+                let made = self.key(key)?;
+                let ty = self.type_of(&key.expr);
+                let item = self.shown_item(made.name.clone(), ty, &key.annotations);
+                shown.keys.push(item);
+                table.keys.push(made);
             }
         }
         let DefKind::Table(info) = &self.def(def).kind else {
@@ -44,6 +55,8 @@ impl<'a> Lower<'a, '_> {
         for (action, reference) in &listed {
             let made = self.table_action(*action, reference)?;
             table.actions.push(made);
+            let annotations = self.shown_annotations(&reference.annotations);
+            shown.actions.push(annotations);
         }
         // NoAction unless something else is said, even if it is not listed.
         match find("default_action") {
@@ -57,7 +70,10 @@ impl<'a> Lower<'a, '_> {
                     table.default = self.chosen(value.id, arguments, &listed, &table.actions)?;
                 }
             }
-            None => table.default = self.no_action(&mut table.actions, &listed)?,
+            None => {
+                table.default = self.no_action(&mut table.actions, &listed)?;
+                shown.unlisted_default = table.actions.len() > listed.len();
+            }
         }
         for property in properties {
             match (&*property.name.name, &property.value) {
@@ -76,6 +92,7 @@ impl<'a> Lower<'a, '_> {
                 _ => {}
             }
         }
+        self.out.control.tables.push(shown);
         self.out.tables.push(table);
         Ok(self.out.tables.len() as u32 - 1)
     }
@@ -268,7 +285,7 @@ impl<'a> Lower<'a, '_> {
             if let crate::types::Kind::Extern(def, _) = self.kind(ty) {
                 let name = format!("{}{}", self.scope.path, self.def(def).name);
                 if let Storage::Extern(id) =
-                    self.make_extern(value.id, value.span, ty, arguments, name)?
+                    self.make_extern(value.id, value.span, ty, arguments, name, &[])?
                 {
                     return Ok(Constant::Object(id));
                 }
