@@ -162,10 +162,10 @@ impl Rss {
 ///
 /// The hash is linear: the exclusive or of what each byte at each place contributes.
 #[derive(Clone, Debug)]
-struct Toeplitz(Arc<[[u32; 256]; MAX_INPUT]>);
+pub(crate) struct Toeplitz(Arc<[[u32; 256]; MAX_INPUT]>);
 
 impl Toeplitz {
-    fn new(key: &[u8]) -> Toeplitz {
+    pub(crate) fn new(key: &[u8]) -> Toeplitz {
         let key_at = |i: usize| key.get(i).copied().unwrap_or(0);
         let mut table = Box::new([[0; 256]; MAX_INPUT]);
         for (place, row) in table.iter_mut().enumerate() {
@@ -183,7 +183,7 @@ impl Toeplitz {
     }
 
     /// What `bytes` at place `at` of the input contribute.
-    fn hash(&self, at: usize, bytes: &[u8]) -> u32 {
+    pub(crate) fn hash(&self, at: usize, bytes: &[u8]) -> u32 {
         let rows = self.0.get(at..).unwrap_or_default();
         rows.iter()
             .zip(bytes)

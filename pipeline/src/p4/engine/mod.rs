@@ -10,6 +10,7 @@ use adit_p4_frontend::ir::Program;
 
 use super::events::{ControlPacket, Digest, Events, Idle};
 use super::externs::{self, Architecture, Object, Op, Unsupported, ValueSet};
+use super::hash::Hashes;
 use super::packets::DropReason;
 use super::pna;
 use super::replication::Replication;
@@ -47,6 +48,7 @@ pub(super) struct State {
     pub(super) idle: Events<Idle>,
     pub(super) packets_in: Events<ControlPacket>,
     pub(super) packets_out: Events<ControlPacket>,
+    pub(super) hashes: Hashes,
     pub(super) flow_id: AtomicU64,
     /// The port of the control plane; above 32 bits: there is none.
     cpu_port: AtomicU64,
@@ -89,9 +91,13 @@ impl Engine {
         for spec in &mut program.tables {
             tables.push(Table::new(spec.clone())?);
         }
+        let objects = externs::objects(&program)?;
+        for table in &mut tables {
+            table.attach(&objects)?;
+        }
         let state = State {
             tables,
-            objects: externs::objects(&program)?,
+            objects,
             value_sets: externs::value_sets(&program),
             calls: externs::calls(&program, architecture)?,
             replication: Replication::default(),
@@ -99,6 +105,7 @@ impl Engine {
             idle: Events::default(),
             packets_in: Events::default(),
             packets_out: Events::default(),
+            hashes: Hashes::default(),
             flow_id: AtomicU64::new(0),
             cpu_port: AtomicU64::new(u64::MAX),
             drops: Default::default(),
@@ -152,6 +159,11 @@ impl Engine {
     /// Multicast groups, clone and mirror sessions.
     pub fn replication(&self) -> &Replication {
         &self.state.replication
+    }
+
+    /// What control planes set of hash functions.
+    pub fn hashes(&self) -> &Hashes {
+        &self.state.hashes
     }
 
     /// Digests that packets have left.

@@ -3,10 +3,14 @@
 //! does not have is refused then, by name. Which calls there are is the architecture's to say; what
 //! they do is here, once.
 
+mod buckets;
+mod meter;
 mod objects;
 mod op;
 mod pna;
+mod profile;
 mod run;
+mod run_meters;
 mod run_pna;
 mod v1model;
 mod value_sets;
@@ -14,14 +18,17 @@ mod value_sets;
 use adit_p4_frontend::ir::{Argument, Constant, ExternCall, Layout, Program};
 
 use super::engine::State;
-use super::hash::Algorithm;
+use super::hash::{Algorithm, Hashes};
 use super::machine::{Applied, Host};
 use super::packet::Writer;
-use super::tables::EntryId;
+use super::tables::{EntryId, Reached, Table};
+pub(super) use meter::MeterCell;
+pub use meter::{Color, Meter, MeterConfig, MeterUnit};
 pub use objects::{Count, Counter, Object, ObjectError, Register};
 pub(super) use op::Op;
 use op::Operand;
 pub(super) use op::DROP_PORT;
+pub use profile::{GroupMember, Profile, ProfileError, MAX_GROUP, MAX_WEIGHT};
 pub use value_sets::ValueSet;
 
 /// Something that a program uses and the engine does not have.
@@ -131,9 +138,21 @@ impl Local {
         self.bytes.extend_from_slice(self.writer.bytes());
     }
 
-    fn hash(&mut self, algorithm: Algorithm) -> u64 {
+    /// What a table's selector hashes, as bytes.
+    fn gather_selector(&mut self, table: &Table, frame: &[u64]) {
+        self.bytes.clear();
+        for key in table.selector_keys() {
+            // Whole bytes, the highest first, as a packet has them.
+            for at in (0..key.width.div_ceil(8)).rev() {
+                let limb = frame[(key.slot + at / 8) as usize];
+                self.bytes.push((limb >> (at % 8 * 8)) as u8);
+            }
+        }
+    }
+
+    fn hash(&mut self, hashes: &Hashes, algorithm: Algorithm) -> u64 {
         let mut state = self.random;
-        let value = algorithm.hash(&self.bytes, || next_random(&mut state));
+        let value = hashes.hash(algorithm, &self.bytes, || next_random(&mut state));
         self.random = state;
         value
     }
@@ -150,7 +169,8 @@ pub(super) fn calls(program: &Program, of: Architecture) -> Result<Vec<Op>, Unsu
 
 /// A program's objects.
 pub(super) fn objects(program: &Program) -> Result<Vec<Object>, Unsupported> {
-    program.externs.iter().map(Object::new).collect()
+    let count = program.externs.len();
+    (0..count).map(|at| Object::new(program, at)).collect()
 }
 
 /// A program's value sets.
@@ -194,10 +214,19 @@ impl Host for Run<'_> {
         let table = &self.state.tables[index];
         let found = table.find(frame, &mut local.key, local.length, local.now_ns);
         local.applied = Some((index, found.entry));
+        let action = match found.action {
+            Reached::Direct(action) => action,
+            Reached::Member(member) => table.reach_member(member, frame),
+            Reached::Group(group) => {
+                local.gather_selector(table, frame);
+                let hash = local.hash(&self.state.hashes, table.selector_hash());
+                table.reach_group(group, hash, frame)
+            }
+        };
         Applied {
             hit: found.entry.is_some(),
-            action: found.action,
-            function: table.spec().actions[found.action as usize].function,
+            action,
+            function: table.spec().actions[action as usize].function,
         }
     }
 

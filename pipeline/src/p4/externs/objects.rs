@@ -3,10 +3,14 @@
 //! everything takes `&self`.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
 
-use adit_p4_frontend::ir::{Constant, ExternInstance};
+use adit_p4_frontend::ir::{Constant, ExternInstance, Program, Table, TableAction};
 
+use super::meter::{Meter, MeterUnit};
+use super::profile::Profile;
 use super::Unsupported;
+use crate::p4::hash::Algorithm;
 
 /// The most limbs that one object may keep.
 const MAX_LIMBS: u128 = 64 << 20;
@@ -30,6 +34,14 @@ pub enum ObjectError {
         index: u64,
         /// How many elements there are.
         size: u64,
+    },
+    /// A peak rate below the committed rate.
+    #[error("the peak rate {peak} is below the committed rate {committed}")]
+    Rates {
+        /// The committed rate.
+        committed: u64,
+        /// The peak rate.
+        peak: u64,
     },
     /// The value has more bits than an element.
     #[error("the value does not fit into {0} bits")]
@@ -157,13 +169,33 @@ pub enum Object {
     DirectCounter,
     /// `register`.
     Register(Register),
-    /// `meter` and `direct_meter` that nothing has set rates of: everything is green.
-    Meter,
-    /// `action_profile`: entries have their actions themselves.
-    Profile,
+    /// `meter`.
+    Meter(Meter),
+    /// `direct_meter`: its table has the meters.
+    DirectMeter(MeterUnit),
+    /// `action_profile`, `action_selector`; and what the latter hashes with.
+    Profile(Arc<Profile>, Algorithm),
     /// `Checksum16`, `Hash`, `Crc64`, `Random`, `Digest`, `Checksum`, `InternetChecksum`: nothing is kept
     /// from packet to packet.
     Stateless,
+}
+
+/// The unit that a meter's constructor names.
+fn unit(instance: &ExternInstance, argument: usize) -> MeterUnit {
+    match instance.arguments.get(argument) {
+        Some(Constant::Enum(name)) if name.eq_ignore_ascii_case("packets") => MeterUnit::Packets,
+        _ => MeterUnit::Bytes,
+    }
+}
+
+/// The actions of the first table that an action profile is of.
+fn actions(program: &Program, profile: usize) -> &[TableAction] {
+    let has = |table: &&Table| {
+        let mut properties = table.properties.iter();
+        properties.any(|(_, value)| *value == Constant::Object(profile as u32))
+    };
+    let table = program.tables.iter().find(has);
+    table.map_or(&[], |table| &table.actions)
 }
 
 fn zeros(count: usize) -> Box<[AtomicU64]> {
@@ -171,7 +203,8 @@ fn zeros(count: usize) -> Box<[AtomicU64]> {
 }
 
 impl Object {
-    pub(super) fn new(instance: &ExternInstance) -> Result<Object, Unsupported> {
+    pub(super) fn new(program: &Program, at: usize) -> Result<Object, Unsupported> {
+        let instance = &program.externs[at];
         let size = match instance.arguments.first() {
             Some(Constant::Int(size)) => *size,
             _ => 0,
@@ -210,8 +243,29 @@ impl Object {
                     values,
                 })
             }
-            "meter" | "direct_meter" | "Meter" | "DirectMeter" => Object::Meter,
-            "action_profile" | "ActionProfile" => Object::Profile,
+            "meter" | "Meter" => Object::Meter(Meter::new(unit(instance, 1), room(1)?)),
+            "direct_meter" | "DirectMeter" => Object::DirectMeter(unit(instance, 0)),
+            "action_profile" | "ActionProfile" => {
+                let profile =
+                    Profile::new(&instance.name, size as u64, false, actions(program, at));
+                Object::Profile(Arc::new(profile), Algorithm::Identity)
+            }
+            "action_selector" | "ActionSelector" => {
+                let size = match instance.arguments.get(1) {
+                    Some(Constant::Int(size)) => *size as u64,
+                    _ => 0,
+                };
+                let name = match instance.arguments.first() {
+                    Some(Constant::Enum(name)) => name.as_str(),
+                    _ => "",
+                };
+                let algorithm = Algorithm::v1model(name).or_else(|| Algorithm::pna(name));
+                let algorithm = algorithm.ok_or_else(|| {
+                    Unsupported(format!("`{}` with the algorithm `{name}`", instance.name))
+                })?;
+                let profile = Profile::new(&instance.name, size, true, actions(program, at));
+                Object::Profile(Arc::new(profile), algorithm)
+            }
             "Checksum16" | "Hash" | "Crc64" | "Random" | "Digest" | "Checksum"
             | "InternetChecksum" => Object::Stateless,
             other => {

@@ -40,6 +40,9 @@ impl Operand {
     }
 }
 
+/// What green, yellow and red are in a program.
+pub(in crate::p4) type Colors = [u64; 3];
+
 /// A call, ready.
 pub(in crate::p4) enum Op {
     Drop {
@@ -90,7 +93,26 @@ pub(in crate::p4) enum Op {
         /// The packet's length if nothing is said.
         bytes: Option<Operand>,
     },
-    Set(Operand, u64),
+    CountDirect {
+        object: usize,
+        bytes: Option<Operand>,
+    },
+    Meter {
+        object: usize,
+        index: Operand,
+        /// The color that the packet has; green if nothing is said.
+        color: Option<Operand>,
+        result: Operand,
+        colors: Colors,
+    },
+    DirectMeter {
+        object: usize,
+        color: Option<Operand>,
+        /// The packet's length if nothing is said.
+        bytes: Option<Operand>,
+        result: Operand,
+        colors: Colors,
+    },
     Forward(Operand),
     ForwardDrop,
     ForwardAgain,

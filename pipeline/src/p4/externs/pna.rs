@@ -3,29 +3,19 @@
 
 use adit_p4_frontend::ir::{Argument, Constant, Layout};
 
-use super::op::Op;
+use super::op::{Colors, Op};
 use super::{Call, Unsupported};
 use crate::p4::hash::Algorithm;
 
-/// The index of `GREEN` in `PNA_MeterColor_t`.
-const GREEN: u64 = 1;
-
-fn algorithm(name: &str) -> Option<Algorithm> {
-    Some(match name {
-        "IDENTITY" => Algorithm::Identity,
-        "CRC32" | "TARGET_DEFAULT" => Algorithm::Crc32,
-        "CRC16" => Algorithm::Crc16,
-        "ONES_COMPLEMENT16" => Algorithm::Checksum16,
-        _ => return None,
-    })
-}
+/// `PNA_MeterColor_t`: the indices of its members for [`Color`](super::Color)'s.
+const COLORS: Colors = [1, 2, 0];
 
 /// Makes a call ready.
 pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
     let operand = |n| call.operand(n);
     let object = call.object();
     let chosen = || match call.constructed(0) {
-        Some(Constant::Enum(name)) => algorithm(name)
+        Some(Constant::Enum(name)) => Algorithm::pna(name)
             .ok_or_else(|| Unsupported(format!("the algorithm `{name}` of `{}`", call.name))),
         _ => Err(call.unsupported()),
     };
@@ -33,6 +23,7 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
         Some(Constant::Int(value)) => Ok(*value as u64),
         _ => Err(call.unsupported()),
     };
+    let given = |n: usize| matches!(call.call.arguments.get(n), Some(Some(_)));
     Ok(match (call.name.as_str(), call.count()) {
         ("drop_packet", 0) => Op::ForwardDrop,
         ("send_to_port", 1) => Op::Forward(operand(0)?),
@@ -130,9 +121,29 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             index: operand(0)?,
             bytes: Some(operand(1)?),
         },
-        // Counted when the entry is hit.
-        ("DirectCounter.count", 0) => Op::Nothing,
-        ("Meter.execute", 1 | 2) | ("DirectMeter.execute", 0..=2) => Op::Set(call.result()?, GREEN),
+        ("DirectCounter.count", 0 | 1) => Op::CountDirect {
+            object,
+            bytes: given(0).then(|| operand(0)).transpose()?,
+        },
+        ("Meter.execute", 1 | 2) => Op::Meter {
+            object,
+            index: operand(0)?,
+            color: given(1).then(|| operand(1)).transpose()?,
+            result: call.result()?,
+            colors: COLORS,
+        },
+        ("DirectMeter.execute", _) => {
+            // The one with a color has it first, and a length is a number.
+            let colored = matches!(call.value(0), Ok((_, Layout::Enum(_))));
+            let length = usize::from(colored);
+            Op::DirectMeter {
+                object,
+                color: colored.then(|| operand(0)).transpose()?,
+                bytes: given(length).then(|| operand(length)).transpose()?,
+                result: call.result()?,
+                colors: COLORS,
+            }
+        }
         ("Register.read", 1) => Op::RegisterRead {
             object,
             result: call.result()?,

@@ -28,7 +28,7 @@ impl Run<'_> {
                 max,
             } => {
                 self.local.gather(data, frame);
-                let hash = self.local.hash(algorithm.get(frame));
+                let hash = self.local.hash(&self.state.hashes, algorithm.get(frame));
                 let (base, max) = (base.get(frame), max.get(frame));
                 let value = match max {
                     0 => base,
@@ -69,7 +69,8 @@ impl Run<'_> {
                 if *with_payload {
                     self.local.bytes.extend_from_slice(self.payload);
                 };
-                let value = self.local.hash(algorithm.get(frame)) & mask(checksum.width);
+                let value = self.local.hash(&self.state.hashes, algorithm.get(frame))
+                    & mask(checksum.width);
                 match is_update {
                     true => checksum.set(frame, value),
                     false => self.local.checksum_error |= value != checksum.get(frame),
@@ -101,7 +102,6 @@ impl Run<'_> {
                     counter.add(index.get(frame), bytes);
                 }
             }
-            Op::Set(result, value) => result.set(frame, *value),
             Op::RegisterRead {
                 object,
                 result,
@@ -125,7 +125,8 @@ impl Run<'_> {
             }
             Op::Checksum16 { data, result } => {
                 self.local.gather(data, frame);
-                frame[*result as usize] = self.local.hash(Algorithm::Checksum16);
+                frame[*result as usize] =
+                    self.local.hash(&self.state.hashes, Algorithm::Checksum16);
             }
             other => self.run_pna(other, frame),
         }

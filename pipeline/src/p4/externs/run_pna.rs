@@ -81,7 +81,7 @@ impl Run<'_> {
                 result,
             } => {
                 self.local.gather(data, frame);
-                let hash = self.local.hash(*algorithm);
+                let hash = self.local.hash(&self.state.hashes, *algorithm);
                 let value = match range {
                     None => hash,
                     Some((base, max)) => match max.get(frame) {
@@ -107,7 +107,7 @@ impl Run<'_> {
                 result,
             } => {
                 let bytes = &self.local.checksums[*object];
-                result.set(frame, algorithm.hash(bytes, || 0));
+                result.set(frame, self.state.hashes.hash(*algorithm, bytes, || 0));
             }
             Op::SumClear { object } => self.sum(*object, |_| 0),
             Op::SumSet { object, value } => {
@@ -144,8 +144,7 @@ impl Run<'_> {
                 let value = u128::from(next_random(&mut self.local.random)) % span;
                 result.set(frame, low.wrapping_add(value as u64));
             }
-            // The others are v1model's.
-            _ => {}
+            other => self.run_meters(other, frame),
         }
     }
 

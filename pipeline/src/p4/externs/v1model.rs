@@ -3,10 +3,13 @@
 
 use adit_p4_frontend::ir::Layout;
 
-use super::op::{Algorithms, Op};
+use super::op::{Algorithms, Colors, Op};
 use super::{Call, Unsupported};
 use crate::p4::hash::Algorithm;
 use crate::p4::metadata::field;
+
+/// `V1MODEL_METER_COLOR_GREEN` and so on, for [`Color`](super::Color)'s.
+const COLORS: Colors = [0, 1, 2];
 
 /// Makes a call ready.
 pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
@@ -87,8 +90,20 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
         }),
         // Counted when the entry is hit.
         ("direct_counter.count", 0) => Ok(Op::Nothing),
-        ("meter.execute_meter", 2) => Ok(Op::Set(operand(1)?, 0)),
-        ("direct_meter.read", 1) => Ok(Op::Set(operand(0)?, 0)),
+        ("meter.execute_meter", 2) => Ok(Op::Meter {
+            object,
+            index: operand(0)?,
+            color: None,
+            result: operand(1)?,
+            colors: COLORS,
+        }),
+        ("direct_meter.read", 1) => Ok(Op::DirectMeter {
+            object,
+            color: None,
+            bytes: None,
+            result: operand(0)?,
+            colors: COLORS,
+        }),
         ("register.read", 2) => Ok(Op::RegisterRead {
             object,
             result: operand(0)?,

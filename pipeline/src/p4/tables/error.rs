@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What is wrong with an entry or an operation on a table.
 
+use crate::p4::externs::{ObjectError, ProfileError};
+
 /// What is wrong with an entry or an operation on a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
@@ -89,6 +91,15 @@ pub enum TableError {
     /// No direct counter.
     #[error("the table `{0}` has no direct counter")]
     NoCounter(String),
+    /// No direct meter.
+    #[error("the table `{0}` has no direct meter")]
+    NoMeter(String),
+    /// Rates that no meter has.
+    #[error(transparent)]
+    Meter(ObjectError),
+    /// A member or group that cannot be used.
+    #[error(transparent)]
+    Profile(ProfileError),
     /// Too many entries are still being read by packets: try again.
     #[error("the table `{0}` has no room for a change until packets at work are done")]
     Busy(String),

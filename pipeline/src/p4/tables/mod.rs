@@ -3,6 +3,7 @@
 
 mod aging;
 mod error;
+mod indirect;
 mod lookup;
 mod shape;
 
@@ -16,11 +17,12 @@ use parking_lot::RwLock;
 
 pub use aging::{Expired, Learn, PROFILES_S};
 pub use error::TableError;
+use indirect::Indirect;
 use lookup::{Lookup, Rule};
 pub use shape::MatchKind;
 use shape::Shape;
 
-use super::externs::Count;
+use super::externs::{Count, MeterCell, MeterConfig};
 
 /// How an entry is known while it is in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +76,8 @@ pub struct EntryState {
     pub origin: Origin,
     /// Its direct counter, if the table has one.
     pub count: Option<Count>,
+    /// The rates of its direct meter, if it has some.
+    pub meter: Option<MeterConfig>,
     /// When a packet hit it last, or when it came. Kept for entries with a timeout only.
     pub last_hit_ns: u64,
 }
@@ -91,6 +95,10 @@ pub struct Table {
     direct_meter: Option<u32>,
     /// The action profile or selector, likewise.
     profile: Option<u32>,
+    /// The same, for what is looked up there; set when the engine has its objects.
+    indirect: Option<Indirect>,
+    /// Whether a hit is counted without being asked to be, as v1model has it.
+    counts_hits: bool,
     learns: bool,
     supports_timeout: bool,
     state: RwLock<State>,
@@ -119,12 +127,21 @@ struct Held {
     is_told: AtomicU64,
     packets: AtomicU64,
     bytes: AtomicU64,
+    meter: MeterCell,
 }
 
-/// What a lookup came to. The action's arguments are in the frame.
+/// What a lookup came to. The arguments of a direct action are in the frame.
 pub(super) struct Found {
     pub(super) entry: Option<EntryId>,
-    pub(super) action: u32,
+    pub(super) action: Reached,
+}
+
+/// The action that a lookup came to: the table's own, or one that its profile knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    Direct(u32),
+    Member(u32),
+    Group(u32),
 }
 
 impl fmt::Debug for Table {
@@ -145,6 +162,8 @@ impl Table {
             direct_counter: None,
             direct_meter: None,
             profile: None,
+            indirect: None,
+            counts_hits: false,
             learns: false,
             supports_timeout: false,
             state: RwLock::new(State {
@@ -180,6 +199,7 @@ impl Table {
             match (name.as_str(), value) {
                 ("counters" | "pna_direct_counter", Object(object)) => {
                     self.direct_counter = Some(*object);
+                    self.counts_hits = name == "counters";
                 }
                 ("meters" | "pna_direct_meter", Object(object)) => {
                     self.direct_meter = Some(*object);
@@ -282,9 +302,11 @@ impl Table {
         let rule = self.shape.rule(&entry.keys, entry.priority)?;
         let mut state = self.state.write();
         let id = self.known(&state, &rule)?;
+        self.hold(&entry.action)?;
         let Some(old) = state.entries[id.0 as usize].take() else {
             return Err(TableError::Unknown(self.spec().name.clone()));
         };
+        self.release(&old.action);
         let held = Held {
             action: entry.action.clone(),
             origin: old.origin,
@@ -293,6 +315,7 @@ impl Table {
             is_told: 0.into(),
             packets: old.packets.load(Relaxed).into(),
             bytes: old.bytes.load(Relaxed).into(),
+            meter: old.meter.share(),
             rule,
         };
         state.entries[id.0 as usize] = Some(Arc::new(held));
@@ -403,6 +426,7 @@ impl Table {
                 packets: held.packets.load(Relaxed),
                 bytes: held.bytes.load(Relaxed),
             }),
+            meter: held.meter.get(),
             last_hit_ns: held.since_ns.load(Relaxed),
         }
     }
@@ -432,6 +456,7 @@ impl Table {
                 size: self.capacity,
             });
         }
+        self.hold(&entry.action)?;
         let id = state.free.pop().unwrap_or(state.entries.len() as u32);
         state.lookup.insert(&rule, id);
         state.known.insert(rule.clone(), EntryId(id));
@@ -444,6 +469,7 @@ impl Table {
             is_told: 0.into(),
             packets: 0.into(),
             bytes: 0.into(),
+            meter: MeterCell::default(),
         }));
         match state.entries.get_mut(id as usize) {
             Some(place) => *place = held,
@@ -454,6 +480,7 @@ impl Table {
 
     fn remove(&self, state: &mut State, id: EntryId) {
         if let Some(held) = state.entries[id.0 as usize].take() {
+            self.release(&held.action);
             state.lookup.remove(&held.rule, id.0);
             state.known.remove(&held.rule);
             state.free.push(id.0);
@@ -481,10 +508,7 @@ impl Table {
             // Entries of a table with a profile may have actions of their own until they are
             // given members: programs' entries do.
             (Action::Direct(chosen), _) => self.shape.check_action(chosen, false),
-            (Action::Member(_) | Action::Group(_), Some(_)) => Err(TableError::Unsupported {
-                table: self.spec().name.clone(),
-                why: "members of action profiles are not there yet".to_owned(),
-            }),
+            (Action::Member(_) | Action::Group(_), Some(_)) => self.check_indirect(action),
             (Action::Member(_) | Action::Group(_), None) => Err(TableError::Indirect {
                 table: self.spec().name.clone(),
                 wanted: "actions of their own: it has no action profile",
@@ -521,8 +545,10 @@ impl Table {
         let held = found.and_then(|id| Some((id, state.entries.get(id as usize)?.as_ref()?)));
         let action = match held {
             Some((_, held)) => {
-                held.packets.fetch_add(1, Relaxed);
-                held.bytes.fetch_add(bytes, Relaxed);
+                if self.counts_hits {
+                    held.packets.fetch_add(1, Relaxed);
+                    held.bytes.fetch_add(bytes, Relaxed);
+                }
                 if held.origin != Origin::Packet && held.timeout_ns.load(Relaxed) != 0 {
                     held.since_ns.store(now_ns, Relaxed);
                     held.is_told.store(0, Relaxed);
@@ -531,22 +557,24 @@ impl Table {
             }
             None => &state.default,
         };
-        // Members and groups are refused when they come.
-        let chosen = match action {
-            Action::Direct(chosen) => chosen,
-            _ => &self.spec().default,
+        let action = match action {
+            Action::Direct(chosen) => {
+                self.put_arguments(chosen.action, &chosen.arguments, frame);
+                Reached::Direct(chosen.action)
+            }
+            Action::Member(member) => Reached::Member(*member),
+            Action::Group(group) => Reached::Group(*group),
         };
-        self.put_arguments(chosen, frame);
         Found {
             entry: held.map(|(id, _)| EntryId(id)),
-            action: chosen.action,
+            action,
         }
     }
 
     /// Puts an action's arguments where its parameters are.
-    pub(super) fn put_arguments(&self, chosen: &Chosen, frame: &mut [u64]) {
-        let action = &self.spec().actions[chosen.action as usize];
-        for (parameter, value) in action.parameters.iter().zip(&chosen.arguments) {
+    fn put_arguments(&self, action: u32, arguments: &[Vec<u64>], frame: &mut [u64]) {
+        let action = &self.spec().actions[action as usize];
+        for (parameter, value) in action.parameters.iter().zip(arguments) {
             let limbs = limbs_of(parameter.width) as usize;
             let slot = &mut frame[parameter.slot as usize..][..limbs];
             for (n, limb) in slot.iter_mut().enumerate() {

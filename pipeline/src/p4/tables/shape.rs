@@ -27,12 +27,17 @@ pub(super) struct Shape {
     /// The program's words, without the entries.
     pub(super) spec: ir::Table,
     pub(super) kinds: Vec<MatchKind>,
+    /// Keys that do not look anything up: they choose a group's member.
+    pub(super) selector: Vec<ir::Key>,
     /// The first limb of each key in what is looked up, and of what would follow the last.
     pub(super) offsets: Vec<usize>,
 }
 
 impl Shape {
-    pub(super) fn new(spec: ir::Table) -> Result<Shape, TableError> {
+    pub(super) fn new(mut spec: ir::Table) -> Result<Shape, TableError> {
+        let keys = std::mem::take(&mut spec.keys);
+        let (selector, keys) = keys.into_iter().partition(|k| k.kind == "selector");
+        spec.keys = keys;
         let unsupported = |why: String| TableError::Unsupported {
             table: spec.name.clone(),
             why,
@@ -45,7 +50,6 @@ impl Shape {
                 "ternary" => MatchKind::Ternary,
                 "range" => MatchKind::Range,
                 "optional" => MatchKind::Optional,
-                "selector" => return Err(unsupported("action selectors are not there yet".into())),
                 other => return Err(unsupported(format!("there is no match `{other}`"))),
             });
             offsets.push(offsets[offsets.len() - 1] + limbs_of(key.width) as usize);
@@ -55,6 +59,7 @@ impl Shape {
         }
         Ok(Shape {
             spec,
+            selector,
             kinds,
             offsets,
         })

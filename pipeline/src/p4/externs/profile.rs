@@ -1,0 +1,560 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Action profiles and selectors: members, groups of them, and how a flow's hash picks one.
+//!
+//! A group has a fixed number of buckets, and each bucket belongs to a member. When members come,
+//! go or change their weights, as few buckets as can be change hands: a flow stays with its member
+//! as long as that member's bucket does. Packets read without waiting; each sees a group before or
+//! after a change.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use adit_p4_frontend::ir::{limbs_of, ActionParameter, Chosen, TableAction};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::buckets::{assign, NOBODY};
+
+/// How many parts the members and groups are kept in: a change copies one of them.
+const PARTS: usize = 256;
+
+/// The largest weight of a group's member.
+pub const MAX_WEIGHT: u32 = 256;
+/// The most members of a group.
+pub const MAX_GROUP: usize = 256;
+
+/// A member of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// Which of the profile's members.
+    pub member: u32,
+    /// Its share of the flows, in proportion to the others'.
+    pub weight: u32,
+    /// The port that has to be up for it to get any.
+    pub watch_port: Option<u32>,
+}
+
+/// What is wrong with a change of an action profile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// There is one already.
+    #[error("the {what} {id} of `{profile}` is there already")]
+    Exists {
+        /// The profile.
+        profile: String,
+        /// A member or a group.
+        what: &'static str,
+        /// Its id.
+        id: u32,
+    },
+    /// There is none.
+    #[error("`{profile}` has no {what} {id}")]
+    Unknown {
+        /// The profile.
+        profile: String,
+        /// A member or a group.
+        what: &'static str,
+        /// Its id.
+        id: u32,
+    },
+    /// Something still uses it.
+    #[error("the {what} {id} of `{profile}` is still used")]
+    Used {
+        /// The profile.
+        profile: String,
+        /// A member or a group.
+        what: &'static str,
+        /// Its id.
+        id: u32,
+    },
+    /// There is no room.
+    #[error("`{profile}` has room for {size} members, and so many are there")]
+    Full {
+        /// The profile.
+        profile: String,
+        /// How many it has room for.
+        size: u64,
+    },
+    /// The action is none of its tables'.
+    #[error("`{action}` is no action of the tables of `{profile}`")]
+    Action {
+        /// The profile.
+        profile: String,
+        /// The action.
+        action: String,
+    },
+    /// An action's arguments do not fit.
+    #[error("`{action}` takes {expected}, not {given}")]
+    Arguments {
+        /// The action.
+        action: String,
+        /// What it takes.
+        expected: String,
+        /// What was given.
+        given: String,
+    },
+    /// A group cannot be like that.
+    #[error("the group {group} of `{profile}`: {why}")]
+    Group {
+        /// The profile.
+        profile: String,
+        /// The group.
+        group: u32,
+        /// What is wrong.
+        why: String,
+    },
+    /// It has no groups.
+    #[error("`{0}` is an action profile: only action selectors have groups")]
+    NoGroups(String),
+}
+
+/// A group, and the buckets that flows fall into.
+#[derive(Clone, Debug, Default)]
+struct Group {
+    members: Vec<GroupMember>,
+    /// The place in `members` of each bucket's owner; [`NOBODY`] if there is none.
+    buckets: Vec<u16>,
+    actions: Vec<Arc<Chosen>>,
+}
+
+impl Group {
+    /// Distributes the buckets again, `old` being the ids of their owners.
+    fn assign(&mut self, old: &[Option<u32>], down: &HashSet<u32>) {
+        let weights: Vec<u32> = self
+            .members
+            .iter()
+            .map(|m| match m.watch_port.is_some_and(|p| down.contains(&p)) {
+                true => 0,
+                false => m.weight,
+            })
+            .collect();
+        let place: HashMap<u32, u16> = self
+            .members
+            .iter()
+            .enumerate()
+            .map(|(n, m)| (m.member, n as u16))
+            .collect();
+        let owners = old
+            .iter()
+            .map(|id| id.and_then(|id| place.get(&id).copied()).unwrap_or(NOBODY));
+        self.buckets = assign(owners.collect(), &weights);
+    }
+
+    fn owners(&self) -> Vec<Option<u32>> {
+        let owner = |place: &u16| self.members.get(usize::from(*place)).map(|m| m.member);
+        self.buckets.iter().map(owner).collect()
+    }
+}
+
+/// What is kept by id, in parts, so that a change copies little and a reader waits for nothing.
+struct Parts<T>(Box<[Part<T>]>);
+
+type Part<T> = ArcSwap<HashMap<u32, Arc<T>>>;
+
+impl<T> Default for Parts<T> {
+    fn default() -> Parts<T> {
+        Parts((0..PARTS).map(|_| ArcSwap::default()).collect())
+    }
+}
+
+impl<T> Parts<T> {
+    fn part(&self, id: u32) -> &Part<T> {
+        &self.0[id as usize % PARTS]
+    }
+
+    fn with<R>(&self, id: u32, read: impl FnOnce(&Arc<T>) -> R) -> Option<R> {
+        self.part(id).load().get(&id).map(read)
+    }
+
+    fn get(&self, id: u32) -> Option<Arc<T>> {
+        self.with(id, Arc::clone)
+    }
+
+    fn put(&self, id: u32, value: Option<Arc<T>>) {
+        let part = self.part(id);
+        let mut map = HashMap::clone(&part.load());
+        match value {
+            Some(value) => map.insert(id, value),
+            None => map.remove(&id),
+        };
+        part.store(Arc::new(map));
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        let maps = self.0.iter().map(|part| part.load_full());
+        let mut ids: Vec<_> = maps
+            .flat_map(|map| map.keys().copied().collect::<Vec<_>>())
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+/// What only changes need: one at a time.
+#[derive(Default)]
+struct Writing {
+    /// In which groups a member is.
+    groups_of: BTreeMap<u32, HashSet<u32>>,
+    members: u64,
+    /// How many entries have a member or a group.
+    member_uses: HashMap<u32, u64>,
+    group_uses: HashMap<u32, u64>,
+    down: HashSet<u32>,
+}
+
+/// An `action_profile` or `action_selector`.
+pub struct Profile {
+    name: String,
+    size: u64,
+    /// Whether it has groups.
+    selects: bool,
+    /// The actions of its tables, which share them.
+    actions: Vec<(String, Vec<ActionParameter>)>,
+    members: Parts<Chosen>,
+    groups: Parts<Group>,
+    writing: Mutex<Writing>,
+}
+
+impl std::fmt::Debug for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let members = self.writing.lock().members;
+        write!(f, "profile {} with {members} members", self.name)
+    }
+}
+
+impl Profile {
+    /// A size of 0 sets no limit.
+    pub(super) fn new(name: &str, size: u64, selects: bool, actions: &[TableAction]) -> Profile {
+        Profile {
+            name: name.to_owned(),
+            size: if size == 0 { u64::MAX } else { size },
+            selects,
+            actions: actions
+                .iter()
+                .map(|a| (a.name.clone(), a.parameters.clone()))
+                .collect(),
+            members: Parts::default(),
+            groups: Parts::default(),
+            writing: Mutex::default(),
+        }
+    }
+
+    /// Whether it has groups.
+    pub fn selects(&self) -> bool {
+        self.selects
+    }
+
+    /// How many members it has room for.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The names of the actions that members may have; [`Chosen::action`] is an index of these.
+    pub fn actions(&self) -> impl Iterator<Item = &str> {
+        self.actions.iter().map(|a| a.0.as_str())
+    }
+
+    /// Adds a member.
+    pub fn insert_member(&self, id: u32, chosen: Chosen) -> Result<(), ProfileError> {
+        let chosen = self.checked(chosen)?;
+        let mut writing = self.writing.lock();
+        if self.members.get(id).is_some() {
+            return Err(self.exists("member", id));
+        }
+        if writing.members >= self.size {
+            return Err(ProfileError::Full {
+                profile: self.name.clone(),
+                size: self.size,
+            });
+        }
+        writing.members += 1;
+        self.members.put(id, Some(Arc::new(chosen)));
+        Ok(())
+    }
+
+    /// Gives a member another action. No flow moves to another member.
+    pub fn modify_member(&self, id: u32, chosen: Chosen) -> Result<(), ProfileError> {
+        let chosen = Arc::new(self.checked(chosen)?);
+        let writing = self.writing.lock();
+        if self.members.get(id).is_none() {
+            return Err(self.unknown("member", id));
+        }
+        self.members.put(id, Some(chosen.clone()));
+        for group in writing.groups_of.get(&id).into_iter().flatten() {
+            let Some(mut changed) = self.groups.get(*group).map(|g| Group::clone(&g)) else {
+                continue;
+            };
+            for (member, action) in changed.members.iter().zip(&mut changed.actions) {
+                if member.member == id {
+                    *action = chosen.clone();
+                }
+            }
+            self.groups.put(*group, Some(Arc::new(changed)));
+        }
+        Ok(())
+    }
+
+    /// Removes a member that no group and no entry has.
+    pub fn delete_member(&self, id: u32) -> Result<(), ProfileError> {
+        let mut writing = self.writing.lock();
+        if self.members.get(id).is_none() {
+            return Err(self.unknown("member", id));
+        }
+        let grouped = writing.groups_of.get(&id).is_some_and(|g| !g.is_empty());
+        if grouped || writing.member_uses.contains_key(&id) {
+            return Err(self.used("member", id));
+        }
+        writing.groups_of.remove(&id);
+        writing.members -= 1;
+        self.members.put(id, None);
+        Ok(())
+    }
+
+    /// A member's action.
+    pub fn member(&self, id: u32) -> Option<Chosen> {
+        self.members.with(id, |member| Chosen::clone(member))
+    }
+
+    /// The ids of all members, in order.
+    pub fn members(&self) -> Vec<u32> {
+        self.members.ids()
+    }
+
+    /// Adds a group.
+    pub fn insert_group(&self, id: u32, members: &[GroupMember]) -> Result<(), ProfileError> {
+        let mut writing = self.writing.lock();
+        if self.groups.get(id).is_some() {
+            return Err(self.exists("group", id));
+        }
+        self.put_group(&mut writing, id, members, &Group::default())
+    }
+
+    /// Gives a group other members and weights.
+    pub fn modify_group(&self, id: u32, members: &[GroupMember]) -> Result<(), ProfileError> {
+        let mut writing = self.writing.lock();
+        let Some(old) = self.groups.get(id) else {
+            return Err(self.unknown("group", id));
+        };
+        self.put_group(&mut writing, id, members, &old)
+    }
+
+    /// Removes a group that no entry has.
+    pub fn delete_group(&self, id: u32) -> Result<(), ProfileError> {
+        let mut writing = self.writing.lock();
+        let Some(old) = self.groups.get(id) else {
+            return Err(self.unknown("group", id));
+        };
+        if writing.group_uses.contains_key(&id) {
+            return Err(self.used("group", id));
+        }
+        leave(&mut writing, id, &old);
+        self.groups.put(id, None);
+        Ok(())
+    }
+
+    /// A group's members.
+    pub fn group(&self, id: u32) -> Option<Vec<GroupMember>> {
+        self.groups.with(id, |group| group.members.clone())
+    }
+
+    /// The ids of all groups, in order.
+    pub fn groups(&self) -> Vec<u32> {
+        self.groups.ids()
+    }
+
+    /// Says whether a port is up. Flows of members that watch one that is down go to others of
+    /// their group, and come back.
+    pub fn set_port(&self, port: u32, is_up: bool) {
+        let mut writing = self.writing.lock();
+        let changed = match is_up {
+            true => writing.down.remove(&port),
+            false => writing.down.insert(port),
+        };
+        if !changed {
+            return;
+        }
+        for id in self.groups.ids() {
+            let Some(old) = self.groups.get(id) else {
+                continue;
+            };
+            if old.members.iter().any(|m| m.watch_port == Some(port)) {
+                let mut group = Group::clone(&old);
+                group.assign(&old.owners(), &writing.down);
+                self.groups.put(id, Some(Arc::new(group)));
+            }
+        }
+    }
+
+    /// An entry has a member.
+    pub(in crate::p4) fn hold_member(&self, id: u32) -> Result<(), ProfileError> {
+        let mut writing = self.writing.lock();
+        if self.members.get(id).is_none() {
+            return Err(self.unknown("member", id));
+        }
+        *writing.member_uses.entry(id).or_default() += 1;
+        Ok(())
+    }
+
+    /// An entry has a group.
+    pub(in crate::p4) fn hold_group(&self, id: u32) -> Result<(), ProfileError> {
+        let mut writing = self.writing.lock();
+        if self.groups.get(id).is_none() {
+            return Err(self.unknown("group", id));
+        }
+        *writing.group_uses.entry(id).or_default() += 1;
+        Ok(())
+    }
+
+    /// An entry has a member no more.
+    pub(in crate::p4) fn release_member(&self, id: u32) {
+        release(&mut self.writing.lock().member_uses, id);
+    }
+
+    /// An entry has a group no more.
+    pub(in crate::p4) fn release_group(&self, id: u32) {
+        release(&mut self.writing.lock().group_uses, id);
+    }
+
+    /// Hands the action of a member to `run`, if there is such a member.
+    pub(in crate::p4) fn with_member<R>(
+        &self,
+        id: u32,
+        run: impl FnOnce(&Chosen) -> R,
+    ) -> Option<R> {
+        self.members.with(id, |member| run(member))
+    }
+
+    /// Hands the action of the group's member that a hash picks to `run`, if there is one.
+    pub(in crate::p4) fn with_selected<R>(
+        &self,
+        group: u32,
+        hash: u64,
+        run: impl FnOnce(&Chosen) -> R,
+    ) -> Option<R> {
+        let part = self.groups.part(group).load();
+        let group = part.get(&group)?;
+        let at = hash.checked_rem(group.buckets.len() as u64)?;
+        let owner = *group.buckets.get(at as usize)?;
+        group.actions.get(usize::from(owner)).map(|a| run(a))
+    }
+
+    fn put_group(
+        &self,
+        writing: &mut Writing,
+        id: u32,
+        members: &[GroupMember],
+        old: &Group,
+    ) -> Result<(), ProfileError> {
+        if !self.selects {
+            return Err(ProfileError::NoGroups(self.name.clone()));
+        }
+        let wrong = |why: String| ProfileError::Group {
+            profile: self.name.clone(),
+            group: id,
+            why,
+        };
+        if members.len() > MAX_GROUP {
+            return Err(wrong(format!("it has more than {MAX_GROUP} members")));
+        }
+        let mut seen = HashSet::new();
+        let mut actions = Vec::new();
+        for member in members {
+            if !seen.insert(member.member) {
+                return Err(wrong(format!(
+                    "the member {} is there twice",
+                    member.member
+                )));
+            }
+            if !(1..=MAX_WEIGHT).contains(&member.weight) {
+                let (id, weight) = (member.member, member.weight);
+                return Err(wrong(format!(
+                    "the member {id} has the weight {weight}, which is not in 1 to {MAX_WEIGHT}"
+                )));
+            }
+            let action = self.members.get(member.member);
+            actions.push(action.ok_or_else(|| self.unknown("member", member.member))?);
+        }
+        let mut group = Group {
+            members: members.to_vec(),
+            buckets: Vec::new(),
+            actions,
+        };
+        group.assign(&old.owners(), &writing.down);
+        leave(writing, id, old);
+        for member in members {
+            writing
+                .groups_of
+                .entry(member.member)
+                .or_default()
+                .insert(id);
+        }
+        self.groups.put(id, Some(Arc::new(group)));
+        Ok(())
+    }
+
+    /// The action with its arguments at full length.
+    fn checked(&self, mut chosen: Chosen) -> Result<Chosen, ProfileError> {
+        let Some((name, parameters)) = self.actions.get(chosen.action as usize) else {
+            return Err(ProfileError::Action {
+                profile: self.name.clone(),
+                action: chosen.action.to_string(),
+            });
+        };
+        let wrong = |expected: String, given: String| ProfileError::Arguments {
+            action: name.clone(),
+            expected,
+            given,
+        };
+        if chosen.arguments.len() != parameters.len() {
+            let (takes, given) = (parameters.len(), chosen.arguments.len());
+            return Err(wrong(format!("{takes} arguments"), given.to_string()));
+        }
+        for (value, parameter) in chosen.arguments.iter_mut().zip(parameters) {
+            let limbs = limbs_of(parameter.width) as usize;
+            let top = crate::p4::bits::top_mask(parameter.width);
+            let high = value.iter().skip(limbs).any(|limb| *limb != 0);
+            if high || value.get(limbs - 1).is_some_and(|limb| limb & !top != 0) {
+                let expected = format!("{} bits for `{}`", parameter.width, parameter.name);
+                return Err(wrong(expected, "more".to_owned()));
+            }
+            value.resize(limbs, 0);
+        }
+        Ok(chosen)
+    }
+
+    fn exists(&self, what: &'static str, id: u32) -> ProfileError {
+        let profile = self.name.clone();
+        ProfileError::Exists { profile, what, id }
+    }
+
+    fn unknown(&self, what: &'static str, id: u32) -> ProfileError {
+        let profile = self.name.clone();
+        ProfileError::Unknown { profile, what, id }
+    }
+
+    fn used(&self, what: &'static str, id: u32) -> ProfileError {
+        let profile = self.name.clone();
+        ProfileError::Used { profile, what, id }
+    }
+}
+
+fn release(uses: &mut HashMap<u32, u64>, id: u32) {
+    if let Some(count) = uses.get_mut(&id) {
+        *count -= 1;
+        if *count == 0 {
+            uses.remove(&id);
+        }
+    }
+}
+
+/// A group's members are not in it any more.
+fn leave(writing: &mut Writing, id: u32, group: &Group) {
+    for member in &group.members {
+        if let Some(groups) = writing.groups_of.get_mut(&member.member) {
+            groups.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

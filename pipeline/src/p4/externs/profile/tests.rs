@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::p4::externs::buckets::BUCKETS;
+
+fn profile(selects: bool, size: u64) -> Profile {
+    let action = TableAction {
+        name: "set".to_owned(),
+        parameters: vec![ActionParameter {
+            name: "port".to_owned(),
+            slot: 0,
+            width: 9,
+        }],
+        function: 0,
+        default_only: false,
+        table_only: false,
+    };
+    Profile::new("I.p", size, selects, &[action])
+}
+
+fn set(port: u64) -> Chosen {
+    Chosen {
+        action: 0,
+        arguments: vec![vec![port]],
+    }
+}
+
+fn member(member: u32, weight: u32) -> GroupMember {
+    GroupMember {
+        member,
+        weight,
+        watch_port: Some(member + 100),
+    }
+}
+
+/// Which member each of many flows goes to: members' actions are their ids.
+fn flows(profile: &Profile) -> Vec<Option<u64>> {
+    let flow = |hash| profile.with_selected(1, hash, |chosen| chosen.arguments[0][0]);
+    (0..BUCKETS as u64).map(flow).collect()
+}
+
+fn moved(before: &[Option<u64>], after: &[Option<u64>]) -> usize {
+    before.iter().zip(after).filter(|(a, b)| a != b).count()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Members come, go, change weights and lose their ports. Flows of members that stay, and
+    /// whose share has not fallen, stay; shares follow the weights.
+    #[test]
+    fn flows_of_unchanged_members_stay(
+        steps in prop::collection::vec((0u32..24, 0u32..6, 0u8..4), 1..40)
+    ) {
+        let profile = profile(true, 0);
+        for id in 0..24 {
+            profile.insert_member(id, set(id.into())).unwrap();
+        }
+        profile.insert_group(1, &[]).unwrap();
+        let (mut members, mut down): (Vec<GroupMember>, HashSet<u32>) = Default::default();
+        let mut before = flows(&profile);
+        prop_assert!(before.iter().all(Option::is_none));
+        for (id, weight, kind) in steps {
+            let alive = |members: &[GroupMember], down: &HashSet<u32>| -> HashMap<u64, u32> {
+                members
+                    .iter()
+                    .filter(|m| !down.contains(&(m.member + 100)))
+                    .map(|m| (m.member.into(), m.weight))
+                    .collect()
+            };
+            let old = alive(&members, &down);
+            if kind == 0 {
+                let is_up = down.contains(&(id + 100));
+                if is_up { down.remove(&(id + 100)); } else { down.insert(id + 100); }
+                profile.set_port(id + 100, is_up);
+            } else {
+                members.retain(|m| m.member != id);
+                if weight > 0 {
+                    members.push(member(id, weight));
+                }
+                profile.modify_group(1, &members).unwrap();
+            }
+            let after = flows(&profile);
+            let new = alive(&members, &down);
+            let (was, is): (u32, u32) = (old.values().sum(), new.values().sum());
+            for (a, b) in before.iter().zip(&after) {
+                prop_assert_eq!(b.is_none(), is == 0);
+                let (Some(a), Some(b)) = (a, b) else { continue };
+                prop_assert!(new.contains_key(b), "{} has no share", b);
+                let Some(weight) = new.get(a) else { continue };
+                // No smaller share than before: no flow goes elsewhere.
+                if u64::from(*weight) * u64::from(was) >= u64::from(old[a]) * u64::from(is) {
+                    prop_assert_eq!(a, b);
+                }
+            }
+            for (id, weight) in &new {
+                let has = after.iter().filter(|f| **f == Some(*id)).count() as f64;
+                let due = f64::from(*weight) * BUCKETS as f64 / f64::from(is);
+                prop_assert!((has - due).abs() < 3.0, "{} instead of {}", has, due);
+            }
+            before = after;
+        }
+    }
+}
+
+#[test]
+fn as_few_flows_as_can_be_move() {
+    let profile = profile(true, 0);
+    for id in 0..9 {
+        profile.insert_member(id, set(id.into())).unwrap();
+    }
+    let eight: Vec<_> = (0..8).map(|id| member(id, 1)).collect();
+    profile.insert_group(1, &eight).unwrap();
+    let before = flows(&profile);
+    let mut nine = eight.clone();
+    nine.insert(3, member(8, 1));
+    profile.modify_group(1, &nine).unwrap();
+    let moves = moved(&before, &flows(&profile));
+    assert!(moves <= BUCKETS / 9 + 1, "{moves}");
+    profile.modify_group(1, &eight[1..]).unwrap();
+    profile.modify_group(1, &[]).unwrap();
+    assert_eq!(profile.with_selected(1, 5, |_| ()), None);
+}
+
+#[test]
+fn members_change_their_actions_where_they_are() {
+    let profile = profile(true, 0);
+    profile.insert_member(7, set(1)).unwrap();
+    profile.insert_group(1, &[member(7, 3)]).unwrap();
+    profile.modify_member(7, set(2)).unwrap();
+    assert!(flows(&profile).iter().all(|f| *f == Some(2)));
+    assert_eq!(profile.member(7), Some(set(2)));
+    assert!(matches!(
+        profile.delete_member(7),
+        Err(ProfileError::Used { .. })
+    ));
+    profile.delete_group(1).unwrap();
+    profile.delete_member(7).unwrap();
+    assert_eq!((profile.members(), profile.groups()), (vec![], vec![]));
+}
+
+#[test]
+fn what_is_wrong_changes_nothing() {
+    let profile = profile(true, 1);
+    profile.insert_member(1, set(1)).unwrap();
+    let text = |error: ProfileError| error.to_string();
+    assert!(text(profile.insert_member(1, set(2)).unwrap_err()).contains("is there already"));
+    assert!(text(profile.insert_member(2, set(2)).unwrap_err()).contains("has room for 1"));
+    assert!(text(profile.modify_member(1, set(512)).unwrap_err()).contains("9 bits for `port`"));
+    let none = Chosen {
+        action: 1,
+        arguments: vec![],
+    };
+    assert!(matches!(
+        profile.modify_member(1, none),
+        Err(ProfileError::Action { .. })
+    ));
+    let twice = [member(1, 1), member(1, 1)];
+    assert!(text(profile.insert_group(1, &twice).unwrap_err()).contains("is there twice"));
+    assert!(text(profile.insert_group(1, &[member(1, 0)]).unwrap_err()).contains("weight 0"));
+    assert!(text(profile.insert_group(1, &[member(5, 1)]).unwrap_err()).contains("no member 5"));
+    assert!(profile.groups().is_empty());
+    let plain = super::Profile::new("p", 0, false, &[]);
+    let error = plain.insert_group(1, &[]).unwrap_err();
+    assert!(matches!(error, ProfileError::NoGroups(_)));
+}

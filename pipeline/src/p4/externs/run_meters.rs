@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What calls of meters and direct counters do.
+
+use super::meter::Color;
+use super::objects::Object;
+use super::op::{Colors, Op, Operand};
+use super::Run;
+
+impl Run<'_> {
+    pub(super) fn run_meters(&mut self, op: &Op, frame: &mut [u64]) {
+        match op {
+            Op::Meter {
+                object,
+                index,
+                color,
+                result,
+                colors,
+            } => {
+                let color = color_of(color.as_ref(), colors, frame);
+                let marked = match self.state.objects.get(*object) {
+                    Some(Object::Meter(meter)) => {
+                        let (now, length) = (self.local.now_ns, self.local.length);
+                        meter.mark(index.get(frame), now, length, color)
+                    }
+                    _ => color,
+                };
+                result.set(frame, colors[marked as usize]);
+            }
+            Op::DirectMeter {
+                object,
+                color,
+                bytes,
+                result,
+                colors,
+            } => {
+                let color = color_of(color.as_ref(), colors, frame);
+                let bytes = bytes.as_ref().map_or(self.local.length, |b| b.get(frame));
+                let marked = match (self.state.objects.get(*object), self.local.applied) {
+                    (Some(Object::DirectMeter(unit)), Some((table, Some(entry)))) => {
+                        let table = &self.state.tables[table];
+                        let (now, amount) = (self.local.now_ns, unit.amount(bytes));
+                        let own = table.direct_meter() == Some(*object as u32);
+                        match own {
+                            true => table.mark(entry, now, amount, color),
+                            false => color,
+                        }
+                    }
+                    _ => color,
+                };
+                result.set(frame, colors[marked as usize]);
+            }
+            Op::CountDirect { object, bytes } => {
+                let bytes = bytes.as_ref().map_or(self.local.length, |b| b.get(frame));
+                if let Some((table, Some(entry))) = self.local.applied {
+                    let table = &self.state.tables[table];
+                    if table.direct_counter() == Some(*object as u32) {
+                        table.count(entry, bytes);
+                    }
+                }
+            }
+            // Everything else has been looked at.
+            _ => {}
+        }
+    }
+}
+
+/// The color that a packet has before it is metered.
+fn color_of(color: Option<&Operand>, colors: &Colors, frame: &[u64]) -> Color {
+    let Some(color) = color else {
+        return Color::Green;
+    };
+    let color = color.get(frame);
+    match colors.iter().position(|c| *c == color) {
+        Some(0) => Color::Green,
+        Some(1) => Color::Yellow,
+        // What is no color is not to be let through as if it were green.
+        _ => Color::Red,
+    }
+}

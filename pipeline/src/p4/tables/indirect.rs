@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Entries whose actions are in an action profile or selector; direct meters and counters that
+//! actions ask for.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+
+use adit_p4_frontend::ir;
+
+use super::{Action, EntryId, Table, TableError};
+use crate::p4::externs::{Color, MeterConfig, Object, Profile};
+use crate::p4::hash::Algorithm;
+
+/// The action profile or selector of a table.
+pub(super) struct Indirect {
+    profile: Arc<Profile>,
+    algorithm: Algorithm,
+    /// The table's action for each of the profile's.
+    actions: Vec<u32>,
+}
+
+impl Table {
+    /// Finds the objects that the table's properties name.
+    pub(in crate::p4) fn attach(&mut self, objects: &[Object]) -> Result<(), TableError> {
+        let Some(Object::Profile(profile, algorithm)) =
+            self.profile.and_then(|at| objects.get(at as usize))
+        else {
+            return Ok(());
+        };
+        let actions: Option<Vec<u32>> = profile
+            .actions()
+            .map(|name| {
+                let at = self.spec().actions.iter().position(|a| a.name == name);
+                at.map(|at| at as u32)
+            })
+            .collect();
+        let Some(actions) = actions else {
+            return Err(TableError::Unsupported {
+                table: self.spec().name.clone(),
+                why: "another table with its action profile has other actions".to_owned(),
+            });
+        };
+        self.indirect = Some(Indirect {
+            profile: profile.clone(),
+            algorithm: *algorithm,
+            actions,
+        });
+        Ok(())
+    }
+
+    /// The keys that choose a group's member.
+    pub fn selector_keys(&self) -> &[ir::Key] {
+        &self.shape.selector
+    }
+
+    pub(in crate::p4) fn selector_hash(&self) -> Algorithm {
+        let indirect = self.indirect.as_ref();
+        indirect.map_or(Algorithm::Identity, |indirect| indirect.algorithm)
+    }
+
+    /// Puts a member's arguments into the frame; which action it is. Without the member it is the
+    /// default action.
+    pub(in crate::p4) fn reach_member(&self, member: u32, frame: &mut [u64]) -> u32 {
+        let found = self.indirect.as_ref().and_then(|indirect| {
+            indirect.profile.with_member(member, |chosen| {
+                let action = indirect.actions[chosen.action as usize];
+                self.put_arguments(action, &chosen.arguments, frame);
+                action
+            })
+        });
+        found.unwrap_or_else(|| self.reach_default(frame))
+    }
+
+    /// The same for the member that a hash picks. Without any it is the default action.
+    pub(in crate::p4) fn reach_group(&self, group: u32, hash: u64, frame: &mut [u64]) -> u32 {
+        let found = self.indirect.as_ref().and_then(|indirect| {
+            indirect.profile.with_selected(group, hash, |chosen| {
+                let action = indirect.actions[chosen.action as usize];
+                self.put_arguments(action, &chosen.arguments, frame);
+                action
+            })
+        });
+        found.unwrap_or_else(|| self.reach_default(frame))
+    }
+
+    fn reach_default(&self, frame: &mut [u64]) -> u32 {
+        match self.default_action() {
+            Action::Direct(chosen) => {
+                self.put_arguments(chosen.action, &chosen.arguments, frame);
+                chosen.action
+            }
+            // A default action is the table's own.
+            _ => self.spec().default.action,
+        }
+    }
+
+    pub(super) fn check_indirect(&self, action: &Action) -> Result<(), TableError> {
+        let is_group = matches!(action, Action::Group(_));
+        match &self.indirect {
+            Some(indirect) if !is_group || indirect.profile.selects() => Ok(()),
+            _ => Err(TableError::Indirect {
+                table: self.spec().name.clone(),
+                wanted: "members: it has an action profile, no selector",
+            }),
+        }
+    }
+
+    /// An entry uses a member or group: it has to be there, and stays.
+    pub(super) fn hold(&self, action: &Action) -> Result<(), TableError> {
+        let Some(indirect) = &self.indirect else {
+            return Ok(());
+        };
+        let held = match action {
+            Action::Direct(_) => Ok(()),
+            Action::Member(id) => indirect.profile.hold_member(*id),
+            Action::Group(id) => indirect.profile.hold_group(*id),
+        };
+        held.map_err(TableError::Profile)
+    }
+
+    pub(super) fn release(&self, action: &Action) {
+        match (&self.indirect, action) {
+            (Some(indirect), Action::Member(id)) => indirect.profile.release_member(*id),
+            (Some(indirect), Action::Group(id)) => indirect.profile.release_group(*id),
+            _ => {}
+        }
+    }
+
+    /// Sets the rates of an entry's direct meter; without any everything is green.
+    pub fn set_meter(&self, id: EntryId, config: Option<MeterConfig>) -> Result<(), TableError> {
+        if self.direct_meter.is_none() {
+            return Err(TableError::NoMeter(self.spec().name.clone()));
+        }
+        let state = self.state.read();
+        let held = state.entries.get(id.0 as usize).and_then(Option::as_ref);
+        let held = held.ok_or_else(|| TableError::Unknown(self.spec().name.clone()))?;
+        held.meter.set(config).map_err(TableError::Meter)
+    }
+
+    /// Marks a packet by an entry's meter.
+    pub(in crate::p4) fn mark(&self, id: EntryId, now_ns: u64, amount: u64, color: Color) -> Color {
+        let state = self.state.read();
+        let held = state.entries.get(id.0 as usize).and_then(Option::as_ref);
+        held.map_or(color, |held| held.meter.mark(now_ns, amount, color))
+    }
+
+    /// Counts a packet for an entry.
+    pub(in crate::p4) fn count(&self, id: EntryId, bytes: u64) {
+        let state = self.state.read();
+        if let Some(held) = state.entries.get(id.0 as usize).and_then(Option::as_ref) {
+            held.packets.fetch_add(1, Relaxed);
+            held.bytes.fetch_add(bytes, Relaxed);
+        }
+    }
+}
