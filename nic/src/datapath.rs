@@ -2,6 +2,7 @@
 //! The data plane: virtual ports, their queues and their wires, polled in bursts.
 
 mod adi;
+mod program;
 mod queues_api;
 mod receive;
 mod switch;
@@ -14,12 +15,14 @@ use crate::dataplane::{QueueConfig, QueueId, QueueKind, VportCounters};
 use crate::doorbells::Doorbells;
 use crate::drops::Drops;
 use crate::forwarding::Forwarding;
+use crate::frame::Frame;
 use crate::interrupts::Interrupts;
 use crate::memory::GuestMemory;
 use crate::pasid::Translator;
 use crate::queues::{BufferQueue, CompletionQueue, QueueFault, RxQueue, TxQueue};
 use crate::wire::{LinkState, Port, MAX_FRAME_LEN};
 use adi::{Adi, Adis};
+use program::Programmed;
 use receive::Ingress;
 use switch::Switch;
 
@@ -143,8 +146,10 @@ pub struct Datapath {
     last_fault: Option<QueueFault>,
     /// Since when a TX queue has been waiting for its wire.
     stalled_since: Vec<Option<u64>>,
-    tx_frame: Vec<u8>,
+    /// Away while it is in use.
+    tx_frame: Option<Frame>,
     segment: Box<[u8]>,
+    programmed: Programmed,
     now: u64,
 }
 
@@ -193,8 +198,9 @@ impl Datapath {
             faults: 0,
             last_fault: None,
             stalled_since: vec![None; limits.tx as usize],
-            tx_frame: Vec::with_capacity(MAX_FRAME_LEN + 4),
+            tx_frame: Some(Frame::default()),
             segment: vec![0; MAX_FRAME_LEN].into(),
+            programmed: Programmed::default(),
             now: 0,
         })
     }
@@ -269,7 +275,7 @@ impl Datapath {
             }
         }
         progress.sent = self.transmit_turn();
-        let copied = self.flood_turn();
+        let copied = self.flood_turn() | self.packets_out();
         progress.busy = progress.received || progress.sent || copied;
         self.translator.flush();
         let vectors = &self.doorbells.vectors;

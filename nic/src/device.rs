@@ -24,6 +24,7 @@ use crate::metrics;
 use crate::pasid::qmp::Qmp;
 use crate::pasid::RootQuery;
 use crate::pci::{ConfigSpace, PciId, RequesterId, BAR2_LEN, CONFIG_LEN};
+use crate::program::Program;
 use crate::report;
 use crate::wire::WireSpec;
 
@@ -45,6 +46,8 @@ pub struct Options {
     pub pci_id: PciId,
     /// RX queues of each virtual port.
     pub queues: u16,
+    /// The P4 program; none for the standard one.
+    pub p4: Option<PathBuf>,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
 }
@@ -75,9 +78,15 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
     for spec in &options.wires {
         wires.push(spec.open().with_context(|| format!("wire `{spec}`"))?);
     }
-    let datapath = Datapath::new(limits, wires)
+    let program = match &options.p4 {
+        Some(path) => Program::load(path),
+        None => Program::standard(),
+    }
+    .context("the P4 program")?;
+    let mut datapath = Datapath::new(limits, wires)
         .and_then(|datapath| datapath.with_adis(adis.pairs, query.clone()))
         .context("making the doorbell pages")?;
+    datapath.set_program(program);
     let control = Control::new(profile);
     let config = ConfigSpace::new(options.pci_id, limits.vectors, BAR0_LEN);
     let (regions, irqs) = describe(&datapath.doorbells, limits.vectors)?;
@@ -119,6 +128,12 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
             (Some(path), Some(query)) => Some(ask_qemu(scope, path, &options, query, &shared)?),
             _ => None,
         };
+        let clock = std::thread::Builder::new()
+            .name("p4-clock".into())
+            .spawn_scoped(scope, {
+                let shared = shared.clone();
+                move || shared.age_entries()
+            })?;
         let served = server.run(&mut front, stop);
         shared.stop();
         if let Some(query) = &query {
@@ -127,6 +142,7 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
         if asker.is_some_and(|asker| asker.join().is_err()) {
             anyhow::bail!("the QMP client panicked");
         }
+        clock.thread().unpark();
         let engine = engine
             .join()
             .map_err(|_| anyhow::anyhow!("the engine panicked"))?;

@@ -34,11 +34,25 @@ pub enum Drop {
     Spoofed,
     /// TX: an ADI put a VLAN tag on it.
     Tagged,
+    /// RX or TX: the program says so.
+    Program,
+    /// RX or TX: the program does not say where to.
+    NotForwarded,
+    /// RX or TX: it went through the program too often.
+    TooManyPasses,
+    /// RX or TX: the program ran for too long.
+    ProgramTooLong,
+    /// RX or TX: the program sends it to a port that is not there.
+    NoSuchPort,
+    /// RX or TX: the program makes it longer than there is room for.
+    NoHeadroom,
+    /// RX or TX: too many packets wait for the control plane.
+    SlowPathFull,
 }
 
 impl Drop {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 22] = [
         Self::PortDisabled,
         Self::Filtered,
         Self::Rule,
@@ -54,6 +68,13 @@ impl Drop {
         Self::NoWire,
         Self::Spoofed,
         Self::Tagged,
+        Self::Program,
+        Self::NotForwarded,
+        Self::TooManyPasses,
+        Self::ProgramTooLong,
+        Self::NoSuchPort,
+        Self::NoHeadroom,
+        Self::SlowPathFull,
     ];
 
     /// The reason as a metrics label.
@@ -75,6 +96,13 @@ impl Drop {
             Self::NoWire => "no_wire",
             Self::Spoofed => "spoofed",
             Self::Tagged => "tagged",
+            Self::Program => "program",
+            Self::NotForwarded => "not_forwarded",
+            Self::TooManyPasses => "too_many_passes",
+            Self::ProgramTooLong => "program_too_long",
+            Self::NoSuchPort => "no_such_port",
+            Self::NoHeadroom => "no_headroom",
+            Self::SlowPathFull => "slow_path_full",
         }
     }
 }

@@ -7,6 +7,7 @@ use adit_pipeline::offload::{Checksum, FrameMeta, Gso, GsoKind};
 use adit_pipeline::parse::{Parsed, L3, L4};
 use thiserror::Error;
 
+use crate::frame::Frame;
 use crate::queues::{Segmentation, TxOffload};
 
 /// Bytes of Ethernet addresses, before which a VLAN tag goes.
@@ -19,6 +20,9 @@ pub enum EgressError {
     /// Shorter than an Ethernet header.
     #[error("shorter than an Ethernet header")]
     Runt,
+    /// With its tag it is longer than any wire carries.
+    #[error("too long for a VLAN tag")]
+    TooLong,
     /// A checksum is asked for, and there is no transport header that has one.
     #[error("no transport header to put a checksum in")]
     NoChecksum,
@@ -31,13 +35,15 @@ pub enum EgressError {
 ///
 /// # Errors
 /// When the request does not fit the frame.
-pub fn prepare(frame: &mut Vec<u8>, offload: &TxOffload) -> Result<FrameMeta, EgressError> {
+pub fn prepare(frame: &mut Frame, offload: &TxOffload) -> Result<FrameMeta, EgressError> {
     if let Some(tci) = offload.vlan_tci {
+        let (tpid, tci) = (TPID_8021Q.to_be_bytes(), tci.to_be_bytes());
         if frame.len() < ADDRESSES {
             return Err(EgressError::Runt);
         }
-        let (tpid, tci) = (TPID_8021Q.to_be_bytes(), tci.to_be_bytes());
-        frame.splice(ADDRESSES..ADDRESSES, [tpid[0], tpid[1], tci[0], tci[1]]);
+        if !frame.insert(ADDRESSES, &[tpid[0], tpid[1], tci[0], tci[1]]) {
+            return Err(EgressError::TooLong);
+        }
     }
     let parsed = Parsed::new(frame, frame.len()).map_err(|_| EgressError::Runt)?;
     if let Some(request) = offload.segmentation {
@@ -133,7 +139,7 @@ mod tests {
     use super::*;
 
     /// Ethernet, IPv4 and TCP headers as Linux leaves them for segmentation, then payload.
-    fn tso_frame(payload: usize) -> Vec<u8> {
+    fn tso_frame(payload: usize) -> Frame {
         let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
         f.extend([
             0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
@@ -142,7 +148,7 @@ mod tests {
             0x12, 0x34, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
         ]);
         f.resize(f.len() + payload, 0x5A);
-        f
+        Frame::from(&f[..])
     }
 
     fn tso(payload_len: u32, header_len: u8, mss: u16) -> TxOffload {
@@ -219,7 +225,10 @@ mod tests {
         assert_eq!(prepare(&mut f, &offload), Ok(FrameMeta::default()));
         assert_eq!(f[12..18], [0x81, 0, 0x20, 5, 8, 0]);
         assert_eq!(f.len(), 68);
-        assert_eq!(prepare(&mut vec![0; 5], &offload), Err(EgressError::Runt));
+        assert_eq!(
+            prepare(&mut Frame::from(&[0; 5][..]), &offload),
+            Err(EgressError::Runt)
+        );
     }
 
     #[test]
@@ -235,6 +244,9 @@ mod tests {
         assert_eq!(adit_pipeline::checksum::checksum(&f[14..34]), 0);
         f[13] = 6; // ARP
         assert_eq!(prepare(&mut f, &checksum), Err(EgressError::NoChecksum));
-        assert_eq!(prepare(&mut vec![0; 13], &checksum), Err(EgressError::Runt));
+        assert_eq!(
+            prepare(&mut Frame::from(&[0; 13][..]), &checksum),
+            Err(EgressError::Runt)
+        );
     }
 }

@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 use rustix::event::{epoll, Timespec};
@@ -52,8 +52,7 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
     // Naps are tens of microseconds: without this the host adds 50 to each.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     let mut waiter = Waiter::new(shared)?;
-    let start = Instant::now();
-    let now = || start.elapsed().as_nanos() as u64;
+    let now = || shared.now();
     let mut last_busy = 0;
     // A descriptor ended the last nap.
     let mut alarmed = false;

@@ -8,6 +8,7 @@ mod tests;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use adit_pipeline::p4::externs::Receive;
 use adit_pipeline::parse::{DstKind, Parsed};
 use adit_pipeline::rss::{flow, Rss};
 use adit_uapi::virtchnl2::rss::DEFAULT_HASH;
@@ -192,10 +193,18 @@ impl Forwarding {
         self.rss_hash = groups;
     }
 
-    /// Where a frame goes that the port takes.
+    /// Where a frame goes that the port takes, with what a program says of it.
     #[must_use]
-    pub fn steer(&self, parsed: &Parsed, front: &[u8]) -> Steering {
-        let hash = self.rss.hash(parsed, front).map(|(hash, _)| hash);
+    pub fn steer(&self, parsed: &Parsed, front: &[u8], told: &Receive) -> Steering {
+        let own = || self.rss.hash(parsed, front).map(|(hash, _)| hash);
+        let hash = told.hash.or_else(own);
+        // A program comes before the driver's rules; the driver may have no such queue.
+        let named = told
+            .queue
+            .and_then(|at| self.rx_queues.get(usize::from(at)));
+        if let Some(&queue) = named {
+            return Steering::Queue { queue, hash };
+        }
         let ruled = match self.flows.lookup(parsed, front) {
             Some(FlowAction::Drop) => return Steering::Drop,
             // The queue may be gone since the rule was made.

@@ -59,6 +59,11 @@ impl Frame {
             .is_some()
     }
 
+    /// Cuts it to at most that many bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.end = self.start + self.len().min(len);
+    }
+
     /// Puts `new` in the place of the first `old` bytes; false, with nothing changed, if there is
     /// no room before the frame.
     pub fn replace_front(&mut self, old: usize, new: &[u8]) -> bool {

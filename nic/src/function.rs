@@ -3,7 +3,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use adit_pipeline::p4::Engine;
 use adit_uapi::regs::{adi, pf, rstat};
 use adit_vfio_user::EventFd;
 use parking_lot::{Mutex, MutexGuard};
@@ -15,6 +18,10 @@ use crate::mailbox::{Mailbox, MailboxEvent};
 use crate::memory::{Access, MapError};
 use crate::pasid::Root;
 use crate::pci::{ConfigEffect, ConfigSpace, BAR2_LEN};
+use crate::program::Program;
+
+/// How often entries are looked through whose time may be over.
+const AGING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The vector of the mailbox.
 pub const MAILBOX_VECTOR: u32 = 0;
@@ -86,6 +93,11 @@ impl Function {
     #[must_use]
     pub fn counters(&self) -> FunctionCounters {
         self.counters
+    }
+
+    /// Runs a P4 program from the next frame on.
+    pub fn set_program(&mut self, program: Program) {
+        self.datapath.set_program(program);
     }
 
     /// One burst of the data plane; see [`Datapath::poll`].
@@ -281,6 +293,7 @@ pub struct Shared {
     function: Mutex<Function>,
     wake: OwnedFd,
     stop: AtomicBool,
+    start: Instant,
 }
 
 impl Shared {
@@ -293,7 +306,34 @@ impl Shared {
             function: Mutex::new(function),
             wake: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
             stop: AtomicBool::new(false),
+            start: Instant::now(),
         })
+    }
+
+    /// What time it is, in nanoseconds since the device began.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    /// Runs an engine's program from the next frame on. Ports and queues stay as they are, and
+    /// frames that wait for a driver or a wire, too.
+    pub fn set_program(&self, engine: &Arc<Engine>) {
+        let program = Program::new(engine);
+        self.lock().set_program(program);
+        self.wake();
+    }
+
+    /// Lets the program's entries grow old until [`Shared::stop`] is called. Tables are looked
+    /// through beside the frames, which do not wait for that.
+    pub fn age_entries(&self) {
+        while !self.stopping() {
+            let engine = self.lock().datapath().engine().cloned();
+            if let Some(engine) = engine {
+                engine.expire(self.now());
+            }
+            std::thread::park_timeout(AGING_INTERVAL);
+        }
     }
 
     /// Waits for the function. The engine gives way after each burst.

@@ -11,6 +11,7 @@ pub mod drops;
 pub mod egress;
 pub mod engine;
 pub mod forwarding;
+pub mod frame;
 pub mod function;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -21,6 +22,7 @@ pub mod memory;
 pub mod metrics;
 pub mod pasid;
 pub mod pci;
+pub mod program;
 pub mod queues;
 pub mod report;
 #[cfg(any(test, feature = "fuzzing"))]

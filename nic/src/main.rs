@@ -60,6 +60,10 @@ struct Cli {
     #[arg(long, value_name = "N", default_value_t = 16)]
     queues: u16,
 
+    /// The P4 program that frames go through, for PNA. Without it they go by their addresses.
+    #[arg(long, value_name = "FILE")]
+    p4: Option<PathBuf>,
+
     /// Serve Prometheus metrics over HTTP at this address, such as 127.0.0.1:9100.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<std::net::SocketAddr>,
@@ -104,6 +108,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             mac: cli.mac,
             pci_id: cli.pci_id,
             queues: cli.queues,
+            p4: cli.p4,
             metrics: cli.metrics,
         },
         &stop,

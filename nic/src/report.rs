@@ -2,6 +2,7 @@
 //! All counters, as Prometheus text (exposition format 0.0.4).
 
 mod adis;
+mod program;
 
 use crate::dataplane::DataPlane;
 use crate::drops::Drop;
@@ -16,6 +17,7 @@ pub fn prometheus(function: &Function) -> String {
     vports(&mut out, function);
     wires(&mut out, function);
     adis::write(&mut out, function);
+    program::write(&mut out, function);
     control(&mut out, function);
     out.finish()
 }

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use adit_pipeline::offload::FrameMeta;
-use adit_pipeline::p4::{DropReason, Engine, Input, Output, Sent as Leaving, SentKind, ToQueue};
+use adit_pipeline::p4::externs::Receive;
+use adit_pipeline::p4::{DropReason, Engine, Input, Output, Sent as Leaving, SentKind};
 use adit_pipeline::segment::Segmenter;
 
 use super::transmit::{count_sent, destination, put, Sent};
@@ -23,7 +24,7 @@ const PACKETS_OUT: usize = 64;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Steer {
     /// Queue, flow and hash.
-    pub(super) queue: ToQueue,
+    pub(super) receive: Receive,
     /// It has named the virtual port, whose filters are not asked then.
     pub(super) is_addressed: bool,
 }
@@ -135,28 +136,30 @@ impl Datapath {
         let headers = &mut program.headers;
         let (mut fate, mut payload, mut same) = (Fate::Done, 0, true);
         let mut whole = usize::MAX;
-        program.worker.process(self.now, &[input], &mut |_, output| {
-            let sent = match output {
-                Output::Sent(sent) => sent,
-                // The packet itself goes on.
-                Output::Dropped(DropReason::UnknownSession) => return,
-                Output::Dropped(reason) => {
-                    fate = Fate::Dropped(drop_of(reason));
-                    return;
+        program
+            .worker
+            .process(self.now, &[input], &mut |_, output| {
+                let sent = match output {
+                    Output::Sent(sent) => sent,
+                    // The packet itself goes on.
+                    Output::Dropped(DropReason::UnknownSession) => return,
+                    Output::Dropped(reason) => {
+                        fate = Fate::Dropped(drop_of(reason));
+                        return;
+                    }
+                };
+                if sent.kind != SentKind::Packet {
+                    return self.copy_to(from, &sent, frame, *meta);
                 }
-            };
-            if sent.kind != SentKind::Packet {
-                return self.copy_to(from, &sent, frame, *meta);
-            }
-            payload = sent.payload_offset;
-            same = frame.get(..payload) == Some(sent.headers);
-            if !same {
-                headers.clear();
-                headers.extend_from_slice(sent.headers);
-            }
-            whole = sent.truncate.unwrap_or(usize::MAX);
-            fate = self.towards(sent.port, sent.queue);
-        });
+                payload = sent.payload_offset;
+                same = frame.get(..payload) == Some(sent.headers);
+                if !same {
+                    headers.clear();
+                    headers.extend_from_slice(sent.headers);
+                }
+                whole = sent.truncate.unwrap_or(usize::MAX);
+                fate = self.towards(sent.port, sent.receive);
+            });
         if same && whole >= frame.len() {
             return fate;
         }
@@ -177,10 +180,10 @@ impl Datapath {
     }
 
     /// What is behind a port of the program's.
-    fn towards(&self, port: u32, queue: ToQueue) -> Fate {
+    fn towards(&self, port: u32, receive: Receive) -> Fate {
         if port == SWITCH_PORT {
             return Fate::Switch(Steer {
-                queue,
+                receive,
                 is_addressed: false,
             });
         }
@@ -193,7 +196,7 @@ impl Datapath {
             true => Fate::Vport(
                 vport,
                 Steer {
-                    queue,
+                    receive,
                     is_addressed: true,
                 },
             ),
@@ -214,8 +217,15 @@ impl Datapath {
         copy.truncate(whole);
         let same = input.get(..sent.payload_offset) == Some(sent.headers);
         let fate = match fits {
-            true if same || amend(&mut copy, &mut meta, sent.payload_offset, sent.headers.len()) => {
-                self.towards(sent.port, sent.queue)
+            true if same
+                || amend(
+                    &mut copy,
+                    &mut meta,
+                    sent.payload_offset,
+                    sent.headers.len(),
+                ) =>
+            {
+                self.towards(sent.port, sent.receive)
             }
             _ => Fate::Dropped(Drop::BadOffload),
         };

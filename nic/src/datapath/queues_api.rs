@@ -191,6 +191,7 @@ impl Datapath {
         }
         self.stalled_since.fill(None);
         self.flush_held();
+        self.forget_kept();
         self.active_tx.clear();
         self.clear_adis();
         for vport in &mut self.vports {

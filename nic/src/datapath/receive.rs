@@ -8,14 +8,16 @@ use adit_pipeline::parse::{DstKind, Parsed, L3, L4};
 use adit_pipeline::segment::Segmenter;
 
 use super::adi::space;
+use super::program::{Fate, Steer};
 use super::switch::{finish, WIRE};
 use super::{Datapath, Slot, BURST};
 use crate::control::ptype::ptype_of;
 use crate::dataplane::{single_rx_tail, QueueKind};
 use crate::drops::Drop;
 use crate::forwarding::Steering;
+use crate::frame::Frame;
 use crate::queues::{RxInfo, RxRefusal};
-use crate::wire::{Received, RecvError, MAX_FRAME_LEN};
+use crate::wire::{Received, RecvError};
 
 /// Bytes of an IPv4 header without options, all that the driver looks for in a merged frame.
 const PLAIN_IPV4: usize = 20;
@@ -28,18 +30,10 @@ const PLAIN_IPV6: usize = 40;
 const MAX_HOLD_NS: u64 = 20_000_000;
 
 /// Where frames of one wire arrive.
+#[derive(Default)]
 pub(super) struct Ingress {
-    buffer: Box<[u8]>,
+    frame: Frame,
     held: Option<Held>,
-}
-
-impl Default for Ingress {
-    fn default() -> Self {
-        Self {
-            buffer: vec![0; MAX_FRAME_LEN].into(),
-            held: None,
-        }
-    }
 }
 
 impl Ingress {
@@ -51,8 +45,11 @@ impl Ingress {
 
 /// A frame on its way to a queue.
 struct Held {
-    len: usize,
     meta: FrameMeta,
+    /// What the program has decided, once it has.
+    fate: Option<Fate>,
+    /// Who it is for, behind that.
+    steer: Steer,
     /// Since when it has been waiting.
     since: u64,
     /// Segments of it that have been delivered.
@@ -64,10 +61,11 @@ struct Held {
 }
 
 impl Held {
-    fn new(len: usize, meta: FrameMeta, since: u64) -> Self {
+    fn new(meta: FrameMeta, since: u64) -> Self {
         Self {
-            len,
             meta,
+            fate: None,
+            steer: Steer::default(),
             since,
             done: 0,
             frames: 1,
@@ -87,8 +85,8 @@ impl Datapath {
         for _ in 0..BURST {
             let mut held = match state.held.take() {
                 Some(held) => held,
-                None => match self.receive_one(vport, &mut state.buffer) {
-                    Ok(Some(received)) => Held::new(received.len, received.meta, self.now),
+                None => match self.receive_one(vport, &mut state.frame) {
+                    Ok(Some(meta)) => Held::new(meta, self.now),
                     Err(RecvError::Dropped(_)) => {
                         any = true;
                         continue;
@@ -96,8 +94,7 @@ impl Datapath {
                     Ok(None) | Err(RecvError::Down | RecvError::Io(_)) => break,
                 },
             };
-            let frame = &mut state.buffer[..held.len];
-            match self.switch_in(vport, frame, &mut held) {
+            match self.forward_in(vport, &mut state.frame, &mut held) {
                 Ok(()) => any = true,
                 Err(Refused::NoBuffer { patient, .. }) if patient && self.may_wait(&held) => {
                     state.held = Some(held);
@@ -119,12 +116,16 @@ impl Datapath {
     fn receive_one(
         &mut self,
         vport: usize,
-        buffer: &mut [u8],
-    ) -> Result<Option<Received>, RecvError> {
-        match self.vports[vport].wire.as_mut() {
-            Some(wire) => wire.recv(buffer),
-            None => Ok(None),
-        }
+        frame: &mut Frame,
+    ) -> Result<Option<FrameMeta>, RecvError> {
+        let Some(wire) = self.vports[vport].wire.as_mut() else {
+            return Ok(None);
+        };
+        let received = wire.recv(frame.space())?;
+        Ok(received.map(|Received { len, meta }| {
+            frame.set_len(len);
+            meta
+        }))
     }
 
     /// The frames that follow are not to wait for this queue.
@@ -149,8 +150,17 @@ impl Datapath {
     }
 
     /// Delivers a frame that cannot wait to a virtual port, or counts why not.
-    pub(super) fn deliver(&mut self, index: usize, frame: &mut [u8], meta: FrameMeta) {
-        let mut held = Held::new(frame.len(), meta, self.now);
+    pub(super) fn deliver(
+        &mut self,
+        index: usize,
+        frame: &mut [u8],
+        meta: FrameMeta,
+        steer: Steer,
+    ) {
+        let mut held = Held {
+            steer,
+            ..Held::new(meta, self.now)
+        };
         if let Err(refused) = self.offer(index, frame, &mut held) {
             self.drop_received(index, &refused, &held);
         }
@@ -180,6 +190,64 @@ impl Datapath {
         }
     }
 
+    /// Takes a frame to who it is for on a wire, or drops it.
+    pub(super) fn switch_now(
+        &mut self,
+        port: usize,
+        frame: &mut [u8],
+        meta: FrameMeta,
+        steer: Steer,
+    ) {
+        let mut held = Held {
+            steer,
+            ..Held::new(meta, self.now)
+        };
+        if let Err(refused) = self.switch_in(port, frame, &mut held) {
+            self.drop_received(port, &refused, &held);
+        }
+    }
+
+    /// Takes a frame from the wire to where the program sends it.
+    fn forward_in(
+        &mut self,
+        port: usize,
+        frame: &mut Frame,
+        held: &mut Held,
+    ) -> Result<(), Refused> {
+        let fate = match held.fate {
+            Some(fate) => fate,
+            None => {
+                let fate = self.decide(port as u32, frame, &mut held.meta);
+                held.fate = Some(fate);
+                fate
+            }
+        };
+        match fate {
+            Fate::Switch(steer) => {
+                held.steer = steer;
+                self.switch_in(port, frame, held)
+            }
+            Fate::Vport(target, steer) if target as usize == port => {
+                held.steer = steer;
+                self.offer(port, frame, held)
+            }
+            Fate::Vport(target, steer) => {
+                self.hand_over(target, frame, held.meta, steer);
+                Ok(())
+            }
+            Fate::Wire(to) => {
+                self.pass_on(to, frame, held.meta);
+                Ok(())
+            }
+            Fate::Cut => match self.cut(port as u32, frame, held.meta) {
+                Some(reason) => Err(Refused::Drop(reason)),
+                None => Ok(()),
+            },
+            Fate::Done => Ok(()),
+            Fate::Dropped(reason) => Err(Refused::Drop(reason)),
+        }
+    }
+
     /// Offers a frame from the wire to who it is for: an ADI, which never lets it wait, or the
     /// port.
     fn switch_in(&mut self, port: usize, frame: &mut [u8], held: &mut Held) -> Result<(), Refused> {
@@ -187,7 +255,7 @@ impl Datapath {
             let kind = frame.first_chunk().map(DstKind::of);
             if kind == Some(DstKind::Unicast) {
                 if let Some(target) = self.switch.station(port, frame) {
-                    self.hand_over(target, frame, held.meta);
+                    self.hand_over(target, frame, held.meta, held.steer);
                     return Ok(());
                 }
             } else if finish(frame, &mut held.meta, Checksum::Valid) {
@@ -204,26 +272,31 @@ impl Datapath {
             return Err(Refused::Drop(Drop::PortDisabled));
         }
         let parsed = Parsed::new(frame, frame.len()).map_err(|_| Refused::Drop(Drop::Runt))?;
-        if !forwarding.wants(parsed.dst, frame) {
+        if !held.steer.is_addressed && !forwarding.wants(parsed.dst, frame) {
             return Err(Refused::Drop(Drop::Filtered));
         }
-        let (queue, hash) = match forwarding.steer(&parsed, frame) {
-            Steering::Queue { queue, hash } => (queue, hash),
+        let told = &held.steer.receive;
+        let target = match forwarding.steer(&parsed, frame, told) {
+            Steering::Queue { queue, hash } => Target {
+                queue,
+                hash,
+                flow_id: told.flow_id,
+            },
             Steering::Drop => return Err(Refused::Drop(Drop::Rule)),
             Steering::NoQueue => return Err(Refused::Drop(Drop::QueueDisabled)),
         };
-        let slot = self.rx.get(queue as usize).filter(|s| s.enabled);
-        let target = slot
+        let slot = self.rx.get(target.queue as usize).filter(|s| s.enabled);
+        let queue = slot
             .and_then(|s| s.queue.as_ref())
             .ok_or(Refused::Drop(Drop::QueueDisabled))?;
-        let (rsc, max_len) = (target.rsc, target.max_packet_len as usize);
+        let (rsc, max_len) = (queue.rsc, queue.max_packet_len as usize);
         if let Some(gso) = held.meta.gso {
             // What has been delivered in pieces goes on in pieces.
             if held.done > 0 || !(rsc && mergeable(&parsed, gso)) {
-                return self.offer_segments(index, queue, hash, frame, held);
+                return self.offer_segments(index, target, frame, held);
             }
             let merged = Some(gso.segment_size);
-            return self.push(index, queue, hash, frame, &parsed, VALID, merged);
+            return self.push(index, target, frame, &parsed, VALID, merged);
         }
         if frame.len() > max_len {
             return Err(Refused::Drop(Drop::TooLong));
@@ -240,15 +313,14 @@ impl Datapath {
                 VALID
             }
         };
-        self.push(index, queue, hash, frame, &parsed, verdict, None)
+        self.push(index, target, frame, &parsed, verdict, None)
     }
 
     /// Cuts a merged frame for a driver that does not take such.
     fn offer_segments(
         &mut self,
         index: usize,
-        queue: u32,
-        hash: Option<u32>,
+        target: Target,
         frame: &[u8],
         held: &mut Held,
     ) -> Result<(), Refused> {
@@ -262,7 +334,7 @@ impl Datapath {
             let bytes = &segment[..n];
             result = Parsed::new(bytes, n)
                 .map_err(|_| Refused::Drop(Drop::Runt))
-                .and_then(|parsed| self.push(index, queue, hash, bytes, &parsed, VALID, None));
+                .and_then(|parsed| self.push(index, target, bytes, &parsed, VALID, None));
             if result.is_err() {
                 break;
             }
@@ -272,24 +344,24 @@ impl Datapath {
         result
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn push(
         &mut self,
         index: usize,
-        queue: u32,
-        hash: Option<u32>,
+        to: Target,
         frame: &[u8],
         parsed: &Parsed,
         verdict: Verdict,
         rsc_segment_len: Option<u16>,
     ) -> Result<(), Refused> {
         const DISABLED: Refused = Refused::Drop(Drop::QueueDisabled);
+        let queue = to.queue;
         let slot = self.rx.get_mut(queue as usize).ok_or(DISABLED)?;
         let vector = slot.vector;
         let target = slot.running().ok_or(DISABLED)?;
         let info = RxInfo {
             ptype: ptype_of(parsed),
-            hash,
+            hash: to.hash,
+            flow_id: to.flow_id,
             verdict,
             // Without a transport header there is nowhere to cut: small frames go whole into
             // the header buffer, others whole into packet buffers.
@@ -341,6 +413,14 @@ impl Datapath {
         }
         Ok(())
     }
+}
+
+/// The queue that a frame is for, and what its descriptor says besides.
+#[derive(Clone, Copy)]
+struct Target {
+    queue: u32,
+    hash: Option<u32>,
+    flow_id: Option<u32>,
 }
 
 /// Why a frame is not delivered.

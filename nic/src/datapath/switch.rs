@@ -16,6 +16,7 @@ use adit_pipeline::checksum::fill::complete_partial;
 use adit_pipeline::offload::{Checksum, FrameMeta};
 use adit_pipeline::parse::DstKind;
 
+use super::program::Steer;
 use super::Datapath;
 use crate::dataplane::AddressTaken;
 use crate::drops::Drop;
@@ -258,6 +259,7 @@ impl Datapath {
         port: usize,
         frame: &mut [u8],
         meta: &mut FrameMeta,
+        steer: Steer,
     ) -> Route {
         if !self.switch.any(port) {
             return Route::Wire;
@@ -273,7 +275,7 @@ impl Datapath {
             let station = self.switch.station(port, frame).filter(|&to| to != sender);
             match station.or(pf.then_some(port as u32)) {
                 Some(target) => {
-                    self.hand_over(target, frame, *meta);
+                    self.hand_over(target, frame, *meta, steer);
                     return Route::Local;
                 }
                 None if !promiscuous => return Route::Wire,
@@ -287,7 +289,14 @@ impl Datapath {
     }
 
     /// Copies a frame that has left by the wire to those who want it, too.
-    pub(super) fn copy(&mut self, sender: u32, port: usize, frame: &mut [u8], meta: FrameMeta) {
+    pub(super) fn copy(
+        &mut self,
+        sender: u32,
+        port: usize,
+        frame: &mut [u8],
+        meta: FrameMeta,
+        steer: Steer,
+    ) {
         let Some(kind) = frame.first_chunk().map(DstKind::of) else {
             return;
         };
@@ -296,24 +305,31 @@ impl Datapath {
         }
         let own = &self.vports[port].forwarding;
         if sender as usize != port && own.enabled && own.wants(kind, frame) {
-            self.deliver(port, frame, meta);
+            self.deliver(port, frame, meta, steer);
         }
     }
 
     /// Delivers a frame of the switch to a virtual port, without its tag if that is an ADI's.
-    pub(super) fn hand_over(&mut self, target: u32, frame: &mut [u8], meta: FrameMeta) {
+    pub(super) fn hand_over(
+        &mut self,
+        target: u32,
+        frame: &mut [u8],
+        meta: FrameMeta,
+        steer: Steer,
+    ) {
         let target = target as usize;
         let mut meta = meta;
         let tagged = self.vports[target]
             .adi
             .as_ref()
             .is_some_and(|adi| adi.config.vlan != 0);
-        let frame = if tagged {
+        // A program may send it what is not of its VLAN, or has no tag.
+        let frame = if tagged && vlan_of(frame) != 0 {
             untag(frame, &mut meta)
         } else {
             frame
         };
-        self.deliver(target, frame, meta);
+        self.deliver(target, frame, meta, steer);
     }
 
     /// Makes some of the copies that are to be made; true if there were any.
@@ -329,7 +345,8 @@ impl Datapath {
             };
             flood.next = member + 1;
             if member != flood.sender {
-                self.deliver(member as usize, &mut flood.frame, flood.meta);
+                let steer = Steer::default();
+                self.deliver(member as usize, &mut flood.frame, flood.meta, steer);
             }
         }
         self.switch.floods.waiting.push_front(flood);

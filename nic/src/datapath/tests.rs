@@ -2,6 +2,7 @@
 //! A driver with rings in memory, a wire in memory, and what comes out at either end.
 
 mod accounts;
+mod program;
 mod receive;
 mod transmit;
 

@@ -9,11 +9,13 @@ use adit_pipeline::parse::DstKind;
 use adit_pipeline::segment::Segmenter;
 
 use super::adi::space;
+use super::program::Steer;
 use super::switch::Route;
 use super::{Datapath, BURST, MAX_STALL_NS};
 use crate::dataplane::{QueueKind, VportCounters};
 use crate::drops::Drop;
 use crate::egress;
+use crate::frame::Frame;
 use crate::queues::{QueueFault, TxOutcome, TxQueue};
 use crate::wire::{Port, PortCaps, SendError, TxDrop};
 
@@ -22,7 +24,7 @@ use crate::wire::{Port, PortCaps, SendError, TxDrop};
 const WIRE_BURST: u64 = 4 * BURST as u64;
 
 /// What became of a frame.
-enum Sent {
+pub(super) enum Sent {
     /// It left, or was dropped and counted.
     Done,
     /// The wire takes no more for now.
@@ -87,7 +89,12 @@ impl Datapath {
                 return Err(QueueFault::NoCompletionQueue);
             }
         }
-        let mut frame = std::mem::take(&mut self.tx_frame);
+        if !self.send_kept(self.port_of(vport)) {
+            return Ok(false);
+        }
+        let Some(mut frame) = self.tx_frame.take() else {
+            return Ok(false);
+        };
         let memory = space(&self.memory, &self.translator, &self.vports, vport);
         let outcome = queue.peek(&memory, tail, &mut frame);
         let sent = match &outcome {
@@ -103,7 +110,7 @@ impl Datapath {
                 Err(reason) => self.refuse(vport, reason),
             },
         };
-        self.tx_frame = frame;
+        self.tx_frame = Some(frame);
         if matches!(outcome?, TxOutcome::Idle) || matches!(sent, Sent::Stalled) {
             return Ok(false);
         }
@@ -124,24 +131,39 @@ impl Datapath {
         Ok(true)
     }
 
-    fn refuse(&mut self, vport: u32, reason: Drop) -> Sent {
+    pub(super) fn refuse(&mut self, vport: u32, reason: Drop) -> Sent {
         let vport = &mut self.vports[vport as usize];
         vport.drops.tx.count(reason);
         vport.counters.tx_errors += 1;
         Sent::Done
     }
 
-    fn send(&mut self, queue: u32, index: u32, frame: &mut [u8], meta: FrameMeta) -> Sent {
+    fn send(&mut self, queue: u32, index: u32, frame: &mut Frame, meta: FrameMeta) -> Sent {
         let vport = &mut self.vports[index as usize];
-        let (kind, len) = (destination(frame), frame.len() as u64);
         if vport.forwarding.loopback {
-            count_sent(&mut vport.counters, kind, len);
-            self.deliver(index as usize, frame, meta);
+            count_sent(&mut vport.counters, destination(frame), frame.len() as u64);
+            self.deliver(index as usize, frame, meta, Steer::default());
             return Sent::Done;
         }
+        match self.is_programmed() {
+            true => self.send_programmed(queue, index, frame, meta),
+            false => self.send_switched(queue, index, frame, meta, Steer::default()),
+        }
+    }
+
+    /// Sends a frame by its address.
+    pub(super) fn send_switched(
+        &mut self,
+        queue: u32,
+        index: u32,
+        frame: &mut [u8],
+        meta: FrameMeta,
+        steer: Steer,
+    ) -> Sent {
+        let (kind, len) = (destination(frame), frame.len() as u64);
         let port = self.port_of(index);
         let mut meta = meta;
-        let route = self.route(index, port, frame, &mut meta);
+        let route = self.route(index, port, frame, &mut meta, steer);
         let vport = &mut self.vports[index as usize];
         match route {
             Route::Wire | Route::Copies => {}
@@ -167,12 +189,12 @@ impl Datapath {
         };
         self.vports[port].wire = wire;
         if route == Route::Copies && matches!(sent, Sent::Done) {
-            self.copy(index, port, frame, meta);
+            self.copy(index, port, frame, meta, steer);
         }
         sent
     }
 
-    fn send_on(
+    pub(super) fn send_on(
         &mut self,
         wire: &mut dyn Port,
         queue: u32,
@@ -180,42 +202,11 @@ impl Datapath {
         frame: &mut [u8],
         meta: FrameMeta,
     ) -> Sent {
-        let vport = &mut self.vports[index as usize];
         let (kind, len) = (destination(frame), frame.len() as u64);
-        let caps = wire.capabilities();
-        let outcome = match meta.gso {
-            Some(gso) if !cuts(caps, gso.kind) => {
-                let Ok(mut segments) = Segmenter::new(frame, &meta) else {
-                    return self.refuse(index, Drop::BadOffload);
-                };
-                let (mut outcome, mut first) = (Ok(()), true);
-                while let Some(n) = segments.next_into(&mut self.segment) {
-                    let slice = [IoSlice::new(&self.segment[..n])];
-                    outcome = wire.send(&slice, &FrameMeta::default());
-                    if matches!(outcome, Err(SendError::Full)) && !first {
-                        // Some segments have left: the frame cannot be kept for later.
-                        wire.counters_mut().drop_tx(TxDrop::Full);
-                        outcome = Err(SendError::Refused);
-                    }
-                    if outcome.is_err() {
-                        break;
-                    }
-                    first = false;
-                }
-                outcome
-            }
-            None if !caps.checksum => {
-                let mut meta = meta;
-                if let Checksum::Partial { start, offset } = meta.checksum {
-                    if complete_partial(frame, start, offset).is_err() {
-                        return self.refuse(index, Drop::BadOffload);
-                    }
-                    meta.checksum = Checksum::Unknown;
-                }
-                wire.send(&[IoSlice::new(frame)], &meta)
-            }
-            _ => wire.send(&[IoSlice::new(frame)], &meta),
+        let Some(outcome) = put(wire, &mut self.segment, frame, meta) else {
+            return self.refuse(index, Drop::BadOffload);
         };
+        let vport = &mut self.vports[index as usize];
         let stalled = &mut self.stalled_since[queue as usize];
         match outcome {
             Ok(()) => count_sent(&mut vport.counters, kind, len),
@@ -237,6 +228,43 @@ impl Datapath {
     }
 }
 
+/// Puts a frame on a wire, finished as far as the wire wants it to be; `None` if it cannot be.
+pub(super) fn put(
+    wire: &mut dyn Port,
+    segment: &mut [u8],
+    frame: &mut [u8],
+    meta: FrameMeta,
+) -> Option<Result<(), SendError>> {
+    let caps = wire.capabilities();
+    let mut meta = meta;
+    match (meta.gso, meta.checksum) {
+        (Some(gso), _) if !cuts(caps, gso.kind) => {
+            let mut segments = Segmenter::new(frame, &meta).ok()?;
+            let mut first = true;
+            while let Some(n) = segments.next_into(segment) {
+                let slice = [IoSlice::new(&segment[..n])];
+                let outcome = wire.send(&slice, &FrameMeta::default());
+                if matches!(outcome, Err(SendError::Full)) && !first {
+                    // Some segments have left: the frame cannot be kept for later.
+                    wire.counters_mut().drop_tx(TxDrop::Full);
+                    return Some(Err(SendError::Refused));
+                }
+                if outcome.is_err() {
+                    return Some(outcome);
+                }
+                first = false;
+            }
+            return Some(Ok(()));
+        }
+        (None, Checksum::Partial { start, offset }) if !caps.checksum => {
+            complete_partial(frame, start, offset).ok()?;
+            meta.checksum = Checksum::Unknown;
+        }
+        _ => {}
+    }
+    Some(wire.send(&[IoSlice::new(frame)], &meta))
+}
+
 fn cuts(caps: PortCaps, kind: GsoKind) -> bool {
     match kind {
         GsoKind::Tcp4 => caps.tso4,
@@ -245,13 +273,13 @@ fn cuts(caps: PortCaps, kind: GsoKind) -> bool {
     }
 }
 
-fn destination(frame: &[u8]) -> DstKind {
+pub(super) fn destination(frame: &[u8]) -> DstKind {
     frame
         .first_chunk::<6>()
         .map_or(DstKind::Unicast, DstKind::of)
 }
 
-fn count_sent(counters: &mut VportCounters, kind: DstKind, len: u64) {
+pub(super) fn count_sent(counters: &mut VportCounters, kind: DstKind, len: u64) {
     counters.tx_bytes += len;
     match kind {
         DstKind::Unicast => counters.tx_unicast += 1,

@@ -24,7 +24,11 @@ fn frame(dst: [u8; 6], protocol: u8) -> Vec<u8> {
 }
 
 fn steer(forwarding: &Forwarding, frame: &[u8]) -> Steering {
-    forwarding.steer(&Parsed::new(frame, frame.len()).unwrap(), frame)
+    forwarding.steer(
+        &Parsed::new(frame, frame.len()).unwrap(),
+        frame,
+        &Receive::default(),
+    )
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub struct RxInfo {
     pub ptype: u16,
     /// RSS hash.
     pub hash: Option<u32>,
+    /// What a program calls its flow.
+    pub flow_id: Option<u32>,
     /// What checksum validation found.
     pub verdict: Verdict,
     /// Bytes of headers, where header split cuts.
@@ -175,6 +177,9 @@ impl RxQueue {
         d.status_err0_qw1 = status0_qw1::DD | checksum_bits(info.verdict);
         if let Some(hash) = info.hash {
             d.set_hash(hash);
+        }
+        if let Some(id) = info.flow_id {
+            d.set_flow_id(id);
         }
         if let Some(len) = info.rsc_segment_len {
             d.set_rsc(len);

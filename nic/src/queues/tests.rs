@@ -13,6 +13,7 @@ use zerocopy::little_endian::{U16, U64};
 
 use super::*;
 use crate::dataplane::{Ring, SchedMode};
+use crate::frame::Frame;
 use crate::memory::{FaultCause, GuestMemory};
 use crate::testing::{ram, RAM, RAM_LEN};
 
@@ -32,9 +33,9 @@ fn put<T: zerocopy::IntoBytes + zerocopy::Immutable>(mem: &GuestMemory, entry: u
 }
 
 fn frame_of(queue: &mut TxQueue, mem: &GuestMemory, tail: u32) -> (TxOutcome, Vec<u8>) {
-    let mut frame = Vec::new();
+    let mut frame = Frame::default();
     let outcome = queue.peek(mem, tail, &mut frame).unwrap();
-    (outcome, frame)
+    (outcome, frame.to_vec())
 }
 
 #[test]
@@ -147,7 +148,7 @@ fn queue_scheduling_reports_heads_where_asked() {
 #[test]
 fn malformed_rings_are_faults_and_never_loops() {
     let mem = ram();
-    let mut frame = Vec::new();
+    let mut frame = Frame::default();
     let mut peek = |queue: &mut TxQueue, tail| queue.peek(&mem, tail, &mut frame).unwrap_err();
 
     let mut queue = TxQueue::new(ring(8), SchedMode::Flow, 0, 0);
@@ -295,6 +296,7 @@ impl Receiver {
 
 fn info(header_len: usize) -> RxInfo {
     RxInfo {
+        flow_id: None,
         ptype: 27,
         hash: Some(0x1234_5678),
         verdict: Verdict {

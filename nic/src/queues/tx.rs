@@ -11,8 +11,8 @@ use zerocopy::{transmute, FromZeros, IntoBytes};
 
 use super::{advance, owned, QueueFault};
 use crate::dataplane::{Ring, SchedMode};
+use crate::frame::Frame;
 use crate::pasid::Dma;
-use crate::wire::MAX_FRAME_LEN;
 
 const ENTRY: u64 = TxDesc::LEN as u64;
 /// Descriptors fetched at once.
@@ -140,7 +140,7 @@ impl TxQueue {
         &mut self,
         mem: &impl Dma,
         tail: u32,
-        frame: &mut Vec<u8>,
+        frame: &mut Frame,
     ) -> Result<TxOutcome, QueueFault> {
         let ready = owned(self.head, tail, self.ring.len)?;
         frame.clear();
@@ -232,12 +232,10 @@ impl TxQueue {
                 }
                 (dtype, _) => return Err(QueueFault::DescriptorType { dtype, entry: at }),
             };
-            let have = frame.len();
-            if have + usize::from(len) > MAX_FRAME_LEN {
-                too_long = true;
-            } else if !too_long {
-                frame.resize(have + usize::from(len), 0);
-                mem.read(addr, &mut frame[have..])?;
+            match frame.append(usize::from(len)) {
+                None => too_long = true,
+                Some(_) if too_long => {}
+                Some(room) => mem.read(addr, room)?,
             }
             if last {
                 self.next_head = entry;

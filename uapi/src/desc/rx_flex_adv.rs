@@ -188,6 +188,25 @@ impl RxFlexDescAdvNic3 {
         self.ptype_err_fflags0 = U16::new(set16(v, RAW_CSUM_INV_M, invalid as u16));
     }
 
+    /// What the device's program calls the flow, if it says so.
+    #[must_use]
+    pub const fn flow_id(&self) -> Option<u32> {
+        let valid = status1::XTRMD4_VALID;
+        if self.status_err1 & valid == 0 {
+            return None;
+        }
+        Some(self.fmd4.get() as u32 | (self.fmd6.get() as u32) << 16)
+    }
+
+    /// Sets what the device's program calls the flow. The standard leaves to the device what is in
+    /// its flexible metadata; here, 4 has the lower and 6 the upper 16 bits, and both are there if
+    /// [`status1::XTRMD4_VALID`] says so.
+    pub const fn set_flow_id(&mut self, id: u32) {
+        self.fmd4 = U16::new(id as u16);
+        self.fmd6 = U16::new((id >> 16) as u16);
+        self.status_err1 |= status1::XTRMD4_VALID;
+    }
+
     /// Bytes in the packet buffer.
     #[must_use]
     pub const fn len_pbuf(&self) -> u16 {

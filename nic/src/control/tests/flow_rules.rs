@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Flow rules as ethtool's ntuple filters reach the device, and what frames they catch.
 
+use adit_pipeline::p4::externs::Receive;
 use adit_pipeline::parse::Parsed;
 use adit_uapi::virtchnl2::{
     flow_action, flow_rule_status as rule, proto_hdr, FlowRuleAddDel, FlowRuleInfo, ProtoHdr,
@@ -74,7 +75,11 @@ impl Driver {
 
     fn queue_of(&mut self, frame: &[u8]) -> Option<u32> {
         let parsed = Parsed::new(frame, frame.len()).unwrap();
-        match self.dp.forwarding(1).steer(&parsed, frame) {
+        match self
+            .dp
+            .forwarding(1)
+            .steer(&parsed, frame, &Receive::default())
+        {
             Steering::Queue { queue, .. } => Some(queue),
             Steering::Drop | Steering::NoQueue => None,
         }

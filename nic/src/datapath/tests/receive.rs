@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use adit_pipeline::offload::{Checksum, Gso, GsoKind};
+use adit_pipeline::p4::externs::Receive;
 use adit_uapi::desc::rx_flex_adv::{status0_qw0, status0_qw1, RSC_M};
 
 use super::*;
@@ -228,7 +229,7 @@ fn a_fault_of_one_queue_leaves_the_other_alone() {
     let by_port = |f: &Forwarding, port| {
         let frame = tcp(port, 0);
         let parsed = Parsed::new(&frame, frame.len()).unwrap();
-        f.steer(&parsed, &frame)
+        f.steer(&parsed, &frame, &Receive::default())
     };
     forwarding.set_rss_key([0x6D; 52]);
     let (mut faulty, mut fine) = (0, 0);

@@ -22,7 +22,7 @@ fn right(frame: &[u8]) -> bool {
 }
 
 /// As Linux leaves a frame whose checksum the device finishes: the pseudo header's sum is there.
-fn unfinished(mut frame: Vec<u8>) -> Vec<u8> {
+pub(super) fn unfinished(mut frame: Vec<u8>) -> Vec<u8> {
     let parsed = Parsed::new(&frame, frame.len()).unwrap();
     let l4_len = (frame.len() - 34) as u32;
     let sum = adit_pipeline::checksum::pseudo_header(&parsed, &frame, l4_len).unwrap();

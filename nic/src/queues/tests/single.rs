@@ -98,14 +98,14 @@ fn the_other_models_descriptors_stop_a_queue() {
     let mem = ram();
     let mut single = TxQueue::new_single(ring(8));
     put(&mem, 0, &flow(BUFFERS, 60, true, 0, 1));
-    let fault = single.peek(&mem, 1, &mut Vec::new()).unwrap_err();
+    let fault = single.peek(&mem, 1, &mut Frame::default()).unwrap_err();
     assert!(matches!(
         fault,
         QueueFault::DescriptorType { dtype: 12, .. }
     ));
     put(&mem, 0, &data(60, cmd::EOP));
     let mut split = TxQueue::new(ring(8), SchedMode::Queue, 0, 0);
-    let fault = split.peek(&mem, 1, &mut Vec::new()).unwrap_err();
+    let fault = split.peek(&mem, 1, &mut Frame::default()).unwrap_err();
     assert!(matches!(fault, QueueFault::DescriptorType { dtype: 0, .. }));
 }
 

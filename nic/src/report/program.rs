@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Counters of the P4 program.
+
+use adit_pipeline::p4::DropReason;
+
+use crate::function::Function;
+use crate::metrics::{Exposition, Kind};
+
+/// Counters of the program that runs.
+pub(super) fn write(out: &mut Exposition, function: &Function) {
+    let Some(engine) = function.datapath().engine() else {
+        return;
+    };
+    let help = "Packets and copies that the P4 program at work did not send, by reason.";
+    let mut f = out.family("adit_p4_dropped_total", Kind::Counter, help);
+    for reason in DropReason::ALL {
+        f.sample(&[("reason", reason.name())], engine.dropped(reason));
+    }
+    let help = "What the P4 program at work left for the control plane and found no room, by kind.";
+    let mut f = out.family("adit_p4_lost_total", Kind::Counter, help);
+    for (kind, lost) in [
+        ("digest", engine.digests().lost()),
+        ("idle", engine.idle().lost()),
+        ("packet_in", engine.packets_in().lost()),
+        ("packet_out", engine.packets_out().lost()),
+    ] {
+        f.sample(&[("kind", kind)], lost);
+    }
+}
