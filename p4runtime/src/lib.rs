@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! P4Runtime for the pipeline: P4Info of programs, a gRPC server over the engine, a client.
 
+pub mod bytes;
+pub mod p4info;
 pub mod proto;

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! P4Runtime's byte strings: most significant byte first, as short as can be but never empty.
+
+/// A value that does not fit, or that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ByteError {
+    /// No bytes at all.
+    #[error("an empty byte string is no value")]
+    Empty,
+    /// Too many bits.
+    #[error("the value does not fit into {0} bits")]
+    Width(u32),
+}
+
+/// The bytes without leading zeros; one stays.
+pub fn shortest(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    &bytes[zeros.min(bytes.len().saturating_sub(1))..]
+}
+
+/// The limbs of a value, the least significant first. Leading zeros are fine.
+pub fn limbs(bytes: &[u8], width: u32) -> Result<Vec<u64>, ByteError> {
+    if bytes.is_empty() {
+        return Err(ByteError::Empty);
+    }
+    let digits = shortest(bytes);
+    let used = digits.len() as u64 * 8 - u64::from(digits[0].leading_zeros());
+    if used > u64::from(width) {
+        return Err(ByteError::Width(width));
+    }
+    let mut limbs: Vec<u64> = digits
+        .rchunks(8)
+        .map(|chunk| {
+            chunk
+                .iter()
+                .fold(0, |limb, byte| limb << 8 | u64::from(*byte))
+        })
+        .collect();
+    limbs.resize(width.div_ceil(64).max(1) as usize, 0);
+    Ok(limbs)
+}
+
+/// The shortest byte string of a value.
+pub fn from_limbs(limbs: &[u64]) -> Vec<u8> {
+    let bytes: Vec<u8> = limbs.iter().rev().flat_map(|l| l.to_be_bytes()).collect();
+    match bytes.is_empty() {
+        true => vec![0],
+        false => shortest(&bytes).to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert_eq!(limbs(&[], 8), Err(ByteError::Empty));
+        assert_eq!(limbs(&[2, 0], 9), Err(ByteError::Width(9)));
+        assert_eq!(limbs(&[0, 0, 1, 0xFF], 9), Ok(vec![0x1FF]));
+        assert_eq!(limbs(&[0], 128), Ok(vec![0, 0]));
+    }
+
+    proptest! {
+        #[test]
+        fn values_come_back_as_short_as_can_be(bytes in prop::collection::vec(any::<u8>(), 1..40)) {
+            let limbs = limbs(&bytes, 320).unwrap();
+            prop_assert_eq!(from_limbs(&limbs), shortest(&bytes));
+        }
+    }
+}
