@@ -149,6 +149,8 @@ pub struct Action {
     pub annotations: Vec<Annotation>,
     /// What entries set.
     pub parameters: Vec<Item>,
+    /// Whether anything but its declaration speaks of it.
+    pub is_used: bool,
 }
 
 /// An extern object.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use adit_p4_frontend::{compile, files::Folders, Options};
+use adit_p4runtime::bytes;
 use adit_p4runtime::p4info::{p4info, text};
 use adit_p4runtime::proto::config::P4Info;
 
@@ -98,6 +99,10 @@ fn lines(mut info: P4Info) -> Vec<(&'static str, String)> {
     }
     for table in &mut info.tables {
         table.direct_resource_ids.sort_unstable();
+        let default = table.initial_default_action.iter_mut();
+        for argument in default.flat_map(|d| &mut d.arguments) {
+            argument.value = bytes::shortest(&argument.value).to_vec();
+        }
     }
     let mut parts = sorted!(
         tables,

@@ -256,7 +256,7 @@ impl<'a> Lower<'a, '_> {
         };
         match &decl.kind {
             DeclKind::Variable(..) | DeclKind::Const(..) => self.local_declaration(decl),
-            DeclKind::Action(..) => self.action(def, decl.span).map(|_| ()),
+            DeclKind::Action(..) => self.declared_action(def, decl.span).map(|_| ()),
             DeclKind::Table(properties) => {
                 let table = self.table(decl, def, properties)?;
                 self.scope.env.insert(def, Storage::Table(table));

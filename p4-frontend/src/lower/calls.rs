@@ -272,8 +272,14 @@ impl<'a> Lower<'a, '_> {
         Ok(list)
     }
 
-    /// The code of an action in the instance at hand.
+    /// The code of an action in the instance at hand, for something that uses it.
     pub(super) fn action(&mut self, def: DefId, span: Span) -> Result<Rc<Callable>> {
+        let callable = self.declared_action(def, span)?;
+        self.use_action(callable.function);
+        Ok(callable)
+    }
+
+    pub(super) fn declared_action(&mut self, def: DefId, span: Span) -> Result<Rc<Callable>> {
         if let Some(Storage::Action(callable)) = self.lookup(def) {
             return Ok(callable);
         }

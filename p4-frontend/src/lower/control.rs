@@ -216,7 +216,19 @@ impl<'a> Lower<'a, '_> {
             name: name.to_owned(),
             annotations,
             parameters,
+            is_used: false,
         });
+    }
+
+    /// Something speaks of the action.
+    pub(super) fn use_action(&mut self, function: crate::ir::FunctionId) {
+        let Some(function) = self.out.functions.get(function as usize) else {
+            return;
+        };
+        let mut actions = self.out.control.actions.iter_mut();
+        if let Some(action) = actions.find(|a| a.name == function.name) {
+            action.is_used = true;
+        }
     }
 
     pub(super) fn show_value_set(&mut self, decl: &ast::Decl, ty: TypeId) {

@@ -6,13 +6,15 @@ mod objects;
 pub mod text;
 mod types;
 
-use adit_p4_frontend::control::{self, has, Annotation, Body, Item, Type, Value};
+use std::collections::BTreeSet;
+
+use adit_p4_frontend::control::{self, has, Annotation, Api, Body, Item, Type, Value};
 use adit_p4_frontend::ir::{Constant, Program, Table};
 
 use crate::proto::config::{self as pb, p4_ids::Prefix};
 pub use ids::IdError;
 use ids::{local_ids, Symbols};
-use types::{documentation, plain, structured, type_info, type_name};
+use types::{documentation, plain, shown_width, structured, type_info, type_name};
 
 /// What a table without a size says.
 const DEFAULT_SIZE: u64 = 1024;
@@ -101,7 +103,7 @@ pub fn p4info(program: &Program) -> Result<Info, IdError> {
                 &set.name,
                 &shown.annotations,
             )),
-            r#match: fields.map(|(f, id)| member_field(f, id)).collect(),
+            r#match: fields.map(|(f, id)| member_field(api, f, id)).collect(),
             size: i32::try_from(set.size).unwrap_or(i32::MAX),
         });
     }
@@ -111,7 +113,7 @@ pub fn p4info(program: &Program) -> Result<Info, IdError> {
         .filter(|h| !has(&h.annotations, "hidden"))
     {
         info.controller_packet_metadata
-            .push(controller_header(header, &symbols));
+            .push(controller_header(api, header, &symbols));
     }
     Ok(Info {
         p4info: info,
@@ -223,12 +225,12 @@ fn match_type(kind: &str) -> pb::match_field::Match {
     } as i32)
 }
 
-fn match_field(item: &Item, id: u32, kind: &str) -> pb::MatchField {
+fn match_field(api: &Api, item: &Item, id: u32, kind: &str) -> pb::MatchField {
     pb::MatchField {
         id,
         name: item.name.clone(),
         annotations: plain(&item.annotations, &["match"]),
-        bitwidth: item.width as i32,
+        bitwidth: shown_width(api, item),
         doc: documentation(&item.annotations),
         type_name: type_name(&item.ty),
         structured_annotations: structured(&item.annotations),
@@ -238,12 +240,12 @@ fn match_field(item: &Item, id: u32, kind: &str) -> pb::MatchField {
 }
 
 /// A field of a value set's members, whose kind an annotation says.
-fn member_field(item: &Item, id: u32) -> pb::MatchField {
+fn member_field(api: &Api, item: &Item, id: u32) -> pb::MatchField {
     let kind = match control::values(&item.annotations, "match") {
         Some([Value::Name(kind), ..]) => kind.as_str(),
         _ => "exact",
     };
-    match_field(item, id, kind)
+    match_field(api, item, id, kind)
 }
 
 fn table_info(
@@ -291,7 +293,7 @@ fn table_info(
         )),
         match_fields: keys
             .filter(|((key, _), _)| key.kind != "selector")
-            .map(|((key, item), id)| match_field(item, id, &key.kind))
+            .map(|((key, item), id)| match_field(&program.control, item, id, &key.kind))
             .collect(),
         action_refs: refs.collect(),
         const_default_action_id: if table.const_default { default_id } else { 0 },
@@ -338,7 +340,13 @@ fn table_info(
 
 fn actions(program: &Program, symbols: &Symbols, info: &mut pb::P4Info) {
     let shown = &program.control.actions;
-    for action in shown.iter().filter(|a| !has(&a.annotations, "hidden")) {
+    let listed: BTreeSet<&str> = program
+        .tables
+        .iter()
+        .flat_map(|t| t.actions.iter().map(|a| a.name.as_str()))
+        .collect();
+    let seen = |a: &&control::Action| a.is_used && !has(&a.annotations, "hidden");
+    for action in shown.iter().filter(seen) {
         let ids = local_ids(action.parameters.iter().map(|p| &p.annotations[..]));
         let parameters = action.parameters.iter().zip(ids);
         info.actions.push(pb::Action {
@@ -348,12 +356,14 @@ fn actions(program: &Program, symbols: &Symbols, info: &mut pb::P4Info) {
                 &action.name,
                 &action.annotations,
             )),
+            // Where only code calls it, no entry sets anything.
             params: parameters
+                .filter(|_| listed.contains(action.name.as_str()))
                 .map(|(item, id)| pb::action::Param {
                     id,
                     name: item.name.clone(),
                     annotations: plain(&item.annotations, &[]),
-                    bitwidth: item.width as i32,
+                    bitwidth: shown_width(&program.control, item),
                     doc: documentation(&item.annotations),
                     type_name: match &item.ty {
                         Type::Enum(name) => Some(pb::P4NamedType { name: name.clone() }),
@@ -379,6 +389,7 @@ fn actions(program: &Program, symbols: &Symbols, info: &mut pb::P4Info) {
 }
 
 fn controller_header(
+    api: &Api,
     header: &control::ControllerHeader,
     symbols: &Symbols,
 ) -> pb::ControllerPacketMetadata {
@@ -400,7 +411,7 @@ fn controller_header(
                 id,
                 name: item.name.clone(),
                 annotations: plain(&item.annotations, &[]),
-                bitwidth: item.width as i32,
+                bitwidth: shown_width(api, item),
                 type_name: type_name(&item.ty),
                 structured_annotations: structured(&item.annotations),
                 ..Default::default()

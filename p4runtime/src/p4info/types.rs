@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Types and annotations in P4Info's words.
 
-use adit_p4_frontend::control::{values, Annotation, Api, Body, Definition, Type, Value};
+use adit_p4_frontend::control::{values, Annotation, Api, Body, Definition, Item, Type, Value};
 use adit_p4_frontend::ir::Program;
 
 use crate::proto::config as pb;
@@ -169,6 +169,26 @@ fn translation(annotations: &[Annotation]) -> Option<pb::P4NewTypeTranslation> {
             _ => SdnType::SdnString(SdnString {}),
         }),
     })
+}
+
+/// How wide a value is for control planes: those of a translated type are as wide as the
+/// annotation says, or 0 for texts.
+pub(super) fn shown_width(api: &Api, item: &Item) -> i32 {
+    use pb::p4_new_type_translation::SdnType;
+    let definition = match &item.ty {
+        Type::New(name) => api.types.get(name),
+        _ => None,
+    };
+    match definition {
+        Some(Definition::New(_, annotations)) => match translation(annotations) {
+            Some(translation) => match translation.sdn_type {
+                Some(SdnType::SdnBitwidth(width)) => width,
+                _ => 0,
+            },
+            None => item.width as i32,
+        },
+        _ => item.width as i32,
+    }
 }
 
 /// All types with names.
