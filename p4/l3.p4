@@ -2,9 +2,6 @@
 // A router: the longest prefix leads to a next hop, or to a group of them of which each flow has
 // one. The next hop says which addresses a frame gets and by which port it leaves.
 
-// Until the engine runs selectors: without them there are single next hops only.
-#define ADIT_WITHOUT_SELECTORS
-
 #include <adit.p4>
 #include <adit_headers.p4>
 
@@ -69,7 +66,6 @@ control RouterControl(inout network_headers_t h, inout metadata_t m, in pna_main
         size = 1048576;
     }
 
-#ifndef ADIT_WITHOUT_SELECTORS
     ActionSelector(PNA_HashAlgorithm_t.CRC32, 65536, 16) members;
     table groups {
         key = {
@@ -88,7 +84,6 @@ control RouterControl(inout network_headers_t h, inout metadata_t m, in pna_main
         pna_implementation = members;
         size = 65536;
     }
-#endif
 
     action forward(mac_t src, mac_t dst, PortId_t port) {
         h.ethernet.src = src;
@@ -128,9 +123,7 @@ control RouterControl(inout network_headers_t h, inout metadata_t m, in pna_main
                 dropped.count(1);
                 drop_packet();
             } else {
-#ifndef ADIT_WITHOUT_SELECTORS
                 if (m.group != 0) { groups.apply(); }
-#endif
                 if (nexthops.apply().hit) {
                     if (h.ipv4.isValid()) { age_ipv4(); } else { h.ipv6.hop_limit = h.ipv6.hop_limit - 1; }
                 }

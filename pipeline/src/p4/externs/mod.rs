@@ -51,6 +51,7 @@ pub(super) enum Forward {
     Nowhere,
     Drop,
     Port(u64),
+    Group(u64),
     Again,
 }
 

@@ -115,6 +115,7 @@ pub(in crate::p4) enum Op {
     },
     Forward(Operand),
     ForwardDrop,
+    ForwardGroup(Operand),
     ForwardAgain,
     SetQueue(Operand),
     SetFlowId(Operand),

@@ -27,6 +27,7 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
     Ok(match (call.name.as_str(), call.count()) {
         ("drop_packet", 0) => Op::ForwardDrop,
         ("send_to_port", 1) => Op::Forward(operand(0)?),
+        ("multicast", 1) => Op::ForwardGroup(operand(0)?),
         ("recirculate", 0) => Op::ForwardAgain,
         ("set_queue", 1) => Op::SetQueue(operand(0)?),
         ("set_flow_id", 1) => Op::SetFlowId(operand(0)?),

@@ -17,6 +17,9 @@ impl Run<'_> {
     pub(super) fn run_pna(&mut self, op: &Op, frame: &mut [u64]) {
         match op {
             Op::Forward(port) => self.local.requests.forward = Forward::Port(port.get(frame)),
+            Op::ForwardGroup(group) => {
+                self.local.requests.forward = Forward::Group(group.get(frame));
+            }
             Op::ForwardDrop => self.local.requests.forward = Forward::Drop,
             Op::ForwardAgain => self.local.requests.forward = Forward::Again,
             Op::SetQueue(queue) => {

@@ -240,6 +240,19 @@ impl Blocks {
                     }));
                     None
                 }
+                Forward::Group(group) => match state.replication.group(group) {
+                    Some(copies) => {
+                        for copy in &*copies {
+                            emit(Output::Sent(Sent {
+                                port: copy.port as u32,
+                                kind: SentKind::Multicast,
+                                ..sent
+                            }));
+                        }
+                        None
+                    }
+                    None => Some(DropReason::UnknownGroup),
+                },
                 Forward::Drop => Some(DropReason::Program),
                 Forward::Nowhere => Some(DropReason::NotForwarded),
                 Forward::Again => {
