@@ -3,6 +3,8 @@
 
 use anyhow::{bail, Context, Result};
 
+use super::control::{self, Control, Entry};
+
 /// A line of a test.
 #[derive(Debug, PartialEq)]
 pub(super) enum Command {
@@ -16,9 +18,7 @@ pub(super) enum Command {
         pattern: Option<Pattern>,
     },
     Add {
-        table: String,
-        priority: Option<i64>,
-        keys: Vec<(String, String)>,
+        entry: Entry,
         action: Action,
     },
     SetDefault {
@@ -38,7 +38,9 @@ pub(super) enum Command {
     },
     RegisterRead(String, usize, Option<u64>),
     RegisterWrite(String, usize, u64),
-    Wait,
+    Control(Control),
+    /// The command is refused.
+    Fails(Box<Command>),
 }
 
 #[derive(Debug, PartialEq)]
@@ -132,8 +134,11 @@ fn parse_line(line: &str) -> Result<Command> {
             Command::RegisterWrite(words[0].to_owned(), number(1)? as usize, number(2)?)
         }
         "check_counter" => check_counter(rest)?,
-        "wait" => Command::Wait,
-        other => bail!("there is no command `{other}`"),
+        "fails" => Command::Fails(Box::new(parse_line(rest)?)),
+        other => match control::parse(other, rest)? {
+            Some(control) => Command::Control(control),
+            None => bail!("there is no command `{other}`"),
+        },
     })
 }
 
@@ -181,36 +186,11 @@ fn pattern(text: &str) -> Result<Pattern> {
 
 /// `table [priority] key:value… action(name:value, …)`.
 fn add(rest: &str) -> Result<Command> {
-    let open = rest.find('(').context("an action with `(…)` is missing")?;
-    let head_end = rest[..open]
-        .rfind(char::is_whitespace)
-        .context("an action is missing")?;
-    let (head, action) = rest.split_at(head_end);
-    let mut words = head.split_whitespace();
-    let table = unquoted(words.next().context("a table is missing")?);
-    let mut priority = None;
-    let mut keys = Vec::new();
-    for word in words {
-        match word.rsplit_once(':') {
-            Some((key, value)) => keys.push((unquoted(key), value.to_owned())),
-            None if priority.is_none() && keys.is_empty() => {
-                let number = word
-                    .parse()
-                    .with_context(|| format!("`{word}` is no priority"))?;
-                priority = Some(number);
-            }
-            None => bail!("`{word}` is no key with a value"),
-        }
-    }
-    Ok(Command::Add {
-        table,
-        priority,
-        keys,
-        action: action_of(action)?,
-    })
+    let (entry, action) = control::entry_and_action(rest)?;
+    Ok(Command::Add { entry, action })
 }
 
-fn action_of(text: &str) -> Result<Action> {
+pub(super) fn action_of(text: &str) -> Result<Action> {
     let text = text.trim();
     let Some((name, arguments)) = text.split_once('(') else {
         return Ok(Action {
@@ -233,7 +213,7 @@ fn action_of(text: &str) -> Result<Action> {
     })
 }
 
-fn unquoted(text: &str) -> String {
+pub(super) fn unquoted(text: &str) -> String {
     text.trim_matches('"').to_owned()
 }
 
@@ -271,18 +251,12 @@ mod tests {
                 pattern: None
             }
         );
-        let Command::Add {
-            table,
-            priority,
-            keys,
-            action,
-        } = &commands[3].1
-        else {
+        let Command::Add { entry, action } = &commands[3].1 else {
             panic!()
         };
-        assert_eq!((table.as_str(), *priority), ("t.u", Some(7)));
-        assert_eq!(keys[0], ("a.b".to_owned(), "0x1*".to_owned()));
-        assert_eq!(keys[1], ("c$0.d".to_owned(), "5/3".to_owned()));
+        assert_eq!((entry.table.as_str(), entry.priority), ("t.u", Some(7)));
+        assert_eq!(entry.keys[0], ("a.b".to_owned(), "0x1*".to_owned()));
+        assert_eq!(entry.keys[1], ("c$0.d".to_owned(), "5/3".to_owned()));
         assert_eq!(action.arguments[1], ("q".to_owned(), "0xff".to_owned()));
         let error = parse("\nfrobnicate 1").unwrap_err();
         assert!(format!("{error:#}").contains("line 2"), "{error:#}");

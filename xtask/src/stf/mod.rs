@@ -4,6 +4,8 @@
 
 mod command;
 mod compare;
+mod control;
+mod control_run;
 mod run;
 mod values;
 
@@ -14,6 +16,7 @@ use adit_p4_frontend::{compile, Options};
 use anyhow::{Context, Result};
 
 #[derive(clap::Args)]
+#[command(after_help = control::HELP)]
 pub(crate) struct Args {
     /// The program
     program: PathBuf,

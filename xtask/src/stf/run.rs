@@ -7,12 +7,13 @@ use std::sync::Arc;
 use adit_p4_frontend::ir::{Chosen, Match, Program};
 use adit_pipeline::p4::externs::{Object, Register};
 use adit_pipeline::p4::replication::{CloneSession, Replica};
-use adit_pipeline::p4::tables::{self, Entry};
+use adit_pipeline::p4::tables::Entry;
 use adit_pipeline::p4::{Engine, Input, Output, Worker};
 use anyhow::{bail, Context, Result};
 
 use super::command::{self, Action, Command};
 use super::compare::{compare, Expected};
+use super::control;
 use super::values;
 
 /// Runs a test; gives what went wrong.
@@ -23,6 +24,7 @@ pub(super) fn run(program: Program, test: &str) -> Result<Vec<String>> {
         nodes: Vec::new(),
         expected: BTreeMap::new(),
         received: BTreeMap::new(),
+        now_ns: 0,
         failures: Vec::new(),
     };
     for (line, command) in commands {
@@ -36,17 +38,19 @@ pub(super) fn run(program: Program, test: &str) -> Result<Vec<String>> {
     Ok(runner.failures)
 }
 
-struct Runner {
+pub(super) struct Runner {
     worker: Worker,
     /// Replication nodes by their handles: the id and the ports.
     nodes: Vec<(u64, Vec<u64>)>,
     expected: BTreeMap<u16, Vec<Expected>>,
     received: BTreeMap<u16, Vec<Vec<u8>>>,
-    failures: Vec<String>,
+    /// What time it is: the test says when it goes by.
+    pub(super) now_ns: u64,
+    pub(super) failures: Vec<String>,
 }
 
 impl Runner {
-    fn engine(&self) -> Arc<Engine> {
+    pub(super) fn engine(&self) -> Arc<Engine> {
         self.worker.engine().clone()
     }
 
@@ -55,23 +59,23 @@ impl Runner {
             Command::Packet { port, data } => {
                 let received = &mut self.received;
                 let input = Input::new(port.into(), &data);
-                self.worker.process(0, &[input], &mut |_, output| {
-                    if let Output::Sent(sent) = output {
-                        let mut packet = Vec::new();
-                        sent.copy_to(&data, &mut packet);
-                        received.entry(sent.port as u16).or_default().push(packet);
-                    }
-                });
+                self.worker
+                    .process(self.now_ns, &[input], &mut |_, output| {
+                        if let Output::Sent(sent) = output {
+                            let mut packet = Vec::new();
+                            sent.copy_to(&data, &mut packet);
+                            received.entry(sent.port as u16).or_default().push(packet);
+                        }
+                    });
             }
             Command::Expect { port, pattern } => {
                 self.expected.entry(port).or_default().push((line, pattern));
             }
-            Command::Add {
-                table,
-                priority,
-                keys,
-                action,
-            } => self.add(&table, priority, &keys, &action)?,
+            Command::Add { entry, action } => {
+                let table = self.table(&entry.table)?;
+                let entry = self.entry(table, &entry, &action, None)?;
+                self.engine().tables()[table].insert(&entry, self.now_ns)?;
+            }
             Command::SetDefault { table, action } => {
                 let table = self.table(&table)?;
                 let chosen = self.chosen(table, &action)?;
@@ -114,8 +118,14 @@ impl Runner {
                 let (engine, at) = (self.engine(), self.object(&name)?);
                 register(&engine, at)?.set(index as u64, &[value])?;
             }
-            // Packets are through when they have been sent.
-            Command::Wait => {}
+            Command::Control(control) => self.control(line, control)?,
+            Command::Fails(command) => {
+                let text = format!("{command:?}");
+                if self.command(line, *command).is_ok() {
+                    let text = format!("line {line}: this was to be refused: {text}");
+                    self.failures.push(text);
+                }
+            }
         }
         Ok(())
     }
@@ -129,41 +139,43 @@ impl Runner {
         Ok(())
     }
 
-    fn table(&mut self, name: &str) -> Result<usize> {
+    pub(super) fn table(&mut self, name: &str) -> Result<usize> {
         let engine = self.engine();
         let tables = engine.tables().iter();
         let names: Vec<String> = tables.map(|t| t.spec().name.clone()).collect();
         values::find("table", name, &names)
     }
 
-    fn add(
+    /// An entry for a table.
+    pub(super) fn entry(
         &mut self,
-        table: &str,
-        priority: Option<i64>,
-        keys: &[(String, String)],
+        table: usize,
+        entry: &control::Entry,
         action: &Action,
-    ) -> Result<()> {
-        let table = self.table(table)?;
-        let chosen = self.chosen(table, action)?;
-        let engine = self.engine();
-        let table = &engine.tables()[table];
-        let names: Vec<String> = table.spec().keys.iter().map(|k| k.name.clone()).collect();
-        let mut matches = vec![Match::Any; names.len()];
-        for (name, value) in keys {
-            let at = values::find("key", name, &names)?;
-            matches[at] = values::matched(value, table.spec().keys[at].width)?;
-        }
-        let entry = Entry {
-            keys: matches,
-            priority: priority.unwrap_or(0),
-            action: tables::Action::Direct(chosen),
-            idle_timeout_ns: None,
-        };
-        table.insert(&entry, 0)?;
-        Ok(())
+        idle_timeout_ns: Option<u64>,
+    ) -> Result<Entry> {
+        Ok(Entry {
+            keys: self.keys(table, entry)?,
+            priority: entry.priority.unwrap_or(0),
+            action: self.entry_action(table, action)?,
+            idle_timeout_ns,
+        })
     }
 
-    fn chosen(&mut self, table: usize, action: &Action) -> Result<Chosen> {
+    /// An entry's keys, in the table's order; what is not given is anything.
+    pub(super) fn keys(&mut self, table: usize, entry: &control::Entry) -> Result<Vec<Match>> {
+        let engine = self.engine();
+        let keys = &engine.tables()[table].spec().keys;
+        let names: Vec<String> = keys.iter().map(|k| k.name.clone()).collect();
+        let mut matches = vec![Match::Any; names.len()];
+        for (name, value) in &entry.keys {
+            let at = values::find("key", name, &names)?;
+            matches[at] = values::matched(value, keys[at].width)?;
+        }
+        Ok(matches)
+    }
+
+    pub(super) fn chosen(&mut self, table: usize, action: &Action) -> Result<Chosen> {
         let engine = self.engine();
         let spec = engine.tables()[table].spec();
         let names: Vec<String> = spec.actions.iter().map(|a| a.name.clone()).collect();
@@ -188,7 +200,7 @@ impl Runner {
         })
     }
 
-    fn object(&mut self, name: &str) -> Result<usize> {
+    pub(super) fn object(&mut self, name: &str) -> Result<usize> {
         let engine = self.engine();
         let externs = engine.program().externs.iter();
         let names: Vec<String> = externs.map(|e| e.name.clone()).collect();
