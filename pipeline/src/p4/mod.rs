@@ -78,6 +78,7 @@ pub mod externs;
 mod fields;
 pub mod hash;
 mod machine;
+mod memory;
 mod metadata;
 mod packet;
 mod packets;

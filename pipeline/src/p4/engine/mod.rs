@@ -3,7 +3,7 @@
 
 mod worker;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
 use adit_p4_frontend::ir::Program;
@@ -11,13 +11,14 @@ use adit_p4_frontend::ir::Program;
 use super::events::{ControlPacket, Digest, Events, Idle};
 use super::externs::{self, Architecture, Object, Op, Unsupported, ValueSet};
 use super::hash::Hashes;
+use super::memory::{Epochs, MAX_WORKERS};
 use super::packets::DropReason;
 use super::pna;
 use super::replication::Replication;
 use super::tables::{Table, TableError};
 use super::v1model;
-pub(super) use worker::Scratch;
 pub use worker::Worker;
+pub(super) use worker::{At, Scratch};
 
 /// Why a program cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +40,7 @@ pub enum LoadError {
 /// What workers and control planes share.
 pub(super) struct State {
     pub(super) program: Program,
+    pub(super) epochs: Arc<Epochs>,
     pub(super) tables: Vec<Table>,
     pub(super) objects: Vec<Object>,
     pub(super) value_sets: Vec<ValueSet>,
@@ -73,7 +75,6 @@ pub(super) enum Blocks {
 pub struct Engine {
     pub(super) state: State,
     pub(super) blocks: Blocks,
-    workers: AtomicUsize,
 }
 
 impl Engine {
@@ -87,15 +88,17 @@ impl Engine {
             ),
             _ => return Err(LoadError::Package(program.package)),
         };
+        let epochs = Arc::new(Epochs::new());
         let mut tables = Vec::new();
         for spec in &mut program.tables {
-            tables.push(Table::new(spec.clone())?);
+            tables.push(Table::new(spec.clone(), epochs.clone())?);
         }
         let objects = externs::objects(&program)?;
         for table in &mut tables {
             table.attach(&objects)?;
         }
         let state = State {
+            epochs,
             tables,
             objects,
             value_sets: externs::value_sets(&program),
@@ -111,17 +114,18 @@ impl Engine {
             drops: Default::default(),
             program,
         };
-        Ok(Engine {
-            state,
-            blocks,
-            workers: AtomicUsize::new(0),
-        })
+        Ok(Engine { state, blocks })
     }
 
     /// What a core needs to process packets.
+    ///
+    /// # Panics
+    /// If there are 64 workers already.
     pub fn worker(engine: &Arc<Engine>) -> Worker {
-        let number = engine.workers.fetch_add(1, Relaxed);
-        Worker::new(engine.clone(), number)
+        match engine.state.epochs.join() {
+            Some(number) => Worker::new(engine.clone(), number),
+            None => panic!("an engine has {MAX_WORKERS} workers at most"),
+        }
     }
 
     /// The program.

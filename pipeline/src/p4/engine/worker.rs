@@ -9,8 +9,12 @@ use super::{Blocks, Engine, State};
 use crate::p4::events::ControlPacket;
 use crate::p4::externs::{Local, Run};
 use crate::p4::machine::{End, Machine, Packet};
+use crate::p4::memory::Pin;
 use crate::p4::packet::{Reader, Writer};
 use crate::p4::packets::{DropReason, Input, Output, Sent};
+
+/// How many packets are processed before what has been taken out of tables may be used again.
+const MAX_PINNED: usize = 64;
 
 /// A core's frame and buffers. What it needs for a packet is there before the packet comes.
 pub struct Worker {
@@ -18,8 +22,16 @@ pub struct Worker {
     scratch: Scratch,
 }
 
+/// What is shared, and the proof that it may be read.
+#[derive(Clone, Copy)]
+pub(in crate::p4) struct At<'a> {
+    pub(in crate::p4) state: &'a State,
+    pub(in crate::p4) pin: &'a Pin<'a>,
+}
+
 /// What an architecture works with.
 pub(in crate::p4) struct Scratch {
+    number: usize,
     pub(in crate::p4) machine: Machine,
     pub(in crate::p4) local: Local,
     pub(in crate::p4) writer: Writer,
@@ -31,7 +43,7 @@ impl Scratch {
     /// Runs a block; `Err` if that drops the packet.
     pub(in crate::p4) fn run<'p>(
         &mut self,
-        state: &State,
+        at: At<'_>,
         function: FunctionId,
         reader: &mut Reader<'p>,
         payload: &[u8],
@@ -41,13 +53,14 @@ impl Scratch {
             writer: &mut self.writer,
         };
         let mut host = Run {
-            state,
+            state: at.state,
+            pin: at.pin,
             local: &mut self.local,
             payload,
         };
         let end = self
             .machine
-            .run(&state.program, function, &mut host, &mut packet);
+            .run(&at.state.program, function, &mut host, &mut packet);
         *reader = packet.reader;
         match end {
             End::TooLong => Err(DropReason::TooLong),
@@ -59,11 +72,11 @@ impl Scratch {
     /// Runs a block that does not parse.
     pub(in crate::p4) fn run_control(
         &mut self,
-        state: &State,
+        at: At<'_>,
         function: FunctionId,
         payload: &[u8],
     ) -> Result<(), DropReason> {
-        self.run(state, function, &mut Reader::default(), payload)
+        self.run(at, function, &mut Reader::default(), payload)
             .map(drop)
     }
 }
@@ -71,7 +84,9 @@ impl Scratch {
 impl Worker {
     pub(super) fn new(engine: Arc<Engine>, number: usize) -> Worker {
         let program = &engine.state.program;
+        engine.state.tables.iter().for_each(|t| t.join(number));
         let scratch = Scratch {
+            number,
             machine: Machine::new(program),
             local: Local::new(program, number),
             writer: Writer::default(),
@@ -97,7 +112,14 @@ impl Worker {
         let state = &engine.state;
         let cpu_port = engine.cpu_port();
         self.scratch.local.now_ns = now_ns;
+        let mut pin = engine.state.epochs.pin(self.scratch.number);
         for (n, input) in inputs.iter().enumerate() {
+            // Who writes can use again what it took out, also if a caller has very many packets.
+            if n > 0 && n % MAX_PINNED == 0 {
+                drop(pin);
+                pin = engine.state.epochs.pin(self.scratch.number);
+            }
+            let at = At { state, pin: &pin };
             let mut emit = |output: Output<'_>| {
                 match output {
                     Output::Sent(sent) if Some(sent.port) == cpu_port => {
@@ -115,11 +137,17 @@ impl Worker {
             };
             match &engine.blocks {
                 Blocks::V1model(blocks) => {
-                    blocks.process(state, &mut self.scratch, input, &mut emit);
+                    blocks.process(at, &mut self.scratch, input, &mut emit);
                 }
-                Blocks::Pna(blocks) => blocks.process(state, &mut self.scratch, input, &mut emit),
+                Blocks::Pna(blocks) => blocks.process(at, &mut self.scratch, input, &mut emit),
             }
         }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.engine.state.epochs.leave(self.scratch.number);
     }
 }
 

@@ -193,11 +193,6 @@ impl MeterCell {
         Ok(())
     }
 
-    /// A cell with the same meter, for an entry that takes another one's place.
-    pub(in crate::p4) fn share(&self) -> MeterCell {
-        MeterCell(ArcSwapOption::new(self.0.load_full()))
-    }
-
     pub(in crate::p4) fn mark(&self, now_ns: u64, amount: u64, color: Color) -> Color {
         match &*self.0.load() {
             Some(metered) => metered.mark(now_ns, amount, color),

@@ -20,8 +20,9 @@ use adit_p4_frontend::ir::{Argument, Constant, ExternCall, Layout, Program};
 use super::engine::State;
 use super::hash::{Algorithm, Hashes};
 use super::machine::{Applied, Host};
+use super::memory::Pin;
 use super::packet::Writer;
-use super::tables::{EntryId, Reached, Table};
+use super::tables::{EntryId, Reached, Table, Visit};
 pub(super) use meter::MeterCell;
 pub use meter::{Color, Meter, MeterConfig, MeterUnit};
 pub use objects::{Count, Counter, Object, ObjectError, Register};
@@ -84,6 +85,7 @@ pub(super) struct Requests {
 
 /// What a worker keeps of the packet at hand: what calls leave behind, and room to work.
 pub(super) struct Local {
+    worker: usize,
     /// The table applied last, and the entry that was hit.
     applied: Option<(usize, Option<EntryId>)>,
     /// The key that was looked up last.
@@ -106,6 +108,7 @@ pub(super) struct Local {
 impl Local {
     pub(super) fn new(program: &Program, worker: usize) -> Local {
         Local {
+            worker,
             applied: None,
             key: Vec::new(),
             now_ns: 0,
@@ -183,6 +186,7 @@ pub(super) fn value_sets(program: &Program) -> Vec<ValueSet> {
 /// A worker with what it shares with others, for one block of one packet.
 pub(super) struct Run<'a> {
     pub(super) state: &'a State,
+    pub(super) pin: &'a Pin<'a>,
     pub(super) local: &'a mut Local,
     /// What follows the headers.
     pub(super) payload: &'a [u8],
@@ -213,7 +217,14 @@ impl Host for Run<'_> {
         let index = table as usize;
         let local = &mut *self.local;
         let table = &self.state.tables[index];
-        let found = table.find(frame, &mut local.key, local.length, local.now_ns);
+        table.gather(frame, &mut local.key);
+        let visit = Visit {
+            pin: self.pin,
+            worker: local.worker,
+            bytes: local.length,
+            now_ns: local.now_ns,
+        };
+        let found = table.find(frame, &local.key, visit);
         local.applied = Some((index, found.entry));
         let action = match found.action {
             Reached::Direct(action) => action,

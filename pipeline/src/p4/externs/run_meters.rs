@@ -54,7 +54,7 @@ impl Run<'_> {
                 if let Some((table, Some(entry))) = self.local.applied {
                     let table = &self.state.tables[table];
                     if table.direct_counter() == Some(*object as u32) {
-                        table.count(entry, bytes);
+                        table.count(self.local.worker, entry, bytes);
                     }
                 }
             }

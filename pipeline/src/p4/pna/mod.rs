@@ -9,7 +9,7 @@
 
 use adit_p4_frontend::ir::{self, FunctionId, Layout, Program};
 
-use super::engine::{LoadError, Scratch, State};
+use super::engine::{At, LoadError, Scratch};
 use super::externs::Forward;
 use super::machine::End;
 use super::metadata::{field, Field};
@@ -193,7 +193,7 @@ impl Blocks {
     /// Sends a packet through, as often as it wants.
     pub(super) fn process(
         &self,
-        state: &State,
+        at: At<'_>,
         scratch: &mut Scratch,
         input: &Input<'_>,
         emit: &mut dyn FnMut(Output<'_>),
@@ -210,7 +210,7 @@ impl Blocks {
                 direction: input.direction,
                 number,
             };
-            let parsed = match self.pass(state, scratch, &pass) {
+            let parsed = match self.pass(at, scratch, &pass) {
                 Ok(parsed) => parsed,
                 Err(dropped) => {
                     reason = Some(dropped);
@@ -230,7 +230,7 @@ impl Blocks {
                 truncate: None,
                 receive: scratch.local.requests.receive,
             };
-            mirror(state, scratch, sent, emit);
+            mirror(at, scratch, sent, emit);
             reason = match scratch.local.requests.forward {
                 Forward::Port(port) => {
                     emit(Output::Sent(Sent {
@@ -274,7 +274,7 @@ impl Blocks {
     /// Once through; gives how many bytes the parser took.
     fn pass(
         &self,
-        state: &State,
+        at: At<'_>,
         scratch: &mut Scratch,
         pass: &Pass<'_>,
     ) -> Result<usize, DropReason> {
@@ -286,7 +286,7 @@ impl Blocks {
         start(&self.parser, scratch, 0);
         scratch.writer.clear();
         let mut reader = Reader::new(pass.data);
-        let end = scratch.run(state, self.parser.function, &mut reader, &[])?;
+        let end = scratch.run(at, self.parser.function, &mut reader, &[])?;
         let error = match end {
             End::Rejected(error) => error.into(),
             _ => 0,
@@ -294,21 +294,21 @@ impl Blocks {
         let payload = reader.rest();
         if let Some(pre) = &self.pre {
             start(pre, scratch, error);
-            scratch.run_control(state, pre.function, payload)?;
+            scratch.run_control(at, pre.function, payload)?;
         }
         for stage in [&self.control, &self.deparser] {
             start(stage, scratch, error);
-            scratch.run_control(state, stage.function, payload)?;
+            scratch.run_control(at, stage.function, payload)?;
         }
         Ok(pass.data.len() - payload.len())
     }
 }
 
 /// Sends the mirrors that the program asked for.
-fn mirror(state: &State, scratch: &Scratch, sent: Sent<'_>, emit: &mut dyn FnMut(Output<'_>)) {
+fn mirror(at: At<'_>, scratch: &Scratch, sent: Sent<'_>, emit: &mut dyn FnMut(Output<'_>)) {
     for (_, session) in &scratch.local.requests.mirrors {
-        let Some((copies, truncate)) = state.replication.copies(*session) else {
-            state.count_drop(DropReason::UnknownSession);
+        let Some((copies, truncate)) = at.state.replication.copies(*session) else {
+            at.state.count_drop(DropReason::UnknownSession);
             continue;
         };
         for copy in &*copies {

@@ -3,12 +3,62 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use adit_p4_frontend::ir::{Chosen, Match};
+use adit_p4_frontend::ir::Chosen;
 
-use super::{Action, Entry, EntryId, EntryState, MatchKind, Origin, Table, TableError};
+use super::shape::Rule;
+use super::{Action, EntryId, EntryState, Origin, Search, Table, TableError};
+use crate::p4::memory::Words;
 
 /// How long entries of each expire-time profile live, in seconds.
 pub const PROFILES_S: [u64; 8] = [10, 30, 60, 120, 300, 43_200, 120, 120];
+
+/// When entries were used and when that is too long ago, by id.
+pub(super) struct Timers {
+    /// 0: never.
+    timeout: Words,
+    pub(super) since: Words,
+    /// Whether only the program restarts it, and whether the control plane has been told.
+    flags: Words,
+}
+
+/// How often a packet tries to get at the table that it adds an entry to.
+const MAX_TRIES: usize = 1000;
+
+const BY_PROGRAM: u64 = 1;
+const TOLD: u64 = 2;
+
+impl Timers {
+    pub(super) fn new(count: usize) -> Option<Timers> {
+        Some(Timers {
+            timeout: Words::new(count)?,
+            since: Words::new(count)?,
+            flags: Words::new(count)?,
+        })
+    }
+
+    pub(super) fn timeout(&self, id: u32) -> u64 {
+        self.timeout[id as usize].load(Relaxed)
+    }
+
+    pub(super) fn start(&self, id: u32, timeout_ns: u64, now_ns: u64, by_program: bool) {
+        let id = id as usize;
+        self.flags[id].store(u64::from(by_program) * BY_PROGRAM, Relaxed);
+        self.since[id].store(now_ns, Relaxed);
+        self.timeout[id].store(timeout_ns, Relaxed);
+    }
+
+    /// A packet hit the entry.
+    #[inline]
+    pub(super) fn hit(&self, id: usize, now_ns: u64) {
+        let flags = self.flags[id].load(Relaxed);
+        if flags & BY_PROGRAM == 0 && self.timeout[id].load(Relaxed) != 0 {
+            self.since[id].store(now_ns, Relaxed);
+            if flags & TOLD != 0 {
+                self.flags[id].store(flags & !TOLD, Relaxed);
+            }
+        }
+    }
+}
 
 /// What came of learning an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +92,8 @@ impl Table {
         found.map(|at| at as u32)
     }
 
-    /// Adds the key that was looked up. An entry that is there already is as good as a new one.
+    /// Adds the packed key that was looked up. An entry that is there already is as good as a new
+    /// one.
     pub(in crate::p4) fn learn(
         &self,
         key: &[u64],
@@ -50,23 +101,25 @@ impl Table {
         profile: u64,
         now_ns: u64,
     ) -> Learn {
-        let exact = self.shape.kinds.iter().all(|k| *k == MatchKind::Exact);
-        let Some(lifetime) = lifetime_ns(profile).filter(|_| exact) else {
+        let is_exact = matches!(self.search, Search::Exact);
+        let lifetime = lifetime_ns(profile).filter(|_| is_exact && self.timers.is_some());
+        let (Some(lifetime), Ok(())) = (lifetime, self.shape.check_action(&chosen, false)) else {
             return Learn::NotDone;
         };
-        if key.len() != self.shape.limbs() {
-            return Learn::NotDone;
-        }
-        let parts = self.shape.offsets.windows(2);
-        let entry = Entry {
-            keys: parts
-                .map(|ends| Match::Exact(key[ends[0]..ends[1]].to_vec()))
-                .collect(),
-            priority: 0,
-            action: Action::Direct(chosen),
-            idle_timeout_ns: None,
+        let rule = Rule {
+            value: key.to_vec(),
+            ..Rule::default()
         };
-        match self.put(&entry, Origin::Packet, lifetime, now_ns) {
+        // A packet does not wait for a control plane that is at it for long.
+        let Some(mut state) = (0..MAX_TRIES).find_map(|_| {
+            std::hint::spin_loop();
+            self.state.try_lock()
+        }) else {
+            return Learn::NotDone;
+        };
+        let state = &mut *state;
+        let times = [lifetime, now_ns];
+        match self.put_rule(state, &rule, &Action::Direct(chosen), Origin::Packet, times) {
             Ok(_) | Err(TableError::Exists(_)) => Learn::Done,
             Err(_) => Learn::NotDone,
         }
@@ -74,21 +127,19 @@ impl Table {
 
     /// Gives a learnt entry another lifetime, from now on.
     pub(in crate::p4) fn set_profile(&self, id: EntryId, profile: u64, now_ns: u64) {
-        let state = self.state.read();
-        let held = state.entries.get(id.0 as usize).and_then(Option::as_ref);
-        if let (Some(held), Some(lifetime)) = (held, lifetime_ns(profile)) {
-            if held.origin == Origin::Packet {
-                held.timeout_ns.store(lifetime, Relaxed);
-                held.since_ns.store(now_ns, Relaxed);
+        if let (Some(timers), Some(lifetime)) = (&self.timers, lifetime_ns(profile)) {
+            let at = id.0 as usize;
+            if timers.flags[at].load(Relaxed) & BY_PROGRAM != 0 {
+                timers.since[at].store(now_ns, Relaxed);
+                timers.timeout[at].store(lifetime, Relaxed);
             }
         }
     }
 
     /// Lets a learnt entry live its lifetime again.
     pub(in crate::p4) fn restart_timer(&self, id: EntryId, now_ns: u64) {
-        let state = self.state.read();
-        if let Some(held) = state.entries.get(id.0 as usize).and_then(Option::as_ref) {
-            held.since_ns.store(now_ns, Relaxed);
+        if let Some(timers) = &self.timers {
+            timers.since[id.0 as usize].store(now_ns, Relaxed);
         }
     }
 
@@ -96,25 +147,24 @@ impl Table {
     /// until a packet hits them again.
     pub fn expire(&self, now_ns: u64) -> Expired {
         let mut expired = Expired::default();
-        let mut over = Vec::new();
-        let mut state = self.state.write();
-        for (n, held) in state.entries.iter().enumerate() {
-            let Some(held) = held else { continue };
-            let timeout = held.timeout_ns.load(Relaxed);
-            let deadline = held.since_ns.load(Relaxed).saturating_add(timeout);
-            if timeout == 0 || deadline > now_ns {
-                continue;
+        let Some(timers) = &self.timers else {
+            return expired;
+        };
+        let state = &mut *self.state.lock();
+        let is_over = |id: EntryId| {
+            let timeout = timers.timeout(id.0);
+            let since = timers.since[id.0 as usize].load(Relaxed);
+            timeout != 0 && since.saturating_add(timeout) <= now_ns
+        };
+        let over: Vec<_> = state.from(0).filter(|(id, _, _)| is_over(*id)).collect();
+        for (id, record, origin) in over {
+            let flags = &timers.flags[id.0 as usize];
+            if origin == Origin::Packet {
+                self.remove_id(state, id);
+                expired.removed += 1;
+            } else if flags.fetch_or(TOLD, Relaxed) & TOLD == 0 {
+                expired.idle.push(self.show(state, id, record, origin));
             }
-            let id = EntryId(n as u32);
-            if held.origin == Origin::Packet {
-                over.push(id);
-            } else if held.is_told.swap(1, Relaxed) == 0 {
-                expired.idle.push(self.show(id, held));
-            }
-        }
-        expired.removed = over.len();
-        for id in over {
-            self.remove(&mut state, id);
         }
         expired
     }

@@ -2,7 +2,6 @@
 //! Entries whose actions are in an action profile or selector; direct meters and counters that
 //! actions ask for.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 use adit_p4_frontend::ir;
@@ -83,14 +82,14 @@ impl Table {
         found.unwrap_or_else(|| self.reach_default(frame))
     }
 
-    fn reach_default(&self, frame: &mut [u64]) -> u32 {
-        match self.default_action() {
-            Action::Direct(chosen) => {
-                self.put_arguments(chosen.action, &chosen.arguments, frame);
-                chosen.action
+    /// Puts an action's arguments where its parameters are.
+    fn put_arguments(&self, action: u32, arguments: &[Vec<u64>], frame: &mut [u64]) {
+        let places = &self.shape.arguments[action as usize];
+        for ((slot, limbs), value) in places.iter().zip(arguments) {
+            let slots = &mut frame[*slot as usize..][..*limbs as usize];
+            for (n, limb) in slots.iter_mut().enumerate() {
+                *limb = value.get(n).copied().unwrap_or(0);
             }
-            // A default action is the table's own.
-            _ => self.spec().default.action,
         }
     }
 
@@ -131,25 +130,23 @@ impl Table {
         if self.direct_meter.is_none() {
             return Err(TableError::NoMeter(self.spec().name.clone()));
         }
-        let state = self.state.read();
-        let held = state.entries.get(id.0 as usize).and_then(Option::as_ref);
-        let held = held.ok_or_else(|| TableError::Unknown(self.spec().name.clone()))?;
-        held.meter.set(config).map_err(TableError::Meter)
+        let state = self.state.lock();
+        let cell = self.meters.get(id.0 as usize);
+        let cell = cell.filter(|_| state.record(id).is_some());
+        let cell = cell.ok_or_else(|| TableError::Unknown(self.spec().name.clone()))?;
+        cell.set(config).map_err(TableError::Meter)
     }
 
     /// Marks a packet by an entry's meter.
     pub(in crate::p4) fn mark(&self, id: EntryId, now_ns: u64, amount: u64, color: Color) -> Color {
-        let state = self.state.read();
-        let held = state.entries.get(id.0 as usize).and_then(Option::as_ref);
-        held.map_or(color, |held| held.meter.mark(now_ns, amount, color))
+        let cell = self.meters.get(id.0 as usize);
+        cell.map_or(color, |cell| cell.mark(now_ns, amount, color))
     }
 
     /// Counts a packet for an entry.
-    pub(in crate::p4) fn count(&self, id: EntryId, bytes: u64) {
-        let state = self.state.read();
-        if let Some(held) = state.entries.get(id.0 as usize).and_then(Option::as_ref) {
-            held.packets.fetch_add(1, Relaxed);
-            held.bytes.fetch_add(bytes, Relaxed);
+    pub(in crate::p4) fn count(&self, worker: usize, id: EntryId, bytes: u64) {
+        if let Some(counts) = &self.counts {
+            counts.add(worker, id.0 as usize, bytes);
         }
     }
 }

@@ -2,27 +2,47 @@
 //! Tables at run time: entries are checked when they come, so that looking up need not.
 
 mod aging;
+mod control;
+#[allow(dead_code, reason = "batches prefetch")]
+mod counts;
+#[allow(dead_code, reason = "batches prefetch")]
+mod dir;
 mod error;
+#[allow(dead_code, reason = "batches prefetch; profiles are reached")]
+mod find;
+#[allow(dead_code, reason = "batches prefetch")]
+mod index;
 mod indirect;
-mod lookup;
+mod key;
+#[allow(dead_code, reason = "batches prefetch")]
+mod record;
 mod shape;
+mod tuples;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicU32;
 use std::sync::Arc;
 
 use adit_p4_frontend::ir::{self, limbs_of, Chosen, Match};
-use parking_lot::RwLock;
+use parking_lot::Mutex;
 
 pub use aging::{Expired, Learn, PROFILES_S};
 pub use error::TableError;
-use indirect::Indirect;
-use lookup::{Lookup, Rule};
 pub use shape::MatchKind;
-use shape::Shape;
 
+use self::shape::Shape;
 use super::externs::{Count, MeterCell, MeterConfig};
+use super::memory::{Epochs, Snapshot};
+use aging::Timers;
+use control::State;
+pub(super) use counts::Counts;
+use dir::Dir;
+pub(super) use find::{Reached, Visit};
+use index::Index;
+use indirect::Indirect;
+use record::{Layout, Records};
+use tuples::Tuples;
 
 /// How an entry is known while it is in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +106,8 @@ pub struct EntryState {
 pub const MAX_ENTRIES: usize = 4 << 20;
 
 /// A table with its entries. Everything takes `&self`: packets look up while control planes write.
+/// Neither waits for the other: an entry is in a record that does not change while a packet can
+/// reach it, and comes, changes and goes by one store.
 pub struct Table {
     shape: Shape,
     capacity: usize,
@@ -101,47 +123,32 @@ pub struct Table {
     counts_hits: bool,
     learns: bool,
     supports_timeout: bool,
-    state: RwLock<State>,
+    is_keyless: bool,
+    /// The limbs of each key that is matched by range.
+    range_limbs: Vec<usize>,
+    epochs: Arc<Epochs>,
+    seed: u64,
+    records: Records,
+    index: Snapshot<Index>,
+    search: Search,
+    /// The record of the default action.
+    default: AtomicU32,
+    counts: Option<Counts>,
+    /// The direct meters of the entries.
+    meters: Box<[MeterCell]>,
+    timers: Option<Timers>,
+    state: Mutex<State>,
 }
 
-struct State {
-    lookup: Lookup,
-    /// Entries by what they are known by.
-    known: HashMap<Rule, EntryId>,
-    entries: Vec<Option<Arc<Held>>>,
-    free: Vec<u32>,
-    default: Action,
-    default_is_set: bool,
-}
-
-/// An entry and what packets change of it.
-struct Held {
-    rule: Rule,
-    action: Action,
-    origin: Origin,
-    /// After how long without use it is over; 0: never.
-    timeout_ns: AtomicU64,
-    /// From when on that counts.
-    since_ns: AtomicU64,
-    /// Whether the control plane has been told.
-    is_told: AtomicU64,
-    packets: AtomicU64,
-    bytes: AtomicU64,
-    meter: MeterCell,
-}
-
-/// What a lookup came to. The arguments of a direct action are in the frame.
-pub(super) struct Found {
-    pub(super) entry: Option<EntryId>,
-    pub(super) action: Reached,
-}
-
-/// The action that a lookup came to: the table's own, or one that its profile knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reached {
-    Direct(u32),
-    Member(u32),
-    Group(u32),
+/// How keys are found.
+enum Search {
+    /// One hash.
+    Exact,
+    /// One for each mask; prefixes of one short key by their bits.
+    Tuples {
+        tuples: Snapshot<Tuples>,
+        dir: Option<Dir>,
+    },
 }
 
 impl fmt::Debug for Table {
@@ -152,13 +159,33 @@ impl fmt::Debug for Table {
 
 impl Table {
     /// A table as the program declares it, with its entries.
-    pub(super) fn new(mut spec: ir::Table) -> Result<Table, TableError> {
+    pub(super) fn new(mut spec: ir::Table, epochs: Arc<Epochs>) -> Result<Table, TableError> {
         let entries = std::mem::take(&mut spec.entries);
         let shape = Shape::new(spec)?;
-        let default = shape.spec.default.clone();
-        let size = shape.spec.size.unwrap_or(u64::MAX);
+        let size = shape.spec.size.unwrap_or(MAX_ENTRIES as u64);
+        let capacity = usize::try_from(size).map_or(MAX_ENTRIES, |n| n.min(MAX_ENTRIES));
+        let memory = || TableError::Unsupported {
+            table: shape.spec.name.clone(),
+            why: format!("there is no memory for {capacity} entries"),
+        };
+        let plan = &shape.plan;
+        let arguments = shape.argument_words();
+        let is_exact = shape.is_exact();
+        let layout = Layout::new(!is_exact, plan.words, plan.range_words, arguments);
+        let room = control::room(capacity);
+        let records = Records::new(room, layout).ok_or_else(memory)?;
+        let index = Arc::new(Index::new(16).ok_or_else(memory)?);
+        let tuples = Arc::new(Tuples::default());
+        let by_dir = match &shape.spec.keys[..] {
+            [key] if shape.kinds[0] == MatchKind::Lpm && (1..=32).contains(&key.width) => {
+                Some(Dir::new(key.width).ok_or_else(memory)?)
+            }
+            _ => None,
+        };
+        let ranges = shape.spec.keys.iter().zip(&shape.kinds);
+        let ranges = ranges.filter(|(_, kind)| **kind == MatchKind::Range);
         let mut table = Table {
-            capacity: usize::try_from(size).unwrap_or(usize::MAX).min(MAX_ENTRIES),
+            capacity,
             direct_counter: None,
             direct_meter: None,
             profile: None,
@@ -166,17 +193,37 @@ impl Table {
             counts_hits: false,
             learns: false,
             supports_timeout: false,
-            state: RwLock::new(State {
-                lookup: Lookup::new(&shape.kinds),
-                known: HashMap::new(),
-                entries: Vec::new(),
-                free: Vec::new(),
-                default: Action::Direct(default),
-                default_is_set: false,
-            }),
+            is_keyless: shape.spec.keys.is_empty(),
+            range_limbs: ranges.map(|(k, _)| limbs_of(k.width) as usize).collect(),
+            epochs,
+            seed: RandomState::new().hash_one(0),
+            records,
+            index: Snapshot::new(index.clone()),
+            search: match is_exact {
+                true => Search::Exact,
+                false => Search::Tuples {
+                    tuples: Snapshot::new(tuples.clone()),
+                    dir: by_dir,
+                },
+            },
+            default: AtomicU32::new(0),
+            counts: None,
+            meters: Box::default(),
+            timers: None,
+            state: Mutex::new(State::new(index, shape.spec.default.clone())),
             shape,
         };
         table.properties()?;
+        if table.direct_counter.is_some() {
+            table.counts = Some(Counts::new(room).ok_or_else(|| table.no_memory())?);
+        }
+        if table.direct_meter.is_some() {
+            table.meters = (0..room).map(|_| MeterCell::default()).collect();
+        }
+        if table.learns || table.supports_timeout {
+            table.timers = Some(Timers::new(room).ok_or_else(|| table.no_memory())?);
+        }
+        table.init_default()?;
         for entry in entries {
             let given = Entry {
                 keys: entry.keys,
@@ -191,6 +238,20 @@ impl Table {
             }
         }
         Ok(table)
+    }
+
+    fn no_memory(&self) -> TableError {
+        TableError::Unsupported {
+            table: self.spec().name.clone(),
+            why: format!("there is no memory for {} entries", self.capacity),
+        }
+    }
+
+    /// A worker begins: makes room for what it counts.
+    pub(super) fn join(&self, worker: usize) {
+        if let Some(counts) = &self.counts {
+            counts.join(worker);
+        }
     }
 
     fn properties(&mut self) -> Result<(), TableError> {
@@ -252,8 +313,7 @@ impl Table {
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        let state = self.state.read();
-        state.entries.len() - state.free.len()
+        self.state.lock().len()
     }
 
     /// Whether there are no entries.
@@ -284,303 +344,6 @@ impl Table {
     /// Whether entries may have idle timeouts.
     pub fn supports_timeout(&self) -> bool {
         self.supports_timeout
-    }
-
-    /// Adds an entry. Of two that match, the one with the larger priority wins.
-    pub fn insert(&self, entry: &Entry, now_ns: u64) -> Result<EntryId, TableError> {
-        self.check_writable()?;
-        let timeout = self.check_timeout(entry)?;
-        self.put(entry, Origin::Control, timeout, now_ns)
-    }
-
-    /// Gives the entry with these keys and this priority another action and timeout. Its counter
-    /// goes on.
-    pub fn modify(&self, entry: &Entry, now_ns: u64) -> Result<EntryId, TableError> {
-        self.check_writable()?;
-        let timeout = self.check_timeout(entry)?;
-        self.check(&entry.action)?;
-        let rule = self.shape.rule(&entry.keys, entry.priority)?;
-        let mut state = self.state.write();
-        let id = self.known(&state, &rule)?;
-        self.hold(&entry.action)?;
-        let Some(old) = state.entries[id.0 as usize].take() else {
-            return Err(TableError::Unknown(self.spec().name.clone()));
-        };
-        self.release(&old.action);
-        let held = Held {
-            action: entry.action.clone(),
-            origin: old.origin,
-            timeout_ns: timeout.into(),
-            since_ns: now_ns.into(),
-            is_told: 0.into(),
-            packets: old.packets.load(Relaxed).into(),
-            bytes: old.bytes.load(Relaxed).into(),
-            meter: old.meter.share(),
-            rule,
-        };
-        state.entries[id.0 as usize] = Some(Arc::new(held));
-        Ok(id)
-    }
-
-    /// Removes the entry with these keys and this priority.
-    pub fn delete(&self, keys: &[Match], priority: i64) -> Result<EntryId, TableError> {
-        self.check_writable()?;
-        let rule = self.shape.rule(keys, priority)?;
-        let mut state = self.state.write();
-        let id = self.known(&state, &rule)?;
-        self.remove(&mut state, id);
-        Ok(id)
-    }
-
-    /// The entry with these keys and this priority.
-    pub fn get(&self, keys: &[Match], priority: i64) -> Result<EntryState, TableError> {
-        let rule = self.shape.rule(keys, priority)?;
-        let state = self.state.read();
-        let id = self.known(&state, &rule)?;
-        match &state.entries[id.0 as usize] {
-            Some(held) => Ok(self.show(id, held)),
-            None => Err(TableError::Unknown(self.spec().name.clone())),
-        }
-    }
-
-    /// Shows entries from an id on, to go through all of them in pieces: gives where the next
-    /// piece begins. Entries that come and go meanwhile may be shown or not.
-    pub fn entries(&self, from: EntryId, most: usize) -> (Vec<EntryState>, Option<EntryId>) {
-        let state = self.state.read();
-        let mut found = Vec::new();
-        for (n, held) in state.entries.iter().enumerate().skip(from.0 as usize) {
-            let id = EntryId(n as u32);
-            if found.len() >= most {
-                return (found, Some(id));
-            }
-            if let Some(held) = held {
-                found.push(self.show(id, held));
-            }
-        }
-        (found, None)
-    }
-
-    /// All entries.
-    pub fn all(&self) -> Vec<EntryState> {
-        self.entries(EntryId(0), usize::MAX).0
-    }
-
-    /// What is done with packets that match no entry.
-    pub fn default_action(&self) -> Action {
-        self.state.read().default.clone()
-    }
-
-    /// Whether the default action is another than the program's.
-    pub fn default_is_set(&self) -> bool {
-        self.state.read().default_is_set
-    }
-
-    /// Sets the action for packets that match no entry.
-    pub fn set_default(&self, chosen: Chosen) -> Result<(), TableError> {
-        if self.spec().const_default {
-            return Err(self.constant("default action"));
-        }
-        self.shape.check_action(&chosen, true)?;
-        let mut state = self.state.write();
-        state.default = Action::Direct(chosen);
-        state.default_is_set = true;
-        Ok(())
-    }
-
-    /// Puts the program's own default action back.
-    pub fn reset_default(&self) -> Result<(), TableError> {
-        if self.spec().const_default {
-            return Err(self.constant("default action"));
-        }
-        let mut state = self.state.write();
-        state.default = Action::Direct(self.spec().default.clone());
-        state.default_is_set = false;
-        Ok(())
-    }
-
-    /// Sets an entry's direct counter.
-    pub fn set_count(&self, id: EntryId, count: Count) -> Result<(), TableError> {
-        if self.direct_counter.is_none() {
-            return Err(TableError::NoCounter(self.spec().name.clone()));
-        }
-        let state = self.state.read();
-        let held = state.entries.get(id.0 as usize).and_then(Option::as_ref);
-        let held = held.ok_or_else(|| TableError::Unknown(self.spec().name.clone()))?;
-        held.packets.store(count.packets, Relaxed);
-        held.bytes.store(count.bytes, Relaxed);
-        Ok(())
-    }
-
-    fn show(&self, id: EntryId, held: &Held) -> EntryState {
-        let timeout = held.timeout_ns.load(Relaxed);
-        EntryState {
-            id,
-            entry: Entry {
-                keys: self.shape.keys(&held.rule),
-                priority: held.rule.priority,
-                action: held.action.clone(),
-                idle_timeout_ns: (timeout > 0 && held.origin != Origin::Packet).then_some(timeout),
-            },
-            origin: held.origin,
-            count: self.direct_counter.map(|_| Count {
-                packets: held.packets.load(Relaxed),
-                bytes: held.bytes.load(Relaxed),
-            }),
-            meter: held.meter.get(),
-            last_hit_ns: held.since_ns.load(Relaxed),
-        }
-    }
-
-    fn known(&self, state: &State, rule: &Rule) -> Result<EntryId, TableError> {
-        let known = state.known.get(rule).copied();
-        known.ok_or_else(|| TableError::Unknown(self.spec().name.clone()))
-    }
-
-    fn put(
-        &self,
-        entry: &Entry,
-        origin: Origin,
-        timeout_ns: u64,
-        now_ns: u64,
-    ) -> Result<EntryId, TableError> {
-        self.check(&entry.action)?;
-        let rule = self.shape.rule(&entry.keys, entry.priority)?;
-        let mut state = self.state.write();
-        let state = &mut *state;
-        if state.known.contains_key(&rule) {
-            return Err(TableError::Exists(self.spec().name.clone()));
-        }
-        if state.entries.len() - state.free.len() >= self.capacity {
-            return Err(TableError::Full {
-                table: self.spec().name.clone(),
-                size: self.capacity,
-            });
-        }
-        self.hold(&entry.action)?;
-        let id = state.free.pop().unwrap_or(state.entries.len() as u32);
-        state.lookup.insert(&rule, id);
-        state.known.insert(rule.clone(), EntryId(id));
-        let held = Some(Arc::new(Held {
-            rule,
-            action: entry.action.clone(),
-            origin,
-            timeout_ns: timeout_ns.into(),
-            since_ns: now_ns.into(),
-            is_told: 0.into(),
-            packets: 0.into(),
-            bytes: 0.into(),
-            meter: MeterCell::default(),
-        }));
-        match state.entries.get_mut(id as usize) {
-            Some(place) => *place = held,
-            None => state.entries.push(held),
-        }
-        Ok(EntryId(id))
-    }
-
-    fn remove(&self, state: &mut State, id: EntryId) {
-        if let Some(held) = state.entries[id.0 as usize].take() {
-            self.release(&held.action);
-            state.lookup.remove(&held.rule, id.0);
-            state.known.remove(&held.rule);
-            state.free.push(id.0);
-        }
-    }
-
-    fn check_writable(&self) -> Result<(), TableError> {
-        match self.spec().const_entries {
-            true => Err(self.constant("entries")),
-            false => Ok(()),
-        }
-    }
-
-    fn check_timeout(&self, entry: &Entry) -> Result<u64, TableError> {
-        match entry.idle_timeout_ns {
-            Some(_) if !self.supports_timeout => {
-                Err(TableError::NoTimeout(self.spec().name.clone()))
-            }
-            timeout => Ok(timeout.unwrap_or(0)),
-        }
-    }
-
-    fn check(&self, action: &Action) -> Result<(), TableError> {
-        match (action, self.profile) {
-            // Entries of a table with a profile may have actions of their own until they are
-            // given members: programs' entries do.
-            (Action::Direct(chosen), _) => self.shape.check_action(chosen, false),
-            (Action::Member(_) | Action::Group(_), Some(_)) => self.check_indirect(action),
-            (Action::Member(_) | Action::Group(_), None) => Err(TableError::Indirect {
-                table: self.spec().name.clone(),
-                wanted: "actions of their own: it has no action profile",
-            }),
-        }
-    }
-
-    fn constant(&self, what: &'static str) -> TableError {
-        TableError::Constant {
-            table: self.spec().name.clone(),
-            what,
-        }
-    }
-
-    /// Looks up the keys in a frame and counts: the entry, and what it does; without entry, the
-    /// default action. `key` is left as what was looked up.
-    pub(super) fn find(
-        &self,
-        frame: &mut [u64],
-        key: &mut Vec<u64>,
-        bytes: u64,
-        now_ns: u64,
-    ) -> Found {
-        key.clear();
-        for (part, ends) in self.spec().keys.iter().zip(self.shape.offsets.windows(2)) {
-            let limbs = ends[1] - ends[0];
-            key.extend_from_slice(&frame[part.slot as usize..][..limbs]);
-        }
-        let state = self.state.read();
-        let found = match self.spec().keys.is_empty() {
-            true => None,
-            false => state.lookup.find(key),
-        };
-        let held = found.and_then(|id| Some((id, state.entries.get(id as usize)?.as_ref()?)));
-        let action = match held {
-            Some((_, held)) => {
-                if self.counts_hits {
-                    held.packets.fetch_add(1, Relaxed);
-                    held.bytes.fetch_add(bytes, Relaxed);
-                }
-                if held.origin != Origin::Packet && held.timeout_ns.load(Relaxed) != 0 {
-                    held.since_ns.store(now_ns, Relaxed);
-                    held.is_told.store(0, Relaxed);
-                }
-                &held.action
-            }
-            None => &state.default,
-        };
-        let action = match action {
-            Action::Direct(chosen) => {
-                self.put_arguments(chosen.action, &chosen.arguments, frame);
-                Reached::Direct(chosen.action)
-            }
-            Action::Member(member) => Reached::Member(*member),
-            Action::Group(group) => Reached::Group(*group),
-        };
-        Found {
-            entry: held.map(|(id, _)| EntryId(id)),
-            action,
-        }
-    }
-
-    /// Puts an action's arguments where its parameters are.
-    fn put_arguments(&self, action: u32, arguments: &[Vec<u64>], frame: &mut [u64]) {
-        let action = &self.spec().actions[action as usize];
-        for (parameter, value) in action.parameters.iter().zip(arguments) {
-            let limbs = limbs_of(parameter.width) as usize;
-            let slot = &mut frame[parameter.slot as usize..][..limbs];
-            for (n, limb) in slot.iter_mut().enumerate() {
-                *limb = value.get(n).copied().unwrap_or(0);
-            }
-        }
     }
 }
 

@@ -3,7 +3,8 @@
 
 use adit_p4_frontend::ir::{self, limbs_of, Chosen, Match};
 
-use super::{Rule, TableError};
+use super::key::Plan;
+use super::TableError;
 use crate::p4::bits;
 
 /// How a key is matched.
@@ -21,6 +22,17 @@ pub enum MatchKind {
     Optional,
 }
 
+/// What an entry matches: all keys, packed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Rule {
+    pub(super) value: Vec<u64>,
+    pub(super) mask: Vec<u64>,
+    /// For each range its lower end and its upper end.
+    pub(super) ranges: Vec<u64>,
+    /// The larger one wins: a prefix's length, or what the control plane says.
+    pub(super) rank: i64,
+}
+
 /// The part of a table that never changes.
 #[derive(Debug)]
 pub(super) struct Shape {
@@ -29,8 +41,9 @@ pub(super) struct Shape {
     pub(super) kinds: Vec<MatchKind>,
     /// Keys that do not look anything up: they choose a group's member.
     pub(super) selector: Vec<ir::Key>,
-    /// The first limb of each key in what is looked up, and of what would follow the last.
-    pub(super) offsets: Vec<usize>,
+    pub(super) plan: Plan,
+    /// For each action where its arguments go, and how many limbs each has.
+    pub(super) arguments: Vec<Vec<(u32, u32)>>,
 }
 
 impl Shape {
@@ -42,7 +55,7 @@ impl Shape {
             table: spec.name.clone(),
             why,
         };
-        let (mut kinds, mut offsets) = (Vec::new(), vec![0]);
+        let mut kinds = Vec::new();
         for key in &spec.keys {
             kinds.push(match key.kind.as_str() {
                 "exact" => MatchKind::Exact,
@@ -52,21 +65,36 @@ impl Shape {
                 "optional" => MatchKind::Optional,
                 other => return Err(unsupported(format!("there is no match `{other}`"))),
             });
-            offsets.push(offsets[offsets.len() - 1] + limbs_of(key.width) as usize);
         }
         if kinds.iter().filter(|k| **k == MatchKind::Lpm).count() > 1 {
             return Err(unsupported("more than one key is matched lpm".into()));
         }
+        if spec.actions.len() > usize::from(u16::MAX) {
+            return Err(unsupported("it has too many actions".into()));
+        }
+        let places = |action: &ir::TableAction| {
+            let parameters = action.parameters.iter();
+            parameters.map(|p| (p.slot, limbs_of(p.width))).collect()
+        };
         Ok(Shape {
+            plan: Plan::new(&spec.keys, &kinds),
+            arguments: spec.actions.iter().map(places).collect(),
             spec,
             selector,
             kinds,
-            offsets,
         })
     }
 
-    pub(super) fn limbs(&self) -> usize {
-        self.offsets[self.offsets.len() - 1]
+    /// How many words the longest arguments have.
+    pub(super) fn argument_words(&self) -> usize {
+        let words = |list: &Vec<(u32, u32)>| list.iter().map(|(_, limbs)| *limbs as usize).sum();
+        // A member's or group's number takes one.
+        self.arguments.iter().map(words).max().unwrap_or(0).max(1)
+    }
+
+    /// Whether one hash finds every key.
+    pub(super) fn is_exact(&self) -> bool {
+        self.kinds.iter().all(|k| *k == MatchKind::Exact)
     }
 
     /// Whether entries need a priority, which also makes a prefix a mask.
@@ -114,11 +142,14 @@ impl Shape {
             });
         }
         let mut rule = Rule {
+            value: vec![0; self.plan.words],
+            mask: vec![0; self.plan.words],
+            ranges: Vec::new(),
             // Without priorities there is one entry for a key, whatever its number.
-            priority: if self.has_priorities() { priority } else { 0 },
-            ..Rule::default()
+            rank: if self.has_priorities() { priority } else { 0 },
         };
-        for ((key, kind), given) in self.spec.keys.iter().zip(&self.kinds).zip(keys) {
+        let each = self.spec.keys.iter().zip(&self.kinds).zip(keys);
+        for (n, ((key, kind), given)) in each.enumerate() {
             let limbs = limbs_of(key.width) as usize;
             let sized = |value: &[u64]| -> Result<Vec<u64>, TableError> {
                 fits(&key.name, key.width, value)?;
@@ -131,16 +162,22 @@ impl Shape {
                 kind: key.kind.clone(),
                 takes,
             };
+            if *kind == MatchKind::Range {
+                let (low, high) = match given {
+                    Match::Range(low, high) => (sized(low)?, sized(high)?),
+                    Match::Exact(value) => (sized(value)?, sized(value)?),
+                    Match::Any => (vec![0; limbs], ones(key.width)),
+                    Match::Ternary(..) => return Err(wrong("a range")),
+                };
+                if low.iter().rev().gt(high.iter().rev()) {
+                    return Err(TableError::Range(key.name.clone()));
+                }
+                rule.ranges.extend(low);
+                rule.ranges.extend(high);
+                continue;
+            }
             let full = ones(key.width);
             let (value, mask) = match (kind, given) {
-                (MatchKind::Range, Match::Range(low, high)) => {
-                    let (low, high) = (sized(low)?, sized(high)?);
-                    if low.iter().rev().gt(high.iter().rev()) {
-                        return Err(TableError::Range(key.name.clone()));
-                    }
-                    rule.ranges.push((rule.value.len(), low, high));
-                    (vec![0; limbs], vec![0; limbs])
-                }
                 (_, Match::Exact(value)) => (sized(value)?, full),
                 (MatchKind::Exact, Match::Ternary(value, mask)) if sized(mask)? == full => {
                     (sized(value)?, full)
@@ -149,42 +186,54 @@ impl Shape {
                 (_, Match::Any) => (vec![0; limbs], vec![0; limbs]),
                 (MatchKind::Ternary | MatchKind::Lpm, Match::Ternary(value, mask)) => {
                     let (mut value, mask) = (sized(value)?, sized(mask)?);
-                    if *kind == MatchKind::Lpm {
-                        rule.prefix = prefix(&mask, key.width).ok_or(wrong("a prefix"))?;
+                    if *kind == MatchKind::Lpm && prefix(&mask, key.width).is_none() {
+                        return Err(wrong("a prefix"));
                     }
                     value.iter_mut().zip(&mask).for_each(|(v, m)| *v &= m);
                     (value, mask)
                 }
                 (MatchKind::Lpm, _) => return Err(wrong("a value and a prefix")),
                 (MatchKind::Ternary, _) => return Err(wrong("a value and a mask")),
-                (MatchKind::Range, _) => return Err(wrong("a range")),
-                (MatchKind::Optional, _) => return Err(wrong("a value or nothing")),
+                (MatchKind::Range | MatchKind::Optional, _) => {
+                    return Err(wrong("a value or nothing"))
+                }
             };
-            if let (MatchKind::Lpm, Match::Exact(_)) = (kind, given) {
-                rule.prefix = key.width;
+            if *kind == MatchKind::Lpm && !self.has_priorities() {
+                rule.rank = prefix(&mask, key.width).unwrap_or(0).into();
             }
-            rule.value.extend(value);
-            rule.mask.extend(mask);
+            self.plan.pack(n, key.width, &value, &mut rule.value);
+            self.plan.pack(n, key.width, &mask, &mut rule.mask);
         }
         Ok(rule)
     }
 
     /// The keys of a rule, each in one form: what matches everything is [`Match::Any`].
     pub(super) fn keys(&self, rule: &Rule) -> Vec<Match> {
-        let parts = self.kinds.iter().zip(self.offsets.windows(2));
-        let key = |(kind, ends): (&MatchKind, &[usize])| {
-            let value = rule.value[ends[0]..ends[1]].to_vec();
-            let mask = rule.mask[ends[0]..ends[1]].to_vec();
-            let range = rule.ranges.iter().find(|(at, _, _)| *at == ends[0]);
-            match (kind, range) {
-                (MatchKind::Exact, _) => Match::Exact(value),
-                (_, Some((_, low, high))) => Match::Range(low.clone(), high.clone()),
-                _ if mask.iter().all(|limb| *limb == 0) => Match::Any,
-                (MatchKind::Lpm | MatchKind::Ternary, _) => Match::Ternary(value, mask),
-                _ => Match::Exact(value),
+        let mut ranges = &rule.ranges[..];
+        let mut keys = Vec::new();
+        for (n, (key, kind)) in self.spec.keys.iter().zip(&self.kinds).enumerate() {
+            if *kind == MatchKind::Range {
+                let limbs = limbs_of(key.width) as usize;
+                let (low, rest) = ranges.split_at(limbs);
+                let (high, rest) = rest.split_at(limbs);
+                ranges = rest;
+                let is_any = low.iter().all(|limb| *limb == 0) && high == ones(key.width);
+                keys.push(match is_any {
+                    true => Match::Any,
+                    false => Match::Range(low.to_vec(), high.to_vec()),
+                });
+                continue;
             }
-        };
-        parts.map(key).collect()
+            let value = self.plan.unpack(n, key.width, &rule.value);
+            let mask = self.plan.unpack(n, key.width, &rule.mask);
+            keys.push(match kind {
+                MatchKind::Exact => Match::Exact(value),
+                _ if mask.iter().all(|limb| *limb == 0) => Match::Any,
+                MatchKind::Lpm | MatchKind::Ternary => Match::Ternary(value, mask),
+                _ => Match::Exact(value),
+            });
+        }
+        keys
     }
 }
 

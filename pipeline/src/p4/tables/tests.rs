@@ -24,17 +24,20 @@ fn table(kinds: &[&str]) -> Table {
         default_only: false,
         table_only: false,
     };
-    Table::new(ir::Table {
-        name: "t".to_owned(),
-        keys: keys.collect(),
-        actions: vec![action("a"), action("b")],
-        default: chosen(999),
-        const_default: false,
-        entries: Vec::new(),
-        const_entries: false,
-        size: Some(64),
-        properties: Vec::new(),
-    })
+    Table::new(
+        ir::Table {
+            name: "t".to_owned(),
+            keys: keys.collect(),
+            actions: vec![action("a"), action("b")],
+            default: chosen(999),
+            const_default: false,
+            entries: Vec::new(),
+            const_entries: false,
+            size: Some(64),
+            properties: vec![("add_on_miss".to_owned(), ir::Constant::Bool(true))],
+        },
+        Arc::new(Epochs::new()),
+    )
     .unwrap()
 }
 
@@ -57,7 +60,19 @@ fn entry(keys: &[Match], priority: i64, chosen: Chosen) -> Entry {
 /// The argument of the action that a key comes to: it is put where the first key was.
 fn found(table: &Table, key: &[u64]) -> u64 {
     let mut frame = key.to_vec();
-    table.find(&mut frame, &mut Vec::new(), 0, 0);
+    let worker = table.epochs.join().unwrap();
+    let pin = table.epochs.pin(worker);
+    let visit = Visit {
+        pin: &pin,
+        worker,
+        bytes: 0,
+        now_ns: 0,
+    };
+    let mut packed = Vec::new();
+    table.gather(&frame, &mut packed);
+    table.find(&mut frame, &packed, visit);
+    drop(pin);
+    table.epochs.leave(worker);
     frame[0]
 }
 

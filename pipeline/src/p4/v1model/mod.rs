@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use adit_p4_frontend::ir::{Layout, Program};
 
-use super::engine::{LoadError, Scratch, State};
+use super::engine::{At, LoadError, Scratch};
 use super::packets::{DropReason, Input, Output};
 use places::{layout_of, places, Places};
 use standard::Standard;
@@ -83,7 +83,7 @@ struct Egress {
 
 /// A packet at work.
 struct Packet<'a, 'b> {
-    state: &'a State,
+    at: At<'a>,
     scratch: &'a mut Scratch,
     input: &'a Input<'a>,
     work: VecDeque<Work>,
@@ -115,13 +115,13 @@ impl Blocks {
     /// Sends a packet through, and what is made of it.
     pub(super) fn process(
         &self,
-        state: &State,
+        at: At<'_>,
         scratch: &mut Scratch,
         input: &Input<'_>,
         emit: &mut dyn FnMut(Output<'_>),
     ) {
         let mut packet = Packet {
-            state,
+            at,
             scratch,
             input,
             work: VecDeque::from([Work::Ingress {

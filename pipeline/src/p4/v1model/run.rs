@@ -30,7 +30,7 @@ impl Packet<'_, '_> {
             Data::Made(data) => data,
         };
         let payload = bytes.get(payload..).unwrap_or_default();
-        self.scratch.run_control(self.state, function, payload)
+        self.scratch.run_control(self.at, function, payload)
     }
 
     /// Parser to the end of ingress.
@@ -84,7 +84,7 @@ impl Packet<'_, '_> {
             truncate: None,
         };
         if group != 0 {
-            let copies = self.state.replication.group(group);
+            let copies = self.at.state.replication.group(group);
             for copy in &*copies.ok_or(DropReason::UnknownGroup)? {
                 self.work.push_back(Work::Egress(Egress {
                     port: copy.port,
@@ -124,7 +124,7 @@ impl Packet<'_, '_> {
         let mut reader = Reader::new(bytes);
         let end = self
             .scratch
-            .run(self.state, parser.function, &mut reader, &[])?;
+            .run(self.at, parser.function, &mut reader, &[])?;
         let payload = bytes.len() - reader.rest().len();
         if let End::Rejected(error) = end {
             self.set(parser, |s| &s.parser_error, error.into());
@@ -150,8 +150,8 @@ impl Packet<'_, '_> {
         list: Option<u32>,
         values: &[u64],
     ) -> Result<(), DropReason> {
-        let Some((copies, truncate)) = self.state.replication.copies(session) else {
-            self.state.count_drop(DropReason::UnknownSession);
+        let Some((copies, truncate)) = self.at.state.replication.copies(session) else {
+            self.at.state.count_drop(DropReason::UnknownSession);
             return Ok(());
         };
         // The packet as it came, with some of the metadata as it is now.
@@ -244,8 +244,8 @@ impl Packet<'_, '_> {
     }
 
     fn clone_egress(&mut self, of: &Egress, session: u64, list: Option<u32>, values: &[u64]) {
-        let Some((copies, truncate)) = self.state.replication.copies(session) else {
-            self.state.count_drop(DropReason::UnknownSession);
+        let Some((copies, truncate)) = self.at.state.replication.copies(session) else {
+            self.at.state.count_drop(DropReason::UnknownSession);
             return;
         };
         // Headers as they are, metadata cleared but for the fields of the list.

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Counters that each worker has a copy of, so that cores do not write to each other's lines.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::OnceLock;
+
+use crate::p4::externs::Count;
+use crate::p4::memory::{prefetch, Words, MAX_WORKERS};
+
+/// Packets and bytes by index.
+pub(in crate::p4) struct Counts {
+    size: usize,
+    /// What is added to the workers' sums, modulo 2^64.
+    base: Words,
+    workers: Box<[OnceLock<Words>]>,
+}
+
+impl Counts {
+    pub(in crate::p4) fn new(size: usize) -> Option<Counts> {
+        Some(Counts {
+            size,
+            base: Words::new(size * 2)?,
+            workers: (0..MAX_WORKERS).map(|_| OnceLock::new()).collect(),
+        })
+    }
+
+    pub(in crate::p4) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Makes room for a worker's part; false if there is no memory.
+    pub(in crate::p4) fn join(&self, worker: usize) -> bool {
+        let place = &self.workers[worker];
+        if place.get().is_none() {
+            match Words::new(self.size * 2) {
+                Some(words) => drop(place.set(words)),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Counts a packet, by the worker alone whose number that is.
+    #[inline]
+    pub(in crate::p4) fn add(&self, worker: usize, index: usize, bytes: u64) {
+        let words = self.workers.get(worker).and_then(OnceLock::get);
+        let pair = words.and_then(|words| words.get(index * 2..index * 2 + 2));
+        if let Some([packets, total]) = pair {
+            // Nobody else writes here: no read-modify-write is needed.
+            packets.store(packets.load(Relaxed).wrapping_add(1), Relaxed);
+            total.store(total.load(Relaxed).wrapping_add(bytes), Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(in crate::p4) fn prefetch(&self, worker: usize, index: usize) {
+        if let Some(words) = self.workers.get(worker).and_then(OnceLock::get) {
+            prefetch(words, index * 2);
+        }
+    }
+
+    fn sum(&self, at: usize) -> u64 {
+        let parts = self.workers.iter().filter_map(OnceLock::get);
+        let values = parts.map(|words| words[at].load(Relaxed));
+        values.fold(0, u64::wrapping_add)
+    }
+
+    pub(in crate::p4) fn get(&self, index: usize) -> Option<Count> {
+        let value = |at: usize| self.base[at].load(Relaxed).wrapping_add(self.sum(at));
+        (index < self.size).then(|| Count {
+            packets: value(index * 2),
+            bytes: value(index * 2 + 1),
+        })
+    }
+
+    /// Sets a counter; packets that are counted meanwhile may be lost.
+    pub(in crate::p4) fn set(&self, index: usize, count: Count) {
+        if index < self.size {
+            for (at, value) in [(index * 2, count.packets), (index * 2 + 1, count.bytes)] {
+                self.base[at].store(value.wrapping_sub(self.sum(at)), Relaxed);
+            }
+        }
+    }
+}

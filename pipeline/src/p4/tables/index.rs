@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A hash table from keys to records. Buckets are cache lines of eight places; a place is one word,
+//! so that it changes at once: readers need no lock and see a record or do not. A bucket that is
+//! full goes on in the next one.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::p4::memory::Words;
+
+const PLACES: usize = 8;
+/// A place that is empty, in a bucket that may go on in the next one.
+const GONE: u64 = u32::MAX as u64;
+
+/// The table. Keys are in the records: who looks up compares them.
+pub(super) struct Index {
+    places: Words,
+    /// The number of buckets, less one: they are a power of two.
+    mask: usize,
+}
+
+/// Where a record is told of.
+#[derive(Clone, Copy)]
+pub(super) struct Place(usize);
+
+/// The upper half of a hash with a record in the lower half.
+fn word(hash: u64, record: u32) -> u64 {
+    hash & !GONE | u64::from(record + 1)
+}
+
+fn record_of(word: u64) -> Option<u32> {
+    match word as u32 {
+        0 | u32::MAX => None,
+        n => Some(n - 1),
+    }
+}
+
+impl Index {
+    /// Room for that many records; `None` if there is no memory.
+    pub(super) fn new(records: usize) -> Option<Index> {
+        // At most five eighths are used.
+        let buckets = (records.max(4) * 8 / 5)
+            .div_ceil(PLACES)
+            .next_power_of_two();
+        Some(Index {
+            places: Words::new(buckets * PLACES)?,
+            mask: buckets - 1,
+        })
+    }
+
+    /// How many places may be used.
+    pub(super) fn room(&self) -> usize {
+        self.places.len() / 8 * 5
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.places.len() * 8
+    }
+
+    fn bucket(&self, hash: u64) -> usize {
+        hash as usize & self.mask
+    }
+
+    /// Asks for the bucket's line to be there soon.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        crate::p4::memory::prefetch(&self.places, self.bucket(hash) * PLACES);
+    }
+
+    /// The first record of the bucket with the hash: what is likely to be read next.
+    #[inline]
+    pub(super) fn candidate(&self, hash: u64) -> Option<u32> {
+        let line = &self.places[self.bucket(hash) * PLACES..][..PLACES];
+        let words = line.iter().map(|place| place.load(Relaxed));
+        let mut same = words.filter(|word| (word ^ hash) >> 32 == 0);
+        same.find_map(record_of)
+    }
+
+    /// The record whose key `is_it` confirms.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.search(hash, &mut is_it).map(|found| found.1)
+    }
+
+    /// The same with its place, for who writes.
+    #[inline]
+    pub(super) fn search(
+        &self,
+        hash: u64,
+        is_it: &mut impl FnMut(u32) -> bool,
+    ) -> Option<(Place, u32)> {
+        let mut bucket = self.bucket(hash);
+        for _ in 0..=self.mask {
+            let line = &self.places[bucket * PLACES..][..PLACES];
+            let mut is_last = false;
+            for (n, place) in line.iter().enumerate() {
+                let word = place.load(Acquire);
+                is_last |= word == 0;
+                if (word ^ hash) >> 32 == 0 {
+                    if let Some(record) = record_of(word) {
+                        if is_it(record) {
+                            return Some((Place(bucket * PLACES + n), record));
+                        }
+                    }
+                }
+            }
+            if is_last {
+                return None;
+            }
+            bucket = (bucket + 1) & self.mask;
+        }
+        None
+    }
+
+    /// Adds a record; the writer has seen to it that there is room. Tells whether a place that was
+    /// never used is used now.
+    pub(super) fn insert(&self, hash: u64, record: u32) -> bool {
+        let mut bucket = self.bucket(hash);
+        for _ in 0..=self.mask {
+            let line = &self.places[bucket * PLACES..][..PLACES];
+            for place in line {
+                let old = place.load(Relaxed);
+                if record_of(old).is_none() {
+                    place.store(word(hash, record), Release);
+                    return old == 0;
+                }
+            }
+            bucket = (bucket + 1) & self.mask;
+        }
+        false
+    }
+
+    /// Puts another record in a place.
+    pub(super) fn replace(&self, place: Place, hash: u64, record: u32) {
+        self.places[place.0].store(word(hash, record), Release);
+    }
+
+    /// Empties a place; tells whether it is as if it had never been used.
+    pub(super) fn remove(&self, place: Place) -> bool {
+        let bucket = place.0 / PLACES * PLACES;
+        let line = &self.places[bucket..][..PLACES];
+        // No record is behind a bucket with a place that was never used.
+        let ends_here = line.iter().any(|place| place.load(Relaxed) == 0);
+        self.places[place.0].store(if ends_here { 0 } else { GONE }, Release);
+        ends_here
+    }
+}

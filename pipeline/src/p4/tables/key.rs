@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Keys, packed: all bits that are compared one after the other in as few words as they fill, then
+//! the limbs of keys that are matched by range.
+
+use adit_p4_frontend::ir::{limbs_of, Key};
+
+use super::MatchKind;
+use crate::p4::bits;
+
+/// Where a limb of the frame goes.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    slot: u32,
+    word: u32,
+    shift: u32,
+    /// Whether it goes on in the next word.
+    spills: bool,
+}
+
+/// Where a key is among the packed ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// From that bit on.
+    Bits(u32),
+    /// Behind the packed bits: its limbs.
+    Range,
+}
+
+/// How a table's keys are packed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Plan {
+    parts: Vec<Part>,
+    /// The first limbs of ranges in the frame, and how many.
+    ranges: Vec<(u32, u32)>,
+    pub(super) places: Vec<Place>,
+    /// How many words the packed bits fill.
+    pub(super) words: usize,
+    /// How many words the ranges have.
+    pub(super) range_words: usize,
+}
+
+impl Plan {
+    pub(super) fn new(keys: &[Key], kinds: &[MatchKind]) -> Plan {
+        let mut plan = Plan::default();
+        let (mut bit, mut word) = (0, 0);
+        for (key, kind) in keys.iter().zip(kinds) {
+            let limbs = limbs_of(key.width);
+            if *kind == MatchKind::Range {
+                plan.places.push(Place::Range);
+                plan.ranges.push((key.slot, limbs));
+                word += limbs;
+                continue;
+            }
+            plan.places.push(Place::Bits(bit));
+            for limb in 0..limbs {
+                let width = (key.width - limb * 64).min(64);
+                plan.parts.push(Part {
+                    slot: key.slot + limb,
+                    word: bit / 64,
+                    shift: bit % 64,
+                    spills: bit % 64 + width > 64,
+                });
+                bit += width;
+            }
+        }
+        plan.words = bit.div_ceil(64) as usize;
+        plan.range_words = word as usize;
+        plan
+    }
+
+    /// Packs the keys in a frame.
+    #[inline]
+    pub(super) fn gather(&self, frame: &[u64], key: &mut Vec<u64>) {
+        key.clear();
+        key.resize(self.words, 0);
+        for part in &self.parts {
+            let value = frame[part.slot as usize];
+            let word = part.word as usize;
+            // A key of no bits may stand behind the last word.
+            if let Some(place) = key.get_mut(word) {
+                *place |= value << part.shift;
+            }
+            if part.spills {
+                key[word + 1] |= value >> (64 - part.shift);
+            }
+        }
+        for (slot, limbs) in &self.ranges {
+            key.extend_from_slice(&frame[*slot as usize..][..*limbs as usize]);
+        }
+    }
+
+    /// Puts a value of a key at its place.
+    pub(super) fn pack(&self, key: usize, width: u32, value: &[u64], words: &mut [u64]) {
+        if let (Place::Bits(bit), true) = (self.places[key], width > 0) {
+            bits::insert(words, value, bit, width);
+        }
+    }
+
+    /// The value of a key.
+    pub(super) fn unpack(&self, key: usize, width: u32, words: &[u64]) -> Vec<u64> {
+        let mut value = vec![0; limbs_of(width) as usize];
+        if let (Place::Bits(bit), true) = (self.places[key], width > 0) {
+            let mut shifted = vec![0; words.len()];
+            bits::shr(&mut shifted, words, bit);
+            for (to, from) in value.iter_mut().zip(&shifted) {
+                *to = *from;
+            }
+            bits::trim(&mut value, width);
+        }
+        value
+    }
+}
+
+/// Mixes words; attackers who choose keys do not know the seed.
+#[inline]
+pub(super) fn hash(seed: u64, words: impl Iterator<Item = u64>) -> u64 {
+    let mut state = seed;
+    for word in words {
+        state = fold(state ^ word, 0x9e37_79b9_7f4a_7c15);
+    }
+    fold(state ^ seed.rotate_left(32), 0xd6e8_feb8_6659_fd93)
+}
+
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
