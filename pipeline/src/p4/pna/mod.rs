@@ -240,7 +240,7 @@ impl Blocks {
                     }));
                     None
                 }
-                Forward::Group(group) => match state.replication.group(group) {
+                Forward::Group(group) => match at.state.replication.group(group) {
                     Some(copies) => {
                         for copy in &*copies {
                             emit(Output::Sent(Sent {
