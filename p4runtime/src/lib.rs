@@ -3,4 +3,6 @@
 
 pub mod bytes;
 pub mod p4info;
+pub mod program;
 pub mod proto;
+pub mod server;

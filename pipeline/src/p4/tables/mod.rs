@@ -48,6 +48,11 @@ use tuples::Tuples;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId(pub(super) u32);
 
+impl EntryId {
+    /// Where going through entries begins.
+    pub const FIRST: EntryId = EntryId(0);
+}
+
 /// What an entry does.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Table entries between the standard's form and the engine's.
+
+use adit_p4_frontend::ir::{self, limbs_of, Chosen, Match};
+use adit_pipeline::p4::tables::{Action, Entry, EntryState, Origin, Table};
+
+use super::fault::{Fault, Result};
+use super::pipeline::{Pipeline, Thing};
+use crate::bytes::{from_limbs, limbs};
+use crate::proto::v1::{self, field_match::FieldMatchType, table_action};
+
+/// Bits of a width, from the top on, as limbs.
+fn prefix_mask(width: u32, length: u32) -> Vec<u64> {
+    let mut mask = vec![0u64; limbs_of(width) as usize];
+    for bit in width.saturating_sub(length)..width {
+        mask[bit as usize / 64] |= 1 << (bit % 64);
+    }
+    mask
+}
+
+fn value(name: &str, bytes: &[u8], width: u32) -> Result<Vec<u64>> {
+    limbs(bytes, width).map_err(|e| Fault::invalid(format!("`{name}`: {e}")))
+}
+
+/// A match of one key.
+pub(crate) fn to_match(
+    name: &str,
+    kind: &str,
+    width: u32,
+    given: &FieldMatchType,
+) -> Result<Match> {
+    let masked = |value: Vec<u64>, mask: Vec<u64>, what: &str| {
+        if value.iter().zip(&mask).any(|(v, m)| v & !m != 0) {
+            return Err(Fault::invalid(format!(
+                "`{name}`: the value has bits outside of its {what}"
+            )));
+        }
+        if mask.iter().all(|m| *m == 0) {
+            return Err(Fault::invalid(format!(
+                "`{name}`: what matches anything is left out"
+            )));
+        }
+        Ok(Match::Ternary(value, mask))
+    };
+    match (kind, given) {
+        ("exact", FieldMatchType::Exact(m)) => Ok(Match::Exact(value(name, &m.value, width)?)),
+        ("optional", FieldMatchType::Optional(m)) => {
+            Ok(Match::Exact(value(name, &m.value, width)?))
+        }
+        ("lpm", FieldMatchType::Lpm(m)) => {
+            let length = u32::try_from(m.prefix_len).ok().filter(|l| *l <= width);
+            let length = length.ok_or_else(|| {
+                Fault::invalid(format!(
+                    "`{name}`: a prefix of {} bits, the key has {width}",
+                    m.prefix_len
+                ))
+            })?;
+            let value = value(name, &m.value, width)?;
+            masked(value, prefix_mask(width, length), "prefix")
+        }
+        ("ternary", FieldMatchType::Ternary(m)) => masked(
+            value(name, &m.value, width)?,
+            value(name, &m.mask, width)?,
+            "mask",
+        ),
+        ("range", FieldMatchType::Range(m)) => {
+            let low = value(name, &m.low, width)?;
+            let high = value(name, &m.high, width)?;
+            if low.iter().all(|l| *l == 0) && high == prefix_mask(width, width) {
+                return Err(Fault::invalid(format!(
+                    "`{name}`: what matches anything is left out"
+                )));
+            }
+            Ok(Match::Range(low, high))
+        }
+        _ => Err(Fault::invalid(format!(
+            "`{name}` is matched {kind}: it takes that kind of match only"
+        ))),
+    }
+}
+
+/// A match as clients know it; nothing if it matches anything.
+pub(crate) fn from_match(kind: &str, width: u32, is: &Match) -> Option<FieldMatchType> {
+    let full = || from_limbs(&prefix_mask(width, width));
+    Some(match (kind, is) {
+        (_, Match::Any) => return None,
+        ("exact", Match::Exact(v) | Match::Ternary(v, _)) => {
+            FieldMatchType::Exact(v1::field_match::Exact {
+                value: from_limbs(v),
+            })
+        }
+        ("optional", Match::Exact(v) | Match::Ternary(v, _)) => {
+            FieldMatchType::Optional(v1::field_match::Optional {
+                value: from_limbs(v),
+            })
+        }
+        ("lpm", Match::Exact(v)) => FieldMatchType::Lpm(v1::field_match::Lpm {
+            value: from_limbs(v),
+            prefix_len: width as i32,
+        }),
+        ("lpm", Match::Ternary(v, mask)) => FieldMatchType::Lpm(v1::field_match::Lpm {
+            value: from_limbs(v),
+            prefix_len: mask.iter().map(|m| m.count_ones()).sum::<u32>() as i32,
+        }),
+        ("range", Match::Range(low, high)) => FieldMatchType::Range(v1::field_match::Range {
+            low: from_limbs(low),
+            high: from_limbs(high),
+        }),
+        ("range", Match::Exact(v)) => FieldMatchType::Range(v1::field_match::Range {
+            low: from_limbs(v),
+            high: from_limbs(v),
+        }),
+        (_, Match::Exact(v)) => FieldMatchType::Ternary(v1::field_match::Ternary {
+            value: from_limbs(v),
+            mask: full(),
+        }),
+        (_, Match::Ternary(v, mask)) => FieldMatchType::Ternary(v1::field_match::Ternary {
+            value: from_limbs(v),
+            mask: from_limbs(mask),
+        }),
+        _ => return None,
+    })
+}
+
+impl Pipeline {
+    /// The table with that id.
+    pub(crate) fn table(&self, id: u32) -> Result<(usize, &Table)> {
+        match self.things.get(&id) {
+            Some(Thing::Table(n)) => Ok((*n, &self.engine.tables()[*n])),
+            _ => Err(Fault::not_found(format!("there is no table {id:#x}"))),
+        }
+    }
+
+    /// The keys of an entry.
+    pub(crate) fn matches(&self, n: usize, given: &[v1::FieldMatch]) -> Result<Vec<Match>> {
+        let spec = self.engine.tables()[n].spec();
+        let mut list: Vec<Option<Match>> = vec![None; spec.keys.len()];
+        for field in given {
+            let at = self.keys[n]
+                .iter()
+                .position(|id| *id == field.field_id && *id != 0);
+            let Some(at) = at else {
+                return Err(Fault::invalid(format!(
+                    "the table `{}` has no match field {}",
+                    spec.name, field.field_id
+                )));
+            };
+            let key = &spec.keys[at];
+            if list[at].is_some() {
+                return Err(Fault::invalid(format!("`{}` is matched twice", key.name)));
+            }
+            let Some(kind) = &field.field_match_type else {
+                return Err(Fault::invalid(format!("`{}` has no match", key.name)));
+            };
+            list[at] = Some(to_match(&key.name, &key.kind, key.width, kind)?);
+        }
+        let keys = list.into_iter().zip(&spec.keys);
+        keys.map(|(given, key)| match given {
+            Some(given) => Ok(given),
+            None if key.kind == "exact" => Err(Fault::invalid(format!(
+                "the table `{}` wants `{}`, which is matched exact",
+                spec.name, key.name
+            ))),
+            None => Ok(Match::Any),
+        })
+        .collect()
+    }
+
+    /// An action with its arguments.
+    pub(crate) fn chosen(&self, table: &ir::Table, given: &v1::Action) -> Result<Chosen> {
+        let name = self.names.get(&given.action_id);
+        let at = name.and_then(|name| table.actions.iter().position(|a| a.name == *name));
+        let (Some(name), Some(at)) = (name, at) else {
+            return Err(Fault::invalid(format!(
+                "the table `{}` has no action {:#x}",
+                table.name, given.action_id
+            )));
+        };
+        let action = &table.actions[at];
+        let ids = self
+            .actions
+            .get(name)
+            .map_or(&[][..], |ids| &ids.parameters);
+        let mut arguments: Vec<Option<Vec<u64>>> = vec![None; action.parameters.len()];
+        for param in &given.params {
+            let place = ids.iter().position(|id| *id == param.param_id);
+            let place = place.filter(|p| *p < arguments.len());
+            let Some(place) = place else {
+                return Err(Fault::invalid(format!(
+                    "the action `{name}` has no parameter {}",
+                    param.param_id
+                )));
+            };
+            let parameter = &action.parameters[place];
+            if arguments[place].is_some() {
+                return Err(Fault::invalid(format!(
+                    "`{}` is given twice",
+                    parameter.name
+                )));
+            }
+            arguments[place] = Some(value(&parameter.name, &param.value, parameter.width)?);
+        }
+        let missing = arguments.iter().position(Option::is_none);
+        if let Some(missing) = missing {
+            return Err(Fault::invalid(format!(
+                "the action `{name}` wants its parameter `{}`",
+                action.parameters[missing].name
+            )));
+        }
+        Ok(Chosen {
+            action: at as u32,
+            arguments: arguments.into_iter().flatten().collect(),
+        })
+    }
+
+    fn action(&self, table: &Table, given: &Option<v1::TableAction>) -> Result<Action> {
+        use table_action::Type;
+        let spec = table.spec();
+        match given.as_ref().and_then(|a| a.r#type.as_ref()) {
+            Some(Type::Action(_)) if table.profile().is_some() => Err(Fault::invalid(format!(
+                "entries of `{}` name a member or group of its action profile",
+                spec.name
+            ))),
+            Some(Type::Action(action)) => Ok(Action::Direct(self.chosen(spec, action)?)),
+            Some(_) if table.profile().is_none() => Err(Fault::invalid(format!(
+                "`{}` has no action profile",
+                spec.name
+            ))),
+            Some(Type::ActionProfileMemberId(member)) => Ok(Action::Member(*member)),
+            Some(Type::ActionProfileGroupId(group)) => Ok(Action::Group(*group)),
+            Some(Type::ActionProfileActionSet(_)) => Err(Fault::unimplemented(
+                "one-shot action sets: give members and groups",
+            )),
+            None => Err(Fault::invalid(format!(
+                "the entry of `{}` has no action",
+                spec.name
+            ))),
+        }
+    }
+
+    /// The priority that goes with a table.
+    pub(crate) fn priority(&self, table: &Table, given: i32) -> Result<i64> {
+        match (table.has_priorities(), given) {
+            (true, ..=0) => Err(Fault::invalid(format!(
+                "entries of `{}` have a priority above 0, not {given}",
+                table.spec().name
+            ))),
+            (false, 1.. | ..=-1) => Err(Fault::invalid(format!(
+                "entries of `{}` have no priority, since nothing is matched ternary, range or \
+                 optional",
+                table.spec().name
+            ))),
+            _ => Ok(i64::from(given)),
+        }
+    }
+
+    /// A table entry.
+    pub(crate) fn entry(&self, n: usize, given: &v1::TableEntry) -> Result<Entry> {
+        let table = &self.engine.tables()[n];
+        if given.meter_config.is_some() && table.direct_meter().is_none() {
+            return Err(Fault::invalid(format!(
+                "`{}` has no direct meter",
+                table.spec().name
+            )));
+        }
+        if given.counter_data.is_some() && table.direct_counter().is_none() {
+            return Err(Fault::invalid(format!(
+                "`{}` has no direct counter",
+                table.spec().name
+            )));
+        }
+        if given.time_since_last_hit.is_some() || given.meter_counter_data.is_some() {
+            return Err(Fault::invalid("what is only read is given in a write"));
+        }
+        if !given.metadata.is_empty() {
+            return Err(Fault::unimplemented("metadata of entries is not kept"));
+        }
+        Ok(Entry {
+            keys: self.matches(n, &given.r#match)?,
+            priority: self.priority(table, given.priority)?,
+            action: self.action(table, &given.action)?,
+            idle_timeout_ns: match given.idle_timeout_ns {
+                0 => None,
+                ..=-1 => return Err(Fault::invalid("an idle timeout below 0")),
+                timeout => Some(timeout as u64),
+            },
+        })
+    }
+
+    /// An action as clients know it.
+    pub(crate) fn shown_action(
+        &self,
+        table: &ir::Table,
+        action: &Action,
+    ) -> Option<v1::TableAction> {
+        let shown = match action {
+            Action::Direct(chosen) => table_action::Type::Action(self.shown_chosen(table, chosen)?),
+            Action::Member(member) => table_action::Type::ActionProfileMemberId(*member),
+            Action::Group(group) => table_action::Type::ActionProfileGroupId(*group),
+            _ => return None,
+        };
+        Some(v1::TableAction {
+            r#type: Some(shown),
+        })
+    }
+
+    pub(crate) fn shown_chosen(&self, table: &ir::Table, chosen: &Chosen) -> Option<v1::Action> {
+        let action = table.actions.get(chosen.action as usize)?;
+        let ids = self.actions.get(&action.name)?;
+        let params = ids.parameters.iter().zip(&chosen.arguments);
+        Some(v1::Action {
+            action_id: ids.id,
+            params: params
+                .map(|(id, value)| v1::action::Param {
+                    param_id: *id,
+                    value: from_limbs(value),
+                })
+                .collect(),
+        })
+    }
+
+    /// The fields of an entry that matter.
+    pub(crate) fn shown_matches(&self, n: usize, keys: &[Match]) -> Vec<v1::FieldMatch> {
+        let spec = self.engine.tables()[n].spec();
+        let fields = spec.keys.iter().zip(keys).zip(&self.keys[n]);
+        fields
+            .filter(|(_, id)| **id != 0)
+            .filter_map(|((key, is), id)| {
+                Some(v1::FieldMatch {
+                    field_id: *id,
+                    field_match_type: Some(from_match(&key.kind, key.width, is)?),
+                })
+            })
+            .collect()
+    }
+
+    /// An entry as clients know it. `wanted` says what beyond the entry they want to know.
+    pub(crate) fn shown_entry(
+        &self,
+        n: usize,
+        state: &EntryState,
+        wanted: &v1::TableEntry,
+        now_ns: u64,
+    ) -> v1::TableEntry {
+        let table = &self.engine.tables()[n];
+        let entry = &state.entry;
+        let with_priority = table.has_priorities();
+        let counts = state.count.filter(|_| wanted.counter_data.is_some());
+        let elapsed = now_ns.saturating_sub(state.last_hit_ns);
+        let timed = wanted.time_since_last_hit.is_some() && entry.idle_timeout_ns.is_some();
+        v1::TableEntry {
+            table_id: self.tables[n],
+            r#match: self.shown_matches(n, &entry.keys),
+            action: self.shown_action(table.spec(), &entry.action),
+            priority: match with_priority {
+                true => i32::try_from(entry.priority).unwrap_or(i32::MAX),
+                false => 0,
+            },
+            idle_timeout_ns: entry.idle_timeout_ns.map_or(0, |t| t as i64),
+            counter_data: counts.map(|count| v1::CounterData {
+                packet_count: count.packets as i64,
+                byte_count: count.bytes as i64,
+            }),
+            time_since_last_hit: timed.then_some(v1::table_entry::IdleTimeout {
+                elapsed_ns: elapsed as i64,
+            }),
+            is_const: state.origin == Origin::Program && table.spec().const_entries,
+            ..Default::default()
+        }
+    }
+}

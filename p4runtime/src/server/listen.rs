@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Where the server listens, in threads of its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+
+use super::service::Service;
+use super::{Server, MAX_REQUEST, TURN};
+use crate::proto::v1::p4_runtime_server::P4RuntimeServer;
+
+/// The most requests of one connection at a time.
+const MAX_STREAMS: u32 = 64;
+
+/// Where to listen: `HOST:PORT` or `unix:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A UNIX socket, which must not exist.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Address, String> {
+        match text.strip_prefix("unix:") {
+            Some(path) => Ok(Address::Unix(path.into())),
+            None => text
+                .parse()
+                .map(Address::Tcp)
+                .map_err(|e| format!("`{text}` is neither HOST:PORT nor unix:PATH: {e}")),
+        }
+    }
+}
+
+/// Certificates, as PEM.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// The server's certificate.
+    pub certificate: Vec<u8>,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Who signs the clients' certificates; nobody is let in without one then.
+    pub clients: Option<Vec<u8>>,
+}
+
+/// A server at work; it ends when this is dropped.
+pub struct Listening {
+    /// Where it listens.
+    pub address: String,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Begins to serve.
+pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::Result<Listening> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_name("p4runtime")
+        .enable_all()
+        .build()?;
+    let mut builder = tonic::transport::Server::builder()
+        .concurrency_limit_per_connection(MAX_STREAMS as usize)
+        .max_concurrent_streams(MAX_STREAMS)
+        .tcp_nodelay(true);
+    if let Some(tls) = tls {
+        let mut config =
+            ServerTlsConfig::new().identity(Identity::from_pem(tls.certificate, tls.key));
+        if let Some(clients) = tls.clients {
+            config = config.client_ca_root(Certificate::from_pem(clients));
+        }
+        builder = builder.tls_config(config).map_err(std::io::Error::other)?;
+    }
+    let server = Arc::new(server);
+    let service = P4RuntimeServer::new(Service(server.clone()))
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(usize::MAX);
+    let router = builder.add_service(service);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async {
+        let _ = stopped.await;
+    };
+    enum Socket {
+        Tcp(TcpListener),
+        Unix(UnixListener),
+    }
+    let (socket, shown) = match address {
+        Address::Tcp(address) => {
+            let socket = runtime.block_on(TcpListener::bind(address))?;
+            let shown = socket.local_addr()?.to_string();
+            (Socket::Tcp(socket), shown)
+        }
+        Address::Unix(path) => {
+            let _inside = runtime.enter();
+            let socket = UnixListener::bind(path)?;
+            (Socket::Unix(socket), format!("unix:{}", path.display()))
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .name("p4runtime".to_owned())
+        .spawn(move || {
+            runtime.spawn(async move {
+                let mut next_list = 0;
+                let mut turns = tokio::time::interval(TURN);
+                loop {
+                    turns.tick().await;
+                    server.turn(&mut next_list);
+                }
+            });
+            let served = runtime.block_on(async {
+                match socket {
+                    Socket::Tcp(socket) => {
+                        let incoming = TcpListenerStream::new(socket);
+                        router.serve_with_incoming_shutdown(incoming, stopped).await
+                    }
+                    Socket::Unix(socket) => {
+                        let incoming = UnixListenerStream::new(socket);
+                        router.serve_with_incoming_shutdown(incoming, stopped).await
+                    }
+                }
+            });
+            if let Err(error) = served {
+                tracing::error!("P4Runtime: {error}");
+            }
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        })?;
+    Ok(Listening {
+        address: shown,
+        stop: Some(stop),
+        thread: Some(thread),
+    })
+}

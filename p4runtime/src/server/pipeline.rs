@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A program that is loaded, with what clients call its parts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use adit_p4_frontend::ir::Program;
+use adit_pipeline::p4::Engine;
+use prost::Message;
+
+use super::fault::{Fault, Result};
+use crate::p4info::p4info;
+use crate::program::Package;
+use crate::proto::config as pb;
+use crate::proto::v1;
+
+/// The NIC's side of a pipeline: where a committed program goes to work.
+///
+/// ```
+/// use adit_p4runtime::server::PipelineHandle;
+/// use adit_pipeline::p4::Engine;
+/// use std::sync::{Arc, RwLock};
+///
+/// /// A data path looks here, for each batch, for the engine it is to use.
+/// struct Slot(RwLock<Option<Arc<Engine>>>, std::time::Instant);
+///
+/// impl PipelineHandle for Slot {
+///     fn commit(&self, engine: Arc<Engine>) -> Result<(), String> {
+///         *self.0.write().unwrap() = Some(engine);
+///         Ok(())
+///     }
+///     fn now_ns(&self) -> u64 {
+///         self.1.elapsed().as_nanos() as u64
+///     }
+/// }
+/// ```
+pub trait PipelineHandle: Send + Sync + 'static {
+    /// Puts an engine to work in the place of the one before. If that fails, the one before goes
+    /// on; the text is for the client.
+    fn commit(&self, engine: Arc<Engine>) -> std::result::Result<(), String>;
+    /// The time as the data path's workers are told it.
+    fn now_ns(&self) -> u64;
+    /// Packets wait in [`Engine::packets_out`].
+    fn packets_wait(&self) {}
+}
+
+/// What an id in P4Info stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thing {
+    Table(usize),
+    Extern(usize),
+    ValueSet(usize),
+    Digest(usize),
+}
+
+/// A loaded program.
+pub struct Pipeline {
+    /// What runs it.
+    pub(crate) engine: Arc<Engine>,
+    /// P4Info of our own making.
+    pub(crate) p4info: pb::P4Info,
+    /// What the client gave.
+    pub(crate) config: v1::ForwardingPipelineConfig,
+    pub(crate) things: HashMap<u32, Thing>,
+    /// The ids of the tables, in the program's order.
+    pub(crate) tables: Vec<u32>,
+    pub(crate) externs: Vec<u32>,
+    pub(crate) value_sets: Vec<u32>,
+    pub(crate) actions: HashMap<String, Ids>,
+    pub(crate) names: HashMap<u32, String>,
+    /// The ids of each table's match fields, 0 for those that clients do not see.
+    pub(crate) keys: Vec<Vec<u32>>,
+}
+
+/// The ids of an action and of its parameters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ids {
+    pub(crate) id: u32,
+    pub(crate) parameters: Vec<u32>,
+}
+
+impl Pipeline {
+    /// Loads what a client configures.
+    pub(crate) fn load(config: v1::ForwardingPipelineConfig) -> Result<Pipeline> {
+        let package = Package::from_bytes(&config.p4_device_config);
+        let package = package.map_err(|e| Fault::invalid(e.to_string()))?;
+        if package.text.is_empty() {
+            return Err(Fault::invalid(
+                "p4_device_config is empty: it takes P4 source",
+            ));
+        }
+        let program = package.program();
+        let program = program.map_err(|e| Fault::invalid(e.to_string()))?;
+        let pipeline = Pipeline::new(program, config)?;
+        if let Some(theirs) = &pipeline.config.p4info {
+            agree(&pipeline.p4info, theirs)?;
+        }
+        Ok(pipeline)
+    }
+
+    /// A program that did not come from a client: what the NIC starts with.
+    pub fn of_program(
+        program: Program,
+        device_config: Vec<u8>,
+    ) -> std::result::Result<Pipeline, String> {
+        let config = v1::ForwardingPipelineConfig {
+            p4_device_config: device_config,
+            ..Default::default()
+        };
+        Pipeline::new(program, config).map_err(|fault| fault.message)
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    fn new(program: Program, mut config: v1::ForwardingPipelineConfig) -> Result<Pipeline> {
+        let info = p4info(&program).map_err(|e| Fault::invalid(e.to_string()))?;
+        let engine = Engine::load(program).map_err(|e| Fault::invalid(e.to_string()))?;
+        let p4info = info.p4info;
+        config.p4info.get_or_insert_with(|| p4info.clone());
+        let mut things = HashMap::new();
+        type Made = fn(usize) -> Thing;
+        let lists: [(&[u32], Made); 4] = [
+            (&info.tables, Thing::Table),
+            (&info.externs, Thing::Extern),
+            (&info.value_sets, Thing::ValueSet),
+            (&info.digests, Thing::Digest),
+        ];
+        for (ids, thing) in lists {
+            for (n, id) in ids.iter().enumerate().filter(|(_, id)| **id != 0) {
+                things.insert(*id, thing(n));
+            }
+        }
+        let (mut actions, mut names) = (HashMap::new(), HashMap::new());
+        for action in &p4info.actions {
+            let Some(preamble) = &action.preamble else {
+                continue;
+            };
+            names.insert(preamble.id, preamble.name.clone());
+            let ids = Ids {
+                id: preamble.id,
+                parameters: action.params.iter().map(|p| p.id).collect(),
+            };
+            actions.insert(preamble.name.clone(), ids);
+        }
+        let keys = info.tables.iter().zip(engine.tables()).map(|(id, table)| {
+            let shown = p4info.tables.iter().find(|t| id_of(&t.preamble) == *id);
+            let mut fields = shown.map_or(&[][..], |t| &t.match_fields).iter();
+            let keys = table.spec().keys.iter();
+            let ids = keys.map(|key| match key.kind.as_str() {
+                "selector" => 0,
+                _ => fields.next().map_or(0, |f| f.id),
+            });
+            ids.collect()
+        });
+        let keys = keys.collect();
+        Ok(Pipeline {
+            engine: Arc::new(engine),
+            p4info,
+            config,
+            things,
+            tables: info.tables,
+            externs: info.externs,
+            value_sets: info.value_sets,
+            actions,
+            names,
+            keys,
+        })
+    }
+}
+
+pub(crate) fn id_of(preamble: &Option<pb::Preamble>) -> u32 {
+    preamble.as_ref().map_or(0, |p| p.id)
+}
+
+/// What has to be the same in the client's P4Info: ids, names and widths.
+fn agree(ours: &pb::P4Info, theirs: &pb::P4Info) -> Result<()> {
+    if theirs.encoded_len() == 0 {
+        return Err(Fault::invalid(
+            "p4info is empty: it has to be the program's",
+        ));
+    }
+    let (ours, theirs) = (facts(ours), facts(theirs));
+    for (id, fact) in &ours {
+        match theirs.get(id) {
+            Some(other) if other == fact => {}
+            Some(other) => {
+                return Err(Fault::invalid(format!(
+                    "p4info does not fit the program: {id:#x} is {other}, not {fact}"
+                )))
+            }
+            None => {
+                return Err(Fault::invalid(format!(
+                    "p4info does not fit the program: {id:#x} is missing, {fact}"
+                )))
+            }
+        }
+    }
+    match theirs.iter().find(|(id, _)| !ours.contains_key(id)) {
+        Some((id, fact)) => Err(Fault::invalid(format!(
+            "p4info does not fit the program, which has no {id:#x}, {fact}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn facts(info: &pb::P4Info) -> BTreeMap<u32, String> {
+    let mut facts = BTreeMap::new();
+    let mut note = |preamble: &Option<pb::Preamble>, more: String| {
+        if let Some(p) = preamble {
+            facts.insert(p.id, format!("`{}`{more}", p.name));
+        }
+    };
+    for table in &info.tables {
+        let keys = table.match_fields.iter();
+        let keys: Vec<_> = keys.map(|f| (f.id, &f.name, f.bitwidth)).collect();
+        let mut actions: Vec<_> = table.action_refs.iter().map(|a| a.id).collect();
+        actions.sort_unstable();
+        note(&table.preamble, format!(" with {keys:?} and {actions:?}"));
+    }
+    for action in &info.actions {
+        let parameters = action.params.iter();
+        let parameters: Vec<_> = parameters.map(|p| (p.id, &p.name, p.bitwidth)).collect();
+        note(&action.preamble, format!(" with {parameters:?}"));
+    }
+    for header in &info.controller_packet_metadata {
+        let fields = header.metadata.iter();
+        let fields: Vec<_> = fields.map(|f| (f.id, &f.name, f.bitwidth)).collect();
+        note(&header.preamble, format!(" with {fields:?}"));
+    }
+    macro_rules! others {
+        ($($list:ident),*) => {
+            $(for entity in &info.$list {
+                note(&entity.preamble, String::new());
+            })*
+        };
+    }
+    others!(
+        action_profiles,
+        counters,
+        direct_counters,
+        meters,
+        direct_meters,
+        value_sets,
+        registers,
+        digests
+    );
+    facts
+}

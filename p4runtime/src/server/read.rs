@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Reads: entities are found piece by piece, so that a large table takes no more memory than a
+//! small one.
+
+use adit_pipeline::p4::externs::{Count, Object};
+use adit_pipeline::p4::replication::{CloneTo, Replica};
+use adit_pipeline::p4::tables::EntryId;
+use prost::Message;
+
+use super::entries::from_match;
+use super::fault::{Fault, Result};
+use super::pipeline::{Pipeline, Thing};
+use super::write::{index, Target};
+use crate::bytes::from_limbs;
+use crate::proto::v1::{self, entity::Entity as E};
+
+/// How large a reply may become: gRPC clients take 4 MiB by default.
+const MAX_REPLY: usize = 1 << 20;
+/// How many entries are looked at in one go.
+const PIECE: usize = 1024;
+
+/// Takes what is found; false ends the reading.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(v1::ReadResponse) -> bool;
+
+/// Gathers entities into replies of a bounded size.
+struct Replies<'a> {
+    sink: Sink<'a>,
+    now: v1::ReadResponse,
+    bytes: usize,
+    is_open: bool,
+}
+
+impl Replies<'_> {
+    fn add(&mut self, entity: E) -> bool {
+        let entity = v1::Entity {
+            entity: Some(entity),
+        };
+        self.bytes += entity.encoded_len() + 8;
+        self.now.entities.push(entity);
+        if self.bytes >= MAX_REPLY {
+            self.flush();
+        }
+        self.is_open
+    }
+
+    fn flush(&mut self) {
+        self.bytes = 0;
+        let reply = std::mem::take(&mut self.now);
+        if !reply.entities.is_empty() && self.is_open {
+            self.is_open = (self.sink)(reply);
+        }
+    }
+}
+
+/// A field of a value set's members.
+pub(crate) struct SetField {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    pub(crate) kind: &'static str,
+}
+
+impl Pipeline {
+    /// The fields of a value set.
+    pub(crate) fn set_fields(&self, n: usize) -> Vec<SetField> {
+        use crate::proto::config::match_field::{Match, MatchType};
+        let id = self.value_sets[n];
+        let mut sets = self.p4info.value_sets.iter();
+        let set = sets.find(|s| super::pipeline::id_of(&s.preamble) == id);
+        let fields = set.map_or(&[][..], |s| &s.r#match).iter();
+        let fields = fields.map(|f| SetField {
+            id: f.id,
+            name: f.name.clone(),
+            kind: match f.r#match {
+                Some(Match::MatchType(kind)) => match MatchType::try_from(kind) {
+                    Ok(MatchType::Lpm) => "lpm",
+                    Ok(MatchType::Ternary) => "ternary",
+                    Ok(MatchType::Range) => "range",
+                    Ok(MatchType::Optional) => "optional",
+                    _ => "exact",
+                },
+                _ => "exact",
+            },
+        });
+        fields.collect()
+    }
+}
+
+impl Target<'_> {
+    /// An entity as it is now, for taking a change back.
+    pub(crate) fn current(&self, entity: &v1::Entity) -> Option<v1::Entity> {
+        let mut wanted = entity.clone();
+        if let Some(E::TableEntry(entry)) = &mut wanted.entity {
+            let (_, table) = self.pipeline.table(entry.table_id).ok()?;
+            entry.counter_data = table.direct_counter().map(|_| v1::CounterData::default());
+            if entry.is_default_action && !table.default_is_set() {
+                return Some(v1::Entity {
+                    entity: Some(E::TableEntry(v1::TableEntry {
+                        table_id: entry.table_id,
+                        is_default_action: true,
+                        ..Default::default()
+                    })),
+                });
+            }
+        }
+        let mut found = None;
+        let mut sink = |mut reply: v1::ReadResponse| {
+            found = reply.entities.pop();
+            false
+        };
+        self.read(std::slice::from_ref(&wanted), &mut sink).ok()?;
+        if let Some(E::TableEntry(entry)) = found.as_mut().and_then(|f| f.entity.as_mut()) {
+            if entry.is_default_action {
+                entry.counter_data = None;
+            }
+        }
+        found
+    }
+
+    /// Checks all that is asked for and then finds it.
+    pub(crate) fn read(&self, wanted: &[v1::Entity], sink: Sink<'_>) -> Result<()> {
+        let mut replies = Replies {
+            sink,
+            now: v1::ReadResponse::default(),
+            bytes: 0,
+            is_open: true,
+        };
+        for entity in wanted {
+            let Some(entity) = &entity.entity else {
+                return Err(Fault::invalid("a read of no entity"));
+            };
+            self.find(entity, &mut replies)?;
+            if !replies.is_open {
+                return Ok(());
+            }
+        }
+        replies.flush();
+        Ok(())
+    }
+
+    fn find(&self, wanted: &E, replies: &mut Replies<'_>) -> Result<()> {
+        match wanted {
+            E::TableEntry(entry) => self.tables(entry, replies, &|entry| E::TableEntry(entry)),
+            E::DirectCounterEntry(direct) => {
+                let mut entry = direct.table_entry.clone().unwrap_or_default();
+                entry.counter_data = Some(v1::CounterData::default());
+                entry.is_default_action = false;
+                self.tables(&entry, replies, &|mut entry| {
+                    let data = entry.counter_data.take();
+                    entry.action = None;
+                    E::DirectCounterEntry(v1::DirectCounterEntry {
+                        table_entry: Some(entry),
+                        data,
+                    })
+                })
+            }
+            E::CounterEntry(entry) => self.counters(entry, replies),
+            E::RegisterEntry(entry) => self.registers(entry, replies),
+            E::ValueSetEntry(entry) => self.sets(entry, replies),
+            E::PacketReplicationEngineEntry(entry) => self.copies(entry, replies),
+            E::DigestEntry(entry) => {
+                for entry in self.digests.read(self.pipeline, entry.digest_id)? {
+                    replies.add(E::DigestEntry(entry));
+                }
+                Ok(())
+            }
+            // What no program has any of is nothing, when all of it is asked for.
+            E::ActionProfileMember(v1::ActionProfileMember {
+                action_profile_id: 0,
+                ..
+            })
+            | E::ActionProfileGroup(v1::ActionProfileGroup {
+                action_profile_id: 0,
+                ..
+            })
+            | E::MeterEntry(v1::MeterEntry { meter_id: 0, .. }) => Ok(()),
+            E::DirectMeterEntry(_) => Ok(()),
+            E::ActionProfileMember(_) | E::ActionProfileGroup(_) => {
+                Err(Fault::unimplemented("action profiles are not read yet"))
+            }
+            E::MeterEntry(_) => Err(Fault::unimplemented("meters are not read yet")),
+            E::ExternEntry(entry) => Err(Fault::not_found(format!(
+                "there is no extern {:#x}",
+                entry.extern_type_id
+            ))),
+        }
+    }
+
+    fn tables(
+        &self,
+        wanted: &v1::TableEntry,
+        replies: &mut Replies<'_>,
+        make: &dyn Fn(v1::TableEntry) -> E,
+    ) -> Result<()> {
+        let is_direct = matches!(make(v1::TableEntry::default()), E::DirectCounterEntry(_));
+        if wanted.table_id != 0 {
+            let (n, table) = self.pipeline.table(wanted.table_id)?;
+            if is_direct && table.direct_counter().is_none() {
+                return Err(Fault::invalid(format!(
+                    "`{}` has no direct counter",
+                    table.spec().name
+                )));
+            }
+            self.table(n, wanted, replies, make)?;
+            return Ok(());
+        }
+        if !wanted.r#match.is_empty() {
+            return Err(Fault::invalid("a match without a table"));
+        }
+        for n in 0..self.pipeline.tables.len() {
+            // Tables that are hidden are nobody's business.
+            let table = &self.pipeline.engine.tables()[n];
+            let is_shown = self
+                .pipeline
+                .p4info
+                .tables
+                .iter()
+                .any(|t| super::pipeline::id_of(&t.preamble) == self.pipeline.tables[n]);
+            if !is_shown || is_direct && table.direct_counter().is_none() {
+                continue;
+            }
+            self.table(n, wanted, replies, make)?;
+        }
+        Ok(())
+    }
+
+    fn table(
+        &self,
+        n: usize,
+        wanted: &v1::TableEntry,
+        replies: &mut Replies<'_>,
+        make: &dyn Fn(v1::TableEntry) -> E,
+    ) -> Result<()> {
+        let table = &self.pipeline.engine.tables()[n];
+        if wanted.is_default_action {
+            let action = table.default_action();
+            replies.add(make(v1::TableEntry {
+                table_id: self.pipeline.tables[n],
+                is_default_action: true,
+                action: self.pipeline.shown_action(table.spec(), &action),
+                ..Default::default()
+            }));
+            return Ok(());
+        }
+        if !wanted.r#match.is_empty() {
+            let keys = self.pipeline.matches(n, &wanted.r#match)?;
+            let priority = self.pipeline.priority(table, wanted.priority)?;
+            if let Ok(state) = table.get(&keys, priority) {
+                let shown = self.pipeline.shown_entry(n, &state, wanted, self.now_ns);
+                replies.add(make(shown));
+            }
+            return Ok(());
+        }
+        let mut from = Some(EntryId::FIRST);
+        while let Some(at) = from {
+            let (states, next) = table.entries(at, PIECE);
+            for state in states {
+                if wanted.priority != 0 && state.entry.priority != i64::from(wanted.priority) {
+                    continue;
+                }
+                let shown = self.pipeline.shown_entry(n, &state, wanted, self.now_ns);
+                if !replies.add(make(shown)) {
+                    return Ok(());
+                }
+            }
+            from = next;
+        }
+        Ok(())
+    }
+
+    /// The objects with that id, or all.
+    fn objects(&self, id: u32, what: &str) -> Result<Vec<(u32, &Object)>> {
+        let objects = self.pipeline.engine.objects();
+        match id {
+            0 => Ok(self
+                .pipeline
+                .externs
+                .iter()
+                .copied()
+                .zip(objects)
+                .filter(|(id, _)| *id != 0)
+                .collect()),
+            id => match self.pipeline.things.get(&id) {
+                Some(Thing::Extern(n)) => Ok(vec![(id, &objects[*n])]),
+                _ => Err(Fault::not_found(format!("there is no {what} {id:#x}"))),
+            },
+        }
+    }
+
+    fn counters(&self, wanted: &v1::CounterEntry, replies: &mut Replies<'_>) -> Result<()> {
+        for (id, object) in self.objects(wanted.counter_id, "counter")? {
+            let Object::Counter(counter) = object else {
+                if wanted.counter_id != 0 {
+                    return Err(Fault::not_found(format!("there is no counter {id:#x}")));
+                }
+                continue;
+            };
+            for at in range(wanted.index, counter.size())? {
+                let Count { packets, bytes } = counter.get(at)?;
+                let shown = v1::CounterEntry {
+                    counter_id: id,
+                    index: Some(v1::Index { index: at as i64 }),
+                    data: Some(v1::CounterData {
+                        byte_count: bytes as i64,
+                        packet_count: packets as i64,
+                    }),
+                };
+                if !replies.add(E::CounterEntry(shown)) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn registers(&self, wanted: &v1::RegisterEntry, replies: &mut Replies<'_>) -> Result<()> {
+        for (id, object) in self.objects(wanted.register_id, "register")? {
+            let Object::Register(register) = object else {
+                if wanted.register_id != 0 {
+                    return Err(Fault::not_found(format!("there is no register {id:#x}")));
+                }
+                continue;
+            };
+            for at in range(wanted.index, register.size())? {
+                let value = from_limbs(&register.get(at)?);
+                let shown = v1::RegisterEntry {
+                    register_id: id,
+                    index: Some(v1::Index { index: at as i64 }),
+                    data: Some(v1::P4Data {
+                        data: Some(v1::p4_data::Data::Bitstring(value)),
+                    }),
+                };
+                if !replies.add(E::RegisterEntry(shown)) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sets(&self, wanted: &v1::ValueSetEntry, replies: &mut Replies<'_>) -> Result<()> {
+        let ids = &self.pipeline.value_sets;
+        if wanted.value_set_id != 0 && !ids.contains(&wanted.value_set_id) {
+            let id = wanted.value_set_id;
+            return Err(Fault::not_found(format!("there is no value set {id:#x}")));
+        }
+        for (n, set) in self.pipeline.engine.value_sets().iter().enumerate() {
+            if wanted.value_set_id != 0 && ids[n] != wanted.value_set_id {
+                continue;
+            }
+            let fields = self.pipeline.set_fields(n);
+            let member = |member: &Vec<adit_p4_frontend::ir::Match>| v1::ValueSetMember {
+                r#match: fields
+                    .iter()
+                    .zip(&set.spec().keys)
+                    .zip(member)
+                    .filter_map(|((field, (_, width)), is)| {
+                        Some(v1::FieldMatch {
+                            field_id: field.id,
+                            field_match_type: Some(from_match(field.kind, *width, is)?),
+                        })
+                    })
+                    .collect(),
+            };
+            replies.add(E::ValueSetEntry(v1::ValueSetEntry {
+                value_set_id: ids[n],
+                members: set.members().iter().map(member).collect(),
+            }));
+        }
+        Ok(())
+    }
+
+    fn copies(
+        &self,
+        wanted: &v1::PacketReplicationEngineEntry,
+        replies: &mut Replies<'_>,
+    ) -> Result<()> {
+        use v1::packet_replication_engine_entry::Type as Pre;
+        let replication = self.pipeline.engine.replication();
+        let (groups, sessions) = match &wanted.r#type {
+            None => (Some(0), Some(0)),
+            Some(Pre::MulticastGroupEntry(group)) => (Some(group.multicast_group_id), None),
+            Some(Pre::CloneSessionEntry(session)) => (None, Some(session.session_id)),
+        };
+        let add = |replies: &mut Replies<'_>, entry| {
+            replies.add(E::PacketReplicationEngineEntry(
+                v1::PacketReplicationEngineEntry {
+                    r#type: Some(entry),
+                },
+            ))
+        };
+        for (id, copies) in replication.groups() {
+            if groups.is_some_and(|wanted| wanted == 0 || u64::from(wanted) == id) {
+                add(
+                    replies,
+                    Pre::MulticastGroupEntry(v1::MulticastGroupEntry {
+                        multicast_group_id: id as u32,
+                        replicas: shown(&copies),
+                        metadata: Vec::new(),
+                    }),
+                );
+            }
+        }
+        for (id, session) in replication.sessions() {
+            if sessions.is_some_and(|wanted| wanted == 0 || u64::from(wanted) == id) {
+                let copies = match &session.to {
+                    CloneTo::Replicas(copies) => shown(copies),
+                    CloneTo::Group(_) => Vec::new(),
+                };
+                add(
+                    replies,
+                    Pre::CloneSessionEntry(v1::CloneSessionEntry {
+                        session_id: id as u32,
+                        replicas: copies,
+                        class_of_service: 0,
+                        packet_length_bytes: session.truncate.unwrap_or(0) as i32,
+                    }),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn shown(copies: &[Replica]) -> Vec<v1::Replica> {
+    let one = |copy: &Replica| v1::Replica {
+        port_kind: Some(v1::replica::PortKind::Port(from_limbs(&[copy.port]))),
+        instance: copy.instance as u32,
+        backup_replicas: Vec::new(),
+    };
+    copies.iter().map(one).collect()
+}
+
+fn range(wanted: Option<v1::Index>, size: u64) -> Result<std::ops::Range<u64>> {
+    match wanted {
+        None => Ok(0..size),
+        Some(at) => match index(at)? {
+            at if at < size => Ok(at..at + 1),
+            at => Err(Fault::invalid(format!("the index {at}: there are {size}"))),
+        },
+    }
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Updates: each happens whole or not at all.
+
+use adit_pipeline::p4::externs::{Count, Object};
+use adit_pipeline::p4::replication::{CloneSession, CloneTo, Replica};
+use adit_pipeline::p4::tables::Table;
+use tonic::Code;
+
+use super::digests::Digests;
+use super::entries::to_match;
+use super::fault::{Fault, Result};
+use super::pipeline::{Pipeline, Thing};
+use crate::proto::v1::{self, entity::Entity as E, update::Type, write_request::Atomicity};
+
+/// What an update works on.
+pub(crate) struct Target<'a> {
+    pub(crate) pipeline: &'a Pipeline,
+    pub(crate) digests: &'a Digests,
+    pub(crate) now_ns: u64,
+}
+
+impl Target<'_> {
+    /// A batch: what became of each update.
+    pub(crate) fn batch(&self, updates: &[v1::Update], how: Atomicity) -> Vec<Result<()>> {
+        let mut results = Vec::with_capacity(updates.len());
+        if how == Atomicity::ContinueOnError {
+            results.extend(updates.iter().map(|update| self.update(update)));
+            return results;
+        }
+        let mut done = Vec::new();
+        for update in updates {
+            let undo = self.inverse(update);
+            let result = self.update(update);
+            let failed = result.is_err();
+            results.push(result);
+            if failed {
+                break;
+            }
+            done.push(undo);
+        }
+        if results.len() == updates.len() && results.iter().all(Result::is_ok) {
+            return results;
+        }
+        for undo in done.into_iter().rev().flatten() {
+            // What was there fits: nobody else writes meanwhile.
+            if let Err(fault) = self.update(&undo) {
+                tracing::error!("an update could not be taken back: {}", fault.message);
+            }
+        }
+        let aborted = || Fault::new(Code::Aborted, "another update of the batch failed");
+        for result in results.iter_mut().filter(|r| r.is_ok()) {
+            *result = Err(aborted());
+        }
+        results.resize_with(updates.len(), || Err(aborted()));
+        results
+    }
+
+    /// What takes an update back.
+    fn inverse(&self, update: &v1::Update) -> Option<v1::Update> {
+        let entity = update.entity.as_ref()?;
+        Some(match Type::try_from(update.r#type).ok()? {
+            Type::Insert => v1::Update {
+                r#type: Type::Delete as i32,
+                entity: Some(entity.clone()),
+            },
+            Type::Modify => v1::Update {
+                r#type: Type::Modify as i32,
+                entity: self.current(entity),
+            },
+            Type::Delete => v1::Update {
+                r#type: Type::Insert as i32,
+                entity: self.current(entity),
+            },
+            Type::Unspecified => return None,
+        })
+    }
+
+    pub(crate) fn update(&self, update: &v1::Update) -> Result<()> {
+        let kind = Type::try_from(update.r#type).unwrap_or(Type::Unspecified);
+        if kind == Type::Unspecified {
+            return Err(Fault::invalid(format!(
+                "an update is INSERT, MODIFY or DELETE, not {}",
+                update.r#type
+            )));
+        }
+        let entity = update.entity.as_ref().and_then(|e| e.entity.as_ref());
+        let Some(entity) = entity else {
+            return Err(Fault::invalid("an update without an entity"));
+        };
+        match entity {
+            E::TableEntry(entry) => self.table_entry(kind, entry),
+            E::CounterEntry(entry) => self.counter(kind, entry),
+            E::DirectCounterEntry(entry) => self.direct_counter(kind, entry),
+            E::RegisterEntry(entry) => self.register(kind, entry),
+            E::ValueSetEntry(entry) => self.value_set(kind, entry),
+            E::PacketReplicationEngineEntry(entry) => self.replication(kind, entry),
+            E::DigestEntry(entry) => self.digests.update(self.pipeline, kind, entry),
+            E::ActionProfileMember(_) | E::ActionProfileGroup(_) => {
+                Err(Fault::unimplemented("action profiles are not written yet"))
+            }
+            E::MeterEntry(_) | E::DirectMeterEntry(_) => {
+                Err(Fault::unimplemented("meters are not written yet"))
+            }
+            E::ExternEntry(entry) => Err(Fault::not_found(format!(
+                "there is no extern {:#x}",
+                entry.extern_type_id
+            ))),
+        }
+    }
+
+    fn table_entry(&self, kind: Type, given: &v1::TableEntry) -> Result<()> {
+        let (n, table) = self.pipeline.table(given.table_id)?;
+        if given.is_default_action {
+            return self.default_action(kind, table, given);
+        }
+        if kind == Type::Delete {
+            let keys = self.pipeline.matches(n, &given.r#match)?;
+            let priority = self.pipeline.priority(table, given.priority)?;
+            table.delete(&keys, priority)?;
+            return Ok(());
+        }
+        let entry = self.pipeline.entry(n, given)?;
+        let id = match kind {
+            Type::Insert => table.insert(&entry, self.now_ns)?,
+            _ => table.modify(&entry, self.now_ns)?,
+        };
+        if let Some(data) = &given.counter_data {
+            table.set_count(id, count(data)?)?;
+        }
+        Ok(())
+    }
+
+    fn default_action(&self, kind: Type, table: &Table, given: &v1::TableEntry) -> Result<()> {
+        let name = &table.spec().name;
+        if kind != Type::Modify {
+            return Err(Fault::invalid(format!(
+                "the default action of `{name}` is always there: it can be modified only"
+            )));
+        }
+        if !given.r#match.is_empty() || given.priority != 0 || given.idle_timeout_ns != 0 {
+            return Err(Fault::invalid(format!(
+                "the default action of `{name}` has no match, priority or timeout"
+            )));
+        }
+        match given.action.as_ref().and_then(|a| a.r#type.as_ref()) {
+            None => Ok(table.reset_default()?),
+            Some(v1::table_action::Type::Action(action)) => {
+                let chosen = self.pipeline.chosen(table.spec(), action)?;
+                Ok(table.set_default(chosen)?)
+            }
+            Some(_) => Err(Fault::invalid(format!(
+                "the default action of `{name}` is an action, no member or group"
+            ))),
+        }
+    }
+
+    fn object(&self, id: u32, what: &str) -> Result<&Object> {
+        let object = match self.pipeline.things.get(&id) {
+            Some(Thing::Extern(n)) => self.pipeline.engine.objects().get(*n),
+            _ => None,
+        };
+        object.ok_or_else(|| Fault::not_found(format!("there is no {what} {id:#x}")))
+    }
+
+    fn counter(&self, kind: Type, given: &v1::CounterEntry) -> Result<()> {
+        modified_only(kind, "counters")?;
+        let Object::Counter(counter) = self.object(given.counter_id, "counter")? else {
+            return Err(Fault::not_found(format!(
+                "there is no counter {:#x}",
+                given.counter_id
+            )));
+        };
+        let count = count(&given.data.unwrap_or_default())?;
+        match given.index {
+            Some(at) => counter.set(index(at)?, count)?,
+            None => {
+                for n in 0..counter.size() {
+                    counter.set(n, count)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn direct_counter(&self, kind: Type, given: &v1::DirectCounterEntry) -> Result<()> {
+        modified_only(kind, "direct counters")?;
+        let Some(entry) = &given.table_entry else {
+            return Err(Fault::invalid("a direct counter without its table entry"));
+        };
+        let (n, table) = self.pipeline.table(entry.table_id)?;
+        let keys = self.pipeline.matches(n, &entry.r#match)?;
+        let priority = self.pipeline.priority(table, entry.priority)?;
+        let state = table.get(&keys, priority)?;
+        Ok(table.set_count(state.id, count(&given.data.unwrap_or_default())?)?)
+    }
+
+    fn register(&self, kind: Type, given: &v1::RegisterEntry) -> Result<()> {
+        modified_only(kind, "registers")?;
+        let Object::Register(register) = self.object(given.register_id, "register")? else {
+            return Err(Fault::not_found(format!(
+                "there is no register {:#x}",
+                given.register_id
+            )));
+        };
+        let Some(v1::p4_data::Data::Bitstring(bytes)) =
+            given.data.as_ref().and_then(|d| d.data.as_ref())
+        else {
+            return Err(Fault::unimplemented(
+                "registers of anything but bit strings",
+            ));
+        };
+        let value = crate::bytes::limbs(bytes, register.width())?;
+        match given.index {
+            Some(at) => register.set(index(at)?, &value)?,
+            None => {
+                for n in 0..register.size() {
+                    register.set(n, &value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn value_set(&self, kind: Type, given: &v1::ValueSetEntry) -> Result<()> {
+        modified_only(kind, "value sets")?;
+        let Some(Thing::ValueSet(n)) = self.pipeline.things.get(&given.value_set_id).copied()
+        else {
+            return Err(Fault::not_found(format!(
+                "there is no value set {:#x}",
+                given.value_set_id
+            )));
+        };
+        let set = &self.pipeline.engine.value_sets()[n];
+        if given.members.len() as u64 > set.spec().size {
+            return Err(Fault::new(
+                Code::ResourceExhausted,
+                format!("`{}` has room for {} members", set.name(), set.spec().size),
+            ));
+        }
+        let fields = self.pipeline.set_fields(n);
+        let mut members = Vec::with_capacity(given.members.len());
+        for member in &given.members {
+            let mut list = Vec::new();
+            for (field, (_, width)) in fields.iter().zip(&set.spec().keys) {
+                let found = member.r#match.iter().find(|m| m.field_id == field.id);
+                let is = found.and_then(|m| m.field_match_type.as_ref());
+                list.push(match is {
+                    Some(is) => to_match(&field.name, field.kind, *width, is)?,
+                    None if field.kind == "exact" => {
+                        return Err(Fault::invalid(format!(
+                            "a member of `{}` lacks the field {}",
+                            set.name(),
+                            field.id
+                        )))
+                    }
+                    None => adit_p4_frontend::ir::Match::Any,
+                });
+            }
+            if member.r#match.len() > fields.len() {
+                return Err(Fault::invalid(
+                    "a member with more fields than the value set has",
+                ));
+            }
+            members.push(list);
+        }
+        Ok(set.set(members)?)
+    }
+
+    fn replication(&self, kind: Type, given: &v1::PacketReplicationEngineEntry) -> Result<()> {
+        use v1::packet_replication_engine_entry::Type as Pre;
+        let replication = self.pipeline.engine.replication();
+        match &given.r#type {
+            Some(Pre::MulticastGroupEntry(group)) => {
+                let id = u64::from(group.multicast_group_id);
+                match kind {
+                    Type::Delete => replication.delete_group(id)?,
+                    Type::Insert => replication.insert_group(id, &replicas(&group.replicas)?)?,
+                    _ => replication.modify_group(id, &replicas(&group.replicas)?)?,
+                }
+                Ok(())
+            }
+            Some(Pre::CloneSessionEntry(session)) => {
+                let id = u64::from(session.session_id);
+                if kind == Type::Delete {
+                    return Ok(replication.delete_session(id)?);
+                }
+                let made = CloneSession {
+                    to: CloneTo::Replicas(replicas(&session.replicas)?),
+                    truncate: match session.packet_length_bytes {
+                        0 => None,
+                        ..=-1 => return Err(Fault::invalid("a packet length below 0")),
+                        length => Some(length as u32),
+                    },
+                };
+                match kind {
+                    Type::Insert => replication.insert_session(id, made)?,
+                    _ => replication.modify_session(id, made)?,
+                }
+                Ok(())
+            }
+            None => Err(Fault::invalid(
+                "a replication entry that is no group and no session",
+            )),
+        }
+    }
+}
+
+fn replicas(given: &[v1::Replica]) -> Result<Vec<Replica>> {
+    use v1::replica::PortKind;
+    let one = |replica: &v1::Replica| {
+        if !replica.backup_replicas.is_empty() {
+            return Err(Fault::unimplemented("backup replicas"));
+        }
+        Ok(Replica {
+            port: match &replica.port_kind {
+                #[allow(deprecated, reason = "older clients say it so")]
+                Some(PortKind::EgressPort(port)) => u64::from(*port),
+                Some(PortKind::Port(bytes)) => crate::bytes::limbs(bytes, 32)?[0],
+                None => return Err(Fault::invalid("a replica without a port")),
+            },
+            instance: u64::from(replica.instance),
+        })
+    };
+    given.iter().map(one).collect()
+}
+
+fn modified_only(kind: Type, what: &str) -> Result<()> {
+    match kind {
+        Type::Modify => Ok(()),
+        _ => Err(Fault::invalid(format!(
+            "{what} are always there: they can be modified only"
+        ))),
+    }
+}
+
+pub(crate) fn index(index: v1::Index) -> Result<u64> {
+    u64::try_from(index.index).map_err(|_| Fault::invalid("an index below 0"))
+}
+
+fn count(data: &v1::CounterData) -> Result<Count> {
+    match (
+        u64::try_from(data.packet_count),
+        u64::try_from(data.byte_count),
+    ) {
+        (Ok(packets), Ok(bytes)) => Ok(Count { packets, bytes }),
+        _ => Err(Fault::invalid("a count below 0")),
+    }
+}
