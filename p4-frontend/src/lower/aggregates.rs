@@ -99,6 +99,18 @@ impl<'a> Lower<'a, '_> {
             });
             return Ok(());
         }
+        if let (Layout::Stack(element, count), Value::List(items)) = (layout, value) {
+            // The next index first; elements that are not given are invalid.
+            let limbs = element.limbs();
+            self.emit(Inst::Zero {
+                dst,
+                limbs: layout.limbs(),
+            });
+            for (n, item) in items.iter().enumerate().take(*count as usize) {
+                self.known_aggregate(item, element, dst + 1 + n as u32 * limbs, span)?;
+            }
+            return Ok(());
+        }
         let (Layout::Struct(fields) | Layout::Header(fields)) = layout else {
             return self.unsupported(span, "this constant at run time");
         };
