@@ -229,17 +229,48 @@ impl Control {
         Ok(id as u16)
     }
 
-    /// Ends an ADI: its queues first, then itself.
-    fn end_adi(&mut self, id: u16, dp: &mut impl DataPlane) -> Result<(), Refusal> {
-        let slot = self.adis.slots.get_mut(usize::from(id));
-        let mut adi = slot.and_then(Option::take).ok_or(Refusal::NoSuchVport)?;
+    /// Makes an ADI anew, by the same names: nothing that its owner has set up or left is there
+    /// afterwards.
+    fn renew_adi(&mut self, id: u16, dp: &mut impl DataPlane) -> Result<(), Refusal> {
+        let adi = self.adis.get_mut(id.into()).ok_or(Refusal::NoSuchVport)?;
+        let counts = adi.vport.queues.counts();
         adi.vport.queues.remove_all(dp);
         dp.destroy_adi(adi.config.vport);
+        if dp.create_adi(&adi.config).is_err() {
+            // Its address was its own until now, and nobody else has had a say since.
+            debug_assert!(false, "the address of ADI {id} is taken");
+            self.forget_adi(id);
+            return Err(Refusal::Taken);
+        }
+        let queues = QueueSet::of_adi(&self.profile, adi.config.first_pair, counts);
+        adi.vport = Vport {
+            enabled: false,
+            link_event: false,
+            queues,
+            adi: adi.vport.adi,
+        };
+        Ok(())
+    }
+
+    /// Ends an ADI: its queues first, then itself.
+    fn end_adi(&mut self, id: u16, dp: &mut impl DataPlane) -> Result<(), Refusal> {
+        let adi = self.adis.get_mut(id.into()).ok_or(Refusal::NoSuchVport)?;
+        adi.vport.queues.remove_all(dp);
+        dp.destroy_adi(adi.config.vport);
+        self.forget_adi(id);
+        Ok(())
+    }
+
+    /// Gives back what an ADI had that the data plane does not know any more.
+    fn forget_adi(&mut self, id: u16) {
+        let slot = self.adis.slots.get_mut(usize::from(id));
+        let Some(adi) = slot.and_then(Option::take) else {
+            return;
+        };
         self.adis.pasids.remove(&adi.config.pasid);
         self.adis.ids.give(id.into(), 1);
         let pairs = u32::from(adi.config.pairs);
         self.adis.pairs.give(adi.config.first_pair, pairs);
-        Ok(())
     }
 }
 

@@ -222,6 +222,7 @@ impl Control {
             adi_op::GET_ADI_CAPS => self.get_adi_caps(reply),
             adi_op::CONFIG_ADI_CAUSE_RING => self.config_adi_cause_ring(payload, dp),
             adi_op::GET_ADI_FAULT => self.get_adi_fault(payload, dp, reply),
+            adi_op::RESET_ADI => self.reset_adi(payload, dp),
             op::LOOPBACK => self.loopback(payload, dp),
             op::ADD_MAC_ADDR => self.change_mac_addrs(payload, dp, true),
             op::DEL_MAC_ADDR => self.change_mac_addrs(payload, dp, false),

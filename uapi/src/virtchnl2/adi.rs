@@ -46,6 +46,8 @@ named! {
         CONFIG_ADI_CAUSE_RING = 0x0AD1_0002;
         /// [`super::AdiFault`]
         GET_ADI_FAULT = 0x0AD1_0003;
+        /// [`super::ResetAdi`]
+        RESET_ADI = 0x0AD1_0004;
     }
 }
 
@@ -133,6 +135,18 @@ wire! {
     /// ADI is under way or will be, and nothing of it is left.
     /// [`super::op::NON_FLEX_DESTROY_ADI`].
     pub struct NonFlexDestroyAdi [4] {
+        /// Which one.
+        0 => adi_id: U16,
+        /// Padding.
+        2 => pad: [u8; 2],
+    }
+
+    /// Puts an ADI back to how its creation left it, under the same names: queues stopped and not
+    /// configured, vectors unmapped and disarmed, its first address alone, RSS, filters, counters
+    /// and fault records as in the beginning, zeros in the pages of its frame. For an ADI that gets
+    /// another owner. Once the reply is there, no DMA of the ADI is under way.
+    /// [`op::RESET_ADI`].
+    pub struct ResetAdi [4] {
         /// Which one.
         0 => adi_id: U16,
         /// Padding.

@@ -5,7 +5,7 @@ use adit_uapi::regs::adi::{ASLEEP_OFFSET, FRAMES, KICK};
 use adit_uapi::regs::pf;
 use adit_uapi::virtchnl2::adi::{
     fault_flags, AdiCaps, AdiFault, ConfigAdiCauseRing, CreateAdiExt, NonFlexCreateAdi,
-    NonFlexDestroyAdi,
+    NonFlexDestroyAdi, ResetAdi,
 };
 use adit_uapi::virtchnl2::{QueueRegChunk, QueueRegChunks, VectorChunk, VectorChunks};
 use zerocopy::little_endian::{U16, U32, U64};
@@ -53,6 +53,15 @@ impl Control {
     ) -> Result<(), Refusal> {
         let id = wire::header::<NonFlexDestroyAdi>(payload)?.0.adi_id.get();
         self.end_adi(id, dp)
+    }
+
+    pub(in super::super) fn reset_adi(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
+        let id = wire::header::<ResetAdi>(payload)?.0.adi_id.get();
+        self.renew_adi(id, dp)
     }
 
     pub(in super::super) fn get_adi_caps(&self, reply: &mut Vec<u8>) -> Result<(), Refusal> {

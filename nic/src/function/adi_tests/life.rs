@@ -2,9 +2,12 @@
 //! How ADIs end, and what is left of them: nothing.
 
 use adit_uapi::regs::pf;
-use adit_uapi::virtchnl2::adi::{fault_reason, op as adi_op, AdiCaps};
+use adit_uapi::virtchnl2::adi::{fault_reason, op as adi_op, AdiCaps, AdiFault, ResetAdi};
+use adit_uapi::virtchnl2::rss::ptype_group;
+use adit_uapi::virtchnl2::{RssHash, RssKey, RssLut};
 
 use super::*;
+use crate::forwarding::RSS_KEY_LEN;
 use crate::pasid::{Root, RootQuery};
 use crate::testing::adi::{IOVA, LEN};
 
@@ -182,4 +185,86 @@ fn tables_that_change_in_between_fault_and_do_no_harm() {
     guest.poll();
     let fault = a.fault(&mut guest, 0);
     assert_eq!(fault.reason.get(), fault_reason::TABLES);
+}
+
+/// What an owner can find out about an ADI.
+fn found(guest: &mut Guest, a: &AdiDriver) -> (Vec<Vec<u8>>, AdiFault, [u32; 2]) {
+    let questions = [
+        (op::GET_RSS_KEY, RssKey::LEN, 0),
+        (op::GET_RSS_HASH, RssHash::LEN, 8),
+        (op::GET_STATS, VportStats::LEN, 0),
+        (op::GET_RSS_LUT, RssLut::LEN, 0),
+    ];
+    let ask = |(op, len, vport): (u32, usize, usize)| {
+        let mut payload = vec![0; len];
+        payload[vport..vport + 4].copy_from_slice(a.vport().as_bytes());
+        guest.ok(op, &payload)
+    };
+    let answers = questions.map(ask).into();
+    let tail = a.tail(QueueKind::Tx);
+    let page = [tail, tail + SPARE].map(|register| guest.read(register));
+    (answers, a.fault(guest, 0), page)
+}
+
+/// Where there is no register in a page.
+const SPARE: u32 = 0x100;
+
+#[test]
+fn an_adi_that_is_reset_is_as_if_it_were_new() {
+    let (mut guest, mut a, mut b) = pair();
+    let fresh = found(&mut guest, &a);
+
+    // Something of everything.
+    busy(&mut guest, &mut a, &mut b);
+    guest.poll();
+    let mut key = RssKey {
+        vport_id: a.vport(),
+        ..RssKey::default()
+    };
+    key.key_len.set(RSS_KEY_LEN as u16);
+    guest.ok(
+        op::SET_RSS_KEY,
+        &[key.as_bytes(), &[7; RSS_KEY_LEN]].concat(),
+    );
+    let hash = RssHash {
+        vport_id: a.vport(),
+        ptype_groups: (1 << ptype_group::NONF_IPV6_TCP).into(),
+        ..RssHash::default()
+    };
+    guest.ok(op::SET_RSS_HASH, hash.as_bytes());
+    guest.write(a.tail(QueueKind::Tx) + SPARE, 0x5E_C2E7);
+    a.describe(&mut guest, 0x1234_5000, 64);
+    a.ring_tx(&mut guest);
+    guest.poll();
+    let used = found(&mut guest, &a);
+    for (used, fresh) in used.0.iter().zip(&fresh.0).take(3) {
+        assert_ne!(used, fresh);
+    }
+    assert_ne!(used.1.reason, fresh.1.reason);
+    assert_ne!(used.2, fresh.2);
+
+    busy(&mut guest, &mut a, &mut b);
+    let reset = ResetAdi {
+        adi_id: a.created.adi.adi_id,
+        ..ResetAdi::default()
+    };
+    guest.ok(adi_op::RESET_ADI, reset.as_bytes());
+    quiet(&mut guest, &a);
+    assert_eq!(found(&mut guest, &a), fresh);
+    assert_eq!(occupancy(&mut guest), (2, 2));
+    // Queues that are not configured do not start.
+    let (refused, _) = guest.call(op::ENABLE_QUEUES, &a.all_queues());
+    assert_ne!(refused, status::SUCCESS);
+    a.up(&mut guest);
+    let still = frame(STRANGER, a.mac(), 9);
+    a.send(&mut guest, &still);
+    guest.poll();
+    let sent = std::iter::from_fn(|| guest.far.recv());
+    assert!(sent.map(|(frame, _)| frame).any(|frame| frame == still));
+    let nobody = ResetAdi {
+        adi_id: U16::new(7),
+        ..reset
+    };
+    let (refused, _) = guest.call(adi_op::RESET_ADI, nobody.as_bytes());
+    assert_ne!(refused, status::SUCCESS);
 }

@@ -45,7 +45,7 @@ wire! {
         2 => flags: U16,
         /// See [`fault_reason`] (reply, as all that follows).
         4 => reason: U32,
-        /// Faults since the ADI was created; each stopped a queue.
+        /// Faults since the ADI was created or reset; each stopped a queue.
         8 => count: U64,
         /// The kind of queue that was stopped, see [`crate::virtchnl2::queue_type`].
         16 => queue_type: U32,
