@@ -5,7 +5,10 @@
 //! Whoever made it, a devlink port or a mediated device, has the [`OwnedAdi`]; those who use it
 //! have references to the [`Adi`], which get errors once the owner has let it go.
 
-use adit_uapi::virtchnl2::op;
+use adit_uapi::virtchnl2::{
+    adi,
+    op, //
+};
 use kernel::{
     device::Bound,
     new_mutex,
@@ -59,11 +62,23 @@ pub(crate) trait AdiUser: Send + Sync {
     fn dead(&self);
 }
 
+/// Who made an ADI, and calls it what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Maker {
+    /// A devlink port: its `sfnum`.
+    Port(u32),
+    /// A mediated device: its UUID, as text.
+    Mediated([u8; UUID_LEN]),
+}
+
+/// Characters of a UUID's text.
+pub(crate) const UUID_LEN: usize = 36;
+
 /// What an ADI is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdiSpec {
-    /// The number that its maker gave it (devlink: `sfnum`).
-    pub(crate) number: u32,
+    /// Who made it.
+    pub(crate) maker: Maker,
     /// Queue pairs, each with a vector.
     pub(crate) queue_pairs: u16,
     /// Its address; all zeros for one of the device's choice.
@@ -163,10 +178,27 @@ impl Adi {
     /// Sends a request about this ADI; the caller has made sure that it is about no other. `EIO`
     /// once the ADI is dead.
     pub(crate) fn request(&self, op: u32, payload: &[u8]) -> Result<KVVec<u8>> {
-        if !self.is_alive() {
-            return Err(EIO);
-        }
-        self.pf.request(op, payload)
+        self.pf.request_if(|| self.is_alive(), op, payload)
+    }
+
+    /// Sends a request that makes this ADI let go of something, for which it may be dead already:
+    /// until it is destroyed its queues run. `EIO` once the device does not have it, or was reset;
+    /// then there is no DMA of it, either.
+    pub(crate) fn quiesce(&self, op: u32, payload: &[u8]) -> Result<KVVec<u8>> {
+        self.pf.request_if(|| self.is_known(), op, payload)
+    }
+
+    /// Puts it back to how it was made: nothing of what its user has set up or left is there when
+    /// this returns.
+    pub(crate) fn reset(&self) -> Result {
+        let message = messages::reset_adi(self.id());
+        self.quiesce(adi::op::RESET_ADI, message.as_bytes())?;
+        Ok(())
+    }
+
+    /// Whether the device has it.
+    fn is_known(&self) -> bool {
+        self.known.load(Relaxed) != 0
     }
 
     /// Has an eventfd signalled, or no longer with `None`. `EINVAL` if there is no such vector.
@@ -335,7 +367,7 @@ impl Drop for OwnedAdi {
         let adi = &self.0;
         adi.die();
         adi.pf.adis().remove(adi);
-        if adi.known.load(Relaxed) != 0 {
+        if adi.is_known() {
             let message = messages::destroy_adi(adi.id());
             let result = adi.pf.request(op::NON_FLEX_DESTROY_ADI, message.as_bytes());
             if let Err(error) = result {

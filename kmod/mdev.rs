@@ -29,6 +29,7 @@ use kernel::{
 use crate::{
     adi::{
         AdiSpec,
+        Maker,
         OwnedAdi, //
     },
     devlink::Devlink,
@@ -225,17 +226,17 @@ unsafe extern "C" fn probe(mdev: *mut bindings::mdev_device) -> c_int {
         // SAFETY: The function is bound for as long as its parent is registered. The wrapper is
         // transparent.
         let pdev: &pci::Device<Bound> = unsafe { &*core::ptr::from_ref(parent.pf.pdev()).cast() };
-        let spec = AdiSpec {
-            // It has no number but its UUID; the port's is the driver's choice.
-            number: u32::MAX,
-            queue_pairs: kind.queue_pairs,
-            mac: [0; 6],
-        };
-        let owned = OwnedAdi::new(&parent.pf, pdev, spec)?;
         // SAFETY: The device is valid, and is being bound to this driver. The wrapper is
         // transparent.
         let dev: &Device<Bound> = unsafe { &*(&raw const (*mdev).dev).cast() };
         let uuid = CString::try_from_fmt(fmt!("{}", dev.name()))?;
+        let spec = AdiSpec {
+            // The number of its devlink port is the driver's choice.
+            maker: Maker::Mediated(uuid.to_bytes().try_into().map_err(|_| EINVAL)?),
+            queue_pairs: kind.queue_pairs,
+            mac: [0; 6],
+        };
+        let owned = OwnedAdi::new(&parent.pf, pdev, spec)?;
         let devlink = parent.devlink.clone();
         let index = devlink.add_mediated(owned.adi().clone(), uuid)?;
         let port = MediatedPort { devlink, index };

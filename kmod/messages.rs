@@ -15,6 +15,7 @@ use adit_uapi::{
             CreateAdiExt,
             NonFlexCreateAdi,
             NonFlexDestroyAdi,
+            ResetAdi,
             NO_MAILBOX, //
         },
         queue_type,
@@ -236,6 +237,14 @@ pub(crate) fn destroy_adi(adi_id: u16) -> NonFlexDestroyAdi {
     NonFlexDestroyAdi {
         adi_id: adi_id.into(),
         ..NonFlexDestroyAdi::default()
+    }
+}
+
+/// The message of `RESET_ADI`.
+pub(crate) fn reset_adi(adi_id: u16) -> ResetAdi {
+    ResetAdi {
+        adi_id: adi_id.into(),
+        ..ResetAdi::default()
     }
 }
 

@@ -182,9 +182,23 @@ impl Pf {
     /// The device's refusals come as the errno that virtchnl2's status stands for; `EIO` when
     /// there is no device to ask any more.
     pub(crate) fn request(&self, op: u32, payload: &[u8]) -> Result<KVVec<u8>> {
+        self.request_if(|| true, op, payload)
+    }
+
+    /// [`Self::request()`], if `still` says so once it is its turn, and `EIO` otherwise: a reset,
+    /// after which a name may be another's, is either over by then or waits.
+    pub(crate) fn request_if(
+        &self,
+        still: impl FnOnce() -> bool,
+        op: u32,
+        payload: &[u8],
+    ) -> Result<KVVec<u8>> {
         let result = {
             let mut mailbox = self.mailbox.lock();
             let mailbox = (*mailbox).as_mut().ok_or(EIO)?;
+            if !still() {
+                return Err(EIO);
+            }
             ask(mailbox, &self.regs, op, payload).map_err(|error| (error, mailbox.is_lost()))
         };
         result.map_err(|(error, lost)| {

@@ -26,7 +26,10 @@ use zerocopy::{
 };
 
 use crate::{
-    adi::Adi,
+    adi::{
+        Adi,
+        Maker, //
+    },
     raw::Raw, //
 };
 
@@ -109,7 +112,10 @@ const fn group<const N: usize>(
 attributes! {
     GROUP, core::ptr::null();
     /// The number that its maker gave it, devlink's `sfnum`.
-    SfNum c"sfnum" => |adi| adi.spec().number;
+    SfNum c"sfnum" => |adi| match adi.spec().maker {
+        Maker::Port(sfnum) => sfnum,
+        Maker::Mediated(_) => return Err(ENOENT),
+    };
     /// The device's number for it.
     Id c"id" => |adi| adi.id();
     /// The PASID of its DMA.

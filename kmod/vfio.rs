@@ -10,7 +10,7 @@
 //! - [`device`]: the VFIO device, its life and its operations
 //! - [`regions`]: what can be read, written and mapped
 //! - [`mailbox`], [`messages`]: what can be said to the device
-//! - [`memory`]: registered memory, and memory of the driver's
+//! - [`memory`], [`retreat`]: registered memory, and memory of the driver's
 //! - [`irqs`]: eventfds
 //! - [`pages`]: pages of registers that are given away
 //!
@@ -24,6 +24,7 @@ mod memory;
 mod messages;
 mod pages;
 mod regions;
+mod retreat;
 
 pub(crate) use device::Registration;
 pub(crate) use driver::VfioDriver;

@@ -171,7 +171,7 @@ impl Adi {
         self.inner.device.info()
     }
 
-    /// What the device has counted for it since it was created.
+    /// What the device has counted for it since it was opened or reset.
     ///
     /// # Errors
     /// When it is gone.

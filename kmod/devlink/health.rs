@@ -48,7 +48,10 @@ use super::{
     Extack, //
 };
 use crate::{
-    adi::Adi,
+    adi::{
+        Adi,
+        Maker, //
+    },
     messages,
     pf::{
         Listener,
@@ -284,7 +287,12 @@ fn ask(adi: &Adi, flags: u16) -> Result<AdiFault> {
 fn describe(message: &Message, adi: &Adi) -> Result {
     let fault = ask(adi, 0)?;
     message.number(c"id", adi.id());
-    message.number(c"sfnum", adi.spec().number);
+    match &adi.spec().maker {
+        Maker::Port(sfnum) => message.number(c"sfnum", *sfnum),
+        Maker::Mediated(uuid) => {
+            message.text(c"mdev", core::str::from_utf8(uuid).unwrap_or("unknown"))?;
+        }
+    }
     message.number(c"pasid", adi.pasid());
     message.number(c"count", fault.count.get());
     let reason = fault_reason::name(fault.reason.get()).unwrap_or("unknown");

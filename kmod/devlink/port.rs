@@ -28,6 +28,7 @@ use crate::{
     adi::{
         Adi,
         AdiSpec,
+        Maker,
         OwnedAdi, //
     },
     auxdev::AuxDevice, //
@@ -137,7 +138,7 @@ impl Port {
         // SAFETY: This is called from a devlink callback.
         let pdev = unsafe { bound(&instance.pf) };
         let spec = AdiSpec {
-            number: self.sfnum,
+            maker: Maker::Port(self.sfnum),
             queue_pairs: state.queue_pairs,
             mac: state.mac,
         };

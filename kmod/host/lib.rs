@@ -14,7 +14,12 @@ mod messages;
 #[rustfmt::skip]
 #[path = "../vfio/messages.rs"]
 mod vfio_messages;
+#[rustfmt::skip]
+#[path = "../vfio/retreat.rs"]
+mod vfio_retreat;
 
+#[cfg(test)]
+mod retreat_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

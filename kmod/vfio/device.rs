@@ -33,10 +33,15 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Relaxed,
             Release, //
         },
         Arc,
         Mutex, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
     },
     uaccess::{
         UserPtr,
@@ -56,7 +61,8 @@ use super::{
         self,
         Grant, //
     },
-    regions, //
+    regions,
+    retreat::Retreat, //
 };
 use crate::{
     adi::{
@@ -94,8 +100,11 @@ pub(super) struct State {
     /// What pages are given away under while it is open and in service.
     #[pin]
     grant: Mutex<Option<Arc<Grant>>>,
+    since: Instant<Monotonic>,
     /// Not 0 when the driver of the parent is being unbound.
     closing: Atomic<u32>,
+    /// Faults that others had before.
+    faults_before: Atomic<u64>,
     /// The driver's memory, from when it is first mapped. Not among `owner`, whose lock is held
     /// while memory is pinned: this one is taken in `mmap()`.
     #[pin]
@@ -105,6 +114,8 @@ pub(super) struct State {
 /// What belongs to who has the device open.
 pub(super) struct Owner {
     pub(super) memory: Memory,
+    /// Keeps memory from being registered while it is being unmapped.
+    pub(super) retreat: Retreat,
     pub(super) mailbox: Mailbox,
 }
 
@@ -116,14 +127,23 @@ impl State {
             ids,
             owner <- new_mutex!(Owner {
                 memory: Memory::new(),
+                retreat: Retreat::new(),
                 mailbox: Mailbox::new(),
             }),
             mappable <- new_mutex!(true),
             nowhere <- new_mutex!(None),
             grant <- new_mutex!(None),
+            since: Instant::now(),
             closing: Atomic::new(0),
+            faults_before: Atomic::new(0),
             dma <- new_mutex!(None),
         })
+    }
+
+    /// Milliseconds of the device's life.
+    pub(super) fn now(&self) -> u64 {
+        // CAST: time does not go back.
+        self.since.elapsed().as_millis() as u64
     }
 
     /// Fails when the device or its driver is gone.
@@ -172,14 +192,21 @@ impl State {
             let mappable = self.mappable.lock();
             self.revoke((*mappable).then_some(next));
         }
-        self.reset(&mut self.owner.lock());
+        self.reset()
+    }
+
+    /// Puts the ADI back to how an owner finds it. Eventfds and registered memory stay.
+    fn reset(&self) -> Result {
+        let mut owner = self.owner.lock();
+        owner.mailbox.reset(self)?;
+        self.faults_before.store(self.adi.faults(), Relaxed);
         Ok(())
     }
 
-    /// Puts the ADI back to how an owner finds it: queues stopped, nothing signalled. Registered
-    /// memory stays.
-    fn reset(&self, owner: &mut Owner) {
-        owner.mailbox.reset(self);
+    /// How often a fault has stopped a queue of this owner's.
+    pub(super) fn faults(&self) -> u64 {
+        let before = self.faults_before.load(Relaxed);
+        self.adi.faults().saturating_sub(before)
     }
 }
 
@@ -351,9 +378,10 @@ unsafe extern "C" fn open_device(vdev: *mut bindings::vfio_device) -> c_int {
         // SAFETY: The VFIO core calls with a reference; the state is set.
         let user = unsafe { VfioRef::from_raw(vdev) }?;
         let user = Arc::new(user, GFP_KERNEL)?;
+        // What the last owner has left is for nobody to find. It fails when the device is gone.
         state
-            .adi
-            .set_user(Some(user))
+            .reset()
+            .and_then(|()| state.adi.set_user(Some(user)))
             .inspect_err(|_| state.revoke(None))?;
         Ok(0)
     })
@@ -366,7 +394,7 @@ unsafe extern "C" fn close_device(vdev: *mut bindings::vfio_device) {
     state.revoke(None);
     irqs::clear(state);
     let mut owner = state.owner.lock();
-    state.reset(&mut owner);
+    owner.mailbox.stop(state);
     owner.memory.clear(vdev, state.adi.space());
     owner.mailbox.forget_reply();
     if let Some(pages) = state.dma.lock().take() {
@@ -391,8 +419,13 @@ unsafe extern "C" fn dma_unmap(vdev: *mut bindings::vfio_device, iova: u64, len:
     // SAFETY: The VFIO core calls for an open device.
     let state = unsafe { state(vdev) };
     let mut owner = state.owner.lock();
-    let Owner { memory, mailbox } = &mut *owner;
+    let Owner {
+        memory,
+        retreat,
+        mailbox,
+    } = &mut *owner;
     if memory.overlaps(iova, len) {
+        retreat.begin(state.now());
         mailbox.stop_queues(state);
         memory.remove_overlapping(vdev, state.adi.space(), iova, len);
     }

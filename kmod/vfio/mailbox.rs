@@ -13,16 +13,17 @@ use adit_uapi::{
     },
     virtchnl2::{
         op,
-        MacAddr,
-        MacAddrList,
         Vport, //
     },
 };
 use kernel::{
-    prelude::*, //
+    prelude::*,
+    sync::lock::{
+        mutex::MutexBackend,
+        Guard, //
+    }, //
 };
 use zerocopy::{
-    little_endian::U16,
     FromBytes,
     IntoBytes, //
 };
@@ -39,17 +40,12 @@ use super::{
 };
 use adit_bindings as bindings;
 
-/// Multicast addresses that an owner may have.
-const MAX_ADDRESSES: usize = 64;
-
 /// What of an ADI the messages of its owner have changed.
 pub(super) struct Mailbox {
     /// The last reply with its header; empty when there is none.
     reply: KVec<u8>,
     /// Whether queues may run.
     running: bool,
-    /// Addresses that were added.
-    addresses: KVec<[u8; 6]>,
 }
 
 impl Mailbox {
@@ -57,7 +53,6 @@ impl Mailbox {
         Self {
             reply: KVec::new(),
             running: false,
-            addresses: KVec::new(),
         }
     }
 
@@ -70,65 +65,38 @@ impl Mailbox {
         self.reply = KVec::new();
     }
 
-    /// Stops all queues of the ADI: no DMA of theirs is under way when this returns. If the device
-    /// does not answer it is gone, and its DMA with it.
+    /// Stops all queues of the ADI: no DMA of theirs is under way when this returns, so that what
+    /// they reached may be unmapped and unpinned. (Unmapping alone is not enough: a device may
+    /// still use a translation that it asked for, as this one does for the length of a burst.)
+    ///
+    /// An ADI that is dead may be running until it is destroyed, and is told, too. If the device
+    /// does not answer, it was reset or is gone, and its DMA with it.
     pub(super) fn stop_queues(&mut self, state: &State) {
         if !self.running {
             return;
         }
         let mut payload = [0; DISABLE_ALL_LEN];
         messages::disable_all(&mut payload, &state.ids);
-        let _ = state.adi.request(op::DISABLE_QUEUES, &payload);
+        let _ = state.adi.quiesce(op::DISABLE_QUEUES, &payload);
         self.running = false;
     }
 
-    /// Undoes what the owner has changed. What the device refuses was not there.
-    pub(super) fn reset(&mut self, state: &State) {
+    /// The owner leaves: nothing goes in or out any more. The rest of what it has changed stays until
+    /// the next one comes, counters and faults among it.
+    pub(super) fn stop(&mut self, state: &State) {
         let mut vport = Vport::default();
         vport.vport_id.set(state.ids.vport_id);
-        let _ = state.adi.request(op::DISABLE_VPORT, vport.as_bytes());
+        // What the device refuses was not there.
+        let _ = state.adi.quiesce(op::DISABLE_VPORT, vport.as_bytes());
         self.stop_queues(state);
-        for address in core::mem::take(&mut self.addresses) {
-            let mut list = MacAddrList::default();
-            list.vport_id.set(state.ids.vport_id);
-            list.num_mac_addr = U16::new(1);
-            let mac = MacAddr {
-                addr: address,
-                ..MacAddr::default()
-            };
-            let mut payload = [0; MacAddrList::LEN + MacAddr::LEN];
-            let (head, rest) = payload.split_at_mut(MacAddrList::LEN);
-            head.copy_from_slice(list.as_bytes());
-            rest.copy_from_slice(mac.as_bytes());
-            let _ = state.adi.request(op::DEL_MAC_ADDR, &payload);
-        }
     }
 
-    /// Keeps what [`Self::reset()`] has to undo.
-    fn passed(&mut self, opcode: u32, payload: &[u8]) -> Result {
-        match opcode {
-            op::ADD_MAC_ADDR => {
-                for mac in addresses(payload) {
-                    if !self.addresses.contains(&mac.addr) {
-                        self.addresses.push(mac.addr, GFP_KERNEL)?;
-                    }
-                }
-            }
-            op::DEL_MAC_ADDR => {
-                for mac in addresses(payload) {
-                    self.addresses.retain(|known| *known != mac.addr);
-                }
-            }
-            _ => {}
-        }
+    /// All that an owner has changed is undone, by this one or those before.
+    pub(super) fn reset(&mut self, state: &State) -> Result {
+        state.adi.reset()?;
+        self.running = false;
         Ok(())
     }
-}
-
-/// The addresses of a message that has been checked.
-fn addresses(payload: &[u8]) -> &[MacAddr] {
-    let rest = payload.get(MacAddrList::LEN..).unwrap_or_default();
-    <[MacAddr]>::ref_from_bytes(rest).unwrap_or_default()
 }
 
 /// Does what a request says and keeps the reply. Fails with what the reply's status says, too.
@@ -147,7 +115,10 @@ pub(super) fn handle(
         cookie: head.cookie,
         ..MailboxReply::default()
     };
-    let mut owner = state.owner.lock();
+    let mut owner = match opcode {
+        adit_op::REGISTER_MEMORY => lock_to_register(state)?,
+        _ => state.owner.lock(),
+    };
     let mut buffer = KVec::with_capacity(MailboxReply::LEN + MAX_PAYLOAD_LEN, GFP_KERNEL)?;
     let result = match opcode {
         adit_op::REGISTER_MEMORY | adit_op::UNREGISTER_MEMORY => {
@@ -169,21 +140,33 @@ pub(super) fn handle(
     result.map(|_| ())
 }
 
+/// The owner's lock, when memory may be registered. `EINTR` when a signal comes before.
+fn lock_to_register(state: &State) -> Result<Guard<'_, Owner, MutexBackend>> {
+    loop {
+        let owner = state.owner.lock();
+        let left = owner.retreat.left(state.now());
+        if left == 0 {
+            return Ok(owner);
+        }
+        // Not under the lock: unmapping takes it, too.
+        drop(owner);
+        // SAFETY: We may sleep here.
+        // CAST: some seconds.
+        if unsafe { bindings::msleep_interruptible(left as c_uint) } != 0 {
+            return Err(EINTR);
+        }
+    }
+}
+
 /// A request for the device.
 fn pass(state: &State, owner: &mut Owner, opcode: u32, payload: &mut [u8]) -> Result<KVVec<u8>> {
     state.check_alive()?;
     let ids = &state.ids;
     messages::request(opcode, payload, ids)
         .map_err(|refusal| Error::from_errno(-refusal.errno()))?;
-    if opcode == op::ADD_MAC_ADDR
-        && owner.mailbox.addresses.len() + addresses(payload).len() > MAX_ADDRESSES
-    {
-        return Err(ENOSPC);
-    }
     // Also when no answer comes: what may run has to be stopped.
     owner.mailbox.running |= opcode == op::ENABLE_QUEUES;
     let mut answer = state.adi.request(opcode, payload)?;
-    owner.mailbox.passed(opcode, payload)?;
     let len = messages::reply(opcode, &mut answer, ids);
     answer.truncate(len);
     Ok(answer)
@@ -203,7 +186,9 @@ fn change_memory(
     if range.reserved.get() != 0 {
         return Err(EINVAL);
     }
-    let Owner { memory, mailbox } = owner;
+    let Owner {
+        memory, mailbox, ..
+    } = owner;
     if opcode == adit_op::UNREGISTER_MEMORY {
         if flags != 0 {
             return Err(EINVAL);

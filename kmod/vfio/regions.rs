@@ -119,7 +119,7 @@ fn adi_info(state: &State) -> AdiInfo {
         iova_last: U64::new(memory::DMA_IOVA - 1),
         dma_iova: U64::new(memory::DMA_IOVA),
         dma_len: U64::new(memory::dma_len(ids.pairs)),
-        faults: U64::new(adi.faults()),
+        faults: U64::new(state.faults()),
         ..AdiInfo::default()
     }
 }

@@ -4,7 +4,7 @@
 # An ADI's life through devlink: made, shown, destroyed; nothing is left.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/adit.sh"
-plan 24
+plan 26
 check "adit has the NIC" adit-load $nic
 check "devlink knows the driver" \
     eval '[[ $(devlink -j dev info $dl | jq -r ".info[].driver") == adit ]]'
@@ -28,6 +28,11 @@ check_equal "its attributes" "$attributes" \
     "sfnum:88 queues:2 vectors:2 mac:02:00:00:00:88:01 state:active faults:0 "
 check "it has a PASID" eval '(($(<$adi/pasid) > 0))'
 check_equal "resources in use" "$(occupancy adis) $(occupancy queue_pairs) $(occupancy vectors)" "1 2 2"
+
+before=$(pinned)
+check "it is opened and closed by who registers memory" retry 5 \
+    python3 "$SELFTEST_LIB/adi_holder.py" "${adi##*/}" 4
+check_equal "which is not pinned any more" "$(pinned)" "$before"
 
 first=$port
 check "a second one" adi_up 89

@@ -5,7 +5,7 @@
 # more memory, PASIDs or interrupts in use than before.
 # TIMEOUT: 400
 . "$SELFTEST_LIB/adit.sh"
-plan 12
+plan 14
 batch=$(mktemp)
 many=1000
 rounds=500
@@ -60,4 +60,9 @@ check "no memory is kept" eval '((after < before + 1024))'
 devlink port add $dl flavour pcisf pfnum 0 sfnum 5
 devlink port function set $dl/0 state active
 check "no PASID is kept" eval '(($(cat $aux/adit.adi.*/pasid) <= 2))'
+device=$(basename $aux/adit.adi.*)
+retry 5 test -e "$aux/$device/iommu_group"
+before=$(pinned)
+check "an owner comes and goes with its memory" python3 "$SELFTEST_LIB/adi_holder.py" "$device" 40
+check_equal "no page is kept pinned" "$(pinned)" "$before"
 done_testing

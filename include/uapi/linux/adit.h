@@ -113,7 +113,7 @@ struct adit_adi_fault {
 	__le16 adi_id;			/* 0 */
 	__le16 flags;
 	__le32 reason;
-	__le64 count;			/* since the ADI was created */
+	__le64 count;			/* since the device was opened or reset */
 	__le32 queue_type;
 	__le32 queue_id;
 	__le64 address;

@@ -42,6 +42,10 @@ def region(index, at=0):
 
 
 def sysfs(name):
+    """Where an ADI is, by the name of its auxiliary device or the UUID of its mediated one."""
+    mdev = f"/sys/bus/mdev/devices/{name}"
+    if os.path.exists(mdev):
+        return mdev
     return f"/sys/bus/auxiliary/devices/{name}"
 
 

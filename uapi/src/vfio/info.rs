@@ -69,7 +69,7 @@ wire! {
         88 => dma_iova: U64,
         /// Bytes of that memory; 0 when there is none.
         96 => dma_len: U64,
-        /// Queues that were stopped by a fault since the ADI was created.
+        /// Queues that were stopped by a fault since the device was opened or reset.
         104 => faults: U64,
         /// Reserved, 0.
         112 => reserved: [u8; 48],
