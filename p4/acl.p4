@@ -63,6 +63,9 @@ control FilterControl(inout network_headers_t h, inout metadata_t m, in pna_main
         default_action = permit();
         pna_direct_counter = rules4;
         size = 16384;
+#ifdef IPV4_RULE_ENTRIES
+        entries = { IPV4_RULE_ENTRIES }
+#endif
     }
     table ipv6_rules {
         key = {

@@ -157,6 +157,9 @@ control ClassifierControl(inout network_headers_t h, inout metadata_t m,
         const default_action = NoAction();
         pna_direct_counter = connections;
         size = 1048576;
+#ifdef QUIC_ENTRIES
+        entries = { QUIC_ENTRIES }
+#endif
     }
     table ipv4_flows {
         key = {
@@ -170,6 +173,9 @@ control ClassifierControl(inout network_headers_t h, inout metadata_t m,
         default_action = pass();
         pna_direct_counter = flows4;
         size = 1048576;
+#ifdef IPV4_FLOW_ENTRIES
+        entries = { IPV4_FLOW_ENTRIES }
+#endif
     }
     table ipv6_flows {
         key = {

@@ -57,6 +57,9 @@ control RouterControl(inout network_headers_t h, inout metadata_t m, in pna_main
         default_action = no_route();
         pna_direct_counter = routes4;
         size = 1048576;
+#ifdef IPV4_ROUTE_ENTRIES
+        entries = { IPV4_ROUTE_ENTRIES }
+#endif
     }
     table ipv6_routes {
         key = { h.ipv6.dst: lpm; }
@@ -95,6 +98,9 @@ control RouterControl(inout network_headers_t h, inout metadata_t m, in pna_main
         actions = { forward; drop; @defaultonly no_route; }
         default_action = no_route();
         size = 65536;
+#ifdef NEXTHOP_ENTRIES
+        entries = { NEXTHOP_ENTRIES }
+#endif
     }
 
     // RFC 1624: what changes is taken away and added, the rest of the header is not looked at.

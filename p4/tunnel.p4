@@ -120,6 +120,9 @@ control EndpointControl(inout headers_t h, inout metadata_t m, in pna_main_input
         default_action = pass();
         pna_direct_counter = encapsulated;
         size = 65536;
+#ifdef ENCAP_ENTRIES
+        entries = { ENCAP_ENTRIES }
+#endif
     }
 
     // The inner frame goes on, to a port or to ADIT_PORT_SWITCH.
@@ -140,6 +143,9 @@ control EndpointControl(inout headers_t h, inout metadata_t m, in pna_main_input
         default_action = pass();
         pna_direct_counter = decapsulated;
         size = 65536;
+#ifdef DECAP_ENTRIES
+        entries = { DECAP_ENTRIES }
+#endif
     }
 
     apply {

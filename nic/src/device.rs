@@ -48,6 +48,8 @@ pub struct Options {
     pub queues: u16,
     /// The P4 program; none for the standard one.
     pub p4: Option<PathBuf>,
+    /// Macros for it: names and values.
+    pub p4_defines: Vec<(String, String)>,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
 }
@@ -79,7 +81,7 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
         wires.push(spec.open().with_context(|| format!("wire `{spec}`"))?);
     }
     let program = match &options.p4 {
-        Some(path) => Program::load(path),
+        Some(path) => Program::load(path, options.p4_defines.clone()),
         None => Program::standard(),
     }
     .context("the P4 program")?;

@@ -64,6 +64,10 @@ struct Cli {
     #[arg(long, value_name = "FILE")]
     p4: Option<PathBuf>,
 
+    /// Define a macro for the program (repeatable).
+    #[arg(long, value_name = "NAME[=VALUE]", requires = "p4")]
+    p4_define: Vec<String>,
+
     /// Serve Prometheus metrics over HTTP at this address, such as 127.0.0.1:9100.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<std::net::SocketAddr>,
@@ -109,10 +113,17 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             pci_id: cli.pci_id,
             queues: cli.queues,
             p4: cli.p4,
+            p4_defines: cli.p4_define.iter().map(|text| define(text)).collect(),
             metrics: cli.metrics,
         },
         &stop,
     )
+}
+
+/// A macro as C compilers are given them: without a value it is 1.
+fn define(text: &str) -> (String, String) {
+    let (name, value) = text.split_once('=').unwrap_or((text, "1"));
+    (name.to_owned(), value.to_owned())
 }
 
 /// SIGINT and SIGTERM end the process in order, so that sockets and TAP devices go.

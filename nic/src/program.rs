@@ -73,18 +73,19 @@ impl Program {
         }
     }
 
-    /// Compiles and loads what is in a file. Included files are looked for beside it.
+    /// Compiles and loads what is in a file. Included files are looked for beside it; macros are
+    /// names and values.
     ///
     /// # Errors
     /// When it cannot be read, compiled or loaded.
-    pub fn load(path: &Path) -> Result<Self, ProgramError> {
+    pub fn load(path: &Path, defines: Vec<(String, String)>) -> Result<Self, ProgramError> {
         let name = path.display().to_string();
         let text = std::fs::read(path).map_err(|error| ProgramError::File {
             path: name.clone(),
             error,
         })?;
         let text = String::from_utf8_lossy(&text);
-        Self::from_source(&name, &text, &Folders::default())
+        Self::from_source(&name, &text, defines)
     }
 
     /// Compiles and loads a text, which includes nothing but what comes with the front end.
@@ -92,7 +93,7 @@ impl Program {
     /// # Errors
     /// When it cannot be compiled or loaded.
     pub fn from_text(name: &str, text: &str) -> Result<Self, ProgramError> {
-        Self::from_source(name, text, &Folders::default())
+        Self::from_source(name, text, Vec::new())
     }
 
     /// The program that runs if nothing else is said.
@@ -103,8 +104,16 @@ impl Program {
         Self::from_text("default.p4", DEFAULT)
     }
 
-    fn from_source(name: &str, text: &str, includes: &Folders) -> Result<Self, ProgramError> {
-        let compiled = compile(name, text, includes, &Options::default());
+    fn from_source(
+        name: &str,
+        text: &str,
+        defines: Vec<(String, String)>,
+    ) -> Result<Self, ProgramError> {
+        let options = Options {
+            defines,
+            ..Options::default()
+        };
+        let compiled = compile(name, text, &Folders::default(), &options);
         let diagnostics = compiled.diagnostics.render(&compiled.sources);
         let program: ir::Program = match compiled.program {
             Some(program) => program,

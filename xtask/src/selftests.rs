@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The selftests in the guest: one boot for most of them, reboots at its end, and another machine
-//! for those about wires.
+//! The selftests in the guest: one boot for most of them, reboots at its end, and other machines
+//! for those about wires and about P4 programs.
 
 mod cables;
+mod programs;
 mod reader;
 mod reboot;
 
@@ -33,7 +34,7 @@ const REBOOT: &str = "reboot";
 /// Whether a selftest's name contains `filter`.
 pub(crate) fn any(filter: Option<&str>) -> Result<bool> {
     let filter = filter.unwrap_or("");
-    let folders = [SELFTESTS, LAST, cables::FOLDER];
+    let folders = [SELFTESTS, LAST, cables::FOLDER, programs::FOLDER];
     let found: Result<Vec<_>> = folders.map(|it| any_in(it, filter)).into_iter().collect();
     Ok(REBOOT.contains(filter) || found?.contains(&true))
 }
@@ -79,6 +80,10 @@ pub(crate) fn run(filter: Option<&str>) -> Result<Totals> {
     if any_in(cables::FOLDER, filter)? {
         let mut guest = boot(&tree, &image, &cables::config(&binary)?)?;
         totals += run_in(&mut guest, cables::FOLDER, filter)?;
+    }
+    if any_in(programs::FOLDER, filter)? {
+        let mut guest = boot(&tree, &image, &programs::config(&binary))?;
+        totals += run_in(&mut guest, programs::FOLDER, filter)?;
     }
     println!(
         "guest selftests: {} passed, {} failed, {} skipped",

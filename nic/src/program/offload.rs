@@ -5,6 +5,9 @@ use adit_pipeline::checksum::pseudo_header;
 use adit_pipeline::offload::{Checksum, FrameMeta, GsoKind};
 use adit_pipeline::parse::{Parsed, L3, L4};
 
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
+
 /// Makes it right again after the first `before` bytes were replaced by `after` others; false if
 /// that cannot be.
 ///
@@ -16,14 +19,19 @@ pub(crate) fn amend(frame: &mut [u8], meta: &mut FrameMeta, before: usize, after
         Checksum::Unknown => {}
         Checksum::Valid => meta.checksum = Checksum::Unknown,
         Checksum::Partial { start, offset } => {
-            let moved = (usize::from(start) + after).checked_sub(before);
-            let Some(start) = moved.and_then(|s| u16::try_from(s).ok()) else {
-                return false;
-            };
-            if !renew(frame, start, offset, after.saturating_sub(before)) {
-                return false;
+            let moved = usize::from(start) + after;
+            if moved < before + ETHERNET {
+                // Its header has been taken off, with the tunnel that it was of.
+                meta.checksum = Checksum::Unknown;
+            } else {
+                let Ok(start) = u16::try_from(moved - before) else {
+                    return false;
+                };
+                if !renew(frame, start, offset, after.saturating_sub(before)) {
+                    return false;
+                }
+                meta.checksum = Checksum::Partial { start, offset };
             }
-            meta.checksum = Checksum::Partial { start, offset };
         }
     }
     let Some(gso) = meta.gso else {
@@ -149,9 +157,22 @@ mod tests {
     }
 
     #[test]
+    fn a_tunnel_takes_its_unfinished_checksum_with_it() {
+        let (inner, mut meta) = unfinished();
+        let mut outer = inner[..42].to_vec();
+        outer.extend([8, 0, 0, 0, 0, 0, 1, 0]);
+        let mut frame = Frame::from(&[&outer[..], &inner[..]].concat()[..]);
+        let before = outer.len() + 14;
+        assert!(frame.replace_front(before, &inner[..14]));
+        assert!(amend(&mut frame, &mut meta, before, 14));
+        assert_eq!(meta.checksum, Checksum::Unknown);
+        assert_eq!(frame[..], inner[..]);
+    }
+
+    #[test]
     fn what_cannot_be_finished_any_more_is_told() {
         let (frame, meta) = unfinished();
-        for (before, after) in [(42, 0), (0, 65_535), (42, 60)] {
+        for (before, after) in [(0, 65_535), (42, 60)] {
             let mut short = frame[..20].to_vec();
             assert!(!amend(&mut short, &mut meta.clone(), before, after));
         }
