@@ -6,6 +6,7 @@ mod contender;
 mod cpu;
 mod lab;
 mod net;
+mod pipeline;
 mod report;
 
 use anyhow::{bail, Result};
@@ -13,7 +14,7 @@ use anyhow::{bail, Result};
 /// A benchmark: its name, what it does, and how to run it.
 type Benchmark = (&'static str, &'static str, fn(&Args) -> Result<()>);
 
-const BENCHMARKS: [Benchmark; 2] = [
+const BENCHMARKS: [Benchmark; 3] = [
     (
         "net",
         "our NIC beside virtio-net, igb and e1000e in one guest: goodput, packets/s, round trip, CPU",
@@ -23,6 +24,11 @@ const BENCHMARKS: [Benchmark; 2] = [
         "adi",
         "ADIs in the device model alone: time and memory of each, cost of translation",
         adi::run,
+    ),
+    (
+        "pipeline",
+        "the P4 engine alone: time of a packet by program and size of tables, updates meanwhile",
+        pipeline::run,
     ),
 ];
 

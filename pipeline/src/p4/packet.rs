@@ -37,22 +37,49 @@ impl<'a> Reader<'a> {
 
     /// Reads a value and moves on. Bits that are not there are 0.
     pub(super) fn read(&mut self, out: &mut [u64], width: u32) {
+        if width <= 64 {
+            if let Some(first) = out.first_mut() {
+                *first = self.read_limb(width);
+            }
+            return;
+        }
         out.fill(0);
+        // From the top: the first bit in the packet is the most significant one.
         let mut left = width;
         while left > 0 {
-            // From the top: the first bit in the packet is the most significant one.
-            let byte = self.data.get(self.at / 8).copied().unwrap_or(0);
-            let inside = 8 - (self.at % 8) as u32;
-            let take = inside.min(left);
-            let value = u64::from(byte) >> (inside - take) & mask(take);
+            let take = match left % 64 {
+                0 => 64,
+                part => part,
+            };
             left -= take;
-            self.at += take as usize;
-            let (limb, shift) = (left as usize / 64, left % 64);
-            out[limb] |= value << shift;
-            if shift + take > 64 {
-                out[limb + 1] |= value >> (64 - shift);
+            let limb = self.read_limb(take);
+            if let Some(place) = out.get_mut(left as usize / 64) {
+                *place = limb;
             }
         }
+    }
+
+    /// Reads up to 64 bits and moves on.
+    #[inline]
+    pub(super) fn read_limb(&mut self, width: u32) -> u64 {
+        let (byte, shift) = (self.at / 8, (self.at % 8) as u32);
+        self.at += width as usize;
+        if width == 0 {
+            return 0;
+        }
+        let rest = self.data.get(byte..).unwrap_or_default();
+        let Some((eight, more)) = rest.split_first_chunk::<8>() else {
+            let mut eight = [0; 8];
+            eight[..rest.len()].copy_from_slice(rest);
+            return u64::from_be_bytes(eight) << shift >> (64 - width);
+        };
+        let high = u64::from_be_bytes(*eight) << shift;
+        let value = match shift + width > 64 {
+            // Bits of a ninth byte.
+            true => high | u64::from(more.first().copied().unwrap_or(0)) >> (8 - shift),
+            false => high,
+        };
+        value >> (64 - width)
     }
 }
 
@@ -84,23 +111,32 @@ impl Writer {
     pub(super) fn write(&mut self, value: &[u64], width: u32) {
         let mut left = width;
         while left > 0 {
-            let take = (8 - self.partial).min(left);
+            let take = match left % 64 {
+                0 => 64,
+                part => part,
+            };
             left -= take;
-            let (limb, shift) = (left as usize / 64, left % 64);
-            let mut bits = value.get(limb).copied().unwrap_or(0) >> shift;
-            if shift + take > 64 {
-                bits |= value.get(limb + 1).copied().unwrap_or(0) << (64 - shift);
-            }
-            let bits = (bits & mask(take)) as u8;
-            if self.partial == 0 {
-                self.data.push(0);
-            }
-            self.partial += take;
-            if let Some(last) = self.data.last_mut() {
-                *last |= bits << (8 - self.partial);
-            }
-            self.partial %= 8;
+            let limb = value.get(left as usize / 64).copied().unwrap_or(0);
+            self.write_limb(limb, take);
         }
+    }
+
+    /// Writes 1 to 64 bits.
+    #[inline]
+    pub(super) fn write_limb(&mut self, value: u64, width: u32) {
+        if self.partial == 0 {
+            let bytes = (value << (64 - width)).to_be_bytes();
+            self.data
+                .extend_from_slice(&bytes[..width.div_ceil(8) as usize]);
+        } else {
+            let last = self.data.pop().unwrap_or(0);
+            // The bits of the last byte, then the value's.
+            let wide = u128::from(value & mask(width)) << (128 - width - self.partial);
+            let bytes = (wide | u128::from(last) << 120).to_be_bytes();
+            let count = (width + self.partial).div_ceil(8) as usize;
+            self.data.extend_from_slice(&bytes[..count]);
+        }
+        self.partial = (self.partial + width) % 8;
     }
 }
 
