@@ -21,6 +21,7 @@ use crate::function::{Function, Shared};
 use crate::mac::MacAddr;
 use crate::memory::Access;
 use crate::metrics;
+use crate::p4rt::P4Rt;
 use crate::pasid::qmp::Qmp;
 use crate::pasid::RootQuery;
 use crate::pci::{ConfigSpace, PciId, RequesterId, BAR2_LEN, CONFIG_LEN};
@@ -50,6 +51,8 @@ pub struct Options {
     pub p4: Option<PathBuf>,
     /// Macros for it: names and values.
     pub p4_defines: Vec<(String, String)>,
+    /// Where P4Runtime is served, if anywhere.
+    pub p4rt: Option<P4Rt>,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
 }
@@ -108,6 +111,10 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
             tracing::info!(address = %server.address(), "metrics");
             Some(server)
         }
+        None => None,
+    };
+    let _p4rt = match &options.p4rt {
+        Some(p4rt) => Some(p4rt.serve(&shared)?),
         None => None,
     };
     let server = Server::bind(&options.socket, Config::default())

@@ -20,6 +20,7 @@ pub mod mac;
 pub mod mailbox;
 pub mod memory;
 pub mod metrics;
+pub mod p4rt;
 pub mod pasid;
 pub mod pci;
 pub mod program;

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use adit_nic::control::AdiLimits;
 use adit_nic::device::{serve, Options};
 use adit_nic::mac::MacAddr;
+use adit_nic::p4rt::P4Rt;
 use adit_nic::pci::{PciId, RequesterId, DEFAULT_ID};
 use adit_nic::wire::WireSpec;
+use adit_p4runtime::server::Address;
 use adit_vfio_user::StopHandle;
 use clap::Parser;
 
@@ -68,6 +70,27 @@ struct Cli {
     #[arg(long, value_name = "NAME[=VALUE]", requires = "p4")]
     p4_define: Vec<String>,
 
+    /// Serve P4Runtime at HOST:PORT or unix:PATH; without one, at 127.0.0.1:9559.
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9559")]
+    p4rt: Option<Address>,
+
+    /// P4Runtime's number for this device.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "p4rt",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    p4rt_device: u64,
+
+    /// P4Runtime over TLS: the certificate, as PEM.
+    #[arg(long, value_name = "FILE", requires = "p4rt_key")]
+    p4rt_cert: Option<PathBuf>,
+
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "p4rt_cert")]
+    p4rt_key: Option<PathBuf>,
+
+    /// Lets in only clients whose certificates one of these has signed.
+    #[arg(long, value_name = "FILE", requires = "p4rt_cert")]
+    p4rt_client_ca: Option<PathBuf>,
+
     /// Serve Prometheus metrics over HTTP at this address, such as 127.0.0.1:9100.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<std::net::SocketAddr>,
@@ -114,6 +137,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             queues: cli.queues,
             p4: cli.p4,
             p4_defines: cli.p4_define.iter().map(|text| define(text)).collect(),
+            p4rt: cli.p4rt.map(|address| P4Rt {
+                address,
+                device_id: cli.p4rt_device,
+                certificate: cli.p4rt_cert,
+                key: cli.p4rt_key,
+                clients: cli.p4rt_client_ca,
+            }),
             metrics: cli.metrics,
         },
         &stop,

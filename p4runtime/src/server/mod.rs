@@ -210,7 +210,6 @@ impl Server {
         let Ok(active) = self.active() else { return };
         let now_ns = self.handle.now_ns();
         let pipeline = &active.pipeline;
-        pipeline.engine.expire(now_ns);
         for list in active.digests.gather(pipeline, now_ns, next_list) {
             self.arbitration
                 .lock()

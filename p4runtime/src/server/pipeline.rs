@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use adit_p4_frontend::ir::Program;
 use adit_pipeline::p4::Engine;
 use prost::Message;
 
@@ -91,7 +90,8 @@ impl Pipeline {
         }
         let program = package.program();
         let program = program.map_err(|e| Fault::invalid(e.to_string()))?;
-        let pipeline = Pipeline::new(program, config)?;
+        let engine = Engine::load(program).map_err(|e| Fault::invalid(e.to_string()))?;
+        let pipeline = Pipeline::new(Arc::new(engine), config)?;
         if let Some(theirs) = &pipeline.config.p4info {
             agree(&pipeline.p4info, theirs)?;
         }
@@ -99,15 +99,11 @@ impl Pipeline {
     }
 
     /// A program that did not come from a client: what the NIC starts with.
-    pub fn of_program(
-        program: Program,
-        device_config: Vec<u8>,
-    ) -> std::result::Result<Pipeline, String> {
-        let config = v1::ForwardingPipelineConfig {
-            p4_device_config: device_config,
-            ..Default::default()
-        };
-        Pipeline::new(program, config).map_err(|fault| fault.message)
+    ///
+    /// # Errors
+    /// When its ids are not right.
+    pub fn of_engine(engine: Arc<Engine>) -> std::result::Result<Pipeline, String> {
+        Pipeline::new(engine, v1::ForwardingPipelineConfig::default()).map_err(|f| f.message)
     }
 
     /// The engine.
@@ -115,9 +111,8 @@ impl Pipeline {
         &self.engine
     }
 
-    fn new(program: Program, mut config: v1::ForwardingPipelineConfig) -> Result<Pipeline> {
-        let info = p4info(&program).map_err(|e| Fault::invalid(e.to_string()))?;
-        let engine = Engine::load(program).map_err(|e| Fault::invalid(e.to_string()))?;
+    fn new(engine: Arc<Engine>, mut config: v1::ForwardingPipelineConfig) -> Result<Pipeline> {
+        let info = p4info(engine.program()).map_err(|e| Fault::invalid(e.to_string()))?;
         let p4info = info.p4info;
         config.p4info.get_or_insert_with(|| p4info.clone());
         let mut things = HashMap::new();
@@ -157,7 +152,7 @@ impl Pipeline {
         });
         let keys = keys.collect();
         Ok(Pipeline {
-            engine: Arc::new(engine),
+            engine,
             p4info,
             config,
             things,
