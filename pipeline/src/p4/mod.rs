@@ -76,6 +76,8 @@ mod engine;
 pub mod events;
 pub mod externs;
 mod fields;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod hash;
 mod machine;
 mod memory;

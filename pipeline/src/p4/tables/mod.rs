@@ -353,4 +353,6 @@ impl Table {
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The body of the P4 engine's fuzz target: a program of ours, any entries, any packets.
+
+use std::sync::{Arc, OnceLock};
+
+use adit_p4_frontend::ir::{Chosen, Match, Program};
+use adit_p4_frontend::source::NoIncludes;
+use adit_p4_frontend::{compile, Options};
+
+use super::tables::{Action, Entry, Table};
+use super::{Direction, Engine, Input, Output};
+
+/// The most steps of one input.
+const MAX_STEPS: usize = 200;
+
+const TEXTS: [&str; 6] = [
+    include_str!("../../../p4/default.p4"),
+    include_str!("../../../p4/l3.p4"),
+    include_str!("../../../p4/acl.p4"),
+    include_str!("../../../p4/classifier.p4"),
+    include_str!("../../../p4/l2.p4"),
+    include_str!("../../../p4/tests/pna.p4"),
+];
+
+fn programs() -> &'static [Program] {
+    static PROGRAMS: OnceLock<Vec<Program>> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let compiled = TEXTS.map(|text| compile("p4", text, &NoIncludes, &Options::default()));
+        compiled.into_iter().filter_map(|c| c.program).collect()
+    })
+}
+
+/// What is left of an input; zeros behind its end.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn one(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    /// A number below `limit`, which is at least 1.
+    fn below(&mut self, limit: usize) -> usize {
+        usize::from(self.one()) % limit.max(1)
+    }
+
+    /// A value that often fits into so many bits, and is often a small one.
+    fn value(&mut self, width: u32) -> Vec<u64> {
+        let mut limbs = vec![0u64; width.div_ceil(64).max(1) as usize];
+        let how = self.one();
+        let count = if how < 128 { 1 } else { limbs.len() * 8 };
+        for (n, byte) in self.take(count).iter().enumerate() {
+            limbs[n / 8] |= u64::from(*byte) << (n % 8 * 8);
+        }
+        if how != 255 {
+            super::bits::trim(&mut limbs, width);
+        }
+        limbs
+    }
+}
+
+/// Runs one input: the program, then changes of tables and packets in turn. A panic is a bug.
+pub fn fuzz_engine(input: &[u8]) {
+    let mut bytes = Bytes(input);
+    let programs = programs();
+    let Some(program) = programs.get(bytes.below(programs.len())) else {
+        return;
+    };
+    let Ok(engine) = Engine::load(program.clone()) else {
+        return;
+    };
+    let engine = Arc::new(engine);
+    let mut worker = Engine::worker(&engine);
+    engine.set_cpu_port((bytes.one() & 1 == 1).then_some(0xffff_fffd));
+    let mut now_ns = 0;
+    for _ in 0..MAX_STEPS {
+        if bytes.0.is_empty() {
+            break;
+        }
+        now_ns += u64::from(bytes.one()) * 100_000_000;
+        if bytes.one() & 1 == 0 {
+            change(&engine, &mut bytes, now_ns);
+            continue;
+        }
+        let count = bytes.one().into();
+        let data = bytes.take(count);
+        let input = Input {
+            port: bytes.one().into(),
+            direction: match bytes.one() & 1 {
+                0 => Direction::NetToHost,
+                _ => Direction::HostToNet,
+            },
+            data,
+            length: data.len() + usize::from(bytes.one()),
+        };
+        worker.process(now_ns, &[input], &mut |n, output| {
+            assert_eq!(n, 0);
+            if let Output::Sent(sent) = output {
+                assert!(sent.payload_offset <= data.len(), "{sent:?}");
+            }
+        });
+    }
+    for table in engine.tables() {
+        let all = table.all();
+        assert_eq!(all.len(), table.len());
+        for state in all {
+            // What is shown is what it is known by.
+            let same = table.get(&state.entry.keys, state.entry.priority);
+            assert_eq!(same.map(|s| s.id), Ok(state.id));
+        }
+    }
+}
+
+/// A change of a table; whether it is refused does not matter.
+fn change(engine: &Engine, bytes: &mut Bytes<'_>, now_ns: u64) {
+    if engine.tables().is_empty() {
+        return;
+    }
+    let table = &engine.tables()[bytes.below(engine.tables().len())];
+    let entry = entry(table, bytes);
+    match bytes.one() % 5 {
+        0 | 1 => drop(table.insert(&entry, now_ns)),
+        2 => drop(table.modify(&entry, now_ns)),
+        3 => drop(table.delete(&entry.keys, entry.priority)),
+        _ => {
+            if let Action::Direct(chosen) = entry.action {
+                drop(table.set_default(chosen));
+            }
+            engine.expire(now_ns);
+        }
+    }
+}
+
+fn entry(table: &Table, bytes: &mut Bytes<'_>) -> Entry {
+    let keys = table.spec().keys.iter();
+    let keys = keys.map(|key| {
+        let value = bytes.value(key.width);
+        match (bytes.one() % 8, key.kind.as_str()) {
+            (0, _) => Match::Any,
+            (1, _) | (_, "exact") => Match::Exact(value),
+            (_, "range") => {
+                let other = bytes.value(key.width);
+                let in_order = value.iter().rev().le(other.iter().rev());
+                match in_order {
+                    true => Match::Range(value, other),
+                    false => Match::Range(other, value),
+                }
+            }
+            (_, "lpm") => {
+                let mut mask = vec![0; value.len()];
+                let length = bytes.below(key.width as usize + 1) as u32;
+                super::bits::set_ones(&mut mask, key.width - length, key.width);
+                Match::Ternary(value, mask)
+            }
+            _ => Match::Ternary(value, bytes.value(key.width)),
+        }
+    });
+    let keys = keys.collect();
+    let action = bytes.below(table.spec().actions.len() + 1);
+    let parameters = table.spec().actions.get(action).map(|a| &a.parameters[..]);
+    let arguments = parameters.unwrap_or_default().iter();
+    let arguments = arguments.map(|p| bytes.value(p.width)).collect();
+    let chosen = Chosen {
+        action: action as u32,
+        arguments,
+    };
+    Entry {
+        keys,
+        priority: i64::from(bytes.one() % 4),
+        action: match bytes.one() {
+            250.. => Action::Member(1),
+            _ => Action::Direct(chosen),
+        },
+        idle_timeout_ns: (bytes.one() > 250).then_some(1_000_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A short deterministic run: frames by the book and entries, with bytes changed.
+    #[test]
+    fn seeded_engine() {
+        assert_eq!(programs().len(), TEXTS.len(), "all programs compile");
+        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = move || {
+            // Marsaglia's xorshift64.
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed
+        };
+        for round in 0..300u64 {
+            let mut input = vec![round as u8];
+            for _ in 0..30 {
+                input.extend(random().to_le_bytes().iter().map(|byte| byte & 0x0f));
+                input.extend(random().to_le_bytes());
+                input.extend([0, 1, 60]);
+                // Ethernet, IPv4, UDP.
+                input.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 46]);
+                input.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, random() as u8]);
+                input.extend(random().to_le_bytes());
+                input.extend([0, 26, 0, 0]);
+            }
+            for _ in 0..random() % 8 {
+                let at = random() as usize % input.len();
+                input[at] = random() as u8;
+            }
+            fuzz_engine(&input);
+        }
+    }
+}
