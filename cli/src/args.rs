@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::adi::MacAddress;
+use crate::p4::P4Command;
 use crate::registry::Name;
 use crate::traffic_args::{Ping, Pktgen};
 
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     /// Assignable Device Interfaces
     #[command(subcommand)]
     Adi(AdiCommand),
+    /// P4 programs: check, compile, look at their tables
+    #[command(subcommand)]
+    P4(P4Command),
     /// Answer ARP and ICMP echo requests on an ADI, and send them
     Ping(Ping),
     /// Send and receive frames on an ADI as fast as it goes, from and to pcap files if wanted

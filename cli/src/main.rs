@@ -5,8 +5,8 @@ mod adi;
 mod args;
 mod cdi;
 mod devlink;
-mod files;
 mod output;
+mod p4;
 mod ping;
 mod pktgen;
 mod registry;
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Adi(command) => adi::run(command, args.output)?,
+        Command::P4(command) => p4::run(command, args.output)?,
         Command::Ping(command) => return ping::run(command),
         Command::Pktgen(command) => return pktgen::run(command, args.output),
         Command::Completions { shell } => {

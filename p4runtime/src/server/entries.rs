@@ -364,6 +364,10 @@ impl Pipeline {
             time_since_last_hit: timed.then_some(v1::table_entry::IdleTimeout {
                 elapsed_ns: elapsed as i64,
             }),
+            meter_config: wanted
+                .meter_config
+                .and(state.meter)
+                .map(super::indirect::shown_config),
             is_const: state.origin == Origin::Program && table.spec().const_entries,
             ..Default::default()
         }

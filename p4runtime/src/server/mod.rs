@@ -6,6 +6,7 @@ mod arbitration;
 mod digests;
 mod entries;
 mod fault;
+mod indirect;
 mod listen;
 mod packets;
 mod pipeline;

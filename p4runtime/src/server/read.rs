@@ -4,7 +4,7 @@
 
 use adit_pipeline::p4::externs::{Count, Object};
 use adit_pipeline::p4::replication::{CloneTo, Replica};
-use adit_pipeline::p4::tables::EntryId;
+use adit_pipeline::p4::tables::{EntryId, Table};
 use prost::Message;
 
 use super::entries::from_match;
@@ -91,6 +91,7 @@ impl Target<'_> {
         let mut wanted = entity.clone();
         if let Some(E::TableEntry(entry)) = &mut wanted.entity {
             let (_, table) = self.pipeline.table(entry.table_id).ok()?;
+            entry.meter_config = table.direct_meter().map(|_| v1::MeterConfig::default());
             entry.counter_data = table.direct_counter().map(|_| v1::CounterData::default());
             if entry.is_default_action && !table.default_is_set() {
                 return Some(v1::Entity {
@@ -163,21 +164,39 @@ impl Target<'_> {
                 }
                 Ok(())
             }
-            // What no program has any of is nothing, when all of it is asked for.
-            E::ActionProfileMember(v1::ActionProfileMember {
-                action_profile_id: 0,
-                ..
-            })
-            | E::ActionProfileGroup(v1::ActionProfileGroup {
-                action_profile_id: 0,
-                ..
-            })
-            | E::MeterEntry(v1::MeterEntry { meter_id: 0, .. }) => Ok(()),
-            E::DirectMeterEntry(_) => Ok(()),
-            E::ActionProfileMember(_) | E::ActionProfileGroup(_) => {
-                Err(Fault::unimplemented("action profiles are not read yet"))
+            E::ActionProfileMember(wanted) => {
+                let found = self.pipeline.members(wanted)?;
+                found
+                    .into_iter()
+                    .all(|m| replies.add(E::ActionProfileMember(m)));
+                Ok(())
             }
-            E::MeterEntry(_) => Err(Fault::unimplemented("meters are not read yet")),
+            E::ActionProfileGroup(wanted) => {
+                let found = self.pipeline.groups(wanted)?;
+                found
+                    .into_iter()
+                    .all(|g| replies.add(E::ActionProfileGroup(g)));
+                Ok(())
+            }
+            E::MeterEntry(wanted) => {
+                let found = self.pipeline.meters(wanted)?;
+                found.into_iter().all(|m| replies.add(E::MeterEntry(m)));
+                Ok(())
+            }
+            E::DirectMeterEntry(direct) => {
+                let mut entry = direct.table_entry.clone().unwrap_or_default();
+                entry.meter_config = Some(v1::MeterConfig::default());
+                entry.is_default_action = false;
+                self.tables(&entry, replies, &|mut entry| {
+                    let config = entry.meter_config.take();
+                    entry.action = None;
+                    E::DirectMeterEntry(v1::DirectMeterEntry {
+                        table_entry: Some(entry),
+                        config,
+                        counter_data: None,
+                    })
+                })
+            }
             E::ExternEntry(entry) => Err(Fault::not_found(format!(
                 "there is no extern {:#x}",
                 entry.extern_type_id
@@ -191,12 +210,16 @@ impl Target<'_> {
         replies: &mut Replies<'_>,
         make: &dyn Fn(v1::TableEntry) -> E,
     ) -> Result<()> {
-        let is_direct = matches!(make(v1::TableEntry::default()), E::DirectCounterEntry(_));
+        let lacks = |table: &Table| match make(v1::TableEntry::default()) {
+            E::DirectCounterEntry(_) => table.direct_counter().is_none(),
+            E::DirectMeterEntry(_) => table.direct_meter().is_none(),
+            _ => false,
+        };
         if wanted.table_id != 0 {
             let (n, table) = self.pipeline.table(wanted.table_id)?;
-            if is_direct && table.direct_counter().is_none() {
+            if lacks(table) {
                 return Err(Fault::invalid(format!(
-                    "`{}` has no direct counter",
+                    "`{}` has no direct counter or meter",
                     table.spec().name
                 )));
             }
@@ -215,7 +238,7 @@ impl Target<'_> {
                 .tables
                 .iter()
                 .any(|t| super::pipeline::id_of(&t.preamble) == self.pipeline.tables[n]);
-            if !is_shown || is_direct && table.direct_counter().is_none() {
+            if !is_shown || lacks(table) {
                 continue;
             }
             self.table(n, wanted, replies, make)?;
@@ -430,7 +453,7 @@ fn shown(copies: &[Replica]) -> Vec<v1::Replica> {
     copies.iter().map(one).collect()
 }
 
-fn range(wanted: Option<v1::Index>, size: u64) -> Result<std::ops::Range<u64>> {
+pub(crate) fn range(wanted: Option<v1::Index>, size: u64) -> Result<std::ops::Range<u64>> {
     match wanted {
         None => Ok(0..size),
         Some(at) => match index(at)? {

@@ -95,12 +95,10 @@ impl Target<'_> {
             E::ValueSetEntry(entry) => self.value_set(kind, entry),
             E::PacketReplicationEngineEntry(entry) => self.replication(kind, entry),
             E::DigestEntry(entry) => self.digests.update(self.pipeline, kind, entry),
-            E::ActionProfileMember(_) | E::ActionProfileGroup(_) => {
-                Err(Fault::unimplemented("action profiles are not written yet"))
-            }
-            E::MeterEntry(_) | E::DirectMeterEntry(_) => {
-                Err(Fault::unimplemented("meters are not written yet"))
-            }
+            E::ActionProfileMember(member) => self.member(kind, member),
+            E::ActionProfileGroup(group) => self.group(kind, group),
+            E::MeterEntry(entry) => self.meter(kind, entry),
+            E::DirectMeterEntry(entry) => self.direct_meter(kind, entry),
             E::ExternEntry(entry) => Err(Fault::not_found(format!(
                 "there is no extern {:#x}",
                 entry.extern_type_id
@@ -120,12 +118,19 @@ impl Target<'_> {
             return Ok(());
         }
         let entry = self.pipeline.entry(n, given)?;
+        // All is checked before anything changes.
+        let rates = given.meter_config.as_ref().map(super::indirect::config);
+        let rates = rates.transpose()?;
+        let counts = given.counter_data.as_ref().map(count).transpose()?;
         let id = match kind {
             Type::Insert => table.insert(&entry, self.now_ns)?,
             _ => table.modify(&entry, self.now_ns)?,
         };
-        if let Some(data) = &given.counter_data {
-            table.set_count(id, count(data)?)?;
+        if let Some(counts) = counts {
+            table.set_count(id, counts)?;
+        }
+        if let Some(rates) = rates {
+            table.set_meter(id, Some(rates))?;
         }
         Ok(())
     }
@@ -324,7 +329,7 @@ fn replicas(given: &[v1::Replica]) -> Result<Vec<Replica>> {
     given.iter().map(one).collect()
 }
 
-fn modified_only(kind: Type, what: &str) -> Result<()> {
+pub(crate) fn modified_only(kind: Type, what: &str) -> Result<()> {
     match kind {
         Type::Modify => Ok(()),
         _ => Err(Fault::invalid(format!(

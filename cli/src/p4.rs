@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `adit p4`: programs, before a NIC runs them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use adit_p4_frontend::files::Folders;
+use adit_p4_frontend::ir::Program;
+use adit_p4runtime::p4info::{p4info, text};
+use adit_p4runtime::program::Package;
+use adit_pipeline::p4::Engine;
+use anyhow::{anyhow, Context, Result};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::args::Format;
+use crate::output::{print_all, Row};
+
+/// What to do with P4 programs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum P4Command {
+    /// Say what is wrong with a program, if anything
+    Check(Source),
+    /// Write what P4Runtime clients give a NIC: P4Info, and the program with all that it includes
+    Compile(Compile),
+    /// List a program's tables
+    Info(Source),
+}
+
+/// A program.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// The program
+    file: PathBuf,
+    /// Also look for included files here (repeatable)
+    #[arg(short = 'I', long = "include", value_name = "FOLDER")]
+    include: Vec<PathBuf>,
+    /// Define a macro (repeatable)
+    #[arg(short = 'D', long = "define", value_name = "NAME[=VALUE]")]
+    defines: Vec<String>,
+    /// How many blocks the program's PNA has [default: what it shows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=4))]
+    pna_blocks: Option<u32>,
+}
+
+/// Where compiled programs go.
+#[derive(Debug, Args)]
+pub(crate) struct Compile {
+    #[command(flatten)]
+    source: Source,
+    /// The folder that p4info.txtpb and program.p4bin are written to
+    #[arg(short, long, default_value = ".")]
+    to: PathBuf,
+}
+
+/// A table as it is shown.
+#[derive(Serialize)]
+struct TableRow {
+    table: String,
+    id: String,
+    keys: Vec<String>,
+    actions: Vec<String>,
+    size: i64,
+}
+
+impl Row for TableRow {
+    const HEAD: &'static [&'static str] = &["TABLE", "ID", "SIZE", "KEYS", "ACTIONS"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.table.clone(),
+            self.id.clone(),
+            self.size.to_string(),
+            self.keys.join(", "),
+            self.actions.join(", "),
+        ]
+    }
+}
+
+pub(crate) fn run(command: &P4Command, format: Format) -> Result<()> {
+    match command {
+        P4Command::Check(source) => source.load().map(drop),
+        P4Command::Compile(compile) => write(compile),
+        P4Command::Info(source) => print_all(&tables(&source.load()?.1)?, format),
+    }
+}
+
+impl Source {
+    /// The program, which an engine takes, and the package that it makes.
+    fn load(&self) -> Result<(Package, Program)> {
+        let name = self.file.display().to_string();
+        let text = std::fs::read(&self.file).with_context(|| format!("reading {name}"))?;
+        let mut package = Package {
+            name,
+            text: String::from_utf8_lossy(&text).into_owned(),
+            defines: self.defines.clone(),
+            pna_blocks: self.pna_blocks.unwrap_or(0),
+            ..Package::default()
+        };
+        let program = package.gather(&Folders(self.include.clone()));
+        let program = program.map_err(|error| anyhow!("{error}"))?;
+        Engine::load(program.clone()).with_context(|| format!("loading {}", package.name))?;
+        Ok((package, program))
+    }
+}
+
+fn write(compile: &Compile) -> Result<()> {
+    let (package, program) = compile.source.load()?;
+    let info = p4info(&program)?.p4info;
+    let put = |name: &str, bytes: &[u8]| {
+        let path: PathBuf = Path::new(&compile.to).join(name);
+        std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        writeln!(std::io::stdout(), "{}", path.display()).map_err(anyhow::Error::from)
+    };
+    put("p4info.txtpb", text::to_text(&info)?.as_bytes())?;
+    put("program.p4bin", &package.to_bytes())
+}
+
+fn tables(program: &Program) -> Result<Vec<TableRow>> {
+    let info = p4info(program)?;
+    let rows = program.tables.iter().zip(&info.tables).map(|(table, id)| {
+        let shown = info.p4info.tables.iter();
+        let shown = shown
+            .filter(|t| t.preamble.as_ref().is_some_and(|p| p.id == *id))
+            .map(|t| t.size)
+            .next();
+        TableRow {
+            table: table.name.clone(),
+            id: format!("{id:#x}"),
+            keys: table
+                .keys
+                .iter()
+                .map(|key| format!("{}: {} ({} bits)", key.name, key.kind, key.width))
+                .collect(),
+            actions: table.actions.iter().map(|a| a.name.clone()).collect(),
+            size: shown.unwrap_or(0),
+        }
+    });
+    Ok(rows.collect())
+}

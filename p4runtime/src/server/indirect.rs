@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Action profiles with members and groups, and meters.
+
+use std::sync::Arc;
+
+use adit_p4_frontend::ir;
+use adit_pipeline::p4::externs::{GroupMember, Meter, MeterConfig, Object, Profile, ProfileError};
+use adit_pipeline::p4::tables::Table;
+use tonic::Code;
+
+use super::fault::{Fault, Result};
+use super::pipeline::{Pipeline, Thing};
+use super::write::{index, modified_only, Target};
+use crate::proto::v1::{self, action_profile_group, update::Type};
+
+impl From<ProfileError> for Fault {
+    fn from(error: ProfileError) -> Fault {
+        let code = match &error {
+            ProfileError::Exists { .. } => Code::AlreadyExists,
+            ProfileError::Unknown { .. } => Code::NotFound,
+            ProfileError::Full { .. } => Code::ResourceExhausted,
+            ProfileError::Used { .. } => Code::FailedPrecondition,
+            _ => Code::InvalidArgument,
+        };
+        Fault::new(code, error.to_string())
+    }
+}
+
+impl Pipeline {
+    fn profile(&self, id: u32) -> Result<(&Arc<Profile>, &ir::Table)> {
+        if let Some(Thing::Extern(n)) = self.things.get(&id) {
+            let mut tables = self.engine.tables().iter();
+            let table = tables.find(|t| t.profile() == Some(*n as u32));
+            if let (Object::Profile(profile, _), Some(table)) = (&self.engine.objects()[*n], table)
+            {
+                return Ok((profile, table.spec()));
+            }
+        }
+        Err(Fault::not_found(format!(
+            "there is no action profile {id:#x}"
+        )))
+    }
+
+    /// All profiles, or that one.
+    fn profiles(&self, id: u32) -> Result<Vec<u32>> {
+        if id != 0 {
+            return self.profile(id).map(|_| vec![id]);
+        }
+        let ids = self.externs.iter().copied();
+        Ok(ids.filter(|id| self.profile(*id).is_ok()).collect())
+    }
+
+    fn meter(&self, id: u32) -> Result<&Meter> {
+        match self.things.get(&id) {
+            Some(Thing::Extern(n)) => match &self.engine.objects()[*n] {
+                Object::Meter(meter) => Ok(meter),
+                _ => Err(Fault::not_found(format!("there is no meter {id:#x}"))),
+            },
+            _ => Err(Fault::not_found(format!("there is no meter {id:#x}"))),
+        }
+    }
+
+    pub(crate) fn members(
+        &self,
+        wanted: &v1::ActionProfileMember,
+    ) -> Result<Vec<v1::ActionProfileMember>> {
+        let mut found = Vec::new();
+        for id in self.profiles(wanted.action_profile_id)? {
+            let (profile, table) = self.profile(id)?;
+            let names: Vec<&str> = profile.actions().collect();
+            for member in profile.members() {
+                if wanted.member_id != 0 && wanted.member_id != member {
+                    continue;
+                }
+                let Some(mut chosen) = profile.member(member) else {
+                    continue;
+                };
+                let name = names
+                    .get(chosen.action as usize)
+                    .copied()
+                    .unwrap_or_default();
+                let Some(at) = table.actions.iter().position(|a| a.name == name) else {
+                    continue;
+                };
+                chosen.action = at as u32;
+                found.push(v1::ActionProfileMember {
+                    action_profile_id: id,
+                    member_id: member,
+                    action: self.shown_chosen(table, &chosen),
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn groups(
+        &self,
+        wanted: &v1::ActionProfileGroup,
+    ) -> Result<Vec<v1::ActionProfileGroup>> {
+        use action_profile_group::{member::WatchKind, Member};
+        let mut found = Vec::new();
+        for id in self.profiles(wanted.action_profile_id)? {
+            let (profile, _) = self.profile(id)?;
+            for group in profile.groups() {
+                if wanted.group_id != 0 && wanted.group_id != group {
+                    continue;
+                }
+                let members = profile.group(group).unwrap_or_default();
+                found.push(v1::ActionProfileGroup {
+                    action_profile_id: id,
+                    group_id: group,
+                    members: members
+                        .iter()
+                        .map(|member| Member {
+                            member_id: member.member,
+                            weight: member.weight as i32,
+                            watch_kind: member.watch_port.map(|port| {
+                                WatchKind::WatchPort(crate::bytes::from_limbs(&[port.into()]))
+                            }),
+                        })
+                        .collect(),
+                    max_size: 0,
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn meters(&self, wanted: &v1::MeterEntry) -> Result<Vec<v1::MeterEntry>> {
+        let ids = match wanted.meter_id {
+            0 => self.externs.clone(),
+            id => self.meter(id).map(|_| vec![id])?,
+        };
+        let mut found = Vec::new();
+        for id in ids {
+            let Ok(meter) = self.meter(id) else { continue };
+            for at in super::read::range(wanted.index, meter.size())? {
+                found.push(v1::MeterEntry {
+                    meter_id: id,
+                    index: Some(v1::Index { index: at as i64 }),
+                    config: meter.get(at)?.map(shown_config),
+                    counter_data: None,
+                });
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Target<'_> {
+    pub(crate) fn member(&self, kind: Type, given: &v1::ActionProfileMember) -> Result<()> {
+        let (profile, table) = self.pipeline.profile(given.action_profile_id)?;
+        if kind == Type::Delete {
+            return Ok(profile.delete_member(given.member_id)?);
+        }
+        let action = given.action.as_ref();
+        let action = action.ok_or_else(|| Fault::invalid("a member without an action"))?;
+        let mut chosen = self.pipeline.chosen(table, action)?;
+        let name = &table.actions[chosen.action as usize].name;
+        let at = profile.actions().position(|a| a == name);
+        let at = at.ok_or_else(|| Fault::invalid(format!("members cannot have `{name}`")))?;
+        chosen.action = at as u32;
+        Ok(match kind {
+            Type::Insert => profile.insert_member(given.member_id, chosen),
+            _ => profile.modify_member(given.member_id, chosen),
+        }?)
+    }
+
+    pub(crate) fn group(&self, kind: Type, given: &v1::ActionProfileGroup) -> Result<()> {
+        use action_profile_group::member::WatchKind;
+        let (profile, _) = self.pipeline.profile(given.action_profile_id)?;
+        if kind == Type::Delete {
+            return Ok(profile.delete_group(given.group_id)?);
+        }
+        let most = usize::try_from(given.max_size).unwrap_or(0);
+        if most > 0 && given.members.len() > most {
+            return Err(Fault::invalid(format!(
+                "{} members: max_size is {most}",
+                given.members.len()
+            )));
+        }
+        let mut members = Vec::with_capacity(given.members.len());
+        for member in &given.members {
+            members.push(GroupMember {
+                member: member.member_id,
+                weight: u32::try_from(member.weight).unwrap_or(0),
+                watch_port: match &member.watch_kind {
+                    None => None,
+                    Some(WatchKind::WatchPort(port)) => {
+                        Some(crate::bytes::limbs(port, 32)?[0] as u32)
+                    }
+                    #[allow(deprecated, reason = "older clients say it so")]
+                    Some(WatchKind::Watch(port)) => Some(*port as u32),
+                },
+            });
+        }
+        Ok(match kind {
+            Type::Insert => profile.insert_group(given.group_id, &members),
+            _ => profile.modify_group(given.group_id, &members),
+        }?)
+    }
+
+    pub(crate) fn meter(&self, kind: Type, given: &v1::MeterEntry) -> Result<()> {
+        modified_only(kind, "meters")?;
+        let meter = self.pipeline.meter(given.meter_id)?;
+        let config = given.config.as_ref().map(config).transpose()?;
+        match given.index {
+            Some(at) => meter.set(index(at)?, config)?,
+            None => {
+                for n in 0..meter.size() {
+                    meter.set(n, config)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn direct_meter(&self, kind: Type, given: &v1::DirectMeterEntry) -> Result<()> {
+        modified_only(kind, "direct meters")?;
+        let entry = given.table_entry.as_ref();
+        let entry =
+            entry.ok_or_else(|| Fault::invalid("a direct meter without its table entry"))?;
+        let (n, table): (usize, &Table) = self.pipeline.table(entry.table_id)?;
+        let keys = self.pipeline.matches(n, &entry.r#match)?;
+        let priority = self.pipeline.priority(table, entry.priority)?;
+        let state = table.get(&keys, priority)?;
+        let config = given.config.as_ref().map(config).transpose()?;
+        Ok(table.set_meter(state.id, config)?)
+    }
+}
+
+/// Rates as the engine takes them: an excess burst makes a single rate marker.
+pub(crate) fn config(given: &v1::MeterConfig) -> Result<MeterConfig> {
+    let positive = |value: i64, what: &str| {
+        u64::try_from(value).map_err(|_| Fault::invalid(format!("{what} is below 0")))
+    };
+    let committed_rate = positive(given.cir, "cir")?;
+    let committed_burst = positive(given.cburst, "cburst")?;
+    if given.eburst != 0 {
+        return Ok(MeterConfig::OneRate {
+            committed_rate,
+            committed_burst,
+            excess_burst: positive(given.eburst, "eburst")?,
+        });
+    }
+    Ok(MeterConfig::TwoRates {
+        committed_rate,
+        committed_burst,
+        peak_rate: positive(given.pir, "pir")?,
+        peak_burst: positive(given.pburst, "pburst")?,
+    })
+}
+
+pub(crate) fn shown_config(config: MeterConfig) -> v1::MeterConfig {
+    match config {
+        MeterConfig::TwoRates {
+            committed_rate,
+            committed_burst,
+            peak_rate,
+            peak_burst,
+        } => v1::MeterConfig {
+            cir: committed_rate as i64,
+            cburst: committed_burst as i64,
+            pir: peak_rate as i64,
+            pburst: peak_burst as i64,
+            eburst: 0,
+        },
+        MeterConfig::OneRate {
+            committed_rate,
+            committed_burst,
+            excess_burst,
+        } => v1::MeterConfig {
+            cir: committed_rate as i64,
+            cburst: committed_burst as i64,
+            eburst: excess_burst as i64,
+            ..Default::default()
+        },
+    }
+}
