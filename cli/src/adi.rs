@@ -8,7 +8,6 @@ mod watch;
 use anyhow::{bail, ensure, Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use crate::args::{AdiCommand, Format};
 use crate::cdi;
@@ -57,8 +56,10 @@ fn destroy(which: &[String], all: bool) -> Result<()> {
         match gone {
             Ok(()) => {
                 if let Some(name) = &adi.name {
+                    if let Some(folder) = registry.cdi(name) {
+                        cdi::remove(&folder, name)?;
+                    }
                     registry.give_up(name)?;
-                    cdi::remove(Path::new(cdi::FOLDER), name)?;
                 }
             }
             Err(error) => {

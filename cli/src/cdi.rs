@@ -4,12 +4,12 @@
 //! Source: the CDI specification, version 0.6.0 (cncf-tags/container-device-interface, SPEC.md).
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use crate::files;
 use crate::registry::Name;
 
 /// Where container engines look for specifications that do not outlive a boot.
@@ -46,13 +46,7 @@ pub(crate) fn write(folder: &Path, name: &Name, device: &str, group: &Path) -> R
 
 /// Takes the specification of an ADI away, if there is one.
 pub(crate) fn remove(folder: &Path, name: &Name) -> Result<()> {
-    let path = path(folder, name);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| path.display().to_string())
-        }
-        _ => Ok(()),
-    }
+    files::remove(&path(folder, name))
 }
 
 fn path(folder: &Path, name: &Name) -> PathBuf {

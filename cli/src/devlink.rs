@@ -139,6 +139,16 @@ impl Devlink {
         ports.filter_map(Result::transpose).collect()
     }
 
+    /// A port as it is now.
+    pub(crate) fn port_get(&self, port: &Port) -> Result<Port, Error> {
+        let attributes = Attributes::default()
+            .instance(&port.handle)
+            .index(port.index);
+        let answers = self.request(Command::PortGet, NlmF::ACK, attributes)?;
+        let port = answers.first().map(Port::parse).transpose()?;
+        port.flatten().ok_or(Error::Answer("port"))
+    }
+
     /// Makes a port of flavour pcisf; it is inactive.
     pub(crate) fn port_new(&self, handle: &Handle, sfnum: u32) -> Result<Port, Error> {
         let attributes = Attributes::default().instance(handle).sub_function(sfnum);

@@ -5,6 +5,7 @@ mod adi;
 mod args;
 mod cdi;
 mod devlink;
+mod files;
 mod output;
 mod p4;
 mod ping;

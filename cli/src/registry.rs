@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Names of ADIs. Devlink knows ports by number only, so names are kept in a folder: a file each,
-//! which says whose name it is (`pci/0000:00:05.0 7`: device and sfnum). It goes with the machine's
-//! next boot, as the ADIs do.
+//! which says whose name it is (`pci/0000:00:05.0 7`: device and sfnum) and, in a second line, which
+//! folder has its CDI specification if it got one. It goes with the machine's next boot, as the ADIs
+//! do.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{bail, Context, Result};
 
 use crate::devlink::Handle;
+use crate::files;
 
 /// Where names are, unless `ADIT_RUN_DIR` names another folder.
 const FOLDER: &str = "/run/adit/adi";
@@ -85,14 +89,25 @@ impl Registry {
         Ok(names)
     }
 
-    /// Gives a name, unless an ADI that is there has it.
-    pub(crate) fn take(&self, name: &Name, key: &Key, exists: impl Fn(&Key) -> bool) -> Result<()> {
+    /// Gives a name, unless an ADI that is there has it. `cdi` is where its CDI specification will
+    /// be.
+    pub(crate) fn take(
+        &self,
+        name: &Name,
+        key: &Key,
+        cdi: Option<&Path>,
+        exists: impl Fn(&Key) -> Result<bool>,
+    ) -> Result<()> {
         fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())?;
         let path = self.path(name);
-        let content = format!("{} {}\n", key.0, key.1);
+        let mut content = format!("{} {}\n", key.0, key.1).into_bytes();
+        if let Some(cdi) = cdi {
+            content.extend(cdi.as_os_str().as_bytes());
+            content.push(b'\n');
+        }
         // What stays behind from an ADI that was destroyed in another way is taken over.
         if let Some(owner) = read(&path) {
-            if owner != *key && exists(&owner) {
+            if owner != *key && exists(&owner)? {
                 bail!(
                     "the name {name} is taken, by the ADI with sfnum {} of {}",
                     owner.1,
@@ -102,19 +117,20 @@ impl Registry {
             fs::remove_file(&path).with_context(|| path.display().to_string())?;
         }
         let mut file = fs::File::create_new(&path).with_context(|| path.display().to_string())?;
-        file.write_all(content.as_bytes())?;
+        file.write_all(&content)?;
         Ok(())
+    }
+
+    /// Where the CDI specification of a name is, if it has one.
+    pub(crate) fn cdi(&self, name: &Name) -> Option<PathBuf> {
+        let content = fs::read(self.path(name)).ok()?;
+        let folder = content.split(|&byte| byte == b'\n').nth(1)?;
+        (!folder.is_empty()).then(|| OsStr::from_bytes(folder).into())
     }
 
     /// Gives a name up.
     pub(crate) fn give_up(&self, name: &Name) -> Result<()> {
-        let path = self.path(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| path.display().to_string())
-            }
-            _ => Ok(()),
-        }
+        files::remove(&self.path(name))
     }
 
     fn path(&self, name: &Name) -> PathBuf {
@@ -123,8 +139,9 @@ impl Registry {
 }
 
 fn read(path: &Path) -> Option<Key> {
-    let text = fs::read_to_string(path).ok()?;
-    let (handle, sfnum) = text.trim_end().split_once(' ')?;
+    let content = fs::read(path).ok()?;
+    let line = content.split(|&byte| byte == b'\n').next()?;
+    let (handle, sfnum) = std::str::from_utf8(line).ok()?.split_once(' ')?;
     Some((Handle::parse(handle)?, sfnum.parse().ok()?))
 }
 
@@ -150,11 +167,18 @@ mod tests {
         };
         assert!(registry.names().unwrap().is_empty());
         let (web, key) = ("web".parse().unwrap(), |n| (Handle::pci("0000:00:05.0"), n));
-        registry.take(&web, &key(1), |_| false).unwrap();
+        registry.take(&web, &key(1), None, |_| Ok(false)).unwrap();
         assert_eq!(registry.names().unwrap()[&key(1)], web);
-        let taken = registry.take(&web, &key(2), |_| true).unwrap_err();
+        assert_eq!(registry.cdi(&web), None);
+        let taken = registry
+            .take(&web, &key(2), None, |_| Ok(true))
+            .unwrap_err();
         assert!(taken.to_string().contains("sfnum 1"), "{taken}");
-        registry.take(&web, &key(2), |_| false).unwrap();
+        let cdi = Path::new("/etc/cdi");
+        registry
+            .take(&web, &key(2), Some(cdi), |_| Ok(false))
+            .unwrap();
+        assert_eq!(registry.cdi(&web).as_deref(), Some(cdi));
         assert_eq!(registry.names().unwrap()[&key(2)], web);
         registry.give_up(&web).unwrap();
         registry.give_up(&web).unwrap();

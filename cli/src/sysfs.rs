@@ -12,6 +12,9 @@ use crate::devlink::Handle;
 use crate::registry::Key;
 
 const AUXILIARY: &str = "/sys/bus/auxiliary/devices";
+const DEVICES: &str = "/sys/bus/pci/devices";
+/// What names of ADIs' devices begin with; a number follows.
+const PREFIX: &str = "adit.adi.";
 const DRIVER: &str = "/sys/bus/pci/drivers/adit";
 
 /// An ADI's auxiliary device.
@@ -64,7 +67,7 @@ pub(crate) fn devices() -> Result<BTreeMap<Key, AuxDevice>> {
     for entry in entries {
         let entry = entry.context(AUXILIARY)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with("adit.adi.") {
+        if !name.starts_with(PREFIX) {
             continue;
         }
         // One that goes while it is looked at is not there.
@@ -78,6 +81,28 @@ pub(crate) fn devices() -> Result<BTreeMap<Key, AuxDevice>> {
         }
     }
     Ok(devices)
+}
+
+/// The device of an ADI that was just made. Those with the highest numbers are looked at first, so
+/// that this takes as long with many ADIs as with few.
+pub(crate) fn newest((function, sfnum): &Key) -> Option<AuxDevice> {
+    let folder = Path::new(DEVICES).join(&function.device);
+    let mut numbers: Vec<u32> = fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            name.to_str()?.strip_prefix(PREFIX)?.parse().ok()
+        })
+        .collect();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    numbers.into_iter().find_map(|number| {
+        let name = format!("{PREFIX}{number}");
+        let folder = folder.join(&name);
+        let device = AuxDevice { name, folder };
+        (device.number("sfnum") == Some(*sfnum)).then_some(device)
+    })
 }
 
 /// The functions that the adit driver has.

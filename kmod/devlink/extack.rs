@@ -11,7 +11,7 @@ use kernel::{
     str::NullTerminatedFormatter, //
 };
 
-/// Netlink's extended acknowledgement of the request that a callback is for.
+/// Netlink's extended acknowledgment of the request that a callback is for.
 #[derive(Clone, Copy)]
 pub(super) struct Extack(*mut bindings::netlink_ext_ack);
 
@@ -29,7 +29,7 @@ impl Extack {
             // SAFETY: By the requirement of `new()`.
             let raw = unsafe { &mut *self.0 };
             let buffer: *mut [c_char] = &raw mut raw._msg_buf;
-            // SAFETY: The buffer lives as long as the acknowledgement; bytes for characters.
+            // SAFETY: The buffer lives as long as the acknowledgment; bytes for characters.
             let bytes = unsafe { &mut *(buffer as *mut [u8]) };
             if let Some(mut text) = NullTerminatedFormatter::new(bytes) {
                 // What does not fit is cut off.

@@ -81,8 +81,8 @@ impl Mailbox {
         self.running = false;
     }
 
-    /// The owner leaves: nothing goes in or out any more. The rest of what it has changed stays until
-    /// the next one comes, counters and faults among it.
+    /// The owner leaves: nothing goes in or out any more. The rest of what it has changed stays
+    /// until the next one comes, counters and faults among it.
     pub(super) fn stop(&mut self, state: &State) {
         let mut vport = Vport::default();
         vport.vport_id.set(state.ids.vport_id);

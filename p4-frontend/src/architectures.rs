@@ -2,9 +2,10 @@
 //! The architectures that come with the front end, as files to include.
 
 /// The names that a program can include.
-pub const FILES: [&str; 5] = [
+pub const FILES: [&str; 6] = [
     "core.p4",
     "pna.p4",
+    "tc/pna.p4",
     "v1model.p4",
     "adit.p4",
     "adit_headers.p4",
@@ -53,6 +54,8 @@ impl Choice {
             "pna.p4" if self.pna == Pna::ThreeBlocks => {
                 format!("#define ADIT_PNA_BLOCKS 3\n{PNA}")
             }
+            // The form of Linux's traffic control has 0.7's blocks.
+            "tc/pna.p4" => format!("#define ADIT_PNA_BLOCKS 3\n#define ADIT_PNA_TC\n{PNA}"),
             "pna.p4" => PNA.to_owned(),
             "adit.p4" => ADIT.to_owned(),
             "adit_headers.p4" => HEADERS.to_owned(),

@@ -277,7 +277,13 @@ parser MainParserT<MH, MM>(packet_in pkt, out MH main_hdr, inout MM main_user_me
 control MainControlT<MH, MM>(inout MH main_hdr, inout MM main_user_meta,
                              in pna_main_input_metadata_t istd,
                              inout pna_main_output_metadata_t ostd);
-control MainDeparserT<MH, MM>(packet_out pkt, in MH main_hdr, in MM main_user_meta,
+// In the form of Linux's traffic control the deparser may change the headers.
+#ifdef ADIT_PNA_TC
+#define ADIT_DEPARSED inout
+#else
+#define ADIT_DEPARSED in
+#endif
+control MainDeparserT<MH, MM>(packet_out pkt, ADIT_DEPARSED MH main_hdr, in MM main_user_meta,
                               in pna_main_output_metadata_t ostd);
 
 #if ADIT_PNA_BLOCKS == 4

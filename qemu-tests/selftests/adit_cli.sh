@@ -4,7 +4,7 @@
 # The adit command beside devlink(8): both see the same ADIs, and refusals name their cause.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/adit.sh"
-plan 18
+plan 20
 adit_free
 check "the module takes the NIC" adit-load $nic
 port() { devlink -j port show | jq -r ".port[] | select(.sfnum == $1) | .$2"; }
@@ -37,6 +37,10 @@ check "reset keeps the settings" eval \
 check "an ADI that nobody has used has counters, all zero" eval \
     '[[ $(adit -o json adi stats web | jq -c "[.[0].rx_packets, .[0].tx_packets, .[0].tx_dropped]") == "[0,0,0]" ]]'
 check "watch tells what is there" eval '[[ $(adit adi watch --count 1 | grep -c ^new) == 3 ]]'
+folder=$(mktemp -d)
+check "a CDI specification goes where it is wanted" eval \
+    'adit adi create --name boxed --cdi --cdi-dir "$folder" && [[ -n $(ls "$folder") ]]'
+check "and goes away with its ADI" eval 'adit adi destroy boxed && rmdir "$folder"'
 check "destroy takes the port away" eval 'adit adi destroy web && [[ -z $(port 0 flavour) ]]'
 check "an ADI that is not there is named" eval '[[ $(refusal adit adi destroy web) == *"no ADI \`web\`"* ]]'
 check "all of them go" eval 'adit adi destroy --all && [[ $(adit -o json adi list) == "[]" && $(devlink -j port show | jq ".port | length") == 0 ]]'

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
-use super::record::{Adi, Adis};
+use super::record::{Adi, Adis, MacAddress};
 use crate::args::Create;
 use crate::cdi;
 use crate::devlink::{Devlink, Handle, Port, PortFunction};
 use crate::registry::{Key, Name, Registry};
-use crate::sysfs;
+use crate::sysfs::{self, AuxDevice};
 
 /// `EEXIST`
 const EEXIST: i32 = 17;
@@ -93,8 +93,14 @@ fn configure(devlink: &Devlink, port: &Port, wanted: &Create, made: &mut Made) -
             .parse()
             .map_err(anyhow::Error::msg)?,
     };
-    let others = Adis::load()?;
-    Registry::open().take(&name, &key, |owner| others.at(owner).is_some())?;
+    let folder = match wanted.cdi {
+        // Whoever destroys the ADI may be elsewhere.
+        true => Some(std::path::absolute(&wanted.cdi_dir).context("the folder for CDI")?),
+        false => None,
+    };
+    Registry::open().take(&name, &key, folder.as_deref(), |owner| {
+        Ok(Adis::load()?.at(owner).is_some())
+    })?;
     made.name = Some(name.clone());
     let function = PortFunction {
         hw_addr: wanted.mac.map(|mac| mac.0),
@@ -104,26 +110,32 @@ fn configure(devlink: &Devlink, port: &Port, wanted: &Create, made: &mut Made) -
     devlink
         .port_set(port, &function)
         .with_context(|| format!("cannot make {name} of {}", port.handle))?;
-    let adi = wait_for_group(&key)?;
-    if wanted.cdi {
+    let device = wait_for_group(&key);
+    let port = devlink.port_get(port)?;
+    let adi = Adi {
+        name: Some(name.clone()),
+        mac: MacAddress(port.hw_addr),
+        port,
+        device,
+    };
+    if let Some(folder) = &folder {
         let (Some(device), Some(group)) = (&adi.device, adi.vfio_group()) else {
             bail!("{name} has no VFIO group that a container could be given");
         };
-        cdi::write(&wanted.cdi_dir, &name, &device.name, &group)?;
+        cdi::write(folder, &name, &device.name, &group)?;
         made.cdi = true;
     }
     Ok(adi)
 }
 
-/// The ADI, with its group if it gets one in time.
-fn wait_for_group(key: &Key) -> Result<Adi> {
+/// The device of an ADI, with its group if it gets one in time.
+fn wait_for_group(key: &Key) -> Option<AuxDevice> {
     let start = Instant::now();
     loop {
-        let adis = Adis::load()?;
-        let adi = adis.at(key).context("the port has gone again")?;
-        let node = adi.vfio_group();
+        let device = sysfs::newest(key);
+        let node = device.as_ref().and_then(AuxDevice::vfio_group);
         if node.as_deref().is_some_and(Path::exists) || start.elapsed() > PATIENCE {
-            return Ok(adi.clone());
+            return device;
         }
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -36,7 +36,8 @@ impl<'a> Lower<'a, '_> {
                             .iter()
                             .map(|t| self.info.types.substitute(*t, &self.scope.types))
                             .collect();
-                        let callable = self.user_function(*def, types)?;
+                        let objects = self.given_objects(*def, &call, arguments)?;
+                        let callable = self.user_function(*def, types, &objects)?;
                         self.call_code(&callable, &call, arguments, expr.span)
                     }
                 }
@@ -174,8 +175,40 @@ impl<'a> Lower<'a, '_> {
         self.has_effects(argument)
     }
 
-    fn user_function(&mut self, def: DefId, types: Vec<TypeId>) -> Result<Rc<Callable>> {
-        let key = (def, types);
+    /// The extern objects among a function's arguments, with their parameters.
+    fn given_objects(
+        &mut self,
+        def: DefId,
+        call: &Call,
+        arguments: &'a [Argument],
+    ) -> Result<Vec<(DefId, u32)>> {
+        let DefKind::Function(signature, _) = &self.def(def).kind else {
+            return Err(Failed);
+        };
+        let parameters: Vec<_> = signature.parameters.iter().map(|p| p.ast.id).collect();
+        let mut objects = Vec::new();
+        for (parameter, argument) in parameters.into_iter().zip(&call.arguments) {
+            let Some(argument) = argument.map(|n| &arguments[n].value) else {
+                continue;
+            };
+            let named = self.info.def_of.get(&argument.id).copied();
+            let object = named.and_then(|def| self.lookup(def));
+            let parameter = self.info.def_of.get(&parameter).copied();
+            if let (Some(parameter), Some(Storage::Extern(object))) = (parameter, object) {
+                objects.push((parameter, object));
+            }
+        }
+        Ok(objects)
+    }
+
+    /// A function for types and objects: what it is given of the latter is decided here.
+    fn user_function(
+        &mut self,
+        def: DefId,
+        types: Vec<TypeId>,
+        objects: &[(DefId, u32)],
+    ) -> Result<Rc<Callable>> {
+        let key = (def, types, objects.iter().map(|o| o.1).collect());
         if let Some(callable) = self.functions.get(&key) {
             return Ok(callable.clone());
         }
@@ -190,6 +223,10 @@ impl<'a> Lower<'a, '_> {
                 .iter()
                 .copied()
                 .zip(key.1.clone())
+                .collect(),
+            env: objects
+                .iter()
+                .map(|(def, object)| (*def, Storage::Extern(*object)))
                 .collect(),
             ..Scope::default()
         };
@@ -249,9 +286,17 @@ impl<'a> Lower<'a, '_> {
             let place = match self.kind(ty) {
                 Kind::Extern(object, _) => {
                     let name = &*self.def(object).name;
+                    let known = matches!(self.scope.env.get(&def), Some(Storage::Extern(_)));
+                    if known {
+                        list.push(Parameter {
+                            name: parameter.name.clone(),
+                            direction: parameter.direction,
+                            place: None,
+                        });
+                        continue;
+                    }
                     if !matches!(name, "packet_in" | "packet_out") {
-                        return self
-                            .unsupported(span, "objects as parameters of `apply` and functions");
+                        return self.unsupported(span, "objects as parameters of `apply`");
                     }
                     self.scope.env.insert(def, Storage::Packet);
                     None

@@ -106,7 +106,8 @@ struct Lower<'a, 'd> {
     constants: HashMap<Vec<u64>, Slot>,
     layouts: HashMap<TypeId, ir::Layout>,
     globals: HashMap<DefId, Storage>,
-    functions: HashMap<(DefId, Vec<TypeId>), Rc<Callable>>,
+    /// Functions by what they are made for: types, and objects that they are given.
+    functions: HashMap<(DefId, Vec<TypeId>, Vec<u32>), Rc<Callable>>,
     scope: Scope,
     body: Body,
     code_size: usize,

@@ -234,6 +234,7 @@ impl Machine {
     }
 
     /// Instructions that only touch the frame.
+    #[inline]
     fn compute(&mut self, inst: &Inst) {
         match *inst {
             Inst::Move { dst, src, limbs: 1 } => self.set(dst, self.get(src)),

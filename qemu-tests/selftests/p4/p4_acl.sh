@@ -13,7 +13,7 @@ heard() {
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("10.99.2.2", int(sys.argv[1])))
-s.settimeout(2)
+s.settimeout(4)
 heard = 0
 try:
     while heard < 3:
@@ -21,7 +21,7 @@ try:
 except TimeoutError:
     pass
 print(heard)' "$1" &
-    sleep 0.7
+    retry 15 sh -c "ss -Hlun 'sport = :$1' | grep -q ."
     for _ in 1 2 3; do wire bash -c "printf x >/dev/udp/10.99.2.2/$1"; done
     wait
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::OnceLock;
 
 use crate::p4::externs::Count;
-use crate::p4::memory::{prefetch, Words, MAX_WORKERS};
+use crate::p4::memory::{Words, MAX_WORKERS};
 
 /// Packets and bytes by index.
 pub(in crate::p4) struct Counts {
@@ -22,10 +22,6 @@ impl Counts {
             base: Words::new(size * 2)?,
             workers: (0..MAX_WORKERS).map(|_| OnceLock::new()).collect(),
         })
-    }
-
-    pub(in crate::p4) fn size(&self) -> usize {
-        self.size
     }
 
     /// Makes room for a worker's part; false if there is no memory.
@@ -49,13 +45,6 @@ impl Counts {
             // Nobody else writes here: no read-modify-write is needed.
             packets.store(packets.load(Relaxed).wrapping_add(1), Relaxed);
             total.store(total.load(Relaxed).wrapping_add(bytes), Relaxed);
-        }
-    }
-
-    #[inline]
-    pub(in crate::p4) fn prefetch(&self, worker: usize, index: usize) {
-        if let Some(words) = self.workers.get(worker).and_then(OnceLock::get) {
-            prefetch(words, index * 2);
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::p4::memory::{prefetch, Arena, Epochs, Limbo};
+use crate::p4::memory::{Arena, Epochs, Limbo};
 
 /// The most groups; with more the table is looked up by other means.
 const MAX_GROUPS: u32 = 1 << 17;
@@ -51,11 +51,6 @@ impl Dir {
     #[inline]
     fn wide(&self, value: u64) -> u32 {
         (value << (32 - self.width)) as u32
-    }
-
-    #[inline]
-    pub(super) fn prefetch(&self, value: u64) {
-        prefetch(&self.upper, self.wide(value) as usize >> 8);
     }
 
     /// The record of the longest prefix.

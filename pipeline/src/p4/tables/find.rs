@@ -39,38 +39,6 @@ impl Table {
         self.shape.plan.gather(frame, key);
     }
 
-    /// Asks for what the lookup reads first to be in the cache soon; gives what
-    /// [`Table::prefetch_record`] needs.
-    #[inline]
-    pub(in crate::p4) fn prefetch(&self, key: &[u64], pin: &Pin<'_>) -> u64 {
-        match &self.search {
-            Search::Exact => {
-                let hash = hash(self.seed, key.iter().copied());
-                self.index.read(pin).prefetch(hash);
-                hash
-            }
-            Search::Tuples { dir, .. } => {
-                if let Some(dir) = dir {
-                    dir.prefetch(key[0]);
-                }
-                0
-            }
-        }
-    }
-
-    /// Asks for the record that the lookup is likely to come to.
-    #[inline]
-    pub(in crate::p4) fn prefetch_record(&self, key: &[u64], hash: u64, pin: &Pin<'_>) {
-        let record = match &self.search {
-            Search::Exact => self.index.read(pin).candidate(hash),
-            Search::Tuples { dir: Some(dir), .. } if !dir.has_overflowed() => dir.find(key[0]),
-            Search::Tuples { .. } => None,
-        };
-        if let Some(record) = record {
-            self.records.prefetch(record);
-        }
-    }
-
     /// The record for a packed key.
     #[inline]
     pub(super) fn look_up(&self, key: &[u64], pin: &Pin<'_>) -> Option<u32> {
@@ -213,14 +181,6 @@ impl Table {
             at += *limbs as usize;
         }
         Reached::Direct(head.action.into())
-    }
-
-    /// Asks for what an entry's hit writes to.
-    #[inline]
-    pub(in crate::p4) fn prefetch_count(&self, worker: usize, entry: EntryId) {
-        if let Some(counts) = &self.counts {
-            counts.prefetch(worker, entry.0 as usize);
-        }
     }
 
     /// How often an entry is told to have been hit, at the least.

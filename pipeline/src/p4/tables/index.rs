@@ -60,21 +60,6 @@ impl Index {
         hash as usize & self.mask
     }
 
-    /// Asks for the bucket's line to be there soon.
-    #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
-        crate::p4::memory::prefetch(&self.places, self.bucket(hash) * PLACES);
-    }
-
-    /// The first record of the bucket with the hash: what is likely to be read next.
-    #[inline]
-    pub(super) fn candidate(&self, hash: u64) -> Option<u32> {
-        let line = &self.places[self.bucket(hash) * PLACES..][..PLACES];
-        let words = line.iter().map(|place| place.load(Relaxed));
-        let mut same = words.filter(|word| (word ^ hash) >> 32 == 0);
-        same.find_map(record_of)
-    }
-
     /// The record whose key `is_it` confirms.
     #[inline]
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {

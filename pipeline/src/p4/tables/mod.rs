@@ -2,19 +2,15 @@
 //! Tables at run time: entries are checked when they come, so that looking up need not.
 
 mod aging;
+mod change;
 mod control;
-#[allow(dead_code, reason = "batches prefetch")]
 mod counts;
-#[allow(dead_code, reason = "batches prefetch")]
 mod dir;
 mod error;
-#[allow(dead_code, reason = "batches prefetch; profiles are reached")]
 mod find;
-#[allow(dead_code, reason = "batches prefetch")]
 mod index;
 mod indirect;
 mod key;
-#[allow(dead_code, reason = "batches prefetch")]
 mod record;
 mod shape;
 mod tuples;
@@ -35,7 +31,7 @@ use self::shape::Shape;
 use super::externs::{Count, MeterCell, MeterConfig};
 use super::memory::{Epochs, Snapshot};
 use aging::Timers;
-use control::State;
+use change::State;
 pub(super) use counts::Counts;
 use dir::Dir;
 pub(super) use find::{Reached, Visit};
@@ -177,7 +173,7 @@ impl Table {
         let arguments = shape.argument_words();
         let is_exact = shape.is_exact();
         let layout = Layout::new(!is_exact, plan.words, plan.range_words, arguments);
-        let room = control::room(capacity);
+        let room = change::room(capacity);
         let records = Records::new(room, layout).ok_or_else(memory)?;
         let index = Arc::new(Index::new(16).ok_or_else(memory)?);
         let tuples = Arc::new(Tuples::default());

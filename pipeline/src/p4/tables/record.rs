@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crate::p4::memory::{prefetch, Words};
+use crate::p4::memory::Words;
 
 /// Where things are in a record.
 #[derive(Clone, Copy, Debug)]
@@ -78,15 +78,6 @@ impl Records {
     #[inline]
     fn at(&self, record: u32, n: usize) -> &std::sync::atomic::AtomicU64 {
         &self.words[record as usize * self.layout.stride + n]
-    }
-
-    #[inline]
-    pub(super) fn prefetch(&self, record: u32) {
-        let at = record as usize * self.layout.stride;
-        prefetch(&self.words, at);
-        if self.layout.stride > 8 {
-            prefetch(&self.words, at + 8);
-        }
     }
 
     #[inline]

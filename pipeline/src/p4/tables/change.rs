@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! How entries come, change and go. One change at a time; packets do not notice until the one store
+//! that makes it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_p4_frontend::ir::Chosen;
+
+use super::dir::Groups;
+use super::index::{Index, Place};
+use super::key::hash;
+use super::record::Head;
+use super::shape::Rule;
+use super::tuples::Masks;
+use super::{Action, Count, Entry, EntryId, Origin, Search, Table, TableError};
+use crate::p4::memory::Limbo;
+
+/// How long a change waits for packets at work when there is no room left.
+const MAX_WAIT: Duration = Duration::from_millis(200);
+/// The id of what is no entry.
+pub(super) const NO_ENTRY: u32 = u32::MAX;
+
+/// How many records there are for that many entries: some may still be read when new ones come.
+pub(super) fn room(capacity: usize) -> usize {
+    capacity + capacity / 2 + 4096
+}
+
+/// What only writers touch.
+pub(super) struct State {
+    pub(super) index: Arc<Index>,
+    /// Places of the index that have been used since it was made.
+    pub(super) used: usize,
+    pub(super) masks: Masks,
+    pub(super) groups: Groups,
+    /// For each id its record and who made it.
+    pub(super) entries: Vec<Option<(u32, Origin)>>,
+    pub(super) count: usize,
+    pub(super) free_ids: Vec<u32>,
+    pub(super) free_records: Vec<u32>,
+    pub(super) next_record: u32,
+    pub(super) sequence: u64,
+    pub(super) out: Limbo<Out>,
+    pub(super) old_indices: Limbo<Arc<Index>>,
+    pub(super) old_tuples: Limbo<Arc<super::Tuples>>,
+    pub(super) default: Chosen,
+    pub(super) default_is_set: bool,
+}
+
+/// What may still be read: a record, and the id if it goes too.
+pub(super) struct Out {
+    pub(super) record: u32,
+    pub(super) id: Option<u32>,
+}
+
+/// Where an entry is, or would be.
+pub(super) struct Spot {
+    pub(super) hash: u64,
+    /// The place in the index and the first record there.
+    pub(super) first: Option<(Place, u32)>,
+    /// The one before it.
+    pub(super) before: Option<u32>,
+    /// The entry itself.
+    pub(super) record: Option<u32>,
+}
+
+impl State {
+    pub(super) fn new(index: Arc<Index>, default: Chosen) -> State {
+        State {
+            index,
+            used: 0,
+            masks: Masks::default(),
+            groups: Groups::default(),
+            entries: Vec::new(),
+            count: 0,
+            free_ids: Vec::new(),
+            free_records: Vec::new(),
+            next_record: 0,
+            sequence: 0,
+            out: Limbo::default(),
+            old_indices: Limbo::default(),
+            old_tuples: Limbo::default(),
+            default,
+            default_is_set: false,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn record(&self, id: EntryId) -> Option<(u32, Origin)> {
+        self.entries.get(id.0 as usize).copied().flatten()
+    }
+
+    /// All entries from an id on.
+    pub(super) fn from(&self, id: u32) -> impl Iterator<Item = (EntryId, u32, Origin)> + '_ {
+        let entries = self.entries.iter().enumerate().skip(id as usize);
+        entries.filter_map(|(n, entry)| {
+            let (record, origin) = (*entry)?;
+            Some((EntryId(n as u32), record, origin))
+        })
+    }
+}
+
+impl Table {
+    fn hash_of(&self, tuple: Option<u32>, rule: &Rule) -> u64 {
+        let seed = tuple.map_or(self.seed, |tuple| self.tuple_seed(tuple));
+        hash(seed, rule.value.iter().copied())
+    }
+
+    fn is_value(&self, record: u32, rule: &Rule) -> bool {
+        let from = self.records.layout.key;
+        let words = self.records.words(record, from, rule.value.len());
+        words.eq(rule.value.iter().copied())
+    }
+
+    /// Where the entry is with these keys and this rank, or where it would be.
+    pub(super) fn spot(&self, state: &State, rule: &Rule) -> Spot {
+        let mut spot = Spot {
+            hash: 0,
+            first: None,
+            before: None,
+            record: None,
+        };
+        if !self.records.layout.chained {
+            spot.hash = self.hash_of(None, rule);
+            let mut is_it = |record| self.is_value(record, rule);
+            spot.first = state.index.search(spot.hash, &mut is_it);
+            spot.record = spot.first.map(|first| first.1);
+            return spot;
+        }
+        let Some(tuple) = state.masks.id(&rule.mask) else {
+            return spot;
+        };
+        spot.hash = self.hash_of(Some(tuple), rule);
+        let mut is_it = |r| self.records.tuple(r) == tuple && self.is_value(r, rule);
+        spot.first = state.index.search(spot.hash, &mut is_it);
+        let mut next = spot.first.map(|first| first.1);
+        while let Some(record) = next {
+            let rank = self.records.priority(record);
+            if rank < rule.rank {
+                break;
+            }
+            let ranges = self.records.layout.ranges;
+            let ranges = self.records.words(record, ranges, rule.ranges.len());
+            if rank == rule.rank && ranges.eq(rule.ranges.iter().copied()) {
+                spot.record = Some(record);
+                break;
+            }
+            spot.before = Some(record);
+            next = self.records.next(record);
+        }
+        spot
+    }
+
+    pub(super) fn put(
+        &self,
+        entry: &Entry,
+        origin: Origin,
+        timeout_ns: u64,
+        now_ns: u64,
+    ) -> Result<EntryId, TableError> {
+        self.check(&entry.action)?;
+        let rule = self.shape.rule(&entry.keys, entry.priority)?;
+        let state = &mut *self.state.lock();
+        self.put_rule(state, &rule, &entry.action, origin, [timeout_ns, now_ns])
+    }
+
+    /// Adds what has been checked.
+    pub(super) fn put_rule(
+        &self,
+        state: &mut State,
+        rule: &Rule,
+        action: &Action,
+        origin: Origin,
+        [timeout_ns, now_ns]: [u64; 2],
+    ) -> Result<EntryId, TableError> {
+        if self.is_keyless {
+            return Err(TableError::Unsupported {
+                table: self.spec().name.clone(),
+                why: "it has no keys: it has a default action only".to_owned(),
+            });
+        }
+        if self.spot(state, rule).record.is_some() {
+            return Err(TableError::Exists(self.spec().name.clone()));
+        }
+        if state.count >= self.capacity {
+            return Err(TableError::Full {
+                table: self.spec().name.clone(),
+                size: self.capacity,
+            });
+        }
+        self.make_room(state)?;
+        let record = self.take_record(state)?;
+        if let Err(error) = self.hold(action) {
+            state.free_records.push(record);
+            return Err(error);
+        }
+        let id = match state.free_ids.pop() {
+            Some(id) => id,
+            None => {
+                state.entries.push(None);
+                state.entries.len() as u32 - 1
+            }
+        };
+        self.write(record, id, rule, action);
+        if let Some(counts) = &self.counts {
+            counts.set(id as usize, Count::default());
+        }
+        if let Some(timers) = &self.timers {
+            timers.start(id, timeout_ns, now_ns, origin == Origin::Packet);
+        }
+        let mut tuple = None;
+        if self.records.layout.chained {
+            let (id, is_news) = state.masks.add(&rule.mask, rule.rank);
+            self.records
+                .write_chained(record, id, rule.rank, state.sequence);
+            state.sequence += 1;
+            // A tuple is asked for before it has an entry, not the other way round.
+            if is_news {
+                self.publish_tuples(state);
+            }
+            tuple = Some(id);
+        }
+        let spot = self.spot(state, rule);
+        let hash = self.hash_of(tuple, rule);
+        match (spot.before, spot.first) {
+            (Some(before), _) => {
+                self.records.set_next(record, self.records.next(before));
+                self.records.set_next(before, Some(record));
+            }
+            (None, Some((place, first))) => {
+                self.records.set_next(record, Some(first));
+                state.index.replace(place, hash, record);
+            }
+            (None, None) => state.used += usize::from(state.index.insert(hash, record)),
+        }
+        self.change_prefix(state, rule, |there| {
+            let is_longer = there
+                .checked_sub(1)
+                .is_some_and(|there| self.records.priority(there) > rule.rank);
+            if is_longer {
+                there
+            } else {
+                record + 1
+            }
+        });
+        state.entries[id as usize] = Some((record, origin));
+        state.count += 1;
+        Ok(EntryId(id))
+    }
+
+    pub(super) fn remove_id(&self, state: &mut State, id: EntryId) {
+        if let Some((record, _)) = state.record(id) {
+            let rule = self.rule_of(state, record);
+            self.remove_rule(state, &rule);
+        }
+    }
+
+    pub(super) fn remove_rule(&self, state: &mut State, rule: &Rule) -> Option<EntryId> {
+        let spot = self.spot(state, rule);
+        let (record, (place, _)) = (spot.record?, spot.first?);
+        let next = match self.records.layout.chained {
+            true => self.records.next(record),
+            false => None,
+        };
+        match (spot.before, next) {
+            (Some(before), next) => self.records.set_next(before, next),
+            (None, Some(next)) => state.index.replace(place, spot.hash, next),
+            (None, None) => state.used -= usize::from(state.index.remove(place)),
+        }
+        if self.records.layout.chained {
+            let shorter = self.shorter(state, rule).map_or(0, |other| other + 1);
+            self.change_prefix(state, rule, |there| {
+                if there == record + 1 {
+                    shorter
+                } else {
+                    there
+                }
+            });
+            let tuple = self.records.tuple(record);
+            if state.masks.remove(tuple) {
+                self.publish_tuples(state);
+            }
+        }
+        let id = self.records.head(record).id;
+        if let Some(timers) = &self.timers {
+            timers.start(id, 0, 0, false);
+        }
+        if let Some(cell) = self.meters.get(id as usize) {
+            // No rates are always fine.
+            let _ = cell.set(None);
+        }
+        self.release(&self.action_of(record));
+        state.entries[id as usize] = None;
+        state.count -= 1;
+        let id_too = Some(id);
+        state.out.add(Out { record, id: id_too }, &self.epochs);
+        Some(EntryId(id))
+    }
+
+    /// The entry with the longest prefix that is shorter, not that of no bits.
+    fn shorter(&self, state: &State, rule: &Rule) -> Option<u32> {
+        self.dir()?;
+        let width = self.spec().keys[0].width;
+        (1..rule.rank).rev().find_map(|length| {
+            let mask = crate::p4::bits::mask(width) & !crate::p4::bits::mask(width - length as u32);
+            let other = Rule {
+                value: vec![rule.value[0] & mask],
+                mask: vec![mask],
+                ranges: Vec::new(),
+                rank: length,
+            };
+            self.spot(state, &other).record
+        })
+    }
+
+    fn dir(&self) -> Option<&super::Dir> {
+        match &self.search {
+            Search::Tuples { dir, .. } => dir.as_ref(),
+            Search::Exact => None,
+        }
+    }
+
+    pub(super) fn change_prefix(
+        &self,
+        state: &mut State,
+        rule: &Rule,
+        change: impl Fn(u32) -> u32,
+    ) {
+        if let Some(dir) = self.dir() {
+            let (value, length) = (rule.value[0], rule.rank as u32);
+            dir.change(value, length, &mut state.groups, &self.epochs, change);
+        }
+    }
+
+    fn publish_tuples(&self, state: &mut State) {
+        if let Search::Tuples { tuples, .. } = &self.search {
+            let new = Arc::new(state.masks.tuples());
+            tuples.replace(new, &self.epochs, &mut state.old_tuples);
+            state.old_tuples.free(&self.epochs, drop);
+        }
+    }
+
+    /// Makes a larger index, or one without places that are lost, when it is full.
+    fn make_room(&self, state: &mut State) -> Result<(), TableError> {
+        if state.used < state.index.room() {
+            return Ok(());
+        }
+        let new = Arc::new(Index::new((state.count + 1) * 2).ok_or_else(|| self.no_memory())?);
+        // Records behind the first of a place are reached through it.
+        let mut used = 0;
+        for (_, record, _) in state.from(0) {
+            let rule = self.rule_of(state, record);
+            let tuple = self
+                .records
+                .layout
+                .chained
+                .then(|| self.records.tuple(record));
+            let is_first = self.spot(state, &rule).first.is_some_and(|f| f.1 == record);
+            if is_first {
+                used += usize::from(new.insert(self.hash_of(tuple, &rule), record));
+            }
+        }
+        state.index = new.clone();
+        state.used = used;
+        self.index
+            .replace(new, &self.epochs, &mut state.old_indices);
+        state.old_indices.free(&self.epochs, drop);
+        Ok(())
+    }
+
+    /// A record that nobody reads.
+    pub(super) fn take_record(&self, state: &mut State) -> Result<u32, TableError> {
+        let mut since = None;
+        loop {
+            if let Some(record) = state.free_records.pop() {
+                return Ok(record);
+            }
+            if state.out.len() > 64 || since.is_some() {
+                let (records, ids) = (&mut state.free_records, &mut state.free_ids);
+                state.out.free(&self.epochs, |out| {
+                    records.push(out.record);
+                    ids.extend(out.id);
+                });
+                if !state.free_records.is_empty() {
+                    continue;
+                }
+            }
+            if (state.next_record as usize) < room(self.capacity) {
+                state.next_record += 1;
+                return Ok(state.next_record - 1);
+            }
+            // A worker has been reading for as long as it took to change half the table.
+            let since = since.get_or_insert_with(Instant::now);
+            if since.elapsed() > MAX_WAIT {
+                return Err(TableError::Busy(self.spec().name.clone()));
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    pub(super) fn write(&self, record: u32, id: u32, rule: &Rule, action: &Action) {
+        self.write_action(record, id, action);
+        let layout = self.records.layout;
+        self.records.store(record, layout.key, &rule.value);
+        self.records.store(record, layout.ranges, &rule.ranges);
+    }
+
+    pub(super) fn write_action(&self, record: u32, id: u32, action: &Action) {
+        let mut at = self.records.layout.arguments;
+        let (kind, action) = match action {
+            Action::Member(number) => (1, Err(*number)),
+            Action::Group(number) => (2, Err(*number)),
+            Action::Direct(chosen) => (0, Ok(chosen)),
+        };
+        match action {
+            Err(number) => self.records.store(record, at, &[number.into()]),
+            Ok(chosen) => {
+                let places = &self.shape.arguments[chosen.action as usize];
+                for ((_, limbs), value) in places.iter().zip(&chosen.arguments) {
+                    for n in 0..*limbs as usize {
+                        let limb = value.get(n).copied().unwrap_or(0);
+                        self.records.store(record, at + n, &[limb]);
+                    }
+                    at += *limbs as usize;
+                }
+            }
+        }
+        let head = Head {
+            id,
+            action: action.map_or(0, |chosen| chosen.action as u16),
+            kind,
+        };
+        self.records.set_head(record, head);
+    }
+}
