@@ -84,6 +84,8 @@ const fn read_only<T: Show>() -> Constant<bindings::device_attribute> {
         attr: bindings::attribute {
             name: kernel::str::as_char_ptr_in_const_context(T::NAME),
             mode: 0o444,
+            // SAFETY: What lockdep wants there, on a kernel that has it, is 0 at first.
+            ..unsafe { core::mem::zeroed() }
         },
         __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 {
             show: Some(show::<T>),
