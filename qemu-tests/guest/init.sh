@@ -25,6 +25,7 @@ mkdir -p /run/modprobe.d /run/lock
 # driver the NIC gets.
 for word in $(</proc/cmdline); do
     case $word in
+    adit.pace=*) export SELFTEST_PACE=${word#*=} ;;
     adit.driver=none) ;;
     adit.driver=adit) adit-load || echo "adit-init: no NIC is bound to adit" ;;
     adit.driver=*) modprobe "${word#adit.driver=}" || echo "adit-init: cannot load ${word#*=}" ;;

@@ -25,6 +25,10 @@ mount -o remount,bind,ro "$in/root"
 mount --bind "$repo" "$in/share/repo"
 mount -o remount,bind,ro "$in/share/repo"
 mount --bind "$scratch" "$in/share/scratch"
+if [ -d "$image/modules" ]; then
+    mkdir "$in/share/modules"
+    mount --bind "$image/modules" "$in/share/modules"
+fi
 mount --bind "$in/share/repo" "$tree/repo"
 mount --bind "$in/share/scratch" "$tree/scratch"
 mount --bind "$run" "$in/adit"

@@ -9,6 +9,8 @@ dir=${SELFTEST_DIR:-$here}
 export SELFTEST_LIB=$here/lib
 # A test says `# TIMEOUT: seconds` when it needs another limit.
 default_timeout=60
+# A kernel that is slow says how many times as long things may take.
+pace=${SELFTEST_PACE:-1}
 
 tests=()
 for file in "$dir"/*.sh; do
@@ -19,7 +21,24 @@ for file in "$dir"/*.sh; do
     done
 done
 echo "KTAP version 2"
-echo "1..${#tests[@]}"
+# On a kernel with kmemleak the last test is whether it found something.
+leaks=/sys/kernel/debug/kmemleak
+[[ -w $leaks && -z $SELFTEST_NO_SCAN ]] && scan=1 || scan=0
+echo "1..$((${#tests[@]} + scan))"
+
+# leaks NUMBER: what nothing points to, also some seconds later.
+leaks() {
+    local found
+    echo scan >"$leaks"
+    sleep 6
+    echo scan >"$leaks"
+    found=$(head -n 200 "$leaks")
+    echo clear >"$leaks"
+    [[ -z $found ]] && { echo "ok $1 kmemleak"; return; }
+    sed 's/^/# /' <<<"$found"
+    echo "not ok $1 kmemleak"
+    return 1
+}
 
 number=0
 failed=0
@@ -27,7 +46,7 @@ for file in "${tests[@]}"; do
     number=$((number + 1))
     name=$(basename "$file" .sh)
     limit=$(sed -n 's/^# TIMEOUT: *\([0-9]*\).*/\1/p' "$file" | head -n 1)
-    limit=${limit:-$default_timeout}
+    limit=$((${limit:-$default_timeout} * pace))
     marker="adit-selftest: $name $RANDOM"
     echo "$marker" >/dev/kmsg
     start=$SECONDS
@@ -55,4 +74,5 @@ for file in "${tests[@]}"; do
     *) echo "not ok $number $name" && failed=1 ;;
     esac
 done
+((!scan)) || leaks $((number + 1)) || failed=1
 exit $failed

@@ -14,6 +14,7 @@ use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accel;
+use crate::flavour::Flavour;
 use crate::image::Image;
 use crate::link::{Link, Remote};
 use crate::nic::Nic;
@@ -37,15 +38,16 @@ pub struct GuestConfig {
     pub driver: String,
     /// The NICs, each with a wire of its own.
     pub nics: Vec<Nic>,
-    /// Properties of the emulated IOMMU.
-    pub iommu: String,
+    /// Whether the emulated IOMMU has first-stage tables, which the kernel then prefers to those
+    /// of the second stage (VT-d specification, 3.6 and 3.7).
+    pub first_stage: bool,
     /// More words on the kernel's command line.
     pub kernel_args: Vec<String>,
     /// More arguments for QEMU.
     pub qemu_args: Vec<String>,
     /// Whether the guest may reboot; otherwise a reboot ends QEMU, as a panic does.
     pub may_reboot: bool,
-    /// How long the boot may take.
+    /// How long the boot of a stock kernel may take.
     pub boot_timeout: Duration,
 }
 
@@ -56,9 +58,7 @@ impl Default for GuestConfig {
             cpus: 2,
             driver: "idpf".into(),
             nics: Vec::new(),
-            // caching-mode always: without it QEMU aborts on a function-level reset.
-            iommu: "scalable-mode=on,caching-mode=on,pasid-bits=20,device-iotlb=on,aw-bits=48"
-                .into(),
+            first_stage: false,
             kernel_args: Vec::new(),
             qemu_args: Vec::new(),
             may_reboot: false,
@@ -99,6 +99,8 @@ pub struct Guest {
     pub boot_time: Duration,
     /// The running kernel's release.
     pub kernel: String,
+    /// Which kernel that is.
+    pub flavour: Flavour,
 }
 
 impl Guest {
@@ -123,7 +125,7 @@ impl Guest {
         let log = File::create(run.join("qemu.log"))?;
         let mut qemu = entrance
             .command("qemu-system-x86_64")
-            .args(qemu_args(config, accel))
+            .args(qemu_args(config, accel, image.flavour))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -138,6 +140,7 @@ impl Guest {
             Ok(connected) => connected,
             Err(error) => return Err(error.context(postmortem(&run))),
         };
+        let boot_timeout = config.boot_timeout * image.flavour.pace();
         let kernel = loop {
             if let Ok(kernel) = greeted.recv_timeout(Duration::from_millis(50)) {
                 break kernel;
@@ -148,10 +151,10 @@ impl Guest {
                     postmortem(&run)
                 );
             }
-            if start.elapsed() > config.boot_timeout {
+            if start.elapsed() > boot_timeout {
                 bail!(
                     "the guest's agent did not answer in {} s\n{}",
-                    config.boot_timeout.as_secs(),
+                    boot_timeout.as_secs(),
                     postmortem(&run)
                 );
             }
@@ -172,6 +175,7 @@ impl Guest {
             accel,
             boot_time,
             kernel,
+            flavour: image.flavour,
         })
     }
 
@@ -375,14 +379,16 @@ fn start_virtiofsd(entrance: Entrance, share: &str, run: &Path) -> Result<()> {
     Ok(())
 }
 
-fn qemu_args(config: &GuestConfig, accel: Accel) -> Vec<String> {
-    let memory = config.memory_mib;
+fn qemu_args(config: &GuestConfig, accel: Accel, flavour: Flavour) -> Vec<String> {
+    let memory = config.memory_mib.max(flavour.memory_mib());
     // no_timer_check: the kernel's test whether timer interrupts come fails when a busy host lets
     // the emulator wait, and ends in a panic.
     let append = format!(
         "console=ttyS0 intel_iommu=on,sm_on iommu=pt panic=-1 loglevel=6 net.ifnames=0 \
-         no_timer_check random.trust_cpu=on adit.driver={} {}",
+         no_timer_check random.trust_cpu=on adit.driver={} adit.pace={} {} {}",
         config.driver,
+        flavour.pace(),
+        flavour.kernel_args(),
         config.kernel_args.join(" ")
     );
     let mut args: Vec<String> = Vec::new();
@@ -406,7 +412,15 @@ fn qemu_args(config: &GuestConfig, accel: Accel) -> Vec<String> {
         &format!("memory-backend-memfd,id=m0,size={memory}M,share=on"),
     ]);
     add(&["-machine", "memory-backend=m0"]);
-    add(&["-device", &format!("intel-iommu,{}", config.iommu)]);
+    // caching-mode always: without it QEMU aborts on a function-level reset.
+    let stage = if config.first_stage { ",fsts=on" } else { "" };
+    add(&[
+        "-device",
+        &format!(
+            "intel-iommu,scalable-mode=on,caching-mode=on,pasid-bits=20,device-iotlb=on,\
+             aw-bits=48{stage}"
+        ),
+    ]);
     add(&[
         "-kernel",
         "/run/image/vmlinuz",

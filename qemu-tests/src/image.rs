@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::flavour::Flavour;
+use crate::kernel::Kernel;
 use crate::paths;
 use crate::tree::Tree;
-use crate::workshop::{Workshop, OUT, REPO};
+use crate::workshop::{Workshop, INPUT, OUT, REPO};
 
 /// Everything that goes into the image.
 const SOURCES: [&str; 4] = [
@@ -21,32 +23,45 @@ const SOURCES: [&str; 4] = [
 /// A bootable image.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// The folder with `vmlinuz`, `initramfs` and `version`.
+    /// The folder with `vmlinuz`, `initramfs` and `version`, and `modules` if the tree does not
+    /// have them.
     pub path: PathBuf,
     /// The kernel's release, as `uname -r` says it.
     pub kernel: String,
+    /// Which kernel that is.
+    pub flavour: Flavour,
 }
 
 impl Image {
-    /// The image of `tree`, made now if the cache does not have it.
-    pub fn ensure(tree: &Tree) -> Result<Self> {
+    /// The image of `tree` with this kernel, made now if the cache does not have it.
+    pub fn ensure(tree: &Tree, flavour: Flavour) -> Result<Self> {
+        let debug = match flavour {
+            Flavour::Stock => None,
+            Flavour::Debug => Some(Kernel::ensure(tree, flavour)?),
+        };
+        let key = debug.as_ref().map_or(&tree.key, |kernel| &kernel.key);
         let parts = SOURCES
             .iter()
             .map(|text| text.as_bytes())
-            .chain([tree.key.as_bytes()]);
+            .chain([key.as_bytes()]);
         let path = paths::cache()?.join(format!("image-{}", paths::key(parts)));
         paths::make_once(&path, |partial| {
             eprintln!("Making the guest's initramfs and agent…");
             let workshop = Workshop {
                 tree,
                 out: partial,
-                input: None,
+                input: debug.as_ref().map(|kernel| kernel.path.join("root")),
             };
             let script = format!("{REPO}/qemu-tests/guest/mkinitramfs.sh");
-            workshop.run("making the guest's image", &["sh", &script, OUT])?;
+            let root = if debug.is_some() { INPUT } else { "" };
+            workshop.run("making the guest's image", &["sh", &script, OUT, root])?;
             Ok(())
         })?;
         let kernel = fs::read_to_string(path.join("version"))?.trim().to_owned();
-        Ok(Self { path, kernel })
+        Ok(Self {
+            path,
+            kernel,
+            flavour,
+        })
     }
 }

@@ -1,48 +1,82 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The kernel's source, ready for out-of-tree modules in Rust; and our module, built with it.
+//! A kernel's tree, ready for out-of-tree modules in Rust; and our module, built with it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::flavour::Flavour;
 use crate::paths;
 use crate::tree::Tree;
 use crate::workshop::{Workshop, INPUT, OUT, REPO};
 
-/// Everything that the preparation depends on besides the tree.
-const RECIPE: &str = include_str!("../guest/prepare-kernel.sh");
+/// How a kernel's tree is made, out of the Debian tree.
+struct Recipe {
+    /// Everything that it depends on besides.
+    texts: &'static [&'static str],
+    /// Its script in `guest/`.
+    script: &'static str,
+    /// What the result is called in the cache.
+    name: &'static str,
+    /// What to say at the start.
+    announcement: &'static str,
+}
 
-/// The prepared source of the kernel that the guest boots.
+impl Recipe {
+    fn of(flavour: Flavour) -> Self {
+        match flavour {
+            Flavour::Stock => Self {
+                texts: &[include_str!("../guest/prepare-kernel.sh")],
+                script: "prepare-kernel.sh",
+                name: "kernel",
+                announcement: "Preparing the kernel's source for modules in Rust: about 3 minutes \
+                               and 700 MB, once…",
+            },
+            Flavour::Debug => Self {
+                texts: &[
+                    include_str!("../guest/debug-kernel/build.sh"),
+                    include_str!("../guest/debug-kernel/config"),
+                    include_str!("../guest/debug-kernel/modules"),
+                ],
+                script: "debug-kernel/build.sh",
+                name: "debug-kernel",
+                announcement: "Building the debug kernel: about 30 minutes on two cores and 1 GB, \
+                               once…",
+            },
+        }
+    }
+}
+
+/// The tree of a kernel that the guest boots.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// Its root folder: `make -C` this.
+    /// Its root folder: `make -C` this. Of the debug kernel, `root/` in it has what boots.
     pub path: PathBuf,
+    /// The hash of what it was made from.
+    pub key: String,
+    flavour: Flavour,
 }
 
 impl Kernel {
-    /// The source, prepared now if the cache does not have it.
-    pub fn ensure(tree: &Tree) -> Result<Self> {
-        let key = paths::key([RECIPE.as_bytes(), tree.key.as_bytes()]);
-        let path = paths::cache()?.join(format!("kernel-{key}"));
+    /// The tree, made now if the cache does not have it.
+    pub fn ensure(tree: &Tree, flavour: Flavour) -> Result<Self> {
+        let recipe = Recipe::of(flavour);
+        let texts = recipe.texts.iter().map(|text| text.as_bytes());
+        let key = paths::key(texts.chain([tree.key.as_bytes()]));
+        let path = paths::cache()?.join(format!("{}-{key}", recipe.name));
         paths::make_once(&path, |partial| {
-            eprintln!(
-                "Preparing the kernel's source for modules in Rust: about 3 minutes and 700 MB, \
-                 once…"
-            );
+            eprintln!("{}", recipe.announcement);
             let workshop = Workshop {
                 tree,
                 out: partial,
                 input: None,
             };
-            let script = format!("{REPO}/qemu-tests/guest/prepare-kernel.sh");
-            let log = workshop.run(
-                "the preparation of the kernel's source",
-                &["sh", &script, OUT],
-            )?;
+            let script = format!("{REPO}/qemu-tests/guest/{}", recipe.script);
+            let log = workshop.run("the kernel's tree", &["sh", &script, OUT])?;
             fs::write(path.with_extension("log"), log).context("cannot write the log")
         })?;
-        Ok(Self { path })
+        Ok(Self { path, key, flavour })
     }
 
     /// Builds `adit.ko` in the folder `out` (`kbuild` in it keeps what make(1) needs to do less
@@ -57,18 +91,11 @@ impl Kernel {
             input: Some(self.path.clone()),
         };
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        let text = workshop.run(
-            "the module's build",
-            &[
-                "make",
-                "-s",
-                "-C",
-                INPUT,
-                &format!("M={REPO}"),
-                &format!("MO={OUT}"),
-                &format!("-j{jobs}"),
-            ],
-        )?;
+        let (source, output) = (format!("M={REPO}"), format!("MO={OUT}"));
+        let jobs = format!("-j{jobs}");
+        let mut words = vec!["make", "-s", "-C", INPUT, &source, &output, &jobs];
+        words.extend(self.flavour.make_args());
+        let text = workshop.run("the module's build", &words)?;
         let noise = |line: &&str| !line.is_empty() && !line.starts_with("Skipping BTF generation");
         for line in text.lines().filter(noise) {
             eprintln!("{line}");

@@ -4,13 +4,14 @@
 //! - [`tree`]: the Debian tree (compiler, emulator and guest root at once) in the user's cache;
 //! - [`workshop`]: the tree as a place to make things in;
 //! - [`image`]: kernel, initramfs and agent, made from the tree;
-//! - [`kernel`]: the kernel's source for modules in Rust, and our module;
+//! - [`flavour`]: which kernel; [`kernel`]: its tree for modules in Rust, and our module;
 //! - [`sandbox`]: the name spaces on the host that everything of one guest runs in, which is also
 //!   the other end of the wire;
 //! - [`guest`]: QEMU with the NIC in it; [`link`]: commands on both sides;
 //! - [`ktap`]: the selftests' report.
 
 pub mod accel;
+pub mod flavour;
 pub mod guest;
 pub mod image;
 pub mod kernel;
@@ -18,6 +19,7 @@ pub mod ktap;
 pub mod link;
 pub mod nic;
 pub mod paths;
+mod progress;
 pub mod proto;
 pub mod sandbox;
 pub mod tree;

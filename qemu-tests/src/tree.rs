@@ -4,15 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{bail, ensure, Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
-use crate::paths;
+use crate::{paths, progress};
 
 const SPEC: &str = include_str!("../debian.toml");
 
@@ -100,10 +98,6 @@ fn make(spec: &Spec, root: &Path) -> Result<()> {
     let log_path = root.with_extension("log");
     let preferences = root.with_extension("preferences");
     fs::write(&preferences, spec.preferences())?;
-    let bar = ProgressBar::new_spinner().with_style(
-        ProgressStyle::with_template("{spinner} [{elapsed}] Debian tree: {msg:.70}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-    );
     eprintln!(
         "Making the Debian tree ({} from {mirror}): about 2 minutes and 3 GB, once; log in {}",
         spec.suite,
@@ -161,17 +155,9 @@ fn make(spec: &Spec, root: &Path) -> Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot start mmdebstrap")?;
-    let mut log = String::new();
-    if let Some(stderr) = child.stderr.take() {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            bar.set_message(line.clone());
-            bar.tick();
-            log.push_str(&line);
-            log.push('\n');
-        }
-    }
+    let stderr = child.stderr.take();
+    let log = stderr.map_or_else(String::new, |it| progress::follow("Debian tree", it));
     let status = child.wait()?;
-    bar.finish_and_clear();
     fs::write(&log_path, &log)?;
     if !status.success() {
         let tail: Vec<_> = log.lines().rev().take(12).collect();

@@ -2,12 +2,12 @@
 //! The Debian tree as a place to make things in: a command with the tree as its root.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context, Result};
 
-use crate::paths;
 use crate::tree::Tree;
+use crate::{paths, progress};
 
 /// The repository in the workshop, read-only.
 pub const REPO: &str = "/repo";
@@ -20,7 +20,7 @@ pub const INPUT: &str = "/tmp/input";
 /// more folder to read (may be empty), then the command.
 ///
 /// /proc is for objtool, /dev for whatever writes to /dev/null.
-const ENTER: &str = "set -e; root=$1; mount --make-rprivate /; \
+const ENTER: &str = "set -e; exec 2>&1; root=$1; mount --make-rprivate /; \
     mount --bind \"$2\" \"$root/repo\"; mount -o remount,bind,ro \"$root/repo\"; \
     mount --bind \"$3\" \"$root/scratch\"; \
     mount -t tmpfs tmpfs \"$root/tmp\"; mount -t proc proc \"$root/proc\"; \
@@ -40,9 +40,10 @@ pub struct Workshop<'a> {
 }
 
 impl Workshop<'_> {
-    /// Runs a command of the tree and returns what it printed; an error carries the end of that.
+    /// Runs a command of the tree and returns what it printed, which is also shown line by line as
+    /// it comes; an error carries the end of it.
     pub fn run(&self, what: &str, words: &[&str]) -> Result<String> {
-        let output = Command::new("unshare")
+        let mut child = Command::new("unshare")
             .args(["--mount", "--pid", "--fork", "--kill-child"])
             .args(["sh", "-c", ENTER, "sh"])
             .arg(&self.tree.root)
@@ -52,14 +53,17 @@ impl Workshop<'_> {
             .args(words)
             .env("PATH", crate::sandbox::PATH)
             .env("LC_ALL", "C.UTF-8")
-            .output()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
             .context("cannot start unshare (package util-linux)")?;
-        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.push_str(&String::from_utf8_lossy(&output.stderr));
-        if !output.status.success() {
+        let output = child.stdout.take();
+        let text = output.map_or_else(String::new, |it| progress::follow(what, it));
+        let status = child.wait()?;
+        if !status.success() {
             let lines: Vec<_> = text.lines().collect();
             let end = lines[lines.len().saturating_sub(60)..].join("\n");
-            bail!("{what} failed ({}):\n{end}", output.status);
+            bail!("{what} failed ({status}):\n{end}");
         }
         Ok(text)
     }

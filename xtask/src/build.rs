@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::image::Image;
 use adit_qemu_tests::kernel::Kernel;
 use adit_qemu_tests::paths;
@@ -18,10 +19,10 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// The Debian tree and the image.
-pub(crate) fn set_up() -> Result<(Tree, Image)> {
+/// The Debian tree and the image with this kernel.
+pub(crate) fn set_up(flavour: Flavour) -> Result<(Tree, Image)> {
     let tree = Tree::ensure()?;
-    let image = Image::ensure(&tree)?;
+    let image = Image::ensure(&tree, flavour)?;
     Ok((tree, image))
 }
 
@@ -63,9 +64,12 @@ fn share(file: &Path, folder: &str, name: &str) -> Result<()> {
 
 /// The kernel module, built for the guest's kernel and put where the guest finds it
 /// (`/scratch/module`).
-pub(crate) fn module(tree: &Tree) -> Result<PathBuf> {
-    let out = paths::target().join("module");
-    let module = Kernel::ensure(tree)?.build_module(tree, &out)?;
+pub(crate) fn module(tree: &Tree, flavour: Flavour) -> Result<PathBuf> {
+    let out = paths::target().join(match flavour {
+        Flavour::Stock => "module",
+        Flavour::Debug => "module-debug",
+    });
+    let module = Kernel::ensure(tree, flavour)?.build_module(tree, &out)?;
     share(&module, "module", "adit.ko")?;
     Ok(module)
 }

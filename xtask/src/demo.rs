@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::guest::{Guest, GuestConfig, Outcome};
 use adit_qemu_tests::nic::{Nic, METRICS};
 use adit_qemu_tests::wire;
@@ -18,7 +19,7 @@ const STEP: Duration = Duration::from_secs(60);
 
 pub(crate) fn run() -> Result<u8> {
     say("1. Set-up: the Debian tree (cached after the first time) and adit-nic");
-    let (tree, image) = build::set_up()?;
+    let (tree, image) = build::set_up(Flavour::Stock)?;
     let nic = Nic::Adit {
         binary: build::nic()?,
         args: Vec::new(),

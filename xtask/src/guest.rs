@@ -4,6 +4,7 @@
 use std::io::{IsTerminal, Read, Write};
 use std::time::Duration;
 
+use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::guest::{Guest, GuestConfig, Outcome};
 use adit_qemu_tests::nic::Nic;
 use adit_qemu_tests::proto::{Frame, Kind};
@@ -22,6 +23,13 @@ pub(crate) struct Args {
     /// The driver that the guest loads for its NIC at boot: idpf, adit (ours, built now), or none
     #[arg(long, default_value = "idpf")]
     driver: String,
+    /// The kernel: stock (Debian's), or debug (built once, about 30 minutes), which looks for
+    /// mistakes in kernel code and has IOMMUFD
+    #[arg(long, default_value_t)]
+    kernel: Flavour,
+    /// Give the emulated IOMMU first-stage page tables, which the kernel then uses
+    #[arg(long)]
+    first_stage: bool,
     /// What is plugged in: adit, or one of QEMU's own models (virtio-net-pci, e1000e, igb, none)
     #[arg(long, default_value = "adit")]
     nic: String,
@@ -49,9 +57,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let (tree, image) = build::set_up()?;
+    let (tree, image) = build::set_up(args.kernel)?;
     if args.driver == "adit" {
-        build::module(&tree)?;
+        build::module(&tree, args.kernel)?;
         build::cli()?;
     }
     let nics = match args.nic.as_str() {
@@ -71,6 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         nics,
         kernel_args: args.kernel_args.clone(),
         qemu_args: args.qemu_args.clone(),
+        first_stage: args.first_stage,
         ..GuestConfig::default()
     };
     let mut guest = Guest::boot(&tree, &image, &config)?;

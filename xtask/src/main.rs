@@ -35,7 +35,7 @@ enum Command {
     /// Boot the guest with the NIC; run CMD in it as root, or give a shell
     Guest(guest::Args),
     /// Build the kernel module for the guest's kernel
-    Module,
+    Module(module::Args),
     /// Run a command at the other end of the wire of the running guest
     Wire(wire::Args),
     /// Measure, print a table, write target/bench/NAME.json
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Test(args) => test::run(&args),
         Command::Guest(args) => guest::run(&args),
-        Command::Module => module::run(),
+        Command::Module(args) => module::run(&args),
         Command::Wire(args) => wire::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -10,6 +10,7 @@ mod reboot;
 use std::fs;
 use std::time::Duration;
 
+use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::guest::{Guest, GuestConfig, Outcome};
 use adit_qemu_tests::image::Image;
 use adit_qemu_tests::ktap::Totals;
@@ -21,8 +22,9 @@ use anyhow::Result;
 use crate::build;
 use reader::Reader;
 
-/// All of them must be done by then; each has a limit of its own besides.
+/// Those of a folder must be done by then; each has a limit of its own besides.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
+const SOAK_LIMIT: Duration = Duration::from_secs(90 * 60);
 
 /// Where they are in the guest.
 const SELFTESTS: &str = "/repo/qemu-tests/selftests";
@@ -30,13 +32,47 @@ const SELFTESTS: &str = "/repo/qemu-tests/selftests";
 const LAST: &str = "/repo/qemu-tests/selftests/last";
 /// The name of those that reboot it.
 const REBOOT: &str = "reboot";
+/// Those for what only the debug kernel has.
+const DEBUG: &str = "/repo/qemu-tests/selftests/debug";
+/// Those that take many minutes.
+const SOAK: &str = "/repo/qemu-tests/selftests/soak";
 
-/// Whether a selftest's name contains `filter`.
-pub(crate) fn any(filter: Option<&str>) -> Result<bool> {
-    let filter = filter.unwrap_or("");
-    let folders = [SELFTESTS, LAST, cables::FOLDER, programs::FOLDER];
-    let found: Result<Vec<_>> = folders.map(|it| any_in(it, filter)).into_iter().collect();
-    Ok(REBOOT.contains(filter) || found?.contains(&true))
+/// Which of them are to run, and with what.
+pub(crate) struct Which<'a> {
+    /// Those whose names contain this.
+    pub(crate) filter: &'a str,
+    /// The guest's kernel.
+    pub(crate) flavour: Flavour,
+    /// Those that take long, instead of the ordinary ones.
+    pub(crate) soak: bool,
+}
+
+impl Which<'_> {
+    /// Whether there are any.
+    pub(crate) fn any(&self) -> Result<bool> {
+        let folders = [
+            SELFTESTS,
+            LAST,
+            cables::FOLDER,
+            programs::FOLDER,
+            DEBUG,
+            SOAK,
+        ];
+        let found: Result<Vec<_>> = folders.map(|it| self.any_in(it)).into_iter().collect();
+        Ok(self.reboot() || found?.contains(&true))
+    }
+
+    /// Whether those that reboot are among them.
+    fn reboot(&self) -> bool {
+        !self.soak && REBOOT.contains(self.filter)
+    }
+
+    /// Whether there are any in a folder.
+    fn any_in(&self, folder: &str) -> Result<bool> {
+        let fits =
+            self.soak == (folder == SOAK) && (folder != DEBUG || self.flavour == Flavour::Debug);
+        Ok(fits && any_in(folder, self.filter)?)
+    }
 }
 
 fn any_in(folder: &str, filter: &str) -> Result<bool> {
@@ -48,16 +84,17 @@ fn any_in(folder: &str, filter: &str) -> Result<bool> {
 }
 
 /// Boots the guests and runs them; each result is printed when it comes.
-pub(crate) fn run(filter: Option<&str>) -> Result<Totals> {
-    let filter = filter.unwrap_or("");
-    let (tree, image) = build::set_up()?;
-    build::module(&tree)?;
+pub(crate) fn run(which: &Which) -> Result<Totals> {
+    let filter = which.filter;
+    let (tree, image) = build::set_up(which.flavour)?;
+    build::module(&tree, which.flavour)?;
     build::cli()?;
     let binary = build::nic()?;
     let mut totals = Totals::default();
-    let (most, reboot) = (any_in(SELFTESTS, filter)?, REBOOT.contains(filter));
-    let last = any_in(LAST, filter)?;
-    if most || reboot || last {
+    let (most, reboot) = (which.any_in(SELFTESTS)?, which.reboot());
+    let (last, soak) = (which.any_in(LAST)?, which.any_in(SOAK)?);
+    let debug = which.any_in(DEBUG)?;
+    if most || reboot || last || soak || debug {
         let config = GuestConfig {
             nics: vec![Nic::Adit {
                 binary: binary.clone(),
@@ -70,6 +107,12 @@ pub(crate) fn run(filter: Option<&str>) -> Result<Totals> {
         if most {
             totals += run_in(&mut guest, SELFTESTS, filter)?;
         }
+        if debug {
+            totals += run_in(&mut guest, DEBUG, filter)?;
+        }
+        if soak {
+            totals += run_in(&mut guest, SOAK, filter)?;
+        }
         if reboot {
             totals += reboot::run(&mut guest)?;
         }
@@ -77,11 +120,11 @@ pub(crate) fn run(filter: Option<&str>) -> Result<Totals> {
             totals += run_in(&mut guest, LAST, filter)?;
         }
     }
-    if any_in(cables::FOLDER, filter)? {
+    if which.any_in(cables::FOLDER)? {
         let mut guest = boot(&tree, &image, &cables::config(&binary)?)?;
         totals += run_in(&mut guest, cables::FOLDER, filter)?;
     }
-    if any_in(programs::FOLDER, filter)? {
+    if which.any_in(programs::FOLDER)? {
         let mut guest = boot(&tree, &image, &programs::config(&binary))?;
         totals += run_in(&mut guest, programs::FOLDER, filter)?;
     }
@@ -110,7 +153,8 @@ fn run_in(guest: &mut Guest, folder: &str, filter: &str) -> Result<Totals> {
     let from = format!("SELFTEST_DIR={folder}");
     let runner = format!("{SELFTESTS}/run.sh");
     let words = ["env", &from, &runner, filter];
-    let outcome = guest.exec(&words, Some(LIMIT), |frame| reader.feed(&frame.data))?;
+    let limit = if folder == SOAK { SOAK_LIMIT } else { LIMIT } * guest.flavour.pace();
+    let outcome = guest.exec(&words, Some(limit), |frame| reader.feed(&frame.data))?;
     let mut totals = reader.finish();
     match outcome {
         Outcome::Exited(0 | 1) => {}
@@ -119,7 +163,7 @@ fn run_in(guest: &mut Guest, folder: &str, filter: &str) -> Result<Totals> {
             totals.failed += 1;
         }
         Outcome::TimedOut => {
-            println!("the selftests were not done after {} s", LIMIT.as_secs());
+            println!("the selftests were not done after {} s", limit.as_secs());
             totals.failed += 1;
         }
         Outcome::GuestDied => {

@@ -4,6 +4,7 @@
 use std::process::Command;
 use std::time::Instant;
 
+use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::ktap::Totals;
 use anyhow::{Context, Result};
 
@@ -20,11 +21,19 @@ pub(crate) struct Args {
     /// Only the selftests in the guest
     #[arg(long, conflicts_with = "host")]
     guest: bool,
+    /// The guest's kernel: stock (Debian's), or debug (built once, about 30 minutes), which looks
+    /// for mistakes in kernel code; only the selftests in the guest then
+    #[arg(long, default_value_t, conflicts_with = "host")]
+    kernel: Flavour,
+    /// Instead of the ordinary tests those that take many minutes, in the guest
+    #[arg(long, conflicts_with = "host")]
+    soak: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let mut totals = Totals::default();
-    if args.filter.is_none() && !args.guest {
+    let guest_only = args.guest || args.soak || args.kernel != Flavour::Stock;
+    if args.filter.is_none() && !guest_only {
         step(
             &mut totals,
             "format",
@@ -50,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         ];
         step(&mut totals, "lints", build::cargo().args(lints))?;
     }
-    if !args.guest {
+    if !guest_only {
         let mut command = build::cargo();
         command.args(["test", "--workspace", "--no-fail-fast"]);
         if let Some(filter) = &args.filter {
@@ -58,8 +67,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         }
         unit_tests(&mut totals, &mut command)?;
     }
-    if !args.host && selftests::any(args.filter.as_deref())? {
-        totals += selftests::run(args.filter.as_deref())?;
+    let which = selftests::Which {
+        filter: args.filter.as_deref().unwrap_or(""),
+        flavour: args.kernel,
+        soak: args.soak,
+    };
+    if !args.host && which.any()? {
+        totals += selftests::run(&which)?;
     }
     if totals == Totals::default() {
         eprintln!(

@@ -5,6 +5,7 @@ use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::guest::{Guest, GuestConfig, Outcome};
 use adit_qemu_tests::wire;
 use anyhow::{bail, ensure, Context, Result};
@@ -75,7 +76,7 @@ pub(crate) struct Lab {
 impl Lab {
     /// Boots it.
     pub(crate) fn start() -> Result<Self> {
-        let (tree, image) = build::set_up()?;
+        let (tree, image) = build::set_up(Flavour::Stock)?;
         let config = GuestConfig {
             nics: nics(&build::nic()?).to_vec(),
             ..GuestConfig::default()

@@ -29,7 +29,7 @@ pub(super) fn run(guest: &mut Guest) -> Result<Totals> {
     for (name, words) in WAYS {
         println!("  reboot, {name}:");
         totals += run_in(guest, &folder, "before")?;
-        if let Err(error) = guest.reboot(words, LIMIT) {
+        if let Err(error) = guest.reboot(words, LIMIT * guest.flavour.pace()) {
             println!("    failed: {error:#}");
             totals.add(Verdict::Failed);
             break;

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Which kernel the guest boots.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Debian's kernel, or one of the same source that looks for mistakes while it runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Flavour {
+    /// Debian's, unmodified.
+    #[default]
+    Stock,
+    /// With KASAN, lockdep, kmemleak, debug objects and more, and with IOMMUFD
+    /// (`guest/debug-kernel/config`).
+    Debug,
+}
+
+impl Flavour {
+    /// How many times as long as with the stock kernel things may take.
+    pub fn pace(self) -> u32 {
+        match self {
+            Self::Stock => 1,
+            Self::Debug => 6,
+        }
+    }
+
+    /// The least memory in MiB that it runs the tests with. KASAN takes an eighth for its shadow,
+    /// and keeps freed objects back for a while.
+    pub fn memory_mib(self) -> u32 {
+        match self {
+            Self::Stock => 0,
+            Self::Debug => 4096,
+        }
+    }
+
+    /// Words on its command line. no5lvl: KASAN takes addresses for wild while the boot CPU's
+    /// features are read again, which is when a slow emulator gets its first interrupt.
+    /// init_on_alloc, as Debian has it: without it, programs found memory that was not cleared.
+    pub fn kernel_args(self) -> &'static str {
+        match self {
+            Self::Stock => "",
+            Self::Debug => {
+                "no5lvl init_on_alloc=1 kasan_multi_shot preempt=full iommu.debug_pagealloc=1 \
+                 watchdog_thresh=60"
+            }
+        }
+    }
+
+    /// Words for make(1), for the kernel and for modules.
+    pub(crate) fn make_args(self) -> &'static [&'static str] {
+        match self {
+            Self::Stock => &[],
+            Self::Debug => &["CC=clang"],
+        }
+    }
+}
+
+impl fmt::Display for Flavour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stock => "stock",
+            Self::Debug => "debug",
+        })
+    }
+}
+
+impl FromStr for Flavour {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        [Self::Stock, Self::Debug]
+            .into_iter()
+            .find(|flavour| flavour.to_string() == name)
+            .ok_or_else(|| "there are `stock` and `debug`".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for flavour in [Flavour::Stock, Flavour::Debug] {
+            assert_eq!(flavour.to_string().parse(), Ok(flavour));
+        }
+        assert!("Debug ".parse::<Flavour>().is_err());
+    }
+}
