@@ -3,12 +3,13 @@
 #
 # Several callers at once say anything that devlink, mdev and sysfs let one say about ADIs, in any
 # state, resets and unbinding included; afterwards nothing is left and all works. ADIT_SEED repeats
-# what each caller says.
+# what each caller says; ADIT_SECONDS and ADIT_CALLERS make it longer.
 # TIMEOUT: 200
 . "$SELFTEST_LIB/adit.sh"
 plan 7
 seed=${ADIT_SEED:-$RANDOM}
 seconds=${ADIT_SECONDS:-25}
+callers=${ADIT_CALLERS:-3}
 echo "# ADIT_SEED=$seed"
 types=/sys/class/mdev_bus/$nic/mdev_supported_types
 said=$(mktemp -d)
@@ -54,7 +55,7 @@ caller() {
 }
 
 check "adit has the NIC" adit-load $nic
-for number in 1 2 3; do caller $number & done
+for ((number = 1; number <= callers; number++)); do caller $number & done
 check "nobody hangs" timeout $((seconds + 60)) tail -q --pid=$! -f /dev/null
 wait
 echo "# $(cat "$said"/* | paste -sd+ | bc) things said"

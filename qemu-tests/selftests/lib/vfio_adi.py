@@ -13,12 +13,9 @@ import os
 import select
 import struct
 
-IO = 0x3B64  # _IO(';', 100)
-(GET_API_VERSION, CHECK_EXTENSION, SET_IOMMU, GROUP_GET_STATUS, GROUP_SET_CONTAINER,
- GROUP_UNSET_CONTAINER, GROUP_GET_DEVICE_FD, GET_INFO, GET_REGION_INFO, GET_IRQ_INFO, SET_IRQS,
- RESET) = range(IO, IO + 12)
-MAP_DMA, UNMAP_DMA = IO + 13, IO + 14
-TYPE1V2 = 3
+from vfio_doors import IO, Door
+
+GET_INFO, GET_REGION_INFO, GET_IRQ_INFO, SET_IRQS, RESET = range(IO + 7, IO + 12)
 PAGES_FD = 0xAD00
 
 INFO, DOORBELLS, INTERRUPTS, KICK, MAILBOX, DMA = range(6)
@@ -41,26 +38,13 @@ def region(index, at=0):
     return index << 40 | at
 
 
-def sysfs(name):
-    """Where an ADI is, by the name of its auxiliary device or the UUID of its mediated one."""
-    mdev = f"/sys/bus/mdev/devices/{name}"
-    if os.path.exists(mdev):
-        return mdev
-    return f"/sys/bus/auxiliary/devices/{name}"
-
-
 class Adi:
-    """An ADI that is open, in a container of its own."""
+    """An ADI that is open, with an address space of its own."""
 
     def __init__(self, name):
         self.name = name
-        self.container = os.open("/dev/vfio/vfio", os.O_RDWR | os.O_CLOEXEC)
-        group = os.path.basename(os.readlink(sysfs(name) + "/iommu_group"))
-        self.group = os.open(f"/dev/vfio/{group}", os.O_RDWR | os.O_CLOEXEC)
-        fcntl.ioctl(self.group, GROUP_SET_CONTAINER, struct.pack("i", self.container))
-        fcntl.ioctl(self.container, SET_IOMMU, TYPE1V2)
-        # A bytearray: of bytes, ioctl() would return those.
-        self.fd = fcntl.ioctl(self.group, GROUP_GET_DEVICE_FD, bytearray(name.encode() + b"\0"))
+        self.door = Door(name)
+        self.fd, self.container = self.door.fd, self.door.container
         info = os.pread(self.fd, 160, region(INFO))
         self.mac = info[16:22]
         self.pairs, self.vectors = struct.unpack_from("<HH", info, 24)
@@ -69,7 +53,7 @@ class Adi:
         self.events = {}
 
     def close(self):
-        for fd in (self.fd, self.group, self.container):
+        for fd in self.door.files:
             os.close(fd)
 
     def request(self, opcode, payload=b"", cookie=7):
@@ -90,13 +74,11 @@ class Adi:
         return memory
 
     def map_at(self, iova, address, length, access=3):
-        fcntl.ioctl(self.container, MAP_DMA, struct.pack("IIQQQ", 32, access, address, iova, length))
+        self.door.map_at(iova, address, length, access)
 
     def unmap(self, iova, pages):
         """What is left of the memory stays ours."""
-        argument = bytearray(struct.pack("IIQQ", 24, 0, iova, pages * PAGE))
-        fcntl.ioctl(self.container, UNMAP_DMA, argument)
-        return struct.unpack("IIQQ", argument)[3]
+        return self.door.unmap(iova, pages * PAGE)
 
     def register(self, iova, pages, flags=READ | WRITE):
         self.request(REGISTER, struct.pack("<QQII", iova, pages * PAGE, flags, 0))

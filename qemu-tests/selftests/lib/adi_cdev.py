@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+"""What only the way through a device node and iommufd has: debug/adi_cdev.sh runs this with the
+names of two ADIs."""
+
+import errno as E
+import fcntl
+import mmap
+import os
+import struct
+import sys
+
+import vfio_adi as v
+from vfio_adi import PAGE, Adi, Driver, Results
+from vfio_doors import ATTACH, BIND, DESTROY, DETACH, Cdev, Group, node, opened
+
+RAM = 0x1000_0000
+one, two = sys.argv[1:3]
+results = Results(38)
+refused, equal = results.refused, results.equal
+ioctl = lambda fd, number, *words: fcntl.ioctl(fd, number, bytearray(struct.pack(*words)))
+
+# Before it is bound, the device's file does nothing.
+fd, iommufd, null = opened(node(one)), opened("/dev/iommu"), opened("/dev/null")
+refused("unbound, it says nothing", E.EINVAL, ioctl, fd, v.GET_INFO, "IIIII", 20, 0, 0, 0, 0)
+refused("unbound, it is not read", E.EINVAL, os.pread, fd, 8, 0)
+refused("unbound, it is not written", E.EINVAL, os.pwrite, fd, b"x" * 24, v.region(v.MAILBOX))
+refused("unbound, it is not mapped", E.EINVAL, mmap.mmap, fd, PAGE, offset=v.region(v.DOORBELLS))
+refused("unbound, it is not attached", E.EINVAL, ioctl, fd, ATTACH, "III", 12, 0, 1)
+refused("bound to no file", E.EINVAL, ioctl, fd, BIND, "IIiI", 16, 0, -1, 0)
+refused("bound to what is not open", E.EBADF, ioctl, fd, BIND, "IIiI", 16, 0, 9999, 0)
+refused("bound to another kind of file", E.EBADFD, ioctl, fd, BIND, "IIiI", 16, 0, null, 0)
+refused("bound in too few words", E.EINVAL, ioctl, fd, BIND, "IIiI", 12, 0, iommufd, 0)
+refused("bound with an unknown flag", E.EINVAL, ioctl, fd, BIND, "IIiI", 16, 4, iommufd, 0)
+ioctl(fd, BIND, "IIiI", 16, 0, iommufd, 0)
+refused("bound twice", E.EINVAL, ioctl, fd, BIND, "IIiI", 16, 0, iommufd, 0)
+other = opened(node(one))
+refused("bound by another, too", E.EINVAL, ioctl, other, BIND, "IIiI", 16, 0, iommufd, 0)
+refused("its group, meanwhile", E.EBUSY, Group, one)
+refused("attached to nothing", E.ENOENT, ioctl, fd, ATTACH, "III", 12, 0, 4711)
+refused("attached with a PASID", E.EOPNOTSUPP, ioctl, fd, ATTACH, "IIII", 16, 1, 1, 5)
+refused("attached with an unknown flag", E.EINVAL, ioctl, fd, ATTACH, "III", 12, 1 << 31, 1)
+refused("detached with an unknown flag", E.EINVAL, ioctl, fd, DETACH, "II", 8, 1 << 31)
+for file in (other, fd, iommufd, null):
+    os.close(file)
+
+group = Group(one)
+refused("bound while its group is open", E.EBUSY, Cdev, one)
+for file in group.files:
+    os.close(file)
+
+adi = Adi(one)
+driver = Driver(adi, RAM)
+adi.event(v.FAULT)
+
+
+def works(what):
+    driver.send(*driver.frame())
+    equal(f"{what}: it sends", driver.complete(), True)
+
+
+def stopped(what):
+    """Its memory is gone: nothing leaves, and the device was told so before that."""
+    refused(f"{what}: its registration is gone", E.ENOENT, adi.unregister, RAM, 16)
+    driver.send(*driver.frame())
+    equal(f"{what}: nothing is sent", driver.complete(0.3), False)
+    refused(f"{what}: its queues do not start", E.EINVAL, adi.register, 0x6000_0000, 1)
+
+
+works("attached")
+refused("its address space is not destroyed", E.EBUSY, ioctl, adi.container, DESTROY, "II", 8,
+        adi.door.ioas)
+adi.door.detach()
+stopped("detached under use")
+adi.door.detach()
+adi.door.attach()
+adi.register(RAM, 16)
+driver.start()
+works("attached again")
+
+# Another address space in place of the one in use.
+first = adi.door.ioas
+adi.door.ioas = adi.door.new_space()
+adi.door.attach()
+stopped("moved under use")
+adi.door.ioas = first
+adi.door.attach()
+adi.register(RAM, 16)
+driver.start()
+works("moved back")
+
+# Two in one address space, which then loses the memory.
+class Shared(Cdev):
+    def __init__(self, name):
+        self.container, self.ioas = os.dup(adi.container), adi.door.ioas
+        self.fd = opened(node(name))
+        ioctl(self.fd, BIND, "IIiI", 16, 0, self.container, 0)
+        self.attach()
+        self.files = (self.fd, self.container)
+
+
+v.Door = Shared
+mate = Adi(two)
+mate.register(RAM, 16)
+equal("memory that two use can be unmapped", adi.unmap(RAM, 16), 16 * PAGE)
+refused("one has lost it", E.ENOENT, adi.unregister, RAM, 16)
+refused("so has the other", E.ENOENT, mate.unregister, RAM, 16)
+mate.close()
+
+# Files closed in the other order, with memory pinned.
+adi.map(0x4000_0000, 4)
+adi.register(0x4000_0000, 4)
+os.close(adi.container)
+equal("without the iommufd's file it goes on", len(adi.request(v.GET_STATS, bytes(128))), 128)
+os.close(adi.fd)
+
+v.Door = Cdev
+adi = Adi(one)
+driver = Driver(adi, RAM)
+works("opened anew")
+adi.close()
+refused("closed", E.EBADF, os.fstat, adi.fd)
+results.done()

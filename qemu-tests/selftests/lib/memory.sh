@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash
+#
+# Sourced by selftests that look whether the kernel keeps something.
+
+# What the kernel has in use, in kB, once what waits to be freed is.
+memory() {
+    sync
+    echo 3 >/proc/sys/vm/drop_caches
+    sleep 1
+    awk '/^(Slab|PageTables|VmallocUsed|Percpu|SecPageTables|KernelStack):/ { sum += $2 } END { print sum }' /proc/meminfo
+}
+
+# Pages that are pinned for devices.
+pinned() {
+    awk '/^nr_foll_pin_acquired/ { sum += $2 } /^nr_foll_pin_released/ { sum -= $2 } END { print sum }' /proc/vmstat
+}
+
+# grown BEFORE AFTER KB: whether it is more by this much. A kernel with KASAN keeps freed objects
+# back for a while (1/32 of memory at most), and one with kmemleak notes about each.
+grown() {
+    local slack=$3
+    [[ ${SELFTEST_PACE:-1} == 1 ]] || slack=$((slack + $(awk '/^MemTotal:/ { print int($2 / 24) }' /proc/meminfo)))
+    echo "# $1 kB in use before, $2 kB after"
+    (($2 > $1 + slack))
+}
