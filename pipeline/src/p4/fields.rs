@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Values with parts as a packet holds them: one simple value after the other.
 
+mod words;
+
 use adit_p4_frontend::ir::Layout;
+
+use words::Words;
 
 use super::packet::{Reader, Writer};
 
@@ -25,6 +29,8 @@ pub(super) struct Flat {
     pub(super) bits: u32,
     pub(super) limbs: u32,
     pub(super) is_header: bool,
+    /// How it is read and written if it begins with a byte.
+    words: Option<Words>,
 }
 
 impl Flat {
@@ -37,6 +43,9 @@ impl Flat {
         flat.collect(layout, 0, None);
         let fixed = flat.leaves.iter().filter(|l| !l.is_varbit);
         flat.bits = fixed.map(|l| l.width).sum();
+        if flat.is_header {
+            flat.words = Words::new(&flat.leaves, flat.bits);
+        }
         flat
     }
 
@@ -73,7 +82,18 @@ impl Flat {
     }
 
     /// Reads all parts; a varbit gets `length` bits.
+    #[inline]
     pub(super) fn read(&self, reader: &mut Reader<'_>, value: &mut [u64], length: u32) {
+        match &self.words {
+            Some(words) if reader.is_aligned() => {
+                words.read(reader.rest(), value);
+                reader.skip(words.bytes() * 8);
+            }
+            _ => self.read_leaves(reader, value, length),
+        }
+    }
+
+    fn read_leaves(&self, reader: &mut Reader<'_>, value: &mut [u64], length: u32) {
         for leaf in &self.leaves {
             let at = leaf.offset as usize;
             let limbs = limbs_of(leaf.width);
@@ -88,7 +108,18 @@ impl Flat {
     }
 
     /// Writes all parts, those of invalid headers left out.
+    #[inline]
     pub(super) fn write(&self, writer: &mut Writer, value: &[u64]) {
+        if self.is_header && value[0] == 0 {
+            return;
+        }
+        match (&self.words, writer.aligned()) {
+            (Some(words), Some(data)) => words.write(data, value),
+            _ => self.write_leaves(writer, value),
+        }
+    }
+
+    fn write_leaves(&self, writer: &mut Writer, value: &[u64]) {
         for leaf in &self.leaves {
             if leaf.header.is_some_and(|h| value[h as usize] == 0) {
                 continue;

@@ -25,6 +25,11 @@ impl<'a> Reader<'a> {
         self.data.len() * 8 - self.at
     }
 
+    /// Whether the next bit is the first of a byte.
+    pub(super) fn is_aligned(&self) -> bool {
+        self.at % 8 == 0
+    }
+
     /// Moves on; the caller has made sure that there are so many bits.
     pub(super) fn skip(&mut self, bits: usize) {
         self.at = (self.at + bits).min(self.data.len() * 8);
@@ -106,6 +111,12 @@ impl Writer {
     pub(super) fn append(&mut self, bytes: &[u8]) {
         self.partial = 0;
         self.data.extend_from_slice(bytes);
+    }
+
+    /// What was written, to be appended to, if it ends with a whole byte.
+    #[inline]
+    pub(super) fn aligned(&mut self) -> Option<&mut Vec<u8>> {
+        (self.partial == 0).then_some(&mut self.data)
     }
 
     pub(super) fn write(&mut self, value: &[u64], width: u32) {

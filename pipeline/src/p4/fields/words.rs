@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Headers of whole bytes, 64 bits of the packet at a time: where the bits of each field are is
+//! known when a program is loaded.
+
+use super::Leaf;
+use crate::p4::bits::mask;
+
+/// Bits of a field that are together in a limb and in a word of the packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Piece {
+    /// The limb, from the value's first.
+    limb: u32,
+    /// Where in the limb they begin.
+    in_limb: u8,
+    /// Where in the word they begin.
+    in_word: u8,
+    /// As many bits as there are.
+    mask: u64,
+    /// What of the limb stays when they are put there: nothing if they are the first.
+    keep: u64,
+}
+
+/// A header's words of 64 bits, the first bit in the packet the most significant one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Words {
+    bytes: usize,
+    /// Where each word's pieces end.
+    ends: Vec<u32>,
+    pieces: Vec<Piece>,
+}
+
+impl Words {
+    /// The words of a header that has these fields; none if it is not of whole bytes, or may be
+    /// longer.
+    pub(super) fn new(leaves: &[Leaf], bits: u32) -> Option<Words> {
+        let is_plain = |l: &Leaf| !l.is_varbit && l.width > 0 && l.header == Some(0);
+        if bits == 0 || bits % 8 != 0 || !leaves.iter().all(is_plain) {
+            return None;
+        }
+        let mut at = 0;
+        let mut pieces = Vec::new();
+        for leaf in leaves {
+            at += leaf.width;
+            let mut done = 0;
+            while done < leaf.width {
+                let last = at - 1 - done;
+                let (in_limb, in_word) = (done % 64, 63 - last % 64);
+                let count = (leaf.width - done).min(64 - in_limb).min(64 - in_word);
+                let piece = Piece {
+                    limb: leaf.offset + done / 64,
+                    in_limb: in_limb as u8,
+                    in_word: in_word as u8,
+                    mask: mask(count),
+                    keep: u64::MAX,
+                };
+                pieces.push((last / 64, piece));
+                done += count;
+            }
+        }
+        pieces.sort_by_key(|(word, _)| *word);
+        let words = bits.div_ceil(64);
+        let end = |word| pieces.partition_point(|(w, _)| *w <= word) as u32;
+        let ends = (0..words).map(end).collect();
+        let mut pieces: Vec<_> = pieces.into_iter().map(|(_, piece)| piece).collect();
+        for n in 0..pieces.len() {
+            if !pieces[..n].iter().any(|p| p.limb == pieces[n].limb) {
+                pieces[n].keep = 0;
+            }
+        }
+        Some(Words {
+            bytes: bits as usize / 8,
+            ends,
+            pieces,
+        })
+    }
+
+    /// How many bytes it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Reads all fields. What is behind the header may be in `data` too; what is not there is 0.
+    #[inline]
+    pub(super) fn read(&self, mut data: &[u8], value: &mut [u64]) {
+        let mut from = 0;
+        for end in &self.ends {
+            let word = match data.split_first_chunk::<8>() {
+                Some((eight, rest)) => {
+                    data = rest;
+                    u64::from_be_bytes(*eight)
+                }
+                None => {
+                    let mut eight = [0; 8];
+                    eight[..data.len()].copy_from_slice(data);
+                    data = &[];
+                    u64::from_be_bytes(eight)
+                }
+            };
+            for piece in &self.pieces[from..*end as usize] {
+                let limb = &mut value[piece.limb as usize];
+                *limb = *limb & piece.keep | (word >> piece.in_word & piece.mask) << piece.in_limb;
+            }
+            from = *end as usize;
+        }
+    }
+
+    /// Appends all fields.
+    #[inline]
+    pub(super) fn write(&self, data: &mut Vec<u8>, value: &[u64]) {
+        let start = data.len();
+        data.reserve(self.bytes + 8);
+        let mut from = 0;
+        for end in &self.ends {
+            let mut word = 0;
+            for piece in &self.pieces[from..*end as usize] {
+                let bits = value[piece.limb as usize] >> piece.in_limb & piece.mask;
+                word |= bits << piece.in_word;
+            }
+            data.extend_from_slice(&word.to_be_bytes());
+            from = *end as usize;
+        }
+        data.truncate(start + self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use adit_p4_frontend::ir::{Field, Fields, Layout};
+    use proptest::prelude::*;
+
+    use super::super::Flat;
+    use crate::p4::packet::{Reader, Writer};
+
+    fn header(widths: &[u32]) -> Flat {
+        let (mut limbs, mut fields) = (1, Vec::new());
+        for width in widths {
+            let layout = Layout::Bits(*width, false);
+            let (name, offset) = (String::new(), limbs);
+            limbs += layout.limbs();
+            fields.push(Field {
+                name,
+                offset,
+                layout,
+                field_lists: Vec::new(),
+            });
+        }
+        let name = String::new();
+        Flat::new(&Layout::Header(Arc::new(Fields {
+            name,
+            fields,
+            limbs,
+        })))
+    }
+
+    proptest! {
+        /// Word by word as field by field, wherever the packet ends.
+        #[test]
+        fn words_are_as_fields(
+            mut widths in prop::collection::vec(1u32..200, 1..12),
+            data in prop::collection::vec(any::<u8>(), 300),
+            more in 0usize..10,
+            old in any::<u64>(),
+        ) {
+            let bits: u32 = widths.iter().sum();
+            widths.push(8 - bits % 8);
+            let flat = header(&widths);
+            let fields = Flat { words: None, ..flat.clone() };
+            prop_assert!(flat.words.is_some());
+            let data = &data[..(flat.bits as usize / 8 + more).min(300)];
+            let mut values = [vec![old; flat.limbs as usize], vec![old; flat.limbs as usize]];
+            let mut readers = [Reader::new(data), Reader::new(data)];
+            flat.read(&mut readers[0], &mut values[0], 0);
+            fields.read(&mut readers[1], &mut values[1], 0);
+            prop_assert_eq!(&values[0], &values[1]);
+            prop_assert_eq!(readers[0].rest(), readers[1].rest());
+            values[0][0] = 1;
+            let mut writers = [Writer::default(), Writer::default()];
+            flat.write(&mut writers[0], &values[0]);
+            fields.write(&mut writers[1], &values[0]);
+            prop_assert_eq!(writers[0].bytes(), writers[1].bytes());
+            prop_assert_eq!(writers[0].bytes(), &data[..flat.bits as usize / 8]);
+        }
+    }
+}
