@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The machine: runs the intermediate form on a frame of slots.
+//! The machine: runs a program's code on a frame of slots.
 
-use adit_p4_frontend::ir::{Cmp, FunctionId, Inst, Op, Program, Slot};
+use adit_p4_frontend::ir::{FunctionId, Inst, Op, Program, Slot};
 
 use super::bits;
+use super::code::{Code, Step};
 use super::fields::Flat;
 use super::packet::{Reader, Writer};
 
-/// How many instructions a block may run for one packet: a program can loop for ever.
+/// How many steps a block may take for one packet: a program can loop for ever. They are counted at
+/// calls and where code goes back, so that there are never less than there are instructions run: a
+/// call counts what its function has, going back what lies between.
 pub const MAX_STEPS: u64 = 4 << 20;
 /// How deep code may call code. A program's own depth is limited far below.
 const MAX_CALLS: usize = 4096;
@@ -60,7 +63,7 @@ pub(super) struct Machine {
     pub(super) frame: Vec<u64>,
     layouts: Vec<Flat>,
     errors: Errors,
-    calls: Vec<(FunctionId, u32)>,
+    calls: Vec<usize>,
     /// Operands and results of more than 64 bits.
     pub(super) scratch: [Vec<u64>; 4],
 }
@@ -95,137 +98,273 @@ impl Machine {
     /// Runs a function to its end.
     pub(super) fn run(
         &mut self,
-        program: &Program,
+        code: &Code,
         function: FunctionId,
         host: &mut impl Host,
         packet: &mut Packet<'_, '_>,
     ) -> End {
         let mut end = End::Done;
-        let mut at = (function, 0u32);
-        let mut code = &program.functions[function as usize].code[..];
-        let mut steps = 0;
+        let entry = code.entries[function as usize];
+        let mut at = entry.at as usize;
+        let mut steps = u64::from(entry.cost);
         self.calls.clear();
+        let list = &code.list[..];
+        let mut frame = &mut self.frame[..];
         loop {
-            let inst = &code[at.1 as usize];
-            at.1 += 1;
-            steps += 1;
-            if steps > MAX_STEPS {
-                return End::TooLong;
-            }
-            let mut enter = None;
-            match *inst {
-                Inst::Jump { to } => at.1 = to,
-                Inst::Branch { cond, when, to } => {
-                    if (self.get(cond) != 0) == when {
-                        at.1 = to;
-                    }
+            let step = list[at];
+            at += 1;
+            // Where to go, and what that costs.
+            let (to, cost) = match step {
+                Step::Move { dst, src } => {
+                    frame[dst as usize] = frame[src as usize];
+                    continue;
                 }
-                Inst::IfEnding { to } => {
-                    if end != End::Done {
-                        at.1 = to;
-                    }
+                Step::Moves {
+                    dst,
+                    src,
+                    dst2,
+                    src2,
+                } => {
+                    frame[dst as usize] = frame[src as usize];
+                    frame[dst2 as usize] = frame[src2 as usize];
+                    at += 1;
+                    continue;
                 }
-                Inst::Call { function } => enter = Some(function),
-                Inst::Return => match self.calls.pop() {
+                Step::MoveBranch { when, dst, src, to } => {
+                    let value = frame[src as usize];
+                    frame[dst as usize] = value;
+                    at = if (value != 0) == when {
+                        to as usize
+                    } else {
+                        at + 1
+                    };
+                    continue;
+                }
+                Step::Copy { dst, src, limbs } => {
+                    let src = src as usize;
+                    frame.copy_within(src..src + limbs as usize, dst as usize);
+                    continue;
+                }
+                Step::Zero { dst, limbs } => {
+                    frame[dst as usize..][..limbs as usize].fill(0);
+                    continue;
+                }
+                Step::Compare { test, dst, a, b } => {
+                    let holds = test.holds(frame[a as usize], frame[b as usize]);
+                    frame[dst as usize] = holds.into();
+                    continue;
+                }
+                Step::CompareBranch {
+                    test,
+                    when,
+                    dst,
+                    a,
+                    b,
+                    to,
+                } => {
+                    let holds = test.holds(frame[a as usize], frame[b as usize]);
+                    frame[dst as usize] = holds.into();
+                    at = if holds == when { to as usize } else { at + 1 };
+                    continue;
+                }
+                Step::CompareNotBranch {
+                    test,
+                    when,
+                    dst,
+                    a,
+                    b,
+                    to,
+                } => {
+                    let holds = test.holds(frame[a as usize], frame[b as usize]);
+                    let both = &mut frame[dst as usize..][..2];
+                    both[0] = holds.into();
+                    both[1] = (!holds).into();
+                    at = if holds != when { to as usize } else { at + 2 };
+                    continue;
+                }
+                Step::And { dst, a, b } => {
+                    frame[dst as usize] = frame[a as usize] & frame[b as usize];
+                    continue;
+                }
+                Step::Add { width, dst, a, b } => {
+                    let sum = frame[a as usize].wrapping_add(frame[b as usize]);
+                    frame[dst as usize] = sum & bits::mask(width.into());
+                    continue;
+                }
+                Step::Sub { width, dst, a, b } => {
+                    let left = frame[a as usize].wrapping_sub(frame[b as usize]);
+                    frame[dst as usize] = left & bits::mask(width.into());
+                    continue;
+                }
+                Step::LogicalNot { dst, a } => {
+                    frame[dst as usize] = u64::from(frame[a as usize] == 0);
+                    continue;
+                }
+                Step::Jump { to, cost } => (to, cost),
+                Step::Branch {
+                    when,
+                    cond,
+                    to,
+                    cost,
+                } => {
+                    if (frame[cond as usize] != 0) != when {
+                        continue;
+                    }
+                    (to, cost)
+                }
+                Step::IfEnding { to, cost } => {
+                    if end == End::Done {
+                        continue;
+                    }
+                    (to, cost)
+                }
+                Step::Call { function } => {
+                    if self.calls.len() >= MAX_CALLS {
+                        return End::TooLong;
+                    }
+                    self.calls.push(at);
+                    let entry = code.entries[function as usize];
+                    (entry.at, entry.cost)
+                }
+                Step::Return => match self.calls.pop() {
                     None => return end,
                     Some(back) => {
                         at = back;
-                        code = &program.functions[at.0 as usize].code;
+                        continue;
                     }
                 },
-                Inst::Exit => end = End::Exit,
-                Inst::Reject { error } => {
+                Step::Exit => {
+                    end = End::Exit;
+                    continue;
+                }
+                Step::Reject { error } => {
                     if end == End::Done {
-                        end = End::Rejected(self.get(error) as u32);
+                        end = End::Rejected(frame[error as usize] as u32);
                     }
+                    continue;
                 }
-                Inst::Apply { table, hit, action } => {
-                    let applied = host.apply(table, &mut self.frame);
-                    self.set(hit, applied.hit.into());
-                    self.set(action, applied.action.into());
-                    enter = Some(applied.function);
-                }
-                Inst::Extern { call } => host.external(call, &mut self.frame),
-                Inst::InValueSet { set, dst } => {
-                    let found = host.in_value_set(set, &self.frame);
-                    self.set(dst, found.into());
-                }
-                Inst::Extract {
-                    layout,
-                    dst,
-                    length,
-                } => {
-                    let length = length.map(|slot| self.get(slot));
-                    if let Err(error) = self.extract(packet, layout, dst, length) {
-                        end = End::Rejected(error);
+                Step::Apply { table, hit, action } => {
+                    let applied = host.apply(table, frame);
+                    frame[hit as usize] = applied.hit.into();
+                    frame[action as usize] = applied.action.into();
+                    if self.calls.len() >= MAX_CALLS {
+                        return End::TooLong;
                     }
+                    self.calls.push(at);
+                    let entry = code.entries[applied.function as usize];
+                    (entry.at, entry.cost)
                 }
-                Inst::Lookahead { layout, dst } => {
+                Step::Extern { call } => {
+                    host.external(call, frame);
+                    continue;
+                }
+                Step::Extract { layout, dst } => {
                     let flat = &self.layouts[layout as usize];
                     if packet.reader.left() < flat.bits as usize {
                         end = End::Rejected(self.errors.too_short);
                     } else {
-                        let mut reader = packet.reader;
-                        let value = &mut self.frame[dst as usize..][..flat.limbs as usize];
-                        flat.read(&mut reader, value, 0);
-                        if flat.is_header {
-                            value[0] = 1;
-                        }
+                        let value = &mut frame[dst as usize..][..flat.limbs as usize];
+                        flat.read(&mut packet.reader, value, 0);
+                        value[0] = 1;
                     }
+                    continue;
                 }
-                Inst::Advance { bits } => {
-                    let bits = self.get(bits) as usize;
-                    if bits > packet.reader.left() {
-                        end = End::Rejected(self.errors.too_short);
-                    } else if bits % 8 != 0 {
-                        end = End::Rejected(self.errors.invalid_argument);
-                    } else {
-                        packet.reader.skip(bits);
+                Step::ExtractVarbit {
+                    layout,
+                    dst,
+                    length,
+                } => {
+                    let length = frame[length as usize];
+                    if let Err(error) = self.extract_varbit(packet, layout, dst, length) {
+                        end = End::Rejected(error);
                     }
+                    frame = &mut self.frame[..];
+                    continue;
                 }
-                Inst::PacketLength { dst } => self.set(dst, packet.reader.bytes() as u64),
-                Inst::Emit { layout, src } => {
+                Step::Emit { layout, src } => {
                     let flat = &self.layouts[layout as usize];
-                    let value = &self.frame[src as usize..][..flat.limbs as usize];
+                    let value = &frame[src as usize..][..flat.limbs as usize];
                     flat.write(packet.writer, value);
+                    continue;
                 }
-                ref other => self.compute(other),
-            }
-            if let Some(function) = enter {
-                if self.calls.len() >= MAX_CALLS {
-                    return End::TooLong;
+                Step::Other { at } => {
+                    if let Err(error) = self.other(&code.others[at as usize], host, packet) {
+                        end = End::Rejected(error);
+                    }
+                    frame = &mut self.frame[..];
+                    continue;
                 }
-                self.calls.push(at);
-                at = (function, 0);
-                code = &program.functions[function as usize].code;
+            };
+            at = to as usize;
+            steps += u64::from(cost);
+            if steps > MAX_STEPS {
+                return End::TooLong;
             }
         }
     }
 
-    fn extract(
+    /// What is seldom; an error ends parsing.
+    #[cold]
+    #[inline(never)]
+    fn other(
+        &mut self,
+        inst: &Inst,
+        host: &mut impl Host,
+        packet: &mut Packet<'_, '_>,
+    ) -> Result<(), u32> {
+        match *inst {
+            Inst::InValueSet { set, dst } => {
+                let found = host.in_value_set(set, &self.frame);
+                self.set(dst, found.into());
+            }
+            Inst::Lookahead { layout, dst } => {
+                let flat = &self.layouts[layout as usize];
+                if packet.reader.left() < flat.bits as usize {
+                    return Err(self.errors.too_short);
+                }
+                let mut reader = packet.reader;
+                let value = &mut self.frame[dst as usize..][..flat.limbs as usize];
+                flat.read(&mut reader, value, 0);
+                if flat.is_header {
+                    value[0] = 1;
+                }
+            }
+            Inst::Advance { bits } => {
+                let bits = self.get(bits) as usize;
+                if bits > packet.reader.left() {
+                    return Err(self.errors.too_short);
+                } else if bits % 8 != 0 {
+                    return Err(self.errors.invalid_argument);
+                }
+                packet.reader.skip(bits);
+            }
+            Inst::PacketLength { dst } => self.set(dst, packet.reader.bytes() as u64),
+            ref other => self.compute(other),
+        }
+        Ok(())
+    }
+
+    fn extract_varbit(
         &mut self,
         packet: &mut Packet<'_, '_>,
         layout: u32,
         dst: Slot,
-        length: Option<u64>,
+        varbit: u64,
     ) -> Result<(), u32> {
         let flat = &self.layouts[layout as usize];
-        let varbit = length.unwrap_or(0);
         if (packet.reader.left() as u64) < u64::from(flat.bits) + varbit {
             return Err(self.errors.too_short);
         }
-        if length.is_some() {
-            let room = flat
-                .leaves
-                .iter()
-                .find(|l| l.is_varbit)
-                .map_or(0, |l| l.width);
-            if varbit > u64::from(room) {
-                return Err(self.errors.header_too_short);
-            }
-            if varbit % 8 != 0 {
-                return Err(self.errors.invalid_argument);
-            }
+        let room = flat
+            .leaves
+            .iter()
+            .find(|l| l.is_varbit)
+            .map_or(0, |l| l.width);
+        if varbit > u64::from(room) {
+            return Err(self.errors.header_too_short);
+        }
+        if varbit % 8 != 0 {
+            return Err(self.errors.invalid_argument);
         }
         let value = &mut self.frame[dst as usize..][..flat.limbs as usize];
         flat.read(&mut packet.reader, value, varbit as u32);
@@ -233,19 +372,9 @@ impl Machine {
         Ok(())
     }
 
-    /// Instructions that only touch the frame.
-    #[inline]
+    /// Instructions that only touch the frame, and that are no steps.
     fn compute(&mut self, inst: &Inst) {
         match *inst {
-            Inst::Move { dst, src, limbs: 1 } => self.set(dst, self.get(src)),
-            Inst::Move { dst, src, limbs } => {
-                let src = src as usize;
-                self.frame
-                    .copy_within(src..src + limbs as usize, dst as usize);
-            }
-            Inst::Zero { dst, limbs } => {
-                self.frame[dst as usize..][..limbs as usize].fill(0);
-            }
             Inst::Binary {
                 op,
                 dst,
@@ -256,32 +385,12 @@ impl Machine {
                 let value = binary(op, self.get(a), self.get(b), width);
                 self.set(dst, value);
             }
-            Inst::Compare {
-                cmp,
-                dst,
-                a,
-                b,
-                width,
-            } if width <= 64 => {
-                let (a, b) = (self.get(a), self.get(b));
-                let (x, y) = (bits::signed(a, width), bits::signed(b, width));
-                let value = match cmp {
-                    Cmp::Eq => a == b,
-                    Cmp::Ne => a != b,
-                    Cmp::Lt(true) => x < y,
-                    Cmp::Le(true) => x <= y,
-                    Cmp::Lt(false) => a < b,
-                    Cmp::Le(false) => a <= b,
-                };
-                self.set(dst, value.into());
-            }
             Inst::Not { dst, a, width } if width <= 64 => {
                 self.set(dst, !self.get(a) & bits::mask(width));
             }
             Inst::Neg { dst, a, width } if width <= 64 => {
                 self.set(dst, self.get(a).wrapping_neg() & bits::mask(width));
             }
-            Inst::LogicalNot { dst, a } => self.set(dst, u64::from(self.get(a) == 0)),
             Inst::Resize {
                 dst,
                 a,

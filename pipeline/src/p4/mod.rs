@@ -72,6 +72,7 @@
 //! ```
 
 mod bits;
+mod code;
 mod engine;
 pub mod events;
 pub mod externs;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use adit_p4_frontend::ir::Program;
 
+use super::code::Code;
 use super::events::{ControlPacket, Digest, Events, Idle};
 use super::externs::{self, Architecture, Object, Op, Unsupported, ValueSet};
 use super::hash::Hashes;
@@ -40,6 +41,7 @@ pub enum LoadError {
 /// What workers and control planes share.
 pub(super) struct State {
     pub(super) program: Program,
+    pub(super) code: Code,
     pub(super) epochs: Arc<Epochs>,
     pub(super) tables: Vec<Table>,
     pub(super) objects: Vec<Object>,
@@ -112,6 +114,7 @@ impl Engine {
             flow_id: AtomicU64::new(0),
             cpu_port: AtomicU64::new(u64::MAX),
             drops: Default::default(),
+            code: Code::new(&program),
             program,
         };
         Ok(Engine { state, blocks })

@@ -60,7 +60,7 @@ impl Scratch {
         };
         let end = self
             .machine
-            .run(&at.state.program, function, &mut host, &mut packet);
+            .run(&at.state.code, function, &mut host, &mut packet);
         *reader = packet.reader;
         match end {
             End::TooLong => Err(DropReason::TooLong),
