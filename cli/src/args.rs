@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use crate::adi::MacAddress;
 use crate::p4::P4Command;
 use crate::registry::Name;
+use crate::table::{CounterCommand, TableCommand};
 use crate::traffic_args::{Ping, Pktgen};
 
 /// Slices of a NIC (ADIs) for containers and virtual machines
@@ -42,6 +43,11 @@ pub(crate) enum Command {
     /// P4 programs: check, compile, look at their tables
     #[command(subcommand)]
     P4(P4Command),
+    /// Entries of the tables of a NIC's P4 program, over P4Runtime
+    #[command(subcommand, long_about = crate::table::SYNTAX)]
+    Table(TableCommand),
+    /// Counters of a NIC's P4 program, over P4Runtime
+    Counter(CounterCommand),
     /// Answer ARP and ICMP echo requests on an ADI, and send them
     Ping(Ping),
     /// Send and receive frames on an ADI as fast as it goes, from and to pcap files if wanted

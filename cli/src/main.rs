@@ -13,6 +13,7 @@ mod pktgen;
 mod registry;
 mod station;
 mod sysfs;
+mod table;
 mod traffic_args;
 
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Adi(command) => adi::run(command, args.output)?,
         Command::P4(command) => p4::run(command, args.output)?,
+        Command::Table(command) => table::run(command, args.output)?,
+        Command::Counter(command) => table::run_counter(command, args.output)?,
         Command::Ping(command) => return ping::run(command),
         Command::Pktgen(command) => return pktgen::run(command, args.output),
         Command::Completions { shell } => {

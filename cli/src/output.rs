@@ -77,17 +77,36 @@ fn write_table<R: Row>(out: &mut impl Write, rows: &[R]) -> Result<()> {
 }
 
 /// Prints the manual page of all commands.
-pub(crate) fn man_page(command: clap::Command) -> Result<()> {
+pub(crate) fn man_page(mut command: clap::Command) -> Result<()> {
+    command.build();
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
     for sub in command.get_subcommands() {
-        for sub in std::iter::once(sub).chain(sub.get_subcommands()) {
-            let man = clap_mangen::Man::new(sub.clone());
-            man.render_description_section(&mut page)?;
-            man.render_options_section(&mut page)?;
-        }
+        man_sections(sub, &mut page)?;
     }
     io::stdout().lock().write_all(&page)?;
+    Ok(())
+}
+
+/// The sections of a command that does something, or of those that it is made of.
+fn man_sections(command: &clap::Command, page: &mut Vec<u8>) -> Result<()> {
+    let man = clap_mangen::Man::new(command.clone());
+    let name = command.get_bin_name().unwrap_or(command.get_name());
+    if command.get_name() == "help" {
+        return Ok(());
+    }
+    if command.has_subcommands() {
+        if command.get_long_about().is_some() {
+            writeln!(page, ".SH \"{}\"", name.to_uppercase())?;
+            man.render_description_section(page)?;
+        }
+        let mut all = command.get_subcommands();
+        return all.try_for_each(|sub| man_sections(sub, page));
+    }
+    writeln!(page, ".SH \"{}\"", name.to_uppercase())?;
+    man.render_synopsis_section(page)?;
+    man.render_description_section(page)?;
+    man.render_options_section(page)?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! P4Runtime for the pipeline: P4Info of programs, a gRPC server over the engine, a client.
 
 pub mod bytes;
+pub mod client;
 pub mod p4info;
 pub mod program;
 pub mod proto;

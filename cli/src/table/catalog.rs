@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a device's program has, by the names that people use: whole, or as much of their end as
+//! says which one is meant.
+
+use adit_p4runtime::proto::config::{self as pb, action_ref::Scope, match_field};
+use anyhow::{bail, Result};
+
+use super::matching::Field;
+use super::value::{form, Form};
+
+/// A parameter of an action.
+#[derive(Clone, Debug)]
+pub(crate) struct Parameter {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    pub(crate) width: u32,
+    pub(crate) form: Form,
+}
+
+/// An action.
+#[derive(Clone, Debug)]
+pub(crate) struct Action {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    /// The short name.
+    pub(crate) alias: String,
+    pub(crate) parameters: Vec<Parameter>,
+    /// Whether entries may have it.
+    pub(crate) in_entries: bool,
+    /// Whether it may be the default.
+    pub(crate) in_default: bool,
+}
+
+/// A table.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    pub(crate) alias: String,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) size: i64,
+    /// Whether entries name members and groups.
+    pub(crate) has_profile: bool,
+    pub(crate) has_counter: bool,
+    pub(crate) has_const_default: bool,
+    /// The default action of the program, with its arguments.
+    pub(crate) initial_default: Option<pb::TableActionCall>,
+}
+
+/// An array of counters.
+#[derive(Clone, Debug)]
+pub(crate) struct Counter {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    pub(crate) alias: String,
+    pub(crate) size: i64,
+}
+
+/// A program's tables and counters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Catalog {
+    pub(crate) tables: Vec<Table>,
+    pub(crate) counters: Vec<Counter>,
+}
+
+/// Something with a name.
+pub(crate) trait Named {
+    /// All of it.
+    fn name(&self) -> &str;
+    /// How it is shown.
+    fn short(&self) -> &str {
+        self.name()
+    }
+}
+
+macro_rules! named {
+    ($($kind:ty: $($short:ident)?;)*) => {
+        $(impl Named for $kind {
+            fn name(&self) -> &str {
+                &self.name
+            }
+            $(fn short(&self) -> &str {
+                &self.$short
+            })?
+        })*
+    };
+}
+named!(Table: alias; Counter: alias; Action: alias; Field: ; Parameter: ;);
+
+/// The one of that name, or of which it is the end, in whole parts.
+pub(crate) fn find<'a, T: Named>(
+    things: impl Iterator<Item = &'a T> + Clone,
+    what: &str,
+    of: &str,
+    wanted: &str,
+) -> Result<&'a T> {
+    let exact = things.clone().find(|t| t.name() == wanted);
+    if let Some(found) = exact.or_else(|| things.clone().find(|t| t.short() == wanted)) {
+        return Ok(found);
+    }
+    let end = wanted.strip_prefix('.').unwrap_or(wanted);
+    let is_meant = |name: &str| match name.strip_suffix(end) {
+        Some(rest) => !end.is_empty() && (rest.is_empty() || rest.ends_with('.')),
+        None => false,
+    };
+    let list = |names: Vec<&str>| match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    };
+    let meant: Vec<&T> = things.clone().filter(|t| is_meant(t.name())).collect();
+    match meant[..] {
+        [one] => Ok(one),
+        [] => bail!(
+            "{of} has no {what} `{wanted}`; it has: {}",
+            list(things.map(Named::short).collect())
+        ),
+        _ => bail!(
+            "the {what} `{wanted}` of {of} may be one of: {}",
+            list(meant.into_iter().map(Named::name).collect())
+        ),
+    }
+}
+
+fn action(info: &pb::P4Info, reference: &pb::ActionRef) -> Option<Action> {
+    let mut all = info.actions.iter();
+    let action = all.find(|a| a.preamble.as_ref().is_some_and(|p| p.id == reference.id))?;
+    let preamble = action.preamble.as_ref()?;
+    let parameters = action.params.iter().map(|p| {
+        let width = u32::try_from(p.bitwidth).unwrap_or(0);
+        Parameter {
+            id: p.id,
+            name: p.name.clone(),
+            width,
+            form: form(&p.name, width, &p.annotations),
+        }
+    });
+    Some(Action {
+        id: preamble.id,
+        name: preamble.name.clone(),
+        alias: preamble.alias.clone(),
+        parameters: parameters.collect(),
+        in_entries: reference.scope() != Scope::DefaultOnly,
+        in_default: reference.scope() != Scope::TableOnly,
+    })
+}
+
+fn field(field: &pb::MatchField) -> Field {
+    let width = u32::try_from(field.bitwidth).unwrap_or(0);
+    let kind = match field.r#match {
+        Some(match_field::Match::MatchType(kind)) => kind.try_into().unwrap_or_default(),
+        _ => match_field::MatchType::Unspecified,
+    };
+    Field {
+        id: field.id,
+        name: field.name.clone(),
+        width,
+        kind,
+        form: form(&field.name, width, &field.annotations),
+    }
+}
+
+impl Catalog {
+    /// What P4Info tells.
+    pub(crate) fn new(info: &pb::P4Info) -> Catalog {
+        let tables = info.tables.iter().filter_map(|table| {
+            let preamble = table.preamble.as_ref()?;
+            let is_direct_counter = |id: &u32| {
+                let mut counters = info.direct_counters.iter();
+                counters.any(|c| c.preamble.as_ref().is_some_and(|p| p.id == *id))
+            };
+            let references = table.action_refs.iter();
+            Some(Table {
+                id: preamble.id,
+                name: preamble.name.clone(),
+                alias: preamble.alias.clone(),
+                fields: table.match_fields.iter().map(field).collect(),
+                actions: references.filter_map(|r| action(info, r)).collect(),
+                size: table.size,
+                has_profile: table.implementation_id != 0,
+                has_counter: table.direct_resource_ids.iter().any(is_direct_counter),
+                has_const_default: table.const_default_action_id != 0,
+                initial_default: table.initial_default_action.clone(),
+            })
+        });
+        let counters = info.counters.iter().filter_map(|counter| {
+            let preamble = counter.preamble.as_ref()?;
+            Some(Counter {
+                id: preamble.id,
+                name: preamble.name.clone(),
+                alias: preamble.alias.clone(),
+                size: counter.size,
+            })
+        });
+        Catalog {
+            tables: tables.collect(),
+            counters: counters.collect(),
+        }
+    }
+
+    /// The table of that name.
+    pub(crate) fn table(&self, name: &str) -> Result<&Table> {
+        find(self.tables.iter(), "table", "the program", name)
+    }
+
+    /// The table with that id.
+    pub(crate) fn table_of(&self, id: u32) -> Option<&Table> {
+        self.tables.iter().find(|t| t.id == id)
+    }
+
+    /// These tables, or all.
+    pub(crate) fn chosen(&self, names: &[String]) -> Result<Vec<&Table>> {
+        match names.is_empty() {
+            true => Ok(self.tables.iter().collect()),
+            false => names.iter().map(|name| self.table(name)).collect(),
+        }
+    }
+}

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Table entries as people write them, on the command line and in files:
+//!
+//! ```text
+//! TABLE FIELD=MATCH … ACTION(NAME=VALUE, …) [priority=N] [idle-timeout=SECONDS]
+//! TABLE default ACTION(…)
+//! ```
+
+use adit_p4runtime::bytes::shortest;
+use adit_p4runtime::proto::v1::{
+    action::Param, table_action, Action as ActionMessage, FieldMatch, TableAction, TableEntry,
+};
+use anyhow::{bail, ensure, Context, Result};
+
+use super::catalog::{find, Action, Catalog, Table};
+use super::value::{parse, show};
+
+const NANOSECONDS: f64 = 1e9;
+
+/// The words of a line; none ends within parentheses, or before them.
+fn words(line: &str) -> Result<Vec<String>> {
+    let (mut words, mut word, mut depth) = (Vec::new(), String::new(), 0usize);
+    let mut rest = line.trim().chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '(' => depth += 1,
+            ')' => {
+                depth = depth.checked_sub(1).context("a `)` without its `(`")?;
+            }
+            _ => {}
+        }
+        if !c.is_whitespace() || depth > 0 {
+            word.push(c);
+            continue;
+        }
+        while rest.next_if(|c| c.is_whitespace()).is_some() {}
+        // `route (3)` is one word.
+        if rest.peek() != Some(&'(') {
+            words.push(std::mem::take(&mut word));
+        }
+    }
+    ensure!(depth == 0, "a `(` without its `)`");
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    Ok(words)
+}
+
+/// Whether a line must have an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wants {
+    Action,
+    /// Only what identifies the entry.
+    Key,
+}
+
+/// Reads an entry.
+pub(crate) fn read(catalog: &Catalog, line: &str, wants: Wants) -> Result<TableEntry> {
+    let words = words(line)?;
+    let Some((name, words)) = words.split_first() else {
+        bail!("an entry begins with the name of its table");
+    };
+    let table = catalog.table(name)?;
+    table
+        .read(words, wants)
+        .with_context(|| format!("table `{}`", table.alias))
+}
+
+impl Table {
+    fn read(&self, words: &[String], wants: Wants) -> Result<TableEntry> {
+        let mut entry = TableEntry {
+            table_id: self.id,
+            ..TableEntry::default()
+        };
+        let mut matched: Vec<u32> = Vec::new();
+        let is_default = words.first().is_some_and(|word| word == "default");
+        entry.is_default_action = is_default;
+        for word in words.iter().skip(usize::from(is_default)) {
+            let before_arguments = word.split('(').next().unwrap_or_default();
+            let Some((name, value)) = before_arguments
+                .contains('=')
+                .then(|| word.split_once('='))
+                .flatten()
+            else {
+                ensure!(
+                    wants == Wants::Action,
+                    "`{word}`: an action is not wanted here"
+                );
+                ensure!(entry.action.is_none(), "`{word}`: a second action");
+                entry.action = Some(self.read_action(word, is_default)?);
+                continue;
+            };
+            ensure!(
+                !is_default,
+                "`{word}`: the default action has no match, priority or timeout"
+            );
+            match name {
+                "priority" => {
+                    entry.priority =
+                        value.parse().ok().filter(|p| *p > 0).with_context(|| {
+                            format!("`{word}`: a priority is 1 to {}", i32::MAX)
+                        })?;
+                }
+                "idle-timeout" => {
+                    let seconds: Option<f64> = value.trim_end_matches('s').parse().ok();
+                    let seconds = seconds.filter(|s| (1e-9..=9e9).contains(s));
+                    let seconds = seconds.with_context(|| format!("`{word}`: seconds, above 0"))?;
+                    entry.idle_timeout_ns = (seconds * NANOSECONDS).round() as i64;
+                }
+                _ => {
+                    let field = find(self.fields.iter(), "match field", "it", name)?;
+                    ensure!(
+                        !matched.contains(&field.id),
+                        "`{}` is matched twice",
+                        field.name
+                    );
+                    matched.push(field.id);
+                    entry
+                        .r#match
+                        .extend(field.parse(value)?.map(|is| FieldMatch {
+                            field_id: field.id,
+                            field_match_type: Some(is),
+                        }));
+                }
+            }
+        }
+        if !is_default {
+            let lacks = |field: &&super::matching::Field| {
+                field.kind_name() == "exact" && !matched.contains(&field.id)
+            };
+            if let Some(field) = self.fields.iter().find(lacks) {
+                bail!(
+                    "the match field `{}` is missing: {}={}",
+                    field.name,
+                    field.name,
+                    field.syntax()
+                );
+            }
+            if self.has_priorities() && entry.priority == 0 {
+                bail!("priority=N is missing: of the entries that match, the highest wins");
+            }
+            if !self.has_priorities() && entry.priority != 0 {
+                bail!(
+                    "its entries have no priority: no field is matched ternary, range or optional"
+                );
+            }
+        }
+        if wants == Wants::Action && entry.action.is_none() {
+            bail!("an action is missing: {}", self.action_syntax(is_default));
+        }
+        Ok(entry)
+    }
+
+    pub(crate) fn has_priorities(&self) -> bool {
+        let by_priority = |kind| ["ternary", "range", "optional"].contains(&kind);
+        self.fields.iter().any(|f| by_priority(f.kind_name()))
+    }
+
+    /// The actions that are right.
+    fn action_syntax(&self, is_default: bool) -> String {
+        if self.has_profile && !is_default {
+            return "member(N) or group(N)".to_owned();
+        }
+        let actions = self.actions.iter();
+        let actions: Vec<_> = actions
+            .filter(|a| {
+                if is_default {
+                    a.in_default
+                } else {
+                    a.in_entries
+                }
+            })
+            .map(Action::signature)
+            .collect();
+        actions.join(", ")
+    }
+
+    fn read_action(&self, text: &str, is_default: bool) -> Result<TableAction> {
+        let (name, arguments) = match text.split_once('(') {
+            Some((name, rest)) => {
+                let inner = rest.trim_end().strip_suffix(')');
+                let inner = inner.with_context(|| format!("`{text}` goes on after its `)`"))?;
+                (name.trim(), inner.trim())
+            }
+            None => (text, ""),
+        };
+        let chosen = |kind| Ok(TableAction { r#type: Some(kind) });
+        if self.has_profile && !is_default {
+            let number = arguments
+                .parse()
+                .with_context(|| format!("`{text}`: the table wants member(N) or group(N)"));
+            return match name {
+                "member" => chosen(table_action::Type::ActionProfileMemberId(number?)),
+                "group" => chosen(table_action::Type::ActionProfileGroupId(number?)),
+                _ => bail!("`{text}`: the table wants member(N) or group(N)"),
+            };
+        }
+        let action = find(self.actions.iter(), "action", "it", name)?;
+        let (is_right, place) = match is_default {
+            true => (action.in_default, "the default"),
+            false => (action.in_entries, "an action of entries"),
+        };
+        ensure!(
+            is_right,
+            "`{}` cannot be {place}; these can: {}",
+            action.alias,
+            self.action_syntax(is_default)
+        );
+        let action = action
+            .read(arguments)
+            .with_context(|| format!("`{text}`: the action is {}", action.signature()))?;
+        chosen(table_action::Type::Action(action))
+    }
+
+    /// What is matched, as it is written.
+    pub(crate) fn shown_matches(&self, entry: &TableEntry) -> Vec<(String, String)> {
+        let fields = self.fields.iter().filter_map(|field| {
+            let mut given = entry.r#match.iter();
+            let given = given.find(|m| m.field_id == field.id)?;
+            let shown = field.shown(given.field_match_type.as_ref()?);
+            Some((self.field_name(&field.name).to_owned(), shown))
+        });
+        fields.collect()
+    }
+
+    /// A field's name in matches; `priority` is something else there.
+    fn field_name<'n>(&self, name: &'n str) -> &'n str {
+        match name {
+            "priority" => ".priority",
+            name => name,
+        }
+    }
+
+    /// An action, as it is written.
+    pub(crate) fn shown_action(&self, action: Option<&TableAction>) -> String {
+        match action.and_then(|a| a.r#type.as_ref()) {
+            Some(table_action::Type::Action(given)) => {
+                match self.actions.iter().find(|a| a.id == given.action_id) {
+                    Some(action) => action.show(given),
+                    None => format!("{:#x}", given.action_id),
+                }
+            }
+            Some(table_action::Type::ActionProfileMemberId(id)) => format!("member({id})"),
+            Some(table_action::Type::ActionProfileGroupId(id)) => format!("group({id})"),
+            Some(table_action::Type::ActionProfileActionSet(_)) => "?".to_owned(),
+            None => "-".to_owned(),
+        }
+    }
+
+    /// An entry, as it is written.
+    pub(crate) fn line(&self, entry: &TableEntry) -> String {
+        let mut line = self.alias.clone();
+        if entry.is_default_action {
+            line.push_str(" default");
+        }
+        for (field, is) in self.shown_matches(entry) {
+            line.push_str(&format!(" {field}={is}"));
+        }
+        if entry.action.is_some() {
+            line.push_str(&format!(" {}", self.shown_action(entry.action.as_ref())));
+        }
+        if entry.priority != 0 {
+            line.push_str(&format!(" priority={}", entry.priority));
+        }
+        if entry.idle_timeout_ns != 0 {
+            let seconds = entry.idle_timeout_ns as f64 / NANOSECONDS;
+            line.push_str(&format!(" idle-timeout={seconds}"));
+        }
+        line
+    }
+}
+
+impl Action {
+    /// Its name and parameters.
+    pub(crate) fn signature(&self) -> String {
+        let parameters = self.parameters.iter();
+        let parameters: Vec<_> = parameters
+            .map(|p| match p.width {
+                0 => format!("{}=TEXT", p.name),
+                width => format!("{}=bit<{width}>", p.name),
+            })
+            .collect();
+        format!("{}({})", self.alias, parameters.join(", "))
+    }
+
+    fn read(&self, text: &str) -> Result<ActionMessage> {
+        let mut values: Vec<Option<Vec<u8>>> = vec![None; self.parameters.len()];
+        let given = text.split(',').filter(|_| !text.is_empty());
+        for (n, argument) in given.enumerate() {
+            let (at, value) = match argument.split_once('=') {
+                Some((name, value)) => {
+                    let name = name.trim();
+                    let found = find(self.parameters.iter(), "parameter", "it", name)?;
+                    let mut all = self.parameters.iter();
+                    (all.position(|p| p.id == found.id).unwrap_or(n), value)
+                }
+                None => (n, argument),
+            };
+            let Some(parameter) = self.parameters.get(at) else {
+                bail!("`{}` is an argument too many", argument.trim());
+            };
+            ensure!(values[at].is_none(), "`{}` is given twice", parameter.name);
+            let value = parse(value.trim(), parameter.width)
+                .with_context(|| format!("`{}`", parameter.name))?;
+            values[at] = Some(match parameter.width {
+                0 => value,
+                _ => shortest(&value).to_vec(),
+            });
+        }
+        let params = values.into_iter().zip(&self.parameters);
+        let params = params.map(|(value, parameter)| {
+            Ok(Param {
+                param_id: parameter.id,
+                value: value.with_context(|| format!("`{}` is missing", parameter.name))?,
+            })
+        });
+        Ok(ActionMessage {
+            action_id: self.id,
+            params: params.collect::<Result<_>>()?,
+        })
+    }
+
+    fn show(&self, given: &ActionMessage) -> String {
+        let arguments = self.parameters.iter().filter_map(|parameter| {
+            let value = given.params.iter().find(|p| p.param_id == parameter.id)?;
+            let value = show(&value.value, parameter.width, parameter.form);
+            Some(format!("{}={value}", parameter.name))
+        });
+        let arguments: Vec<_> = arguments.collect();
+        format!("{}({})", self.alias, arguments.join(", "))
+    }
+}

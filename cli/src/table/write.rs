@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Entries written in batches, from the command line or a file. All of them are read before any is
+//! sent, so that a mistake in a file changes nothing.
+
+use std::io::Read;
+use std::path::Path;
+
+use adit_p4runtime::client::{Client, ClientError, UpdateError};
+use adit_p4runtime::proto::v1::{entity::Entity, update::Type, TableEntry, Update};
+use anyhow::{bail, ensure, Context, Result};
+use serde::Serialize;
+
+use super::catalog::Catalog;
+use super::entry::{read, Wants};
+use super::Entries;
+use crate::args::Format;
+use crate::output::print_json;
+
+/// How many updates are sent at a time.
+const BATCH: usize = 1000;
+/// The largest file.
+const MAX_FILE: u64 = 256 << 20;
+/// How many mistakes are told.
+const MAX_TOLD: usize = 20;
+
+/// The code of gRPC for what is there already.
+const ALREADY_EXISTS: i32 = 6;
+
+/// What becomes of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Add { replace: bool },
+    Set,
+    Delete,
+}
+
+/// An entry with where it was written.
+struct Given {
+    /// Its line in a file.
+    line: Option<usize>,
+    entry: TableEntry,
+}
+
+/// What was done.
+#[derive(Serialize)]
+struct Done {
+    updates: usize,
+    replaced: usize,
+}
+
+fn text_of(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let context = || format!("reading {}", path.display());
+    let mut take = |from: &mut dyn Read| from.take(MAX_FILE + 1).read_to_string(&mut text);
+    match path.to_str() {
+        Some("-") => take(&mut std::io::stdin().lock()).context("reading standard input")?,
+        _ => take(&mut std::fs::File::open(path).with_context(context)?).with_context(context)?,
+    };
+    ensure!(
+        text.len() as u64 <= MAX_FILE,
+        "{}: more than {} MiB",
+        path.display(),
+        MAX_FILE >> 20
+    );
+    Ok(text)
+}
+
+/// All entries, or what is wrong with them.
+fn given(entries: &Entries, catalog: &Catalog, wants: Wants) -> Result<Vec<Given>> {
+    let Some(path) = &entries.from else {
+        let entry = read(catalog, &entries.entry.join(" "), wants)?;
+        return Ok(vec![Given { line: None, entry }]);
+    };
+    let text = text_of(path)?;
+    let (mut list, mut mistakes) = (Vec::new(), Vec::new());
+    for (n, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        match read(catalog, line, wants) {
+            Ok(entry) => list.push(Given {
+                line: Some(n + 1),
+                entry,
+            }),
+            Err(error) => mistakes.push(format!("line {}: {error:#}", n + 1)),
+        }
+    }
+    if !mistakes.is_empty() {
+        bail!(
+            "{}: nothing was changed\n{}",
+            path.display(),
+            told(&mistakes)
+        );
+    }
+    Ok(list)
+}
+
+fn told(mistakes: &[String]) -> String {
+    let mut lines: Vec<_> = mistakes
+        .iter()
+        .take(MAX_TOLD)
+        .map(|m| format!("  {m}"))
+        .collect();
+    if let Some(more) = mistakes
+        .len()
+        .checked_sub(MAX_TOLD)
+        .filter(|more| *more > 0)
+    {
+        lines.push(format!("  and {more} more"));
+    }
+    lines.join("\n")
+}
+
+/// The update that an entry asks for.
+fn update(entry: &TableEntry, how: How) -> Update {
+    let kind = match how {
+        // The default action is always there.
+        _ if entry.is_default_action => Type::Modify,
+        How::Add { .. } => Type::Insert,
+        How::Set => Type::Modify,
+        How::Delete => Type::Delete,
+    };
+    Update {
+        r#type: kind as i32,
+        entity: Some(adit_p4runtime::proto::v1::Entity {
+            entity: Some(Entity::TableEntry(entry.clone())),
+        }),
+    }
+}
+
+/// Sends a batch and tells what failed.
+fn send(
+    client: &mut Client,
+    batch: &[&Given],
+    how: How,
+    all_or_nothing: bool,
+) -> Result<Vec<UpdateError>> {
+    let updates = batch.iter().map(|g| update(&g.entry, how)).collect();
+    match client.write(updates, all_or_nothing) {
+        Ok(()) => Ok(Vec::new()),
+        Err(ClientError::Updates(errors)) => Ok(errors),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn write(entries: &Entries, how: How, format: Format) -> Result<()> {
+    let replace = matches!(how, How::Add { replace: true });
+    ensure!(
+        !(replace && entries.atomic),
+        "--atomic and --replace exclude each other: what is there is found out entry by entry"
+    );
+    let (mut client, catalog) = entries.device.connect()?;
+    let wants = match how {
+        How::Delete => Wants::Key,
+        _ => Wants::Action,
+    };
+    let list = given(entries, &catalog, wants)?;
+    let all: Vec<&Given> = list.iter().collect();
+    let size = if entries.atomic { all.len() } else { BATCH };
+    let (mut mistakes, mut replaced) = (Vec::new(), 0);
+    for batch in all.chunks(size.max(1)) {
+        let mut errors = send(&mut client, batch, how, entries.atomic)?;
+        let mut batch = batch.to_vec();
+        if replace {
+            let is_there = |e: &UpdateError| e.code as i32 == ALREADY_EXISTS;
+            let (there, others): (Vec<_>, Vec<_>) = errors.into_iter().partition(is_there);
+            tell(&mut mistakes, &catalog, &batch, &others);
+            let again = there.iter().filter_map(|e| batch.get(e.index).copied());
+            batch = again.collect();
+            errors = match batch.is_empty() {
+                true => Vec::new(),
+                false => send(&mut client, &batch, How::Set, false)?,
+            };
+            replaced += batch.len() - errors.len().min(batch.len());
+        }
+        tell(&mut mistakes, &catalog, &batch, &errors);
+    }
+    if !mistakes.is_empty() {
+        bail!(
+            "{} of {} entries failed{}\n{}",
+            mistakes.len(),
+            list.len(),
+            if entries.atomic {
+                ", nothing was changed"
+            } else {
+                ""
+            },
+            told(&mistakes)
+        );
+    }
+    if format == Format::Json {
+        let updates = list.len();
+        return print_json(&Done { updates, replaced });
+    }
+    Ok(())
+}
+
+/// Errors in the words of those who wrote the entries.
+fn tell(mistakes: &mut Vec<String>, catalog: &Catalog, batch: &[&Given], errors: &[UpdateError]) {
+    for error in errors {
+        let Some(given) = batch.get(error.index) else {
+            continue;
+        };
+        let line = given
+            .line
+            .map(|n| format!("line {n}: "))
+            .unwrap_or_default();
+        let mut key = given.entry.clone();
+        key.action = None;
+        let table = catalog.table_of(key.table_id);
+        let key = table.map(|t| t.line(&key)).unwrap_or_default();
+        let why = match error.message.is_empty() {
+            true => error.code.description(),
+            false => &error.message,
+        };
+        mistakes.push(format!("{line}{key}: {why} ({:?})", error.code));
+    }
+}

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `adit table` and `adit counter` as processes, against a server on loopback.
+
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use adit_p4runtime::program::Package;
+use adit_p4runtime::server::{listen, Listening, Pipeline, PipelineHandle, Server};
+use adit_pipeline::p4::externs::{Count, Object};
+use adit_pipeline::p4::Engine;
+use serde_json::Value;
+
+const PROGRAM: &str = include_str!("table.p4");
+const DEVICE: &str = "7";
+
+/// A data path that takes any program.
+struct Idle;
+
+impl PipelineHandle for Idle {
+    fn commit(&self, _: Arc<Engine>) -> Result<(), String> {
+        Ok(())
+    }
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+struct Nic {
+    listening: Listening,
+    engine: Arc<Engine>,
+}
+
+fn nic() -> Nic {
+    let program = Package::source(PROGRAM).program().expect("no errors");
+    let engine = Arc::new(Engine::load(program).expect("an engine"));
+    let pipeline = Pipeline::of_engine(engine.clone()).expect("a pipeline");
+    let server = Server::new(7, Arc::new(Idle), Some(pipeline));
+    let address = "127.0.0.1:0".parse().expect("an address");
+    Nic {
+        listening: listen(server, &address, None).expect("the kernel has a port"),
+        engine,
+    }
+}
+
+impl Nic {
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+        command
+            .args(words)
+            .args(["--p4rt", &self.listening.address, "--device", DEVICE]);
+        command
+    }
+
+    fn run(&self, words: &str) -> Output {
+        let words: Vec<_> = words.split(' ').collect();
+        self.command(&words).output().expect("adit starts")
+    }
+
+    /// What a command prints, which succeeds.
+    fn says(&self, words: &str) -> String {
+        let output = self.run(words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "adit {words}: {error}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// What a command complains of.
+    fn refuses(&self, words: &str) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(1), "adit {words}");
+        String::from_utf8(output.stderr).expect("text")
+    }
+
+    fn json(&self, words: &str) -> Value {
+        serde_json::from_str(&self.says(&format!("-o json {words}"))).expect("JSON")
+    }
+
+    /// A command with a file as its standard input.
+    fn reads(&self, words: &str, file: &str) -> Output {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("entries");
+        std::fs::write(&path, file).expect("a file");
+        let words: Vec<_> = words.split(' ').collect();
+        self.command(&words)
+            .stdin(Stdio::from(std::fs::File::open(path).expect("the file")))
+            .output()
+            .expect("adit starts")
+    }
+}
+
+#[test]
+fn an_entry_is_added_changed_and_deleted() {
+    let nic = nic();
+    nic.says("table add routes ipv4.dst=10.0.0.0/8 route(nexthop=3)");
+    let shown = nic.says("table list routes");
+    let line = shown.lines().nth(1).expect("an entry");
+    let cells: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(
+        cells,
+        [
+            "routes",
+            "-",
+            "h.ipv4.dst=10.0.0.0/8",
+            "route(nexthop=3)",
+            "0",
+            "0"
+        ]
+    );
+
+    nic.says("table set routes dst=10.0.0.0/8 route(4)");
+    let list = nic.json("table list routes");
+    assert_eq!(list[0]["action"], "route(nexthop=4)");
+    assert_eq!(list[0]["match"]["h.ipv4.dst"], "10.0.0.0/8");
+    assert_eq!(list[0]["packets"], 0);
+    assert_eq!(list[1]["is_default"], true);
+    assert_eq!(list[1]["action"], "no_route()");
+
+    let tables = nic.json("table list");
+    let routes = tables.as_array().expect("tables").iter();
+    let routes = routes
+        .clone()
+        .find(|t| t["table"] == "routes")
+        .expect("routes");
+    assert_eq!(routes["entries"], 1);
+    assert_eq!(routes["size"], 1024);
+
+    nic.says("table delete routes ipv4.dst=10.0.0.0/8");
+    assert_eq!(
+        nic.json("table list routes").as_array().expect("it").len(),
+        1
+    );
+}
+
+#[test]
+fn default_actions_are_set_and_reset() {
+    let nic = nic();
+    nic.says("table set nexthops default forward(02:00:00:00:00:0a, 5)");
+    assert_eq!(
+        nic.says("table dump nexthops"),
+        "nexthops default forward(mac=02:00:00:00:00:0a, port=5)\n"
+    );
+    nic.says("table delete nexthops default");
+    assert_eq!(nic.says("table dump nexthops"), "");
+}
+
+#[test]
+fn a_dump_can_be_read_again() {
+    let entries = "\
+# what a NIC has
+routes ipv4.dst=10.0.0.0/8 route(nexthop=3)
+routes ipv4.dst=0.0.0.0/0 drop   # the rest
+
+rules src=10.1.0.0/16 port=1000..2000 type=0x0800 priority=7 drop()
+rules src=0.0.0.1&&&0.0.0.1 .priority=0x3&&&0x7 priority=8 NoAction
+nexthops nexthop=3 forward(mac=02:00:00:00:00:0a, port=0x1ff)
+nexthops default forward(02:00:00:00:00:0b, 1)
+";
+    let first = nic();
+    let output = first.reads("table add --from -", entries);
+    assert!(output.status.success(), "{output:?}");
+    let dump = first.says("table dump");
+    assert_eq!(dump.lines().count(), 6, "{dump}");
+    assert!(
+        dump.contains(
+            "rules h.ipv4.src=10.1.0.0/16 h.ipv4.port=1000..2000 h.ethernet.type=2048 drop() \
+             priority=7"
+        ),
+        "{dump}"
+    );
+    let second = nic();
+    let output = second.reads("table add --atomic --from -", &dump);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(second.says("table dump"), dump);
+    // What is there already is an error, unless it is to be replaced.
+    let output = second.reads("table add --from -", &dump);
+    assert!(!output.status.success());
+    let output = second.reads("-o json table add --replace --from -", &dump);
+    assert!(output.status.success(), "{output:?}");
+    let done: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(done["replaced"], 5);
+    // And deleted: a key is enough.
+    let output = second.reads("table delete --from -", "routes dst=10.0.0.0/8\n");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(second.says("table dump").lines().count(), 5);
+}
+
+#[test]
+fn mistakes_are_named_with_what_would_be_right() {
+    let nic = nic();
+    for (words, why) in [
+        (
+            "table add rout dst=1.0.0.0/8 drop",
+            "no table `rout`; it has: ",
+        ),
+        (
+            "table add routes x=1 drop",
+            "table `routes`: it has no match field `x`; it has: h.ipv4.dst",
+        ),
+        (
+            "table add routes dst=10.0.0.1/8 drop",
+            "10.0.0.0/8 would be right",
+        ),
+        (
+            "table add routes dst=10.0.0.0/8 forward(1,2)",
+            "no action `forward`; it has: ",
+        ),
+        (
+            "table add routes dst=10.0.0.0/8 no_route",
+            "cannot be an action of entries; these can: route(nexthop=bit<16>), drop()",
+        ),
+        (
+            "table add routes dst=10.0.0.0/8 route(65536)",
+            "`nexthop`: `65536` does not fit into 16 bits",
+        ),
+        (
+            "table add routes dst=10.0.0.0/8 route()",
+            "the action is route(nexthop=bit<16>): `nexthop` is missing",
+        ),
+        (
+            "table add routes dst=10.0.0.0/8",
+            "an action is missing: route(nexthop=bit<16>), drop()",
+        ),
+        (
+            "table add routes dst=10.0.0.0/8 priority=1 drop",
+            "have no priority",
+        ),
+        (
+            "table add rules src=10.0.0.0/8 drop",
+            "priority=N is missing",
+        ),
+        (
+            "table add nexthops drop",
+            "`m.nexthop` is missing: m.nexthop=VALUE",
+        ),
+        (
+            "table add hosts src=02:00:00:00:00:01 drop",
+            "member(N) or group(N)",
+        ),
+        (
+            "table delete routes dst=10.0.0.0/8",
+            "routes h.ipv4.dst=10.0.0.0/8: ",
+        ),
+        ("counter nothing", "no counter `nothing`; it has: seen"),
+        ("counter seen 16", "`seen` has 16 counters"),
+    ] {
+        let error = nic.refuses(words);
+        assert!(error.contains(why), "{words}: {error}");
+    }
+    // The server's own words, and its code.
+    nic.says("table add routes dst=10.0.0.0/8 drop");
+    let error = nic.refuses("table add routes dst=10.0.0.0/8 drop");
+    assert!(error.contains("routes h.ipv4.dst=10.0.0.0/8: "), "{error}");
+    assert!(error.contains("(AlreadyExists)"), "{error}");
+    let error = nic.refuses("table add hosts src=02:00:00:00:00:01 member(9)");
+    assert!(
+        error.contains("hosts h.ethernet.src=02:00:00:00:00:01: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_with_a_mistake_changes_nothing_and_updates_fail_one_by_one() {
+    let nic = nic();
+    let bad = "nexthops nexthop=1 drop\nnexthops nexthop=x drop\n";
+    let output = nic.reads("table add --from -", bad);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("nothing was changed") && error.contains("line 2: "),
+        "{error}"
+    );
+    assert!(!error.contains("line 1: "), "{error}");
+    assert_eq!(nic.says("table dump"), "");
+
+    // The table has room for four: those that fail are named by their lines.
+    let six: String = (1..=6)
+        .map(|n| format!("nexthops nexthop={n} drop\n"))
+        .collect();
+    let output = nic.reads("table add --atomic --from -", &six);
+    assert!(!output.status.success());
+    assert_eq!(nic.says("table dump"), "");
+    let output = nic.reads("table add --from -", &six);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("2 of 6 entries failed"), "{error}");
+    for n in 1..=6 {
+        assert_eq!(error.contains(&format!("line {n}: ")), n > 4, "{error}");
+    }
+    assert!(error.contains("(ResourceExhausted)"), "{error}");
+    assert_eq!(nic.says("table dump").lines().count(), 4);
+}
+
+#[test]
+fn counters_are_shown() {
+    let nic = nic();
+    let mut objects = nic.engine.objects().iter();
+    let seen = objects.find_map(|object| match object {
+        Object::Counter(counter) if counter.size() == 16 => Some(counter),
+        _ => None,
+    });
+    let count = Count {
+        packets: 12,
+        bytes: 0,
+    };
+    seen.expect("a counter").set(3, count).expect("it has 16");
+    nic.says("table add routes dst=10.0.0.0/8 route(1)");
+    let shown = nic.json("counter");
+    assert_eq!(shown.as_array().expect("counters").len(), 1, "{shown}");
+    assert_eq!(shown[0]["counter"], "seen");
+    assert_eq!(shown[0]["index"], 3);
+    assert_eq!(shown[0]["packets"], 12);
+    assert_eq!(nic.json("counter seen 4")[0]["packets"], 0);
+    assert_eq!(
+        nic.json("counter seen --all").as_array().expect("it").len(),
+        16
+    );
+    let direct = nic.json("counter routes --all");
+    assert_eq!(direct[0]["entry"], "routes h.ipv4.dst=10.0.0.0/8");
+}
+
+#[test]
+fn writers_at_the_same_time_wait_for_each_other() {
+    let nic = nic();
+    let children: Vec<_> = (1..=4)
+        .map(|n| {
+            let route = format!("ipv4.dst=10.{n}.0.0/16");
+            let words = ["table", "add", "routes", &route, "drop"];
+            let mut command = nic.command(&words);
+            command.stderr(Stdio::piped()).spawn().expect("adit starts")
+        })
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert_eq!(nic.says("table dump").lines().count(), 4);
+}
+
+#[test]
+fn nobody_at_the_other_end_is_told() {
+    let nic = nic();
+    let address = nic.listening.address.clone();
+    let output = nic.run("table list --device 8");
+    assert!(!output.status.success());
+    drop(nic);
+    let output = Command::new(env!("CARGO_BIN_EXE_adit"))
+        .args(["table", "list", "--p4rt", &address])
+        .output()
+        .expect("adit starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains(&format!("cannot reach a P4Runtime server at {address}"))
+            && error.to_lowercase().contains("refused"),
+        "{error}"
+    );
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A client for programs that wait for each answer: reads, batches of writes with the error of each
+//! update, and arbitration when the first batch is written.
+
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Status, Streaming};
+
+use crate::proto::v1::{
+    self, get_forwarding_pipeline_config_request::ResponseType, p4_runtime_client::P4RuntimeClient,
+    stream_message_request, stream_message_response, write_request::Atomicity,
+};
+use crate::proto::{config, Status as RpcStatus};
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long another client of the same role may go on writing.
+const ARBITRATE: Duration = Duration::from_secs(30);
+/// The largest reply.
+const MAX_REPLY: usize = 64 << 20;
+
+/// What a client knows of the server, as PEM.
+#[derive(Clone, Debug, Default)]
+pub struct ClientTls {
+    /// Who signs the server's certificate.
+    pub servers: Vec<u8>,
+    /// The client's certificate and key, for servers that want one.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A server and a device, and who asks.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// `HOST:PORT` or `unix:PATH`.
+    pub address: String,
+    /// The device's number.
+    pub device_id: u64,
+    /// The role to write in. A role of one's own takes nothing from the primary of another.
+    pub role: String,
+    /// Nothing: without TLS.
+    pub tls: Option<ClientTls>,
+}
+
+/// Why an update failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateError {
+    /// Which update of the batch, from 0.
+    pub index: usize,
+    /// A code of gRPC.
+    pub code: Code,
+    /// The server's words; empty if it had no room for them.
+    pub message: String,
+}
+
+/// What goes wrong between client and server.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No threads or timers.
+    #[error("cannot start a client")]
+    Start(#[source] std::io::Error),
+    /// Nobody answers, or TLS fails.
+    #[error("cannot reach a P4Runtime server at {address} (`adit-nic --p4rt` is one)")]
+    Connect {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// A call was refused.
+    #[error("{call}: {message} ({code:?})")]
+    Call {
+        /// The call's name.
+        call: &'static str,
+        /// A code of gRPC.
+        code: Code,
+        /// The server's words.
+        message: String,
+    },
+    /// Updates of a batch failed.
+    #[error("{} updates failed", .0.len())]
+    Updates(Vec<UpdateError>),
+    /// Somebody else writes in this role and does not end.
+    #[error("another client has been writing in the role `{role}` for {} s", ARBITRATE.as_secs())]
+    Busy {
+        /// The role.
+        role: String,
+    },
+    /// The server ends the stream.
+    #[error("the server closed the stream of the role `{role}`")]
+    Closed {
+        /// The role.
+        role: String,
+    },
+}
+
+/// A result of the client.
+pub type Result<T> = std::result::Result<T, ClientError>;
+
+/// The stream that makes the client a primary, for as long as it is open.
+struct Primary {
+    election: v1::Uint128,
+    _say: mpsc::Sender<v1::StreamMessageRequest>,
+    _hear: Streaming<v1::StreamMessageResponse>,
+}
+
+/// A connection to a device's P4Runtime server.
+pub struct Client {
+    runtime: Runtime,
+    grpc: P4RuntimeClient<Channel>,
+    target: Target,
+    primary: Option<Primary>,
+}
+
+fn refused(call: &'static str) -> impl Fn(Status) -> ClientError {
+    move |status| ClientError::Call {
+        call,
+        code: status.code(),
+        message: status.message().to_owned(),
+    }
+}
+
+impl Client {
+    /// Connects to a server.
+    pub fn connect(target: Target) -> Result<Client> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ClientError::Start)?;
+        let failed = |source| ClientError::Connect {
+            address: target.address.clone(),
+            source,
+        };
+        let scheme = match (&target.tls, target.address.starts_with("unix:")) {
+            (_, true) => "",
+            (Some(_), _) => "https://",
+            (None, _) => "http://",
+        };
+        let endpoint = Endpoint::from_shared(format!("{scheme}{}", target.address));
+        let mut endpoint = endpoint.map_err(failed)?.connect_timeout(CONNECT);
+        if let Some(tls) = &target.tls {
+            let mut config =
+                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.servers));
+            if let Some((certificate, key)) = &tls.identity {
+                config = config.identity(Identity::from_pem(certificate, key));
+            }
+            endpoint = endpoint.tls_config(config).map_err(failed)?;
+        }
+        let channel = runtime.block_on(endpoint.connect()).map_err(failed)?;
+        Ok(Client {
+            runtime,
+            grpc: P4RuntimeClient::new(channel).max_decoding_message_size(MAX_REPLY),
+            target,
+            primary: None,
+        })
+    }
+
+    /// P4Info of the program that the device runs.
+    pub fn p4info(&mut self) -> Result<config::P4Info> {
+        let request = v1::GetForwardingPipelineConfigRequest {
+            device_id: self.target.device_id,
+            response_type: ResponseType::P4infoAndCookie as i32,
+        };
+        let call = self.grpc.get_forwarding_pipeline_config(request);
+        let reply = self.runtime.block_on(call);
+        let reply = reply.map_err(refused("GetForwardingPipelineConfig"))?;
+        let config = reply.into_inner().config.unwrap_or_default();
+        Ok(config.p4info.unwrap_or_default())
+    }
+
+    /// Gives all entities that fit to `each`, as they come.
+    pub fn read<E: From<ClientError>>(
+        &mut self,
+        entities: Vec<v1::entity::Entity>,
+        mut each: impl FnMut(v1::entity::Entity) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let entities = entities.into_iter().map(|entity| v1::Entity {
+            entity: Some(entity),
+        });
+        let request = v1::ReadRequest {
+            device_id: self.target.device_id,
+            entities: entities.collect(),
+            ..Default::default()
+        };
+        let grpc = &mut self.grpc;
+        self.runtime.block_on(async {
+            let replies = grpc.read(request).await.map_err(refused("Read"))?;
+            let mut replies = replies.into_inner();
+            while let Some(reply) = replies.message().await.map_err(refused("Read"))? {
+                let found = reply.entities.into_iter();
+                found.filter_map(|e| e.entity).try_for_each(&mut each)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes a batch. What fails does not keep the others from being done, unless all or nothing
+    /// is wanted.
+    pub fn write(&mut self, updates: Vec<v1::Update>, all_or_nothing: bool) -> Result<()> {
+        let election = self.arbitrate()?;
+        let request = v1::WriteRequest {
+            device_id: self.target.device_id,
+            role: self.target.role.clone(),
+            election_id: Some(election),
+            updates,
+            atomicity: match all_or_nothing {
+                true => Atomicity::RollbackOnError,
+                false => Atomicity::ContinueOnError,
+            } as i32,
+            ..Default::default()
+        };
+        match self.runtime.block_on(self.grpc.write(request)) {
+            Ok(_) => Ok(()),
+            Err(status) => Err(match update_errors(&status) {
+                Some(errors) => ClientError::Updates(errors),
+                None => refused("Write")(status),
+            }),
+        }
+    }
+
+    /// Becomes the primary of its role, once those who are it have gone.
+    fn arbitrate(&mut self) -> Result<v1::Uint128> {
+        if let Some(primary) = &self.primary {
+            return Ok(primary.election);
+        }
+        let deadline = Instant::now() + ARBITRATE;
+        loop {
+            let (grpc, target) = (&mut self.grpc, &self.target);
+            let attempt =
+                async { tokio::time::timeout_at(deadline.into(), claim(grpc, target)).await };
+            match self.runtime.block_on(attempt) {
+                Ok(Ok(primary)) => return Ok(self.primary.insert(primary).election),
+                // Another client has claimed the same election id in the same moment.
+                Ok(Err(ClientError::Call {
+                    code: Code::InvalidArgument,
+                    ..
+                })) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => {
+                    return Err(ClientError::Busy {
+                        role: self.target.role.clone(),
+                    })
+                }
+            }
+        }
+    }
+}
+
+/// Waits on a stream until the role has no primary, and then takes its place.
+async fn claim(grpc: &mut P4RuntimeClient<Channel>, target: &Target) -> Result<Primary> {
+    let (say, said) = mpsc::channel(4);
+    let closed = || ClientError::Closed {
+        role: target.role.clone(),
+    };
+    let arbitration = |election: Option<v1::Uint128>| v1::StreamMessageRequest {
+        update: Some(stream_message_request::Update::Arbitration(
+            v1::MasterArbitrationUpdate {
+                device_id: target.device_id,
+                role: (!target.role.is_empty()).then(|| v1::Role {
+                    name: target.role.clone(),
+                    ..Default::default()
+                }),
+                election_id: election,
+                status: None,
+            },
+        )),
+    };
+    let failed = refused("StreamChannel");
+    // It is said before there is a stream, since some servers answer only then.
+    say.send(arbitration(None)).await.map_err(|_| closed())?;
+    let hear = grpc.stream_channel(ReceiverStream::new(said)).await;
+    let mut hear = hear.map_err(&failed)?.into_inner();
+    let mut claimed = None;
+    loop {
+        let message = hear.message().await.map_err(&failed)?.ok_or_else(closed)?;
+        let Some(stream_message_response::Update::Arbitration(told)) = message.update else {
+            continue;
+        };
+        let code = Code::from(told.status.map_or(0, |status| status.code));
+        match (code, claimed) {
+            (Code::Ok, Some(election)) => {
+                return Ok(Primary {
+                    election,
+                    _say: say,
+                    _hear: hear,
+                })
+            }
+            (Code::NotFound, None) => {
+                // The highest that was ever seen is as good as a higher one.
+                let least = v1::Uint128 { high: 0, low: 1 };
+                let election = told.election_id.unwrap_or(least);
+                claimed = Some(election);
+                let claim = arbitration(claimed);
+                say.send(claim).await.map_err(|_| closed())?;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The errors of a batch out of `grpc-status-details-bin`; nothing if the call failed as a whole.
+fn update_errors(status: &Status) -> Option<Vec<UpdateError>> {
+    let details = RpcStatus::decode(status.details()).ok()?.details;
+    let errors = details.iter().enumerate().filter_map(|(index, detail)| {
+        let error = v1::Error::decode(&*detail.value).ok()?;
+        let code = Code::from(error.canonical_code);
+        (code != Code::Ok).then_some(UpdateError {
+            index,
+            code,
+            message: error.message,
+        })
+    });
+    let errors: Vec<_> = errors.collect();
+    (!errors.is_empty()).then_some(errors)
+}
