@@ -39,6 +39,7 @@ mod adi;
 mod device;
 mod doorbell;
 mod error;
+mod held;
 mod interrupt;
 mod irqs;
 mod memory;

@@ -18,6 +18,7 @@ use vfio_ioctls::{VfioContainer, VfioError, VfioIommufd, VfioOps};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::held::Held;
 use crate::{Device, Error, Memory, Page, Pages};
 
 /// Where devices are looked for by name.
@@ -55,11 +56,9 @@ pub fn find(name: &str) -> Result<PathBuf, Error> {
 
 /// An ADI that is open.
 pub struct VfioDevice {
-    /// The device's file, for what is read and written with errors told. Before `device`, which
-    /// takes its group out of the container when it is dropped, and for that must be closed.
+    /// The device's file, for what is read and written with errors told.
     file: File,
-    device: vfio_ioctls::VfioDevice,
-    address_space: Arc<dyn VfioOps>,
+    device: Held,
     /// A request and its reply belong together.
     mailbox: Mutex<u64>,
 }
@@ -77,8 +76,7 @@ impl VfioDevice {
             source,
         };
         let address_space = address_space(&path).map_err(opened)?;
-        let device = vfio_ioctls::VfioDevice::new(&path, Arc::clone(&address_space), true)
-            .map_err(opened)?;
+        let device = Held::open(&path, address_space).map_err(opened)?;
         // SAFETY: the device keeps its file descriptor open while it is borrowed here.
         let fd = unsafe { BorrowedFd::borrow_raw(device.as_raw_fd()) };
         let fd = fd.try_clone_to_owned();
@@ -86,7 +84,6 @@ impl VfioDevice {
         let this = Self {
             file,
             device,
-            address_space,
             mailbox: Mutex::new(0),
         };
         let info = this.info()?;
@@ -199,16 +196,20 @@ impl Device for VfioDevice {
     unsafe fn map_memory(&self, memory: &Memory) -> Result<(), Error> {
         let (len, start) = (memory.len() as usize, memory.as_mut_ptr());
         // SAFETY: by this function's contract.
-        unsafe { self.address_space.vfio_dma_map(memory.iova(), len, start) }.map_err(|source| {
-            Error::Vfio {
-                what: "to map memory",
-                source,
-            }
+        unsafe {
+            self.device
+                .address_space()
+                .vfio_dma_map(memory.iova(), len, start)
+        }
+        .map_err(|source| Error::Vfio {
+            what: "to map memory",
+            source,
         })
     }
 
     fn unmap_memory(&self, memory: &Memory) -> Result<(), Error> {
-        self.address_space
+        self.device
+            .address_space()
             .vfio_dma_unmap(memory.iova(), memory.len() as usize)
             .map_err(|source| Error::Vfio {
                 what: "to unmap memory",

@@ -2,6 +2,8 @@
 //! `adit ping`: answers on an ADI, and asks.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,11 +53,11 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
     };
     if !args.quiet {
         let mac = pinger.station.mac.map(|b| format!("{b:02x}")).join(":");
-        println!("{} is at {mac} ({name})", args.ip);
+        say(format_args!("{} is at {mac} ({name})", args.ip))?;
     }
     let result = pinger.run();
     if args.target.is_some() {
-        pinger.stats.print();
+        pinger.stats.print()?;
     }
     if let Err(error) = result {
         let fault = adi.fault().ok().filter(|fault| fault.reason.get() != 0);
@@ -72,6 +74,12 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(lost)))
 }
 
+/// Prints a line. (`println!` panics when nobody reads any more.)
+fn say(line: fmt::Arguments<'_>) -> Result<()> {
+    writeln!(io::stdout(), "{line}")?;
+    Ok(())
+}
+
 #[derive(Default)]
 struct Stats {
     sent: u64,
@@ -81,21 +89,24 @@ struct Stats {
 }
 
 impl Stats {
-    fn print(&mut self) {
+    fn print(&mut self) -> Result<()> {
         let (sent, received) = (self.sent, self.received);
         let lost = (sent - received.min(sent)) * 100 / sent.max(1);
-        println!("{sent} sent, {received} received, {lost} % lost");
+        say(format_args!(
+            "{sent} sent, {received} received, {lost} % lost"
+        ))?;
         self.times.sort_unstable();
         if let (Some(min), Some(max)) = (self.times.first(), self.times.last()) {
             let median = self.times[self.times.len() / 2];
             let us = |t: &Duration| t.as_nanos() as f64 / 1000.0;
-            println!(
+            say(format_args!(
                 "round trip: min {:.1}, median {:.1}, max {:.1} µs",
                 us(min),
                 us(&median),
                 us(max)
-            );
+            ))?;
         }
+        Ok(())
     }
 }
 
@@ -207,7 +218,9 @@ impl Pinger<'_> {
                     self.stats.times.push(time);
                     if !self.args.quiet {
                         let us = time.as_nanos() as f64 / 1000.0;
-                        println!("{len} bytes from {from}: seq={sequence} time={us:.1} µs");
+                        say(format_args!(
+                            "{len} bytes from {from}: seq={sequence} time={us:.1} µs"
+                        ))?;
                     }
                 }
             }

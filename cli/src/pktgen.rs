@@ -2,7 +2,7 @@
 //! `adit pktgen`: an ADI as fast as it goes.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,16 +91,21 @@ fn report(format: Format, elapsed: Duration, counts: &[Count]) -> Result<()> {
         sent_per_second: count.sent as f64 / seconds,
         received_per_second: count.received as f64 / seconds,
     };
+    // Not by `println!`, which panics when nobody reads any more.
+    let mut out = io::stdout().lock();
     if format == Format::Json {
-        println!("{}", serde_json::to_string(&report)?);
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
         return Ok(());
     }
-    let line = |what, frames: u64, bytes: u64| {
+    let mut line = |what, frames: u64, bytes: u64| {
         let (pps, mbps) = (frames as f64 / seconds, bytes as f64 * 8e-6 / seconds);
-        println!("{what}: {frames} frames, {pps:.0} frames/s, {mbps:.1} Mbit/s");
+        writeln!(
+            out,
+            "{what}: {frames} frames, {pps:.0} frames/s, {mbps:.1} Mbit/s"
+        )
     };
-    line("sent", count.sent, count.sent_bytes);
-    line("received", count.received, count.received_bytes);
+    line("sent", count.sent, count.sent_bytes)?;
+    line("received", count.received, count.received_bytes)?;
     Ok(())
 }
 

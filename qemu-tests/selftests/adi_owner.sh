@@ -5,7 +5,7 @@
 # while ADIs are in use. Owners get an error and no hang, and nothing stays behind.
 # TIMEOUT: 240
 . "$SELFTEST_LIB/adi.sh"
-plan 21
+plan 24
 check "the NIC is adit's" adi_start
 check "two ADIs are made" eval 'adi_create 1 && adi_create 2'
 one=$(adi_device 1) two=$(adi_device 2)
@@ -32,6 +32,9 @@ for round in 1 2 3; do
         adit ping --adi "$one" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1
 done
 
+unread() { "$@" | true; return "${PIPESTATUS[0]}"; }
+check "who prints for nobody ends well" unread adit pktgen --adi "$one" --seconds 0.1 receive
+
 adit pktgen --adi "$one" --seconds 100 send >"$ktap_output.one" 2>&1 &
 first=$!
 adit ping --adi "$two" --ip 10.99.0.4 -q >"$ktap_output.two" 2>&1 &
@@ -46,6 +49,9 @@ check "its neighbour works" wire ping -c 3 -i 0.2 -W 5 10.99.0.4
 adit-load -u "$nic"
 check_equal "no page is pinned any more" "$(pinned)" "$before"
 check "unbinding the function ends the other, too" eval '! kill -0 $second 2>/dev/null'
+wait "$second"
+check_equal "with an error" "$?" 1
+check "that says why" eval 'cat "$ktap_output.two"; grep "the ADI is taken away" "$ktap_output.two"'
 check "nothing is left" test ! -e /sys/module/adit
 check "and the function works again" eval 'adi_start && adi_create 1 &&
     adit ping --adi "$(adi_device 1)" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1'
