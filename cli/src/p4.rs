@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit p4`: programs, before a NIC runs them.
 
+mod changes;
+mod record;
+mod run;
+mod trace;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +30,9 @@ pub(crate) enum P4Command {
     Compile(Compile),
     /// List a program's tables
     Info(Source),
+    /// Run a program over the packets of a pcap file, and print what each of them meets: states,
+    /// tables, actions, changed headers, and where it goes
+    Run(run::Run),
 }
 
 /// A program.
@@ -82,13 +90,25 @@ pub(crate) fn run(command: &P4Command, format: Format) -> Result<()> {
         P4Command::Check(source) => source.load().map(drop),
         P4Command::Compile(compile) => write(compile),
         P4Command::Info(source) => print_all(&tables(&source.load()?.1)?, format),
+        P4Command::Run(run) => run::run(run, format),
     }
 }
 
 impl Source {
     /// The program, which an engine takes, and the package that it makes.
     fn load(&self) -> Result<(Package, Program)> {
-        let name = self.file.display().to_string();
+        let (package, program) = self.program()?;
+        Engine::load(program.clone()).with_context(|| format!("loading {}", package.name))?;
+        Ok((package, program))
+    }
+
+    fn name(&self) -> String {
+        self.file.display().to_string()
+    }
+
+    /// The program, and the package that it makes.
+    fn program(&self) -> Result<(Package, Program)> {
+        let name = self.name();
         let text = std::fs::read(&self.file).with_context(|| format!("reading {name}"))?;
         let mut package = Package {
             name,
@@ -99,7 +119,6 @@ impl Source {
         };
         let program = package.gather(&Folders(self.include.clone()));
         let program = program.map_err(|error| anyhow!("{error}"))?;
-        Engine::load(program.clone()).with_context(|| format!("loading {}", package.name))?;
         Ok((package, program))
     }
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit table` and `adit counter`: what a NIC's program has in its tables, over P4Runtime.
 
-mod catalog;
+pub(crate) mod catalog;
 mod counter;
 mod entry;
 mod list;
 mod matching;
-mod value;
-mod write;
+pub(crate) mod value;
+pub(crate) mod write;
 
 use std::path::PathBuf;
 

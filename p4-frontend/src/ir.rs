@@ -49,6 +49,8 @@ pub struct Function {
     pub name: String,
     /// The code; the last instruction does not fall through.
     pub code: Vec<Inst>,
+    /// Places in the code that have names: the states of a parser.
+    pub labels: Vec<(u32, String)>,
 }
 
 /// The index of a function.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use adit_p4runtime::client::{Client, ClientError, UpdateError};
 use adit_p4runtime::proto::v1::{entity::Entity, update::Type, TableEntry, Update};
+use adit_p4runtime::server::Pipeline;
 use anyhow::{bail, ensure, Context, Result};
 use serde::Serialize;
 
@@ -67,10 +68,17 @@ fn text_of(path: &Path) -> Result<String> {
 
 /// All entries, or what is wrong with them.
 fn given(entries: &Entries, catalog: &Catalog, wants: Wants) -> Result<Vec<Given>> {
-    let Some(path) = &entries.from else {
-        let entry = read(catalog, &entries.entry.join(" "), wants)?;
-        return Ok(vec![Given { line: None, entry }]);
-    };
+    match &entries.from {
+        Some(path) => from_file(path, catalog, wants),
+        None => {
+            let entry = read(catalog, &entries.entry.join(" "), wants)?;
+            Ok(vec![Given { line: None, entry }])
+        }
+    }
+}
+
+/// The entries of a file.
+fn from_file(path: &Path, catalog: &Catalog, wants: Wants) -> Result<Vec<Given>> {
     let text = text_of(path)?;
     let (mut list, mut mistakes) = (Vec::new(), Vec::new());
     for (n, line) in text.lines().enumerate() {
@@ -193,6 +201,26 @@ pub(super) fn write(entries: &Entries, how: How, format: Format) -> Result<()> {
         let updates = list.len();
         return print_json(&Done { updates, replaced });
     }
+    Ok(())
+}
+
+/// Puts the entries of a file into a pipeline of this process.
+pub(crate) fn load(path: &Path, catalog: &Catalog, pipeline: &Pipeline) -> Result<()> {
+    let list = from_file(path, catalog, Wants::Action)?;
+    let how = How::Add { replace: false };
+    let updates: Vec<_> = list.iter().map(|g| update(&g.entry, how)).collect();
+    let errors = pipeline.write(&updates, 0);
+    let mut mistakes = Vec::new();
+    let list: Vec<_> = list.iter().collect();
+    tell(&mut mistakes, catalog, &list, &errors);
+    ensure!(
+        mistakes.is_empty(),
+        "{}: {} of {} entries failed\n{}",
+        path.display(),
+        mistakes.len(),
+        list.len(),
+        told(&mistakes)
+    );
     Ok(())
 }
 

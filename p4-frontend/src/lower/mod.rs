@@ -93,6 +93,7 @@ struct Scope {
 #[derive(Default)]
 struct Body {
     code: Vec<Inst>,
+    labels: Vec<(u32, String)>,
     loops: Vec<Loop>,
     /// Jumps to the end.
     returns: Vec<usize>,
@@ -297,6 +298,7 @@ impl<'a> Lower<'a, '_> {
         self.out.functions.push(ir::Function {
             name,
             code: body.code,
+            labels: body.labels,
         });
         made.map(|()| self.out.functions.len() as FunctionId - 1)
     }

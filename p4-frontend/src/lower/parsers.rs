@@ -26,7 +26,9 @@ impl<'a> Lower<'a, '_> {
         pending.push((jump, start));
         let mut places: HashMap<Name, u32> = HashMap::new();
         for state in &body.states {
-            places.insert(state.name.name.clone(), self.here());
+            let here = self.here();
+            places.insert(state.name.name.clone(), here);
+            self.body.labels.push((here, state.name.name.to_string()));
             all = all.and(self.statements(&state.body));
             all = all.and(self.transition(&state.transition, &mut pending));
         }

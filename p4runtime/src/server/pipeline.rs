@@ -4,10 +4,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use adit_pipeline::p4::tables::EntryState;
 use adit_pipeline::p4::Engine;
 use prost::Message;
 
+use super::digests::Digests;
 use super::fault::{Fault, Result};
+use super::write::Target;
+use crate::client::UpdateError;
 use crate::p4info::p4info;
 use crate::program::Package;
 use crate::proto::config as pb;
@@ -109,6 +113,35 @@ impl Pipeline {
     /// The engine.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// P4Info of the program.
+    pub fn p4info(&self) -> &pb::P4Info {
+        &self.p4info
+    }
+
+    /// Updates without a client, in order: those that fail.
+    pub fn write(&self, updates: &[v1::Update], now_ns: u64) -> Vec<UpdateError> {
+        let digests = Digests::default();
+        let target = Target {
+            pipeline: self,
+            digests: &digests,
+            now_ns,
+        };
+        let failed = updates.iter().enumerate().filter_map(|(index, update)| {
+            let fault = target.update(update).err()?;
+            Some(UpdateError {
+                index,
+                code: fault.code,
+                message: fault.message,
+            })
+        });
+        failed.collect()
+    }
+
+    /// An entry of the table of that index, as clients know it.
+    pub fn table_entry(&self, table: usize, state: &EntryState) -> v1::TableEntry {
+        self.shown_entry(table, state, &v1::TableEntry::default(), 0)
     }
 
     fn new(engine: Arc<Engine>, mut config: v1::ForwardingPipelineConfig) -> Result<Pipeline> {

@@ -88,6 +88,7 @@ mod packets;
 mod pna;
 pub mod replication;
 pub mod tables;
+pub mod trace;
 mod v1model;
 mod wide;
 

@@ -17,6 +17,7 @@ use super::packets::DropReason;
 use super::pna;
 use super::replication::Replication;
 use super::tables::{Table, TableError};
+use super::trace::{instrument, Mark};
 use super::v1model;
 pub use worker::Worker;
 pub(super) use worker::{At, Scratch};
@@ -47,6 +48,8 @@ pub(super) struct State {
     pub(super) objects: Vec<Object>,
     pub(super) value_sets: Vec<ValueSet>,
     pub(super) calls: Vec<Op>,
+    /// What calls of [`Op::Mark`] note.
+    pub(super) marks: Vec<Mark>,
     pub(super) replication: Replication,
     pub(super) digests: Events<Digest>,
     pub(super) idle: Events<Idle>,
@@ -81,7 +84,18 @@ pub struct Engine {
 
 impl Engine {
     /// Loads a program: its package says which architecture it is for.
-    pub fn load(mut program: Program) -> Result<Engine, LoadError> {
+    pub fn load(program: Program) -> Result<Engine, LoadError> {
+        Engine::with_marks(program, Vec::new())
+    }
+
+    /// Loads a program so that packets' ways can be seen ([`Worker::take_trace`]). Packets take
+    /// longer, and should be processed one at a time.
+    pub fn load_traced(mut program: Program) -> Result<Engine, LoadError> {
+        let marks = instrument(&mut program);
+        Engine::with_marks(program, marks)
+    }
+
+    fn with_marks(mut program: Program, marks: Vec<Mark>) -> Result<Engine, LoadError> {
         let (architecture, blocks) = match program.package.as_str() {
             "PNA_NIC" => (Architecture::Pna, Blocks::Pna(pna::Blocks::new(&program)?)),
             "V1Switch" => (
@@ -105,6 +119,7 @@ impl Engine {
             objects,
             value_sets: externs::value_sets(&program),
             calls: externs::calls(&program, architecture)?,
+            marks,
             replication: Replication::default(),
             digests: Events::default(),
             idle: Events::default(),

@@ -12,6 +12,7 @@ use crate::p4::machine::{End, Machine, Packet};
 use crate::p4::memory::Pin;
 use crate::p4::packet::{Reader, Writer};
 use crate::p4::packets::{DropReason, Input, Output, Sent};
+use crate::p4::trace::Event;
 
 /// How many packets are processed before what has been taken out of tables may be used again.
 const MAX_PINNED: usize = 64;
@@ -98,6 +99,11 @@ impl Worker {
     /// The engine that it works for.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// What the last packet met, if the engine was loaded with [`Engine::load_traced`].
+    pub fn take_trace(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.scratch.local.trace.events)
     }
 
     /// Processes packets; `out` gets each one's index in `inputs` and what becomes of it. The

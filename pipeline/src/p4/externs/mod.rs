@@ -10,6 +10,7 @@ mod op;
 mod pna;
 mod profile;
 mod run;
+mod run_marks;
 mod run_meters;
 mod run_pna;
 mod v1model;
@@ -23,6 +24,7 @@ use super::machine::{Applied, Host};
 use super::memory::Pin;
 use super::packet::Writer;
 use super::tables::{EntryId, Reached, Table, Visit};
+use super::trace::{Trace, MARK};
 pub(super) use meter::MeterCell;
 pub use meter::{Color, Meter, MeterConfig, MeterUnit};
 pub use objects::{Count, Counter, Object, ObjectError, Register};
@@ -103,6 +105,8 @@ pub(super) struct Local {
     random: u64,
     writer: Writer,
     bytes: Vec<u8>,
+    /// The packet's way, if the program is traced.
+    pub(super) trace: Trace,
 }
 
 impl Local {
@@ -121,6 +125,7 @@ impl Local {
             random: 0x9e37_79b9_7f4a_7c15 ^ (worker as u64) << 32,
             writer: Writer::default(),
             bytes: Vec::new(),
+            trace: Trace::default(),
         }
     }
 
@@ -164,7 +169,9 @@ impl Local {
 
 /// A program's calls, made ready.
 pub(super) fn calls(program: &Program, of: Architecture) -> Result<Vec<Op>, Unsupported> {
-    let ready = |call| match of {
+    let mut marks = 0..;
+    let ready = |call: &ExternCall| match of {
+        _ if call.name == MARK => Ok(Op::Mark(marks.next().unwrap_or_default())),
         Architecture::V1model => v1model::ready(&Call::new(program, call)),
         Architecture::Pna => pna::ready(&Call::new(program, call)),
     };

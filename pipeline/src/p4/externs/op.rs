@@ -45,6 +45,8 @@ pub(in crate::p4) type Colors = [u64; 3];
 
 /// A call, ready.
 pub(in crate::p4) enum Op {
+    /// Notes something of the packet's way.
+    Mark(usize),
     Drop {
         base: u32,
         egress_spec: Field,

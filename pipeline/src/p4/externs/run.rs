@@ -12,6 +12,7 @@ impl Run<'_> {
     pub(super) fn run(&mut self, op: &Op, frame: &mut [u64]) {
         match op {
             Op::Nothing => {}
+            Op::Mark(mark) => self.mark(*mark, frame),
             Op::Drop {
                 base,
                 egress_spec,

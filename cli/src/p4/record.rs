@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a packet met, for programs and for people.
+
+use std::io::Write;
+
+use adit_pipeline::p4::{DropReason, Sent as Leaves, SentKind};
+use anyhow::Result;
+use serde::Serialize;
+
+/// A packet and its way.
+#[derive(Debug, Serialize)]
+pub(super) struct PacketRecord {
+    /// Which one of the file, from 1.
+    pub(super) packet: u64,
+    pub(super) port: u32,
+    pub(super) bytes: usize,
+    pub(super) steps: Vec<Step>,
+    /// Headers and fields that left otherwise than they came.
+    pub(super) changes: Vec<Change>,
+    pub(super) digests: Vec<String>,
+    pub(super) sent: Vec<Sent>,
+    pub(super) dropped: Vec<Dropped>,
+}
+
+/// A key or an argument.
+#[derive(Debug, Serialize)]
+pub(super) struct Value {
+    pub(super) name: String,
+    pub(super) value: String,
+}
+
+/// Something on the way.
+#[derive(Debug, Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub(super) enum Step {
+    /// A block of the program.
+    Block { name: String, role: String },
+    /// A parser's state, and what it extracted.
+    State {
+        name: String,
+        extracted: Vec<String>,
+    },
+    /// The parser ended with an error.
+    ParserError { error: String },
+    /// A table and what came of it.
+    Table {
+        table: String,
+        key: Vec<Value>,
+        hit: bool,
+        /// The entry that was hit, as `adit table` writes it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        entry: Option<String>,
+        action: String,
+        arguments: Vec<Value>,
+    },
+    /// An action that the program called by its name.
+    Action { action: String },
+    /// There was more than is kept.
+    Cut,
+}
+
+/// A header or a field that has changed.
+#[derive(Debug, Serialize)]
+pub(super) struct Change {
+    pub(super) name: String,
+    /// Nothing: the header has come.
+    pub(super) before: Option<String>,
+    /// Nothing: the header has gone.
+    pub(super) after: Option<String>,
+}
+
+/// A packet that left.
+#[derive(Debug, Serialize)]
+pub(super) struct Sent {
+    port: u32,
+    kind: &'static str,
+    bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flow_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<u32>,
+}
+
+/// A packet that did not.
+#[derive(Debug, Serialize)]
+pub(super) struct Dropped {
+    reason: &'static str,
+    why: &'static str,
+}
+
+pub(super) fn drop_text(reason: DropReason) -> Dropped {
+    let why = match reason {
+        DropReason::Program => "the program dropped it",
+        DropReason::NotForwarded => {
+            "the program did not say where to: no send_to_port, multicast, recirculate or \
+             drop_packet"
+        }
+        DropReason::TooManyPasses => "it went through the pipeline too often",
+        DropReason::TooLong => "the program ran for too long",
+        DropReason::UnknownSession => "a copy was for a session that there is not",
+        DropReason::UnknownGroup => "it was for a multicast group that there is not",
+        DropReason::Assertion => "an assert or assume did not hold",
+        DropReason::ControlQueueFull => "it was for the control plane, whose queue is full",
+    };
+    Dropped {
+        reason: reason.name(),
+        why,
+    }
+}
+
+impl Sent {
+    pub(super) fn new(leaves: &Leaves<'_>, bytes: usize) -> Sent {
+        Sent {
+            port: leaves.port,
+            kind: match leaves.kind {
+                SentKind::Packet => "packet",
+                SentKind::Multicast => "multicast",
+                SentKind::Clone => "clone",
+            },
+            bytes,
+            queue: leaves.receive.queue,
+            flow_id: leaves.receive.flow_id,
+            hash: leaves.receive.hash,
+        }
+    }
+
+    fn text(&self) -> String {
+        let kind = match self.kind {
+            "packet" => String::new(),
+            kind => format!(", a {kind}"),
+        };
+        let number = |name: &str, n: Option<u32>| n.map(|n| format!(", {name} {n}"));
+        let told = [
+            number("queue", self.queue.map(u32::from)),
+            number("flow id", self.flow_id),
+            self.hash.map(|hash| format!(", hash {hash:#010x}")),
+        ];
+        let port = match self.port {
+            0xFFFF_0000.. => format!("{:#x}", self.port),
+            port => port.to_string(),
+        };
+        let told: String = told.into_iter().flatten().collect();
+        format!("sent to port {port}, {} bytes{kind}{told}", self.bytes)
+    }
+}
+
+fn list(values: &[Value]) -> Vec<String> {
+    let words = values.iter();
+    words.map(|v| format!("{}={}", v.name, v.value)).collect()
+}
+
+impl PacketRecord {
+    /// Writes it for people. Blocks in which nothing happened are left out.
+    pub(super) fn write(&self, out: &mut impl Write) -> Result<()> {
+        writeln!(
+            out,
+            "packet {}: {} bytes at port {}",
+            self.packet, self.bytes, self.port
+        )?;
+        let mut block = None;
+        for step in &self.steps {
+            if let Step::Block { name, .. } = step {
+                block = Some(name);
+                continue;
+            }
+            if let Some(name) = block.take() {
+                writeln!(out, "  {name}")?;
+            }
+            step.write(out)?;
+        }
+        for change in &self.changes {
+            match (&change.before, &change.after) {
+                (Some(before), Some(after)) => {
+                    writeln!(out, "  changed {}: {before} -> {after}", change.name)?;
+                }
+                (None, Some(after)) => writeln!(out, "  added {} {after}", change.name)?,
+                _ => writeln!(out, "  removed {}", change.name)?,
+            }
+        }
+        for digest in &self.digests {
+            writeln!(out, "  digest {digest}")?;
+        }
+        for sent in &self.sent {
+            writeln!(out, "  {}", sent.text())?;
+        }
+        for dropped in &self.dropped {
+            writeln!(out, "  dropped ({}): {}", dropped.reason, dropped.why)?;
+        }
+        if self.sent.is_empty() && self.dropped.is_empty() {
+            writeln!(out, "  nothing leaves")?;
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    fn write(&self, out: &mut impl Write) -> Result<()> {
+        match self {
+            Step::Block { .. } => {}
+            Step::State { name, extracted } => match extracted.is_empty() {
+                true => writeln!(out, "    state {name}")?,
+                false => writeln!(out, "    state {name}: {}", extracted.join(", "))?,
+            },
+            Step::ParserError { error } => writeln!(out, "    parser error: {error}")?,
+            Step::Table {
+                table,
+                key,
+                hit,
+                entry,
+                action,
+                arguments,
+            } => {
+                writeln!(out, "    table {table}: {}", list(key).join(" "))?;
+                match (hit, entry) {
+                    (true, Some(entry)) => writeln!(out, "      hit   {entry}")?,
+                    (true, None) => writeln!(out, "      hit   an entry that is gone by now")?,
+                    _ => writeln!(out, "      miss")?,
+                }
+                let arguments = list(arguments).join(", ");
+                writeln!(out, "      {action}({arguments})")?;
+            }
+            Step::Action { action } => writeln!(out, "    action {action}")?,
+            Step::Cut => writeln!(out, "    … and more")?,
+        }
+        Ok(())
+    }
+}

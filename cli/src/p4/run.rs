@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `adit p4 run`: the packets of a pcap file through a program, and what each of them meets.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_p4runtime::server::Pipeline;
+use adit_pipeline::p4::{Direction, Engine, Input, Output, Worker};
+use anyhow::{anyhow, ensure, Context, Result};
+use clap::Args;
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
+use pcap_file::{DataLink, TsResolution};
+
+use super::record::{drop_text, PacketRecord, Sent};
+use super::trace::Tracer;
+use super::Source;
+use crate::args::Format;
+use crate::table::catalog::Catalog;
+use crate::table::write::load;
+
+/// Behind ports from here on are virtual ports, whose packets go towards the network
+/// (`ADIT_FIRST_HOST_PORT` in adit.p4).
+const FIRST_HOST_PORT: u32 = 0x1000;
+
+/// What to run, and with what.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    source: Source,
+    /// The packets
+    #[arg(long, value_name = "FILE")]
+    pcap: PathBuf,
+    /// Entries for the tables, as `adit table add --from` reads them
+    #[arg(long, value_name = "FILE")]
+    entries: Option<PathBuf>,
+    /// Write the packets that leave to a pcap file
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// The port that they come in by; from 4096 on they come from the host
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    port: u32,
+    /// End after this many packets
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+}
+
+/// What the packets came to.
+#[derive(Default)]
+struct Summary {
+    packets: u64,
+    sent: u64,
+    dropped: u64,
+}
+
+pub(super) fn run(run: &Run, format: Format) -> Result<()> {
+    let (_, program) = run.source.program()?;
+    let engine = Engine::load_traced(program);
+    let engine = Arc::new(engine.with_context(|| format!("loading {}", run.source.name()))?);
+    let pipeline = Pipeline::of_engine(engine.clone()).map_err(|why| anyhow!("{why}"))?;
+    let catalog = Catalog::new(pipeline.p4info());
+    if let Some(path) = &run.entries {
+        load(path, &catalog, &pipeline)?;
+    }
+    let reading = || format!("reading {}", run.pcap.display());
+    let file = BufReader::new(File::open(&run.pcap).with_context(reading)?);
+    let mut packets = PcapReader::new(file).with_context(reading)?;
+    let header = packets.header();
+    ensure!(
+        header.datalink == DataLink::ETHERNET,
+        "{}: it has {:?} frames, Ethernet is wanted",
+        run.pcap.display(),
+        header.datalink
+    );
+    let mut recorder = run.out.as_ref().map(|path| {
+        let writing = || format!("writing {}", path.display());
+        let file = BufWriter::new(File::create(path).with_context(writing)?);
+        let header = PcapHeader {
+            ts_resolution: TsResolution::NanoSecond,
+            ..PcapHeader::default()
+        };
+        PcapWriter::with_header(file, header).with_context(writing)
+    });
+    let recorder = recorder.take().transpose()?;
+    let mut passage = Passage {
+        worker: Engine::worker(&engine),
+        tracer: Tracer::new(&engine, &pipeline, &catalog)?,
+        engine,
+        port: run.port,
+        recorder,
+    };
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let (mut summary, mut begin, mut now) = (Summary::default(), None, Duration::ZERO);
+    while let Some(packet) = packets.next_packet() {
+        if run.count.is_some_and(|most| summary.packets >= most) {
+            break;
+        }
+        let packet = packet.with_context(reading)?;
+        let begin = *begin.get_or_insert(packet.timestamp);
+        // Clocks that go back do not make the program's go back.
+        now = now.max(packet.timestamp.saturating_sub(begin));
+        summary.packets += 1;
+        let record = passage.pass(summary.packets, now, packet.timestamp, &packet.data)?;
+        summary.sent += record.sent.len() as u64;
+        summary.dropped += record.dropped.len() as u64;
+        match format {
+            Format::Table => record.write(&mut out)?,
+            Format::Json => {
+                out.write_all(if summary.packets == 1 { b"[\n" } else { b",\n" })?;
+                serde_json::to_writer_pretty(&mut out, &record)?;
+            }
+        }
+    }
+    match format {
+        Format::Table => writeln!(
+            out,
+            "{} packets: {} sent, {} dropped",
+            summary.packets, summary.sent, summary.dropped
+        )?,
+        Format::Json if summary.packets == 0 => writeln!(out, "[]")?,
+        Format::Json => writeln!(out, "\n]")?,
+    }
+    out.flush()?;
+    if let Some(recorder) = passage.recorder {
+        recorder.into_writer().flush()?;
+    }
+    Ok(())
+}
+
+/// A program that packets pass.
+struct Passage<'a> {
+    engine: Arc<Engine>,
+    worker: Worker,
+    tracer: Tracer<'a>,
+    port: u32,
+    recorder: Option<PcapWriter<BufWriter<File>>>,
+}
+
+impl Passage<'_> {
+    fn pass(
+        &mut self,
+        number: u64,
+        now: Duration,
+        at: Duration,
+        data: &[u8],
+    ) -> Result<PacketRecord> {
+        let now_ns = now.as_nanos() as u64;
+        self.engine.expire(now_ns);
+        let input = Input {
+            port: self.port,
+            direction: match self.port {
+                FIRST_HOST_PORT.. => Direction::HostToNet,
+                _ => Direction::NetToHost,
+            },
+            data,
+            length: data.len(),
+        };
+        let (mut sent, mut frames, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        self.worker
+            .process(now_ns, &[input], &mut |_, output| match output {
+                Output::Dropped(reason) => dropped.push(drop_text(reason)),
+                Output::Sent(leaves) => {
+                    let mut frame = Vec::new();
+                    leaves.copy_to(data, &mut frame);
+                    sent.push(Sent::new(&leaves, frame.len()));
+                    frames.push(frame);
+                }
+            });
+        if let Some(recorder) = &mut self.recorder {
+            for frame in &frames {
+                let packet = PcapPacket::new(at, frame.len() as u32, frame);
+                let written = recorder.write_packet(&packet);
+                written.context("writing what leaves")?;
+            }
+        }
+        let mut digests = Vec::new();
+        while let Some(digest) = self.engine.digests().take() {
+            digests.push(crate::table::value::hexadecimal(&digest.data));
+        }
+        let (steps, changes) = self.tracer.steps(&self.worker.take_trace());
+        Ok(PacketRecord {
+            packet: number,
+            port: self.port,
+            bytes: data.len(),
+            steps,
+            changes,
+            digests,
+            sent,
+            dropped,
+        })
+    }
+}
