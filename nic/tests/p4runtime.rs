@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! P4Runtime clients that are not ours drive the device process. Each has a Python environment of
-//! its own, since they want different versions of the same packages; it is made once and kept in
-//! the user's cache.
+//! P4Runtime clients that are not ours drive the device process.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 
 use adit_p4runtime::p4info::{p4info, text};
 use adit_p4runtime::program::Package;
+use adit_qemu_tests::python::{Environment, FINSY, P4RUNTIME_SHELL};
 
 const PROGRAM: &str = include_str!("p4runtime/clients.p4");
-
-/// One environment is made at a time.
-static MAKING: Mutex<()> = Mutex::new(());
 
 struct Nic {
     process: Child,
@@ -56,43 +51,9 @@ fn nic() -> Nic {
     }
 }
 
-/// The interpreter of an environment with these packages.
-fn python(name: &str, packages: &[&str]) -> PathBuf {
-    let _making = MAKING.lock().unwrap_or_else(|e| e.into_inner());
-    let home = std::env::var_os("HOME").expect("HOME says where the cache is");
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map_or_else(|| Path::new(&home).join(".cache"), PathBuf::from);
-    let folder = cache.join("adit").join(format!("python-{name}"));
-    let python = folder.join("bin/python3");
-    let stamp = folder.join("adit-packages");
-    let wanted = packages.join("\n");
-    if std::fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
-        return python;
-    }
-    let _ = std::fs::remove_dir_all(&folder);
-    run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-    let mut install = Command::new(&python);
-    run(install
-        .args(["-m", "pip", "install", "--quiet"])
-        .args(packages));
-    std::fs::write(stamp, wanted).expect("the environment is kept");
-    python
-}
-
-fn run(command: &mut Command) {
-    let output = command.output();
-    let output = output.unwrap_or_else(|e| panic!("{command:?}: {e} (python3-venv is needed)"));
-    assert!(
-        output.status.success(),
-        "{command:?}\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
 /// Runs a client's script, which says what it checks and fails if anything is wrong.
-fn drive(name: &str, packages: &[&str], script: &str, least: usize) {
-    let python = python(name, packages);
+fn drive(client: Environment, script: &str, least: usize) {
+    let python = client.python().unwrap_or_else(|error| panic!("{error:#}"));
     let nic = nic();
     let folder = tempfile::tempdir().expect("a folder");
     let package = Package::source(PROGRAM);
@@ -130,12 +91,10 @@ fn drive(name: &str, packages: &[&str], script: &str, least: usize) {
 
 #[test]
 fn finsy_drives_the_device() {
-    let packages = ["finsy==0.30.0", "protobuf>=6.33,<7"];
-    drive("finsy", &packages, "finsy_client.py", 16);
+    drive(FINSY, "finsy_client.py", 16);
 }
 
 #[test]
 fn p4runtime_shell_drives_the_device() {
-    let packages = ["p4runtime-shell==0.0.6", "protobuf<3.21", "setuptools<81"];
-    drive("p4runtime-shell", &packages, "shell_client.py", 9);
+    drive(P4RUNTIME_SHELL, "shell_client.py", 9);
 }

@@ -8,6 +8,7 @@
 //! - [`sandbox`]: the name spaces on the host that everything of one guest runs in, which is also
 //!   the other end of the wire;
 //! - [`guest`]: QEMU with the NIC in it; [`link`]: commands on both sides;
+//! - [`python`]: clients of others that drive ours;
 //! - [`ktap`]: the selftests' report.
 
 pub mod accel;
@@ -21,6 +22,7 @@ pub mod nic;
 pub mod paths;
 mod progress;
 pub mod proto;
+pub mod python;
 pub mod sandbox;
 pub mod tree;
 pub mod wire;

@@ -88,7 +88,7 @@ pub(crate) fn run(which: &Which) -> Result<Totals> {
     let filter = which.filter;
     let (tree, image) = build::set_up(which.flavour)?;
     build::module(&tree, which.flavour)?;
-    build::cli()?;
+    let adit = build::cli()?;
     let binary = build::nic()?;
     let mut totals = Totals::default();
     let (most, reboot) = (which.any_in(SELFTESTS)?, which.reboot());
@@ -126,6 +126,9 @@ pub(crate) fn run(which: &Which) -> Result<Totals> {
     }
     if which.any_in(programs::FOLDER)? {
         let mut guest = boot(&tree, &image, &programs::config(&binary))?;
+        if let Err(error) = programs::client(&guest, &adit, filter) {
+            println!("no P4Runtime client, which its selftest shows: {error:#}");
+        }
         totals += run_in(&mut guest, programs::FOLDER, filter)?;
     }
     println!(

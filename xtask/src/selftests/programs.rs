@@ -7,15 +7,20 @@
 //! | 1 | 02:ad:17:00:01:01 | TAP `wire1` | `classifier.p4` |
 //! | 2 | 02:ad:17:00:02:01 | TAP `wire2` | `acl.p4` |
 //! | 3 | 02:ad:17:00:03:01 | TAP `wire3` | `l3.p4` |
+//! | 4 | 02:ad:17:00:04:01 | TAP `wire4`, TAP `wire4b` | what a P4Runtime client gives it |
 //!
 //! Addresses are 10.99.N.1 at the wire and 10.99.N.2 in the guest. The wire's end of NIC N is to
 //! have the MAC address 02:ad:17:ff:0N:01.
 
+use std::fs;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
-use adit_qemu_tests::guest::GuestConfig;
+use adit_qemu_tests::guest::{Guest, GuestConfig};
 use adit_qemu_tests::nic::Nic;
 use adit_qemu_tests::paths;
+use adit_qemu_tests::python::FINSY;
+use anyhow::{ensure, Context, Result};
 
 /// Where its selftests are in the guest.
 pub(super) const FOLDER: &str = "/repo/qemu-tests/selftests/p4";
@@ -56,28 +61,68 @@ const PROGRAMS: [(&str, &[&str]); 4] = [
     ),
 ];
 
+/// The selftest of P4Runtime.
+const P4RUNTIME: &str = "p4_runtime";
+/// What the client gives the NIC.
+const GIVEN: [&str; 2] = ["l3", "acl"];
+/// Where the NIC serves P4Runtime, and the client takes requests (a port), in the wire's network.
+const SERVER: &str = "127.0.0.1:9559";
+const REQUESTS: &str = "9560";
+
 /// The machine.
 pub(super) fn config(binary: &Path) -> GuestConfig {
     let folder = paths::repo().join("p4");
-    let nics = PROGRAMS.iter().enumerate().map(|(n, (program, defines))| {
-        let mut args = vec![
-            String::from("--queues"),
-            String::from("2"),
-            String::from("--mac"),
-            format!("02:ad:17:00:{n:02x}:01"),
-            String::from("--p4"),
-            folder.join(program).display().to_string(),
-        ];
+    let with_programs = PROGRAMS.iter().map(|(program, defines)| {
+        let program = folder.join(program).display().to_string();
+        let mut args = vec![String::from("--p4"), program];
         for define in *defines {
             args.extend([String::from("--p4-define"), (*define).to_owned()]);
         }
+        args
+    });
+    let given = ["--p4rt", SERVER, "--wire", "tap:wire4b"].map(String::from);
+    let nics = with_programs.chain([given.to_vec()]).enumerate();
+    let nics = nics.map(|(n, more)| {
+        let mac = format!("02:ad:17:00:{n:02x}:01");
+        let args = ["--queues", "2", "--mac", &mac].map(String::from);
         Nic::Adit {
             binary: binary.to_owned(),
-            args,
+            args: args.into_iter().chain(more).collect(),
         }
     });
     GuestConfig {
         nics: nics.collect(),
         ..GuestConfig::default()
     }
+}
+
+/// Starts the client that the selftest of P4Runtime asks to do things, if it is to run. It ends
+/// with the guest.
+pub(super) fn client(guest: &Guest, adit: &Path, filter: &str) -> Result<Option<Child>> {
+    if !P4RUNTIME.contains(filter) {
+        return Ok(None);
+    }
+    let folder = paths::scratch()?.join(P4RUNTIME);
+    for program in GIVEN {
+        let to = folder.join(program);
+        fs::create_dir_all(&to).with_context(|| format!("cannot create {}", to.display()))?;
+        let source = paths::repo().join("p4").join(program).with_extension("p4");
+        let mut compile = Command::new(adit);
+        compile.args(["p4", "compile", "--to"]).arg(&to).arg(source);
+        let output = compile.output()?;
+        let why = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{program}.p4: {why}");
+    }
+    let log = fs::File::create(guest.run_folder().join("p4-client.log"))?;
+    let script = paths::repo().join("qemu-tests/selftests/lib/controller.py");
+    let mut client = guest.entrance().host_command(FINSY.python()?);
+    client.arg(script).args([SERVER, REQUESTS]).arg(folder);
+    client
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    let client = client
+        .spawn()
+        .context("cannot start the P4Runtime client")?;
+    Ok(Some(client))
 }
