@@ -91,8 +91,10 @@ control FilterControl(inout network_headers_t h, inout metadata_t m, in pna_main
             drop_packet();
         } else if (h.ipv4.isValid()) {
             ipv4_rules.apply();
+            rules4.count();
         } else if (h.ipv6.isValid()) {
             ipv6_rules.apply();
+            rules6.count();
         } else {
             permit();
         }

@@ -198,12 +198,17 @@ control ClassifierControl(inout network_headers_t h, inout metadata_t m,
         } else if (!adit_is_wire(istd.input_port)) {
             pass();
         } else {
-            if (m.quic_id_len != 0) { is_found = quic.apply().hit; }
+            if (m.quic_id_len != 0) {
+                is_found = quic.apply().hit;
+                connections.count();
+            }
             if (!is_found) {
                 if (h.ipv4.isValid()) {
                     ipv4_flows.apply();
+                    flows4.count();
                 } else if (h.ipv6.isValid()) {
                     ipv6_flows.apply();
+                    flows6.count();
                 } else {
                     // ARP and the like.
                     pass();

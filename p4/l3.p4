@@ -118,8 +118,10 @@ control RouterControl(inout network_headers_t h, inout metadata_t m, in pna_main
             drop_packet();
         } else if (h.ipv4.isValid()) {
             ipv4_routes.apply();
+            routes4.count();
         } else if (h.ipv6.isValid()) {
             ipv6_routes.apply();
+            routes6.count();
         } else {
             // ARP and the like.
             send_to_port(ADIT_PORT_SWITCH);

@@ -152,12 +152,19 @@ control EndpointControl(inout headers_t h, inout metadata_t m, in pna_main_input
         if (m.is_tunnel && istd.parser_error == error.NoError) {
             checksum.clear();
             checksum.add(h.outer_ipv4);
-            if (checksum.get() == 0) { decap.apply(); } else { malformed.count(0); drop(); }
+            if (checksum.get() == 0) {
+                decap.apply();
+                decapsulated.count();
+            } else {
+                malformed.count(0);
+                drop();
+            }
         } else if (istd.parser_error != error.NoError) {
             malformed.count(0);
             drop();
         } else if (h.inner.ethernet.isValid()) {
             encap.apply();
+            encapsulated.count();
         } else {
             pass();
         }

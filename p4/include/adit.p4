@@ -8,6 +8,9 @@
 // most, then it is dropped and counted. User metadata and headers begin as zero in each pass. A
 // mirrored packet is what the deparser makes at the end of the pass that asked for it.
 //
+// A direct counter counts when it is told to: in an action, or behind the table's `apply`, where it
+// is the entry that was hit last, and none after a miss.
+//
 // Frames that are larger than the link carries, which a host hands over to be cut or has merged,
 // go through as one packet, which is counted once and with its whole length, unless the program
 // changes which headers there are: then they are cut before. A transport checksum that the host
