@@ -11,6 +11,11 @@
 #define V1MODEL_VERSION 20180101
 #endif
 
+// The versions that there are.
+#if V1MODEL_VERSION < 20180101 || V1MODEL_VERSION > 20200408
+#error "V1MODEL_VERSION is not in 20180101 to 20200408"
+#endif
+
 const bit<32> __v1model_version = V1MODEL_VERSION;
 
 match_kind {

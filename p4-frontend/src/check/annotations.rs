@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Annotations that mean something to the front end.
 
-use super::Checker;
+use super::{Checker, Place};
 use crate::diagnostics::Diagnostic;
-use crate::syntax::ast::{Annotation, AnnotationBody, BinaryOp, Expr, ExprKind};
+use crate::syntax::ast::{Annotation, AnnotationBody, BinaryOp, Decl, Expr, ExprKind};
 use crate::types::{Kind, UNKNOWN};
 
 impl<'a> Checker<'a, '_> {
@@ -34,6 +34,53 @@ impl<'a> Checker<'a, '_> {
                         "an annotation holds texts, numbers and truth values that are constants",
                     );
                 }
+            }
+        }
+    }
+
+    /// Two actions or two tables that control planes would know by the same name.
+    pub(super) fn control_name(&mut self, decl: &'a Decl, what: &'static str) {
+        let given = given_name(&decl.annotations).unwrap_or(&decl.name.name);
+        // Names inside of a control stand behind those of its instances.
+        let whole = match given.strip_prefix('.') {
+            Some(absolute) => absolute,
+            None if self.place == Place::Top => given,
+            None => return,
+        };
+        // Each program may have its own copy of what does nothing.
+        if whole == "NoAction" {
+            return;
+        }
+        let key = (what, whole.to_owned());
+        if let Some(first) = self.control_names.insert(key, decl.name.span) {
+            self.error(
+                Diagnostic::error(
+                    decl.name.span,
+                    format!("two {what} are `{whole}` to the control plane"),
+                )
+                .related(first, "the other one"),
+            );
+        }
+    }
+
+    /// `@match` of a value set's field takes a match kind.
+    pub(super) fn match_annotation(&mut self, annotations: &'a [Annotation]) {
+        for annotation in annotations.iter().filter(|a| &*a.name.name == "match") {
+            let AnnotationBody::Unstructured(list, _) = &annotation.body else {
+                continue;
+            };
+            let kind = match &list[..] {
+                [one] => match &one.kind {
+                    ExprKind::Name(name, _) => Some(&name.name),
+                    _ => None,
+                },
+                _ => None,
+            };
+            if !kind.is_some_and(|kind| self.info.match_kinds.contains(kind)) {
+                self.fail(
+                    annotation.name.span,
+                    "`@match` takes a match kind, as in `@match(ternary)`",
+                );
             }
         }
     }
@@ -73,4 +120,16 @@ fn is_text(expr: &Expr) -> bool {
 /// Whether there is an annotation of that name.
 pub(crate) fn has(annotations: &[Annotation], name: &str) -> bool {
     annotations.iter().any(|a| &*a.name.name == name)
+}
+
+/// The text of `@name`.
+pub(crate) fn given_name(annotations: &[Annotation]) -> Option<&str> {
+    let annotation = annotations.iter().find(|a| &*a.name.name == "name")?;
+    match &annotation.body {
+        AnnotationBody::Unstructured(expressions, _) => match &expressions.first()?.kind {
+            ExprKind::Str(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
 }

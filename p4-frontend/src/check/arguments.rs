@@ -127,7 +127,11 @@ impl<'a> Checker<'a, '_> {
                     | Kind::Package(..)
                     | Kind::Unknown
             );
-            if needs && !object && !self.compile_time(value) {
+            let known = match object {
+                true => self.made_early(value),
+                false => self.compile_time(value),
+            };
+            if needs && !known {
                 self.error(
                     Diagnostic::error(
                         value.span,
@@ -136,6 +140,17 @@ impl<'a> Checker<'a, '_> {
                     .note("the parameter has no direction"),
                 );
             }
+        }
+    }
+
+    /// Whether an object, if something makes it here, is made of what the compiler knows.
+    fn made_early(&self, expr: &Expr) -> bool {
+        match &expr.kind {
+            ExprKind::Call(_, _, arguments) => arguments.iter().all(|a| match a.value.kind {
+                ExprKind::Call(..) => self.made_early(&a.value),
+                _ => self.compile_time(&a.value),
+            }),
+            _ => true,
         }
     }
 

@@ -236,7 +236,7 @@ impl<'a> Checker<'a, '_> {
                 self.builtin(expr, Builtin::IsValid, arguments, 0);
                 BOOL
             }
-            (Kind::Stack(..), "push_front" | "pop_front") => {
+            (Kind::Stack(element, _), "push_front" | "pop_front") if self.is_stacked(element) => {
                 self.writable(base);
                 let builtin = match member {
                     "push_front" => Builtin::PushFront,

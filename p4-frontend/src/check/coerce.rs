@@ -178,10 +178,13 @@ impl<'a> Checker<'a, '_> {
                 parts.iter().all(|p| self.implicit(*p, element))
             }
             (Kind::ListLiteral(parts), Kind::Stack(element, size)) => {
-                parts.len() <= size as usize && parts.iter().all(|p| self.implicit(*p, element))
+                self.all_implicit(&parts, &vec![element; size as usize])
             }
             (Kind::ListLiteral(parts), Kind::Tuple(wanted)) => self.all_implicit(&parts, &wanted),
-            (Kind::Tuple(parts), Kind::Tuple(wanted)) => self.all_implicit(&parts, &wanted),
+            (Kind::Tuple(parts), Kind::Tuple(wanted))
+            | (Kind::ListLiteral(parts), Kind::ListLiteral(wanted)) => {
+                self.all_implicit(&parts, &wanted)
+            }
             (Kind::ListLiteral(parts), Kind::Struct(..)) => {
                 let wanted: Vec<_> = self.fields(to).into_iter().map(|f| f.1).collect();
                 self.all_implicit(&parts, &wanted)
@@ -243,7 +246,7 @@ impl<'a> Checker<'a, '_> {
         match &expr.kind {
             ExprKind::List(items) => {
                 let parts: Vec<_> = match self.kind(to) {
-                    Kind::Tuple(parts) => parts,
+                    Kind::Tuple(parts) | Kind::ListLiteral(parts) => parts,
                     Kind::Struct(..) => self.fields(to).into_iter().map(|f| f.1).collect(),
                     Kind::List(element) | Kind::Stack(element, _) => vec![element; items.len()],
                     _ => return,

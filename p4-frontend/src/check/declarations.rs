@@ -139,6 +139,17 @@ impl<'a> Checker<'a, '_> {
             return;
         }
         self.expect(value, ty);
+        let mut open = false;
+        self.info.types.map(ty, &mut |types, part| {
+            open |= matches!(types.kind(part), Kind::Infer(_));
+            None
+        });
+        if open {
+            self.fail(
+                written.span,
+                "a constant's type is written in full, without `_`",
+            );
+        }
         let known = super::constants::value(&self.info, &Default::default(), value);
         let known = match known {
             Ok(known) => known,
@@ -265,6 +276,7 @@ impl<'a> Checker<'a, '_> {
                     c.fail(field.ty.span, "a field needs a type");
                 }
                 c.field_type(kind, ty, field);
+                c.match_annotation(&field.annotations);
                 list.push(StructField {
                     name: field.name.name.clone(),
                     ty,
@@ -484,6 +496,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     fn action(&mut self, decl: &'a Decl, parameters: &'a [Parameter], body: &'a Block) {
+        self.control_name(decl, "actions");
         let id = self.pending(decl);
         let signature = self.scoped(|c| {
             let signature = c.signature(Vec::new(), parameters, VOID, Role::Action);

@@ -145,6 +145,9 @@ impl<'a> Checker<'a, '_> {
                 None => self.no_member(ty, name),
             },
             Kind::Stack(element, _) => match member {
+                "next" | "last" | "lastIndex" if !self.is_stacked(element) => {
+                    self.no_member(ty, name)
+                }
                 "next" | "last" => {
                     if !matches!(self.place, super::Place::State) {
                         self.fail(name.span, format!("`{member}` is for parsers only"));
@@ -261,10 +264,42 @@ impl<'a> Checker<'a, '_> {
 
     fn part(&mut self, expr: &'a Expr, base: &'a Expr, low: &'a Expr, width: &'a Expr) -> TypeId {
         let ty = self.expression(base);
+        let from = self.expression(low);
+        if from != UNKNOWN && self.constant(low).is_none() {
+            return self.moving_part(expr, ty, (low, from), width);
+        }
         let (low, width) = (self.bit_number(low), self.bit_number(width));
         let high = low.zip(width).map(|(low, width)| low + width);
         let high = high.and_then(|h| h.checked_sub(1));
         self.slice_type(expr, ty, high, low)
+    }
+
+    /// A part whose place is known at run time.
+    fn moving_part(
+        &mut self,
+        expr: &'a Expr,
+        ty: TypeId,
+        (low, from): (&'a Expr, TypeId),
+        width: &'a Expr,
+    ) -> TypeId {
+        let from = self.info.types.underlying(from);
+        if !matches!(self.kind(from), Kind::Bit(_)) {
+            let shown = self.show(from);
+            return self.fail(
+                low.span,
+                format!("where a part begins is a `bit<…>`, not `{shown}`"),
+            );
+        }
+        let Some(width) = self.bit_number(width) else {
+            return UNKNOWN;
+        };
+        if matches!(self.kind(ty), Kind::Integer) {
+            return self.fail(
+                expr.span,
+                "the width of the value is not known: give it one, as in `8w5`",
+            );
+        }
+        self.slice_type(expr, ty, width.checked_sub(1), Some(0))
     }
 
     fn bit_number(&mut self, expr: &'a Expr) -> Option<u32> {
@@ -401,15 +436,9 @@ impl<'a> Checker<'a, '_> {
                 }
                 self.writable(base)
             }
-            ExprKind::Index(base, _) => {
-                let ty = self.info.type_of.get(&base.id).copied();
-                if matches!(ty.map(|ty| self.kind(ty)), Some(Kind::Tuple(_))) {
-                    self.fail(expr.span, "the parts of a tuple cannot be written");
-                    return false;
-                }
+            ExprKind::Index(base, _) | ExprKind::Slice(base, ..) | ExprKind::Part(base, ..) => {
                 self.writable(base)
             }
-            ExprKind::Slice(base, ..) | ExprKind::Part(base, ..) => self.writable(base),
             _ => {
                 self.error(
                     Diagnostic::error(expr.span, "this is no place that can be written")

@@ -3,6 +3,7 @@
 
 use super::{has, Checker, DefKind, MethodDef, Role, Signature};
 use crate::diagnostics::Diagnostic;
+use crate::lexer::Name;
 use crate::source::Span;
 use crate::syntax::ast::{Decl, DeclKind, Ident, Method};
 use crate::types::{Kind, TypeId, INTEGER, UNKNOWN, VOID};
@@ -27,6 +28,18 @@ impl<'a> Checker<'a, '_> {
                 })
                 .collect::<Vec<_>>();
             for (n, a) in list.iter().enumerate() {
+                for parameter in &a.signature.parameters {
+                    if matches!(
+                        c.kind(parameter.ty),
+                        Kind::Parser(..) | Kind::Control(..) | Kind::Package(..)
+                    ) {
+                        let shown = c.show(parameter.ty);
+                        c.fail(
+                            parameter.ast.name.span,
+                            format!("no extern object is given a `{shown}`"),
+                        );
+                    }
+                }
                 if a.method.result.is_some() && a.method.name.name == decl.name.name {
                     let name = &decl.name.name;
                     c.error(
@@ -71,13 +84,25 @@ impl<'a> Checker<'a, '_> {
         self.signature(type_parameters, &method.parameters, result, role)
     }
 
-    /// What an instance's braces hold: a method for each abstract one of its extern.
+    /// What an instance's braces hold: a method for each abstract one of its extern, and objects for
+    /// them. `this` is the instance.
     pub(super) fn implementations(
         &mut self,
         name: &'a Ident,
         ty: TypeId,
         methods: Option<&'a [Decl]>,
     ) {
+        self.scoped(|c| {
+            let this = Ident {
+                name: Name::from("this"),
+                span: name.span,
+            };
+            c.declare(&this, None, DefKind::Instance(ty));
+            c.given_methods(name, ty, methods);
+        });
+    }
+
+    fn given_methods(&mut self, name: &'a Ident, ty: TypeId, methods: Option<&'a [Decl]>) {
         let Kind::Extern(def, args) = self.kind(ty) else {
             if methods.is_some() && ty != UNKNOWN {
                 self.fail(
@@ -93,7 +118,10 @@ impl<'a> Checker<'a, '_> {
             self.fail(name.span, format!("`{shown}` has no abstract methods"));
         }
         for decl in methods.unwrap_or_default() {
-            self.scoped(|c| c.declaration(decl));
+            match decl.kind {
+                DeclKind::Instance(..) => self.declaration(decl),
+                _ => self.scoped(|c| c.declaration(decl)),
+            }
             let DeclKind::Function(method, _) = &decl.kind else {
                 continue;
             };

@@ -14,32 +14,7 @@ impl<'a> Checker<'a, '_> {
                 shape,
                 Kind::Struct(StructKind::Header, ..) | Kind::Parameter(_) | Kind::Unknown
             ),
-            StructKind::Header => match shape {
-                Kind::Bit(_)
-                | Kind::Int(_)
-                | Kind::Varbit(_)
-                | Kind::Bool
-                | Kind::Serializable(..)
-                | Kind::New(..)
-                | Kind::Parameter(_)
-                | Kind::Unknown => true,
-                Kind::Struct(StructKind::Struct, ..) => {
-                    let inner = self.fields(ty);
-                    inner.into_iter().all(|(_, ty)| {
-                        matches!(
-                            self.kind(ty),
-                            Kind::Bit(_)
-                                | Kind::Int(_)
-                                | Kind::Bool
-                                | Kind::Serializable(..)
-                                | Kind::New(..)
-                                | Kind::Struct(StructKind::Struct, ..)
-                                | Kind::Parameter(_)
-                        )
-                    })
-                }
-                _ => false,
-            },
+            StructKind::Header => matches!(shape, Kind::Varbit(_)) || self.is_plain(ty),
             StructKind::Struct => !matches!(
                 shape,
                 Kind::Integer
@@ -54,6 +29,25 @@ impl<'a> Checker<'a, '_> {
                     | Kind::Void
                     | Kind::Set(_)
             ),
+        }
+    }
+
+    /// Whether a value is so many bits and nothing else: what a header is made of.
+    fn is_plain(&mut self, ty: TypeId) -> bool {
+        match self.kind(ty) {
+            Kind::Bit(_)
+            | Kind::Int(_)
+            | Kind::Bool
+            | Kind::Serializable(..)
+            | Kind::New(..)
+            | Kind::Parameter(_)
+            | Kind::Unknown => true,
+            Kind::Stack(element, _) => self.is_plain(element),
+            Kind::Struct(StructKind::Struct, ..) => {
+                let inner = self.fields(ty);
+                inner.into_iter().all(|(_, ty)| self.is_plain(ty))
+            }
+            _ => false,
         }
     }
 

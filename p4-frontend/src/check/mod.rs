@@ -21,7 +21,7 @@ mod statements;
 mod tables;
 mod types;
 
-pub(crate) use annotations::has;
+pub(crate) use annotations::{given_name, has};
 pub(crate) use constants::{convert, value};
 
 use std::collections::HashMap;
@@ -222,6 +222,8 @@ pub(crate) struct Checker<'a, 'd> {
     infers: bool,
     /// Expressions that have to be known once they have been checked.
     late: Vec<&'a Expr>,
+    /// Names that actions and tables have whatever instance they are in, and where.
+    control_names: HashMap<(&'static str, String), Span>,
     /// Parsers and controls whose bodies are being checked.
     open: Vec<DefId>,
     /// What `return` in the function at hand gives.
@@ -252,6 +254,7 @@ pub(crate) fn check<'a>(program: &'a Program, diagnostics: &mut Diagnostics) -> 
         loops: 0,
         infers: false,
         late: Vec::new(),
+        control_names: HashMap::new(),
         open: Vec::new(),
         result: UNKNOWN,
     };

@@ -200,12 +200,11 @@ impl<'a> Checker<'a, '_> {
                 let (x, y) = (self.info.type_of.get(&a.id), self.info.type_of.get(&b.id));
                 if let (Some(x), Some(y)) = (x.copied(), y.copied()) {
                     let widths = [self.info.types.shape(x), self.info.types.shape(y)];
-                    if let [Some(x), Some(y)] = widths {
-                        let wanted = self.info.types.shape(to);
-                        let other = wanted.is_some_and(|w| w.0 != x.0);
-                        if x != y || other {
-                            self.fail(set.span, "both ends of a set have one width");
-                        }
+                    let wanted = self.info.types.shape(to).map(|w| w.0);
+                    let other = |end: &(u32, bool)| wanted.is_some_and(|w| w != end.0);
+                    let differ = matches!(widths, [Some(x), Some(y)] if x != y);
+                    if differ || widths.iter().flatten().any(other) {
+                        self.fail(set.span, "both ends of a set have one width");
                     }
                 }
                 self.info.type_of.insert(set.id, ty);

@@ -194,7 +194,10 @@ impl<'a> Checker<'a, '_> {
                 }
                 self.declaration(decl);
             }
-            DeclKind::Table(properties) => self.table(decl, properties),
+            DeclKind::Table(properties) => {
+                self.control_name(decl, "tables");
+                self.table(decl, properties);
+            }
             DeclKind::ValueSet(written, size) => {
                 let ty = self.ty(written);
                 self.expression(size);

@@ -319,3 +319,94 @@ fn annotations_hold_constants_once() {
     bad("@a[1] @a[2] const bit<8> c = 0;", "`@a` is given twice");
     bad("@a[x = { 1 }] const bit<8> c = 0;", "an annotation holds");
 }
+
+#[test]
+fn arrays_are_of_values() {
+    good("struct S { bit<8>[4] a; bool[2][3] b; } header h_t { S[2] s; bit<8>[3] c; }");
+    good("action a(inout bit<8>[4] x, in bit<8> i) { x[i] = x[1]; x = { 1, 2, 3, 4 }; }");
+    good("action a(inout tuple<bit<8>, bool> t) { t[0] = 1; t[1] = t[0] == 1; }");
+    bad(
+        "action a(inout bit<8>[4] x) { x.push_front(1); }",
+        "no member",
+    );
+    bad(
+        "action a(inout bit<8>[4] x) { x[4] = 1; }",
+        "beyond the 4 elements",
+    );
+    bad(
+        "action a(inout bit<8>[4] x) { x = { 1, 2 }; }",
+        "expected a value of type",
+    );
+    bad("extern E { E(); } struct S { E[2] e; }", "no arrays of `E`");
+    bad("header h_t { error[2] e; }", "no fields of type `error[2]`");
+}
+
+#[test]
+fn parts_may_begin_anywhere() {
+    good("action a(inout bit<32> x, in bit<8> i) { x[i +: 4] = x[i + 1 +: 4]; }");
+    bad(
+        "action a(inout bit<32> x, in int<8> i) { x[i +: 4] = 1; }",
+        "begins is a `bit<…>`",
+    );
+    bad(
+        "action a(inout bit<32> x, in bit<8> i) { x[i +: 33] = 1; }",
+        "not in a value of 32 bits",
+    );
+    bad(
+        "action a(inout bit<32> x, in bit<8> i) { x[i : 0] = 1; }",
+        "are constants",
+    );
+}
+
+#[test]
+fn objects_are_made_early_and_of_the_right_things() {
+    bad(
+        "extern W { } extern W make<T>(T a); control c(inout bit<8> x)(W w) { apply {} }
+         control d(inout bit<8> x) { c(make(x)) i; apply { i.apply(x); } }",
+        "has to be known to the compiler",
+    );
+    bad(
+        "control C(); extern E { E(C c); }",
+        "no extern object is given a `C`",
+    );
+    bad(
+        "control C(); extern E<T> { E(); } control c() { E<C>() e; apply {} }",
+        "no extern is one of `C`",
+    );
+    good(
+        "extern V { V(); abstract bit<8> f(in bit<8> x); bit<8> g(); } extern R { R(); bit<8> r(); }
+         control c() { V() v = { R() r; bit<8> f(in bit<8> x) { return this.g() + r.r(); } };
+                       apply { v.g(); } }",
+    );
+}
+
+#[test]
+fn control_planes_tell_actions_and_tables_apart() {
+    bad(
+        "control c() { @name(\".x\") action a() {} apply { a(); } }
+         control d() { @name(\".x\") action b() {} apply { b(); } }",
+        "two actions are `x` to the control plane",
+    );
+    good(
+        "control c() { @name(\"x\") action a() {} apply { a(); } }
+         control d() { @name(\"x\") action b() {} apply { b(); } }",
+    );
+}
+
+#[test]
+fn what_is_not_said_in_full_is_refused() {
+    bad(
+        "struct S<T> { tuple<T, T> t; } const S<_> x = { t = { 0, 0 } };",
+        "written in full",
+    );
+    bad("header H {} const H h = { # };", "without blanks");
+    good("header H {} const H h = {#};");
+    bad(
+        "parser p(in bit<16> x) { state start { transition select(x) { (4w2 .. 0): accept; } } }",
+        "one width",
+    );
+    bad(
+        "struct s { @match(1 + 1) bit<16> f; }",
+        "`@match` takes a match kind",
+    );
+}

@@ -116,7 +116,19 @@ impl<'a> Checker<'a, '_> {
             }
             DefKind::Enum(_, None) => Kind::Enum(def),
             DefKind::Enum(_, Some((base, _))) => Kind::Serializable(def, *base),
-            DefKind::Extern(..) => Kind::Extern(def, args),
+            DefKind::Extern(..) => {
+                let block = args.iter().find(|a| {
+                    matches!(
+                        self.kind(**a),
+                        Kind::Parser(..) | Kind::Control(..) | Kind::Package(..)
+                    )
+                });
+                if let Some(block) = block {
+                    let shown = self.show(*block);
+                    return self.fail(span, format!("no extern is one of `{shown}`"));
+                }
+                Kind::Extern(def, args)
+            }
             DefKind::Parser(..) => Kind::Parser(def, args),
             DefKind::Control(..) => Kind::Control(def, args),
             DefKind::Package(_) => Kind::Package(def, args),
@@ -186,24 +198,37 @@ impl<'a> Checker<'a, '_> {
     fn stack(&mut self, element: &'a Type, size: &'a Expr) -> TypeId {
         let inner = self.ty(element);
         let size = self.width(size, 1);
-        let stackable = matches!(
+        let fits = matches!(
             self.kind(inner),
-            Kind::Struct(StructKind::Header | StructKind::Union, ..)
-                | Kind::Unknown
+            Kind::Unknown
+                | Kind::Bool
+                | Kind::Error
+                | Kind::Bit(_)
+                | Kind::Int(_)
+                | Kind::Enum(_)
+                | Kind::Serializable(..)
+                | Kind::New(..)
+                | Kind::Struct(..)
+                | Kind::Tuple(_)
+                | Kind::Stack(..)
                 | Kind::Parameter(_)
         );
-        if !stackable {
+        if !fits {
             let shown = self.show(inner);
-            self.error(
-                Diagnostic::error(element.span, format!("there are no stacks of `{shown}`"))
-                    .note("stacks are of headers or header unions"),
-            );
-            return UNKNOWN;
+            return self.fail(element.span, format!("there are no arrays of `{shown}`"));
         }
         match size {
             Some(size) if inner != UNKNOWN => self.info.types.id(Kind::Stack(inner, size)),
             _ => UNKNOWN,
         }
+    }
+
+    /// Whether an array of such elements is a header stack, with `next` and the like.
+    pub(super) fn is_stacked(&self, element: TypeId) -> bool {
+        matches!(
+            self.kind(element),
+            Kind::Struct(StructKind::Header | StructKind::Union, ..) | Kind::Unknown
+        )
     }
 
     /// The names and types of a structure's fields.

@@ -336,7 +336,7 @@ impl<'a> Lower<'a, '_> {
         let annotations = decl.map_or(&[][..], |d| &d.annotations);
         let is_global = !self.scope.env.contains_key(&def) && self.is_top_level(def);
         let name = match is_global {
-            true => super::name_annotation(annotations).map_or_else(
+            true => crate::check::given_name(annotations).map_or_else(
                 || self.def(def).name.to_string(),
                 |n| n.trim_start_matches('.').to_owned(),
             ),

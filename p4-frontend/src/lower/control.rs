@@ -158,7 +158,7 @@ impl<'a> Lower<'a, '_> {
     fn shown_name(&self, def: DefId) -> String {
         let def = self.def(def);
         let annotations = def.decl.map_or(&[][..], |d| &d.annotations);
-        match super::name_annotation(annotations) {
+        match crate::check::given_name(annotations) {
             Some(name) => name.trim_start_matches('.').to_owned(),
             None => def.name.to_string(),
         }
@@ -204,7 +204,7 @@ impl<'a> Lower<'a, '_> {
             .collect();
         let mut parameters = Vec::new();
         for (parameter, ty) in own {
-            let name = match super::name_annotation(&parameter.annotations) {
+            let name = match crate::check::given_name(&parameter.annotations) {
                 Some(name) => name.to_owned(),
                 None => parameter.name.name.to_string(),
             };
@@ -289,7 +289,7 @@ impl<'a> Lower<'a, '_> {
 }
 
 fn field_name(field: &ast::Field) -> String {
-    match super::name_annotation(&field.annotations) {
+    match crate::check::given_name(&field.annotations) {
         Some(name) => name.to_owned(),
         None => field.name.name.to_string(),
     }

@@ -68,11 +68,19 @@ impl<'a> Lower<'a, '_> {
             ExprKind::Part(base, low, width) => match self.place(expr)? {
                 Some(place) => self.read(&place, expr.span),
                 None => {
-                    let (low, width) = (self.small(low)?, self.small(width)?);
-                    let (Some(low), Some(width)) = (low, width) else {
+                    let Some(width) = self.small(width)? else {
                         return Err(Failed);
                     };
-                    self.slice_value(base, low, width)
+                    match self.small(low)? {
+                        Some(low) => self.slice_value(base, low, width),
+                        None => {
+                            let ty = self.type_of(base);
+                            let from = self.layout(ty, base.span)?.bits();
+                            let a = self.kept(base, &[low])?;
+                            let part = self.moving(low, width)?;
+                            Ok(self.read_part(part, a, from))
+                        }
+                    }
                 }
             },
             _ => self.read_place(expr),

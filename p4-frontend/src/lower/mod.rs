@@ -13,6 +13,7 @@ mod layouts;
 mod packets;
 mod parsers;
 mod places;
+mod slices;
 mod statements;
 mod tables;
 
@@ -25,9 +26,7 @@ use crate::eval::Value;
 use crate::ir::{self, FunctionId, Inst, Slot};
 use crate::lexer::Name;
 use crate::source::Span;
-use crate::syntax::ast::{
-    Annotation, AnnotationBody, Decl, DeclKind, Direction, Expr, ExprKind, NodeId, Program,
-};
+use crate::syntax::ast::{Annotation, Decl, DeclKind, Direction, Expr, NodeId, Program};
 use crate::types::{DefId, Kind, TypeId};
 
 /// The most limbs of a frame.
@@ -330,7 +329,7 @@ impl<'a> Lower<'a, '_> {
     /// The name as control planes know it: that of `@name`, or the declared one, behind the
     /// instance's.
     fn visible_name(&self, annotations: &[Annotation], name: &str) -> String {
-        match name_annotation(annotations) {
+        match crate::check::given_name(annotations) {
             Some(given) => match given.strip_prefix('.') {
                 Some(absolute) => absolute.to_owned(),
                 None => format!("{}{given}", self.scope.path),
@@ -349,18 +348,6 @@ impl<'a> Lower<'a, '_> {
         let name = self.visible_name(&decl.annotations, &decl.name.name);
         let ty = self.info.types.substitute(ty, &self.scope.types);
         self.make_extern(decl.id, decl.span, ty, arguments, name, &decl.annotations)
-    }
-}
-
-/// The text of `@name`.
-fn name_annotation(annotations: &[Annotation]) -> Option<&str> {
-    let annotation = annotations.iter().find(|a| &*a.name.name == "name")?;
-    match &annotation.body {
-        AnnotationBody::Unstructured(expressions, _) => match &expressions.first()?.kind {
-            ExprKind::Str(text) => Some(text),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

@@ -4,13 +4,12 @@
 use num_traits::ToPrimitive;
 
 use super::{Failed, Lower, Result, Storage};
-use crate::ir::{Inst, Layout, Slot};
+use crate::ir::{Inst, Layout, Op, Slot};
 use crate::source::Span;
 use crate::syntax::ast::{Expr, ExprKind};
 use crate::types::{Kind, TypeId};
 
-/// Where a value is. At most one index of a path is not a constant: a stack's elements hold no
-/// stacks.
+/// Where a value is. At most one index of a path is not a constant.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) base: Slot,
@@ -18,8 +17,18 @@ pub(super) struct Place {
     pub(super) ty: TypeId,
     /// The lowest bit and how many bits, if it is part of an integer.
     pub(super) slice: Option<(u32, u32)>,
+    /// A part of that, from a bit on that is known at run time.
+    pub(super) part: Option<Part>,
     /// The other headers of the union, if it is one of a union: distances to them.
     pub(super) others: Vec<i64>,
+}
+
+/// So many bits from a number of bits on, which has a width itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) low: Slot,
+    pub(super) low_width: u32,
+    pub(super) width: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +45,7 @@ impl Place {
             index: None,
             ty,
             slice: None,
+            part: None,
             others: Vec::new(),
         }
     }
@@ -71,22 +81,16 @@ impl<'a> Lower<'a, '_> {
                 self.slice_place(base, low, high + 1 - low)
             }
             ExprKind::Part(base, low, width) => {
-                let (Some(low), Some(width)) = (self.small(low)?, self.small(width)?) else {
+                let Some(width) = self.small(width)? else {
                     return Ok(None);
                 };
-                self.slice_place(base, low, width)
+                match self.small(low)? {
+                    Some(low) => self.slice_place(base, low, width),
+                    None => self.part_place(base, low, width),
+                }
             }
             _ => Ok(None),
         }
-    }
-
-    fn slice_place(&mut self, base: &'a Expr, low: u32, width: u32) -> Result<Option<Place>> {
-        let Some(mut place) = self.place(base)? else {
-            return Ok(None);
-        };
-        let outer = place.slice.map_or(0, |s| s.0);
-        place.slice = Some((outer + low, width));
-        Ok(Some(place))
     }
 
     pub(super) fn small(&mut self, expr: &Expr) -> Result<Option<u32>> {
@@ -174,7 +178,7 @@ impl<'a> Lower<'a, '_> {
         if !next {
             let one = self.number(1);
             self.emit(Inst::Binary {
-                op: crate::ir::Op::Sub,
+                op: Op::Sub,
                 dst: index,
                 a: index,
                 b: one,
@@ -267,6 +271,7 @@ impl<'a> Lower<'a, '_> {
             }),
             ty,
             slice: None,
+            part: None,
             others: Vec::new(),
         })
     }
@@ -289,8 +294,8 @@ impl<'a> Lower<'a, '_> {
                 dst
             }
         };
-        match place.slice {
-            None => Ok(whole),
+        let (value, width) = match place.slice {
+            None => (whole, layout.bits()),
             Some((low, width)) => {
                 let dst = self.allocate(crate::ir::limbs_of(width));
                 self.emit(Inst::Slice {
@@ -300,17 +305,32 @@ impl<'a> Lower<'a, '_> {
                     low,
                     to: width,
                 });
-                Ok(dst)
+                (dst, width)
             }
-        }
+        };
+        Ok(match place.part {
+            None => value,
+            Some(part) => self.read_part(part, value, width),
+        })
     }
 
     /// Writes a value, of the place's type or its slice's width.
     pub(super) fn write(&mut self, place: &Place, src: Slot, span: Span) -> Result<()> {
         let layout = self.layout(place.ty, span)?;
+        if let Some(part) = place.part {
+            let outer = Place {
+                part: None,
+                ..place.clone()
+            };
+            let whole = self.read(&outer, span)?;
+            let width = outer.slice.map_or(layout.bits(), |s| s.1);
+            let value = self.with_part(part, whole, src, width);
+            return self.write(&outer, value, span);
+        }
         if let Some((low, bits)) = place.slice {
             let whole = Place {
                 slice: None,
+                part: None,
                 ..place.clone()
             };
             let value = match place.index {

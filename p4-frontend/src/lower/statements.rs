@@ -277,6 +277,7 @@ impl<'a> Lower<'a, '_> {
                 Place {
                     index: None,
                     slice: None,
+                    part: None,
                     ref others,
                     base,
                     ..

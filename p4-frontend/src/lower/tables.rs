@@ -92,6 +92,11 @@ impl<'a> Lower<'a, '_> {
                 _ => {}
             }
         }
+        if self.out.tables.iter().any(|t| t.name == table.name) {
+            let name = &table.name;
+            let message = format!("two tables are `{name}` to the control plane");
+            return self.fail(decl.name.span, message);
+        }
         self.out.control.tables.push(shown);
         self.out.tables.push(table);
         Ok(self.out.tables.len() as u32 - 1)
@@ -106,7 +111,7 @@ impl<'a> Lower<'a, '_> {
             Layout::Error | Layout::Enum(_) => 32,
             _ => return self.unsupported(key.expr.span, "keys of this type"),
         };
-        let name = match super::name_annotation(&key.annotations) {
+        let name = match crate::check::given_name(&key.annotations) {
             Some(name) => name.to_owned(),
             None => spelled(&key.expr),
         };

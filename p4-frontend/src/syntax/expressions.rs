@@ -277,9 +277,17 @@ impl Parser<'_> {
 
     /// `{ a, b }`, `{ f = a }` or `{#}`.
     fn braces(&mut self) -> Result<ExprKind> {
+        let open = self.ahead(0);
         self.expect(Kind::BraceOpen, "`{`")?;
-        if self.eat(Kind::Hash) {
-            self.expect(Kind::BraceClose, "`}`")?;
+        let (hash, close) = (self.ahead(0), self.ahead(1));
+        if hash.kind == Kind::Hash && close.kind == Kind::BraceClose {
+            // One token, in the specification's grammar.
+            if open.span.hi != hash.span.lo || hash.span.hi != close.span.lo {
+                let error = Diagnostic::error(hash.span, "`{#}` is written without blanks");
+                return Err(self.report(error));
+            }
+            self.bump();
+            self.bump();
             return Ok(ExprKind::InvalidHeader);
         }
         let is_record = self.peek() == Kind::Ident && self.ahead(1).kind == Kind::Assign;
