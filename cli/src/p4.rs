@@ -98,7 +98,12 @@ impl Source {
     /// The program, which an engine takes, and the package that it makes.
     fn load(&self) -> Result<(Package, Program)> {
         let (package, program) = self.program()?;
-        Engine::load(program.clone()).with_context(|| format!("loading {}", package.name))?;
+        let engine = Engine::load(program.clone());
+        let engine = engine.with_context(|| format!("loading {}", package.name))?;
+        if let Some(why) = engine.is_interpreted() {
+            let name = &package.name;
+            writeln!(std::io::stderr(), "note: {name} is interpreted: {why}")?;
+        }
         Ok((package, program))
     }
 

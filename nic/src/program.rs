@@ -122,7 +122,11 @@ impl Program {
             }
             None => return Err(ProgramError::NoMain(name.to_owned())),
         };
-        Ok(Self::new(&Arc::new(Engine::load(program)?)))
+        let engine = Engine::load(program)?;
+        if let Some(why) = engine.is_interpreted() {
+            tracing::warn!("{name} is interpreted: {why}");
+        }
+        Ok(Self::new(&Arc::new(engine)))
     }
 
     /// The engine, with the program's tables.

@@ -95,6 +95,9 @@ impl Pipeline {
         let program = package.program();
         let program = program.map_err(|e| Fault::invalid(e.to_string()))?;
         let engine = Engine::load(program).map_err(|e| Fault::invalid(e.to_string()))?;
+        if let Some(why) = engine.is_interpreted() {
+            tracing::warn!("the program is interpreted: {why}");
+        }
         let pipeline = Pipeline::new(Arc::new(engine), config)?;
         if let Some(theirs) = &pipeline.config.p4info {
             agree(&pipeline.p4info, theirs)?;

@@ -262,7 +262,7 @@ impl Code {
 }
 
 /// Where a jump to `to` ends if there are more jumps, of which only those forward are followed.
-fn through(code: &[Inst], mut to: u32) -> u32 {
+pub(super) fn through(code: &[Inst], mut to: u32) -> u32 {
     while let Some(Inst::Jump { to: next }) = code.get(to as usize) {
         if *next <= to {
             break;

@@ -5,7 +5,7 @@ mod words;
 
 use adit_p4_frontend::ir::Layout;
 
-use words::Words;
+pub(super) use words::Words;
 
 use super::packet::{Reader, Writer};
 
@@ -47,6 +47,12 @@ impl Flat {
             flat.words = Words::new(&flat.leaves, flat.bits);
         }
         flat
+    }
+
+    /// The words of a header of whole bytes without varbits.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn words(&self) -> Option<&Words> {
+        self.words.as_ref()
     }
 
     fn collect(&mut self, layout: &Layout, offset: u32, header: Option<u32>) {

@@ -4,29 +4,75 @@
 use std::sync::{Arc, OnceLock};
 
 use adit_p4_frontend::ir::{Chosen, Match, Program};
-use adit_p4_frontend::source::NoIncludes;
+use adit_p4_frontend::source::Includes;
 use adit_p4_frontend::{compile, Options};
 
+use super::native::{Native, Untranslated};
 use super::tables::{Action, Entry, Table};
 use super::{Direction, Engine, Input, Output};
 
 /// The most steps of one input.
 const MAX_STEPS: usize = 200;
 
-const TEXTS: [&str; 6] = [
+/// The first six are those that seeds are for.
+const TEXTS: [&str; 29] = [
     include_str!("../../../p4/default.p4"),
     include_str!("../../../p4/l3.p4"),
     include_str!("../../../p4/acl.p4"),
     include_str!("../../../p4/classifier.p4"),
     include_str!("../../../p4/l2.p4"),
     include_str!("../../../p4/tests/pna.p4"),
+    include_str!("../../../p4/vxlan.p4"),
+    include_str!("../../../p4/geneve.p4"),
+    include_str!("../../../p4/tests/arithmetic.p4"),
+    include_str!("../../../p4/tests/calls.p4"),
+    include_str!("../../../p4/tests/checksums.p4"),
+    include_str!("../../../p4/tests/checksums-pna.p4"),
+    include_str!("../../../p4/tests/digests.p4"),
+    include_str!("../../../p4/tests/exits.p4"),
+    include_str!("../../../p4/tests/hashes.p4"),
+    include_str!("../../../p4/tests/hashes-pna.p4"),
+    include_str!("../../../p4/tests/meters.p4"),
+    include_str!("../../../p4/tests/meters-pna.p4"),
+    include_str!("../../../p4/tests/objects.p4"),
+    include_str!("../../../p4/tests/parsing.p4"),
+    include_str!("../../../p4/tests/priorities.p4"),
+    include_str!("../../../p4/tests/registers.p4"),
+    include_str!("../../../p4/tests/replication.p4"),
+    include_str!("../../../p4/tests/saturation.p4"),
+    include_str!("../../../p4/tests/selectors.p4"),
+    include_str!("../../../p4/tests/stacks.p4"),
+    include_str!("../../../p4/tests/tables.p4"),
+    include_str!("../../../p4/tests/timeouts.p4"),
+    include_str!("../../../p4/tests/value-sets.p4"),
 ];
 
-fn programs() -> &'static [Program] {
-    static PROGRAMS: OnceLock<Vec<Program>> = OnceLock::new();
+/// What the programs include from beside them.
+struct Beside;
+
+impl Includes for Beside {
+    fn include(&self, path: &str, _from: Option<&str>) -> Option<(String, String)> {
+        let text = match path {
+            "v1model-skeleton.p4" => include_str!("../../../p4/tests/v1model-skeleton.p4"),
+            "tunnel.p4" => include_str!("../../../p4/tunnel.p4"),
+            _ => return None,
+        };
+        Some((path.to_owned(), text.to_owned()))
+    }
+}
+
+/// A program with its machine code.
+type Made = (Program, Result<Arc<Native>, Untranslated>);
+
+fn programs() -> &'static [Made] {
+    static PROGRAMS: OnceLock<Vec<Made>> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
-        let compiled = TEXTS.map(|text| compile("p4", text, &NoIncludes, &Options::default()));
-        compiled.into_iter().filter_map(|c| c.program).collect()
+        let made = TEXTS.map(|text| {
+            let program = compile("p4", text, &Beside, &Options::default()).program?;
+            let native = Native::new(&program).map(Arc::new);
+            Some((program, native))
+        });
+        made.into_iter().flatten().collect()
     })
 }
 
@@ -66,19 +112,24 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// Runs one input: the program, then changes of tables and packets in turn. A panic is a bug.
+/// Runs one input: the program, then changes of tables and packets in turn. A panic is a bug, and
+/// so is anything that machine code and the interpreter do not do alike.
 pub fn fuzz_engine(input: &[u8]) {
     let mut bytes = Bytes(input);
     let programs = programs();
-    let Some(program) = programs.get(bytes.below(programs.len())) else {
+    let Some((program, native)) = programs.get(bytes.below(programs.len())) else {
         return;
     };
-    let Ok(engine) = Engine::load(program.clone()) else {
+    let (Ok(native), Ok(interpreted)) = (
+        Engine::with_code(program.clone(), native.clone(), Vec::new()),
+        Engine::load_interpreted(program.clone()),
+    ) else {
         return;
     };
-    let engine = Arc::new(engine);
-    let mut worker = Engine::worker(&engine);
-    engine.set_cpu_port((bytes.one() & 1 == 1).then_some(0xffff_fffd));
+    let engines = [Arc::new(native), Arc::new(interpreted)];
+    let mut workers = engines.each_ref().map(Engine::worker);
+    let cpu_port = (bytes.one() & 1 == 1).then_some(0xffff_fffd);
+    engines.iter().for_each(|e| e.set_cpu_port(cpu_port));
     let mut now_ns = 0;
     for _ in 0..MAX_STEPS {
         if bytes.0.is_empty() {
@@ -86,7 +137,11 @@ pub fn fuzz_engine(input: &[u8]) {
         }
         now_ns += u64::from(bytes.one()) * 100_000_000;
         if bytes.one() & 1 == 0 {
-            change(&engine, &mut bytes, now_ns);
+            let before = bytes.0;
+            for engine in &engines {
+                bytes.0 = before;
+                change(engine, &mut bytes, now_ns);
+            }
             continue;
         }
         let count = bytes.one().into();
@@ -100,20 +155,35 @@ pub fn fuzz_engine(input: &[u8]) {
             data,
             length: data.len() + usize::from(bytes.one()),
         };
-        worker.process(now_ns, &[input], &mut |n, output| {
-            assert_eq!(n, 0);
-            if let Output::Sent(sent) = output {
-                assert!(sent.payload_offset <= data.len(), "{sent:?}");
-            }
+        let outputs = workers.each_mut().map(|worker| {
+            let mut outputs = Vec::new();
+            worker.process(now_ns, &[input], &mut |n, output| {
+                assert_eq!(n, 0);
+                if let Output::Sent(sent) = output {
+                    assert!(sent.payload_offset <= data.len(), "{sent:?}");
+                }
+                outputs.push(format!("{output:?}"));
+            });
+            outputs
         });
+        assert_eq!(outputs[0], outputs[1], "{input:?}");
     }
-    for table in engine.tables() {
-        let all = table.all();
-        assert_eq!(all.len(), table.len());
+    let tables = engines.each_ref().map(|e| e.tables().iter());
+    let [mut native, mut interpreted] = tables;
+    for (native, interpreted) in native.by_ref().zip(interpreted.by_ref()) {
+        assert_eq!(native.len(), interpreted.len(), "{native:?}");
+        let all = native.all();
+        assert_eq!(all.len(), native.len());
         for state in all {
             // What is shown is what it is known by.
-            let same = table.get(&state.entry.keys, state.entry.priority);
+            let (keys, priority) = (&state.entry.keys, state.entry.priority);
+            let same = native.get(keys, priority);
             assert_eq!(same.map(|s| s.id), Ok(state.id));
+            let other = interpreted.get(keys, priority);
+            assert_eq!(
+                other.map(|s| (s.entry, s.count)),
+                Ok((state.entry, state.count))
+            );
         }
     }
 }
@@ -190,6 +260,14 @@ mod tests {
     #[test]
     fn seeded_engine() {
         assert_eq!(programs().len(), TEXTS.len(), "all programs compile");
+        if cfg!(all(feature = "jit", not(miri))) {
+            let interpreted = programs().iter().find(|p| p.1.is_err());
+            assert!(
+                interpreted.is_none(),
+                "{:?}",
+                interpreted.map(|p| p.1.as_ref().err())
+            );
+        }
         let mut seed = 0x9e37_79b9_7f4a_7c15u64;
         let mut random = move || {
             // Marsaglia's xorshift64.

@@ -96,6 +96,7 @@ impl Machine {
     }
 
     /// Runs a function to its end.
+    #[inline(never)]
     pub(super) fn run(
         &mut self,
         code: &Code,
@@ -111,10 +112,10 @@ impl Machine {
         let list = &code.list[..];
         let mut frame = &mut self.frame[..];
         loop {
-            let step = list[at];
+            let step = &list[at];
             at += 1;
             // Where to go, and what that costs.
-            let (to, cost) = match step {
+            let (to, cost) = match *step {
                 Step::Move { dst, src } => {
                     frame[dst as usize] = frame[src as usize];
                     continue;
@@ -301,6 +302,36 @@ impl Machine {
                 return End::TooLong;
             }
         }
+    }
+
+    /// Runs one instruction that neither jumps nor calls; an error ends parsing.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn instruction<H: Host>(
+        &mut self,
+        inst: &Inst,
+        host: &mut H,
+        packet: &mut Packet<'_, '_>,
+    ) -> Result<(), u32> {
+        match *inst {
+            Inst::Extract {
+                layout,
+                dst,
+                length: Some(length),
+            } => self.extract_varbit(packet, layout, dst, self.get(length)),
+            Inst::Extract {
+                layout,
+                dst,
+                length: None,
+            } => self.extract_varbit(packet, layout, dst, 0),
+            ref other => self.other(other, host, packet),
+        }
+    }
+
+    /// Appends a header if it is valid.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn emit(&self, layout: u32, src: u32, writer: &mut Writer) {
+        let flat = &self.layouts[layout as usize];
+        flat.write(writer, &self.frame[src as usize..][..flat.limbs as usize]);
     }
 
     /// What is seldom; an error ends parsing.

@@ -83,6 +83,7 @@ pub mod hash;
 mod machine;
 mod memory;
 mod metadata;
+mod native;
 mod packet;
 mod packets;
 mod pna;
@@ -94,4 +95,5 @@ mod wide;
 
 pub use engine::{Engine, LoadError, Worker};
 pub use machine::MAX_STEPS;
+pub use native::Untranslated;
 pub use packets::{Direction, DropReason, Input, Output, Sent, SentKind};

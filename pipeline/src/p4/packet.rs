@@ -16,6 +16,25 @@ impl<'a> Reader<'a> {
         Reader { data, at: 0 }
     }
 
+    /// Goes on reading at a bit of a packet; behind its end there is nothing to read.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn resume(data: &'a [u8], at: usize) -> Reader<'a> {
+        let at = at.min(data.len() * 8);
+        Reader { data, at }
+    }
+
+    /// The packet.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// Which bit comes next.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.data.len()
     }
@@ -117,6 +136,35 @@ impl Writer {
     #[inline]
     pub(super) fn aligned(&mut self) -> Option<&mut Vec<u8>> {
         (self.partial == 0).then_some(&mut self.data)
+    }
+
+    /// Makes room for more bytes.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.data.reserve(bytes);
+    }
+
+    /// Where the bytes are, how many were written, and for how many there is room: for none if
+    /// the last one is not whole.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn space(&mut self) -> (*mut u8, usize, usize) {
+        let data = &mut self.data;
+        let room = if self.partial == 0 {
+            data.capacity()
+        } else {
+            0
+        };
+        (data.as_mut_ptr(), data.len(), room)
+    }
+
+    /// Says how many bytes there are, after some were written to [`Writer::space`].
+    ///
+    /// # Safety
+    /// There is room for them, and all have been written.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) unsafe fn set_written(&mut self, bytes: usize) {
+        // SAFETY: the caller says so.
+        unsafe { self.data.set_len(bytes) };
     }
 
     pub(super) fn write(&mut self, value: &[u64], width: u32) {

@@ -16,11 +16,25 @@ use super::compare::{compare, Expected};
 use super::control;
 use super::values;
 
-/// Runs a test; gives what went wrong.
+/// Runs a test with machine code and with the interpreter; gives what went wrong.
 pub(super) fn run(program: Program, test: &str) -> Result<Vec<String>> {
+    let interpreted = Engine::load_interpreted(program.clone())?;
+    let native = Engine::load(program)?;
+    if let Some(why) = native.is_interpreted() {
+        println!("interpreted only: {why}");
+        return run_engine(native, test);
+    }
+    let mut failures = run_engine(native, test)?;
+    for failure in run_engine(interpreted, test)? {
+        failures.push(format!("interpreted: {failure}"));
+    }
+    Ok(failures)
+}
+
+fn run_engine(engine: Engine, test: &str) -> Result<Vec<String>> {
     let commands = command::parse(test)?;
     let mut runner = Runner {
-        worker: Engine::worker(&Arc::new(Engine::load(program)?)),
+        worker: Engine::worker(&Arc::new(engine)),
         nodes: Vec::new(),
         expected: BTreeMap::new(),
         received: BTreeMap::new(),

@@ -13,6 +13,7 @@ use super::events::{ControlPacket, Digest, Events, Idle};
 use super::externs::{self, Architecture, Object, Op, Unsupported, ValueSet};
 use super::hash::Hashes;
 use super::memory::{Epochs, MAX_WORKERS};
+use super::native::{Native, Untranslated};
 use super::packets::DropReason;
 use super::pna;
 use super::replication::Replication;
@@ -43,6 +44,7 @@ pub enum LoadError {
 pub(super) struct State {
     pub(super) program: Program,
     pub(super) code: Code,
+    pub(super) native: Result<Arc<Native>, Untranslated>,
     pub(super) epochs: Arc<Epochs>,
     pub(super) tables: Vec<Table>,
     pub(super) objects: Vec<Object>,
@@ -83,19 +85,35 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads a program: its package says which architecture it is for.
+    /// Loads a program: its package says which architecture it is for. It becomes machine code, or
+    /// is interpreted if that cannot be ([`Engine::is_interpreted`]).
     pub fn load(program: Program) -> Result<Engine, LoadError> {
-        Engine::with_marks(program, Vec::new())
+        let native = Native::new(&program).map(Arc::new);
+        Engine::with_code(program, native, Vec::new())
     }
 
-    /// Loads a program so that packets' ways can be seen ([`Worker::take_trace`]). Packets take
-    /// longer, and should be processed one at a time.
+    /// Loads a program to be interpreted, which is for comparing.
+    pub fn load_interpreted(program: Program) -> Result<Engine, LoadError> {
+        Engine::with_code(program, Err(Untranslated::AskedFor), Vec::new())
+    }
+
+    /// Loads a program so that packets' ways can be seen ([`Worker::take_trace`]). It is interpreted:
+    /// what is noted may be any value in the frame. Packets should be processed one at a time.
     pub fn load_traced(mut program: Program) -> Result<Engine, LoadError> {
         let marks = instrument(&mut program);
-        Engine::with_marks(program, marks)
+        Engine::with_code(program, Err(Untranslated::AskedFor), marks)
     }
 
-    fn with_marks(mut program: Program, marks: Vec<Mark>) -> Result<Engine, LoadError> {
+    /// Why the program is interpreted; `None` if it has machine code.
+    pub fn is_interpreted(&self) -> Option<&Untranslated> {
+        self.state.native.as_ref().err()
+    }
+
+    pub(super) fn with_code(
+        mut program: Program,
+        native: Result<Arc<Native>, Untranslated>,
+        marks: Vec<Mark>,
+    ) -> Result<Engine, LoadError> {
         let (architecture, blocks) = match program.package.as_str() {
             "PNA_NIC" => (Architecture::Pna, Blocks::Pna(pna::Blocks::new(&program)?)),
             "V1Switch" => (
@@ -130,6 +148,7 @@ impl Engine {
             cpu_port: AtomicU64::new(u64::MAX),
             drops: Default::default(),
             code: Code::new(&program),
+            native,
             program,
         };
         Ok(Engine { state, blocks })

@@ -59,9 +59,13 @@ impl Scratch {
             local: &mut self.local,
             payload,
         };
-        let end = self
-            .machine
-            .run(&at.state.code, function, &mut host, &mut packet);
+        let machine = &mut self.machine;
+        let native = at.state.native.as_ref().ok();
+        let end = native.and_then(|native| native.run(function, machine, &mut host, &mut packet));
+        let end = match end {
+            Some(end) => end,
+            None => machine.run(&at.state.code, function, &mut host, &mut packet),
+        };
         *reader = packet.reader;
         match end {
             End::TooLong => Err(DropReason::TooLong),

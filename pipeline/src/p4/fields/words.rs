@@ -7,22 +7,22 @@ use crate::p4::bits::mask;
 
 /// Bits of a field that are together in a limb and in a word of the packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Piece {
+pub(in crate::p4) struct Piece {
     /// The limb, from the value's first.
-    limb: u32,
+    pub(in crate::p4) limb: u32,
     /// Where in the limb they begin.
-    in_limb: u8,
+    pub(in crate::p4) in_limb: u8,
     /// Where in the word they begin.
-    in_word: u8,
+    pub(in crate::p4) in_word: u8,
     /// As many bits as there are.
-    mask: u64,
+    pub(in crate::p4) mask: u64,
     /// What of the limb stays when they are put there: nothing if they are the first.
     keep: u64,
 }
 
 /// A header's words of 64 bits, the first bit in the packet the most significant one.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Words {
+pub(in crate::p4) struct Words {
     bytes: usize,
     /// Where each word's pieces end.
     ends: Vec<u32>,
@@ -75,8 +75,18 @@ impl Words {
     }
 
     /// How many bytes it has.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::p4) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// All pieces, with the numbers of their words.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(in crate::p4) fn pieces(&self) -> impl Iterator<Item = (usize, &Piece)> {
+        let numbered = self.pieces.iter().enumerate();
+        numbered.map(|(n, piece)| {
+            let word = self.ends.partition_point(|end| *end as usize <= n);
+            (word, piece)
+        })
     }
 
     /// Reads all fields. What is behind the header may be in `data` too; what is not there is 0.

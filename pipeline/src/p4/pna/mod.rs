@@ -147,6 +147,26 @@ impl Stage {
         Ok(())
     }
 
+    /// What lies side by side is copied and cleared at once.
+    fn merge(&mut self) {
+        self.copies.dedup_by(|next, last| {
+            let adjoins = (last.0 + last.2, last.1 + last.2) == (next.0, next.1);
+            // Copied one after the other, the second must not read what the first has written.
+            let is_apart = last.0.abs_diff(last.1) >= last.2 + next.2;
+            if adjoins && is_apart {
+                last.2 += next.2;
+            }
+            adjoins && is_apart
+        });
+        self.cleared.dedup_by(|next, last| {
+            let adjoins = last.slot + last.limbs == next.slot;
+            if adjoins {
+                last.limbs += next.limbs;
+            }
+            adjoins
+        });
+    }
+
     fn begin(&self, frame: &mut [u64], pass: &Pass<'_>, error: u64, now_ns: u64) {
         for (from, to, limbs) in &self.copies {
             let from = *from as usize;
@@ -187,6 +207,15 @@ impl Blocks {
         blocks.control.filled = Some(Filled::new(control, 2)?);
         blocks.control.cleared.push(place(control, 3)?);
         blocks.deparser.receive(deparser, 2, Some((control, 3)))?;
+        let stages = [
+            &mut blocks.parser,
+            &mut blocks.control,
+            &mut blocks.deparser,
+        ];
+        stages
+            .into_iter()
+            .chain(&mut blocks.pre)
+            .for_each(Stage::merge);
         Ok(blocks)
     }
 

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Calls of what Rust does, and the ends of blocks.
+
+use adit_p4_frontend::ir::{Inst, Slot};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I32;
+use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Value};
+use cranelift_frontend::Switch;
+
+use super::context::{at, EXIT, GOING_ON, REJECTED, TOO_LONG};
+use super::effects::Effects;
+use super::emit::Translator;
+use super::inline::Node;
+use crate::p4::machine::MAX_STEPS;
+
+/// The helpers, as a function knows them.
+pub(super) struct Helpers {
+    pub(super) apply: FuncRef,
+    pub(super) external: FuncRef,
+    pub(super) other: FuncRef,
+    pub(super) emit: FuncRef,
+    pub(super) copy: FuncRef,
+    pub(super) clear: FuncRef,
+}
+
+impl Translator<'_, '_> {
+    fn call(&mut self, helper: FuncRef, arguments: &[u32]) -> Option<Value> {
+        let mut values = vec![self.context];
+        for argument in arguments {
+            let value = self.b.ins().iconst(I32, i64::from(*argument));
+            values.push(value);
+        }
+        let call = self.b.ins().call(helper, &values);
+        self.b.inst_results(call).first().copied()
+    }
+
+    pub(super) fn call_external(&mut self, call: u32) {
+        self.call(self.helpers.external, &[call]);
+    }
+
+    pub(super) fn call_copy(&mut self, dst: Slot, src: Slot, limbs: u32) {
+        let _ = (self.offset(dst + limbs - 1), self.offset(src + limbs - 1));
+        self.call(self.helpers.copy, &[dst, src, limbs]);
+    }
+
+    pub(super) fn call_clear(&mut self, dst: Slot, limbs: u32) {
+        let _ = self.offset(dst + limbs - 1);
+        self.call(self.helpers.clear, &[dst, limbs]);
+    }
+
+    pub(super) fn call_emit(&mut self, layout: u32, src: Slot) {
+        self.call(self.helpers.emit, &[layout, src]);
+    }
+
+    /// Leaves an instruction to the interpreter; gives whether it ends parsing.
+    pub(super) fn by_interpreter(&mut self, inst: &Inst) -> Option<Value> {
+        let at = self.others.len() as u32;
+        self.others.push(inst.clone());
+        let effects = Effects::of(inst, self.of.program);
+        let mut ends = None;
+        self.in_memory(&effects, |t| ends = t.call(t.helpers.other, &[at]));
+        ends
+    }
+
+    /// `exit`, or an error of a parser; the first one of them counts.
+    pub(super) fn end_all(&mut self, inst: &Inst) {
+        let old = self.context_word(at::END);
+        let new = match inst {
+            Inst::Reject { error } => {
+                let error = self.read(*error);
+                let error = self.b.ins().band_imm(error, i64::from(u32::MAX));
+                let new = self.b.ins().iadd_imm(error, REJECTED as i64);
+                let is_on = self.b.ins().icmp_imm(IntCC::Equal, old, GOING_ON as i64);
+                self.b.ins().select(is_on, new, old)
+            }
+            _ => self.number(EXIT),
+        };
+        self.set_context_word(at::END, new);
+    }
+
+    /// Adds steps; ends if there were too many.
+    pub(super) fn count(&mut self, cost: u32) {
+        if !self.code.has_loops || cost == 0 {
+            return;
+        }
+        self.store_all();
+        let steps = self.context_word(at::STEPS);
+        let steps = self.b.ins().iadd_imm(steps, i64::from(cost));
+        self.set_context_word(at::STEPS, steps);
+        let is_over = self
+            .b
+            .ins()
+            .icmp_imm(IntCC::UnsignedGreaterThan, steps, MAX_STEPS as i64);
+        let over = match self.too_long {
+            Some(block) => block,
+            None => self.b.create_block(),
+        };
+        self.too_long = Some(over);
+        let on = self.b.create_block();
+        self.b.ins().brif(is_over, over, &[], on, &[]);
+        self.b.switch_to_block(on);
+    }
+
+    pub(super) fn leave_too_long(&mut self) {
+        let end = self.number(TOO_LONG);
+        self.set_context_word(at::END, end);
+        self.b.ins().return_(&[]);
+    }
+
+    /// A way from here to a node: the block to jump to, which counts if that costs steps. What is
+    /// read later has been stored.
+    fn way(&mut self, to: u32, cost: u32, open: &mut Vec<(Block, Block, u32)>) -> Block {
+        let target = self.block_at(to);
+        if !self.code.has_loops || cost == 0 {
+            return target;
+        }
+        let counting = self.b.create_block();
+        open.push((counting, target, cost));
+        counting
+    }
+
+    fn fill(&mut self, open: Vec<(Block, Block, u32)>) {
+        for (counting, target, cost) in open {
+            self.b.switch_to_block(counting);
+            self.count(cost);
+            self.b.ins().jump(target, &[]);
+        }
+    }
+
+    /// The last node of a block.
+    pub(super) fn last(&mut self, block: usize, at: usize, node: &Node<'_>) {
+        let next = at as u32 + 1;
+        let mut open = Vec::new();
+        match node {
+            Node::End => {
+                self.store_live(block);
+                self.b.ins().return_(&[]);
+            }
+            Node::Jump { to, cost } => {
+                self.store_live(block);
+                self.count(*cost);
+                let to = self.block_at(*to);
+                self.b.ins().jump(to, &[]);
+            }
+            Node::Branch {
+                cond,
+                when,
+                to,
+                cost,
+            } => {
+                let cond = self.read(*cond);
+                self.store_live(block);
+                let to = self.way(*to, *cost, &mut open);
+                let next = self.block_at(next);
+                match when {
+                    true => self.b.ins().brif(cond, to, &[], next, &[]),
+                    false => self.b.ins().brif(cond, next, &[], to, &[]),
+                };
+            }
+            Node::IfEnding { to, cost } => {
+                self.store_live(block);
+                self.go_if_ending(*to, *cost, next, self.is_calm_at_end(block), &mut open);
+            }
+            Node::Parse { inst, to, cost } => {
+                // Whether it was so before: an error that comes now ends everything anyway.
+                let is_calm = self.is_calm_at_end(block);
+                let failed = self.parse(inst);
+                self.store_live(block);
+                let fail = self.way(*to, *cost, &mut open);
+                let on = self.b.create_block();
+                self.b.ins().brif(failed, fail, &[], on, &[]);
+                self.b.switch_to_block(on);
+                self.go_if_ending(*to, *cost, next, is_calm, &mut open);
+            }
+            Node::Apply {
+                table,
+                hit,
+                action,
+                arms,
+            } => {
+                let effects = Effects::of_table(*table, *hit, *action, self.of.program);
+                let mut result = None;
+                self.in_memory(&effects, |t| {
+                    result = t.call(t.helpers.apply, &[*table]);
+                });
+                self.take_applied(block, result, *hit, *action, arms);
+            }
+            Node::Plain(_) | Node::Cost(_) => {}
+        }
+        self.fill(open);
+    }
+
+    /// Whether nothing is ending before the last node.
+    fn is_calm_at_end(&self, block: usize) -> bool {
+        let block = &self.graph.blocks[block];
+        let nodes = &self.code.nodes[block.nodes.clone()];
+        block.is_calm
+            && !nodes
+                .iter()
+                .any(|node| matches!(node, Node::Plain(inst) if super::graph::may_end(inst)))
+    }
+
+    fn go_if_ending(
+        &mut self,
+        to: u32,
+        cost: u32,
+        next: u32,
+        is_calm: bool,
+        open: &mut Vec<(Block, Block, u32)>,
+    ) {
+        let next = self.block_at(next);
+        if is_calm {
+            self.b.ins().jump(next, &[]);
+            return;
+        }
+        let to = self.way(to, cost, open);
+        let end = self.context_word(at::END);
+        self.b.ins().brif(end, to, &[], next, &[]);
+    }
+
+    /// After a lookup: the code of the action.
+    fn take_applied(
+        &mut self,
+        block: usize,
+        result: Option<Value>,
+        hit: Slot,
+        action: Slot,
+        arms: &[u32],
+    ) {
+        let result = match result {
+            Some(result) => result,
+            None => self.number(0),
+        };
+        let is_hit = self.b.ins().ushr_imm(result, 32);
+        self.write(hit, is_hit);
+        let chosen = self.b.ins().band_imm(result, i64::from(u32::MAX));
+        self.write(action, chosen);
+        self.store_live(block);
+        // An action that the table does not have cannot come out of it.
+        let Some((last, others)) = arms.split_last() else {
+            self.b.ins().return_(&[]);
+            return;
+        };
+        let last = self.block_at(*last);
+        let mut switch = Switch::new();
+        for (n, arm) in others.iter().enumerate() {
+            let arm = self.block_at(*arm);
+            if arm != last {
+                switch.set_entry(n as u128, arm);
+            }
+        }
+        switch.emit(&mut self.b, chosen, last);
+    }
+}

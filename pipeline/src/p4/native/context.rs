@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What machine code and Rust share while a block runs.
+
+use adit_p4_frontend::ir::Inst;
+
+use crate::p4::externs::Run;
+use crate::p4::machine::{End, Machine};
+use crate::p4::packet::Writer;
+
+/// [`Context::end`] while nothing ends.
+pub(super) const GOING_ON: u64 = 0;
+/// By `exit`.
+pub(super) const EXIT: u64 = 1;
+/// It took too many steps.
+pub(super) const TOO_LONG: u64 = 2;
+/// By the parser's error whose index is added.
+pub(super) const REJECTED: u64 = 1 << 32;
+
+/// What machine code reads and writes beside the frame, by the offsets in [`at`].
+#[repr(C)]
+pub(super) struct Context<'a, 'h> {
+    pub(super) frame: *mut u64,
+    /// The packet: where it is, how many bits it has, and which comes next.
+    pub(super) data: *const u8,
+    pub(super) bits: u64,
+    pub(super) next_bit: u64,
+    /// What is written: where it is, how many bytes there are, and for how many there is room.
+    pub(super) out: *mut u8,
+    pub(super) out_length: u64,
+    pub(super) out_room: u64,
+    pub(super) end: u64,
+    pub(super) steps: u64,
+    pub(super) bridge: *mut Bridge<'a, 'h>,
+}
+
+/// Offsets in [`Context`].
+pub(super) mod at {
+    use std::mem::offset_of;
+
+    use super::Context;
+
+    pub(in crate::p4::native) const FRAME: i32 = offset_of!(Context<'_, '_>, frame) as i32;
+    pub(in crate::p4::native) const DATA: i32 = offset_of!(Context<'_, '_>, data) as i32;
+    pub(in crate::p4::native) const BITS: i32 = offset_of!(Context<'_, '_>, bits) as i32;
+    pub(in crate::p4::native) const NEXT_BIT: i32 = offset_of!(Context<'_, '_>, next_bit) as i32;
+    pub(in crate::p4::native) const OUT: i32 = offset_of!(Context<'_, '_>, out) as i32;
+    pub(in crate::p4::native) const OUT_LENGTH: i32 =
+        offset_of!(Context<'_, '_>, out_length) as i32;
+    pub(in crate::p4::native) const OUT_ROOM: i32 = offset_of!(Context<'_, '_>, out_room) as i32;
+    pub(in crate::p4::native) const END: i32 = offset_of!(Context<'_, '_>, end) as i32;
+    pub(in crate::p4::native) const STEPS: i32 = offset_of!(Context<'_, '_>, steps) as i32;
+}
+
+/// What only Rust uses of it.
+pub(super) struct Bridge<'a, 'h> {
+    pub(super) machine: &'a mut Machine,
+    pub(super) host: &'a mut Run<'h>,
+    pub(super) writer: &'a mut Writer,
+    pub(super) data: &'a [u8],
+    /// Instructions that have no code of their own.
+    pub(super) others: &'a [Inst],
+}
+
+/// The interpreter's name for how a block ended.
+pub(super) fn end(word: u64) -> End {
+    match word {
+        GOING_ON => End::Done,
+        EXIT => End::Exit,
+        TOO_LONG => End::TooLong,
+        error => End::Rejected(error as u32),
+    }
+}

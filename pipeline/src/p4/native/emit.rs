@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From nodes to Cranelift's form: values of slots, blocks and what leads from one to another.
+
+use std::collections::BTreeMap;
+
+use adit_p4_frontend::ir::{Cmp, Inst, Op, Program, Slot};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{AliasRegion, Block, InstBuilder, MemFlags, Value};
+use cranelift_frontend::FunctionBuilder;
+
+use super::calls::Helpers;
+use super::context::at;
+use super::effects::{Effects, Run};
+use super::graph::{Graph, Slots};
+use super::inline::{Inlined, Node};
+use crate::p4::bits::mask;
+use crate::p4::fields::Flat;
+
+/// The longest run of limbs that is handled limb by limb.
+const MAX_LIMBS: u32 = 32;
+
+/// What is known of a slot: its value, and whether memory has another one.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    value: Value,
+    is_new: bool,
+}
+
+/// What does not change while a program is translated.
+pub(super) struct Source<'p> {
+    pub(super) program: &'p Program,
+    pub(super) layouts: &'p [Flat],
+    /// Slots that nothing writes.
+    pub(super) constants: Slots,
+    /// The index of the error `PacketTooShort`.
+    pub(super) too_short: u32,
+}
+
+/// One function on its way.
+pub(super) struct Translator<'t, 'f> {
+    pub(super) of: &'t Source<'t>,
+    pub(super) code: &'t Inlined<'t>,
+    pub(super) graph: &'t Graph,
+    pub(super) b: FunctionBuilder<'f>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) helpers: Helpers,
+    pub(super) context: Value,
+    pub(super) frame: Value,
+    pub(super) known: BTreeMap<Slot, Known>,
+    /// Where code goes that took too long.
+    pub(super) too_long: Option<Block>,
+    pub(super) others: &'t mut Vec<Inst>,
+    /// Whether everything that is read begins with a byte.
+    pub(super) is_aligned: bool,
+}
+
+/// Loads and stores of the frame.
+pub(super) fn in_frame() -> MemFlags {
+    MemFlags::trusted().with_alias_region(Some(AliasRegion::Heap))
+}
+
+/// Loads and stores of the context.
+pub(super) fn in_context() -> MemFlags {
+    MemFlags::trusted().with_alias_region(Some(AliasRegion::Vmctx))
+}
+
+impl Translator<'_, '_> {
+    /// Translates all blocks; the function's own first block leads to the first.
+    pub(super) fn translate(&mut self) {
+        let entry = self.b.create_block();
+        self.b.append_block_params_for_function_params(entry);
+        self.b.switch_to_block(entry);
+        self.context = self.b.block_params(entry)[0];
+        self.frame = self.context_word(at::FRAME);
+        for _ in &self.graph.blocks {
+            let block = self.b.create_block();
+            self.blocks.push(block);
+        }
+        self.b.ins().jump(self.blocks[0], &[]);
+        let mut ends: Vec<BTreeMap<Slot, Known>> = Vec::new();
+        for (n, block) in self.graph.blocks.iter().enumerate() {
+            self.b.switch_to_block(self.blocks[n]);
+            // What its parent knows is stored if it is read again.
+            let inherited = block.parent.map(|parent| ends[parent].clone());
+            self.known = inherited.unwrap_or_default();
+            self.known.values_mut().for_each(|k| k.is_new = false);
+            if block.is_reached {
+                self.block(n);
+            } else {
+                self.b.ins().return_(&[]);
+            }
+            ends.push(std::mem::take(&mut self.known));
+        }
+        if let Some(block) = self.too_long {
+            self.b.switch_to_block(block);
+            self.leave_too_long();
+        }
+        self.b.seal_all_blocks();
+    }
+
+    fn block(&mut self, n: usize) {
+        let nodes = self.graph.blocks[n].nodes.clone();
+        for at in nodes.clone() {
+            match &self.code.nodes[at] {
+                Node::Plain(inst) => self.instruction(inst),
+                Node::Cost(cost) => self.count(*cost),
+                last => {
+                    self.last(n, at, last);
+                    return;
+                }
+            }
+        }
+        self.store_live(n);
+        let next = self.block_at(nodes.end as u32);
+        self.b.ins().jump(next, &[]);
+    }
+
+    pub(super) fn block_at(&self, node: u32) -> Block {
+        self.blocks[self.graph.at[node as usize] as usize]
+    }
+
+    pub(super) fn context_word(&mut self, offset: i32) -> Value {
+        self.b.ins().load(I64, in_context(), self.context, offset)
+    }
+
+    pub(super) fn set_context_word(&mut self, offset: i32, value: Value) {
+        self.b
+            .ins()
+            .store(in_context(), value, self.context, offset);
+    }
+
+    pub(super) fn number(&mut self, value: u64) -> Value {
+        self.b.ins().iconst(I64, value as i64)
+    }
+
+    /// The offset of a slot in the frame. The frame is as the program has it, so that this is also
+    /// where it is proved that no code reaches behind its end.
+    pub(super) fn offset(&self, slot: Slot) -> i32 {
+        assert!(
+            (slot as usize) < self.of.program.frame.len(),
+            "slot {slot} is outside of the frame"
+        );
+        slot as i32 * 8
+    }
+
+    pub(super) fn read(&mut self, slot: Slot) -> Value {
+        let offset = self.offset(slot);
+        if self.of.constants.has(slot) {
+            return self.number(self.of.program.frame[slot as usize]);
+        }
+        if let Some(known) = self.known.get(&slot) {
+            return known.value;
+        }
+        let value = self.b.ins().load(I64, in_frame(), self.frame, offset);
+        let is_new = false;
+        self.known.insert(slot, Known { value, is_new });
+        value
+    }
+
+    pub(super) fn write(&mut self, slot: Slot, value: Value) {
+        let _ = self.offset(slot);
+        let is_new = true;
+        self.known.insert(slot, Known { value, is_new });
+    }
+
+    pub(super) fn write_flag(&mut self, slot: Slot, flag: Value) {
+        let value = self.b.ins().uextend(I64, flag);
+        self.write(slot, value);
+    }
+
+    fn store(&mut self, slot: Slot) {
+        let offset = self.offset(slot);
+        if let Some(known) = self.known.get_mut(&slot).filter(|known| known.is_new) {
+            known.is_new = false;
+            let value = known.value;
+            self.b.ins().store(in_frame(), value, self.frame, offset);
+        }
+    }
+
+    fn store_if(&mut self, wanted: impl Fn(Slot) -> bool) {
+        let new = self.known.iter().filter(|(_, known)| known.is_new);
+        let slots: Vec<Slot> = new.map(|(slot, _)| *slot).filter(|s| wanted(*s)).collect();
+        slots.into_iter().for_each(|slot| self.store(slot));
+    }
+
+    pub(super) fn store_all(&mut self) {
+        self.store_if(|_| true);
+    }
+
+    /// At the end of a block: what is read later.
+    pub(super) fn store_live(&mut self, block: usize) {
+        let graph = self.graph;
+        self.store_if(|slot| graph.blocks[block].live_out.has(slot));
+    }
+
+    /// Before memory is read.
+    pub(super) fn store_runs(&mut self, runs: &[Run]) {
+        for (slot, limbs) in runs {
+            (*slot..slot + limbs).for_each(|slot| self.store(slot));
+        }
+    }
+
+    /// After memory was written.
+    pub(super) fn forget(&mut self, runs: &[Run]) {
+        for (slot, limbs) in runs {
+            self.known
+                .retain(|known, _| !(*slot..slot + limbs).contains(known));
+        }
+    }
+
+    /// Around something that works on memory.
+    pub(super) fn in_memory(&mut self, effects: &Effects, work: impl FnOnce(&mut Self)) {
+        self.store_runs(&effects.reads);
+        self.store_runs(&effects.touches);
+        work(self);
+        self.forget(&effects.writes);
+        self.forget(&effects.touches);
+    }
+
+    pub(super) fn cut(&mut self, value: Value, width: u32) -> Value {
+        match width {
+            64.. => value,
+            _ => {
+                let mask = self.number(mask(width));
+                self.b.ins().band(value, mask)
+            }
+        }
+    }
+
+    /// A value of one limb with its sign.
+    pub(super) fn signed(&mut self, value: Value, width: u32) -> Value {
+        match width {
+            0 => self.number(0),
+            64.. => value,
+            _ => {
+                let up = self.b.ins().ishl_imm(value, i64::from(64 - width));
+                self.b.ins().sshr_imm(up, i64::from(64 - width))
+            }
+        }
+    }
+
+    /// An instruction that goes on with the next one.
+    fn instruction(&mut self, inst: &Inst) {
+        match *inst {
+            Inst::Move { dst, src, limbs } if limbs <= MAX_LIMBS => {
+                let values: Vec<Value> = (0..limbs).map(|n| self.read(src + n)).collect();
+                for (n, value) in values.into_iter().enumerate() {
+                    self.write(dst + n as u32, value);
+                }
+            }
+            Inst::Move { dst, src, limbs } => {
+                let effects = Effects::of(inst, self.of.program);
+                self.in_memory(&effects, |t| t.call_copy(dst, src, limbs));
+            }
+            Inst::Zero { dst, limbs } if limbs <= MAX_LIMBS => {
+                let zero = self.number(0);
+                (dst..dst + limbs).for_each(|slot| self.write(slot, zero));
+            }
+            Inst::Zero { dst, limbs } => {
+                let effects = Effects::of(inst, self.of.program);
+                self.in_memory(&effects, |t| t.call_clear(dst, limbs));
+            }
+            Inst::Binary {
+                op: op @ (Op::Add | Op::Sub | Op::Mul | Op::And | Op::Or | Op::Xor),
+                dst,
+                a,
+                b,
+                width,
+            } if width <= 64 => {
+                let (a, b) = (self.read(a), self.read(b));
+                let value = match op {
+                    Op::Add => self.b.ins().iadd(a, b),
+                    Op::Sub => self.b.ins().isub(a, b),
+                    Op::Mul => self.b.ins().imul(a, b),
+                    Op::And => self.b.ins().band(a, b),
+                    Op::Or => self.b.ins().bor(a, b),
+                    _ => self.b.ins().bxor(a, b),
+                };
+                let value = match op {
+                    Op::Add | Op::Sub | Op::Mul => self.cut(value, width),
+                    _ => value,
+                };
+                self.write(dst, value);
+            }
+            Inst::Compare {
+                cmp,
+                dst,
+                a,
+                b,
+                width,
+            } if width <= 64 => {
+                let (mut a, mut b) = (self.read(a), self.read(b));
+                if let Cmp::Lt(true) | Cmp::Le(true) = cmp {
+                    (a, b) = (self.signed(a, width), self.signed(b, width));
+                }
+                let code = match cmp {
+                    Cmp::Eq => IntCC::Equal,
+                    Cmp::Ne => IntCC::NotEqual,
+                    Cmp::Lt(false) => IntCC::UnsignedLessThan,
+                    Cmp::Le(false) => IntCC::UnsignedLessThanOrEqual,
+                    Cmp::Lt(true) => IntCC::SignedLessThan,
+                    Cmp::Le(true) => IntCC::SignedLessThanOrEqual,
+                };
+                let flag = self.b.ins().icmp(code, a, b);
+                self.write_flag(dst, flag);
+            }
+            Inst::LogicalNot { dst, a } => {
+                let a = self.read(a);
+                let flag = self.b.ins().icmp_imm(IntCC::Equal, a, 0);
+                self.write_flag(dst, flag);
+            }
+            Inst::Not { dst, a, width } if width <= 64 => {
+                let a = self.read(a);
+                let value = self.b.ins().bnot(a);
+                let value = self.cut(value, width);
+                self.write(dst, value);
+            }
+            Inst::Neg { dst, a, width } if width <= 64 => {
+                let a = self.read(a);
+                let value = self.b.ins().ineg(a);
+                let value = self.cut(value, width);
+                self.write(dst, value);
+            }
+            Inst::Resize {
+                dst,
+                a,
+                from,
+                to,
+                signed,
+            } if from <= 64 && to <= 64 => {
+                let mut value = self.read(a);
+                if signed {
+                    value = self.signed(value, from);
+                }
+                let value = self.cut(value, to);
+                self.write(dst, value);
+            }
+            Inst::Extern { call } => {
+                let effects = Effects::of(inst, self.of.program);
+                self.in_memory(&effects, |t| t.call_external(call));
+            }
+            Inst::Exit | Inst::Reject { .. } => self.end_all(inst),
+            Inst::Emit { layout, src } => self.emit_header(layout, src),
+            Inst::Extract { .. } | Inst::Lookahead { .. } | Inst::Advance { .. } => {
+                self.parse_on(inst);
+            }
+            ref other => {
+                if !self.wide(other) {
+                    self.by_interpreter(other);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Basic blocks, and what is known at their borders: which slots are read later, and whether
+//! everything may be ending.
+
+use adit_p4_frontend::ir::{Inst, Program, Slot};
+
+use super::effects::{Effects, Run};
+use super::inline::{Inlined, Node};
+use super::Untranslated;
+
+/// The most words of all sets of slots.
+const MAX_WORDS: usize = 8 << 20;
+
+/// A set of slots.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Slots(Vec<u64>);
+
+impl Slots {
+    pub(super) fn new(count: usize) -> Slots {
+        Slots(vec![0; count.div_ceil(64)])
+    }
+
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        self.0[slot as usize / 64] >> (slot % 64) & 1 == 1
+    }
+
+    pub(super) fn add(&mut self, (first, count): Run) {
+        for slot in first..first + count {
+            self.0[slot as usize / 64] |= 1 << (slot % 64);
+        }
+    }
+
+    fn remove(&mut self, (first, count): Run) {
+        for slot in first..first + count {
+            self.0[slot as usize / 64] &= !(1 << (slot % 64));
+        }
+    }
+
+    /// Adds all of others; tells whether that is more.
+    pub(super) fn add_all(&mut self, others: &Slots) -> bool {
+        let mut grown = false;
+        for (mine, other) in self.0.iter_mut().zip(&others.0) {
+            grown |= *other & !*mine != 0;
+            *mine |= other;
+        }
+        grown
+    }
+}
+
+/// Nodes that run one after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    pub(super) nodes: std::ops::Range<usize>,
+    /// The blocks that come next, each once.
+    pub(super) next: Vec<usize>,
+    /// The only block that leads here, if that stands before.
+    pub(super) parent: Option<usize>,
+    pub(super) is_reached: bool,
+    /// Whether nothing ends when it begins: there was neither `exit` nor an error.
+    pub(super) is_calm: bool,
+    /// What is read of what is there when it begins.
+    pub(super) live_in: Slots,
+    /// What is read after it.
+    pub(super) live_out: Slots,
+}
+
+/// A program block's graph.
+pub(super) struct Graph {
+    pub(super) blocks: Vec<Block>,
+    /// The block that begins with a node.
+    pub(super) at: Vec<u32>,
+}
+
+fn effects(node: &Node<'_>, program: &Program) -> Effects {
+    match node {
+        Node::Plain(inst) | Node::Parse { inst, .. } => Effects::of(inst, program),
+        Node::Branch { cond, .. } => Effects {
+            reads: vec![(*cond, 1)],
+            ..Effects::default()
+        },
+        Node::Apply {
+            table, hit, action, ..
+        } => Effects::of_table(*table, *hit, *action, program),
+        Node::Cost(_) | Node::Jump { .. } | Node::IfEnding { .. } | Node::End => Effects::default(),
+    }
+}
+
+impl Graph {
+    pub(super) fn new(code: &Inlined<'_>, program: &Program) -> Result<Graph, Untranslated> {
+        let nodes = &code.nodes;
+        let mut begins = vec![false; nodes.len() + 1];
+        begins[0] = true;
+        for (n, node) in nodes.iter().enumerate() {
+            begins[n + 1] |= node.is_last();
+            for to in goes(node, n) {
+                begins[to as usize] = true;
+            }
+        }
+        let (mut blocks, mut at) = (Vec::<Block>::new(), Vec::new());
+        for (n, begins) in begins[..nodes.len()].iter().enumerate() {
+            if *begins {
+                blocks.push(Block {
+                    nodes: n..n,
+                    next: Vec::new(),
+                    parent: None,
+                    is_reached: false,
+                    is_calm: true,
+                    live_in: Slots::default(),
+                    live_out: Slots::default(),
+                });
+            }
+            let current = blocks.len() - 1;
+            blocks[current].nodes.end = n + 1;
+            at.push(current as u32);
+        }
+        let slots = program.frame.len();
+        if blocks.len() * slots.div_ceil(64) * 4 > MAX_WORDS {
+            return Err(Untranslated::TooLong(MAX_WORDS));
+        }
+        for block in &mut blocks {
+            (block.live_in, block.live_out) = (Slots::new(slots), Slots::new(slots));
+            let last = block.nodes.end - 1;
+            let mut next = goes(&nodes[last], last);
+            if !nodes[last].is_last() {
+                next.push(last as u32 + 1);
+            }
+            block.next = next.iter().map(|n| at[*n as usize] as usize).collect();
+            block.next.sort_unstable();
+            block.next.dedup();
+        }
+        let mut graph = Graph { blocks, at };
+        graph.reach();
+        graph.calm(code);
+        Ok(graph)
+    }
+
+    fn reach(&mut self) {
+        let mut from = vec![0usize; self.blocks.len()];
+        let mut open = vec![0];
+        self.blocks[0].is_reached = true;
+        from[0] = 2;
+        while let Some(n) = open.pop() {
+            for next in self.blocks[n].next.clone() {
+                from[next] += 1;
+                let block = &mut self.blocks[next];
+                block.parent = (from[next] == 1 && n < next).then_some(n);
+                if !block.is_reached {
+                    block.is_reached = true;
+                    open.push(next);
+                }
+            }
+        }
+    }
+
+    /// Where nothing can be ending.
+    fn calm(&mut self, code: &Inlined<'_>) {
+        let mut open: Vec<usize> = (0..self.blocks.len()).collect();
+        while let Some(n) = open.pop() {
+            if !self.blocks[n].is_reached {
+                continue;
+            }
+            let nodes = self.blocks[n].nodes.clone();
+            let last = nodes.end - 1;
+            let mut is_calm = self.blocks[n].is_calm;
+            for node in &code.nodes[nodes] {
+                is_calm &= !matches!(node, Node::Plain(inst) if may_end(inst));
+            }
+            for next in self.blocks[n].next.clone() {
+                let after = match &code.nodes[last] {
+                    // Who goes on is not ending, unless both ways lead to the same place.
+                    Node::IfEnding { to, .. } | Node::Parse { to, .. } => {
+                        self.at[*to as usize] as usize != next
+                    }
+                    _ => is_calm,
+                };
+                if self.blocks[next].is_calm && !after {
+                    self.blocks[next].is_calm = false;
+                    open.push(next);
+                }
+            }
+        }
+    }
+
+    /// Finds out what is read later; `at_end` is what is read after the program's block.
+    pub(super) fn live(&mut self, code: &Inlined<'_>, program: &Program, at_end: &Slots) {
+        let slots = program.frame.len();
+        let mut sums = Vec::new();
+        for block in &self.blocks {
+            let (mut reads, mut writes) = (Slots::new(slots), Slots::new(slots));
+            let mut ends = false;
+            for node in code.nodes[block.nodes.clone()].iter().rev() {
+                let effects = effects(node, program);
+                for run in effects.writes {
+                    reads.remove(run);
+                    writes.add(run);
+                }
+                for run in effects.reads {
+                    reads.add(run);
+                }
+                ends |= matches!(node, Node::End) || code.has_loops && node.cost() > 0;
+            }
+            sums.push((reads, writes, ends));
+        }
+        let mut is_changed = true;
+        while is_changed {
+            is_changed = false;
+            for n in (0..self.blocks.len()).rev() {
+                let (reads, writes, ends) = &sums[n];
+                let mut out = Slots::new(slots);
+                if *ends {
+                    out.add_all(at_end);
+                }
+                for next in &self.blocks[n].next {
+                    out.add_all(&self.blocks[*next].live_in);
+                }
+                let block = &mut self.blocks[n];
+                is_changed |= block.live_out.add_all(&out);
+                for (word, written) in out.0.iter_mut().zip(&writes.0) {
+                    *word &= !written;
+                }
+                if *ends {
+                    out.add_all(at_end);
+                }
+                out.add_all(reads);
+                is_changed |= block.live_in.add_all(&out);
+            }
+        }
+    }
+}
+
+/// Whether everything may be ending after an instruction.
+pub(super) fn may_end(inst: &Inst) -> bool {
+    matches!(
+        inst,
+        Inst::Exit
+            | Inst::Reject { .. }
+            | Inst::Extract { .. }
+            | Inst::Lookahead { .. }
+            | Inst::Advance { .. }
+    )
+}
+
+/// Where the last node of a block goes.
+fn goes(node: &Node<'_>, n: usize) -> Vec<u32> {
+    let next = n as u32 + 1;
+    match node {
+        Node::Jump { to, .. } => vec![*to],
+        Node::Branch { to, .. } | Node::IfEnding { to, .. } | Node::Parse { to, .. } => {
+            vec![*to, next]
+        }
+        Node::Apply { arms, .. } => arms.clone(),
+        Node::Plain(_) | Node::Cost(_) | Node::End => Vec::new(),
+    }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Machine code for a program's blocks, made with Cranelift when the program is loaded.
+//!
+//! A block becomes one function, with all code that it calls in place ([`inline`]). The frame is
+//! the same as the interpreter's, and what is not worth code of its own is a call to what the
+//! interpreter does ([`helpers`]). Values are in registers from one end of a basic block to the
+//! other, and are stored if anything reads them later ([`graph`]).
+
+#[cfg(feature = "jit")]
+mod calls;
+#[cfg(feature = "jit")]
+mod context;
+#[cfg(feature = "jit")]
+mod effects;
+#[cfg(feature = "jit")]
+mod emit;
+#[cfg(feature = "jit")]
+mod graph;
+#[cfg(feature = "jit")]
+mod helpers;
+#[cfg(feature = "jit")]
+mod inline;
+#[cfg(feature = "jit")]
+mod module;
+#[cfg(feature = "jit")]
+mod packet;
+#[cfg(feature = "jit")]
+mod wide;
+#[cfg(not(feature = "jit"))]
+mod without;
+
+#[cfg(feature = "jit")]
+pub(super) use module::Native;
+#[cfg(not(feature = "jit"))]
+pub(super) use without::Native;
+
+/// Why a program is interpreted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untranslated {
+    /// It was asked for.
+    #[error("the interpreter was asked for")]
+    AskedFor,
+    /// Built without code generation.
+    #[error("built without the feature `jit`")]
+    NotBuilt,
+    /// Calls are put in place; that makes it longer than this.
+    #[error("a block has more than {0} instructions with everything that it calls")]
+    TooLong(usize),
+    /// Cranelift, or the system that is asked for memory to run code from, does not want to.
+    #[error("no machine code: {0}")]
+    Refused(String),
+}

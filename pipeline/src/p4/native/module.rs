@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A program's machine code: made, kept and run.
+
+use adit_p4_frontend::ir::{FunctionId, Inst, Program};
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{AbiParam, Signature, Type, Value};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{default_libcall_names, FuncId, Linkage, Module};
+
+use super::calls::Helpers;
+use super::context::{end, Bridge, Context, GOING_ON};
+use super::effects::Effects;
+use super::emit::{Source, Translator};
+use super::graph::{Graph, Slots};
+use super::helpers;
+use super::inline::{Inlined, Node};
+use super::Untranslated;
+use crate::p4::externs::Run;
+use crate::p4::fields::Flat;
+use crate::p4::machine::{End, Machine, Packet};
+use crate::p4::packet::Reader;
+
+type Entry = extern "C" fn(&mut Context<'_, '_>);
+
+/// One block.
+struct Code {
+    entry: Entry,
+    /// How many steps it has if it does not go back.
+    cost: u64,
+}
+
+/// The blocks of a program.
+pub(in crate::p4) struct Native {
+    /// What the entries are in; gone only while it is dropped.
+    module: Option<JITModule>,
+    /// By the function.
+    code: Vec<Option<Code>>,
+    others: Vec<Inst>,
+}
+
+// SAFETY: the module is not touched after its code is finished but to be freed, which takes the
+// whole; the code itself is memory that does not change, and works on what it is given only.
+unsafe impl Send for Native {}
+// SAFETY: as above.
+unsafe impl Sync for Native {}
+
+fn refused(error: impl std::fmt::Display) -> Untranslated {
+    Untranslated::Refused(error.to_string())
+}
+
+/// The helpers: their addresses, and what they take after the context and give.
+const HELPERS: [(&str, &[Type], &[Type]); 6] = [
+    ("apply", &[I32], &[I64]),
+    ("external", &[I32], &[]),
+    ("other", &[I32], &[I64]),
+    ("emit", &[I32, I32], &[]),
+    ("copy", &[I32, I32, I32], &[]),
+    ("clear", &[I32, I32], &[]),
+];
+
+fn address(helper: &str) -> *const u8 {
+    match helper {
+        "apply" => helpers::apply as *const u8,
+        "external" => helpers::external as *const u8,
+        "other" => helpers::other as *const u8,
+        "emit" => helpers::emit as *const u8,
+        "copy" => helpers::copy as *const u8,
+        _ => helpers::clear as *const u8,
+    }
+}
+
+fn builder() -> Result<JITBuilder, Untranslated> {
+    let mut flags = settings::builder();
+    let checks = if cfg!(debug_assertions) {
+        "true"
+    } else {
+        "false"
+    };
+    for (name, value) in [
+        ("opt_level", "speed"),
+        ("is_pic", "false"),
+        ("use_colocated_libcalls", "false"),
+        ("enable_verifier", checks),
+        ("unwind_info", "false"),
+    ] {
+        flags.set(name, value).map_err(refused)?;
+    }
+    let isa = cranelift_native::builder().map_err(refused)?;
+    let isa = isa.finish(settings::Flags::new(flags)).map_err(refused)?;
+    let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
+    for (name, ..) in HELPERS {
+        builder.symbol(name, address(name));
+    }
+    Ok(builder)
+}
+
+/// Slots that nothing writes: their values are in the program.
+fn constants(program: &Program) -> Slots {
+    let mut written = Slots::new(program.frame.len());
+    let mut given = Slots::new(program.frame.len());
+    for inst in program.functions.iter().flat_map(|f| &f.code) {
+        let effects = match inst {
+            Inst::Apply { table, hit, action } => Effects::of_table(*table, *hit, *action, program),
+            _ => Effects::of(inst, program),
+        };
+        // What an extern gets may be a constant; what it gives back begins as zeros.
+        let touched = match inst {
+            Inst::Extern { .. } => &mut given,
+            _ => &mut written,
+        };
+        effects.touches.into_iter().for_each(|run| touched.add(run));
+        effects.writes.into_iter().for_each(|run| written.add(run));
+    }
+    let parameters = program.blocks.iter().flat_map(|b| &b.parameters);
+    parameters.for_each(|p| written.add((p.slot, p.layout.limbs())));
+    let mut constants = Slots::new(program.frame.len());
+    for (slot, value) in program.frame.iter().enumerate() {
+        let slot = slot as u32;
+        if !written.has(slot) && (*value != 0 || !given.has(slot)) {
+            constants.add((slot, 1));
+        }
+    }
+    constants
+}
+
+/// Whether all that a block reads begins and ends with whole bytes.
+fn is_aligned(code: &Inlined<'_>, layouts: &[Flat]) -> bool {
+    code.nodes.iter().all(|node| match node {
+        Node::Plain(inst) | Node::Parse { inst, .. } => match inst {
+            Inst::Extract { layout, .. } => layouts[*layout as usize].bits % 8 == 0,
+            _ => true,
+        },
+        _ => true,
+    })
+}
+
+impl Native {
+    pub(in crate::p4) fn new(program: &Program) -> Result<Native, Untranslated> {
+        if cfg!(miri) {
+            return Err(Untranslated::NotBuilt);
+        }
+        let layouts: Vec<Flat> = program.layouts.iter().map(Flat::new).collect();
+        let too_short = program.errors.iter().position(|e| e == "PacketTooShort");
+        let source = Source {
+            program,
+            layouts: &layouts,
+            constants: constants(program),
+            too_short: too_short.unwrap_or(0) as u32,
+        };
+        let mut parts = Vec::new();
+        for block in &program.blocks {
+            if parts
+                .iter()
+                .all(|part: &(FunctionId, _, _)| part.0 != block.function)
+            {
+                let code = Inlined::new(program, block.function)?;
+                let graph = Graph::new(&code, program)?;
+                parts.push((block.function, code, graph));
+            }
+        }
+        // What is read after a block: what blocks hand on, and whatever a block finds in the frame
+        // of what it, or another one, left there before.
+        let mut at_end = Slots::new(program.frame.len());
+        let parameters = program.blocks.iter().flat_map(|b| &b.parameters);
+        parameters.for_each(|p| at_end.add((p.slot, p.layout.limbs())));
+        let mut is_changed = true;
+        while is_changed {
+            is_changed = false;
+            for (_, code, graph) in &mut parts {
+                graph.live(code, program, &at_end);
+                is_changed |= at_end.add_all(&graph.blocks[0].live_in);
+            }
+        }
+        let mut native = Native {
+            module: None,
+            code: program.functions.iter().map(|_| None).collect(),
+            others: Vec::new(),
+        };
+        let module = native.module.insert(JITModule::new(builder()?));
+        let mut made = Vec::new();
+        for (function, code, graph) in &parts {
+            let id = translate(module, &source, code, graph, &mut native.others)?;
+            made.push((*function, id));
+        }
+        module.finalize_definitions().map_err(refused)?;
+        for (function, id) in made {
+            let start = module.get_finalized_function(id);
+            // SAFETY: the function was made with this signature: one pointer, to a context.
+            let entry = unsafe { std::mem::transmute::<*const u8, Entry>(start) };
+            let cost = program.functions[function as usize].code.len() as u64 + 1;
+            native.code[function as usize] = Some(Code { entry, cost });
+        }
+        Ok(native)
+    }
+
+    /// Runs a block to its end; `None` if it has no code that fits.
+    pub(in crate::p4) fn run(
+        &self,
+        function: FunctionId,
+        machine: &mut Machine,
+        host: &mut Run<'_>,
+        packet: &mut Packet<'_, '_>,
+    ) -> Option<End> {
+        let code = self.code[function as usize].as_ref()?;
+        if !packet.reader.is_aligned() {
+            return None;
+        }
+        let data = packet.reader.data();
+        let frame = machine.frame.as_mut_ptr();
+        let (out, out_length, out_room) = packet.writer.space();
+        let mut bridge = Bridge {
+            machine,
+            host,
+            writer: packet.writer,
+            data,
+            others: &self.others,
+        };
+        let mut context = Context {
+            frame,
+            data: data.as_ptr(),
+            bits: data.len() as u64 * 8,
+            next_bit: packet.reader.position() as u64,
+            out,
+            out_length: out_length as u64,
+            out_room: out_room as u64,
+            end: GOING_ON,
+            steps: code.cost,
+            bridge: &mut bridge,
+        };
+        (code.entry)(&mut context);
+        let (word, next_bit) = (context.end, context.next_bit as usize);
+        let written = context.out_length as usize;
+        // SAFETY: the code has written all bytes up to there: it adds a header's bytes to the
+        // length after it has stored them, and stores within the room it was told of.
+        unsafe { packet.writer.set_written(written) };
+        packet.reader = Reader::resume(data, next_bit);
+        Some(end(word))
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        self.code.clear();
+        if let Some(module) = self.module.take() {
+            // SAFETY: the entries are gone, and nothing runs: running borrows `self`.
+            unsafe { module.free_memory() };
+        }
+    }
+}
+
+fn translate(
+    module: &mut JITModule,
+    source: &Source<'_>,
+    code: &Inlined<'_>,
+    graph: &Graph,
+    others: &mut Vec<Inst>,
+) -> Result<FuncId, Untranslated> {
+    let pointer = module.target_config().pointer_type();
+    if pointer != I64 {
+        return Err(refused("only for pointers of 64 bits"));
+    }
+    let mut context = module.make_context();
+    context.func.signature.params.push(AbiParam::new(pointer));
+    let mut helpers = Vec::new();
+    for (name, takes, gives) in HELPERS {
+        let mut signature = Signature::new(module.target_config().default_call_conv);
+        signature.params.push(AbiParam::new(pointer));
+        signature
+            .params
+            .extend(takes.iter().map(|t| AbiParam::new(*t)));
+        signature
+            .returns
+            .extend(gives.iter().map(|t| AbiParam::new(*t)));
+        let id = module
+            .declare_function(name, Linkage::Import, &signature)
+            .map_err(refused)?;
+        helpers.push(module.declare_func_in_func(id, &mut context.func));
+    }
+    let mut room = FunctionBuilderContext::new();
+    let mut translator = Translator {
+        of: source,
+        code,
+        graph,
+        b: FunctionBuilder::new(&mut context.func, &mut room),
+        blocks: Vec::new(),
+        helpers: Helpers {
+            apply: helpers[0],
+            external: helpers[1],
+            other: helpers[2],
+            emit: helpers[3],
+            copy: helpers[4],
+            clear: helpers[5],
+        },
+        context: Value::from_u32(0),
+        frame: Value::from_u32(0),
+        known: Default::default(),
+        too_long: None,
+        others,
+        is_aligned: is_aligned(code, source.layouts),
+    };
+    translator.translate();
+    translator.b.finalize();
+    let id = module
+        .declare_anonymous_function(&context.func.signature)
+        .map_err(refused)?;
+    module
+        .define_function(id, &mut context)
+        .map_err(|error| refused(format!("{error:?}")))?;
+    module.clear_context(&mut context);
+    Ok(id)
+}

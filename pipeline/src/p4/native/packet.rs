@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Headers, to and from the packet: words of 64 bits, whose pieces are where the layout has them.
+
+use adit_p4_frontend::ir::{Inst, Slot};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I16, I32, I64, I8};
+use cranelift_codegen::ir::{AliasRegion, InstBuilder, MemFlags, Value};
+
+use super::context::{at, REJECTED};
+use super::effects::Effects;
+use super::emit::{in_frame, Translator};
+use crate::p4::fields::Words;
+
+fn in_packet() -> MemFlags {
+    let flags = MemFlags::new().with_notrap();
+    flags.with_alias_region(Some(AliasRegion::Table))
+}
+
+impl Translator<'_, '_> {
+    /// An instruction that may end parsing and does not stand before what asks for that.
+    pub(super) fn parse_on(&mut self, inst: &Inst) {
+        self.parse(inst);
+    }
+
+    /// Reads a header, or moves on; gives whether that ended parsing.
+    pub(super) fn parse(&mut self, inst: &Inst) -> Value {
+        if let Inst::Extract {
+            layout,
+            dst,
+            length: None,
+        } = *inst
+        {
+            let of = self.of;
+            let flat = &of.layouts[layout as usize];
+            if let Some(words) = flat.words().filter(|_| self.is_aligned) {
+                let effects = Effects::of(inst, of.program);
+                self.store_runs(&effects.touches);
+                let failed = self.extract(words, dst);
+                self.forget(&effects.touches);
+                return failed;
+            }
+        }
+        match self.by_interpreter(inst) {
+            Some(failed) => failed,
+            None => self.number(0),
+        }
+    }
+
+    fn extract(&mut self, words: &Words, dst: Slot) -> Value {
+        let bits = words.bytes() as i64 * 8;
+        let next_bit = self.context_word(at::NEXT_BIT);
+        let all = self.context_word(at::BITS);
+        let after = self.b.ins().iadd_imm(next_bit, bits);
+        let failed = self.b.ins().icmp(IntCC::UnsignedGreaterThan, after, all);
+        let (fail, read) = (self.b.create_block(), self.b.create_block());
+        let on = self.b.create_block();
+        self.b.ins().brif(failed, fail, &[], read, &[]);
+
+        self.b.switch_to_block(fail);
+        self.b.set_cold_block(fail);
+        let error = self.number(REJECTED + u64::from(self.of.too_short));
+        self.set_context_word(at::END, error);
+        self.b.ins().jump(on, &[]);
+
+        self.b.switch_to_block(read);
+        let data = self.context_word(at::DATA);
+        let byte = self.b.ins().ushr_imm(next_bit, 3);
+        let from = self.b.ins().iadd(data, byte);
+        let values = self.header_words(words, from);
+        let mut limbs: Vec<(u32, Value)> = Vec::new();
+        for (word, piece) in words.pieces() {
+            let mut value = values[word];
+            if piece.in_word > 0 {
+                value = self.b.ins().ushr_imm(value, i64::from(piece.in_word));
+            }
+            if piece.in_word as u32 + piece.mask.count_ones() < 64 {
+                let mask = self.number(piece.mask);
+                value = self.b.ins().band(value, mask);
+            }
+            if piece.in_limb > 0 {
+                value = self.b.ins().ishl_imm(value, i64::from(piece.in_limb));
+            }
+            match limbs.iter_mut().find(|limb| limb.0 == piece.limb) {
+                Some((_, known)) => *known = self.b.ins().bor(*known, value),
+                None => limbs.push((piece.limb, value)),
+            }
+        }
+        let is_valid = self.number(1);
+        limbs.push((0, is_valid));
+        for (limb, value) in limbs {
+            let offset = self.offset(dst + limb);
+            self.b.ins().store(in_frame(), value, self.frame, offset);
+        }
+        self.set_context_word(at::NEXT_BIT, after);
+        self.b.ins().jump(on, &[]);
+
+        self.b.switch_to_block(on);
+        failed
+    }
+
+    /// A header's words; nothing behind the header is read.
+    fn header_words(&mut self, words: &Words, from: Value) -> Vec<Value> {
+        let bytes = words.bytes();
+        let mut values: Vec<Value> = (0..bytes / 8)
+            .map(|n| self.load_word(from, n as i32 * 8))
+            .collect();
+        let rest = bytes % 8;
+        if rest == 0 {
+            return values;
+        }
+        let last = if bytes >= 8 {
+            // The last eight bytes, of which some were read before.
+            let word = self.load_word(from, bytes as i32 - 8);
+            self.b.ins().ishl_imm(word, 8 * (8 - rest as i64))
+        } else {
+            self.load_part(from, bytes)
+        };
+        values.push(last);
+        values
+    }
+
+    fn load_word(&mut self, from: Value, offset: i32) -> Value {
+        let value = self.b.ins().load(I64, in_packet(), from, offset);
+        self.big_endian(value)
+    }
+
+    fn big_endian(&mut self, value: Value) -> Value {
+        match cfg!(target_endian = "little") {
+            true => self.b.ins().bswap(value),
+            false => value,
+        }
+    }
+
+    /// Less than eight bytes, from the top of a word.
+    fn load_part(&mut self, from: Value, bytes: usize) -> Value {
+        let (mut done, mut word) = (0, self.number(0));
+        for (size, ty) in [(4, I32), (2, I16), (1, I8)] {
+            if bytes - done < size {
+                continue;
+            }
+            let value = self.b.ins().load(ty, in_packet(), from, done as i32);
+            let value = if size > 1 {
+                self.big_endian(value)
+            } else {
+                value
+            };
+            let value = self.b.ins().uextend(I64, value);
+            let up = 64 - 8 * (done + size) as i64;
+            let value = self.b.ins().ishl_imm(value, up);
+            word = self.b.ins().bor(word, value);
+            done += size;
+        }
+        word
+    }
+
+    /// Appends a header if it is valid.
+    pub(super) fn emit_header(&mut self, layout: u32, src: Slot) {
+        let of = self.of;
+        let flat = &of.layouts[layout as usize];
+        let is_valid = self.read(src);
+        let (write, on) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(is_valid, write, &[], on, &[]);
+        // What is read for an invalid header is not known behind it.
+        let known = self.known.clone();
+        self.b.switch_to_block(write);
+        match flat.words() {
+            Some(words) => {
+                let (slow, fast) = (self.b.create_block(), self.b.create_block());
+                let length = self.context_word(at::OUT_LENGTH);
+                let room = self.context_word(at::OUT_ROOM);
+                let end = self.b.ins().iadd_imm(length, words.bytes() as i64 + 8);
+                let is_full = self.b.ins().icmp(IntCC::UnsignedGreaterThan, end, room);
+                self.b.ins().brif(is_full, slow, &[], fast, &[]);
+                self.b.switch_to_block(slow);
+                self.b.set_cold_block(slow);
+                self.store_runs(&[(src, flat.limbs)]);
+                self.call_emit(layout, src);
+                self.b.ins().jump(on, &[]);
+                self.known.clone_from(&known);
+                self.b.switch_to_block(fast);
+                self.write_words(words, src, length);
+            }
+            None => {
+                self.store_runs(&[(src, flat.limbs)]);
+                self.call_emit(layout, src);
+            }
+        }
+        self.b.ins().jump(on, &[]);
+        self.b.switch_to_block(on);
+        self.known = known;
+    }
+
+    /// Writes a header for which there is room, and for a word behind it.
+    fn write_words(&mut self, words: &Words, src: Slot, length: Value) {
+        let out = self.context_word(at::OUT);
+        let to = self.b.ins().iadd(out, length);
+        let mut values: Vec<Option<Value>> = vec![None; words.bytes().div_ceil(8)];
+        for (word, piece) in words.pieces() {
+            let mut value = self.read(src + piece.limb);
+            if piece.in_limb > 0 {
+                value = self.b.ins().ushr_imm(value, i64::from(piece.in_limb));
+            }
+            let mask = self.number(piece.mask);
+            value = self.b.ins().band(value, mask);
+            if piece.in_word > 0 {
+                value = self.b.ins().ishl_imm(value, i64::from(piece.in_word));
+            }
+            values[word] = Some(match values[word] {
+                Some(known) => self.b.ins().bor(known, value),
+                None => value,
+            });
+        }
+        for (n, value) in values.into_iter().enumerate() {
+            let value = match value {
+                Some(value) => value,
+                None => self.number(0),
+            };
+            let value = self.big_endian(value);
+            self.b.ins().store(in_packet(), value, to, n as i32 * 8);
+        }
+        let length = self.b.ins().iadd_imm(length, words.bytes() as i64);
+        self.set_context_word(at::OUT_LENGTH, length);
+    }
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! No machine code: everything is interpreted.
+
+use adit_p4_frontend::ir::{FunctionId, Program};
+
+use super::Untranslated;
+use crate::p4::externs::Run;
+use crate::p4::machine::{End, Machine, Packet};
+
+/// There is none.
+pub(in crate::p4) enum Native {}
+
+impl Native {
+    pub(in crate::p4) fn new(_: &Program) -> Result<Native, Untranslated> {
+        Err(Untranslated::NotBuilt)
+    }
+
+    pub(in crate::p4) fn run(
+        &self,
+        _: FunctionId,
+        _: &mut Machine,
+        _: &mut Run<'_>,
+        _: &mut Packet<'_, '_>,
+    ) -> Option<End> {
+        match *self {}
+    }
+}
