@@ -13,6 +13,8 @@ use crate::proto::{v1, Status as RpcStatus};
 const MAX_STREAMS: usize = 64;
 /// The most roles that are remembered.
 const MAX_ROLES: usize = 64;
+/// The longest name of a role.
+const MAX_NAME: usize = 256;
 
 pub(crate) type Reply = std::result::Result<v1::StreamMessageResponse, Status>;
 
@@ -26,6 +28,7 @@ struct Client {
 /// All streams.
 #[derive(Default)]
 pub(crate) struct Arbitration {
+    device_id: u64,
     clients: BTreeMap<u64, Client>,
     next: u64,
     /// The highest election id of each role.
@@ -54,6 +57,13 @@ pub(crate) fn role_name(name: &str, id: u64) -> String {
 }
 
 impl Arbitration {
+    pub(crate) fn new(device_id: u64) -> Arbitration {
+        Arbitration {
+            device_id,
+            ..Arbitration::default()
+        }
+    }
+
     pub(crate) fn open(&mut self, sender: Sender<Reply>) -> Result<u64> {
         if self.clients.len() >= MAX_STREAMS {
             return Err(Fault::new(
@@ -100,6 +110,12 @@ impl Arbitration {
         }
         #[allow(deprecated, reason = "older clients say it so")]
         let role = role_name(&shown.name, shown.id);
+        if role.len() > MAX_NAME {
+            return Err(Fault::invalid(format!(
+                "a role's name of {} bytes: {MAX_NAME} are the most",
+                role.len()
+            )));
+        }
         let election = said.election_id.as_ref().map(number);
         if let Some(client) = self.clients.get(&id) {
             if client.role.as_ref().is_some_and(|(old, ..)| *old != role) {
@@ -167,7 +183,7 @@ impl Arbitration {
         let shown = shown.clone();
         let is_named = shown != v1::Role::default();
         let update = v1::MasterArbitrationUpdate {
-            device_id: 0,
+            device_id: self.device_id,
             role: is_named.then_some(shown),
             election_id: self.highest.get(role).copied().map(message),
             status: Some(RpcStatus {

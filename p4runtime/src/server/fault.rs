@@ -12,7 +12,7 @@ use crate::proto::{v1, Status as RpcStatus};
 
 /// How large errors of a batch may become: clients take 8 KiB of metadata by default, and it
 /// travels in base64.
-const MAX_DETAILS: usize = 5 << 10;
+const MAX_DETAILS: usize = 4608;
 /// The longest message.
 const MAX_MESSAGE: usize = 1 << 10;
 
@@ -90,60 +90,137 @@ impl From<ByteError> for Fault {
     }
 }
 
-/// A message that headers have room for.
+/// A message that headers have room for: what is not printable takes three bytes there.
 fn cut(message: &str) -> String {
-    let mut end = message.len().min(MAX_MESSAGE);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    message[..end].to_owned()
+    let mut room = MAX_MESSAGE;
+    let fits = |c: &char| {
+        let size = match c {
+            ' '..='~' if *c != '%' => 1,
+            c => 3 * c.len_utf8(),
+        };
+        let fits = size <= room;
+        room = room.saturating_sub(size);
+        fits
+    };
+    message.chars().take_while(fits).collect()
 }
 
-/// What a batch came to, as the standard wants it: one error for each update, in order.
+/// The indices of updates that failed, neighbours as one.
+fn failed_indices(results: &[Result<()>]) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for (n, _) in results.iter().enumerate().filter(|(_, r)| r.is_err()) {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == n => *last = n,
+            _ => runs.push((n, n)),
+        }
+    }
+    let runs = runs.iter().map(|run| match run {
+        (first, last) if first == last => first.to_string(),
+        (first, last) => format!("{first}-{last}"),
+    });
+    runs.collect::<Vec<_>>().join(",")
+}
+
+fn detail(code: Code, message: String) -> prost_types::Any {
+    let error = v1::Error {
+        canonical_code: code as i32,
+        message,
+        ..Default::default()
+    };
+    prost_types::Any {
+        type_url: "type.googleapis.com/p4.v1.Error".to_owned(),
+        value: error.encode_to_vec(),
+    }
+}
+
+/// What a batch came to, as the standard wants it: one error for each update, in order. Those that
+/// headers have room for get their texts. If there is no room for all errors there are none, since
+/// they are told apart by their places: then the message has the indices.
 pub(crate) fn batch_status(results: &[Result<()>]) -> std::result::Result<(), Status> {
     let failed = results.iter().filter(|r| r.is_err()).count();
-    if failed == 0 {
+    let Some(Err(first)) = results.iter().find(|r| r.is_err()) else {
         return Ok(());
-    }
-    let encode = |with_text: bool| {
-        let details = results.iter().map(|result| {
-            let error = match result {
-                Ok(()) => v1::Error::default(),
-                Err(fault) => v1::Error {
-                    canonical_code: fault.code as i32,
-                    message: if with_text {
-                        cut(&fault.message)
-                    } else {
-                        String::new()
-                    },
-                    ..Default::default()
-                },
-            };
-            prost_types::Any {
-                type_url: "type.googleapis.com/p4.v1.Error".to_owned(),
-                value: error.encode_to_vec(),
-            }
-        });
-        RpcStatus {
-            code: Code::Unknown as i32,
-            message: format!("{failed} of {} updates failed", results.len()),
-            details: details.collect(),
-        }
-        .encode_to_vec()
     };
-    let mut details = encode(true);
-    if details.len() > MAX_DETAILS {
-        details = encode(false);
+    let told = format!("{failed} of {} updates failed", results.len());
+    let code = |result: &Result<()>| result.as_ref().map_or_else(|f| f.code, |()| Code::Ok);
+    let mut status = RpcStatus {
+        code: Code::Unknown as i32,
+        message: told.clone(),
+        details: results
+            .iter()
+            .map(|r| detail(code(r), String::new()))
+            .collect(),
+    };
+    let Some(mut room) = MAX_DETAILS.checked_sub(status.encoded_len()) else {
+        let indices = failed_indices(results);
+        let message = format!("{told}, the first: {}; failed: {indices}", first.message);
+        return Err(Status::unknown(cut(&message)));
+    };
+    for (place, result) in status.details.iter_mut().zip(results) {
+        let Err(fault) = result else { continue };
+        let with_text = detail(fault.code, cut(&fault.message));
+        // The lengths before it grow, too.
+        let more = with_text.encoded_len() - place.encoded_len() + 8;
+        let Some(rest) = room.checked_sub(more) else {
+            break;
+        };
+        room = rest;
+        *place = with_text;
     }
-    let first = results.iter().find_map(|r| r.as_ref().err());
-    let message = format!(
-        "{failed} of {} updates failed, the first: {}",
-        results.len(),
-        first.map_or("", |f| &f.message)
-    );
+    let message = format!("{told}, the first: {}", first.message);
+    let details = status.encode_to_vec();
     Err(Status::with_details(
         Code::Unknown,
         cut(&message),
         details.into(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(count: usize, text: &str, fails: impl Fn(usize) -> bool) -> Vec<Result<()>> {
+        let one = |n| match fails(n) {
+            true => Err(Fault::invalid(text)),
+            false => Ok(()),
+        };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn errors_of_any_batch_fit_into_headers() {
+        for count in [1, 2, 99, 110, 150, 1000, 100_000] {
+            for text in ["no", "ä\n%", &"long ".repeat(1000)] {
+                for every in [1, 2, 7] {
+                    let results = results(count, text, |n| n % every == 0);
+                    let status = batch_status(&results).unwrap_err();
+                    let mut headers = http::HeaderMap::new();
+                    status.add_header(&mut headers).expect("it is a header");
+                    let size: usize = headers
+                        .iter()
+                        .map(|(k, v)| k.as_str().len() + v.len())
+                        .sum();
+                    assert!(size < 8 << 10, "{count} {every}: {size} bytes");
+                    let details = RpcStatus::decode(status.details()).unwrap().details;
+                    assert!([0, count].contains(&details.len()));
+                    assert_eq!(details.len(), if count < 115 { count } else { 0 });
+                    for (n, detail) in details.iter().enumerate() {
+                        let error = v1::Error::decode(&*detail.value).unwrap();
+                        assert_eq!(error.canonical_code != 0, n % every == 0);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_details_the_message_has_the_indices() {
+        let is_bad = |n| n < 3 || n == 10 || (20..22).contains(&n);
+        let status = batch_status(&results(500, "no room", is_bad)).unwrap_err();
+        assert_eq!(
+            status.message(),
+            "6 of 500 updates failed, the first: no room; failed: 0-2,10,20-21"
+        );
+    }
 }

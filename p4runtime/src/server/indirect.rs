@@ -150,6 +150,7 @@ impl Pipeline {
 impl Target<'_> {
     pub(crate) fn member(&self, kind: Type, given: &v1::ActionProfileMember) -> Result<()> {
         let (profile, table) = self.pipeline.profile(given.action_profile_id)?;
+        not_zero(given.member_id, "member_id")?;
         if kind == Type::Delete {
             return Ok(profile.delete_member(given.member_id)?);
         }
@@ -169,6 +170,7 @@ impl Target<'_> {
     pub(crate) fn group(&self, kind: Type, given: &v1::ActionProfileGroup) -> Result<()> {
         use action_profile_group::member::WatchKind;
         let (profile, _) = self.pipeline.profile(given.action_profile_id)?;
+        not_zero(given.group_id, "group_id")?;
         if kind == Type::Delete {
             return Ok(profile.delete_group(given.group_id)?);
         }
@@ -226,6 +228,14 @@ impl Target<'_> {
         let state = table.get(&keys, priority)?;
         let config = given.config.as_ref().map(config).transpose()?;
         Ok(table.set_meter(state.id, config)?)
+    }
+}
+
+/// In reads 0 stands for all of them.
+fn not_zero(id: u32, what: &str) -> Result<()> {
+    match id {
+        0 => Err(Fault::invalid(format!("a {what} is not 0"))),
+        _ => Ok(()),
     }
 }
 

@@ -5,18 +5,33 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::StreamExt;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+use tower::limit::GlobalConcurrencyLimitLayer;
 
+use super::connections::limited;
 use super::service::Service;
 use super::{Server, MAX_REQUEST, TURN};
 use crate::proto::v1::p4_runtime_server::P4RuntimeServer;
 
 /// The most requests of one connection at a time.
 const MAX_STREAMS: u32 = 64;
+/// The most connections.
+const MAX_CONNECTIONS: usize = 128;
+/// The most requests that are received or worked on at a time, of all connections: each may take
+/// [`MAX_REQUEST`] bytes.
+const MAX_CALLS: usize = 32;
+/// How long a request may take, its coming included.
+const CALL: Duration = Duration::from_secs(60);
+/// Connections are asked for a sign of life, and closed without one.
+const ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// Threads for what takes long: more than there are reads at a time.
+const MAX_THREADS: usize = 16;
 
 /// Where to listen: `HOST:PORT` or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,14 +88,16 @@ impl Drop for Listening {
 pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::Result<Listening> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(8)
+        .max_blocking_threads(MAX_THREADS)
         .thread_name("p4runtime")
         .enable_all()
         .build()?;
     let mut builder = tonic::transport::Server::builder()
         .concurrency_limit_per_connection(MAX_STREAMS as usize)
         .max_concurrent_streams(MAX_STREAMS)
-        .tcp_nodelay(true);
+        .timeout(CALL)
+        .http2_keepalive_interval(Some(ALIVE.0))
+        .http2_keepalive_timeout(Some(ALIVE.1));
     if let Some(tls) = tls {
         let mut config =
             ServerTlsConfig::new().identity(Identity::from_pem(tls.certificate, tls.key));
@@ -90,10 +107,12 @@ pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::R
         builder = builder.tls_config(config).map_err(std::io::Error::other)?;
     }
     let server = Arc::new(server);
-    let service = P4RuntimeServer::new(Service(server.clone()))
+    let service = P4RuntimeServer::new(Service::new(server.clone()))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(usize::MAX);
-    let router = builder.add_service(service);
+    let router = builder
+        .layer(GlobalConcurrencyLimitLayer::new(MAX_CALLS))
+        .add_service(service);
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
         let _ = stopped.await;
@@ -128,11 +147,15 @@ pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::R
             let served = runtime.block_on(async {
                 match socket {
                     Socket::Tcp(socket) => {
-                        let incoming = TcpListenerStream::new(socket);
+                        let incoming = TcpListenerStream::new(socket).map(|accepted| {
+                            // Small answers do not wait for more.
+                            accepted.and_then(|s| s.set_nodelay(true).map(|()| s))
+                        });
+                        let incoming = limited(incoming, MAX_CONNECTIONS);
                         router.serve_with_incoming_shutdown(incoming, stopped).await
                     }
                     Socket::Unix(socket) => {
-                        let incoming = UnixListenerStream::new(socket);
+                        let incoming = limited(UnixListenerStream::new(socket), MAX_CONNECTIONS);
                         router.serve_with_incoming_shutdown(incoming, stopped).await
                     }
                 }
@@ -140,7 +163,7 @@ pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::R
             if let Err(error) = served {
                 tracing::error!("P4Runtime: {error}");
             }
-            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            runtime.shutdown_timeout(Duration::from_secs(1));
         })?;
     Ok(Listening {
         address: shown,

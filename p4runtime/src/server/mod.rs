@@ -3,6 +3,7 @@
 //! anything, and bounded in size; none of them waits for packets, nor packets for them.
 
 mod arbitration;
+mod connections;
 mod digests;
 mod entries;
 mod fault;
@@ -11,6 +12,7 @@ mod listen;
 mod packets;
 mod pipeline;
 mod read;
+mod reconcile;
 mod service;
 mod write;
 
@@ -39,8 +41,10 @@ const TURN: Duration = Duration::from_millis(10);
 const PNA_CPU_PORT: u32 = 0xFFFF_FFFD;
 /// The port that v1model's programs commonly know it by.
 const V1MODEL_CPU_PORT: u32 = 510;
-/// The largest request.
-pub const MAX_REQUEST: usize = 64 << 20;
+/// The largest request: [`MAX_UPDATES`] usual updates, or the largest program with its P4Info.
+pub const MAX_REQUEST: usize = 32 << 20;
+/// The most updates of a batch.
+pub const MAX_UPDATES: usize = 1 << 18;
 
 /// A pipeline at work, with what clients want of its digests.
 struct Active {
@@ -78,7 +82,7 @@ impl Server {
             handle,
             active: RwLock::new(active),
             saved: Mutex::new(None),
-            arbitration: Mutex::default(),
+            arbitration: Mutex::new(Arbitration::new(device_id)),
             writing: Mutex::new(()),
         }
     }
@@ -160,50 +164,6 @@ impl Server {
             digests: &active.digests,
             now_ns: self.handle.now_ns(),
         }
-    }
-
-    /// Puts what the old program holds into the new one. If any of it does not fit, nothing has
-    /// changed.
-    fn carry_over(&self, before: &Active, next: &Active) -> Result<()> {
-        use v1::entity::Entity as E;
-        let wanted = [
-            E::TableEntry(v1::TableEntry {
-                counter_data: Some(v1::CounterData::default()),
-                ..Default::default()
-            }),
-            E::PacketReplicationEngineEntry(v1::PacketReplicationEngineEntry::default()),
-            E::DigestEntry(v1::DigestEntry::default()),
-        ];
-        let wanted = wanted.map(|entity| v1::Entity {
-            entity: Some(entity),
-        });
-        let target = self.target(next);
-        let mut failed = Ok(());
-        self.target(before).read(&wanted, &mut |reply| {
-            for entity in reply.entities {
-                if matches!(&entity.entity, Some(E::TableEntry(entry)) if entry.is_const) {
-                    continue;
-                }
-                let update = v1::Update {
-                    r#type: v1::update::Type::Insert as i32,
-                    entity: Some(entity),
-                };
-                match target.update(&update) {
-                    // The program's own entries are there already.
-                    Err(fault) if fault.code == Code::AlreadyExists => {}
-                    Err(fault) => {
-                        failed = Err(Fault::new(
-                            Code::FailedPrecondition,
-                            format!("what is there does not fit: {}", fault.message),
-                        ));
-                        return false;
-                    }
-                    Ok(()) => {}
-                }
-            }
-            true
-        })?;
-        failed
     }
 
     /// What packets have left goes to clients.

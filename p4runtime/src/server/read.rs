@@ -86,35 +86,67 @@ impl Pipeline {
 }
 
 impl Target<'_> {
-    /// An entity as it is now, for taking a change back.
-    pub(crate) fn current(&self, entity: &v1::Entity) -> Option<v1::Entity> {
+    /// An entity as it is now, for taking a change back; several if a change is for all of an
+    /// array. Nothing if it is not there.
+    pub(crate) fn current(&self, entity: &v1::Entity) -> Vec<v1::Entity> {
         let mut wanted = entity.clone();
         if let Some(E::TableEntry(entry)) = &mut wanted.entity {
-            let (_, table) = self.pipeline.table(entry.table_id).ok()?;
+            let Ok((_, table)) = self.pipeline.table(entry.table_id) else {
+                return Vec::new();
+            };
+            // An entry without a match would be all of them.
+            let has_keys = !table.spec().keys.is_empty();
+            if !entry.is_default_action && entry.r#match.is_empty() && has_keys {
+                return self.current_any(entry);
+            }
             entry.meter_config = table.direct_meter().map(|_| v1::MeterConfig::default());
             entry.counter_data = table.direct_counter().map(|_| v1::CounterData::default());
             if entry.is_default_action && !table.default_is_set() {
-                return Some(v1::Entity {
+                return vec![v1::Entity {
                     entity: Some(E::TableEntry(v1::TableEntry {
                         table_id: entry.table_id,
                         is_default_action: true,
                         ..Default::default()
                     })),
-                });
+                }];
             }
         }
-        let mut found = None;
-        let mut sink = |mut reply: v1::ReadResponse| {
-            found = reply.entities.pop();
-            false
+        let mut found = Vec::new();
+        let mut sink = |reply: v1::ReadResponse| {
+            found.extend(reply.entities);
+            true
         };
-        self.read(std::slice::from_ref(&wanted), &mut sink).ok()?;
-        if let Some(E::TableEntry(entry)) = found.as_mut().and_then(|f| f.entity.as_mut()) {
-            if entry.is_default_action {
-                entry.counter_data = None;
+        if self.read(std::slice::from_ref(&wanted), &mut sink).is_err() {
+            return Vec::new();
+        }
+        for entity in &mut found {
+            if let Some(E::TableEntry(entry)) = &mut entity.entity {
+                if entry.is_default_action {
+                    entry.counter_data = None;
+                }
             }
         }
         found
+    }
+
+    /// The entry that matches anything, which a read takes for all of them.
+    fn current_any(&self, entry: &v1::TableEntry) -> Vec<v1::Entity> {
+        let found = || -> Result<v1::TableEntry> {
+            let (n, table) = self.pipeline.table(entry.table_id)?;
+            let keys = self.pipeline.matches(n, &entry.r#match)?;
+            let priority = self.pipeline.priority(table, entry.priority)?;
+            let state = table.get(&keys, priority)?;
+            let wanted = v1::TableEntry {
+                meter_config: table.direct_meter().map(|_| v1::MeterConfig::default()),
+                counter_data: table.direct_counter().map(|_| v1::CounterData::default()),
+                ..Default::default()
+            };
+            Ok(self.pipeline.shown_entry(n, &state, &wanted, self.now_ns))
+        };
+        let found = found().ok().map(|entry| v1::Entity {
+            entity: Some(E::TableEntry(entry)),
+        });
+        found.into_iter().collect()
     }
 
     /// Checks all that is asked for and then finds it.

@@ -3,15 +3,17 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::arbitration::{role_name, Reply};
 use super::fault::{batch_status, Fault};
-use super::Server;
+use super::{Server, MAX_UPDATES};
 use crate::proto::v1::{
     self, get_forwarding_pipeline_config_request::ResponseType, p4_runtime_server::P4Runtime,
     write_request::Atomicity,
@@ -21,12 +23,27 @@ use crate::proto::v1::{
 const MAX_WAITING: usize = 1024;
 /// How many replies of a read wait.
 const MAX_REPLIES: usize = 2;
-/// The most updates of a batch.
-const MAX_UPDATES: usize = 1 << 18;
+/// How many reads are under way at a time: less than there are threads, so that clients that do
+/// not take their replies keep nobody from writing.
+const MAX_READS: usize = 8;
+/// How long a client may take for a reply.
+const TAKE: Duration = Duration::from_secs(20);
 
 /// The server as the service wants it.
 #[derive(Clone)]
-pub(super) struct Service(pub(super) Arc<Server>);
+pub(super) struct Service {
+    server: Arc<Server>,
+    reads: Arc<Semaphore>,
+}
+
+impl Service {
+    pub(super) fn new(server: Arc<Server>) -> Service {
+        Service {
+            server,
+            reads: Arc::new(Semaphore::new(MAX_READS)),
+        }
+    }
+}
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -56,7 +73,7 @@ impl P4Runtime for Service {
         &self,
         request: Request<v1::WriteRequest>,
     ) -> Result<Response<v1::WriteResponse>, Status> {
-        let (server, request) = (self.0.clone(), request.into_inner());
+        let (server, request) = (self.server.clone(), request.into_inner());
         aside(move || {
             server.check_device(request.device_id)?;
             let how = Atomicity::try_from(request.atomicity)
@@ -91,15 +108,23 @@ impl P4Runtime for Service {
         &self,
         request: Request<v1::ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
-        let (server, request) = (self.0.clone(), request.into_inner());
+        let (server, request) = (self.server.clone(), request.into_inner());
         server.check_device(request.device_id)?;
         let active = server.active()?;
         let (sender, receiver) = mpsc::channel(MAX_REPLIES);
+        let turn = self.reads.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| Status::unavailable("the server ends"))?;
+        let runtime = Handle::current();
         tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let target = server.target(&active);
-            let mut sink = |reply| sender.blocking_send(Ok(reply)).is_ok();
+            let send = |reply| {
+                let sent = runtime.block_on(sender.send_timeout(reply, TAKE));
+                sent.is_ok()
+            };
+            let mut sink = |reply| send(Ok(reply));
             if let Err(fault) = target.read(&request.entities, &mut sink) {
-                let _ = sender.blocking_send(Err(fault.into()));
+                send(Err(fault.into()));
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -109,7 +134,7 @@ impl P4Runtime for Service {
         &self,
         request: Request<v1::SetForwardingPipelineConfigRequest>,
     ) -> Result<Response<v1::SetForwardingPipelineConfigResponse>, Status> {
-        let (server, request) = (self.0.clone(), request.into_inner());
+        let (server, request) = (self.server.clone(), request.into_inner());
         aside(move || {
             server.check_device(request.device_id)?;
             let role = role_name(&request.role, request.role_id);
@@ -126,8 +151,8 @@ impl P4Runtime for Service {
         request: Request<v1::GetForwardingPipelineConfigRequest>,
     ) -> Result<Response<v1::GetForwardingPipelineConfigResponse>, Status> {
         let request = request.into_inner();
-        self.0.check_device(request.device_id)?;
-        let active = self.0.active()?;
+        self.server.check_device(request.device_id)?;
+        let active = self.server.active()?;
         let mut config = active.pipeline.config.clone();
         match ResponseType::try_from(request.response_type) {
             Ok(ResponseType::All) => {}
@@ -154,7 +179,7 @@ impl P4Runtime for Service {
         &self,
         request: Request<Streaming<v1::StreamMessageRequest>>,
     ) -> Result<Response<Self::StreamChannelStream>, Status> {
-        let server = self.0.clone();
+        let server = self.server.clone();
         let (sender, receiver) = mpsc::channel::<Reply>(MAX_WAITING);
         let id = server.arbitration.lock().open(sender.clone())?;
         let open = Open(server.clone(), id);

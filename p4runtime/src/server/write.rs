@@ -56,23 +56,21 @@ impl Target<'_> {
     }
 
     /// What takes an update back.
-    fn inverse(&self, update: &v1::Update) -> Option<v1::Update> {
-        let entity = update.entity.as_ref()?;
-        Some(match Type::try_from(update.r#type).ok()? {
-            Type::Insert => v1::Update {
-                r#type: Type::Delete as i32,
-                entity: Some(entity.clone()),
-            },
-            Type::Modify => v1::Update {
-                r#type: Type::Modify as i32,
-                entity: self.current(entity),
-            },
-            Type::Delete => v1::Update {
-                r#type: Type::Insert as i32,
-                entity: self.current(entity),
-            },
-            Type::Unspecified => return None,
-        })
+    fn inverse(&self, update: &v1::Update) -> Vec<v1::Update> {
+        let Some(entity) = &update.entity else {
+            return Vec::new();
+        };
+        let (kind, entities) = match Type::try_from(update.r#type) {
+            Ok(Type::Insert) => (Type::Delete, vec![entity.clone()]),
+            Ok(Type::Modify) => (Type::Modify, self.current(entity)),
+            Ok(Type::Delete) => (Type::Insert, self.current(entity)),
+            Ok(Type::Unspecified) | Err(_) => return Vec::new(),
+        };
+        let updates = entities.into_iter().map(|entity| v1::Update {
+            r#type: kind as i32,
+            entity: Some(entity),
+        });
+        updates.collect()
     }
 
     pub(crate) fn update(&self, update: &v1::Update) -> Result<()> {

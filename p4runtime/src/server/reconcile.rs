@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! RECONCILE_AND_COMMIT: what the old program holds goes over to the new one.
+
+use tonic::Code;
+
+use super::fault::{Fault, Result};
+use super::{Active, Server};
+use crate::proto::v1::{self, entity::Entity as E, update::Type};
+
+/// Everything that can be read, in an order in which it can be written: members before the groups
+/// that have them, these before the entries that name them.
+fn everything() -> Vec<E> {
+    let entry = v1::TableEntry {
+        counter_data: Some(v1::CounterData::default()),
+        meter_config: Some(v1::MeterConfig::default()),
+        ..Default::default()
+    };
+    vec![
+        E::ActionProfileMember(v1::ActionProfileMember::default()),
+        E::ActionProfileGroup(v1::ActionProfileGroup::default()),
+        E::TableEntry(entry),
+        E::ValueSetEntry(v1::ValueSetEntry::default()),
+        E::PacketReplicationEngineEntry(v1::PacketReplicationEngineEntry::default()),
+        E::DigestEntry(v1::DigestEntry::default()),
+        E::MeterEntry(v1::MeterEntry::default()),
+        E::CounterEntry(v1::CounterEntry::default()),
+        E::RegisterEntry(v1::RegisterEntry::default()),
+    ]
+}
+
+/// How that is written: what there always is can be modified only. Nothing if it need not be.
+fn kind(entity: &E) -> Option<Type> {
+    match entity {
+        E::TableEntry(entry) if entry.is_const => None,
+        E::TableEntry(entry) if entry.is_default_action => Some(Type::Modify),
+        E::MeterEntry(entry) if entry.config.is_none() => None,
+        E::CounterEntry(entry) if entry.data.unwrap_or_default() == Default::default() => None,
+        E::ValueSetEntry(set) if set.members.is_empty() => None,
+        E::RegisterEntry(entry) if entry.data.as_ref() == Some(&zero()) => None,
+        E::ValueSetEntry(_) | E::MeterEntry(_) | E::CounterEntry(_) | E::RegisterEntry(_) => {
+            Some(Type::Modify)
+        }
+        _ => Some(Type::Insert),
+    }
+}
+
+/// What registers begin with.
+fn zero() -> v1::P4Data {
+    v1::P4Data {
+        data: Some(v1::p4_data::Data::Bitstring(vec![0])),
+    }
+}
+
+impl Server {
+    /// Puts what the old program holds into the new one. If any of it does not fit, nothing has
+    /// changed.
+    pub(super) fn carry_over(&self, before: &Active, next: &Active) -> Result<()> {
+        let old = self.target(before);
+        let mut wanted = everything();
+        let tables = before.pipeline.tables.iter();
+        let changed = tables.zip(before.pipeline.engine.tables());
+        let changed = changed.filter(|(id, t)| **id != 0 && t.default_is_set());
+        wanted.extend(changed.map(|(id, _)| {
+            E::TableEntry(v1::TableEntry {
+                table_id: *id,
+                is_default_action: true,
+                ..Default::default()
+            })
+        }));
+        let wanted: Vec<_> = wanted
+            .into_iter()
+            .map(|entity| v1::Entity {
+                entity: Some(entity),
+            })
+            .collect();
+        let target = self.target(next);
+        let mut failed = Ok(());
+        old.read(&wanted, &mut |reply| {
+            for entity in reply.entities {
+                let kind = entity.entity.as_ref().and_then(kind);
+                let Some(kind) = kind else { continue };
+                let update = v1::Update {
+                    r#type: kind as i32,
+                    entity: Some(entity),
+                };
+                match target.update(&update) {
+                    // The program's own entries are there already.
+                    Err(fault) if fault.code == Code::AlreadyExists => {}
+                    Err(fault) => {
+                        failed = Err(Fault::new(
+                            Code::FailedPrecondition,
+                            format!("what is there does not fit: {}", fault.message),
+                        ));
+                        return false;
+                    }
+                    Ok(()) => {}
+                }
+            }
+            true
+        })?;
+        failed
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Batches of which something fails.
+
+use adit_p4runtime::proto::v1::{
+    self, entity::Entity as E, update::Type, write_request::Atomicity,
+};
+use tonic::Code;
+
+use crate::common::{codes, insert, nic, update, Nic, Peer};
+
+const EXISTS: i32 = Code::AlreadyExists as i32;
+const ABORTED: i32 = Code::Aborted as i32;
+
+fn count(nic: &Nic, index: Option<i64>, packets: i64) -> v1::Update {
+    let preamble = nic.info.counters[0].preamble.as_ref().expect("an id");
+    let entry = v1::CounterEntry {
+        counter_id: preamble.id,
+        index: index.map(|index| v1::Index { index }),
+        data: Some(v1::CounterData {
+            packet_count: packets,
+            byte_count: 0,
+        }),
+    };
+    update(Type::Modify, E::CounterEntry(entry))
+}
+
+#[test]
+fn those_behind_the_one_that_fails_are_done_or_not_as_is_wanted() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let batch = |from: u64| -> Vec<_> {
+        [from, from + 1, from, from + 2]
+            .iter()
+            .map(|dst| insert(nic.station(*dst, "drop", &[])))
+            .collect()
+    };
+    let error = primary.write(batch(0)).unwrap_err();
+    assert_eq!(error.code(), Code::Unknown);
+    assert_eq!(codes(&error), [0, 0, EXISTS, 0]);
+    assert!(error
+        .message()
+        .starts_with("1 of 4 updates failed, the first: "));
+    assert_eq!(primary.entries().len(), 3);
+
+    let before = primary.entries();
+    let error = primary
+        .write_as(batch(10), Atomicity::RollbackOnError)
+        .unwrap_err();
+    assert_eq!(codes(&error), [ABORTED, ABORTED, EXISTS, ABORTED]);
+    assert_eq!(primary.entries(), before);
+    let error = primary.write_as(batch(20), Atomicity::DataplaneAtomic);
+    assert_eq!(error.unwrap_err().code(), Code::Unimplemented);
+    assert_eq!(primary.entries(), before);
+}
+
+#[test]
+fn all_that_was_done_is_taken_back() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let (one, two) = (
+        nic.station(1, "forward", &[&[7]]),
+        nic.station(2, "drop", &[]),
+    );
+    let any = v1::TableEntry {
+        table_id: nic.table("rules"),
+        priority: 3,
+        action: Some(crate::common::direct(nic.action("limit", &[&[4]]))),
+        meter_config: Some(v1::MeterConfig {
+            cir: 5,
+            cburst: 6,
+            pir: 7,
+            pburst: 8,
+            eburst: 0,
+        }),
+        ..Default::default()
+    };
+    let first = vec![
+        insert(one.clone()),
+        insert(two.clone()),
+        insert(any.clone()),
+    ];
+    primary.write(first).expect("entries");
+    for n in 0..8 {
+        primary
+            .write(vec![count(&nic, Some(n), n)])
+            .expect("a count");
+    }
+    nic.process(0, &crate::common::frame(1, 2));
+    let everything = |primary: &mut Peer| {
+        let with_all = v1::TableEntry {
+            counter_data: Some(v1::CounterData::default()),
+            meter_config: Some(v1::MeterConfig::default()),
+            ..Default::default()
+        };
+        let default = v1::TableEntry {
+            table_id: one.table_id,
+            is_default_action: true,
+            ..Default::default()
+        };
+        let mut found = primary.read(E::TableEntry(with_all));
+        found.sort_by_key(|e| format!("{e:?}"));
+        found.extend(primary.read(E::TableEntry(default)));
+        found.extend(primary.read(E::CounterEntry(v1::CounterEntry::default())));
+        found
+    };
+    let before = everything(&mut primary);
+    let modified = nic.station(1, "forward", &[&[9]]);
+    let default = v1::TableEntry {
+        is_default_action: true,
+        r#match: vec![],
+        ..nic.station(0, "forward", &[&[1]])
+    };
+    let batch = vec![
+        update(Type::Modify, E::TableEntry(modified)),
+        update(Type::Delete, E::TableEntry(one.clone())),
+        update(Type::Delete, E::TableEntry(any)),
+        update(Type::Modify, E::TableEntry(default)),
+        insert(nic.station(3, "drop", &[])),
+        // All counters of the array.
+        count(&nic, None, 99),
+        insert(two.clone()),
+    ];
+    let error = primary
+        .write_as(batch, Atomicity::RollbackOnError)
+        .unwrap_err();
+    assert_eq!(codes(&error).last(), Some(&EXISTS));
+    assert_eq!(everything(&mut primary), before);
+}
+
+#[test]
+fn errors_of_large_batches_come_through() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    for size in [1usize, 50, 100, 110, 150, 1000, 20_000] {
+        let bad = v1::TableEntry {
+            table_id: 0x0200_FFFF,
+            ..Default::default()
+        };
+        let batch = vec![insert(bad); size];
+        let error = primary.write(batch).unwrap_err();
+        assert_eq!(error.code(), Code::Unknown, "{size}: {error:?}");
+        let first = "the first: there is no table 0x200ffff";
+        assert!(error.message().contains(first), "{size}: {error:?}");
+        match size {
+            ..115 => assert_eq!(codes(&error), vec![Code::NotFound as i32; size]),
+            _ => {
+                assert_eq!(error.details(), b"");
+                let all = format!("failed: 0-{}", size - 1);
+                assert!(error.message().ends_with(&all), "{error:?}");
+            }
+        }
+    }
+    let too_many = vec![v1::Update::default(); (1 << 18) + 1];
+    let error = primary.write(too_many).unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted);
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The server, driven over gRPC.
+
+mod batches;
+mod common;
+mod configs;
+mod entities;
+mod hostile;
+mod streams;
+mod tls;

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What goes over streams: arbitration, packets, digests, notifications.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use adit_p4runtime::proto::v1::{
+    self, entity::Entity as E, p4_data::Data, stream_error::Details,
+    stream_message_request::Update as Said, stream_message_response::Update as Heard, update::Type,
+};
+use tonic::Code;
+
+use crate::common::{claim, frame, insert, nic, update, Peer};
+
+const ALREADY_EXISTS: i32 = Code::AlreadyExists as i32;
+const NOT_FOUND: i32 = Code::NotFound as i32;
+
+#[test]
+fn a_backup_takes_over_when_the_primary_goes() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 5);
+    let mut backup = Peer::connect(&nic);
+    backup.open().expect("a stream");
+    backup.say(claim("", Some(4)));
+    assert_eq!(backup.arbitrated(), (ALREADY_EXISTS, Some(5)));
+    backup.election = 4;
+    let entry = nic.station(1, "drop", &[]);
+    let error = backup.write(vec![insert(entry.clone())]).unwrap_err();
+    assert_eq!(error.code(), Code::PermissionDenied);
+    assert!(error.message().contains("higher election_id"), "{error}");
+    primary.write(vec![insert(entry.clone())]).expect("it may");
+    // Anybody may read.
+    assert_eq!(backup.entries().len(), 1);
+    drop(primary);
+    // The id of the one that was, since there is none now.
+    assert_eq!(backup.arbitrated(), (NOT_FOUND, Some(5)));
+    assert!(backup.write(vec![]).is_err());
+    backup.say(claim("", Some(6)));
+    backup.election = 6;
+    assert_eq!(backup.arbitrated(), (0, Some(6)));
+    let gone = update(Type::Delete, E::TableEntry(entry));
+    backup.write(vec![gone]).expect("it is the primary");
+}
+
+#[test]
+fn a_higher_id_takes_the_place_and_an_id_is_one_clients() {
+    let nic = nic();
+    let mut first = Peer::primary(&nic, "", 1);
+    let mut second = Peer::primary(&nic, "", 2);
+    assert_eq!(first.arbitrated(), (ALREADY_EXISTS, Some(2)));
+    assert!(first.write(vec![]).is_err());
+    second.write(vec![]).expect("it may");
+    // A primary that steps back leaves nobody.
+    second.say(claim("", Some(1)));
+    let error = second.heard().unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert!(error.message().contains("Election id 1 already used"));
+    assert_eq!(first.arbitrated(), (NOT_FOUND, Some(2)));
+}
+
+#[test]
+fn each_role_has_its_primary() {
+    let nic = nic();
+    let mut a = Peer::primary(&nic, "a", 7);
+    let mut b = Peer::primary(&nic, "b", 7);
+    a.write(vec![insert(nic.station(1, "drop", &[]))])
+        .expect("it may");
+    b.write(vec![insert(nic.station(2, "drop", &[]))])
+        .expect("it may");
+    a.role = "b".to_owned();
+    a.election = 6;
+    let error = a.write(vec![]).unwrap_err();
+    assert_eq!(error.code(), Code::PermissionDenied);
+    a.say(claim("b", Some(9)));
+    let error = a.heard().unwrap_err();
+    assert_eq!(error.code(), Code::FailedPrecondition);
+    assert!(error.message().contains("one role"), "{error}");
+    b.write(vec![]).expect("nothing has changed for it");
+}
+
+fn packet_out(nic: &crate::common::Nic, port: &[u8]) -> v1::PacketOut {
+    let mut headers = nic.info.controller_packet_metadata.iter();
+    let header = headers.find(|h| h.preamble.as_ref().is_some_and(|p| p.name == "packet_out"));
+    let fields = &header.expect("a header").metadata;
+    let values = [port, &[0]];
+    v1::PacketOut {
+        payload: frame(1, 2),
+        metadata: fields
+            .iter()
+            .zip(values)
+            .map(|(field, value)| v1::PacketMetadata {
+                metadata_id: field.id,
+                value: value.to_vec(),
+            })
+            .collect(),
+    }
+}
+
+#[test]
+fn packets_go_out_and_come_in() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let out = packet_out(&nic, &[1, 0x23]);
+    primary.say(Said::Packet(out.clone()));
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let packet = loop {
+        if let Some(packet) = nic.engine().packets_out().take() {
+            break packet;
+        }
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert_eq!(nic.process(510, &packet.data), [(0x123, frame(1, 2))]);
+
+    let punted = nic.station(9, "punt", &[&[0x55]]);
+    primary.write(vec![insert(punted)]).expect("an entry");
+    assert_eq!(nic.process(0x101, &frame(9, 2)), []);
+    match primary.hear() {
+        Heard::Packet(packet) => {
+            assert_eq!(packet.payload, frame(9, 2));
+            let values: Vec<_> = packet.metadata.iter().map(|m| &m.value[..]).collect();
+            assert_eq!(values, [&[1, 1][..], &[0x55]]);
+        }
+        other => panic!("{other:?}"),
+    }
+
+    // What is wrong with a packet is told on the stream, which goes on.
+    for (bad, why) in [
+        (
+            packet_out(&nic, &[2, 0]),
+            "`port`: the value does not fit into 9 bits",
+        ),
+        (
+            v1::PacketOut {
+                metadata: vec![],
+                ..out.clone()
+            },
+            "`port` is missing",
+        ),
+        (
+            v1::PacketOut {
+                payload: vec![0; 70_000],
+                ..out.clone()
+            },
+            "65536 are the most",
+        ),
+    ] {
+        primary.say(Said::Packet(bad.clone()));
+        match primary.hear() {
+            Heard::Error(error) => {
+                assert!(error.message.contains(why), "{}", error.message);
+                assert_eq!(error.canonical_code, Code::InvalidArgument as i32);
+                let with = v1::PacketOutError {
+                    packet_out: Some(bad),
+                };
+                assert_eq!(error.details, Some(Details::PacketOut(with)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut backup = Peer::connect(&nic);
+    backup.open().expect("a stream");
+    backup.say(Said::Packet(out));
+    match backup.hear() {
+        Heard::Error(error) => assert_eq!(error.canonical_code, Code::PermissionDenied as i32),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(nic.engine().packets_out().waiting(), 0);
+}
+
+#[test]
+fn digests_are_told_until_they_are_acknowledged() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let preamble = nic.info.digests[0].preamble.as_ref().expect("an id");
+    let config = v1::digest_entry::Config {
+        max_timeout_ns: 0,
+        max_list_size: 1,
+        ack_timeout_ns: 1_000_000_000,
+    };
+    let entry = v1::DigestEntry {
+        digest_id: preamble.id,
+        config: Some(config),
+    };
+    let learn = v1::TableEntry {
+        table_id: nic.table("rules"),
+        action: Some(crate::common::direct(nic.action("learn", &[]))),
+        priority: 1,
+        ..Default::default()
+    };
+    primary
+        .write(vec![
+            update(Type::Insert, E::DigestEntry(entry)),
+            insert(learn),
+        ])
+        .expect("a digest and who makes it");
+    let mut learnt = |src: u64| {
+        nic.process(0x1F0, &frame(1, src));
+        match primary.hear() {
+            Heard::Digest(list) => {
+                assert_eq!(list.digest_id, preamble.id);
+                let [v1::P4Data {
+                    data: Some(Data::Struct(data)),
+                }] = &list.data[..]
+                else {
+                    panic!("{list:?}");
+                };
+                let members = data.members.iter().map(|m| m.data.clone());
+                let expected = [vec![src as u8], vec![1, 0xF0]].map(Data::Bitstring);
+                assert_eq!(members.collect::<Vec<_>>(), expected.map(Some));
+                list.list_id
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = learnt(1);
+    // The same again is not told, another is.
+    nic.process(0x1F0, &frame(1, 1));
+    let second = learnt(2);
+    assert!(second > first);
+    let ack = v1::DigestListAck {
+        digest_id: preamble.id,
+        list_id: second,
+    };
+    primary.say(Said::DigestAck(ack));
+    std::thread::sleep(Duration::from_millis(100));
+    let mut learnt = |src: u64| {
+        nic.process(0x1F0, &frame(1, src));
+        match primary.hear() {
+            Heard::Digest(list) => list.list_id,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(learnt(2) > second, "it was acknowledged");
+    // Nobody has acknowledged the first: it is told again after its time.
+    nic.path.clock.store(2_000_000_000, Relaxed);
+    std::thread::sleep(Duration::from_millis(100));
+    learnt(1);
+}
+
+#[test]
+fn entries_that_become_idle_are_told() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let entry = v1::TableEntry {
+        idle_timeout_ns: 1_000_000_000,
+        ..nic.station(7, "drop", &[])
+    };
+    primary.write(vec![insert(entry.clone())]).expect("it may");
+    nic.engine().expire(500_000_000);
+    nic.path.clock.store(3_000_000_000, Relaxed);
+    nic.engine().expire(3_000_000_000);
+    match primary.hear() {
+        Heard::IdleTimeoutNotification(told) => {
+            let [idle] = &told.table_entry[..] else {
+                panic!("{told:?}");
+            };
+            assert_eq!(idle.r#match, entry.r#match);
+            assert_eq!(idle.idle_timeout_ns, 1_000_000_000);
+        }
+        other => panic!("{other:?}"),
+    }
+    let wanted = v1::TableEntry {
+        table_id: entry.table_id,
+        time_since_last_hit: Some(v1::table_entry::IdleTimeout::default()),
+        ..Default::default()
+    };
+    match &primary.read(E::TableEntry(wanted))[..] {
+        [E::TableEntry(entry)] => {
+            let since = entry.time_since_last_hit.expect("a time");
+            assert_eq!(since.elapsed_ns, 3_000_000_000);
+        }
+        other => panic!("{other:?}"),
+    }
+}
