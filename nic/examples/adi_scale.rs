@@ -15,6 +15,10 @@ use adit_nic::testing::guest::{wanted, Guest};
 use serde_json::{json, Value};
 
 const POPULATIONS: [u32; 4] = [1, 100, 1_000, 10_000];
+/// How many pages an ADI uses in a burst of [`packet`].
+const PAGES: u64 = 8;
+/// How many blocks a measurement is made in.
+const BLOCKS: u64 = 40;
 /// Bytes of the rings and pages that a turn of translations goes over.
 const SPAN: u64 = 16 * 0x1000;
 
@@ -26,6 +30,24 @@ fn main() {
         "translation": translation(),
     });
     println!("{report}");
+}
+
+/// The best of some blocks, the one that was disturbed least by what else the machine does.
+struct Best(f64);
+
+impl Default for Best {
+    fn default() -> Self {
+        Self(f64::INFINITY)
+    }
+}
+
+impl Best {
+    fn add(&mut self, figure: f64) {
+        self.0 = self.0.min(figure);
+    }
+    fn get(&self) -> f64 {
+        self.0
+    }
 }
 
 fn ns(time: Duration, n: u64) -> f64 {
@@ -83,59 +105,71 @@ fn packet() -> Value {
     let burst = u64::from(RING) / 2;
     b.post(&mut guest, burst);
     let sent = frame(b.mac(), a.mac(), 1);
-    let (mut device, mut packets) = (Duration::ZERO, 0);
+    let (mut device, mut packets) = (Best::default(), 0);
     let before = guest.function.datapath().translator.counters();
-    while packets < 1_000_000 {
-        for _ in 0..burst {
-            a.send(&mut guest, &sent);
+    for _ in 0..BLOCKS {
+        let (mut time, mut received) = (Duration::ZERO, 0);
+        while received < 1_000_000 / BLOCKS {
+            for _ in 0..burst {
+                a.send(&mut guest, &sent);
+            }
+            let start = Instant::now();
+            guest.poll();
+            time += start.elapsed();
+            while b.recv(&guest).is_some() {
+                received += 1;
+            }
+            while a.completion(&guest).is_some() {}
+            b.post(&mut guest, burst);
         }
-        let start = Instant::now();
-        guest.poll();
-        device += start.elapsed();
-        while b.recv(&guest).is_some() {
-            packets += 1;
-        }
-        while a.completion(&guest).is_some() {}
-        b.post(&mut guest, burst);
+        device.add(ns(time, received));
+        packets += received;
     }
     let after = guest.function.datapath().translator.counters();
     json!({
         "packets": packets,
-        "device_ns": ns(device, packets),
+        "device_ns": device.get(),
         "translations": (after.hits + after.walks - before.hits - before.walks) as f64 / packets as f64,
         "walks": (after.walks - before.walks) as f64 / packets as f64,
     })
 }
 
-/// Reads of eight bytes: without a PASID, with one that is known in the burst, and with one that
-/// is walked for each time.
+/// Reads of eight bytes: without a PASID; with one, of pages that the burst knows; of pages that are
+/// new to bursts as those of [`packet`]; and with all tables walked each time.
 fn translation() -> Value {
     let mut guest = Guest::new(1, 1);
     let adi = AdiDriver::new(&mut guest, 1, &wanted(1));
     let pasid = Pasid::new(1);
-    let accesses: u64 = 4_000_000;
-    let time = |guest: &mut Guest, pasid, base: u64, flush: bool| {
+    let accesses = 4_000_000 / BLOCKS;
+    let time = |guest: &mut Guest, pasid, base: u64, step: u64, burst: u64| {
         let start = Instant::now();
         let mut buf = [0; 8];
         for n in 0..accesses {
             let datapath = guest.function.datapath_mut();
-            if flush {
+            if n % burst == 0 {
                 datapath.translator.flush();
             }
             let space = AddressSpace::new(&datapath.memory, &datapath.translator, pasid);
-            let at = base + n * 72 % SPAN;
+            let at = base + n * step % SPAN;
             let at = at - at % 8;
             space.read(black_box(at), &mut buf).expect("memory");
             black_box(&buf);
         }
         ns(start.elapsed(), accesses)
     };
-    let none = time(&mut guest, None, adi.physical, false);
-    let cached = time(&mut guest, pasid, IOVA, false);
-    let walked = time(&mut guest, pasid, IOVA, true);
+    let [mut none, mut cached, mut learned, mut walked] = [(); 4].map(|()| Best::default());
+    let (inside, endless) = (72, u64::MAX);
+    for _ in 0..BLOCKS {
+        none.add(time(&mut guest, None, adi.physical, inside, endless));
+        cached.add(time(&mut guest, pasid, IOVA, inside, endless));
+        learned.add(time(&mut guest, pasid, IOVA, 0x1000, PAGES));
+        walked.add(time(&mut guest, pasid, IOVA, inside, 1));
+    }
+    let [none, cached, learned, walked] = [none, cached, learned, walked].map(|best| best.get());
     json!({
         "none_ns": none,
         "cached_ns": cached,
+        "learned_ns": learned,
         "walked_ns": walked,
         "cost_cached_ns": cached - none,
     })

@@ -6,6 +6,7 @@
 //! is a [`DmaFault`] and does not happen.
 
 mod file;
+mod place;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -16,8 +17,10 @@ use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub use file::{FileMapping, FileMappingError};
+pub use place::{Place, PAGE_LEN};
 
 use crate::pasid::TranslationFault;
+use place::Version;
 
 /// Regions that may be mapped at once. QEMU sends a region for each memory slot, or for each
 /// mapped range when the guest uses an IOMMU.
@@ -111,17 +114,28 @@ struct Region {
 }
 
 /// The address map. Translations hold only as long as the borrow of the map does.
-#[derive(Default)]
 pub struct GuestMemory {
+    /// Another one whenever a region comes or goes: what was remembered of them ends then.
+    version: Version,
     regions: BTreeMap<u64, Region>,
     files: Vec<std::sync::Weak<FileMapping>>,
+}
+
+impl Default for GuestMemory {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl GuestMemory {
     /// An empty map.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            version: Version::new(),
+            regions: BTreeMap::new(),
+            files: Vec::new(),
+        }
     }
 
     /// How many regions are mapped.
@@ -167,6 +181,7 @@ impl GuestMemory {
                 Some((mapping, offset))
             }
         };
+        self.version = Version::new();
         self.regions.insert(
             iova,
             Region {
@@ -193,6 +208,7 @@ impl GuestMemory {
         if let Some(other) = before.or(last) {
             return Err(MapError::Partial { iova, len, other });
         }
+        self.version = Version::new();
         while let Some((&at, _)) = self.regions.range(iova..=end).next() {
             self.regions.remove(&at);
         }
@@ -201,6 +217,7 @@ impl GuestMemory {
 
     /// Takes away everything.
     pub fn clear(&mut self) {
+        self.version = Version::new();
         self.regions.clear();
         self.files.clear();
     }

@@ -121,3 +121,59 @@ fn unmapping_takes_whole_regions_only() {
     assert!(mem.is_empty());
     assert!(mem.read(0x1_0000, &mut [0]).is_err());
 }
+
+#[test]
+fn a_remembered_page_serves_until_the_map_changes() {
+    let mut mem = two_pages_swapped();
+    let place = mem.place(0x1_0000).unwrap();
+    mem.write_in(&place, 0xFF8, &[7; 8]).unwrap();
+    assert_eq!(
+        mem.read_obj::<u64>(0x1_0FF8).unwrap(),
+        0x0707_0707_0707_0707
+    );
+    mem.publish_u64_in(&place, 8, 9).unwrap();
+    mem.publish_u32_in(&place, 4, 3).unwrap();
+    let mut word = [0; 4];
+    mem.read_in(&place, 4, &mut word).unwrap();
+    assert_eq!((word, mem.read_obj::<u64>(0x1_0008)), ([3, 0, 0, 0], Ok(9)));
+    assert_eq!(
+        mem.write_in(&place, 0xFF9, &[0; 8]),
+        None,
+        "beyond the page"
+    );
+    assert_eq!(mem.publish_u64_in(&place, 4, 0), None, "not aligned");
+    let another = two_pages_swapped();
+    assert_eq!(
+        another.read_in(&place, 0, &mut word),
+        None,
+        "of another map"
+    );
+    mem.unmap(0x1_0000, 0x1000).unwrap();
+    assert_eq!(
+        mem.read_in(&place, 0, &mut word),
+        None,
+        "its region has gone"
+    );
+    let place = mem.place(0x1_1000).unwrap();
+    mem.clear();
+    assert_eq!(mem.write_in(&place, 0, &word), None, "everything has gone");
+}
+
+#[test]
+fn only_whole_pages_are_remembered_and_their_rights_too() {
+    let mut mem = GuestMemory::new();
+    let read_only = Access {
+        read: true,
+        write: false,
+    };
+    let file = sealed(0x3000);
+    mem.map(0, 0x1800, read_only, Some((file, 0))).unwrap();
+    mem.map(0x8000, 0x1000, RW, None).unwrap();
+    let place = mem.place(0).unwrap();
+    assert_eq!(mem.read_in(&place, 0, &mut [1]), Some(()));
+    assert_eq!(mem.write_in(&place, 0, &[1]), None);
+    assert_eq!(mem.publish_u64_in(&place, 0, 1), None);
+    for page in [0x1000, 0x2000, 0x8000, !0xFFF] {
+        assert!(mem.place(page).is_none(), "{page:#x}");
+    }
+}

@@ -3,14 +3,17 @@
 //!
 //! Three direct-mapped tables: page tables by PASID, lowest tables by PASID and 2 MiB, pages by
 //! PASID and 4 KiB. An entry is of the burst that made it; [`Translator::flush`] begins the next
-//! one, which makes all of them stale at once.
+//! one, which makes all of them stale at once. With a page goes its place in this process, so that an
+//! access to one that is known asks the map of guest memory nothing.
 
 use std::cell::Cell;
 
 use super::root::{RootQuery, Tables};
 use super::walk::{self, Descent, LowestTable, Page, PageTable, PAGE_SHIFT};
 use super::{Pasid, Root, TranslationFault};
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, Place, PAGE_LEN};
+
+const _: () = assert!(PAGE_LEN == 1 << PAGE_SHIFT);
 
 const CONTEXTS: usize = 64;
 const LOWEST: usize = 256;
@@ -27,18 +30,19 @@ struct Entry<T> {
     value: T,
 }
 
-/// A direct-mapped table.
-struct Map<T: Copy>(Box<[Cell<Option<Entry<T>>>]>);
+/// A direct-mapped table of `N` entries, a power of two.
+struct Map<T: Copy, const N: usize>(Box<[Cell<Option<Entry<T>>>; N]>);
 
-impl<T: Copy> Map<T> {
-    fn new(len: usize) -> Self {
-        Self((0..len).map(|_| Cell::new(None)).collect())
+impl<T: Copy, const N: usize> Map<T, N> {
+    fn new() -> Self {
+        const { assert!(N.is_power_of_two()) };
+        Self(Box::new([const { Cell::new(None) }; N]))
     }
 
     fn slot(&self, pasid: Pasid, tag: u64) -> &Cell<Option<Entry<T>>> {
         // PASIDs and pages both count up from anywhere: neighbours are to have places apart.
         let mixed = tag ^ (u64::from(pasid.get()) << 5) ^ u64::from(pasid.get());
-        &self.0[mixed as usize % self.0.len()]
+        &self.0[mixed as usize % N]
     }
 
     fn get(&self, burst: u64, pasid: Pasid, tag: u64) -> Option<T> {
@@ -57,6 +61,20 @@ impl<T: Copy> Map<T> {
     }
 }
 
+/// A page, and its place in this process if it has one.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    page: Page,
+    pub(super) place: Option<Place>,
+}
+
+impl Known {
+    /// Its guest-physical address.
+    pub(super) fn address(&self) -> u64 {
+        self.page.address
+    }
+}
+
 /// What translations have cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TranslationCounters {
@@ -72,10 +90,12 @@ pub struct TranslationCounters {
 pub struct Translator {
     tables: Tables,
     burst: u64,
-    contexts: Map<PageTable>,
-    lowest: Map<LowestTable>,
-    pages: Map<Page>,
-    counters: Cell<TranslationCounters>,
+    contexts: Map<PageTable, CONTEXTS>,
+    lowest: Map<LowestTable, LOWEST>,
+    pages: Map<Known, PAGES>,
+    hits: Cell<u64>,
+    walks: Cell<u64>,
+    faults: Cell<u64>,
 }
 
 impl Translator {
@@ -85,10 +105,12 @@ impl Translator {
         Self {
             tables: Tables::new(query),
             burst: 0,
-            contexts: Map::new(CONTEXTS),
-            lowest: Map::new(LOWEST),
-            pages: Map::new(PAGES),
-            counters: Cell::default(),
+            contexts: Map::new(),
+            lowest: Map::new(),
+            pages: Map::new(),
+            hits: Cell::default(),
+            walks: Cell::default(),
+            faults: Cell::default(),
         }
     }
 
@@ -107,7 +129,11 @@ impl Translator {
     /// What translations have cost so far.
     #[must_use]
     pub fn counters(&self) -> TranslationCounters {
-        self.counters.get()
+        TranslationCounters {
+            hits: self.hits.get(),
+            walks: self.walks.get(),
+            faults: self.faults.get(),
+        }
     }
 
     /// The end of a burst: nothing that it has translated is used again.
@@ -126,26 +152,46 @@ impl Translator {
         iova: u64,
         write: bool,
     ) -> Result<u64, TranslationFault> {
-        let mut counters = self.counters.get();
-        let tag = iova >> PAGE_SHIFT;
-        let known = self.pages.get(self.burst, pasid, tag);
-        let page = match known {
-            Some(page) => {
-                counters.hits += 1;
-                Ok(page)
+        self.find(memory, pasid, iova, write)
+            .map(|known| known.address())
+    }
+
+    /// As [`translate`](Self::translate), with the page's place in this process.
+    #[inline]
+    pub(super) fn find(
+        &self,
+        memory: &GuestMemory,
+        pasid: Pasid,
+        iova: u64,
+        write: bool,
+    ) -> Result<Known, TranslationFault> {
+        let known = match self.pages.get(self.burst, pasid, iova >> PAGE_SHIFT) {
+            Some(known) => {
+                count(&self.hits);
+                Ok(known)
             }
-            None => {
-                counters.walks += 1;
-                self.walk(memory, pasid, iova)
-            }
+            None => self.learn(memory, pasid, iova),
         };
-        let checked = page.and_then(|page| {
-            self.pages.put(self.burst, pasid, tag, page);
-            page.rights.check(write).map(|()| page.address)
-        });
-        counters.faults += u64::from(checked.is_err());
-        self.counters.set(counters);
+        let checked = known.and_then(|known| known.page.rights.check(write).map(|()| known));
+        if checked.is_err() {
+            count(&self.faults);
+        }
         checked
+    }
+
+    #[cold]
+    fn learn(
+        &self,
+        memory: &GuestMemory,
+        pasid: Pasid,
+        iova: u64,
+    ) -> Result<Known, TranslationFault> {
+        count(&self.walks);
+        let page = self.walk(memory, pasid, iova)?;
+        let place = memory.place(page.address);
+        let known = Known { page, place };
+        self.pages.put(self.burst, pasid, iova >> PAGE_SHIFT, known);
+        Ok(known)
     }
 
     fn walk(
@@ -176,4 +222,8 @@ impl Translator {
         };
         walk::lowest(memory, table.stage, lowest, iova)
     }
+}
+
+fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
 }

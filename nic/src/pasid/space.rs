@@ -3,6 +3,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::cache::Known;
 use super::{Pasid, TranslationFault, Translator};
 use crate::memory::{DmaFault, FaultCause, GuestMemory};
 
@@ -98,11 +99,11 @@ struct Access<'a> {
 }
 
 impl Access<'_> {
-    /// Where the bytes at `iova` are.
-    fn physical(&self, iova: u64, len: usize) -> Result<u64, DmaFault> {
+    /// The page of the bytes at `iova`.
+    #[inline]
+    fn page(&self, iova: u64, len: usize) -> Result<Known, DmaFault> {
         self.translator
-            .translate(self.memory, self.pasid, iova, self.write)
-            .map(|page| page | (iova % PAGE))
+            .find(self.memory, self.pasid, iova, self.write)
             .map_err(|fault| self.fault(iova, len, FaultCause::Translation(fault)))
     }
 
@@ -132,7 +133,7 @@ impl Access<'_> {
     fn check(&self, iova: u64, len: usize) -> Result<(), DmaFault> {
         if iova % PAGE + len as u64 > PAGE {
             for (_, at, n) in Self::pieces(iova, len) {
-                self.physical(at, n)?;
+                self.page(at, n)?;
             }
         }
         Ok(())
@@ -170,9 +171,16 @@ impl Dma for AddressSpace<'_> {
             return self.memory.read(iova, buf);
         };
         for (done, from, n) in Access::pieces(iova, buf.len()) {
-            let physical = access.physical(from, n)?;
-            let piece = &mut buf[done..done + n];
-            self.memory.read(physical, piece).map_err(at(from))?;
+            let page = access.page(from, n)?;
+            let (offset, piece) = (from % PAGE, &mut buf[done..done + n]);
+            let known = page.place.as_ref();
+            if known
+                .and_then(|at| self.memory.read_in(at, offset as usize, piece))
+                .is_none()
+            {
+                let read = self.memory.read(page.address() | offset, piece);
+                read.map_err(at(from))?;
+            }
         }
         Ok(())
     }
@@ -183,9 +191,16 @@ impl Dma for AddressSpace<'_> {
         };
         access.check(iova, buf.len())?;
         for (done, to, n) in Access::pieces(iova, buf.len()) {
-            let physical = access.physical(to, n)?;
-            let piece = &buf[done..done + n];
-            self.memory.write(physical, piece).map_err(at(to))?;
+            let page = access.page(to, n)?;
+            let (offset, piece) = (to % PAGE, &buf[done..done + n]);
+            let known = page.place.as_ref();
+            if known
+                .and_then(|at| self.memory.write_in(at, offset as usize, piece))
+                .is_none()
+            {
+                let write = self.memory.write(page.address() | offset, piece);
+                write.map_err(at(to))?;
+            }
         }
         Ok(())
     }
@@ -197,8 +212,14 @@ impl Dma for AddressSpace<'_> {
         if iova % 8 != 0 {
             return Err(access.fault(iova, 8, FaultCause::Misaligned));
         }
-        let physical = access.physical(iova, 8)?;
-        self.memory.publish_u64(physical, value).map_err(at(iova))
+        let page = access.page(iova, 8)?;
+        let (offset, known) = (iova % PAGE, page.place.as_ref());
+        match known.and_then(|at| self.memory.publish_u64_in(at, offset as usize, value)) {
+            Some(()) => Ok(()),
+            None => (self.memory)
+                .publish_u64(page.address() | offset, value)
+                .map_err(at(iova)),
+        }
     }
 
     fn publish_u32(&self, iova: u64, value: u32) -> Result<(), DmaFault> {
@@ -208,7 +229,13 @@ impl Dma for AddressSpace<'_> {
         if iova % 4 != 0 {
             return Err(access.fault(iova, 4, FaultCause::Misaligned));
         }
-        let physical = access.physical(iova, 4)?;
-        self.memory.publish_u32(physical, value).map_err(at(iova))
+        let page = access.page(iova, 4)?;
+        let (offset, known) = (iova % PAGE, page.place.as_ref());
+        match known.and_then(|at| self.memory.publish_u32_in(at, offset as usize, value)) {
+            Some(()) => Ok(()),
+            None => (self.memory)
+                .publish_u32(page.address() | offset, value)
+                .map_err(at(iova)),
+        }
     }
 }

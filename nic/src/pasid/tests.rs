@@ -260,6 +260,39 @@ fn a_write_over_pages_happens_whole_or_not_at_all() {
     assert_eq!(odd.cause, FaultCause::Misaligned);
 }
 
+#[test]
+fn memory_that_goes_away_within_a_burst_is_not_reached_any_more() {
+    let mut guest = guest();
+    guest.attach(1, Stage::Second, 4);
+    let (file, access) = (
+        sealed(0x2000),
+        Access {
+            read: true,
+            write: true,
+        },
+    );
+    // The second page is only half there.
+    let other = RAM_LEN + 0x10_0000;
+    guest
+        .memory
+        .map(other, 0x1800, access, Some((file, 0)))
+        .unwrap();
+    guest.map(1, 0x1000, other, READ_WRITE);
+    guest.map(1, 0x2000, other + 0x1000, READ_WRITE);
+    let gone = TranslationFault::NoMemory;
+    for _ in 0..2 {
+        assert_eq!(guest.write(1, 0x1FF8), Ok(()));
+        assert_eq!(guest.write(1, 0x27F8), Ok(()));
+        assert_eq!(guest.read(1, 0x27F8), Ok(0x0707_0707_0707_0707));
+        assert_eq!(guest.write(1, 0x2800), Err(gone));
+    }
+    guest.memory.unmap(other, 0x1800).unwrap();
+    assert_eq!(guest.read(1, 0x1FF8), Err(gone));
+    assert_eq!(guest.write(1, 0x1FF8), Err(gone));
+    let published = guest.space(1).publish_u64(0x1000, 1);
+    assert_eq!(cause(published), Err(gone));
+}
+
 /// A page of the model: where it is, and whether it may be written.
 type Model = BTreeMap<u64, (u64, bool)>;
 
