@@ -32,6 +32,7 @@ control RouterControl(inout network_headers_t h, inout metadata_t m, in pna_main
     InternetChecksum() checksum;
 
     action drop() {
+        m.is_routed = false;
         drop_packet();
     }
     // For the stack behind the NIC: packets to addresses of its own.
@@ -47,6 +48,7 @@ control RouterControl(inout network_headers_t h, inout metadata_t m, in pna_main
         m.is_routed = true;
     }
     action no_route() {
+        m.is_routed = false;
         dropped.count(0);
         drop_packet();
     }
@@ -132,7 +134,7 @@ control RouterControl(inout network_headers_t h, inout metadata_t m, in pna_main
                 drop_packet();
             } else {
                 if (m.group != 0) { groups.apply(); }
-                if (nexthops.apply().hit) {
+                if (m.is_routed && nexthops.apply().hit) {
                     if (h.ipv4.isValid()) { age_ipv4(); } else { h.ipv6.hop_limit = h.ipv6.hop_limit - 1; }
                 }
             }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::places::Place;
 use super::{Callable, Failed, Lower, Parameter, Result, Scope, Storage};
-use crate::check::{Builtin, Call, Callee, DefKind, Signature};
+use crate::check::{convert, Builtin, Call, Callee, DefKind, Signature};
 use crate::ir::{Inst, Layout, Slot};
 use crate::source::Span;
 use crate::syntax::ast::{Argument, Block, Direction, Expr, ExprKind};
@@ -117,7 +117,21 @@ impl<'a> Lower<'a, '_> {
             };
             let limbs = self.layout(ty, span)?.limbs();
             let Some(argument) = argument else {
-                self.emit(Inst::Zero { dst: slot, limbs });
+                // Arguments behind it may call the same function.
+                let dst = match careful {
+                    true => self.allocate(limbs),
+                    false => slot,
+                };
+                match &parameter.default {
+                    Some(value) => {
+                        let layout = self.layout(ty, span)?;
+                        self.known_aggregate(value, &layout, dst, span)?;
+                    }
+                    None => self.emit(Inst::Zero { dst, limbs }),
+                }
+                if careful {
+                    copies.push((slot, dst, limbs));
+                }
                 continue;
             };
             if parameter.direction.writes() {
@@ -292,6 +306,7 @@ impl<'a> Lower<'a, '_> {
                             name: parameter.name.clone(),
                             direction: parameter.direction,
                             place: None,
+                            default: None,
                         });
                         continue;
                     }
@@ -308,10 +323,20 @@ impl<'a> Lower<'a, '_> {
                     Some((slot, ty))
                 }
             };
+            let default = match (&parameter.ast.default, place) {
+                (Some(default), Some(_)) => match self.known(default)? {
+                    Some(value) => Some(convert(&self.info, value, ty)),
+                    None => {
+                        return self.unsupported(default.span, "default arguments of this kind")
+                    }
+                },
+                _ => None,
+            };
             list.push(Parameter {
                 name: parameter.name.clone(),
                 direction: parameter.direction,
                 place,
+                default,
             });
         }
         Ok(list)

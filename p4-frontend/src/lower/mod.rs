@@ -66,6 +66,8 @@ struct Parameter {
     direction: Direction,
     /// `None` for objects.
     place: Option<(Slot, TypeId)>,
+    /// What it is if no argument is given.
+    default: Option<Value>,
 }
 
 #[derive(Default)]

@@ -191,6 +191,7 @@ impl<'a> Lower<'a, '_> {
                     name: p.name.clone(),
                     direction: p.direction,
                     place: p.place,
+                    default: p.default.clone(),
                 })
                 .collect(),
             result: None,
