@@ -10,7 +10,7 @@
 //! - [`device`]: the VFIO device, its life and its operations
 //! - [`regions`]: what can be read, written and mapped
 //! - [`mailbox`], [`messages`]: what can be said to the device
-//! - [`memory`], [`retreat`]: registered memory, and memory of the driver's
+//! - [`memory`], [`retreat`], [`unmapping`]: registered memory, and memory of the driver's
 //! - [`irqs`]: eventfds
 //! - [`pages`]: pages of registers that are given away
 //!
@@ -25,6 +25,7 @@ mod messages;
 mod pages;
 mod regions;
 mod retreat;
+mod unmapping;
 
 pub(crate) use device::Registration;
 pub(crate) use driver::VfioDriver;

@@ -54,7 +54,8 @@ use super::{
     mailbox::Mailbox,
     memory::{
         DmaPages,
-        Memory, //
+        Memory,
+        Reach, //
     },
     messages::Ids,
     pages::{
@@ -62,7 +63,8 @@ use super::{
         Grant, //
     },
     regions,
-    retreat::Retreat, //
+    retreat::Retreat,
+    unmapping::Unmapping, //
 };
 use crate::{
     adi::{
@@ -105,6 +107,8 @@ pub(super) struct State {
     closing: Atomic<u32>,
     /// Faults that others had before.
     faults_before: Atomic<u64>,
+    /// Takes memory away that is unmapped while it is registered.
+    pub(super) unmapping: Arc<Unmapping>,
     /// The driver's memory, from when it is first mapped. Not among `owner`, whose lock is held
     /// while memory is pinned: this one is taken in `mmap()`.
     #[pin]
@@ -119,8 +123,23 @@ pub(super) struct Owner {
     pub(super) mailbox: Mailbox,
 }
 
+impl Owner {
+    /// Takes everything away that is registered of a range, once no queue can use it any more.
+    pub(super) fn remove_overlapping(&mut self, device: &VfioRef, iova: u64, len: u64) {
+        if !self.memory.overlaps(iova, len) {
+            return;
+        }
+        let state = device.state();
+        let reach = state.reach(device.0.as_ptr());
+        self.retreat.begin(state.now());
+        self.mailbox.stop_queues(state);
+        state.unmapping.step();
+        self.memory.remove_overlapping(&reach, iova, len);
+    }
+}
+
 impl State {
-    fn new(adi: Arc<Adi>) -> impl PinInit<Self> {
+    fn new(adi: Arc<Adi>, unmapping: Arc<Unmapping>) -> impl PinInit<Self> {
         let ids = ids(&adi);
         pin_init!(Self {
             adi,
@@ -136,8 +155,18 @@ impl State {
             since: Instant::now(),
             closing: Atomic::new(0),
             faults_before: Atomic::new(0),
+            unmapping,
             dma <- new_mutex!(None),
         })
+    }
+
+    /// What pinning and mapping for the device takes.
+    pub(super) fn reach(&self, vdev: *mut bindings::vfio_device) -> Reach<'_> {
+        Reach {
+            vdev,
+            space: self.adi.space(),
+            unmapping: &self.unmapping,
+        }
     }
 
     /// Milliseconds of the device's life.
@@ -245,7 +274,7 @@ pub(super) unsafe fn state<'a>(vdev: *mut bindings::vfio_device) -> &'a State {
 ///
 /// The pointer is to the first member of a `VfioAdi` whose state is set, and a reference to it is
 /// held.
-struct VfioRef(NonNull<bindings::vfio_device>);
+pub(super) struct VfioRef(NonNull<bindings::vfio_device>);
 
 // SAFETY: A reference may be used and given back from any thread; the state behind it is `Sync`.
 unsafe impl Send for VfioRef {}
@@ -256,7 +285,7 @@ impl VfioRef {
     /// A device with the parent `dev` that is not registered yet.
     fn new(dev: &Device<Bound>, adi: Arc<Adi>) -> Result<Self> {
         const { assert!(offset_of!(VfioAdi, vdev) == 0) };
-        let state = KBox::pin_init(State::new(adi), GFP_KERNEL)?;
+        let state = KBox::pin_init(State::new(adi, Unmapping::new()?), GFP_KERNEL)?;
         // SAFETY: `dev` is valid and bound; the operations live as long as the module, which the
         // VFIO core keeps loaded through the driver of `dev`.
         let vdev = from_err_ptr(unsafe {
@@ -284,9 +313,18 @@ impl VfioRef {
         Ok(Self(vdev))
     }
 
-    fn state(&self) -> &State {
+    pub(super) fn state(&self) -> &State {
         // SAFETY: By the type invariant.
         unsafe { state(self.0.as_ptr()) }
+    }
+}
+
+impl Clone for VfioRef {
+    fn clone(&self) -> Self {
+        // SAFETY: By the type invariant there is a reference.
+        unsafe { bindings::get_device(&mut (*self.0.as_ptr()).device) };
+        // INVARIANT: `get_device()` took the reference, to the same device.
+        Self(self.0)
     }
 }
 
@@ -383,6 +421,7 @@ unsafe extern "C" fn open_device(vdev: *mut bindings::vfio_device) -> c_int {
             .reset()
             .and_then(|()| state.adi.set_user(Some(user)))
             .inspect_err(|_| state.revoke(None))?;
+        state.unmapping.open();
         Ok(0)
     })
 }
@@ -395,12 +434,13 @@ unsafe extern "C" fn close_device(vdev: *mut bindings::vfio_device) {
     irqs::clear(state);
     let mut owner = state.owner.lock();
     owner.mailbox.stop(state);
-    owner.memory.clear(vdev, state.adi.space());
+    owner.memory.clear(&state.reach(vdev));
     owner.mailbox.forget_reply();
     if let Some(pages) = state.dma.lock().take() {
         pages.release(state.adi.space());
     }
     drop(owner);
+    state.unmapping.close();
     // Mappings keep the device's file open, so there is none left.
     *state.nowhere.lock() = None;
     // Last, since the ADI may end once it has no user. Taking one away does not fail.
@@ -414,21 +454,20 @@ unsafe extern "C" fn request(vdev: *mut bindings::vfio_device, _count: c_uint) {
 }
 
 /// Memory leaves the owner's address space. Whatever of it is pinned is not when this returns, or
-/// the container's code calls it a bug.
+/// the container's code calls again ([`super::unmapping`]).
 unsafe extern "C" fn dma_unmap(vdev: *mut bindings::vfio_device, iova: u64, len: u64) {
-    // SAFETY: The VFIO core calls for an open device.
+    // SAFETY: The VFIO core calls for an open device, whose state is set, with a reference.
+    let Ok(device) = (unsafe { VfioRef::from_raw(vdev) }) else {
+        return;
+    };
+    // SAFETY: As above.
     let state = unsafe { state(vdev) };
-    let mut owner = state.owner.lock();
-    let Owner {
-        memory,
-        retreat,
-        mailbox,
-    } = &mut *owner;
-    if memory.overlaps(iova, len) {
-        retreat.begin(state.now());
-        mailbox.stop_queues(state);
-        memory.remove_overlapping(vdev, state.adi.space(), iova, len);
+    // Every device in a container is called, also those that have nothing of it.
+    let spared = |owner: &Owner| !owner.memory.overlaps(iova, len);
+    if state.owner.try_lock().is_some_and(|it| spared(&it)) {
+        return;
     }
+    Unmapping::run(&state.unmapping, device, iova, len);
 }
 
 unsafe extern "C" fn ioctl(vdev: *mut bindings::vfio_device, cmd: c_uint, arg: c_ulong) -> c_long {

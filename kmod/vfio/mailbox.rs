@@ -195,11 +195,11 @@ fn change_memory(
         }
         let place = memory.find(iova, len).ok_or(ENOENT)?;
         mailbox.stop_queues(state);
-        memory.remove(vdev, state.adi.space(), place);
+        memory.remove(&state.reach(vdev), place);
         return Ok(());
     }
     if flags == 0 || flags & !(memory_flags::READ | memory_flags::WRITE) != 0 {
         return Err(EINVAL);
     }
-    memory.add(vdev, state.adi.space(), iova, len, flags)
+    memory.add(&state.reach(vdev), iova, len, flags)
 }

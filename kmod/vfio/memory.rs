@@ -15,6 +15,7 @@ use kernel::{
     prelude::*, //
 };
 
+use super::unmapping::Unmapping;
 use crate::pasid::AddressSpace;
 
 /// Registrations that an ADI may have at a time.
@@ -31,6 +32,16 @@ const MAX_DMA_LEN: u64 = 32 << 20;
 const INTERRUPTS: core::ops::Range<u64> = 0xFEE0_0000..0xFEF0_0000;
 /// Pages that are pinned at once.
 const BATCH: usize = 512;
+
+/// What pinning memory and mapping it for an ADI takes.
+pub(super) struct Reach<'a> {
+    /// The device, which is open.
+    pub(super) vdev: *mut bindings::vfio_device,
+    /// Where the ADI finds it.
+    pub(super) space: &'a AddressSpace,
+    /// Whom to tell about each step.
+    pub(super) unmapping: &'a Unmapping,
+}
 
 /// A range that is pinned and mapped.
 struct Registered {
@@ -71,16 +82,10 @@ impl Memory {
     }
 
     /// Pins a range of the owner's memory and lets the ADI reach it. `EEXIST` when some of it is
-    /// registered, `ENOSPC` when there is too much; otherwise what pinning says, and then nothing
+    /// registered, `ENOSPC` when there is too much, `EAGAIN` when it is about to leave the
+    /// container; otherwise what pinning says, and then nothing
     /// has changed.
-    pub(super) fn add(
-        &mut self,
-        vdev: *mut bindings::vfio_device,
-        space: &AddressSpace,
-        iova: u64,
-        len: u64,
-        flags: u32,
-    ) -> Result {
+    pub(super) fn add(&mut self, reach: &Reach<'_>, iova: u64, len: u64, flags: u32) -> Result {
         let end = iova.checked_add(len).ok_or(EINVAL)?;
         let aligned = (iova | len) % PAGE_SIZE as u64 == 0;
         let interrupts = iova < INTERRUPTS.end && INTERRUPTS.start < end;
@@ -96,9 +101,9 @@ impl Memory {
         self.ranges.reserve(1, GFP_KERNEL)?;
         let writable = flags & memory_flags::WRITE != 0;
         let mut done = 0;
-        let result = pin_and_map(vdev, space, iova, len, writable, &mut done);
+        let result = pin_and_map(reach, iova, len, writable, &mut done);
         if let Err(error) = result {
-            unmap_and_unpin(vdev, space, iova, done);
+            unmap_and_unpin(reach, iova, done);
             return Err(error);
         }
         self.total += len;
@@ -107,35 +112,24 @@ impl Memory {
     }
 
     /// Takes a registration away from the ADI, whose queues are stopped, and unpins it.
-    pub(super) fn remove(
-        &mut self,
-        vdev: *mut bindings::vfio_device,
-        space: &AddressSpace,
-        place: usize,
-    ) {
+    pub(super) fn remove(&mut self, reach: &Reach<'_>, place: usize) {
         if let Ok(range) = self.ranges.remove(place) {
             self.total -= range.len;
-            unmap_and_unpin(vdev, space, range.iova, range.len);
+            unmap_and_unpin(reach, range.iova, range.len);
         }
     }
 
     /// Takes every registration away that has any of a range.
-    pub(super) fn remove_overlapping(
-        &mut self,
-        vdev: *mut bindings::vfio_device,
-        space: &AddressSpace,
-        iova: u64,
-        len: u64,
-    ) {
+    pub(super) fn remove_overlapping(&mut self, reach: &Reach<'_>, iova: u64, len: u64) {
         while let Some(place) = self.ranges.iter().position(|r| r.overlaps(iova, len)) {
-            self.remove(vdev, space, place);
+            self.remove(reach, place);
         }
     }
 
     /// Takes all registrations away.
-    pub(super) fn clear(&mut self, vdev: *mut bindings::vfio_device, space: &AddressSpace) {
+    pub(super) fn clear(&mut self, reach: &Reach<'_>) {
         while !self.ranges.is_empty() {
-            self.remove(vdev, space, self.ranges.len() - 1);
+            self.remove(reach, self.ranges.len() - 1);
         }
         self.ranges = KVec::new();
     }
@@ -143,14 +137,7 @@ impl Memory {
 
 /// Pins and maps batch by batch; `done` says how many bytes are pinned, of which the last batch
 /// may not be mapped.
-fn pin_and_map(
-    vdev: *mut bindings::vfio_device,
-    space: &AddressSpace,
-    iova: u64,
-    len: u64,
-    writable: bool,
-    done: &mut u64,
-) -> Result {
+fn pin_and_map(reach: &Reach<'_>, iova: u64, len: u64, writable: bool, done: &mut u64) -> Result {
     let prot = match writable {
         true => bindings::IOMMU_READ | bindings::IOMMU_WRITE,
         false => bindings::IOMMU_READ,
@@ -161,13 +148,17 @@ fn pin_and_map(
         if current!().signal_pending() {
             return Err(EINTR);
         }
+        // Who takes this very memory out of the container waits for the lock that is held here.
+        if reach.unmapping.wants(iova, len) {
+            return Err(EAGAIN);
+        }
         let at = iova + *done;
         let count = ((len - *done) >> PAGE_SHIFT).min(BATCH as u64) as usize;
         // SAFETY: The device is open, since its file was called for; `pages` has room for
         // `count`.
         let pinned = unsafe {
             bindings::vfio_pin_pages(
-                vdev,
+                reach.vdev,
                 at,
                 // CAST: at most `BATCH`, and small flags.
                 count as c_int,
@@ -181,7 +172,8 @@ fn pin_and_map(
         // CAST: not negative. It is `count`: all or an error.
         let pinned = pinned as usize;
         *done += (pinned as u64) << PAGE_SHIFT;
-        map(space, at, &pages[..pinned.min(count)], writable)?;
+        reach.unmapping.step();
+        map(reach.space, at, &pages[..pinned.min(count)], writable)?;
         if pinned != count {
             return Err(EFAULT);
         }
@@ -210,18 +202,20 @@ fn map(space: &AddressSpace, iova: u64, pages: &[*mut bindings::page], writable:
 }
 
 /// The opposite of [`pin_and_map()`], for `len` bytes that are pinned.
-fn unmap_and_unpin(vdev: *mut bindings::vfio_device, space: &AddressSpace, iova: u64, len: u64) {
+fn unmap_and_unpin(reach: &Reach<'_>, iova: u64, len: u64) {
     if len == 0 {
         return;
     }
-    space.unmap(iova as usize, len as usize);
+    reach.space.unmap(iova as usize, len as usize);
+    reach.unmapping.step();
     let mut done = 0;
     while done < len {
         let count = ((len - done) >> PAGE_SHIFT).min(BATCH as u64);
         // SAFETY: The device is open: this is called for its file, for its container or at its
         // close. The pages were pinned, and the device does not reach them any more.
         // CAST: at most `BATCH`.
-        unsafe { bindings::vfio_unpin_pages(vdev, iova + done, count as c_int) };
+        unsafe { bindings::vfio_unpin_pages(reach.vdev, iova + done, count as c_int) };
+        reach.unmapping.step();
         done += count << PAGE_SHIFT;
     }
 }

@@ -5,13 +5,15 @@
 # with the errno for it; some seconds of calls at random do no harm, to it or to the next owner.
 # TIMEOUT: 150
 . "$SELFTEST_LIB/adi.sh"
-plan 7
+plan 8
 check "the NIC is adit's" adi_start
 check "two ADIs are made" eval 'adi_create 1 && adi_create 2'
 check "wrong calls are refused" python3 "$SELFTEST_LIB/adi_hostile.py" "$(adi_device 1)" "${SECONDS_OF_CALLS:-8}"
 before=$(pinned)
 check "memory that is registered and unmapped at the same time" \
     python3 "$SELFTEST_LIB/adi_race.py" "$(adi_device 1)" 4
+check "memory of several that is unmapped at the same time" \
+    python3 "$SELFTEST_LIB/adi_unmappers.py" "$(adi_device 1)" 5
 check_equal "is not pinned in the end" "$(pinned)" "$before"
 adit ping --adi "$(adi_device 2)" --ip 10.99.0.4 -q &
 check "the next owner finds it as it should be" \

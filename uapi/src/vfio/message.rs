@@ -70,7 +70,7 @@ wire! {
     /// container. All of it must be mapped there, writable if the device may write. Registrations
     /// must not overlap. Memory that is unmapped in the container ends to be registered; who does
     /// that without UNREGISTER_MEMORY waits for a moment at the next registration, and longer each
-    /// time. [`op::REGISTER_MEMORY`], [`op::UNREGISTER_MEMORY`].
+    /// time. Memory that is being unmapped is refused (EAGAIN). [`op::REGISTER_MEMORY`], [`op::UNREGISTER_MEMORY`].
     pub struct RegisterMemory [24] {
         /// First IOVA; a multiple of the page size.
         0 => iova: U64,
