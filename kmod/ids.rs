@@ -13,14 +13,25 @@ kernel::sync::global_lock! {
     unsafe(uninit) static IDS: Mutex<Option<IdPool>> = None;
 }
 
-/// Makes the lock ready.
+/// Makes the lock ready. Numbers can be had as long as the result lives.
 ///
 /// # Safety
 ///
 /// Called once, before any [`UniqueId`] is made.
-pub(crate) unsafe fn init() {
+pub(crate) unsafe fn init() -> Pool {
     // SAFETY: By the function's requirement.
     unsafe { IDS.init() };
+    Pool
+}
+
+/// Gives the pool's memory back when it is dropped: statics are not. The last field of the module,
+/// so that it goes when nobody has a number any more.
+pub(crate) struct Pool;
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        *IDS.lock() = None;
+    }
 }
 
 /// The lowest number that nobody else has.
