@@ -9,7 +9,7 @@ plan 13
 check "the NIC is adit's" adi_start
 check "two ADIs are made" eval 'adi_create 1 && adi_create 2'
 one=$(adi_device 1) two=$(adi_device 2)
-check_equal "each is a VFIO group of its own" "$(ls /dev/vfio | wc -l)" 3
+check_equal "each is a VFIO group of its own" "$(ls /dev/vfio | grep -c "^[0-9]*$")" 2
 adit ping --adi "$two" --ip 10.99.0.4 -q &
 sleep 1
 check "an ADI pings the wire" adit ping --adi "$one" --ip 10.99.0.3 -i 100 -c 5 10.99.0.1
@@ -25,5 +25,5 @@ check "an ADI in use is not destroyed" eval '! adi_state "$(adi_port 2)" inactiv
 adi_stop
 check "an owner that was told to end has ended" eval '! pgrep -x adit'
 check "unused, it is" eval 'adi_destroy 2 && ! adi_device 2'
-check "so is the other" eval 'adi_destroy 1 && [[ $(ls /dev/vfio) == vfio ]]'
+check "so is the other" eval 'adi_destroy 1 && ! ls /dev/vfio | grep -q "^[0-9]"'
 done_testing

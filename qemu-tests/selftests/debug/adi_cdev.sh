@@ -6,7 +6,7 @@
 # exists, so the other selftests take it, too.)
 # TIMEOUT: 300
 . "$SELFTEST_LIB/adi.sh"
-plan 13
+plan 14
 check "the NIC is adit's" adi_start
 check "two ADIs are made" eval 'adi_create 1 && adi_create 2'
 one=$(adi_device 1) two=$(adi_device 2)
@@ -14,6 +14,8 @@ check "each has a device node" eval 'for it in $one $two; do [[ -c /dev/vfio/dev
 export ADI_DOOR=cdev
 check "binding, attaching, detaching" python3 "$SELFTEST_LIB/adi_cdev.py" "$one" "$two"
 check "wrong calls are refused" python3 "$SELFTEST_LIB/adi_hostile.py" "$one" "${SECONDS_OF_CALLS:-8}"
+check "memory of several that is unmapped at the same time" \
+    python3 "$SELFTEST_LIB/adi_unmappers.py" "$one" 5
 check "each reaches its own memory only" python3 "$SELFTEST_LIB/adi_isolation.py" "$one" "$two"
 
 adit pktgen --adi "$one" --seconds 100 send >/dev/null &

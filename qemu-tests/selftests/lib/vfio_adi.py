@@ -169,6 +169,8 @@ class Driver:
         adi, at = self.adi, [self.iova + n * PAGE for n in range(8)]
         adi.request(DISABLE, chunks(*ALL))
         self.memory[:8 * PAGE] = bytes(8 * PAGE)
+        # A queue that was stopped before may have been rung since.
+        self.tx_tail[:4] = self.buffer_tail[:4] = bytes(4)
         self.sent = self.completed = self.posted = self.taken = 0
         adi.request(CONFIG_TX, config_tx(txq(TX, 0, at[0]), txq(TX_COMPLETION, 0, at[1])))
         adi.request(CONFIG_RX, config_rx(rxq(RX, 0, at[2]), rxq(RX_BUFFER, 0, at[4]),
