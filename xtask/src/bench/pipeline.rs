@@ -3,6 +3,7 @@
 //! two, and control updates meanwhile.
 
 mod fixtures;
+mod peers;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -45,6 +46,9 @@ struct Row {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
+    if args.only == ["peers"] {
+        return peers::run().map(drop);
+    }
     if cfg!(debug_assertions) {
         return run_optimized(args);
     }
@@ -81,10 +85,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
             rows.push(row);
         }
     }
+    let peers = match args.only.is_empty() {
+        true => peers::run()?,
+        false => Vec::new(),
+    };
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench");
     std::fs::create_dir_all(folder)?;
     let path = format!("{folder}/pipeline.json");
-    std::fs::write(&path, serde_json::to_vec_pretty(&rows)?)?;
+    let report = serde_json::json!({ "programs": rows, "peers": peers });
+    std::fs::write(&path, serde_json::to_vec_pretty(&report)?)?;
     println!("{path}");
     Ok(())
 }

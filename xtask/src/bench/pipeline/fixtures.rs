@@ -169,6 +169,38 @@ impl Rule {
     }
 }
 
+/// A route of [`Fixture::L3`] and what meets it, as text: network, length of the prefix, address.
+pub(super) fn peer_route(n: u64) -> (String, u32, String) {
+    let length = if n % 16 == 15 { 28 } else { 24 };
+    let text = |address: u32| std::net::Ipv4Addr::from(address).to_string();
+    (text(route(n)), length, text(route(n) | 5))
+}
+
+/// A rule of [`Fixture::Acl`] and what meets it, as lines of DPDK's test of its ACL library.
+pub(super) fn peer_rule(n: u64) -> (String, String) {
+    let rule = Rule::new(n);
+    let address = |value: u32, length| format!("{}/{length}", std::net::Ipv4Addr::from(value));
+    let line = format!(
+        "@{} {} 0 : 65535 {} : {} {}",
+        address(rule.src, rule.src_length),
+        address(rule.dst, rule.dst_length),
+        rule.ports[0],
+        rule.ports[1],
+        if rule.protocol {
+            "0x11/0xff"
+        } else {
+            "0x00/0x00"
+        },
+    );
+    let packet = format!(
+        "{} {} 1000 {} 17",
+        rule.src | 1,
+        rule.dst | 1,
+        rule.ports[0]
+    );
+    (line, packet)
+}
+
 fn route(n: u64) -> u32 {
     // Spread, so that neighbours are not in one line.
     let n = n % (1 << 20);
