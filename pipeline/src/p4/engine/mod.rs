@@ -21,7 +21,7 @@ use super::tables::{Table, TableError};
 use super::trace::{instrument, Mark};
 use super::v1model;
 pub use worker::Worker;
-pub(super) use worker::{At, Scratch};
+pub(super) use worker::{At, Scratch, LANES};
 
 /// Why a program cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +78,16 @@ pub(super) enum Blocks {
     Pna(pna::Blocks),
 }
 
+impl Blocks {
+    /// Whether packets may be on their way at once.
+    fn may_overlap(&self) -> bool {
+        match self {
+            Blocks::V1model(_) => false,
+            Blocks::Pna(blocks) => blocks.may_overlap,
+        }
+    }
+}
+
 /// A program at work. Everything takes `&self`; packets go through [`Worker`]s.
 pub struct Engine {
     pub(super) state: State,
@@ -87,7 +97,8 @@ pub struct Engine {
 impl Engine {
     /// Loads a program: its package says which architecture it is for. It becomes machine code, or
     /// is interpreted if that cannot be ([`Engine::is_interpreted`]).
-    pub fn load(program: Program) -> Result<Engine, LoadError> {
+    pub fn load(mut program: Program) -> Result<Engine, LoadError> {
+        pna::share(&mut program);
         let native = Native::new(&program).map(Arc::new);
         Engine::with_code(program, native, Vec::new())
     }
@@ -151,6 +162,10 @@ impl Engine {
             native,
             program,
         };
+        let mut blocks = blocks;
+        if let Blocks::Pna(blocks) = &mut blocks {
+            blocks.may_overlap = state.native.is_ok() && !state.calls.iter().any(Op::is_ordered);
+        }
         Ok(Engine { state, blocks })
     }
 

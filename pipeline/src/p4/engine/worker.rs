@@ -8,8 +8,9 @@ use adit_p4_frontend::ir::FunctionId;
 use super::{Blocks, Engine, State};
 use crate::p4::events::ControlPacket;
 use crate::p4::externs::{Local, Run};
-use crate::p4::machine::{End, Machine, Packet};
+use crate::p4::machine::{End, Host, Machine, Packet};
 use crate::p4::memory::Pin;
+use crate::p4::native::{Begin, Ran, Waiting};
 use crate::p4::packet::{Reader, Writer};
 use crate::p4::packets::{DropReason, Input, Output, Sent};
 use crate::p4::trace::Event;
@@ -17,10 +18,16 @@ use crate::p4::trace::Event;
 /// How many packets are processed before what has been taken out of tables may be used again.
 const MAX_PINNED: usize = 64;
 
-/// A core's frame and buffers. What it needs for a packet is there before the packet comes.
+/// How many packets are on their way at once, if their order does not matter: as many as hide how
+/// long memory takes, with frames that fit into a core's caches.
+pub(in crate::p4) const LANES: usize = 16;
+
+/// A core's frames and buffers. What it needs for a packet is there before the packet comes.
 pub struct Worker {
     engine: Arc<Engine>,
-    scratch: Scratch,
+    number: usize,
+    /// One, or [`LANES`].
+    lanes: Vec<Scratch>,
 }
 
 /// What is shared, and the proof that it may be read.
@@ -30,14 +37,29 @@ pub(in crate::p4) struct At<'a> {
     pub(in crate::p4) pin: &'a Pin<'a>,
 }
 
+impl<'a> At<'a> {
+    fn run<'b>(self, local: &'b mut Local, payload: &'b [u8]) -> Run<'b>
+    where
+        'a: 'b,
+    {
+        Run {
+            state: self.state,
+            pin: self.pin,
+            local,
+            payload,
+        }
+    }
+}
+
 /// What an architecture works with.
 pub(in crate::p4) struct Scratch {
-    number: usize,
     pub(in crate::p4) machine: Machine,
     pub(in crate::p4) local: Local,
     pub(in crate::p4) writer: Writer,
     /// A packet on its way round.
     pub(in crate::p4) again: Vec<u8>,
+    /// The block that waits for a lookup.
+    waiting: Option<(FunctionId, Waiting)>,
 }
 
 impl Scratch {
@@ -53,25 +75,88 @@ impl Scratch {
             reader: *reader,
             writer: &mut self.writer,
         };
-        let mut host = Run {
-            state: at.state,
-            pin: at.pin,
-            local: &mut self.local,
-            payload,
-        };
+        let mut host = at.run(&mut self.local, payload);
         let machine = &mut self.machine;
         let native = at.state.native.as_ref().ok();
-        let end = native.and_then(|native| native.run(function, machine, &mut host, &mut packet));
-        let end = match end {
-            Some(end) => end,
-            None => machine.run(&at.state.code, function, &mut host, &mut packet),
+        let ran = native.and_then(|native| {
+            native.run(function, machine, &mut host, &mut packet, Begin::ToTheEnd)
+        });
+        let end = match ran {
+            Some(Ran::Ended(end)) => end,
+            _ => machine.run(&at.state.code, function, &mut host, &mut packet),
         };
         *reader = packet.reader;
+        self.ended(end)
+    }
+
+    fn ended(&mut self, end: End) -> Result<End, DropReason> {
         match end {
             End::TooLong => Err(DropReason::TooLong),
             _ if std::mem::take(&mut self.local.assertion_failed) => Err(DropReason::Assertion),
             end => Ok(end),
         }
+    }
+
+    /// Runs a block that does not parse until it ends or waits for a lookup ([`Scratch::go_on`]).
+    pub(in crate::p4) fn begin(
+        &mut self,
+        at: At<'_>,
+        function: FunctionId,
+        payload: &[u8],
+    ) -> Result<(), DropReason> {
+        self.go(at, function, payload, None)
+    }
+
+    /// Whether it waits.
+    pub(in crate::p4) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// A stage of the lookup that is waited for.
+    pub(in crate::p4) fn approach(&mut self, at: At<'_>, stage: usize) {
+        if let Some((_, waiting)) = self.waiting {
+            at.run(&mut self.local, &[]).approach(waiting.table, stage);
+        }
+    }
+
+    /// Looks up what is waited for, and runs the block until it ends or waits again.
+    pub(in crate::p4) fn go_on(&mut self, at: At<'_>, payload: &[u8]) -> Result<(), DropReason> {
+        match self.waiting.take() {
+            Some((function, waiting)) => self.go(at, function, payload, Some(waiting)),
+            None => Ok(()),
+        }
+    }
+
+    fn go(
+        &mut self,
+        at: At<'_>,
+        function: FunctionId,
+        payload: &[u8],
+        from: Option<Waiting>,
+    ) -> Result<(), DropReason> {
+        let mut packet = Packet {
+            reader: Reader::default(),
+            writer: &mut self.writer,
+        };
+        let (machine, mut host) = (&mut self.machine, at.run(&mut self.local, payload));
+        let from = match from {
+            Some(waiting) => {
+                let applied = host.apply(waiting.table, &mut machine.frame);
+                Begin::Again(waiting, applied)
+            }
+            None => Begin::Waiting,
+        };
+        let native = at.state.native.as_ref().ok();
+        let ran = native.and_then(|n| n.run(function, machine, &mut host, &mut packet, from));
+        let end = match ran {
+            Some(Ran::Waits(waiting)) => {
+                self.waiting = Some((function, waiting));
+                return Ok(());
+            }
+            Some(Ran::Ended(end)) => end,
+            None => machine.run(&at.state.code, function, &mut host, &mut packet),
+        };
+        self.ended(end).map(drop)
     }
 
     /// Runs a block that does not parse.
@@ -90,14 +175,23 @@ impl Worker {
     pub(super) fn new(engine: Arc<Engine>, number: usize) -> Worker {
         let program = &engine.state.program;
         engine.state.tables.iter().for_each(|t| t.join(number));
-        let scratch = Scratch {
-            number,
+        let lanes = if engine.blocks.may_overlap() {
+            LANES
+        } else {
+            1
+        };
+        let lanes = (0..lanes).map(|_| Scratch {
             machine: Machine::new(program),
             local: Local::new(program, number),
             writer: Writer::default(),
             again: Vec::new(),
-        };
-        Worker { engine, scratch }
+            waiting: None,
+        });
+        Worker {
+            lanes: lanes.collect(),
+            number,
+            engine,
+        }
     }
 
     /// The engine that it works for.
@@ -107,11 +201,16 @@ impl Worker {
 
     /// What the last packet met, if the engine was loaded with [`Engine::load_traced`].
     pub fn take_trace(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.scratch.local.trace.events)
+        std::mem::take(&mut self.lanes[0].local.trace.events)
     }
 
-    /// Processes packets; `out` gets each one's index in `inputs` and what becomes of it. The
-    /// caller's clock says what time it is.
+    /// Processes packets; `out` gets each one's index in `inputs` and what becomes of it, in their
+    /// order. The caller's clock says what time it is.
+    ///
+    /// Packets go through one after the other, unless nothing that the program's control does makes
+    /// the order matter: counters and lookups, but no registers, meters, digests or learning. Then
+    /// some are on their way at once, so that one's lookup in a large table does not keep the others
+    /// waiting.
     pub fn process(
         &mut self,
         now_ns: u64,
@@ -121,35 +220,44 @@ impl Worker {
         let engine = &*self.engine;
         let state = &engine.state;
         let cpu_port = engine.cpu_port();
-        self.scratch.local.now_ns = now_ns;
-        let mut pin = engine.state.epochs.pin(self.scratch.number);
-        for (n, input) in inputs.iter().enumerate() {
-            // Who writes can use again what it took out, also if a caller has very many packets.
-            if n > 0 && n % MAX_PINNED == 0 {
-                drop(pin);
-                pin = engine.state.epochs.pin(self.scratch.number);
-            }
-            let at = At { state, pin: &pin };
-            let mut emit = |output: Output<'_>| {
-                match output {
-                    Output::Sent(sent) if Some(sent.port) == cpu_port => {
-                        if !to_control(state, &sent, input.data) {
-                            let reason = DropReason::ControlQueueFull;
-                            state.count_drop(reason);
-                            out(n, Output::Dropped(reason));
-                        }
-                        return;
+        for lane in &mut self.lanes {
+            lane.local.now_ns = now_ns;
+        }
+        let mut emit = |n: usize, output: Output<'_>| {
+            match output {
+                Output::Sent(sent) if Some(sent.port) == cpu_port => {
+                    if !to_control(state, &sent, inputs[n].data) {
+                        let reason = DropReason::ControlQueueFull;
+                        state.count_drop(reason);
+                        out(n, Output::Dropped(reason));
                     }
-                    Output::Dropped(reason) => state.count_drop(reason),
-                    Output::Sent(_) => {}
+                    return;
                 }
-                out(n, output);
-            };
-            match &engine.blocks {
-                Blocks::V1model(blocks) => {
-                    blocks.process(at, &mut self.scratch, input, &mut emit);
+                Output::Dropped(reason) => state.count_drop(reason),
+                Output::Sent(_) => {}
+            }
+            out(n, output);
+        };
+        // Who writes can use again what it took out, also if a caller has very many packets.
+        for (n, some) in inputs.chunks(MAX_PINNED).enumerate() {
+            let pin = &engine.state.epochs.pin(self.number);
+            let at = At { state, pin };
+            for (m, few) in some.chunks(self.lanes.len()).enumerate() {
+                let first = n * MAX_PINNED + m * self.lanes.len();
+                let mut emit = |n: usize, output: Output<'_>| emit(first + n, output);
+                match (&engine.blocks, few) {
+                    (Blocks::V1model(blocks), [input]) => {
+                        blocks.process(at, &mut self.lanes[0], input, &mut |o| emit(0, o));
+                    }
+                    (Blocks::Pna(blocks), [input]) => {
+                        blocks.process(at, &mut self.lanes[0], input, &mut |o| emit(0, o));
+                    }
+                    (Blocks::Pna(blocks), few) => {
+                        blocks.process_some(at, &mut self.lanes, few, &mut emit);
+                    }
+                    // It has one lane.
+                    (Blocks::V1model(_), _) => {}
                 }
-                Blocks::Pna(blocks) => blocks.process(at, &mut self.scratch, input, &mut emit),
             }
         }
     }
@@ -157,7 +265,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.engine.state.epochs.leave(self.scratch.number);
+        self.engine.state.epochs.leave(self.number);
     }
 }
 

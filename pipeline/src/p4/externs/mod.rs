@@ -219,6 +219,35 @@ fn next_random(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
+impl Run<'_> {
+    fn visit(&self) -> Visit<'_> {
+        Visit {
+            pin: self.pin,
+            worker: self.local.worker,
+            bytes: self.local.length,
+            now_ns: self.local.now_ns,
+        }
+    }
+
+    /// Whether a lookup is worth waiting for; if so, its first stage has begun.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn begin_apply(&mut self, table: u32, frame: &[u64]) -> bool {
+        let state = self.state;
+        let table = &state.tables[table as usize];
+        if !table.is_far(self.visit()) {
+            return false;
+        }
+        table.gather(frame, &mut self.local.key);
+        table.approach(0, &self.local.key, self.visit());
+        true
+    }
+
+    /// A later stage of a lookup that was begun.
+    pub(super) fn approach(&self, table: u32, stage: usize) {
+        self.state.tables[table as usize].approach(stage, &self.local.key, self.visit());
+    }
+}
+
 impl Host for Run<'_> {
     fn apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
         let index = table as usize;

@@ -32,6 +32,23 @@ impl Operand {
         frame[self.slot as usize]
     }
 
+    /// Its bits from the top of one word, with zeros behind, if there is room for them and they do
+    /// not depend on a header's validity or a varbit's length.
+    pub(super) fn in_one_word(&self, frame: &[u64]) -> Option<u64> {
+        if !(1..=64).contains(&self.flat.bits) {
+            return None;
+        }
+        let mut word = 0u64;
+        for leaf in &self.flat.leaves {
+            if leaf.is_varbit || leaf.header.is_some() {
+                return None;
+            }
+            let value = frame[self.slot as usize + leaf.offset as usize];
+            word = word.checked_shl(leaf.width).unwrap_or(0) | value;
+        }
+        Some(word << (64 - self.flat.bits))
+    }
+
     pub(super) fn set(&self, frame: &mut [u64], value: u64) {
         let value = value & mask(self.width);
         let limbs = &mut frame[self.slot as usize..][..self.flat.limbs as usize];
@@ -210,5 +227,38 @@ impl Algorithms {
     pub(super) fn get(&self, frame: &[u64]) -> Algorithm {
         let index = frame[self.slot as usize] as usize;
         self.members.get(index).copied().unwrap_or(Algorithm::Crc32)
+    }
+}
+
+impl Op {
+    /// Whether it matters which of two packets does it first: what one leaves, the other finds, or
+    /// somebody sees the order. Counters are sums.
+    pub(in crate::p4) fn is_ordered(&self) -> bool {
+        !matches!(
+            self,
+            Op::Nothing
+                | Op::Assert(_)
+                | Op::Count { .. }
+                | Op::CountDirect { .. }
+                | Op::Forward(_)
+                | Op::ForwardDrop
+                | Op::ForwardGroup(_)
+                | Op::ForwardAgain
+                | Op::SetQueue(_)
+                | Op::SetFlowId(_)
+                | Op::SetHash(_)
+                | Op::Mirror { .. }
+                | Op::RestartTimer
+                | Op::Select { .. }
+                | Op::HashOf { .. }
+                | Op::ChecksumClear { .. }
+                | Op::ChecksumUpdate { .. }
+                | Op::ChecksumGet { .. }
+                | Op::SumClear { .. }
+                | Op::SumAdd { .. }
+                | Op::SumGet { .. }
+                | Op::SumSet { .. }
+                | Op::Checksum16 { .. }
+        )
     }
 }

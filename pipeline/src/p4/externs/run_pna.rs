@@ -122,12 +122,15 @@ impl Run<'_> {
                 data,
                 subtract,
             } => {
-                self.local.gather(data, frame);
-                let value = match subtract {
-                    // One's complement: taking away is adding the inverse.
-                    true => !sum(&self.local.bytes),
-                    false => sum(&self.local.bytes),
+                let value = match data.in_one_word(frame) {
+                    Some(word) => sum(&word.to_be_bytes()),
+                    None => {
+                        self.local.gather(data, frame);
+                        sum(&self.local.bytes)
+                    }
                 };
+                // One's complement: taking away is adding the inverse.
+                let value = if *subtract { !value } else { value };
                 self.sum(*object, |old| {
                     let (new, carry) = old.overflowing_add(value);
                     new + u16::from(carry)

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Value sets of parsers: control planes fill them.
 
+use std::sync::Arc;
+
 use adit_p4_frontend::ir::{self, limbs_of, Match};
-use parking_lot::RwLock;
+use arc_swap::ArcSwap;
 
 use crate::p4::tables::TableError;
 
@@ -10,14 +12,15 @@ use crate::p4::tables::TableError;
 #[derive(Debug)]
 pub struct ValueSet {
     spec: ir::ValueSet,
-    members: RwLock<Vec<Vec<Match>>>,
+    /// Replaced as a whole: packets do not wait.
+    members: ArcSwap<Vec<Vec<Match>>>,
 }
 
 impl ValueSet {
     pub(super) fn new(spec: ir::ValueSet) -> ValueSet {
         ValueSet {
             spec,
-            members: RwLock::default(),
+            members: ArcSwap::default(),
         }
     }
 
@@ -33,7 +36,7 @@ impl ValueSet {
 
     /// The members: one match for each field.
     pub fn members(&self) -> Vec<Vec<Match>> {
-        self.members.read().clone()
+        Vec::clone(&self.members.load())
     }
 
     /// Puts these members in the place of those before: one match for each field.
@@ -54,13 +57,13 @@ impl ValueSet {
                 });
             }
         }
-        *self.members.write() = members;
+        self.members.store(Arc::new(members));
         Ok(())
     }
 
     /// Whether the values in the set's slots are those of a member.
     pub(super) fn has(&self, frame: &[u64]) -> bool {
-        self.members.read().iter().any(|member| {
+        self.members.load().iter().any(|member| {
             member
                 .iter()
                 .zip(&self.spec.keys)

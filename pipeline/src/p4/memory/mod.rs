@@ -3,8 +3,10 @@
 
 mod arena;
 mod epoch;
+mod prefetch;
 mod snapshot;
 
 pub(super) use arena::{Arena, Words};
 pub(super) use epoch::{Epochs, Pin, MAX_WORKERS};
+pub(super) use prefetch::prefetch;
 pub(super) use snapshot::{Limbo, Snapshot};

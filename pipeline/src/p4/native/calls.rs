@@ -3,11 +3,11 @@
 
 use adit_p4_frontend::ir::{Inst, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I32;
+use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Value};
 use cranelift_frontend::Switch;
 
-use super::context::{at, EXIT, GOING_ON, REJECTED, TOO_LONG};
+use super::context::{at, EXIT, GOING_ON, REJECTED, TOO_LONG, WAIT};
 use super::effects::Effects;
 use super::emit::Translator;
 use super::inline::Node;
@@ -218,6 +218,31 @@ impl Translator<'_, '_> {
         self.b.ins().brif(end, to, &[], next, &[]);
     }
 
+    /// Returns if a lookup takes long, to go on here. What was known is not known then.
+    fn wait(&mut self, result: Value) -> Value {
+        self.store_all();
+        self.known.clear();
+        let resume = self.resumes[self.resumed];
+        self.resumed += 1;
+        let (waiting, on) = (self.b.create_block(), self.b.create_block());
+        let found = self.b.append_block_param(on, I64);
+        let is_waiting = self.b.ins().icmp_imm(IntCC::Equal, result, WAIT as i64);
+        let result = [result.into()];
+        self.b.ins().brif(is_waiting, waiting, &[], on, &result);
+
+        self.b.switch_to_block(waiting);
+        let number = self.number(self.resumed as u64);
+        self.set_context_word(at::RESUME, number);
+        self.b.ins().return_(&[]);
+
+        self.b.switch_to_block(resume);
+        let result = self.context_word(at::APPLIED);
+        self.b.ins().jump(on, &[result.into()]);
+
+        self.b.switch_to_block(on);
+        found
+    }
+
     /// After a lookup: the code of the action.
     fn take_applied(
         &mut self,
@@ -231,6 +256,7 @@ impl Translator<'_, '_> {
             Some(result) => result,
             None => self.number(0),
         };
+        let result = self.wait(result);
         let is_hit = self.b.ins().ushr_imm(result, 32);
         self.write(hit, is_hit);
         let chosen = self.b.ins().band_imm(result, i64::from(u32::MAX));

@@ -4,7 +4,7 @@
 use adit_p4_frontend::ir::Inst;
 
 use crate::p4::externs::Run;
-use crate::p4::machine::{End, Machine};
+use crate::p4::machine::{Applied, End, Machine};
 use crate::p4::packet::Writer;
 
 /// [`Context::end`] while nothing ends.
@@ -30,6 +30,10 @@ pub(super) struct Context<'a, 'h> {
     pub(super) out_room: u64,
     pub(super) end: u64,
     pub(super) steps: u64,
+    /// Where code goes on: 0 is its beginning.
+    pub(super) resume: u64,
+    /// What a lookup came to that code has waited for.
+    pub(super) applied: u64,
     pub(super) bridge: *mut Bridge<'a, 'h>,
 }
 
@@ -48,6 +52,8 @@ pub(super) mod at {
         offset_of!(Context<'_, '_>, out_length) as i32;
     pub(in crate::p4::native) const OUT_ROOM: i32 = offset_of!(Context<'_, '_>, out_room) as i32;
     pub(in crate::p4::native) const END: i32 = offset_of!(Context<'_, '_>, end) as i32;
+    pub(in crate::p4::native) const RESUME: i32 = offset_of!(Context<'_, '_>, resume) as i32;
+    pub(in crate::p4::native) const APPLIED: i32 = offset_of!(Context<'_, '_>, applied) as i32;
     pub(in crate::p4::native) const STEPS: i32 = offset_of!(Context<'_, '_>, steps) as i32;
 }
 
@@ -57,9 +63,22 @@ pub(super) struct Bridge<'a, 'h> {
     pub(super) host: &'a mut Run<'h>,
     pub(super) writer: &'a mut Writer,
     pub(super) data: &'a [u8],
+    /// Whether lookups in large tables make the code wait.
+    pub(super) may_wait: bool,
+    /// The table that it waits for.
+    pub(super) waits_for: Option<u32>,
     /// Instructions that have no code of their own.
     pub(super) others: &'a [Inst],
 }
+
+/// What a lookup came to, as one word: whether there was an entry in the upper half, the action in
+/// the lower one.
+pub(super) fn applied_word(applied: &Applied) -> u64 {
+    u64::from(applied.hit) << 32 | u64::from(applied.action)
+}
+
+/// In its place: the code has to wait.
+pub(super) const WAIT: u64 = u64::MAX;
 
 /// The interpreter's name for how a block ended.
 pub(super) fn end(word: u64) -> End {

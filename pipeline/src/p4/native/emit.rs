@@ -7,7 +7,7 @@ use adit_p4_frontend::ir::{Cmp, Inst, Op, Program, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AliasRegion, Block, InstBuilder, MemFlags, Value};
-use cranelift_frontend::FunctionBuilder;
+use cranelift_frontend::{FunctionBuilder, Switch};
 
 use super::calls::Helpers;
 use super::context::at;
@@ -50,6 +50,10 @@ pub(super) struct Translator<'t, 'f> {
     pub(super) known: BTreeMap<Slot, Known>,
     /// Where code goes that took too long.
     pub(super) too_long: Option<Block>,
+    /// Where code goes on after each lookup that it may wait for.
+    pub(super) resumes: Vec<Block>,
+    /// How many of them have been translated.
+    pub(super) resumed: usize,
     pub(super) others: &'t mut Vec<Inst>,
     /// Whether everything that is read begins with a byte.
     pub(super) is_aligned: bool,
@@ -77,7 +81,7 @@ impl Translator<'_, '_> {
             let block = self.b.create_block();
             self.blocks.push(block);
         }
-        self.b.ins().jump(self.blocks[0], &[]);
+        self.enter();
         let mut ends: Vec<BTreeMap<Slot, Known>> = Vec::new();
         for (n, block) in self.graph.blocks.iter().enumerate() {
             self.b.switch_to_block(self.blocks[n]);
@@ -97,6 +101,26 @@ impl Translator<'_, '_> {
             self.leave_too_long();
         }
         self.b.seal_all_blocks();
+    }
+
+    /// To the beginning, or to where the code has waited.
+    fn enter(&mut self) {
+        let reached = self.graph.blocks.iter().filter(|block| block.is_reached);
+        let lasts = reached.map(|block| &self.code.nodes[block.nodes.end - 1]);
+        let count = lasts.filter(|n| matches!(n, Node::Apply { .. })).count();
+        let first = self.blocks[0];
+        if count == 0 {
+            self.b.ins().jump(first, &[]);
+            return;
+        }
+        let resume = self.context_word(at::RESUME);
+        let mut switch = Switch::new();
+        for n in 0..count {
+            let block = self.b.create_block();
+            self.resumes.push(block);
+            switch.set_entry(n as u128 + 1, block);
+        }
+        switch.emit(&mut self.b, resume, first);
     }
 
     fn block(&mut self, n: usize) {

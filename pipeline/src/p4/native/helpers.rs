@@ -2,7 +2,7 @@
 //! What machine code calls. A panic in here ends the process: there is no way back through code
 //! without unwinding tables. Nothing here panics for a packet's or a table's sake.
 
-use super::context::{Bridge, Context, REJECTED};
+use super::context::{applied_word, Bridge, Context, REJECTED, WAIT};
 use crate::p4::externs::Run;
 use crate::p4::machine::{Host, Packet};
 use crate::p4::packet::Reader;
@@ -20,11 +20,15 @@ fn bridge<'c, 'a>(context: &'c mut Shared<'a>) -> &'c mut Bridge<'a, 'a> {
     unsafe { &mut *context.bridge }
 }
 
-/// Looks up: whether there was an entry in the upper half, the action in the lower one.
+/// Looks up, or begins to.
 pub(super) extern "C" fn apply(context: &mut Shared<'_>, table: u32) -> u64 {
     let bridge = bridge(context);
-    let applied = bridge.host.apply(table, &mut bridge.machine.frame);
-    u64::from(applied.hit) << 32 | u64::from(applied.action)
+    let frame = &mut bridge.machine.frame;
+    if bridge.may_wait && bridge.host.begin_apply(table, frame) {
+        bridge.waits_for = Some(table);
+        return WAIT;
+    }
+    applied_word(&bridge.host.apply(table, frame))
 }
 
 /// Calls an extern.

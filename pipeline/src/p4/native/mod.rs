@@ -34,6 +34,8 @@ pub(super) use module::Native;
 #[cfg(not(feature = "jit"))]
 pub(super) use without::Native;
 
+use super::machine::{Applied, End};
+
 /// Why a program is interpreted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Untranslated {
@@ -49,4 +51,32 @@ pub enum Untranslated {
     /// Cranelift, or the system that is asked for memory to run code from, does not want to.
     #[error("no machine code: {0}")]
     Refused(String),
+}
+
+/// Where code has stopped for a lookup.
+#[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) table: u32,
+    end: u64,
+    steps: u64,
+    resume: u64,
+}
+
+/// How code is run.
+#[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+pub(super) enum Begin {
+    /// From its beginning, lookups included.
+    ToTheEnd,
+    /// From its beginning; it may wait for lookups.
+    Waiting,
+    /// From where it has waited, with what the lookup came to.
+    Again(Waiting, Applied),
+}
+
+/// How running came to an end.
+#[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+pub(super) enum Ran {
+    Ended(End),
+    Waits(Waiting),
 }

@@ -10,16 +10,16 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{default_libcall_names, FuncId, Linkage, Module};
 
 use super::calls::Helpers;
-use super::context::{end, Bridge, Context, GOING_ON};
+use super::context::{applied_word, end, Bridge, Context, GOING_ON};
 use super::effects::Effects;
 use super::emit::{Source, Translator};
 use super::graph::{Graph, Slots};
 use super::helpers;
 use super::inline::{Inlined, Node};
-use super::Untranslated;
+use super::{Begin, Ran, Untranslated, Waiting};
 use crate::p4::externs::Run;
 use crate::p4::fields::Flat;
-use crate::p4::machine::{End, Machine, Packet};
+use crate::p4::machine::{Machine, Packet};
 use crate::p4::packet::Reader;
 
 type Entry = extern "C" fn(&mut Context<'_, '_>);
@@ -195,14 +195,16 @@ impl Native {
         Ok(native)
     }
 
-    /// Runs a block to its end; `None` if it has no code that fits.
+    /// Runs a block to its end, or until it waits for a lookup; `None` if it has no code that fits.
+    /// What waits goes on if it is given back with what the lookup came to.
     pub(in crate::p4) fn run(
         &self,
         function: FunctionId,
         machine: &mut Machine,
         host: &mut Run<'_>,
         packet: &mut Packet<'_, '_>,
-    ) -> Option<End> {
+        from: Begin,
+    ) -> Option<Ran> {
         let code = self.code[function as usize].as_ref()?;
         if !packet.reader.is_aligned() {
             return None;
@@ -210,7 +212,15 @@ impl Native {
         let data = packet.reader.data();
         let frame = machine.frame.as_mut_ptr();
         let (out, out_length, out_room) = packet.writer.space();
+        let (may_wait, waited) = match from {
+            Begin::ToTheEnd => (false, None),
+            Begin::Waiting => (true, None),
+            Begin::Again(waited, applied) => (true, Some((waited, applied_word(&applied)))),
+        };
+        let resumed = waited.map(|(waited, _)| waited);
         let mut bridge = Bridge {
+            may_wait,
+            waits_for: None,
             machine,
             host,
             writer: packet.writer,
@@ -225,18 +235,30 @@ impl Native {
             out,
             out_length: out_length as u64,
             out_room: out_room as u64,
-            end: GOING_ON,
-            steps: code.cost,
+            end: resumed.map_or(GOING_ON, |waited| waited.end),
+            steps: resumed.map_or(code.cost, |waited| waited.steps),
+            resume: resumed.map_or(0, |waited| waited.resume),
+            applied: waited.map_or(0, |(_, applied)| applied),
             bridge: &mut bridge,
         };
         (code.entry)(&mut context);
         let (word, next_bit) = (context.end, context.next_bit as usize);
         let written = context.out_length as usize;
+        let (steps, resume) = (context.steps, context.resume);
+        let waits_for = bridge.waits_for;
         // SAFETY: the code has written all bytes up to there: it adds a header's bytes to the
         // length after it has stored them, and stores within the room it was told of.
         unsafe { packet.writer.set_written(written) };
         packet.reader = Reader::resume(data, next_bit);
-        Some(end(word))
+        Some(match waits_for {
+            None => Ran::Ended(end(word)),
+            Some(table) => Ran::Waits(Waiting {
+                table,
+                end: word,
+                steps,
+                resume,
+            }),
+        })
     }
 }
 
@@ -297,6 +319,8 @@ fn translate(
         frame: Value::from_u32(0),
         known: Default::default(),
         too_long: None,
+        resumes: Vec::new(),
+        resumed: 0,
         others,
         is_aligned: is_aligned(code, source.layouts),
     };

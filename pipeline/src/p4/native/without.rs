@@ -3,9 +3,9 @@
 
 use adit_p4_frontend::ir::{FunctionId, Program};
 
-use super::Untranslated;
+use super::{Begin, Ran, Untranslated};
 use crate::p4::externs::Run;
-use crate::p4::machine::{End, Machine, Packet};
+use crate::p4::machine::{Machine, Packet};
 
 /// There is none.
 pub(in crate::p4) enum Native {}
@@ -21,7 +21,8 @@ impl Native {
         _: &mut Machine,
         _: &mut Run<'_>,
         _: &mut Packet<'_, '_>,
-    ) -> Option<End> {
+        _: Begin,
+    ) -> Option<Ran> {
         match *self {}
     }
 }

@@ -7,14 +7,19 @@
 //! through at most eight times; all values begin as zero in each pass; a mirrored packet is what
 //! the deparser makes.
 
+mod share;
+
 use adit_p4_frontend::ir::{self, FunctionId, Layout, Program};
 
-use super::engine::{At, LoadError, Scratch};
+use super::engine::{At, LoadError, Scratch, LANES};
 use super::externs::Forward;
 use super::machine::End;
 use super::metadata::{field, Field};
 use super::packet::Reader;
 use super::packets::{Direction, DropReason, Input, Output, Sent, SentKind};
+use super::tables::STAGES;
+
+pub(super) use share::share;
 
 /// How often a packet may go through.
 const MAX_PASSES: u64 = 8;
@@ -61,6 +66,16 @@ pub(super) struct Blocks {
     pre: Option<Stage>,
     control: Stage,
     deparser: Stage,
+    /// Whether packets may be on their way at once.
+    pub(super) may_overlap: bool,
+}
+
+/// What is known of a packet after its parser.
+#[derive(Clone, Copy, Default)]
+struct Parsed {
+    /// How many bytes the parser took.
+    bytes: usize,
+    error: u64,
 }
 
 /// One time through.
@@ -70,6 +85,19 @@ struct Pass<'a> {
     port: u64,
     direction: Direction,
     number: u64,
+}
+
+impl<'a> Pass<'a> {
+    /// A packet's first time.
+    fn first(input: &'a Input<'_>) -> Pass<'a> {
+        Pass {
+            data: input.data,
+            length: input.length,
+            port: input.port.into(),
+            direction: input.direction,
+            number: 0,
+        }
+    }
 }
 
 impl Filled {
@@ -139,7 +167,9 @@ impl Stage {
             return Ok(());
         };
         let source = place(other, m)?;
-        if other.parameters[m].layout == block.parameters[n].layout {
+        if source.slot == to.slot {
+            // It is there already.
+        } else if other.parameters[m].layout == block.parameters[n].layout {
             self.copies.push((source.slot, to.slot, to.limbs));
         } else {
             self.cleared.push(to);
@@ -167,7 +197,9 @@ impl Stage {
         });
     }
 
-    fn begin(&self, frame: &mut [u64], pass: &Pass<'_>, error: u64, now_ns: u64) {
+    /// Puts in place what the block begins with.
+    fn start(&self, scratch: &mut Scratch, pass: &Pass<'_>, error: u64) {
+        let (frame, now_ns) = (&mut scratch.machine.frame[..], scratch.local.now_ns);
         for (from, to, limbs) in &self.copies {
             let from = *from as usize;
             frame.copy_within(from..from + *limbs as usize, *to as usize);
@@ -192,6 +224,7 @@ impl Blocks {
             pre: None,
             control: Stage::new(control, Some(parser))?,
             deparser: Stage::new(deparser, Some(control))?,
+            may_overlap: false,
         };
         blocks.parser.filled = Some(Filled::new(parser, 2)?);
         if let Some(pre) = find("pre_control") {
@@ -227,6 +260,65 @@ impl Blocks {
         input: &Input<'_>,
         emit: &mut dyn FnMut(Output<'_>),
     ) {
+        let first = self.pass(at, scratch, &Pass::first(input));
+        self.finish(at, scratch, input, first, emit);
+    }
+
+    /// Sends packets through, at most one for each lane. While one waits for a lookup in its first
+    /// pass, the others go on; `emit` gets what becomes of them in their order.
+    pub(super) fn process_some(
+        &self,
+        at: At<'_>,
+        lanes: &mut [Scratch],
+        inputs: &[Input<'_>],
+        emit: &mut dyn FnMut(usize, Output<'_>),
+    ) {
+        let mut heads = [Ok(Parsed::default()); LANES];
+        let mut waiting = false;
+        for ((head, lane), input) in heads.iter_mut().zip(&mut *lanes).zip(inputs) {
+            let pass = Pass::first(input);
+            *head = self.parse(at, lane, &pass).and_then(|parsed| {
+                let payload = pass.data.get(parsed.bytes..).unwrap_or_default();
+                lane.begin(at, self.control.function, payload)?;
+                Ok(parsed)
+            });
+            waiting |= lane.is_waiting();
+        }
+        while std::mem::take(&mut waiting) {
+            for stage in 1..STAGES {
+                for lane in &mut *lanes {
+                    lane.approach(at, stage);
+                }
+            }
+            for ((head, lane), input) in heads.iter_mut().zip(&mut *lanes).zip(inputs) {
+                let Ok(parsed) = *head else {
+                    continue;
+                };
+                let payload = input.data.get(parsed.bytes..).unwrap_or_default();
+                if let Err(dropped) = lane.go_on(at, payload) {
+                    *head = Err(dropped);
+                }
+                waiting |= lane.is_waiting();
+            }
+        }
+        let each = heads.into_iter().zip(lanes).zip(inputs).enumerate();
+        for (n, ((head, lane), input)) in each {
+            let pass = Pass::first(input);
+            let first = head.and_then(|parsed| self.deparse(at, lane, &pass, parsed));
+            self.finish(at, lane, input, first, &mut |output| emit(n, output));
+        }
+    }
+
+    /// What follows a packet's first pass, of which `first` is what came out.
+    fn finish(
+        &self,
+        at: At<'_>,
+        scratch: &mut Scratch,
+        input: &Input<'_>,
+        first: Result<usize, DropReason>,
+        emit: &mut dyn FnMut(Output<'_>),
+    ) {
+        let mut first = Some(first);
         // A packet on its way round is what the deparser made, then the input from `offset` on.
         let mut again = std::mem::take(&mut scratch.again);
         let (mut made, mut offset) = (0, 0);
@@ -239,7 +331,8 @@ impl Blocks {
                 direction: input.direction,
                 number,
             };
-            let parsed = match self.pass(at, scratch, &pass) {
+            let parsed = first.take();
+            let parsed = match parsed.unwrap_or_else(|| self.pass(at, scratch, &pass)) {
                 Ok(parsed) => parsed,
                 Err(dropped) => {
                     reason = Some(dropped);
@@ -307,12 +400,21 @@ impl Blocks {
         scratch: &mut Scratch,
         pass: &Pass<'_>,
     ) -> Result<usize, DropReason> {
+        let parsed = self.parse(at, scratch, pass)?;
+        let payload = pass.data.get(parsed.bytes..).unwrap_or_default();
+        scratch.run_control(at, self.control.function, payload)?;
+        self.deparse(at, scratch, pass, parsed)
+    }
+
+    /// Up to where the control begins.
+    fn parse(
+        &self,
+        at: At<'_>,
+        scratch: &mut Scratch,
+        pass: &Pass<'_>,
+    ) -> Result<Parsed, DropReason> {
         scratch.local.begin(pass.length as u64);
-        let now = scratch.local.now_ns;
-        let start = |stage: &Stage, scratch: &mut Scratch, error| {
-            stage.begin(&mut scratch.machine.frame, pass, error, now);
-        };
-        start(&self.parser, scratch, 0);
+        self.parser.start(scratch, pass, 0);
         scratch.writer.clear();
         let mut reader = Reader::new(pass.data);
         let end = scratch.run(at, self.parser.function, &mut reader, &[])?;
@@ -322,14 +424,26 @@ impl Blocks {
         };
         let payload = reader.rest();
         if let Some(pre) = &self.pre {
-            start(pre, scratch, error);
+            pre.start(scratch, pass, error);
             scratch.run_control(at, pre.function, payload)?;
         }
-        for stage in [&self.control, &self.deparser] {
-            start(stage, scratch, error);
-            scratch.run_control(at, stage.function, payload)?;
-        }
-        Ok(pass.data.len() - payload.len())
+        self.control.start(scratch, pass, error);
+        let bytes = pass.data.len() - payload.len();
+        Ok(Parsed { bytes, error })
+    }
+
+    /// What comes after the control; gives how many bytes the parser took.
+    fn deparse(
+        &self,
+        at: At<'_>,
+        scratch: &mut Scratch,
+        pass: &Pass<'_>,
+        parsed: Parsed,
+    ) -> Result<usize, DropReason> {
+        let payload = pass.data.get(parsed.bytes..).unwrap_or_default();
+        self.deparser.start(scratch, pass, parsed.error);
+        scratch.run_control(at, self.deparser.function, payload)?;
+        Ok(parsed.bytes)
     }
 }
 

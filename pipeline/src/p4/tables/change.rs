@@ -225,6 +225,9 @@ impl Table {
         }
         let spot = self.spot(state, rule);
         let hash = self.hash_of(tuple, rule);
+        if let Some(info) = tuple.and_then(|id| state.masks.info(id)) {
+            info.filter.add(hash);
+        }
         match (spot.before, spot.first) {
             (Some(before), _) => {
                 self.records.set_next(record, self.records.next(before));

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::OnceLock;
 
 use crate::p4::externs::Count;
-use crate::p4::memory::{Words, MAX_WORKERS};
+use crate::p4::memory::{prefetch, Words, MAX_WORKERS};
 
 /// Packets and bytes by index.
 pub(in crate::p4) struct Counts {
@@ -45,6 +45,15 @@ impl Counts {
             // Nobody else writes here: no read-modify-write is needed.
             packets.store(packets.load(Relaxed).wrapping_add(1), Relaxed);
             total.store(total.load(Relaxed).wrapping_add(bytes), Relaxed);
+        }
+    }
+
+    /// Asks for a counter of a worker.
+    #[inline]
+    pub(in crate::p4) fn prefetch(&self, worker: usize, index: usize) {
+        let words = self.workers.get(worker).and_then(OnceLock::get);
+        if let Some(place) = words.and_then(|words| words.get(index * 2)) {
+            prefetch(place);
         }
     }
 

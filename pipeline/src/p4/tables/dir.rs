@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::p4::memory::{Arena, Epochs, Limbo};
+use crate::p4::memory::{prefetch, Arena, Epochs, Limbo};
 
 /// The most groups; with more the table is looked up by other means.
 const MAX_GROUPS: u32 = 1 << 17;
@@ -66,6 +66,12 @@ impl Dir {
             found = self.all.load(Ordering::Acquire);
         }
         found.checked_sub(1)
+    }
+
+    /// Asks for what [`Dir::find`] reads first.
+    #[inline]
+    pub(super) fn prefetch(&self, value: u64) {
+        prefetch(&self.upper[self.wide(value) as usize >> 8]);
     }
 
     /// Changes what is there for all values with a prefix. `change` gets what is there and gives

@@ -74,6 +74,9 @@ impl Table {
             let mask = &tuples.masks[n * width..][..width];
             let masked = || bits.iter().zip(mask).map(|(b, m)| b & m);
             let hash = hash(self.tuple_seed(tuple.id), masked());
+            if !tuple.filter.may_have(hash) {
+                continue;
+            }
             let from = self.records.layout.key;
             let mut next = index.find(hash, |record| {
                 self.records.tuple(record) == tuple.id

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crate::p4::memory::Words;
+use crate::p4::memory::{prefetch, Words};
 
 const PLACES: usize = 8;
 /// A place that is empty, in a bucket that may go on in the next one.
@@ -58,6 +58,21 @@ impl Index {
 
     fn bucket(&self, hash: u64) -> usize {
         hash as usize & self.mask
+    }
+
+    /// Asks for the bucket of a hash.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        prefetch(&self.places[self.bucket(hash) * PLACES]);
+    }
+
+    /// A record that may be the one for a hash, by the bits in its place.
+    #[inline]
+    pub(super) fn candidate(&self, hash: u64) -> Option<u32> {
+        let line = &self.places[self.bucket(hash) * PLACES..][..PLACES];
+        let words = line.iter().map(|place| place.load(Acquire));
+        let mut alike = words.filter(|word| (word ^ hash) >> 32 == 0);
+        alike.find_map(record_of)
     }
 
     /// The record whose key `is_it` confirms.

@@ -114,11 +114,17 @@ impl Plan {
 /// Mixes words; attackers who choose keys do not know the seed.
 #[inline]
 pub(super) fn hash(seed: u64, words: impl Iterator<Item = u64>) -> u64 {
-    let mut state = seed;
-    for word in words {
-        state = fold(state ^ word, 0x9e37_79b9_7f4a_7c15);
+    let (mut state, mut first, mut second) =
+        (0u64, seed, seed.rotate_left(32) ^ 0xa076_1d64_78bd_642f);
+    let mut words = words;
+    // Two words in one product, and products that do not wait for each other.
+    while let Some(word) = words.next() {
+        let other = words.next().unwrap_or(0x2d35_8dcc_aa6c_78a5);
+        state = state.wrapping_add(fold(word ^ first, other ^ second));
+        first = first.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        second = second.wrapping_add(0xd1b5_4a32_d192_ed03);
     }
-    fold(state ^ seed.rotate_left(32), 0xd6e8_feb8_6659_fd93)
+    fold(state ^ seed, 0xd6e8_feb8_6659_fd93)
 }
 
 #[inline]

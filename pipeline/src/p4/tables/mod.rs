@@ -2,6 +2,7 @@
 //! Tables at run time: entries are checked when they come, so that looking up need not.
 
 mod aging;
+mod ahead;
 mod change;
 mod control;
 mod counts;
@@ -31,6 +32,7 @@ use self::shape::Shape;
 use super::externs::{Count, MeterCell, MeterConfig};
 use super::memory::{Epochs, Snapshot};
 use aging::Timers;
+pub(super) use ahead::STAGES;
 use change::State;
 pub(super) use counts::Counts;
 use dir::Dir;

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crate::p4::memory::Words;
+use crate::p4::memory::{prefetch, Words};
 
 /// Where things are in a record.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +78,15 @@ impl Records {
     #[inline]
     fn at(&self, record: u32, n: usize) -> &std::sync::atomic::AtomicU64 {
         &self.words[record as usize * self.layout.stride + n]
+    }
+
+    /// Asks for a record.
+    #[inline]
+    pub(super) fn prefetch(&self, record: u32) {
+        prefetch(self.at(record, 0));
+        if self.layout.stride > 8 {
+            prefetch(self.at(record, 8));
+        }
     }
 
     #[inline]

@@ -3,12 +3,43 @@
 //! asked in the order of their largest priority, until none can have a better entry.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::Arc;
+
+/// Which hashes a tuple may have entries for: most tuples have none for a packet, and this is nearer
+/// than the hash table. A bit stays when its entry goes; that costs time only, and ends when the
+/// tuple does.
+#[derive(Debug, Default)]
+pub(super) struct Filter([AtomicU64; 8]);
+
+impl Filter {
+    /// Bits of a hash that neither say where in the hash table it is, if that is not large, nor are
+    /// compared there.
+    fn place(hash: u64) -> (usize, u64) {
+        let bits = (hash >> 20) as usize & 511;
+        (bits / 64, 1 << (bits % 64))
+    }
+
+    /// Before the first entry with that hash is there.
+    pub(super) fn add(&self, hash: u64) {
+        let (word, bit) = Filter::place(hash);
+        self.0[word].fetch_or(bit, Release);
+    }
+
+    #[inline]
+    pub(super) fn may_have(&self, hash: u64) -> bool {
+        let (word, bit) = Filter::place(hash);
+        self.0[word].load(Acquire) & bit != 0
+    }
+}
 
 /// A tuple as packets see it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tuple {
     pub(super) id: u32,
     pub(super) largest: i64,
+    pub(super) filter: Arc<Filter>,
 }
 
 /// All tuples, the largest priority first, and their masks one after the other.
@@ -24,6 +55,7 @@ pub(super) struct Info {
     pub(super) mask: Box<[u64]>,
     pub(super) largest: i64,
     pub(super) count: u64,
+    pub(super) filter: Arc<Filter>,
 }
 
 /// The writer's part.
@@ -64,6 +96,7 @@ impl Masks {
             mask: mask.into(),
             largest: priority,
             count: 1,
+            filter: Arc::default(),
         };
         self.ids.insert(mask.into(), id);
         self.infos.insert(id, info);
@@ -92,6 +125,7 @@ impl Masks {
         let list = all.iter().map(|(id, info)| Tuple {
             id: **id,
             largest: info.largest,
+            filter: info.filter.clone(),
         });
         Tuples {
             list: list.collect(),
