@@ -8,6 +8,15 @@
 //! next owner of the ADI has its doorbells alone. Files know page frames and grants, not ADIs: they
 //! keep the module loaded, and nothing else alive.
 //!
+//! One holder of a page outlives its grant, as with the BARs of any VFIO device:
+//! `VFIO_IOMMU_MAP_DMA` of a type1 container follows `VM_PFNMAP` mappings to their page frames,
+//! maps those for the DMA of whatever devices are in the container, and is told nothing when the
+//! mappings go. (iommufd pins pages, and registers have none.) Whoever has such a page there and a
+//! device of their own to write to it can still ring the doorbell of the ADI's next owner. That is
+//! no way to anybody's memory: a doorbell tells how far a ring is filled, and the ring is read, and
+//! what it names, in the address space of the ADI that it belongs to. At worst the next owner's
+//! queue stops with a fault, which its owner is told.
+//!
 //! C header: [`include/linux/anon_inodes.h`](srctree/include/linux/anon_inodes.h)
 
 use adit_bindings as bindings;
