@@ -15,13 +15,15 @@ for it in 1 2 3 4; do devices+=("$(adi_device $it)"); done
 
 # One ADI's owners: a sender, a pinger or a careless one, alive for up to a second.
 owners() {
-    local owner
+    local owner words
     for ((n = 0; n < $2; n++)); do
         case $((RANDOM % 3)) in
-        0) adit pktgen --adi "$1" --seconds 60 send ;;
-        1) adit ping --adi "$1" --ip "10.99.0.$((10 + RANDOM % 90))" -i 1 -q 10.99.0.1 ;;
-        2) python3 "$SELFTEST_LIB/adi_owner.py" "$1" ;;
-        esac >/dev/null 2>&1 &
+        0) words=(adit pktgen --adi "$1" --seconds 60 send) ;;
+        1) words=(adit ping --adi "$1" --ip "10.99.0.$((10 + RANDOM % 90))" -i 1 -q 10.99.0.1) ;;
+        2) words=(python3 "$SELFTEST_LIB/adi_owner.py" "$1") ;;
+        esac
+        # A command by itself, so that it is what is killed and no shell around it.
+        "${words[@]}" >/dev/null 2>&1 &
         owner=$!
         sleep 0.$((RANDOM % 10))$((RANDOM % 10))
         kill -9 $owner
