@@ -33,8 +33,13 @@ impl Flavour {
         }
     }
 
-    /// Words on its command line. no5lvl: KASAN takes addresses for wild while the boot CPU's
-    /// features are read again, which is when a slow emulator gets its first interrupt.
+    /// Words on its command line.
+    ///
+    /// no5lvl: until alternatives are patched, `pgtable_l5_enabled()` is a bit of the boot CPU's
+    /// capabilities, which `identify_cpu()` (`arch/x86/kernel/cpu/common.c`) clears and finds again
+    /// with interrupts on. KASAN reckons with it where its shadow begins (`addr_has_metadata()`),
+    /// so that an interrupt in between finds itself at wild addresses; a slow emulator gets one.
+    ///
     /// init_on_alloc, as Debian has it: without it, programs found memory that was not cleared.
     pub fn kernel_args(self) -> &'static str {
         match self {
