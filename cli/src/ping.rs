@@ -128,7 +128,9 @@ impl Pinger<'_> {
         let end = self.args.deadline.map(|deadline| start + deadline);
         let interval = Duration::from_millis(self.args.interval);
         let timeout = Duration::from_millis(self.args.timeout);
+        let spin = Duration::from_micros(self.args.spin);
         let mut next = start;
+        let mut heard = start;
         let mut frames = Vec::with_capacity(BURST);
         while !self.stop.load(Ordering::Relaxed) {
             let now = Instant::now();
@@ -154,6 +156,10 @@ impl Pinger<'_> {
             }
             self.pair.rx.receive(&mut frames, BURST)?;
             if frames.is_empty() {
+                if now < heard + spin {
+                    std::hint::spin_loop();
+                    continue;
+                }
                 let until = [
                     end,
                     Some(next),
@@ -169,6 +175,7 @@ impl Pinger<'_> {
                     Wakeup::Ready | Wakeup::Timeout => continue,
                 }
             }
+            heard = now;
             for frame in &frames {
                 self.hear(frame)?;
             }

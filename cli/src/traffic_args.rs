@@ -58,6 +58,10 @@ pub(crate) struct Ping {
     /// When to end, in seconds, if not by count
     #[arg(short = 'w', long, value_name = "S", value_parser = seconds)]
     pub(crate) deadline: Option<Duration>,
+    /// How long to poll after a frame before sleeping until the next, in microseconds: answers are
+    /// faster, and take a CPU
+    #[arg(long, default_value_t = 0, value_name = "US")]
+    pub(crate) spin: u64,
     /// Only the summary
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -1,65 +1,240 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What ADIs cost the device model alone: time and memory of each, by how many there are; what a
-//! packet and a translated address take.
+//! `cargo xtask bench adi`: what ADIs cost the device model alone and the guest's kernel, by how
+//! many there are, and what one of them does beside AF_XDP on idpf and a veth pair in the same
+//! guest.
 
-use std::fs;
+mod model;
 
-use adit_qemu_tests::paths;
-use anyhow::{ensure, Context, Result};
+use std::time::Duration;
+
+use adit_qemu_tests::flavour::Flavour;
+use adit_qemu_tests::guest::{Guest, GuestConfig};
+use adit_qemu_tests::nic::Nic;
+use anyhow::{Context, Result};
 use serde_json::{json, Value};
 
+use super::lab::in_guest;
+use super::net::load_average;
+use super::report::{self, Column, Quantity, Report};
 use super::Args;
-use crate::build::cargo;
+use crate::build;
 
-pub(crate) fn run(_args: &Args) -> Result<()> {
-    let output = cargo()
-        .args(["run", "--quiet", "--release", "--package", "adit-nic"])
-        .args(["--features", "fuzzing", "--example", "adi_scale"])
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    ensure!(output.status.success(), "the measurement failed: see above");
-    let model: Value = serde_json::from_slice(&output.stdout).context("its report")?;
-    print!("{}", table(&model));
-    let folder = paths::target().join("bench");
-    fs::create_dir_all(&folder)?;
-    let path = folder.join("adi.json");
-    let report = json!({ "benchmark": "adi", "device_model": model });
-    fs::write(&path, serde_json::to_vec_pretty(&report)?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    println!("\n{}", path.display());
+/// How many ADIs are made at once in the guest.
+const POPULATIONS: [u32; 3] = [1, 100, 1000];
+/// What the ADIs are bound to: nothing, or the driver that makes each a VFIO device.
+const DRIVERS: [&str; 2] = ["none", "vfio"];
+/// Limit for a step in the guest.
+const LIMIT: Duration = Duration::from_secs(300);
+
+const COLUMNS: [Column; 3] = [
+    Column {
+        name: "adi",
+        ours: true,
+    },
+    Column {
+        name: "afxdp",
+        ours: false,
+    },
+    Column {
+        name: "veth",
+        ours: false,
+    },
+];
+
+/// What is measured of which of them, by the script's name for it.
+const FIGURES: [(&str, Quantity, &[&str]); 6] = [
+    (
+        "out",
+        Quantity::higher("64 B frames to the wire", "packets/s"),
+        &["adi", "afxdp"],
+    ),
+    (
+        "in",
+        Quantity::higher("64 B frames from the wire", "packets/s"),
+        &["adi", "afxdp"],
+    ),
+    (
+        "pair",
+        Quantity::higher("64 B frames from one to another", "packets/s"),
+        &["adi", "veth"],
+    ),
+    (
+        "wire-rtt",
+        Quantity::lower("round trip from the wire, median", "us"),
+        &["adi", "afxdp"],
+    ),
+    (
+        "wire-irq-rtt",
+        Quantity::lower("round trip from the wire, asleep", "us"),
+        &["adi"],
+    ),
+    (
+        "pair-rtt",
+        Quantity::lower("round trip between two, median", "us"),
+        &["adi", "veth"],
+    ),
+];
+
+/// The rates at which frames are offered from the wire; the best that is delivered counts, since a
+/// flood takes the CPU from whoever should receive it.
+const OFFERED: [u32; 3] = [50_000, 150_000, 400_000];
+
+/// What the contenders are, for whoever reads the output.
+const NOTE: &str = "\
+adi: `adit pktgen` and `adit ping` on one queue pair of an ADI; afxdp: DPDK's testpmd on an AF_XDP \
+socket (zero-copy) of a second such NIC under idpf, one queue; both poll (asleep: the ADI's owner \
+waits for an interrupt); veth: the kernel's pktgen and ping between two name spaces. All in one \
+guest, one at a time, counted by the receiver.";
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let (rounds, seconds, pings) = if args.quick { (1, 2, 200) } else { (3, 4, 500) };
+    let rounds = args.rounds.unwrap_or(rounds).max(1);
+    let load = load_average();
+    println!("The device model alone…");
+    let model = model::run()?;
+    print!("{}", model::table(&model));
+
+    println!("\nBooting a guest with two NICs…");
+    let mut guest = boot()?;
+    in_guest(&mut guest, &["adi.sh", "setup"], LIMIT)?;
+    let mut report = Report::new(&COLUMNS);
+    let mut scale = Vec::new();
+    for count in POPULATIONS {
+        for driver in DRIVERS {
+            let words = ["adi.sh", "scale", &count.to_string(), driver];
+            let text = in_guest(&mut guest, &words, LIMIT)?;
+            scale.push(population(count, driver, &text)?);
+        }
+    }
+    for round in 0..rounds {
+        for (what, quantity, contenders) in FIGURES {
+            for contender in in_turn(round, contenders) {
+                let name = format!("{contender}-{what}");
+                let sample = match what {
+                    "in" => best(&mut guest, &name, seconds),
+                    "out" | "pair" => figure(&mut guest, &[&name, &seconds.to_string()]),
+                    _ => figure(&mut guest, &[&name, &pings.to_string()]),
+                };
+                match sample {
+                    Ok(sample) => report.add(contender, quantity, sample),
+                    Err(error) => {
+                        report.fail(format!("{contender}, {}: {error:#}", quantity.name));
+                    }
+                }
+            }
+        }
+    }
+    println!(
+        "Linux {}, {:?}\n{}",
+        guest.kernel,
+        guest.accel,
+        scale_table(&scale)
+    );
+    println!("Medians of {rounds} rounds\n{}\n{NOTE}", report.table());
+    let command: Vec<_> = std::env::args().skip(1).collect();
+    let environment = json!({
+        "command": format!("cargo xtask {}", command.join(" ")),
+        "guest_kernel": guest.kernel,
+        "accelerator": format!("{:?}", guest.accel),
+        "host_cpus": std::thread::available_parallelism()?.get(),
+        "host_load_average_before": load,
+        "host_load_average_after": load_average(),
+        "rounds": rounds,
+        "packet_window": { "value": seconds, "unit": "s" },
+        "offered_to_guest": { "value": OFFERED, "unit": "packets/s" },
+        "pings": pings,
+        "note": NOTE,
+    });
+    let mut json = report.json("adi", &environment);
+    json["device_model"] = model;
+    json["guest_scale"] = scale.into();
+    println!("\n{}", report::write("adi", &json)?.display());
     Ok(())
 }
 
-/// The report for people.
-fn table(model: &Value) -> String {
+fn boot() -> Result<Guest> {
+    let (tree, image) = build::set_up(Flavour::Stock)?;
+    build::module(&tree, Flavour::Stock)?;
+    build::cli()?;
+    let binary = build::nic()?;
+    // Two functions have the same ids: the first, which has ADIs, is told which it is.
+    let nics = [vec!["--requester-id".into(), "00:05.0".into()], Vec::new()];
+    let nics = nics.map(|args| Nic::Adit {
+        binary: binary.clone(),
+        args,
+    });
+    let config = GuestConfig {
+        driver: "none".into(),
+        nics: nics.into(),
+        ..GuestConfig::default()
+    };
+    Guest::boot(&tree, &image, &config)
+}
+
+/// Each is first in every other round.
+fn in_turn(round: usize, contenders: &[&'static str]) -> Vec<&'static str> {
+    let mut contenders = contenders.to_vec();
+    let first = round % contenders.len();
+    contenders.rotate_left(first);
+    contenders
+}
+
+/// What the script measures.
+fn figure(guest: &mut Guest, words: &[&str]) -> Result<f64> {
+    let mut all = vec!["adi.sh"];
+    all.extend(words);
+    let text = in_guest(guest, &all, LIMIT)?;
+    // Other programs may have said something before.
+    let last = text.lines().last().unwrap_or_default();
+    last.parse()
+        .with_context(|| format!("`adi.sh {}` printed `{text}`", words.join(" ")))
+}
+
+/// The best of what arrives at the offered rates.
+fn best(guest: &mut Guest, name: &str, seconds: u32) -> Result<f64> {
+    let mut best = 0.0_f64;
+    for offered in OFFERED {
+        let got = figure(guest, &[name, &seconds.to_string(), &offered.to_string()])?;
+        best = best.max(got);
+        if got < f64::from(offered) * 0.4 {
+            break;
+        }
+    }
+    Ok(best)
+}
+
+/// What making so many has taken: the script's last line, an array.
+fn population(count: u32, driver: &str, text: &str) -> Result<Value> {
+    let line = text.lines().last().unwrap_or_default();
+    let [create, destroy, both, bytes]: [Option<f64>; 4] = serde_json::from_str(line)
+        .with_context(|| format!("`adi.sh scale {count} {driver}` printed `{text}`"))?;
+    Ok(json!({
+        "adis": count,
+        "driver": driver,
+        "create_us": create,
+        "destroy_us": destroy,
+        "create_and_destroy_us": both,
+        "bytes_each": bytes,
+    }))
+}
+
+fn scale_table(scale: &[Value]) -> String {
     let mut text = format!(
-        "{:>8} {:>12} {:>12} {:>12} {:>14}\n",
-        "ADIs", "create µs", "destroy µs", "bytes each", "idle turn ns"
+        "{:>8} {:>8} {:>12} {:>12} {:>12} {:>12}\n",
+        "ADIs", "driver", "create µs", "destroy µs", "both µs", "bytes each"
     );
-    let number = |row: &Value, key: &str| row[key].as_f64().unwrap_or(f64::NAN);
-    for row in model["scale"].as_array().into_iter().flatten() {
+    for row in scale {
+        let number = |key: &str| row[key].as_f64().map_or("-".into(), |n| format!("{n:.0}"));
         text += &format!(
-            "{:>8} {:>12.1} {:>12.1} {:>12.0} {:>14.1}\n",
-            number(row, "adis"),
-            number(row, "create_us"),
-            number(row, "destroy_us"),
-            number(row, "bytes_each"),
-            number(row, "idle_turn_ns"),
+            "{:>8} {:>8} {:>12} {:>12} {:>12} {:>12}\n",
+            number("adis"),
+            row["driver"].as_str().unwrap_or_default(),
+            number("create_us"),
+            number("destroy_us"),
+            number("create_and_destroy_us"),
+            number("bytes_each"),
         );
     }
-    let (packet, translation) = (&model["packet"], &model["translation"]);
-    let per_access = number(translation, "cost_cached_ns");
-    let walk = number(translation, "walked_ns") - number(translation, "none_ns");
-    let device = number(packet, "device_ns");
-    let translations = number(packet, "translations");
-    text += &format!(
-        "\npacket from ADI to ADI: {device:.0} ns in the device, {translations:.2} translations\n\
-         translation: {per_access:.1} ns when the burst knows the page, {walk:.1} ns with all \
-         tables walked\n\
-         translation's share of a packet: {:.1} %\n",
-        translations * per_access / device * 100.0,
-    );
     text
 }
 
@@ -68,18 +243,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_a_line_for_each_population_and_the_share_of_translation() {
-        let model = json!({
-            "scale": [
-                { "adis": 1, "create_us": 2.0, "destroy_us": 3.0, "bytes_each": 4, "idle_turn_ns": 5 },
-                { "adis": 100, "create_us": 2.5, "destroy_us": 3.5, "bytes_each": 4, "idle_turn_ns": 5 },
-            ],
-            "packet": { "device_ns": 1000.0, "translations": 5.0 },
-            "translation": { "none_ns": 10.0, "walked_ns": 110.0, "cost_cached_ns": 10.0 },
-        });
-        let text = table(&model);
-        assert!(text.contains("     100          2.5"), "{text}");
-        assert!(text.contains("100.0 ns with all"), "{text}");
-        assert!(text.ends_with("of a packet: 5.0 %\n"), "{text}");
+    fn what_a_population_took_is_read_and_shown() {
+        let rows = [
+            population(1, "none", "[null, null, 5100, -4096]\n").unwrap(),
+            population(100, "vfio", "noise\n[2100, 900, 3000, 5324]\n").unwrap(),
+        ];
+        let table = scale_table(&rows);
+        let lines: Vec<_> = table.lines().collect();
+        let cells = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(cells(lines[1]), "1 none - - 5100 -4096", "{table}");
+        assert_eq!(cells(lines[2]), "100 vfio 2100 900 3000 5324", "{table}");
+        assert!(population(1, "none", "devlink answers: Invalid argument\n").is_err());
+    }
+
+    #[test]
+    fn whatever_is_measured_has_a_column_and_each_is_first_in_turn() {
+        for (_, _, contenders) in FIGURES {
+            for name in contenders {
+                assert!(COLUMNS.iter().any(|it| it.name == *name), "{name}");
+            }
+            if let [first, second] = contenders {
+                assert_eq!(in_turn(2, contenders), [*first, *second]);
+                assert_eq!(in_turn(1, contenders), [*second, *first]);
+            }
+        }
     }
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use adit_qemu_tests::nic::Nic;
 
+use super::report::Column;
+
 /// A NIC, in one way of using it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Contender {
@@ -38,6 +40,14 @@ impl Contender {
             index: 0,
             ours: true,
             gro_hw,
+        }
+    }
+
+    /// Its column in the table.
+    pub(crate) const fn column(&self) -> Column {
+        Column {
+            name: self.name,
+            ours: self.ours,
         }
     }
 

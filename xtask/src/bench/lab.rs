@@ -336,7 +336,7 @@ fn end(child: &mut Child) {
 }
 
 /// Runs a script of `qemu-tests/bench`.
-fn in_guest(guest: &mut Guest, words: &[&str], limit: Duration) -> Result<String> {
+pub(super) fn in_guest(guest: &mut Guest, words: &[&str], limit: Duration) -> Result<String> {
     let script = format!("/repo/qemu-tests/bench/{}", words.first().unwrap_or(&""));
     let mut all = vec![script.as_str()];
     all.extend(words.iter().skip(1));

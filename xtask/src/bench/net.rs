@@ -10,7 +10,7 @@ use serde_json::{json, Value};
 
 use super::contender::{Contender, CONTENDERS};
 use super::lab::{Direction, Lab, PacketRate};
-use super::report::{percentile, Quantity, Report};
+use super::report::{self, percentile, Quantity, Report};
 use super::Args;
 
 const TCP_OUT: Quantity = Quantity::higher("TCP guest to host", "Gbit/s");
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         drivers.join(", "),
         plan.rounds
     );
-    let mut report = Report::default();
+    let mut report = Report::new(&CONTENDERS.map(|it| it.column()));
     for round in 0..plan.rounds {
         let idle = lab.idle(plan.idle)?;
         report.add("adit", IDLE, idle.device * 100.0);
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         report.table()
     );
     let environment = environment(&lab, plan, &load)?;
-    let path = report.write("net", &environment)?;
+    let path = report::write("net", &report.json("net", &environment))?;
     println!("Written to {}", path.display());
     Ok(())
 }
@@ -226,7 +226,7 @@ fn environment(lab: &Lab, plan: Plan, load_before: &str) -> Result<Value> {
     }))
 }
 
-fn load_average() -> String {
+pub(super) fn load_average() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace()
         .take(3)

@@ -9,8 +9,6 @@ use adit_qemu_tests::paths;
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
 
-use super::contender::CONTENDERS;
-
 /// A thing that is measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Quantity {
@@ -53,15 +51,34 @@ struct Figure {
     samples: Vec<f64>,
 }
 
+/// Who is measured, a column of the table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    /// Whether it is ours.
+    pub(crate) ours: bool,
+}
+
 /// All that was measured.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Report {
+    columns: Vec<Column>,
     quantities: Vec<Quantity>,
     figures: Vec<Figure>,
     failures: Vec<String>,
 }
 
 impl Report {
+    /// An empty one.
+    pub(crate) fn new(columns: &[Column]) -> Self {
+        Self {
+            columns: columns.to_vec(),
+            quantities: Vec::new(),
+            figures: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
     /// Adds a sample.
     pub(crate) fn add(&mut self, contender: &'static str, quantity: Quantity, sample: f64) {
         if !self.quantities.contains(&quantity) {
@@ -98,8 +115,8 @@ impl Report {
     fn ratios(&self) -> Vec<(Quantity, &'static str, &'static str, f64)> {
         let mut ratios = Vec::new();
         for quantity in &self.quantities {
-            for ours in CONTENDERS.iter().filter(|it| it.ours) {
-                for peer in CONTENDERS.iter().filter(|it| !it.ours) {
+            for ours in self.columns.iter().filter(|it| it.ours) {
+                for peer in self.columns.iter().filter(|it| !it.ours) {
                     let medians = (
                         self.median(ours.name, quantity),
                         self.median(peer.name, quantity),
@@ -121,18 +138,18 @@ impl Report {
         row(
             &mut text,
             "",
-            CONTENDERS.iter().map(|it| it.name.to_owned()),
+            self.columns.iter().map(|it| it.name.to_owned()),
         );
         for quantity in &self.quantities {
             let title = format!("{} [{}]", quantity.name, quantity.unit);
-            let cells = CONTENDERS.iter().map(|it| {
+            let cells = self.columns.iter().map(|it| {
                 self.median(it.name, quantity)
                     .map_or_else(|| "-".into(), format_figure)
             });
             row(&mut text, &title, cells);
         }
         let ratios = self.ratios();
-        let peers = CONTENDERS.iter().filter(|it| !it.ours);
+        let peers = self.columns.iter().filter(|it| !it.ours);
         let _ = writeln!(text, "\nRatios ours/peer:");
         row(
             &mut text,
@@ -143,7 +160,7 @@ impl Report {
                 .chain(["better".into()]),
         );
         for quantity in &self.quantities {
-            for ours in CONTENDERS.iter().filter(|it| it.ours) {
+            for ours in self.columns.iter().filter(|it| it.ours) {
                 let ratio = |peer: &str| {
                     ratios
                         .iter()
@@ -168,8 +185,8 @@ impl Report {
         text
     }
 
-    /// Writes `target/bench/NAME.json`.
-    pub(crate) fn write(&self, name: &str, environment: &Value) -> Result<PathBuf> {
+    /// The report for programs.
+    pub(crate) fn json(&self, name: &str, environment: &Value) -> Value {
         let figures: Vec<_> = self.figures.iter().map(Figure::json).collect();
         let ratios: Vec<_> = self
             .ratios()
@@ -185,21 +202,24 @@ impl Report {
                 })
             })
             .collect();
-        let report = json!({
+        json!({
             "benchmark": name,
             "environment": environment,
             "figures": figures,
             "ratios": ratios,
             "failures": self.failures,
-        });
-        let folder = paths::target().join("bench");
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-        let path = folder.join(format!("{name}.json"));
-        fs::write(&path, serde_json::to_vec_pretty(&report)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(path)
+        })
     }
+}
+
+/// Writes `target/bench/NAME.json`.
+pub(crate) fn write(name: &str, report: &Value) -> Result<PathBuf> {
+    let folder = paths::target().join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = folder.join(format!("{name}.json"));
+    fs::write(&path, serde_json::to_vec_pretty(report)?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 impl Figure {
@@ -245,6 +265,16 @@ mod tests {
     use super::*;
 
     const RATE: Quantity = Quantity::higher("rate", "1/s");
+    const COLUMNS: [Column; 2] = [
+        Column {
+            name: "adit",
+            ours: true,
+        },
+        Column {
+            name: "igb",
+            ours: false,
+        },
+    ];
 
     #[test]
     fn percentiles_interpolate() {
@@ -257,7 +287,7 @@ mod tests {
 
     #[test]
     fn ratios_are_of_medians_ours_over_peer() {
-        let mut report = Report::default();
+        let mut report = Report::new(&COLUMNS);
         for sample in [10.0, 30.0, 20.0] {
             report.add("adit", RATE, sample);
         }
@@ -272,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_did_nothing_gives_no_ratio() {
-        let mut report = Report::default();
+        let mut report = Report::new(&COLUMNS);
         report.add("adit", RATE, 1.0);
         report.add("igb", RATE, 0.0);
         assert_eq!(report.ratios(), []);
