@@ -9,16 +9,17 @@ use anyhow::Result;
 
 use super::{run_in, SELFTESTS};
 
-/// How the guest is made to reboot. The first two tell the driver (`pci_driver.shutdown`), the
-/// last one does not.
-const WAYS: [(&str, &[&str]); 3] = [
-    ("orderly", &["reboot"]),
-    ("at once", &["reboot", "-f"]),
-    (
-        "machine reset",
-        &["sh", "-c", "echo b >/proc/sysrq-trigger"],
-    ),
+/// How the guest is made to reboot, and the selftests before and after it. The first two ways tell
+/// the driver (`pci_driver.shutdown`), the machine's reset does not.
+const WAYS: [(&str, &[&str], [&str; 2]); 5] = [
+    ("orderly", &["reboot"], ["before", "after"]),
+    ("at once", &["reboot", "-f"], ["before", "after"]),
+    ("machine reset", &RESET, ["before", "after"]),
+    ("at once, ADIs in use", &["reboot", "-f"], ADIS),
+    ("machine reset, ADIs in use", &RESET, ADIS),
 ];
+const RESET: [&str; 3] = ["sh", "-c", "echo b >/proc/sysrq-trigger"];
+const ADIS: [&str; 2] = ["adis_in_use", "adis_again"];
 
 /// How long until the next boot's agent answers.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -26,9 +27,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(super) fn run(guest: &mut Guest) -> Result<Totals> {
     let folder = format!("{SELFTESTS}/reboot");
     let mut totals = Totals::default();
-    for (name, words) in WAYS {
+    for (name, words, [before, after]) in WAYS {
         println!("  reboot, {name}:");
-        totals += run_in(guest, &folder, "before")?;
+        totals += run_in(guest, &folder, before)?;
         if let Err(error) = guest.reboot(words, LIMIT * guest.flavour.pace()) {
             println!("    failed: {error:#}");
             totals.add(Verdict::Failed);
@@ -46,7 +47,7 @@ pub(super) fn run(guest: &mut Guest) -> Result<Totals> {
         } else {
             Verdict::Failed
         });
-        totals += run_in(guest, &folder, "after")?;
+        totals += run_in(guest, &folder, after)?;
     }
     Ok(totals)
 }
