@@ -3,6 +3,7 @@
 //! for those about wires and about P4 programs.
 
 mod cables;
+mod first_stage;
 mod programs;
 mod reader;
 mod reboot;
@@ -118,6 +119,13 @@ pub(crate) fn run(which: &Which) -> Result<Totals> {
         }
         if last {
             totals += run_in(&mut guest, LAST, filter)?;
+        }
+    }
+    let names = first_stage::names(which);
+    if !names.is_empty() {
+        let mut guest = boot(&tree, &image, &first_stage::config(&binary))?;
+        for name in names {
+            totals += run_in(&mut guest, SELFTESTS, name)?;
         }
     }
     if which.any_in(cables::FOLDER)? {
