@@ -17,8 +17,8 @@ use super::Entries;
 use crate::args::Format;
 use crate::output::print_json;
 
-/// How many updates are sent at a time.
-const BATCH: usize = 1000;
+/// How many updates are sent at a time: so few that gRPC's headers have room for an error of each.
+const BATCH: usize = 100;
 /// The largest file.
 const MAX_FILE: u64 = 256 << 20;
 /// How many mistakes are told.
