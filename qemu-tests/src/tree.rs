@@ -263,6 +263,21 @@ mod tests {
     }
 
     #[test]
+    fn kernel_headers_and_source_are_of_one_version() {
+        let spec: Spec = toml::from_str(SPEC).expect("debian.toml");
+        let wanted = &spec.pin[0].versions[0];
+        let (version, _) = wanted.split_once('-').expect("a revision");
+        let list = spec.package_list();
+        for kind in ["image", "headers"] {
+            let name = format!("linux-{kind}-{version}+deb13-amd64");
+            assert!(
+                list.split(',').any(|package| package == name),
+                "{name} in {list}"
+            );
+        }
+    }
+
+    #[test]
     fn the_mirror_is_the_main_archive_of_debian() {
         let targets = "http://other.example main http://other.example/node\n\
                        http://deb.example main http://deb.example/debian-security/\n\
