@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// Assignable Device Interfaces
     #[command(subcommand)]
     Adi(AdiCommand),
-    /// P4 programs: check, compile, look at their tables
+    /// P4 programs: check, compile, look at their tables, run over packets, give to a NIC
     #[command(subcommand)]
     P4(P4Command),
     /// Entries of the tables of a NIC's P4 program, over P4Runtime

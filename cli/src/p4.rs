@@ -13,6 +13,7 @@ use adit_p4_frontend::files::Folders;
 use adit_p4_frontend::ir::Program;
 use adit_p4runtime::p4info::{p4info, text};
 use adit_p4runtime::program::Package;
+use adit_p4runtime::proto::v1::ForwardingPipelineConfig;
 use adit_pipeline::p4::Engine;
 use anyhow::{anyhow, Context, Result};
 use clap::{Args, Subcommand};
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use crate::args::Format;
 use crate::output::{print_all, Row};
+use crate::table::Device;
 
 /// What to do with P4 programs.
 #[derive(Debug, Subcommand)]
@@ -33,6 +35,8 @@ pub(crate) enum P4Command {
     /// Run a program over the packets of a pcap file, and print what each of them meets: states,
     /// tables, actions, changed headers, and where it goes
     Run(run::Run),
+    /// Give a NIC a program over P4Runtime, in the place of the one that it has
+    Load(Load),
 }
 
 /// A program.
@@ -49,6 +53,18 @@ pub(crate) struct Source {
     /// How many blocks the program's PNA has [default: what it shows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=4))]
     pna_blocks: Option<u32>,
+}
+
+/// Which NIC.
+#[derive(Debug, Args)]
+pub(crate) struct Load {
+    #[command(flatten)]
+    source: Source,
+    /// Keep entries, counters and all else that the program before holds, or refuse this one
+    #[arg(long)]
+    keep: bool,
+    #[command(flatten)]
+    device: Device,
 }
 
 /// Where compiled programs go.
@@ -90,6 +106,7 @@ pub(crate) fn run(command: &P4Command, format: Format) -> Result<()> {
         P4Command::Check(source) => source.load().map(drop),
         P4Command::Compile(compile) => write(compile),
         P4Command::Info(source) => print_all(&tables(&source.load()?.1)?, format),
+        P4Command::Load(load) => give(load),
         P4Command::Run(run) => run::run(run, format),
     }
 }
@@ -126,6 +143,16 @@ impl Source {
         let program = program.map_err(|error| anyhow!("{error}"))?;
         Ok((package, program))
     }
+}
+
+fn give(load: &Load) -> Result<()> {
+    let (package, program) = load.source.load()?;
+    let config = ForwardingPipelineConfig {
+        p4info: Some(p4info(&program)?.p4info),
+        p4_device_config: package.to_bytes(),
+        cookie: None,
+    };
+    Ok(load.device.client()?.load(config, load.keep)?)
 }
 
 fn write(compile: &Compile) -> Result<()> {

@@ -50,7 +50,7 @@ pub(crate) enum TableCommand {
     },
     /// Change entries and default actions
     Set(Entries),
-    /// Delete entries; without an action. The default action becomes the program's again
+    /// Delete entries; their actions do not matter. The default action becomes the program's again
     Delete(Entries),
     /// Print entries in the form that `add --from` reads
     Dump(Which),
@@ -60,7 +60,12 @@ pub(crate) enum TableCommand {
 #[derive(Debug, Args)]
 pub(crate) struct Device {
     /// Where its P4Runtime server listens: HOST:PORT or unix:PATH
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9559")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "ADIT_P4RT",
+        default_value = "127.0.0.1:9559"
+    )]
     p4rt: String,
     /// The device's number
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -107,6 +112,13 @@ pub(crate) struct Entries {
 impl Device {
     /// A client, and what the device's program has.
     fn connect(&self) -> Result<(Client, Catalog)> {
+        let mut client = self.client()?;
+        let catalog = Catalog::new(&client.p4info()?);
+        Ok((client, catalog))
+    }
+
+    /// A client.
+    pub(crate) fn client(&self) -> Result<Client> {
         let read = |path: &PathBuf| {
             std::fs::read(path).with_context(|| format!("reading {}", path.display()))
         };
@@ -126,14 +138,13 @@ impl Device {
             }),
             None => None,
         };
-        let mut client = Client::connect(Target {
+        let client = Client::connect(Target {
             address: self.p4rt.clone(),
             device_id: self.device,
             role: self.role.clone(),
             tls,
         })?;
-        let catalog = Catalog::new(&client.p4info()?);
-        Ok((client, catalog))
+        Ok(client)
     }
 }
 

@@ -182,6 +182,61 @@ nexthops default forward(02:00:00:00:00:0b, 1)
     let output = second.reads("table delete --from -", "routes dst=10.0.0.0/8\n");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(second.says("table dump").lines().count(), 5);
+    // So is what was dumped, actions and all; and default actions are the program's again.
+    let rest = second.says("table dump");
+    let output = second.reads("table delete --atomic --from -", &rest);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(second.says("table dump"), "");
+    // What an entry does is read all the same.
+    let error = second.refuses("table delete routes dst=10.0.0.0/8 route(nexthop=65536)");
+    assert!(error.contains("does not fit into 16 bits"), "{error}");
+}
+
+#[test]
+fn the_variable_says_where_the_nic_is() {
+    let nic = nic();
+    let adit = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_adit"))
+            .args(words)
+            .args(["--device", DEVICE])
+            .env("ADIT_P4RT", &nic.listening.address)
+            .output();
+        output.expect("adit starts")
+    };
+    let output = adit(&["table", "add", "routes", "dst=10.0.0.0/8", "drop"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(nic.says("table dump").lines().count(), 1);
+    // The command line has the last word.
+    let output = adit(&["table", "list", "--p4rt", "unix:/nowhere"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("server at unix:/nowhere"), "{error}");
+}
+
+#[test]
+fn a_program_is_given_with_and_without_what_was_there() {
+    let nic = nic();
+    let folder = tempfile::tempdir().expect("a folder");
+    let load = |options: &str, text: &str| {
+        let path = folder.path().join("program.p4");
+        std::fs::write(&path, text).expect("a file");
+        format!("p4 load {}{options}", path.display())
+    };
+    let route = "routes h.ipv4.dst=10.0.0.0/8 drop()\n";
+    nic.says("table add routes dst=10.0.0.0/8 drop");
+    let larger = PROGRAM.replace("size = 1024", "size = 2048");
+    assert_ne!(larger, PROGRAM);
+    nic.says(&load(" --keep", &larger));
+    assert_eq!(nic.says("table dump"), route);
+    assert_eq!(nic.json("table list")[0]["size"], 2048);
+    // A program without what is there is refused, and nothing changes.
+    let other = PROGRAM.replace("routes", "ways");
+    let error = nic.refuses(&load(" --keep", &other));
+    assert!(error.contains("SetForwardingPipelineConfig: "), "{error}");
+    let error = nic.refuses(&load("", &PROGRAM.replace("size = 1024", "size = x")));
+    assert!(error.contains("program.p4:"), "{error}");
+    assert_eq!(nic.says("table dump"), route);
+    nic.says(&load("", PROGRAM));
+    assert_eq!(nic.says("table dump"), "");
 }
 
 #[test]

@@ -13,7 +13,8 @@ use tonic::{Code, Status, Streaming};
 
 use crate::proto::v1::{
     self, get_forwarding_pipeline_config_request::ResponseType, p4_runtime_client::P4RuntimeClient,
-    stream_message_request, stream_message_response, write_request::Atomicity,
+    set_forwarding_pipeline_config_request::Action, stream_message_request,
+    stream_message_response, write_request::Atomicity,
 };
 use crate::proto::{config, Status as RpcStatus};
 
@@ -171,6 +172,28 @@ impl Client {
         let reply = reply.map_err(refused("GetForwardingPipelineConfig"))?;
         let config = reply.into_inner().config.unwrap_or_default();
         Ok(config.p4info.unwrap_or_default())
+    }
+
+    /// Gives the device a program, which is at work when this returns. What the one before holds is
+    /// carried over if it is to be kept, or the new one is refused.
+    pub fn load(&mut self, config: v1::ForwardingPipelineConfig, keeps: bool) -> Result<()> {
+        let election = self.arbitrate()?;
+        let request = v1::SetForwardingPipelineConfigRequest {
+            device_id: self.target.device_id,
+            role: self.target.role.clone(),
+            election_id: Some(election),
+            action: match keeps {
+                true => Action::ReconcileAndCommit,
+                false => Action::VerifyAndCommit,
+            } as i32,
+            config: Some(config),
+            ..Default::default()
+        };
+        let call = self.grpc.set_forwarding_pipeline_config(request);
+        let reply = self.runtime.block_on(call);
+        reply
+            .map(drop)
+            .map_err(refused("SetForwardingPipelineConfig"))
     }
 
     /// Gives all entities that fit to `each`, as they come.

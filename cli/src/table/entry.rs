@@ -49,7 +49,7 @@ fn words(line: &str) -> Result<Vec<String>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wants {
     Action,
-    /// Only what identifies the entry.
+    /// Only what identifies the entry matters.
     Key,
 }
 
@@ -81,10 +81,6 @@ impl Table {
                 .then(|| word.split_once('='))
                 .flatten()
             else {
-                ensure!(
-                    wants == Wants::Action,
-                    "`{word}`: an action is not wanted here"
-                );
                 ensure!(entry.action.is_none(), "`{word}`: a second action");
                 entry.action = Some(self.read_action(word, is_default)?);
                 continue;
@@ -144,7 +140,10 @@ impl Table {
                 );
             }
         }
-        if wants == Wants::Action && entry.action.is_none() {
+        if wants == Wants::Key {
+            // What `dump` prints can be deleted.
+            entry.action = None;
+        } else if entry.action.is_none() {
             bail!("an action is missing: {}", self.action_syntax(is_default));
         }
         Ok(entry)

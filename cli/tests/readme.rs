@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What P4Runtime's README shows is run, and prints what it says.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use adit_p4runtime::server::{listen, Listening, PipelineHandle, Server, Tls};
+use adit_pipeline::p4::Engine;
+
+const README: &str = include_str!("../../p4runtime/README.md");
+
+struct Idle;
+
+impl PipelineHandle for Idle {
+    fn commit(&self, _: Arc<Engine>) -> Result<(), String> {
+        Ok(())
+    }
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+fn serve(tls: Option<Tls>) -> Listening {
+    let server = Server::new(1, Arc::new(Idle), None);
+    let address = "127.0.0.1:0".parse().expect("an address");
+    listen(server, &address, tls).expect("the kernel has a port")
+}
+
+/// The blocks of code, each with what is written behind its fence.
+fn blocks() -> Vec<(String, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = README.lines();
+    while let Some(line) = lines.next() {
+        if let Some(kind) = line.strip_prefix("```") {
+            let inner = lines.by_ref().take_while(|line| *line != "```");
+            let text: String = inner.map(|line| format!("{line}\n")).collect();
+            blocks.push((kind.to_owned(), text));
+        }
+    }
+    blocks
+}
+
+/// Runs a block with `adit` at hand; what it prints.
+fn shell(folder: &Path, address: &str, text: &str) -> String {
+    let adit = Path::new(env!("CARGO_BIN_EXE_adit"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let bin = adit.parent().expect("its folder").display();
+    let output = Command::new("sh")
+        .args(["-e", "-c", text])
+        .current_dir(folder)
+        .env("PATH", format!("{bin}:{path}"))
+        .env("ADIT_P4RT", address)
+        .output()
+        .expect("a shell");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{error}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../p4");
+    std::os::unix::fs::symlink(programs, folder.path().join("p4")).expect("a link");
+    folder
+}
+
+#[test]
+fn the_commands_do_what_they_say() {
+    let nic = serve(None);
+    let folder = folder();
+    let (mut printed, mut compared) = (String::new(), 0);
+    for (kind, text) in blocks() {
+        match kind.as_str() {
+            "sh" => printed = shell(folder.path(), &nic.address, &text),
+            "text" => {
+                assert_eq!(printed, text);
+                compared += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(compared, 2);
+}
+
+#[test]
+fn the_certificates_are_taken() {
+    let folder = folder();
+    let all = blocks();
+    let block = |wanted: &str| {
+        let found = all.iter().find(|(kind, _)| kind == wanted);
+        found.expect("the block").1.clone()
+    };
+    shell(folder.path(), "", &block("sh certificates"));
+    let read = |name: &str| std::fs::read(folder.path().join(name)).expect("a file");
+    let nic = serve(Some(Tls {
+        certificate: read("localhost.pem"),
+        key: read("localhost.key"),
+        clients: Some(read("ca.pem")),
+    }));
+    let address = nic.address.replace("127.0.0.1", "localhost");
+    let text = block("sh tls");
+    let load = text.replace("table list", "p4 load p4/l3.p4");
+    shell(folder.path(), &address, &load);
+    let listed = shell(folder.path(), &address, &text);
+    assert!(listed.contains("ipv4_routes"), "{listed}");
+    // And none without one.
+    let without = format!("! adit table list --tls-ca ca.pem --p4rt {address}");
+    shell(folder.path(), &address, &without);
+}
