@@ -6,6 +6,7 @@ mod contender;
 mod cpu;
 mod lab;
 mod net;
+mod p4rt;
 mod pipeline;
 mod report;
 
@@ -14,7 +15,7 @@ use anyhow::{bail, Result};
 /// A benchmark: its name, what it does, and how to run it.
 type Benchmark = (&'static str, &'static str, fn(&Args) -> Result<()>);
 
-const BENCHMARKS: [Benchmark; 3] = [
+const BENCHMARKS: [Benchmark; 4] = [
     (
         "net",
         "our NIC beside virtio-net, igb and e1000e in one guest: goodput, packets/s, round trip, CPU",
@@ -29,6 +30,11 @@ const BENCHMARKS: [Benchmark; 3] = [
         "pipeline",
         "the P4 engine alone: time of a packet by program and size of tables, updates meanwhile",
         pipeline::run,
+    ),
+    (
+        "p4rt",
+        "P4Runtime on loopback: updates a second in batches of 1,000, with gRPC and without",
+        p4rt::run,
     ),
 ];
 
