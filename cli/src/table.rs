@@ -6,6 +6,7 @@ mod counter;
 mod entry;
 mod list;
 mod matching;
+mod profile;
 pub(crate) mod value;
 pub(crate) mod write;
 
@@ -26,8 +27,10 @@ Entries of the tables of a NIC's P4 program, over P4Runtime
 
 An entry is written TABLE FIELD=MATCH ... ACTION(NAME=VALUE, ...) [priority=N] \
 [idle-timeout=SECONDS], the default action of a table TABLE default ACTION(...); a table with an \
-action profile has member(N) or group(N) for its action. Of names, as much of the end will do as \
-says which is meant; names of parameters can be left out.
+action profile has member(N) or group(N) for its action. These are written PROFILE member=N \
+ACTION(NAME=VALUE, ...) and PROFILE group=N member(N, weight=W, watch=PORT) ...: a member gets as \
+many of its group's flows as its weight says, and none while its port is down. Of names, as much \
+of the end will do as says which is meant; names of parameters can be left out.
 
 Matches are VALUE (exact, optional, and as a whole of the others), VALUE/LENGTH (lpm, ternary), \
 VALUE&&&MASK (ternary), LOW..HIGH (range), and * or nothing at all for anything. Values are numbers \
@@ -38,7 +41,7 @@ VALUE&&&MASK (ternary), LOW..HIGH (range), and * or nothing at all for anything.
 /// What to do with tables.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TableCommand {
-    /// List the tables, or the entries of those that are named
+    /// List the tables and action profiles, or the entries of those that are named
     List(Which),
     /// Put entries into tables
     Add {
@@ -50,7 +53,8 @@ pub(crate) enum TableCommand {
     },
     /// Change entries and default actions
     Set(Entries),
-    /// Delete entries; their actions do not matter. The default action becomes the program's again
+    /// Delete entries, the last first; their actions do not matter. The default action becomes the
+    /// program's again
     Delete(Entries),
     /// Print entries in the form that `add --from` reads
     Dump(Which),
@@ -87,7 +91,7 @@ pub(crate) struct Device {
 /// Tables to look at.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Their names
+    /// Their names, or those of action profiles
     tables: Vec<String>,
     #[command(flatten)]
     device: Device,

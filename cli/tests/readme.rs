@@ -80,7 +80,7 @@ fn the_commands_do_what_they_say() {
             _ => {}
         }
     }
-    assert_eq!(compared, 2);
+    assert_eq!(compared, 3);
 }
 
 #[test]

@@ -16,6 +16,7 @@ control I(inout headers_t h, inout metadata_t m, inout standard_metadata_t s) {
     direct_counter(CounterType.packets_and_bytes) routed;
     counter(16, CounterType.packets) seen;
     action_profile(8) profile;
+    action_selector(HashAlgorithm.crc32, 16, 16) paths;
 
     action route(bit<16> nexthop) { m.nexthop = nexthop; }
     action forward(bit<48> mac, bit<9> port) { h.ethernet.dst = mac; s.egress_spec = port; }
@@ -45,7 +46,12 @@ control I(inout headers_t h, inout metadata_t m, inout standard_metadata_t s) {
         actions = { forward; drop; }
         implementation = profile;
     }
-    apply { routes.apply(); rules.apply(); nexthops.apply(); hosts.apply(); }
+    table ways {
+        key = { m.nexthop: exact; h.ipv4.src: selector; }
+        actions = { forward; drop; }
+        implementation = paths;
+    }
+    apply { routes.apply(); rules.apply(); nexthops.apply(); hosts.apply(); ways.apply(); }
 }
 control E(inout headers_t h, inout metadata_t m, inout standard_metadata_t s) { apply {} }
 control D(packet_out pkt, in headers_t h) { apply { pkt.emit(h); } }

@@ -193,6 +193,69 @@ nexthops default forward(02:00:00:00:00:0b, 1)
 }
 
 #[test]
+fn members_and_groups_are_added_changed_and_deleted() {
+    let nic = nic();
+    let lines = "\
+paths member=1 forward(mac=02:00:00:00:00:0a, port=1)
+paths member=2 drop()
+paths group=7 member(1) member(2, weight=3, watch=300)
+paths group=8
+ways m.nexthop=1 group(7)
+ways m.nexthop=2 member(1)
+profile member=1 drop()
+hosts h.ethernet.src=02:00:00:00:00:01 member(1)
+";
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let output = nic.reads("table add --atomic --from -", lines);
+    assert!(output.status.success(), "{output:?}");
+    let dump = nic.says("table dump");
+    assert_eq!(sorted(&dump), sorted(lines));
+    assert_eq!(
+        sorted(&nic.says("table dump paths")),
+        sorted(lines)[1..5].to_vec()
+    );
+
+    // Another NIC takes it as it is; what names others goes before them.
+    let second = self::nic();
+    for words in ["table add --from -", "table add --replace --from -"] {
+        let output = second.reads(words, &dump);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(second.says("table dump"), dump);
+    }
+    let output = second.reads("table delete --from -", &dump);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(second.says("table dump"), "");
+
+    let error = nic.refuses("table delete paths member=1");
+    assert!(error.contains("paths member=1: "), "{error}");
+    assert!(error.contains("(FailedPrecondition)"), "{error}");
+    nic.says("table set paths member=2 forward(02:00:00:00:00:0b, 2)");
+    nic.says("table set paths group=7 member(2)");
+    let list = nic.json("table list paths");
+    let rows = list.as_array().expect("rows").iter();
+    let shown = |kind: &str, id: &str| {
+        let found = rows.clone().find(|row| row["match"][kind] == id);
+        found.expect("it is there")["action"].clone()
+    };
+    assert_eq!(
+        shown("member", "2"),
+        "forward(mac=02:00:00:00:00:0b, port=2)"
+    );
+    assert_eq!(shown("group", "7"), "member(2)");
+    assert_eq!(shown("group", "8"), "");
+    let tables = nic.json("table list");
+    let mut tables = tables.as_array().expect("tables").iter();
+    let paths = tables.find(|t| t["table"] == "paths").expect("paths");
+    assert_eq!(paths["entries"], 4);
+    nic.says("table delete paths group=8");
+    assert_eq!(nic.says("table dump").lines().count(), 7);
+}
+
+#[test]
 fn the_variable_says_where_the_nic_is() {
     let nic = nic();
     let adit = |words: &[&str]| {
@@ -229,7 +292,7 @@ fn a_program_is_given_with_and_without_what_was_there() {
     assert_eq!(nic.says("table dump"), route);
     assert_eq!(nic.json("table list")[0]["size"], 2048);
     // A program without what is there is refused, and nothing changes.
-    let other = PROGRAM.replace("routes", "ways");
+    let other = PROGRAM.replace("routes", "nets");
     let error = nic.refuses(&load(" --keep", &other));
     assert!(error.contains("SetForwardingPipelineConfig: "), "{error}");
     let error = nic.refuses(&load("", &PROGRAM.replace("size = 1024", "size = x")));
@@ -294,6 +357,41 @@ fn mistakes_are_named_with_what_would_be_right() {
         (
             "table delete routes dst=10.0.0.0/8",
             "routes h.ipv4.dst=10.0.0.0/8: ",
+        ),
+        ("table add paths", "it takes member=N ACTION or group=N"),
+        (
+            "table add paths x=1 drop",
+            "it takes member=N ACTION or group=N",
+        ),
+        (
+            "table add paths member=0 drop",
+            "`0` is no number from 1 to",
+        ),
+        (
+            "table add paths member=1",
+            "an action is missing: forward(mac=bit<48>, port=bit<9>), drop()",
+        ),
+        (
+            "table add paths member=1 route(1)",
+            "action profile `paths`: it has no action `route`; it has: forward, drop",
+        ),
+        (
+            "table add paths member=1 drop drop",
+            "a member has one action",
+        ),
+        (
+            "table add paths group=1 drop",
+            "member(N, weight=W, watch=PORT) is wanted",
+        ),
+        (
+            "table add paths group=1 member(1,weight=0)",
+            "a weight is 1 to",
+        ),
+        ("table add paths group=1 member(1", "a `(` without its `)`"),
+        ("table add profile group=1", "it is no selector"),
+        (
+            "table list nothing",
+            "no action profile `nothing`; it has: ",
         ),
         ("counter nothing", "no counter `nothing`; it has: seen"),
         ("counter seen 16", "`seen` has 16 counters"),

@@ -3,6 +3,7 @@
 //! says which one is meant.
 
 use adit_p4runtime::proto::config::{self as pb, action_ref::Scope, match_field};
+use adit_p4runtime::proto::v1::{entity::Entity, ActionProfileGroup, ActionProfileMember};
 use anyhow::{bail, Result};
 
 use super::matching::Field;
@@ -48,6 +49,26 @@ pub(crate) struct Table {
     pub(crate) initial_default: Option<pb::TableActionCall>,
 }
 
+/// An action profile.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    pub(crate) alias: String,
+    /// What members may do.
+    pub(crate) actions: Vec<Action>,
+    pub(crate) size: i64,
+    /// Whether it is a selector.
+    pub(crate) has_groups: bool,
+}
+
+/// What has entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Holder<'a> {
+    Table(&'a Table),
+    Profile(&'a Profile),
+}
+
 /// An array of counters.
 #[derive(Clone, Debug)]
 pub(crate) struct Counter {
@@ -57,10 +78,11 @@ pub(crate) struct Counter {
     pub(crate) size: i64,
 }
 
-/// A program's tables and counters.
+/// A program's tables, action profiles and counters.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Catalog {
     pub(crate) tables: Vec<Table>,
+    pub(crate) profiles: Vec<Profile>,
     pub(crate) counters: Vec<Counter>,
 }
 
@@ -86,7 +108,7 @@ macro_rules! named {
         })*
     };
 }
-named!(Table: alias; Counter: alias; Action: alias; Field: ; Parameter: ;);
+named!(Table: alias; Profile: alias; Counter: alias; Action: alias; Field: ; Parameter: ;);
 
 /// The one of that name, or of which it is the end, in whole parts.
 pub(crate) fn find<'a, T: Named>(
@@ -160,6 +182,24 @@ fn field(field: &pb::MatchField) -> Field {
     }
 }
 
+fn profile(info: &pb::P4Info, profile: &pb::ActionProfile) -> Option<Profile> {
+    let preamble = profile.preamble.as_ref()?;
+    let mut tables = info.tables.iter();
+    // Tables that share a profile have the same actions.
+    let references = tables
+        .find(|t| t.implementation_id == preamble.id)
+        .map_or(&[][..], |t| &t.action_refs);
+    let actions = references.iter().filter_map(|r| action(info, r));
+    Some(Profile {
+        id: preamble.id,
+        name: preamble.name.clone(),
+        alias: preamble.alias.clone(),
+        actions: actions.filter(|a| a.in_entries).collect(),
+        size: profile.size,
+        has_groups: profile.with_selector,
+    })
+}
+
 impl Catalog {
     /// What P4Info tells.
     pub(crate) fn new(info: &pb::P4Info) -> Catalog {
@@ -194,6 +234,11 @@ impl Catalog {
         });
         Catalog {
             tables: tables.collect(),
+            profiles: info
+                .action_profiles
+                .iter()
+                .filter_map(|p| profile(info, p))
+                .collect(),
             counters: counters.collect(),
         }
     }
@@ -208,11 +253,50 @@ impl Catalog {
         self.tables.iter().find(|t| t.id == id)
     }
 
-    /// These tables, or all.
-    pub(crate) fn chosen(&self, names: &[String]) -> Result<Vec<&Table>> {
-        match names.is_empty() {
-            true => Ok(self.tables.iter().collect()),
-            false => names.iter().map(|name| self.table(name)).collect(),
+    /// What an entry is told apart by, as it is written; nothing for what is not known here.
+    pub(crate) fn key(&self, entity: &Entity) -> String {
+        let shown = match entity {
+            Entity::TableEntry(entry) => self.table_of(entry.table_id).map(|table| {
+                let mut key = entry.clone();
+                key.action = None;
+                table.line(&key)
+            }),
+            Entity::ActionProfileMember(ActionProfileMember {
+                action_profile_id, ..
+            })
+            | Entity::ActionProfileGroup(ActionProfileGroup {
+                action_profile_id, ..
+            }) => {
+                let mut profiles = self.profiles.iter();
+                let profile = profiles.find(|p| p.id == *action_profile_id);
+                profile.and_then(|p| p.key(entity))
+            }
+            _ => None,
+        };
+        shown.unwrap_or_default()
+    }
+
+    /// The table or action profile of that name.
+    pub(crate) fn holder(&self, name: &str) -> Result<Holder<'_>> {
+        let why = match self.table(name) {
+            Ok(table) => return Ok(Holder::Table(table)),
+            Err(why) => why,
+        };
+        match find(self.profiles.iter(), "action profile", "the program", name) {
+            Ok(profile) => Ok(Holder::Profile(profile)),
+            Err(_) if self.profiles.is_empty() => Err(why),
+            Err(no_profile) => bail!("{why}; {no_profile}"),
         }
+    }
+
+    /// These tables and action profiles, or all: members before the groups that have them, these
+    /// before the entries that name them.
+    pub(crate) fn chosen(&self, names: &[String]) -> Result<Vec<Holder<'_>>> {
+        if !names.is_empty() {
+            return names.iter().map(|name| self.holder(name)).collect();
+        }
+        let profiles = self.profiles.iter().map(Holder::Profile);
+        let tables = self.tables.iter().map(Holder::Table);
+        Ok(profiles.chain(tables).collect())
     }
 }

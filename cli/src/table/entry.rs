@@ -8,11 +8,12 @@
 
 use adit_p4runtime::bytes::shortest;
 use adit_p4runtime::proto::v1::{
-    action::Param, table_action, Action as ActionMessage, FieldMatch, TableAction, TableEntry,
+    action::Param, entity::Entity, table_action, Action as ActionMessage, FieldMatch, TableAction,
+    TableEntry,
 };
 use anyhow::{bail, ensure, Context, Result};
 
-use super::catalog::{find, Action, Catalog, Table};
+use super::catalog::{find, Action, Catalog, Holder, Table};
 use super::value::{parse, show};
 
 const NANOSECONDS: f64 = 1e9;
@@ -53,16 +54,31 @@ pub(crate) enum Wants {
     Key,
 }
 
-/// Reads an entry.
-pub(crate) fn read(catalog: &Catalog, line: &str, wants: Wants) -> Result<TableEntry> {
+/// A name, and what is between the parentheses behind it.
+pub(super) fn call(text: &str) -> Result<(&str, &str)> {
+    let Some((name, rest)) = text.split_once('(') else {
+        return Ok((text, ""));
+    };
+    let inner = rest.trim_end().strip_suffix(')');
+    let inner = inner.with_context(|| format!("`{text}` goes on after its `)`"))?;
+    Ok((name.trim(), inner.trim()))
+}
+
+/// Reads an entry of a table, or a member or group of an action profile.
+pub(crate) fn read(catalog: &Catalog, line: &str, wants: Wants) -> Result<Entity> {
     let words = words(line)?;
     let Some((name, words)) = words.split_first() else {
         bail!("an entry begins with the name of its table");
     };
-    let table = catalog.table(name)?;
-    table
-        .read(words, wants)
-        .with_context(|| format!("table `{}`", table.alias))
+    match catalog.holder(name)? {
+        Holder::Table(table) => table
+            .read(words, wants)
+            .map(Entity::TableEntry)
+            .with_context(|| format!("table `{}`", table.alias)),
+        Holder::Profile(profile) => profile
+            .read(words, wants)
+            .with_context(|| format!("action profile `{}`", profile.alias)),
+    }
 }
 
 impl Table {
@@ -174,14 +190,7 @@ impl Table {
     }
 
     fn read_action(&self, text: &str, is_default: bool) -> Result<TableAction> {
-        let (name, arguments) = match text.split_once('(') {
-            Some((name, rest)) => {
-                let inner = rest.trim_end().strip_suffix(')');
-                let inner = inner.with_context(|| format!("`{text}` goes on after its `)`"))?;
-                (name.trim(), inner.trim())
-            }
-            None => (text, ""),
-        };
+        let (name, arguments) = call(text)?;
         let chosen = |kind| Ok(TableAction { r#type: Some(kind) });
         if self.has_profile && !is_default {
             let number = arguments
@@ -281,7 +290,7 @@ impl Action {
         format!("{}({})", self.alias, parameters.join(", "))
     }
 
-    fn read(&self, text: &str) -> Result<ActionMessage> {
+    pub(super) fn read(&self, text: &str) -> Result<ActionMessage> {
         let mut values: Vec<Option<Vec<u8>>> = vec![None; self.parameters.len()];
         let given = text.split(',').filter(|_| !text.is_empty());
         for (n, argument) in given.enumerate() {
@@ -318,7 +327,7 @@ impl Action {
         })
     }
 
-    fn show(&self, given: &ActionMessage) -> String {
+    pub(super) fn show(&self, given: &ActionMessage) -> String {
         let arguments = self.parameters.iter().filter_map(|parameter| {
             let value = given.params.iter().find(|p| p.param_id == parameter.id)?;
             let value = show(&value.value, parameter.width, parameter.form);

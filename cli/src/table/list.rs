@@ -9,7 +9,7 @@ use adit_p4runtime::proto::v1::{entity::Entity, table_action, CounterData, Table
 use anyhow::Result;
 use serde::Serialize;
 
-use super::catalog::Table;
+use super::catalog::{Action, Holder, Profile, Table};
 use super::Which;
 use crate::args::Format;
 use crate::output::{print_all, print_json, Row};
@@ -102,6 +102,40 @@ impl EntryRow {
     }
 }
 
+impl EntryRow {
+    fn of_profile(profile: &Profile, entity: &Entity) -> Option<EntryRow> {
+        let ((kind, id), shown) = profile.shown(entity)?;
+        let key = profile.key(entity)?;
+        Some(EntryRow {
+            table: profile.alias.clone(),
+            is_default: false,
+            r#match: BTreeMap::from([(kind.to_owned(), id.to_string())]),
+            matches: format!("{kind}={id}"),
+            entry: format!("{key} {shown}").trim_end().to_owned(),
+            action: shown,
+            priority: None,
+            idle_timeout_ns: None,
+            packets: None,
+            bytes: None,
+        })
+    }
+}
+
+/// Gives `each` the members and groups of an action profile.
+fn members(
+    client: &mut Client,
+    profile: &Profile,
+    mut each: impl FnMut(EntryRow) -> Result<()>,
+) -> Result<()> {
+    // One kind after the other: groups name members.
+    for wanted in profile.wanted() {
+        client.read(vec![wanted], |entity| {
+            EntryRow::of_profile(profile, &entity).map_or(Ok(()), &mut each)
+        })?;
+    }
+    Ok(())
+}
+
 /// Gives `each` the entries of a table, or its default action.
 pub(super) fn entries(
     client: &mut Client,
@@ -121,41 +155,76 @@ pub(super) fn entries(
     })
 }
 
+/// A line for each table and action profile.
+fn overview(client: &mut Client, holders: &[Holder<'_>]) -> Result<Vec<TableRow>> {
+    let signatures = |actions: &[Action]| actions.iter().map(Action::signature).collect();
+    let mut rows = Vec::new();
+    for holder in holders {
+        let (mut count, mut default) = (0, "-".to_owned());
+        rows.push(match holder {
+            Holder::Table(table) => {
+                entries(client, table, false, |_| {
+                    count += 1;
+                    Ok(())
+                })?;
+                entries(client, table, true, |entry| {
+                    default = table.shown_action(entry.action.as_ref());
+                    Ok(())
+                })?;
+                let keys = table.fields.iter();
+                let keys = keys.map(|f| format!("{}: {}<{}>", f.name, f.kind_name(), f.width));
+                TableRow {
+                    table: table.alias.clone(),
+                    entries: count,
+                    size: table.size,
+                    keys: keys.collect(),
+                    actions: signatures(&table.actions),
+                    default,
+                }
+            }
+            Holder::Profile(profile) => {
+                members(client, profile, |_| {
+                    count += 1;
+                    Ok(())
+                })?;
+                let kinds = ["member", "group"].iter();
+                let kinds = kinds.take(1 + usize::from(profile.has_groups));
+                TableRow {
+                    table: profile.alias.clone(),
+                    entries: count,
+                    size: profile.size,
+                    keys: kinds.map(|kind| (*kind).to_owned()).collect(),
+                    actions: signatures(&profile.actions),
+                    default,
+                }
+            }
+        });
+    }
+    Ok(rows)
+}
+
 pub(super) fn list(which: &Which, format: Format) -> Result<()> {
     let (mut client, catalog) = which.device.connect()?;
-    let tables = catalog.chosen(&which.tables)?;
+    let mut chosen = catalog.chosen(&which.tables)?;
     if which.tables.is_empty() {
-        let mut rows = Vec::new();
-        for table in tables {
-            let (mut count, mut default) = (0, "-".to_owned());
-            entries(&mut client, table, false, |_| {
-                count += 1;
-                Ok(())
-            })?;
-            entries(&mut client, table, true, |entry| {
-                default = table.shown_action(entry.action.as_ref());
-                Ok(())
-            })?;
-            let keys = table.fields.iter();
-            let keys = keys.map(|f| format!("{}: {}<{}>", f.name, f.kind_name(), f.width));
-            rows.push(TableRow {
-                table: table.alias.clone(),
-                entries: count,
-                size: table.size,
-                keys: keys.collect(),
-                actions: table.actions.iter().map(|a| a.signature()).collect(),
-                default,
-            });
-        }
-        return print_all(&rows, format);
+        chosen.sort_by_key(|holder| matches!(holder, Holder::Profile(_)));
+        return print_all(&overview(&mut client, &chosen)?, format);
     }
     let mut rows = Vec::new();
-    for table in tables {
-        for is_default in [false, true] {
-            entries(&mut client, table, is_default, |entry| {
-                rows.push(EntryRow::new(table, &entry));
+    for holder in chosen {
+        match holder {
+            Holder::Table(table) => {
+                for is_default in [false, true] {
+                    entries(&mut client, table, is_default, |entry| {
+                        rows.push(EntryRow::new(table, &entry));
+                        Ok(())
+                    })?;
+                }
+            }
+            Holder::Profile(profile) => members(&mut client, profile, |row| {
+                rows.push(row);
                 Ok(())
-            })?;
+            })?,
         }
     }
     print_all(&rows, format)
@@ -176,10 +245,23 @@ fn is_initial(table: &Table, entry: &TableEntry) -> bool {
 
 pub(super) fn dump(which: &Which, format: Format) -> Result<()> {
     let (mut client, catalog) = which.device.connect()?;
-    let tables = catalog.chosen(&which.tables)?;
+    let chosen = catalog.chosen(&which.tables)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut rows = Vec::new();
-    for table in tables {
+    for holder in chosen {
+        let table = match holder {
+            Holder::Table(table) => table,
+            Holder::Profile(profile) => {
+                members(&mut client, profile, |row| {
+                    if format == Format::Json {
+                        rows.push(row);
+                        return Ok(());
+                    }
+                    writeln!(out, "{}", row.entry).map_err(anyhow::Error::from)
+                })?;
+                continue;
+            }
+        };
         let mut each = |entry: TableEntry| {
             if format == Format::Json {
                 rows.push(EntryRow::new(table, &entry));

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use adit_p4runtime::client::{Client, ClientError, UpdateError};
-use adit_p4runtime::proto::v1::{entity::Entity, update::Type, TableEntry, Update};
+use adit_p4runtime::proto::v1::{entity::Entity, update::Type, Update};
 use adit_p4runtime::server::Pipeline;
 use anyhow::{bail, ensure, Context, Result};
 use serde::Serialize;
@@ -39,7 +39,7 @@ pub(super) enum How {
 struct Given {
     /// Its line in a file.
     line: Option<usize>,
-    entry: TableEntry,
+    entry: Entity,
 }
 
 /// What was done.
@@ -121,10 +121,10 @@ fn told(mistakes: &[String]) -> String {
 }
 
 /// The update that an entry asks for.
-fn update(entry: &TableEntry, how: How) -> Update {
+fn update(entry: &Entity, how: How) -> Update {
     let kind = match how {
         // The default action is always there.
-        _ if entry.is_default_action => Type::Modify,
+        _ if matches!(entry, Entity::TableEntry(e) if e.is_default_action) => Type::Modify,
         How::Add { .. } => Type::Insert,
         How::Set => Type::Modify,
         How::Delete => Type::Delete,
@@ -132,7 +132,7 @@ fn update(entry: &TableEntry, how: How) -> Update {
     Update {
         r#type: kind as i32,
         entity: Some(adit_p4runtime::proto::v1::Entity {
-            entity: Some(Entity::TableEntry(entry.clone())),
+            entity: Some(entry.clone()),
         }),
     }
 }
@@ -163,7 +163,11 @@ pub(super) fn write(entries: &Entries, how: How, format: Format) -> Result<()> {
         How::Delete => Wants::Key,
         _ => Wants::Action,
     };
-    let list = given(entries, &catalog, wants)?;
+    let mut list = given(entries, &catalog, wants)?;
+    if how == How::Delete {
+        // What names others goes first: a dump has it behind them.
+        list.reverse();
+    }
     let all: Vec<&Given> = list.iter().collect();
     let size = if entries.atomic { all.len() } else { BATCH };
     let (mut mistakes, mut replaced) = (Vec::new(), 0);
@@ -234,10 +238,7 @@ fn tell(mistakes: &mut Vec<String>, catalog: &Catalog, batch: &[&Given], errors:
             .line
             .map(|n| format!("line {n}: "))
             .unwrap_or_default();
-        let mut key = given.entry.clone();
-        key.action = None;
-        let table = catalog.table_of(key.table_id);
-        let key = table.map(|t| t.line(&key)).unwrap_or_default();
+        let key = catalog.key(&given.entry);
         let why = match error.message.is_empty() {
             true => error.code.description(),
             false => &error.message,

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Members and groups of action profiles as people write them, beside the entries that name them:
+//!
+//! ```text
+//! PROFILE member=N ACTION(NAME=VALUE, …)
+//! PROFILE group=N member(N, weight=W, watch=PORT) …
+//! ```
+
+use adit_p4runtime::bytes::shortest;
+use adit_p4runtime::proto::v1::{
+    action_profile_group::{member::WatchKind, Member},
+    entity::Entity,
+    ActionProfileGroup, ActionProfileMember,
+};
+use anyhow::{bail, ensure, Context, Result};
+
+use super::catalog::{find, Profile};
+use super::entry::{call, Wants};
+use super::value::{parse, show, Form};
+
+/// As wide as a port is in groups.
+const PORT_WIDTH: u32 = 32;
+
+const SYNTAX: &str = "it takes member=N ACTION or group=N member(N, weight=W, watch=PORT) ...";
+
+/// The id of a member or group; 0 stands for all of them in reads.
+fn id(text: &str) -> Result<u32> {
+    let id = text.trim().parse().ok().filter(|id| *id > 0);
+    id.with_context(|| format!("`{text}` is no number from 1 to {}", u32::MAX))
+}
+
+impl Profile {
+    pub(super) fn read(&self, words: &[String], wants: Wants) -> Result<Entity> {
+        let (what, rest) = words.split_first().context(SYNTAX)?;
+        let (kind, number) = what
+            .split_once('=')
+            .with_context(|| format!("`{what}`: {SYNTAX}"))?;
+        let number = id(number).with_context(|| format!("`{what}`"))?;
+        match kind {
+            "member" => self.read_member(number, rest, wants),
+            "group" => self.read_group(number, rest),
+            _ => bail!("`{what}`: {SYNTAX}"),
+        }
+    }
+
+    fn read_member(&self, member_id: u32, rest: &[String], wants: Wants) -> Result<Entity> {
+        let action =
+            match rest {
+                [] if wants == Wants::Key => None,
+                [] => {
+                    let all: Vec<_> = self.actions.iter().map(|a| a.signature()).collect();
+                    bail!("an action is missing: {}", all.join(", "));
+                }
+                [action] => {
+                    let (name, arguments) = call(action)?;
+                    let found = find(self.actions.iter(), "action", "it", name)?;
+                    let read = found.read(arguments);
+                    Some(read.with_context(|| {
+                        format!("`{action}`: the action is {}", found.signature())
+                    })?)
+                }
+                [_, second, ..] => bail!("`{second}`: a member has one action"),
+            };
+        Ok(Entity::ActionProfileMember(ActionProfileMember {
+            action_profile_id: self.id,
+            member_id,
+            action,
+        }))
+    }
+
+    fn read_group(&self, group_id: u32, rest: &[String]) -> Result<Entity> {
+        ensure!(
+            self.has_groups,
+            "it is no selector: it has members, but no groups"
+        );
+        let members = rest.iter().map(|word| {
+            read_group_member(word)
+                .with_context(|| format!("`{word}`: member(N, weight=W, watch=PORT) is wanted"))
+        });
+        Ok(Entity::ActionProfileGroup(ActionProfileGroup {
+            action_profile_id: self.id,
+            group_id,
+            members: members.collect::<Result<_>>()?,
+            max_size: 0,
+        }))
+    }
+
+    /// Everything of it that can be read.
+    pub(super) fn wanted(&self) -> Vec<Entity> {
+        let members = Entity::ActionProfileMember(ActionProfileMember {
+            action_profile_id: self.id,
+            ..Default::default()
+        });
+        let groups = self.has_groups.then(|| {
+            Entity::ActionProfileGroup(ActionProfileGroup {
+                action_profile_id: self.id,
+                ..Default::default()
+            })
+        });
+        std::iter::once(members).chain(groups).collect()
+    }
+
+    /// Which member or group this is, and what it does, as they are written.
+    pub(super) fn shown(&self, entity: &Entity) -> Option<((&'static str, u32), String)> {
+        match entity {
+            Entity::ActionProfileMember(member) => {
+                let action = member.action.as_ref();
+                let shown = action.map(|given| {
+                    match self.actions.iter().find(|a| a.id == given.action_id) {
+                        Some(action) => action.show(given),
+                        None => format!("{:#x}", given.action_id),
+                    }
+                });
+                Some((("member", member.member_id), shown.unwrap_or_default()))
+            }
+            Entity::ActionProfileGroup(group) => {
+                let members: Vec<_> = group.members.iter().map(shown_member).collect();
+                Some((("group", group.group_id), members.join(" ")))
+            }
+            _ => None,
+        }
+    }
+
+    /// Which member or group this is, as it is written.
+    pub(super) fn key(&self, entity: &Entity) -> Option<String> {
+        let ((kind, id), _) = self.shown(entity)?;
+        Some(format!("{} {kind}={id}", self.alias))
+    }
+}
+
+fn read_group_member(word: &str) -> Result<Member> {
+    let (name, arguments) = call(word)?;
+    ensure!(name == "member", "`{name}` is no member");
+    let mut arguments = arguments.split(',').map(str::trim);
+    let mut member = Member {
+        member_id: id(arguments.next().unwrap_or_default())?,
+        weight: 1,
+        watch_kind: None,
+    };
+    for argument in arguments {
+        match argument.split_once('=').map(|(n, v)| (n.trim(), v.trim())) {
+            Some(("weight", weight)) => {
+                let weight = weight.parse().ok().filter(|w| *w > 0);
+                member.weight = weight.with_context(|| format!("a weight is 1 to {}", i32::MAX))?;
+            }
+            Some(("watch", port)) => {
+                let port = parse(port, PORT_WIDTH)?;
+                member.watch_kind = Some(WatchKind::WatchPort(shortest(&port).to_vec()));
+            }
+            _ => bail!("`{argument}` is neither weight=W nor watch=PORT"),
+        }
+    }
+    Ok(member)
+}
+
+fn shown_member(member: &Member) -> String {
+    let mut shown = format!("member({}", member.member_id);
+    if member.weight != 1 {
+        shown.push_str(&format!(", weight={}", member.weight));
+    }
+    match &member.watch_kind {
+        Some(WatchKind::WatchPort(port)) => {
+            let port = show(port, PORT_WIDTH, Form::Number);
+            shown.push_str(&format!(", watch={port}"));
+        }
+        #[allow(deprecated, reason = "older servers say it so")]
+        Some(WatchKind::Watch(port)) => shown.push_str(&format!(", watch={port}")),
+        None => {}
+    }
+    shown.push(')');
+    shown
+}
