@@ -5,6 +5,7 @@ use adit_p4_frontend::ir::{self, limbs_of, Chosen, Match};
 use adit_pipeline::p4::tables::{Action, Entry, EntryState, Origin, Table};
 
 use super::fault::{Fault, Result};
+use super::kept::Kept;
 use super::pipeline::{Pipeline, Thing};
 use crate::bytes::{from_limbs, limbs};
 use crate::proto::v1::{self, field_match::FieldMatchType, table_action};
@@ -218,7 +219,8 @@ impl Pipeline {
         let spec = table.spec();
         match given.as_ref().and_then(|a| a.r#type.as_ref()) {
             Some(Type::Action(_)) if table.profile().is_some() => Err(Fault::invalid(format!(
-                "entries of `{}` name a member or group of its action profile",
+                "entries of `{}` name a member or group of its action profile, or have a set of \
+                 actions",
                 spec.name
             ))),
             Some(Type::Action(action)) => Ok(Action::Direct(self.chosen(spec, action)?)),
@@ -228,9 +230,9 @@ impl Pipeline {
             ))),
             Some(Type::ActionProfileMemberId(member)) => Ok(Action::Member(*member)),
             Some(Type::ActionProfileGroupId(group)) => Ok(Action::Group(*group)),
-            Some(Type::ActionProfileActionSet(_)) => Err(Fault::unimplemented(
-                "one-shot action sets: give members and groups",
-            )),
+            Some(Type::ActionProfileActionSet(set)) => {
+                Ok(Action::Set(self.action_set(table, set)?))
+            }
             None => Err(Fault::invalid(format!(
                 "the entry of `{}` has no action",
                 spec.name
@@ -272,9 +274,6 @@ impl Pipeline {
         if given.time_since_last_hit.is_some() || given.meter_counter_data.is_some() {
             return Err(Fault::invalid("what is only read is given in a write"));
         }
-        if !given.metadata.is_empty() {
-            return Err(Fault::unimplemented("metadata of entries is not kept"));
-        }
         Ok(Entry {
             keys: self.matches(n, &given.r#match)?,
             priority: self.priority(table, given.priority)?,
@@ -284,6 +283,7 @@ impl Pipeline {
                 ..=-1 => return Err(Fault::invalid("an idle timeout below 0")),
                 timeout => Some(timeout as u64),
             },
+            opaque: Kept::of(given)?.to_bytes(),
         })
     }
 
@@ -297,6 +297,7 @@ impl Pipeline {
             Action::Direct(chosen) => table_action::Type::Action(self.shown_chosen(table, chosen)?),
             Action::Member(member) => table_action::Type::ActionProfileMemberId(*member),
             Action::Group(group) => table_action::Type::ActionProfileGroupId(*group),
+            Action::Set(actions) => self.shown_set(table, actions)?,
             _ => return None,
         };
         Some(v1::TableAction {
@@ -348,7 +349,7 @@ impl Pipeline {
         let counts = state.count.filter(|_| wanted.counter_data.is_some());
         let elapsed = now_ns.saturating_sub(state.last_hit_ns);
         let timed = wanted.time_since_last_hit.is_some() && entry.idle_timeout_ns.is_some();
-        v1::TableEntry {
+        let mut shown = v1::TableEntry {
             table_id: self.tables[n],
             r#match: self.shown_matches(n, &entry.keys),
             action: self.shown_action(table.spec(), &entry.action),
@@ -370,6 +371,8 @@ impl Pipeline {
                 .map(super::indirect::shown_config),
             is_const: state.origin == Origin::Program && table.spec().const_entries,
             ..Default::default()
-        }
+        };
+        Kept::from_bytes(&entry.opaque).show(&mut shown);
+        shown
     }
 }

@@ -54,10 +54,14 @@ impl From<Fault> for Status {
 
 impl From<TableError> for Fault {
     fn from(error: TableError) -> Fault {
+        if let TableError::Profile(error) = error {
+            return error.into();
+        }
         let code = match &error {
             TableError::Exists(_) => Code::AlreadyExists,
             TableError::Unknown(_) => Code::NotFound,
-            TableError::Full { .. } => Code::ResourceExhausted,
+            TableError::Full { .. } | TableError::Opaque { .. } => Code::ResourceExhausted,
+            TableError::Busy(_) => Code::Unavailable,
             TableError::Constant { .. } => Code::PermissionDenied,
             TableError::Unsupported { .. } => Code::Unimplemented,
             _ => Code::InvalidArgument,

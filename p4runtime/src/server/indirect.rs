@@ -9,6 +9,7 @@ use adit_pipeline::p4::tables::Table;
 use tonic::Code;
 
 use super::fault::{Fault, Result};
+use super::one_shot::check_size;
 use super::pipeline::{Pipeline, Thing};
 use super::write::{index, modified_only, Target};
 use crate::proto::v1::{self, action_profile_group, update::Type};
@@ -188,14 +189,14 @@ impl Target<'_> {
                 weight: u32::try_from(member.weight).unwrap_or(0),
                 watch_port: match &member.watch_kind {
                     None => None,
-                    Some(WatchKind::WatchPort(port)) => {
-                        Some(crate::bytes::limbs(port, 32)?[0] as u32)
-                    }
+                    Some(WatchKind::WatchPort(port)) => watch_port(port)?,
                     #[allow(deprecated, reason = "older clients say it so")]
                     Some(WatchKind::Watch(port)) => Some(*port as u32),
                 },
             });
         }
+        let info = self.pipeline.profile_info(given.action_profile_id);
+        check_size(&info, members.iter().map(|member| member.weight))?;
         Ok(match kind {
             Type::Insert => profile.insert_group(given.group_id, &members),
             _ => profile.modify_group(given.group_id, &members),
@@ -228,6 +229,14 @@ impl Target<'_> {
         let state = table.get(&keys, priority)?;
         let config = given.config.as_ref().map(config).transpose()?;
         Ok(table.set_meter(state.id, config)?)
+    }
+}
+
+/// The port that a member's flows depend on; an empty one is none.
+pub(crate) fn watch_port(port: &[u8]) -> Result<Option<u32>> {
+    match port {
+        [] => Ok(None),
+        port => Ok(Some(crate::bytes::limbs(port, 32)?[0] as u32)),
     }
 }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use adit_pipeline::p4::tables::EntryState;
 use adit_pipeline::p4::Engine;
+use parking_lot::Mutex;
 use prost::Message;
 
 use super::digests::Digests;
 use super::fault::{Fault, Result};
+use super::kept::Kept;
 use super::write::Target;
 use crate::client::UpdateError;
 use crate::p4info::p4info;
@@ -73,6 +75,10 @@ pub struct Pipeline {
     pub(crate) names: HashMap<u32, String>,
     /// The ids of each table's match fields, 0 for those that clients do not see.
     pub(crate) keys: Vec<Vec<u32>>,
+    /// What is kept with the default actions of tables, by their ids.
+    pub(crate) defaults: Mutex<HashMap<u32, Kept>>,
+    /// The metadata of multicast groups.
+    pub(crate) groups: Mutex<HashMap<u32, Vec<u8>>>,
 }
 
 /// The ids of an action and of its parameters.
@@ -198,6 +204,8 @@ impl Pipeline {
             actions,
             names,
             keys,
+            defaults: Mutex::default(),
+            groups: Mutex::default(),
         })
     }
 }

@@ -99,8 +99,11 @@ impl Target<'_> {
             if !entry.is_default_action && entry.r#match.is_empty() && has_keys {
                 return self.current_any(entry);
             }
-            entry.meter_config = table.direct_meter().map(|_| v1::MeterConfig::default());
-            entry.counter_data = table.direct_counter().map(|_| v1::CounterData::default());
+            *entry = v1::TableEntry {
+                meter_config: table.direct_meter().map(|_| v1::MeterConfig::default()),
+                counter_data: table.direct_counter().map(|_| v1::CounterData::default()),
+                ..key_of(entry)
+            };
             if entry.is_default_action && !table.default_is_set() {
                 return vec![v1::Entity {
                     entity: Some(E::TableEntry(v1::TableEntry {
@@ -174,7 +177,7 @@ impl Target<'_> {
         match wanted {
             E::TableEntry(entry) => self.tables(entry, replies, &|entry| E::TableEntry(entry)),
             E::DirectCounterEntry(direct) => {
-                let mut entry = direct.table_entry.clone().unwrap_or_default();
+                let mut entry = direct.table_entry.as_ref().map(key_of).unwrap_or_default();
                 entry.counter_data = Some(v1::CounterData::default());
                 entry.is_default_action = false;
                 self.tables(&entry, replies, &|mut entry| {
@@ -216,7 +219,7 @@ impl Target<'_> {
                 Ok(())
             }
             E::DirectMeterEntry(direct) => {
-                let mut entry = direct.table_entry.clone().unwrap_or_default();
+                let mut entry = direct.table_entry.as_ref().map(key_of).unwrap_or_default();
                 entry.meter_config = Some(v1::MeterConfig::default());
                 entry.is_default_action = false;
                 self.tables(&entry, replies, &|mut entry| {
@@ -288,12 +291,19 @@ impl Target<'_> {
         let table = &self.pipeline.engine.tables()[n];
         if wanted.is_default_action {
             let action = table.default_action();
-            replies.add(make(v1::TableEntry {
-                table_id: self.pipeline.tables[n],
+            let id = self.pipeline.tables[n];
+            let mut shown = v1::TableEntry {
+                table_id: id,
                 is_default_action: true,
                 action: self.pipeline.shown_action(table.spec(), &action),
                 ..Default::default()
-            }));
+            };
+            if let Some(kept) = self.pipeline.defaults.lock().get(&id) {
+                kept.clone().show(&mut shown);
+            }
+            if is_wanted(wanted, &shown)? {
+                replies.add(make(shown));
+            }
             return Ok(());
         }
         if !wanted.r#match.is_empty() {
@@ -301,7 +311,9 @@ impl Target<'_> {
             let priority = self.pipeline.priority(table, wanted.priority)?;
             if let Ok(state) = table.get(&keys, priority) {
                 let shown = self.pipeline.shown_entry(n, &state, wanted, self.now_ns);
-                replies.add(make(shown));
+                if is_wanted(wanted, &shown)? {
+                    replies.add(make(shown));
+                }
             }
             return Ok(());
         }
@@ -313,6 +325,9 @@ impl Target<'_> {
                     continue;
                 }
                 let shown = self.pipeline.shown_entry(n, &state, wanted, self.now_ns);
+                if !is_wanted(wanted, &shown)? {
+                    continue;
+                }
                 if !replies.add(make(shown)) {
                     return Ok(());
                 }
@@ -443,6 +458,7 @@ impl Target<'_> {
                 },
             ))
         };
+        let kept = self.pipeline.groups.lock().clone();
         for (id, copies) in replication.groups() {
             if groups.is_some_and(|wanted| wanted == 0 || u64::from(wanted) == id) {
                 add(
@@ -450,7 +466,7 @@ impl Target<'_> {
                     Pre::MulticastGroupEntry(v1::MulticastGroupEntry {
                         multicast_group_id: id as u32,
                         replicas: shown(&copies),
-                        metadata: Vec::new(),
+                        metadata: kept.get(&(id as u32)).cloned().unwrap_or_default(),
                     }),
                 );
             }
@@ -474,6 +490,42 @@ impl Target<'_> {
         }
         Ok(())
     }
+}
+
+/// What tells an entry from others.
+fn key_of(entry: &v1::TableEntry) -> v1::TableEntry {
+    v1::TableEntry {
+        table_id: entry.table_id,
+        r#match: entry.r#match.clone(),
+        priority: entry.priority,
+        is_default_action: entry.is_default_action,
+        ..Default::default()
+    }
+}
+
+/// Whether an entry has the action and metadata that a read asks for, if it does.
+#[allow(deprecated, reason = "the standard still has controller_metadata")]
+fn is_wanted(wanted: &v1::TableEntry, shown: &v1::TableEntry) -> Result<bool> {
+    use v1::table_action::Type;
+    fn action(entry: &v1::TableEntry) -> Option<&Type> {
+        entry.action.as_ref().and_then(|a| a.r#type.as_ref())
+    }
+    let has_action = match (action(wanted), action(shown)) {
+        (None, _) => true,
+        (Some(Type::Action(wanted)), Some(Type::Action(shown))) => {
+            wanted.action_id == shown.action_id
+        }
+        (Some(Type::Action(_)), _) => false,
+        (Some(_), _) => {
+            return Err(Fault::unimplemented(
+                "entries are found by their action's id only, not by members, groups or sets",
+            ))
+        }
+    };
+    let (cookie, metadata) = (wanted.controller_metadata, &wanted.metadata);
+    Ok(has_action
+        && (cookie == 0 || cookie == shown.controller_metadata)
+        && (metadata.is_empty() || *metadata == shown.metadata))
 }
 
 fn shown(copies: &[Replica]) -> Vec<v1::Replica> {

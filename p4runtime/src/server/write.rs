@@ -9,6 +9,7 @@ use tonic::Code;
 use super::digests::Digests;
 use super::entries::to_match;
 use super::fault::{Fault, Result};
+use super::kept::{metadata, Kept};
 use super::pipeline::{Pipeline, Thing};
 use crate::proto::v1::{self, entity::Entity as E, update::Type, write_request::Atomicity};
 
@@ -135,6 +136,7 @@ impl Target<'_> {
 
     fn default_action(&self, kind: Type, table: &Table, given: &v1::TableEntry) -> Result<()> {
         let name = &table.spec().name;
+        let kept = Kept::of(given)?;
         if kind != Type::Modify {
             return Err(Fault::invalid(format!(
                 "the default action of `{name}` is always there: it can be modified only"
@@ -145,16 +147,24 @@ impl Target<'_> {
                 "the default action of `{name}` has no match, priority or timeout"
             )));
         }
+        let defaults = &self.pipeline.defaults;
         match given.action.as_ref().and_then(|a| a.r#type.as_ref()) {
-            None => Ok(table.reset_default()?),
+            None => {
+                table.reset_default()?;
+                defaults.lock().remove(&given.table_id);
+            }
             Some(v1::table_action::Type::Action(action)) => {
                 let chosen = self.pipeline.chosen(table.spec(), action)?;
-                Ok(table.set_default(chosen)?)
+                table.set_default(chosen)?;
+                defaults.lock().insert(given.table_id, kept);
             }
-            Some(_) => Err(Fault::invalid(format!(
-                "the default action of `{name}` is an action, no member or group"
-            ))),
+            Some(_) => {
+                return Err(Fault::invalid(format!(
+                    "the default action of `{name}` is an action, no member, group or set"
+                )))
+            }
         }
+        Ok(())
     }
 
     fn object(&self, id: u32, what: &str) -> Result<&Object> {
@@ -275,11 +285,20 @@ impl Target<'_> {
         match &given.r#type {
             Some(Pre::MulticastGroupEntry(group)) => {
                 let id = u64::from(group.multicast_group_id);
+                let metadata = match kind {
+                    Type::Delete => Vec::new(),
+                    _ => metadata(&group.metadata)?,
+                };
                 match kind {
                     Type::Delete => replication.delete_group(id)?,
                     Type::Insert => replication.insert_group(id, &replicas(&group.replicas)?)?,
                     _ => replication.modify_group(id, &replicas(&group.replicas)?)?,
                 }
+                let mut kept = self.pipeline.groups.lock();
+                match metadata.is_empty() {
+                    true => kept.remove(&group.multicast_group_id),
+                    false => kept.insert(group.multicast_group_id, metadata),
+                };
                 Ok(())
             }
             Some(Pre::CloneSessionEntry(session)) => {

@@ -10,12 +10,12 @@ use tonic::Code;
 
 use crate::common::{codes, frame, insert, lpm, nic, update, Nic, Peer};
 
-fn profile(nic: &Nic) -> u32 {
+pub(crate) fn profile(nic: &Nic) -> u32 {
     let preamble = nic.info.action_profiles[0].preamble.as_ref();
     preamble.expect("an id").id
 }
 
-fn member(nic: &Nic, id: u32, port: u8) -> E {
+pub(crate) fn member(nic: &Nic, id: u32, port: u8) -> E {
     E::ActionProfileMember(v1::ActionProfileMember {
         action_profile_id: profile(nic),
         member_id: id,
@@ -23,7 +23,7 @@ fn member(nic: &Nic, id: u32, port: u8) -> E {
     })
 }
 
-fn group(nic: &Nic, id: u32, members: &[(u32, i32)]) -> E {
+pub(crate) fn group(nic: &Nic, id: u32, members: &[(u32, i32)]) -> E {
     let members = members.iter().map(|(member_id, weight)| Member {
         member_id: *member_id,
         weight: *weight,
@@ -37,7 +37,7 @@ fn group(nic: &Nic, id: u32, members: &[(u32, i32)]) -> E {
     })
 }
 
-fn route(nic: &Nic, action: v1::table_action::Type) -> v1::TableEntry {
+pub(crate) fn route(nic: &Nic, action: v1::table_action::Type) -> v1::TableEntry {
     v1::TableEntry {
         table_id: nic.table("routes"),
         r#match: vec![lpm(1, 0x0200_0000_0000, 8)],
@@ -48,7 +48,7 @@ fn route(nic: &Nic, action: v1::table_action::Type) -> v1::TableEntry {
     }
 }
 
-fn ports(nic: &Nic) -> Vec<u32> {
+pub(crate) fn ports(nic: &Nic) -> Vec<u32> {
     let flows = 0..200;
     let mut ports: Vec<u32> = flows
         .flat_map(|src| nic.process(0, &frame(0x0200_0000_0009, src)))
@@ -107,7 +107,7 @@ fn flows_are_spread_over_a_groups_members() {
                     v1::table_action::Type::ActionProfileMemberId(5),
                 )),
             ),
-            invalid,
+            not_found,
         ),
     ];
     let (updates, expected): (Vec<_>, Vec<_>) = wrong.into_iter().unzip();

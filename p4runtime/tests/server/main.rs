@@ -6,5 +6,7 @@ mod common;
 mod configs;
 mod entities;
 mod hostile;
+mod kept;
+mod one_shot;
 mod streams;
 mod tls;

@@ -269,6 +269,7 @@ fn entry(table: &Table, bytes: &mut Bytes<'_>) -> Entry {
             _ => Action::Direct(chosen),
         },
         idle_timeout_ns: (bytes.one() > 250).then_some(1_000_000_000),
+        opaque: Vec::new(),
     }
 }
 

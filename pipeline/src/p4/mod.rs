@@ -53,6 +53,7 @@
 //!     priority: 0,
 //!     action: Action::Direct(Chosen { action: forward as u32, arguments: vec![vec![7]] }),
 //!     idle_timeout_ns: None,
+//!     opaque: Vec::new(),
 //! };
 //! table.insert(&entry, 0)?;
 //!

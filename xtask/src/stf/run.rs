@@ -173,6 +173,7 @@ impl Runner {
             priority: entry.priority.unwrap_or(0),
             action: self.entry_action(table, action)?,
             idle_timeout_ns,
+            opaque: Vec::new(),
         })
     }
 

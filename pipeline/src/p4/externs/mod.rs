@@ -31,7 +31,9 @@ pub use objects::{Count, Counter, Object, ObjectError, Register};
 pub(super) use op::Op;
 use op::Operand;
 pub(super) use op::DROP_PORT;
-pub use profile::{GroupMember, Profile, ProfileError, MAX_GROUP, MAX_WEIGHT};
+pub use profile::{
+    GroupMember, Profile, ProfileError, SetAction, MAX_GROUP, MAX_GROUPS, MAX_WEIGHT,
+};
 pub use value_sets::ValueSet;
 
 /// Something that a program uses and the engine does not have.

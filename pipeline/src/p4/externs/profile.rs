@@ -6,6 +6,9 @@
 //! as long as that member's bucket does. Packets read without waiting; each sees a group before or
 //! after a change.
 
+mod error;
+mod sets;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -14,6 +17,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::buckets::{assign, NOBODY};
+pub use error::ProfileError;
+pub use sets::SetAction;
 
 /// How many parts the members and groups are kept in: a change copies one of them.
 const PARTS: usize = 256;
@@ -22,6 +27,8 @@ const PARTS: usize = 256;
 pub const MAX_WEIGHT: u32 = 256;
 /// The most members of a group.
 pub const MAX_GROUP: usize = 256;
+/// The most groups of a profile, each of which has buckets of its own.
+pub const MAX_GROUPS: usize = 1 << 16;
 
 /// A member of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,80 +41,6 @@ pub struct GroupMember {
     pub watch_port: Option<u32>,
 }
 
-/// What is wrong with a change of an action profile.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProfileError {
-    /// There is one already.
-    #[error("the {what} {id} of `{profile}` is there already")]
-    Exists {
-        /// The profile.
-        profile: String,
-        /// A member or a group.
-        what: &'static str,
-        /// Its id.
-        id: u32,
-    },
-    /// There is none.
-    #[error("`{profile}` has no {what} {id}")]
-    Unknown {
-        /// The profile.
-        profile: String,
-        /// A member or a group.
-        what: &'static str,
-        /// Its id.
-        id: u32,
-    },
-    /// Something still uses it.
-    #[error("the {what} {id} of `{profile}` is still used")]
-    Used {
-        /// The profile.
-        profile: String,
-        /// A member or a group.
-        what: &'static str,
-        /// Its id.
-        id: u32,
-    },
-    /// There is no room.
-    #[error("`{profile}` has room for {size} members, and so many are there")]
-    Full {
-        /// The profile.
-        profile: String,
-        /// How many it has room for.
-        size: u64,
-    },
-    /// The action is none of its tables'.
-    #[error("`{action}` is no action of the tables of `{profile}`")]
-    Action {
-        /// The profile.
-        profile: String,
-        /// The action.
-        action: String,
-    },
-    /// An action's arguments do not fit.
-    #[error("`{action}` takes {expected}, not {given}")]
-    Arguments {
-        /// The action.
-        action: String,
-        /// What it takes.
-        expected: String,
-        /// What was given.
-        given: String,
-    },
-    /// A group cannot be like that.
-    #[error("the group {group} of `{profile}`: {why}")]
-    Group {
-        /// The profile.
-        profile: String,
-        /// The group.
-        group: u32,
-        /// What is wrong.
-        why: String,
-    },
-    /// It has no groups.
-    #[error("`{0}` is an action profile: only action selectors have groups")]
-    NoGroups(String),
-}
-
 /// A group, and the buckets that flows fall into.
 #[derive(Clone, Debug, Default)]
 struct Group {
@@ -115,6 +48,8 @@ struct Group {
     /// The place in `members` of each bucket's owner; [`NOBODY`] if there is none.
     buckets: Vec<u16>,
     actions: Vec<Arc<Chosen>>,
+    /// Whether its members are an entry's own, and in no other group.
+    is_set: bool,
 }
 
 impl Group {
@@ -196,6 +131,12 @@ struct Writing {
     /// In which groups a member is.
     groups_of: BTreeMap<u32, HashSet<u32>>,
     members: u64,
+    groups: usize,
+    /// How many sets there are, and actions in them.
+    sets: usize,
+    set_actions: u64,
+    /// Where an id for a set is looked for.
+    next_set: u32,
     /// How many entries have a member or a group.
     member_uses: HashMap<u32, u64>,
     group_uses: HashMap<u32, u64>,
@@ -258,14 +199,12 @@ impl Profile {
     pub fn insert_member(&self, id: u32, chosen: Chosen) -> Result<(), ProfileError> {
         let chosen = self.checked(chosen)?;
         let mut writing = self.writing.lock();
+        self.check_no_sets(&writing)?;
         if self.members.get(id).is_some() {
             return Err(self.exists("member", id));
         }
         if writing.members >= self.size {
-            return Err(ProfileError::Full {
-                profile: self.name.clone(),
-                size: self.size,
-            });
+            return Err(self.full("members", self.size));
         }
         writing.members += 1;
         self.members.put(id, Some(Arc::new(chosen)));
@@ -323,16 +262,22 @@ impl Profile {
     /// Adds a group.
     pub fn insert_group(&self, id: u32, members: &[GroupMember]) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
-        if self.groups.get(id).is_some() {
+        self.check_no_sets(&writing)?;
+        if self.own_group(id).is_some() {
             return Err(self.exists("group", id));
         }
-        self.put_group(&mut writing, id, members, &Group::default())
+        if writing.groups >= MAX_GROUPS {
+            return Err(self.full("groups", MAX_GROUPS as u64));
+        }
+        self.put_group(&mut writing, id, members, &Group::default())?;
+        writing.groups += 1;
+        Ok(())
     }
 
     /// Gives a group other members and weights.
     pub fn modify_group(&self, id: u32, members: &[GroupMember]) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
-        let Some(old) = self.groups.get(id) else {
+        let Some(old) = self.own_group(id) else {
             return Err(self.unknown("group", id));
         };
         self.put_group(&mut writing, id, members, &old)
@@ -341,25 +286,28 @@ impl Profile {
     /// Removes a group that no entry has.
     pub fn delete_group(&self, id: u32) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
-        let Some(old) = self.groups.get(id) else {
+        let Some(old) = self.own_group(id) else {
             return Err(self.unknown("group", id));
         };
         if writing.group_uses.contains_key(&id) {
             return Err(self.used("group", id));
         }
         leave(&mut writing, id, &old);
+        writing.groups -= 1;
         self.groups.put(id, None);
         Ok(())
     }
 
     /// A group's members.
     pub fn group(&self, id: u32) -> Option<Vec<GroupMember>> {
-        self.groups.with(id, |group| group.members.clone())
+        self.own_group(id).map(|group| group.members.clone())
     }
 
     /// The ids of all groups, in order.
     pub fn groups(&self) -> Vec<u32> {
-        self.groups.ids()
+        let mut ids = self.groups.ids();
+        ids.retain(|id| self.own_group(*id).is_some());
+        ids
     }
 
     /// Says whether a port is up. Flows of members that watch one that is down go to others of
@@ -388,6 +336,7 @@ impl Profile {
     /// An entry has a member.
     pub(in crate::p4) fn hold_member(&self, id: u32) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
+        self.check_no_sets(&writing)?;
         if self.members.get(id).is_none() {
             return Err(self.unknown("member", id));
         }
@@ -398,7 +347,8 @@ impl Profile {
     /// An entry has a group.
     pub(in crate::p4) fn hold_group(&self, id: u32) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
-        if self.groups.get(id).is_none() {
+        self.check_no_sets(&writing)?;
+        if self.own_group(id).is_none() {
             return Err(self.unknown("group", id));
         }
         *writing.group_uses.entry(id).or_default() += 1;
@@ -478,6 +428,7 @@ impl Profile {
             members: members.to_vec(),
             buckets: Vec::new(),
             actions,
+            is_set: false,
         };
         group.assign(&old.owners(), &writing.down);
         leave(writing, id, old);
@@ -520,6 +471,19 @@ impl Profile {
             value.resize(limbs, 0);
         }
         Ok(chosen)
+    }
+
+    /// The group with that id, if it is no entry's set.
+    fn own_group(&self, id: u32) -> Option<Arc<Group>> {
+        self.groups.get(id).filter(|group| !group.is_set)
+    }
+
+    fn full(&self, what: &'static str, size: u64) -> ProfileError {
+        ProfileError::Full {
+            profile: self.name.clone(),
+            what,
+            size,
+        }
     }
 
     fn exists(&self, what: &'static str, id: u32) -> ProfileError {

@@ -9,7 +9,9 @@ use adit_p4_frontend::ir::Chosen;
 
 use super::dir::Groups;
 use super::index::{Index, Place};
+use super::indirect::Stored;
 use super::key::hash;
+use super::opaque::Opaque;
 use super::record::Head;
 use super::shape::Rule;
 use super::tuples::Masks;
@@ -45,12 +47,14 @@ pub(super) struct State {
     pub(super) old_tuples: Limbo<Arc<super::Tuples>>,
     pub(super) default: Chosen,
     pub(super) default_is_set: bool,
+    pub(super) opaque: Opaque,
 }
 
-/// What may still be read: a record, and the id if it goes too.
+/// What may still be read: a record, and the id and set of actions if they go too.
 pub(super) struct Out {
     pub(super) record: u32,
     pub(super) id: Option<u32>,
+    pub(super) set: Option<u32>,
 }
 
 /// Where an entry is, or would be.
@@ -82,6 +86,7 @@ impl State {
             old_tuples: Limbo::default(),
             default,
             default_is_set: false,
+            opaque: Opaque::default(),
         }
     }
 
@@ -164,7 +169,28 @@ impl Table {
         self.check(&entry.action)?;
         let rule = self.shape.rule(&entry.keys, entry.priority)?;
         let state = &mut *self.state.lock();
-        self.put_rule(state, &rule, &entry.action, origin, [timeout_ns, now_ns])
+        self.check_opaque(state, None, &entry.opaque)?;
+        let id = self.put_rule(state, &rule, &entry.action, origin, [timeout_ns, now_ns])?;
+        state.opaque.set(id.0, &entry.opaque);
+        Ok(id)
+    }
+
+    /// Whether there is room for what a control plane wants back.
+    pub(super) fn check_opaque(
+        &self,
+        state: &State,
+        id: Option<u32>,
+        bytes: &[u8],
+    ) -> Result<(), TableError> {
+        let room = state.opaque.room(id);
+        match bytes.len() <= room {
+            true => Ok(()),
+            false => Err(TableError::Opaque {
+                table: self.spec().name.clone(),
+                given: bytes.len(),
+                room,
+            }),
+        }
     }
 
     /// Adds what has been checked.
@@ -193,10 +219,13 @@ impl Table {
         }
         self.make_room(state)?;
         let record = self.take_record(state)?;
-        if let Err(error) = self.hold(action) {
-            state.free_records.push(record);
-            return Err(error);
-        }
+        let action = match self.hold(action, None) {
+            Ok(stored) => stored,
+            Err(error) => {
+                state.free_records.push(record);
+                return Err(error);
+            }
+        };
         let id = match state.free_ids.pop() {
             Some(id) => id,
             None => {
@@ -295,11 +324,15 @@ impl Table {
             // No rates are always fine.
             let _ = cell.set(None);
         }
-        self.release(&self.action_of(record));
+        let out = Out {
+            record,
+            id: Some(id),
+            set: self.release(&self.action_of(record)),
+        };
         state.entries[id as usize] = None;
         state.count -= 1;
-        let id_too = Some(id);
-        state.out.add(Out { record, id: id_too }, &self.epochs);
+        state.opaque.set(id, &[]);
+        state.out.add(out, &self.epochs);
         Some(EntryId(id))
     }
 
@@ -386,6 +419,7 @@ impl Table {
                 state.out.free(&self.epochs, |out| {
                     records.push(out.record);
                     ids.extend(out.id);
+                    self.forget(out.set);
                 });
                 if !state.free_records.is_empty() {
                     continue;
@@ -404,19 +438,19 @@ impl Table {
         }
     }
 
-    pub(super) fn write(&self, record: u32, id: u32, rule: &Rule, action: &Action) {
+    pub(super) fn write(&self, record: u32, id: u32, rule: &Rule, action: Stored<'_>) {
         self.write_action(record, id, action);
         let layout = self.records.layout;
         self.records.store(record, layout.key, &rule.value);
         self.records.store(record, layout.ranges, &rule.ranges);
     }
 
-    pub(super) fn write_action(&self, record: u32, id: u32, action: &Action) {
+    pub(super) fn write_action(&self, record: u32, id: u32, action: Stored<'_>) {
         let mut at = self.records.layout.arguments;
         let (kind, action) = match action {
-            Action::Member(number) => (1, Err(*number)),
-            Action::Group(number) => (2, Err(*number)),
-            Action::Direct(chosen) => (0, Ok(chosen)),
+            Stored::Member(number) => (1, Err(number)),
+            Stored::Group(number) => (2, Err(number)),
+            Stored::Direct(chosen) => (0, Ok(chosen)),
         };
         match action {
             Err(number) => self.records.store(record, at, &[number.into()]),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Release;
 use adit_p4_frontend::ir::{Chosen, Match};
 
 use super::change::{Out, State, NO_ENTRY};
+use super::indirect::Stored;
 use super::shape::Rule;
 use super::{Action, Count, Entry, EntryId, EntryState, Origin, Table, TableError};
 
@@ -30,13 +31,23 @@ impl Table {
             return Err(self.unknown());
         };
         let id = self.records.head(old).id;
+        self.check_opaque(state, Some(id), &entry.opaque)?;
         let new = self.take_record(state)?;
-        if let Err(error) = self.hold(&entry.action) {
-            state.free_records.push(new);
-            return Err(error);
-        }
-        self.release(&self.action_of(old));
-        self.write(new, id, &rule, &entry.action);
+        let before = self.action_of(old);
+        let action = match self.hold(&entry.action, Some(&before)) {
+            Ok(stored) => stored,
+            Err(error) => {
+                state.free_records.push(new);
+                return Err(error);
+            }
+        };
+        // A set has been put in the place of the one before.
+        let set = match (&before, action, &entry.action) {
+            (Action::Group(old), Stored::Group(new), Action::Set(_)) if *old == new => None,
+            _ => self.release(&before),
+        };
+        self.write(new, id, &rule, action);
+        state.opaque.set(id, &entry.opaque);
         if self.records.layout.chained {
             let (tuple, sequence) = (self.records.tuple(old), self.records.sequence(old));
             self.records.write_chained(new, tuple, rule.rank, sequence);
@@ -60,6 +71,7 @@ impl Table {
         let out = Out {
             record: old,
             id: None,
+            set,
         };
         state.out.add(out, &self.epochs);
         Ok(EntryId(id))
@@ -161,8 +173,7 @@ impl Table {
     pub(super) fn init_default(&self) -> Result<(), TableError> {
         let state = &mut *self.state.lock();
         let record = self.take_record(state)?;
-        let action = Action::Direct(state.default.clone());
-        self.write_action(record, NO_ENTRY, &action);
+        self.write_action(record, NO_ENTRY, Stored::Direct(&state.default));
         self.default.store(record, Release);
         Ok(())
     }
@@ -170,9 +181,13 @@ impl Table {
     fn put_default(&self, chosen: Chosen, is_set: bool) -> Result<(), TableError> {
         let state = &mut *self.state.lock();
         let new = self.take_record(state)?;
-        self.write_action(new, NO_ENTRY, &Action::Direct(chosen.clone()));
-        let record = self.default.swap(new, Release);
-        state.out.add(Out { record, id: None }, &self.epochs);
+        self.write_action(new, NO_ENTRY, Stored::Direct(&chosen));
+        let out = Out {
+            record: self.default.swap(new, Release),
+            id: None,
+            set: None,
+        };
+        state.out.add(out, &self.epochs);
         state.default = chosen;
         state.default_is_set = is_set;
         Ok(())
@@ -192,8 +207,9 @@ impl Table {
             entry: Entry {
                 keys: self.shape.keys(&rule),
                 priority: if self.has_priorities() { rule.rank } else { 0 },
-                action: self.action_of(record),
+                action: self.shown(self.action_of(record)),
                 idle_timeout_ns: (timeout > 0 && origin != Origin::Packet).then_some(timeout),
+                opaque: state.opaque.get(id.0).to_vec(),
             },
             origin,
             count: self.counts.as_ref().and_then(|c| c.get(id.0 as usize)),
@@ -263,11 +279,18 @@ impl Table {
             // Entries of a table with a profile may have actions of their own until they are
             // given members: programs' entries do.
             (Action::Direct(chosen), _) => self.shape.check_action(chosen, false),
+            (Action::Set(actions), Some(_)) => {
+                self.check_indirect(action)?;
+                let mut actions = actions.iter();
+                actions.try_for_each(|a| self.shape.check_action(&a.chosen, false))
+            }
             (Action::Member(_) | Action::Group(_), Some(_)) => self.check_indirect(action),
-            (Action::Member(_) | Action::Group(_), None) => Err(TableError::Indirect {
-                table: self.spec().name.clone(),
-                wanted: "actions of their own: it has no action profile",
-            }),
+            (Action::Member(_) | Action::Group(_) | Action::Set(_), None) => {
+                Err(TableError::Indirect {
+                    table: self.spec().name.clone(),
+                    wanted: "actions of their own: it has no action profile",
+                })
+            }
         }
     }
 

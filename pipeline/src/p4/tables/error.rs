@@ -100,6 +100,16 @@ pub enum TableError {
     /// A member or group that cannot be used.
     #[error(transparent)]
     Profile(ProfileError),
+    /// More than is kept for control planes.
+    #[error("{given} bytes to keep with an entry of the table `{table}`, where there is room for {room}")]
+    Opaque {
+        /// The table.
+        table: String,
+        /// How many bytes came.
+        given: usize,
+        /// For how many there is room.
+        room: usize,
+    },
     /// Too many entries are still being read by packets: try again.
     #[error("the table `{0}` has no room for a change until packets at work are done")]
     Busy(String),

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use adit_p4_frontend::ir;
+use adit_p4_frontend::ir::{self, Chosen};
 
 use super::{Action, EntryId, Table, TableError};
-use crate::p4::externs::{Color, MeterConfig, Object, Profile};
+use crate::p4::externs::{Color, MeterConfig, Object, Profile, SetAction};
 use crate::p4::hash::Algorithm;
 
 /// The action profile or selector of a table.
@@ -16,6 +16,14 @@ pub(super) struct Indirect {
     algorithm: Algorithm,
     /// The table's action for each of the profile's.
     actions: Vec<u32>,
+}
+
+/// An action as records have it: a set is a group.
+#[derive(Clone, Copy)]
+pub(super) enum Stored<'a> {
+    Direct(&'a Chosen),
+    Member(u32),
+    Group(u32),
 }
 
 impl Table {
@@ -94,7 +102,7 @@ impl Table {
     }
 
     pub(super) fn check_indirect(&self, action: &Action) -> Result<(), TableError> {
-        let is_group = matches!(action, Action::Group(_));
+        let is_group = matches!(action, Action::Group(_) | Action::Set(_));
         match &self.indirect {
             Some(indirect) if !is_group || indirect.profile.selects() => Ok(()),
             _ => Err(TableError::Indirect {
@@ -104,25 +112,90 @@ impl Table {
         }
     }
 
-    /// An entry uses a member or group: it has to be there, and stays.
-    pub(super) fn hold(&self, action: &Action) -> Result<(), TableError> {
-        let Some(indirect) = &self.indirect else {
-            return Ok(());
+    /// An entry uses a member or group: it has to be there, and stays. A set comes into being, if
+    /// it can in the place of the one that the entry has had `before`.
+    pub(super) fn hold<'a>(
+        &self,
+        action: &'a Action,
+        before: Option<&Action>,
+    ) -> Result<Stored<'a>, TableError> {
+        let indirect = || {
+            let wanted = "actions of their own: it has no action profile";
+            self.indirect.as_ref().ok_or_else(|| TableError::Indirect {
+                table: self.spec().name.clone(),
+                wanted,
+            })
         };
         let held = match action {
-            Action::Direct(_) => Ok(()),
-            Action::Member(id) => indirect.profile.hold_member(*id),
-            Action::Group(id) => indirect.profile.hold_group(*id),
+            Action::Direct(chosen) => Ok(Stored::Direct(chosen)),
+            Action::Member(id) => {
+                let held = indirect()?.profile.hold_member(*id);
+                held.map(|()| Stored::Member(*id))
+            }
+            Action::Group(id) => {
+                let held = indirect()?.profile.hold_group(*id);
+                held.map(|()| Stored::Group(*id))
+            }
+            Action::Set(actions) => {
+                let indirect = indirect()?;
+                let replaced = match before {
+                    Some(Action::Group(id)) => Some(*id),
+                    _ => None,
+                };
+                let mut actions = actions.clone();
+                for SetAction { chosen, .. } in &mut actions {
+                    let mut places = indirect.actions.iter();
+                    let at = places.position(|at| *at == chosen.action);
+                    let at = at.ok_or_else(|| TableError::Action {
+                        table: self.spec().name.clone(),
+                        action: "the action profile does not have it".to_owned(),
+                    })?;
+                    chosen.action = at as u32;
+                }
+                let held = indirect.profile.hold_set(actions, replaced);
+                held.map(Stored::Group)
+            }
         };
         held.map_err(TableError::Profile)
     }
 
-    pub(super) fn release(&self, action: &Action) {
+    /// An entry uses a member or group no more; gives a set that is to be forgotten when no packet
+    /// can have it.
+    pub(super) fn release(&self, action: &Action) -> Option<u32> {
         match (&self.indirect, action) {
-            (Some(indirect), Action::Member(id)) => indirect.profile.release_member(*id),
-            (Some(indirect), Action::Group(id)) => indirect.profile.release_group(*id),
-            _ => {}
+            (Some(indirect), Action::Member(id)) => {
+                indirect.profile.release_member(*id);
+                None
+            }
+            (Some(indirect), Action::Group(id)) => match indirect.profile.release_set(*id) {
+                true => Some(*id),
+                false => {
+                    indirect.profile.release_group(*id);
+                    None
+                }
+            },
+            _ => None,
         }
+    }
+
+    pub(super) fn forget(&self, set: Option<u32>) {
+        if let (Some(indirect), Some(id)) = (&self.indirect, set) {
+            indirect.profile.forget_set(id);
+        }
+    }
+
+    /// An action as control planes give it.
+    pub(super) fn shown(&self, action: Action) -> Action {
+        let (Some(indirect), Action::Group(id)) = (&self.indirect, &action) else {
+            return action;
+        };
+        let Some(mut actions) = indirect.profile.set(*id) else {
+            return action;
+        };
+        for SetAction { chosen, .. } in &mut actions {
+            chosen.action = indirect.actions[chosen.action as usize];
+        }
+        Action::Set(actions)
     }
 
     /// Sets the rates of an entry's direct meter; without any everything is green.

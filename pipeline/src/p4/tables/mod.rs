@@ -12,6 +12,7 @@ mod find;
 mod index;
 mod indirect;
 mod key;
+mod opaque;
 mod record;
 mod shape;
 mod tuples;
@@ -26,10 +27,11 @@ use parking_lot::Mutex;
 
 pub use aging::{Expired, Learn, PROFILES_S};
 pub use error::TableError;
+pub use opaque::{MAX_OPAQUE, MAX_OPAQUE_TOTAL};
 pub use shape::MatchKind;
 
 use self::shape::Shape;
-use super::externs::{Count, MeterCell, MeterConfig};
+use super::externs::{Count, MeterCell, MeterConfig, SetAction};
 use super::memory::{Epochs, Snapshot};
 use aging::Timers;
 pub(super) use ahead::STAGES;
@@ -61,6 +63,9 @@ pub enum Action {
     Member(u32),
     /// What one of the members of a group of the table's action selector does.
     Group(u32),
+    /// What one of these does: a group of the table's action selector that is the entry's own. Its
+    /// members are numbered by the table's actions.
+    Set(Vec<SetAction>),
 }
 
 /// An entry as control planes give it. Keys and priority are what it is known by; a table without
@@ -75,6 +80,8 @@ pub struct Entry {
     pub action: Action,
     /// After how long without a packet the control plane is told; `None`: never.
     pub idle_timeout_ns: Option<u64>,
+    /// What a control plane wants back with the entry; at most [`MAX_OPAQUE`] bytes.
+    pub opaque: Vec<u8>,
 }
 
 /// Who made an entry.
@@ -233,6 +240,7 @@ impl Table {
                 priority: entry.priority,
                 action: Action::Direct(entry.chosen),
                 idle_timeout_ns: None,
+                opaque: Vec::new(),
             };
             match table.put(&given, Origin::Program, 0, 0) {
                 // The first of equal ones wins, as everywhere.

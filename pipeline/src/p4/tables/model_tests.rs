@@ -66,6 +66,7 @@ fn entry(keys: Vec<Match>, priority: i64, value: u64) -> Entry {
         priority,
         action: Action::Direct(chosen(value)),
         idle_timeout_ns: None,
+        opaque: Vec::new(),
     }
 }
 

@@ -54,6 +54,7 @@ fn entry(keys: &[Match], priority: i64, chosen: Chosen) -> Entry {
         priority,
         action: Action::Direct(chosen),
         idle_timeout_ns: None,
+        opaque: Vec::new(),
     }
 }
 

@@ -233,6 +233,7 @@ fn entry(keys: Vec<Match>, priority: i64, action: Action) -> Entry {
         priority,
         action,
         idle_timeout_ns: None,
+        opaque: Vec::new(),
     }
 }
 

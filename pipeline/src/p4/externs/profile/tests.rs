@@ -166,3 +166,118 @@ fn what_is_wrong_changes_nothing() {
     let error = plain.insert_group(1, &[]).unwrap_err();
     assert!(matches!(error, ProfileError::NoGroups(_)));
 }
+
+fn actions(list: &[(u64, u32)]) -> Vec<SetAction> {
+    let actions = list.iter().map(|(port, weight)| SetAction {
+        chosen: set(*port),
+        weight: *weight,
+        watch_port: Some(*port as u32),
+    });
+    actions.collect()
+}
+
+#[test]
+fn a_set_is_a_group_of_its_own() {
+    let profile = profile(true, 4);
+    let shares = |id| {
+        let mut shares = BTreeMap::new();
+        for hash in 0..BUCKETS as u64 {
+            let port = profile.with_selected(id, hash, |chosen| chosen.arguments[0][0]);
+            *shares.entry(port).or_insert(0) += 1;
+        }
+        shares
+    };
+    // The same action twice stays two.
+    let first = actions(&[(1, 1), (2, 2), (1, 1)]);
+    let id = profile.hold_set(first.clone(), None).unwrap();
+    assert_eq!(profile.set(id), Some(first));
+    assert_eq!(shares(id), BTreeMap::from([(Some(1), 512), (Some(2), 512)]));
+    assert_eq!((profile.members(), profile.groups()), (vec![], vec![]));
+    profile.set_port(2, false);
+    assert_eq!(shares(id), BTreeMap::from([(Some(1), 1024)]));
+    profile.set_port(2, true);
+
+    // There is room for four: another of two does not fit, but four in the place of the three do.
+    let text = |error: ProfileError| error.to_string();
+    let error = profile.hold_set(actions(&[(5, 1), (6, 1)]), None);
+    assert!(text(error.unwrap_err()).contains("has room for 4 actions of sets"));
+    let other = profile.hold_set(actions(&[(9, 1)]), None).unwrap();
+    let five = actions(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
+    assert!(profile.hold_set(five.clone(), Some(id)).is_err());
+    assert_eq!(shares(id), BTreeMap::from([(Some(1), 512), (Some(2), 512)]));
+    assert!(profile.release_set(other));
+    // Packets may still have it.
+    assert_eq!(shares(other), BTreeMap::from([(Some(9), 1024)]));
+    assert_eq!(profile.hold_set(five.clone(), Some(id)), Ok(id));
+    assert_eq!(profile.set(id), Some(five));
+    profile.forget_set(other);
+    assert_eq!(shares(other), BTreeMap::from([(None, 1024)]));
+
+    assert!(profile.release_set(id));
+    profile.insert_group(id, &[]).unwrap();
+    profile.forget_set(id);
+    assert_eq!(profile.groups(), [id]);
+    assert!(!profile.release_set(id));
+}
+
+#[test]
+fn flows_of_actions_that_stay_in_a_set_stay() {
+    let profile = profile(true, 0);
+    let id = profile
+        .hold_set(actions(&[(1, 1), (2, 1), (3, 1)]), None)
+        .unwrap();
+    let flows = || -> Vec<_> {
+        let flow = |hash| profile.with_selected(id, hash, |chosen| chosen.arguments[0][0]);
+        (0..BUCKETS as u64).map(flow).collect()
+    };
+    let before = flows();
+    // Another order, one gone and one that is new.
+    let changed = actions(&[(4, 1), (3, 1), (1, 1)]);
+    assert_eq!(profile.hold_set(changed, Some(id)), Ok(id));
+    for (a, b) in before.iter().zip(flows()) {
+        match a {
+            Some(2) => assert_eq!(b, Some(4)),
+            a => assert_eq!(*a, b),
+        }
+    }
+}
+
+#[test]
+fn sets_are_not_mixed_with_members_and_groups() {
+    let one = actions(&[(1, 1)]);
+    let is_mixed = |result: Result<(), ProfileError>| {
+        assert!(matches!(result, Err(ProfileError::Mixed { .. })));
+    };
+    let profile = profile(true, 0);
+    profile.insert_member(1, set(1)).unwrap();
+    is_mixed(profile.hold_set(one.clone(), None).map(drop));
+    profile.insert_group(1, &[]).unwrap();
+    profile.delete_member(1).unwrap();
+    is_mixed(profile.hold_set(one.clone(), None).map(drop));
+    profile.delete_group(1).unwrap();
+
+    let id = profile.hold_set(one.clone(), None).unwrap();
+    is_mixed(profile.insert_member(1, set(1)));
+    is_mixed(profile.insert_group(1, &[]));
+    is_mixed(profile.hold_member(1));
+    is_mixed(profile.hold_group(id));
+    // What is in a set is nobody's to change.
+    assert!(profile.modify_group(id, &[]).is_err());
+    assert!(profile.delete_group(id).is_err());
+    assert_eq!(profile.group(id), None);
+    assert!(profile.release_set(id));
+    profile.insert_member(1, set(1)).unwrap();
+
+    let plain = self::profile(false, 0);
+    let error = plain.hold_set(one, None).unwrap_err();
+    assert!(matches!(error, ProfileError::NoGroups(_)));
+    for (wrong, why) in [
+        (actions(&[(1, 0)]), "action 1 has the weight 0"),
+        (actions(&[(1, 1), (1, 257)]), "action 2 has the weight 257"),
+        (actions(&[(1, 1); 257]), "more than 256 actions"),
+        (actions(&[(512, 1)]), "9 bits for `port`"),
+    ] {
+        let error = self::profile(true, 0).hold_set(wrong, None).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! One-shot programming of action selectors: an entry with a set of actions, which is a group and
+//! members that nobody has to number (P4Runtime 1.4, section 9.2.3).
+
+use adit_p4_frontend::ir;
+use adit_pipeline::p4::externs::SetAction;
+use adit_pipeline::p4::tables::Table;
+
+use super::fault::{Fault, Result};
+use super::indirect::watch_port;
+use super::pipeline::{id_of, Pipeline};
+use crate::bytes::from_limbs;
+use crate::proto::config::{action_profile::SelectorSizeSemantics, ActionProfile};
+use crate::proto::v1::{
+    self, action_profile_action::WatchKind, action_profile_action_set as modes, table_action,
+};
+
+impl Pipeline {
+    /// What P4Info says of an action profile.
+    pub(crate) fn profile_info(&self, id: u32) -> ActionProfile {
+        let mut profiles = self.p4info.action_profiles.iter();
+        let found = profiles.find(|p| id_of(&p.preamble) == id);
+        found.cloned().unwrap_or_default()
+    }
+
+    /// The actions of a set.
+    pub(crate) fn action_set(
+        &self,
+        table: &Table,
+        given: &v1::ActionProfileActionSet,
+    ) -> Result<Vec<SetAction>> {
+        let profile = table.profile().and_then(|n| self.externs.get(n as usize));
+        let info = self.profile_info(profile.copied().unwrap_or(0));
+        check_modes(&info, given)?;
+        if given.group_action.is_some() {
+            return Err(Fault::unimplemented(
+                "a group_action before the actions of a set",
+            ));
+        }
+        let mut actions = Vec::with_capacity(given.action_profile_actions.len());
+        for (n, given) in given.action_profile_actions.iter().enumerate() {
+            let named = |fault: Fault| {
+                let message = format!("action {} of the set: {}", n + 1, fault.message);
+                Fault::new(fault.code, message)
+            };
+            let action = given.action.as_ref();
+            let action = action.ok_or_else(|| named(Fault::invalid("there is none")))?;
+            actions.push(SetAction {
+                chosen: self.chosen(table.spec(), action).map_err(named)?,
+                weight: u32::try_from(given.weight)
+                    .map_err(|_| named(Fault::invalid(format!("a weight of {}", given.weight))))?,
+                watch_port: match &given.watch_kind {
+                    None => None,
+                    Some(WatchKind::WatchPort(port)) => watch_port(port).map_err(named)?,
+                    #[allow(deprecated, reason = "older clients say it so")]
+                    Some(WatchKind::Watch(port)) => Some(*port as u32),
+                },
+            });
+        }
+        check_size(&info, actions.iter().map(|action| action.weight))?;
+        Ok(actions)
+    }
+
+    /// A set as clients know it.
+    pub(crate) fn shown_set(
+        &self,
+        table: &ir::Table,
+        actions: &[SetAction],
+    ) -> Option<table_action::Type> {
+        let shown = actions.iter().map(|action| {
+            Some(v1::ActionProfileAction {
+                action: Some(self.shown_chosen(table, &action.chosen)?),
+                weight: action.weight as i32,
+                watch_kind: action
+                    .watch_port
+                    .map(|port| WatchKind::WatchPort(from_limbs(&[port.into()]))),
+            })
+        });
+        Some(table_action::Type::ActionProfileActionSet(
+            v1::ActionProfileActionSet {
+                action_profile_actions: shown.collect::<Option<_>>()?,
+                ..Default::default()
+            },
+        ))
+    }
+}
+
+/// A set can say what is so anyway: selectors pick by a hash, and count as P4Info says.
+fn check_modes(info: &ActionProfile, given: &v1::ActionProfileActionSet) -> Result<()> {
+    use modes::{ActionSelectionMode as Mode, SizeSemantics as Size};
+    match Mode::try_from(given.action_selection_mode) {
+        Ok(Mode::DefaultModeDeterminedByActionSelector | Mode::Hash) => {}
+        Ok(Mode::Random) => {
+            return Err(Fault::unimplemented(
+                "RANDOM: an action selector picks by its hash",
+            ))
+        }
+        Err(_) => {
+            let mode = given.action_selection_mode;
+            return Err(Fault::invalid(format!(
+                "{mode} is no action_selection_mode"
+            )));
+        }
+    }
+    let by_members = matches!(
+        info.selector_size_semantics,
+        Some(SelectorSizeSemantics::SumOfMembers(_))
+    );
+    match Size::try_from(given.size_semantics) {
+        Ok(Size::DefaultSizeDeterminedByActionSelector) => Ok(()),
+        Ok(size) if by_members == (size == Size::SumOfMembers) => Ok(()),
+        Ok(_) => Err(Fault::unimplemented(
+            "size_semantics other than the action selector's",
+        )),
+        Err(_) => Err(Fault::invalid(format!(
+            "{} is no size_semantics",
+            given.size_semantics
+        ))),
+    }
+}
+
+/// Whether a set or group is as small as P4Info wants it.
+pub(crate) fn check_size(
+    info: &ActionProfile,
+    weights: impl ExactSizeIterator<Item = u32> + Clone,
+) -> Result<()> {
+    let most = match info.max_group_size {
+        ..=0 => u64::MAX,
+        most => most as u64,
+    };
+    let (size, what) = match &info.selector_size_semantics {
+        Some(SelectorSizeSemantics::SumOfMembers(limits)) => {
+            let most = limits.max_member_weight;
+            let heavy = |weight: &u32| most > 0 && i64::from(*weight) > i64::from(most);
+            if let Some(weight) = weights.clone().find(heavy) {
+                return Err(Fault::invalid(format!(
+                    "a weight of {weight}: max_member_weight is {most}"
+                )));
+            }
+            (weights.len() as u64, "as the number of members")
+        }
+        _ => (weights.map(u64::from).sum(), "as the sum of weights"),
+    };
+    match size > most {
+        true => Err(Fault::invalid(format!(
+            "{size} {what}: max_group_size is {most}"
+        ))),
+        false => Ok(()),
+    }
+}

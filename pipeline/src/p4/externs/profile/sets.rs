@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Sets of actions: groups whose members belong to one entry, come with it and go with it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use adit_p4_frontend::ir::Chosen;
+
+use super::{
+    Group, GroupMember, Profile, ProfileError, Writing, MAX_GROUP, MAX_GROUPS, MAX_WEIGHT,
+};
+
+/// One of an entry's set of actions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetAction {
+    /// The action with its arguments.
+    pub chosen: Chosen,
+    /// Its share of the flows, in proportion to the others'.
+    pub weight: u32,
+    /// The port that has to be up for it to get any.
+    pub watch_port: Option<u32>,
+}
+
+impl Profile {
+    /// Makes a set for an entry, which gets the id that is given back; in the place of the set
+    /// that the entry has, if there is one, whose id then stays. Flows stay with actions that were
+    /// there before.
+    pub(in crate::p4) fn hold_set(
+        &self,
+        actions: Vec<SetAction>,
+        replaced: Option<u32>,
+    ) -> Result<u32, ProfileError> {
+        if !self.selects {
+            return Err(ProfileError::NoGroups(self.name.clone()));
+        }
+        let (mut members, mut chosen) = (Vec::new(), Vec::new());
+        self.check_set(&actions)?;
+        for action in actions {
+            members.push(GroupMember {
+                member: 0,
+                weight: action.weight,
+                watch_port: action.watch_port,
+            });
+            chosen.push(Arc::new(self.checked(action.chosen)?));
+        }
+        let mut writing = self.writing.lock();
+        if writing.members > 0 || writing.groups > 0 {
+            return Err(ProfileError::Mixed {
+                profile: self.name.clone(),
+                has: "members or groups",
+            });
+        }
+        let replaced = replaced.and_then(|id| {
+            let old = self.groups.get(id).filter(|group| group.is_set)?;
+            Some((id, old))
+        });
+        let before = replaced.as_ref().map_or(0, |(_, old)| old.members.len());
+        let count = writing.set_actions - before as u64 + members.len() as u64;
+        if count > self.size {
+            return Err(self.full("actions of sets", self.size));
+        }
+        if replaced.is_none() && writing.sets >= MAX_GROUPS {
+            return Err(self.full("sets", MAX_GROUPS as u64));
+        }
+        let mut group = Group {
+            members,
+            buckets: Vec::new(),
+            actions: chosen,
+            is_set: true,
+        };
+        let owners = match &replaced {
+            Some((_, old)) => {
+                group.name_after(old);
+                old.owners()
+            }
+            None => {
+                group.name_after(&Group::default());
+                Vec::new()
+            }
+        };
+        group.assign(&owners, &writing.down);
+        let id = match replaced {
+            Some((id, _)) => id,
+            None => {
+                writing.sets += 1;
+                self.unused_id(&mut writing)
+            }
+        };
+        writing.set_actions = count;
+        self.groups.put(id, Some(Arc::new(group)));
+        Ok(id)
+    }
+
+    /// The set with that id, if there is one.
+    pub(in crate::p4) fn set(&self, id: u32) -> Option<Vec<SetAction>> {
+        let group = self.groups.get(id).filter(|group| group.is_set)?;
+        let actions = group.members.iter().zip(&group.actions);
+        let actions = actions.map(|(member, chosen)| SetAction {
+            chosen: Chosen::clone(chosen),
+            weight: member.weight,
+            watch_port: member.watch_port,
+        });
+        Some(actions.collect())
+    }
+
+    /// An entry has its set no more, but packets may: it is kept until [`Profile::forget_set`].
+    pub(in crate::p4) fn release_set(&self, id: u32) -> bool {
+        let mut writing = self.writing.lock();
+        let Some(group) = self.groups.get(id).filter(|group| group.is_set) else {
+            return false;
+        };
+        writing.sets -= 1;
+        writing.set_actions -= group.members.len() as u64;
+        true
+    }
+
+    /// Packets have a set no more that no entry has.
+    pub(in crate::p4) fn forget_set(&self, id: u32) {
+        let _writing = self.writing.lock();
+        // A control plane may have given the id to a group.
+        if self.groups.get(id).is_some_and(|group| group.is_set) {
+            self.groups.put(id, None);
+        }
+    }
+
+    pub(super) fn check_no_sets(&self, writing: &Writing) -> Result<(), ProfileError> {
+        match writing.sets {
+            0 => Ok(()),
+            _ => Err(ProfileError::Mixed {
+                profile: self.name.clone(),
+                has: "sets of actions",
+            }),
+        }
+    }
+
+    fn check_set(&self, actions: &[SetAction]) -> Result<(), ProfileError> {
+        let wrong = |why: String| ProfileError::Set {
+            profile: self.name.clone(),
+            why,
+        };
+        if actions.len() > MAX_GROUP {
+            return Err(wrong(format!("it has more than {MAX_GROUP} actions")));
+        }
+        let weights = actions.iter().map(|action| action.weight).enumerate();
+        for (n, weight) in weights {
+            if !(1..=MAX_WEIGHT).contains(&weight) {
+                let n = n + 1;
+                return Err(wrong(format!(
+                    "action {n} has the weight {weight}, which is not in 1 to {MAX_WEIGHT}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// An id that no group has, and no set that packets may have.
+    fn unused_id(&self, writing: &mut Writing) -> u32 {
+        loop {
+            // Control planes number theirs from the other end.
+            writing.next_set = writing.next_set.wrapping_sub(1);
+            if self.groups.get(writing.next_set).is_none() {
+                return writing.next_set;
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Gives members ids: those of the actions that are in `old` too, which keep their flows.
+    fn name_after(&mut self, old: &Group) {
+        let mut theirs: Vec<_> = old.members.iter().zip(&old.actions).map(Some).collect();
+        let mut used = HashSet::new();
+        let found: Vec<Option<u32>> = self
+            .actions
+            .iter()
+            .map(|chosen| {
+                let same = |place: &Option<(&GroupMember, &Arc<Chosen>)>| {
+                    place.is_some_and(|(_, other)| other == chosen)
+                };
+                let at = theirs.iter().position(same)?;
+                let id = theirs[at].take()?.0.member;
+                used.insert(id);
+                Some(id)
+            })
+            .collect();
+        let mut unused = (0..).filter(|id| !used.contains(id));
+        for (member, found) in self.members.iter_mut().zip(found) {
+            member.member = found.or_else(|| unused.next()).unwrap_or_default();
+        }
+    }
+}
