@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Cores that meet a new flow at the same time make one entry of it.
+//! Cores at the same time: those that meet a new flow make one entry of it, and while control planes
+//! change where copies go, each packet finds a group or session as it was or as it is.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 
+use adit_p4_frontend::ir::Program;
 use adit_p4_frontend::source::NoIncludes;
 use adit_p4_frontend::{compile, Options};
-use adit_pipeline::p4::{Engine, Input, Output, Worker};
+use adit_pipeline::p4::replication::{CloneSession, CloneTo, Replica};
+use adit_pipeline::p4::{DropReason, Engine, Input, Output, SentKind, Worker};
+
+fn program(text: &str) -> Program {
+    let compiled = compile("racing.p4", text, &NoIncludes, &Options::default());
+    compiled.program.expect("the program has no errors")
+}
 
 /// What the program writes behind the key: what `add_entry` said, or what the entry says.
 fn result(worker: &mut Worker, key: u8) -> u8 {
@@ -23,9 +32,7 @@ fn result(worker: &mut Worker, key: u8) -> u8 {
 fn one_entry_a_flow() {
     const ADDED: u8 = 0xff;
     const NOT_DONE: u8 = 0xee;
-    let text = include_str!("../../p4/tests/timeouts.p4");
-    let compiled = compile("timeouts.p4", text, &NoIncludes, &Options::default());
-    let program = compiled.program.expect("the program has no errors");
+    let program = program(include_str!("../../p4/tests/timeouts.p4"));
     for _ in 0..50 {
         let engine = Arc::new(Engine::load(program.clone()).unwrap());
         let start = Barrier::new(3);
@@ -52,4 +59,94 @@ fn one_entry_a_flow() {
         assert_eq!(engine.table("MainControl.flows").unwrap().len(), 3);
         assert_eq!(result(&mut worker, 4), NOT_DONE);
     }
+}
+
+/// The copies of a generation: how many there are, and where each goes, tell which one it is.
+fn generation(n: u64) -> Vec<Replica> {
+    let copies = 1 + n % 7;
+    let replica = |instance| Replica { port: n, instance };
+    (0..copies).map(replica).collect()
+}
+
+#[test]
+fn groups_and_sessions_are_seen_whole() {
+    const GROUP: u64 = 7;
+    const SESSION: u64 = 5;
+    const CHANGES: u64 = 20_000;
+    let program = program(include_str!("../../p4/tests/replication.p4"));
+    let engine = Arc::new(Engine::load(program).unwrap());
+    let done = AtomicBool::new(false);
+    let start = Barrier::new(4);
+    let replication = engine.replication();
+    let session = |n| CloneSession {
+        to: CloneTo::Replicas(generation(n)),
+        truncate: Some(n as u32),
+    };
+    replication.insert_group(GROUP, &generation(1)).unwrap();
+    replication.insert_session(SESSION, session(1)).unwrap();
+    let seen = std::thread::scope(|scope| {
+        let readers =
+            [(); 2].map(|()| {
+                scope.spawn(|| {
+                    let mut worker = Engine::worker(&engine);
+                    start.wait();
+                    let mut seen = 0;
+                    while !done.load(Relaxed) {
+                        // Multicast; an ingress clone.
+                        for (packet, kind) in
+                            [([2u8; 5], SentKind::Multicast), ([1; 5], SentKind::Clone)]
+                        {
+                            let mut copies = Vec::new();
+                            worker.process(1, &[Input::new(0, &packet)], &mut |_, output| {
+                                match output {
+                                    Output::Sent(sent) if sent.kind == kind => {
+                                        copies.push((sent.port, sent.truncate))
+                                    }
+                                    Output::Sent(_) => {}
+                                    Output::Dropped(reason) => {
+                                        assert_eq!(reason, DropReason::UnknownGroup)
+                                    }
+                                }
+                            });
+                            let Some((port, truncate)) = copies.first().copied() else {
+                                continue;
+                            };
+                            assert_eq!(copies.len(), generation(port.into()).len(), "{copies:?}");
+                            assert!(copies.iter().all(|c| *c == (port, truncate)), "{copies:?}");
+                            if kind == SentKind::Clone {
+                                assert_eq!(truncate, Some(port as usize));
+                            }
+                            seen += 1;
+                        }
+                    }
+                    seen
+                })
+            });
+        // A control plane for each kind; now and then there is none of it.
+        let writers = [true, false].map(|groups| {
+            let (start, engine) = (&start, &engine);
+            scope.spawn(move || {
+                let replication = engine.replication();
+                start.wait();
+                for n in 2..CHANGES {
+                    match (groups, n % 50) {
+                        (true, 0) => replication.delete_group(GROUP).unwrap(),
+                        (true, 1) => replication.insert_group(GROUP, &generation(n)).unwrap(),
+                        (true, _) => replication.modify_group(GROUP, &generation(n)).unwrap(),
+                        (false, 0) => replication.delete_session(SESSION).unwrap(),
+                        (false, 1) => replication.insert_session(SESSION, session(n)).unwrap(),
+                        (false, _) => replication.modify_session(SESSION, session(n)).unwrap(),
+                    }
+                }
+            })
+        });
+        writers.map(|writer| writer.join().unwrap());
+        done.store(true, Relaxed);
+        readers.map(|reader| reader.join().unwrap())
+    });
+    assert!(seen.iter().sum::<u64>() > 0, "nobody has read anything");
+    assert_eq!(
+        replication.group(GROUP).as_deref(),
+        Some(&generation(CHANGES - 1)[..])
+    );
 }

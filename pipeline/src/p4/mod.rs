@@ -89,6 +89,7 @@ mod packet;
 mod packets;
 mod pna;
 pub mod replication;
+mod round;
 pub mod tables;
 pub mod trace;
 mod v1model;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Multicast groups, and sessions of clones (v1model) and mirrors (PNA).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use super::memory::{Epochs, Parts, Pin};
 
 /// The most copies of one packet.
 pub const MAX_COPIES: usize = 1024;
@@ -108,11 +107,18 @@ pub enum ReplicationError {
 const GROUP: &str = "multicast group";
 const SESSION: &str = "clone session";
 
-/// Clone sessions and multicast groups.
-#[derive(Debug, Default)]
+/// Clone sessions and multicast groups. Packets read them without waiting, and see each as a whole.
 pub struct Replication {
-    sessions: RwLock<BTreeMap<u64, Arc<CloneSession>>>,
-    groups: RwLock<BTreeMap<u64, Arc<[Replica]>>>,
+    sessions: Parts<CloneSession>,
+    groups: Parts<[Replica]>,
+}
+
+/// The copies of a session, as a packet finds them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copies<'p> {
+    pub(super) replicas: &'p [Replica],
+    /// They are cut to that many bytes.
+    pub(super) truncate: Option<usize>,
 }
 
 fn check(what: &'static str, id: u64, copies: &[Replica]) -> Result<(), ReplicationError> {
@@ -136,120 +142,139 @@ fn check(what: &'static str, id: u64, copies: &[Replica]) -> Result<(), Replicat
     }
 }
 
+/// A new one: there must be none, and room for it.
+fn insert<T: ?Sized>(
+    what: &'static str,
+    id: u64,
+    old: Option<&Arc<T>>,
+    count: usize,
+) -> Result<(), ReplicationError> {
+    match old {
+        Some(_) => Err(ReplicationError::Exists { what, id }),
+        None if count >= MAX_GROUPS => Err(ReplicationError::Full),
+        None => Ok(()),
+    }
+}
+
+/// Another one, or none any more: there must be one.
+fn exists<T: ?Sized>(
+    what: &'static str,
+    id: u64,
+    old: Option<&Arc<T>>,
+) -> Result<(), ReplicationError> {
+    let unknown = ReplicationError::Unknown { what, id };
+    old.map(drop).ok_or(unknown)
+}
+
+fn check_session(id: u64, session: &CloneSession) -> Result<(), ReplicationError> {
+    match &session.to {
+        CloneTo::Replicas(copies) => check(SESSION, id, copies),
+        CloneTo::Group(_) => Ok(()),
+    }
+}
+
 impl Replication {
+    pub(super) fn new(epochs: &Arc<Epochs>) -> Replication {
+        Replication {
+            sessions: Parts::new(epochs.clone()),
+            groups: Parts::new(epochs.clone()),
+        }
+    }
+
     /// Makes a multicast group.
     pub fn insert_group(&self, group: u64, copies: &[Replica]) -> Result<(), ReplicationError> {
         check(GROUP, group, copies)?;
-        let mut groups = self.groups.write();
-        match groups.contains_key(&group) {
-            true => {
-                return Err(ReplicationError::Exists {
-                    what: GROUP,
-                    id: group,
-                })
-            }
-            false if groups.len() >= MAX_GROUPS => return Err(ReplicationError::Full),
-            false => groups.insert(group, copies.into()),
-        };
-        Ok(())
+        self.groups.change(group, |old, count| {
+            insert(GROUP, group, old, count)?;
+            Ok(Some(copies.into()))
+        })
     }
 
     /// Gives a multicast group other copies.
     pub fn modify_group(&self, group: u64, copies: &[Replica]) -> Result<(), ReplicationError> {
         check(GROUP, group, copies)?;
-        match self.groups.write().get_mut(&group) {
-            Some(place) => *place = copies.into(),
-            None => {
-                return Err(ReplicationError::Unknown {
-                    what: GROUP,
-                    id: group,
-                })
-            }
-        }
-        Ok(())
+        self.groups.change(group, |old, _| {
+            exists(GROUP, group, old)?;
+            Ok(Some(copies.into()))
+        })
     }
 
     /// Removes a multicast group.
     pub fn delete_group(&self, group: u64) -> Result<(), ReplicationError> {
-        let removed = self.groups.write().remove(&group);
-        removed.map(drop).ok_or(ReplicationError::Unknown {
-            what: GROUP,
-            id: group,
+        self.groups.change(group, |old, _| {
+            exists(GROUP, group, old)?;
+            Ok(None)
         })
     }
 
     /// The copies of a group.
     pub fn group(&self, group: u64) -> Option<Arc<[Replica]>> {
-        self.groups.read().get(&group).cloned()
+        self.groups.get(group)
     }
 
     /// All groups, by their numbers.
     pub fn groups(&self) -> Vec<(u64, Arc<[Replica]>)> {
-        self.groups
-            .read()
-            .iter()
-            .map(|(id, copies)| (*id, copies.clone()))
-            .collect()
+        self.groups.all()
     }
 
     /// Makes a session.
     pub fn insert_session(&self, id: u64, session: CloneSession) -> Result<(), ReplicationError> {
-        self.check_session(id, &session)?;
-        let mut sessions = self.sessions.write();
-        match sessions.contains_key(&id) {
-            true => return Err(ReplicationError::Exists { what: SESSION, id }),
-            false if sessions.len() >= MAX_GROUPS => return Err(ReplicationError::Full),
-            false => sessions.insert(id, session.into()),
-        };
-        Ok(())
+        check_session(id, &session)?;
+        self.sessions.change(id, |old, count| {
+            insert(SESSION, id, old, count)?;
+            Ok(Some(session.into()))
+        })
     }
 
     /// Gives a session other copies.
     pub fn modify_session(&self, id: u64, session: CloneSession) -> Result<(), ReplicationError> {
-        self.check_session(id, &session)?;
-        match self.sessions.write().get_mut(&id) {
-            Some(place) => *place = session.into(),
-            None => return Err(ReplicationError::Unknown { what: SESSION, id }),
-        }
-        Ok(())
+        check_session(id, &session)?;
+        self.sessions.change(id, |old, _| {
+            exists(SESSION, id, old)?;
+            Ok(Some(session.into()))
+        })
     }
 
     /// Removes a session.
     pub fn delete_session(&self, id: u64) -> Result<(), ReplicationError> {
-        let removed = self.sessions.write().remove(&id);
-        removed
-            .map(drop)
-            .ok_or(ReplicationError::Unknown { what: SESSION, id })
+        self.sessions.change(id, |old, _| {
+            exists(SESSION, id, old)?;
+            Ok(None)
+        })
     }
 
     /// A session.
     pub fn session(&self, id: u64) -> Option<Arc<CloneSession>> {
-        self.sessions.read().get(&id).cloned()
+        self.sessions.get(id)
     }
 
     /// All sessions, by their numbers.
     pub fn sessions(&self) -> Vec<(u64, Arc<CloneSession>)> {
-        self.sessions
-            .read()
-            .iter()
-            .map(|(id, session)| (*id, session.clone()))
-            .collect()
+        self.sessions.all()
     }
 
-    fn check_session(&self, id: u64, session: &CloneSession) -> Result<(), ReplicationError> {
-        match &session.to {
-            CloneTo::Replicas(copies) => check(SESSION, id, copies),
-            CloneTo::Group(_) => Ok(()),
-        }
+    /// The copies of a group, for a packet.
+    pub(super) fn members<'p>(&'p self, group: u64, pin: &'p Pin<'_>) -> Option<&'p [Replica]> {
+        self.groups.read(group, pin)
     }
 
-    /// The copies of a session, and what they are cut to.
-    pub(super) fn copies(&self, session: u64) -> Option<(Arc<[Replica]>, Option<u32>)> {
-        let session = self.session(session)?;
-        let copies = match &session.to {
-            CloneTo::Replicas(copies) => copies[..].into(),
-            CloneTo::Group(group) => self.group(*group)?,
+    /// The copies of a session, for a packet.
+    pub(super) fn copies<'p>(&'p self, session: u64, pin: &'p Pin<'_>) -> Option<Copies<'p>> {
+        let session = self.sessions.read(session, pin)?;
+        let replicas = match &session.to {
+            CloneTo::Replicas(copies) => copies,
+            CloneTo::Group(group) => self.members(*group, pin)?,
         };
-        Some((copies, session.truncate))
+        Some(Copies {
+            replicas,
+            truncate: session.truncate.map(|bytes| bytes as usize),
+        })
+    }
+}
+
+impl std::fmt::Debug for Replication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (groups, sessions) = (self.groups().len(), self.sessions().len());
+        write!(f, "{groups} multicast groups, {sessions} sessions")
     }
 }

@@ -143,13 +143,13 @@ impl Engine {
             table.attach(&objects)?;
         }
         let state = State {
+            replication: Replication::new(&epochs),
             epochs,
             tables,
             objects,
             value_sets: externs::value_sets(&program),
             calls: externs::calls(&program, architecture)?,
             marks,
-            replication: Replication::default(),
             digests: Events::default(),
             idle: Events::default(),
             packets_in: Events::default(),

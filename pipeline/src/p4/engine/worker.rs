@@ -9,10 +9,11 @@ use super::{Blocks, Engine, State};
 use crate::p4::events::ControlPacket;
 use crate::p4::externs::{Local, Run};
 use crate::p4::machine::{End, Host, Machine, Packet};
-use crate::p4::memory::Pin;
+use crate::p4::memory::{Pin, Pool};
 use crate::p4::native::{Begin, Ran, Waiting};
 use crate::p4::packet::{Reader, Writer};
 use crate::p4::packets::{DropReason, Input, Output, Sent};
+use crate::p4::replication::{Copies, Replica};
 use crate::p4::trace::Event;
 
 /// How many packets are processed before what has been taken out of tables may be used again.
@@ -38,6 +39,21 @@ pub(in crate::p4) struct At<'a> {
 }
 
 impl<'a> At<'a> {
+    /// The copies of a multicast group.
+    pub(in crate::p4) fn group(self, group: u64) -> Result<&'a [Replica], DropReason> {
+        let members = self.state.replication.members(group, self.pin);
+        members.ok_or(DropReason::UnknownGroup)
+    }
+
+    /// The copies of a session; if there is none, that is counted.
+    pub(in crate::p4) fn session(self, session: u64) -> Option<Copies<'a>> {
+        let copies = self.state.replication.copies(session, self.pin);
+        if copies.is_none() {
+            self.state.count_drop(DropReason::UnknownSession);
+        }
+        copies
+    }
+
     fn run<'b>(self, local: &'b mut Local, payload: &'b [u8]) -> Run<'b>
     where
         'a: 'b,
@@ -56,8 +72,8 @@ pub(in crate::p4) struct Scratch {
     pub(in crate::p4) machine: Machine,
     pub(in crate::p4) local: Local,
     pub(in crate::p4) writer: Writer,
-    /// A packet on its way round.
-    pub(in crate::p4) again: Vec<u8>,
+    /// For packets on their way round.
+    pub(in crate::p4) bytes: Pool<u8>,
     /// The block that waits for a lookup.
     waiting: Option<(FunctionId, Waiting)>,
 }
@@ -184,7 +200,7 @@ impl Worker {
             machine: Machine::new(program),
             local: Local::new(program, number),
             writer: Writer::default(),
-            again: Vec::new(),
+            bytes: Pool::default(),
             waiting: None,
         });
         Worker {

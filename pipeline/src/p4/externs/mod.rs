@@ -72,7 +72,7 @@ pub struct Receive {
 }
 
 /// What the program asked for, until the end of ingress or egress.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Requests {
     /// Session, and the list of fields to keep.
     pub(super) clone_ingress: Option<(u64, Option<u32>)>,
@@ -83,8 +83,6 @@ pub(super) struct Requests {
     pub(super) forward: Forward,
     /// What PNA's program tells the receive queue.
     pub(super) receive: Receive,
-    /// Slots and sessions of mirrors.
-    pub(super) mirrors: Vec<(u64, u64)>,
 }
 
 /// What a worker keeps of the packet at hand: what calls leave behind, and room to work.
@@ -96,6 +94,8 @@ pub(super) struct Local {
     key: Vec<u64>,
     pub(super) now_ns: u64,
     pub(super) requests: Requests,
+    /// Slots and sessions of the mirrors that PNA's program asked for.
+    pub(super) mirrors: Vec<(u64, u64)>,
     pub(super) checksum_error: bool,
     pub(super) assertion_failed: bool,
     /// How long the packet at hand was when it came.
@@ -119,6 +119,7 @@ impl Local {
             key: Vec::new(),
             now_ns: 0,
             requests: Requests::default(),
+            mirrors: Vec::new(),
             checksum_error: false,
             assertion_failed: false,
             length: 0,
@@ -133,7 +134,8 @@ impl Local {
 
     /// A pass begins: nothing has been asked for, checksums are empty.
     pub(super) fn begin(&mut self, length: u64) {
-        self.requests.clear();
+        self.requests = Requests::default();
+        self.mirrors.clear();
         self.applied = None;
         self.length = length;
         self.sums.fill(0);
@@ -199,18 +201,6 @@ pub(super) struct Run<'a> {
     pub(super) local: &'a mut Local,
     /// What follows the headers.
     pub(super) payload: &'a [u8],
-}
-
-impl Requests {
-    /// Nothing has been asked for; room for mirrors stays.
-    pub(super) fn clear(&mut self) {
-        let mut mirrors = std::mem::take(&mut self.mirrors);
-        mirrors.clear();
-        *self = Requests {
-            mirrors,
-            ..Requests::default()
-        };
-    }
 }
 
 /// SplitMix64.

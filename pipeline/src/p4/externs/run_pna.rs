@@ -34,8 +34,8 @@ impl Run<'_> {
             Op::Mirror { slot, session } => {
                 // One mirror for each slot: the last call for it wins.
                 let (slot, session) = (slot.get(frame), session.get(frame));
-                self.local.requests.mirrors.retain(|m| m.0 != slot);
-                self.local.requests.mirrors.push((slot, session));
+                self.local.mirrors.retain(|m| m.0 != slot);
+                self.local.mirrors.push((slot, session));
             }
             Op::AddEntry {
                 action,

@@ -17,6 +17,8 @@ use super::machine::End;
 use super::metadata::{field, Field};
 use super::packet::Reader;
 use super::packets::{Direction, DropReason, Input, Output, Sent, SentKind};
+use super::replication::Replica;
+use super::round::Round;
 use super::tables::STAGES;
 
 pub(super) use share::share;
@@ -81,7 +83,7 @@ struct Parsed {
 /// One time through.
 struct Pass<'a> {
     data: &'a [u8],
-    length: usize,
+    round: Round,
     port: u64,
     direction: Direction,
     number: u64,
@@ -92,7 +94,7 @@ impl<'a> Pass<'a> {
     fn first(input: &'a Input<'_>) -> Pass<'a> {
         Pass {
             data: input.data,
-            length: input.length,
+            round: Round::first(input),
             port: input.port.into(),
             direction: input.direction,
             number: 0,
@@ -319,14 +321,13 @@ impl Blocks {
         emit: &mut dyn FnMut(Output<'_>),
     ) {
         let mut first = Some(first);
-        // A packet on its way round is what the deparser made, then the input from `offset` on.
-        let mut again = std::mem::take(&mut scratch.again);
-        let (mut made, mut offset) = (0, 0);
+        let mut again = scratch.bytes.take();
+        let mut round = Round::first(input);
         let mut reason = Some(DropReason::TooManyPasses);
         for number in 0..MAX_PASSES {
             let pass = Pass {
                 data: if number == 0 { input.data } else { &again },
-                length: made + input.length.saturating_sub(offset),
+                round,
                 port: input.port.into(),
                 direction: input.direction,
                 number,
@@ -339,49 +340,31 @@ impl Blocks {
                     break;
                 }
             };
-            // What the parser left of the last pass's headers is in front of the payload.
-            if parsed < made {
-                scratch.writer.append(&again[parsed..made]);
-            }
-            offset += parsed.saturating_sub(made);
+            let requests = scratch.local.requests;
             let sent = Sent {
-                port: 0,
-                kind: SentKind::Clone,
-                headers: scratch.writer.bytes(),
-                payload_offset: offset,
-                truncate: None,
-                receive: scratch.local.requests.receive,
+                receive: requests.receive,
+                ..round.leave(input, pass.data, parsed, &mut scratch.writer)
             };
-            mirror(at, scratch, sent, emit);
-            reason = match scratch.local.requests.forward {
+            mirror(at, &scratch.local.mirrors, sent, emit);
+            reason = match requests.forward {
                 Forward::Port(port) => {
                     emit(Output::Sent(Sent {
                         port: port as u32,
-                        kind: SentKind::Packet,
                         ..sent
                     }));
                     None
                 }
-                Forward::Group(group) => match at.state.replication.group(group) {
-                    Some(copies) => {
-                        for copy in &*copies {
-                            emit(Output::Sent(Sent {
-                                port: copy.port as u32,
-                                kind: SentKind::Multicast,
-                                ..sent
-                            }));
-                        }
+                Forward::Group(group) => match at.group(group) {
+                    Ok(copies) => {
+                        copy(copies, SentKind::Multicast, sent, emit);
                         None
                     }
-                    None => Some(DropReason::UnknownGroup),
+                    Err(reason) => Some(reason),
                 },
                 Forward::Drop => Some(DropReason::Program),
                 Forward::Nowhere => Some(DropReason::NotForwarded),
                 Forward::Again => {
-                    again.clear();
-                    again.extend_from_slice(sent.headers);
-                    made = again.len();
-                    again.extend_from_slice(input.data.get(offset..).unwrap_or_default());
+                    round = Round::again(&sent, input, &mut again);
                     continue;
                 }
             };
@@ -390,7 +373,7 @@ impl Blocks {
         if let Some(reason) = reason {
             emit(Output::Dropped(reason));
         }
-        scratch.again = again;
+        scratch.bytes.give(again);
     }
 
     /// Once through; gives how many bytes the parser took.
@@ -413,7 +396,7 @@ impl Blocks {
         scratch: &mut Scratch,
         pass: &Pass<'_>,
     ) -> Result<Parsed, DropReason> {
-        scratch.local.begin(pass.length as u64);
+        scratch.local.begin(pass.round.length() as u64);
         self.parser.start(scratch, pass, 0);
         scratch.writer.clear();
         let mut reader = Reader::new(pass.data);
@@ -447,19 +430,21 @@ impl Blocks {
     }
 }
 
-/// Sends the mirrors that the program asked for.
-fn mirror(at: At<'_>, scratch: &Scratch, sent: Sent<'_>, emit: &mut dyn FnMut(Output<'_>)) {
-    for (_, session) in &scratch.local.requests.mirrors {
-        let Some((copies, truncate)) = at.state.replication.copies(*session) else {
-            at.state.count_drop(DropReason::UnknownSession);
-            continue;
-        };
-        for copy in &*copies {
-            emit(Output::Sent(Sent {
-                port: copy.port as u32,
-                truncate: truncate.map(|bytes| bytes as usize),
-                ..sent
-            }));
+/// Sends the mirrors that the program asked for, by their slots and sessions.
+fn mirror(at: At<'_>, mirrors: &[(u64, u64)], sent: Sent<'_>, emit: &mut dyn FnMut(Output<'_>)) {
+    for (_, session) in mirrors {
+        if let Some(copies) = at.session(*session) {
+            let truncate = copies.truncate;
+            let sent = Sent { truncate, ..sent };
+            copy(copies.replicas, SentKind::Clone, sent, emit);
         }
+    }
+}
+
+/// Sends copies.
+fn copy(to: &[Replica], kind: SentKind, sent: Sent<'_>, emit: &mut dyn FnMut(Output<'_>)) {
+    for replica in to {
+        let port = replica.port as u32;
+        emit(Output::Sent(Sent { port, kind, ..sent }));
     }
 }

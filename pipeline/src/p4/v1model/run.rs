@@ -2,11 +2,12 @@
 //! What a packet goes through.
 
 use super::{instance, Data, Egress, Packet, Work};
-use crate::p4::externs::DROP_PORT;
+use crate::p4::externs::{Requests, DROP_PORT};
 use crate::p4::machine::End;
 use crate::p4::metadata;
 use crate::p4::packet::Reader;
 use crate::p4::packets::{DropReason, Output, Sent, SentKind};
+use crate::p4::replication::Copies;
 
 impl Packet<'_, '_> {
     fn bytes<'d>(&'d self, data: &'d Data) -> &'d [u8] {
@@ -53,9 +54,9 @@ impl Packet<'_, '_> {
         if self.scratch.local.checksum_error {
             self.set(blocks.ingress, |s| &s.checksum_error, 1);
         }
-        self.scratch.local.requests.clear();
+        self.scratch.local.requests = Requests::default();
         self.run(blocks.ingress.function, &data, payload)?;
-        let requests = std::mem::take(&mut self.scratch.local.requests);
+        let requests = self.scratch.local.requests;
         let values = self.save(blocks.ingress);
         if let Some((session, list)) = requests.clone_ingress {
             self.clone_ingress(&data, port, session, list, &values)?;
@@ -84,8 +85,7 @@ impl Packet<'_, '_> {
             truncate: None,
         };
         if group != 0 {
-            let copies = self.at.state.replication.group(group);
-            for copy in &*copies.ok_or(DropReason::UnknownGroup)? {
+            for copy in self.at.group(group)? {
                 self.work.push_back(Work::Egress(Egress {
                     port: copy.port,
                     rid: copy.instance,
@@ -150,8 +150,7 @@ impl Packet<'_, '_> {
         list: Option<u32>,
         values: &[u64],
     ) -> Result<(), DropReason> {
-        let Some((copies, truncate)) = self.at.state.replication.copies(session) else {
-            self.at.state.count_drop(DropReason::UnknownSession);
+        let Some(Copies { replicas, truncate }) = self.at.session(session) else {
             return Ok(());
         };
         // The packet as it came, with some of the metadata as it is now.
@@ -159,7 +158,7 @@ impl Packet<'_, '_> {
         let payload = self.parse(data, port, instance::INGRESS_CLONE, None)?;
         self.keep(kept.as_ref());
         let clone = self.save(self.blocks.parser);
-        for copy in &*copies {
+        for copy in replicas {
             self.work.push_back(Work::Egress(Egress {
                 values: clone.clone(),
                 data: data.clone(),
@@ -168,7 +167,7 @@ impl Packet<'_, '_> {
                 rid: copy.instance,
                 instance: instance::INGRESS_CLONE,
                 original_length: self.length(data),
-                truncate: truncate.map(|bytes| bytes as usize),
+                truncate,
             }));
         }
         Ok(())
@@ -187,7 +186,7 @@ impl Packet<'_, '_> {
         self.set(egress, |s| &s.egress_timestamp, now);
         self.scratch.local.begin(packet.original_length);
         self.run(egress.function, &packet.data, packet.payload)?;
-        let requests = std::mem::take(&mut self.scratch.local.requests);
+        let requests = self.scratch.local.requests;
         let values = self.save(egress);
         if let Some((session, list)) = requests.clone_egress {
             self.clone_egress(&packet, session, list, &values);
@@ -244,8 +243,7 @@ impl Packet<'_, '_> {
     }
 
     fn clone_egress(&mut self, of: &Egress, session: u64, list: Option<u32>, values: &[u64]) {
-        let Some((copies, truncate)) = self.at.state.replication.copies(session) else {
-            self.at.state.count_drop(DropReason::UnknownSession);
+        let Some(Copies { replicas, truncate }) = self.at.session(session) else {
             return;
         };
         // Headers as they are, metadata cleared but for the fields of the list.
@@ -258,13 +256,13 @@ impl Packet<'_, '_> {
             let layout = &self.blocks.metadata_layout;
             metadata::keep(layout, list, &kept, &mut clone[from..to]);
         }
-        for copy in &*copies {
+        for copy in replicas {
             self.work.push_back(Work::Egress(Egress {
                 values: clone.clone(),
                 port: copy.port,
                 rid: copy.instance,
                 instance: instance::EGRESS_CLONE,
-                truncate: truncate.map(|bytes| bytes as usize),
+                truncate,
                 ..of.clone()
             }));
         }

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What is kept by numbers, and replaced one by one while workers read. It is in parts, so that a
+//! change copies little, however much there is.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::epoch::{Epochs, Pin};
+use super::snapshot::{Limbo, Snapshot};
+
+/// How many parts: 2 to the power of this.
+const PARTS_LOG: u32 = 8;
+
+/// Values in the order of their numbers.
+type Part<T> = Vec<(u64, Arc<T>)>;
+
+/// Values by their numbers.
+pub(in crate::p4) struct Parts<T: ?Sized> {
+    current: Box<[Snapshot<Part<T>>]>,
+    writing: Mutex<Writing<T>>,
+    epochs: Arc<Epochs>,
+}
+
+/// What only changes need: one at a time.
+struct Writing<T: ?Sized> {
+    /// What the snapshots hold.
+    parts: Vec<Arc<Part<T>>>,
+    limbo: Limbo<Arc<Part<T>>>,
+    count: usize,
+}
+
+/// The part that a number is in: neighbours are apart.
+fn part_of(id: u64) -> usize {
+    // Fibonacci hashing: 2 to the power of 64 divided by the golden ratio.
+    (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PARTS_LOG)) as usize
+}
+
+fn find<T: ?Sized>(part: &Part<T>, id: u64) -> Result<usize, usize> {
+    part.binary_search_by_key(&id, |(other, _)| *other)
+}
+
+impl<T: ?Sized + Send + Sync> Parts<T> {
+    pub(in crate::p4) fn new(epochs: Arc<Epochs>) -> Parts<T> {
+        let parts = vec![Arc::new(Part::new()); 1 << PARTS_LOG];
+        Parts {
+            current: parts.iter().cloned().map(Snapshot::new).collect(),
+            writing: Mutex::new(Writing {
+                parts,
+                limbo: Limbo::default(),
+                count: 0,
+            }),
+            epochs,
+        }
+    }
+
+    /// A value, for a worker. `pin` is of the epochs that these parts were made with.
+    pub(in crate::p4) fn read<'p>(&'p self, id: u64, pin: &'p Pin<'_>) -> Option<&'p T> {
+        let part = self.current[part_of(id)].read(pin);
+        Some(&part[find(part, id).ok()?].1)
+    }
+
+    /// A value, for who does not hurry.
+    pub(in crate::p4) fn get(&self, id: u64) -> Option<Arc<T>> {
+        let part = self.writing.lock().parts[part_of(id)].clone();
+        Some(part[find(&part, id).ok()?].1.clone())
+    }
+
+    /// All values, in the order of their numbers.
+    pub(in crate::p4) fn all(&self) -> Vec<(u64, Arc<T>)> {
+        let writing = self.writing.lock();
+        let mut all: Vec<_> = writing
+            .parts
+            .iter()
+            .flat_map(|p| p.iter().cloned())
+            .collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        all
+    }
+
+    /// Changes what has a number: `change` is told what is there and how many there are in all, and
+    /// says what is to be there. If it fails, nothing changes.
+    pub(in crate::p4) fn change<E>(
+        &self,
+        id: u64,
+        change: impl FnOnce(Option<&Arc<T>>, usize) -> Result<Option<Arc<T>>, E>,
+    ) -> Result<(), E> {
+        let Writing {
+            parts,
+            limbo,
+            count,
+        } = &mut *self.writing.lock();
+        let place = &mut parts[part_of(id)];
+        let found = find(place, id);
+        let value = change(found.ok().map(|at| &place[at].1), *count)?;
+        let mut part = Part::clone(place);
+        match (found, value) {
+            (Ok(at), Some(value)) => part[at].1 = value,
+            (Ok(at), None) => {
+                part.remove(at);
+                *count -= 1;
+            }
+            (Err(at), Some(value)) => {
+                part.insert(at, (id, value));
+                *count += 1;
+            }
+            (Err(_), None) => return Ok(()),
+        }
+        *place = Arc::new(part);
+        limbo.free(&self.epochs, drop);
+        self.current[part_of(id)].replace(place.clone(), &self.epochs, limbo);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn are_like_a_map(changes in prop::collection::vec((0u64..40, any::<Option<u8>>()), 0..200)) {
+            let epochs = Arc::new(Epochs::new());
+            let worker = epochs.join().unwrap();
+            let parts = Parts::<u8>::new(epochs.clone());
+            let mut model = BTreeMap::new();
+            for (id, value) in changes {
+                // Numbers far apart, and many in one part.
+                let id = id << 58 | id;
+                let changed: Result<(), Infallible> = parts.change(id, |old, count| {
+                    assert_eq!((old.map(|v| **v), count), (model.get(&id).copied(), model.len()));
+                    Ok(value.map(Arc::new))
+                });
+                changed.unwrap();
+                match value {
+                    Some(value) => model.insert(id, value),
+                    None => model.remove(&id),
+                };
+                let pin = epochs.pin(worker);
+                prop_assert_eq!(parts.read(id, &pin).copied(), value);
+                prop_assert_eq!(parts.get(id).map(|v| *v), value);
+            }
+            let all: Vec<_> = parts.all().into_iter().map(|(id, v)| (id, *v)).collect();
+            prop_assert_eq!(all, model.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_reader_keeps_what_it_has_found_and_a_failure_changes_nothing() {
+        let epochs = Arc::new(Epochs::new());
+        let worker = epochs.join().unwrap();
+        let parts = Parts::<str>::new(epochs.clone());
+        let put = |text: Option<&str>| parts.change(7, |_, _| Ok::<_, ()>(text.map(Arc::from)));
+        put(Some("old")).unwrap();
+        let pin = epochs.pin(worker);
+        let old = parts.read(7, &pin).unwrap();
+        for text in [Some("new"), None, Some("newest")] {
+            put(text).unwrap();
+            assert_eq!((old, parts.read(7, &pin)), ("old", text));
+        }
+        assert_eq!(parts.change(7, |_, _| Err("no")), Err("no"));
+        assert_eq!(parts.read(7, &pin), Some("newest"));
+    }
+}
