@@ -140,7 +140,9 @@ fn groups_and_sessions_are_seen_whole() {
                 }
             })
         });
-        writers.map(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         done.store(true, Relaxed);
         readers.map(|reader| reader.join().unwrap())
     });

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Fields of the architecture's metadata, and user metadata that is kept for another pass.
 
+use std::ops::Range;
+
 use adit_p4_frontend::ir::{Fields, Layout};
 
 /// A field of one limb.
@@ -19,11 +21,6 @@ impl Field {
     pub(super) fn get(&self, frame: &[u64], base: u32) -> u64 {
         frame[(base + self.offset) as usize]
     }
-
-    /// The field in values that begin elsewhere.
-    pub(super) fn of(&self, values: &[u64], base: u32) -> u64 {
-        self.get(values, base)
-    }
 }
 
 pub(super) fn field(fields: &Fields, name: &str) -> Option<Field> {
@@ -34,17 +31,75 @@ pub(super) fn field(fields: &Fields, name: &str) -> Option<Field> {
     })
 }
 
-/// Copies the fields of a `@field_list`, whatever structure they are in.
-pub(super) fn keep(layout: &Layout, list: u32, from: &[u64], to: &mut [u64]) {
-    let Layout::Struct(fields) = layout else {
-        return;
-    };
-    for field in &fields.fields {
-        let range = field.offset as usize..(field.offset + field.layout.limbs()) as usize;
-        if field.field_lists.contains(&list) {
-            to[range.clone()].copy_from_slice(&from[range]);
-        } else {
-            keep(&field.layout, list, &from[range.clone()], &mut to[range]);
+/// The limbs that a list's fields have, in order; those of fields side by side are one run.
+#[derive(Clone, Debug, Default)]
+struct List {
+    number: u32,
+    runs: Vec<Range<usize>>,
+}
+
+/// What `@field_list` keeps of the user metadata, whatever structure it is in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FieldLists(Vec<List>);
+
+impl FieldLists {
+    pub(super) fn new(layout: &Layout) -> FieldLists {
+        let mut lists = FieldLists::default();
+        lists.collect(layout, 0, &[]);
+        lists
+    }
+
+    /// `kept` are the lists that a structure around this one is in.
+    fn collect(&mut self, layout: &Layout, at: u32, kept: &[u32]) {
+        let Layout::Struct(fields) = layout else {
+            return;
+        };
+        for field in &fields.fields {
+            let from = (at + field.offset) as usize;
+            let to = from + field.layout.limbs() as usize;
+            for number in field.field_lists.iter().filter(|n| !kept.contains(n)) {
+                self.add(*number, from..to);
+            }
+            let kept = [kept, &field.field_lists].concat();
+            self.collect(&field.layout, at + field.offset, &kept);
         }
+    }
+
+    fn add(&mut self, number: u32, run: Range<usize>) {
+        let found = self.0.iter().position(|list| list.number == number);
+        let at = found.unwrap_or_else(|| {
+            let runs = Vec::new();
+            self.0.push(List { number, runs });
+            self.0.len() - 1
+        });
+        let runs = &mut self.0[at].runs;
+        match runs.last_mut() {
+            // The same number twice.
+            Some(last) if last.end >= run.end => {}
+            Some(last) if last.end == run.start => last.end = run.end,
+            _ => runs.push(run),
+        }
+    }
+
+    fn runs(&self, list: u32) -> &[Range<usize>] {
+        let found = self.0.iter().find(|l| l.number == list);
+        found.map_or(&[], |list| &list.runs)
+    }
+
+    /// Copies the fields of a list.
+    pub(super) fn copy(&self, list: u32, from: &[u64], to: &mut [u64]) {
+        for run in self.runs(list) {
+            to[run.clone()].copy_from_slice(&from[run.clone()]);
+        }
+    }
+
+    /// Clears all but the fields of a list.
+    pub(super) fn retain(&self, list: Option<u32>, values: &mut [u64]) {
+        let mut at = 0;
+        for run in list.map_or(&[][..], |list| self.runs(list)) {
+            values[at..run.start].fill(0);
+            at = run.end;
+        }
+        values[at..].fill(0);
     }
 }

@@ -74,6 +74,8 @@ pub(in crate::p4) struct Scratch {
     pub(in crate::p4) writer: Writer,
     /// For packets on their way round.
     pub(in crate::p4) bytes: Pool<u8>,
+    /// For values that wait.
+    pub(in crate::p4) values: Pool<u64>,
     /// The block that waits for a lookup.
     waiting: Option<(FunctionId, Waiting)>,
 }
@@ -201,6 +203,7 @@ impl Worker {
             local: Local::new(program, number),
             writer: Writer::default(),
             bytes: Pool::default(),
+            values: Pool::default(),
             waiting: None,
         });
         Worker {

@@ -42,7 +42,7 @@ fn find<T: ?Sized>(part: &Part<T>, id: u64) -> Result<usize, usize> {
 
 impl<T: ?Sized + Send + Sync> Parts<T> {
     pub(in crate::p4) fn new(epochs: Arc<Epochs>) -> Parts<T> {
-        let parts = vec![Arc::new(Part::new()); 1 << PARTS_LOG];
+        let parts: Vec<_> = (0..1 << PARTS_LOG).map(|_| Arc::default()).collect();
         Parts {
             current: parts.iter().cloned().map(Snapshot::new).collect(),
             writing: Mutex::new(Writing {

@@ -5,24 +5,29 @@
 //! What the architecture leaves open, here: every value begins as 0 and every header as invalid, in
 //! each pass; a parser's error does not drop, and what was not extracted is payload; `egress_spec`
 //! 511 drops, and a later assignment undoes that. At the end of ingress come, in this order: clone,
-//! resubmission, replication, dropping, one port.
+//! resubmission, replication, dropping, one port. What is made of a packet goes all its way before
+//! the next thing is made: so few values and bytes wait at a time, in buffers of the worker's.
 
 mod places;
 mod run;
 mod standard;
 
-use std::collections::VecDeque;
-use std::rc::Rc;
-
-use adit_p4_frontend::ir::{Layout, Program};
+use adit_p4_frontend::ir::Program;
 
 use super::engine::{At, LoadError, Scratch};
-use super::packets::{DropReason, Input, Output};
+use super::metadata::FieldLists;
+use super::packets::{Input, Output};
+use super::replication::MAX_COPIES;
+use super::round::Round;
 use places::{layout_of, places, Places};
 use standard::Standard;
 
-/// How often a packet and what is made of it may go through the pipeline.
-const MAX_PASSES: u32 = 64;
+/// How often a packet, or what is made of it and what is made of that, may go through ingress and
+/// egress one after the other.
+const MAX_DEPTH: u32 = 64;
+/// How often all that is made of a packet may go through ingress and egress: often enough for the
+/// members of the largest group, when each goes round once.
+const MAX_PASSES: u32 = 4 * MAX_COPIES as u32;
 
 /// What `instance_type` says.
 mod instance {
@@ -44,41 +49,34 @@ pub(super) struct Blocks {
     compute: Places,
     deparser: Places,
     headers_limbs: u32,
-    metadata_layout: Layout,
+    metadata_limbs: u32,
+    lists: FieldLists,
     standard: Standard,
 }
 
-/// The bytes of a packet: the input's, or others if it has gone round.
-#[derive(Clone, Debug)]
-enum Data {
-    Input,
-    Made(Rc<[u8]>),
+/// A packet that goes to a parser.
+#[derive(Clone, Copy)]
+struct Entering<'d> {
+    data: &'d [u8],
+    round: Round,
+    port: u64,
+    instance: u64,
+    /// Metadata of which the fields of that list are kept.
+    kept: Option<(&'d [u64], u32)>,
+    depth: u32,
 }
 
-/// A packet between ingress and egress, or on its way round.
-enum Work {
-    Ingress {
-        data: Data,
-        port: u64,
-        instance: u64,
-        /// Metadata of which the fields of that list are kept.
-        kept: Option<(Vec<u64>, u32)>,
-    },
-    Egress(Egress),
-}
-
-/// A packet that goes to egress.
-#[derive(Clone)]
-struct Egress {
-    values: Vec<u64>,
-    data: Data,
+/// What goes to egress, as often as there are copies of it.
+#[derive(Clone, Copy)]
+struct Passing<'d> {
+    data: &'d [u8],
+    round: Round,
     /// Where in the data the payload begins.
     payload: usize,
-    port: u64,
-    rid: u64,
     instance: u64,
     original_length: u64,
     truncate: Option<usize>,
+    depth: u32,
 }
 
 /// A packet at work.
@@ -86,9 +84,9 @@ struct Packet<'a, 'b> {
     at: At<'a>,
     scratch: &'a mut Scratch,
     input: &'a Input<'a>,
-    work: VecDeque<Work>,
     emit: &'a mut dyn FnMut(Output<'_>),
     blocks: &'b Blocks,
+    passes: u32,
 }
 
 impl Blocks {
@@ -101,7 +99,8 @@ impl Blocks {
             .ok_or_else(|| LoadError::Block("standard_metadata".to_owned()))?;
         Ok(Blocks {
             headers_limbs: layout_of(parser, 0)?.limbs(),
-            metadata_layout: layout_of(parser, 1)?.clone(),
+            metadata_limbs: layout_of(parser, 1)?.limbs(),
+            lists: FieldLists::new(layout_of(parser, 1)?),
             standard,
             parser: places(parser)?,
             verify: places(verify)?,
@@ -124,41 +123,18 @@ impl Blocks {
             at,
             scratch,
             input,
-            work: VecDeque::from([Work::Ingress {
-                data: Data::Input,
-                port: input.port.into(),
-                instance: instance::NORMAL,
-                kept: None,
-            }]),
             emit,
             blocks: self,
+            passes: 0,
         };
-        let mut passes = 0;
-        while let Some(next) = packet.work.pop_front() {
-            passes += 1;
-            if passes > MAX_PASSES {
-                for _ in 0..=packet.work.len() {
-                    (packet.emit)(Output::Dropped(DropReason::TooManyPasses));
-                }
-                return;
-            }
-            let result = match next {
-                Work::Ingress {
-                    data,
-                    port,
-                    instance,
-                    kept,
-                } => packet.ingress(data, port, instance, kept),
-                Work::Egress(egress) => packet.egress(egress),
-            };
-            if let Err(reason) = result {
-                (packet.emit)(Output::Dropped(reason));
-            }
-        }
-    }
-
-    fn standard_offset(&self) -> u32 {
-        self.headers_limbs + self.metadata_layout.limbs()
+        packet.enter(&Entering {
+            data: input.data,
+            round: Round::first(input),
+            port: input.port.into(),
+            instance: instance::NORMAL,
+            kept: None,
+            depth: 0,
+        });
     }
 }
 

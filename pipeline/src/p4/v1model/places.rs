@@ -38,7 +38,7 @@ impl Blocks {
     fn parts(&self, of: Places) -> [(Option<u32>, u32); 3] {
         [
             (Some(of.headers), self.headers_limbs),
-            (of.metadata, self.metadata_layout.limbs()),
+            (of.metadata, self.metadata_limbs),
             (of.standard, self.standard.limbs),
         ]
     }
@@ -59,33 +59,40 @@ impl Packet<'_, '_> {
         }
     }
 
-    pub(super) fn metadata_of(&self, values: &[u64]) -> Vec<u64> {
-        let from = self.blocks.headers_limbs as usize;
-        values[from..self.blocks.standard_offset() as usize].to_vec()
+    /// A block's metadata.
+    pub(super) fn metadata(&mut self, of: Places) -> &mut [u64] {
+        let limbs = self.blocks.metadata_limbs as usize;
+        let slot = of.metadata.map(|slot| slot as usize);
+        let found = slot.and_then(|slot| self.scratch.machine.frame.get_mut(slot..slot + limbs));
+        found.unwrap_or_default()
     }
 
-    /// All values of a block, one part after the other.
-    pub(super) fn save(&self, from: Places) -> Vec<u64> {
-        let mut values = Vec::new();
+    /// Saves all values of a block that has all three kinds, one kind after the other.
+    pub(super) fn save(&self, from: Places, values: &mut Vec<u64>) {
+        let frame = &self.scratch.machine.frame;
         for (slot, limbs) in self.blocks.parts(from) {
             if let Some(slot) = slot {
-                let frame = &self.scratch.machine.frame;
                 values.extend_from_slice(&frame[slot as usize..][..limbs as usize]);
             }
         }
-        values
     }
 
     pub(super) fn restore(&mut self, values: &[u64], to: Places) {
-        let mut at = 0;
+        let frame = &mut self.scratch.machine.frame;
+        let mut rest = values;
         for (slot, limbs) in self.blocks.parts(to) {
-            let limbs = limbs as usize;
             if let Some(slot) = slot {
-                let frame = &mut self.scratch.machine.frame;
-                frame[slot as usize..][..limbs].copy_from_slice(&values[at..at + limbs]);
+                let (part, after) = rest.split_at(limbs as usize);
+                frame[slot as usize..][..limbs as usize].copy_from_slice(part);
+                rest = after;
             }
-            at += limbs;
         }
+    }
+
+    /// The metadata among values that were saved.
+    pub(super) fn saved_metadata<'v>(&self, values: &'v [u64]) -> &'v [u64] {
+        let from = self.blocks.headers_limbs as usize;
+        &values[from..from + self.blocks.metadata_limbs as usize]
     }
 
     pub(super) fn clear(&mut self, at: Places) {

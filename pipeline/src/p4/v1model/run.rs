@@ -1,270 +1,279 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a packet goes through.
 
-use super::{instance, Data, Egress, Packet, Work};
+use super::places::Places;
+use super::{instance, Entering, Packet, Passing, MAX_DEPTH, MAX_PASSES};
 use crate::p4::externs::{Requests, DROP_PORT};
 use crate::p4::machine::End;
-use crate::p4::metadata;
 use crate::p4::packet::Reader;
 use crate::p4::packets::{DropReason, Output, Sent, SentKind};
-use crate::p4::replication::Copies;
+use crate::p4::replication::{Copies, Replica};
+use crate::p4::round::Round;
 
 impl Packet<'_, '_> {
-    fn bytes<'d>(&'d self, data: &'d Data) -> &'d [u8] {
-        match data {
-            Data::Input => self.input.data,
-            Data::Made(data) => data,
+    /// Sends a packet through, from the parser on, and what is made of it.
+    pub(super) fn enter(&mut self, packet: &Entering<'_>) {
+        if let Err(reason) = self.ingress(packet) {
+            (self.emit)(Output::Dropped(reason));
         }
     }
 
-    fn length(&self, data: &Data) -> u64 {
-        match data {
-            Data::Input => self.input.length as u64,
-            Data::Made(data) => data.len() as u64,
+    /// Another time through ingress or egress.
+    fn pass(&mut self, depth: u32) -> Result<(), DropReason> {
+        if depth >= MAX_DEPTH || self.passes >= MAX_PASSES {
+            return Err(DropReason::TooManyPasses);
         }
+        self.passes += 1;
+        Ok(())
     }
 
     /// Runs a block that does not parse; the payload is for checksums.
-    fn run(&mut self, function: u32, data: &Data, payload: usize) -> Result<(), DropReason> {
-        let bytes = match data {
-            Data::Input => self.input.data,
-            Data::Made(data) => data,
-        };
-        let payload = bytes.get(payload..).unwrap_or_default();
+    fn run(&mut self, function: u32, data: &[u8], payload: usize) -> Result<(), DropReason> {
+        let payload = data.get(payload..).unwrap_or_default();
         self.scratch.run_control(self.at, function, payload)
     }
 
-    /// Parser to the end of ingress.
-    pub(super) fn ingress(
-        &mut self,
-        data: Data,
-        port: u64,
-        instance: u64,
-        kept: Option<(Vec<u64>, u32)>,
-    ) -> Result<(), DropReason> {
+    /// Parser to the end of ingress, and on from there.
+    fn ingress(&mut self, packet: &Entering<'_>) -> Result<(), DropReason> {
+        self.pass(packet.depth)?;
         let blocks = self.blocks;
-        let payload = self.parse(&data, port, instance, kept.as_ref())?;
-        let length = self.length(&data);
+        let Entering { data, round, .. } = *packet;
+        let payload = self.parse(packet)?;
         self.hand_over(blocks.parser, blocks.verify);
-        self.scratch.local.begin(length);
+        self.scratch.local.begin(round.length() as u64);
         self.scratch.local.checksum_error = false;
-        self.run(blocks.verify.function, &data, payload)?;
+        self.run(blocks.verify.function, data, payload)?;
         self.hand_over(blocks.verify, blocks.ingress);
         self.copy_standard(blocks.parser, blocks.ingress);
         if self.scratch.local.checksum_error {
             self.set(blocks.ingress, |s| &s.checksum_error, 1);
         }
         self.scratch.local.requests = Requests::default();
-        self.run(blocks.ingress.function, &data, payload)?;
+        self.run(blocks.ingress.function, data, payload)?;
         let requests = self.scratch.local.requests;
-        let values = self.save(blocks.ingress);
-        if let Some((session, list)) = requests.clone_ingress {
-            self.clone_ingress(&data, port, session, list, &values)?;
-            // The clone was parsed where the packet's own values are.
+        let clone = requests.clone_ingress;
+        let clone = clone.and_then(|(id, list)| Some((self.at.session(id)?, list)));
+        if let Some((copies, list)) = clone {
+            // The clone is parsed where the packet's own values are.
+            let mut values = self.scratch.values.take();
+            self.save(blocks.ingress, &mut values);
+            let cloned = self.clone_ingress(packet, copies, list, &values);
             self.restore(&values, blocks.ingress);
+            self.scratch.values.give(values);
+            cloned?;
         }
         if let Some(list) = requests.resubmit {
-            self.work.push_back(Work::Ingress {
-                data,
-                port,
-                instance: instance::RESUBMITTED,
-                kept: Some((self.metadata_of(&values), list)),
-            });
+            self.resubmit(packet, list);
             return Ok(());
         }
         let group = self.get(blocks.ingress, |s| &s.mcast_grp);
         let spec = self.get(blocks.ingress, |s| &s.egress_spec);
-        let one = Egress {
-            values,
+        let passing = Passing {
             data,
+            round,
             payload,
-            port: spec,
-            rid: 0,
             instance: self.get(blocks.ingress, |s| &s.instance_type),
-            original_length: length,
+            original_length: round.length() as u64,
             truncate: None,
+            depth: packet.depth + 1,
         };
         if group != 0 {
-            for copy in self.at.group(group)? {
-                self.work.push_back(Work::Egress(Egress {
-                    port: copy.port,
-                    rid: copy.instance,
-                    instance: instance::REPLICATED,
-                    ..one.clone()
-                }));
-            }
+            let replicated = Passing {
+                instance: instance::REPLICATED,
+                ..passing
+            };
+            self.copy_to_egress(blocks.ingress, self.at.group(group)?, &replicated);
         } else if spec == DROP_PORT {
             return Err(DropReason::Program);
         } else {
-            self.work.push_back(Work::Egress(one));
+            let one = Replica {
+                port: spec,
+                instance: 0,
+            };
+            self.copy_to_egress(blocks.ingress, &[one], &passing);
         }
         Ok(())
     }
 
     /// Clears all values and parses; gives where the payload begins.
-    fn parse(
-        &mut self,
-        data: &Data,
-        port: u64,
-        instance: u64,
-        kept: Option<&(Vec<u64>, u32)>,
-    ) -> Result<usize, DropReason> {
+    fn parse(&mut self, packet: &Entering<'_>) -> Result<usize, DropReason> {
         let parser = self.blocks.parser;
         self.clear(parser);
-        self.keep(kept);
+        if let Some((values, list)) = packet.kept {
+            self.blocks.lists.copy(list, values, self.metadata(parser));
+        }
         let now = self.scratch.local.now_ns / 1000;
-        self.set(parser, |s| &s.ingress_port, port);
-        self.set(parser, |s| &s.instance_type, instance);
-        self.set(parser, |s| &s.packet_length, self.length(data));
+        self.set(parser, |s| &s.ingress_port, packet.port);
+        self.set(parser, |s| &s.instance_type, packet.instance);
+        let length = packet.round.length() as u64;
+        self.set(parser, |s| &s.packet_length, length);
         self.set(parser, |s| &s.ingress_timestamp, now);
-        let bytes = match data {
-            Data::Input => self.input.data,
-            Data::Made(data) => data,
-        };
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::new(packet.data);
         let end = self
             .scratch
             .run(self.at, parser.function, &mut reader, &[])?;
-        let payload = bytes.len() - reader.rest().len();
         if let End::Rejected(error) = end {
             self.set(parser, |s| &s.parser_error, error.into());
         }
-        Ok(payload)
+        Ok(packet.data.len() - reader.rest().len())
     }
 
-    /// Puts fields that are kept into the parser's metadata.
-    fn keep(&mut self, kept: Option<&(Vec<u64>, u32)>) {
-        if let (Some((values, list)), Some(base)) = (kept, self.blocks.parser.metadata) {
-            let layout = &self.blocks.metadata_layout;
-            let limbs = layout.limbs() as usize;
-            let to = &mut self.scratch.machine.frame[base as usize..][..limbs];
-            metadata::keep(layout, *list, values, to);
-        }
-    }
-
+    /// The packet as it came, with some of the metadata as it is now.
     fn clone_ingress(
         &mut self,
-        data: &Data,
-        port: u64,
-        session: u64,
+        packet: &Entering<'_>,
+        copies: Copies<'_>,
         list: Option<u32>,
         values: &[u64],
     ) -> Result<(), DropReason> {
-        let Some(Copies { replicas, truncate }) = self.at.session(session) else {
-            return Ok(());
+        let blocks = self.blocks;
+        let clone = Entering {
+            instance: instance::INGRESS_CLONE,
+            kept: None,
+            ..*packet
         };
-        // The packet as it came, with some of the metadata as it is now.
-        let kept = list.map(|list| (self.metadata_of(values), list));
-        let payload = self.parse(data, port, instance::INGRESS_CLONE, None)?;
-        self.keep(kept.as_ref());
-        let clone = self.save(self.blocks.parser);
-        for copy in replicas {
-            self.work.push_back(Work::Egress(Egress {
-                values: clone.clone(),
-                data: data.clone(),
-                payload,
-                port: copy.port,
-                rid: copy.instance,
-                instance: instance::INGRESS_CLONE,
-                original_length: self.length(data),
-                truncate,
-            }));
+        let payload = self.parse(&clone)?;
+        if let Some(list) = list {
+            let kept = self.saved_metadata(values);
+            blocks.lists.copy(list, kept, self.metadata(blocks.parser));
         }
+        let passing = Passing {
+            data: packet.data,
+            round: packet.round,
+            payload,
+            instance: instance::INGRESS_CLONE,
+            original_length: packet.round.length() as u64,
+            truncate: copies.truncate,
+            depth: packet.depth + 1,
+        };
+        self.copy_to_egress(blocks.parser, copies.replicas, &passing);
         Ok(())
     }
 
-    /// Egress to the wire.
-    pub(super) fn egress(&mut self, packet: Egress) -> Result<(), DropReason> {
-        let blocks = self.blocks;
-        let egress = blocks.egress;
-        self.restore(&packet.values, egress);
+    /// The packet as it came, from the beginning.
+    fn resubmit(&mut self, packet: &Entering<'_>, list: u32) {
+        let mut kept = self.scratch.values.take();
+        kept.extend_from_slice(self.metadata(self.blocks.ingress));
+        self.enter(&Entering {
+            instance: instance::RESUBMITTED,
+            kept: Some((&kept, list)),
+            depth: packet.depth + 1,
+            ..*packet
+        });
+        self.scratch.values.give(kept);
+    }
+
+    /// Sends copies to egress, with the values of another block. When there have been too many, those
+    /// that are left are dropped as one: there may be as many for each pass.
+    fn copy_to_egress(&mut self, from: Places, to: &[Replica], packet: &Passing<'_>) {
+        let egress = self.blocks.egress;
+        let mut values = self.scratch.values.take();
+        if to.len() > 1 {
+            self.save(from, &mut values);
+        }
+        for copy in to {
+            if let Err(reason) = self.pass(packet.depth) {
+                (self.emit)(Output::Dropped(reason));
+                break;
+            }
+            if to.len() > 1 {
+                self.restore(&values, egress);
+            } else {
+                self.hand_over(from, egress);
+                self.copy_standard(from, egress);
+            }
+            if let Err(reason) = self.egress(packet, copy) {
+                (self.emit)(Output::Dropped(reason));
+            }
+        }
+        self.scratch.values.give(values);
+    }
+
+    /// Egress to the wire, for a packet whose values are in place.
+    fn egress(&mut self, packet: &Passing<'_>, copy: &Replica) -> Result<(), DropReason> {
+        let egress = self.blocks.egress;
         self.set(egress, |s| &s.instance_type, packet.instance);
-        self.set(egress, |s| &s.egress_port, packet.port);
-        self.set(egress, |s| &s.egress_rid, packet.rid);
+        self.set(egress, |s| &s.egress_port, copy.port);
+        self.set(egress, |s| &s.egress_rid, copy.instance);
         self.set(egress, |s| &s.egress_spec, 0);
         let now = self.scratch.local.now_ns / 1000;
         self.set(egress, |s| &s.egress_timestamp, now);
         self.scratch.local.begin(packet.original_length);
-        self.run(egress.function, &packet.data, packet.payload)?;
+        self.run(egress.function, packet.data, packet.payload)?;
         let requests = self.scratch.local.requests;
-        let values = self.save(egress);
-        if let Some((session, list)) = requests.clone_egress {
-            self.clone_egress(&packet, session, list, &values);
+        let clone = requests.clone_egress;
+        let clone = clone.and_then(|(id, list)| Some((self.at.session(id)?, list)));
+        let mut values = self.scratch.values.take();
+        if clone.is_some() || requests.recirculate.is_some() {
+            self.save(egress, &mut values);
         }
-        if self.get(egress, |s| &s.egress_spec) == DROP_PORT {
+        let left = self.leave(packet, copy, &requests, &values);
+        if let Some((copies, list)) = clone {
+            // Headers as they were, metadata cleared but for the fields of the list.
+            self.restore(&values, egress);
+            let lists = &self.blocks.lists;
+            lists.retain(list, self.metadata(egress));
+            let clone = Passing {
+                instance: instance::EGRESS_CLONE,
+                truncate: copies.truncate,
+                depth: packet.depth + 1,
+                ..*packet
+            };
+            self.copy_to_egress(egress, copies.replicas, &clone);
+        }
+        self.scratch.values.give(values);
+        left
+    }
+
+    /// What follows egress: the packet leaves, or goes round with some of the metadata in `values`.
+    fn leave(
+        &mut self,
+        packet: &Passing<'_>,
+        copy: &Replica,
+        requests: &Requests,
+        values: &[u64],
+    ) -> Result<(), DropReason> {
+        let blocks = self.blocks;
+        if self.get(blocks.egress, |s| &s.egress_spec) == DROP_PORT {
             return Err(DropReason::Program);
         }
-        self.hand_over(egress, blocks.compute);
-        self.run(blocks.compute.function, &packet.data, packet.payload)?;
+        let port = self.get(blocks.egress, |s| &s.ingress_port);
+        self.hand_over(blocks.egress, blocks.compute);
+        self.run(blocks.compute.function, packet.data, packet.payload)?;
         self.hand_over(blocks.compute, blocks.deparser);
         self.scratch.writer.clear();
-        self.run(blocks.deparser.function, &packet.data, packet.payload)?;
-        let limits = requests.truncate.and_then(|n| usize::try_from(n).ok());
-        let truncate = match (limits, packet.truncate) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        if let Some(list) = requests.recirculate {
-            let mut bytes = self.scratch.writer.bytes().to_vec();
-            let rest = self.bytes(&packet.data).get(packet.payload..);
-            bytes.extend_from_slice(rest.unwrap_or_default());
-            bytes.truncate(truncate.unwrap_or(usize::MAX));
-            let field = &blocks.standard.ingress_port;
-            let port = field.of(&values, blocks.standard_offset());
-            self.work.push_back(Work::Ingress {
-                data: Data::Made(bytes.into()),
-                port,
-                instance: instance::RECIRCULATED,
-                kept: Some((self.metadata_of(&values), list)),
-            });
-            return Ok(());
-        }
-        let payload_offset = match &packet.data {
-            Data::Input => packet.payload,
-            Data::Made(data) => {
-                let rest = data.get(packet.payload..).unwrap_or_default();
-                self.scratch.writer.append(rest);
-                self.input.data.len()
-            }
-        };
-        (self.emit)(Output::Sent(Sent {
-            port: packet.port as u32,
+        self.run(blocks.deparser.function, packet.data, packet.payload)?;
+        let (data, taken) = (packet.data, packet.payload);
+        let writer = &mut self.scratch.writer;
+        let whole = packet.round.leave(self.input, data, taken, writer);
+        let asked = requests.truncate.and_then(|n| usize::try_from(n).ok());
+        let limits = [asked, packet.truncate, whole.truncate];
+        let sent = Sent {
+            port: copy.port as u32,
             kind: match packet.instance {
                 instance::REPLICATED => SentKind::Multicast,
                 instance::INGRESS_CLONE | instance::EGRESS_CLONE => SentKind::Clone,
                 _ => SentKind::Packet,
             },
-            headers: self.scratch.writer.bytes(),
-            payload_offset,
-            truncate,
+            truncate: limits.into_iter().flatten().min(),
             receive: requests.receive,
-        }));
-        Ok(())
-    }
-
-    fn clone_egress(&mut self, of: &Egress, session: u64, list: Option<u32>, values: &[u64]) {
-        let Some(Copies { replicas, truncate }) = self.at.session(session) else {
-            return;
+            ..whole
         };
-        // Headers as they are, metadata cleared but for the fields of the list.
-        let mut clone = values.to_vec();
-        let from = self.blocks.headers_limbs as usize;
-        let to = self.blocks.standard_offset() as usize;
-        clone[from..to].fill(0);
-        if let Some(list) = list {
-            let kept = self.metadata_of(values);
-            let layout = &self.blocks.metadata_layout;
-            metadata::keep(layout, list, &kept, &mut clone[from..to]);
-        }
-        for copy in replicas {
-            self.work.push_back(Work::Egress(Egress {
-                values: clone.clone(),
-                port: copy.port,
-                rid: copy.instance,
-                instance: instance::EGRESS_CLONE,
-                truncate,
-                ..of.clone()
-            }));
-        }
+        let Some(list) = requests.recirculate else {
+            (self.emit)(Output::Sent(sent));
+            return Ok(());
+        };
+        let mut data = self.scratch.bytes.take();
+        let round = Round::again(&sent, self.input, &mut data);
+        self.enter(&Entering {
+            data: &data,
+            round,
+            port,
+            instance: instance::RECIRCULATED,
+            kept: Some((self.saved_metadata(values), list)),
+            depth: packet.depth + 1,
+        });
+        self.scratch.bytes.give(data);
+        Ok(())
     }
 }

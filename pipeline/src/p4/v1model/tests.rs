@@ -7,7 +7,8 @@ use adit_p4_frontend::source::Includes;
 use adit_p4_frontend::{compile, Options};
 use proptest::prelude::*;
 
-use crate::p4::replication::{CloneSession, Replica};
+use super::MAX_PASSES;
+use crate::p4::replication::{CloneSession, Replica, MAX_COPIES};
 use crate::p4::{DropReason, Engine, Input, LoadError, Output, Worker};
 
 const SKELETON: &str = include_str!("../../../../p4/tests/v1model-skeleton.p4");
@@ -67,6 +68,24 @@ fn switch(parser: &str, ingress: &str) -> Switch {
          parser P(packet_in p, out H h, inout M m, inout standard_metadata_t s) {{ {parser} }}
          control I(inout H h, inout M m, inout standard_metadata_t s) {{ {ingress} }}
          #include \"v1model-skeleton.p4\"\n"
+    );
+    Switch::new(program(&text)).unwrap()
+}
+
+/// A program with an egress control.
+fn whole(ingress: &str, egress: &str) -> Switch {
+    let text = format!(
+        "#include <v1model.p4>
+         header h_t {{ bit<8> a; bit<8> b; }}
+         struct H {{ h_t h; }}
+         struct M {{ }}
+         parser P(packet_in p, out H h, inout M m, inout standard_metadata_t s) {{ {PARSER} }}
+         control V(inout H h, inout M m) {{ apply {{}} }}
+         control I(inout H h, inout M m, inout standard_metadata_t s) {{ {ingress} }}
+         control E(inout H h, inout M m, inout standard_metadata_t s) {{ {egress} }}
+         control C(inout H h, inout M m) {{ apply {{}} }}
+         control D(packet_out b, in H h) {{ apply {{ b.emit(h); }} }}
+         V1Switch(P(), V(), I(), E(), C(), D()) main;"
     );
     Switch::new(program(&text)).unwrap()
 }
@@ -157,6 +176,53 @@ fn clones_go_where_their_session_says() {
     out.sort();
     // Clones are of the packet as it came.
     assert_eq!(out, [(1, vec![0xee, 2]), (8, vec![1, 2]), (9, vec![1, 2])]);
+}
+
+#[test]
+fn every_member_of_a_large_group_gets_a_copy() {
+    let mut switch = switch(PARSER, "apply { s.mcast_grp = 4; }");
+    let copies = (0..MAX_COPIES as u64).map(|port| Replica { port, instance: 0 });
+    let copies: Vec<_> = copies.collect();
+    switch.replication().insert_group(4, &copies).unwrap();
+    let ports: Vec<_> = sent(&mut switch, &[1, 2]).iter().map(|s| s.0).collect();
+    assert_eq!(ports, (0..MAX_COPIES as u16).collect::<Vec<_>>());
+}
+
+/// Copies that make copies of themselves, and go round: no packet takes for ever, and what is not
+/// made is counted.
+#[test]
+fn copies_of_copies_are_bounded() {
+    for copies in [1, 2, MAX_COPIES as u64] {
+        let mut switch = whole(
+            "apply { s.mcast_grp = 4; }",
+            "apply {
+                 clone(CloneType.E2E, 7);
+                 recirculate_preserving_field_list(0);
+             }",
+        );
+        let replicas = (0..copies).map(|port| Replica { port, instance: 0 });
+        let replicas: Vec<_> = replicas.collect();
+        switch.replication().insert_group(4, &replicas).unwrap();
+        let session = CloneSession::group(4);
+        switch.replication().insert_session(7, session).unwrap();
+        assert!(sent(&mut switch, &[1, 2]).is_empty(), "all go round");
+        let dropped = switch.dropped(DropReason::TooManyPasses);
+        // A pass makes two things that may be refused.
+        assert!(
+            (1..=2 * u64::from(MAX_PASSES)).contains(&dropped),
+            "{dropped}"
+        );
+    }
+}
+
+#[test]
+fn what_goes_round_stays_cut() {
+    let mut switch = whole(
+        "apply { s.egress_spec = 1; h.h.b = h.h.b + 1; }",
+        "apply { if (h.h.b < 3) { truncate(5); recirculate_preserving_field_list(0); } }",
+    );
+    let out = sent(&mut switch, &[9, 0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(out, [(1, vec![9, 3, 1, 2, 3])]);
 }
 
 #[test]
