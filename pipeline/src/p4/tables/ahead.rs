@@ -31,7 +31,7 @@ impl Table {
     pub(in crate::p4) fn approach(&self, stage: usize, key: &[u64], visit: Visit<'_>) {
         let record = match &self.search {
             Search::Exact => {
-                let hash = hash(self.seed, key.iter().copied());
+                let hash = hash(self.seed, key.len(), |n| key[n]);
                 let index = self.index.read(visit.pin);
                 if stage == 0 {
                     return index.prefetch(hash);

@@ -10,11 +10,11 @@ use adit_p4_frontend::ir::Chosen;
 use super::dir::Groups;
 use super::index::{Index, Place};
 use super::indirect::Stored;
-use super::key::hash;
+use super::key::{hash, mix};
 use super::opaque::Opaque;
 use super::record::Head;
 use super::shape::Rule;
-use super::tuples::Masks;
+use super::tuples::{tuple_seed, Masks};
 use super::{Action, Count, Entry, EntryId, Origin, Search, Table, TableError};
 use crate::p4::memory::Limbo;
 
@@ -110,8 +110,13 @@ impl State {
 
 impl Table {
     fn hash_of(&self, tuple: Option<u32>, rule: &Rule) -> u64 {
-        let seed = tuple.map_or(self.seed, |tuple| self.tuple_seed(tuple));
-        hash(seed, rule.value.iter().copied())
+        let seed = tuple.map_or(self.seed, |tuple| tuple_seed(self.seed, tuple));
+        hash(seed, rule.value.len(), |n| rule.value[n])
+    }
+
+    fn mix_of(&self, tuple: u32, rule: &Rule) -> u64 {
+        let seed = tuple_seed(self.seed, tuple);
+        mix(seed, rule.value.len(), |n| rule.value[n])
     }
 
     fn is_value(&self, record: u32, rule: &Rule) -> bool {
@@ -254,8 +259,9 @@ impl Table {
         }
         let spot = self.spot(state, rule);
         let hash = self.hash_of(tuple, rule);
-        if let Some(info) = tuple.and_then(|id| state.masks.info(id)) {
-            info.filter.add(hash);
+        let info = tuple.and_then(|id| Some((id, state.masks.info(id)?)));
+        if let Some((id, info)) = info {
+            info.filter.add(self.mix_of(id, rule));
         }
         match (spot.before, spot.first) {
             (Some(before), _) => {
@@ -373,7 +379,7 @@ impl Table {
 
     fn publish_tuples(&self, state: &mut State) {
         if let Search::Tuples { tuples, .. } = &self.search {
-            let new = Arc::new(state.masks.tuples());
+            let new = Arc::new(state.masks.tuples(self.seed));
             tuples.replace(new, &self.epochs, &mut state.old_tuples);
             state.old_tuples.free(&self.epochs, drop);
         }

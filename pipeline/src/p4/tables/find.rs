@@ -3,10 +3,13 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use super::key::hash;
+use super::key::{hash, mix, mixed};
 use super::record::Head;
 use super::{EntryId, Search, Table};
 use crate::p4::memory::Pin;
+
+/// How many tuples are asked at once whether they may have an entry.
+const TUPLES: usize = 16;
 
 /// A packet's way to a table.
 #[derive(Clone, Copy)]
@@ -46,62 +49,89 @@ impl Table {
             return None;
         }
         match &self.search {
-            Search::Exact => {
-                let hash = hash(self.seed, key.iter().copied());
-                let from = self.records.layout.key;
-                self.index.read(pin).find(hash, |record| {
-                    let words = self.records.words(record, from, key.len());
-                    words.zip(key).all(|(a, b)| a == *b)
-                })
-            }
+            // The usual widths as constants.
+            Search::Exact => match key.len() {
+                1 => self.look_up_exact(key, 1, pin),
+                2 => self.look_up_exact(key, 2, pin),
+                width => self.look_up_exact(key, width, pin),
+            },
             Search::Tuples { dir: Some(dir), .. } if !dir.has_overflowed() => dir.find(key[0]),
             Search::Tuples { .. } => self.look_up_tuples(key, pin),
         }
     }
 
+    #[inline(always)]
+    fn look_up_exact(&self, key: &[u64], width: usize, pin: &Pin<'_>) -> Option<u32> {
+        let key = &key[..width];
+        let hash = hash(self.seed, width, |n| key[n]);
+        let from = self.records.layout.key;
+        self.index.read(pin).find(hash, |record| {
+            let words = self.records.words(record, from, width);
+            words.zip(key).all(|(a, b)| a == *b)
+        })
+    }
+
     fn look_up_tuples(&self, key: &[u64], pin: &Pin<'_>) -> Option<u32> {
+        match self.shape.plan.words {
+            1 => self.look_up_masked(key, 1, pin),
+            2 => self.look_up_masked(key, 2, pin),
+            width => self.look_up_masked(key, width, pin),
+        }
+    }
+
+    #[inline(always)]
+    fn look_up_masked(&self, key: &[u64], width: usize, pin: &Pin<'_>) -> Option<u32> {
         let Search::Tuples { tuples, .. } = &self.search else {
             return None;
         };
         let (tuples, index) = (tuples.read(pin), self.index.read(pin));
-        let width = self.shape.plan.words;
         let (bits, ranges) = key.split_at(width);
-        let mut best: Option<(i64, u64, u32)> = None;
-        for (n, tuple) in tuples.list.iter().enumerate() {
-            if best.is_some_and(|best| best.0 > tuple.largest) {
+        let (mut best, mut priority, mut sequence) = (None, i64::MIN, u64::MAX);
+        for (n, some) in tuples.list.chunks(TUPLES).enumerate() {
+            if best.is_some() && priority > some[0].largest {
                 break;
             }
-            let mask = &tuples.masks[n * width..][..width];
-            let masked = || bits.iter().zip(mask).map(|(b, m)| b & m);
-            let hash = hash(self.tuple_seed(tuple.id), masked());
-            if !tuple.filter.may_have(hash) {
-                continue;
+            let masks = &tuples.masks[n * TUPLES * width..][..some.len() * width];
+            // First, and without branches, which tuples have anything: which those are cannot be
+            // foreseen.
+            let (mut mixes, mut likely) = ([0; TUPLES], 0u64);
+            let (mut at, mut bit) = (0, 0u32);
+            for (tuple, mixed) in some.iter().zip(&mut mixes) {
+                let mask = &masks[at..][..width];
+                *mixed = mix(tuple.seed, width, |n| bits[n] & mask[n]);
+                likely |= tuple.filter.may_have(*mixed) << bit;
+                (at, bit) = (at + width, bit + 1);
             }
-            let from = self.records.layout.key;
-            let mut next = index.find(hash, |record| {
-                self.records.tuple(record) == tuple.id
-                    && self.records.words(record, from, width).eq(masked())
-            });
-            // Those of the same value, the best first.
-            while let Some(record) = next {
-                let rank = (self.records.priority(record), self.records.sequence(record));
-                let is_better = best.is_none_or(|b| rank.0 > b.0 || rank.0 == b.0 && rank.1 < b.1);
-                if !is_better {
+            while likely != 0 {
+                let n = likely.trailing_zeros() as usize;
+                likely &= likely - 1;
+                let (tuple, mask) = (&some[n], &masks[n * width..][..width]);
+                if best.is_some() && priority > tuple.largest {
                     break;
                 }
-                if self.is_in_ranges(record, ranges) {
-                    best = Some((rank.0, rank.1, record));
-                    break;
+                let masked = || bits.iter().zip(mask).map(|(b, m)| b & m);
+                let from = self.records.layout.key;
+                let mut next = index.find(mixed(tuple.seed, mixes[n]), |record| {
+                    self.records.tuple(record) == tuple.id
+                        && self.records.words(record, from, width).eq(masked())
+                });
+                // Those of the same value, the best first.
+                while let Some(record) = next {
+                    let (its, order) =
+                        (self.records.priority(record), self.records.sequence(record));
+                    let is_better = its > priority || its == priority && order < sequence;
+                    if best.is_some() && !is_better {
+                        break;
+                    }
+                    if self.is_in_ranges(record, ranges) {
+                        (best, priority, sequence) = (next, its, order);
+                        break;
+                    }
+                    next = self.records.next(record);
                 }
-                next = self.records.next(record);
             }
         }
-        best.map(|best| best.2)
-    }
-
-    #[inline]
-    pub(super) fn tuple_seed(&self, tuple: u32) -> u64 {
-        self.seed ^ u64::from(tuple).wrapping_mul(0x9fb2_1c65_1e98_df25)
+        best
     }
 
     fn is_in_ranges(&self, record: u32, key: &[u64]) -> bool {
@@ -110,6 +140,17 @@ impl Table {
         for limbs in &self.range_limbs {
             let (value, behind) = rest.split_at(*limbs);
             rest = behind;
+            if let [value] = value {
+                let (low, high) = (
+                    self.records.word(record, at),
+                    self.records.word(record, at + 1),
+                );
+                if !(low..=high).contains(value) {
+                    return false;
+                }
+                at += 2;
+                continue;
+            }
             let bound = |from: usize| {
                 // From the most significant limb down.
                 let limbs = value.iter().enumerate().rev();
@@ -172,16 +213,10 @@ impl Table {
                 _ => Reached::Group(number),
             };
         }
-        let mut at = from;
-        for (slot, limbs) in &self.shape.arguments[head.action as usize] {
-            if *limbs == 1 {
-                frame[*slot as usize] = self.records.word(record, at);
-            } else {
-                let words = self.records.words(record, at, *limbs as usize);
-                let slots = &mut frame[*slot as usize..][..*limbs as usize];
-                slots.iter_mut().zip(words).for_each(|(s, w)| *s = w);
-            }
-            at += *limbs as usize;
+        let slots = &self.shape.argument_slots[head.action as usize];
+        let words = self.records.words(record, from, slots.len());
+        for (slot, word) in slots.iter().zip(words) {
+            frame[*slot as usize] = word;
         }
         Reached::Direct(head.action.into())
     }

@@ -76,13 +76,13 @@ impl Index {
     }
 
     /// The record whose key `is_it` confirms.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         self.search(hash, &mut is_it).map(|found| found.1)
     }
 
     /// The same with its place, for who writes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn search(
         &self,
         hash: u64,
@@ -91,15 +91,19 @@ impl Index {
         let mut bucket = self.bucket(hash);
         for _ in 0..=self.mask {
             let line = &self.places[bucket * PLACES..][..PLACES];
-            let mut is_last = false;
-            for (n, place) in line.iter().enumerate() {
-                let word = place.load(Acquire);
-                is_last |= word == 0;
-                if (word ^ hash) >> 32 == 0 {
-                    if let Some(record) = record_of(word) {
-                        if is_it(record) {
-                            return Some((Place(bucket * PLACES + n), record));
-                        }
+            let words: [u64; PLACES] = std::array::from_fn(|n| line[n].load(Acquire));
+            let (mut is_last, mut alike) = (false, 0u32);
+            // Without branches: where in a line a record is cannot be foreseen.
+            for (n, word) in words.iter().enumerate() {
+                is_last |= *word == 0;
+                alike |= u32::from((word ^ hash) >> 32 == 0) << n;
+            }
+            while alike != 0 {
+                let n = alike.trailing_zeros() as usize;
+                alike &= alike - 1;
+                if let Some(record) = record_of(words[n]) {
+                    if is_it(record) {
+                        return Some((Place(bucket * PLACES + n), record));
                     }
                 }
             }

@@ -7,14 +7,15 @@ use adit_p4_frontend::ir::{limbs_of, Key};
 use super::MatchKind;
 use crate::p4::bits;
 
-/// Where a limb of the frame goes.
+/// Where bits of a limb of the frame go: `limb << up >> down` is their part of a word.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     slot: u32,
     word: u32,
-    shift: u32,
-    /// Whether it goes on in the next word.
-    spills: bool,
+    up: u32,
+    down: u32,
+    /// What is kept of what parts before this one put into the word: all, or nothing.
+    keep: u64,
 }
 
 /// Where a key is among the packed ones.
@@ -54,12 +55,26 @@ impl Plan {
             plan.places.push(Place::Bits(bit));
             for limb in 0..limbs {
                 let width = (key.width - limb * 64).min(64);
-                plan.parts.push(Part {
-                    slot: key.slot + limb,
-                    word: bit / 64,
-                    shift: bit % 64,
-                    spills: bit % 64 + width > 64,
-                });
+                let (slot, shift) = (key.slot + limb, bit % 64);
+                if width > 0 {
+                    plan.parts.push(Part {
+                        slot,
+                        word: bit / 64,
+                        up: shift,
+                        down: 0,
+                        keep: if shift == 0 { 0 } else { u64::MAX },
+                    });
+                }
+                if shift + width > 64 {
+                    // It goes on in the next word.
+                    plan.parts.push(Part {
+                        slot,
+                        word: bit / 64 + 1,
+                        up: 0,
+                        down: 64 - shift,
+                        keep: 0,
+                    });
+                }
                 bit += width;
             }
         }
@@ -71,21 +86,24 @@ impl Plan {
     /// Packs the keys in a frame.
     #[inline]
     pub(super) fn gather(&self, frame: &[u64], key: &mut Vec<u64>) {
-        key.clear();
-        key.resize(self.words, 0);
+        let length = self.words + self.range_words;
+        if key.len() != length {
+            key.resize(length, 0);
+        }
+        // In the order of the words.
+        let mut word = 0;
         for part in &self.parts {
             let value = frame[part.slot as usize];
-            let word = part.word as usize;
-            // A key of no bits may stand behind the last word.
-            if let Some(place) = key.get_mut(word) {
-                *place |= value << part.shift;
-            }
-            if part.spills {
-                key[word + 1] |= value >> (64 - part.shift);
-            }
+            let bits = value.wrapping_shl(part.up).wrapping_shr(part.down);
+            word = word & part.keep | bits;
+            key[part.word as usize] = word;
         }
+        let mut at = self.words;
         for (slot, limbs) in &self.ranges {
-            key.extend_from_slice(&frame[*slot as usize..][..*limbs as usize]);
+            for n in 0..*limbs as usize {
+                key[at] = frame[*slot as usize + n];
+                at += 1;
+            }
         }
     }
 
@@ -111,19 +129,35 @@ impl Plan {
     }
 }
 
-/// Mixes words; attackers who choose keys do not know the seed.
-#[inline]
-pub(super) fn hash(seed: u64, words: impl Iterator<Item = u64>) -> u64 {
+/// Hashes words, which are given by their numbers; attackers who choose keys do not know the seed.
+#[inline(always)]
+pub(super) fn hash(seed: u64, count: usize, word: impl Fn(usize) -> u64) -> u64 {
+    mixed(seed, mix(seed, count, word))
+}
+
+/// The first half of [`hash`]: enough where it costs time only that two keys have the same.
+#[inline(always)]
+pub(super) fn mix(seed: u64, count: usize, word: impl Fn(usize) -> u64) -> u64 {
     let (mut state, mut first, mut second) =
         (0u64, seed, seed.rotate_left(32) ^ 0xa076_1d64_78bd_642f);
-    let mut words = words;
+    let mut n = 0;
     // Two words in one product, and products that do not wait for each other.
-    while let Some(word) = words.next() {
-        let other = words.next().unwrap_or(0x2d35_8dcc_aa6c_78a5);
-        state = state.wrapping_add(fold(word ^ first, other ^ second));
+    while n < count {
+        let other = match n + 1 < count {
+            true => word(n + 1),
+            false => 0x2d35_8dcc_aa6c_78a5,
+        };
+        state = state.wrapping_add(fold(word(n) ^ first, other ^ second));
         first = first.wrapping_add(0x9e37_79b9_7f4a_7c15);
         second = second.wrapping_add(0xd1b5_4a32_d192_ed03);
+        n += 2;
     }
+    state
+}
+
+/// The second half of [`hash`].
+#[inline]
+pub(super) fn mixed(seed: u64, state: u64) -> u64 {
     fold(state ^ seed, 0xd6e8_feb8_6659_fd93)
 }
 

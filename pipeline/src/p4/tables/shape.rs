@@ -44,6 +44,8 @@ pub(super) struct Shape {
     pub(super) plan: Plan,
     /// For each action where its arguments go, and how many limbs each has.
     pub(super) arguments: Vec<Vec<(u32, u32)>>,
+    /// The same, limb by limb.
+    pub(super) argument_slots: Vec<Vec<u32>>,
 }
 
 impl Shape {
@@ -76,9 +78,15 @@ impl Shape {
             let parameters = action.parameters.iter();
             parameters.map(|p| (p.slot, limbs_of(p.width))).collect()
         };
+        let arguments: Vec<Vec<_>> = spec.actions.iter().map(places).collect();
+        let slots = |list: &Vec<(u32, u32)>| {
+            let each = list.iter();
+            each.flat_map(|(slot, limbs)| *slot..slot + limbs).collect()
+        };
         Ok(Shape {
             plan: Plan::new(&spec.keys, &kinds),
-            arguments: spec.actions.iter().map(places).collect(),
+            argument_slots: arguments.iter().map(slots).collect(),
+            arguments,
             spec,
             selector,
             kinds,

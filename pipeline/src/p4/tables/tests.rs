@@ -174,7 +174,7 @@ fn naive(rule: &[Match; 3], key: &[u64; 3]) -> bool {
 proptest! {
     #[test]
     fn the_largest_priority_wins(
-        rules in prop::collection::vec(rule(), 0..20),
+        rules in prop::collection::vec(rule(), 0..60),
         keys in prop::collection::vec(prop::array::uniform3(0u64..16), 1..20),
     ) {
         let t = table(&["ternary", "range", "optional"]);
@@ -192,6 +192,39 @@ proptest! {
             prop_assert_eq!(found(&t, &key), best.map_or(999, |r| r.2));
         }
     }
+}
+
+/// Keys of so many words, of which the last part alone tells entries apart.
+#[test]
+fn keys_may_have_any_number_of_words() {
+    for kind in ["exact", "ternary"] {
+        for count in [1, 8, 9, 16, 17, 24, 25, 40] {
+            let t = table(&vec![kind; count]);
+            let key = |last: u64| [vec![7; count - 1], vec![last]].concat();
+            for last in 0..20 {
+                let keys: Vec<_> = key(last).iter().map(|k| Match::Exact(vec![*k])).collect();
+                t.insert(&entry(&keys, 0, chosen(last)), 0).unwrap();
+            }
+            for last in 0..30 {
+                let expected = if last < 20 { last } else { 999 };
+                assert_eq!(found(&t, &key(last)), expected, "{count} keys, {kind}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ranges_alone_are_keys() {
+    let t = table(&["range", "range"]);
+    let range = |low: u64, high: u64| Match::Range(vec![low], vec![high]);
+    for n in 0..20 {
+        let keys = [range(n * 10, n * 10 + 9), range(n, n + 1)];
+        t.insert(&entry(&keys, n as i64, chosen(n)), 0).unwrap();
+    }
+    assert_eq!(found(&t, &[123, 12]), 12);
+    assert_eq!(found(&t, &[123, 13]), 12);
+    assert_eq!(found(&t, &[123, 14]), 999);
+    assert_eq!(found(&t, &[133, 13]), 13);
 }
 
 #[test]

@@ -10,34 +10,51 @@ use std::sync::Arc;
 /// Which hashes a tuple may have entries for: most tuples have none for a packet, and this is nearer
 /// than the hash table. A bit stays when its entry goes; that costs time only, and ends when the
 /// tuple does.
-#[derive(Debug, Default)]
-pub(super) struct Filter([AtomicU64; 8]);
+#[derive(Debug)]
+pub(super) struct Filter([AtomicU64; Filter::WORDS]);
+
+impl Default for Filter {
+    fn default() -> Filter {
+        Filter([const { AtomicU64::new(0) }; Filter::WORDS])
+    }
+}
 
 impl Filter {
-    /// Bits of a hash that neither say where in the hash table it is, if that is not large, nor are
-    /// compared there.
-    fn place(hash: u64) -> (usize, u64) {
-        let bits = (hash >> 20) as usize & 511;
-        (bits / 64, 1 << (bits % 64))
-    }
+    const WORDS: usize = 32;
 
-    /// Before the first entry with that hash is there.
-    pub(super) fn add(&self, hash: u64) {
-        let (word, bit) = Filter::place(hash);
-        self.0[word].fetch_or(bit, Release);
-    }
-
+    /// Where a key is, by the first half of its hash.
     #[inline]
-    pub(super) fn may_have(&self, hash: u64) -> bool {
-        let (word, bit) = Filter::place(hash);
-        self.0[word].load(Acquire) & bit != 0
+    fn place(mix: u64) -> (usize, u32) {
+        let bits = (mix >> 20) as usize;
+        (bits / 64 % Filter::WORDS, (bits % 64) as u32)
     }
+
+    /// Before the first entry with that key is there.
+    pub(super) fn add(&self, mix: u64) {
+        let (word, bit) = Filter::place(mix);
+        self.0[word].fetch_or(1 << bit, Release);
+    }
+
+    /// 1 if there may be one, or 0.
+    #[inline]
+    pub(super) fn may_have(&self, mix: u64) -> u64 {
+        let (word, bit) = Filter::place(mix);
+        self.0[word].load(Acquire) >> bit & 1
+    }
+}
+
+/// What keys of a tuple are hashed with, so that equal ones of two are apart.
+#[inline]
+pub(super) fn tuple_seed(seed: u64, tuple: u32) -> u64 {
+    seed ^ u64::from(tuple).wrapping_mul(0x9fb2_1c65_1e98_df25)
 }
 
 /// A tuple as packets see it.
 #[derive(Clone, Debug)]
 pub(super) struct Tuple {
     pub(super) id: u32,
+    /// What its keys are hashed with.
+    pub(super) seed: u64,
     pub(super) largest: i64,
     pub(super) filter: Arc<Filter>,
 }
@@ -118,12 +135,13 @@ impl Masks {
         is_empty
     }
 
-    /// As packets see it.
-    pub(super) fn tuples(&self) -> Tuples {
+    /// As packets see it; `seed` is the table's.
+    pub(super) fn tuples(&self, seed: u64) -> Tuples {
         let mut all: Vec<_> = self.infos.iter().collect();
         all.sort_by_key(|(id, info)| (std::cmp::Reverse(info.largest), **id));
         let list = all.iter().map(|(id, info)| Tuple {
             id: **id,
+            seed: tuple_seed(seed, **id),
             largest: info.largest,
             filter: info.filter.clone(),
         });
