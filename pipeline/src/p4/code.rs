@@ -5,7 +5,7 @@
 //! work of several stands in the place of the first; the others stay, for who jumps to them. What
 //! is seldom, or of more than 64 bits, stays in the intermediate form.
 
-use adit_p4_frontend::ir::{Cmp, FunctionId, Inst, Op, Program, Slot};
+use adit_p4_frontend::ir::{Cmp, FunctionId, Inst, Op, Program, Slot, Table};
 
 use super::bits;
 
@@ -72,6 +72,8 @@ pub(super) struct Code {
     pub(super) list: Vec<Step>,
     pub(super) entries: Vec<Entry>,
     pub(super) others: Vec<Inst>,
+    /// By table and action.
+    actions: Vec<Vec<FunctionId>>,
 }
 
 impl Test {
@@ -102,7 +104,11 @@ impl Test {
 
 impl Code {
     pub(super) fn new(program: &Program) -> Code {
-        let mut code = Code::default();
+        let functions = |table: &Table| table.actions.iter().map(|a| a.function).collect();
+        let mut code = Code {
+            actions: program.tables.iter().map(functions).collect(),
+            ..Code::default()
+        };
         for function in &program.functions {
             let (at, cost) = (code.list.len() as u32, function.code.len() as u32 + 1);
             code.entries.push(Entry { at, cost });
@@ -113,6 +119,12 @@ impl Code {
             code.list.push(Step::Return);
         }
         code
+    }
+
+    /// Where an action of a table begins.
+    #[inline]
+    pub(super) fn action(&self, table: u32, action: u32) -> Entry {
+        self.entries[self.actions[table as usize][action as usize] as usize]
     }
 
     /// The step for the instruction at `n` of a function that begins at `base`.

@@ -32,7 +32,6 @@ pub(super) enum End {
 pub(super) struct Applied {
     pub(super) hit: bool,
     pub(super) action: u32,
-    pub(super) function: FunctionId,
 }
 
 /// What the machine asks of the architecture.
@@ -252,7 +251,7 @@ impl Machine {
                         return End::TooLong;
                     }
                     self.calls.push(at);
-                    let entry = code.entries[applied.function as usize];
+                    let entry = code.action(table, applied.action);
                     (entry.at, entry.cost)
                 }
                 Step::Extern { call } => {

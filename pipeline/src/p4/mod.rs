@@ -74,6 +74,7 @@
 
 mod bits;
 mod code;
+mod effects;
 mod engine;
 pub mod events;
 pub mod externs;

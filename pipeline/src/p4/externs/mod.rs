@@ -100,10 +100,12 @@ pub(super) struct Local {
     pub(super) assertion_failed: bool,
     /// How long the packet at hand was when it came.
     pub(super) length: u64,
-    /// What `Checksum` objects have been given for this packet, by object.
+    /// What `Checksum` objects have been given for this packet, by object; and which are some.
     checksums: Vec<Vec<u8>>,
-    /// The sums of `InternetChecksum` objects, by object.
+    checksum_objects: Vec<usize>,
+    /// The sums of `InternetChecksum` objects, by object; and which are some.
     sums: Vec<u16>,
+    sum_objects: Vec<usize>,
     random: u64,
     writer: Writer,
     bytes: Vec<u8>,
@@ -113,7 +115,14 @@ pub(super) struct Local {
 
 impl Local {
     pub(super) fn new(program: &Program, worker: usize) -> Local {
+        let named = |kind| {
+            let each = program.externs.iter().enumerate();
+            let such = each.filter(move |(_, instance)| instance.kind == kind);
+            such.map(|(n, _)| n).collect()
+        };
         Local {
+            checksum_objects: named("Checksum"),
+            sum_objects: named("InternetChecksum"),
             worker,
             applied: None,
             key: Vec::new(),
@@ -138,8 +147,12 @@ impl Local {
         self.mirrors.clear();
         self.applied = None;
         self.length = length;
-        self.sums.fill(0);
-        self.checksums.iter_mut().for_each(Vec::clear);
+        for object in &self.sum_objects {
+            self.sums[*object] = 0;
+        }
+        for object in &self.checksum_objects {
+            self.checksums[*object].clear();
+        }
     }
 
     /// A value as bytes.
@@ -266,7 +279,6 @@ impl Host for Run<'_> {
         Applied {
             hit: found.entry.is_some(),
             action,
-            function: table.spec().actions[action as usize].function,
         }
     }
 

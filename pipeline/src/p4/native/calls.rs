@@ -8,9 +8,9 @@ use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Value};
 use cranelift_frontend::Switch;
 
 use super::context::{at, EXIT, GOING_ON, REJECTED, TOO_LONG, WAIT};
-use super::effects::Effects;
 use super::emit::Translator;
 use super::inline::Node;
+use crate::p4::effects::Effects;
 use crate::p4::machine::MAX_STEPS;
 
 /// The helpers, as a function knows them.

@@ -11,10 +11,10 @@ use cranelift_frontend::{FunctionBuilder, Switch};
 
 use super::calls::Helpers;
 use super::context::at;
-use super::effects::{Effects, Run};
 use super::graph::{Graph, Slots};
 use super::inline::{Inlined, Node};
 use crate::p4::bits::mask;
+use crate::p4::effects::{Effects, Run};
 use crate::p4::fields::Flat;
 
 /// The longest run of limbs that is handled limb by limb.

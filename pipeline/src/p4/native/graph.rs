@@ -4,9 +4,9 @@
 
 use adit_p4_frontend::ir::{Inst, Program, Slot};
 
-use super::effects::{Effects, Run};
 use super::inline::{Inlined, Node};
 use super::Untranslated;
+use crate::p4::effects::{Effects, Run};
 
 /// The most words of all sets of slots.
 const MAX_WORDS: usize = 8 << 20;

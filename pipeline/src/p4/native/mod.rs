@@ -11,8 +11,6 @@ mod calls;
 #[cfg(feature = "jit")]
 mod context;
 #[cfg(feature = "jit")]
-mod effects;
-#[cfg(feature = "jit")]
 mod emit;
 #[cfg(feature = "jit")]
 mod graph;

@@ -11,12 +11,12 @@ use cranelift_module::{default_libcall_names, FuncId, Linkage, Module};
 
 use super::calls::Helpers;
 use super::context::{applied_word, end, Bridge, Context, GOING_ON};
-use super::effects::Effects;
 use super::emit::{Source, Translator};
 use super::graph::{Graph, Slots};
 use super::helpers;
 use super::inline::{Inlined, Node};
 use super::{Begin, Ran, Untranslated, Waiting};
+use crate::p4::effects::Effects;
 use crate::p4::externs::Run;
 use crate::p4::fields::Flat;
 use crate::p4::machine::{Machine, Packet};

@@ -7,8 +7,8 @@ use cranelift_codegen::ir::types::{I16, I32, I64, I8};
 use cranelift_codegen::ir::{AliasRegion, InstBuilder, MemFlags, Value};
 
 use super::context::{at, REJECTED};
-use super::effects::Effects;
 use super::emit::{in_frame, Translator};
+use crate::p4::effects::Effects;
 use crate::p4::fields::Words;
 
 fn in_packet() -> MemFlags {

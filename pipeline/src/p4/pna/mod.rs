@@ -7,14 +7,15 @@
 //! through at most eight times; all values begin as zero in each pass; a mirrored packet is what
 //! the deparser makes.
 
+mod in_place;
 mod share;
 
 use adit_p4_frontend::ir::{self, FunctionId, Layout, Program};
 
+use super::bits;
 use super::engine::{At, LoadError, Scratch, LANES};
 use super::externs::Forward;
 use super::machine::End;
-use super::metadata::{field, Field};
 use super::packet::Reader;
 use super::packets::{Direction, DropReason, Input, Output, Sent, SentKind};
 use super::replication::Replica;
@@ -39,17 +40,26 @@ impl Place {
     }
 }
 
-/// A structure of metadata that the architecture fills.
-#[derive(Clone, Debug, Default)]
-struct Filled {
-    place: Place,
-    direction: Field,
-    pass: Field,
-    loopedback: Field,
-    input_port: Field,
-    timestamp: Field,
-    parser_error: Field,
+/// What the architecture puts into a limb of metadata.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Fill {
+    slot: u32,
+    /// Which of [`Pass::values`].
+    value: usize,
+    mask: u64,
 }
+
+/// Fields that the architecture fills, in the order of [`Pass::values`], behind what is zero.
+const FILLED: [&str; 6] = [
+    "direction",
+    "pass",
+    "loopedback",
+    "input_port",
+    "timestamp",
+    "parser_error",
+];
+/// Up to so many limbs are cleared one by one.
+const FEW: u32 = 8;
 
 /// A block's code, and what is put where before it runs.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +68,7 @@ struct Stage {
     /// What is copied: from where, to where, how much.
     copies: Vec<(u32, u32, u32)>,
     cleared: Vec<Place>,
-    filled: Option<Filled>,
+    filled: Vec<Fill>,
 }
 
 /// A program's blocks.
@@ -100,36 +110,20 @@ impl<'a> Pass<'a> {
             number: 0,
         }
     }
-}
 
-impl Filled {
-    fn new(block: &ir::Block, parameter: usize) -> Result<Filled, LoadError> {
-        let place = place(block, parameter)?;
-        let Layout::Struct(list) = &block.parameters[parameter].layout else {
-            return Err(LoadError::Block(block.name.clone()));
-        };
-        let named = |name| field(list, name).unwrap_or_default();
-        Ok(Filled {
-            place,
-            direction: named("direction"),
-            pass: named("pass"),
-            loopedback: named("loopedback"),
-            input_port: named("input_port"),
-            timestamp: named("timestamp"),
-            parser_error: named("parser_error"),
-        })
-    }
-
-    fn fill(&self, frame: &mut [u64], pass: &Pass<'_>, error: u64, now_ns: u64) {
-        self.place.clear(frame);
-        let from_host = pass.direction == Direction::HostToNet;
-        let slot = self.place.slot;
-        self.direction.set(frame, slot, from_host.into());
-        self.pass.set(frame, slot, pass.number);
-        self.loopedback.set(frame, slot, (pass.number > 0).into());
-        self.input_port.set(frame, slot, pass.port);
-        self.timestamp.set(frame, slot, now_ns);
-        self.parser_error.set(frame, slot, error);
+    /// Zero, and what fields of metadata are.
+    fn values(&self, error: u64, now_ns: u64) -> [u64; FILLED.len() + 1] {
+        let from_host = self.direction == Direction::HostToNet;
+        let loopedback = self.number > 0;
+        [
+            0,
+            from_host.into(),
+            self.number,
+            loopedback.into(),
+            self.port,
+            now_ns,
+            error,
+        ]
     }
 }
 
@@ -179,6 +173,25 @@ impl Stage {
         Ok(())
     }
 
+    /// A structure of metadata that the architecture fills; what it does not know is zero.
+    fn fill(&mut self, block: &ir::Block, parameter: usize) -> Result<(), LoadError> {
+        let place = place(block, parameter)?;
+        let Layout::Struct(list) = &block.parameters[parameter].layout else {
+            return Err(LoadError::Block(block.name.clone()));
+        };
+        for limb in 0..place.limbs {
+            let field = list.fields.iter().find(|f| f.offset == limb);
+            let field = field.filter(|f| f.layout.limbs() == 1);
+            let known = field.and_then(|f| FILLED.iter().position(|name| f.name == *name));
+            self.filled.push(Fill {
+                slot: place.slot + limb,
+                value: known.map_or(0, |n| n + 1),
+                mask: field.map_or(0, |f| bits::mask(f.layout.bits())),
+            });
+        }
+        Ok(())
+    }
+
     /// What lies side by side is copied and cleared at once.
     fn merge(&mut self) {
         self.copies.dedup_by(|next, last| {
@@ -197,11 +210,19 @@ impl Stage {
             }
             adjoins
         });
+        for place in self.cleared.iter().filter(|place| place.limbs <= FEW) {
+            self.filled.extend((0..place.limbs).map(|limb| Fill {
+                slot: place.slot + limb,
+                value: 0,
+                mask: 0,
+            }));
+        }
+        self.cleared.retain(|place| place.limbs > FEW);
     }
 
     /// Puts in place what the block begins with.
     fn start(&self, scratch: &mut Scratch, pass: &Pass<'_>, error: u64) {
-        let (frame, now_ns) = (&mut scratch.machine.frame[..], scratch.local.now_ns);
+        let frame = &mut scratch.machine.frame[..];
         for (from, to, limbs) in &self.copies {
             let from = *from as usize;
             frame.copy_within(from..from + *limbs as usize, *to as usize);
@@ -209,8 +230,9 @@ impl Stage {
         for place in &self.cleared {
             place.clear(frame);
         }
-        if let Some(filled) = &self.filled {
-            filled.fill(frame, pass, error, now_ns);
+        let values = pass.values(error, scratch.local.now_ns);
+        for fill in &self.filled {
+            frame[fill.slot as usize] = values[fill.value] & fill.mask;
         }
     }
 }
@@ -228,10 +250,10 @@ impl Blocks {
             deparser: Stage::new(deparser, Some(control))?,
             may_overlap: false,
         };
-        blocks.parser.filled = Some(Filled::new(parser, 2)?);
+        blocks.parser.fill(parser, 2)?;
         if let Some(pre) = find("pre_control") {
             let mut stage = Stage::new(pre, Some(parser))?;
-            stage.filled = Some(Filled::new(pre, 2)?);
+            stage.fill(pre, 2)?;
             stage.cleared.push(place(pre, 3)?);
             // What it wrote of the user metadata, if it has the same type of it.
             if pre.parameters[1].layout == control.parameters[1].layout {
@@ -239,7 +261,7 @@ impl Blocks {
             }
             blocks.pre = Some(stage);
         }
-        blocks.control.filled = Some(Filled::new(control, 2)?);
+        blocks.control.fill(control, 2)?;
         blocks.control.cleared.push(place(control, 3)?);
         blocks.deparser.receive(deparser, 2, Some((control, 3)))?;
         let stages = [
@@ -260,10 +282,15 @@ impl Blocks {
         at: At<'_>,
         scratch: &mut Scratch,
         input: &Input<'_>,
-        emit: &mut dyn FnMut(Output<'_>),
+        emit: &mut impl FnMut(Output<'_>),
     ) {
-        let first = self.pass(at, scratch, &Pass::first(input));
-        self.finish(at, scratch, input, first, emit);
+        let pass = Pass::first(input);
+        let parsed = self.parse(at, scratch, &pass).and_then(|parsed| {
+            let payload = pass.data.get(parsed.bytes..).unwrap_or_default();
+            scratch.run_control(at, self.control.function, payload)?;
+            Ok(parsed)
+        });
+        self.complete(at, scratch, input, parsed, emit);
     }
 
     /// Sends packets through, at most one for each lane. While one waits for a lookup in its first
@@ -273,41 +300,72 @@ impl Blocks {
         at: At<'_>,
         lanes: &mut [Scratch],
         inputs: &[Input<'_>],
-        emit: &mut dyn FnMut(usize, Output<'_>),
+        emit: &mut impl FnMut(usize, Output<'_>),
     ) {
         let mut heads = [Ok(Parsed::default()); LANES];
-        let mut waiting = false;
-        for ((head, lane), input) in heads.iter_mut().zip(&mut *lanes).zip(inputs) {
+        // Those before the first that waits are through.
+        let (mut through, mut waiting) = (0, 0);
+        for (n, (lane, input)) in lanes.iter_mut().zip(inputs).enumerate() {
             let pass = Pass::first(input);
-            *head = self.parse(at, lane, &pass).and_then(|parsed| {
+            heads[n] = self.parse(at, lane, &pass).and_then(|parsed| {
                 let payload = pass.data.get(parsed.bytes..).unwrap_or_default();
                 lane.begin(at, self.control.function, payload)?;
                 Ok(parsed)
             });
-            waiting |= lane.is_waiting();
+            waiting += usize::from(lane.is_waiting());
+            if waiting == 0 {
+                self.complete(at, lane, input, heads[n], &mut |output| emit(n, output));
+                through = n + 1;
+            }
         }
-        while std::mem::take(&mut waiting) {
+        while std::mem::take(&mut waiting) > 0 {
             for stage in 1..STAGES {
-                for lane in &mut *lanes {
+                for lane in &mut lanes[through..] {
                     lane.approach(at, stage);
                 }
             }
-            for ((head, lane), input) in heads.iter_mut().zip(&mut *lanes).zip(inputs) {
-                let Ok(parsed) = *head else {
-                    continue;
-                };
-                let payload = input.data.get(parsed.bytes..).unwrap_or_default();
-                if let Err(dropped) = lane.go_on(at, payload) {
-                    *head = Err(dropped);
+            let waited = through..inputs.len().min(lanes.len());
+            for n in waited {
+                let (lane, input) = (&mut lanes[n], &inputs[n]);
+                if let Ok(parsed) = heads[n] {
+                    let payload = input.data.get(parsed.bytes..).unwrap_or_default();
+                    if let Err(dropped) = lane.go_on(at, payload) {
+                        heads[n] = Err(dropped);
+                    }
                 }
-                waiting |= lane.is_waiting();
+                waiting += usize::from(lane.is_waiting());
+                if waiting == 0 {
+                    self.complete(at, lane, input, heads[n], &mut |output| emit(n, output));
+                    through = n + 1;
+                }
             }
         }
-        let each = heads.into_iter().zip(lanes).zip(inputs).enumerate();
-        for (n, ((head, lane), input)) in each {
-            let pass = Pass::first(input);
-            let first = head.and_then(|parsed| self.deparse(at, lane, &pass, parsed));
-            self.finish(at, lane, input, first, &mut |output| emit(n, output));
+    }
+
+    /// What comes after the control of a packet's first pass.
+    fn complete(
+        &self,
+        at: At<'_>,
+        scratch: &mut Scratch,
+        input: &Input<'_>,
+        parsed: Result<Parsed, DropReason>,
+        emit: &mut impl FnMut(Output<'_>),
+    ) {
+        let pass = Pass::first(input);
+        let first = parsed.and_then(|parsed| self.deparse(at, scratch, &pass, parsed));
+        let requests = &scratch.local.requests;
+        match (first, requests.forward) {
+            // As nearly all packets go.
+            (Ok(taken), Forward::Port(port)) if scratch.local.mirrors.is_empty() => {
+                let receive = requests.receive;
+                let round = pass.round;
+                emit(Output::Sent(Sent {
+                    port: port as u32,
+                    receive,
+                    ..round.leave(input, pass.data, taken, &mut scratch.writer)
+                }));
+            }
+            _ => self.finish(at, scratch, input, first, emit),
         }
     }
 
@@ -448,3 +506,6 @@ fn copy(to: &[Replica], kind: SentKind, sent: Sent<'_>, emit: &mut dyn FnMut(Out
         emit(Output::Sent(Sent { port, kind, ..sent }));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@
 
 use adit_p4_frontend::ir::{Argument, Block, Inst, Program, Slot};
 
+use super::in_place;
+
 /// Runs of limbs that are at another place: from where, to where, how many.
 struct Moved(Vec<(Slot, Slot, u32)>);
 
@@ -46,7 +48,10 @@ pub(in crate::p4) fn share(program: &mut Program) {
     ) else {
         return;
     };
-    let mut moved = Moved(Vec::new());
+    let parser = parser.clone();
+    let (control, deparser) = (control.clone(), deparser.clone());
+    let mut moved = Moved(in_place::take_out(program, &parser));
+    let (parser, control, deparser) = (&parser, &control, &deparser);
     for n in 0..2 {
         moved.join((control, n), (parser, n));
         moved.join((deparser, n), (control, n));

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a parser that the main parser begins with puts out is put where it is to be, and not
+//! copied there: headers are many limbs, and were written a moment before.
+
+use adit_p4_frontend::ir::{Block, FunctionId, Inst, Program, Slot};
+
+use crate::p4::effects::{Effects, Run};
+
+/// A run of limbs that is cleared, given to a parser, and copied to where it is to be.
+#[derive(Clone, Copy, Debug)]
+struct Copied {
+    from: Slot,
+    to: Slot,
+    limbs: u32,
+    /// The instructions that clear and copy.
+    clear: usize,
+    copy: usize,
+}
+
+fn overlaps(a: Run, b: Run) -> bool {
+    a.0 < b.0 + b.1 && b.0 < a.0 + a.1
+}
+
+fn contains(a: Run, b: Run) -> bool {
+    a.0 <= b.0 && b.0 + b.1 <= a.0 + a.1
+}
+
+/// Everything in the frame that an instruction has to do with.
+fn runs(inst: &Inst, program: &Program) -> Vec<Run> {
+    let effects = match inst {
+        Inst::Apply { table, hit, action } => Effects::of_table(*table, *hit, *action, program),
+        Inst::Branch { cond, .. } => return vec![(*cond, 1)],
+        _ => Effects::of(inst, program),
+    };
+    let Effects {
+        reads,
+        writes,
+        touches,
+    } = effects;
+    [reads, writes, touches].concat()
+}
+
+/// The function with all that it calls; none if anybody else calls one of them.
+fn own(program: &Program, first: FunctionId) -> Option<Vec<FunctionId>> {
+    let calls = |function: FunctionId| {
+        let code = &program.functions[function as usize].code;
+        code.iter().filter_map(|inst| match inst {
+            Inst::Call { function } => Some(*function),
+            _ => None,
+        })
+    };
+    let mut own = vec![first];
+    let mut n = 0;
+    while let Some(function) = own.get(n) {
+        for called in calls(*function) {
+            if !own.contains(&called) {
+                own.push(called);
+            }
+        }
+        n += 1;
+    }
+    let others = (0..program.functions.len() as u32).filter(|f| !own.contains(f));
+    let from_others = others.flat_map(calls).filter(|f| own.contains(f));
+    let is_action = |function| {
+        let actions = program.tables.iter().flat_map(|t| &t.actions);
+        actions.into_iter().any(|a| a.function == function)
+    };
+    let is_block = |function| program.blocks.iter().any(|b| b.function == function);
+    let is_own = from_others.eq([first]) && !own.iter().any(|f| is_action(*f) || is_block(*f));
+    is_own.then_some(own)
+}
+
+/// What is copied after the parser's first call, and the function that is called. The parser clears
+/// some places, calls, and copies, and never comes back there.
+fn copied(code: &[Inst]) -> Option<(FunctionId, Vec<Copied>)> {
+    let mut cleared: Vec<(usize, Run)> = Vec::new();
+    let mut at = 0;
+    let called = loop {
+        match code.get(at)? {
+            Inst::Jump { to } if *to as usize == at + 1 => {}
+            Inst::Zero { dst, limbs } => cleared.push((at, (*dst, *limbs))),
+            Inst::Call { function } => break *function,
+            _ => return None,
+        }
+        at += 1;
+    };
+    let mut copies = Vec::new();
+    at += 1;
+    while let Some(Inst::Move { dst, src, limbs }) = code.get(at) {
+        if let Some((clear, _)) = cleared.iter().find(|(_, run)| *run == (*src, *limbs)) {
+            copies.push(Copied {
+                from: *src,
+                to: *dst,
+                limbs: *limbs,
+                clear: *clear,
+                copy: at,
+            });
+        }
+        at += 1;
+    }
+    let comes_back = code.iter().enumerate().any(|(n, inst)| match inst {
+        Inst::Jump { to } | Inst::Branch { to, .. } | Inst::IfEnding { to } => {
+            (*to as usize) < at && *to as usize != n + 1
+        }
+        _ => false,
+    });
+    (!comes_back).then_some((called, copies))
+}
+
+/// Takes the copies out of the parser's code; what was copied is to be moved, as runs: from where,
+/// to where, how many. Places that the architecture clears before the parser are its parameters'.
+pub(super) fn take_out(program: &mut Program, parser: &Block) -> Vec<(Slot, Slot, u32)> {
+    let code = &program.functions[parser.function as usize].code;
+    let Some((called, copies)) = copied(code) else {
+        return Vec::new();
+    };
+    let Some(own) = own(program, called) else {
+        return Vec::new();
+    };
+    let parameters = |block: &Block| -> Vec<Run> {
+        let each = block.parameters.iter();
+        each.map(|p| (p.slot, p.layout.limbs())).collect()
+    };
+    let cleared = &parameters(parser)[..2.min(parser.parameters.len())];
+    let is_free = |copied: &Copied| {
+        let (from, to) = ((copied.from, copied.limbs), (copied.to, copied.limbs));
+        let all = program.blocks.iter().flat_map(parameters);
+        let is_apart = all.into_iter().all(|run| !overlaps(run, from));
+        let others = copies.iter().filter(|other| other.copy != copied.copy);
+        let is_only = others.into_iter().all(|other| {
+            let runs = [(other.from, other.limbs), (other.to, other.limbs)];
+            runs.iter()
+                .all(|run| !overlaps(*run, from) && !overlaps(*run, to))
+        });
+        let keeps = |function: u32, n: usize, inst: &Inst| {
+            if function == parser.function && (n == copied.clear || n == copied.copy) {
+                return true;
+            }
+            let is_own = own.contains(&function);
+            let is_before = is_own || function == parser.function && n < copied.copy;
+            runs(inst, program).into_iter().all(|run| {
+                let is_in = is_own && contains(from, run);
+                (is_in || !overlaps(run, from)) && (!is_before || !overlaps(run, to))
+            })
+        };
+        let mut code = program.functions.iter().enumerate();
+        cleared.iter().any(|run| contains(*run, to))
+            && is_apart
+            && is_only
+            && code.all(|(f, function)| {
+                let mut code = function.code.iter().enumerate();
+                code.all(|(n, inst)| keeps(f as u32, n, inst))
+            })
+    };
+    let taken: Vec<Copied> = copies.iter().copied().filter(is_free).collect();
+    let code = &mut program.functions[parser.function as usize].code;
+    for at in taken.iter().flat_map(|copied| [copied.clear, copied.copy]) {
+        code[at] = Inst::Jump { to: at as u32 + 1 };
+    }
+    let runs = taken.iter();
+    runs.map(|copied| (copied.from, copied.to, copied.limbs))
+        .collect()
+}

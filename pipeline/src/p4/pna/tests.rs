@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use std::sync::Arc;
+
+use adit_p4_frontend::ir::{Inst, Program};
+use adit_p4_frontend::source::NoIncludes;
+use adit_p4_frontend::{compile, Options};
+
+use super::*;
+use crate::p4::{Engine, Worker};
+
+/// A program that parses two bytes, with `states` as its parser's, beside `parsers`.
+fn program(parsers: &str, states: &str, control: &str) -> Program {
+    let text = format!(
+        "#include <adit.p4>
+        header byte_t {{ bit<8> value; }}
+        struct headers_t {{ byte_t first; byte_t second; }}
+        struct meta_t {{ bool is_again; bit<32> port; bit<8> sum; }}
+        {parsers}
+        parser P(packet_in pkt, out headers_t h, inout meta_t m,
+                 in pna_main_parser_input_metadata_t istd) {{ {states} }}
+        control C(inout headers_t h, inout meta_t m, in pna_main_input_metadata_t istd,
+                  inout pna_main_output_metadata_t ostd) {{ apply {{ {control} }} }}
+        control D(packet_out pkt, in headers_t h, in meta_t m, in pna_main_output_metadata_t ostd) {{
+            apply {{ pkt.emit(h); }}
+        }}
+        PNA_NIC(P(), C(), D()) main;"
+    );
+    let compiled = compile("test.p4", &text, &NoIncludes, &Options::default());
+    let rendered = compiled.diagnostics.render(&compiled.sources);
+    compiled.program.unwrap_or_else(|| panic!("{rendered}"))
+}
+
+fn sent(worker: &mut Worker, input: &Input<'_>) -> (u32, Vec<u8>) {
+    let mut out = Vec::new();
+    worker.process(0, &[*input], &mut |_, output| match output {
+        Output::Sent(sent) => out.push((sent.port, sent.headers.to_vec())),
+        Output::Dropped(reason) => panic!("{reason:?}"),
+    });
+    assert_eq!(out.len(), 1);
+    out.remove(0)
+}
+
+/// Both ways of running a program.
+fn workers(program: &Program) -> [Worker; 2] {
+    let engines = [
+        Engine::load(program.clone()),
+        Engine::load_interpreted(program.clone()),
+    ];
+    engines.map(|engine| Engine::worker(&Arc::new(engine.unwrap())))
+}
+
+#[test]
+fn parsers_know_which_pass_it_is() {
+    let program = program(
+        "",
+        "state start {
+            m.is_again = istd.loopedback;
+            m.port = (bit<32>) istd.input_port;
+            transition accept;
+        }",
+        "if (m.is_again) { send_to_port((PortId_t) (m.port + 100)); } else { recirculate(); }",
+    );
+    for mut worker in workers(&program) {
+        assert_eq!(sent(&mut worker, &Input::new(7, &[1, 2])).0, 107);
+    }
+}
+
+/// A parser with results, as a part of others.
+const BYTES: &str = "
+    parser Bytes(packet_in pkt, out headers_t h, out bit<8> sum) {
+        state start {
+            sum = 0;
+            pkt.extract(h.first);
+            transition select(h.first.value) { 0: accept; default: more; }
+        }
+        state more {
+            pkt.extract(h.second);
+            sum = h.first.value + h.second.value;
+            transition accept;
+        }
+    }";
+
+/// How many limbs the program's functions copy as runs of headers.
+fn copied(program: &Program) -> u32 {
+    let code = program.functions.iter().flat_map(|f| &f.code);
+    code.map(|inst| match inst {
+        Inst::Move { limbs, .. } if *limbs >= 4 => *limbs,
+        _ => 0,
+    })
+    .sum()
+}
+
+fn shared(program: &Program) -> Program {
+    let mut shared = program.clone();
+    share(&mut shared);
+    shared
+}
+
+#[test]
+fn what_a_parser_puts_out_is_not_copied() {
+    let control = "send_to_port((PortId_t) (bit<32>) m.sum);";
+    let start = "state start { Bytes.apply(pkt, h, m.sum); transition accept; }";
+    let program = program(BYTES, start, control);
+    assert_ne!(copied(&program), 0);
+    assert_eq!(copied(&shared(&program)), 0);
+    for mut worker in workers(&program) {
+        // After a packet with two headers, one with less: nothing is left of the first.
+        for (data, port, headers) in [
+            (&[3, 4, 5][..], 7, &[3, 4][..]),
+            (&[0, 4][..], 0, &[0][..]),
+            (&[5][..], 0, &[5][..]),
+            (&[][..], 0, &[][..]),
+        ] {
+            let expected = (port, headers.to_vec());
+            assert_eq!(
+                sent(&mut worker, &Input::new(0, data)),
+                expected,
+                "{data:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_read_before_or_comes_back_is_copied() {
+    let control = "send_to_port((PortId_t) (bit<32>) m.sum);";
+    // The second call finds what the first has put out.
+    let again = "state start {
+            Bytes.apply(pkt, h, m.sum);
+            transition select(m.sum) { 7: start; default: accept; }
+        }";
+    let twice = "state start {
+            headers_t other;
+            bit<8> sum;
+            Bytes.apply(pkt, other, sum);
+            Bytes.apply(pkt, h, m.sum);
+            m.sum = m.sum + sum;
+            transition accept;
+        }";
+    for (states, headers, port) in [(again, [5, 6], 11), (twice, [5, 6], 18)] {
+        let program = program(BYTES, states, control);
+        assert_eq!(copied(&shared(&program)), copied(&program));
+        for mut worker in workers(&program) {
+            let input = Input::new(0, &[3, 4, 5, 6, 7]);
+            assert_eq!(sent(&mut worker, &input), (port, headers.to_vec()));
+        }
+    }
+}
