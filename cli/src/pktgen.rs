@@ -162,12 +162,13 @@ fn work(
     end: Instant,
 ) -> Result<Count> {
     let going = || !stop.load(Ordering::Relaxed) && Instant::now() < end;
+    let idle = Idle::new(Duration::from_micros(args.spin));
     match &args.mode {
-        Mode::Send { count, rate, .. } => send(&mut pair, frames, *count, *rate, going)?,
+        Mode::Send { count, rate, .. } => send(&mut pair, frames, *count, *rate, idle, going)?,
         Mode::Receive { count, pcap } => {
-            receive(&mut pair, *count, pcap.as_deref(), going)?;
+            receive(&mut pair, *count, pcap.as_deref(), idle, going)?;
         }
-        Mode::Reflect => reflect(&mut pair, going)?,
+        Mode::Reflect => reflect(&mut pair, idle, going)?,
     }
     let (tx, rx) = (pair.tx.stats(), pair.rx.stats());
     Ok(Count {
@@ -178,11 +179,33 @@ fn work(
     })
 }
 
-fn sleep(pair: &mut QueuePair) -> Result<()> {
-    match pair.wait(Some(NAP))? {
-        Wakeup::Released => bail!("the ADI is taken away"),
-        Wakeup::Fault => bail!("a queue of the ADI was stopped by a fault"),
-        Wakeup::Ready | Wakeup::Timeout => Ok(()),
+/// What a queue does while there is nothing to do: it polls for a time, then sleeps.
+struct Idle {
+    spin: Duration,
+    since: Option<Instant>,
+}
+
+impl Idle {
+    fn new(spin: Duration) -> Self {
+        Self { spin, since: None }
+    }
+
+    /// There was something to do.
+    fn busy(&mut self) {
+        self.since = None;
+    }
+
+    /// There was not.
+    fn rest(&mut self, pair: &mut QueuePair) -> Result<()> {
+        if self.since.get_or_insert_with(Instant::now).elapsed() < self.spin {
+            std::hint::spin_loop();
+            return Ok(());
+        }
+        match pair.wait(Some(NAP))? {
+            Wakeup::Released => bail!("the ADI is taken away"),
+            Wakeup::Fault => bail!("a queue of the ADI was stopped by a fault"),
+            Wakeup::Ready | Wakeup::Timeout => Ok(()),
+        }
     }
 }
 
@@ -191,6 +214,7 @@ fn send(
     frames: &[Vec<u8>],
     count: u64,
     rate: u64,
+    mut idle: Idle,
     going: impl Fn() -> bool,
 ) -> Result<()> {
     let pool = pair.pool().clone();
@@ -216,20 +240,21 @@ fn send(
         }
         let taken = pair.tx.send(&mut burst.drain(..))?;
         sent += taken as u64;
-        if taken == 0 && pair.tx.reclaim()? == 0 {
-            if rate == 0 {
-                sleep(pair)?;
-            } else {
-                std::thread::sleep(Duration::from_micros(50));
-            }
+        if taken != 0 || pair.tx.reclaim()? != 0 {
+            idle.busy();
+        } else if rate == 0 {
+            idle.rest(pair)?;
+        } else {
+            std::thread::sleep(Duration::from_micros(50));
         }
         // Whatever others say is not for a generator.
         pair.rx.receive(&mut received, BURST)?;
         received.clear();
     }
     while pair.tx.in_flight() != 0 && going() {
-        if pair.tx.reclaim()? == 0 {
-            sleep(pair)?;
+        match pair.tx.reclaim()? {
+            0 => idle.rest(pair)?,
+            _ => idle.busy(),
         }
     }
     Ok(())
@@ -239,6 +264,7 @@ fn receive(
     pair: &mut QueuePair,
     count: u64,
     pcap: Option<&Path>,
+    mut idle: Idle,
     going: impl Fn() -> bool,
 ) -> Result<()> {
     let mut writer = match pcap {
@@ -253,9 +279,10 @@ fn receive(
     let mut frames = Vec::with_capacity(BURST);
     while going() && (count == 0 || pair.rx.stats().frames < count) {
         if pair.rx.receive(&mut frames, BURST)? == 0 {
-            sleep(pair)?;
+            idle.rest(pair)?;
             continue;
         }
+        idle.busy();
         for frame in frames.drain(..) {
             if let Some(writer) = &mut writer {
                 let len = frame.len() as u32; // bounded by a buffer
@@ -269,13 +296,14 @@ fn receive(
     Ok(())
 }
 
-fn reflect(pair: &mut QueuePair, going: impl Fn() -> bool) -> Result<()> {
+fn reflect(pair: &mut QueuePair, mut idle: Idle, going: impl Fn() -> bool) -> Result<()> {
     let mut frames: Vec<Buffer> = Vec::with_capacity(BURST);
     while going() {
         if pair.rx.receive(&mut frames, BURST)? == 0 {
-            sleep(pair)?;
+            idle.rest(pair)?;
             continue;
         }
+        idle.busy();
         for frame in &mut frames {
             if let Some((to, rest)) = frame.split_at_mut_checked(6) {
                 if let Some(from) = rest.get_mut(..6) {

@@ -82,6 +82,9 @@ pub(crate) struct Pktgen {
     /// Frames that a queue holds
     #[arg(long, global = true, default_value_t = 1024)]
     pub(crate) ring: u16,
+    /// How long a queue that can neither send nor receive polls before it sleeps, in microseconds
+    #[arg(long, global = true, default_value_t = 1000, value_name = "US")]
+    pub(crate) spin: u64,
 }
 
 #[derive(Debug, Subcommand)]
