@@ -7,6 +7,7 @@
 
 mod file;
 mod place;
+mod view;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -18,6 +19,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub use file::{FileMapping, FileMappingError};
 pub use place::{Place, PAGE_LEN};
+pub use view::{Nearby, View};
 
 use crate::pasid::TranslationFault;
 use place::Version;

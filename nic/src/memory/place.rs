@@ -33,21 +33,17 @@ pub struct Place {
 // mappings may be used by any thread.
 unsafe impl Send for Place {}
 
-impl GuestMemory {
-    /// Remembers a page, if it is all in one region.
-    #[must_use]
-    pub fn place(&self, page: u64) -> Option<Place> {
-        let (start, region) = self.regions.range(..=page).next_back()?;
-        let skip = page - start;
-        let room = region.len.checked_sub(skip)?;
-        let (mapping, offset) = region.backing.as_ref()?;
-        (room >= PAGE_LEN as u64).then(|| Place {
-            version: self.version,
-            page: mapping.at(offset + skip),
-            access: region.access,
-        })
+impl Place {
+    pub(super) fn new(version: Version, page: *mut u8, access: Access) -> Self {
+        Self {
+            version,
+            page,
+            access,
+        }
     }
+}
 
+impl GuestMemory {
     /// The bytes of a page, if it may be used so and the map is still that which gave it.
     #[inline]
     fn inside(&self, place: &Place, offset: usize, len: usize, write: bool) -> Option<*mut u8> {

@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
+use std::cell::Cell;
+
 use super::*;
 use crate::testing::sealed;
 use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
+use zerocopy::little_endian::U64;
+
+/// What is remembered of a page.
+fn remembered(mem: &GuestMemory, page: u64) -> Option<Place> {
+    View::new(mem, &Cell::new(None)).place(page)
+}
 
 const RW: Access = Access {
     read: true,
@@ -125,7 +133,7 @@ fn unmapping_takes_whole_regions_only() {
 #[test]
 fn a_remembered_page_serves_until_the_map_changes() {
     let mut mem = two_pages_swapped();
-    let place = mem.place(0x1_0000).unwrap();
+    let place = remembered(&mem, 0x1_0000).unwrap();
     mem.write_in(&place, 0xFF8, &[7; 8]).unwrap();
     assert_eq!(
         mem.read_obj::<u64>(0x1_0FF8).unwrap(),
@@ -154,7 +162,7 @@ fn a_remembered_page_serves_until_the_map_changes() {
         None,
         "its region has gone"
     );
-    let place = mem.place(0x1_1000).unwrap();
+    let place = remembered(&mem, 0x1_1000).unwrap();
     mem.clear();
     assert_eq!(mem.write_in(&place, 0, &word), None, "everything has gone");
 }
@@ -169,11 +177,62 @@ fn only_whole_pages_are_remembered_and_their_rights_too() {
     let file = sealed(0x3000);
     mem.map(0, 0x1800, read_only, Some((file, 0))).unwrap();
     mem.map(0x8000, 0x1000, RW, None).unwrap();
-    let place = mem.place(0).unwrap();
+    let place = remembered(&mem, 0).unwrap();
     assert_eq!(mem.read_in(&place, 0, &mut [1]), Some(()));
     assert_eq!(mem.write_in(&place, 0, &[1]), None);
     assert_eq!(mem.publish_u64_in(&place, 0, 1), None);
     for page in [0x1000, 0x2000, 0x8000, !0xFFF] {
-        assert!(mem.place(page).is_none(), "{page:#x}");
+        assert!(remembered(&mem, page).is_none(), "{page:#x}");
     }
+}
+
+#[test]
+fn a_view_reads_what_the_map_reads() {
+    let mut mem = two_pages_swapped();
+    mem.map(0x3_0000, 0x1000, RW, None).unwrap();
+    let write_only = Access {
+        read: false,
+        write: true,
+    };
+    mem.map(0x4_0000, 0x1000, write_only, Some((sealed(0x1000), 0)))
+        .unwrap();
+    let bytes: Vec<u8> = (0..0x2000_u32).map(|n| (n / 3) as u8).collect();
+    mem.write(0x1_0000, &bytes).unwrap();
+    let last = Cell::new(None);
+    let places = [
+        0x1_0000,
+        0x1_1FF8,
+        0x1_0FF8,
+        0x1_0FFC,
+        0x1_0003,
+        0x1_1FF9,
+        0x1_2000,
+        0xFFFC,
+        0x3_0000,
+        0x4_0000,
+        0x1_1000,
+        0,
+        u64::MAX,
+        u64::MAX - 7,
+        0x1_0010,
+    ];
+    for at in places {
+        let expected = mem.read_obj::<U64>(at).map(U64::get);
+        assert_eq!(View::new(&mem, &last).read_u64(at), expected, "{at:#x}");
+    }
+}
+
+#[test]
+fn a_view_forgets_what_has_changed() {
+    let mut mem = two_pages_swapped();
+    mem.write(0x1_0000, &[1; 8]).unwrap();
+    let last = Cell::new(None);
+    let read = |mem: &GuestMemory| View::new(mem, &last).read_u64(0x1_0000);
+    assert_eq!(read(&mem), Ok(0x0101_0101_0101_0101));
+    let another = two_pages_swapped();
+    assert_eq!(read(&another), Ok(0), "of another map");
+    assert!(read(&mem).is_ok());
+    mem.unmap(0x1_0000, 0x1000).unwrap();
+    assert!(read(&mem).is_err(), "its region has gone");
+    assert!(View::new(&mem, &last).place(0x1_0000).is_none());
 }

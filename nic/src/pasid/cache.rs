@@ -11,7 +11,7 @@ use std::cell::Cell;
 use super::root::{RootQuery, Tables};
 use super::walk::{self, Descent, LowestTable, Page, PageTable, PAGE_SHIFT};
 use super::{Pasid, Root, TranslationFault};
-use crate::memory::{GuestMemory, Place, PAGE_LEN};
+use crate::memory::{GuestMemory, Nearby, Place, View, PAGE_LEN};
 
 const _: () = assert!(PAGE_LEN == 1 << PAGE_SHIFT);
 
@@ -93,6 +93,8 @@ pub struct Translator {
     contexts: Map<PageTable, CONTEXTS>,
     lowest: Map<LowestTable, LOWEST>,
     pages: Map<Known, PAGES>,
+    /// Where tables and pages were found last.
+    nearby: Cell<Option<Nearby>>,
     hits: Cell<u64>,
     walks: Cell<u64>,
     faults: Cell<u64>,
@@ -108,6 +110,7 @@ impl Translator {
             contexts: Map::new(),
             lowest: Map::new(),
             pages: Map::new(),
+            nearby: Cell::new(None),
             hits: Cell::default(),
             walks: Cell::default(),
             faults: Cell::default(),
@@ -187,19 +190,15 @@ impl Translator {
         iova: u64,
     ) -> Result<Known, TranslationFault> {
         count(&self.walks);
-        let page = self.walk(memory, pasid, iova)?;
-        let place = memory.place(page.address);
+        let view = View::new(memory, &self.nearby);
+        let page = self.walk(&view, pasid, iova)?;
+        let place = view.place(page.address);
         let known = Known { page, place };
         self.pages.put(self.burst, pasid, iova >> PAGE_SHIFT, known);
         Ok(known)
     }
 
-    fn walk(
-        &self,
-        memory: &GuestMemory,
-        pasid: Pasid,
-        iova: u64,
-    ) -> Result<Page, TranslationFault> {
+    fn walk(&self, memory: &View<'_>, pasid: Pasid, iova: u64) -> Result<Page, TranslationFault> {
         let table = match self.contexts.get(self.burst, pasid, 0) {
             Some(table) => table,
             None => {

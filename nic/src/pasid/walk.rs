@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The walk: from a requester and a PASID to a page table, and from an address to a page.
 
-use zerocopy::little_endian::U64;
-
 use super::vtd::{self, ADDRESS, PRESENT};
 use super::{Pasid, Root, Table, TranslationFault};
-use crate::memory::GuestMemory;
+use crate::memory::View;
 
 /// Bytes of a page, as a shift.
 pub const PAGE_SHIFT: u32 = 12;
@@ -84,10 +82,9 @@ pub enum Descent {
     Page(Page),
 }
 
-fn word(memory: &GuestMemory, at: u64, table: Table) -> Result<u64, TranslationFault> {
+fn word(memory: &View<'_>, at: u64, table: Table) -> Result<u64, TranslationFault> {
     memory
-        .read_obj::<U64>(at)
-        .map(U64::get)
+        .read_u64(at)
         .map_err(|_| TranslationFault::Unreadable(table))
 }
 
@@ -102,11 +99,7 @@ fn present(word: u64, table: Table) -> Result<u64, TranslationFault> {
 ///
 /// # Errors
 /// When the tables do not lead to one, or the function's own requests are not passed through.
-pub fn resolve(
-    memory: &GuestMemory,
-    root: Root,
-    pasid: Pasid,
-) -> Result<PageTable, TranslationFault> {
+pub fn resolve(memory: &View<'_>, root: Root, pasid: Pasid) -> Result<PageTable, TranslationFault> {
     let context = context(memory, root)?;
     let own = (word(memory, context + 8, Table::Context)? & vtd::CONTEXT_RID_PASID) as u32;
     let context = present(word(memory, context, Table::Context)?, Table::Context)?;
@@ -150,7 +143,7 @@ pub fn resolve(
 }
 
 /// Address of the requester's context entry.
-fn context(memory: &GuestMemory, root: Root) -> Result<u64, TranslationFault> {
+fn context(memory: &View<'_>, root: Root) -> Result<u64, TranslationFault> {
     let (bus, function) = (u64::from(root.requester >> 8), root.requester & 0xFF);
     let half = u64::from(function >> 7) * 8;
     let at = (root.table & ADDRESS) + bus * vtd::ROOT_ENTRY_LEN + half;
@@ -159,7 +152,7 @@ fn context(memory: &GuestMemory, root: Root) -> Result<u64, TranslationFault> {
 }
 
 /// Address of a PASID's entry.
-fn pasid_entry(memory: &GuestMemory, context: u64, pasid: u32) -> Result<u64, TranslationFault> {
+fn pasid_entry(memory: &View<'_>, context: u64, pasid: u32) -> Result<u64, TranslationFault> {
     let entries = 1 << (7 + (context >> vtd::CONTEXT_PDTS_SHIFT & vtd::CONTEXT_PDTS_MASK));
     let index = u64::from(pasid >> vtd::PASID_DIRECTORY_SHIFT);
     if index >= entries {
@@ -181,7 +174,7 @@ fn translation_type(entry: u64) -> u8 {
 /// # Errors
 /// When nothing is mapped there.
 pub fn descend(
-    memory: &GuestMemory,
+    memory: &View<'_>,
     table: &PageTable,
     iova: u64,
 ) -> Result<Descent, TranslationFault> {
@@ -209,7 +202,7 @@ pub fn descend(
 /// # Errors
 /// When nothing is mapped there.
 pub fn lowest(
-    memory: &GuestMemory,
+    memory: &View<'_>,
     stage: Stage,
     table: LowestTable,
     iova: u64,
@@ -226,7 +219,7 @@ fn shift(level: u32) -> u32 {
     PAGE_SHIFT + (level - 1) * vtd::PAGE_TABLE_SHIFT
 }
 
-fn entry(memory: &GuestMemory, table: u64, iova: u64, level: u32) -> Result<u64, TranslationFault> {
+fn entry(memory: &View<'_>, table: u64, iova: u64, level: u32) -> Result<u64, TranslationFault> {
     let index = iova >> shift(level) & ((1 << vtd::PAGE_TABLE_SHIFT) - 1);
     word(memory, table + index * 8, Table::Page)
 }
