@@ -6,11 +6,16 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use adit_p4_frontend::ir::Program;
+use adit_p4_frontend::ir::{Chosen, Match, Program};
 use adit_p4_frontend::source::Includes;
 use adit_p4_frontend::{compile, Options};
+use adit_pipeline::p4::events::MAX_EVENTS;
 use adit_pipeline::p4::replication::{CloneSession, CloneTo, Replica};
+use adit_pipeline::p4::tables::{Action, Entry};
 use adit_pipeline::p4::{Engine, Input, Output, Worker};
+
+/// The port that our packets come by.
+const PORT: u32 = 3;
 
 /// The system's allocator, which counts what a thread asks for.
 struct Counting;
@@ -82,6 +87,25 @@ fn replicate(engine: &Engine) {
     replication
         .insert_session(6, CloneSession::group(7))
         .unwrap();
+    // The switch floods what comes by the port of our packets to that group.
+    let floods = engine
+        .tables()
+        .iter()
+        .find(|t| t.spec().name.ends_with(".floods"));
+    if let Some(floods) = floods {
+        let flood_to = Chosen {
+            action: 0,
+            arguments: vec![vec![7]],
+        };
+        let entry = Entry {
+            keys: vec![Match::Exact(vec![PORT.into()])],
+            priority: 0,
+            action: Action::Direct(flood_to),
+            idle_timeout_ns: None,
+            opaque: Vec::new(),
+        };
+        floods.insert(&entry, 0).unwrap();
+    }
 }
 
 /// Frames by the book, and short packets whose first bytes say what is to be done.
@@ -106,6 +130,8 @@ fn packets() -> Vec<Vec<u8>> {
     ];
     for op in 0..20 {
         packets.push(vec![op, 0, 1, 0, 0]);
+        // Other flows.
+        packets.push(vec![op, 9, op, 0, 0, 0, 0]);
         packets.push([&[op, 0, op, 0, 0, 0, 0][..], &payload].concat());
     }
     packets
@@ -124,7 +150,10 @@ fn round(worker: &mut Worker, now_ns: u64, inputs: &[Input<'_>]) -> usize {
 
 fn takes_nothing(name: &str, program: &Program) {
     let packets = packets();
-    let inputs: Vec<_> = packets.iter().map(|packet| Input::new(3, packet)).collect();
+    let inputs: Vec<_> = packets
+        .iter()
+        .map(|packet| Input::new(PORT, packet))
+        .collect();
     let engines = [Engine::load, Engine::load_interpreted];
     for (engine, how) in engines.into_iter().zip(["machine code", "interpreted"]) {
         let engine = Arc::new(engine(program.clone()).unwrap());
@@ -132,9 +161,13 @@ fn takes_nothing(name: &str, program: &Program) {
         let mut worker = Engine::worker(&engine);
         // Buffers grow to what they need; tables that learn, and queues, become full.
         let mut now_ns = 0;
-        for _ in 0..100 {
+        for n in 0..1000 {
             now_ns += 1000;
             round(&mut worker, now_ns, &inputs);
+            let waiting = engine.digests().waiting();
+            if n > 20 && [0, MAX_EVENTS].contains(&waiting) {
+                break;
+            }
         }
         let before = asked();
         let mut sent = 0;
@@ -153,6 +186,19 @@ fn programs_that_copy_and_go_round() {
         ("replication", include_str!("../../p4/tests/replication.p4")),
         ("pna", include_str!("../../p4/tests/pna.p4")),
         ("all at once", ALL_AT_ONCE),
+    ] {
+        takes_nothing(name, &program(text, &[]));
+    }
+}
+
+/// What control planes are to be told takes memory, and so do learnt flows: but not when their
+/// queue or table is full.
+#[test]
+fn what_finds_no_room() {
+    for (name, text) in [
+        ("l2", include_str!("../../p4/l2.p4")),
+        ("digests", include_str!("../../p4/tests/digests.p4")),
+        ("timeouts", include_str!("../../p4/tests/timeouts.p4")),
     ] {
         takes_nothing(name, &program(text, &[]));
     }

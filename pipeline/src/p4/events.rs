@@ -56,9 +56,9 @@ impl<T> Default for Events<T> {
 }
 
 impl<T> Events<T> {
-    /// Adds one; counts it if there is no room.
-    pub(super) fn push(&self, event: T) -> bool {
-        let pushed = self.queue.push(event).is_ok();
+    /// Adds one, which is made only if there is room; else it is counted.
+    pub(super) fn push(&self, event: impl FnOnce() -> T) -> bool {
+        let pushed = !self.queue.is_full() && self.queue.push(event()).is_ok();
         if !pushed {
             self.lost.fetch_add(1, Relaxed);
         }

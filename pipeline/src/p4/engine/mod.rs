@@ -240,7 +240,7 @@ impl Engine {
     /// Puts a packet from the control plane in line; false if there is no room. Who owns a worker
     /// takes it from there ([`Engine::packets_out`]) and sends it in by the control plane's port.
     pub fn packet_out(&self, packet: ControlPacket) -> bool {
-        self.state.packets_out.push(packet)
+        self.state.packets_out.push(|| packet)
     }
 
     /// Packets from the control plane.
@@ -274,7 +274,7 @@ impl Engine {
             let expired = table.expire(now_ns);
             removed += expired.removed;
             for entry in expired.idle {
-                self.state.idle.push(Idle {
+                self.state.idle.push(|| Idle {
                     table: n as u32,
                     entry,
                     at_ns: now_ns,

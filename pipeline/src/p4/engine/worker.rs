@@ -290,7 +290,9 @@ impl Drop for Worker {
 
 /// Puts a packet in line for the control plane.
 fn to_control(state: &State, sent: &Sent<'_>, input: &[u8]) -> bool {
-    let mut data = Vec::with_capacity(sent.headers.len() + input.len());
-    sent.copy_to(input, &mut data);
-    state.packets_in.push(ControlPacket { data })
+    state.packets_in.push(|| {
+        let mut data = Vec::with_capacity(sent.headers.len() + input.len());
+        sent.copy_to(input, &mut data);
+        ControlPacket { data }
+    })
 }

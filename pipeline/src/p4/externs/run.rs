@@ -49,7 +49,7 @@ impl Run<'_> {
                 data,
             } => {
                 self.local.gather(data, frame);
-                self.state.digests.push(Digest {
+                self.state.digests.push(|| Digest {
                     object: *object,
                     receiver: receiver.as_ref().map_or(0, |r| r.get(frame)),
                     data: self.local.bytes.clone(),

@@ -169,13 +169,15 @@ impl Run<'_> {
             return false;
         };
         let value = &frame[arguments.slot as usize..][..arguments.flat.limbs as usize];
-        let arguments = arguments.flat.leaves.iter().map(|leaf| {
-            let limbs = adit_p4_frontend::ir::limbs_of(leaf.width) as usize;
-            value[leaf.offset as usize..][..limbs].to_vec()
-        });
-        let chosen = Chosen {
-            action: at,
-            arguments: arguments.collect(),
+        let chosen = || {
+            let arguments = arguments.flat.leaves.iter().map(|leaf| {
+                let limbs = adit_p4_frontend::ir::limbs_of(leaf.width) as usize;
+                value[leaf.offset as usize..][..limbs].to_vec()
+            });
+            Chosen {
+                action: at,
+                arguments: arguments.collect(),
+            }
         };
         let (key, now) = (&self.local.key, self.local.now_ns);
         table.learn(key, chosen, profile, now) == Learn::Done

@@ -86,29 +86,27 @@ fn lifetime_ns(profile: u64) -> Option<u64> {
 impl Table {
     /// The action with that name, or whose name ends in it.
     pub(in crate::p4) fn action_named(&self, name: &str) -> Option<u32> {
-        let dotted = format!(".{name}");
-        let named = |full: &str| full == name || full.ends_with(&dotted);
+        let named = |full: &str| match full.strip_suffix(name) {
+            Some(before) => before.is_empty() || before.ends_with('.'),
+            None => false,
+        };
         let found = self.spec().actions.iter().position(|a| named(&a.name));
         found.map(|at| at as u32)
     }
 
     /// Adds the packed key that was looked up. An entry that is there already is as good as a new
-    /// one.
+    /// one. What the action is to be, `chosen` says if there is room.
     pub(in crate::p4) fn learn(
         &self,
         key: &[u64],
-        chosen: Chosen,
+        chosen: impl FnOnce() -> Chosen,
         profile: u64,
         now_ns: u64,
     ) -> Learn {
         let is_exact = matches!(self.search, Search::Exact);
         let lifetime = lifetime_ns(profile).filter(|_| is_exact && self.timers.is_some());
-        let (Some(lifetime), Ok(())) = (lifetime, self.shape.check_action(&chosen, false)) else {
+        let Some(lifetime) = lifetime else {
             return Learn::NotDone;
-        };
-        let rule = Rule {
-            value: key.to_vec(),
-            ..Rule::default()
         };
         // A packet does not wait for a control plane that is at it for long.
         let Some(mut state) = (0..MAX_TRIES).find_map(|_| {
@@ -118,6 +116,21 @@ impl Table {
             return Learn::NotDone;
         };
         let state = &mut *state;
+        // Flows that find no room do not take memory for that.
+        if state.len() >= self.capacity {
+            return match self.has_key(state, key) {
+                true => Learn::Done,
+                false => Learn::NotDone,
+            };
+        }
+        let chosen = chosen();
+        if self.shape.check_action(&chosen, false).is_err() {
+            return Learn::NotDone;
+        }
+        let rule = Rule {
+            value: key.to_vec(),
+            ..Rule::default()
+        };
         let times = [lifetime, now_ns];
         match self.put_rule(state, &rule, &Action::Direct(chosen), Origin::Packet, times) {
             Ok(_) | Err(TableError::Exists(_)) => Learn::Done,

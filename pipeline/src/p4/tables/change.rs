@@ -119,10 +119,17 @@ impl Table {
         mix(seed, rule.value.len(), |n| rule.value[n])
     }
 
-    fn is_value(&self, record: u32, rule: &Rule) -> bool {
+    fn is_value(&self, record: u32, value: &[u64]) -> bool {
         let from = self.records.layout.key;
-        let words = self.records.words(record, from, rule.value.len());
-        words.eq(rule.value.iter().copied())
+        let words = self.records.words(record, from, value.len());
+        words.eq(value.iter().copied())
+    }
+
+    /// Whether a table of exact keys has this one.
+    pub(super) fn has_key(&self, state: &State, key: &[u64]) -> bool {
+        let hash = hash(self.seed, key.len(), |n| key[n]);
+        let found = state.index.search(hash, &mut |r| self.is_value(r, key));
+        found.is_some()
     }
 
     /// Where the entry is with these keys and this rank, or where it would be.
@@ -135,7 +142,7 @@ impl Table {
         };
         if !self.records.layout.chained {
             spot.hash = self.hash_of(None, rule);
-            let mut is_it = |record| self.is_value(record, rule);
+            let mut is_it = |record| self.is_value(record, &rule.value);
             spot.first = state.index.search(spot.hash, &mut is_it);
             spot.record = spot.first.map(|first| first.1);
             return spot;
@@ -144,7 +151,7 @@ impl Table {
             return spot;
         };
         spot.hash = self.hash_of(Some(tuple), rule);
-        let mut is_it = |r| self.records.tuple(r) == tuple && self.is_value(r, rule);
+        let mut is_it = |r| self.records.tuple(r) == tuple && self.is_value(r, &rule.value);
         spot.first = state.index.search(spot.hash, &mut is_it);
         let mut next = spot.first.map(|first| first.1);
         while let Some(record) = next {

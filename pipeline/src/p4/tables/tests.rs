@@ -232,8 +232,8 @@ fn learnt_entries_go_when_their_time_is_over() {
     let second = 1_000_000_000;
     let t = table(&["exact"]);
     assert_eq!(found(&t, &[5]), 999);
-    assert_eq!(t.learn(&[5], chosen(7), 0, 0), Learn::Done);
-    let again = t.learn(&[5], chosen(8), 0, 0);
+    assert_eq!(t.learn(&[5], || chosen(7), 0, 0), Learn::Done);
+    let again = t.learn(&[5], || chosen(8), 0, 0);
     assert_eq!(again, Learn::Done, "there already: as good as new");
     assert_eq!(found(&t, &[5]), 7);
     assert_eq!(t.expire(9 * second).removed, 0);
@@ -245,12 +245,12 @@ fn learnt_entries_go_when_their_time_is_over() {
     assert_eq!(t.expire(48 * second).removed, 1);
     assert_eq!(found(&t, &[5]), 999);
     assert_eq!(
-        t.learn(&[5], chosen(7), 8, 0),
+        t.learn(&[5], || chosen(7), 8, 0),
         Learn::NotDone,
         "no such profile"
     );
     assert_eq!(
-        t.learn(&[5], chosen(1 << 16), 0, 0),
+        t.learn(&[5], || chosen(1 << 16), 0, 0),
         Learn::NotDone,
         "too wide"
     );
