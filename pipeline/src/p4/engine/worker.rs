@@ -8,7 +8,7 @@ use adit_p4_frontend::ir::FunctionId;
 use super::{Blocks, Engine, State};
 use crate::p4::events::ControlPacket;
 use crate::p4::externs::{Local, Run};
-use crate::p4::machine::{End, Host, Machine, Packet};
+use crate::p4::machine::{End, Machine, Packet};
 use crate::p4::memory::{Pin, Pool};
 use crate::p4::native::{Begin, Ran, Waiting};
 use crate::p4::packet::{Reader, Writer};
@@ -159,7 +159,7 @@ impl Scratch {
         let (machine, mut host) = (&mut self.machine, at.run(&mut self.local, payload));
         let from = match from {
             Some(waiting) => {
-                let applied = host.apply(waiting.table, &mut machine.frame);
+                let applied = host.end_apply(waiting.table, &mut machine.frame);
                 Begin::Again(waiting, applied)
             }
             None => Begin::Waiting,

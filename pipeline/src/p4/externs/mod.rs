@@ -28,9 +28,8 @@ use super::trace::{Trace, MARK};
 pub(super) use meter::MeterCell;
 pub use meter::{Color, Meter, MeterConfig, MeterUnit};
 pub use objects::{Count, Counter, Object, ObjectError, Register};
-pub(super) use op::Op;
-use op::Operand;
 pub(super) use op::DROP_PORT;
+pub(super) use op::{Op, Operand};
 pub use profile::{
     GroupMember, Profile, ProfileError, SetAction, MAX_GROUP, MAX_GROUPS, MAX_WEIGHT,
 };
@@ -104,7 +103,7 @@ pub(super) struct Local {
     checksums: Vec<Vec<u8>>,
     checksum_objects: Vec<usize>,
     /// The sums of `InternetChecksum` objects, by object; and which are some.
-    sums: Vec<u16>,
+    pub(super) sums: Vec<u64>,
     sum_objects: Vec<usize>,
     random: u64,
     writer: Writer,
@@ -234,31 +233,35 @@ impl Run<'_> {
         }
     }
 
-    /// Whether a lookup is worth waiting for; if so, its first stage has begun.
+    /// Looks up, or begins to if that is worth waiting for: then there is nothing yet.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
-    pub(super) fn begin_apply(&mut self, table: u32, frame: &[u64]) -> bool {
+    pub(super) fn begin_apply(
+        &mut self,
+        table: u32,
+        frame: &mut [u64],
+        may_wait: bool,
+    ) -> Option<Applied> {
         let state = self.state;
-        let table = &state.tables[table as usize];
-        if !table.is_far(self.visit()) {
-            return false;
+        let of = &state.tables[table as usize];
+        of.gather(frame, &mut self.local.key);
+        if may_wait && of.is_far(self.visit()) {
+            of.approach(0, &self.local.key, self.visit());
+            return None;
         }
-        table.gather(frame, &mut self.local.key);
-        table.approach(0, &self.local.key, self.visit());
-        true
+        Some(self.find(table, frame))
     }
 
-    /// A later stage of a lookup that was begun.
-    pub(super) fn approach(&self, table: u32, stage: usize) {
-        self.state.tables[table as usize].approach(stage, &self.local.key, self.visit());
+    /// What a lookup comes to that was begun.
+    pub(super) fn end_apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
+        self.find(table, frame)
     }
-}
 
-impl Host for Run<'_> {
-    fn apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
+    /// Looks up the key that was gathered.
+    #[inline]
+    fn find(&mut self, table: u32, frame: &mut [u64]) -> Applied {
         let index = table as usize;
         let local = &mut *self.local;
         let table = &self.state.tables[index];
-        table.gather(frame, &mut local.key);
         let visit = Visit {
             pin: self.pin,
             worker: local.worker,
@@ -280,6 +283,18 @@ impl Host for Run<'_> {
             hit: found.entry.is_some(),
             action,
         }
+    }
+
+    /// A later stage of a lookup that was begun.
+    pub(super) fn approach(&self, table: u32, stage: usize) {
+        self.state.tables[table as usize].approach(stage, &self.local.key, self.visit());
+    }
+}
+
+impl Host for Run<'_> {
+    fn apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
+        self.state.tables[table as usize].gather(frame, &mut self.local.key);
+        self.find(table, frame)
     }
 
     fn external(&mut self, call: u32, frame: &mut [u64]) {

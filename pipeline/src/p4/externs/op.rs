@@ -32,17 +32,43 @@ impl Operand {
         frame[self.slot as usize]
     }
 
-    /// Its bits from the top of one word, with zeros behind, if there is room for them and they do
-    /// not depend on a header's validity or a varbit's length.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(in crate::p4) fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(in crate::p4) fn width(&self) -> u32 {
+        self.width
+    }
+
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(in crate::p4) fn limbs(&self) -> u32 {
+        self.flat.limbs
+    }
+
+    /// Whether its bits have room in one word and do not depend on a header's validity or a
+    /// varbit's length.
+    fn is_one_word(&self) -> bool {
+        let mut leaves = self.flat.leaves.iter();
+        (1..=64).contains(&self.flat.bits) && leaves.all(|l| !l.is_varbit && l.header.is_none())
+    }
+
+    /// The slots and widths of its parts, if all of them have room in one word.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(in crate::p4) fn parts_of_one_word(&self) -> Option<Vec<(u32, u32)>> {
+        let leaves = self.flat.leaves.iter();
+        let parts = leaves.map(|leaf| (self.slot + leaf.offset, leaf.width));
+        self.is_one_word().then(|| parts.collect())
+    }
+
+    /// Its bits from the top of one word, with zeros behind, if there is room for them.
     pub(super) fn in_one_word(&self, frame: &[u64]) -> Option<u64> {
-        if !(1..=64).contains(&self.flat.bits) {
+        if !self.is_one_word() {
             return None;
         }
         let mut word = 0u64;
         for leaf in &self.flat.leaves {
-            if leaf.is_varbit || leaf.header.is_some() {
-                return None;
-            }
             let value = frame[self.slot as usize + leaf.offset as usize];
             word = word.checked_shl(leaf.width).unwrap_or(0) | value;
         }

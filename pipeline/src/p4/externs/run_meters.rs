@@ -51,15 +51,23 @@ impl Run<'_> {
             }
             Op::CountDirect { object, bytes } => {
                 let bytes = bytes.as_ref().map_or(self.local.length, |b| b.get(frame));
-                if let Some((table, Some(entry))) = self.local.applied {
-                    let table = &self.state.tables[table];
-                    if table.direct_counter() == Some(*object as u32) {
-                        table.count(self.local.worker, entry, bytes);
-                    }
-                }
+                self.count_direct(*object, bytes);
             }
             // Everything else has been looked at.
             _ => {}
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Counts a packet for the entry that was hit last, if that has this counter.
+    #[inline]
+    pub(in crate::p4) fn count_direct(&mut self, object: usize, bytes: u64) {
+        if let Some((table, Some(entry))) = self.local.applied {
+            let table = &self.state.tables[table];
+            if table.direct_counter() == Some(object as u32) {
+                table.count(self.local.worker, entry, bytes);
+            }
         }
     }
 }

@@ -141,7 +141,7 @@ impl Run<'_> {
                 result,
                 inverted,
             } => {
-                let value = self.local.sums[*object];
+                let value = self.local.sums[*object] as u16;
                 let value = if *inverted { !value } else { value };
                 result.set(frame, value.into());
             }
@@ -156,7 +156,7 @@ impl Run<'_> {
 
     fn sum(&mut self, object: usize, change: impl FnOnce(u16) -> u16) {
         let value = &mut self.local.sums[object];
-        *value = change(*value);
+        *value = change(*value as u16).into();
     }
 
     /// Adds the key that was looked up last, if its table learns and missed.

@@ -17,6 +17,7 @@ use crate::p4::machine::MAX_STEPS;
 pub(super) struct Helpers {
     pub(super) apply: FuncRef,
     pub(super) external: FuncRef,
+    pub(super) count_direct: FuncRef,
     pub(super) other: FuncRef,
     pub(super) emit: FuncRef,
     pub(super) copy: FuncRef,
@@ -36,6 +37,10 @@ impl Translator<'_, '_> {
 
     pub(super) fn call_external(&mut self, call: u32) {
         self.call(self.helpers.external, &[call]);
+    }
+
+    pub(super) fn call_count_direct(&mut self, object: u32) {
+        self.call(self.helpers.count_direct, &[object]);
     }
 
     pub(super) fn call_copy(&mut self, dst: Slot, src: Slot, limbs: u32) {

@@ -3,7 +3,7 @@
 
 use adit_p4_frontend::ir::Inst;
 
-use crate::p4::externs::Run;
+use crate::p4::externs::{Forward, Requests, Run};
 use crate::p4::machine::{Applied, End, Machine};
 use crate::p4::packet::Writer;
 
@@ -15,6 +15,18 @@ pub(super) const EXIT: u64 = 1;
 pub(super) const TOO_LONG: u64 = 2;
 /// By the parser's error whose index is added.
 pub(super) const REJECTED: u64 = 1 << 32;
+
+/// What [`Context::forward`] says, if it is not 0, and what [`Context::asked`] has bits for.
+pub(super) mod asked {
+    pub(in crate::p4::native) const PORT: u64 = 1;
+    pub(in crate::p4::native) const GROUP: u64 = 2;
+    pub(in crate::p4::native) const DROP: u64 = 3;
+    pub(in crate::p4::native) const AGAIN: u64 = 4;
+
+    pub(in crate::p4::native) const QUEUE: u64 = 1;
+    pub(in crate::p4::native) const FLOW_ID: u64 = 2;
+    pub(in crate::p4::native) const HASH: u64 = 4;
+}
 
 /// What machine code reads and writes beside the frame, by the offsets in [`at`].
 #[repr(C)]
@@ -34,6 +46,16 @@ pub(super) struct Context<'a, 'h> {
     pub(super) resume: u64,
     /// What a lookup came to that code has waited for.
     pub(super) applied: u64,
+    /// The sums of `InternetChecksum` objects, one for each object of the program.
+    pub(super) sums: *mut u64,
+    /// Where the program sent the packet, one of [`asked`]'s first; 0: it did not say.
+    pub(super) forward: u64,
+    pub(super) forward_to: u64,
+    /// What the program tells the packet's receiver, and which of that, by [`asked`]'s last.
+    pub(super) asked: u64,
+    pub(super) queue: u64,
+    pub(super) flow_id: u64,
+    pub(super) hash: u64,
     pub(super) bridge: *mut Bridge<'a, 'h>,
 }
 
@@ -55,6 +77,14 @@ pub(super) mod at {
     pub(in crate::p4::native) const RESUME: i32 = offset_of!(Context<'_, '_>, resume) as i32;
     pub(in crate::p4::native) const APPLIED: i32 = offset_of!(Context<'_, '_>, applied) as i32;
     pub(in crate::p4::native) const STEPS: i32 = offset_of!(Context<'_, '_>, steps) as i32;
+    pub(in crate::p4::native) const SUMS: i32 = offset_of!(Context<'_, '_>, sums) as i32;
+    pub(in crate::p4::native) const FORWARD: i32 = offset_of!(Context<'_, '_>, forward) as i32;
+    pub(in crate::p4::native) const FORWARD_TO: i32 =
+        offset_of!(Context<'_, '_>, forward_to) as i32;
+    pub(in crate::p4::native) const ASKED: i32 = offset_of!(Context<'_, '_>, asked) as i32;
+    pub(in crate::p4::native) const QUEUE: i32 = offset_of!(Context<'_, '_>, queue) as i32;
+    pub(in crate::p4::native) const FLOW_ID: i32 = offset_of!(Context<'_, '_>, flow_id) as i32;
+    pub(in crate::p4::native) const HASH: i32 = offset_of!(Context<'_, '_>, hash) as i32;
 }
 
 /// What only Rust uses of it.
@@ -69,6 +99,29 @@ pub(super) struct Bridge<'a, 'h> {
     pub(super) waits_for: Option<u32>,
     /// Instructions that have no code of their own.
     pub(super) others: &'a [Inst],
+}
+
+impl Context<'_, '_> {
+    /// What the program has asked for.
+    pub(super) fn take_requests(&self, requests: &mut Requests) {
+        match self.forward {
+            asked::PORT => requests.forward = Forward::Port(self.forward_to),
+            asked::GROUP => requests.forward = Forward::Group(self.forward_to),
+            asked::DROP => requests.forward = Forward::Drop,
+            asked::AGAIN => requests.forward = Forward::Again,
+            _ => {}
+        }
+        let receive = &mut requests.receive;
+        if self.asked & asked::QUEUE != 0 {
+            receive.queue = Some(self.queue as u16);
+        }
+        if self.asked & asked::FLOW_ID != 0 {
+            receive.flow_id = Some(self.flow_id as u32);
+        }
+        if self.asked & asked::HASH != 0 {
+            receive.hash = Some(self.hash as u32);
+        }
+    }
 }
 
 /// What a lookup came to, as one word: whether there was an entry in the upper half, the action in

@@ -15,6 +15,7 @@ use super::graph::{Graph, Slots};
 use super::inline::{Inlined, Node};
 use crate::p4::bits::mask;
 use crate::p4::effects::{Effects, Run};
+use crate::p4::externs;
 use crate::p4::fields::Flat;
 
 /// The longest run of limbs that is handled limb by limb.
@@ -30,6 +31,8 @@ pub(super) struct Known {
 /// What does not change while a program is translated.
 pub(super) struct Source<'p> {
     pub(super) program: &'p Program,
+    /// The program's calls, if some have code of their own.
+    pub(super) calls: Vec<externs::Op>,
     pub(super) layouts: &'p [Flat],
     /// Slots that nothing writes.
     pub(super) constants: Slots,
@@ -361,6 +364,9 @@ impl Translator<'_, '_> {
                 self.write(dst, value);
             }
             Inst::Extern { call } => {
+                if self.external(call) {
+                    return;
+                }
                 let effects = Effects::of(inst, self.of.program);
                 self.in_memory(&effects, |t| t.call_external(call));
             }

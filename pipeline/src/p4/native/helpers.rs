@@ -24,17 +24,26 @@ fn bridge<'c, 'a>(context: &'c mut Shared<'a>) -> &'c mut Bridge<'a, 'a> {
 pub(super) extern "C" fn apply(context: &mut Shared<'_>, table: u32) -> u64 {
     let bridge = bridge(context);
     let frame = &mut bridge.machine.frame;
-    if bridge.may_wait && bridge.host.begin_apply(table, frame) {
-        bridge.waits_for = Some(table);
-        return WAIT;
+    let applied = bridge.host.begin_apply(table, frame, bridge.may_wait);
+    match applied {
+        Some(applied) => applied_word(&applied),
+        None => {
+            bridge.waits_for = Some(table);
+            WAIT
+        }
     }
-    applied_word(&bridge.host.apply(table, frame))
 }
 
 /// Calls an extern.
 pub(super) extern "C" fn external(context: &mut Shared<'_>, call: u32) {
     let bridge = bridge(context);
     bridge.host.external(call, &mut bridge.machine.frame);
+}
+
+/// Counts a packet as long as it came by a table's direct counter.
+pub(super) extern "C" fn count_direct(context: &mut Shared<'_>, object: u32) {
+    let host = &mut *bridge(context).host;
+    host.count_direct(object as usize, host.local.length);
 }
 
 /// Runs an instruction as the interpreter does; tells whether that ends parsing.

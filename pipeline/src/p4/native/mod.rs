@@ -13,6 +13,8 @@ mod context;
 #[cfg(feature = "jit")]
 mod emit;
 #[cfg(feature = "jit")]
+mod externs;
+#[cfg(feature = "jit")]
 mod graph;
 #[cfg(feature = "jit")]
 mod helpers;

@@ -17,7 +17,7 @@ use super::helpers;
 use super::inline::{Inlined, Node};
 use super::{Begin, Ran, Untranslated, Waiting};
 use crate::p4::effects::Effects;
-use crate::p4::externs::Run;
+use crate::p4::externs::{self, Architecture, Run};
 use crate::p4::fields::Flat;
 use crate::p4::machine::{Machine, Packet};
 use crate::p4::packet::Reader;
@@ -51,9 +51,10 @@ fn refused(error: impl std::fmt::Display) -> Untranslated {
 }
 
 /// The helpers: their addresses, and what they take after the context and give.
-const HELPERS: [(&str, &[Type], &[Type]); 6] = [
+const HELPERS: [(&str, &[Type], &[Type]); 7] = [
     ("apply", &[I32], &[I64]),
     ("external", &[I32], &[]),
+    ("count_direct", &[I32], &[]),
     ("other", &[I32], &[I64]),
     ("emit", &[I32, I32], &[]),
     ("copy", &[I32, I32, I32], &[]),
@@ -64,6 +65,7 @@ fn address(helper: &str) -> *const u8 {
     match helper {
         "apply" => helpers::apply as *const u8,
         "external" => helpers::external as *const u8,
+        "count_direct" => helpers::count_direct as *const u8,
         "other" => helpers::other as *const u8,
         "emit" => helpers::emit as *const u8,
         "copy" => helpers::copy as *const u8,
@@ -145,6 +147,11 @@ impl Native {
         let too_short = program.errors.iter().position(|e| e == "PacketTooShort");
         let source = Source {
             program,
+            calls: match program.package.as_str() {
+                // What a program has that the engine has not is told of when it is loaded.
+                "PNA_NIC" => externs::calls(program, Architecture::Pna).unwrap_or_default(),
+                _ => Vec::new(),
+            },
             layouts: &layouts,
             constants: constants(program),
             too_short: too_short.unwrap_or(0) as u32,
@@ -211,6 +218,7 @@ impl Native {
         }
         let data = packet.reader.data();
         let frame = machine.frame.as_mut_ptr();
+        let sums = host.local.sums.as_mut_ptr();
         let (out, out_length, out_room) = packet.writer.space();
         let (may_wait, waited) = match from {
             Begin::ToTheEnd => (false, None),
@@ -239,6 +247,13 @@ impl Native {
             steps: resumed.map_or(code.cost, |waited| waited.steps),
             resume: resumed.map_or(0, |waited| waited.resume),
             applied: waited.map_or(0, |(_, applied)| applied),
+            sums,
+            forward: 0,
+            forward_to: 0,
+            asked: 0,
+            queue: 0,
+            flow_id: 0,
+            hash: 0,
             bridge: &mut bridge,
         };
         (code.entry)(&mut context);
@@ -246,6 +261,7 @@ impl Native {
         let written = context.out_length as usize;
         let (steps, resume) = (context.steps, context.resume);
         let waits_for = bridge.waits_for;
+        context.take_requests(&mut bridge.host.local.requests);
         // SAFETY: the code has written all bytes up to there: it adds a header's bytes to the
         // length after it has stored them, and stores within the room it was told of.
         unsafe { packet.writer.set_written(written) };
@@ -310,10 +326,11 @@ fn translate(
         helpers: Helpers {
             apply: helpers[0],
             external: helpers[1],
-            other: helpers[2],
-            emit: helpers[3],
-            copy: helpers[4],
-            clear: helpers[5],
+            count_direct: helpers[2],
+            other: helpers[3],
+            emit: helpers[4],
+            copy: helpers[5],
+            clear: helpers[6],
         },
         context: Value::from_u32(0),
         frame: Value::from_u32(0),

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Externs with code of their own: the sums of `InternetChecksum`, and what a program asks for its
+//! packet, which `Native::run` hands on when the code has returned.
+
+use adit_p4_frontend::ir::Slot;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+use super::context::{asked, at};
+use super::emit::{in_context, Translator};
+use crate::p4::bits::mask;
+use crate::p4::externs::{Op, Operand};
+
+impl Translator<'_, '_> {
+    /// Code for a call; false if there is none.
+    pub(super) fn external(&mut self, call: u32) -> bool {
+        let of = self.of;
+        let Some(op) = of.calls.get(call as usize) else {
+            return false;
+        };
+        match op {
+            Op::Forward(port) => self.forward(asked::PORT, Some(port.slot())),
+            Op::ForwardGroup(group) => self.forward(asked::GROUP, Some(group.slot())),
+            Op::ForwardDrop => self.forward(asked::DROP, None),
+            Op::ForwardAgain => self.forward(asked::AGAIN, None),
+            Op::SetQueue(queue) => self.ask(asked::QUEUE, at::QUEUE, queue.slot()),
+            Op::SetFlowId(id) => self.ask(asked::FLOW_ID, at::FLOW_ID, id.slot()),
+            Op::SetHash(hash) => self.ask(asked::HASH, at::HASH, hash.slot()),
+            Op::SumClear { object } => {
+                let zero = self.number(0);
+                self.set_sum(*object, zero);
+            }
+            Op::SumSet { object, value } => {
+                let value = self.read(value.slot());
+                let value = self.b.ins().band_imm(value, 0xffff);
+                self.set_sum(*object, value);
+            }
+            Op::SumAdd {
+                object,
+                data,
+                subtract,
+            } => {
+                let Some(parts) = data.parts_of_one_word() else {
+                    return false;
+                };
+                let value = self.sum_of(&parts);
+                // One's complement: taking away is adding the inverse.
+                let value = match subtract {
+                    true => self.b.ins().bxor_imm(value, 0xffff),
+                    false => value,
+                };
+                let old = self.sum(*object);
+                let new = self.b.ins().iadd(old, value);
+                let new = self.fold(new);
+                self.set_sum(*object, new);
+            }
+            Op::SumGet {
+                object,
+                result,
+                inverted,
+            } => {
+                let value = self.sum(*object);
+                let value = match inverted {
+                    true => self.b.ins().bxor_imm(value, 0xffff),
+                    false => value,
+                };
+                self.set_result(result, value);
+            }
+            Op::CountDirect {
+                object,
+                bytes: None,
+            } => self.call_count_direct(*object as u32),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Where the packet goes.
+    fn forward(&mut self, how: u64, to: Option<Slot>) {
+        let how = self.number(how);
+        self.set_context_word(at::FORWARD, how);
+        if let Some(slot) = to {
+            let value = self.read(slot);
+            self.set_context_word(at::FORWARD_TO, value);
+        }
+    }
+
+    /// What its receiver is told.
+    fn ask(&mut self, what: u64, place: i32, slot: Slot) {
+        let value = self.read(slot);
+        self.set_context_word(place, value);
+        let old = self.context_word(at::ASKED);
+        let new = self.b.ins().bor_imm(old, what as i64);
+        self.set_context_word(at::ASKED, new);
+    }
+
+    /// The offset of an object's sum. There is one for each object of the program.
+    fn sum_offset(&self, object: usize) -> i32 {
+        assert!(object < self.of.program.externs.len(), "no object {object}");
+        object as i32 * 8
+    }
+
+    fn sum(&mut self, object: usize) -> Value {
+        let offset = self.sum_offset(object);
+        let sums = self.context_word(at::SUMS);
+        self.b.ins().load(I64, in_context(), sums, offset)
+    }
+
+    fn set_sum(&mut self, object: usize, value: Value) {
+        let offset = self.sum_offset(object);
+        let sums = self.context_word(at::SUMS);
+        self.b.ins().store(in_context(), value, sums, offset);
+    }
+
+    /// Adds what is above 16 bits to what is below; nothing is left above if it was not much.
+    fn fold(&mut self, value: Value) -> Value {
+        let high = self.b.ins().ushr_imm(value, 16);
+        let low = self.b.ins().band_imm(value, 0xffff);
+        self.b.ins().iadd(high, low)
+    }
+
+    /// The one's complement sum of values that lie one behind the other: slots and widths.
+    fn sum_of(&mut self, parts: &[(Slot, u32)]) -> Value {
+        let bits: u32 = parts.iter().map(|(_, width)| width).sum();
+        let mut word = self.number(0);
+        for (slot, width) in parts {
+            let value = self.read(*slot);
+            word = match width {
+                64.. => value,
+                _ => {
+                    let above = self.b.ins().ishl_imm(word, i64::from(*width));
+                    self.b.ins().bor(above, value)
+                }
+            };
+        }
+        let word = self.b.ins().ishl_imm(word, i64::from(64 - bits));
+        let mut sum = self.b.ins().ushr_imm(word, 48);
+        for n in 1..bits.div_ceil(16) {
+            let part = self.b.ins().ushr_imm(word, i64::from(48 - 16 * n));
+            let part = self.b.ins().band_imm(part, 0xffff);
+            sum = self.b.ins().iadd(sum, part);
+        }
+        if bits > 16 {
+            // At most four parts: their sum folded is 0x10002 at most, and once more 16 bits.
+            sum = self.fold(sum);
+            sum = self.fold(sum);
+        }
+        sum
+    }
+
+    /// As [`Operand::set`].
+    fn set_result(&mut self, result: &Operand, value: Value) {
+        let value = match result.width() {
+            64.. => value,
+            width => self.b.ins().band_imm(value, mask(width) as i64),
+        };
+        self.write(result.slot(), value);
+        for limb in 1..result.limbs() {
+            let zero = self.number(0);
+            self.write(result.slot() + limb, zero);
+        }
+    }
+}
