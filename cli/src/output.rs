@@ -13,7 +13,7 @@ pub(crate) trait Row: Serialize {
     /// Heads of the columns.
     const HEAD: &'static [&'static str];
 
-    /// A text for each column.
+    /// A text for each column, of one or more lines.
     fn cells(&self) -> Vec<String>;
 }
 
@@ -54,10 +54,9 @@ fn write_table<R: Row>(out: &mut impl Write, rows: &[R]) -> Result<()> {
         .iter()
         .enumerate()
         .map(|(column, head)| {
-            let longest = cells
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(String::len);
+            let column = cells.iter().filter_map(|row| row.get(column));
+            let lines = column.flat_map(|cell| cell.lines());
+            let longest = lines.map(|line| line.chars().count());
             longest.chain([head.len()]).max().unwrap_or(0)
         })
         .collect();
@@ -71,7 +70,14 @@ fn write_table<R: Row>(out: &mut impl Write, rows: &[R]) -> Result<()> {
     };
     line(&mut R::HEAD.iter().copied())?;
     for row in &cells {
-        line(&mut row.iter().map(String::as_str))?;
+        let height = row.iter().map(|cell| cell.lines().count()).max();
+        for n in 0..height.unwrap_or(0).max(1) {
+            line(
+                &mut row
+                    .iter()
+                    .map(|cell| cell.lines().nth(n).unwrap_or_default()),
+            )?;
+        }
     }
     Ok(())
 }
@@ -140,5 +146,13 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "NAME    N\na       1\nlonger  23\n"
         );
+    }
+
+    #[test]
+    fn cells_have_lines() {
+        let mut out = Vec::new();
+        write_table(&mut out, &[Pair("one\nthree", 1), Pair("", 2)]).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "NAME   N\none    1\nthree\n       2\n");
     }
 }

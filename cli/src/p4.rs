@@ -13,6 +13,7 @@ use adit_p4_frontend::files::Folders;
 use adit_p4_frontend::ir::Program;
 use adit_p4runtime::p4info::{p4info, text};
 use adit_p4runtime::program::Package;
+use adit_p4runtime::proto::config::Preamble;
 use adit_p4runtime::proto::v1::ForwardingPipelineConfig;
 use adit_pipeline::p4::Engine;
 use anyhow::{anyhow, Context, Result};
@@ -85,6 +86,9 @@ struct TableRow {
     keys: Vec<String>,
     actions: Vec<String>,
     size: i64,
+    /// The short names of the table and its actions, which is what people write.
+    #[serde(skip)]
+    aliases: (String, Vec<String>),
 }
 
 impl Row for TableRow {
@@ -92,11 +96,11 @@ impl Row for TableRow {
 
     fn cells(&self) -> Vec<String> {
         vec![
-            self.table.clone(),
+            self.aliases.0.clone(),
             self.id.clone(),
             self.size.to_string(),
-            self.keys.join(", "),
-            self.actions.join(", "),
+            self.keys.join("\n"),
+            self.aliases.1.join("\n"),
         ]
     }
 }
@@ -169,19 +173,34 @@ fn write(compile: &Compile) -> Result<()> {
 
 fn tables(program: &Program) -> Result<Vec<TableRow>> {
     let info = p4info(program)?;
+    let alias = |preamble: &Option<Preamble>, name: &str| match preamble {
+        Some(preamble) if preamble.name == name => Some(preamble.alias.clone()),
+        _ => None,
+    };
     let rows = program.tables.iter().zip(&info.tables).map(|(table, id)| {
         let shown = info.p4info.tables.iter();
         let shown = shown
             .filter(|t| t.preamble.as_ref().is_some_and(|p| p.id == *id))
             .map(|t| t.size)
             .next();
+        let mut tables = info.p4info.tables.iter();
+        let short = tables.find_map(|t| alias(&t.preamble, &table.name));
+        let actions = table.actions.iter().map(|action| {
+            let mut actions = info.p4info.actions.iter();
+            let short = actions.find_map(|a| alias(&a.preamble, &action.name));
+            short.unwrap_or_else(|| action.name.clone())
+        });
         TableRow {
+            aliases: (
+                short.unwrap_or_else(|| table.name.clone()),
+                actions.collect(),
+            ),
             table: table.name.clone(),
             id: format!("{id:#x}"),
             keys: table
                 .keys
                 .iter()
-                .map(|key| format!("{}: {} ({} bits)", key.name, key.kind, key.width))
+                .map(|key| format!("{}: {}<{}>", key.name, key.kind, key.width))
                 .collect(),
             actions: table.actions.iter().map(|a| a.name.clone()).collect(),
             size: shown.unwrap_or(0),

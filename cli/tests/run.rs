@@ -262,3 +262,33 @@ fn tracing_changes_nothing() {
     }
     assert!(count > 20, "{count} programs");
 }
+
+#[test]
+fn tables_of_programs_fit_a_terminal() {
+    for name in ["acl", "classifier", "geneve", "l2", "l3", "vxlan"] {
+        let adit = |format: &str| {
+            let output = Command::new(env!("CARGO_BIN_EXE_adit"))
+                .args(["-o", format, "p4", "info"])
+                .arg(programs().join(format!("{name}.p4")))
+                .output();
+            let output = output.expect("adit starts");
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let text = adit("table");
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{name}: {line}");
+        }
+        let tables: Value = serde_json::from_str(&adit("json")).expect("JSON");
+        for table in tables.as_array().expect("tables") {
+            let alias = table["table"].as_str().expect("a name");
+            let alias = alias.rsplit('.').next().expect("a name");
+            assert!(text.contains(&format!("\n{alias} ")), "{name}: {text}");
+            for key in table["keys"].as_array().expect("keys") {
+                let key = key.as_str().expect("a key");
+                let mut lines = text.lines();
+                assert!(lines.any(|line| line.contains(key)), "{name}: {key}");
+            }
+        }
+    }
+}
