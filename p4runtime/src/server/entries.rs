@@ -132,6 +132,16 @@ impl Pipeline {
         }
     }
 
+    /// Whether values of a match field or parameter are numbers.
+    fn check_translated(&self, of: u32, id: u32, name: &str) -> Result<()> {
+        match self.texts.contains(&(of, id)) {
+            false => Ok(()),
+            true => Err(Fault::unimplemented(format!(
+                "`{name}` is a text (sdn_string): texts are not translated"
+            ))),
+        }
+    }
+
     /// The keys of an entry.
     pub(crate) fn matches(&self, n: usize, given: &[v1::FieldMatch]) -> Result<Vec<Match>> {
         let spec = self.engine.tables()[n].spec();
@@ -147,6 +157,7 @@ impl Pipeline {
                 )));
             };
             let key = &spec.keys[at];
+            self.check_translated(self.tables[n], field.field_id, &key.name)?;
             if list[at].is_some() {
                 return Err(Fault::invalid(format!("`{}` is matched twice", key.name)));
             }
@@ -193,6 +204,7 @@ impl Pipeline {
                 )));
             };
             let parameter = &action.parameters[place];
+            self.check_translated(given.action_id, param.param_id, &parameter.name)?;
             if arguments[place].is_some() {
                 return Err(Fault::invalid(format!(
                     "`{}` is given twice",

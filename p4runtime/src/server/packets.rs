@@ -2,7 +2,7 @@
 //! Packets from and to clients: the controller header stands before the packet.
 
 use super::fault::{Fault, Result};
-use super::pipeline::Pipeline;
+use super::pipeline::{is_text, Pipeline};
 use crate::bytes::{limbs, shortest};
 use crate::proto::config::ControllerPacketMetadata;
 use crate::proto::v1;
@@ -78,6 +78,12 @@ impl Pipeline {
                     field.name
                 )));
             };
+            if is_text(&self.p4info, &field.type_name) {
+                return Err(Fault::unimplemented(format!(
+                    "`{}` is a text (sdn_string): texts are not translated",
+                    field.name
+                )));
+            }
             let value = limbs(&given.value, width);
             let value = value.map_err(|e| Fault::invalid(format!("`{}`: {e}", field.name)))?;
             bits.extend(

@@ -306,6 +306,9 @@ impl Target<'_> {
                 if kind == Type::Delete {
                     return Ok(replication.delete_session(id)?);
                 }
+                if session.class_of_service != 0 {
+                    return Err(Fault::unimplemented("class_of_service of a clone session"));
+                }
                 let made = CloneSession {
                     to: CloneTo::Replicas(replicas(&session.replicas)?),
                     truncate: match session.packet_length_bytes {

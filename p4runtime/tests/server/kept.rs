@@ -186,3 +186,24 @@ fn default_actions_and_groups_have_metadata() {
     primary.write(again).expect("a group without metadata");
     assert_eq!(primary.read(group(b"")), [group(b"")]);
 }
+
+#[test]
+fn what_is_not_kept_is_refused() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let session = |class_of_service| {
+        let session = v1::CloneSessionEntry {
+            session_id: 4,
+            replicas: vec![],
+            class_of_service,
+            packet_length_bytes: 0,
+        };
+        let entry = v1::PacketReplicationEngineEntry {
+            r#type: Some(pre::Type::CloneSessionEntry(session)),
+        };
+        update(Type::Insert, E::PacketReplicationEngineEntry(entry))
+    };
+    let error = primary.write(vec![session(1)]).unwrap_err();
+    assert_eq!(codes(&error), [Code::Unimplemented as i32]);
+    primary.write(vec![session(0)]).expect("a session");
+}
