@@ -91,10 +91,10 @@ fn drive(client: Environment, script: &str, least: usize) {
 
 #[test]
 fn finsy_drives_the_device() {
-    drive(FINSY, "finsy_client.py", 16);
+    drive(FINSY, "finsy_client.py", 22);
 }
 
 #[test]
 fn p4runtime_shell_drives_the_device() {
-    drive(P4RUNTIME_SHELL, "shell_client.py", 9);
+    drive(P4RUNTIME_SHELL, "shell_client.py", 14);
 }

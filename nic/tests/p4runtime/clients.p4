@@ -92,9 +92,21 @@ control TestControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
         default_action = NoAction();
         size = 128;
     }
+    ActionSelector(PNA_HashAlgorithm_t.CRC32, 64, 16) paths;
+    table ways {
+        key = {
+            h.ethernet.src: exact;
+            h.ethernet.dst: selector;
+        }
+        actions = { forward; drop; }
+        default_action = drop();
+        pna_implementation = paths;
+        size = 16;
+    }
     apply {
         learn.pack({ h.ethernet.src, (bit<32>)istd.input_port });
         rules.apply();
+        ways.apply();
         if (h.ipv4.isValid()) {
             routes.apply();
         } else {

@@ -97,6 +97,34 @@ async def drive(sw):
     await sw.insert([fy.P4DigestEntry("learn", max_list_size=1, max_timeout_ns=0, ack_timeout_ns=0)])
     found = await all_of(sw.read(fy.P4DigestEntry()))
     check(len(found) == 1, "a digest is configured")
+    match = fy.P4TableMatch({"h.ethernet.src": 1})
+    paths = [(3, fy.P4TableAction("forward", port=1)), ((1, 5), fy.P4TableAction("forward", port=2)),
+             (1, fy.P4TableAction("drop"))]
+    way = fy.P4TableEntry("ways", match=match, action=fy.P4IndirectAction(paths), metadata=b"blue\x00")
+    await sw.insert([way])
+    found = await all_of(sw.read(fy.P4TableEntry("ways")))
+    check(len(found) == 1 and str(found[0].action) == str(way.action), f"a one-shot set is read as it was: {found}")
+    check(found[0].metadata == b"blue\x00", "so is an entry's metadata")
+    way.action = fy.P4IndirectAction(paths[:1])
+    await sw.modify([way])
+    found = await all_of(sw.read(fy.P4TableEntry("ways", metadata=b"blue\x00")))
+    check(len(found) == 1 and len(found[0].action.action_set) == 1, "a set is modified")
+    member = fy.P4ActionProfileMember("paths", member_id=1, action=fy.P4TableAction("drop"))
+    try:
+        await sw.insert([member])
+        check(False, "members beside sets are refused")
+    except fy.P4ClientError as error:
+        codes = [detail.canonical_code for detail in error.details.values()]
+        check(codes == [fy.GRPCStatusCode.INVALID_ARGUMENT], "members beside sets are refused")
+    await sw.delete([way])
+    group = fy.P4ActionProfileGroup("paths", group_id=2, members=[fy.P4Member(1, weight=2)])
+    await sw.insert([member])
+    await sw.insert([group])
+    way.action = fy.P4IndirectAction(group_id=2)
+    await sw.insert([way])
+    found = await all_of(sw.read([fy.P4ActionProfileMember(), fy.P4ActionProfileGroup(), fy.P4TableEntry("ways")]))
+    check(len(found) == 3 and found[2].action.group_id == 2, "without sets there are members and groups")
+
     await sw.delete_all()
     found = await all_of(sw.read(fy.P4TableEntry()))
     check(not found, "all is deleted")
