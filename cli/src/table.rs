@@ -6,6 +6,7 @@ mod counter;
 mod entry;
 mod list;
 mod matching;
+mod one_shot;
 mod profile;
 pub(crate) mod value;
 pub(crate) mod write;
@@ -26,11 +27,15 @@ pub(crate) const SYNTAX: &str = "\
 Entries of the tables of a NIC's P4 program, over P4Runtime
 
 An entry is written TABLE FIELD=MATCH ... ACTION(NAME=VALUE, ...) [priority=N] \
-[idle-timeout=SECONDS], the default action of a table TABLE default ACTION(...); a table with an \
-action profile has member(N) or group(N) for its action. These are written PROFILE member=N \
-ACTION(NAME=VALUE, ...) and PROFILE group=N member(N, weight=W, watch=PORT) ...: a member gets as \
-many of its group's flows as its weight says, and none while its port is down. Of names, as much \
-of the end will do as says which is meant; names of parameters can be left out.
+[idle-timeout=SECONDS] [metadata=TEXT], the default action of a table TABLE default ACTION(...).
+
+A table with an action profile has member(N) or group(N) for its action, or with a selector, but \
+not beside these, actions among which flows are shared: action(ACTION(NAME=VALUE, ...), weight=W, \
+watch=PORT) .... Members and groups are written PROFILE member=N \
+ACTION(NAME=VALUE, ...) and PROFILE group=N member(N, weight=W, watch=PORT) ...: each gets as many \
+flows as its weight says, and none while its port is down.
+
+Of names, as much of the end will do as says which is meant; names of parameters can be left out.
 
 Matches are VALUE (exact, optional, and as a whole of the others), VALUE/LENGTH (lpm, ternary), \
 VALUE&&&MASK (ternary), LOW..HIGH (range), and * or nothing at all for anything. Values are numbers \

@@ -256,6 +256,70 @@ hosts h.ethernet.src=02:00:00:00:00:01 member(1)
 }
 
 #[test]
+fn entries_have_sets_of_actions_of_their_own() {
+    let nic = nic();
+    let lines = "\
+ways m.nexthop=1 action(forward(mac=02:00:00:00:00:0a, port=1), weight=3) action(drop())
+ways m.nexthop=2 action(forward(mac=02:00:00:00:00:0b, port=2), weight=2, watch=300)
+ways m.nexthop=3 action()
+";
+    let output = nic.reads("table add --atomic --from -", lines);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(nic.says("table dump"), lines);
+    // One that is alone needs no more than itself.
+    nic.says("table set ways m.nexthop=3 forward(02:00:00:00:00:0c, 3) drop");
+    let list = nic.json("table list ways");
+    assert_eq!(
+        list[2]["action"],
+        "action(forward(mac=02:00:00:00:00:0c, port=3)) action(drop())"
+    );
+    let dump = nic.says("table dump");
+    let second = self::nic();
+    let output = second.reads("table add --from -", &dump);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(second.says("table dump"), dump);
+
+    let error = nic.refuses("table add paths member=1 drop()");
+    assert!(error.contains("paths member=1: "), "{error}");
+    assert!(error.contains("has sets of actions"), "{error}");
+    let output = nic.reads("table delete --from -", &dump);
+    assert!(output.status.success(), "{output:?}");
+    nic.says("table add paths member=1 drop()");
+    let error = nic.refuses("table add ways m.nexthop=1 drop()");
+    assert!(error.contains("has members or groups"), "{error}");
+}
+
+#[test]
+fn metadata_goes_with_entries() {
+    let nic = nic();
+    let lines = "\
+routes h.ipv4.dst=10.0.0.0/8 drop() metadata=owner:blue,v2 controller-metadata=7
+routes h.ipv4.dst=11.0.0.0/8 drop() metadata=0x00ff23
+routes h.ipv4.dst=12.0.0.0/8 drop() metadata=0x3078
+";
+    let output = nic.reads("table add --atomic --from -", lines);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(nic.says("table dump"), lines);
+    nic.says("table set routes dst=12.0.0.0/8 drop() metadata=é");
+    nic.says("table set nexthops default drop() metadata=mine");
+    let dump = nic.says("table dump");
+    for line in [
+        "routes h.ipv4.dst=12.0.0.0/8 drop() metadata=0xc3a9\n",
+        "nexthops default drop() metadata=mine\n",
+    ] {
+        assert!(dump.contains(line), "{dump}");
+    }
+    let error = nic.refuses("table add routes dst=13.0.0.0/8 drop metadata=0x+1");
+    assert!(error.contains("two digits for each byte"), "{error}");
+    let long = format!(
+        "table add routes dst=13.0.0.0/8 drop metadata={}",
+        "x".repeat(1001)
+    );
+    let error = nic.refuses(&long);
+    assert!(error.contains("1000 are kept"), "{error}");
+}
+
+#[test]
 fn the_variable_says_where_the_nic_is() {
     let nic = nic();
     let adit = |words: &[&str]| {
@@ -352,7 +416,7 @@ fn mistakes_are_named_with_what_would_be_right() {
         ),
         (
             "table add hosts src=02:00:00:00:00:01 drop",
-            "member(N) or group(N)",
+            "the table wants member(N)",
         ),
         (
             "table delete routes dst=10.0.0.0/8",
@@ -389,6 +453,26 @@ fn mistakes_are_named_with_what_would_be_right() {
         ),
         ("table add paths group=1 member(1", "a `(` without its `)`"),
         ("table add profile group=1", "it is no selector"),
+        (
+            "table add hosts src=02:00:00:00:00:01 group(1)",
+            "the table wants member(N)",
+        ),
+        (
+            "table add ways nexthop=1 route(1)",
+            "action(ACTION(...), weight=W, watch=PORT) ...: it has no action `route`",
+        ),
+        (
+            "table add ways nexthop=1 action(drop(),wait=1)",
+            "`wait=1` is neither weight=W nor watch=PORT",
+        ),
+        (
+            "table add ways nexthop=1 drop() member(1)",
+            "`member(1)`: a second action",
+        ),
+        (
+            "table add routes dst=10.0.0.0/8 drop drop",
+            "`drop`: a second action",
+        ),
         (
             "table list nothing",
             "no action profile `nothing`; it has: ",

@@ -43,6 +43,8 @@ pub(crate) struct Table {
     pub(crate) size: i64,
     /// Whether entries name members and groups.
     pub(crate) has_profile: bool,
+    /// Whether they name groups, or have sets of actions of their own.
+    pub(crate) has_selector: bool,
     pub(crate) has_counter: bool,
     pub(crate) has_const_default: bool,
     /// The default action of the program, with its arguments.
@@ -210,6 +212,12 @@ impl Catalog {
                 counters.any(|c| c.preamble.as_ref().is_some_and(|p| p.id == *id))
             };
             let references = table.action_refs.iter();
+            let mut profiles = info.action_profiles.iter();
+            let has_selector = profiles.any(|profile| {
+                let preamble = profile.preamble.as_ref();
+                let is_it = |p: &pb::Preamble| p.id == table.implementation_id;
+                profile.with_selector && preamble.is_some_and(is_it)
+            });
             Some(Table {
                 id: preamble.id,
                 name: preamble.name.clone(),
@@ -218,6 +226,7 @@ impl Catalog {
                 actions: references.filter_map(|r| action(info, r)).collect(),
                 size: table.size,
                 has_profile: table.implementation_id != 0,
+                has_selector,
                 has_counter: table.direct_resource_ids.iter().any(is_direct_counter),
                 has_const_default: table.const_default_action_id != 0,
                 initial_default: table.initial_default_action.clone(),

@@ -2,8 +2,8 @@
 //! Table entries as people write them, on the command line and in files:
 //!
 //! ```text
-//! TABLE FIELD=MATCH … ACTION(NAME=VALUE, …) [priority=N] [idle-timeout=SECONDS]
-//! TABLE default ACTION(…)
+//! TABLE FIELD=MATCH … ACTION(NAME=VALUE, …) [priority=N] [idle-timeout=SECONDS] [metadata=TEXT]
+//! TABLE default ACTION(…) [metadata=TEXT]
 //! ```
 
 use adit_p4runtime::bytes::shortest;
@@ -14,6 +14,7 @@ use adit_p4runtime::proto::v1::{
 use anyhow::{bail, ensure, Context, Result};
 
 use super::catalog::{find, Action, Catalog, Holder, Table};
+use super::one_shot;
 use super::value::{parse, show};
 
 const NANOSECONDS: f64 = 1e9;
@@ -44,6 +45,33 @@ fn words(line: &str) -> Result<Vec<String>> {
     words.push(word);
     words.retain(|word| !word.is_empty());
     Ok(words)
+}
+
+/// Bytes: text, or `0x…`.
+fn read_bytes(text: &str) -> Result<Vec<u8>> {
+    let Some(digits) = text.strip_prefix("0x") else {
+        return Ok(text.as_bytes().to_vec());
+    };
+    let wrong = || format!("`{text}`: behind 0x are two digits for each byte");
+    let is_right = digits.len() % 2 == 0 && digits.bytes().all(|c| c.is_ascii_hexdigit());
+    ensure!(is_right, "{}", wrong());
+    let bytes = (0..digits.len()).step_by(2).map(|at| {
+        let byte = &digits[at..at + 2];
+        u8::from_str_radix(byte, 16).with_context(wrong)
+    });
+    bytes.collect()
+}
+
+/// Bytes as [`read_bytes`] reads them.
+fn shown_bytes(bytes: &[u8]) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"()#'\"".contains(byte);
+    match bytes.iter().all(is_plain) && !bytes.starts_with(b"0x") {
+        true => String::from_utf8_lossy(bytes).into_owned(),
+        false => {
+            let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+            format!("0x{}", digits.collect::<String>())
+        }
+    }
 }
 
 /// Whether a line must have an action.
@@ -97,10 +125,28 @@ impl Table {
                 .then(|| word.split_once('='))
                 .flatten()
             else {
-                ensure!(entry.action.is_none(), "`{word}`: a second action");
-                entry.action = Some(self.read_action(word, is_default)?);
+                let action = self.read_action(word, is_default)?;
+                entry.action = Some(match entry.action.take() {
+                    None => action,
+                    Some(before) => one_shot::both(before, action)
+                        .with_context(|| format!("`{word}`: a second action"))?,
+                });
                 continue;
             };
+            #[allow(deprecated, reason = "the standard still has controller_metadata")]
+            match name {
+                "metadata" => {
+                    entry.metadata = read_bytes(value)?;
+                    continue;
+                }
+                "controller-metadata" => {
+                    let number = value.parse().ok();
+                    entry.controller_metadata =
+                        number.with_context(|| format!("`{word}`: 0 to {}", u64::MAX))?;
+                    continue;
+                }
+                _ => {}
+            }
             ensure!(
                 !is_default,
                 "`{word}`: the default action has no match, priority or timeout"
@@ -173,7 +219,7 @@ impl Table {
     /// The actions that are right.
     fn action_syntax(&self, is_default: bool) -> String {
         if self.has_profile && !is_default {
-            return "member(N) or group(N)".to_owned();
+            return self.indirect_syntax().to_owned();
         }
         let actions = self.actions.iter();
         let actions: Vec<_> = actions
@@ -189,17 +235,30 @@ impl Table {
         actions.join(", ")
     }
 
+    fn indirect_syntax(&self) -> &'static str {
+        match self.has_selector {
+            true => "member(N), group(N) or action(ACTION(...), weight=W, watch=PORT) ...",
+            false => "member(N)",
+        }
+    }
+
     fn read_action(&self, text: &str, is_default: bool) -> Result<TableAction> {
         let (name, arguments) = call(text)?;
         let chosen = |kind| Ok(TableAction { r#type: Some(kind) });
         if self.has_profile && !is_default {
-            let number = arguments
-                .parse()
-                .with_context(|| format!("`{text}`: the table wants member(N) or group(N)"));
+            let wants = || format!("`{text}`: the table wants {}", self.indirect_syntax());
             return match name {
-                "member" => chosen(table_action::Type::ActionProfileMemberId(number?)),
-                "group" => chosen(table_action::Type::ActionProfileGroupId(number?)),
-                _ => bail!("`{text}`: the table wants member(N) or group(N)"),
+                "member" => chosen(table_action::Type::ActionProfileMemberId(
+                    arguments.parse().with_context(wants)?,
+                )),
+                "group" if self.has_selector => chosen(table_action::Type::ActionProfileGroupId(
+                    arguments.parse().with_context(wants)?,
+                )),
+                _ if self.has_selector => {
+                    let set = one_shot::read(self, text).with_context(wants)?;
+                    chosen(table_action::Type::ActionProfileActionSet(set))
+                }
+                _ => bail!("{}", wants()),
             };
         }
         let action = find(self.actions.iter(), "action", "it", name)?;
@@ -230,10 +289,11 @@ impl Table {
         fields.collect()
     }
 
-    /// A field's name in matches; `priority` is something else there.
+    /// A field's name in matches; some names are something else there.
     fn field_name<'n>(&self, name: &'n str) -> &'n str {
         match name {
             "priority" => ".priority",
+            "metadata" => ".metadata",
             name => name,
         }
     }
@@ -241,16 +301,18 @@ impl Table {
     /// An action, as it is written.
     pub(crate) fn shown_action(&self, action: Option<&TableAction>) -> String {
         match action.and_then(|a| a.r#type.as_ref()) {
-            Some(table_action::Type::Action(given)) => {
-                match self.actions.iter().find(|a| a.id == given.action_id) {
-                    Some(action) => action.show(given),
-                    None => format!("{:#x}", given.action_id),
-                }
-            }
+            Some(table_action::Type::Action(given)) => self.shown_call(given),
             Some(table_action::Type::ActionProfileMemberId(id)) => format!("member({id})"),
             Some(table_action::Type::ActionProfileGroupId(id)) => format!("group({id})"),
-            Some(table_action::Type::ActionProfileActionSet(_)) => "?".to_owned(),
+            Some(table_action::Type::ActionProfileActionSet(set)) => one_shot::shown(self, set),
             None => "-".to_owned(),
+        }
+    }
+
+    pub(super) fn shown_call(&self, given: &ActionMessage) -> String {
+        match self.actions.iter().find(|a| a.id == given.action_id) {
+            Some(action) => action.show(given),
+            None => format!("{:#x}", given.action_id),
         }
     }
 
@@ -272,6 +334,14 @@ impl Table {
         if entry.idle_timeout_ns != 0 {
             let seconds = entry.idle_timeout_ns as f64 / NANOSECONDS;
             line.push_str(&format!(" idle-timeout={seconds}"));
+        }
+        if !entry.metadata.is_empty() {
+            line.push_str(&format!(" metadata={}", shown_bytes(&entry.metadata)));
+        }
+        #[allow(deprecated, reason = "the standard still has controller_metadata")]
+        if entry.controller_metadata != 0 {
+            let number = entry.controller_metadata;
+            line.push_str(&format!(" controller-metadata={number}"));
         }
         line
     }

@@ -34,9 +34,9 @@ impl Row for TableRow {
             self.table.clone(),
             self.entries.to_string(),
             self.size.to_string(),
-            self.keys.join(", "),
+            self.keys.join("\n"),
             self.default.clone(),
-            self.actions.join(", "),
+            self.actions.join("\n"),
         ]
     }
 }
@@ -240,7 +240,8 @@ fn is_initial(table: &Table, entry: &TableEntry) -> bool {
     };
     let given = action.params.iter().map(|p| (p.param_id, &p.value));
     let of_program = initial.arguments.iter().map(|a| (a.param_id, &a.value));
-    initial.action_id == action.action_id && given.eq(of_program)
+    let is_bare = entry.metadata.is_empty();
+    is_bare && initial.action_id == action.action_id && given.eq(of_program)
 }
 
 pub(super) fn dump(which: &Which, format: Format) -> Result<()> {

@@ -131,34 +131,47 @@ impl Profile {
 fn read_group_member(word: &str) -> Result<Member> {
     let (name, arguments) = call(word)?;
     ensure!(name == "member", "`{name}` is no member");
-    let mut arguments = arguments.split(',').map(str::trim);
-    let mut member = Member {
-        member_id: id(arguments.next().unwrap_or_default())?,
-        weight: 1,
-        watch_kind: None,
-    };
+    let arguments: Vec<_> = arguments.split(',').map(str::trim).collect();
+    let member_id = id(arguments[0])?;
+    let (weight, watched) = read_share(&arguments[1..])?;
+    Ok(Member {
+        member_id,
+        weight,
+        watch_kind: watched.map(WatchKind::WatchPort),
+    })
+}
+
+/// A weight, and a port to watch.
+pub(super) fn read_share(arguments: &[&str]) -> Result<(i32, Option<Vec<u8>>)> {
+    let (mut share, mut watched) = (1, None);
     for argument in arguments {
         match argument.split_once('=').map(|(n, v)| (n.trim(), v.trim())) {
             Some(("weight", weight)) => {
                 let weight = weight.parse().ok().filter(|w| *w > 0);
-                member.weight = weight.with_context(|| format!("a weight is 1 to {}", i32::MAX))?;
+                share = weight.with_context(|| format!("a weight is 1 to {}", i32::MAX))?;
             }
             Some(("watch", port)) => {
                 let port = parse(port, PORT_WIDTH)?;
-                member.watch_kind = Some(WatchKind::WatchPort(shortest(&port).to_vec()));
+                watched = Some(shortest(&port).to_vec());
             }
             _ => bail!("`{argument}` is neither weight=W nor watch=PORT"),
         }
     }
-    Ok(member)
+    Ok((share, watched))
 }
 
 fn shown_member(member: &Member) -> String {
-    let mut shown = format!("member({}", member.member_id);
-    if member.weight != 1 {
-        shown.push_str(&format!(", weight={}", member.weight));
+    let share = shown_share(member.weight, member.watch_kind.as_ref());
+    format!("member({}{share})", member.member_id)
+}
+
+/// A weight and a port to watch, as they stand behind a member or action.
+pub(super) fn shown_share(weight: i32, watched: Option<&WatchKind>) -> String {
+    let mut shown = String::new();
+    if weight != 1 {
+        shown.push_str(&format!(", weight={weight}"));
     }
-    match &member.watch_kind {
+    match watched {
         Some(WatchKind::WatchPort(port)) => {
             let port = show(port, PORT_WIDTH, Form::Number);
             shown.push_str(&format!(", watch={port}"));
@@ -167,6 +180,5 @@ fn shown_member(member: &Member) -> String {
         Some(WatchKind::Watch(port)) => shown.push_str(&format!(", watch={port}")),
         None => {}
     }
-    shown.push(')');
     shown
 }

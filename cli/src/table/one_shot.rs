@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Sets of actions that entries of a table with an action selector have of their own:
+//!
+//! ```text
+//! TABLE FIELD=MATCH … action(ACTION(NAME=VALUE, …), weight=W, watch=PORT) …
+//! ```
+//!
+//! An action that would be so alone can be written alone; no action is called `action`, which is a
+//! word of P4's. The set without any is `action()`.
+
+use adit_p4runtime::proto::v1::{
+    action_profile_action::WatchKind as ActionWatch, action_profile_group::member::WatchKind,
+    table_action::Type, ActionProfileAction, ActionProfileActionSet, TableAction,
+};
+use anyhow::{Context, Result};
+
+use super::catalog::{find, Table};
+use super::entry::call;
+use super::profile::{read_share, shown_share};
+
+/// What is between commas that are not in parentheses.
+fn parts(text: &str) -> Vec<&str> {
+    let (mut depth, mut from, mut parts) = (0i32, 0, Vec::new());
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(text[from..at].trim());
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(text[from..].trim());
+    parts
+}
+
+/// The set of this one action, or of none.
+pub(super) fn read(table: &Table, text: &str) -> Result<ActionProfileActionSet> {
+    let (name, inner) = call(text)?;
+    let (text, share) = match name {
+        "action" if inner.is_empty() => return Ok(ActionProfileActionSet::default()),
+        "action" => {
+            let parts = parts(inner);
+            (parts[0], read_share(&parts[1..])?)
+        }
+        _ => (text, (1, None)),
+    };
+    let (name, arguments) = call(text)?;
+    let action = find(table.actions.iter(), "action", "it", name)?;
+    let given = action
+        .read(arguments)
+        .with_context(|| format!("`{text}`: the action is {}", action.signature()))?;
+    let (weight, watched) = share;
+    let one = ActionProfileAction {
+        action: Some(given),
+        weight,
+        watch_kind: watched.map(ActionWatch::WatchPort),
+    };
+    Ok(ActionProfileActionSet {
+        action_profile_actions: vec![one],
+        ..Default::default()
+    })
+}
+
+/// One action and another: sets are one set together.
+pub(super) fn both(one: TableAction, other: TableAction) -> Option<TableAction> {
+    match (one.r#type?, other.r#type?) {
+        (Type::ActionProfileActionSet(mut one), Type::ActionProfileActionSet(other)) => {
+            one.action_profile_actions
+                .extend(other.action_profile_actions);
+            Some(TableAction {
+                r#type: Some(Type::ActionProfileActionSet(one)),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// A set as it is written.
+pub(super) fn shown(table: &Table, set: &ActionProfileActionSet) -> String {
+    let shown = set.action_profile_actions.iter().map(|one| {
+        let action = one.action.as_ref().map(|given| table.shown_call(given));
+        #[allow(deprecated, reason = "older servers say it so")]
+        let watched = one.watch_kind.as_ref().map(|watched| match watched {
+            ActionWatch::WatchPort(port) => WatchKind::WatchPort(port.clone()),
+            ActionWatch::Watch(port) => WatchKind::Watch(*port),
+        });
+        let share = shown_share(one.weight, watched.as_ref());
+        format!("action({}{share})", action.unwrap_or_default())
+    });
+    let shown: Vec<_> = shown.collect();
+    match shown.is_empty() {
+        true => "action()".to_owned(),
+        false => shown.join(" "),
+    }
+}
