@@ -333,7 +333,7 @@ impl Table {
         if let Some(timers) = &self.timers {
             timers.start(id, 0, 0, false);
         }
-        if let Some(cell) = self.meters.get(id as usize) {
+        if let Some(cell) = self.meters.get(id) {
             // No rates are always fine.
             let _ = cell.set(None);
         }

@@ -213,7 +213,7 @@ impl Table {
             },
             origin,
             count: self.counts.as_ref().and_then(|c| c.get(id.0 as usize)),
-            meter: self.meters.get(id.0 as usize).and_then(|cell| cell.get()),
+            meter: self.meters.get(id.0).and_then(|cell| cell.get()),
             last_hit_ns: self.last_hit_ns(id.0),
         }
     }

@@ -204,15 +204,20 @@ impl Table {
             return Err(TableError::NoMeter(self.spec().name.clone()));
         }
         let state = self.state.lock();
-        let cell = self.meters.get(id.0 as usize);
-        let cell = cell.filter(|_| state.record(id).is_some());
-        let cell = cell.ok_or_else(|| TableError::Unknown(self.spec().name.clone()))?;
-        cell.set(config).map_err(TableError::Meter)
+        if state.record(id).is_none() {
+            return Err(TableError::Unknown(self.spec().name.clone()));
+        }
+        let cell = match config {
+            Some(_) => self.meters.make(id.0),
+            None => self.meters.get(id.0),
+        };
+        let set = cell.map_or(Ok(()), |cell| cell.set(config));
+        set.map_err(TableError::Meter)
     }
 
     /// Marks a packet by an entry's meter.
     pub(in crate::p4) fn mark(&self, id: EntryId, now_ns: u64, amount: u64, color: Color) -> Color {
-        let cell = self.meters.get(id.0 as usize);
+        let cell = self.meters.get(id.0);
         cell.map_or(color, |cell| cell.mark(now_ns, amount, color))
     }
 

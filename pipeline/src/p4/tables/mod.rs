@@ -12,6 +12,7 @@ mod find;
 mod index;
 mod indirect;
 mod key;
+mod meters;
 mod opaque;
 mod record;
 mod shape;
@@ -31,7 +32,7 @@ pub use opaque::{MAX_OPAQUE, MAX_OPAQUE_TOTAL};
 pub use shape::MatchKind;
 
 use self::shape::Shape;
-use super::externs::{Count, MeterCell, MeterConfig, SetAction};
+use super::externs::{Count, MeterConfig, SetAction};
 use super::memory::{Epochs, Snapshot};
 use aging::Timers;
 pub(super) use ahead::STAGES;
@@ -41,6 +42,7 @@ use dir::Dir;
 pub(super) use find::{Reached, Visit};
 use index::Index;
 use indirect::Indirect;
+use meters::Meters;
 use record::{Layout, Records};
 use tuples::Tuples;
 
@@ -145,7 +147,7 @@ pub struct Table {
     default: AtomicU32,
     counts: Option<Counts>,
     /// The direct meters of the entries.
-    meters: Box<[MeterCell]>,
+    meters: Meters,
     timers: Option<Timers>,
     state: Mutex<State>,
 }
@@ -218,7 +220,7 @@ impl Table {
             },
             default: AtomicU32::new(0),
             counts: None,
-            meters: Box::default(),
+            meters: Meters::default(),
             timers: None,
             state: Mutex::new(State::new(index, shape.spec.default.clone())),
             shape,
@@ -228,7 +230,7 @@ impl Table {
             table.counts = Some(Counts::new(room).ok_or_else(|| table.no_memory())?);
         }
         if table.direct_meter.is_some() {
-            table.meters = (0..room).map(|_| MeterCell::default()).collect();
+            table.meters = Meters::new(room);
         }
         if table.learns || table.supports_timeout {
             table.timers = Some(Timers::new(room).ok_or_else(|| table.no_memory())?);
