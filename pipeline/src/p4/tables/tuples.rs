@@ -32,7 +32,10 @@ impl Filter {
     /// Before the first entry with that key is there.
     pub(super) fn add(&self, mix: u64) {
         let (word, bit) = Filter::place(mix);
-        self.0[word].fetch_or(1 << bit, Release);
+        // Packets keep the line while nothing in it changes.
+        if self.0[word].load(Acquire) >> bit & 1 == 0 {
+            self.0[word].fetch_or(1 << bit, Release);
+        }
     }
 
     /// 1 if there may be one, or 0.
