@@ -4,23 +4,23 @@
 
 mod fixtures;
 mod peers;
+mod updates;
 
+use std::cmp::Ordering;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_pipeline::p4::{Engine, Input, Output};
+use adit_pipeline::p4::{Engine, Input, Output, Worker};
 use anyhow::{ensure, Context, Result};
 use serde::Serialize;
 
 use super::Args;
 use fixtures::{frame, Fixture};
+use updates::Updates;
 
 /// Packets that go in at once.
 const BATCH: usize = 32;
-/// Updates per second while it is measured what of the packets is left.
-const PACE: f64 = 500_000.0;
 /// The simple Internet mix: seven of 64 bytes, four of 570, one of 1518.
 const IMIX: [usize; 12] = [64, 570, 64, 64, 570, 64, 1518, 64, 570, 64, 64, 570];
 
@@ -39,10 +39,12 @@ struct Row {
     mpps_64: f64,
     mpps_imix: f64,
     mpps_two_cores: f64,
-    /// As fast as they go, beside packets on the other core.
+    /// As fast as they go, beside packets on the other core, and what of those is left, in percent.
     updates_per_s: f64,
-    /// What of the packets is left while there are [`PACE`] updates, in percent.
-    forwarding_percent: f64,
+    forwarding_percent: Option<f64>,
+    /// The same with 500,000 updates a second, or as many of those as there were.
+    paced_updates_per_s: f64,
+    paced_forwarding_percent: Option<f64>,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -56,7 +58,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 3 });
     let mut rows = Vec::new();
     println!(
-        "{:11} {:>8} {:>5} {:>7} | {:>6} {:>6} {:>6} | {:>6} {:>6} {:>6} | {:>9} {:>5}",
+        "{:11} {:>8} {:>5} {:>7} | {:>6} {:>6} {:>6} | {:>6} {:>6} {:>6} | {:>9} {:>5} | {:>9} {:>5}",
         "program",
         "entries",
         "masks",
@@ -68,6 +70,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
         "imix",
         "2cores",
         "updates/s",
+        "left%",
+        "paced/s",
         "left%"
     );
     for fixture in Fixture::ALL {
@@ -77,10 +81,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
         for entries in fixture.sizes() {
             let row = measure(fixture, *entries, time, rounds)?;
             println!(
-                "{:11} {:>8} {:>5} {:>7} | {:>6.1} {:>6.1} {:>6.1} | {:>6.2} {:>6.2} {:>6.2} | {:>9.0} {:>5.1}",
+                "{:11} {:>8} {:>5} {:>7} | {:>6.1} {:>6.1} {:>6.1} | {:>6.2} {:>6.2} {:>6.2} | {:>9.0} {:>5} | {:>9.0} {:>5}",
                 row.program, row.entries, row.masks, row.bytes_per_entry, row.mean_ns, row.p50_ns,
                 row.p99_ns, row.mpps_64, row.mpps_imix, row.mpps_two_cores, row.updates_per_s,
-                row.forwarding_percent
+                percent(row.forwarding_percent), row.paced_updates_per_s, percent(row.paced_forwarding_percent)
             );
             rows.push(row);
         }
@@ -96,6 +100,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
     std::fs::write(&path, serde_json::to_vec_pretty(&report)?)?;
     println!("{path}");
     Ok(())
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
 }
 
 /// Figures of code that is not optimized say nothing: runs what is.
@@ -126,28 +134,31 @@ fn run_optimized(args: &Args) -> Result<()> {
 fn measure(fixture: Fixture, entries: u64, time: Duration, rounds: usize) -> Result<Row> {
     let engine = fixture.load(entries)?;
     let table = fixture.table(&engine)?;
-    let stop = AtomicBool::new(false);
     let mut best: Option<Rate> = None;
     let (mut imix, mut two) = (0f64, 0f64);
-    let (mut updates, mut left) = (0f64, 0f64);
+    let mut updates = Vec::new();
     for _ in 0..rounds {
-        let one = forward(&engine, fixture, entries, &[64], time, &stop);
-        imix = imix.max(forward(&engine, fixture, entries, &IMIX, time, &stop).mpps);
+        let one = forward(&engine, fixture, entries, &[64], time);
+        imix = imix.max(forward(&engine, fixture, entries, &IMIX, time).mpps);
         let sum = std::thread::scope(|scope| {
-            let other = scope.spawn(|| forward(&engine, fixture, entries, &[64], time, &stop));
-            let here = forward(&engine, fixture, entries, &[64], time, &stop);
+            let other = scope.spawn(|| forward(&engine, fixture, entries, &[64], time));
+            let here = forward(&engine, fixture, entries, &[64], time);
             here.mpps + other.join().map_or(0.0, |rate| rate.mpps)
         });
         two = two.max(sum);
-        let done = while_updating(&engine, fixture, entries, time, f64::INFINITY)?.1;
-        let rate = while_updating(&engine, fixture, entries, time, PACE)?.0;
-        // The best of several: a machine that is shared disturbs both.
-        updates = updates.max(done);
-        left = left.max(100.0 * rate / one.mpps);
+        updates.push(updates::measure(&engine, fixture, entries, 2 * time)?);
+        // The best of several: a machine that is shared disturbs all of it.
         if best.as_ref().is_none_or(|best| one.mpps > best.mpps) {
             best = Some(one);
         }
     }
+    // Ratios are not the best, but those of the round in the middle.
+    updates.sort_by(|a, b| {
+        a.paced_left
+            .partial_cmp(&b.paced_left)
+            .unwrap_or(Ordering::Equal)
+    });
+    let updates: Updates = updates.get(rounds / 2).copied().unwrap_or_default();
     let best = best.context("there was no round")?;
     Ok(Row {
         program: fixture.name(),
@@ -160,8 +171,10 @@ fn measure(fixture: Fixture, entries: u64, time: Duration, rounds: usize) -> Res
         mpps_64: best.mpps,
         mpps_imix: imix,
         mpps_two_cores: two,
-        updates_per_s: updates,
-        forwarding_percent: left,
+        updates_per_s: updates.fast_per_s,
+        forwarding_percent: updates.fast_left,
+        paced_updates_per_s: updates.paced_per_s,
+        paced_forwarding_percent: updates.paced_left,
     })
 }
 
@@ -172,38 +185,69 @@ struct Rate {
     mean_ns: f64,
 }
 
-/// Sends packets through, to entries at random, for a while.
+/// A core that sends packets through, to entries at random.
+struct Forwarder {
+    worker: Worker,
+    fixture: Fixture,
+    entries: u64,
+    frames: Vec<Vec<u8>>,
+    random: u64,
+    packets: u64,
+    /// What came out, so that nothing is left out.
+    headers: u64,
+}
+
+impl Forwarder {
+    fn new(engine: &Arc<Engine>, fixture: Fixture, entries: u64, sizes: &[usize]) -> Forwarder {
+        Forwarder {
+            worker: Engine::worker(engine),
+            fixture,
+            entries,
+            frames: (0..BATCH).map(|n| frame(sizes[n % sizes.len()])).collect(),
+            random: 0x1234_5678_9abc_def1,
+            packets: 0,
+            headers: 0,
+        }
+    }
+
+    /// How many nanoseconds a batch took.
+    fn batch(&mut self) -> u64 {
+        for frame in &mut self.frames {
+            self.random ^= self.random << 13;
+            self.random ^= self.random >> 7;
+            self.random ^= self.random << 17;
+            self.fixture.aim(frame, self.random % self.entries);
+        }
+        let inputs: [Input<'_>; BATCH] = std::array::from_fn(|n| Input::new(0, &self.frames[n]));
+        let headers = &mut self.headers;
+        let before = Instant::now();
+        let mut out = |_, output: Output<'_>| {
+            if let Output::Sent(sent) = output {
+                *headers += sent.headers.len() as u64;
+            }
+        };
+        self.worker.process(self.packets, &inputs, &mut out);
+        let ns = before.elapsed().as_nanos() as u64;
+        self.packets += BATCH as u64;
+        std::hint::black_box(self.headers);
+        ns
+    }
+}
+
+/// Sends packets through for a while.
 fn forward(
     engine: &Arc<Engine>,
     fixture: Fixture,
     entries: u64,
     sizes: &[usize],
     time: Duration,
-    stop: &AtomicBool,
 ) -> Rate {
-    let mut worker = Engine::worker(engine);
-    let mut frames: Vec<_> = (0..BATCH).map(|n| frame(sizes[n % sizes.len()])).collect();
-    let mut random = 0x1234_5678_9abc_def1u64;
-    let (mut packets, mut dropped, mut headers) = (0u64, 0u64, 0u64);
+    let mut forwarder = Forwarder::new(engine, fixture, entries, sizes);
     let mut batches = Vec::new();
     let start = Instant::now();
-    while start.elapsed() < time && !stop.load(Relaxed) {
-        for frame in &mut frames {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            fixture.aim(frame, random % entries);
-        }
-        let inputs: [Input<'_>; BATCH] = std::array::from_fn(|n| Input::new(0, &frames[n]));
-        let before = Instant::now();
-        worker.process(packets, &inputs, &mut |_, output| match output {
-            Output::Sent(sent) => headers += sent.headers.len() as u64,
-            Output::Dropped(_) => dropped += 1,
-        });
-        batches.push(before.elapsed().as_nanos() as u64);
-        packets += BATCH as u64;
+    while start.elapsed() < time {
+        batches.push(forwarder.batch());
     }
-    std::hint::black_box((headers, dropped));
     let total: u64 = batches.iter().sum();
     batches.sort_unstable();
     let at = |percent: usize| batches[(batches.len() - 1) * percent / 100] as f64 / BATCH as f64;
@@ -212,39 +256,6 @@ fn forward(
         mpps: 1000.0 / at(50).max(0.001),
         p50_ns: at(50),
         p99_ns: at(99),
-        mean_ns: total as f64 / packets.max(1) as f64,
+        mean_ns: total as f64 / forwarder.packets.max(1) as f64,
     }
-}
-
-/// Packets on one core, changes of entries on the other; what of both there was.
-fn while_updating(
-    engine: &Arc<Engine>,
-    fixture: Fixture,
-    entries: u64,
-    time: Duration,
-    pace: f64,
-) -> Result<(f64, f64)> {
-    let stop = AtomicBool::new(false);
-    let table = fixture.table(engine)?;
-    // Made before, as a client has them.
-    let many: Result<Vec<_>> = (0..4096.min(entries * 2))
-        .map(|n| fixture.entry(table, n * 31 % entries, n / 2))
-        .collect();
-    let many = many?;
-    std::thread::scope(|scope| {
-        let rate = scope.spawn(|| forward(engine, fixture, entries, &[64], time, &stop));
-        let (start, mut done) = (Instant::now(), 0u64);
-        while start.elapsed() < time {
-            for entry in &many {
-                table.modify(entry, 0)?;
-            }
-            done += many.len() as u64;
-            while done as f64 > pace * start.elapsed().as_secs_f64() {
-                std::hint::spin_loop();
-            }
-        }
-        let seconds = start.elapsed().as_secs_f64();
-        let rate = rate.join().map_or(0.0, |rate| rate.mpps);
-        Ok((rate, done as f64 / seconds))
-    })
 }
