@@ -211,6 +211,11 @@ testpmd_received() {
 afxdp-out() { testpmd txonly window "$1" arrived wire1; }
 afxdp_in() {
     offer wire1 "$2" "$(cat "/sys/class/net/$(</run/afxdp.dev)/address")" 10.99.1.2
+    # On a busy machine the first frame takes its time.
+    for ((n = 0; n < 100; n++)); do
+        (($(testpmd_received) > 0)) && break
+        sleep 0.1
+    done
     window "$1" testpmd_received
     wire --kill offer || true
 }
