@@ -210,6 +210,7 @@ testpmd_received() {
 
 afxdp-out() { testpmd txonly window "$1" arrived wire1; }
 afxdp_in() {
+    local before after
     offer wire1 "$2" "$(cat "/sys/class/net/$(</run/afxdp.dev)/address")" 10.99.1.2
     # On a busy machine the first frame takes its time.
     for ((n = 0; n < 100; n++)); do
@@ -217,7 +218,16 @@ afxdp_in() {
         sleep 0.1
     done
     window "$1" testpmd_received
+    # idpf (xsk.c, idpf_xskrq_poll) hands out buffers only after it has received something: when a
+    # flood has used all of them up, it never receives again. trafgen sends once a second.
+    before=$(testpmd_received)
+    sleep 2.5
+    after=$(testpmd_received)
     wire --kill offer || true
+    if ((after == before)); then
+        echo "idpf has run out of buffers for the socket, and stays so" >&2
+        return 1
+    fi
 }
 afxdp-in() { testpmd rxonly afxdp_in "$@"; }
 afxdp_rtt() {
