@@ -50,7 +50,12 @@ impl Reader {
             Verdict::Failed => "FAILED",
             Verdict::Skipped => "skipped",
         };
-        println!("  {}: {word} ({} of it passed)", result.name, self.passed);
+        // A single check, as that for leaks after each test, has no parts.
+        let parts = match (self.passed, &self.failed[..], &self.skipped[..]) {
+            (0, [], []) => String::new(),
+            (passed, ..) => format!(" ({passed} of it passed)"),
+        };
+        println!("  {}: {word}{parts}", result.name);
         for (word, part) in [("failed", &self.failed), ("skipped", &self.skipped)] {
             for it in part {
                 println!("    {word}: {}", it.name);
