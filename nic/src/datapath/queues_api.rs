@@ -223,7 +223,13 @@ impl DataPlane for Datapath {
             index,
         };
         match id.kind {
-            QueueKind::Tx => place(&mut self.tx, id, vport, config),
+            QueueKind::Tx => {
+                place(&mut self.tx, id, vport, config)?;
+                // A driver that has not heard of a reset rings on. Buffer queues are another
+                // matter: drivers fill them, and ring, before they configure them.
+                self.doorbells.tx_tail.store(index, 0);
+                Ok(())
+            }
             QueueKind::TxCompletion => place(&mut self.completion, id, vport, config),
             QueueKind::Rx => place(&mut self.rx, id, vport, config),
             QueueKind::RxBuffer => place(&mut self.buffer, id, vport, config),

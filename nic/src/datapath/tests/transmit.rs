@@ -252,6 +252,19 @@ fn a_fault_stops_one_queue_and_its_neighbour_goes_on() {
 }
 
 #[test]
+fn a_doorbell_from_before_a_queue_was_configured_says_nothing() {
+    let mut driver = Driver::new(Setup::default());
+    driver.dp.reset();
+    driver.dp.doorbells.tx_tail.store(0, 5);
+    driver.up(Setup::default());
+    driver.poll();
+    assert_eq!(driver.dp.faults().0, 0);
+    driver.send(&tcp(1, 0), None, 0, 1);
+    driver.poll();
+    assert_eq!(driver.far.recv(), Some((tcp(1, 0), plain())));
+}
+
+#[test]
 fn a_frame_does_not_leave_when_nobody_would_hear_of_it() {
     let mut driver = Driver::new(Setup::default());
     driver.dp.disable(&[queue(QueueKind::TxCompletion, 0)]);
