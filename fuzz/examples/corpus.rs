@@ -7,7 +7,9 @@ use std::path::Path;
 /// Each target and what its crate offers for it.
 type Corpus = (&'static str, fn() -> Vec<Vec<u8>>);
 
-const CORPORA: [Corpus; 3] = [
+const CORPORA: [Corpus; 5] = [
+    ("p4_engine", adit_pipeline::p4::fuzz::engine_corpus),
+    ("p4_frontend", adit_p4_frontend::fuzz::corpus),
     ("registers", adit_nic::fuzzing::registers_corpus),
     ("rings", adit_nic::fuzzing::rings_corpus),
     ("vfio_user_server", adit_vfio_user::fuzzing::corpus),

@@ -10,3 +10,30 @@ pub fn fuzz_check(data: &[u8]) {
     let compiled = check("fuzz.p4", &text, &NoIncludes, &Options::default());
     compiled.diagnostics.render(&compiled.sources);
 }
+
+/// Inputs to start from: what comes with us.
+pub fn corpus() -> Vec<Vec<u8>> {
+    let texts = [
+        include_str!("../../p4/include/core.p4"),
+        include_str!("../../p4/l2.p4"),
+        include_str!("../../p4/acl.p4"),
+        include_str!("../../p4/tests/arithmetic.p4"),
+        include_str!("../../p4/tests/generics.p4"),
+        include_str!("../../p4/tests/parsing.p4"),
+        include_str!("../../p4/tests/stacks.p4"),
+        include_str!("../../p4/tests/types.p4"),
+    ];
+    texts.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fuzzing_starts_from_is_text_that_it_takes() {
+        for text in corpus() {
+            fuzz_check(&text);
+        }
+    }
+}

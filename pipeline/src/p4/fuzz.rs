@@ -15,7 +15,7 @@ use super::{Direction, Engine, Input, Output};
 /// The most steps of one input.
 const MAX_STEPS: usize = 200;
 
-/// The first six are those that seeds are for.
+/// What an input's first byte chooses from.
 const TEXTS: [&str; 29] = [
     include_str!("../../../p4/default.p4"),
     include_str!("../../../p4/l3.p4"),
@@ -273,11 +273,43 @@ fn entry(table: &Table, bytes: &mut Bytes<'_>) -> Entry {
     }
 }
 
+/// Inputs to start from, some for each program: entries, and frames by the book with bytes changed.
+/// Always the same.
+pub fn engine_corpus() -> Vec<Vec<u8>> {
+    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = move || {
+        // Marsaglia's xorshift64.
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let mut input = |program: u8| {
+        let mut input = vec![program];
+        for _ in 0..30 {
+            input.extend(random().to_le_bytes().iter().map(|byte| byte & 0x0f));
+            input.extend(random().to_le_bytes());
+            input.extend([0, 1, 60]);
+            // Ethernet, IPv4, UDP.
+            input.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 46]);
+            input.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, random() as u8]);
+            input.extend(random().to_le_bytes());
+            input.extend([0, 26, 0, 0]);
+        }
+        for _ in 0..random() % 8 {
+            let at = random() as usize % input.len();
+            input[at] = random() as u8;
+        }
+        input
+    };
+    (0..100).map(&mut input).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A short deterministic run: frames by the book and entries, with bytes changed.
+    /// A short deterministic run.
     #[test]
     fn seeded_engine() {
         assert_eq!(programs().len(), TEXTS.len(), "all programs compile");
@@ -289,30 +321,7 @@ mod tests {
                 interpreted.map(|p| p.native.as_ref().err())
             );
         }
-        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
-        let mut random = move || {
-            // Marsaglia's xorshift64.
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            seed
-        };
-        for round in 0..100u64 {
-            let mut input = vec![round as u8];
-            for _ in 0..30 {
-                input.extend(random().to_le_bytes().iter().map(|byte| byte & 0x0f));
-                input.extend(random().to_le_bytes());
-                input.extend([0, 1, 60]);
-                // Ethernet, IPv4, UDP.
-                input.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 46]);
-                input.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, random() as u8]);
-                input.extend(random().to_le_bytes());
-                input.extend([0, 26, 0, 0]);
-            }
-            for _ in 0..random() % 8 {
-                let at = random() as usize % input.len();
-                input[at] = random() as u8;
-            }
+        for input in engine_corpus() {
             fuzz_engine(&input);
         }
     }
