@@ -147,6 +147,17 @@ fn check(frame: &[u8]) {
     debug_assert!(p.l4 != L4::Tcp || verdict.l4 != Check::NotPresent);
 }
 
+/// Numbers for inputs to start from, always the same: Marsaglia's xorshift64.
+pub(crate) fn numbers() -> impl FnMut() -> u64 {
+    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+    move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,14 +166,7 @@ mod tests {
     /// A short deterministic run: frames by the book, with bytes changed by a fixed generator.
     #[test]
     fn seeded_frames() {
-        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
-        let mut random = move || {
-            // Marsaglia's xorshift64.
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            seed
-        };
+        let mut random = numbers();
         let v4 = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let v6 = (
             "2001:db8::1".parse().unwrap(),

@@ -11,6 +11,7 @@ use super::native::{Native, Untranslated};
 use super::pna::share;
 use super::tables::{Action, Entry, Table};
 use super::{Direction, Engine, Input, Output};
+use crate::fuzz::numbers;
 
 /// The most steps of one input.
 const MAX_STEPS: usize = 200;
@@ -276,14 +277,7 @@ fn entry(table: &Table, bytes: &mut Bytes<'_>) -> Entry {
 /// Inputs to start from, some for each program: entries, and frames by the book with bytes changed.
 /// Always the same.
 pub fn engine_corpus() -> Vec<Vec<u8>> {
-    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
-    let mut random = move || {
-        // Marsaglia's xorshift64.
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
+    let mut random = numbers();
     let mut input = |program: u8| {
         let mut input = vec![program];
         for _ in 0..30 {
