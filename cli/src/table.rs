@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit table` and `adit counter`: what a NIC's program has in its tables, over P4Runtime.
 
+mod call;
 pub(crate) mod catalog;
 mod counter;
 mod entry;

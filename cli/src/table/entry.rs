@@ -13,6 +13,7 @@ use adit_p4runtime::proto::v1::{
 };
 use anyhow::{bail, ensure, Context, Result};
 
+use super::call;
 use super::catalog::{find, Action, Catalog, Holder, Table};
 use super::one_shot;
 use super::value::{parse, show};
@@ -80,16 +81,6 @@ pub(crate) enum Wants {
     Action,
     /// Only what identifies the entry matters.
     Key,
-}
-
-/// A name, and what is between the parentheses behind it.
-pub(super) fn call(text: &str) -> Result<(&str, &str)> {
-    let Some((name, rest)) = text.split_once('(') else {
-        return Ok((text, ""));
-    };
-    let inner = rest.trim_end().strip_suffix(')');
-    let inner = inner.with_context(|| format!("`{text}` goes on after its `)`"))?;
-    Ok((name.trim(), inner.trim()))
 }
 
 /// Reads an entry of a table, or a member or group of an action profile.
@@ -243,9 +234,9 @@ impl Table {
     }
 
     fn read_action(&self, text: &str, is_default: bool) -> Result<TableAction> {
-        let (name, arguments) = call(text)?;
         let chosen = |kind| Ok(TableAction { r#type: Some(kind) });
         if self.has_profile && !is_default {
+            let (name, arguments) = call::split(text)?;
             let wants = || format!("`{text}`: the table wants {}", self.indirect_syntax());
             return match name {
                 "member" => chosen(table_action::Type::ActionProfileMemberId(
@@ -261,20 +252,19 @@ impl Table {
                 _ => bail!("{}", wants()),
             };
         }
-        let action = find(self.actions.iter(), "action", "it", name)?;
-        let (is_right, place) = match is_default {
-            true => (action.in_default, "the default"),
-            false => (action.in_entries, "an action of entries"),
-        };
-        ensure!(
-            is_right,
-            "`{}` cannot be {place}; these can: {}",
-            action.alias,
-            self.action_syntax(is_default)
-        );
-        let action = action
-            .read(arguments)
-            .with_context(|| format!("`{text}`: the action is {}", action.signature()))?;
+        let action = call::read_checked(&self.actions, text, |action| {
+            let (is_right, place) = match is_default {
+                true => (action.in_default, "the default"),
+                false => (action.in_entries, "an action of entries"),
+            };
+            ensure!(
+                is_right,
+                "`{}` cannot be {place}; these can: {}",
+                action.alias,
+                self.action_syntax(is_default)
+            );
+            Ok(())
+        })?;
         chosen(table_action::Type::Action(action))
     }
 
@@ -301,18 +291,11 @@ impl Table {
     /// An action, as it is written.
     pub(crate) fn shown_action(&self, action: Option<&TableAction>) -> String {
         match action.and_then(|a| a.r#type.as_ref()) {
-            Some(table_action::Type::Action(given)) => self.shown_call(given),
+            Some(table_action::Type::Action(given)) => call::shown(&self.actions, given),
             Some(table_action::Type::ActionProfileMemberId(id)) => format!("member({id})"),
             Some(table_action::Type::ActionProfileGroupId(id)) => format!("group({id})"),
             Some(table_action::Type::ActionProfileActionSet(set)) => one_shot::shown(self, set),
             None => "-".to_owned(),
-        }
-    }
-
-    pub(super) fn shown_call(&self, given: &ActionMessage) -> String {
-        match self.actions.iter().find(|a| a.id == given.action_id) {
-            Some(action) => action.show(given),
-            None => format!("{:#x}", given.action_id),
         }
     }
 

@@ -12,10 +12,10 @@ use adit_p4runtime::proto::v1::{
     action_profile_action::WatchKind as ActionWatch, action_profile_group::member::WatchKind,
     table_action::Type, ActionProfileAction, ActionProfileActionSet, TableAction,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::catalog::{find, Table};
-use super::entry::call;
+use super::call;
+use super::catalog::Table;
 use super::profile::{read_share, shown_share};
 
 /// What is between commas that are not in parentheses.
@@ -38,7 +38,7 @@ fn parts(text: &str) -> Vec<&str> {
 
 /// The set of this one action, or of none.
 pub(super) fn read(table: &Table, text: &str) -> Result<ActionProfileActionSet> {
-    let (name, inner) = call(text)?;
+    let (name, inner) = call::split(text)?;
     let (text, share) = match name {
         "action" if inner.is_empty() => return Ok(ActionProfileActionSet::default()),
         "action" => {
@@ -47,11 +47,7 @@ pub(super) fn read(table: &Table, text: &str) -> Result<ActionProfileActionSet> 
         }
         _ => (text, (1, None)),
     };
-    let (name, arguments) = call(text)?;
-    let action = find(table.actions.iter(), "action", "it", name)?;
-    let given = action
-        .read(arguments)
-        .with_context(|| format!("`{text}`: the action is {}", action.signature()))?;
+    let given = call::read(&table.actions, text)?;
     let (weight, watched) = share;
     let one = ActionProfileAction {
         action: Some(given),
@@ -81,7 +77,10 @@ pub(super) fn both(one: TableAction, other: TableAction) -> Option<TableAction> 
 /// A set as it is written.
 pub(super) fn shown(table: &Table, set: &ActionProfileActionSet) -> String {
     let shown = set.action_profile_actions.iter().map(|one| {
-        let action = one.action.as_ref().map(|given| table.shown_call(given));
+        let action = one
+            .action
+            .as_ref()
+            .map(|given| call::shown(&table.actions, given));
         #[allow(deprecated, reason = "older servers say it so")]
         let watched = one.watch_kind.as_ref().map(|watched| match watched {
             ActionWatch::WatchPort(port) => WatchKind::WatchPort(port.clone()),

@@ -14,8 +14,9 @@ use adit_p4runtime::proto::v1::{
 };
 use anyhow::{bail, ensure, Context, Result};
 
-use super::catalog::{find, Profile};
-use super::entry::{call, Wants};
+use super::call;
+use super::catalog::Profile;
+use super::entry::Wants;
 use super::value::{parse, show, Form};
 
 /// As wide as a port is in groups.
@@ -44,23 +45,15 @@ impl Profile {
     }
 
     fn read_member(&self, member_id: u32, rest: &[String], wants: Wants) -> Result<Entity> {
-        let action =
-            match rest {
-                [] if wants == Wants::Key => None,
-                [] => {
-                    let all: Vec<_> = self.actions.iter().map(|a| a.signature()).collect();
-                    bail!("an action is missing: {}", all.join(", "));
-                }
-                [action] => {
-                    let (name, arguments) = call(action)?;
-                    let found = find(self.actions.iter(), "action", "it", name)?;
-                    let read = found.read(arguments);
-                    Some(read.with_context(|| {
-                        format!("`{action}`: the action is {}", found.signature())
-                    })?)
-                }
-                [_, second, ..] => bail!("`{second}`: a member has one action"),
-            };
+        let action = match rest {
+            [] if wants == Wants::Key => None,
+            [] => {
+                let all: Vec<_> = self.actions.iter().map(|a| a.signature()).collect();
+                bail!("an action is missing: {}", all.join(", "));
+            }
+            [action] => Some(call::read(&self.actions, action)?),
+            [_, second, ..] => bail!("`{second}`: a member has one action"),
+        };
         Ok(Entity::ActionProfileMember(ActionProfileMember {
             action_profile_id: self.id,
             member_id,
@@ -105,12 +98,7 @@ impl Profile {
         match entity {
             Entity::ActionProfileMember(member) => {
                 let action = member.action.as_ref();
-                let shown = action.map(|given| {
-                    match self.actions.iter().find(|a| a.id == given.action_id) {
-                        Some(action) => action.show(given),
-                        None => format!("{:#x}", given.action_id),
-                    }
-                });
+                let shown = action.map(|given| call::shown(&self.actions, given));
                 Some((("member", member.member_id), shown.unwrap_or_default()))
             }
             Entity::ActionProfileGroup(group) => {
@@ -129,7 +117,7 @@ impl Profile {
 }
 
 fn read_group_member(word: &str) -> Result<Member> {
-    let (name, arguments) = call(word)?;
+    let (name, arguments) = call::split(word)?;
     ensure!(name == "member", "`{name}` is no member");
     let arguments: Vec<_> = arguments.split(',').map(str::trim).collect();
     let member_id = id(arguments[0])?;

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Actions as they are written: `NAME(NAME=VALUE, …)`.
+
+use adit_p4runtime::proto::v1::Action as ActionMessage;
+use anyhow::{Context, Result};
+
+use super::catalog::{find, Action};
+
+/// A name, and what is between the parentheses behind it.
+pub(super) fn split(text: &str) -> Result<(&str, &str)> {
+    let Some((name, rest)) = text.split_once('(') else {
+        return Ok((text, ""));
+    };
+    let inner = rest.trim_end().strip_suffix(')');
+    let inner = inner.with_context(|| format!("`{text}` goes on after its `)`"))?;
+    Ok((name.trim(), inner.trim()))
+}
+
+/// Which of the actions it is, and with what.
+pub(super) fn read(actions: &[Action], text: &str) -> Result<ActionMessage> {
+    read_checked(actions, text, |_| Ok(()))
+}
+
+/// As [`read`], if `check` says yes to the action.
+pub(super) fn read_checked(
+    actions: &[Action],
+    text: &str,
+    check: impl FnOnce(&Action) -> Result<()>,
+) -> Result<ActionMessage> {
+    let (name, arguments) = split(text)?;
+    let action = find(actions.iter(), "action", "it", name)?;
+    check(action)?;
+    action
+        .read(arguments)
+        .with_context(|| format!("`{text}`: the action is {}", action.signature()))
+}
+
+/// As it is written; of an action that is not known, the id.
+pub(super) fn shown(actions: &[Action], given: &ActionMessage) -> String {
+    match actions.iter().find(|a| a.id == given.action_id) {
+        Some(action) => action.show(given),
+        None => format!("{:#x}", given.action_id),
+    }
+}
