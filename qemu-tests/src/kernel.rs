@@ -21,6 +21,8 @@ struct Recipe {
     name: &'static str,
     /// What to say at the start.
     announcement: &'static str,
+    /// What it takes on disk while it is made, with some to spare, in bytes.
+    room: u64,
 }
 
 impl Recipe {
@@ -32,6 +34,7 @@ impl Recipe {
                 name: "kernel",
                 announcement: "Preparing the kernel's source for modules in Rust: about 3 minutes \
                                and 700 MB, once…",
+                room: 2_500_000_000,
             },
             Flavour::Debug => Self {
                 texts: &[
@@ -43,6 +46,7 @@ impl Recipe {
                 name: "debug-kernel",
                 announcement: "Building the debug kernel: about 30 minutes on two cores and 1 GB, \
                                once…",
+                room: 16_000_000_000,
             },
         }
     }
@@ -66,6 +70,7 @@ impl Kernel {
         let key = paths::key(texts.chain([tree.key.as_bytes()]));
         let path = paths::cache()?.join(format!("{}-{key}", recipe.name));
         paths::make_once(&path, |partial| {
+            paths::need_room(partial, recipe.room, "the kernel's tree")?;
             eprintln!("{}", recipe.announcement);
             let workshop = Workshop {
                 tree,

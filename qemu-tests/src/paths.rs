@@ -4,9 +4,10 @@
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use anyhow::{Context, Result};
-use rustix::fs::{flock, FlockOperation};
+use anyhow::{bail, Context, Result};
+use rustix::fs::{flock, statvfs, FlockOperation};
 use sha2::{Digest, Sha256};
 
 /// The root of the repository.
@@ -40,7 +41,7 @@ pub fn cache() -> Result<PathBuf> {
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set: set XDG_CACHE_HOME to a folder with 4 GB of room")?;
+        .context("neither XDG_CACHE_HOME nor HOME is set: set XDG_CACHE_HOME to a folder with 5 GB of room")?;
     let path = base.join("adit");
     fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
     Ok(path)
@@ -60,23 +61,48 @@ pub fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         .collect()
 }
 
+/// Refuses to begin `what` where the file system of `folder` has less than `bytes` of room: what
+/// runs out of it in the middle fails in ways that do not name it.
+pub fn need_room(folder: &Path, bytes: u64, what: &str) -> Result<()> {
+    const GB: u64 = 1_000_000_000;
+    let cannot = || format!("cannot tell the room at {}", folder.display());
+    let disk = statvfs(folder).with_context(cannot)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free < bytes {
+        bail!(
+            "{what} needs {}.{} GB of room at {} and finds {}.{}: `cargo xtask clean --unused 7` \
+             removes from the cache what was not used for a week",
+            bytes / GB,
+            bytes % GB / (GB / 10),
+            folder.display(),
+            free / GB,
+            free % GB / (GB / 10),
+        );
+    }
+    Ok(())
+}
+
+/// A path's neighbour, of the same name with `extension` added.
+fn sibling(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(extension);
+    path.with_file_name(name)
+}
+
 /// Makes `final_path` once: `make` fills a temporary folder beside it, which is renamed when it is
-/// complete, so that an interruption leaves nothing that looks finished. One maker at a time.
+/// complete, so that an interruption leaves nothing that looks finished. One maker at a time. The
+/// lock beside it tells by its time when it was last asked for.
 pub fn make_once(final_path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let lock = File::create(sibling(final_path, ".lock"))?;
+    lock.set_modified(SystemTime::now())?;
     if final_path.exists() {
         return Ok(());
     }
-    let sibling = |extension: &str| {
-        let mut name = final_path.file_name().unwrap_or_default().to_os_string();
-        name.push(extension);
-        final_path.with_file_name(name)
-    };
-    let lock = File::create(sibling(".lock"))?;
     flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache")?;
     if final_path.exists() {
         return Ok(());
     }
-    let partial = sibling(".partial");
+    let partial = sibling(final_path, ".partial");
     if partial.exists() {
         fs::remove_dir_all(&partial)
             .with_context(|| format!("cannot remove what is left in {}", partial.display()))?;
@@ -87,9 +113,75 @@ pub fn make_once(final_path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> R
         .with_context(|| format!("cannot move {} into place", final_path.display()))
 }
 
+/// What [`make_once`] made in `folder` and nobody has asked for since `then`.
+pub fn unused_since(folder: &Path, then: SystemTime) -> Result<Vec<PathBuf>> {
+    let mut unused = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if !path.is_dir() {
+            continue;
+        }
+        // Without a lock it is from before they told the time, or of something left half made.
+        let used = fs::metadata(sibling(&path, ".lock")).or_else(|_| fs::metadata(&path))?;
+        if used.modified()? < then {
+            unused.push(path);
+        }
+    }
+    unused.sort();
+    Ok(unused)
+}
+
+/// Removes what [`make_once`] made, with what it keeps beside it.
+pub fn unmake(path: &Path) -> Result<()> {
+    let cannot = || format!("cannot remove {}", path.display());
+    fs::remove_dir_all(path).with_context(cannot)?;
+    for extension in [".lock", ".log"] {
+        let file = sibling(path, extension);
+        if file.exists() {
+            fs::remove_file(&file).with_context(cannot)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn what_nobody_asks_for_is_unused() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let [old, new] = ["old", "new"].map(|name| folder.path().join(name));
+        for path in [&old, &new] {
+            make_once(path, |partial| Ok(fs::write(partial.join("file"), "")?))?;
+        }
+        let long_ago = SystemTime::now() - Duration::from_secs(1_000);
+        for path in [&old, &new] {
+            File::open(sibling(path, ".lock"))?.set_modified(long_ago)?;
+        }
+        make_once(&new, |_| anyhow::bail!("made twice"))?;
+        let then = SystemTime::now() - Duration::from_secs(500);
+        assert_eq!(
+            unused_since(folder.path(), then)?,
+            std::slice::from_ref(&old)
+        );
+        unmake(&old)?;
+        assert!(!old.exists() && !sibling(&old, ".lock").exists() && new.exists());
+        Ok(())
+    }
+
+    #[test]
+    fn too_little_room_is_said_before_it_runs_out() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        need_room(folder.path(), 0, "nothing")?;
+        let error = need_room(folder.path(), u64::MAX, "too much").unwrap_err();
+        assert!(error
+            .to_string()
+            .starts_with("too much needs 18446744073.7 GB of room at "));
+        Ok(())
+    }
 
     #[test]
     fn keys_tell_parts_apart() {

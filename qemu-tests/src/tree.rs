@@ -17,6 +17,9 @@ const SPEC: &str = include_str!("../debian.toml");
 /// Part of the key: raised when the way the tree is made changes.
 const RECIPE: &str = "1";
 
+/// What it takes on disk while it is made, with some to spare, in bytes.
+const ROOM: u64 = 4_000_000_000;
+
 /// Folders that the sandbox and the guest mount on; the tree itself is read-only by then.
 const MOUNT_POINTS: [&str; 2] = ["repo", "scratch"];
 
@@ -86,7 +89,10 @@ impl Tree {
         let spec: Spec = toml::from_str(SPEC).context("qemu-tests/debian.toml")?;
         let key = paths::key([SPEC.as_bytes(), RECIPE.as_bytes()]);
         let root = paths::cache()?.join(format!("debian-{key}"));
-        paths::make_once(&root, |partial| make(&spec, partial))?;
+        paths::make_once(&root, |partial| {
+            paths::need_room(partial, ROOM, "the Debian tree")?;
+            make(&spec, partial)
+        })?;
         Ok(Self { root, key })
     }
 }

@@ -2,6 +2,7 @@
 //! `cargo xtask clean`.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use adit_qemu_tests::paths;
 use anyhow::{Context, Result};
@@ -11,9 +12,16 @@ pub(crate) struct Args {
     /// Also the Debian tree and all else in the user's cache folder
     #[arg(long)]
     cache: bool,
+    /// Instead, only what in the user's cache folder was not used for so many days: trees, kernels
+    /// and images of earlier versions
+    #[arg(long, value_name = "DAYS", conflicts_with = "cache")]
+    unused: Option<u32>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    if let Some(days) = args.unused {
+        return unused(days);
+    }
     let target = paths::target();
     let mut folders = vec![
         paths::guests(),
@@ -27,6 +35,15 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot remove {}", folder.display()))?;
         println!("removed {}", folder.display());
+    }
+    Ok(0)
+}
+
+fn unused(days: u32) -> Result<u8> {
+    let then = SystemTime::now() - Duration::from_secs(u64::from(days) * 24 * 3600);
+    for path in paths::unused_since(&paths::cache()?, then)? {
+        paths::unmake(&path)?;
+        println!("removed {}", path.display());
     }
     Ok(0)
 }

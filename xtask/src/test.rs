@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::ktap::Totals;
+use adit_qemu_tests::paths;
 use anyhow::{Context, Result};
 
 use crate::build;
@@ -30,7 +31,15 @@ pub(crate) struct Args {
     soak: bool,
 }
 
+/// What a run needs on disk when all is built, and when nothing is yet, in bytes.
+const ROOM: u64 = 1_500_000_000;
+const ROOM_TO_BUILD: u64 = 8_000_000_000;
+
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    let target = paths::target();
+    let built = target.join("release/adit-nic").exists();
+    let room = if built { ROOM } else { ROOM_TO_BUILD };
+    paths::need_room(&target, room, "the test command")?;
     let mut totals = Totals::default();
     let guest_only = args.guest || args.soak || args.kernel != Flavour::Stock;
     if args.filter.is_none() && !guest_only {
@@ -41,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         )?;
         // No package of cargo's: the kernel's build system compiles it.
         let mut rustfmt = Command::new("rustfmt");
-        rustfmt.current_dir(adit_qemu_tests::paths::repo()).args([
+        rustfmt.current_dir(paths::repo()).args([
             "--check",
             "--edition",
             "2021",
