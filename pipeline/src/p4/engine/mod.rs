@@ -138,7 +138,7 @@ impl Engine {
         for spec in &mut program.tables {
             tables.push(Table::new(spec.clone(), epochs.clone())?);
         }
-        let objects = externs::objects(&program)?;
+        let objects = externs::objects(&program, &epochs)?;
         for table in &mut tables {
             table.attach(&objects)?;
         }

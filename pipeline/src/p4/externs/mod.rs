@@ -16,12 +16,14 @@ mod run_pna;
 mod v1model;
 mod value_sets;
 
+use std::sync::Arc;
+
 use adit_p4_frontend::ir::{Argument, Constant, ExternCall, Layout, Program};
 
 use super::engine::State;
 use super::hash::{Algorithm, Hashes};
 use super::machine::{Applied, Host};
-use super::memory::Pin;
+use super::memory::{Epochs, Pin};
 use super::packet::Writer;
 use super::tables::{EntryId, Reached, Table, Visit};
 use super::trace::{Trace, MARK};
@@ -195,9 +197,11 @@ pub(super) fn calls(program: &Program, of: Architecture) -> Result<Vec<Op>, Unsu
 }
 
 /// A program's objects.
-pub(super) fn objects(program: &Program) -> Result<Vec<Object>, Unsupported> {
+pub(super) fn objects(program: &Program, epochs: &Arc<Epochs>) -> Result<Vec<Object>, Unsupported> {
     let count = program.externs.len();
-    (0..count).map(|at| Object::new(program, at)).collect()
+    (0..count)
+        .map(|at| Object::new(program, at, epochs))
+        .collect()
 }
 
 /// A program's value sets.
@@ -272,11 +276,11 @@ impl Run<'_> {
         local.applied = Some((index, found.entry));
         let action = match found.action {
             Reached::Direct(action) => action,
-            Reached::Member(member) => table.reach_member(member, frame),
+            Reached::Member(member) => table.reach_member(member, frame, self.pin),
             Reached::Group(group) => {
                 local.gather_selector(table, frame);
                 let hash = local.hash(&self.state.hashes, table.selector_hash());
-                table.reach_group(group, hash, frame)
+                table.reach_group(group, hash, frame, self.pin)
             }
         };
         Applied {

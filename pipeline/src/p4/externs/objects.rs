@@ -11,6 +11,7 @@ use super::meter::{Meter, MeterUnit};
 use super::profile::Profile;
 use super::Unsupported;
 use crate::p4::hash::Algorithm;
+use crate::p4::memory::Epochs;
 
 /// The most limbs that one object may keep.
 const MAX_LIMBS: u128 = 64 << 20;
@@ -203,7 +204,11 @@ fn zeros(count: usize) -> Box<[AtomicU64]> {
 }
 
 impl Object {
-    pub(super) fn new(program: &Program, at: usize) -> Result<Object, Unsupported> {
+    pub(super) fn new(
+        program: &Program,
+        at: usize,
+        epochs: &Arc<Epochs>,
+    ) -> Result<Object, Unsupported> {
         let instance = &program.externs[at];
         let size = match instance.arguments.first() {
             Some(Constant::Int(size)) => *size,
@@ -220,6 +225,9 @@ impl Object {
                     instance.name
                 ))),
             }
+        };
+        let profile = |size, selects| {
+            Profile::new(&instance.name, size, selects, actions(program, at), epochs)
         };
         Ok(match instance.kind.as_str() {
             "counter" | "Counter" => Object::Counter(Counter {
@@ -246,8 +254,7 @@ impl Object {
             "meter" | "Meter" => Object::Meter(Meter::new(unit(instance, 1), room(1)?)),
             "direct_meter" | "DirectMeter" => Object::DirectMeter(unit(instance, 0)),
             "action_profile" | "ActionProfile" => {
-                let profile =
-                    Profile::new(&instance.name, size as u64, false, actions(program, at));
+                let profile = profile(size as u64, false);
                 Object::Profile(Arc::new(profile), Algorithm::Identity)
             }
             "action_selector" | "ActionSelector" => {
@@ -263,7 +270,7 @@ impl Object {
                 let algorithm = algorithm.ok_or_else(|| {
                     Unsupported(format!("`{}` with the algorithm `{name}`", instance.name))
                 })?;
-                let profile = Profile::new(&instance.name, size, true, actions(program, at));
+                let profile = profile(size, true);
                 Object::Profile(Arc::new(profile), algorithm)
             }
             "Checksum16" | "Hash" | "Crc64" | "Random" | "Digest" | "Checksum"

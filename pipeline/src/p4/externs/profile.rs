@@ -13,15 +13,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use adit_p4_frontend::ir::{limbs_of, ActionParameter, Chosen, TableAction};
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::buckets::{assign, NOBODY};
+use crate::p4::memory::{Epochs, Parts, Pin};
 pub use error::ProfileError;
 pub use sets::SetAction;
-
-/// How many parts the members and groups are kept in: a change copies one of them.
-const PARTS: usize = 256;
 
 /// The largest weight of a group's member.
 pub const MAX_WEIGHT: u32 = 256;
@@ -81,56 +78,11 @@ impl Group {
     }
 }
 
-/// What is kept by id, in parts, so that a change copies little and a reader waits for nothing.
-struct Parts<T>(Box<[Part<T>]>);
-
-type Part<T> = ArcSwap<HashMap<u32, Arc<T>>>;
-
-impl<T> Default for Parts<T> {
-    fn default() -> Parts<T> {
-        Parts((0..PARTS).map(|_| ArcSwap::default()).collect())
-    }
-}
-
-impl<T> Parts<T> {
-    fn part(&self, id: u32) -> &Part<T> {
-        &self.0[id as usize % PARTS]
-    }
-
-    fn with<R>(&self, id: u32, read: impl FnOnce(&Arc<T>) -> R) -> Option<R> {
-        self.part(id).load().get(&id).map(read)
-    }
-
-    fn get(&self, id: u32) -> Option<Arc<T>> {
-        self.with(id, Arc::clone)
-    }
-
-    fn put(&self, id: u32, value: Option<Arc<T>>) {
-        let part = self.part(id);
-        let mut map = HashMap::clone(&part.load());
-        match value {
-            Some(value) => map.insert(id, value),
-            None => map.remove(&id),
-        };
-        part.store(Arc::new(map));
-    }
-
-    fn ids(&self) -> Vec<u32> {
-        let maps = self.0.iter().map(|part| part.load_full());
-        let mut ids: Vec<_> = maps
-            .flat_map(|map| map.keys().copied().collect::<Vec<_>>())
-            .collect();
-        ids.sort_unstable();
-        ids
-    }
-}
-
 /// What only changes need: one at a time.
 #[derive(Default)]
 struct Writing {
     /// In which groups a member is.
     groups_of: BTreeMap<u32, HashSet<u32>>,
-    members: u64,
     groups: usize,
     /// How many sets there are, and actions in them.
     sets: usize,
@@ -158,14 +110,20 @@ pub struct Profile {
 
 impl std::fmt::Debug for Profile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let members = self.writing.lock().members;
+        let members = self.members.len();
         write!(f, "profile {} with {members} members", self.name)
     }
 }
 
 impl Profile {
     /// A size of 0 sets no limit.
-    pub(super) fn new(name: &str, size: u64, selects: bool, actions: &[TableAction]) -> Profile {
+    pub(super) fn new(
+        name: &str,
+        size: u64,
+        selects: bool,
+        actions: &[TableAction],
+        epochs: &Arc<Epochs>,
+    ) -> Profile {
         Profile {
             name: name.to_owned(),
             size: if size == 0 { u64::MAX } else { size },
@@ -174,8 +132,8 @@ impl Profile {
                 .iter()
                 .map(|a| (a.name.clone(), a.parameters.clone()))
                 .collect(),
-            members: Parts::default(),
-            groups: Parts::default(),
+            members: Parts::new(epochs.clone()),
+            groups: Parts::new(epochs.clone()),
             writing: Mutex::default(),
         }
     }
@@ -198,29 +156,26 @@ impl Profile {
     /// Adds a member.
     pub fn insert_member(&self, id: u32, chosen: Chosen) -> Result<(), ProfileError> {
         let chosen = self.checked(chosen)?;
-        let mut writing = self.writing.lock();
+        let writing = self.writing.lock();
         self.check_no_sets(&writing)?;
-        if self.members.get(id).is_some() {
-            return Err(self.exists("member", id));
-        }
-        if writing.members >= self.size {
-            return Err(self.full("members", self.size));
-        }
-        writing.members += 1;
-        self.members.put(id, Some(Arc::new(chosen)));
-        Ok(())
+        self.members.change(id.into(), |old, count| match old {
+            Some(_) => Err(self.exists("member", id)),
+            None if count as u64 >= self.size => Err(self.full("members", self.size)),
+            None => Ok(Some(Arc::new(chosen))),
+        })
     }
 
     /// Gives a member another action. No flow moves to another member.
     pub fn modify_member(&self, id: u32, chosen: Chosen) -> Result<(), ProfileError> {
         let chosen = Arc::new(self.checked(chosen)?);
         let writing = self.writing.lock();
-        if self.members.get(id).is_none() {
-            return Err(self.unknown("member", id));
-        }
-        self.members.put(id, Some(chosen.clone()));
+        self.members.change(id.into(), |old, _| match old {
+            Some(_) => Ok(Some(chosen.clone())),
+            None => Err(self.unknown("member", id)),
+        })?;
         for group in writing.groups_of.get(&id).into_iter().flatten() {
-            let Some(mut changed) = self.groups.get(*group).map(|g| Group::clone(&g)) else {
+            let group = u64::from(*group);
+            let Some(mut changed) = self.groups.get(group).map(|g| Group::clone(&g)) else {
                 continue;
             };
             for (member, action) in changed.members.iter().zip(&mut changed.actions) {
@@ -228,7 +183,7 @@ impl Profile {
                     *action = chosen.clone();
                 }
             }
-            self.groups.put(*group, Some(Arc::new(changed)));
+            self.groups.put(group, Some(Arc::new(changed)));
         }
         Ok(())
     }
@@ -236,27 +191,28 @@ impl Profile {
     /// Removes a member that no group and no entry has.
     pub fn delete_member(&self, id: u32) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
-        if self.members.get(id).is_none() {
-            return Err(self.unknown("member", id));
-        }
         let grouped = writing.groups_of.get(&id).is_some_and(|g| !g.is_empty());
-        if grouped || writing.member_uses.contains_key(&id) {
-            return Err(self.used("member", id));
-        }
+        let used = grouped || writing.member_uses.contains_key(&id);
+        self.members.change(id.into(), |old, _| match old {
+            None => Err(self.unknown("member", id)),
+            Some(_) if used => Err(self.used("member", id)),
+            Some(_) => Ok(None),
+        })?;
         writing.groups_of.remove(&id);
-        writing.members -= 1;
-        self.members.put(id, None);
         Ok(())
     }
 
     /// A member's action.
     pub fn member(&self, id: u32) -> Option<Chosen> {
-        self.members.with(id, |member| Chosen::clone(member))
+        self.members
+            .get(id.into())
+            .map(|member| Chosen::clone(&member))
     }
 
     /// The ids of all members, in order.
     pub fn members(&self) -> Vec<u32> {
-        self.members.ids()
+        let all = self.members.all().into_iter();
+        all.map(|(id, _)| id as u32).collect()
     }
 
     /// Adds a group.
@@ -294,7 +250,7 @@ impl Profile {
         }
         leave(&mut writing, id, &old);
         writing.groups -= 1;
-        self.groups.put(id, None);
+        self.groups.put(id.into(), None);
         Ok(())
     }
 
@@ -305,9 +261,9 @@ impl Profile {
 
     /// The ids of all groups, in order.
     pub fn groups(&self) -> Vec<u32> {
-        let mut ids = self.groups.ids();
-        ids.retain(|id| self.own_group(*id).is_some());
-        ids
+        let all = self.groups.all().into_iter();
+        let own = all.filter(|(_, group)| !group.is_set);
+        own.map(|(id, _)| id as u32).collect()
     }
 
     /// Says whether a port is up. Flows of members that watch one that is down go to others of
@@ -321,10 +277,7 @@ impl Profile {
         if !changed {
             return;
         }
-        for id in self.groups.ids() {
-            let Some(old) = self.groups.get(id) else {
-                continue;
-            };
+        for (id, old) in self.groups.all() {
             if old.members.iter().any(|m| m.watch_port == Some(port)) {
                 let mut group = Group::clone(&old);
                 group.assign(&old.owners(), &writing.down);
@@ -337,7 +290,7 @@ impl Profile {
     pub(in crate::p4) fn hold_member(&self, id: u32) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
         self.check_no_sets(&writing)?;
-        if self.members.get(id).is_none() {
+        if self.members.get(id.into()).is_none() {
             return Err(self.unknown("member", id));
         }
         *writing.member_uses.entry(id).or_default() += 1;
@@ -365,27 +318,25 @@ impl Profile {
         release(&mut self.writing.lock().group_uses, id);
     }
 
-    /// Hands the action of a member to `run`, if there is such a member.
-    pub(in crate::p4) fn with_member<R>(
-        &self,
-        id: u32,
-        run: impl FnOnce(&Chosen) -> R,
-    ) -> Option<R> {
-        self.members.with(id, |member| run(member))
+    /// The action of a member, for a packet.
+    pub(in crate::p4) fn chosen<'p>(&'p self, member: u32, pin: &'p Pin<'_>) -> Option<&'p Chosen> {
+        self.members.read(member.into(), pin)
     }
 
-    /// Hands the action of the group's member that a hash picks to `run`, if there is one.
-    pub(in crate::p4) fn with_selected<R>(
-        &self,
+    /// The action of the group's member that a hash picks, for a packet.
+    pub(in crate::p4) fn selected<'p>(
+        &'p self,
         group: u32,
         hash: u64,
-        run: impl FnOnce(&Chosen) -> R,
-    ) -> Option<R> {
-        let part = self.groups.part(group).load();
-        let group = part.get(&group)?;
+        pin: &'p Pin<'_>,
+    ) -> Option<&'p Chosen> {
+        let group = self.groups.read(group.into(), pin)?;
         let at = hash.checked_rem(group.buckets.len() as u64)?;
         let owner = *group.buckets.get(at as usize)?;
-        group.actions.get(usize::from(owner)).map(|a| run(a))
+        group
+            .actions
+            .get(usize::from(owner))
+            .map(|chosen| &**chosen)
     }
 
     fn put_group(
@@ -421,7 +372,7 @@ impl Profile {
                     "the member {id} has the weight {weight}, which is not in 1 to {MAX_WEIGHT}"
                 )));
             }
-            let action = self.members.get(member.member);
+            let action = self.members.get(member.member.into());
             actions.push(action.ok_or_else(|| self.unknown("member", member.member))?);
         }
         let mut group = Group {
@@ -439,7 +390,7 @@ impl Profile {
                 .or_default()
                 .insert(id);
         }
-        self.groups.put(id, Some(Arc::new(group)));
+        self.groups.put(id.into(), Some(Arc::new(group)));
         Ok(())
     }
 
@@ -475,7 +426,7 @@ impl Profile {
 
     /// The group with that id, if it is no entry's set.
     fn own_group(&self, id: u32) -> Option<Arc<Group>> {
-        self.groups.get(id).filter(|group| !group.is_set)
+        self.groups.get(id.into()).filter(|group| !group.is_set)
     }
 
     fn full(&self, what: &'static str, size: u64) -> ProfileError {

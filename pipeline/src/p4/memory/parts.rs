@@ -2,6 +2,7 @@
 //! What is kept by numbers, and replaced one by one while workers read. It is in parts, so that a
 //! change copies little, however much there is.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -78,6 +79,16 @@ impl<T: ?Sized + Send + Sync> Parts<T> {
         all
     }
 
+    /// How many values there are.
+    pub(in crate::p4) fn len(&self) -> usize {
+        self.writing.lock().count
+    }
+
+    /// Puts a value where a number is, or takes away what is there.
+    pub(in crate::p4) fn put(&self, id: u64, value: Option<Arc<T>>) {
+        let Ok(()) = self.change::<Infallible>(id, |_, _| Ok(value));
+    }
+
     /// Changes what has a number: `change` is told what is there and how many there are in all, and
     /// says what is to be there. If it fails, nothing changes.
     pub(in crate::p4) fn change<E>(
@@ -116,7 +127,6 @@ impl<T: ?Sized + Send + Sync> Parts<T> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::convert::Infallible;
 
     use proptest::prelude::*;
 
@@ -144,6 +154,7 @@ mod tests {
                 let pin = epochs.pin(worker);
                 prop_assert_eq!(parts.read(id, &pin).copied(), value);
                 prop_assert_eq!(parts.get(id).map(|v| *v), value);
+                prop_assert_eq!(parts.len(), model.len());
             }
             let all: Vec<_> = parts.all().into_iter().map(|(id, v)| (id, *v)).collect();
             prop_assert_eq!(all, model.into_iter().collect::<Vec<_>>());

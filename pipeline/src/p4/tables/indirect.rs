@@ -9,6 +9,7 @@ use adit_p4_frontend::ir::{self, Chosen};
 use super::{Action, EntryId, Table, TableError};
 use crate::p4::externs::{Color, MeterConfig, Object, Profile, SetAction};
 use crate::p4::hash::Algorithm;
+use crate::p4::memory::Pin;
 
 /// The action profile or selector of a table.
 pub(super) struct Indirect {
@@ -67,27 +68,34 @@ impl Table {
 
     /// Puts a member's arguments into the frame; which action it is. Without the member it is the
     /// default action.
-    pub(in crate::p4) fn reach_member(&self, member: u32, frame: &mut [u64]) -> u32 {
-        let found = self.indirect.as_ref().and_then(|indirect| {
-            indirect.profile.with_member(member, |chosen| {
-                let action = indirect.actions[chosen.action as usize];
-                self.put_arguments(action, &chosen.arguments, frame);
-                action
-            })
-        });
-        found.unwrap_or_else(|| self.reach_default(frame))
+    pub(in crate::p4) fn reach_member(&self, member: u32, frame: &mut [u64], pin: &Pin<'_>) -> u32 {
+        self.reach_chosen(frame, |profile| profile.chosen(member, pin))
     }
 
     /// The same for the member that a hash picks. Without any it is the default action.
-    pub(in crate::p4) fn reach_group(&self, group: u32, hash: u64, frame: &mut [u64]) -> u32 {
-        let found = self.indirect.as_ref().and_then(|indirect| {
-            indirect.profile.with_selected(group, hash, |chosen| {
-                let action = indirect.actions[chosen.action as usize];
-                self.put_arguments(action, &chosen.arguments, frame);
-                action
-            })
-        });
-        found.unwrap_or_else(|| self.reach_default(frame))
+    pub(in crate::p4) fn reach_group(
+        &self,
+        group: u32,
+        hash: u64,
+        frame: &mut [u64],
+        pin: &Pin<'_>,
+    ) -> u32 {
+        self.reach_chosen(frame, |profile| profile.selected(group, hash, pin))
+    }
+
+    fn reach_chosen<'p>(
+        &'p self,
+        frame: &mut [u64],
+        find: impl FnOnce(&'p Profile) -> Option<&'p Chosen>,
+    ) -> u32 {
+        let indirect = self.indirect.as_ref();
+        let found = indirect.and_then(|indirect| Some((indirect, find(&indirect.profile)?)));
+        let Some((indirect, chosen)) = found else {
+            return self.reach_default(frame);
+        };
+        let action = indirect.actions[chosen.action as usize];
+        self.put_arguments(action, &chosen.arguments, frame);
+        action
     }
 
     /// Puts an action's arguments where its parameters are.

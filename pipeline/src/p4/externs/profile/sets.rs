@@ -44,14 +44,14 @@ impl Profile {
             chosen.push(Arc::new(self.checked(action.chosen)?));
         }
         let mut writing = self.writing.lock();
-        if writing.members > 0 || writing.groups > 0 {
+        if self.members.len() > 0 || writing.groups > 0 {
             return Err(ProfileError::Mixed {
                 profile: self.name.clone(),
                 has: "members or groups",
             });
         }
         let replaced = replaced.and_then(|id| {
-            let old = self.groups.get(id).filter(|group| group.is_set)?;
+            let old = self.group_of_set(id)?;
             Some((id, old))
         });
         let before = replaced.as_ref().map_or(0, |(_, old)| old.members.len());
@@ -87,13 +87,13 @@ impl Profile {
             }
         };
         writing.set_actions = count;
-        self.groups.put(id, Some(Arc::new(group)));
+        self.groups.put(id.into(), Some(Arc::new(group)));
         Ok(id)
     }
 
     /// The set with that id, if there is one.
     pub(in crate::p4) fn set(&self, id: u32) -> Option<Vec<SetAction>> {
-        let group = self.groups.get(id).filter(|group| group.is_set)?;
+        let group = self.group_of_set(id)?;
         let actions = group.members.iter().zip(&group.actions);
         let actions = actions.map(|(member, chosen)| SetAction {
             chosen: Chosen::clone(chosen),
@@ -106,7 +106,7 @@ impl Profile {
     /// An entry has its set no more, but packets may: it is kept until [`Profile::forget_set`].
     pub(in crate::p4) fn release_set(&self, id: u32) -> bool {
         let mut writing = self.writing.lock();
-        let Some(group) = self.groups.get(id).filter(|group| group.is_set) else {
+        let Some(group) = self.group_of_set(id) else {
             return false;
         };
         writing.sets -= 1;
@@ -118,9 +118,14 @@ impl Profile {
     pub(in crate::p4) fn forget_set(&self, id: u32) {
         let _writing = self.writing.lock();
         // A control plane may have given the id to a group.
-        if self.groups.get(id).is_some_and(|group| group.is_set) {
-            self.groups.put(id, None);
+        if self.group_of_set(id).is_some() {
+            self.groups.put(id.into(), None);
         }
+    }
+
+    /// The group with that id, if it is a set.
+    fn group_of_set(&self, id: u32) -> Option<Arc<Group>> {
+        self.groups.get(id.into()).filter(|group| group.is_set)
     }
 
     pub(super) fn check_no_sets(&self, writing: &Writing) -> Result<(), ProfileError> {
@@ -158,7 +163,7 @@ impl Profile {
         loop {
             // Control planes number theirs from the other end.
             writing.next_set = writing.next_set.wrapping_sub(1);
-            if self.groups.get(writing.next_set).is_none() {
+            if self.groups.get(writing.next_set.into()).is_none() {
                 return writing.next_set;
             }
         }

@@ -1,11 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::p4::externs::buckets::BUCKETS;
 
-fn profile(selects: bool, size: u64) -> Profile {
+/// A profile, and a worker that reads it.
+struct Tested {
+    profile: Profile,
+    epochs: Arc<Epochs>,
+    worker: usize,
+}
+
+impl std::ops::Deref for Tested {
+    type Target = Profile;
+
+    fn deref(&self) -> &Profile {
+        &self.profile
+    }
+}
+
+impl Tested {
+    fn new(size: u64, selects: bool, actions: &[TableAction]) -> Tested {
+        let epochs = Arc::new(Epochs::new());
+        Tested {
+            profile: Profile::new("I.p", size, selects, actions, &epochs),
+            worker: epochs.join().unwrap(),
+            epochs,
+        }
+    }
+
+    /// The argument of the action that a flow of a group comes to.
+    fn flow(&self, group: u32, hash: u64) -> Option<u64> {
+        let pin = self.epochs.pin(self.worker);
+        let chosen = self.selected(group, hash, &pin)?;
+        Some(chosen.arguments[0][0])
+    }
+}
+
+fn profile(selects: bool, size: u64) -> Tested {
     let action = TableAction {
         name: "set".to_owned(),
         parameters: vec![ActionParameter {
@@ -17,7 +52,7 @@ fn profile(selects: bool, size: u64) -> Profile {
         default_only: false,
         table_only: false,
     };
-    Profile::new("I.p", size, selects, &[action])
+    Tested::new(size, selects, &[action])
 }
 
 fn set(port: u64) -> Chosen {
@@ -36,8 +71,8 @@ fn member(member: u32, weight: u32) -> GroupMember {
 }
 
 /// Which member each of many flows goes to: members' actions are their ids.
-fn flows(profile: &Profile) -> Vec<Option<u64>> {
-    let flow = |hash| profile.with_selected(1, hash, |chosen| chosen.arguments[0][0]);
+fn flows(profile: &Tested) -> Vec<Option<u64>> {
+    let flow = |hash| profile.flow(1, hash);
     (0..BUCKETS as u64).map(flow).collect()
 }
 
@@ -121,7 +156,7 @@ fn as_few_flows_as_can_be_move() {
     assert!(moves <= BUCKETS / 9 + 1, "{moves}");
     profile.modify_group(1, &eight[1..]).unwrap();
     profile.modify_group(1, &[]).unwrap();
-    assert_eq!(profile.with_selected(1, 5, |_| ()), None);
+    assert_eq!(profile.flow(1, 5), None);
 }
 
 #[test]
@@ -139,6 +174,43 @@ fn members_change_their_actions_where_they_are() {
     profile.delete_group(1).unwrap();
     profile.delete_member(7).unwrap();
     assert_eq!((profile.members(), profile.groups()), (vec![], vec![]));
+}
+
+/// While a group gets other members, and those other actions, no flow is without an action.
+#[test]
+fn flows_have_an_action_while_members_change() {
+    const CHANGES: u64 = if cfg!(miri) { 20 } else { 2_000 };
+    let profile = profile(true, 0);
+    for id in 0..4 {
+        profile.insert_member(id, set(id.into())).unwrap();
+    }
+    profile.insert_group(1, &[member(0, 1)]).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (profile, done) = (&profile, &done);
+        scope.spawn(move || {
+            for n in 1..=CHANGES {
+                let (id, next) = ((n % 4) as u32, ((n + 1) % 4) as u32);
+                profile.modify_member(id, set(n % 512)).unwrap();
+                let members = [member(id, 1), member(next, 2)];
+                profile.modify_group(1, &members).unwrap();
+            }
+            done.store(true, Relaxed);
+        });
+        let mut hash = 0;
+        while !done.load(Relaxed) {
+            let pin = profile.epochs.pin(profile.worker);
+            hash += 1;
+            let first = profile.selected(1, hash, &pin).expect("an action");
+            let arguments = first.arguments.clone();
+            for hash in hash..hash + 64 {
+                let chosen = profile.selected(1, hash, &pin).expect("an action");
+                assert!(chosen.arguments[0][0] < 512);
+            }
+            // What a packet has found stays as it was as long as it looks.
+            assert_eq!(first.arguments, arguments);
+        }
+    });
 }
 
 #[test]
@@ -162,7 +234,7 @@ fn what_is_wrong_changes_nothing() {
     assert!(text(profile.insert_group(1, &[member(1, 0)]).unwrap_err()).contains("weight 0"));
     assert!(text(profile.insert_group(1, &[member(5, 1)]).unwrap_err()).contains("no member 5"));
     assert!(profile.groups().is_empty());
-    let plain = super::Profile::new("p", 0, false, &[]);
+    let plain = Tested::new(0, false, &[]);
     let error = plain.insert_group(1, &[]).unwrap_err();
     assert!(matches!(error, ProfileError::NoGroups(_)));
 }
@@ -182,7 +254,7 @@ fn a_set_is_a_group_of_its_own() {
     let shares = |id| {
         let mut shares = BTreeMap::new();
         for hash in 0..BUCKETS as u64 {
-            let port = profile.with_selected(id, hash, |chosen| chosen.arguments[0][0]);
+            let port = profile.flow(id, hash);
             *shares.entry(port).or_insert(0) += 1;
         }
         shares
@@ -227,7 +299,7 @@ fn flows_of_actions_that_stay_in_a_set_stay() {
         .hold_set(actions(&[(1, 1), (2, 1), (3, 1)]), None)
         .unwrap();
     let flows = || -> Vec<_> {
-        let flow = |hash| profile.with_selected(id, hash, |chosen| chosen.arguments[0][0]);
+        let flow = |hash| profile.flow(id, hash);
         (0..BUCKETS as u64).map(flow).collect()
     };
     let before = flows();
