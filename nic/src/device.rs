@@ -12,9 +12,7 @@ use adit_vfio_user::{
 use anyhow::Context;
 use vfio_bindings::bindings::vfio;
 
-use crate::control::{AdiLimits, Control, Profile};
-use crate::datapath::{Datapath, Limits};
-use crate::dataplane::QueueKind;
+use crate::control::{AdiLimits, Profile};
 use crate::doorbells::{Doorbells, BAR0_LEN};
 use crate::engine::{self, Pace};
 use crate::function::{Function, Shared};
@@ -24,7 +22,7 @@ use crate::metrics;
 use crate::p4rt::P4Rt;
 use crate::pasid::qmp::Qmp;
 use crate::pasid::RootQuery;
-use crate::pci::{ConfigSpace, PciId, RequesterId, BAR2_LEN, CONFIG_LEN};
+use crate::pci::{PciId, RequesterId, BAR2_LEN, CONFIG_LEN};
 use crate::program::Program;
 use crate::report;
 use crate::wire::WireSpec;
@@ -72,13 +70,7 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
         None => AdiLimits::default(),
     };
     let profile = Profile::new(macs, options.queues)?.with_adis(adis)?;
-    let total = |kind| u32::from(profile.total_queues(kind));
-    let limits = Limits {
-        rx: total(QueueKind::Rx),
-        tx: total(QueueKind::Tx),
-        buffer: total(QueueKind::RxBuffer),
-        vectors: u32::from(profile.vectors()),
-    };
+    let vectors = u32::from(profile.vectors());
     let mut wires = Vec::new();
     for spec in &options.wires {
         wires.push(spec.open().with_context(|| format!("wire `{spec}`"))?);
@@ -88,14 +80,11 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
         None => Program::standard(),
     }
     .context("the P4 program")?;
-    let mut datapath = Datapath::new(limits, wires)
-        .and_then(|datapath| datapath.with_adis(adis.pairs, query.clone()))
+    let mut function = Function::new(options.pci_id, profile, wires, query.clone())
         .context("making the doorbell pages")?;
-    datapath.set_program(program);
-    let control = Control::new(profile);
-    let config = ConfigSpace::new(options.pci_id, limits.vectors, BAR0_LEN);
-    let (regions, irqs) = describe(&datapath.doorbells, limits.vectors)?;
-    let shared = Arc::new(Shared::new(Function::new(config, control, datapath))?);
+    function.set_program(program);
+    let (regions, irqs) = describe(&function.datapath().doorbells, vectors)?;
+    let shared = Arc::new(Shared::new(function)?);
     let mut front = Front {
         shared: shared.clone(),
         regions,

@@ -12,13 +12,16 @@ use adit_vfio_user::EventFd;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{eventfd, EventfdFlags};
 
-use crate::control::Control;
-use crate::datapath::{Datapath, Progress};
+use crate::control::{Control, Profile};
+use crate::datapath::{Datapath, Limits, Progress};
+use crate::dataplane::QueueKind;
+use crate::doorbells::BAR0_LEN;
 use crate::mailbox::{Mailbox, MailboxEvent};
 use crate::memory::{Access, MapError};
-use crate::pasid::Root;
-use crate::pci::{ConfigEffect, ConfigSpace, BAR2_LEN};
+use crate::pasid::{Root, RootQuery};
+use crate::pci::{ConfigEffect, ConfigSpace, PciId, BAR2_LEN};
 use crate::program::Program;
+use crate::wire::Port;
 
 /// How often entries are looked through whose time may be over.
 const AGING_INTERVAL: Duration = Duration::from_millis(250);
@@ -52,17 +55,33 @@ pub struct Function {
 }
 
 impl Function {
-    /// A function in the state after power-on.
-    #[must_use]
-    pub fn new(config: ConfigSpace, control: Control, datapath: Datapath) -> Self {
-        Self {
-            config,
+    /// A function in the state after power-on, which has what `profile` says. The virtual ports
+    /// are on `wires`; `query` finds the tables that its ADIs' requests are translated by.
+    ///
+    /// # Errors
+    /// When the host has no memory for the doorbell pages.
+    pub fn new(
+        id: PciId,
+        profile: Profile,
+        wires: Vec<Option<Box<dyn Port>>>,
+        query: Option<RootQuery>,
+    ) -> std::io::Result<Self> {
+        let total = |kind| u32::from(profile.total_queues(kind));
+        let limits = Limits {
+            rx: total(QueueKind::Rx),
+            tx: total(QueueKind::Tx),
+            buffer: total(QueueKind::RxBuffer),
+            vectors: u32::from(profile.vectors()),
+        };
+        let datapath = Datapath::new(limits, wires)?.with_adis(profile.adi_pairs(), query)?;
+        Ok(Self {
+            config: ConfigSpace::new(id, limits.vectors, BAR0_LEN),
             msix: vec![0; BAR2_LEN as usize].into(),
             mailbox: Mailbox::new(),
-            control,
+            control: Control::new(profile),
             datapath,
             counters: FunctionCounters::default(),
-        }
+        })
     }
 
     /// The data plane.

@@ -5,17 +5,14 @@ use adit_uapi::regs::{adi, pf};
 
 use super::rings::accounts;
 use super::Choices;
-use crate::control::{AdiLimits, Control, Profile};
-use crate::datapath::{Datapath, Limits};
-use crate::dataplane::QueueKind;
-use crate::doorbells::BAR0_LEN;
+use crate::control::{AdiLimits, Profile};
 use crate::function::Function;
 use crate::memory::Access;
 use crate::pasid::Root;
-use crate::pci::{ConfigSpace, DEFAULT_ID};
+use crate::pci::DEFAULT_ID;
 use crate::testing::{sealed, RAM, RAM_LEN};
 use crate::wire::mock::MockPort;
-use crate::wire::{Port, PortCaps};
+use crate::wire::PortCaps;
 
 /// Registers and arrays of registers that are worth hitting.
 const BASES: [u32; 8] = [
@@ -34,23 +31,12 @@ fn function() -> Option<(Function, crate::wire::mock::FarEnd)> {
     let adis = AdiLimits { adis: 2, pairs: 4 };
     let profile = Profile::new(vec![[2, 0, 0, 0, 0, 1]], 2).ok()?;
     let profile = profile.with_adis(adis).ok()?;
-    let total = |kind| u32::from(profile.total_queues(kind));
-    let limits = Limits {
-        rx: total(QueueKind::Rx),
-        tx: total(QueueKind::Tx),
-        buffer: total(QueueKind::RxBuffer),
-        vectors: u32::from(profile.vectors()),
-    };
     let (port, far) = MockPort::new(PortCaps::default());
-    let port: Box<dyn Port> = Box::new(port);
-    let datapath = Datapath::new(limits, vec![Some(port)]).ok()?;
-    let mut datapath = datapath.with_adis(adis.pairs, None).ok()?;
-    datapath.translator.tables().set(Root {
+    let mut function = Function::new(DEFAULT_ID, profile, vec![Some(Box::new(port))], None).ok()?;
+    function.datapath_mut().translator.tables().set(Root {
         table: RAM,
         requester: 0,
     });
-    let config = ConfigSpace::new(DEFAULT_ID, limits.vectors, BAR0_LEN);
-    let function = Function::new(config, Control::new(profile), datapath);
     Some((function, far))
 }
 

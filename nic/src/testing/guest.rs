@@ -13,15 +13,13 @@ use adit_uapi::virtchnl2::{
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::control::{AdiLimits, Control, Profile};
-use crate::datapath::{Datapath, Limits};
+use crate::control::{AdiLimits, Profile};
 use crate::dataplane::QueueKind;
-use crate::doorbells::BAR0_LEN;
 use crate::function::Function;
 use crate::memory::{Access, GuestMemory};
 use crate::pasid::testing::GuestTables;
 use crate::pasid::RootQuery;
-use crate::pci::{ConfigSpace, DEFAULT_ID};
+use crate::pci::DEFAULT_ID;
 use crate::testing::sealed;
 use crate::wire::mock::{FarEnd, MockPort};
 use crate::wire::{Port, PortCaps};
@@ -124,20 +122,9 @@ impl Guest {
         let limits = AdiLimits { adis, pairs };
         let profile = Profile::new(vec![PF_MAC], 2).expect("a profile");
         let profile = profile.with_adis(limits).expect("room in BAR0");
-        let total = |kind| u32::from(profile.total_queues(kind));
-        let limits = Limits {
-            rx: total(QueueKind::Rx),
-            tx: total(QueueKind::Tx),
-            buffer: total(QueueKind::RxBuffer),
-            vectors: u32::from(profile.vectors()),
-        };
         let (port, far) = MockPort::new(PortCaps::default());
-        let port: Box<dyn Port> = Box::new(port);
-        let datapath = Datapath::new(limits, vec![Some(port)])
-            .and_then(|datapath| datapath.with_adis(pairs, query))
-            .expect("doorbells");
-        let config = ConfigSpace::new(DEFAULT_ID, limits.vectors, BAR0_LEN);
-        let mut function = Function::new(config, Control::new(profile), datapath);
+        let wires: Vec<Option<Box<dyn Port>>> = vec![Some(Box::new(port))];
+        let mut function = Function::new(DEFAULT_ID, profile, wires, query).expect("doorbells");
         let access = Access {
             read: true,
             write: true,
