@@ -7,3 +7,4 @@ pub mod p4info;
 pub mod program;
 pub mod proto;
 pub mod server;
+pub mod watch;

@@ -9,9 +9,10 @@
 //! word of P4's. The set without any is `action()`.
 
 use adit_p4runtime::proto::v1::{
-    action_profile_action::WatchKind as ActionWatch, action_profile_group::member::WatchKind,
-    table_action::Type, ActionProfileAction, ActionProfileActionSet, TableAction,
+    action_profile_action::WatchKind, table_action::Type, ActionProfileAction,
+    ActionProfileActionSet, TableAction,
 };
+use adit_p4runtime::watch::Watch;
 use anyhow::Result;
 
 use super::call;
@@ -52,7 +53,7 @@ pub(super) fn read(table: &Table, text: &str) -> Result<ActionProfileActionSet> 
     let one = ActionProfileAction {
         action: Some(given),
         weight,
-        watch_kind: watched.map(ActionWatch::WatchPort),
+        watch_kind: watched.map(WatchKind::WatchPort),
     };
     Ok(ActionProfileActionSet {
         action_profile_actions: vec![one],
@@ -81,12 +82,8 @@ pub(super) fn shown(table: &Table, set: &ActionProfileActionSet) -> String {
             .action
             .as_ref()
             .map(|given| call::shown(&table.actions, given));
-        #[allow(deprecated, reason = "older servers say it so")]
-        let watched = one.watch_kind.as_ref().map(|watched| match watched {
-            ActionWatch::WatchPort(port) => WatchKind::WatchPort(port.clone()),
-            ActionWatch::Watch(port) => WatchKind::Watch(*port),
-        });
-        let share = shown_share(one.weight, watched.as_ref());
+        let watched = one.watch_kind.as_ref().map(Watch::from);
+        let share = shown_share(one.weight, watched);
         format!("action({}{share})", action.unwrap_or_default())
     });
     let shown: Vec<_> = shown.collect();

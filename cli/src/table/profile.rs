@@ -12,6 +12,7 @@ use adit_p4runtime::proto::v1::{
     entity::Entity,
     ActionProfileGroup, ActionProfileMember,
 };
+use adit_p4runtime::watch::Watch;
 use anyhow::{bail, ensure, Context, Result};
 
 use super::call;
@@ -149,23 +150,23 @@ pub(super) fn read_share(arguments: &[&str]) -> Result<(i32, Option<Vec<u8>>)> {
 }
 
 fn shown_member(member: &Member) -> String {
-    let share = shown_share(member.weight, member.watch_kind.as_ref());
+    let watched = member.watch_kind.as_ref().map(Watch::from);
+    let share = shown_share(member.weight, watched);
     format!("member({}{share})", member.member_id)
 }
 
 /// A weight and a port to watch, as they stand behind a member or action.
-pub(super) fn shown_share(weight: i32, watched: Option<&WatchKind>) -> String {
+pub(super) fn shown_share(weight: i32, watched: Option<Watch<'_>>) -> String {
     let mut shown = String::new();
     if weight != 1 {
         shown.push_str(&format!(", weight={weight}"));
     }
     match watched {
-        Some(WatchKind::WatchPort(port)) => {
+        Some(Watch::Port(port)) => {
             let port = show(port, PORT_WIDTH, Form::Number);
             shown.push_str(&format!(", watch={port}"));
         }
-        #[allow(deprecated, reason = "older servers say it so")]
-        Some(WatchKind::Watch(port)) => shown.push_str(&format!(", watch={port}")),
+        Some(Watch::Number(port)) => shown.push_str(&format!(", watch={port}")),
         None => {}
     }
     shown

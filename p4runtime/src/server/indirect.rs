@@ -13,6 +13,7 @@ use super::one_shot::check_size;
 use super::pipeline::{Pipeline, Thing};
 use super::write::{index, modified_only, Target};
 use crate::proto::v1::{self, action_profile_group, update::Type};
+use crate::watch::Watch;
 
 impl From<ProfileError> for Fault {
     fn from(error: ProfileError) -> Fault {
@@ -37,9 +38,7 @@ impl Pipeline {
                 return Ok((profile, table.spec()));
             }
         }
-        Err(Fault::not_found(format!(
-            "there is no action profile {id:#x}"
-        )))
+        Err(no_profile(id))
     }
 
     /// All profiles, or that one.
@@ -169,7 +168,6 @@ impl Target<'_> {
     }
 
     pub(crate) fn group(&self, kind: Type, given: &v1::ActionProfileGroup) -> Result<()> {
-        use action_profile_group::member::WatchKind;
         let (profile, _) = self.pipeline.profile(given.action_profile_id)?;
         not_zero(given.group_id, "group_id")?;
         if kind == Type::Delete {
@@ -187,16 +185,11 @@ impl Target<'_> {
             members.push(GroupMember {
                 member: member.member_id,
                 weight: u32::try_from(member.weight).unwrap_or(0),
-                watch_port: match &member.watch_kind {
-                    None => None,
-                    Some(WatchKind::WatchPort(port)) => watch_port(port)?,
-                    #[allow(deprecated, reason = "older clients say it so")]
-                    Some(WatchKind::Watch(port)) => Some(*port as u32),
-                },
+                watch_port: watch_port(&member.watch_kind)?,
             });
         }
-        let info = self.pipeline.profile_info(given.action_profile_id);
-        check_size(&info, members.iter().map(|member| member.weight))?;
+        let info = self.pipeline.profile_info(given.action_profile_id)?;
+        check_size(info, members.iter().map(|member| member.weight))?;
         Ok(match kind {
             Type::Insert => profile.insert_group(given.group_id, &members),
             _ => profile.modify_group(given.group_id, &members),
@@ -232,12 +225,19 @@ impl Target<'_> {
     }
 }
 
-/// The port that a member's flows depend on; an empty one is none.
-pub(crate) fn watch_port(port: &[u8]) -> Result<Option<u32>> {
-    match port {
-        [] => Ok(None),
-        port => Ok(Some(crate::bytes::limbs(port, 32)?[0] as u32)),
+/// The port that the flows of a member or action depend on.
+pub(crate) fn watch_port<'a, K>(kind: &'a Option<K>) -> Result<Option<u32>>
+where
+    Watch<'a>: From<&'a K>,
+{
+    match kind {
+        Some(kind) => Ok(Watch::from(kind).port()?),
+        None => Ok(None),
     }
+}
+
+pub(crate) fn no_profile(id: u32) -> Fault {
+    Fault::not_found(format!("there is no action profile {id:#x}"))
 }
 
 /// In reads 0 stands for all of them.

@@ -7,7 +7,7 @@ use adit_pipeline::p4::externs::SetAction;
 use adit_pipeline::p4::tables::Table;
 
 use super::fault::{Fault, Result};
-use super::indirect::watch_port;
+use super::indirect::{no_profile, watch_port};
 use super::pipeline::{id_of, Pipeline};
 use crate::bytes::from_limbs;
 use crate::proto::config::{action_profile::SelectorSizeSemantics, ActionProfile};
@@ -17,10 +17,10 @@ use crate::proto::v1::{
 
 impl Pipeline {
     /// What P4Info says of an action profile.
-    pub(crate) fn profile_info(&self, id: u32) -> ActionProfile {
+    pub(crate) fn profile_info(&self, id: u32) -> Result<&ActionProfile> {
         let mut profiles = self.p4info.action_profiles.iter();
         let found = profiles.find(|p| id_of(&p.preamble) == id);
-        found.cloned().unwrap_or_default()
+        found.ok_or_else(|| no_profile(id))
     }
 
     /// The actions of a set.
@@ -30,8 +30,8 @@ impl Pipeline {
         given: &v1::ActionProfileActionSet,
     ) -> Result<Vec<SetAction>> {
         let profile = table.profile().and_then(|n| self.externs.get(n as usize));
-        let info = self.profile_info(profile.copied().unwrap_or(0));
-        check_modes(&info, given)?;
+        let info = self.profile_info(profile.copied().unwrap_or(0))?;
+        check_modes(info, given)?;
         if given.group_action.is_some() {
             return Err(Fault::unimplemented(
                 "a group_action before the actions of a set",
@@ -49,15 +49,10 @@ impl Pipeline {
                 chosen: self.chosen(table.spec(), action).map_err(named)?,
                 weight: u32::try_from(given.weight)
                     .map_err(|_| named(Fault::invalid(format!("a weight of {}", given.weight))))?,
-                watch_port: match &given.watch_kind {
-                    None => None,
-                    Some(WatchKind::WatchPort(port)) => watch_port(port).map_err(named)?,
-                    #[allow(deprecated, reason = "older clients say it so")]
-                    Some(WatchKind::Watch(port)) => Some(*port as u32),
-                },
+                watch_port: watch_port(&given.watch_kind).map_err(named)?,
             });
         }
-        check_size(&info, actions.iter().map(|action| action.weight))?;
+        check_size(info, actions.iter().map(|action| action.weight))?;
         Ok(actions)
     }
 
