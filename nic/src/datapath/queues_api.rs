@@ -130,6 +130,7 @@ impl Datapath {
             QueueKind::Tx => {
                 stop(&mut self.tx, index);
                 self.active_tx.remove(index);
+                // It may be enabled again as it was configured, without `configure`.
                 self.doorbells.tx_tail.store(index, 0);
                 if let Some(word) = self.doorbells.tx_tail.asleep(index) {
                     word.set(false);
