@@ -307,6 +307,10 @@ impl Pipeline {
                 members: parts.iter().map(|p| self.datum(p, bits)).collect(),
             }),
             (Some(TypeSpec::Bool(_)), _) => Data::Bool(bits.take(1) != [0]),
+            (Some(TypeSpec::NewType(name)), _) => {
+                let value = bits.take(self.bits(spec));
+                Data::Bitstring(self.texts.shown_type(&name.name, value))
+            }
             _ => Data::Bitstring(bits.take(self.bits(spec))),
         };
         v1::P4Data { data: Some(data) }

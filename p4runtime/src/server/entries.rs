@@ -7,6 +7,7 @@ use adit_pipeline::p4::tables::{Action, Entry, EntryState, Origin, Table};
 use super::fault::{Fault, Result};
 use super::kept::Kept;
 use super::pipeline::{Pipeline, Thing};
+use super::texts::Unknown;
 use crate::bytes::{from_limbs, limbs};
 use crate::proto::v1::{self, field_match::FieldMatchType, table_action};
 
@@ -132,18 +133,13 @@ impl Pipeline {
         }
     }
 
-    /// Whether values of a match field or parameter are numbers.
-    fn check_translated(&self, of: u32, id: u32, name: &str) -> Result<()> {
-        match self.texts.contains(&(of, id)) {
-            false => Ok(()),
-            true => Err(Fault::unimplemented(format!(
-                "`{name}` is a text (sdn_string): texts are not translated"
-            ))),
-        }
-    }
-
     /// The keys of an entry.
-    pub(crate) fn matches(&self, n: usize, given: &[v1::FieldMatch]) -> Result<Vec<Match>> {
+    pub(crate) fn matches(
+        &self,
+        n: usize,
+        given: &[v1::FieldMatch],
+        unknown: Unknown,
+    ) -> Result<Vec<Match>> {
         let spec = self.engine.tables()[n].spec();
         let mut list: Vec<Option<Match>> = vec![None; spec.keys.len()];
         for field in given {
@@ -157,14 +153,15 @@ impl Pipeline {
                 )));
             };
             let key = &spec.keys[at];
-            self.check_translated(self.tables[n], field.field_id, &key.name)?;
             if list[at].is_some() {
                 return Err(Fault::invalid(format!("`{}` is matched twice", key.name)));
             }
             let Some(kind) = &field.field_match_type else {
                 return Err(Fault::invalid(format!("`{}` has no match", key.name)));
             };
-            list[at] = Some(to_match(&key.name, &key.kind, key.width, kind)?);
+            let place = (self.tables[n], field.field_id);
+            let kind = self.texts.number_match(place, &key.name, kind, unknown)?;
+            list[at] = Some(to_match(&key.name, &key.kind, key.width, &kind)?);
         }
         let keys = list.into_iter().zip(&spec.keys);
         keys.map(|(given, key)| match given {
@@ -204,14 +201,15 @@ impl Pipeline {
                 )));
             };
             let parameter = &action.parameters[place];
-            self.check_translated(given.action_id, param.param_id, &parameter.name)?;
             if arguments[place].is_some() {
                 return Err(Fault::invalid(format!(
                     "`{}` is given twice",
                     parameter.name
                 )));
             }
-            arguments[place] = Some(value(&parameter.name, &param.value, parameter.width)?);
+            let (id, name) = ((given.action_id, param.param_id), &parameter.name);
+            let number = self.texts.number(id, name, &param.value, Unknown::Numbered);
+            arguments[place] = Some(value(name, &number?, parameter.width)?);
         }
         let missing = arguments.iter().position(Option::is_none);
         if let Some(missing) = missing {
@@ -287,7 +285,7 @@ impl Pipeline {
             return Err(Fault::invalid("what is only read is given in a write"));
         }
         Ok(Entry {
-            keys: self.matches(n, &given.r#match)?,
+            keys: self.matches(n, &given.r#match, Unknown::Numbered)?,
             priority: self.priority(table, given.priority)?,
             action: self.action(table, &given.action)?,
             idle_timeout_ns: match given.idle_timeout_ns {
@@ -326,7 +324,7 @@ impl Pipeline {
             params: params
                 .map(|(id, value)| v1::action::Param {
                     param_id: *id,
-                    value: from_limbs(value),
+                    value: self.texts.shown((ids.id, *id), from_limbs(value)),
                 })
                 .collect(),
         })
@@ -339,9 +337,10 @@ impl Pipeline {
         fields
             .filter(|(_, id)| **id != 0)
             .filter_map(|((key, is), id)| {
+                let is = from_match(&key.kind, key.width, is)?;
                 Some(v1::FieldMatch {
                     field_id: *id,
-                    field_match_type: Some(from_match(&key.kind, key.width, is)?),
+                    field_match_type: Some(self.texts.shown_match((self.tables[n], *id), is)),
                 })
             })
             .collect()

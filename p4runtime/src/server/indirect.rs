@@ -11,6 +11,7 @@ use tonic::Code;
 use super::fault::{Fault, Result};
 use super::one_shot::check_size;
 use super::pipeline::{Pipeline, Thing};
+use super::texts::Unknown;
 use super::write::{index, modified_only, Target};
 use crate::proto::v1::{self, action_profile_group, update::Type};
 use crate::watch::Watch;
@@ -217,7 +218,7 @@ impl Target<'_> {
         let entry =
             entry.ok_or_else(|| Fault::invalid("a direct meter without its table entry"))?;
         let (n, table): (usize, &Table) = self.pipeline.table(entry.table_id)?;
-        let keys = self.pipeline.matches(n, &entry.r#match)?;
+        let keys = self.pipeline.matches(n, &entry.r#match, Unknown::Missing)?;
         let priority = self.pipeline.priority(table, entry.priority)?;
         let state = table.get(&keys, priority)?;
         let config = given.config.as_ref().map(config).transpose()?;

@@ -16,6 +16,7 @@ mod pipeline;
 mod read;
 mod reconcile;
 mod service;
+mod texts;
 mod write;
 
 use std::sync::Arc;

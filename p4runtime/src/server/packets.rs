@@ -2,7 +2,8 @@
 //! Packets from and to clients: the controller header stands before the packet.
 
 use super::fault::{Fault, Result};
-use super::pipeline::{is_text, Pipeline};
+use super::pipeline::{id_of, Pipeline};
+use super::texts::Unknown;
 use crate::bytes::{limbs, shortest};
 use crate::proto::config::ControllerPacketMetadata;
 use crate::proto::v1;
@@ -78,13 +79,10 @@ impl Pipeline {
                     field.name
                 )));
             };
-            if is_text(&self.p4info, &field.type_name) {
-                return Err(Fault::unimplemented(format!(
-                    "`{}` is a text (sdn_string): texts are not translated",
-                    field.name
-                )));
-            }
-            let value = limbs(&given.value, width);
+            let place = (id_of(&header.preamble), field.id);
+            let texts = &self.texts;
+            let value = texts.number(place, &field.name, &given.value, Unknown::Missing)?;
+            let value = limbs(&value, width);
             let value = value.map_err(|e| Fault::invalid(format!("`{}`: {e}", field.name)))?;
             bits.extend(
                 (0..width)
@@ -107,9 +105,10 @@ impl Pipeline {
         if let Some(header) = self.header("packet_in") {
             for field in &header.metadata {
                 let width = self.width("packet_in", &field.name, field.bitwidth);
+                let place = (id_of(&header.preamble), field.id);
                 metadata.push(v1::PacketMetadata {
                     metadata_id: field.id,
-                    value: bits.take(width),
+                    value: self.texts.shown(place, bits.take(width)),
                 });
             }
         }

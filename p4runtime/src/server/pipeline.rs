@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A program that is loaded, with what clients call its parts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use adit_pipeline::p4::tables::EntryState;
@@ -12,6 +12,7 @@ use prost::Message;
 use super::digests::Digests;
 use super::fault::{Fault, Result};
 use super::kept::Kept;
+use super::texts::Texts;
 use super::write::Target;
 use crate::client::UpdateError;
 use crate::p4info::p4info;
@@ -75,9 +76,8 @@ pub struct Pipeline {
     pub(crate) names: HashMap<u32, String>,
     /// The ids of each table's match fields, 0 for those that clients do not see.
     pub(crate) keys: Vec<Vec<u32>>,
-    /// The match fields of tables and parameters of actions that are texts to clients
-    /// (`sdn_string`), by the ids of both.
-    pub(crate) texts: HashSet<(u32, u32)>,
+    /// What is a text to clients.
+    pub(crate) texts: Texts,
     /// What is kept with the default actions of tables, by their ids.
     pub(crate) defaults: Mutex<HashMap<u32, Kept>>,
     /// The metadata of multicast groups.
@@ -196,7 +196,7 @@ impl Pipeline {
             ids.collect()
         });
         let keys = keys.collect();
-        let texts = texts(&p4info);
+        let texts = Texts::new(&p4info, &engine.program().control);
         Ok(Pipeline {
             engine,
             p4info,
@@ -213,34 +213,6 @@ impl Pipeline {
             groups: Mutex::default(),
         })
     }
-}
-
-/// Whether clients know values of a type as texts.
-pub(crate) fn is_text(info: &pb::P4Info, of: &Option<pb::P4NamedType>) -> bool {
-    use pb::{p4_new_type_spec::Representation, p4_new_type_translation::SdnType};
-    let types = info.type_info.as_ref().map(|types| &types.new_types);
-    let of = of.as_ref().and_then(|of| types?.get(&of.name));
-    matches!(
-        of.and_then(|of| of.representation.as_ref()),
-        Some(Representation::TranslatedType(pb::P4NewTypeTranslation {
-            sdn_type: Some(SdnType::SdnString(_)),
-            ..
-        }))
-    )
-}
-
-fn texts(info: &pb::P4Info) -> HashSet<(u32, u32)> {
-    let fields = info.tables.iter().flat_map(|table| {
-        let fields = table.match_fields.iter();
-        let fields = fields.filter(|f| is_text(info, &f.type_name));
-        fields.map(|f| (id_of(&table.preamble), f.id))
-    });
-    let parameters = info.actions.iter().flat_map(|action| {
-        let parameters = action.params.iter();
-        let parameters = parameters.filter(|p| is_text(info, &p.type_name));
-        parameters.map(|p| (id_of(&action.preamble), p.id))
-    });
-    fields.chain(parameters).collect()
 }
 
 pub(crate) fn id_of(preamble: &Option<pb::Preamble>) -> u32 {

@@ -6,10 +6,12 @@ use adit_pipeline::p4::externs::{Count, Object};
 use adit_pipeline::p4::replication::{CloneTo, Replica};
 use adit_pipeline::p4::tables::{EntryId, Table};
 use prost::Message;
+use tonic::Code;
 
 use super::entries::from_match;
 use super::fault::{Fault, Result};
 use super::pipeline::{Pipeline, Thing};
+use super::texts::Unknown;
 use super::write::{index, Target};
 use crate::bytes::from_limbs;
 use crate::proto::v1::{self, entity::Entity as E};
@@ -136,7 +138,7 @@ impl Target<'_> {
     fn current_any(&self, entry: &v1::TableEntry) -> Vec<v1::Entity> {
         let found = || -> Result<v1::TableEntry> {
             let (n, table) = self.pipeline.table(entry.table_id)?;
-            let keys = self.pipeline.matches(n, &entry.r#match)?;
+            let keys = self.pipeline.matches(n, &entry.r#match, Unknown::Missing)?;
             let priority = self.pipeline.priority(table, entry.priority)?;
             let state = table.get(&keys, priority)?;
             let wanted = v1::TableEntry {
@@ -307,7 +309,11 @@ impl Target<'_> {
             return Ok(());
         }
         if !wanted.r#match.is_empty() {
-            let keys = self.pipeline.matches(n, &wanted.r#match)?;
+            let keys = match self.pipeline.matches(n, &wanted.r#match, Unknown::Missing) {
+                // A text that nobody has written is in no entry.
+                Err(fault) if fault.code == Code::NotFound => return Ok(()),
+                keys => keys?,
+            };
             let priority = self.pipeline.priority(table, wanted.priority)?;
             if let Ok(state) = table.get(&keys, priority) {
                 let shown = self.pipeline.shown_entry(n, &state, wanted, self.now_ns);
@@ -424,9 +430,11 @@ impl Target<'_> {
                     .zip(&set.spec().keys)
                     .zip(member)
                     .filter_map(|((field, (_, width)), is)| {
+                        let is = from_match(field.kind, *width, is)?;
+                        let is = self.pipeline.texts.shown_match((ids[n], field.id), is);
                         Some(v1::FieldMatch {
                             field_id: field.id,
-                            field_match_type: Some(from_match(field.kind, *width, is)?),
+                            field_match_type: Some(is),
                         })
                     })
                     .collect(),

@@ -55,6 +55,7 @@ impl Server {
     /// Puts what the old program holds into the new one. If any of it does not fit, nothing has
     /// changed.
     pub(super) fn carry_over(&self, before: &Active, next: &Active) -> Result<()> {
+        next.pipeline.texts.inherit(&before.pipeline.texts);
         let old = self.target(before);
         let mut wanted = everything();
         let tables = before.pipeline.tables.iter();

@@ -11,6 +11,7 @@ use super::entries::to_match;
 use super::fault::{Fault, Result};
 use super::kept::{metadata, Kept};
 use super::pipeline::{Pipeline, Thing};
+use super::texts::Unknown;
 use crate::proto::v1::{self, entity::Entity as E, update::Type, write_request::Atomicity};
 
 /// What an update works on.
@@ -111,7 +112,7 @@ impl Target<'_> {
             return self.default_action(kind, table, given);
         }
         if kind == Type::Delete {
-            let keys = self.pipeline.matches(n, &given.r#match)?;
+            let keys = self.pipeline.matches(n, &given.r#match, Unknown::Missing)?;
             let priority = self.pipeline.priority(table, given.priority)?;
             table.delete(&keys, priority)?;
             return Ok(());
@@ -201,7 +202,7 @@ impl Target<'_> {
             return Err(Fault::invalid("a direct counter without its table entry"));
         };
         let (n, table) = self.pipeline.table(entry.table_id)?;
-        let keys = self.pipeline.matches(n, &entry.r#match)?;
+        let keys = self.pipeline.matches(n, &entry.r#match, Unknown::Missing)?;
         let priority = self.pipeline.priority(table, entry.priority)?;
         let state = table.get(&keys, priority)?;
         Ok(table.set_count(state.id, count(&given.data.unwrap_or_default())?)?)
@@ -258,7 +259,12 @@ impl Target<'_> {
                 let found = member.r#match.iter().find(|m| m.field_id == field.id);
                 let is = found.and_then(|m| m.field_match_type.as_ref());
                 list.push(match is {
-                    Some(is) => to_match(&field.name, field.kind, *width, is)?,
+                    Some(is) => {
+                        let (place, name) = ((given.value_set_id, field.id), &field.name);
+                        let texts = &self.pipeline.texts;
+                        let is = texts.number_match(place, name, is, Unknown::Numbered)?;
+                        to_match(name, field.kind, *width, &is)?
+                    }
                     None if field.kind == "exact" => {
                         return Err(Fault::invalid(format!(
                             "a member of `{}` lacks the field {}",

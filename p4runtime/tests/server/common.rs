@@ -55,7 +55,16 @@ pub(crate) fn nic() -> Nic {
 }
 
 pub(crate) fn nic_with(tls: Option<Tls>, has_program: bool) -> Nic {
-    let program = Package::source(PROGRAM).program().expect("no errors");
+    device(PROGRAM, tls, has_program)
+}
+
+/// A device with that program.
+pub(crate) fn nic_of(program: &str) -> Nic {
+    device(program, None, true)
+}
+
+fn device(program: &str, tls: Option<Tls>, has_program: bool) -> Nic {
+    let program = Package::source(program).program().expect("no errors");
     let info = p4info(&program).expect("ids").p4info;
     let engine = Arc::new(Engine::load(program).expect("an engine"));
     let path = Arc::new(Path::default());

@@ -6,7 +6,7 @@ use adit_p4runtime::proto::v1::{
 };
 use tonic::Code;
 
-use crate::common::{codes, insert, nic, nic_with, update, Peer, PROGRAM};
+use crate::common::{insert, nic, nic_with, update, Peer, PROGRAM};
 
 #[test]
 fn a_saved_program_waits_to_be_committed() {
@@ -168,32 +168,4 @@ fn a_new_program_takes_over_what_the_old_one_holds() {
         .configure(Action::VerifyAndCommit, Some(&other))
         .expect("without the entries");
     assert_eq!(primary.entries(), []);
-}
-
-#[test]
-fn values_that_are_texts_are_refused_by_name() {
-    let nic = nic();
-    let mut primary = Peer::primary(&nic, "", 1);
-    let text = PROGRAM
-        .replace(
-            "header ethernet_t",
-            "@p4runtime_translation(\"ports\", string) type bit<9> name_t;\nheader ethernet_t",
-        )
-        .replace(
-            "action forward(bit<9> port) {",
-            "action forward(name_t name) { bit<9> port = (bit<9>)name;",
-        );
-    primary
-        .configure(Action::VerifyAndCommit, Some(&text))
-        .expect("a program");
-    let entry = nic.station(1, "forward", &[b"1"]);
-    let error = primary.write(vec![insert(entry)]).unwrap_err();
-    assert_eq!(codes(&error), [Code::Unimplemented as i32]);
-    assert!(
-        error.message().contains("`name` is a text (sdn_string)"),
-        "{error:?}"
-    );
-    primary
-        .write(vec![insert(nic.station(1, "drop", &[]))])
-        .expect("no text");
 }

@@ -9,4 +9,5 @@ mod hostile;
 mod kept;
 mod one_shot;
 mod streams;
+mod texts;
 mod tls;
