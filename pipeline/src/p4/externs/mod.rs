@@ -25,7 +25,7 @@ use super::hash::{Algorithm, Hashes};
 use super::machine::{Applied, Host};
 use super::memory::{Epochs, Pin};
 use super::packet::Writer;
-use super::tables::{EntryId, Reached, Table, Visit};
+use super::tables::{Ahead, EntryId, Found, Reached, Table, Visit};
 use super::trace::{Trace, MARK};
 pub(super) use meter::MeterCell;
 pub use meter::{Color, Meter, MeterConfig, MeterUnit};
@@ -93,6 +93,8 @@ pub(super) struct Local {
     applied: Option<(usize, Option<EntryId>)>,
     /// The key that was looked up last.
     key: Vec<u64>,
+    /// What is known of a lookup that is waited for.
+    ahead: Ahead,
     pub(super) now_ns: u64,
     pub(super) requests: Requests,
     /// Slots and sessions of the mirrors that PNA's program asked for.
@@ -127,6 +129,7 @@ impl Local {
             worker,
             applied: None,
             key: Vec::new(),
+            ahead: Ahead::default(),
             now_ns: 0,
             requests: Requests::default(),
             mirrors: Vec::new(),
@@ -248,8 +251,9 @@ impl Run<'_> {
         let state = self.state;
         let of = &state.tables[table as usize];
         of.gather(frame, &mut self.local.key);
-        if may_wait && of.is_far(self.visit()) {
-            of.approach(0, &self.local.key, self.visit());
+        let visit = self.visit();
+        if may_wait && of.is_far(visit) {
+            self.local.ahead = of.set_out(&self.local.key, visit);
             return None;
         }
         Some(self.find(table, frame))
@@ -257,22 +261,25 @@ impl Run<'_> {
 
     /// What a lookup comes to that was begun.
     pub(super) fn end_apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
-        self.find(table, frame)
+        let of = &self.state.tables[table as usize];
+        let found = of.find_ahead(frame, &self.local.key, self.local.ahead, self.visit());
+        self.take(table, found, frame)
     }
 
     /// Looks up the key that was gathered.
     #[inline]
     fn find(&mut self, table: u32, frame: &mut [u64]) -> Applied {
+        let of = &self.state.tables[table as usize];
+        let found = of.find(frame, &self.local.key, self.visit());
+        self.take(table, found, frame)
+    }
+
+    /// What a lookup came to is the packet's; what it leads to by a profile is looked up there.
+    #[inline]
+    fn take(&mut self, table: u32, found: Found, frame: &mut [u64]) -> Applied {
         let index = table as usize;
         let local = &mut *self.local;
         let table = &self.state.tables[index];
-        let visit = Visit {
-            pin: self.pin,
-            worker: local.worker,
-            bytes: local.length,
-            now_ns: local.now_ns,
-        };
-        let found = table.find(frame, &local.key, visit);
         local.applied = Some((index, found.entry));
         let action = match found.action {
             Reached::Direct(action) => action,
@@ -290,8 +297,11 @@ impl Run<'_> {
     }
 
     /// A later stage of a lookup that was begun.
-    pub(super) fn approach(&self, table: u32, stage: usize) {
-        self.state.tables[table as usize].approach(stage, &self.local.key, self.visit());
+    pub(super) fn approach(&mut self, table: u32, stage: usize) {
+        let mut ahead = self.local.ahead;
+        let table = &self.state.tables[table as usize];
+        table.approach(stage, &mut ahead, &self.local.key, self.visit());
+        self.local.ahead = ahead;
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Looking up in large tables, in stages: each asks for the memory that the next one reads, so that
-//! a worker can do the same for other packets meanwhile. The lookup itself comes last, and does not
-//! depend on any of it.
+//! a worker can do the same for other packets meanwhile. The lookup itself comes last: mostly it is
+//! known by then what it comes to.
 
 use super::find::Visit;
 use super::key::hash;
@@ -15,6 +15,24 @@ const FAR_BYTES: usize = match cfg!(any(test, feature = "fuzzing")) {
     false => 128 << 10,
 };
 
+/// What stages have found out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::p4) struct Ahead {
+    /// The key's, in a table with exact keys only.
+    hash: u64,
+    candidate: Option<u32>,
+    /// Whether the candidate is what the lookup comes to.
+    is_sure: bool,
+}
+
+impl Ahead {
+    /// The record that the lookup comes to, or that there is none; `None` if that is not known.
+    #[inline]
+    pub(super) fn sure(&self) -> Option<Option<u32>> {
+        self.is_sure.then_some(self.candidate)
+    }
+}
+
 impl Table {
     /// Whether stages are worth while.
     #[inline]
@@ -27,33 +45,61 @@ impl Table {
         is_staged && self.index.read(visit.pin).bytes() >= FAR_BYTES
     }
 
-    /// The stage of that number, for a packed key.
-    pub(in crate::p4) fn approach(&self, stage: usize, key: &[u64], visit: Visit<'_>) {
-        let record = match &self.search {
+    /// The first stage, for a packed key.
+    #[inline]
+    pub(in crate::p4) fn set_out(&self, key: &[u64], visit: Visit<'_>) -> Ahead {
+        let mut ahead = Ahead::default();
+        match &self.search {
             Search::Exact => {
-                let hash = hash(self.seed, key.len(), |n| key[n]);
-                let index = self.index.read(visit.pin);
-                if stage == 0 {
-                    return index.prefetch(hash);
-                }
-                index.candidate(hash)
+                ahead.hash = hash(self.seed, key.len(), |n| key[n]);
+                self.index.read(visit.pin).prefetch(ahead.hash);
             }
-            Search::Tuples { dir: Some(dir), .. } => {
-                if stage == 0 {
-                    return dir.prefetch(key[0]);
+            Search::Tuples { dir: Some(dir), .. } => dir.prefetch(key[0]),
+            Search::Tuples { .. } => {}
+        }
+        ahead
+    }
+
+    /// The stage of that number, behind the first. What is found stays as long as the pin: what is
+    /// taken out of the table meanwhile was there when the packet asked.
+    #[inline]
+    pub(in crate::p4) fn approach(
+        &self,
+        stage: usize,
+        ahead: &mut Ahead,
+        key: &[u64],
+        visit: Visit<'_>,
+    ) {
+        if stage == 1 {
+            match &self.search {
+                Search::Exact => {
+                    ahead.candidate = self.index.read(visit.pin).candidate(ahead.hash);
                 }
-                dir.find(key[0])
+                Search::Tuples { dir: Some(dir), .. } => {
+                    (ahead.candidate, ahead.is_sure) = (dir.find(key[0]), true);
+                }
+                Search::Tuples { .. } => {}
             }
-            Search::Tuples { .. } => None,
-        };
-        let Some(record) = record else {
+            if let Some(record) = ahead.candidate {
+                self.records.prefetch(record);
+            }
+            return;
+        }
+        let Some(record) = ahead.candidate else {
             return;
         };
-        if stage == 1 {
-            return self.records.prefetch(record);
+        if let Search::Exact = self.search {
+            ahead.is_sure = self.record_has(record, key);
         }
         if let Some(counts) = &self.counts {
             counts.prefetch(visit.worker, self.records.head(record).id as usize);
         }
+    }
+
+    /// The record of an exact key.
+    #[inline]
+    pub(super) fn look_up_hashed(&self, key: &[u64], hash: u64, visit: Visit<'_>) -> Option<u32> {
+        let index = self.index.read(visit.pin);
+        index.find(hash, |record| self.record_has(record, key))
     }
 }

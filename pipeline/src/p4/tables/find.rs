@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use super::ahead::Ahead;
 use super::key::{hash, mix, mixed};
 use super::record::Head;
 use super::{EntryId, Search, Table};
@@ -44,31 +45,40 @@ impl Table {
 
     /// The record for a packed key.
     #[inline]
-    pub(super) fn look_up(&self, key: &[u64], pin: &Pin<'_>) -> Option<u32> {
+    pub(super) fn look_up(&self, key: &[u64], visit: Visit<'_>) -> Option<u32> {
         if self.is_keyless {
             return None;
         }
         match &self.search {
             // The usual widths as constants.
-            Search::Exact => match key.len() {
-                1 => self.look_up_exact(key, 1, pin),
-                2 => self.look_up_exact(key, 2, pin),
-                width => self.look_up_exact(key, width, pin),
-            },
+            Search::Exact => {
+                let hash = match *key {
+                    [word] => hash(self.seed, 1, |_| word),
+                    [first, second] => hash(self.seed, 2, |n| [first, second][n]),
+                    _ => hash(self.seed, key.len(), |n| key[n]),
+                };
+                self.look_up_hashed(key, hash, visit)
+            }
             Search::Tuples { dir: Some(dir), .. } if !dir.has_overflowed() => dir.find(key[0]),
-            Search::Tuples { .. } => self.look_up_tuples(key, pin),
+            Search::Tuples { .. } => self.look_up_tuples(key, visit.pin),
         }
     }
 
+    /// Whether a record of a table with exact keys has this one.
     #[inline(always)]
-    fn look_up_exact(&self, key: &[u64], width: usize, pin: &Pin<'_>) -> Option<u32> {
-        let key = &key[..width];
-        let hash = hash(self.seed, width, |n| key[n]);
+    pub(super) fn record_has(&self, record: u32, key: &[u64]) -> bool {
         let from = self.records.layout.key;
-        self.index.read(pin).find(hash, |record| {
-            let words = self.records.words(record, from, width);
-            words.zip(key).all(|(a, b)| a == *b)
-        })
+        match *key {
+            [word] => self.records.word(record, from) == word,
+            [first, second] => {
+                let mut words = self.records.words(record, from, 2);
+                words.next() == Some(first) && words.next() == Some(second)
+            }
+            _ => self
+                .records
+                .words(record, from, key.len())
+                .eq(key.iter().copied()),
+        }
     }
 
     fn look_up_tuples(&self, key: &[u64], pin: &Pin<'_>) -> Option<u32> {
@@ -170,8 +180,29 @@ impl Table {
 
     /// Looks up a packed key and counts: the entry, and what it does; without entry, the default
     /// action. Puts the arguments of an action into the frame.
+    #[inline]
     pub(in crate::p4) fn find(&self, frame: &mut [u64], key: &[u64], visit: Visit<'_>) -> Found {
-        let record = self.look_up(key, visit.pin);
+        self.come_to(self.look_up(key, visit), frame, visit)
+    }
+
+    /// The same for a lookup that went through all its stages.
+    #[inline]
+    pub(in crate::p4) fn find_ahead(
+        &self,
+        frame: &mut [u64],
+        key: &[u64],
+        ahead: Ahead,
+        visit: Visit<'_>,
+    ) -> Found {
+        let record = match ahead.sure() {
+            Some(record) => record,
+            None => self.look_up(key, visit),
+        };
+        self.come_to(record, frame, visit)
+    }
+
+    #[inline]
+    fn come_to(&self, record: Option<u32>, frame: &mut [u64], visit: Visit<'_>) -> Found {
         let reached = record.unwrap_or_else(|| self.default.load(Acquire));
         let head = self.records.head(reached);
         if record.is_some() {
