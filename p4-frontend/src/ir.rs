@@ -351,6 +351,11 @@ pub enum Inst {
     IfEnding {
         to: u32,
     },
+    /// A block has ended, and what comes next begins as if nothing had: gives the index of the error
+    /// that it ended with, or that of `NoError`. Engines put it between blocks that they join.
+    EndBlock {
+        error: Slot,
+    },
     /// Ends parsing with the error of that index in the slot.
     Reject {
         error: Slot,

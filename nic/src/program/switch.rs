@@ -52,6 +52,8 @@ fn looks_at_nothing(program: &Program) -> bool {
                 | Inst::IfEnding { .. }
                 | Inst::Call { .. }
                 | Inst::Return
+                // Between blocks.
+                | Inst::EndBlock { .. }
                 // Of the state `reject`, which every parser has.
                 | Inst::Reject { .. }
                 | Inst::Extern { .. }

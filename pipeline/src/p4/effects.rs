@@ -125,6 +125,7 @@ impl Effects {
                 Effects::new(&[(a, limbs), (b, limbs)], &[(dst, 1)], &[])
             }
             Inst::Reject { error } => Effects::new(&[(error, 1)], &[], &[]),
+            Inst::EndBlock { error } => Effects::new(&[], &[(error, 1)], &[]),
             Inst::Extract {
                 layout: n,
                 dst,

@@ -7,6 +7,7 @@ use adit_p4_frontend::ir::{Chosen, Match, Program};
 use adit_p4_frontend::source::Includes;
 use adit_p4_frontend::{compile, Options};
 
+use super::engine::Blocks;
 use super::native::{Native, Untranslated};
 use super::pna::share;
 use super::tables::{Action, Entry, Table};
@@ -67,6 +68,7 @@ impl Includes for Beside {
 struct Made {
     program: Program,
     shared: Program,
+    blocks: Blocks,
     native: Result<Arc<Native>, Untranslated>,
 }
 
@@ -77,10 +79,12 @@ fn programs() -> &'static [Made] {
             let program = compile("p4", text, &Beside, &Options::default()).program?;
             let mut shared = program.clone();
             share(&mut shared);
-            let native = Native::new(&shared).map(Arc::new);
+            let blocks = Blocks::new(&mut shared).ok()?;
+            let native = blocks.native(&shared).map(Arc::new);
             Some(Made {
                 program,
                 shared,
+                blocks,
                 native,
             })
         });
@@ -133,7 +137,12 @@ pub fn fuzz_engine(input: &[u8]) {
         return;
     };
     let (Ok(native), Ok(interpreted)) = (
-        Engine::with_code(made.shared.clone(), made.native.clone(), Vec::new()),
+        Engine::with_code(
+            made.shared.clone(),
+            made.blocks.clone(),
+            made.native.clone(),
+            Vec::new(),
+        ),
         Engine::load_interpreted(made.program.clone()),
     ) else {
         return;

@@ -8,7 +8,7 @@ use super::code::{Code, Step};
 use super::fields::Flat;
 use super::packet::{Reader, Writer};
 
-/// How many steps a block may take for one packet: a program can loop for ever. They are counted at
+/// How many steps a run may take for one packet: a program can loop for ever. They are counted at
 /// calls and where code goes back, so that there are never less than there are instructions run: a
 /// call counts what its function has, going back what lies between.
 pub const MAX_STEPS: u64 = 4 << 20;
@@ -235,6 +235,14 @@ impl Machine {
                 },
                 Step::Exit => {
                     end = End::Exit;
+                    continue;
+                }
+                Step::EndBlock { error } => {
+                    frame[error as usize] = match end {
+                        End::Rejected(error) => error.into(),
+                        _ => 0,
+                    };
+                    end = End::Done;
                     continue;
                 }
                 Step::Reject { error } => {

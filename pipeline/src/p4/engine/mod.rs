@@ -13,7 +13,7 @@ use super::events::{ControlPacket, Digest, Events, Idle};
 use super::externs::{self, Architecture, Object, Op, Unsupported, ValueSet};
 use super::hash::Hashes;
 use super::memory::{Epochs, MAX_WORKERS};
-use super::native::{Native, Untranslated};
+use super::native::{Borders, Native, Untranslated};
 use super::packets::DropReason;
 use super::pna;
 use super::replication::Replication;
@@ -73,12 +73,44 @@ impl State {
 }
 
 /// How the architecture of a program runs it.
+#[derive(Clone)]
 pub(super) enum Blocks {
-    V1model(v1model::Blocks),
+    V1model(Box<v1model::Blocks>),
     Pna(pna::Blocks),
 }
 
 impl Blocks {
+    /// Makes a program ready for its architecture.
+    pub(super) fn new(program: &mut Program) -> Result<Blocks, LoadError> {
+        Ok(match program.package.as_str() {
+            "PNA_NIC" => Blocks::Pna(pna::Blocks::new(program)?),
+            "V1Switch" => Blocks::V1model(Box::new(v1model::Blocks::new(program)?)),
+            other => return Err(LoadError::Package(other.to_owned())),
+        })
+    }
+
+    /// The program's machine code.
+    pub(super) fn native(&self, program: &Program) -> Result<Native, Untranslated> {
+        let borders = match self {
+            Blocks::Pna(blocks) => Borders {
+                entries: vec![blocks.linked.function],
+                given: vec![blocks.linked.given()],
+                taken: Vec::new(),
+            },
+            // Every block is run by itself, and what it has for parameters is handed on.
+            Blocks::V1model(_) => {
+                let parameters = program.blocks.iter().flat_map(|b| &b.parameters);
+                let parameters: Vec<_> = parameters.map(|p| (p.slot, p.layout.limbs())).collect();
+                Borders {
+                    entries: program.blocks.iter().map(|b| b.function).collect(),
+                    given: parameters.clone(),
+                    taken: parameters,
+                }
+            }
+        };
+        Native::new(program, &borders)
+    }
+
     /// Whether packets may be on their way at once.
     fn may_overlap(&self) -> bool {
         match self {
@@ -99,20 +131,26 @@ impl Engine {
     /// is interpreted if that cannot be ([`Engine::is_interpreted`]).
     pub fn load(mut program: Program) -> Result<Engine, LoadError> {
         pna::share(&mut program);
-        let native = Native::new(&program).map(Arc::new);
-        Engine::with_code(program, native, Vec::new())
+        let blocks = Blocks::new(&mut program)?;
+        let native = blocks.native(&program).map(Arc::new);
+        Engine::with_code(program, blocks, native, Vec::new())
     }
 
     /// Loads a program to be interpreted, which is for comparing.
     pub fn load_interpreted(program: Program) -> Result<Engine, LoadError> {
-        Engine::with_code(program, Err(Untranslated::AskedFor), Vec::new())
+        Engine::to_interpret(program, Vec::new())
     }
 
     /// Loads a program so that packets' ways can be seen ([`Worker::take_trace`]). It is interpreted:
     /// what is noted may be any value in the frame. Packets should be processed one at a time.
     pub fn load_traced(mut program: Program) -> Result<Engine, LoadError> {
         let marks = instrument(&mut program);
-        Engine::with_code(program, Err(Untranslated::AskedFor), marks)
+        Engine::to_interpret(program, marks)
+    }
+
+    fn to_interpret(mut program: Program, marks: Vec<Mark>) -> Result<Engine, LoadError> {
+        let blocks = Blocks::new(&mut program)?;
+        Engine::with_code(program, blocks, Err(Untranslated::AskedFor), marks)
     }
 
     /// Why the program is interpreted; `None` if it has machine code.
@@ -122,16 +160,13 @@ impl Engine {
 
     pub(super) fn with_code(
         mut program: Program,
+        mut blocks: Blocks,
         native: Result<Arc<Native>, Untranslated>,
         marks: Vec<Mark>,
     ) -> Result<Engine, LoadError> {
-        let (architecture, blocks) = match program.package.as_str() {
-            "PNA_NIC" => (Architecture::Pna, Blocks::Pna(pna::Blocks::new(&program)?)),
-            "V1Switch" => (
-                Architecture::V1model,
-                Blocks::V1model(v1model::Blocks::new(&program)?),
-            ),
-            _ => return Err(LoadError::Package(program.package)),
+        let architecture = match &blocks {
+            Blocks::Pna(_) => Architecture::Pna,
+            Blocks::V1model(_) => Architecture::V1model,
         };
         let epochs = Arc::new(Epochs::new());
         let mut tables = Vec::new();
@@ -162,7 +197,6 @@ impl Engine {
             native,
             program,
         };
-        let mut blocks = blocks;
         if let Blocks::Pna(blocks) = &mut blocks {
             blocks.may_overlap = state.native.is_ok() && !state.calls.iter().any(Op::is_ordered);
         }

@@ -76,8 +76,8 @@ pub(in crate::p4) struct Scratch {
     pub(in crate::p4) bytes: Pool<u8>,
     /// For values that wait.
     pub(in crate::p4) values: Pool<u64>,
-    /// The block that waits for a lookup.
-    waiting: Option<(FunctionId, Waiting)>,
+    /// The function that waits for a lookup, and how far it has read, in bits.
+    waiting: Option<(FunctionId, Waiting, usize)>,
 }
 
 impl Scratch {
@@ -115,14 +115,15 @@ impl Scratch {
         }
     }
 
-    /// Runs a block that does not parse until it ends or waits for a lookup ([`Scratch::go_on`]).
+    /// Runs a function until it ends or waits for a lookup ([`Scratch::go_on`]). Gives how many bytes
+    /// it has read, also if it waits.
     pub(in crate::p4) fn begin(
         &mut self,
         at: At<'_>,
         function: FunctionId,
-        payload: &[u8],
-    ) -> Result<(), DropReason> {
-        self.go(at, function, payload, None)
+        data: &[u8],
+    ) -> Result<usize, DropReason> {
+        self.go(at, function, Reader::new(data), Begin::Waiting)
     }
 
     /// Whether it waits.
@@ -132,49 +133,46 @@ impl Scratch {
 
     /// A stage of the lookup that is waited for.
     pub(in crate::p4) fn approach(&mut self, at: At<'_>, stage: usize) {
-        if let Some((_, waiting)) = self.waiting {
+        if let Some((_, waiting, _)) = self.waiting {
             at.run(&mut self.local, &[]).approach(waiting.table, stage);
         }
     }
 
-    /// Looks up what is waited for, and runs the block until it ends or waits again.
-    pub(in crate::p4) fn go_on(&mut self, at: At<'_>, payload: &[u8]) -> Result<(), DropReason> {
-        match self.waiting.take() {
-            Some((function, waiting)) => self.go(at, function, payload, Some(waiting)),
-            None => Ok(()),
-        }
+    /// Looks up what is waited for, and goes on as [`Scratch::begin`] does.
+    pub(in crate::p4) fn go_on(&mut self, at: At<'_>, data: &[u8]) -> Result<usize, DropReason> {
+        let Some((function, waiting, bit)) = self.waiting.take() else {
+            return Ok(0);
+        };
+        let mut host = at.run(&mut self.local, &[]);
+        let applied = host.end_apply(waiting.table, &mut self.machine.frame);
+        let from = Begin::Again(waiting, applied);
+        self.go(at, function, Reader::resume(data, bit), from)
     }
 
     fn go(
         &mut self,
         at: At<'_>,
         function: FunctionId,
-        payload: &[u8],
-        from: Option<Waiting>,
-    ) -> Result<(), DropReason> {
+        reader: Reader<'_>,
+        from: Begin,
+    ) -> Result<usize, DropReason> {
         let mut packet = Packet {
-            reader: Reader::default(),
+            reader,
             writer: &mut self.writer,
         };
-        let (machine, mut host) = (&mut self.machine, at.run(&mut self.local, payload));
-        let from = match from {
-            Some(waiting) => {
-                let applied = host.end_apply(waiting.table, &mut machine.frame);
-                Begin::Again(waiting, applied)
-            }
-            None => Begin::Waiting,
-        };
+        let (machine, mut host) = (&mut self.machine, at.run(&mut self.local, &[]));
         let native = at.state.native.as_ref().ok();
         let ran = native.and_then(|n| n.run(function, machine, &mut host, &mut packet, from));
         let end = match ran {
             Some(Ran::Waits(waiting)) => {
-                self.waiting = Some((function, waiting));
-                return Ok(());
+                self.waiting = Some((function, waiting, packet.reader.position()));
+                End::Done
             }
             Some(Ran::Ended(end)) => end,
             None => machine.run(&at.state.code, function, &mut host, &mut packet),
         };
-        self.ended(end).map(drop)
+        let taken = reader.bytes() - packet.reader.rest().len();
+        self.ended(end).map(|_| taken)
     }
 
     /// Runs a block that does not parse.

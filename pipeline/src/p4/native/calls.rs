@@ -9,6 +9,7 @@ use cranelift_frontend::Switch;
 
 use super::context::{at, EXIT, GOING_ON, REJECTED, TOO_LONG, WAIT};
 use super::emit::Translator;
+use super::graph::is_calm_after;
 use super::inline::Node;
 use crate::p4::effects::Effects;
 use crate::p4::machine::MAX_STEPS;
@@ -81,6 +82,19 @@ impl Translator<'_, '_> {
             _ => self.number(EXIT),
         };
         self.set_context_word(at::END, new);
+    }
+
+    /// A block has ended: gives its error, and nothing is ending any more.
+    pub(super) fn end_block(&mut self, error: Slot) {
+        let end = self.context_word(at::END);
+        let rejected = IntCC::UnsignedGreaterThanOrEqual;
+        let is_rejected = self.b.ins().icmp_imm(rejected, end, REJECTED as i64);
+        let code = self.b.ins().band_imm(end, i64::from(u32::MAX));
+        let none = self.number(0);
+        let value = self.b.ins().select(is_rejected, code, none);
+        self.write(error, value);
+        let on = self.number(GOING_ON);
+        self.set_context_word(at::END, on);
     }
 
     /// Adds steps; ends if there were too many.
@@ -198,11 +212,7 @@ impl Translator<'_, '_> {
     /// Whether nothing is ending before the last node.
     fn is_calm_at_end(&self, block: usize) -> bool {
         let block = &self.graph.blocks[block];
-        let nodes = &self.code.nodes[block.nodes.clone()];
-        block.is_calm
-            && !nodes
-                .iter()
-                .any(|node| matches!(node, Node::Plain(inst) if super::graph::may_end(inst)))
+        is_calm_after(block.is_calm, &self.code.nodes[block.nodes.clone()])
     }
 
     fn go_if_ending(

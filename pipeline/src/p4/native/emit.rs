@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use adit_p4_frontend::ir::{Cmp, Inst, Op, Program, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::types::{I64, I64X2};
 use cranelift_codegen::ir::{AliasRegion, Block, InstBuilder, MemFlags, Value};
 use cranelift_frontend::{FunctionBuilder, Switch};
 
@@ -21,11 +21,16 @@ use crate::p4::fields::Flat;
 /// The longest run of limbs that is handled limb by limb.
 const MAX_LIMBS: u32 = 32;
 
+/// The same of zeros, which are stored two at a time, and only where they are read.
+const MAX_ZEROS: u32 = 256;
+
 /// What is known of a slot: its value, and whether memory has another one.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
     value: Value,
     is_new: bool,
+    /// Whether it is the constant 0.
+    is_zero: bool,
 }
 
 /// What does not change while a program is translated.
@@ -180,15 +185,29 @@ impl Translator<'_, '_> {
             return known.value;
         }
         let value = self.b.ins().load(I64, in_frame(), self.frame, offset);
-        let is_new = false;
-        self.known.insert(slot, Known { value, is_new });
+        let (is_new, is_zero) = (false, false);
+        let known = Known {
+            value,
+            is_new,
+            is_zero,
+        };
+        self.known.insert(slot, known);
         value
     }
 
     pub(super) fn write(&mut self, slot: Slot, value: Value) {
+        self.write_known(slot, value, false);
+    }
+
+    fn write_known(&mut self, slot: Slot, value: Value, is_zero: bool) {
         let _ = self.offset(slot);
         let is_new = true;
-        self.known.insert(slot, Known { value, is_new });
+        let known = Known {
+            value,
+            is_new,
+            is_zero,
+        };
+        self.known.insert(slot, known);
     }
 
     pub(super) fn write_flag(&mut self, slot: Slot, flag: Value) {
@@ -205,10 +224,40 @@ impl Translator<'_, '_> {
         }
     }
 
+    /// Stores two neighbours at once if both are 0.
+    fn store_zeros(&mut self, slot: Slot) -> bool {
+        let is_new_zero = |slot| {
+            let known = self.known.get(&slot);
+            known.is_some_and(|known| known.is_new && known.is_zero)
+        };
+        if !is_new_zero(slot) || !is_new_zero(slot + 1) {
+            return false;
+        }
+        let offset = self.offset(slot);
+        let _ = self.offset(slot + 1);
+        let zero = self.number(0);
+        let zeros = self.b.ins().splat(I64X2, zero);
+        // Limbs are aligned as such only.
+        let flags = MemFlags::new().with_notrap();
+        let flags = flags.with_alias_region(Some(AliasRegion::Heap));
+        self.b.ins().store(flags, zeros, self.frame, offset);
+        for slot in [slot, slot + 1] {
+            if let Some(known) = self.known.get_mut(&slot) {
+                known.is_new = false;
+            }
+        }
+        true
+    }
+
     fn store_if(&mut self, wanted: impl Fn(Slot) -> bool) {
         let new = self.known.iter().filter(|(_, known)| known.is_new);
         let slots: Vec<Slot> = new.map(|(slot, _)| *slot).filter(|s| wanted(*s)).collect();
-        slots.into_iter().for_each(|slot| self.store(slot));
+        for (n, slot) in slots.iter().enumerate() {
+            let has_neighbour = slots.get(n + 1) == Some(&(slot + 1));
+            if !has_neighbour || !self.store_zeros(*slot) {
+                self.store(*slot);
+            }
+        }
     }
 
     pub(super) fn store_all(&mut self) {
@@ -280,9 +329,9 @@ impl Translator<'_, '_> {
                 let effects = Effects::of(inst, self.of.program);
                 self.in_memory(&effects, |t| t.call_copy(dst, src, limbs));
             }
-            Inst::Zero { dst, limbs } if limbs <= MAX_LIMBS => {
+            Inst::Zero { dst, limbs } if limbs <= MAX_ZEROS => {
                 let zero = self.number(0);
-                (dst..dst + limbs).for_each(|slot| self.write(slot, zero));
+                (dst..dst + limbs).for_each(|slot| self.write_known(slot, zero, true));
             }
             Inst::Zero { dst, limbs } => {
                 let effects = Effects::of(inst, self.of.program);
@@ -371,6 +420,7 @@ impl Translator<'_, '_> {
                 self.in_memory(&effects, |t| t.call_external(call));
             }
             Inst::Exit | Inst::Reject { .. } => self.end_all(inst),
+            Inst::EndBlock { error } => self.end_block(error),
             Inst::Emit { layout, src } => self.emit_header(layout, src),
             Inst::Extract { .. } | Inst::Lookahead { .. } | Inst::Advance { .. } => {
                 self.parse_on(inst);

@@ -161,10 +161,7 @@ impl Graph {
             }
             let nodes = self.blocks[n].nodes.clone();
             let last = nodes.end - 1;
-            let mut is_calm = self.blocks[n].is_calm;
-            for node in &code.nodes[nodes] {
-                is_calm &= !matches!(node, Node::Plain(inst) if may_end(inst));
-            }
+            let is_calm = is_calm_after(self.blocks[n].is_calm, &code.nodes[nodes]);
             for next in self.blocks[n].next.clone() {
                 let after = match &code.nodes[last] {
                     // Who goes on is not ending, unless both ways lead to the same place.
@@ -228,8 +225,17 @@ impl Graph {
     }
 }
 
+/// Whether nothing is ending after nodes, before which that was so or not.
+pub(super) fn is_calm_after(before: bool, nodes: &[Node<'_>]) -> bool {
+    nodes.iter().fold(before, |is_calm, node| match node {
+        Node::Plain(Inst::EndBlock { .. }) => true,
+        Node::Plain(inst) => is_calm && !may_end(inst),
+        _ => is_calm,
+    })
+}
+
 /// Whether everything may be ending after an instruction.
-pub(super) fn may_end(inst: &Inst) -> bool {
+fn may_end(inst: &Inst) -> bool {
     matches!(
         inst,
         Inst::Exit

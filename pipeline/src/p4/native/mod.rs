@@ -34,7 +34,21 @@ pub(super) use module::Native;
 #[cfg(not(feature = "jit"))]
 pub(super) use without::Native;
 
+use adit_p4_frontend::ir::FunctionId;
+
+use super::effects::Run;
 use super::machine::{Applied, End};
+
+/// Where code is entered, and what of the frame is touched from outside of it.
+#[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+pub(super) struct Borders {
+    /// The functions that are run.
+    pub(super) entries: Vec<FunctionId>,
+    /// What others write before they run.
+    pub(super) given: Vec<Run>,
+    /// What others read after they have run.
+    pub(super) taken: Vec<Run>,
+}
 
 /// Why a program is interpreted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

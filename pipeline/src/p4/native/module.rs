@@ -15,7 +15,7 @@ use super::emit::{Source, Translator};
 use super::graph::{Graph, Slots};
 use super::helpers;
 use super::inline::{Inlined, Node};
-use super::{Begin, Ran, Untranslated, Waiting};
+use super::{Begin, Borders, Ran, Untranslated, Waiting};
 use crate::p4::effects::Effects;
 use crate::p4::externs::{self, Architecture, Run};
 use crate::p4::fields::Flat;
@@ -99,7 +99,7 @@ fn builder() -> Result<JITBuilder, Untranslated> {
 }
 
 /// Slots that nothing writes: their values are in the program.
-fn constants(program: &Program) -> Slots {
+fn constants(program: &Program, borders: &Borders) -> Slots {
     let mut written = Slots::new(program.frame.len());
     let mut given = Slots::new(program.frame.len());
     for inst in program.functions.iter().flat_map(|f| &f.code) {
@@ -115,8 +115,7 @@ fn constants(program: &Program) -> Slots {
         effects.touches.into_iter().for_each(|run| touched.add(run));
         effects.writes.into_iter().for_each(|run| written.add(run));
     }
-    let parameters = program.blocks.iter().flat_map(|b| &b.parameters);
-    parameters.for_each(|p| written.add((p.slot, p.layout.limbs())));
+    borders.given.iter().for_each(|run| written.add(*run));
     let mut constants = Slots::new(program.frame.len());
     for (slot, value) in program.frame.iter().enumerate() {
         let slot = slot as u32;
@@ -139,7 +138,7 @@ fn is_aligned(code: &Inlined<'_>, layouts: &[Flat]) -> bool {
 }
 
 impl Native {
-    pub(in crate::p4) fn new(program: &Program) -> Result<Native, Untranslated> {
+    pub(in crate::p4) fn new(program: &Program, borders: &Borders) -> Result<Native, Untranslated> {
         if cfg!(miri) {
             return Err(Untranslated::NotBuilt);
         }
@@ -153,25 +152,24 @@ impl Native {
                 _ => Vec::new(),
             },
             layouts: &layouts,
-            constants: constants(program),
+            constants: constants(program, borders),
             too_short: too_short.unwrap_or(0) as u32,
         };
         let mut parts = Vec::new();
-        for block in &program.blocks {
+        for function in &borders.entries {
             if parts
                 .iter()
-                .all(|part: &(FunctionId, _, _)| part.0 != block.function)
+                .all(|part: &(FunctionId, _, _)| part.0 != *function)
             {
-                let code = Inlined::new(program, block.function)?;
+                let code = Inlined::new(program, *function)?;
                 let graph = Graph::new(&code, program)?;
-                parts.push((block.function, code, graph));
+                parts.push((*function, code, graph));
             }
         }
-        // What is read after a block: what blocks hand on, and whatever a block finds in the frame
-        // of what it, or another one, left there before.
+        // What is read after a function: what others take, and whatever one finds in the frame of
+        // what it, or another one, left there before.
         let mut at_end = Slots::new(program.frame.len());
-        let parameters = program.blocks.iter().flat_map(|b| &b.parameters);
-        parameters.for_each(|p| at_end.add((p.slot, p.layout.limbs())));
+        borders.taken.iter().for_each(|run| at_end.add(*run));
         let mut is_changed = true;
         while is_changed {
             is_changed = false;
@@ -213,7 +211,8 @@ impl Native {
         from: Begin,
     ) -> Option<Ran> {
         let code = self.code[function as usize].as_ref()?;
-        if !packet.reader.is_aligned() {
+        // What waits has code that minds where it has read up to.
+        if !packet.reader.is_aligned() && !matches!(from, Begin::Again(..)) {
             return None;
         }
         let data = packet.reader.data();

@@ -3,7 +3,7 @@
 
 use adit_p4_frontend::ir::{FunctionId, Program};
 
-use super::{Begin, Ran, Untranslated};
+use super::{Begin, Borders, Ran, Untranslated};
 use crate::p4::externs::Run;
 use crate::p4::machine::{Machine, Packet};
 
@@ -11,7 +11,7 @@ use crate::p4::machine::{Machine, Packet};
 pub(in crate::p4) enum Native {}
 
 impl Native {
-    pub(in crate::p4) fn new(_: &Program) -> Result<Native, Untranslated> {
+    pub(in crate::p4) fn new(_: &Program, _: &Borders) -> Result<Native, Untranslated> {
         Err(Untranslated::NotBuilt)
     }
 

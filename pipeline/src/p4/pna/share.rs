@@ -108,7 +108,7 @@ fn slots(inst: &mut Inst, change: impl Fn(&mut Slot)) {
             src, base, index, ..
         } => all(&mut [src, base, index]),
         Inst::Branch { cond, .. } => all(&mut [cond]),
-        Inst::Reject { error } => all(&mut [error]),
+        Inst::Reject { error } | Inst::EndBlock { error } => all(&mut [error]),
         Inst::Apply { hit, action, .. } => all(&mut [hit, action]),
         Inst::Extract { dst, length, .. } => {
             change(dst);

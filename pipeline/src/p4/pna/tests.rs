@@ -147,3 +147,79 @@ fn what_is_read_before_or_comes_back_is_copied() {
         }
     }
 }
+
+/// A table in a control of its own: 5 leads to port 7, everything else to port 9.
+const TABLE: &str = "
+    header nibble_t { bit<4> value; }
+    control T(inout meta_t m) {
+        action set(bit<32> port) { m.port = port; }
+        table t {
+            key = { m.sum: exact; }
+            actions = { set; }
+            default_action = set(9);
+            const entries = { 5: set(7); }
+            size = 4;
+        }
+        apply { t.apply(); }
+    }";
+
+/// What becomes of packets that may be on their way at once: the port, and all that leaves.
+fn sent_at_once(worker: &mut Worker, packets: &[&[u8]]) -> Vec<(u32, Vec<u8>)> {
+    let inputs: Vec<_> = packets.iter().map(|data| Input::new(0, data)).collect();
+    let mut out = Vec::new();
+    worker.process(0, &inputs, &mut |n, output| match output {
+        Output::Sent(sent) => {
+            let mut data = Vec::new();
+            sent.copy_to(packets[n], &mut data);
+            out.push((sent.port, data));
+        }
+        Output::Dropped(reason) => panic!("{reason:?}"),
+    });
+    out
+}
+
+#[test]
+fn a_lookup_is_waited_for_in_the_middle_of_a_byte() {
+    let parser = "nibble_t n;
+        state start { pkt.extract(n); m.sum = (bit<8>) n.value; transition accept; }";
+    let program = program(
+        TABLE,
+        parser,
+        "T.apply(m); send_to_port((PortId_t) m.port);",
+    );
+    for mut worker in workers(&program) {
+        // A byte that is read in part stays payload.
+        let packets: [&[u8]; 4] = [&[0x51, 2, 3], &[0x15], &[0x5f, 0], &[]];
+        let ports = [7, 9, 7, 9];
+        let expected = packets.map(<[u8]>::to_vec);
+        let expected: Vec<_> = ports.into_iter().zip(expected).collect();
+        assert_eq!(sent_at_once(&mut worker, &packets), expected);
+    }
+}
+
+#[test]
+fn what_ends_a_block_does_not_end_the_next() {
+    // The parser's error, with which the control goes on, and an `exit` before the deparser.
+    let start = "state start {
+            pkt.extract(h.first);
+            verify(h.first.value != 5, error.NoMatch);
+            pkt.extract(h.second);
+            transition accept;
+        }";
+    let control = "m.sum = h.first.value;
+        T.apply(m);
+        send_to_port((PortId_t) m.port);
+        if (istd.parser_error == error.NoMatch) { h.first.value = 1; exit; }
+        if (istd.parser_error != error.NoError) { h.first.value = 2; }";
+    let program = program(TABLE, start, control);
+    for mut worker in workers(&program) {
+        let packets: [&[u8]; 4] = [&[5, 6, 7], &[8, 6, 7], &[8], &[5]];
+        let expected = [
+            (7, vec![1, 6, 7]),
+            (9, vec![8, 6, 7]),
+            (9, vec![2]),
+            (7, vec![1]),
+        ];
+        assert_eq!(sent_at_once(&mut worker, &packets), expected);
+    }
+}
