@@ -95,11 +95,4 @@ impl Table {
             counts.prefetch(visit.worker, self.records.head(record).id as usize);
         }
     }
-
-    /// The record of an exact key.
-    #[inline]
-    pub(super) fn look_up_hashed(&self, key: &[u64], hash: u64, visit: Visit<'_>) -> Option<u32> {
-        let index = self.index.read(visit.pin);
-        index.find(hash, |record| self.record_has(record, key))
-    }
 }

@@ -57,7 +57,8 @@ impl Table {
                     [first, second] => hash(self.seed, 2, |n| [first, second][n]),
                     _ => hash(self.seed, key.len(), |n| key[n]),
                 };
-                self.look_up_hashed(key, hash, visit)
+                let index = self.index.read(visit.pin);
+                index.find(hash, |record| self.record_has(record, key))
             }
             Search::Tuples { dir: Some(dir), .. } if !dir.has_overflowed() => dir.find(key[0]),
             Search::Tuples { .. } => self.look_up_tuples(key, visit.pin),
