@@ -5,6 +5,7 @@
 # with the errno for it; some seconds of calls at random do no harm, to it or to the next owner.
 # TIMEOUT: 150
 . "$SELFTEST_LIB/adi.sh"
+. "$SELFTEST_LIB/memory.sh"
 plan 8
 check "the NIC is adit's" adi_start
 check "two ADIs are made" eval 'adi_create 1 && adi_create 2'

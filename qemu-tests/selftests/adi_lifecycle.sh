@@ -4,6 +4,7 @@
 # An ADI's life through devlink: made, shown, destroyed; nothing is left.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/adit.sh"
+. "$SELFTEST_LIB/memory.sh"
 plan 26
 check "adit has the NIC" adit-load $nic
 check "devlink knows the driver" \

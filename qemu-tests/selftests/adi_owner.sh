@@ -5,6 +5,7 @@
 # while ADIs are in use. Owners get an error and no hang, and nothing stays behind.
 # TIMEOUT: 240
 . "$SELFTEST_LIB/adi.sh"
+. "$SELFTEST_LIB/memory.sh"
 plan 24
 check "the NIC is adit's" adi_start
 check "two ADIs are made" eval 'adi_create 1 && adi_create 2'

@@ -48,12 +48,6 @@ occupancy() {
         jq -r --arg name "$1" '.resources[][] | select(.name == $name) | .occ'
 }
 
-# pinned: how many pages are pinned for devices. (CPUs keep small differences to themselves.)
-pinned() {
-    cat /proc/sys/vm/stat_refresh
-    awk '/^nr_foll_pin_acquired / { n += $2 } /^nr_foll_pin_released / { n -= $2 } END { print n }' /proc/vmstat
-}
-
 # refused ERRNO-TEXT EXTACK-TEXT CMD…: CMD fails, for that reason and with those words.
 refused() {
     local text

@@ -11,9 +11,10 @@ memory() {
     awk '/^(Slab|PageTables|VmallocUsed|Percpu|SecPageTables|KernelStack):/ { sum += $2 } END { print sum }' /proc/meminfo
 }
 
-# Pages that are pinned for devices.
+# How many pages are pinned for devices. CPUs keep small differences to themselves until asked.
 pinned() {
-    awk '/^nr_foll_pin_acquired/ { sum += $2 } /^nr_foll_pin_released/ { sum -= $2 } END { print sum }' /proc/vmstat
+    cat /proc/sys/vm/stat_refresh
+    awk '/^nr_foll_pin_acquired / { n += $2 } /^nr_foll_pin_released / { n -= $2 } END { print n }' /proc/vmstat
 }
 
 # grown BEFORE AFTER KB: whether it is more by this much. A kernel with KASAN keeps freed objects
