@@ -4,7 +4,6 @@
 //! known by then what it comes to.
 
 use super::find::Visit;
-use super::key::hash;
 use super::{Search, Table};
 
 /// How many stages there are before a lookup.
@@ -51,7 +50,7 @@ impl Table {
         let mut ahead = Ahead::default();
         match &self.search {
             Search::Exact => {
-                ahead.hash = hash(self.seed, key.len(), |n| key[n]);
+                ahead.hash = self.hash(key);
                 self.index.read(visit.pin).prefetch(ahead.hash);
             }
             Search::Tuples { dir: Some(dir), .. } => dir.prefetch(key[0]),

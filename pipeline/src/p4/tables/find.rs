@@ -50,18 +50,22 @@ impl Table {
             return None;
         }
         match &self.search {
-            // The usual widths as constants.
             Search::Exact => {
-                let hash = match *key {
-                    [word] => hash(self.seed, 1, |_| word),
-                    [first, second] => hash(self.seed, 2, |n| [first, second][n]),
-                    _ => hash(self.seed, key.len(), |n| key[n]),
-                };
                 let index = self.index.read(visit.pin);
-                index.find(hash, |record| self.record_has(record, key))
+                index.find(self.hash(key), |record| self.record_has(record, key))
             }
             Search::Tuples { dir: Some(dir), .. } if !dir.has_overflowed() => dir.find(key[0]),
             Search::Tuples { .. } => self.look_up_tuples(key, visit.pin),
+        }
+    }
+
+    /// The hash of an exact key; the usual widths as constants.
+    #[inline(always)]
+    pub(super) fn hash(&self, key: &[u64]) -> u64 {
+        match *key {
+            [word] => hash(self.seed, 1, |_| word),
+            [first, second] => hash(self.seed, 2, |n| [first, second][n]),
+            _ => hash(self.seed, key.len(), |n| key[n]),
         }
     }
 
