@@ -9,7 +9,6 @@ use adit_p4_frontend::{compile, Options};
 
 use super::engine::Blocks;
 use super::native::{Native, Untranslated};
-use super::pna::share;
 use super::tables::{Action, Entry, Table};
 use super::{Direction, Engine, Input, Output};
 use crate::fuzz::numbers;
@@ -78,9 +77,7 @@ fn programs() -> &'static [Made] {
         let made = TEXTS.map(|text| {
             let program = compile("p4", text, &Beside, &Options::default()).program?;
             let mut shared = program.clone();
-            share(&mut shared);
-            let blocks = Blocks::new(&mut shared).ok()?;
-            let native = blocks.native(&shared).map(Arc::new);
+            let (blocks, native) = Blocks::translated(&mut shared).ok()?;
             Some(Made {
                 program,
                 shared,

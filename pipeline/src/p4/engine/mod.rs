@@ -89,8 +89,18 @@ impl Blocks {
         })
     }
 
+    /// The same with machine code, for which values are put where that is fastest.
+    pub(super) fn translated(
+        program: &mut Program,
+    ) -> Result<(Blocks, Result<Arc<Native>, Untranslated>), LoadError> {
+        pna::share(program);
+        let blocks = Blocks::new(program)?;
+        let native = blocks.native(program).map(Arc::new);
+        Ok((blocks, native))
+    }
+
     /// The program's machine code.
-    pub(super) fn native(&self, program: &Program) -> Result<Native, Untranslated> {
+    fn native(&self, program: &Program) -> Result<Native, Untranslated> {
         let borders = match self {
             Blocks::Pna(blocks) => Borders {
                 entries: vec![blocks.linked.function],
@@ -130,9 +140,7 @@ impl Engine {
     /// Loads a program: its package says which architecture it is for. It becomes machine code, or
     /// is interpreted if that cannot be ([`Engine::is_interpreted`]).
     pub fn load(mut program: Program) -> Result<Engine, LoadError> {
-        pna::share(&mut program);
-        let blocks = Blocks::new(&mut program)?;
-        let native = blocks.native(&program).map(Arc::new);
+        let (blocks, native) = Blocks::translated(&mut program)?;
         Engine::with_code(program, blocks, native, Vec::new())
     }
 

@@ -82,29 +82,44 @@ pub(in crate::p4) struct Scratch {
 
 impl Scratch {
     /// Runs a block; `Err` if that drops the packet.
-    pub(in crate::p4) fn run<'p>(
+    pub(in crate::p4) fn run(
         &mut self,
         at: At<'_>,
         function: FunctionId,
-        reader: &mut Reader<'p>,
+        reader: &mut Reader<'_>,
         payload: &[u8],
     ) -> Result<End, DropReason> {
+        let ran = self.start(at, function, reader, payload, Begin::ToTheEnd);
+        self.ended(ran)
+    }
+
+    /// Runs a function from wherever; if it waits, that is noted, and nothing has ended.
+    #[inline(always)]
+    fn start(
+        &mut self,
+        at: At<'_>,
+        function: FunctionId,
+        reader: &mut Reader<'_>,
+        payload: &[u8],
+        from: Begin,
+    ) -> End {
         let mut packet = Packet {
             reader: *reader,
             writer: &mut self.writer,
         };
-        let mut host = at.run(&mut self.local, payload);
-        let machine = &mut self.machine;
+        let (machine, mut host) = (&mut self.machine, at.run(&mut self.local, payload));
         let native = at.state.native.as_ref().ok();
-        let ran = native.and_then(|native| {
-            native.run(function, machine, &mut host, &mut packet, Begin::ToTheEnd)
-        });
+        let ran = native.and_then(|n| n.run(function, machine, &mut host, &mut packet, from));
         let end = match ran {
+            Some(Ran::Waits(waiting)) => {
+                self.waiting = Some((function, waiting, packet.reader.position()));
+                End::Done
+            }
             Some(Ran::Ended(end)) => end,
-            _ => machine.run(&at.state.code, function, &mut host, &mut packet),
+            None => machine.run(&at.state.code, function, &mut host, &mut packet),
         };
         *reader = packet.reader;
-        self.ended(end)
+        end
     }
 
     fn ended(&mut self, end: End) -> Result<End, DropReason> {
@@ -115,8 +130,18 @@ impl Scratch {
         }
     }
 
-    /// Runs a function until it ends or waits for a lookup ([`Scratch::go_on`]). Gives how many bytes
-    /// it has read, also if it waits.
+    /// Runs a function to its end; gives how many bytes it has read.
+    pub(in crate::p4) fn run_all(
+        &mut self,
+        at: At<'_>,
+        function: FunctionId,
+        data: &[u8],
+    ) -> Result<usize, DropReason> {
+        self.go(at, function, Reader::new(data), Begin::ToTheEnd)
+    }
+
+    /// The same until it ends or waits for a lookup ([`Scratch::go_on`]): gives what it has read by
+    /// then.
     pub(in crate::p4) fn begin(
         &mut self,
         at: At<'_>,
@@ -153,25 +178,11 @@ impl Scratch {
         &mut self,
         at: At<'_>,
         function: FunctionId,
-        reader: Reader<'_>,
+        mut reader: Reader<'_>,
         from: Begin,
     ) -> Result<usize, DropReason> {
-        let mut packet = Packet {
-            reader,
-            writer: &mut self.writer,
-        };
-        let (machine, mut host) = (&mut self.machine, at.run(&mut self.local, &[]));
-        let native = at.state.native.as_ref().ok();
-        let ran = native.and_then(|n| n.run(function, machine, &mut host, &mut packet, from));
-        let end = match ran {
-            Some(Ran::Waits(waiting)) => {
-                self.waiting = Some((function, waiting, packet.reader.position()));
-                End::Done
-            }
-            Some(Ran::Ended(end)) => end,
-            None => machine.run(&at.state.code, function, &mut host, &mut packet),
-        };
-        let taken = reader.bytes() - packet.reader.rest().len();
+        let end = self.start(at, function, &mut reader, &[], from);
+        let taken = reader.bytes() - reader.rest().len();
         self.ended(end).map(|_| taken)
     }
 

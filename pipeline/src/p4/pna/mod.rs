@@ -15,7 +15,6 @@ use adit_p4_frontend::ir::Program;
 
 use super::engine::{At, LoadError, Scratch, LANES};
 use super::externs::Forward;
-use super::packet::Reader;
 use super::packets::{Direction, DropReason, Input, Output, Sent, SentKind};
 use super::replication::Replica;
 use super::round::Round;
@@ -215,9 +214,7 @@ impl Blocks {
         pass: &Pass<'_>,
     ) -> Result<usize, DropReason> {
         self.prepare(scratch, input, pass);
-        let mut reader = Reader::new(pass.data);
-        scratch.run(at, self.linked.function, &mut reader, &[])?;
-        Ok(pass.data.len() - reader.rest().len())
+        scratch.run_all(at, self.linked.function, pass.data)
     }
 
     /// Puts in place what a pass begins with.
