@@ -26,6 +26,7 @@ pub(crate) use translation::Unknown;
 
 /// The longest text in bytes.
 const MAX_TEXT: usize = 128;
+
 /// A match field, parameter or metadata: the id of what it is of, and its own.
 pub(crate) type Place = (u32, u32);
 
