@@ -35,7 +35,7 @@ pub struct Options {
     pub qmp: Option<PathBuf>,
     /// The function's requester id, if it is not to be looked up.
     pub requester: Option<RequesterId>,
-    /// How many ADIs there can be.
+    /// How many ADIs there can be: none without `qmp`.
     pub adis: AdiLimits,
     /// One wire for each virtual port.
     pub wires: Vec<WireSpec>,
@@ -64,12 +64,7 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
         .map(|n| options.mac.nth(n).0)
         .collect();
     let query = options.qmp.as_ref().map(|_| RootQuery::default());
-    // Without QMP nobody says where the IOMMU's tables are.
-    let adis = match query {
-        Some(_) => options.adis,
-        None => AdiLimits::default(),
-    };
-    let profile = Profile::new(macs, options.queues)?.with_adis(adis)?;
+    let profile = Profile::new(macs, options.queues)?.with_adis(options.adis)?;
     let vectors = u32::from(profile.vectors());
     let mut wires = Vec::new();
     for spec in &options.wires {

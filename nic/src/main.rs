@@ -5,15 +5,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use adit_nic::control::AdiLimits;
+use adit_nic::control::{AdiLimits, MAX_QUEUES};
 use adit_nic::device::{serve, Options};
 use adit_nic::mac::MacAddr;
 use adit_nic::p4rt::P4Rt;
 use adit_nic::pci::{PciId, RequesterId, DEFAULT_ID};
 use adit_nic::wire::WireSpec;
 use adit_p4runtime::server::Address;
+use adit_uapi::regs::adi::{MAX_ADIS, MAX_QUEUE_PAIRS};
 use adit_vfio_user::StopHandle;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+
+/// ADIs that there can be at a time if nothing else is asked for.
+const DEFAULT_ADIS: u32 = 10_240;
 
 /// An emulated IDPF NIC for QEMU, as a vfio-user device.
 ///
@@ -37,13 +41,13 @@ struct Cli {
     #[arg(long, value_name = "BB:DD.F", requires = "qmp")]
     requester_id: Option<RequesterId>,
 
-    /// ADIs that there can be at a time; 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 10_240)]
-    adis: u32,
+    /// ADIs that there can be at a time, 0 for none. Needs --qmp. [default: 10240]
+    #[arg(long, value_name = "N", value_parser = up_to(0, MAX_ADIS))]
+    adis: Option<u32>,
 
-    /// Queue pairs of all ADIs together.
-    #[arg(long, value_name = "N", default_value_t = 16_384)]
-    adi_queues: u32,
+    /// Queue pairs of all ADIs together, one for each at least. [default: 16384]
+    #[arg(long, value_name = "N", value_parser = up_to(0, MAX_QUEUE_PAIRS))]
+    adi_queues: Option<u32>,
 
     /// What is at the other end of a port's cable: tap:NAME, unix:LOCAL[,REMOTE], pcap:IN,OUT
     /// (either may be -), or none. Give it again for each further port.
@@ -59,8 +63,8 @@ struct Cli {
     pci_id: PciId,
 
     /// RX queues (and TX queues) of each port.
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    queues: u16,
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = up_to(1, MAX_QUEUES.into()))]
+    queues: u32,
 
     /// The P4 program that frames go through, for PNA. Without it they go by their addresses.
     #[arg(long, value_name = "FILE")]
@@ -115,6 +119,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
+    let adis = adi_limits(&cli);
     let stop = Arc::new(StopHandle::new()?);
     stop_on_signals(&stop)?;
     let wires = if cli.wires.is_empty() {
@@ -127,14 +132,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             socket: cli.socket,
             qmp: cli.qmp,
             requester: cli.requester_id,
-            adis: AdiLimits {
-                adis: cli.adis,
-                pairs: cli.adi_queues,
-            },
+            adis,
             wires,
             mac: cli.mac,
             pci_id: cli.pci_id,
-            queues: cli.queues,
+            queues: u16::try_from(cli.queues)?, // at most MAX_QUEUES
             p4: cli.p4,
             p4_defines: cli.p4_define.iter().map(|text| define(text)).collect(),
             p4rt: cli.p4rt.map(|address| P4Rt {
@@ -148,6 +150,31 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         },
         &stop,
     )
+}
+
+/// Parses a number from `min` to `max`.
+fn up_to(min: u32, max: u32) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(min)..=i64::from(max))
+}
+
+/// How many ADIs there can be. Without QMP there are none: nobody says then where the IOMMU's
+/// tables are. Exits if they were asked for all the same.
+fn adi_limits(cli: &Cli) -> AdiLimits {
+    let asked = [("--adis", cli.adis), ("--adi-queues", cli.adi_queues)];
+    if cli.qmp.is_none() {
+        if let Some((option, _)) = asked.into_iter().find(|(_, n)| n.is_some_and(|n| n > 0)) {
+            let text =
+                format!("{option} needs --qmp: ADIs' DMA is translated by the guest's IOMMU");
+            let kind = clap::error::ErrorKind::MissingRequiredArgument;
+            Cli::command().error(kind, text).exit();
+        }
+        return AdiLimits::default();
+    }
+    let pairs = cli.adi_queues.unwrap_or(MAX_QUEUE_PAIRS);
+    AdiLimits {
+        adis: cli.adis.unwrap_or(DEFAULT_ADIS.min(pairs)),
+        pairs,
+    }
 }
 
 /// A macro as C compilers are given them: without a value it is 1.

@@ -55,6 +55,11 @@ impl std::str::FromStr for PciId {
                 })
             })
             .ok_or_else(|| format!("`{s}` is not VVVV:DDDD, two ids of four hexadecimal digits"))
+            .and_then(|id: Self| match id.vendor {
+                // Reads of a slot without a function give all ones.
+                0 | 0xFFFF => Err(format!("`{s}`: vendor ids are from 0001 to fffe")),
+                _ => Ok(id),
+            })
     }
 }
 

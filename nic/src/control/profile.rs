@@ -5,6 +5,7 @@ use adit_uapi::regs::adi::{MAX_ADIS, MAX_QUEUE_PAIRS};
 use thiserror::Error;
 
 use crate::dataplane::QueueKind;
+use crate::mac::MacAddr;
 use crate::pci::MAX_VECTORS;
 
 /// Most vports of a function.
@@ -24,15 +25,59 @@ pub enum ProfileError {
     /// Too few or too many queues.
     #[error("{0} queues for each virtual port: there can be 1 to {MAX_QUEUES}")]
     Queues(u16),
-    /// More ADIs than BAR0 has room for, or fewer queue pairs than ADIs.
-    #[error(
-        "{0} ADIs with {1} queue pairs: there can be {MAX_ADIS} with {MAX_QUEUE_PAIRS}, one each \
-         at least"
-    )]
-    Adis(u32, u32),
+    /// More ADIs than BAR0 has room for.
+    #[error("{0} ADIs: there can be 0 to {MAX_ADIS}")]
+    Adis(u32),
+    /// More queue pairs than BAR0 has room for.
+    #[error("{0} queue pairs of ADIs: there can be 0 to {MAX_QUEUE_PAIRS}")]
+    AdiQueues(u32),
+    /// Fewer queue pairs than ADIs, each of which has one at least.
+    #[error("{adis} ADIs need {adis} queue pairs or more: there are {pairs}")]
+    PairsPerAdi {
+        /// ADIs.
+        adis: u32,
+        /// Queue pairs of all of them.
+        pairs: u32,
+    },
     /// All vectors together are more than MSI-X has.
-    #[error("{0} vectors, one for each queue and two more: MSI-X has {MAX_VECTORS}")]
-    Vectors(u32),
+    #[error(
+        "{vports} virtual ports with {queues} queues take {vectors} vectors, of which MSI-X has \
+         {MAX_VECTORS}: there can be {most} queues for each of so many ports"
+    )]
+    Vectors {
+        /// Virtual ports.
+        vports: u16,
+        /// Queues of each.
+        queues: u16,
+        /// Vectors: one for each queue, one more for each port, and the mailbox's.
+        vectors: u32,
+        /// Queues of each that there are vectors for.
+        most: u32,
+    },
+    /// The address of a port is not that of one station.
+    #[error("{} for virtual port {vport} is a group or zero", MacAddr(*.mac))]
+    Address {
+        /// The virtual port.
+        vport: usize,
+        /// Its address.
+        mac: [u8; 6],
+    },
+    /// A port has an address that the device gives to ADIs.
+    #[error(
+        "{} for virtual port {vport} is among the addresses that ADIs get ({} to {}): choose one \
+         whose fourth byte is below 80",
+        MacAddr(*.mac), MacAddr(*.first), MacAddr(*.last)
+    )]
+    AdiAddress {
+        /// The virtual port.
+        vport: usize,
+        /// Its address.
+        mac: [u8; 6],
+        /// The first ADI's address.
+        first: [u8; 6],
+        /// The last ADI's address.
+        last: [u8; 6],
+    },
 }
 
 /// How many ADIs there can be.
@@ -65,6 +110,11 @@ impl Profile {
         if queues == 0 || queues > MAX_QUEUES {
             return Err(ProfileError::Queues(queues));
         }
+        // Counted up from the first, they may become a group's.
+        if let Some(vport) = macs.iter().position(|m| m[0] & 1 != 0 || *m == [0; 6]) {
+            let mac = macs[vport];
+            return Err(ProfileError::Address { vport, mac });
+        }
         let profile = Self {
             macs,
             queues,
@@ -72,7 +122,12 @@ impl Profile {
             adis: AdiLimits::default(),
         };
         match u32::from(profile.vectors()) {
-            vectors if vectors > MAX_VECTORS => Err(ProfileError::Vectors(vectors)),
+            vectors if vectors > MAX_VECTORS => Err(ProfileError::Vectors {
+                vports: profile.vports(),
+                queues,
+                vectors,
+                most: (MAX_VECTORS - 1) / u32::from(profile.vports()) - 1,
+            }),
             _ => Ok(profile),
         }
     }
@@ -80,10 +135,32 @@ impl Profile {
     /// The same with ADIs besides.
     ///
     /// # Errors
-    /// When the doorbells of so many do not fit into BAR0.
+    /// When the doorbells of so many do not fit into BAR0, or a port has an address of theirs.
     pub fn with_adis(self, adis: AdiLimits) -> Result<Self, ProfileError> {
-        if adis.adis > MAX_ADIS || adis.pairs > MAX_QUEUE_PAIRS || adis.adis > adis.pairs {
-            return Err(ProfileError::Adis(adis.adis, adis.pairs));
+        if adis.adis > MAX_ADIS {
+            return Err(ProfileError::Adis(adis.adis));
+        }
+        if adis.pairs > MAX_QUEUE_PAIRS {
+            return Err(ProfileError::AdiQueues(adis.pairs));
+        }
+        if adis.adis > adis.pairs {
+            return Err(ProfileError::PairsPerAdi {
+                adis: adis.adis,
+                pairs: adis.pairs,
+            });
+        }
+        if let Some(last) = adis.adis.checked_sub(1) {
+            let (first, last) = (self.adi_mac(0), self.adi_mac(last));
+            let taken = |mac: &[u8; 6]| (first..=last).contains(mac);
+            if let Some(vport) = self.macs.iter().position(taken) {
+                let mac = self.macs[vport];
+                return Err(ProfileError::AdiAddress {
+                    vport,
+                    mac,
+                    first,
+                    last,
+                });
+            }
         }
         Ok(Self { adis, ..self })
     }

@@ -498,7 +498,41 @@ fn profiles_that_cannot_be() {
     assert_eq!(Profile::new(vec![MAC], 129), Err(ProfileError::Queues(129)));
     assert_eq!(
         Profile::new(vec![MAC; 16], 128),
-        Err(ProfileError::Vectors(2065))
+        Err(ProfileError::Vectors {
+            vports: 16,
+            queues: 128,
+            vectors: 2065,
+            most: 126
+        })
     );
     assert_eq!(Profile::new(vec![MAC], 1).unwrap().vectors(), 3);
+    let group = [3, 0, 0, 0, 0, 0];
+    let refused = ProfileError::Address {
+        vport: 1,
+        mac: group,
+    };
+    assert_eq!(Profile::new(vec![MAC, group], 1), Err(refused));
+}
+
+#[test]
+fn limits_of_adis_that_cannot_be() {
+    let with = |mac, adis, pairs| {
+        let profile = Profile::new(vec![mac], 1).unwrap();
+        profile.with_adis(AdiLimits { adis, pairs }).map(|_| ())
+    };
+    assert_eq!(with(MAC, 16_384, 16_384), Ok(()));
+    assert_eq!(with(MAC, 16_385, 16_384), Err(ProfileError::Adis(16_385)));
+    assert_eq!(with(MAC, 1, 16_385), Err(ProfileError::AdiQueues(16_385)));
+    let fewer = ProfileError::PairsPerAdi { adis: 5, pairs: 4 };
+    assert_eq!(with(MAC, 5, 4), Err(fewer));
+    let theirs = [2, 0, 0, 0x80, 0, 4];
+    assert_eq!(with(theirs, 4, 4), Ok(()));
+    let refused = ProfileError::AdiAddress {
+        vport: 0,
+        mac: theirs,
+        first: [2, 0, 0, 0x80, 0, 0],
+        last: theirs,
+    };
+    assert_eq!(with(theirs, 5, 5), Err(refused));
+    assert_eq!(with([0, 0, 0, 0x80, 0, 4], 5, 5), Ok(()));
 }
