@@ -17,6 +17,7 @@ use crate::drops::Drops;
 use crate::forwarding::Forwarding;
 use crate::frame::Frame;
 use crate::interrupts::Interrupts;
+use crate::logging::warn_throttled;
 use crate::memory::GuestMemory;
 use crate::pasid::Translator;
 use crate::queues::{BufferQueue, CompletionQueue, QueueFault, RxQueue, TxQueue};
@@ -330,6 +331,6 @@ impl Datapath {
         }
         self.faults += 1;
         self.last_fault = Some(fault);
-        tracing::warn!(?kind, index, %fault, "queue stopped");
+        warn_throttled!(?kind, index, %fault, "queue stopped");
     }
 }

@@ -16,6 +16,7 @@ use crate::control::{AdiLimits, Profile};
 use crate::doorbells::{Doorbells, BAR0_LEN};
 use crate::engine::{self, Pace};
 use crate::function::{Function, Shared};
+use crate::logging::warn_throttled;
 use crate::mac::MacAddr;
 use crate::memory::Access;
 use crate::metrics;
@@ -282,14 +283,14 @@ impl Device for Front {
             .lock()
             .map(map.iova, map.size, access, fd)
             .map_err(|e| {
-                tracing::warn!(iova = map.iova, size = map.size, "DMA window refused: {e}");
+                warn_throttled!(iova = map.iova, size = map.size, "DMA window refused: {e}");
                 Errno::INVAL
             })
     }
 
     fn dma_unmap(&mut self, iova: u64, size: u64) {
         if let Err(e) = self.shared.lock().unmap(iova, size) {
-            tracing::warn!(iova, size, "DMA window not unmapped: {e}");
+            warn_throttled!(iova, size, "DMA window not unmapped: {e}");
         }
     }
 
@@ -333,16 +334,9 @@ impl Device for Front {
         Ok(())
     }
 
-    fn connected(&mut self) {
-        tracing::info!("client connected");
-    }
-
     fn disconnected(&mut self) {
         let mut function = self.shared.lock();
-        tracing::info!(
-            "client gone; counters so far:\n{}",
-            report::summary(&function)
-        );
+        tracing::info!("counters so far: {}", report::summary(&function));
         function.disconnect();
     }
 }

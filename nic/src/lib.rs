@@ -16,6 +16,7 @@ pub mod function;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod interrupts;
+pub mod logging;
 pub mod mac;
 pub mod mailbox;
 pub mod memory;

@@ -24,6 +24,7 @@ use zerocopy::IntoBytes;
 
 use crate::control::Control;
 use crate::dataplane::DataPlane;
+use crate::logging::warn_throttled;
 use crate::memory::DmaFault;
 use rings::Rings;
 
@@ -188,7 +189,7 @@ impl Mailbox {
         // The driver moves its tails by trapped writes only, which come one after the other: this
         // ends within a ring's length.
         if let Err(fault) = self.run(control, dp) {
-            tracing::warn!(%fault, "a mailbox ring is stopped");
+            warn_throttled!(%fault, "a mailbox ring is stopped");
         }
         self.rings.counters().posted != before
     }

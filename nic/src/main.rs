@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use adit_nic::control::{AdiLimits, MAX_QUEUES};
 use adit_nic::device::{serve, Options};
+use adit_nic::logging;
 use adit_nic::mac::MacAddr;
 use adit_nic::p4rt::P4Rt;
 use adit_nic::pci::{PciId, RequesterId, DEFAULT_ID};
@@ -102,14 +103,8 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("ADIT_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
-        )
-        .with_writer(std::io::stderr)
-        .init();
-    match run(cli) {
+    let started = logging::start().map_err(anyhow::Error::from);
+    match started.and_then(|()| run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("adit-nic: {e:#}");

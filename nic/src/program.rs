@@ -8,9 +8,11 @@ mod switch;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use adit_p4_frontend::files::Folders;
 use adit_p4_frontend::{compile, ir, Options};
+use adit_p4runtime::loaded;
 use adit_pipeline::p4::{Direction, Engine, LoadError, Worker};
 use thiserror::Error;
 
@@ -109,6 +111,7 @@ impl Program {
         text: &str,
         defines: Vec<(String, String)>,
     ) -> Result<Self, ProgramError> {
+        let began = Instant::now();
         let options = Options {
             defines,
             ..Options::default()
@@ -123,9 +126,7 @@ impl Program {
             None => return Err(ProgramError::NoMain(name.to_owned())),
         };
         let engine = Engine::load(program)?;
-        if let Some(why) = engine.is_interpreted() {
-            tracing::warn!("{name} is interpreted: {why}");
-        }
+        loaded::log(name, &engine, began.elapsed());
         Ok(Self::new(&Arc::new(engine)))
     }
 

@@ -22,14 +22,39 @@ pub fn prometheus(function: &Function) -> String {
     out.finish()
 }
 
-/// The counters that are not zero, a line each.
+/// Frames of all virtual ports and ADIs in one line, for the log: delivered, sent, and dropped by
+/// reason.
 #[must_use]
 pub fn summary(function: &Function) -> String {
-    let all = prometheus(function);
-    let counted = all
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.ends_with(" 0"));
-    counted.collect::<Vec<_>>().join("\n")
+    let datapath = function.datapath();
+    let adis = datapath.adi_totals();
+    let (mut frames, mut drops) = (adis.frames, adis.drops);
+    for vport in 0..datapath.vport_count() {
+        frames.add(&datapath.counters(vport));
+        if let Some(own) = datapath.drops(vport) {
+            drops.rx.add(&own.rx);
+            drops.tx.add(&own.tx);
+        }
+    }
+    let delivered = frames.rx_unicast + frames.rx_multicast + frames.rx_broadcast;
+    let sent = frames.tx_unicast + frames.tx_multicast + frames.tx_broadcast;
+    let mut line = format!(
+        "{delivered} frames ({} bytes) delivered, {sent} frames ({} bytes) sent",
+        frames.rx_bytes, frames.tx_bytes
+    );
+    for (direction, counts) in [("received", drops.rx), ("to be sent", drops.tx)] {
+        let reasons = Drop::ALL.map(|reason| (reason.label(), counts.get(reason)));
+        let reasons = reasons.iter().filter(|(_, frames)| *frames > 0);
+        let reasons: Vec<_> = reasons.map(|(label, n)| format!("{label} {n}")).collect();
+        if !reasons.is_empty() {
+            line += &format!(
+                ", {} dropped that were {direction} ({})",
+                counts.total(),
+                reasons.join(", ")
+            );
+        }
+    }
+    line
 }
 
 fn vports(out: &mut Exposition, function: &Function) {

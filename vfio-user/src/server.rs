@@ -59,7 +59,7 @@ pub enum ServerError {
     Bind(#[from] BindError),
     /// Waiting for clients failed.
     #[error("waiting for a client: {0}")]
-    Accept(#[source] Errno),
+    Accept(Errno),
     /// Out of file descriptors, in setting up.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -14,6 +14,7 @@ use adit_uapi::virtchnl2::adi::cause_reason;
 use super::cause_ring::{CauseRing, CauseRingConfig};
 use crate::awake::Awake;
 use crate::doorbells::{Asleep, Window};
+use crate::logging::warn_throttled;
 use crate::memory::{DmaFault, GuestMemory};
 
 /// Cause rings of a function.
@@ -343,7 +344,7 @@ fn give_up(
     fault: &DmaFault,
     counters: &mut CauseCounters,
 ) {
-    tracing::warn!(ring, %fault, "a cause ring is given up");
+    warn_throttled!(ring, %fault, "a cause ring is given up");
     counters.ring_faults += 1;
     rings.remove(&ring);
 }

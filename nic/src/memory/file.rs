@@ -37,7 +37,13 @@ pub enum FileMappingError {
     TooLarge(u64),
     /// The host refused.
     #[error("mapping the file: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for FileMappingError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl From<rustix::io::Errno> for FileMappingError {

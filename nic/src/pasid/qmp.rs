@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use super::vtd;
 use super::{Root, RootQuery};
+use crate::logging::warn_throttled;
 use crate::pci::PciId;
 
 /// What QEMU may say in answer to a question, in bytes.
@@ -34,8 +35,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Error)]
 pub enum QmpError {
     /// The socket.
-    #[error("QMP socket: {0}")]
-    Io(#[from] io::Error),
+    #[error("the QMP socket cannot be used: {0}")]
+    Io(io::Error),
+    /// Nothing came in time.
+    #[error(
+        "no answer on the QMP socket within {} s: it serves one client at a time, so `adit-nic` \
+         needs one that nothing else is connected to", PATIENCE.as_secs()
+    )]
+    Silent,
     /// It hung up, or said too much or nothing for too long.
     #[error("QEMU ended the connection or went on for more than {MAX_INPUT} bytes")]
     End,
@@ -61,9 +68,19 @@ pub enum QmpError {
     Ambiguous(PciId, usize),
 }
 
+impl From<io::Error> for QmpError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // What the socket's timeout comes as.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
+            _ => Self::Io(error),
+        }
+    }
+}
+
 impl From<rustix::io::Errno> for QmpError {
     fn from(errno: rustix::io::Errno) -> Self {
-        Self::Io(errno.into())
+        io::Error::from(errno).into()
     }
 }
 
@@ -94,7 +111,10 @@ impl Qmp {
                 Ok(root) => {
                     tracing::debug!(table = root.table, requester = root.requester, "IOMMU")
                 }
-                Err(e) => tracing::warn!("no PASIDs: {e}"),
+                Err(error) => warn_throttled!(
+                    path = %self.path.display(), %error,
+                    "no ADI can be created: QEMU did not say where the IOMMU's tables are"
+                ),
             }
             answer(era, found.ok());
         }
@@ -234,7 +254,7 @@ impl Session {
         // Piece by piece: time runs for who sends a byte now and then, too.
         while line.last() != Some(&b'\n') {
             if Instant::now() > self.deadline {
-                return Err(QmpError::Io(io::ErrorKind::TimedOut.into()));
+                return Err(QmpError::Silent);
             }
             let available = self.reader.fill_buf()?;
             if available.is_empty() {

@@ -44,12 +44,12 @@ impl Default for Speed {
 #[derive(Debug, Error)]
 pub enum PcapError {
     /// The host does not open the file.
-    #[error("cannot open `{path}`: {source}")]
+    #[error("cannot open `{path}`: {error}")]
     Open {
         /// The file.
         path: PathBuf,
         /// The host's answer.
-        source: io::Error,
+        error: io::Error,
     },
     /// A pipe or a device, on which the data plane could be made to wait.
     #[error("`{0}` is no regular file")]
@@ -103,7 +103,7 @@ impl Pcap {
         let replay = match input {
             Some(path) => {
                 regular(path)?;
-                let file = File::open(path).map_err(|source| open_error(path, source))?;
+                let file = File::open(path).map_err(|error| open_error(path, error))?;
                 Some(Replay::new(path, file, speed)?)
             }
             None => None,
@@ -111,8 +111,8 @@ impl Pcap {
         let recorder = match output {
             Some(path) => {
                 regular(path)?;
-                let file = File::create(path).map_err(|source| open_error(path, source))?;
-                Some(Recorder::new(file).map_err(|source| open_error(path, source))?)
+                let file = File::create(path).map_err(|error| open_error(path, error))?;
+                Some(Recorder::new(file).map_err(|error| open_error(path, error))?)
             }
             None => None,
         };
@@ -202,10 +202,10 @@ fn regular(path: &Path) -> Result<(), PcapError> {
     }
 }
 
-fn open_error(path: &Path, source: io::Error) -> PcapError {
+fn open_error(path: &Path, error: io::Error) -> PcapError {
     PcapError::Open {
         path: path.to_owned(),
-        source,
+        error,
     }
 }
 

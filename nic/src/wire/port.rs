@@ -136,7 +136,7 @@ pub enum RecvError {
     Down,
     /// An error of the host.
     #[error("the host failed to receive: {0}")]
-    Io(#[source] io::Error),
+    Io(io::Error),
 }
 
 /// Why a frame was not sent.
@@ -164,7 +164,7 @@ pub enum SendError {
     Refused,
     /// An error of the host.
     #[error("the host failed to send: {0}")]
-    Io(#[source] io::Error),
+    Io(io::Error),
 }
 
 impl SendError {

@@ -42,7 +42,7 @@ pub enum TapError {
     #[error(
         "cannot open {TUN_PATH} ({0}): load the `tun` module, or give this process the device"
     )]
-    Open(#[source] io::Error),
+    Open(io::Error),
     /// The interface exists and is not a single-queue TAP device.
     #[error("`{0}` exists and is no TAP device with one queue: delete it or choose another name")]
     NotTap(String),
@@ -56,14 +56,14 @@ pub enum TapError {
     )]
     Permission(String),
     /// Any other step failed.
-    #[error("TAP device `{name}`: {step} failed: {source}")]
+    #[error("TAP device `{name}`: {step} failed: {error}")]
     Setup {
         /// The interface.
         name: String,
         /// What was being done.
         step: &'static str,
         /// The host's answer.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -89,10 +89,10 @@ impl Tap {
     pub fn open(name: &str) -> Result<Self, TapError> {
         let if_name = interface_name(name).ok_or_else(|| TapError::Name(name.to_owned()))?;
         let setup = |step| {
-            move |source: io::Error| TapError::Setup {
+            move |error: io::Error| TapError::Setup {
                 name: name.to_owned(),
                 step,
-                source,
+                error,
             }
         };
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;

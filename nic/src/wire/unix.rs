@@ -46,14 +46,14 @@ pub enum UnixError {
     #[error("both ends of `{0}` are in use: a cable has two ends")]
     BothEnds(PathBuf),
     /// Any other step failed.
-    #[error("socket `{path}`: {step} failed: {source}")]
+    #[error("socket `{path}`: {step} failed: {error}")]
     Setup {
         /// The path.
         path: PathBuf,
         /// What was being done.
         step: &'static str,
         /// The host's answer.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -107,7 +107,7 @@ impl Unix {
             move |errno: Errno| UnixError::Setup {
                 path: local.to_owned(),
                 step,
-                source: errno.into(),
+                error: errno.into(),
             }
         };
         let address = address(local)?;
@@ -119,20 +119,20 @@ impl Unix {
             Ok(_) if is_received_at(&address).map_err(setup("looking for its owner"))? => {
                 return Ok(None);
             }
-            Ok(_) => fs::remove_file(local).map_err(|source| UnixError::Setup {
+            Ok(_) => fs::remove_file(local).map_err(|error| UnixError::Setup {
                 path: local.to_owned(),
                 step: "replacing what a dead process left",
-                source,
+                error,
             })?,
             Err(_) => {}
         }
         let socket = new_socket().map_err(setup("making a socket"))?;
         sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER).map_err(setup("SO_SNDBUF"))?;
         bind(&socket, &address).map_err(setup("bind"))?;
-        let file = fs::symlink_metadata(local).map_err(|source| UnixError::Setup {
+        let file = fs::symlink_metadata(local).map_err(|error| UnixError::Setup {
             path: local.to_owned(),
             step: "finding the socket file",
-            source,
+            error,
         })?;
         Ok(Some(Self {
             name,
@@ -256,10 +256,10 @@ fn claim(path: &Path) -> Result<File, UnixError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let setup = |source| UnixError::Setup {
+    let setup = |error| UnixError::Setup {
         path: path.to_owned(),
         step: "opening and locking its folder",
-        source,
+        error,
     };
     let folder = File::open(folder).map_err(setup)?;
     flock(&folder, FlockOperation::LockExclusive).map_err(|errno| setup(errno.into()))?;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use adit_pipeline::p4::tables::EntryState;
 use adit_pipeline::p4::Engine;
@@ -15,6 +16,7 @@ use super::kept::Kept;
 use super::texts::Texts;
 use super::write::Target;
 use crate::client::UpdateError;
+use crate::loaded;
 use crate::p4info::p4info;
 use crate::program::Package;
 use crate::proto::config as pb;
@@ -94,6 +96,7 @@ pub(crate) struct Ids {
 impl Pipeline {
     /// Loads what a client configures.
     pub(crate) fn load(config: v1::ForwardingPipelineConfig) -> Result<Pipeline> {
+        let began = Instant::now();
         let package = Package::from_bytes(&config.p4_device_config);
         let package = package.map_err(|e| Fault::invalid(e.to_string()))?;
         if package.text.is_empty() {
@@ -104,13 +107,12 @@ impl Pipeline {
         let program = package.program();
         let program = program.map_err(|e| Fault::invalid(e.to_string()))?;
         let engine = Engine::load(program).map_err(|e| Fault::invalid(e.to_string()))?;
-        if let Some(why) = engine.is_interpreted() {
-            tracing::warn!("the program is interpreted: {why}");
-        }
+        let took = began.elapsed();
         let pipeline = Pipeline::new(Arc::new(engine), config)?;
         if let Some(theirs) = &pipeline.config.p4info {
             agree(&pipeline.p4info, theirs)?;
         }
+        loaded::log(&package.name, &pipeline.engine, took);
         Ok(pipeline)
     }
 
