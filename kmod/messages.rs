@@ -16,6 +16,7 @@ use adit_uapi::{
             NonFlexCreateAdi,
             NonFlexDestroyAdi,
             ResetAdi,
+            CREATE_ADI_EXT_MAGIC,
             NO_MAILBOX, //
         },
         queue_type,
@@ -77,6 +78,7 @@ impl AdiRequest {
             num_vectors: pairs,
             mac: self.mac,
             cause_ring: self.cause_ring.into(),
+            magic: CREATE_ADI_EXT_MAGIC.into(),
             ..CreateAdiExt::default()
         };
         let mut message = [0; Self::LEN];
@@ -153,10 +155,18 @@ impl AdiLayout {
         reply: &[u8],
         bar_len: u64,
     ) -> Result<Self, Malformed> {
-        let (published, rest) =
+        const NO_EXTENSION: Malformed =
+            Malformed("it lacks the extension with the four kinds of queues");
+        let (published, _) =
             NonFlexCreateAdi::read_from_prefix(reply).map_err(|_| Malformed("it is too short"))?;
-        let (extension, mut rest) = CreateAdiExt::read_from_prefix(rest)
-            .map_err(|_| Malformed("it lacks the extension with the four kinds of queues"))?;
+        // Behind all vector chunks, of which the struct has one.
+        let len = NonFlexCreateAdi::published_len(published.vchunks.num_vchunks.get());
+        let rest = reply.get(len..).ok_or(NO_EXTENSION)?;
+        let (extension, mut rest) =
+            CreateAdiExt::read_from_prefix(rest).map_err(|_| NO_EXTENSION)?;
+        if extension.magic.get() != CREATE_ADI_EXT_MAGIC {
+            return Err(NO_EXTENSION);
+        }
         let pairs = u32::from(request.queue_pairs);
         let mut layout = Self {
             adi_id: published.adi_id.get(),

@@ -3,7 +3,7 @@
 
 use adit_uapi::regs::adi::{FRAMES, KICK, PAGES_PER_PAIR};
 use adit_uapi::virtchnl2::adi::{
-    cause_reason, AdiCaps, CauseEntry, CreateAdiExt, NonFlexCreateAdi,
+    cause_reason, AdiCaps, CauseEntry, CreateAdiExt, NonFlexCreateAdi, CREATE_ADI_EXT_MAGIC,
 };
 use adit_uapi::virtchnl2::{queue_type, AllocVectors, QueueRegChunk, VectorChunk, VectorChunks};
 use proptest::prelude::*;
@@ -60,6 +60,7 @@ impl Reply {
                 frame_pages: (pairs * PAGES_PER_PAIR).into(),
                 asleep_offset: 0x40.into(),
                 kick_offset: u64::from(KICK.base).into(),
+                magic: CREATE_ADI_EXT_MAGIC.into(),
                 ..CreateAdiExt::default()
             },
             chunks: vec![
@@ -88,6 +89,7 @@ fn a_request_says_what_is_wanted() {
     let bytes = request().encode();
     let (published, rest) = NonFlexCreateAdi::read_from_prefix(&bytes).expect("the head");
     let extension = CreateAdiExt::read_from_bytes(rest).expect("the extension");
+    assert_eq!(extension.magic.get(), CREATE_ADI_EXT_MAGIC);
     assert_eq!((published.pasid.get(), published.adi_index.get()), (77, 3));
     assert_eq!(published.mbx_id.get(), 0xFFFF, "no mailbox of its own");
     assert_eq!(
@@ -147,6 +149,22 @@ fn pages_outside_of_the_bar_are_refused() {
         change(&mut reply.extension);
         assert!(reply.decode().is_err(), "{what}");
     }
+}
+
+#[test]
+fn the_extension_is_behind_all_vector_chunks_and_says_what_it_is() {
+    let mut reply = Reply::good(&request());
+    reply.published.vchunks.num_vchunks = 3.into();
+    assert!(reply.decode().is_err(), "it is where chunks are");
+    let mut bytes = reply.published.as_bytes().to_vec();
+    bytes.extend([0xFF; 2 * VectorChunk::LEN]);
+    bytes.extend_from_slice(reply.extension.as_bytes());
+    bytes.extend_from_slice(reply.chunks.as_bytes());
+    assert!(AdiLayout::decode(&request(), &bytes, BAR_LEN).is_ok());
+
+    let mut reply = Reply::good(&request());
+    reply.extension.magic = 0.into();
+    assert!(reply.decode().is_err(), "it is none");
 }
 
 #[test]

@@ -173,7 +173,7 @@ impl Control {
         let pasid = Pasid::new(asked.pasid.get()).ok_or(Refusal::OutOfRange)?;
         let none = |id: u16| matches!(id, 0 | NO_MAILBOX);
         if !none(asked.mbx_id.get()) {
-            return Err(Refusal::NotOffered);
+            return Err(Refusal::NotForAdis);
         }
         let wanted = Wanted::new(ext, &self.profile)?;
         if self.adis.pasids.contains_key(&pasid) {

@@ -38,6 +38,8 @@ macro_rules! refusals {
 refusals! {
     /// The opcode is unknown, or of a capability that is not offered.
     NotOffered = ERR_ESRCH, "the opcode is not offered";
+    /// An ADI is asked for with a mailbox, or with vectors of the PF.
+    NotForAdis = ERR_ESRCH, "ADIs have no mailboxes and no vectors of the PF";
     /// The payload is shorter than its struct or than the elements that it announces.
     Truncated = ERR_EINVAL, "the payload is shorter than what it announces";
     /// A field has a value that the standard does not have, or that contradicts another field.

@@ -4,6 +4,7 @@
 
 mod isolation;
 mod life;
+mod published;
 mod rest;
 mod scale;
 mod switch;

@@ -5,7 +5,8 @@ use adit_uapi::mailbox::{flags, opcode, CtlqDesc, MAX_BUF_LEN};
 use adit_uapi::regs::queue_len::ENABLE_M;
 use adit_uapi::regs::{dyn_ctl, pf};
 use adit_uapi::virtchnl2::adi::{
-    op as adi_op, CauseEntry, ConfigAdiCauseRing, CreateAdiExt, NonFlexCreateAdi, NonFlexDestroyAdi,
+    op as adi_op, CauseEntry, ConfigAdiCauseRing, CreateAdiExt, NonFlexCreateAdi,
+    NonFlexDestroyAdi, CREATE_ADI_EXT_MAGIC,
 };
 use adit_uapi::virtchnl2::{
     op, queue_model, status, AllocVectors, CreateVport, QueueRegChunk, Vport,
@@ -252,6 +253,10 @@ impl Guest {
             pasid: U32::new(pasid),
             ..NonFlexCreateAdi::default()
         };
+        let ext = CreateAdiExt {
+            magic: U32::new(CREATE_ADI_EXT_MAGIC),
+            ..*ext
+        };
         let payload = [asked.as_bytes(), ext.as_bytes()].concat();
         let (status, reply) = self.call(op::NON_FLEX_CREATE_ADI, &payload);
         if status != status::SUCCESS {
@@ -259,6 +264,7 @@ impl Guest {
         }
         let (adi, rest) = NonFlexCreateAdi::read_from_prefix(&reply).expect("a reply");
         let (ext, rest) = CreateAdiExt::read_from_prefix(rest).expect("the extension");
+        assert_eq!(ext.magic.get(), CREATE_ADI_EXT_MAGIC);
         let count = usize::from(ext.num_chunks.get());
         let chunks = <[QueueRegChunk]>::ref_from_bytes_with_elems(rest, count);
         let chunks = chunks.expect("chunks").to_vec();

@@ -4,9 +4,10 @@
 //! A PF asks for an ADI with [`NON_FLEX_CREATE_ADI`](super::op::NON_FLEX_CREATE_ADI) and gives it
 //! back with [`NON_FLEX_DESTROY_ADI`](super::op::NON_FLEX_DESTROY_ADI), as published in DPDK's
 //! virtchnl2.h. The published reply has room for one chunk of queues, and a split-queue ADI has
-//! four kinds: [`CreateAdiExt`] follows the published struct, in the request with what is wanted,
-//! in the reply with what is given. That, the messages of [`op`] and the cause ring are an
-//! extension of Adit's own.
+//! four kinds: [`CreateAdiExt`] follows the published message, whose length its number of vector
+//! chunks determines, in the request with what is wanted, in the reply with what is given. It is
+//! recognised by its [`CREATE_ADI_EXT_MAGIC`], so that a published message is read as such, however
+//! long it is. That, the messages of [`op`] and the cause ring are an extension of Adit's own.
 //!
 //! **An ADI is a virtual port.** From its creation on the ordinary messages serve it by the
 //! `vport_id` of the reply: CONFIG_TX_QUEUES, CONFIG_RX_QUEUES, ENABLE_QUEUES, DISABLE_QUEUES,
@@ -54,6 +55,8 @@ named! {
 /// [`NonFlexCreateAdi::mbx_id`] and `mbx_vec_id`: the ADI has no mailbox of its own. (0, as
 /// published, says so too; 1 asks for one and is refused.)
 pub const NO_MAILBOX: u16 = 0xFFFF;
+/// [`CreateAdiExt::magic`].
+pub const CREATE_ADI_EXT_MAGIC: u32 = 0x0AD1_0532;
 /// PASIDs have 20 bits (PCI Express, PASID extended capability).
 pub const PASID_MAX: u32 = (1 << 20) - 1;
 /// The last VLAN id (IEEE 802.1Q); 0 stands for none.
@@ -61,12 +64,15 @@ pub const VLAN_MAX: u16 = 4094;
 
 wire! {
     /// An ADI (virtchnl2_non_flex_create_adi): the driver says its PASID, the device gives its
-    /// id. Followed by [`CreateAdiExt`]; without it in the request, the ADI is a queue pair with
-    /// a vector on port 0. [`super::op::NON_FLEX_CREATE_ADI`].
+    /// id. The struct has room for one vector chunk; if `vchunks` counts more, the others follow
+    /// ([`NonFlexCreateAdi::published_len`]). Behind them is [`CreateAdiExt`]; without it in the
+    /// request, the ADI is a queue pair with a vector on port 0.
+    /// [`super::op::NON_FLEX_CREATE_ADI`].
     ///
     /// Statuses besides the usual: EEXIST when an ADI has the PASID or a vport the address,
     /// ENOSPC when there is no room, EIO when the device cannot learn where the IOMMU's tables
-    /// are, ERANGE for a PASID that is 0 or too large.
+    /// are, ERANGE for a PASID that is 0 or too large, ESRCH when it asks for a mailbox, or for
+    /// vectors of the PF.
     pub struct NonFlexCreateAdi [168] {
         /// Its PASID, 1 to [`PASID_MAX`].
         0 => pasid: U32,
@@ -84,13 +90,14 @@ wire! {
         80 => chunks: QueueRegChunks,
         /// The chunk.
         88 => chunk: QueueRegChunk,
-        /// One chunk (reply): the ADI's vectors, from 0. What the request says here is ignored.
+        /// One chunk (reply): the ADI's vectors, from 0. As published, the request gives an ADI
+        /// vectors of the PF here, which is not offered: chunks have to be empty.
         120 => vchunks: VectorChunks,
         /// The chunk.
         136 => vchunk: VectorChunk,
     }
 
-    /// Behind [`NonFlexCreateAdi`]; in the reply followed by `num_chunks` ×
+    /// Behind [`NonFlexCreateAdi`] and its vector chunks; in the reply followed by `num_chunks` ×
     /// [`QueueRegChunk`], one for each kind of queue, with the offsets of their tails.
     pub struct CreateAdiExt [72] {
         /// Transmit queues; wanted, then given, as the next four.
@@ -127,8 +134,10 @@ wire! {
         44 => asleep_offset: U32,
         /// Offset in BAR0 of its kick page (reply).
         48 => kick_offset: U64,
+        /// [`CREATE_ADI_EXT_MAGIC`]: what does not have it is not an extension.
+        56 => magic: U32,
         /// Reserved, 0.
-        56 => reserved: [u8; 16],
+        60 => reserved: [u8; 12],
     }
 
     /// An ADI's name (virtchnl2_non_flex_destroy_adi). Once the reply is there, no DMA of the
@@ -184,5 +193,15 @@ wire! {
         48 => kick_offset: U64,
         /// Reserved, 0.
         56 => reserved: [u8; 8],
+    }
+}
+
+impl NonFlexCreateAdi {
+    /// Bytes of the published message with `num_vchunks` vector chunks, of which the struct has
+    /// one.
+    #[must_use]
+    pub const fn published_len(num_vchunks: u16) -> usize {
+        let more = (num_vchunks as usize).saturating_sub(1);
+        Self::LEN + more * VectorChunk::LEN
     }
 }

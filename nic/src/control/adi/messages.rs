@@ -5,7 +5,7 @@ use adit_uapi::regs::adi::{ASLEEP_OFFSET, FRAMES, KICK};
 use adit_uapi::regs::pf;
 use adit_uapi::virtchnl2::adi::{
     fault_flags, AdiCaps, AdiFault, ConfigAdiCauseRing, CreateAdiExt, NonFlexCreateAdi,
-    NonFlexDestroyAdi, ResetAdi,
+    NonFlexDestroyAdi, ResetAdi, CREATE_ADI_EXT_MAGIC,
 };
 use adit_uapi::virtchnl2::{QueueRegChunk, QueueRegChunks, VectorChunk, VectorChunks};
 use zerocopy::little_endian::{U16, U32, U64};
@@ -33,12 +33,8 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        let (asked, rest) = wire::header::<NonFlexCreateAdi>(payload)?;
-        let ext = match rest {
-            [] => None,
-            rest => Some(wire::header::<CreateAdiExt>(rest)?.0),
-        };
-        let asked = *asked;
+        let asked = *wire::header::<NonFlexCreateAdi>(payload)?.0;
+        let ext = extension(&asked, payload)?;
         let id = self.make_adi(&asked, ext, dp)?;
         let max_mtu = self.profile.max_frame() - OVERHEAD;
         let adi = self.adis.get_mut(id.into()).ok_or(Refusal::DataPlane)?;
@@ -162,7 +158,28 @@ impl Control {
     }
 }
 
-/// Tells the driver what it has been given.
+/// The extension behind the published message with all its vector chunks, if there is one. Vectors
+/// of the PF are not for ADIs to have.
+fn extension<'a>(
+    asked: &NonFlexCreateAdi,
+    payload: &'a [u8],
+) -> Result<Option<&'a CreateAdiExt>, Refusal> {
+    let count = asked.vchunks.num_vchunks.get();
+    let behind = payload.get(NonFlexCreateAdi::published_len(count)..);
+    let behind = behind.ok_or(Refusal::Truncated)?;
+    if count > 0 {
+        let chunks = &payload[NonFlexCreateAdi::LEN - VectorChunk::LEN..];
+        let chunks = wire::elements::<VectorChunk>(chunks, count)?;
+        if chunks.iter().any(|chunk| chunk.num_vectors.get() != 0) {
+            return Err(Refusal::NotForAdis);
+        }
+    }
+    let ext = CreateAdiExt::ref_from_prefix(behind).ok();
+    let ext = ext.map(|(ext, _)| ext);
+    Ok(ext.filter(|ext| ext.magic.get() == CREATE_ADI_EXT_MAGIC))
+}
+
+/// Reports to the driver what it has been given.
 fn describe(adi: &Adi, asked: &NonFlexCreateAdi, max_mtu: u16, reply: &mut Vec<u8>) {
     let config = &adi.config;
     let counts = adi.vport.queues.counts();
@@ -203,6 +220,7 @@ fn describe(adi: &Adi, asked: &NonFlexCreateAdi, max_mtu: u16, reply: &mut Vec<u
         frame_pages: U32::new(pages),
         asleep_offset: U32::new(ASLEEP_OFFSET),
         kick_offset: U64::new(KICK.offset(config.adi.into()).unwrap_or_default().into()),
+        magic: U32::new(CREATE_ADI_EXT_MAGIC),
         ..CreateAdiExt::default()
     };
     reply.extend_from_slice(created.as_bytes());
