@@ -258,6 +258,15 @@ impl Datapath {
             .any(|i| i.holding())
     }
 
+    /// Frames that wait for a driver's buffers, one that was merged being its segments.
+    #[cfg(any(test, feature = "fuzzing"))]
+    #[must_use]
+    pub fn held_frames(&self) -> u64 {
+        let ports = self.vports.iter().take(self.ports);
+        let ingress = ports.filter_map(|v| v.ingress.as_ref());
+        ingress.map(|i| i.held_frames()).sum()
+    }
+
     /// Whether nothing tells of a wire's frames but reading it.
     fn unannounced(&self, vport: usize) -> bool {
         let wire = self.vports[vport].wire.as_ref();

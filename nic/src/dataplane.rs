@@ -194,7 +194,9 @@ pub struct FaultRecord {
     pub first: Option<(QueueId, QueueFault)>,
 }
 
-/// Counters of one virtual port, as GET_STATS reports them (virtchnl2_vport_stats).
+/// Counters of one virtual port, as GET_STATS reports them (virtchnl2_vport_stats). Frames are
+/// those of the link: one that is sent for segmentation, or delivered merged, counts as its
+/// segments, each with all its headers. What is refused before it can be segmented counts as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VportCounters {
     /// Bytes delivered to the driver.

@@ -44,6 +44,26 @@ pub enum Checksum {
     },
 }
 
+/// Frames as they are on a link, where each fits its MTU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnWire {
+    /// How many there are.
+    pub frames: u64,
+    /// Bytes of all of them, headers included, frame check sequences not.
+    pub bytes: u64,
+}
+
+impl OnWire {
+    /// A frame of `len` bytes that stands for itself alone.
+    #[must_use]
+    pub fn single(len: usize) -> Self {
+        Self {
+            frames: 1,
+            bytes: len as u64,
+        }
+    }
+}
+
 /// What travels beside a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameMeta {
@@ -51,4 +71,24 @@ pub struct FrameMeta {
     pub checksum: Checksum,
     /// Present when the frame stands for several.
     pub gso: Option<Gso>,
+}
+
+impl FrameMeta {
+    /// What a frame of `len` bytes is on a link: its segments, each with all headers, if it stands
+    /// for several. Counters of NICs count these, before merging and behind segmentation.
+    #[must_use]
+    pub fn on_wire(&self, len: usize) -> OnWire {
+        let Some(gso) = self.gso else {
+            return OnWire::single(len);
+        };
+        let headers = usize::from(gso.header_len);
+        let payload = len.saturating_sub(headers);
+        let segments = payload
+            .div_ceil(usize::from(gso.segment_size).max(1))
+            .max(1);
+        OnWire {
+            frames: segments as u64,
+            bytes: (len + (segments - 1) * headers) as u64,
+        }
+    }
 }

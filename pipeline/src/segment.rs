@@ -157,7 +157,7 @@ impl<'a> Segmenter<'a> {
 mod tests {
     use super::*;
     use crate::checksum::verify::{verify, Check};
-    use crate::offload::{Checksum, Gso};
+    use crate::offload::{Checksum, Gso, OnWire};
     use proptest::prelude::*;
 
     fn meta(kind: GsoKind, segment_size: u16, header_len: usize) -> FrameMeta {
@@ -215,9 +215,12 @@ mod tests {
             let mut frame = headers(kind, vlan, payload.len());
             let header_len = frame.len();
             frame.extend(&payload);
-            let mut segments = Segmenter::new(&frame, &meta(kind, segment_size, header_len)).unwrap();
+            let meta = meta(kind, segment_size, header_len);
+            let mut segments = Segmenter::new(&frame, &meta).unwrap();
             let (mut out, mut joined, mut n) = (vec![0; 70_000], Vec::<u8>::new(), 0_usize);
+            let mut bytes = 0;
             while let Some(len) = segments.next_into(&mut out) {
+                bytes += len as u64;
                 let segment = &out[..len];
                 let parsed = Parsed::new(segment, len).unwrap();
                 prop_assert_eq!(parsed.l3_end(), len);
@@ -243,6 +246,8 @@ mod tests {
                 n += 1;
             }
             prop_assert_eq!(joined, payload);
+            let counted = OnWire { frames: n as u64, bytes };
+            prop_assert_eq!(meta.on_wire(frame.len()), counted);
         }
 
         #[test]

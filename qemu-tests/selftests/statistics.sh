@@ -5,7 +5,7 @@
 # dropped for a reason, what was delivered is what the driver has received; and so outwards.
 # TIMEOUT: 150
 . "$SELFTEST_LIB/net.sh"
-plan 12
+plan 21
 accounts=$SELFTEST_LIB/accounts.py
 check "up" net_up
 # No merged frames: one that the device cuts is one on the wire and several for the driver.
@@ -43,4 +43,23 @@ wait_listen 5202
 check "a stream of datagrams" wire iperf3 -u -c $guest4 -p 5202 -t 2 -b 20M -l 1200
 check "the accounts agree, and what \`ip -s link' shows" agree link
 wire ethtool -K wire0 tso on gso on gro on >/dev/null 2>&1
+
+# From here on frames cross the wire that stand for many, which count as their segments.
+wire --bg sink iperf3 -s -p 5203
+wire_listen 5203
+# streamed DIRECTION SEGMENT-SIZE BYTES: at least as many frames as BYTES make.
+streamed() { $accounts segments /tmp/before "$dev" "$@"; }
+begin
+check "a stream to the wire" iperf3 -c $host4 -p 5203 -n 20M --connect-timeout 5000
+check "its segments are counted" streamed tx 1448 20000000
+check "as the driver counts them" agree driver
+begin
+check "a stream from the wire" iperf3 -c $host4 -p 5203 -n 20M -R --connect-timeout 5000
+check "its segments are counted" streamed rx 1448 20000000
+check "the accounts agree" agree driver
+wire --kill sink
+begin
+check "one send of 11 datagrams (UDP segmentation)" "$SELFTEST_LIB/uso.py" $host4 1400 14500
+check "11 datagrams are counted" streamed tx 1400 14500
+check "also in what \`ip -s link' shows" agree link
 done_testing

@@ -15,7 +15,7 @@ use super::Datapath;
 use crate::drops::Drop;
 use crate::frame::Frame;
 use crate::program::{amend, direction, Program, CPU_PORT, FIRST_HOST_PORT, SWITCH_PORT};
-use crate::wire::{PortCaps, SendError, TxDrop};
+use crate::wire::PortCaps;
 
 /// Packets from the control plane that are sent in a turn.
 const PACKETS_OUT: usize = 64;
@@ -229,14 +229,15 @@ impl Datapath {
             }
             _ => Fate::Dropped(Drop::BadOffload),
         };
+        let whole = meta.on_wire(copy.len());
         if let Some(reason) = self.carry_out(from, fate, &mut copy, meta) {
-            self.count_drop(from, reason);
+            self.count_drop(from, reason, whole.frames);
         }
         self.programmed.copy = Some(copy);
     }
 
-    /// Counts a frame that the port's program drops.
-    fn count_drop(&mut self, from: u32, reason: Drop) {
+    /// Counts frames that the port's program drops.
+    fn count_drop(&mut self, from: u32, reason: Drop, frames: u64) {
         let (vport, is_wire) = match from.checked_sub(FIRST_HOST_PORT) {
             Some(vport) if from != CPU_PORT => (vport, false),
             Some(_) => (0, false),
@@ -244,8 +245,8 @@ impl Datapath {
         };
         if let Some(vport) = self.vports.get_mut(vport as usize) {
             match is_wire {
-                true => vport.drops.rx.count(reason),
-                false => vport.drops.tx.count(reason),
+                true => vport.drops.rx.count_many(reason, frames),
+                false => vport.drops.tx.count_many(reason, frames),
             }
         }
     }
@@ -284,7 +285,8 @@ impl Datapath {
         match self.route(vport, port, frame, &mut meta, steer) {
             super::switch::Route::Local => {}
             super::switch::Route::Refused(reason) => {
-                self.count_drop(FIRST_HOST_PORT + vport, reason);
+                let frames = meta.on_wire(frame.len()).frames;
+                self.count_drop(FIRST_HOST_PORT + vport, reason, frames);
             }
             super::switch::Route::Wire => self.pass_on(port as u32, frame, meta),
             super::switch::Route::Copies => {
@@ -296,20 +298,18 @@ impl Datapath {
 
     /// Puts a frame on a wire, now or never.
     pub(super) fn pass_on(&mut self, wire: u32, frame: &mut [u8], meta: FrameMeta) {
+        let whole = meta.on_wire(frame.len());
         let Some(vport) = self.vports.get_mut(wire as usize) else {
             return;
         };
         let Some(port) = vport.wire.as_mut() else {
-            vport.drops.tx.count(Drop::NoWire);
+            vport.drops.tx.count_many(Drop::NoWire, whole.frames);
             return;
         };
         match put(port.as_mut(), &mut self.segment, frame, meta) {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                if matches!(error, SendError::Full) {
-                    port.counters_mut().drop_tx(TxDrop::Full);
-                }
-                vport.drops.tx.count(Drop::Wire);
+            Some(put) => {
+                let lost = put.give_up(port.as_mut(), whole);
+                vport.drops.tx.count_many(Drop::Wire, lost);
             }
             None => vport.drops.tx.count(Drop::BadOffload),
         }
@@ -326,7 +326,7 @@ impl Datapath {
             let mut meta = FrameMeta::default();
             let fate = self.decide(from, &mut piece, &mut meta);
             if let Some(reason) = self.carry_out(from, fate, &mut piece, meta) {
-                self.count_drop(from, reason);
+                self.count_drop(from, reason, 1);
             }
         }
         self.programmed.piece = Some(piece);
@@ -341,7 +341,7 @@ impl Datapath {
         frame: &mut Frame,
         meta: FrameMeta,
     ) -> Sent {
-        let (kind, len) = (destination(frame), frame.len() as u64);
+        let (kind, whole) = (destination(frame), meta.on_wire(frame.len()));
         let from = FIRST_HOST_PORT + index;
         let mut meta = meta;
         let dropped = match self.decide(from, frame, &mut meta) {
@@ -355,13 +355,9 @@ impl Datapath {
             Fate::Cut => self.cut(from, frame, meta),
             fate => self.carry_out(from, fate, frame, meta),
         };
-        let vport = &mut self.vports[index as usize];
         match dropped {
-            None => count_sent(&mut vport.counters, kind, len),
-            Some(reason) => {
-                vport.drops.tx.count(reason);
-                vport.counters.tx_discards += 1;
-            }
+            None => count_sent(&mut self.vports[index as usize].counters, kind, whole),
+            Some(reason) => self.discard(index, reason, whole.frames),
         }
         Sent::Done
     }
@@ -430,7 +426,7 @@ impl Datapath {
                 false => Some(Drop::TooLong),
             };
             if let Some(reason) = dropped {
-                self.count_drop(CPU_PORT, reason);
+                self.count_drop(CPU_PORT, reason, 1);
             }
         }
         self.programmed.piece = Some(piece);

@@ -41,6 +41,12 @@ impl Ingress {
     pub(super) fn holding(&self) -> bool {
         self.held.is_some()
     }
+
+    /// Frames that wait for buffers.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn held_frames(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.frames - held.done)
+    }
 }
 
 /// A frame on its way to a queue.
@@ -53,22 +59,22 @@ struct Held {
     /// Since when it has been waiting.
     since: u64,
     /// Segments of it that have been delivered.
-    done: usize,
-    /// Frames that it stands for: more than one when it has to be cut.
-    frames: usize,
+    done: u64,
+    /// Frames that it stands for: more than one if it was merged.
+    frames: u64,
     /// It has been copied to ADIs.
     copied: bool,
 }
 
 impl Held {
-    fn new(meta: FrameMeta, since: u64) -> Self {
+    fn new(frame: &[u8], meta: FrameMeta, since: u64) -> Self {
         Self {
             meta,
             fate: None,
             steer: Steer::default(),
             since,
             done: 0,
-            frames: 1,
+            frames: meta.on_wire(frame.len()).frames,
             copied: false,
         }
     }
@@ -86,7 +92,7 @@ impl Datapath {
             let mut held = match state.held.take() {
                 Some(held) => held,
                 None => match self.receive_one(vport, &mut state.frame) {
-                    Ok(Some(meta)) => Held::new(meta, self.now),
+                    Ok(Some(meta)) => Held::new(&state.frame, meta, self.now),
                     Err(RecvError::Dropped(_)) => {
                         any = true;
                         continue;
@@ -159,7 +165,7 @@ impl Datapath {
     ) {
         let mut held = Held {
             steer,
-            ..Held::new(meta, self.now)
+            ..Held::new(frame, meta, self.now)
         };
         if let Err(refused) = self.offer(index, frame, &mut held) {
             self.drop_received(index, &refused, &held);
@@ -173,7 +179,7 @@ impl Datapath {
             Refused::NoBuffer { .. } => Drop::NoBuffer,
             Refused::Drop(reason) => *reason,
         };
-        let lost = (held.frames - held.done) as u64;
+        let lost = held.frames - held.done;
         vport.drops.rx.count_many(reason, lost);
         match reason {
             Drop::PortDisabled => {}
@@ -200,7 +206,7 @@ impl Datapath {
     ) {
         let mut held = Held {
             steer,
-            ..Held::new(meta, self.now)
+            ..Held::new(frame, meta, self.now)
         };
         if let Err(refused) = self.switch_in(port, frame, &mut held) {
             self.drop_received(port, &refused, &held);
@@ -295,8 +301,7 @@ impl Datapath {
             if held.done > 0 || !(rsc && mergeable(&parsed, gso)) {
                 return self.offer_segments(index, target, frame, held);
             }
-            let merged = Some(gso.segment_size);
-            return self.push(index, target, frame, &parsed, VALID, merged);
+            return self.push(index, target, frame, &parsed, VALID, Some(gso));
         }
         if frame.len() > max_len {
             return Err(Refused::Drop(Drop::TooLong));
@@ -326,8 +331,8 @@ impl Datapath {
     ) -> Result<(), Refused> {
         let mut segments =
             Segmenter::new(frame, &held.meta).map_err(|_| Refused::Drop(Drop::Unsegmentable))?;
-        held.frames = segments.count();
-        segments.skip(held.done);
+        held.frames = segments.count() as u64;
+        segments.skip(held.done as usize); // of at most MAX_SEGMENTS
         let mut segment = std::mem::take(&mut self.segment);
         let mut result = Ok(());
         while let Some(n) = segments.next_into(&mut segment) {
@@ -351,7 +356,7 @@ impl Datapath {
         frame: &[u8],
         parsed: &Parsed,
         verdict: Verdict,
-        rsc_segment_len: Option<u16>,
+        merged: Option<Gso>,
     ) -> Result<(), Refused> {
         const DISABLED: Refused = Refused::Drop(Drop::QueueDisabled);
         let queue = to.queue;
@@ -369,7 +374,7 @@ impl Datapath {
                 L4::None => frame.len(),
                 _ => usize::from(parsed.payload_offset),
             },
-            rsc_segment_len,
+            rsc_segment_len: merged.map(|gso| gso.segment_size),
             cast: parsed.dst as u8,
         };
         let memory = space(&self.memory, &self.translator, &self.vports, index as u32);
@@ -404,12 +409,17 @@ impl Datapath {
         if let Some((vector, itr)) = vector {
             self.interrupts.raise(&self.doorbells.vectors, vector, itr);
         }
+        let meta = FrameMeta {
+            checksum: Checksum::Valid,
+            gso: merged,
+        };
+        let on_wire = meta.on_wire(frame.len());
         let counters = &mut self.vports[index].counters;
-        counters.rx_bytes += frame.len() as u64;
+        counters.rx_bytes += on_wire.bytes;
         match parsed.dst {
-            DstKind::Unicast => counters.rx_unicast += 1,
-            DstKind::Multicast => counters.rx_multicast += 1,
-            DstKind::Broadcast => counters.rx_broadcast += 1,
+            DstKind::Unicast => counters.rx_unicast += on_wire.frames,
+            DstKind::Multicast => counters.rx_multicast += on_wire.frames,
+            DstKind::Broadcast => counters.rx_broadcast += on_wire.frames,
         }
         Ok(())
     }

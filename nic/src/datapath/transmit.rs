@@ -4,7 +4,7 @@
 use std::io::IoSlice;
 
 use adit_pipeline::checksum::fill::complete_partial;
-use adit_pipeline::offload::{Checksum, FrameMeta, GsoKind};
+use adit_pipeline::offload::{Checksum, FrameMeta, GsoKind, OnWire};
 use adit_pipeline::parse::DstKind;
 use adit_pipeline::segment::Segmenter;
 
@@ -17,10 +17,10 @@ use crate::drops::Drop;
 use crate::egress;
 use crate::frame::Frame;
 use crate::queues::{QueueFault, TxOutcome, TxQueue};
-use crate::wire::{Port, PortCaps, SendError, TxDrop};
+use crate::wire::{Port, PortCaps, SendError};
 
-/// Frames on the wire after which it is the neighbours' turn, too: one frame from a driver may be
-/// thousands when it is cut.
+/// Frames handed to a wire after which it is the neighbours' turn, too: one frame from a driver may
+/// be thousands when it is segmented here.
 const WIRE_BURST: u64 = 4 * BURST as u64;
 
 /// What became of a frame.
@@ -42,8 +42,8 @@ impl Datapath {
         };
         let mut moved = 0;
         let mut result = Ok(());
-        let start = self.on_wire(vport);
-        while moved < BURST && self.on_wire(vport) - start < WIRE_BURST {
+        let start = self.handed_to_wire(vport);
+        while moved < BURST && self.handed_to_wire(vport) - start < WIRE_BURST {
             match self.transmit_one(&mut queue, index, vport, tail) {
                 Ok(true) => moved += 1,
                 Ok(false) => break,
@@ -65,10 +65,10 @@ impl Datapath {
         moved > 0
     }
 
-    /// Frames that the wire of a virtual port has sent.
-    fn on_wire(&self, vport: u32) -> u64 {
+    /// Frames that the wire of a virtual port was handed, one that it segments itself being one.
+    fn handed_to_wire(&self, vport: u32) -> u64 {
         let port = self.port_of(vport) as u32;
-        self.wire(port).map_or(0, |w| w.counters().tx_frames)
+        self.wire(port).map_or(0, |w| w.counters().tx_calls)
     }
 
     fn transmit_one(
@@ -141,7 +141,8 @@ impl Datapath {
     fn send(&mut self, queue: u32, index: u32, frame: &mut Frame, meta: FrameMeta) -> Sent {
         let vport = &mut self.vports[index as usize];
         if vport.forwarding.loopback {
-            count_sent(&mut vport.counters, destination(frame), frame.len() as u64);
+            let on_wire = meta.on_wire(frame.len());
+            count_sent(&mut vport.counters, destination(frame), on_wire);
             self.deliver(index as usize, frame, meta, Steer::default());
             return Sent::Done;
         }
@@ -160,7 +161,7 @@ impl Datapath {
         meta: FrameMeta,
         steer: Steer,
     ) -> Sent {
-        let (kind, len) = (destination(frame), frame.len() as u64);
+        let (kind, on_wire) = (destination(frame), meta.on_wire(frame.len()));
         let port = self.port_of(index);
         let mut meta = meta;
         let route = self.route(index, port, frame, &mut meta, steer);
@@ -168,7 +169,7 @@ impl Datapath {
         match route {
             Route::Wire | Route::Copies => {}
             Route::Local => {
-                count_sent(&mut vport.counters, kind, len);
+                count_sent(&mut vport.counters, kind, on_wire);
                 return Sent::Done;
             }
             Route::Refused(reason) => return self.refuse(index, reason),
@@ -177,13 +178,11 @@ impl Datapath {
         let sent = match wire.as_mut() {
             Some(wire) => self.send_on(wire.as_mut(), queue, index, frame, meta),
             None if route == Route::Copies => {
-                count_sent(&mut self.vports[index as usize].counters, kind, len);
+                count_sent(&mut self.vports[index as usize].counters, kind, on_wire);
                 Sent::Done
             }
             None => {
-                let vport = &mut self.vports[index as usize];
-                vport.drops.tx.count(Drop::NoWire);
-                vport.counters.tx_discards += 1;
+                self.discard(index, Drop::NoWire, on_wire.frames);
                 Sent::Done
             }
         };
@@ -202,29 +201,68 @@ impl Datapath {
         frame: &mut [u8],
         meta: FrameMeta,
     ) -> Sent {
-        let (kind, len) = (destination(frame), frame.len() as u64);
-        let Some(outcome) = put(wire, &mut self.segment, frame, meta) else {
+        let (kind, whole) = (destination(frame), meta.on_wire(frame.len()));
+        let Some(put) = put(wire, &mut self.segment, frame, meta) else {
             return self.refuse(index, Drop::BadOffload);
         };
-        let vport = &mut self.vports[index as usize];
         let stalled = &mut self.stalled_since[queue as usize];
-        match outcome {
-            Ok(()) => count_sent(&mut vport.counters, kind, len),
-            Err(SendError::Full)
-                if self.now.saturating_sub(*stalled.get_or_insert(self.now)) < MAX_STALL_NS =>
-            {
-                return Sent::Stalled;
-            }
-            Err(error) => {
-                if matches!(error, SendError::Full) {
-                    wire.counters_mut().drop_tx(TxDrop::Full);
-                }
-                vport.drops.tx.count(Drop::Wire);
-                vport.counters.tx_discards += 1;
-            }
+        if put.may_wait()
+            && self.now.saturating_sub(*stalled.get_or_insert(self.now)) < MAX_STALL_NS
+        {
+            return Sent::Stalled;
         }
         *stalled = None;
+        if put.left.frames > 0 {
+            let vport = &mut self.vports[index as usize];
+            count_sent(&mut vport.counters, kind, put.left);
+        }
+        let lost = put.give_up(wire, whole);
+        if lost > 0 {
+            self.discard(index, Drop::Wire, lost);
+        }
         Sent::Done
+    }
+
+    /// Counts frames from a driver that did not leave.
+    pub(super) fn discard(&mut self, vport: u32, reason: Drop, frames: u64) {
+        let vport = &mut self.vports[vport as usize];
+        vport.drops.tx.count_many(reason, frames);
+        vport.counters.tx_discards += frames;
+    }
+}
+
+/// What became of a frame that was offered to a wire.
+#[must_use]
+pub(super) struct Put {
+    /// What of it is on the wire.
+    pub(super) left: OnWire,
+    /// Why the rest is not.
+    failed: Option<SendError>,
+    /// It was offered segment by segment.
+    segmented: bool,
+}
+
+impl Put {
+    /// Whether the wire may take the frame later: it is full, and nothing of the frame has left.
+    fn may_wait(&self) -> bool {
+        self.left.frames == 0 && matches!(self.failed, Some(SendError::Full))
+    }
+
+    /// Counts with the wire what of the frame, which is `whole` on it, is lost; returns how many
+    /// frames.
+    pub(super) fn give_up(&self, wire: &mut dyn Port, whole: OnWire) -> u64 {
+        let Some(error) = &self.failed else {
+            return 0;
+        };
+        let lost = whole.frames - self.left.frames;
+        // The port has counted what it was offered, but for what the caller may offer again.
+        let counted = match (error, self.segmented) {
+            (SendError::Full, _) => 0,
+            (_, true) => 1,
+            (_, false) => lost,
+        };
+        wire.counters_mut().drop_tx(error.reason(), lost - counted);
+        lost
     }
 }
 
@@ -234,27 +272,31 @@ pub(super) fn put(
     segment: &mut [u8],
     frame: &mut [u8],
     meta: FrameMeta,
-) -> Option<Result<(), SendError>> {
+) -> Option<Put> {
     let caps = wire.capabilities();
     let mut meta = meta;
     match (meta.gso, meta.checksum) {
         (Some(gso), _) if !cuts(caps, gso.kind) => {
             let mut segments = Segmenter::new(frame, &meta).ok()?;
-            let mut first = true;
+            let mut left = OnWire::default();
             while let Some(n) = segments.next_into(segment) {
                 let slice = [IoSlice::new(&segment[..n])];
-                let outcome = wire.send(&slice, &FrameMeta::default());
-                if matches!(outcome, Err(SendError::Full)) && !first {
-                    // Some segments have left: the frame cannot be kept for later.
-                    wire.counters_mut().drop_tx(TxDrop::Full);
-                    return Some(Err(SendError::Refused));
+                if let Err(error) = wire.send(&slice, &FrameMeta::default()) {
+                    let (failed, segmented) = (Some(error), true);
+                    return Some(Put {
+                        left,
+                        failed,
+                        segmented,
+                    });
                 }
-                if outcome.is_err() {
-                    return Some(outcome);
-                }
-                first = false;
+                left.frames += 1;
+                left.bytes += n as u64;
             }
-            return Some(Ok(()));
+            return Some(Put {
+                left,
+                failed: None,
+                segmented: true,
+            });
         }
         (None, Checksum::Partial { start, offset }) if !caps.checksum => {
             complete_partial(frame, start, offset).ok()?;
@@ -262,7 +304,15 @@ pub(super) fn put(
         }
         _ => {}
     }
-    Some(wire.send(&[IoSlice::new(frame)], &meta))
+    let failed = wire.send(&[IoSlice::new(frame)], &meta).err();
+    Some(Put {
+        left: match failed {
+            None => meta.on_wire(frame.len()),
+            Some(_) => OnWire::default(),
+        },
+        failed,
+        segmented: false,
+    })
 }
 
 fn cuts(caps: PortCaps, kind: GsoKind) -> bool {
@@ -279,11 +329,12 @@ pub(super) fn destination(frame: &[u8]) -> DstKind {
         .map_or(DstKind::Unicast, DstKind::of)
 }
 
-pub(super) fn count_sent(counters: &mut VportCounters, kind: DstKind, len: u64) {
-    counters.tx_bytes += len;
+/// Counts a frame as sent: its segments, if it stands for several.
+pub(super) fn count_sent(counters: &mut VportCounters, kind: DstKind, on_wire: OnWire) {
+    counters.tx_bytes += on_wire.bytes;
     match kind {
-        DstKind::Unicast => counters.tx_unicast += 1,
-        DstKind::Multicast => counters.tx_multicast += 1,
-        DstKind::Broadcast => counters.tx_broadcast += 1,
+        DstKind::Unicast => counters.tx_unicast += on_wire.frames,
+        DstKind::Multicast => counters.tx_multicast += on_wire.frames,
+        DstKind::Broadcast => counters.tx_broadcast += on_wire.frames,
     }
 }

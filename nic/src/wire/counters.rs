@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What went through a port, and what did not, by reason.
 
+use adit_pipeline::offload::OnWire;
 use thiserror::Error;
 
 /// Why a frame from the wire went no further than the port.
@@ -80,8 +81,9 @@ impl TxDrop {
 
 /// A port's statistics. Bytes are Ethernet frames without their frame check sequence.
 ///
-/// Frames taken off the wire are `rx_frames` + all [`RxDrop`]s; frames offered to it are
-/// `tx_frames` + all [`TxDrop`]s.
+/// A frame that the host merged, or segments later, counts as its segments, each with its headers,
+/// as it does in a NIC. Frames taken off the wire are `rx_frames` + all [`RxDrop`]s; frames offered
+/// to it are `tx_frames` + all [`TxDrop`]s.
 #[derive(Clone, Debug, Default)]
 pub struct PortCounters {
     /// Frames handed to the device.
@@ -92,6 +94,8 @@ pub struct PortCounters {
     pub tx_frames: u64,
     /// Bytes put on the wire.
     pub tx_bytes: u64,
+    /// Calls of [`Port::send`](super::Port::send) that put a frame on the wire.
+    pub tx_calls: u64,
     /// Times that the wire took no more and the frame stayed with the caller.
     pub tx_backpressure: u64,
     rx_drops: [u64; RxDrop::ALL.len()],
@@ -123,24 +127,25 @@ impl PortCounters {
         self.tx_drops.iter().sum()
     }
 
-    /// Counts a frame for the wire as lost. The ports count what they refuse themselves, except
+    /// Counts frames for the wire as lost. The ports count what they refuse themselves, except
     /// for back-pressure: the caller still has that frame, and says so here if it gives it up.
-    pub fn drop_tx(&mut self, reason: TxDrop) {
-        self.tx_drops[reason as usize] += 1;
+    pub fn drop_tx(&mut self, reason: TxDrop, frames: u64) {
+        self.tx_drops[reason as usize] += frames;
     }
 
     pub(super) fn drop_rx(&mut self, reason: RxDrop) {
         self.rx_drops[reason as usize] += 1;
     }
 
-    pub(super) fn received(&mut self, len: usize) {
-        self.rx_frames += 1;
-        self.rx_bytes += len as u64;
+    pub(super) fn received(&mut self, on_wire: OnWire) {
+        self.rx_frames += on_wire.frames;
+        self.rx_bytes += on_wire.bytes;
     }
 
-    pub(super) fn sent(&mut self, len: usize) {
-        self.tx_frames += 1;
-        self.tx_bytes += len as u64;
+    pub(super) fn sent(&mut self, on_wire: OnWire) {
+        self.tx_calls += 1;
+        self.tx_frames += on_wire.frames;
+        self.tx_bytes += on_wire.bytes;
     }
 }
 
@@ -158,7 +163,7 @@ mod tests {
         }
         for (i, reason) in TxDrop::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, i);
-            counters.drop_tx(reason);
+            counters.drop_tx(reason, 1);
             assert_eq!(counters.tx_dropped(reason), 1);
         }
         assert_eq!(counters.rx_dropped_total(), RxDrop::ALL.len() as u64);

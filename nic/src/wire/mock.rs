@@ -111,7 +111,7 @@ impl Port for MockPort {
             return Err(drop_received(&mut self.counters, RxDrop::TooBig));
         };
         room.copy_from_slice(&frame);
-        self.counters.received(frame.len());
+        self.counters.received(meta.on_wire(frame.len()));
         let len = frame.len();
         Ok(Some(Received { len, meta }))
     }
@@ -128,7 +128,7 @@ impl Port for MockPort {
             let bytes = frame.iter().flat_map(|slice| slice.iter().copied());
             cable.outbound.push_back((bytes.collect(), *meta));
         }
-        count_sent(&mut self.counters, outcome)
+        count_sent(&mut self.counters, frame, meta, outcome)
     }
 
     fn link(&mut self) -> LinkState {

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use adit_pipeline::offload::{Checksum, FrameMeta};
+use adit_pipeline::offload::{Checksum, FrameMeta, OnWire};
 use thiserror::Error;
 
 use self::record::Recorder;
@@ -143,7 +143,7 @@ impl Pcap {
         };
         replay.advance();
         let len = fate.map_err(|reason| drop_received(&mut self.counters, reason))?;
-        self.counters.received(len);
+        self.counters.received(OnWire::single(len));
         Ok(Some(Received {
             len,
             meta: FrameMeta::default(),
@@ -181,7 +181,7 @@ impl Port for Pcap {
 
     fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError> {
         let outcome = self.write(frame, meta);
-        count_sent(&mut self.counters, outcome)
+        count_sent(&mut self.counters, frame, meta, outcome)
     }
 
     fn counters(&self) -> &PortCounters {

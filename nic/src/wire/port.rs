@@ -202,14 +202,16 @@ pub(super) fn checked_len(frame: &[IoSlice<'_>]) -> Result<usize, SendError> {
     Ok(len)
 }
 
-/// Counts the outcome of a send.
+/// Counts the outcome of sending a frame with `meta`.
 pub(super) fn count_sent(
     counters: &mut PortCounters,
+    frame: &[IoSlice<'_>],
+    meta: &FrameMeta,
     outcome: Result<usize, SendError>,
 ) -> Result<(), SendError> {
     match outcome {
         Ok(len) => {
-            counters.sent(len);
+            counters.sent(meta.on_wire(len));
             Ok(())
         }
         Err(SendError::Full) => {
@@ -217,7 +219,8 @@ pub(super) fn count_sent(
             Err(SendError::Full)
         }
         Err(error) => {
-            counters.drop_tx(error.reason());
+            let len = frame.iter().map(|slice| slice.len()).sum();
+            counters.drop_tx(error.reason(), meta.on_wire(len).frames);
             Err(error)
         }
     }

@@ -68,7 +68,7 @@ pub fn write_metrics(out: &mut Exposition, ports: &[(&str, &PortCounters)]) {
 }
 
 fn frames(what: &str) -> String {
-    format!("Frames {what}; one that segmentation offload cuts later is one.")
+    format!("Frames {what}; one that is segmented later, or was merged, counts as its segments.")
 }
 
 fn bytes(what: &str) -> String {
@@ -107,15 +107,20 @@ fn sample(family: &mut Family<'_>, (port, wire): (&str, &str), reason: &str, val
 
 #[cfg(test)]
 mod tests {
+    use adit_pipeline::offload::OnWire;
+
     use super::*;
 
     #[test]
     fn each_counter_of_each_port_is_there_once() {
         let mut first = PortCounters::default();
-        first.received(60);
-        first.sent(100);
+        first.received(OnWire::single(60));
+        first.sent(OnWire {
+            frames: 2,
+            bytes: 100,
+        });
         first.drop_rx(RxDrop::Runt);
-        first.drop_tx(TxDrop::Down);
+        first.drop_tx(TxDrop::Down, 1);
         let second = PortCounters::default();
         let mut out = Exposition::new();
         write_metrics(&mut out, &[("tap:a", &first), ("unix:b", &second)]);
@@ -123,6 +128,7 @@ mod tests {
         for line in [
             r#"adit_wire_receive_bytes_total{port="0",wire="tap:a"} 60"#,
             r#"adit_wire_transmit_bytes_total{port="0",wire="tap:a"} 100"#,
+            r#"adit_wire_transmit_frames_total{port="0",wire="tap:a"} 2"#,
             r#"adit_wire_receive_drops_total{port="0",wire="tap:a",reason="runt"} 1"#,
             r#"adit_wire_transmit_drops_total{port="0",wire="tap:a",reason="down"} 1"#,
             r#"adit_wire_transmit_drops_total{port="1",wire="unix:b",reason="down"} 0"#,

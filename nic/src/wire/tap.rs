@@ -230,13 +230,13 @@ impl Port for Tap {
         let Ok(meta) = header.decode(frame) else {
             return Err(drop_received(&mut self.counters, RxDrop::BadOffload));
         };
-        self.counters.received(len);
+        self.counters.received(meta.on_wire(len));
         Ok(Some(Received { len, meta }))
     }
 
     fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError> {
         let outcome = self.write(frame, meta);
-        count_sent(&mut self.counters, outcome)
+        count_sent(&mut self.counters, frame, meta, outcome)
     }
 
     fn link(&mut self) -> LinkState {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use adit_pipeline::offload::{Checksum, FrameMeta};
+use adit_pipeline::offload::{Checksum, FrameMeta, OnWire};
 use rustix::fs::{flock, FlockOperation};
 use rustix::io::Errno;
 use rustix::net::{
@@ -199,7 +199,7 @@ impl Port for Unix {
         if len > buf.len() {
             return Err(drop_received(&mut self.counters, RxDrop::TooBig));
         }
-        self.counters.received(len);
+        self.counters.received(OnWire::single(len));
         Ok(Some(Received {
             len,
             meta: FrameMeta::default(),
@@ -208,7 +208,7 @@ impl Port for Unix {
 
     fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError> {
         let outcome = self.write(frame, meta);
-        count_sent(&mut self.counters, outcome)
+        count_sent(&mut self.counters, frame, meta, outcome)
     }
 
     fn counters(&self) -> &PortCounters {

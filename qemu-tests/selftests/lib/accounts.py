@@ -6,6 +6,9 @@ accounts.py save FILE IFACE             takes down the counters
 accounts.py device FILE IFACE           whether those of wire and device since then agree
 accounts.py driver FILE IFACE           the driver's too
 accounts.py link FILE IFACE             and those of `ip -s link`
+accounts.py segments FILE IFACE DIRECTION SIZE BYTES
+                                        whether at least as many frames were counted as BYTES of
+                                        payload make, SIZE in each, and their bytes
 accounts.py dropped FILE IFACE DIRECTION REASON FRAMES
                                         whether at least FRAMES were dropped for that reason
 
@@ -117,6 +120,20 @@ def drops(interface, since, direction, reason, frames):
         yield f"{what}: {counted}"
 
 
+# Headers of a TCP segment or datagram over IPv4, at least.
+HEADERS = 14 + 20 + 8
+
+
+def too_few(interface, since, direction, size, payload):
+    total = now(interface)
+    frames, octets = (
+        total[what] - since[what] for what in (f"device {direction}", f"device {direction} bytes")
+    )
+    least = -(-int(payload) // int(size))
+    if frames < least or octets < int(payload) + least * HEADERS:
+        yield f"{frames} frames of {octets} bytes {direction}: at least {least} were expected"
+
+
 def main(command, file, interface, *more):
     if command == "save":
         with open(file, "w") as to:
@@ -128,6 +145,8 @@ def main(command, file, interface, *more):
     while True:
         if command == "dropped":
             wrong = list(drops(interface, since, *more))
+        elif command == "segments":
+            wrong = list(too_few(interface, since, *more))
         else:
             wrong = list(disagreements(command, interface, since))
         if not wrong:

@@ -127,6 +127,12 @@ fn merged_segments_go_whole_to_queues_that_take_them_and_cut_to_others() {
     assert_eq!(delivery.frame, large);
     assert_ne!(delivery.last.hdrlen_flags.get() & RSC_M, 0);
     assert_eq!(delivery.last.misc.get(), 1448);
+    // As it does in a NIC, which counts before it merges.
+    let on_wire = (4, 5000 + 4 * TCP_HEADERS as u64);
+    let counted = driver.dp.counters(0);
+    assert_eq!((counted.rx_unicast, counted.rx_bytes), on_wire);
+    let wire = driver.dp.wire(0).unwrap().counters();
+    assert_eq!((wire.rx_frames, wire.rx_bytes), on_wire);
 
     let mut driver = up(Setup::default());
     driver.far.send(&large, merged(1448));
@@ -138,7 +144,20 @@ fn merged_segments_go_whole_to_queues_that_take_them_and_cut_to_others() {
         payload.extend_from_slice(&delivery.frame[TCP_HEADERS..]);
     }
     assert_eq!(payload, large[TCP_HEADERS..]);
-    assert_eq!(driver.dp.counters(0).rx_unicast, 4);
+    let counted = driver.dp.counters(0);
+    assert_eq!((counted.rx_unicast, counted.rx_bytes), on_wire);
+    let wire = driver.dp.wire(0).unwrap().counters();
+    assert_eq!((wire.rx_frames, wire.rx_bytes), on_wire);
+
+    // Nobody takes it: all of it is dropped.
+    let mut driver = Driver::new(Setup {
+        rsc: true,
+        ..Setup::default()
+    });
+    driver.dp.forwarding(0).enabled = false;
+    driver.far.send(&large, merged(1448));
+    driver.poll();
+    assert_eq!(driver.dropped(Drop::PortDisabled), (4, 0));
 }
 
 #[test]

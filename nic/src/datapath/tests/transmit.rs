@@ -112,6 +112,47 @@ fn a_large_frame_is_cut_here_or_by_a_wire_that_can() {
     assert_eq!(driver.far.recv(), None);
 }
 
+/// 20,000 bytes of payload in segments of 1,448 are 14 frames, each with its headers.
+#[test]
+fn a_large_frame_counts_as_its_segments_whoever_segments_it() {
+    for caps in [PortCaps::default(), ALL] {
+        let mut driver = Driver::new(Setup {
+            caps,
+            ..Setup::default()
+        });
+        let tso = Some((1448, TCP_HEADERS as u8));
+        driver.send(&tcp(1, 20_000), tso, sched_cmd::CS_EN, 5);
+        driver.poll();
+        let expected = (14, 20_000 + 14 * TCP_HEADERS as u64);
+        let vport = driver.dp.counters(0);
+        assert_eq!((vport.tx_unicast, vport.tx_bytes), expected);
+        let wire = driver.dp.wire(0).unwrap().counters();
+        assert_eq!((wire.tx_frames, wire.tx_bytes), expected);
+        assert_eq!(wire.tx_calls, if caps == ALL { 1 } else { 14 });
+
+        driver.far.set_up(false);
+        driver.send(&tcp(1, 20_000), tso, sched_cmd::CS_EN, 6);
+        driver.poll();
+        assert_eq!(driver.dp.drops(0).unwrap().tx.get(Drop::Wire), 14);
+        assert_eq!(driver.dp.counters(0).tx_discards, 14);
+        let wire = driver.dp.wire(0).unwrap().counters();
+        assert_eq!(wire.tx_dropped(crate::wire::TxDrop::Down), 14);
+    }
+}
+
+#[test]
+fn of_a_large_frame_that_a_wire_takes_in_part_each_segment_is_counted() {
+    let mut driver = Driver::new(Setup::default());
+    driver.far.set_room(Some(5));
+    driver.send(&tcp(1, 20_000), Some((1448, TCP_HEADERS as u8)), 0, 5);
+    driver.poll();
+    assert_eq!(driver.dp.counters(0).tx_unicast, 5);
+    assert_eq!(driver.dp.drops(0).unwrap().tx.get(Drop::Wire), 9);
+    let wire = driver.dp.wire(0).unwrap().counters();
+    assert_eq!(wire.tx_frames, 5);
+    assert_eq!(wire.tx_dropped(crate::wire::TxDrop::Full), 9);
+}
+
 #[test]
 fn a_queue_whose_frames_are_cut_to_pieces_does_not_keep_its_neighbours_waiting() {
     let mut driver = Driver::new(Setup::default());
