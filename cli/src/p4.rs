@@ -9,7 +9,7 @@ mod trace;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use adit_p4_frontend::files::Folders;
+use adit_p4_frontend::files::{self, Folders};
 use adit_p4_frontend::ir::Program;
 use adit_p4runtime::p4info::{p4info, text};
 use adit_p4runtime::program::Package;
@@ -135,10 +135,10 @@ impl Source {
     /// The program, and the package that it makes.
     fn program(&self) -> Result<(Package, Program)> {
         let name = self.name();
-        let text = std::fs::read(&self.file).with_context(|| format!("reading {name}"))?;
+        let text = files::read(&self.file).with_context(|| format!("reading {name}"))?;
         let mut package = Package {
             name,
-            text: String::from_utf8_lossy(&text).into_owned(),
+            text,
             defines: self.defines.clone(),
             pna_blocks: self.pna_blocks.unwrap_or(0),
             ..Package::default()

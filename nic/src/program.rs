@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_p4_frontend::files::Folders;
+use adit_p4_frontend::files::{self, Folders};
 use adit_p4_frontend::{compile, ir, Options};
 use adit_p4runtime::loaded;
 use adit_pipeline::p4::{Direction, Engine, LoadError, Worker};
@@ -82,11 +82,10 @@ impl Program {
     /// When it cannot be read, compiled or loaded.
     pub fn load(path: &Path, defines: Vec<(String, String)>) -> Result<Self, ProgramError> {
         let name = path.display().to_string();
-        let text = std::fs::read(path).map_err(|error| ProgramError::File {
+        let text = files::read(path).map_err(|error| ProgramError::File {
             path: name.clone(),
             error,
         })?;
-        let text = String::from_utf8_lossy(&text);
         Self::from_source(&name, &text, defines)
     }
 

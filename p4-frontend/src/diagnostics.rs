@@ -7,10 +7,14 @@ use codespan_reporting::diagnostic as shown;
 use codespan_reporting::term;
 use codespan_reporting::term::termcolor::NoColor;
 
+use crate::cancel::Cancel;
 use crate::source::{SourceMap, Span};
+use crate::warnings::{Action, Actions, Warning};
 
 /// The most errors that are collected; what follows is mostly an effect of them.
 pub const MAX_ERRORS: usize = 50;
+/// The most warnings that are collected.
+pub const MAX_WARNINGS: usize = 200;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub enum Severity {
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
+    /// Which kind of warning it is, also if it was made an error; `None` for other errors.
+    pub warning: Option<Warning>,
     /// What is wrong, in one line.
     pub message: String,
     /// Where.
@@ -42,11 +48,20 @@ impl Diagnostic {
     pub(crate) fn error(span: Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
+            warning: None,
             message: message.into(),
             span,
             label: String::new(),
             related: Vec::new(),
             notes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn warning(warning: Warning, span: Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Warning,
+            warning: Some(warning),
+            ..Diagnostic::error(span, message)
         }
     }
 
@@ -78,17 +93,30 @@ impl Diagnostic {
             let (file, range) = place(*span);
             labels.push(shown::Label::secondary(file, range).with_message(label));
         }
-        let diagnostic = shown::Diagnostic::new(severity)
+        let mut diagnostic = shown::Diagnostic::new(severity);
+        if let Some(warning) = self.warning {
+            diagnostic = diagnostic.with_code(warning.name());
+        }
+        let diagnostic = diagnostic
             .with_message(&self.message)
             .with_labels(labels)
             .with_notes(self.notes.clone());
         let mut writer = NoColor::new(Vec::new());
         if term::emit(&mut writer, &term::Config::default(), sources, &diagnostic).is_err() {
             // A place that no file has: the message alone is better than none.
-            return format!("error: {}\n", self.message);
+            let severity = match self.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            };
+            return format!("{severity}: {}\n", self.message);
         }
         String::from_utf8_lossy(&writer.into_inner()).into_owned()
     }
+}
+
+/// The error of a compilation that somebody stopped.
+pub(crate) fn cancelled(span: Span) -> Diagnostic {
+    Diagnostic::error(span, "the compilation was cancelled")
 }
 
 /// All that was found, in the order in which it was found.
@@ -96,17 +124,87 @@ impl Diagnostic {
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
     errors: usize,
+    warnings: usize,
+    cancel: Cancel,
+    is_cancelled: bool,
 }
 
 impl Diagnostics {
+    /// Diagnostics of a compilation that `cancel` stops.
+    pub(crate) fn new(cancel: Cancel) -> Diagnostics {
+        Diagnostics {
+            cancel,
+            ..Diagnostics::default()
+        }
+    }
+
+    /// Whether the compilation has been cancelled; the first time this is reported as an error.
+    pub(crate) fn stopped(&mut self) -> bool {
+        if !self.is_cancelled && self.cancel.is_cancelled() {
+            self.is_cancelled = true;
+            self.errors += 1;
+            self.list.push(cancelled(Span::default()));
+        }
+        self.is_cancelled
+    }
+
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Whether the compilation was cancelled, so that nothing is known of the program.
+    pub fn is_cancelled(&self) -> bool {
+        self.is_cancelled
+    }
+
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
         if diagnostic.severity == Severity::Error {
             self.errors += 1;
             if self.errors > MAX_ERRORS {
                 return;
             }
+        } else {
+            let same =
+                |d: &Diagnostic| d.span == diagnostic.span && d.message == diagnostic.message;
+            if self.list.iter().any(same) {
+                return;
+            }
+            self.warnings += 1;
+            if self.warnings > MAX_WARNINGS {
+                return;
+            }
         }
         self.list.push(diagnostic);
+    }
+
+    /// Leaves out the warnings that `keep` does not want, and those that are disabled; makes
+    /// errors of those that are to be.
+    pub(crate) fn settle(&mut self, actions: &Actions, keep: impl Fn(&Diagnostic) -> bool) {
+        let mut errors = self.errors;
+        self.list.retain_mut(|diagnostic| {
+            let Some(warning) = diagnostic.warning else {
+                return true;
+            };
+            if !keep(diagnostic) {
+                return false;
+            }
+            match actions.of(warning) {
+                Action::Disable => return false,
+                Action::Warn => {}
+                Action::Error => {
+                    diagnostic.severity = Severity::Error;
+                    errors += 1;
+                }
+            }
+            true
+        });
+        self.errors = errors;
+    }
+
+    /// The warnings that were kept.
+    pub fn warnings(&self) -> impl Iterator<Item = &Diagnostic> {
+        let is_warning = |d: &&Diagnostic| d.severity == Severity::Warning;
+        self.list.iter().filter(is_warning)
     }
 
     /// Whether the program is refused.
@@ -116,7 +214,7 @@ impl Diagnostics {
 
     /// Whether there are so many errors that more would not help.
     pub(crate) fn is_full(&self) -> bool {
-        self.errors >= MAX_ERRORS
+        self.errors >= MAX_ERRORS || self.is_cancelled
     }
 
     /// Every diagnostic that was kept.
@@ -130,6 +228,9 @@ impl Diagnostics {
         for diagnostic in &self.list {
             text += &diagnostic.render(sources);
             text.push('\n');
+        }
+        if self.warnings > MAX_WARNINGS {
+            let _ = writeln!(text, "{} more warnings", self.warnings - MAX_WARNINGS);
         }
         if self.errors > MAX_ERRORS {
             let _ = writeln!(text, "{} more errors", self.errors - MAX_ERRORS);

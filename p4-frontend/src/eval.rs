@@ -9,6 +9,9 @@ use crate::lexer::Name;
 use crate::syntax::ast::{BinaryOp, UnaryOp};
 use crate::types::{DefId, MAX_WIDTH};
 
+/// The most bytes of a text that is made of others.
+const MAX_TEXT: usize = 64 << 10;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Int(BigInt),
@@ -21,6 +24,15 @@ pub(crate) enum Value {
 }
 
 impl Value {
+    /// How many values it is, those inside of it counted.
+    pub(crate) fn parts(&self) -> usize {
+        1 + match self {
+            Value::List(items) => items.iter().map(Value::parts).sum(),
+            Value::Record(fields) => fields.iter().map(|f| f.1.parts()).sum(),
+            Value::Int(_) | Value::Bool(_) | Value::Str(_) | Value::Error(_) | Value::Enum(..) => 0,
+        }
+    }
+
     pub(crate) fn int(&self) -> Option<&BigInt> {
         match self {
             Value::Int(value) => Some(value),
@@ -78,7 +90,10 @@ pub(crate) fn binary(
     }
     let (a, b) = match (a, b) {
         (Value::Str(a), Value::Str(b)) if op == BinaryOp::Concat => {
-            return Ok(Value::Str(format!("{a}{b}")))
+            return match a.len() + b.len() > MAX_TEXT {
+                true => Err(format!("this text has more than {MAX_TEXT} bytes")),
+                false => Ok(Value::Str(format!("{a}{b}"))),
+            }
         }
         (Value::Int(a), Value::Int(b)) => (a, b),
         (Value::Bool(a), Value::Bool(b)) => {

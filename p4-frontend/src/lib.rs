@@ -3,6 +3,7 @@
 //! slot-based intermediate form that an engine runs. Pure: it reads no files, but for [`files`].
 
 pub mod architectures;
+pub mod cancel;
 mod check;
 pub mod control;
 pub mod diagnostics;
@@ -12,11 +13,13 @@ pub mod files;
 pub mod fuzz;
 pub mod ir;
 mod lexer;
+mod lint;
 mod lower;
 mod preprocess;
 pub mod source;
 mod syntax;
 mod types;
+pub mod warnings;
 
 use diagnostics::Diagnostics;
 use source::{Includes, SourceMap};
@@ -28,6 +31,10 @@ pub struct Options {
     pub defines: Vec<(String, String)>,
     /// Which form of an architecture the program means.
     pub architecture: architectures::Choice,
+    /// What becomes of warnings.
+    pub warnings: warnings::Actions,
+    /// What stops the compilation before its end.
+    pub cancel: cancel::Cancel,
 }
 
 /// What came out of a compilation.
@@ -71,7 +78,7 @@ fn front(
     make: bool,
 ) -> Compiled {
     let mut sources = SourceMap::default();
-    let mut diagnostics = Diagnostics::default();
+    let mut diagnostics = Diagnostics::new(options.cancel.clone());
     let mut preprocessor = preprocess::Preprocessor::new(
         &mut sources,
         &mut diagnostics,
@@ -83,6 +90,7 @@ fn front(
     }
     let tokens = preprocessor.finish(name.to_owned(), text.to_owned());
     let tree = syntax::parse(&tokens, &mut diagnostics);
+    let quiet = lint::Quiet::of(&tree);
     let mut program = None;
     if !diagnostics.has_errors() {
         let info = check::check(&tree, &mut diagnostics);
@@ -90,10 +98,13 @@ fn front(
             program = lower::lower(&tree, info, &mut diagnostics);
         }
     }
+    diagnostics.settle(&options.warnings, |diagnostic| {
+        !quiet.covers(diagnostic) && !sources.is_ours(diagnostic.span)
+    });
     Compiled {
+        program: program.filter(|_| !diagnostics.has_errors()),
         sources,
         diagnostics,
-        program,
     }
 }
 

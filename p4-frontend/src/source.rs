@@ -110,6 +110,19 @@ impl SourceMap {
         }
     }
 
+    /// Whether a place is in a file that comes with the front end.
+    pub(crate) fn is_ours(&self, span: Span) -> bool {
+        let file = self.files.get(self.file_of(span));
+        file.is_some_and(|file| file.name.starts_with('<'))
+    }
+
+    /// The number of the line that a place begins in, from 1.
+    pub(crate) fn line(&self, span: Span) -> usize {
+        let (index, range) = self.local(span);
+        self.line_index(index, range.start)
+            .map_or(0, |line| line + 1)
+    }
+
     /// The text at a place.
     pub fn text(&self, span: Span) -> &str {
         let (index, range) = self.local(span);
@@ -164,14 +177,17 @@ impl<'a> Files<'a> for SourceMap {
 pub trait Includes {
     /// The name and the text of the file that `#include` names. `from` is the name of the file
     /// with the directive if the path stood in quotes, `None` if it stood in angle brackets.
-    fn include(&self, path: &str, from: Option<&str>) -> Option<(String, String)>;
+    ///
+    /// # Errors
+    /// Why a file that is there is not included.
+    fn include(&self, path: &str, from: Option<&str>) -> Result<Option<(String, String)>, String>;
 }
 
 /// Nothing can be included but the architectures that come with the front end.
 pub struct NoIncludes;
 
 impl Includes for NoIncludes {
-    fn include(&self, _path: &str, _from: Option<&str>) -> Option<(String, String)> {
-        None
+    fn include(&self, _path: &str, _: Option<&str>) -> Result<Option<(String, String)>, String> {
+        Ok(None)
     }
 }

@@ -71,6 +71,8 @@ pub(crate) enum Kind {
 pub(crate) struct Types {
     kinds: Vec<Kind>,
     ids: HashMap<Kind, TypeId>,
+    /// Whether each has a part that is still to be found out or replaced.
+    open: Vec<bool>,
 }
 
 pub(crate) const UNKNOWN: TypeId = TypeId(0);
@@ -89,6 +91,7 @@ impl Types {
         let mut types = Types {
             kinds: Vec::new(),
             ids: HashMap::new(),
+            open: Vec::new(),
         };
         for kind in [
             Kind::Unknown,
@@ -112,25 +115,72 @@ impl Types {
             return *id;
         }
         let id = TypeId(self.kinds.len() as u32);
+        let open = self.kind_is_open(&kind);
+        self.open.push(open);
         self.kinds.push(kind.clone());
         self.ids.insert(kind, id);
         id
+    }
+
+    fn kind_is_open(&self, kind: &Kind) -> bool {
+        let any = |parts: &[TypeId]| parts.iter().any(|p| self.open[p.0 as usize]);
+        match kind {
+            Kind::Parameter(_) | Kind::Infer(_) => true,
+            Kind::Struct(_, _, parts)
+            | Kind::Extern(_, parts)
+            | Kind::Parser(_, parts)
+            | Kind::Control(_, parts)
+            | Kind::Package(_, parts)
+            | Kind::Tuple(parts)
+            | Kind::ListLiteral(parts) => any(parts),
+            Kind::RecordLiteral(fields) => fields.iter().any(|f| self.open[f.1 .0 as usize]),
+            Kind::Stack(part, _) | Kind::List(part) | Kind::Set(part) => any(&[*part]),
+            Kind::Unknown
+            | Kind::Void
+            | Kind::Bool
+            | Kind::Error
+            | Kind::String
+            | Kind::MatchKind
+            | Kind::Integer
+            | Kind::Bit(_)
+            | Kind::Int(_)
+            | Kind::Varbit(_)
+            | Kind::Enum(_)
+            | Kind::Serializable(..)
+            | Kind::New(..)
+            | Kind::Table(_)
+            | Kind::Applied(_)
+            | Kind::ActionRun(_)
+            | Kind::InvalidHeader
+            | Kind::Default
+            | Kind::DontCare => false,
+        }
     }
 
     pub(crate) fn kind(&self, id: TypeId) -> &Kind {
         &self.kinds[id.0 as usize]
     }
 
+    /// Whether a part of the type is still to be found out or replaced.
+    pub(crate) fn is_open(&self, id: TypeId) -> bool {
+        self.open[id.0 as usize]
+    }
+
     pub(crate) fn bit(&mut self, width: u32) -> TypeId {
         self.id(Kind::Bit(width))
     }
 
-    /// The type with every part replaced for which `replace` gives another.
+    /// The type with every part replaced for which `replace` gives another, which it may do for
+    /// type parameters and types to be found out.
     pub(crate) fn map(
         &mut self,
         id: TypeId,
         replace: &mut dyn FnMut(&mut Types, TypeId) -> Option<TypeId>,
     ) -> TypeId {
+        // A type may hold another many times over: what has nothing to replace is not entered.
+        if !self.open[id.0 as usize] {
+            return id;
+        }
         if let Some(other) = replace(self, id) {
             return other;
         }

@@ -79,9 +79,9 @@ pub struct File {
 struct Packed(BTreeMap<(String, String), (String, String)>);
 
 impl Includes for Packed {
-    fn include(&self, path: &str, from: Option<&str>) -> Option<(String, String)> {
+    fn include(&self, path: &str, from: Option<&str>) -> Result<Option<(String, String)>, String> {
         let key = (path.to_owned(), from.unwrap_or_default().to_owned());
-        self.0.get(&key).cloned()
+        Ok(self.0.get(&key).cloned())
     }
 }
 
@@ -92,8 +92,10 @@ struct Recorded<'a> {
 }
 
 impl Includes for Recorded<'_> {
-    fn include(&self, path: &str, from: Option<&str>) -> Option<(String, String)> {
-        let (name, text) = self.inner.include(path, from)?;
+    fn include(&self, path: &str, from: Option<&str>) -> Result<Option<(String, String)>, String> {
+        let Some((name, text)) = self.inner.include(path, from)? else {
+            return Ok(None);
+        };
         let file = File {
             path: path.to_owned(),
             from: from.unwrap_or_default().to_owned(),
@@ -105,7 +107,7 @@ impl Includes for Recorded<'_> {
         if !files.iter().any(known) {
             files.push(file);
         }
-        Some((name, text))
+        Ok(Some((name, text)))
     }
 }
 
@@ -133,6 +135,7 @@ impl Package {
                     _ => Pna::Auto,
                 },
             },
+            ..Options::default()
         }
     }
 

@@ -119,7 +119,12 @@ impl<'a> Checker<'a, '_> {
                     return self.fail(expr.span, format!("`{}` calls itself", name.name));
                 }
                 _ => {
-                    return self.fail(function.span, format!("`{}` cannot be called", name.name));
+                    let ty = self.expression(function);
+                    if ty != UNKNOWN && !self.not_applied(function, ty) {
+                        self.fail(function.span, format!("`{}` cannot be called", name.name));
+                    }
+                    self.check_loose(arguments);
+                    return UNKNOWN;
                 }
             }
         }
@@ -214,6 +219,9 @@ impl<'a> Checker<'a, '_> {
                         expr.span,
                         "a table is applied in the `apply` block of its control",
                     );
+                }
+                if self.open.contains(&def) {
+                    return self.fail(expr.span, "a table is not applied for its own key");
                 }
                 self.note_call(expr.into(), Callee::ApplyTable(def), Vec::new(), Vec::new());
                 if !arguments.is_empty() {

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What fits where: types found out by comparison, conversions that need not be written.
 
+use num_bigint::BigInt;
+use num_traits::Signed;
+
 use super::{Checker, DefKind};
 use crate::diagnostics::Diagnostic;
-use crate::eval::{fits, Value};
+use crate::eval::{fits, wrap, Value};
+use crate::source::Span;
 use crate::syntax::ast::{Expr, ExprKind};
 use crate::types::{Kind, TypeId, UNKNOWN};
+use crate::warnings::Warning;
 
 impl<'a> Checker<'a, '_> {
     /// A type to be found out.
@@ -28,7 +33,8 @@ impl<'a> Checker<'a, '_> {
 
     /// The type with everything put in that has been found out.
     pub(super) fn found(&mut self, ty: TypeId) -> TypeId {
-        let infer = self.infer.clone();
+        // Taken and not copied: this runs for every expression.
+        let infer = std::mem::take(&mut self.infer);
         fn go(
             types: &mut crate::types::Types,
             infer: &[Option<TypeId>],
@@ -43,7 +49,9 @@ impl<'a> Checker<'a, '_> {
                 _ => None,
             })
         }
-        go(&mut self.info.types, &infer, ty, 0)
+        let found = go(&mut self.info.types, &infer, ty, 0);
+        self.infer = infer;
+        found
     }
 
     /// Compares what is wanted with what there is; binds types to be found out. Whether they fit
@@ -170,6 +178,8 @@ impl<'a> Checker<'a, '_> {
                 self.unify_blocks(to, from)
             }
             (Kind::Integer, Kind::Bit(_) | Kind::Int(_)) => true,
+            // A literal has no type of its own that a `type` would have to be kept apart from.
+            (Kind::Integer, Kind::New(_, base)) => self.implicit(from, base),
             (Kind::Serializable(_, base), _) => self.implicit(base, to),
             (Kind::InvalidHeader, Kind::Struct(kind, ..)) => {
                 kind != crate::syntax::ast::StructKind::Struct
@@ -240,6 +250,8 @@ impl<'a> Checker<'a, '_> {
     /// Notes conversions into the parts of literals.
     fn convert(&mut self, expr: &'a Expr, to: TypeId) {
         let from = self.info.type_of.get(&expr.id).copied().unwrap_or(UNKNOWN);
+        // Before the conversion is noted, which makes any value fit.
+        self.check_fits(expr, from, to);
         if from != to {
             self.info.coerced.insert(expr.id, to);
         }
@@ -267,16 +279,20 @@ impl<'a> Checker<'a, '_> {
                 self.convert(yes, to);
                 self.convert(no, to);
             }
-            _ => self.check_fits(expr, from, to),
+            _ => {}
         }
     }
 
-    /// A literal that does not fit is not what was meant.
+    /// Reports a number without a width that does not fit into its type.
     fn check_fits(&mut self, expr: &'a Expr, from: TypeId, to: TypeId) {
-        let Some(shape) = self.info.types.shape(to) else {
+        let mut base = to;
+        while let Kind::New(_, below) = self.kind(base) {
+            base = below;
+        }
+        let Some(shape) = self.info.types.shape(base) else {
             return;
         };
-        if !matches!(self.kind(from), Kind::Integer) {
+        if !matches!(self.kind(from), Kind::Integer) || matches!(expr.kind, ExprKind::Ternary(..)) {
             return;
         }
         let value = super::value(&self.info, &Default::default(), expr);
@@ -285,15 +301,27 @@ impl<'a> Checker<'a, '_> {
         }
         if let Ok(Some(Value::Int(value))) = value {
             if !fits(&value, shape) {
-                let shown = self.show(to);
-                let mut warning = Diagnostic::error(
-                    expr.span,
-                    format!("{value} does not fit into `{shown}` and is cut"),
-                );
-                warning.severity = crate::diagnostics::Severity::Warning;
-                self.error(warning);
+                self.does_not_fit(expr.span, &value, to, shape);
             }
         }
+    }
+
+    /// Warns of a constant that is another one in its type.
+    pub(super) fn does_not_fit(
+        &mut self,
+        span: Span,
+        value: &BigInt,
+        to: TypeId,
+        shape: (u32, bool),
+    ) {
+        let (shown, becomes) = (self.show(to), wrap(value, shape));
+        // Written on purpose, mostly: `-1` for all ones.
+        let warning = match value.is_negative() && !shape.1 && fits(value, (shape.0, true)) {
+            true => Warning::Mismatch,
+            false => Warning::Overflow,
+        };
+        let message = format!("{value} does not fit into `{shown}`: it becomes {becomes}");
+        self.error(Diagnostic::warning(warning, span, message));
     }
 
     /// Whether a cast converts a value.

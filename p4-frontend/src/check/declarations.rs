@@ -18,6 +18,9 @@ use crate::syntax::ast::{
 };
 use crate::types::{DefId, Kind, TypeId, UNKNOWN, VOID};
 
+/// The most values in the constants of a program, all together.
+const MAX_CONSTANTS: usize = 1 << 18;
+
 impl<'a> Checker<'a, '_> {
     pub(super) fn declaration(&mut self, decl: &'a Decl) {
         self.name_annotation(&decl.annotations);
@@ -170,6 +173,20 @@ impl<'a> Checker<'a, '_> {
                 .label("not a constant"),
             );
         }
+        let known = known.filter(|known| {
+            let parts = known.parts();
+            self.constant_parts = self.constant_parts.saturating_add(parts);
+            let fits = self.constant_parts <= MAX_CONSTANTS;
+            if !fits {
+                self.fail(
+                    value.span,
+                    format!(
+                        "constants have more than {MAX_CONSTANTS} values: this one has {parts}"
+                    ),
+                );
+            }
+            fits
+        });
         self.declare(&decl.name, Some(decl), DefKind::Const(ty, known));
     }
 

@@ -5,7 +5,7 @@ use num_traits::ToPrimitive;
 
 use super::{Checker, DefKind};
 use crate::diagnostics::Diagnostic;
-use crate::eval::Value;
+use crate::eval::{fits, Value};
 use crate::lexer::Name;
 use crate::syntax::ast::{Direction, Expr, ExprKind, Ident, StructKind, Type, TypeKind};
 use crate::types::{
@@ -15,6 +15,9 @@ use crate::types::{
 impl<'a> Checker<'a, '_> {
     /// Finds the type of an expression and notes it.
     pub(super) fn expression(&mut self, expr: &'a Expr) -> TypeId {
+        if self.diagnostics.stopped() {
+            return UNKNOWN;
+        }
         let ty = self.expression_inner(expr);
         let ty = self.found(ty);
         self.note_type(expr, ty)
@@ -30,8 +33,16 @@ impl<'a> Checker<'a, '_> {
         match &expr.kind {
             ExprKind::Bool(_) => BOOL,
             ExprKind::Int(_, None) => INTEGER,
-            ExprKind::Int(_, Some((width, false))) => self.info.types.bit(*width),
-            ExprKind::Int(_, Some((width, true))) => self.info.types.id(Kind::Int(*width)),
+            ExprKind::Int(value, Some(shape)) => {
+                let ty = match shape {
+                    (width, false) => self.info.types.bit(*width),
+                    (width, true) => self.info.types.id(Kind::Int(*width)),
+                };
+                if !fits(value, *shape) {
+                    self.does_not_fit(expr.span, value, ty, *shape);
+                }
+                ty
+            }
             ExprKind::Str(_) => STRING,
             ExprKind::Name(name, global) => self.name(expr, name, *global),
             ExprKind::Type(ty) => {
@@ -178,6 +189,10 @@ impl<'a> Checker<'a, '_> {
             name.span,
             format!("`{shown}` has no member `{}`", name.name),
         );
+        if let (Kind::Table(table), "hit" | "miss" | "action_run") = (self.kind(ty), &*name.name) {
+            let table = &self.def(table).name;
+            error = error.note(format!("`{table}.apply().{}` is meant", name.name));
+        }
         let fields = self.fields(ty);
         if !fields.is_empty() {
             let list: Vec<_> = fields.iter().map(|f| f.0.to_string()).collect();
@@ -382,7 +397,10 @@ impl<'a> Checker<'a, '_> {
     fn cast(&mut self, expr: &'a Expr, ty: &'a Type, operand: &'a Expr) -> TypeId {
         let to = self.ty(ty);
         let from = self.expression(operand);
-        if self.implicit(from, to) {
+        if self.kind(from) == Kind::Integer && self.implicit(from, to) {
+            // Written in full: what does not fit is meant to be another number.
+            self.info.coerced.insert(operand.id, to);
+        } else if self.implicit(from, to) {
             self.coerce(operand, to);
         } else if !self.castable(from, to) {
             let (a, b) = (self.show(from), self.show(to));

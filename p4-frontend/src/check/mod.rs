@@ -224,8 +224,12 @@ pub(crate) struct Checker<'a, 'd> {
     late: Vec<&'a Expr>,
     /// Names that actions and tables have whatever instance they are in, and where.
     control_names: HashMap<(&'static str, String), Span>,
-    /// Parsers and controls whose bodies are being checked.
+    /// Parsers and controls whose bodies are being checked, and tables whose keys are.
     open: Vec<DefId>,
+    /// How many values the constants have so far.
+    constant_parts: usize,
+    /// Sizes of types.
+    sizes: HashMap<TypeId, types::Size>,
     /// What `return` in the function at hand gives.
     result: TypeId,
 }
@@ -256,10 +260,12 @@ pub(crate) fn check<'a>(program: &'a Program, diagnostics: &mut Diagnostics) -> 
         late: Vec::new(),
         control_names: HashMap::new(),
         open: Vec::new(),
+        constant_parts: 0,
+        sizes: HashMap::new(),
         result: UNKNOWN,
     };
     for decl in &program.decls {
-        if checker.diagnostics.is_full() {
+        if checker.diagnostics.stopped() || checker.diagnostics.is_full() {
             break;
         }
         checker.declaration(decl);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Bodies of parsers and controls.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Checker, Place};
 use crate::diagnostics::Diagnostic;
 use crate::lexer::Name;
 use crate::source::Span;
-use crate::syntax::ast::{ControlBody, Decl, Expr, ExprKind, Ident, ParserBody, Transition};
+use crate::syntax::ast::{ControlBody, Decl, Expr, ExprKind, Ident, ParserBody, State, Transition};
 use crate::types::{Kind, TypeId, UNKNOWN};
 
 impl<'a> Checker<'a, '_> {
@@ -53,9 +53,11 @@ impl<'a> Checker<'a, '_> {
 
     /// A parser that no packet gets out of is a mistake.
     fn comes_to_an_end(&mut self, decl: &'a Decl, body: &'a ParserBody) {
+        let states: HashMap<&str, &State> =
+            body.states.iter().map(|s| (&*s.name.name, s)).collect();
         let (mut seen, mut open) = (HashSet::new(), vec![Name::from("start")]);
         while let Some(name) = open.pop() {
-            let Some(state) = body.states.iter().find(|s| s.name.name == name) else {
+            let Some(state) = states.get(&*name) else {
                 return; // `accept`, `reject`, or one that is not there: reported.
             };
             if !seen.insert(name) {

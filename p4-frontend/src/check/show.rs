@@ -4,10 +4,21 @@
 use super::Checker;
 use crate::types::{DefId, Kind, TypeId};
 
+/// How deep a type is shown: one may hold another many times over, and that again.
+const MAX_DEPTH: usize = 6;
+
 impl Checker<'_, '_> {
     pub(super) fn show(&self, ty: TypeId) -> String {
+        self.show_at(ty, 0)
+    }
+
+    fn show_at(&self, ty: TypeId, depth: usize) -> String {
+        if depth > MAX_DEPTH {
+            return "…".to_owned();
+        }
+        let show = |part: &TypeId| self.show_at(*part, depth + 1);
         let list = |parts: &[TypeId]| {
-            let parts: Vec<_> = parts.iter().map(|p| self.show(*p)).collect();
+            let parts: Vec<_> = parts.iter().map(show).collect();
             parts.join(", ")
         };
         let named = |def: &DefId, args: &[TypeId]| {
@@ -34,10 +45,10 @@ impl Checker<'_, '_> {
             | Kind::Parser(def, args)
             | Kind::Control(def, args)
             | Kind::Package(def, args) => named(def, args),
-            Kind::Stack(element, size) => format!("{}[{size}]", self.show(*element)),
+            Kind::Stack(element, size) => format!("{}[{size}]", show(element)),
             Kind::Tuple(parts) => format!("tuple<{}>", list(parts)),
-            Kind::List(element) => format!("list<{}>", self.show(*element)),
-            Kind::Set(element) => format!("set<{}>", self.show(*element)),
+            Kind::List(element) => format!("list<{}>", show(element)),
+            Kind::Set(element) => format!("set<{}>", show(element)),
             Kind::Parameter(_) => "a type parameter".to_owned(),
             Kind::Infer(_) => "a type not known yet".to_owned(),
             Kind::Table(def) => format!("table {}", self.def(*def).name),
@@ -47,7 +58,7 @@ impl Checker<'_, '_> {
             Kind::RecordLiteral(fields) => {
                 let fields: Vec<_> = fields
                     .iter()
-                    .map(|(name, ty)| format!("{name} = {}", self.show(*ty)))
+                    .map(|(name, ty)| format!("{name} = {}", show(ty)))
                     .collect();
                 format!("{{ {} }}", fields.join(", "))
             }

@@ -21,14 +21,20 @@ impl<'a> Checker<'a, '_> {
     }
 
     fn statement(&mut self, statement: &'a Statement) {
+        if self.diagnostics.stopped() {
+            return;
+        }
         let span = statement.span;
         match &statement.kind {
             StatementKind::Empty => {}
             StatementKind::Block(block) => self.block(block),
             StatementKind::Declaration(decl) => self.local(decl),
-            StatementKind::Call(expr) => {
-                self.expression(expr);
-            }
+            StatementKind::Call(expr) => match expr.kind {
+                ExprKind::Call(..) => {
+                    self.expression(expr);
+                }
+                _ => self.no_call(expr),
+            },
             StatementKind::Assign(left, None, right) => {
                 let ty = self.expression(left);
                 self.expression(right);
@@ -88,6 +94,56 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
+    /// A statement that is an expression without a call.
+    fn no_call(&mut self, expr: &'a Expr) {
+        let ty = match &expr.kind {
+            ExprKind::Name(name, global) => {
+                let Some(def) = self.resolve(name, *global) else {
+                    return;
+                };
+                match self.def(def).kind {
+                    DefKind::Function(..) | DefKind::Action(..) => {
+                        self.error(
+                            Diagnostic::error(expr.span, format!("`{}` is not called", name.name))
+                                .note(format!("`{}(…)` is meant", name.name)),
+                        );
+                        return;
+                    }
+                    _ => match self.as_type(expr) {
+                        Some(ty) => ty,
+                        None => self.expression(expr),
+                    },
+                }
+            }
+            _ => self.expression(expr),
+        };
+        if ty == UNKNOWN || self.not_applied(expr, ty) {
+            return;
+        }
+        self.error(
+            Diagnostic::error(expr.span, "this statement does nothing")
+                .label("expected `=` or `(` behind this")
+                .note("a statement assigns or calls"),
+        );
+    }
+
+    /// Reports what is used as if it were a call of its `apply`, if it has one.
+    pub(super) fn not_applied(&mut self, expr: &Expr, ty: TypeId) -> bool {
+        let what = match self.kind(ty) {
+            Kind::Table(_) => "table",
+            Kind::Parser(..) => "parser",
+            Kind::Control(..) => "control",
+            _ => return false,
+        };
+        let mut error = Diagnostic::error(expr.span, format!("this {what} is not applied"));
+        if let ExprKind::Name(name, _) = &expr.kind {
+            let arguments = if what == "table" { "" } else { "…" };
+            error = error.note(format!("`{}.apply({arguments})` is meant", name.name));
+        }
+        self.error(error);
+        true
+    }
+
     fn for_in(&mut self, decl: &'a Decl, range: &'a ForRange, body: &'a Statement) {
         let DeclKind::Variable(written, _) = &decl.kind else {
             return;
@@ -102,13 +158,16 @@ impl<'a> Checker<'a, '_> {
                 let given = self.expression(elements);
                 match self.kind(given) {
                     Kind::Stack(element, _) | Kind::List(element) => {
-                        if element != ty {
-                            self.fail(written.span, "this is not the type of the elements");
+                        if element != ty && ty != UNKNOWN && element != UNKNOWN {
+                            let (shown, wanted) = (self.show(element), self.show(ty));
+                            self.fail(
+                                written.span,
+                                format!("the elements are `{shown}`, the variable is a `{wanted}`"),
+                            );
                         }
                     }
-                    Kind::ListLiteral(parts) => {
+                    Kind::ListLiteral(_) => {
                         let list = self.info.types.id(Kind::List(ty));
-                        let _ = parts;
                         self.coerce(elements, list);
                     }
                     Kind::Unknown => {}
@@ -200,10 +259,7 @@ impl<'a> Checker<'a, '_> {
             }
             DeclKind::ValueSet(written, size) => {
                 let ty = self.ty(written);
-                self.expression(size);
-                if !self.compile_time(size) {
-                    self.fail(size.span, "the size of a value set has to be a constant");
-                }
+                self.size_of_entries(size, "a value set");
                 let set = self.info.types.id(Kind::Set(ty));
                 self.declare(&decl.name, Some(decl), DefKind::ValueSet(set));
             }
@@ -234,7 +290,16 @@ impl<'a> Checker<'a, '_> {
             )
         {
             let shown = self.show(ty);
-            self.fail(value.span, format!("`switch` takes no `{shown}`"));
+            let mut error = Diagnostic::error(value.span, format!("`switch` takes no `{shown}`"));
+            match self.kind(ty) {
+                Kind::Applied(_) => error = error.note("`….apply().action_run` is meant"),
+                Kind::Table(table) => {
+                    let name = &self.def(table).name;
+                    error = error.note(format!("`{name}.apply().action_run` is meant"));
+                }
+                _ => {}
+            }
+            self.error(error);
         }
         if run.is_some() && self.place == Place::Action {
             self.fail(span, "actions do not apply tables");

@@ -3,9 +3,12 @@
 
 use std::collections::HashSet;
 
+use num_traits::ToPrimitive;
+
 use super::calls::Site;
 use super::{Callee, Checker, DefKind, Place, Signature, TableInfo};
 use crate::diagnostics::Diagnostic;
+use crate::eval::Value;
 use crate::lexer::Name;
 use crate::source::Span;
 use crate::syntax::ast::{
@@ -30,7 +33,9 @@ impl<'a> Checker<'a, '_> {
         let (mut keys, mut written): (Vec<_>, &'a [Key]) = (Vec::new(), &[]);
         for property in properties {
             if let PropertyValue::Key(list) = &property.value {
+                self.open.push(id);
                 keys = list.iter().map(|key| self.key(key)).collect();
+                self.open.pop();
                 written = list;
                 let entries = properties
                     .iter()
@@ -288,6 +293,28 @@ impl<'a> Checker<'a, '_> {
         );
     }
 
+    /// A number of entries: what `entries` of them need.
+    pub(super) fn size_of_entries(&mut self, value: &'a Expr, what: &str) {
+        let ty = self.expression(value);
+        let number = matches!(
+            self.kind(ty),
+            Kind::Integer | Kind::Bit(_) | Kind::Int(_) | Kind::Unknown
+        );
+        if !number || ty != UNKNOWN && !self.compile_time(value) {
+            self.fail(
+                value.span,
+                format!("the size of {what} is a number known to the compiler"),
+            );
+        } else if let Some(Value::Int(size)) = self.constant(value) {
+            if size.to_u32().is_none() {
+                self.fail(
+                    value.span,
+                    format!("the size of {what} is 0 to {}, not {size}", u32::MAX),
+                );
+            }
+        }
+    }
+
     fn property(&mut self, property: &'a Property, value: &'a Expr, info: &TableInfo<'a>) {
         match &*property.name.name {
             "default_action" => match &value.kind {
@@ -306,19 +333,7 @@ impl<'a> Checker<'a, '_> {
                     self.fail(value.span, "an action is expected here");
                 }
             },
-            "size" => {
-                self.expression(value);
-                let number = matches!(
-                    self.info.type_of.get(&value.id).map(|t| self.kind(*t)),
-                    Some(Kind::Integer | Kind::Bit(_) | Kind::Int(_) | Kind::Unknown)
-                );
-                if !number || !self.compile_time(value) {
-                    self.fail(
-                        value.span,
-                        "the size of a table is a number known to the compiler",
-                    );
-                }
-            }
+            "size" => self.size_of_entries(value, "a table"),
             "largest_priority_wins" => self.expect(value, crate::types::BOOL),
             "priority_delta" => {
                 self.expression(value);

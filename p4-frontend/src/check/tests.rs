@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use crate::source::NoIncludes;
+use crate::warnings::{Action, Actions, Warning};
 use crate::{check, Options};
 
 /// What is wrong with a program, rendered; nothing if it is good.
@@ -45,6 +46,190 @@ fn literals_take_the_type_that_is_wanted() {
         "struct S { bit<8> a; } const S s = { b = 1 };",
         "expected a value of type `S`",
     );
+}
+
+/// What is warned of, rendered.
+fn warnings(text: &str) -> String {
+    let text = format!("#include <v1model.p4>\n{text}");
+    let checked = check("test.p4", &text, &NoIncludes, &Options::default());
+    let rendered = checked.diagnostics.render(&checked.sources);
+    assert!(!checked.diagnostics.has_errors(), "{rendered}");
+    rendered
+}
+
+#[test]
+fn literals_become_values_of_new_types() {
+    good("type bit<10> vrf_t; const vrf_t d = 0; struct S { vrf_t v; } const S s = { 3 };");
+    good("type bit<10> t; type t u; action a(inout u x) { x = 5; if (x == 7) { x = 1; } }");
+    good("type bit<8> t; t f(in t x) { return 1; } action a(inout t x) { x = f(2); }");
+    bad(
+        "type bit<10> t; type bit<10> u; action a(inout t x, in u y) { x = y; }",
+        "expected a value of type `t`, found `u`",
+    );
+    bad(
+        "type bit<10> t; action a(inout t x, in bit<10> y) { x = y; }",
+        "expected a value of type `t`, found `bit<10>`",
+    );
+    bad(
+        "type bit<10> t; action a(inout t x) { x = x + 1; }",
+        "does not take",
+    );
+    bad(
+        "type bool t; const t x = 1;",
+        "expected a value of type `t`",
+    );
+}
+
+#[test]
+fn a_forgotten_call_is_named() {
+    let control = |body: &str| {
+        format!(
+            "control d() {{ apply {{}} }}
+             control c(inout bit<8> x) {{ action a() {{}} d() i;
+                 table t {{ key = {{ x: exact; }} actions = {{ a; }} }}
+                 apply {{ {body} }} }}"
+        )
+    };
+    bad(&control("t;"), "`t.apply()` is meant");
+    bad(&control("t();"), "`t.apply()` is meant");
+    bad(&control("i;"), "`i.apply(…)` is meant");
+    bad(&control("i();"), "`i.apply(…)` is meant");
+    bad(&control("a;"), "`a(…)` is meant");
+    bad(&control("x;"), "this statement does nothing");
+    bad(
+        &control("if (t.hit) { x = 1; }"),
+        "`t.apply().hit` is meant",
+    );
+    bad(
+        &control("switch (t) { a: {} }"),
+        "`t.apply().action_run` is meant",
+    );
+    bad(
+        &control("switch (t.apply()) { a: {} }"),
+        "apply().action_run` is meant",
+    );
+    bad(
+        "parser q() { state start { transition accept; } }
+         parser p() { q() i; state start { i; transition accept; } }",
+        "`i.apply(…)` is meant",
+    );
+}
+
+#[test]
+fn sizes_are_not_negative() {
+    let table = |size: &str| {
+        format!(
+            "control c(inout bit<8> x) {{ action a() {{}}
+             table t {{ key = {{ x: exact; }} actions = {{ a; }} size = {size}; }}
+             apply {{ t.apply(); }} }}"
+        )
+    };
+    good(&table("0"));
+    good(&table("8w16"));
+    bad(
+        &table("-1"),
+        "the size of a table is 0 to 4294967295, not -1",
+    );
+    bad(&table("2 - 3"), "not -1");
+    bad(&table("1 << 32"), "not 4294967296");
+    bad(&table("true"), "is a number");
+    bad(
+        "parser p() { value_set<bit<8>>(-4) s; state start { transition accept; } }",
+        "the size of a value set is 0 to 4294967295, not -4",
+    );
+    bad("header h_t {} struct S { h_t[-1] s; }", "-1 is not in 1 to");
+}
+
+#[test]
+fn lists_are_run_through() {
+    good("void f(inout bit<8> x) { for (bit<8> i in (list<bit<8>>) { 1, 2 }) { x = i; } }");
+    good("const list<bit<8>> l = { 1, 2 }; void f(inout bit<8> x) { for (bit<8> i in l) { x = i; } }");
+    good("void f(inout bit<8> x) { for (bit<8> i in { 1, x }) { x = i; } }");
+    bad(
+        "const list<bit<9>> l = { 1 }; void f() { for (bit<8> i in l) {} }",
+        "the elements are `bit<9>`, the variable is a `bit<8>`",
+    );
+    bad(
+        "void f(in bool b) { for (bit<8> i in b) {} }",
+        "a loop runs over",
+    );
+}
+
+#[test]
+fn constants_that_do_not_fit_are_warned_of() {
+    let overflow = |text: &str, expected: &str| {
+        let shown = warnings(text);
+        assert!(shown.contains(expected), "{shown}");
+    };
+    overflow(
+        "action a(inout bit<9> p) { p = 600; }",
+        "warning[overflow]: 600 does not fit into `bit<9>`: it becomes 88",
+    );
+    overflow("const int<4> x = 8;", "it becomes -8");
+    overflow(
+        "const bit<8> x = 8w256;",
+        "256 does not fit into `bit<8>`: it becomes 0",
+    );
+    overflow("const bit<8> x = 3 + 253;", "256 does not fit");
+    overflow("type bit<4> t; const t x = 16;", "16 does not fit into `t`");
+    overflow(
+        "struct S { bit<4> a; } const S x = { 17 };",
+        "17 does not fit into `bit<4>`",
+    );
+    overflow(
+        "const bit<8> x = -1;",
+        "warning[mismatch]: -1 does not fit into `bit<8>`: it becomes 255",
+    );
+    overflow(
+        "parser p(in bit<4> x) { state start { transition select(x) { 16: accept; _: accept; } } }",
+        "16 does not fit",
+    );
+    for fine in [
+        "const bit<8> x = 255;",
+        "const int<8> x = -128;",
+        "const bit<8> x = (bit<8>) 300;",
+    ] {
+        assert_eq!(warnings(fine), "", "{fine}");
+    }
+}
+
+#[test]
+fn annotations_and_options_switch_warnings() {
+    let wide = "const bit<4> x = 16;";
+    assert_eq!(warnings(&format!("@noWarn(\"overflow\") {wide}")), "");
+    assert!(warnings(&format!("@noWarn(\"unused\") {wide}")).contains("[overflow]"));
+    let inside = "action a(inout bit<4> x) { x = 16; }";
+    assert_eq!(warnings(&format!("@noWarn(\"overflow\") {inside}")), "");
+    // Only what is annotated is quiet.
+    let both = warnings(&format!(
+        "@noWarn(\"overflow\") {inside} const bit<4> y = 17;"
+    ));
+    assert!(
+        both.contains("17 does") && !both.contains("16 does"),
+        "{both}"
+    );
+
+    let with = |set: &dyn Fn(&mut Actions)| {
+        let mut options = Options::default();
+        set(&mut options.warnings);
+        let checked = check("test.p4", wide, &NoIncludes, &options);
+        let rendered = checked.diagnostics.render(&checked.sources);
+        (checked.diagnostics.has_errors(), rendered)
+    };
+    let off = with(&|actions| actions.set(Warning::Overflow, Action::Disable));
+    assert_eq!(off, (false, String::new()));
+    let off = with(&|actions| actions.set_all(Action::Disable));
+    assert_eq!(off, (false, String::new()));
+    let (refused, why) = with(&|actions| actions.set(Warning::Overflow, Action::Error));
+    assert!(
+        refused && why.contains("error[overflow]: 16 does not fit"),
+        "{why}"
+    );
+    let (refused, _) = with(&|actions| {
+        actions.set_all(Action::Error);
+        actions.set(Warning::Overflow, Action::Warn);
+    });
+    assert!(!refused);
 }
 
 #[test]

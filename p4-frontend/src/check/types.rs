@@ -12,9 +12,30 @@ use crate::types::{
     DefId, Kind, TypeId, BOOL, ERROR, INTEGER, MATCH_KIND, MAX_WIDTH, STRING, UNKNOWN, VOID,
 };
 
+/// The most parts of a type, those of its parts counted, each as often as it is there.
+const MAX_PARTS: u32 = 1 << 16;
+/// How deep types may be in each other.
+const MAX_NESTING: u32 = 64;
+
+/// How much a type holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    parts: u32,
+    depth: u32,
+}
+
 impl<'a> Checker<'a, '_> {
     pub(super) fn ty(&mut self, ty: &'a Type) -> TypeId {
-        let id = self.ty_inner(ty);
+        let mut id = self.ty_inner(ty);
+        let size = self.size(id);
+        if size.parts > MAX_PARTS || size.depth > MAX_NESTING {
+            id = self.fail(
+                ty.span,
+                format!(
+                    "this type is too large: the limits are {MAX_PARTS} parts, {MAX_NESTING} deep"
+                ),
+            );
+        }
         self.info.type_of.insert(ty.id, id);
         id
     }
@@ -67,6 +88,39 @@ impl<'a> Checker<'a, '_> {
                 self.named(def, args, ty.span)
             }
         }
+    }
+
+    /// How much a type holds, from what its parts do.
+    fn size(&mut self, ty: TypeId) -> Size {
+        if let Some(size) = self.sizes.get(&ty) {
+            return *size;
+        }
+        let parts = match self.kind(ty) {
+            Kind::Struct(_, _, args) => {
+                let fields = self.fields(ty).into_iter().map(|f| f.1);
+                fields.chain(args).collect()
+            }
+            Kind::Tuple(parts)
+            | Kind::ListLiteral(parts)
+            | Kind::Extern(_, parts)
+            | Kind::Parser(_, parts)
+            | Kind::Control(_, parts)
+            | Kind::Package(_, parts) => parts,
+            Kind::Stack(part, _) | Kind::List(part) | Kind::Set(part) => vec![part],
+            Kind::New(_, base) => vec![base],
+            _ => Vec::new(),
+        };
+        let mut size = Size { parts: 1, depth: 1 };
+        for part in parts {
+            let part = self.size(part);
+            size.parts = size.parts.saturating_add(part.parts);
+            size.depth = size.depth.max(part.depth + 1);
+        }
+        // One with a part to be found out may grow.
+        if !self.info.types.is_open(ty) {
+            self.sizes.insert(ty, size);
+        }
+        size
     }
 
     /// A part of a tuple, list or structure: no `void` and the like.

@@ -10,6 +10,7 @@ use crate::syntax::ast::{Expr, ExprKind};
 impl<'a> Lower<'a, '_> {
     /// Puts the value of an expression into a place of its type.
     pub(super) fn value_into(&mut self, expr: &'a Expr, dst: Slot) -> Result<()> {
+        self.go_on(expr.span)?;
         let ty = self.type_of(expr);
         let layout = self.layout(ty, expr.span)?;
         let limbs = layout.limbs();
@@ -91,6 +92,7 @@ impl<'a> Lower<'a, '_> {
         dst: Slot,
         span: Span,
     ) -> Result<()> {
+        self.go_on(span)?;
         if let Some(src) = self.value_slot(value, layout) {
             self.emit(Inst::Move {
                 dst,
@@ -141,6 +143,7 @@ impl<'a> Lower<'a, '_> {
 
     /// Whether two values are equal, as a truth value.
     pub(super) fn equal(&mut self, a: Slot, b: Slot, layout: &Layout) -> Result<Slot> {
+        self.go_on(self.at)?;
         let dst = self.allocate(1);
         match layout {
             Layout::Bits(width, _) => self.emit(Inst::Compare {

@@ -11,9 +11,6 @@ use crate::source::Span;
 use crate::syntax::ast::{Argument, ControlBody, Decl, DeclKind, Expr, ExprKind};
 use crate::types::{DefId, Kind, TypeId};
 
-/// How deep instances may be in each other.
-const MAX_DEPTH: usize = 64;
-
 /// An argument of a constructor.
 pub(super) enum Constructed {
     Value(Value),
@@ -173,9 +170,7 @@ impl<'a> Lower<'a, '_> {
         let Some(decl) = self.def(def).decl else {
             return Err(Failed);
         };
-        if self.depth >= MAX_DEPTH {
-            return self.fail(span, "instances are in each other too deep");
-        }
+        self.go_on(span)?;
         let types: Vec<_> = types
             .into_iter()
             .map(|t| self.info.types.substitute(t, &self.scope.types))
@@ -215,7 +210,6 @@ impl<'a> Lower<'a, '_> {
             }
         }
         let outer = std::mem::replace(&mut self.scope, scope);
-        self.depth += 1;
         let callable = match &decl.kind {
             DeclKind::Parser(_, body) => self
                 .code_of(path, &signature, |lower| lower.parser_code(body), false)
@@ -228,7 +222,6 @@ impl<'a> Lower<'a, '_> {
             }
             _ => Err(Failed),
         };
-        self.depth -= 1;
         self.scope = outer;
         callable.map(Rc::new)
     }
@@ -251,6 +244,7 @@ impl<'a> Lower<'a, '_> {
     }
 
     fn local(&mut self, decl: &'a Decl) -> Result<()> {
+        self.go_on(decl.span)?;
         let Some(def) = self.info.def_of.get(&decl.id).copied() else {
             return Err(Failed);
         };

@@ -11,6 +11,24 @@ use crate::source::Span;
 use crate::syntax::ast::{Argument, Block, Direction, Expr, ExprKind};
 use crate::types::{DefId, Kind, TypeId, VOID};
 
+/// A parameter's argument: its position in the call, which decides when it is evaluated, and its
+/// value. `None` if the parameter has its default.
+pub(super) type Given<'a> = Option<(usize, &'a Expr)>;
+
+/// The arguments of a call, one for each parameter.
+pub(super) fn given<'a>(call: &Call, arguments: &'a [Argument]) -> Vec<Given<'a>> {
+    let find = |n: &Option<usize>| n.map(|n| (n, &arguments[n].value));
+    call.arguments.iter().map(find).collect()
+}
+
+/// The parameters in the order in which their arguments stand in the call, which is the order in
+/// which they are evaluated and copied back (P4_16 1.2.5, section 6.8); those without one come last.
+pub(super) fn call_order(given: &[Given<'_>]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..given.len()).collect();
+    order.sort_by_key(|n| given[*n].map_or(usize::MAX, |g| g.0));
+    order
+}
+
 impl<'a> Lower<'a, '_> {
     /// A call; gives the slot of its result, if it has one.
     pub(super) fn call(&mut self, expr: &'a Expr) -> Result<Option<Slot>> {
@@ -67,8 +85,12 @@ impl<'a> Lower<'a, '_> {
             return Err(Failed);
         };
         let def = self.info.def_of.get(&base.id).copied();
-        if let Some(Storage::Block(block)) = def.and_then(|d| self.lookup(d)) {
-            return Ok(block);
+        if let Some(def) = def {
+            // An instance that could not be made has been reported.
+            return match self.lookup(def) {
+                Some(Storage::Block(block)) => Ok(block),
+                _ => Err(Failed),
+            };
         }
         // Applied by its type: an instance without a name of its own.
         if let Some(block) = self.scope.direct.get(&expr.id) {
@@ -93,25 +115,25 @@ impl<'a> Lower<'a, '_> {
         arguments: &'a [Argument],
         span: Span,
     ) -> Result<Option<Slot>> {
-        let given: Vec<Option<&'a Expr>> = call
-            .arguments
-            .iter()
-            .map(|n| n.map(|n| &arguments[n].value))
-            .collect();
+        let given = given(call, arguments);
         self.call_with(callable, &given, span)
     }
 
+    /// Runs code of ours with arguments for its parameters.
     pub(super) fn call_with(
         &mut self,
         callable: &Rc<Callable>,
-        given: &[Option<&'a Expr>],
+        given: &[Given<'a>],
         span: Span,
     ) -> Result<Option<Slot>> {
-        let all: Vec<&'a Expr> = given.iter().flatten().copied().collect();
-        let careful = all.iter().any(|e| self.has_effects(e));
+        let careful = given.iter().flatten().any(|g| self.has_effects(g.1));
         let mut copies: Vec<(Slot, Slot, u32)> = Vec::new();
         let mut back: Vec<(Place, Slot)> = Vec::new();
-        for (parameter, argument) in callable.parameters.iter().zip(given) {
+        for n in call_order(given) {
+            let Some(parameter) = callable.parameters.get(n) else {
+                continue;
+            };
+            let argument = given[n].map(|g| g.1);
             let Some((slot, ty)) = parameter.place else {
                 continue;
             };

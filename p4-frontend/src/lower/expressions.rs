@@ -11,6 +11,7 @@ impl<'a> Lower<'a, '_> {
     /// The slot of an expression's value. It may be the place of a variable: who keeps it while
     /// other code runs copies it, or uses `kept`.
     pub(super) fn value(&mut self, expr: &'a Expr) -> Result<Slot> {
+        self.go_on(expr.span)?;
         if let Some(value) = self.known(expr)? {
             let ty = self.type_of(expr);
             let layout = self.layout(ty, expr.span)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Extern objects and functions: what the engine is told of them.
 
+use super::calls::{call_order, given, Given};
 use super::places::Place;
 use super::{Failed, Lower, Result, Storage};
 use crate::check::{Call, DefKind, Signature};
@@ -88,11 +89,7 @@ impl<'a> Lower<'a, '_> {
             .get(&base.id)
             .copied()
             .and_then(|d| self.lookup(d));
-        let given: Vec<_> = call
-            .arguments
-            .iter()
-            .map(|n| n.map(|n| &arguments[n].value))
-            .collect();
+        let given = given(call, arguments);
         match object {
             Some(Storage::Packet) => self.packet_method(expr, &name.name, &given),
             Some(Storage::Extern(id)) => {
@@ -115,17 +112,13 @@ impl<'a> Lower<'a, '_> {
         arguments: &'a [Argument],
     ) -> Result<Option<Slot>> {
         let name = self.def(def).name.to_string();
+        let given = given(call, arguments);
         match name.as_str() {
-            "verify" if arguments.len() == 2 => return self.verify(arguments).map(|()| None),
+            "verify" if arguments.len() == 2 => return self.verify(&given).map(|()| None),
             "digest" => self.show_digest(call),
-            "static_assert" => return self.static_assert(expr, arguments).map(Some),
+            "static_assert" => return self.static_assert(expr, &given).map(Some),
             _ => {}
         }
-        let given: Vec<_> = call
-            .arguments
-            .iter()
-            .map(|n| n.map(|n| &arguments[n].value))
-            .collect();
         self.extern_call(expr, None, name, signature, &given)
     }
 
@@ -147,15 +140,15 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    fn static_assert(&mut self, expr: &'a Expr, arguments: &'a [Argument]) -> Result<Slot> {
-        let [condition, rest @ ..] = arguments else {
+    fn static_assert(&mut self, expr: &'a Expr, given: &[Given<'a>]) -> Result<Slot> {
+        let [Some((_, condition)), rest @ ..] = given else {
             return Err(Failed);
         };
-        let message = match rest.first().map(|m| &m.value.kind) {
+        let message = match rest.first().copied().flatten().map(|m| &m.1.kind) {
             Some(ExprKind::Str(text)) => format!(": {text}"),
             _ => String::new(),
         };
-        match self.known(&condition.value)? {
+        match self.known(condition)? {
             Some(Value::Bool(true)) => Ok(self.number(1)),
             Some(Value::Bool(false)) => {
                 self.fail(expr.span, format!("static_assert fails{message}"))
@@ -170,20 +163,20 @@ impl<'a> Lower<'a, '_> {
         object: Option<u32>,
         name: String,
         signature: &Signature<'a>,
-        given: &[Option<&'a Expr>],
+        given: &[Given<'a>],
     ) -> Result<Option<Slot>> {
-        let all: Vec<&'a Expr> = given.iter().flatten().copied().collect();
         let mut back: Vec<(Place, Slot)> = Vec::new();
-        let mut arguments = Vec::new();
-        for (n, (parameter, argument)) in signature.parameters.iter().zip(given).enumerate() {
-            let Some(argument) = argument else {
-                arguments.push(None);
+        let mut arguments: Vec<Option<ir::Argument>> = vec![None; given.len()];
+        let order = call_order(given);
+        for (turn, n) in order.iter().copied().enumerate() {
+            let (Some((_, argument)), Some(parameter)) = (given[n], signature.parameters.get(n))
+            else {
                 continue;
             };
             let ty = self.type_of(argument);
             if ty == STRING {
                 match self.known(argument)? {
-                    Some(Value::Str(text)) => arguments.push(Some(ir::Argument::Text(text))),
+                    Some(Value::Str(text)) => arguments[n] = Some(ir::Argument::Text(text)),
                     _ => return self.fail(argument.span, "the compiler has to know this text"),
                 }
                 continue;
@@ -193,7 +186,7 @@ impl<'a> Lower<'a, '_> {
                 true => {
                     let made = self.allocate(layout.limbs());
                     if let ExprKind::DontCare = argument.kind {
-                        arguments.push(Some(ir::Argument::Value(made, layout)));
+                        arguments[n] = Some(ir::Argument::Value(made, layout));
                         continue;
                     }
                     let Some(place) = self.place(argument)? else {
@@ -215,9 +208,13 @@ impl<'a> Lower<'a, '_> {
                     back.push((place, made));
                     made
                 }
-                false => self.kept(argument, &all[(n + 1).min(all.len())..])?,
+                false => {
+                    let later = order[turn + 1..].iter().filter_map(|n| given[*n]);
+                    let later: Vec<_> = later.map(|g| g.1).collect();
+                    self.kept(argument, &later)?
+                }
             };
-            arguments.push(Some(ir::Argument::Value(slot, layout)));
+            arguments[n] = Some(ir::Argument::Value(slot, layout));
         }
         let ty = self.natural_type(expr);
         let result = match ty {

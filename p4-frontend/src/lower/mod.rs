@@ -7,6 +7,7 @@ mod blocks;
 mod calls;
 mod constants;
 mod control;
+mod count;
 mod expressions;
 mod externs;
 mod layouts;
@@ -29,10 +30,14 @@ use crate::source::Span;
 use crate::syntax::ast::{Annotation, Decl, DeclKind, Direction, Expr, NodeId, Program};
 use crate::types::{DefId, Kind, TypeId};
 
+/// How deep instances, functions and actions may be in each other.
+const MAX_DEPTH: usize = 128;
 /// The most limbs of a frame.
 const MAX_FRAME: usize = 1 << 20;
 /// The most instructions of a program.
 const MAX_CODE: usize = 1 << 21;
+/// How deep calls may be in each other, which decides the stack that an engine needs.
+const MAX_CALLS: u32 = 256;
 
 /// What has gone wrong has been reported.
 #[derive(Debug)]
@@ -113,8 +118,14 @@ struct Lower<'a, 'd> {
     scope: Scope,
     body: Body,
     code_size: usize,
-    /// How deep instances are in each other.
+    /// How deep the calls in each function of `out` are.
+    call_depths: Vec<u32>,
+    /// How deep instances, functions and actions are in each other while they are made.
     depth: usize,
+    /// The place that code is made for.
+    at: Span,
+    /// Whether a limit has been passed, so that no more is made.
+    is_full: bool,
 }
 
 /// Makes the program that `main` is, if there is one and it has no errors.
@@ -123,6 +134,10 @@ pub(crate) fn lower(
     info: Checked<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<ir::Program> {
+    if let Err(error) = count::count(&info, program) {
+        diagnostics.push(error);
+        return None;
+    }
     let errors: Vec<_> = info.errors.iter().map(|e| e.to_string()).collect();
     let mut lower = Lower {
         info,
@@ -138,7 +153,10 @@ pub(crate) fn lower(
         scope: Scope::default(),
         body: Body::default(),
         code_size: 0,
+        call_depths: Vec::new(),
         depth: 0,
+        at: Span::default(),
+        is_full: false,
     };
     // The first slots are fixed: nothing depends on it but that they exist.
     lower.constant_limbs(vec![0]);
@@ -192,12 +210,23 @@ impl<'a> Lower<'a, '_> {
     }
 
     fn emit(&mut self, inst: Inst) {
-        self.code_size += 1;
-        if self.code_size == MAX_CODE {
-            let _ = self.fail::<()>(Span::default(), "this program has too much code");
-        }
         if self.code_size < MAX_CODE {
+            self.code_size += 1;
             self.body.code.push(inst);
+        } else if !self.is_full {
+            self.is_full = true;
+            let error = Diagnostic::error(self.at, "too much code: this does not fit any more")
+                .note(format!("a program may have {MAX_CODE} instructions"));
+            self.diagnostics.push(error);
+        }
+    }
+
+    /// Fails where going on has no use: a limit is passed, or nobody waits for the program.
+    fn go_on(&mut self, at: Span) -> Result<()> {
+        self.at = at;
+        match self.is_full || self.diagnostics.stopped() || self.diagnostics.is_full() {
+            true => Err(Failed),
+            false => Ok(()),
         }
     }
 
@@ -245,10 +274,14 @@ impl<'a> Lower<'a, '_> {
     fn allocate(&mut self, limbs: u32) -> Slot {
         let slot = self.out.frame.len();
         if slot + limbs as usize > MAX_FRAME {
-            let _ = self.fail::<()>(
-                Span::default(),
-                "this program needs too much memory for a packet",
-            );
+            if !self.is_full {
+                self.is_full = true;
+                let error = Diagnostic::error(self.at, "too many variables: this does not fit any more")
+                    .note(format!(
+                        "the variables and constants of a program may have {MAX_FRAME} words of 64 bits"
+                    ));
+                self.diagnostics.push(error);
+            }
             return 0;
         }
         self.out.frame.resize(slot + limbs as usize, 0);
@@ -285,23 +318,52 @@ impl<'a> Lower<'a, '_> {
         result: Option<(Slot, TypeId)>,
         make: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<FunctionId> {
+        if self.depth >= MAX_DEPTH {
+            let message = format!("`{name}` is more than {MAX_DEPTH} instances and calls deep");
+            return self.fail(self.at, message);
+        }
         let body = Body {
             result,
             ..Body::default()
         };
         let outer = std::mem::replace(&mut self.body, body);
+        self.depth += 1;
         let made = make(self);
+        self.depth -= 1;
         for at in std::mem::take(&mut self.body.returns) {
             self.land(at);
         }
         self.emit(Inst::Return);
         let body = std::mem::replace(&mut self.body, outer);
+        let depth = 1 + self.calls_in(&body.code);
+        self.call_depths.push(depth);
+        if depth > MAX_CALLS {
+            let message = format!("`{name}` makes calls that are {depth} deep, of {MAX_CALLS}");
+            return self.fail(self.at, message);
+        }
         self.out.functions.push(ir::Function {
             name,
             code: body.code,
             labels: body.labels,
         });
         made.map(|()| self.out.functions.len() as FunctionId - 1)
+    }
+
+    /// The depth of the deepest call in a function's code.
+    fn calls_in(&self, code: &[Inst]) -> u32 {
+        let depth = |function: FunctionId| {
+            let depth = self.call_depths.get(function as usize);
+            depth.copied().unwrap_or(0)
+        };
+        let deepest = |inst: &Inst| match inst {
+            Inst::Call { function } => depth(*function),
+            Inst::Apply { table, .. } => {
+                let actions = &self.out.tables[*table as usize].actions;
+                actions.iter().map(|a| depth(a.function)).max().unwrap_or(0)
+            }
+            _ => 0,
+        };
+        code.iter().map(deepest).max().unwrap_or(0)
     }
 
     fn lookup(&self, def: DefId) -> Option<Storage> {

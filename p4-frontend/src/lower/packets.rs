@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Methods of `packet_in` and `packet_out`, and `verify`.
 
+use super::calls::Given;
 use super::places::Place;
 use super::{Failed, Lower, Result};
 use crate::ir::{Inst, Layout, Slot};
 use crate::source::Span;
-use crate::syntax::ast::{Argument, Expr, ExprKind};
+use crate::syntax::ast::{Expr, ExprKind};
 use crate::types::{Kind, TypeId};
 
 impl<'a> Lower<'a, '_> {
@@ -13,14 +14,12 @@ impl<'a> Lower<'a, '_> {
         &mut self,
         expr: &'a Expr,
         name: &str,
-        arguments: &[Option<&'a Expr>],
+        arguments: &[Given<'a>],
     ) -> Result<Option<Slot>> {
         match (name, arguments) {
-            ("extract", [Some(header)]) => self.extract(header, None).map(|()| None),
+            ("extract", [Some(header)]) => self.extract(*header, None).map(|()| None),
             ("extract", [Some(header), Some(bits)]) => {
-                let slot = self.value(bits)?;
-                let slot = self.copied(bits, slot)?;
-                self.extract(header, Some(slot)).map(|()| None)
+                self.extract(*header, Some(*bits)).map(|()| None)
             }
             ("lookahead", []) => {
                 let ty = self.natural_type(expr);
@@ -31,7 +30,7 @@ impl<'a> Lower<'a, '_> {
                 self.leave_if_ending();
                 Ok(Some(dst))
             }
-            ("advance", [Some(bits)]) => {
+            ("advance", [Some((_, bits))]) => {
                 let bits = self.value(bits)?;
                 self.emit(Inst::Advance { bits });
                 self.leave_if_ending();
@@ -42,7 +41,7 @@ impl<'a> Lower<'a, '_> {
                 self.emit(Inst::PacketLength { dst });
                 Ok(Some(dst))
             }
-            ("emit", [Some(value)]) => {
+            ("emit", [Some((_, value))]) => {
                 let ty = self.type_of(value);
                 let layout = self.layout(ty, value.span)?;
                 let slot = self.value(value)?;
@@ -55,18 +54,35 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    fn extract(&mut self, header: &'a Expr, length: Option<Slot>) -> Result<()> {
+    /// Extracts a header whose varbit, if it has one, has a given number of bits.
+    fn extract(
+        &mut self,
+        (first, header): (usize, &'a Expr),
+        bits: Option<(usize, &'a Expr)>,
+    ) -> Result<()> {
         let span = header.span;
+        let (before, after) = match bits {
+            Some((turn, bits)) if turn < first => (Some(bits), None),
+            other => (None, other.map(|b| b.1)),
+        };
+        let length = |lower: &mut Self, bits: &'a Expr| {
+            let slot = lower.value(bits)?;
+            lower.copied(bits, slot)
+        };
+        let early = before.map(|bits| length(self, bits)).transpose()?;
         if let ExprKind::DontCare = header.kind {
             let ty = self.natural_type(header);
             let slot = self.temporary(ty, span)?;
+            let late = after.map(|bits| length(self, bits)).transpose()?;
+            let length = early.or(late);
             return self.extract_to(&Place::at(slot, ty), ty, length, span);
         }
         let Some(place) = self.place(header)? else {
             return self.unsupported(span, "extracting into this");
         };
+        let late = after.map(|bits| length(self, bits)).transpose()?;
         let ty = place.ty;
-        self.extract_to(&place, ty, length, span)?;
+        self.extract_to(&place, ty, early.or(late), span)?;
         // `stack.next`, or a member of a union that is `stack.next`.
         let mut part = header;
         while let ExprKind::Member(base, name) = &part.kind {
@@ -151,12 +167,17 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    pub(super) fn verify(&mut self, arguments: &'a [Argument]) -> Result<()> {
-        let [condition, error] = arguments else {
+    pub(super) fn verify(&mut self, given: &[Given<'a>]) -> Result<()> {
+        let [Some(condition), Some(error)] = given else {
             return Err(Failed);
         };
-        let good = self.kept(&condition.value, &[&error.value])?;
-        let error = self.value(&error.value)?;
+        let (good, error) = match condition.0 < error.0 {
+            true => (self.kept(condition.1, &[error.1])?, self.value(error.1)?),
+            false => {
+                let error = self.kept(error.1, &[condition.1])?;
+                (self.value(condition.1)?, error)
+            }
+        };
         let ok = self.branch(good, true);
         self.emit(Inst::Reject { error });
         let end = self.jump();

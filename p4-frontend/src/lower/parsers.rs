@@ -220,7 +220,7 @@ impl<'a> Lower<'a, '_> {
             .into_iter()
             .map(|(_, width)| (self.allocate(crate::ir::limbs_of(width)), width))
             .collect();
-        let size = self.small(size)?.unwrap_or(0);
+        let size = self.entries_size(size)?;
         self.show_value_set(decl, ty);
         self.out.value_sets.push(ValueSet {
             name: self.visible_name(&decl.annotations, &decl.name.name),

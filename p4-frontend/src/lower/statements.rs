@@ -4,6 +4,7 @@
 use super::places::Place;
 use super::{Failed, Loop, Lower, Result, Storage};
 use crate::check::DefKind;
+use crate::eval::Value;
 use crate::ir::{Cmp, Inst, Layout, Op, Slot};
 use crate::syntax::ast::{
     BinaryOp, Decl, DeclKind, Expr, ExprKind, ForRange, Statement, StatementKind, SwitchCase,
@@ -23,6 +24,7 @@ impl<'a> Lower<'a, '_> {
     }
 
     fn statement(&mut self, statement: &'a Statement) -> Result<()> {
+        self.go_on(statement.span)?;
         match &statement.kind {
             StatementKind::Empty => Ok(()),
             StatementKind::Block(block) => self.statements(&block.statements),
@@ -181,15 +183,32 @@ impl<'a> Lower<'a, '_> {
             breaks.extend(inner.breaks);
             Ok(())
         };
-        match &elements.kind {
-            ExprKind::List(items) => {
+        let ty = self.type_of(elements);
+        let mut literal = elements;
+        while let ExprKind::Cast(_, inner) = &literal.kind {
+            literal = inner;
+        }
+        match (&literal.kind, self.kind(ty)) {
+            (ExprKind::List(items), Kind::List(_) | Kind::ListLiteral(_)) => {
                 for item in items {
                     self.value_into(item, variable.base)?;
                     once(self)?;
                 }
             }
+            (_, Kind::List(_)) => {
+                let Some(Value::List(items)) = self.known(elements)? else {
+                    return self.fail(
+                        elements.span,
+                        "the compiler has to know this list, and does not",
+                    );
+                };
+                let layout = self.layout(variable.ty, elements.span)?;
+                for item in &items {
+                    self.known_aggregate(item, &layout, variable.base, elements.span)?;
+                    once(self)?;
+                }
+            }
             _ => {
-                let ty = self.type_of(elements);
                 let Layout::Stack(element, count) = self.layout(ty, elements.span)? else {
                     return self.unsupported(elements.span, "a loop over this");
                 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tables.
 
+use num_traits::ToPrimitive;
+
 use super::{Failed, Lower, Result, Storage};
 use crate::check::{has, Call, DefKind, Signature};
 use crate::control;
@@ -78,7 +80,7 @@ impl<'a> Lower<'a, '_> {
         for property in properties {
             match (&*property.name.name, &property.value) {
                 ("size", PropertyValue::Expr(value)) => {
-                    table.size = self.small(value)?.map(u64::from);
+                    table.size = Some(self.entries_size(value)?.into());
                 }
                 ("default_action", _) => {}
                 (name, PropertyValue::Expr(value)) => {
@@ -100,6 +102,25 @@ impl<'a> Lower<'a, '_> {
         self.out.control.tables.push(shown);
         self.out.tables.push(table);
         Ok(self.out.tables.len() as u32 - 1)
+    }
+
+    /// A number of entries, which constructor parameters may have a part in.
+    pub(super) fn entries_size(&mut self, size: &'a Expr) -> Result<u32> {
+        let known = self.known(size)?.and_then(|v| v.int().cloned());
+        match known.as_ref().map(|v| v.to_u32()) {
+            Some(Some(size)) => Ok(size),
+            Some(None) => {
+                let size_is = known.unwrap_or_default();
+                self.fail(
+                    size.span,
+                    format!("this size is 0 to {}, not {size_is}", u32::MAX),
+                )
+            }
+            None => self.fail(
+                size.span,
+                "the compiler has to know this value, and does not",
+            ),
+        }
     }
 
     fn key(&mut self, key: &'a ast::Key) -> Result<Key> {
@@ -180,7 +201,7 @@ impl<'a> Lower<'a, '_> {
         call: &Call,
         arguments: &'a [Argument],
     ) -> Result<()> {
-        let mut given = call.arguments.iter();
+        let mut given = super::calls::given(call, arguments).into_iter();
         let bound = super::Callable {
             function: callable.function,
             parameters: callable
@@ -197,10 +218,10 @@ impl<'a> Lower<'a, '_> {
             result: None,
             is_parser: false,
         };
-        let list: Vec<Option<&'a Expr>> = bound
+        let list: Vec<_> = bound
             .parameters
             .iter()
-            .map(|_| given.next().copied().flatten().map(|n| &arguments[n].value))
+            .map(|_| given.next().flatten())
             .collect();
         let span = arguments.first().map(|a| a.value.span).unwrap_or_default();
         self.call_with(&std::rc::Rc::new(bound), &list, span)

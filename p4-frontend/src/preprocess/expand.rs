@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Macros and their replacement.
+//! Macros are replaced.
 //!
 //! A token that came out of a macro is not replaced by the same macro again (each carries the
 //! list of those it came out of), so that replacement ends; how much of it there is has a limit.
@@ -7,76 +7,20 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use logos::Logos;
-
-use crate::diagnostics::Diagnostic;
+use super::macros::Macro;
+use super::substitute::{substitute, Argument, Arguments};
+use crate::cancel::Cancel;
+use crate::diagnostics::{cancelled, Diagnostic};
 use crate::lexer::{Interner, Kind, Name, Token};
-use crate::source::Span;
+use crate::source::{SourceMap, Span};
 
 /// How deep the arguments of macros may be macros with arguments.
 const MAX_DEPTH: usize = 64;
 
-#[derive(Clone, Debug)]
-pub(super) struct Macro {
-    /// `None` for a macro without parentheses.
-    parameters: Option<Vec<Name>>,
-    body: Rc<[Token]>,
-}
-
-impl Macro {
-    /// What stands behind `#define`.
-    pub(super) fn parse(line: &[Token], span: Span) -> Result<(Name, Macro), Diagnostic> {
-        let Some((name, mut rest)) = line.split_first().filter(|(n, _)| n.kind == Kind::Ident)
-        else {
-            return Err(Diagnostic::error(span, "`#define` needs a name"));
-        };
-        let mut parameters = None;
-        if let Some((open, mut inside)) = rest
-            .split_first()
-            .filter(|(t, _)| t.kind == Kind::ParenOpen && !t.spaced)
-        {
-            let mut names = Vec::new();
-            loop {
-                match inside {
-                    [close, after @ ..] if close.kind == Kind::ParenClose && names.is_empty() => {
-                        rest = after;
-                        break;
-                    }
-                    [name, next, after @ ..]
-                        if name.kind == Kind::Ident
-                            && matches!(next.kind, Kind::Comma | Kind::ParenClose) =>
-                    {
-                        names.push(name.text.clone());
-                        inside = after;
-                        if next.kind == Kind::ParenClose {
-                            rest = after;
-                            break;
-                        }
-                    }
-                    _ => {
-                        return Err(Diagnostic::error(
-                            open.span,
-                            "this list of parameters is not names with commas between them",
-                        ))
-                    }
-                }
-            }
-            parameters = Some(names);
-        }
-        Ok((
-            name.text.clone(),
-            Macro {
-                parameters,
-                body: rest.into(),
-            },
-        ))
-    }
-}
-
 /// The macros that a token came out of.
 type Hidden = Option<Rc<HiddenIn>>;
 
-struct HiddenIn {
+pub(super) struct HiddenIn {
     name: Name,
     outer: Hidden,
 }
@@ -91,91 +35,107 @@ fn hides(mut hidden: &Hidden, name: &Name) -> bool {
     false
 }
 
+/// A token and the macros that it came out of.
 #[derive(Clone)]
-struct Item {
-    token: Token,
+pub(super) struct Item {
+    pub(super) token: Token,
     hidden: Hidden,
 }
 
-/// Replaces macros. Counts what it does over the whole program.
-#[derive(Default)]
-pub(super) struct Expander {
-    work: usize,
+impl From<Token> for Item {
+    fn from(token: Token) -> Item {
+        Item {
+            token,
+            hidden: None,
+        }
+    }
 }
 
-impl Expander {
-    /// `tokens` with all macros replaced; at most `limit` of them.
-    pub(super) fn expand(
-        &mut self,
-        macros: &HashMap<Name, Macro>,
-        tokens: &[Token],
-        limit: usize,
-        names: &mut Interner,
-    ) -> Result<Vec<Token>, Diagnostic> {
-        let items = tokens.iter().map(|token| Item {
-            token: token.clone(),
-            hidden: None,
-        });
-        let out = self.items(macros, items.collect(), limit, names, 0)?;
+/// What is counted over the whole program.
+#[derive(Default)]
+pub(super) struct Counts {
+    /// Tokens that have been looked at.
+    work: usize,
+    /// The next value of `__COUNTER__`.
+    counter: usize,
+}
+
+/// Replacement of the macros in some tokens.
+pub(super) struct Expansion<'a> {
+    pub(super) macros: &'a HashMap<Name, Macro>,
+    pub(super) sources: &'a SourceMap,
+    pub(super) names: &'a mut Interner,
+    pub(super) counts: &'a mut Counts,
+    pub(super) cancel: &'a Cancel,
+    /// The most tokens that may come out.
+    pub(super) limit: usize,
+}
+
+impl Expansion<'_> {
+    /// `tokens` with all macros replaced.
+    pub(super) fn run(&mut self, tokens: &[Token]) -> Result<Vec<Token>, Diagnostic> {
+        let out = self.items(tokens.iter().cloned().map(Item::from).collect(), 0)?;
         Ok(out.into_iter().map(|item| item.token).collect())
     }
 
-    fn items(
-        &mut self,
-        macros: &HashMap<Name, Macro>,
-        mut input: Vec<Item>,
-        limit: usize,
-        names: &mut Interner,
-        depth: usize,
-    ) -> Result<Vec<Item>, Diagnostic> {
+    /// Counts tokens; fails if there are too many.
+    pub(super) fn work(&mut self, tokens: usize, span: Span) -> Result<(), Diagnostic> {
+        self.counts.work += tokens;
+        if self.cancel.is_cancelled() {
+            return Err(cancelled(span));
+        }
+        match self.counts.work > 4 * super::MAX_TOKENS {
+            true => Err(too_long(span)),
+            false => Ok(()),
+        }
+    }
+
+    fn items(&mut self, mut input: Vec<Item>, depth: usize) -> Result<Vec<Item>, Diagnostic> {
         let mut out = Vec::with_capacity(input.len());
         input.reverse();
         while let Some(item) = input.pop() {
             let span = item.token.span;
-            self.work += 1;
-            if out.len() >= limit || self.work > 4 * super::MAX_TOKENS || depth > MAX_DEPTH {
-                return Err(Diagnostic::error(span, "macros make this program too long")
-                    .note(format!("a program may have {} tokens", super::MAX_TOKENS)));
+            self.work(1, span)?;
+            if out.len() >= self.limit || depth > MAX_DEPTH {
+                return Err(too_long(span));
             }
-            let definition = macros
+            let definition = self
+                .macros
                 .get(&item.token.text)
                 .filter(|_| item.token.kind == Kind::Ident)
                 .filter(|_| !hides(&item.hidden, &item.token.text));
             let Some(definition) = definition else {
-                out.push(item);
+                out.push(self.builtin(item));
                 continue;
             };
             let body = match &definition.parameters {
-                None => paste(
-                    definition.body.iter().cloned().map(|token| Item {
-                        token,
-                        hidden: None,
-                    }),
-                    names,
-                ),
+                None => substitute(self, definition, &Arguments::default(), span)?,
                 Some(_) if input.last().map(|i| i.token.kind) != Some(Kind::ParenOpen) => {
                     out.push(item);
                     continue;
                 }
                 Some(parameters) => {
-                    let arguments = arguments(&mut input, &item.token, parameters)?;
-                    let mut replaced = HashMap::new();
-                    for (name, argument) in parameters.iter().zip(&arguments) {
-                        let full = self.items(macros, argument.clone(), limit, names, depth + 1)?;
-                        replaced.insert(name.clone(), (argument.clone(), full));
+                    let given = arguments(&mut input, &item.token, definition)?;
+                    let mut replaced = Arguments::default();
+                    for (name, raw) in parameters.iter().zip(given) {
+                        let full = self.items(raw.clone(), depth + 1)?;
+                        replaced.insert(name.clone(), Argument { raw, full });
                     }
-                    let body = self.substitute(definition, &replaced, limit, names, span)?;
-                    paste(body.into_iter(), names)
+                    substitute(self, definition, &replaced, span)?
                 }
             };
+            self.work(body.len(), span)?;
             let hidden = Some(Rc::new(HiddenIn {
                 name: item.token.text.clone(),
                 outer: item.hidden.clone(),
             }));
-            self.work += body.len();
-            for mut inner in body.into_iter().rev() {
+            let last = body.len().saturating_sub(1);
+            for (n, mut inner) in body.into_iter().rev().enumerate() {
                 inner.token.span = span;
                 inner.token.first = false;
+                if n == last {
+                    inner.token.spaced = item.token.spaced;
+                }
                 inner.hidden = match inner.hidden {
                     // From an argument: hidden in what it came out of, and in this macro.
                     Some(own) => Some(Rc::new(HiddenIn {
@@ -190,62 +150,44 @@ impl Expander {
         Ok(out)
     }
 
-    /// The body with the arguments in the places of the parameters.
-    fn substitute(
-        &mut self,
-        definition: &Macro,
-        arguments: &HashMap<Name, (Vec<Item>, Vec<Item>)>,
-        limit: usize,
-        names: &mut Interner,
-        span: Span,
-    ) -> Result<Vec<Item>, Diagnostic> {
-        let mut out: Vec<Item> = Vec::new();
-        let body = &definition.body;
-        let mut at = 0;
-        while at < body.len() {
-            let token = &body[at];
-            if out.len() > limit {
-                return Err(Diagnostic::error(span, "macros make this program too long"));
-            }
-            let argument = arguments.get(&token.text);
-            let next = body.get(at + 1);
-            if token.kind == Kind::Hash {
-                if let Some((raw, _)) = next.and_then(|n| arguments.get(&n.text)) {
-                    out.push(Item {
-                        token: Token {
-                            kind: Kind::Str,
-                            text: names.name(&quote(raw)),
-                            ..token.clone()
-                        },
-                        hidden: None,
-                    });
-                    at += 2;
-                    continue;
-                }
-            }
-            let pasted = next.is_some_and(|n| n.kind == Kind::HashHash)
-                || at > 0 && body[at - 1].kind == Kind::HashHash;
-            match argument {
-                Some((raw, _)) if pasted => out.extend(raw.iter().cloned()),
-                Some((_, full)) => out.extend(full.iter().cloned()),
-                None => out.push(Item {
-                    token: token.clone(),
-                    hidden: None,
-                }),
-            }
-            at += 1;
+    /// The value of a name that is always defined.
+    fn builtin(&mut self, mut item: Item) -> Item {
+        let token = &mut item.token;
+        if token.kind != Kind::Ident || !token.text.starts_with("__") {
+            return item;
         }
-        self.work += out.len();
-        Ok(out)
+        let (kind, text) = match &*token.text {
+            "__LINE__" => (Kind::Number, self.sources.line(token.span).to_string()),
+            "__FILE__" => {
+                let name = &self.sources.file(self.sources.file_of(token.span)).name;
+                let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+                (Kind::Str, format!("\"{name}\""))
+            }
+            "__COUNTER__" => {
+                self.counts.counter += 1;
+                (Kind::Number, (self.counts.counter - 1).to_string())
+            }
+            _ => return item,
+        };
+        token.kind = kind;
+        token.text = self.names.name(&text);
+        item
     }
+}
+
+fn too_long(span: Span) -> Diagnostic {
+    Diagnostic::error(span, "macros make this program too long")
+        .note(format!("a program may have {} tokens", super::MAX_TOKENS))
 }
 
 /// Takes a macro's arguments, parentheses and all, off the input (whose next token is its last).
 fn arguments(
     input: &mut Vec<Item>,
     name: &Token,
-    parameters: &[Name],
+    definition: &Macro,
 ) -> Result<Vec<Vec<Item>>, Diagnostic> {
+    let wanted = definition.parameters.as_ref().map_or(0, Vec::len);
+    let is_variadic = definition.is_variadic;
     input.pop();
     let mut arguments = vec![Vec::new()];
     let mut depth = 0usize;
@@ -258,7 +200,8 @@ fn arguments(
         };
         match item.token.kind {
             Kind::ParenClose if depth == 0 => break,
-            Kind::Comma if depth == 0 => {
+            // What the last parameter takes has its commas in it.
+            Kind::Comma if depth == 0 && !(is_variadic && arguments.len() == wanted) => {
                 arguments.push(Vec::new());
                 continue;
             }
@@ -270,63 +213,25 @@ fn arguments(
             last.push(item);
         }
     }
-    if parameters.is_empty() && arguments.len() == 1 && arguments[0].is_empty() {
+    if wanted == 0 && arguments.len() == 1 && arguments[0].is_empty() {
         arguments.clear();
     }
-    if arguments.len() != parameters.len() {
+    if is_variadic && arguments.len() + 1 == wanted {
+        arguments.push(Vec::new());
+    }
+    if arguments.len() != wanted {
+        let least = match is_variadic {
+            true => format!("{} arguments or more", wanted - 1),
+            false => format!("{wanted} arguments"),
+        };
         return Err(Diagnostic::error(
             name.span,
             format!(
-                "the macro `{}` takes {} arguments, not {}",
+                "the macro `{}` takes {least}, not {}",
                 name.text,
-                parameters.len(),
                 arguments.len()
             ),
         ));
     }
     Ok(arguments)
-}
-
-/// `a ## b` becomes `ab`.
-fn paste(body: impl Iterator<Item = Item>, names: &mut Interner) -> Vec<Item> {
-    let mut out: Vec<Item> = Vec::new();
-    let mut pending = false;
-    for item in body {
-        if item.token.kind == Kind::HashHash && !out.is_empty() {
-            pending = true;
-        } else if let (true, Some(left)) = (pending, out.last_mut()) {
-            pending = false;
-            let text = format!("{}{}", left.token.text, item.token.text);
-            let mut lexer = Kind::lexer(&text);
-            match (lexer.next(), lexer.next()) {
-                (Some(Ok(kind)), None) => {
-                    left.token.kind = kind;
-                    left.token.text = names.name(&text);
-                }
-                // Not one token: they stay two.
-                _ => out.push(item),
-            }
-        } else {
-            out.push(item);
-        }
-    }
-    out
-}
-
-/// Tokens as the text of a string.
-fn quote(items: &[Item]) -> String {
-    let mut text = String::from("\"");
-    for (n, item) in items.iter().enumerate() {
-        if n > 0 && item.token.spaced {
-            text.push(' ');
-        }
-        for c in item.token.text.chars() {
-            if item.token.kind == Kind::Str && matches!(c, '"' | '\\') {
-                text.push('\\');
-            }
-            text.push(c);
-        }
-    }
-    text.push('"');
-    text
 }

@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The preprocessor: `#include`, `#define` (also with arguments, `#` and `##`), `#undef`, `#if` and
-//! its kin, `#error`. It works on tokens, and every token keeps the place that it was written at;
-//! one that comes out of a macro has the place of the macro's use.
+//! The preprocessor: `#include`, `#define` (also with arguments, `#`, `##`, `...` and
+//! `__VA_OPT__`), `#undef`, `#if` and its kin, `#error`, `#warning`, `#pragma once`, `__LINE__`,
+//! `__FILE__` and `__COUNTER__`, as GNU's preprocessor has them. It works on tokens, and every
+//! token keeps the place that it was written at; one that comes out of a macro has the place of
+//! the macro's use.
 
 mod condition;
 mod expand;
+mod macros;
+mod substitute;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::architectures;
 use crate::diagnostics::{Diagnostic, Diagnostics};
 use crate::lexer::{tokens, Interner, Kind, Name, Token};
 use crate::source::{Includes, SourceMap, Span};
+use crate::warnings::Warning;
 
-use expand::{Expander, Macro};
+use expand::{Counts, Expansion};
+use macros::Macro;
 
 /// How deep files may include files.
 const MAX_INCLUDE_DEPTH: usize = 32;
@@ -32,7 +38,9 @@ pub(crate) struct Preprocessor<'a> {
     architectures: architectures::Choice,
     names: Interner,
     macros: HashMap<Name, Macro>,
-    expander: Expander,
+    counts: Counts,
+    /// Names of files with `#pragma once`.
+    once: HashSet<String>,
     out: Vec<Token>,
     included: usize,
 }
@@ -62,7 +70,8 @@ impl<'a> Preprocessor<'a> {
             architectures,
             names: Interner::default(),
             macros: HashMap::new(),
-            expander: Expander::default(),
+            counts: Counts::default(),
+            once: HashSet::new(),
             out: Vec::new(),
             included: 0,
         }
@@ -125,7 +134,10 @@ impl<'a> Preprocessor<'a> {
                     self.text(&tokens[start..at]);
                 }
             }
-            if self.out.len() > MAX_TOKENS || self.diagnostics.is_full() {
+            if self.out.len() > MAX_TOKENS
+                || self.diagnostics.stopped()
+                || self.diagnostics.is_full()
+            {
                 return;
             }
         }
@@ -138,14 +150,24 @@ impl<'a> Preprocessor<'a> {
     }
 
     fn text(&mut self, tokens: &[Token]) {
-        let limit = MAX_TOKENS.saturating_sub(self.out.len());
-        match self
-            .expander
-            .expand(&self.macros, tokens, limit, &mut self.names)
-        {
+        match self.expanded(tokens) {
             Ok(expanded) => self.out.extend(expanded),
+            Err(_) if self.diagnostics.stopped() => {}
             Err(error) => self.diagnostics.push(error),
         }
+    }
+
+    /// The tokens with macros replaced.
+    fn expanded(&mut self, tokens: &[Token]) -> Result<Vec<Token>, Diagnostic> {
+        let mut expansion = Expansion {
+            macros: &self.macros,
+            sources: self.sources,
+            names: &mut self.names,
+            counts: &mut self.counts,
+            cancel: self.diagnostics.cancel(),
+            limit: MAX_TOKENS.saturating_sub(self.out.len()),
+        };
+        expansion.run(tokens)
     }
 
     fn directive(
@@ -169,7 +191,7 @@ impl<'a> Preprocessor<'a> {
                 let taken = active && self.condition(rest, span);
                 self.open(conditions, span, active, taken);
             }
-            "elif" | "else" | "endif" => match conditions.last_mut() {
+            "elif" | "elifdef" | "elifndef" | "else" | "endif" => match conditions.last_mut() {
                 None => self.error(span, format!("`#{}` without `#if`", name.text)),
                 Some(_) if &*name.text == "endif" => {
                     conditions.pop();
@@ -182,7 +204,12 @@ impl<'a> Preprocessor<'a> {
                 Some(open) => {
                     open.last = &*name.text == "else";
                     let done = open.done;
-                    let taken = !done && (&*name.text == "else" || self.condition(rest, span));
+                    let taken = !done
+                        && match &*name.text {
+                            "else" => true,
+                            "elif" => self.condition(rest, span),
+                            which => self.is_defined(rest, span) == (which == "elifdef"),
+                        };
                     if let Some(open) = conditions.last_mut() {
                         open.active = taken;
                         open.done |= taken;
@@ -199,14 +226,20 @@ impl<'a> Preprocessor<'a> {
             },
             "include" => self.include(rest, span, depth),
             "error" => {
-                let text = rest
-                    .first()
-                    .zip(rest.last())
-                    .map(|(a, b)| self.sources.text(a.span.to(b.span)).to_owned());
-                self.error(span, format!("#error {}", text.unwrap_or_default()));
+                let message = format!("#error {}", self.text_of(rest));
+                self.error(span, message);
+            }
+            "warning" => {
+                let message = format!("#warning {}", self.text_of(rest));
+                self.diagnostics
+                    .push(Diagnostic::warning(Warning::Preprocessor, span, message));
+            }
+            "pragma" if matches!(rest, [once] if once.is("once")) => {
+                let file = self.sources.file_of(span);
+                self.once.insert(self.sources.file(file).name.clone());
             }
             // Places are those of the text at hand; pragmas are for other compilers.
-            "line" | "pragma" | "warning" => {}
+            "line" | "pragma" | "ident" => {}
             _ if name.kind == Kind::Number => {}
             other => self.error(span, format!("there is no directive `#{other}`")),
         }
@@ -257,10 +290,8 @@ impl<'a> Preprocessor<'a> {
                 ..token.clone()
             });
         }
-        let limit = MAX_TOKENS;
         let result = self
-            .expander
-            .expand(&self.macros, &line, limit, &mut self.names)
+            .expanded(&line)
             .and_then(|line| condition::evaluate(&line, span));
         match result {
             Ok(value) => value != 0,
@@ -272,7 +303,7 @@ impl<'a> Preprocessor<'a> {
     }
 
     fn define_line(&mut self, rest: &[Token], span: Span) {
-        match Macro::parse(rest, span) {
+        match Macro::parse(rest, span, &mut self.names) {
             Ok((name, definition)) => {
                 self.macros.insert(name, definition);
             }
@@ -281,7 +312,17 @@ impl<'a> Preprocessor<'a> {
     }
 
     fn include(&mut self, rest: &[Token], span: Span, depth: usize) {
-        let Some((path, quoted)) = self.include_path(rest) else {
+        let path = match self.include_path(rest) {
+            Some(path) => Some(path),
+            None => match self.expanded(rest) {
+                Ok(line) => expanded_path(&line),
+                Err(error) => {
+                    self.diagnostics.push(error);
+                    return;
+                }
+            },
+        };
+        let Some((path, quoted)) = path else {
             self.error(span, "`#include` takes \"a file\" or <a file>".to_owned());
             return;
         };
@@ -296,9 +337,17 @@ impl<'a> Preprocessor<'a> {
         let from = self.sources.file(self.sources.file_of(span)).name.clone();
         let found = self
             .includes
-            .include(&path, quoted.then_some(from.as_str()))
-            .or_else(|| self.architectures.file(&path));
+            .include(&path, quoted.then_some(from.as_str()));
+        let found = match found {
+            Ok(found) => found.or_else(|| self.architectures.file(&path)),
+            Err(why) => {
+                let message = format!("`{path}` cannot be included: {why}");
+                self.error(span, message);
+                return;
+            }
+        };
         match found {
+            Some((name, _)) if self.once.contains(&name) => {}
             Some((name, text)) => self.run(name, text, depth + 1),
             None => self.diagnostics.push(
                 Diagnostic::error(span, format!("there is no file `{path}`"))
@@ -324,8 +373,28 @@ impl<'a> Preprocessor<'a> {
         }
     }
 
+    /// The text from the first of these tokens to the last.
+    fn text_of(&self, tokens: &[Token]) -> String {
+        let ends = tokens.first().zip(tokens.last());
+        let text = ends.map(|(a, b)| self.sources.text(a.span.to(b.span)).to_owned());
+        text.unwrap_or_default()
+    }
+
     fn error(&mut self, span: Span, message: String) {
         self.diagnostics.push(Diagnostic::error(span, message));
+    }
+}
+
+/// The path that macros in an `#include` have made, and whether it is in quotes.
+fn expanded_path(line: &[Token]) -> Option<(String, bool)> {
+    match line {
+        [path] if path.kind == Kind::Str => {
+            Some((path.text[1..path.text.len() - 1].to_owned(), true))
+        }
+        [open, inside @ .., close] if open.kind == Kind::Lt && close.kind == Kind::Gt => {
+            Some((inside.iter().map(|t| &*t.text).collect(), false))
+        }
+        _ => None,
     }
 }
 

@@ -7,9 +7,9 @@ use crate::source::NoIncludes;
 struct Files(Vec<(&'static str, &'static str)>);
 
 impl Includes for Files {
-    fn include(&self, path: &str, _from: Option<&str>) -> Option<(String, String)> {
-        let (name, text) = self.0.iter().find(|(name, _)| *name == path)?;
-        Some(((*name).to_owned(), (*text).to_owned()))
+    fn include(&self, path: &str, _: Option<&str>) -> Result<Option<(String, String)>, String> {
+        let found = self.0.iter().find(|(name, _)| *name == path);
+        Ok(found.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())))
     }
 }
 
@@ -72,6 +72,87 @@ fn text_is_quoted_and_pasted() {
 }
 
 #[test]
+fn macros_take_any_number_of_arguments() {
+    let list = "#define L(name, ...) name { __VA_ARGS__ }\n";
+    assert_eq!(
+        run(&format!("{list}L(a, 1, (2, 3))")).unwrap(),
+        "a { 1 , ( 2 , 3 ) }"
+    );
+    assert_eq!(run(&format!("{list}L(a)")).unwrap(), "a { }");
+    assert_eq!(run(&format!("{list}L(a,)")).unwrap(), "a { }");
+    assert!(run(&format!("{list}#define N(a, b, ...) a\nN(1)"))
+        .unwrap_err()
+        .contains("takes 2 arguments or more, not 1"));
+    // With a name, and without a comma before nothing, as GNU has it.
+    let call = "#define C(f, args...) f(x, ## args)\n";
+    assert_eq!(run(&format!("{call}C(g)")).unwrap(), "g ( x )");
+    assert_eq!(
+        run(&format!("{call}C(g, 1, 2)")).unwrap(),
+        "g ( x , 1 , 2 )"
+    );
+    let opt = "#define O(f, ...) f(x __VA_OPT__(, __VA_ARGS__))\n";
+    assert_eq!(run(&format!("{opt}O(g)")).unwrap(), "g ( x )");
+    assert_eq!(run(&format!("{opt}O(g, 1, 2)")).unwrap(), "g ( x , 1 , 2 )");
+    assert_eq!(
+        run("#define S(...) #__VA_ARGS__\nS(a, b + 1)").unwrap(),
+        "\"a, b + 1\""
+    );
+    assert!(run("#define F(a) __VA_ARGS__")
+        .unwrap_err()
+        .contains("end in `...`"));
+    assert!(run("#define F(a, a) a")
+        .unwrap_err()
+        .contains("two parameters are called `a`"));
+    // An argument that is given on to another macro.
+    assert_eq!(
+        run("#define F(a, b) a - b\n#define G(...) F(__VA_ARGS__)\nG(1, 2)").unwrap(),
+        "1 - 2"
+    );
+}
+
+#[test]
+fn nothing_is_pasted_to_what_stands_beside_it() {
+    let join = "#define J(a, b) <a ## b c>\n";
+    assert_eq!(run(&format!("{join}J(x, y)")).unwrap(), "< xy c >");
+    assert_eq!(run(&format!("{join}J(, y)")).unwrap(), "< y c >");
+    assert_eq!(run(&format!("{join}J(x, )")).unwrap(), "< x c >");
+    assert_eq!(run(&format!("{join}J(, )")).unwrap(), "< c >");
+    assert_eq!(
+        run("#define T(a, b, c) a ## b ## c\nT(x, , z)").unwrap(),
+        "xz"
+    );
+    assert_eq!(run("#define W(n) n ## w ## 1\nW(8)").unwrap(), "8w1");
+    // Arguments of `##` are not replaced, what comes out is.
+    assert_eq!(
+        run("#define A 1\n#define AB 2\n#define J(x, y) x ## y\nJ(A, B)").unwrap(),
+        "2"
+    );
+    assert_eq!(run("#define O x ## y\nO").unwrap(), "xy");
+    assert!(run("#define F(a) a ##")
+        .unwrap_err()
+        .contains("between two tokens"));
+    assert_eq!(
+        run("#define H(a) a\nH(x ## y)").unwrap(),
+        "x ## y",
+        "not of the body"
+    );
+}
+
+#[test]
+fn names_that_are_always_defined() {
+    assert_eq!(
+        run("\n__LINE__\n__LINE__ __FILE__").unwrap(),
+        "2 3 \"test.p4\""
+    );
+    assert_eq!(run("#define L __LINE__\n\nL").unwrap(), "3");
+    assert_eq!(
+        run("#define P(a, b) a ## b\n#define Q(a, b) P(a, b)\nQ(x, __COUNTER__) Q(x, __COUNTER__)")
+            .unwrap(),
+        "x0 x1"
+    );
+}
+
+#[test]
 fn conditions_choose() {
     let text =
         "#define V 3\n#if V >= 4 && defined(V)\nbig\n#elif V == 3\nthree\n#else\nsmall\n#endif";
@@ -84,6 +165,10 @@ fn conditions_choose() {
         run("#if !(UNKNOWN) && (1 << 4) == 16 ? 1 : 0\nyes\n#endif").unwrap(),
         "yes"
     );
+    assert_eq!(
+        run("#define A\n#ifndef A\nx\n#elifdef B\ny\n#elifndef B\nz\n#endif").unwrap(),
+        "z"
+    );
     assert!(run("#if 1\nx").unwrap_err().contains("does not end"));
     assert!(run("#endif").unwrap_err().contains("without `#if`"));
     assert!(run("#if 1 / 0\n#endif").unwrap_err().contains("zero"));
@@ -93,6 +178,19 @@ fn conditions_choose() {
 fn files_include_files() {
     let files = Files(vec![("a.p4", "#include \"b.p4\"\na"), ("b.p4", "b")]);
     assert_eq!(run_with("#include <a.p4>\nc", &files).unwrap(), "b a c");
+    assert_eq!(
+        run_with(
+            "#define F <a.p4>\n#define G \"b.p4\"\n#include F\n#include G",
+            &files
+        )
+        .unwrap(),
+        "b a b"
+    );
+    let once = Files(vec![("a.p4", "#pragma once\na")]);
+    assert_eq!(
+        run_with("#include <a.p4>\n#include \"a.p4\"\nc", &once).unwrap(),
+        "a c"
+    );
     let files = Files(vec![("a.p4", "#include \"a.p4\"\n")]);
     assert!(run_with("#include \"a.p4\"", &files)
         .unwrap_err()

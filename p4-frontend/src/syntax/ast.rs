@@ -141,6 +141,7 @@ pub(crate) struct ParserBody {
 pub(crate) struct State {
     pub(crate) annotations: Vec<Annotation>,
     pub(crate) name: Ident,
+    pub(crate) span: Span,
     pub(crate) body: Vec<Statement>,
     pub(crate) transition: Transition,
 }

@@ -251,6 +251,7 @@ impl Parser<'_> {
         self.expect(Kind::BraceClose, "`}`")?;
         Ok(State {
             annotations,
+            span: self.span_from(name.span),
             name,
             body,
             transition,

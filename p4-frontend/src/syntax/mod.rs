@@ -16,6 +16,7 @@ mod literals;
 mod statements;
 mod tables;
 mod types;
+pub(crate) mod visit;
 
 use std::collections::HashMap;
 
@@ -63,7 +64,10 @@ pub(crate) fn parse(tokens: &[Token], diagnostics: &mut Diagnostics) -> Program 
         scopes: vec![HashMap::new()],
     };
     let mut program = Program::default();
-    while parser.peek() != Kind::End && !parser.diagnostics.is_full() && parser.fuel > 0 {
+    while parser.peek() != Kind::End && parser.fuel > 0 {
+        if parser.diagnostics.stopped() || parser.diagnostics.is_full() {
+            break;
+        }
         if parser.eat(Kind::Semicolon) {
             continue;
         }
@@ -218,6 +222,9 @@ impl<'a> Parser<'a> {
         self.depth += 1;
         let result = if self.depth > MAX_DEPTH {
             Err(self.too_deep())
+        } else if self.diagnostics.stopped() {
+            self.fuel = 0;
+            Err(Failed)
         } else if self.fuel == 0 {
             Err(self.report(Diagnostic::error(
                 self.token().span,

@@ -158,6 +158,10 @@ impl Parser<'_> {
                 Some(BinaryOp::Shr)
             }
             _ if matches!(left.kind, ExprKind::Call(..)) => return Ok(StatementKind::Call(left)),
+            // Nothing is called: what is meant is said where it is known what the name stands for.
+            Kind::Semicolon if matches!(left.kind, ExprKind::Name(..) | ExprKind::Member(..)) => {
+                return Ok(StatementKind::Call(left));
+            }
             _ => return Err(self.expected("`=` or `(`")),
         };
         self.bump();

@@ -53,13 +53,13 @@ const TEXTS: [&str; 29] = [
 struct Beside;
 
 impl Includes for Beside {
-    fn include(&self, path: &str, _from: Option<&str>) -> Option<(String, String)> {
+    fn include(&self, path: &str, _: Option<&str>) -> Result<Option<(String, String)>, String> {
         let text = match path {
             "v1model-skeleton.p4" => include_str!("../../../p4/tests/v1model-skeleton.p4"),
             "tunnel.p4" => include_str!("../../../p4/tunnel.p4"),
-            _ => return None,
+            _ => return Ok(None),
         };
-        Some((path.to_owned(), text.to_owned()))
+        Ok(Some((path.to_owned(), text.to_owned())))
     }
 }
 

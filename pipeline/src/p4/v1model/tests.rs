@@ -16,8 +16,9 @@ const SKELETON: &str = include_str!("../../../../p4/tests/v1model-skeleton.p4");
 struct Skeleton;
 
 impl Includes for Skeleton {
-    fn include(&self, path: &str, _from: Option<&str>) -> Option<(String, String)> {
-        (path == "v1model-skeleton.p4").then(|| (path.to_owned(), SKELETON.to_owned()))
+    fn include(&self, path: &str, _: Option<&str>) -> Result<Option<(String, String)>, String> {
+        let found = || (path.to_owned(), SKELETON.to_owned());
+        Ok((path == "v1model-skeleton.p4").then(found))
     }
 }
 
