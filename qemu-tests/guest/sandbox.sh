@@ -35,5 +35,6 @@ mount --bind "$run" "$in/adit"
 mount --bind "$image" "$in/image"
 mount -t proc proc "$tree/proc"
 chroot "$tree" /usr/sbin/ip link set lo up
-echo "ready $outer_pid"
-exec chroot "$tree" /bin/bash -c 'sleep infinity & wait' </dev/null >/dev/null 2>&1
+# Ready not before the root is the tree's, which is what the commands that enter here get.
+exec chroot "$tree" /bin/bash -c 'echo "ready $1"; exec >/dev/null 2>&1; sleep infinity & wait' \
+    bash "$outer_pid" </dev/null
