@@ -26,10 +26,22 @@ pub enum Accel {
 
 impl Accel {
     /// QEMU's words for it.
+    ///
+    /// The vendor: QEMU reserves 0xfd00000000 to 0xffffffffff under an AMD CPU with at least 40
+    /// bits of physical address (`pc_memory_init()` in `hw/i386/pc.c`). The translator's CPUs are
+    /// AMD's with 40 bits, so that this is where the firmware puts the window of 64-bit BARs, at
+    /// the top of the address space, and Linux finds no room for a BAR in it when it rescans the
+    /// bus. With KVM an AMD host has more bits, and the window is elsewhere; another vendor there
+    /// would have the guest use the wrong hypercall instruction.
     pub fn args(self) -> &'static [&'static str] {
         match self {
             Self::Kvm => &["-accel", "kvm", "-cpu", "host"],
-            Self::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max"],
+            Self::Tcg => &[
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                "max,vendor=GenuineIntel",
+            ],
         }
     }
 
