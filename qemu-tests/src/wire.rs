@@ -32,11 +32,14 @@ pub fn addresses(index: usize, end: u8) -> (String, String) {
     (format!("10.99.{index}.{end}"), format!("{net}:{end}"))
 }
 
-/// Makes the TAP device of wire `index` with its addresses.
+/// Makes the TAP device of wire `index` with its addresses. It keeps them while it is down, IPv6's
+/// too, which the kernel would otherwise remove (`keep_addr_on_down`, `ip-sysctl`).
 pub fn add(sandbox: &Sandbox, index: usize) -> Result<()> {
     let (name, (v4, v6)) = (interface(index), addresses(index, 1));
     let (v4, v6) = (format!("{v4}/24"), format!("{v6}/64"));
     sandbox.run(&["ip", "tuntap", "add", &name, "mode", "tap"])?;
+    let keep = format!("net.ipv6.conf.{name}.keep_addr_on_down=1");
+    sandbox.run(&["sysctl", "-qw", &keep])?;
     sandbox.run(&["ip", "link", "set", &name, "up"])?;
     sandbox.run(&["ip", "addr", "add", &v4, "dev", &name])?;
     sandbox.run(&["ip", "addr", "add", &v6, "dev", &name, "nodad"])?;
