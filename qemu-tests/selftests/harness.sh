@@ -4,7 +4,7 @@
 # The harness itself: that it can fail, and that both sides of the wire are there.
 # TIMEOUT: 240
 . "$SELFTEST_LIB/ktap.sh"
-plan 8
+plan 9
 
 dir=$(mktemp -d)
 run() {
@@ -18,6 +18,8 @@ run <<<"$head pass fine; done_testing"
 check_equal "a test that passes passes" "$?:$(grep -c '^ok 1 case' "$dir/report")" 0:1
 run <<<"$head check wrong false; done_testing"
 check_equal "a test that fails fails" "$?:$(grep -c '^not ok 1 case' "$dir/report")" 1:1
+run <<<"$head check_equal 'two failures' '' ''; done_testing"
+check_equal "nothing is not equal to nothing" "$?" 1
 run <<<"$head done_testing"
 check_equal "a test that stops early fails" "$?" 1
 run <<<"# TIMEOUT: 1"$'\n'"sleep 20"

@@ -57,9 +57,12 @@ check() {
     return "$status"
 }
 
-# check_equal NAME ACTUAL EXPECTED
+# check_equal NAME ACTUAL EXPECTED. EXPECTED may not be empty: two commands that both fail would be
+# equal.
 check_equal() {
-    if [[ $2 == "$3" ]]; then pass "$1"; else fail "$1" "it is \`$2', should be \`$3'"; fi
+    if [[ -z $3 ]]; then
+        fail "$1" "it is \`$2', and there is nothing to compare it with"
+    elif [[ $2 == "$3" ]]; then pass "$1"; else fail "$1" "it is \`$2', should be \`$3'"; fi
 }
 
 # retry SECONDS CMD…: CMD until it succeeds; longer on a slow kernel.
