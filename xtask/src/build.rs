@@ -2,8 +2,9 @@
 //! What a boot needs, made if it is not there.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::image::Image;
@@ -12,11 +13,42 @@ use adit_qemu_tests::paths;
 use adit_qemu_tests::tree::Tree;
 use anyhow::{ensure, Context, Result};
 
+/// What cargo prints when another cargo has the target folder.
+const WAITING: &str = "Blocking waiting for file lock";
+
 /// Cargo, in the repository.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(paths::repo());
     command
+}
+
+/// Runs a command of cargo's, without `--quiet`, and keeps its output; that it waits for another
+/// cargo is passed on at once.
+pub(crate) fn captured(command: &mut Command) -> Result<Output> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+    let stderr = child.stderr.take();
+    let reader = std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        let lines = stderr.map(|it| BufReader::new(it).split(b'\n'));
+        for line in lines.into_iter().flatten().map_while(Result::ok) {
+            let text = String::from_utf8_lossy(&line);
+            if text.contains(WAITING) {
+                eprintln!("{text}");
+            }
+            kept.extend(line);
+            kept.push(b'\n');
+        }
+        kept
+    });
+    let mut output = child.wait_with_output()?;
+    output.stderr = reader.join().unwrap_or_default();
+    Ok(output)
 }
 
 /// The Debian tree and the image with this kernel.
@@ -45,7 +77,7 @@ pub(crate) fn cli() -> Result<PathBuf> {
 /// A binary, built for release.
 fn release(package: &str, binary: &str) -> Result<PathBuf> {
     let status = cargo()
-        .args(["build", "--quiet", "--release"])
+        .args(["build", "--release"])
         .args(["--package", package, "--bin", binary])
         .status()
         .context("cannot start cargo")?;

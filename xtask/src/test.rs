@@ -59,7 +59,6 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         step(&mut totals, "format of the module", &mut rustfmt)?;
         let lints = [
             "clippy",
-            "--quiet",
             "--workspace",
             "--all-targets",
             "--",
@@ -101,9 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 /// A step that passes or fails as a whole; its output is shown if it fails.
 fn step(totals: &mut Totals, name: &str, command: &mut Command) -> Result<()> {
     let start = Instant::now();
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start cargo for {name}"))?;
+    let output = build::captured(command).context(name.to_owned())?;
     let seconds = start.elapsed().as_secs_f64();
     if output.status.success() {
         totals.passed += 1;
@@ -120,7 +117,7 @@ fn step(totals: &mut Totals, name: &str, command: &mut Command) -> Result<()> {
 /// `cargo test`: its summaries are added up, its output is shown if anything failed.
 fn unit_tests(totals: &mut Totals, command: &mut Command) -> Result<()> {
     let start = Instant::now();
-    let output = command.output().context("cannot start cargo test")?;
+    let output = build::captured(command)?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut sum = Totals::default();
     for one in text.lines().filter_map(summary) {
