@@ -21,6 +21,23 @@ hostname adit-guest
 echo 127.0.0.1 localhost adit-guest >/etc/hosts
 ip link set lo up
 mkdir -p /run/modprobe.d /run/lock
+# Containers: their storage cannot be overlays on the root, which is one, and nothing manages groups
+# of processes. The user `guest` may start them, too.
+mkdir -p /etc/containers
+cat >/etc/containers/storage.conf <<'STORAGE'
+[storage]
+driver = "vfs"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
+STORAGE
+cat >/etc/containers/containers.conf <<'CONTAINERS'
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+CONTAINERS
+useradd --create-home --shell /bin/bash guest
+# With it a panic reaches the host as what it is, not as one more reset.
+modprobe -q pvpanic-mmio
 # Nothing loads a driver behind a test's back: there is no udev, and the command line says which
 # driver the NIC gets.
 for word in $(</proc/cmdline); do
@@ -31,8 +48,10 @@ for word in $(</proc/cmdline); do
     adit.driver=*) modprobe "${word#adit.driver=}" || echo "adit-init: cannot load ${word#*=}" ;;
     esac
 done
-# What reboot(8) and poweroff(8) of busybox ask of PID 1: everything else ends first.
+# What reboot(8) and poweroff(8) of busybox ask of PID 1: everything else ends first. The agent before
+# all: it would report the commands that are killed here as if they had ended by themselves.
 end() {
+    kill -KILL "$agent"
     kill -TERM -1
     sleep 0.5
     kill -KILL -1
@@ -43,5 +62,6 @@ trap 'end reboot' TERM
 trap 'end poweroff' USR2
 cd /root
 /usr/local/bin/adit-agent serve </dev/null &
-wait $!
+agent=$!
+wait "$agent"
 echo b >/proc/sysrq-trigger

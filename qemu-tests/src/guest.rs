@@ -1,88 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A guest: stock QEMU, the stock Debian kernel, the Debian tree as its root.
 
-use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::symlink;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{mpsc, Arc};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use serde::{Deserialize, Serialize};
 
 use crate::accel::Accel;
+use crate::end::{postmortem, End};
 use crate::flavour::Flavour;
 use crate::image::Image;
 use crate::link::{Link, Remote};
-use crate::nic::Nic;
-use crate::paths;
+pub use crate::machine::GuestConfig;
+use crate::monitor::Monitor;
+use crate::process::Process;
 use crate::proto::{Frame, Kind};
+use crate::run;
 use crate::sandbox::{Entrance, Sandbox, RUN};
 use crate::tree::Tree;
 use crate::wire::{self, Wire};
 
-/// Run folders kept for looking at afterwards.
-const KEPT_RUNS: usize = 8;
+/// Limit for QEMU to offer its sockets.
+const SOCKETS: Duration = Duration::from_secs(20);
 
-/// What is plugged together for a boot.
-#[derive(Debug, Clone)]
-pub struct GuestConfig {
-    /// Memory in MiB.
-    pub memory_mib: u32,
-    /// Virtual CPUs.
-    pub cpus: u32,
-    /// The module that the guest loads for its NIC at boot, or `none`.
-    pub driver: String,
-    /// The NICs, each with a wire of its own.
-    pub nics: Vec<Nic>,
-    /// Whether the emulated IOMMU has first-stage tables, which the kernel then prefers to those
-    /// of the second stage (VT-d specification, 3.6 and 3.7).
-    pub first_stage: bool,
-    /// More words on the kernel's command line.
-    pub kernel_args: Vec<String>,
-    /// More arguments for QEMU.
-    pub qemu_args: Vec<String>,
-    /// Whether the guest may reboot; otherwise a reboot ends QEMU, as a panic does.
-    pub may_reboot: bool,
-    /// How long the boot of a stock kernel may take.
-    pub boot_timeout: Duration,
-}
+/// Interval at which QEMU and the processes beside it are looked at while a command runs.
+const LOOK: Duration = Duration::from_millis(100);
 
-impl Default for GuestConfig {
-    fn default() -> Self {
-        Self {
-            memory_mib: 2048,
-            cpus: 2,
-            driver: "idpf".into(),
-            nics: Vec::new(),
-            first_stage: false,
-            kernel_args: Vec::new(),
-            qemu_args: Vec::new(),
-            may_reboot: false,
-            boot_timeout: Duration::from_secs(120),
-        }
-    }
-}
+/// Limit for QEMU to end after the guest or a command of its monitor has said so. What is beside it
+/// may end before.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How a command in the guest ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// With this status.
     Exited(i32),
     /// Not within its time.
     TimedOut,
-    /// The guest ended, or booted again, first.
-    GuestDied,
-}
-
-/// The note that lets another process find a running guest.
-#[derive(Debug, Serialize, Deserialize)]
-struct RunNote {
-    owner: u32,
-    sandbox: u32,
+    /// The guest ended first, in this way.
+    Ended(End),
 }
 
 /// A running guest. Dropping it ends it, with everything that ran for it.
@@ -90,7 +49,10 @@ pub struct Guest {
     link: Link,
     greeted: mpsc::Receiver<String>,
     qemu: Child,
-    nics: Vec<Option<Child>>,
+    monitor: Monitor,
+    nics: Vec<Option<Process>>,
+    shares: Vec<Process>,
+    nics_may_end: bool,
     sandbox: Sandbox,
     run: PathBuf,
     /// What executes the guest's instructions.
@@ -106,7 +68,7 @@ pub struct Guest {
 impl Guest {
     /// Boots one and waits for its agent.
     pub fn boot(tree: &Tree, image: &Image, config: &GuestConfig) -> Result<Self> {
-        let run = new_run_folder()?;
+        let run = run::new_folder()?;
         let sandbox = Sandbox::start(tree, image, &run)?;
         let entrance = sandbox.entrance();
         let accel = Accel::choose(&sandbox)?;
@@ -118,25 +80,38 @@ impl Guest {
         for (index, nic) in config.nics.iter().enumerate() {
             nics.push(nic.start(index, entrance, &run)?);
         }
+        let mut shares = Vec::new();
         for share in ["root", "share"] {
-            start_virtiofsd(entrance, share, &run)?;
+            shares.push(start_virtiofsd(entrance, share, &run)?);
         }
         let start = Instant::now();
         let log = File::create(run.join("qemu.log"))?;
         let mut qemu = entrance
             .command("qemu-system-x86_64")
-            .args(qemu_args(config, accel, image.flavour))
+            .args(config.qemu_args(accel, image.flavour))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
+        let sockets = ["agent.sock", "events.sock"].map(|name| entrance.run_path(name));
+        while !sockets.iter().all(|socket| socket.exists()) {
+            if let Some(status) = qemu.try_wait()? {
+                bail!("QEMU does not start ({status})\n{}", postmortem(&run));
+            }
+            if start.elapsed() > SOCKETS {
+                bail!(
+                    "QEMU does not offer its sockets after {} s\n{}",
+                    SOCKETS.as_secs(),
+                    postmortem(&run)
+                );
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let wire = Arc::new(Wire::new(entrance));
-        let connected = Link::connect(
-            &entrance.run_path("agent.sock"),
-            wire,
-            Duration::from_secs(20),
-        );
-        let (link, greeted) = match connected {
+        let [agent, events] = &sockets;
+        let connected = Link::connect(agent, wire, SOCKETS)
+            .and_then(|link| Ok((link, Monitor::connect(events, SOCKETS)?)));
+        let ((link, greeted), monitor) = match connected {
             Ok(connected) => connected,
             Err(error) => return Err(error.context(postmortem(&run))),
         };
@@ -159,17 +134,16 @@ impl Guest {
                 );
             }
         };
-        let note = RunNote {
-            owner: std::process::id(),
-            sandbox: entrance.pid,
-        };
-        fs::write(run.join("run.json"), serde_json::to_vec(&note)?)?;
+        run::note(&run, entrance)?;
         let boot_time = start.elapsed();
         Ok(Self {
             link,
             greeted,
             qemu,
+            monitor,
             nics,
+            shares,
+            nics_may_end: config.nics_may_end,
             sandbox,
             run,
             accel,
@@ -207,6 +181,16 @@ impl Guest {
         self.link.run(words)
     }
 
+    /// Sets the size of a terminal of the guest, whose name is in the file `tty` there; the kernel
+    /// signals it to what runs on that terminal.
+    pub fn resizer(&self, tty: &'static str) -> impl Fn(u16, u16) + Send + 'static {
+        let link = self.link.clone();
+        move |columns, rows| {
+            let line = format!("stty -F $(cat {tty}) columns {columns} rows {rows}");
+            link.run(&["sh", "-c", &line]).input(&[]);
+        }
+    }
+
     /// Passes on what `remote` prints until it ends.
     pub fn follow(
         &mut self,
@@ -215,23 +199,105 @@ impl Guest {
         sink: &mut impl FnMut(&Frame),
     ) -> Result<Outcome> {
         let start = Instant::now();
+        let mut looked = start;
         loop {
-            match remote.frames.recv_timeout(Duration::from_millis(100)) {
+            match remote.frames.recv_timeout(LOOK) {
                 Ok(frame) if frame.kind == Kind::Exit => {
                     return Ok(Outcome::Exited(frame.status().unwrap_or(1)))
                 }
                 Ok(frame) => sink(&frame),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Outcome::GuestDied),
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    if self.qemu.try_wait()?.is_some() {
-                        return Ok(Outcome::GuestDied);
-                    }
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Ok(Outcome::Ended(self.end_without_agent()?))
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                if let Some(end) = self.ended()? {
+                    return Ok(Outcome::Ended(end));
                 }
             }
             if timeout.is_some_and(|timeout| start.elapsed() > timeout) {
                 return Ok(Outcome::TimedOut);
             }
         }
+    }
+
+    /// How the guest ended, if it has. If a process beside QEMU ended first, QEMU is ended, too: the
+    /// guest cannot power itself down in order, as its drivers wait for what no longer answers.
+    fn ended(&mut self) -> Result<Option<End>> {
+        if let Some(status) = self.qemu.try_wait()? {
+            return self.end_of_qemu(status).map(Some);
+        }
+        let Some(end) = self.dead_process()? else {
+            return Ok(None);
+        };
+        // A guest that powers itself down takes them along.
+        if self.monitor.announced().is_some() {
+            if let Some(status) = self.wait_for_qemu()? {
+                return self.end_of_qemu(status).map(Some);
+            }
+        }
+        if self.monitor.quit().is_ok() {
+            self.wait_for_qemu()?;
+        }
+        Ok(Some(end))
+    }
+
+    /// How a guest ended whose agent answers no more.
+    fn end_without_agent(&mut self) -> Result<End> {
+        let start = Instant::now();
+        loop {
+            if self.greeted.try_recv().is_ok() {
+                return Ok(End::Rebooted);
+            }
+            if let Some(end) = self.ended()? {
+                return Ok(end);
+            }
+            if start.elapsed() > GRACE {
+                return Ok(End::Silent);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// How a QEMU that ended with `status` came to that.
+    fn end_of_qemu(&mut self, status: ExitStatus) -> Result<End> {
+        if let Some(reason) = self.monitor.final_reason() {
+            return Ok(End::of_qemu(status, Some(reason)));
+        }
+        // It may have crashed over the death of what it talked to.
+        let first = self.dead_process()?.filter(|end| !end.is_success());
+        Ok(first.unwrap_or(End::of_qemu(status, None)))
+    }
+
+    /// The end of a process beside QEMU, if one has ended that was not to.
+    fn dead_process(&mut self) -> Result<Option<End>> {
+        let nics = self.nics.iter_mut().flatten();
+        let watched = nics.filter(|_| !self.nics_may_end).chain(&mut self.shares);
+        for process in watched {
+            if let Some(end) = process.ended()? {
+                return Ok(Some(end));
+            }
+        }
+        Ok(None)
+    }
+
+    /// QEMU's status, if it ends soon.
+    fn wait_for_qemu(&mut self) -> Result<Option<ExitStatus>> {
+        let start = Instant::now();
+        loop {
+            let status = self.qemu.try_wait()?;
+            if status.is_some() || start.elapsed() > GRACE {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// From now on the guest goes on when a device process ends.
+    pub fn let_nics_end(&mut self) {
+        self.nics_may_end = true;
     }
 
     /// Runs a command that reboots the guest, and waits for the agent of the next boot.
@@ -242,8 +308,8 @@ impl Guest {
             if self.greeted.recv_timeout(Duration::from_millis(50)).is_ok() {
                 return Ok(());
             }
-            if let Some(status) = self.qemu.try_wait()? {
-                bail!("QEMU ended ({status})\n{}", postmortem(&self.run));
+            if let Some(end) = self.ended()? {
+                bail!("{}", end.report(&self.run));
             }
             if start.elapsed() > timeout {
                 bail!(
@@ -262,7 +328,7 @@ impl Guest {
 
     /// The process id of device process `index`, as the host numbers nsenter(1) around it.
     pub fn nic(&mut self, index: usize) -> Option<&mut Child> {
-        self.nics.get_mut(index)?.as_mut()
+        Some(&mut self.nics.get_mut(index)?.as_mut()?.child)
     }
 
     /// QEMU's process, as the host numbers nsenter(1) around it.
@@ -279,72 +345,23 @@ impl Guest {
     pub fn postmortem(&self) -> String {
         postmortem(&self.run)
     }
+
+    /// How the guest ended, for an error message.
+    pub fn report(&self, end: &End) -> String {
+        end.report(&self.run)
+    }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.run.join("run.json"));
+        run::forget(&self.run);
     }
-}
-
-/// How to get to the wire of the guest that was started last and still runs.
-pub fn running() -> Result<Entrance> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(paths::guests())
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let path = entry.path().join("run.json");
-        let Ok(note) = fs::read(&path) else { continue };
-        let Ok(note) = serde_json::from_slice::<RunNote>(&note) else {
-            continue;
-        };
-        let alive = |pid: u32| Path::new("/proc").join(pid.to_string()).exists();
-        if alive(note.owner) && alive(note.sandbox) {
-            found.push((fs::metadata(&path)?.modified()?, note.sandbox));
-        }
-    }
-    let newest = found.into_iter().max();
-    let (_, pid) = newest.context("no guest is running: start one with `cargo xtask guest`")?;
-    Ok(Entrance { pid })
-}
-
-/// A new folder for sockets and logs, and `latest` pointing to it.
-fn new_run_folder() -> Result<PathBuf> {
-    let guests = paths::guests();
-    fs::create_dir_all(&guests).with_context(|| format!("cannot create {}", guests.display()))?;
-    let mut old: VecDeque<_> = fs::read_dir(&guests)?
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("run-"))
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    old.make_contiguous().sort();
-    while old.len() >= KEPT_RUNS {
-        let Some((_, path)) = old.pop_front() else {
-            break;
-        };
-        if !path.join("run.json").exists() {
-            let _ = fs::remove_dir_all(path);
-        }
-    }
-    let pid = std::process::id();
-    let mut path = guests.join(format!("run-{pid}"));
-    let mut number = 1;
-    while path.exists() {
-        number += 1;
-        path = guests.join(format!("run-{pid}-{number}"));
-    }
-    fs::create_dir(&path)?;
-    let latest = guests.join("latest");
-    let _ = fs::remove_file(&latest);
-    let _ = symlink(&path, latest);
-    Ok(path)
 }
 
 /// Serves folder `/run/SHARE` of the sandbox to the guest.
-fn start_virtiofsd(entrance: Entrance, share: &str, run: &Path) -> Result<()> {
-    let log = File::create(run.join(format!("virtiofsd-{share}.log")))?;
+fn start_virtiofsd(entrance: Entrance, share: &str, run: &Path) -> Result<Process> {
+    let log_name = format!("virtiofsd-{share}.log");
+    let log = File::create(run.join(&log_name))?;
     let mut child = entrance
         .command("/usr/libexec/virtiofsd")
         .arg(format!("--socket-path={RUN}/{share}.sock"))
@@ -376,114 +393,9 @@ fn start_virtiofsd(entrance: Entrance, share: &str, run: &Path) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(())
-}
-
-fn qemu_args(config: &GuestConfig, accel: Accel, flavour: Flavour) -> Vec<String> {
-    let memory = config.memory_mib.max(flavour.memory_mib());
-    // no_timer_check: the kernel's test whether timer interrupts come fails when a busy host lets
-    // the emulator wait, and ends in a panic.
-    let append = format!(
-        "console=ttyS0 intel_iommu=on,sm_on iommu=pt panic=-1 loglevel=6 net.ifnames=0 \
-         no_timer_check random.trust_cpu=on adit.driver={} adit.pace={} {} {}",
-        config.driver,
-        flavour.pace(),
-        flavour.kernel_args(),
-        config.kernel_args.join(" ")
-    );
-    let mut args: Vec<String> = Vec::new();
-    let mut add = |words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
-    add(&[
-        "-M",
-        "q35,kernel-irqchip=split",
-        "-nodefaults",
-        "-display",
-        "none",
-    ]);
-    add(accel.args());
-    add(&[
-        "-smp",
-        &config.cpus.to_string(),
-        "-m",
-        &format!("{memory}M"),
-    ]);
-    add(&[
-        "-object",
-        &format!("memory-backend-memfd,id=m0,size={memory}M,share=on"),
-    ]);
-    add(&["-machine", "memory-backend=m0"]);
-    // caching-mode always: without it QEMU aborts on a function-level reset.
-    let stage = if config.first_stage { ",fsts=on" } else { "" };
-    add(&[
-        "-device",
-        &format!(
-            "intel-iommu,scalable-mode=on,caching-mode=on,pasid-bits=20,device-iotlb=on,\
-             aw-bits=48{stage}"
-        ),
-    ]);
-    add(&[
-        "-kernel",
-        "/run/image/vmlinuz",
-        "-initrd",
-        "/run/image/initramfs",
-    ]);
-    add(&["-append", &append]);
-    add(&["-serial", &format!("file:{RUN}/console.log")]);
-    add(&["-qmp", &format!("unix:{RUN}/qmp.sock,server=on,wait=off")]);
-    for share in ["root", "share"] {
-        add(&[
-            "-chardev",
-            &format!("socket,id={share},path={RUN}/{share}.sock"),
-        ]);
-        add(&[
-            "-device",
-            &format!("vhost-user-fs-pci,chardev={share},tag={share}"),
-        ]);
-    }
-    add(&[
-        "-chardev",
-        &format!("socket,id=agent,path={RUN}/agent.sock,server=on,wait=off"),
-    ]);
-    add(&[
-        "-device",
-        "virtio-serial-pci",
-        "-device",
-        "virtserialport,chardev=agent,name=adit",
-    ]);
-    add(&["-device", "virtio-rng-pci"]);
-    if !config.may_reboot {
-        add(&["-no-reboot"]);
-    }
-    for (index, nic) in config.nics.iter().enumerate() {
-        args.extend(nic.qemu_args(index));
-    }
-    args.extend(config.qemu_args.iter().cloned());
-    args
-}
-
-/// What the logs of a run end with.
-fn postmortem(run: &Path) -> String {
-    let mut text = String::new();
-    for name in ["qemu.log", "nic0.log", "console.log"] {
-        let Ok(end) = tail(&run.join(name), 2000) else {
-            continue;
-        };
-        if !end.trim().is_empty() {
-            text.push_str(&format!(
-                "--- the end of {}\n{}\n",
-                run.join(name).display(),
-                end.trim()
-            ));
-        }
-    }
-    text
-}
-
-fn tail(path: &Path, length: u64) -> Result<String> {
-    let mut file = File::open(path)?;
-    let size = file.metadata()?.len();
-    file.seek(SeekFrom::Start(size.saturating_sub(length)))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(Process {
+        name: format!("virtiofsd (share {share})"),
+        log: log_name,
+        child,
+    })
 }

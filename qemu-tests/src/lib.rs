@@ -7,22 +7,29 @@
 //! - [`flavour`]: which kernel; [`kernel`]: its tree for modules in Rust, and our module;
 //! - [`sandbox`]: the name spaces on the host that everything of one guest runs in, which is also
 //!   the other end of the wire;
-//! - [`guest`]: QEMU with the NIC in it; [`link`]: commands on both sides;
+//! - [`guest`]: QEMU with the NIC in it; [`machine`]: its command line; [`end`]: the ways in which
+//!   it ends; [`process`]: what has to run beside it; [`run`]: the folder of its logs;
+//! - [`link`]: commands on both sides;
 //! - [`python`]: clients of others that drive ours;
 //! - [`ktap`]: the selftests' report.
 
 pub mod accel;
+pub mod end;
 pub mod flavour;
 pub mod guest;
 pub mod image;
 pub mod kernel;
 pub mod ktap;
 pub mod link;
+pub mod machine;
+mod monitor;
 pub mod nic;
 pub mod paths;
+pub mod process;
 mod progress;
 pub mod proto;
 pub mod python;
+pub mod run;
 pub mod sandbox;
 pub mod tree;
 pub mod wire;

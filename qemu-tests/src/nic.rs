@@ -4,12 +4,13 @@
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use serde_json::json;
 
+use crate::process::Process;
 use crate::sandbox::{Entrance, RUN};
 use crate::wire::interface;
 
@@ -46,19 +47,31 @@ impl Nic {
         }
     }
 
-    /// QEMU's arguments for NIC number `index`.
-    pub fn qemu_args(&self, index: usize) -> Vec<String> {
+    /// QEMU's arguments for NIC number `index`: ours is on the root bus, or with `hot_plug` behind a
+    /// root port in the same slot.
+    pub fn qemu_args(&self, index: usize, hot_plug: bool) -> Vec<String> {
         let slot = FIRST_SLOT + index;
         match self {
             Self::Adit { .. } => {
-                let device = json!({
+                let mut device = json!({
                     "driver": "vfio-user-pci",
                     "id": format!("nic{index}"),
                     "socket": { "path": format!("{RUN}/{}", socket_name(index)), "type": "unix" },
-                    "addr": format!("{slot:x}"),
                     "x-no-posted-writes": true,
                 });
-                vec!["-device".into(), device.to_string()]
+                let mut args = Vec::new();
+                if hot_plug {
+                    // The port keeps a window that BAR0 fits into while nothing is plugged in.
+                    args.push("-device".into());
+                    args.push(format!(
+                        "pcie-root-port,id=port{index},slot={index},addr={slot:x},pref64-reserve=2G"
+                    ));
+                    device["bus"] = format!("port{index}").into();
+                } else {
+                    device["addr"] = format!("{slot:x}").into();
+                }
+                args.extend(["-device".into(), device.to_string()]);
+                args
             }
             Self::Qemu { device } => {
                 let tap = interface(index);
@@ -73,12 +86,13 @@ impl Nic {
     }
 
     /// Starts the device process, if it has one, and waits until it listens.
-    pub fn start(&self, index: usize, entrance: Entrance, run: &Path) -> Result<Option<Child>> {
+    pub fn start(&self, index: usize, entrance: Entrance, run: &Path) -> Result<Option<Process>> {
         let Self::Adit { binary, args } = self else {
             return Ok(None);
         };
         let socket = entrance.run_path(&socket_name(index));
-        let log_path = run.join(format!("nic{index}.log"));
+        let log_name = format!("nic{index}.log");
+        let log_path = run.join(&log_name);
         let log = File::create(&log_path)?;
         let mut command = entrance.host_command(binary);
         command
@@ -122,7 +136,11 @@ impl Nic {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(Some(child))
+        Ok(Some(Process {
+            name: format!("adit-nic (NIC {index})"),
+            log: log_name,
+            child,
+        }))
     }
 }
 
@@ -140,12 +158,17 @@ mod tests {
             binary: "adit-nic".into(),
             args: Vec::new(),
         };
-        let args = nic.qemu_args(0).join(" ");
+        let args = nic.qemu_args(0, false).join(" ");
         assert!(
             args.contains(r#""addr":"5""#) && args.contains("/run/adit/nic0.sock"),
             "{args}"
         );
-        let args = Nic::virtio().qemu_args(11).join(" ");
+        let args = nic.qemu_args(0, true).join(" ");
+        assert!(
+            args.contains("pcie-root-port,id=port0,") && args.contains(r#""bus":"port0""#),
+            "{args}"
+        );
+        let args = Nic::virtio().qemu_args(11, false).join(" ");
         assert!(
             args.contains("ifname=wire11,") && args.ends_with(",addr=10"),
             "{args}"

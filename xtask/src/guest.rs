@@ -4,6 +4,7 @@
 use std::io::{IsTerminal, Read, Write};
 use std::time::Duration;
 
+use adit_qemu_tests::end::End;
 use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::guest::{Guest, GuestConfig, Outcome};
 use adit_qemu_tests::nic::Nic;
@@ -11,10 +12,14 @@ use adit_qemu_tests::proto::{Frame, Kind};
 use anyhow::Result;
 
 use crate::build;
-use crate::terminal::RawMode;
+use crate::terminal::{self, RawMode};
 
-/// The status for a guest that ended before the command did.
-const GUEST_DIED: u8 = 125;
+/// The status for a process beside QEMU, such as adit-nic, that ended before the command did.
+const PROCESS_DIED: u8 = 123;
+/// The status for a guest that ended before the command did, unless it powered itself down.
+const GUEST_ENDED: u8 = 125;
+/// Where the guest keeps the name of the shell's terminal.
+const TTY: &str = "/run/adit-shell-tty";
 /// The status for a command that took too long, as timeout(1) has it.
 const TIMED_OUT: u8 = 124;
 
@@ -42,6 +47,13 @@ pub(crate) struct Args {
     /// A word for the kernel's command line (repeatable)
     #[arg(long = "kernel-arg")]
     kernel_args: Vec<String>,
+    /// Plug the NIC into a root port, where QMP's device_del and device_add reach it (at
+    /// monitor.sock in the run folder); ADIs need it on the root bus
+    #[arg(long)]
+    hot_plug: bool,
+    /// Go on when adit-nic ends; otherwise that ends the guest, with status 123
+    #[arg(long)]
+    keep_going: bool,
     /// The guest's memory in MiB
     #[arg(long, default_value_t = 2048)]
     memory: u32,
@@ -60,8 +72,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let (tree, image) = build::set_up(args.kernel)?;
     if args.driver == "adit" {
         build::module(&tree, args.kernel)?;
-        build::cli()?;
     }
+    build::cli()?;
     let nics = match args.nic.as_str() {
         "none" => Vec::new(),
         "adit" => vec![Nic::Adit {
@@ -80,6 +92,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         kernel_args: args.kernel_args.clone(),
         qemu_args: args.qemu_args.clone(),
         first_stage: args.first_stage,
+        hot_plug: args.hot_plug,
+        nics_may_end: args.keep_going,
         ..GuestConfig::default()
     };
     let mut guest = Guest::boot(&tree, &image, &config)?;
@@ -101,12 +115,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             );
             TIMED_OUT
         }
-        Outcome::GuestDied => {
-            eprintln!(
-                "error: the guest ended before the command did\n{}",
-                guest.postmortem()
-            );
-            GUEST_DIED
+        Outcome::Ended(End::PowerDown) => 0,
+        Outcome::Ended(end) => {
+            eprint!("error: {}", guest.report(&end));
+            match end {
+                End::ProcessDied { .. } => PROCESS_DIED,
+                _ => GUEST_ENDED,
+            }
         }
     })
 }
@@ -130,16 +145,17 @@ fn shell(guest: &mut Guest) -> Result<Outcome> {
         eprintln!(
             "Linux {} after {:.1} s. The repository is in /repo, /scratch is shared; `wire CMD` runs \
              CMD at the\nother end of the wire, and so does `cargo xtask wire -- CMD` here. Logs \
-             in {}.\nLeave with `exit`.",
+             in {}.\nLeave with `exit`, Ctrl-D or `poweroff`.",
             guest.kernel,
             guest.boot_time.as_secs_f64(),
             guest.run_folder().display()
         );
-        let (columns, rows) = crate::terminal::size();
+        let (columns, rows) = terminal::size();
         let term = std::env::var("TERM").unwrap_or_else(|_| "vt100".into());
         let inner = format!(
-            "stty columns {columns} rows {rows}; export TERM={term}; cd /repo; exec bash -i"
+            "tty >{TTY}; stty columns {columns} rows {rows}; export TERM={term}; cd /repo; exec bash -i"
         );
+        terminal::on_resize(guest.resizer(TTY))?;
         guest.start(&["script", "-q", "-f", "-e", "-c", &inner, "/dev/null"])
     } else {
         guest.start(&["bash"])

@@ -3,6 +3,7 @@
 //! for those about wires and about P4 programs.
 
 mod cables;
+mod endings;
 mod first_stage;
 mod programs;
 mod reader;
@@ -11,6 +12,7 @@ mod reboot;
 use std::fs;
 use std::time::Duration;
 
+use adit_qemu_tests::end::End;
 use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::guest::{Guest, GuestConfig, Outcome};
 use adit_qemu_tests::image::Image;
@@ -60,12 +62,17 @@ impl Which<'_> {
             SOAK,
         ];
         let found: Result<Vec<_>> = folders.map(|it| self.any_in(it)).into_iter().collect();
-        Ok(self.reboot() || found?.contains(&true))
+        Ok(self.reboot() || self.on_host(endings::NAME) || found?.contains(&true))
     }
 
     /// Whether those that reboot are among them.
     fn reboot(&self) -> bool {
         !self.soak && REBOOT.contains(self.filter)
+    }
+
+    /// Whether those of that name are among them, which start guests by commands of the host.
+    fn on_host(&self, name: &str) -> bool {
+        !self.soak && self.flavour == Flavour::Stock && name.contains(self.filter)
     }
 
     /// Whether there are any in a folder.
@@ -118,6 +125,8 @@ pub(crate) fn run(which: &Which) -> Result<Totals> {
             totals += reboot::run(&mut guest)?;
         }
         if last {
+            // These end the device process themselves.
+            guest.let_nics_end();
             totals += run_in(&mut guest, LAST, filter)?;
         }
     }
@@ -138,6 +147,9 @@ pub(crate) fn run(which: &Which) -> Result<Totals> {
             println!("no P4Runtime client, which its selftest shows: {error:#}");
         }
         totals += run_in(&mut guest, programs::FOLDER, filter)?;
+    }
+    if which.on_host(endings::NAME) {
+        totals += endings::run()?;
     }
     println!(
         "guest selftests: {} passed, {} failed, {} skipped",
@@ -177,8 +189,12 @@ fn run_in(guest: &mut Guest, folder: &str, filter: &str) -> Result<Totals> {
             println!("the selftests were not done after {} s", limit.as_secs());
             totals.failed += 1;
         }
-        Outcome::GuestDied => {
-            println!("the guest ended in the middle\n{}", guest.postmortem());
+        Outcome::Ended(End::PowerDown) => {
+            println!("the guest powered itself down in the middle of the selftests");
+            totals.failed += 1;
+        }
+        Outcome::Ended(end) => {
+            println!("{}", guest.report(&end));
             totals.failed += 1;
         }
     }

@@ -4,6 +4,8 @@
 use anyhow::{Context, Result};
 use rustix::stdio::stdin;
 use rustix::termios::{tcgetattr, tcgetwinsize, tcsetattr, OptionalActions, Termios};
+use signal_hook::consts::SIGWINCH;
+use signal_hook::iterator::Signals;
 
 /// Every key goes through, until this is dropped.
 pub(crate) struct RawMode(Termios);
@@ -22,6 +24,18 @@ impl Drop for RawMode {
     fn drop(&mut self) {
         let _ = tcsetattr(stdin(), OptionalActions::Now, &self.0);
     }
+}
+
+/// Calls `resized` with columns and rows whenever the terminal's size changes (SIGWINCH).
+pub(crate) fn on_resize(resized: impl Fn(u16, u16) + Send + 'static) -> Result<()> {
+    let mut signals = Signals::new([SIGWINCH]).context("cannot wait for SIGWINCH")?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            let (columns, rows) = size();
+            resized(columns, rows);
+        }
+    });
+    Ok(())
 }
 
 /// Columns and rows.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `cargo xtask wire`.
 
-use adit_qemu_tests::{guest, proto};
+use adit_qemu_tests::{proto, run};
 use anyhow::Result;
 
 #[derive(clap::Args)]
@@ -16,6 +16,6 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .command
         .split_first()
         .map_or(("bash", &[][..]), |(it, rest)| (it.as_str(), rest));
-    let status = guest::running()?.command(program).args(rest).status()?;
+    let status = run::running()?.command(program).args(rest).status()?;
     Ok(u8::try_from(proto::shell_status(status)).unwrap_or(1))
 }

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Processes beside QEMU without which a guest cannot go on.
+
+use std::process::Child;
+
+use anyhow::Result;
+
+use crate::end::End;
+
+/// A process beside QEMU.
+#[derive(Debug)]
+pub struct Process {
+    /// Its name in reports.
+    pub name: String,
+    /// The name of its log in the run folder.
+    pub log: String,
+    /// nsenter(1) around it, which ends as it does.
+    pub child: Child,
+}
+
+impl Process {
+    /// Its end, if it has ended.
+    pub fn ended(&mut self) -> Result<Option<End>> {
+        Ok(self.child.try_wait()?.map(|status| End::ProcessDied {
+            name: self.name.clone(),
+            status,
+            log: self.log.clone(),
+        }))
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The folder of one run of a guest: sockets, logs, and a note for other processes.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::paths;
+use crate::sandbox::Entrance;
+
+/// Run folders kept for looking at afterwards.
+const KEPT_RUNS: usize = 8;
+
+/// The name of the note.
+const NOTE: &str = "run.json";
+
+/// The note that lets another process find a running guest.
+#[derive(Debug, Serialize, Deserialize)]
+struct RunNote {
+    owner: u32,
+    sandbox: u32,
+}
+
+/// Leaves the note of a running guest in its folder.
+pub(crate) fn note(run: &Path, entrance: Entrance) -> Result<()> {
+    let note = RunNote {
+        owner: std::process::id(),
+        sandbox: entrance.pid,
+    };
+    fs::write(run.join(NOTE), serde_json::to_vec(&note)?)?;
+    Ok(())
+}
+
+/// Takes the note away.
+pub(crate) fn forget(run: &Path) {
+    let _ = fs::remove_file(run.join(NOTE));
+}
+
+/// A new folder for sockets and logs, and `latest` pointing to it.
+pub fn new_folder() -> Result<PathBuf> {
+    let guests = paths::guests();
+    fs::create_dir_all(&guests).with_context(|| format!("cannot create {}", guests.display()))?;
+    let mut old: VecDeque<_> = fs::read_dir(&guests)?
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("run-"))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    old.make_contiguous().sort();
+    while old.len() >= KEPT_RUNS {
+        let Some((_, path)) = old.pop_front() else {
+            break;
+        };
+        if !path.join(NOTE).exists() {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+    let pid = std::process::id();
+    let mut path = guests.join(format!("run-{pid}"));
+    let mut number = 1;
+    while path.exists() {
+        number += 1;
+        path = guests.join(format!("run-{pid}-{number}"));
+    }
+    fs::create_dir(&path)?;
+    let latest = guests.join("latest");
+    let _ = fs::remove_file(&latest);
+    let _ = symlink(&path, latest);
+    Ok(path)
+}
+
+/// How to get to the wire of the guest that was started last and still runs.
+pub fn running() -> Result<Entrance> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(paths::guests())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let path = entry.path().join(NOTE);
+        let Ok(note) = fs::read(&path) else { continue };
+        let Ok(note) = serde_json::from_slice::<RunNote>(&note) else {
+            continue;
+        };
+        let alive = |pid: u32| Path::new("/proc").join(pid.to_string()).exists();
+        if alive(note.owner) && alive(note.sandbox) {
+            found.push((fs::metadata(&path)?.modified()?, note.sandbox));
+        }
+    }
+    let newest = found.into_iter().max();
+    let (_, pid) = newest.context("no guest is running: start one with `cargo xtask guest`")?;
+    Ok(Entrance { pid })
+}

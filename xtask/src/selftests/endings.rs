@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The ways in which a guest ends, as `cargo xtask guest` reports them: status and words.
+
+mod terminal;
+
+use std::process::{Command, Stdio};
+
+use adit_qemu_tests::ktap::{Totals, Verdict};
+use anyhow::{Context, Result};
+
+/// The name of these tests.
+pub(super) const NAME: &str = "endings";
+
+/// Half a minute longer than any of the ends is to take: a guest that is not ended gives status 0
+/// only after it.
+const FOR_LONG: &str = "sleep 60; echo not ended";
+
+/// One way to end.
+struct Case {
+    name: &'static str,
+    options: &'static [&'static str],
+    /// What the guest runs before it sleeps.
+    command: &'static str,
+    status: i32,
+    /// What standard error has to contain.
+    says: &'static [&'static str],
+    /// What it must not.
+    not: &'static [&'static str],
+}
+
+const CASES: [Case; 6] = [
+    Case {
+        name: "poweroff is a normal end",
+        options: &[],
+        command: "poweroff",
+        status: 0,
+        says: &[],
+        not: &["error:", "console.log", "nic0.log"],
+    },
+    Case {
+        name: "a reset is reported",
+        options: &["--nic", "none"],
+        command: "reboot",
+        status: 125,
+        says: &["error: the guest was reset; logs in ", "--- console.log\n"],
+        not: &["nic0.log"],
+    },
+    Case {
+        name: "a panic is reported with what the kernel says of it",
+        options: &["--nic", "none"],
+        command: "echo c >/proc/sysrq-trigger",
+        status: 125,
+        says: &[
+            "error: the guest's kernel panicked; logs in ",
+            "Kernel panic - not syncing: sysrq triggered crash",
+        ],
+        not: &[],
+    },
+    Case {
+        name: "a QEMU that is killed is reported with its signal",
+        options: &["--nic", "none"],
+        command: "wire pkill -9 qemu-system",
+        status: 125,
+        says: &["error: QEMU ended by itself (signal: 9 (SIGKILL))"],
+        not: &[],
+    },
+    Case {
+        name: "adit-nic that is killed is reported with its signal and log",
+        options: &[],
+        command: "nic-up >/dev/null; wire pkill -9 -x adit-nic",
+        status: 123,
+        says: &[
+            "error: adit-nic (NIC 0) ended while the guest ran (signal: 9 (SIGKILL))",
+            "--- nic0.log\n",
+        ],
+        not: &["console.log"],
+    },
+    Case {
+        name: "virtiofsd that is killed is reported with its signal",
+        options: &["--nic", "none"],
+        command: "wire pkill -9 -f shared-dir=/run/share",
+        status: 123,
+        says: &["error: virtiofsd (share share) ended while the guest ran (signal: 9 (SIGKILL))"],
+        not: &[],
+    },
+];
+
+pub(super) fn run() -> Result<Totals> {
+    let mut totals = Totals::default();
+    println!("  {NAME}:");
+    let cases = CASES.iter().map(|case| (case.name, check(case)));
+    let resize = std::iter::once_with(|| (terminal::NAME, terminal::check()));
+    for (name, result) in cases.chain(resize) {
+        match result {
+            Ok(()) => {
+                println!("    {name}: ok");
+                totals.add(Verdict::Passed);
+            }
+            Err(error) => {
+                println!("    failed: {name}\n{error:#}");
+                totals.add(Verdict::Failed);
+            }
+        }
+    }
+    Ok(totals)
+}
+
+fn check(case: &Case) -> Result<()> {
+    let line = format!("{}; {FOR_LONG}", case.command);
+    let output = Command::new(std::env::current_exe()?)
+        .arg("guest")
+        .args(case.options)
+        .args(["--", "sh", "-c", &line])
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start xtask")?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let as_it_should = output.status.code() == Some(case.status)
+        && !stdout.contains("not ended")
+        && case.says.iter().all(|words| stderr.contains(words))
+        && !case.not.iter().any(|words| stderr.contains(words));
+    anyhow::ensure!(
+        as_it_should,
+        "wanted status {}, {:?} and not {:?}; got {}\n{stdout}{stderr}",
+        case.status,
+        case.says,
+        case.not,
+        output.status
+    );
+    Ok(())
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A person's terminal: a shell in the guest is told of its size, and Ctrl-D ends it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
+use rustix::termios::{tcsetwinsize, Winsize};
+
+pub(super) const NAME: &str = "the shell follows the terminal's size and ends by Ctrl-D";
+
+/// Limit for the boot and for each answer.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// The end of a pseudoterminal where the person is.
+struct Person {
+    keys: File,
+    screen: mpsc::Receiver<Vec<u8>>,
+    seen: String,
+}
+
+impl Person {
+    fn new(master: OwnedFd) -> Result<Self> {
+        let keys = File::from(master);
+        let mut from = keys.try_clone()?;
+        let (sender, screen) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = from.read(&mut buffer) {
+                if sender.send(buffer[..length].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self {
+            keys,
+            screen,
+            seen: String::new(),
+        })
+    }
+
+    fn resize(&self, rows: u16, columns: u16) -> Result<()> {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.keys, size).context("cannot set the terminal's size")
+    }
+
+    fn types(&mut self, keys: &str) -> Result<()> {
+        self.seen.clear();
+        self.keys.write_all(keys.as_bytes()).context("the terminal")
+    }
+
+    /// Waits until the screen shows `text`.
+    fn sees(&mut self, text: &str, limit: Duration) -> Result<()> {
+        let start = Instant::now();
+        while !self.seen.contains(text) {
+            let rest = limit.saturating_sub(start.elapsed());
+            match self.screen.recv_timeout(rest) {
+                Ok(bytes) => self.seen += &String::from_utf8_lossy(&bytes),
+                Err(_) => bail!("no `{text}` in {} s:\n{}", limit.as_secs(), self.seen),
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn check() -> Result<()> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let name = ptsname(&master, Vec::new())?.into_string()?;
+    let slave = OpenOptions::new().read(true).write(true).open(name)?;
+    let mut person = Person::new(master)?;
+    person.resize(30, 100)?;
+    let mut shell = Command::new("setsid")
+        .args(["--ctty", "--wait"])
+        .arg(std::env::current_exe()?)
+        .args(["guest", "--nic", "none"])
+        .stdin(slave.try_clone()?)
+        .stdout(slave.try_clone()?)
+        .stderr(slave)
+        .spawn()
+        .context("cannot start setsid (package util-linux)")?;
+    person.sees("/repo#", LIMIT)?;
+    person.types("stty size\r")?;
+    person.sees("30 100", LIMIT)?;
+    person.resize(40, 120)?;
+    // The size arrives in its own time.
+    let start = Instant::now();
+    loop {
+        person.types("stty size\r")?;
+        if person.sees("40 120", Duration::from_secs(2)).is_ok() {
+            break;
+        }
+        let seen = &person.seen;
+        ensure!(start.elapsed() < LIMIT / 6, "the size is still\n{seen}");
+    }
+    person.types("true\r\u{4}")?;
+    let status = shell.wait()?;
+    ensure!(status.success(), "Ctrl-D after `true`: {status}");
+    Ok(())
+}
