@@ -17,11 +17,11 @@ use crate::drops::Drops;
 use crate::forwarding::Forwarding;
 use crate::frame::Frame;
 use crate::interrupts::Interrupts;
-use crate::logging::warn_throttled;
+use crate::logging::{warn_throttled, Throttle};
 use crate::memory::GuestMemory;
 use crate::pasid::Translator;
 use crate::queues::{BufferQueue, CompletionQueue, QueueFault, RxQueue, TxQueue};
-use crate::wire::{LinkState, Port, MAX_FRAME_LEN};
+use crate::wire::{LinkState, Port, TxDrop, MAX_FRAME_LEN};
 use adi::{Adi, Adis};
 use program::Programmed;
 use receive::Ingress;
@@ -84,6 +84,8 @@ struct Vport {
     drops: Drops,
     wire: Option<Box<dyn Port>>,
     link: LinkState,
+    /// Frames that its wire has lost since it last took one, if that was logged.
+    losing: Option<u64>,
     /// Away while a burst is received.
     ingress: Option<Box<Ingress>>,
     adi: Option<Box<Adi>>,
@@ -154,6 +156,27 @@ pub struct Datapath {
     now: u64,
 }
 
+/// The link of a port without a wire.
+const NO_LINK: LinkState = LinkState {
+    up: false,
+    speed_mbps: 0,
+};
+
+/// Logs the state of a wire's link.
+fn log_link(wire: &dyn Port, link: LinkState) {
+    static LIMIT: Throttle = Throttle::new();
+    let Some(suppressed) = LIMIT.admit() else {
+        return;
+    };
+    let suppressed = (suppressed > 0).then_some(suppressed);
+    let (wire, why, mbps) = (wire.name(), wire.trouble(), link.speed_mbps);
+    match (link.up, why) {
+        (true, _) => tracing::info!(wire, mbps, suppressed, "link up"),
+        (false, None) => tracing::info!(wire, suppressed, "link down"),
+        (false, Some(why)) => tracing::warn!(wire, why, suppressed, "link down"),
+    }
+}
+
 impl Datapath {
     /// A data plane with a virtual port on each wire.
     ///
@@ -164,13 +187,14 @@ impl Datapath {
             .into_iter()
             .map(|mut wire| {
                 Box::new(Vport {
-                    link: wire.as_mut().map_or(
-                        LinkState {
-                            up: false,
-                            speed_mbps: 0,
-                        },
-                        |w| w.link(),
-                    ),
+                    link: wire.as_mut().map_or(NO_LINK, |w| {
+                        let link = w.link();
+                        if !link.up {
+                            log_link(w.as_ref(), link);
+                        }
+                        link
+                    }),
+                    losing: None,
                     forwarding: Forwarding::default(),
                     counters: VportCounters::default(),
                     drops: Drops::default(),
@@ -241,11 +265,19 @@ impl Datapath {
             };
             let link = wire.link();
             if link != vport.link {
+                log_link(wire.as_ref(), link);
                 vport.link = link;
                 changed.push(index as u32);
             }
         }
         changed
+    }
+
+    /// Whether a link may have changed without an announcement.
+    #[must_use]
+    pub fn has_unwatched_links(&self) -> bool {
+        let mut wires = self.vports.iter().take(self.ports);
+        wires.any(|v| v.wire.as_ref().is_some_and(|w| w.is_unwatched()))
     }
 
     /// Whether a frame waits for a driver's buffers: its wire is readable, but not to be read.
@@ -320,6 +352,30 @@ impl Datapath {
             }
         }
         bursts > 0
+    }
+
+    /// Logs that a wire begins to lose frames, or takes them again: `lost` of those that it was
+    /// offered. That a link is down is logged as such.
+    fn note_losses(&mut self, port: usize, wire: &dyn Port, reason: Option<TxDrop>, lost: u64) {
+        let losing = &mut self.vports[port].losing;
+        match (losing.as_mut(), reason) {
+            (None, None) => {}
+            (None, Some(TxDrop::Full | TxDrop::Io)) => {
+                *losing = Some(lost);
+                let reason = reason.map(TxDrop::label);
+                warn_throttled!(wire = wire.name(), reason, "a wire loses frames");
+            }
+            (Some(sum), Some(TxDrop::Full | TxDrop::Io | TxDrop::Down)) => *sum += lost,
+            // Of a frame, not of the wire.
+            (_, Some(TxDrop::Down | TxDrop::TooBig | TxDrop::TooManySlices | TxDrop::Refused)) => {}
+            (Some(&mut lost), None) => {
+                *losing = None;
+                static LIMIT: Throttle = Throttle::new();
+                if LIMIT.admit().is_some() {
+                    tracing::info!(wire = wire.name(), lost, "a wire takes frames again");
+                }
+            }
+        }
     }
 
     /// Stops a queue for good: until it is disabled, or the function is reset.

@@ -41,6 +41,11 @@ impl Default for Pace {
 /// A nap is this part of the time since something moved.
 const NAP_SHARE: u64 = 16;
 
+/// How often wires are looked at whose links change without an announcement, in nanoseconds.
+const LINK_INTERVAL: u64 = 1_000_000_000;
+/// How often a busy engine asks whether a link was announced to have changed, in nanoseconds.
+const BUSY_INTERVAL: u64 = 10_000_000;
+
 /// The number of a descriptor in the epoll set that is not a port's.
 const WAKE: u64 = u64::MAX;
 
@@ -59,9 +64,16 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
     let mut wires = Wires::default();
     let mut spin = Spin::new(pace.spin);
     let mut doorbells = Doorbells::default();
+    let (mut waited_at, mut links_at) = (0, 0);
     let mut function = shared.lock();
     while !shared.stopping() {
         let began = now();
+        if began.saturating_sub(links_at) >= LINK_INTERVAL {
+            links_at = began;
+            if function.datapath().has_unwatched_links() {
+                function.links_changed();
+            }
+        }
         let look = wires.due(began);
         let progress = function.poll(began, look);
         let at = now();
@@ -73,6 +85,14 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
             }
             last_busy = at;
             alarmed = false;
+            // Under load the engine never naps, and links change all the same.
+            if at.saturating_sub(waited_at) >= BUSY_INTERVAL {
+                waited_at = at;
+                waiter.watch(&function)?;
+                if waiter.wait(Duration::ZERO)?.link {
+                    function.links_changed();
+                }
+            }
             MutexGuard::bump(&mut function);
             continue;
         }
@@ -98,6 +118,7 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
             }
             waiter.wait(nap.min(due))
         })?;
+        waited_at = now();
         alarmed = woken.wire;
         if woken.wire || deaf {
             wires.look();
@@ -238,8 +259,8 @@ struct Woken {
 struct Waiter {
     epoll: OwnedFd,
     shared: Arc<Shared>,
-    /// For each virtual port, what is in the set: its wire and its link.
-    watched: Vec<[Option<RawFd>; 2]>,
+    /// For each virtual port, what is in the set: its wire and its link, and which generation.
+    watched: Vec<[Option<(RawFd, u32)>; 2]>,
     events: Vec<epoll::Event>,
 }
 
@@ -271,7 +292,8 @@ impl Waiter {
                 continue;
             };
             for (what, fd) in [wire.poll_fd(), wire.link_fd()].into_iter().enumerate() {
-                let raw = fd.as_ref().map(AsRawFd::as_raw_fd);
+                let generation = wire.generation();
+                let raw = fd.as_ref().map(|fd| (fd.as_raw_fd(), generation));
                 if watched[what] == raw {
                     continue;
                 }

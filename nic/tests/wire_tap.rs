@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     if let Some(reason) = &unavailable {
         eprintln!("ignoring all tests of TAP ports: {reason}");
     }
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         (
             "makes_a_device_and_takes_it_away",
             makes_a_device_and_takes_it_away,
@@ -45,6 +45,10 @@ fn main() -> ExitCode {
         (
             "a_deleted_device_is_not_polled",
             a_deleted_device_is_not_polled,
+        ),
+        (
+            "a_device_of_the_same_name_is_taken_up_again",
+            a_device_of_the_same_name_is_taken_up_again,
         ),
         ("receives_large_frames_whole", receives_large_frames_whole),
         (
@@ -140,6 +144,33 @@ fn a_deleted_device_is_not_polled() {
     assert!(tap.poll_fd().is_none());
     assert!(matches!(recv_any(&mut tap), Err(RecvError::Down)));
     assert!(matches!(send(&mut tap, &[0; 60]), Err(SendError::Down)));
+    assert!(tap.trouble().unwrap().contains("was deleted"));
+    ip("link set lo up");
+    assert!(!tap.link().up && !ip_succeeds("link show short0"));
+}
+
+fn a_device_of_the_same_name_is_taken_up_again() {
+    let mut tap = Tap::open("back0").unwrap();
+    let generation = tap.generation();
+    ip("link del back0");
+    assert!(!tap.link().up && tap.is_unwatched());
+    // Something else of that name is none.
+    ip("link add back0 type veth peer name back1");
+    assert!(!tap.link().up);
+    assert!(tap.trouble().unwrap().contains("no TAP device"));
+    ip("link del back0");
+    tap.link();
+
+    ip("tuntap add dev back0 mode tap");
+    assert!(readable(tap.link_fd().unwrap()), "it is announced");
+    assert!(!tap.link().up, "it is attached to, and left as it is");
+    assert_ne!(tap.generation(), generation);
+    assert_eq!(tap.trouble(), None);
+    ip("link set back0 up");
+    assert!(tap.link().up && !tap.is_unwatched());
+    assert!(matches!(recv_any(&mut tap), Ok(None)));
+    send(&mut tap, &[0; 60]).unwrap();
+    ip("link del back0");
 }
 
 fn receives_large_frames_whole() {
@@ -213,7 +244,9 @@ fn sends_large_frames() {
         assert_eq!(host.recv(&mut datagram).unwrap(), len);
         assert!(datagram[..len].iter().all(|byte| *byte == 9));
     }
-    assert_eq!(tap.counters().tx_bytes, frame.len() as u64);
+    let counted = (tap.counters().tx_frames, tap.counters().tx_bytes);
+    let expected = if uso { (3, 2500 + 3 * 42) } else { (1, 2542) };
+    assert_eq!(counted, expected, "datagrams, each with its headers");
 }
 
 fn counts_frames_that_do_not_fit() {

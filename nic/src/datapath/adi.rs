@@ -66,6 +66,7 @@ impl Vport {
                 up: false,
                 speed_mbps: 0,
             },
+            losing: None,
             ingress: None,
             adi: None,
         }

@@ -299,10 +299,11 @@ impl Datapath {
     /// Puts a frame on a wire, now or never.
     pub(super) fn pass_on(&mut self, wire: u32, frame: &mut [u8], meta: FrameMeta) {
         let whole = meta.on_wire(frame.len());
-        let Some(vport) = self.vports.get_mut(wire as usize) else {
+        let index = wire as usize;
+        let Some(vport) = self.vports.get_mut(index) else {
             return;
         };
-        let Some(port) = vport.wire.as_mut() else {
+        let Some(mut port) = vport.wire.take() else {
             vport.drops.tx.count_many(Drop::NoWire, whole.frames);
             return;
         };
@@ -310,9 +311,11 @@ impl Datapath {
             Some(put) => {
                 let lost = put.give_up(port.as_mut(), whole);
                 vport.drops.tx.count_many(Drop::Wire, lost);
+                self.note_losses(index, port.as_ref(), put.reason(), lost);
             }
             None => vport.drops.tx.count(Drop::BadOffload),
         }
+        self.vports[index].wire = Some(port);
     }
 
     /// Cuts a frame, and lets each piece go through the program.

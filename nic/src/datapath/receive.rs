@@ -16,6 +16,7 @@ use crate::dataplane::{single_rx_tail, QueueKind};
 use crate::drops::Drop;
 use crate::forwarding::Steering;
 use crate::frame::Frame;
+use crate::logging::{warn_throttled, Throttle};
 use crate::queues::{RxInfo, RxRefusal};
 use crate::wire::{Received, RecvError};
 
@@ -97,7 +98,11 @@ impl Datapath {
                         any = true;
                         continue;
                     }
-                    Ok(None) | Err(RecvError::Down | RecvError::Io(_)) => break,
+                    Ok(None) | Err(RecvError::Down) => break,
+                    Err(RecvError::Io(error)) => {
+                        self.note_failure(vport, &error);
+                        break;
+                    }
                 },
             };
             match self.forward_in(vport, &mut state.frame, &mut held) {
@@ -134,10 +139,27 @@ impl Datapath {
         }))
     }
 
+    /// Counts and logs that the host failed to receive.
+    fn note_failure(&mut self, vport: usize, error: &std::io::Error) {
+        if let Some(wire) = self.vports[vport].wire.as_mut() {
+            wire.counters_mut().rx_failures += 1;
+            warn_throttled!(wire = wire.name(), %error, "nothing is received from a wire");
+        }
+    }
+
     /// The frames that follow are not to wait for this queue.
     fn starve(&mut self, queue: u32) {
-        if let Some(queue) = self.rx.get_mut(queue as usize).and_then(Slot::running) {
-            queue.starved = true;
+        let Some(running) = self.rx.get_mut(queue as usize).and_then(Slot::running) else {
+            return;
+        };
+        running.starved = true;
+        static LIMIT: Throttle = Throttle::new();
+        if tracing::enabled!(tracing::Level::DEBUG) && LIMIT.admit().is_some() {
+            let pools = running.buffer_queues.map(|id| {
+                let pool = self.buffer.get(id? as usize)?.queue.as_ref()?;
+                Some((pool.head(), self.doorbells.bufq_tail.load(id?)))
+            });
+            tracing::debug!(queue, head_tail = ?pools, "an RX queue is out of buffers");
         }
     }
 

@@ -17,7 +17,7 @@ use crate::drops::Drop;
 use crate::egress;
 use crate::frame::Frame;
 use crate::queues::{QueueFault, TxOutcome, TxQueue};
-use crate::wire::{Port, PortCaps, SendError};
+use crate::wire::{Port, PortCaps, SendError, TxDrop};
 
 /// Frames handed to a wire after which it is the neighbours' turn, too: one frame from a driver may
 /// be thousands when it is segmented here.
@@ -217,6 +217,7 @@ impl Datapath {
             count_sent(&mut vport.counters, kind, put.left);
         }
         let lost = put.give_up(wire, whole);
+        self.note_losses(self.port_of(index), wire, put.reason(), lost);
         if lost > 0 {
             self.discard(index, Drop::Wire, lost);
         }
@@ -246,6 +247,11 @@ impl Put {
     /// Whether the wire may take the frame later: it is full, and nothing of the frame has left.
     fn may_wait(&self) -> bool {
         self.left.frames == 0 && matches!(self.failed, Some(SendError::Full))
+    }
+
+    /// Why not all of the frame is on the wire.
+    pub(super) fn reason(&self) -> Option<TxDrop> {
+        self.failed.as_ref().map(SendError::reason)
     }
 
     /// Counts with the wire what of the frame, which is `whole` on it, is lost; returns how many

@@ -96,6 +96,9 @@ pub struct PortCounters {
     pub tx_bytes: u64,
     /// Calls of [`Port::send`](super::Port::send) that put a frame on the wire.
     pub tx_calls: u64,
+    /// Times that the host failed to give what may have been there: a file that cannot be read on,
+    /// a socket with an error.
+    pub rx_failures: u64,
     /// Times that the wire took no more and the frame stayed with the caller.
     pub tx_backpressure: u64,
     rx_drops: [u64; RxDrop::ALL.len()],

@@ -19,7 +19,8 @@ use self::record::Recorder;
 use self::replay::{Next, Replay};
 use super::counters::{PortCounters, RxDrop};
 use super::port::{
-    checked_len, count_sent, drop_received, Port, Received, RecvError, SendError, MIN_FRAME_LEN,
+    checked_len, count_sent, drop_received, LinkState, Port, Received, RecvError, SendError,
+    DEFAULT_SPEED_MBPS, MIN_FRAME_LEN,
 };
 
 /// `LINKTYPE_ETHERNET`.
@@ -73,10 +74,14 @@ pub enum PcapError {
 /// A port that replays one recording and makes another.
 ///
 /// The replay's clock starts with the first [`recv`](Port::recv), so the first frame is there at
-/// once and the others follow at the recorded distances. The link is always up. A file that turns
-/// out to be malformed ends the replay there with one [`RecvError::Io`].
+/// once and the others follow at the recorded distances. A file that turns out to be malformed
+/// ends the replay there with one [`RecvError::Io`]. The link is up unless what is sent cannot be
+/// recorded, such as on a disk that is full; then each call of [`link`](Port::link) looks whether
+/// there is room again.
 pub struct Pcap {
     name: String,
+    /// Why nothing can be recorded, while it cannot.
+    trouble: Option<String>,
     replay: Option<Replay>,
     recorder: Option<Recorder>,
     counters: PortCounters,
@@ -118,6 +123,7 @@ impl Pcap {
         };
         Ok(Self {
             name,
+            trouble: None,
             replay,
             recorder,
             counters: PortCounters::default(),
@@ -155,8 +161,14 @@ impl Pcap {
         if meta.gso.is_some() || matches!(meta.checksum, Checksum::Partial { .. }) {
             return Err(SendError::Refused);
         }
+        if self.trouble.is_some() {
+            return Err(SendError::Down);
+        }
         if let Some(recorder) = self.recorder.as_mut() {
-            recorder.write(frame, len).map_err(SendError::Io)?;
+            if let Err(error) = recorder.write(frame, len) {
+                self.trouble = Some(format!("what is sent cannot be recorded: {error}"));
+                return Err(SendError::Io(error));
+            }
         }
         Ok(len)
     }
@@ -182,6 +194,27 @@ impl Port for Pcap {
     fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError> {
         let outcome = self.write(frame, meta);
         count_sent(&mut self.counters, frame, meta, outcome)
+    }
+
+    fn link(&mut self) -> LinkState {
+        if let (Some(trouble), Some(recorder)) = (&mut self.trouble, &self.recorder) {
+            match recorder.has_room() {
+                Ok(()) => self.trouble = None,
+                Err(error) => *trouble = format!("what is sent cannot be recorded: {error}"),
+            }
+        }
+        LinkState {
+            up: self.trouble.is_none(),
+            speed_mbps: DEFAULT_SPEED_MBPS,
+        }
+    }
+
+    fn is_unwatched(&self) -> bool {
+        self.recorder.is_some()
+    }
+
+    fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     fn counters(&self) -> &PortCounters {

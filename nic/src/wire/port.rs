@@ -74,7 +74,8 @@ pub trait Port: Send {
     fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError>;
 
     /// Whether the cable is plugged in, asked from the host; forgets what
-    /// [`link_fd`](Self::link_fd) has announced so far. By default it always is.
+    /// [`link_fd`](Self::link_fd) has announced so far. A port that has lost its device takes it up
+    /// again if it is back. By default the cable always is plugged in.
     fn link(&mut self) -> LinkState {
         LinkState {
             up: true,
@@ -84,6 +85,24 @@ pub trait Port: Send {
 
     /// A descriptor that is readable when the link state may have changed.
     fn link_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Whether the link can change without an announcement by [`link_fd`](Self::link_fd): then
+    /// [`link`](Self::link) is to be called now and then, which also tries to get back what was
+    /// lost.
+    fn is_unwatched(&self) -> bool {
+        false
+    }
+
+    /// Counts the descriptors that [`poll_fd`](Self::poll_fd) has had: a new one can have the
+    /// number of one that was closed.
+    fn generation(&self) -> u32 {
+        0
+    }
+
+    /// Why the link is down, for the log. None while it is up, or when there is no more to say.
+    fn trouble(&self) -> Option<&str> {
         None
     }
 

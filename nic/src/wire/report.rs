@@ -61,6 +61,10 @@ pub fn write_metrics(out: &mut Exposition, ports: &[(&str, &PortCounters)]) {
             }
         },
     );
+    let help = "Times that the host failed to receive from the wire.";
+    counter(out, ports, "adit_wire_receive_failures_total", help, |c| {
+        c.rx_failures
+    });
     let help = "Times that the wire took no more and a frame had to wait.";
     counter(out, ports, "adit_wire_backpressure_total", help, |c| {
         c.tx_backpressure
@@ -144,7 +148,7 @@ mod tests {
             text.lines()
                 .filter(|line| line.starts_with("# TYPE"))
                 .count(),
-            7
+            8
         );
     }
 }

@@ -67,22 +67,71 @@ pub enum TapError {
     },
 }
 
+/// What a port says of a device that is gone.
+const DELETED: &str = "the TAP device was deleted; one of the same name is taken up";
+
 /// A port whose other end is a TAP device.
 #[derive(Debug)]
 pub struct Tap {
     name: String,
-    fd: OwnedFd,
+    /// The interface's name when it was opened, under which one is looked for if it is deleted.
+    if_name: IfName,
+    /// None while the device is gone: its descriptor would report an error for ever.
+    fd: Option<OwnedFd>,
+    generation: u32,
     watch: LinkWatch,
     uso: bool,
-    /// The device was deleted: its descriptor reports an error for ever and must not be polled.
-    gone: bool,
+    /// What [`recv`](Port::recv) may yield, for a device that is taken up again.
+    wanted: PortCaps,
+    /// Why the device cannot be used, while it cannot.
+    trouble: Option<String>,
     speed_mbps: u32,
     counters: PortCounters,
 }
 
+/// Attaches to a TAP device, or makes it; says whether it segments UDP.
+fn attach(name: &str, if_name: IfName, existed: bool) -> Result<(OwnedFd, bool), TapError> {
+    let setup = |step| {
+        move |error: io::Error| TapError::Setup {
+            name: name.to_owned(),
+            step,
+            error,
+        }
+    };
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let fd = rustix::fs::open(TUN_PATH, flags, Mode::empty())
+        .map_err(|errno| TapError::Open(errno.into()))?;
+    let tun = fd.as_fd();
+    sys::attach(tun, if_name).map_err(|error| match error.raw_os_error() {
+        Some(libc::EINVAL) if existed => TapError::NotTap(name.to_owned()),
+        Some(libc::EBUSY) => TapError::Busy(name.to_owned()),
+        Some(libc::EPERM | libc::EACCES) => TapError::Permission(name.to_owned()),
+        _ => setup("TUNSETIFF")(error),
+    })?;
+    sys::set_vnet_header_len(tun, VNET_HEADER_LEN).map_err(setup("TUNSETVNETHDRSZ"))?;
+    sys::set_vnet_little_endian(tun).map_err(setup("TUNSETVNETLE"))?;
+    // No limit: what is written is received by the host's stack before write returns.
+    sys::set_send_buffer(tun, libc::c_int::MAX).map_err(setup("TUNSETSNDBUF"))?;
+    // UDP segmentation came with Linux 6.2; an older kernel refuses the whole set.
+    let uso = sys::set_offload(tun, tun_flags(ALL)).is_ok();
+    if !uso {
+        let no_uso = PortCaps { uso: false, ..ALL };
+        sys::set_offload(tun, tun_flags(no_uso)).map_err(setup("TUNSETOFFLOAD"))?;
+    }
+    Ok((fd, uso))
+}
+
+const ALL: PortCaps = PortCaps {
+    checksum: true,
+    tso4: true,
+    tso6: true,
+    uso: true,
+};
+
 impl Tap {
     /// Attaches to the TAP device `name`, or makes it and brings it up. A device that this call
-    /// made goes away with the port.
+    /// made goes away with the port. If the device is deleted, the link is down until there is one
+    /// of that name again.
     ///
     /// # Errors
     /// Says which step failed and what is missing.
@@ -95,35 +144,9 @@ impl Tap {
                 error,
             }
         };
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = rustix::fs::open(TUN_PATH, flags, Mode::empty())
-            .map_err(|errno| TapError::Open(errno.into()))?;
         let watch = LinkWatch::open().map_err(setup("listening for link changes (rtnetlink)"))?;
         let existed = sys::exists(watch.as_fd(), if_name).map_err(setup("SIOCGIFINDEX"))?;
-
-        let tun = fd.as_fd();
-        sys::attach(tun, if_name).map_err(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) if existed => TapError::NotTap(name.to_owned()),
-            Some(libc::EBUSY) => TapError::Busy(name.to_owned()),
-            Some(libc::EPERM | libc::EACCES) => TapError::Permission(name.to_owned()),
-            _ => setup("TUNSETIFF")(error),
-        })?;
-        sys::set_vnet_header_len(tun, VNET_HEADER_LEN).map_err(setup("TUNSETVNETHDRSZ"))?;
-        sys::set_vnet_little_endian(tun).map_err(setup("TUNSETVNETLE"))?;
-        // No limit: what is written is received by the host's stack before write returns.
-        sys::set_send_buffer(tun, libc::c_int::MAX).map_err(setup("TUNSETSNDBUF"))?;
-        let all = PortCaps {
-            checksum: true,
-            tso4: true,
-            tso6: true,
-            uso: true,
-        };
-        // UDP segmentation came with Linux 6.2; an older kernel refuses the whole set.
-        let uso = sys::set_offload(tun, tun_flags(all)).is_ok();
-        if !uso {
-            let no_uso = PortCaps { uso: false, ..all };
-            sys::set_offload(tun, tun_flags(no_uso)).map_err(setup("TUNSETOFFLOAD"))?;
-        }
+        let (fd, uso) = attach(name, if_name, existed)?;
         if !existed {
             let flags = sys::flags(watch.as_fd(), if_name).map_err(setup("SIOCGIFFLAGS"))?;
             sys::set_flags(
@@ -135,32 +158,63 @@ impl Tap {
         }
         Ok(Self {
             name: format!("tap:{name}"),
-            fd,
+            if_name,
+            fd: Some(fd),
+            generation: 0,
             watch,
             uso,
-            gone: false,
+            wanted: ALL,
+            trouble: None,
             speed_mbps: DEFAULT_SPEED_MBPS,
             counters: PortCounters::default(),
         })
     }
 
+    /// Gives up the device, which is gone.
+    fn lose(&mut self) {
+        self.fd = None;
+        self.trouble = Some(DELETED.to_owned());
+    }
+
+    /// Attaches to a device of the old one's name, if there is one: it is not for this port to make
+    /// again what somebody has deleted.
+    fn take_up_again(&mut self) {
+        if !sys::exists(self.watch.as_fd(), self.if_name).unwrap_or(false) {
+            return;
+        }
+        let name = self.name.trim_start_matches("tap:").to_owned();
+        match attach(&name, self.if_name, true) {
+            Ok((fd, uso)) => {
+                (self.fd, self.uso, self.trouble) = (Some(fd), uso, None);
+                self.generation = self.generation.wrapping_add(1);
+                let wanted = self.wanted;
+                if let Err(error) = self.set_recv_offloads(wanted) {
+                    tracing::warn!(wire = self.name, %error, "a wire does not change its offloads");
+                }
+            }
+            Err(error) => self.trouble = Some(error.to_string()),
+        }
+    }
+
     /// What a failed read or write says of the link, if that is what it is about.
     fn link_lost(&mut self, errno: Errno) -> bool {
         // EBADFD: the device was deleted. EIO: it is down.
-        self.gone |= matches!(errno, Errno::BADFD | Errno::NODEV);
-        self.gone || errno == Errno::IO
+        if matches!(errno, Errno::BADFD | Errno::NODEV) {
+            self.lose();
+        }
+        self.fd.is_none() || errno == Errno::IO
     }
 
     fn write(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<usize, SendError> {
         let len = checked_len(frame)?;
-        if self.gone {
+        let Some(fd) = &self.fd else {
             return Err(SendError::Down);
-        }
+        };
         let header = VnetHeader::encode(meta, has_cwr(frame, meta));
         let mut slices = [IoSlice::new(&[]); MAX_SLICES + 1];
         slices[0] = IoSlice::new(header.as_bytes());
         slices[1..=frame.len()].copy_from_slice(frame);
-        match rustix::io::writev(&self.fd, &slices[..=frame.len()]) {
+        match rustix::io::writev(fd, &slices[..=frame.len()]) {
             Ok(_) => Ok(len),
             Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Err(SendError::Full),
             Err(Errno::INVAL) => Err(SendError::Refused),
@@ -176,7 +230,7 @@ impl Port for Tap {
     }
 
     fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        (!self.gone).then(|| self.fd.as_fd())
+        self.fd.as_ref().map(AsFd::as_fd)
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -197,18 +251,22 @@ impl Port for Tap {
             uso: offloads.uso && self.uso,
             ..offloads
         };
-        sys::set_offload(self.fd.as_fd(), tun_flags(supported))
+        self.wanted = offloads;
+        match &self.fd {
+            Some(fd) => sys::set_offload(fd.as_fd(), tun_flags(supported)),
+            None => Ok(()),
+        }
     }
 
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {
-        if self.gone {
+        let Some(fd) = &self.fd else {
             return Err(RecvError::Down);
-        }
+        };
         let mut header = VnetHeader::default();
         // The byte behind the buffer tells a frame that fills it from one that was cut.
         let mut beyond = [0_u8; 1];
         let read = rustix::io::readv(
-            &self.fd,
+            fd,
             &mut [
                 IoSliceMut::new(header.as_mut_bytes()),
                 IoSliceMut::new(buf),
@@ -241,18 +299,22 @@ impl Port for Tap {
 
     fn link(&mut self) -> LinkState {
         self.watch.drain();
+        if self.fd.is_none() {
+            self.take_up_again();
+        }
         // The name is asked for each time, because an interface can be renamed.
-        let up = match sys::attached_name(self.fd.as_fd()) {
-            Ok(name) => {
+        let up = match self.fd.as_ref().map(|fd| sys::attached_name(fd.as_fd())) {
+            Some(Ok(name)) => {
                 self.speed_mbps =
                     sys::speed(self.watch.as_fd(), name).unwrap_or(DEFAULT_SPEED_MBPS);
                 let flags = sys::flags(self.watch.as_fd(), name).unwrap_or(0);
                 i32::from(flags) & libc::IFF_UP != 0
             }
-            Err(_) => {
-                self.gone = true;
+            Some(Err(_)) => {
+                self.lose();
                 false
             }
+            None => false,
         };
         LinkState {
             up,
@@ -262,6 +324,19 @@ impl Port for Tap {
 
     fn link_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.watch.as_fd())
+    }
+
+    // A device that came back before the old one was found missing has been announced already.
+    fn is_unwatched(&self) -> bool {
+        self.fd.is_none()
+    }
+
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     fn counters(&self) -> &PortCounters {

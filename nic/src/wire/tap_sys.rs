@@ -12,7 +12,7 @@ pub(super) const IFNAMSIZ: usize = libc::IFNAMSIZ;
 const ETHTOOL_GSET: u32 = 1;
 
 /// An interface name, zero-terminated: at most 15 bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct IfName([u8; IFNAMSIZ]);
 
 impl IfName {

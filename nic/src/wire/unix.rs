@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,8 @@ use thiserror::Error;
 
 use super::counters::{PortCounters, RxDrop};
 use super::port::{
-    checked_len, count_sent, drop_received, Port, Received, RecvError, SendError, MIN_FRAME_LEN,
+    checked_len, count_sent, drop_received, LinkState, Port, Received, RecvError, SendError,
+    DEFAULT_SPEED_MBPS, MIN_FRAME_LEN,
 };
 
 /// Bytes of frames that may wait in the socket of the other end.
@@ -59,12 +61,16 @@ pub enum UnixError {
 
 /// A port whose other end is a UNIX datagram socket.
 ///
-/// The link is always up: a socket does not say whether somebody receives at the other path.
-/// Frames sent while nobody does are lost and counted (`TxDrop::Down`).
+/// The link is up while somebody receives at the other path, which is looked at with each call of
+/// [`link`](Port::link): a socket does not say when that changes. Frames sent while nobody does are
+/// lost and counted (`TxDrop::Down`). If the port's own socket file is removed, it makes another.
 #[derive(Debug)]
 pub struct Unix {
     name: String,
     socket: OwnedFd,
+    generation: u32,
+    /// Why the link is down, while it is.
+    trouble: Option<String>,
     local: PathBuf,
     /// Device and inode of the socket file, so that only this port's own is removed.
     inode: (u64, u64),
@@ -137,6 +143,8 @@ impl Unix {
         Ok(Some(Self {
             name,
             socket,
+            generation: 0,
+            trouble: None,
             local: local.to_owned(),
             inode: (file.dev(), file.ino()),
             remote,
@@ -148,6 +156,40 @@ impl Unix {
     #[must_use]
     pub fn local(&self) -> &Path {
         &self.local
+    }
+
+    /// Whether the socket file at [`local`](Self::local) is this port's.
+    fn has_its_name(&self) -> bool {
+        fs::symlink_metadata(&self.local).is_ok_and(|file| (file.dev(), file.ino()) == self.inode)
+    }
+
+    /// Receives at its path again, whose file somebody has removed.
+    fn bind_again(&mut self) -> Result<(), UnixError> {
+        // Others must not be waited for: frames of other ports would, too.
+        let _claim = claim_with(&self.local, FlockOperation::NonBlockingLockExclusive)?;
+        let path = self.remote.path_bytes().unwrap_or_default();
+        let remote = PathBuf::from(std::ffi::OsStr::from_bytes(path));
+        let new = Self::bind(&self.local, &remote, String::new())?;
+        let mut new = new.ok_or_else(|| UnixError::InUse(self.local.clone()))?;
+        // What is dropped then is the old socket, which has no file any more.
+        std::mem::swap(&mut self.socket, &mut new.socket);
+        std::mem::swap(&mut self.inode, &mut new.inode);
+        self.generation = self.generation.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Why the port cannot be used, if it cannot.
+    fn find_trouble(&mut self) -> Option<String> {
+        if !self.has_its_name() {
+            if let Err(error) = self.bind_again() {
+                return Some(error.to_string());
+            }
+        }
+        match is_received_at(&self.remote) {
+            Ok(true) => None,
+            Ok(false) => Some("nobody receives at the other end".to_owned()),
+            Err(errno) => Some(format!("the other end cannot be reached: {errno}")),
+        }
     }
 
     fn write(&self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<usize, SendError> {
@@ -211,6 +253,26 @@ impl Port for Unix {
         count_sent(&mut self.counters, frame, meta, outcome)
     }
 
+    fn link(&mut self) -> LinkState {
+        self.trouble = self.find_trouble();
+        LinkState {
+            up: self.trouble.is_none(),
+            speed_mbps: DEFAULT_SPEED_MBPS,
+        }
+    }
+
+    fn is_unwatched(&self) -> bool {
+        true
+    }
+
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
     fn counters(&self) -> &PortCounters {
         &self.counters
     }
@@ -222,9 +284,7 @@ impl Port for Unix {
 
 impl Drop for Unix {
     fn drop(&mut self) {
-        let own = fs::symlink_metadata(&self.local)
-            .is_ok_and(|file| (file.dev(), file.ino()) == self.inode);
-        if own {
+        if self.has_its_name() {
             // Nothing to do about a failure: the next to bind here replaces a dead socket.
             let _ = fs::remove_file(&self.local);
         }
@@ -252,6 +312,10 @@ fn is_received_at(address: &SocketAddrUnix) -> Result<bool, Errno> {
 
 /// Keeps others from replacing a dead socket in the same folder at the same time, until dropped.
 fn claim(path: &Path) -> Result<File, UnixError> {
+    claim_with(path, FlockOperation::LockExclusive)
+}
+
+fn claim_with(path: &Path, operation: FlockOperation) -> Result<File, UnixError> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -262,7 +326,7 @@ fn claim(path: &Path) -> Result<File, UnixError> {
         error,
     };
     let folder = File::open(folder).map_err(setup)?;
-    flock(&folder, FlockOperation::LockExclusive).map_err(|errno| setup(errno.into()))?;
+    flock(&folder, operation).map_err(|errno| setup(errno.into()))?;
     Ok(folder)
 }
 

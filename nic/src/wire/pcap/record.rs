@@ -6,6 +6,8 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{fallocate, FallocateFlags};
+use rustix::io::Errno;
 use zerocopy::little_endian::{I32, U16, U32};
 use zerocopy::{Immutable, IntoBytes};
 
@@ -62,6 +64,30 @@ impl Recorder {
             len: size_of::<FileHeader>() as u64,
             record,
         })
+    }
+
+    /// Goes on with a file that has a header.
+    #[cfg(test)]
+    pub(super) fn resumed(file: File) -> Self {
+        Self {
+            file,
+            len: size_of::<FileHeader>() as u64,
+            record: Vec::with_capacity(RECORD_HEADER_LEN + MAX_FRAME_LEN),
+        }
+    }
+
+    /// Whether there is room for the longest record.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn has_room(&self) -> io::Result<()> {
+        let len = (RECORD_HEADER_LEN + MAX_FRAME_LEN) as u64;
+        // Blocks are reserved without changing the file's length.
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.len, len) {
+            // What has no such call is tried with the next frame.
+            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Adds a frame of `len` bytes, at most [`MAX_FRAME_LEN`].

@@ -45,6 +45,45 @@ fn recording(big_endian: bool, records: &[(u32, &[u8], usize)]) -> Vec<u8> {
     bytes
 }
 
+/// A file that cannot grow, as on a disk that is full.
+fn full() -> File {
+    use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
+    let file = memfd_create("full", MemfdFlags::ALLOW_SEALING).unwrap();
+    let recorder = Recorder::new(File::from(file.try_clone().unwrap()));
+    drop(recorder.unwrap());
+    fcntl_add_seals(&file, SealFlags::GROW).unwrap();
+    File::from(file)
+}
+
+#[test]
+fn a_recording_that_cannot_go_on_takes_the_link_down_until_it_can() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("a.pcap");
+    let mut port = Pcap::open(None, Some(&path), Speed::Max).unwrap();
+    let send = |port: &mut Pcap| port.send(&[IoSlice::new(&[1; 60])], &FrameMeta::default());
+    send(&mut port).unwrap();
+    assert!(port.link().up && port.is_unwatched());
+    let roomy = port.recorder.replace(Recorder::resumed(full()));
+    assert!(matches!(send(&mut port), Err(SendError::Io(_))));
+    assert!(!port.link().up);
+    let trouble = port.trouble().unwrap();
+    assert!(
+        trouble.starts_with("what is sent cannot be recorded: "),
+        "{trouble}"
+    );
+    assert!(matches!(send(&mut port), Err(SendError::Down)));
+    assert!(!port.link().up, "it is still full");
+    let counters = port.counters();
+    assert_eq!(counters.tx_dropped(crate::wire::TxDrop::Io), 1);
+    assert_eq!(counters.tx_dropped(crate::wire::TxDrop::Down), 1);
+    port.recorder = roomy;
+    assert!(port.link().up);
+    send(&mut port).unwrap();
+    let replayed = replay(&path, Speed::Max);
+    drop((port, replayed));
+    assert_eq!(fs::metadata(&path).unwrap().len(), 24 + 2 * (16 + 60));
+}
+
 fn replay(path: &Path, speed: Speed) -> Pcap {
     Pcap::open(Some(path), None, speed).unwrap()
 }

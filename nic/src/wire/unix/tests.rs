@@ -47,6 +47,55 @@ fn two_ports_on_one_path_are_cabled() {
 }
 
 #[test]
+fn the_link_follows_whoever_receives_at_the_other_end() {
+    let (_dir, a, b) = paths();
+    let mut port = Unix::open(&a, &b).unwrap();
+    assert!(port.is_unwatched());
+    assert!(!port.link().up, "nobody is there yet");
+    assert_eq!(port.trouble(), Some("nobody receives at the other end"));
+    let peer = UnixDatagram::bind(&b).unwrap();
+    assert!(port.link().up);
+    assert_eq!(port.trouble(), None);
+    // One that died leaves its file.
+    drop(peer);
+    assert!(!port.link().up);
+    assert!(matches!(send(&mut port, &[1; 60]), Err(SendError::Down)));
+    fs::remove_file(&b).unwrap();
+    let peer = UnixDatagram::bind(&b).unwrap();
+    assert!(port.link().up, "it is back");
+    send(&mut port, &[2; 60]).unwrap();
+    let mut buf = [0; 100];
+    assert_eq!(peer.recv(&mut buf).unwrap(), 60);
+}
+
+#[test]
+fn a_socket_file_that_was_removed_is_made_again() {
+    let (_dir, a, b) = paths();
+    let mut port = Unix::open(&a, &b).unwrap();
+    let peer = UnixDatagram::bind(&b).unwrap();
+    fs::remove_file(&a).unwrap();
+    assert!(peer.send_to(&[1; 60], &a).is_err());
+    let generation = port.generation();
+    assert!(port.link().up);
+    assert_ne!(port.generation(), generation, "its descriptor is another");
+    peer.send_to(&[2; 60], &a).unwrap();
+    assert_eq!(recv(&mut port), Some(vec![2; 60]));
+
+    // Somebody else's is not taken away.
+    fs::remove_file(&a).unwrap();
+    let other = UnixDatagram::bind(&a).unwrap();
+    assert!(!port.link().up);
+    assert!(
+        port.trouble().unwrap().contains("in use"),
+        "{:?}",
+        port.trouble()
+    );
+    drop(port);
+    peer.send_to(&[3; 60], &a).unwrap();
+    assert_eq!(other.recv(&mut [0; 100]).unwrap(), 60);
+}
+
+#[test]
 fn talks_to_any_datagram_socket() {
     let (_dir, a, b) = paths();
     let mut port = Unix::open(&a, &b).unwrap();
