@@ -87,19 +87,20 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
         irqs,
     };
 
+    let p4rt = match &options.p4rt {
+        Some(p4rt) => Some(p4rt.serve(&shared)?),
+        None => None,
+    };
     let _metrics = match options.metrics {
         Some(address) => {
             let shared = shared.clone();
-            let render = move || report::prometheus(&shared.lock());
+            let p4rt = p4rt.as_ref().map(|p4rt| p4rt.counters().clone());
+            let render = move || report::prometheus(&shared.lock(), p4rt.as_ref());
             let server = metrics::MetricsServer::start(address, render)
                 .with_context(|| format!("serving metrics at {address}"))?;
             tracing::info!(address = %server.address(), "metrics");
             Some(server)
         }
-        None => None,
-    };
-    let _p4rt = match &options.p4rt {
-        Some(p4rt) => Some(p4rt.serve(&shared)?),
         None => None,
     };
     let server = Server::bind(&options.socket, Config::default())

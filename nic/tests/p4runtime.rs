@@ -98,3 +98,42 @@ fn finsy_drives_the_device() {
 fn p4runtime_shell_drives_the_device() {
     drive(P4RUNTIME_SHELL, "shell_client.py", 14);
 }
+
+/// A block of code of P4Runtime's README, by what is written behind its fence.
+fn readme(kind: &str) -> &'static str {
+    let text = include_str!("../../p4runtime/README.md");
+    let (_, behind) = text.split_once(&format!("```{kind}\n")).expect("the block");
+    behind.split_once("```").expect("its end").0
+}
+
+#[test]
+fn the_clients_of_the_readme_work_one_after_the_other() {
+    let nic = nic();
+    let folder = tempfile::tempdir().expect("a folder");
+    let package = Package::source(include_str!("../../p4/l3.p4"));
+    let program = package.program().expect("the program has no errors");
+    let info = p4info(&program).expect("its ids are right").p4info;
+    let text = text::to_text(&info).expect("P4Info as text");
+    std::fs::write(folder.path().join("p4info.txtpb"), text).expect("a file");
+    std::fs::write(folder.path().join("program.p4bin"), package.to_bytes()).expect("a file");
+    for (client, kind, route) in [
+        (FINSY, "python finsy", "10.0.0.0/8"),
+        (P4RUNTIME_SHELL, "python shell", "set_nexthop"),
+    ] {
+        let python = client.python().unwrap_or_else(|error| panic!("{error:#}"));
+        let script = readme(kind);
+        assert!(script.contains("127.0.0.1:9559"), "{script}");
+        let output = Command::new("timeout")
+            .arg("120")
+            .arg(python)
+            .arg("-c")
+            .arg(script.replace("127.0.0.1:9559", &nic.address))
+            .current_dir(folder.path())
+            .output()
+            .expect("the client starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{kind}: {said}{error}");
+        assert!(said.contains(route), "{kind}: {said}{error}");
+    }
+}

@@ -2,14 +2,37 @@
 //! P4Runtime's byte strings: most significant byte first, as short as can be but never empty.
 
 /// A value that does not fit, or that is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ByteError {
     /// No bytes at all.
     #[error("an empty byte string is no value")]
     Empty,
     /// Too many bits.
-    #[error("the value does not fit into {0} bits")]
-    Width(u32),
+    #[error("the value {value} does not fit into {width} bits")]
+    Width {
+        /// The value in hexadecimal digits.
+        value: String,
+        /// The bits that there are.
+        width: u32,
+    },
+}
+
+/// The most bytes of a value that messages show.
+const MAX_SHOWN: usize = 32;
+
+/// A byte string in hexadecimal digits, for messages: `0x1ff`. The middle of long ones is left out.
+pub fn hex(bytes: &[u8]) -> String {
+    let digits = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let short = shortest(bytes);
+    match short.len() {
+        0 => "(empty)".to_owned(),
+        1..=MAX_SHOWN => format!("0x{}", digits(short)),
+        length => format!(
+            "0x{}…{} ({length} bytes)",
+            digits(&short[..MAX_SHOWN / 2]),
+            digits(&short[length - 4..])
+        ),
+    }
 }
 
 /// The bytes without leading zeros; one stays.
@@ -26,7 +49,10 @@ pub fn limbs(bytes: &[u8], width: u32) -> Result<Vec<u64>, ByteError> {
     let digits = shortest(bytes);
     let used = digits.len() as u64 * 8 - u64::from(digits[0].leading_zeros());
     if used > u64::from(width) {
-        return Err(ByteError::Width(width));
+        return Err(ByteError::Width {
+            value: hex(digits),
+            width,
+        });
     }
     let mut limbs: Vec<u64> = digits
         .rchunks(8)
@@ -57,7 +83,16 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         assert_eq!(limbs(&[], 8), Err(ByteError::Empty));
-        assert_eq!(limbs(&[2, 0], 9), Err(ByteError::Width(9)));
+        let error = limbs(&[0, 2, 0], 9).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the value 0x0200 does not fit into 9 bits"
+        );
+        let error = limbs(&[1; 100_000], 9).unwrap_err().to_string();
+        assert!(
+            error.len() < 100 && error.contains("(100000 bytes)"),
+            "{error}"
+        );
         assert_eq!(limbs(&[0, 0, 1, 0xFF], 9), Ok(vec![0x1FF]));
         assert_eq!(limbs(&[0], 128), Ok(vec![0, 0]));
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use adit_p4_frontend::architectures::{Choice, Pna};
+use adit_p4_frontend::cancel::Cancel;
 use adit_p4_frontend::source::Includes;
 use adit_p4_frontend::{compile, ir::Program, Options};
 use prost::Message;
@@ -121,7 +122,7 @@ impl Package {
         }
     }
 
-    fn options(&self) -> Options {
+    fn options(&self, cancel: &Cancel) -> Options {
         let defines = self.defines.iter().map(|d| match d.split_once('=') {
             Some((name, value)) => (name.to_owned(), value.to_owned()),
             None => (d.clone(), "1".to_owned()),
@@ -135,12 +136,17 @@ impl Package {
                     _ => Pna::Auto,
                 },
             },
+            cancel: cancel.clone(),
             ..Options::default()
         }
     }
 
-    fn compile(&self, includes: &(dyn Includes + Sync)) -> Result<Program, ProgramError> {
-        let compiled = compile(&self.name, &self.text, includes, &self.options());
+    fn compile(
+        &self,
+        includes: &(dyn Includes + Sync),
+        cancel: &Cancel,
+    ) -> Result<Program, ProgramError> {
+        let compiled = compile(&self.name, &self.text, includes, &self.options(cancel));
         match compiled.program {
             Some(program) => Ok(program),
             None if compiled.diagnostics.has_errors() => {
@@ -153,11 +159,16 @@ impl Package {
 
     /// The program.
     pub fn program(&self) -> Result<Program, ProgramError> {
+        self.program_unless(&Cancel::default())
+    }
+
+    /// The program, unless that is cancelled before it is made.
+    pub fn program_unless(&self, cancel: &Cancel) -> Result<Program, ProgramError> {
         let files = self.files.iter().map(|f| {
             let key = (f.path.clone(), f.from.clone());
             (key, (f.name.clone(), f.text.clone()))
         });
-        self.compile(&Packed(files.collect()))
+        self.compile(&Packed(files.collect()), cancel)
     }
 
     /// The program, whose includes come from elsewhere; they are put into the package.
@@ -166,7 +177,7 @@ impl Package {
             inner: includes,
             files: Mutex::default(),
         };
-        let program = self.compile(&recorded)?;
+        let program = self.compile(&recorded, &Cancel::default())?;
         self.files = recorded
             .files
             .into_inner()

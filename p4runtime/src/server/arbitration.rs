@@ -2,27 +2,33 @@
 //! Who may write: for each role the client with the highest election id that was ever seen.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use tokio::sync::mpsc::Sender;
-use tonic::{Code, Status};
+use tonic::Code;
 
+use super::connections::Peer;
 use super::fault::{Fault, Result};
+use super::outbox::{Outbox, Undelivered};
+use crate::proto::v1::stream_message_response::Update;
 use crate::proto::{v1, Status as RpcStatus};
 
 /// The most streams at a time.
 const MAX_STREAMS: usize = 64;
+/// The most streams of one peer at a time.
+const MAX_STREAMS_OF_PEER: usize = 48;
 /// The most roles that are remembered.
 const MAX_ROLES: usize = 64;
 /// The longest name of a role.
 const MAX_NAME: usize = 256;
 
-pub(crate) type Reply = std::result::Result<v1::StreamMessageResponse, Status>;
-
 /// A client that has opened a stream.
 struct Client {
-    sender: Sender<Reply>,
-    /// Its role and election id, once it has said them.
+    peer: Peer,
+    outbox: Outbox,
+    /// Its role and election id, once it has sent them.
     role: Option<(String, v1::Role, Option<u128>)>,
+    /// Whether there was no room for the last arbitration update.
+    owes_update: bool,
 }
 
 /// All streams.
@@ -33,8 +39,7 @@ pub(crate) struct Arbitration {
     next: u64,
     /// The highest election id of each role.
     highest: BTreeMap<String, u128>,
-    /// What clients did not take in time.
-    pub(crate) lost: u64,
+    undelivered: Arc<Undelivered>,
 }
 
 fn number(id: &v1::Uint128) -> u128 {
@@ -57,22 +62,35 @@ pub(crate) fn role_name(name: &str, id: u64) -> String {
 }
 
 impl Arbitration {
-    pub(crate) fn new(device_id: u64) -> Arbitration {
+    pub(super) fn new(device_id: u64, undelivered: Arc<Undelivered>) -> Arbitration {
         Arbitration {
             device_id,
+            undelivered,
             ..Arbitration::default()
         }
     }
 
-    pub(crate) fn open(&mut self, sender: Sender<Reply>) -> Result<u64> {
-        if self.clients.len() >= MAX_STREAMS {
-            return Err(Fault::new(
+    pub(super) fn open(&mut self, outbox: Outbox, peer: Peer) -> Result<u64> {
+        let theirs = self.clients.values().filter(|c| c.peer == peer).count();
+        let full = |most, whose| {
+            Err(Fault::new(
                 Code::ResourceExhausted,
-                format!("{MAX_STREAMS} streams are open, which are the most"),
-            ));
+                format!("{most} streams{whose} are open, which are the most"),
+            ))
+        };
+        if self.clients.len() >= MAX_STREAMS {
+            return full(MAX_STREAMS, "");
+        }
+        if theirs >= MAX_STREAMS_OF_PEER {
+            return full(MAX_STREAMS_OF_PEER, " from this address or user");
         }
         self.next += 1;
-        let client = Client { sender, role: None };
+        let client = Client {
+            peer,
+            outbox,
+            role: None,
+            owes_update: false,
+        };
         self.clients.insert(self.next, client);
         Ok(self.next)
     }
@@ -86,7 +104,7 @@ impl Arbitration {
             return;
         };
         if election.is_some() && election == self.highest.get(&role).copied() {
-            self.tell(&role);
+            self.inform(&role);
         }
     }
 
@@ -105,7 +123,8 @@ impl Arbitration {
         let shown = said.role.clone().unwrap_or_default();
         if shown.config.is_some() {
             return Err(Fault::unimplemented(
-                "role.config: a role may do everything",
+                "role.config is not supported: a role may write everything but the tables of \
+                 another role (@p4runtime_role)",
             ));
         }
         #[allow(deprecated, reason = "older clients say it so")]
@@ -118,10 +137,12 @@ impl Arbitration {
         }
         let election = said.election_id.as_ref().map(number);
         if let Some(client) = self.clients.get(&id) {
-            if client.role.as_ref().is_some_and(|(old, ..)| *old != role) {
+            if let Some((old, ..)) = client.role.as_ref().filter(|(old, ..)| *old != role) {
                 return Err(Fault::new(
                     Code::FailedPrecondition,
-                    "a stream has one role: open another for another",
+                    format!(
+                        "the stream has role \"{old}\": open another stream for role \"{role}\""
+                    ),
                 ));
             }
         }
@@ -138,7 +159,10 @@ impl Arbitration {
             )));
         }
         if !self.highest.contains_key(&role) && self.highest.len() >= MAX_ROLES {
-            return Err(Fault::new(Code::ResourceExhausted, "too many roles"));
+            return Err(Fault::new(
+                Code::ResourceExhausted,
+                format!("role \"{role}\" is one more than the {MAX_ROLES} that are remembered"),
+            ));
         }
         let before = self.primary(&role);
         if let Some(client) = self.clients.get_mut(&id) {
@@ -150,13 +174,13 @@ impl Arbitration {
         }
         match before == self.primary(&role) && before != Some(id) {
             true => self.answer(id, &role),
-            false => self.tell(&role),
+            false => self.inform(&role),
         }
         Ok(())
     }
 
-    /// Tells all clients of a role who is the primary.
-    fn tell(&mut self, role: &str) {
+    /// Sends all clients of a role who is the primary.
+    fn inform(&mut self, role: &str) {
         let of_role = self.clients.iter().filter(|(_, c)| {
             let theirs = c.role.as_ref();
             theirs.is_some_and(|(r, ..)| r == role)
@@ -174,7 +198,7 @@ impl Arbitration {
             Some(_) => (Code::AlreadyExists, "another client is the primary"),
             None => (Code::NotFound, "there is no primary"),
         };
-        let Some(client) = self.clients.get(&id) else {
+        let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
         let Some((_, shown, _)) = &client.role else {
@@ -192,33 +216,58 @@ impl Arbitration {
                 details: Vec::new(),
             }),
         };
-        self.send(id, v1::stream_message_response::Update::Arbitration(update));
+        client.owes_update = !client.outbox.send(Update::Arbitration(update));
     }
 
-    /// Sends to a client; one that does not read loses what it has no room for.
-    pub(crate) fn send(&mut self, id: u64, update: v1::stream_message_response::Update) {
+    /// Sends the arbitration updates that clients had no room for, as they are now.
+    pub(super) fn send_owed(&mut self) {
+        let owed = self.clients.iter().filter_map(|(id, client)| {
+            let (role, ..) = client.role.as_ref()?;
+            (client.owes_update && client.outbox.has_room()).then(|| (*id, role.clone()))
+        });
+        let owed: Vec<_> = owed.collect();
+        for (id, role) in owed {
+            self.answer(id, &role);
+        }
+    }
+
+    /// Sends to a client; what it has no room for is counted.
+    pub(super) fn send(&mut self, id: u64, update: Update) -> bool {
         let Some(client) = self.clients.get(&id) else {
-            return;
+            return false;
         };
-        let reply = v1::StreamMessageResponse {
-            update: Some(update),
-        };
-        if client.sender.try_send(Ok(reply)).is_err() {
-            self.lost += 1;
+        if !client.outbox.has_room() {
+            self.undelivered.count(&update);
+            return false;
         }
+        client.outbox.send(update)
     }
 
-    /// Sends to the primaries of all roles; tells whether there was one.
-    pub(crate) fn send_primaries(&mut self, update: &v1::stream_message_response::Update) -> bool {
-        let roles: Vec<String> = self.highest.keys().cloned().collect();
-        let mut sent = false;
-        for role in roles {
-            if let Some(id) = self.primary(&role) {
-                self.send(id, update.clone());
-                sent = true;
-            }
+    /// The primaries of all roles.
+    pub(super) fn primaries(&self) -> Vec<u64> {
+        let roles = self.highest.keys();
+        roles.filter_map(|role| self.primary(role)).collect()
+    }
+
+    /// Whether a primary would take a message.
+    pub(super) fn has_taker(&self) -> bool {
+        let mut primaries = self.primaries().into_iter();
+        primaries.any(|id| self.clients.get(&id).is_some_and(|c| c.outbox.has_room()))
+    }
+
+    /// Sends to the primaries of all roles; those that took it.
+    pub(super) fn send_primaries(&mut self, update: &Update) -> Vec<u64> {
+        let mut primaries = self.primaries();
+        if primaries.is_empty() {
+            self.undelivered.count(update);
         }
-        sent
+        primaries.retain(|id| self.send(*id, update.clone()));
+        primaries
+    }
+
+    /// Whether that client has a role.
+    pub(super) fn has_role(&self, id: u64) -> bool {
+        self.clients.get(&id).is_some_and(|c| c.role.is_some())
     }
 
     /// Whether that client is the primary of its role.
@@ -232,14 +281,36 @@ impl Arbitration {
 
     /// Refuses to let anybody write but the primary.
     pub(crate) fn check(&self, role: &str, election: Option<&v1::Uint128>) -> Result<()> {
-        let denied = |why: &str| Err(Fault::new(Code::PermissionDenied, why));
+        let denied = |why: String| Err(Fault::new(Code::PermissionDenied, why));
         let Some(election) = election.map(number) else {
-            return denied("a write needs an election_id");
+            return denied(format!(
+                "the request has no election_id: only the primary of role \"{role}\" may write"
+            ));
         };
-        match (self.primary(role), self.highest.get(role)) {
-            (Some(_), Some(highest)) if *highest == election => Ok(()),
-            (None, _) => denied("not the primary: the role has none, open a stream first"),
-            _ => denied("not the primary: another client has a higher election_id"),
+        let Some(highest) = self.highest.get(role).copied() else {
+            return denied(format!(
+                "role \"{role}\" has no primary: no client has sent an election_id for it on a \
+                 stream"
+            ));
+        };
+        if election < highest {
+            return denied(format!(
+                "election_id {election} is below {highest}, the highest that role \"{role}\" has \
+                 seen"
+            ));
+        }
+        if election > highest {
+            return denied(format!(
+                "election_id {election} is above {highest}, the highest that role \"{role}\" has \
+                 seen: send it on a stream first (MasterArbitrationUpdate)"
+            ));
+        }
+        match self.primary(role) {
+            Some(_) => Ok(()),
+            None => denied(format!(
+                "the stream of the primary of role \"{role}\", with election_id {highest}, has \
+                 ended: open a stream first"
+            )),
         }
     }
 }

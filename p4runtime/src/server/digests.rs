@@ -1,19 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Digests: gathered into lists, told once until they are acknowledged or that takes too long.
+//! Digests: gathered into lists, which are sent again unless they are acknowledged in time.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use parking_lot::Mutex;
 
 use super::fault::{Fault, Result};
+use super::names::Kind;
 use super::pipeline::{Pipeline, Thing};
 use crate::proto::config::{self as pb, p4_data_type_spec::TypeSpec};
 use crate::proto::v1::{self, digest_entry::Config, update::Type};
 
 /// The longest list.
 const MAX_LIST: usize = 1024;
+/// The most digests that wait to be sent.
+const MAX_WAITING: usize = 4 * MAX_LIST;
 /// How many lists may wait to be acknowledged.
 const MAX_LISTS: usize = 256;
+
+/// A list that clients took.
+#[derive(Debug)]
+struct Sent {
+    /// When it counts as lost.
+    until_ns: u64,
+    data: Vec<Vec<u8>>,
+    /// The streams that took it.
+    clients: Vec<u64>,
+}
 
 /// A digest that a client wants.
 #[derive(Debug, Default)]
@@ -21,9 +34,9 @@ struct Wanted {
     config: Config,
     list: Vec<Vec<u8>>,
     since_ns: u64,
-    /// Lists that have been told, by number: until when, and what was in them.
-    told: BTreeMap<u64, (u64, Vec<Vec<u8>>)>,
-    /// What need not be told again.
+    /// Lists that have been sent and are not acknowledged, by number.
+    sent: BTreeMap<u64, Sent>,
+    /// The data of `list` and `sent`, which packets need not report again.
     known: HashSet<Vec<u8>>,
 }
 
@@ -33,16 +46,8 @@ pub(crate) struct Digests {
     wanted: Mutex<HashMap<u32, Wanted>>,
 }
 
-fn check(pipeline: &Pipeline, id: u32) -> Result<()> {
-    let digests = &pipeline.p4info.digests;
-    match digests
-        .iter()
-        .any(|d| super::pipeline::id_of(&d.preamble) == id)
-    {
-        true => Ok(()),
-        false => Err(Fault::not_found(format!("there is no digest {id:#x}"))),
-    }
-}
+/// Sends a list; the clients that took it.
+pub(crate) type Send<'a> = &'a mut dyn FnMut(v1::DigestList) -> Vec<u64>;
 
 impl Digests {
     pub(crate) fn update(
@@ -51,20 +56,19 @@ impl Digests {
         kind: Type,
         given: &v1::DigestEntry,
     ) -> Result<()> {
-        check(pipeline, given.digest_id)?;
+        let name = pipeline.digest_name(given.digest_id)?;
         let mut wanted = self.wanted.lock();
         let is_there = wanted.contains_key(&given.digest_id);
         match (kind, is_there) {
             (Type::Insert, true) => {
                 return Err(Fault::new(
                     tonic::Code::AlreadyExists,
-                    format!("the digest {:#x} has its configuration", given.digest_id),
+                    format!("digest `{name}` has a configuration: MODIFY changes it"),
                 ))
             }
             (Type::Modify | Type::Delete, false) => {
                 return Err(Fault::not_found(format!(
-                    "the digest {:#x} has no configuration",
-                    given.digest_id
+                    "digest `{name}` has no configuration: INSERT makes one"
                 )))
             }
             (Type::Delete, true) => {
@@ -74,10 +78,16 @@ impl Digests {
             _ => {}
         }
         let config = given.config.unwrap_or_default();
-        if config.max_timeout_ns < 0 || config.ack_timeout_ns < 0 || config.max_list_size < 0 {
-            return Err(Fault::invalid(
-                "a digest's times and list size are at least 0",
-            ));
+        for (field, value) in [
+            ("max_timeout_ns", config.max_timeout_ns),
+            ("ack_timeout_ns", config.ack_timeout_ns),
+            ("max_list_size", i64::from(config.max_list_size)),
+        ] {
+            if value < 0 {
+                return Err(Fault::invalid(format!(
+                    "digest `{name}`: {field} is {value}, below 0"
+                )));
+            }
         }
         wanted.entry(given.digest_id).or_default().config = config;
         Ok(())
@@ -85,7 +95,7 @@ impl Digests {
 
     pub(crate) fn read(&self, pipeline: &Pipeline, id: u32) -> Result<Vec<v1::DigestEntry>> {
         if id != 0 {
-            check(pipeline, id)?;
+            pipeline.digest_name(id)?;
         }
         let wanted = self.wanted.lock();
         let found = wanted.iter().filter(|(d, _)| id == 0 || **d == id);
@@ -97,21 +107,34 @@ impl Digests {
             .collect())
     }
 
-    pub(crate) fn acknowledge(&self, ack: &v1::DigestListAck) {
+    /// A client has a list. One that has been given up meanwhile is no fault; `last` is the number
+    /// of the last list that was sent.
+    pub(crate) fn acknowledge(
+        &self,
+        pipeline: &Pipeline,
+        ack: &v1::DigestListAck,
+        last: u64,
+    ) -> Result<()> {
+        let name = pipeline.digest_name(ack.digest_id);
+        let name = name.map_err(|fault| Fault::invalid(fault.message))?;
+        if ack.list_id == 0 || ack.list_id > last {
+            return Err(Fault::invalid(format!(
+                "list_id {} of digest `{name}` has not been sent: the last list is {last}",
+                ack.list_id
+            )));
+        }
         let mut wanted = self.wanted.lock();
         if let Some(wanted) = wanted.get_mut(&ack.digest_id) {
             wanted.forget(ack.list_id);
         }
+        Ok(())
     }
 
-    /// Takes what packets have left, and gives the lists that are due.
-    pub(crate) fn gather(
-        &self,
-        pipeline: &Pipeline,
-        now_ns: u64,
-        next_list: &mut u64,
-    ) -> Vec<v1::DigestList> {
+    /// Takes what packets have left; the number of digests for which there was no room. These are
+    /// not known, so that the next packet reports them again.
+    pub(crate) fn gather(&self, pipeline: &Pipeline, now_ns: u64) -> u64 {
         let mut wanted = self.wanted.lock();
+        let mut lost = 0;
         // As many as there may be: what comes meanwhile is for the next time.
         for _ in 0..pipeline.engine.digests().waiting() {
             let Some(digest) = pipeline.engine.digests().take() else {
@@ -130,19 +153,38 @@ impl Digests {
             if wanted.list.is_empty() {
                 wanted.since_ns = now_ns;
             }
-            if wanted.list.len() < MAX_LIST * 4 {
+            if wanted.list.len() < MAX_WAITING {
                 wanted.known.insert(digest.data.clone());
                 wanted.list.push(digest.data);
+            } else {
+                lost += 1;
             }
         }
-        let mut lists = Vec::new();
+        lost
+    }
+
+    /// Lets lists wait again that only clients have which have gone.
+    pub(crate) fn keep(&self, primaries: &[u64]) {
+        for wanted in self.wanted.lock().values_mut() {
+            let gone = wanted.sent.iter().filter(|(_, sent)| {
+                let mut clients = sent.clients.iter();
+                !clients.any(|client| primaries.contains(client))
+            });
+            let gone: Vec<u64> = gone.map(|(list, _)| *list).collect();
+            for list in gone.into_iter().rev() {
+                if let Some(sent) = wanted.sent.remove(&list) {
+                    wanted.wait_again(sent.data);
+                }
+            }
+        }
+    }
+
+    /// Sends the lists that are due. What no client takes waits on.
+    pub(crate) fn send(&self, pipeline: &Pipeline, now_ns: u64, last: &mut u64, send: Send<'_>) {
+        let mut wanted = self.wanted.lock();
         for (id, wanted) in wanted.iter_mut() {
-            let late: Vec<u64> = wanted
-                .told
-                .iter()
-                .filter(|(_, (until, _))| *until <= now_ns)
-                .map(|(list, _)| *list)
-                .collect();
+            let late = wanted.sent.iter().filter(|(_, s)| s.until_ns <= now_ns);
+            let late: Vec<u64> = late.map(|(list, _)| *list).collect();
             late.into_iter().for_each(|list| wanted.forget(list));
             let most = match usize::try_from(wanted.config.max_list_size) {
                 Ok(0) | Err(_) => MAX_LIST,
@@ -152,38 +194,72 @@ impl Digests {
             let is_due = waited >= wanted.config.max_timeout_ns as u64;
             while wanted.list.len() >= most || is_due && !wanted.list.is_empty() {
                 let rest = wanted.list.split_off(wanted.list.len().min(most));
-                let list = std::mem::replace(&mut wanted.list, rest);
-                *next_list += 1;
+                let data = std::mem::replace(&mut wanted.list, rest);
                 let spec = pipeline.digest_type(*id);
-                let data = list.iter().map(|data| pipeline.data(spec, data));
-                lists.push(v1::DigestList {
+                let clients = send(v1::DigestList {
                     digest_id: *id,
-                    list_id: *next_list,
-                    data: data.collect(),
+                    list_id: *last + 1,
+                    data: data.iter().map(|d| pipeline.data(spec, d)).collect(),
                     timestamp: now_ns as i64,
                 });
-                let until = now_ns.saturating_add(wanted.config.ack_timeout_ns as u64);
-                wanted.told.insert(*next_list, (until, list));
-                if wanted.told.len() > MAX_LISTS {
-                    if let Some(oldest) = wanted.told.keys().next().copied() {
+                if clients.is_empty() {
+                    wanted.wait_again(data);
+                    break;
+                }
+                *last += 1;
+                if wanted.config.ack_timeout_ns == 0 {
+                    for digest in &data {
+                        wanted.known.remove(digest);
+                    }
+                    continue;
+                }
+                let sent = Sent {
+                    until_ns: now_ns.saturating_add(wanted.config.ack_timeout_ns as u64),
+                    data,
+                    clients,
+                };
+                wanted.sent.insert(*last, sent);
+                if wanted.sent.len() > MAX_LISTS {
+                    if let Some(oldest) = wanted.sent.keys().next().copied() {
                         wanted.forget(oldest);
                     }
                 }
             }
         }
-        lists
     }
 }
 
 impl Wanted {
     fn forget(&mut self, list: u64) {
-        for data in self.told.remove(&list).into_iter().flat_map(|(_, l)| l) {
+        for data in self.sent.remove(&list).into_iter().flat_map(|s| s.data) {
             self.known.remove(&data);
         }
+    }
+
+    /// Puts data before all that waits; what there is no room for is forgotten, so that the next
+    /// packet reports it again.
+    fn wait_again(&mut self, mut data: Vec<Vec<u8>>) {
+        data.append(&mut self.list);
+        for digest in data.drain(data.len().min(MAX_WAITING)..) {
+            self.known.remove(&digest);
+        }
+        self.list = data;
     }
 }
 
 impl Pipeline {
+    /// The name of a digest.
+    fn digest_name(&self, id: u32) -> Result<&str> {
+        let mut digests = self
+            .p4info
+            .digests
+            .iter()
+            .filter_map(|d| d.preamble.as_ref());
+        let found = digests.find(|preamble| preamble.id == id);
+        let found = found.ok_or_else(|| self.unknown(Kind::Digest, id))?;
+        Ok(&found.name)
+    }
+
     fn digest_type(&self, id: u32) -> Option<&pb::P4DataTypeSpec> {
         let mut digests = self.p4info.digests.iter();
         let digest = digests.find(|d| super::pipeline::id_of(&d.preamble) == id)?;

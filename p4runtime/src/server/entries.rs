@@ -6,9 +6,10 @@ use adit_pipeline::p4::tables::{Action, Entry, EntryState, Origin, Table};
 
 use super::fault::{Fault, Result};
 use super::kept::Kept;
+use super::names::{listed, Kind};
 use super::pipeline::{Pipeline, Thing};
 use super::texts::Unknown;
-use crate::bytes::{from_limbs, limbs};
+use crate::bytes::{from_limbs, hex, limbs};
 use crate::proto::v1::{self, field_match::FieldMatchType, table_action};
 
 /// Bits of a width, from the top on, as limbs.
@@ -20,8 +21,20 @@ fn prefix_mask(width: u32, length: u32) -> Vec<u64> {
     mask
 }
 
+/// The value of a field or parameter.
 fn value(name: &str, bytes: &[u8], width: u32) -> Result<Vec<u64>> {
-    limbs(bytes, width).map_err(|e| Fault::invalid(format!("`{name}`: {e}")))
+    limbs(bytes, width).map_err(|error| Fault::of(name, error))
+}
+
+fn type_name(given: &FieldMatchType) -> &'static str {
+    match given {
+        FieldMatchType::Exact(_) => "exact",
+        FieldMatchType::Ternary(_) => "ternary",
+        FieldMatchType::Lpm(_) => "lpm",
+        FieldMatchType::Range(_) => "range",
+        FieldMatchType::Optional(_) => "optional",
+        FieldMatchType::Other(_) => "other",
+    }
 }
 
 /// A match of one key.
@@ -34,12 +47,14 @@ pub(crate) fn to_match(
     let masked = |value: Vec<u64>, mask: Vec<u64>, what: &str| {
         if value.iter().zip(&mask).any(|(v, m)| v & !m != 0) {
             return Err(Fault::invalid(format!(
-                "`{name}`: the value has bits outside of its {what}"
+                "match field `{name}`: the value {} has bits outside of its {what} {}",
+                hex(&from_limbs(&value)),
+                hex(&from_limbs(&mask))
             )));
         }
         if mask.iter().all(|m| *m == 0) {
             return Err(Fault::invalid(format!(
-                "`{name}`: what matches anything is left out"
+                "match field `{name}`: the {what} is 0: a field that matches anything is left out"
             )));
         }
         Ok(Match::Ternary(value, mask))
@@ -53,7 +68,7 @@ pub(crate) fn to_match(
             let length = u32::try_from(m.prefix_len).ok().filter(|l| *l <= width);
             let length = length.ok_or_else(|| {
                 Fault::invalid(format!(
-                    "`{name}`: a prefix of {} bits, the key has {width}",
+                    "match field `{name}`: prefix_len is {}: the field has {width} bits",
                     m.prefix_len
                 ))
             })?;
@@ -70,13 +85,22 @@ pub(crate) fn to_match(
             let high = value(name, &m.high, width)?;
             if low.iter().all(|l| *l == 0) && high == prefix_mask(width, width) {
                 return Err(Fault::invalid(format!(
-                    "`{name}`: what matches anything is left out"
+                    "match field `{name}`: the range has all values: a field that matches \
+                     anything is left out"
+                )));
+            }
+            if low.iter().rev().gt(high.iter().rev()) {
+                return Err(Fault::invalid(format!(
+                    "match field `{name}`: the range's low {} is above its high {}",
+                    hex(&m.low),
+                    hex(&m.high)
                 )));
             }
             Ok(Match::Range(low, high))
         }
-        _ => Err(Fault::invalid(format!(
-            "`{name}` is matched {kind}: it takes that kind of match only"
+        (_, given) => Err(Fault::invalid(format!(
+            "match field `{name}` has a match of type {}: it takes {kind}",
+            type_name(given)
         ))),
     }
 }
@@ -129,7 +153,7 @@ impl Pipeline {
     pub(crate) fn table(&self, id: u32) -> Result<(usize, &Table)> {
         match self.things.get(&id) {
             Some(Thing::Table(n)) => Ok((*n, &self.engine.tables()[*n])),
-            _ => Err(Fault::not_found(format!("there is no table {id:#x}"))),
+            _ => Err(self.unknown(Kind::Table, id)),
         }
     }
 
@@ -147,17 +171,20 @@ impl Pipeline {
                 .iter()
                 .position(|id| *id == field.field_id && *id != 0);
             let Some(at) = at else {
-                return Err(Fault::invalid(format!(
-                    "the table `{}` has no match field {}",
-                    spec.name, field.field_id
-                )));
+                return Err(self.unknown_field(n, field.field_id));
             };
             let key = &spec.keys[at];
+            let named = |what: &str| {
+                Err(Fault::invalid(format!(
+                    "match field `{}` ({}) of table `{}` {what}",
+                    key.name, field.field_id, spec.name
+                )))
+            };
             if list[at].is_some() {
-                return Err(Fault::invalid(format!("`{}` is matched twice", key.name)));
+                return named("is given twice");
             }
             let Some(kind) = &field.field_match_type else {
-                return Err(Fault::invalid(format!("`{}` has no match", key.name)));
+                return named("has no match type");
             };
             let place = (self.tables[n], field.field_id);
             let kind = self.texts.number_match(place, &key.name, kind, unknown)?;
@@ -167,8 +194,8 @@ impl Pipeline {
         keys.map(|(given, key)| match given {
             Some(given) => Ok(given),
             None if key.kind == "exact" => Err(Fault::invalid(format!(
-                "the table `{}` wants `{}`, which is matched exact",
-                spec.name, key.name
+                "match field `{}` of table `{}` is missing: it is matched exact",
+                key.name, spec.name
             ))),
             None => Ok(Match::Any),
         })
@@ -180,10 +207,7 @@ impl Pipeline {
         let name = self.names.get(&given.action_id);
         let at = name.and_then(|name| table.actions.iter().position(|a| a.name == *name));
         let (Some(name), Some(at)) = (name, at) else {
-            return Err(Fault::invalid(format!(
-                "the table `{}` has no action {:#x}",
-                table.name, given.action_id
-            )));
+            return Err(self.unknown_action(table, given.action_id));
         };
         let action = &table.actions[at];
         let ids = self
@@ -195,16 +219,18 @@ impl Pipeline {
             let place = ids.iter().position(|id| *id == param.param_id);
             let place = place.filter(|p| *p < arguments.len());
             let Some(place) = place else {
+                let there = action.parameters.iter().zip(ids);
+                let there = listed(there.map(|(p, id)| (p.name.as_str(), *id)));
                 return Err(Fault::invalid(format!(
-                    "the action `{name}` has no parameter {}",
+                    "param {} of action `{name}` does not exist; params: {there}",
                     param.param_id
                 )));
             };
             let parameter = &action.parameters[place];
             if arguments[place].is_some() {
                 return Err(Fault::invalid(format!(
-                    "`{}` is given twice",
-                    parameter.name
+                    "param `{}` ({}) of action `{name}` is given twice",
+                    parameter.name, param.param_id
                 )));
             }
             let (id, name) = ((given.action_id, param.param_id), &parameter.name);
@@ -214,7 +240,7 @@ impl Pipeline {
         let missing = arguments.iter().position(Option::is_none);
         if let Some(missing) = missing {
             return Err(Fault::invalid(format!(
-                "the action `{name}` wants its parameter `{}`",
+                "param `{}` of action `{name}` is missing",
                 action.parameters[missing].name
             )));
         }
@@ -229,13 +255,14 @@ impl Pipeline {
         let spec = table.spec();
         match given.as_ref().and_then(|a| a.r#type.as_ref()) {
             Some(Type::Action(_)) if table.profile().is_some() => Err(Fault::invalid(format!(
-                "entries of `{}` name a member or group of its action profile, or have a set of \
-                 actions",
+                "table `{}` has an action profile: an entry's action is a member id, a group id \
+                 or an action profile action set, not an action",
                 spec.name
             ))),
             Some(Type::Action(action)) => Ok(Action::Direct(self.chosen(spec, action)?)),
             Some(_) if table.profile().is_none() => Err(Fault::invalid(format!(
-                "`{}` has no action profile",
+                "table `{}` has no action profile: an entry's action is an action, no member, \
+                 group or set",
                 spec.name
             ))),
             Some(Type::ActionProfileMemberId(member)) => Ok(Action::Member(*member)),
@@ -244,7 +271,7 @@ impl Pipeline {
                 Ok(Action::Set(self.action_set(table, set)?))
             }
             None => Err(Fault::invalid(format!(
-                "the entry of `{}` has no action",
+                "the entry of table `{}` has no action",
                 spec.name
             ))),
         }
@@ -254,12 +281,13 @@ impl Pipeline {
     pub(crate) fn priority(&self, table: &Table, given: i32) -> Result<i64> {
         match (table.has_priorities(), given) {
             (true, ..=0) => Err(Fault::invalid(format!(
-                "entries of `{}` have a priority above 0, not {given}",
+                "priority is {given}: entries of table `{}` have one above 0, since it has a \
+                 ternary, range or optional match field",
                 table.spec().name
             ))),
             (false, 1.. | ..=-1) => Err(Fault::invalid(format!(
-                "entries of `{}` have no priority, since nothing is matched ternary, range or \
-                 optional",
+                "priority is {given}: entries of table `{}` have none (0), since it has no \
+                 ternary, range or optional match field",
                 table.spec().name
             ))),
             _ => Ok(i64::from(given)),
@@ -271,18 +299,20 @@ impl Pipeline {
         let table = &self.engine.tables()[n];
         if given.meter_config.is_some() && table.direct_meter().is_none() {
             return Err(Fault::invalid(format!(
-                "`{}` has no direct meter",
+                "meter_config is given, and table `{}` has no direct meter",
                 table.spec().name
             )));
         }
         if given.counter_data.is_some() && table.direct_counter().is_none() {
             return Err(Fault::invalid(format!(
-                "`{}` has no direct counter",
+                "counter_data is given, and table `{}` has no direct counter",
                 table.spec().name
             )));
         }
         if given.time_since_last_hit.is_some() || given.meter_counter_data.is_some() {
-            return Err(Fault::invalid("what is only read is given in a write"));
+            return Err(Fault::invalid(
+                "time_since_last_hit or meter_counter_data is given in a write: they are read only",
+            ));
         }
         Ok(Entry {
             keys: self.matches(n, &given.r#match, Unknown::Numbered)?,
@@ -290,7 +320,11 @@ impl Pipeline {
             action: self.action(table, &given.action)?,
             idle_timeout_ns: match given.idle_timeout_ns {
                 0 => None,
-                ..=-1 => return Err(Fault::invalid("an idle timeout below 0")),
+                timeout @ ..=-1 => {
+                    return Err(Fault::invalid(format!(
+                        "idle_timeout_ns is {timeout}, below 0"
+                    )))
+                }
                 timeout => Some(timeout as u64),
             },
             opaque: Kept::of(given)?.to_bytes(),

@@ -41,6 +41,16 @@ impl Fault {
         Fault::new(Code::NotFound, message)
     }
 
+    /// The fault of a value of a field, parameter or other part of a message.
+    pub(crate) fn of(name: &str, error: ByteError) -> Fault {
+        Fault::from(error).within(&format!("`{name}`"))
+    }
+
+    /// The same fault, with where it is.
+    pub(crate) fn within(self, place: &str) -> Fault {
+        Fault::new(self.code, format!("{place}: {}", self.message))
+    }
+
     pub(crate) fn unimplemented(message: impl Into<String>) -> Fault {
         Fault::new(Code::Unimplemented, message)
     }
@@ -62,6 +72,7 @@ impl From<TableError> for Fault {
             TableError::Unknown(_) => Code::NotFound,
             TableError::Full { .. } | TableError::Opaque { .. } => Code::ResourceExhausted,
             TableError::Busy(_) => Code::Unavailable,
+            TableError::Width { .. } => Code::OutOfRange,
             TableError::Constant { .. } => Code::PermissionDenied,
             TableError::Unsupported { .. } => Code::Unimplemented,
             _ => Code::InvalidArgument,
@@ -84,13 +95,19 @@ impl From<ReplicationError> for Fault {
 
 impl From<ObjectError> for Fault {
     fn from(error: ObjectError) -> Fault {
-        Fault::invalid(error.to_string())
+        // P4Runtime 1.4, sections "CounterEntry", "MeterEntry" and "RegisterEntry".
+        let code = match &error {
+            ObjectError::Index { .. } | ObjectError::Width(_) => Code::OutOfRange,
+            ObjectError::Rates { .. } => Code::InvalidArgument,
+        };
+        Fault::new(code, error.to_string())
     }
 }
 
 impl From<ByteError> for Fault {
     fn from(error: ByteError) -> Fault {
-        Fault::invalid(error.to_string())
+        // P4Runtime 1.4, section "Bytestrings".
+        Fault::new(Code::OutOfRange, error.to_string())
     }
 }
 

@@ -9,6 +9,7 @@ use adit_pipeline::p4::tables::Table;
 use tonic::Code;
 
 use super::fault::{Fault, Result};
+use super::names::Kind;
 use super::one_shot::check_size;
 use super::pipeline::{Pipeline, Thing};
 use super::texts::Unknown;
@@ -39,7 +40,7 @@ impl Pipeline {
                 return Ok((profile, table.spec()));
             }
         }
-        Err(no_profile(id))
+        Err(self.unknown(Kind::Profile, id))
     }
 
     /// All profiles, or that one.
@@ -55,9 +56,9 @@ impl Pipeline {
         match self.things.get(&id) {
             Some(Thing::Extern(n)) => match &self.engine.objects()[*n] {
                 Object::Meter(meter) => Ok(meter),
-                _ => Err(Fault::not_found(format!("there is no meter {id:#x}"))),
+                _ => Err(self.unknown(Kind::Meter, id)),
             },
-            _ => Err(Fault::not_found(format!("there is no meter {id:#x}"))),
+            _ => Err(self.unknown(Kind::Meter, id)),
         }
     }
 
@@ -156,11 +157,17 @@ impl Target<'_> {
             return Ok(profile.delete_member(given.member_id)?);
         }
         let action = given.action.as_ref();
-        let action = action.ok_or_else(|| Fault::invalid("a member without an action"))?;
+        let action = action
+            .ok_or_else(|| Fault::invalid(format!("member {} has no action", given.member_id)))?;
         let mut chosen = self.pipeline.chosen(table, action)?;
         let name = &table.actions[chosen.action as usize].name;
         let at = profile.actions().position(|a| a == name);
-        let at = at.ok_or_else(|| Fault::invalid(format!("members cannot have `{name}`")))?;
+        let at = at.ok_or_else(|| {
+            Fault::invalid(format!(
+                "action `{name}` of member {} is not one of the action profile's",
+                given.member_id
+            ))
+        })?;
         chosen.action = at as u32;
         Ok(match kind {
             Type::Insert => profile.insert_member(given.member_id, chosen),
@@ -177,7 +184,8 @@ impl Target<'_> {
         let most = usize::try_from(given.max_size).unwrap_or(0);
         if most > 0 && given.members.len() > most {
             return Err(Fault::invalid(format!(
-                "{} members: max_size is {most}",
+                "group {} has {} members: its max_size is {most}",
+                given.group_id,
                 given.members.len()
             )));
         }
@@ -185,7 +193,7 @@ impl Target<'_> {
         for member in &given.members {
             members.push(GroupMember {
                 member: member.member_id,
-                weight: u32::try_from(member.weight).unwrap_or(0),
+                weight: weight(member.weight)?,
                 watch_port: watch_port(&member.watch_kind)?,
             });
         }
@@ -216,7 +224,7 @@ impl Target<'_> {
         modified_only(kind, "direct meters")?;
         let entry = given.table_entry.as_ref();
         let entry =
-            entry.ok_or_else(|| Fault::invalid("a direct meter without its table entry"))?;
+            entry.ok_or_else(|| Fault::invalid("the direct meter entry has no table_entry"))?;
         let (n, table): (usize, &Table) = self.pipeline.table(entry.table_id)?;
         let keys = self.pipeline.matches(n, &entry.r#match, Unknown::Missing)?;
         let priority = self.pipeline.priority(table, entry.priority)?;
@@ -232,19 +240,25 @@ where
     Watch<'a>: From<&'a K>,
 {
     match kind {
-        Some(kind) => Ok(Watch::from(kind).port()?),
+        Some(kind) => Watch::from(kind)
+            .port()
+            .map_err(|error| Fault::of("watch_port", error)),
         None => Ok(None),
     }
 }
 
-pub(crate) fn no_profile(id: u32) -> Fault {
-    Fault::not_found(format!("there is no action profile {id:#x}"))
+/// The weight of a member or action.
+pub(crate) fn weight(given: i32) -> Result<u32> {
+    let weight = u32::try_from(given).ok().filter(|weight| *weight > 0);
+    weight.ok_or_else(|| Fault::invalid(format!("weight is {given}: it is above 0")))
 }
 
 /// In reads 0 stands for all of them.
 fn not_zero(id: u32, what: &str) -> Result<()> {
     match id {
-        0 => Err(Fault::invalid(format!("a {what} is not 0"))),
+        0 => Err(Fault::invalid(format!(
+            "{what} is 0, which stands for all in reads: it is above 0"
+        ))),
         _ => Ok(()),
     }
 }
@@ -252,7 +266,7 @@ fn not_zero(id: u32, what: &str) -> Result<()> {
 /// Rates as the engine takes them: an excess burst makes a single rate marker.
 pub(crate) fn config(given: &v1::MeterConfig) -> Result<MeterConfig> {
     let positive = |value: i64, what: &str| {
-        u64::try_from(value).map_err(|_| Fault::invalid(format!("{what} is below 0")))
+        u64::try_from(value).map_err(|_| Fault::invalid(format!("{what} is {value}, below 0")))
     };
     let committed_rate = positive(given.cir, "cir")?;
     let committed_burst = positive(given.cburst, "cburst")?;

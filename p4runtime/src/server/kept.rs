@@ -23,7 +23,7 @@ pub(crate) fn metadata(given: &[u8]) -> Result<Vec<u8>> {
         return Err(Fault::new(
             Code::ResourceExhausted,
             format!(
-                "metadata of {} bytes: {MAX_METADATA} are kept with an entry",
+                "metadata has {} bytes: {MAX_METADATA} are kept with an entry",
                 given.len()
             ),
         ));

@@ -5,31 +5,29 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_stream::StreamExt;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
-use tower::limit::GlobalConcurrencyLimitLayer;
 
-use super::connections::limited;
+use super::connections::{limited, Connections, Limits};
+use super::outbox::Undelivered;
+use super::requests::Bounds;
 use super::service::Service;
 use super::{Server, MAX_REQUEST, TURN};
 use crate::proto::v1::p4_runtime_server::P4RuntimeServer;
 
 /// The most requests of one connection at a time.
 const MAX_STREAMS: u32 = 64;
-/// The most connections.
-const MAX_CONNECTIONS: usize = 128;
-/// The most requests that are received or worked on at a time, of all connections: each may take
-/// [`MAX_REQUEST`] bytes.
-const MAX_CALLS: usize = 32;
 /// How long a request may take, its coming included.
 const CALL: Duration = Duration::from_secs(60);
 /// Connections are asked for a sign of life, and closed without one.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How often connections without a request are looked for.
+const LOOK: Duration = Duration::from_millis(250);
 /// Threads for what takes long: more than there are reads at a time.
 const MAX_THREADS: usize = 16;
 
@@ -71,8 +69,46 @@ pub struct Tls {
 pub struct Listening {
     /// Where it listens.
     pub address: String,
+    counters: Counters,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Counters of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections that were closed because no request was under way on them.
+    pub closed_idle: u64,
+    /// Connections that were refused because all others were in use.
+    pub refused: u64,
+    /// Messages for clients that none of them took, by kind; digests and idle entries each.
+    pub undelivered: [(&'static str, u64); 4],
+}
+
+/// The counters of a server, wherever they are read.
+#[derive(Clone)]
+pub struct Counters {
+    connections: Arc<Connections>,
+    undelivered: Arc<Undelivered>,
+}
+
+impl Counters {
+    /// The counters as they are now.
+    pub fn counts(&self) -> Counts {
+        let (closed_idle, refused) = self.connections.counts();
+        Counts {
+            closed_idle,
+            refused,
+            undelivered: self.undelivered.counts(),
+        }
+    }
+}
+
+impl Listening {
+    /// The server's counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
 }
 
 impl Drop for Listening {
@@ -84,8 +120,18 @@ impl Drop for Listening {
     }
 }
 
-/// Begins to serve.
+/// Begins to serve, with the default [`Limits`].
 pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::Result<Listening> {
+    listen_with(server, address, tls, Limits::default())
+}
+
+/// Begins to serve.
+pub fn listen_with(
+    server: Server,
+    address: &Address,
+    tls: Option<Tls>,
+    limits: Limits,
+) -> std::io::Result<Listening> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(MAX_THREADS)
@@ -107,11 +153,16 @@ pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::R
         builder = builder.tls_config(config).map_err(std::io::Error::other)?;
     }
     let server = Arc::new(server);
-    let service = P4RuntimeServer::new(Service::new(server.clone()))
+    let connections = Arc::new(Connections::new(limits));
+    let counters = Counters {
+        connections: connections.clone(),
+        undelivered: server.undelivered.clone(),
+    };
+    let service = P4RuntimeServer::new(Service::new(server.clone(), limits.first_request))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(usize::MAX);
     let router = builder
-        .layer(GlobalConcurrencyLimitLayer::new(MAX_CALLS))
+        .layer(Bounds::new(limits.first_request))
         .add_service(service);
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
@@ -137,11 +188,19 @@ pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::R
         .name("p4runtime".to_owned())
         .spawn(move || {
             runtime.spawn(async move {
-                let mut next_list = 0;
+                let mut primaries = Vec::new();
                 let mut turns = tokio::time::interval(TURN);
                 loop {
                     turns.tick().await;
-                    server.turn(&mut next_list);
+                    server.turn(&mut primaries);
+                }
+            });
+            let all = connections.clone();
+            runtime.spawn(async move {
+                let mut looks = tokio::time::interval(LOOK);
+                loop {
+                    looks.tick().await;
+                    all.close_idle(Instant::now());
                 }
             });
             let served = runtime.block_on(async {
@@ -151,11 +210,11 @@ pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::R
                             // Small answers do not wait for more.
                             accepted.and_then(|s| s.set_nodelay(true).map(|()| s))
                         });
-                        let incoming = limited(incoming, MAX_CONNECTIONS);
+                        let incoming = limited(incoming, connections);
                         router.serve_with_incoming_shutdown(incoming, stopped).await
                     }
                     Socket::Unix(socket) => {
-                        let incoming = limited(UnixListenerStream::new(socket), MAX_CONNECTIONS);
+                        let incoming = limited(UnixListenerStream::new(socket), connections);
                         router.serve_with_incoming_shutdown(incoming, stopped).await
                     }
                 }
@@ -167,6 +226,7 @@ pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::R
         })?;
     Ok(Listening {
         address: shown,
+        counters,
         stop: Some(stop),
         thread: Some(thread),
     })

@@ -10,29 +10,37 @@ mod fault;
 mod indirect;
 mod kept;
 mod listen;
+mod names;
 mod one_shot;
+mod outbox;
 mod packets;
 mod pipeline;
 mod read;
 mod reconcile;
+mod requests;
 mod service;
 mod texts;
 mod write;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_p4_frontend::cancel::Cancel;
 use adit_pipeline::p4::events::ControlPacket;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Mutex as AsyncMutex;
 use tonic::Code;
 
 use crate::proto::v1::{
     self, set_forwarding_pipeline_config_request::Action, stream_message_response::Update,
 };
 use arbitration::Arbitration;
+pub use connections::Limits;
 use digests::Digests;
 use fault::{Fault, Result};
-pub use listen::{listen, Address, Listening, Tls};
+pub use listen::{listen, listen_with, Address, Counters, Counts, Listening, Tls};
+use outbox::Undelivered;
 pub use pipeline::{Pipeline, PipelineHandle};
 use write::Target;
 
@@ -46,6 +54,8 @@ const PNA_CPU_PORT: u32 = 0xFFFF_FFFD;
 const V1MODEL_CPU_PORT: u32 = 510;
 /// The largest request: [`MAX_UPDATES`] usual updates, or the largest program with its P4Info.
 pub const MAX_REQUEST: usize = 32 << 20;
+/// The most entries of an idle timeout notification.
+const MAX_IDLE: usize = 256;
 /// The most updates of a batch.
 pub const MAX_UPDATES: usize = 1 << 18;
 
@@ -55,15 +65,31 @@ struct Active {
     digests: Digests,
 }
 
+impl Active {
+    fn new(pipeline: Pipeline) -> Arc<Active> {
+        give_port(&pipeline);
+        Arc::new(Active {
+            pipeline,
+            digests: Digests::default(),
+        })
+    }
+}
+
 /// A server for one device.
 pub struct Server {
     device_id: u64,
     handle: Arc<dyn PipelineHandle>,
+    /// The program at work.
     active: RwLock<Option<Arc<Active>>>,
-    saved: Mutex<Option<Pipeline>>,
+    /// A program that was saved and waits for COMMIT. Until then clients read and write its
+    /// entities.
+    saved: Mutex<Option<Arc<Active>>>,
     arbitration: Mutex<Arbitration>,
+    undelivered: Arc<Undelivered>,
+    /// The number of the last list of digests that was sent.
+    last_list: AtomicU64,
     /// Held while anything is written: batches are not mixed.
-    writing: Mutex<()>,
+    writing: Arc<AsyncMutex<()>>,
 }
 
 impl Server {
@@ -73,20 +99,16 @@ impl Server {
         handle: Arc<dyn PipelineHandle>,
         pipeline: Option<Pipeline>,
     ) -> Server {
-        let active = pipeline.map(|pipeline| {
-            give_port(&pipeline);
-            Arc::new(Active {
-                pipeline,
-                digests: Digests::default(),
-            })
-        });
+        let undelivered = Arc::new(Undelivered::default());
         Server {
             device_id,
             handle,
-            active: RwLock::new(active),
+            active: RwLock::new(pipeline.map(Active::new)),
             saved: Mutex::new(None),
-            arbitration: Mutex::new(Arbitration::new(device_id)),
-            writing: Mutex::new(()),
+            arbitration: Mutex::new(Arbitration::new(device_id, undelivered.clone())),
+            undelivered,
+            last_list: AtomicU64::new(0),
+            writing: Arc::default(),
         }
     }
 
@@ -94,12 +116,13 @@ impl Server {
         match device_id == self.device_id {
             true => Ok(()),
             false => Err(Fault::not_found(format!(
-                "there is no device {device_id}: this is device {}",
+                "device {device_id} does not exist: this is device {}",
                 self.device_id
             ))),
         }
     }
 
+    /// The program at work.
     fn active(&self) -> Result<Arc<Active>> {
         self.active.read().clone().ok_or_else(|| {
             Fault::new(
@@ -109,55 +132,75 @@ impl Server {
         })
     }
 
-    /// Loads, saves or commits a program.
-    fn configure(&self, request: v1::SetForwardingPipelineConfigRequest) -> Result<()> {
-        let action = Action::try_from(request.action).unwrap_or(Action::Unspecified);
-        if action == Action::Commit {
-            if request.config.is_some() {
-                return Err(Fault::invalid(
-                    "COMMIT takes no config: it commits the saved one",
-                ));
-            }
-            let saved = self.saved.lock().take();
-            let saved = saved
-                .ok_or_else(|| Fault::new(Code::FailedPrecondition, "no config has been saved"))?;
-            return self.commit(saved, false);
-        }
-        if action == Action::Unspecified {
-            return Err(Fault::invalid(format!(
-                "the action {} is none",
-                request.action
-            )));
-        }
-        let config = request.config;
-        let config = config.ok_or_else(|| Fault::invalid("this action takes a config"))?;
-        let pipeline = Pipeline::load(config)?;
-        match action {
-            Action::Verify => Ok(()),
-            Action::VerifyAndSave => {
-                *self.saved.lock() = Some(pipeline);
-                Ok(())
-            }
-            _ => self.commit(pipeline, action == Action::ReconcileAndCommit),
-        }
+    /// The program that reads and writes refer to: the saved one as long as it is not committed.
+    fn current(&self) -> Result<Arc<Active>> {
+        let saved = self.saved.lock().clone();
+        saved.map_or_else(|| self.active(), Ok)
     }
 
-    fn commit(&self, pipeline: Pipeline, reconcile: bool) -> Result<()> {
-        let _writing = self.writing.lock();
-        give_port(&pipeline);
-        let next = Active {
-            pipeline,
-            digests: Digests::default(),
-        };
-        if reconcile {
-            if let Ok(before) = self.active() {
-                self.carry_over(&before, &next)?;
+    /// Verifies, saves or realizes a program (P4Runtime 1.4, section "SetForwardingPipelineConfig
+    /// RPC"). `check` is asked again before anything changes, since compiling takes long.
+    fn configure(
+        &self,
+        request: v1::SetForwardingPipelineConfigRequest,
+        cancel: &Cancel,
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        let action = Action::try_from(request.action).unwrap_or(Action::Unspecified);
+        let name = action.as_str_name();
+        let config = match (action, request.config) {
+            (Action::Unspecified, _) => {
+                return Err(Fault::invalid(format!(
+                    "action is {}: it takes VERIFY (1), VERIFY_AND_SAVE (2), VERIFY_AND_COMMIT \
+                     (3), COMMIT (4) or RECONCILE_AND_COMMIT (5)",
+                    request.action
+                )))
             }
+            (Action::Commit, None) => {
+                let _writing = self.writing.blocking_lock();
+                check()?;
+                let mut saved = self.saved.lock();
+                let Some(next) = saved.clone() else {
+                    return Err(Fault::not_found(
+                        "COMMIT: no config is saved (VERIFY_AND_SAVE saves one)",
+                    ));
+                };
+                self.realize(next)?;
+                *saved = None;
+                return Ok(());
+            }
+            (Action::Commit, Some(_)) => {
+                return Err(Fault::invalid(
+                    "COMMIT takes no config: it realizes the saved one",
+                ))
+            }
+            (_, None) => return Err(Fault::invalid(format!("{name} takes a config"))),
+            (_, Some(config)) => config,
+        };
+        let next = Active::new(Pipeline::load(config, cancel)?);
+        let _writing = self.writing.blocking_lock();
+        check()?;
+        match action {
+            Action::VerifyAndSave => *self.saved.lock() = Some(next),
+            Action::VerifyAndCommit | Action::ReconcileAndCommit => {
+                if action == Action::ReconcileAndCommit {
+                    if let Ok(before) = self.active() {
+                        self.carry_over(&before, &next)?;
+                    }
+                }
+                self.realize(next)?;
+                // It is the last config now: none is saved and not committed.
+                *self.saved.lock() = None;
+            }
+            Action::Verify | Action::Commit | Action::Unspecified => {}
         }
-        let engine = next.pipeline.engine.clone();
-        let committed = self.handle.commit(engine);
+        Ok(())
+    }
+
+    fn realize(&self, next: Arc<Active>) -> Result<()> {
+        let committed = self.handle.commit(next.pipeline.engine.clone());
         committed.map_err(|why| Fault::new(Code::Internal, why))?;
-        *self.active.write() = Some(Arc::new(next));
+        *self.active.write() = Some(next);
         Ok(())
     }
 
@@ -169,33 +212,51 @@ impl Server {
         }
     }
 
-    /// What packets have left goes to clients.
-    fn turn(&self, next_list: &mut u64) {
+    /// Sends clients what packets have left for them. What waits in the engine's queues stays
+    /// there until a client can take it; packets are for the clients that are there now.
+    fn turn(&self, primaries: &mut Vec<u64>) {
+        self.arbitration.lock().send_owed();
         let Ok(active) = self.active() else { return };
         let now_ns = self.handle.now_ns();
         let pipeline = &active.pipeline;
-        for list in active.digests.gather(pipeline, now_ns, next_list) {
-            self.arbitration
-                .lock()
-                .send_primaries(&Update::Digest(list));
+        let lost = active.digests.gather(pipeline, now_ns);
+        self.undelivered.count_digests(lost);
+        let now = self.arbitration.lock().primaries();
+        if *primaries != now {
+            active.digests.keep(&now);
+            *primaries = now;
         }
-        let mut idle = Vec::new();
-        for _ in 0..pipeline.engine.idle().waiting() {
-            let Some(event) = pipeline.engine.idle().take() else {
+        if self.arbitration.lock().has_taker() {
+            let mut last = self.last_list.load(Relaxed);
+            active
+                .digests
+                .send(pipeline, now_ns, &mut last, &mut |list| {
+                    let mut arbitration = self.arbitration.lock();
+                    match arbitration.has_taker() {
+                        true => arbitration.send_primaries(&Update::Digest(list)),
+                        false => Vec::new(),
+                    }
+                });
+            self.last_list.store(last, Relaxed);
+        }
+        while pipeline.engine.idle().waiting() > 0 {
+            let mut arbitration = self.arbitration.lock();
+            if !arbitration.has_taker() {
                 break;
-            };
-            let none = v1::TableEntry::default();
-            let mut entry = pipeline.shown_entry(event.table as usize, &event.entry, &none, now_ns);
-            entry.action = None;
-            idle.push(entry);
-        }
-        for entries in idle.chunks(256) {
-            let told = v1::IdleTimeoutNotification {
-                table_entry: entries.to_vec(),
+            }
+            let taken = std::iter::from_fn(|| pipeline.engine.idle().take());
+            let entries = taken.take(MAX_IDLE).map(|event| {
+                let none = v1::TableEntry::default();
+                let mut entry =
+                    pipeline.shown_entry(event.table as usize, &event.entry, &none, now_ns);
+                entry.action = None;
+                entry
+            });
+            let update = v1::IdleTimeoutNotification {
+                table_entry: entries.collect(),
                 timestamp: now_ns as i64,
             };
-            let told = Update::IdleTimeoutNotification(told);
-            self.arbitration.lock().send_primaries(&told);
+            arbitration.send_primaries(&Update::IdleTimeoutNotification(update));
         }
         for _ in 0..pipeline.engine.packets_in().waiting() {
             let Some(packet) = pipeline.engine.packets_in().take() else {
@@ -206,7 +267,7 @@ impl Server {
         }
     }
 
-    /// What a client says on its stream.
+    /// Takes a message of a client's stream.
     fn say(&self, id: u64, request: v1::StreamMessageRequest) -> Result<()> {
         use v1::stream_message_request::Update as Said;
         let error = |fault: Fault, details| {
@@ -235,8 +296,8 @@ impl Server {
             Some(Said::DigestAck(ack)) => {
                 let result = self.active().and_then(|active| {
                     self.only_primary(id)?;
-                    active.digests.acknowledge(&ack);
-                    Ok(())
+                    let last = self.last_list.load(Relaxed);
+                    active.digests.acknowledge(&active.pipeline, &ack, last)
                 });
                 if let Err(fault) = result {
                     let details = v1::DigestListAckError {
@@ -248,20 +309,27 @@ impl Server {
                 Ok(())
             }
             Some(Said::Other(other)) => {
-                let fault = Fault::unimplemented("there are no other messages");
+                let fault = Fault::unimplemented(
+                    "`other` is not supported: a stream takes arbitration, packet and digest_ack",
+                );
                 let details = v1::StreamOtherError { other: Some(other) };
                 let details = v1::stream_error::Details::Other(details);
                 self.arbitration.lock().send(id, error(fault, details));
                 Ok(())
             }
-            None => Err(Fault::invalid("an empty message on the stream")),
+            None => Err(Fault::invalid(
+                "the message has no update: a stream takes arbitration, packet and digest_ack",
+            )),
         }
     }
 
     fn only_primary(&self, id: u64) -> Result<()> {
         match self.arbitration.lock().is_primary(id) {
             true => Ok(()),
-            false => Err(Fault::new(Code::PermissionDenied, "not the primary")),
+            false => Err(Fault::new(
+                Code::PermissionDenied,
+                "this stream's client is not the primary of its role",
+            )),
         }
     }
 
@@ -272,7 +340,10 @@ impl Server {
         if !active.pipeline.engine.packet_out(ControlPacket { data }) {
             return Err(Fault::new(
                 Code::ResourceExhausted,
-                "too many packets wait for the data path",
+                format!(
+                    "the packet has no room: {} packets wait for the data path",
+                    active.pipeline.engine.packets_out().waiting()
+                ),
             ));
         }
         self.handle.packets_wait();

@@ -7,7 +7,8 @@ use adit_pipeline::p4::externs::SetAction;
 use adit_pipeline::p4::tables::Table;
 
 use super::fault::{Fault, Result};
-use super::indirect::{no_profile, watch_port};
+use super::indirect::{watch_port, weight};
+use super::names::Kind;
 use super::pipeline::{id_of, Pipeline};
 use crate::bytes::from_limbs;
 use crate::proto::config::{action_profile::SelectorSizeSemantics, ActionProfile};
@@ -20,7 +21,7 @@ impl Pipeline {
     pub(crate) fn profile_info(&self, id: u32) -> Result<&ActionProfile> {
         let mut profiles = self.p4info.action_profiles.iter();
         let found = profiles.find(|p| id_of(&p.preamble) == id);
-        found.ok_or_else(|| no_profile(id))
+        found.ok_or_else(|| self.unknown(Kind::Profile, id))
     }
 
     /// The actions of a set.
@@ -34,21 +35,17 @@ impl Pipeline {
         check_modes(info, given)?;
         if given.group_action.is_some() {
             return Err(Fault::unimplemented(
-                "a group_action before the actions of a set",
+                "group_action of an action profile action set is not supported",
             ));
         }
         let mut actions = Vec::with_capacity(given.action_profile_actions.len());
         for (n, given) in given.action_profile_actions.iter().enumerate() {
-            let named = |fault: Fault| {
-                let message = format!("action {} of the set: {}", n + 1, fault.message);
-                Fault::new(fault.code, message)
-            };
+            let named = |fault: Fault| fault.within(&format!("action {} of the action set", n + 1));
             let action = given.action.as_ref();
-            let action = action.ok_or_else(|| named(Fault::invalid("there is none")))?;
+            let action = action.ok_or_else(|| named(Fault::invalid("it is missing")))?;
             actions.push(SetAction {
                 chosen: self.chosen(table.spec(), action).map_err(named)?,
-                weight: u32::try_from(given.weight)
-                    .map_err(|_| named(Fault::invalid(format!("a weight of {}", given.weight))))?,
+                weight: weight(given.weight).map_err(named)?,
                 watch_port: watch_port(&given.watch_kind).map_err(named)?,
             });
         }
@@ -87,13 +84,15 @@ fn check_modes(info: &ActionProfile, given: &v1::ActionProfileActionSet) -> Resu
         Ok(Mode::DefaultModeDeterminedByActionSelector | Mode::Hash) => {}
         Ok(Mode::Random) => {
             return Err(Fault::unimplemented(
-                "RANDOM: an action selector picks by its hash",
+                "action_selection_mode is RANDOM (2), which is not supported: an action selector \
+                 picks by its HASH (1)",
             ))
         }
         Err(_) => {
             let mode = given.action_selection_mode;
             return Err(Fault::invalid(format!(
-                "{mode} is no action_selection_mode"
+                "action_selection_mode is {mode}: it takes \
+                 DEFAULT_MODE_DETERMINED_BY_ACTION_SELECTOR (0) or HASH (1)"
             )));
         }
     }
@@ -105,10 +104,11 @@ fn check_modes(info: &ActionProfile, given: &v1::ActionProfileActionSet) -> Resu
         Ok(Size::DefaultSizeDeterminedByActionSelector) => Ok(()),
         Ok(size) if by_members == (size == Size::SumOfMembers) => Ok(()),
         Ok(_) => Err(Fault::unimplemented(
-            "size_semantics other than the action selector's",
+            "size_semantics is not the action selector's, which is the only one supported",
         )),
         Err(_) => Err(Fault::invalid(format!(
-            "{} is no size_semantics",
+            "size_semantics is {}: it takes DEFAULT_SIZE_DETERMINED_BY_ACTION_SELECTOR (0), or the \
+             action selector's",
             given.size_semantics
         ))),
     }
@@ -129,16 +129,16 @@ pub(crate) fn check_size(
             let heavy = |weight: &u32| most > 0 && i64::from(*weight) > i64::from(most);
             if let Some(weight) = weights.clone().find(heavy) {
                 return Err(Fault::invalid(format!(
-                    "a weight of {weight}: max_member_weight is {most}"
+                    "weight is {weight}: max_member_weight is {most}"
                 )));
             }
-            (weights.len() as u64, "as the number of members")
+            (weights.len() as u64, "the number of members")
         }
-        _ => (weights.map(u64::from).sum(), "as the sum of weights"),
+        _ => (weights.map(u64::from).sum(), "the sum of weights"),
     };
     match size > most {
         true => Err(Fault::invalid(format!(
-            "{size} {what}: max_group_size is {most}"
+            "the size, {what}, is {size}: max_group_size is {most}"
         ))),
         false => Ok(()),
     }

@@ -2,6 +2,7 @@
 //! Packets from and to clients: the controller header stands before the packet.
 
 use super::fault::{Fault, Result};
+use super::names::listed;
 use super::pipeline::{id_of, Pipeline};
 use super::texts::Unknown;
 use crate::bytes::{limbs, shortest};
@@ -54,19 +55,35 @@ impl Pipeline {
     pub(crate) fn packet_out(&self, packet: &v1::PacketOut) -> Result<Vec<u8>> {
         if packet.payload.len() > MAX_PACKET {
             return Err(Fault::invalid(format!(
-                "a packet of {} bytes: {MAX_PACKET} are the most",
+                "the packet has {} bytes: {MAX_PACKET} are the most",
                 packet.payload.len()
             )));
         }
         let Some(header) = self.header("packet_out") else {
             return match packet.metadata.is_empty() {
                 true => Ok(packet.payload.clone()),
-                false => Err(Fault::invalid("the program has no packet_out header")),
+                false => Err(Fault::invalid(
+                    "metadata is given, and the program has no controller header packet_out",
+                )),
             };
         };
+        let there = || {
+            header
+                .metadata
+                .iter()
+                .map(|field| (field.name.as_str(), field.id))
+        };
+        let mut given = packet.metadata.iter();
+        if let Some(other) = given.find(|m| there().all(|(_, id)| id != m.metadata_id)) {
+            return Err(Fault::invalid(format!(
+                "metadata {} of packet_out does not exist; metadata: {}",
+                other.metadata_id,
+                listed(there())
+            )));
+        }
         if packet.metadata.len() > header.metadata.len() {
             return Err(Fault::invalid(
-                "more metadata than the packet_out header has",
+                "a metadata field of packet_out is given twice",
             ));
         }
         let mut bits = Vec::new();
@@ -75,15 +92,14 @@ impl Pipeline {
             let given = packet.metadata.iter().find(|m| m.metadata_id == field.id);
             let Some(given) = given else {
                 return Err(Fault::invalid(format!(
-                    "the metadata `{}` is missing",
-                    field.name
+                    "metadata `{}` ({}) of packet_out is missing",
+                    field.name, field.id
                 )));
             };
             let place = (id_of(&header.preamble), field.id);
             let texts = &self.texts;
             let value = texts.number(place, &field.name, &given.value, Unknown::Missing)?;
-            let value = limbs(&value, width);
-            let value = value.map_err(|e| Fault::invalid(format!("`{}`: {e}", field.name)))?;
+            let value = limbs(&value, width).map_err(|error| Fault::of(&field.name, error))?;
             bits.extend(
                 (0..width)
                     .rev()

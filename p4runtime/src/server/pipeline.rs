@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use adit_p4_frontend::cancel::Cancel;
 use adit_pipeline::p4::tables::EntryState;
 use adit_pipeline::p4::Engine;
 use parking_lot::Mutex;
 use prost::Message;
+use tonic::Code;
 
 use super::digests::Digests;
 use super::fault::{Fault, Result};
@@ -95,18 +97,20 @@ pub(crate) struct Ids {
 
 impl Pipeline {
     /// Loads what a client configures.
-    pub(crate) fn load(config: v1::ForwardingPipelineConfig) -> Result<Pipeline> {
+    pub(crate) fn load(config: v1::ForwardingPipelineConfig, cancel: &Cancel) -> Result<Pipeline> {
         let began = Instant::now();
         let package = Package::from_bytes(&config.p4_device_config);
         let package = package.map_err(|e| Fault::invalid(e.to_string()))?;
         if package.text.is_empty() {
             return Err(Fault::invalid(
-                "p4_device_config is empty: it takes P4 source",
+                "p4_device_config is empty: it takes P4 source or what `adit p4 compile` writes",
             ));
         }
-        let program = package.program();
+        let program = package.program_unless(cancel);
+        still_wanted(cancel)?;
         let program = program.map_err(|e| Fault::invalid(e.to_string()))?;
         let engine = Engine::load(program).map_err(|e| Fault::invalid(e.to_string()))?;
+        still_wanted(cancel)?;
         let took = began.elapsed();
         let pipeline = Pipeline::new(Arc::new(engine), config)?;
         if let Some(theirs) = &pipeline.config.p4info {
@@ -217,6 +221,14 @@ impl Pipeline {
     }
 }
 
+/// Fails when nobody waits for a program any more.
+fn still_wanted(cancel: &Cancel) -> Result<()> {
+    match cancel.is_cancelled() {
+        true => Err(Fault::new(Code::Cancelled, "the client has gone")),
+        false => Ok(()),
+    }
+}
+
 pub(crate) fn id_of(preamble: &Option<pb::Preamble>) -> u32 {
     preamble.as_ref().map_or(0, |p| p.id)
 }
@@ -225,7 +237,7 @@ pub(crate) fn id_of(preamble: &Option<pb::Preamble>) -> u32 {
 fn agree(ours: &pb::P4Info, theirs: &pb::P4Info) -> Result<()> {
     if theirs.encoded_len() == 0 {
         return Err(Fault::invalid(
-            "p4info is empty: it has to be the program's",
+            "p4info is empty: it is the program's, or is left out",
         ));
     }
     let (ours, theirs) = (facts(ours), facts(theirs));
@@ -234,19 +246,19 @@ fn agree(ours: &pb::P4Info, theirs: &pb::P4Info) -> Result<()> {
             Some(other) if other == fact => {}
             Some(other) => {
                 return Err(Fault::invalid(format!(
-                    "p4info does not fit the program: {id:#x} is {other}, not {fact}"
+                    "p4info is not the program's: {id} is {other}, and the program's {fact}"
                 )))
             }
             None => {
                 return Err(Fault::invalid(format!(
-                    "p4info does not fit the program: {id:#x} is missing, {fact}"
+                    "p4info is not the program's: {id} is missing, the program's {fact}"
                 )))
             }
         }
     }
     match theirs.iter().find(|(id, _)| !ours.contains_key(id)) {
         Some((id, fact)) => Err(Fault::invalid(format!(
-            "p4info does not fit the program, which has no {id:#x}, {fact}"
+            "p4info is not the program's, which has no {id}, {fact}"
         ))),
         None => Ok(()),
     }
@@ -294,4 +306,22 @@ fn facts(info: &pb::P4Info) -> BTreeMap<u32, String> {
         digests
     );
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_nobody_waits_for_is_not_made() {
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let config = v1::ForwardingPipelineConfig {
+            p4_device_config: include_bytes!("../../tests/server/test.p4").to_vec(),
+            ..Default::default()
+        };
+        let load = |cancel: &Cancel| Pipeline::load(config.clone(), cancel).err();
+        assert_eq!(load(&cancel).map(|f| f.code), Some(Code::Cancelled));
+        assert_eq!(load(&Cancel::default()), None);
+    }
 }

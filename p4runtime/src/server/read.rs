@@ -10,6 +10,7 @@ use tonic::Code;
 
 use super::entries::from_match;
 use super::fault::{Fault, Result};
+use super::names::Kind;
 use super::pipeline::{Pipeline, Thing};
 use super::texts::Unknown;
 use super::write::{index, Target};
@@ -164,7 +165,7 @@ impl Target<'_> {
         };
         for entity in wanted {
             let Some(entity) = &entity.entity else {
-                return Err(Fault::invalid("a read of no entity"));
+                return Err(Fault::invalid("an entity of the read has no kind"));
             };
             self.find(entity, &mut replies)?;
             if !replies.is_open {
@@ -235,7 +236,7 @@ impl Target<'_> {
                 })
             }
             E::ExternEntry(entry) => Err(Fault::not_found(format!(
-                "there is no extern {:#x}",
+                "extern_type_id {} does not exist; externs: none",
                 entry.extern_type_id
             ))),
         }
@@ -256,7 +257,7 @@ impl Target<'_> {
             let (n, table) = self.pipeline.table(wanted.table_id)?;
             if lacks(table) {
                 return Err(Fault::invalid(format!(
-                    "`{}` has no direct counter or meter",
+                    "table `{}` has no direct counter or meter",
                     table.spec().name
                 )));
             }
@@ -264,7 +265,9 @@ impl Target<'_> {
             return Ok(());
         }
         if !wanted.r#match.is_empty() {
-            return Err(Fault::invalid("a match without a table"));
+            return Err(Fault::invalid(
+                "match is given for table_id 0, which is all tables: it takes a table_id",
+            ));
         }
         for n in 0..self.pipeline.tables.len() {
             // Tables that are hidden are nobody's business.
@@ -344,7 +347,7 @@ impl Target<'_> {
     }
 
     /// The objects with that id, or all.
-    fn objects(&self, id: u32, what: &str) -> Result<Vec<(u32, &Object)>> {
+    fn objects(&self, id: u32, kind: Kind) -> Result<Vec<(u32, &Object)>> {
         let objects = self.pipeline.engine.objects();
         match id {
             0 => Ok(self
@@ -357,16 +360,16 @@ impl Target<'_> {
                 .collect()),
             id => match self.pipeline.things.get(&id) {
                 Some(Thing::Extern(n)) => Ok(vec![(id, &objects[*n])]),
-                _ => Err(Fault::not_found(format!("there is no {what} {id:#x}"))),
+                _ => Err(self.pipeline.unknown(kind, id)),
             },
         }
     }
 
     fn counters(&self, wanted: &v1::CounterEntry, replies: &mut Replies<'_>) -> Result<()> {
-        for (id, object) in self.objects(wanted.counter_id, "counter")? {
+        for (id, object) in self.objects(wanted.counter_id, Kind::Counter)? {
             let Object::Counter(counter) = object else {
                 if wanted.counter_id != 0 {
-                    return Err(Fault::not_found(format!("there is no counter {id:#x}")));
+                    return Err(self.pipeline.unknown(Kind::Counter, id));
                 }
                 continue;
             };
@@ -389,10 +392,10 @@ impl Target<'_> {
     }
 
     fn registers(&self, wanted: &v1::RegisterEntry, replies: &mut Replies<'_>) -> Result<()> {
-        for (id, object) in self.objects(wanted.register_id, "register")? {
+        for (id, object) in self.objects(wanted.register_id, Kind::Register)? {
             let Object::Register(register) = object else {
                 if wanted.register_id != 0 {
-                    return Err(Fault::not_found(format!("there is no register {id:#x}")));
+                    return Err(self.pipeline.unknown(Kind::Register, id));
                 }
                 continue;
             };
@@ -416,8 +419,7 @@ impl Target<'_> {
     fn sets(&self, wanted: &v1::ValueSetEntry, replies: &mut Replies<'_>) -> Result<()> {
         let ids = &self.pipeline.value_sets;
         if wanted.value_set_id != 0 && !ids.contains(&wanted.value_set_id) {
-            let id = wanted.value_set_id;
-            return Err(Fault::not_found(format!("there is no value set {id:#x}")));
+            return Err(self.pipeline.unknown(Kind::ValueSet, wanted.value_set_id));
         }
         for (n, set) in self.pipeline.engine.value_sets().iter().enumerate() {
             if wanted.value_set_id != 0 && ids[n] != wanted.value_set_id {
@@ -524,11 +526,10 @@ fn is_wanted(wanted: &v1::TableEntry, shown: &v1::TableEntry) -> Result<bool> {
             wanted.action_id == shown.action_id
         }
         (Some(Type::Action(_)), _) => false,
-        (Some(_), _) => {
-            return Err(Fault::unimplemented(
-                "entries are found by their action's id only, not by members, groups or sets",
-            ))
-        }
+        (Some(_), _) => return Err(Fault::unimplemented(
+            "a read of table entries by member, group or action set is not supported: it takes \
+                 an action_id",
+        )),
     };
     let (cookie, metadata) = (wanted.controller_metadata, &wanted.metadata);
     Ok(has_action
@@ -550,7 +551,10 @@ pub(crate) fn range(wanted: Option<v1::Index>, size: u64) -> Result<std::ops::Ra
         None => Ok(0..size),
         Some(at) => match index(at)? {
             at if at < size => Ok(at..at + 1),
-            at => Err(Fault::invalid(format!("the index {at}: there are {size}"))),
+            at => Err(Fault::new(
+                Code::OutOfRange,
+                format!("the index is {at}: there are {size} elements, from 0"),
+            )),
         },
     }
 }

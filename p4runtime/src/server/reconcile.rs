@@ -84,14 +84,17 @@ impl Server {
                     r#type: kind as i32,
                     entity: Some(entity),
                 };
+                let entity = update.entity.as_ref().and_then(|e| e.entity.as_ref());
                 match target.update(&update) {
                     // The program's own entries are there already.
                     Err(fault) if fault.code == Code::AlreadyExists => {}
                     Err(fault) => {
-                        failed = Err(Fault::new(
-                            Code::FailedPrecondition,
-                            format!("what is there does not fit: {}", fault.message),
-                        ));
+                        let what = entity.map(|entity| before.pipeline.describe(entity));
+                        let what = what.unwrap_or_default();
+                        failed = Err(Fault::invalid(format!(
+                            "RECONCILE_AND_COMMIT: {what} cannot be kept by the new program: {}",
+                            fault.message
+                        )));
                         return false;
                     }
                     Ok(()) => {}

@@ -2,52 +2,95 @@
 //! The calls of the service.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use adit_p4_frontend::cancel::Cancel;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::arbitration::{role_name, Reply};
+use super::arbitration::role_name;
+use super::connections::Peer;
 use super::fault::{batch_status, Fault};
+use super::outbox::outbox;
+use super::requests::Request as Arriving;
 use super::{Server, MAX_UPDATES};
 use crate::proto::v1::{
     self, get_forwarding_pipeline_config_request::ResponseType, p4_runtime_server::P4Runtime,
     write_request::Atomicity,
 };
 
-/// How many messages wait for a client that does not read.
-const MAX_WAITING: usize = 1024;
 /// How many replies of a read wait.
 const MAX_REPLIES: usize = 2;
 /// How many reads are under way at a time: less than there are threads, so that clients that do
 /// not take their replies keep nobody from writing.
 const MAX_READS: usize = 8;
-/// How long a client may take for a reply.
-const TAKE: Duration = Duration::from_secs(20);
+/// How long a client may take for a reply, and how long if others wait for their turn.
+const TAKE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(2));
 
 /// The server as the service wants it.
 #[derive(Clone)]
 pub(super) struct Service {
     server: Arc<Server>,
-    reads: Arc<Semaphore>,
+    reads: Arc<Reads>,
+    /// Programs are compiled one at a time.
+    compiling: Arc<Semaphore>,
+    /// How long a stream may be open without a role.
+    first_request: Duration,
+}
+
+/// The reads that are under way.
+struct Reads {
+    turns: Arc<Semaphore>,
+    waiting: AtomicUsize,
 }
 
 impl Service {
-    pub(super) fn new(server: Arc<Server>) -> Service {
+    pub(super) fn new(server: Arc<Server>, first_request: Duration) -> Service {
         Service {
             server,
-            reads: Arc::new(Semaphore::new(MAX_READS)),
+            reads: Arc::new(Reads {
+                turns: Arc::new(Semaphore::new(MAX_READS)),
+                waiting: AtomicUsize::new(0),
+            }),
+            compiling: Arc::new(Semaphore::new(1)),
+            first_request,
         }
+    }
+}
+
+/// A read that waits for its turn.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Waiting<'a> {
+        waiting.fetch_add(1, Relaxed);
+        Waiting(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Cancels work when the client that wants it has gone, and with it the call.
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Work that takes long does not keep others waiting.
+/// Runs work that takes long where it keeps no other call waiting.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Status> + Send + 'static,
 ) -> Result<T, Status> {
@@ -74,28 +117,37 @@ impl P4Runtime for Service {
         request: Request<v1::WriteRequest>,
     ) -> Result<Response<v1::WriteResponse>, Status> {
         let (server, request) = (self.server.clone(), request.into_inner());
+        server.check_device(request.device_id)?;
+        let role = role_name(&request.role, request.role_id);
+        let election = request.election_id;
+        let check =
+            move |server: &Server| server.arbitration.lock().check(&role, election.as_ref());
+        check(&server)?;
+        let how = Atomicity::try_from(request.atomicity).map_err(|_| {
+            Fault::invalid(format!(
+                "atomicity is {}: it takes CONTINUE_ON_ERROR (0) or ROLLBACK_ON_ERROR (1)",
+                request.atomicity
+            ))
+        })?;
+        if how == Atomicity::DataplaneAtomic {
+            return Err(Fault::unimplemented(
+                "atomicity is DATAPLANE_ATOMIC (2), which is not supported: each update is atomic, \
+                 and ROLLBACK_ON_ERROR (1) takes a batch back",
+            )
+            .into());
+        }
+        if request.updates.len() > MAX_UPDATES {
+            return Err(Status::resource_exhausted(format!(
+                "the batch has {} updates: {MAX_UPDATES} are the most",
+                request.updates.len()
+            )));
+        }
+        let writing = server.writing.clone().lock_owned().await;
         aside(move || {
-            server.check_device(request.device_id)?;
-            let how = Atomicity::try_from(request.atomicity)
-                .map_err(|_| Fault::invalid("an atomicity that there is not"))?;
-            if how == Atomicity::DataplaneAtomic {
-                return Err(Fault::unimplemented(
-                    "DATAPLANE_ATOMIC: each update is atomic, a batch can be rolled back",
-                )
-                .into());
-            }
-            if request.updates.len() > MAX_UPDATES {
-                return Err(Status::resource_exhausted(format!(
-                    "{} updates: {MAX_UPDATES} are the most",
-                    request.updates.len()
-                )));
-            }
-            let _writing = server.writing.lock();
-            let role = role_name(&request.role, request.role_id);
-            let election = request.election_id.as_ref();
-            server.arbitration.lock().check(&role, election)?;
-            let active = server.active()?;
-            let results = server.target(&active).batch(&request.updates, how);
+            let _writing = writing;
+            check(&server)?;
+            let current = server.current()?;
+            let results = server.target(&current).batch(&request.updates, how);
             batch_status(&results)?;
             Ok(Response::new(v1::WriteResponse {}))
         })
@@ -110,24 +162,48 @@ impl P4Runtime for Service {
     ) -> Result<Response<Self::ReadStream>, Status> {
         let (server, request) = (self.server.clone(), request.into_inner());
         server.check_device(request.device_id)?;
-        let active = server.active()?;
+        let current = server.current()?;
         let (sender, receiver) = mpsc::channel(MAX_REPLIES);
-        let turn = self.reads.clone().acquire_owned().await;
+        let turn = {
+            let _waiting = Waiting::new(&self.reads.waiting);
+            self.reads.turns.clone().acquire_owned().await
+        };
         let turn = turn.map_err(|_| Status::unavailable("the server ends"))?;
         let runtime = Handle::current();
+        let reads = self.reads.clone();
+        let is_late = Arc::new(AtomicBool::new(false));
+        let late = is_late.clone();
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let target = server.target(&active);
-            let send = |reply| {
-                let sent = runtime.block_on(sender.send_timeout(reply, TAKE));
-                sent.is_ok()
+            let target = server.target(&current);
+            let begun = Instant::now();
+            let send = |reply| match runtime.block_on(take(&sender, reply, begun, &reads)) {
+                Taken::Yes => true,
+                Taken::Gone => false,
+                Taken::Late => {
+                    late.store(true, Relaxed);
+                    false
+                }
             };
             let mut sink = |reply| send(Ok(reply));
             if let Err(fault) = target.read(&request.entities, &mut sink) {
                 send(Err(fault.into()));
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        // What ends for want of a reader does not look complete.
+        let end = tokio_stream::iter([()]).filter_map(move |()| {
+            let is_late = is_late.load(Relaxed);
+            is_late.then(|| {
+                Err(Status::deadline_exceeded(format!(
+                    "the read has ended: a reply was not taken within {} s, or {} s while other \
+                     reads wait",
+                    TAKE.0.as_secs(),
+                    TAKE.1.as_secs()
+                )))
+            })
+        });
+        let replies = ReceiverStream::new(receiver).chain(end);
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn set_forwarding_pipeline_config(
@@ -135,12 +211,19 @@ impl P4Runtime for Service {
         request: Request<v1::SetForwardingPipelineConfigRequest>,
     ) -> Result<Response<v1::SetForwardingPipelineConfigResponse>, Status> {
         let (server, request) = (self.server.clone(), request.into_inner());
+        server.check_device(request.device_id)?;
+        let role = role_name(&request.role, request.role_id);
+        let election = request.election_id;
+        let check =
+            move |server: &Server| server.arbitration.lock().check(&role, election.as_ref());
+        check(&server)?;
+        let turn = self.compiling.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| Status::unavailable("the server ends"))?;
+        let cancel = Cancel::default();
+        let _cancel = CancelOnDrop(cancel.clone());
         aside(move || {
-            server.check_device(request.device_id)?;
-            let role = role_name(&request.role, request.role_id);
-            let election = request.election_id.as_ref();
-            server.arbitration.lock().check(&role, election)?;
-            server.configure(request)?;
+            let _turn = turn;
+            server.configure(request, &cancel, &|| check(&server))?;
             Ok(Response::new(v1::SetForwardingPipelineConfigResponse {}))
         })
         .await
@@ -152,8 +235,8 @@ impl P4Runtime for Service {
     ) -> Result<Response<v1::GetForwardingPipelineConfigResponse>, Status> {
         let request = request.into_inner();
         self.server.check_device(request.device_id)?;
-        let active = self.server.active()?;
-        let mut config = active.pipeline.config.clone();
+        let current = self.server.current()?;
+        let mut config = current.pipeline.config.clone();
         match ResponseType::try_from(request.response_type) {
             Ok(ResponseType::All) => {}
             Ok(ResponseType::CookieOnly) => {
@@ -163,9 +246,11 @@ impl P4Runtime for Service {
             Ok(ResponseType::P4infoAndCookie) => config.p4_device_config.clear(),
             Ok(ResponseType::DeviceConfigAndCookie) => config.p4info = None,
             Err(_) => {
-                return Err(Status::invalid_argument(
-                    "a response type that there is not",
-                ))
+                return Err(Status::invalid_argument(format!(
+                    "response_type is {}: it takes ALL (0), COOKIE_ONLY (1), P4INFO_AND_COOKIE \
+                     (2) or DEVICE_CONFIG_AND_COOKIE (3)",
+                    request.response_type
+                )))
             }
         }
         Ok(Response::new(v1::GetForwardingPipelineConfigResponse {
@@ -180,25 +265,50 @@ impl P4Runtime for Service {
         request: Request<Streaming<v1::StreamMessageRequest>>,
     ) -> Result<Response<Self::StreamChannelStream>, Status> {
         let server = self.server.clone();
-        let (sender, receiver) = mpsc::channel::<Reply>(MAX_WAITING);
-        let id = server.arbitration.lock().open(sender.clone())?;
+        let arriving = request.extensions().get::<Arc<Arriving>>().cloned();
+        let connection = arriving.as_ref().and_then(|a| a.connection());
+        let peer = connection.map_or(Peer::Unknown, |connection| connection.peer);
+        let (outbox, replies) = outbox();
+        let id = server.arbitration.lock().open(outbox.clone(), peer)?;
         let open = Open(server.clone(), id);
         let mut incoming = request.into_inner();
+        let first_request = self.first_request;
         tokio::spawn(async move {
             let open = open;
+            let deadline = tokio::time::sleep(first_request);
+            tokio::pin!(deadline);
+            let mut has_role = false;
             loop {
-                let said = tokio::select! {
-                    said = incoming.next() => said,
-                    () = sender.closed() => None,
+                let message = tokio::select! {
+                    message = incoming.next() => message,
+                    () = outbox.closed() => None,
+                    () = &mut deadline, if !has_role => {
+                        outbox.fail(Status::deadline_exceeded(format!(
+                            "no MasterArbitrationUpdate came within {} s",
+                            first_request.as_secs_f32()
+                        )));
+                        break;
+                    }
                 };
-                let Some(Ok(said)) = said else { break };
-                if let Err(fault) = open.0.say(id, said) {
-                    let _ = sender.try_send(Err(fault.into()));
+                let message = match message {
+                    Some(Ok(message)) => message,
+                    Some(Err(status)) => {
+                        outbox.fail(status);
+                        break;
+                    }
+                    None => break,
+                };
+                if let Some(arriving) = &arriving {
+                    arriving.received();
+                }
+                if let Err(fault) = open.0.say(id, message) {
+                    outbox.fail(fault.into());
                     break;
                 }
+                has_role = has_role || open.0.arbitration.lock().has_role(id);
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn capabilities(
@@ -209,5 +319,35 @@ impl P4Runtime for Service {
             p4runtime_api_version: super::API_VERSION.to_owned(),
             experimental: None,
         }))
+    }
+}
+
+/// The fate of a reply.
+enum Taken {
+    Yes,
+    /// The client has gone.
+    Gone,
+    /// The client takes no replies.
+    Late,
+}
+
+/// Waits until a client takes a reply of a read that has begun then; less long if other reads
+/// wait for their turn.
+async fn take<T>(sender: &mpsc::Sender<T>, reply: T, begun: Instant, reads: &Reads) -> Taken {
+    let asked = Instant::now();
+    loop {
+        let others_wait = reads.waiting.load(Relaxed) > 0;
+        if others_wait && begun.elapsed() >= TAKE.0 {
+            return Taken::Late;
+        }
+        match tokio::time::timeout(TAKE.1, sender.reserve()).await {
+            Ok(Ok(place)) => {
+                place.send(reply);
+                return Taken::Yes;
+            }
+            Ok(Err(_)) => return Taken::Gone,
+            Err(_) if others_wait || asked.elapsed() >= TAKE.0 => return Taken::Late,
+            Err(_) => {}
+        }
     }
 }

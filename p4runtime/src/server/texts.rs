@@ -106,12 +106,13 @@ impl Texts {
         let Some(at) = self.places.get(&place) else {
             return Ok(Cow::Borrowed(given));
         };
-        let named = |fault: Fault| Fault::new(fault.code, format!("`{name}`: {}", fault.message));
+        let named = |fault: Fault| fault.within(&format!("`{name}`"));
         let text = std::str::from_utf8(given).ok();
         let text = text.filter(|text| (1..=MAX_TEXT).contains(&text.len()));
         let text = text.ok_or_else(|| {
             named(Fault::invalid(format!(
-                "a text is 1 to {MAX_TEXT} bytes of UTF-8"
+                "the value has {} bytes: an sdn_string is 1 to {MAX_TEXT} bytes of UTF-8",
+                given.len()
             )))
         })?;
         let Known {
@@ -159,7 +160,8 @@ impl Texts {
             }),
             _ => {
                 return Err(Fault::unimplemented(format!(
-                    "`{name}` is a text (sdn_string): texts are matched exact or optional"
+                    "match field `{name}` is an sdn_string, and these are matched exact or \
+                     optional only"
                 )))
             }
         }))

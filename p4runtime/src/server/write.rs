@@ -10,6 +10,7 @@ use super::digests::Digests;
 use super::entries::to_match;
 use super::fault::{Fault, Result};
 use super::kept::{metadata, Kept};
+use super::names::{listed, Kind};
 use super::pipeline::{Pipeline, Thing};
 use super::texts::Unknown;
 use crate::proto::v1::{self, entity::Entity as E, update::Type, write_request::Atomicity};
@@ -79,13 +80,13 @@ impl Target<'_> {
         let kind = Type::try_from(update.r#type).unwrap_or(Type::Unspecified);
         if kind == Type::Unspecified {
             return Err(Fault::invalid(format!(
-                "an update is INSERT, MODIFY or DELETE, not {}",
+                "the update's type is {}: it takes INSERT (1), MODIFY (2) or DELETE (3)",
                 update.r#type
             )));
         }
         let entity = update.entity.as_ref().and_then(|e| e.entity.as_ref());
         let Some(entity) = entity else {
-            return Err(Fault::invalid("an update without an entity"));
+            return Err(Fault::invalid("the update has no entity"));
         };
         match entity {
             E::TableEntry(entry) => self.table_entry(kind, entry),
@@ -100,7 +101,7 @@ impl Target<'_> {
             E::MeterEntry(entry) => self.meter(kind, entry),
             E::DirectMeterEntry(entry) => self.direct_meter(kind, entry),
             E::ExternEntry(entry) => Err(Fault::not_found(format!(
-                "there is no extern {:#x}",
+                "extern_type_id {} does not exist; externs: none",
                 entry.extern_type_id
             ))),
         }
@@ -140,12 +141,15 @@ impl Target<'_> {
         let kept = Kept::of(given)?;
         if kind != Type::Modify {
             return Err(Fault::invalid(format!(
-                "the default action of `{name}` is always there: it can be modified only"
+                "type {} of the default entry of table `{name}`: it always exists, and takes \
+                 MODIFY only",
+                kind.as_str_name()
             )));
         }
         if !given.r#match.is_empty() || given.priority != 0 || given.idle_timeout_ns != 0 {
             return Err(Fault::invalid(format!(
-                "the default action of `{name}` has no match, priority or timeout"
+                "match, priority or idle_timeout_ns is given for the default entry of table \
+                 `{name}`, which has none"
             )));
         }
         let defaults = &self.pipeline.defaults;
@@ -161,30 +165,34 @@ impl Target<'_> {
             }
             Some(_) => {
                 return Err(Fault::invalid(format!(
-                    "the default action of `{name}` is an action, no member, group or set"
+                    "the default entry of table `{name}` takes an action, no member, group or set"
                 )))
             }
         }
         Ok(())
     }
 
-    fn object(&self, id: u32, what: &str) -> Result<&Object> {
-        let object = match self.pipeline.things.get(&id) {
+    /// The object with that id, if it has one.
+    fn object(&self, id: u32) -> Option<&Object> {
+        match self.pipeline.things.get(&id) {
             Some(Thing::Extern(n)) => self.pipeline.engine.objects().get(*n),
             _ => None,
-        };
-        object.ok_or_else(|| Fault::not_found(format!("there is no {what} {id:#x}")))
+        }
     }
 
     fn counter(&self, kind: Type, given: &v1::CounterEntry) -> Result<()> {
         modified_only(kind, "counters")?;
-        let Object::Counter(counter) = self.object(given.counter_id, "counter")? else {
-            return Err(Fault::not_found(format!(
-                "there is no counter {:#x}",
-                given.counter_id
-            )));
+        let Some(Object::Counter(counter)) = self.object(given.counter_id) else {
+            return Err(self.pipeline.unknown(Kind::Counter, given.counter_id));
         };
-        let count = count(&given.data.unwrap_or_default())?;
+        // Without data nothing is modified.
+        let Some(data) = &given.data else {
+            return match given.index {
+                Some(at) => Ok(counter.get(index(at)?).map(drop)?),
+                None => Ok(()),
+            };
+        };
+        let count = count(data)?;
         match given.index {
             Some(at) => counter.set(index(at)?, count)?,
             None => {
@@ -199,7 +207,9 @@ impl Target<'_> {
     fn direct_counter(&self, kind: Type, given: &v1::DirectCounterEntry) -> Result<()> {
         modified_only(kind, "direct counters")?;
         let Some(entry) = &given.table_entry else {
-            return Err(Fault::invalid("a direct counter without its table entry"));
+            return Err(Fault::invalid(
+                "the direct counter entry has no table_entry",
+            ));
         };
         let (n, table) = self.pipeline.table(entry.table_id)?;
         let keys = self.pipeline.matches(n, &entry.r#match, Unknown::Missing)?;
@@ -210,20 +220,18 @@ impl Target<'_> {
 
     fn register(&self, kind: Type, given: &v1::RegisterEntry) -> Result<()> {
         modified_only(kind, "registers")?;
-        let Object::Register(register) = self.object(given.register_id, "register")? else {
-            return Err(Fault::not_found(format!(
-                "there is no register {:#x}",
-                given.register_id
-            )));
+        let Some(Object::Register(register)) = self.object(given.register_id) else {
+            return Err(self.pipeline.unknown(Kind::Register, given.register_id));
         };
         let Some(v1::p4_data::Data::Bitstring(bytes)) =
             given.data.as_ref().and_then(|d| d.data.as_ref())
         else {
             return Err(Fault::unimplemented(
-                "registers of anything but bit strings",
+                "data of a register entry is no bitstring, which is the only kind supported",
             ));
         };
-        let value = crate::bytes::limbs(bytes, register.width())?;
+        let value = crate::bytes::limbs(bytes, register.width());
+        let value = value.map_err(|error| Fault::of("data", error))?;
         match given.index {
             Some(at) => register.set(index(at)?, &value)?,
             None => {
@@ -239,16 +247,18 @@ impl Target<'_> {
         modified_only(kind, "value sets")?;
         let Some(Thing::ValueSet(n)) = self.pipeline.things.get(&given.value_set_id).copied()
         else {
-            return Err(Fault::not_found(format!(
-                "there is no value set {:#x}",
-                given.value_set_id
-            )));
+            return Err(self.pipeline.unknown(Kind::ValueSet, given.value_set_id));
         };
         let set = &self.pipeline.engine.value_sets()[n];
         if given.members.len() as u64 > set.spec().size {
             return Err(Fault::new(
                 Code::ResourceExhausted,
-                format!("`{}` has room for {} members", set.name(), set.spec().size),
+                format!(
+                    "{} members are given: value set `{}` has room for {}",
+                    given.members.len(),
+                    set.name(),
+                    set.spec().size
+                ),
             ));
         }
         let fields = self.pipeline.set_fields(n);
@@ -267,18 +277,32 @@ impl Target<'_> {
                     }
                     None if field.kind == "exact" => {
                         return Err(Fault::invalid(format!(
-                            "a member of `{}` lacks the field {}",
-                            set.name(),
-                            field.id
+                            "match field `{}` ({}) of a member of value set `{}` is missing: it is \
+                             matched exact",
+                            field.name,
+                            field.id,
+                            set.name()
                         )))
                     }
                     None => adit_p4_frontend::ir::Match::Any,
                 });
             }
+            let mut given = member.r#match.iter();
+            let other = given.find(|m| fields.iter().all(|field| field.id != m.field_id));
+            if let Some(other) = other {
+                let there = fields.iter().map(|field| (field.name.as_str(), field.id));
+                return Err(Fault::invalid(format!(
+                    "match field {} of value set `{}` does not exist; match fields: {}",
+                    other.field_id,
+                    set.name(),
+                    listed(there)
+                )));
+            }
             if member.r#match.len() > fields.len() {
-                return Err(Fault::invalid(
-                    "a member with more fields than the value set has",
-                ));
+                return Err(Fault::invalid(format!(
+                    "a match field of a member of value set `{}` is given twice",
+                    set.name()
+                )));
             }
             members.push(list);
         }
@@ -313,13 +337,20 @@ impl Target<'_> {
                     return Ok(replication.delete_session(id)?);
                 }
                 if session.class_of_service != 0 {
-                    return Err(Fault::unimplemented("class_of_service of a clone session"));
+                    return Err(Fault::unimplemented(format!(
+                        "class_of_service of clone session {id} is {}: only 0 is supported",
+                        session.class_of_service
+                    )));
                 }
                 let made = CloneSession {
                     to: CloneTo::Replicas(replicas(&session.replicas)?),
                     truncate: match session.packet_length_bytes {
                         0 => None,
-                        ..=-1 => return Err(Fault::invalid("a packet length below 0")),
+                        length @ ..=-1 => {
+                            return Err(Fault::invalid(format!(
+                                "packet_length_bytes of clone session {id} is {length}, below 0"
+                            )))
+                        }
                         length => Some(length as u32),
                     },
                 };
@@ -330,7 +361,8 @@ impl Target<'_> {
                 Ok(())
             }
             None => Err(Fault::invalid(
-                "a replication entry that is no group and no session",
+                "the packet replication engine entry has no type: it takes a multicast group \
+                 entry or a clone session entry",
             )),
         }
     }
@@ -340,14 +372,24 @@ fn replicas(given: &[v1::Replica]) -> Result<Vec<Replica>> {
     use v1::replica::PortKind;
     let one = |replica: &v1::Replica| {
         if !replica.backup_replicas.is_empty() {
-            return Err(Fault::unimplemented("backup replicas"));
+            return Err(Fault::unimplemented(
+                "backup_replicas of a replica are not supported",
+            ));
         }
         Ok(Replica {
             port: match &replica.port_kind {
                 #[allow(deprecated, reason = "older clients say it so")]
                 Some(PortKind::EgressPort(port)) => u64::from(*port),
-                Some(PortKind::Port(bytes)) => crate::bytes::limbs(bytes, 32)?[0],
-                None => return Err(Fault::invalid("a replica without a port")),
+                Some(PortKind::Port(bytes)) => {
+                    let port = crate::bytes::limbs(bytes, 32);
+                    port.map_err(|error| Fault::of("port", error))?[0]
+                }
+                None => {
+                    return Err(Fault::invalid(format!(
+                        "the replica of instance {} has no port",
+                        replica.instance
+                    )))
+                }
             },
             instance: u64::from(replica.instance),
         })
@@ -359,13 +401,15 @@ pub(crate) fn modified_only(kind: Type, what: &str) -> Result<()> {
     match kind {
         Type::Modify => Ok(()),
         _ => Err(Fault::invalid(format!(
-            "{what} are always there: they can be modified only"
+            "type {} of {what}: they always exist, and take MODIFY only",
+            kind.as_str_name()
         ))),
     }
 }
 
 pub(crate) fn index(index: v1::Index) -> Result<u64> {
-    u64::try_from(index.index).map_err(|_| Fault::invalid("an index below 0"))
+    let index = index.index;
+    u64::try_from(index).map_err(|_| Fault::invalid(format!("the index is {index}, below 0")))
 }
 
 fn count(data: &v1::CounterData) -> Result<Count> {
@@ -374,6 +418,9 @@ fn count(data: &v1::CounterData) -> Result<Count> {
         u64::try_from(data.byte_count),
     ) {
         (Ok(packets), Ok(bytes)) => Ok(Count { packets, bytes }),
-        _ => Err(Fault::invalid("a count below 0")),
+        _ => Err(Fault::invalid(format!(
+            "packet_count is {} and byte_count {}: neither is below 0",
+            data.packet_count, data.byte_count
+        ))),
     }
 }

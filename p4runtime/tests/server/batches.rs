@@ -139,7 +139,7 @@ fn errors_of_large_batches_come_through() {
         let batch = vec![insert(bad); size];
         let error = primary.write(batch).unwrap_err();
         assert_eq!(error.code(), Code::Unknown, "{size}: {error:?}");
-        let first = "the first: there is no table 0x200ffff";
+        let first = "the first: table 33619967 does not exist; tables: stations (";
         assert!(error.message().contains(first), "{size}: {error:?}");
         match size {
             ..115 => assert_eq!(codes(&error), vec![Code::NotFound as i32; size]),

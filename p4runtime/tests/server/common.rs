@@ -12,7 +12,9 @@ use adit_p4runtime::proto::v1::{
     self, entity::Entity as E, p4_runtime_client::P4RuntimeClient, stream_message_request as said,
     stream_message_response::Update as Heard, update::Type, write_request::Atomicity,
 };
-use adit_p4runtime::server::{listen, Listening, Pipeline, PipelineHandle, Server, Tls};
+use adit_p4runtime::server::{
+    listen_with, Address, Limits, Listening, Pipeline, PipelineHandle, Server, Tls,
+};
 use adit_pipeline::p4::{Engine, Input, Output};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
@@ -64,6 +66,22 @@ pub(crate) fn nic_of(program: &str) -> Nic {
 }
 
 fn device(program: &str, tls: Option<Tls>, has_program: bool) -> Nic {
+    let address = "127.0.0.1:0".parse().expect("an address");
+    device_at(program, &address, tls, has_program, Limits::default())
+}
+
+/// A device with the test's program, there and with those limits.
+pub(crate) fn nic_at(address: &Address, tls: Option<Tls>, limits: Limits) -> Nic {
+    device_at(PROGRAM, address, tls, true, limits)
+}
+
+fn device_at(
+    program: &str,
+    address: &Address,
+    tls: Option<Tls>,
+    has_program: bool,
+    limits: Limits,
+) -> Nic {
     let program = Package::source(program).program().expect("no errors");
     let info = p4info(&program).expect("ids").p4info;
     let engine = Arc::new(Engine::load(program).expect("an engine"));
@@ -73,9 +91,8 @@ fn device(program: &str, tls: Option<Tls>, has_program: bool) -> Nic {
         Pipeline::of_engine(engine).expect("a pipeline")
     });
     let server = Server::new(DEVICE, Arc::new(Handle(path.clone())), pipeline);
-    let address = "127.0.0.1:0".parse().expect("an address");
     Nic {
-        listening: listen(server, &address, tls).expect("the kernel has a port"),
+        listening: listen_with(server, address, tls, limits).expect("the kernel has a port"),
         path,
         info,
     }

@@ -6,7 +6,7 @@ use adit_p4runtime::proto::v1::{
 };
 use tonic::Code;
 
-use crate::common::{insert, nic, nic_with, update, Peer, PROGRAM};
+use crate::common::{insert, nic, nic_of, nic_with, update, Peer, PROGRAM};
 
 #[test]
 fn a_saved_program_waits_to_be_committed() {
@@ -17,13 +17,14 @@ fn a_saved_program_waits_to_be_committed() {
     assert_eq!(error.code(), Code::FailedPrecondition);
     assert!(error.message().starts_with("No forwarding pipeline config"));
     let error = primary.configure(Action::Commit, None).unwrap_err();
-    assert_eq!(error.code(), Code::FailedPrecondition);
+    assert_eq!(error.code(), Code::NotFound);
     primary
         .configure(Action::Verify, Some(PROGRAM))
         .expect("it is right");
     assert!(nic.path.engine.lock().is_none());
     let error = primary.configure(Action::Commit, None).unwrap_err();
-    assert_eq!(error.message(), "no config has been saved");
+    assert_eq!(error.code(), Code::NotFound);
+    assert!(error.message().contains("no config is saved"), "{error}");
     primary
         .configure(Action::VerifyAndSave, Some(PROGRAM))
         .expect("it is right");
@@ -159,13 +160,150 @@ fn a_new_program_takes_over_what_the_old_one_holds() {
     let error = primary
         .configure(Action::ReconcileAndCommit, Some(&other))
         .unwrap_err();
-    assert_eq!(error.code(), Code::FailedPrecondition);
-    assert!(error
-        .message()
-        .contains("what is there does not fit: there is no table"));
+    assert_eq!(error.code(), Code::InvalidArgument);
+    let message = "RECONCILE_AND_COMMIT: an entry of table `I.stations` cannot be kept by the new \
+                   program: table ";
+    assert!(error.message().starts_with(message), "{error}");
     assert_eq!(everything(&mut primary), before);
     primary
         .configure(Action::VerifyAndCommit, Some(&other))
         .expect("without the entries");
     assert_eq!(primary.entries(), []);
+}
+
+/// The test's program with another name for a table.
+fn renamed() -> String {
+    PROGRAM
+        .replace("table stations", "table others")
+        .replace("stations.", "others.")
+}
+
+#[test]
+fn reads_and_writes_refer_to_the_saved_program_until_it_is_committed() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let running = nic.engine();
+    let old = nic.station(1, "forward", &[&[5]]);
+    primary.write(vec![insert(old.clone())]).expect("an entry");
+    let probe = crate::common::frame(1, 2);
+
+    let saved = nic_of(&renamed());
+    let new = v1::TableEntry {
+        table_id: saved.table("others"),
+        ..old.clone()
+    };
+    primary
+        .configure(Action::VerifyAndSave, Some(&renamed()))
+        .expect("it is right");
+    assert_eq!(primary.entries(), []);
+    let error = primary.write(vec![insert(old.clone())]).unwrap_err();
+    assert!(
+        error.message().contains("does not exist; tables: others ("),
+        "{error}"
+    );
+    primary.write(vec![insert(new.clone())]).expect("its own");
+    assert_eq!(primary.entries(), [E::TableEntry(new.clone())]);
+    let request = v1::GetForwardingPipelineConfigRequest {
+        device_id: crate::common::DEVICE,
+        response_type: 2,
+    };
+    let config = primary.grpc.get_forwarding_pipeline_config(request);
+    let config = primary.runtime.block_on(config).expect("a config");
+    let info = config.into_inner().config.and_then(|config| config.p4info);
+    assert_eq!(info, Some(saved.info.clone()));
+    // Packets meet the old one.
+    assert!(std::sync::Arc::ptr_eq(&running, &nic.engine()));
+    assert_eq!(nic.process(0, &probe), [(5, probe.clone())]);
+
+    // What is verified or wrong leaves the saved one in its place.
+    primary
+        .configure(Action::Verify, Some(PROGRAM))
+        .expect("it is right");
+    primary
+        .configure(Action::VerifyAndSave, Some("wrong"))
+        .expect_err("it is wrong");
+    assert_eq!(primary.entries(), [E::TableEntry(new.clone())]);
+    primary
+        .configure(Action::Commit, None)
+        .expect("it is saved");
+    assert!(!std::sync::Arc::ptr_eq(&running, &nic.engine()));
+    assert_eq!(primary.entries(), [E::TableEntry(new)]);
+    assert_eq!(nic.process(0, &probe), [(5, probe.clone())]);
+    let error = primary.configure(Action::Commit, None).unwrap_err();
+    assert_eq!(error.code(), Code::NotFound);
+}
+
+#[test]
+fn the_last_program_that_is_saved_or_realized_counts() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let old = nic.station(1, "forward", &[&[5]]);
+    primary.write(vec![insert(old.clone())]).expect("an entry");
+    // The second one that is saved takes the place of the first, with its entries.
+    primary
+        .configure(Action::VerifyAndSave, Some(PROGRAM))
+        .expect("it is right");
+    primary.write(vec![insert(old.clone())]).expect("an entry");
+    primary
+        .configure(Action::VerifyAndSave, Some(PROGRAM))
+        .expect("it is right");
+    assert_eq!(primary.entries(), []);
+    // One that is realized at once leaves none to commit, and keeps what the one at work has.
+    primary
+        .configure(Action::ReconcileAndCommit, Some(PROGRAM))
+        .expect("the same program");
+    assert_eq!(primary.entries(), [E::TableEntry(old.clone())]);
+    let error = primary.configure(Action::Commit, None).unwrap_err();
+    assert_eq!(error.code(), Code::NotFound);
+    primary
+        .configure(Action::VerifyAndSave, Some(&renamed()))
+        .expect("it is right");
+    primary
+        .configure(Action::VerifyAndCommit, Some(PROGRAM))
+        .expect("it is right");
+    assert_eq!(primary.entries(), []);
+    primary.write(vec![insert(old)]).expect("a table of it");
+    assert!(primary.configure(Action::Commit, None).is_err());
+    // All that take a config refuse to go without.
+    for action in [
+        Action::Verify,
+        Action::VerifyAndSave,
+        Action::VerifyAndCommit,
+        Action::ReconcileAndCommit,
+    ] {
+        let error = primary.configure(action, None).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        assert!(error.message().contains(action.as_str_name()), "{error}");
+    }
+}
+
+/// Controls of which each holds two of the one before.
+fn bomb() -> String {
+    let mut text = "control c0(inout bit<9> x) { apply { x = x + 1; } }\n".to_owned();
+    for n in 1..=30 {
+        let m = n - 1;
+        text += &format!(
+            "control c{n}(inout bit<9> x) {{ c{m}() a; c{m}() b; apply {{ a.apply(x); b.apply(x); \
+             }} }}\n"
+        );
+    }
+    let (head, rest) = PROGRAM.split_once("control V(").expect("a control");
+    let rest = rest.replace(
+        "    apply {\n",
+        "    c30() last;\n    apply { last.apply(s.egress_spec);\n",
+    );
+    format!("{head}{text}control V({rest}")
+}
+
+#[test]
+fn a_program_that_would_be_too_large_is_refused_at_once() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let begin = std::time::Instant::now();
+    let error = primary
+        .configure(Action::VerifyAndCommit, Some(&bomb()))
+        .unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument, "{error:?}");
+    assert!(error.message().contains("too much code"), "{error}");
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5));
 }

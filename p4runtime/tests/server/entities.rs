@@ -156,18 +156,23 @@ fn meters_are_set_and_mark() {
     assert_eq!(all.len(), 4);
     assert_eq!(all[2], meter(2, Some(SLOW)));
     assert_eq!(all[1], meter(1, None));
-    for (wrong, why) in [
-        (meter(4, Some(SLOW)), "4"),
-        (meter(-1, Some(SLOW)), "below 0"),
+    for (wrong, code, why) in [
+        (meter(4, Some(SLOW)), Code::OutOfRange, "index 4 is beyond"),
+        (
+            meter(-1, Some(SLOW)),
+            Code::InvalidArgument,
+            "the index is -1, below 0",
+        ),
         (
             meter(1, Some(v1::MeterConfig { cir: -1, ..SLOW })),
-            "cir is below 0",
+            Code::InvalidArgument,
+            "cir is -1, below 0",
         ),
     ] {
         let error = primary
             .write(vec![update(Type::Modify, wrong)])
             .unwrap_err();
-        assert_eq!(codes(&error), [Code::InvalidArgument as i32]);
+        assert_eq!(codes(&error), [code as i32]);
         assert!(error.message().contains(why), "{error}");
     }
 

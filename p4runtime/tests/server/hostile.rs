@@ -377,7 +377,12 @@ fn any_batch_is_done_or_refused_and_what_is_refused_changes_nothing() {
             for update in batch {
                 if let Some(entity) = update.entity.and_then(|e| e.entity) {
                     if let Err(error) = primary.try_read(entity) {
-                        let known = [Code::InvalidArgument, Code::NotFound, Code::Unimplemented];
+                        let known = [
+                            Code::InvalidArgument,
+                            Code::NotFound,
+                            Code::OutOfRange,
+                            Code::Unimplemented,
+                        ];
                         prop_assert!(known.contains(&error.code()), "{error:?}");
                         prop_assert!(!error.message().is_empty());
                     }
@@ -426,7 +431,8 @@ fn streams_are_bounded() {
         assert!(streams.len() <= 64);
     };
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert_eq!(streams.len(), 64);
+    // Of one peer: the others' places are not for it.
+    assert_eq!(streams.len(), 48);
     streams.truncate(10);
     let deadline = Instant::now() + Duration::from_secs(10);
     // Those that have gone make room.

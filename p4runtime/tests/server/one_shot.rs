@@ -120,17 +120,19 @@ fn what_is_wrong_with_a_set_is_said_and_changes_nothing() {
     default.is_default_action = true;
     default.r#match.clear();
     use modes::{ActionSelectionMode as Mode, SizeSemantics as Size};
-    use Code::{AlreadyExists, InvalidArgument, NotFound, ResourceExhausted, Unimplemented};
+    use Code::{
+        AlreadyExists, InvalidArgument, NotFound, OutOfRange, ResourceExhausted, Unimplemented,
+    };
     let wrong = vec![
         (
             with(&[(1, 1), (2, 0)]),
             InvalidArgument,
-            "action 2 has the weight 0",
+            "action 2 of the action set: weight is 0: it is above 0",
         ),
         (
             with(&[(1, -1)]),
             InvalidArgument,
-            "action 1 of the set: a weight of -1",
+            "action 1 of the action set: weight is -1: it is above 0",
         ),
         (with(&[(1, 257)]), InvalidArgument, "not in 1 to 256"),
         (
@@ -146,24 +148,24 @@ fn what_is_wrong_with_a_set_is_said_and_changes_nothing() {
         (
             odd(&|s| s.action_profile_actions[0].action = None),
             InvalidArgument,
-            "there is none",
+            "it is missing",
         ),
         (
             odd(&|s| s.action_profile_actions[0].action = Some(nic.action("punt", &[&[1]]))),
             InvalidArgument,
-            "action 1 of the set: the table `I.routes` has no action",
+            "action 1 of the action set: action `I.punt` (",
         ),
         (
             odd(&|s| s.action_profile_actions[0].action = Some(nic.action("forward", &[]))),
             InvalidArgument,
-            "wants its parameter `port`",
+            "param `port` of action `I.forward` is missing",
         ),
         (
             odd(&|s| {
                 s.action_profile_actions[0].watch_kind = Some(WatchKind::WatchPort(vec![1; 5]))
             }),
-            InvalidArgument,
-            "does not fit into 32 bits",
+            OutOfRange,
+            "`watch_port`: the value 0x0101010101 does not fit into 32 bits",
         ),
         (
             odd(&|s| s.group_action = Some(nic.action("drop", &[]))),
@@ -178,14 +180,18 @@ fn what_is_wrong_with_a_set_is_said_and_changes_nothing() {
         (
             odd(&|s| s.action_selection_mode = 7),
             InvalidArgument,
-            "7 is no",
+            "action_selection_mode is 7: it takes",
         ),
         (
             odd(&|s| s.size_semantics = Size::SumOfMembers as i32),
             Unimplemented,
             "size_sem",
         ),
-        (odd(&|s| s.size_semantics = -1), InvalidArgument, "-1 is no"),
+        (
+            odd(&|s| s.size_semantics = -1),
+            InvalidArgument,
+            "size_semantics is -1: it takes",
+        ),
         (insert(elsewhere), InvalidArgument, "has no action profile"),
         (insert(idle), InvalidArgument, "no idle timeouts"),
         (
@@ -350,7 +356,7 @@ fn sets_keep_to_the_size_that_the_program_says() {
     configure(&mut primary, "@max_group_size(4)");
     let why = refusal(&mut primary, one_shot(&nic, &[(1, 3), (2, 2)]));
     assert!(
-        why.contains("5 as the sum of weights: max_group_size is 4"),
+        why.contains("the sum of weights, is 5: max_group_size is 4"),
         "{why}"
     );
     primary
@@ -362,14 +368,11 @@ fn sets_keep_to_the_size_that_the_program_says() {
     configure(&mut primary, annotations);
     let why = refusal(&mut primary, one_shot(&nic, &[(1, 1), (2, 1), (3, 1)]));
     assert!(
-        why.contains("3 as the number of members: max_group_size is 2"),
+        why.contains("the number of members, is 3: max_group_size is 2"),
         "{why}"
     );
     let why = refusal(&mut primary, one_shot(&nic, &[(1, 6), (2, 1)]));
-    assert!(
-        why.contains("a weight of 6: max_member_weight is 5"),
-        "{why}"
-    );
+    assert!(why.contains("weight is 6: max_member_weight is 5"), "{why}");
     primary
         .write(vec![insert(one_shot(&nic, &[(1, 5), (2, 5)]))])
         .expect("two of 5");

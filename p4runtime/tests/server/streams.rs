@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What goes over streams: arbitration, packets, digests, notifications.
+//! What goes over streams: arbitration, packets, notifications.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use adit_p4runtime::proto::v1::{
-    self, entity::Entity as E, p4_data::Data, stream_error::Details,
-    stream_message_request::Update as Said, stream_message_response::Update as Heard, update::Type,
+    self, entity::Entity as E, stream_error::Details, stream_message_request::Update as Said,
+    stream_message_response::Update as Heard, update::Type,
 };
 use tonic::Code;
 
@@ -27,7 +27,8 @@ fn a_backup_takes_over_when_the_primary_goes() {
     let entry = nic.station(1, "drop", &[]);
     let error = backup.write(vec![insert(entry.clone())]).unwrap_err();
     assert_eq!(error.code(), Code::PermissionDenied);
-    assert!(error.message().contains("higher election_id"), "{error}");
+    let why = "election_id 4 is below 5, the highest that role \"\" has seen";
+    assert_eq!(error.message(), why);
     primary.write(vec![insert(entry.clone())]).expect("it may");
     // Anybody may read.
     assert_eq!(backup.entries().len(), 1);
@@ -74,7 +75,7 @@ fn each_role_has_its_primary() {
     a.say(claim("b", Some(9)));
     let error = a.heard().unwrap_err();
     assert_eq!(error.code(), Code::FailedPrecondition);
-    assert!(error.message().contains("one role"), "{error}");
+    assert!(error.message().contains("has role \"a\""), "{error}");
     b.write(vec![]).expect("nothing has changed for it");
 }
 
@@ -125,23 +126,26 @@ fn packets_go_out_and_come_in() {
     }
 
     // What is wrong with a packet is told on the stream, which goes on.
-    for (bad, why) in [
+    for (bad, code, why) in [
         (
             packet_out(&nic, &[2, 0]),
-            "`port`: the value does not fit into 9 bits",
+            Code::OutOfRange,
+            "`port`: the value 0x0200 does not fit into 9 bits",
         ),
         (
             v1::PacketOut {
                 metadata: vec![],
                 ..out.clone()
             },
-            "`port` is missing",
+            Code::InvalidArgument,
+            "metadata `port` (1) of packet_out is missing",
         ),
         (
             v1::PacketOut {
                 payload: vec![0; 70_000],
                 ..out.clone()
             },
+            Code::InvalidArgument,
             "65536 are the most",
         ),
     ] {
@@ -149,7 +153,7 @@ fn packets_go_out_and_come_in() {
         match primary.hear() {
             Heard::Error(error) => {
                 assert!(error.message.contains(why), "{}", error.message);
-                assert_eq!(error.canonical_code, Code::InvalidArgument as i32);
+                assert_eq!(error.canonical_code, code as i32);
                 let with = v1::PacketOutError {
                     packet_out: Some(bad),
                 };
@@ -166,76 +170,6 @@ fn packets_go_out_and_come_in() {
         other => panic!("{other:?}"),
     }
     assert_eq!(nic.engine().packets_out().waiting(), 0);
-}
-
-#[test]
-fn digests_are_told_until_they_are_acknowledged() {
-    let nic = nic();
-    let mut primary = Peer::primary(&nic, "", 1);
-    let preamble = nic.info.digests[0].preamble.as_ref().expect("an id");
-    let config = v1::digest_entry::Config {
-        max_timeout_ns: 0,
-        max_list_size: 1,
-        ack_timeout_ns: 1_000_000_000,
-    };
-    let entry = v1::DigestEntry {
-        digest_id: preamble.id,
-        config: Some(config),
-    };
-    let learn = v1::TableEntry {
-        table_id: nic.table("rules"),
-        action: Some(crate::common::direct(nic.action("learn", &[]))),
-        priority: 1,
-        ..Default::default()
-    };
-    primary
-        .write(vec![
-            update(Type::Insert, E::DigestEntry(entry)),
-            insert(learn),
-        ])
-        .expect("a digest and who makes it");
-    let mut learnt = |src: u64| {
-        nic.process(0x1F0, &frame(1, src));
-        match primary.hear() {
-            Heard::Digest(list) => {
-                assert_eq!(list.digest_id, preamble.id);
-                let [v1::P4Data {
-                    data: Some(Data::Struct(data)),
-                }] = &list.data[..]
-                else {
-                    panic!("{list:?}");
-                };
-                let members = data.members.iter().map(|m| m.data.clone());
-                let expected = [vec![src as u8], vec![1, 0xF0]].map(Data::Bitstring);
-                assert_eq!(members.collect::<Vec<_>>(), expected.map(Some));
-                list.list_id
-            }
-            other => panic!("{other:?}"),
-        }
-    };
-    let first = learnt(1);
-    // The same again is not told, another is.
-    nic.process(0x1F0, &frame(1, 1));
-    let second = learnt(2);
-    assert!(second > first);
-    let ack = v1::DigestListAck {
-        digest_id: preamble.id,
-        list_id: second,
-    };
-    primary.say(Said::DigestAck(ack));
-    std::thread::sleep(Duration::from_millis(100));
-    let mut learnt = |src: u64| {
-        nic.process(0x1F0, &frame(1, src));
-        match primary.hear() {
-            Heard::Digest(list) => list.list_id,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert!(learnt(2) > second, "it was acknowledged");
-    // Nobody has acknowledged the first: it is told again after its time.
-    nic.path.clock.store(2_000_000_000, Relaxed);
-    std::thread::sleep(Duration::from_millis(100));
-    learnt(1);
 }
 
 #[test]
@@ -272,4 +206,43 @@ fn entries_that_become_idle_are_told() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn entries_that_become_idle_wait_for_a_client() {
+    let nic = nic();
+    let mut first = Peer::primary(&nic, "", 1);
+    let entry = v1::TableEntry {
+        idle_timeout_ns: 1_000_000_000,
+        ..nic.station(7, "drop", &[])
+    };
+    first.write(vec![insert(entry.clone())]).expect("it may");
+    drop(first);
+    nic.path.clock.store(3_000_000_000, Relaxed);
+    nic.engine().expire(3_000_000_000);
+    // Turns without a client.
+    std::thread::sleep(Duration::from_millis(100));
+    let mut second = Peer::primary(&nic, "", 2);
+    match second.hear() {
+        Heard::IdleTimeoutNotification(idle) => {
+            assert_eq!(idle.table_entry[0].r#match, entry.r#match);
+        }
+        other => panic!("{other:?}"),
+    }
+    let counts = nic.listening.counters().counts().undelivered;
+    assert!(counts.iter().all(|(_, n)| *n == 0), "{counts:?}");
+}
+
+#[test]
+fn packets_in_without_a_client_are_counted() {
+    let nic = nic();
+    let mut first = Peer::primary(&nic, "", 1);
+    let punted = nic.station(9, "punt", &[&[0x55]]);
+    first.write(vec![insert(punted)]).expect("an entry");
+    drop(first);
+    std::thread::sleep(Duration::from_millis(100));
+    nic.process(0x101, &frame(9, 2));
+    std::thread::sleep(Duration::from_millis(100));
+    let counts = nic.listening.counters().counts().undelivered;
+    assert!(counts.contains(&("packet_in", 1)), "{counts:?}");
 }

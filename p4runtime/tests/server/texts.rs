@@ -128,7 +128,7 @@ fn texts_stand_for_the_same_wherever_they_are_written() {
         .unwrap_err();
     assert_eq!(codes(&error), [Code::NotFound as i32]);
     assert!(
-        error.message().contains("there is no text `red`"),
+        error.message().contains("the value `red` does not exist"),
         "{error}"
     );
     primary
@@ -202,22 +202,22 @@ fn texts_are_matched_exact_or_optional() {
         (
             late(vec![field(1, masked)]),
             Code::Unimplemented,
-            "`m.hop` is a text (sdn_string)",
+            "match field `m.hop` is an sdn_string",
         ),
         (
             hop(&nic, "", "1"),
             Code::InvalidArgument,
-            "`m.hop`: a text is 1 to 128 bytes",
+            "`m.hop`: the value has 0 bytes: an sdn_string is 1 to 128 bytes",
         ),
         (
             hop(&nic, &"x".repeat(129), "1"),
             Code::InvalidArgument,
-            "`m.hop`: a text is 1 to 128 bytes",
+            "`m.hop`: the value has 129 bytes: an sdn_string is 1 to 128 bytes",
         ),
         (
             hop(&nic, "blue", "512"),
-            Code::InvalidArgument,
-            "`port`: `512` does not fit into 9 bits",
+            Code::OutOfRange,
+            "`port`: the value `512` does not fit into 9 bits",
         ),
     ] {
         let error = primary.write(vec![insert(entry)]).unwrap_err();
@@ -320,7 +320,7 @@ fn packets_and_digests_have_texts() {
         Heard::Error(error) => {
             assert!(error
                 .message
-                .contains("`port`: there is no text `downlink`"));
+                .contains("`port`: the value `downlink` does not exist"));
         }
         other => panic!("{other:?}"),
     }

@@ -31,6 +31,16 @@ impl Authority {
     }
 }
 
+/// Certificates of a server that lets anybody in.
+pub(crate) fn server_certificates() -> Tls {
+    let (certificate, key) = Authority::new().sign("localhost");
+    Tls {
+        certificate,
+        key,
+        clients: None,
+    }
+}
+
 fn tables(nic: &Nic, tls: Option<ClientTls>) -> Result<usize, ClientError> {
     let mut client = Client::connect(Target {
         address: nic.listening.address.replace("127.0.0.1", "localhost"),

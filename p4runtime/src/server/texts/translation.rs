@@ -85,7 +85,10 @@ impl Translation {
         }
         if let Some(number) = digits(text) {
             let number = number.filter(|number| self.fits(*number)).ok_or_else(|| {
-                Fault::invalid(format!("`{text}` does not fit into {} bits", self.bits))
+                Fault::new(
+                    Code::OutOfRange,
+                    format!("the value `{text}` does not fit into {} bits", self.bits),
+                )
             })?;
             return match (self.texts.get(&number), unknown) {
                 (Some(Some(other)), _) => Err(Fault::new(
@@ -101,7 +104,9 @@ impl Translation {
             };
         }
         if unknown == Unknown::Missing {
-            return Err(Fault::not_found(format!("there is no text `{text}`")));
+            return Err(Fault::not_found(format!(
+                "the value `{text}` does not exist"
+            )));
         }
         while let Some(number) = self.next {
             if !self.texts.contains_key(&number) {
@@ -171,7 +176,7 @@ mod tests {
         let error = number(&mut names, "2").unwrap_err();
         assert_eq!(error.message, "2 stands for the text `eth0`");
         let error = number(&mut names, "4").unwrap_err();
-        assert_eq!(error.message, "`4` does not fit into 2 bits");
+        assert_eq!(error.message, "the value `4` does not fit into 2 bits");
         assert_eq!(number(&mut names, ""), Ok(0));
         let error = number(&mut names, "eth1").unwrap_err();
         assert_eq!(error.code, Code::ResourceExhausted);

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Counters of the P4Runtime server.
+
+use adit_p4runtime::server::Counts;
+
+use crate::metrics::{Exposition, Kind};
+
+/// Counters of what clients did not get.
+pub(super) fn write(out: &mut Exposition, counts: &Counts) {
+    let help = "Messages for P4Runtime clients that none of them took, by kind.";
+    let mut f = out.family("adit_p4runtime_undelivered_total", Kind::Counter, help);
+    for (kind, count) in counts.undelivered {
+        f.sample(&[("kind", kind)], count);
+    }
+    let help = "Connections of P4Runtime clients that the server ended, by reason.";
+    let mut f = out.family(
+        "adit_p4runtime_connections_ended_total",
+        Kind::Counter,
+        help,
+    );
+    for (reason, count) in [("idle", counts.closed_idle), ("full", counts.refused)] {
+        f.sample(&[("reason", reason)], count);
+    }
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Requests on their way in: their bytes are bounded, of all connections together and of each, and
+//! they have to arrive at a pace. Those that are small always find room, so that a client that
+//! sends large ones by halves keeps nobody else out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+use std::task::{ready, Context, Poll};
+use std::time::Duration;
+
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
+use tonic::body::Body;
+use tonic::codegen::{http, Bytes};
+use tonic::transport::server::TlsConnectInfo;
+use tonic::Status;
+use tower::{Layer, Service};
+
+use super::connections::{Connection, ConnectionInfo};
+
+/// The most bytes of requests that are held at a time, of all connections.
+const MAX_HELD: usize = 256 << 20;
+/// The same of one connection: two of the largest.
+const MAX_HELD_BY_CONNECTION: usize = 64 << 20;
+/// The bytes of a request that are not counted.
+const SMALL: usize = 16 << 10;
+/// The unit in which bytes are counted.
+const UNIT: usize = 4 << 10;
+/// The fewest bytes of a request in a second.
+const PACE: usize = 1 << 20;
+/// The longest message on a stream: a packet with its metadata.
+const MAX_MESSAGE: usize = 256 << 10;
+
+/// A request that has not been answered yet. It is among the request's extensions.
+pub(super) struct Request {
+    connection: Option<Arc<Connection>>,
+    was_received: AtomicBool,
+    /// The bytes that came since the last message of a stream.
+    message: AtomicUsize,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    bytes: usize,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Request {
+    fn new(connection: Option<Arc<Connection>>) -> Request {
+        if let Some(connection) = &connection {
+            connection.receives();
+        }
+        Request {
+            connection,
+            was_received: AtomicBool::new(false),
+            message: AtomicUsize::new(0),
+            held: Mutex::default(),
+        }
+    }
+
+    /// The connection that it came over.
+    pub(super) fn connection(&self) -> Option<&Arc<Connection>> {
+        self.connection.as_ref()
+    }
+
+    /// It has arrived whole; for a stream: with its first message.
+    pub(super) fn received(&self) {
+        self.message.store(0, Relaxed);
+        if !self.was_received.swap(true, Relaxed) {
+            if let Some(connection) = &self.connection {
+                connection.received();
+            }
+        }
+    }
+
+    /// Counts bytes that have come.
+    fn hold(&self, all: &Arc<Semaphore>, bytes: usize) -> Result<(), Status> {
+        let mut held = self.held.lock();
+        held.bytes += bytes;
+        let counted = held
+            .permit
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let wanted = held.bytes.saturating_sub(SMALL).div_ceil(UNIT);
+        let Some(more) = wanted.checked_sub(counted).filter(|more| *more > 0) else {
+            return Ok(());
+        };
+        let of_connection = |c: &Arc<Connection>| c.hold(more * UNIT, MAX_HELD_BY_CONNECTION);
+        if !self.connection.as_ref().is_none_or(of_connection) {
+            return Err(Status::resource_exhausted(format!(
+                "requests of more than {MAX_HELD_BY_CONNECTION} bytes are under way on this \
+                 connection"
+            )));
+        }
+        match all.clone().try_acquire_many_owned(more as u32) {
+            Ok(permit) => match &mut held.permit {
+                Some(held) => held.merge(permit),
+                none => *none = Some(permit),
+            },
+            Err(_) => {
+                if let Some(connection) = &self.connection {
+                    connection.release(more * UNIT);
+                }
+                return Err(Status::resource_exhausted(format!(
+                    "requests of more than {MAX_HELD} bytes are under way: try again"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            let held = self.held.get_mut();
+            let units = held
+                .permit
+                .as_ref()
+                .map_or(0, OwnedSemaphorePermit::num_permits);
+            connection.release(units * UNIT);
+            connection.ended(*self.was_received.get_mut());
+        }
+    }
+}
+
+/// Puts the bounds around a service.
+#[derive(Clone)]
+pub(super) struct Bounds {
+    held: Arc<Semaphore>,
+    /// How long a request may make no progress at the beginning.
+    grace: Duration,
+}
+
+impl Bounds {
+    pub(super) fn new(grace: Duration) -> Bounds {
+        Bounds {
+            held: Arc::new(Semaphore::new(MAX_HELD / UNIT)),
+            grace,
+        }
+    }
+}
+
+impl<S> Layer<S> for Bounds {
+    type Service = Bounded<S>;
+
+    fn layer(&self, inner: S) -> Bounded<S> {
+        Bounded {
+            inner,
+            bounds: self.clone(),
+        }
+    }
+}
+
+/// A service whose requests are bounded.
+#[derive(Clone)]
+pub(super) struct Bounded<S> {
+    inner: S,
+    bounds: Bounds,
+}
+
+type Answer<E> = Pin<Box<dyn Future<Output = Result<http::Response<Body>, E>> + Send>>;
+
+impl<S> Service<http::Request<Body>> for Bounded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = Answer<S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, incoming: http::Request<Body>) -> Self::Future {
+        let (mut parts, body) = incoming.into_parts();
+        let plain = parts.extensions.get::<ConnectionInfo>();
+        let tls = parts.extensions.get::<TlsConnectInfo<ConnectionInfo>>();
+        let info = plain.or(tls.map(TlsConnectInfo::get_ref));
+        let request = Arc::new(Request::new(info.map(|info| info.0.clone())));
+        parts.extensions.insert(request.clone());
+        let began = Instant::now();
+        let body = Incoming {
+            inner: body,
+            request: request.clone(),
+            bounds: self.bounds.clone(),
+            began,
+            bytes: 0,
+            // A stream lasts: its messages have a bound of their own.
+            deadline: (!parts.uri.path().ends_with("/StreamChannel"))
+                .then(|| Box::pin(tokio::time::sleep_until(began + self.bounds.grace))),
+        };
+        let answer = self
+            .inner
+            .call(http::Request::from_parts(parts, Body::new(body)));
+        Box::pin(async move {
+            let answer = answer.await?;
+            Ok(answer.map(|inner| {
+                Body::new(Outgoing {
+                    inner,
+                    _request: request,
+                })
+            }))
+        })
+    }
+}
+
+/// The body of a request.
+struct Incoming {
+    inner: Body,
+    request: Arc<Request>,
+    bounds: Bounds,
+    began: Instant,
+    bytes: usize,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Incoming {
+    /// Counts a frame.
+    fn count(&mut self, bytes: usize) -> Result<(), Status> {
+        let Some(deadline) = &mut self.deadline else {
+            let message = self.request.message.fetch_add(bytes, Relaxed) + bytes;
+            return match message > MAX_MESSAGE {
+                true => Err(Status::resource_exhausted(format!(
+                    "a message on the stream is longer than {MAX_MESSAGE} bytes"
+                ))),
+                false => Ok(()),
+            };
+        };
+        self.bytes += bytes;
+        let paced = Duration::from_secs_f64(self.bytes as f64 / PACE as f64);
+        deadline
+            .as_mut()
+            .reset(self.began + self.bounds.grace + paced);
+        self.request.hold(&self.bounds.held, bytes)
+    }
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+            return Poll::Ready(match frame {
+                Some(Ok(frame)) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    let counted = this.count(bytes);
+                    if this.deadline.is_some() && this.inner.is_end_stream() {
+                        this.request.received();
+                    }
+                    Some(counted.map(|()| frame))
+                }
+                Some(Err(status)) => Some(Err(status)),
+                None => {
+                    if this.deadline.is_some() {
+                        this.request.received();
+                    }
+                    None
+                }
+            });
+        }
+        if let Some(deadline) = &mut this.deadline {
+            ready!(deadline.as_mut().poll(cx));
+            return Poll::Ready(Some(Err(Status::deadline_exceeded(format!(
+                "the request did not arrive in time: {} bytes in {} s",
+                this.bytes,
+                this.began.elapsed().as_secs()
+            )))));
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The body of an answer, as long as which the request is under way.
+struct Outgoing {
+    inner: Body,
+    _request: Arc<Request>,
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

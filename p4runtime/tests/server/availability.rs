@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Clients that hold what others need: connections, streams, requests and reads.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use adit_p4runtime::proto::v1::{self, entity::Entity as E};
+use adit_p4runtime::server::{Address, Limits};
+use tokio_stream::StreamExt;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+use crate::common::{claim, insert, nic, nic_at, Nic, Peer, DEVICE};
+
+fn impatient() -> Limits {
+    Limits {
+        first_request: Duration::from_secs(1),
+        ..Limits::default()
+    }
+}
+
+fn loopback() -> Address {
+    "127.0.0.1:0".parse().expect("an address")
+}
+
+/// A whole client's work.
+fn works(nic: &Nic, election: u64) {
+    let mut primary = Peer::primary(nic, "works", election);
+    let entry = nic.station(election, "drop", &[]);
+    primary.write(vec![insert(entry)]).expect("it may");
+    assert!(!primary.entries().is_empty());
+}
+
+/// How long it takes until the other side closes.
+fn closes(mut connection: impl Read) -> Duration {
+    let begin = Instant::now();
+    let mut bytes = [0; 1024];
+    while connection.read(&mut bytes).is_ok_and(|n| n > 0) {}
+    begin.elapsed()
+}
+
+#[test]
+fn idle_connections_keep_nobody_out_and_are_closed() {
+    let nic = nic_at(&loopback(), None, impatient());
+    let connect = |_| TcpStream::connect(&nic.listening.address).expect("a connection");
+    let mut idle: Vec<TcpStream> = (0..140).map(connect).collect();
+    works(&nic, 1);
+    let last = idle.pop().expect("a connection");
+    last.set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a timeout");
+    let took = closes(last);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(nic.listening.counters().counts().closed_idle >= 100);
+    assert_eq!(nic.listening.counters().counts().refused, 0);
+}
+
+#[test]
+fn idle_connections_on_a_unix_socket_are_closed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("p4rt.sock");
+    let nic = nic_at(&Address::Unix(path.clone()), None, impatient());
+    let connect = |_| UnixStream::connect(&path).expect("a connection");
+    let mut idle: Vec<UnixStream> = (0..140).map(connect).collect();
+    let mut last = idle.pop().expect("a connection");
+    last.set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a timeout");
+    // Half a preface is no request.
+    last.write_all(b"PRI * HTTP/2.0\r\n\r\nS").expect("bytes");
+    assert!(closes(last) < Duration::from_secs(5));
+    assert!(nic.listening.counters().counts().closed_idle >= 100);
+}
+
+#[test]
+fn what_is_begun_is_finished_in_time() {
+    // A preface with settings, pings and half a frame; a TLS handshake that does not end.
+    let preface: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let tls = crate::tls::server_certificates();
+    for (tls, begun) in [
+        (None, preface.to_vec()),
+        (
+            None,
+            [preface, &[0, 0, 50, 1, 4, 0, 0, 0, 1, 0x82]].concat(),
+        ),
+        (
+            None,
+            [
+                preface,
+                &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8],
+            ]
+            .concat(),
+        ),
+        (
+            Some(tls),
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        ),
+    ] {
+        let nic = nic_at(&loopback(), tls, impatient());
+        let mut connection = TcpStream::connect(&nic.listening.address).expect("a connection");
+        connection
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("a timeout");
+        connection.write_all(&begun).expect("bytes");
+        let took = closes(connection);
+        assert!(took < Duration::from_secs(5), "{begun:?}: {took:?}");
+        assert_eq!(nic.listening.counters().counts().closed_idle, 1);
+    }
+}
+
+#[test]
+fn a_stream_without_a_role_ends() {
+    let nic = nic_at(&loopback(), None, impatient());
+    let mut silent: Vec<Peer> = Vec::new();
+    for _ in 0..48 {
+        let mut peer = Peer::connect(&nic);
+        peer.open().expect("a stream");
+        silent.push(peer);
+    }
+    let begin = Instant::now();
+    let error = silent[0].heard().unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
+    assert!(
+        error.message().contains("MasterArbitrationUpdate"),
+        "{error}"
+    );
+    for peer in &mut silent[1..] {
+        assert!(peer.heard().is_err());
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    works(&nic, 1);
+    // One with a role stays.
+    let mut backup = Peer::connect(&nic);
+    backup.open().expect("a stream");
+    backup.say(claim("", None));
+    backup.arbitrated();
+    std::thread::sleep(Duration::from_millis(1500));
+    backup.say(claim("", Some(7)));
+    assert_eq!(backup.arbitrated(), (0, Some(7)));
+}
+
+/// A Write whose message does not come.
+async fn half_sent(address: String) -> Result<(), Status> {
+    let channel = tonic::transport::Channel::from_shared(address);
+    let channel = channel.expect("an address").connect().await;
+    let mut grpc = tonic::client::Grpc::new(channel.expect("the server listens"));
+    grpc.ready().await.expect("a connection");
+    let never = tokio_stream::pending::<v1::WriteRequest>();
+    let path = "/p4.v1.P4Runtime/Write".parse().expect("a path");
+    let codec = ProstCodec::<v1::WriteRequest, v1::WriteResponse>::default();
+    let answer = grpc.client_streaming(Request::new(never), path, codec);
+    answer.await.map(drop)
+}
+
+#[test]
+fn requests_that_are_half_sent_keep_nobody_waiting() {
+    let nic = nic_at(&loopback(), None, impatient());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let address = format!("http://{}", nic.listening.address);
+    let calls: Vec<_> = (0..40)
+        .map(|_| runtime.spawn(half_sent(address.clone())))
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(calls.iter().all(|call| !call.is_finished()));
+    let begin = Instant::now();
+    works(&nic, 1);
+    assert!(
+        begin.elapsed() < Duration::from_millis(600),
+        "{:?}",
+        begin.elapsed()
+    );
+    for call in calls {
+        let error = runtime.block_on(call).expect("it ends").unwrap_err();
+        assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
+        assert!(
+            error.message().contains("did not arrive in time"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn reads_that_are_not_taken_make_room_for_others_and_do_not_look_complete() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let all = (0..4000).map(|n| insert(nic.station(n, "forward", &[&[1, 2]])));
+    primary.write(all.collect()).expect("entries");
+    let mut reader = Peer::connect(&nic);
+    let request = v1::ReadRequest {
+        device_id: DEVICE,
+        entities: vec![
+            v1::Entity {
+                entity: Some(E::TableEntry(v1::TableEntry::default()))
+            };
+            500
+        ],
+        ..Default::default()
+    };
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let call = reader.grpc.read(request.clone());
+        let replies = reader.runtime.block_on(call).expect("it begins");
+        stalled.push(replies.into_inner());
+    }
+    let begin = Instant::now();
+    assert_eq!(primary.entries().len(), 4000);
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begin.elapsed()
+    );
+    // All at once: they share the connection's window.
+    let drains: Vec<_> = stalled
+        .into_iter()
+        .map(|replies| {
+            let errors = replies.filter_map(Result::err).collect::<Vec<Status>>();
+            reader.runtime.spawn(errors)
+        })
+        .collect();
+    let mut errors = Vec::new();
+    for drain in drains {
+        errors.extend(reader.runtime.block_on(drain).expect("it ends"));
+    }
+    assert!(!errors.is_empty());
+    for error in errors {
+        assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
+        assert!(error.message().contains("a reply was not taken"), "{error}");
+    }
+}
+
+#[test]
+fn a_message_on_a_stream_is_bounded() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let packet = v1::PacketOut {
+        payload: vec![0; 1 << 20],
+        metadata: vec![],
+    };
+    primary.say(v1::stream_message_request::Update::Packet(packet));
+    let error = primary.heard().unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error:?}");
+}

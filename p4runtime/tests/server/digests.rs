@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Digests, and the clients that take them, or do not.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use adit_p4runtime::proto::v1::{
+    self, entity::Entity as E, p4_data::Data, stream_error::Details,
+    stream_message_request::Update as Said, stream_message_response::Update as Heard, update::Type,
+};
+use tonic::Code;
+
+use crate::common::{frame, insert, nic, update, Nic, Peer};
+
+const MINUTES: i64 = 600_000_000_000;
+
+/// Asks for the digest of each new station, one a list.
+fn learn(nic: &Nic, primary: &mut Peer, ack_timeout_ns: i64) {
+    let preamble = nic.info.digests[0].preamble.as_ref().expect("an id");
+    let config = v1::digest_entry::Config {
+        max_timeout_ns: 0,
+        max_list_size: 1,
+        ack_timeout_ns,
+    };
+    let entry = v1::DigestEntry {
+        digest_id: preamble.id,
+        config: Some(config),
+    };
+    let learn = v1::TableEntry {
+        table_id: nic.table("rules"),
+        action: Some(crate::common::direct(nic.action("learn", &[]))),
+        priority: 1,
+        ..Default::default()
+    };
+    primary
+        .write(vec![
+            update(Type::Insert, E::DigestEntry(entry)),
+            insert(learn),
+        ])
+        .expect("a digest and who makes it");
+}
+
+/// The station of the next digest.
+fn station(client: &mut Peer) -> Vec<u8> {
+    let Heard::Digest(list) = client.hear() else {
+        panic!("no digest");
+    };
+    match &list.data[..] {
+        [v1::P4Data {
+            data: Some(Data::Struct(data)),
+        }] => match &data.members[0].data {
+            Some(Data::Bitstring(address)) => address.clone(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn digests_are_sent_until_they_are_acknowledged() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let preamble = nic.info.digests[0].preamble.as_ref().expect("an id");
+    learn(&nic, &mut primary, 1_000_000_000);
+    let mut learnt = |src: u64| {
+        nic.process(0x1F0, &frame(1, src));
+        match primary.hear() {
+            Heard::Digest(list) => {
+                assert_eq!(list.digest_id, preamble.id);
+                let [v1::P4Data {
+                    data: Some(Data::Struct(data)),
+                }] = &list.data[..]
+                else {
+                    panic!("{list:?}");
+                };
+                let members = data.members.iter().map(|m| m.data.clone());
+                let expected = [vec![src as u8], vec![1, 0xF0]].map(Data::Bitstring);
+                assert_eq!(members.collect::<Vec<_>>(), expected.map(Some));
+                list.list_id
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = learnt(1);
+    // The same again is not sent, another is.
+    nic.process(0x1F0, &frame(1, 1));
+    let second = learnt(2);
+    assert!(second > first);
+    let ack = v1::DigestListAck {
+        digest_id: preamble.id,
+        list_id: second,
+    };
+    primary.say(Said::DigestAck(ack));
+    std::thread::sleep(Duration::from_millis(100));
+    let mut learnt = |src: u64| {
+        nic.process(0x1F0, &frame(1, src));
+        match primary.hear() {
+            Heard::Digest(list) => list.list_id,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(learnt(2) > second, "it was acknowledged");
+    // Nobody has acknowledged the first: it is sent again after its time.
+    nic.path.clock.store(2_000_000_000, Relaxed);
+    std::thread::sleep(Duration::from_millis(100));
+    learnt(1);
+}
+
+#[test]
+fn a_digest_that_no_client_was_there_for_waits_for_the_next() {
+    let nic = nic();
+    let mut first = Peer::primary(&nic, "", 1);
+    learn(&nic, &mut first, MINUTES);
+    drop(first);
+    std::thread::sleep(Duration::from_millis(50));
+    nic.process(0x1F0, &frame(1, 7));
+    std::thread::sleep(Duration::from_millis(50));
+    let mut second = Peer::primary(&nic, "", 2);
+    nic.process(0x1F0, &frame(1, 7));
+    assert_eq!(station(&mut second), [7]);
+    // Once: the next is of another station.
+    nic.process(0x1F0, &frame(1, 8));
+    assert_eq!(station(&mut second), [8]);
+}
+
+#[test]
+fn a_digest_whose_client_left_without_an_ack_is_sent_to_the_next() {
+    let nic = nic();
+    let mut first = Peer::primary(&nic, "", 1);
+    learn(&nic, &mut first, MINUTES);
+    nic.process(0x1F0, &frame(1, 7));
+    assert_eq!(station(&mut first), [7]);
+    drop(first);
+    let mut second = Peer::primary(&nic, "", 2);
+    assert_eq!(station(&mut second), [7]);
+}
+
+/// Fills a client's stream with digests that it does not read; how many there were.
+fn fill(nic: &Nic) -> u64 {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut src = 1000;
+    // The stream takes some, the connection more; what waits is bounded.
+    loop {
+        for _ in 0..1000 {
+            src += 1;
+            nic.process(0x1F0, &frame(1, src));
+        }
+        std::thread::sleep(Duration::from_millis(15));
+        let counts = nic.listening.counters().counts().undelivered;
+        if counts.iter().any(|(kind, n)| *kind == "digest" && *n > 0) {
+            return src - 1000;
+        }
+        assert!(Instant::now() < deadline, "{counts:?}");
+    }
+}
+
+#[test]
+fn digests_for_a_client_that_does_not_read_wait_and_what_is_lost_is_counted() {
+    let nic = nic();
+    let mut deaf = Peer::primary(&nic, "", 1);
+    learn(&nic, &mut deaf, MINUTES);
+    let sent = fill(&nic);
+    assert!(sent > 4096);
+    // What found no room is reported again by the next packet, to who is there then.
+    let mut second = Peer::primary(&nic, "", 2);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut last = Vec::new();
+    let wanted = (1000 + sent).to_be_bytes();
+    let wanted = adit_p4runtime::bytes::shortest(&wanted);
+    while last != wanted {
+        nic.process(0x1F0, &frame(1, 1000 + sent));
+        last = station(&mut second);
+        assert!(Instant::now() < deadline);
+    }
+}
+
+#[test]
+fn acks_of_what_was_never_sent_are_answered() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    learn(&nic, &mut primary, MINUTES);
+    nic.process(0x1F0, &frame(1, 7));
+    let Heard::Digest(list) = primary.hear() else {
+        panic!("no digest");
+    };
+    let ack = |digest_id, list_id| v1::DigestListAck { digest_id, list_id };
+    for (ack, why) in [
+        (ack(99, list.list_id), "digest 99 does not exist; digests: "),
+        (ack(list.digest_id, 77), "list_id 77 of digest `"),
+    ] {
+        primary.say(Said::DigestAck(ack));
+        match primary.hear() {
+            Heard::Error(error) => {
+                assert_eq!(error.canonical_code, Code::InvalidArgument as i32);
+                assert!(error.message.starts_with(why), "{}", error.message);
+                let with = v1::DigestListAckError {
+                    digest_list_ack: Some(ack),
+                };
+                assert_eq!(error.details, Some(Details::DigestListAck(with)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // The same twice, as after a timeout, is no fault.
+    for _ in 0..2 {
+        primary.say(Said::DigestAck(ack(list.digest_id, list.list_id)));
+    }
+    nic.process(0x1F0, &frame(1, 8));
+    assert_eq!(station(&mut primary), [8]);
+}
