@@ -3,6 +3,7 @@
 
 pub mod bytes;
 pub mod client;
+pub mod constraints;
 pub mod loaded;
 pub mod p4info;
 pub mod program;

@@ -39,6 +39,6 @@ pub(super) fn read_checked(
 pub(super) fn shown(actions: &[Action], given: &ActionMessage) -> String {
     match actions.iter().find(|a| a.id == given.action_id) {
         Some(action) => action.show(given),
-        None => format!("{:#x}", given.action_id),
+        None => given.action_id.to_string(),
     }
 }

@@ -244,9 +244,11 @@ impl Pipeline {
                 action.parameters[missing].name
             )));
         }
+        let arguments: Vec<Vec<u64>> = arguments.into_iter().flatten().collect();
+        self.rules.check_action(name, &arguments)?;
         Ok(Chosen {
             action: at as u32,
-            arguments: arguments.into_iter().flatten().collect(),
+            arguments,
         })
     }
 

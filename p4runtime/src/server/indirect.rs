@@ -12,6 +12,7 @@ use super::fault::{Fault, Result};
 use super::names::Kind;
 use super::one_shot::check_size;
 use super::pipeline::{Pipeline, Thing};
+use super::rules::{Holder, Uses};
 use super::texts::Unknown;
 use super::write::{index, modified_only, Target};
 use crate::proto::v1::{self, action_profile_group, update::Type};
@@ -153,8 +154,12 @@ impl Target<'_> {
     pub(crate) fn member(&self, kind: Type, given: &v1::ActionProfileMember) -> Result<()> {
         let (profile, table) = self.pipeline.profile(given.action_profile_id)?;
         not_zero(given.member_id, "member_id")?;
+        let references = &self.pipeline.rules.references;
+        let holder = Holder::Member(given.action_profile_id, given.member_id);
         if kind == Type::Delete {
-            return Ok(profile.delete_member(given.member_id)?);
+            profile.delete_member(given.member_id)?;
+            references.holds(holder, Uses::default());
+            return Ok(());
         }
         let action = given.action.as_ref();
         let action = action
@@ -169,10 +174,14 @@ impl Target<'_> {
             ))
         })?;
         chosen.action = at as u32;
-        Ok(match kind {
-            Type::Insert => profile.insert_member(given.member_id, chosen),
-            _ => profile.modify_member(given.member_id, chosen),
-        }?)
+        let uses = references.of_action(name, &chosen.arguments);
+        references.check(&uses)?;
+        match kind {
+            Type::Insert => profile.insert_member(given.member_id, chosen)?,
+            _ => profile.modify_member(given.member_id, chosen)?,
+        }
+        references.holds(holder, uses);
+        Ok(())
     }
 
     pub(crate) fn group(&self, kind: Type, given: &v1::ActionProfileGroup) -> Result<()> {
@@ -226,6 +235,7 @@ impl Target<'_> {
         let entry =
             entry.ok_or_else(|| Fault::invalid("the direct meter entry has no table_entry"))?;
         let (n, table): (usize, &Table) = self.pipeline.table(entry.table_id)?;
+        self.pipeline.rules.check_role(n, table.spec(), self.role)?;
         let keys = self.pipeline.matches(n, &entry.r#match, Unknown::Missing)?;
         let priority = self.pipeline.priority(table, entry.priority)?;
         let state = table.get(&keys, priority)?;

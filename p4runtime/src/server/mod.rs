@@ -18,6 +18,7 @@ mod pipeline;
 mod read;
 mod reconcile;
 mod requests;
+mod rules;
 mod service;
 mod texts;
 mod write;
@@ -204,8 +205,10 @@ impl Server {
         Ok(())
     }
 
-    fn target<'a>(&self, active: &'a Active) -> Target<'a> {
+    /// A program for a role to write.
+    fn target<'a>(&self, active: &'a Active, role: &'a str) -> Target<'a> {
         Target {
+            role,
             pipeline: &active.pipeline,
             digests: &active.digests,
             now_ns: self.handle.now_ns(),

@@ -15,6 +15,7 @@ use tonic::Code;
 use super::digests::Digests;
 use super::fault::{Fault, Result};
 use super::kept::Kept;
+use super::rules::Rules;
 use super::texts::Texts;
 use super::write::Target;
 use crate::client::UpdateError;
@@ -82,6 +83,8 @@ pub struct Pipeline {
     pub(crate) keys: Vec<Vec<u32>>,
     /// What is a text to clients.
     pub(crate) texts: Texts,
+    /// The rules that annotations make for entries.
+    pub(crate) rules: Rules,
     /// What is kept with the default actions of tables, by their ids.
     pub(crate) defaults: Mutex<HashMap<u32, Kept>>,
     /// The metadata of multicast groups.
@@ -123,7 +126,7 @@ impl Pipeline {
     /// A program that did not come from a client: what the NIC starts with.
     ///
     /// # Errors
-    /// When its ids are not right.
+    /// When its ids or the rules of its annotations are not right.
     pub fn of_engine(engine: Arc<Engine>) -> std::result::Result<Pipeline, String> {
         Pipeline::new(engine, v1::ForwardingPipelineConfig::default()).map_err(|f| f.message)
     }
@@ -144,6 +147,7 @@ impl Pipeline {
         let target = Target {
             pipeline: self,
             digests: &digests,
+            role: "",
             now_ns,
         };
         let failed = updates.iter().enumerate().filter_map(|(index, update)| {
@@ -203,6 +207,7 @@ impl Pipeline {
         });
         let keys = keys.collect();
         let texts = Texts::new(&p4info, &engine.program().control);
+        let rules = Rules::new(&engine).map_err(Fault::invalid)?;
         Ok(Pipeline {
             engine,
             p4info,
@@ -215,6 +220,7 @@ impl Pipeline {
             names,
             keys,
             texts,
+            rules,
             defaults: Mutex::default(),
             groups: Mutex::default(),
         })

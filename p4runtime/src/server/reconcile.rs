@@ -56,7 +56,7 @@ impl Server {
     /// changed.
     pub(super) fn carry_over(&self, before: &Active, next: &Active) -> Result<()> {
         next.pipeline.texts.inherit(&before.pipeline.texts);
-        let old = self.target(before);
+        let old = self.target(before, "");
         let mut wanted = everything();
         let tables = before.pipeline.tables.iter();
         let changed = tables.zip(before.pipeline.engine.tables());
@@ -74,7 +74,7 @@ impl Server {
                 entity: Some(entity),
             })
             .collect();
-        let target = self.target(next);
+        let target = self.target(next, "");
         let mut failed = Ok(());
         old.read(&wanted, &mut |reply| {
             for entity in reply.entities {

@@ -120,9 +120,7 @@ impl P4Runtime for Service {
         server.check_device(request.device_id)?;
         let role = role_name(&request.role, request.role_id);
         let election = request.election_id;
-        let check =
-            move |server: &Server| server.arbitration.lock().check(&role, election.as_ref());
-        check(&server)?;
+        server.arbitration.lock().check(&role, election.as_ref())?;
         let how = Atomicity::try_from(request.atomicity).map_err(|_| {
             Fault::invalid(format!(
                 "atomicity is {}: it takes CONTINUE_ON_ERROR (0) or ROLLBACK_ON_ERROR (1)",
@@ -145,9 +143,9 @@ impl P4Runtime for Service {
         let writing = server.writing.clone().lock_owned().await;
         aside(move || {
             let _writing = writing;
-            check(&server)?;
+            server.arbitration.lock().check(&role, election.as_ref())?;
             let current = server.current()?;
-            let results = server.target(&current).batch(&request.updates, how);
+            let results = server.target(&current, &role).batch(&request.updates, how);
             batch_status(&results)?;
             Ok(Response::new(v1::WriteResponse {}))
         })
@@ -175,7 +173,7 @@ impl P4Runtime for Service {
         let late = is_late.clone();
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let target = server.target(&current);
+            let target = server.target(&current, "");
             let begun = Instant::now();
             let send = |reply| match runtime.block_on(take(&sender, reply, begun, &reads)) {
                 Taken::Yes => true,

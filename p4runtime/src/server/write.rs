@@ -12,6 +12,7 @@ use super::fault::{Fault, Result};
 use super::kept::{metadata, Kept};
 use super::names::{listed, Kind};
 use super::pipeline::{Pipeline, Thing};
+use super::rules::{Holder, Uses};
 use super::texts::Unknown;
 use crate::proto::v1::{self, entity::Entity as E, update::Type, write_request::Atomicity};
 
@@ -19,6 +20,8 @@ use crate::proto::v1::{self, entity::Entity as E, update::Type, write_request::A
 pub(crate) struct Target<'a> {
     pub(crate) pipeline: &'a Pipeline,
     pub(crate) digests: &'a Digests,
+    /// The role that writes; nothing for the default role.
+    pub(crate) role: &'a str,
     pub(crate) now_ns: u64,
 }
 
@@ -109,23 +112,51 @@ impl Target<'_> {
 
     fn table_entry(&self, kind: Type, given: &v1::TableEntry) -> Result<()> {
         let (n, table) = self.pipeline.table(given.table_id)?;
+        let rules = &self.pipeline.rules;
+        rules.check_role(n, table.spec(), self.role)?;
         if given.is_default_action {
-            return self.default_action(kind, table, given);
+            return self.default_action(kind, n, table, given);
         }
         if kind == Type::Delete {
             let keys = self.pipeline.matches(n, &given.r#match, Unknown::Missing)?;
             let priority = self.pipeline.priority(table, given.priority)?;
+            if rules.references.is_empty() {
+                table.delete(&keys, priority)?;
+                return Ok(());
+            }
+            let before = table.get(&keys, priority)?.entry;
+            rules.references.check_deleted(n, &before.keys)?;
             table.delete(&keys, priority)?;
+            let uses = rules.references.of_entry(n, table.spec(), &before);
+            rules.references.deleted(n, &before.keys, &uses);
             return Ok(());
         }
         let entry = self.pipeline.entry(n, given)?;
+        rules.check_entry(n, table.spec(), &entry.keys, entry.priority)?;
+        let uses = rules.references.of_entry(n, table.spec(), &entry);
+        rules.references.check(&uses)?;
         // All is checked before anything changes.
         let rates = given.meter_config.as_ref().map(super::indirect::config);
         let rates = rates.transpose()?;
         let counts = given.counter_data.as_ref().map(count).transpose()?;
         let id = match kind {
-            Type::Insert => table.insert(&entry, self.now_ns)?,
-            _ => table.modify(&entry, self.now_ns)?,
+            Type::Insert => {
+                let id = table.insert(&entry, self.now_ns)?;
+                rules.references.inserted(n, &entry.keys, &uses);
+                id
+            }
+            _ => {
+                let before = match rules.references.is_empty() {
+                    true => None,
+                    false => Some(table.get(&entry.keys, entry.priority)?.entry),
+                };
+                let id = table.modify(&entry, self.now_ns)?;
+                if let Some(before) = before {
+                    let before = rules.references.of_entry(n, table.spec(), &before);
+                    rules.references.modified(&before, &uses);
+                }
+                id
+            }
         };
         if let Some(counts) = counts {
             table.set_count(id, counts)?;
@@ -136,7 +167,14 @@ impl Target<'_> {
         Ok(())
     }
 
-    fn default_action(&self, kind: Type, table: &Table, given: &v1::TableEntry) -> Result<()> {
+    fn default_action(
+        &self,
+        kind: Type,
+        n: usize,
+        table: &Table,
+        given: &v1::TableEntry,
+    ) -> Result<()> {
+        let references = &self.pipeline.rules.references;
         let name = &table.spec().name;
         let kept = Kept::of(given)?;
         if kind != Type::Modify {
@@ -156,11 +194,16 @@ impl Target<'_> {
         match given.action.as_ref().and_then(|a| a.r#type.as_ref()) {
             None => {
                 table.reset_default()?;
+                references.holds(Holder::Default(n), Uses::default());
                 defaults.lock().remove(&given.table_id);
             }
             Some(v1::table_action::Type::Action(action)) => {
                 let chosen = self.pipeline.chosen(table.spec(), action)?;
+                let action = &table.spec().actions[chosen.action as usize];
+                let uses = references.of_action(&action.name, &chosen.arguments);
+                references.check(&uses)?;
                 table.set_default(chosen)?;
+                references.holds(Holder::Default(n), uses);
                 defaults.lock().insert(given.table_id, kept);
             }
             Some(_) => {
@@ -212,6 +255,7 @@ impl Target<'_> {
             ));
         };
         let (n, table) = self.pipeline.table(entry.table_id)?;
+        self.pipeline.rules.check_role(n, table.spec(), self.role)?;
         let keys = self.pipeline.matches(n, &entry.r#match, Unknown::Missing)?;
         let priority = self.pipeline.priority(table, entry.priority)?;
         let state = table.get(&keys, priority)?;
@@ -319,11 +363,22 @@ impl Target<'_> {
                     Type::Delete => Vec::new(),
                     _ => metadata(&group.metadata)?,
                 };
-                match kind {
-                    Type::Delete => replication.delete_group(id)?,
-                    Type::Insert => replication.insert_group(id, &replicas(&group.replicas)?)?,
-                    _ => replication.modify_group(id, &replicas(&group.replicas)?)?,
+                let references = &self.pipeline.rules.references;
+                if kind == Type::Delete {
+                    references.check_group_deleted(id)?;
+                    replication.delete_group(id)?;
+                    references.holds(Holder::Group(id), Uses::default());
+                } else {
+                    let replicas = replicas(&group.replicas)?;
+                    let uses = references.of_replicas(&replicas);
+                    references.check(&uses)?;
+                    match kind {
+                        Type::Insert => replication.insert_group(id, &replicas)?,
+                        _ => replication.modify_group(id, &replicas)?,
+                    }
+                    references.holds(Holder::Group(id), uses);
                 }
+                references.group_exists(id, kind != Type::Delete);
                 let mut kept = self.pipeline.groups.lock();
                 match metadata.is_empty() {
                     true => kept.remove(&group.multicast_group_id),

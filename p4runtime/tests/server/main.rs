@@ -11,6 +11,7 @@ mod hostile;
 mod kept;
 mod messages;
 mod one_shot;
+mod rules;
 mod streams;
 mod texts;
 mod tls;

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Constraints on entries: the language of `@entry_restriction` and `@action_restriction`
+//! (p4-constraints, "language specification"). Pure: a constraint is parsed and checked once, and
+//! evaluated for each entry that is written. Programs are untrusted: text, nesting and numbers are
+//! bounded.
+//!
+//! ```
+//! use adit_p4runtime::constraints::{Constraint, Entry, Field, Kind, Part, Scope};
+//! use num_bigint::BigInt;
+//!
+//! struct Vlan(u32);
+//! impl Entry for Vlan {
+//!     fn part(&self, _field: usize, _part: Part) -> BigInt {
+//!         self.0.into()
+//!     }
+//!     fn priority(&self) -> BigInt {
+//!         0.into()
+//!     }
+//! }
+//!
+//! let scope = Scope {
+//!     fields: vec![Field { name: "vlan_id".into(), kind: Kind::Exact, width: 12 }],
+//!     has_priority: true,
+//! };
+//! let reserved = Constraint::new("vlan_id != 0 && vlan_id != 4095;", &scope).unwrap();
+//! assert_eq!(reserved.violated(&Vlan(7)), None);
+//! let violation = reserved.violated(&Vlan(4095)).unwrap();
+//! assert_eq!(violation, "vlan_id != 0 && vlan_id != 4095 (vlan_id is 0xfff)");
+//! ```
+
+mod evaluate;
+mod lexer;
+mod syntax;
+mod typing;
+
+use num_bigint::BigInt;
+pub use typing::Part;
+use typing::Test;
+
+/// The most bytes of a constraint.
+const MAX_TEXT: usize = 64 << 10;
+/// The longest clause that a message shows.
+const MAX_SHOWN: usize = 200;
+
+/// A kind of field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An exact match, or an action's parameter: a value.
+    Exact,
+    /// A value and a mask.
+    Ternary,
+    /// A value and a mask of all or no bits.
+    Optional,
+    /// A value and the length of its prefix.
+    Lpm,
+    /// The lowest and the highest value.
+    Range,
+}
+
+/// A match field or parameter that constraints can name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name in P4Info.
+    pub name: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its width in bits.
+    pub width: u32,
+}
+
+/// The names that a constraint can use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Match fields of a table, or parameters of an action.
+    pub fields: Vec<Field>,
+    /// Whether there is `::priority`.
+    pub has_priority: bool,
+}
+
+/// The values of an entry.
+pub trait Entry {
+    /// A part of a field, by its index in [`Scope::fields`]. A field that is not given matches
+    /// anything: its mask or prefix length is 0.
+    fn part(&self, field: usize, part: Part) -> BigInt;
+    /// The priority.
+    fn priority(&self) -> BigInt;
+}
+
+/// A constraint that is no constraint, with the place in its text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {why}")]
+pub struct ConstraintError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in bytes, from 1.
+    pub column: usize,
+    /// The fault.
+    pub why: String,
+}
+
+impl ConstraintError {
+    fn at(text: &str, offset: usize, why: impl Into<String>) -> ConstraintError {
+        let before = &text.as_bytes()[..offset.min(text.len())];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let start = before.iter().rposition(|byte| *byte == b'\n');
+        ConstraintError {
+            line,
+            column: before.len() - start.map_or(0, |newline| newline + 1) + 1,
+            why: why.into(),
+        }
+    }
+}
+
+/// A constraint.
+#[derive(Clone, Debug)]
+pub struct Constraint {
+    /// Its parts between `;`, as they are shown and evaluated.
+    clauses: Vec<(String, Test)>,
+    scope: Scope,
+}
+
+impl Constraint {
+    /// Parses and checks a constraint.
+    ///
+    /// # Errors
+    /// When it is too long or not of the language, uses names that the scope does not have, or
+    /// compares what has no common type.
+    pub fn new(text: &str, scope: &Scope) -> Result<Constraint, ConstraintError> {
+        if text.len() > MAX_TEXT {
+            let why = format!("{} bytes: {MAX_TEXT} are the most", text.len());
+            return Err(ConstraintError::at(text, 0, why));
+        }
+        let clauses = syntax::parse(text)?;
+        let checked = clauses.into_iter().map(|clause| {
+            let shown = lexer::shown(&text[clause.span.clone()], MAX_SHOWN);
+            let test = typing::check(&clause, scope);
+            let test = test.map_err(|(offset, why)| ConstraintError::at(text, offset, why))?;
+            Ok((shown, test))
+        });
+        Ok(Constraint {
+            clauses: checked.collect::<Result<_, _>>()?,
+            scope: scope.clone(),
+        })
+    }
+
+    /// The first clause that an entry violates, with the values that it is about.
+    pub fn violated(&self, entry: &dyn Entry) -> Option<String> {
+        let mut clauses = self.clauses.iter();
+        let (shown, test) = clauses.find(|(_, test)| !evaluate::holds(test, entry))?;
+        let values = evaluate::values(test, &self.scope, entry);
+        Some(match values.is_empty() {
+            true => shown.clone(),
+            false => format!("{shown} ({values})"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
