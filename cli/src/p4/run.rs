@@ -149,13 +149,11 @@ impl Passage<'_> {
         let now_ns = now.as_nanos() as u64;
         self.engine.expire(now_ns);
         let input = Input {
-            port: self.port,
             direction: match self.port {
                 FIRST_HOST_PORT.. => Direction::HostToNet,
                 _ => Direction::NetToHost,
             },
-            data,
-            length: data.len(),
+            ..Input::new(self.port, data)
         };
         let (mut sent, mut frames, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
         self.worker

@@ -131,6 +131,7 @@ impl Datapath {
         }
         let input = Input {
             direction: direction(from),
+            on_wire: meta.on_wire(frame.len()),
             ..Input::new(from, frame)
         };
         let headers = &mut program.headers;

@@ -170,8 +170,8 @@ pub fn fuzz_engine(input: &[u8]) {
                 0 => Direction::NetToHost,
                 _ => Direction::HostToNet,
             },
-            data,
             length: data.len() + usize::from(bytes.one()),
+            ..Input::new(0, data)
         };
         // Also cut, so that not all of them are the same.
         let cut = |n: usize| Input {

@@ -2,6 +2,7 @@
 //! What goes into a worker and what comes out of it.
 
 use super::externs::Receive;
+use crate::offload::OnWire;
 
 /// Where a packet came from; v1model does not ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub struct Input<'a> {
     pub data: &'a [u8],
     /// How long it is, also if `data` is not all of it.
     pub length: usize,
+    /// What it is on a link: counters and meters take it for so many packets if it is to be
+    /// segmented, or was merged. The program sees it once.
+    pub on_wire: OnWire,
 }
 
 impl<'a> Input<'a> {
@@ -34,6 +38,7 @@ impl<'a> Input<'a> {
             direction: Direction::NetToHost,
             data,
             length: data.len(),
+            on_wire: OnWire::single(data.len()),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use portable_atomic::AtomicU128;
 
-use super::ObjectError;
+use super::{Count, ObjectError};
 
 /// Billionths in a unit, and nanoseconds in a second.
 const NANO: u128 = 1_000_000_000;
@@ -237,8 +237,8 @@ impl Meter {
     }
 
     /// Marks a packet; beyond the end it keeps its color.
-    pub(super) fn mark(&self, index: u64, now_ns: u64, bytes: u64, color: Color) -> Color {
-        let amount = self.unit.amount(bytes);
+    pub(super) fn mark(&self, index: u64, now_ns: u64, weight: Count, color: Color) -> Color {
+        let amount = self.unit.amount(weight);
         self.cell(index)
             .map_or(color, |cell| cell.mark(now_ns, amount, color))
     }
@@ -253,11 +253,11 @@ impl Meter {
 }
 
 impl MeterUnit {
-    /// How much a packet of that length is.
-    pub(in crate::p4) fn amount(self, bytes: u64) -> u64 {
+    /// How much of a packet is measured.
+    pub(in crate::p4) fn amount(self, weight: Count) -> u64 {
         match self {
-            MeterUnit::Packets => 1,
-            MeterUnit::Bytes => bytes,
+            MeterUnit::Packets => weight.packets,
+            MeterUnit::Bytes => weight.bytes,
         }
     }
 }

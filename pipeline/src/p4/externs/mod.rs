@@ -25,6 +25,7 @@ use super::hash::{Algorithm, Hashes};
 use super::machine::{Applied, Host};
 use super::memory::{Epochs, Pin};
 use super::packet::Writer;
+use super::packets::Input;
 use super::tables::{Ahead, EntryId, Found, Reached, Table, Visit};
 use super::trace::{Trace, MARK};
 pub(super) use meter::MeterCell;
@@ -102,7 +103,10 @@ pub(super) struct Local {
     pub(super) checksum_error: bool,
     pub(super) assertion_failed: bool,
     /// How long the packet at hand was when it came.
-    pub(super) length: u64,
+    length: u64,
+    /// For how many packets it counts, and how many bytes of headers these have beyond its own.
+    packets: u64,
+    more_headers: u64,
     /// What `Checksum` objects have been given for this packet, by object; and which are some.
     checksums: Vec<Vec<u8>>,
     checksum_objects: Vec<usize>,
@@ -136,12 +140,31 @@ impl Local {
             checksum_error: false,
             assertion_failed: false,
             length: 0,
+            packets: 1,
+            more_headers: 0,
             checksums: vec![Vec::new(); program.externs.len()],
             sums: vec![0; program.externs.len()],
             random: 0x9e37_79b9_7f4a_7c15 ^ (worker as u64) << 32,
             writer: Writer::default(),
             bytes: Vec::new(),
             trace: Trace::default(),
+        }
+    }
+
+    /// Says for what the packet at hand counts.
+    #[inline]
+    pub(super) fn set_weight(&mut self, input: &Input<'_>) {
+        self.packets = input.on_wire.frames;
+        self.more_headers = input.on_wire.bytes.saturating_sub(input.length as u64);
+    }
+
+    /// What counters and meters add for the packet at hand: `bytes` that the program says, or its
+    /// length.
+    #[inline]
+    pub(super) fn weight(&self, bytes: Option<u64>) -> Count {
+        Count {
+            packets: self.packets,
+            bytes: bytes.unwrap_or(self.length + self.more_headers),
         }
     }
 
@@ -235,7 +258,7 @@ impl Run<'_> {
         Visit {
             pin: self.pin,
             worker: self.local.worker,
-            bytes: self.local.length,
+            weight: self.local.weight(None),
             now_ns: self.local.now_ns,
         }
     }

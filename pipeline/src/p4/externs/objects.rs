@@ -80,10 +80,10 @@ impl Counter {
     }
 
     /// Counts a packet; nothing if there is no such element.
-    pub(super) fn add(&self, index: u64, count: u64) {
+    pub(super) fn add(&self, index: u64, weight: Count) {
         if let Ok([packets, bytes]) = self.element(index) {
-            packets.fetch_add(1, Relaxed);
-            bytes.fetch_add(count, Relaxed);
+            packets.fetch_add(weight.packets, Relaxed);
+            bytes.fetch_add(weight.bytes, Relaxed);
         }
     }
 

@@ -98,9 +98,9 @@ impl Run<'_> {
                 index,
                 bytes,
             } => {
-                let bytes = bytes.as_ref().map_or(self.local.length, |b| b.get(frame));
+                let bytes = bytes.as_ref().map(|b| b.get(frame));
                 if let Some(Object::Counter(counter)) = self.state.objects.get(*object) {
-                    counter.add(index.get(frame), bytes);
+                    counter.add(index.get(frame), self.local.weight(bytes));
                 }
             }
             Op::RegisterRead {

@@ -19,8 +19,8 @@ impl Run<'_> {
                 let color = color_of(color.as_ref(), colors, frame);
                 let marked = match self.state.objects.get(*object) {
                     Some(Object::Meter(meter)) => {
-                        let (now, length) = (self.local.now_ns, self.local.length);
-                        meter.mark(index.get(frame), now, length, color)
+                        let (now, weight) = (self.local.now_ns, self.local.weight(None));
+                        meter.mark(index.get(frame), now, weight, color)
                     }
                     _ => color,
                 };
@@ -34,11 +34,12 @@ impl Run<'_> {
                 colors,
             } => {
                 let color = color_of(color.as_ref(), colors, frame);
-                let bytes = bytes.as_ref().map_or(self.local.length, |b| b.get(frame));
+                let bytes = bytes.as_ref().map(|b| b.get(frame));
+                let weight = self.local.weight(bytes);
                 let marked = match (self.state.objects.get(*object), self.local.applied) {
                     (Some(Object::DirectMeter(unit)), Some((table, Some(entry)))) => {
                         let table = &self.state.tables[table];
-                        let (now, amount) = (self.local.now_ns, unit.amount(bytes));
+                        let (now, amount) = (self.local.now_ns, unit.amount(weight));
                         let own = table.direct_meter() == Some(*object as u32);
                         match own {
                             true => table.mark(entry, now, amount, color),
@@ -50,7 +51,7 @@ impl Run<'_> {
                 result.set(frame, colors[marked as usize]);
             }
             Op::CountDirect { object, bytes } => {
-                let bytes = bytes.as_ref().map_or(self.local.length, |b| b.get(frame));
+                let bytes = bytes.as_ref().map(|b| b.get(frame));
                 self.count_direct(*object, bytes);
             }
             // Everything else has been looked at.
@@ -60,13 +61,14 @@ impl Run<'_> {
 }
 
 impl Run<'_> {
-    /// Counts a packet for the entry that was hit last, if that has this counter.
+    /// Counts a packet for the entry that was hit last, if that has this counter: as long as it came,
+    /// or `bytes`.
     #[inline]
-    pub(in crate::p4) fn count_direct(&mut self, object: usize, bytes: u64) {
+    pub(in crate::p4) fn count_direct(&mut self, object: usize, bytes: Option<u64>) {
         if let Some((table, Some(entry))) = self.local.applied {
             let table = &self.state.tables[table];
             if table.direct_counter() == Some(object as u32) {
-                table.count(self.local.worker, entry, bytes);
+                table.count(self.local.worker, entry, self.local.weight(bytes));
             }
         }
     }

@@ -43,7 +43,7 @@ pub(super) extern "C" fn external(context: &mut Shared<'_>, call: u32) {
 /// Counts a packet as long as it came by a table's direct counter.
 pub(super) extern "C" fn count_direct(context: &mut Shared<'_>, object: u32) {
     let host = &mut *bridge(context).host;
-    host.count_direct(object as usize, host.local.length);
+    host.count_direct(object as usize, None);
 }
 
 /// Runs an instruction as the interpreter does; tells whether that ends parsing.

@@ -220,6 +220,7 @@ impl Blocks {
     /// Puts in place what a pass begins with.
     #[inline]
     fn prepare(&self, scratch: &mut Scratch, input: &Input<'_>, pass: &Pass<'_>) {
+        scratch.local.set_weight(input);
         scratch.local.begin(pass.round.length() as u64);
         scratch.writer.clear();
         let values = [

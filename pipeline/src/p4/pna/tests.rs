@@ -7,6 +7,8 @@ use adit_p4_frontend::source::NoIncludes;
 use adit_p4_frontend::{compile, Options};
 
 use super::*;
+use crate::offload::OnWire;
+use crate::p4::externs::{Count, MeterConfig, Object};
 use crate::p4::{Engine, Worker};
 
 /// A program that parses two bytes, with `states` as its parser's, beside `parsers`.
@@ -65,6 +67,71 @@ fn parsers_know_which_pass_it_is() {
         assert_eq!(sent(&mut worker, &Input::new(7, &[1, 2])).0, 107);
     }
 }
+
+/// A frame that stands for many is seen once, and counted and metered as all of them.
+#[test]
+fn counters_and_meters_take_a_packet_for_its_segments() {
+    let objects = "
+        Counter<bit<64>, bit<8>>(2, PNA_CounterType_t.PACKETS_AND_BYTES) seen;
+        Meter<bit<8>>(2, PNA_MeterType_t.PACKETS) rate;";
+    let mut text = TEXT.replace("OBJECTS", objects);
+    text = text.replace(
+        "APPLY",
+        "seen.count(1);
+        send_to_port(rate.execute(1) == PNA_MeterColor_t.GREEN ? (PortId_t) 1 : (PortId_t) 2);",
+    );
+    let compiled = compile("test.p4", &text, &NoIncludes, &Options::default());
+    let rendered = compiled.diagnostics.render(&compiled.sources);
+    let program = compiled.program.unwrap_or_else(|| panic!("{rendered}"));
+    let input = Input {
+        length: 3_000,
+        on_wire: OnWire {
+            frames: 3,
+            bytes: 3_108,
+        },
+        ..Input::new(7, &[1, 2])
+    };
+    for mut worker in workers(&program) {
+        let engine = worker.engine().clone();
+        let object = |name: &str| engine.object(name).unwrap_or_else(|| panic!("{name}"));
+        let Object::Meter(meter) = object("C.rate") else {
+            panic!("no meter");
+        };
+        let of_four = MeterConfig::TwoRates {
+            committed_rate: 0,
+            committed_burst: 4,
+            peak_rate: 0,
+            peak_burst: 4,
+        };
+        meter.set(1, Some(of_four)).unwrap();
+        assert_eq!(sent(&mut worker, &input).0, 1, "three of four packets");
+        assert_eq!(
+            sent(&mut worker, &input).0,
+            2,
+            "one is left, and three are to go"
+        );
+        let Object::Counter(counter) = object("C.seen") else {
+            panic!("no counter");
+        };
+        let count = Count {
+            packets: 6,
+            bytes: 6_216,
+        };
+        assert_eq!(counter.get(1), Ok(count));
+    }
+}
+
+/// A program with objects in its control.
+const TEXT: &str = "#include <adit.p4>
+    struct headers_t {} struct meta_t {}
+    parser P(packet_in pkt, out headers_t h, inout meta_t m,
+             in pna_main_parser_input_metadata_t istd) { state start { transition accept; } }
+    control C(inout headers_t h, inout meta_t m, in pna_main_input_metadata_t istd,
+              inout pna_main_output_metadata_t ostd) { OBJECTS apply { APPLY } }
+    control D(packet_out pkt, in headers_t h, in meta_t m, in pna_main_output_metadata_t ostd) {
+        apply { pkt.emit(h); }
+    }
+    PNA_NIC(P(), C(), D()) main;";
 
 /// A parser with results, as a part of others.
 const BYTES: &str = "

@@ -38,13 +38,13 @@ impl Counts {
 
     /// Counts a packet, by the worker alone whose number that is.
     #[inline]
-    pub(in crate::p4) fn add(&self, worker: usize, index: usize, bytes: u64) {
+    pub(in crate::p4) fn add(&self, worker: usize, index: usize, weight: Count) {
         let words = self.workers.get(worker).and_then(OnceLock::get);
         let pair = words.and_then(|words| words.get(index * 2..index * 2 + 2));
         if let Some([packets, total]) = pair {
             // Nobody else writes here: no read-modify-write is needed.
-            packets.store(packets.load(Relaxed).wrapping_add(1), Relaxed);
-            total.store(total.load(Relaxed).wrapping_add(bytes), Relaxed);
+            packets.store(packets.load(Relaxed).wrapping_add(weight.packets), Relaxed);
+            total.store(total.load(Relaxed).wrapping_add(weight.bytes), Relaxed);
         }
     }
 

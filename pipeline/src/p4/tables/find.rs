@@ -7,6 +7,7 @@ use super::ahead::Ahead;
 use super::key::{hash, mix, mixed};
 use super::record::Head;
 use super::{EntryId, Search, Table};
+use crate::p4::externs::Count;
 use crate::p4::memory::Pin;
 
 /// How many tuples are asked at once whether they may have an entry.
@@ -17,8 +18,8 @@ const TUPLES: usize = 16;
 pub(in crate::p4) struct Visit<'a> {
     pub(in crate::p4) pin: &'a Pin<'a>,
     pub(in crate::p4) worker: usize,
-    /// How long the packet is.
-    pub(in crate::p4) bytes: u64,
+    /// What the packet counts for.
+    pub(in crate::p4) weight: Count,
     pub(in crate::p4) now_ns: u64,
 }
 
@@ -224,7 +225,7 @@ impl Table {
     fn note(&self, head: Head, visit: Visit<'_>) {
         let id = head.id as usize;
         if let Some(counts) = self.counts.as_ref().filter(|_| self.counts_hits) {
-            counts.add(visit.worker, id, visit.bytes);
+            counts.add(visit.worker, id, visit.weight);
         }
         if let Some(timers) = &self.timers {
             timers.hit(id, visit.now_ns);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use adit_p4_frontend::ir::{self, Chosen};
 
 use super::{Action, EntryId, Table, TableError};
-use crate::p4::externs::{Color, MeterConfig, Object, Profile, SetAction};
+use crate::p4::externs::{Color, Count, MeterConfig, Object, Profile, SetAction};
 use crate::p4::hash::Algorithm;
 use crate::p4::memory::Pin;
 
@@ -230,9 +230,9 @@ impl Table {
     }
 
     /// Counts a packet for an entry.
-    pub(in crate::p4) fn count(&self, worker: usize, id: EntryId, bytes: u64) {
+    pub(in crate::p4) fn count(&self, worker: usize, id: EntryId, weight: Count) {
         if let Some(counts) = &self.counts {
-            counts.add(worker, id.0 as usize, bytes);
+            counts.add(worker, id.0 as usize, weight);
         }
     }
 }

@@ -8,6 +8,7 @@ use adit_p4_frontend::ir::{ActionParameter, Key, TableAction};
 use proptest::prelude::*;
 
 use super::*;
+use crate::p4::externs::Count;
 
 const MISS: u64 = 9999;
 
@@ -87,7 +88,7 @@ impl Reader<'_> {
         let visit = Visit {
             pin: &pin,
             worker: self.1,
-            bytes: 0,
+            weight: Count::default(),
             now_ns: 0,
         };
         self.0.find(&mut frame, &packed, visit);

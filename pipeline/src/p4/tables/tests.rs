@@ -4,6 +4,7 @@ use adit_p4_frontend::ir::{Key, TableAction};
 use proptest::prelude::*;
 
 use super::*;
+use crate::p4::externs::Count;
 
 fn table(kinds: &[&str]) -> Table {
     let keys = kinds.iter().enumerate().map(|(n, kind)| Key {
@@ -66,7 +67,7 @@ fn found(table: &Table, key: &[u64]) -> u64 {
     let visit = Visit {
         pin: &pin,
         worker,
-        bytes: 0,
+        weight: Count::default(),
         now_ns: 0,
     };
     let mut packed = Vec::new();

@@ -119,6 +119,7 @@ impl Blocks {
         input: &Input<'_>,
         emit: &mut dyn FnMut(Output<'_>),
     ) {
+        scratch.local.set_weight(input);
         let mut packet = Packet {
             at,
             scratch,

@@ -6,6 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn packet(bytes: u64) -> Count {
+    Count { packets: 1, bytes }
+}
+
 fn rational(n: u64) -> BigRational {
     BigRational::from_integer(BigInt::from(n))
 }
@@ -156,7 +160,7 @@ fn cores_share_a_bucket() {
         let one = || {
             let mut counts = [0; 3];
             for now in 0..1_000 {
-                counts[meter.mark(1, now, 64, Color::Green) as usize] += 1;
+                counts[meter.mark(1, now, packet(64), Color::Green) as usize] += 1;
             }
             counts
         };
@@ -170,8 +174,11 @@ fn cores_share_a_bucket() {
 #[test]
 fn without_rates_packets_keep_their_color() {
     let meter = Meter::new(MeterUnit::Bytes, 2);
-    assert_eq!(meter.mark(0, 5, 1_500, Color::Green), Color::Green);
-    assert_eq!(meter.mark(9, 5, 1_500, Color::Yellow), Color::Yellow);
+    assert_eq!(meter.mark(0, 5, packet(1_500), Color::Green), Color::Green);
+    assert_eq!(
+        meter.mark(9, 5, packet(1_500), Color::Yellow),
+        Color::Yellow
+    );
     assert!(matches!(meter.set(2, None), Err(ObjectError::Index { .. })));
     let wrong = MeterConfig::TwoRates {
         committed_rate: 10,
