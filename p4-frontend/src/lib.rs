@@ -94,6 +94,9 @@ fn front(
     let mut program = None;
     if !diagnostics.has_errors() {
         let info = check::check(&tree, &mut diagnostics);
+        if !diagnostics.has_errors() {
+            lint::lint(&tree, &info, &mut diagnostics);
+        }
         if make && !diagnostics.has_errors() {
             program = lower::lower(&tree, info, &mut diagnostics);
         }

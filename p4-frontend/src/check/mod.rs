@@ -23,6 +23,7 @@ mod types;
 
 pub(crate) use annotations::{given_name, has};
 pub(crate) use constants::{convert, value};
+pub(crate) use statements::falls_through;
 
 use std::collections::HashMap;
 

@@ -367,7 +367,7 @@ impl<'a> Checker<'a, '_> {
 }
 
 /// Whether control may reach the end of the statements.
-pub(super) fn falls_through(statements: &[Statement]) -> bool {
+pub(crate) fn falls_through(statements: &[Statement]) -> bool {
     statements.iter().all(|s| match &s.kind {
         StatementKind::Return(_) | StatementKind::Exit => false,
         StatementKind::Block(block) => falls_through(&block.statements),

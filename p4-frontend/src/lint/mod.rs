@@ -1,6 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Warnings about programs that are right, but perhaps not what was meant.
 
+mod paths;
 mod quiet;
+mod reach;
+mod unused;
+mod validity;
 
 pub(crate) use quiet::Quiet;
+
+use crate::check::Info;
+use crate::diagnostics::Diagnostics;
+use crate::syntax::ast::Program;
+
+/// Looks at a program that has no errors for what is perhaps not meant.
+pub(crate) fn lint(program: &Program, info: &Info<'_>, diagnostics: &mut Diagnostics) {
+    for look in [reach::reach, unused::unused, validity::validity] {
+        if diagnostics.stopped() {
+            return;
+        }
+        look(program, info, diagnostics);
+    }
+}
+
+#[cfg(test)]
+mod tests;

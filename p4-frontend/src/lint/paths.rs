@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Places as the names that lead to them.
+
+use crate::check::{DefKind, Info};
+use crate::syntax::ast::{Expr, ExprKind};
+
+/// A variable or parameter, by the number of its declaration, and the fields that follow.
+pub(super) type Path = Vec<String>;
+
+/// The place that an expression names, and whether it is that whole place: of an element of a
+/// stack or a part of a number the place is the stack or the number.
+pub(super) fn path(info: &Info<'_>, expr: &Expr) -> Option<(Path, bool)> {
+    match &expr.kind {
+        ExprKind::Name(..) => {
+            let def = info.def_of.get(&expr.id)?;
+            match &info.defs[def.0 as usize].kind {
+                DefKind::Variable(_) | DefKind::Parameter(..) => {
+                    Some((vec![def.0.to_string()], true))
+                }
+                _ => None,
+            }
+        }
+        ExprKind::Member(base, name) => {
+            let (mut path, whole) = path(info, base)?;
+            let ty = info.type_of.get(&base.id)?;
+            let is_field = matches!(info.types.kind(*ty), crate::types::Kind::Struct(..));
+            if whole && is_field {
+                path.push(name.name.to_string());
+            }
+            Some((path, whole && is_field))
+        }
+        ExprKind::Index(base, _) | ExprKind::Slice(base, ..) | ExprKind::Part(base, ..) => {
+            path(info, base).map(|(path, _)| (path, false))
+        }
+        _ => None,
+    }
+}
+
+/// A place as it is written.
+pub(super) fn shown(expr: &Expr) -> String {
+    match &expr.kind {
+        ExprKind::Name(name, _) => name.name.to_string(),
+        ExprKind::Member(base, name) => format!("{}.{}", shown(base), name.name),
+        _ => "this".to_owned(),
+    }
+}

@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Fields that are read or written while their header is not valid, and variables that are read
+//! before anything is put into them, on every way that leads there.
+//!
+//! What is known of a place is one of three things: it holds something, it holds nothing, or it
+//! may be either. Only the second is warned of, so that what the analysis does not follow (what
+//! tables, actions and other blocks do to headers) leads to no warning.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::paths::{path, Path};
+use crate::check::{Builtin, Call, Callee, DefKind, Info};
+use crate::diagnostics::{Diagnostic, Diagnostics};
+use crate::syntax::ast::{
+    BinaryOp, Block, Decl, DeclKind, Direction, Expr, ExprKind, ForRange, Parameter, ParserBody,
+    Program, Statement, StatementKind, StructKind, Transition, UnaryOp,
+};
+use crate::types::{Kind, TypeId};
+use crate::warnings::Warning;
+
+/// The most steps of the analysis: places that are known, at each statement.
+const MAX_STEPS: usize = 20 << 20;
+
+/// What a place holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Something,
+    Nothing,
+    Either,
+}
+
+/// What places hold where control is; those that are not in it may hold anything.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Held(BTreeMap<Path, Holds>);
+
+impl Held {
+    /// What a place holds: what is known of it, or of the nearest place around it.
+    fn of(&self, path: &Path) -> Holds {
+        let around = (1..=path.len())
+            .rev()
+            .filter_map(|n| self.0.get(&path[..n]));
+        around.copied().next().unwrap_or(Holds::Either)
+    }
+
+    fn set(&mut self, path: &Path, holds: Holds) {
+        self.0.retain(|other, _| !other.starts_with(path));
+        self.0.insert(path.clone(), holds);
+    }
+
+    /// What is known if control comes from either of two places.
+    fn or(&self, other: &Held) -> Held {
+        let keys = self.0.keys().chain(other.0.keys());
+        Held(
+            keys.map(|path| {
+                let (a, b) = (self.of(path), other.of(path));
+                (path.clone(), if a == b { a } else { Holds::Either })
+            })
+            .collect(),
+        )
+    }
+}
+
+/// What is known behind two ways, of which either may not get there.
+fn join(a: Option<Held>, b: Option<Held>) -> Option<Held> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.or(&b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Warns of fields of headers that are not valid, and of variables that hold nothing.
+pub(super) fn validity(program: &Program, info: &Info<'_>, diagnostics: &mut Diagnostics) {
+    let mut flow = Flow {
+        info,
+        diagnostics,
+        quiet: false,
+        fuel: MAX_STEPS,
+    };
+    for decl in &program.decls {
+        flow.decl(decl);
+    }
+}
+
+struct Flow<'i, 'a, 'd> {
+    info: &'i Info<'a>,
+    diagnostics: &'d mut Diagnostics,
+    /// Whether nothing is reported, since not everything is known yet.
+    quiet: bool,
+    /// Steps that may still be taken: a large program is not looked at to its end.
+    fuel: usize,
+}
+
+impl Flow<'_, '_, '_> {
+    fn decl(&mut self, decl: &Decl) {
+        match &decl.kind {
+            DeclKind::Parser(signature, body) => self.parser(&signature.parameters, body),
+            DeclKind::Control(signature, body) => {
+                let mut held = self.parameters(&signature.parameters);
+                for local in &body.locals {
+                    match &local.kind {
+                        DeclKind::Action(parameters, body) => {
+                            let held = self.parameters(parameters);
+                            self.block(body, held);
+                        }
+                        _ => self.local(local, &mut held),
+                    }
+                }
+                self.block(&body.apply, held);
+            }
+            DeclKind::Action(parameters, body) => {
+                let held = self.parameters(parameters);
+                self.block(body, held);
+            }
+            DeclKind::Function(method, Some(body)) => {
+                let held = self.parameters(&method.parameters);
+                self.block(body, held);
+            }
+            _ => {}
+        }
+    }
+
+    /// `out` parameters hold nothing at first.
+    fn parameters(&self, parameters: &[Parameter]) -> Held {
+        let mut held = Held::default();
+        for parameter in parameters {
+            if let (Direction::Out, Some(def)) =
+                (parameter.direction, self.info.def_of.get(&parameter.id))
+            {
+                held.set(&vec![def.0.to_string()], Holds::Nothing);
+            }
+        }
+        held
+    }
+
+    fn local(&mut self, decl: &Decl, held: &mut Held) {
+        let DeclKind::Variable(_, value) = &decl.kind else {
+            return;
+        };
+        if let Some(value) = value {
+            self.read(value, held);
+        }
+        let Some(def) = self.info.def_of.get(&decl.id) else {
+            return;
+        };
+        let path = vec![def.0.to_string()];
+        match value {
+            Some(value) => self.put(&path, Some(value), held),
+            None => held.set(&path, Holds::Nothing),
+        }
+    }
+
+    /// Goes through the states until nothing more is found out, then once more to report.
+    fn parser(&mut self, parameters: &[Parameter], body: &ParserBody) {
+        let mut first = self.parameters(parameters);
+        body.locals
+            .iter()
+            .for_each(|local| self.local(local, &mut first));
+        let states: HashMap<&str, usize> = body
+            .states
+            .iter()
+            .enumerate()
+            .map(|(n, s)| (&*s.name.name, n))
+            .collect();
+        let mut begins: Vec<Option<Held>> = vec![None; body.states.len()];
+        let Some(start) = states.get("start") else {
+            return;
+        };
+        begins[*start] = Some(first);
+        let mut open = vec![*start];
+        self.quiet = true;
+        while let Some(at) = open.pop() {
+            if self.fuel == 0 || self.diagnostics.stopped() {
+                self.quiet = false;
+                return;
+            }
+            let Some(held) = begins[at].clone() else {
+                continue;
+            };
+            self.fuel = self.fuel.saturating_sub(1 + held.0.len());
+            let Some(end) = self.state(&body.states[at], held) else {
+                continue;
+            };
+            let next: Vec<&str> = match &body.states[at].transition {
+                Transition::None => Vec::new(),
+                Transition::To(next) => vec![&next.name],
+                Transition::Select(_, _, cases) => cases.iter().map(|c| &*c.1.name).collect(),
+            };
+            for next in next.into_iter().filter_map(|name| states.get(name)) {
+                let joined = join(begins[*next].clone(), Some(end.clone()));
+                if joined != begins[*next] {
+                    begins[*next] = joined;
+                    open.push(*next);
+                }
+            }
+        }
+        self.quiet = false;
+        for (state, held) in body.states.iter().zip(begins) {
+            if let Some(held) = held {
+                self.state(state, held);
+            }
+        }
+    }
+
+    fn state(&mut self, state: &crate::syntax::ast::State, held: Held) -> Option<Held> {
+        let held = self.statements(&state.body, Some(held));
+        if let (Some(held), Transition::Select(_, values, _)) = (&held, &state.transition) {
+            let mut held = held.clone();
+            values.iter().for_each(|value| self.read(value, &mut held));
+            return Some(held);
+        }
+        held
+    }
+
+    fn block(&mut self, block: &Block, held: Held) -> Option<Held> {
+        self.statements(&block.statements, Some(held))
+    }
+
+    fn statements(&mut self, statements: &[Statement], held: Option<Held>) -> Option<Held> {
+        statements
+            .iter()
+            .fold(held, |held, statement| self.statement(statement, held?))
+    }
+
+    /// What is known behind a statement; `None` if nothing gets there.
+    fn statement(&mut self, statement: &Statement, mut held: Held) -> Option<Held> {
+        self.fuel = self.fuel.saturating_sub(1 + held.0.len());
+        if self.fuel == 0 {
+            return None;
+        }
+        match &statement.kind {
+            StatementKind::Empty => Some(held),
+            StatementKind::Declaration(decl) => {
+                self.local(decl, &mut held);
+                Some(held)
+            }
+            StatementKind::Assign(left, op, right) => {
+                self.read(right, &mut held);
+                match op {
+                    Some(_) => self.read(left, &mut held),
+                    None => self.written(left, &mut held),
+                }
+                match (path(self.info, left), op) {
+                    (Some((path, true)), None) => self.put(&path, Some(right), &mut held),
+                    (Some((path, _)), _) => held.set(&path, Holds::Either),
+                    (None, _) => {}
+                }
+                Some(held)
+            }
+            StatementKind::Call(expr) => {
+                self.read(expr, &mut held);
+                Some(held)
+            }
+            StatementKind::If(condition, yes, no) => {
+                self.read(condition, &mut held);
+                let then = self.assume(condition, true, &held);
+                let other = self.assume(condition, false, &held);
+                let then = self.statement(yes, then);
+                let other = match no {
+                    Some(no) => self.statement(no, other),
+                    None => Some(other),
+                };
+                join(then, other)
+            }
+            StatementKind::Block(block) => self.block(block, held),
+            StatementKind::Return(value) => {
+                value.iter().for_each(|value| self.read(value, &mut held));
+                None
+            }
+            StatementKind::Exit | StatementKind::Break | StatementKind::Continue => None,
+            StatementKind::Switch(value, cases) => {
+                self.read(value, &mut held);
+                let mut ends = Some(held.clone());
+                for case in cases {
+                    if let Some(body) = &case.body {
+                        ends = join(ends, self.block(body, held.clone()));
+                    }
+                }
+                ends
+            }
+            // What a round has done is there in the next one: nothing is known.
+            StatementKind::For(init, condition, update, body) => {
+                self.statements(init, Some(held))?;
+                let mut held = Held::default();
+                condition.iter().for_each(|c| self.read(c, &mut held));
+                self.statement(body, Held::default());
+                self.statements(update, Some(Held::default()));
+                Some(Held::default())
+            }
+            StatementKind::ForIn(_, range, body) => {
+                match range {
+                    ForRange::Numbers(low, high) => {
+                        self.read(low, &mut held);
+                        self.read(high, &mut held);
+                    }
+                    ForRange::Elements(elements) => self.read(elements, &mut held),
+                }
+                self.statement(body, Held::default());
+                Some(Held::default())
+            }
+        }
+    }
+
+    /// What is known once a condition has come out as `truth`.
+    fn assume(&self, condition: &Expr, truth: bool, held: &Held) -> Held {
+        let mut held = held.clone();
+        match &condition.kind {
+            ExprKind::Unary(UnaryOp::Not, inner) => return self.assume(inner, !truth, &held),
+            ExprKind::Binary(BinaryOp::And, a, b) if truth => {
+                return self.assume(b, true, &self.assume(a, true, &held));
+            }
+            ExprKind::Binary(BinaryOp::Or, a, b) if !truth => {
+                return self.assume(b, false, &self.assume(a, false, &held));
+            }
+            ExprKind::Call(function, ..) => {
+                if let (Some(Callee::Builtin(Builtin::IsValid)), ExprKind::Member(base, _)) =
+                    (self.callee(condition), &function.kind)
+                {
+                    if let Some((path, true)) = path(self.info, base) {
+                        let holds = if truth {
+                            Holds::Something
+                        } else {
+                            Holds::Nothing
+                        };
+                        held.set(&path, holds);
+                    }
+                }
+            }
+            _ => {}
+        }
+        held
+    }
+
+    fn callee(&self, call: &Expr) -> Option<&Callee> {
+        self.info.calls.get(&call.id).map(|call| &call.callee)
+    }
+
+    /// Notes that a place has been written.
+    fn put(&mut self, path: &Path, value: Option<&Expr>, held: &mut Held) {
+        let holds = match value.map(|value| &value.kind) {
+            Some(ExprKind::InvalidHeader) => Holds::Nothing,
+            Some(ExprKind::Name(..) | ExprKind::Member(..) | ExprKind::Call(..)) => {
+                // Another header may be invalid, and is copied so.
+                Holds::Either
+            }
+            Some(ExprKind::List(_) | ExprKind::Record(..)) => Holds::Either,
+            _ => Holds::Something,
+        };
+        held.set(path, holds);
+    }
+
+    fn kind(&self, expr: &Expr) -> Option<&Kind> {
+        let ty: &TypeId = self.info.type_of.get(&expr.id)?;
+        Some(self.info.types.kind(*ty))
+    }
+
+    fn is_header(&self, expr: &Expr) -> bool {
+        matches!(self.kind(expr), Some(Kind::Struct(StructKind::Header, ..)))
+    }
+
+    fn report(&mut self, expr: &Expr, warning: Warning, message: String) {
+        if !self.quiet {
+            self.diagnostics
+                .push(Diagnostic::warning(warning, expr.span, message));
+        }
+    }
+
+    /// Reports the fields of invalid headers in a place that is written.
+    fn written(&mut self, expr: &Expr, held: &mut Held) {
+        match &expr.kind {
+            ExprKind::Member(base, name) => {
+                if self.is_header(base) {
+                    self.field(expr, base, &name.name, "written", held);
+                } else {
+                    self.written(base, held);
+                }
+            }
+            ExprKind::Slice(base, ..) | ExprKind::Part(base, ..) => self.written(base, held),
+            ExprKind::Index(base, index) => {
+                self.written(base, held);
+                self.read(index, held);
+            }
+            _ => {}
+        }
+    }
+
+    fn field(&mut self, expr: &Expr, header: &Expr, name: &str, how: &str, held: &Held) {
+        let Some((place, true)) = path(self.info, header) else {
+            return;
+        };
+        if held.of(&place) == Holds::Nothing {
+            let shown = super::paths::shown(header);
+            self.report(
+                expr,
+                Warning::InvalidHeader,
+                format!("the field `{name}` is {how} while `{shown}` is not valid"),
+            );
+        }
+    }
+
+    /// Reports what an expression reads, and notes what it changes.
+    fn read(&mut self, expr: &Expr, held: &mut Held) {
+        match &expr.kind {
+            ExprKind::Member(base, name) if self.is_header(base) => {
+                self.field(expr, base, &name.name, "read", held);
+            }
+            ExprKind::Name(..) | ExprKind::Member(..) => {
+                let simple = matches!(
+                    self.kind(expr),
+                    Some(Kind::Bit(_) | Kind::Int(_) | Kind::Bool | Kind::New(..))
+                );
+                match path(self.info, expr) {
+                    Some((place, true)) if simple => {
+                        if held.of(&place) == Holds::Nothing {
+                            let shown = super::paths::shown(expr);
+                            self.report(
+                                expr,
+                                Warning::UninitializedUse,
+                                format!("`{shown}` is read before anything is put into it"),
+                            );
+                        }
+                    }
+                    _ => expr.each_child(&mut |child| self.read(child, held)),
+                }
+            }
+            ExprKind::Binary(op @ (BinaryOp::And | BinaryOp::Or), a, b) => {
+                self.read(a, held);
+                // The second operand may not run: what it changes may not have been.
+                let mut after = self.assume(a, *op == BinaryOp::And, held);
+                self.read(b, &mut after);
+                if self.changes(b) {
+                    *held = Held::default();
+                }
+            }
+            ExprKind::Ternary(condition, yes, no) => {
+                self.read(condition, held);
+                let mut then = self.assume(condition, true, held);
+                let mut other = self.assume(condition, false, held);
+                self.read(yes, &mut then);
+                self.read(no, &mut other);
+                if self.changes(yes) || self.changes(no) {
+                    *held = Held::default();
+                }
+            }
+            ExprKind::Call(function, _, arguments) => {
+                let Some(call) = self.info.calls.get(&expr.id).cloned() else {
+                    return;
+                };
+                let values: Vec<&Expr> = arguments.iter().map(|a| &a.value).collect();
+                self.call(function, &call, &values, held);
+            }
+            _ => expr.each_child(&mut |child| self.read(child, held)),
+        }
+    }
+
+    /// Whether an expression calls something that may change places.
+    fn changes(&self, expr: &Expr) -> bool {
+        let mut found = match (&expr.kind, self.callee(expr)) {
+            (ExprKind::Call(..), Some(Callee::Builtin(Builtin::IsValid))) => false,
+            (ExprKind::Call(..), _) => true,
+            _ => false,
+        };
+        expr.each_child(&mut |child| found |= self.changes(child));
+        found
+    }
+
+    fn call(&mut self, function: &Expr, call: &Call, arguments: &[&Expr], held: &mut Held) {
+        let directions: Vec<Direction> = match &call.callee {
+            Callee::Builtin(builtin) => {
+                if let ExprKind::Member(base, _) = &function.kind {
+                    self.builtin(*builtin, base, held);
+                }
+                return;
+            }
+            // Their code may write everything that is in scope.
+            Callee::ApplyTable(_) => {
+                *held = Held::default();
+                return;
+            }
+            Callee::Action(def) => {
+                let directions = self.directions(*def, None);
+                self.arguments(call, arguments, &directions, held, false);
+                *held = Held::default();
+                return;
+            }
+            Callee::Function(def) | Callee::Apply(def) => self.directions(*def, None),
+            Callee::Method(def, method) => self.directions(*def, Some(*method)),
+            Callee::Construct(_) => return,
+        };
+        let extracts = matches!(&function.kind, ExprKind::Member(_, name) if &*name.name == "extract")
+            && matches!(call.callee, Callee::Method(..));
+        self.arguments(call, arguments, &directions, held, extracts);
+    }
+
+    fn directions(&self, def: crate::types::DefId, method: Option<usize>) -> Vec<Direction> {
+        let signature = match (&self.info.defs[def.0 as usize].kind, method) {
+            (DefKind::Function(signature, _) | DefKind::Action(signature, _), _) => signature,
+            (DefKind::Parser(signature, ..) | DefKind::Control(signature, ..), _) => signature,
+            (DefKind::Extern(_, methods), Some(method)) => &methods[method].signature,
+            _ => return Vec::new(),
+        };
+        signature.parameters.iter().map(|p| p.direction).collect()
+    }
+
+    fn arguments(
+        &mut self,
+        call: &Call,
+        arguments: &[&Expr],
+        directions: &[Direction],
+        held: &mut Held,
+        extracts: bool,
+    ) {
+        let given = || call.arguments.iter().zip(directions);
+        for (argument, direction) in given() {
+            let Some(argument) = argument.and_then(|n| arguments.get(n)) else {
+                continue;
+            };
+            match direction.writes() {
+                false => self.read(argument, held),
+                true => self.written(argument, held),
+            }
+        }
+        for (argument, direction) in given() {
+            let Some(argument) = argument.and_then(|n| arguments.get(n)) else {
+                continue;
+            };
+            if let (true, Some((place, whole))) = (direction.writes(), path(self.info, argument)) {
+                let holds = match extracts && whole {
+                    true => Holds::Something,
+                    false => Holds::Either,
+                };
+                self.set_header(argument, &place, holds, held);
+            }
+        }
+    }
+
+    /// Sets what a header holds; of a union's, the others hold nothing that is known.
+    fn set_header(&mut self, header: &Expr, place: &Path, holds: Holds, held: &mut Held) {
+        if let ExprKind::Member(base, _) = &header.kind {
+            if matches!(self.kind(base), Some(Kind::Struct(StructKind::Union, ..))) {
+                held.set(&place[..place.len() - 1].to_vec(), Holds::Either);
+            }
+        }
+        held.set(place, holds);
+    }
+
+    fn builtin(&mut self, builtin: Builtin, base: &Expr, held: &mut Held) {
+        let Some((place, whole)) = path(self.info, base) else {
+            return;
+        };
+        match builtin {
+            Builtin::SetValid if whole => {
+                self.set_header(base, &place, Holds::Something, held);
+            }
+            Builtin::SetInvalid if whole => {
+                self.set_header(base, &place, Holds::Nothing, held);
+            }
+            Builtin::SetValid | Builtin::SetInvalid | Builtin::PushFront | Builtin::PopFront => {
+                held.set(&place, Holds::Either);
+            }
+            Builtin::IsValid
+            | Builtin::MinSizeInBits
+            | Builtin::MinSizeInBytes
+            | Builtin::MaxSizeInBits
+            | Builtin::MaxSizeInBytes => {}
+        }
+    }
+}
