@@ -5,6 +5,7 @@ mod changes;
 mod record;
 mod run;
 mod trace;
+mod warnings;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ pub(crate) struct Source {
     /// How many blocks the program's PNA has [default: what it shows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=4))]
     pna_blocks: Option<u32>,
+    #[command(flatten)]
+    warnings: warnings::Warnings,
 }
 
 /// Which NIC.
@@ -143,8 +146,10 @@ impl Source {
             pna_blocks: self.pna_blocks.unwrap_or(0),
             ..Package::default()
         };
-        let program = package.gather(&Folders(self.include.clone()));
-        let program = program.map_err(|error| anyhow!("{error}"))?;
+        let actions = self.warnings.actions()?;
+        let made = package.gather(&Folders(self.include.clone()), &actions);
+        let (program, warned) = made.map_err(|error| anyhow!("{error}"))?;
+        write!(std::io::stderr(), "{warned}")?;
         Ok((package, program))
     }
 }

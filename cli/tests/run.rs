@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_p4_frontend::files::Folders;
+use adit_p4_frontend::warnings::Actions;
 use adit_p4runtime::program::Package;
 use adit_pipeline::p4::trace::Event;
 use adit_pipeline::p4::{Engine, Input};
@@ -242,8 +243,8 @@ fn tracing_changes_nothing() {
                 text: std::fs::read_to_string(&path).expect("text"),
                 ..Package::default()
             };
-            let program = package.gather(&Folders(Vec::new()));
-            let program = program.expect("it has no errors");
+            let program = package.gather(&Folders(Vec::new()), &Actions::default());
+            let (program, _) = program.expect("it has no errors");
             let packets = packets(&test, "0");
             let plain = Arc::new(Engine::load(program.clone()).expect("an engine"));
             let traced = Arc::new(Engine::load_traced(program).expect("an engine"));

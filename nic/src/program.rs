@@ -117,6 +117,9 @@ impl Program {
         };
         let compiled = compile(name, text, &Folders::default(), &options);
         let diagnostics = compiled.diagnostics.render(&compiled.sources);
+        for warning in compiled.diagnostics.warnings() {
+            tracing::warn!("{}", warning.line(&compiled.sources));
+        }
         let program: ir::Program = match compiled.program {
             Some(program) => program,
             None if compiled.diagnostics.has_errors() => {

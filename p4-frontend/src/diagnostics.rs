@@ -80,6 +80,14 @@ impl Diagnostic {
         self
     }
 
+    /// Place and message in one line, for logs.
+    pub fn line(&self, sources: &SourceMap) -> String {
+        let kind = self
+            .warning
+            .map_or(String::new(), |w| format!(" [{}]", w.name()));
+        format!("{}: {}{kind}", sources.position(self.span), self.message)
+    }
+
     /// The diagnostic as a person is shown it: file, line, the text underlined.
     pub fn render(&self, sources: &SourceMap) -> String {
         let severity = match self.severity {

@@ -30,7 +30,6 @@ control inner(inout bit<8> x, inout bit<8> y)(bit<8> start) {
 control I(inout H h, inout M m, inout standard_metadata_t s) {
     inner(0x51) first;
     inner(0x52) second;
-    bit<8> swaps = 0;
     action set(inout bit<8> x, in bit<8> y, out bit<8> z) { x = y; z = 3; }
     action plus(bit<8> n) { h.h.c = h.h.c + n; }
     table hits {

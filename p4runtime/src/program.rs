@@ -9,11 +9,14 @@ use std::sync::Mutex;
 use adit_p4_frontend::architectures::{Choice, Pna};
 use adit_p4_frontend::cancel::Cancel;
 use adit_p4_frontend::source::Includes;
-use adit_p4_frontend::{compile, ir::Program, Options};
+use adit_p4_frontend::warnings::Actions;
+use adit_p4_frontend::{compile, ir::Program, Compiled, Options};
 use prost::Message;
 
 /// What a package begins with; the last byte is the version.
 const MAGIC: [u8; 8] = *b"ADIT-P4\x01";
+/// The most warnings of a program that are logged: a client writes them.
+const MAX_LOGGED: usize = 10;
 /// The largest package or source.
 pub const MAX_BYTES: usize = 16 << 20;
 
@@ -122,7 +125,7 @@ impl Package {
         }
     }
 
-    fn options(&self, cancel: &Cancel) -> Options {
+    fn options(&self) -> Options {
         let defines = self.defines.iter().map(|d| match d.split_once('=') {
             Some((name, value)) => (name.to_owned(), value.to_owned()),
             None => (d.clone(), "1".to_owned()),
@@ -136,7 +139,6 @@ impl Package {
                     _ => Pna::Auto,
                 },
             },
-            cancel: cancel.clone(),
             ..Options::default()
         }
     }
@@ -144,11 +146,11 @@ impl Package {
     fn compile(
         &self,
         includes: &(dyn Includes + Sync),
-        cancel: &Cancel,
-    ) -> Result<Program, ProgramError> {
-        let compiled = compile(&self.name, &self.text, includes, &self.options(cancel));
-        match compiled.program {
-            Some(program) => Ok(program),
+        options: Options,
+    ) -> Result<(Program, Compiled), ProgramError> {
+        let mut compiled = compile(&self.name, &self.text, includes, &options);
+        match compiled.program.take() {
+            Some(program) => Ok((program, compiled)),
             None if compiled.diagnostics.has_errors() => {
                 let said = compiled.diagnostics.render(&compiled.sources);
                 Err(ProgramError::Source(said))
@@ -157,32 +159,55 @@ impl Package {
         }
     }
 
-    /// The program.
+    /// The program. What it is warned of goes to the log.
     pub fn program(&self) -> Result<Program, ProgramError> {
         self.program_unless(&Cancel::default())
     }
 
-    /// The program, unless that is cancelled before it is made.
+    /// The program, unless the compilation is cancelled: an error of the source then.
     pub fn program_unless(&self, cancel: &Cancel) -> Result<Program, ProgramError> {
         let files = self.files.iter().map(|f| {
             let key = (f.path.clone(), f.from.clone());
             (key, (f.name.clone(), f.text.clone()))
         });
-        self.compile(&Packed(files.collect()), cancel)
+        let options = Options {
+            cancel: cancel.clone(),
+            ..self.options()
+        };
+        let (program, compiled) = self.compile(&Packed(files.collect()), options)?;
+        let mut warnings = compiled.diagnostics.warnings();
+        for warning in warnings.by_ref().take(MAX_LOGGED) {
+            tracing::warn!("{}", warning.line(&compiled.sources));
+        }
+        match warnings.count() {
+            0 => {}
+            more => tracing::warn!("{}: {more} more warnings", self.name),
+        }
+        Ok(program)
     }
 
-    /// The program, whose includes come from elsewhere; they are put into the package.
-    pub fn gather(&mut self, includes: &(dyn Includes + Sync)) -> Result<Program, ProgramError> {
+    /// The program, whose includes come from elsewhere, and what it is warned of, as a person is
+    /// shown it; the includes are put into the package.
+    pub fn gather(
+        &mut self,
+        includes: &(dyn Includes + Sync),
+        warnings: &Actions,
+    ) -> Result<(Program, String), ProgramError> {
         let recorded = Recorded {
             inner: includes,
             files: Mutex::default(),
         };
-        let program = self.compile(&recorded, &Cancel::default())?;
+        let options = Options {
+            warnings: warnings.clone(),
+            ..self.options()
+        };
+        let (program, compiled) = self.compile(&recorded, options)?;
+        let warned = compiled.diagnostics.render(&compiled.sources);
         self.files = recorded
             .files
             .into_inner()
             .unwrap_or_else(|e| e.into_inner());
-        Ok(program)
+        Ok((program, warned))
     }
 
     /// The bytes that `p4_device_config` takes.

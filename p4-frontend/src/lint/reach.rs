@@ -11,8 +11,8 @@ use crate::diagnostics::{Diagnostic, Diagnostics};
 use crate::eval::{wrap, Value};
 use crate::source::Span;
 use crate::syntax::ast::{
-    Block, Decl, DeclKind, Expr, ExprKind, ParserBody, Program, PropertyValue, State, Statement,
-    StatementKind, Transition,
+    Block, Decl, DeclKind, Entry, Expr, ExprKind, ParserBody, Program, PropertyValue, State,
+    Statement, StatementKind, Transition,
 };
 use crate::syntax::visit::{walk, Visitor};
 use crate::types::Kind;
@@ -63,14 +63,16 @@ impl<'a> Visitor<'a> for Reach<'_, '_, '_> {
         match &decl.kind {
             DeclKind::Parser(_, body) => self.states(body),
             DeclKind::Table(properties) => {
+                // The longest prefix wins, wherever it stands.
+                let by_length = properties.iter().any(|p| match &p.value {
+                    PropertyValue::Key(keys) => keys.iter().any(|k| &*k.kind.name == "lpm"),
+                    _ => false,
+                });
                 for property in properties {
                     if let PropertyValue::Entries(entries) = &property.value {
-                        // With priorities, or without an exact key, entries may overlap.
-                        let plain = entries
-                            .iter()
-                            .all(|e| e.priority.is_none() && e.annotations.is_empty());
-                        let cases = entries.iter().map(|e| (&e.keys[..], e.span));
-                        if plain {
+                        let by_place = |e: &Entry| e.priority.is_none() && e.annotations.is_empty();
+                        if !by_length && entries.iter().all(by_place) {
+                            let cases = entries.iter().map(|e| (&e.keys[..], e.span));
                             self.cases(cases.collect(), "entry");
                         }
                     }
