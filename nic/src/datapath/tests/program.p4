@@ -18,7 +18,9 @@ parser P(packet_in pkt, out headers_t h, inout metadata_t m,
 
 control C(inout headers_t h, inout metadata_t m, in pna_main_input_metadata_t istd,
           inout pna_main_output_metadata_t ostd) {
+    Counter<bit<64>, bit<1>>(1, PNA_CounterType_t.PACKETS_AND_BYTES) seen;
     apply {
+        seen.count(0);
         switch (h.ethernet.src[7:0]) {
             1: {
                 set_queue(1);

@@ -2,6 +2,7 @@
 
 use adit_pipeline::checksum::verify::{verify, Check};
 use adit_pipeline::offload::{Checksum, Gso, GsoKind};
+use adit_pipeline::p4::externs::{Count, Object};
 use adit_uapi::desc::tx_flex::sched_cmd;
 
 use super::transmit::unfinished;
@@ -147,6 +148,17 @@ fn large_frames_stay_whole_where_headers_stay_in_number() {
     }
     let got = driver.recv(0).or_else(|| driver.recv(1)).unwrap();
     assert_eq!(got.frame.len(), frame.len());
+    // Three segments each way, which is what the program's counter counts.
+    let engine = driver.dp.engine().unwrap();
+    let Some(Object::Counter(seen)) = engine.object("C.seen") else {
+        panic!("no counter");
+    };
+    let on_wire = meta.on_wire(frame.len());
+    let both = Count {
+        packets: 2 * on_wire.frames,
+        bytes: 2 * on_wire.bytes,
+    };
+    assert_eq!((on_wire.frames, seen.get(0)), (3, Ok(both)));
 }
 
 #[test]

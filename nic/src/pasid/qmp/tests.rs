@@ -141,6 +141,32 @@ fn what_comes_too_slowly_is_cut_off() {
 }
 
 #[test]
+fn a_socket_that_cannot_be_used_is_named_once() {
+    let said = |path: PathBuf| {
+        let qmp = Qmp {
+            path,
+            pci_id: DEFAULT_ID,
+            requester: None,
+        };
+        format!("{:#}", anyhow::Error::from(qmp.ask().unwrap_err()))
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("qmp");
+    let absent = "the QMP socket cannot be used: No such file or directory (os error 2)";
+    assert_eq!(said(path.clone()), absent);
+    let listener = UnixListener::bind(&path).unwrap();
+    // Another client has it: nobody accepts.
+    let silent = said(path.clone());
+    assert!(
+        silent.starts_with("no answer on the QMP socket within 2 s"),
+        "{silent}"
+    );
+    drop(listener);
+    let dead = "the QMP socket cannot be used: Connection refused (os error 111)";
+    assert_eq!(said(path), dead);
+}
+
+#[test]
 fn a_question_is_asked_again_after_a_reset_and_on_a_new_connection() {
     let replies = || script(REGISTER, &bus(&[(DEFAULT_ID, 5)]));
     // The first connection ends at once: QEMU is busy with somebody else.
