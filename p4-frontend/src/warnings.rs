@@ -17,6 +17,8 @@ pub enum Warning {
     Mismatch,
     /// Something declared that nothing uses.
     Unused,
+    /// A parameter that nothing uses. What is said of `Unused` counts for it too.
+    UnusedParameter,
     /// A parser state without a transition; a transition that depends on nothing.
     ParserTransition,
     /// Code, a state or a case that nothing gets to.
@@ -31,11 +33,12 @@ pub enum Warning {
 
 impl Warning {
     /// Every kind.
-    pub const ALL: [Warning; 9] = [
+    pub const ALL: [Warning; 10] = [
         Warning::Preprocessor,
         Warning::Overflow,
         Warning::Mismatch,
         Warning::Unused,
+        Warning::UnusedParameter,
         Warning::ParserTransition,
         Warning::Unreachable,
         Warning::InvalidHeader,
@@ -50,12 +53,18 @@ impl Warning {
             Warning::Overflow => "overflow",
             Warning::Mismatch => "mismatch",
             Warning::Unused => "unused",
+            Warning::UnusedParameter => "unused-parameter",
             Warning::ParserTransition => "parser-transition",
             Warning::Unreachable => "unreachable",
             Warning::InvalidHeader => "invalid-header",
             Warning::UninitializedUse => "uninitialized-use",
             Warning::Missing => "missing",
         }
+    }
+
+    /// The kind that this one is a part of.
+    pub(crate) fn whole(self) -> Option<Warning> {
+        (self == Warning::UnusedParameter).then_some(Warning::Unused)
     }
 
     /// The kind of that name.
@@ -97,6 +106,8 @@ impl Actions {
 
     /// What becomes of a kind.
     pub fn of(&self, warning: Warning) -> Action {
-        self.each.get(&warning).copied().unwrap_or(self.all)
+        let own = self.each.get(&warning);
+        let whole = || warning.whole().and_then(|whole| self.each.get(&whole));
+        own.or_else(whole).copied().unwrap_or(self.all)
     }
 }

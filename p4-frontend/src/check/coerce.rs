@@ -173,6 +173,8 @@ impl<'a> Checker<'a, '_> {
         }
         match (self.kind(from), self.kind(to)) {
             (Kind::Unknown, _) | (_, Kind::Unknown) => true,
+            // How many elements a list has is not said by its type.
+            (Kind::Default, Kind::List(_)) => false,
             (Kind::Default, _) => true,
             (Kind::Parser(..), Kind::Parser(..)) | (Kind::Control(..), Kind::Control(..)) => {
                 self.unify_blocks(to, from)

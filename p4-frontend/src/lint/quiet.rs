@@ -25,7 +25,9 @@ impl Quiet {
     pub(crate) fn covers(&self, diagnostic: &Diagnostic) -> bool {
         let at = diagnostic.span;
         self.0.iter().any(|(span, warning)| {
-            diagnostic.warning == Some(*warning) && span.lo <= at.lo && at.hi <= span.hi
+            let kind = diagnostic.warning;
+            let is_kind = kind == Some(*warning) || kind.and_then(Warning::whole) == Some(*warning);
+            is_kind && span.lo <= at.lo && at.hi <= span.hi
         })
     }
 

@@ -150,7 +150,7 @@ fn what_nothing_uses() {
             "action a(bit<8> v) {} table t { actions = { a; } default_action = a(1); }",
             "t.apply();",
         ),
-        &["unused: the parameter `v` is never used"],
+        &["unused-parameter: the parameter `v` is never used"],
     );
     warned(
         &c("bit<8> y = 1;", ""),
@@ -169,7 +169,7 @@ fn what_nothing_uses() {
     warned(&c("", "for (bit<8> i in 1 .. 3) { x = x + 1; }"), &[]);
     warned(
         "bit<8> f(in bit<8> x, in bit<8> y) { return x; }",
-        &["unused: the parameter `y` is never used"],
+        &["unused-parameter: the parameter `y` is never used"],
     );
     warned(
         "@noWarn(\"unused\") bit<8> f(in bit<8> x, in bit<8> y) { return x; }",

@@ -15,6 +15,8 @@ use crate::syntax::visit::{walk, Inside, Visitor};
 use crate::types::{DefId, Kind};
 use crate::warnings::Warning;
 
+const PARAMETER: &str = "the parameter";
+
 /// Warns of what nothing uses.
 pub(super) fn unused(program: &Program, info: &Info<'_>, diagnostics: &mut Diagnostics) {
     let mut uses = Uses {
@@ -34,13 +36,13 @@ pub(super) fn unused(program: &Program, info: &Info<'_>, diagnostics: &mut Diagn
     };
     program.decls.iter().for_each(|decl| report.top(decl));
     for (span, what, name, why) in report.found {
+        let kind = match what {
+            PARAMETER => Warning::UnusedParameter,
+            _ => Warning::Unused,
+        };
         diagnostics.push(
-            Diagnostic::warning(
-                Warning::Unused,
-                span,
-                format!("{what} `{name}` is never {why}"),
-            )
-            .label(format!("never {why}")),
+            Diagnostic::warning(kind, span, format!("{what} `{name}` is never {why}"))
+                .label(format!("never {why}")),
         );
     }
 }
@@ -183,7 +185,7 @@ impl Report<'_, '_, '_> {
     fn parameters(&mut self, parameters: &[Parameter]) {
         for parameter in parameters {
             let name = (&parameter.name.name, parameter.name.span);
-            self.check(parameter.id, name, "the parameter", "used");
+            self.check(parameter.id, name, PARAMETER, "used");
         }
     }
 
