@@ -236,6 +236,13 @@ pub(crate) fn tokens(
         let gap = &file.text[end..range.start];
         let span = file.span(range.clone());
         match result {
+            // A word goes on in the next line, as C's preprocessor joins lines before all else.
+            Ok(Kind::Ident | Kind::Number) if is_spliced(&tokens, gap) => {
+                if let Some(word) = tokens.last_mut() {
+                    word.text = names.name(&format!("{}{}", &*word.text, lexer.slice()));
+                    word.span.hi = span.hi;
+                }
+            }
             Ok(kind) => tokens.push(Token {
                 kind,
                 text: names.name(lexer.slice()),
@@ -258,6 +265,11 @@ pub(crate) fn tokens(
         end = range.end;
     }
     tokens
+}
+
+/// Whether nothing but a backslash at the end of a line parts a word from what comes.
+fn is_spliced(before: &[Token], gap: &str) -> bool {
+    matches!(gap, "\\\n" | "\\\r\n") && before.last().is_some_and(|t| t.kind == Kind::Ident)
 }
 
 /// Whether the space between two tokens puts the second one on a line of its own. A line that ends

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use super::*;
-use crate::architectures::Choice;
+use crate::architectures::{Architecture, Form};
 use crate::source::NoIncludes;
 
 struct Files(Vec<(&'static str, &'static str)>);
@@ -15,8 +15,13 @@ impl Includes for Files {
 
 fn run_with(text: &str, includes: &dyn Includes) -> Result<String, String> {
     let (mut sources, mut diagnostics) = (SourceMap::default(), Diagnostics::default());
-    let tokens = Preprocessor::new(&mut sources, &mut diagnostics, includes, Choice::default())
-        .finish("test.p4".to_owned(), text.to_owned());
+    let tokens = Preprocessor::new(
+        &mut sources,
+        &mut diagnostics,
+        includes,
+        Form::of(Architecture::Auto),
+    )
+    .finish("test.p4".to_owned(), text.to_owned());
     if diagnostics.has_errors() {
         return Err(diagnostics.render(&sources));
     }
@@ -55,6 +60,10 @@ fn macros_are_replaced() {
     );
     assert_eq!(run("#define A B\n#define B A\nA").unwrap(), "A");
     assert_eq!(run("#define A 1 \\\n + 2\nA").unwrap(), "1 + 2");
+    assert_eq!(
+        run("#define LONG_\\\nNAME_\\\r\n7 1\nLONG_NAME_7 LONG\\\n_NAME_7 a \\\nb").unwrap(),
+        "1 1 a b"
+    );
     assert_eq!(run("#define A 1\n#undef A\nA").unwrap(), "A");
 }
 
