@@ -85,7 +85,7 @@ control FilterControl(inout network_headers_t h, inout metadata_t m, in pna_main
     }
 
     apply {
-        m.from_wire = (bit<1>) adit_is_wire(istd.input_port);
+        m.from_wire = (bit<1>) is_net_port(istd.input_port);
         if (istd.parser_error != error.NoError) {
             malformed.count(0);
             drop_packet();

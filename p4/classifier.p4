@@ -195,7 +195,7 @@ control ClassifierControl(inout network_headers_t h, inout metadata_t m,
         if (istd.parser_error != error.NoError && !m.is_payload_reached) {
             malformed.count(0);
             drop();
-        } else if (!adit_is_wire(istd.input_port)) {
+        } else if (!is_net_port(istd.input_port)) {
             pass();
         } else {
             if (m.quic_id_len != 0) {

@@ -28,7 +28,7 @@ parser EndpointParser(packet_in pkt, out headers_t h, inout metadata_t m,
                       in pna_main_parser_input_metadata_t istd) {
     state start {
         m.length = (bit<16>) pkt.length();
-        transition select(adit_is_wire(istd.input_port)) {
+        transition select(is_net_port(istd.input_port)) {
             true: from_wire;
             default: from_host;
         }

@@ -8,8 +8,9 @@ mod trace;
 mod warnings;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use adit_p4_frontend::architectures::Architecture;
 use adit_p4_frontend::files::{self, Folders};
 use adit_p4_frontend::ir::Program;
 use adit_p4runtime::p4info::{p4info, text};
@@ -52,9 +53,10 @@ pub(crate) struct Source {
     /// Define a macro (repeatable)
     #[arg(short = 'D', long = "define", value_name = "NAME[=VALUE]")]
     defines: Vec<String>,
-    /// How many blocks the program's PNA has [default: what it shows]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=4))]
-    pna_blocks: Option<u32>,
+    /// The architecture that the program is for: v1model, pna (three blocks, version 0.7), pna-dpdk
+    /// (four blocks), pna-tc [default: that of its main]
+    #[arg(long, value_name = "NAME")]
+    arch: Option<Architecture>,
     #[command(flatten)]
     warnings: warnings::Warnings,
 }
@@ -76,7 +78,7 @@ pub(crate) struct Load {
 pub(crate) struct Compile {
     #[command(flatten)]
     source: Source,
-    /// The folder that p4info.txtpb and program.p4bin are written to
+    /// The folder that p4info.txtpb and program.p4bin are written to; it is made if need be
     #[arg(short, long, default_value = ".")]
     to: PathBuf,
 }
@@ -143,7 +145,7 @@ impl Source {
             name,
             text,
             defines: self.defines.clone(),
-            pna_blocks: self.pna_blocks.unwrap_or(0),
+            architecture: self.arch.map_or_else(String::new, |arch| arch.to_string()),
             ..Package::default()
         };
         let actions = self.warnings.actions()?;
@@ -167,8 +169,10 @@ fn give(load: &Load) -> Result<()> {
 fn write(compile: &Compile) -> Result<()> {
     let (package, program) = compile.source.load()?;
     let info = p4info(&program)?.p4info;
+    let folder = &compile.to;
+    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let put = |name: &str, bytes: &[u8]| {
-        let path: PathBuf = Path::new(&compile.to).join(name);
+        let path = folder.join(name);
         std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
         writeln!(std::io::stdout(), "{}", path.display()).map_err(anyhow::Error::from)
     };

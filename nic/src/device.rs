@@ -48,8 +48,8 @@ pub struct Options {
     pub queues: u16,
     /// The P4 program; none for the standard one.
     pub p4: Option<PathBuf>,
-    /// Macros for it: names and values.
-    pub p4_defines: Vec<(String, String)>,
+    /// Its macros and architecture.
+    pub p4_options: adit_p4_frontend::Options,
     /// Where P4Runtime is served, if anywhere.
     pub p4rt: Option<P4Rt>,
     /// Where metrics are served.
@@ -72,7 +72,7 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
         wires.push(spec.open().with_context(|| format!("wire `{spec}`"))?);
     }
     let program = match &options.p4 {
-        Some(path) => Program::load(path, options.p4_defines.clone()),
+        Some(path) => Program::load(path, &options.p4_options),
         None => Program::standard(),
     }
     .context("the P4 program")?;

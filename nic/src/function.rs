@@ -20,7 +20,7 @@ use crate::mailbox::{Mailbox, MailboxEvent};
 use crate::memory::{Access, MapError};
 use crate::pasid::{Root, RootQuery};
 use crate::pci::{ConfigEffect, ConfigSpace, PciId, BAR2_LEN};
-use crate::program::Program;
+use crate::program::{Program, ProgramLog};
 use crate::wire::Port;
 
 /// How often entries are looked through whose time may be over.
@@ -343,13 +343,15 @@ impl Shared {
         self.wake();
     }
 
-    /// Lets the program's entries grow old until [`Shared::stop`] is called. Tables are looked
-    /// through beside the frames, which do not wait for that.
+    /// Lets the program's entries grow old, and logs its messages, until [`Shared::stop`] is
+    /// called. Tables are looked through beside the frames, which do not wait for that.
     pub fn age_entries(&self) {
+        let mut messages = ProgramLog::default();
         while !self.stopping() {
             let engine = self.lock().datapath().engine().cloned();
             if let Some(engine) = engine {
                 engine.expire(self.now());
+                messages.log(&engine);
             }
             std::thread::park_timeout(AGING_INTERVAL);
         }

@@ -12,6 +12,7 @@ use adit_nic::mac::MacAddr;
 use adit_nic::p4rt::P4Rt;
 use adit_nic::pci::{PciId, RequesterId, DEFAULT_ID};
 use adit_nic::wire::WireSpec;
+use adit_p4_frontend::architectures::Architecture;
 use adit_p4runtime::server::Address;
 use adit_uapi::regs::adi::{MAX_ADIS, MAX_QUEUE_PAIRS};
 use adit_vfio_user::StopHandle;
@@ -75,6 +76,11 @@ struct Cli {
     #[arg(long, value_name = "NAME[=VALUE]", requires = "p4")]
     p4_define: Vec<String>,
 
+    /// The architecture that the program is for: pna (three blocks, version 0.7), pna-dpdk (four
+    /// blocks), pna-tc, v1model. Without it, that of the program's main.
+    #[arg(long, value_name = "NAME", requires = "p4")]
+    p4_arch: Option<Architecture>,
+
     /// Serve P4Runtime at HOST:PORT or unix:PATH; without one, at 127.0.0.1:9559.
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9559")]
     p4rt: Option<Address>,
@@ -133,7 +139,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             pci_id: cli.pci_id,
             queues: u16::try_from(cli.queues)?, // at most MAX_QUEUES
             p4: cli.p4,
-            p4_defines: cli.p4_define.iter().map(|text| define(text)).collect(),
+            p4_options: adit_p4_frontend::Options {
+                defines: cli.p4_define.iter().map(|text| define(text)).collect(),
+                architecture: cli.p4_arch.unwrap_or_default(),
+                ..adit_p4_frontend::Options::default()
+            },
             p4rt: cli.p4rt.map(|address| P4Rt {
                 address,
                 device_id: cli.p4rt_device,

@@ -3,6 +3,7 @@
 //!
 //! What programs may rely on is in `p4/include/adit.p4`.
 
+mod log;
 mod offload;
 mod switch;
 
@@ -16,10 +17,11 @@ use adit_p4runtime::loaded;
 use adit_pipeline::p4::{Direction, Engine, LoadError, Worker};
 use thiserror::Error;
 
+pub(crate) use log::ProgramLog;
 pub(crate) use offload::amend;
 
-/// The first port behind which there is a virtual port: the difference is its id.
-pub const FIRST_HOST_PORT: u32 = 0x1000;
+pub use adit_pipeline::p4::FIRST_HOST_PORT;
+
 /// The port of the device's own layer 2 stage.
 pub const SWITCH_PORT: u32 = 0xFFF0;
 /// The port of the control plane.
@@ -75,18 +77,17 @@ impl Program {
         }
     }
 
-    /// Compiles and loads what is in a file. Included files are looked for beside it; macros are
-    /// names and values.
+    /// Compiles and loads what is in a file. Included files are looked for beside it.
     ///
     /// # Errors
     /// When it cannot be read, compiled or loaded.
-    pub fn load(path: &Path, defines: Vec<(String, String)>) -> Result<Self, ProgramError> {
+    pub fn load(path: &Path, options: &Options) -> Result<Self, ProgramError> {
         let name = path.display().to_string();
         let text = files::read(path).map_err(|error| ProgramError::File {
             path: name.clone(),
             error,
         })?;
-        Self::from_source(&name, &text, defines)
+        Self::from_source(&name, &text, options)
     }
 
     /// Compiles and loads a text, which includes nothing but what comes with the front end.
@@ -94,7 +95,7 @@ impl Program {
     /// # Errors
     /// When it cannot be compiled or loaded.
     pub fn from_text(name: &str, text: &str) -> Result<Self, ProgramError> {
-        Self::from_source(name, text, Vec::new())
+        Self::from_source(name, text, &Options::default())
     }
 
     /// The program that runs if nothing else is said.
@@ -105,17 +106,9 @@ impl Program {
         Self::from_text("default.p4", DEFAULT)
     }
 
-    fn from_source(
-        name: &str,
-        text: &str,
-        defines: Vec<(String, String)>,
-    ) -> Result<Self, ProgramError> {
+    fn from_source(name: &str, text: &str, options: &Options) -> Result<Self, ProgramError> {
         let began = Instant::now();
-        let options = Options {
-            defines,
-            ..Options::default()
-        };
-        let compiled = compile(name, text, &Folders::default(), &options);
+        let compiled = compile(name, text, &Folders::default(), options);
         let diagnostics = compiled.diagnostics.render(&compiled.sources);
         for warning in compiled.diagnostics.warnings() {
             tracing::warn!("{}", warning.line(&compiled.sources));

@@ -26,7 +26,7 @@ impl Cancel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::architectures::Choice;
+    use crate::architectures::{Architecture, Form};
     use crate::diagnostics::Diagnostics;
     use crate::preprocess::Preprocessor;
     use crate::source::{Includes, NoIncludes, SourceMap};
@@ -58,8 +58,13 @@ mod tests {
         diagnostics: &mut Diagnostics,
     ) -> Vec<crate::lexer::Token> {
         let mut sources = SourceMap::default();
-        Preprocessor::new(&mut sources, diagnostics, includes, Choice::default())
-            .finish("test.p4".to_owned(), text.to_owned())
+        Preprocessor::new(
+            &mut sources,
+            diagnostics,
+            includes,
+            Form::of(Architecture::Auto),
+        )
+        .finish("test.p4".to_owned(), text.to_owned())
     }
 
     #[test]
@@ -88,7 +93,7 @@ mod tests {
             let info = check::check(&tree, &mut diagnostics);
             assert_eq!(info.defs.is_empty(), stages <= 1);
             stop(2);
-            let program = lower::lower(&tree, info, &mut diagnostics);
+            let program = lower::lower(&tree, &SourceMap::default(), info, &mut diagnostics);
             assert_eq!(program.is_none(), stages <= 2);
             assert_eq!(diagnostics.is_cancelled(), stages <= 2);
         }

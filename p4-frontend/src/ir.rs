@@ -18,6 +18,8 @@ pub type Slot = u32;
 /// A program for one architecture.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
+    /// Where `main` is in the source: file, line and column.
+    pub place: String,
     /// The name of the package that `main` is: the architecture.
     pub package: String,
     /// What the frame holds at the beginning: constants, and zeros.
@@ -411,6 +413,8 @@ pub enum Inst {
 /// A table.
 #[derive(Clone, Debug)]
 pub struct Table {
+    /// Where it is in the source: file, line and column.
+    pub place: String,
     /// The name as control planes know it.
     pub name: String,
     /// The keys.
@@ -519,6 +523,8 @@ pub struct ValueSet {
 /// An instance of an extern object.
 #[derive(Clone, Debug)]
 pub struct ExternInstance {
+    /// Where it is in the source: file, line and column.
+    pub place: String,
     /// The name as control planes know it.
     pub name: String,
     /// The name of its type.
@@ -532,6 +538,8 @@ pub struct ExternInstance {
 /// A call of an extern function or method.
 #[derive(Clone, Debug)]
 pub struct ExternCall {
+    /// Where it is in the source: file, line and column.
+    pub place: String,
     /// The object, for methods.
     pub object: Option<u32>,
     /// The name of the function or method.

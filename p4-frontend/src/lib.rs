@@ -21,16 +21,18 @@ mod syntax;
 mod types;
 pub mod warnings;
 
-use diagnostics::Diagnostics;
+use architectures::{Architecture, Form};
+use diagnostics::{Diagnostic, Diagnostics};
 use source::{Includes, SourceMap};
+use syntax::ast::{DeclKind, TypeKind};
 
 /// What a compilation is asked to do.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Macros that are defined before the program begins, with their values.
     pub defines: Vec<(String, String)>,
-    /// Which form of an architecture the program means.
-    pub architecture: architectures::Choice,
+    /// The architecture that the program is to be for.
+    pub architecture: architectures::Architecture,
     /// What becomes of warnings.
     pub warnings: warnings::Actions,
     /// What stops the compilation before its end.
@@ -77,28 +79,30 @@ fn front(
     options: &Options,
     make: bool,
 ) -> Compiled {
-    let mut sources = SourceMap::default();
-    let mut diagnostics = Diagnostics::new(options.cancel.clone());
-    let mut preprocessor = preprocess::Preprocessor::new(
-        &mut sources,
-        &mut diagnostics,
-        includes,
-        options.architecture.decided(text),
-    );
-    for (name, value) in &options.defines {
-        preprocessor.define(name, value);
+    let first = Form::of(options.architecture);
+    let mut read = read(name, text, includes, options, first);
+    let shown = Form::shown(&read.tree).filter(|shown| *shown != first);
+    // Which form of PNA is meant shows in the program that includes it.
+    if let (Architecture::Auto, Some(shown)) = (options.architecture, shown) {
+        read = self::read(name, text, includes, options, shown);
     }
-    let tokens = preprocessor.finish(name.to_owned(), text.to_owned());
-    let tree = syntax::parse(&tokens, &mut diagnostics);
+    let Read {
+        sources,
+        mut diagnostics,
+        tree,
+    } = read;
     let quiet = lint::Quiet::of(&tree);
     let mut program = None;
     if !diagnostics.has_errors() {
         let info = check::check(&tree, &mut diagnostics);
+        if let Some(package) = options.architecture.package() {
+            require(package, options.architecture, &tree, &mut diagnostics);
+        }
         if !diagnostics.has_errors() {
             lint::lint(&tree, &info, &mut diagnostics);
         }
         if make && !diagnostics.has_errors() {
-            program = lower::lower(&tree, info, &mut diagnostics);
+            program = lower::lower(&tree, &sources, info, &mut diagnostics);
         }
     }
     diagnostics.settle(&options.warnings, |diagnostic| {
@@ -108,6 +112,51 @@ fn front(
         program: program.filter(|_| !diagnostics.has_errors()),
         sources,
         diagnostics,
+    }
+}
+
+/// What was read of a program.
+struct Read {
+    sources: SourceMap,
+    diagnostics: Diagnostics,
+    tree: syntax::ast::Program,
+}
+
+fn read(name: &str, text: &str, includes: &dyn Includes, options: &Options, form: Form) -> Read {
+    let mut sources = SourceMap::default();
+    let mut diagnostics = Diagnostics::new(options.cancel.clone());
+    let mut preprocessor =
+        preprocess::Preprocessor::new(&mut sources, &mut diagnostics, includes, form);
+    for (name, value) in &options.defines {
+        preprocessor.define(name, value);
+    }
+    let tokens = preprocessor.finish(name.to_owned(), text.to_owned());
+    let tree = syntax::parse(&tokens, &mut diagnostics);
+    Read {
+        sources,
+        diagnostics,
+        tree,
+    }
+}
+
+/// Refuses a program whose `main` is another package than that of the chosen architecture.
+fn require(
+    package: &str,
+    chosen: Architecture,
+    tree: &syntax::ast::Program,
+    diagnostics: &mut Diagnostics,
+) {
+    let mut decls = tree.decls.iter();
+    let main = decls.find_map(|decl| match &decl.kind {
+        DeclKind::Instance(ty, _, _) if &*decl.name.name == "main" => match &ty.kind {
+            TypeKind::Named(name, _, _) => Some(name),
+            _ => None,
+        },
+        _ => None,
+    });
+    if let Some(main) = main.filter(|main| &*main.name != package) {
+        let message = format!("`main` is a `{}`: {chosen} has `{package}`", main.name);
+        diagnostics.push(Diagnostic::error(main.span, message));
     }
 }
 

@@ -29,11 +29,13 @@ pub enum Warning {
     UninitializedUse,
     /// A label without effect at the end of a `switch`.
     Missing,
+    /// An older form of something.
+    Deprecated,
 }
 
 impl Warning {
     /// Every kind.
-    pub const ALL: [Warning; 10] = [
+    pub const ALL: [Warning; 11] = [
         Warning::Preprocessor,
         Warning::Overflow,
         Warning::Mismatch,
@@ -44,6 +46,7 @@ impl Warning {
         Warning::InvalidHeader,
         Warning::UninitializedUse,
         Warning::Missing,
+        Warning::Deprecated,
     ];
 
     /// The name that options and annotations have for it.
@@ -59,6 +62,7 @@ impl Warning {
             Warning::InvalidHeader => "invalid-header",
             Warning::UninitializedUse => "uninitialized-use",
             Warning::Missing => "missing",
+            Warning::Deprecated => "deprecated",
         }
     }
 

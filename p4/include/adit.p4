@@ -21,10 +21,11 @@
 
 #include <pna.p4>
 
-// Ports. Wires count up from 0. Behind each port from ADIT_FIRST_HOST_PORT on is the virtual port
-// whose id (virtchnl2's vport_id) is the difference: those of the PF come first, one for each wire,
-// then those of ADIs. What comes from a wire is on its way to the host (NET_TO_HOST), what comes
-// from a virtual port is on its way to the network (HOST_TO_NET); each may be sent to any port.
+// Ports. Wires count up from 0: those are PNA's network ports. Behind each port from
+// ADIT_FIRST_HOST_PORT on is the virtual port whose id (virtchnl2's vport_id) is the difference:
+// those of the PF come first, one for each wire, then those of ADIs. What comes from a wire is on
+// its way to the host (NET_TO_HOST), what comes from a virtual port is on its way to the network
+// (HOST_TO_NET); each may be sent to any port.
 const PortIdUint_t ADIT_FIRST_HOST_PORT = 0x1000;
 
 // The NIC's own layer 2 stage decides: address filters, VLANs and the switch between ADIs.
@@ -32,11 +33,6 @@ const PortId_t ADIT_PORT_SWITCH = (PortId_t) 0xfff0;
 
 // The control plane gets the packet (P4Runtime's packet-in).
 const PortId_t ADIT_PORT_CPU = (PortId_t) 0xfffffffd;
-
-// Whether what came in at the port came from a wire.
-bool adit_is_wire(in PortId_t port) {
-    return (PortIdUint_t) port < ADIT_FIRST_HOST_PORT;
-}
 
 // Which receive queue of the virtual port the packet is for: an index among its queues. Without
 // it, or if the port has no such queue, the driver's own rules and its RSS decide.
@@ -50,6 +46,15 @@ extern void set_hash(in bit<32> hash);
 
 // A copy to each member of the group, instead of the packet.
 extern void multicast(in MulticastGroup_t group);
+
+// A message for who runs the program, in which each `{}` is a value of the data. The NIC's log has
+// it, and `adit p4 run`.
+extern void log_msg(string msg);
+extern void log_msg<T>(string msg, in T data);
+
+// A packet for which it does not hold is dropped, counted and logged.
+extern void assert(in bool check);
+extern void assume(in bool check);
 
 // CRC-64/ECMA-182.
 extern Crc64 {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// The Portable NIC Architecture. ADIT_PNA_BLOCKS says which of its forms: 3 for version 0.7 of the
+// The Portable NIC Architecture. ADIT_PNA_BLOCKS selects a form: 3 for version 0.7 of the
 // specification, 4 for the older one with a PreControl, which most public programs are written for.
+// Three macros add what compilers' forms of it have: ADIT_PNA_DPDK (DPDK's meters with a packet
+// length, IPsec), ADIT_PNA_TC (Linux's traffic control), ADIT_PNA_DEPARSER_WRITES (a deparser that
+// may change headers, as in all forms after 0.7).
 
 #ifndef __PNA_P4__
 #define __PNA_P4__
@@ -9,6 +12,10 @@
 
 #ifndef ADIT_PNA_BLOCKS
 #define ADIT_PNA_BLOCKS 4
+#endif
+
+#ifdef ADIT_PNA_TC
+#define ADIT_PNA_DEPARSER_WRITES
 #endif
 
 // Each identifier has a type for use inside and one for use in headers; both are new types.
@@ -141,12 +148,27 @@ extern Meter<S> {
     Meter(bit<32> n_meters, PNA_MeterType_t type);
     PNA_MeterColor_t execute(in S index, in PNA_MeterColor_t color);
     PNA_MeterColor_t execute(in S index);
+#ifdef ADIT_PNA_DPDK
+    PNA_MeterColor_t dpdk_execute(in S index, in PNA_MeterColor_t color, in bit<32> pkt_len);
+    PNA_MeterColor_t dpdk_execute(in S index, in bit<32> pkt_len);
+#endif
 }
 
 extern DirectMeter {
     DirectMeter(PNA_MeterType_t type);
+#if ADIT_PNA_BLOCKS == 4 && !defined(ADIT_PNA_DPDK)
     PNA_MeterColor_t execute(in PNA_MeterColor_t color, @optional in bit<32> pkt_len);
     PNA_MeterColor_t execute(@optional in bit<32> pkt_len);
+#else
+    PNA_MeterColor_t execute(in PNA_MeterColor_t color);
+    PNA_MeterColor_t execute();
+    // Not in 0.7, but in the older form.
+    PNA_MeterColor_t execute(in PNA_MeterColor_t color, in bit<32> pkt_len);
+#endif
+#ifdef ADIT_PNA_DPDK
+    PNA_MeterColor_t dpdk_execute(in PNA_MeterColor_t color, in bit<32> pkt_len);
+    PNA_MeterColor_t dpdk_execute(in bit<32> pkt_len);
+#endif
 }
 
 extern Register<T, S> {
@@ -174,6 +196,41 @@ extern Digest<T> {
     Digest();
     void pack(in T data);
 }
+
+#ifdef ADIT_PNA_DPDK
+enum ipsec_status {
+    IPSEC_SUCCESS,
+    IPSEC_ERROR
+}
+
+// Encrypts or decrypts behind the deparser. This NIC has none: programs that make one are refused.
+extern ipsec_accelerator {
+    ipsec_accelerator();
+    void set_sa_index<T>(in T sa_index);
+    void set_ip_header_offset<T>(in T offset);
+    void enable();
+    void disable();
+    bool from_ipsec(out ipsec_status status);
+}
+#endif
+
+#ifdef ADIT_PNA_TC
+// The kernel's socket buffer. This NIC has none: programs that call these are refused.
+extern void skb_get_meta();
+extern void skb_set_meta();
+#define ADIT_SKB(name, width)                       \
+    extern bit<width> skb_get_##name();             \
+    extern void skb_set_##name(in bit<width> value);
+ADIT_SKB(tstamp, 64)
+ADIT_SKB(mark, 32)
+ADIT_SKB(tc_classid, 16)
+ADIT_SKB(tc_index, 16)
+ADIT_SKB(queue_mapping, 16)
+ADIT_SKB(protocol, 16)
+#undef ADIT_SKB
+extern bit<1> skb_get_tc_at_ingress();
+extern bit<1> skb_get_from_ingress();
+#endif
 
 #if ADIT_PNA_BLOCKS == 4
 enum PNA_Direction_t {
@@ -221,13 +278,21 @@ struct pna_main_input_metadata_t {
     PortId_t         input_port;
 }
 #else
+enum PNA_Source_t {
+    FROM_HOST,
+    FROM_NET
+}
+
 struct pna_main_parser_input_metadata_t {
-    bool     loopedback;
+    bool     recirculated;
     PortId_t input_port;
 }
 
 struct pna_main_input_metadata_t {
-    bool             loopedback;
+    bool             recirculated;
+#ifdef ADIT_PNA_TC
+    bool             recirculate;
+#endif
     Timestamp_t      timestamp;
     ParserError_t    parser_error;
     ClassOfService_t class_of_service;
@@ -239,10 +304,17 @@ struct pna_main_output_metadata_t {
     ClassOfService_t class_of_service;
 }
 
+// The side that a port is on.
+@pure
+extern bool is_net_port(in PortId_t p);
+@pure
+extern bool is_host_port(in PortId_t p);
+
 // Where the packet goes. The last call wins; without any the packet is dropped.
 extern void drop_packet();
-extern void send_to_port(PortId_t dest_port);
-extern void mirror_packet(MirrorSlotId_t mirror_slot_id, MirrorSessionId_t mirror_session_id);
+extern void send_to_port(in PortId_t dest_port);
+extern void mirror_packet(in MirrorSlotId_t mirror_slot_id,
+                          in MirrorSessionId_t mirror_session_id);
 
 // Adds the key that was looked up, from the default action of an add_on_miss table.
 #if ADIT_PNA_BLOCKS == 4
@@ -250,16 +322,20 @@ extern void recirculate();
 extern bool add_entry<T>(string action_name, in T action_params,
                          in ExpireTimeProfileId_t expire_time_profile_id);
 #else
-enum PNA_AddEntryStatus_t {
-    SUCCESS,
-    NOT_DONE
-}
+typedef bit<1> AddEntryErrorStatus_t;
+const AddEntryErrorStatus_t ADD_ENTRY_SUCCESS = 0;
+const AddEntryErrorStatus_t ADD_ENTRY_NOT_DONE = 1;
 
-extern PNA_AddEntryStatus_t add_entry<T>(string action_name, in T action_params,
-                                         in ExpireTimeProfileId_t expire_time_profile_id);
+extern AddEntryErrorStatus_t add_entry<T>(string action_name, in T action_params,
+                                          in ExpireTimeProfileId_t expire_time_profile_id);
+extern AddEntryErrorStatus_t add_entry_if<T>(in bool do_add_entry, string action_name,
+                                             in T action_params,
+                                             in ExpireTimeProfileId_t expire_time_profile_id);
 #endif
 
 extern FlowId_t allocate_flow_id();
+
+// The entry that was matched: its expire time profile, which also restarts its timer; its timer.
 extern void set_entry_expire_time(in ExpireTimeProfileId_t expire_time_profile_id);
 extern void restart_expire_timer();
 
@@ -270,6 +346,16 @@ extern T SelectByDirection<T>(in PNA_Direction_t direction, in T n2h_value, in T
 control PreControlT<PH, PM>(in PH pre_hdr, inout PM pre_user_meta,
                             in pna_pre_input_metadata_t istd,
                             inout pna_pre_output_metadata_t ostd);
+#else
+// The same under a condition; update_expire_info restarts the timer and, if the second condition
+// holds, sets the profile.
+extern void set_entry_expire_time_if(in bool condition,
+                                     in ExpireTimeProfileId_t expire_time_profile_id);
+extern void update_expire_info(in bool update_aging_info, in bool update_expire_time,
+                               in ExpireTimeProfileId_t expire_time_profile_id);
+
+@pure
+extern T SelectByDirection<T>(in bool is_network_port, in T from_net_value, in T from_host_value);
 #endif
 
 parser MainParserT<MH, MM>(packet_in pkt, out MH main_hdr, inout MM main_user_meta,
@@ -277,8 +363,7 @@ parser MainParserT<MH, MM>(packet_in pkt, out MH main_hdr, inout MM main_user_me
 control MainControlT<MH, MM>(inout MH main_hdr, inout MM main_user_meta,
                              in pna_main_input_metadata_t istd,
                              inout pna_main_output_metadata_t ostd);
-// In the form of Linux's traffic control the deparser may change the headers.
-#ifdef ADIT_PNA_TC
+#ifdef ADIT_PNA_DEPARSER_WRITES
 #define ADIT_DEPARSED inout
 #else
 #define ADIT_DEPARSED in

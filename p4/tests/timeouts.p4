@@ -20,10 +20,10 @@ control MainControl(inout H h, inout M m, in pna_main_input_metadata_t i,
         if (h.h.op == 2) { set_entry_expire_time((ExpireTimeProfileId_t) h.h.profile); }
     }
     action learn() {
-        PNA_AddEntryStatus_t status =
+        AddEntryErrorStatus_t status =
             add_entry("known", { h.h.key + 0x40 }, (ExpireTimeProfileId_t) h.h.profile);
         h.h.result = 0xff;
-        if (status == PNA_AddEntryStatus_t.NOT_DONE) { h.h.result = 0xee; }
+        if (status == ADD_ENTRY_NOT_DONE) { h.h.result = 0xee; }
     }
     table flows {
         key = { h.h.key: exact; }

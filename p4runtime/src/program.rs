@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use adit_p4_frontend::architectures::{Choice, Pna};
+use adit_p4_frontend::architectures::{Architecture, UnknownArchitecture};
 use adit_p4_frontend::cancel::Cancel;
 use adit_p4_frontend::source::Includes;
 use adit_p4_frontend::warnings::Actions;
@@ -37,6 +37,9 @@ pub enum ProgramError {
     /// Source that has errors.
     #[error("{0}")]
     Source(String),
+    /// An architecture that there is not.
+    #[error(transparent)]
+    Architecture(#[from] UnknownArchitecture),
     /// Source without `main`.
     #[error("the program has no `main`")]
     NoMain,
@@ -57,9 +60,9 @@ pub struct Package {
     /// Macros that are defined before it begins, as `NAME=VALUE`.
     #[prost(string, repeated, tag = "4")]
     pub defines: Vec<String>,
-    /// How many blocks its PNA has; 0: what it shows.
-    #[prost(uint32, tag = "5")]
-    pub pna_blocks: u32,
+    /// The architecture that it is for ([`Architecture::NAMED`]); empty: that of its `main`.
+    #[prost(string, tag = "6")]
+    pub architecture: String,
 }
 
 /// An included file.
@@ -125,22 +128,20 @@ impl Package {
         }
     }
 
-    fn options(&self) -> Options {
+    fn options(&self) -> Result<Options, ProgramError> {
         let defines = self.defines.iter().map(|d| match d.split_once('=') {
             Some((name, value)) => (name.to_owned(), value.to_owned()),
             None => (d.clone(), "1".to_owned()),
         });
-        Options {
+        let architecture = match self.architecture.as_str() {
+            "" => Architecture::Auto,
+            name => name.parse()?,
+        };
+        Ok(Options {
             defines: defines.collect(),
-            architecture: Choice {
-                pna: match self.pna_blocks {
-                    3 => Pna::ThreeBlocks,
-                    4 => Pna::FourBlocks,
-                    _ => Pna::Auto,
-                },
-            },
+            architecture,
             ..Options::default()
-        }
+        })
     }
 
     fn compile(
@@ -172,7 +173,7 @@ impl Package {
         });
         let options = Options {
             cancel: cancel.clone(),
-            ..self.options()
+            ..self.options()?
         };
         let (program, compiled) = self.compile(&Packed(files.collect()), options)?;
         let mut warnings = compiled.diagnostics.warnings();
@@ -199,7 +200,7 @@ impl Package {
         };
         let options = Options {
             warnings: warnings.clone(),
-            ..self.options()
+            ..self.options()?
         };
         let (program, compiled) = self.compile(&recorded, options)?;
         let warned = compiled.diagnostics.render(&compiled.sources);

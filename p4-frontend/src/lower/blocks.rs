@@ -32,6 +32,7 @@ impl<'a> Lower<'a, '_> {
         let Kind::Package(def, _) = self.kind(ty) else {
             return self.fail(main.span, "`main` is no package");
         };
+        self.out.place = self.sources.position(main.span);
         self.out.package = self.def(def).name.to_string();
         let DefKind::Package(signature) = &self.def(def).kind else {
             return Err(Failed);

@@ -61,7 +61,11 @@ impl<'a> Lower<'a, '_> {
                 }
             }
             Callee::Action(def) => {
-                let callable = self.action(*def, expr.span)?;
+                // Within an action it is part of that to control planes.
+                let callable = match self.body.is_action {
+                    true => self.declared_action(*def, expr.span)?,
+                    false => self.action(*def, expr.span)?,
+                };
                 self.call_code(&callable, &call, arguments, expr.span)
             }
             Callee::ApplyTable(_) => self.apply_table(expr).map(|_| None),
@@ -393,7 +397,10 @@ impl<'a> Lower<'a, '_> {
         let callable = self.code_of(
             name,
             &signature,
-            |lower| lower.statements(&body.statements),
+            |lower| {
+                lower.body.is_action = true;
+                lower.statements(&body.statements)
+            },
             false,
         )?;
         let callable = Rc::new(callable);

@@ -6,11 +6,13 @@ use super::places::Place;
 use super::{Failed, Lower, Result, Storage};
 use crate::check::{Call, DefKind, Signature};
 use crate::control;
+use crate::diagnostics::Diagnostic;
 use crate::eval::Value;
 use crate::ir::{self, Constant, ExternInstance, Inst, Slot};
 use crate::source::Span;
 use crate::syntax::ast::{self, Argument, Expr, ExprKind, NodeId};
 use crate::types::{DefId, Kind, TypeId, STRING, VOID};
+use crate::warnings::Warning;
 
 impl<'a> Lower<'a, '_> {
     pub(super) fn make_extern(
@@ -49,6 +51,7 @@ impl<'a> Lower<'a, '_> {
             types: shown,
         });
         self.out.externs.push(ExternInstance {
+            place: self.sources.position(span),
             name,
             kind: self.def(def).name.to_string(),
             arguments: list,
@@ -116,10 +119,51 @@ impl<'a> Lower<'a, '_> {
         match name.as_str() {
             "verify" if arguments.len() == 2 => return self.verify(&given).map(|()| None),
             "digest" => self.show_digest(call),
+            "mark_to_drop" if arguments.is_empty() => {
+                if let Some((slot, layout)) = self.standard_metadata(expr.span)? {
+                    let metadata = ir::Argument::Value(slot, layout);
+                    self.emit_extern(expr, None, name, vec![Some(metadata)], None);
+                    return Ok(None);
+                }
+            }
+            "clone3" | "resubmit" | "recirculate" if !arguments.is_empty() => {
+                self.warn_of_fields(expr.span, &name);
+            }
             "static_assert" => return self.static_assert(expr, &given).map(Some),
             _ => {}
         }
         self.extern_call(expr, None, name, signature, &given)
+    }
+
+    /// The standard metadata of the block at hand, which older programs drop by without naming it.
+    fn standard_metadata(&mut self, span: Span) -> Result<Option<(Slot, ir::Layout)>> {
+        let env = self.scope.env.values();
+        let places: Vec<_> = env
+            .filter_map(|storage| match storage {
+                Storage::Place(place) => Some((place.base, place.ty)),
+                _ => None,
+            })
+            .collect();
+        let mut found = places.into_iter().filter(|(_, ty)| match self.kind(*ty) {
+            Kind::Struct(_, def, _) => &*self.def(def).name == "standard_metadata_t",
+            _ => false,
+        });
+        match (found.next(), found.next()) {
+            (Some((slot, ty)), None) => Ok(Some((slot, self.layout(ty, span)?))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Warns that fields given to an older form of cloning or going round are not kept.
+    fn warn_of_fields(&mut self, span: Span, name: &str) {
+        let now = match name {
+            "clone3" => "clone_preserving_field_list".to_owned(),
+            name => format!("{name}_preserving_field_list"),
+        };
+        let message = format!("`{name}` keeps none of the fields that it is given");
+        let warning = Diagnostic::warning(Warning::Deprecated, span, message);
+        let note = format!("`{now}` keeps those that have `@field_list`");
+        self.diagnostics.push(warning.note(note));
     }
 
     /// A digest by a function has the name of what it sends.
@@ -225,7 +269,23 @@ impl<'a> Lower<'a, '_> {
             }
         };
         let slot = result.as_ref().map(|r| r.0);
+        self.emit_extern(expr, object, name, arguments, result);
+        for (place, made) in back {
+            self.write(&place, made, expr.span)?;
+        }
+        Ok(slot)
+    }
+
+    fn emit_extern(
+        &mut self,
+        expr: &Expr,
+        object: Option<u32>,
+        name: String,
+        arguments: Vec<Option<ir::Argument>>,
+        result: Option<(Slot, ir::Layout)>,
+    ) {
         self.out.calls.push(ir::ExternCall {
+            place: self.sources.position(expr.span),
             object,
             name,
             arguments,
@@ -233,9 +293,5 @@ impl<'a> Lower<'a, '_> {
         });
         let call = self.out.calls.len() as u32 - 1;
         self.emit(Inst::Extern { call });
-        for (place, made) in back {
-            self.write(&place, made, expr.span)?;
-        }
-        Ok(slot)
     }
 }

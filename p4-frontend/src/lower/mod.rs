@@ -26,7 +26,7 @@ use crate::diagnostics::{Diagnostic, Diagnostics};
 use crate::eval::Value;
 use crate::ir::{self, FunctionId, Inst, Slot};
 use crate::lexer::Name;
-use crate::source::Span;
+use crate::source::{SourceMap, Span};
 use crate::syntax::ast::{Annotation, Decl, DeclKind, Direction, Expr, NodeId, Program};
 use crate::types::{DefId, Kind, TypeId};
 
@@ -99,6 +99,8 @@ struct Scope {
 #[derive(Default)]
 struct Body {
     code: Vec<Inst>,
+    /// Whether it is an action's.
+    is_action: bool,
     labels: Vec<(u32, String)>,
     loops: Vec<Loop>,
     /// Jumps to the end.
@@ -107,6 +109,7 @@ struct Body {
 }
 
 struct Lower<'a, 'd> {
+    sources: &'d SourceMap,
     info: Checked<'a>,
     diagnostics: &'d mut Diagnostics,
     out: ir::Program,
@@ -131,6 +134,7 @@ struct Lower<'a, 'd> {
 /// Makes the program that `main` is, if there is one and it has no errors.
 pub(crate) fn lower(
     program: &Program,
+    sources: &SourceMap,
     info: Checked<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<ir::Program> {
@@ -140,6 +144,7 @@ pub(crate) fn lower(
     }
     let errors: Vec<_> = info.errors.iter().map(|e| e.to_string()).collect();
     let mut lower = Lower {
+        sources,
         info,
         diagnostics,
         out: ir::Program {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tables.
 
+use num_bigint::BigInt;
 use num_traits::ToPrimitive;
 
 use super::{Failed, Lower, Result, Storage};
@@ -14,7 +15,7 @@ use crate::syntax::ast::{
     self, ActionRef, Annotation, AnnotationBody, Argument, Decl, DeclKind, Direction, Expr,
     ExprKind, Property, PropertyValue,
 };
-use crate::types::DefId;
+use crate::types::{DefId, Kind};
 
 impl<'a> Lower<'a, '_> {
     pub(super) fn table(
@@ -25,6 +26,7 @@ impl<'a> Lower<'a, '_> {
     ) -> Result<u32> {
         let find = |name: &str| properties.iter().find(|p| &*p.name.name == name);
         let mut table = Table {
+            place: self.sources.position(decl.name.span),
             name: self.visible_name(&decl.annotations, &decl.name.name),
             keys: Vec::new(),
             actions: Vec::new(),
@@ -84,7 +86,7 @@ impl<'a> Lower<'a, '_> {
                 }
                 ("default_action", _) => {}
                 (name, PropertyValue::Expr(value)) => {
-                    let value = self.property_value(value)?;
+                    let value = self.property_value(value, &property.annotations)?;
                     table.properties.push((name.to_owned(), value));
                 }
                 ("entries", PropertyValue::Entries(entries)) => {
@@ -134,7 +136,7 @@ impl<'a> Lower<'a, '_> {
         };
         let name = match crate::check::given_name(&key.annotations) {
             Some(name) => name.to_owned(),
-            None => spelled(&key.expr),
+            None => self.spelled(&key.expr),
         };
         Ok(Key {
             name,
@@ -299,7 +301,8 @@ impl<'a> Lower<'a, '_> {
         })
     }
 
-    fn property_value(&mut self, value: &'a Expr) -> Result<Constant> {
+    /// A property's value; an object that it makes is named by the property's `@name`.
+    fn property_value(&mut self, value: &'a Expr, annotations: &[Annotation]) -> Result<Constant> {
         if let Some(known) = self.known(value)? {
             return self.engine_constant(&known, value.span);
         }
@@ -309,10 +312,13 @@ impl<'a> Lower<'a, '_> {
         }
         if let ExprKind::Call(_, _, arguments) = &value.kind {
             let ty = self.natural_type(value);
-            if let crate::types::Kind::Extern(def, _) = self.kind(ty) {
-                let name = format!("{}{}", self.scope.path, self.def(def).name);
+            if let Kind::Extern(def, _) = self.kind(ty) {
+                let name = match crate::check::given_name(annotations) {
+                    Some(given) => given.trim_start_matches('.').to_owned(),
+                    None => format!("{}{}", self.scope.path, self.def(def).name),
+                };
                 if let Storage::Extern(id) =
-                    self.make_extern(value.id, value.span, ty, arguments, name, &[])?
+                    self.make_extern(value.id, value.span, ty, arguments, name, annotations)?
                 {
                     return Ok(Constant::Object(id));
                 }
@@ -376,8 +382,9 @@ impl<'a> Lower<'a, '_> {
 
     fn matched(&mut self, entry: &'a ast::Entry, table: &Table) -> Result<Vec<Match>> {
         let sets: Vec<&'a Expr> = match &entry.keys[..] {
-            [one] if table.keys.len() != 1 => match &one.kind {
-                ExprKind::List(items) => items.iter().collect(),
+            [one] => match &one.kind {
+                ExprKind::List(items) if items.len() == table.keys.len() => items.iter().collect(),
+                _ if table.keys.len() == 1 => vec![one],
                 _ => return Ok(vec![Match::Any; table.keys.len()]),
             },
             sets => sets.iter().collect(),
@@ -447,27 +454,74 @@ impl<'a> Lower<'a, '_> {
         self.leave_if_ending();
         Ok((hit, action))
     }
-}
 
-/// A key as it is written, which is its name.
-fn spelled(expr: &Expr) -> String {
-    match &expr.kind {
-        ExprKind::Name(name, _) => name.name.to_string(),
-        ExprKind::Member(base, name) => format!("{}.{}", spelled(base), name.name),
-        ExprKind::Index(base, index) => format!("{}[{}]", spelled(base), spelled(index)),
-        ExprKind::Slice(base, high, low) => {
-            format!("{}[{}:{}]", spelled(base), spelled(high), spelled(low))
-        }
-        ExprKind::Int(value, _) => value.to_string(),
-        ExprKind::Call(function, _, _) => match &function.kind {
-            ExprKind::Member(base, name) if &*name.name == "isValid" => {
-                format!("{}.$valid$", spelled(base))
+    /// The name that a member has to control planes.
+    fn field_name(&mut self, base: &Expr, name: &str) -> String {
+        let ty = self.type_of(base);
+        let Kind::Struct(_, def, _) = self.kind(ty) else {
+            return name.to_owned();
+        };
+        let DefKind::Struct(_, _, fields) = &self.def(def).kind else {
+            return name.to_owned();
+        };
+        let field = fields.iter().find(|f| &*f.field.name.name == name);
+        let given = field.and_then(|f| crate::check::given_name(&f.field.annotations));
+        given.unwrap_or(name).to_owned()
+    }
+
+    /// A number in the base that it is written in, without zeros in front.
+    fn number_text(&self, value: &BigInt, width: Option<(u32, bool)>, expr: &Expr) -> String {
+        let written = self.sources.text(expr.span).to_lowercase();
+        let digits = match width {
+            Some(_) => written.split_once(['w', 's']).map_or("", |(_, rest)| rest),
+            None => &written,
+        };
+        let prefix = width.map_or_else(String::new, |(bits, signed)| {
+            format!("{bits}{}", if signed { 's' } else { 'w' })
+        });
+        let base = match digits.get(..2) {
+            Some("0x") => 16,
+            Some("0o") => 8,
+            Some("0b") => 2,
+            _ => return format!("{prefix}{value}"),
+        };
+        format!("{prefix}{}{}", &digits[..2], value.to_str_radix(base))
+    }
+
+    /// A key as it is written, which is its name.
+    fn spelled(&mut self, expr: &Expr) -> String {
+        match &expr.kind {
+            ExprKind::Name(name, _) => name.name.to_string(),
+            ExprKind::Member(base, name) => {
+                let field = self.field_name(base, &name.name);
+                match field.strip_prefix('.') {
+                    Some(absolute) => absolute.to_owned(),
+                    None => format!("{}.{field}", self.spelled(base)),
+                }
             }
-            _ => format!("{}()", spelled(function)),
-        },
-        ExprKind::Binary(_, a, _) => spelled(a),
-        ExprKind::Cast(_, a) => spelled(a),
-        _ => "key".to_owned(),
+            ExprKind::Index(base, index) => {
+                let index = self.spelled(index);
+                format!("{}[{index}]", self.spelled(base))
+            }
+            ExprKind::Slice(base, high, low) => {
+                let (high, low) = (self.spelled(high), self.spelled(low));
+                format!("{}[{high}:{low}]", self.spelled(base))
+            }
+            ExprKind::Int(value, width) => self.number_text(value, *width, expr),
+            ExprKind::Bool(value) => value.to_string(),
+            ExprKind::Call(function, _, _) => match &function.kind {
+                ExprKind::Member(base, name) if &*name.name == "isValid" => {
+                    format!("{}.$valid$", self.spelled(base))
+                }
+                _ => format!("{}()", self.spelled(function)),
+            },
+            ExprKind::Binary(op, a, b) => {
+                let (a, b) = (self.spelled(a), self.spelled(b));
+                format!("{a} {} {b}", op.symbol())
+            }
+            ExprKind::Cast(_, a) => self.spelled(a),
+            _ => "key".to_owned(),
+        }
     }
 }
 

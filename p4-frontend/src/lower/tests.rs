@@ -2,6 +2,7 @@
 
 use crate::ir::{Inst, Match, Program};
 use crate::source::NoIncludes;
+use crate::warnings::Warning;
 use crate::{compile, Options};
 
 /// A program with the architecture's other blocks, around an ingress control.
@@ -112,4 +113,78 @@ fn code_ends_and_jumps_stay_inside() {
 fn what_cannot_be_run_is_named() {
     let error = ingress("apply { static_assert(1 == 2, \"no\"); }").unwrap_err();
     assert!(error.contains("static_assert fails: no"), "{error}");
+}
+
+#[test]
+fn keys_are_named_as_they_are_written() {
+    let program = ingress(
+        "table t {
+             key = {
+                 h.h.a & 0x0F: exact;
+                 h.h.a[7:0x4]: exact;
+                 h.h.isValid(): exact;
+                 h.h.b: exact @name(\"given\");
+             }
+             actions = { NoAction; }
+         }
+         apply { t.apply(); }",
+    )
+    .unwrap();
+    let names: Vec<_> = program.tables[0].keys.iter().map(|k| &k.name[..]).collect();
+    assert_eq!(
+        names,
+        ["h.h.a & 0xf", "h.h.a[7:0x4]", "h.h.$valid$", "given"]
+    );
+}
+
+#[test]
+fn calls_objects_and_tables_know_their_place() {
+    let program = ingress(
+        "counter(1, CounterType.packets) c;
+         table t { actions = { NoAction; } }
+         apply { t.apply(); c.count(0); }",
+    )
+    .unwrap();
+    assert!(program.place.starts_with("test.p4:"), "{}", program.place);
+    assert!(program.tables[0].place.starts_with("test.p4:10:"));
+    assert!(program.externs[0].place.starts_with("test.p4:9:"));
+    assert!(program.calls[0].place.starts_with("test.p4:11:"));
+}
+
+#[test]
+fn older_forms_that_keep_no_fields_are_warned_of() {
+    let warned = |statement: &str| {
+        let text = format!(
+            "#include <v1model.p4>
+             struct H {{}} struct M {{ bit<8> x; }}
+             parser P(packet_in b, out H h, inout M m, inout standard_metadata_t s) {{
+                 state start {{ transition accept; }}
+             }}
+             control V(inout H h, inout M m) {{ apply {{}} }}
+             control I(inout H h, inout M m, inout standard_metadata_t s) {{
+                 apply {{ {statement} }}
+             }}
+             control D(packet_out b, in H h) {{ apply {{}} }}
+             V1Switch(P(), V(), I(), I(), V(), D()) main;"
+        );
+        let compiled = compile("test.p4", &text, &NoIncludes, &Options::default());
+        assert!(compiled.program.is_some(), "{statement}");
+        let all = compiled.diagnostics.iter();
+        all.map(|d| d.message.clone())
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    for call in [
+        "clone3(CloneType.I2E, 5, { m.x });",
+        "resubmit({ m.x });",
+        "recirculate({ m.x });",
+    ] {
+        let name = call.split('(').next().unwrap();
+        let message = format!("`{name}` keeps none of the fields");
+        assert!(warned(call).contains(&message), "{}", warned(call));
+    }
+    assert_eq!(
+        warned("resubmit_preserving_field_list(1); mark_to_drop(s);"),
+        ""
+    );
 }

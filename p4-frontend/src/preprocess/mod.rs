@@ -12,7 +12,7 @@ mod substitute;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::architectures;
+use crate::architectures::{Form, FILES};
 use crate::diagnostics::{Diagnostic, Diagnostics};
 use crate::lexer::{tokens, Interner, Kind, Name, Token};
 use crate::source::{Includes, SourceMap, Span};
@@ -35,7 +35,7 @@ pub(crate) struct Preprocessor<'a> {
     pub(crate) sources: &'a mut SourceMap,
     pub(crate) diagnostics: &'a mut Diagnostics,
     includes: &'a dyn Includes,
-    architectures: architectures::Choice,
+    architectures: Form,
     names: Interner,
     macros: HashMap<Name, Macro>,
     counts: Counts,
@@ -61,7 +61,7 @@ impl<'a> Preprocessor<'a> {
         sources: &'a mut SourceMap,
         diagnostics: &'a mut Diagnostics,
         includes: &'a dyn Includes,
-        architectures: architectures::Choice,
+        architectures: Form,
     ) -> Self {
         Preprocessor {
             sources,
@@ -352,7 +352,7 @@ impl<'a> Preprocessor<'a> {
             None => self.diagnostics.push(
                 Diagnostic::error(span, format!("there is no file `{path}`"))
                     .label("included here")
-                    .note(format!("{} come with us", architectures::FILES.join(", "))),
+                    .note(format!("{} come with us", FILES.join(", "))),
             ),
         }
     }

@@ -162,6 +162,7 @@ pub(crate) struct ControlBody {
 
 #[derive(Debug)]
 pub(crate) struct Property {
+    pub(crate) annotations: Vec<Annotation>,
     pub(crate) name: Ident,
     pub(crate) is_const: bool,
     pub(crate) value: PropertyValue,

@@ -27,7 +27,7 @@ impl Parser<'_> {
     }
 
     fn property(&mut self) -> Result<Property> {
-        self.annotations()?;
+        let annotations = self.annotations()?;
         let is_const = self.eat_word("const");
         let name = self.ident("a table property")?;
         self.expect(Kind::Assign, "`=`")?;
@@ -59,6 +59,7 @@ impl Parser<'_> {
             self.eat(Kind::Semicolon);
         }
         Ok(Property {
+            annotations,
             name,
             is_const,
             value,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::ast::{DeclKind, ExprKind, StatementKind};
 use super::*;
-use crate::architectures::Choice;
+use crate::architectures::{Architecture, Form};
 use crate::preprocess::Preprocessor;
 use crate::source::{NoIncludes, SourceMap};
 
@@ -14,7 +14,7 @@ fn parsed(text: &str) -> (Program, Vec<String>) {
         &mut sources,
         &mut diagnostics,
         &NoIncludes,
-        Choice::default(),
+        Form::of(Architecture::Auto),
     )
     .finish("test.p4".to_owned(), text.to_owned());
     let program = parse(&tokens, &mut diagnostics);

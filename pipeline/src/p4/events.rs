@@ -39,6 +39,15 @@ pub struct ControlPacket {
     pub data: Vec<u8>,
 }
 
+/// A message of `log_msg`, or of an assertion that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogMessage {
+    /// The call in the source: file, line and column.
+    pub place: String,
+    /// The text, with values in place.
+    pub text: String,
+}
+
 /// A bounded queue.
 #[derive(Debug)]
 pub struct Events<T> {

@@ -38,6 +38,9 @@ struct List {
     runs: Vec<Range<usize>>,
 }
 
+/// A list without fields: the numbers of `@field_list` have eight bits.
+pub(super) const NO_FIELDS: u32 = u32::MAX;
+
 /// What `@field_list` keeps of the user metadata, whatever structure it is in.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FieldLists(Vec<List>);

@@ -96,7 +96,7 @@ pub mod trace;
 mod v1model;
 mod wide;
 
-pub use engine::{Engine, LoadError, Worker};
+pub use engine::{Engine, LoadError, MainError, Worker};
 pub use machine::MAX_STEPS;
 pub use native::Untranslated;
-pub use packets::{Direction, DropReason, Input, Output, Sent, SentKind};
+pub use packets::{Direction, DropReason, Input, Output, Sent, SentKind, FIRST_HOST_PORT};

@@ -4,6 +4,9 @@
 use super::externs::Receive;
 use crate::offload::OnWire;
 
+/// The first port that is towards the host (`ADIT_FIRST_HOST_PORT` in adit.p4).
+pub const FIRST_HOST_PORT: u32 = 0x1000;
+
 /// Where a packet came from; v1model does not ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {

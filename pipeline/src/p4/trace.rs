@@ -143,6 +143,7 @@ pub(super) fn instrument(program: &mut Program) -> Vec<Mark> {
         program.functions[n].code = code;
     }
     let call = ExternCall {
+        place: String::new(),
         object: None,
         name: MARK.to_owned(),
         arguments: Vec::new(),

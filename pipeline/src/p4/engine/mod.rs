@@ -9,7 +9,7 @@ use std::sync::Arc;
 use adit_p4_frontend::ir::Program;
 
 use super::code::Code;
-use super::events::{ControlPacket, Digest, Events, Idle};
+use super::events::{ControlPacket, Digest, Events, Idle, LogMessage};
 use super::externs::{self, Architecture, Object, Op, Unsupported, ValueSet};
 use super::hash::Hashes;
 use super::memory::{Epochs, MAX_WORKERS};
@@ -26,18 +26,46 @@ pub(super) use worker::{At, Scratch, LANES};
 /// Why a program cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
-    /// An architecture that the engine does not have.
-    #[error("the program is for `{0}`: the engine has `PNA_NIC` and `V1Switch`")]
-    Package(String),
-    /// A block that is missing, or has other parameters.
-    #[error("the block `{0}` is not as its architecture has it")]
-    Block(String),
+    /// A `main` that the engine does not run.
+    #[error("{place}: {error}")]
+    Main {
+        /// Where it is in the source: file, line and column.
+        place: String,
+        /// Why.
+        error: MainError,
+    },
     /// Something that the engine does not have.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
     /// A table that cannot be made.
-    #[error(transparent)]
-    Table(#[from] TableError),
+    #[error("{place}: {error}")]
+    Table {
+        /// Where it is in the source: file, line and column.
+        place: String,
+        /// Why.
+        error: TableError,
+    },
+}
+
+/// Why a program's `main` cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MainError {
+    /// An architecture that the engine does not have.
+    #[error("the program is for `{0}`: the engine has `PNA_NIC` and `V1Switch`")]
+    Package(String),
+    /// A package of that name with other blocks.
+    #[error("this `{package}` has {given} blocks: the architecture's has {wanted}")]
+    Blocks {
+        /// The package.
+        package: String,
+        /// How many blocks it has.
+        given: usize,
+        /// How many it should have.
+        wanted: &'static str,
+    },
+    /// A block that is missing, or has other parameters.
+    #[error("the block `{0}` is not as its architecture has it")]
+    Block(String),
 }
 
 /// What workers and control planes share.
@@ -54,6 +82,7 @@ pub(super) struct State {
     pub(super) marks: Vec<Mark>,
     pub(super) replication: Replication,
     pub(super) digests: Events<Digest>,
+    pub(super) logs: Events<LogMessage>,
     pub(super) idle: Events<Idle>,
     pub(super) packets_in: Events<ControlPacket>,
     pub(super) packets_out: Events<ControlPacket>,
@@ -82,10 +111,14 @@ pub(super) enum Blocks {
 impl Blocks {
     /// Makes a program ready for its architecture.
     pub(super) fn new(program: &mut Program) -> Result<Blocks, LoadError> {
-        Ok(match program.package.as_str() {
-            "PNA_NIC" => Blocks::Pna(pna::Blocks::new(program)?),
-            "V1Switch" => Blocks::V1model(Box::new(v1model::Blocks::new(program)?)),
-            other => return Err(LoadError::Package(other.to_owned())),
+        let made = match program.package.as_str() {
+            "PNA_NIC" => pna::Blocks::new(program).map(Blocks::Pna),
+            "V1Switch" => v1model::Blocks::new(program).map(|b| Blocks::V1model(Box::new(b))),
+            other => Err(MainError::Package(other.to_owned())),
+        };
+        made.map_err(|error| LoadError::Main {
+            place: program.place.clone(),
+            error,
         })
     }
 
@@ -167,7 +200,7 @@ impl Engine {
     }
 
     pub(super) fn with_code(
-        mut program: Program,
+        program: Program,
         mut blocks: Blocks,
         native: Result<Arc<Native>, Untranslated>,
         marks: Vec<Mark>,
@@ -178,13 +211,15 @@ impl Engine {
         };
         let epochs = Arc::new(Epochs::new());
         let mut tables = Vec::new();
-        for spec in &mut program.tables {
-            tables.push(Table::new(spec.clone(), epochs.clone())?);
+        for spec in &program.tables {
+            let table = Table::new(spec.clone(), epochs.clone());
+            tables.push(table.map_err(|error| LoadError::Table {
+                place: spec.place.clone(),
+                error,
+            })?);
         }
         let objects = externs::objects(&program, &epochs)?;
-        for table in &mut tables {
-            table.attach(&objects)?;
-        }
+        tables.iter_mut().for_each(|table| table.attach(&objects));
         let state = State {
             replication: Replication::new(&epochs),
             epochs,
@@ -194,6 +229,7 @@ impl Engine {
             calls: externs::calls(&program, architecture)?,
             marks,
             digests: Events::default(),
+            logs: Events::default(),
             idle: Events::default(),
             packets_in: Events::default(),
             packets_out: Events::default(),
@@ -267,6 +303,11 @@ impl Engine {
     /// Digests that packets have left.
     pub fn digests(&self) -> &Events<Digest> {
         &self.state.digests
+    }
+
+    /// Messages that packets have left: of `log_msg`, and of assertions that did not hold.
+    pub fn logs(&self) -> &Events<LogMessage> {
+        &self.state.logs
     }
 
     /// Entries that have become idle, as [`Engine::expire`] noticed.

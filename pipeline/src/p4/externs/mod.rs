@@ -4,6 +4,7 @@
 //! they do is here, once.
 
 mod buckets;
+mod logs;
 mod meter;
 mod objects;
 mod op;
@@ -40,8 +41,13 @@ pub use value_sets::ValueSet;
 
 /// Something that a program uses and the engine does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not supported: {0}")]
-pub struct Unsupported(pub String);
+#[error("{place}: not supported: {what}")]
+pub struct Unsupported {
+    /// Where it is in the source: file, line and column.
+    pub place: String,
+    /// What it is.
+    pub what: String,
+}
 
 /// Whose calls there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +88,8 @@ pub(super) struct Requests {
     pub(super) resubmit: Option<u32>,
     pub(super) recirculate: Option<u32>,
     pub(super) truncate: Option<u64>,
+    /// Whether `mark_to_drop()` was called without the metadata that it is to mark.
+    pub(super) drop: bool,
     pub(super) forward: Forward,
     /// What PNA's program tells the receive queue.
     pub(super) receive: Receive,
@@ -374,7 +382,14 @@ impl<'a> Call<'a> {
     }
 
     fn unsupported(&self) -> Unsupported {
-        Unsupported(format!("`{}` with these arguments", self.name))
+        self.without(format!("`{}` with these arguments", self.name))
+    }
+
+    fn without(&self, what: String) -> Unsupported {
+        Unsupported {
+            place: self.call.place.clone(),
+            what,
+        }
     }
 
     /// How many arguments are given; optional ones come last.

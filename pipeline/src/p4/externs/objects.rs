@@ -189,14 +189,20 @@ fn unit(instance: &ExternInstance, argument: usize) -> MeterUnit {
     }
 }
 
-/// The actions of the first table that an action profile is of.
-fn actions(program: &Program, profile: usize) -> &[TableAction] {
+/// The actions of all tables that an action profile is of.
+fn actions(program: &Program, profile: usize) -> Vec<TableAction> {
     let has = |table: &&Table| {
         let mut properties = table.properties.iter();
         properties.any(|(_, value)| *value == Constant::Object(profile as u32))
     };
-    let table = program.tables.iter().find(has);
-    table.map_or(&[], |table| &table.actions)
+    let tables = program.tables.iter().filter(has);
+    let mut actions: Vec<TableAction> = Vec::new();
+    for action in tables.flat_map(|table| &table.actions) {
+        if actions.iter().all(|known| known.name != action.name) {
+            actions.push(action.clone());
+        }
+    }
+    actions
 }
 
 fn zeros(count: usize) -> Box<[AtomicU64]> {
@@ -210,6 +216,10 @@ impl Object {
         epochs: &Arc<Epochs>,
     ) -> Result<Object, Unsupported> {
         let instance = &program.externs[at];
+        let without = |what| Unsupported {
+            place: instance.place.clone(),
+            what,
+        };
         let size = match instance.arguments.first() {
             Some(Constant::Int(size)) => *size,
             _ => 0,
@@ -220,14 +230,11 @@ impl Object {
             let all = size * u128::from(limbs);
             match size <= MAX_LIMBS && all <= MAX_LIMBS {
                 true => Ok(all as usize),
-                false => Err(Unsupported(format!(
-                    "`{}` of {size} elements",
-                    instance.name
-                ))),
+                false => Err(without(format!("`{}` of {size} elements", instance.name))),
             }
         };
         let profile = |size, selects| {
-            Profile::new(&instance.name, size, selects, actions(program, at), epochs)
+            Profile::new(&instance.name, size, selects, &actions(program, at), epochs)
         };
         Ok(match instance.kind.as_str() {
             "counter" | "Counter" => Object::Counter(Counter {
@@ -268,7 +275,7 @@ impl Object {
                 };
                 let algorithm = Algorithm::v1model(name).or_else(|| Algorithm::pna(name));
                 let algorithm = algorithm.ok_or_else(|| {
-                    Unsupported(format!("`{}` with the algorithm `{name}`", instance.name))
+                    without(format!("`{}` with the algorithm `{name}`", instance.name))
                 })?;
                 let profile = profile(size, true);
                 Object::Profile(Arc::new(profile), algorithm)
@@ -276,7 +283,7 @@ impl Object {
             "Checksum16" | "Hash" | "Crc64" | "Random" | "Digest" | "Checksum"
             | "InternetChecksum" => Object::Stateless,
             other => {
-                return Err(Unsupported(format!(
+                return Err(without(format!(
                     "`{}`, which is a `{other}`",
                     instance.name
                 )))

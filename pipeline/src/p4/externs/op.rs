@@ -8,6 +8,8 @@ use crate::p4::fields::Flat;
 use crate::p4::hash::Algorithm;
 use crate::p4::metadata::Field;
 
+use super::logs::{Assertion, Log};
+
 /// The port that drops in v1model.
 pub(in crate::p4) const DROP_PORT: u64 = 511;
 
@@ -95,6 +97,8 @@ pub(in crate::p4) enum Op {
         egress_spec: Field,
         mcast_grp: Field,
     },
+    /// Drops, whatever the standard metadata say at the end of the block.
+    DropAny,
     Hash {
         result: Operand,
         algorithm: Algorithms,
@@ -127,10 +131,12 @@ pub(in crate::p4) enum Op {
         session: Operand,
         list: Option<Operand>,
     },
-    Resubmit(Operand),
-    Recirculate(Operand),
+    /// The list of fields that are kept, if any are.
+    Resubmit(Option<Operand>),
+    Recirculate(Option<Operand>),
     Truncate(Operand),
-    Assert(Operand),
+    Assert(Assertion),
+    Log(Log),
     Nothing,
     Count {
         object: usize,
@@ -147,6 +153,8 @@ pub(in crate::p4) enum Op {
         index: Operand,
         /// The color that the packet has; green if nothing is said.
         color: Option<Operand>,
+        /// The packet's length if nothing is said.
+        bytes: Option<Operand>,
         result: Operand,
         colors: Colors,
     },
@@ -170,6 +178,8 @@ pub(in crate::p4) enum Op {
         session: Operand,
     },
     AddEntry {
+        /// Nothing is added unless it is true.
+        condition: Option<Operand>,
         action: String,
         arguments: Operand,
         profile: Operand,
@@ -178,7 +188,21 @@ pub(in crate::p4) enum Op {
         done: [u64; 2],
     },
     FlowId(Operand),
-    SetExpireTime(Operand),
+    SetExpireTime {
+        /// Nothing is set unless it is true.
+        condition: Option<Operand>,
+        profile: Operand,
+    },
+    UpdateExpire {
+        restart: Operand,
+        set: Operand,
+        profile: Operand,
+    },
+    IsPort {
+        port: Operand,
+        is_host: bool,
+        result: Operand,
+    },
     RestartTimer,
     Select {
         direction: Operand,
@@ -263,7 +287,6 @@ impl Op {
         !matches!(
             self,
             Op::Nothing
-                | Op::Assert(_)
                 | Op::Count { .. }
                 | Op::CountDirect { .. }
                 | Op::Forward(_)
@@ -276,6 +299,7 @@ impl Op {
                 | Op::Mirror { .. }
                 | Op::RestartTimer
                 | Op::Select { .. }
+                | Op::IsPort { .. }
                 | Op::HashOf { .. }
                 | Op::ChecksumClear { .. }
                 | Op::ChecksumUpdate { .. }

@@ -3,6 +3,7 @@
 
 use adit_p4_frontend::ir::{Argument, Constant, Layout};
 
+use super::logs::{Assertion, Log};
 use super::op::{Colors, Op};
 use super::{Call, Unsupported};
 use crate::p4::hash::Algorithm;
@@ -12,11 +13,11 @@ const COLORS: Colors = [1, 2, 0];
 
 /// Makes a call ready.
 pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
-    let operand = |n| call.operand(n);
+    let (operand, value) = (|n| call.operand(n), |n| call.value(n));
     let object = call.object();
     let chosen = || match call.constructed(0) {
         Some(Constant::Enum(name)) => Algorithm::pna(name)
-            .ok_or_else(|| Unsupported(format!("the algorithm `{name}` of `{}`", call.name))),
+            .ok_or_else(|| call.without(format!("the algorithm `{name}` of `{}`", call.name))),
         _ => Err(call.unsupported()),
     };
     let number = |n| match call.constructed(n) {
@@ -24,6 +25,23 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
         _ => Err(call.unsupported()),
     };
     let given = |n: usize| matches!(call.call.arguments.get(n), Some(Some(_)));
+    let add_entry = |condition, first: usize| {
+        Ok(Op::AddEntry {
+            condition,
+            action: match call.call.arguments.get(first) {
+                Some(Some(Argument::Text(name))) => name.clone(),
+                _ => return Err(call.unsupported()),
+            },
+            arguments: operand(first + 1)?,
+            profile: operand(first + 2)?,
+            result: call.result()?,
+            // True in the older form, ADD_ENTRY_SUCCESS in 0.7.
+            done: match &call.call.result {
+                Some((_, Layout::Bool)) => [0, 1],
+                _ => [1, 0],
+            },
+        })
+    };
     Ok(match (call.name.as_str(), call.count()) {
         ("drop_packet", 0) => Op::ForwardDrop,
         ("send_to_port", 1) => Op::Forward(operand(0)?),
@@ -36,29 +54,39 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             slot: operand(0)?,
             session: operand(1)?,
         },
-        ("add_entry", 3) => Op::AddEntry {
-            action: match call.call.arguments.first() {
-                Some(Some(Argument::Text(name))) => name.clone(),
-                _ => return Err(call.unsupported()),
-            },
-            arguments: operand(1)?,
-            profile: operand(2)?,
-            result: call.result()?,
-            // A truth value, or an enum whose first member is SUCCESS.
-            done: match &call.call.result {
-                Some((_, Layout::Enum(_))) => [1, 0],
-                _ => [0, 1],
-            },
-        },
+        ("add_entry", 3) => add_entry(None, 0)?,
+        ("add_entry_if", 4) => add_entry(Some(operand(0)?), 1)?,
         ("allocate_flow_id", 0) => Op::FlowId(call.result()?),
-        ("set_entry_expire_time", 1) => Op::SetExpireTime(operand(0)?),
+        ("set_entry_expire_time", 1) => Op::SetExpireTime {
+            condition: None,
+            profile: operand(0)?,
+        },
+        ("set_entry_expire_time_if", 2) => Op::SetExpireTime {
+            condition: Some(operand(0)?),
+            profile: operand(1)?,
+        },
         ("restart_expire_timer", 0) => Op::RestartTimer,
-        ("SelectByDirection", 3) => Op::Select {
-            direction: operand(0)?,
-            first: operand(1)?,
-            second: operand(2)?,
+        ("update_expire_info", 3) => Op::UpdateExpire {
+            restart: operand(0)?,
+            set: operand(1)?,
+            profile: operand(2)?,
+        },
+        ("is_net_port" | "is_host_port", 1) => Op::IsPort {
+            port: operand(0)?,
+            is_host: call.name == "is_host_port",
             result: call.result()?,
         },
+        ("SelectByDirection", 3) => {
+            // 0 is NET_TO_HOST in the older form, and false, not a network port, in 0.7.
+            let is_truth_value = matches!(value(0)?, (_, Layout::Bool));
+            let (zero, other) = if is_truth_value { (2, 1) } else { (1, 2) };
+            Op::Select {
+                direction: operand(0)?,
+                first: operand(zero)?,
+                second: operand(other)?,
+                result: call.result()?,
+            }
+        }
         ("Hash.get_hash", 1) => Op::HashOf {
             algorithm: chosen()?,
             data: operand(0)?,
@@ -130,12 +158,21 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             object,
             index: operand(0)?,
             color: given(1).then(|| operand(1)).transpose()?,
+            bytes: None,
             result: call.result()?,
             colors: COLORS,
         },
-        ("DirectMeter.execute", _) => {
+        ("Meter.dpdk_execute", count @ 2..=3) => Op::Meter {
+            object,
+            index: operand(0)?,
+            color: (count == 3).then(|| operand(1)).transpose()?,
+            bytes: Some(operand(count - 1)?),
+            result: call.result()?,
+            colors: COLORS,
+        },
+        ("DirectMeter.execute" | "DirectMeter.dpdk_execute", _) => {
             // The one with a color has it first, and a length is a number.
-            let colored = matches!(call.value(0), Ok((_, Layout::Enum(_))));
+            let colored = matches!(value(0), Ok((_, Layout::Enum(_))));
             let length = usize::from(colored);
             Op::DirectMeter {
                 object,
@@ -165,8 +202,8 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             receiver: None,
             data: operand(0)?,
         },
-        // Nobody reads the log of a packet.
-        ("log_msg", _) => Op::Nothing,
+        ("assert" | "assume", 1) => Op::Assert(Assertion::new(call, operand(0)?)),
+        ("log_msg", _) => Op::Log(Log::new(call)?),
         _ => return Err(call.unsupported()),
     })
 }

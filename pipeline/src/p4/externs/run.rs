@@ -2,11 +2,18 @@
 //! What calls do: those of v1model, and those that PNA has too.
 
 use super::objects::Object;
-use super::op::{Op, DROP_PORT};
+use super::op::{Op, Operand, DROP_PORT};
 use super::{next_random, Run};
 use crate::p4::bits::mask;
 use crate::p4::events::Digest;
 use crate::p4::hash::Algorithm;
+use crate::p4::metadata::NO_FIELDS;
+
+/// The list of fields that are kept; one that has none if nothing is said.
+fn kept(list: &Option<Operand>, frame: &[u64]) -> u32 {
+    list.as_ref()
+        .map_or(NO_FIELDS, |list| list.get(frame) as u32)
+}
 
 impl Run<'_> {
     pub(super) fn run(&mut self, op: &Op, frame: &mut [u64]) {
@@ -89,10 +96,23 @@ impl Run<'_> {
                     _ => self.local.requests.clone_egress = request,
                 }
             }
-            Op::Resubmit(list) => self.local.requests.resubmit = Some(list.get(frame) as u32),
-            Op::Recirculate(list) => self.local.requests.recirculate = Some(list.get(frame) as u32),
-            Op::Truncate(length) => self.local.requests.truncate = Some(length.get(frame)),
-            Op::Assert(check) => self.local.assertion_failed |= check.get(frame) == 0,
+            Op::Resubmit(list) => self.local.requests.resubmit = Some(kept(list, frame)),
+            Op::Recirculate(list) => self.local.requests.recirculate = Some(kept(list, frame)),
+            Op::Truncate(length) => {
+                // Of several calls the shortest length counts.
+                let (length, before) = (length.get(frame), self.local.requests.truncate);
+                self.local.requests.truncate = Some(before.map_or(length, |b| b.min(length)));
+            }
+            Op::DropAny => self.local.requests.drop = true,
+            Op::Assert(assertion) => {
+                if !assertion.holds(frame) {
+                    self.local.assertion_failed = true;
+                    self.state.logs.push(|| assertion.message());
+                }
+            }
+            Op::Log(log) => {
+                self.state.logs.push(|| log.message(frame));
+            }
             Op::Count {
                 object,
                 index,

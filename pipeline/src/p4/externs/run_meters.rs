@@ -13,13 +13,16 @@ impl Run<'_> {
                 object,
                 index,
                 color,
+                bytes,
                 result,
                 colors,
             } => {
                 let color = color_of(color.as_ref(), colors, frame);
+                let bytes = bytes.as_ref().map(|b| b.get(frame));
+                let weight = self.local.weight(bytes);
                 let marked = match self.state.objects.get(*object) {
                     Some(Object::Meter(meter)) => {
-                        let (now, weight) = (self.local.now_ns, self.local.weight(None));
+                        let now = self.local.now_ns;
                         meter.mark(index.get(frame), now, weight, color)
                     }
                     _ => color,

@@ -8,6 +8,7 @@ use adit_p4_frontend::ir::Chosen;
 use super::op::{Op, Operand};
 use super::{next_random, Forward, Run};
 use crate::p4::hash::sum;
+use crate::p4::packets::FIRST_HOST_PORT;
 use crate::p4::tables::Learn;
 
 /// The most bytes that one `Checksum` takes.
@@ -38,30 +39,43 @@ impl Run<'_> {
                 self.local.mirrors.push((slot, session));
             }
             Op::AddEntry {
+                condition,
                 action,
                 arguments,
                 profile,
                 result,
                 done,
             } => {
-                let added = self.learn(action, arguments, profile.get(frame), frame);
+                let wanted = condition.as_ref().is_none_or(|c| c.get(frame) != 0);
+                let added = wanted && self.learn(action, arguments, profile.get(frame), frame);
                 result.set(frame, done[usize::from(added)]);
             }
             Op::FlowId(result) => {
                 let last = self.state.flow_id.fetch_add(1, Relaxed);
                 result.set(frame, last.wrapping_add(1));
             }
-            Op::SetExpireTime(profile) => {
-                let (profile, now) = (profile.get(frame), self.local.now_ns);
-                if let Some((table, Some(entry))) = self.local.applied {
-                    self.state.tables[table].set_profile(entry, profile, now);
+            Op::SetExpireTime { condition, profile } => {
+                if condition.as_ref().is_none_or(|c| c.get(frame) != 0) {
+                    self.set_profile(profile.get(frame));
                 }
             }
-            Op::RestartTimer => {
-                let now = self.local.now_ns;
-                if let Some((table, Some(entry))) = self.local.applied {
-                    self.state.tables[table].restart_timer(entry, now);
-                }
+            Op::RestartTimer => self.restart_timer(),
+            Op::UpdateExpire {
+                restart,
+                set,
+                profile,
+            } => match (restart.get(frame), set.get(frame)) {
+                (0, _) => {}
+                (_, 0) => self.restart_timer(),
+                _ => self.set_profile(profile.get(frame)),
+            },
+            Op::IsPort {
+                port,
+                is_host,
+                result,
+            } => {
+                let from_host = port.get(frame) >= FIRST_HOST_PORT.into();
+                result.set(frame, (from_host == *is_host).into());
             }
             Op::Select {
                 direction,
@@ -151,6 +165,18 @@ impl Run<'_> {
                 result.set(frame, low.wrapping_add(value as u64));
             }
             other => self.run_meters(other, frame),
+        }
+    }
+
+    fn set_profile(&mut self, profile: u64) {
+        if let Some((table, Some(entry))) = self.local.applied {
+            self.state.tables[table].set_profile(entry, profile, self.local.now_ns);
+        }
+    }
+
+    fn restart_timer(&mut self) {
+        if let Some((table, Some(entry))) = self.local.applied {
+            self.state.tables[table].restart_timer(entry, self.local.now_ns);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use adit_p4_frontend::ir::Layout;
 
+use super::logs::{Assertion, Log};
 use super::op::{Algorithms, Colors, Op};
 use super::{Call, Unsupported};
 use crate::p4::hash::Algorithm;
@@ -38,6 +39,7 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
         })
     };
     match (call.name.as_str(), call.count()) {
+        ("mark_to_drop", 0) => Ok(Op::DropAny),
         ("mark_to_drop", 1) => match value(0)? {
             (base, Layout::Struct(fields)) => Ok(Op::Drop {
                 base,
@@ -77,12 +79,19 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             session: operand(1)?,
             list: Some(operand(2)?),
         }),
-        ("resubmit_preserving_field_list", 1) => Ok(Op::Resubmit(operand(0)?)),
-        ("recirculate_preserving_field_list", 1) => Ok(Op::Recirculate(operand(0)?)),
+        // Older forms, whose fields the front end says are not kept.
+        ("clone3", 3) => Ok(Op::Clone {
+            kind: operand(0)?,
+            session: operand(1)?,
+            list: None,
+        }),
+        ("resubmit", 1) => Ok(Op::Resubmit(None)),
+        ("recirculate", 1) => Ok(Op::Recirculate(None)),
+        ("resubmit_preserving_field_list", 1) => Ok(Op::Resubmit(Some(operand(0)?))),
+        ("recirculate_preserving_field_list", 1) => Ok(Op::Recirculate(Some(operand(0)?))),
         ("truncate", 1) => Ok(Op::Truncate(operand(0)?)),
-        ("assert" | "assume", 1) => Ok(Op::Assert(operand(0)?)),
-        // Nobody reads the log of a packet.
-        ("log_msg", _) => Ok(Op::Nothing),
+        ("assert" | "assume", 1) => Ok(Op::Assert(Assertion::new(call, operand(0)?))),
+        ("log_msg", _) => Ok(Op::Log(Log::new(call)?)),
         ("counter.count", 1) => Ok(Op::Count {
             object,
             index: operand(0)?,
@@ -94,6 +103,7 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             object,
             index: operand(0)?,
             color: None,
+            bytes: None,
             result: operand(1)?,
             colors: COLORS,
         }),

@@ -3,6 +3,7 @@
 //! packet, which `Native::run` hands on when the code has returned.
 
 use adit_p4_frontend::ir::Slot;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
@@ -10,6 +11,7 @@ use super::context::{asked, at};
 use super::emit::{in_context, Translator};
 use crate::p4::bits::mask;
 use crate::p4::externs::{Op, Operand};
+use crate::p4::packets::FIRST_HOST_PORT;
 
 impl Translator<'_, '_> {
     /// Code for a call; false if there is none.
@@ -26,6 +28,20 @@ impl Translator<'_, '_> {
             Op::SetQueue(queue) => self.ask(asked::QUEUE, at::QUEUE, queue.slot()),
             Op::SetFlowId(id) => self.ask(asked::FLOW_ID, at::FLOW_ID, id.slot()),
             Op::SetHash(hash) => self.ask(asked::HASH, at::HASH, hash.slot()),
+            Op::IsPort {
+                port,
+                is_host,
+                result,
+            } => {
+                let port = self.read(port.slot());
+                let how = match is_host {
+                    true => IntCC::UnsignedGreaterThanOrEqual,
+                    false => IntCC::UnsignedLessThan,
+                };
+                let is = self.b.ins().icmp_imm(how, port, i64::from(FIRST_HOST_PORT));
+                let is = self.b.ins().uextend(I64, is);
+                self.set_result(result, is);
+            }
             Op::SumClear { object } => {
                 let zero = self.number(0);
                 self.set_sum(*object, zero);

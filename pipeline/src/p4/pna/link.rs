@@ -9,19 +9,20 @@ use adit_p4_frontend::ir::{
 
 use crate::p4::bits;
 use crate::p4::effects::Run;
-use crate::p4::engine::LoadError;
+use crate::p4::engine::MainError;
 
 /// What the linked function is called: no program's own has such a name.
 const NAME: &str = "all blocks";
 
 /// What the architecture says of a packet, one limb each: the fields of metadata that have it, and
 /// how many bits it needs. A parser's error is the function's own.
-const GIVEN: [(&str, u32); 5] = [
-    ("direction", 1),
-    ("pass", 3),
-    ("loopedback", 1),
-    ("input_port", 32),
-    ("timestamp", 64),
+const GIVEN: [(&[&str], u32); 5] = [
+    (&["direction"], 1),
+    (&["pass"], 3),
+    // In the older form, and in 0.7.
+    (&["loopedback", "recirculated"], 1),
+    (&["input_port"], 32),
+    (&["timestamp"], 64),
 ];
 
 /// The linked function, and where it finds what is said of a packet.
@@ -49,12 +50,12 @@ impl Linked {
 struct Parameter<'a>(&'a Block, usize);
 
 impl<'a> Parameter<'a> {
-    fn get(self) -> Result<&'a BlockParameter, LoadError> {
+    fn get(self) -> Result<&'a BlockParameter, MainError> {
         let found = self.0.parameters.get(self.1);
-        found.ok_or_else(|| LoadError::Block(self.0.name.clone()))
+        found.ok_or_else(|| MainError::Block(self.0.name.clone()))
     }
 
-    fn run(self) -> Result<Run, LoadError> {
+    fn run(self) -> Result<Run, MainError> {
         let found = self.get()?;
         Ok((found.slot, found.layout.limbs()))
     }
@@ -72,9 +73,9 @@ struct Linker<'p> {
 }
 
 /// Adds the function to a program.
-pub(in crate::p4) fn link(program: &mut Program) -> Result<Linked, LoadError> {
+pub(in crate::p4) fn link(program: &mut Program) -> Result<Linked, MainError> {
     let find = |role: &str| program.blocks.iter().find(|b| b.role == role).cloned();
-    let need = |role: &str| find(role).ok_or_else(|| LoadError::Block(role.to_owned()));
+    let need = |role: &str| find(role).ok_or_else(|| MainError::Block(role.to_owned()));
     let (parser, control) = (need("main_parser")?, need("main_control")?);
     let (deparser, pre) = (need("main_deparser")?, find("pre_control"));
 
@@ -140,14 +141,14 @@ impl Linker<'_> {
         }
     }
 
-    fn clear(&mut self, parameter: Parameter<'_>) -> Result<(), LoadError> {
+    fn clear(&mut self, parameter: Parameter<'_>) -> Result<(), MainError> {
         let run = parameter.run()?;
         self.zero(run);
         Ok(())
     }
 
     /// A parameter begins as another block's, or as zeros if that has another type.
-    fn hand_over(&mut self, from: Parameter<'_>, to: Parameter<'_>) -> Result<(), LoadError> {
+    fn hand_over(&mut self, from: Parameter<'_>, to: Parameter<'_>) -> Result<(), MainError> {
         let ((src, _), (dst, limbs)) = (from.run()?, to.run()?);
         if src == dst {
             // It is there already.
@@ -160,16 +161,16 @@ impl Linker<'_> {
     }
 
     /// A structure of metadata that the architecture fills; what it does not know is zero.
-    fn fill(&mut self, parameter: Parameter<'_>) -> Result<(), LoadError> {
+    fn fill(&mut self, parameter: Parameter<'_>) -> Result<(), MainError> {
         let (slot, limbs) = parameter.run()?;
         let Layout::Struct(list) = &parameter.get()?.layout else {
-            return Err(LoadError::Block(parameter.0.name.clone()));
+            return Err(MainError::Block(parameter.0.name.clone()));
         };
         self.zero((slot, limbs));
         for field in list.fields.iter().filter(|f| f.layout.limbs() == 1) {
             let (src, width) = match field.name.as_str() {
                 "parser_error" => (self.error, 32),
-                name => match GIVEN.iter().position(|known| known.0 == name) {
+                name => match GIVEN.iter().position(|known| known.0.contains(&name)) {
                     Some(n) => (self.given + n as u32, GIVEN[n].1),
                     None => continue,
                 },

@@ -13,7 +13,7 @@ mod share;
 
 use adit_p4_frontend::ir::Program;
 
-use super::engine::{At, LoadError, Scratch, LANES};
+use super::engine::{At, MainError, Scratch, LANES};
 use super::externs::Forward;
 use super::packets::{Direction, DropReason, Input, Output, Sent, SentKind};
 use super::replication::Replica;
@@ -55,7 +55,7 @@ impl<'a> Pass<'a> {
 
 impl Blocks {
     /// Joins the program's blocks.
-    pub(super) fn new(program: &mut Program) -> Result<Blocks, LoadError> {
+    pub(super) fn new(program: &mut Program) -> Result<Blocks, MainError> {
         Ok(Blocks {
             linked: link(program)?,
             may_overlap: false,

@@ -57,7 +57,7 @@ fn parsers_know_which_pass_it_is() {
     let program = program(
         "",
         "state start {
-            m.is_again = istd.loopedback;
+            m.is_again = istd.recirculated;
             m.port = (bit<32>) istd.input_port;
             transition accept;
         }",

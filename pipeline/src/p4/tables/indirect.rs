@@ -15,8 +15,8 @@ use crate::p4::memory::Pin;
 pub(super) struct Indirect {
     profile: Arc<Profile>,
     algorithm: Algorithm,
-    /// The table's action for each of the profile's.
-    actions: Vec<u32>,
+    /// The table's action for each of the profile's, which may have those of other tables, too.
+    actions: Vec<Option<u32>>,
 }
 
 /// An action as records have it: a set is a group.
@@ -29,31 +29,21 @@ pub(super) enum Stored<'a> {
 
 impl Table {
     /// Finds the objects that the table's properties name.
-    pub(in crate::p4) fn attach(&mut self, objects: &[Object]) -> Result<(), TableError> {
+    pub(in crate::p4) fn attach(&mut self, objects: &[Object]) {
         let Some(Object::Profile(profile, algorithm)) =
             self.profile.and_then(|at| objects.get(at as usize))
         else {
-            return Ok(());
+            return;
         };
-        let actions: Option<Vec<u32>> = profile
-            .actions()
-            .map(|name| {
-                let at = self.spec().actions.iter().position(|a| a.name == name);
-                at.map(|at| at as u32)
-            })
-            .collect();
-        let Some(actions) = actions else {
-            return Err(TableError::Unsupported {
-                table: self.spec().name.clone(),
-                why: "another table with its action profile has other actions".to_owned(),
-            });
+        let position = |name: &str| {
+            let at = self.spec().actions.iter().position(|a| a.name == name);
+            at.map(|at| at as u32)
         };
         self.indirect = Some(Indirect {
             profile: profile.clone(),
             algorithm: *algorithm,
-            actions,
+            actions: profile.actions().map(position).collect(),
         });
-        Ok(())
     }
 
     /// The keys that choose a group's member.
@@ -89,11 +79,14 @@ impl Table {
         find: impl FnOnce(&'p Profile) -> Option<&'p Chosen>,
     ) -> u32 {
         let indirect = self.indirect.as_ref();
-        let found = indirect.and_then(|indirect| Some((indirect, find(&indirect.profile)?)));
-        let Some((indirect, chosen)) = found else {
+        let found = indirect.and_then(|indirect| {
+            let chosen = find(&indirect.profile)?;
+            // A member may have an action of another table only.
+            Some((indirect.actions[chosen.action as usize]?, chosen))
+        });
+        let Some((action, chosen)) = found else {
             return self.reach_default(frame);
         };
-        let action = indirect.actions[chosen.action as usize];
         self.put_arguments(action, &chosen.arguments, frame);
         action
     }
@@ -153,7 +146,7 @@ impl Table {
                 let mut actions = actions.clone();
                 for SetAction { chosen, .. } in &mut actions {
                     let mut places = indirect.actions.iter();
-                    let at = places.position(|at| *at == chosen.action);
+                    let at = places.position(|at| *at == Some(chosen.action));
                     let at = at.ok_or_else(|| TableError::Action {
                         table: self.spec().name.clone(),
                         action: "the action profile does not have it".to_owned(),
@@ -201,7 +194,9 @@ impl Table {
             return action;
         };
         for SetAction { chosen, .. } in &mut actions {
-            chosen.action = indirect.actions[chosen.action as usize];
+            // A set is of this table's own actions.
+            let action = indirect.actions[chosen.action as usize];
+            chosen.action = action.unwrap_or(chosen.action);
         }
         Action::Set(actions)
     }

@@ -174,7 +174,9 @@ impl Table {
     pub(super) fn new(mut spec: ir::Table, epochs: Arc<Epochs>) -> Result<Table, TableError> {
         let entries = std::mem::take(&mut spec.entries);
         let shape = Shape::new(spec)?;
+        // The program's own entries have room, whatever it says of the size.
         let size = shape.spec.size.unwrap_or(MAX_ENTRIES as u64);
+        let size = size.max(entries.len() as u64);
         let capacity = usize::try_from(size).map_or(MAX_ENTRIES, |n| n.min(MAX_ENTRIES));
         let memory = || TableError::Unsupported {
             table: shape.spec.name.clone(),
@@ -293,6 +295,8 @@ impl Table {
                 ) => {}
                 ("meters" | "pna_direct_meter" | "implementation" | "pna_implementation", _) => {}
                 ("support_timeout", _) => {}
+                // `add_entry` names the profile of each entry that it adds.
+                ("default_idle_timeout_for_data_plane_added_entries", ir::Constant::Int(_)) => {}
                 _ => {
                     return Err(TableError::Unsupported {
                         table: self.shape.spec.name.clone(),

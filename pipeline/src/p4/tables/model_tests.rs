@@ -41,6 +41,7 @@ fn table(keys: &[(&str, u32)], size: u64) -> Table {
         table_only: false,
     };
     let spec = ir::Table {
+        place: String::new(),
         name: "t".to_owned(),
         keys,
         actions: vec![action],

@@ -27,6 +27,7 @@ fn table(kinds: &[&str]) -> Table {
     };
     Table::new(
         ir::Table {
+            place: String::new(),
             name: "t".to_owned(),
             keys: keys.collect(),
             actions: vec![action("a"), action("b")],

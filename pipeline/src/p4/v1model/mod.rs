@@ -14,7 +14,7 @@ mod standard;
 
 use adit_p4_frontend::ir::Program;
 
-use super::engine::{At, LoadError, Scratch};
+use super::engine::{At, MainError, Scratch};
 use super::metadata::FieldLists;
 use super::packets::{Input, Output};
 use super::replication::MAX_COPIES;
@@ -90,13 +90,16 @@ struct Packet<'a, 'b> {
 }
 
 impl Blocks {
-    pub(super) fn new(program: &Program) -> Result<Blocks, LoadError> {
+    pub(super) fn new(program: &Program) -> Result<Blocks, MainError> {
         let [parser, verify, ingress, egress, compute, deparser] = &program.blocks[..] else {
-            let text = format!("{} of 6", program.blocks.len());
-            return Err(LoadError::Block(text));
+            return Err(MainError::Blocks {
+                package: program.package.clone(),
+                given: program.blocks.len(),
+                wanted: "6",
+            });
         };
         let standard = Standard::new(layout_of(parser, 2)?)
-            .ok_or_else(|| LoadError::Block("standard_metadata".to_owned()))?;
+            .ok_or_else(|| MainError::Block("standard_metadata".to_owned()))?;
         Ok(Blocks {
             headers_limbs: layout_of(parser, 0)?.limbs(),
             metadata_limbs: layout_of(parser, 1)?.limbs(),

@@ -5,7 +5,7 @@ use adit_p4_frontend::ir::{Block, FunctionId, Layout};
 
 use super::standard::Standard;
 use super::{Blocks, Packet};
-use crate::p4::engine::LoadError;
+use crate::p4::engine::MainError;
 use crate::p4::metadata::Field;
 
 /// Where the values of a block are that all blocks share.
@@ -17,12 +17,12 @@ pub(super) struct Places {
     pub(super) standard: Option<u32>,
 }
 
-pub(super) fn layout_of(block: &Block, parameter: usize) -> Result<&Layout, LoadError> {
+pub(super) fn layout_of(block: &Block, parameter: usize) -> Result<&Layout, MainError> {
     let found = block.parameters.get(parameter).map(|p| &p.layout);
-    found.ok_or_else(|| LoadError::Block(block.name.clone()))
+    found.ok_or_else(|| MainError::Block(block.name.clone()))
 }
 
-pub(super) fn places(block: &Block) -> Result<Places, LoadError> {
+pub(super) fn places(block: &Block) -> Result<Places, MainError> {
     layout_of(block, 0)?;
     let slot = |n: usize| block.parameters.get(n).map(|p| p.slot);
     Ok(Places {

@@ -66,6 +66,9 @@ impl Packet<'_, '_> {
             self.resubmit(packet, list);
             return Ok(());
         }
+        if requests.drop {
+            return Err(DropReason::Program);
+        }
         let group = self.get(blocks.ingress, |s| &s.mcast_grp);
         let spec = self.get(blocks.ingress, |s| &s.egress_spec);
         let passing = Passing {
@@ -74,7 +77,7 @@ impl Packet<'_, '_> {
             payload,
             instance: self.get(blocks.ingress, |s| &s.instance_type),
             original_length: round.length() as u64,
-            truncate: None,
+            truncate: requests.truncate.and_then(|n| usize::try_from(n).ok()),
             depth: packet.depth + 1,
         };
         if group != 0 {
@@ -234,7 +237,7 @@ impl Packet<'_, '_> {
         values: &[u64],
     ) -> Result<(), DropReason> {
         let blocks = self.blocks;
-        if self.get(blocks.egress, |s| &s.egress_spec) == DROP_PORT {
+        if requests.drop || self.get(blocks.egress, |s| &s.egress_spec) == DROP_PORT {
             return Err(DropReason::Program);
         }
         let port = self.get(blocks.egress, |s| &s.ingress_port);
