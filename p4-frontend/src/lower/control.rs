@@ -259,6 +259,30 @@ impl<'a> Lower<'a, '_> {
         });
     }
 
+    /// The fields of a controller header, those of structures in it by their paths.
+    fn show_fields(
+        &mut self,
+        path: &str,
+        kind: &Kind,
+        list: &'a [ast::Field],
+        shown: &mut Vec<Item>,
+    ) {
+        for ((_, ty), field) in fields(&mut self.info, kind).into_iter().zip(list) {
+            let name = format!("{path}{}", field_name(field));
+            let inner = self.kind(ty);
+            let decl = match &inner {
+                Kind::Struct(StructKind::Struct, def, _) => self.def(*def).decl,
+                _ => None,
+            };
+            match decl.map(|d| &d.kind) {
+                Some(DeclKind::Struct(_, _, list)) => {
+                    self.show_fields(&format!("{name}."), &inner, list, shown);
+                }
+                _ => shown.push(self.shown_item(name, ty, &field.annotations)),
+            }
+        }
+    }
+
     /// Headers that are annotated as those of packets to and from control planes.
     pub(super) fn show_headers(&mut self, program: &'a ast::Program) {
         for decl in &program.decls {
@@ -275,9 +299,7 @@ impl<'a> Lower<'a, '_> {
             };
             let kind = Kind::Struct(StructKind::Header, def, Vec::new());
             let mut shown = Vec::new();
-            for ((_, ty), field) in fields(&mut self.info, &kind).into_iter().zip(list) {
-                shown.push(self.shown_item(field_name(field), ty, &field.annotations));
-            }
+            self.show_fields("", &kind, list, &mut shown);
             self.out.control.headers.push(ControllerHeader {
                 name,
                 type_name: self.shown_name(def),

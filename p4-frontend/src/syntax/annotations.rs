@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Annotations.
 
-use super::ast::{Annotation, AnnotationBody};
+use super::ast::{Annotation, AnnotationBody, Expr, Ident};
 use super::{Parser, Result};
 use crate::lexer::{Kind, Token};
 
@@ -18,6 +18,11 @@ impl<'a> Parser<'a> {
             }
             let name = self.any_ident();
             let body = match self.peek() {
+                // Older programs write these records in parentheses.
+                Kind::ParenOpen if matches!(&*name.name, "pkginfo" | "platform_property") => {
+                    self.bump();
+                    AnnotationBody::Record(self.record(Kind::ParenClose, "`)` or `,`")?)
+                }
                 Kind::ParenOpen => self.unstructured()?,
                 Kind::BracketOpen => self.structured()?,
                 _ => AnnotationBody::None,
@@ -72,18 +77,22 @@ impl<'a> Parser<'a> {
     fn structured(&mut self) -> Result<AnnotationBody> {
         self.bump();
         if self.peek() == Kind::Ident && self.ahead(1).kind == Kind::Assign {
-            return Ok(AnnotationBody::Record(self.list(
-                Kind::BracketClose,
-                "`]` or `,`",
-                |p| {
-                    let name = p.any_ident();
-                    p.expect(Kind::Assign, "`=`")?;
-                    Ok((name, p.expression()?))
-                },
-            )?));
+            let record = self.record(Kind::BracketClose, "`]` or `,`")?;
+            return Ok(AnnotationBody::Record(record));
         }
         let items = self.list(Kind::BracketClose, "`]` or `,`", |p| p.expression())?;
         Ok(AnnotationBody::List(items))
+    }
+}
+
+impl Parser<'_> {
+    /// Names and values up to a closing bracket.
+    fn record(&mut self, close: Kind, expected: &str) -> Result<Vec<(Ident, Expr)>> {
+        self.list(close, expected, |p| {
+            let name = p.any_ident();
+            p.expect(Kind::Assign, "`=`")?;
+            Ok((name, p.expression()?))
+        })
     }
 }
 
