@@ -3,6 +3,7 @@
 
 mod adi;
 mod args;
+mod capture;
 mod cdi;
 mod devlink;
 mod files;

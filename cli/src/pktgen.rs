@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit pktgen`: an ADI as fast as it goes.
 
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +11,10 @@ use std::time::{Duration, Instant};
 use adit_adi::{Adi, Buffer, Config, QueuePair, Wakeup};
 use anyhow::{bail, ensure, Context, Result};
 use etherparse::PacketBuilder;
-use pcap_file::pcap::{PcapPacket, PcapReader, PcapWriter};
 use serde::Serialize;
 
 use crate::args::Format;
+use crate::capture::{Capture, Recorder};
 use crate::traffic_args::{Mode, Pktgen};
 
 /// Frames moved at once.
@@ -129,12 +128,10 @@ fn frames(mode: &Mode, mac: [u8; 6]) -> Result<Vec<Vec<u8>>> {
 }
 
 fn recording(path: &Path, mac: [u8; 6]) -> Result<Vec<Vec<u8>>> {
-    let context = || format!("cannot read {}", path.display());
-    let file = File::open(path).with_context(context)?;
-    let mut reader = PcapReader::new(BufReader::new(file)).with_context(context)?;
+    let mut capture = Capture::open(path)?;
     let mut frames = Vec::new();
-    while let Some(packet) = reader.next_packet() {
-        let mut frame = packet.with_context(context)?.data.into_owned();
+    while let Some(packet) = capture.read()? {
+        let mut frame = packet.data;
         ensure!(
             frame.len() >= 14,
             "{}: record {} is shorter than an Ethernet header",
@@ -268,11 +265,7 @@ fn receive(
     going: impl Fn() -> bool,
 ) -> Result<()> {
     let mut writer = match pcap {
-        Some(path) => {
-            let context = || format!("cannot write {}", path.display());
-            let file = File::create(path).with_context(context)?;
-            Some(PcapWriter::new(BufWriter::new(file)).with_context(context)?)
-        }
+        Some(path) => Some(Recorder::create(path)?),
         None => None,
     };
     let start = Instant::now();
@@ -285,11 +278,8 @@ fn receive(
         idle.busy();
         for frame in frames.drain(..) {
             if let Some(writer) = &mut writer {
-                let len = frame.len() as u32; // bounded by a buffer
-                let packet = PcapPacket::new(start.elapsed(), len, &frame);
-                writer
-                    .write_packet(&packet)
-                    .context("cannot write the pcap file")?;
+                let written = writer.write(start.elapsed(), &frame);
+                written.context("cannot write the recording")?;
             }
         }
     }

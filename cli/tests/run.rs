@@ -214,6 +214,100 @@ fn what_is_wrong_with_files_is_said() {
     assert_eq!(ran.json(), Value::Array(Vec::new()));
 }
 
+const LOGGING: &str = r#"
+#include <adit.p4>
+header h_t { bit<8> ttl; int<8> delta; bool ok; bit<7> rest; }
+struct H { h_t h; } struct M {}
+parser P(packet_in pkt, out H h, inout M m, in pna_main_parser_input_metadata_t i) {
+    state start { pkt.extract(h.h); transition accept; }
+}
+control C(inout H h, inout M m, in pna_main_input_metadata_t i,
+          inout pna_main_output_metadata_t o) {
+    apply {
+        log_msg("begin");
+        log_msg("ttl={} delta={} ok={}", { h.h.ttl, h.h.delta, h.h.ok });
+        assert(h.h.ok);
+        send_to_port((PortId_t) 1);
+    }
+}
+control D(packet_out pkt, in H h, in M m, in pna_main_output_metadata_t o) { apply { pkt.emit(h); } }
+PNA_NIC(P(), C(), D()) main;
+"#;
+
+#[test]
+fn messages_of_programs_are_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("log.p4");
+    std::fs::write(&program, LOGGING).expect("a file");
+    let ran = run(&program, &[vec![64, 0xff, 0x80], vec![1, 2, 0]], "", &[]);
+    let name = program.display();
+    let text = ran.text();
+    for line in [
+        format!("  log {name}:11:9: begin\n"),
+        format!("  log {name}:12:9: ttl=64 delta=-1 ok=true\n  sent to port 1"),
+        format!("  log {name}:13:9: `assert` does not hold\n  dropped (assertion)"),
+    ] {
+        assert!(text.contains(&line), "{line}: {text}");
+    }
+    let ran = run(&program, &[vec![64, 0xff, 0x80]], "", &["-o", "json"]);
+    let json = ran.json();
+    assert_eq!(json[0]["log"][1]["text"], "ttl=64 delta=-1 ok=true");
+}
+
+#[test]
+fn recordings_are_read_and_written_as_pcapng() {
+    let packets = packets(&programs().join("l3.stf"), "0");
+    let first = run(&programs().join("l3.p4"), &packets[..1], ROUTES, &[]);
+    let folder = first.folder.path();
+    let adit = |from: &str, to: &str| {
+        let ran = Command::new(env!("CARGO_BIN_EXE_adit"))
+            .args(["p4", "run"])
+            .arg(programs().join("default.p4"))
+            .args(["--pcap".as_ref(), folder.join(from).as_os_str()])
+            .args(["--out".as_ref(), folder.join(to).as_os_str()])
+            .output()
+            .expect("adit starts");
+        assert!(ran.status.success(), "{ran:?}");
+        std::fs::read(folder.join(to)).expect("a file")
+    };
+    let ng = adit("out.pcap", "x.pcapng");
+    assert_eq!(ng[..4], [0x0a, 0x0d, 0x0d, 0x0a]);
+    let back = adit("x.pcapng", "back.pcap");
+    assert_eq!(back, adit("out.pcap", "direct.pcap"));
+    assert!(back.len() > packets[0].len());
+}
+
+#[test]
+fn a_program_is_compiled_into_a_new_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let to = folder.path().join("new/folder");
+    let compile = |words: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_adit"))
+            .args(["p4", "compile"])
+            .args(words)
+            .arg(programs().join("l3.p4"))
+            .arg("--to")
+            .arg(&to)
+            .output()
+            .expect("adit starts")
+    };
+    let ran = compile(&["--arch", "pna"]);
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(to.join("p4info.txtpb").is_file() && to.join("program.p4bin").is_file());
+    // The architecture that is asked for is the one that the program has to be for.
+    for (arch, message) in [
+        ("v1model", "`main` is a `PNA_NIC`: v1model has `V1Switch`"),
+        (
+            "psa",
+            "`psa` is no architecture: v1model, pna, pna-dpdk or pna-tc",
+        ),
+    ] {
+        let ran = compile(&["--arch", arch]);
+        let error = String::from_utf8_lossy(&ran.stderr);
+        assert!(!ran.status.success() && error.contains(message), "{error}");
+    }
+}
+
 /// What leaves, as it is compared.
 fn outcome(engine: &Arc<Engine>, packets: &[Vec<u8>], seen: &mut Vec<Event>) -> Vec<String> {
     let mut worker = Engine::worker(engine);

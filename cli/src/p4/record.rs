@@ -17,6 +17,8 @@ pub(super) struct PacketRecord {
     pub(super) steps: Vec<Step>,
     /// Headers and fields that left otherwise than they came.
     pub(super) changes: Vec<Change>,
+    /// What the program's `log_msg` and assertions said.
+    pub(super) log: Vec<Logged>,
     pub(super) digests: Vec<String>,
     pub(super) sent: Vec<Sent>,
     pub(super) dropped: Vec<Dropped>,
@@ -57,6 +59,13 @@ pub(super) enum Step {
     Action { action: String },
     /// There was more than is kept.
     Cut,
+}
+
+/// A message of the program.
+#[derive(Debug, Serialize)]
+pub(super) struct Logged {
+    pub(super) place: String,
+    pub(super) text: String,
 }
 
 /// A header or a field that has changed.
@@ -178,6 +187,9 @@ impl PacketRecord {
                 (None, Some(after)) => writeln!(out, "  added {} {after}", change.name)?,
                 _ => writeln!(out, "  removed {}", change.name)?,
             }
+        }
+        for Logged { place, text } in &self.log {
+            writeln!(out, "  log {place}: {text}")?;
         }
         for digest in &self.digests {
             writeln!(out, "  digest {digest}")?;

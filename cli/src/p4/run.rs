@@ -1,42 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit p4 run`: the packets of a pcap file through a program, and what each of them meets.
+//! `adit p4 run`: the packets of a recording through a program, and what each of them meets.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adit_p4runtime::server::Pipeline;
-use adit_pipeline::p4::{Direction, Engine, Input, Output, Worker};
-use anyhow::{anyhow, ensure, Context, Result};
+use adit_pipeline::p4::{Direction, Engine, Input, Output, Worker, FIRST_HOST_PORT};
+use anyhow::{anyhow, Context, Result};
 use clap::Args;
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
-use pcap_file::{DataLink, TsResolution};
 
-use super::record::{drop_text, PacketRecord, Sent};
+use super::record::{drop_text, Logged, PacketRecord, Sent};
 use super::trace::Tracer;
 use super::Source;
 use crate::args::Format;
+use crate::capture::{Capture, Recorder};
 use crate::table::catalog::Catalog;
 use crate::table::write::load;
-
-/// Behind ports from here on are virtual ports, whose packets go towards the network
-/// (`ADIT_FIRST_HOST_PORT` in adit.p4).
-const FIRST_HOST_PORT: u32 = 0x1000;
 
 /// What to run, and with what.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
     source: Source,
-    /// The packets
+    /// The packets: a pcap or pcapng file
     #[arg(long, value_name = "FILE")]
     pcap: PathBuf,
     /// Entries for the tables, as `adit table add --from` reads them
     #[arg(long, value_name = "FILE")]
     entries: Option<PathBuf>,
-    /// Write the packets that leave to a pcap file
+    /// Write the packets that leave to a file: pcapng if its name ends so, else pcap
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// The port that they come in by; from 4096 on they come from the host
@@ -64,26 +58,8 @@ pub(super) fn run(run: &Run, format: Format) -> Result<()> {
     if let Some(path) = &run.entries {
         load(path, &catalog, &pipeline)?;
     }
-    let reading = || format!("reading {}", run.pcap.display());
-    let file = BufReader::new(File::open(&run.pcap).with_context(reading)?);
-    let mut packets = PcapReader::new(file).with_context(reading)?;
-    let header = packets.header();
-    ensure!(
-        header.datalink == DataLink::ETHERNET,
-        "{}: it has {:?} frames, Ethernet is wanted",
-        run.pcap.display(),
-        header.datalink
-    );
-    let mut recorder = run.out.as_ref().map(|path| {
-        let writing = || format!("writing {}", path.display());
-        let file = BufWriter::new(File::create(path).with_context(writing)?);
-        let header = PcapHeader {
-            ts_resolution: TsResolution::NanoSecond,
-            ..PcapHeader::default()
-        };
-        PcapWriter::with_header(file, header).with_context(writing)
-    });
-    let recorder = recorder.take().transpose()?;
+    let mut capture = Capture::open(&run.pcap)?;
+    let recorder = run.out.as_deref().map(Recorder::create).transpose()?;
     let mut passage = Passage {
         worker: Engine::worker(&engine),
         tracer: Tracer::new(&engine, &pipeline, &catalog)?,
@@ -93,16 +69,15 @@ pub(super) fn run(run: &Run, format: Format) -> Result<()> {
     };
     let mut out = BufWriter::new(std::io::stdout().lock());
     let (mut summary, mut begin, mut now) = (Summary::default(), None, Duration::ZERO);
-    while let Some(packet) = packets.next_packet() {
-        if run.count.is_some_and(|most| summary.packets >= most) {
+    while run.count.is_none_or(|most| summary.packets < most) {
+        let Some(packet) = capture.read()? else {
             break;
-        }
-        let packet = packet.with_context(reading)?;
-        let begin = *begin.get_or_insert(packet.timestamp);
+        };
+        let begin = *begin.get_or_insert(packet.at);
         // Clocks that go back do not make the program's go back.
-        now = now.max(packet.timestamp.saturating_sub(begin));
+        now = now.max(packet.at.saturating_sub(begin));
         summary.packets += 1;
-        let record = passage.pass(summary.packets, now, packet.timestamp, &packet.data)?;
+        let record = passage.pass(summary.packets, now, packet.at, &packet.data)?;
         summary.sent += record.sent.len() as u64;
         summary.dropped += record.dropped.len() as u64;
         match format {
@@ -124,7 +99,7 @@ pub(super) fn run(run: &Run, format: Format) -> Result<()> {
     }
     out.flush()?;
     if let Some(recorder) = passage.recorder {
-        recorder.into_writer().flush()?;
+        recorder.finish().context("writing what leaves")?;
     }
     Ok(())
 }
@@ -135,7 +110,7 @@ struct Passage<'a> {
     worker: Worker,
     tracer: Tracer<'a>,
     port: u32,
-    recorder: Option<PcapWriter<BufWriter<File>>>,
+    recorder: Option<Recorder>,
 }
 
 impl Passage<'_> {
@@ -168,14 +143,19 @@ impl Passage<'_> {
             });
         if let Some(recorder) = &mut self.recorder {
             for frame in &frames {
-                let packet = PcapPacket::new(at, frame.len() as u32, frame);
-                let written = recorder.write_packet(&packet);
-                written.context("writing what leaves")?;
+                recorder.write(at, frame).context("writing what leaves")?;
             }
         }
         let mut digests = Vec::new();
         while let Some(digest) = self.engine.digests().take() {
             digests.push(crate::table::value::hexadecimal(&digest.data));
+        }
+        let mut log = Vec::new();
+        while let Some(message) = self.engine.logs().take() {
+            log.push(Logged {
+                place: message.place,
+                text: message.text,
+            });
         }
         let (steps, changes) = self.tracer.steps(&self.worker.take_trace());
         Ok(PacketRecord {
@@ -184,6 +164,7 @@ impl Passage<'_> {
             bytes: data.len(),
             steps,
             changes,
+            log,
             digests,
             sent,
             dropped,
