@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The developer's commands. Each does the set-up that it needs by itself.
 
+mod accept;
 mod bench;
 mod build;
 mod clean;
@@ -42,6 +43,8 @@ enum Command {
     Bench(bench::Args),
     /// Run a P4 program on the packets of an STF test, and compare what comes out
     Stf(stf::Args),
+    /// Check and load the v1model and PNA programs of public repositories, and print a table
+    Accept(accept::Args),
     /// Fuzz for a while; needs a nightly compiler and cargo-fuzz
     Fuzz(fuzz::Args),
     /// Run the crates without system calls under Miri; needs a nightly compiler
@@ -52,9 +55,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Command::Stf(args) = &cli.command {
-        // Nothing of it needs the sandbox.
-        return exit_code(stf::run(args));
+    // These need nothing of the sandbox.
+    match &cli.command {
+        Command::Stf(args) => return exit_code(stf::run(args)),
+        Command::Accept(args) => return exit_code(accept::run(args)),
+        _ => {}
     }
     let result = adit_qemu_tests::sandbox::become_root().and_then(|()| match cli.command {
         Command::Demo => demo::run(),
@@ -67,6 +72,7 @@ fn main() -> ExitCode {
         Command::Miri => fuzz::miri(),
         Command::Clean(args) => clean::run(&args),
         Command::Stf(args) => stf::run(&args),
+        Command::Accept(args) => accept::run(&args),
     });
     exit_code(result)
 }

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! How public repositories build their programs: the macros and include folders that their makefiles
+//! and build files give the compiler.
+
+use std::path::Path;
+
+/// One way in which a program is built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Build {
+    /// The program's architecture, where its own text does not show it.
+    pub(super) architecture: Option<&'static str>,
+    pub(super) defines: &'static [&'static str],
+    /// Folders below the checkout that are searched for included files.
+    pub(super) include: &'static [&'static str],
+}
+
+/// A build without options.
+const PLAIN: Build = Build {
+    architecture: None,
+    defines: &[],
+    include: &[],
+};
+
+/// The builds of one file, or of all files below a folder. Without any the files are no programs:
+/// others include them, or a compiler is to refuse them.
+struct Rule {
+    repository: &'static str,
+    path: &'static str,
+    builds: &'static [Build],
+}
+
+const fn rule(repository: &'static str, path: &'static str, builds: &'static [Build]) -> Rule {
+    Rule {
+        repository,
+        path,
+        builds,
+    }
+}
+
+const fn with(defines: &'static [&'static str]) -> Build {
+    Build { defines, ..PLAIN }
+}
+
+/// The targets p4c-bmv2 and p4c-dpdk-pna of dash-pipeline/Makefile.
+const DASH: &[Build] = &[
+    Build {
+        architecture: Some("v1model"),
+        ..with(&["TARGET_BMV2_V1MODEL"])
+    },
+    Build {
+        architecture: Some("pna"),
+        ..with(&[
+            "TARGET_DPDK_PNA",
+            "PNA_CONNTRACK",
+            "DISABLE_128BIT_ARITHMETIC",
+        ])
+    },
+];
+
+const RULES: &[Rule] = &[
+    // What the compiler made of the samples, and what it has to refuse.
+    rule("p4lang/p4c", "testdata/p4_16_samples_outputs", &[]),
+    rule("p4lang/p4c", "testdata/p4_16_errors", &[]),
+    rule("p4lang/p4c", "testdata/p4_16_bmv_errors", &[]),
+    rule("p4lang/p4c", "testdata/p4_16_pna_errors", &[]),
+    rule(
+        "sonic-net/DASH",
+        "dash-pipeline/bmv2/dash_pipeline.p4",
+        DASH,
+    ),
+    rule("sonic-net/DASH", "dash-pipeline/bmv2", &[]),
+    // Parts of programs that are put together by #include, as the repository's own README and scripts
+    // say: dash_pipeline.p4 has them, and the name annotations' programs.
+    rule(
+        "jafingerhut/p4-guide",
+        "ipdk/dash_pipeline/dash_pipeline.p4",
+        DASH,
+    ),
+    rule(
+        "jafingerhut/p4-guide",
+        "ipdk/dash_experiment1/dash_pipeline.p4",
+        DASH,
+    ),
+    rule("jafingerhut/p4-guide", "ipdk/dash_pipeline", &[]),
+    rule("jafingerhut/p4-guide", "ipdk/dash_experiment1", &[]),
+    rule(
+        "jafingerhut/p4-guide",
+        "name-annotations/v1model/after-ingress.p4",
+        &[],
+    ),
+    rule(
+        "jafingerhut/p4-guide",
+        "name-annotations/v1model/after-parser.p4",
+        &[],
+    ),
+    // Its included files are those of the folder above.
+    rule(
+        "sonic-net/sonic-pins",
+        "sai_p4/instantiations/google/tests/testdata",
+        &[Build {
+            include: &["sai_p4/instantiations/google"],
+            ..PLAIN
+        }],
+    ),
+    // sai_p4/instantiations/google/BUILD.bazel: p4_library, alone and for each platform.
+    rule(
+        "sonic-net/sonic-pins",
+        "sai_p4/instantiations/google",
+        &[
+            PLAIN,
+            with(&["PLATFORM_BMV2"]),
+            with(&["PLATFORM_P4SYMBOLIC"]),
+        ],
+    ),
+    // Makefile: the profiles of p4src/v1model/build.sh.
+    rule(
+        "stratum/fabric-tna",
+        "p4src/v1model",
+        &[
+            Build {
+                include: &["p4src"],
+                ..with(&["WITH_INT"])
+            },
+            Build {
+                include: &["p4src"],
+                ..with(&["WITH_UPF"])
+            },
+            Build {
+                include: &["p4src"],
+                ..with(&["WITH_UPF", "WITH_INT"])
+            },
+        ],
+    ),
+];
+
+/// The repository that a checkout is of, by the name of its folder.
+pub(super) fn name(folder: &Path) -> String {
+    let name = folder.file_name().map(|n| n.to_string_lossy());
+    name.map_or_else(String::new, |name| name.replacen('+', "/", 1))
+}
+
+/// How a file of a repository is built.
+pub(super) fn builds(repository: &str, file: &Path) -> &'static [Build] {
+    let mut rules = RULES.iter();
+    let rule = rules.find(|r| r.repository == repository && file.starts_with(r.path));
+    rule.map_or(&[PLAIN], |rule| rule.builds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn makefiles_say_how_programs_are_built() {
+        let main = Path::new("dash-pipeline/bmv2/dash_pipeline.p4");
+        assert_eq!(builds("sonic-net/DASH", main).len(), 2);
+        let part = Path::new("dash-pipeline/bmv2/underlay.p4");
+        assert_eq!(builds("sonic-net/DASH", part), []);
+        assert_eq!(builds("somebody/else", main), [PLAIN]);
+        assert_eq!(name(Path::new("x/p4lang+p4c")), "p4lang/p4c");
+    }
+}
