@@ -240,7 +240,6 @@ impl<'a> Checker<'a, '_> {
                 let ty = self.variable_type(written);
                 if let Some(value) = value {
                     self.expect(value, ty);
-                    self.own_name(decl, value);
                 }
                 self.declare(&decl.name, Some(decl), DefKind::Variable(ty));
             }
@@ -268,22 +267,6 @@ impl<'a> Checker<'a, '_> {
                 self.fail(decl.span, "this cannot be declared here");
             }
         }
-    }
-
-    /// Refuses a variable whose value is that of another one of its name.
-    fn own_name(&mut self, decl: &Decl, value: &'a Expr) {
-        if let ExprKind::Name(name, false) = &value.kind {
-            if name.name == decl.name.name {
-                self.fail(
-                    value.span,
-                    format!(
-                        "`{}` is what is declared here, and has no value yet",
-                        name.name
-                    ),
-                );
-            }
-        }
-        value.each_child(&mut |child| self.own_name(decl, child));
     }
 
     fn switch(&mut self, span: Span, value: &'a Expr, cases: &'a [SwitchCase]) {
