@@ -117,7 +117,7 @@ fn the_clients_of_the_readme_work_one_after_the_other() {
     std::fs::write(folder.path().join("p4info.txtpb"), text).expect("a file");
     std::fs::write(folder.path().join("program.p4bin"), package.to_bytes()).expect("a file");
     for (client, kind, route) in [
-        (FINSY, "python finsy", "10.0.0.0/8"),
+        (FINSY, "python finsy", "set_nexthop"),
         (P4RUNTIME_SHELL, "python shell", "set_nexthop"),
     ] {
         let python = client.python().unwrap_or_else(|error| panic!("{error:#}"));

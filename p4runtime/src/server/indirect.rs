@@ -175,7 +175,7 @@ impl Target<'_> {
         })?;
         chosen.action = at as u32;
         let uses = references.of_action(name, &chosen.arguments);
-        references.check(&uses)?;
+        self.check_references(&uses)?;
         match kind {
             Type::Insert => profile.insert_member(given.member_id, chosen)?,
             _ => profile.modify_member(given.member_id, chosen)?,

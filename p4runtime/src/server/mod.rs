@@ -209,6 +209,7 @@ impl Server {
     fn target<'a>(&self, active: &'a Active, role: &'a str) -> Target<'a> {
         Target {
             role,
+            defers_references: false,
             pipeline: &active.pipeline,
             digests: &active.digests,
             now_ns: self.handle.now_ns(),

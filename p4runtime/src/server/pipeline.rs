@@ -148,6 +148,7 @@ impl Pipeline {
             pipeline: self,
             digests: &digests,
             role: "",
+            defers_references: false,
             now_ns,
         };
         let failed = updates.iter().enumerate().filter_map(|(index, update)| {

@@ -4,6 +4,7 @@
 use tonic::Code;
 
 use super::fault::{Fault, Result};
+use super::write::Target;
 use super::{Active, Server};
 use crate::proto::v1::{self, entity::Entity as E, update::Type};
 
@@ -74,7 +75,10 @@ impl Server {
                 entity: Some(entity),
             })
             .collect();
-        let target = self.target(next, "");
+        let target = Target {
+            defers_references: true,
+            ..self.target(next, "")
+        };
         let mut failed = Ok(());
         old.read(&wanted, &mut |reply| {
             for entity in reply.entities {
@@ -102,6 +106,9 @@ impl Server {
             }
             true
         })?;
-        failed
+        failed?;
+        let references = next.pipeline.rules.references.check_all();
+        references
+            .map_err(|fault| Fault::invalid(format!("RECONCILE_AND_COMMIT: {}", fault.message)))
     }
 }

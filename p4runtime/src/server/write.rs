@@ -22,6 +22,8 @@ pub(crate) struct Target<'a> {
     pub(crate) digests: &'a Digests,
     /// The role that writes; nothing for the default role.
     pub(crate) role: &'a str,
+    /// Whether what entries refer to may come after them; it is checked at the end.
+    pub(crate) defers_references: bool,
     pub(crate) now_ns: u64,
 }
 
@@ -79,6 +81,14 @@ impl Target<'_> {
         updates.collect()
     }
 
+    /// Refuses what refers to entries that do not exist.
+    pub(crate) fn check_references(&self, uses: &Uses) -> Result<()> {
+        match self.defers_references {
+            true => Ok(()),
+            false => self.pipeline.rules.references.check(uses),
+        }
+    }
+
     pub(crate) fn update(&self, update: &v1::Update) -> Result<()> {
         let kind = Type::try_from(update.r#type).unwrap_or(Type::Unspecified);
         if kind == Type::Unspecified {
@@ -134,7 +144,7 @@ impl Target<'_> {
         let entry = self.pipeline.entry(n, given)?;
         rules.check_entry(n, table.spec(), &entry.keys, entry.priority)?;
         let uses = rules.references.of_entry(n, table.spec(), &entry);
-        rules.references.check(&uses)?;
+        self.check_references(&uses)?;
         // All is checked before anything changes.
         let rates = given.meter_config.as_ref().map(super::indirect::config);
         let rates = rates.transpose()?;
@@ -201,7 +211,7 @@ impl Target<'_> {
                 let chosen = self.pipeline.chosen(table.spec(), action)?;
                 let action = &table.spec().actions[chosen.action as usize];
                 let uses = references.of_action(&action.name, &chosen.arguments);
-                references.check(&uses)?;
+                self.check_references(&uses)?;
                 table.set_default(chosen)?;
                 references.holds(Holder::Default(n), uses);
                 defaults.lock().insert(given.table_id, kept);
@@ -371,7 +381,7 @@ impl Target<'_> {
                 } else {
                     let replicas = replicas(&group.replicas)?;
                     let uses = references.of_replicas(&replicas);
-                    references.check(&uses)?;
+                    self.check_references(&uses)?;
                     match kind {
                         Type::Insert => replication.insert_group(id, &replicas)?,
                         _ => replication.modify_group(id, &replicas)?,

@@ -495,3 +495,60 @@ fn programs_whose_rules_make_no_sense_are_refused_with_their_place() {
         assert!(error.message().starts_with(why), "{error}");
     }
 }
+
+#[test]
+fn a_new_program_keeps_entries_whatever_their_order_is() {
+    let nic = nic_of(PROGRAM);
+    let mut primary = Peer::primary(&nic, "", 1);
+    let to_nexthop = || route(&nic, 1, 0, 8, ("set_nexthop", &[&[5]]));
+    let to_group = || route(&nic, 1, 0, 16, ("set_group", &[&[7]]));
+    primary
+        .write(vec![
+            insert(vrf(&nic, 1)),
+            insert(nexthop(&nic, 5, NONE)),
+            group(Type::Insert, 7, &[]),
+            insert(to_nexthop()),
+            insert(to_group()),
+        ])
+        .expect("entries");
+    let before = primary.entries();
+    // The tables of routes come before those of what they refer to, groups come last.
+    primary
+        .configure(Action::ReconcileAndCommit, Some(PROGRAM))
+        .expect("the same program");
+    assert_eq!(primary.entries(), before);
+    let used = Code::FailedPrecondition;
+    refused(
+        &mut primary,
+        delete(nexthop(&nic, 5, NONE)),
+        used,
+        "is referred to 1 times",
+    );
+    refused(
+        &mut primary,
+        group(Type::Delete, 7, &[]),
+        used,
+        "is referred to 1 times",
+    );
+    // A program whose rules the entries do not keep to cannot keep them.
+    for (from, to, why) in [
+        (
+            "vrf_id < 1000",
+            "vrf_id > 1",
+            "RECONCILE_AND_COMMIT: an entry of table `I.vrf_table` cannot be kept by the new \
+             program: the entry violates @entry_restriction",
+        ),
+        (
+            "h.ethernet.dst: lpm @name(\"dst\")",
+            "h.ethernet.dst: lpm @name(\"dst\") @refers_to(acl, dst)",
+            "RECONCILE_AND_COMMIT: table `I.acl` (dst) has no entry with ",
+        ),
+    ] {
+        let error = primary
+            .configure(Action::ReconcileAndCommit, Some(&PROGRAM.replace(from, to)))
+            .unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        assert!(error.message().starts_with(why), "{error}");
+        assert_eq!(primary.entries(), before);
+    }
+}

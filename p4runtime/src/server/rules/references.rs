@@ -204,17 +204,35 @@ impl References {
     /// Refuses what refers to entries that do not exist.
     pub(crate) fn check(&self, uses: &Uses) -> Result<()> {
         let state = self.state.lock();
-        for (place, values) in &uses.0 {
+        let is_missing = |(place, values): &&(usize, Values)| {
             let counts = state.counts[*place].get(values);
-            if counts.is_none_or(|counts| counts.present == 0) {
-                return Err(Fault::not_found(format!(
-                    "{} has no entry with {}, which is referred to (@refers_to)",
-                    self.names[*place],
-                    shown(values)
-                )));
+            counts.is_none_or(|counts| counts.present == 0)
+        };
+        match uses.0.iter().find(is_missing) {
+            Some((place, values)) => Err(self.missing(*place, values)),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for all that there is.
+    pub(crate) fn check_all(&self) -> Result<()> {
+        let state = self.state.lock();
+        for (place, counts) in state.counts.iter().enumerate() {
+            let mut counts = counts.iter();
+            let missing = counts.find(|(_, c)| c.references > 0 && c.present == 0);
+            if let Some((values, _)) = missing {
+                return Err(self.missing(place, values));
             }
         }
         Ok(())
+    }
+
+    fn missing(&self, place: usize, values: &Values) -> Fault {
+        Fault::not_found(format!(
+            "{} has no entry with {}, which is referred to (@refers_to)",
+            self.names[place],
+            shown(values)
+        ))
     }
 
     /// The values at the places that an entry of a table is at.
