@@ -23,9 +23,11 @@
 
 // Ports. Wires count up from 0: those are PNA's network ports. Behind each port from
 // ADIT_FIRST_HOST_PORT on is the virtual port whose id (virtchnl2's vport_id) is the difference:
-// those of the PF come first, one for each wire, then those of ADIs. What comes from a wire is on
-// its way to the host (NET_TO_HOST), what comes from a virtual port is on its way to the network
-// (HOST_TO_NET); each may be sent to any port.
+// those of the PF come first, one for each wire, then those of ADIs. An ADI has its id for as long as
+// it is there, also over a reset of the function; when it is gone, the id is used again only after
+// all others (as many as there may be ADIs), so that an entry that names it does not soon name another
+// owner's. What comes from a wire is on its way to the host (NET_TO_HOST), what comes from a virtual
+// port is on its way to the network (HOST_TO_NET); each may be sent to any port.
 const PortIdUint_t ADIT_FIRST_HOST_PORT = 0x1000;
 
 // The NIC's own layer 2 stage decides: address filters, VLANs and the switch between ADIs.

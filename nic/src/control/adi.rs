@@ -5,11 +5,11 @@ mod messages;
 
 use std::collections::{BTreeMap, HashMap};
 
-use adit_uapi::regs::adi::PAGES_PER_PAIR;
+use adit_uapi::regs::adi::{FRAMES, PAGES_PER_PAIR};
 use adit_uapi::virtchnl2::adi::{CreateAdiExt, NonFlexCreateAdi, NO_MAILBOX, VLAN_MAX};
 
 use super::queue_set::{Counts, QueueSet};
-use super::room::Room;
+use super::room::{NotFree, Room};
 use super::vport::Vport;
 use super::{Control, Profile, Refusal};
 use crate::dataplane::{AdiConfig, DataPlane};
@@ -60,6 +60,8 @@ struct Wanted {
     vlan: u16,
     mac: [u8; 6],
     ring: u16,
+    /// Where it was before a reset: its id and first queue pair.
+    place: Option<(u32, u32)>,
 }
 
 impl Wanted {
@@ -79,6 +81,7 @@ impl Wanted {
                 vlan: 0,
                 mac: [0; 6],
                 ring: 0,
+                place: None,
             },
             Some(ext) => {
                 let counts = Counts {
@@ -103,6 +106,7 @@ impl Wanted {
                     vlan: ext.vlan.get(),
                     mac: ext.mac,
                     ring: ext.cause_ring.get(),
+                    place: place(ext, profile)?,
                 }
             }
         };
@@ -122,6 +126,28 @@ impl Wanted {
     }
 }
 
+/// The place that a request names, if it does.
+fn place(ext: &CreateAdiExt, profile: &Profile) -> Result<Option<(u32, u32)>, Refusal> {
+    let (vport, offset) = (ext.vport_id.get(), ext.frame_offset.get());
+    if (vport, offset) == (0, 0) {
+        return Ok(None);
+    }
+    let id = vport.checked_sub(profile.vports().into());
+    let page = FRAMES.index(offset);
+    let pair = page.filter(|page| page % PAGES_PER_PAIR == 0);
+    let pair = pair.map(|page| page / PAGES_PER_PAIR);
+    id.zip(pair).map(Some).ok_or(Refusal::OutOfRange)
+}
+
+impl From<NotFree> for Refusal {
+    fn from(error: NotFree) -> Self {
+        match error {
+            NotFree::OutOfRange => Self::OutOfRange,
+            NotFree::Taken => Self::Taken,
+        }
+    }
+}
+
 impl Adis {
     pub(super) fn new(profile: &Profile) -> Self {
         Self {
@@ -131,6 +157,36 @@ impl Adis {
             pairs: Room::new(profile.adi_pairs()),
             rings: BTreeMap::new(),
         }
+    }
+
+    /// Forgets all of them. Ids go on where they were: what a P4 program's tables say about the
+    /// vport of one that is gone is not about the next one.
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.pasids.clear();
+        self.rings.clear();
+        self.ids.clear();
+        self.pairs.clear();
+    }
+
+    /// Takes an id and queue pairs: those of a place, or what is free.
+    fn take(&mut self, wanted: &Wanted) -> Result<(u32, u32), Refusal> {
+        let id = match wanted.place {
+            Some((id, _)) => self.ids.take_at(id, 1).map(|()| id)?,
+            None => self.ids.take_next().ok_or(Refusal::NoRoom)?,
+        };
+        let pairs = u32::from(wanted.pairs);
+        let first = match wanted.place {
+            Some((_, first)) => match self.pairs.take_at(first, pairs) {
+                Ok(()) => Ok(first),
+                Err(error) => Err(error.into()),
+            },
+            None => self.pairs.take(pairs).ok_or(Refusal::NoRoom),
+        };
+        if first.is_err() {
+            self.ids.give(id, 1);
+        }
+        Ok((id, first?))
     }
 
     pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Adi> {
@@ -182,11 +238,7 @@ impl Control {
         if !dp.knows_tables() {
             return Err(Refusal::NoTables);
         }
-        let id = self.adis.ids.take(1).ok_or(Refusal::NoRoom)?;
-        let Some(first_pair) = self.adis.pairs.take(wanted.pairs.into()) else {
-            self.adis.ids.give(id, 1);
-            return Err(Refusal::NoRoom);
-        };
+        let (id, first_pair) = self.adis.take(&wanted)?;
         let config = AdiConfig {
             vport: u32::from(self.profile.vports()) + id,
             adi: id as u16, // below MAX_ADIS

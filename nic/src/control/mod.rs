@@ -171,7 +171,7 @@ impl Control {
     pub fn reset(&mut self) {
         self.vports.fill_with(|| None);
         self.vectors = Vectors::new(self.profile.vectors());
-        self.adis = Adis::new(&self.profile);
+        self.adis.clear();
     }
 
     /// Whether a request is to wait: it needs what is being asked for.

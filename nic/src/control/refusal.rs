@@ -61,7 +61,7 @@ refusals! {
     /// There is no more of it.
     NoRoom = ERR_ENOSPC, "there is no room for more";
     /// Another vport or ADI has the address or PASID.
-    Taken = ERR_EEXIST, "an address or PASID is taken";
+    Taken = ERR_EEXIST, "an address, a PASID or the place of an ADI is taken";
     /// It is not known where the IOMMU's tables are.
     NoTables = ERR_EIO, "the IOMMU's tables are not known";
     /// The data plane refused.

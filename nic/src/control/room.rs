@@ -7,6 +7,8 @@ pub(super) struct Room {
     words: Vec<u64>,
     limit: u32,
     taken: u32,
+    /// Where [`Self::take_next`] looks first.
+    next: u32,
 }
 
 impl Room {
@@ -16,7 +18,14 @@ impl Room {
             words: vec![0; limit.div_ceil(64) as usize],
             limit,
             taken: 0,
+            next: 0,
         }
+    }
+
+    /// Frees all numbers. [`Self::take_next`] goes on where it was.
+    pub(super) fn clear(&mut self) {
+        self.words.fill(0);
+        self.taken = 0;
     }
 
     pub(super) fn limit(&self) -> u32 {
@@ -55,6 +64,39 @@ impl Room {
         None
     }
 
+    /// Takes the first free number behind the one that this returned last, wrapping at the limit:
+    /// a number that was given back is used again only once all others have been.
+    pub(super) fn take_next(&mut self) -> Option<u32> {
+        let number = self.first_free(self.next).or_else(|| self.first_free(0))?;
+        self.set(number, 1, true);
+        self.next = number + 1;
+        Some(number)
+    }
+
+    /// The first free number from `at` on.
+    fn first_free(&self, mut at: u32) -> Option<u32> {
+        while at < self.limit {
+            let word = self.words[(at / 64) as usize] >> (at % 64);
+            if word & 1 == 0 {
+                return Some(at);
+            }
+            at += word.trailing_ones();
+        }
+        None
+    }
+
+    /// Takes these numbers, if there are such and all are free.
+    pub(super) fn take_at(&mut self, first: u32, count: u32) -> Result<(), NotFree> {
+        let end = first.checked_add(count).filter(|&end| end <= self.limit);
+        let end = end.ok_or(NotFree::OutOfRange)?;
+        let taken = |n: u32| self.words[(n / 64) as usize] & 1 << (n % 64) != 0;
+        if (first..end).any(taken) {
+            return Err(NotFree::Taken);
+        }
+        self.set(first, count, true);
+        Ok(())
+    }
+
     /// Gives numbers back.
     pub(super) fn give(&mut self, first: u32, count: u32) {
         self.set(first, count, false);
@@ -74,10 +116,45 @@ impl Room {
     }
 }
 
+/// Why numbers cannot be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotFree {
+    /// Some of them are at or above the limit.
+    OutOfRange,
+    /// Some of them are taken.
+    Taken,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_number_is_used_again_after_all_others() {
+        let mut room = Room::new(70);
+        for number in 0..70 {
+            assert_eq!(room.take_next(), Some(number));
+            room.give(number, 1);
+        }
+        room.take_at(0, 2).unwrap();
+        assert_eq!(room.take_next(), Some(2));
+        room.clear();
+        assert_eq!((room.taken(), room.take_next()), (0, Some(3)));
+    }
+
+    #[test]
+    fn chosen_numbers_are_taken_once() {
+        let mut room = Room::new(66);
+        assert_eq!(room.take_at(63, 3), Ok(()));
+        assert_eq!(room.take_at(62, 2), Err(NotFree::Taken));
+        assert_eq!(room.take_at(64, 3), Err(NotFree::OutOfRange));
+        assert_eq!(room.take_at(u32::MAX, 2), Err(NotFree::OutOfRange));
+        room.give(63, 3);
+        assert_eq!((room.taken(), room.take_at(62, 4)), (0, Ok(())));
+        let mut full = Room::new(1);
+        assert_eq!((full.take_next(), full.take_next()), (Some(0), None));
+    }
 
     proptest! {
         #[test]

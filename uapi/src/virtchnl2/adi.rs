@@ -120,13 +120,16 @@ wire! {
         20 => cause_ring: U16,
         /// Largest MTU in bytes (reply).
         22 => max_mtu: U16,
-        /// Name of its vport (reply).
+        /// Name of its vport (reply). In a request 0, or with `frame_offset` the place that an ADI
+        /// had before a reset of the function: it is that one, or the request is refused (EEXIST
+        /// if something has it, ERANGE if there is no such place).
         24 => vport_id: U32,
         /// Chunks that follow (reply).
         28 => num_chunks: U16,
         /// Padding.
         30 => pad: [u8; 2],
-        /// Offset in BAR0 of its frame (reply): [`crate::regs::adi`].
+        /// Offset in BAR0 of its frame (reply, and with `vport_id` in a request):
+        /// [`crate::regs::adi`].
         32 => frame_offset: U64,
         /// Pages of its frame (reply).
         40 => frame_pages: U32,

@@ -10,6 +10,7 @@ use super::*;
 use crate::forwarding::RSS_KEY_LEN;
 use crate::pasid::{Root, RootQuery};
 use crate::testing::adi::{IOVA, LEN};
+use crate::testing::guest::Created;
 
 fn occupancy(guest: &mut Guest) -> (u32, u32) {
     let caps = guest.ok(adi_op::GET_ADI_CAPS, &[]);
@@ -87,6 +88,71 @@ fn resets_end_all_adis_before_they_are_answered() {
     }
 }
 
+/// The request for an ADI at the place that another one had.
+fn at_place_of(created: &Created) -> CreateAdiExt {
+    CreateAdiExt {
+        mac: created.ext.mac,
+        vport_id: created.ext.vport_id,
+        frame_offset: created.ext.frame_offset,
+        ..wanted(1)
+    }
+}
+
+#[test]
+fn an_adi_comes_back_to_its_place_after_a_reset() {
+    let mut guest = Guest::new(8, 8);
+    let [a, b, c] = [1, 2, 3].map(|pasid| guest.create(pasid, &wanted(1)).unwrap());
+    guest.destroy(a.id());
+    guest.write(pf::GEN_CTRL, pf::GEN_CTRL_PFSWR_M);
+    guest.start_mailbox();
+    // In another order, and with a hole in front.
+    let [c2, b2] = [(3, &c), (2, &b)].map(|(pasid, adi)| guest.create(pasid, &at_place_of(adi)));
+    let (b2, c2) = (b2.unwrap(), c2.unwrap());
+    for (before, after) in [(&b, &b2), (&c, &c2)] {
+        assert_eq!(before.adi.adi_id, after.adi.adi_id);
+        assert_eq!(before.ext.as_bytes(), after.ext.as_bytes());
+        assert_eq!(before.chunks.as_bytes(), after.chunks.as_bytes());
+    }
+    // A new one has no vport that was another's.
+    let new = guest.create(4, &wanted(1)).unwrap();
+    assert!([&a, &b, &c]
+        .iter()
+        .all(|old| old.ext.vport_id != new.ext.vport_id));
+}
+
+#[test]
+fn a_place_that_cannot_be_had_is_refused() {
+    let mut guest = Guest::new(8, 8);
+    let a = guest.create(1, &wanted(1)).unwrap();
+    let mut place = CreateAdiExt {
+        mac: [0; 6],
+        ..at_place_of(&a)
+    };
+    let taken = guest.create(2, &place).map(|adi| adi.id());
+    assert_eq!(taken, Err(status::ERR_EEXIST));
+    let vport = a.ext.vport_id.get();
+    let page = a.ext.frame_offset.get();
+    let wrong = [
+        (vport + 8, page),
+        (0, page),
+        (vport + 1, 0),
+        (vport + 1, page + 0x1000),
+        (vport + 1, u64::MAX),
+        (u32::MAX, page),
+    ];
+    for (vport, page) in wrong {
+        (place.vport_id, place.frame_offset) = (vport.into(), page.into());
+        let refused = guest.create(2, &place).map(|adi| adi.id());
+        assert_eq!(refused, Err(status::ERR_ERANGE), "{vport} {page:#x}");
+    }
+    // Its id was free, its frame was not: the id is given back.
+    place.vport_id = (vport + 1).into();
+    place.frame_offset = page.into();
+    let taken = guest.create(2, &place).map(|adi| adi.id());
+    assert_eq!(taken, Err(status::ERR_EEXIST));
+    assert_eq!(occupancy(&mut guest), (1, 1));
+}
+
 #[test]
 fn the_client_takes_everything_along() {
     let (mut guest, mut a, mut b) = pair();
@@ -114,9 +180,12 @@ fn an_adi_is_destroyed_under_traffic_and_its_neighbour_goes_on() {
     guest.poll();
     let sent = std::iter::from_fn(|| guest.far.recv());
     assert!(sent.map(|(frame, _)| frame).any(|frame| frame == still));
-    // Whoever comes next finds nothing of it: no tail, no address, no cause.
+    // Whoever comes next finds nothing of it: no tail, no address, no cause, and not its vport,
+    // which entries of a P4 program may name.
     let c = guest.create(100, &wanted(1)).unwrap();
-    assert_eq!(c.id(), a.created.id());
+    assert_ne!(c.id(), a.created.id());
+    assert_ne!(c.ext.vport_id, a.created.ext.vport_id);
+    assert_eq!(c.ext.frame_offset, a.created.ext.frame_offset);
     guest.poll();
     assert!(guest.causes().iter().all(|&(id, ..)| id != c.id()));
     assert_eq!(guest.read(a.tail(QueueKind::Tx)), 0);
