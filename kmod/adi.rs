@@ -23,6 +23,10 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
         Arc,
         Mutex, //
     }, //
@@ -32,6 +36,7 @@ use zerocopy::IntoBytes;
 use crate::{
     errno::eproto,
     eventfd::EventFd,
+    ids::InstanceId,
     messages::{
         self,
         AdiLayout,
@@ -83,6 +88,18 @@ pub(crate) struct AdiSpec {
     pub(crate) queue_pairs: u16,
     /// Its address; all zeros for one of the device's choice.
     pub(crate) mac: [u8; 6],
+    /// Tells it from all others that there are, were and will be.
+    pub(crate) instance: InstanceId,
+}
+
+/// Values of [`Adi::life`].
+mod life {
+    /// It ends, or has: for good.
+    pub(super) const ENDED: u32 = 0;
+    /// Its users may use it.
+    pub(super) const ACTIVE: u32 = 1;
+    /// A reset has taken it from the device, which is to give it back.
+    pub(super) const LOST: u32 = 2;
 }
 
 /// Eventfds, by what triggers them.
@@ -107,12 +124,18 @@ impl Triggers {
 pub(crate) struct Adi {
     pf: Arc<Pf>,
     spec: AdiSpec,
+    request: AdiRequest,
     layout: AdiLayout,
     space: Arc<AddressSpace>,
-    /// Users may use it.
-    alive: Atomic<u32>,
+    /// Index of its devlink port.
+    port: Atomic<u32>,
+    /// See [`mod@life`].
+    life: Atomic<u32>,
     /// The device has it.
     known: Atomic<u32>,
+    /// Whether it is destroyed. Held while it is, and while the device gives it back.
+    #[pin]
+    destroyed: Mutex<bool>,
     faults: Atomic<u64>,
     acknowledged: Atomic<u64>,
     #[pin]
@@ -139,6 +162,16 @@ impl Adi {
         &self.layout
     }
 
+    /// The index of its devlink port.
+    pub(crate) fn port(&self) -> u32 {
+        self.port.load(Relaxed)
+    }
+
+    /// Says which devlink port it has.
+    pub(crate) fn set_port(&self, index: u32) {
+        self.port.store(index, Relaxed);
+    }
+
     /// Its name in messages about ADIs.
     pub(crate) fn id(&self) -> u16 {
         self.layout.adi_id
@@ -154,9 +187,9 @@ impl Adi {
         self.space.pasid()
     }
 
-    /// Whether the device still knows it.
+    /// Whether its users may use it.
     pub(crate) fn is_alive(&self) -> bool {
-        self.alive.load(Acquire) != 0
+        self.life.load(Acquire) == life::ACTIVE
     }
 
     /// How often a fault has stopped one of its queues.
@@ -178,7 +211,18 @@ impl Adi {
     /// Sends a request about this ADI; the caller has made sure that it is about no other. `EIO`
     /// once the ADI is dead.
     pub(crate) fn request(&self, op: u32, payload: &[u8]) -> Result<KVVec<u8>> {
-        self.pf.request_if(|| self.is_alive(), op, payload)
+        self.request_if(|| true, op, payload)
+    }
+
+    /// [`Self::request()`], if `still` says so once it is its turn, and `EIO` otherwise.
+    pub(crate) fn request_if(
+        &self,
+        still: impl FnOnce() -> bool,
+        op: u32,
+        payload: &[u8],
+    ) -> Result<KVVec<u8>> {
+        let still = || self.is_alive() && still();
+        self.pf.request_if(still, op, payload)
     }
 
     /// Sends a request that makes this ADI let go of something, for which it may be dead already:
@@ -268,20 +312,38 @@ impl Adi {
         if slot.is_some() {
             return Err(EBUSY);
         }
-        self.alive.store(0, Release);
+        self.life.store(life::ENDED, Release);
         Ok(())
     }
 
-    /// Ends it whoever uses it: requests fail from here on and its user is told.
+    /// Ends it whoever uses it: requests fail from here on, and its user is notified.
     pub(crate) fn die(&self) {
         // Under the lock, so that nobody registers in between and waits in vain.
-        let user = {
+        let (before, user) = {
             let slot = self.user.lock();
-            if self.alive.xchg(0, Full) == 0 {
-                return;
-            }
-            slot.clone()
+            (self.life.xchg(life::ENDED, Full), slot.clone())
         };
+        if before == life::ACTIVE {
+            self.end_use(user);
+        }
+    }
+
+    /// A reset has taken it from the device: whoever uses it has to open it anew once
+    /// [`Self::restore()`] has brought it back.
+    pub(crate) fn lost(&self) {
+        self.known.store(0, Relaxed);
+        let (lost, user) = {
+            let slot = self.user.lock();
+            let lost = self.life.cmpxchg(life::ACTIVE, life::LOST, Full).is_ok();
+            (lost, slot.clone())
+        };
+        if lost {
+            self.end_use(user);
+        }
+    }
+
+    /// Takes its registers from its user, and says that it is to close it.
+    fn end_use(&self, user: Option<Arc<dyn AdiUser>>) {
         if let Some(user) = user {
             user.dead();
         }
@@ -289,10 +351,56 @@ impl Adi {
         self.trigger(Trigger::Fault);
     }
 
-    /// A reset has taken it from the device: it ends, and there is nothing left to destroy.
-    pub(crate) fn lost(&self) {
-        self.known.store(0, Relaxed);
-        self.die();
+    /// Has the device make it again after a reset, as it was: with its PASID, whose I/O page table
+    /// is still attached, its address and its place, so that the queues, pages and vport of before
+    /// are this one's and no other's. Nothing of what its user had set up is there.
+    ///
+    /// Does nothing for one that was not lost. When the device makes another one of it, or none, it
+    /// stays as it is.
+    pub(crate) fn restore(self: &Arc<Self>) -> Result {
+        let destroyed = self.destroyed.lock();
+        if *destroyed || self.life.load(Acquire) != life::LOST {
+            return Ok(());
+        }
+        let request = AdiRequest {
+            mac: self.layout.mac,
+            place: Some(self.layout.place()),
+            ..self.request
+        };
+        let layout = create(&self.pf, &request)?;
+        if layout != self.layout {
+            destroy(&self.pf, layout.adi_id);
+            return Err(eproto());
+        }
+        self.pf
+            .adis()
+            .insert(self)
+            .inspect_err(|_| destroy(&self.pf, layout.adi_id))?;
+        self.known.store(1, Relaxed);
+        // Unless it was ended meanwhile.
+        let _ = self.life.cmpxchg(life::LOST, life::ACTIVE, Full);
+        Ok(())
+    }
+}
+
+/// Asks the device for an ADI.
+fn create(pf: &Pf, request: &AdiRequest) -> Result<AdiLayout> {
+    let reply = pf.request(op::NON_FLEX_CREATE_ADI, &request.encode())?;
+    AdiLayout::decode(request, &reply, pf.bar_len()).map_err(|error| {
+        // The device may have made one. Its id, if it said one, is where it should be.
+        if let Some(&[low, high]) = reply.get(10..12) {
+            destroy(pf, u16::from_le_bytes([low, high]));
+        }
+        pf.malformed(op::NON_FLEX_CREATE_ADI, error)
+    })
+}
+
+/// Gives an ADI back to the device.
+fn destroy(pf: &Pf, id: u16) {
+    let message = messages::destroy_adi(id);
+    let result = pf.request(op::NON_FLEX_DESTROY_ADI, message.as_bytes());
+    if let Err(error) = result {
+        dev_warn!(pf.pdev(), "ADI {id} was not destroyed: {error:?}\n");
     }
 }
 
@@ -316,25 +424,23 @@ impl OwnedAdi {
             queue_pairs: spec.queue_pairs,
             mac: spec.mac,
             cause_ring,
+            place: None,
         };
-        let reply = pf.request(op::NON_FLEX_CREATE_ADI, &request.encode())?;
-        let layout = AdiLayout::decode(&request, &reply, pf.bar_len()).map_err(|error| {
-            // The device may have made one. Its id, if it said one, is where it should be.
-            if let Some(&[low, high]) = reply.get(10..12) {
-                let message = messages::destroy_adi(u16::from_le_bytes([low, high]));
-                let _ = pf.request(op::NON_FLEX_DESTROY_ADI, message.as_bytes());
-            }
-            pf.malformed(op::NON_FLEX_CREATE_ADI, error)
-        })?;
-        let destroy = messages::destroy_adi(layout.adi_id);
+        // Until it is among the others: a reset gives those back that are there, and must not miss
+        // this one, nor find its place taken.
+        let _making = pf.adis().making();
+        let layout = create(pf, &request)?;
         let adi = Arc::pin_init(
             try_pin_init!(Adi {
                 pf: pf.clone(),
                 spec,
+                request,
                 layout,
                 space,
-                alive: Atomic::new(1),
+                port: Atomic::new(u32::MAX),
+                life: Atomic::new(life::ACTIVE),
                 known: Atomic::new(1),
+                destroyed <- new_mutex!(false),
                 faults: Atomic::new(0),
                 acknowledged: Atomic::new(0),
                 attachment <- new_mutex!(Some(attachment)),
@@ -347,11 +453,10 @@ impl OwnedAdi {
             }? Error),
             GFP_KERNEL,
         )
-        .inspect_err(|_| {
-            let _ = pf.request(op::NON_FLEX_DESTROY_ADI, destroy.as_bytes());
-        })?;
+        .inspect_err(|_| destroy(pf, layout.adi_id))?;
         // From here on, dropping it undoes everything.
         let owned = Self(adi);
+        pf.adis().own(&owned.0)?;
         pf.adis().insert(&owned.0)?;
         Ok(owned)
     }
@@ -366,16 +471,13 @@ impl Drop for OwnedAdi {
     fn drop(&mut self) {
         let adi = &self.0;
         adi.die();
-        adi.pf.adis().remove(adi);
-        if adi.is_known() {
-            let message = messages::destroy_adi(adi.id());
-            let result = adi.pf.request(op::NON_FLEX_DESTROY_ADI, message.as_bytes());
-            if let Err(error) = result {
-                dev_warn!(
-                    adi.pf.pdev(),
-                    "ADI {} was not destroyed: {error:?}\n",
-                    adi.id()
-                );
+        adi.pf.adis().disown(adi);
+        {
+            let mut destroyed = adi.destroyed.lock();
+            *destroyed = true;
+            adi.pf.adis().remove(adi);
+            if adi.is_known() {
+                destroy(&adi.pf, adi.id());
             }
         }
         // The device has let go of the PASID, or has to live with every access failing.
@@ -383,11 +485,20 @@ impl Drop for OwnedAdi {
     }
 }
 
-/// The ADIs of a function, by their ids: where causes find theirs.
+/// The ADIs of a function.
 #[pin_data]
 pub(crate) struct AdiTable {
+    /// Those that the device has, by their ids: where causes find theirs.
     #[pin]
     adis: Mutex<RBTree<u16, Arc<Adi>>>,
+    /// Those that have an owner, by their PASIDs: a reset takes none of them out.
+    #[pin]
+    owned: Mutex<RBTree<u32, Arc<Adi>>>,
+    #[pin]
+    making: Mutex<()>,
+    /// Held while ADIs are lost, so that nobody who waits for that goes on before it is done.
+    #[pin]
+    losing: Mutex<()>,
 }
 
 impl AdiTable {
@@ -396,6 +507,9 @@ impl AdiTable {
         Arc::pin_init(
             pin_init!(Self {
                 adis <- new_mutex!(RBTree::new()),
+                owned <- new_mutex!(RBTree::new()),
+                making <- new_mutex!(()),
+                losing <- new_mutex!(()),
             }),
             GFP_KERNEL,
         )
@@ -414,7 +528,45 @@ impl AdiTable {
         })
     }
 
-    /// Calls `visit` for each; no lock is held meanwhile, so that ADIs may come and go.
+    /// Keeps ADIs from being made.
+    pub(crate) fn making(&self) -> Guard<'_, (), MutexBackend> {
+        self.making.lock()
+    }
+
+    /// A reset has taken all ADIs from the device: their users are notified.
+    pub(crate) fn lose(&self) {
+        let _losing = self.losing.lock();
+        self.for_each(|adi| {
+            self.remove(adi);
+            adi.lost();
+        });
+    }
+
+    /// Has the device give back all ADIs that were lost. No ADI is made meanwhile:
+    /// [`Self::making()`].
+    pub(crate) fn restore(&self) {
+        let mut next = Some(0);
+        while let Some(pasid) = next {
+            let found = {
+                let owned = self.owned.lock();
+                owned
+                    .cursor_lower_bound(&pasid)
+                    .map(|cursor| cursor.current().1.clone())
+            };
+            let Some(adi) = found else { break };
+            next = adi.pasid().checked_add(1);
+            if let Err(error) = adi.restore() {
+                dev_err!(
+                    adi.pf.pdev(),
+                    "ADI {} does not come back from the reset: {error:?}\n",
+                    adi.id()
+                );
+            }
+        }
+    }
+
+    /// Calls `visit` for each that the device has; no lock is held meanwhile, so that ADIs may come
+    /// and go.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&Arc<Adi>)) {
         let mut next = Some(0);
         while let Some(id) = next {
@@ -437,6 +589,22 @@ impl AdiTable {
         }
         adis.try_create_and_insert(adi.id(), adi.clone(), GFP_KERNEL)?;
         Ok(())
+    }
+
+    /// Adds one that has an owner now.
+    fn own(&self, adi: &Arc<Adi>) -> Result {
+        let mut owned = self.owned.lock();
+        let before = owned.try_create_and_insert(adi.pasid(), adi.clone(), GFP_KERNEL)?;
+        drop(owned);
+        // A PASID is one ADI's, which has it until it is disowned.
+        drop(before);
+        Ok(())
+    }
+
+    /// Takes out one that has no owner any more.
+    fn disown(&self, adi: &Arc<Adi>) {
+        let removed = self.owned.lock().remove(&adi.pasid());
+        drop(removed);
     }
 
     /// Takes one out, if it is in.

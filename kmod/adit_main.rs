@@ -28,6 +28,7 @@ mod mdev;
 mod messages;
 mod pasid;
 mod pf;
+mod port_link;
 mod raw;
 mod registers;
 mod reset;
@@ -46,15 +47,11 @@ struct AditModule {
     #[pin]
     _pci: Registration<reset::Adapter>,
     _mdev: mdev::DriverRegistration,
-    _ids: ids::Pool,
 }
 
 impl InPlaceModule for AditModule {
     fn init(module: &'static kernel::ThisModule) -> impl PinInit<Self, Error> {
-        // SAFETY: Once, and before there is a driver.
-        let ids = unsafe { ids::init() };
         try_pin_init!(Self {
-            _ids: ids,
             _vfio <- Registration::new(MODULE_NAME, module),
             // Before the functions, which are its parents.
             _mdev: mdev::DriverRegistration::new(module)?,

@@ -17,7 +17,8 @@ use kernel::{
 
 use crate::{
     adi::Adi,
-    ids::UniqueId,
+    ids,
+    port_link::PortLink,
     sysfs, //
 };
 
@@ -26,8 +27,9 @@ pub(crate) const ADI_NAME: &CStr = c"adi";
 
 /// An auxiliary device. Dropping it unbinds the ADI's driver, which waits for its users.
 pub(crate) struct AuxDevice {
+    _link: PortLink,
     _registration: auxiliary::Registration<'static, ForLt!(Arc<Adi>)>,
-    id: UniqueId,
+    id: u32,
 }
 
 impl AuxDevice {
@@ -40,11 +42,13 @@ impl AuxDevice {
         // SAFETY: The registration, which this reference is for, ends before the device is
         // unbound, by the function's requirement; until then the device is there.
         let parent: &'static Device<Bound> = unsafe { &*core::ptr::from_ref(parent) };
-        let id = UniqueId::new()?;
+        let id = ids::next_device()?;
+        let port = adi.port();
         let registration =
-            auxiliary::Registration::new(parent, ADI_NAME, id.get(), crate::MODULE_NAME, adi)?;
-        sysfs::add_attributes(parent, id.get())?;
+            auxiliary::Registration::new(parent, ADI_NAME, id, crate::MODULE_NAME, adi)?;
+        let device = sysfs::add_attributes(parent, id)?;
         Ok(Self {
+            _link: PortLink::new(parent, &device, port)?,
             _registration: registration,
             id,
         })
@@ -52,6 +56,6 @@ impl AuxDevice {
 
     /// The `N` of its name.
     pub(crate) fn id(&self) -> u32 {
-        self.id.get()
+        self.id
     }
 }

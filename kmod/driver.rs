@@ -141,14 +141,14 @@ fn start_rings(
 
 /// Resets: see [`crate::reset`].
 impl PfData {
-    /// Ends all ADIs, and what DMA the driver has under way.
+    /// Takes the ADIs from their users, and ends what DMA the driver has under way.
     pub(crate) fn before_reset(&self) {
         let pf = &self.running.0;
         pf.stop();
         pf.lose_adis();
     }
 
-    /// Sets up again what the reset has taken away.
+    /// Sets up again what the reset has taken away, ADIs among it.
     pub(crate) fn after_reset(&self, pdev: &pci::Device<Bound>) -> Result {
         self.running.0.restart(pdev.as_ref())
     }

@@ -6,7 +6,11 @@
 
 #include <asm/barrier.h>
 #include <linux/io.h>
+#include <linux/iommu.h>
+#include <linux/kmemleak.h>
 #include <linux/mm.h>
+/* No header for drivers, but the group of a device is opaque without it. */
+#include <../drivers/vfio/vfio.h>
 
 #include "helpers.h"
 
@@ -20,6 +24,22 @@ void adit_vma_set_registers(struct vm_area_struct *vma)
 {
 	vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
+}
+
+/*
+ * Keeps the numbers of the device's group from being given to another one until the next boot: the
+ * minor number of its node, which goes with the last reference to the group's device, and the name
+ * of the node, which is the number of its IOMMU group. A container that was given the node has the
+ * right to open the number, whatever is behind it by then.
+ */
+void adit_vfio_keep_group(struct vfio_device *vdev)
+{
+	struct iommu_group *group = iommu_group_get(vdev->dev);
+
+	if (group)
+		kmemleak_not_leak(group);
+	get_device(&vdev->group->dev);
+	kmemleak_not_leak(vdev->group);
 }
 
 phys_addr_t adit_page_to_phys(struct page *page)

@@ -1,66 +1,58 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Numbers of auxiliary devices: their names are the whole system's, while ids of ADIs are one
-//! function's.
+//! Names that no other ADI has or had: the number of its auxiliary device, and its instance.
+//!
+//! Whoever was given an ADI by name must not find another owner's behind that name later, so that
+//! numbers are not used again. They begin anew with the module and with the machine; instances do
+//! not.
 
+use adit_bindings as bindings;
 use kernel::{
-    id_pool::IdPool,
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
 
-kernel::sync::global_lock! {
-    // SAFETY: `init()` is called by the module before anything of it can take the lock.
-    unsafe(uninit) static IDS: Mutex<Option<IdPool>> = None;
+/// The number of the next auxiliary device.
+static NEXT: Atomic<u32> = Atomic::new(0);
+
+/// A number for an auxiliary device: their names are the whole system's, while ids of ADIs are one
+/// function's. `ENOSPC` when all 2^32 have been used.
+pub(crate) fn next_device() -> Result<u32> {
+    let id = NEXT.fetch_add(1, Relaxed);
+    if id == u32::MAX {
+        // Those after it fail, too.
+        NEXT.fetch_sub(1, Relaxed);
+        return Err(ENOSPC);
+    }
+    Ok(id)
 }
 
-/// Makes the lock ready. Numbers can be had as long as the result lives.
-///
-/// # Safety
-///
-/// Called once, before any [`UniqueId`] is made.
-pub(crate) unsafe fn init() -> Pool {
-    // SAFETY: By the function's requirement.
-    unsafe { IDS.init() };
-    Pool
-}
+/// The instance of an ADI: a random UUID (RFC 9562, version 4), which no other one gets in this boot
+/// or any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InstanceId([u8; 16]);
 
-/// Gives the pool's memory back when it is dropped: statics are not. The last field of the module,
-/// so that it goes when nobody has a number any more.
-pub(crate) struct Pool;
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        *IDS.lock() = None;
+impl InstanceId {
+    /// A new one.
+    pub(crate) fn new() -> Self {
+        let mut uuid = bindings::uuid_t::default();
+        // SAFETY: The structure is ours.
+        unsafe { bindings::uuid_gen(&mut uuid) };
+        Self(uuid.b)
     }
 }
 
-/// The lowest number that nobody else has.
-pub(crate) struct UniqueId(u32);
-
-impl UniqueId {
-    /// Takes one.
-    pub(crate) fn new() -> Result<Self> {
-        let mut pool = IDS.lock();
-        let pool = pool.get_or_insert_with(IdPool::new);
-        if pool.find_unused_id(0).is_none() {
-            let resizer = pool.grow_request().ok_or(ENOSPC)?.realloc(GFP_KERNEL)?;
-            pool.grow(resizer);
+impl kernel::fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        for (n, octet) in self.0.iter().enumerate() {
+            if matches!(n, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{octet:02x}")?;
         }
-        let id = pool.find_unused_id(0).ok_or(ENOSPC)?.acquire();
-        Ok(Self(u32::try_from(id)?))
-    }
-
-    /// The number.
-    pub(crate) fn get(&self) -> u32 {
-        self.0
-    }
-}
-
-impl Drop for UniqueId {
-    fn drop(&mut self) {
-        if let Some(pool) = &mut *IDS.lock() {
-            // CAST: it came from an index.
-            pool.release_id(self.0 as usize);
-        }
+        Ok(())
     }
 }

@@ -28,13 +28,17 @@ use kernel::{
 
 use crate::{
     adi::{
+        Adi,
         AdiSpec,
         Maker,
         OwnedAdi, //
     },
     devlink::Devlink,
+    ids::InstanceId,
     pf::Pf,
+    port_link::PortLink,
     raw::Raw,
+    sysfs,
     vfio, //
 };
 
@@ -76,6 +80,7 @@ impl DriverRegistration {
             (*driver).driver.name = c"adit_mdev".as_char_ptr();
             (*driver).driver.mod_name = crate::MODULE_NAME.as_char_ptr();
             (*driver).driver.owner = module.as_ptr();
+            (*driver).driver.dev_groups = sysfs::mediated_groups();
         }
         // SAFETY: The driver is complete, and static.
         to_result(unsafe { bindings::mdev_register_driver(driver) })?;
@@ -200,8 +205,9 @@ impl Parent {
 /// An ADI that is a mediated device; dropped in this order.
 struct MdevAdi {
     _vfio: vfio::Registration,
+    _link: PortLink,
     _port: MediatedPort,
-    _owned: OwnedAdi,
+    owned: OwnedAdi,
 }
 
 /// The devlink port that shows it.
@@ -235,17 +241,20 @@ unsafe extern "C" fn probe(mdev: *mut bindings::mdev_device) -> c_int {
             maker: Maker::Mediated(uuid.to_bytes().try_into().map_err(|_| EINVAL)?),
             queue_pairs: kind.queue_pairs,
             mac: [0; 6],
+            instance: InstanceId::new(),
         };
         let owned = OwnedAdi::new(&parent.pf, pdev, spec)?;
         let devlink = parent.devlink.clone();
         let index = devlink.add_mediated(owned.adi().clone(), uuid)?;
         let port = MediatedPort { devlink, index };
+        let link = PortLink::new(pdev.as_ref(), dev, index)?;
         let vfio = vfio::Registration::new(dev, owned.adi().clone())?;
         let data = KBox::new(
             MdevAdi {
                 _vfio: vfio,
+                _link: link,
                 _port: port,
-                _owned: owned,
+                owned,
             },
             GFP_KERNEL,
         )?;
@@ -253,6 +262,17 @@ unsafe extern "C" fn probe(mdev: *mut bindings::mdev_device) -> c_int {
         unsafe { bindings::dev_set_drvdata(dev.raw(), data.into_foreign()) };
         Ok(0)
     })
+}
+
+/// The ADI behind a mediated device.
+///
+/// # Safety
+///
+/// [`probe()`] has succeeded for the device, and [`remove()`] is not called before this returns.
+pub(crate) unsafe fn adi_of(dev: *mut bindings::device) -> Arc<Adi> {
+    // SAFETY: By the function's requirement it is what `probe()` has stored, and is still there.
+    let data = unsafe { <KBox<MdevAdi> as ForeignOwnable>::borrow(bindings::dev_get_drvdata(dev)) };
+    data.owned.adi().clone()
 }
 
 /// # Safety

@@ -54,6 +54,15 @@ pub(crate) struct AdiRequest {
     pub(crate) mac: [u8; 6],
     /// Which cause ring it reports through.
     pub(crate) cause_ring: u16,
+    /// Where it was before a reset ([`AdiLayout::place()`]); `None` for wherever there is room.
+    pub(crate) place: Option<Place>,
+}
+
+/// The place of an ADI in the device: it has the same id, vport, queues and pages there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    vport_id: u32,
+    frame_offset: u64,
 }
 
 impl AdiRequest {
@@ -78,6 +87,8 @@ impl AdiRequest {
             num_vectors: pairs,
             mac: self.mac,
             cause_ring: self.cause_ring.into(),
+            vport_id: self.place.map_or(0, |place| place.vport_id).into(),
+            frame_offset: self.place.map_or(0, |place| place.frame_offset).into(),
             magic: CREATE_ADI_EXT_MAGIC.into(),
             ..CreateAdiExt::default()
         };
@@ -138,6 +149,14 @@ pub(crate) struct AdiLayout {
 }
 
 impl AdiLayout {
+    /// Where it is.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            vport_id: self.vport_id,
+            frame_offset: self.frame_offset,
+        }
+    }
+
     /// The queues of a kind ([`queue_type`]).
     pub(crate) fn queues(&self, kind: u32) -> Option<&QueueRange> {
         match kind {

@@ -226,13 +226,9 @@ impl Pf {
         *mailbox = None;
     }
 
-    /// A reset has taken the ADIs from the device, which will use their ids again: their users are
-    /// told.
+    /// A reset has taken the ADIs from the device: their users are notified.
     pub(crate) fn lose_adis(&self) {
-        self.adis.for_each(|adi| {
-            self.adis.remove(adi);
-            adi.lost();
-        });
+        self.adis.lose();
     }
 
     /// Takes `count` vectors below `limit` in a row and returns the first one.
@@ -251,8 +247,10 @@ impl Pf {
         drop(rings);
     }
 
-    /// Resets the function and sets it up again, with what it had but for ADIs.
+    /// Resets the function and sets it up again, with the ADIs that it had. One that the device does
+    /// not give back is dead, which the log says.
     pub(crate) fn restart(&self, dev: &Device<Bound>) -> Result {
+        let _making = self.adis.making();
         self.stop();
         self.lose_adis();
         {
@@ -272,6 +270,8 @@ impl Pf {
         for ring in rings.iter() {
             ring.start(self)?;
         }
+        drop(rings);
+        self.adis.restore();
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Resets of the function that somebody else asks for (sysfs, VFIO of a neighbour): before one,
-//! ADIs end and their users are told; after it, the control plane is there again for new ones.
+//! ADIs are taken from their users; after it, the control plane is there again, and so are the
+//! ADIs, to be opened anew.
 //!
 //! [`pci::Driver`] has no callbacks for this, so that they are put into the C structure before it
 //! is registered.

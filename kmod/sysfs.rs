@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a person reads about an ADI in its auxiliary device's folder.
+//! Attributes of an ADI, in the folder of its auxiliary or mediated device.
 
 use adit_bindings as bindings;
 use adit_uapi::virtchnl2::{
     op,
     VportStats, //
 };
+use core::ptr::NonNull;
 use kernel::{
     auxiliary,
     device::{
@@ -16,10 +17,12 @@ use kernel::{
     error::to_result,
     prelude::*,
     str::CString,
-    sync::Arc,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
     types::ForLt, //
 };
-
 use zerocopy::{
     FromBytes,
     IntoBytes, //
@@ -39,8 +42,48 @@ trait Show {
 
     fn show(adi: &Adi) -> Result<CString>;
 
-    /// What C knows it by.
-    const ATTRIBUTE: &'static Constant<bindings::device_attribute>;
+    /// The attribute of an auxiliary device.
+    const AUXILIARY: &'static Constant<bindings::device_attribute>;
+    /// That of a mediated device.
+    const MEDIATED: &'static Constant<bindings::device_attribute>;
+}
+
+/// A kind of device that an ADI is behind.
+trait Source {
+    /// The ADI.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is a device of this kind with attributes of this file, which it has while this runs.
+    unsafe fn adi(dev: *mut bindings::device) -> Result<Arc<Adi>>;
+}
+
+/// An auxiliary device: [`add_attributes()`].
+struct Auxiliary;
+
+impl Source for Auxiliary {
+    unsafe fn adi(dev: *mut bindings::device) -> Result<Arc<Adi>> {
+        // SAFETY: By the function's requirement `dev` is in an auxiliary device, whose wrapper is
+        // transparent. Only the registration's data is asked of it. Bound or not, that is there
+        // for as long as the device is registered, and removing it waits for this function.
+        let adev = unsafe {
+            &*kernel::container_of!(dev, bindings::auxiliary_device, dev)
+                .cast::<auxiliary::Device<Bound>>()
+        };
+        let adi = adev.registration_data::<ForLt!(Arc<Adi>)>()?;
+        Ok(Arc::clone(&adi))
+    }
+}
+
+/// A mediated device: [`MEDIATED_GROUPS`].
+struct Mediated;
+
+impl Source for Mediated {
+    unsafe fn adi(dev: *mut bindings::device) -> Result<Arc<Adi>> {
+        // SAFETY: By the function's requirement the device has the attributes of its driver, which
+        // it has only while it is bound.
+        Ok(unsafe { crate::mdev::adi_of(dev) })
+    }
 }
 
 /// A C structure of constants.
@@ -53,7 +96,7 @@ unsafe impl<T> Sync for Constant<T> {}
 
 /// Attributes that are read, and a group of them: each a type, its name and what it says.
 macro_rules! attributes {
-    ($group:ident, $folder:expr;
+    ($auxiliary:ident, $mediated:ident, $folder:expr;
      $($(#[$doc:meta])* $static:ident $name:literal => |$adi:ident| $value:expr;)*) => {
         $(
             $(#[$doc])*
@@ -61,8 +104,10 @@ macro_rules! attributes {
 
             impl Show for $static {
                 const NAME: &'static CStr = $name;
-                const ATTRIBUTE: &'static Constant<bindings::device_attribute> =
-                    &read_only::<Self>();
+                const AUXILIARY: &'static Constant<bindings::device_attribute> =
+                    &read_only::<Self, Auxiliary>();
+                const MEDIATED: &'static Constant<bindings::device_attribute> =
+                    &read_only::<Self, Mediated>();
 
                 fn show($adi: &Adi) -> Result<CString> {
                     CString::try_from_fmt(fmt!("{}\n", $value))
@@ -70,16 +115,23 @@ macro_rules! attributes {
             }
         )*
 
-        static $group: Constant<bindings::attribute_group> = {
+        static $auxiliary: Constant<bindings::attribute_group> = {
             static ATTRIBUTES: Constant<[*const bindings::attribute; COUNT + 1]> =
-                Constant([$(&raw const $static::ATTRIBUTE.0.attr,)* core::ptr::null()]);
+                Constant([$(&raw const $static::AUXILIARY.0.attr,)* core::ptr::null()]);
+            const COUNT: usize = [$($name),*].len();
+            group($folder, &raw const ATTRIBUTES.0)
+        };
+
+        static $mediated: Constant<bindings::attribute_group> = {
+            static ATTRIBUTES: Constant<[*const bindings::attribute; COUNT + 1]> =
+                Constant([$(&raw const $static::MEDIATED.0.attr,)* core::ptr::null()]);
             const COUNT: usize = [$($name),*].len();
             group($folder, &raw const ATTRIBUTES.0)
         };
     };
 }
 
-const fn read_only<T: Show>() -> Constant<bindings::device_attribute> {
+const fn read_only<T: Show, S: Source>() -> Constant<bindings::device_attribute> {
     Constant(bindings::device_attribute {
         attr: bindings::attribute {
             name: kernel::str::as_char_ptr_in_const_context(T::NAME),
@@ -88,7 +140,7 @@ const fn read_only<T: Show>() -> Constant<bindings::device_attribute> {
             ..unsafe { core::mem::zeroed() }
         },
         __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 {
-            show: Some(show::<T>),
+            show: Some(show::<T, S>),
         },
         __bindgen_anon_2: bindings::device_attribute__bindgen_ty_2 { store: None },
     })
@@ -112,12 +164,16 @@ const fn group<const N: usize>(
 }
 
 attributes! {
-    GROUP, core::ptr::null();
+    AUXILIARY, MEDIATED, core::ptr::null();
     /// The number that its maker gave it, devlink's `sfnum`.
     SfNum c"sfnum" => |adi| match adi.spec().maker {
         Maker::Port(sfnum) => sfnum,
         Maker::Mediated(_) => return Err(ENOENT),
     };
+    /// Its devlink port: `pci/0000:00:05.0/3`.
+    Port c"port" => |adi| PortHandle(adi);
+    /// The instance of it, a UUID that no other ADI has or had.
+    Instance c"instance" => |adi| adi.spec().instance;
     /// The device's number for it.
     Id c"id" => |adi| adi.id();
     /// The PASID of its DMA.
@@ -128,14 +184,15 @@ attributes! {
     Vectors c"vectors" => |adi| adi.layout().queue_pairs;
     /// Its address.
     Mac c"mac" => |adi| MacAddress(adi.layout().mac);
-    /// Whether it works: a reset of the function ends it.
+    /// Whether it works: it does not while the function is reset, nor if the device does not give
+    /// it back afterwards.
     State c"state" => |adi| if adi.is_alive() { "active" } else { "dead" };
     /// How often a fault has stopped one of its queues.
     Faults c"faults" => |adi| adi.faults();
 }
 
 attributes! {
-    STATISTICS, kernel::str::as_char_ptr_in_const_context(c"statistics");
+    AUXILIARY_STATISTICS, MEDIATED_STATISTICS, kernel::str::as_char_ptr_in_const_context(c"statistics");
     /// Packets received.
     RxPackets c"rx_packets" => |adi| packets(&stats(adi)?, Direction::In);
     /// Bytes received.
@@ -187,6 +244,16 @@ fn stats(adi: &Adi) -> Result<VportStats> {
     Ok(stats)
 }
 
+/// A devlink port as devlink(8) writes it.
+struct PortHandle<'a>(&'a Adi);
+
+impl kernel::fmt::Display for PortHandle<'_> {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        let pdev: &Device = self.0.pf().pdev().as_ref();
+        f.write_fmt(fmt!("pci/{}/{}", pdev.name(), self.0.port()))
+    }
+}
+
 /// An Ethernet address as people write it.
 struct MacAddress([u8; 6]);
 
@@ -197,8 +264,23 @@ impl kernel::fmt::Display for MacAddress {
     }
 }
 
-/// Gives the auxiliary device `adit.adi.ID` of `parent` its attributes.
-pub(crate) fn add_attributes(parent: &Device<Bound>, id: u32) -> Result {
+/// A list of groups for the driver core.
+type Groups<const N: usize> = Constant<[*const bindings::attribute_group; N]>;
+
+static GROUPS: Groups<3> = Constant([
+    &raw const MEDIATED.0,
+    &raw const MEDIATED_STATISTICS.0,
+    core::ptr::null(),
+]);
+
+/// Attributes of mediated devices, which the driver core gives to those that are bound.
+pub(crate) fn mediated_groups() -> *mut *const bindings::attribute_group {
+    // The driver core only reads them.
+    (&raw const GROUPS.0).cast_mut().cast()
+}
+
+/// Gives the auxiliary device `adit.adi.ID` of `parent` its attributes, and returns it.
+pub(crate) fn add_attributes(parent: &Device<Bound>, id: u32) -> Result<ARef<Device>> {
     let name = CString::try_from_fmt(fmt!("adit.adi.{id}"))?;
     // SAFETY: `parent` is valid, and so is the string for as long as the call takes.
     let dev = unsafe {
@@ -208,37 +290,27 @@ pub(crate) fn add_attributes(parent: &Device<Bound>, id: u32) -> Result {
             Some(bindings::device_match_name),
         )
     };
-    if dev.is_null() {
-        return Err(ENODEV);
+    let device = NonNull::new(dev.cast::<Device>()).ok_or(ENODEV)?;
+    // SAFETY: `device_find_child()` gave a reference, which is ours. The wrapper is transparent.
+    let device = unsafe { ARef::from_raw(device) };
+    for group in [&AUXILIARY, &AUXILIARY_STATISTICS] {
+        // SAFETY: The device is registered. The groups are static. They go with its folder.
+        to_result(unsafe { bindings::sysfs_create_group(&mut (*device.raw()).kobj, &group.0) })?;
     }
-    let result = [&GROUP, &STATISTICS].iter().try_for_each(|group| {
-        // SAFETY: `device_find_child()` gave a reference to a registered device. The groups are
-        // static. They go with the device's folder.
-        to_result(unsafe { bindings::sysfs_create_group(&mut (*dev).kobj, &group.0) })
-    });
-    // SAFETY: The reference is ours.
-    unsafe { bindings::put_device(dev) };
-    result
+    Ok(device)
 }
 
 /// # Safety
 ///
-/// Called by sysfs for an attribute of a device that [`add_attributes()`] was called for; `buf` is
-/// a page.
-unsafe extern "C" fn show<T: Show>(
+/// Called by sysfs for an attribute of a device of kind `S`; `buf` is a page.
+unsafe extern "C" fn show<T: Show, S: Source>(
     dev: *mut bindings::device,
     _attr: *mut bindings::device_attribute,
     buf: *mut c_char,
 ) -> isize {
     kernel::error::from_result(|| {
-        // SAFETY: By the function's requirement `dev` is in an auxiliary device, whose wrapper is
-        // transparent. Only the registration's data is asked of it. Bound or not, that is there
-        // for as long as the device is registered, and removing it waits for this function.
-        let adev = unsafe {
-            &*kernel::container_of!(dev, bindings::auxiliary_device, dev)
-                .cast::<auxiliary::Device<Bound>>()
-        };
-        let adi = adev.registration_data::<ForLt!(Arc<Adi>)>()?;
+        // SAFETY: By the function's requirement.
+        let adi = unsafe { S::adi(dev) }?;
         let text = T::show(&adi)?;
         // SAFETY: `buf` is sysfs's page; the format takes one string, which is one.
         let len = unsafe { bindings::sysfs_emit(buf, c"%s".as_char_ptr(), text.as_char_ptr()) };

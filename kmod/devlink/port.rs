@@ -31,7 +31,8 @@ use crate::{
         Maker,
         OwnedAdi, //
     },
-    auxdev::AuxDevice, //
+    auxdev::AuxDevice,
+    ids::InstanceId, //
 };
 
 /// From here on numbers are those of mediated devices' ports, by their index (at most 16,384).
@@ -61,6 +62,8 @@ pub(super) struct Port {
     #[pin]
     state: Mutex<State>,
     sfnum: u32,
+    /// Of its ADIs, one after the other: who makes it inactive and active again has the same one.
+    instance: InstanceId,
 }
 
 // SAFETY: devlink uses the raw port under its lock.
@@ -108,6 +111,7 @@ impl Port {
                     active,
                 }),
                 sfnum,
+                instance: InstanceId::new(),
             }? Error),
             GFP_KERNEL,
         )
@@ -141,6 +145,7 @@ impl Port {
             maker: Maker::Port(self.sfnum),
             queue_pairs: state.queue_pairs,
             mac: state.mac,
+            instance: self.instance,
         };
         let owned = OwnedAdi::new(&instance.pf, pdev, spec).map_err(|error| {
             let why = match error {
@@ -153,6 +158,7 @@ impl Port {
             };
             extack.refuse(error, fmt!("ADI not made: {why}"))
         })?;
+        owned.adi().set_port(self.index());
         // SAFETY: `Devlink::unregister()` deactivates all ports before the function is unbound.
         let device = unsafe { AuxDevice::new(pdev.as_ref(), owned.adi().clone()) }
             .map_err(|error| extack.refuse(error, fmt!("no auxiliary device for the ADI")))?;
@@ -264,10 +270,15 @@ pub(super) fn add_mediated(
 ) -> Result<u32> {
     // SAFETY: Nobody is to be told.
     let extack = unsafe { Extack::new(core::ptr::null_mut()) };
-    let active = Active::Mediated { adi, uuid };
+    let active = Active::Mediated {
+        adi: adi.clone(),
+        uuid,
+    };
     let raw = add(devlink, instance, None, Some(active), extack)?;
     // SAFETY: The port is registered, and the instance lock keeps it so.
-    Ok(unsafe { (*raw).index })
+    let index = unsafe { (*raw).index };
+    adi.set_port(index);
+    Ok(index)
 }
 
 /// Makes and registers a port, with a number of its own if none is given. The instance lock is

@@ -21,6 +21,7 @@ fn request() -> AdiRequest {
         queue_pairs: 2,
         mac: [2, 0, 0, 0, 0, 9],
         cause_ring: 1,
+        place: None,
     }
 }
 
@@ -82,6 +83,26 @@ impl Reply {
     fn decode(&self) -> Result<AdiLayout, Malformed> {
         AdiLayout::decode(&request(), &self.bytes(), BAR_LEN)
     }
+}
+
+#[test]
+fn an_adi_asks_for_its_place_again() {
+    let mut request = request();
+    let extension = |request: &AdiRequest| {
+        let bytes = request.encode();
+        CreateAdiExt::read_from_bytes(&bytes[NonFlexCreateAdi::LEN..]).unwrap()
+    };
+    let anywhere = extension(&request);
+    assert_eq!(
+        (anywhere.vport_id.get(), anywhere.frame_offset.get()),
+        (0, 0)
+    );
+    let reply = Reply::good(&request);
+    let layout = AdiLayout::decode(&request, &reply.bytes(), BAR_LEN).unwrap();
+    request.place = Some(layout.place());
+    let again = extension(&request);
+    assert_eq!(again.vport_id, reply.extension.vport_id);
+    assert_eq!(again.frame_offset, reply.extension.frame_offset);
 }
 
 #[test]

@@ -105,6 +105,9 @@ pub(super) struct State {
     since: Instant<Monotonic>,
     /// Not 0 when the driver of the parent is being unbound.
     closing: Atomic<u32>,
+    /// Not 0 when the ADI was taken from who has it open: until that one has closed it, calls fail
+    /// also when the ADI is there again.
+    ended: Atomic<u32>,
     /// Faults that others had before.
     faults_before: Atomic<u64>,
     /// Takes memory away that is unmapped while it is registered.
@@ -154,6 +157,7 @@ impl State {
             grant <- new_mutex!(None),
             since: Instant::now(),
             closing: Atomic::new(0),
+            ended: Atomic::new(0),
             faults_before: Atomic::new(0),
             unmapping,
             dma <- new_mutex!(None),
@@ -184,7 +188,7 @@ impl State {
     }
 
     pub(super) fn is_alive(&self) -> bool {
-        self.adi.is_alive() && self.closing.load(Acquire) == 0
+        self.adi.is_alive() && self.closing.load(Acquire) == 0 && self.ended.load(Acquire) == 0
     }
 
     /// What pages are given away under; `None` when there is nothing to give.
@@ -205,10 +209,12 @@ impl State {
         *self.nowhere.lock() = Some(Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?);
         let grant = Grant::new()?;
         // Under the lock: whoever takes the device away has not been here yet, and finds the grant.
-        let mappable = self.mappable.lock();
-        if !*mappable {
+        let mut mappable = self.mappable.lock();
+        self.ended.store(0, Release);
+        if !self.is_alive() {
             return Err(EIO);
         }
+        *mappable = true;
         self.revoke(Some(grant));
         Ok(())
     }
@@ -338,6 +344,7 @@ impl Drop for VfioRef {
 impl AdiUser for VfioRef {
     /// Registers are unmapped; calls fail already, and the owner is asked to close the device.
     fn dead(&self) {
+        self.state().ended.store(1, Release);
         regions::zap(self.0.as_ptr(), self.state());
     }
 }
@@ -352,6 +359,8 @@ impl Registration {
         let vfio = VfioRef::new(dev, adi)?;
         // SAFETY: The device is set up.
         to_result(unsafe { bindings::vfio_register_emulated_iommu_dev(vfio.0.as_ptr()) })?;
+        // SAFETY: The device is registered, so that it has a group.
+        unsafe { bindings::adit_vfio_keep_group(vfio.0.as_ptr()) };
         Ok(Self(vfio))
     }
 }

@@ -166,7 +166,8 @@ fn pass(state: &State, owner: &mut Owner, opcode: u32, payload: &mut [u8]) -> Re
         .map_err(|refusal| Error::from_errno(-refusal.errno()))?;
     // Also when no answer comes: what may run has to be stopped.
     owner.mailbox.running |= opcode == op::ENABLE_QUEUES;
-    let mut answer = state.adi.request(opcode, payload)?;
+    let still = || state.is_alive();
+    let mut answer = state.adi.request_if(still, opcode, payload)?;
     let len = messages::reply(opcode, &mut answer, ids);
     answer.truncate(len);
     Ok(answer)

@@ -4,7 +4,7 @@
 # The function's health reporters, recovery from a control plane that is gone, and reload.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/adit.sh"
-plan 36
+plan 37
 health() { devlink -j health show "$dl" reporter "$1" | jq -r ".health[][] | $2"; }
 state() { [[ $(health "$1" .state) == "$2" ]]; }
 check "adit has the NIC" adit-load $nic
@@ -60,6 +60,7 @@ check "recovery fails with words" refused "" "does not come back" devlink health
 registers 2
 check "recovery when the registers are back" devlink health recover $dl reporter control_plane
 check "all is well again" state control_plane healthy
+check_equal "the ADI that was there is back" "$(cat $aux/adit.adi.*/state)" active
 check "new ones are made" adi_state $(adi_port 2) active
 check_equal "and live" "$(port_field $(adi_port 2) .function.opstate)" attached
 

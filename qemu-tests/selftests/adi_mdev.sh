@@ -5,7 +5,7 @@
 # devlink; and what is refused.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/adit.sh"
-plan 29
+plan 32
 check "adit has the NIC" adit-load $nic
 types=/sys/class/mdev_bus/$nic/mdev_supported_types
 uuid() { cat /proc/sys/kernel/random/uuid; }
@@ -39,8 +39,20 @@ check_equal "are there" "$(ls /sys/bus/mdev/devices | wc -l) $(occupancy adis)" 
 check "one is removed through sysfs" \
     eval 'echo 1 >/sys/bus/mdev/devices/$(ls /sys/bus/mdev/devices | head -n 1)/remove'
 check_equal "and gone" "$(occupancy adis)" $many
-check "a reset kills them all" eval 'echo 1 >/sys/bus/pci/devices/$nic/reset'
-check_equal "as devlink says" "$(port_field $(adi_port 3) .function.opstate)" detached
+mdev=/sys/bus/mdev/devices/$(ls /sys/bus/mdev/devices | head -n 1)
+identity() { (cd "$mdev" && cat instance port id pasid mac queues state && readlink iommu_group); }
+before=$(identity)
+check "a function-level reset" eval 'echo 1 >/sys/bus/pci/devices/$nic/reset'
+check_equal "takes nothing from a mediated one" "$(identity)" "$before"
+check_equal "and all are there again, as devlink says" \
+    "$(devlink -j port show | jq -c '[.port[].function.opstate] | group_by(.) | map([.[0], length])')" \
+    "[[\"attached\",$((many))]]"
+row=$(adit -o json adi list | jq -c --arg device "${mdev##*/}" '.[] | select(.device == $device)')
+check_equal "adit lists it with its UUID, VFIO group and port" \
+    "$(jq -r '.vfio_group, "\(.function)/\(.port_index)", .pasid' <<<"$row")" \
+    "$(echo "/dev/vfio/$(basename "$(readlink "$mdev/iommu_group")")" && cat "$mdev/port" "$mdev/pasid")"
+check_equal "its port leads to it" \
+    "$(readlink -f "/sys/bus/pci/devices/$nic/port.$(basename "$(<"$mdev/port")")")" "$(readlink -f "$mdev")"
 check "unbinding takes the rest" adit-load -u $nic
 check_equal "nothing is left" "$(ls /sys/bus/mdev/devices | wc -l)" 0
 done_testing

@@ -40,7 +40,7 @@ say() {
     20) cat /sys/bus/auxiliary/devices/adit.adi.*/{pasid,mac,state,faults,queues} ;;
     21) ((RANDOM % 4)) || echo 1 >"/sys/bus/pci/devices/$nic/reset" ;;
     22) ((RANDOM % 4)) || { echo "$nic" >/sys/bus/pci/drivers/adit/unbind; echo "$nic" >/sys/bus/pci/drivers/adit/bind; } ;;
-    23) name=$(any adit.adi.0 adit.adi.1)
+    23) name=$(basename "$(any /sys/bus/auxiliary/devices/adit.adi.*)")
         echo "$name" >"/sys/bus/auxiliary/drivers/adit.adit/$(any unbind bind)" ;;
     esac >/dev/null 2>&1
 }

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
 # 10,000 ADIs made and destroyed one after the other by devlink, and as many by mdev; some hundred
-# with an owner who registers memory. Afterwards the kernel has no more memory, PASIDs, pinned
-# pages or devices than before. ADIT_ROUNDS makes it shorter.
+# with an owner who registers memory. Afterwards the kernel has no more PASIDs, pinned pages or devices
+# than before, and no more memory than the numbers of their VFIO groups take. ADIT_ROUNDS makes it shorter.
 # TIMEOUT: 1500
 . "$SELFTEST_LIB/adi.sh"
 . "$SELFTEST_LIB/memory.sh"
@@ -45,7 +45,8 @@ keeps() {
     before=$(memory) pins=$(pinned) start=$EPOCHREALTIME
     check "$name: $2 times" "$@"
     echo "# $(((${EPOCHREALTIME/./} - ${start/./}) / $2)) µs each"
-    check "$name: no memory is kept" eval '! grown "$before" "$(memory)" 2048'
+    # The numbers of a VFIO group are not used again until the next boot, which takes its structures.
+    check "$name: no memory is kept but for numbers" eval '! grown "$before" "$(memory)" $((2048 + 4 * $2))'
     check_equal "$name: nor pinned pages" "$(pinned)" "$pins"
     check_equal "$name: nor ADIs" "$(occupancy adis)" 0
 }

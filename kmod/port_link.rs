@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way from a devlink port to the device of its ADI: a link `port.INDEX` in the folder of the
+//! function, since devlink knows no device behind a port without a netdev. The way back is the
+//! attribute `port` of the device ([`crate::sysfs`]).
+
+use adit_bindings as bindings;
+use kernel::{
+    device::Device,
+    error::to_result,
+    prelude::*,
+    str::CString,
+    sync::aref::ARef, //
+};
+
+use crate::raw::Raw;
+
+/// A link; it goes when this is dropped.
+pub(crate) struct PortLink {
+    parent: ARef<Device>,
+    name: CString,
+}
+
+impl PortLink {
+    /// Makes the link from port `index` of `parent` to `device`; both are registered.
+    pub(crate) fn new(parent: &Device, device: &Device, index: u32) -> Result<Self> {
+        let name = CString::try_from_fmt(fmt!("port.{index}"))?;
+        // SAFETY: Both devices are valid while they are borrowed, and the name is a string.
+        to_result(unsafe {
+            bindings::sysfs_create_link(
+                &raw mut (*parent.raw()).kobj,
+                &raw mut (*device.raw()).kobj,
+                name.as_char_ptr(),
+            )
+        })?;
+        let parent = parent.into();
+        Ok(Self { parent, name })
+    }
+}
+
+impl Drop for PortLink {
+    fn drop(&mut self) {
+        // SAFETY: The reference keeps the device valid; `new()` made the link.
+        unsafe {
+            bindings::sysfs_remove_link(&raw mut (*self.parent.raw()).kobj, self.name.as_char_ptr())
+        };
+    }
+}
