@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What can go wrong with an ADI.
 
+use std::fs::{self, Metadata};
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use adit_uapi::vfio;
 use adit_uapi::virtchnl2;
@@ -20,23 +22,41 @@ pub enum Error {
         path: PathBuf,
     },
     /// VFIO did not give the device.
-    #[error("the VFIO device {name} cannot be opened: {source}")]
+    #[error("the VFIO device {name} cannot be opened: {cause}")]
     Open {
         /// The device.
         name: String,
-        /// What VFIO said.
-        source: vfio_ioctls::VfioError,
+        /// What VFIO said, with its cause in the text: it is no `source`, which would say it twice.
+        cause: vfio_ioctls::VfioError,
     },
-    /// VFIO refused to map memory or to set up interrupts.
-    #[error("VFIO refused {what}: {source}")]
+    /// The process may not open a node of the device.
+    #[error(
+        "the VFIO device {name} cannot be opened: {} belongs to user {uid} and group {gid}, with mode \
+         {mode:04o} (the udev rule 60-adit.rules gives ADIs' nodes to the group `adit`)",
+        node.display()
+    )]
+    Denied {
+        /// The device.
+        name: String,
+        /// The node.
+        node: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// VFIO refused to map or unmap memory.
+    #[error("VFIO refused {what}: {cause}")]
     Vfio {
         /// What was asked of it.
         what: &'static str,
-        /// What it said.
-        source: vfio_ioctls::VfioError,
+        /// What it said, as in [`Self::Open`].
+        cause: vfio_ioctls::VfioError,
     },
     /// A system call failed.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     Io {
         /// What was being done.
         what: &'static str,
@@ -52,7 +72,7 @@ pub enum Error {
         reason: String,
     },
     /// A message was refused.
-    #[error("{} was refused: {source}", opcode_name(*opcode))]
+    #[error("{} was refused", opcode_name(*opcode))]
     Refused {
         /// The message.
         opcode: u32,
@@ -97,6 +117,30 @@ pub enum Error {
     },
 }
 
+/// The node that may not be opened, if that is why.
+fn denied(folder: &Path, cause: &vfio_ioctls::VfioError) -> Option<(PathBuf, Metadata)> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(cause);
+    loop {
+        let error = source?;
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied) {
+            break;
+        }
+        source = error.source();
+    }
+    let group = fs::read_link(folder.join("iommu_group")).ok()?;
+    let group = Path::new("/dev/vfio").join(group.file_name()?);
+    // Everybody may open the container's node, unless somebody has changed that.
+    let nodes = [PathBuf::from("/dev/vfio/vfio"), group];
+    let may_not = |node: &PathBuf| {
+        let opened = fs::OpenOptions::new().read(true).write(true).open(node);
+        opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    let node = nodes.into_iter().find(may_not)?;
+    let metadata = fs::metadata(&node).ok()?;
+    Some((node, metadata))
+}
+
 fn opcode_name(opcode: u32) -> String {
     vfio::op::name(opcode)
         .or_else(|| virtchnl2::op::name(opcode))
@@ -116,6 +160,21 @@ impl Error {
         }
     }
 
+    /// VFIO did not give the device in this folder of sysfs.
+    pub(crate) fn open(name: &str, folder: &Path, cause: vfio_ioctls::VfioError) -> Self {
+        let name = name.to_owned();
+        let Some((node, metadata)) = denied(folder, &cause) else {
+            return Self::Open { name, cause };
+        };
+        Self::Denied {
+            name,
+            node,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            mode: metadata.mode() & 0o7777,
+        }
+    }
+
     /// Whether the ADI is gone for good: its driver or its device went away.
     #[must_use]
     pub fn is_gone(&self) -> bool {
@@ -126,5 +185,58 @@ impl Error {
         source
             .raw_os_error()
             .is_some_and(|e| gone.iter().any(|g| g.raw_os_error() == e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vfio_ioctls::VfioError;
+
+    #[test]
+    fn a_cause_is_in_the_text_or_behind_it() {
+        let cause = || io::Error::from_raw_os_error(13);
+        let text = cause().to_string();
+        let errors = [
+            Error::open(
+                "web",
+                Path::new("/"),
+                VfioError::OpenGroup(cause(), "7".into()),
+            ),
+            Error::Vfio {
+                what: "to map memory",
+                cause: VfioError::OpenContainer(cause()),
+            },
+            Error::io("reading what the ADI is")(cause()),
+            Error::Refused {
+                opcode: 505,
+                source: cause(),
+            },
+        ];
+        for error in errors {
+            let mut chain = error.to_string();
+            let mut next = std::error::Error::source(&error);
+            while let Some(source) = next {
+                chain = format!("{chain}: {source}");
+                next = source.source();
+            }
+            assert_eq!(chain.matches(&text).count(), 1, "{chain}");
+        }
+    }
+
+    #[test]
+    fn who_may_open_a_node_is_said() {
+        let denied = Error::Denied {
+            name: "adit.adi.0".into(),
+            node: "/dev/vfio/7".into(),
+            uid: 0,
+            gid: 104,
+            mode: 0o660,
+        };
+        let text = denied.to_string();
+        assert!(
+            text.contains("/dev/vfio/7 belongs to user 0 and group 104, with mode 0660"),
+            "{text}"
+        );
     }
 }

@@ -71,10 +71,7 @@ impl VfioDevice {
     /// When there is no such ADI, VFIO does not give it, or it is no ADI.
     pub fn open(name: &str) -> Result<Self, Error> {
         let path = find(name)?;
-        let opened = |source| Error::Open {
-            name: name.to_owned(),
-            source,
-        };
+        let opened = |cause| Error::open(name, &path, cause);
         let address_space = address_space(&path).map_err(opened)?;
         let device = Held::open(&path, address_space).map_err(opened)?;
         // SAFETY: the device keeps its file descriptor open while it is borrowed here.
@@ -201,9 +198,9 @@ impl Device for VfioDevice {
                 .address_space()
                 .vfio_dma_map(memory.iova(), len, start)
         }
-        .map_err(|source| Error::Vfio {
+        .map_err(|cause| Error::Vfio {
             what: "to map memory",
-            source,
+            cause,
         })
     }
 
@@ -211,9 +208,9 @@ impl Device for VfioDevice {
         self.device
             .address_space()
             .vfio_dma_unmap(memory.iova(), memory.len() as usize)
-            .map_err(|source| Error::Vfio {
+            .map_err(|cause| Error::Vfio {
                 what: "to unmap memory",
-                source,
+                cause,
             })
     }
 

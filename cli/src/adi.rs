@@ -2,6 +2,7 @@
 //! `adit adi`: one command where devlink takes three.
 
 mod create;
+mod orphans;
 mod record;
 mod watch;
 
@@ -12,8 +13,9 @@ use std::collections::BTreeMap;
 use crate::args::{AdiCommand, Format};
 use crate::cdi;
 use crate::devlink::{Devlink, PortFunction};
-use crate::output;
-use crate::registry::Registry;
+use crate::output::{self, counted};
+use crate::registry::{Named, Registry};
+use crate::sysfs::AdiDevice;
 
 pub(crate) use record::{Adi, MacAddress};
 
@@ -26,29 +28,90 @@ const EBUSY: i32 = 16;
 pub(crate) fn run(command: &AdiCommand, format: Format) -> Result<()> {
     match command {
         AdiCommand::Create(create) => output::print_one(&create::create(create)?, format),
-        AdiCommand::List => output::print_all(&Adis::load()?.into_list(), format),
-        AdiCommand::Show { adi } => output::print_one(Adis::load()?.find(adi)?, format),
+        AdiCommand::List => list(format),
+        AdiCommand::Show { adi } => {
+            output::print_one(&record::find(&Devlink::connect()?, adi)?, format)
+        }
         AdiCommand::Destroy { adi, all } => destroy(adi, *all),
         AdiCommand::Reset { adi } => reset(adi),
         AdiCommand::Stats { adi } => stats(adi, format),
         AdiCommand::Watch { interval, count } => watch::watch(*interval, *count, format),
+        AdiCommand::Prune { cdi_dir } => prune(cdi_dir.as_deref(), format),
+        AdiCommand::CdiCheck {
+            name,
+            device,
+            instance,
+            node,
+        } => {
+            let adi = Named {
+                instance: instance.clone(),
+                device: device.clone(),
+            };
+            cdi::check(name, &adi, node)
+        }
+        AdiCommand::Udev { group } => udev(group),
+    }
+}
+
+/// Prints ADIs, and what is left of others.
+fn list(format: Format) -> Result<()> {
+    let orphans::Survey { adis, orphans } = orphans::survey(None)?;
+    let adis = adis.into_list();
+    if format == Format::Json {
+        let adis = adis.iter().map(serde_json::to_value);
+        let orphans = orphans.iter().map(serde_json::to_value);
+        let all: Vec<_> = adis.chain(orphans).collect::<Result<_, _>>()?;
+        return output::print_json(&all);
+    }
+    output::print_all(&adis, format)?;
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    println_quietly("")?;
+    output::print_all(&orphans, format)
+}
+
+/// Removes what is left of ADIs that are gone.
+fn prune(folder: Option<&std::path::Path>, format: Format) -> Result<()> {
+    let removed = orphans::prune(folder)?;
+    if format == Format::Json {
+        return output::print_json(&removed);
+    }
+    removed
+        .iter()
+        .try_for_each(|orphan| println_quietly(&format!("removed {}, {}", orphan.name, orphan.why)))
+}
+
+/// Prints a line. (`println!` panics when nobody reads any more.)
+fn println_quietly(line: &str) -> Result<()> {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(())
+}
+
+/// Prints what udev imports for the node of a VFIO group; fails for what is no ADI's.
+fn udev(group: &str) -> Result<()> {
+    let device =
+        AdiDevice::in_group(group).with_context(|| format!("VFIO group {group} is no ADI's"))?;
+    println_quietly(&format!("ADIT_DEVICE={}", device.name))?;
+    let registry = Registry::open();
+    let is_it = |adi: &Named| adi.instance == device.instance;
+    let name = registry
+        .entries()?
+        .into_iter()
+        .find_map(|(name, entry)| entry.adi.as_ref().is_some_and(is_it).then_some(name));
+    match name {
+        Some(name) => println_quietly(&format!("ADIT_NAME={name}")),
+        None => Ok(()),
     }
 }
 
 /// Destroys ADIs; each of them is tried.
 fn destroy(which: &[String], all: bool) -> Result<()> {
-    let adis = Adis::load()?;
-    let doomed: Vec<&Adi> = if all {
-        adis.iter().collect()
-    } else {
-        which
-            .iter()
-            .map(|adi| adis.find(adi))
-            .collect::<Result<_>>()?
-    };
     let devlink = Devlink::connect()?;
+    let doomed = chosen(&devlink, which, all)?;
     let registry = Registry::open();
-    let mut failed = 0;
+    let mut failed = 0_u32;
     for adi in doomed {
         let gone = devlink
             .port_del(&adi.port)
@@ -56,10 +119,7 @@ fn destroy(which: &[String], all: bool) -> Result<()> {
         match gone {
             Ok(()) => {
                 if let Some(name) = &adi.name {
-                    if let Some(folder) = registry.cdi(name) {
-                        cdi::remove(&folder, name)?;
-                    }
-                    registry.give_up(name)?;
+                    orphans::forget(&registry, name)?;
                 }
             }
             Err(error) => {
@@ -68,15 +128,33 @@ fn destroy(which: &[String], all: bool) -> Result<()> {
             }
         }
     }
-    ensure!(failed == 0, "{failed} ADIs are still there");
+    ensure!(failed == 0, "{} not destroyed", counted(failed, "ADI"));
+    if all {
+        orphans::prune(None)?;
+    }
     Ok(())
+}
+
+/// ADIs that were named, or all of them.
+fn chosen(devlink: &Devlink, which: &[String], all: bool) -> Result<Vec<Adi>> {
+    if all {
+        return Ok(Adis::load()?.into_list());
+    }
+    which.iter().map(|adi| record::find(devlink, adi)).collect()
+}
+
+/// The device that is meant where an ADI is to be opened: its name, if it has no other.
+pub(crate) fn device(which: &str) -> Result<String> {
+    let adi = record::find(&Devlink::connect()?, which)?;
+    let device = adi.device.as_ref();
+    let device = device.with_context(|| format!("{} is inactive", adi.label()))?;
+    Ok(device.name.clone())
 }
 
 /// Takes an ADI down and up again.
 fn reset(which: &str) -> Result<()> {
-    let adis = Adis::load()?;
-    let adi = adis.find(which)?;
     let devlink = Devlink::connect()?;
+    let adi = record::find(&devlink, which)?;
     let set = |active, function: PortFunction| {
         devlink.port_set(
             &adi.port,
@@ -100,7 +178,16 @@ fn reset(which: &str) -> Result<()> {
         hw_addr: Some(adi.mac.0),
         ..PortFunction::default()
     };
-    set(true, keep).with_context(|| format!("{} is stopped and does not start again", adi.label()))
+    set(true, keep)
+        .with_context(|| format!("{} is stopped and does not start again", adi.label()))?;
+    // Its device and VFIO group are others now.
+    if let Some(name) = &adi.name {
+        let registry = Registry::open();
+        let folder = registry.get(name).and_then(|entry| entry.cdi);
+        let device = create::wait_for_group(&adi.port);
+        create::bind(&registry, name, device.as_ref(), folder.as_deref())?;
+    }
+    Ok(())
 }
 
 /// Counters of an ADI.
@@ -112,15 +199,10 @@ struct Stats {
 }
 
 fn stats(which: &[String], format: Format) -> Result<()> {
-    let adis = Adis::load()?;
-    let chosen: Vec<&Adi> = if which.is_empty() {
-        adis.iter().filter(|adi| adi.device.is_some()).collect()
-    } else {
-        which
-            .iter()
-            .map(|adi| adis.find(adi))
-            .collect::<Result<_>>()?
-    };
+    let mut chosen = chosen(&Devlink::connect()?, which, which.is_empty())?;
+    if which.is_empty() {
+        chosen.retain(|adi| adi.device.is_some());
+    }
     let stats = chosen
         .into_iter()
         .map(|adi| {

@@ -61,13 +61,13 @@ pub(crate) enum Command {
     Man,
 }
 
-/// What to do with ADIs. One is named by the name it was given, or by its auxiliary device
-/// (`adit.adi.3`).
+/// What to do with ADIs. One is named by what `adit adi list` shows of it: the name it was given,
+/// its device (`adit.adi.3`, or a UUID), its port (`pci/0000:00:05.0/3`) or its sfnum.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdiCommand {
     /// Make an ADI: a devlink port of flavour pcisf, configured and active
     Create(Create),
-    /// List the ADIs
+    /// List the ADIs, and what is left of others
     List,
     /// Show one ADI
     Show {
@@ -88,6 +88,34 @@ pub(crate) enum AdiCommand {
         /// Which one
         adi: String,
     },
+    /// Remove names and CDI specifications of ADIs that are gone
+    Prune {
+        /// A folder of CDI specifications, besides /etc/cdi and /var/run/cdi
+        #[arg(long, value_name = "FOLDER")]
+        cdi_dir: Option<PathBuf>,
+    },
+    /// Fail unless the ADI of a CDI specification is behind its node (its hook calls this)
+    #[command(hide = true)]
+    CdiCheck {
+        /// The ADI's name
+        #[arg(long)]
+        name: String,
+        /// Its device
+        #[arg(long)]
+        device: String,
+        /// Its instance
+        #[arg(long)]
+        instance: String,
+        /// Its VFIO group
+        #[arg(long)]
+        node: PathBuf,
+    },
+    /// Print what udev imports for the node of a VFIO group (60-adit.rules calls this)
+    #[command(hide = true)]
+    Udev {
+        /// The group's number
+        group: String,
+    },
     /// Print an ADI's counters
     Stats {
         /// Which ones; all of them if none is named
@@ -104,6 +132,9 @@ pub(crate) enum AdiCommand {
     },
 }
 
+/// Queue pairs of an ADI, at most; a device may have less, which the driver says.
+const MAX_QUEUES: i64 = 64;
+
 /// How an ADI is to be.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Create {
@@ -111,7 +142,7 @@ pub(crate) struct Create {
     #[arg(long)]
     pub(crate) name: Option<Name>,
     /// Queue pairs, each with a vector
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MAX_QUEUES))]
     pub(crate) queues: u32,
     /// Its Ethernet address [default: the device chooses]
     #[arg(long)]
@@ -156,6 +187,8 @@ mod tests {
         assert!(parse("adit adi create --queues 2 --mac 02:00:00:00:00:0a --cdi").is_ok());
         for bad in [
             "adit adi create --queues 0",
+            "adit adi create --queues 65",
+            "adit ping --ip 10.99.0.3 -c 0 10.99.0.1",
             "adit adi create --mac 02:00:00:00:00",
             "adit adi create --mac 03:00:00:00:00:01",
             "adit adi create --name a/b",

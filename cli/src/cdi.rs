@@ -1,36 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Container Device Interface: what a container gets with an ADI.
 //!
-//! Source: the CDI specification, version 0.6.0 (cncf-tags/container-device-interface, SPEC.md).
+//! A specification can outlive its ADI: devlink, mdevctl and drivers know nothing of it. So it says
+//! which instance it is for, and has the container's runtime ask, before the container starts,
+//! whether that is still behind the node ([`check`]). The ADI may be gone a moment later; its group's
+//! number is then nobody's until the next boot, which the kernel module sees to.
+//!
+//! Source: the CDI specification, version 0.6.0 (cncf-tags/container-device-interface, SPEC.md);
+//! hooks: the OCI runtime specification, config.md, "POSIX-platform Hooks".
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use serde_json::json;
+use anyhow::{ensure, Context, Result};
+use serde_json::{json, Value};
 
 use crate::files;
-use crate::registry::Name;
+use crate::registry::{Name, Named};
+use crate::sysfs::AdiDevice;
 
-/// Where container engines look for specifications that do not outlive a boot.
+/// Where engines look for specifications that do not outlive a boot.
 pub(crate) const FOLDER: &str = "/var/run/cdi";
+/// Where they look for others.
+const STATIC_FOLDER: &str = "/etc/cdi";
 /// The kind of device: `podman run --device adit.dev/adi=NAME`.
 const KIND: &str = "adit.dev/adi";
 const VERSION: &str = "0.6.0";
+/// What names of specifications begin with, by the convention of the CDI specification:
+/// vendor-class_name.
+const PREFIX: &str = "adit.dev-adi_";
+/// Annotations of the device.
+const INSTANCE: &str = "adit.dev/instance";
+const DEVICE: &str = "adit.dev/device";
+/// Seconds that the check may take.
+const TIMEOUT: u32 = 10;
 
-/// Writes the specification of an ADI: its VFIO nodes and who it is, and no more.
-pub(crate) fn write(folder: &Path, name: &Name, device: &str, group: &Path) -> Result<PathBuf> {
+/// Writes the specification of an ADI: its VFIO nodes, who it is, the check, and no more.
+pub(crate) fn write(folder: &Path, name: &Name, adi: &Named, group: &Path) -> Result<PathBuf> {
+    let Named { instance, device } = adi;
+    let program = std::env::current_exe().context("the path of this program")?;
+    let group_text = group.to_str().context("the path of the VFIO group")?;
+    let words = [
+        "adit",
+        "adi",
+        "cdi-check",
+        "--name",
+        &name.to_string(),
+        "--device",
+        device,
+        "--instance",
+        instance,
+        "--node",
+        group_text,
+    ]
+    .map(str::to_owned);
     let specification = json!({
         "cdiVersion": VERSION,
         "kind": KIND,
         "devices": [{
             "name": name.to_string(),
+            "annotations": { INSTANCE: instance, DEVICE: device },
             "containerEdits": {
                 "deviceNodes": [
                     { "path": "/dev/vfio/vfio" },
                     { "path": group },
                 ],
                 "env": [format!("{}={device}", variable(name))],
+                "hooks": [{
+                    "hookName": "createRuntime",
+                    "path": program,
+                    "args": words,
+                    "timeout": TIMEOUT,
+                }],
             },
         }],
     });
@@ -49,14 +91,81 @@ pub(crate) fn remove(folder: &Path, name: &Name) -> Result<()> {
     files::remove(&path(folder, name))
 }
 
-fn path(folder: &Path, name: &Name) -> PathBuf {
-    // The convention of the specification: vendor-class_name.
-    folder.join(format!("adit.dev-adi_{name}.json"))
+/// Fails when the ADI of a specification is not the one behind its node.
+pub(crate) fn check(name: &str, adi: &Named, node: &Path) -> Result<()> {
+    let clear = "`adit adi prune` removes its CDI specification";
+    let device = AdiDevice::named(&adi.device).filter(|device| device.instance == adi.instance);
+    let device =
+        device.with_context(|| format!("the ADI {name} ({}) is gone: {clear}", adi.device))?;
+    let group = device.vfio_group();
+    ensure!(
+        group.as_deref() == Some(node),
+        "the ADI {name} ({}) is not {} any more, but {}: {clear}",
+        adi.device,
+        node.display(),
+        group.map_or("no VFIO device".into(), |group| group.display().to_string()),
+    );
+    Ok(())
 }
 
-/// The variable that tells a container its ADI's device: `ADIT_ADI_WEB` for `web`, since a
-/// container may have more than one.
-fn variable(name: &Name) -> String {
+/// A specification that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Its file.
+    pub(crate) path: PathBuf,
+    /// Its ADI's name.
+    pub(crate) name: String,
+    /// Its ADI, if it says which one it is.
+    pub(crate) adi: Option<Named>,
+}
+
+/// Our specifications in a folder and in those where engines look.
+pub(crate) fn find(folders: &[PathBuf]) -> Result<Vec<Found>> {
+    let mut all: Vec<PathBuf> = [FOLDER, STATIC_FOLDER].map(Into::into).into();
+    all.extend_from_slice(folders);
+    // One may be a link to the other, as /var/run is to /run.
+    let mut all: Vec<_> = all
+        .iter()
+        .filter_map(|it| fs::canonicalize(it).ok())
+        .collect();
+    all.sort();
+    all.dedup();
+    let mut found = Vec::new();
+    for folder in all {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.with_context(|| folder.display().to_string())?,
+        };
+        for entry in entries {
+            let path = entry.with_context(|| folder.display().to_string())?.path();
+            found.extend(read(path));
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+fn read(path: PathBuf) -> Option<Found> {
+    let name = path.file_name()?.to_str()?;
+    let name = name.strip_prefix(PREFIX)?.strip_suffix(".json")?.to_owned();
+    let text = fs::read_to_string(&path).ok()?;
+    let value: Value = serde_json::from_str(&text).ok()?;
+    let annotation = |key: &str| {
+        let text = value["devices"][0]["annotations"][key].as_str()?;
+        Some(text.to_owned())
+    };
+    let adi = annotation(INSTANCE).zip(annotation(DEVICE));
+    let adi = adi.map(|(instance, device)| Named { instance, device });
+    (value["kind"] == KIND).then_some(Found { path, name, adi })
+}
+
+fn path(folder: &Path, name: &Name) -> PathBuf {
+    folder.join(format!("{PREFIX}{name}.json"))
+}
+
+/// The variable that names a container its ADI's device: `ADIT_ADI_WEB` for `web`, since a container
+/// may have more than one.
+pub(crate) fn variable(name: &Name) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() {
             c.to_ascii_uppercase()
@@ -72,21 +181,43 @@ fn variable(name: &Name) -> String {
 mod tests {
     use super::*;
 
+    fn adi() -> Named {
+        Named {
+            instance: "0b1c2d3e-0000-4000-8000-000000000001".into(),
+            device: "adit.adi.4000000000".into(),
+        }
+    }
+
     #[test]
-    fn a_specification_names_the_nodes_and_nothing_else() {
+    fn a_specification_names_the_nodes_the_check_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let name = "web-1".parse().unwrap();
-        let path = write(folder.path(), &name, "adit.adi.3", Path::new("/dev/vfio/7")).unwrap();
+        let group = Path::new("/dev/vfio/7");
+        let path = write(folder.path(), &name, &adi(), group).unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let read: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["kind"], "adit.dev/adi");
         let edits = &read["devices"][0]["containerEdits"];
         assert_eq!(edits["deviceNodes"][1]["path"], "/dev/vfio/7");
-        assert_eq!(edits["env"], json!(["ADIT_ADI_WEB_1=adit.adi.3"]));
-        assert_eq!(edits.as_object().unwrap().len(), 2);
+        assert_eq!(edits["env"], json!(["ADIT_ADI_WEB_1=adit.adi.4000000000"]));
+        let hook = &edits["hooks"][0];
+        assert_eq!(hook["hookName"], "createRuntime");
+        assert!(Path::new(hook["path"].as_str().unwrap()).is_absolute());
+        assert_eq!(hook["args"][8], adi().instance);
+        assert_eq!(edits.as_object().unwrap().len(), 3);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let found = find(&[folder.path().into()]).unwrap();
+        let found = found.iter().find(|it| it.name == "web-1").unwrap();
+        assert_eq!(found.adi, Some(adi()));
         remove(folder.path(), &name).unwrap();
         remove(folder.path(), &name).unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_check_fails_for_an_adi_that_is_not_there() {
+        let error = check("web", &adi(), Path::new("/dev/vfio/7")).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("web") && text.contains("is gone"), "{text}");
     }
 }

@@ -139,11 +139,9 @@ impl Devlink {
         ports.filter_map(Result::transpose).collect()
     }
 
-    /// A port as it is now.
-    pub(crate) fn port_get(&self, port: &Port) -> Result<Port, Error> {
-        let attributes = Attributes::default()
-            .instance(&port.handle)
-            .index(port.index);
+    /// Reads a port.
+    pub(crate) fn port_get(&self, handle: &Handle, index: u32) -> Result<Port, Error> {
+        let attributes = Attributes::default().instance(handle).index(index);
         let answers = self.request(Command::PortGet, NlmF::ACK, attributes)?;
         let port = answers.first().map(Port::parse).transpose()?;
         port.flatten().ok_or(Error::Answer("port"))

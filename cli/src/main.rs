@@ -17,6 +17,7 @@ mod sysfs;
 mod table;
 mod traffic_args;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -48,8 +49,10 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Ping(command) => return ping::run(command),
         Command::Pktgen(command) => return pktgen::run(command, args.output),
         Command::Completions { shell } => {
-            let mut command = Args::command();
-            clap_complete::generate(*shell, &mut command, "adit", &mut std::io::stdout());
+            // Not straight to stdout: the generator panics when nobody reads any more.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "adit", &mut script);
+            std::io::stdout().lock().write_all(&script)?;
         }
         Command::Man => output::man_page(Args::command())?,
     }

@@ -118,10 +118,22 @@ fn man_sections(command: &clap::Command, page: &mut Vec<u8>) -> Result<()> {
 
 /// Whether printing failed because nobody reads any more (`adit adi list | head -1`).
 pub(crate) fn reader_is_gone(error: &anyhow::Error) -> bool {
+    let kind = |cause: &(dyn std::error::Error + 'static)| {
+        let json = cause.downcast_ref::<serde_json::Error>();
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        io.or_else(|| json?.io_error_kind())
+    };
     error
         .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        .any(|it| kind(it) == Some(io::ErrorKind::BrokenPipe))
+}
+
+/// A number of things: `1 packet`, `2 packets`.
+pub(crate) fn counted(count: impl Into<u64>, thing: &str) -> String {
+    match count.into() {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
 }
 
 #[cfg(test)]
@@ -146,6 +158,31 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "NAME    N\na       1\nlonger  23\n"
         );
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let texts = [0_u64, 1, 2].map(|count| counted(count, "packet"));
+        assert_eq!(texts, ["0 packets", "1 packet", "2 packets"]);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_known_whoever_was_writing() {
+        /// A pipe that nobody reads.
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let json = serde_json::to_writer(Closed, &1).unwrap_err();
+        assert!(reader_is_gone(&json.into()));
+        let table = write_table(&mut Closed, &[Pair("a", 1)]).unwrap_err();
+        assert!(reader_is_gone(&table.context("printing")));
+        assert!(!reader_is_gone(&anyhow::anyhow!("something else")));
     }
 
     #[test]

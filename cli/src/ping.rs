@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use adit_adi::{Adi, Buffer, Config, QueuePair, Wakeup};
 use anyhow::{bail, ensure, Context, Result};
 
+use crate::output::counted;
 use crate::station::{Heard, Station};
 use crate::traffic_args::Ping;
 
@@ -20,8 +21,10 @@ use crate::traffic_args::Ping;
 const BURST: usize = 32;
 /// Requests under way, at most.
 const MAX_OUTSTANDING: usize = 1024;
-/// How long who was asked for its MAC address may think.
+/// Time from one ARP request to the next, and from the last one until the target counts as absent.
 const ARP_INTERVAL: Duration = Duration::from_millis(500);
+/// ARP requests without an answer, at least, until the target counts as absent.
+const MIN_ARP_TRIES: u64 = 3;
 
 pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
     let name = args.adi.resolve()?;
@@ -47,7 +50,7 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
         station,
         pair,
         stop,
-        peer: None,
+        peer: Peer::Unknown { asked: 0 },
         outstanding: VecDeque::new(),
         stats: Stats::default(),
     };
@@ -56,8 +59,16 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
         say(format_args!("{} is at {mac} ({name})", args.ip))?;
     }
     let result = pinger.run();
-    if args.target.is_some() {
-        pinger.stats.print()?;
+    if let Some(target) = args.target {
+        match pinger.peer {
+            Peer::Unknown { asked } if asked > 0 => {
+                let requests = counted(asked, "ARP request");
+                say(format_args!(
+                    "no answer to ARP from {target}: {requests} sent"
+                ))?;
+            }
+            Peer::Unknown { .. } | Peer::Known(_) => pinger.stats.print()?,
+        }
     }
     if let Err(error) = result {
         let fault = adi.fault().ok().filter(|fault| fault.reason.get() != 0);
@@ -93,7 +104,8 @@ impl Stats {
         let (sent, received) = (self.sent, self.received);
         let lost = (sent - received.min(sent)) * 100 / sent.max(1);
         say(format_args!(
-            "{sent} sent, {received} received, {lost} % lost"
+            "{} sent, {received} received, {lost} % lost",
+            counted(sent, "packet")
         ))?;
         self.times.sort_unstable();
         if let (Some(min), Some(max)) = (self.times.first(), self.times.last()) {
@@ -110,16 +122,41 @@ impl Stats {
     }
 }
 
+/// What is known of the target's MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    /// Nothing, though it was asked for so many times.
+    Unknown { asked: u64 },
+    /// It.
+    Known([u8; 6]),
+}
+
 struct Pinger<'a> {
     args: &'a Ping,
     station: Station,
     pair: QueuePair,
     stop: Arc<AtomicBool>,
-    /// The target's MAC address.
-    peer: Option<[u8; 6]>,
+    peer: Peer,
     /// Sequence numbers under way and when they went.
     outstanding: VecDeque<(u16, Instant)>,
     stats: Stats,
+}
+
+impl Peer {
+    fn is_unknown(self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+}
+
+/// What [`Pinger::ask`] has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// An echo request was sent, or too many are under way.
+    Echo,
+    /// An ARP request was sent.
+    Arp,
+    /// The target has not answered enough of those.
+    Nobody,
 }
 
 impl Pinger<'_> {
@@ -145,13 +182,17 @@ impl Pinger<'_> {
             }
             let idle = self.outstanding.is_empty();
             if let Some(target) = self.args.target {
-                let wanted = self.args.count == 0 || self.stats.sent < self.args.count;
+                let wanted = self.stats.sent < self.args.count;
                 if !wanted && idle {
                     return Ok(());
                 }
-                let due = if interval.is_zero() { idle } else { true };
+                let due = !interval.is_zero() || idle || self.peer.is_unknown();
                 if wanted && due && now >= next {
-                    next = now + self.ask(target, now)?.unwrap_or(interval);
+                    match self.ask(target, now)? {
+                        Asked::Echo => next = now + interval,
+                        Asked::Arp => next = now + ARP_INTERVAL,
+                        Asked::Nobody => return Ok(()),
+                    }
                 }
             }
             self.pair.rx.receive(&mut frames, BURST)?;
@@ -184,16 +225,22 @@ impl Pinger<'_> {
         Ok(())
     }
 
-    /// Sends the next request, or first asks where to; returns when to try again in that case.
-    fn ask(&mut self, target: Ipv4Addr, now: Instant) -> Result<Option<Duration>> {
-        let Some(peer) = self.peer else {
-            if let Some(frame) = self.station.who_has(target) {
-                self.send(&frame)?;
+    /// Sends the next echo request, or an ARP request while it is not known where to.
+    fn ask(&mut self, target: Ipv4Addr, now: Instant) -> Result<Asked> {
+        let peer = match self.peer {
+            Peer::Known(peer) => peer,
+            Peer::Unknown { asked } if asked >= self.args.count.max(MIN_ARP_TRIES) => {
+                return Ok(Asked::Nobody);
             }
-            return Ok(Some(ARP_INTERVAL));
+            Peer::Unknown { asked } => {
+                let frame = self.station.who_has(target);
+                self.send(&frame.context("an ARP request that cannot be")?)?;
+                self.peer = Peer::Unknown { asked: asked + 1 };
+                return Ok(Asked::Arp);
+            }
         };
         if self.outstanding.len() >= MAX_OUTSTANDING {
-            return Ok(None);
+            return Ok(Asked::Echo);
         }
         let sequence = self.stats.sent as u16; // wraps, as sequence numbers do
         let payload = vec![0xA5; self.args.size.into()];
@@ -203,7 +250,7 @@ impl Pinger<'_> {
         self.send(&frame.context("an echo request that cannot be")?)?;
         self.outstanding.push_back((sequence, now));
         self.stats.sent += 1;
-        Ok(None)
+        Ok(Asked::Echo)
     }
 
     fn hear(&mut self, frame: &Buffer) -> Result<()> {
@@ -212,7 +259,9 @@ impl Pinger<'_> {
                 self.send(&answer)?;
                 self.stats.answered += 1;
             }
-            Heard::Neighbour(ip, mac) if Some(ip) == self.args.target => self.peer = Some(mac),
+            Heard::Neighbour(ip, mac) if Some(ip) == self.args.target => {
+                self.peer = Peer::Known(mac);
+            }
             Heard::Echo {
                 from,
                 sequence,

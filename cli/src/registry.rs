@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Names of ADIs. Devlink knows ports by number only, so names are kept in a folder: a file each,
-//! which says whose name it is (`pci/0000:00:05.0 7`: device and sfnum) and, in a second line, which
-//! folder has its CDI specification if it got one. It goes with the machine's next boot, as the ADIs
-//! do.
+//! Names of ADIs. Devlink knows ports by number only, so names are kept in a folder: a file each, of
+//! up to four lines:
+//!
+//! 1. the port, as function and sfnum: `pci/0000:00:05.0 7`;
+//! 2. the folder of its CDI specification, empty if it has none;
+//! 3. the ADI's instance, a UUID that no other ADI has or had: numbers of ports, devices and groups
+//!    are used again, so that only this says whether an ADI is the one that was named;
+//! 4. its device when it was named, to be looked at first.
+//!
+//! The last two lines are there once the ADI is. `.ports` has a file for each function and sfnum,
+//! which says the name. All of it goes with the machine's next boot, as the ADIs do.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
@@ -13,7 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 
 use crate::devlink::Handle;
 use crate::files;
@@ -53,8 +59,59 @@ impl fmt::Display for Name {
     }
 }
 
-/// Whose name it is: an ADI's device and sfnum.
+/// A port: its function and sfnum.
 pub(crate) type Key = (Handle, u32);
+
+/// What is kept for a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// The port.
+    pub(crate) key: Key,
+    /// The folder of its CDI specification.
+    pub(crate) cdi: Option<PathBuf>,
+    /// The ADI, once there is one.
+    pub(crate) adi: Option<Named>,
+}
+
+/// The ADI that was named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// Its instance.
+    pub(crate) instance: String,
+    /// Its device at that time.
+    pub(crate) device: String,
+}
+
+impl Entry {
+    fn parse(content: &[u8]) -> Option<Self> {
+        let mut lines = content.split(|&byte| byte == b'\n');
+        let (handle, sfnum) = std::str::from_utf8(lines.next()?).ok()?.split_once(' ')?;
+        let key = (Handle::parse(handle)?, sfnum.parse().ok()?);
+        let cdi = lines.next().filter(|folder| !folder.is_empty());
+        let mut text = || {
+            let line = std::str::from_utf8(lines.next()?).ok()?;
+            (!line.is_empty()).then(|| line.to_owned())
+        };
+        let adi = text().zip(text());
+        Some(Self {
+            key,
+            cdi: cdi.map(|folder| OsStr::from_bytes(folder).into()),
+            adi: adi.map(|(instance, device)| Named { instance, device }),
+        })
+    }
+
+    fn content(&self) -> Vec<u8> {
+        let mut content = format!("{} {}\n", self.key.0, self.key.1).into_bytes();
+        if let Some(cdi) = &self.cdi {
+            content.extend(cdi.as_os_str().as_bytes());
+        }
+        content.push(b'\n');
+        if let Some(Named { instance, device }) = &self.adi {
+            content.extend(format!("{instance}\n{device}\n").into_bytes());
+        }
+        content
+    }
+}
 
 /// The folder of names.
 pub(crate) struct Registry {
@@ -69,80 +126,93 @@ impl Registry {
     }
 
     /// All names. A file that does not say whose name it is is nobody's.
-    pub(crate) fn names(&self) -> Result<BTreeMap<Key, Name>> {
-        let mut names = BTreeMap::new();
+    pub(crate) fn entries(&self) -> Result<Vec<(Name, Entry)>> {
+        let names = self.names()?;
+        let entry = |name: Name| self.get(&name).map(|entry| (name, entry));
+        Ok(names.into_iter().filter_map(entry).collect())
+    }
+
+    /// Names of all files.
+    pub(crate) fn names(&self) -> Result<Vec<Name>> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error).with_context(|| self.folder.display().to_string()),
         };
+        let mut names = Vec::new();
         for entry in entries {
-            let entry = entry?;
-            let name = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok());
-            if let (Some(name), Some(key)) = (name, read(&entry.path())) {
-                names.insert(key, name);
-            }
+            let entry = entry.with_context(|| self.folder.display().to_string())?;
+            let name = entry.file_name();
+            names.extend(name.to_str().and_then(|name| name.parse::<Name>().ok()));
         }
+        names.sort();
         Ok(names)
     }
 
-    /// Gives a name, unless an ADI that is there has it. `cdi` is where its CDI specification will
-    /// be.
-    pub(crate) fn take(
-        &self,
-        name: &Name,
-        key: &Key,
-        cdi: Option<&Path>,
-        exists: impl Fn(&Key) -> Result<bool>,
-    ) -> Result<()> {
-        fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())?;
-        let path = self.path(name);
-        let mut content = format!("{} {}\n", key.0, key.1).into_bytes();
-        if let Some(cdi) = cdi {
-            content.extend(cdi.as_os_str().as_bytes());
-            content.push(b'\n');
-        }
-        // What stays behind from an ADI that was destroyed in another way is taken over.
-        if let Some(owner) = read(&path) {
-            if owner != *key && exists(&owner)? {
-                bail!(
-                    "the name {name} is taken, by the ADI with sfnum {} of {}",
-                    owner.1,
-                    owner.0
-                );
-            }
-            fs::remove_file(&path).with_context(|| path.display().to_string())?;
-        }
-        let mut file = fs::File::create_new(&path).with_context(|| path.display().to_string())?;
-        file.write_all(&content)?;
-        Ok(())
+    /// What is kept for a name.
+    pub(crate) fn get(&self, name: &Name) -> Option<Entry> {
+        Entry::parse(&fs::read(self.path(name)).ok()?)
     }
 
-    /// Where the CDI specification of a name is, if it has one.
-    pub(crate) fn cdi(&self, name: &Name) -> Option<PathBuf> {
-        let content = fs::read(self.path(name)).ok()?;
-        let folder = content.split(|&byte| byte == b'\n').nth(1)?;
-        (!folder.is_empty()).then(|| OsStr::from_bytes(folder).into())
+    /// The name that was given to a port last.
+    pub(crate) fn at(&self, key: &Key) -> Option<Name> {
+        let name = fs::read_to_string(self.index(key)).ok()?;
+        let name = name.trim_end().parse().ok()?;
+        self.get(&name)
+            .filter(|entry| entry.key == *key)
+            .map(|_| name)
+    }
+
+    /// Gives a name to a port that has no ADI yet. The caller has made sure that nobody has it.
+    pub(crate) fn take(&self, name: &Name, key: &Key, cdi: Option<&Path>) -> Result<()> {
+        let path = self.path(name);
+        let entry = Entry {
+            key: key.clone(),
+            cdi: cdi.map(Into::into),
+            adi: None,
+        };
+        let index = self.index(key);
+        if let Some(folder) = index.parent() {
+            fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
+        // Two at a time would both have looked before.
+        fs::File::create_new(&path)
+            .and_then(|mut file| file.write_all(&entry.content()))
+            .and_then(|()| fs::write(&index, format!("{name}\n")))
+            .with_context(|| path.display().to_string())
+    }
+
+    /// Says which ADI the port of a name has.
+    pub(crate) fn bind(&self, name: &Name, adi: Named) -> Result<()> {
+        let path = self.path(name);
+        let context = || path.display().to_string();
+        let mut entry = self.get(name).with_context(context)?;
+        entry.adi = Some(adi);
+        // Complete or not at all: others read at any time.
+        let draft = self.folder.join(format!(".{name}.draft"));
+        fs::write(&draft, entry.content())
+            .and_then(|()| fs::rename(&draft, &path))
+            .with_context(context)
     }
 
     /// Gives a name up.
     pub(crate) fn give_up(&self, name: &Name) -> Result<()> {
+        if let Some(entry) = self.get(name) {
+            if self.at(&entry.key).as_ref() == Some(name) {
+                files::remove(&self.index(&entry.key))?;
+            }
+        }
         files::remove(&self.path(name))
     }
 
     fn path(&self, name: &Name) -> PathBuf {
         self.folder.join(&name.0)
     }
-}
 
-fn read(path: &Path) -> Option<Key> {
-    let content = fs::read(path).ok()?;
-    let line = content.split(|&byte| byte == b'\n').next()?;
-    let (handle, sfnum) = std::str::from_utf8(line).ok()?.split_once(' ')?;
-    Some((Handle::parse(handle)?, sfnum.parse().ok()?))
+    fn index(&self, (function, sfnum): &Key) -> PathBuf {
+        let Handle { bus, device } = function;
+        self.folder.join(format!(".ports/{bus}-{device}-{sfnum}"))
+    }
 }
 
 #[cfg(test)]
@@ -160,28 +230,66 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_adis_until_that_is_gone() {
+    fn a_name_is_given_once_and_given_up() {
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry {
             folder: folder.path().join("adi"),
         };
-        assert!(registry.names().unwrap().is_empty());
-        let (web, key) = ("web".parse().unwrap(), |n| (Handle::pci("0000:00:05.0"), n));
-        registry.take(&web, &key(1), None, |_| Ok(false)).unwrap();
-        assert_eq!(registry.names().unwrap()[&key(1)], web);
-        assert_eq!(registry.cdi(&web), None);
-        let taken = registry
-            .take(&web, &key(2), None, |_| Ok(true))
-            .unwrap_err();
-        assert!(taken.to_string().contains("sfnum 1"), "{taken}");
-        let cdi = Path::new("/etc/cdi");
-        registry
-            .take(&web, &key(2), Some(cdi), |_| Ok(false))
-            .unwrap();
-        assert_eq!(registry.cdi(&web).as_deref(), Some(cdi));
-        assert_eq!(registry.names().unwrap()[&key(2)], web);
+        assert!(registry.entries().unwrap().is_empty());
+        let web: Name = "web".parse().unwrap();
+        let key = |n| (Handle::pci("0000:00:05.0"), n);
+        registry.take(&web, &key(1), None).unwrap();
+        assert!(registry.take(&web, &key(2), None).is_err());
+        assert_eq!(registry.at(&key(1)), Some(web.clone()));
+        assert_eq!(registry.at(&key(2)), None);
+        assert_eq!(registry.get(&web).unwrap().adi, None);
+        let named = Named {
+            instance: "6d3c".into(),
+            device: "adit.adi.4".into(),
+        };
+        registry.bind(&web, named.clone()).unwrap();
+        let entries = registry.entries().unwrap();
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].1.adi, Some(named));
         registry.give_up(&web).unwrap();
         registry.give_up(&web).unwrap();
         assert!(registry.names().unwrap().is_empty());
+        assert_eq!(registry.at(&key(1)), None);
+    }
+
+    #[test]
+    fn an_older_name_does_not_take_the_port_of_a_newer_one_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry {
+            folder: folder.path().into(),
+        };
+        let key = (Handle::pci("0000:00:05.0"), 0);
+        let [old, new] = ["db", "cache"].map(|name| name.parse::<Name>().unwrap());
+        registry.take(&old, &key, None).unwrap();
+        registry.take(&new, &key, None).unwrap();
+        registry.give_up(&old).unwrap();
+        assert_eq!(registry.at(&key), Some(new));
+    }
+
+    #[test]
+    fn entries_are_read_as_they_are_written() {
+        let mut entry = Entry {
+            key: (Handle::pci("0000:00:05.0"), 7),
+            cdi: None,
+            adi: None,
+        };
+        let named = Named {
+            instance: "6d3c".into(),
+            device: "adit.adi.4".into(),
+        };
+        for cdi in [None, Some(PathBuf::from("/etc/cdi"))] {
+            for adi in [None, Some(named.clone())] {
+                (entry.cdi, entry.adi) = (cdi.clone(), adi);
+                assert_eq!(Entry::parse(&entry.content()), Some(entry.clone()));
+            }
+        }
+        for bad in ["", "pci/0000:00:05.0", "x 1", "pci/0000:00:05.0 x"] {
+            assert_eq!(Entry::parse(bad.as_bytes()), None, "{bad}");
+        }
     }
 }

@@ -1,31 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the kernel shows of ADIs in sysfs: auxiliary devices `adit.adi.N` under their function.
+//! ADIs in sysfs: auxiliary devices `adit.adi.N` and mediated devices named by their UUID, each
+//! with a folder below that of its function.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-
 use crate::devlink::Handle;
-use crate::registry::Key;
 
-const AUXILIARY: &str = "/sys/bus/auxiliary/devices";
+const BUSES: [&str; 2] = ["/sys/bus/auxiliary/devices", "/sys/bus/mdev/devices"];
 const DEVICES: &str = "/sys/bus/pci/devices";
-/// What names of ADIs' devices begin with; a number follows.
-const PREFIX: &str = "adit.adi.";
+const IOMMU_GROUPS: &str = "/sys/kernel/iommu_groups";
 const DRIVER: &str = "/sys/bus/pci/drivers/adit";
 
-/// An ADI's auxiliary device.
+/// The device of an ADI.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AuxDevice {
-    /// `adit.adi.3`
+pub(crate) struct AdiDevice {
+    /// `adit.adi.3`, or a UUID.
     pub(crate) name: String,
+    /// The UUID that no other ADI has or had.
+    pub(crate) instance: String,
     folder: PathBuf,
 }
 
-impl AuxDevice {
+impl AdiDevice {
+    /// The device of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return None;
+        }
+        let mut folders = BUSES.iter().map(|bus| Path::new(bus).join(name));
+        folders.find_map(|folder| Self::at(name.into(), folder))
+    }
+
+    /// The device behind a devlink port; `None` while the port is inactive.
+    pub(crate) fn of_port(function: &Handle, index: u32) -> Option<Self> {
+        let function = Path::new(DEVICES).join(&function.device);
+        let target = fs::read_link(function.join(format!("port.{index}"))).ok()?;
+        let name = target.file_name()?.to_str()?.to_owned();
+        Self::at(name.clone(), function.join(name))
+    }
+
+    /// The device in a VFIO group (the 7 of `/dev/vfio/7`), if it is an ADI's.
+    pub(crate) fn in_group(group: &str) -> Option<Self> {
+        let devices = Path::new(IOMMU_GROUPS).join(group).join("devices");
+        let entry = fs::read_dir(devices).ok()?.next()?.ok()?;
+        Self::at(entry.file_name().to_str()?.to_owned(), entry.path())
+    }
+
+    fn at(name: String, folder: PathBuf) -> Option<Self> {
+        // What tells an ADI from what else is on these buses.
+        let instance = fs::read_to_string(folder.join("instance")).ok()?;
+        Some(Self {
+            name,
+            instance: instance.trim_end().to_owned(),
+            folder,
+        })
+    }
+
     /// An attribute, as a person reads it.
     pub(crate) fn text(&self, attribute: &str) -> Option<String> {
         let text = fs::read_to_string(self.folder.join(attribute)).ok()?;
@@ -35,6 +69,13 @@ impl AuxDevice {
     /// An attribute that is a number.
     pub(crate) fn number<T: std::str::FromStr>(&self, attribute: &str) -> Option<T> {
         self.text(attribute)?.parse().ok()
+    }
+
+    /// Its devlink port: function and index.
+    pub(crate) fn port(&self) -> Option<(Handle, u32)> {
+        let text = self.text("port")?;
+        let (function, index) = text.rsplit_once('/')?;
+        Some((Handle::parse(function)?, index.parse().ok()?))
     }
 
     /// Its VFIO group (`/dev/vfio/7`), once its driver has made one.
@@ -56,53 +97,13 @@ impl AuxDevice {
     }
 }
 
-/// All ADIs' devices, by the device that they are of and their sfnum.
-pub(crate) fn devices() -> Result<BTreeMap<Key, AuxDevice>> {
-    let mut devices = BTreeMap::new();
-    let entries = match fs::read_dir(AUXILIARY) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(devices),
-        Err(error) => return Err(error).context(AUXILIARY),
+/// Has udev look again at a VFIO group's node, which may have got a name. Without the right to do
+/// so, or without udev, nothing happens.
+pub(crate) fn announce(node: &Path) {
+    let Some(group) = node.file_name().and_then(OsStr::to_str) else {
+        return;
     };
-    for entry in entries {
-        let entry = entry.context(AUXILIARY)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with(PREFIX) {
-            continue;
-        }
-        // One that goes while it is looked at is not there.
-        let Ok(folder) = fs::canonicalize(entry.path()) else {
-            continue;
-        };
-        let device = AuxDevice { name, folder };
-        let parent = device.folder.parent().and_then(Path::file_name);
-        if let (Some(parent), Some(sfnum)) = (parent, device.number("sfnum")) {
-            devices.insert((Handle::pci(&parent.to_string_lossy()), sfnum), device);
-        }
-    }
-    Ok(devices)
-}
-
-/// The device of an ADI that was just made. Those with the highest numbers are looked at first, so
-/// that this takes as long with many ADIs as with few.
-pub(crate) fn newest((function, sfnum): &Key) -> Option<AuxDevice> {
-    let folder = Path::new(DEVICES).join(&function.device);
-    let mut numbers: Vec<u32> = fs::read_dir(&folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name();
-            name.to_str()?.strip_prefix(PREFIX)?.parse().ok()
-        })
-        .collect();
-    numbers.sort_unstable_by(|a, b| b.cmp(a));
-    numbers.into_iter().find_map(|number| {
-        let name = format!("{PREFIX}{number}");
-        let folder = folder.join(&name);
-        let device = AuxDevice { name, folder };
-        (device.number("sfnum") == Some(*sfnum)).then_some(device)
-    })
+    let _ = fs::write(format!("/sys/class/vfio/{group}/uevent"), "change");
 }
 
 /// The functions that the adit driver has.

@@ -8,12 +8,13 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use crate::adi::MacAddress;
+use crate::cdi;
 
 /// An ADI to use.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AdiArg {
-    /// The ADI: its auxiliary device (`adit.adi.3`) or the 3 of it, the UUID of its mediated
-    /// device, or its folder in sysfs [default: the one that the container was given]
+    /// The ADI: its name, its device (`adit.adi.3`, or a UUID), its port or its sfnum, as `adit adi
+    /// list` shows them, or its folder in sysfs [default: the one that the container was given]
     #[arg(long, env = "ADIT_ADI", value_name = "ADI")]
     pub(crate) adi: Option<String>,
 }
@@ -21,17 +22,35 @@ pub(crate) struct AdiArg {
 impl AdiArg {
     /// The ADI that was named, or the only one that the environment names, as in containers.
     pub(crate) fn resolve(&self) -> anyhow::Result<String> {
-        if let Some(adi) = &self.adi {
-            return Ok(adi.clone());
-        }
         let given = std::env::vars().filter(|(name, _)| name.starts_with("ADIT_ADI_"));
-        let given: Vec<_> = given.map(|(_, device)| device).collect();
+        let given: Vec<_> = given.collect();
+        if let Some(adi) = &self.adi {
+            return device(adi, &given);
+        }
+        let given: Vec<_> = given.into_iter().map(|(_, device)| device).collect();
         match &given[..] {
             [adi] => Ok(adi.clone()),
             [] => anyhow::bail!("which ADI? --adi says it (`adit adi list` shows them)"),
             several => anyhow::bail!("which ADI of {}? --adi says it", several.join(", ")),
         }
     }
+}
+
+/// The device that is meant: as it is, if it is one; that of a name that the container was given; or
+/// what devlink and the folder of names say, which containers have not.
+fn device(adi: &str, given: &[(String, String)]) -> anyhow::Result<String> {
+    let named = adi.parse().ok().map(|name| cdi::variable(&name));
+    let mut own = given
+        .iter()
+        .filter(|(name, _)| Some(name) == named.as_ref());
+    if let Some((_, device)) = own.next() {
+        return Ok(device.clone());
+    }
+    let number = adi.parse::<u32>().is_ok();
+    if !number && adit_adi::find(adi).is_ok() {
+        return Ok(adi.to_owned());
+    }
+    crate::adi::device(adi)
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,8 +62,8 @@ pub(crate) struct Ping {
     pub(crate) ip: Ipv4Addr,
     /// Whom to ping; without it, only answer.
     pub(crate) target: Option<Ipv4Addr>,
-    /// Echo requests to send; 0 for no end
-    #[arg(short, long, default_value_t = 4)]
+    /// Echo requests to send, and ARP requests before, at least
+    #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: u64,
     /// Time between requests, in milliseconds; 0: the next as soon as there is an answer
     #[arg(short, long, default_value_t = 1000, value_name = "MS")]

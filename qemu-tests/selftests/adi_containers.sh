@@ -5,7 +5,7 @@
 # nothing of the other's.
 # TIMEOUT: 400
 . "$SELFTEST_LIB/adi.sh"
-plan 14
+plan 23
 
 export CONTAINERS_STORAGE_CONF=/tmp/adi-storage.conf
 cat >$CONTAINERS_STORAGE_CONF <<EOF
@@ -20,7 +20,7 @@ image() {
     mkdir -p $root/bin $root/tmp
     cp --parents "$(command -v busybox)" "$(command -v adit)" $root
     ldd "$(command -v adit)" | grep -o '/[^ ]*' | xargs cp -L --parents -t $root
-    for applet in sh ls sleep mknod dd env; do ln -sf "$(command -v busybox)" $root/bin/$applet; done
+    for applet in sh ls sleep mknod dd env stat; do ln -sf "$(command -v busybox)" $root/bin/$applet; done
     tar -C $root -c . | podman import --quiet --change "ENV PATH=/bin:$(dirname "$(command -v adit)")" - adi-test
 }
 # run NAME [OPTION…] -- COMMAND…: a container with the ADI of that name.
@@ -57,7 +57,35 @@ check "a container that is killed lets its ADI go" eval \
     'podman --cgroup-manager=cgroupfs kill db >/dev/null && retry 20 adit adi destroy db'
 check "and its specification with it" eval \
     '! run db -- ls && [[ ! -e /var/run/cdi/adit.dev-adi_db.json && -e /var/run/cdi/adit.dev-adi_web.json ]]'
-check "the other goes, too" adit adi destroy web
+# web's ADI goes behind adit's back while web runs, and another one is made.
+podman() { command podman --cgroup-manager=cgroupfs "$@"; }
+web_node=$(group web) spec=/var/run/cdi/adit.dev-adi_web.json
+cp $spec /tmp/adi-web.json
+run web --detach -- sleep 60 >/dev/null
+check "an ADI that its container has not open is removed by devlink" \
+    devlink port del "$dl/$(adit -o json adi show web | jq .port_index)"
+check "another is made, at its port" adit adi create --name db --cdi
+check "the container of the first has a node for nobody" eval \
+    '[[ $(podman exec web dd if=$web_node count=1 2>&1) == *"No such device"* ]]'
+check "and none of the other's numbers" eval '[[ $(command stat -c %t:%T $(group db)) != "$(podman exec web stat -c %t:%T $web_node)" ]]'
+podman kill web >/dev/null
+retry 10 eval '! podman container exists web'
+# An engine that has read the specification before it went.
+cp /tmp/adi-web.json $spec
+refused_start() { # refused_start WORDS: a container with web's specification does not start.
+    local text
+    text=$(run web -- ls /dev/vfio 2>&1) && { echo "it started: $text"; return 1; }
+    echo "$text"
+    [[ $text == *"$1"* ]]
+}
+check "a container with what is left of web does not start" refused_start "$web_node"
+sed "s|$web_node|$(group db)|" /tmp/adi-web.json >$spec
+check "nor with db's node in it" refused_start "the ADI web"
+check "what is left is listed and cleared" eval \
+    '[[ $(adit adi list) == *web*$spec* ]] && adit adi prune && [[ ! -e $spec && $(adit adi list) != *web* ]]'
+check "db's container starts" eval '[[ $(run db -- env) == *"ADIT_ADI_DB=$(device db)"* ]]'
+check "by the name that it knows it opens its ADI" run db -- adit ping --adi db --ip 10.99.0.13 -i 50 -c 3 10.99.0.1
+check "the other goes, too" adit adi destroy db
 podman --cgroup-manager=cgroupfs rm --all --force >/dev/null 2>&1
 rm -rf /tmp/adi-containers /tmp/adi-image $CONTAINERS_STORAGE_CONF
 done_testing

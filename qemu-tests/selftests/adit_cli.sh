@@ -4,7 +4,7 @@
 # The adit command beside devlink(8): both see the same ADIs, and refusals name their cause.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/adit.sh"
-plan 20
+plan 29
 adit_free
 check "the module takes the NIC" adit-load $nic
 port() { devlink -j port show | jq -r ".port[] | select(.sfnum == $1) | .$2"; }
@@ -29,14 +29,29 @@ check "a name is given once" eval '[[ $(refusal adit adi create --name web) == *
 check "and nothing stays behind" eval '[[ $(adit -o json adi list | jq length) == 3 ]]'
 check "an address is given once, and the kernel's reason is told" eval \
     '[[ $(refusal adit adi create --mac 02:aa:00:00:00:01) == *"something else has its address"* ]]'
-check "too many queues are refused" eval \
-    '[[ $(refusal adit adi create --queues 60000) == *"queue pairs"* ]]'
+check "queues out of their range are refused with the range" eval \
+    '[[ $(refusal adit adi create --queues 0) == *"0 is not in 1..=64"* ]]'
 check "and nothing stays behind then either" eval '[[ $(adit -o json adi list | jq length) == 3 ]]'
 check "reset keeps the settings" eval \
     'adit adi reset web && [[ $(json web state) == active && $(json web mac) == 02:aa:00:00:00:01 && $(json web queues) == 2 ]]'
 check "an ADI that nobody has used has counters, all zero" eval \
     '[[ $(adit -o json adi stats web | jq -c "[.[0].rx_packets, .[0].tx_packets, .[0].tx_dropped]") == "[0,0,0]" ]]'
 check "watch tells what is there" eval '[[ $(adit adi watch --count 1 | grep -c ^new) == 3 ]]'
+for which in web "$(json web device)" "$(json web function)/$(json web port_index)" "$(json web sfnum)"; do
+    check "\`$which' is an ADI to show and to open" eval \
+        '[[ $(json "$which" device) == $(json web device) ]] && adit pktgen --adi "$which" --seconds 0.1 receive'
+done
+check_equal "a port leads to its device" \
+    "$(basename "$(readlink -f "/sys/bus/pci/devices/$nic/port.$(json web port_index)")")" "$(json web device)"
+check_equal "and a device to its port" "$(<"$aux/$(json web device)/port")" \
+    "$(json web function)/$(json web port_index)"
+group=$(json web vfio_group)
+chmod 0640 "$group"
+check "who may not open one is told the node, its owner and its mode" eval \
+    '[[ $(refusal setpriv --reuid 1000 --regid 1000 --clear-groups adit ping --adi $(json web device) --ip 10.99.0.3 10.99.0.1) == \
+        *"$group belongs to user 0 and group 0, with mode 0640"*60-adit.rules* ]]'
+check "completions for a reader that leaves" eval '[[ -z $( { adit completions bash | true; } 2>&1 ) ]]'
+check "so for JSON" eval '[[ -z $( { for n in {1..20}; do adit -o json adi list | true; done; } 2>&1 ) ]]'
 folder=$(mktemp -d)
 check "a CDI specification goes where it is wanted" eval \
     'adit adi create --name boxed --cdi --cdi-dir "$folder" && [[ -n $(ls "$folder") ]]'

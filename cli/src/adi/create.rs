@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
-use super::record::{Adi, Adis, MacAddress};
+use super::orphans;
+use super::record::{self, Adi, MacAddress};
 use crate::args::Create;
 use crate::cdi;
 use crate::devlink::{Devlink, Handle, Port, PortFunction};
-use crate::registry::{Key, Name, Registry};
-use crate::sysfs::{self, AuxDevice};
+use crate::registry::{Key, Name, Named, Registry};
+use crate::sysfs::{self, AdiDevice};
 
 /// `EEXIST`
 const EEXIST: i32 = 17;
@@ -21,9 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn create(wanted: &Create) -> Result<Adi> {
     let handle = function(wanted.device.as_deref())?;
     let devlink = Devlink::connect()?;
-    let port = add_port(&devlink, &handle, wanted.sfnum)?;
+    let ports = devlink.ports()?;
+    // More names than ports: some are left over.
+    let registry = Registry::open();
+    if registry.names()?.len() > ports.len() {
+        orphans::prune(wanted.cdi.then_some(&*wanted.cdi_dir))?;
+    }
+    let port = add_port(&devlink, &handle, &ports, wanted.sfnum)?;
     let mut made = Made::default();
-    let done = configure(&devlink, &port, wanted, &mut made);
+    let done = configure(&devlink, &registry, &port, wanted, &mut made);
     if done.is_err() {
         undo(&devlink, &port, wanted, &made);
     }
@@ -56,16 +63,20 @@ fn function(device: Option<&str>) -> Result<Handle> {
     }
 }
 
-fn add_port(devlink: &Devlink, handle: &Handle, sfnum: Option<u32>) -> Result<Port> {
+fn add_port(
+    devlink: &Devlink,
+    handle: &Handle,
+    ports: &[Port],
+    sfnum: Option<u32>,
+) -> Result<Port> {
     let failed = |sfnum| format!("cannot make a port with sfnum {sfnum} on {handle}");
     if let Some(sfnum) = sfnum {
         return devlink
             .port_new(handle, sfnum)
             .with_context(|| failed(sfnum));
     }
-    let mut taken: Vec<_> = devlink
-        .ports()?
-        .into_iter()
+    let mut taken: Vec<_> = ports
+        .iter()
         .filter(|port| port.handle == *handle)
         .map(|port| port.sfnum)
         .collect();
@@ -85,7 +96,13 @@ fn lowest_free(taken: &[u32]) -> u32 {
     (0..).zip(taken).take_while(|(n, &t)| *n == t).count() as u32
 }
 
-fn configure(devlink: &Devlink, port: &Port, wanted: &Create, made: &mut Made) -> Result<Adi> {
+fn configure(
+    devlink: &Devlink,
+    registry: &Registry,
+    port: &Port,
+    wanted: &Create,
+    made: &mut Made,
+) -> Result<Adi> {
     let key: Key = (port.handle.clone(), port.sfnum);
     let name = match &wanted.name {
         Some(name) => name.clone(),
@@ -98,9 +115,21 @@ fn configure(devlink: &Devlink, port: &Port, wanted: &Create, made: &mut Made) -
         true => Some(std::path::absolute(&wanted.cdi_dir).context("the folder for CDI")?),
         false => None,
     };
-    Registry::open().take(&name, &key, folder.as_deref(), |owner| {
-        Ok(Adis::load()?.at(owner).is_some())
-    })?;
+    // The port is new: whatever name it has is of another one, which is gone.
+    if let Some(left) = registry.at(&key) {
+        orphans::forget(registry, &left)?;
+    }
+    if registry.get(&name).is_some() {
+        match record::named(devlink, &name)? {
+            Some(owner) => bail!(
+                "the name {name} is taken, by the ADI with sfnum {} of {}",
+                owner.port.sfnum,
+                owner.port.handle
+            ),
+            None => orphans::forget(registry, &name)?,
+        }
+    }
+    registry.take(&name, &key, folder.as_deref())?;
     made.name = Some(name.clone());
     let function = PortFunction {
         hw_addr: wanted.mac.map(|mac| mac.0),
@@ -110,30 +139,52 @@ fn configure(devlink: &Devlink, port: &Port, wanted: &Create, made: &mut Made) -
     devlink
         .port_set(port, &function)
         .with_context(|| format!("cannot make {name} of {}", port.handle))?;
-    let device = wait_for_group(&key);
-    let port = devlink.port_get(port)?;
+    let device = wait_for_group(port);
+    let port = devlink.port_get(&port.handle, port.index)?;
     let adi = Adi {
         name: Some(name.clone()),
         mac: MacAddress(port.hw_addr),
         port,
         device,
     };
-    if let Some(folder) = &folder {
-        let (Some(device), Some(group)) = (&adi.device, adi.vfio_group()) else {
-            bail!("{name} has no VFIO group that a container could be given");
-        };
-        cdi::write(folder, &name, &device.name, &group)?;
-        made.cdi = true;
+    if folder.is_some() && adi.vfio_group().is_none() {
+        bail!("{name} has no VFIO group that a container could be given");
     }
+    made.cdi = folder.is_some();
+    bind(registry, &name, adi.device.as_ref(), folder.as_deref())?;
     Ok(adi)
 }
 
+/// Says whose name it is, to the registry, to udev and to container engines.
+pub(super) fn bind(
+    registry: &Registry,
+    name: &Name,
+    device: Option<&AdiDevice>,
+    folder: Option<&Path>,
+) -> Result<()> {
+    let Some(device) = device else {
+        return Ok(());
+    };
+    let named = Named {
+        instance: device.instance.clone(),
+        device: device.name.clone(),
+    };
+    registry.bind(name, named.clone())?;
+    if let Some(group) = device.vfio_group() {
+        sysfs::announce(&group);
+        if let Some(folder) = folder {
+            cdi::write(folder, name, &named, &group)?;
+        }
+    }
+    Ok(())
+}
+
 /// The device of an ADI, with its group if it gets one in time.
-fn wait_for_group(key: &Key) -> Option<AuxDevice> {
+pub(super) fn wait_for_group(port: &Port) -> Option<AdiDevice> {
     let start = Instant::now();
     loop {
-        let device = sysfs::newest(key);
-        let node = device.as_ref().and_then(AuxDevice::vfio_group);
+        let device = AdiDevice::of_port(&port.handle, port.index);
+        let node = device.as_ref().and_then(AdiDevice::vfio_group);
         if node.as_deref().is_some_and(Path::exists) || start.elapsed() > PATIENCE {
             return device;
         }

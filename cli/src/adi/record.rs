@@ -10,10 +10,10 @@ use anyhow::{bail, Context, Result};
 use serde::ser::{SerializeStruct, Serializer};
 use serde::Serialize;
 
-use crate::devlink::{Devlink, Port};
+use crate::devlink::{Devlink, Handle, Port};
 use crate::output::Row;
-use crate::registry::{Key, Name, Registry};
-use crate::sysfs::{self, AuxDevice};
+use crate::registry::{Entry, Key, Name, Registry};
+use crate::sysfs::AdiDevice;
 
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,10 +54,33 @@ pub(crate) struct Adi {
     pub(crate) name: Option<Name>,
     pub(crate) port: Port,
     pub(crate) mac: MacAddress,
-    pub(crate) device: Option<AuxDevice>,
+    pub(crate) device: Option<AdiDevice>,
 }
 
 impl Adi {
+    /// The ADI of a port, without its name.
+    fn of(port: Port) -> Self {
+        Self {
+            name: None,
+            mac: MacAddress(port.hw_addr),
+            device: AdiDevice::of_port(&port.handle, port.index),
+            port,
+        }
+    }
+
+    /// Whether this is the ADI that was named. An inactive one has no device that would say so: it is
+    /// the one if the port is.
+    pub(super) fn is(&self, entry: &Entry) -> bool {
+        match (&entry.adi, &self.device) {
+            (Some(named), Some(device)) => device.instance == named.instance,
+            (None, _) | (_, None) => entry.key == self.key(),
+        }
+    }
+
+    fn key(&self) -> Key {
+        (self.port.handle.clone(), self.port.sfnum)
+    }
+
     /// What a person calls it: its name, else its device, else its port.
     pub(crate) fn label(&self) -> String {
         match (&self.name, &self.device) {
@@ -99,9 +122,11 @@ impl Adi {
 
 impl Serialize for Adi {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut s = serializer.serialize_struct("Adi", 11)?;
+        let mut s = serializer.serialize_struct("Adi", 12)?;
         s.serialize_field("name", &self.name.as_ref().map(ToString::to_string))?;
         s.serialize_field("device", &self.device.as_ref().map(|d| &d.name))?;
+        let instance = self.device.as_ref().map(|device| &device.instance);
+        s.serialize_field("instance", &instance)?;
         s.serialize_field("state", self.state())?;
         s.serialize_field("function", &self.port.handle.to_string())?;
         s.serialize_field("port_index", &self.port.index)?;
@@ -141,41 +166,48 @@ impl Row for Adi {
 pub(crate) struct Adis(Vec<Adi>);
 
 impl Adis {
-    /// Asks devlink and sysfs.
+    /// Asks devlink, sysfs and the folder of names.
     pub(crate) fn load() -> Result<Self> {
+        Self::with_names(&Registry::open().entries()?)
+    }
+
+    /// [`Self::load`], with names that have been read already.
+    pub(super) fn with_names(entries: &[(Name, Entry)]) -> Result<Self> {
         let ports = Devlink::connect()?.ports()?;
-        let mut devices = sysfs::devices()?;
-        let mut names = Registry::open().names()?;
-        let adi = |port: Port| {
-            let key: Key = (port.handle.clone(), port.sfnum);
-            Adi {
-                name: names.remove(&key),
-                mac: MacAddress(port.hw_addr),
-                device: devices.remove(&key),
-                port,
-            }
-        };
-        let mut adis: Vec<_> = ports.into_iter().map(adi).collect();
-        adis.sort_by(|a, b| {
-            let key = |adi: &Adi| (adi.port.handle.clone(), adi.port.sfnum);
-            key(a).cmp(&key(b))
-        });
+        let mut adis: Vec<_> = ports.into_iter().map(Adi::of).collect();
+        let mut by_key: BTreeMap<Key, Vec<&(Name, Entry)>> = BTreeMap::new();
+        for entry in entries {
+            by_key.entry(entry.1.key.clone()).or_default().push(entry);
+        }
+        for adi in &mut adis {
+            let candidates = by_key.get(&adi.key()).into_iter().flatten();
+            let mut own = candidates.filter(|(_, entry)| adi.is(entry));
+            adi.name = own.next().map(|(name, _)| name.clone());
+        }
+        adis.sort_by_key(Adi::key);
         Ok(Self(adis))
     }
 
+    #[cfg(test)]
+    pub(super) fn empty() -> Self {
+        Self(Vec::new())
+    }
+
     /// The one that a person means.
-    pub(crate) fn find(&self, which: &str) -> Result<&Adi> {
+    fn find(&self, which: &str) -> Result<&Adi> {
         let is_it = |adi: &&Adi| {
-            adi.name
-                .as_ref()
-                .is_some_and(|name| name.to_string() == which)
-                || adi
-                    .device
-                    .as_ref()
-                    .is_some_and(|device| device.name == which)
+            let name = adi.name.as_ref().map(ToString::to_string);
+            name.as_deref() == Some(which)
+                || adi.device.as_ref().map(|device| &*device.name) == Some(which)
                 || format!("{}/{}", adi.port.handle, adi.port.index) == which
+                || adi.port.sfnum.to_string() == which
         };
-        if let Some(adi) = self.iter().find(is_it) {
+        let mut found = self.iter().filter(is_it);
+        if let Some(adi) = found.next() {
+            if let Some(other) = found.next() {
+                let [one, other] = [adi, other].map(Adi::label);
+                bail!("`{which}` may be {one} or {other}: say which by its name or device");
+            }
             return Ok(adi);
         }
         if self.0.is_empty() {
@@ -190,12 +222,6 @@ impl Adis {
         bail!("no ADI `{which}`: there is {}{more}", some.join(", "))
     }
 
-    /// The ADI at a device's sfnum.
-    pub(crate) fn at(&self, key: &Key) -> Option<&Adi> {
-        self.iter()
-            .find(|adi| adi.port.handle == key.0 && adi.port.sfnum == key.1)
-    }
-
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Adi> {
         self.0.iter()
     }
@@ -205,10 +231,51 @@ impl Adis {
     }
 }
 
+/// The ADI that a person means: by its name, its device (`adit.adi.3`, a UUID), its port
+/// (`pci/0000:00:05.0/3`) or, where that says which, its sfnum. What names one is asked for that one
+/// alone, however many there are.
+pub(crate) fn find(devlink: &Devlink, which: &str) -> Result<Adi> {
+    match directly(devlink, which) {
+        Some(adi) => Ok(adi),
+        None => Adis::load()?.find(which).cloned(),
+    }
+}
+
+/// The ADI that has a name, if it is there.
+pub(super) fn named(devlink: &Devlink, name: &Name) -> Result<Option<Adi>> {
+    if let Some(adi) = directly(devlink, &name.to_string()) {
+        if adi.name.as_ref() == Some(name) {
+            return Ok(Some(adi));
+        }
+    }
+    let adis = Adis::load()?.into_list();
+    Ok(adis.into_iter().find(|adi| adi.name.as_ref() == Some(name)))
+}
+
+fn directly(devlink: &Devlink, which: &str) -> Option<Adi> {
+    let registry = Registry::open();
+    let by_name = || {
+        let entry = registry.get(&which.parse().ok()?)?;
+        let adi = entry.adi?;
+        let device = AdiDevice::named(&adi.device)?;
+        (device.instance == adi.instance).then(|| device.port())?
+    };
+    let by_device = || AdiDevice::named(which)?.port();
+    let by_port = || {
+        let (function, index) = which.rsplit_once('/')?;
+        Some((Handle::parse(function)?, index.parse().ok()?))
+    };
+    let (function, index) = by_name().or_else(by_device).or_else(by_port)?;
+    let port = devlink.port_get(&function, index).ok()?;
+    let mut adi = Adi::of(port);
+    let name = registry.at(&adi.key());
+    adi.name = name.filter(|name| registry.get(name).is_some_and(|entry| adi.is(&entry)));
+    Some(adi)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::devlink::Handle;
 
     fn adis() -> Adis {
         let adi = |sfnum, name: Option<&str>| Adi {
@@ -233,8 +300,36 @@ mod tests {
         let adis = adis();
         assert_eq!(adis.find("web").unwrap().port.sfnum, 0);
         assert_eq!(adis.find("pci/0000:00:05.0/2").unwrap().port.sfnum, 1);
+        assert_eq!(adis.find("1").unwrap().port.sfnum, 1);
         let error = adis.find("wbe").unwrap_err().to_string();
         assert!(error.contains("web"), "{error}");
+    }
+
+    #[test]
+    fn a_number_that_two_have_is_refused() {
+        let mut adis = adis();
+        adis.0[1].port.handle = Handle::pci("0000:00:06.0");
+        adis.0[1].port.sfnum = 0;
+        let error = adis.find("0").unwrap_err().to_string();
+        assert!(error.contains("web or pci/0000:00:06.0/2"), "{error}");
+    }
+
+    #[test]
+    fn an_inactive_adi_is_known_by_its_port() {
+        let adis = adis();
+        let entry = |sfnum, adi| Entry {
+            key: (Handle::pci("0000:00:05.0"), sfnum),
+            cdi: None,
+            adi,
+        };
+        let named = crate::registry::Named {
+            instance: "6d3c".into(),
+            device: "adit.adi.4".into(),
+        };
+        for adi in [None, Some(named)] {
+            assert!(adis.0[1].is(&entry(1, adi.clone())));
+            assert!(!adis.0[1].is(&entry(0, adi)));
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::record::{Adi, Adis};
 use crate::args::Format;
+use crate::output::counted;
 
 /// What of an ADI is worth a line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -79,7 +80,7 @@ fn line(event: &Event) -> String {
     if let Some(now) = &event.now {
         text.push_str(&format!("  {}", now.state));
         if let Some(faults) = now.faults.filter(|&faults| faults > 0) {
-            text.push_str(&format!(", {faults} faults"));
+            text.push_str(&format!(", {}", counted(faults, "fault")));
         }
     }
     text

@@ -5,7 +5,7 @@
 . "$SELFTEST_LIB/adi.sh"
 # They are to stay.
 trap 'rm -f "$ktap_output"' EXIT
-plan 4
+plan 5
 check "the NIC is adit's" adi_start
 check "two ADIs are made" eval 'adi_create 1 && adi_create 2'
 sends() { # sends SFNUM: whether it has an owner who does
@@ -17,5 +17,8 @@ sends() { # sends SFNUM: whether it has an owner who does
 check "one sends" sends 1
 check "so does the other" sends 2
 mkdir -p /scratch/reboot
+# A folder of specifications that outlives the boot.
+check "another has a name and a specification" \
+    adit adi create --name web --sfnum 9 --cdi --cdi-dir /scratch/reboot/cdi
 cat /proc/sys/kernel/random/boot_id >/scratch/reboot/boot-id
 done_testing

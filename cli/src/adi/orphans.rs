@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What is left of ADIs that went by another way than `adit adi destroy`: names and CDI
+//! specifications.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::record::{Adi, Adis};
+use crate::cdi::{self, Found};
+use crate::files;
+use crate::output::Row;
+use crate::registry::{Entry, Name, Registry};
+
+/// Something that is left over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Orphan {
+    /// The name that the ADI had.
+    pub(crate) name: String,
+    state: &'static str,
+    /// What of it is there, and why it is nobody's.
+    pub(crate) why: String,
+    /// The specification, for one of those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    specification: Option<PathBuf>,
+}
+
+impl Orphan {
+    fn new(name: String, why: String, specification: Option<PathBuf>) -> Self {
+        Self {
+            name,
+            state: "orphan",
+            why,
+            specification,
+        }
+    }
+}
+
+impl Row for Orphan {
+    const HEAD: &'static [&'static str] = &["ORPHAN", "WHY (`adit adi prune` removes it)"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), self.why.clone()]
+    }
+}
+
+/// ADIs that are there, and what is left of others.
+pub(crate) struct Survey {
+    pub(crate) adis: Adis,
+    pub(crate) orphans: Vec<Orphan>,
+}
+
+/// Looks at all ADIs, names and specifications. `folder` is where specifications are looked for
+/// besides those that engines know and those that names have.
+pub(crate) fn survey(folder: Option<&Path>) -> Result<Survey> {
+    let entries = Registry::open().entries()?;
+    let mut folders: Vec<PathBuf> = folder.map(Into::into).into_iter().collect();
+    folders.extend(entries.iter().filter_map(|(_, entry)| entry.cdi.clone()));
+    let specifications = cdi::find(&folders)?;
+    // Last: what is made meanwhile has an ADI before it has a specification.
+    let adis = Adis::with_names(&entries)?;
+    let orphans = orphans(&entries, &specifications, &adis);
+    Ok(Survey { adis, orphans })
+}
+
+fn orphans(entries: &[(Name, Entry)], specifications: &[Found], adis: &Adis) -> Vec<Orphan> {
+    let names = entries
+        .iter()
+        .filter(|(_, entry)| !adis.iter().any(|adi| adi.is(entry)))
+        .map(|(name, entry)| {
+            let (function, sfnum) = &entry.key;
+            let device = entry.adi.as_ref().map(|adi| format!("{}, ", adi.device));
+            let device = device.unwrap_or_default();
+            let why = format!("a name: its ADI ({device}sfnum {sfnum} of {function}) is gone");
+            Orphan::new(name.to_string(), why, None)
+        });
+    let specifications = specifications.iter().filter_map(|found| {
+        let why = specification_is_orphan(found, entries, adis)?;
+        let why = format!("{}: {why}", found.path.display());
+        Some(Orphan::new(
+            found.name.clone(),
+            why,
+            Some(found.path.clone()),
+        ))
+    });
+    names.chain(specifications).collect()
+}
+
+fn specification_is_orphan(
+    found: &Found,
+    entries: &[(Name, Entry)],
+    adis: &Adis,
+) -> Option<&'static str> {
+    let Some(adi) = &found.adi else {
+        return Some("it does not say whose it is");
+    };
+    let is_it = |it: &&Adi| {
+        let device = it.device.as_ref();
+        device.map(|device| &device.instance) == Some(&adi.instance)
+    };
+    match adis.iter().find(is_it) {
+        Some(it) if it.device.as_ref().map(|device| &device.name) == Some(&adi.device) => None,
+        Some(_) => Some("its ADI was stopped and started since, and has another VFIO group"),
+        // It may be inactive, and be started again by `adit adi reset`, which writes another one.
+        None => {
+            let mut named = entries
+                .iter()
+                .filter(|(_, entry)| entry.adi.as_ref() == Some(adi));
+            let inactive = named.any(|(_, entry)| adis.iter().any(|it| it.is(entry)));
+            (!inactive).then_some("its ADI is gone")
+        }
+    }
+}
+
+/// Removes what is left over; returns what that was.
+pub(crate) fn prune(folder: Option<&Path>) -> Result<Vec<Orphan>> {
+    let Survey { orphans, .. } = survey(folder)?;
+    let registry = Registry::open();
+    for orphan in &orphans {
+        match (&orphan.specification, orphan.name.parse()) {
+            (Some(path), _) => files::remove(path)?,
+            (None, Ok(name)) => forget(&registry, &name)?,
+            // Names of files that are names only.
+            (None, Err(_)) => {}
+        }
+    }
+    Ok(orphans)
+}
+
+/// Gives a name up, and its specification.
+pub(super) fn forget(registry: &Registry, name: &Name) -> Result<()> {
+    if let Some(folder) = registry.get(name).and_then(|entry| entry.cdi) {
+        cdi::remove(&folder, name)?;
+    }
+    registry.give_up(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devlink::Handle;
+    use crate::registry::Named;
+
+    fn adi(instance: &str) -> Named {
+        Named {
+            instance: instance.into(),
+            device: "adit.adi.4".into(),
+        }
+    }
+
+    #[test]
+    fn a_name_and_a_specification_without_their_adi_are_left_over() {
+        let entry = Entry {
+            key: (Handle::pci("0000:00:05.0"), 3),
+            cdi: None,
+            adi: Some(adi("one")),
+        };
+        let found = |adi| Found {
+            path: "/etc/cdi/adit.dev-adi_web.json".into(),
+            name: "web".into(),
+            adi,
+        };
+        let entries = [("web".parse().unwrap(), entry)];
+        let none = Adis::empty();
+        let left = orphans(&entries, &[found(Some(adi("one"))), found(None)], &none);
+        let why: Vec<_> = left.iter().map(|orphan| &*orphan.why).collect();
+        assert_eq!(
+            why,
+            [
+                "a name: its ADI (adit.adi.4, sfnum 3 of pci/0000:00:05.0) is gone",
+                "/etc/cdi/adit.dev-adi_web.json: its ADI is gone",
+                "/etc/cdi/adit.dev-adi_web.json: it does not say whose it is",
+            ]
+        );
+    }
+}
