@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::args::Format;
 use crate::capture::{Capture, Recorder};
+use crate::output::counted;
 use crate::traffic_args::{Mode, Pktgen};
 
 /// Frames moved at once.
@@ -100,7 +101,8 @@ fn report(format: Format, elapsed: Duration, counts: &[Count]) -> Result<()> {
         let (pps, mbps) = (frames as f64 / seconds, bytes as f64 * 8e-6 / seconds);
         writeln!(
             out,
-            "{what}: {frames} frames, {pps:.0} frames/s, {mbps:.1} Mbit/s"
+            "{what}: {}, {pps:.0} frames/s, {mbps:.1} Mbit/s",
+            counted(frames, "frame")
         )
     };
     line("sent", count.sent, count.sent_bytes)?;

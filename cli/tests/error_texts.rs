@@ -51,12 +51,18 @@ fn doubled(source: &str) -> Vec<&str> {
 #[test]
 fn the_check_knows_what_is_doubled() {
     let one = |item: &str| !doubled(&format!("enum E {{\n    {item}\n}}")).is_empty();
-    assert!(one(r#"#[error("{path}: {source}")] Open { path: String, source: io::Error },"#));
+    assert!(one(
+        r#"#[error("{path}: {source}")] Open { path: String, source: io::Error },"#
+    ));
     assert!(one(r#"#[error("no file: {0}")] Open(#[from] io::Error),"#));
-    assert!(one(r#"#[error("no file: {0:?}")] Open(#[source] io::Error),"#));
+    assert!(one(
+        r#"#[error("no file: {0:?}")] Open(#[source] io::Error),"#
+    ));
     assert!(!one(r#"#[error("no file")] Open(#[from] io::Error),"#));
     assert!(!one(r#"#[error("no file: {0}")] Open(io::Error),"#));
-    assert!(!one(r#"#[error("{path}: {cause}")] Open { path: String, cause: io::Error },"#));
+    assert!(!one(
+        r#"#[error("{path}: {cause}")] Open { path: String, cause: io::Error },"#
+    ));
 }
 
 #[test]

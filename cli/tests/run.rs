@@ -129,7 +129,7 @@ packet 1: 47 bytes at port 0
   changed h.ipv4.ttl: 64 -> 63
   changed h.ipv4.checksum: 27589 -> 27845
   sent to port 1, 47 bytes
-1 packets: 1 sent, 0 dropped
+1 packet: 1 sent, 0 dropped
 "
     );
     let mut frame = packets[0].clone();
@@ -186,7 +186,7 @@ fn headers_that_come_and_go_are_shown() {
         "  added h.outer_ipv4 {version=4 ",
         " dst=192.0.2.2}\n",
         "  sent to port 0, 97 bytes\n",
-        "1 packets: 1 sent, 0 dropped\n",
+        "1 packet: 1 sent, 0 dropped\n",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }

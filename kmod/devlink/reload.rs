@@ -43,7 +43,7 @@ pub(super) unsafe extern "C" fn down(
         if left != 0 {
             return Err(extack.refuse(
                 EBUSY,
-                fmt!("{left} ADIs are mediated devices: remove them first"),
+                fmt!("{left} of the ADIs are mediated devices: remove those first"),
             ));
         }
         while let Some(port) = instance.take_port() {

@@ -4,7 +4,7 @@
 # The adit command beside devlink(8): both see the same ADIs, and refusals name their cause.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/adit.sh"
-plan 29
+plan 31
 adit_free
 check "the module takes the NIC" adit-load $nic
 port() { devlink -j port show | jq -r ".port[] | select(.sfnum == $1) | .$2"; }
@@ -58,5 +58,18 @@ check "a CDI specification goes where it is wanted" eval \
 check "and goes away with its ADI" eval 'adit adi destroy boxed && rmdir "$folder"'
 check "destroy takes the port away" eval 'adit adi destroy web && [[ -z $(port 0 flavour) ]]'
 check "an ADI that is not there is named" eval '[[ $(refusal adit adi destroy web) == *"no ADI \`web\`"* ]]'
+# files CMD…: how many files it asks the kernel for.
+files() { strace -f -qq -e trace=%file -o "$ktap_output.trace" "$@" >/dev/null && wc -l <"$ktap_output.trace"; }
+few=$(files adit adi create --name few)
+for sfnum in {100..139}; do
+    printf 'port add %s flavour pcisf pfnum 0 sfnum %s\n' "$dl" "$sfnum"
+done | devlink -b - >/dev/null
+for it in $(devlink -j port show | jq -r '.port | to_entries[] | select(.value.sfnum >= 100) | .key'); do
+    echo "port function set $it state active"
+done | devlink -b - >/dev/null
+many=$(files adit adi create --name many)
+check "making one takes as much with 40 others ($few files, $many files)" test "$many" -le $((few + 4))
+check "so does destroying one" test "$(files adit adi destroy many)" -le $(($(files adit adi show few) * 3))
+rm -f "$ktap_output.trace"
 check "all of them go" eval 'adit adi destroy --all && [[ $(adit -o json adi list) == "[]" && $(devlink -j port show | jq ".port | length") == 0 ]]'
 done_testing

@@ -16,6 +16,7 @@ use super::trace::Tracer;
 use super::Source;
 use crate::args::Format;
 use crate::capture::{Capture, Recorder};
+use crate::output::counted;
 use crate::table::catalog::Catalog;
 use crate::table::write::load;
 
@@ -91,8 +92,10 @@ pub(super) fn run(run: &Run, format: Format) -> Result<()> {
     match format {
         Format::Table => writeln!(
             out,
-            "{} packets: {} sent, {} dropped",
-            summary.packets, summary.sent, summary.dropped
+            "{}: {} sent, {} dropped",
+            counted(summary.packets, "packet"),
+            summary.sent,
+            summary.dropped
         )?,
         Format::Json if summary.packets == 0 => writeln!(out, "[]")?,
         Format::Json => writeln!(out, "\n]")?,
