@@ -6,7 +6,7 @@
 # TIMEOUT: 240
 . "$SELFTEST_LIB/adi.sh"
 . "$SELFTEST_LIB/memory.sh"
-plan 31
+plan 32
 check "adit has the NIC" adit-load $nic
 # What an ADI is: everything but the state of its queues.
 identity() { (cd "$aux/$1" && cat instance port id pasid queues mac sfnum && readlink iommu_group); }
@@ -38,10 +38,15 @@ for device in $two $three web; do
 done
 check "a new one is made beside them" eval 'adi_create 5 && [[ $(occupancy adis) == 4 ]]'
 check_equal "with an id that none had" "$(cat $aux/adit.adi.*/id | sort -u | wc -l)" 4
-adit ping --adi $two --ip 10.99.0.4 -q >/dev/null 2>&1 &
-check "resets in a row, under an owner" eval 'for i in 1 2 3; do reset || break; done'
-wait
-check_equal "take none" "$(cat $aux/adit.adi.*/state | sort | uniq -c | xargs)" "4 active"
+adit ping --adi $two --ip 10.99.0.4 -q >"$ktap_output.two" 2>&1 &
+owner=$!
+check "one answers the wire" retry 20 wire ping -c 1 -W 1 10.99.0.4
+check "resets in a row" eval 'for i in 1 2 3; do reset || break; done'
+check "end who has it open" retry 10 eval '! kill -0 $owner 2>/dev/null'
+wait $owner
+check_equal "with an error" "$?" 1
+check "that says why" grep "the ADI is taken away" "$ktap_output.two"
+check_equal "but no ADI" "$(cat $aux/adit.adi.*/state | sort | uniq -c | xargs)" "4 active"
 check "one is destroyed as before" adit adi destroy web
 check "a reset" reset
 check_equal "does not bring it back" "$(occupancy adis) $(adit -o json adi list | jq length)" "3 3"
