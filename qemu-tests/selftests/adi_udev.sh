@@ -9,7 +9,7 @@ plan 17
 rules=$(mktemp -d)
 cp /repo/cli/udev/60-adit.rules "$rules"
 sed -i "s|/usr/bin/adit|$(command -v adit)|" "$rules/60-adit.rules"
-check "udev takes the rules" udevadm verify --no-style "$rules/60-adit.rules"
+check "udev takes the rules" udevadm verify --resolve-names=never --no-style "$rules/60-adit.rules"
 # With these rules alone, and a group as adit.conf makes it: /etc and the system's rules are not ours.
 etc=$(mktemp -d)
 cp /etc/group "$etc/group"
