@@ -8,6 +8,7 @@
 mod condition;
 mod expand;
 mod macros;
+mod strings;
 mod substitute;
 
 use std::collections::{HashMap, HashSet};
@@ -43,6 +44,8 @@ pub(crate) struct Preprocessor<'a> {
     once: HashSet<String>,
     out: Vec<Token>,
     included: usize,
+    /// Lines with conditions in string literals.
+    literal_lines: usize,
 }
 
 /// One `#if` that has not met its `#endif`.
@@ -74,6 +77,7 @@ impl<'a> Preprocessor<'a> {
             once: HashSet::new(),
             out: Vec::new(),
             included: 0,
+            literal_lines: 0,
         }
     }
 
@@ -150,7 +154,8 @@ impl<'a> Preprocessor<'a> {
     }
 
     fn text(&mut self, tokens: &[Token]) {
-        match self.expanded(tokens) {
+        let plain = self.without_conditions(tokens);
+        match self.expanded(plain.as_deref().unwrap_or(tokens)) {
             Ok(expanded) => self.out.extend(expanded),
             Err(_) if self.diagnostics.stopped() => {}
             Err(error) => self.diagnostics.push(error),

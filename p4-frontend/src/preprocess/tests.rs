@@ -231,3 +231,18 @@ fn errors_name_their_place() {
         "{error}"
     );
 }
+
+#[test]
+fn conditions_in_string_literals_count() {
+    let text = "#define TOR\nf(\"a\n#if defined(TOR) \nb\n  #else\nc\n#endif\n# d\ne\")";
+    assert_eq!(run(text).unwrap(), "f ( \"a\n\nb\n\n\n\n# d\ne\" )");
+    let text = "#ifdef X\n\"\n#if\n\"\n#endif\n\"a\n#ifdef X\n#ifdef Y\nb\n#endif\n#endif\n\"";
+    assert_eq!(run(text).unwrap(), "\"a\n\n\n\n\n\n\"");
+    let error = run("\"a\n#ifdef X\nb\"").unwrap_err();
+    assert!(error.contains("this condition does not end"), "{error}");
+    let error = run("\"a\n#endif\n\"").unwrap_err();
+    assert!(error.contains("`#endif` without `#if`"), "{error}");
+    let many = format!("\"{}\"", "\n#if 1\n#endif\n".repeat(100_000));
+    let error = run(&many).unwrap_err();
+    assert!(error.contains("more than 1000 conditions"), "{error}");
+}
