@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What P4Runtime's README shows is run, and prints what it says.
+//! What P4Runtime's README shows is run, and prints what it says; and the first README's commands
+//! about P4.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +10,7 @@ use adit_p4runtime::server::{listen, Listening, PipelineHandle, Server, Tls};
 use adit_pipeline::p4::Engine;
 
 const README: &str = include_str!("../../p4runtime/README.md");
+const FIRST_README: &str = include_str!("../../README.md");
 
 struct Idle;
 
@@ -28,9 +30,9 @@ fn serve(tls: Option<Tls>) -> Listening {
 }
 
 /// The blocks of code, each with what is written behind its fence.
-fn blocks() -> Vec<(String, String)> {
+fn blocks(readme: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
-    let mut lines = README.lines();
+    let mut lines = readme.lines();
     while let Some(line) = lines.next() {
         if let Some(kind) = line.strip_prefix("```") {
             let inner = lines.by_ref().take_while(|line| *line != "```");
@@ -70,7 +72,7 @@ fn the_commands_do_what_they_say() {
     let nic = serve(None);
     let folder = folder();
     let (mut printed, mut compared) = (String::new(), 0);
-    for (kind, text) in blocks() {
+    for (kind, text) in blocks(README) {
         match kind.as_str() {
             "sh" => printed = shell(folder.path(), &nic.address, &text),
             "text" => {
@@ -86,7 +88,7 @@ fn the_commands_do_what_they_say() {
 #[test]
 fn the_certificates_are_taken() {
     let folder = folder();
-    let all = blocks();
+    let all = blocks(README);
     let block = |wanted: &str| {
         let found = all.iter().find(|(kind, _)| kind == wanted);
         found.expect("the block").1.clone()
@@ -107,4 +109,44 @@ fn the_certificates_are_taken() {
     // And none without one.
     let without = format!("! adit table list --tls-ca ca.pem --p4rt {address}");
     shell(folder.path(), &address, &without);
+}
+
+/// A recording of one IPv4 packet from 10.0.0.1 to 10.1.2.3 (classic pcap, Ethernet).
+fn recording() -> Vec<u8> {
+    let mut frame = vec![0x02, 0xAD, 0x17, 0, 0, 1, 0x02, 0, 0, 0, 0, 1, 0x08, 0];
+    // Version and length of the header, total length, TTL, UDP, checksum, addresses.
+    frame.extend([0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0x64, 0xCD]);
+    frame.extend([10, 0, 0, 1, 10, 1, 2, 3]);
+    frame.extend([0x10, 0, 0x10, 1, 0, 8, 0, 0]);
+    frame.resize(60, 0);
+    let mut file = Vec::new();
+    for word in [0xA1B2_C3D4_u32, 4 << 16 | 2, 0, 0, 65535, 1, 0, 0, 60, 60] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(frame);
+    file
+}
+
+#[test]
+fn the_first_readme_shows_commands_about_p4_that_work() {
+    let nic = serve(None);
+    let folder = folder();
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(folder.path().join(name), bytes).expect("a file is written");
+    };
+    write("in.pcap", &recording());
+    write("routes", b"ipv4_routes dst=10.0.0.0/8 set_nexthop(1)\n");
+    let all = blocks(FIRST_README);
+    let block = |wanted: &str| {
+        let found = all.iter().find(|(kind, _)| kind == wanted);
+        found.expect("the block").1.clone()
+    };
+    let met = shell(folder.path(), "", &block("sh p4"));
+    assert!(met.contains("set_nexthop"), "{met}");
+    shell(folder.path(), &nic.address, &block("sh p4rt"));
+    let entries = shell(folder.path(), &nic.address, "adit table dump");
+    assert_eq!(
+        entries,
+        "ipv4_routes h.ipv4.dst=10.0.0.0/8 set_nexthop(nexthop=1)\n"
+    );
 }

@@ -6,6 +6,7 @@
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/repo/qemu-tests/guest/bin:/scratch/bin
 export HOME=/root LANG=C.UTF-8
 mount -t proc proc /proc
+mount --make-rshared /
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm /dev/hugepages

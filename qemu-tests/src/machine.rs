@@ -28,8 +28,8 @@ pub struct GuestConfig {
     pub qemu_args: Vec<String>,
     /// Whether the guest may reboot; otherwise a reboot ends QEMU, as a panic does.
     pub may_reboot: bool,
-    /// Whether the first NIC is behind a root port, where it can be unplugged and plugged in. ADIs
-    /// need it on the root bus.
+    /// Whether there is an empty root port in place of the first NIC, whose device process listens,
+    /// so that it can be plugged in.
     pub hot_plug: bool,
     /// Whether the guest goes on when a device process ends.
     pub nics_may_end: bool,

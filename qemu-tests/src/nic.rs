@@ -47,31 +47,26 @@ impl Nic {
         }
     }
 
-    /// QEMU's arguments for NIC number `index`: ours is on the root bus, or with `hot_plug` behind a
-    /// root port in the same slot.
+    /// QEMU's arguments for NIC number `index`: ours on the root bus, or with `hot_plug` an empty root
+    /// port in the same slot, into which QMP's `device_add` plugs it.
     pub fn qemu_args(&self, index: usize, hot_plug: bool) -> Vec<String> {
         let slot = FIRST_SLOT + index;
         match self {
             Self::Adit { .. } => {
-                let mut device = json!({
-                    "driver": "vfio-user-pci",
-                    "id": format!("nic{index}"),
-                    "socket": { "path": format!("{RUN}/{}", socket_name(index)), "type": "unix" },
-                    "x-no-posted-writes": true,
-                });
-                let mut args = Vec::new();
-                if hot_plug {
-                    // The port keeps a window that BAR0 fits into while nothing is plugged in.
-                    args.push("-device".into());
-                    args.push(format!(
-                        "pcie-root-port,id=port{index},slot={index},addr={slot:x},pref64-reserve=2G"
-                    ));
-                    device["bus"] = format!("port{index}").into();
+                let device = if hot_plug {
+                    // The window is for BAR0.
+                    format!("pcie-root-port,id=port{index},slot={index},addr={slot:x},pref64-reserve=2G")
                 } else {
-                    device["addr"] = format!("{slot:x}").into();
-                }
-                args.extend(["-device".into(), device.to_string()]);
-                args
+                    let device = json!({
+                        "driver": "vfio-user-pci",
+                        "id": format!("nic{index}"),
+                        "socket": { "path": format!("{RUN}/{}", socket_name(index)), "type": "unix" },
+                        "addr": format!("{slot:x}"),
+                        "x-no-posted-writes": true,
+                    });
+                    device.to_string()
+                };
+                vec!["-device".into(), device]
             }
             Self::Qemu { device } => {
                 let tap = interface(index);
@@ -165,7 +160,7 @@ mod tests {
         );
         let args = nic.qemu_args(0, true).join(" ");
         assert!(
-            args.contains("pcie-root-port,id=port0,") && args.contains(r#""bus":"port0""#),
+            args.contains("pcie-root-port,id=port0,") && !args.contains("vfio-user-pci"),
             "{args}"
         );
         let args = Nic::virtio().qemu_args(11, false).join(" ");

@@ -47,8 +47,8 @@ pub(crate) struct Args {
     /// A word for the kernel's command line (repeatable)
     #[arg(long = "kernel-arg")]
     kernel_args: Vec<String>,
-    /// Plug the NIC into a root port, where QMP's device_del and device_add reach it (at
-    /// monitor.sock in the run folder); ADIs need it on the root bus
+    /// Boot without the NIC and with an empty root port, into which QMP's device_add plugs it (at
+    /// monitor.sock in the run folder); ADIs need the NIC on the root bus
     #[arg(long)]
     hot_plug: bool,
     /// Go on when adit-nic ends; otherwise that ends the guest, with status 123

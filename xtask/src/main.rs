@@ -8,7 +8,9 @@ mod clean;
 mod demo;
 mod fuzz;
 mod guest;
+mod image;
 mod module;
+mod phases;
 mod selftests;
 mod stf;
 mod terminal;
@@ -37,6 +39,8 @@ enum Command {
     Guest(guest::Args),
     /// Build the kernel module for the guest's kernel
     Module(module::Args),
+    /// Make a small guest (kernel and initramfs) for a QEMU of one's own
+    Image,
     /// Run a command at the other end of the wire of the running guest
     Wire(wire::Args),
     /// Measure, print a table, write target/bench/NAME.json
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Guest(args) => guest::run(&args),
         Command::Module(args) => module::run(&args),
+        Command::Image => image::run(),
         Command::Wire(args) => wire::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -5,8 +5,10 @@
 mod cables;
 mod endings;
 mod first_stage;
+mod hot_plug;
 mod programs;
 mod reader;
+mod readme;
 mod reboot;
 
 use std::fs;
@@ -23,6 +25,7 @@ use adit_qemu_tests::tree::Tree;
 use anyhow::Result;
 
 use crate::build;
+use crate::phases::Phases;
 use reader::Reader;
 
 /// Those of a folder must be done by then; each has a limit of its own besides.
@@ -58,11 +61,15 @@ impl Which<'_> {
             LAST,
             cables::FOLDER,
             programs::FOLDER,
+            hot_plug::FOLDER,
             DEBUG,
             SOAK,
         ];
         let found: Result<Vec<_>> = folders.map(|it| self.any_in(it)).into_iter().collect();
-        Ok(self.reboot() || self.on_host(endings::NAME) || found?.contains(&true))
+        Ok(self.reboot()
+            || self.on_host(endings::NAME)
+            || self.on_host(readme::NAME)
+            || found?.contains(&true))
     }
 
     /// Whether those that reboot are among them.
@@ -92,12 +99,14 @@ fn any_in(folder: &str, filter: &str) -> Result<bool> {
 }
 
 /// Boots the guests and runs them; each result is printed when it comes.
-pub(crate) fn run(which: &Which) -> Result<Totals> {
+pub(crate) fn run(which: &Which, phases: &mut Phases) -> Result<Totals> {
     let filter = which.filter;
-    let (tree, image) = build::set_up(which.flavour)?;
-    build::module(&tree, which.flavour)?;
-    let adit = build::cli()?;
-    let binary = build::nic()?;
+    let (tree, image) = phases.time("tree and image", || build::set_up(which.flavour))?;
+    phases.time("build of the module", || {
+        build::module(&tree, which.flavour)
+    })?;
+    let adit = phases.time("build of adit", build::cli)?;
+    let binary = phases.time("build of adit-nic", build::nic)?;
     let mut totals = Totals::default();
     let (most, reboot) = (which.any_in(SELFTESTS)?, which.reboot());
     let (last, soak) = (which.any_in(LAST)?, which.any_in(SOAK)?);
@@ -111,45 +120,61 @@ pub(crate) fn run(which: &Which) -> Result<Totals> {
             may_reboot: true,
             ..GuestConfig::default()
         };
-        let mut guest = boot(&tree, &image, &config)?;
-        if most {
-            totals += run_in(&mut guest, SELFTESTS, filter)?;
-        }
-        if debug {
-            totals += run_in(&mut guest, DEBUG, filter)?;
-        }
-        if soak {
-            totals += run_in(&mut guest, SOAK, filter)?;
+        let mut guest = phases.time("boot", || boot(&tree, &image, &config))?;
+        let folders = [
+            (most, "selftests", SELFTESTS),
+            (debug, "selftests, debug", DEBUG),
+            (soak, "selftests, soak", SOAK),
+        ];
+        for (_, name, folder) in folders.into_iter().filter(|(wanted, ..)| *wanted) {
+            totals += phases.time(name, || run_in(&mut guest, folder, filter))?;
         }
         if reboot {
-            totals += reboot::run(&mut guest)?;
+            totals += phases.time("selftests, reboot", || reboot::run(&mut guest))?;
         }
         if last {
             // These end the device process themselves.
             guest.let_nics_end();
-            totals += run_in(&mut guest, LAST, filter)?;
+            totals += phases.time("selftests, last", || run_in(&mut guest, LAST, filter))?;
         }
     }
     let names = first_stage::names(which);
     if !names.is_empty() {
-        let mut guest = boot(&tree, &image, &first_stage::config(&binary))?;
-        for name in names {
-            totals += run_in(&mut guest, SELFTESTS, name)?;
-        }
+        totals += phases.time("first-stage machine", || {
+            let mut guest = boot(&tree, &image, &first_stage::config(&binary))?;
+            let mut totals = Totals::default();
+            for name in names {
+                totals += run_in(&mut guest, SELFTESTS, name)?;
+            }
+            Ok(totals)
+        })?;
     }
     if which.any_in(cables::FOLDER)? {
-        let mut guest = boot(&tree, &image, &cables::config(&binary)?)?;
-        totals += run_in(&mut guest, cables::FOLDER, filter)?;
+        totals += phases.time("machine of cables", || {
+            let mut guest = boot(&tree, &image, &cables::config(&binary)?)?;
+            run_in(&mut guest, cables::FOLDER, filter)
+        })?;
     }
     if which.any_in(programs::FOLDER)? {
-        let mut guest = boot(&tree, &image, &programs::config(&binary))?;
-        if let Err(error) = programs::client(&guest, &adit, filter) {
-            println!("no P4Runtime client, which its selftest shows: {error:#}");
-        }
-        totals += run_in(&mut guest, programs::FOLDER, filter)?;
+        totals += phases.time("machine of P4 programs", || {
+            let mut guest = boot(&tree, &image, &programs::config(&binary))?;
+            if let Err(error) = programs::client(&guest, &adit, filter) {
+                println!("no P4Runtime client, which its selftest shows: {error:#}");
+            }
+            run_in(&mut guest, programs::FOLDER, filter)
+        })?;
+    }
+    if which.any_in(hot_plug::FOLDER)? {
+        totals += phases.time("machine of hot-plug", || {
+            let mut guest = boot(&tree, &image, &hot_plug::config(&binary))?;
+            run_in(&mut guest, hot_plug::FOLDER, filter)
+        })?;
     }
     if which.on_host(endings::NAME) {
-        totals += endings::run()?;
+        totals += phases.time("endings", endings::run)?;
+    }
+    if which.on_host(readme::NAME) {
+        totals += phases.time("README", || readme::run(&tree, &image))?;
     }
     println!(
         "guest selftests: {} passed, {} failed, {} skipped",

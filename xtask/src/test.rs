@@ -10,6 +10,7 @@ use adit_qemu_tests::paths;
 use anyhow::{Context, Result};
 
 use crate::build;
+use crate::phases::Phases;
 use crate::selftests;
 
 #[derive(clap::Args)]
@@ -41,13 +42,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let room = if built { ROOM } else { ROOM_TO_BUILD };
     paths::need_room(&target, room, "the test command")?;
     let mut totals = Totals::default();
+    let mut phases = Phases::default();
     let guest_only = args.guest || args.soak || args.kernel != Flavour::Stock;
     if args.filter.is_none() && !guest_only {
-        step(
-            &mut totals,
-            "format",
-            build::cargo().args(["fmt", "--all", "--", "--check"]),
-        )?;
+        let mut format = build::cargo();
+        format.args(["fmt", "--all", "--", "--check"]);
+        phases.time("format", || step(&mut totals, "format", &mut format))?;
         // No package of cargo's: the kernel's build system compiles it.
         let mut rustfmt = Command::new("rustfmt");
         rustfmt.current_dir(paths::repo()).args([
@@ -56,7 +56,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             "2021",
             "kmod/adit_main.rs",
         ]);
-        step(&mut totals, "format of the module", &mut rustfmt)?;
+        phases.time("format of the module", || {
+            step(&mut totals, "format of the module", &mut rustfmt)
+        })?;
         let lints = [
             "clippy",
             "--workspace",
@@ -65,7 +67,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             "-D",
             "warnings",
         ];
-        step(&mut totals, "lints", build::cargo().args(lints))?;
+        let mut clippy = build::cargo();
+        clippy.args(lints);
+        phases.time("lints", || step(&mut totals, "lints", &mut clippy))?;
     }
     if !guest_only {
         let mut command = build::cargo();
@@ -73,7 +77,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         if let Some(filter) = &args.filter {
             command.args(["--", filter]);
         }
-        unit_tests(&mut totals, &mut command)?;
+        phases.time("unit and property tests", || {
+            unit_tests(&mut totals, &mut command)
+        })?;
     }
     let which = selftests::Which {
         filter: args.filter.as_deref().unwrap_or(""),
@@ -81,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         soak: args.soak,
     };
     if !args.host && which.any()? {
-        totals += selftests::run(&which)?;
+        totals += selftests::run(&which, &mut phases)?;
     }
     if totals == Totals::default() {
         eprintln!(
@@ -90,6 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         );
         totals.failed = 1;
     }
+    print!("\nseconds by phase:\n{phases}");
     println!(
         "{} passed, {} failed, {} skipped",
         totals.passed, totals.failed, totals.skipped

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash
+#
+# Sourced by selftests on a machine whose NIC is plugged into a root port.
+
+# qmp COMMAND ARGUMENTS: runs it at QEMU's monitor; an error is printed and fails.
+qmp() {
+    local answer
+    answer=$(wire sh -c "printf '%s\n' '{\"execute\": \"qmp_capabilities\"}' \
+        '{\"execute\": \"$1\", \"arguments\": {$2}}' | socat -t 2 - UNIX-CONNECT:/run/adit/monitor.sock") || return
+    [[ $answer != *'"error"'* && $(grep -c '"return"' <<<"$answer") == 2 ]] && return
+    echo "$answer"
+    return 1
+}
+
+# plug_in: the NIC, whose device process listens.
+plug_in() {
+    qmp device_add '"driver": "vfio-user-pci", "id": "nic0", "bus": "port0",
+        "socket": {"path": "/run/adit/nic0.sock", "type": "unix"}, "x-no-posted-writes": true'
+}
+
+# nic_address: where the NIC is, if anywhere.
+nic_address() {
+    local device
+    for device in /sys/bus/pci/devices/*; do
+        [[ $(<"$device/class") == 0x020001 ]] && basename "$device" && return
+    done 2>/dev/null
+}
+
+# hot_plug_up: $dev is its interface, with its addresses.
+hot_plug_up() {
+    local address
+    address=$(nic_address)
+    [[ $address ]] || return
+    dev=$(ls "/sys/bus/pci/devices/$address/net" 2>/dev/null) && [[ $dev ]] || return
+    ip link set "$dev" up && ip addr replace 10.99.0.2/24 dev "$dev"
+}
+
+ping_wire() { ping -n -q -c 1 -w 5 10.99.0.1; }

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `cargo xtask image`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use adit_qemu_tests::flavour::Flavour;
+use adit_qemu_tests::paths;
+use adit_qemu_tests::tree::Tree;
+use adit_qemu_tests::workshop::{Workshop, INPUT, OUT, REPO};
+use anyhow::{Context, Result};
+
+use crate::build;
+
+pub(crate) fn run() -> Result<u8> {
+    println!("{}", make()?.display());
+    Ok(0)
+}
+
+/// Makes the small guest for a QEMU of one's own; the folder with `vmlinuz` and `initrd`.
+pub(crate) fn make() -> Result<PathBuf> {
+    let tree = Tree::ensure()?;
+    build::module(&tree, Flavour::Stock)?;
+    build::cli()?;
+    let out = paths::target().join("image");
+    fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    let workshop = Workshop {
+        tree: &tree,
+        out: &out,
+        input: Some(paths::scratch()?),
+    };
+    let script = format!("{REPO}/qemu-tests/guest/mkimage.sh");
+    workshop.run("the small guest", &[&script, OUT, INPUT])?;
+    Ok(out)
+}

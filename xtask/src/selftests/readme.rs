@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! README's commands, run as they are written: the installation on the host, QEMU's lines in the
+//! sandbox with the small guest of `cargo xtask image`, the commands for that guest in it. (Those
+//! for the guest of `cargo xtask guest` are run by a selftest in it, those about P4 by a test of the
+//! command line.)
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use adit_qemu_tests::image::Image;
+use adit_qemu_tests::ktap::{Totals, Verdict};
+use adit_qemu_tests::sandbox::{Sandbox, PATH};
+use adit_qemu_tests::tree::Tree;
+use adit_qemu_tests::{paths, run};
+use anyhow::{ensure, Context, Result};
+
+const README: &str = include_str!("../../../README.md");
+
+/// The name of these tests.
+pub(super) const NAME: &str = "readme_qemu";
+
+/// Blocks with a line for QEMU; `KIND guest` is the block for its guest.
+const MACHINES: [&str; 2] = ["idpf", "adis"];
+
+/// Limit for a machine with all that it does.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Runs a block as README has it, in a folder with the image whose guest runs the other block.
+const MACHINE: &str = r#"
+set -e
+folder=/scratch/readme kind=$1
+mkdir -p /tmp/readme/target/image /tmp/more
+cp "$folder/vmlinuz" /tmp/readme/target/image/vmlinuz
+{ echo set -ex; cat "$folder/$kind-guest.sh" "$folder/rescan.sh"; echo "echo all of it worked"; } \
+    >/tmp/more/run-and-power-off
+(cd /tmp/more && find . | busybox cpio --quiet -o -H newc | gzip -1 | cat "$folder/initrd" -) \
+    >/tmp/readme/target/image/initrd
+cd /tmp/readme
+timeout "$2" bash -e "$folder/$kind.sh" </dev/null || echo "status $?"
+cat nic.log >&2
+"#;
+
+/// Beyond README: the NIC is removed and found again, whichever driver has it.
+const RESCAN: &str = r#"
+nic=$(grep -l 0x020001 /sys/bus/pci/devices/*/class)
+echo >"${nic%/class}/driver_override"
+echo 1 >"${nic%/class}/remove"
+[ ! -e "$nic" ]
+echo 1 >/sys/bus/pci/rescan
+[ -e "$nic" ]
+for _ in $(seq 50); do [ ! -e "${nic%/class}/net" ] || break; sleep 0.2; done
+sleep 1
+dev=$(ls "${nic%/class}/net")
+ip link set "$dev" up
+ip addr add 10.99.0.2/24 dev "$dev"
+for _ in $(seq 50); do ! ping -c 1 -W 1 10.99.0.1 || break; done
+ping -c 3 10.99.0.1
+"#;
+
+/// A block of commands and what is written behind its fence's `sh`.
+struct Block {
+    kind: String,
+    text: String,
+}
+
+/// The blocks of commands.
+fn blocks() -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut lines = README.lines();
+    while let Some(line) = lines.next() {
+        if let Some(kind) = line.strip_prefix("```sh") {
+            let inner = lines.by_ref().take_while(|line| *line != "```");
+            blocks.push(Block {
+                kind: kind.trim().to_owned(),
+                text: inner.map(|line| format!("{line}\n")).collect(),
+            });
+        }
+    }
+    blocks
+}
+
+/// The text of the block of that kind.
+fn block(kind: &str) -> Result<String> {
+    let mut found = blocks().into_iter().filter(|block| block.kind == kind);
+    let block = found.next();
+    Ok(block
+        .with_context(|| format!("README has no block `sh {kind}`"))?
+        .text)
+}
+
+pub(super) fn run(tree: &Tree, image: &Image) -> Result<Totals> {
+    let mut totals = Totals::default();
+    println!("  {NAME}:");
+    let install = std::iter::once_with(|| ("install", install()));
+    let machines = MACHINES
+        .iter()
+        .map(|kind| (*kind, machine(tree, image, kind)));
+    for (kind, result) in install.chain(machines) {
+        match result {
+            Ok(()) => {
+                println!("    {kind}: ok");
+                totals.add(Verdict::Passed);
+            }
+            Err(error) => {
+                println!("    failed: {kind}\n{error:#}");
+                totals.add(Verdict::Failed);
+                if kind == "install" {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(totals)
+}
+
+/// Installs the two programs, elsewhere than in the user's folder, and puts the device process where
+/// the sandbox has it on the PATH.
+fn install() -> Result<()> {
+    let root = paths::target().join("readme");
+    let output = Command::new("bash")
+        .args(["-e", "-c", &block("install")?])
+        .current_dir(paths::repo())
+        .env("CARGO_INSTALL_ROOT", &root)
+        .stdin(Stdio::null())
+        .output()?;
+    succeeded(&output)?;
+    for program in ["adit", "adit-nic"] {
+        let path = root.join("bin").join(program);
+        let version = Command::new(&path).arg("--version").output();
+        let version = version.with_context(|| path.display().to_string())?;
+        succeeded(&version)?;
+        let words = String::from_utf8_lossy(&version.stdout);
+        ensure!(words.starts_with(&format!("{program} ")), "{words}");
+    }
+    let shared = paths::scratch()?.join("bin");
+    fs::create_dir_all(&shared)?;
+    fs::copy(root.join("bin/adit-nic"), shared.join("adit-nic"))?;
+    Ok(())
+}
+
+/// Boots the machine of that block.
+fn machine(tree: &Tree, image: &Image, kind: &str) -> Result<()> {
+    let small = crate::image::make()?;
+    let folder = paths::scratch()?.join("readme");
+    fs::create_dir_all(&folder)?;
+    for name in ["vmlinuz", "initrd"] {
+        fs::copy(small.join(name), folder.join(name))?;
+    }
+    fs::write(folder.join(format!("{kind}.sh")), block(kind)?)?;
+    let guest = block(&format!("{kind} guest"))?;
+    fs::write(folder.join(format!("{kind}-guest.sh")), guest)?;
+    fs::write(folder.join("rescan.sh"), RESCAN)?;
+    let sandbox = Sandbox::start(tree, image, &run::new_folder()?)?;
+    let output = sandbox
+        .entrance()
+        .command("bash")
+        .args(["-c", MACHINE, "bash", kind, &LIMIT.as_secs().to_string()])
+        .env("PATH", format!("{PATH}:/scratch/bin"))
+        .stdin(Stdio::null())
+        .output()?;
+    succeeded(&output)?;
+    let console = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        console.contains("\nall of it worked") && !console.contains("status "),
+        "{console}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+fn succeeded(output: &Output) -> Result<()> {
+    ensure!(
+        output.status.success(),
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    /// Kinds of blocks, all of which some test runs: `xtask` below, `container`, `rootless` and `give
+    /// up` a selftest, `p4` and `p4rt` a test of `adit-cli`.
+    const KINDS: [&str; 11] = [
+        "xtask",
+        "install",
+        "idpf",
+        "idpf guest",
+        "adis",
+        "adis guest",
+        "container",
+        "rootless",
+        "give up",
+        "p4",
+        "p4rt",
+    ];
+
+    #[test]
+    fn every_block_is_run_by_a_test() {
+        let mut kinds: Vec<_> = blocks().into_iter().map(|block| block.kind).collect();
+        kinds.sort();
+        kinds.dedup();
+        let mut known = KINDS.map(String::from).to_vec();
+        known.sort();
+        assert_eq!(kinds, known);
+        let mut fenced = false;
+        for line in README.lines() {
+            fenced ^= line.starts_with("```");
+            let program = line
+                .strip_prefix("    ")
+                .and_then(|it| it.split(' ').next());
+            let program = program.filter(|_| !fenced).unwrap_or_default();
+            let command = ["cargo", "adit", "adit-nic", "podman", "qemu-system-x86_64"];
+            assert!(!command.contains(&program), "outside of a block: {line}");
+        }
+    }
+
+    #[test]
+    fn the_developers_commands_are_as_they_are_written() {
+        let mut count = 0;
+        for block in blocks().iter().filter(|block| block.kind == "xtask") {
+            for line in block.text.lines() {
+                let words = line.split_once('#').map_or(line, |(words, _)| words);
+                let words: Vec<_> = words.split_whitespace().collect();
+                assert_eq!(words[..2], ["cargo", "xtask"], "{line}");
+                let parsed = crate::Cli::try_parse_from(&words[1..]);
+                assert!(parsed.is_ok(), "{line}: {}", parsed.err().expect("it is"));
+                count += 1;
+            }
+        }
+        assert!(count > 10);
+    }
+}
