@@ -11,6 +11,10 @@ from vfio_adi import PAGE, Adi, outcome
 IOVA, PAGES = 0x2000_0000, 4
 adi = Adi(sys.argv[1])
 memory = adi.map(IOVA, PAGES)
+# Registration waits for up to five seconds after memory was unmapped under one, by an earlier owner
+# too: the container may be the same.
+adi.register(IOVA, PAGES)
+adi.unregister(IOVA, PAGES)
 end = time.monotonic() + float(sys.argv[2])
 unmapper = os.fork()
 counts = {}
