@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The Internet checksum (RFC 1071), its incremental update (RFC 1624), and pseudo headers.
 //!
-//! [`verify`] judges received frames, [`fill`]
-//! completes frames to be sent; both are built on [`Sum`].
+//! [`verify`] checks received frames, [`fill`] completes frames to be sent; both are built on
+//! [`Sum`].
 
 pub mod fill;
 pub mod verify;
 
 use crate::parse::{Parsed, L3};
 
-/// A ones' complement sum under way, over pieces of any length.
+/// An incremental ones' complement sum, over pieces of any length.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum {
-    /// Sum of 16-bit words in the machine's byte order (RFC 1071, 2 (B)).
+    /// Sum of 16-bit words in native byte order (RFC 1071, 2 (B)).
     acc: u64,
-    /// An odd number of bytes was added so far.
+    /// Set while the number of bytes added is odd.
     odd: bool,
 }
 
 impl Sum {
-    /// Nothing added yet.
+    /// Creates an empty sum.
     pub fn new() -> Sum {
         Sum::default()
     }
@@ -27,24 +27,24 @@ impl Sum {
     /// Adds bytes that follow those added before.
     pub fn add(&mut self, bytes: &[u8]) -> &mut Self {
         let part = fold(sum_words(bytes));
-        // A piece that starts at an odd place has its bytes in the other halves of the words.
+        // In a piece that starts at an odd offset, each byte is in the other half of its word.
         let part = if self.odd { part.swap_bytes() } else { part };
         self.acc += u64::from(part);
         self.odd ^= bytes.len() % 2 != 0;
         self
     }
 
-    /// Adds a 16-bit number. Only between pieces of even length.
+    /// Adds a 16-bit number. Valid only between pieces of even length.
     pub fn add_u16(&mut self, v: u16) -> &mut Self {
         self.add(&v.to_be_bytes())
     }
 
-    /// Adds a 32-bit number. Only between pieces of even length.
+    /// Adds a 32-bit number. Valid only between pieces of even length.
     pub fn add_u32(&mut self, v: u32) -> &mut Self {
         self.add(&v.to_be_bytes())
     }
 
-    /// The folded sum, not complemented: what a partial checksum field holds.
+    /// The folded sum, not complemented, as in the field of a partial checksum.
     pub fn folded(self) -> u16 {
         u16::from_be(fold(self.acc))
     }
@@ -54,7 +54,7 @@ impl Sum {
         !self.folded()
     }
 
-    /// Whether bytes that include their own checksum add up (RFC 1071, 1 (3)).
+    /// Returns whether bytes that include their own checksum add up (RFC 1071, 1 (3)).
     pub fn is_valid(self) -> bool {
         self.folded() == 0xffff
     }
@@ -74,9 +74,9 @@ pub fn update(check: u16, old: u16, new: u16) -> u16 {
         .checksum()
 }
 
-/// Adds the pseudo header of TCP and UDP: addresses, protocol, length of the transport packet
-/// (RFC 9293, 3.1; RFC 8200, 8.1). Both versions sum the same way, since the fields that differ in
-/// width differ in zero bytes only. `None` where the frame has no IP addresses.
+/// Adds the pseudo header of TCP and UDP: addresses, protocol, length of the transport packet (RFC
+/// 9293, 3.1; RFC 8200, 8.1). The sum is the same for both IP versions, since fields of different
+/// width differ in zero bytes only. Returns `None` if the frame has no IP addresses.
 pub fn pseudo_header(p: &Parsed, front: &[u8], l4_len: u32) -> Option<Sum> {
     debug_assert!(p.l3 == L3::Ipv4 || p.l3 == L3::Ipv6 || p.addresses(front).is_none());
     let mut sum = Sum::new();
@@ -86,10 +86,10 @@ pub fn pseudo_header(p: &Parsed, front: &[u8], l4_len: u32) -> Option<Sum> {
     Some(sum)
 }
 
-/// Sums words of the machine's byte order; an odd last byte is padded with zero (RFC 1071, 1 (1)).
+/// Sums words in native byte order; an odd last byte is padded with zero (RFC 1071, 1 (1)).
 fn sum_words(bytes: &[u8]) -> u64 {
     let mut wide = bytes.chunks_exact(4);
-    // 2^32 additions of 32 bits fit: slices are far shorter.
+    // No overflow: 2^32 additions of 32 bits fit, and slices are far shorter.
     let mut acc: u64 = wide
         .by_ref()
         .map(|c| u64::from(u32::from_ne_bytes([c[0], c[1], c[2], c[3]])))
@@ -104,7 +104,7 @@ fn sum_words(bytes: &[u8]) -> u64 {
     acc
 }
 
-/// Folds the carries back in until 16 bits are left.
+/// Folds the carries until 16 bits are left.
 fn fold(mut acc: u64) -> u16 {
     acc = (acc & 0xffff_ffff) + (acc >> 32);
     acc = (acc & 0xffff_ffff) + (acc >> 32);

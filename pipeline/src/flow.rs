@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Flow steering: rules that say what becomes of the frames of a flow.
+//! Flow steering: rules that determine the action for the frames of a flow.
 //!
-//! A rule is a chain of protocol headers as they lie on the wire, each with a mask of the bits that
-//! matter: the form of virtchnl2's `virtchnl2_proto_hdrs`. Rules with the same headers and masks
-//! form a group with one hash table (tuple space search), so a look-up costs one probe for each
-//! group, however many rules there are. Both numbers are bounded, for the rules' author is not
-//! trusted.
+//! A rule is a chain of protocol headers as on the wire, each with a mask of the bits to compare:
+//! the form of virtchnl2's `virtchnl2_proto_hdrs`. Rules with the same headers and masks form a
+//! group with one hash table (tuple space search), so a lookup costs one probe for each group,
+//! independent of the number of rules. Both numbers are bounded, since the rules' author is
+//! untrusted.
 
 mod key;
 
@@ -16,13 +16,13 @@ use key::{Key, Shape};
 
 use crate::parse::Parsed;
 
-/// Groups of rules in one table, at most: what a look-up may cost.
+/// Maximum number of groups in one table, which bounds the cost of a lookup.
 pub const MAX_GROUPS: usize = 32;
 
-/// Why a rule was not added. The table is as it was.
+/// Reasons why a rule was not added. The table is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FlowError {
-    /// The number is taken.
+    /// The number is in use.
     #[error("there is a rule {0} already")]
     RuleExists(u32),
     /// Another rule matches exactly the same frames.
@@ -37,7 +37,7 @@ pub enum FlowError {
     /// A rule needs headers.
     #[error("the rule names no header")]
     NoHeaders,
-    /// Headers must go from the outer to the inner, one for each layer.
+    /// Headers must be ordered from the outer to the inner, one for each layer.
     #[error("{inner:?} cannot follow {outer:?} in a rule")]
     Order {
         /// The header before.
@@ -45,12 +45,12 @@ pub enum FlowError {
         /// The offending header.
         inner: Proto,
     },
-    /// A mask asks for what is not looked at.
+    /// A mask covers bytes that are not matched.
     #[error("mask of {proto:?} is set at byte {at}: only the first {len} are matched", len = proto.header_len())]
     Mask {
         /// The header.
         proto: Proto,
-        /// The first byte of its mask that is too far.
+        /// The first byte of its mask that is out of range.
         at: usize,
     },
 }
@@ -63,24 +63,24 @@ struct Rule<A> {
     action: A,
 }
 
-/// Rules that look at the same bits.
+/// Rules with the same headers and mask.
 #[derive(Clone, Debug)]
 struct Group<A> {
     shape: Shape,
     rules: HashMap<Key, Rule<A>>,
 }
 
-/// The rules of one virtual port. `A` is what a rule does.
+/// The rules of one virtual port. `A` is the type of a rule's action.
 #[derive(Clone, Debug)]
 pub struct FlowTable<A> {
     groups: Vec<Group<A>>,
-    /// Where each rule is.
+    /// The group and key of each rule.
     places: HashMap<u32, (Shape, Key)>,
     max_rules: usize,
 }
 
 impl<A: Copy> FlowTable<A> {
-    /// An empty table with room for `max_rules`.
+    /// Creates an empty table with capacity for `max_rules`.
     pub fn new(max_rules: usize) -> FlowTable<A> {
         FlowTable {
             groups: Vec::new(),
@@ -90,9 +90,9 @@ impl<A: Copy> FlowTable<A> {
     }
 
     /// Adds a rule. Of several rules that match a frame, the one with the lowest `priority` value
-    /// wins, then the one with the lowest `rule_id`, which is how ethtool orders its locations.
+    /// wins, then the one with the lowest `rule_id`, which is ethtool's order of locations.
     ///
-    /// Bits of a header's value outside of its mask do not matter.
+    /// Bits of a header's value outside of its mask are ignored.
     pub fn add(
         &mut self,
         rule_id: u32,
@@ -130,7 +130,7 @@ impl<A: Copy> FlowTable<A> {
         Ok(())
     }
 
-    /// Takes a rule away; what it did, or `None` if there is no such rule.
+    /// Removes a rule. Returns its action, or `None` if there is no such rule.
     pub fn remove(&mut self, rule_id: u32) -> Option<A> {
         let (shape, key) = self.places.remove(&rule_id)?;
         let at = self.groups.iter().position(|g| g.shape == shape)?;
@@ -141,7 +141,7 @@ impl<A: Copy> FlowTable<A> {
         Some(rule.action)
     }
 
-    /// Takes all rules away.
+    /// Removes all rules.
     pub fn clear(&mut self) {
         self.groups.clear();
         self.places.clear();
@@ -152,13 +152,13 @@ impl<A: Copy> FlowTable<A> {
         self.places.len()
     }
 
-    /// Whether there are no rules.
+    /// Returns whether there are no rules.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// The rule for the frame that begins with `front` and was parsed into `p`: its number and
-    /// what it does.
+    /// Finds the rule for the frame that begins with `front` and was parsed into `p`. Returns its
+    /// number and its action.
     pub fn lookup(&self, p: &Parsed, front: &[u8]) -> Option<(u32, A)> {
         if self.groups.is_empty() {
             return None;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The body of the frame fuzz target: everything here, on one hostile frame.
+//! Body of the frame fuzz target: every module of this crate, on one hostile frame.
 
 use crate::checksum::fill::{complete_partial, fill_ipv4, fill_l4};
 use crate::checksum::verify::{verify, Check};
@@ -9,11 +9,12 @@ use crate::parse::{Parsed, L4};
 use crate::rss::{flow, Rss};
 use crate::segment::{Segmenter, MAX_SEGMENTS};
 
-/// Bytes of the input that steer; the frame follows them.
+/// Bytes of the input that select the test's parameters; the frame follows them.
 const STEERING: usize = 8;
 
 /// Runs a frame through parser, checksums, segmentation, hash and rules. The input's first eight
-/// bytes say how: where the frame is cut into buffers, what is asked of it. A panic is a bug.
+/// bytes are parameters: the split of the frame into buffers, and the arguments of each step. A
+/// panic is a bug.
 pub fn fuzz_frame(data: &[u8]) {
     let Some((&[cut, kind, size_lo, size_hi, header, start, offset, rules], frame)) =
         data.split_first_chunk::<STEERING>()
@@ -44,7 +45,7 @@ pub fn fuzz_frame(data: &[u8]) {
         gso: Some(Gso {
             kind,
             segment_size: u16::from_le_bytes([size_lo, size_hi]),
-            // A good guess most of the time, a bad one now and then.
+            // Mostly a plausible length, sometimes an implausible one.
             header_len: if header == 0 {
                 start.into()
             } else {
@@ -63,7 +64,7 @@ pub fn fuzz_frame(data: &[u8]) {
     fill(frame, start, offset);
 }
 
-/// Rules out of the frame's own bytes, so that some match.
+/// Builds rules from the frame's own bytes, so that some match.
 fn steer(p: &Parsed, front: &[u8], rules: u8) {
     const PROTOS: [Proto; 6] = [
         Proto::Ethernet,
@@ -101,7 +102,7 @@ fn steer(p: &Parsed, front: &[u8], rules: u8) {
     }
 }
 
-/// Segments carry the payload, whole and in order, under right checksums.
+/// Checks that segments carry the whole payload, in order, with correct checksums.
 fn cut_up(frame: &[u8], meta: &FrameMeta) {
     let Ok(mut segments) = Segmenter::new(frame, meta) else {
         return;
@@ -121,7 +122,7 @@ fn cut_up(frame: &[u8], meta: &FrameMeta) {
     assert_eq!(n, segments.count());
 }
 
-/// What was filled in is right.
+/// Checks that the checksums filled in are correct.
 fn fill(frame: &[u8], start: u8, offset: u8) {
     let mut out = frame.to_vec();
     let _ = complete_partial(&mut out, start.into(), offset.into());
@@ -136,7 +137,7 @@ fn fill(frame: &[u8], start: u8, offset: u8) {
     }
 }
 
-/// No checksum of the frame is wrong.
+/// Checks that no checksum of the frame is wrong.
 fn check(frame: &[u8]) {
     let Ok(p) = Parsed::new(frame, frame.len()) else {
         return;
@@ -147,7 +148,7 @@ fn check(frame: &[u8]) {
     debug_assert!(p.l4 != L4::Tcp || verdict.l4 != Check::NotPresent);
 }
 
-/// Numbers for inputs to start from, always the same: Marsaglia's xorshift64.
+/// Deterministic numbers for seed inputs: Marsaglia's xorshift64.
 pub(crate) fn numbers() -> impl FnMut() -> u64 {
     let mut seed = 0x9e37_79b9_7f4a_7c15u64;
     move || {
@@ -163,7 +164,7 @@ mod tests {
     use super::*;
     use crate::testing::{ip_frame, l4};
 
-    /// A short deterministic run: frames by the book, with bytes changed by a fixed generator.
+    /// A short deterministic run: valid frames with bytes changed by a fixed generator.
     #[test]
     fn seeded_frames() {
         let mut random = numbers();

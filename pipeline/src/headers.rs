@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Numbers the protocols are made of, and reads that cannot run off a slice.
+//! Protocol constants, and bounds-checked accesses to slices.
 
 /// Ethernet II header without a VLAN tag (IEEE 802.3, 3.1.1).
 pub(crate) const ETH_LEN: usize = 14;
@@ -39,12 +39,12 @@ pub(crate) mod proto {
     pub(crate) const MOBILITY: u8 = 135;
 }
 
-/// The big-endian 16-bit number at `at`, if it is there.
+/// Reads the big-endian 16-bit number at `at`, if it is within the slice.
 pub(crate) fn be16(b: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*b.get(at..)?.first_chunk()?))
 }
 
-/// Stores a big-endian 16-bit number at `at`; `None` where it does not fit.
+/// Stores a big-endian 16-bit number at `at`. Returns `None` if it does not fit.
 pub(crate) fn put_be16(b: &mut [u8], at: usize, v: u16) -> Option<()> {
     *b.get_mut(at..)?.first_chunk_mut()? = v.to_be_bytes();
     Some(())

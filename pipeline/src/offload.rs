@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What travels beside a frame's bytes: checksum state and segmentation requests.
+//! Metadata of a frame: checksum state and segmentation requests.
 //!
-//! The meanings are those of the virtio-net header (VIRTIO 1.2, section 5.1.6), because that is
-//! what Linux TAP devices speak; the IDPF descriptors carry the same facts in other places.
+//! The semantics are those of the virtio-net header (VIRTIO 1.2, section 5.1.6), which Linux TAP
+//! devices use; IDPF descriptors carry the same information in other fields.
 
-/// What a large frame is to be cut into, or was merged from.
+/// The kind of segments that a large frame is split into, or was merged from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GsoKind {
     /// TCP over IPv4.
@@ -15,7 +15,7 @@ pub enum GsoKind {
     Udp,
 }
 
-/// A frame larger than the link's MTU, with the rule that cuts it.
+/// The segmentation parameters of a frame larger than the link's MTU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gso {
     /// The transport protocol.
@@ -26,13 +26,13 @@ pub struct Gso {
     pub header_len: u16,
 }
 
-/// How much is known of the frame's transport checksum.
+/// State of the frame's transport checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
-    /// Nothing: whoever cares must compute it.
+    /// Unknown: a consumer that needs it must compute it.
     #[default]
     Unknown,
-    /// It was checked and is right (or the sender vouches for it).
+    /// It was verified and is correct (or the sender vouches for it).
     Valid,
     /// The field holds the folded pseudo-header sum; the ones' complement sum of everything from
     /// `start` is still to be stored at `start + offset`.
@@ -44,17 +44,17 @@ pub enum Checksum {
     },
 }
 
-/// Frames as they are on a link, where each fits its MTU.
+/// Frames as on a link, where each fits the MTU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OnWire {
-    /// How many there are.
+    /// Number of frames.
     pub frames: u64,
-    /// Bytes of all of them, headers included, frame check sequences not.
+    /// Total bytes, with headers and without frame check sequences.
     pub bytes: u64,
 }
 
 impl OnWire {
-    /// A frame of `len` bytes that stands for itself alone.
+    /// Counts a frame of `len` bytes that is not segmented.
     #[must_use]
     pub fn single(len: usize) -> Self {
         Self {
@@ -64,18 +64,18 @@ impl OnWire {
     }
 }
 
-/// What travels beside a frame.
+/// Metadata of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameMeta {
     /// State of the transport checksum.
     pub checksum: Checksum,
-    /// Present when the frame stands for several.
+    /// Segmentation parameters, if the frame stands for several.
     pub gso: Option<Gso>,
 }
 
 impl FrameMeta {
-    /// What a frame of `len` bytes is on a link: its segments, each with all headers, if it stands
-    /// for several. Counters of NICs count these, before merging and behind segmentation.
+    /// Returns the size of a frame of `len` bytes on a link: its segments, each with all headers,
+    /// if it stands for several. NIC counters count these, before merging and after segmentation.
     #[must_use]
     pub fn on_wire(&self, len: usize) -> OnWire {
         let Some(gso) = self.gso else {

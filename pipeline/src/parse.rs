@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! One pass over a frame's front: where its headers are and what they are.
+//! Single-pass parser of a frame's front: the offsets and kinds of its headers.
 //!
-//! Nothing is refused but a frame without an Ethernet header: what is not understood, or lies,
-//! leaves the deeper layers at their `None` value and says why in [`Parsed::defect`], which is how
-//! a NIC treats such a frame (it is delivered, without offloads).
+//! Only a frame without an Ethernet header is refused. If a header is not understood or is
+//! malformed, the deeper layers keep their `None` value and [`Parsed::defect`] has the reason. A
+//! NIC treats such a frame alike: it is delivered, without offloads.
 
 use crate::headers::{
     be16, ethertype, proto, ETH_LEN, IPV4_LEN, IPV6_LEN, SCTP_LEN, TCP_LEN, UDP_LEN, VLAN_LEN,
 };
 
-/// VLAN tags looked through; a third one counts as an unknown EtherType.
+/// Maximum number of VLAN tags parsed; a third one counts as an unknown EtherType.
 pub const MAX_VLAN_TAGS: usize = 2;
-/// IPv6 extension headers looked through (RFC 8200, 4.1 lists seven; a chain may be endless).
+/// Maximum number of IPv6 extension headers parsed (RFC 8200, 4.1 lists seven; a chain is
+/// unbounded).
 pub const MAX_IPV6_EXTENSIONS: usize = 8;
 
 /// The frame has no Ethernet header.
@@ -20,11 +21,11 @@ pub const MAX_IPV6_EXTENSIONS: usize = 8;
 pub struct NoEthernet {
     /// Length of the whole frame.
     pub len: usize,
-    /// Bytes of it that could be read.
+    /// Bytes of it that were readable.
     pub front: usize,
 }
 
-/// Whom the destination address means.
+/// The kind of a destination address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DstKind {
     /// One station.
@@ -36,7 +37,7 @@ pub enum DstKind {
 }
 
 impl DstKind {
-    /// Sorts an address.
+    /// Classifies an address.
     pub fn of(mac: &[u8; 6]) -> DstKind {
         match mac {
             [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => DstKind::Broadcast,
@@ -85,45 +86,45 @@ pub enum L4 {
     Icmpv6,
 }
 
-/// Whether a packet is a piece of a larger one.
+/// The fragmentation state of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fragment {
-    /// It is whole (an IPv6 atomic fragment, RFC 6946, is).
+    /// Not fragmented (nor is an IPv6 atomic fragment, RFC 6946).
     Whole,
-    /// The first piece: its transport header is there, its payload is not all.
+    /// The first fragment: it has the transport header and part of the payload.
     First,
-    /// A later piece: no transport header.
+    /// A later fragment: no transport header.
     Later,
 }
 
-/// Why parsing ended before it reached a payload.
+/// Reasons why parsing ended before a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
-    /// The frame goes on, the bytes at hand do not: hand in a longer front.
+    /// The readable bytes end before the frame does: a longer front is needed.
     FrontTooShort,
     /// A header does not fit in the frame, or in the length its IP header states.
     Truncated,
-    /// IP version or header length (IPv4 IHL, TCP data offset) is impossible.
+    /// An invalid IP version or header length (IPv4 IHL, TCP data offset).
     BadHeader,
     /// More than [`MAX_IPV6_EXTENSIONS`] extension headers.
     TooManyExtensions,
 }
 
-/// Where a frame's headers are. Offsets count from the first byte of the frame.
+/// Offsets and kinds of a frame's headers. Offsets count from the first byte of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parsed {
-    /// Length of the whole frame, as handed in.
+    /// Length of the whole frame, as passed in.
     pub frame_len: u32,
-    /// IP header plus IP payload as the IP header states it, unchecked: zero in a frame that asks
-    /// for segmentation, a lie in a hostile one. Zero without IP.
+    /// Length of IP header and payload as stated by the IP header, unchecked: zero in a
+    /// segmentation request, arbitrary in a hostile frame. Zero without IP.
     pub l3_len: u32,
     /// Bytes before the network layer: Ethernet and VLAN tags.
     pub l2_len: u16,
     /// The EtherType after the VLAN tags.
     pub ethertype: u16,
-    /// Start of the transport header, or of what follows the IP header and its extensions.
+    /// Start of the transport header, or of the data after the IP header and its extensions.
     pub l4_offset: u16,
-    /// End of the innermost header understood: what follows is payload.
+    /// End of the innermost header parsed: the payload follows.
     pub payload_offset: u16,
     /// Start of the IPv6 fragment header, 0 if there is none.
     pub fragment_offset: u16,
@@ -131,16 +132,17 @@ pub struct Parsed {
     pub l3: L3,
     /// Transport layer.
     pub l4: L4,
-    /// IP protocol number of what is at `l4_offset`; 0 without IP.
+    /// IP protocol number of the header at `l4_offset`; 0 without IP.
     pub ip_proto: u8,
-    /// Whether the IP packet is a piece.
+    /// Fragmentation state of the IP packet.
     pub fragment: Fragment,
-    /// An IPv6 routing header has segments left, or a Home Address option may hide the source: the
-    /// header's addresses are then not those of the pseudo header (RFC 8200, 8.1; RFC 6275, 11.3.1).
+    /// Set if an IPv6 routing header has segments left, or a Home Address option may hide the
+    /// source: the header's addresses are then not those of the pseudo header (RFC 8200, 8.1; RFC
+    /// 6275, 11.3.1).
     pub rerouted: bool,
     /// Kind of the destination address.
     pub dst: DstKind,
-    /// Why parsing ended early.
+    /// Reason why parsing ended early.
     pub defect: Option<Defect>,
     vlan: [VlanTag; MAX_VLAN_TAGS],
     vlan_count: u8,
@@ -149,12 +151,12 @@ pub struct Parsed {
 impl Parsed {
     /// Parses the frame of `frame_len` bytes that begins with `front`.
     ///
-    /// A `front` longer than the frame is cut to it. 256 bytes are enough for all but contrived
-    /// IPv6 extension headers.
+    /// A `front` longer than the frame is truncated to it. 256 bytes are enough for all but
+    /// contrived IPv6 extension headers.
     pub fn new(front: &[u8], frame_len: usize) -> Result<Parsed, NoEthernet> {
         let frame_len = frame_len.min(u32::MAX as usize);
         let front = &front[..front.len().min(frame_len)];
-        // Offsets are 16 bits wide; no header chain that we look through is that long.
+        // Offsets are 16 bits wide; no header chain within the parser's limits is that long.
         let front = &front[..front.len().min(usize::from(u16::MAX))];
         let (Some(dst), Some(first_type)) = (front.first_chunk::<6>(), be16(front, 12)) else {
             return Err(NoEthernet {
@@ -189,13 +191,13 @@ impl Parsed {
         &self.vlan[..usize::from(self.vlan_count)]
     }
 
-    /// Whether the packet is a fragment.
+    /// Returns whether the packet is a fragment.
     pub fn is_fragment(&self) -> bool {
         self.fragment != Fragment::Whole
     }
 
-    /// End of the IP packet: where it says, or the frame's end if it says nothing (a length of
-    /// zero) or more than there is. What follows is Ethernet padding.
+    /// The end of the IP packet as stated by its header, or the frame's end if the stated length is
+    /// zero or exceeds the frame. Ethernet padding follows it.
     pub fn l3_end(&self) -> usize {
         match (self.l3_len, self.frame_len) {
             (0, frame) => frame as usize,
@@ -203,8 +205,8 @@ impl Parsed {
         }
     }
 
-    /// Source and destination address bytes of the IP header: 4 + 4 or 16 + 16 of them.
-    /// `None` without IP, or when `front` is not the slice that was parsed.
+    /// Source and destination address bytes of the IP header: 4 + 4 or 16 + 16 of them. `None`
+    /// without IP, or if `front` is not the slice that was parsed.
     pub fn addresses<'a>(&self, front: &'a [u8]) -> Option<&'a [u8]> {
         let l3 = usize::from(self.l2_len);
         match self.l3 {
@@ -262,7 +264,7 @@ impl Parsed {
         }
     }
 
-    /// Says that the headers understood so far end at `at`.
+    /// Records that the headers parsed so far end at `at`.
     fn enter(&mut self, at: usize) {
         self.l4_offset = at as u16;
         self.payload_offset = at as u16;
@@ -314,7 +316,7 @@ impl Parsed {
         }
     }
 
-    /// Steps over one IPv6 extension header; `false` when there is none left.
+    /// Skips one IPv6 extension header. Returns `false` if there is none left.
     fn extension(&mut self, front: &[u8]) -> Result<bool, Defect> {
         if !is_extension(self.ip_proto) || self.fragment == Fragment::Later {
             return Ok(false);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Receive-side scaling: the Toeplitz hash of a frame's flow, and the queue it selects.
 //!
-//! The hash and what goes into it are those of Microsoft's "RSS hashing types"; which packet types
-//! are hashed is said in virtchnl2's flow bits (`enum virtchnl2_flow_types`).
+//! The hash and its input are those of Microsoft's "RSS hashing types"; the packet types to be
+//! hashed are selected by virtchnl2's flow bits (`enum virtchnl2_flow_types`).
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use crate::parse::{Parsed, L3, L4};
 
 /// The longest input: two IPv6 addresses and two ports.
 const MAX_INPUT: usize = 36;
-/// The longest indirection table taken.
+/// The longest indirection table accepted.
 pub const MAX_LUT: usize = 4096;
-/// The longest key taken; bytes after the 40th cannot matter to the inputs hashed here.
+/// The longest key accepted; bytes after the 40th do not affect the inputs hashed here.
 pub const MAX_KEY: usize = 256;
 
 /// Flow bits, the values of `enum virtchnl2_flow_types`.
@@ -23,7 +23,7 @@ pub mod flow {
     pub const IPV4_UDP: u64 = 1 << 1;
     /// SCTP over IPv4: addresses and ports.
     pub const IPV4_SCTP: u64 = 1 << 2;
-    /// All IPv4 that no bit above takes, fragments among it: addresses.
+    /// All other IPv4, including fragments: addresses.
     pub const IPV4_OTHER: u64 = 1 << 3;
     /// TCP over IPv6: addresses and ports.
     pub const IPV6_TCP: u64 = 1 << 4;
@@ -31,13 +31,13 @@ pub mod flow {
     pub const IPV6_UDP: u64 = 1 << 5;
     /// SCTP over IPv6: addresses and ports.
     pub const IPV6_SCTP: u64 = 1 << 6;
-    /// All IPv6 that no bit above takes, fragments among it: addresses.
+    /// All other IPv6, including fragments: addresses.
     pub const IPV6_OTHER: u64 = 1 << 7;
-    /// What [`Rss`](super::Rss) can do.
+    /// Flow bits that [`Rss`](super::Rss) supports.
     pub const SUPPORTED: u64 = 0xff;
 }
 
-/// A request to configure RSS that cannot be met.
+/// A request to configure RSS that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RssError {
     /// The key is empty or too long.
@@ -51,7 +51,7 @@ pub enum RssError {
     FlowTypes(u64),
 }
 
-/// What a hash was computed over.
+/// The fields that a hash covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashKind {
     /// Source and destination address.
@@ -70,7 +70,7 @@ pub struct Rss {
 }
 
 impl Rss {
-    /// RSS with `key`, indirection table `lut` (queue numbers) and the flow bits `types`.
+    /// Creates RSS with `key`, indirection table `lut` (queue numbers) and the flow bits `types`.
     pub fn new(key: &[u8], lut: &[u32], types: u64) -> Result<Rss, RssError> {
         let mut rss = Rss {
             key: Vec::new(),
@@ -84,7 +84,7 @@ impl Rss {
         Ok(rss)
     }
 
-    /// Replaces the key. Where it ends before the input does, it goes on with zeroes.
+    /// Replaces the key. A key shorter than the input is padded with zeroes.
     pub fn set_key(&mut self, key: &[u8]) -> Result<(), RssError> {
         if key.is_empty() || key.len() > MAX_KEY {
             return Err(RssError::KeyLength(key.len()));
@@ -127,15 +127,15 @@ impl Rss {
         self.types
     }
 
-    /// The hash of the frame that begins with `front` and was parsed into `p`, if its type is
-    /// hashed.
+    /// Computes the hash of the frame that begins with `front` and was parsed into `p`. Returns
+    /// `None` if its type is not hashed.
     pub fn hash(&self, p: &Parsed, front: &[u8]) -> Option<(u32, HashKind)> {
         let (with_ports, other) = match p.l3 {
             L3::Ipv4 => (flow::IPV4_TCP, flow::IPV4_OTHER),
             L3::Ipv6 => (flow::IPV6_TCP, flow::IPV6_OTHER),
             L3::Arp | L3::None => return None,
         };
-        // The bits of one IP version lie in this order.
+        // The bits of one IP version are in this order.
         let with_ports = match p.l4 {
             _ if p.is_fragment() => 0,
             L4::Tcp => with_ports,
@@ -152,15 +152,15 @@ impl Rss {
         (self.types & other != 0).then_some((hash, HashKind::Addresses))
     }
 
-    /// The queue that the indirection table gives for a hash; for an unhashed frame use 0.
+    /// The queue that the indirection table maps a hash to; for an unhashed frame use 0.
     pub fn queue(&self, hash: u32) -> u32 {
         self.lut[hash as usize % self.lut.len()]
     }
 }
 
-/// The Toeplitz hash of one key, one look-up for each input byte.
+/// The Toeplitz hash of one key, with one table lookup for each input byte.
 ///
-/// The hash is linear: the exclusive or of what each byte at each place contributes.
+/// The hash is linear: it is the exclusive or of the contributions of each byte at each offset.
 #[derive(Clone, Debug)]
 pub(crate) struct Toeplitz(Arc<[[u32; 256]; MAX_INPUT]>);
 
@@ -169,7 +169,7 @@ impl Toeplitz {
         let key_at = |i: usize| key.get(i).copied().unwrap_or(0);
         let mut table = Box::new([[0; 256]; MAX_INPUT]);
         for (place, row) in table.iter_mut().enumerate() {
-            // The 40 key bits that the windows of this byte's 8 bits cover.
+            // The 40 key bits covered by the windows of this byte's 8 bits.
             let bits = (place..place + 5).fold(0u64, |acc, i| acc << 8 | u64::from(key_at(i)));
             for bit in 0..8 {
                 row[0x80 >> bit] = (bits >> (8 - bit)) as u32;
@@ -182,7 +182,7 @@ impl Toeplitz {
         Toeplitz(table.into())
     }
 
-    /// What `bytes` at place `at` of the input contribute.
+    /// Computes the contribution of `bytes` at offset `at` of the input.
     pub(crate) fn hash(&self, at: usize, bytes: &[u8]) -> u32 {
         let rows = self.0.get(at..).unwrap_or_default();
         rows.iter()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Cutting a large TCP or UDP frame into ones that fit the link (TSO, USO).
+//! Segmentation of a large TCP or UDP frame into frames that fit the link (TSO, USO).
 
 use thiserror::Error;
 
@@ -12,16 +12,16 @@ const TCP_FLAGS: usize = 13;
 const FIN: u8 = 0x01;
 const PSH: u8 = 0x08;
 const CWR: u8 = 0x80;
-/// Segments of one frame, at most: what 64 KiB gives with 8 bytes in each, as small as Linux goes.
+/// Maximum number of segments of one frame: 64 KiB in segments of 8 bytes, Linux's minimum.
 pub const MAX_SEGMENTS: usize = 8192;
 
-/// Why a frame cannot be cut.
+/// Reasons why a frame cannot be segmented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SegmentError {
-    /// Nothing asks for it.
+    /// The metadata has no segmentation request.
     #[error("the frame carries no segmentation request")]
     NotAsked,
-    /// The headers are not those of the kind that is asked for.
+    /// The headers are not those of the requested kind.
     #[error(
         "the frame is not {0:?}, or its headers do not end where its payload is said to begin"
     )]
@@ -29,17 +29,17 @@ pub enum SegmentError {
     /// Segments would be empty, or there would be none.
     #[error("segments of {segment_size} bytes out of a payload of {payload}")]
     Sizes {
-        /// Bytes of payload in each.
+        /// Bytes of payload in each segment.
         segment_size: u16,
-        /// Bytes of payload in all.
+        /// Total bytes of payload.
         payload: usize,
     },
-    /// A segment's length would not fit in its IP header.
+    /// A segment's length does not fit in its IP header.
     #[error("segments whose IP header would state {0} bytes, of at most 65535")]
     TooLong(usize),
 }
 
-/// A frame being cut.
+/// A frame during segmentation.
 #[derive(Debug)]
 pub struct Segmenter<'a> {
     frame: &'a [u8],
@@ -75,7 +75,7 @@ impl<'a> Segmenter<'a> {
                 payload,
             });
         }
-        // IPv6 states the length without the fixed header.
+        // The IPv6 payload length does not count the fixed header.
         let uncounted =
             usize::from(parsed.l2_len) + if parsed.l3 == L3::Ipv6 { IPV6_LEN } else { 0 };
         let stated = header_len + segment_size.min(payload) - uncounted;
@@ -91,18 +91,18 @@ impl<'a> Segmenter<'a> {
         })
     }
 
-    /// How many segments there are in all.
+    /// Returns the total number of segments.
     pub fn count(&self) -> usize {
         (self.frame.len() - self.header_len).div_ceil(self.segment_size)
     }
 
-    /// Passes over the next `n` segments.
+    /// Skips the next `n` segments.
     pub fn skip(&mut self, n: usize) {
         self.next = self.next.saturating_add(n);
     }
 
-    /// Writes the next segment, with all its checksums, to the start of `out`. `None` after the
-    /// last one, or when `out` is too short for a segment.
+    /// Writes the next segment, with all its checksums, to the start of `out`. Returns `None` after
+    /// the last segment, or if `out` is too short for a segment.
     pub fn next_into(&mut self, out: &mut [u8]) -> Option<usize> {
         let payload = &self.frame[self.header_len..];
         let start = self.next.checked_mul(self.segment_size)?;
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    /// Headers of a frame and their length; the IP lengths are right for `payload` bytes.
+    /// Builds a frame's headers; the IP lengths are those for `payload` bytes.
     fn headers(kind: GsoKind, vlan: bool, payload: usize) -> Vec<u8> {
         let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
         if vlan {
@@ -267,7 +267,8 @@ mod tests {
         }
     }
 
-    /// IP headers count up to 65535: the longest that fits is cut, one byte more is refused.
+    /// IP headers count up to 65535: the longest frame that fits is segmented, one byte more is
+    /// refused.
     #[test]
     fn segments_fit_in_their_ip_header() {
         for (kind, most) in [(GsoKind::Tcp4, 65_535 - 40), (GsoKind::Tcp6, 65_535 - 20)] {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Frames for tests, built by the book and without this crate's own code.
+//! Test frames, built from the specifications without this crate's own code.
 
 use std::net::IpAddr;
 
 /// Destination and source address of all frames built here.
 pub(crate) const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
 
-/// A frame with one IP packet in it, with a right IPv4 header checksum.
+/// Builds a frame with one IP packet in it, with a correct IPv4 header checksum.
 pub(crate) fn ip_frame(ips: (IpAddr, IpAddr), proto: u8, payload: &[u8]) -> Vec<u8> {
     let mut f = MACS.to_vec();
     let len = payload.len() as u16;
@@ -33,7 +33,7 @@ pub(crate) fn ip_frame(ips: (IpAddr, IpAddr), proto: u8, payload: &[u8]) -> Vec<
     f
 }
 
-/// A transport packet with a zero checksum.
+/// Builds a transport packet with a zero checksum.
 pub(crate) fn l4(proto: u8, sport: u16, dport: u16, data: &[u8]) -> Vec<u8> {
     let mut p = Vec::new();
     p.extend(sport.to_be_bytes());
@@ -51,7 +51,7 @@ pub(crate) fn l4(proto: u8, sport: u16, dport: u16, data: &[u8]) -> Vec<u8> {
     p
 }
 
-/// Ones' complement sum by the definition.
+/// Computes the ones' complement sum by definition.
 pub(crate) fn ones_sum(bytes: &[u8]) -> u16 {
     let mut acc = 0u32;
     for c in bytes.chunks(2) {
@@ -61,7 +61,7 @@ pub(crate) fn ones_sum(bytes: &[u8]) -> u16 {
     acc as u16
 }
 
-/// The transport sum over the pseudo header and the packet, by the definition: 0xffff if right.
+/// Computes the transport sum over the pseudo header and the packet: 0xffff if it is correct.
 pub(crate) fn l4_sum(ips: (IpAddr, IpAddr), proto: u8, packet: &[u8]) -> u16 {
     let mut b = Vec::new();
     for ip in [ips.0, ips.1] {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Putting checksums into frames to be sent.
+//! Computation of checksums in frames to be sent.
 
 use super::{checksum, pseudo_header, Sum};
 use crate::headers::{be16, put_be16, UDP_LEN};
 use crate::parse::{Parsed, L3, L4};
 
-/// Why a checksum could not be put in. The frame is as it was.
+/// Reasons why a checksum could not be stored. The frame is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FillError {
-    /// A [`Checksum::Partial`](crate::offload::Checksum::Partial) that points outside.
+    /// A [`Checksum::Partial`](crate::offload::Checksum::Partial) that points outside of the frame.
     #[error("checksum from byte {start}, stored at {at}, in a frame of {len} bytes")]
     OutOfFrame {
         /// First summed byte.
         start: usize,
-        /// Where the checksum goes.
+        /// Offset at which the checksum is stored.
         at: usize,
         /// The frame's length.
         len: usize,
@@ -21,24 +21,24 @@ pub enum FillError {
     /// The frame has no such header.
     #[error("no {0} header to put a checksum in")]
     NoHeader(&'static str),
-    /// The length that the IP header or the UDP header states does not fit in the frame.
+    /// The length stated by the IP or UDP header does not fit in the frame.
     #[error("transport packet of {stated} bytes stated where {room} are in the frame")]
     Length {
-        /// What the headers say.
+        /// The length stated by the headers.
         stated: usize,
-        /// What there is.
+        /// The bytes available.
         room: usize,
     },
-    /// A transport checksum covers the whole datagram and a fragment is not one.
+    /// A transport checksum covers the whole datagram; a fragment is only part of one.
     #[error("transport checksum asked for in a fragment")]
     Fragment,
 }
 
-/// Completes a partial checksum: the sum of everything from `start`, including the pseudo-header
-/// sum that the field holds, is stored at `start + offset`.
+/// Completes a partial checksum: the sum of all bytes from `start`, including the pseudo-header sum
+/// that the field holds, is stored at `start + offset`.
 ///
-/// Zero becomes 0xffff, its other representation: UDP reserves zero (RFC 768), and TCP's
-/// receivers cannot tell them apart.
+/// Zero is stored as 0xffff, its other representation: UDP reserves zero (RFC 768), and TCP
+/// receivers treat the two alike.
 pub fn complete_partial(frame: &mut [u8], start: u16, offset: u16) -> Result<(), FillError> {
     let start = usize::from(start);
     let at = start + usize::from(offset);
@@ -53,7 +53,7 @@ pub fn complete_partial(frame: &mut [u8], start: u16, offset: u16) -> Result<(),
     }
 }
 
-/// Computes and stores the IPv4 header checksum, whatever the field held.
+/// Computes and stores the IPv4 header checksum; the field's old value is ignored.
 pub fn fill_ipv4(frame: &mut [u8], p: &Parsed) -> Result<(), FillError> {
     const NO: FillError = FillError::NoHeader("IPv4");
     if p.l3 != L3::Ipv4 {
@@ -67,9 +67,9 @@ pub fn fill_ipv4(frame: &mut [u8], p: &Parsed) -> Result<(), FillError> {
     put_be16(header, 10, check).ok_or(NO)
 }
 
-/// Computes and stores the TCP, UDP or SCTP checksum, whatever the field held.
+/// Computes and stores the TCP, UDP or SCTP checksum; the field's old value is ignored.
 ///
-/// The packet ends where its IP header says (a length of zero: where the frame ends).
+/// The packet ends as stated by its IP header; if that length is zero, at the frame's end.
 pub fn fill_l4(frame: &mut [u8], p: &Parsed) -> Result<(), FillError> {
     if p.is_fragment() {
         return Err(FillError::Fragment);
@@ -88,7 +88,7 @@ pub fn fill_l4(frame: &mut [u8], p: &Parsed) -> Result<(), FillError> {
     let mut len = end.saturating_sub(at);
     let room = frame.len().saturating_sub(at);
     if p.l4 == L4::Udp {
-        // Zero: a jumbogram (RFC 2675, 4) or a segmentation request.
+        // A length of zero means a jumbogram (RFC 2675, 4) or a segmentation request.
         len = match be16(frame, at + 4) {
             Some(0) | None => len,
             Some(stated) if usize::from(stated) >= UDP_LEN && usize::from(stated) <= len => {
@@ -128,7 +128,7 @@ fn finish_l4(sum: &mut Sum, packet: &[u8], field: usize) -> u16 {
     )
 }
 
-/// The representation of zero that UDP does not reserve.
+/// Replaces zero, which UDP reserves, by its other representation.
 fn nonzero(check: u16) -> u16 {
     if check == 0 {
         0xffff

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Received frames judged, sent frames filled, against sums by the definition.
+//! Verification of received frames and computation for sent frames, against sums by definition.
 
 use super::fill::{complete_partial, fill_ipv4, fill_l4, FillError};
 use super::verify::{verify, Check, Verdict};
@@ -28,7 +28,7 @@ fn judge(frame: &[u8]) -> Verdict {
     verify(&Parsed::new(frame, frame.len()).unwrap(), &[frame])
 }
 
-/// An ICMP echo as Linux sends it: the header checksum is right, the transport is not looked at.
+/// An ICMP echo as Linux sends it: its header checksum is correct, its transport is not checked.
 #[test]
 fn icmp_is_left_alone() {
     let frame = ip_frame(v4(), proto::ICMP, &[8, 0, 0xf7, 0xfe, 0, 1, 0, 0]);
@@ -108,7 +108,8 @@ fn ethernet_padding_is_not_summed() {
     );
 }
 
-/// The pseudo header's destination is then not the one in the header (RFC 8200, 8.1).
+/// With a routing header the pseudo header's destination is not the one in the header (RFC 8200,
+/// 8.1).
 #[test]
 fn packets_under_way_through_a_routing_header_are_not_judged() {
     for kind in [proto::TCP, proto::UDP] {
@@ -123,7 +124,7 @@ fn packets_under_way_through_a_routing_header_are_not_judged() {
     }
 }
 
-/// RFC 768: a checksum that comes out as zero is sent as all ones.
+/// RFC 768: a checksum computed as zero is sent as all ones.
 #[test]
 fn zero_is_sent_as_all_ones() {
     let mut packet = l4(proto::UDP, 7, 9, &[0, 0]);
@@ -156,7 +157,7 @@ fn partial_refuses_to_leave_the_frame() {
 }
 
 proptest! {
-    /// Fill, compare with the definition, judge in pieces, break one bit, judge again.
+    /// Fills, compares with the definition, verifies in pieces, flips one bit, verifies again.
     #[test]
     fn filled_frames_are_right(
         data in proptest::collection::vec(any::<u8>(), 0..3000),
@@ -199,7 +200,7 @@ proptest! {
         }
     }
 
-    /// What the kernel asks of a device: the field holds the pseudo-header sum, finish it.
+    /// A partial checksum as the kernel requests it: the field holds the pseudo-header sum.
     #[test]
     fn partial_is_finished(data in proptest::collection::vec(any::<u8>(), 0..300)) {
         let mut packet = l4(proto::UDP, 7, 9, &data);

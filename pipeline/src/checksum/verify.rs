@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Judging the checksums of a received frame that lies in several buffers.
+//! Verification of the checksums of a received frame, which may be spread over several buffers.
 
 use super::{pseudo_header, Sum};
 use crate::headers::{be16, UDP_LEN};
 use crate::parse::{Parsed, L3, L4};
 
-/// What was found out about one checksum.
+/// The result for one checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// It is right.
+    /// It is correct.
     Ok,
     /// It is wrong.
     Bad,
     /// The protocol has none, or the sender left it out (UDP over IPv4, RFC 768).
     NotPresent,
-    /// It could not be judged: a fragment, lengths that lie, a routing header, a protocol that is
-    /// not looked at.
+    /// It could not be verified: a fragment, inconsistent lengths, a routing header, or a protocol
+    /// that is not supported.
     Unchecked,
 }
 
-/// What was found out about a frame's checksums.
+/// The results for a frame's checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The IPv4 header's.
+    /// The IPv4 header checksum.
     pub ip: Check,
-    /// The transport's: TCP, UDP or SCTP.
+    /// The transport checksum: TCP, UDP or SCTP.
     pub l4: Check,
 }
 
-/// Checks the frame whose bytes are `slices`, one after the other.
+/// Verifies the frame whose bytes are the concatenation of `slices`.
 ///
 /// `p` comes from parsing this frame; the first slice must hold its headers. Reads each byte once.
 pub fn verify(p: &Parsed, slices: &[&[u8]]) -> Verdict {
@@ -68,7 +68,8 @@ fn verify_l4(p: &Parsed, front: &[u8], slices: &[&[u8]]) -> Check {
         L4::Tcp => {}
         L4::Udp => match (be16(front, at + 4).map(usize::from), be16(front, at + 6)) {
             (_, Some(0)) if p.l3 == L3::Ipv4 => return Check::NotPresent,
-            // IPv6 wants one (RFC 8200, 8.1), but for tunnels that agreed otherwise (RFC 6935).
+            // IPv6 requires one (RFC 8200, 8.1), except in tunnels that negotiated otherwise (RFC
+            // 6935).
             (_, Some(0)) => return Check::Bad,
             (Some(stated), _) if (UDP_LEN..=len).contains(&stated) => len = stated,
             _ => return Check::Unchecked,
@@ -87,8 +88,8 @@ fn verify_l4(p: &Parsed, front: &[u8], slices: &[&[u8]]) -> Check {
     }
 }
 
-/// CRC-32C over the packet with its own field zero, stored least significant byte first
-/// (RFC 9260, 6.8 and appendix A).
+/// Verifies the CRC-32C over the packet with its checksum field zero; it is stored least
+/// significant byte first (RFC 9260, 6.8 and appendix A).
 fn verify_sctp(slices: &[&[u8]], at: usize, len: usize) -> Check {
     let mut crc = 0;
     let mut stored = [0; 4];
@@ -110,8 +111,8 @@ fn verify_sctp(slices: &[&[u8]], at: usize, len: usize) -> Check {
     }
 }
 
-/// Calls `f` with the bytes `[at, at + len)` of the slices' concatenation, piece by piece.
-/// `false` if they end before; `f` may then have seen some.
+/// Calls `f` with the bytes `[at, at + len)` of the slices' concatenation, piece by piece. Returns
+/// `false` if the slices are too short; `f` may have been called for some of the bytes.
 fn each_in(slices: &[&[u8]], at: usize, len: usize, mut f: impl FnMut(&[u8])) -> bool {
     let (mut skip, mut left) = (at, len);
     for s in slices {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What rules look at: the bytes of a frame's headers, each layer at a place of its own.
+//! Lookup keys of rules: the bytes of a frame's headers, each layer at a fixed offset.
 
 use super::FlowError;
 use crate::headers::{ETH_LEN, IPV4_LEN, IPV6_LEN, SCTP_LEN, TCP_LEN, UDP_LEN};
 use crate::parse::{Parsed, L3, L4};
 
-/// Bytes of a header's value and mask, as virtchnl2 has them (`virtchnl2_proto_hdr`).
+/// Bytes of a header's value and mask, as in virtchnl2 (`virtchnl2_proto_hdr`).
 pub const HEADER_BYTES: usize = 64;
 
-/// Where the layers begin in a key.
+/// Offset of each layer in a key.
 const PLACES: [usize; 3] = [0, 16, 56];
 /// Bytes of a key: Ethernet, IPv6 and TCP, the longest of each layer, rounded up.
 const KEY_BYTES: usize = 80;
 
-/// A header that rules can name.
+/// A header that rules can match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Proto {
     /// Destination, source, EtherType. The EtherType is the one after VLAN tags.
@@ -51,8 +51,8 @@ impl Proto {
         }
     }
 
-    /// Whether a frame has this header. A fragment counts as having no transport header, so that
-    /// all pieces of a packet go the same way.
+    /// Returns whether a frame has this header. A fragment counts as having no transport header, so
+    /// that all fragments of a packet are steered alike.
     fn is_in(self, p: &Parsed) -> bool {
         match self {
             Proto::Ethernet => true,
@@ -65,18 +65,18 @@ impl Proto {
     }
 }
 
-/// One header of a rule: its bytes as on the wire, and which bits of them matter.
+/// One header of a rule: its bytes as on the wire, and a mask of the bits that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Which header.
+    /// The protocol.
     pub proto: Proto,
     /// Its bytes.
     pub spec: [u8; HEADER_BYTES],
-    /// Ones where the frame must have the same bits.
+    /// Ones for the bits that must equal those of the frame.
     pub mask: [u8; HEADER_BYTES],
 }
 
-/// Header bytes, each layer at its place.
+/// Header bytes, each layer at its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key([u64; KEY_BYTES / 8]);
 
@@ -89,7 +89,7 @@ impl Key {
         Key(words)
     }
 
-    /// The headers of a frame. `None` if `front` is not what was parsed.
+    /// Builds the key of a frame. Returns `None` if `front` is not the slice that was parsed.
     pub(super) fn of_frame(p: &Parsed, front: &[u8]) -> Option<Key> {
         let mut key = [0; KEY_BYTES];
         let mut put = |place: usize, at: usize, len: usize| {
@@ -114,16 +114,16 @@ impl Key {
     }
 }
 
-/// What a group of rules looks at.
+/// The headers and mask that the rules of a group share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
-    /// The header that must be there, for each layer.
+    /// The header that must be present, for each layer.
     protos: [Option<Proto>; 3],
     mask: Key,
 }
 
 impl Shape {
-    /// What a rule looks at, and what it wants to see there.
+    /// Returns the shape of a rule, and the masked key that it matches.
     pub(super) fn of(headers: &[Header]) -> Result<(Shape, Key), FlowError> {
         let (mut spec, mut mask) = ([0; KEY_BYTES], [0; KEY_BYTES]);
         let mut protos = [None; 3];
@@ -161,12 +161,12 @@ impl Shape {
         Ok((shape, shape.mask(&Key::new(&spec))))
     }
 
-    /// Whether a frame has the headers.
+    /// Returns whether a frame has the headers.
     pub(super) fn fits(&self, p: &Parsed) -> bool {
         self.protos.iter().flatten().all(|proto| proto.is_in(p))
     }
 
-    /// The bits of `key` that are looked at.
+    /// Returns the bits of `key` that are compared.
     pub(super) fn mask(&self, key: &Key) -> Key {
         let mut masked = *key;
         for (word, mask) in masked.0.iter_mut().zip(self.mask.0) {

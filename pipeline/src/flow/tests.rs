@@ -5,7 +5,7 @@ use crate::testing::{ip_frame, l4};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// What rules of these tests do.
+/// The action of a rule in these tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Queue(u32),
@@ -137,7 +137,7 @@ fn masks_are_bounded() {
     t.add(99, &[rule(MAX_GROUPS)], 0, Action::Drop).unwrap();
 }
 
-/// A rule over the few addresses and ports that the frames below are made of.
+/// A rule over the few addresses and ports of the frames below.
 fn any_rule() -> impl Strategy<Value = (Vec<Header>, u32)> {
     let mask = prop_oneof![Just(0u8), Just(1), Just(0xff)];
     let ip = (0..4u8, 0..4u8, mask.clone(), mask.clone()).prop_map(|(src, dst, m, n)| {
@@ -154,7 +154,7 @@ fn any_rule() -> impl Strategy<Value = (Vec<Header>, u32)> {
     (headers, 0..3u32)
 }
 
-/// Whether a header of a rule matches a frame without VLAN tags or options, by the definition.
+/// Returns whether a header of a rule matches a frame without VLAN tags or options, by definition.
 fn naive(h: &Header, frame: &[u8]) -> bool {
     let (at, there) = match h.proto {
         Proto::Ipv4 => (14, true),

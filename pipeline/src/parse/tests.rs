@@ -89,7 +89,7 @@ fn third_tag_is_an_unknown_ethertype() {
 
 #[test]
 fn ipv6_extension_headers() {
-    // Hop-by-hop (8 bytes), routing with nothing left (24), then UDP.
+    // Hop-by-hop (8 bytes), routing with no segments left (24), then UDP.
     let mut chain = vec![43, 0, 5, 2, 0, 0, 1, 0];
     chain.extend([17, 2, 4, 0]);
     chain.extend([0; 20]);
@@ -178,7 +178,7 @@ fn lies_leave_the_deeper_layers_out() {
         with(46, 0xf0),
         (L3::Ipv4, L4::None, Some(Defect::Truncated))
     );
-    // A total length of zero is how idpf asks for segmentation.
+    // A total length of zero is idpf's segmentation request.
     assert_eq!(with(17, 0), (L3::Ipv4, L4::Tcp, None));
 }
 
@@ -203,7 +203,7 @@ fn front_that_ends_early_is_told_from_a_frame_that_does() {
 }
 
 proptest! {
-    /// Offsets are in order and inside, and every view of them stays inside too.
+    /// Offsets are ordered and within the frame, and so are all views of them.
     #[test]
     fn offsets_are_in_order(
         ethertype in proptest::sample::select(vec![0x0800u16, 0x86dd, 0x8100, 0x88a8, 0x0806]),
@@ -223,7 +223,7 @@ proptest! {
         prop_assert!(usize::from(p.payload_offset) <= p.l3_end().max(p.l2_len.into()));
         prop_assert!(p.l3_end() <= f.len());
         prop_assert_eq!(p.addresses(front).is_some(), matches!(p.l3, L3::Ipv4 | L3::Ipv6));
-        // With a front that holds it all, nothing but the frame itself can be too short.
+        // With a front that holds the whole frame, only the frame itself can be too short.
         let whole = parse(&f);
         prop_assert!(whole.defect != Some(Defect::FrontTooShort));
         if p.defect != Some(Defect::FrontTooShort) {

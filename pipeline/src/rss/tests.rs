@@ -145,7 +145,7 @@ fn queue_comes_from_the_table() {
     );
 }
 
-/// The definition: the window of the key that begins at each set bit.
+/// Computes the hash by definition, from the window of the key that begins at each set bit.
 fn naive(key: &[u8], input: &[u8]) -> u32 {
     let bit = |b: &[u8], i: usize| b.get(i / 8).is_some_and(|b| b & (0x80 >> (i % 8)) != 0);
     let mut hash = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Entries that a program adds itself, and entries that have not been used for a while.
+//! Entries added by the program (`add_entry`), and idle timeouts.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,19 +9,19 @@ use super::shape::Rule;
 use super::{Action, EntryId, EntryState, Origin, Search, Table, TableError};
 use crate::p4::memory::Words;
 
-/// How long entries of each expire-time profile live, in seconds.
+/// Lifetime of entries of each expire-time profile, in seconds.
 pub const PROFILES_S: [u64; 8] = [10, 30, 60, 120, 300, 43_200, 120, 120];
 
-/// When entries were used and when that is too long ago, by id.
+/// The last use and timeout of entries, by id.
 pub(super) struct Timers {
-    /// 0: never.
+    /// The timeout; 0: never.
     timeout: Words,
     pub(super) since: Words,
-    /// Whether only the program restarts it, and whether the control plane has been told.
+    /// `BY_PROGRAM`: only the program restarts the timer; `TOLD`: the control plane was notified.
     flags: Words,
 }
 
-/// How often a packet tries to get at the table that it adds an entry to.
+/// Maximum number of attempts by a packet to lock the table that it adds an entry to.
 const MAX_TRIES: usize = 1000;
 
 const BY_PROGRAM: u64 = 1;
@@ -47,7 +47,7 @@ impl Timers {
         self.timeout[id].store(timeout_ns, Relaxed);
     }
 
-    /// A packet hit the entry.
+    /// Records a packet's hit of the entry.
     #[inline]
     pub(super) fn hit(&self, id: usize, now_ns: u64) {
         let flags = self.flags[id].load(Relaxed);
@@ -60,21 +60,21 @@ impl Timers {
     }
 }
 
-/// What came of learning an entry.
+/// The result of learning an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learn {
-    /// There is an entry now: this one, or one that came before it.
+    /// The entry exists: it was added now or before.
     Done,
-    /// There is none: no room, or the table does not learn that.
+    /// There is no entry: the table is full, or does not learn such entries.
     NotDone,
 }
 
-/// Entries whose time is over.
+/// Expired entries.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expired {
-    /// How many learnt ones were removed.
+    /// Number of learnt entries removed.
     pub removed: usize,
-    /// Those that a control plane asked to be told of; they stay.
+    /// Idle entries that the control plane is notified of; they are kept.
     pub idle: Vec<EntryState>,
 }
 
@@ -94,8 +94,8 @@ impl Table {
         found.map(|at| at as u32)
     }
 
-    /// Adds the packed key that was looked up. An entry that is there already is as good as a new
-    /// one. What the action is to be, `chosen` says if there is room.
+    /// Adds the packed key that was looked up. An existing entry counts as success. `chosen`
+    /// computes the action, and is called only if there is space.
     pub(in crate::p4) fn learn(
         &self,
         key: &[u64],
@@ -108,7 +108,7 @@ impl Table {
         let Some(lifetime) = lifetime else {
             return Learn::NotDone;
         };
-        // A packet does not wait for a control plane that is at it for long.
+        // A packet does not wait for a control plane that holds the lock for long.
         let Some(mut state) = (0..MAX_TRIES).find_map(|_| {
             std::hint::spin_loop();
             self.state.try_lock()
@@ -116,7 +116,7 @@ impl Table {
             return Learn::NotDone;
         };
         let state = &mut *state;
-        // Flows that find no room do not take memory for that.
+        // When the table is full, no memory is allocated for a new flow.
         if state.len() >= self.capacity {
             return match self.has_key(state, key) {
                 true => Learn::Done,
@@ -138,7 +138,7 @@ impl Table {
         }
     }
 
-    /// Gives a learnt entry another lifetime, from now on.
+    /// Sets the lifetime of a learnt entry, and restarts its timer.
     pub(in crate::p4) fn set_profile(&self, id: EntryId, profile: u64, now_ns: u64) {
         if let (Some(timers), Some(lifetime)) = (&self.timers, lifetime_ns(profile)) {
             let at = id.0 as usize;
@@ -149,15 +149,15 @@ impl Table {
         }
     }
 
-    /// Lets a learnt entry live its lifetime again.
+    /// Restarts the timer of a learnt entry.
     pub(in crate::p4) fn restart_timer(&self, id: EntryId, now_ns: u64) {
         if let Some(timers) = &self.timers {
             timers.since[id.0 as usize].store(now_ns, Relaxed);
         }
     }
 
-    /// Removes learnt entries whose time is over; tells of others that have become idle, once
-    /// until a packet hits them again.
+    /// Removes learnt entries whose lifetime is over. Reports other entries that have become idle,
+    /// once until the next packet hits them.
     pub fn expire(&self, now_ns: u64) -> Expired {
         let mut expired = Expired::default();
         let Some(timers) = &self.timers else {

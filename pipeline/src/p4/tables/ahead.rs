@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Looking up in large tables, in stages: each asks for the memory that the next one reads, so that
-//! a worker can do the same for other packets meanwhile. The lookup itself comes last: mostly it is
-//! known by then what it comes to.
+//! Staged lookups in large tables: each stage prefetches the memory that the next one reads, so
+//! that a worker can process other packets meanwhile. The lookup itself comes last; usually its
+//! result is known by then.
 
 use super::find::Visit;
 use super::{Search, Table};
 
-/// How many stages there are before a lookup.
+/// Number of stages before a lookup.
 pub(in crate::p4) const STAGES: usize = 3;
-/// From this size of the hash table on, most of a table is not in the cache of a core.
+/// Hash table size from which most of the table is not in a core's cache.
 const FAR_BYTES: usize = match cfg!(any(test, feature = "fuzzing")) {
     true => 1,
     false => 128 << 10,
 };
 
-/// What stages have found out.
+/// Results of the stages so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::p4) struct Ahead {
-    /// The key's, in a table with exact keys only.
+    /// The hash of the key; only for tables with exact keys.
     hash: u64,
     candidate: Option<u32>,
-    /// Whether the candidate is what the lookup comes to.
+    /// Set if the candidate is the lookup's result.
     is_sure: bool,
 }
 
 impl Ahead {
-    /// The record that the lookup comes to, or that there is none; `None` if that is not known.
+    /// The lookup's result: a record or a miss. `None` if it is not known yet.
     #[inline]
     pub(super) fn sure(&self) -> Option<Option<u32>> {
         self.is_sure.then_some(self.candidate)
@@ -33,7 +33,7 @@ impl Ahead {
 }
 
 impl Table {
-    /// Whether stages are worth while.
+    /// Returns whether staged lookups pay off.
     #[inline]
     pub(in crate::p4) fn is_far(&self, visit: Visit<'_>) -> bool {
         let is_staged = match &self.search {
@@ -44,7 +44,7 @@ impl Table {
         is_staged && self.index.read(visit.pin).bytes() >= FAR_BYTES
     }
 
-    /// The first stage, for a packed key.
+    /// Runs the first stage, for a packed key.
     #[inline]
     pub(in crate::p4) fn set_out(&self, key: &[u64], visit: Visit<'_>) -> Ahead {
         let mut ahead = Ahead::default();
@@ -59,8 +59,8 @@ impl Table {
         ahead
     }
 
-    /// The stage of that number, behind the first. What is found stays as long as the pin: what is
-    /// taken out of the table meanwhile was there when the packet asked.
+    /// Runs a later stage. Its result stays valid while the pin is held: an entry removed meanwhile
+    /// was present when the lookup began.
     #[inline]
     pub(in crate::p4) fn approach(
         &self,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! How entries come, change and go. One change at a time; packets do not notice until the one store
-//! that makes it.
+//! Insertion, modification and removal of entries. Changes are serialised; each becomes visible to
+//! packets by a single store.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,24 +18,24 @@ use super::tuples::{tuple_seed, Masks};
 use super::{Action, Count, Entry, EntryId, Origin, Search, Table, TableError};
 use crate::p4::memory::Limbo;
 
-/// How long a change waits for packets at work when there is no room left.
+/// Maximum time that a change waits for active packets when no record is free.
 const MAX_WAIT: Duration = Duration::from_millis(200);
-/// The id of what is no entry.
+/// The id of a record that is not an entry.
 pub(super) const NO_ENTRY: u32 = u32::MAX;
 
-/// How many records there are for that many entries: some may still be read when new ones come.
+/// Number of records for that many entries: old ones may still be read while new ones are added.
 pub(super) fn room(capacity: usize) -> usize {
     capacity + capacity / 2 + 4096
 }
 
-/// What only writers touch.
+/// State that only writers access.
 pub(super) struct State {
     pub(super) index: Arc<Index>,
-    /// Places of the index that have been used since it was made.
+    /// Slots of the index that have been used since its creation.
     pub(super) used: usize,
     pub(super) masks: Masks,
     pub(super) groups: Groups,
-    /// For each id its record and who made it.
+    /// The record and creator of each id.
     pub(super) entries: Vec<Option<(u32, Origin)>>,
     pub(super) count: usize,
     pub(super) free_ids: Vec<u32>,
@@ -50,19 +50,20 @@ pub(super) struct State {
     pub(super) opaque: Opaque,
 }
 
-/// What may still be read: a record, and the id and set of actions if they go too.
+/// A retired record, with its id and set of actions if these are retired too. Packets may still
+/// read it.
 pub(super) struct Out {
     pub(super) record: u32,
     pub(super) id: Option<u32>,
     pub(super) set: Option<u32>,
 }
 
-/// Where an entry is, or would be.
+/// The place of an entry, existing or to be inserted.
 pub(super) struct Spot {
     pub(super) hash: u64,
-    /// The place in the index and the first record there.
+    /// The slot in the index and the first record there.
     pub(super) first: Option<(Place, u32)>,
-    /// The one before it.
+    /// The predecessor in the chain.
     pub(super) before: Option<u32>,
     /// The entry itself.
     pub(super) record: Option<u32>,
@@ -98,7 +99,7 @@ impl State {
         self.entries.get(id.0 as usize).copied().flatten()
     }
 
-    /// All entries from an id on.
+    /// All entries, starting at an id.
     pub(super) fn from(&self, id: u32) -> impl Iterator<Item = (EntryId, u32, Origin)> + '_ {
         let entries = self.entries.iter().enumerate().skip(id as usize);
         entries.filter_map(|(n, entry)| {
@@ -125,14 +126,14 @@ impl Table {
         words.eq(value.iter().copied())
     }
 
-    /// Whether a table of exact keys has this one.
+    /// Returns whether a table of exact keys has this key.
     pub(super) fn has_key(&self, state: &State, key: &[u64]) -> bool {
         let hash = hash(self.seed, key.len(), |n| key[n]);
         let found = state.index.search(hash, &mut |r| self.is_value(r, key));
         found.is_some()
     }
 
-    /// Where the entry is with these keys and this rank, or where it would be.
+    /// Finds the entry with these keys and this rank, or its insertion point.
     pub(super) fn spot(&self, state: &State, rule: &Rule) -> Spot {
         let mut spot = Spot {
             hash: 0,
@@ -187,7 +188,7 @@ impl Table {
         Ok(id)
     }
 
-    /// Whether there is room for what a control plane wants back.
+    /// Checks that there is space for a control plane's opaque data.
     pub(super) fn check_opaque(
         &self,
         state: &State,
@@ -205,7 +206,7 @@ impl Table {
         }
     }
 
-    /// Adds what has been checked.
+    /// Adds an entry that has been validated.
     pub(super) fn put_rule(
         &self,
         state: &mut State,
@@ -258,7 +259,7 @@ impl Table {
             self.records
                 .write_chained(record, id, rule.rank, state.sequence);
             state.sequence += 1;
-            // A tuple is asked for before it has an entry, not the other way round.
+            // A tuple is published before it has an entry, not vice versa.
             if is_news {
                 self.publish_tuples(state);
             }
@@ -334,7 +335,7 @@ impl Table {
             timers.start(id, 0, 0, false);
         }
         if let Some(cell) = self.meters.get(id) {
-            // No rates are always fine.
+            // Removing rates never fails.
             let _ = cell.set(None);
         }
         let out = Out {
@@ -349,7 +350,7 @@ impl Table {
         Some(EntryId(id))
     }
 
-    /// The entry with the longest prefix that is shorter, not that of no bits.
+    /// The entry with the longest shorter prefix, excluding the prefix of length zero.
     fn shorter(&self, state: &State, rule: &Rule) -> Option<u32> {
         self.dir()?;
         let width = self.spec().keys[0].width;
@@ -392,13 +393,13 @@ impl Table {
         }
     }
 
-    /// Makes a larger index, or one without places that are lost, when it is full.
+    /// Replaces a full index by a larger one, or by one without tombstones.
     fn make_room(&self, state: &mut State) -> Result<(), TableError> {
         if state.used < state.index.room() {
             return Ok(());
         }
         let new = Arc::new(Index::new((state.count + 1) * 2).ok_or_else(|| self.no_memory())?);
-        // Records behind the first of a place are reached through it.
+        // Only the first record of a slot is in the index; it links to the others.
         let mut used = 0;
         for (_, record, _) in state.from(0) {
             let rule = self.rule_of(state, record);
@@ -420,7 +421,7 @@ impl Table {
         Ok(())
     }
 
-    /// A record that nobody reads.
+    /// Allocates a record that no packet reads.
     pub(super) fn take_record(&self, state: &mut State) -> Result<u32, TableError> {
         let mut since = None;
         loop {

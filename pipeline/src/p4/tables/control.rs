@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What control planes do with a table.
+//! The control-plane operations of a table.
 
 use std::sync::atomic::Ordering::Release;
 
@@ -18,8 +18,8 @@ impl Table {
         self.put(entry, Origin::Control, timeout, now_ns)
     }
 
-    /// Gives the entry with these keys and this priority another action and timeout. Its counter
-    /// goes on.
+    /// Replaces the action and timeout of the entry with these keys and this priority. Its counter
+    /// is kept.
     pub fn modify(&self, entry: &Entry, now_ns: u64) -> Result<EntryId, TableError> {
         self.check_writable()?;
         let timeout = self.check_timeout(entry)?;
@@ -41,7 +41,7 @@ impl Table {
                 return Err(error);
             }
         };
-        // A set has been put in the place of the one before.
+        // The set was replaced in its group.
         let set = match (&before, action, &entry.action) {
             (Action::Group(old), Stored::Group(new), Action::Set(_)) if *old == new => None,
             _ => self.release(&before),
@@ -99,8 +99,8 @@ impl Table {
         Ok(self.show(state, id, record, origin))
     }
 
-    /// Shows entries from an id on, to go through all of them in pieces: gives where the next
-    /// piece begins. Entries that come and go meanwhile may be shown or not.
+    /// Lists up to `most` entries, starting at an id. Returns the start of the next part. Entries
+    /// added or removed concurrently may be listed or not.
     pub fn entries(&self, from: EntryId, most: usize) -> (Vec<EntryState>, Option<EntryId>) {
         let state = &*self.state.lock();
         let mut found = Vec::new();
@@ -118,12 +118,12 @@ impl Table {
         self.entries(EntryId(0), usize::MAX).0
     }
 
-    /// How many different masks the entries have.
+    /// Number of different masks of the entries.
     pub fn masks(&self) -> usize {
         self.state.lock().masks.len()
     }
 
-    /// How many bytes of memory the entries take, about.
+    /// Approximate memory used by the entries, in bytes.
     pub fn bytes(&self) -> usize {
         let state = self.state.lock();
         let counts = if self.counts.is_some() { 32 } else { 0 };
@@ -132,12 +132,12 @@ impl Table {
         state.next_record as usize * each + state.index.bytes()
     }
 
-    /// What is done with packets that match no entry.
+    /// The action for packets that match no entry.
     pub fn default_action(&self) -> Action {
         Action::Direct(self.state.lock().default.clone())
     }
 
-    /// Whether the default action is another than the program's.
+    /// Returns whether the default action was changed from the program's.
     pub fn default_is_set(&self) -> bool {
         self.state.lock().default_is_set
     }
@@ -151,7 +151,7 @@ impl Table {
         self.put_default(chosen, true)
     }
 
-    /// Puts the program's own default action back.
+    /// Restores the program's own default action.
     pub fn reset_default(&self) -> Result<(), TableError> {
         if self.spec().const_default {
             return Err(self.constant("default action"));
@@ -218,7 +218,7 @@ impl Table {
         }
     }
 
-    /// What a record matches.
+    /// The match of a record.
     pub(super) fn rule_of(&self, state: &State, record: u32) -> Rule {
         let (plan, layout) = (&self.shape.plan, self.records.layout);
         let mut rule = Rule {
@@ -276,8 +276,8 @@ impl Table {
 
     pub(super) fn check(&self, action: &Action) -> Result<(), TableError> {
         match (action, self.profile) {
-            // Entries of a table with a profile may have actions of their own until they are
-            // given members: programs' entries do.
+            // Entries of a table with a profile may have direct actions until they are given
+            // members: those in programs do.
             (Action::Direct(chosen), _) => self.shape.check_action(chosen, false),
             (Action::Set(actions), Some(_)) => {
                 self.check_indirect(action)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Counters that each worker has a copy of, so that cores do not write to each other's lines.
+//! Counters with one copy for each worker, so that cores do not share cache lines.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use crate::p4::memory::{prefetch, Words, MAX_WORKERS};
 /// Packets and bytes by index.
 pub(in crate::p4) struct Counts {
     size: usize,
-    /// What is added to the workers' sums, modulo 2^64.
+    /// Offset added to the workers' sums, modulo 2^64.
     base: Words,
     workers: Box<[OnceLock<Words>]>,
 }
@@ -24,7 +24,7 @@ impl Counts {
         })
     }
 
-    /// Makes room for a worker's part; false if there is no memory.
+    /// Allocates a worker's copy. Returns `false` if there is not enough memory.
     pub(in crate::p4) fn join(&self, worker: usize) -> bool {
         let place = &self.workers[worker];
         if place.get().is_none() {
@@ -36,19 +36,19 @@ impl Counts {
         true
     }
 
-    /// Counts a packet, by the worker alone whose number that is.
+    /// Counts a packet; only the worker with that number may call this.
     #[inline]
     pub(in crate::p4) fn add(&self, worker: usize, index: usize, weight: Count) {
         let words = self.workers.get(worker).and_then(OnceLock::get);
         let pair = words.and_then(|words| words.get(index * 2..index * 2 + 2));
         if let Some([packets, total]) = pair {
-            // Nobody else writes here: no read-modify-write is needed.
+            // A single writer: no read-modify-write is needed.
             packets.store(packets.load(Relaxed).wrapping_add(weight.packets), Relaxed);
             total.store(total.load(Relaxed).wrapping_add(weight.bytes), Relaxed);
         }
     }
 
-    /// Asks for a counter of a worker.
+    /// Prefetches a counter of a worker.
     #[inline]
     pub(in crate::p4) fn prefetch(&self, worker: usize, index: usize) {
         let words = self.workers.get(worker).and_then(OnceLock::get);
@@ -71,7 +71,7 @@ impl Counts {
         })
     }
 
-    /// Sets a counter; packets that are counted meanwhile may be lost.
+    /// Sets a counter; packets counted concurrently may be lost.
     pub(in crate::p4) fn set(&self, index: usize, count: Count) {
         if index < self.size {
             for (at, value) in [(index * 2, count.packets), (index * 2 + 1, count.bytes)] {

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Longest prefixes of up to 32 bits in one or two reads: the record for each value of the upper
-//! 24 bits, and groups of 256 where longer prefixes are (DIR-24-8).
+//! Longest prefix match on up to 32 bits in one or two reads: the record for each value of the
+//! upper 24 bits, and groups of 256 for longer prefixes (DIR-24-8).
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::p4::memory::{prefetch, Arena, Epochs, Limbo};
 
-/// The most groups; with more the table is looked up by other means.
+/// Maximum number of groups; beyond it, lookups use the tuples instead.
 const MAX_GROUPS: u32 = 1 << 17;
 /// Marks a group's number among records.
 const IS_GROUP: u32 = 1 << 31;
 
-/// The structure. What it holds are records, plus one; 0 is none.
+/// The lookup structure. Cells hold record numbers plus one; 0 is none.
 pub(super) struct Dir {
-    /// The upper 24 bits of what width.
+    /// The key's width.
     width: u32,
     upper: Arena<AtomicU32>,
     groups: Arena<AtomicU32>,
-    /// The record of the prefix of no bits.
+    /// The record of the zero-length prefix.
     all: AtomicU32,
     overflowed: AtomicBool,
 }
 
-/// What the writer keeps.
+/// The writer's state.
 #[derive(Default)]
 pub(super) struct Groups {
     next: u32,
@@ -41,19 +41,19 @@ impl Dir {
         })
     }
 
-    /// Whether there was no room for all prefixes.
+    /// Returns whether there was not enough space for all prefixes.
     #[inline]
     pub(super) fn has_overflowed(&self) -> bool {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// A value as if it had 32 bits.
+    /// Extends a value to 32 bits.
     #[inline]
     fn wide(&self, value: u64) -> u32 {
         (value << (32 - self.width)) as u32
     }
 
-    /// The record of the longest prefix.
+    /// Finds the record of the longest prefix.
     #[inline]
     pub(super) fn find(&self, value: u64) -> Option<u32> {
         let value = self.wide(value);
@@ -68,14 +68,13 @@ impl Dir {
         found.checked_sub(1)
     }
 
-    /// Asks for what [`Dir::find`] reads first.
+    /// Prefetches the cell that [`Dir::find`] reads first.
     #[inline]
     pub(super) fn prefetch(&self, value: u64) {
         prefetch(&self.upper[self.wide(value) as usize >> 8]);
     }
 
-    /// Changes what is there for all values with a prefix. `change` gets what is there and gives
-    /// what is to be.
+    /// Updates the cells of all values with a prefix. `change` maps the old content to the new one.
     pub(super) fn change(
         &self,
         value: u64,

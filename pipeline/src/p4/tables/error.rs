@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is wrong with an entry or an operation on a table.
+//! Errors of entries and table operations.
 
 use crate::p4::externs::{ObjectError, ProfileError};
 
-/// What is wrong with an entry or an operation on a table.
+/// An error of an entry or a table operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
-    /// Not as many keys as the table has.
+    /// A number of keys other than the table's.
     #[error("the table `{table}` has {expected} keys, not {given}")]
     Keys {
         /// The table.
         table: String,
-        /// How many it has.
+        /// The table's number of keys.
         expected: usize,
-        /// How many came.
+        /// The number given.
         given: usize,
     },
-    /// A kind of match that the key does not take.
+    /// A match that the key's kind does not allow.
     #[error("the key `{key}` is matched {kind}: it takes {takes}")]
     Kind {
         /// The key.
         key: String,
-        /// How it is matched.
+        /// Its match kind.
         kind: String,
-        /// What it takes.
+        /// The matches it takes.
         takes: &'static str,
     },
     /// A value wider than its key or parameter.
@@ -31,13 +31,13 @@ pub enum TableError {
     Width {
         /// The key or parameter.
         name: String,
-        /// How wide it is.
+        /// Its width in bits.
         width: u32,
     },
-    /// A range whose end comes before its beginning.
+    /// A range whose end is before its beginning.
     #[error("the range for `{0}` ends before it begins")]
     Range(String),
-    /// An action that entries cannot have.
+    /// An action that is not allowed here.
     #[error("the table `{table}` has no action for this use: {action}")]
     Action {
         /// The table.
@@ -45,14 +45,14 @@ pub enum TableError {
         /// The action.
         action: String,
     },
-    /// Not as many arguments as the action has parameters.
+    /// A number of arguments other than the action's number of parameters.
     #[error("the action `{action}` has {expected} parameters, not {given}")]
     Arguments {
         /// The action.
         action: String,
-        /// How many it has.
+        /// The action's number of parameters.
         expected: usize,
-        /// How many came.
+        /// The number given.
         given: usize,
     },
     /// The program's own entries or default action cannot be changed.
@@ -60,16 +60,16 @@ pub enum TableError {
     Constant {
         /// The table.
         table: String,
-        /// What it is.
+        /// The constant property.
         what: &'static str,
     },
-    /// The same key again.
+    /// An entry with this key exists.
     #[error("the table `{0}` has an entry with this key already")]
     Exists(String),
     /// No such entry.
     #[error("the table `{0}` has no such entry")]
     Unknown(String),
-    /// No room.
+    /// The table is full.
     #[error("the table `{table}` is full: it has room for {size} entries")]
     Full {
         /// The table.
@@ -77,15 +77,15 @@ pub enum TableError {
         /// Its size.
         size: usize,
     },
-    /// A timeout that the table does not have.
+    /// A timeout in a table without idle timeouts.
     #[error("the table `{0}` has no idle timeouts: its property `support_timeout` is not true")]
     NoTimeout(String),
-    /// Entries with actions of their own where a profile gives them, or the other way.
+    /// Direct actions in a table with a profile, or members in one without.
     #[error("the entries of the table `{table}` have {wanted}")]
     Indirect {
         /// The table.
         table: String,
-        /// What they have.
+        /// The actions that entries must have.
         wanted: &'static str,
     },
     /// No direct counter.
@@ -94,31 +94,31 @@ pub enum TableError {
     /// No direct meter.
     #[error("the table `{0}` has no direct meter")]
     NoMeter(String),
-    /// Rates that no meter has.
+    /// Rates that a meter cannot have.
     #[error(transparent)]
     Meter(ObjectError),
     /// A member or group that cannot be used.
     #[error(transparent)]
     Profile(ProfileError),
-    /// More than is kept for control planes.
+    /// More opaque data than there is space for.
     #[error("{given} bytes to keep with an entry of the table `{table}`, where there is room for {room}")]
     Opaque {
         /// The table.
         table: String,
-        /// How many bytes came.
+        /// The number of bytes given.
         given: usize,
-        /// For how many there is room.
+        /// The number of bytes available.
         room: usize,
     },
-    /// Too many entries are still being read by packets: try again.
+    /// Too many retired entries are still being read by packets: try again.
     #[error("the table `{0}` has no room for a change until packets at work are done")]
     Busy(String),
-    /// A match that the engine does not have.
+    /// A declaration that the engine does not support.
     #[error("the table `{table}` cannot be run: {why}")]
     Unsupported {
         /// The table.
         table: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }

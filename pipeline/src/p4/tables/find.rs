@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What packets do with a table: gather the key, find the record, put its arguments in place.
+//! The data path of a table: build the key, find the record, copy its arguments into the frame.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -10,26 +10,26 @@ use super::{EntryId, Search, Table};
 use crate::p4::externs::Count;
 use crate::p4::memory::Pin;
 
-/// How many tuples are asked at once whether they may have an entry.
+/// Number of tuples whose filters are tested in one batch.
 const TUPLES: usize = 16;
 
-/// A packet's way to a table.
+/// The context of a packet's table lookup.
 #[derive(Clone, Copy)]
 pub(in crate::p4) struct Visit<'a> {
     pub(in crate::p4) pin: &'a Pin<'a>,
     pub(in crate::p4) worker: usize,
-    /// What the packet counts for.
+    /// Packets and bytes that are added to counters.
     pub(in crate::p4) weight: Count,
     pub(in crate::p4) now_ns: u64,
 }
 
-/// What a lookup came to.
+/// The result of a lookup.
 pub(in crate::p4) struct Found {
     pub(in crate::p4) entry: Option<EntryId>,
     pub(in crate::p4) action: Reached,
 }
 
-/// The action that a lookup came to: the table's own, or one that its profile knows.
+/// The action that a lookup selected: the table's own, or an indirect one of its profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::p4) enum Reached {
     Direct(u32),
@@ -38,13 +38,13 @@ pub(in crate::p4) enum Reached {
 }
 
 impl Table {
-    /// Packs the key that is in a frame.
+    /// Packs the key from a frame.
     #[inline]
     pub(in crate::p4) fn gather(&self, frame: &[u64], key: &mut Vec<u64>) {
         self.shape.plan.gather(frame, key);
     }
 
-    /// The record for a packed key.
+    /// Finds the record for a packed key.
     #[inline]
     pub(super) fn look_up(&self, key: &[u64], visit: Visit<'_>) -> Option<u32> {
         if self.is_keyless {
@@ -60,7 +60,7 @@ impl Table {
         }
     }
 
-    /// The hash of an exact key; the usual widths as constants.
+    /// Hashes an exact key; the usual widths are specialised as constants.
     #[inline(always)]
     pub(super) fn hash(&self, key: &[u64]) -> u64 {
         match *key {
@@ -70,7 +70,7 @@ impl Table {
         }
     }
 
-    /// Whether a record of a table with exact keys has this one.
+    /// Returns whether a record of a table with exact keys has this key.
     #[inline(always)]
     pub(super) fn record_has(&self, record: u32, key: &[u64]) -> bool {
         let from = self.records.layout.key;
@@ -108,8 +108,8 @@ impl Table {
                 break;
             }
             let masks = &tuples.masks[n * TUPLES * width..][..some.len() * width];
-            // First, and without branches, which tuples have anything: which those are cannot be
-            // foreseen.
+            // First, without branches, the set of tuples whose filter matches: this set is
+            // unpredictable.
             let (mut mixes, mut likely) = ([0; TUPLES], 0u64);
             let (mut at, mut bit) = (0, 0u32);
             for (tuple, mixed) in some.iter().zip(&mut mixes) {
@@ -131,7 +131,7 @@ impl Table {
                     self.records.tuple(record) == tuple.id
                         && self.records.words(record, from, width).eq(masked())
                 });
-                // Those of the same value, the best first.
+                // Entries of the same value, in order of priority.
                 while let Some(record) = next {
                     let (its, order) =
                         (self.records.priority(record), self.records.sequence(record));
@@ -168,7 +168,7 @@ impl Table {
                 continue;
             }
             let bound = |from: usize| {
-                // From the most significant limb down.
+                // Compares from the most significant limb down.
                 let limbs = value.iter().enumerate().rev();
                 let mut orders =
                     limbs.map(|(n, limb)| limb.cmp(&self.records.word(record, from + n)));
@@ -184,14 +184,14 @@ impl Table {
         true
     }
 
-    /// Looks up a packed key and counts: the entry, and what it does; without entry, the default
-    /// action. Puts the arguments of an action into the frame.
+    /// Looks up a packed key and updates counters. Returns the entry and its action, or the default
+    /// action on a miss. Copies the arguments of a direct action into the frame.
     #[inline]
     pub(in crate::p4) fn find(&self, frame: &mut [u64], key: &[u64], visit: Visit<'_>) -> Found {
         self.come_to(self.look_up(key, visit), frame, visit)
     }
 
-    /// The same for a lookup that went through all its stages.
+    /// The same for a lookup whose stages have run.
     #[inline]
     pub(in crate::p4) fn find_ahead(
         &self,
@@ -220,7 +220,7 @@ impl Table {
         }
     }
 
-    /// An entry was hit.
+    /// Records a hit of an entry.
     #[inline]
     fn note(&self, head: Head, visit: Visit<'_>) {
         let id = head.id as usize;
@@ -232,7 +232,7 @@ impl Table {
         }
     }
 
-    /// Puts the default action's arguments into the frame; which action it is.
+    /// Copies the default action's arguments into the frame. Returns the action.
     pub(super) fn reach_default(&self, frame: &mut [u64]) -> u32 {
         let record = self.default.load(Acquire);
         let head = self.records.head(record);
@@ -258,7 +258,7 @@ impl Table {
         Reached::Direct(head.action.into())
     }
 
-    /// How often an entry is told to have been hit, at the least.
+    /// Time of the entry's last recorded hit, or 0 if the table has no timers.
     pub(super) fn last_hit_ns(&self, id: u32) -> u64 {
         let timers = self.timers.as_ref();
         timers.map_or(0, |t| t.since[id as usize].load(Relaxed))

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A hash table from keys to records. Buckets are cache lines of eight places; a place is one word,
-//! so that it changes at once: readers need no lock and see a record or do not. A bucket that is
-//! full goes on in the next one.
+//! A hash table from keys to records. Buckets are cache lines of eight slots. A slot is one word,
+//! so that it changes atomically: readers need no lock and either see a record or do not. A full
+//! bucket overflows into the next one.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::p4::memory::{prefetch, Words};
 
 const PLACES: usize = 8;
-/// A place that is empty, in a bucket that may go on in the next one.
+/// An empty slot, in a bucket that may have overflowed into the next one.
 const GONE: u64 = u32::MAX as u64;
 
-/// The table. Keys are in the records: who looks up compares them.
+/// The hash table. Keys are in the records; callers compare them.
 pub(super) struct Index {
     places: Words,
-    /// The number of buckets, less one: they are a power of two.
+    /// The number of buckets minus one; it is a power of two.
     mask: usize,
 }
 
-/// Where a record is told of.
+/// The slot of a record.
 #[derive(Clone, Copy)]
 pub(super) struct Place(usize);
 
-/// The upper half of a hash with a record in the lower half.
+/// Combines the upper half of a hash with a record in the lower half.
 fn word(hash: u64, record: u32) -> u64 {
     hash & !GONE | u64::from(record + 1)
 }
@@ -35,7 +35,7 @@ fn record_of(word: u64) -> Option<u32> {
 }
 
 impl Index {
-    /// Room for that many records; `None` if there is no memory.
+    /// Allocates an index for that many records; `None` if there is not enough memory.
     pub(super) fn new(records: usize) -> Option<Index> {
         // At most five eighths are used.
         let buckets = (records.max(4) * 8 / 5)
@@ -47,7 +47,7 @@ impl Index {
         })
     }
 
-    /// How many places may be used.
+    /// The maximum number of slots in use.
     pub(super) fn room(&self) -> usize {
         self.places.len() / 8 * 5
     }
@@ -60,13 +60,13 @@ impl Index {
         hash as usize & self.mask
     }
 
-    /// Asks for the bucket of a hash.
+    /// Prefetches the bucket of a hash.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
         prefetch(&self.places[self.bucket(hash) * PLACES]);
     }
 
-    /// A record that may be the one for a hash, by the bits in its place.
+    /// A record that may be the one for a hash, by the hash bits in its slot.
     #[inline]
     pub(super) fn candidate(&self, hash: u64) -> Option<u32> {
         let line = &self.places[self.bucket(hash) * PLACES..][..PLACES];
@@ -75,13 +75,13 @@ impl Index {
         alike.find_map(record_of)
     }
 
-    /// The record whose key `is_it` confirms.
+    /// Finds the record whose key `is_it` confirms.
     #[inline(always)]
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         self.search(hash, &mut is_it).map(|found| found.1)
     }
 
-    /// The same with its place, for who writes.
+    /// The same with its slot, for writers.
     #[inline(always)]
     pub(super) fn search(
         &self,
@@ -93,7 +93,7 @@ impl Index {
             let line = &self.places[bucket * PLACES..][..PLACES];
             let words: [u64; PLACES] = std::array::from_fn(|n| line[n].load(Acquire));
             let (mut is_last, mut alike) = (false, 0u32);
-            // Without branches: where in a line a record is cannot be foreseen.
+            // Without branches: a record's slot within a line is unpredictable.
             for (n, word) in words.iter().enumerate() {
                 is_last |= *word == 0;
                 alike |= u32::from((word ^ hash) >> 32 == 0) << n;
@@ -115,8 +115,8 @@ impl Index {
         None
     }
 
-    /// Adds a record; the writer has seen to it that there is room. Tells whether a place that was
-    /// never used is used now.
+    /// Adds a record; the caller has ensured that there is space. Returns whether the slot was
+    /// never used before.
     pub(super) fn insert(&self, hash: u64, record: u32) -> bool {
         let mut bucket = self.bucket(hash);
         for _ in 0..=self.mask {
@@ -133,16 +133,16 @@ impl Index {
         false
     }
 
-    /// Puts another record in a place.
+    /// Replaces the record in a slot.
     pub(super) fn replace(&self, place: Place, hash: u64, record: u32) {
         self.places[place.0].store(word(hash, record), Release);
     }
 
-    /// Empties a place; tells whether it is as if it had never been used.
+    /// Empties a slot. Returns whether it is again in the never-used state.
     pub(super) fn remove(&self, place: Place) -> bool {
         let bucket = place.0 / PLACES * PLACES;
         let line = &self.places[bucket..][..PLACES];
-        // No record is behind a bucket with a place that was never used.
+        // If a bucket has a slot that was never used, no record overflowed from it.
         let ends_here = line.iter().any(|place| place.load(Relaxed) == 0);
         self.places[place.0].store(if ends_here { 0 } else { GONE }, Release);
         ends_here

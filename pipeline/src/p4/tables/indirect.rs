@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Entries whose actions are in an action profile or selector; direct meters and counters that
-//! actions ask for.
+//! Entries whose actions are in an action profile or selector; direct meters and counters used by
+//! actions.
 
 use std::sync::Arc;
 
@@ -15,11 +15,12 @@ use crate::p4::memory::Pin;
 pub(super) struct Indirect {
     profile: Arc<Profile>,
     algorithm: Algorithm,
-    /// The table's action for each of the profile's, which may have those of other tables, too.
+    /// The table's action for each of the profile's; the profile may have actions of other tables
+    /// too.
     actions: Vec<Option<u32>>,
 }
 
-/// An action as records have it: a set is a group.
+/// An action as stored in records, where a set is a group.
 #[derive(Clone, Copy)]
 pub(super) enum Stored<'a> {
     Direct(&'a Chosen),
@@ -28,7 +29,7 @@ pub(super) enum Stored<'a> {
 }
 
 impl Table {
-    /// Finds the objects that the table's properties name.
+    /// Resolves the objects that the table's properties name.
     pub(in crate::p4) fn attach(&mut self, objects: &[Object]) {
         let Some(Object::Profile(profile, algorithm)) =
             self.profile.and_then(|at| objects.get(at as usize))
@@ -46,7 +47,7 @@ impl Table {
         });
     }
 
-    /// The keys that choose a group's member.
+    /// The keys that select a group's member.
     pub fn selector_keys(&self) -> &[ir::Key] {
         &self.shape.selector
     }
@@ -56,13 +57,13 @@ impl Table {
         indirect.map_or(Algorithm::Identity, |indirect| indirect.algorithm)
     }
 
-    /// Puts a member's arguments into the frame; which action it is. Without the member it is the
-    /// default action.
+    /// Copies a member's arguments into the frame. Returns its action, or the default action if
+    /// there is no such member.
     pub(in crate::p4) fn reach_member(&self, member: u32, frame: &mut [u64], pin: &Pin<'_>) -> u32 {
         self.reach_chosen(frame, |profile| profile.chosen(member, pin))
     }
 
-    /// The same for the member that a hash picks. Without any it is the default action.
+    /// The same for the member that a hash selects. An empty group runs the default action.
     pub(in crate::p4) fn reach_group(
         &self,
         group: u32,
@@ -81,7 +82,7 @@ impl Table {
         let indirect = self.indirect.as_ref();
         let found = indirect.and_then(|indirect| {
             let chosen = find(&indirect.profile)?;
-            // A member may have an action of another table only.
+            // A member's action may belong to another table only.
             Some((indirect.actions[chosen.action as usize]?, chosen))
         });
         let Some((action, chosen)) = found else {
@@ -91,7 +92,7 @@ impl Table {
         action
     }
 
-    /// Puts an action's arguments where its parameters are.
+    /// Copies an action's arguments to the slots of its parameters.
     fn put_arguments(&self, action: u32, arguments: &[Vec<u64>], frame: &mut [u64]) {
         let places = &self.shape.arguments[action as usize];
         for ((slot, limbs), value) in places.iter().zip(arguments) {
@@ -113,8 +114,8 @@ impl Table {
         }
     }
 
-    /// An entry uses a member or group: it has to be there, and stays. A set comes into being, if
-    /// it can in the place of the one that the entry has had `before`.
+    /// Takes a reference to a member or group, which must exist. Creates the group of a set; if
+    /// possible it replaces the one that the entry had `before`.
     pub(super) fn hold<'a>(
         &self,
         action: &'a Action,
@@ -160,8 +161,8 @@ impl Table {
         held.map_err(TableError::Profile)
     }
 
-    /// An entry uses a member or group no more; gives a set that is to be forgotten when no packet
-    /// can have it.
+    /// Releases the reference to a member or group. Returns a set that must be freed once no packet
+    /// can use it.
     pub(super) fn release(&self, action: &Action) -> Option<u32> {
         match (&self.indirect, action) {
             (Some(indirect), Action::Member(id)) => {
@@ -185,7 +186,7 @@ impl Table {
         }
     }
 
-    /// An action as control planes give it.
+    /// Converts an action to the control plane's form.
     pub(super) fn shown(&self, action: Action) -> Action {
         let (Some(indirect), Action::Group(id)) = (&self.indirect, &action) else {
             return action;
@@ -194,14 +195,14 @@ impl Table {
             return action;
         };
         for SetAction { chosen, .. } in &mut actions {
-            // A set is of this table's own actions.
+            // A set has only actions of this table.
             let action = indirect.actions[chosen.action as usize];
             chosen.action = action.unwrap_or(chosen.action);
         }
         Action::Set(actions)
     }
 
-    /// Sets the rates of an entry's direct meter; without any everything is green.
+    /// Sets the rates of an entry's direct meter; without rates all packets are green.
     pub fn set_meter(&self, id: EntryId, config: Option<MeterConfig>) -> Result<(), TableError> {
         if self.direct_meter.is_none() {
             return Err(TableError::NoMeter(self.spec().name.clone()));
@@ -218,7 +219,7 @@ impl Table {
         set.map_err(TableError::Meter)
     }
 
-    /// Marks a packet by an entry's meter.
+    /// Meters a packet with an entry's meter.
     pub(in crate::p4) fn mark(&self, id: EntryId, now_ns: u64, amount: u64, color: Color) -> Color {
         let cell = self.meters.get(id.0);
         cell.map_or(color, |cell| cell.mark(now_ns, amount, color))

@@ -1,42 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Keys, packed: all bits that are compared one after the other in as few words as they fill, then
-//! the limbs of keys that are matched by range.
+//! Packed keys: all compared bits, contiguous, in as few words as they fill, then the limbs of
+//! range keys.
 
 use adit_p4_frontend::ir::{limbs_of, Key};
 
 use super::MatchKind;
 use crate::p4::bits;
 
-/// Where bits of a limb of the frame go: `limb << up >> down` is their part of a word.
+/// A copy of bits from a limb of the frame: `limb << up >> down` is their part of a word.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     slot: u32,
     word: u32,
     up: u32,
     down: u32,
-    /// What is kept of what parts before this one put into the word: all, or nothing.
+    /// Mask for the bits stored in the word by preceding parts: all ones, or zero.
     keep: u64,
 }
 
-/// Where a key is among the packed ones.
+/// The place of a key among the packed keys.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
-    /// From that bit on.
+    /// The first bit.
     Bits(u32),
-    /// Behind the packed bits: its limbs.
+    /// Its limbs follow the packed bits.
     Range,
 }
 
-/// How a table's keys are packed.
+/// The packed layout of a table's keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     parts: Vec<Part>,
-    /// The first limbs of ranges in the frame, and how many.
+    /// The first limb of each range key in the frame, and the number of limbs.
     ranges: Vec<(u32, u32)>,
     pub(super) places: Vec<Place>,
-    /// How many words the packed bits fill.
+    /// Number of words of the packed bits.
     pub(super) words: usize,
-    /// How many words the ranges have.
+    /// Number of words of the ranges.
     pub(super) range_words: usize,
 }
 
@@ -66,7 +66,7 @@ impl Plan {
                     });
                 }
                 if shift + width > 64 {
-                    // It goes on in the next word.
+                    // The key continues in the next word.
                     plan.parts.push(Part {
                         slot,
                         word: bit / 64 + 1,
@@ -83,14 +83,14 @@ impl Plan {
         plan
     }
 
-    /// Packs the keys in a frame.
+    /// Packs a key from a frame.
     #[inline]
     pub(super) fn gather(&self, frame: &[u64], key: &mut Vec<u64>) {
         let length = self.words + self.range_words;
         if key.len() != length {
             key.resize(length, 0);
         }
-        // In the order of the words.
+        // Parts are ordered by word.
         let mut word = 0;
         for part in &self.parts {
             let value = frame[part.slot as usize];
@@ -107,14 +107,14 @@ impl Plan {
         }
     }
 
-    /// Puts a value of a key at its place.
+    /// Stores the value of a key in its place.
     pub(super) fn pack(&self, key: usize, width: u32, value: &[u64], words: &mut [u64]) {
         if let (Place::Bits(bit), true) = (self.places[key], width > 0) {
             bits::insert(words, value, bit, width);
         }
     }
 
-    /// The value of a key.
+    /// Extracts the value of a key.
     pub(super) fn unpack(&self, key: usize, width: u32, words: &[u64]) -> Vec<u64> {
         let mut value = vec![0; limbs_of(width) as usize];
         if let (Place::Bits(bit), true) = (self.places[key], width > 0) {
@@ -129,19 +129,19 @@ impl Plan {
     }
 }
 
-/// Hashes words, which are given by their numbers; attackers who choose keys do not know the seed.
+/// Hashes words, which are obtained by index; the seed is unknown to attackers who choose keys.
 #[inline(always)]
 pub(super) fn hash(seed: u64, count: usize, word: impl Fn(usize) -> u64) -> u64 {
     mixed(seed, mix(seed, count, word))
 }
 
-/// The first half of [`hash`]: enough where it costs time only that two keys have the same.
+/// The first half of [`hash`]: sufficient where a collision only costs time.
 #[inline(always)]
 pub(super) fn mix(seed: u64, count: usize, word: impl Fn(usize) -> u64) -> u64 {
     let (mut state, mut first, mut second) =
         (0u64, seed, seed.rotate_left(32) ^ 0xa076_1d64_78bd_642f);
     let mut n = 0;
-    // Two words in one product, and products that do not wait for each other.
+    // Two words for each product, and products that do not depend on each other.
     while n < count {
         let other = match n + 1 < count {
             true => word(n + 1),

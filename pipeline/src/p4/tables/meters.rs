@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The direct meters of a table's entries. They are there once one of their neighbours has rates: a
-//! table may have room for millions of entries, and making and dropping so many cells takes seconds.
+//! The direct meters of a table's entries, allocated in runs when an entry of the run gets rates: a
+//! table may have capacity for millions of entries, and allocating and freeing that many cells
+//! takes seconds.
 
 use std::sync::OnceLock;
 
 use crate::p4::externs::MeterCell;
 
-/// How many are made at once.
+/// Number of cells allocated together.
 const RUN: usize = 1024;
 
-/// The meters, by the entries' ids.
+/// The meters, indexed by entry id.
 #[derive(Default)]
 pub(super) struct Meters(Box<[OnceLock<Box<[MeterCell]>>]>);
 
@@ -19,13 +20,13 @@ impl Meters {
         Meters((0..runs).map(|_| OnceLock::new()).collect())
     }
 
-    /// An entry's meter, if it may have rates.
+    /// The meter of an entry, if it is allocated.
     pub(super) fn get(&self, id: u32) -> Option<&MeterCell> {
         let id = id as usize;
         self.0.get(id / RUN)?.get()?.get(id % RUN)
     }
 
-    /// An entry's meter, to be given rates; `None` if there is no room for such an entry.
+    /// Allocates the meter of an entry. Returns `None` if the id is out of range.
     pub(super) fn make(&self, id: u32) -> Option<&MeterCell> {
         let run = self.0.get(id as usize / RUN)?;
         run.get_or_init(|| (0..RUN).map(|_| MeterCell::default()).collect());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tables at run time: entries are checked when they come, so that looking up need not.
+//! Tables at run time: entries are validated when they are added, so that lookups need no checks.
 
 mod aging;
 mod ahead;
@@ -46,50 +46,50 @@ use meters::Meters;
 use record::{Layout, Records};
 use tuples::Tuples;
 
-/// How an entry is known while it is in its table.
+/// Identifies an entry while it is in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId(pub(super) u32);
 
 impl EntryId {
-    /// Where going through entries begins.
+    /// Start of an iteration over all entries.
     pub const FIRST: EntryId = EntryId(0);
 }
 
-/// What an entry does.
+/// The action of an entry.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Action {
     /// An action with its arguments.
     Direct(Chosen),
-    /// What a member of the table's action profile does.
+    /// The action of a member of the table's action profile.
     Member(u32),
-    /// What one of the members of a group of the table's action selector does.
+    /// The action of one of the members of a group of the table's action selector.
     Group(u32),
-    /// What one of these does: a group of the table's action selector that is the entry's own. Its
-    /// members are numbered by the table's actions.
+    /// A one-shot group of the table's action selector, owned by the entry. Its members refer to
+    /// actions by the table's numbering.
     Set(Vec<SetAction>),
 }
 
-/// An entry as control planes give it. Keys and priority are what it is known by; a table without
-/// ternary, range or optional keys ignores the priority.
+/// An entry as supplied by a control plane. Keys and priority identify it; a table without ternary,
+/// range or optional keys ignores the priority.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// What each key has to be.
+    /// The match for each key.
     pub keys: Vec<Match>,
-    /// The larger one wins.
+    /// The priority; the largest wins.
     pub priority: i64,
-    /// What is done.
+    /// The action.
     pub action: Action,
-    /// After how long without a packet the control plane is told; `None`: never.
+    /// Time without a packet after which the control plane is notified; `None`: never.
     pub idle_timeout_ns: Option<u64>,
-    /// What a control plane wants back with the entry; at most [`MAX_OPAQUE`] bytes.
+    /// Opaque data returned to the control plane with the entry; at most [`MAX_OPAQUE`] bytes.
     pub opaque: Vec<u8>,
 }
 
-/// Who made an entry.
+/// The creator of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The program's text.
+    /// The program's source.
     Program,
     /// A control plane.
     Control,
@@ -97,29 +97,30 @@ pub enum Origin {
     Packet,
 }
 
-/// An entry as it is in a table.
+/// An entry as stored in a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntryState {
-    /// How it is known in the table while it is there.
+    /// Identifies the entry while it is in the table.
     pub id: EntryId,
-    /// The entry; what matches everything is [`Match::Any`].
+    /// The entry; a match of all values is [`Match::Any`].
     pub entry: Entry,
-    /// Who made it.
+    /// The creator.
     pub origin: Origin,
     /// Its direct counter, if the table has one.
     pub count: Option<Count>,
-    /// The rates of its direct meter, if it has some.
+    /// The rates of its direct meter, if configured.
     pub meter: Option<MeterConfig>,
-    /// When a packet hit it last, or when it came. Kept for entries with a timeout only.
+    /// Time of the last hit by a packet, or of the insertion. Maintained only for entries with a
+    /// timeout.
     pub last_hit_ns: u64,
 }
 
-/// The most entries of a table that asks for no size, or for more.
+/// Maximum number of entries, for a table that declares no size or a larger one.
 pub const MAX_ENTRIES: usize = 4 << 20;
 
-/// A table with its entries. Everything takes `&self`: packets look up while control planes write.
-/// Neither waits for the other: an entry is in a record that does not change while a packet can
-/// reach it, and comes, changes and goes by one store.
+/// A table with its entries. All methods take `&self`: packets look up while control planes write.
+/// Neither blocks the other: an entry is in a record that does not change while a packet can reach
+/// it, and is added, modified and removed by a single store.
 pub struct Table {
     shape: Shape,
     capacity: usize,
@@ -129,14 +130,14 @@ pub struct Table {
     direct_meter: Option<u32>,
     /// The action profile or selector, likewise.
     profile: Option<u32>,
-    /// The same, for what is looked up there; set when the engine has its objects.
+    /// The profile's run-time object; set after the engine has created its objects.
     indirect: Option<Indirect>,
-    /// Whether a hit is counted without being asked to be, as v1model has it.
+    /// Set if a hit is counted implicitly, as in v1model.
     counts_hits: bool,
     learns: bool,
     supports_timeout: bool,
     is_keyless: bool,
-    /// The limbs of each key that is matched by range.
+    /// The number of limbs of each range key.
     range_limbs: Vec<usize>,
     epochs: Arc<Epochs>,
     seed: u64,
@@ -152,11 +153,11 @@ pub struct Table {
     state: Mutex<State>,
 }
 
-/// How keys are found.
+/// The lookup structure.
 enum Search {
-    /// One hash.
+    /// A single hash lookup.
     Exact,
-    /// One for each mask; prefixes of one short key by their bits.
+    /// A hash lookup for each mask; a single short LPM key uses a direct index.
     Tuples {
         tuples: Snapshot<Tuples>,
         dir: Option<Dir>,
@@ -170,11 +171,11 @@ impl fmt::Debug for Table {
 }
 
 impl Table {
-    /// A table as the program declares it, with its entries.
+    /// Creates a table as declared by the program, with its entries.
     pub(super) fn new(mut spec: ir::Table, epochs: Arc<Epochs>) -> Result<Table, TableError> {
         let entries = std::mem::take(&mut spec.entries);
         let shape = Shape::new(spec)?;
-        // The program's own entries have room, whatever it says of the size.
+        // The program's own entries always fit, even if the declared size is smaller.
         let size = shape.spec.size.unwrap_or(MAX_ENTRIES as u64);
         let size = size.max(entries.len() as u64);
         let capacity = usize::try_from(size).map_or(MAX_ENTRIES, |n| n.min(MAX_ENTRIES));
@@ -247,7 +248,7 @@ impl Table {
                 opaque: Vec::new(),
             };
             match table.put(&given, Origin::Program, 0, 0) {
-                // The first of equal ones wins, as everywhere.
+                // Of equal entries the first wins, as everywhere.
                 Ok(_) | Err(TableError::Exists(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -262,7 +263,7 @@ impl Table {
         }
     }
 
-    /// A worker begins: makes room for what it counts.
+    /// Allocates a worker's counters when it starts.
     pub(super) fn join(&self, worker: usize) {
         if let Some(counts) = &self.counts {
             counts.join(worker);
@@ -308,32 +309,32 @@ impl Table {
         Ok(())
     }
 
-    /// What the program says of the table. Its entries are not there, but in the table.
+    /// The program's declaration of the table, without its entries, which are in the table.
     pub fn spec(&self) -> &ir::Table {
         &self.shape.spec
     }
 
-    /// How a key is matched.
+    /// Returns the match kind of a key.
     pub fn kind(&self, key: usize) -> Option<MatchKind> {
         self.shape.kinds.get(key).copied()
     }
 
-    /// Whether entries need a priority, which also makes a prefix a mask.
+    /// Returns whether entries need a priority, which also makes a prefix a mask.
     pub fn has_priorities(&self) -> bool {
         self.shape.has_priorities()
     }
 
-    /// How many entries it has room for.
+    /// Maximum number of entries.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.state.lock().len()
     }
 
-    /// Whether there are no entries.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -353,12 +354,12 @@ impl Table {
         self.profile
     }
 
-    /// Whether packets add entries.
+    /// Returns whether packets add entries.
     pub fn learns(&self) -> bool {
         self.learns
     }
 
-    /// Whether entries may have idle timeouts.
+    /// Returns whether entries may have idle timeouts.
     pub fn supports_timeout(&self) -> bool {
         self.supports_timeout
     }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Each kind of table against a list that is searched from one end to the other, and with packets
-//! that look up while entries change.
+//! Tests of each kind of table against a linear search, and of lookups during concurrent changes.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -12,8 +11,8 @@ use crate::p4::externs::Count;
 
 const MISS: u64 = 9999;
 
-/// Keys of these kinds and widths, in one slot each and two if wide; one action whose three
-/// arguments go behind them.
+/// A table with keys of these kinds and widths, each in one slot or, if wide, two; it has one
+/// action, whose three arguments follow them.
 fn table(keys: &[(&str, u32)], size: u64) -> Table {
     let mut slot = 0;
     let keys = keys.iter().map(|(kind, width)| {
@@ -72,7 +71,7 @@ fn entry(keys: Vec<Match>, priority: i64, value: u64) -> Entry {
     }
 }
 
-/// A packet's part: many lookups under one number.
+/// A reader that performs many lookups under one worker number.
 struct Reader<'a>(&'a Table, usize);
 
 impl Reader<'_> {
@@ -115,7 +114,7 @@ fn matches(rule: &[Match], key: &[u64]) -> bool {
     })
 }
 
-/// What a step does: inserts, modifies or deletes.
+/// A step of a test: insert, modify or delete.
 type Step = (u8, Vec<Match>, i64);
 
 fn steps(keys: Vec<BoxedStrategy<Match>>) -> impl Strategy<Value = Vec<Step>> {
@@ -125,7 +124,7 @@ fn steps(keys: Vec<BoxedStrategy<Match>>) -> impl Strategy<Value = Vec<Step>> {
 /// Runs the steps on a table and on a list, and compares lookups after each.
 fn compare(table: &Table, rank: impl Fn(&Step) -> i64, steps: &[Step], probes: &[Vec<u64>]) {
     let reader = Reader::new(table);
-    // By canonical keys, rank, in the order of insertion.
+    // Canonical keys, rank and value, in the order of insertion.
     let mut model: Vec<(Vec<Match>, i64, u64)> = Vec::new();
     for (n, step) in steps.iter().enumerate() {
         let (what, keys, priority) = step;
@@ -170,7 +169,7 @@ fn exact(below: u64) -> BoxedStrategy<Match> {
     (0..below).prop_map(|v| Match::Exact(vec![v])).boxed()
 }
 
-/// A prefix, in the form that the table shows.
+/// A prefix, in the form that the table returns.
 fn prefix(width: u32) -> BoxedStrategy<Match> {
     let full = super::super::bits::mask(width);
     (any::<u64>(), 0..=width)
@@ -227,7 +226,7 @@ proptest! {
         lengths in prop::collection::vec((0u8..4, 20u32..=32, 0u64..8, 0i64..1), 1..60),
         probes in prop::collection::vec(0u64..2048, 1..20),
     ) {
-        // Close together, so that they are in each other.
+        // Values are close together, so that prefixes nest.
         let steps: Vec<Step> = lengths.into_iter().map(|(what, length, value, priority)| {
             let mask = 0xffff_ffff & !super::super::bits::mask(32 - length);
             let value = (value << 8 | value << 2) & mask;
@@ -255,8 +254,8 @@ proptest! {
     }
 }
 
-/// Readers on one core while a writer changes on the other: what they find is one of the values
-/// that a key has had, whole; keys that never change are always there.
+/// Readers on one core while a writer makes changes on the other: each lookup returns one of the
+/// values that the key has had, never a mixture; keys that never change are always found.
 #[test]
 fn readers_never_see_half_an_entry() {
     let kinds: [&[(&str, u32)]; 3] = [&[("exact", 32)], &[("lpm", 32)], &[("ternary", 32)]];

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What control planes want back with their entries. Few entries have any, and packets never see
+//! Opaque data that control planes store with entries. Few entries have any, and packets never see
 //! it.
 
 use std::collections::HashMap;
 
-/// The most bytes that are kept with an entry.
+/// Maximum number of bytes for an entry.
 pub const MAX_OPAQUE: usize = 1 << 10;
-/// The most bytes that are kept with all entries of a table.
+/// Maximum number of bytes for all entries of a table.
 pub const MAX_OPAQUE_TOTAL: usize = 64 << 20;
 
-/// The bytes of those entries that have some.
+/// The bytes of the entries that have some.
 #[derive(Default)]
 pub(super) struct Opaque {
     of: HashMap<u32, Box<[u8]>>,
@@ -17,7 +17,7 @@ pub(super) struct Opaque {
 }
 
 impl Opaque {
-    /// How many bytes an entry may be given.
+    /// Maximum number of bytes that an entry may be given.
     pub(super) fn room(&self, id: Option<u32>) -> usize {
         let others = self.total - id.map_or(0, |id| self.get(id).len());
         MAX_OPAQUE.min(MAX_OPAQUE_TOTAL - others)
@@ -27,7 +27,7 @@ impl Opaque {
         self.of.get(&id).map_or(&[], |bytes| bytes)
     }
 
-    /// Sets what an entry has, for which there is [`Opaque::room`].
+    /// Sets the bytes of an entry; the caller has checked [`Opaque::room`].
     pub(super) fn set(&mut self, id: u32, bytes: &[u8]) {
         let old = match bytes.is_empty() {
             true => self.of.remove(&id),

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Entries as packets read them: records of words, which do not change while they can be reached
-//! but for where the next one is. A changed entry is another record.
+//! Entries as read by packets: records of words. A record is immutable while it is reachable,
+//! except for its link to the next one. A modified entry is a new record.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::p4::memory::{prefetch, Words};
 
-/// Where things are in a record.
+/// The layout of a record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    /// Whether records have a tuple, a priority and one that comes next.
+    /// Set if records have a tuple, a priority and a successor.
     pub(super) chained: bool,
     pub(super) key: usize,
     pub(super) ranges: usize,
     pub(super) arguments: usize,
-    /// From record to record.
+    /// Words from one record to the next.
     stride: usize,
 }
 
-/// The word with id, action and kind; the others are there in chained records only.
+/// The word with id, action and kind; the other words exist only in chained records.
 const HEAD: usize = 0;
 const NEXT: usize = 1;
 const PRIORITY: usize = 2;
@@ -33,7 +33,7 @@ impl Layout {
             key: first,
             ranges: first + key,
             arguments: first + key + 2 * ranges,
-            // Records do not begin in one line and end in the next without need.
+            // Avoids records that straddle cache lines.
             stride: match used {
                 0..=8 => used.next_power_of_two(),
                 _ => used.next_multiple_of(8),
@@ -46,7 +46,7 @@ impl Layout {
     }
 }
 
-/// What a record says first.
+/// The first word of a record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
     pub(super) id: u32,
@@ -80,7 +80,7 @@ impl Records {
         &self.words[record as usize * self.layout.stride + n]
     }
 
-    /// Asks for a record.
+    /// Prefetches a record.
     #[inline]
     pub(super) fn prefetch(&self, record: u32) {
         prefetch(self.at(record, 0));
@@ -99,7 +99,7 @@ impl Records {
         }
     }
 
-    /// Words from `from` on, as an iterator.
+    /// An iterator over words starting at `from`.
     #[inline]
     pub(super) fn words(
         &self,
@@ -116,7 +116,7 @@ impl Records {
         self.at(record, n).load(Relaxed)
     }
 
-    /// The tuple that a chained record is of.
+    /// The tuple of a chained record.
     #[inline]
     pub(super) fn tuple(&self, record: u32) -> u32 {
         (self.at(record, NEXT).load(Relaxed) >> 32) as u32
@@ -144,12 +144,12 @@ impl Records {
         self.at(record, SEQUENCE).load(Relaxed)
     }
 
-    /// The first word of a record that nobody can reach.
+    /// Writes the first word of an unreachable record.
     pub(super) fn set_head(&self, record: u32, head: Head) {
         self.at(record, HEAD).store(head.word(), Relaxed);
     }
 
-    /// What only chained records have.
+    /// Writes the fields that only chained records have.
     pub(super) fn write_chained(&self, record: u32, tuple: u32, priority: i64, sequence: u64) {
         let tuple = u64::from(tuple) << 32;
         self.store(record, NEXT, &[tuple, priority as u64, sequence]);

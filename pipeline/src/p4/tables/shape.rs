@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a table's program says of it: checks of what is to become an entry.
+//! The program's declaration of a table, and validation of entries against it.
 
 use adit_p4_frontend::ir::{self, limbs_of, Chosen, Match};
 
@@ -7,42 +7,42 @@ use super::key::Plan;
 use super::TableError;
 use crate::p4::bits;
 
-/// How a key is matched.
+/// The match kind of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatchKind {
-    /// The value.
+    /// An exact value.
     Exact,
     /// The longest prefix.
     Lpm,
     /// Value and mask.
     Ternary,
-    /// From one value to another.
+    /// An inclusive range of values.
     Range,
-    /// The value, or anything.
+    /// A value, or any.
     Optional,
 }
 
-/// What an entry matches: all keys, packed.
+/// The match of an entry: all keys, packed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rule {
     pub(super) value: Vec<u64>,
     pub(super) mask: Vec<u64>,
-    /// For each range its lower end and its upper end.
+    /// The lower and upper bound of each range.
     pub(super) ranges: Vec<u64>,
-    /// The larger one wins: a prefix's length, or what the control plane says.
+    /// The largest wins: the prefix length, or the control plane's priority.
     pub(super) rank: i64,
 }
 
 /// The part of a table that never changes.
 #[derive(Debug)]
 pub(super) struct Shape {
-    /// The program's words, without the entries.
+    /// The program's declaration, without the entries.
     pub(super) spec: ir::Table,
     pub(super) kinds: Vec<MatchKind>,
-    /// Keys that do not look anything up: they choose a group's member.
+    /// Selector keys, which are not looked up: they select a group's member.
     pub(super) selector: Vec<ir::Key>,
     pub(super) plan: Plan,
-    /// For each action where its arguments go, and how many limbs each has.
+    /// The slot and number of limbs of each action's arguments.
     pub(super) arguments: Vec<Vec<(u32, u32)>>,
     /// The same, limb by limb.
     pub(super) argument_slots: Vec<Vec<u32>>,
@@ -93,19 +93,19 @@ impl Shape {
         })
     }
 
-    /// How many words the longest arguments have.
+    /// Returns the number of words of the longest argument list.
     pub(super) fn argument_words(&self) -> usize {
         let words = |list: &Vec<(u32, u32)>| list.iter().map(|(_, limbs)| *limbs as usize).sum();
-        // A member's or group's number takes one.
+        // A member's or group's number takes one word.
         self.arguments.iter().map(words).max().unwrap_or(0).max(1)
     }
 
-    /// Whether one hash finds every key.
+    /// Returns whether a single hash lookup finds every key.
     pub(super) fn is_exact(&self) -> bool {
         self.kinds.iter().all(|k| *k == MatchKind::Exact)
     }
 
-    /// Whether entries need a priority, which also makes a prefix a mask.
+    /// Returns whether entries need a priority, which also makes a prefix a mask.
     pub(super) fn has_priorities(&self) -> bool {
         let simple = |k: &MatchKind| matches!(k, MatchKind::Exact | MatchKind::Lpm);
         !self.kinds.iter().all(simple)
@@ -140,7 +140,7 @@ impl Shape {
         Ok(())
     }
 
-    /// Keys as the lookup wants them.
+    /// Converts keys to the packed form used by lookups.
     pub(super) fn rule(&self, keys: &[Match], priority: i64) -> Result<Rule, TableError> {
         if keys.len() != self.spec.keys.len() {
             return Err(TableError::Keys {
@@ -153,7 +153,7 @@ impl Shape {
             value: vec![0; self.plan.words],
             mask: vec![0; self.plan.words],
             ranges: Vec::new(),
-            // Without priorities there is one entry for a key, whatever its number.
+            // Without priorities there is one entry for a key, so the given number is ignored.
             rank: if self.has_priorities() { priority } else { 0 },
         };
         let each = self.spec.keys.iter().zip(&self.kinds).zip(keys);
@@ -215,7 +215,7 @@ impl Shape {
         Ok(rule)
     }
 
-    /// The keys of a rule, each in one form: what matches everything is [`Match::Any`].
+    /// The keys of a rule in canonical form: a match of all values is [`Match::Any`].
     pub(super) fn keys(&self, rule: &Rule) -> Vec<Match> {
         let mut ranges = &rule.ranges[..];
         let mut keys = Vec::new();
@@ -245,14 +245,14 @@ impl Shape {
     }
 }
 
-/// All ones of a width.
+/// A value of all ones.
 fn ones(width: u32) -> Vec<u64> {
     let mut value = vec![u64::MAX; limbs_of(width) as usize];
     bits::trim(&mut value, width);
     value
 }
 
-/// The length of the prefix that a mask is, if it is one.
+/// The prefix length of a mask, if it is a prefix.
 fn prefix(mask: &[u64], width: u32) -> Option<u32> {
     let length = mask.iter().map(|limb| limb.count_ones()).sum();
     let mut wanted = vec![0; mask.len()];

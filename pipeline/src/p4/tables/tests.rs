@@ -60,7 +60,7 @@ fn entry(keys: &[Match], priority: i64, chosen: Chosen) -> Entry {
     }
 }
 
-/// The argument of the action that a key comes to: it is put where the first key was.
+/// Returns the argument of the action for a key; it replaces the first key in the frame.
 fn found(table: &Table, key: &[u64]) -> u64 {
     let mut frame = key.to_vec();
     let worker = table.epochs.join().unwrap();
@@ -189,14 +189,14 @@ proptest! {
             }
         }
         for key in keys {
-            // The first of those with the largest priority.
+            // The first of the entries with the largest priority.
             let best = model.iter().filter(|(r, _, _)| naive(r, &key)).rev().max_by_key(|r| r.1);
             prop_assert_eq!(found(&t, &key), best.map_or(999, |r| r.2));
         }
     }
 }
 
-/// Keys of so many words, of which the last part alone tells entries apart.
+/// Keys of any number of words, which differ only in their last part.
 #[test]
 fn keys_may_have_any_number_of_words() {
     for kind in ["exact", "ternary"] {

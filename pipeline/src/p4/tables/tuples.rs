@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tuple space: entries with the same mask are one tuple, which is looked up by hash. Tuples are
-//! asked in the order of their largest priority, until none can have a better entry.
+//! Tuple space search: entries with the same mask form one tuple, which is looked up by hash.
+//! Tuples are searched in the order of their largest priority, until none can have a better entry.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::Arc;
 
-/// Which hashes a tuple may have entries for: most tuples have none for a packet, and this is nearer
-/// than the hash table. A bit stays when its entry goes; that costs time only, and ends when the
-/// tuple does.
+/// A filter for the hashes of a tuple's entries: most tuples have no entry for a packet, and the
+/// filter is closer in the cache hierarchy than the hash table. A bit stays set after its entry is
+/// removed; that costs only time, until the tuple is removed.
 #[derive(Debug)]
 pub(super) struct Filter([AtomicU64; Filter::WORDS]);
 
@@ -22,23 +22,23 @@ impl Default for Filter {
 impl Filter {
     const WORDS: usize = 32;
 
-    /// Where a key is, by the first half of its hash.
+    /// The bit of a key, by the first half of its hash.
     #[inline]
     fn place(mix: u64) -> (usize, u32) {
         let bits = (mix >> 20) as usize;
         (bits / 64 % Filter::WORDS, (bits % 64) as u32)
     }
 
-    /// Before the first entry with that key is there.
+    /// Sets the bit of a key; must precede the first entry with it.
     pub(super) fn add(&self, mix: u64) {
         let (word, bit) = Filter::place(mix);
-        // Packets keep the line while nothing in it changes.
+        // Packets keep the cache line while nothing in it changes.
         if self.0[word].load(Acquire) >> bit & 1 == 0 {
             self.0[word].fetch_or(1 << bit, Release);
         }
     }
 
-    /// 1 if there may be one, or 0.
+    /// Returns 1 if there may be an entry, 0 if not.
     #[inline]
     pub(super) fn may_have(&self, mix: u64) -> u64 {
         let (word, bit) = Filter::place(mix);
@@ -46,30 +46,30 @@ impl Filter {
     }
 }
 
-/// What keys of a tuple are hashed with, so that equal ones of two are apart.
+/// The hash seed of a tuple's keys, so that equal keys of two tuples differ.
 #[inline]
 pub(super) fn tuple_seed(seed: u64, tuple: u32) -> u64 {
     seed ^ u64::from(tuple).wrapping_mul(0x9fb2_1c65_1e98_df25)
 }
 
-/// A tuple as packets see it.
+/// A tuple as seen by packets.
 #[derive(Clone, Debug)]
 pub(super) struct Tuple {
     pub(super) id: u32,
-    /// What its keys are hashed with.
+    /// The hash seed of its keys.
     pub(super) seed: u64,
     pub(super) largest: i64,
     pub(super) filter: Arc<Filter>,
 }
 
-/// All tuples, the largest priority first, and their masks one after the other.
+/// All tuples, the largest priority first, and their masks, concatenated.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tuples {
     pub(super) list: Vec<Tuple>,
     pub(super) masks: Vec<u64>,
 }
 
-/// What the writer knows of a tuple.
+/// The writer's state of a tuple.
 #[derive(Clone, Debug)]
 pub(super) struct Info {
     pub(super) mask: Box<[u64]>,
@@ -78,7 +78,7 @@ pub(super) struct Info {
     pub(super) filter: Arc<Filter>,
 }
 
-/// The writer's part.
+/// The writer's state of all tuples.
 #[derive(Default)]
 pub(super) struct Masks {
     ids: HashMap<Box<[u64]>, u32>,
@@ -99,8 +99,9 @@ impl Masks {
         self.infos.len()
     }
 
-    /// Counts an entry; gives its tuple, and whether packets have to be told of a change. Numbers
-    /// are never used again, so that records of an old tuple are not taken for those of a new one.
+    /// Counts an entry. Returns its tuple, and whether the change must be published to packets.
+    /// Tuple numbers are never reused, so that records of an old tuple are not mistaken for those
+    /// of a new one.
     pub(super) fn add(&mut self, mask: &[u64], priority: i64) -> (u32, bool) {
         if let Some(id) = self.ids.get(mask) {
             if let Some(info) = self.infos.get_mut(id) {
@@ -123,7 +124,7 @@ impl Masks {
         (id, true)
     }
 
-    /// An entry is gone; tells whether its tuple is empty.
+    /// Uncounts an entry. Returns whether its tuple is empty.
     pub(super) fn remove(&mut self, id: u32) -> bool {
         let Some(info) = self.infos.get_mut(&id) else {
             return false;
@@ -138,7 +139,7 @@ impl Masks {
         is_empty
     }
 
-    /// As packets see it; `seed` is the table's.
+    /// The tuples as seen by packets; `seed` is the table's.
     pub(super) fn tuples(&self, seed: u64) -> Tuples {
         let mut all: Vec<_> = self.infos.iter().collect();
         all.sort_by_key(|(id, info)| (std::cmp::Reverse(info.largest), **id));
