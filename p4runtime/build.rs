@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Makes Rust of the standard's messages, and keeps their descriptors for the text format.
+//! Generates Rust code from the standard's messages, and keeps their descriptors for the text
+//! format.
 
 use std::path::PathBuf;
 

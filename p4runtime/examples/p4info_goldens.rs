@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Compares P4Info of programs with that of another compiler:
-//! `p4info_goldens PROGRAMS OUTPUTS`, folders with `X.p4` and `X.p4.p4info.txtpb`. Order does not
-//! matter, nor which types are listed beyond those in use.
+//! Compares the P4Info of programs with that of another compiler:
+//! `p4info_goldens PROGRAMS OUTPUTS`, folders with `X.p4` and `X.p4.p4info.txtpb`. The order is
+//! ignored, as are listed types that are not in use.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -84,7 +84,7 @@ fn first_difference(a: &str, b: &str) -> String {
     format!("wanted {missing:?}, made {extra:?}")
 }
 
-/// The parts in a fixed order.
+/// Returns the parts of P4Info in a fixed order.
 fn lines(mut info: P4Info) -> Vec<(&'static str, String)> {
     macro_rules! sorted {
         ($($field:ident),*) => {

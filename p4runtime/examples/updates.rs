@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Updates per second: `updates [ROUNDS]`, for `cargo xtask bench p4rt`. One client writes batches
-//! to a server on loopback and waits for each answer; beside it the same updates without gRPC.
-//! Writes a JSON value.
+//! to a server on loopback and waits for each answer; the same updates without gRPC are measured
+//! for comparison. Writes a JSON value.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use adit_p4runtime::proto::v1::{
 use adit_p4runtime::server::{listen, Pipeline, PipelineHandle, Server};
 use adit_pipeline::p4::Engine;
 
-/// A router's table: the longest prefix gives a next hop.
+/// A routing table: a longest-prefix match selects the next hop.
 const PROGRAM: &str = r#"
 #include <core.p4>
 #include <v1model.p4>
@@ -56,7 +56,7 @@ impl PipelineHandle for Idle {
     }
 }
 
-/// Batches of one kind of update.
+/// Creates batches of one kind of update.
 fn batches(table: u32, action: u32, kind: Type) -> Vec<Vec<Update>> {
     let one = |n: u32| {
         let entry = TableEntry {
@@ -93,7 +93,7 @@ fn batches(table: u32, action: u32, kind: Type) -> Vec<Vec<Update>> {
         .collect()
 }
 
-/// At least one round has been measured.
+/// Returns the median; there is at least one sample.
 fn median(samples: &mut [f64]) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]

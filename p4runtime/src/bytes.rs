@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! P4Runtime's byte strings: most significant byte first, as short as can be but never empty.
+//! P4Runtime byte strings: most significant byte first, as short as possible but never empty.
 
-/// A value that does not fit, or that is not there.
+/// The error for a byte string that is empty or too wide.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ByteError {
-    /// No bytes at all.
+    /// An empty byte string.
     #[error("an empty byte string is no value")]
     Empty,
-    /// Too many bits.
+    /// A value of too many bits.
     #[error("the value {value} does not fit into {width} bits")]
     Width {
         /// The value in hexadecimal digits.
         value: String,
-        /// The bits that there are.
+        /// The width in bits.
         width: u32,
     },
 }
 
-/// The most bytes of a value that messages show.
+/// The maximum number of bytes of a value that messages show.
 const MAX_SHOWN: usize = 32;
 
 /// A byte string in hexadecimal digits, for messages: `0x1ff`. The middle of long ones is left out.
@@ -35,13 +35,13 @@ pub fn hex(bytes: &[u8]) -> String {
     }
 }
 
-/// The bytes without leading zeros; one stays.
+/// Returns the bytes without leading zeros; the last byte is kept.
 pub fn shortest(bytes: &[u8]) -> &[u8] {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     &bytes[zeros.min(bytes.len().saturating_sub(1))..]
 }
 
-/// The limbs of a value, the least significant first. Leading zeros are fine.
+/// Converts a byte string to limbs, least significant first. Leading zeros are accepted.
 pub fn limbs(bytes: &[u8], width: u32) -> Result<Vec<u64>, ByteError> {
     if bytes.is_empty() {
         return Err(ByteError::Empty);
@@ -66,7 +66,7 @@ pub fn limbs(bytes: &[u8], width: u32) -> Result<Vec<u64>, ByteError> {
     Ok(limbs)
 }
 
-/// The shortest byte string of a value.
+/// Returns the shortest byte string of a value.
 pub fn from_limbs(limbs: &[u64]) -> Vec<u8> {
     let bytes: Vec<u8> = limbs.iter().rev().flat_map(|l| l.to_be_bytes()).collect();
     match bytes.is_empty() {

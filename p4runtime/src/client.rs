@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A client for programs that wait for each answer: reads, batches of writes with the error of each
-//! update, and arbitration when the first batch is written.
+//! A blocking client: reads, batches of writes with the error of each update, and arbitration when
+//! the first batch is written.
 
 use std::time::{Duration, Instant};
 
@@ -18,81 +18,81 @@ use crate::proto::v1::{
 };
 use crate::proto::{config, Status as RpcStatus};
 
-/// How long a connection may take.
+/// The timeout for establishing a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long another client of the same role may go on writing.
+/// The time to wait while another client is the primary of the same role.
 const ARBITRATE: Duration = Duration::from_secs(30);
-/// The largest reply.
+/// The maximum size of a reply in bytes.
 const MAX_REPLY: usize = 64 << 20;
 
-/// What a client knows of the server, as PEM.
+/// The client's TLS configuration, as PEM.
 #[derive(Clone, Debug, Default)]
 pub struct ClientTls {
-    /// Who signs the server's certificate.
+    /// The CA certificates that the server's certificate is verified with.
     pub servers: Vec<u8>,
-    /// The client's certificate and key, for servers that want one.
+    /// The client's certificate and key, for servers that require one.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// A server and a device, and who asks.
+/// A server, a device and the client's role.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// `HOST:PORT` or `unix:PATH`.
     pub address: String,
     /// The device's number.
     pub device_id: u64,
-    /// The role to write in. A role of one's own takes nothing from the primary of another.
+    /// The role to write in. A dedicated role does not displace the primary of another one.
     pub role: String,
-    /// Nothing: without TLS.
+    /// `None` connects without TLS.
     pub tls: Option<ClientTls>,
 }
 
-/// Why an update failed.
+/// The failure of an update in a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateError {
-    /// Which update of the batch, from 0.
+    /// The update's index in the batch, from 0.
     pub index: usize,
-    /// A code of gRPC.
+    /// The gRPC status code.
     pub code: Code,
-    /// The server's words; empty if it had no room for them.
+    /// The server's error message; empty if it did not fit into the response headers.
     pub message: String,
 }
 
-/// What goes wrong between client and server.
+/// An error of the client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No threads or timers.
+    /// The Tokio runtime could not be created.
     #[error("cannot start a client")]
     Start(#[source] std::io::Error),
-    /// Nobody answers, or TLS fails.
+    /// The connection could not be established, or TLS failed.
     #[error("cannot reach a P4Runtime server at {address} (`adit-nic --p4rt` is one)")]
     Connect {
-        /// Where.
+        /// The server's address.
         address: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: tonic::transport::Error,
     },
-    /// A call was refused.
+    /// An RPC failed.
     #[error("{call}: {message} ({code:?})")]
     Call {
-        /// The call's name.
+        /// The RPC's name.
         call: &'static str,
-        /// A code of gRPC.
+        /// The gRPC status code.
         code: Code,
-        /// The server's words.
+        /// The server's error message.
         message: String,
     },
     /// Updates of a batch failed.
     #[error("{} updates failed", .0.len())]
     Updates(Vec<UpdateError>),
-    /// Somebody else writes in this role and does not end.
+    /// Another client remained the primary of the role until the timeout.
     #[error("another client has been writing in the role `{role}` for {} s", ARBITRATE.as_secs())]
     Busy {
         /// The role.
         role: String,
     },
-    /// The server ends the stream.
+    /// The server closed the stream.
     #[error("the server closed the stream of the role `{role}`")]
     Closed {
         /// The role.
@@ -103,7 +103,7 @@ pub enum ClientError {
 /// A result of the client.
 pub type Result<T> = std::result::Result<T, ClientError>;
 
-/// The stream that makes the client a primary, for as long as it is open.
+/// The stream that keeps the client the primary while it is open.
 struct Primary {
     election: v1::Uint128,
     _say: mpsc::Sender<v1::StreamMessageRequest>,
@@ -161,7 +161,7 @@ impl Client {
         })
     }
 
-    /// P4Info of the program that the device runs.
+    /// Returns the P4Info of the program that the device runs.
     pub fn p4info(&mut self) -> Result<config::P4Info> {
         let request = v1::GetForwardingPipelineConfigRequest {
             device_id: self.target.device_id,
@@ -174,8 +174,8 @@ impl Client {
         Ok(config.p4info.unwrap_or_default())
     }
 
-    /// Gives the device a program, which is at work when this returns. What the one before holds is
-    /// carried over if it is to be kept, or the new one is refused.
+    /// Loads a program, which is active when this returns. With `keeps`, the state of the previous
+    /// program is carried over, or else the new one is rejected.
     pub fn load(&mut self, config: v1::ForwardingPipelineConfig, keeps: bool) -> Result<()> {
         let election = self.arbitrate()?;
         let request = v1::SetForwardingPipelineConfigRequest {
@@ -196,7 +196,7 @@ impl Client {
             .map_err(refused("SetForwardingPipelineConfig"))
     }
 
-    /// Gives all entities that fit to `each`, as they come.
+    /// Passes each entity that matches to `each`, as it arrives.
     pub fn read<E: From<ClientError>>(
         &mut self,
         entities: Vec<v1::entity::Entity>,
@@ -222,8 +222,7 @@ impl Client {
         })
     }
 
-    /// Writes a batch. What fails does not keep the others from being done, unless all or nothing
-    /// is wanted.
+    /// Writes a batch. A failed update does not prevent the others, unless `all_or_nothing` is set.
     pub fn write(&mut self, updates: Vec<v1::Update>, all_or_nothing: bool) -> Result<()> {
         let election = self.arbitrate()?;
         let request = v1::WriteRequest {
@@ -246,7 +245,7 @@ impl Client {
         }
     }
 
-    /// Becomes the primary of its role, once those who are it have gone.
+    /// Becomes the primary of its role, once the previous primary has closed its stream.
     fn arbitrate(&mut self) -> Result<v1::Uint128> {
         if let Some(primary) = &self.primary {
             return Ok(primary.election);
@@ -258,7 +257,7 @@ impl Client {
                 async { tokio::time::timeout_at(deadline.into(), claim(grpc, target)).await };
             match self.runtime.block_on(attempt) {
                 Ok(Ok(primary)) => return Ok(self.primary.insert(primary).election),
-                // Another client has claimed the same election id in the same moment.
+                // Another client has claimed the same election id at the same time.
                 Ok(Err(ClientError::Call {
                     code: Code::InvalidArgument,
                     ..
@@ -276,7 +275,7 @@ impl Client {
     }
 }
 
-/// Waits on a stream until the role has no primary, and then takes its place.
+/// Waits on a stream until the role has no primary, and then claims it.
 async fn claim(grpc: &mut P4RuntimeClient<Channel>, target: &Target) -> Result<Primary> {
     let (say, said) = mpsc::channel(4);
     let closed = || ClientError::Closed {
@@ -296,7 +295,7 @@ async fn claim(grpc: &mut P4RuntimeClient<Channel>, target: &Target) -> Result<P
         )),
     };
     let failed = refused("StreamChannel");
-    // It is said before there is a stream, since some servers answer only then.
+    // It is sent before the stream is opened, since some servers answer only then.
     say.send(arbitration(None)).await.map_err(|_| closed())?;
     let hear = grpc.stream_channel(ReceiverStream::new(said)).await;
     let mut hear = hear.map_err(&failed)?.into_inner();
@@ -316,7 +315,7 @@ async fn claim(grpc: &mut P4RuntimeClient<Channel>, target: &Target) -> Result<P
                 })
             }
             (Code::NotFound, None) => {
-                // The highest that was ever seen is as good as a higher one.
+                // The highest election id so far is sufficient; it need not be exceeded.
                 let least = v1::Uint128 { high: 0, low: 1 };
                 let election = told.election_id.unwrap_or(least);
                 claimed = Some(election);
@@ -328,7 +327,7 @@ async fn claim(grpc: &mut P4RuntimeClient<Channel>, target: &Target) -> Result<P
     }
 }
 
-/// The errors of a batch out of `grpc-status-details-bin`; nothing if the call failed as a whole.
+/// Decodes a batch's errors from `grpc-status-details-bin`; `None` if the call failed as a whole.
 fn update_errors(status: &Status) -> Option<Vec<UpdateError>> {
     let details = RpcStatus::decode(status.details()).ok()?.details;
     let errors = details.iter().enumerate().filter_map(|(index, detail)| {

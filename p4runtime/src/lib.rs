@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! P4Runtime for the pipeline: P4Info of programs, a gRPC server over the engine, a client.
+//! P4Runtime for the pipeline: P4Info of programs, a gRPC server on top of the engine, a client.
 
 pub mod bytes;
 pub mod client;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The log's line for a program that was loaded, by the NIC at its start or by a client.
+//! The log line for a program that the NIC loaded at startup or that a client loaded.
 
 use std::time::Duration;
 
 use adit_pipeline::p4::Engine;
 
-/// Characters of a name that are logged: clients choose it.
+/// The maximum number of characters of a name in the log: clients choose the name.
 const MAX_NAME: usize = 80;
 
-/// Logs that `engine` has the program `name`, which took `took` to compile and load: a warning if
-/// it is interpreted, which is many times slower.
+/// Logs that `engine` runs the program `name`, which took `took` to compile and load. An
+/// interpreted program is logged as a warning, since it is many times slower.
 pub fn log(name: &str, engine: &Engine, took: Duration) {
     let name: String = name.chars().take(MAX_NAME).collect();
     let program = engine.program();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What `p4_device_config` holds: a program's source in one piece, or a package of it with all
-//! that it includes, behind a magic number and a version. A package is compiled again where it is
-//! loaded, so that it can be trusted as little as any source.
+//! The contents of `p4_device_config`: a program's source as a single text, or a package of the
+//! source with all files that it includes, after a magic number and a version. A package is
+//! compiled again when it is loaded, so that it is trusted no more than source.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -13,17 +13,17 @@ use adit_p4_frontend::warnings::Actions;
 use adit_p4_frontend::{compile, ir::Program, Compiled, Options};
 use prost::Message;
 
-/// What a package begins with; the last byte is the version.
+/// The magic number of a package; the last byte is the version.
 const MAGIC: [u8; 8] = *b"ADIT-P4\x01";
-/// The most warnings of a program that are logged: a client writes them.
+/// The maximum number of a program's warnings in the log: clients write programs.
 const MAX_LOGGED: usize = 10;
-/// The largest package or source.
+/// The maximum size of a package or source in bytes.
 pub const MAX_BYTES: usize = 16 << 20;
 
-/// A configuration that is no program.
+/// The error for a configuration that is not a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
-    /// Too large.
+    /// A program that is too large.
     #[error("a program of {0} bytes: {MAX_BYTES} are the most")]
     Size(usize),
     /// A package of another version.
@@ -37,7 +37,7 @@ pub enum ProgramError {
     /// Source that has errors.
     #[error("{0}")]
     Source(String),
-    /// An architecture that there is not.
+    /// An architecture that does not exist.
     #[error(transparent)]
     Architecture(#[from] UnknownArchitecture),
     /// Source without `main`.
@@ -45,10 +45,10 @@ pub enum ProgramError {
     NoMain,
 }
 
-/// A package: a program's source and what it includes.
+/// A package: a program's source and the files that it includes.
 #[derive(Clone, PartialEq, Message)]
 pub struct Package {
-    /// What diagnostics call the file.
+    /// The name of the file in diagnostics.
     #[prost(string, tag = "1")]
     pub name: String,
     /// The text.
@@ -57,10 +57,10 @@ pub struct Package {
     /// Included files.
     #[prost(message, repeated, tag = "3")]
     pub files: Vec<File>,
-    /// Macros that are defined before it begins, as `NAME=VALUE`.
+    /// Predefined macros, as `NAME=VALUE`.
     #[prost(string, repeated, tag = "4")]
     pub defines: Vec<String>,
-    /// The architecture that it is for ([`Architecture::NAMED`]); empty: that of its `main`.
+    /// The architecture to compile for ([`Architecture::NAMED`]); if empty, that of its `main`.
     #[prost(string, tag = "6")]
     pub architecture: String,
 }
@@ -68,13 +68,13 @@ pub struct Package {
 /// An included file.
 #[derive(Clone, PartialEq, Message)]
 pub struct File {
-    /// What was asked for.
+    /// The path in the `#include` directive.
     #[prost(string, tag = "1")]
     pub path: String,
-    /// The file that asked for it in quotes, or nothing.
+    /// The file that includes it in quotes, or empty.
     #[prost(string, tag = "2")]
     pub from: String,
-    /// What diagnostics call it.
+    /// The name of the file in diagnostics.
     #[prost(string, tag = "3")]
     pub name: String,
     /// The text.
@@ -92,7 +92,7 @@ impl Includes for Packed {
     }
 }
 
-/// Includes from somewhere else, remembered.
+/// Includes from another source, recorded.
 struct Recorded<'a> {
     inner: &'a (dyn Includes + Sync),
     files: Mutex<Vec<File>>,
@@ -119,7 +119,7 @@ impl Includes for Recorded<'_> {
 }
 
 impl Package {
-    /// A package of one text.
+    /// Creates a package of one text.
     pub fn source(text: &str) -> Package {
         Package {
             name: "p4_device_config".to_owned(),
@@ -160,12 +160,12 @@ impl Package {
         }
     }
 
-    /// The program. What it is warned of goes to the log.
+    /// Compiles the program. Its warnings are logged.
     pub fn program(&self) -> Result<Program, ProgramError> {
         self.program_unless(&Cancel::default())
     }
 
-    /// The program, unless the compilation is cancelled: an error of the source then.
+    /// Compiles the program unless cancelled, which is reported as an error of the source.
     pub fn program_unless(&self, cancel: &Cancel) -> Result<Program, ProgramError> {
         let files = self.files.iter().map(|f| {
             let key = (f.path.clone(), f.from.clone());
@@ -187,8 +187,8 @@ impl Package {
         Ok(program)
     }
 
-    /// The program, whose includes come from elsewhere, and what it is warned of, as a person is
-    /// shown it; the includes are put into the package.
+    /// Compiles the program with includes from another source, which are added to the package. Also
+    /// returns the warnings, rendered for users.
     pub fn gather(
         &mut self,
         includes: &(dyn Includes + Sync),
@@ -211,14 +211,14 @@ impl Package {
         Ok((program, warned))
     }
 
-    /// The bytes that `p4_device_config` takes.
+    /// Encodes the package for `p4_device_config`.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(self.encode_to_vec());
         bytes
     }
 
-    /// Reads what `p4_device_config` holds.
+    /// Decodes the contents of `p4_device_config`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Package, ProgramError> {
         if bytes.len() > MAX_BYTES {
             return Err(ProgramError::Size(bytes.len()));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The standard's messages, made from `proto/`: P4Runtime 1.4 and what came after it.
+//! The standard's protobuf messages, generated from `proto/`: P4Runtime 1.4 and later additions.
 #![allow(
     missing_docs,
     unreachable_pub,

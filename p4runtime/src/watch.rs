@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Ports that flows depend on: members of groups and actions of sets say it with a message each,
-//! which have the same two forms (P4Runtime 1.4, sections 9.2.2 and 9.2.3).
+//! Watched ports: members of groups and actions of sets each have a message for theirs, with the
+//! same two forms (P4Runtime 1.4, sections 9.2.2 and 9.2.3).
 
 use crate::bytes::{limbs, ByteError};
 use crate::proto::v1::{action_profile_action, action_profile_group::member};
 
-/// What is said of the port that has to be up.
+/// The port that has to be up, in either form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch<'a> {
     /// `watch_port`: a byte string.
@@ -15,7 +15,7 @@ pub enum Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// The port; an empty byte string is none.
+    /// Returns the port; an empty byte string means none.
     ///
     /// # Errors
     /// When the port has more than 32 bits.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Constraints with the values of an entry.
+//! Evaluation of constraints with the values of an entry.
 
 use num_bigint::BigInt;
 
@@ -7,10 +7,10 @@ use super::syntax::Comparison;
 use super::typing::{Number, Part, Test};
 use super::{Entry, Kind, Scope};
 
-/// The most values that a message shows.
+/// The maximum number of values that a message shows.
 const MAX_VALUES: usize = 4;
 
-/// Whether an entry passes.
+/// Returns whether an entry satisfies a test.
 pub(super) fn holds(test: &Test, entry: &dyn Entry) -> bool {
     match test {
         Test::Bool(value) => *value,
@@ -50,7 +50,7 @@ fn value(number: &Number, entry: &dyn Entry) -> BigInt {
     }
 }
 
-/// The values that a test is about, for messages.
+/// Formats the values that a test reads, for messages.
 pub(super) fn values(test: &Test, scope: &Scope, entry: &dyn Entry) -> String {
     let mut parts = Vec::new();
     let mut has_priority = false;
@@ -69,7 +69,7 @@ pub(super) fn values(test: &Test, scope: &Scope, entry: &dyn Entry) -> String {
     all.join(", ")
 }
 
-/// The parts that a test is about, each once.
+/// Gathers the parts of fields that a test reads, each once.
 fn gather(test: &Test, parts: &mut Vec<(usize, Part)>, has_priority: &mut bool) {
     match test {
         Test::Bool(_) => {}

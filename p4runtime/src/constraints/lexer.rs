@@ -6,20 +6,20 @@ use std::ops::Range;
 
 use num_bigint::{BigInt, BigUint};
 
-/// The most digits of a number.
+/// The maximum number of digits of a number.
 const MAX_DIGITS: usize = 1024;
 
 /// A token.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     Number(BigInt),
-    /// A name of a key, with its dots.
+    /// A key's name, with its dots.
     Name(String),
     /// An operator or parenthesis.
     Symbol(&'static str),
 }
 
-/// A token with its place.
+/// A token with its span in the text.
 pub(super) type Placed = (Token, Range<usize>);
 
 /// Operators; the longer ones first.
@@ -27,7 +27,8 @@ const SYMBOLS: [&str; 16] = [
     "::", "==", "!=", ">=", "<=", "&&", "||", "->", ">", "<", "!", "-", "(", ")", ";", ".",
 ];
 
-/// The length of the space and comments that a text begins with; an error is a comment's place.
+/// Returns the length of leading white space and comments; the error is the offset of an
+/// unterminated comment.
 fn space(text: &str) -> Result<usize, usize> {
     let mut at = 0;
     loop {
@@ -45,7 +46,7 @@ fn space(text: &str) -> Result<usize, usize> {
     }
 }
 
-/// A text as messages show it: on one line, without comments, and not too long.
+/// Formats a text for messages: on one line, without comments, truncated.
 pub(super) fn shown(text: &str, most: usize) -> String {
     let mut shown = String::new();
     let mut rest = text;
@@ -66,7 +67,7 @@ pub(super) fn shown(text: &str, most: usize) -> String {
     shown.trim().to_owned()
 }
 
-/// The tokens of a text with their places; the error has the place of what is none.
+/// Splits a text into tokens with their spans; the error has the offset of what is not a token.
 pub(super) fn tokens(text: &str) -> Result<Vec<Placed>, (usize, String)> {
     let mut list = Vec::new();
     let mut at = 0;
@@ -138,7 +139,7 @@ fn name(text: &str) -> Result<(Token, usize), String> {
     Ok((Token::Name(text[..length].to_owned()), length))
 }
 
-/// `ipv4('…')` and the like; `quoted` begins behind the first quote.
+/// Parses an address such as `ipv4('…')`; `quoted` begins after the first quote.
 fn address(text: &str, kind: &str, quoted: &str) -> Result<(Token, usize), String> {
     let end = quoted.find('\'').ok_or("the address has no second quote")?;
     let (inside, rest) = (&quoted[..end], &quoted[end + 1..]);

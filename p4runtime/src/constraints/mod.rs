@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Constraints on entries: the language of `@entry_restriction` and `@action_restriction`
-//! (p4-constraints, "language specification"). Pure: a constraint is parsed and checked once, and
-//! evaluated for each entry that is written. Programs are untrusted: text, nesting and numbers are
-//! bounded.
+//! (p4-constraints, "language specification"). Pure: a constraint is parsed and type-checked once,
+//! and evaluated for each entry that is written. Programs are untrusted: text length, nesting depth
+//! and numbers are bounded.
 //!
 //! ```
 //! use adit_p4runtime::constraints::{Constraint, Entry, Field, Kind, Part, Scope};
@@ -37,12 +37,12 @@ use num_bigint::BigInt;
 pub use typing::Part;
 use typing::Test;
 
-/// The most bytes of a constraint.
+/// The maximum size of a constraint in bytes.
 const MAX_TEXT: usize = 64 << 10;
-/// The longest clause that a message shows.
+/// The maximum length of a clause in a message.
 const MAX_SHOWN: usize = 200;
 
-/// A kind of field.
+/// The match kind of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An exact match, or an action's parameter: a value.
@@ -73,20 +73,20 @@ pub struct Field {
 pub struct Scope {
     /// Match fields of a table, or parameters of an action.
     pub fields: Vec<Field>,
-    /// Whether there is `::priority`.
+    /// `true` if `::priority` is available.
     pub has_priority: bool,
 }
 
 /// The values of an entry.
 pub trait Entry {
-    /// A part of a field, by its index in [`Scope::fields`]. A field that is not given matches
-    /// anything: its mask or prefix length is 0.
+    /// Returns a part of a field, by its index in [`Scope::fields`]. A field without a match
+    /// matches anything: its mask or prefix length is 0.
     fn part(&self, field: usize, part: Part) -> BigInt;
-    /// The priority.
+    /// Returns the priority.
     fn priority(&self) -> BigInt;
 }
 
-/// A constraint that is no constraint, with the place in its text.
+/// An error in a constraint, with its position in the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {why}")]
 pub struct ConstraintError {
@@ -94,7 +94,7 @@ pub struct ConstraintError {
     pub line: usize,
     /// The column in bytes, from 1.
     pub column: usize,
-    /// The fault.
+    /// The reason.
     pub why: String,
 }
 
@@ -111,10 +111,10 @@ impl ConstraintError {
     }
 }
 
-/// A constraint.
+/// A parsed and type-checked constraint.
 #[derive(Clone, Debug)]
 pub struct Constraint {
-    /// Its parts between `;`, as they are shown and evaluated.
+    /// The clauses between `;`, each as shown in messages and as evaluated.
     clauses: Vec<(String, Test)>,
     scope: Scope,
 }
@@ -123,8 +123,8 @@ impl Constraint {
     /// Parses and checks a constraint.
     ///
     /// # Errors
-    /// When it is too long or not of the language, uses names that the scope does not have, or
-    /// compares what has no common type.
+    /// When it is too long or malformed, uses names that are not in the scope, or compares
+    /// expressions without a common type.
     pub fn new(text: &str, scope: &Scope) -> Result<Constraint, ConstraintError> {
         if text.len() > MAX_TEXT {
             let why = format!("{} bytes: {MAX_TEXT} are the most", text.len());
@@ -143,7 +143,7 @@ impl Constraint {
         })
     }
 
-    /// The first clause that an entry violates, with the values that it is about.
+    /// Returns the first clause that an entry violates, with the values that the clause reads.
     pub fn violated(&self, entry: &dyn Entry) -> Option<String> {
         let mut clauses = self.clauses.iter();
         let (shown, test) = clauses.find(|(_, test)| !evaluate::holds(test, entry))?;

@@ -8,7 +8,7 @@ use num_bigint::BigInt;
 use super::lexer::{tokens, Placed, Token};
 use super::ConstraintError;
 
-/// How deep parentheses and unary operators nest.
+/// The maximum nesting depth of parentheses and unary operators.
 const MAX_DEPTH: usize = 64;
 
 /// A comparison.
@@ -22,8 +22,8 @@ pub(super) enum Comparison {
     AtMost,
 }
 
-/// An expression with its place. Chains of one operator are one list, so that no expression is
-/// deeper than it is nested.
+/// An expression with its span. A chain of one operator is a single list, so that the tree is no
+/// deeper than the nesting.
 #[derive(Clone, Debug)]
 pub(super) struct Expr {
     pub(super) kind: ExprKind,
@@ -47,7 +47,7 @@ pub(super) enum ExprKind {
     Compare(Comparison, Box<Expr>, Box<Expr>),
 }
 
-/// The clauses of a constraint.
+/// Parses the clauses of a constraint.
 pub(super) fn parse(text: &str) -> std::result::Result<Vec<Expr>, ConstraintError> {
     let place = |(offset, why)| ConstraintError::at(text, offset, why);
     let tokens = tokens(text).map_err(place)?;
@@ -78,14 +78,14 @@ impl Parser<'_> {
         self.tokens.get(self.at).map(|(token, _)| token)
     }
 
-    /// The place of the next token.
+    /// Returns the offset of the next token.
     fn place(&self) -> usize {
         self.tokens
             .get(self.at)
             .map_or(self.end, |(_, span)| span.start)
     }
 
-    /// The end of the last token.
+    /// Returns the end of the previous token.
     fn last(&self) -> usize {
         let last = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
         last.map_or(0, |(_, span)| span.end)
@@ -139,7 +139,7 @@ impl Parser<'_> {
         })
     }
 
-    /// Operands of one operator.
+    /// Parses operands that are joined by one operator.
     fn chain(
         &mut self,
         symbol: &str,

@@ -28,7 +28,7 @@ fn scope() -> Scope {
     }
 }
 
-/// An entry; what it does not name matches anything.
+/// An entry; fields that it does not name match anything.
 #[derive(Default)]
 struct Given {
     values: HashMap<(&'static str, &'static str), BigInt>,
@@ -239,7 +239,7 @@ fn untrusted_text_is_bounded() {
     assert!(long.why.contains("65536 are the most"), "{long}");
     let digits = Constraint::new(&"9".repeat(5000), &scope).unwrap_err();
     assert!(digits.why.contains("1024 digits"), "{digits}");
-    // A long chain is one list, which neither the stack nor a message suffers from.
+    // A long chain is a single list: neither the stack depth nor a message grows with it.
     let chain = Constraint::new(&["vlan_id == 1"; 4000].join("&&"), &scope).expect("a chain");
     let violation = chain.violated(&Given::default()).expect("it is 0");
     assert!(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The types of constraints: names become fields, and comparisons become those of numbers.
+//! Type checking of constraints: resolves names to fields and reduces comparisons to those of
+//! numbers.
 
 use std::fmt;
 
@@ -24,7 +25,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// The name behind `::`.
+    /// Returns the name after `::`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Part::Value => "value",
@@ -37,7 +38,7 @@ impl Part {
 }
 
 impl Kind {
-    /// The parts of a field of that kind.
+    /// Returns the parts of a field of this kind.
     fn parts(self) -> &'static [Part] {
         match self {
             Kind::Exact => &[Part::Value],
@@ -58,18 +59,18 @@ impl Kind {
     }
 }
 
-/// A number.
+/// A numeric expression.
 #[derive(Clone, Debug)]
 pub(super) enum Number {
     Constant(BigInt),
     Part(usize, Part),
     Priority,
     Negated(Box<Number>),
-    /// A number in that many bits, modulo 2 to the power of it.
+    /// A number truncated to that many bits, that is modulo 2 to the power of that.
     InBits(Box<Number>, u32),
 }
 
-/// An expression that is true or false.
+/// A boolean expression.
 #[derive(Clone, Debug)]
 pub(super) enum Test {
     Bool(bool),
@@ -109,7 +110,7 @@ impl fmt::Display for Type<'_> {
 
 type Result<T> = std::result::Result<T, (usize, String)>;
 
-/// The test that a clause is.
+/// Type-checks a clause, which has to be boolean.
 pub(super) fn check(expr: &Expr, scope: &Scope) -> Result<Test> {
     match typed(expr, scope)? {
         Typed::Test(test) => Ok(test),
@@ -211,7 +212,7 @@ fn part(inner: &Expr, name: &str, scope: &Scope) -> Result<Typed> {
     })
 }
 
-/// A number in that many bits; a constant has to fit.
+/// Casts a number to that many bits; a constant has to fit.
 fn in_bits(number: Number, width: u32) -> std::result::Result<Number, String> {
     if let Number::Constant(value) = &number {
         let most = BigInt::from(1) << width;
@@ -230,7 +231,7 @@ fn compare(
     scope: &Scope,
 ) -> std::result::Result<Test, String> {
     let is_equality = matches!(comparison, Comparison::Equal | Comparison::Unequal);
-    // An exact key is its value.
+    // An exact key stands for its value.
     let scalar = |typed: Typed| match typed {
         Typed::Field(n) if scope.fields[n].kind == Kind::Exact => {
             Typed::Bits(Number::Part(n, Part::Value), scope.fields[n].width)
@@ -292,7 +293,7 @@ fn compare(
     }
 }
 
-/// Whether a field matches that value and no other.
+/// Builds the test that a field matches that value and no other.
 fn is_value(n: usize, value: Number, scope: &Scope) -> Test {
     let field = &scope.fields[n];
     let is = |part, value| Test::Compare(Comparison::Equal, Number::Part(n, part), value);

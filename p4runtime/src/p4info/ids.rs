@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Ids of a program's entities: the kind in the upper 8 bits; below, what the program says (`@id`)
-//! or a hash of the name, as P4's public compiler does it, so that a program's ids are the same
-//! whoever makes them.
+//! Ids of a program's entities: the kind in the upper 8 bits; in the lower bits the program's `@id`
+//! or a hash of the name, computed as p4c does, so that ids do not depend on the compiler.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,41 +8,41 @@ use adit_p4_frontend::control::{number, Annotation};
 
 use crate::proto::config::p4_ids::Prefix;
 
-/// Two entities with one `@id`, or an `@id` that is of another kind.
+/// The error for an `@id` that is used twice or belongs to another kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// The same number twice.
+    /// An id that two entities have.
     #[error("`{name}` has an `@id` that something else has: {id:#x}")]
     Twice {
-        /// What has it second.
+        /// The second entity with the id.
         name: String,
-        /// The number.
+        /// The id.
         id: u32,
     },
-    /// A number with another kind's upper 8 bits, or no number at all.
+    /// An id with the upper 8 bits of another kind, or a number that is not an id.
     #[error("`{name}` cannot have the `@id` {id:#x}: its upper 8 bits are {prefix:#x} or 0")]
     Prefix {
-        /// What has it.
+        /// The entity.
         name: String,
         /// The number.
         id: i64,
-        /// What the upper bits would have to be.
+        /// The value that the upper 8 bits must have.
         prefix: u32,
     },
 }
 
-/// Names on their way to ids.
+/// Names that ids are assigned to.
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
     wanted: BTreeMap<u32, BTreeMap<String, Option<u32>>>,
     assigned: BTreeSet<u32>,
-    /// How many names end with this.
+    /// The number of names with each suffix.
     suffixes: BTreeMap<String, u32>,
     names: BTreeSet<String>,
 }
 
 impl Symbols {
-    /// Notes a name. The same one again is the same entity.
+    /// Adds a name. The same name again is the same entity.
     pub(super) fn add(
         &mut self,
         prefix: Prefix,
@@ -87,8 +86,8 @@ impl Symbols {
         Ok(())
     }
 
-    /// Gives the others their ids, in the order of their names, so that they do not depend on
-    /// the order of declarations where hashes are equal.
+    /// Assigns ids to the remaining names, in the order of the names, so that they do not depend on
+    /// the order of declarations when hashes collide.
     pub(super) fn assign(&mut self) {
         for (prefix, kind) in &mut self.wanted {
             for (name, id) in kind.iter_mut().filter(|(_, id)| id.is_none()) {
@@ -101,14 +100,14 @@ impl Symbols {
         }
     }
 
-    /// The id of a name that has been noted; 0 for others.
+    /// Returns the id of a name that has been added; 0 for others.
     pub(super) fn id(&self, prefix: Prefix, name: &str) -> u32 {
         let kind = self.wanted.get(&(prefix as u32));
         kind.and_then(|k| k.get(name).copied().flatten())
             .unwrap_or(0)
     }
 
-    /// The shortest end of a name, in whole parts, that no other name has.
+    /// Returns the shortest suffix of a name, in whole components, that no other name has.
     pub(super) fn alias<'n>(&self, name: &'n str) -> &'n str {
         suffixes(name)
             .find(|suffix| self.suffixes.get(*suffix) == Some(&1))
@@ -116,7 +115,7 @@ impl Symbols {
     }
 }
 
-/// Ends of a name after each dot, the shortest first.
+/// Returns the suffixes of a name after each dot, shortest first.
 fn suffixes(name: &str) -> impl Iterator<Item = &str> {
     let dots = name.rmatch_indices('.').map(|(at, _)| at + 1);
     dots.chain([0]).map(|at| &name[at..])
@@ -135,8 +134,8 @@ fn one_at_a_time(bytes: &[u8]) -> u32 {
     hash.wrapping_add(hash << 15)
 }
 
-/// Ids of fields and parameters: those with an `@id` have it, the others the smallest that are
-/// left, in order.
+/// Assigns ids to fields and parameters: an `@id` is used as given, the others get the next unused
+/// ids, in order.
 pub(super) fn local_ids<'a>(items: impl Iterator<Item = &'a [Annotation]>) -> Vec<u32> {
     let given: Vec<Option<u32>> = items
         .map(|a| number(a, "id").and_then(|id| u32::try_from(id).ok()))

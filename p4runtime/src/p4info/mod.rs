@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! P4Info: what a program shows to control planes, with ids.
+//! P4Info: the entities of a program that control planes see, with ids.
 
 mod ids;
 mod objects;
@@ -16,10 +16,10 @@ pub use ids::IdError;
 use ids::{local_ids, Symbols};
 use types::{documentation, plain, shown_width, structured, type_info, type_name};
 
-/// What a table without a size says.
+/// The size of a table that declares none.
 const DEFAULT_SIZE: u64 = 1024;
 
-/// P4Info of a program, and the ids that its parts have in it.
+/// The P4Info of a program, and the ids of its entities.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Info {
     /// P4Info.
@@ -34,7 +34,7 @@ pub struct Info {
     pub digests: Vec<u32>,
 }
 
-/// What kind of entity an extern object is; `None` if control planes do not see it.
+/// Returns the kind of entity of an extern object; `None` if it is hidden from control planes.
 fn prefix_of(kind: &str) -> Option<Prefix> {
     Some(match kind {
         "counter" | "Counter" => Prefix::Counter,
@@ -50,7 +50,7 @@ fn prefix_of(kind: &str) -> Option<Prefix> {
     })
 }
 
-/// Makes P4Info of a program.
+/// Generates the P4Info of a program.
 pub fn p4info(program: &Program) -> Result<Info, IdError> {
     let api = &program.control;
     let mut symbols = Symbols::default();
@@ -239,7 +239,7 @@ fn match_field(api: &Api, item: &Item, id: u32, kind: &str) -> pb::MatchField {
     }
 }
 
-/// A field of a value set's members, whose kind an annotation says.
+/// Creates a field of a value set's members; an annotation gives its match kind.
 fn member_field(api: &Api, item: &Item, id: u32) -> pb::MatchField {
     let kind = match control::values(&item.annotations, "match") {
         Some([Value::Name(kind), ..]) => kind.as_str(),
@@ -356,7 +356,7 @@ fn actions(program: &Program, symbols: &Symbols, info: &mut pb::P4Info) {
                 &action.name,
                 &action.annotations,
             )),
-            // Where only code calls it, no entry sets anything.
+            // An action that only code calls has no parameters, since no entry sets them.
             params: parameters
                 .filter(|_| listed.contains(action.name.as_str()))
                 .map(|(item, id)| pb::action::Param {
@@ -375,7 +375,7 @@ fn actions(program: &Program, symbols: &Symbols, info: &mut pb::P4Info) {
                 .collect(),
         });
     }
-    // Where nothing is listed, NoAction is there all the same.
+    // `NoAction` is included even if it is not listed anywhere.
     let id = symbols.id(Prefix::Action, "NoAction");
     let is_told = shown.iter().any(|a| a.name == "NoAction");
     if id != 0 && !is_told {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Extern objects in P4Info's words.
+//! Extern objects in P4Info.
 
 use adit_p4_frontend::control::{number, text, Type};
 use adit_p4_frontend::ir::{Constant, ExternInstance, Program};
@@ -9,7 +9,7 @@ use super::types::{spec, type_name};
 use super::{preamble, prefix_of};
 use crate::proto::config::{self as pb, p4_ids::Prefix};
 
-/// The id of an object; 0 if control planes do not see it.
+/// Returns the id of an object; 0 if it is hidden from control planes.
 pub(super) fn id(program: &Program, object: u32, symbols: &Symbols) -> u32 {
     let object = program.externs.get(object as usize);
     object.map_or(0, |o| {
@@ -57,7 +57,7 @@ fn meter_spec(object: &ExternInstance) -> Option<pb::MeterSpec> {
     })
 }
 
-/// The tables whose property is that object, in the order of their names.
+/// Returns the tables that have that object as a property, in the order of their names.
 fn tables_of(program: &Program, object: usize, symbols: &Symbols) -> Vec<u32> {
     let mut tables: Vec<_> = program
         .tables
@@ -94,7 +94,7 @@ pub(super) fn objects(program: &Program, symbols: &Symbols, info: &mut pb::P4Inf
                 size: size(object),
                 index_type_name: index(1),
             }),
-            // One that no table has counts nothing.
+            // A direct counter or meter without a table counts nothing.
             Prefix::DirectCounter if direct_table_id == 0 => {}
             Prefix::DirectMeter if direct_table_id == 0 => {}
             Prefix::DirectCounter => info.direct_counters.push(pb::DirectCounter {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! P4Info as text, in the form that `*.p4info.txtpb` files have.
+//! P4Info in protobuf text format, as in `*.p4info.txtpb` files.
 
 use std::sync::LazyLock;
 
@@ -8,13 +8,13 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 
 use crate::proto::{config::P4Info, DESCRIPTORS};
 
-/// The name of P4Info's message.
+/// The name of the P4Info message.
 const MESSAGE: &str = "p4.config.v1.P4Info";
 
 static POOL: LazyLock<Option<DescriptorPool>> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
 
-/// Text that is no P4Info.
+/// The error for text that is not P4Info.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is no P4Info: {0}")]
 pub struct TextError(String);
@@ -33,7 +33,7 @@ fn dynamic() -> Result<DynamicMessage, TextError> {
     Ok(DynamicMessage::new(message))
 }
 
-/// Writes P4Info.
+/// Formats P4Info as text.
 pub fn to_text(info: &P4Info) -> Result<String, TextError> {
     let mut message = dynamic()?;
     message
@@ -46,7 +46,7 @@ pub fn to_text(info: &P4Info) -> Result<String, TextError> {
     ))
 }
 
-/// Reads P4Info.
+/// Parses P4Info from text.
 pub fn from_text(text: &str) -> Result<P4Info, TextError> {
     let mut message = dynamic()?;
     message.merge_text_format(text).map_err(TextError::of)?;

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Types and annotations in P4Info's words.
+//! Types and annotations in P4Info.
 
 use adit_p4_frontend::control::{values, Annotation, Api, Body, Definition, Item, Type, Value};
 use adit_p4_frontend::ir::Program;
 
 use crate::proto::config as pb;
 
-/// Whether an annotation is said elsewhere in P4Info.
+/// Returns whether P4Info has an annotation in another field.
 fn is_told(name: &str) -> bool {
     ["name", "id", "brief", "description"].contains(&name)
 }
 
-/// Annotations as they are written.
+/// Returns the unstructured annotations as written in the program.
 pub(super) fn plain(annotations: &[Annotation], except: &[&str]) -> Vec<String> {
     annotations
         .iter()
@@ -24,7 +24,7 @@ pub(super) fn plain(annotations: &[Annotation], except: &[&str]) -> Vec<String> 
         .collect()
 }
 
-/// Annotations that have a structure.
+/// Returns the structured annotations.
 pub(super) fn structured(annotations: &[Annotation]) -> Vec<pb::StructuredAnnotation> {
     use pb::structured_annotation::Body as Said;
     let list = annotations.iter().filter_map(|annotation| {
@@ -64,7 +64,7 @@ fn expression(value: &Value) -> pb::Expression {
     }
 }
 
-/// `@brief` and `@description`.
+/// Returns the documentation from `@brief` and `@description`.
 pub(super) fn documentation(annotations: &[Annotation]) -> Option<pb::Documentation> {
     let text = |name| adit_p4_frontend::control::text(annotations, name);
     let (brief, description) = (text("brief"), text("description"));
@@ -80,7 +80,7 @@ fn named(name: &str) -> pb::P4NamedType {
     }
 }
 
-/// The name of a `type`; nothing for others.
+/// Returns the name of a `type`; `None` for other types.
 pub(super) fn type_name(ty: &Type) -> Option<pb::P4NamedType> {
     match ty {
         Type::New(name) => Some(named(name)),
@@ -108,7 +108,7 @@ fn bits(ty: &Type) -> Option<pb::P4BitstringLikeTypeSpec> {
     })
 }
 
-/// A type.
+/// Converts a type.
 pub(super) fn spec(ty: &Type) -> pb::P4DataTypeSpec {
     use pb::p4_data_type_spec::TypeSpec as Said;
     let said = match ty {
@@ -140,7 +140,7 @@ pub(super) fn spec(ty: &Type) -> pb::P4DataTypeSpec {
     pb::P4DataTypeSpec { type_spec: said }
 }
 
-/// A header's field as bits: what is below `type` and `enum`.
+/// Returns the underlying bits of a header's field, with `type` and `enum` resolved.
 fn below<'a>(api: &'a Api, ty: &'a Type) -> Type {
     match ty {
         Type::New(name) => match api.types.get(name) {
@@ -171,8 +171,8 @@ fn translation(annotations: &[Annotation]) -> Option<pb::P4NewTypeTranslation> {
     })
 }
 
-/// How wide a value is for control planes: those of a translated type are as wide as the
-/// annotation says, or 0 for texts.
+/// Returns the width of a value for control planes: for a translated type the width in the
+/// annotation, or 0 for strings.
 pub(super) fn shown_width(api: &Api, item: &Item) -> i32 {
     use pb::p4_new_type_translation::SdnType;
     let definition = match &item.ty {
@@ -191,7 +191,7 @@ pub(super) fn shown_width(api: &Api, item: &Item) -> i32 {
     }
 }
 
-/// All types with names.
+/// Returns all types with names.
 pub(super) fn type_info(program: &Program) -> pb::P4TypeInfo {
     let api = &program.control;
     let mut info = pb::P4TypeInfo {

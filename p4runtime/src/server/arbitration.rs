@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Who may write: for each role the client with the highest election id that was ever seen.
+//! Arbitration: for each role, only the client with the highest election id ever seen may write.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use super::outbox::{Outbox, Undelivered};
 use crate::proto::v1::stream_message_response::Update;
 use crate::proto::{v1, Status as RpcStatus};
 
-/// The most streams at a time.
+/// The maximum number of concurrent streams.
 const MAX_STREAMS: usize = 64;
-/// The most streams of one peer at a time.
+/// The maximum number of concurrent streams of one peer.
 const MAX_STREAMS_OF_PEER: usize = 48;
-/// The most roles that are remembered.
+/// The maximum number of roles that are remembered.
 const MAX_ROLES: usize = 64;
-/// The longest name of a role.
+/// The maximum length of a role's name in bytes.
 const MAX_NAME: usize = 256;
 
 /// A client that has opened a stream.
 struct Client {
     peer: Peer,
     outbox: Outbox,
-    /// Its role and election id, once it has sent them.
+    /// The role and election id, once the client has sent them.
     role: Option<(String, v1::Role, Option<u128>)>,
-    /// Whether there was no room for the last arbitration update.
+    /// Set while the last arbitration update did not fit into the outbox.
     owes_update: bool,
 }
 
@@ -53,7 +53,7 @@ fn message(number: u128) -> v1::Uint128 {
     }
 }
 
-/// A role's name; older clients have numbers.
+/// Returns a role's name; older clients use numbers.
 pub(crate) fn role_name(name: &str, id: u64) -> String {
     match (name.is_empty(), id) {
         (true, 1..) => format!("#{id}"),
@@ -118,7 +118,7 @@ impl Arbitration {
         found.map(|(id, _)| *id)
     }
 
-    /// A client says who it is.
+    /// Handles a client's arbitration update.
     pub(crate) fn arbitrate(&mut self, id: u64, said: &v1::MasterArbitrationUpdate) -> Result<()> {
         let shown = said.role.clone().unwrap_or_default();
         if shown.config.is_some() {
@@ -179,7 +179,7 @@ impl Arbitration {
         Ok(())
     }
 
-    /// Sends all clients of a role who is the primary.
+    /// Notifies all clients of a role of the current primary.
     fn inform(&mut self, role: &str) {
         let of_role = self.clients.iter().filter(|(_, c)| {
             let theirs = c.role.as_ref();
@@ -219,7 +219,7 @@ impl Arbitration {
         client.owes_update = !client.outbox.send(Update::Arbitration(update));
     }
 
-    /// Sends the arbitration updates that clients had no room for, as they are now.
+    /// Sends the arbitration updates that did not fit into outboxes before, with the current state.
     pub(super) fn send_owed(&mut self) {
         let owed = self.clients.iter().filter_map(|(id, client)| {
             let (role, ..) = client.role.as_ref()?;
@@ -231,7 +231,7 @@ impl Arbitration {
         }
     }
 
-    /// Sends to a client; what it has no room for is counted.
+    /// Sends a message to a client, or counts it if the outbox is full.
     pub(super) fn send(&mut self, id: u64, update: Update) -> bool {
         let Some(client) = self.clients.get(&id) else {
             return false;
@@ -243,19 +243,19 @@ impl Arbitration {
         client.outbox.send(update)
     }
 
-    /// The primaries of all roles.
+    /// Returns the primaries of all roles.
     pub(super) fn primaries(&self) -> Vec<u64> {
         let roles = self.highest.keys();
         roles.filter_map(|role| self.primary(role)).collect()
     }
 
-    /// Whether a primary would take a message.
+    /// Returns whether a primary's outbox has space for a message.
     pub(super) fn has_taker(&self) -> bool {
         let mut primaries = self.primaries().into_iter();
         primaries.any(|id| self.clients.get(&id).is_some_and(|c| c.outbox.has_room()))
     }
 
-    /// Sends to the primaries of all roles; those that took it.
+    /// Sends a message to the primaries of all roles; returns those that took it.
     pub(super) fn send_primaries(&mut self, update: &Update) -> Vec<u64> {
         let mut primaries = self.primaries();
         if primaries.is_empty() {
@@ -265,12 +265,12 @@ impl Arbitration {
         primaries
     }
 
-    /// Whether that client has a role.
+    /// Returns whether that client has a role.
     pub(super) fn has_role(&self, id: u64) -> bool {
         self.clients.get(&id).is_some_and(|c| c.role.is_some())
     }
 
-    /// Whether that client is the primary of its role.
+    /// Returns whether that client is the primary of its role.
     pub(crate) fn is_primary(&self, id: u64) -> bool {
         let client = self.clients.get(&id);
         match client.and_then(|c| c.role.as_ref()) {
@@ -279,7 +279,7 @@ impl Arbitration {
         }
     }
 
-    /// Refuses to let anybody write but the primary.
+    /// Rejects writes of clients other than the primary.
     pub(crate) fn check(&self, role: &str, election: Option<&v1::Uint128>) -> Result<()> {
         let denied = |why: String| Err(Fault::new(Code::PermissionDenied, why));
         let Some(election) = election.map(number) else {

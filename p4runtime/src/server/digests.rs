@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Digests: gathered into lists, which are sent again unless they are acknowledged in time.
+//! Digests: gathered into lists. Data that is not acknowledged in time may be reported again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,30 +11,30 @@ use super::pipeline::{Pipeline, Thing};
 use crate::proto::config::{self as pb, p4_data_type_spec::TypeSpec};
 use crate::proto::v1::{self, digest_entry::Config, update::Type};
 
-/// The longest list.
+/// The maximum number of digests in a list.
 const MAX_LIST: usize = 1024;
-/// The most digests that wait to be sent.
+/// The maximum number of digests that wait to be sent.
 const MAX_WAITING: usize = 4 * MAX_LIST;
-/// How many lists may wait to be acknowledged.
+/// The maximum number of lists that wait for an acknowledgement.
 const MAX_LISTS: usize = 256;
 
-/// A list that clients took.
+/// A list that was sent to clients.
 #[derive(Debug)]
 struct Sent {
-    /// When it counts as lost.
+    /// The time at which it counts as lost.
     until_ns: u64,
     data: Vec<Vec<u8>>,
     /// The streams that took it.
     clients: Vec<u64>,
 }
 
-/// A digest that a client wants.
+/// A digest that a client has enabled.
 #[derive(Debug, Default)]
 struct Wanted {
     config: Config,
     list: Vec<Vec<u8>>,
     since_ns: u64,
-    /// Lists that have been sent and are not acknowledged, by number.
+    /// Lists that were sent and are not acknowledged yet, by id.
     sent: BTreeMap<u64, Sent>,
     /// The data of `list` and `sent`, which packets need not report again.
     known: HashSet<Vec<u8>>,
@@ -46,7 +46,7 @@ pub(crate) struct Digests {
     wanted: Mutex<HashMap<u32, Wanted>>,
 }
 
-/// Sends a list; the clients that took it.
+/// A callback that sends a list and returns the clients that took it.
 pub(crate) type Send<'a> = &'a mut dyn FnMut(v1::DigestList) -> Vec<u64>;
 
 impl Digests {
@@ -107,8 +107,8 @@ impl Digests {
             .collect())
     }
 
-    /// A client has a list. One that has been given up meanwhile is no fault; `last` is the number
-    /// of the last list that was sent.
+    /// Handles an acknowledgement. One for a list that has been given up is not an error; `last` is
+    /// the id of the last list that was sent.
     pub(crate) fn acknowledge(
         &self,
         pipeline: &Pipeline,
@@ -130,12 +130,12 @@ impl Digests {
         Ok(())
     }
 
-    /// Takes what packets have left; the number of digests for which there was no room. These are
-    /// not known, so that the next packet reports them again.
+    /// Takes the digests that packets have generated; returns the number of those dropped for lack
+    /// of space. Dropped ones are not marked as known, so that the next packet reports them again.
     pub(crate) fn gather(&self, pipeline: &Pipeline, now_ns: u64) -> u64 {
         let mut wanted = self.wanted.lock();
         let mut lost = 0;
-        // As many as there may be: what comes meanwhile is for the next time.
+        // Only those that wait now: later ones are taken the next time.
         for _ in 0..pipeline.engine.digests().waiting() {
             let Some(digest) = pipeline.engine.digests().take() else {
                 break;
@@ -163,7 +163,7 @@ impl Digests {
         lost
     }
 
-    /// Lets lists wait again that only clients have which have gone.
+    /// Requeues lists that only clients which are no longer primaries have received.
     pub(crate) fn keep(&self, primaries: &[u64]) {
         for wanted in self.wanted.lock().values_mut() {
             let gone = wanted.sent.iter().filter(|(_, sent)| {
@@ -179,7 +179,7 @@ impl Digests {
         }
     }
 
-    /// Sends the lists that are due. What no client takes waits on.
+    /// Sends the lists that are due. Data that no client takes keeps waiting.
     pub(crate) fn send(&self, pipeline: &Pipeline, now_ns: u64, last: &mut u64, send: Send<'_>) {
         let mut wanted = self.wanted.lock();
         for (id, wanted) in wanted.iter_mut() {
@@ -236,8 +236,8 @@ impl Wanted {
         }
     }
 
-    /// Puts data before all that waits; what there is no room for is forgotten, so that the next
-    /// packet reports it again.
+    /// Puts data at the front of the queue. Data that exceeds the limit is forgotten, so that the
+    /// next packet reports it again.
     fn wait_again(&mut self, mut data: Vec<Vec<u8>>) {
         data.append(&mut self.list);
         for digest in data.drain(data.len().min(MAX_WAITING)..) {
@@ -248,7 +248,7 @@ impl Wanted {
 }
 
 impl Pipeline {
-    /// The name of a digest.
+    /// Returns the name of a digest.
     fn digest_name(&self, id: u32) -> Result<&str> {
         let mut digests = self
             .p4info
@@ -266,7 +266,7 @@ impl Pipeline {
         digest.type_spec.as_ref()
     }
 
-    /// Which of a function's digests it is: the one whose data is that long.
+    /// Returns the id of a function's digest: the one whose data has that length.
     fn function_digest(&self, data: &[u8]) -> u32 {
         let by_function = self
             .things
@@ -333,7 +333,8 @@ impl Pipeline {
         }
     }
 
-    /// What a `type` is made of; a translated one says no more than how wide clients see it.
+    /// Returns the underlying type of a `type`; P4Info of a translated one has only its width for
+    /// clients.
     fn original(&self, name: &str) -> Option<pb::P4DataTypeSpec> {
         use adit_p4_frontend::control::{Definition, Type as Shown};
         let api = &self.engine.program().control;
@@ -358,7 +359,7 @@ impl Pipeline {
         })
     }
 
-    /// A digest's bytes as data of its type.
+    /// Decodes a digest's bytes as data of its type.
     fn data(&self, spec: Option<&pb::P4DataTypeSpec>, bytes: &[u8]) -> v1::P4Data {
         let mut reader = super::packets::Bits::new(bytes);
         match spec {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Table entries between the standard's form and the engine's.
+//! Conversion of table entries between P4Runtime messages and the engine's form.
 
 use adit_p4_frontend::ir::{self, limbs_of, Chosen, Match};
 use adit_pipeline::p4::tables::{Action, Entry, EntryState, Origin, Table};
@@ -12,7 +12,7 @@ use super::texts::Unknown;
 use crate::bytes::{from_limbs, hex, limbs};
 use crate::proto::v1::{self, field_match::FieldMatchType, table_action};
 
-/// Bits of a width, from the top on, as limbs.
+/// Returns the mask of the `length` most significant bits of a width, as limbs.
 fn prefix_mask(width: u32, length: u32) -> Vec<u64> {
     let mut mask = vec![0u64; limbs_of(width) as usize];
     for bit in width.saturating_sub(length)..width {
@@ -21,7 +21,7 @@ fn prefix_mask(width: u32, length: u32) -> Vec<u64> {
     mask
 }
 
-/// The value of a field or parameter.
+/// Decodes the value of a field or parameter.
 fn value(name: &str, bytes: &[u8], width: u32) -> Result<Vec<u64>> {
     limbs(bytes, width).map_err(|error| Fault::of(name, error))
 }
@@ -37,7 +37,7 @@ fn type_name(given: &FieldMatchType) -> &'static str {
     }
 }
 
-/// A match of one key.
+/// Converts the match of one key.
 pub(crate) fn to_match(
     name: &str,
     kind: &str,
@@ -105,7 +105,7 @@ pub(crate) fn to_match(
     }
 }
 
-/// A match as clients know it; nothing if it matches anything.
+/// Converts a match for clients; `None` if it matches anything.
 pub(crate) fn from_match(kind: &str, width: u32, is: &Match) -> Option<FieldMatchType> {
     let full = || from_limbs(&prefix_mask(width, width));
     Some(match (kind, is) {
@@ -149,7 +149,7 @@ pub(crate) fn from_match(kind: &str, width: u32, is: &Match) -> Option<FieldMatc
 }
 
 impl Pipeline {
-    /// The table with that id.
+    /// Returns the table with that id.
     pub(crate) fn table(&self, id: u32) -> Result<(usize, &Table)> {
         match self.things.get(&id) {
             Some(Thing::Table(n)) => Ok((*n, &self.engine.tables()[*n])),
@@ -157,7 +157,7 @@ impl Pipeline {
         }
     }
 
-    /// The keys of an entry.
+    /// Converts the keys of an entry.
     pub(crate) fn matches(
         &self,
         n: usize,
@@ -202,7 +202,7 @@ impl Pipeline {
         .collect()
     }
 
-    /// An action with its arguments.
+    /// Converts an action with its arguments.
     pub(crate) fn chosen(&self, table: &ir::Table, given: &v1::Action) -> Result<Chosen> {
         let name = self.names.get(&given.action_id);
         let at = name.and_then(|name| table.actions.iter().position(|a| a.name == *name));
@@ -279,7 +279,7 @@ impl Pipeline {
         }
     }
 
-    /// The priority that goes with a table.
+    /// Checks a priority against the table's kinds of keys.
     pub(crate) fn priority(&self, table: &Table, given: i32) -> Result<i64> {
         match (table.has_priorities(), given) {
             (true, ..=0) => Err(Fault::invalid(format!(
@@ -296,7 +296,7 @@ impl Pipeline {
         }
     }
 
-    /// A table entry.
+    /// Converts a table entry.
     pub(crate) fn entry(&self, n: usize, given: &v1::TableEntry) -> Result<Entry> {
         let table = &self.engine.tables()[n];
         if given.meter_config.is_some() && table.direct_meter().is_none() {
@@ -333,7 +333,7 @@ impl Pipeline {
         })
     }
 
-    /// An action as clients know it.
+    /// Converts an action for clients.
     pub(crate) fn shown_action(
         &self,
         table: &ir::Table,
@@ -366,7 +366,7 @@ impl Pipeline {
         })
     }
 
-    /// The fields of an entry that matter.
+    /// Converts an entry's match fields for clients, without those that match anything.
     pub(crate) fn shown_matches(&self, n: usize, keys: &[Match]) -> Vec<v1::FieldMatch> {
         let spec = self.engine.tables()[n].spec();
         let fields = spec.keys.iter().zip(keys).zip(&self.keys[n]);
@@ -382,7 +382,7 @@ impl Pipeline {
             .collect()
     }
 
-    /// An entry as clients know it. `wanted` says what beyond the entry they want to know.
+    /// Converts an entry for clients. `wanted` selects what is reported beyond the entry.
     pub(crate) fn shown_entry(
         &self,
         n: usize,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What goes wrong with an update or a request, and how a client is told.
+//! Errors of updates and requests, and how they are reported to clients.
 
 use adit_pipeline::p4::externs::ObjectError;
 use adit_pipeline::p4::replication::ReplicationError;
@@ -10,13 +10,13 @@ use tonic::{Code, Status};
 use crate::bytes::ByteError;
 use crate::proto::{v1, Status as RpcStatus};
 
-/// How large errors of a batch may become: clients take 8 KiB of metadata by default, and it
-/// travels in base64.
+/// The maximum size of a batch's errors: clients accept 8 KiB of metadata by default, and it is
+/// encoded in base64.
 const MAX_DETAILS: usize = 4608;
-/// The longest message.
+/// The maximum length of a message.
 const MAX_MESSAGE: usize = 1 << 10;
 
-/// An error with its code.
+/// An error with its gRPC status code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) code: Code,
@@ -41,12 +41,12 @@ impl Fault {
         Fault::new(Code::NotFound, message)
     }
 
-    /// The fault of a value of a field, parameter or other part of a message.
+    /// Creates the fault of a value of a field, parameter or other part of a message.
     pub(crate) fn of(name: &str, error: ByteError) -> Fault {
         Fault::from(error).within(&format!("`{name}`"))
     }
 
-    /// The same fault, with where it is.
+    /// Returns the same fault with its place.
     pub(crate) fn within(self, place: &str) -> Fault {
         Fault::new(self.code, format!("{place}: {}", self.message))
     }
@@ -111,7 +111,8 @@ impl From<ByteError> for Fault {
     }
 }
 
-/// A message that headers have room for: what is not printable takes three bytes there.
+/// Truncates a message to what fits into headers: bytes that are not printable take three bytes
+/// there.
 fn cut(message: &str) -> String {
     let mut room = MAX_MESSAGE;
     let fits = |c: &char| {
@@ -126,7 +127,7 @@ fn cut(message: &str) -> String {
     message.chars().take_while(fits).collect()
 }
 
-/// The indices of updates that failed, neighbours as one.
+/// Formats the indices of failed updates, consecutive ones as a range.
 fn failed_indices(results: &[Result<()>]) -> String {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for (n, _) in results.iter().enumerate().filter(|(_, r)| r.is_err()) {
@@ -154,9 +155,10 @@ fn detail(code: Code, message: String) -> prost_types::Any {
     }
 }
 
-/// What a batch came to, as the standard wants it: one error for each update, in order. Those that
-/// headers have room for get their texts. If there is no room for all errors there are none, since
-/// they are told apart by their places: then the message has the indices.
+/// Returns a batch's status as the standard requires: one error for each update, in order. Errors
+/// have their messages as long as these fit into headers. If the errors do not fit even without
+/// messages, none are included, since an error is identified by its position; the message has the
+/// indices then.
 pub(crate) fn batch_status(results: &[Result<()>]) -> std::result::Result<(), Status> {
     let failed = results.iter().filter(|r| r.is_err()).count();
     let Some(Err(first)) = results.iter().find(|r| r.is_err()) else {
@@ -180,7 +182,7 @@ pub(crate) fn batch_status(results: &[Result<()>]) -> std::result::Result<(), St
     for (place, result) in status.details.iter_mut().zip(results) {
         let Err(fault) = result else { continue };
         let with_text = detail(fault.code, cut(&fault.message));
-        // The lengths before it grow, too.
+        // The length prefixes before it grow, too.
         let more = with_text.encoded_len() - place.encoded_len() + 8;
         let Some(rest) = room.checked_sub(more) else {
             break;

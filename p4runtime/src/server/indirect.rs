@@ -44,7 +44,7 @@ impl Pipeline {
         Err(self.unknown(Kind::Profile, id))
     }
 
-    /// All profiles, or that one.
+    /// Returns the ids of all profiles, or that id alone.
     fn profiles(&self, id: u32) -> Result<Vec<u32>> {
         if id != 0 {
             return self.profile(id).map(|_| vec![id]);
@@ -244,7 +244,7 @@ impl Target<'_> {
     }
 }
 
-/// The port that the flows of a member or action depend on.
+/// Returns the port that a member or action watches.
 pub(crate) fn watch_port<'a, K>(kind: &'a Option<K>) -> Result<Option<u32>>
 where
     Watch<'a>: From<&'a K>,
@@ -257,13 +257,13 @@ where
     }
 }
 
-/// The weight of a member or action.
+/// Returns the weight of a member or action.
 pub(crate) fn weight(given: i32) -> Result<u32> {
     let weight = u32::try_from(given).ok().filter(|weight| *weight > 0);
     weight.ok_or_else(|| Fault::invalid(format!("weight is {given}: it is above 0")))
 }
 
-/// In reads 0 stands for all of them.
+/// Rejects 0, which stands for all ids in reads.
 fn not_zero(id: u32, what: &str) -> Result<()> {
     match id {
         0 => Err(Fault::invalid(format!(
@@ -273,7 +273,7 @@ fn not_zero(id: u32, what: &str) -> Result<()> {
     }
 }
 
-/// Rates as the engine takes them: an excess burst makes a single rate marker.
+/// Converts rates for the engine: an excess burst selects a single-rate marker.
 pub(crate) fn config(given: &v1::MeterConfig) -> Result<MeterConfig> {
     let positive = |value: i64, what: &str| {
         u64::try_from(value).map_err(|_| Fault::invalid(format!("{what} is {value}, below 0")))

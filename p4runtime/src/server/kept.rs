@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What means nothing to the device, but is kept and read back: metadata of entries.
+//! Data that the device does not interpret, but stores and returns: metadata of entries.
 
 use prost::Message;
 use tonic::Code;
@@ -10,14 +10,14 @@ use crate::proto::v1::{
     table_action::Type,
 };
 
-/// The most bytes of metadata of an entry.
+/// The maximum size of an entry's metadata in bytes.
 pub(crate) const MAX_METADATA: usize = 1000;
 
-/// What is kept with a table entry, as a message that has no more than that.
+/// The data kept with a table entry, as a message that has only these fields.
 #[derive(Clone, Default)]
 pub(crate) struct Kept(v1::TableEntry);
 
-/// Metadata that is not too long.
+/// Returns metadata, unless it is too long.
 pub(crate) fn metadata(given: &[u8]) -> Result<Vec<u8>> {
     if given.len() > MAX_METADATA {
         return Err(Fault::new(
@@ -58,12 +58,12 @@ impl Kept {
         Ok(Kept(kept))
     }
 
-    /// Nothing is no bytes.
+    /// Encodes the data; it is empty if there is none.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         self.0.encode_to_vec()
     }
 
-    /// What [`Kept::to_bytes`] gave.
+    /// Decodes the result of [`Kept::to_bytes`].
     pub(crate) fn from_bytes(bytes: &[u8]) -> Kept {
         match bytes {
             [] => Kept::default(),
@@ -71,7 +71,7 @@ impl Kept {
         }
     }
 
-    /// Puts it back where it was.
+    /// Restores the fields of an entry.
     #[allow(deprecated, reason = "the standard still has controller_metadata")]
     pub(crate) fn show(self, entry: &mut v1::TableEntry) {
         entry.controller_metadata = self.0.controller_metadata;

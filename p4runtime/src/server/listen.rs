@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Where the server listens, in threads of its own.
+//! The listening sockets of the server, which runs in threads of its own.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,18 +20,18 @@ use super::service::Service;
 use super::{Server, MAX_REQUEST, TURN};
 use crate::proto::v1::p4_runtime_server::P4RuntimeServer;
 
-/// The most requests of one connection at a time.
+/// The maximum number of concurrent requests on one connection.
 const MAX_STREAMS: u32 = 64;
-/// How long a request may take, its coming included.
+/// The timeout of a request, which includes its reception.
 const CALL: Duration = Duration::from_secs(60);
-/// Connections are asked for a sign of life, and closed without one.
+/// The interval and the timeout of keepalive pings.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-/// How often connections without a request are looked for.
+/// The interval of checks for idle connections.
 const LOOK: Duration = Duration::from_millis(250);
-/// Threads for what takes long: more than there are reads at a time.
+/// The maximum number of threads for blocking work: more than there are concurrent reads.
 const MAX_THREADS: usize = 16;
 
-/// Where to listen: `HOST:PORT` or `unix:PATH`.
+/// An address to listen on: `HOST:PORT` or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// TCP.
@@ -61,13 +61,13 @@ pub struct Tls {
     pub certificate: Vec<u8>,
     /// Its key.
     pub key: Vec<u8>,
-    /// Who signs the clients' certificates; nobody is let in without one then.
+    /// The CA certificates for clients; if set, clients without a certificate are rejected.
     pub clients: Option<Vec<u8>>,
 }
 
-/// A server at work; it ends when this is dropped.
+/// A running server, which stops when this is dropped.
 pub struct Listening {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: String,
     counters: Counters,
     stop: Option<oneshot::Sender<()>>,
@@ -81,11 +81,11 @@ pub struct Counts {
     pub closed_idle: u64,
     /// Connections that were refused because all others were in use.
     pub refused: u64,
-    /// Messages for clients that none of them took, by kind; digests and idle entries each.
+    /// Messages for clients that none of them took, by kind; each digest and idle entry counts.
     pub undelivered: [(&'static str, u64); 4],
 }
 
-/// The counters of a server, wherever they are read.
+/// A handle to the counters of a server.
 #[derive(Clone)]
 pub struct Counters {
     connections: Arc<Connections>,
@@ -93,7 +93,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// The counters as they are now.
+    /// Returns the current counters.
     pub fn counts(&self) -> Counts {
         let (closed_idle, refused) = self.connections.counts();
         Counts {
@@ -105,7 +105,7 @@ impl Counters {
 }
 
 impl Listening {
-    /// The server's counters.
+    /// Returns the server's counters.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -120,12 +120,12 @@ impl Drop for Listening {
     }
 }
 
-/// Begins to serve, with the default [`Limits`].
+/// Starts a server, with the default [`Limits`].
 pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::Result<Listening> {
     listen_with(server, address, tls, Limits::default())
 }
 
-/// Begins to serve.
+/// Starts a server.
 pub fn listen_with(
     server: Server,
     address: &Address,
@@ -207,7 +207,7 @@ pub fn listen_with(
                 match socket {
                     Socket::Tcp(socket) => {
                         let incoming = TcpListenerStream::new(socket).map(|accepted| {
-                            // Small answers do not wait for more.
+                            // Small answers are sent without delay.
                             accepted.and_then(|s| s.set_nodelay(true).map(|()| s))
                         });
                         let incoming = limited(incoming, connections);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The P4Runtime service. Clients are not trusted: what they send is checked before it changes
-//! anything, and bounded in size; none of them waits for packets, nor packets for them.
+//! The P4Runtime service. Clients are untrusted: their requests are checked before they change
+//! anything, and are bounded in size. Clients do not wait for packets, nor packets for clients.
 
 mod arbitration;
 mod connections;
@@ -45,22 +45,23 @@ use outbox::Undelivered;
 pub use pipeline::{Pipeline, PipelineHandle};
 use write::Target;
 
-/// The version of P4Runtime that the server speaks.
+/// The P4Runtime version that the server implements.
 pub const API_VERSION: &str = "1.4.1";
-/// How often the server looks for what packets have left for clients.
+/// The interval at which the server polls for messages that packets have generated for clients.
 const TURN: Duration = Duration::from_millis(10);
-/// The port that PNA's programs know the control plane by (`PNA_PORT_CPU`).
+/// The control plane's port in PNA programs (`PNA_PORT_CPU`).
 const PNA_CPU_PORT: u32 = 0xFFFF_FFFD;
-/// The port that v1model's programs commonly know it by.
+/// The control plane's usual port in v1model programs.
 const V1MODEL_CPU_PORT: u32 = 510;
-/// The largest request: [`MAX_UPDATES`] usual updates, or the largest program with its P4Info.
+/// The maximum size of a request: [`MAX_UPDATES`] usual updates, or the largest program with its
+/// P4Info.
 pub const MAX_REQUEST: usize = 32 << 20;
-/// The most entries of an idle timeout notification.
+/// The maximum number of entries in an idle timeout notification.
 const MAX_IDLE: usize = 256;
-/// The most updates of a batch.
+/// The maximum number of updates in a batch.
 pub const MAX_UPDATES: usize = 1 << 18;
 
-/// A pipeline at work, with what clients want of its digests.
+/// A pipeline with the digests that clients have enabled.
 struct Active {
     pipeline: Pipeline,
     digests: Digests,
@@ -80,21 +81,20 @@ impl Active {
 pub struct Server {
     device_id: u64,
     handle: Arc<dyn PipelineHandle>,
-    /// The program at work.
+    /// The active program.
     active: RwLock<Option<Arc<Active>>>,
-    /// A program that was saved and waits for COMMIT. Until then clients read and write its
-    /// entities.
+    /// A saved program that waits for COMMIT. Until then clients read and write its entities.
     saved: Mutex<Option<Arc<Active>>>,
     arbitration: Mutex<Arbitration>,
     undelivered: Arc<Undelivered>,
-    /// The number of the last list of digests that was sent.
+    /// The id of the last digest list that was sent.
     last_list: AtomicU64,
-    /// Held while anything is written: batches are not mixed.
+    /// Held during writes, so that batches do not interleave.
     writing: Arc<AsyncMutex<()>>,
 }
 
 impl Server {
-    /// A server for a device; its number is not 0. `pipeline` is what it has at the beginning.
+    /// Creates a server for a device; its id is not 0. `pipeline` is the initial program.
     pub fn new(
         device_id: u64,
         handle: Arc<dyn PipelineHandle>,
@@ -123,7 +123,7 @@ impl Server {
         }
     }
 
-    /// The program at work.
+    /// Returns the active program.
     fn active(&self) -> Result<Arc<Active>> {
         self.active.read().clone().ok_or_else(|| {
             Fault::new(
@@ -133,14 +133,14 @@ impl Server {
         })
     }
 
-    /// The program that reads and writes refer to: the saved one as long as it is not committed.
+    /// Returns the program that reads and writes refer to: the saved one until it is committed.
     fn current(&self) -> Result<Arc<Active>> {
         let saved = self.saved.lock().clone();
         saved.map_or_else(|| self.active(), Ok)
     }
 
     /// Verifies, saves or realizes a program (P4Runtime 1.4, section "SetForwardingPipelineConfig
-    /// RPC"). `check` is asked again before anything changes, since compiling takes long.
+    /// RPC"). `check` is called again before anything changes, since compilation takes long.
     fn configure(
         &self,
         request: v1::SetForwardingPipelineConfigRequest,
@@ -190,7 +190,7 @@ impl Server {
                     }
                 }
                 self.realize(next)?;
-                // It is the last config now: none is saved and not committed.
+                // It is the latest config now: no saved one remains to be committed.
                 *self.saved.lock() = None;
             }
             Action::Verify | Action::Commit | Action::Unspecified => {}
@@ -205,7 +205,7 @@ impl Server {
         Ok(())
     }
 
-    /// A program for a role to write.
+    /// Returns a program as the target of a role's writes.
     fn target<'a>(&self, active: &'a Active, role: &'a str) -> Target<'a> {
         Target {
             role,
@@ -216,8 +216,8 @@ impl Server {
         }
     }
 
-    /// Sends clients what packets have left for them. What waits in the engine's queues stays
-    /// there until a client can take it; packets are for the clients that are there now.
+    /// Sends clients the messages that packets have generated for them. Digests and idle entries
+    /// wait until a client can take them; packets are only for the current clients.
     fn turn(&self, primaries: &mut Vec<u64>) {
         self.arbitration.lock().send_owed();
         let Ok(active) = self.active() else { return };
@@ -271,7 +271,7 @@ impl Server {
         }
     }
 
-    /// Takes a message of a client's stream.
+    /// Handles a message on a client's stream.
     fn say(&self, id: u64, request: v1::StreamMessageRequest) -> Result<()> {
         use v1::stream_message_request::Update as Said;
         let error = |fault: Fault, details| {
@@ -355,7 +355,7 @@ impl Server {
     }
 }
 
-/// The control plane's port, if nothing has said it.
+/// Sets the control plane's port, unless it is set already.
 fn give_port(pipeline: &Pipeline) {
     let engine = &pipeline.engine;
     if engine.cpu_port().is_none() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The names and ids that a program has, for clients that ask for others.
+//! The names and ids of a program's entities, for the errors about unknown ones.
 
 use adit_p4_frontend::ir;
 
@@ -8,7 +8,7 @@ use super::pipeline::Pipeline;
 use crate::proto::config::Preamble;
 use crate::proto::v1::{self, entity::Entity as E, packet_replication_engine_entry::Type as Pre};
 
-/// The most names that a message lists.
+/// The maximum number of names that a message lists.
 const MAX_LISTED: usize = 8;
 
 /// A kind of entity in P4Info.
@@ -37,7 +37,7 @@ impl Kind {
     }
 }
 
-/// Names with their ids, as many as a message has room for.
+/// Formats names with their ids, as many as a message may list.
 pub(crate) fn listed<'n>(names: impl Iterator<Item = (&'n str, u32)>) -> String {
     let all: Vec<(&str, u32)> = names.collect();
     if all.is_empty() {
@@ -73,7 +73,7 @@ impl Pipeline {
         }
     }
 
-    /// The fault of an id that nothing of this kind has.
+    /// Creates the fault for an id that no entity of this kind has.
     pub(crate) fn unknown(&self, kind: Kind, id: u32) -> Fault {
         let there = self.preambles(kind).into_iter();
         let there = listed(there.map(|preamble| (preamble.alias.as_str(), preamble.id)));
@@ -81,7 +81,7 @@ impl Pipeline {
         Fault::not_found(format!("{kind} {id} does not exist; {kind}s: {there}"))
     }
 
-    /// An entity, by the names of this program.
+    /// Describes an entity with the names of this program.
     pub(crate) fn describe(&self, entity: &E) -> String {
         let of = |what: &str, kind: Kind, id: u32| {
             let preambles = self.preambles(kind);
@@ -131,7 +131,7 @@ impl Pipeline {
 }
 
 impl Pipeline {
-    /// The fault of a match field that a table does not have.
+    /// Creates the fault for a match field that a table does not have.
     pub(crate) fn unknown_field(&self, n: usize, id: u32) -> Fault {
         let spec = self.engine.tables()[n].spec();
         let there = spec
@@ -146,7 +146,7 @@ impl Pipeline {
         ))
     }
 
-    /// The fault of an action that a table does not have.
+    /// Creates the fault for an action that a table does not have.
     pub(crate) fn unknown_action(&self, table: &ir::Table, id: u32) -> Fault {
         let there = table.actions.iter().filter_map(|action| {
             let ids = self.actions.get(&action.name)?;

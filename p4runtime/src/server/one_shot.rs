@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! One-shot programming of action selectors: an entry with a set of actions, which is a group and
-//! members that nobody has to number (P4Runtime 1.4, section 9.2.3).
+//! One-shot programming of action selectors: an entry with an action set, which is a group with
+//! members that clients do not number (P4Runtime 1.4, section 9.2.3).
 
 use adit_p4_frontend::ir;
 use adit_pipeline::p4::externs::SetAction;
@@ -17,14 +17,14 @@ use crate::proto::v1::{
 };
 
 impl Pipeline {
-    /// What P4Info says of an action profile.
+    /// Returns the P4Info of an action profile.
     pub(crate) fn profile_info(&self, id: u32) -> Result<&ActionProfile> {
         let mut profiles = self.p4info.action_profiles.iter();
         let found = profiles.find(|p| id_of(&p.preamble) == id);
         found.ok_or_else(|| self.unknown(Kind::Profile, id))
     }
 
-    /// The actions of a set.
+    /// Converts the actions of a set.
     pub(crate) fn action_set(
         &self,
         table: &Table,
@@ -53,7 +53,7 @@ impl Pipeline {
         Ok(actions)
     }
 
-    /// A set as clients know it.
+    /// Converts a set for clients.
     pub(crate) fn shown_set(
         &self,
         table: &ir::Table,
@@ -77,7 +77,8 @@ impl Pipeline {
     }
 }
 
-/// A set can say what is so anyway: selectors pick by a hash, and count as P4Info says.
+/// Checks a set's modes, which may only state what holds anyway: selectors pick by a hash, and
+/// sizes count as P4Info specifies.
 fn check_modes(info: &ActionProfile, given: &v1::ActionProfileActionSet) -> Result<()> {
     use modes::{ActionSelectionMode as Mode, SizeSemantics as Size};
     match Mode::try_from(given.action_selection_mode) {
@@ -114,7 +115,7 @@ fn check_modes(info: &ActionProfile, given: &v1::ActionProfileActionSet) -> Resu
     }
 }
 
-/// Whether a set or group is as small as P4Info wants it.
+/// Checks the size of a set or group against the limits in P4Info.
 pub(crate) fn check_size(
     info: &ActionProfile,
     weights: impl ExactSizeIterator<Item = u32> + Clone,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The messages that wait for a client to take them from its stream: bounded in number and bytes.
+//! The queue of messages that a client has not taken from its stream yet: bounded in number and
+//! bytes.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
@@ -12,21 +13,21 @@ use tonic::Status;
 
 use crate::proto::v1::{self, stream_message_response::Update};
 
-/// The most messages that wait.
+/// The maximum number of queued messages.
 const MAX_MESSAGES: usize = 1024;
-/// The most bytes that wait, before the last message.
+/// The maximum number of queued bytes, before the last message.
 const MAX_BYTES: usize = 8 << 20;
 
 pub(super) type Reply = Result<v1::StreamMessageResponse, Status>;
 
-/// A client's end of its stream.
+/// The sending end of a client's stream.
 #[derive(Clone, Debug)]
 pub(super) struct Outbox {
     sender: mpsc::Sender<Reply>,
     bytes: Arc<AtomicUsize>,
 }
 
-/// An outbox, and what goes from it to the client.
+/// Creates an outbox, and the stream of its messages to the client.
 pub(super) fn outbox() -> (Outbox, impl Stream<Item = Reply>) {
     let (sender, receiver) = mpsc::channel(MAX_MESSAGES);
     let outbox = Outbox {
@@ -44,13 +45,13 @@ pub(super) fn outbox() -> (Outbox, impl Stream<Item = Reply>) {
 }
 
 impl Outbox {
-    /// Whether a message would find room.
+    /// Returns whether there is space for a message.
     pub(super) fn has_room(&self) -> bool {
         let fits = self.bytes.load(Relaxed) < MAX_BYTES;
         fits && !self.sender.is_closed() && self.sender.capacity() > 0
     }
 
-    /// Puts a message in, if there is room.
+    /// Queues a message, if there is space.
     pub(super) fn send(&self, update: Update) -> bool {
         if !self.has_room() {
             return false;
@@ -67,20 +68,20 @@ impl Outbox {
         is_sent
     }
 
-    /// Ends the stream with an error, if there is room for it.
+    /// Ends the stream with an error, if there is space for it.
     pub(super) fn fail(&self, status: Status) {
         if self.sender.try_send(Err(status)).is_err() {
             tracing::debug!("P4Runtime: a stream ends without its error, for want of room");
         }
     }
 
-    /// Ends when the client has gone.
+    /// Waits until the client has disconnected.
     pub(super) async fn closed(&self) {
         self.sender.closed().await;
     }
 }
 
-/// Messages that no client took, by kind.
+/// Counters of messages that no client took, by kind.
 #[derive(Debug, Default)]
 pub(super) struct Undelivered {
     digests: AtomicU64,
@@ -90,7 +91,7 @@ pub(super) struct Undelivered {
 }
 
 impl Undelivered {
-    /// Counts a message; arbitration is sent again until it is taken.
+    /// Counts a message; arbitration updates are sent again until they are taken.
     pub(super) fn count(&self, update: &Update) {
         let (counter, n) = match update {
             Update::Arbitration(_) => return,
@@ -102,12 +103,12 @@ impl Undelivered {
         counter.fetch_add(n as u64, Relaxed);
     }
 
-    /// Counts digests that found no room among those that wait for a client.
+    /// Counts digests for which there was no space among those that wait for a client.
     pub(super) fn count_digests(&self, n: u64) {
         self.digests.fetch_add(n, Relaxed);
     }
 
-    /// All counts, with the names of their kinds.
+    /// Returns all counters, with the names of their kinds.
     pub(super) fn counts(&self) -> [(&'static str, u64); 4] {
         [
             ("digest", &self.digests),
@@ -141,7 +142,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let first = async { std::pin::pin!(taken).next().await };
         assert!(runtime.expect("a runtime").block_on(first).is_some());
-        // Its end has gone with it.
+        // The receiving end has been dropped with it.
         assert!(!outbox.has_room());
         assert_eq!(outbox.bytes.load(Relaxed) >> 20, 7);
     }

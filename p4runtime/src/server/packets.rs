@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Packets from and to clients: the controller header stands before the packet.
+//! Packets from and to clients, with the controller header in front of the packet.
 
 use super::fault::{Fault, Result};
 use super::names::listed;
@@ -9,10 +9,10 @@ use crate::bytes::{limbs, shortest};
 use crate::proto::config::ControllerPacketMetadata;
 use crate::proto::v1;
 
-/// The largest packet that a client sends.
+/// The maximum size of a packet from a client.
 const MAX_PACKET: usize = 64 << 10;
 
-/// Reads fields that do not begin at bytes.
+/// A reader of fields that are not byte-aligned.
 pub(crate) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -23,7 +23,7 @@ impl<'a> Bits<'a> {
         Bits { bytes, at: 0 }
     }
 
-    /// The next bits as the shortest byte string; what is beyond the end is 0.
+    /// Returns the next bits as the shortest byte string; bits beyond the end are 0.
     pub(crate) fn take(&mut self, width: u32) -> Vec<u8> {
         let mut out = vec![0u8; (width as usize).div_ceil(8).max(1)];
         let first = out.len() * 8 - width as usize;
@@ -43,7 +43,7 @@ impl Pipeline {
         headers.find(|h| h.preamble.as_ref().is_some_and(|p| p.name == name))
     }
 
-    /// How wide a field of a controller header is in packets.
+    /// Returns the width of a controller header's field in packets.
     fn width(&self, header: &str, field: &str, shown: i32) -> u32 {
         let headers = &self.engine.program().control.headers;
         let header = headers.iter().find(|h| h.name == header);
@@ -51,7 +51,7 @@ impl Pipeline {
         field.map_or(shown.max(0) as u32, |f| f.width)
     }
 
-    /// A client's packet as the data path takes it.
+    /// Converts a client's packet for the data path.
     pub(crate) fn packet_out(&self, packet: &v1::PacketOut) -> Result<Vec<u8>> {
         if packet.payload.len() > MAX_PACKET {
             return Err(Fault::invalid(format!(
@@ -114,7 +114,7 @@ impl Pipeline {
         Ok(bytes)
     }
 
-    /// A packet for clients.
+    /// Converts a packet for clients.
     pub(crate) fn packet_in(&self, data: &[u8]) -> v1::PacketIn {
         let mut bits = Bits::new(data);
         let mut metadata = Vec::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A program that is loaded, with what clients call its parts.
+//! A loaded program, with the ids and names that clients use.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::program::Package;
 use crate::proto::config as pb;
 use crate::proto::v1;
 
-/// The NIC's side of a pipeline: where a committed program goes to work.
+/// The NIC's side of a pipeline: activates a committed program.
 ///
 /// ```
 /// use adit_p4runtime::server::PipelineHandle;
@@ -46,16 +46,16 @@ use crate::proto::v1;
 /// }
 /// ```
 pub trait PipelineHandle: Send + Sync + 'static {
-    /// Puts an engine to work in the place of the one before. If that fails, the one before goes
-    /// on; the text is for the client.
+    /// Replaces the active engine. On failure the previous one stays active; the text is for the
+    /// client.
     fn commit(&self, engine: Arc<Engine>) -> std::result::Result<(), String>;
-    /// The time as the data path's workers are told it.
+    /// Returns the time as the data path's workers see it.
     fn now_ns(&self) -> u64;
-    /// Packets wait in [`Engine::packets_out`].
+    /// Notifies the NIC of packets in [`Engine::packets_out`].
     fn packets_wait(&self) {}
 }
 
-/// What an id in P4Info stands for.
+/// The entity that an id in P4Info stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Thing {
     Table(usize),
@@ -66,11 +66,11 @@ pub(crate) enum Thing {
 
 /// A loaded program.
 pub struct Pipeline {
-    /// What runs it.
+    /// The engine that runs it.
     pub(crate) engine: Arc<Engine>,
-    /// P4Info of our own making.
+    /// The P4Info generated from the program.
     pub(crate) p4info: pb::P4Info,
-    /// What the client gave.
+    /// The client's config.
     pub(crate) config: v1::ForwardingPipelineConfig,
     pub(crate) things: HashMap<u32, Thing>,
     /// The ids of the tables, in the program's order.
@@ -79,13 +79,13 @@ pub struct Pipeline {
     pub(crate) value_sets: Vec<u32>,
     pub(crate) actions: HashMap<String, Ids>,
     pub(crate) names: HashMap<u32, String>,
-    /// The ids of each table's match fields, 0 for those that clients do not see.
+    /// The ids of each table's match fields; 0 for those hidden from clients.
     pub(crate) keys: Vec<Vec<u32>>,
-    /// What is a text to clients.
+    /// The values that are strings to clients.
     pub(crate) texts: Texts,
-    /// The rules that annotations make for entries.
+    /// The rules for entries from annotations.
     pub(crate) rules: Rules,
-    /// What is kept with the default actions of tables, by their ids.
+    /// The data kept with the default actions of tables, by table id.
     pub(crate) defaults: Mutex<HashMap<u32, Kept>>,
     /// The metadata of multicast groups.
     pub(crate) groups: Mutex<HashMap<u32, Vec<u8>>>,
@@ -99,7 +99,7 @@ pub(crate) struct Ids {
 }
 
 impl Pipeline {
-    /// Loads what a client configures.
+    /// Loads a client's config.
     pub(crate) fn load(config: v1::ForwardingPipelineConfig, cancel: &Cancel) -> Result<Pipeline> {
         let began = Instant::now();
         let package = Package::from_bytes(&config.p4_device_config);
@@ -123,25 +123,25 @@ impl Pipeline {
         Ok(pipeline)
     }
 
-    /// A program that did not come from a client: what the NIC starts with.
+    /// Creates a pipeline for a program that did not come from a client: the NIC's initial one.
     ///
     /// # Errors
-    /// When its ids or the rules of its annotations are not right.
+    /// When its ids or the rules of its annotations are invalid.
     pub fn of_engine(engine: Arc<Engine>) -> std::result::Result<Pipeline, String> {
         Pipeline::new(engine, v1::ForwardingPipelineConfig::default()).map_err(|f| f.message)
     }
 
-    /// The engine.
+    /// Returns the engine.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// P4Info of the program.
+    /// Returns the P4Info of the program.
     pub fn p4info(&self) -> &pb::P4Info {
         &self.p4info
     }
 
-    /// Updates without a client, in order: those that fail.
+    /// Applies updates without a client, in order; returns those that failed.
     pub fn write(&self, updates: &[v1::Update], now_ns: u64) -> Vec<UpdateError> {
         let digests = Digests::default();
         let target = Target {
@@ -162,7 +162,7 @@ impl Pipeline {
         failed.collect()
     }
 
-    /// An entry of the table of that index, as clients know it.
+    /// Converts an entry of the table with that index for clients.
     pub fn table_entry(&self, table: usize, state: &EntryState) -> v1::TableEntry {
         self.shown_entry(table, state, &v1::TableEntry::default(), 0)
     }
@@ -228,7 +228,7 @@ impl Pipeline {
     }
 }
 
-/// Fails when nobody waits for a program any more.
+/// Fails if the client no longer waits for the program.
 fn still_wanted(cancel: &Cancel) -> Result<()> {
     match cancel.is_cancelled() {
         true => Err(Fault::new(Code::Cancelled, "the client has gone")),
@@ -240,7 +240,7 @@ pub(crate) fn id_of(preamble: &Option<pb::Preamble>) -> u32 {
     preamble.as_ref().map_or(0, |p| p.id)
 }
 
-/// What has to be the same in the client's P4Info: ids, names and widths.
+/// Checks the ids, names and widths in the client's P4Info, which have to be the program's.
 fn agree(ours: &pb::P4Info, theirs: &pb::P4Info) -> Result<()> {
     if theirs.encoded_len() == 0 {
         return Err(Fault::invalid(

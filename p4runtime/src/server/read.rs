@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Reads: entities are found piece by piece, so that a large table takes no more memory than a
-//! small one.
+//! Reads: entities are read in pieces, so that memory use does not depend on the size of a table.
 
 use adit_pipeline::p4::externs::{Count, Object};
 use adit_pipeline::p4::replication::{CloneTo, Replica};
@@ -17,15 +16,15 @@ use super::write::{index, Target};
 use crate::bytes::from_limbs;
 use crate::proto::v1::{self, entity::Entity as E};
 
-/// How large a reply may become: gRPC clients take 4 MiB by default.
+/// The maximum size of a reply: gRPC clients accept 4 MiB by default.
 const MAX_REPLY: usize = 1 << 20;
-/// How many entries are looked at in one go.
+/// The number of entries that are examined at a time.
 const PIECE: usize = 1024;
 
-/// Takes what is found; false ends the reading.
+/// A callback that takes a reply; `false` ends the read.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(v1::ReadResponse) -> bool;
 
-/// Gathers entities into replies of a bounded size.
+/// Gathers entities into replies of bounded size.
 struct Replies<'a> {
     sink: Sink<'a>,
     now: v1::ReadResponse,
@@ -63,7 +62,7 @@ pub(crate) struct SetField {
 }
 
 impl Pipeline {
-    /// The fields of a value set.
+    /// Returns the fields of a value set.
     pub(crate) fn set_fields(&self, n: usize) -> Vec<SetField> {
         use crate::proto::config::match_field::{Match, MatchType};
         let id = self.value_sets[n];
@@ -89,15 +88,15 @@ impl Pipeline {
 }
 
 impl Target<'_> {
-    /// An entity as it is now, for taking a change back; several if a change is for all of an
-    /// array. Nothing if it is not there.
+    /// Returns the current state of an entity, for undoing a change; several entities if a change
+    /// applies to a whole array, none if it does not exist.
     pub(crate) fn current(&self, entity: &v1::Entity) -> Vec<v1::Entity> {
         let mut wanted = entity.clone();
         if let Some(E::TableEntry(entry)) = &mut wanted.entity {
             let Ok((_, table)) = self.pipeline.table(entry.table_id) else {
                 return Vec::new();
             };
-            // An entry without a match would be all of them.
+            // An entry without a match would select all entries.
             let has_keys = !table.spec().keys.is_empty();
             if !entry.is_default_action && entry.r#match.is_empty() && has_keys {
                 return self.current_any(entry);
@@ -135,7 +134,7 @@ impl Target<'_> {
         found
     }
 
-    /// The entry that matches anything, which a read takes for all of them.
+    /// Returns the entry that matches anything, since a read of it selects all entries.
     fn current_any(&self, entry: &v1::TableEntry) -> Vec<v1::Entity> {
         let found = || -> Result<v1::TableEntry> {
             let (n, table) = self.pipeline.table(entry.table_id)?;
@@ -155,7 +154,7 @@ impl Target<'_> {
         found.into_iter().collect()
     }
 
-    /// Checks all that is asked for and then finds it.
+    /// Finds the requested entities, each of which is checked first.
     pub(crate) fn read(&self, wanted: &[v1::Entity], sink: Sink<'_>) -> Result<()> {
         let mut replies = Replies {
             sink,
@@ -270,7 +269,7 @@ impl Target<'_> {
             ));
         }
         for n in 0..self.pipeline.tables.len() {
-            // Tables that are hidden are nobody's business.
+            // Hidden tables are not visible to clients.
             let table = &self.pipeline.engine.tables()[n];
             let is_shown = self
                 .pipeline
@@ -313,7 +312,7 @@ impl Target<'_> {
         }
         if !wanted.r#match.is_empty() {
             let keys = match self.pipeline.matches(n, &wanted.r#match, Unknown::Missing) {
-                // A text that nobody has written is in no entry.
+                // A string that no client has written is in no entry.
                 Err(fault) if fault.code == Code::NotFound => return Ok(()),
                 keys => keys?,
             };
@@ -346,7 +345,7 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// The objects with that id, or all.
+    /// Returns the objects with that id, or all.
     fn objects(&self, id: u32, kind: Kind) -> Result<Vec<(u32, &Object)>> {
         let objects = self.pipeline.engine.objects();
         match id {
@@ -502,7 +501,7 @@ impl Target<'_> {
     }
 }
 
-/// What tells an entry from others.
+/// Returns the fields that identify an entry.
 fn key_of(entry: &v1::TableEntry) -> v1::TableEntry {
     v1::TableEntry {
         table_id: entry.table_id,
@@ -513,7 +512,7 @@ fn key_of(entry: &v1::TableEntry) -> v1::TableEntry {
     }
 }
 
-/// Whether an entry has the action and metadata that a read asks for, if it does.
+/// Returns whether an entry has the action and metadata that a read selects, if any.
 #[allow(deprecated, reason = "the standard still has controller_metadata")]
 fn is_wanted(wanted: &v1::TableEntry, shown: &v1::TableEntry) -> Result<bool> {
     use v1::table_action::Type;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! RECONCILE_AND_COMMIT: what the old program holds goes over to the new one.
+//! RECONCILE_AND_COMMIT: the state of the old program is carried over to the new one.
 
 use tonic::Code;
 
@@ -8,8 +8,8 @@ use super::write::Target;
 use super::{Active, Server};
 use crate::proto::v1::{self, entity::Entity as E, update::Type};
 
-/// Everything that can be read, in an order in which it can be written: members before the groups
-/// that have them, these before the entries that name them.
+/// Reads of all entities, in an order in which they can be written: members before the groups that
+/// contain them, and these before the entries that refer to them.
 fn everything() -> Vec<E> {
     let entry = v1::TableEntry {
         counter_data: Some(v1::CounterData::default()),
@@ -29,7 +29,8 @@ fn everything() -> Vec<E> {
     ]
 }
 
-/// How that is written: what there always is can be modified only. Nothing if it need not be.
+/// Returns the type of the update that writes an entity: one that always exists can only be
+/// modified. `None` if it need not be written.
 fn kind(entity: &E) -> Option<Type> {
     match entity {
         E::TableEntry(entry) if entry.is_const => None,
@@ -45,7 +46,7 @@ fn kind(entity: &E) -> Option<Type> {
     }
 }
 
-/// What registers begin with.
+/// The initial value of registers.
 fn zero() -> v1::P4Data {
     v1::P4Data {
         data: Some(v1::p4_data::Data::Bitstring(vec![0])),
@@ -53,7 +54,7 @@ fn zero() -> v1::P4Data {
 }
 
 impl Server {
-    /// Puts what the old program holds into the new one. If any of it does not fit, nothing has
+    /// Copies the state of the old program to the new one. If any of it does not fit, nothing has
     /// changed.
     pub(super) fn carry_over(&self, before: &Active, next: &Active) -> Result<()> {
         next.pipeline.texts.inherit(&before.pipeline.texts);
@@ -90,7 +91,7 @@ impl Server {
                 };
                 let entity = update.entity.as_ref().and_then(|e| e.entity.as_ref());
                 match target.update(&update) {
-                    // The program's own entries are there already.
+                    // The program's own entries exist already.
                     Err(fault) if fault.code == Code::AlreadyExists => {}
                     Err(fault) => {
                         let what = entity.map(|entity| before.pipeline.describe(entity));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Requests on their way in: their bytes are bounded, of all connections together and of each, and
-//! they have to arrive at a pace. Those that are small always find room, so that a client that
-//! sends large ones by halves keeps nobody else out.
+//! Limits on incoming requests: their bytes are bounded, for all connections together and for each,
+//! and they have to arrive at a minimum rate. Small ones are always admitted, so that a client that
+//! sends large ones only in part does not block others.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,24 +22,24 @@ use tower::{Layer, Service};
 
 use super::connections::{Connection, ConnectionInfo};
 
-/// The most bytes of requests that are held at a time, of all connections.
+/// The maximum number of bytes of requests that are held at a time, for all connections.
 const MAX_HELD: usize = 256 << 20;
-/// The same of one connection: two of the largest.
+/// The same for one connection: two of the largest requests.
 const MAX_HELD_BY_CONNECTION: usize = 64 << 20;
-/// The bytes of a request that are not counted.
+/// The number of a request's bytes that are not counted.
 const SMALL: usize = 16 << 10;
 /// The unit in which bytes are counted.
 const UNIT: usize = 4 << 10;
-/// The fewest bytes of a request in a second.
+/// The minimum rate of a request in bytes per second.
 const PACE: usize = 1 << 20;
-/// The longest message on a stream: a packet with its metadata.
+/// The maximum size of a message on a stream: a packet with its metadata.
 const MAX_MESSAGE: usize = 256 << 10;
 
-/// A request that has not been answered yet. It is among the request's extensions.
+/// A request that has not been answered yet, stored in the request's extensions.
 pub(super) struct Request {
     connection: Option<Arc<Connection>>,
     was_received: AtomicBool,
-    /// The bytes that came since the last message of a stream.
+    /// The bytes received since the last message of a stream.
     message: AtomicUsize,
     held: Mutex<Held>,
 }
@@ -63,12 +63,12 @@ impl Request {
         }
     }
 
-    /// The connection that it came over.
+    /// Returns the connection that it arrived on.
     pub(super) fn connection(&self) -> Option<&Arc<Connection>> {
         self.connection.as_ref()
     }
 
-    /// It has arrived whole; for a stream: with its first message.
+    /// Notes that it has arrived completely; for a stream: with its first message.
     pub(super) fn received(&self) {
         self.message.store(0, Relaxed);
         if !self.was_received.swap(true, Relaxed) {
@@ -78,7 +78,7 @@ impl Request {
         }
     }
 
-    /// Counts bytes that have come.
+    /// Counts received bytes.
     fn hold(&self, all: &Arc<Semaphore>, bytes: usize) -> Result<(), Status> {
         let mut held = self.held.lock();
         held.bytes += bytes;
@@ -129,11 +129,11 @@ impl Drop for Request {
     }
 }
 
-/// Puts the bounds around a service.
+/// A layer that applies the limits to a service.
 #[derive(Clone)]
 pub(super) struct Bounds {
     held: Arc<Semaphore>,
-    /// How long a request may make no progress at the beginning.
+    /// The time for which a request may make no progress at the beginning.
     grace: Duration,
 }
 
@@ -157,7 +157,7 @@ impl<S> Layer<S> for Bounds {
     }
 }
 
-/// A service whose requests are bounded.
+/// A service with limits on its requests.
 #[derive(Clone)]
 pub(super) struct Bounded<S> {
     inner: S,
@@ -193,7 +193,7 @@ where
             bounds: self.bounds.clone(),
             began,
             bytes: 0,
-            // A stream lasts: its messages have a bound of their own.
+            // A stream is long-lived: its messages have a limit of their own.
             deadline: (!parts.uri.path().ends_with("/StreamChannel"))
                 .then(|| Box::pin(tokio::time::sleep_until(began + self.bounds.grace))),
         };
@@ -223,7 +223,7 @@ struct Incoming {
 }
 
 impl Incoming {
-    /// Counts a frame.
+    /// Counts the bytes of a frame.
     fn count(&mut self, bytes: usize) -> Result<(), Status> {
         let Some(deadline) = &mut self.deadline else {
             let message = self.request.message.fetch_add(bytes, Relaxed) + bytes;
@@ -291,7 +291,7 @@ impl http_body::Body for Incoming {
     }
 }
 
-/// The body of an answer, as long as which the request is under way.
+/// The body of an answer. The request is under way while it exists.
 struct Outgoing {
     inner: Body,
     _request: Arc<Request>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The calls of the service.
+//! The RPCs of the service.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -24,26 +24,26 @@ use crate::proto::v1::{
     write_request::Atomicity,
 };
 
-/// How many replies of a read wait.
+/// The maximum number of queued replies of a read.
 const MAX_REPLIES: usize = 2;
-/// How many reads are under way at a time: less than there are threads, so that clients that do
-/// not take their replies keep nobody from writing.
+/// The maximum number of concurrent reads: less than the number of threads, so that clients that do
+/// not take their replies do not block writes.
 const MAX_READS: usize = 8;
-/// How long a client may take for a reply, and how long if others wait for their turn.
+/// The time that a client may take for a reply, and the shorter one while other reads wait.
 const TAKE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(2));
 
-/// The server as the service wants it.
+/// The server, with the limits of its RPCs.
 #[derive(Clone)]
 pub(super) struct Service {
     server: Arc<Server>,
     reads: Arc<Reads>,
-    /// Programs are compiled one at a time.
+    /// Serializes compilations of programs.
     compiling: Arc<Semaphore>,
-    /// How long a stream may be open without a role.
+    /// The time for which a stream may be open without a role.
     first_request: Duration,
 }
 
-/// The reads that are under way.
+/// The reads under way.
 struct Reads {
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -79,7 +79,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Cancels work when the client that wants it has gone, and with it the call.
+/// Cancels work when its call is dropped because the client has disconnected.
 struct CancelOnDrop(Cancel);
 
 impl Drop for CancelOnDrop {
@@ -90,7 +90,7 @@ impl Drop for CancelOnDrop {
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Runs work that takes long where it keeps no other call waiting.
+/// Runs long work on a blocking thread, so that it does not delay other calls.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Status> + Send + 'static,
 ) -> Result<T, Status> {
@@ -100,7 +100,7 @@ async fn aside<T: Send + 'static>(
     }
 }
 
-/// Closes a stream when nobody reads or writes it any more.
+/// Closes a client's stream when it is dropped.
 struct Open(Arc<Server>, u64);
 
 impl Drop for Open {
@@ -188,7 +188,7 @@ impl P4Runtime for Service {
                 send(Err(fault.into()));
             }
         });
-        // What ends for want of a reader does not look complete.
+        // A read that ends because replies were not taken must not look complete.
         let end = tokio_stream::iter([()]).filter_map(move |()| {
             let is_late = is_late.load(Relaxed);
             is_late.then(|| {
@@ -320,16 +320,16 @@ impl P4Runtime for Service {
     }
 }
 
-/// The fate of a reply.
+/// The outcome of sending a reply.
 enum Taken {
     Yes,
-    /// The client has gone.
+    /// The client has disconnected.
     Gone,
-    /// The client takes no replies.
+    /// The client does not take replies.
     Late,
 }
 
-/// Waits until a client takes a reply of a read that has begun then; less long if other reads
+/// Waits until a client takes a reply of a read that began at `begun`; less long if other reads
 /// wait for their turn.
 async fn take<T>(sender: &mpsc::Sender<T>, reply: T, begun: Instant, reads: &Reads) -> Taken {
     let asked = Instant::now();

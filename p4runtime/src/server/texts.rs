@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values that are texts to clients (`sdn_string`), and the numbers that stand for them in the data
-//! plane (P4Runtime 1.4, sections "User-Defined Types" and "PSA Metadata Translation").
+//! Values that are strings to clients (`sdn_string`), and the numbers that represent them in the
+//! data plane (P4Runtime 1.4, sections "User-Defined Types" and "PSA Metadata Translation").
 //!
-//! The standard leaves it to the device what a text stands for. Here a text of digits is that
-//! number. Any other gets a number when it is first written, from the largest of the type
-//! downwards, and keeps it as long as the program is there: the data plane may have copied it to
-//! where nobody looks. Types with the same URI have their texts in common. A number without a text
-//! is told in digits.
+//! The standard leaves the mapping to the device. Here a string of decimal digits is mapped to that
+//! number. Any other string gets a number when it is first written, from the largest of the type
+//! downwards, and keeps it while the program is loaded, since the data plane may have copied the
+//! number to places that the server cannot inspect. Types with the same URI share their strings. A
+//! number without a string is reported in digits.
 
 mod translation;
 
@@ -24,15 +24,15 @@ use crate::proto::v1::field_match::{Exact, FieldMatchType, Optional};
 use translation::Translation;
 pub(crate) use translation::Unknown;
 
-/// The longest text in bytes.
+/// The maximum length of a string in bytes.
 const MAX_TEXT: usize = 128;
 
-/// A match field, parameter or metadata: the id of what it is of, and its own.
+/// The place of a match field, parameter or metadata: the id of its owner, and its own.
 pub(crate) type Place = (u32, u32);
 
-/// All texts of a program.
+/// All strings of a program.
 pub(crate) struct Texts {
-    /// Where values are texts, and of which translation.
+    /// The places whose values are strings, and the translation of each.
     places: HashMap<Place, usize>,
     /// The translations of types.
     types: HashMap<String, usize>,
@@ -46,7 +46,7 @@ struct Known {
 }
 
 impl Texts {
-    /// What is a text to clients.
+    /// Collects the places and types whose values are strings to clients.
     pub(crate) fn new(info: &pb::P4Info, api: &Api) -> Texts {
         let mut types = HashMap::new();
         let mut translations: Vec<Translation> = Vec::new();
@@ -95,7 +95,7 @@ impl Texts {
         }
     }
 
-    /// A value as the data plane has it: a text's number, or what was given.
+    /// Converts a value for the data plane: to a string's number, or unchanged.
     pub(crate) fn number<'v>(
         &self,
         place: Place,
@@ -123,7 +123,7 @@ impl Texts {
         Ok(Cow::Owned(from_limbs(&[number.map_err(named)?])))
     }
 
-    /// A value as clients have it.
+    /// Converts a value for clients.
     pub(crate) fn shown(&self, place: Place, value: Vec<u8>) -> Vec<u8> {
         match self.places.get(&place) {
             Some(at) => self.known.lock().translations[*at].text(&value).into(),
@@ -131,7 +131,7 @@ impl Texts {
         }
     }
 
-    /// The same for a value of a type that has a name.
+    /// Converts a value of a named type for clients.
     pub(crate) fn shown_type(&self, ty: &str, value: Vec<u8>) -> Vec<u8> {
         match self.types.get(ty) {
             Some(at) => self.known.lock().translations[*at].text(&value).into(),
@@ -139,7 +139,7 @@ impl Texts {
         }
     }
 
-    /// A match as the data plane has it.
+    /// Converts a match for the data plane.
     pub(crate) fn number_match<'m>(
         &self,
         place: Place,
@@ -167,7 +167,7 @@ impl Texts {
         }))
     }
 
-    /// A match as clients have it.
+    /// Converts a match for clients.
     pub(crate) fn shown_match(&self, place: Place, mut is: FieldMatchType) -> FieldMatchType {
         match &mut is {
             FieldMatchType::Exact(Exact { value })
@@ -179,7 +179,7 @@ impl Texts {
         is
     }
 
-    /// Takes over what is known of the translations that the program before has, too.
+    /// Takes over the mappings of translations that the previous program has, too.
     pub(crate) fn inherit(&self, before: &Texts) {
         let before = before.known.lock();
         let mut known = self.known.lock();
@@ -194,7 +194,7 @@ impl Texts {
     }
 }
 
-/// The types whose values are texts, and their URIs.
+/// Returns the types whose values are strings, with their URIs.
 fn types_of(info: &pb::P4Info) -> impl Iterator<Item = (&String, &String)> {
     use pb::p4_new_type_spec::Representation;
     let types = info.type_info.iter().flat_map(|types| &types.new_types);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Updates: each happens whole or not at all.
+//! Updates: each is applied completely or not at all.
 
 use adit_pipeline::p4::externs::{Count, Object};
 use adit_pipeline::p4::replication::{CloneSession, CloneTo, Replica};
@@ -16,19 +16,20 @@ use super::rules::{Holder, Uses};
 use super::texts::Unknown;
 use crate::proto::v1::{self, entity::Entity as E, update::Type, write_request::Atomicity};
 
-/// What an update works on.
+/// The target of updates.
 pub(crate) struct Target<'a> {
     pub(crate) pipeline: &'a Pipeline,
     pub(crate) digests: &'a Digests,
-    /// The role that writes; nothing for the default role.
+    /// The role that writes; empty for the default role.
     pub(crate) role: &'a str,
-    /// Whether what entries refer to may come after them; it is checked at the end.
+    /// Set if entries may be written before those that they refer to; references are checked at the
+    /// end.
     pub(crate) defers_references: bool,
     pub(crate) now_ns: u64,
 }
 
 impl Target<'_> {
-    /// A batch: what became of each update.
+    /// Applies a batch; returns the result of each update.
     pub(crate) fn batch(&self, updates: &[v1::Update], how: Atomicity) -> Vec<Result<()>> {
         let mut results = Vec::with_capacity(updates.len());
         if how == Atomicity::ContinueOnError {
@@ -50,7 +51,7 @@ impl Target<'_> {
             return results;
         }
         for undo in done.into_iter().rev().flatten() {
-            // What was there fits: nobody else writes meanwhile.
+            // The previous state fits, since no other client writes meanwhile.
             if let Err(fault) = self.update(&undo) {
                 tracing::error!("an update could not be taken back: {}", fault.message);
             }
@@ -63,7 +64,7 @@ impl Target<'_> {
         results
     }
 
-    /// What takes an update back.
+    /// Returns the updates that undo an update.
     fn inverse(&self, update: &v1::Update) -> Vec<v1::Update> {
         let Some(entity) = &update.entity else {
             return Vec::new();
@@ -81,7 +82,7 @@ impl Target<'_> {
         updates.collect()
     }
 
-    /// Refuses what refers to entries that do not exist.
+    /// Rejects references to entries that do not exist.
     pub(crate) fn check_references(&self, uses: &Uses) -> Result<()> {
         match self.defers_references {
             true => Ok(()),
@@ -145,7 +146,7 @@ impl Target<'_> {
         rules.check_entry(n, table.spec(), &entry.keys, entry.priority)?;
         let uses = rules.references.of_entry(n, table.spec(), &entry);
         self.check_references(&uses)?;
-        // All is checked before anything changes.
+        // Everything is checked before anything changes.
         let rates = given.meter_config.as_ref().map(super::indirect::config);
         let rates = rates.transpose()?;
         let counts = given.counter_data.as_ref().map(count).transpose()?;
@@ -225,7 +226,7 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// The object with that id, if it has one.
+    /// Returns the extern object with that id, if there is one.
     fn object(&self, id: u32) -> Option<&Object> {
         match self.pipeline.things.get(&id) {
             Some(Thing::Extern(n)) => self.pipeline.engine.objects().get(*n),

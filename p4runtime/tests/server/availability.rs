@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Clients that hold what others need: connections, streams, requests and reads.
+//! Clients that hold resources that others require: connections, streams, requests and reads.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -25,7 +25,7 @@ fn loopback() -> Address {
     "127.0.0.1:0".parse().expect("an address")
 }
 
-/// A whole client's work.
+/// Runs a complete client session.
 fn works(nic: &Nic, election: u64) {
     let mut primary = Peer::primary(nic, "works", election);
     let entry = nic.station(election, "drop", &[]);
@@ -33,7 +33,7 @@ fn works(nic: &Nic, election: u64) {
     assert!(!primary.entries().is_empty());
 }
 
-/// How long it takes until the other side closes.
+/// Returns the time until the peer closes the connection.
 fn closes(mut connection: impl Read) -> Duration {
     let begin = Instant::now();
     let mut bytes = [0; 1024];
@@ -66,7 +66,7 @@ fn idle_connections_on_a_unix_socket_are_closed() {
     let mut last = idle.pop().expect("a connection");
     last.set_read_timeout(Some(Duration::from_secs(10)))
         .expect("a timeout");
-    // Half a preface is no request.
+    // Half a preface is not a request.
     last.write_all(b"PRI * HTTP/2.0\r\n\r\nS").expect("bytes");
     assert!(closes(last) < Duration::from_secs(5));
     assert!(nic.listening.counters().counts().closed_idle >= 100);
@@ -74,7 +74,7 @@ fn idle_connections_on_a_unix_socket_are_closed() {
 
 #[test]
 fn what_is_begun_is_finished_in_time() {
-    // A preface with settings, pings and half a frame; a TLS handshake that does not end.
+    // A preface with settings, pings and half a frame; a TLS handshake that does not finish.
     let preface: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let tls = crate::tls::server_certificates();
     for (tls, begun) in [
@@ -129,7 +129,7 @@ fn a_stream_without_a_role_ends() {
     }
     assert!(begin.elapsed() < Duration::from_secs(5));
     works(&nic, 1);
-    // One with a role stays.
+    // A stream with a role stays open.
     let mut backup = Peer::connect(&nic);
     backup.open().expect("a stream");
     backup.say(claim("", None));
@@ -139,7 +139,7 @@ fn a_stream_without_a_role_ends() {
     assert_eq!(backup.arbitrated(), (0, Some(7)));
 }
 
-/// A Write whose message does not come.
+/// Calls Write without ever sending the message.
 async fn half_sent(address: String) -> Result<(), Status> {
     let channel = tonic::transport::Channel::from_shared(address);
     let channel = channel.expect("an address").connect().await;
@@ -209,7 +209,7 @@ fn reads_that_are_not_taken_make_room_for_others_and_do_not_look_complete() {
         "{:?}",
         begin.elapsed()
     );
-    // All at once: they share the connection's window.
+    // All at once, since they share the connection's window.
     let drains: Vec<_> = stalled
         .into_iter()
         .map(|replies| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A connection's bytes, until it is closed from this side.
+//! The byte stream of a connection, which the server can close.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -16,7 +16,7 @@ use tonic::transport::server::Connected;
 
 use super::{Connection, Connections, Peer};
 
-/// A stream whose other end is known.
+/// A stream whose peer is known.
 pub(in crate::server) trait FromPeer {
     fn peer(&self) -> Peer;
 }
@@ -37,7 +37,7 @@ impl FromPeer for UnixStream {
     }
 }
 
-/// A connection that counts as long as it is there.
+/// A connection that is counted while it exists.
 pub(in crate::server) struct Counted<T> {
     inner: T,
     id: u64,
@@ -46,7 +46,7 @@ pub(in crate::server) struct Counted<T> {
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-/// The connection that a request came over.
+/// The connection that a request arrived on.
 #[derive(Clone)]
 pub(in crate::server) struct ConnectionInfo(pub(in crate::server) Arc<Connection>);
 
@@ -56,7 +56,7 @@ impl<T> Drop for Counted<T> {
     }
 }
 
-/// Passes on as many connections at a time as there may be.
+/// Admits connections up to the limits.
 pub(in crate::server) fn limited<T: FromPeer>(
     incoming: impl Stream<Item = io::Result<T>>,
     all: Arc<Connections>,
@@ -89,7 +89,7 @@ impl<T> Connected for Counted<T> {
 }
 
 impl<T> Counted<T> {
-    /// Fails once the connection has been closed; the task is woken when it is.
+    /// Fails once the connection has been closed, which also wakes the task.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.closed.as_mut().poll(cx) {
             Poll::Pending => Ok(()),

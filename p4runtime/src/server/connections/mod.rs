@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The connections that are open. They are bounded, in all and for each peer, and one on which no
-//! request is under way is closed after a while, or at once when a new one needs its place.
+//! The open connections. Their number is limited, in total and for each peer. A connection with no
+//! request under way is closed after a timeout, or at once when a new one requires its place.
 
 mod io;
 
@@ -16,15 +16,15 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use io::{limited, ConnectionInfo};
 
-/// Bounds on connections.
+/// Limits on connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The most connections.
+    /// The maximum number of connections.
     pub connections: usize,
-    /// The most connections of one peer: an address, or a user on a UNIX socket.
+    /// The maximum number of connections of one peer: an address, or a user on a UNIX socket.
     pub connections_of_peer: usize,
-    /// The time within which a connection makes its first request, a request's body makes
-    /// progress, and a stream says which role it is for.
+    /// The time within which a connection has to make its first request, a request's body has to
+    /// make progress, and a stream has to send its role.
     pub first_request: Duration,
     /// The time for which a connection may have no request under way.
     pub idle: Duration,
@@ -41,7 +41,7 @@ impl Default for Limits {
     }
 }
 
-/// The other end of a connection.
+/// The peer of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Peer {
     Address(IpAddr),
@@ -54,17 +54,17 @@ pub(super) enum Peer {
 struct Requests {
     /// Requests that are being received.
     receiving: u32,
-    /// Requests that were received whole, and are being answered.
+    /// Requests that were received completely and are being answered.
     answering: u32,
-    /// Whether there has been one of the latter.
+    /// Set once a request has been received completely.
     has_made: bool,
     /// The time of the last change.
     since: Instant,
-    /// The bytes of requests that are held.
+    /// The bytes of requests held in memory.
     bytes: usize,
 }
 
-/// A connection that is open.
+/// An open connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) peer: Peer,
@@ -78,7 +78,7 @@ pub(super) struct Connections {
     limits: Limits,
     open: Mutex<BTreeMap<u64, Arc<Connection>>>,
     next: AtomicU64,
-    /// Connections that were closed because they made no request.
+    /// Connections that were closed because no request was under way on them.
     closed: AtomicU64,
     /// Connections that were refused because all others were in use.
     refused: AtomicU64,
@@ -99,14 +99,14 @@ impl Connection {
         }
     }
 
-    /// A request begins to arrive.
+    /// Notes that a request begins to arrive.
     pub(super) fn receives(&self) {
         let mut requests = self.requests.lock();
         requests.receiving += 1;
         requests.since = Instant::now();
     }
 
-    /// It has arrived whole.
+    /// Notes that a request has arrived completely.
     pub(super) fn received(&self) {
         let mut requests = self.requests.lock();
         requests.receiving -= 1;
@@ -115,7 +115,7 @@ impl Connection {
         requests.since = Instant::now();
     }
 
-    /// It has been answered or given up.
+    /// Notes that a request has been answered or abandoned.
     pub(super) fn ended(&self, was_received: bool) {
         let mut requests = self.requests.lock();
         match was_received {
@@ -125,7 +125,7 @@ impl Connection {
         requests.since = Instant::now();
     }
 
-    /// Holds more bytes of requests, if there are not too many.
+    /// Reserves bytes for requests; returns `false` if that would exceed `most`.
     pub(super) fn hold(&self, bytes: usize, most: usize) -> bool {
         let mut requests = self.requests.lock();
         let fits = requests.bytes + bytes <= most;
@@ -151,14 +151,15 @@ impl Connections {
         }
     }
 
-    /// The number of connections that were closed without a request, and that were refused.
+    /// Returns the numbers of connections that were closed without a request, and that were
+    /// refused.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.closed.load(Relaxed), self.refused.load(Relaxed))
     }
 
-    /// Makes a place for a new connection. Where there is none, the one that has been without a
-    /// request for longest is closed, of the peer that has most of them; those that have never
-    /// made one first.
+    /// Admits a new connection. If there is no place for it, a connection without a request to
+    /// answer is closed: one of the peer with the most connections, preferably one that has never
+    /// made a request, and among these the one without a request for longest.
     pub(super) fn admit(&self, peer: Peer, now: Instant) -> Option<(u64, Arc<Connection>)> {
         let mut open = self.open.lock();
         let mut of_peer: BTreeMap<Peer, usize> = BTreeMap::new();
@@ -190,12 +191,12 @@ impl Connections {
         Some((id, connection))
     }
 
-    /// A connection has gone.
+    /// Removes a connection that has ended.
     pub(super) fn gone(&self, id: u64) {
         self.open.lock().remove(&id);
     }
 
-    /// Closes those on which no request has been under way for too long.
+    /// Closes connections that have had no request under way for too long.
     pub(super) fn close_idle(&self, now: Instant) {
         self.open.lock().retain(|_, connection| {
             let requests = *connection.requests.lock();
@@ -249,20 +250,21 @@ mod tests {
         request(&busy);
         let oldest = admit(one, 2);
         let newer = admit(one, 3);
-        // The peer has its three: its own go, and not the one with a request.
+        // The peer has its limit of three: one of its own is closed, but not the one with a
+        // request.
         admit(one, 4);
         let closed = |c: &Connection| c.closed.is_cancelled();
         assert_eq!(
             [&kept, &busy, &oldest, &newer].map(|c| closed(c)),
             [false, false, true, false]
         );
-        // All four are taken, and the other peer has fewer.
+        // All four places are in use, and the other peer has fewer connections.
         let theirs = admit(other, 5);
         assert_eq!(
             [&kept, &busy, &newer].map(|c| closed(c)),
             [false, false, true]
         );
-        // Between peers that have as many, the oldest goes.
+        // Between peers with equally many connections, the oldest one is closed.
         assert!(!closed(&theirs));
         admit(Peer::User(3), 6);
         assert!(closed(&kept));

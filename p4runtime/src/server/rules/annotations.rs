@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The texts and names in annotations that make rules.
+//! Parsing of the annotations that make rules.
 
 use adit_p4_frontend::control::{Annotation, Body, Value};
 
-/// The text of the annotation of that name: string literals, one behind the other.
+/// Returns the text of the annotation with that name: its concatenated string literals.
 pub(super) fn text(annotations: &[Annotation], name: &str) -> Result<Option<String>, String> {
     let Some(annotation) = annotations.iter().find(|a| a.name == name) else {
         return Ok(None);
@@ -23,7 +23,7 @@ pub(super) fn text(annotations: &[Annotation], name: &str) -> Result<Option<Stri
         .ok_or_else(|| format!("@{name} takes a string literal"))
 }
 
-/// The string literals that a text consists of.
+/// Parses a text that consists of string literals.
 fn literals(raw: &str) -> Option<String> {
     let mut rest = raw.trim();
     if rest.is_empty() {
@@ -48,7 +48,8 @@ fn literals(raw: &str) -> Option<String> {
     Some(text)
 }
 
-/// The pairs in all annotations of that name, `@refers_to(TABLE, FIELD)`, without space.
+/// Returns the pairs in all annotations with that name, `@refers_to(TABLE, FIELD)`, without white
+/// space.
 pub(super) fn pairs(
     annotations: &[Annotation],
     name: &str,

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which fields and parameters refer to which, as a program's annotations have it.
+//! References between fields and parameters, from a program's annotations.
 
 use adit_p4_frontend::control::{Annotation, Item};
 use adit_p4_frontend::ir::Program;
 
 use super::annotations::pairs;
 
-/// The multicast groups, as annotations call them.
+/// The name of the multicast groups in annotations.
 const GROUPS: &str = "builtin::multicast_group_table";
 
-/// What is referred to.
+/// The target of a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Some keys of a table, in the order of their indexes.
@@ -18,14 +18,14 @@ pub(super) enum Place {
     Groups,
 }
 
-/// A reference: the fields or parameters that have the values, and of which place.
+/// A reference: the fields or parameters with the values, and the index of the target.
 #[derive(Clone, Debug)]
 pub(super) struct Edge {
     pub(super) from: Vec<usize>,
     pub(super) place: usize,
 }
 
-/// The edges of annotated items.
+/// A collector of the edges of annotated items.
 pub(super) struct Finder<'p> {
     program: &'p Program,
     pub(super) places: Vec<Place>,
@@ -83,7 +83,7 @@ impl<'p> Finder<'p> {
         })
     }
 
-    /// An edge from items to keys of a table, by pairs of their indexes.
+    /// Creates an edge from items to keys of a table, by pairs of their indexes.
     fn edge(&mut self, table: usize, mut pairs: Vec<(usize, usize)>) -> Edge {
         pairs.sort_by_key(|(_, key)| *key);
         let keys: Vec<usize> = pairs.iter().map(|(_, key)| *key).collect();
@@ -100,7 +100,7 @@ impl<'p> Finder<'p> {
         }
     }
 
-    /// The edges of the match fields of a table or the parameters of an action.
+    /// Returns the edges of the match fields of a table or the parameters of an action.
     pub(super) fn edges(&mut self, items: &[Item]) -> std::result::Result<Vec<Edge>, String> {
         let mut edges = Vec::new();
         let mut by_table: Vec<(usize, Vec<(usize, usize)>)> = Vec::new();
@@ -128,7 +128,7 @@ impl<'p> Finder<'p> {
             }
         }
         for (table, pairs) in by_table {
-            // The same field twice is of two entries.
+            // The same field twice refers to two entries.
             let mut rows: Vec<Vec<(usize, usize)>> = Vec::new();
             for pair in pairs {
                 let free = |row: &&mut Vec<(usize, usize)>| row.iter().all(|p| p.1 != pair.1);
@@ -142,7 +142,7 @@ impl<'p> Finder<'p> {
         Ok(edges)
     }
 
-    /// The edges of replicas to the keys of a table.
+    /// Returns the edge from replicas to the keys of a table.
     pub(super) fn of_replicas_to(
         &mut self,
         table: usize,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The rules that a program's annotations make for its entries: `@entry_restriction` and
 //! `@action_restriction` (p4-constraints), `@refers_to` and `@referenced_by`, `@p4runtime_role`.
-//! What is compared are the data plane's values: of a type with a translation, the number that a
-//! text stands for. Programs whose rules make no sense are refused.
+//! Comparisons use the data plane's values: for a translated type, the number that represents a
+//! string. Programs with invalid rules are rejected.
 
 mod annotations;
 mod edges;
@@ -41,7 +41,7 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// The rules of an engine's program.
+    /// Creates the rules of an engine's program.
     pub(crate) fn new(engine: &Engine) -> std::result::Result<Rules, String> {
         let program: &Program = engine.program();
         let api = &program.control;
@@ -95,7 +95,7 @@ impl Rules {
         })
     }
 
-    /// Refuses an entry that violates its table's restriction.
+    /// Rejects an entry that violates its table's restriction.
     pub(crate) fn check_entry(
         &self,
         n: usize,
@@ -120,7 +120,7 @@ impl Rules {
         }
     }
 
-    /// Refuses arguments that violate their action's restriction.
+    /// Rejects arguments that violate their action's restriction.
     pub(crate) fn check_action(&self, name: &str, arguments: &[Vec<u64>]) -> Result<()> {
         let Some(restriction) = self.actions.get(name) else {
             return Ok(());
@@ -137,7 +137,7 @@ impl Rules {
         }
     }
 
-    /// Refuses a role that may not write a table. The default role may write all.
+    /// Rejects a role that may not write a table. The default role may write all tables.
     pub(crate) fn check_role(&self, n: usize, table: &ir::Table, role: &str) -> Result<()> {
         match &self.tables[n].role {
             Some(only) if !role.is_empty() && role != only => Err(Fault::new(

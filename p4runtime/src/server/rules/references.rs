@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! References between entries: `@refers_to(TABLE, FIELD)` of a match field or parameter says that
-//! an entry of that table has the value in that field; several of one table, key or action are of
-//! one entry. `@referenced_by(builtin::multicast_group_table, replica.port)` of a match field says
-//! the same of replicas. An entry that is referred to stays.
+//! References between entries. `@refers_to(TABLE, FIELD)` on a match field or parameter requires an
+//! entry of that table with the value in that field; several references from one entry's match or
+//! one action to the same table refer to a single entry.
+//! `@referenced_by(builtin::multicast_group_table, replica.port)` on a match field requires the
+//! same of replicas. An entry that is referred to cannot be deleted.
 
 use std::collections::HashMap;
 
@@ -30,10 +31,10 @@ struct Counts {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Uses(Vec<(usize, Values)>);
 
-/// Something other than an entry that refers to entries.
+/// A holder of references other than an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
-    /// The default action of the table of that index.
+    /// The default action of the table with that index.
     Default(usize),
     /// A member of an action profile.
     Member(u32, u32),
@@ -63,7 +64,7 @@ fn short(value: &[u64]) -> Vec<u64> {
     value[..value.len() - zeros].to_vec()
 }
 
-/// The value that a field has, if it is one.
+/// Returns the value of a field that matches a single value.
 fn matched(is: &Match) -> Option<Vec<u64>> {
     match is {
         Match::Exact(value) | Match::Ternary(value, _) => Some(short(value)),
@@ -72,7 +73,7 @@ fn matched(is: &Match) -> Option<Vec<u64>> {
 }
 
 impl References {
-    /// The references of an engine's program, and of the entries that it begins with.
+    /// Creates the references of an engine's program and of its initial entries.
     pub(super) fn new(engine: &Engine) -> std::result::Result<References, String> {
         let program: &Program = engine.program();
         let mut finder = Finder::new(program);
@@ -115,7 +116,7 @@ impl References {
         Ok(references)
     }
 
-    /// Whether entries of a table refer to others, or others to them.
+    /// Returns whether entries of a table refer to others or are referred to.
     fn is_part(&self, n: usize, table: &ir::Table) -> bool {
         let mut places = self.places.iter();
         let mut actions = table.actions.iter();
@@ -124,7 +125,7 @@ impl References {
             || places.any(|place| matches!(place, Place::Keys(table, _) if *table == n))
     }
 
-    /// Counts the entries that a table begins with.
+    /// Counts the initial entries of a table.
     fn begin(&self, n: usize, table: &Table) -> std::result::Result<(), String> {
         let spec = table.spec();
         let is_auto_delete = |(name, value): &(String, ir::Constant)| {
@@ -150,12 +151,12 @@ impl References {
         Ok(())
     }
 
-    /// Whether the program has any.
+    /// Returns whether the program has no references.
     pub(crate) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// What an action refers to.
+    /// Returns the references of an action.
     pub(crate) fn of_action(&self, name: &str, arguments: &[Vec<u64>]) -> Uses {
         let edges = self.actions.get(name).map_or(&[][..], |edges| edges);
         let uses = edges.iter().map(|edge| {
@@ -165,7 +166,7 @@ impl References {
         Uses(uses.collect())
     }
 
-    /// What an entry refers to. A field that matches anything refers to nothing.
+    /// Returns the references of an entry. A field that matches anything refers to nothing.
     pub(crate) fn of_entry(&self, n: usize, table: &ir::Table, entry: &Entry) -> Uses {
         let of_keys = self.tables[n].iter().filter_map(|edge| {
             let values = edge.from.iter().map(|key| matched(&entry.keys[*key]));
@@ -181,13 +182,13 @@ impl References {
         match &entry.action {
             Action::Direct(chosen) => add(chosen),
             Action::Set(actions) => actions.iter().for_each(|action| add(&action.chosen)),
-            // What members and groups refer to is theirs.
+            // The references of members and groups are their own.
             _ => {}
         }
         uses
     }
 
-    /// What replicas refer to.
+    /// Returns the references of replicas.
     pub(crate) fn of_replicas(&self, replicas: &[Replica]) -> Uses {
         let uses = replicas.iter().flat_map(|replica| {
             self.replicas.iter().map(|edge| {
@@ -201,7 +202,7 @@ impl References {
         Uses(uses.collect())
     }
 
-    /// Refuses what refers to entries that do not exist.
+    /// Rejects references to entries that do not exist.
     pub(crate) fn check(&self, uses: &Uses) -> Result<()> {
         let state = self.state.lock();
         let is_missing = |(place, values): &&(usize, Values)| {
@@ -214,7 +215,7 @@ impl References {
         }
     }
 
-    /// The same for all that there is.
+    /// Checks all current references in the same way.
     pub(crate) fn check_all(&self) -> Result<()> {
         let state = self.state.lock();
         for (place, counts) in state.counts.iter().enumerate() {
@@ -235,7 +236,7 @@ impl References {
         ))
     }
 
-    /// The values at the places that an entry of a table is at.
+    /// Returns the values of a table's entry at each place that it is a target of.
     fn at(&self, n: usize, keys: &[Match]) -> Vec<(usize, Values)> {
         let places = self.places.iter().enumerate();
         let at = places.filter_map(|(place, is)| match is {
@@ -278,12 +279,12 @@ impl References {
         Ok(())
     }
 
-    /// Refuses to delete an entry that is referred to, if no other has the same values.
+    /// Rejects the deletion of an entry that is referred to, unless another has the same values.
     pub(crate) fn check_deleted(&self, n: usize, keys: &[Match]) -> Result<()> {
         self.check_unused(&self.at(n, keys))
     }
 
-    /// The same for a multicast group.
+    /// Rejects the deletion of a multicast group that is referred to.
     pub(crate) fn check_group_deleted(&self, id: u64) -> Result<()> {
         self.check_unused(&self.group(id))
     }
@@ -299,13 +300,13 @@ impl References {
         }
     }
 
-    /// An entry has been inserted.
+    /// Notes that an entry has been inserted.
     pub(crate) fn inserted(&self, n: usize, keys: &[Match], uses: &Uses) {
         self.change(&self.at(n, keys), |counts| counts.present += 1);
         self.change(&uses.0, |counts| counts.references += 1);
     }
 
-    /// An entry has other references now.
+    /// Replaces the references of an entry.
     pub(crate) fn modified(&self, before: &Uses, now: &Uses) {
         self.change(&now.0, |counts| counts.references += 1);
         self.change(&before.0, |counts| {
@@ -313,7 +314,7 @@ impl References {
         });
     }
 
-    /// An entry has been deleted.
+    /// Notes that an entry has been deleted.
     pub(crate) fn deleted(&self, n: usize, keys: &[Match], uses: &Uses) {
         self.change(&self.at(n, keys), |counts| {
             counts.present = counts.present.saturating_sub(1);
@@ -321,7 +322,7 @@ impl References {
         self.modified(uses, &Uses::default());
     }
 
-    /// A member, default action or group has these references now.
+    /// Sets the references of a member, default action or group.
     pub(crate) fn holds(&self, holder: Holder, uses: Uses) {
         let before = match uses.0.is_empty() {
             true => self.state.lock().held.remove(&holder),
@@ -330,13 +331,13 @@ impl References {
         self.modified(&before.unwrap_or_default(), &uses);
     }
 
-    /// A multicast group exists, or exists no more.
+    /// Notes that a multicast group exists or no longer exists.
     pub(crate) fn group_exists(&self, id: u64, exists: bool) {
         self.change(&self.group(id), |counts| counts.present = u64::from(exists));
     }
 }
 
-/// Values in hexadecimal digits, for messages.
+/// Formats values in hexadecimal, for messages.
 fn shown(values: &Values) -> String {
     let shown = values
         .iter()

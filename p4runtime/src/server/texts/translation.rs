@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The texts of the types with one URI, and the number of each.
+//! The strings of the types with one URI, and the number of each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,36 +9,37 @@ use tonic::Code;
 use crate::bytes::shortest;
 use crate::server::fault::{Fault, Result};
 
-/// How many bytes all texts of a program take, each with what is kept beside it.
+/// The maximum size in bytes of all strings of a program, each with the overhead kept beside it.
 const MAX_BYTES: usize = 32 << 20;
 const BESIDE: usize = 128;
-/// The most bits of a number that stands for a text which is not that number.
+/// The maximum width of a number that represents a string other than its own digits.
 const MAX_BITS: u32 = 32;
 
-/// What becomes of a text that nobody has written yet.
+/// The handling of a string that has not been written yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unknown {
-    /// It gets a number.
+    /// It is assigned a number.
     Numbered,
-    /// It is not there.
+    /// It is treated as missing.
     Missing,
 }
 
-/// The texts of the types with one URI.
+/// The strings of the types with one URI.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Translation {
-    /// The URI; without one, the type.
+    /// The URI, or the type if there is none.
     pub(super) name: String,
-    /// The bits of the narrowest type.
+    /// The width of the narrowest type.
     pub(super) bits: u32,
     numbers: HashMap<Arc<str>, u64>,
-    /// Nothing for numbers that were written as such.
+    /// The strings by number; `None` for numbers that were written as such.
     texts: HashMap<u64, Option<Arc<str>>>,
-    /// The largest number that no text has got yet.
+    /// The largest number that has not been assigned to a string.
     next: Option<u64>,
 }
 
-/// The number that a text is, if it is one; nothing in that if it is too large.
+/// Parses a string of decimal digits: `None` if it is another string, `Some(None)` if it is too
+/// large.
 fn digits(text: &str) -> Option<Option<u64>> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     let is_short = text == "0" || !text.is_empty() && !text.starts_with('0');
@@ -58,13 +59,13 @@ impl Translation {
         made
     }
 
-    /// A type of so many bits has this translation, too.
+    /// Adds a type of that many bits to the translation.
     pub(super) fn narrow(&mut self, bits: u32) {
         self.bits = self.bits.min(bits);
         self.next = (1u64 << self.bits.min(MAX_BITS)).checked_sub(1);
     }
 
-    /// What its texts take.
+    /// Returns the memory that its strings take.
     pub(super) fn bytes(&self) -> usize {
         let texts = self.numbers.keys().map(|text| text.len());
         texts.sum::<usize>() + self.texts.len() * BESIDE
@@ -206,7 +207,8 @@ mod tests {
             let mut known = HashMap::new();
             for text in texts {
                 let Ok(number) = number(&mut names, &text) else {
-                    // Only digits can stand for another text already.
+                    // Only a string of digits may have a number that already represents another
+                    // string.
                     prop_assert!(digits(&text).is_some());
                     continue;
                 };
