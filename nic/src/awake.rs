@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is to be looked at: a set of small numbers that is changed and walked in constant time
-//! for each, however many there could be.
+//! A set of pending work: small numbers that are added, removed and iterated in constant time each,
+//! independent of the size of the number space.
 
 /// A set of numbers.
 #[derive(Debug, Default)]
 pub struct Awake {
     list: Vec<u32>,
-    /// For each number, its place in the list plus one, or 0.
+    /// The position of each number in `list` plus one, or 0.
     places: Vec<u32>,
 }
 
 impl Awake {
-    /// Whether it has a number.
+    /// Returns whether the set contains `number`.
     #[must_use]
     pub fn contains(&self, number: u32) -> bool {
         self.places.get(number as usize).is_some_and(|&p| p != 0)
     }
 
-    /// Adds a number; false if it was there.
+    /// Adds a number; returns false if it was already in the set.
     pub fn insert(&mut self, number: u32) -> bool {
         let at = number as usize;
         if at >= self.places.len() {
@@ -31,7 +31,7 @@ impl Awake {
         true
     }
 
-    /// Takes a number away. The last one takes its place.
+    /// Removes a number. The last element of the list takes its position.
     pub fn remove(&mut self, number: u32) {
         let Some(place) = self.places.get_mut(number as usize) else {
             return;
@@ -45,25 +45,25 @@ impl Awake {
         }
     }
 
-    /// How many there are.
+    /// The number of elements.
     #[must_use]
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// The number at a place.
+    /// The number at a position of the list.
     #[must_use]
     pub fn get(&self, place: usize) -> Option<u32> {
         self.list.get(place).copied()
     }
 
-    /// Takes all away.
+    /// Removes all numbers.
     pub fn clear(&mut self) {
         self.list.clear();
         self.places.clear();

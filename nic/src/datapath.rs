@@ -30,14 +30,15 @@ use switch::Switch;
 pub use adi::AdiTotals;
 pub use switch::FloodCounters;
 
-/// Frames that a port or queue may move before its neighbours get their turn.
+/// The maximum number of frames that a port or queue moves before its neighbours get their turn.
 const BURST: usize = 64;
-/// Bursts of a turn, after which whoever waits for the device gets it.
+/// The maximum number of bursts per turn, after which any thread that waits for the device lock
+/// gets it.
 const BURSTS_PER_TURN: usize = 64;
-/// How long a frame may wait for a wire that takes no more before it is dropped, in nanoseconds.
+/// The time that a frame may wait for a full wire before it is dropped, in nanoseconds.
 const MAX_STALL_NS: u64 = 200_000_000;
 
-/// A place for a queue.
+/// A slot for a queue.
 struct Slot<Q> {
     config: Option<QueueConfig>,
     queue: Option<Q>,
@@ -62,7 +63,7 @@ impl<Q> Slot<Q> {
         (0..count).map(|_| Self::empty()).collect()
     }
 
-    /// Stops the queue where it is; returns whose it is.
+    /// Stops the queue at its current position; returns the vport that owns it.
     fn halt(&mut self) -> u32 {
         self.enabled = false;
         self.vport
@@ -77,56 +78,56 @@ impl<Q> Slot<Q> {
     }
 }
 
-/// A virtual port: with a wire, or of an ADI.
+/// A virtual port: one with a wire, or one that belongs to an ADI.
 struct Vport {
     forwarding: Forwarding,
     counters: VportCounters,
     drops: Drops,
     wire: Option<Box<dyn Port>>,
     link: LinkState,
-    /// Frames that its wire has lost since it last took one, if that was logged.
+    /// Frames that its wire has dropped since it last accepted one, if that was logged.
     losing: Option<u64>,
-    /// Away while a burst is received.
+    /// `None` while a burst is received.
     ingress: Option<Box<Ingress>>,
     adi: Option<Box<Adi>>,
 }
 
-/// How many of everything there are.
+/// The device's resource limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// RX queues.
+    /// The number of RX queues.
     pub rx: u32,
-    /// TX queues, and as many completion queues.
+    /// The number of TX queues, and of completion queues.
     pub tx: u32,
-    /// RX buffer queues.
+    /// The number of RX buffer queues.
     pub buffer: u32,
-    /// Interrupt vectors.
+    /// The number of interrupt vectors.
     pub vectors: u32,
 }
 
-/// What a poll found.
+/// The result of a poll.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
-    /// Something was moved.
+    /// Set if anything was moved.
     pub busy: bool,
-    /// Something came from a wire, or still waits to be delivered.
+    /// Set if frames came from a wire, or are still waiting to be delivered.
     pub received: bool,
-    /// Something came from a driver.
+    /// Set if frames came from a driver.
     pub sent: bool,
-    /// When there will be something to do without a doorbell or a frame (nanoseconds on the
+    /// The time at which there will be work without a doorbell or a frame (nanoseconds on the
     /// caller's clock).
     pub due: Option<u64>,
 }
 
-/// All state that frames go through.
+/// All state of the data path.
 pub struct Datapath {
     /// The memory of the guest.
     pub memory: GuestMemory,
     /// Tails and interrupt control.
     pub doorbells: Doorbells,
-    /// Vectors.
+    /// Interrupt vectors.
     pub interrupts: Interrupts,
-    /// What requests with a PASID are translated by.
+    /// Translates requests with a PASID.
     pub translator: Translator,
     limits: Limits,
     /// Virtual ports with a wire; those of ADIs follow.
@@ -142,14 +143,14 @@ pub struct Datapath {
     completion: Vec<Slot<CompletionQueue>>,
     rx: Vec<Slot<RxQueue>>,
     buffer: Vec<Slot<Box<BufferQueue>>>,
-    /// Enabled TX queues that are looked at, and which of them is next.
+    /// Enabled TX queues that are polled, and the position of the next one.
     active_tx: Awake,
     next_tx: usize,
     faults: u64,
     last_fault: Option<QueueFault>,
-    /// Since when a TX queue has been waiting for its wire.
+    /// The time since which a TX queue has been waiting for its wire.
     stalled_since: Vec<Option<u64>>,
-    /// Away while it is in use.
+    /// `None` while it is in use.
     tx_frame: Option<Frame>,
     segment: Box<[u8]>,
     programmed: Programmed,
@@ -178,7 +179,7 @@ fn log_link(wire: &dyn Port, link: LinkState) {
 }
 
 impl Datapath {
-    /// A data plane with a virtual port on each wire.
+    /// Creates a data plane with a virtual port on each wire.
     ///
     /// # Errors
     /// When the host has no memory for the doorbell pages.
@@ -230,7 +231,7 @@ impl Datapath {
         })
     }
 
-    /// How many virtual ports with a wire there are.
+    /// The number of virtual ports with a wire.
     #[must_use]
     pub fn vport_count(&self) -> u32 {
         self.ports as u32
@@ -244,19 +245,19 @@ impl Datapath {
             .and_then(|v| v.wire.as_deref())
     }
 
-    /// Why frames of a virtual port were dropped.
+    /// The drop counters of a virtual port, by reason.
     #[must_use]
     pub fn drops(&self, vport: u32) -> Option<&Drops> {
         self.vports.get(vport as usize).map(|v| &v.drops)
     }
 
-    /// Queues that were stopped by a fault so far, and the last fault.
+    /// The number of queues that a fault has stopped so far, and the last fault.
     #[must_use]
     pub fn faults(&self) -> (u64, Option<QueueFault>) {
         (self.faults, self.last_fault)
     }
 
-    /// Asks every wire for its link again; returns the virtual ports whose link changed.
+    /// Reads the link state of every wire again; returns the virtual ports whose link changed.
     pub fn refresh_links(&mut self) -> Vec<u32> {
         let mut changed = Vec::new();
         for (index, vport) in self.vports.iter_mut().take(self.ports).enumerate() {
@@ -273,14 +274,15 @@ impl Datapath {
         changed
     }
 
-    /// Whether a link may have changed without an announcement.
+    /// Returns whether a link can change without a notification.
     #[must_use]
     pub fn has_unwatched_links(&self) -> bool {
         let mut wires = self.vports.iter().take(self.ports);
         wires.any(|v| v.wire.as_ref().is_some_and(|w| w.is_unwatched()))
     }
 
-    /// Whether a frame waits for a driver's buffers: its wire is readable, but not to be read.
+    /// Returns whether a frame waits for a driver's buffers: its wire is readable, but must not be
+    /// read.
     #[must_use]
     pub fn holding(&self) -> bool {
         self.vports
@@ -290,7 +292,7 @@ impl Datapath {
             .any(|i| i.holding())
     }
 
-    /// Frames that wait for a driver's buffers, one that was merged being its segments.
+    /// The number of frames that wait for a driver's buffers; a merged one counts as its segments.
     #[cfg(any(test, feature = "fuzzing"))]
     #[must_use]
     pub fn held_frames(&self) -> u64 {
@@ -299,14 +301,14 @@ impl Datapath {
         ingress.map(|i| i.held_frames()).sum()
     }
 
-    /// Whether nothing tells of a wire's frames but reading it.
+    /// Returns whether a wire's frames are found only by reading it.
     fn unannounced(&self, vport: usize) -> bool {
         let wire = self.vports[vport].wire.as_ref();
         wire.is_some_and(|w| w.poll_fd().is_none())
     }
 
-    /// One burst over everything that may have work. Wires whose frames a descriptor announces
-    /// are left alone unless `wires`.
+    /// Runs one burst over everything that may have work. Wires that announce frames through a
+    /// descriptor are skipped unless `wires` is set.
     pub fn poll(&mut self, now: u64, wires: bool) -> Progress {
         self.now = now;
         let mut progress = Progress::default();
@@ -327,7 +329,7 @@ impl Datapath {
         progress
     }
 
-    /// A burst of each queue that has something, as far as a turn goes.
+    /// Runs a burst of each queue that has work, within the limit of a turn.
     fn transmit_turn(&mut self) -> bool {
         let mut bursts = 0;
         for _ in 0..self.active_tx.len() {
@@ -345,7 +347,7 @@ impl Datapath {
             } else if !self.may_sleep(queue, tail) {
                 self.next_tx += 1;
             }
-            // What one queue has translated is not used by the next.
+            // Translations for one queue must not be used for the next.
             self.translator.flush();
             if bursts == BURSTS_PER_TURN {
                 break;
@@ -354,8 +356,8 @@ impl Datapath {
         bursts > 0
     }
 
-    /// Logs that a wire begins to lose frames, or takes them again: `lost` of those that it was
-    /// offered. That a link is down is logged as such.
+    /// Logs that a wire starts to drop frames, or accepts them again: `lost` of those offered to
+    /// it. A link that is down is logged separately.
     fn note_losses(&mut self, port: usize, wire: &dyn Port, reason: Option<TxDrop>, lost: u64) {
         let losing = &mut self.vports[port].losing;
         match (losing.as_mut(), reason) {
@@ -366,7 +368,7 @@ impl Datapath {
                 warn_throttled!(wire = wire.name(), reason, "a wire loses frames");
             }
             (Some(sum), Some(TxDrop::Full | TxDrop::Io | TxDrop::Down)) => *sum += lost,
-            // Of a frame, not of the wire.
+            // A property of the frame, not of the wire.
             (_, Some(TxDrop::Down | TxDrop::TooBig | TxDrop::TooManySlices | TxDrop::Refused)) => {}
             (Some(&mut lost), None) => {
                 *losing = None;
@@ -378,7 +380,7 @@ impl Datapath {
         }
     }
 
-    /// Stops a queue for good: until it is disabled, or the function is reset.
+    /// Stops a queue until it is disabled, or the function is reset.
     fn fault(&mut self, kind: QueueKind, index: u32, fault: QueueFault) {
         let vport = match kind {
             QueueKind::Tx => {
@@ -390,7 +392,7 @@ impl Datapath {
             QueueKind::RxBuffer => self.buffer[index as usize].halt(),
         };
         if self.note_fault(QueueId { kind, index }, vport, fault) {
-            // Its owner is told. It is not the device's log that an ADI may fill.
+            // The ADI's owner is notified. An ADI must not be able to fill the device's log.
             tracing::debug!(vport, ?kind, index, %fault, "queue of an ADI stopped");
             return;
         }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the control plane asks of the data plane.
+//! The interface that the data plane offers to the control plane.
 //!
-//! The control plane checks messages and owns who has which queue; the data plane owns rings and
-//! moves frames. The seam is this trait, so that either can be tested without the other.
+//! The control plane validates messages and owns the assignment of queues; the data plane owns
+//! rings and moves frames. They are separated by this trait, so that either can be tested without
+//! the other.
 
 use thiserror::Error;
 
@@ -45,11 +46,11 @@ pub struct QueueId {
 pub struct Ring {
     /// IOVA of the first entry.
     pub base: u64,
-    /// Entries.
+    /// The number of entries.
     pub len: u16,
 }
 
-/// How a TX queue and its completion queue are scheduled (VIRTCHNL2_TXQ_SCHED_MODE).
+/// The scheduling mode of a TX queue and its completion queue (VIRTCHNL2_TXQ_SCHED_MODE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchedMode {
     /// Completions of 4 bytes that carry the ring's head.
@@ -58,7 +59,7 @@ pub enum SchedMode {
     Flow,
 }
 
-/// How a queue is set up, as the driver's CONFIG_TX_QUEUES and CONFIG_RX_QUEUES say.
+/// The configuration of a queue, from the driver's CONFIG_TX_QUEUES and CONFIG_RX_QUEUES.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueConfig {
     /// A TX queue.
@@ -69,10 +70,10 @@ pub enum QueueConfig {
         sched: SchedMode,
         /// The completion queue it reports to.
         completion_queue: u32,
-        /// What completions name it by: its place among the queues of its completion queue.
+        /// Its index among the queues of its completion queue, which completions carry.
         relative_id: u16,
     },
-    /// A TX queue of the single model: descriptors are written back when they are done.
+    /// A TX queue of the single queue model: descriptors are written back on completion.
     SingleTx {
         /// Descriptors, 16 bytes each.
         ring: Ring,
@@ -84,44 +85,44 @@ pub enum QueueConfig {
         /// Flow or queue scheduling.
         sched: SchedMode,
     },
-    /// An RX queue of the split model.
+    /// An RX queue of the split queue model.
     Rx {
         /// Completions, 32 bytes each.
         ring: Ring,
         /// Its first buffer queue.
         buffer_queue: u32,
-        /// Its second one.
+        /// Its second buffer queue.
         buffer_queue_2: Option<u32>,
-        /// Whether TCP segments may be delivered merged (RSC).
+        /// Set if TCP segments may be delivered merged (RSC).
         rsc: bool,
-        /// Whether headers go to buffers of their own.
+        /// Set if headers go to buffers of their own.
         header_split: bool,
-        /// Longest frame in bytes, without FCS, that is delivered unmerged.
+        /// The length of the longest frame that is delivered unmerged, in bytes without FCS.
         max_packet_len: u32,
     },
-    /// An RX queue of the single model: buffers are posted on it, and overwritten by what is
-    /// said of the frames in them.
+    /// An RX queue of the single queue model: buffers are posted on it, and their descriptors are
+    /// overwritten by the write-back for the frames in them.
     SingleRx {
         /// Buffer descriptors, 32 bytes each.
         ring: Ring,
-        /// Bytes of each packet buffer.
+        /// The size of each packet buffer in bytes.
         buffer_len: u32,
-        /// Longest frame in bytes, without FCS, that is delivered.
+        /// The length of the longest frame that is delivered, in bytes without FCS.
         max_packet_len: u32,
     },
     /// An RX buffer queue.
     RxBuffer {
         /// Buffer descriptors, 32 bytes each.
         ring: Ring,
-        /// Bytes of each packet buffer.
+        /// The size of each packet buffer in bytes.
         buffer_len: u32,
-        /// Bytes of each header buffer; 0 for none.
+        /// The size of each header buffer in bytes; 0 for none.
         header_len: u16,
     },
 }
 
 impl QueueConfig {
-    /// The kind of the queue that is set up so.
+    /// The kind of queue that this configures.
     #[must_use]
     pub fn kind(&self) -> QueueKind {
         match self {
@@ -133,15 +134,15 @@ impl QueueConfig {
     }
 }
 
-/// The buffer queue whose tail an RX queue of the single model uses. The standard has RX tails of
-/// their own, but those lie where the Linux driver probes for registers of a VF, and cannot be
-/// mapped into the guest. Buffer queues come in pairs, and such a vport has none.
+/// The buffer queue whose tail register an RX queue of the single queue model uses. The standard
+/// has separate RX tails, but they lie where the Linux driver probes for registers of a VF, and
+/// cannot be mapped into the guest. Buffer queues come in pairs, and such a vport has none.
 #[must_use]
 pub fn single_rx_tail(rx_queue: u32) -> u32 {
     2 * rx_queue
 }
 
-/// Why the data plane refused.
+/// An error returned by the data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum QueueError {
     /// No such queue.
@@ -155,48 +156,48 @@ pub enum QueueError {
     Enabled(QueueId),
 }
 
-/// An ADI, as the data plane sees it: a virtual port without a wire of its own.
+/// The data plane's view of an ADI: a virtual port without a wire of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdiConfig {
     /// Its virtual port.
     pub vport: u32,
     /// Its id.
     pub adi: u16,
-    /// What its DMA is translated with.
+    /// The PASID that its DMA is translated with.
     pub pasid: Pasid,
-    /// The virtual port whose wire it is on.
+    /// The virtual port whose wire it shares.
     pub port: u32,
-    /// The VLAN that it is on; 0 for none.
+    /// Its VLAN; 0 for none.
     pub vlan: u16,
-    /// Its address.
+    /// Its MAC address.
     pub mac: [u8; 6],
-    /// Its first queue pair, among those of all ADIs: from there on it has queues and vectors.
+    /// Its first queue pair, among those of all ADIs. Its queues and vectors start there.
     pub first_pair: u32,
-    /// How many queue pairs it has, and so how many pages.
+    /// The number of its queue pairs, and so of its pages.
     pub pairs: u16,
-    /// RX queues, of those pairs.
+    /// The number of its RX queues, out of those pairs.
     pub rx_queues: u16,
     /// The cause ring that it reports through.
     pub ring: u16,
 }
 
-/// An address that another virtual port has.
+/// The error for an address that belongs to another virtual port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("another virtual port has the address")]
 pub struct AddressTaken;
 
-/// The first fault of an ADI, and how many there were.
+/// The first fault of an ADI, and the number of faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultRecord {
-    /// How many.
+    /// The number of faults.
     pub count: u64,
-    /// The queue that was stopped, and why.
+    /// The queue that was stopped, and its fault.
     pub first: Option<(QueueId, QueueFault)>,
 }
 
-/// Counters of one virtual port, as GET_STATS reports them (virtchnl2_vport_stats). Frames are
-/// those of the link: one that is sent for segmentation, or delivered merged, counts as its
-/// segments, each with all its headers. What is refused before it can be segmented counts as one.
+/// Counters of one virtual port, as GET_STATS reports them (virtchnl2_vport_stats). They count
+/// frames on the link: a frame sent with a segmentation offload, or delivered merged, counts as its
+/// segments, each with all its headers. One refused before it can be segmented counts as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VportCounters {
     /// Bytes delivered to the driver.
@@ -207,11 +208,11 @@ pub struct VportCounters {
     pub rx_multicast: u64,
     /// Broadcast frames delivered.
     pub rx_broadcast: u64,
-    /// Frames for the port that were not delivered, for whatever reason.
+    /// Frames for the port that were not delivered, for any reason.
     pub rx_discards: u64,
     /// Frames not delivered because they were malformed or too long.
     pub rx_errors: u64,
-    /// Frames that no filter of the port wanted (not counted as discards).
+    /// Frames that matched no filter of the port (not counted as discards).
     pub rx_filtered: u64,
     /// Frames not delivered because no buffer was posted (also in `rx_discards`).
     pub rx_no_buffer: u64,
@@ -223,14 +224,14 @@ pub struct VportCounters {
     pub tx_multicast: u64,
     /// Broadcast frames sent.
     pub tx_broadcast: u64,
-    /// Frames from the driver that the wire did not take.
+    /// Frames from the driver that the wire did not accept.
     pub tx_discards: u64,
     /// Frames from the driver that were malformed.
     pub tx_errors: u64,
 }
 
 impl VportCounters {
-    /// Adds what others have counted.
+    /// Adds another set of counters.
     pub fn add(&mut self, other: &Self) {
         let Self {
             rx_bytes,
@@ -265,77 +266,77 @@ impl VportCounters {
     }
 }
 
-/// The data plane, as the control plane sees it.
+/// The data plane as seen by the control plane.
 pub trait DataPlane {
-    /// How many queues of a kind exist.
+    /// The number of queues of a kind.
     fn queue_count(&self, kind: QueueKind) -> u32;
 
-    /// Sets up a queue that is not enabled. Its doorbell is left alone: buffers may have been
-    /// posted already.
+    /// Configures a queue that is not enabled. Its doorbell is left unchanged: buffers may have
+    /// been posted already.
     ///
     /// # Errors
     /// When the queue does not exist or is enabled.
     fn configure(&mut self, vport: u32, index: u32, config: QueueConfig) -> Result<(), QueueError>;
 
-    /// Starts a configured queue; starting twice is fine.
+    /// Starts a configured queue; a queue that is already running is not an error.
     ///
     /// # Errors
     /// When it does not exist or is not configured.
     fn enable(&mut self, queue: QueueId) -> Result<(), QueueError>;
 
-    /// Stops queues, all of one message: no DMA of theirs happens after this returns, their
-    /// doorbells are zero, and each TX queue among them has put a SW_MARKER on its completion
-    /// queue.
+    /// Stops the queues of one message: they do no DMA after this returns, their doorbells are
+    /// zero, and each TX queue among them has written a SW_MARKER to its completion queue.
     fn disable(&mut self, queues: &[QueueId]);
 
-    /// Stops a queue and forgets how it was set up.
+    /// Stops a queue and discards its configuration.
     fn remove(&mut self, queue: QueueId);
 
-    /// Says which vector (device-wide) and ITR index a TX or RX queue interrupts; `None` for none.
+    /// Sets the vector (device-wide) and ITR index that a TX or RX queue interrupts; `None` for
+    /// none.
     fn map_vector(&mut self, queue: QueueId, vector: Option<(u32, u32)>);
 
-    /// The memory that the function may reach.
+    /// The memory that the function may access.
     fn memory(&self) -> &GuestMemory;
 
-    /// What is forwarded to a virtual port, to be changed in place.
+    /// The forwarding state of a virtual port, to be modified in place.
     fn forwarding(&mut self, vport: u32) -> &mut Forwarding;
 
     /// Counters of a virtual port.
     fn counters(&self, vport: u32) -> VportCounters;
 
-    /// Link of a virtual port: up, and speed in Mbit/s.
+    /// The link of a virtual port: whether it is up, and its speed in Mbit/s.
     fn link(&self, vport: u32) -> (bool, u32);
 
-    /// Lets frames through to a virtual port, or not.
+    /// Enables or disables traffic of a virtual port.
     fn set_enabled(&mut self, vport: u32, enabled: bool);
 
-    /// Gives a virtual port an address; says whether it is new.
+    /// Adds an address to a virtual port; returns whether it is new.
     ///
     /// # Errors
-    /// When it is the address of another one that must not share it.
+    /// When it belongs to another virtual port that must not share it.
     fn add_address(&mut self, vport: u32, address: [u8; 6]) -> Result<bool, AddressTaken>;
 
-    /// Takes an address from a virtual port.
+    /// Removes an address from a virtual port.
     fn remove_address(&mut self, vport: u32, address: [u8; 6]);
 
-    /// Whether ADIs can be made, asking for what is missing.
+    /// Returns whether ADIs can be created, and queries the state that is missing for it.
     fn find_tables(&mut self) -> Readiness;
 
-    /// Whether ADIs can be made now.
+    /// Returns whether ADIs can be created now.
     fn knows_tables(&self) -> bool;
 
-    /// Makes the virtual port of an ADI. Its queues are then configured as those of any other.
+    /// Creates the virtual port of an ADI. Its queues are then configured like those of any other.
     ///
     /// # Errors
-    /// When its address is taken.
+    /// When its address is in use.
     fn create_adi(&mut self, adi: &AdiConfig) -> Result<(), AddressTaken>;
 
-    /// Ends an ADI whose queues have been removed: nothing of it is left.
+    /// Destroys an ADI whose queues have been removed, with all its state.
     fn destroy_adi(&mut self, vport: u32);
 
-    /// Sets up a cause ring, or takes it away.
+    /// Configures a cause ring, or removes it.
     fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>);
 
-    /// What has gone wrong with an ADI; forgets the first fault if told to.
+    /// The faults of an ADI; forgets the first fault if `clear` is set.
     fn adi_faults(&mut self, vport: u32, clear: bool) -> FaultRecord;
 }

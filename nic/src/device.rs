@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The function as a vfio-user device, and the process around it.
+//! The function as a vfio-user device, and the process that runs it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,38 +28,38 @@ use crate::program::Program;
 use crate::report;
 use crate::wire::WireSpec;
 
-/// How the process was asked to run.
+/// The options of the process.
 pub struct Options {
-    /// Where clients connect.
+    /// The path of the socket that clients connect to.
     pub socket: PathBuf,
-    /// QEMU's QMP socket, if there are to be ADIs.
+    /// QEMU's QMP socket, if ADIs are enabled.
     pub qmp: Option<PathBuf>,
-    /// The function's requester id, if it is not to be looked up.
+    /// The function's requester id; `None` to look it up.
     pub requester: Option<RequesterId>,
-    /// How many ADIs there can be: none without `qmp`.
+    /// The maximum number of ADIs: none without `qmp`.
     pub adis: AdiLimits,
-    /// One wire for each virtual port.
+    /// The wires, one for each virtual port.
     pub wires: Vec<WireSpec>,
-    /// Address of the first virtual port.
+    /// The MAC address of the first virtual port.
     pub mac: MacAddr,
     /// Vendor and device id.
     pub pci_id: PciId,
-    /// RX queues of each virtual port.
+    /// The number of RX queues of each virtual port.
     pub queues: u16,
-    /// The P4 program; none for the standard one.
+    /// The P4 program; `None` for the standard one.
     pub p4: Option<PathBuf>,
     /// Its macros and architecture.
     pub p4_options: adit_p4_frontend::Options,
-    /// Where P4Runtime is served, if anywhere.
+    /// The address at which P4Runtime is served, if any.
     pub p4rt: Option<P4Rt>,
-    /// Where metrics are served.
+    /// The address at which metrics are served, if any.
     pub metrics: Option<SocketAddr>,
 }
 
-/// Runs the device until it is told to stop.
+/// Runs the device until it is stopped.
 ///
 /// # Errors
-/// When something it was given cannot be used: the socket, a wire, an address.
+/// When one of the options cannot be used: the socket, a wire, an address.
 pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
     let macs = (0..options.wires.len() as u32)
         .map(|n| options.mac.nth(n).0)
@@ -146,8 +146,8 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
     })
 }
 
-/// Starts the thread that asks QEMU where the IOMMU's tables are. It must be a thread of its own:
-/// QEMU may be waiting for the one that serves it.
+/// Starts the thread that queries QEMU for the address of the IOMMU's tables. It must be a separate
+/// thread: QEMU may be waiting for the thread that serves it.
 fn ask_qemu<'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
     path: &std::path::Path,
@@ -171,7 +171,7 @@ fn ask_qemu<'scope>(
         })
 }
 
-/// What the vfio-user server talks to.
+/// The device that the vfio-user server calls.
 struct Front {
     shared: Arc<Shared>,
     regions: Vec<Region>,
@@ -201,8 +201,9 @@ fn describe(doorbells: &Doorbells, vectors: u32) -> std::io::Result<(Vec<Region>
     Ok((regions, irqs))
 }
 
-/// The aligned 32-bit registers that an access of any size touches: the offset of each, and
-/// which bytes of the data belong to it. PCI lets software access parts of registers.
+/// The aligned 32-bit registers that an access of any size touches: the offset of each, the bytes
+/// to skip in it, and the range of the data that belongs to it. PCI lets software access parts of
+/// registers.
 fn registers(
     offset: u64,
     len: usize,
@@ -258,7 +259,7 @@ impl Device for Front {
                 vfio::VFIO_PCI_CONFIG_REGION_INDEX => function.config_write(offset, data),
                 vfio::VFIO_PCI_BAR0_REGION_INDEX => {
                     for (register, _, range) in registers(offset, data.len()) {
-                        // The registers are 32 bits wide: a write of less would have to make up
+                        // The registers are 32 bits wide: a narrower write would have to make up
                         // the rest.
                         if let Ok(bytes) = data[range].try_into() {
                             function.register_write(register, u32::from_le_bytes(bytes));
@@ -269,7 +270,7 @@ impl Device for Front {
                 _ => return Err(Errno::INVAL),
             }
         }
-        // A trapped write may be a doorbell, or have started or stopped queues.
+        // A trapped write may be a doorbell, or may have started or stopped queues.
         self.shared.wake();
         Ok(())
     }
@@ -322,7 +323,7 @@ impl Device for Front {
                     function.set_trigger(vector, None);
                 }
             }
-            // MSI-X is masked in its table, which the client emulates.
+            // MSI-X is masked in the MSI-X table, which the client emulates.
             _ => return Err(Errno::OPNOTSUPP),
         }
         drop(function);

@@ -2,8 +2,8 @@
 //! The pages of BAR0 that the guest writes without a trap: queue tails and interrupt control.
 //!
 //! They are a memfd that QEMU maps into the guest. The device reads them when it polls. Only as
-//! many pages are offered as there are queues and vectors, so that a guest that touches all of
-//! them costs that much memory and no more (1 GiB of BAR0 costs nothing by itself).
+//! many pages are mapped as there are queues and vectors, so that a guest that touches all of them
+//! costs no more memory than that (1 GiB of BAR0 costs nothing by itself).
 
 mod frames;
 
@@ -20,12 +20,13 @@ use rustix::fs::{
 
 pub use frames::{Asleep, Tails};
 
-/// Bytes of BAR0: room for the standard's PF layout and, above 256 MiB, for frames of ADIs.
+/// The size of BAR0 in bytes: space for the standard's PF layout and, above 256 MiB, for frames of
+/// ADIs.
 pub const BAR0_LEN: u64 = 1 << 30;
 
 const PAGE: u64 = 0x1000;
 
-/// One run of pages, each with one register at its start.
+/// A contiguous run of pages, each with one register at its start.
 pub struct Window {
     map: MmapRaw,
     first: u64,
@@ -43,20 +44,20 @@ impl Window {
         Ok(Self { map, first, count })
     }
 
-    /// Where it is in BAR0, in bytes.
+    /// Its place in BAR0, in bytes.
     #[must_use]
     pub fn range(&self) -> std::ops::Range<u64> {
         self.first..self.first + u64::from(self.count) * PAGE
     }
 
-    /// Pages in the window.
+    /// The number of pages in the window.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// The register at `offset` bytes into page `page`. `None` outside of the window, or when
-    /// the offset is not that of a 32-bit register.
+    /// The register at `offset` bytes into page `page`. `None` outside of the window, or if the
+    /// offset is not that of a 32-bit register.
     #[must_use]
     pub fn register(&self, page: u32, offset: u32) -> Option<&AtomicU32> {
         if page >= self.count || u64::from(offset) >= PAGE || offset % 4 != 0 {
@@ -64,7 +65,7 @@ impl Window {
         }
         let at = page as usize * PAGE as usize + offset as usize;
         // SAFETY: `at` is inside of the mapping and a multiple of 4 from its page-aligned start.
-        // The memory is shared with the guest, which atomics are made for; it lives as long as
+        // The memory is shared with the guest, so it is accessed with atomics; it lives as long as
         // the mapping, which outlives the borrow of `self`.
         Some(unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(at).cast()) })
     }
@@ -93,7 +94,7 @@ impl Window {
     fn clear_page(&self, page: u32) {
         for offset in [0, 4, 8, 12, adi::ASLEEP_OFFSET] {
             if let Some(register) = self.register(page, offset) {
-                // Reading first: a page that nobody wrote need not be dirtied.
+                // The load avoids dirtying a page that was never written.
                 if register.load(Ordering::Relaxed) != 0 {
                     register.store(0, Ordering::Release);
                 }
@@ -111,12 +112,12 @@ pub struct Doorbells {
     pub tx_tail: Tails,
     /// DYN_CTL and the ITR registers of the function's vectors.
     pub vectors: Window,
-    /// Frames of ADIs, if there can be any.
+    /// Frames of ADIs, if ADIs are enabled.
     frames: Option<Arc<Window>>,
 }
 
 impl Doorbells {
-    /// Makes the pages.
+    /// Creates the pages.
     ///
     /// # Errors
     /// When the host has no memory for them.
@@ -133,10 +134,10 @@ impl Doorbells {
         })
     }
 
-    /// Makes room for the frames of ADIs with `pairs` queue pairs together.
+    /// Allocates the frames of ADIs with `pairs` queue pairs together.
     ///
     /// # Errors
-    /// When the host has no addresses for them.
+    /// When the host has no address space for them.
     pub fn add_frames(&mut self, pairs: u32) -> io::Result<()> {
         let frames = Window::new(&self.fd, &adi::FRAMES, pairs * adi::PAGES_PER_PAIR)?;
         let frames = Arc::new(frames);
@@ -146,26 +147,26 @@ impl Doorbells {
         Ok(())
     }
 
-    /// The frames of ADIs, if there can be any.
+    /// The frames of ADIs, if ADIs are enabled.
     #[must_use]
     pub fn frames(&self) -> Option<&Arc<Window>> {
         self.frames.as_ref()
     }
 
-    /// Zeroes pages of frames and gives their memory back to the host.
+    /// Zeroes pages of frames and returns their memory to the host.
     pub fn release_frames(&self, first: u32, pages: u32) {
         let at = u64::from(adi::FRAMES.base) + u64::from(first) * PAGE;
         let len = u64::from(pages) * PAGE;
         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         if fallocate(&self.fd, mode, at, len).is_err() {
-            // No memory is given back then, but nothing may be left in it either.
+            // The memory is not returned then, but must still be zeroed.
             for page in first..first + pages {
                 self.frames.iter().for_each(|f| f.clear_page(page));
             }
         }
     }
 
-    /// The file behind the pages; a page's place in it is its place in BAR0.
+    /// The file that backs the pages; a page's offset in it is its offset in BAR0.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -176,19 +177,19 @@ impl Doorbells {
         self.own().into_iter().chain(self.frames.as_deref())
     }
 
-    /// Those that are the function's own.
+    /// The windows of the function itself.
     fn own(&self) -> [&Window; 3] {
         [self.bufq_tail.own(), self.tx_tail.own(), &self.vectors]
     }
 
-    /// Reads a register of a window by its place in BAR0.
+    /// Reads a register of a window by its offset in BAR0.
     #[must_use]
     pub fn read(&self, offset: u64) -> Option<u32> {
         self.at(offset)
             .map(|r| u32::from_le(r.load(Ordering::Acquire)))
     }
 
-    /// Writes a register of a window by its place in BAR0; false when it is in none.
+    /// Writes a register of a window by its offset in BAR0; returns false if no window contains it.
     pub fn write(&self, offset: u64, value: u32) -> bool {
         self.at(offset)
             .map(|r| r.store(value.to_le(), Ordering::Release))
@@ -201,7 +202,7 @@ impl Doorbells {
         window.register((inside / PAGE) as u32, (inside % PAGE) as u32)
     }
 
-    /// Zeroes everything, as a reset does.
+    /// Zeroes everything, for a reset.
     pub fn clear(&self) {
         for window in self.own() {
             window.clear();

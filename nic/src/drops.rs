@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Why frames go no further, counted by reason.
+//! Drop counters, by reason.
 
 /// A reason to drop a frame between a wire and a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drop {
     /// RX: the virtual port is not enabled.
     PortDisabled,
-    /// RX: no filter of the port wants it.
+    /// RX: no filter of the port matches.
     Filtered,
-    /// RX: a rule says so.
+    /// RX: a flow rule drops it.
     Rule,
-    /// RX: the queue chosen for it is not running.
+    /// RX: the selected queue is not running.
     QueueDisabled,
     /// RX: too few buffers are posted.
     NoBuffer,
-    /// RX: longer than the driver takes.
+    /// RX: longer than the driver's maximum.
     TooLong,
-    /// RX: it cannot be cut to what the driver takes.
+    /// RX: it cannot be segmented to the driver's maximum.
     Unsegmentable,
     /// RX or TX: no Ethernet header.
     Runt,
@@ -24,27 +24,27 @@ pub enum Drop {
     QueueFault,
     /// TX: longer than any wire carries, or empty.
     BadLength,
-    /// TX: what is asked to be done with it does not fit it.
+    /// TX: the requested offload does not fit the frame.
     BadOffload,
-    /// TX: the wire did not take it (why is among the wire's counters).
+    /// TX: the wire did not accept it (the wire's counters have the reason).
     Wire,
     /// TX: there is no wire.
     NoWire,
     /// TX: an ADI used an address that is not its own.
     Spoofed,
-    /// TX: an ADI put a VLAN tag on it.
+    /// TX: an ADI inserted a VLAN tag.
     Tagged,
-    /// RX or TX: the program says so.
+    /// RX or TX: the program drops it.
     Program,
-    /// RX or TX: the program does not say where to.
+    /// RX or TX: the program sets no destination.
     NotForwarded,
-    /// RX or TX: it went through the program too often.
+    /// RX or TX: it exceeded the maximum number of passes through the program.
     TooManyPasses,
-    /// RX or TX: the program ran for too long.
+    /// RX or TX: the program exceeded its time limit.
     ProgramTooLong,
-    /// RX or TX: the program sends it to a port that is not there.
+    /// RX or TX: the program sends it to a port that does not exist.
     NoSuchPort,
-    /// RX or TX: the program makes it longer than there is room for.
+    /// RX or TX: the program adds more headers than the headroom holds.
     NoHeadroom,
     /// RX or TX: too many packets wait for the control plane.
     SlowPathFull,
@@ -128,7 +128,7 @@ impl Counts {
         self.0[reason as usize]
     }
 
-    /// Adds what others have counted.
+    /// Adds another set of counters.
     pub fn add(&mut self, other: &Self) {
         for (mine, others) in self.0.iter_mut().zip(other.0) {
             *mine += others;
@@ -142,13 +142,13 @@ impl Counts {
     }
 }
 
-/// Counters of one virtual port. Frames from the wire are those delivered plus `rx`; frames from
-/// the driver are those that left plus `tx`.
+/// Drop counters of one virtual port. Frames from the wire are those delivered plus `rx`; frames
+/// from the driver are those sent plus `tx`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drops {
-    /// From the wire to the driver.
+    /// Frames from the wire to the driver.
     pub rx: Counts,
-    /// From the driver to the wire.
+    /// Frames from the driver to the wire.
     pub tx: Counts,
 }
 

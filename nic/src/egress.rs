@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! From what a TX descriptor asks to what a wire understands.
+//! Translation of the offload requests of a TX descriptor into those of a wire.
 
 use adit_pipeline::checksum::fill::{fill_ipv4, fill_l4};
 use adit_pipeline::checksum::pseudo_header;
@@ -10,28 +10,28 @@ use thiserror::Error;
 use crate::frame::Frame;
 use crate::queues::{Segmentation, TxOffload};
 
-/// Bytes of Ethernet addresses, before which a VLAN tag goes.
+/// The length of the Ethernet addresses in bytes; a VLAN tag follows them.
 const ADDRESSES: usize = 12;
 const TPID_8021Q: u16 = 0x8100;
 
-/// Why a frame from the driver is not sent.
+/// A reason not to send a frame from the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EgressError {
     /// Shorter than an Ethernet header.
     #[error("shorter than an Ethernet header")]
     Runt,
-    /// With its tag it is longer than any wire carries.
+    /// Longer, with its tag, than any wire carries.
     #[error("too long for a VLAN tag")]
     TooLong,
-    /// A checksum is asked for, and there is no transport header that has one.
+    /// A checksum is requested, and no transport header has one.
     #[error("no transport header to put a checksum in")]
     NoChecksum,
-    /// Segmentation is asked for, of something that cannot be cut like that.
+    /// Segmentation is requested for a frame that cannot be segmented that way.
     #[error("a segmentation request that does not fit the frame")]
     Segmentation,
 }
 
-/// Prepares a frame: headers are made consistent, and what is left to be done is returned.
+/// Prepares a frame: makes its headers consistent, and returns the remaining offloads.
 ///
 /// # Errors
 /// When the request does not fit the frame.
@@ -52,12 +52,12 @@ pub fn prepare(frame: &mut Frame, offload: &TxOffload) -> Result<FrameMeta, Egre
     if !offload.checksum {
         return Ok(FrameMeta::default());
     }
-    // One flag asks for the checksums of both layers. Linux has put this one in by itself.
+    // One flag requests the checksums of both layers. Linux fills in the IPv4 one by itself.
     let has_own = parsed.l3 == L3::Ipv4 && fill_ipv4(frame, &parsed).is_ok();
     let offset = match parsed.l4 {
         L4::Tcp => 16,
         L4::Udp => 6,
-        // CRC32c: no host finishes it for us.
+        // CRC32c: no host completes it for us.
         L4::Sctp => {
             fill_l4(frame, &parsed).map_err(|_| EgressError::NoChecksum)?;
             return Ok(FrameMeta::default());
@@ -74,8 +74,9 @@ pub fn prepare(frame: &mut Frame, offload: &TxOffload) -> Result<FrameMeta, Egre
     })
 }
 
-/// Linux leaves the IP length zero and the pseudo-header sum without the length in a frame that
-/// is to be cut, for the device to put in. A wire wants both as in a frame that is whole.
+/// Completes the headers of a frame that is to be segmented. Linux leaves the IP length zero and
+/// the length out of the pseudo-header sum, for the device to fill in. A wire requires both as in
+/// an unsegmented frame.
 fn segmentation(
     frame: &mut [u8],
     parsed: &Parsed,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The thread that moves frames: it polls while there is work and naps when there is none.
+//! The thread that moves frames: it polls while there is work and sleeps while there is none.
 //!
-//! The guest rings doorbells by writing memory, which wakes nobody. So the engine looks at them
-//! again and again: at once while something moved lately, then after naps that grow. A frame on
-//! a wire, or a change of the device's state, ends a nap early.
+//! The guest rings doorbells by writing memory, which raises no event. So the engine polls them: it
+//! spins after recent activity, then sleeps for intervals that grow. A frame on a wire, or a change
+//! of the device's state, ends a sleep early.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use rustix::event::{epoll, Timespec};
 
 use crate::function::{Function, Shared};
 
-/// How the engine divides its time.
+/// The intervals of the engine's polling.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// How long it looks again at once after something moved, while that pays: see [`Spin`].
+    /// The time to spin after activity, as long as that pays off: see [`Spin`].
     pub spin: Duration,
-    /// The shortest nap.
+    /// The shortest sleep.
     pub nap: Duration,
-    /// The shortest nap while doorbells ring at long intervals: see [`Doorbells`].
+    /// The shortest sleep while doorbells ring at long intervals: see [`Doorbells`].
     pub steady_nap: Duration,
-    /// The longest nap.
+    /// The longest sleep.
     pub max_nap: Duration,
 }
 
@@ -38,28 +38,28 @@ impl Default for Pace {
     }
 }
 
-/// A nap is this part of the time since something moved.
+/// The divisor of the time since the last activity that gives the length of a sleep.
 const NAP_SHARE: u64 = 16;
 
-/// How often wires are looked at whose links change without an announcement, in nanoseconds.
+/// The interval for polling wires whose links change without a notification, in nanoseconds.
 const LINK_INTERVAL: u64 = 1_000_000_000;
-/// How often a busy engine asks whether a link was announced to have changed, in nanoseconds.
+/// The interval at which a busy engine checks for link notifications, in nanoseconds.
 const BUSY_INTERVAL: u64 = 10_000_000;
 
-/// The number of a descriptor in the epoll set that is not a port's.
+/// The epoll data of the descriptor that belongs to no port.
 const WAKE: u64 = u64::MAX;
 
-/// Runs until [`Shared::stop`] is called.
+/// Runs the engine until [`Shared::stop`] is called.
 ///
 /// # Errors
 /// When the host refuses to wait for descriptors.
 pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
-    // Naps are tens of microseconds: without this the host adds 50 to each.
+    // Sleeps are tens of microseconds: the default timer slack adds 50 to each.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     let mut waiter = Waiter::new(shared)?;
     let now = || shared.now();
     let mut last_busy = 0;
-    // A descriptor ended the last nap.
+    // Set if a descriptor ended the last sleep.
     let mut alarmed = false;
     let mut wires = Wires::default();
     let mut spin = Spin::new(pace.spin);
@@ -85,7 +85,7 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
             }
             last_busy = at;
             alarmed = false;
-            // Under load the engine never naps, and links change all the same.
+            // Under load the engine never sleeps, but links still change.
             if at.saturating_sub(waited_at) >= BUSY_INTERVAL {
                 waited_at = at;
                 waiter.watch(&function)?;
@@ -102,14 +102,14 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
             continue;
         }
         waiter.watch(&function)?;
-        // What comes after a while of silence waits for a small part of that while at most.
+        // The latency of work after an idle period is at most a small part of that period.
         let share = Duration::from_nanos((at - last_busy) / NAP_SHARE);
         let nap = share.clamp(doorbells.nap(&pace), pace.max_nap);
         let due = progress
             .due
             .map_or(nap, |d| Duration::from_nanos(d.saturating_sub(at)));
-        // Either a wire is readable and a driver's buffers are waited for, or a descriptor keeps
-        // saying that there is something when there is not: neither is to keep the engine awake.
+        // Either a wire is readable while the driver has no buffers posted, or a descriptor keeps
+        // reporting readiness without any data: neither may keep the engine awake.
         let deaf = function.datapath().holding() || alarmed;
         let woken = MutexGuard::unlocked(&mut function, || {
             if deaf {
@@ -132,21 +132,21 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
     Ok(())
 }
 
-/// How long to spin: all the allowed time where that finds work, not at all where work never
+/// The adaptive spin time: the full allowed time where spinning finds work, none where work never
 /// comes that soon, as from a guest without hardware virtualization, which needs the CPU itself.
 struct Spin {
     max: u64,
-    /// What the last spins were worth.
+    /// The credit earned by recent spins.
     credit: u32,
-    /// Silences since the last trial.
+    /// Idle periods since the last trial.
     silences: u32,
 }
 
 impl Spin {
-    /// Credit for a success; each failure costs one.
+    /// The credit gained by a success; each failure costs one.
     const GAIN: u32 = 4;
     const MAX_CREDIT: u32 = 16;
-    /// Without credit, each of so many silences is a trial.
+    /// The interval between trials, in idle periods, while there is no credit.
     const TRIAL: u32 = 32;
 
     fn new(max: Duration) -> Self {
@@ -157,7 +157,7 @@ impl Spin {
         }
     }
 
-    /// How long to look again at once after something moved, in nanoseconds.
+    /// The time to spin after activity, in nanoseconds.
     fn window(&self) -> u64 {
         if self.credit > 0 || self.silences % Self::TRIAL == 0 {
             self.max
@@ -166,8 +166,8 @@ impl Spin {
         }
     }
 
-    /// There was work again after `silence` nanoseconds; in the middle of a burst that says
-    /// nothing.
+    /// Records that there was work again after `silence` nanoseconds. Within a burst that is not
+    /// evidence.
     fn found(&mut self, silence: u64) {
         if silence < Self::SOON {
             return;
@@ -180,21 +180,21 @@ impl Spin {
         }
     }
 
-    /// Less than that between two looks is no silence, in nanoseconds.
+    /// The shortest gap between two polls that counts as an idle period, in nanoseconds.
     const SOON: u64 = 1_000;
 }
 
-/// How often doorbells ring. A guest that streams large frames rings at intervals of hundreds of
-/// microseconds, and each nap that ends without a doorbell takes the CPU from it.
+/// The rate at which doorbells ring. A guest that streams large frames rings at intervals of
+/// hundreds of microseconds, and each wake-up without a doorbell takes CPU time from it.
 #[derive(Default)]
 struct Doorbells {
     rang_at: u64,
-    /// Average of what is between two, in nanoseconds.
+    /// The average interval between two doorbells, in nanoseconds.
     interval: u64,
 }
 
 impl Doorbells {
-    /// More than that between two is not a stream, in nanoseconds.
+    /// The longest interval between two doorbells of a stream, in nanoseconds.
     const PAUSE: u64 = 2_000_000;
 
     fn rang(&mut self, now: u64) {
@@ -207,24 +207,24 @@ impl Doorbells {
         };
     }
 
-    /// The shortest nap that is worth its while: half of the interval.
+    /// The shortest useful sleep: half of the interval.
     fn nap(&self, pace: &Pace) -> Duration {
         Duration::from_nanos(self.interval / 2).clamp(pace.nap, pace.steady_nap)
     }
 }
 
-/// When the wires are to be read. A read is a system call, so one that found nothing is not
-/// repeated at once: while the engine naps, descriptors tell of frames.
+/// The schedule of reads from wires. A read is a system call, so one that found nothing is not
+/// repeated immediately: while the engine sleeps, descriptors announce frames.
 #[derive(Default)]
 struct Wires {
-    /// When they were read last.
+    /// The time of the last read.
     read_at: u64,
-    /// There is, or may well be, something to read.
+    /// Set if there is, or probably is, data to read.
     readable: bool,
 }
 
 impl Wires {
-    /// How long an awake engine leaves silent wires alone, in nanoseconds.
+    /// The interval at which an awake engine reads idle wires, in nanoseconds.
     const INTERVAL: u64 = 10_000;
 
     fn due(&self, now: u64) -> bool {
@@ -237,29 +237,30 @@ impl Wires {
         }
     }
 
-    /// A descriptor says that there are frames, or none was asked.
+    /// Notes that a descriptor announces frames, or that none was polled.
     fn look(&mut self) {
         self.readable = true;
     }
 
-    /// No descriptor says that there are any.
+    /// Notes that no descriptor announces frames.
     fn silent(&mut self, now: u64) {
         (self.read_at, self.readable) = (now, false);
     }
 }
 
-/// What ended a nap.
+/// The events that ended a sleep.
 #[derive(Default)]
 struct Woken {
     wire: bool,
     link: bool,
 }
 
-/// The descriptors that end a nap.
+/// The descriptors that end a sleep.
 struct Waiter {
     epoll: OwnedFd,
     shared: Arc<Shared>,
-    /// For each virtual port, what is in the set: its wire and its link, and which generation.
+    /// The descriptors in the epoll set for each virtual port: its wire's and its link's, with
+    /// their generation.
     watched: Vec<[Option<(RawFd, u32)>; 2]>,
     events: Vec<epoll::Event>,
 }
@@ -281,8 +282,7 @@ impl Waiter {
         })
     }
 
-    /// Brings the set up to date with the ports. A descriptor that was closed has left it by
-    /// itself.
+    /// Updates the epoll set from the ports. The kernel removes a descriptor that is closed.
     fn watch(&mut self, function: &Function) -> std::io::Result<()> {
         let datapath = function.datapath();
         self.watched
@@ -353,7 +353,7 @@ mod tests {
             trials
         };
         assert_eq!(trials(&mut spin), 10);
-        // Frames of a burst follow each other at once: that earns nothing.
+        // Frames within a burst follow each other immediately: they earn no credit.
         for _ in 0..1000 {
             spin.found(100);
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a virtual port wants delivered, and to which of its queues.
+//! The filters of a virtual port, and the selection of its RX queue.
 
 mod flows;
 #[cfg(test)]
@@ -15,62 +15,64 @@ use adit_uapi::virtchnl2::rss::DEFAULT_HASH;
 
 pub use flows::{FlowAction, Flows, MAX_FLOWS};
 
-/// Bytes of an RSS key: enough for two IPv6 addresses and two ports, and what Linux has
-/// (NETDEV_RSS_KEY_LEN is at least 52).
+/// The length of an RSS key in bytes: enough for two IPv6 addresses and two ports, and what Linux
+/// uses (NETDEV_RSS_KEY_LEN is at least 52).
 pub const RSS_KEY_LEN: usize = 52;
-/// Entries of an RSS look-up table.
+/// The number of entries of an RSS look-up table.
 pub const RSS_LUT_LEN: usize = 512;
 
-/// A virtual port's side of the L2 stage and of the classifier.
+/// The state of a virtual port in the L2 stage and in the classifier.
 #[derive(Clone, Debug)]
 pub struct Forwarding {
-    /// ENABLE_VPORT has been said.
+    /// Set once the driver has sent ENABLE_VPORT.
     pub enabled: bool,
-    /// Frames sent come back instead of leaving (VIRTCHNL2_OP_LOOPBACK).
+    /// Set if sent frames are looped back instead of leaving (VIRTCHNL2_OP_LOOPBACK).
     pub loopback: bool,
-    /// Unicast frames for anybody are delivered (VIRTCHNL2_UNICAST_PROMISC).
+    /// Set if unicast frames for any address are delivered (VIRTCHNL2_UNICAST_PROMISC).
     pub unicast_promiscuous: bool,
-    /// Multicast frames for anybody are delivered (VIRTCHNL2_MULTICAST_PROMISC).
+    /// Set if multicast frames for any address are delivered (VIRTCHNL2_MULTICAST_PROMISC).
     pub multicast_promiscuous: bool,
-    /// Unicast and multicast addresses to deliver. Broadcast always is.
+    /// Unicast and multicast addresses to deliver. Broadcast is always delivered.
     pub addresses: HashSet<[u8; 6]>,
-    /// Device-wide ids of the port's RX queues; indirection tables and rules index this.
+    /// Device-wide ids of the port's RX queues; indirection tables and rules hold indexes into
+    /// this.
     pub rx_queues: Vec<u32>,
     rss_key: [u8; RSS_KEY_LEN],
     rss: Rss,
-    /// Which of `rx_queues` a hash leads to. An entry may be behind the last queue, after queues
-    /// were taken away: see [`rx_queue`](Self::rx_queue).
+    /// The index in `rx_queues` for each hash. An entry may be past the last queue, after queues
+    /// were removed: see [`rx_queue`](Self::rx_queue).
     pub rss_lut: [u16; RSS_LUT_LEN],
     rss_hash: u64,
-    /// Rules that put flows on queues, before RSS is asked.
+    /// Flow rules that assign flows to queues; they take precedence over RSS.
     pub flows: Flows,
 }
 
-/// Where a frame goes.
+/// The destination of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steering {
-    /// To an RX queue.
+    /// Delivered to an RX queue.
     Queue {
         /// Its device-wide id.
         queue: u32,
         /// The RSS hash, if the packet is hashed.
         hash: Option<u32>,
     },
-    /// Nowhere: a rule says so.
+    /// Dropped by a rule.
     Drop,
-    /// Nowhere: the port has no RX queue.
+    /// Dropped: the port has no RX queue.
     NoQueue,
 }
 
-/// What a port hashes before its driver says how. Its table is large and shared until then.
+/// The RSS state of a port before its driver configures it. Its table is large, and shared until
+/// then.
 static DEFAULT_RSS: LazyLock<Rss> =
     LazyLock::new(|| Rss::new(&[0; RSS_KEY_LEN], &[0], flow_types(DEFAULT_HASH)).expect(RSS_FITS));
 
-/// What the constants here make true.
+/// The invariant that the constants of this module uphold.
 const RSS_FITS: &str = "the key, the table and the types are within what the pipeline takes";
 
-/// The finer types of the standard's RSS hash (`virtchnl2_rss_hash`) as flow bits: what is asked
-/// for of a part of the packets of a flow type is done for all of them.
+/// Maps the finer types of the standard's RSS hash (`virtchnl2_rss_hash`) to flow bits: a request
+/// for some of the packets of a flow type applies to all of them.
 fn flow_types(groups: u64) -> u64 {
     use adit_uapi::virtchnl2::rss::ptype_group as group;
     let table: [(&[u32], u64); 8] = [
@@ -136,7 +138,7 @@ impl Default for Forwarding {
 }
 
 impl Forwarding {
-    /// A new vport's: it takes frames for `mac`, spread over its queues.
+    /// The state of a new vport: it accepts frames for `mac`, spread over its queues.
     #[must_use]
     pub fn new(mac: [u8; 6], rx_queues: Vec<u32>) -> Self {
         let mut new = Self {
@@ -148,7 +150,7 @@ impl Forwarding {
         new
     }
 
-    /// Lets the look-up table lead to all queues in turn.
+    /// Fills the look-up table with all queues in turn.
     fn spread(&mut self) {
         let queues = self.rx_queues.len().max(1);
         for (at, entry) in self.rss_lut.iter_mut().enumerate() {
@@ -156,7 +158,7 @@ impl Forwarding {
         }
     }
 
-    /// Whether the port takes a frame, by its destination.
+    /// Returns whether the port accepts a frame, by its destination.
     #[must_use]
     pub fn wants(&self, kind: DstKind, frame: &[u8]) -> bool {
         match kind {
@@ -175,30 +177,30 @@ impl Forwarding {
         &self.rss_key
     }
 
-    /// Hashes with another key from now on.
+    /// Sets the hash key.
     pub fn set_rss_key(&mut self, key: [u8; RSS_KEY_LEN]) {
         self.rss.set_key(&key).expect(RSS_FITS);
         self.rss_key = key;
     }
 
-    /// Which packets are hashed: bits of `virtchnl2::rss::ptype_group`.
+    /// The types of packets that are hashed: bits of `virtchnl2::rss::ptype_group`.
     #[must_use]
     pub fn rss_hash(&self) -> u64 {
         self.rss_hash
     }
 
-    /// Chooses which packets are hashed from now on.
+    /// Sets the types of packets that are hashed.
     pub fn set_rss_hash(&mut self, groups: u64) {
         self.rss.set_types(flow_types(groups)).expect(RSS_FITS);
         self.rss_hash = groups;
     }
 
-    /// Where a frame goes that the port takes, with what a program says of it.
+    /// Selects the destination of a frame that the port accepts, given the program's metadata.
     #[must_use]
     pub fn steer(&self, parsed: &Parsed, front: &[u8], told: &Receive) -> Steering {
         let own = || self.rss.hash(parsed, front).map(|(hash, _)| hash);
         let hash = told.hash.or_else(own);
-        // A program comes before the driver's rules; the driver may have no such queue.
+        // A program takes precedence over the driver's rules; the driver may have no such queue.
         let named = told
             .queue
             .and_then(|at| self.rx_queues.get(usize::from(at)));
@@ -207,7 +209,7 @@ impl Forwarding {
         }
         let ruled = match self.flows.lookup(parsed, front) {
             Some(FlowAction::Drop) => return Steering::Drop,
-            // The queue may be gone since the rule was made.
+            // The queue may have been removed since the rule was added.
             Some(FlowAction::Queue(at)) => self.rx_queues.get(at as usize).copied(),
             None => None,
         };
@@ -218,8 +220,8 @@ impl Forwarding {
         queue.map_or(Steering::NoQueue, |queue| Steering::Queue { queue, hash })
     }
 
-    /// The device-wide id of the RX queue that a hash leads to: the first queue if the table
-    /// leads to one that is gone. `None` without queues.
+    /// The device-wide id of the RX queue for a hash: the first queue if the table's entry is for
+    /// one that was removed. `None` without queues.
     #[must_use]
     pub fn rx_queue(&self, hash: u32) -> Option<u32> {
         let entry = self.rss_lut[hash as usize % RSS_LUT_LEN];

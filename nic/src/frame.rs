@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A frame on its way, with room before it: headers are put on and taken off without moving what
-//! is behind them.
+//! A frame with headroom: headers are added and removed without moving the bytes that follow them.
 
 use std::ops::{Deref, DerefMut};
 
 use crate::wire::MAX_FRAME_LEN;
 
-/// Bytes before a frame that has just come: what headers may grow by.
+/// The headroom of a received frame in bytes: the most that its headers may grow by.
 pub const HEADROOM: usize = 256;
 
-/// Memory for one frame.
+/// A buffer for one frame.
 pub struct Frame {
     bytes: Box<[u8]>,
     start: usize,
@@ -27,23 +26,23 @@ impl Default for Frame {
 }
 
 impl Frame {
-    /// Forgets the frame; all the headroom is there again.
+    /// Discards the frame and restores the full headroom.
     pub fn clear(&mut self) {
         (self.start, self.end) = (HEADROOM, HEADROOM);
     }
 
-    /// Where a frame of any length is put; then [`set_len`](Self::set_len) says how long it is.
+    /// The buffer for a frame of any length; then [`set_len`](Self::set_len) sets its length.
     pub fn space(&mut self) -> &mut [u8] {
         self.clear();
         &mut self.bytes[HEADROOM..]
     }
 
-    /// Says how much of [`space`](Self::space) is a frame.
+    /// Sets the length of the frame in [`space`](Self::space).
     pub fn set_len(&mut self, len: usize) {
         self.end = (self.start + len).min(self.bytes.len());
     }
 
-    /// Adds bytes at the end, for the caller to fill in; `None` if a frame cannot be that long.
+    /// Adds bytes at the end, for the caller to fill in; `None` if the frame would be too long.
     pub fn append(&mut self, len: usize) -> Option<&mut [u8]> {
         let end = self.end.checked_add(len)?;
         let added = self.bytes.get_mut(self.end..end)?;
@@ -51,7 +50,7 @@ impl Frame {
         Some(added)
     }
 
-    /// Makes it a copy of another frame; false if that is too long.
+    /// Copies another frame into this one; returns false if it is too long.
     pub fn copy_from(&mut self, frame: &[u8]) -> bool {
         self.clear();
         self.append(frame.len())
@@ -59,13 +58,13 @@ impl Frame {
             .is_some()
     }
 
-    /// Cuts it to at most that many bytes.
+    /// Truncates it to at most `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.end = self.start + self.len().min(len);
     }
 
-    /// Puts `new` in the place of the first `old` bytes; false, with nothing changed, if there is
-    /// no room before the frame.
+    /// Replaces the first `old` bytes by `new`; returns false, with nothing changed, if the
+    /// headroom is too small.
     pub fn replace_front(&mut self, old: usize, new: &[u8]) -> bool {
         let Some(behind) = self.start.checked_add(old).filter(|&b| b <= self.end) else {
             return false;
@@ -81,8 +80,8 @@ impl Frame {
         true
     }
 
-    /// Puts bytes in at `at`, by moving what is before them; false, with nothing changed, if
-    /// there is no room or the frame is shorter.
+    /// Inserts bytes at `at`, by moving the bytes before them; returns false, with nothing changed,
+    /// if the headroom is too small or the frame is shorter.
     pub fn insert(&mut self, at: usize, bytes: &[u8]) -> bool {
         let fits = at <= self.len() && self.len() + bytes.len() <= MAX_FRAME_LEN;
         let Some(start) = self.start.checked_sub(bytes.len()).filter(|_| fits) else {
@@ -110,7 +109,7 @@ impl DerefMut for Frame {
 }
 
 impl From<&[u8]> for Frame {
-    /// A copy, cut to the longest that a frame can be.
+    /// A copy, truncated to the maximum length of a frame.
     fn from(frame: &[u8]) -> Self {
         let mut new = Self::default();
         new.copy_from(&frame[..frame.len().min(MAX_FRAME_LEN)]);

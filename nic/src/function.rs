@@ -23,24 +23,24 @@ use crate::pci::{ConfigEffect, ConfigSpace, PciId, BAR2_LEN};
 use crate::program::{Program, ProgramLog};
 use crate::wire::Port;
 
-/// How often entries are looked through whose time may be over.
+/// The interval at which the tables are scanned for expired entries.
 const AGING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The vector of the mailbox.
 pub const MAILBOX_VECTOR: u32 = 0;
-/// The mailbox is not throttled.
+/// The ITR index of the mailbox, which is not throttled.
 const NO_ITR: u32 = 3;
 
-/// What happened to the function itself.
+/// Event counters of the function itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FunctionCounters {
     /// Resets by register (PFSWR).
     pub software_resets: u64,
     /// Function-level resets, and resets by the client.
     pub function_resets: u64,
-    /// Kicks that no ADI is behind.
+    /// Kicks for which there is no ADI.
     pub stray_kicks: u64,
-    /// Reads and writes of BAR0 at no register.
+    /// Reads and writes of BAR0 at offsets without a register.
     pub stray_accesses: u64,
 }
 
@@ -55,8 +55,9 @@ pub struct Function {
 }
 
 impl Function {
-    /// A function in the state after power-on, which has what `profile` says. The virtual ports
-    /// are on `wires`; `query` finds the tables that its ADIs' requests are translated by.
+    /// Creates a function in the state after power-on, with the resources of `profile`. The virtual
+    /// ports are attached to `wires`; `query` finds the tables that translate the requests of its
+    /// ADIs.
     ///
     /// # Errors
     /// When the host has no memory for the doorbell pages.
@@ -90,7 +91,7 @@ impl Function {
         &self.datapath
     }
 
-    /// The data plane, to be set up by who has no client.
+    /// The data plane, for setup without a client.
     #[cfg(any(test, feature = "fuzzing"))]
     pub fn datapath_mut(&mut self) -> &mut Datapath {
         &mut self.datapath
@@ -108,23 +109,23 @@ impl Function {
         &self.mailbox
     }
 
-    /// What happened to the function itself.
+    /// The counters of the function itself.
     #[must_use]
     pub fn counters(&self) -> FunctionCounters {
         self.counters
     }
 
-    /// Runs a P4 program from the next frame on.
+    /// Replaces the P4 program, from the next frame on.
     pub fn set_program(&mut self, program: Program) {
         self.datapath.set_program(program);
     }
 
-    /// One burst of the data plane; see [`Datapath::poll`].
+    /// Runs one burst of the data plane; see [`Datapath::poll`].
     pub fn poll(&mut self, now: u64, wires: bool) -> Progress {
         self.datapath.poll(now, wires)
     }
 
-    /// Looks at the wires again, and tells the driver what changed.
+    /// Reads the link states again, and notifies the driver of changes.
     pub fn links_changed(&mut self) {
         for vport in self.datapath.refresh_links() {
             self.control.link_changed(vport);
@@ -154,12 +155,13 @@ impl Function {
         };
         match register {
             pf::FW_BASE..pf::FW_END => self.mailbox.read(register),
-            // A reset is over before software can ask.
+            // A reset completes before software can read the register.
             pf::GEN_RSTAT => rstat::COMPLETED,
             pf::GEN_CTRL | pf::GEN_RTRIG => 0,
             pf::INT_DIR_OICR_ENA..=pf::FUNC_RID => 0,
             kick if in_kick_pages(kick) => 0,
-            // Also what tells a PF from a VF: at a VF's ARQBAL nothing may be stored.
+            // Software also distinguishes a PF from a VF here: a VF's ARQBAL must not store
+            // anything.
             _ => {
                 self.counters.stray_accesses += 1;
                 0
@@ -194,7 +196,7 @@ impl Function {
         }
     }
 
-    /// A write to a kick page.
+    /// Handles a write to a kick page.
     fn kick(&mut self, offset: u32) {
         let at = offset.wrapping_sub(adi::KICK_OFFSET);
         match adi::KICK.index(at.into()) {
@@ -203,15 +205,15 @@ impl Function {
         }
     }
 
-    /// Where the IOMMU's tables are, as an answer to the question of an era. Who waited for it
-    /// goes on.
+    /// Handles the location of the IOMMU's tables, as the answer to the query of an era. Requests
+    /// that waited for it continue.
     pub fn tables_found(&mut self, era: u64, root: Option<Root>) {
         if self.datapath.translator.tables().answer(era, root) {
             self.serve_mailbox();
         }
     }
 
-    /// Reads the MSI-X table's BAR. The client keeps the table itself; this is only its memory.
+    /// Reads the BAR of the MSI-X table. The client emulates the table; this is only its memory.
     pub fn msix_read(&self, offset: u64, data: &mut [u8]) {
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
         match at
@@ -223,7 +225,7 @@ impl Function {
         }
     }
 
-    /// Writes the MSI-X table's BAR.
+    /// Writes the BAR of the MSI-X table.
     pub fn msix_write(&mut self, offset: u64, data: &[u8]) {
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
         if let Some(bytes) = at
@@ -234,7 +236,7 @@ impl Function {
         }
     }
 
-    /// A function-level reset: everything but what the client has mapped and its eventfds.
+    /// Performs a function-level reset: of everything but the client's DMA mappings and eventfds.
     pub fn reset(&mut self) {
         self.counters.function_resets += 1;
         self.reset_state();
@@ -242,24 +244,24 @@ impl Function {
         self.msix.fill(0);
     }
 
-    /// What a reset by register does: all queues stop, and the mailbox is gone.
+    /// Performs a reset by register: all queues stop, and the mailbox is reset.
     fn reset_state(&mut self) {
         self.datapath.reset();
         self.control.reset();
         self.mailbox.reset();
     }
 
-    /// The client is gone: so are its memory and its eventfds.
+    /// Handles a disconnected client: its memory and its eventfds are released.
     pub fn disconnect(&mut self) {
         self.reset();
         self.datapath.interrupts.clear_triggers();
         self.datapath.memory.clear();
     }
 
-    /// Makes memory reachable.
+    /// Maps memory for DMA.
     ///
     /// # Errors
-    /// When it cannot be.
+    /// When it cannot be mapped.
     pub fn map(
         &mut self,
         iova: u64,
@@ -270,10 +272,10 @@ impl Function {
         self.datapath.memory.map(iova, len, access, fd)
     }
 
-    /// Makes memory unreachable. No access is under way: whoever makes one holds the lock.
+    /// Unmaps memory. No access is in progress: every access holds the lock.
     ///
     /// # Errors
-    /// When the range cuts what was mapped.
+    /// When the range splits a mapped region.
     pub fn unmap(&mut self, iova: u64, len: u64) -> Result<(), MapError> {
         self.datapath.memory.unmap(iova, len)
     }
@@ -283,7 +285,7 @@ impl Function {
         self.datapath.interrupts.set_trigger(vector, trigger);
     }
 
-    /// Takes away all eventfds.
+    /// Removes all eventfds.
     pub fn clear_triggers(&mut self) {
         self.datapath.interrupts.clear_triggers();
     }
@@ -307,7 +309,7 @@ fn in_kick_pages(offset: u32) -> bool {
     (u64::from(adi::KICK.base)..adi::KICK.end()).contains(&offset.into())
 }
 
-/// The function and what its threads share besides.
+/// The function, and the state that its threads share besides it.
 pub struct Shared {
     function: Mutex<Function>,
     wake: OwnedFd,
@@ -329,22 +331,22 @@ impl Shared {
         })
     }
 
-    /// What time it is, in nanoseconds since the device began.
+    /// The time in nanoseconds since the device started.
     #[must_use]
     pub fn now(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64
     }
 
-    /// Runs an engine's program from the next frame on. Ports and queues stay as they are, and
-    /// frames that wait for a driver or a wire, too.
+    /// Replaces the program by that of an engine, from the next frame on. Ports and queues are
+    /// unchanged, and so are frames that wait for a driver or a wire.
     pub fn set_program(&self, engine: &Arc<Engine>) {
         let program = Program::new(engine);
         self.lock().set_program(program);
         self.wake();
     }
 
-    /// Lets the program's entries grow old, and logs its messages, until [`Shared::stop`] is
-    /// called. Tables are looked through beside the frames, which do not wait for that.
+    /// Ages the program's entries, and logs its messages, until [`Shared::stop`] is called. Tables
+    /// are scanned concurrently with the frames, which do not wait for it.
     pub fn age_entries(&self) {
         let mut messages = ProgramLog::default();
         while !self.stopping() {
@@ -357,18 +359,18 @@ impl Shared {
         }
     }
 
-    /// Waits for the function. The engine gives way after each burst.
+    /// Locks the function. The engine yields the lock after each burst.
     pub fn lock(&self) -> MutexGuard<'_, Function> {
         self.function.lock()
     }
 
-    /// Ends the engine's nap.
+    /// Wakes the engine.
     pub fn wake(&self) {
-        // The only error is a full counter, and then it is awake.
+        // The only error is a full counter, and then the engine is awake.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
-    /// Ends the engine.
+    /// Stops the engine.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.wake();

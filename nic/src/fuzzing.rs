@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Bodies of the fuzz targets that take the device as a whole, so that a plain test can run them
-//! too. Those of its parts are with the parts.
+//! Bodies of the fuzz targets for the device as a whole, so that a plain test can run them too.
+//! Those of single modules are in these modules.
 
 mod adis;
 mod corpus;
@@ -14,7 +14,7 @@ pub(crate) use registers::loaded;
 pub use registers::registers;
 pub use rings::{accounts, rings};
 
-/// The driver's next choice: bytes of the input, zeros after its end.
+/// The driver's choices: bytes of the input, zeros after its end.
 struct Choices<'a>(&'a [u8]);
 
 impl Choices<'_> {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! MSI-X vectors: causes are latched, throttled (ITR), and signalled when the driver has armed
-//! the vector.
+//! MSI-X vectors: causes are latched, throttled (ITR), and signalled once the driver has armed the
+//! vector.
 //!
-//! The driver arms a vector by writing DYN_CTL with INTENA, without a trap, and may write the
-//! same value again: what counts is not a change but that INTENA is set. So the device takes
-//! INTENA away when it signals, before it does. What happens while a vector is not armed stays
-//! pending; that includes vectors for which no eventfd is set (masked by the guest).
+//! The driver arms a vector by writing DYN_CTL with INTENA, without a trap, and may write the same
+//! value again: the condition is not that the value changes but that INTENA is set. So the device
+//! clears INTENA before it signals. A cause that occurs while a vector is not armed stays pending;
+//! that includes vectors for which no eventfd is set (masked by the guest).
 
 mod adi;
 #[cfg(test)]
@@ -25,7 +25,7 @@ use crate::memory::GuestMemory;
 pub use adi::{AdiVectors, CauseCounters, VectorBlock, CAUSE_RINGS, SLEEP_AFTER_NS};
 pub use cause_ring::CauseRingConfig;
 
-/// Unit of the ITR registers and of DYN_CTL's interval, in nanoseconds.
+/// The unit of the ITR registers and of DYN_CTL's interval, in nanoseconds.
 const ITR_UNIT_NS: u64 = 2_000;
 
 #[derive(Default)]
@@ -34,16 +34,16 @@ struct Vector {
     pending: bool,
     /// The shortest interval among the pending causes, in nanoseconds.
     interval_ns: u64,
-    /// When it was last signalled.
+    /// The time at which it was last signalled.
     fired_at: u64,
 }
 
-/// What became of causes.
+/// Counters of interrupts by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterruptCounters {
     /// Interrupts signalled to the client.
     pub signalled: u64,
-    /// Interrupts that the client's eventfd did not take.
+    /// Interrupts that could not be written to the client's eventfd.
     pub lost: u64,
 }
 
@@ -56,7 +56,7 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
-    /// As many vectors as `count`, none of them set up.
+    /// Creates `count` vectors without eventfds.
     #[must_use]
     pub fn new(count: u32) -> Self {
         let vectors = (0..count).map(|_| Vector::default()).collect();
@@ -67,19 +67,19 @@ impl Interrupts {
         }
     }
 
-    /// How many vectors the function has itself: the first ADI's vector has that number.
+    /// The number of the function's own vectors, which is the number of the first ADI's vector.
     #[must_use]
     pub fn own(&self) -> u32 {
         self.vectors.len() as u32
     }
 
-    /// What became of causes so far.
+    /// The counters of interrupts by outcome.
     #[must_use]
     pub fn counters(&self) -> InterruptCounters {
         self.counters
     }
 
-    /// Sets or takes away the eventfd that signals a vector; false when there is no such vector.
+    /// Sets or removes the eventfd that signals a vector; returns false if there is no such vector.
     pub fn set_trigger(&mut self, vector: u32, trigger: Option<EventFd>) -> bool {
         match self.vectors.get_mut(vector as usize) {
             Some(v) => {
@@ -90,14 +90,14 @@ impl Interrupts {
         }
     }
 
-    /// Takes away all eventfds.
+    /// Removes all eventfds.
     pub fn clear_triggers(&mut self) {
         for v in &mut self.vectors {
             v.trigger = None;
         }
     }
 
-    /// Forgets what is pending, as a reset does; eventfds stay.
+    /// Discards all pending causes, for a reset; eventfds stay.
     pub fn reset(&mut self) {
         for v in &mut self.vectors {
             *v = Vector {
@@ -125,8 +125,8 @@ impl Interrupts {
         v.pending = true;
     }
 
-    /// Tells the causes of ADIs, as [`sweep`](Self::sweep) does for the function's own, which it
-    /// is to be called before: cause rings signal vectors of the function.
+    /// Reports the causes of ADIs, as [`sweep`](Self::sweep) does for the function's own. Must be
+    /// called before it: cause rings signal vectors of the function.
     pub fn sweep_adis(&mut self, memory: &GuestMemory, pages: &Window, now: u64) -> Option<u64> {
         let again = self.adi.sweep(memory, now);
         while let Some(vector) = self.adi.take_signal() {
@@ -135,11 +135,11 @@ impl Interrupts {
         again
     }
 
-    /// Signals what is pending, armed and not throttled. Returns when to look again because of
-    /// throttling, if at all.
+    /// Signals the vectors that are pending, armed and not throttled. Returns the time of the next
+    /// sweep that throttling requires, if any.
     pub fn sweep(&mut self, pages: &Window, now: u64) -> Option<u64> {
-        // Completions must be visible before DYN_CTL is read: a driver that arms after its last
-        // look at the rings either sees them or is seen here as armed.
+        // Completions must be visible before DYN_CTL is read: a driver that arms the vector after
+        // its last poll of the rings either sees them or is seen here as armed.
         fence(Ordering::SeqCst);
         let mut again: Option<u64> = None;
         for (index, v) in self.vectors.iter_mut().enumerate() {
@@ -216,7 +216,7 @@ mod tests {
         fn raise(&mut self, itr: u32) {
             self.interrupts.raise(&self.doorbells.vectors, 1, itr);
         }
-        /// Interrupts signalled by a sweep at `now`, and when to look again.
+        /// The interrupts signalled by a sweep at `now`, and the time of the next sweep.
         fn sweep(&mut self, now: u64) -> (u64, Option<u64>) {
             let again = self.interrupts.sweep(&self.doorbells.vectors, now);
             let mut count = [0; 8];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The NIC model: a device process that stock QEMU plugs in over vfio-user.
+//! The NIC model: a device process that stock QEMU attaches over vfio-user.
 
 pub mod awake;
 pub mod control;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The process's log: what it holds by default, and a bound on what untrusted parties can add.
+//! The process's log: its default filter, and a bound on the lines that untrusted parties can
+//! cause.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,11 +12,11 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 /// The environment variable with the log's filter.
 pub const VARIABLE: &str = "ADIT_LOG";
 
-/// Levels without `ADIT_LOG`: this project's crates (targets are matched by prefix), and warnings
-/// of all others.
+/// The filter without `ADIT_LOG`: `info` for this project's crates (targets are matched by prefix),
+/// and warnings of all others.
 const DEFAULT: &str = "info";
 
-/// A filter that cannot be used.
+/// An invalid filter.
 #[derive(Debug, Error)]
 #[error(
     "{VARIABLE}=`{filter}`: {reason}; expected a level (error, warn, info, debug, trace) or \
@@ -26,11 +27,11 @@ pub struct BadFilter {
     reason: String,
 }
 
-/// Starts logging to standard error, filtered by `ADIT_LOG`; in colour on a terminal only, and
-/// there not if `NO_COLOR` is set.
+/// Starts logging to standard error, filtered by `ADIT_LOG`; coloured only on a terminal, and only
+/// if `NO_COLOR` is not set.
 ///
 /// # Errors
-/// When `ADIT_LOG` is not a filter.
+/// When `ADIT_LOG` is not a valid filter.
 pub fn start() -> Result<(), BadFilter> {
     let filter = match std::env::var_os(VARIABLE) {
         Some(text) => filter(&text.to_string_lossy())?,
@@ -53,9 +54,9 @@ fn filter(text: &str) -> Result<EnvFilter, BadFilter> {
     })
 }
 
-/// Directives in which a level without a target is that of this project's crates: at `debug` the
-/// compiler back end alone would log megabytes. Other crates log at most warnings, unless a
-/// directive names them.
+/// The directives of a filter, in which a level without a target applies to this project's crates
+/// only: at `debug` the compiler back end alone would log megabytes. Other crates log at most
+/// warnings, unless a directive names them.
 fn directives(text: &str) -> String {
     let parts = text.split(',').map(str::trim).filter(|p| !p.is_empty());
     let mut directives = vec!["warn".to_owned()];
@@ -71,7 +72,7 @@ fn directives(text: &str) -> String {
     directives.join(",")
 }
 
-/// Bounds how often a line is logged that a guest or a peer can cause as often as it likes.
+/// A rate limit for a log line that a guest or a peer can trigger as often as it likes.
 ///
 /// ```
 /// use adit_nic::logging::Throttle;
@@ -82,19 +83,19 @@ fn directives(text: &str) -> String {
 /// ```
 #[derive(Debug)]
 pub struct Throttle {
-    /// When the current window began, in milliseconds since the first use in the process.
+    /// The start of the current window, in milliseconds since the first use in the process.
     began: AtomicU64,
     admitted: AtomicU64,
     suppressed: AtomicU64,
 }
 
 impl Throttle {
-    /// Lines in a window.
+    /// The maximum number of lines in a window.
     pub const BURST: u64 = 5;
-    /// How long a window is.
+    /// The length of a window.
     pub const WINDOW: Duration = Duration::from_secs(10);
 
-    /// A limit that has admitted nothing.
+    /// Creates a limit that has admitted nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -104,15 +105,16 @@ impl Throttle {
         }
     }
 
-    /// Whether a line may be logged now: if so, how many were suppressed since the last one.
+    /// Returns the number of lines suppressed since the last admitted one; `None` if no line may be
+    /// logged now.
     pub fn admit(&self) -> Option<u64> {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
         let now = START.get_or_init(Instant::now).elapsed().as_millis() as u64;
         self.admit_at(now)
     }
 
-    /// As [`admit`](Self::admit) at a time in milliseconds. Threads that race may admit a line
-    /// more or less, which does no harm.
+    /// Implements [`admit`](Self::admit) for a time in milliseconds. Threads that race may admit a
+    /// line more or less, which is harmless.
     fn admit_at(&self, now: u64) -> Option<u64> {
         if now.saturating_sub(self.began.load(Relaxed)) >= Self::WINDOW.as_millis() as u64 {
             self.began.store(now, Relaxed);
@@ -132,7 +134,7 @@ impl Default for Throttle {
     }
 }
 
-/// Logs a warning that is bounded by a [`Throttle`] of its own, with how many were suppressed.
+/// Logs a warning with a [`Throttle`] of its own, and the number of suppressed ones.
 macro_rules! warn_throttled {
     ($($event:tt)+) => {{
         static LIMIT: $crate::logging::Throttle = $crate::logging::Throttle::new();

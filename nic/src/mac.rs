@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Ethernet addresses as people write them.
+//! Ethernet addresses in text form.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// An Ethernet address of one station.
+/// A unicast Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MacAddr(pub [u8; 6]);
 

@@ -2,10 +2,10 @@
 //! The mailbox of the function: a ring of messages to the device (ATQ) and one of buffers for
 //! messages to the driver (ARQ), with the registers that control them (PF layout, PF_FW_*).
 //!
-//! Everything in guest memory is hostile. A ring that cannot be used is stopped, which the driver
+//! Everything in guest memory is untrusted. A ring that cannot be used is stopped, which the driver
 //! sees as CRIT without ENABLE in its length register; a single message that cannot be used is
-//! answered with an error. A descriptor is read once and checked afterwards, and one doorbell
-//! makes the device look at no more descriptors than the ring has.
+//! answered with an error. A descriptor is read once and validated afterwards, and one doorbell
+//! makes the device read no more descriptors than the ring has.
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzz;
@@ -32,8 +32,8 @@ use rings::Rings;
 pub use fuzz::fuzz_mailbox;
 pub use queue::QueueFault;
 
-/// Messages kept while the driver has posted no buffers. No request is taken while there are any,
-/// so that there are never more than these events and one reply.
+/// The maximum number of messages kept while the driver has posted no buffers. No request is taken
+/// while there are any, so there are never more than these events and one reply.
 pub const MAX_BACKLOG: usize = 64;
 
 /// The two rings.
@@ -45,31 +45,31 @@ pub enum MailboxRing {
     Arq,
 }
 
-/// What a register write asks for.
+/// The action that a register write requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailboxEvent {
     /// Nothing.
     None,
-    /// There may be requests to take (ATQT was written, or the ring was enabled).
+    /// There may be requests to process (ATQT was written, or the ring was enabled).
     Requests,
     /// There may be buffers to post messages in (ARQT was written, or the ring was enabled).
     Buffers,
 }
 
-/// A ring was stopped: its CRIT bit is set and its ENABLE bit is not.
+/// The error of a stopped ring: its CRIT bit is set and its ENABLE bit is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("mailbox {ring:?} stopped: {fault}")]
 pub struct MailboxFault {
-    /// Which one.
+    /// The ring.
     pub ring: MailboxRing,
-    /// Why.
+    /// The fault.
     pub fault: QueueFault,
 }
 
-/// Why a message from the driver could not be read. It is answered with an error.
+/// The reason why a message from the driver could not be read. It is answered with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BadRequest {
-    /// The descriptor asks for something else than a message to the control plane.
+    /// The descriptor's opcode is not that of a message to the control plane.
     #[error("the descriptor's opcode is {0:#06x}, not {expected:#06x}", expected = opcode::SEND_MSG_TO_CP)]
     Opcode(u16),
     /// The message is longer than a mailbox buffer.
@@ -88,9 +88,9 @@ pub enum BadRequest {
 pub struct Request {
     /// The virtchnl2 opcode.
     pub v_opcode: u32,
-    /// The driver's, to be repeated in the reply.
+    /// The driver's cookie, to be repeated in the reply.
     pub sw_cookie: u16,
-    /// What it says, or why that cannot be known.
+    /// The payload, or the reason why it could not be read.
     pub payload: Result<Vec<u8>, BadRequest>,
 }
 
@@ -99,15 +99,15 @@ pub struct Request {
 pub struct Reply {
     /// The virtchnl2 opcode: the request's, or EVENT.
     pub v_opcode: u32,
-    /// How the request ended (virtchnl2 status).
+    /// The result of the request (virtchnl2 status).
     pub v_retval: u32,
     /// The request's cookie; 0 in an event.
     pub sw_cookie: u16,
-    /// What it says, at most [`MAX_BUF_LEN`] bytes.
+    /// The payload, at most [`MAX_BUF_LEN`] bytes.
     pub payload: Vec<u8>,
 }
 
-/// What the mailbox has counted since the process started.
+/// Counters of the mailbox since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MailboxCounters {
     /// Requests taken, bad ones included.
@@ -130,12 +130,12 @@ pub struct MailboxCounters {
     pub ring_faults: u64,
 }
 
-/// The mailbox: its rings, and messages that wait for a buffer of the driver's.
+/// The mailbox: its rings, and messages that wait for a buffer from the driver.
 #[derive(Debug, Default)]
 pub struct Mailbox {
     rings: Rings,
     backlog: VecDeque<Reply>,
-    /// A request that cannot be answered yet; those behind it wait, too.
+    /// A request that cannot be answered yet; those after it wait, too.
     waiting: Option<Request>,
 }
 
@@ -146,48 +146,49 @@ impl Mailbox {
         Self::default()
     }
 
-    /// The register at `offset` bytes of BAR0; 0 where there is none.
+    /// The register at `offset` bytes of BAR0; 0 if there is none.
     #[must_use]
     pub fn read(&self, offset: u32) -> u32 {
         self.rings.read(offset)
     }
 
-    /// Writes the register at `offset` bytes of BAR0; says whether [`serve`](Self::serve) is to
+    /// Writes the register at `offset` bytes of BAR0; returns whether [`serve`](Self::serve) must
     /// be called.
     pub fn write(&mut self, offset: u32, value: u32) -> MailboxEvent {
         if offset == pf::FW_ARQLEN {
-            // A new ring means a new driver, for which old replies are not meant.
+            // A new ring means a new driver, which must not receive old replies.
             self.backlog.clear();
             self.waiting = None;
         }
         self.rings.write(offset, value)
     }
 
-    /// What was counted.
+    /// The counters since the process started.
     #[must_use]
     pub fn counters(&self) -> &MailboxCounters {
         self.rings.counters()
     }
 
-    /// All registers back to zero, and nothing waits: Linux takes ARQLEN.len = 0 for "the
-    /// function was reset", and never writes ATQT before its first message. What was counted
-    /// stays.
+    /// Resets all registers to zero, and drops messages that wait: Linux takes ARQLEN.len = 0 to
+    /// mean that the function was reset, and never writes ATQT before its first message. Counters
+    /// are kept.
     pub fn reset(&mut self) {
         self.rings.reset();
         self.backlog.clear();
         self.waiting = None;
     }
 
-    /// Posts what waits, then answers requests, each after the events that it caused, until there
-    /// are no more or the driver's buffers are used up. True when the mailbox's vector is to be
-    /// signalled, because something was posted.
+    /// Posts messages that wait, then answers requests, each after the events that it caused, until
+    /// there are no more or the driver's buffers are used up. Returns true if anything was posted,
+    /// so that the mailbox's vector must be signalled.
     ///
-    /// To be called when a register write says so ([`MailboxEvent`]), when the control plane has
-    /// an event, and when what a request waits for ([`Control::must_wait`]) is there.
+    /// Must be called when a register write requires it ([`MailboxEvent`]), when the control plane
+    /// has an event, and when the condition that a request waits for ([`Control::must_wait`]) is
+    /// met.
     pub fn serve(&mut self, control: &mut Control, dp: &mut impl DataPlane) -> bool {
         let before = self.rings.counters().posted;
-        // The driver moves its tails by trapped writes only, which come one after the other: this
-        // ends within a ring's length.
+        // The driver advances its tails only by trapped writes, which are serialized: this ends
+        // within a ring's length.
         if let Err(fault) = self.run(control, dp) {
             warn_throttled!(%fault, "a mailbox ring is stopped");
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! adit-nic: the NIC model as a process beside stock QEMU.
+//! adit-nic: the NIC model as a process next to stock QEMU.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use adit_uapi::regs::adi::{MAX_ADIS, MAX_QUEUE_PAIRS};
 use adit_vfio_user::StopHandle;
 use clap::{CommandFactory, Parser};
 
-/// ADIs that there can be at a time if nothing else is asked for.
+/// The default maximum number of concurrent ADIs.
 const DEFAULT_ADIS: u32 = 10_240;
 
 /// An emulated IDPF NIC for QEMU, as a vfio-user device.
@@ -30,33 +30,33 @@ const DEFAULT_ADIS: u32 = 10_240;
 #[derive(Parser)]
 #[command(name = "adit-nic", version, verbatim_doc_comment)]
 struct Cli {
-    /// Where QEMU connects: the path of a UNIX socket to make.
+    /// Path of the UNIX socket to create, which QEMU connects to.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
 
-    /// QEMU's QMP socket, to ask where the guest's IOMMU tables are. ADIs need it: their DMA
-    /// carries PASIDs, which the device itself translates.
+    /// QEMU's QMP socket, for queries of the location of the guest's IOMMU tables. ADIs need it:
+    /// their DMA carries PASIDs, which the device itself translates.
     #[arg(long, value_name = "PATH")]
     qmp: Option<PathBuf>,
 
-    /// Where the function is in the guest, such as 00:05.0. Looked up by its ids otherwise.
+    /// PCI address of the function in the guest, such as 00:05.0. Default: looked up by its ids.
     #[arg(long, value_name = "BB:DD.F", requires = "qmp")]
     requester_id: Option<RequesterId>,
 
-    /// ADIs that there can be at a time, 0 for none. Needs --qmp. [default: 10240]
+    /// Maximum number of concurrent ADIs, 0 for none. Needs --qmp. [default: 10240]
     #[arg(long, value_name = "N", value_parser = up_to(0, MAX_ADIS))]
     adis: Option<u32>,
 
-    /// Queue pairs of all ADIs together, one for each at least. [default: 16384]
+    /// Queue pairs of all ADIs together, at least one for each. [default: 16384]
     #[arg(long, value_name = "N", value_parser = up_to(0, MAX_QUEUE_PAIRS))]
     adi_queues: Option<u32>,
 
-    /// What is at the other end of a port's cable: tap:NAME, unix:LOCAL[,REMOTE], pcap:IN,OUT
-    /// (either may be -), or none. Give it again for each further port.
+    /// Backend of a port: tap:NAME, unix:LOCAL[,REMOTE], pcap:IN,OUT (either may be -), or none.
+    /// Repeat it for each further port.
     #[arg(long = "wire", value_name = "WIRE")]
     wires: Vec<WireSpec>,
 
-    /// MAC address of the first port; the others count up from it.
+    /// MAC address of the first port; those of the others count up from it.
     #[arg(long, value_name = "MAC", default_value = "02:ad:17:00:00:01")]
     mac: MacAddr,
 
@@ -64,11 +64,11 @@ struct Cli {
     #[arg(long, value_name = "VVVV:DDDD", default_value_t = DEFAULT_ID)]
     pci_id: PciId,
 
-    /// RX queues (and TX queues) of each port.
+    /// Number of RX queues (and of TX queues) of each port.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = up_to(1, MAX_QUEUES.into()))]
     queues: u32,
 
-    /// The P4 program that frames go through, for PNA. Without it they go by their addresses.
+    /// The P4 program for PNA that processes frames. Default: forwarding by address.
     #[arg(long, value_name = "FILE")]
     p4: Option<PathBuf>,
 
@@ -76,29 +76,29 @@ struct Cli {
     #[arg(long, value_name = "NAME[=VALUE]", requires = "p4")]
     p4_define: Vec<String>,
 
-    /// The architecture that the program is for: pna (three blocks, version 0.7), pna-dpdk (four
-    /// blocks), pna-tc, v1model. Without it, that of the program's main.
+    /// The program's architecture: pna (three blocks, version 0.7), pna-dpdk (four blocks), pna-tc,
+    /// v1model. Default: that of the program's main.
     #[arg(long, value_name = "NAME", requires = "p4")]
     p4_arch: Option<Architecture>,
 
-    /// Serve P4Runtime at HOST:PORT or unix:PATH; without one, at 127.0.0.1:9559.
+    /// Serve P4Runtime at HOST:PORT or unix:PATH; without a value, at 127.0.0.1:9559.
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9559")]
     p4rt: Option<Address>,
 
-    /// P4Runtime's number for this device.
+    /// P4Runtime device id.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "p4rt",
           value_parser = clap::value_parser!(u64).range(1..))]
     p4rt_device: u64,
 
-    /// P4Runtime over TLS: the certificate, as PEM.
+    /// Certificate for P4Runtime over TLS, as PEM.
     #[arg(long, value_name = "FILE", requires = "p4rt_key")]
     p4rt_cert: Option<PathBuf>,
 
-    /// Its key.
+    /// Key of the certificate, as PEM.
     #[arg(long, value_name = "FILE", requires = "p4rt_cert")]
     p4rt_key: Option<PathBuf>,
 
-    /// Lets in only clients whose certificates one of these has signed.
+    /// CA certificates, as PEM: accept only clients whose certificates one of them has signed.
     #[arg(long, value_name = "FILE", requires = "p4rt_cert")]
     p4rt_client_ca: Option<PathBuf>,
 
@@ -162,8 +162,8 @@ fn up_to(min: u32, max: u32) -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(i64::from(min)..=i64::from(max))
 }
 
-/// How many ADIs there can be. Without QMP there are none: nobody says then where the IOMMU's
-/// tables are. Exits if they were asked for all the same.
+/// The maximum number of ADIs. Without QMP there are none: the location of the IOMMU's tables is
+/// unknown then. Exits if they were requested nevertheless.
 fn adi_limits(cli: &Cli) -> AdiLimits {
     let asked = [("--adis", cli.adis), ("--adi-queues", cli.adi_queues)];
     if cli.qmp.is_none() {
@@ -182,13 +182,13 @@ fn adi_limits(cli: &Cli) -> AdiLimits {
     }
 }
 
-/// A macro as C compilers are given them: without a value it is 1.
+/// Parses a macro definition as C compilers do: without a value it is 1.
 fn define(text: &str) -> (String, String) {
     let (name, value) = text.split_once('=').unwrap_or((text, "1"));
     (name.to_owned(), value.to_owned())
 }
 
-/// SIGINT and SIGTERM end the process in order, so that sockets and TAP devices go.
+/// Stops the process cleanly on SIGINT and SIGTERM, so that sockets and TAP devices are removed.
 fn stop_on_signals(stop: &Arc<StopHandle>) -> anyhow::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([
         signal_hook::consts::SIGINT,

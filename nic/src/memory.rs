@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The memory that the device may reach: what the vfio-user client has mapped for DMA.
+//! The memory that the device may access: the DMA mappings of the vfio-user client.
 //!
-//! An I/O virtual address (IOVA) is translated through a table of regions, each backed by a part
-//! of a file that the client sent. Whatever is outside of a region, or against its permissions,
-//! is a [`DmaFault`] and does not happen.
+//! An I/O virtual address (IOVA) is translated through a table of regions, each backed by a part of
+//! a file that the client sent. An access outside of the regions, or against their permissions,
+//! returns a [`DmaFault`] and is not performed.
 
 mod file;
 mod place;
@@ -24,42 +24,42 @@ pub use view::{Nearby, View};
 use crate::pasid::TranslationFault;
 use place::Version;
 
-/// Regions that may be mapped at once. QEMU sends a region for each memory slot, or for each
+/// The maximum number of mapped regions. QEMU sends a region for each memory slot, or for each
 /// mapped range when the guest uses an IOMMU.
 pub const MAX_REGIONS: usize = 1 << 18;
 
-/// An access that did not happen.
+/// A failed access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("DMA {} of {len} bytes at IOVA {iova:#x}: {cause}", if *.write { "write" } else { "read" })]
 pub struct DmaFault {
-    /// Where the access began.
+    /// The IOVA at which the access began.
     pub iova: u64,
     /// Its length in bytes.
     pub len: usize,
-    /// Whether it was a write.
+    /// `true` for a write.
     pub write: bool,
-    /// What was wrong.
+    /// The cause.
     pub cause: FaultCause,
 }
 
-/// Why an access did not happen.
+/// The cause of a failed access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FaultCause {
     /// No region covers all of it.
     #[error("not mapped")]
     Unmapped,
-    /// A region covers it that does not permit the access.
+    /// A region covers it, but does not permit the access.
     #[error("not permitted")]
     Permission,
-    /// The address is not aligned as the access needs.
+    /// The address is not aligned as the access requires.
     #[error("not aligned")]
     Misaligned,
-    /// The IOMMU's tables do not lead there.
+    /// The IOMMU's tables do not translate the address.
     #[error(transparent)]
     Translation(#[from] TranslationFault),
 }
 
-/// Why a region was not mapped or unmapped.
+/// An error of mapping or unmapping a region.
 #[derive(Debug, Error)]
 pub enum MapError {
     /// The range is empty or wraps around the address space.
@@ -67,27 +67,27 @@ pub enum MapError {
     Range {
         /// First address.
         iova: u64,
-        /// Bytes.
+        /// Length in bytes.
         len: u64,
     },
-    /// Another region is there.
+    /// It overlaps another region.
     #[error("the range {iova:#x}+{len:#x} overlaps the region at {other:#x}")]
     Overlap {
         /// First address.
         iova: u64,
-        /// Bytes.
+        /// Length in bytes.
         len: u64,
-        /// First address of the region that is there.
+        /// First address of the existing region.
         other: u64,
     },
-    /// The range to unmap cuts a region in two.
+    /// The range to unmap splits a region.
     #[error("the range {iova:#x}+{len:#x} cuts the region at {other:#x} in two")]
     Partial {
         /// First address.
         iova: u64,
-        /// Bytes.
+        /// Length in bytes.
         len: u64,
-        /// First address of the region that would be cut.
+        /// First address of the region that would be split.
         other: u64,
     },
     /// The table is full.
@@ -98,26 +98,26 @@ pub enum MapError {
     File(#[from] FileMappingError),
 }
 
-/// What the device may do with a region.
+/// The device's permissions for a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// The device may read it.
+    /// Set if the device may read it.
     pub read: bool,
-    /// The device may write it.
+    /// Set if the device may write it.
     pub write: bool,
 }
 
 struct Region {
     len: u64,
     access: Access,
-    /// `None`: the client mapped a range without a file (such as the BAR of another device).
-    /// Nothing can be reached there.
+    /// `None`: the client mapped a range without a file (such as the BAR of another device). It is
+    /// not accessible.
     backing: Option<(Arc<FileMapping>, u64)>,
 }
 
 /// The address map. Translations hold only as long as the borrow of the map does.
 pub struct GuestMemory {
-    /// Another one whenever a region comes or goes: what was remembered of them ends then.
+    /// Changes whenever a region is added or removed, which invalidates cached lookups.
     version: Version,
     regions: BTreeMap<u64, Region>,
     files: Vec<std::sync::Weak<FileMapping>>,
@@ -140,13 +140,13 @@ impl GuestMemory {
         }
     }
 
-    /// How many regions are mapped.
+    /// The number of mapped regions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.regions.len()
     }
 
-    /// Whether nothing is mapped.
+    /// Returns whether nothing is mapped.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.regions.is_empty()
@@ -155,7 +155,7 @@ impl GuestMemory {
     /// Maps `len` bytes at `iova` to the bytes of `fd` from `offset`.
     ///
     /// # Errors
-    /// When the range is bad or taken, or the file cannot back it; nothing is mapped then.
+    /// When the range is invalid or overlaps, or the file cannot back it; nothing is mapped then.
     pub fn map(
         &mut self,
         iova: u64,
@@ -195,10 +195,10 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Takes away every region inside of the range. An empty range inside of no region is fine.
+    /// Unmaps every region inside of the range. It is no error if there is none.
     ///
     /// # Errors
-    /// When the range is bad, or cuts a region in two; nothing is unmapped then.
+    /// When the range is invalid, or splits a region; nothing is unmapped then.
     pub fn unmap(&mut self, iova: u64, len: u64) -> Result<(), MapError> {
         let end = range_end(iova, len)?;
         let cut = |(&at, r): (&u64, &Region)| {
@@ -217,14 +217,14 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Takes away everything.
+    /// Unmaps everything.
     pub fn clear(&mut self) {
         self.version = Version::new();
         self.regions.clear();
         self.files.clear();
     }
 
-    /// The mapping of the whole file behind `fd`, made once for all regions of it.
+    /// The mapping of the whole file that `fd` refers to, shared by all its regions.
     fn file(&mut self, fd: OwnedFd) -> Result<Arc<FileMapping>, MapError> {
         let id = FileMapping::id_of(&fd)?;
         self.files.retain(|f| f.strong_count() > 0);
@@ -241,7 +241,8 @@ impl GuestMemory {
         Ok(mapping)
     }
 
-    /// The longest piece from `iova` on that is contiguous in this process, at most `len` bytes.
+    /// The longest piece starting at `iova` that is contiguous in this process, at most `len`
+    /// bytes.
     fn piece(&self, iova: u64, len: usize, write: bool) -> Result<(*mut u8, usize), FaultCause> {
         let (&at, region) = self
             .regions
@@ -281,7 +282,7 @@ impl GuestMemory {
                 })?;
             // SAFETY: `piece` returned `n` bytes inside of a live shared mapping of a file that
             // cannot shrink, and `buf` is ours, so they do not overlap. The guest may change the
-            // bytes while they are copied; any bytes are a valid `u8`, and nothing is read twice.
+            // bytes while they are copied; any byte is a valid `u8`, and nothing is read twice.
             unsafe { std::ptr::copy_nonoverlapping(src, buf[done..].as_mut_ptr(), n) };
             done += n;
             at = at.wrapping_add(n as u64);
@@ -304,7 +305,7 @@ impl GuestMemory {
                     write: true,
                     cause,
                 })?;
-            // SAFETY: as in `read`, the other way round: `n` writable bytes of a live shared
+            // SAFETY: as in `read`, in the other direction: `n` writable bytes of a live shared
             // mapping, which no Rust reference points into.
             unsafe { std::ptr::copy_nonoverlapping(buf[done..].as_ptr(), dst, n) };
             done += n;
@@ -335,21 +336,21 @@ impl GuestMemory {
         self.write(iova, value.as_bytes())
     }
 
-    /// Stores eight bytes at once, after everything written before: how a descriptor with a
-    /// generation bit is published.
+    /// Stores eight bytes atomically, after everything written before: publishes a descriptor with
+    /// a generation bit.
     ///
     /// # Errors
     /// When they cannot be written, or the address is not a multiple of 8.
     pub fn publish_u64(&self, iova: u64, value: u64) -> Result<(), DmaFault> {
         let dst = self.aligned(iova, 8)?;
         // SAFETY: eight aligned, writable bytes of a live shared mapping (`aligned`); the other
-        // side uses them as memory shared with a device, so atomics are the right access.
+        // side uses them as memory shared with a device, so the access must be atomic.
         let word = unsafe { AtomicU64::from_ptr(dst.cast()) };
         word.store(value.to_le(), Ordering::Release);
         Ok(())
     }
 
-    /// As [`publish_u64`](Self::publish_u64), for four bytes.
+    /// Stores four bytes like [`publish_u64`](Self::publish_u64).
     ///
     /// # Errors
     /// When they cannot be written, or the address is not a multiple of 4.

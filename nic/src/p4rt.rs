@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! P4Runtime for the device: committed programs go to the data path.
+//! P4Runtime for the device: installs committed programs in the data path.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use anyhow::{anyhow, Context};
 
 use crate::function::Shared;
 
-/// How P4Runtime is served.
+/// The options of the P4Runtime server.
 #[derive(Clone, Debug)]
 pub struct P4Rt {
-    /// Where.
+    /// The address to listen on.
     pub address: Address,
-    /// What clients call the device.
+    /// The device id that clients use.
     pub device_id: u64,
     /// The certificate, if it is served over TLS.
     pub certificate: Option<PathBuf>,
     /// The certificate's key.
     pub key: Option<PathBuf>,
-    /// Who signs the certificates of clients.
+    /// The CA certificates for clients.
     pub clients: Option<PathBuf>,
 }
 
@@ -43,7 +43,7 @@ impl PipelineHandle for Handle {
 }
 
 impl P4Rt {
-    /// Begins to serve; what is given back ends it.
+    /// Starts the server; it runs until the returned handle is dropped.
     pub(crate) fn serve(&self, shared: &Arc<Shared>) -> anyhow::Result<Listening> {
         let engine = shared.lock().datapath().engine().cloned();
         let pipeline = engine.map(Pipeline::of_engine).transpose();

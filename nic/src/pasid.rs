@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! DMA with a PASID: the device as its own translation agent.
 //!
-//! vfio-user carries no PASID, so for a request with one the device walks the tables that the
-//! guest's IOMMU driver has written, in guest memory, as the IOMMU would: root table → context
-//! entry → PASID directory → PASID entry → first- or second-stage page table (Intel VT-d 5.0,
-//! chapters 3, 7 and 9, scalable mode). Where the root table is comes from QEMU's monitor.
+//! vfio-user carries no PASID, so for a request with one the device walks the tables in guest
+//! memory that the guest's IOMMU driver has written, as the IOMMU would: root table → context entry
+//! → PASID directory → PASID entry → first- or second-stage page table (Intel VT-d 5.0, chapters 3,
+//! 7 and 9, scalable mode). The address of the root table comes from QEMU's monitor.
 //!
-//! The tables are the guest's, and so hostile: every read is of one entry and checked, and a walk
-//! is as long as the table is deep, whatever leads where.
+//! The tables belong to the guest, and so are untrusted: every read is of one entry and validated,
+//! and the length of a walk is bounded by the depth of the table, whatever the entries point to.
 //!
-//! Guest-physical addresses are reached through the map that the client sends for requests
-//! without a PASID, which is the identity while the guest's IOMMU passes the function through
-//! (`iommu=pt`). [`walk::resolve`] makes sure of that.
+//! Guest-physical addresses are accessed through the map that the client sends for requests without
+//! a PASID, which is the identity while the guest's IOMMU passes the function through (`iommu=pt`).
+//! [`walk::resolve`] verifies that.
 //!
-//! There is no message for invalidation. What was translated is kept in a [`cache`] for one burst
-//! and no longer; whoever unmaps quiesces the queues first.
+//! There is no message for invalidation. Translations are kept in a [`cache`] for one burst and no
+//! longer; software that unmaps quiesces the queues first.
 
 pub mod cache;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -38,12 +38,12 @@ pub use fuzz::fuzz_walk;
 pub use root::{Root, RootQuery, Tables};
 pub use space::{AddressSpace, Dma};
 
-/// A PASID that an ADI can have: 20 bits, and not 0, which is the function's own.
+/// A PASID for an ADI: 20 bits, and not 0, which is the function's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pasid(u32);
 
 impl Pasid {
-    /// Checks that a number can be one.
+    /// Converts a number; `None` if it is out of range.
     #[must_use]
     pub fn new(value: u32) -> Option<Self> {
         (1..=PASID_MAX).contains(&value).then_some(Self(value))
@@ -56,44 +56,44 @@ impl Pasid {
     }
 }
 
-/// Why an address is not translated.
+/// The reason why an address is not translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub enum TranslationFault {
     /// The root table has not been found yet, or is out of date after a reset.
     #[error("it is not known where the IOMMU's tables are")]
     NoRootTable,
-    /// A table is where there is no memory.
+    /// A table is at an address without memory.
     #[error("the {0} cannot be read")]
     Unreadable(Table),
-    /// An entry on the way is not present.
+    /// An entry on the path is not present.
     #[error("the entry of the {0} is not present")]
     NotPresent(Table),
     /// The context entry does not allow requests with a PASID.
     #[error("the context entry does not enable PASIDs")]
     PasidDisabled,
-    /// The PASID directory is too small for it.
+    /// The PASID is beyond the end of the PASID directory.
     #[error("the PASID is beyond the directory")]
     PasidRange,
-    /// Neither first nor second stage alone.
+    /// The translation is neither first-stage nor second-stage only.
     #[error("translation type {0} is not one for an ADI")]
     TranslationType(u8),
-    /// Tables deeper or shallower than there are.
+    /// The page table has a number of levels that does not exist.
     #[error("address width {0} is none")]
     AddressWidth(u8),
-    /// The function itself is not passed through, so that guest memory cannot be reached by its
+    /// The function itself is not passed through, so that guest memory cannot be accessed by
     /// physical address.
     #[error("the IOMMU does not pass the function through: boot the guest with iommu=pt")]
     NotPassedThrough,
     /// The address is wider than the page table.
     #[error("the address is wider than its page table")]
     AddressRange,
-    /// Nothing is mapped there.
+    /// No page is mapped there.
     #[error("no page is mapped")]
     NotMapped,
-    /// What is mapped there may not be used so.
+    /// The mapping does not permit the access.
     #[error("the page is mapped without the permission")]
     Permission,
-    /// The page is somewhere without memory, or with memory that is not the guest's to write.
+    /// The page has no memory, or memory that the guest may not write.
     #[error("the page is not in guest memory")]
     NoMemory,
 }
@@ -101,19 +101,19 @@ pub enum TranslationFault {
 /// The tables of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub enum Table {
-    /// By bus and half of the bus.
+    /// Indexed by bus and half of the bus.
     #[error("root table")]
     Root,
-    /// By device and function.
+    /// Indexed by device and function.
     #[error("context table")]
     Context,
-    /// By the upper bits of the PASID.
+    /// Indexed by the upper bits of the PASID.
     #[error("PASID directory")]
     PasidDirectory,
-    /// By the lower bits of the PASID.
+    /// Indexed by the lower bits of the PASID.
     #[error("PASID table")]
     Pasid,
-    /// By address.
+    /// Indexed by address.
     #[error("page table")]
     Page,
 }

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The function's configuration space: what it is and what it can do.
+//! The function's configuration space: its identity and its capabilities.
 //!
 //! One type-0 header and the capabilities that Linux needs to drive the function: MSI-X, PCI
 //! Express (with function-level reset and End-End TLP prefixes), PASID and ATS.
 
-/// Bytes of an extended configuration space.
+/// The size of an extended configuration space in bytes.
 pub const CONFIG_LEN: usize = 4096;
-/// Bytes of BAR2, which holds the MSI-X table and pending bits.
+/// The size of BAR2 in bytes, which holds the MSI-X table and pending bits.
 pub const BAR2_LEN: u64 = 0x1_0000;
-/// Vectors that MSI-X can address.
+/// The maximum number of vectors of MSI-X.
 pub const MAX_VECTORS: u32 = 2048;
-/// Vendor and device id unless others are asked for: the first of the ids that Red Hat leaves to
-/// experiments without registration (QEMU, docs/specs/pci-ids.rst). Drivers find the function by
-/// its class.
+/// The default vendor and device id: the first of the ids that Red Hat reserves for experiments
+/// without registration (QEMU, docs/specs/pci-ids.rst). Drivers find the function by its class.
 pub const DEFAULT_ID: PciId = PciId {
     vendor: 0x1AF4,
     device: 0x10F0,
@@ -56,14 +55,14 @@ impl std::str::FromStr for PciId {
             })
             .ok_or_else(|| format!("`{s}` is not VVVV:DDDD, two ids of four hexadecimal digits"))
             .and_then(|id: Self| match id.vendor {
-                // Reads of a slot without a function give all ones.
+                // Reads of a slot without a function return all ones.
                 0 | 0xFFFF => Err(format!("`{s}`: vendor ids are from 0001 to fffe")),
                 _ => Ok(id),
             })
     }
 }
 
-/// Where a function is: bus, device and function, as it says in its requests.
+/// The bus, device and function number of a function, as its requests carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequesterId(pub u16);
 
@@ -86,7 +85,7 @@ impl std::str::FromStr for RequesterId {
     }
 }
 
-/// What a write to the configuration space asks of the device.
+/// The action that a write to the configuration space requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigEffect {
     /// Nothing beyond the space itself.
@@ -95,7 +94,7 @@ pub enum ConfigEffect {
     FunctionLevelReset,
 }
 
-/// The configuration space, and which of its bits software may write.
+/// The configuration space, and the mask of the bits that software may write.
 pub struct ConfigSpace {
     bytes: Box<[u8; CONFIG_LEN]>,
     writable: Box<[u8; CONFIG_LEN]>,
@@ -103,7 +102,7 @@ pub struct ConfigSpace {
 }
 
 impl ConfigSpace {
-    /// The space of a function with that many vectors, whose BAR0 has `bar0_len` bytes.
+    /// Creates the space of a function with `vectors` vectors, whose BAR0 has `bar0_len` bytes.
     #[must_use]
     pub fn new(id: PciId, vectors: u32, bar0_len: u64) -> Self {
         assert!((1..=MAX_VECTORS).contains(&vectors) && bar0_len.is_power_of_two());
@@ -149,7 +148,7 @@ impl ConfigSpace {
         }
     }
 
-    /// Reads; bytes outside of the space are ones.
+    /// Reads; bytes outside of the space read as ones.
     pub fn read(&self, offset: u64, buf: &mut [u8]) {
         for (i, byte) in buf.iter_mut().enumerate() {
             let at = usize::try_from(offset).ok().and_then(|o| o.checked_add(i));
@@ -160,7 +159,7 @@ impl ConfigSpace {
         }
     }
 
-    /// Writes what may be written; the rest is ignored, as PCI has it.
+    /// Writes the writable bits; the others are ignored, as PCI requires.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> ConfigEffect {
         let mut effect = ConfigEffect::None;
         for (i, &value) in data.iter().enumerate() {
@@ -179,7 +178,7 @@ impl ConfigSpace {
         effect
     }
 
-    /// Back to the state after power-on.
+    /// Restores the state after power-on.
     pub fn reset(&mut self) {
         self.bytes.copy_from_slice(&self.initial[..]);
     }
@@ -203,8 +202,8 @@ impl Builder {
     fn writable(&mut self, at: usize, mask: &[u8]) {
         self.writable[at..at + mask.len()].copy_from_slice(mask);
     }
-    /// A 64-bit memory BAR: the address bits above its size can be written, which is also how
-    /// software finds its size.
+    /// Adds a 64-bit memory BAR: the address bits above its size are writable, which is also how
+    /// software probes its size.
     fn bar64(&mut self, at: usize, len: u64, prefetchable: bool) {
         self.put32(at, if prefetchable { 0xC } else { 0x4 });
         self.writable(at, &(!(len - 1)).to_le_bytes());

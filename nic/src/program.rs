@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The P4 program that frames go through: how it is loaded, and what its ports are.
+//! The P4 program that processes frames: its loading, and its ports.
 //!
-//! What programs may rely on is in `p4/include/adit.p4`.
+//! `p4/include/adit.p4` documents the guarantees for programs.
 
 mod log;
 mod offload;
@@ -27,45 +27,46 @@ pub const SWITCH_PORT: u32 = 0xFFF0;
 /// The port of the control plane.
 pub const CPU_PORT: u32 = 0xFFFF_FFFD;
 
-/// Headers that a deparser may make before memory is asked for again.
+/// The size in bytes of the headers that a deparser may emit without a reallocation.
 const HEADERS: usize = 1024;
 
 const DEFAULT: &str = include_str!("../../p4/default.p4");
 
-/// Why there is no program.
+/// An error of loading a program.
 #[derive(Debug, Error)]
 pub enum ProgramError {
     /// The file cannot be read.
     #[error("{path}: {error}")]
     File {
-        /// Which file.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The error.
         error: std::io::Error,
     },
-    /// It is not right; the text shows where.
+    /// It does not compile; the text is the diagnostics.
     #[error("{0}")]
     Source(String),
     /// It has no `main`.
     #[error("{0} has no `main`")]
     NoMain(String),
-    /// The engine does not run it.
+    /// The engine cannot run it.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
 
-/// A program at work, and what one core needs for it.
+/// A running program, with its per-core state.
 pub struct Program {
     pub(crate) worker: Worker,
-    /// What the deparser made of the frame at hand.
+    /// The headers that the deparser emitted for the current frame.
     pub(crate) headers: Vec<u8>,
-    /// It has changed which headers a frame has that stood for many: those are cut before.
+    /// Set once it has added or removed headers of a GSO frame: these are segmented first from then
+    /// on.
     pub(crate) reshapes: bool,
     is_switch: bool,
 }
 
 impl Program {
-    /// Makes an engine's program ready for frames.
+    /// Prepares an engine's program for frames.
     #[must_use]
     pub fn new(engine: &Arc<Engine>) -> Self {
         engine.set_cpu_port(Some(CPU_PORT));
@@ -77,7 +78,7 @@ impl Program {
         }
     }
 
-    /// Compiles and loads what is in a file. Included files are looked for beside it.
+    /// Compiles and loads a file. Included files are searched for in its folder.
     ///
     /// # Errors
     /// When it cannot be read, compiled or loaded.
@@ -90,7 +91,7 @@ impl Program {
         Self::from_source(&name, &text, options)
     }
 
-    /// Compiles and loads a text, which includes nothing but what comes with the front end.
+    /// Compiles and loads a text, which can include only the files of the front end.
     ///
     /// # Errors
     /// When it cannot be compiled or loaded.
@@ -98,7 +99,7 @@ impl Program {
         Self::from_source(name, text, &Options::default())
     }
 
-    /// The program that runs if nothing else is said.
+    /// The default program.
     ///
     /// # Errors
     /// Never: a test loads it.
@@ -131,14 +132,14 @@ impl Program {
         self.worker.engine()
     }
 
-    /// Whether all that it does is to hand every frame to the layer 2 stage as it is.
+    /// Returns whether the program only passes every frame to the layer 2 stage unchanged.
     #[must_use]
     pub fn is_switch(&self) -> bool {
         self.is_switch
     }
 }
 
-/// From which side a frame comes.
+/// The direction of a frame from an ingress port.
 pub(crate) fn direction(port: u32) -> Direction {
     match port < FIRST_HOST_PORT {
         true => Direction::NetToHost,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A guest's memory to test against.
+//! Guest memory for tests.
 
 pub mod adi;
 pub mod guest;
@@ -10,12 +10,12 @@ use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags
 
 use crate::memory::{Access, GuestMemory};
 
-/// Where [`ram`] begins.
+/// The first address of [`ram`].
 pub const RAM: u64 = 0x10_0000;
-/// How many bytes it has.
+/// The size of [`ram`] in bytes.
 pub const RAM_LEN: u64 = 0x10_0000;
 
-/// A file as QEMU backs guest memory with.
+/// A file such as QEMU backs guest memory with.
 ///
 /// # Panics
 /// When the host has no memory.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! ADIs: created, described, destroyed. From then on they are virtual ports as others are.
+//! ADIs: their creation, their state, their destruction. In between they are ordinary virtual
+//! ports.
 
 mod messages;
 
@@ -16,10 +17,10 @@ use crate::dataplane::{AdiConfig, DataPlane};
 use crate::interrupts::CAUSE_RINGS;
 use crate::pasid::Pasid;
 
-/// Queue pairs of one ADI, at most.
+/// The maximum number of queue pairs of one ADI.
 pub(super) const MAX_PAIRS: u16 = 64;
 
-/// What is known of an ADI.
+/// The control plane's state of an ADI.
 #[derive(Debug)]
 pub(super) struct Adi {
     pub(super) config: AdiConfig,
@@ -29,9 +30,9 @@ pub(super) struct Adi {
 /// All ADIs.
 #[derive(Debug)]
 pub(super) struct Adis {
-    /// By id.
+    /// Indexed by id.
     slots: Vec<Option<Box<Adi>>>,
-    /// Which ADI has a PASID.
+    /// The ADI of each PASID.
     pasids: HashMap<Pasid, u16>,
     ids: Room,
     pairs: Room,
@@ -39,18 +40,18 @@ pub(super) struct Adis {
     pub(super) rings: BTreeMap<u16, u16>,
 }
 
-/// What a vport may use that is an ADI's.
+/// The resources of the ADI that a vport belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Belongings {
     /// Its PASID.
     pub(super) pasid: u32,
-    /// How many vectors it has.
+    /// The number of its vectors.
     pub(super) vectors: u16,
-    /// What the data plane calls the first one.
+    /// The data plane's number of the first vector.
     pub(super) first_vector: u32,
 }
 
-/// How an ADI is asked for.
+/// The resources that a message requests for an ADI.
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     counts: Counts,
@@ -60,12 +61,12 @@ struct Wanted {
     vlan: u16,
     mac: [u8; 6],
     ring: u16,
-    /// Where it was before a reset: its id and first queue pair.
+    /// Its place before a reset: its id and first queue pair.
     place: Option<(u32, u32)>,
 }
 
 impl Wanted {
-    /// What the message says; a queue pair and a vector if it says nothing.
+    /// Reads them from the message; a queue pair and a vector without an extension.
     fn new(ext: Option<&CreateAdiExt>, profile: &Profile) -> Result<Self, Refusal> {
         let wanted = match ext {
             None => Self {
@@ -126,7 +127,7 @@ impl Wanted {
     }
 }
 
-/// The place that a request names, if it does.
+/// The place that a message requests, if any.
 fn place(ext: &CreateAdiExt, profile: &Profile) -> Result<Option<(u32, u32)>, Refusal> {
     let (vport, offset) = (ext.vport_id.get(), ext.frame_offset.get());
     if (vport, offset) == (0, 0) {
@@ -159,8 +160,8 @@ impl Adis {
         }
     }
 
-    /// Forgets all of them. Ids go on where they were: what a P4 program's tables say about the
-    /// vport of one that is gone is not about the next one.
+    /// Removes all ADIs. Allocation of ids continues where it was: entries of a P4 program's tables
+    /// for the vport of a removed ADI must not apply to the next one.
     pub(super) fn clear(&mut self) {
         self.slots.clear();
         self.pasids.clear();
@@ -169,7 +170,7 @@ impl Adis {
         self.pairs.clear();
     }
 
-    /// Takes an id and queue pairs: those of a place, or what is free.
+    /// Allocates an id and queue pairs: those of a place, or free ones.
     fn take(&mut self, wanted: &Wanted) -> Result<(u32, u32), Refusal> {
         let id = match wanted.place {
             Some((id, _)) => self.ids.take_at(id, 1).map(|()| id)?,
@@ -193,7 +194,7 @@ impl Adis {
         self.slots.get_mut(id as usize)?.as_deref_mut()
     }
 
-    /// All of them, with their ids.
+    /// All ADIs, with their ids.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Adi)> {
         (0..)
@@ -201,7 +202,7 @@ impl Adis {
             .filter_map(|(id, adi)| Some((id, adi.as_deref_mut()?)))
     }
 
-    /// Takes away the cause rings that signal a vector.
+    /// Removes the cause rings that signal a vector.
     pub(super) fn forget_vector(&mut self, vector: u16, dp: &mut impl DataPlane) {
         self.rings.retain(|&ring, used| {
             let gone = *used == vector;
@@ -212,14 +213,14 @@ impl Adis {
         });
     }
 
-    /// ADIs and queue pairs: how many there are and can be.
+    /// The number of ADIs and of queue pairs: allocated, and maximum.
     fn occupancy(&self) -> [(u32, u32); 2] {
         [&self.ids, &self.pairs].map(|room| (room.taken(), room.limit()))
     }
 }
 
 impl Control {
-    /// Makes an ADI out of a request that has been read; returns its id.
+    /// Creates an ADI for a parsed request; returns its id.
     fn make_adi(
         &mut self,
         asked: &NonFlexCreateAdi,
@@ -281,15 +282,15 @@ impl Control {
         Ok(id as u16)
     }
 
-    /// Makes an ADI anew, by the same names: nothing that its owner has set up or left is there
-    /// afterwards.
+    /// Recreates an ADI with the same identifiers: none of the state that its owner has set up or
+    /// left remains.
     fn renew_adi(&mut self, id: u16, dp: &mut impl DataPlane) -> Result<(), Refusal> {
         let adi = self.adis.get_mut(id.into()).ok_or(Refusal::NoSuchVport)?;
         let counts = adi.vport.queues.counts();
         adi.vport.queues.remove_all(dp);
         dp.destroy_adi(adi.config.vport);
         if dp.create_adi(&adi.config).is_err() {
-            // Its address was its own until now, and nobody else has had a say since.
+            // Its address was its own until now, and no other request has run since.
             debug_assert!(false, "the address of ADI {id} is taken");
             self.forget_adi(id);
             return Err(Refusal::Taken);
@@ -304,7 +305,7 @@ impl Control {
         Ok(())
     }
 
-    /// Ends an ADI: its queues first, then itself.
+    /// Destroys an ADI: its queues first, then the ADI itself.
     fn end_adi(&mut self, id: u16, dp: &mut impl DataPlane) -> Result<(), Refusal> {
         let adi = self.adis.get_mut(id.into()).ok_or(Refusal::NoSuchVport)?;
         adi.vport.queues.remove_all(dp);
@@ -313,7 +314,7 @@ impl Control {
         Ok(())
     }
 
-    /// Gives back what an ADI had that the data plane does not know any more.
+    /// Frees the resources of an ADI that the data plane has already destroyed.
     fn forget_adi(&mut self, id: u16) {
         let slot = self.adis.slots.get_mut(usize::from(id));
         let Some(adi) = slot.and_then(Option::take) else {
@@ -326,7 +327,7 @@ impl Control {
     }
 }
 
-/// The first page of an ADI's frame, and how many there are.
+/// The first page of an ADI's frame, and the number of pages.
 fn frame(config: &AdiConfig) -> (u32, u32) {
     let pages = u32::from(config.pairs) * PAGES_PER_PAIR;
     (config.first_pair * PAGES_PER_PAIR, pages)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the function can do (GET_CAPS).
+//! The capabilities of the function (GET_CAPS).
 
 use adit_uapi::regs::pf::GLINT_DYN_CTL;
 use adit_uapi::virtchnl2::cap::{csum, flow, hsplit, other, rsc, seg};
@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 use super::{wire, Control, Refusal};
 use crate::dataplane::QueueKind;
 
-/// Checksums that are filled in and checked.
+/// Checksum offloads: filled in on transmit and verified on receive.
 const CSUM: u32 = csum::TX_L3_IPV4
     | csum::TX_L4_IPV4_TCP
     | csum::TX_L4_IPV4_UDP
@@ -25,13 +25,13 @@ const CSUM: u32 = csum::TX_L3_IPV4
     | csum::RX_L4_IPV6_TCP
     | csum::RX_L4_IPV6_UDP
     | csum::RX_L4_IPV6_SCTP;
-/// Packets that are cut into segments.
+/// Packet types with segmentation offload.
 const SEG: u32 = seg::IPV4_TCP | seg::IPV6_TCP | seg::IPV4_UDP | seg::IPV6_UDP;
-/// Where headers are split off.
+/// Split points of the header split.
 pub(super) const HSPLIT: u32 = hsplit::AT_L4V4 | hsplit::AT_L4V6;
-/// Segments that are merged.
+/// Packet types with receive coalescing (RSC).
 const RSC: u32 = rsc::IPV4_TCP | rsc::IPV6_TCP;
-/// Packets that are hashed.
+/// Packet types with RSS.
 const RSS: u64 = flow::IPV4_TCP
     | flow::IPV4_UDP
     | flow::IPV4_SCTP
@@ -40,8 +40,8 @@ const RSS: u64 = flow::IPV4_TCP
     | flow::IPV6_UDP
     | flow::IPV6_SCTP
     | flow::IPV6_OTHER;
-/// The rest. Never SPLITQ_QSCHED: Linux would then allocate its completion rings for entries of
-/// 4 bytes and walk them in steps of 8.
+/// The other capabilities. Never SPLITQ_QSCHED: Linux would then allocate its completion rings for
+/// entries of 4 bytes and walk them in steps of 8.
 const OTHER: u64 = other::MACFILTER
     | other::PROMISC
     | other::LOOPBACK
@@ -49,17 +49,17 @@ const OTHER: u64 = other::MACFILTER
     | other::WB_ON_ITR
     | other::RX_FLEX_DESC
     | other::PTYPE;
-/// Granted without being asked for: Linux never asks for FLOW_STEER, and takes no rules without.
+/// Granted without a request: Linux never requests FLOW_STEER, and accepts no rules without it.
 const ALWAYS: u64 = other::FLOW_STEER;
 
-/// Most bytes of header of a packet with offloads.
+/// The maximum size of the headers of a packet with offloads, in bytes.
 const MAX_TX_HDR_SIZE: u16 = 256;
-/// Most buffers of a packet, or of a segment of one: more than Linux ever uses (17 fragments, the
-/// linear part, a context descriptor), so that it need not linearise.
+/// The maximum number of buffers of a packet, or of a segment of one: more than Linux ever uses (17
+/// fragments, the linear part, a context descriptor), so that it need not linearise.
 const MAX_SG_BUFS_PER_TX_PKT: u8 = 32;
-/// Shortest packet in bytes that need not be padded by the driver: Linux takes 17 for 0.
+/// The minimum length in bytes of a packet that the driver need not pad: Linux takes 0 as 17.
 const MIN_SSO_PACKET_LEN: u8 = 17;
-/// Most buffers that the headers of a packet to be cut may be spread over.
+/// The maximum number of buffers that hold the headers of a packet with segmentation.
 const MAX_HDR_BUF_PER_LSO: u8 = 3;
 
 impl Control {
@@ -94,7 +94,7 @@ impl Control {
     }
 }
 
-/// SET_SRIOV_VFS: there are none, so that "none" is what can be asked for.
+/// Handles SET_SRIOV_VFS: there are no VFs, so 0 is the only valid number.
 pub(super) fn set_sriov_vfs(payload: &[u8]) -> Result<(), Refusal> {
     match wire::header::<SriovVfsInfo>(payload)?.0.num_vfs.get() {
         0 => Ok(()),

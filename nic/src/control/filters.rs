@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a vport takes: addresses, promiscuous modes, loopback.
+//! The filters of a vport: addresses, promiscuous modes, loopback.
 
 use adit_uapi::virtchnl2::{mac_addr_type, promisc, Loopback, MacAddr, MacAddrList, PromiscInfo};
 
 use super::{wire, Control, Refusal};
 use crate::dataplane::{AddressTaken, DataPlane};
 
-/// Most addresses of a vport.
+/// The maximum number of addresses of a vport.
 pub(super) const MAX_ADDRESSES: usize = 1024;
-/// Most addresses of an ADI, of which there can be thousands.
+/// The maximum number of addresses of an ADI, of which there can be thousands.
 pub(super) const MAX_ADI_ADDRESSES: usize = 64;
 
 impl Control {
-    /// ADD_MAC_ADDR and DEL_MAC_ADDR. Adding what is there and taking away what is not succeed:
-    /// the result is what was asked for.
+    /// Handles ADD_MAC_ADDR and DEL_MAC_ADDR. Adding an address that is present and removing one
+    /// that is absent succeed: the state is then as requested.
     pub(super) fn change_mac_addrs(
         &mut self,
         payload: &[u8],
@@ -64,7 +64,7 @@ impl Control {
         if flags & !(promisc::UNICAST | promisc::MULTICAST) != 0 {
             return Err(Refusal::BadField);
         }
-        // What is for others, an ADI is not to see.
+        // An ADI must not see frames for others.
         if is_adi && flags & promisc::UNICAST != 0 {
             return Err(Refusal::NotYours);
         }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Flow steering: rules that put a flow on a queue, or drop it.
+//! Flow steering: rules that assign a flow to a queue, or drop it.
 //!
-//! The rules of a message stand each for itself: the reply is a success and says of each rule
-//! what became of it (`virtchnl2_flow_rule_status`), because a driver reads no payload of a
-//! failed reply.
+//! The rules of a message are independent: the reply is a success and has a status for each rule
+//! (`virtchnl2_flow_rule_status`), because a driver reads no payload of a failed reply.
 
 use adit_pipeline::flow::{FlowError, Header, Proto};
 use adit_uapi::virtchnl2::cap::flow;
@@ -18,7 +17,7 @@ use super::{wire, Control, Refusal};
 use crate::dataplane::DataPlane;
 use crate::forwarding::{FlowAction, Forwarding, MAX_FLOWS};
 
-/// Flags of a vport whose flows can be steered.
+/// Flags of a vport that supports flow steering.
 pub(super) const VPORT_FLAGS: u16 = vport_flags::SIDEBAND_FLOW_STEER;
 /// Flow types that rules can match.
 pub(super) const FLOWS: u64 = flow::IPV4_TCP
@@ -29,9 +28,9 @@ pub(super) const FLOWS: u64 = flow::IPV4_TCP
     | flow::IPV6_UDP
     | flow::IPV6_SCTP
     | flow::IPV6_OTHER;
-/// What rules can do.
+/// The actions that rules support.
 pub(super) const ACTIONS: u32 = flow_action::QUEUE | flow_action::DROP;
-/// Most rules of a vport.
+/// The maximum number of rules of a vport.
 pub(super) const MAX_RULES: u32 = MAX_FLOWS as u32;
 
 impl Control {
@@ -105,7 +104,7 @@ impl Control {
 fn add(forwarding: &mut Forwarding, info: &FlowRuleInfo) -> Result<(), u32> {
     let id = info.rule_id.get();
     if id == RULE_ID_NONE {
-        // Nobody could ever take it away.
+        // It could never be removed.
         return Err(status::NOT_ADDED);
     }
     let headers = headers(&info.rule_cfg.proto_hdrs)?;
@@ -121,7 +120,7 @@ fn add(forwarding: &mut Forwarding, info: &FlowRuleInfo) -> Result<(), u32> {
         })
 }
 
-/// The headers that a rule matches; the error is its status. Raw patterns and what is inside of
+/// The headers that a rule matches; the error is its status. Raw patterns and headers inside of
 /// tunnels cannot be matched.
 fn headers(hdrs: &ProtoHdrs) -> Result<Vec<Header>, u32> {
     let count = usize::try_from(hdrs.count.get()).unwrap_or(usize::MAX);
@@ -148,7 +147,7 @@ fn header(hdr: &ProtoHdr) -> Result<Header, u32> {
     })
 }
 
-/// The one thing that a rule does; the error is its status.
+/// The single action of a rule; the error is its status.
 fn action(set: &RuleActionSet, queues: usize) -> Result<FlowAction, u32> {
     let count = usize::try_from(set.count.get()).unwrap_or(usize::MAX);
     let actions = set

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The entry point of the control plane's fuzz target, and what must hold at any time.
+//! The entry point of the control plane's fuzz target, and the invariants that it checks.
 
 use adit_uapi::mailbox::MAX_BUF_LEN;
 use adit_uapi::virtchnl2::adi::op as adi_op;
@@ -13,9 +13,9 @@ use super::{AdiLimits, Control, Profile};
 use crate::dataplane::{DataPlane, QueueId, QueueKind};
 use crate::memory::GuestMemory;
 
-/// Sends the control plane the requests that `data` consists of: two bytes of opcode (counted from
-/// 500 on, with everything above the last one standing for VERSION, a reset, or a link change),
-/// two bytes of length, and the payload. A panic is a bug.
+/// Runs the requests that `data` encodes: two bytes of opcode (counted from 500; values after the
+/// last opcode stand for VERSION, a reset, or a link change), two bytes of length, and the payload.
+/// A panic is a bug.
 pub fn fuzz_control(data: &[u8]) {
     let Ok(profile) = Profile::new(vec![[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]], 2) else {
         return;
@@ -64,7 +64,7 @@ pub fn fuzz_control(data: &[u8]) {
 }
 
 impl Control {
-    /// Panics unless both planes know the same.
+    /// Panics unless the state of both planes agrees.
     pub(crate) fn check(&mut self, dp: &mut MockDataPlane) {
         let (mut running, mut mapped, mut set_up) = (0, 0, 0);
         let mut known: Vec<(u32, &mut Vport)> = Vec::new();

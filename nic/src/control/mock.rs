@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A data plane that moves nothing and remembers what it was told.
+//! A data plane that moves no frames and records the calls that it receives.
 
 use std::collections::BTreeMap;
 
@@ -14,38 +14,38 @@ use crate::pasid::root::Readiness;
 
 use super::Profile;
 
-/// A queue that was set up.
+/// A configured queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MockQueue {
-    /// Whose.
+    /// The vport that owns it.
     pub vport: u32,
-    /// How.
+    /// Its configuration.
     pub config: QueueConfig,
-    /// Whether it runs.
+    /// `true` while it is enabled.
     pub enabled: bool,
 }
 
-/// A data plane that moves nothing. Breaking the contract of [`DataPlane`] is a panic.
+/// A data plane that moves no frames. Breaking the contract of [`DataPlane`] is a panic.
 pub struct MockDataPlane {
-    /// The memory that the function may reach.
+    /// The memory that the function may access.
     pub memory: GuestMemory,
-    /// Queues that are set up.
+    /// Queues that are configured.
     pub queues: BTreeMap<QueueId, MockQueue>,
     /// Vector and ITR index of queues that have one.
     pub vectors: BTreeMap<QueueId, (u32, u32)>,
-    /// TX queues that have put a SW_MARKER on their completion queue.
+    /// TX queues that have written a SW_MARKER to their completion queue.
     pub markers: Vec<u32>,
     /// State of the links: up, and speed.
     pub links: Vec<(bool, u32)>,
-    /// What GET_STATS is told.
+    /// The counters that GET_STATS reports.
     pub counters: VportCounters,
     /// ADIs, by vport.
     pub adis: BTreeMap<u32, AdiConfig>,
-    /// Cause rings that are set up.
+    /// Cause rings that are configured.
     pub rings: BTreeMap<u16, CauseRingConfig>,
-    /// What is known of the IOMMU's tables.
+    /// The state of the search for the IOMMU's tables.
     pub tables: Readiness,
-    /// What has gone wrong with any ADI.
+    /// The faults reported for any ADI.
     pub faults: FaultRecord,
     forwarding: Vec<Forwarding>,
     counts: [u32; 4],
@@ -53,7 +53,7 @@ pub struct MockDataPlane {
 }
 
 impl MockDataPlane {
-    /// A data plane as large as the profile says, with all links up.
+    /// Creates a data plane with the resources of the profile, and with all links up.
     #[must_use]
     pub fn new(profile: &Profile, memory: GuestMemory) -> Self {
         let vports = usize::from(profile.vports());
@@ -78,7 +78,7 @@ impl MockDataPlane {
         }
     }
 
-    /// Everything but the links and the memory is as at the beginning.
+    /// Restores the initial state of everything but the links and the memory.
     pub fn reset(&mut self) {
         self.queues.clear();
         self.vectors.clear();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The virtchnl2 control plane: who has which virtual ports, queues, vectors and filters.
+//! The virtchnl2 control plane: assigns virtual ports, queues, vectors and filters.
 //!
-//! A pure state machine. A request comes in as an opcode and bytes, is checked as a whole, and
-//! only then changes anything here or in the data plane: a refused request leaves everything as
-//! it was. Every reply repeats the request's payload unless the standard gives it one of its own,
-//! because drivers read it from there when a request fails (Linux, for MAC filters).
+//! It is a pure state machine. A request comes in as an opcode and bytes, is validated as a whole,
+//! and only then changes state here or in the data plane: a refused request changes nothing. Every
+//! reply repeats the request's payload unless the standard defines one for it, because drivers read
+//! it from there when a request fails (Linux, for MAC filters).
 
 mod adi;
 mod caps;
@@ -49,12 +49,12 @@ use adi::Adis;
 use vectors::Vectors;
 use vport::Vport;
 
-/// What the control plane has counted since the process started.
+/// Counters of the control plane since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ControlCounters {
-    /// Requests handled, refused ones included.
+    /// Requests handled, including refused ones.
     pub requests: u64,
-    /// Events given to the driver.
+    /// Events delivered to the driver.
     pub events: u64,
     refused: [u64; Refusal::ALL.len()],
 }
@@ -70,7 +70,7 @@ impl ControlCounters {
 #[derive(Debug)]
 pub struct Control {
     profile: Profile,
-    /// Indexed by vport id, which is the index that the driver asks for.
+    /// Indexed by vport id, which is the index that the driver requests.
     vports: Vec<Option<Vport>>,
     vectors: Vectors,
     /// ADIs; their vports follow the others.
@@ -94,20 +94,20 @@ impl Control {
         }
     }
 
-    /// What it hands out.
+    /// The resources of the function.
     #[must_use]
     pub fn profile(&self) -> &Profile {
         &self.profile
     }
 
-    /// What was counted.
+    /// The counters since the process started.
     #[must_use]
     pub fn counters(&self) -> &ControlCounters {
         &self.counters
     }
 
-    /// Answers one request: returns the status (virtchnl2 `v_retval`) and puts the payload in
-    /// `reply`. Events that the request caused are to be delivered before the reply:
+    /// Handles one request: returns the status (virtchnl2 `v_retval`) and writes the payload to
+    /// `reply`. Events that the request caused must be delivered before the reply:
     /// [`take_event`](Self::take_event).
     pub fn handle(
         &mut self,
@@ -135,8 +135,8 @@ impl Control {
         }
     }
 
-    /// The next event for the driver, if there is one. Of several changes of a link only the
-    /// last is told, and only to an enabled vport.
+    /// The next event for the driver, if any. Of several changes of a link only the last is
+    /// reported, and only to an enabled vport.
     pub fn take_event(&mut self, dp: &impl DataPlane) -> Option<Event> {
         let mut known = (0..).zip(&mut self.vports);
         let (id, vport) = known.find_map(|(id, vport)| {
@@ -157,7 +157,7 @@ impl Control {
         })
     }
 
-    /// To be called when the link of a vport went up or down.
+    /// Notes that the link of a vport went up or down.
     pub fn link_changed(&mut self, vport: u32) {
         let found = usize::try_from(vport)
             .ok()
@@ -167,14 +167,14 @@ impl Control {
         }
     }
 
-    /// Takes everything back. The data plane is reset by its owner, before.
+    /// Frees all resources. The owner of the data plane has to reset that before.
     pub fn reset(&mut self) {
         self.vports.fill_with(|| None);
         self.vectors = Vectors::new(self.profile.vectors());
         self.adis.clear();
     }
 
-    /// Whether a request is to wait: it needs what is being asked for.
+    /// Returns whether a request must wait for the result of a query that is in progress.
     pub fn must_wait(&self, v_opcode: u32, dp: &mut impl DataPlane) -> bool {
         v_opcode == op::NON_FLEX_CREATE_ADI
             && self.profile.adis() > 0
@@ -234,7 +234,7 @@ impl Control {
         }
     }
 
-    /// The vport of that id, an ADI's or the function's own.
+    /// The vport with that id: an ADI's or one of the function's own.
     fn vport(&mut self, id: u32) -> Result<&mut Vport, Refusal> {
         match id.checked_sub(u32::from(self.profile.vports())) {
             None => self.own_vport(id),
@@ -246,7 +246,7 @@ impl Control {
         }
     }
 
-    /// The vport of that id, which is none of an ADI's.
+    /// The vport with that id, unless it is an ADI's.
     fn own_vport(&mut self, id: u32) -> Result<&mut Vport, Refusal> {
         usize::try_from(id)
             .ok()
@@ -256,13 +256,14 @@ impl Control {
     }
 }
 
-/// Whether a message is about ADIs alone.
+/// Returns whether an opcode is only for ADIs.
 fn is_of_adis(v_opcode: u32) -> bool {
     let published = matches!(v_opcode, op::NON_FLEX_CREATE_ADI | op::NON_FLEX_DESTROY_ADI);
     published || adi_op::name(v_opcode).is_some()
 }
 
-/// VERSION is never refused for what it says: the driver decides whether it can go on.
+/// Handles VERSION, which is never refused for its content: the driver decides whether it can
+/// continue.
 fn version(payload: &[u8], reply: &mut Vec<u8>) -> Result<(), Refusal> {
     let (_, _) = wire::header::<VersionInfo>(payload)?;
     let ours = VersionInfo {

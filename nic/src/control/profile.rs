@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! How much the function has to hand out.
+//! The resources of the function.
 
 use adit_uapi::regs::adi::{MAX_ADIS, MAX_QUEUE_PAIRS};
 use thiserror::Error;
@@ -8,15 +8,16 @@ use crate::dataplane::QueueKind;
 use crate::mac::MacAddr;
 use crate::pci::MAX_VECTORS;
 
-/// Most vports of a function.
+/// The maximum number of vports of a function.
 pub const MAX_VPORTS: usize = 16;
-/// Most RX queues of a vport. Linux keeps at most 256 queue ids of a kind, and there are two TX
-/// queues for each RX queue (one of them for XDP).
+/// The maximum number of RX queues of a vport. Linux keeps at most 256 queue ids of a kind, and
+/// there are two TX queues for each RX queue (one of them for XDP).
 pub const MAX_QUEUES: u16 = 128;
-/// The longest frame in bytes, with two VLAN tags and FCS, that Linux makes an MTU of 9000 of.
+/// The longest frame in bytes, with two VLAN tags and FCS, from which Linux computes an MTU of
+/// 9000.
 pub const MAX_FRAME_LEN: u16 = 9026;
 
-/// Why a profile cannot be.
+/// The reason why a profile is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ProfileError {
     /// Too few or too many vports.
@@ -25,36 +26,36 @@ pub enum ProfileError {
     /// Too few or too many queues.
     #[error("{0} queues for each virtual port: there can be 1 to {MAX_QUEUES}")]
     Queues(u16),
-    /// More ADIs than BAR0 has room for.
+    /// More ADIs than fit in BAR0.
     #[error("{0} ADIs: there can be 0 to {MAX_ADIS}")]
     Adis(u32),
-    /// More queue pairs than BAR0 has room for.
+    /// More queue pairs than fit in BAR0.
     #[error("{0} queue pairs of ADIs: there can be 0 to {MAX_QUEUE_PAIRS}")]
     AdiQueues(u32),
-    /// Fewer queue pairs than ADIs, each of which has one at least.
+    /// Fewer queue pairs than ADIs, each of which has at least one.
     #[error("{adis} ADIs need {adis} queue pairs or more: there are {pairs}")]
     PairsPerAdi {
-        /// ADIs.
+        /// The number of ADIs.
         adis: u32,
-        /// Queue pairs of all of them.
+        /// The number of queue pairs of all of them.
         pairs: u32,
     },
-    /// All vectors together are more than MSI-X has.
+    /// More vectors in total than MSI-X supports.
     #[error(
         "{vports} virtual ports with {queues} queues take {vectors} vectors, of which MSI-X has \
          {MAX_VECTORS}: there can be {most} queues for each of so many ports"
     )]
     Vectors {
-        /// Virtual ports.
+        /// The number of virtual ports.
         vports: u16,
-        /// Queues of each.
+        /// The number of queues of each.
         queues: u16,
-        /// Vectors: one for each queue, one more for each port, and the mailbox's.
+        /// The number of vectors: one for each queue, one more for each port, and the mailbox's.
         vectors: u32,
-        /// Queues of each that there are vectors for.
+        /// The maximum number of queues of each for which there are vectors.
         most: u32,
     },
-    /// The address of a port is not that of one station.
+    /// The address of a port is not a unicast address.
     #[error("{} for virtual port {vport} is a group or zero", MacAddr(*.mac))]
     Address {
         /// The virtual port.
@@ -62,7 +63,7 @@ pub enum ProfileError {
         /// Its address.
         mac: [u8; 6],
     },
-    /// A port has an address that the device gives to ADIs.
+    /// A port has an address from the range for ADIs.
     #[error(
         "{} for virtual port {vport} is among the addresses that ADIs get ({} to {}): choose one \
          whose fourth byte is below 80",
@@ -80,16 +81,16 @@ pub enum ProfileError {
     },
 }
 
-/// How many ADIs there can be.
+/// The limits for ADIs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AdiLimits {
-    /// ADIs.
+    /// The maximum number of ADIs.
     pub adis: u32,
-    /// Queue pairs of all of them together.
+    /// The number of queue pairs of all of them together.
     pub pairs: u32,
 }
 
-/// How much the function has to hand out.
+/// The resources of the function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     macs: Vec<[u8; 6]>,
@@ -102,7 +103,7 @@ impl Profile {
     /// A function with a vport for each of `macs`, each with up to `queues` RX queues.
     ///
     /// # Errors
-    /// When there would be none or too many of something.
+    /// When a number would be zero or too large, or an address is not a unicast address.
     pub fn new(macs: Vec<[u8; 6]>, queues: u16) -> Result<Self, ProfileError> {
         if macs.is_empty() || macs.len() > MAX_VPORTS {
             return Err(ProfileError::Vports(macs.len()));
@@ -110,7 +111,7 @@ impl Profile {
         if queues == 0 || queues > MAX_QUEUES {
             return Err(ProfileError::Queues(queues));
         }
-        // Counted up from the first, they may become a group's.
+        // Addresses that count up from the first may become group addresses.
         if let Some(vport) = macs.iter().position(|m| m[0] & 1 != 0 || *m == [0; 6]) {
             let mac = macs[vport];
             return Err(ProfileError::Address { vport, mac });
@@ -132,10 +133,10 @@ impl Profile {
         }
     }
 
-    /// The same with ADIs besides.
+    /// Adds ADIs.
     ///
     /// # Errors
-    /// When the doorbells of so many do not fit into BAR0, or a port has an address of theirs.
+    /// When their doorbells do not fit into BAR0, or a port has an address from their range.
     pub fn with_adis(self, adis: AdiLimits) -> Result<Self, ProfileError> {
         if adis.adis > MAX_ADIS {
             return Err(ProfileError::Adis(adis.adis));
@@ -165,20 +166,20 @@ impl Profile {
         Ok(Self { adis, ..self })
     }
 
-    /// ADIs.
+    /// The maximum number of ADIs.
     #[must_use]
     pub fn adis(&self) -> u32 {
         self.adis.adis
     }
 
-    /// Queue pairs of all ADIs together.
+    /// The number of queue pairs of all ADIs together.
     #[must_use]
     pub fn adi_pairs(&self) -> u32 {
         self.adis.pairs
     }
 
-    /// The address of an ADI for which none is asked: the first three bytes of the first vport's,
-    /// locally administered, and a number in the upper half of what is left.
+    /// The default address of an ADI: the first three bytes of the first vport's, locally
+    /// administered, and a number in the upper half of the remaining 24 bits.
     #[must_use]
     pub fn adi_mac(&self, adi: u32) -> [u8; 6] {
         let [a, b, c, ..] = self.mac(0);
@@ -186,7 +187,7 @@ impl Profile {
         [a | 2, b, c, d, e, f]
     }
 
-    /// Vports.
+    /// The number of vports.
     #[must_use]
     pub fn vports(&self) -> u16 {
         self.macs.len() as u16
@@ -201,8 +202,9 @@ impl Profile {
             .unwrap_or_default()
     }
 
-    /// Vectors, the mailbox's (0) included: one for each RX queue and one more for each vport,
-    /// for queues that are polled. Linux divides by what is left after these two.
+    /// The number of vectors, including the mailbox's (0): one for each RX queue and one more for
+    /// each vport, for queues that are polled. Linux divides by the number that is left after these
+    /// two.
     #[must_use]
     pub fn vectors(&self) -> u16 {
         1 + self.vports() * (self.queues + 1)
@@ -214,9 +216,9 @@ impl Profile {
         self.max_frame
     }
 
-    /// Most queues of a kind that a vport has: two buffer queues for each RX queue, as Linux
-    /// wants them, and two TX queues, each with its completion queue, so that XDP finds some
-    /// beyond the regular ones.
+    /// The maximum number of queues of a kind of a vport: two buffer queues for each RX queue, as
+    /// Linux requires, and two TX queues, each with its completion queue, so that there are some
+    /// for XDP beyond the regular ones.
     #[must_use]
     pub fn queues(&self, kind: QueueKind) -> u16 {
         match kind {
@@ -225,7 +227,7 @@ impl Profile {
         }
     }
 
-    /// Queues of a kind in the whole function.
+    /// The number of queues of a kind in the whole function.
     #[must_use]
     pub fn total_queues(&self, kind: QueueKind) -> u16 {
         self.vports() * self.queues(kind)

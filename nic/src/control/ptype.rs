@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Packet types: the numbers in receive descriptors, and what they tell the driver.
+//! Packet types: the numbers in receive descriptors, and their meaning for the driver.
 //!
-//! The numbers are those that Intel's NICs have had since the 700 series, so that they mean the
-//! same in a hexadecimal dump. One table is both what GET_PTYPE_INFO answers and what
-//! [`ptype_of`] picks from.
+//! The numbers are those of Intel's NICs since the 700 series, so that they mean the same in a
+//! hexadecimal dump. One table serves both GET_PTYPE_INFO and [`ptype_of`].
 
 use adit_pipeline::parse::{Parsed, L3, L4};
 use adit_uapi::mailbox::MAX_BUF_LEN;
@@ -23,11 +22,11 @@ struct Entry {
 
 macro_rules! ptypes {
     ($($name:ident = $id:literal: $($header:ident)*;)*) => {
-        /// The numbers.
+        /// The packet type numbers.
         mod id {
             $(pub(super) const $name: u8 = $id;)*
         }
-        /// Sorted by number.
+        /// The packet types, sorted by number.
         const TABLE: &[Entry] =
             &[$(Entry { id: $id, headers: &[$(proto_hdr::$header),*] }),*];
     };
@@ -71,8 +70,8 @@ pub fn ptype_of(parsed: &Parsed) -> u16 {
     })
 }
 
-/// GET_PTYPE_INFO: the types from the number asked for on, then the entry that ends the list. All
-/// of them fit in one message, so that the range asked for only says where to begin.
+/// Handles GET_PTYPE_INFO: the types from the requested number on, then the entry that ends the
+/// list. All of them fit in one message, so that only the start of the requested range is used.
 pub(super) fn get_ptype_info(payload: &[u8], reply: &mut Vec<u8>) -> Result<(), Refusal> {
     let (asked, _) = wire::header::<GetPtypeInfo>(payload)?;
     let first = TABLE.partition_point(|e| u16::from(e.id) < asked.start_ptype_id.get());
@@ -86,7 +85,7 @@ pub(super) fn get_ptype_info(payload: &[u8], reply: &mut Vec<u8>) -> Result<(), 
     for entry in entries {
         put(reply, u16::from(entry.id), entry.id, entry.headers);
     }
-    // Linux steps over at least one protocol for each type, even if there is none.
+    // Linux skips at least one protocol id for each type, even if there is none.
     put(reply, PTYPE_ID_10_LAST, 0, &[proto_hdr::NO_PROTO]);
     Ok(())
 }
@@ -104,7 +103,7 @@ fn put(reply: &mut Vec<u8>, id_10: u16, id_8: u8, headers: &[u16]) {
         .for_each(|header| reply.extend_from_slice(&header.to_le_bytes()));
 }
 
-/// The table is sorted, and the whole of it fits in one message.
+/// Checks that the table is sorted, and that the whole of it fits in one message.
 const _: () = {
     let mut bytes = GetPtypeInfo::LEN + Ptype::LEN + 2;
     let mut at = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! How queues are set up: CONFIG_TX_QUEUES and CONFIG_RX_QUEUES, queue by queue.
+//! Validation of queue configurations: CONFIG_TX_QUEUES and CONFIG_RX_QUEUES, queue by queue.
 
 use adit_uapi::desc::ids::rxdid_m;
 use adit_uapi::virtchnl2::{queue_model, queue_type, rxq_flags, sched_mode, RxqInfo, TxqInfo};
@@ -9,28 +9,29 @@ use super::queue_set::QueueSet;
 use super::Refusal;
 use crate::dataplane::{QueueConfig, QueueId, QueueKind, Ring, SchedMode};
 
-/// Entries of a ring: Linux asks for 64 to 8160 in steps of 32, DPDK's completion rings are twice
-/// as long as its TX rings.
+/// The number of entries of a ring: Linux requests 64 to 8160 in steps of 32, and DPDK's completion
+/// rings are twice as long as its TX rings.
 const RING_LEN: std::ops::RangeInclusive<u16> = 32..=16384;
-/// Entries of a ring come in multiples of this.
+/// The number of entries of a ring must be a multiple of this.
 const RING_LEN_MULTIPLE: u16 = 8;
-/// Bytes that a ring's address is a multiple of.
+/// The alignment of a ring's address in bytes.
 const RING_ALIGN: u64 = 128;
-/// Bytes of a packet buffer: what a completion's length field can say (14 bits).
+/// The size of a packet buffer in bytes: the range of a completion's length field (14 bits).
 const BUFFER_LEN: std::ops::RangeInclusive<u32> = 64..=0x3FFF;
-/// Names of a TX queue in completions (10 bits).
+/// The largest id of a TX queue in completions (10 bits).
 const MAX_RELATIVE_ID: u16 = 0x3FF;
-/// Bytes of FCS, which drivers count in the longest packet and the data plane does not.
+/// The length of the FCS in bytes, which drivers include in the longest packet and the data plane
+/// does not.
 const FCS_LEN: u32 = 4;
-/// The shortest longest packet, FCS included.
+/// The smallest value for the longest packet, FCS included.
 const MIN_PACKET_LEN: u32 = 64;
 
-/// What a message says of one queue.
+/// The part of a message for one queue.
 pub(super) trait QueueInfo {
-    /// The address spaces that it names.
+    /// The PASIDs that it contains.
     fn pasids(&self) -> [U32; 3];
 
-    /// The queue and how it is to be set up, checked.
+    /// Validates it; returns the queue and its configuration.
     fn config(&self, queues: &mut QueueSet) -> Result<(QueueId, QueueConfig), Refusal>;
 }
 
@@ -111,7 +112,7 @@ impl QueueInfo for RxqInfo {
         if is_single(self.model)? != queues.single.rx || flags & rxq_flags::DESC_SIZE_16BYTE != 0 {
             return Err(Refusal::BadField);
         }
-        // Both models call their profile so.
+        // Both models use this name for their profile.
         let rx = self.type_.get() == queue_type::RX;
         if rx && self.desc_ids.get() & rxdid_m::FLEX_SPLITQ == 0 {
             return Err(Refusal::BadField);
@@ -186,7 +187,7 @@ impl QueueInfo for RxqInfo {
     }
 }
 
-/// The longest frame that an RX queue takes, without FCS.
+/// The longest frame that an RX queue accepts, without FCS.
 fn max_packet_len(info: &RxqInfo) -> Result<u32, Refusal> {
     let len = info.max_pkt_size.get();
     if len < MIN_PACKET_LEN {
@@ -195,7 +196,7 @@ fn max_packet_len(info: &RxqInfo) -> Result<u32, Refusal> {
     Ok(len - FCS_LEN)
 }
 
-/// Whether a queue model is the single one.
+/// Returns whether a queue model is the single one.
 pub(super) fn is_single(model: U16) -> Result<bool, Refusal> {
     match model.get() {
         queue_model::SINGLE => Ok(true),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The queues of one vport: which it has, and how far each has come.
+//! The queues of one vport, and the state of each.
 
 use adit_uapi::regs::{pf, RegArray};
 use adit_uapi::virtchnl2::{queue_type, QueueRegChunk};
@@ -11,7 +11,7 @@ use crate::dataplane::{single_rx_tail, DataPlane, QueueId, QueueKind};
 /// The kinds, in the order of their numbers in messages.
 pub(super) const KINDS: [QueueKind; 4] = QueueKind::ALL;
 
-/// The kind of queue that a message means (virtchnl2_queue_type).
+/// The kind of a queue type in messages (virtchnl2_queue_type).
 pub(super) fn kind_of(queue_type: u32) -> Result<QueueKind, Refusal> {
     match queue_type {
         queue_type::TX => Ok(QueueKind::Tx),
@@ -32,7 +32,7 @@ pub(super) fn type_of(kind: QueueKind) -> u32 {
     }
 }
 
-/// How many of each kind.
+/// The number of queues of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) tx: u16,
@@ -52,20 +52,20 @@ impl Counts {
     }
 }
 
-/// How far a queue has come.
+/// The state of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
-    /// Nobody has it.
+    /// Not allocated.
     Free,
-    /// The vport has it.
+    /// Allocated to the vport.
     Allocated,
-    /// The driver has said where its ring is.
+    /// Configured by the driver, with a ring.
     Configured,
-    /// It runs.
+    /// Running.
     Enabled,
 }
 
-/// A place for a queue.
+/// A slot for a queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     pub(super) state: State,
@@ -89,12 +89,12 @@ struct Block {
 #[derive(Debug)]
 pub(super) struct QueueSet {
     blocks: [Block; KINDS.len()],
-    /// Which queues are of the single model.
+    /// The queues that use the single queue model.
     pub(super) single: Single,
 }
 
-/// Which queues of a vport are of the single model: a vport's TX queues all are or none is, and so
-/// are its RX queues.
+/// The queues of a vport that use the single queue model: either all TX queues of a vport or none,
+/// and likewise for its RX queues.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Single {
     pub(super) tx: bool,
@@ -115,7 +115,7 @@ impl QueueSet {
         Self { blocks, single }
     }
 
-    /// The set of an ADI, with all its queues from the beginning. They follow those of the
+    /// The set of an ADI, with all its queues allocated from the start. They follow those of the
     /// function, by queue pair.
     pub(super) fn of_adi(profile: &Profile, first_pair: u32, counts: Counts) -> Self {
         let fresh = Slot {
@@ -140,7 +140,7 @@ impl QueueSet {
         &self.blocks[kind as usize]
     }
 
-    /// How many the vport has.
+    /// The number of queues allocated to the vport.
     pub(super) fn counts(&self) -> Counts {
         let count = |kind| {
             let slots = &self.block(kind).slots;
@@ -154,7 +154,7 @@ impl QueueSet {
         }
     }
 
-    /// The ids of those of a kind that the vport has.
+    /// The ids of the queues of a kind that are allocated to the vport.
     pub(super) fn allocated(&self, kind: QueueKind) -> Vec<u32> {
         let block = self.block(kind);
         (block.first..)
@@ -164,10 +164,10 @@ impl QueueSet {
             .collect()
     }
 
-    /// Gives the vport more queues, all or none, those of each kind in a row.
+    /// Allocates more queues to the vport, all or none, those of each kind contiguously.
     ///
-    /// There is one chunk for each kind: Linux walks chunks backwards, and would mix up the
-    /// numbers of queues in two chunks of a kind.
+    /// There is one chunk for each kind: Linux walks chunks backwards, and would confuse the ids of
+    /// queues in two chunks of a kind.
     pub(super) fn allocate(&mut self, counts: Counts) -> Result<Vec<QueueRegChunk>, Refusal> {
         let mut starts = [0; KINDS.len()];
         for kind in KINDS {
@@ -198,7 +198,7 @@ impl QueueSet {
         Ok(chunks)
     }
 
-    /// The slot of a queue that the vport has.
+    /// The slot of a queue that is allocated to the vport.
     pub(super) fn slot(&mut self, queue: QueueId) -> Result<&mut Slot, Refusal> {
         let block = &mut self.blocks[queue.kind as usize];
         let at = queue
@@ -212,7 +212,7 @@ impl QueueSet {
         }
     }
 
-    /// The queues of a chunk of a message, all of which the vport has.
+    /// The queues of a chunk of a message, all of which must be allocated to the vport.
     pub(super) fn range(
         &mut self,
         queue_type: u32,
@@ -233,7 +233,7 @@ impl QueueSet {
         Ok((start..end).map(move |index| QueueId { kind, index }))
     }
 
-    /// Takes a queue back; nothing of it is left in the data plane.
+    /// Frees a queue, and removes it from the data plane.
     pub(super) fn remove(&mut self, queue: QueueId, dp: &mut impl DataPlane) {
         if let Ok(slot) = self.slot(queue) {
             if slot.vector.is_some() {
@@ -244,7 +244,7 @@ impl QueueSet {
         }
     }
 
-    /// Takes all queues back.
+    /// Frees all queues.
     pub(super) fn remove_all(&mut self, dp: &mut impl DataPlane) {
         for kind in KINDS {
             for index in self.allocated(kind) {
@@ -253,7 +253,7 @@ impl QueueSet {
         }
     }
 
-    /// Takes a vector from the queues that it was mapped to.
+    /// Unmaps a vector from all queues.
     pub(super) fn unmap(&mut self, vector: u16, dp: &mut impl DataPlane) {
         for (kind, block) in KINDS.into_iter().zip(&mut self.blocks) {
             for (index, slot) in (block.first..).zip(&mut block.slots) {
@@ -266,7 +266,7 @@ impl QueueSet {
     }
 }
 
-/// Where the first `count` elements in a row are that all fit; 0 if none are wanted.
+/// The index of the first `count` contiguous elements that all fit; 0 if `count` is 0.
 pub(super) fn first_run<T>(
     elements: &[T],
     count: usize,
@@ -288,7 +288,7 @@ pub(super) fn first_run<T>(
 fn chunk(kind: QueueKind, start: u32, count: u32, single: Single) -> QueueRegChunk {
     let tail_of = |tails: RegArray, at| Some((tails.offset(at)?, tails.stride));
     let tail = match kind {
-        // Theirs are every other of the buffer queues'.
+        // They use every other tail register of the buffer queues.
         QueueKind::Rx if single.rx => {
             let tails = pf::BUFQ_TAIL;
             let spacing = tails.stride * single_rx_tail(1);
@@ -298,7 +298,7 @@ fn chunk(kind: QueueKind, start: u32, count: u32, single: Single) -> QueueRegChu
         QueueKind::Tx => tail_of(pf::QTX_TAIL, start),
         QueueKind::Rx => tail_of(pf::QRX_TAIL, start),
         QueueKind::RxBuffer => tail_of(pf::BUFQ_TAIL, start),
-        // Nobody writes a completion queue's tail.
+        // Drivers never write a completion queue's tail.
         QueueKind::TxCompletion => None,
     };
     let (tail_start, spacing) = tail.unwrap_or((0, 0));

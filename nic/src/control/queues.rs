@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Queues: configured, enabled, disabled, added, given back, mapped to vectors.
+//! Queue operations: configure, enable, disable, add, delete, map to vectors.
 
 use adit_uapi::virtchnl2::{
     AddQueues, ConfigRxQueues, ConfigTxQueues, DelEnaDisQueues, QueueChunk, QueueRegChunks,
@@ -14,7 +14,7 @@ use super::vport::Vport;
 use super::{wire, Control, Refusal};
 use crate::dataplane::{DataPlane, QueueError, QueueId, QueueKind};
 
-/// Throttling intervals of a vector.
+/// The number of throttling intervals of a vector.
 const ITR_INDEXES: u32 = 3;
 
 impl Control {
@@ -38,8 +38,8 @@ impl Control {
         self.configure(header.vport_id.get(), infos, dp)
     }
 
-    /// Sets up queues, after all of them have been checked. Their doorbells are left alone: Linux
-    /// rings those of buffer queues before it says where the rings are.
+    /// Configures queues, after all of them have been validated. Their doorbells are left
+    /// unchanged: Linux rings those of buffer queues before it configures them.
     fn configure(
         &mut self,
         id: u32,
@@ -90,7 +90,7 @@ impl Control {
         let mut running = Vec::with_capacity(named.len());
         for queue in named {
             let slot = queues.slot(queue)?;
-            // A queue named twice stops once.
+            // A queue that is listed twice stops once.
             if slot.state == State::Enabled {
                 slot.state = State::Configured;
                 running.push(queue);
@@ -146,8 +146,8 @@ impl Control {
         Ok(())
     }
 
-    /// MAP_QUEUE_VECTOR and UNMAP_QUEUE_VECTOR. Only TX and RX queues interrupt: what their
-    /// completion and buffer queues do shows in them.
+    /// Handles MAP_QUEUE_VECTOR and UNMAP_QUEUE_VECTOR. Only TX and RX queues interrupt: activity
+    /// of their completion and buffer queues is reported through them.
     pub(super) fn map_queue_vector(
         &mut self,
         payload: &[u8],
@@ -182,7 +182,7 @@ impl Control {
         Ok(())
     }
 
-    /// What the data plane calls a vector of a vport: an ADI's own, or one that was allocated.
+    /// The data plane's number of a vector of a vport: an ADI's own, or one that was allocated.
     fn device_vector(&mut self, vport: u32, vector: u16) -> Result<Option<u32>, Refusal> {
         let own = self.vport(vport)?.adi;
         Ok(match own {
@@ -191,8 +191,8 @@ impl Control {
         })
     }
 
-    /// The queues that ENABLE_QUEUES, DISABLE_QUEUES or DEL_QUEUES name, all of which the vport
-    /// has.
+    /// The queues in an ENABLE_QUEUES, DISABLE_QUEUES or DEL_QUEUES message, all of which must be
+    /// allocated to the vport.
     fn named_queues(
         &mut self,
         payload: &[u8],
@@ -211,7 +211,7 @@ impl Control {
 }
 
 impl Vport {
-    /// A queue names the PASID of its ADI, and none outside of one.
+    /// Checks that queues use the PASID of their ADI, and none outside of an ADI.
     fn check_pasids(&self, mut pasids: impl Iterator<Item = U32>) -> Result<(), Refusal> {
         let own = self.adi.map_or(0, |adi| adi.pasid);
         match pasids.all(|pasid| pasid.get() == own) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Why a request is refused.
+//! The reasons for refusing a request.
 
 use adit_uapi::virtchnl2::status;
 use thiserror::Error;
 
 macro_rules! refusals {
     ($($(#[$meta:meta])* $name:ident = $status:ident, $text:literal;)*) => {
-        /// Why a request is refused; each has a status of the standard.
+        /// The reason why a request is refused; each maps to a status of the standard.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
         pub enum Refusal {
             $($(#[$meta])* #[error($text)] $name,)*
@@ -16,7 +16,7 @@ macro_rules! refusals {
             /// All of them, in the order of their numbers.
             pub const ALL: [Self; [$(Self::$name),*].len()] = [$(Self::$name),*];
 
-            /// The status that the driver gets (virtchnl2 `v_retval`).
+            /// The status in the reply (virtchnl2 `v_retval`).
             #[must_use]
             pub const fn status(self) -> u32 {
                 match self {
@@ -36,34 +36,34 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// The opcode is unknown, or of a capability that is not offered.
+    /// The opcode is unknown, or belongs to a capability that is not offered.
     NotOffered = ERR_ESRCH, "the opcode is not offered";
-    /// An ADI is asked for with a mailbox, or with vectors of the PF.
+    /// An ADI is requested with a mailbox, or with vectors of the PF.
     NotForAdis = ERR_ESRCH, "ADIs have no mailboxes and no vectors of the PF";
     /// The payload is shorter than its struct or than the elements that it announces.
     Truncated = ERR_EINVAL, "the payload is shorter than what it announces";
-    /// A field has a value that the standard does not have, or that contradicts another field.
+    /// A field has a value that the standard does not define, or that contradicts another field.
     BadField = ERR_EINVAL, "a field has an impossible value";
     /// A number is out of its range.
     OutOfRange = ERR_ERANGE, "a number is out of its range";
-    /// There is no vport of that id.
+    /// There is no vport with that id.
     NoSuchVport = ERR_ENXIO, "there is no such vport";
-    /// There is a vport of that index.
+    /// A vport with that index exists already.
     VportExists = ERR_EEXIST, "the vport exists";
     /// A queue or vector is not allocated.
     NotAllocated = ERR_ENXIO, "a queue or vector is not allocated";
-    /// A queue or PASID belongs to another vport, or it is not for this one to have.
+    /// A queue or PASID belongs to another vport, or the vport may not have it.
     NotYours = ERR_EACCES, "a queue, PASID or right is not the vport's";
-    /// A queue runs and cannot be changed.
+    /// A queue is enabled and cannot be changed.
     Busy = ERR_EBUSY, "a queue is enabled";
-    /// A queue is enabled before it was configured.
+    /// A queue is enabled before it is configured.
     OutOfOrder = ERR_ESM, "a queue is not configured";
-    /// There is no more of it.
+    /// The resource is exhausted.
     NoRoom = ERR_ENOSPC, "there is no room for more";
-    /// Another vport or ADI has the address or PASID.
+    /// The address or PASID is in use by another vport or ADI.
     Taken = ERR_EEXIST, "an address, a PASID or the place of an ADI is taken";
-    /// It is not known where the IOMMU's tables are.
+    /// The location of the IOMMU's tables is unknown.
     NoTables = ERR_EIO, "the IOMMU's tables are not known";
-    /// The data plane refused.
+    /// The data plane returned an error.
     DataPlane = ERR_EIO, "the data plane refused";
 }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which of many small numbers are taken: a bitmap that is searched a word at a time.
+//! An allocator of small numbers: a bitmap that is searched a word at a time.
 
-/// Numbers below a limit, each free or taken.
+/// Numbers below a limit, each free or allocated.
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     words: Vec<u64>,
     limit: u32,
     taken: u32,
-    /// Where [`Self::take_next`] looks first.
+    /// The number at which [`Self::take_next`] starts its search.
     next: u32,
 }
 
 impl Room {
-    /// `limit` numbers, all free.
+    /// Creates an allocator of `limit` numbers, all free.
     pub(super) fn new(limit: u32) -> Self {
         Self {
             words: vec![0; limit.div_ceil(64) as usize],
@@ -22,7 +22,7 @@ impl Room {
         }
     }
 
-    /// Frees all numbers. [`Self::take_next`] goes on where it was.
+    /// Frees all numbers. [`Self::take_next`] continues where it was.
     pub(super) fn clear(&mut self) {
         self.words.fill(0);
         self.taken = 0;
@@ -36,7 +36,7 @@ impl Room {
         self.taken
     }
 
-    /// Takes the first `count` free numbers in a row.
+    /// Allocates the first `count` contiguous free numbers.
     pub(super) fn take(&mut self, count: u32) -> Option<u32> {
         if count == 0 || count > self.limit - self.taken {
             return None;
@@ -49,7 +49,7 @@ impl Room {
                 at += word.trailing_ones();
                 continue;
             }
-            // Zeros shifted in from above count as free: they are of the next word.
+            // Zeros shifted in from above count as free: they belong to the next word.
             let free = word.trailing_zeros().min(64 - at % 64);
             run += free;
             at += free;
@@ -64,8 +64,8 @@ impl Room {
         None
     }
 
-    /// Takes the first free number behind the one that this returned last, wrapping at the limit:
-    /// a number that was given back is used again only once all others have been.
+    /// Allocates the first free number after the one that this returned last, wrapping at the
+    /// limit: a freed number is reused only once all others have been used.
     pub(super) fn take_next(&mut self) -> Option<u32> {
         let number = self.first_free(self.next).or_else(|| self.first_free(0))?;
         self.set(number, 1, true);
@@ -85,7 +85,7 @@ impl Room {
         None
     }
 
-    /// Takes these numbers, if there are such and all are free.
+    /// Allocates the given numbers, if they are in range and all free.
     pub(super) fn take_at(&mut self, first: u32, count: u32) -> Result<(), NotFree> {
         let end = first.checked_add(count).filter(|&end| end <= self.limit);
         let end = end.ok_or(NotFree::OutOfRange)?;
@@ -97,7 +97,7 @@ impl Room {
         Ok(())
     }
 
-    /// Gives numbers back.
+    /// Frees numbers.
     pub(super) fn give(&mut self, first: u32, count: u32) {
         self.set(first, count, false);
     }
@@ -116,12 +116,12 @@ impl Room {
     }
 }
 
-/// Why numbers cannot be taken.
+/// The reason why numbers cannot be allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotFree {
     /// Some of them are at or above the limit.
     OutOfRange,
-    /// Some of them are taken.
+    /// Some of them are already allocated.
     Taken,
 }
 

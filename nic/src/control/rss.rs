@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Receive-side scaling: key, look-up table, and which packets are hashed.
+//! Receive-side scaling: key, look-up table, and the types of packets that are hashed.
 
 use adit_uapi::virtchnl2::rss::DEFAULT_HASH_EXPANDED;
 use adit_uapi::virtchnl2::{RssHash, RssKey, RssLut};
@@ -46,8 +46,8 @@ impl Control {
         Ok(())
     }
 
-    /// GET_RSS_LUT: as many entries as are asked for, from where they are asked for. Linux asks
-    /// for none and means all.
+    /// Handles GET_RSS_LUT: returns the requested number of entries, from the requested start.
+    /// Linux requests none and means all.
     pub(super) fn get_rss_lut(
         &mut self,
         payload: &[u8],
@@ -91,7 +91,7 @@ impl Control {
             .get_mut(start..)
             .and_then(|part| part.get_mut(..entries.len()))
             .ok_or(Refusal::OutOfRange)?;
-        // Zeros stand for "no spreading" (Linux, with receive hashing off) and are always right.
+        // Zeros mean "no spreading" (Linux, with receive hashing off) and are always valid.
         let queues = forwarding.rx_queues.len().max(1);
         if entries.iter().any(|entry| entry.get() as usize >= queues) {
             return Err(Refusal::OutOfRange);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Interrupt vectors: given and taken back.
+//! Allocation of interrupt vectors.
 
 use adit_uapi::regs::pf;
 use adit_uapi::virtchnl2::{AllocVectors, VectorChunk, VectorChunks};
@@ -10,14 +10,14 @@ use super::queue_set::first_run;
 use super::{wire, Control, Refusal};
 use crate::dataplane::DataPlane;
 
-/// Which vectors the driver has. Vector 0 is the mailbox's and not given away.
+/// The vectors allocated to the driver. Vector 0 is the mailbox's and is never allocated.
 #[derive(Debug)]
 pub(super) struct Vectors {
     taken: Vec<bool>,
 }
 
 impl Vectors {
-    /// `count` vectors with the mailbox's, all free.
+    /// Creates `count` vectors including the mailbox's; all others are free.
     pub(super) fn new(count: u16) -> Self {
         let mut taken = vec![false; usize::from(count)];
         if let Some(mailbox) = taken.first_mut() {
@@ -26,7 +26,7 @@ impl Vectors {
         Self { taken }
     }
 
-    /// Whether queues may be mapped to it.
+    /// Returns whether queues may be mapped to a vector.
     pub(super) fn allocated(&self, vector: u16) -> bool {
         vector != 0
             && self
@@ -35,7 +35,7 @@ impl Vectors {
                 .is_some_and(|&taken| taken)
     }
 
-    /// The vectors of a chunk, all of which the driver has.
+    /// The vectors of a chunk, all of which must be allocated to the driver.
     fn range(&self, chunk: &VectorChunk) -> Result<std::ops::Range<u16>, Refusal> {
         let (start, count) = (chunk.start_vector_id.get(), chunk.num_vectors.get());
         let end = start.checked_add(count).ok_or(Refusal::OutOfRange)?;
@@ -87,7 +87,7 @@ impl Control {
             self.vectors.range(chunk)?;
         }
         for chunk in chunks {
-            // A chunk that comes twice has been given back.
+            // A chunk that is listed twice has already been freed.
             let Ok(vectors) = self.vectors.range(chunk) else {
                 continue;
             };

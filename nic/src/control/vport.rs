@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Virtual ports: created, enabled, disabled, destroyed.
+//! Virtual ports: create, enable, disable, destroy.
 
 use adit_uapi::desc::ids::{rxdid_m, txdid};
 use adit_uapi::virtchnl2::Vport as VportName;
@@ -14,12 +14,12 @@ use super::{caps, flow_rules, wire, Control, Refusal};
 use crate::dataplane::{DataPlane, QueueKind};
 use crate::forwarding::{Forwarding, RSS_KEY_LEN, RSS_LUT_LEN};
 
-/// What the driver has of a vport.
+/// The control plane's state of a vport.
 #[derive(Debug)]
 pub(super) struct Vport {
-    /// ENABLE_VPORT has been said.
+    /// Set by ENABLE_VPORT.
     pub(super) enabled: bool,
-    /// The driver is to be told about the link.
+    /// Set if the driver must be notified of the link.
     pub(super) link_event: bool,
     pub(super) queues: QueueSet,
     /// Set for the vport of an ADI.
@@ -108,8 +108,8 @@ impl Control {
         Ok(())
     }
 
-    /// ENABLE_VPORT and DISABLE_VPORT. An enabled vport hears about its link at once, even if it
-    /// was enabled before: Linux keeps its carrier off until it does.
+    /// Handles ENABLE_VPORT and DISABLE_VPORT. An enabled vport is notified of its link
+    /// immediately, even if it was enabled before: Linux keeps its carrier off until then.
     pub(super) fn enable_vport(
         &mut self,
         payload: &[u8],
@@ -125,7 +125,7 @@ impl Control {
         Ok(())
     }
 
-    /// How many queues a new vport gets: what it asks for, as far as there are so many.
+    /// The number of queues for a new vport: those requested, up to the maximum.
     fn counts(&self, asked: &CreateVport, single: Single) -> Counts {
         let most = |kind| self.profile.queues(kind);
         let split = |single: bool, asked: U16| if single { 0 } else { asked.get() };
@@ -138,7 +138,7 @@ impl Control {
     }
 }
 
-/// The queue models that a driver asks for.
+/// The queue models that a driver requests.
 fn single(asked: &CreateVport) -> Result<Single, Refusal> {
     Ok(Single {
         tx: is_single(asked.txq_model)?,

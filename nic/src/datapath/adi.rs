@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! ADIs: virtual ports that come and go, with queues whose doorbells are in frames.
+//! ADIs: virtual ports that are added and removed, with queues whose doorbells are in frames.
 //!
-//! What is done in a turn is done for ADIs that are awake ([`Awake`]); those that exist and are
-//! idle cost nothing.
+//! The work of a turn covers only ADIs that are awake ([`Awake`]); idle ones cost nothing.
 
 use adit_uapi::regs::adi::PAGES_PER_PAIR;
 use adit_uapi::virtchnl2::adi::fault_reason;
@@ -18,19 +17,19 @@ use crate::pasid::{AddressSpace, Pasid, RootQuery, Translator};
 use crate::queues::QueueFault;
 use crate::wire::LinkState;
 
-/// Values of `fault_reason`.
+/// The number of values of `fault_reason`.
 const REASONS: usize = 9;
 
-/// What the data plane has of an ADI.
+/// The data plane's state of an ADI.
 pub(super) struct Adi {
     pub(super) config: AdiConfig,
     faults: FaultRecord,
 }
 
-/// What all ADIs have done together, those that are gone included.
+/// The totals of all ADIs, including those that were destroyed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AdiTotals {
-    /// ADIs now.
+    /// The current number of ADIs.
     pub adis: u32,
     /// Frames and bytes.
     pub frames: VportCounters,
@@ -38,24 +37,24 @@ pub struct AdiTotals {
     pub drops: Drops,
     /// Queues stopped, by reason (`fault_reason`).
     pub faults: [u64; REASONS],
-    /// Kicks: queues and vectors that were woken by a trapped write.
+    /// Kicks: trapped writes that wake the queues and vectors of an ADI.
     pub kicks: u64,
-    /// Frames to groups.
+    /// Counters of multicast and broadcast frames.
     pub floods: FloodCounters,
-    /// TX queues that are looked at.
+    /// TX queues that are polled.
     pub awake_queues: u32,
 }
 
-/// What is not of one ADI alone.
+/// The state that the ADIs share.
 #[derive(Default)]
 pub(super) struct Adis {
     totals: AdiTotals,
-    /// When each TX queue of an ADI had work last, by queue pair.
+    /// The time at which each TX queue of an ADI last had work, by queue pair.
     active_at: Vec<u64>,
 }
 
 impl Vport {
-    /// A virtual port that nobody has.
+    /// An unused virtual port.
     fn absent() -> Self {
         Self {
             forwarding: Forwarding::default(),
@@ -88,7 +87,7 @@ fn vectors(config: &AdiConfig) -> VectorBlock {
     }
 }
 
-/// Sees memory as a queue of a virtual port does.
+/// The address space that a queue of a virtual port uses.
 pub(super) fn space<'a>(
     memory: &'a GuestMemory,
     translator: &'a Translator,
@@ -100,10 +99,11 @@ pub(super) fn space<'a>(
 }
 
 impl Datapath {
-    /// Makes room for ADIs with `pairs` queue pairs together, whose tables `query` finds.
+    /// Allocates resources for ADIs with `pairs` queue pairs together; `query` finds their IOMMU
+    /// tables.
     ///
     /// # Errors
-    /// When the host has no addresses for their doorbells.
+    /// When the host has no address space for their doorbells.
     pub fn with_adis(mut self, pairs: u32, query: Option<RootQuery>) -> std::io::Result<Self> {
         if pairs > 0 {
             self.doorbells.add_frames(pairs)?;
@@ -115,7 +115,7 @@ impl Datapath {
         Ok(self)
     }
 
-    /// What all ADIs have done together.
+    /// The totals of all ADIs.
     #[must_use]
     pub fn adi_totals(&self) -> AdiTotals {
         let mut totals = self.adis.totals;
@@ -131,7 +131,7 @@ impl Datapath {
         totals
     }
 
-    /// The virtual port whose wire a virtual port is on.
+    /// The virtual port whose wire a virtual port uses.
     pub(super) fn port_of(&self, vport: u32) -> usize {
         match &self.vports[vport as usize].adi {
             Some(adi) => adi.config.port as usize,
@@ -222,12 +222,12 @@ impl Datapath {
             let buffer = self.limits.buffer + 2 * config.first_pair + n;
             self.doorbells.bufq_tail.place(buffer, None);
         }
-        // What its owner wrote is not for the next one.
+        // The next owner must not read what this one wrote.
         let pages = pairs * PAGES_PER_PAIR;
         self.doorbells.release_frames(first_page(config), pages);
     }
 
-    /// A reset: there are no ADIs any more. Queues have been forgotten.
+    /// Handles a reset: destroys all ADIs. The queues have already been removed.
     pub(super) fn clear_adis(&mut self) {
         for vport in self.ports..self.vports.len() {
             self.end_adi(vport as u32);
@@ -257,7 +257,7 @@ impl Datapath {
         let port = self.port_of(vport);
         if let Some(adi) = &self.vports[vport as usize].adi {
             let (domain, pf) = (adi.config.vlan, &self.vports[port].forwarding);
-            // Groups may have many members.
+            // A group may have many members.
             if address[0] & 1 == 0 && pf.addresses.contains(&address) {
                 return Err(AddressTaken);
             }
@@ -276,7 +276,7 @@ impl Datapath {
         }
     }
 
-    /// Notes why a queue of an ADI was stopped; false if it is none's.
+    /// Records a fault that stopped a queue of an ADI; returns false if no ADI owns it.
     pub(super) fn note_fault(&mut self, queue: QueueId, vport: u32, fault: QueueFault) -> bool {
         let known = self.vports.get_mut(vport as usize);
         let Some(adi) = known.and_then(|v| v.adi.as_mut()) else {
@@ -303,8 +303,8 @@ impl Datapath {
         record
     }
 
-    /// Looks at what an ADI may have written while nobody looked. `adi` is its id; false if there
-    /// is none.
+    /// Polls the doorbells that an ADI may have written while they were not polled. `adi` is its
+    /// id; returns false if there is none.
     pub fn kick(&mut self, adi: u32) -> bool {
         let vport = self.ports as u32 + adi;
         let known = self.vports.get(vport as usize);
@@ -323,7 +323,7 @@ impl Datapath {
         true
     }
 
-    /// Looks at a TX queue from now on.
+    /// Starts to poll a TX queue.
     pub(super) fn wake_tx(&mut self, queue: u32) {
         self.active_tx.insert(queue);
         self.touch(queue);
@@ -332,7 +332,7 @@ impl Datapath {
         }
     }
 
-    /// A TX queue has work.
+    /// Notes that a TX queue has work.
     pub(super) fn touch(&mut self, queue: u32) {
         let pair = queue.checked_sub(self.limits.tx);
         let active_at = pair.and_then(|pair| self.adis.active_at.get_mut(pair as usize));
@@ -341,8 +341,8 @@ impl Datapath {
         }
     }
 
-    /// Looks no longer at a TX queue of an ADI that has been idle for long; `tail` is what it was
-    /// before the last look. Queues of the function itself are always looked at.
+    /// Stops polling a TX queue of an ADI that has been idle for long; `tail` is its value before
+    /// the last poll. Queues of the function itself are always polled.
     pub(super) fn may_sleep(&mut self, queue: u32, tail: u32) -> bool {
         let pair = queue.checked_sub(self.limits.tx);
         let Some(&active_at) = pair.and_then(|p| self.adis.active_at.get(p as usize)) else {
@@ -357,7 +357,7 @@ impl Datapath {
             return false;
         };
         word.set(true);
-        // Whoever rang before it read the word has not been seen yet.
+        // A driver that rang before it read the word has not been seen yet.
         if self.doorbells.tx_tail.load(queue) != tail {
             word.set(false);
             self.touch(queue);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The program on a frame's way, in both directions: from which port it comes, to which it goes.
+//! The P4 program in the data path, in both directions: from an ingress port to an egress port.
 //!
-//! A program that does nothing but hand all frames to the layer 2 stage is not run.
+//! A program that only passes all frames to the layer 2 stage is not run.
 
 use std::sync::Arc;
 
@@ -17,36 +17,37 @@ use crate::frame::Frame;
 use crate::program::{amend, direction, Program, CPU_PORT, FIRST_HOST_PORT, SWITCH_PORT};
 use crate::wire::PortCaps;
 
-/// Packets from the control plane that are sent in a turn.
+/// The maximum number of packets from the control plane that are sent in a turn.
 const PACKETS_OUT: usize = 64;
 
-/// What a program says of who gets a frame.
+/// The program's metadata for the receiver of a frame.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Steer {
     /// Queue, flow and hash.
     pub(super) receive: Receive,
-    /// It has named the virtual port, whose filters are not asked then.
+    /// Set if it has selected the virtual port, whose filters are skipped then.
     pub(super) is_addressed: bool,
 }
 
-/// What is to be done with a frame.
+/// The verdict on a frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fate {
-    /// The layer 2 stage decides.
+    /// Forwarded by the layer 2 stage.
     Switch(Steer),
-    /// It is for a virtual port.
+    /// Delivered to a virtual port.
     Vport(u32, Steer),
-    /// It leaves by the wire of that port.
+    /// Sent on the wire of that port.
     Wire(u32),
-    /// It stands for many, and has to be cut before the program sees it.
+    /// A GSO frame that must be segmented before the program sees it.
     Cut,
-    /// Only copies of it go on, or the control plane has it.
+    /// Consumed: only copies of it were sent, or the control plane has it.
     Done,
-    /// It ends here.
+    /// Dropped, for a reason.
     Dropped(Drop),
 }
 
-/// A frame that its wire did not take yet. The program has seen it, so its descriptor is done.
+/// A frame that its wire has not accepted yet. The program has processed it, so its descriptor is
+/// done.
 pub(super) struct Kept {
     frame: Frame,
     meta: FrameMeta,
@@ -55,21 +56,22 @@ pub(super) struct Kept {
     waiting: bool,
 }
 
-/// What the data path has of the program.
+/// The data path's state of the program.
 #[derive(Default)]
 pub(super) struct Programmed {
     engine: Option<Arc<Engine>>,
-    /// Away while it runs; none if there is nothing to run.
+    /// `None` while it runs, or if there is no program to run.
     program: Option<Box<Program>>,
-    /// Copies, and pieces of frames that are cut, are made here.
+    /// Scratch frames for copies, and for the segments of frames.
     copy: Option<Frame>,
     piece: Option<Frame>,
-    /// By wire.
+    /// Indexed by wire.
     kept: Vec<Option<Box<Kept>>>,
 }
 
 impl Datapath {
-    /// Runs a program from the next frame on; ports, queues and what is in them stay.
+    /// Replaces the program, from the next frame on; ports and queues, with their frames, are
+    /// unchanged.
     pub fn set_program(&mut self, program: Program) {
         self.programmed.engine = Some(program.engine().clone());
         self.programmed.program = match program.is_switch() {
@@ -82,18 +84,18 @@ impl Datapath {
         self.ask_for_merged(true);
     }
 
-    /// The engine of the program that runs, if one was set.
+    /// The engine of the running program, if one was set.
     #[must_use]
     pub fn engine(&self) -> Option<&Arc<Engine>> {
         self.programmed.engine.as_ref()
     }
 
-    /// Whether frames go through a program.
+    /// Returns whether frames go through a program.
     pub(super) fn is_programmed(&self) -> bool {
         self.programmed.program.is_some()
     }
 
-    /// Lets the wires give merged frames, or not.
+    /// Enables or disables merged frames from the wires.
     fn ask_for_merged(&mut self, merged: bool) {
         let wanted = PortCaps {
             checksum: true,
@@ -108,8 +110,7 @@ impl Datapath {
         }
     }
 
-    /// Asks the program what is to be done with a frame from a port, and changes the frame as it
-    /// says.
+    /// Runs the program on a frame from a port, and modifies the frame accordingly.
     pub(super) fn decide(&mut self, from: u32, frame: &mut Frame, meta: &mut FrameMeta) -> Fate {
         let Some(mut program) = self.programmed.program.take() else {
             return Fate::Switch(Steer::default());
@@ -142,7 +143,7 @@ impl Datapath {
             .process(self.now, &[input], &mut |_, output| {
                 let sent = match output {
                     Output::Sent(sent) => sent,
-                    // The packet itself goes on.
+                    // The packet itself is still forwarded.
                     Output::Dropped(DropReason::UnknownSession) => return,
                     Output::Dropped(reason) => {
                         fate = Fate::Dropped(drop_of(reason));
@@ -165,7 +166,7 @@ impl Datapath {
             return fate;
         }
         if meta.gso.is_some() && (headers.len() != payload || whole < frame.len()) {
-            // It is one that changes which headers there are. Nothing has been changed yet.
+            // The program adds or removes headers. Nothing has been modified yet.
             program.reshapes = true;
             self.ask_for_merged(false);
             return Fate::Cut;
@@ -180,7 +181,7 @@ impl Datapath {
         }
     }
 
-    /// What is behind a port of the program's.
+    /// The verdict for an egress port of the program.
     fn towards(&self, port: u32, receive: Receive) -> Fate {
         if port == SWITCH_PORT {
             return Fate::Switch(Steer {
@@ -205,7 +206,7 @@ impl Datapath {
         }
     }
 
-    /// Sends a copy: a member of a multicast group, or a mirror.
+    /// Sends a copy: one for a member of a multicast group, or a mirrored one.
     fn copy_to(&mut self, from: u32, sent: &Leaving<'_>, input: &[u8], meta: FrameMeta) {
         let Some(mut copy) = self.programmed.copy.take() else {
             return;
@@ -237,7 +238,7 @@ impl Datapath {
         self.programmed.copy = Some(copy);
     }
 
-    /// Counts frames that the port's program drops.
+    /// Counts frames that the program drops, for their ingress port.
     fn count_drop(&mut self, from: u32, reason: Drop, frames: u64) {
         let (vport, is_wire) = match from.checked_sub(FIRST_HOST_PORT) {
             Some(vport) if from != CPU_PORT => (vport, false),
@@ -252,7 +253,7 @@ impl Datapath {
         }
     }
 
-    /// Does what is to be done with a frame that does not wait; tells why if it is dropped.
+    /// Applies the verdict to a frame that does not wait; returns the reason if it is dropped.
     fn carry_out(
         &mut self,
         from: u32,
@@ -262,7 +263,7 @@ impl Datapath {
     ) -> Option<Drop> {
         match fate {
             Fate::Switch(steer) => match from.checked_sub(FIRST_HOST_PORT) {
-                // A wire's own virtual port, an ADI or both.
+                // For the wire's own virtual port, an ADI or both.
                 None => self.switch_now(from as usize, frame, meta, steer),
                 Some(vport) => {
                     let vport = if from == CPU_PORT { 0 } else { vport };
@@ -278,8 +279,7 @@ impl Datapath {
         None
     }
 
-    /// Sends a frame that the layer 2 stage is to see, from a virtual port, without waiting for
-    /// its wire.
+    /// Sends a frame from a virtual port through the layer 2 stage, without waiting for its wire.
     fn switch_out(&mut self, vport: u32, frame: &mut Frame, meta: FrameMeta, steer: Steer) {
         let port = self.port_of(vport);
         let mut meta = meta;
@@ -297,7 +297,7 @@ impl Datapath {
         }
     }
 
-    /// Puts a frame on a wire, now or never.
+    /// Sends a frame on a wire, or drops it.
     pub(super) fn pass_on(&mut self, wire: u32, frame: &mut [u8], meta: FrameMeta) {
         let whole = meta.on_wire(frame.len());
         let index = wire as usize;
@@ -319,7 +319,7 @@ impl Datapath {
         self.vports[index].wire = Some(port);
     }
 
-    /// Cuts a frame, and lets each piece go through the program.
+    /// Segments a frame, and runs the program on each segment.
     pub(super) fn cut(&mut self, from: u32, frame: &Frame, meta: FrameMeta) -> Option<Drop> {
         let Ok(mut segments) = Segmenter::new(frame, &meta) else {
             return Some(Drop::Unsegmentable);
@@ -337,7 +337,7 @@ impl Datapath {
         None
     }
 
-    /// Sends a driver's frame through the program.
+    /// Runs the program on a driver's frame and sends it.
     pub(super) fn send_programmed(
         &mut self,
         queue: u32,
@@ -366,7 +366,7 @@ impl Datapath {
         Sent::Done
     }
 
-    /// Keeps a frame for its wire; the caller's frame is another one then.
+    /// Keeps a frame for its wire; swaps the caller's frame for another one.
     fn keep(&mut self, queue: u32, vport: u32, frame: &mut Frame, meta: FrameMeta) {
         let port = self.port_of(vport);
         let Some(place) = self.programmed.kept.get_mut(port) else {
@@ -385,7 +385,8 @@ impl Datapath {
         (kept.meta, kept.queue, kept.vport, kept.waiting) = (meta, queue, vport, true);
     }
 
-    /// Sends the frame that was kept for a wire; false if it still has to be.
+    /// Sends the frame that was kept for a wire; returns false if the wire still does not accept
+    /// it.
     pub(super) fn send_kept(&mut self, port: usize) -> bool {
         let place = self.programmed.kept.get_mut(port);
         let Some(mut kept) = place.and_then(|p| p.take_if(|k| k.waiting)) else {
@@ -402,12 +403,12 @@ impl Datapath {
         done
     }
 
-    /// A reset: what was kept is of a driver that is gone.
+    /// Handles a reset: the driver of the kept frames is gone.
     pub(super) fn forget_kept(&mut self) {
         self.programmed.kept.iter_mut().for_each(|k| *k = None);
     }
 
-    /// Sends what the control plane has put in line; true if there was anything.
+    /// Sends packets that the control plane has queued; returns true if there were any.
     pub(super) fn packets_out(&mut self) -> bool {
         let Some(engine) = self.programmed.engine.clone() else {
             return false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The control plane's side of the data plane.
+//! The control plane's interface to the data plane.
 
 use adit_uapi::desc::tx_compl::comp_type;
 
@@ -31,7 +31,7 @@ fn place<Q>(
     Ok(())
 }
 
-/// A queue starts at the beginning of its ring, whatever it did before.
+/// Starts a queue at the beginning of its ring, whatever it did before.
 fn start<Q>(
     slots: &mut [Slot<Q>],
     id: QueueId,
@@ -123,14 +123,14 @@ fn buffer_queue(config: QueueConfig) -> Option<Box<BufferQueue>> {
 }
 
 impl Datapath {
-    /// Stops a queue at once, and takes back what its doorbell said.
+    /// Stops a queue immediately, and clears its doorbell.
     fn halt(&mut self, queue: QueueId) {
         let index = queue.index;
         match queue.kind {
             QueueKind::Tx => {
                 stop(&mut self.tx, index);
                 self.active_tx.remove(index);
-                // It may be enabled again as it was configured, without `configure`.
+                // It may be enabled again with the same configuration, without `configure`.
                 self.doorbells.tx_tail.store(index, 0);
                 if let Some(word) = self.doorbells.tx_tail.asleep(index) {
                     word.set(false);
@@ -154,8 +154,8 @@ impl Datapath {
         }
     }
 
-    /// Tells the driver that a TX queue has gone quiet. Without an interrupt: Linux looks for the
-    /// marker by itself, and its interrupt's handler would take it away from there.
+    /// Notifies the driver that a TX queue is idle, without an interrupt: Linux polls for the
+    /// marker itself, and its interrupt handler would consume it first.
     fn mark(&mut self, index: u32) {
         let Some(slot) = self.tx.get(index as usize) else {
             return;
@@ -163,7 +163,7 @@ impl Datapath {
         let (Some(queue), vport) = (slot.queue.as_ref(), slot.vport) else {
             return;
         };
-        // In the single model there is nowhere to put a marker.
+        // The single queue model has no completion queue for a marker.
         let (Some(target), id) = (queue.completion_queue, queue.relative_id) else {
             return;
         };
@@ -178,7 +178,7 @@ impl Datapath {
         }
     }
 
-    /// Stops everything and forgets how it was set up; counters stay.
+    /// Stops everything and discards its configuration; counters are kept.
     pub fn reset(&mut self) {
         for index in 0..self.tx.len() as u32 {
             forget(&mut self.tx, index);
@@ -226,8 +226,8 @@ impl DataPlane for Datapath {
         match id.kind {
             QueueKind::Tx => {
                 place(&mut self.tx, id, vport, config)?;
-                // A driver that has not heard of a reset rings on. Buffer queues are another
-                // matter: drivers fill them, and ring, before they configure them.
+                // A driver that does not know of a reset keeps ringing. Buffer queues differ:
+                // drivers fill them, and ring, before they configure them.
                 self.doorbells.tx_tail.store(index, 0);
                 Ok(())
             }
@@ -251,7 +251,7 @@ impl DataPlane for Datapath {
     }
 
     fn disable(&mut self, queues: &[QueueId]) {
-        // Markers first: the same message may stop the queue that they go to.
+        // Markers come first: the same message may stop the queue that they are written to.
         for queue in queues.iter().filter(|q| q.kind == QueueKind::Tx) {
             self.mark(queue.index);
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! From wires to RX queues.
+//! The receive path: from wires to RX queues.
 
 use adit_pipeline::checksum::fill::complete_partial;
 use adit_pipeline::checksum::verify::{verify, Check, Verdict};
@@ -20,17 +20,18 @@ use crate::logging::{warn_throttled, Throttle};
 use crate::queues::{RxInfo, RxRefusal};
 use crate::wire::{Received, RecvError};
 
-/// Bytes of an IPv4 header without options, all that the driver looks for in a merged frame.
+/// The length of an IPv4 header without options, the only one that the driver expects in a merged
+/// frame, in bytes.
 const PLAIN_IPV4: usize = 20;
-/// Bytes of an IPv6 header without extensions.
+/// The length of an IPv6 header without extensions, in bytes.
 const PLAIN_IPV6: usize = 40;
 
-/// How long a frame waits for buffers before it is dropped, in nanoseconds. A NIC has memory for
-/// such moments; a driver that is out of buffers for longer is not going to post any soon, and
-/// frames for its neighbours wait behind.
+/// The time that a frame waits for buffers before it is dropped, in nanoseconds. A NIC has memory
+/// for such moments; a driver that is out of buffers for longer will not post any soon, and frames
+/// for its neighbours wait behind this one.
 const MAX_HOLD_NS: u64 = 20_000_000;
 
-/// Where frames of one wire arrive.
+/// The receive state of one wire.
 #[derive(Default)]
 pub(super) struct Ingress {
     frame: Frame,
@@ -38,32 +39,32 @@ pub(super) struct Ingress {
 }
 
 impl Ingress {
-    /// Whether a frame waits for buffers.
+    /// Returns whether a frame waits for buffers.
     pub(super) fn holding(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Frames that wait for buffers.
+    /// The number of frames that wait for buffers.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn held_frames(&self) -> u64 {
         self.held.as_ref().map_or(0, |held| held.frames - held.done)
     }
 }
 
-/// A frame on its way to a queue.
+/// A frame that is being delivered to a queue.
 struct Held {
     meta: FrameMeta,
-    /// What the program has decided, once it has.
+    /// The program's verdict, once there is one.
     fate: Option<Fate>,
-    /// Who it is for, behind that.
+    /// The receiver's metadata that comes with it.
     steer: Steer,
-    /// Since when it has been waiting.
+    /// The time since which it has been waiting.
     since: u64,
-    /// Segments of it that have been delivered.
+    /// The number of its segments that have been delivered.
     done: u64,
-    /// Frames that it stands for: more than one if it was merged.
+    /// The number of frames that it represents: more than one if it was merged.
     frames: u64,
-    /// It has been copied to ADIs.
+    /// Set once it has been copied to ADIs.
     copied: bool,
 }
 
@@ -82,7 +83,7 @@ impl Held {
 }
 
 impl Datapath {
-    /// Takes up to a burst of frames off one port's wire; true when any was moved.
+    /// Receives up to a burst of frames from one port's wire; returns true if any was moved.
     pub(super) fn receive_burst(&mut self, vport: usize) -> bool {
         let mut any = false;
         let mut ingress = std::mem::take(&mut self.vports[vport].ingress);
@@ -139,7 +140,7 @@ impl Datapath {
         }))
     }
 
-    /// Counts and logs that the host failed to receive.
+    /// Counts and logs a receive error of the host.
     fn note_failure(&mut self, vport: usize, error: &std::io::Error) {
         if let Some(wire) = self.vports[vport].wire.as_mut() {
             wire.counters_mut().rx_failures += 1;
@@ -147,7 +148,7 @@ impl Datapath {
         }
     }
 
-    /// The frames that follow are not to wait for this queue.
+    /// Marks a queue so that subsequent frames do not wait for it.
     fn starve(&mut self, queue: u32) {
         let Some(running) = self.rx.get_mut(queue as usize).and_then(Slot::running) else {
             return;
@@ -163,7 +164,7 @@ impl Datapath {
         }
     }
 
-    /// Gives up frames that wait for a driver that is gone.
+    /// Drops frames that wait for a driver that is gone.
     pub(super) fn flush_held(&mut self) {
         for index in 0..self.ports {
             let ingress = self.vports[index].ingress.as_mut();
@@ -177,7 +178,7 @@ impl Datapath {
         self.now.saturating_sub(held.since) < MAX_HOLD_NS
     }
 
-    /// Delivers a frame that cannot wait to a virtual port, or counts why not.
+    /// Delivers a frame that cannot wait to a virtual port, or counts the reason for not doing so.
     pub(super) fn deliver(
         &mut self,
         index: usize,
@@ -194,7 +195,7 @@ impl Datapath {
         }
     }
 
-    /// Counts a frame, or what is left of it to be delivered, as dropped.
+    /// Counts a frame, or its undelivered rest, as dropped.
     fn drop_received(&mut self, index: usize, refused: &Refused, held: &Held) {
         let vport = &mut self.vports[index];
         let reason = match refused {
@@ -218,7 +219,7 @@ impl Datapath {
         }
     }
 
-    /// Takes a frame to who it is for on a wire, or drops it.
+    /// Delivers a frame to its receiver on a wire, or drops it.
     pub(super) fn switch_now(
         &mut self,
         port: usize,
@@ -235,7 +236,7 @@ impl Datapath {
         }
     }
 
-    /// Takes a frame from the wire to where the program sends it.
+    /// Forwards a frame from the wire to the destination that the program selects.
     fn forward_in(
         &mut self,
         port: usize,
@@ -276,8 +277,7 @@ impl Datapath {
         }
     }
 
-    /// Offers a frame from the wire to who it is for: an ADI, which never lets it wait, or the
-    /// port.
+    /// Offers a frame from the wire to its receiver: an ADI, for which it never waits, or the port.
     fn switch_in(&mut self, port: usize, frame: &mut [u8], held: &mut Held) -> Result<(), Refused> {
         if self.switch.any(port) && !held.copied {
             let kind = frame.first_chunk().map(DstKind::of);
@@ -319,7 +319,7 @@ impl Datapath {
             .ok_or(Refused::Drop(Drop::QueueDisabled))?;
         let (rsc, max_len) = (queue.rsc, queue.max_packet_len as usize);
         if let Some(gso) = held.meta.gso {
-            // What has been delivered in pieces goes on in pieces.
+            // A frame that was partly delivered in segments is continued in segments.
             if held.done > 0 || !(rsc && mergeable(&parsed, gso)) {
                 return self.offer_segments(index, target, frame, held);
             }
@@ -331,8 +331,8 @@ impl Datapath {
         let verdict = match held.meta.checksum {
             Checksum::Unknown => verify(&parsed, &[frame]),
             Checksum::Valid => VALID,
-            // What the host did not finish is finished here, so that the guest sees a frame as
-            // from any wire; it is right because the host vouches for it.
+            // A checksum that the host left partial is completed here, so that the guest sees the
+            // frame as from any wire; it is valid because the host vouches for it.
             Checksum::Partial { start, offset } => {
                 complete_partial(frame, start, offset)
                     .map_err(|_| Refused::Drop(Drop::Unsegmentable))?;
@@ -343,7 +343,7 @@ impl Datapath {
         self.push(index, target, frame, &parsed, verdict, None)
     }
 
-    /// Cuts a merged frame for a driver that does not take such.
+    /// Segments a merged frame for a driver that does not accept merged ones.
     fn offer_segments(
         &mut self,
         index: usize,
@@ -390,8 +390,8 @@ impl Datapath {
             hash: to.hash,
             flow_id: to.flow_id,
             verdict,
-            // Without a transport header there is nowhere to cut: small frames go whole into
-            // the header buffer, others whole into packet buffers.
+            // Without a transport header there is no split point: small frames go as a whole to the
+            // header buffer, others as a whole to packet buffers.
             header_len: match parsed.l4 {
                 L4::None => frame.len(),
                 _ => usize::from(parsed.payload_offset),
@@ -418,8 +418,8 @@ impl Datapath {
         match delivered {
             Ok(()) => target.starved = false,
             Err(RxRefusal::NoBuffer) => {
-                // The first frame that finds no buffers may wait; if it waited in vain, the
-                // others are not to.
+                // The first frame that finds no buffers may wait; after it has waited in vain, the
+                // next ones must not.
                 let patient = !target.starved;
                 return Err(Refused::NoBuffer { queue, patient });
             }
@@ -447,7 +447,7 @@ impl Datapath {
     }
 }
 
-/// The queue that a frame is for, and what its descriptor says besides.
+/// The queue that a frame is delivered to, and further fields of its descriptor.
 #[derive(Clone, Copy)]
 struct Target {
     queue: u32,
@@ -455,21 +455,21 @@ struct Target {
     flow_id: Option<u32>,
 }
 
-/// Why a frame is not delivered.
+/// The reason why a frame is not delivered.
 enum Refused {
-    /// There is no room for it now, and it is worth waiting for some, or not.
+    /// No buffers are posted; the frame may wait for some if `patient` is set.
     NoBuffer { queue: u32, patient: bool },
-    /// It never will be.
+    /// It can never be delivered.
     Drop(Drop),
 }
 
-/// Checksums that somebody we trust has found right.
+/// The verdict for checksums that a trusted party has validated.
 const VALID: Verdict = Verdict {
     ip: Check::Ok,
     l4: Check::Ok,
 };
 
-/// Whether the driver can take this frame merged: TCP right behind a plain IP header.
+/// Returns whether the driver accepts this frame merged: TCP directly after a plain IP header.
 fn mergeable(parsed: &Parsed, gso: Gso) -> bool {
     let header = usize::from(parsed.l4_offset) - usize::from(parsed.l2_len);
     let plain = match parsed.l3 {
@@ -481,7 +481,7 @@ fn mergeable(parsed: &Parsed, gso: Gso) -> bool {
     plain && whole && parsed.l4 == L4::Tcp && !matches!(gso.kind, GsoKind::Udp)
 }
 
-/// Two running queues out of one array.
+/// Borrows two running queues of one array.
 fn pair<Q>(
     slots: &mut [Slot<Q>],
     first: Option<u32>,

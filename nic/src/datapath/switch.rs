@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The embedded switch: which virtual port of a wire a frame goes to.
+//! The embedded switch: selects the virtual port of a wire that a frame is delivered to.
 //!
-//! On each wire there is the PF's virtual port and any number of ADIs. A unicast frame goes to
-//! the one whose address it has, found by a look-up, or else to the wire (to the PF, if it came
-//! from there). Frames to groups go everywhere but where they came from; copies for ADIs are made
-//! a bounded number at a time ([`Floods`]).
+//! Each wire has the PF's virtual port and any number of ADIs. A unicast frame goes to the one that
+//! has its address, found by a look-up, or else to the wire (to the PF, if it came from there).
+//! Multicast and broadcast frames go to all but their sender; copies for ADIs are made a bounded
+//! number at a time ([`Floods`]).
 //!
-//! The PF's port carries VLAN tags, as the wire does. An ADI is on one VLAN, or outside of all,
-//! and knows of no tags: its frames get theirs before they come here, and lose them when they are
-//! delivered.
+//! The PF's port carries VLAN tags, as the wire does. An ADI is on one VLAN, or on none, and never
+//! sees tags: its frames are tagged before they come here, and untagged when they are delivered.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -22,66 +21,66 @@ use crate::dataplane::AddressTaken;
 use crate::drops::Drop;
 use crate::queues::TxOffload;
 
-/// Copies of one frame that are made before it is the others' turn.
+/// The maximum number of copies of one frame per turn.
 const FLOOD_BURST: usize = 256;
-/// Frames that wait to be copied, at most.
+/// The maximum number of frames that wait to be copied.
 const MAX_FLOODS: usize = 64;
-/// Bytes of Ethernet addresses, behind which a VLAN tag is.
+/// The length of the Ethernet addresses, which a VLAN tag follows, in bytes.
 const ADDRESSES: usize = 12;
-/// Bytes of an Ethernet header.
+/// The length of an Ethernet header in bytes.
 const HEADER: usize = 14;
-/// Bytes of a VLAN tag.
+/// The length of a VLAN tag in bytes.
 const TAG: usize = 4;
 const TPID_8021Q: [u8; 2] = [0x81, 0x00];
 const TPID_8021AD: [u8; 2] = [0x88, 0xA8];
-/// The VLAN id in a tag.
+/// The mask of the VLAN id in a tag.
 const VID: u16 = 0xFFF;
-/// The sender of what came from the wire.
+/// The sender of frames from the wire.
 pub(super) const WIRE: u32 = u32::MAX;
 
-/// An address on a VLAN (0: on none) of a wire.
+/// An address on a VLAN (0: none) of a wire.
 type Station = (u32, u16, [u8; 6]);
 
-/// Frames to groups, on their way to ADIs.
+/// Multicast and broadcast frames that are being copied to ADIs.
 #[derive(Default)]
 struct Floods {
     waiting: VecDeque<Flood>,
-    /// Buffers to be used again.
+    /// Buffers for reuse.
     spare: Vec<Vec<u8>>,
 }
 
 struct Flood {
     domain: (u32, u16),
     sender: u32,
-    /// The first virtual port that has not got it.
+    /// The first virtual port that has not received it.
     next: u32,
     frame: Vec<u8>,
     meta: FrameMeta,
 }
 
-/// What became of frames to groups.
+/// Counters of multicast and broadcast frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FloodCounters {
-    /// Copied to all ADIs of a VLAN.
+    /// Frames copied to all ADIs of a VLAN.
     pub copied: u64,
-    /// Not copied, because too many others waited.
+    /// Frames not copied, because too many others waited.
     pub dropped: u64,
 }
 
-/// Who is on which wire.
+/// The stations and ADIs of each wire.
 #[derive(Default)]
 pub(super) struct Switch {
     stations: HashMap<Station, u32>,
     /// Enabled ADIs, by wire and VLAN.
     members: HashMap<(u32, u16), BTreeSet<u32>>,
-    /// ADIs on each wire.
+    /// The number of ADIs on each wire.
     population: Vec<u32>,
     floods: Floods,
     pub(super) counters: FloodCounters,
 }
 
 impl Switch {
-    /// Whether any ADI is on a wire.
+    /// Returns whether a wire has any ADI.
     pub(super) fn any(&self, port: usize) -> bool {
         self.population.get(port).is_some_and(|&n| n != 0)
     }
@@ -100,7 +99,7 @@ impl Switch {
         }
     }
 
-    /// Gives a virtual port an address; groups belong to nobody.
+    /// Assigns an address to a virtual port; group addresses have no owner.
     pub(super) fn claim(&mut self, station: Station, vport: u32) -> Result<(), AddressTaken> {
         if DstKind::of(&station.2) != DstKind::Unicast {
             return Ok(());
@@ -128,7 +127,7 @@ impl Switch {
         }
     }
 
-    /// Forgets everything but what was counted.
+    /// Clears everything but the counters.
     pub(super) fn clear(&mut self) {
         *self = Self {
             counters: self.counters,
@@ -136,15 +135,15 @@ impl Switch {
         };
     }
 
-    /// The ADI that has the address.
+    /// The ADI that has the frame's destination address.
     pub(super) fn station(&self, port: usize, frame: &[u8]) -> Option<u32> {
         let address = *frame.first_chunk()?;
         let key = (port as u32, vlan_of(frame), address);
         self.stations.get(&key).copied()
     }
 
-    /// Lets a frame to a group go to all ADIs of its VLAN but the sender. Its checksums have been
-    /// finished, unless it is to be cut.
+    /// Queues a frame for copies to all ADIs of its VLAN but the sender. Its checksums have been
+    /// completed, unless it is to be segmented.
     pub(super) fn flood(&mut self, port: usize, sender: u32, frame: &[u8], meta: FrameMeta) {
         let vlan = vlan_of(frame);
         let domain = (port as u32, vlan);
@@ -186,7 +185,7 @@ fn vlan_of(frame: &[u8]) -> u16 {
     }
 }
 
-/// Takes the outer tag out of a frame, whose first bytes are then unused.
+/// Removes the outer tag from a frame, and returns the frame without its first, now unused bytes.
 fn untag<'a>(frame: &'a mut [u8], meta: &mut FrameMeta) -> &'a mut [u8] {
     frame.copy_within(..ADDRESSES, TAG);
     if let Checksum::Partial { start, .. } = &mut meta.checksum {
@@ -198,7 +197,7 @@ fn untag<'a>(frame: &'a mut [u8], meta: &mut FrameMeta) -> &'a mut [u8] {
     &mut frame[TAG..]
 }
 
-/// Finishes the checksum of a frame that is going to be copied; false if it cannot be.
+/// Completes the checksum of a frame before it is copied; returns false if it cannot be.
 pub(super) fn finish(frame: &mut [u8], meta: &mut FrameMeta, then: Checksum) -> bool {
     match meta.checksum {
         Checksum::Partial { start, offset } if meta.gso.is_none() => {
@@ -209,22 +208,22 @@ pub(super) fn finish(frame: &mut [u8], meta: &mut FrameMeta, then: Checksum) -> 
     }
 }
 
-/// Where a frame from a driver goes.
+/// The destination of a frame from a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// To the wire.
+    /// The wire.
     Wire,
-    /// To the wire, and copies to others.
+    /// The wire, and copies to other ports.
     Copies,
-    /// It has arrived.
+    /// None: it has been delivered.
     Local,
-    /// Nowhere, for a reason.
+    /// None: it is dropped, for a reason.
     Refused(Drop),
 }
 
 impl Datapath {
-    /// What an ADI may send, and how it is changed: it has a source address of its own and no
-    /// tag, and gets that of its VLAN.
+    /// Checks a frame from an ADI, and adapts its offloads: it must have a source address of the
+    /// ADI's own and no tag, and gets the tag of the ADI's VLAN.
     pub(super) fn admit(
         &self,
         vport: u32,
@@ -251,8 +250,8 @@ impl Datapath {
         })
     }
 
-    /// Looks for the receiver of a frame on the sender's own wire; delivers it if that is all
-    /// there is to do.
+    /// Looks up the receiver of a frame on the sender's own wire; delivers the frame if it goes
+    /// nowhere else.
     pub(super) fn route(
         &mut self,
         sender: u32,
@@ -288,7 +287,7 @@ impl Datapath {
         }
     }
 
-    /// Copies a frame that has left by the wire to those who want it, too.
+    /// Copies a frame that was sent on the wire to its other receivers.
     pub(super) fn copy(
         &mut self,
         sender: u32,
@@ -309,7 +308,7 @@ impl Datapath {
         }
     }
 
-    /// Delivers a frame of the switch to a virtual port, without its tag if that is an ADI's.
+    /// Delivers a frame from the switch to a virtual port; an ADI gets it without its tag.
     pub(super) fn hand_over(
         &mut self,
         target: u32,
@@ -323,7 +322,7 @@ impl Datapath {
             .adi
             .as_ref()
             .is_some_and(|adi| adi.config.vlan != 0);
-        // A program may send it what is not of its VLAN, or has no tag.
+        // A program may send it frames that are not of its VLAN, or have no tag.
         let frame = if tagged && vlan_of(frame) != 0 {
             untag(frame, &mut meta)
         } else {
@@ -332,7 +331,7 @@ impl Datapath {
         self.deliver(target, frame, meta, steer);
     }
 
-    /// Makes some of the copies that are to be made; true if there were any.
+    /// Makes some of the pending copies; returns true if there were any.
     pub(super) fn flood_turn(&mut self) -> bool {
         let Some(mut flood) = self.switch.floods.waiting.pop_front() else {
             return false;
@@ -354,7 +353,7 @@ impl Datapath {
     }
 }
 
-/// The request with a VLAN tag to be inserted, behind which all headers are.
+/// The request with a VLAN tag to be inserted before all other headers.
 fn tagged(offload: TxOffload, vlan: u16) -> TxOffload {
     let mut offload = offload;
     offload.vlan_tci = Some(vlan);

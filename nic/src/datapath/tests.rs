@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver with rings in memory, a wire in memory, and what comes out at either end.
+//! A driver with rings in memory and a mock wire; tests check the frames at both ends.
 
 mod accounts;
 mod program;
@@ -26,19 +26,19 @@ use crate::testing::{ram, RAM};
 use crate::wire::mock::{FarEnd, MockPort};
 use crate::wire::PortCaps;
 
-/// The port's address.
+/// The port's MAC address.
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// Entries of each ring.
+/// The number of entries of each ring.
 const LEN: u16 = 64;
-/// Bytes of each RX buffer.
+/// The size of each RX buffer in bytes.
 const BUFFER: u32 = 2048;
-/// Where what is sent is put.
+/// The address of the TX buffers.
 const TX_BUFFERS: u64 = RAM + 0x4_0000;
-/// Where what is received is put: for each buffer of each queue, `BUFFER` bytes.
+/// The address of the RX buffers: `BUFFER` bytes for each buffer of each queue.
 const RX_BUFFERS: u64 = RAM + 0x8_0000;
-/// Header buffers lie behind the packet buffers.
+/// The address of the header buffers, which follow the packet buffers.
 const HEADERS: u64 = RX_BUFFERS + 2 * LEN as u64 * BUFFER as u64;
-/// Bytes of each header buffer.
+/// The size of each header buffer in bytes.
 const HEADER: u16 = 256;
 const KINDS: [QueueKind; 4] = [
     QueueKind::Tx,
@@ -56,17 +56,17 @@ fn ring(kind: QueueKind, index: u32) -> Ring {
     Ring { base, len: LEN }
 }
 
-/// A received frame, put together again, and its last descriptor.
+/// A received frame, reassembled, and its last descriptor.
 struct Delivery {
     frame: Vec<u8>,
-    /// Bytes that came in a header buffer.
+    /// The number of bytes in a header buffer.
     header: usize,
-    /// Buffers it took.
+    /// The number of buffers that it used.
     pieces: usize,
     last: RxFlexDescAdvNic3,
 }
 
-/// How RX queues are set up.
+/// The configuration of RX queues.
 #[derive(Clone, Copy, Default)]
 struct Setup {
     caps: PortCaps,
@@ -75,13 +75,13 @@ struct Setup {
 }
 
 /// Two queues of each kind: pair 0 as netdev queues, pair 1 as an XDP queue sends (queue
-/// scheduling). Vector 1 belongs to queues 0, vector 2 to queues 1.
+/// scheduling). Vector 1 belongs to TX and RX queue 0, vector 2 to TX and RX queue 1.
 struct Driver {
     dp: Datapath,
     far: FarEnd,
     now: u64,
     tx_tail: [u16; 2],
-    /// Next completion to be read, counted without end.
+    /// The index of the next completion to read, without wrapping.
     completed: [u64; 2],
     delivered: [u64; 2],
     posted: [u64; 2],
@@ -120,7 +120,7 @@ impl Driver {
         driver
     }
 
-    /// What a driver does when its interface goes up.
+    /// Configures and enables the queues, as a driver does when its interface goes up.
     fn up(&mut self, setup: Setup) {
         for index in 0..2 {
             let sched = [SchedMode::Flow, SchedMode::Queue][index as usize];
@@ -173,7 +173,7 @@ impl Driver {
         self.dp.poll(self.now, true);
     }
 
-    /// Puts a descriptor on a TX ring, without telling the device.
+    /// Writes a descriptor to a TX ring, without ringing the doorbell.
     fn describe<T: zerocopy::IntoBytes + zerocopy::Immutable>(&mut self, index: usize, desc: &T) {
         let tail = &mut self.tx_tail[index];
         let at = ring(QueueKind::Tx, index as u32).base + u64::from(*tail) * 16;
@@ -288,7 +288,7 @@ impl Driver {
         self.dp.doorbells.vectors.store(vector, dyn_ctl::INTENA_M);
     }
 
-    /// Interrupts since the last time this was asked.
+    /// The number of interrupts since the last call.
     fn interrupts(&self, vector: usize) -> u64 {
         let mut count = [0; 8];
         match rustix::io::read(&self.events[vector], &mut count) {
@@ -303,7 +303,7 @@ impl Driver {
     }
 }
 
-/// A TCP frame over IPv4 for the port, with right checksums.
+/// A TCP frame over IPv4 for the port, with valid checksums.
 fn tcp(source_port: u16, payload: usize) -> Vec<u8> {
     let mut f = [MAC, [2, 0, 0, 0, 0, 2]].concat();
     f.extend([8, 0, 0x45, 0]);
@@ -316,7 +316,7 @@ fn tcp(source_port: u16, payload: usize) -> Vec<u8> {
     f
 }
 
-/// Bytes of the headers of [`tcp`].
+/// The length of the headers of [`tcp`] in bytes.
 const TCP_HEADERS: usize = 54;
 
 fn finish(frame: &mut [u8]) {
@@ -325,7 +325,7 @@ fn finish(frame: &mut [u8]) {
     fill_l4(frame, &parsed).unwrap();
 }
 
-/// The same frame to somebody else.
+/// The same frame for another destination.
 fn to(mac: [u8; 6], mut frame: Vec<u8>) -> Vec<u8> {
     frame[..6].copy_from_slice(&mac);
     frame

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! From TX queues to wires.
+//! The transmit path: from TX queues to wires.
 
 use std::io::IoSlice;
 
@@ -19,20 +19,20 @@ use crate::frame::Frame;
 use crate::queues::{QueueFault, TxOutcome, TxQueue};
 use crate::wire::{Port, PortCaps, SendError, TxDrop};
 
-/// Frames handed to a wire after which it is the neighbours' turn, too: one frame from a driver may
-/// be thousands when it is segmented here.
+/// The number of frames handed to a wire after which its neighbours get their turn: one frame from
+/// a driver may become thousands when it is segmented here.
 const WIRE_BURST: u64 = 4 * BURST as u64;
 
-/// What became of a frame.
+/// The result of sending a frame.
 pub(super) enum Sent {
-    /// It left, or was dropped and counted.
+    /// It was sent, or was dropped and counted.
     Done,
-    /// The wire takes no more for now.
+    /// The wire is full.
     Stalled,
 }
 
 impl Datapath {
-    /// Sends up to a burst of one queue's packets; true when any was moved.
+    /// Sends up to a burst of one queue's packets; returns true if any was moved.
     pub(super) fn transmit_burst(&mut self, index: u32) -> bool {
         let tail = self.doorbells.tx_tail.load(index);
         let slot = &mut self.tx[index as usize];
@@ -65,7 +65,8 @@ impl Datapath {
         moved > 0
     }
 
-    /// Frames that the wire of a virtual port was handed, one that it segments itself being one.
+    /// The number of frames handed to the wire of a virtual port; one that the wire segments counts
+    /// once.
     fn handed_to_wire(&self, vport: u32) -> u64 {
         let port = self.port_of(vport) as u32;
         self.wire(port).map_or(0, |w| w.counters().tx_calls)
@@ -82,7 +83,7 @@ impl Datapath {
             return Ok(false);
         }
         let reports_to = queue.completion_queue.map(|id| id as usize);
-        // A frame does not leave that could not be reported.
+        // A frame whose completion could not be reported must not be sent.
         if let Some(reports_to) = reports_to {
             let completion = self.completion.get_mut(reports_to);
             if completion.and_then(super::Slot::running).is_none() {
@@ -152,7 +153,7 @@ impl Datapath {
         }
     }
 
-    /// Sends a frame by its address.
+    /// Sends a frame by its destination address.
     pub(super) fn send_switched(
         &mut self,
         queue: u32,
@@ -224,7 +225,7 @@ impl Datapath {
         Sent::Done
     }
 
-    /// Counts frames from a driver that did not leave.
+    /// Counts frames from a driver that were not sent.
     pub(super) fn discard(&mut self, vport: u32, reason: Drop, frames: u64) {
         let vport = &mut self.vports[vport as usize];
         vport.drops.tx.count_many(reason, frames);
@@ -232,36 +233,36 @@ impl Datapath {
     }
 }
 
-/// What became of a frame that was offered to a wire.
+/// The result of offering a frame to a wire.
 #[must_use]
 pub(super) struct Put {
-    /// What of it is on the wire.
+    /// The part of it that was sent.
     pub(super) left: OnWire,
-    /// Why the rest is not.
+    /// The error that stopped the rest.
     failed: Option<SendError>,
-    /// It was offered segment by segment.
+    /// Set if it was offered segment by segment.
     segmented: bool,
 }
 
 impl Put {
-    /// Whether the wire may take the frame later: it is full, and nothing of the frame has left.
+    /// Returns whether the wire may accept the frame later: it is full, and no part was sent.
     fn may_wait(&self) -> bool {
         self.left.frames == 0 && matches!(self.failed, Some(SendError::Full))
     }
 
-    /// Why not all of the frame is on the wire.
+    /// The reason why the frame was not sent completely.
     pub(super) fn reason(&self) -> Option<TxDrop> {
         self.failed.as_ref().map(SendError::reason)
     }
 
-    /// Counts with the wire what of the frame, which is `whole` on it, is lost; returns how many
-    /// frames.
+    /// Counts the lost part of a frame in the wire's counters, where `whole` is the complete frame;
+    /// returns the number of lost frames.
     pub(super) fn give_up(&self, wire: &mut dyn Port, whole: OnWire) -> u64 {
         let Some(error) = &self.failed else {
             return 0;
         };
         let lost = whole.frames - self.left.frames;
-        // The port has counted what it was offered, but for what the caller may offer again.
+        // The port has counted frames offered to it, except those that the caller may offer again.
         let counted = match (error, self.segmented) {
             (SendError::Full, _) => 0,
             (_, true) => 1,
@@ -272,7 +273,8 @@ impl Put {
     }
 }
 
-/// Puts a frame on a wire, finished as far as the wire wants it to be; `None` if it cannot be.
+/// Sends a frame on a wire, after doing the offloads that the wire does not support; `None` if they
+/// cannot be done.
 pub(super) fn put(
     wire: &mut dyn Port,
     segment: &mut [u8],
@@ -335,7 +337,7 @@ pub(super) fn destination(frame: &[u8]) -> DstKind {
         .map_or(DstKind::Unicast, DstKind::of)
 }
 
-/// Counts a frame as sent: its segments, if it stands for several.
+/// Counts a frame as sent, or its segments if it is a GSO frame.
 pub(super) fn count_sent(counters: &mut VportCounters, kind: DstKind, on_wire: OnWire) {
     counters.tx_bytes += on_wire.bytes;
     match kind {

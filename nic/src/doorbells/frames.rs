@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tails by queue number, wherever their pages are, and the words that say that nobody looks.
+//! Tail registers by queue number, independent of the place of their pages, and the words that
+//! report to the driver that the device does not poll them.
 
 use std::sync::atomic::{fence, AtomicU32, Ordering};
 use std::sync::Arc;
@@ -8,14 +9,14 @@ use adit_uapi::regs::adi::ASLEEP_OFFSET;
 
 use super::Window;
 
-/// Not a page.
+/// The value for a queue without a page.
 const NOWHERE: u32 = u32::MAX;
 
-/// The tails of one kind of queue: the function's own, by number, and behind them those of ADIs.
+/// The tails of one kind of queue: the function's own, by number, followed by those of ADIs.
 pub struct Tails {
     own: Window,
     frames: Option<Arc<Window>>,
-    /// Pages of frames, by queue number less the function's own.
+    /// Pages of frames, indexed by queue number minus the number of the function's own queues.
     pages: Vec<u32>,
 }
 
@@ -36,7 +37,7 @@ impl Tails {
         self.frames = Some(frames.clone());
     }
 
-    /// Says in which page of the frames the tail of an ADI's queue is; `None` takes it away.
+    /// Sets the page of the frames that has the tail of an ADI's queue; `None` removes it.
     pub fn place(&mut self, queue: u32, page: Option<u32>) {
         let Some(at) = queue.checked_sub(self.own.count()) else {
             return;
@@ -48,7 +49,7 @@ impl Tails {
         self.pages[at] = page.unwrap_or(NOWHERE);
     }
 
-    /// Where a queue's tail is.
+    /// The place of a queue's tail.
     fn at(&self, queue: u32) -> Option<(&Window, u32)> {
         match queue.checked_sub(self.own.count()) {
             None => Some((&self.own, queue)),
@@ -69,7 +70,7 @@ impl Tails {
         }
     }
 
-    /// The word that says whether the device looks at the tail of an ADI's queue.
+    /// The word that reports to the driver whether the device polls the tail of an ADI's queue.
     #[must_use]
     pub fn asleep(&self, queue: u32) -> Option<Asleep<'_>> {
         queue.checked_sub(self.own.count())?;
@@ -78,7 +79,7 @@ impl Tails {
     }
 }
 
-/// The word of a page that says whether the device looks at it.
+/// The word of a page that reports to the driver whether the device polls it.
 #[derive(Clone, Copy)]
 pub struct Asleep<'a>(&'a AtomicU32);
 
@@ -89,8 +90,8 @@ impl<'a> Asleep<'a> {
         window.register(page, ASLEEP_OFFSET).map(Self)
     }
 
-    /// Writes it. To be followed by a last look if it says "asleep": whoever writes a register
-    /// before that is seen, whoever writes later sees the word.
+    /// Writes the word. After `true` the caller must poll a last time: that sees every register
+    /// write made before, and a driver that writes later sees the word.
     pub fn set(self, asleep: bool) {
         self.0.store(u32::from(asleep).to_le(), Ordering::Release);
         fence(Ordering::SeqCst);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The classifier's side-band filter: rules of a virtual port that put a flow on a queue.
+//! The classifier's side-band filter: rules of a virtual port that assign a flow to a queue.
 
 use std::collections::HashMap;
 
@@ -7,19 +7,19 @@ use adit_pipeline::flow::{FlowError, FlowTable, Header};
 use adit_pipeline::parse::Parsed;
 use adit_uapi::virtchnl2::FlowRule;
 
-/// Most rules of a port.
+/// The maximum number of rules of a port.
 pub const MAX_FLOWS: usize = 1024;
 
-/// What happens to a flow.
+/// The action on a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowAction {
-    /// It goes to a queue, an index into the port's RX queues.
+    /// Assigned to a queue, an index into the port's RX queues.
     Queue(u32),
-    /// It is dropped.
+    /// Dropped.
     Drop,
 }
 
-/// The rules of a port, and how the driver said them.
+/// The rules of a port, compiled and as the driver sent them.
 #[derive(Clone, Debug)]
 pub struct Flows {
     table: FlowTable<FlowAction>,
@@ -36,10 +36,10 @@ impl Default for Flows {
 }
 
 impl Flows {
-    /// Adds the rule that the driver calls `id`; `headers` is what it matches.
+    /// Adds the rule with the driver's id `id`; `headers` are the headers that it matches.
     ///
     /// # Errors
-    /// When it cannot be matched, is there already, or there is no room.
+    /// When it cannot be matched, exists already, or the table is full.
     pub fn add(
         &mut self,
         id: u32,
@@ -52,31 +52,31 @@ impl Flows {
         Ok(())
     }
 
-    /// Takes a rule away; false when there is none of that id.
+    /// Removes a rule; returns false if there is none with that id.
     pub fn remove(&mut self, id: u32) -> bool {
         self.rules.remove(&id);
         self.table.remove(id).is_some()
     }
 
-    /// A rule as the driver said it.
+    /// A rule as the driver sent it.
     #[must_use]
     pub fn get(&self, id: u32) -> Option<&FlowRule> {
         self.rules.get(&id)
     }
 
-    /// How many rules there are.
+    /// The number of rules.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no rules.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
-    /// What happens to the frame that begins with `front`, if a rule says so.
+    /// The action of the rule that matches the frame that begins with `front`, if any.
     #[must_use]
     pub fn lookup(&self, parsed: &Parsed, front: &[u8]) -> Option<FlowAction> {
         self.table.lookup(parsed, front).map(|(_, action)| action)

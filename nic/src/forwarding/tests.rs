@@ -64,7 +64,7 @@ fn the_hash_of_a_flow_chooses_its_queue() {
             }
         );
     }
-    // A group that is not hashed goes to the first queue, without a hash.
+    // A packet type that is not hashed goes to the first queue, without a hash.
     port.set_rss_hash(0);
     assert_eq!(
         steer(&port, &frame(OWN, 6)),
@@ -73,7 +73,7 @@ fn the_hash_of_a_flow_chooses_its_queue() {
             hash: None
         }
     );
-    // Addresses alone are hashed for what has no ports.
+    // Packets without ports are hashed by addresses only.
     port.set_rss_hash(DEFAULT_HASH);
     let Steering::Queue { hash, .. } = steer(&port, &frame(OWN, 47)) else {
         panic!()

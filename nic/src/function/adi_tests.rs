@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! ADIs as a guest has them: made over the mailbox, driven through doorbells, kept apart by the
-//! guest's own IOMMU tables.
+//! ADIs from the guest's point of view: created over the mailbox, driven through doorbells,
+//! isolated by the guest's own IOMMU tables.
 
 mod isolation;
 mod life;
@@ -19,7 +19,7 @@ use crate::drops::Drop;
 use crate::testing::adi::{frame, AdiDriver};
 use crate::testing::guest::{wanted, Guest, PF_MAC};
 
-/// Somebody at the other end of the wire.
+/// The address of a station at the other end of the wire.
 const STRANGER: [u8; 6] = [2, 0, 0, 0, 9, 9];
 const BROADCAST: [u8; 6] = [0xFF; 6];
 
@@ -37,7 +37,7 @@ fn pair() -> (Guest, AdiDriver, AdiDriver) {
     (guest, a, b)
 }
 
-/// Frames dropped by all ADIs for a reason: to them, and from them.
+/// Frames dropped by all ADIs for a reason: received and sent.
 fn dropped(guest: &Guest, reason: Drop) -> (u64, u64) {
     let drops = guest.function.datapath().adi_totals().drops;
     (drops.rx.get(reason), drops.tx.get(reason))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A function whose driver has loaded and enabled its port, and what resets make of it.
+//! A function whose driver has loaded and enabled its port, and the effects of resets.
 
 use adit_uapi::regs::{dyn_ctl, vf};
 
@@ -7,7 +7,8 @@ use super::*;
 use crate::dataplane::DataPlane;
 use crate::fuzzing::loaded;
 
-/// Where PCI Express's Device Control is in configuration space, and its FLR bit (PCIe 7.5.3.4).
+/// The offset of PCI Express's Device Control in configuration space, and its FLR bit (PCIe
+/// 7.5.3.4).
 const DEVICE_CONTROL: u64 = 0x68;
 const INITIATE_FLR: [u8; 2] = [0, 0x80];
 

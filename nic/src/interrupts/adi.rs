@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Vectors of ADIs: as the function's own, but told through cause rings.
+//! Vectors of ADIs: like the function's own, but reported through cause rings.
 //!
-//! A vector is awake while something happens to it and for [`SLEEP_AFTER_NS`] longer. Only those
-//! are looked at; a page that is not looked at says so in its asleep word.
+//! A vector is awake while it has activity and for [`SLEEP_AFTER_NS`] longer. Only awake vectors
+//! are polled; the asleep word of a page is set while the page is not polled.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{fence, Ordering};
@@ -17,21 +17,21 @@ use crate::doorbells::{Asleep, Window};
 use crate::logging::warn_throttled;
 use crate::memory::{DmaFault, GuestMemory};
 
-/// Cause rings of a function.
+/// The number of cause rings of a function.
 pub const CAUSE_RINGS: u16 = 64;
-/// After how long without work a page is not looked at any more, in nanoseconds.
+/// The idle time after which a page is no longer polled, in nanoseconds.
 pub const SLEEP_AFTER_NS: u64 = 100_000_000;
 
-/// What became of causes of ADIs.
+/// Counters of the causes of ADIs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CauseCounters {
-    /// Entries written that say that a vector signals.
+    /// Entries written that report an interrupt of a vector.
     pub interrupts: u64,
-    /// Entries written that tell of faults.
+    /// Entries written that report a fault.
     pub faults: u64,
-    /// Rings given up because their memory could not be reached.
+    /// Rings removed because their memory could not be accessed.
     pub ring_faults: u64,
-    /// Vectors and queues that have gone to sleep.
+    /// Times that a vector or queue went to sleep.
     pub slept: u64,
 }
 
@@ -46,7 +46,7 @@ struct AdiVector {
     pending: bool,
     interval_ns: u64,
     fired_at: u64,
-    /// When something last happened.
+    /// The time of its last activity.
     active_at: u64,
 }
 
@@ -55,11 +55,11 @@ struct AdiVector {
 pub struct VectorBlock {
     /// The first one, among those of all ADIs.
     pub first: u32,
-    /// How many.
+    /// The number of vectors.
     pub count: u16,
     /// The page of the first one, among the frames.
     pub page: u32,
-    /// Whose.
+    /// The ADI that owns them.
     pub adi: u16,
     /// The cause ring that they report through.
     pub ring: u16,
@@ -72,9 +72,9 @@ pub struct AdiVectors {
     vectors: Vec<Option<AdiVector>>,
     awake: Awake,
     rings: BTreeMap<u16, CauseRing>,
-    /// ADIs with a fault that is to be told, and their rings.
+    /// ADIs with a fault that must be reported, and their rings.
     faulted: BTreeMap<u16, u16>,
-    /// MSI-X vectors to be signalled for what was written.
+    /// MSI-X vectors to be signalled for entries that were written.
     signals: Vec<u32>,
     now: u64,
     counters: CauseCounters,
@@ -90,7 +90,7 @@ impl AdiVectors {
         }
     }
 
-    /// What became of causes so far.
+    /// The counters of causes so far.
     #[must_use]
     pub fn counters(&self) -> CauseCounters {
         self.counters
@@ -100,13 +100,13 @@ impl AdiVectors {
         self.counters.slept += 1;
     }
 
-    /// How many are looked at.
+    /// The number of vectors that are polled.
     #[must_use]
     pub fn awake(&self) -> usize {
         self.awake.len()
     }
 
-    /// Gives an ADI its vectors.
+    /// Creates the vectors of an ADI.
     pub fn create(&mut self, block: VectorBlock) {
         let end = block.first as usize + usize::from(block.count);
         if self.vectors.len() < end {
@@ -126,7 +126,7 @@ impl AdiVectors {
         }
     }
 
-    /// Takes an ADI's vectors back, with what is latched.
+    /// Removes an ADI's vectors, with their latched causes.
     pub fn destroy(&mut self, block: VectorBlock) {
         for vector in block.first..block.first + u32::from(block.count) {
             self.awake.remove(vector);
@@ -137,7 +137,7 @@ impl AdiVectors {
         self.faulted.remove(&block.adi);
     }
 
-    /// A reset: no vectors, no rings.
+    /// Handles a reset: removes all vectors and rings.
     pub fn reset(&mut self) {
         self.vectors.clear();
         self.awake.clear();
@@ -146,13 +146,13 @@ impl AdiVectors {
         self.signals.clear();
     }
 
-    /// Sets up a cause ring, or takes it away.
+    /// Configures a cause ring, or removes it.
     pub fn set_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {
         match config {
             Some(config) => self.rings.insert(ring, CauseRing::new(config)),
             None => self.rings.remove(&ring),
         };
-        // What waited for it may be told now.
+        // Causes that waited for the ring may be reported now.
         for vector in 0..self.vectors.len() as u32 {
             let known = self.vectors[vector as usize].as_ref();
             if known.is_some_and(|v| v.pending && v.ring == ring) {
@@ -161,13 +161,13 @@ impl AdiVectors {
         }
     }
 
-    /// Whether a ring signals a vector of the function.
+    /// Returns whether a ring signals a vector of the function.
     #[must_use]
     pub fn uses(&self, vector: u32) -> bool {
         self.rings.values().any(|r| r.config.vector == vector)
     }
 
-    /// Looks at a vector from now on.
+    /// Starts to poll a vector.
     pub fn wake(&mut self, vector: u32) {
         let Some(Some(v)) = self.vectors.get_mut(vector as usize) else {
             return;
@@ -197,13 +197,13 @@ impl AdiVectors {
         self.wake(vector);
     }
 
-    /// Latches that a queue of an ADI was stopped by a fault.
+    /// Latches a fault that stopped a queue of an ADI.
     pub fn fault(&mut self, adi: u16, ring: u16) {
         self.faulted.insert(adi, ring);
     }
 
-    /// Tells what is latched, armed and not throttled. Returns when to look again because of
-    /// throttling, if at all.
+    /// Reports the vectors that are latched, armed and not throttled. Returns the time of the next
+    /// sweep that throttling requires, if any.
     pub(super) fn sweep(&mut self, memory: &GuestMemory, now: u64) -> Option<u64> {
         self.now = now;
         self.tell_faults(memory);
@@ -219,7 +219,7 @@ impl AdiVectors {
                     again = due.map_or(again, |due| Some(again.map_or(due, |a| a.min(due))));
                     place += 1;
                 }
-                // Another one has taken its place.
+                // The last element has taken its position.
                 Look::Sleep => self.awake.remove(vector),
             }
         }
@@ -249,7 +249,7 @@ impl AdiVectors {
                 return Look::Stay(None);
             }
             word.set(true);
-            // Whoever armed it before it read the word has not been seen yet.
+            // A driver that armed it before it read the word has not been seen yet.
             if !fires(v, seen()) {
                 self.counters.slept += 1;
                 return Look::Sleep;
@@ -264,7 +264,7 @@ impl AdiVectors {
         }
         let (number, adi, ring) = (v.number, v.adi, v.ring);
         v.active_at = self.now;
-        // Armed only once it is sure that it can be told.
+        // INTENA is cleared only once the cause can certainly be reported.
         if !room(&mut self.rings, memory, ring, &mut self.counters) {
             return Look::Stay(None);
         }
@@ -289,7 +289,7 @@ impl AdiVectors {
         }
     }
 
-    /// Writes an entry for which there is room; a ring that cannot be written is given up.
+    /// Writes an entry to a ring that has space; removes a ring that cannot be written.
     fn post(&mut self, memory: &GuestMemory, ring: u16, adi: u16, number: u16, reason: u8) -> bool {
         let Some(known) = self.rings.get_mut(&ring) else {
             return false;
@@ -310,16 +310,16 @@ impl AdiVectors {
     }
 }
 
-/// Whether a vector is to be told once it is not throttled.
+/// Returns whether a vector signals once it is not throttled.
 fn fires(v: &AdiVector, seen: DynCtl) -> bool {
     (v.pending || seen.swint_trig()) && seen.intena() && !seen.intena_msk()
 }
 
-/// What comes of looking at a vector.
+/// The result of polling a vector.
 enum Look {
-    /// It is looked at again, not before a time if there is one.
+    /// It stays polled; if there is a time, it is not due before that.
     Stay(Option<u64>),
-    /// It is not looked at any more.
+    /// It is no longer polled.
     Sleep,
 }
 

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A ring in the function's memory that says which vector of which ADI has something.
+//! A ring in the function's memory that reports the vectors and ADIs with events.
 
 use adit_uapi::virtchnl2::adi::CauseEntry;
 use zerocopy::little_endian::U32;
 
 use crate::memory::{DmaFault, GuestMemory};
 
-/// Where a cause ring is.
+/// The configuration of a cause ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CauseRingConfig {
     /// IOVA of the first entry.
     pub base: u64,
     /// Entries, a power of two.
     pub len: u32,
-    /// IOVA of the word in which the driver says how far it has read.
+    /// IOVA of the word that holds the driver's head index.
     pub head: u64,
     /// The vector (of the function) that it signals.
     pub vector: u32,
 }
 
-/// A cause ring, and how far it is written.
+/// A cause ring, with the device's position in it.
 #[derive(Debug)]
 pub(super) struct CauseRing {
     pub(super) config: CauseRingConfig,
     next: u32,
     generation: bool,
-    /// How far the driver had read when that was looked up last.
+    /// The driver's head index when it was last read.
     head: u32,
 }
 
@@ -39,11 +39,12 @@ impl CauseRing {
         }
     }
 
-    /// Whether an entry can be written. The driver is asked when it looks as if not.
+    /// Returns whether an entry can be written. The driver's head is read only if the ring seems
+    /// full.
     pub(super) fn has_room(&mut self, memory: &GuestMemory) -> Result<bool, DmaFault> {
         if self.full() {
             let head: U32 = memory.read_obj(self.config.head)?;
-            // An index beyond the ring says nothing: the ring stays full.
+            // An index beyond the ring is ignored: the ring stays full.
             if head.get() < self.config.len {
                 self.head = head.get();
             }
@@ -55,7 +56,7 @@ impl CauseRing {
         (self.next + 1) % self.config.len == self.head
     }
 
-    /// Writes an entry; [`has_room`](Self::has_room) has said that it can.
+    /// Writes an entry; [`has_room`](Self::has_room) must have returned true.
     pub(super) fn post(
         &mut self,
         memory: &GuestMemory,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The messages about ADIs.
+//! The messages for ADIs.
 
 use adit_uapi::regs::adi::{ASLEEP_OFFSET, FRAMES, KICK};
 use adit_uapi::regs::pf;
@@ -19,11 +19,11 @@ use crate::dataplane::{AdiConfig, DataPlane, QueueKind};
 use crate::interrupts::CauseRingConfig;
 use crate::queues::QueueFault;
 
-/// Entries of a cause ring, at most: more than there are vectors.
+/// The maximum number of entries of a cause ring: more than there are vectors.
 const MAX_CAUSE_RING: u32 = 1 << 16;
-/// Entries of a cause ring, at least.
+/// The minimum number of entries of a cause ring.
 const MIN_CAUSE_RING: u32 = 8;
-/// Bytes of the Ethernet header and of FCS, which are not part of an MTU.
+/// The length of the Ethernet header and of the FCS in bytes, which are not part of an MTU.
 const OVERHEAD: u16 = 14 + 4;
 
 impl Control {
@@ -126,7 +126,7 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        // No more of it is needed than what is asked with.
+        // Only the fields of the request are required.
         let asked = <[U16; 2]>::ref_from_prefix(payload);
         let (&[id, flags], _) = asked.map_err(|_| Refusal::Truncated)?;
         let adi = self.adis.get_mut(id.get().into());
@@ -158,8 +158,8 @@ impl Control {
     }
 }
 
-/// The extension behind the published message with all its vector chunks, if there is one. Vectors
-/// of the PF are not for ADIs to have.
+/// The extension that follows the published message with all its vector chunks, if there is one.
+/// ADIs may not have vectors of the PF.
 fn extension<'a>(
     asked: &NonFlexCreateAdi,
     payload: &'a [u8],
@@ -179,7 +179,7 @@ fn extension<'a>(
     Ok(ext.filter(|ext| ext.magic.get() == CREATE_ADI_EXT_MAGIC))
 }
 
-/// Reports to the driver what it has been given.
+/// Writes the reply: the resources that the ADI has been given.
 fn describe(adi: &Adi, asked: &NonFlexCreateAdi, max_mtu: u16, reply: &mut Vec<u8>) {
     let config = &adi.config;
     let counts = adi.vport.queues.counts();
@@ -228,12 +228,12 @@ fn describe(adi: &Adi, asked: &NonFlexCreateAdi, max_mtu: u16, reply: &mut Vec<u
     reply.extend_from_slice(chunks.as_bytes());
 }
 
-/// Where a page of the frames is in BAR0.
+/// The offset of a page of the frames in BAR0.
 fn offset(page: u32) -> u32 {
     FRAMES.offset(page).unwrap_or_default()
 }
 
-/// The queues of a kind, and where their tails are.
+/// The queues of a kind, and the offsets of their tails.
 fn chunk(adi: &Adi, kind: QueueKind) -> Option<QueueRegChunk> {
     let queues = adi.vport.queues.allocated(kind);
     let pairs = u32::from(adi.config.pairs);
@@ -241,7 +241,7 @@ fn chunk(adi: &Adi, kind: QueueKind) -> Option<QueueRegChunk> {
     let tails = match kind {
         QueueKind::Tx => offset(first),
         QueueKind::RxBuffer => offset(first + pairs),
-        // Nobody writes the tails of completions.
+        // Drivers never write the tails of completion rings.
         QueueKind::Rx | QueueKind::TxCompletion => 0,
     };
     Some(QueueRegChunk {
@@ -254,7 +254,7 @@ fn chunk(adi: &Adi, kind: QueueKind) -> Option<QueueRegChunk> {
     })
 }
 
-/// The ADI's vectors, by its own numbers.
+/// The ADI's vectors, numbered within the ADI.
 fn vector_chunk(config: &AdiConfig, vectors: u16) -> VectorChunk {
     if vectors == 0 {
         return VectorChunk::default();

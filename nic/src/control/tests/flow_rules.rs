@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Flow rules as ethtool's ntuple filters reach the device, and what frames they catch.
+//! Flow rules as ethtool's ntuple filters send them to the device, and the frames that they match.
 
 use adit_pipeline::p4::externs::Receive;
 use adit_pipeline::parse::Parsed;
@@ -21,7 +21,7 @@ fn header(kind: u16, at: usize, spec: &[u8], mask: &[u8]) -> ProtoHdr {
     hdr
 }
 
-/// "flow-type tcp4 dst-port PORT action QUEUE", as Linux says it.
+/// The rule "flow-type tcp4 dst-port PORT action QUEUE", as Linux encodes it.
 fn tcp4(id: u32, port: u16, queue: u32) -> FlowRuleInfo {
     let mut info = FlowRuleInfo {
         rule_id: U32::new(id),
@@ -63,7 +63,7 @@ fn driver() -> Driver {
 }
 
 impl Driver {
-    /// Sends rules and returns what became of each.
+    /// Sends rules and returns the status of each.
     fn rules(&mut self, opcode: u32, infos: &[FlowRuleInfo]) -> Vec<u32> {
         let reply = self.ok(opcode, &rules(infos)).to_vec();
         let (_, rest) = FlowRuleAddDel::read_from_prefix(&reply).unwrap();
@@ -113,7 +113,7 @@ fn a_rule_puts_its_flow_on_its_queue_until_it_is_taken_away() {
     let mut fragment = frame(6, 80);
     fragment[20] = 0x20;
     assert_ne!(driver.queue_of(&fragment), Some(6), "a fragment");
-    // The rule can be read back, and is there once.
+    // The rule can be read back, and exists once.
     let asked = FlowRuleInfo {
         rule_id: U32::new(3),
         ..FlowRuleInfo::default()
@@ -167,7 +167,7 @@ fn a_rule_of_a_queue_that_is_gone_is_no_rule() {
 fn masks_choose_what_matters() {
     let mut driver = driver();
     let mut net = tcp4(0, 0, 2);
-    // 10.0.0.0/30 to anywhere, any port; the bits of the value that do not matter are set.
+    // 10.0.0.0/30 to anywhere, any port; bits of the value that the mask excludes are set.
     net.rule_cfg.proto_hdrs.proto_hdr[0] =
         header(proto_hdr::IPV4, 12, &[10, 0, 0, 3], &[255, 255, 255, 252]);
     net.rule_cfg.proto_hdrs.proto_hdr[1] = header(proto_hdr::TCP, 0, &[], &[]);

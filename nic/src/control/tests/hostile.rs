@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver that sends anything in any order.
+//! A driver that sends arbitrary messages in any order.
 
 use adit_uapi::virtchnl2::{AddQueues, AllocVectors, VectorChunk, VectorChunks};
 use proptest::prelude::*;
 
 use super::*;
 
-/// A queue number that often exists.
+/// A queue id that often exists.
 fn id() -> impl Strategy<Value = u32> {
     prop_oneof![8 => 0_u32..8, 1 => any::<u32>()]
 }
 
-/// A message that often makes sense, with its opcode.
+/// A message that is often valid, with its opcode.
 fn sensible() -> impl Strategy<Value = (u32, Vec<u8>)> {
     let vport = || prop_oneof![8 => 0_u32..2, 1 => any::<u32>()];
     let queues = proptest::collection::vec((0_u32..4, id()), 1..6);
@@ -89,7 +89,7 @@ fn sensible() -> impl Strategy<Value = (u32, Vec<u8>)> {
     ]
 }
 
-/// Any message: made up, or sensible with a byte changed or the end cut off.
+/// Any message: random, or a valid one with a byte changed or truncated.
 fn any_message() -> impl Strategy<Value = (u32, Vec<u8>)> {
     let made_up = (
         prop_oneof![490_u32..560, 0_u32..3, any::<u32>()],

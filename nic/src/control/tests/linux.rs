@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The orders of messages that the Linux driver sends, and what it relies on in the replies.
+//! The sequences of messages that the Linux driver sends, and the properties of the replies that it
+//! relies on.
 
 use adit_uapi::regs::{pf, RegArray};
 use adit_uapi::virtchnl2::cap::{csum, flow, other, seg};
@@ -13,7 +14,7 @@ use super::*;
 use crate::dataplane::{QueueConfig, QueueId, QueueKind, SchedMode};
 use queue_type::{RX, RX_BUFFER, TX, TX_COMPLETION};
 
-/// VERSION, GET_CAPS, ALLOC_VECTORS, GET_PTYPE_INFO.
+/// Sends VERSION, GET_CAPS, ALLOC_VECTORS, GET_PTYPE_INFO.
 fn load(driver: &mut Driver) -> (GetCapabilities, VectorChunk) {
     let version = VersionInfo {
         major: U32::new(2),
@@ -23,7 +24,7 @@ fn load(driver: &mut Driver) -> (GetCapabilities, VectorChunk) {
         driver.ok(op::VERSION, version.as_bytes()),
         version.as_bytes()
     );
-    // Everything but what Linux does not ask for: FLOW_STEER among it.
+    // Everything except what Linux does not request, such as FLOW_STEER.
     let asked = GetCapabilities {
         csum_caps: U32::new(u32::MAX),
         seg_caps: U32::new(u32::MAX),
@@ -52,7 +53,7 @@ fn load(driver: &mut Driver) -> (GetCapabilities, VectorChunk) {
     (caps, chunk)
 }
 
-/// CONFIG_TX, CONFIG_RX, MAP, ENABLE_QUEUES, ENABLE_VPORT, SET_RSS_KEY, SET_RSS_LUT.
+/// Sends CONFIG_TX, CONFIG_RX, MAP, ENABLE_QUEUES, ENABLE_VPORT, SET_RSS_KEY, SET_RSS_LUT.
 fn up(driver: &mut Driver, vport: u32, n: u32) {
     let tx: Vec<_> = (0..n)
         .flat_map(|q| [txq(q, q as u16, 0), complq(q)])
@@ -97,7 +98,7 @@ fn up(driver: &mut Driver, vport: u32, n: u32) {
     driver.ok(op::SET_RSS_LUT, &message(&lut, &entries));
 }
 
-/// DISABLE_VPORT, DISABLE_QUEUES, UNMAP.
+/// Sends DISABLE_VPORT, DISABLE_QUEUES, UNMAP.
 fn down(driver: &mut Driver, vport: u32, n: u32) {
     driver.ok(op::DISABLE_VPORT, name(vport).as_bytes());
     driver.dp.markers.clear();
@@ -214,7 +215,7 @@ fn packet_types_can_be_walked_to_their_end() {
     assert!(rest.is_empty());
     assert_eq!(seen.pop(), Some(PTYPE_ID_10_LAST));
     assert_eq!(seen.len(), 14);
-    // From behind the last one on there is only the end.
+    // After the last type there is only the terminating entry.
     let asked = GetPtypeInfo {
         start_ptype_id: U16::new(95),
         ..GetPtypeInfo::default()
@@ -339,7 +340,7 @@ fn load_up_down_and_unload() {
     let mut dealloc = alloc.vchunks;
     dealloc.num_vchunks = U16::new(1);
     driver.ok(op::DEALLOC_VECTORS, &message(&dealloc, &[vectors]));
-    // And again, as after rmmod and modprobe without a reset between.
+    // Once more, as after rmmod and modprobe without a reset in between.
     load(&mut driver);
     driver.create(0, 4);
     up(&mut driver, 0, 4);
@@ -355,7 +356,7 @@ fn the_number_of_queues_changes_to_exactly_what_is_asked_for() {
     let del: Vec<_> = all(4);
     driver.ok(op::DEL_QUEUES, &named(0, &del));
     assert!(driver.dp.queues.is_empty() && driver.dp.forwarding(0).rx_queues.is_empty());
-    // XDP: as many TX queues again.
+    // XDP: additional TX queues.
     let asked = AddQueues {
         num_tx_q: U16::new(4),
         num_tx_complq: U16::new(4),
@@ -448,7 +449,7 @@ fn link_changes_are_told_once_and_only_when_enabled() {
     driver.ok(op::DISABLE_VPORT, name(0).as_bytes());
     driver.control.link_changed(0);
     assert!(driver.events().is_empty());
-    // Enabling an enabled vport tells again.
+    // Enabling an enabled vport sends the event again.
     driver.ok(op::ENABLE_VPORT, name(0).as_bytes());
     driver.ok(op::ENABLE_VPORT, name(0).as_bytes());
     assert_eq!(driver.events().len(), 1);

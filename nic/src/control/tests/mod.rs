@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver that speaks to the control plane, and what it finds.
+//! A driver that exchanges messages with the control plane, for the tests.
 
 mod flow_rules;
 mod hostile;
@@ -21,7 +21,7 @@ use crate::memory::GuestMemory;
 
 pub(super) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// A driver with nothing but a control plane.
+/// A driver that uses only a control plane.
 pub(super) struct Driver {
     pub(super) control: Control,
     pub(super) dp: MockDataPlane,
@@ -54,12 +54,12 @@ impl Driver {
         &self.reply
     }
 
-    /// The struct that the last reply begins with, and what follows it.
+    /// The struct at the start of the last reply, and the bytes that follow it.
     pub(super) fn answer<T: FromBytes>(&self) -> (T, &[u8]) {
         T::read_from_prefix(&self.reply).expect("a reply as long as its struct")
     }
 
-    /// The queues in the last reply.
+    /// The queue chunks in the last reply.
     pub(super) fn chunks(&self, skip: usize, count: U16) -> Vec<QueueRegChunk> {
         let bytes = &self.reply[skip..];
         assert_eq!(bytes.len(), usize::from(count.get()) * QueueRegChunk::LEN);
@@ -73,7 +73,7 @@ impl Driver {
         std::iter::from_fn(|| self.control.take_event(&self.dp)).collect()
     }
 
-    /// A vport with `n` queues of each sort, as Linux makes it, with `xdp` more TX queues.
+    /// Creates a vport with `n` queues of each kind (`2 * n` buffer queues), as Linux does.
     pub(super) fn create(&mut self, index: u16, n: u16) -> CreateVport {
         let asked = CreateVport {
             txq_model: U16::new(queue_model::SPLIT),
@@ -90,7 +90,7 @@ impl Driver {
     }
 }
 
-/// A message with elements behind its header.
+/// A message with elements after its header.
 pub(super) fn message<H, E>(header: &H, elements: &[E]) -> Vec<u8>
 where
     H: IntoBytes + Immutable,
@@ -106,7 +106,7 @@ pub(super) fn name(vport: u32) -> VportName {
     }
 }
 
-/// A message that names queues, one chunk each, as Linux sends it.
+/// A message that lists queues, one chunk each, as Linux sends it.
 pub(super) fn named(vport: u32, queues: &[(u32, u32)]) -> Vec<u8> {
     let chunks: Vec<_> = queues
         .iter()
@@ -200,7 +200,7 @@ pub(super) fn config_rx(vport: u32, infos: &[RxqInfo]) -> Vec<u8> {
     )
 }
 
-/// MAP or UNMAP of (type, queue, vector, ITR index).
+/// A MAP or UNMAP message with entries of (type, queue, vector, ITR index).
 pub(super) fn maps(vport: u32, entries: &[(u32, u32, u16, u32)]) -> Vec<u8> {
     let entries: Vec<_> = entries
         .iter()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is refused, with which status, and that a refused request changes nothing.
+//! Requests that are refused, with their status; a refused request must change nothing.
 
 use adit_uapi::virtchnl2::status::{
     ERR_EACCES, ERR_EBUSY, ERR_EEXIST, ERR_EINVAL, ERR_ENOSPC, ERR_ENXIO, ERR_ERANGE, ERR_ESM,
@@ -78,7 +78,7 @@ fn truncated_messages_of_every_opcode() {
             driver.refused(opcode, &[0; 3], ERR_EINVAL);
         }
     }
-    // More elements announced than there are.
+    // More elements are announced than present.
     let mut message = config_tx(0, &[txq(0, 0, 0), complq(0)]);
     message.pop();
     driver.refused(op::CONFIG_TX_QUEUES, &message, ERR_EINVAL);
@@ -87,7 +87,7 @@ fn truncated_messages_of_every_opcode() {
         ..MacAddrList::default()
     };
     driver.refused(op::ADD_MAC_ADDR, header.as_bytes(), ERR_EINVAL);
-    // None at all.
+    // No elements.
     driver.refused(op::ENABLE_QUEUES, &named(0, &[]), ERR_EINVAL);
 }
 
@@ -153,7 +153,8 @@ fn vports_that_cannot_be_made() {
 #[test]
 fn queues_of_others_and_of_nobody() {
     let mut driver = driver();
-    // A vport of this profile owns 4 TX queues from 4 × its id on, and has two of them.
+    // A vport of this profile owns 4 TX queues starting at 4 × its id, and two of them are
+    // allocated.
     for (id, status) in [(2, ERR_ENXIO), (4, ERR_EACCES), (u32::MAX, ERR_EACCES)] {
         driver.refused(
             op::CONFIG_TX_QUEUES,
@@ -195,7 +196,8 @@ fn queues_of_others_and_of_nobody() {
     driver.refused(op::ENABLE_QUEUES, &named(0, &[(9, 0)]), ERR_EINVAL);
 }
 
-/// A range that ends beyond the largest number is out of range before it is anybody's.
+/// The status of a range: one that ends beyond the largest number is out of range, regardless of
+/// its owner.
 fn status_of_range(id: u32, status: u32) -> u32 {
     if id == u32::MAX {
         ERR_ERANGE
@@ -220,13 +222,13 @@ fn queues_out_of_order() {
         &config_tx(0, &[complq(1), txq(0, 0, 0)]),
         ERR_EBUSY,
     );
-    // Twice in one message stops once; what does not run stays as it is.
+    // A queue listed twice stops once; one that does not run is unchanged.
     driver.ok(op::DISABLE_QUEUES, &named(0, &[(TX, 0), (TX, 0), (TX, 1)]));
     assert_eq!(driver.dp.markers, [0]);
     driver.ok(op::CONFIG_TX_QUEUES, &config_tx(0, &[txq(0, 1, 0)]));
 }
 
-/// Makes something wrong of something right.
+/// Makes a valid struct invalid.
 type Change<T> = fn(&mut T);
 
 #[test]
@@ -280,7 +282,7 @@ fn rings_that_cannot_be() {
     for (change, info, status) in rx_cases {
         driver.refused(op::CONFIG_RX_QUEUES, &rx(change, info), status);
     }
-    // One bad queue of several, and none is set up.
+    // If one of several queues is invalid, none is configured.
     let message = config_rx(0, &[bufq(0), bufq(1), rxq(0, [0, 9])]);
     driver.refused(op::CONFIG_RX_QUEUES, &message, ERR_EACCES);
     assert!(driver.dp.queues.is_empty());
@@ -296,7 +298,7 @@ fn more_queues_than_there_are() {
     driver.refused(op::ADD_QUEUES, asked(0).as_bytes(), ERR_EINVAL);
     driver.refused(op::ADD_QUEUES, asked(3).as_bytes(), ERR_ENOSPC);
     driver.refused(op::ADD_QUEUES, asked(u16::MAX).as_bytes(), ERR_ENOSPC);
-    // All or none: there is a TX queue left, but no RX queue.
+    // All or none: a TX queue is left, but no RX queue.
     let both = AddQueues {
         num_rx_q: U16::new(1),
         ..asked(1)
@@ -309,7 +311,7 @@ fn more_queues_than_there_are() {
             .get(),
         2
     );
-    // In a row, or not at all: 0 and 2 are free.
+    // Contiguous or not at all: 0 and 2 are free.
     driver.ok(op::DEL_QUEUES, &named(0, &[(TX, 0), (TX, 2)]));
     driver.refused(op::ADD_QUEUES, asked(2).as_bytes(), ERR_ENOSPC);
     driver.ok(op::ADD_QUEUES, asked(1).as_bytes());
@@ -363,7 +365,7 @@ fn vectors_that_are_not_the_drivers() {
     ] {
         driver.refused(op::DEALLOC_VECTORS, &dealloc(start, count), status);
     }
-    // Vectors that are given back take their mappings along.
+    // Vectors that are freed lose their mappings.
     driver.ok(
         op::MAP_QUEUE_VECTOR,
         &maps(0, &[(TX, 0, 1, 1), (RX, 1, 3, 0)]),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The single queue model, as DPDK asks for it.
+//! The single queue model, as DPDK requests it.
 
 use adit_uapi::virtchnl2::status::{ERR_EINVAL, ERR_ERANGE};
 use adit_uapi::virtchnl2::{rxq_flags, AddQueues};
@@ -8,7 +8,7 @@ use queue_type::{RX, TX};
 use super::*;
 use crate::dataplane::{QueueConfig, QueueId, QueueKind, Ring};
 
-/// Asks for vport 2 with this model for TX and this one for RX queues.
+/// A request for vport 2 with the given queue models for TX and RX queues.
 fn asked(tx: u16, rx: u16) -> CreateVport {
     CreateVport {
         txq_model: U16::new(tx),
@@ -65,7 +65,7 @@ fn each_direction_gets_the_model_that_it_asks_for() {
             .iter()
             .find(|chunk| chunk.type_.get() == queue_type::RX)
             .map(|c| (c.qtail_reg_start.get(), c.qtail_reg_spacing.get()));
-        // RX queue 4 has the tail of buffer queue 8: its own is in the part that is not mapped.
+        // RX queue 4 uses the tail of buffer queue 8: its own is in the unmapped part.
         let expected = match rx {
             queue_model::SINGLE => (0x0300_8000, 0x2000),
             _ => (0x4000, 0x1000),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::wire::RxDrop;
 
-/// What a frame that is sent counts as: its segments, if it can be segmented.
+/// The number of frames that a sent frame counts as: its segments, if it can be segmented.
 fn weight(frame: &[u8], mss: Option<u16>) -> u64 {
     let is_tcp = Parsed::new(frame, frame.len()).is_ok_and(|parsed| parsed.l4 == L4::Tcp);
     match mss.filter(|_| is_tcp) {
@@ -19,7 +19,7 @@ fn weight(frame: &[u8], mss: Option<u16>) -> u64 {
     }
 }
 
-/// What a frame that was delivered counts as.
+/// The number of frames that a delivered frame counts as.
 fn delivered_as(delivery: &Delivery) -> u64 {
     match delivery.last.rsc() {
         true => weight(&delivery.frame, Some(delivery.last.misc.get())),
@@ -27,7 +27,7 @@ fn delivered_as(delivery: &Delivery) -> u64 {
     }
 }
 
-/// What may happen.
+/// An event of the test.
 #[derive(Clone, Debug)]
 enum Step {
     Arrive {
@@ -88,7 +88,7 @@ proptest! {
     ) {
         let caps = PortCaps { checksum: cuts, tso4: cuts, tso6: cuts, uso: cuts };
         let mut driver = Driver::new(Setup { caps, rsc, header_split });
-        // Frames that arrived, that were handed over, that came back as one or as many.
+        // Counts of frames that arrived, that were handed over, that came back as one or as many.
         let (mut arrived, mut sent, mut reported, mut received, mut left) = (0, 0, 0, 0, 0);
         let (mut weights, mut weight_reported) = (VecDeque::new(), 0);
         let mut on_ring = 0;
@@ -100,7 +100,7 @@ proptest! {
                     arrived += 1;
                 }
                 Step::Send { frame, finish, mss } => {
-                    // Room for a context descriptor and the frame.
+                    // Space for a context descriptor and the frame.
                     if on_ring + 4 > LEN {
                         continue;
                     }
@@ -155,7 +155,7 @@ proptest! {
         prop_assert!(reported <= sent);
         prop_assert_eq!(port.tx_frames, left);
         let known = delivered + drops.rx.total() + driver.dp.held_frames();
-        // What came back in loopback is known, too.
+        // Looped-back frames are included.
         prop_assert!(known >= port.rx_frames);
         prop_assert!(counters.rx_filtered + counters.rx_discards <= drops.rx.total());
     }

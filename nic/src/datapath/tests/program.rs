@@ -20,7 +20,7 @@ fn programmed(setup: Setup) -> Driver {
     driver
 }
 
-/// A frame for which the program does something.
+/// A frame that triggers an operation of the program.
 fn op(op: u8, mut frame: Vec<u8>) -> Vec<u8> {
     frame[11] = op;
     frame
@@ -44,7 +44,7 @@ fn a_queue_and_a_flow_are_named() {
         assert_eq!(got.last.flow_id(), Some(0x1234_5678));
     }
     assert!(driver.recv(0).is_none());
-    // The driver has no queue 99: the hash decides, which is the program's.
+    // The driver has no queue 99: the hash selects the queue, and the program sets the hash.
     driver.far.send(&op(9, tcp(0, 60)), plain());
     driver.poll();
     let got = driver.recv(1).unwrap();
@@ -94,7 +94,7 @@ fn a_checksum_that_is_left_to_the_device_is_that_of_the_frame_that_leaves() {
     let (frame, meta) = driver.far.recv().unwrap();
     assert_eq!((&frame[30..34], meta), (&[192, 0, 2, 7][..], plain()));
     assert!(transport_is_right(&frame));
-    // What was right before is not said to be right after.
+    // A checksum that was valid before the change is not reported as valid afterwards.
     let valid = FrameMeta {
         checksum: Checksum::Valid,
         gso: None,
@@ -106,7 +106,7 @@ fn a_checksum_that_is_left_to_the_device_is_that_of_the_frame_that_leaves() {
     assert_ne!(got.last.status_err0_qw1 & bad, 0);
 }
 
-/// 3,000 bytes of payload that are to be cut into three.
+/// 3,000 bytes of payload to be segmented into three.
 fn large(n: u8) -> (Vec<u8>, FrameMeta) {
     let meta = FrameMeta {
         checksum: Checksum::Partial {
@@ -148,7 +148,7 @@ fn large_frames_stay_whole_where_headers_stay_in_number() {
     }
     let got = driver.recv(0).or_else(|| driver.recv(1)).unwrap();
     assert_eq!(got.frame.len(), frame.len());
-    // Three segments each way, which is what the program's counter counts.
+    // Three segments in each direction, which the program's counter counts.
     let engine = driver.dp.engine().unwrap();
     let Some(Object::Counter(seen)) = engine.object("C.seen") else {
         panic!("no counter");

@@ -127,7 +127,7 @@ fn merged_segments_go_whole_to_queues_that_take_them_and_cut_to_others() {
     assert_eq!(delivery.frame, large);
     assert_ne!(delivery.last.hdrlen_flags.get() & RSC_M, 0);
     assert_eq!(delivery.last.misc.get(), 1448);
-    // As it does in a NIC, which counts before it merges.
+    // The same as in a NIC, which counts before it merges.
     let on_wire = (4, 5000 + 4 * TCP_HEADERS as u64);
     let counted = driver.dp.counters(0);
     assert_eq!((counted.rx_unicast, counted.rx_bytes), on_wire);
@@ -149,7 +149,7 @@ fn merged_segments_go_whole_to_queues_that_take_them_and_cut_to_others() {
     let wire = driver.dp.wire(0).unwrap().counters();
     assert_eq!((wire.rx_frames, wire.rx_bytes), on_wire);
 
-    // Nobody takes it: all of it is dropped.
+    // A disabled port: all of its segments are dropped.
     let mut driver = Driver::new(Setup {
         rsc: true,
         ..Setup::default()
@@ -206,7 +206,7 @@ fn a_frame_that_waits_does_not_outlive_a_reset() {
     assert_eq!(driver.dropped(Drop::PortDisabled), (1, 0));
 }
 
-/// In nanoseconds.
+/// A time longer than any frame waits, in nanoseconds.
 const LONGER_THAN_ANY_FRAME_WAITS: u64 = 1_000_000_000;
 
 #[test]

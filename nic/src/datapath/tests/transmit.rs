@@ -21,7 +21,7 @@ fn right(frame: &[u8]) -> bool {
     (verdict.ip, verdict.l4) == (Check::Ok, Check::Ok)
 }
 
-/// As Linux leaves a frame whose checksum the device finishes: the pseudo header's sum is there.
+/// Prepares a frame whose checksum the device completes, as Linux does: with the pseudo-header sum.
 pub(super) fn unfinished(mut frame: Vec<u8>) -> Vec<u8> {
     let parsed = Parsed::new(&frame, frame.len()).unwrap();
     let l4_len = (frame.len() - 34) as u32;
@@ -112,7 +112,7 @@ fn a_large_frame_is_cut_here_or_by_a_wire_that_can() {
     assert_eq!(driver.far.recv(), None);
 }
 
-/// 20,000 bytes of payload in segments of 1,448 are 14 frames, each with its headers.
+/// A frame with 20,000 bytes of payload in segments of 1,448 is 14 frames, each with its headers.
 #[test]
 fn a_large_frame_counts_as_its_segments_whoever_segments_it() {
     for caps in [PortCaps::default(), ALL] {

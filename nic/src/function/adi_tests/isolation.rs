@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What an ADI cannot reach, and what comes of trying.
+//! Isolation of ADIs: accesses that an ADI may not make, and the faults that they cause.
 
 use adit_uapi::virtchnl2::adi::{fault_flags, fault_reason};
 use adit_uapi::virtchnl2::{queue_type, ConfigRxQueues, ConfigTxQueues, RxqInfo, TxqInfo};
@@ -9,10 +9,10 @@ use super::*;
 use crate::pasid::testing::READ_WRITE;
 use crate::testing::adi::{BUFFERS, IOVA, LEN, READ_ONLY, TX_DATA};
 
-/// Where only the second ADI of [`pair`] has memory.
+/// The address of memory that only the second ADI of [`pair`] has.
 const ONLY_B: u64 = 0x9000_0000;
 
-/// The neighbours notice nothing: frames pass between `b` and the wire.
+/// Checks that the neighbours are unaffected: frames pass between `b` and the wire.
 fn unharmed(guest: &mut Guest, b: &mut AdiDriver) {
     let sent = frame(STRANGER, b.mac(), 0xB0);
     b.send(guest, &sent);
@@ -25,7 +25,7 @@ fn unharmed(guest: &mut Guest, b: &mut AdiDriver) {
     b.post(guest, 1);
 }
 
-/// A fault has stopped a queue of `a`, and is told.
+/// Checks that a fault has stopped a queue of `a`, and that it is reported.
 fn told(guest: &mut Guest, a: &AdiDriver, reason: u32, address: u64, kind: u32, write: bool) {
     guest.poll();
     let id = a.created.id();
@@ -54,7 +54,7 @@ fn what_is_not_mapped_for_it_is_not_sent() {
     guest
         .tables
         .map(memory, b.pasid, ONLY_B, secret, READ_WRITE);
-    // The neighbour's address, its physical address, none at all, and addresses at the ends.
+    // The neighbour's address, its physical address, an unmapped one, and addresses at the ends.
     for iova in [ONLY_B, secret, IOVA + LEN, 0, u64::MAX - 63] {
         a.describe(&mut guest, iova, 64);
         a.ring_tx(&mut guest);
@@ -91,7 +91,7 @@ fn what_it_may_only_read_is_not_received_into() {
     guest.memory().read(at, &mut page).unwrap();
     assert_eq!(page, [0; 64]);
     unharmed(&mut guest, &mut b);
-    // It may be sent from.
+    // Its page may be sent from.
     a.restart(&mut guest);
     guest
         .memory()
@@ -159,7 +159,7 @@ fn queues_vectors_and_pasids_are_its_own_or_refused() {
             }
         }
     }
-    // The neighbour's queues, by configuration, by name and by vector.
+    // The neighbour's queues: in a configuration, by queue id and by vector.
     let bad = theirs(&tx, 16 + 12, U32::new(b.queue(QueueKind::Tx)));
     assert_eq!(refused(&mut guest, op::CONFIG_TX_QUEUES, bad), access);
     let bad = theirs(&tx, 16 + 26, U32::new(b.queue(QueueKind::TxCompletion)));
@@ -175,7 +175,7 @@ fn queues_vectors_and_pasids_are_its_own_or_refused() {
     let bad = a.vector_map(1);
     let none = status::ERR_ENXIO;
     assert_eq!(refused(&mut guest, op::MAP_QUEUE_VECTOR, bad), none);
-    // What is for the function's own vports only.
+    // Operations for the function's own vports only.
     let name = a.vport().as_bytes().repeat(32);
     for opcode in [op::DESTROY_VPORT, op::LOOPBACK] {
         assert_eq!(refused(&mut guest, opcode, name.clone()), none);
@@ -191,7 +191,7 @@ fn queues_vectors_and_pasids_are_its_own_or_refused() {
 }
 
 impl AdiDriver {
-    /// As `restart`, for an ADI whose memory may be gone.
+    /// Restarts like `restart`, for an ADI whose memory may be unmapped.
     fn restart_quietly(&mut self, guest: &mut Guest) {
         guest.ok(op::DISABLE_QUEUES, &self.all_queues());
         self.fault(guest, fault_flags::CLEAR);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! How ADIs end, and what is left of them: nothing.
+//! The end of ADIs: none of their state may remain.
 
 use adit_uapi::regs::pf;
 use adit_uapi::virtchnl2::adi::{fault_reason, op as adi_op, AdiCaps, AdiFault, ResetAdi};
@@ -18,14 +18,14 @@ fn occupancy(guest: &mut Guest) -> (u32, u32) {
     (caps.adis.get(), caps.queue_pairs.get())
 }
 
-/// Everything that an ADI can write to memory.
+/// All memory that an ADI can write.
 fn memory_of(guest: &Guest, adi: &AdiDriver) -> Vec<u8> {
     let mut bytes = vec![0; LEN as usize];
     guest.memory().read(adi.physical, &mut bytes).unwrap();
     bytes
 }
 
-/// Traffic that is under way: rung, and not taken yet.
+/// Starts traffic that is in flight: doorbells are rung, but not yet handled.
 fn busy(guest: &mut Guest, a: &mut AdiDriver, b: &mut AdiDriver) {
     a.arm(guest);
     for n in 0..8 {
@@ -70,7 +70,7 @@ fn resets_end_all_adis_before_they_are_answered() {
         let totals = guest.function.datapath().adi_totals();
         assert_eq!((totals.adis, totals.awake_queues), (0, 0));
         assert_eq!(guest.function.datapath().pasid(1), None);
-        // A kick at what is gone is nothing.
+        // A kick for a destroyed ADI is ignored.
         guest.write(a.created.ext.kick_offset.get() as u32, 1);
         assert_eq!(guest.function.counters().stray_kicks, 1);
         guest.start_mailbox();
@@ -88,7 +88,7 @@ fn resets_end_all_adis_before_they_are_answered() {
     }
 }
 
-/// The request for an ADI at the place that another one had.
+/// The request for an ADI with the vport and frame of an earlier one.
 fn at_place_of(created: &Created) -> CreateAdiExt {
     CreateAdiExt {
         mac: created.ext.mac,
@@ -105,7 +105,7 @@ fn an_adi_comes_back_to_its_place_after_a_reset() {
     guest.destroy(a.id());
     guest.write(pf::GEN_CTRL, pf::GEN_CTRL_PFSWR_M);
     guest.start_mailbox();
-    // In another order, and with a hole in front.
+    // In another order, and with a gap before them.
     let [c2, b2] = [(3, &c), (2, &b)].map(|(pasid, adi)| guest.create(pasid, &at_place_of(adi)));
     let (b2, c2) = (b2.unwrap(), c2.unwrap());
     for (before, after) in [(&b, &b2), (&c, &c2)] {
@@ -113,7 +113,7 @@ fn an_adi_comes_back_to_its_place_after_a_reset() {
         assert_eq!(before.ext.as_bytes(), after.ext.as_bytes());
         assert_eq!(before.chunks.as_bytes(), after.chunks.as_bytes());
     }
-    // A new one has no vport that was another's.
+    // A new one does not get a vport id that was another's.
     let new = guest.create(4, &wanted(1)).unwrap();
     assert!([&a, &b, &c]
         .iter()
@@ -145,7 +145,7 @@ fn a_place_that_cannot_be_had_is_refused() {
         let refused = guest.create(2, &place).map(|adi| adi.id());
         assert_eq!(refused, Err(status::ERR_ERANGE), "{vport} {page:#x}");
     }
-    // Its id was free, its frame was not: the id is given back.
+    // Its vport id was free, its frame was not: the vport id is released again.
     place.vport_id = (vport + 1).into();
     place.frame_offset = page.into();
     let taken = guest.create(2, &place).map(|adi| adi.id());
@@ -180,8 +180,8 @@ fn an_adi_is_destroyed_under_traffic_and_its_neighbour_goes_on() {
     guest.poll();
     let sent = std::iter::from_fn(|| guest.far.recv());
     assert!(sent.map(|(frame, _)| frame).any(|frame| frame == still));
-    // Whoever comes next finds nothing of it: no tail, no address, no cause, and not its vport,
-    // which entries of a P4 program may name.
+    // The next ADI inherits nothing: no tail, no address, no cause, and not its vport, which
+    // entries of a P4 program may name.
     let c = guest.create(100, &wanted(1)).unwrap();
     assert_ne!(c.id(), a.created.id());
     assert_ne!(c.ext.vport_id, a.created.ext.vport_id);
@@ -219,7 +219,7 @@ fn a_message_waits_until_it_is_known_where_the_tables_are() {
     guest.poll();
     assert!(guest.far.recv().is_some());
 
-    // A reset forgets the tables, and an answer from before it says nothing.
+    // A reset discards the tables, and an answer from before it is ignored.
     guest.write(pf::GEN_CTRL, pf::GEN_CTRL_PFSWR_M);
     guest.start_mailbox();
     guest.request(op::NON_FLEX_CREATE_ADI, &ask);
@@ -227,7 +227,7 @@ fn a_message_waits_until_it_is_known_where_the_tables_are() {
     guest.function.tables_found(era, Some(wrong));
     assert_eq!(guest.reply(), None);
     let era = query.wait().unwrap();
-    // The driver gives up, and comes again: the old request is not answered.
+    // The driver gives up and starts again: the old request is not answered.
     guest.write(pf::GEN_CTRL, pf::GEN_CTRL_PFSWR_M);
     guest.start_mailbox();
     guest.function.tables_found(era, Some(root));
@@ -256,7 +256,7 @@ fn tables_that_change_in_between_fault_and_do_no_harm() {
     assert_eq!(fault.reason.get(), fault_reason::TABLES);
 }
 
-/// What an owner can find out about an ADI.
+/// The state of an ADI that its owner can read.
 fn found(guest: &mut Guest, a: &AdiDriver) -> (Vec<Vec<u8>>, AdiFault, [u32; 2]) {
     let questions = [
         (op::GET_RSS_KEY, RssKey::LEN, 0),
@@ -275,7 +275,7 @@ fn found(guest: &mut Guest, a: &AdiDriver) -> (Vec<Vec<u8>>, AdiFault, [u32; 2])
     (answers, a.fault(guest, 0), page)
 }
 
-/// Where there is no register in a page.
+/// An offset in a page without a register.
 const SPARE: u32 = 0x100;
 
 #[test]
@@ -283,7 +283,7 @@ fn an_adi_that_is_reset_is_as_if_it_were_new() {
     let (mut guest, mut a, mut b) = pair();
     let fresh = found(&mut guest, &a);
 
-    // Something of everything.
+    // Change every kind of state.
     busy(&mut guest, &mut a, &mut b);
     guest.poll();
     let mut key = RssKey {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Opcode 532 as it is published: 168 bytes and 32 more for each vector chunk beyond the first.
+//! Opcode 532 in its published form: 168 bytes, and 32 more for each vector chunk after the first.
 
 use adit_uapi::virtchnl2::adi::{NonFlexCreateAdi, CREATE_ADI_EXT_MAGIC};
 use adit_uapi::virtchnl2::{VectorChunk, VectorChunks};
@@ -18,9 +18,9 @@ fn published(pasid: u32, num_vchunks: u16) -> NonFlexCreateAdi {
     }
 }
 
-/// A message with its vector chunks, which name `vectors` each.
+/// Builds a message with its vector chunks, of `vectors` vectors each.
 fn message(pasid: u32, num_vchunks: u16, vectors: u16) -> Vec<u8> {
-    // Bytes as an extension would have them, where one without chunks would begin.
+    // The bytes of an extension, at the offset at which one without chunks would begin.
     let chunk = VectorChunk {
         start_vector_id: U16::new(1),
         start_evv_id: U16::new(1),
@@ -36,7 +36,7 @@ fn message(pasid: u32, num_vchunks: u16, vectors: u16) -> Vec<u8> {
     message
 }
 
-/// Asks for an ADI; how many queue pairs it was given, or the status.
+/// Requests an ADI; returns the number of its queue pairs, or the status.
 fn create(guest: &mut Guest, message: &[u8]) -> Result<u16, u32> {
     let (status, reply) = guest.call(op::NON_FLEX_CREATE_ADI, message);
     if status != status::SUCCESS {

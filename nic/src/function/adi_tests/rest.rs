@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Queues and vectors that sleep, are kicked awake, and lose nothing; cause rings that are full.
+//! Queues and vectors that sleep, are woken by kicks, and lose nothing; cause rings that are full.
 
 use adit_uapi::regs::adi::ASLEEP_OFFSET;
 use adit_uapi::regs::dyn_ctl;
@@ -41,18 +41,19 @@ fn a_vector_that_sleeps_still_signals() {
     let interrupt = cause_reason::INTERRUPT;
     b.arm(&mut guest);
     guest.idle(SLEEP_AFTER_NS);
-    // Armed, asleep: a frame wakes it by itself.
+    // Armed and asleep: a frame wakes it without a kick.
     a.send(&mut guest, &frame(b.mac(), a.mac(), 1));
     guest.poll();
     assert_eq!(guest.causes(), [(b_id, 0, interrupt)]);
-    // A cause latched while it is not armed sleeps, too; arming it finds the word.
+    // A vector with a cause latched while it is not armed sleeps, too; arming it finds the word
+    // set.
     guest.idle(SLEEP_AFTER_NS);
     assert!(guest.causes().is_empty());
     assert_eq!(guest.read(a.dyn_ctl() + ASLEEP_OFFSET), 1);
     assert!(a.arm(&mut guest));
     guest.poll();
     assert_eq!(guest.causes(), [(a_id, 0, interrupt)]);
-    // Software's own interrupt needs no cause.
+    // A software interrupt needs no cause.
     guest.idle(SLEEP_AFTER_NS);
     let bits = dyn_ctl::INTENA_M | dyn_ctl::SWINT_TRIG_M;
     a.ring(&mut guest, a.dyn_ctl(), bits);
@@ -92,7 +93,7 @@ fn a_full_cause_ring_loses_nothing() {
         adi.arm(&mut guest);
         let mac = adi.mac();
         guest.far.send(&frame(mac, STRANGER, 1), Default::default());
-        // A queue of each faults as well.
+        // A queue of each one faults as well.
         adi.describe(&mut guest, 0, 64);
         adi.ring_tx(&mut guest);
     }
@@ -101,7 +102,7 @@ fn a_full_cause_ring_loses_nothing() {
         guest.poll();
         assert!(guest.peek_causes().len() < 8, "one entry stays free");
     }
-    // The driver never gets further than it says, however long it takes.
+    // The device never passes the driver's head index, however long it takes.
     guest.idle(SLEEP_AFTER_NS);
     while !guest.peek_causes().is_empty() {
         told.extend(guest.causes());
@@ -111,7 +112,7 @@ fn a_full_cause_ring_loses_nothing() {
     let reasons = [cause_reason::INTERRUPT, cause_reason::FAULT];
     let expected = (0..20).flat_map(|id| reasons.map(|reason| (id, 0, reason)));
     assert_eq!(told, expected.collect::<Vec<_>>());
-    // A head that is none is no room.
+    // An invalid head index does not make space.
     guest.memory().write(0x13_F000, &[0xFF; 4]).unwrap();
     guest.poll();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Ten thousand of them. What they cost in time is `cargo xtask bench adi`'s to say; here it is
-//! what is looked at in a turn.
+//! Ten thousand ADIs. `cargo xtask bench adi` measures their cost in time; this checks the number
+//! of queues polled in a turn.
 
 use super::*;
 use crate::interrupts::SLEEP_AFTER_NS;
@@ -29,7 +29,7 @@ fn ten_thousand_can_be_and_those_that_are_idle_are_not_looked_at() {
     assert_eq!(awake(&guest), 0);
     assert_eq!(guest.function.datapath().adi_totals().adis, MANY + 2);
 
-    // The two that were first still talk to each other.
+    // The first two still exchange frames.
     let sent = frame(b.mac(), a.mac(), 1);
     a.send(&mut guest, &sent);
     guest.poll();

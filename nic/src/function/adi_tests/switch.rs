@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Who gets what: addresses, VLANs, groups, and what an ADI may not send.
+//! Delivery of frames: addresses, VLANs, groups, and frames that an ADI may not send.
 
 use adit_pipeline::offload::FrameMeta;
 use adit_uapi::virtchnl2::{MacAddr, MacAddrList};
@@ -59,7 +59,7 @@ fn a_foreign_source_is_dropped_and_counted() {
     assert_eq!(dropped(&guest, Drop::Runt), (0, 1));
     let done = std::iter::from_fn(|| a.completion(&guest)).count();
     assert_eq!(done, 12, "each is reported as done");
-    // A further address of its own is another matter.
+    // An additional address of its own is accepted.
     let more = [2, 0, 0, 0, 5, 5];
     guest.ok(op::ADD_MAC_ADDR, &addresses(&a, &[more]));
     let taken = guest.call(op::ADD_MAC_ADDR, &addresses(&b, &[more])).0;
@@ -92,7 +92,7 @@ fn groups_get_copies_and_the_sender_does_not() {
     for adi in [&mut a, &mut b, &mut c] {
         assert_eq!(adi.recv(&guest), Some(from_wire.clone()));
     }
-    // Only who wants it gets what is for a group.
+    // Only ports that have the group address receive its frames.
     guest.ok(op::ADD_MAC_ADDR, &addresses(&b, &[GROUP]));
     guest.ok(op::ADD_MAC_ADDR, &addresses(&a, &[GROUP]));
     let group = frame(GROUP, c.mac(), 3);
@@ -104,7 +104,7 @@ fn groups_get_copies_and_the_sender_does_not() {
     let totals = guest.function.datapath().adi_totals();
     assert_eq!((totals.floods.copied, totals.floods.dropped), (3, 0));
     assert_eq!(totals.frames.rx_broadcast, 5);
-    // A port that is disabled is no member.
+    // A disabled port is no member.
     let name = [b.vport().as_bytes(), &[0; 4]].concat();
     guest.ok(op::DISABLE_VPORT, &name);
     guest.far.send(&from_wire, FrameMeta::default());
@@ -131,7 +131,7 @@ fn vlans_keep_apart_and_adis_see_no_tags() {
     guest.poll();
     assert_eq!(adis[1].recv(&guest), Some(sent));
     assert!(wire(&guest).is_empty());
-    // On another VLAN the address is unknown: to the wire, with the tag.
+    // On another VLAN the address is unknown: the frame goes to the wire, with the tag.
     let sent = frame(macs[2], macs[0], 2);
     adis[0].send(&mut guest, &sent);
     guest.poll();
@@ -156,7 +156,7 @@ fn vlans_keep_apart_and_adis_see_no_tags() {
             assert_eq!(got, (other == vlan).then(|| back.clone()), "{vlan} {other}");
         }
     }
-    // The same address may be on two VLANs.
+    // The same address may exist on two VLANs.
     let twin = CreateAdiExt {
         mac: macs[0],
         ..on_vlan(6)
@@ -223,7 +223,7 @@ fn copies_are_made_a_bounded_number_at_a_time() {
     let mut made = Vec::new();
     for _ in 0..4 {
         guest.poll();
-        // Nobody has queues that run: each copy is dropped, and counted.
+        // No member has running queues: each copy is dropped, and counted.
         made.push(dropped(&guest, Drop::QueueDisabled).0);
     }
     assert_eq!(made, [255, 511, 599, 599], "the sender is passed over");
