@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A program with its tables and objects, shared by all cores.
+//! A loaded program with its tables and objects, shared by all cores.
 
 mod worker;
 
@@ -23,34 +23,34 @@ use super::v1model;
 pub use worker::Worker;
 pub(super) use worker::{At, Scratch, LANES};
 
-/// Why a program cannot be loaded.
+/// Reasons why a program cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
-    /// A `main` that the engine does not run.
+    /// A `main` that the engine cannot run.
     #[error("{place}: {error}")]
     Main {
-        /// Where it is in the source: file, line and column.
+        /// The source location: file, line and column.
         place: String,
-        /// Why.
+        /// The reason.
         error: MainError,
     },
-    /// Something that the engine does not have.
+    /// A construct that the engine does not support.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// A table that cannot be made.
+    /// A table that cannot be created.
     #[error("{place}: {error}")]
     Table {
-        /// Where it is in the source: file, line and column.
+        /// The source location: file, line and column.
         place: String,
-        /// Why.
+        /// The reason.
         error: TableError,
     },
 }
 
-/// Why a program's `main` cannot be run.
+/// Reasons why a program's `main` cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MainError {
-    /// An architecture that the engine does not have.
+    /// An architecture that the engine does not support.
     #[error("the program is for `{0}`: the engine has `PNA_NIC` and `V1Switch`")]
     Package(String),
     /// A package of that name with other blocks.
@@ -58,17 +58,17 @@ pub enum MainError {
     Blocks {
         /// The package.
         package: String,
-        /// How many blocks it has.
+        /// The number of blocks it has.
         given: usize,
-        /// How many it should have.
+        /// The number of blocks it should have.
         wanted: &'static str,
     },
-    /// A block that is missing, or has other parameters.
+    /// A block that is missing, or has other parameters than in the architecture.
     #[error("the block `{0}` is not as its architecture has it")]
     Block(String),
 }
 
-/// What workers and control planes share.
+/// State shared by workers and control planes.
 pub(super) struct State {
     pub(super) program: Program,
     pub(super) code: Code,
@@ -78,7 +78,7 @@ pub(super) struct State {
     pub(super) objects: Vec<Object>,
     pub(super) value_sets: Vec<ValueSet>,
     pub(super) calls: Vec<Op>,
-    /// What calls of [`Op::Mark`] note.
+    /// The trace points of [`Op::Mark`] calls.
     pub(super) marks: Vec<Mark>,
     pub(super) replication: Replication,
     pub(super) digests: Events<Digest>,
@@ -88,7 +88,7 @@ pub(super) struct State {
     pub(super) packets_out: Events<ControlPacket>,
     pub(super) hashes: Hashes,
     pub(super) flow_id: AtomicU64,
-    /// The port of the control plane; above 32 bits: there is none.
+    /// The CPU port; a value above 32 bits: none.
     cpu_port: AtomicU64,
     drops: [AtomicU64; DropReason::ALL.len()],
 }
@@ -101,7 +101,7 @@ impl State {
     }
 }
 
-/// How the architecture of a program runs it.
+/// A program's blocks, bound to its architecture.
 #[derive(Clone)]
 pub(super) enum Blocks {
     V1model(Box<v1model::Blocks>),
@@ -109,7 +109,7 @@ pub(super) enum Blocks {
 }
 
 impl Blocks {
-    /// Makes a program ready for its architecture.
+    /// Binds a program's blocks to its architecture.
     pub(super) fn new(program: &mut Program) -> Result<Blocks, LoadError> {
         let made = match program.package.as_str() {
             "PNA_NIC" => pna::Blocks::new(program).map(Blocks::Pna),
@@ -122,7 +122,8 @@ impl Blocks {
         })
     }
 
-    /// The same with machine code, for which values are put where that is fastest.
+    /// The same, compiled to machine code; for that, successive blocks of a PNA program share
+    /// slots.
     pub(super) fn translated(
         program: &mut Program,
     ) -> Result<(Blocks, Result<Arc<Native>, Untranslated>), LoadError> {
@@ -132,7 +133,7 @@ impl Blocks {
         Ok((blocks, native))
     }
 
-    /// The program's machine code.
+    /// Compiles the program to machine code.
     fn native(&self, program: &Program) -> Result<Native, Untranslated> {
         let borders = match self {
             Blocks::Pna(blocks) => Borders {
@@ -140,7 +141,7 @@ impl Blocks {
                 given: vec![blocks.linked.given()],
                 taken: Vec::new(),
             },
-            // Every block is run by itself, and what it has for parameters is handed on.
+            // Each block runs separately, and its parameters are passed on.
             Blocks::V1model(_) => {
                 let parameters = program.blocks.iter().flat_map(|b| &b.parameters);
                 let parameters: Vec<_> = parameters.map(|p| (p.slot, p.layout.limbs())).collect();
@@ -154,7 +155,7 @@ impl Blocks {
         Native::new(program, &borders)
     }
 
-    /// Whether packets may be on their way at once.
+    /// Returns whether packets may be processed concurrently in one worker.
     fn may_overlap(&self) -> bool {
         match self {
             Blocks::V1model(_) => false,
@@ -163,27 +164,27 @@ impl Blocks {
     }
 }
 
-/// A program at work. Everything takes `&self`; packets go through [`Worker`]s.
+/// A running program. All methods take `&self`; packets are processed by [`Worker`]s.
 pub struct Engine {
     pub(super) state: State,
     pub(super) blocks: Blocks,
 }
 
 impl Engine {
-    /// Loads a program: its package says which architecture it is for. It becomes machine code, or
-    /// is interpreted if that cannot be ([`Engine::is_interpreted`]).
+    /// Loads a program; its package determines the architecture. It is compiled to machine code, or
+    /// interpreted if that is not possible ([`Engine::is_interpreted`]).
     pub fn load(mut program: Program) -> Result<Engine, LoadError> {
         let (blocks, native) = Blocks::translated(&mut program)?;
         Engine::with_code(program, blocks, native, Vec::new())
     }
 
-    /// Loads a program to be interpreted, which is for comparing.
+    /// Loads a program for the interpreter, as a reference for comparison.
     pub fn load_interpreted(program: Program) -> Result<Engine, LoadError> {
         Engine::to_interpret(program, Vec::new())
     }
 
-    /// Loads a program so that packets' ways can be seen ([`Worker::take_trace`]). It is interpreted:
-    /// what is noted may be any value in the frame. Packets should be processed one at a time.
+    /// Loads a program with tracing of packets ([`Worker::take_trace`]). It is interpreted, since a
+    /// trace point may record any value in the frame. Packets should be processed one at a time.
     pub fn load_traced(mut program: Program) -> Result<Engine, LoadError> {
         let marks = instrument(&mut program);
         Engine::to_interpret(program, marks)
@@ -194,7 +195,7 @@ impl Engine {
         Engine::with_code(program, blocks, Err(Untranslated::AskedFor), marks)
     }
 
-    /// Why the program is interpreted; `None` if it has machine code.
+    /// The reason why the program is interpreted; `None` if it has machine code.
     pub fn is_interpreted(&self) -> Option<&Untranslated> {
         self.state.native.as_ref().err()
     }
@@ -247,7 +248,7 @@ impl Engine {
         Ok(Engine { state, blocks })
     }
 
-    /// What a core needs to process packets.
+    /// Creates a worker, which processes packets on one core.
     ///
     /// # Panics
     /// If there are 64 workers already.
@@ -295,33 +296,34 @@ impl Engine {
         &self.state.replication
     }
 
-    /// What control planes set of hash functions.
+    /// The hash function parameters set by control planes.
     pub fn hashes(&self) -> &Hashes {
         &self.state.hashes
     }
 
-    /// Digests that packets have left.
+    /// Digests generated by packets.
     pub fn digests(&self) -> &Events<Digest> {
         &self.state.digests
     }
 
-    /// Messages that packets have left: of `log_msg`, and of assertions that did not hold.
+    /// Messages generated by packets: by `log_msg`, and by failed assertions.
     pub fn logs(&self) -> &Events<LogMessage> {
         &self.state.logs
     }
 
-    /// Entries that have become idle, as [`Engine::expire`] noticed.
+    /// Entries that have become idle, as detected by [`Engine::expire`].
     pub fn idle(&self) -> &Events<Idle> {
         &self.state.idle
     }
 
-    /// Packets that the program has sent to the control plane's port.
+    /// Packets that the program has sent to the CPU port.
     pub fn packets_in(&self) -> &Events<ControlPacket> {
         &self.state.packets_in
     }
 
-    /// Puts a packet from the control plane in line; false if there is no room. Who owns a worker
-    /// takes it from there ([`Engine::packets_out`]) and sends it in by the control plane's port.
+    /// Queues a packet from the control plane. Returns `false` if the queue is full. A worker's
+    /// owner takes it from there ([`Engine::packets_out`]) and processes it as received on the CPU
+    /// port.
     pub fn packet_out(&self, packet: ControlPacket) -> bool {
         self.state.packets_out.push(|| packet)
     }
@@ -331,26 +333,26 @@ impl Engine {
         &self.state.packets_out
     }
 
-    /// Says which port is the control plane's: what the program sends there waits in
+    /// Sets the CPU port: packets that the program sends there are queued in
     /// [`Engine::packets_in`].
     pub fn set_cpu_port(&self, port: Option<u32>) {
         let port = port.map_or(u64::MAX, u64::from);
         self.state.cpu_port.store(port, Relaxed);
     }
 
-    /// The port of the control plane.
+    /// The CPU port.
     pub fn cpu_port(&self) -> Option<u32> {
         u32::try_from(self.state.cpu_port.load(Relaxed)).ok()
     }
 
-    /// How many packets did not leave for that reason.
+    /// The number of packets dropped for that reason.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         let count = self.state.drops.get(reason as usize);
         count.map_or(0, |count| count.load(Relaxed))
     }
 
-    /// Removes learnt entries whose time is over, and notices idle ones. To be called now and
-    /// then, best more than once a second; tells how many were removed.
+    /// Removes learnt entries whose lifetime is over, and detects idle ones. To be called
+    /// periodically, preferably more than once a second. Returns the number of entries removed.
     pub fn expire(&self, now_ns: u64) -> usize {
         let mut removed = 0;
         for (n, table) in self.tables().iter().enumerate() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a core needs to process packets.
+//! The per-core part of an engine, which processes packets.
 
 use std::sync::Arc;
 
@@ -16,22 +16,22 @@ use crate::p4::packets::{DropReason, Input, Output, Sent};
 use crate::p4::replication::{Copies, Replica};
 use crate::p4::trace::Event;
 
-/// How many packets are processed before what has been taken out of tables may be used again.
+/// Number of packets processed under one pin, which delays the reuse of memory removed from tables.
 const MAX_PINNED: usize = 64;
 
-/// How many packets are on their way at once, if their order does not matter: as many as hide how
-/// long memory takes, with frames that fit into a core's caches.
+/// Number of packets in flight at once, if their order does not matter: enough to hide memory
+/// latency, with frames that fit in a core's caches.
 pub(in crate::p4) const LANES: usize = 16;
 
-/// A core's frames and buffers. What it needs for a packet is there before the packet comes.
+/// The frames and buffers of one core. They are allocated before packets arrive.
 pub struct Worker {
     engine: Arc<Engine>,
     number: usize,
-    /// One, or [`LANES`].
+    /// A single one, or [`LANES`].
     lanes: Vec<Scratch>,
 }
 
-/// What is shared, and the proof that it may be read.
+/// The shared state, with the pin that permits reading it.
 #[derive(Clone, Copy)]
 pub(in crate::p4) struct At<'a> {
     pub(in crate::p4) state: &'a State,
@@ -45,7 +45,7 @@ impl<'a> At<'a> {
         members.ok_or(DropReason::UnknownGroup)
     }
 
-    /// The copies of a session; if there is none, that is counted.
+    /// The copies of a session; an unknown session is counted.
     pub(in crate::p4) fn session(self, session: u64) -> Option<Copies<'a>> {
         let copies = self.state.replication.copies(session, self.pin);
         if copies.is_none() {
@@ -67,21 +67,21 @@ impl<'a> At<'a> {
     }
 }
 
-/// What an architecture works with.
+/// Working memory of an architecture for one packet.
 pub(in crate::p4) struct Scratch {
     pub(in crate::p4) machine: Machine,
     pub(in crate::p4) local: Local,
     pub(in crate::p4) writer: Writer,
-    /// For packets on their way round.
+    /// Buffers for recirculated packets.
     pub(in crate::p4) bytes: Pool<u8>,
-    /// For values that wait.
+    /// Buffers for saved values.
     pub(in crate::p4) values: Pool<u64>,
-    /// The function that waits for a lookup, and how far it has read, in bits.
+    /// The function suspended for a lookup, and its read position in bits.
     waiting: Option<(FunctionId, Waiting, usize)>,
 }
 
 impl Scratch {
-    /// Runs a block; `Err` if that drops the packet.
+    /// Runs a block. Returns `Err` if it drops the packet.
     pub(in crate::p4) fn run(
         &mut self,
         at: At<'_>,
@@ -93,7 +93,8 @@ impl Scratch {
         self.ended(ran)
     }
 
-    /// Runs a function from wherever; if it waits, that is noted, and nothing has ended.
+    /// Runs a function from any entry point. If it suspends, that is recorded, and it has not
+    /// ended.
     #[inline(always)]
     fn start(
         &mut self,
@@ -130,7 +131,7 @@ impl Scratch {
         }
     }
 
-    /// Runs a function to its end; gives how many bytes it has read.
+    /// Runs a function to its end. Returns the number of bytes that it has read.
     pub(in crate::p4) fn run_all(
         &mut self,
         at: At<'_>,
@@ -140,8 +141,8 @@ impl Scratch {
         self.go(at, function, Reader::new(data), Begin::ToTheEnd)
     }
 
-    /// The same until it ends or waits for a lookup ([`Scratch::go_on`]): gives what it has read by
-    /// then.
+    /// The same until it ends or suspends for a lookup ([`Scratch::go_on`]). Returns the number of
+    /// bytes that it has read by then.
     pub(in crate::p4) fn begin(
         &mut self,
         at: At<'_>,
@@ -151,19 +152,19 @@ impl Scratch {
         self.go(at, function, Reader::new(data), Begin::Waiting)
     }
 
-    /// Whether it waits.
+    /// Returns whether it is suspended.
     pub(in crate::p4) fn is_waiting(&self) -> bool {
         self.waiting.is_some()
     }
 
-    /// A stage of the lookup that is waited for.
+    /// Runs a stage of the pending lookup.
     pub(in crate::p4) fn approach(&mut self, at: At<'_>, stage: usize) {
         if let Some((_, waiting, _)) = self.waiting {
             at.run(&mut self.local, &[]).approach(waiting.table, stage);
         }
     }
 
-    /// Looks up what is waited for, and goes on as [`Scratch::begin`] does.
+    /// Completes the pending lookup, and resumes as [`Scratch::begin`] does.
     pub(in crate::p4) fn go_on(&mut self, at: At<'_>, data: &[u8]) -> Result<usize, DropReason> {
         let Some((function, waiting, bit)) = self.waiting.take() else {
             return Ok(0);
@@ -222,23 +223,23 @@ impl Worker {
         }
     }
 
-    /// The engine that it works for.
+    /// The engine of this worker.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// What the last packet met, if the engine was loaded with [`Engine::load_traced`].
+    /// The trace of the last packet, if the engine was loaded with [`Engine::load_traced`].
     pub fn take_trace(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.lanes[0].local.trace.events)
     }
 
-    /// Processes packets; `out` gets each one's index in `inputs` and what becomes of it, in their
-    /// order. The caller's clock says what time it is.
+    /// Processes packets. `out` is called with each packet's index in `inputs` and its output, in
+    /// their order. The caller supplies the current time.
     ///
-    /// Packets go through one after the other, unless nothing that the program's control does makes
-    /// the order matter: counters and lookups, but no registers, meters, digests or learning. Then
-    /// some are on their way at once, so that one's lookup in a large table does not keep the others
-    /// waiting.
+    /// Packets are processed one after the other, unless their order does not matter for the
+    /// program's control: counters and lookups, but no registers, meters, digests or learning. Then
+    /// several are in flight at once, so that one packet's lookup in a large table does not stall
+    /// the others.
     pub fn process(
         &mut self,
         now_ns: u64,
@@ -266,7 +267,8 @@ impl Worker {
             }
             out(n, output);
         };
-        // Who writes can use again what it took out, also if a caller has very many packets.
+        // Bounds the time under one pin, so that writers can reuse removed memory even if a caller
+        // has very many packets.
         for (n, some) in inputs.chunks(MAX_PINNED).enumerate() {
             let pin = &engine.state.epochs.pin(self.number);
             let at = At { state, pin };
@@ -283,7 +285,7 @@ impl Worker {
                     (Blocks::Pna(blocks), few) => {
                         blocks.process_some(at, &mut self.lanes, few, &mut emit);
                     }
-                    // It has one lane.
+                    // Unreachable: v1model has one lane.
                     (Blocks::V1model(_), _) => {}
                 }
             }
@@ -297,7 +299,7 @@ impl Drop for Worker {
     }
 }
 
-/// Puts a packet in line for the control plane.
+/// Queues a packet for the control plane.
 fn to_control(state: &State, sent: &Sent<'_>, input: &[u8]) -> bool {
     state.packets_in.push(|| {
         let mut data = Vec::with_capacity(sent.headers.len() + input.len());

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Who owns a group's buckets.
+//! Assignment of a group's buckets to members.
 
-/// How many buckets a group has. It never changes, since a flow's bucket is its hash modulo that.
+/// Number of buckets of a group. It never changes, since a flow's bucket is its hash modulo this.
 pub(super) const BUCKETS: usize = 1024;
 
 /// The owner of a bucket that has none.
 pub(super) const NOBODY: u16 = u16::MAX;
 
-/// Gives buckets to members in proportion to their weights; as few as can be change their owner.
-/// Where nobody's share falls, as when a member has gone, nobody loses a bucket. For that a share
-/// may be off by a bucket.
+/// Assigns buckets to members in proportion to their weights, with as few changes of owner as
+/// possible. If no member's share falls, as when a member was removed, no member loses a bucket. To
+/// achieve this, a share may be off by one bucket.
 pub(super) fn assign(mut owners: Vec<u16>, weights: &[u32]) -> Vec<u16> {
     owners.resize(BUCKETS, NOBODY);
     let total: i64 = weights.iter().map(|w| i64::from(*w)).sum();
@@ -20,13 +20,13 @@ pub(super) fn assign(mut owners: Vec<u16>, weights: &[u32]) -> Vec<u16> {
     let mut held = vec![0i64; weights.len()];
     for owner in &mut owners {
         let at = usize::from(*owner);
-        // Up to the share rounded up.
+        // Up to the share, rounded up.
         match held.get_mut(at) {
             Some(count) if *count * total < wanted(at) => *count += 1,
             _ => *owner = NOBODY,
         }
     }
-    // What is missing from a share, in parts of `total`.
+    // The deficit of a share, in units of 1/`total`.
     let missing = |held: &[i64], n: usize| wanted(n) - held[n] * total;
     for owner in owners.iter_mut().filter(|owner| **owner == NOBODY) {
         let due = (0..weights.len()).max_by_key(|n| (missing(&held, *n), weights.len() - n));
@@ -35,7 +35,7 @@ pub(super) fn assign(mut owners: Vec<u16>, weights: &[u32]) -> Vec<u16> {
             held[n] += 1;
         }
     }
-    // Who has come, or become heavier, gets what it is due from those that are above their shares.
+    // A member that was added, or whose weight grew, gets its share from members above theirs.
     loop {
         let poor = |n: &usize| {
             let short = missing(&held, *n);

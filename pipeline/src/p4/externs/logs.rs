@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `log_msg`, `assert` and `assume`: messages about a packet, for who runs the program.
+//! `log_msg`, `assert` and `assume`: messages about a packet, for the program's operator.
 
 use adit_p4_frontend::ir::{Argument, Layout};
 
@@ -11,7 +11,7 @@ use crate::p4::events::LogMessage;
 /// A call of `log_msg`.
 pub(in crate::p4) struct Log {
     place: String,
-    /// The text before each value, and what follows the last one.
+    /// The text before each value, and after the last one.
     texts: Vec<String>,
     values: Vec<Shown>,
 }
@@ -49,7 +49,7 @@ impl Log {
         })
     }
 
-    /// The message: each `{}` is a value, in order. Values without a `{}` are left out.
+    /// Formats the message: each `{}` is a value, in order. Values without a `{}` are omitted.
     pub(super) fn message(&self, frame: &[u64]) -> LogMessage {
         let mut text = String::new();
         let mut values = self.values.iter();
@@ -69,7 +69,7 @@ impl Log {
     }
 }
 
-/// The simple values of a layout, in order.
+/// Collects the scalar values of a layout, in order.
 fn collect(layout: &Layout, slot: u32, errors: &[String], to: &mut Vec<Shown>) {
     let shown = |names: &[String], signed| Shown {
         slot,
@@ -92,7 +92,7 @@ fn collect(layout: &Layout, slot: u32, errors: &[String], to: &mut Vec<Shown>) {
         Layout::Enum(members) => to.push(shown(members, false)),
         Layout::Bool => to.push(shown(&["false".to_owned(), "true".to_owned()], false)),
         Layout::Bits(_, signed) => to.push(shown(&[], *signed)),
-        // The bits are behind their number.
+        // The bits follow the length.
         Layout::Varbit(width) => to.push(Shown {
             slot: slot + 1,
             width: *width,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Extern functions and objects. Calls are made ready when a program is loaded: what the engine
-//! does not have is refused then, by name. Which calls there are is the architecture's to say; what
-//! they do is here, once.
+//! Extern functions and objects. Calls are resolved when a program is loaded; unsupported ones are
+//! refused then, by name. Each architecture determines its set of calls; their semantics are
+//! implemented here, once.
 
 mod buckets;
 mod logs;
@@ -39,27 +39,27 @@ pub use profile::{
 };
 pub use value_sets::ValueSet;
 
-/// Something that a program uses and the engine does not have.
+/// A construct of a program that the engine does not support.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: not supported: {what}")]
 pub struct Unsupported {
-    /// Where it is in the source: file, line and column.
+    /// The source location: file, line and column.
     pub place: String,
-    /// What it is.
+    /// The construct.
     pub what: String,
 }
 
-/// Whose calls there are.
+/// The architecture whose externs are available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Architecture {
     V1model,
     Pna,
 }
 
-/// Where PNA's program sends a packet: what it said last.
+/// The destination set by a PNA program: the last call wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Forward {
-    /// Nothing was said.
+    /// No destination was set.
     #[default]
     Nowhere,
     Drop,
@@ -68,63 +68,64 @@ pub(super) enum Forward {
     Again,
 }
 
-/// What a program says of a packet to who receives it (`adit.p4`).
+/// Receive metadata that a program sets (`adit.p4`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Receive {
-    /// Which of the virtual port's receive queues (`set_queue`).
+    /// The virtual port's receive queue (`set_queue`).
     pub queue: Option<u16>,
-    /// What its flow is called (`set_flow_id`).
+    /// The flow's id (`set_flow_id`).
     pub flow_id: Option<u32>,
-    /// Its hash (`set_hash`).
+    /// The flow's hash (`set_hash`).
     pub hash: Option<u32>,
 }
 
-/// What the program asked for, until the end of ingress or egress.
+/// Requests of the program, processed at the end of ingress or egress.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Requests {
-    /// Session, and the list of fields to keep.
+    /// Session, and the list of fields to preserve.
     pub(super) clone_ingress: Option<(u64, Option<u32>)>,
     pub(super) clone_egress: Option<(u64, Option<u32>)>,
     pub(super) resubmit: Option<u32>,
     pub(super) recirculate: Option<u32>,
     pub(super) truncate: Option<u64>,
-    /// Whether `mark_to_drop()` was called without the metadata that it is to mark.
+    /// Set if `mark_to_drop()` was called without the metadata to mark.
     pub(super) drop: bool,
     pub(super) forward: Forward,
-    /// What PNA's program tells the receive queue.
+    /// Receive metadata set by a PNA program.
     pub(super) receive: Receive,
 }
 
-/// What a worker keeps of the packet at hand: what calls leave behind, and room to work.
+/// A worker's state for the current packet: results of calls, and working memory.
 pub(super) struct Local {
     worker: usize,
-    /// The table applied last, and the entry that was hit.
+    /// The table applied last, and the entry hit.
     applied: Option<(usize, Option<EntryId>)>,
-    /// The key that was looked up last.
+    /// The key looked up last.
     key: Vec<u64>,
-    /// What is known of a lookup that is waited for.
+    /// Intermediate results of a pending lookup.
     ahead: Ahead,
     pub(super) now_ns: u64,
     pub(super) requests: Requests,
-    /// Slots and sessions of the mirrors that PNA's program asked for.
+    /// Slots and sessions of the mirrors requested by a PNA program.
     pub(super) mirrors: Vec<(u64, u64)>,
     pub(super) checksum_error: bool,
     pub(super) assertion_failed: bool,
-    /// How long the packet at hand was when it came.
+    /// The length of the current packet as received.
     length: u64,
-    /// For how many packets it counts, and how many bytes of headers these have beyond its own.
+    /// The number of packets that it counts as, and the total bytes of headers that these have
+    /// beyond its own.
     packets: u64,
     more_headers: u64,
-    /// What `Checksum` objects have been given for this packet, by object; and which are some.
+    /// Input of `Checksum` objects for this packet, by object; and the objects of that type.
     checksums: Vec<Vec<u8>>,
     checksum_objects: Vec<usize>,
-    /// The sums of `InternetChecksum` objects, by object; and which are some.
+    /// Sums of `InternetChecksum` objects, by object; and the objects of that type.
     pub(super) sums: Vec<u64>,
     sum_objects: Vec<usize>,
     random: u64,
     writer: Writer,
     bytes: Vec<u8>,
-    /// The packet's way, if the program is traced.
+    /// The trace of the packet, if the program is traced.
     pub(super) trace: Trace,
 }
 
@@ -159,15 +160,15 @@ impl Local {
         }
     }
 
-    /// Says for what the packet at hand counts.
+    /// Sets the number of packets that the current packet counts as.
     #[inline]
     pub(super) fn set_weight(&mut self, input: &Input<'_>) {
         self.packets = input.on_wire.frames;
         self.more_headers = input.on_wire.bytes.saturating_sub(input.length as u64);
     }
 
-    /// What counters and meters add for the packet at hand: `bytes` that the program says, or its
-    /// length.
+    /// The amount by which the current packet increments counters and meters: `bytes` as given by
+    /// the program, or its length.
     #[inline]
     pub(super) fn weight(&self, bytes: Option<u64>) -> Count {
         Count {
@@ -176,7 +177,7 @@ impl Local {
         }
     }
 
-    /// A pass begins: nothing has been asked for, checksums are empty.
+    /// Begins a pass: clears requests and checksums.
     pub(super) fn begin(&mut self, length: u64) {
         self.requests = Requests::default();
         self.mirrors.clear();
@@ -190,7 +191,7 @@ impl Local {
         }
     }
 
-    /// A value as bytes.
+    /// Serialises a value to bytes.
     fn gather(&mut self, data: &Operand, frame: &[u64]) {
         self.writer.clear();
         let value = &frame[data.slot as usize..][..data.flat.limbs as usize];
@@ -199,11 +200,11 @@ impl Local {
         self.bytes.extend_from_slice(self.writer.bytes());
     }
 
-    /// What a table's selector hashes, as bytes.
+    /// Serialises a table's selector keys to bytes.
     fn gather_selector(&mut self, table: &Table, frame: &[u64]) {
         self.bytes.clear();
         for key in table.selector_keys() {
-            // Whole bytes, the highest first, as a packet has them.
+            // In whole bytes, the highest first, as in a packet.
             for at in (0..key.width.div_ceil(8)).rev() {
                 let limb = frame[(key.slot + at / 8) as usize];
                 self.bytes.push((limb >> (at % 8 * 8)) as u8);
@@ -219,7 +220,7 @@ impl Local {
     }
 }
 
-/// A program's calls, made ready.
+/// Resolves a program's calls.
 pub(super) fn calls(program: &Program, of: Architecture) -> Result<Vec<Op>, Unsupported> {
     let mut marks = 0..;
     let ready = |call: &ExternCall| match of {
@@ -230,7 +231,7 @@ pub(super) fn calls(program: &Program, of: Architecture) -> Result<Vec<Op>, Unsu
     program.calls.iter().map(ready).collect()
 }
 
-/// A program's objects.
+/// Creates a program's objects.
 pub(super) fn objects(program: &Program, epochs: &Arc<Epochs>) -> Result<Vec<Object>, Unsupported> {
     let count = program.externs.len();
     (0..count)
@@ -238,18 +239,18 @@ pub(super) fn objects(program: &Program, epochs: &Arc<Epochs>) -> Result<Vec<Obj
         .collect()
 }
 
-/// A program's value sets.
+/// Creates a program's value sets.
 pub(super) fn value_sets(program: &Program) -> Vec<ValueSet> {
     let sets = program.value_sets.iter().cloned();
     sets.map(ValueSet::new).collect()
 }
 
-/// A worker with what it shares with others, for one block of one packet.
+/// A worker with its shared state, for one block of one packet.
 pub(super) struct Run<'a> {
     pub(super) state: &'a State,
     pub(super) pin: &'a Pin<'a>,
     pub(super) local: &'a mut Local,
-    /// What follows the headers.
+    /// The data after the headers.
     pub(super) payload: &'a [u8],
 }
 
@@ -271,7 +272,7 @@ impl Run<'_> {
         }
     }
 
-    /// Looks up, or begins to if that is worth waiting for: then there is nothing yet.
+    /// Looks up. Returns `None` if the lookup is slow and was only begun.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     pub(super) fn begin_apply(
         &mut self,
@@ -290,14 +291,14 @@ impl Run<'_> {
         Some(self.find(table, frame))
     }
 
-    /// What a lookup comes to that was begun.
+    /// Completes a lookup that was begun.
     pub(super) fn end_apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
         let of = &self.state.tables[table as usize];
         let found = of.find_ahead(frame, &self.local.key, self.local.ahead, self.visit());
         self.take(table, found, frame)
     }
 
-    /// Looks up the key that was gathered.
+    /// Looks up the key that was packed.
     #[inline]
     fn find(&mut self, table: u32, frame: &mut [u64]) -> Applied {
         let of = &self.state.tables[table as usize];
@@ -305,7 +306,7 @@ impl Run<'_> {
         self.take(table, found, frame)
     }
 
-    /// What a lookup came to is the packet's; what it leads to by a profile is looked up there.
+    /// Records a lookup's result for the packet; resolves members and groups of a profile.
     #[inline]
     fn take(&mut self, table: u32, found: Found, frame: &mut [u64]) -> Applied {
         let index = table as usize;
@@ -327,7 +328,7 @@ impl Run<'_> {
         }
     }
 
-    /// A later stage of a lookup that was begun.
+    /// Runs a later stage of a lookup that was begun.
     pub(super) fn approach(&mut self, table: u32, stage: usize) {
         let mut ahead = self.local.ahead;
         let table = &self.state.tables[table as usize];
@@ -360,11 +361,11 @@ fn value_of(argument: Option<&Option<Argument>>) -> Option<(u32, &Layout)> {
     }
 }
 
-/// A call that is made ready.
+/// A call to be resolved.
 struct Call<'a> {
     program: &'a Program,
     call: &'a ExternCall,
-    /// The name, behind the type of the object if it is a method.
+    /// The name, for a method prefixed with the object's type.
     name: String,
 }
 
@@ -392,7 +393,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// How many arguments are given; optional ones come last.
+    /// The number of arguments given; optional ones come last.
     fn count(&self) -> usize {
         self.call.arguments.iter().flatten().count()
     }

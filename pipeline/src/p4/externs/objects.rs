@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Objects that keep something from packet to packet. Packets and control planes share them:
-//! everything takes `&self`.
+//! Stateful extern objects. Packets and control planes share them: all methods take `&self`.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
@@ -13,27 +12,27 @@ use super::Unsupported;
 use crate::p4::hash::Algorithm;
 use crate::p4::memory::Epochs;
 
-/// The most limbs that one object may keep.
+/// Maximum number of limbs of one object.
 const MAX_LIMBS: u128 = 64 << 20;
 
 /// Packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// How many packets.
+    /// Number of packets.
     pub packets: u64,
-    /// How many bytes.
+    /// Number of bytes.
     pub bytes: u64,
 }
 
 /// An index beyond an object's end, or a value that does not fit into it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectError {
-    /// The index is beyond the end.
+    /// The index is out of range.
     #[error("the index {index} is beyond the {size} elements")]
     Index {
         /// The index.
         index: u64,
-        /// How many elements there are.
+        /// The number of elements.
         size: u64,
     },
     /// A peak rate below the committed rate.
@@ -52,12 +51,12 @@ pub enum ObjectError {
 /// A `counter`.
 #[derive(Debug)]
 pub struct Counter {
-    /// Packets and bytes in turn.
+    /// Packets and bytes, alternating.
     counts: Box<[AtomicU64]>,
 }
 
 impl Counter {
-    /// How many elements there are.
+    /// The number of elements.
     pub fn size(&self) -> u64 {
         self.counts.len() as u64 / 2
     }
@@ -79,7 +78,7 @@ impl Counter {
         Ok(())
     }
 
-    /// Counts a packet; nothing if there is no such element.
+    /// Counts a packet; ignored if there is no such element.
     pub(super) fn add(&self, index: u64, weight: Count) {
         if let Ok([packets, bytes]) = self.element(index) {
             packets.fetch_add(weight.packets, Relaxed);
@@ -95,7 +94,7 @@ impl Counter {
     }
 }
 
-/// A `register`. An element of more than 64 bits is not read and written at once.
+/// A `register`. Accesses to an element of more than 64 bits are not atomic.
 #[derive(Debug)]
 pub struct Register {
     limbs: usize,
@@ -104,12 +103,12 @@ pub struct Register {
 }
 
 impl Register {
-    /// How many elements there are.
+    /// The number of elements.
     pub fn size(&self) -> u64 {
         (self.values.len() / self.limbs) as u64
     }
 
-    /// How many bits an element has.
+    /// The width of an element in bits.
     pub fn width(&self) -> u32 {
         self.width
     }
@@ -120,7 +119,7 @@ impl Register {
         Ok(element.iter().map(|limb| limb.load(Relaxed)).collect())
     }
 
-    /// Sets an element; limbs that are not given are 0.
+    /// Sets an element; omitted limbs are 0.
     pub fn set(&self, index: u64, value: &[u64]) -> Result<(), ObjectError> {
         let top = value.get(self.limbs - 1).copied().unwrap_or(0);
         let high = value.iter().skip(self.limbs).any(|limb| *limb != 0);
@@ -133,7 +132,7 @@ impl Register {
         Ok(())
     }
 
-    /// Reads an element; zeros if there is none.
+    /// Reads an element; zeros if there is no such element.
     pub(super) fn read(&self, index: u64, to: &mut [u64]) {
         to.fill(0);
         if let Ok(element) = self.element(index) {
@@ -143,7 +142,7 @@ impl Register {
         }
     }
 
-    /// Writes an element; nothing if there is none.
+    /// Writes an element; ignored if there is no such element.
     pub(super) fn write(&self, index: u64, from: &[u64]) {
         if let Ok(element) = self.element(index) {
             element
@@ -166,18 +165,18 @@ impl Register {
 pub enum Object {
     /// `counter`.
     Counter(Counter),
-    /// `direct_counter`: its table has the counts.
+    /// `direct_counter`: its counts are in the table.
     DirectCounter,
     /// `register`.
     Register(Register),
     /// `meter`.
     Meter(Meter),
-    /// `direct_meter`: its table has the meters.
+    /// `direct_meter`: its meters are in the table.
     DirectMeter(MeterUnit),
-    /// `action_profile`, `action_selector`; and what the latter hashes with.
+    /// `action_profile`, `action_selector`, with the selector's hash algorithm.
     Profile(Arc<Profile>, Algorithm),
-    /// `Checksum16`, `Hash`, `Crc64`, `Random`, `Digest`, `Checksum`, `InternetChecksum`: nothing is kept
-    /// from packet to packet.
+    /// `Checksum16`, `Hash`, `Crc64`, `Random`, `Digest`, `Checksum`, `InternetChecksum`: no state
+    /// is kept between packets.
     Stateless,
 }
 
@@ -189,7 +188,7 @@ fn unit(instance: &ExternInstance, argument: usize) -> MeterUnit {
     }
 }
 
-/// The actions of all tables that an action profile is of.
+/// The actions of all tables that use an action profile.
 fn actions(program: &Program, profile: usize) -> Vec<TableAction> {
     let has = |table: &&Table| {
         let mut properties = table.properties.iter();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Calls of externs, ready to be run.
+//! Resolved calls of externs.
 
 use adit_p4_frontend::ir::Layout;
 
@@ -10,7 +10,7 @@ use crate::p4::metadata::Field;
 
 use super::logs::{Assertion, Log};
 
-/// The port that drops in v1model.
+/// The drop port of v1model.
 pub(in crate::p4) const DROP_PORT: u64 = 511;
 
 /// A value in the frame.
@@ -49,14 +49,14 @@ impl Operand {
         self.flat.limbs
     }
 
-    /// Whether its bits have room in one word and do not depend on a header's validity or a
+    /// Returns whether its bits fit in one word and do not depend on a header's validity or a
     /// varbit's length.
     fn is_one_word(&self) -> bool {
         let mut leaves = self.flat.leaves.iter();
         (1..=64).contains(&self.flat.bits) && leaves.all(|l| !l.is_varbit && l.header.is_none())
     }
 
-    /// The slots and widths of its parts, if all of them have room in one word.
+    /// The slots and widths of its parts, if they fit in one word.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     pub(in crate::p4) fn parts_of_one_word(&self) -> Option<Vec<(u32, u32)>> {
         let leaves = self.flat.leaves.iter();
@@ -64,7 +64,7 @@ impl Operand {
         self.is_one_word().then(|| parts.collect())
     }
 
-    /// Its bits from the top of one word, with zeros behind, if there is room for them.
+    /// Its bits left-aligned in one word, padded with zeros, if they fit.
     pub(super) fn in_one_word(&self, frame: &[u64]) -> Option<u64> {
         if !self.is_one_word() {
             return None;
@@ -85,19 +85,19 @@ impl Operand {
     }
 }
 
-/// What green, yellow and red are in a program.
+/// A program's values for green, yellow and red.
 pub(in crate::p4) type Colors = [u64; 3];
 
-/// A call, ready.
+/// A resolved call.
 pub(in crate::p4) enum Op {
-    /// Notes something of the packet's way.
+    /// Records a trace point.
     Mark(usize),
     Drop {
         base: u32,
         egress_spec: Field,
         mcast_grp: Field,
     },
-    /// Drops, whatever the standard metadata say at the end of the block.
+    /// Drops, regardless of the standard metadata at the end of the block.
     DropAny,
     Hash {
         result: Operand,
@@ -125,13 +125,13 @@ pub(in crate::p4) enum Op {
         is_update: bool,
         with_payload: bool,
     },
-    /// By `CloneType`, whose first member is I2E.
+    /// Selected by `CloneType`, whose first member is I2E.
     Clone {
         kind: Operand,
         session: Operand,
         list: Option<Operand>,
     },
-    /// The list of fields that are kept, if any are.
+    /// The list of fields to preserve, if any.
     Resubmit(Option<Operand>),
     Recirculate(Option<Operand>),
     Truncate(Operand),
@@ -141,7 +141,7 @@ pub(in crate::p4) enum Op {
     Count {
         object: usize,
         index: Operand,
-        /// The packet's length if nothing is said.
+        /// The packet's length if omitted.
         bytes: Option<Operand>,
     },
     CountDirect {
@@ -151,9 +151,9 @@ pub(in crate::p4) enum Op {
     Meter {
         object: usize,
         index: Operand,
-        /// The color that the packet has; green if nothing is said.
+        /// The packet's color; green if omitted.
         color: Option<Operand>,
-        /// The packet's length if nothing is said.
+        /// The packet's length if omitted.
         bytes: Option<Operand>,
         result: Operand,
         colors: Colors,
@@ -161,7 +161,7 @@ pub(in crate::p4) enum Op {
     DirectMeter {
         object: usize,
         color: Option<Operand>,
-        /// The packet's length if nothing is said.
+        /// The packet's length if omitted.
         bytes: Option<Operand>,
         result: Operand,
         colors: Colors,
@@ -178,18 +178,18 @@ pub(in crate::p4) enum Op {
         session: Operand,
     },
     AddEntry {
-        /// Nothing is added unless it is true.
+        /// The entry is added only if it is true.
         condition: Option<Operand>,
         action: String,
         arguments: Operand,
         profile: Operand,
         result: Operand,
-        /// What the result is if nothing was added, and if something was.
+        /// The result value for failure, and for success.
         done: [u64; 2],
     },
     FlowId(Operand),
     SetExpireTime {
-        /// Nothing is set unless it is true.
+        /// The time is set only if it is true.
         condition: Option<Operand>,
         profile: Operand,
     },
@@ -213,7 +213,7 @@ pub(in crate::p4) enum Op {
     HashOf {
         algorithm: Algorithm,
         data: Operand,
-        /// The first value and how many there are.
+        /// The first value, and the number of values.
         range: Option<(Operand, Operand)>,
         result: Operand,
     },
@@ -267,7 +267,7 @@ pub(in crate::p4) enum Op {
     },
 }
 
-/// Hash functions, by the index of the enum's member in a slot.
+/// Hash functions, selected by the enum member's index in a slot.
 pub(in crate::p4) struct Algorithms {
     pub(super) slot: u32,
     pub(super) members: Vec<Algorithm>,
@@ -281,8 +281,8 @@ impl Algorithms {
 }
 
 impl Op {
-    /// Whether it matters which of two packets does it first: what one leaves, the other finds, or
-    /// somebody sees the order. Counters are sums.
+    /// Returns whether the order of two packets matters for this call: one reads state written by
+    /// the other, or the order is visible outside. Counters are sums.
     pub(in crate::p4) fn is_ordered(&self) -> bool {
         !matches!(
             self,

@@ -8,10 +8,10 @@ use super::op::{Colors, Op};
 use super::{Call, Unsupported};
 use crate::p4::hash::Algorithm;
 
-/// `PNA_MeterColor_t`: the indices of its members for [`Color`](super::Color)'s.
+/// `PNA_MeterColor_t`: the indices of its members, in the order of [`Color`](super::Color).
 const COLORS: Colors = [1, 2, 0];
 
-/// Makes a call ready.
+/// Resolves a call.
 pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
     let (operand, value) = (|n| call.operand(n), |n| call.value(n));
     let object = call.object();
@@ -35,7 +35,7 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             arguments: operand(first + 1)?,
             profile: operand(first + 2)?,
             result: call.result()?,
-            // True in the older form, ADD_ENTRY_SUCCESS in 0.7.
+            // `true` in the older form, ADD_ENTRY_SUCCESS in 0.7.
             done: match &call.call.result {
                 Some((_, Layout::Bool)) => [0, 1],
                 _ => [1, 0],
@@ -77,7 +77,8 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             result: call.result()?,
         },
         ("SelectByDirection", 3) => {
-            // 0 is NET_TO_HOST in the older form, and false, not a network port, in 0.7.
+            // The value 0 is NET_TO_HOST in the older form; in 0.7 it is `false`, not a network
+            // port.
             let is_truth_value = matches!(value(0)?, (_, Layout::Bool));
             let (zero, other) = if is_truth_value { (2, 1) } else { (1, 2) };
             Op::Select {
@@ -171,7 +172,7 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             colors: COLORS,
         },
         ("DirectMeter.execute" | "DirectMeter.dpdk_execute", _) => {
-            // The one with a color has it first, and a length is a number.
+            // The form with a color has it first; a length is a number.
             let colored = matches!(value(0), Ok((_, Layout::Enum(_))));
             let length = usize::from(colored);
             Op::DirectMeter {

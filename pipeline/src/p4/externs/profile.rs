@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Action profiles and selectors: members, groups of them, and how a flow's hash picks one.
+//! Action profiles and selectors: members, groups of members, and selection by a flow's hash.
 //!
-//! A group has a fixed number of buckets, and each bucket belongs to a member. When members come,
-//! go or change their weights, as few buckets as can be change hands: a flow stays with its member
-//! as long as that member's bucket does. Packets read without waiting; each sees a group before or
-//! after a change.
+//! A group has a fixed number of buckets, and each bucket belongs to a member. When members are
+//! added or removed or change their weights, as few buckets as possible are reassigned: a flow
+//! stays with its member as long as that member's bucket does. Packets read without blocking; each
+//! sees a group either before or after a change.
 
 mod error;
 mod sets;
@@ -20,37 +20,37 @@ use crate::p4::memory::{Epochs, Parts, Pin};
 pub use error::ProfileError;
 pub use sets::SetAction;
 
-/// The largest weight of a group's member.
+/// Maximum weight of a group's member.
 pub const MAX_WEIGHT: u32 = 256;
-/// The most members of a group.
+/// Maximum number of members of a group.
 pub const MAX_GROUP: usize = 256;
-/// The most groups of a profile, each of which has buckets of its own.
+/// Maximum number of groups of a profile, each of which has its own buckets.
 pub const MAX_GROUPS: usize = 1 << 16;
 
 /// A member of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupMember {
-    /// Which of the profile's members.
+    /// The member's id in the profile.
     pub member: u32,
-    /// Its share of the flows, in proportion to the others'.
+    /// Its share of the flows, relative to the other weights.
     pub weight: u32,
-    /// The port that has to be up for it to get any.
+    /// A port: while it is down, the member receives no flows.
     pub watch_port: Option<u32>,
 }
 
-/// A group, and the buckets that flows fall into.
+/// A group, with the buckets that flows are hashed to.
 #[derive(Clone, Debug, Default)]
 struct Group {
     members: Vec<GroupMember>,
-    /// The place in `members` of each bucket's owner; [`NOBODY`] if there is none.
+    /// The index in `members` of each bucket's owner; [`NOBODY`] if there is none.
     buckets: Vec<u16>,
     actions: Vec<Arc<Chosen>>,
-    /// Whether its members are an entry's own, and in no other group.
+    /// Set if its members belong to one entry, and are in no other group.
     is_set: bool,
 }
 
 impl Group {
-    /// Distributes the buckets again, `old` being the ids of their owners.
+    /// Reassigns the buckets; `old` has the ids of their previous owners.
     fn assign(&mut self, old: &[Option<u32>], down: &HashSet<u32>) {
         let weights: Vec<u32> = self
             .members
@@ -78,18 +78,18 @@ impl Group {
     }
 }
 
-/// What only changes need: one at a time.
+/// State that only writers access, one at a time.
 #[derive(Default)]
 struct Writing {
-    /// In which groups a member is.
+    /// The groups of each member.
     groups_of: BTreeMap<u32, HashSet<u32>>,
     groups: usize,
-    /// How many sets there are, and actions in them.
+    /// The number of sets, and of actions in them.
     sets: usize,
     set_actions: u64,
-    /// Where an id for a set is looked for.
+    /// The start of the search for the id of a new set.
     next_set: u32,
-    /// How many entries have a member or a group.
+    /// The number of entries that refer to each member or group.
     member_uses: HashMap<u32, u64>,
     group_uses: HashMap<u32, u64>,
     down: HashSet<u32>,
@@ -99,9 +99,9 @@ struct Writing {
 pub struct Profile {
     name: String,
     size: u64,
-    /// Whether it has groups.
+    /// Set if it has groups.
     selects: bool,
-    /// The actions of its tables, which share them.
+    /// The actions of the tables that share the profile.
     actions: Vec<(String, Vec<ActionParameter>)>,
     members: Parts<Chosen>,
     groups: Parts<Group>,
@@ -116,7 +116,7 @@ impl std::fmt::Debug for Profile {
 }
 
 impl Profile {
-    /// A size of 0 sets no limit.
+    /// Creates a profile; a size of 0 means no limit.
     pub(super) fn new(
         name: &str,
         size: u64,
@@ -138,17 +138,17 @@ impl Profile {
         }
     }
 
-    /// Whether it has groups.
+    /// Returns whether it has groups.
     pub fn selects(&self) -> bool {
         self.selects
     }
 
-    /// How many members it has room for.
+    /// Maximum number of members.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The names of the actions that members may have; [`Chosen::action`] is an index of these.
+    /// The names of the actions that members may have; [`Chosen::action`] is an index into these.
     pub fn actions(&self) -> impl Iterator<Item = &str> {
         self.actions.iter().map(|a| a.0.as_str())
     }
@@ -165,7 +165,7 @@ impl Profile {
         })
     }
 
-    /// Gives a member another action. No flow moves to another member.
+    /// Replaces a member's action. No flow moves to another member.
     pub fn modify_member(&self, id: u32, chosen: Chosen) -> Result<(), ProfileError> {
         let chosen = Arc::new(self.checked(chosen)?);
         let writing = self.writing.lock();
@@ -188,7 +188,7 @@ impl Profile {
         Ok(())
     }
 
-    /// Removes a member that no group and no entry has.
+    /// Removes a member that no group and no entry refers to.
     pub fn delete_member(&self, id: u32) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
         let grouped = writing.groups_of.get(&id).is_some_and(|g| !g.is_empty());
@@ -230,7 +230,7 @@ impl Profile {
         Ok(())
     }
 
-    /// Gives a group other members and weights.
+    /// Replaces a group's members and weights.
     pub fn modify_group(&self, id: u32, members: &[GroupMember]) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
         let Some(old) = self.own_group(id) else {
@@ -239,7 +239,7 @@ impl Profile {
         self.put_group(&mut writing, id, members, &old)
     }
 
-    /// Removes a group that no entry has.
+    /// Removes a group that no entry refers to.
     pub fn delete_group(&self, id: u32) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
         let Some(old) = self.own_group(id) else {
@@ -266,8 +266,8 @@ impl Profile {
         own.map(|(id, _)| id as u32).collect()
     }
 
-    /// Says whether a port is up. Flows of members that watch one that is down go to others of
-    /// their group, and come back.
+    /// Sets whether a port is up. Flows of members that watch a port move to other members of their
+    /// group while it is down, and back when it is up.
     pub fn set_port(&self, port: u32, is_up: bool) {
         let mut writing = self.writing.lock();
         let changed = match is_up {
@@ -286,7 +286,7 @@ impl Profile {
         }
     }
 
-    /// An entry has a member.
+    /// Takes an entry's reference to a member.
     pub(in crate::p4) fn hold_member(&self, id: u32) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
         self.check_no_sets(&writing)?;
@@ -297,7 +297,7 @@ impl Profile {
         Ok(())
     }
 
-    /// An entry has a group.
+    /// Takes an entry's reference to a group.
     pub(in crate::p4) fn hold_group(&self, id: u32) -> Result<(), ProfileError> {
         let mut writing = self.writing.lock();
         self.check_no_sets(&writing)?;
@@ -308,12 +308,12 @@ impl Profile {
         Ok(())
     }
 
-    /// An entry has a member no more.
+    /// Releases an entry's reference to a member.
     pub(in crate::p4) fn release_member(&self, id: u32) {
         release(&mut self.writing.lock().member_uses, id);
     }
 
-    /// An entry has a group no more.
+    /// Releases an entry's reference to a group.
     pub(in crate::p4) fn release_group(&self, id: u32) {
         release(&mut self.writing.lock().group_uses, id);
     }
@@ -323,7 +323,7 @@ impl Profile {
         self.members.read(member.into(), pin)
     }
 
-    /// The action of the group's member that a hash picks, for a packet.
+    /// The action of the group's member that a hash selects, for a packet.
     pub(in crate::p4) fn selected<'p>(
         &'p self,
         group: u32,
@@ -394,7 +394,7 @@ impl Profile {
         Ok(())
     }
 
-    /// The action with its arguments at full length.
+    /// Validates an action and extends its arguments to full length.
     fn checked(&self, mut chosen: Chosen) -> Result<Chosen, ProfileError> {
         let Some((name, parameters)) = self.actions.get(chosen.action as usize) else {
             return Err(ProfileError::Action {
@@ -424,7 +424,7 @@ impl Profile {
         Ok(chosen)
     }
 
-    /// The group with that id, if it is no entry's set.
+    /// The group with that id, unless it is an entry's set.
     fn own_group(&self, id: u32) -> Option<Arc<Group>> {
         self.groups.get(id.into()).filter(|group| !group.is_set)
     }
@@ -462,7 +462,7 @@ fn release(uses: &mut HashMap<u32, u64>, id: u32) {
     }
 }
 
-/// A group's members are not in it any more.
+/// Removes a group from the lists of its members.
 fn leave(writing: &mut Writing, id: u32, group: &Group) {
     for member in &group.members {
         if let Some(groups) = writing.groups_of.get_mut(&member.member) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What calls do: those of v1model, and those that PNA has too.
+//! Execution of calls: those of v1model, and those shared with PNA.
 
 use super::objects::Object;
 use super::op::{Op, Operand, DROP_PORT};
@@ -9,7 +9,7 @@ use crate::p4::events::Digest;
 use crate::p4::hash::Algorithm;
 use crate::p4::metadata::NO_FIELDS;
 
-/// The list of fields that are kept; one that has none if nothing is said.
+/// The list of fields to preserve; if omitted, an empty one.
 fn kept(list: &Option<Operand>, frame: &[u64]) -> u32 {
     list.as_ref()
         .map_or(NO_FIELDS, |list| list.get(frame) as u32)
@@ -99,7 +99,7 @@ impl Run<'_> {
             Op::Resubmit(list) => self.local.requests.resubmit = Some(kept(list, frame)),
             Op::Recirculate(list) => self.local.requests.recirculate = Some(kept(list, frame)),
             Op::Truncate(length) => {
-                // Of several calls the shortest length counts.
+                // Of several calls the shortest length applies.
                 let (length, before) = (length.get(frame), self.local.requests.truncate);
                 self.local.requests.truncate = Some(before.map_or(length, |b| b.min(length)));
             }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is noted of a packet's way, in programs that are traced.
+//! Recording of trace points in traced programs.
 
 use adit_p4_frontend::ir::limbs_of;
 

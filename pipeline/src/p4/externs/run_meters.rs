@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What calls of meters and direct counters do.
+//! Execution of calls of meters and direct counters.
 
 use super::meter::Color;
 use super::objects::Object;
@@ -57,15 +57,15 @@ impl Run<'_> {
                 let bytes = bytes.as_ref().map(|b| b.get(frame));
                 self.count_direct(*object, bytes);
             }
-            // Everything else has been looked at.
+            // All other calls are handled by the callers.
             _ => {}
         }
     }
 }
 
 impl Run<'_> {
-    /// Counts a packet for the entry that was hit last, if that has this counter: as long as it came,
-    /// or `bytes`.
+    /// Counts a packet for the entry that was hit last, if it has this counter, with `bytes` or the
+    /// packet's length as received.
     #[inline]
     pub(in crate::p4) fn count_direct(&mut self, object: usize, bytes: Option<u64>) {
         if let Some((table, Some(entry))) = self.local.applied {
@@ -77,7 +77,7 @@ impl Run<'_> {
     }
 }
 
-/// The color that a packet has before it is metered.
+/// The packet's color before metering.
 fn color_of(color: Option<&Operand>, colors: &Colors, frame: &[u64]) -> Color {
     let Some(color) = color else {
         return Color::Green;
@@ -86,7 +86,7 @@ fn color_of(color: Option<&Operand>, colors: &Colors, frame: &[u64]) -> Color {
     match colors.iter().position(|c| *c == color) {
         Some(0) => Color::Green,
         Some(1) => Color::Yellow,
-        // What is no color is not to be let through as if it were green.
+        // An invalid color must not be treated as green.
         _ => Color::Red,
     }
 }

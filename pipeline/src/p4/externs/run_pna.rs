@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What calls do that only PNA has.
+//! Execution of calls that only PNA has.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,7 +11,7 @@ use crate::p4::hash::sum;
 use crate::p4::packets::FIRST_HOST_PORT;
 use crate::p4::tables::Learn;
 
-/// The most bytes that one `Checksum` takes.
+/// Maximum number of input bytes of one `Checksum`.
 const MAX_CHECKSUM_BYTES: usize = 64 << 10;
 
 impl Run<'_> {
@@ -143,7 +143,7 @@ impl Run<'_> {
                         sum(&self.local.bytes)
                     }
                 };
-                // One's complement: taking away is adding the inverse.
+                // In ones' complement, subtracting is adding the inverse.
                 let value = if *subtract { !value } else { value };
                 self.sum(*object, |old| {
                     let (new, carry) = old.overflowing_add(value);

@@ -9,10 +9,10 @@ use super::{Call, Unsupported};
 use crate::p4::hash::Algorithm;
 use crate::p4::metadata::field;
 
-/// `V1MODEL_METER_COLOR_GREEN` and so on, for [`Color`](super::Color)'s.
+/// `V1MODEL_METER_COLOR_GREEN` and so on, in the order of [`Color`](super::Color).
 const COLORS: Colors = [0, 1, 2];
 
-/// Makes a call ready.
+/// Resolves a call.
 pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
     let unsupported = || call.unsupported();
     let value = |n| call.value(n);
@@ -79,7 +79,7 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
             session: operand(1)?,
             list: Some(operand(2)?),
         }),
-        // Older forms, whose fields the front end says are not kept.
+        // Older forms; the front end reports that their fields are not preserved.
         ("clone3", 3) => Ok(Op::Clone {
             kind: operand(0)?,
             session: operand(1)?,

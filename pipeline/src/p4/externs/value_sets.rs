@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Value sets of parsers: control planes fill them.
+//! Parser value sets, which control planes populate.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::p4::tables::TableError;
 #[derive(Debug)]
 pub struct ValueSet {
     spec: ir::ValueSet,
-    /// Replaced as a whole: packets do not wait.
+    /// Replaced as a whole: packets do not block.
     members: ArcSwap<Vec<Vec<Match>>>,
 }
 
@@ -24,12 +24,12 @@ impl ValueSet {
         }
     }
 
-    /// The name as control planes know it.
+    /// The control-plane name.
     pub fn name(&self) -> &str {
         &self.spec.name
     }
 
-    /// What the program says of it.
+    /// The program's declaration.
     pub fn spec(&self) -> &ir::ValueSet {
         &self.spec
     }
@@ -39,7 +39,7 @@ impl ValueSet {
         Vec::clone(&self.members.load())
     }
 
-    /// Puts these members in the place of those before: one match for each field.
+    /// Replaces all members: one match for each field.
     pub fn set(&self, members: Vec<Vec<Match>>) -> Result<(), TableError> {
         let name = || self.spec.name.clone();
         if members.len() as u64 > self.spec.size {
@@ -61,7 +61,7 @@ impl ValueSet {
         Ok(())
     }
 
-    /// Whether the values in the set's slots are those of a member.
+    /// Returns whether the values in the set's slots match a member.
     pub(super) fn has(&self, frame: &[u64]) -> bool {
         self.members.load().iter().any(|member| {
             member
@@ -76,7 +76,7 @@ impl ValueSet {
 }
 
 fn is_match(wanted: &Match, value: &[u64]) -> bool {
-    // Limbs that are not given are 0.
+    // Missing limbs are 0.
     let limb = |of: &[u64], n: usize| of.get(n).copied().unwrap_or(0);
     let order = |of: &[u64]| {
         let longest = of.len().max(value.len());

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Large runs of atomic integers that begin as zeros. What is never touched takes no memory, so
-//! that there can be room for the largest table that a program asks for.
+//! Large zero-initialised arrays of atomic integers. Untouched pages use no memory, so that there
+//! can be capacity for the largest table that a program declares.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// From this size on, memory is asked for in huge pages.
+/// Size from which huge pages are requested.
 #[cfg(not(miri))]
 const HUGE_BYTES: usize = 2 << 20;
 
 mod sealed {
-    /// What may begin as any bytes, and lets itself be shared.
+    /// A type for which any bytes that an arena can hold are valid, and that can be shared.
     ///
     /// # Safety
-    /// All bytes zero are a value, values need no dropping, and what changes them takes `&self`.
+    /// All-zero bytes are a valid value, values need no dropping, and modifications take `&self`.
     pub(in crate::p4) unsafe trait Cell: Sync + Send {}
 }
 use sealed::Cell;
@@ -23,7 +23,7 @@ unsafe impl Cell for AtomicU64 {}
 // SAFETY: as above.
 unsafe impl Cell for AtomicU32 {}
 
-/// A run of cells.
+/// An array of cells.
 pub(in crate::p4) struct Arena<T: Cell> {
     #[cfg(not(miri))]
     start: std::ptr::NonNull<T>,
@@ -33,7 +33,7 @@ pub(in crate::p4) struct Arena<T: Cell> {
     cells: Box<[T]>,
 }
 
-/// A run of words.
+/// An array of words.
 pub(in crate::p4) type Words = Arena<AtomicU64>;
 
 #[cfg(not(miri))]
@@ -49,7 +49,7 @@ mod mapped {
             count.max(1).checked_mul(size_of::<T>())
         }
 
-        /// Zeros; `None` if there is no room for so many.
+        /// Allocates zeroed cells. Returns `None` if there is not enough memory.
         pub(in crate::p4) fn new(count: usize) -> Option<Arena<T>> {
             let bytes = Arena::<T>::bytes(count)?;
             let protection = ProtFlags::READ | ProtFlags::WRITE;
@@ -72,8 +72,8 @@ mod mapped {
             let Some(bytes) = Arena::<T>::bytes(self.count) else {
                 return;
             };
-            // SAFETY: the mapping is ours alone and nothing borrows from it any more: borrows are
-            // bound to `self`. Cells need no dropping.
+            // SAFETY: the mapping is exclusively ours and nothing borrows from it any more: borrows
+            // are bound to `self`. Cells need no dropping.
             let _ = unsafe { munmap(self.start.as_ptr().cast(), bytes) };
         }
     }
@@ -82,14 +82,14 @@ mod mapped {
         type Target = [T];
 
         fn deref(&self) -> &[T] {
-            // SAFETY: the mapping has room for `count` cells, is aligned to a page, lives as long
-            // as `self`, and its zeros and whatever was stored later are values of `T`. Changes go
-            // through the cells' own `&self` methods only.
+            // SAFETY: the mapping has space for `count` cells, is page-aligned, lives as long as
+            // `self`, and its zeros and any values stored later are values of `T`. Modifications
+            // use only the cells' own `&self` methods.
             unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
         }
     }
 
-    // SAFETY: an arena owns its cells, which may be shared and sent (`Cell` asks for both).
+    // SAFETY: an arena owns its cells, which may be shared and sent (`Cell` requires both).
     unsafe impl<T: Cell> Send for Arena<T> {}
     // SAFETY: as above.
     unsafe impl<T: Cell> Sync for Arena<T> {}

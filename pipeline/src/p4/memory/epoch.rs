@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! When what was taken out of a table may be used again: when no worker can still be reading it.
-//! A worker says that it reads, once for a batch, by putting the number of the current epoch into
-//! a place of its own, and clears that place after the batch. What is taken out begins a new epoch;
-//! it is free when every place is empty or has an epoch that is not older.
+//! Epoch-based reclamation: memory removed from a table may be reused when no worker can still be
+//! reading it. Once for each batch, a worker announces that it reads by storing the current epoch
+//! in its own slot, and clears the slot after the batch. Each removal begins a new epoch; the
+//! removed memory is free when every slot is empty or has an epoch that is not older.
 
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-/// The most workers of one engine.
+/// Maximum number of workers of one engine.
 pub(in crate::p4) const MAX_WORKERS: usize = 64;
 
-/// A place of its own in memory, so that cores do not share lines.
+/// A worker's slot in its own cache lines, to avoid false sharing.
 #[repr(align(128))]
 #[derive(Debug, Default)]
 struct Place(AtomicU64);
@@ -25,7 +25,7 @@ pub(in crate::p4) struct Epochs {
     taken: Mutex<u64>,
 }
 
-/// Proof that a worker reads: what it reaches now stays as it is until this goes.
+/// Guard of a reading worker: what it can reach stays valid until the guard is dropped.
 #[derive(Debug)]
 pub(in crate::p4) struct Pin<'e> {
     place: &'e AtomicU64,
@@ -40,7 +40,7 @@ impl Epochs {
         }
     }
 
-    /// A number for a worker; `None` if there are too many.
+    /// Allocates a worker number; `None` if all are in use.
     pub(in crate::p4) fn join(&self) -> Option<usize> {
         let mut taken = self.taken.lock();
         let number = taken.trailing_ones() as usize;
@@ -55,23 +55,23 @@ impl Epochs {
         *self.taken.lock() &= !(1 << number);
     }
 
-    /// The worker begins to read. A worker has one pin at a time.
+    /// Begins a worker's reads. A worker has at most one pin at a time.
     pub(in crate::p4) fn pin(&self, number: usize) -> Pin<'_> {
         let place = &self.places[number].0;
         let epoch = self.current.load(Ordering::Acquire);
         place.store(epoch, Ordering::Relaxed);
-        // Either this is seen by who takes something out, or this worker sees that it is gone.
+        // Either a writer that removes something sees this pin, or this worker sees the removal.
         fence(Ordering::SeqCst);
         Pin { place }
     }
 
-    /// Something has been taken out: gives the epoch that begins.
+    /// Begins a new epoch after a removal, and returns it.
     pub(in crate::p4) fn advance(&self) -> u64 {
         fence(Ordering::SeqCst);
         self.current.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// The oldest epoch that is still read: what went out in it or before is free.
+    /// The oldest epoch that is still read: removals in it or before are free.
     pub(in crate::p4) fn oldest(&self) -> u64 {
         fence(Ordering::SeqCst);
         let busy = self.places.iter().map(|p| p.0.load(Ordering::Acquire));

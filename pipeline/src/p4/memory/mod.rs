@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Memory that packets read while control planes write.
+//! Data structures that packets read while control planes write.
 
 mod arena;
 mod epoch;

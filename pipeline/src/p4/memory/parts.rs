@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is kept by numbers, and replaced one by one while workers read. It is in parts, so that a
-//! change copies little, however much there is.
+//! A map from ids to values, which are replaced one by one while workers read. It is partitioned,
+//! so that a change copies little, independent of the map's size.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,30 +10,30 @@ use parking_lot::Mutex;
 use super::epoch::{Epochs, Pin};
 use super::snapshot::{Limbo, Snapshot};
 
-/// How many parts: 2 to the power of this.
+/// Number of parts, as a power of two.
 const PARTS_LOG: u32 = 8;
 
-/// Values in the order of their numbers.
+/// Values in the order of their ids.
 type Part<T> = Vec<(u64, Arc<T>)>;
 
-/// Values by their numbers.
+/// A map from ids to values.
 pub(in crate::p4) struct Parts<T: ?Sized> {
     current: Box<[Snapshot<Part<T>>]>,
     writing: Mutex<Writing<T>>,
     epochs: Arc<Epochs>,
 }
 
-/// What only changes need: one at a time.
+/// State that only writers access, one at a time.
 struct Writing<T: ?Sized> {
-    /// What the snapshots hold.
+    /// The contents of the snapshots.
     parts: Vec<Arc<Part<T>>>,
     limbo: Limbo<Arc<Part<T>>>,
     count: usize,
 }
 
-/// The part that a number is in: neighbours are apart.
+/// Returns the part of an id; neighbouring ids are in different parts.
 fn part_of(id: u64) -> usize {
-    // Fibonacci hashing: 2 to the power of 64 divided by the golden ratio.
+    // Fibonacci hashing: 2^64 divided by the golden ratio.
     (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PARTS_LOG)) as usize
 }
 
@@ -55,19 +55,19 @@ impl<T: ?Sized + Send + Sync> Parts<T> {
         }
     }
 
-    /// A value, for a worker. `pin` is of the epochs that these parts were made with.
+    /// Reads a value, for a worker. `pin` must be of the epochs that these parts were created with.
     pub(in crate::p4) fn read<'p>(&'p self, id: u64, pin: &'p Pin<'_>) -> Option<&'p T> {
         let part = self.current[part_of(id)].read(pin);
         Some(&part[find(part, id).ok()?].1)
     }
 
-    /// A value, for who does not hurry.
+    /// Reads a value, for callers that are not time-critical: takes the writers' lock.
     pub(in crate::p4) fn get(&self, id: u64) -> Option<Arc<T>> {
         let part = self.writing.lock().parts[part_of(id)].clone();
         Some(part[find(&part, id).ok()?].1.clone())
     }
 
-    /// All values, in the order of their numbers.
+    /// All values, in the order of their ids.
     pub(in crate::p4) fn all(&self) -> Vec<(u64, Arc<T>)> {
         let writing = self.writing.lock();
         let mut all: Vec<_> = writing
@@ -79,18 +79,18 @@ impl<T: ?Sized + Send + Sync> Parts<T> {
         all
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub(in crate::p4) fn len(&self) -> usize {
         self.writing.lock().count
     }
 
-    /// Puts a value where a number is, or takes away what is there.
+    /// Sets or removes the value of an id.
     pub(in crate::p4) fn put(&self, id: u64, value: Option<Arc<T>>) {
         let Ok(()) = self.change::<Infallible>(id, |_, _| Ok(value));
     }
 
-    /// Changes what has a number: `change` is told what is there and how many there are in all, and
-    /// says what is to be there. If it fails, nothing changes.
+    /// Changes the value of an id: `change` gets the old value and the total number of values, and
+    /// returns the new value. If it fails, nothing changes.
     pub(in crate::p4) fn change<E>(
         &self,
         id: u64,
@@ -140,7 +140,7 @@ mod tests {
             let parts = Parts::<u8>::new(epochs.clone());
             let mut model = BTreeMap::new();
             for (id, value) in changes {
-                // Numbers far apart, and many in one part.
+                // Ids far apart, and many in one part.
                 let id = id << 58 | id;
                 let changed: Result<(), Infallible> = parts.change(id, |old, count| {
                     assert_eq!((old.map(|v| **v), count), (model.get(&id).copied(), model.len()));

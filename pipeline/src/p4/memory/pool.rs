@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Buffers that are used again.
+//! Reusable buffers.
 
-/// The buffers that are not in use: as many as were in use at once, each as large as it has been.
+/// Unused buffers: as many as were ever in use at the same time, each with its largest capacity so
+/// far.
 #[derive(Debug)]
 pub(in crate::p4) struct Pool<T>(Vec<Vec<T>>);
 
@@ -12,7 +13,7 @@ impl<T> Default for Pool<T> {
 }
 
 impl<T> Pool<T> {
-    /// An empty buffer; to be given back.
+    /// Takes an empty buffer, to be returned with `give`.
     pub(in crate::p4) fn take(&mut self) -> Vec<T> {
         self.0.pop().unwrap_or_default()
     }

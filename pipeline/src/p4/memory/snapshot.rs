@@ -7,33 +7,34 @@ use std::sync::Arc;
 
 use super::epoch::{Epochs, Pin};
 
-/// A value that workers read. Who writes keeps the same value in an `Arc` of its own.
+/// A value that workers read. The writer keeps an `Arc` of its own to the same value.
 pub(in crate::p4) struct Snapshot<T> {
     current: AtomicPtr<T>,
 }
 
 impl<T: Send + Sync> Snapshot<T> {
-    /// The writer's part comes with it.
+    /// Creates a snapshot; the caller keeps the writer's `Arc`.
     pub(in crate::p4) fn new(value: Arc<T>) -> Snapshot<T> {
         Snapshot {
             current: AtomicPtr::new(Arc::into_raw(value).cast_mut()),
         }
     }
 
-    /// What is current. `pin` is of the engine whose epochs [`Snapshot::replace`] gets.
+    /// Reads the current value. `pin` must be of the epochs that [`Snapshot::replace`] is called
+    /// with.
     pub(in crate::p4) fn read<'p>(&self, _pin: &'p Pin<'_>) -> &'p T {
-        // SAFETY: the pointer came from `Arc::into_raw`, whose count is given up by `replace`
-        // through `limbo` alone, which waits until no pin that was there at the time is left. This
-        // pin was there before the pointer was loaded: `Epochs::pin` orders the two.
+        // SAFETY: the pointer came from `Arc::into_raw`, whose count is released only by `replace`,
+        // through `limbo`, which waits until all pins that existed at the time are gone. This pin
+        // existed before the pointer was loaded: `Epochs::pin` orders the two.
         unsafe { &*self.current.load(Ordering::Acquire) }
     }
 
-    /// Puts another value in its place; the old one goes when nobody reads it.
+    /// Replaces the value; the old one is dropped when no worker reads it.
     pub(in crate::p4) fn replace(&self, value: Arc<T>, epochs: &Epochs, limbo: &mut Limbo<Arc<T>>) {
         let new = Arc::into_raw(value).cast_mut();
         let old = self.current.swap(new, Ordering::AcqRel);
-        // SAFETY: it came from `Arc::into_raw` and its count has not been given up before: the swap
-        // hands each pointer out once.
+        // SAFETY: it came from `Arc::into_raw` and its count has not been released before: the swap
+        // returns each pointer once.
         let old = unsafe { Arc::from_raw(old) };
         limbo.add(old, epochs);
     }
@@ -46,7 +47,7 @@ impl<T> Drop for Snapshot<T> {
     }
 }
 
-/// What was taken out and may still be read.
+/// Retired values that may still be read.
 #[derive(Debug)]
 pub(in crate::p4) struct Limbo<T>(VecDeque<(u64, T)>);
 
@@ -61,7 +62,7 @@ impl<T> Limbo<T> {
         self.0.push_back((epochs.advance(), out));
     }
 
-    /// Takes out what nobody reads any more.
+    /// Passes the values that are no longer read to `each`.
     pub(in crate::p4) fn free(&mut self, epochs: &Epochs, mut each: impl FnMut(T)) {
         if self.0.is_empty() {
             return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Calls of what Rust does, and the ends of blocks.
+//! Calls of helpers, and block terminators.
 
 use adit_p4_frontend::ir::{Inst, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -14,7 +14,7 @@ use super::inline::Node;
 use crate::p4::effects::Effects;
 use crate::p4::machine::MAX_STEPS;
 
-/// The helpers, as a function knows them.
+/// References to the helpers in a function.
 pub(super) struct Helpers {
     pub(super) apply: FuncRef,
     pub(super) external: FuncRef,
@@ -58,7 +58,7 @@ impl Translator<'_, '_> {
         self.call(self.helpers.emit, &[layout, src]);
     }
 
-    /// Leaves an instruction to the interpreter; gives whether it ends parsing.
+    /// Delegates an instruction to the interpreter. Returns whether it ends parsing.
     pub(super) fn by_interpreter(&mut self, inst: &Inst) -> Option<Value> {
         let at = self.others.len() as u32;
         self.others.push(inst.clone());
@@ -68,7 +68,7 @@ impl Translator<'_, '_> {
         ends
     }
 
-    /// `exit`, or an error of a parser; the first one of them counts.
+    /// Translates `exit` and parser errors; of several errors the first applies.
     pub(super) fn end_all(&mut self, inst: &Inst) {
         let old = self.context_word(at::END);
         let new = match inst {
@@ -84,7 +84,7 @@ impl Translator<'_, '_> {
         self.set_context_word(at::END, new);
     }
 
-    /// A block has ended: gives its error, and nothing is ending any more.
+    /// Translates the end of a program block: stores its error, and clears the pending end.
     pub(super) fn end_block(&mut self, error: Slot) {
         let end = self.context_word(at::END);
         let rejected = IntCC::UnsignedGreaterThanOrEqual;
@@ -97,7 +97,7 @@ impl Translator<'_, '_> {
         self.set_context_word(at::END, on);
     }
 
-    /// Adds steps; ends if there were too many.
+    /// Adds steps; ends the run if there are too many.
     pub(super) fn count(&mut self, cost: u32) {
         if !self.code.has_loops || cost == 0 {
             return;
@@ -126,8 +126,8 @@ impl Translator<'_, '_> {
         self.b.ins().return_(&[]);
     }
 
-    /// A way from here to a node: the block to jump to, which counts if that costs steps. What is
-    /// read later has been stored.
+    /// Returns the block to jump to for an edge to a node; it counts steps if the edge costs any.
+    /// Live values have been stored.
     fn way(&mut self, to: u32, cost: u32, open: &mut Vec<(Block, Block, u32)>) -> Block {
         let target = self.block_at(to);
         if !self.code.has_loops || cost == 0 {
@@ -146,7 +146,7 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// The last node of a block.
+    /// Translates the last node of a block.
     pub(super) fn last(&mut self, block: usize, at: usize, node: &Node<'_>) {
         let next = at as u32 + 1;
         let mut open = Vec::new();
@@ -181,7 +181,7 @@ impl Translator<'_, '_> {
                 self.go_if_ending(*to, *cost, next, self.is_calm_at_end(block), &mut open);
             }
             Node::Parse { inst, to, cost } => {
-                // Whether it was so before: an error that comes now ends everything anyway.
+                // The state before the node: an error that it raises takes the other edge anyway.
                 let is_calm = self.is_calm_at_end(block);
                 let failed = self.parse(inst);
                 self.store_live(block);
@@ -209,7 +209,7 @@ impl Translator<'_, '_> {
         self.fill(open);
     }
 
-    /// Whether nothing is ending before the last node.
+    /// Returns whether no end is pending before the last node.
     fn is_calm_at_end(&self, block: usize) -> bool {
         let block = &self.graph.blocks[block];
         is_calm_after(block.is_calm, &self.code.nodes[block.nodes.clone()])
@@ -233,7 +233,7 @@ impl Translator<'_, '_> {
         self.b.ins().brif(end, to, &[], next, &[]);
     }
 
-    /// Returns if a lookup takes long, to go on here. What was known is not known then.
+    /// Suspends for a slow lookup: returns, and resumes here. Known values are lost.
     fn wait(&mut self, result: Value) -> Value {
         self.store_all();
         self.known.clear();
@@ -258,7 +258,7 @@ impl Translator<'_, '_> {
         found
     }
 
-    /// After a lookup: the code of the action.
+    /// Branches to the code of the action that a lookup returned.
     fn take_applied(
         &mut self,
         block: usize,
@@ -277,7 +277,7 @@ impl Translator<'_, '_> {
         let chosen = self.b.ins().band_imm(result, i64::from(u32::MAX));
         self.write(action, chosen);
         self.store_live(block);
-        // An action that the table does not have cannot come out of it.
+        // A lookup never returns an action that the table does not have.
         let Some((last, others)) = arms.split_last() else {
             self.b.ins().return_(&[]);
             return;

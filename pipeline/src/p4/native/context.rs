@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What machine code and Rust share while a block runs.
+//! State shared by machine code and Rust while a block runs.
 
 use adit_p4_frontend::ir::Inst;
 
@@ -7,16 +7,16 @@ use crate::p4::externs::{Forward, Requests, Run};
 use crate::p4::machine::{Applied, End, Machine};
 use crate::p4::packet::Writer;
 
-/// [`Context::end`] while nothing ends.
+/// [`Context::end`] while no end is pending.
 pub(super) const GOING_ON: u64 = 0;
-/// By `exit`.
+/// Ended by `exit`.
 pub(super) const EXIT: u64 = 1;
-/// It took too many steps.
+/// Ended because it took too many steps.
 pub(super) const TOO_LONG: u64 = 2;
-/// By the parser's error whose index is added.
+/// Ended by a parser error, whose index is added.
 pub(super) const REJECTED: u64 = 1 << 32;
 
-/// What [`Context::forward`] says, if it is not 0, and what [`Context::asked`] has bits for.
+/// Values of [`Context::forward`], if it is not 0, and bits of [`Context::asked`].
 pub(super) mod asked {
     pub(in crate::p4::native) const PORT: u64 = 1;
     pub(in crate::p4::native) const GROUP: u64 = 2;
@@ -28,30 +28,30 @@ pub(super) mod asked {
     pub(in crate::p4::native) const HASH: u64 = 4;
 }
 
-/// What machine code reads and writes beside the frame, by the offsets in [`at`].
+/// The state that machine code accesses besides the frame, by the offsets in [`at`].
 #[repr(C)]
 pub(super) struct Context<'a, 'h> {
     pub(super) frame: *mut u64,
-    /// The packet: where it is, how many bits it has, and which comes next.
+    /// The packet: its address, its length in bits, and the position of the next bit.
     pub(super) data: *const u8,
     pub(super) bits: u64,
     pub(super) next_bit: u64,
-    /// What is written: where it is, how many bytes there are, and for how many there is room.
+    /// The output buffer: its address, the bytes written, and its capacity.
     pub(super) out: *mut u8,
     pub(super) out_length: u64,
     pub(super) out_room: u64,
     pub(super) end: u64,
     pub(super) steps: u64,
-    /// Where code goes on: 0 is its beginning.
+    /// The resume point: 0 is the beginning.
     pub(super) resume: u64,
-    /// What a lookup came to that code has waited for.
+    /// The result of the lookup that the code was suspended for.
     pub(super) applied: u64,
     /// The sums of `InternetChecksum` objects, one for each object of the program.
     pub(super) sums: *mut u64,
-    /// Where the program sent the packet, one of [`asked`]'s first; 0: it did not say.
+    /// The forwarding request, one of the first group in [`asked`]; 0: none.
     pub(super) forward: u64,
     pub(super) forward_to: u64,
-    /// What the program tells the packet's receiver, and which of that, by [`asked`]'s last.
+    /// The receive metadata that the program has set, as bits of the last group in [`asked`].
     pub(super) asked: u64,
     pub(super) queue: u64,
     pub(super) flow_id: u64,
@@ -87,22 +87,22 @@ pub(super) mod at {
     pub(in crate::p4::native) const HASH: i32 = offset_of!(Context<'_, '_>, hash) as i32;
 }
 
-/// What only Rust uses of it.
+/// The part of the context that only Rust uses.
 pub(super) struct Bridge<'a, 'h> {
     pub(super) machine: &'a mut Machine,
     pub(super) host: &'a mut Run<'h>,
     pub(super) writer: &'a mut Writer,
     pub(super) data: &'a [u8],
-    /// Whether lookups in large tables make the code wait.
+    /// Set if lookups in large tables suspend the code.
     pub(super) may_wait: bool,
-    /// The table that it waits for.
+    /// The table whose lookup the code is suspended for.
     pub(super) waits_for: Option<u32>,
-    /// Instructions that have no code of their own.
+    /// Instructions without machine code.
     pub(super) others: &'a [Inst],
 }
 
 impl Context<'_, '_> {
-    /// What the program has asked for.
+    /// Copies the program's requests from the context.
     pub(super) fn take_requests(&self, requests: &mut Requests) {
         match self.forward {
             asked::PORT => requests.forward = Forward::Port(self.forward_to),
@@ -124,16 +124,16 @@ impl Context<'_, '_> {
     }
 }
 
-/// What a lookup came to, as one word: whether there was an entry in the upper half, the action in
-/// the lower one.
+/// Encodes a lookup's result in one word: the hit flag in the upper half, the action in the lower
+/// half.
 pub(super) fn applied_word(applied: &Applied) -> u64 {
     u64::from(applied.hit) << 32 | u64::from(applied.action)
 }
 
-/// In its place: the code has to wait.
+/// Returned instead: the code has to suspend.
 pub(super) const WAIT: u64 = u64::MAX;
 
-/// The interpreter's name for how a block ended.
+/// Converts the end of a block to the interpreter's form.
 pub(super) fn end(word: u64) -> End {
     match word {
         GOING_ON => End::Done,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! From nodes to Cranelift's form: values of slots, blocks and what leads from one to another.
+//! Translation of nodes to Cranelift IR: slot values, blocks and the edges between them.
 
 use std::collections::BTreeMap;
 
@@ -18,34 +18,34 @@ use crate::p4::effects::{Effects, Run};
 use crate::p4::externs;
 use crate::p4::fields::Flat;
 
-/// The longest run of limbs that is handled limb by limb.
+/// Maximum length of a run of limbs that is translated limb by limb.
 const MAX_LIMBS: u32 = 32;
 
-/// The same of zeros, which are stored two at a time, and only where they are read.
+/// The same for zeros, which are stored in pairs, and only where they are live.
 const MAX_ZEROS: u32 = 256;
 
-/// What is known of a slot: its value, and whether memory has another one.
+/// The known value of a slot, and whether it differs from memory.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
     value: Value,
     is_new: bool,
-    /// Whether it is the constant 0.
+    /// Set if it is the constant 0.
     is_zero: bool,
 }
 
-/// What does not change while a program is translated.
+/// The inputs that are constant during a program's translation.
 pub(super) struct Source<'p> {
     pub(super) program: &'p Program,
-    /// The program's calls, if some have code of their own.
+    /// The program's calls, if some have machine code.
     pub(super) calls: Vec<externs::Op>,
     pub(super) layouts: &'p [Flat],
-    /// Slots that nothing writes.
+    /// Slots that are never written.
     pub(super) constants: Slots,
     /// The index of the error `PacketTooShort`.
     pub(super) too_short: u32,
 }
 
-/// One function on its way.
+/// The translation of one function.
 pub(super) struct Translator<'t, 'f> {
     pub(super) of: &'t Source<'t>,
     pub(super) code: &'t Inlined<'t>,
@@ -56,29 +56,29 @@ pub(super) struct Translator<'t, 'f> {
     pub(super) context: Value,
     pub(super) frame: Value,
     pub(super) known: BTreeMap<Slot, Known>,
-    /// Where code goes that took too long.
+    /// The block that ends a run with too many steps.
     pub(super) too_long: Option<Block>,
-    /// Where code goes on after each lookup that it may wait for.
+    /// The resume blocks, one for each lookup that may suspend.
     pub(super) resumes: Vec<Block>,
-    /// How many of them have been translated.
+    /// The number of resume blocks translated so far.
     pub(super) resumed: usize,
     pub(super) others: &'t mut Vec<Inst>,
-    /// Whether everything that is read begins with a byte.
+    /// Set if all reads start at byte boundaries.
     pub(super) is_aligned: bool,
 }
 
-/// Loads and stores of the frame.
+/// Memory flags of accesses to the frame.
 pub(super) fn in_frame() -> MemFlags {
     MemFlags::trusted().with_alias_region(Some(AliasRegion::Heap))
 }
 
-/// Loads and stores of the context.
+/// Memory flags of accesses to the context.
 pub(super) fn in_context() -> MemFlags {
     MemFlags::trusted().with_alias_region(Some(AliasRegion::Vmctx))
 }
 
 impl Translator<'_, '_> {
-    /// Translates all blocks; the function's own first block leads to the first.
+    /// Translates all blocks; the entry block jumps to the first.
     pub(super) fn translate(&mut self) {
         let entry = self.b.create_block();
         self.b.append_block_params_for_function_params(entry);
@@ -93,7 +93,7 @@ impl Translator<'_, '_> {
         let mut ends: Vec<BTreeMap<Slot, Known>> = Vec::new();
         for (n, block) in self.graph.blocks.iter().enumerate() {
             self.b.switch_to_block(self.blocks[n]);
-            // What its parent knows is stored if it is read again.
+            // Values known at the parent's end have been stored if they are live.
             let inherited = block.parent.map(|parent| ends[parent].clone());
             self.known = inherited.unwrap_or_default();
             self.known.values_mut().for_each(|k| k.is_new = false);
@@ -111,7 +111,7 @@ impl Translator<'_, '_> {
         self.b.seal_all_blocks();
     }
 
-    /// To the beginning, or to where the code has waited.
+    /// Dispatches to the beginning or to a resume block.
     fn enter(&mut self) {
         let reached = self.graph.blocks.iter().filter(|block| block.is_reached);
         let lasts = reached.map(|block| &self.code.nodes[block.nodes.end - 1]);
@@ -166,8 +166,8 @@ impl Translator<'_, '_> {
         self.b.ins().iconst(I64, value as i64)
     }
 
-    /// The offset of a slot in the frame. The frame is as the program has it, so that this is also
-    /// where it is proved that no code reaches behind its end.
+    /// Returns the offset of a slot in the frame. The frame has the length that the program
+    /// declares, so this check also ensures that no code accesses memory beyond its end.
     pub(super) fn offset(&self, slot: Slot) -> i32 {
         assert!(
             (slot as usize) < self.of.program.frame.len(),
@@ -224,7 +224,7 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// Stores two neighbours at once if both are 0.
+    /// Stores two adjacent slots with one instruction if both are 0.
     fn store_zeros(&mut self, slot: Slot) -> bool {
         let is_new_zero = |slot| {
             let known = self.known.get(&slot);
@@ -237,7 +237,7 @@ impl Translator<'_, '_> {
         let _ = self.offset(slot + 1);
         let zero = self.number(0);
         let zeros = self.b.ins().splat(I64X2, zero);
-        // Limbs are aligned as such only.
+        // Limbs are aligned to their own size only.
         let flags = MemFlags::new().with_notrap();
         let flags = flags.with_alias_region(Some(AliasRegion::Heap));
         self.b.ins().store(flags, zeros, self.frame, offset);
@@ -264,20 +264,20 @@ impl Translator<'_, '_> {
         self.store_if(|_| true);
     }
 
-    /// At the end of a block: what is read later.
+    /// Stores the live values at the end of a block.
     pub(super) fn store_live(&mut self, block: usize) {
         let graph = self.graph;
         self.store_if(|slot| graph.blocks[block].live_out.has(slot));
     }
 
-    /// Before memory is read.
+    /// Stores values before memory is read.
     pub(super) fn store_runs(&mut self, runs: &[Run]) {
         for (slot, limbs) in runs {
             (*slot..slot + limbs).for_each(|slot| self.store(slot));
         }
     }
 
-    /// After memory was written.
+    /// Invalidates known values after memory was written.
     pub(super) fn forget(&mut self, runs: &[Run]) {
         for (slot, limbs) in runs {
             self.known
@@ -285,7 +285,7 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// Around something that works on memory.
+    /// Synchronises with memory around an operation that accesses it.
     pub(super) fn in_memory(&mut self, effects: &Effects, work: impl FnOnce(&mut Self)) {
         self.store_runs(&effects.reads);
         self.store_runs(&effects.touches);
@@ -304,7 +304,7 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// A value of one limb with its sign.
+    /// Sign-extends a value of one limb.
     pub(super) fn signed(&mut self, value: Value, width: u32) -> Value {
         match width {
             0 => self.number(0),
@@ -316,7 +316,7 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// An instruction that goes on with the next one.
+    /// Translates an instruction that is not a terminator.
     fn instruction(&mut self, inst: &Inst) {
         match *inst {
             Inst::Move { dst, src, limbs } if limbs <= MAX_LIMBS => {

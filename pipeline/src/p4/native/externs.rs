@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Externs with code of their own: the sums of `InternetChecksum`, and what a program asks for its
-//! packet, which `Native::run` hands on when the code has returned.
+//! Externs with machine code: the sums of `InternetChecksum`, and a program's requests for its
+//! packet, which `Native::run` copies when the code has returned.
 
 use adit_p4_frontend::ir::Slot;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -14,7 +14,7 @@ use crate::p4::externs::{Op, Operand};
 use crate::p4::packets::FIRST_HOST_PORT;
 
 impl Translator<'_, '_> {
-    /// Code for a call; false if there is none.
+    /// Translates a call. Returns `false` if it has no machine code.
     pub(super) fn external(&mut self, call: u32) -> bool {
         let of = self.of;
         let Some(op) = of.calls.get(call as usize) else {
@@ -60,7 +60,7 @@ impl Translator<'_, '_> {
                     return false;
                 };
                 let value = self.sum_of(&parts);
-                // One's complement: taking away is adding the inverse.
+                // In ones' complement, subtracting is adding the inverse.
                 let value = match subtract {
                     true => self.b.ins().bxor_imm(value, 0xffff),
                     false => value,
@@ -91,7 +91,7 @@ impl Translator<'_, '_> {
         true
     }
 
-    /// Where the packet goes.
+    /// Sets the packet's destination.
     fn forward(&mut self, how: u64, to: Option<Slot>) {
         let how = self.number(how);
         self.set_context_word(at::FORWARD, how);
@@ -101,7 +101,7 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// What its receiver is told.
+    /// Sets receive metadata.
     fn ask(&mut self, what: u64, place: i32, slot: Slot) {
         let value = self.read(slot);
         self.set_context_word(place, value);
@@ -128,14 +128,15 @@ impl Translator<'_, '_> {
         self.b.ins().store(in_context(), value, sums, offset);
     }
 
-    /// Adds what is above 16 bits to what is below; nothing is left above if it was not much.
+    /// Adds the bits above 16 to the lower 16 bits; the result fits in 16 bits if the value was
+    /// small.
     fn fold(&mut self, value: Value) -> Value {
         let high = self.b.ins().ushr_imm(value, 16);
         let low = self.b.ins().band_imm(value, 0xffff);
         self.b.ins().iadd(high, low)
     }
 
-    /// The one's complement sum of values that lie one behind the other: slots and widths.
+    /// The ones' complement sum of contiguous values, given as slots and widths.
     fn sum_of(&mut self, parts: &[(Slot, u32)]) -> Value {
         let bits: u32 = parts.iter().map(|(_, width)| width).sum();
         let mut word = self.number(0);
@@ -157,14 +158,15 @@ impl Translator<'_, '_> {
             sum = self.b.ins().iadd(sum, part);
         }
         if bits > 16 {
-            // At most four parts: their sum folded is 0x10002 at most, and once more 16 bits.
+            // At most four parts: their sum folded is 0x10002 at most; a second fold makes it 16
+            // bits.
             sum = self.fold(sum);
             sum = self.fold(sum);
         }
         sum
     }
 
-    /// As [`Operand::set`].
+    /// Stores a result as [`Operand::set`] does.
     fn set_result(&mut self, result: &Operand, value: Value) {
         let value = match result.width() {
             64.. => value,

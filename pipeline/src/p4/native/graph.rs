@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Basic blocks, and what is known at their borders: which slots are read later, and whether
-//! everything may be ending.
+//! Basic blocks and data flow at their boundaries: live slots, and whether an end may be pending.
 
 use adit_p4_frontend::ir::{Inst, Program, Slot};
 
@@ -8,7 +7,7 @@ use super::inline::{Inlined, Node};
 use super::Untranslated;
 use crate::p4::effects::{Effects, Run};
 
-/// The most words of all sets of slots.
+/// Maximum number of words of all sets of slots.
 const MAX_WORDS: usize = 8 << 20;
 
 /// A set of slots.
@@ -36,7 +35,7 @@ impl Slots {
         }
     }
 
-    /// Adds all of others; tells whether that is more.
+    /// Adds another set. Returns whether this one has grown.
     pub(super) fn add_all(&mut self, others: &Slots) -> bool {
         let mut grown = false;
         for (mine, other) in self.0.iter_mut().zip(&others.0) {
@@ -47,27 +46,27 @@ impl Slots {
     }
 }
 
-/// Nodes that run one after the other.
+/// A basic block.
 #[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) nodes: std::ops::Range<usize>,
-    /// The blocks that come next, each once.
+    /// The successors, each once.
     pub(super) next: Vec<usize>,
-    /// The only block that leads here, if that stands before.
+    /// The only predecessor, if it precedes this block.
     pub(super) parent: Option<usize>,
     pub(super) is_reached: bool,
-    /// Whether nothing ends when it begins: there was neither `exit` nor an error.
+    /// Set if no end is pending at its start: neither `exit` nor an error.
     pub(super) is_calm: bool,
-    /// What is read of what is there when it begins.
+    /// Slots that are live at its start.
     pub(super) live_in: Slots,
-    /// What is read after it.
+    /// Slots that are live at its end.
     pub(super) live_out: Slots,
 }
 
-/// A program block's graph.
+/// The control-flow graph of a program block.
 pub(super) struct Graph {
     pub(super) blocks: Vec<Block>,
-    /// The block that begins with a node.
+    /// The block of each node.
     pub(super) at: Vec<u32>,
 }
 
@@ -152,7 +151,7 @@ impl Graph {
         }
     }
 
-    /// Where nothing can be ending.
+    /// Computes the blocks at whose start no end can be pending.
     fn calm(&mut self, code: &Inlined<'_>) {
         let mut open: Vec<usize> = (0..self.blocks.len()).collect();
         while let Some(n) = open.pop() {
@@ -164,7 +163,7 @@ impl Graph {
             let is_calm = is_calm_after(self.blocks[n].is_calm, &code.nodes[nodes]);
             for next in self.blocks[n].next.clone() {
                 let after = match &code.nodes[last] {
-                    // Who goes on is not ending, unless both ways lead to the same place.
+                    // On fall-through no end is pending, unless both edges lead to the same block.
                     Node::IfEnding { to, .. } | Node::Parse { to, .. } => {
                         self.at[*to as usize] as usize != next
                     }
@@ -178,7 +177,7 @@ impl Graph {
         }
     }
 
-    /// Finds out what is read later; `at_end` is what is read after the program's block.
+    /// Computes liveness; `at_end` has the slots that are live after the program block.
     pub(super) fn live(&mut self, code: &Inlined<'_>, program: &Program, at_end: &Slots) {
         let slots = program.frame.len();
         let mut sums = Vec::new();
@@ -225,7 +224,7 @@ impl Graph {
     }
 }
 
-/// Whether nothing is ending after nodes, before which that was so or not.
+/// Returns whether no end is pending after nodes, given the state before them.
 pub(super) fn is_calm_after(before: bool, nodes: &[Node<'_>]) -> bool {
     nodes.iter().fold(before, |is_calm, node| match node {
         Node::Plain(Inst::EndBlock { .. }) => true,
@@ -234,7 +233,7 @@ pub(super) fn is_calm_after(before: bool, nodes: &[Node<'_>]) -> bool {
     })
 }
 
-/// Whether everything may be ending after an instruction.
+/// Returns whether an end may be pending after an instruction.
 fn may_end(inst: &Inst) -> bool {
     matches!(
         inst,
@@ -246,7 +245,7 @@ fn may_end(inst: &Inst) -> bool {
     )
 }
 
-/// Where the last node of a block goes.
+/// The jump targets of a block's last node.
 fn goes(node: &Node<'_>, n: usize) -> Vec<u32> {
     let next = n as u32 + 1;
     match node {

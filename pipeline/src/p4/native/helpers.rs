@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What machine code calls. A panic in here ends the process: there is no way back through code
-//! without unwinding tables. Nothing here panics for a packet's or a table's sake.
+//! Functions that machine code calls. A panic in them aborts the process, since the code has no
+//! unwind tables. None of them panics depending on a packet or a table.
 
 use super::context::{applied_word, Bridge, Context, REJECTED, WAIT};
 use crate::p4::externs::Run;
 use crate::p4::machine::{Host, Packet};
 use crate::p4::packet::Reader;
 
-/// For so many bytes there is room after a header that had none.
+/// Bytes of capacity reserved after a header that did not fit.
 const ROOM: usize = 256;
 
 type Shared<'a> = Context<'a, 'a>;
 
-/// The part of a context that is Rust's.
+/// The part of a context that only Rust uses.
 fn bridge<'c, 'a>(context: &'c mut Shared<'a>) -> &'c mut Bridge<'a, 'a> {
-    // SAFETY: `Native::run` made the pointer from a mutable borrow that lasts as long as the code
-    // runs, and touches it only here; the code hands on the context that it got. The borrow ends
-    // with the helper, and helpers do not call code, so that there is one at a time.
+    // SAFETY: `Native::run` made the pointer from a mutable borrow that outlives the code's run,
+    // and accesses it only here; the code passes on the context that it was given. The borrow ends
+    // with the helper, and helpers do not call code, so that there is only one at a time.
     unsafe { &mut *context.bridge }
 }
 
-/// Looks up, or begins to.
+/// Looks up, or begins a lookup and suspends.
 pub(super) extern "C" fn apply(context: &mut Shared<'_>, table: u32) -> u64 {
     let bridge = bridge(context);
     let frame = &mut bridge.machine.frame;
@@ -40,13 +40,13 @@ pub(super) extern "C" fn external(context: &mut Shared<'_>, call: u32) {
     bridge.host.external(call, &mut bridge.machine.frame);
 }
 
-/// Counts a packet as long as it came by a table's direct counter.
+/// Counts a packet, with its length as received, in a table's direct counter.
 pub(super) extern "C" fn count_direct(context: &mut Shared<'_>, object: u32) {
     let host = &mut *bridge(context).host;
     host.count_direct(object as usize, None);
 }
 
-/// Runs an instruction as the interpreter does; tells whether that ends parsing.
+/// Runs an instruction in the interpreter. Returns whether it ends parsing.
 pub(super) extern "C" fn other(context: &mut Shared<'_>, at: u32) -> u64 {
     let next_bit = context.next_bit as usize;
     let bridge = bridge(context);
@@ -69,11 +69,11 @@ pub(super) extern "C" fn other(context: &mut Shared<'_>, at: u32) -> u64 {
     }
 }
 
-/// Appends a header as the interpreter does, and makes room for more.
+/// Appends a header as the interpreter does, and reserves capacity for more.
 pub(super) extern "C" fn emit(context: &mut Shared<'_>, layout: u32, src: u32) {
     let length = context.out_length as usize;
     let bridge = bridge(context);
-    // SAFETY: the code has written all bytes up to there, within the room that it was told of.
+    // SAFETY: the code has written all bytes up to there, within the capacity that it was passed.
     unsafe { bridge.writer.set_written(length) };
     bridge.machine.emit(layout, src, bridge.writer);
     bridge.writer.reserve(ROOM);
@@ -81,7 +81,7 @@ pub(super) extern "C" fn emit(context: &mut Shared<'_>, layout: u32, src: u32) {
     (context.out, context.out_length, context.out_room) = (out, length as u64, room as u64);
 }
 
-/// Copies limbs of the frame, which may overlap.
+/// Copies limbs within the frame; the ranges may overlap.
 pub(super) extern "C" fn copy(context: &mut Shared<'_>, dst: u32, src: u32, limbs: u32) {
     let (src, limbs) = (src as usize, limbs as usize);
     let frame = &mut bridge(context).machine.frame;

@@ -1,30 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A block's code in one list: what it calls stands where it is called. P4 has no recursion, so
-//! that there is an end to it.
+//! A block's code as one list, with all calls inlined. P4 has no recursion, so that this
+//! terminates.
 
 use adit_p4_frontend::ir::{FunctionId, Inst, Program, Slot};
 
 use super::Untranslated;
 use crate::p4::code::through;
 
-/// The most nodes of a block: a program that has more is interpreted.
+/// Maximum number of nodes of a block: a program that exceeds it is interpreted.
 const MAX_NODES: usize = 32 << 10;
-/// How deep calls may go: there is a way through the translator for each.
+/// Maximum depth of calls: the inliner recurses for each level.
 const MAX_DEPTH: usize = 128;
 
-/// An instruction, or what calls and jumps have become. Places are in [`Inlined::nodes`]; `cost` is
-/// what going there adds to the steps, as the interpreter counts them.
+/// An instruction, or the inlined form of calls and jumps. Targets are indices of
+/// [`Inlined::nodes`]; `cost` is the number of steps that an edge adds, as the interpreter counts
+/// them.
 #[derive(Clone, Debug)]
 pub(super) enum Node<'p> {
-    /// An instruction that goes on with the next one.
+    /// An instruction followed by the next one.
     Plain(&'p Inst),
-    /// An instruction that may end parsing; if everything ends then, it goes to `to`.
+    /// An instruction that may end parsing; if an end is pending after it, control continues at
+    /// `to`.
     Parse {
         inst: &'p Inst,
         to: u32,
         cost: u32,
     },
-    /// A call begins.
+    /// The beginning of a call.
     Cost(u32),
     Jump {
         to: u32,
@@ -40,7 +42,7 @@ pub(super) enum Node<'p> {
         to: u32,
         cost: u32,
     },
-    /// Goes on with the action's code; `arms` are by the action's index.
+    /// Continues with the code of the selected action; `arms` are indexed by action.
     Apply {
         table: u32,
         hit: Slot,
@@ -51,7 +53,7 @@ pub(super) enum Node<'p> {
 }
 
 impl Node<'_> {
-    /// Whether the next node begins a block.
+    /// Returns whether the next node begins a block.
     pub(super) fn is_last(&self) -> bool {
         !matches!(self, Node::Plain(_) | Node::Cost(_))
     }
@@ -66,7 +68,7 @@ impl Node<'_> {
         }
     }
 
-    /// What it costs to go on.
+    /// The cost of the node's jump or call in steps.
     pub(super) fn cost(&self) -> u32 {
         match self {
             Node::Cost(cost)
@@ -79,11 +81,11 @@ impl Node<'_> {
     }
 }
 
-/// A block's code.
+/// The inlined code of a block.
 pub(super) struct Inlined<'p> {
     program: &'p Program,
     pub(super) nodes: Vec<Node<'p>>,
-    /// Whether it goes back anywhere: only then are steps counted.
+    /// Set if it has back-edges: only then are steps counted.
     pub(super) has_loops: bool,
 }
 
@@ -109,14 +111,14 @@ impl<'p> Inlined<'p> {
         self.function(function, depth + 1)
     }
 
-    /// Appends a function's code; it goes on behind that when it returns.
+    /// Appends a function's code; its returns continue after it.
     fn function(&mut self, function: FunctionId, depth: usize) -> Result<(), Untranslated> {
         let code = &self.program.functions[function as usize].code;
         if depth > MAX_DEPTH || self.nodes.len() + code.len() > MAX_NODES {
             return Err(Untranslated::TooLong(MAX_NODES));
         }
         let mut starts = Vec::with_capacity(code.len() + 1);
-        // Nodes that go somewhere, and where in the function.
+        // Nodes with a target, and the target's index in the function.
         let mut gos = Vec::new();
         let mut n = 0;
         while let Some(inst) = code.get(n) {
@@ -134,7 +136,7 @@ impl<'p> Inlined<'p> {
                     Inst::Extract { .. } | Inst::Lookahead { .. } | Inst::Advance { .. },
                     Some(Inst::IfEnding { to }),
                 ) => {
-                    // Who jumps to the second finds it behind the first.
+                    // A jump to the second instruction lands after the first.
                     let cost = go(n + 1, *to);
                     Node::Parse { inst, to: 0, cost }
                 }
@@ -182,7 +184,7 @@ impl<'p> Inlined<'p> {
         Ok(())
     }
 
-    /// A table's lookup, then the code of each of its actions.
+    /// Appends a table's lookup, then the code of each of its actions.
     fn apply(
         &mut self,
         table: u32,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Machine code for a program's blocks, made with Cranelift when the program is loaded.
+//! Machine code for a program's blocks, generated with Cranelift when the program is loaded.
 //!
-//! A block becomes one function, with all code that it calls in place ([`inline`]). The frame is
-//! the same as the interpreter's, and what is not worth code of its own is a call to what the
-//! interpreter does ([`helpers`]). Values are in registers from one end of a basic block to the
-//! other, and are stored if anything reads them later ([`graph`]).
+//! A block becomes one function, with all code that it calls inlined ([`inline`]). The frame is the
+//! same as the interpreter's, and operations that do not merit their own code are calls to the
+//! interpreter's implementation ([`helpers`]). Values are kept in registers within a basic block,
+//! and are stored at its end if they are live ([`graph`]).
 
 #[cfg(feature = "jit")]
 mod calls;
@@ -39,35 +39,35 @@ use adit_p4_frontend::ir::FunctionId;
 use super::effects::Run;
 use super::machine::{Applied, End};
 
-/// Where code is entered, and what of the frame is touched from outside of it.
+/// The entry points of the code, and the frame slots accessed from outside of it.
 #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
 pub(super) struct Borders {
     /// The functions that are run.
     pub(super) entries: Vec<FunctionId>,
-    /// What others write before they run.
+    /// Slots that callers write before running a function.
     pub(super) given: Vec<Run>,
-    /// What others read after they have run.
+    /// Slots that callers read after running a function.
     pub(super) taken: Vec<Run>,
 }
 
-/// Why a program is interpreted.
+/// Reasons why a program is interpreted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Untranslated {
-    /// It was asked for.
+    /// The caller requested the interpreter.
     #[error("the interpreter was asked for")]
     AskedFor,
     /// Built without code generation.
     #[error("built without the feature `jit`")]
     NotBuilt,
-    /// Calls are put in place; that makes it longer than this.
+    /// With all calls inlined, a block exceeds this number of instructions.
     #[error("a block has more than {0} instructions with everything that it calls")]
     TooLong(usize),
-    /// Cranelift, or the system that is asked for memory to run code from, does not want to.
+    /// Cranelift reported an error, or the system refused executable memory.
     #[error("no machine code: {0}")]
     Refused(String),
 }
 
-/// Where code has stopped for a lookup.
+/// The point at which code is suspended for a lookup.
 #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
@@ -77,18 +77,18 @@ pub(super) struct Waiting {
     resume: u64,
 }
 
-/// How code is run.
+/// The entry point of a run.
 #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
 pub(super) enum Begin {
-    /// From its beginning, lookups included.
+    /// The beginning; lookups do not suspend.
     ToTheEnd,
-    /// From its beginning; it may wait for lookups.
+    /// The beginning; lookups may suspend.
     Waiting,
-    /// From where it has waited, with what the lookup came to.
+    /// The point of suspension, with the lookup's result.
     Again(Waiting, Applied),
 }
 
-/// How running came to an end.
+/// The outcome of a run.
 #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
 pub(super) enum Ran {
     Ended(End),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A program's machine code: made, kept and run.
+//! A program's machine code: generation, ownership and execution.
 
 use adit_p4_frontend::ir::{FunctionId, Inst, Program};
 use cranelift_codegen::ir::types::{I32, I64};
@@ -27,21 +27,21 @@ type Entry = extern "C" fn(&mut Context<'_, '_>);
 /// One block.
 struct Code {
     entry: Entry,
-    /// How many steps it has if it does not go back.
+    /// The number of steps of a run without back-edges.
     cost: u64,
 }
 
-/// The blocks of a program.
+/// The machine code of a program's blocks.
 pub(in crate::p4) struct Native {
-    /// What the entries are in; gone only while it is dropped.
+    /// The memory that holds the code; `None` only during drop.
     module: Option<JITModule>,
-    /// By the function.
+    /// Indexed by function.
     code: Vec<Option<Code>>,
     others: Vec<Inst>,
 }
 
-// SAFETY: the module is not touched after its code is finished but to be freed, which takes the
-// whole; the code itself is memory that does not change, and works on what it is given only.
+// SAFETY: after its code is finalized the module is accessed only to free it, which requires
+// exclusive access; the code itself is immutable memory, and operates only on its arguments.
 unsafe impl Send for Native {}
 // SAFETY: as above.
 unsafe impl Sync for Native {}
@@ -50,7 +50,7 @@ fn refused(error: impl std::fmt::Display) -> Untranslated {
     Untranslated::Refused(error.to_string())
 }
 
-/// The helpers: their addresses, and what they take after the context and give.
+/// The helpers: name, parameter types after the context, and return types.
 const HELPERS: [(&str, &[Type], &[Type]); 7] = [
     ("apply", &[I32], &[I64]),
     ("external", &[I32], &[]),
@@ -98,7 +98,7 @@ fn builder() -> Result<JITBuilder, Untranslated> {
     Ok(builder)
 }
 
-/// Slots that nothing writes: their values are in the program.
+/// Computes the slots that are never written: their values are constants in the program.
 fn constants(program: &Program, borders: &Borders) -> Slots {
     let mut written = Slots::new(program.frame.len());
     let mut given = Slots::new(program.frame.len());
@@ -107,7 +107,7 @@ fn constants(program: &Program, borders: &Borders) -> Slots {
             Inst::Apply { table, hit, action } => Effects::of_table(*table, *hit, *action, program),
             _ => Effects::of(inst, program),
         };
-        // What an extern gets may be a constant; what it gives back begins as zeros.
+        // Arguments of an extern may be constants; its results are initially zero.
         let touched = match inst {
             Inst::Extern { .. } => &mut given,
             _ => &mut written,
@@ -126,7 +126,7 @@ fn constants(program: &Program, borders: &Borders) -> Slots {
     constants
 }
 
-/// Whether all that a block reads begins and ends with whole bytes.
+/// Returns whether all reads of a block start and end at byte boundaries.
 fn is_aligned(code: &Inlined<'_>, layouts: &[Flat]) -> bool {
     code.nodes.iter().all(|node| match node {
         Node::Plain(inst) | Node::Parse { inst, .. } => match inst {
@@ -147,7 +147,7 @@ impl Native {
         let source = Source {
             program,
             calls: match program.package.as_str() {
-                // What a program has that the engine has not is told of when it is loaded.
+                // Unsupported externs of a program are reported when it is loaded.
                 "PNA_NIC" => externs::calls(program, Architecture::Pna).unwrap_or_default(),
                 _ => Vec::new(),
             },
@@ -166,8 +166,9 @@ impl Native {
                 parts.push((*function, code, graph));
             }
         }
-        // What is read after a function: what others take, and whatever one finds in the frame of
-        // what it, or another one, left there before.
+        // Slots that are live at a function's end: those that callers read, and those that any
+        // function reads before writing, since it may find values there from an earlier run of
+        // itself or another.
         let mut at_end = Slots::new(program.frame.len());
         borders.taken.iter().for_each(|run| at_end.add(*run));
         let mut is_changed = true;
@@ -200,8 +201,8 @@ impl Native {
         Ok(native)
     }
 
-    /// Runs a block to its end, or until it waits for a lookup; `None` if it has no code that fits.
-    /// What waits goes on if it is given back with what the lookup came to.
+    /// Runs a block to its end, or until it suspends for a lookup. Returns `None` if it has no
+    /// suitable code. A suspended block is resumed by passing it back with the lookup's result.
     pub(in crate::p4) fn run(
         &self,
         function: FunctionId,
@@ -211,7 +212,7 @@ impl Native {
         from: Begin,
     ) -> Option<Ran> {
         let code = self.code[function as usize].as_ref()?;
-        // What waits has code that minds where it has read up to.
+        // Resumed code handles an unaligned read position.
         if !packet.reader.is_aligned() && !matches!(from, Begin::Again(..)) {
             return None;
         }
@@ -262,7 +263,7 @@ impl Native {
         let waits_for = bridge.waits_for;
         context.take_requests(&mut bridge.host.local.requests);
         // SAFETY: the code has written all bytes up to there: it adds a header's bytes to the
-        // length after it has stored them, and stores within the room it was told of.
+        // length after it has stored them, and stores within the capacity that it was passed.
         unsafe { packet.writer.set_written(written) };
         packet.reader = Reader::resume(data, next_bit);
         Some(match waits_for {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Headers, to and from the packet: words of 64 bits, whose pieces are where the layout has them.
+//! Parsing and emitting of headers, as 64-bit words from which fields are extracted by layout.
 
 use adit_p4_frontend::ir::{Inst, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -17,12 +17,12 @@ fn in_packet() -> MemFlags {
 }
 
 impl Translator<'_, '_> {
-    /// An instruction that may end parsing and does not stand before what asks for that.
+    /// Translates an instruction that may end parsing, where no check for that follows.
     pub(super) fn parse_on(&mut self, inst: &Inst) {
         self.parse(inst);
     }
 
-    /// Reads a header, or moves on; gives whether that ended parsing.
+    /// Reads a header or advances. Returns whether that ended parsing.
     pub(super) fn parse(&mut self, inst: &Inst) -> Value {
         if let Inst::Extract {
             layout,
@@ -98,7 +98,7 @@ impl Translator<'_, '_> {
         failed
     }
 
-    /// A header's words; nothing behind the header is read.
+    /// Loads a header's words; no bytes beyond the header are read.
     fn header_words(&mut self, words: &Words, from: Value) -> Vec<Value> {
         let bytes = words.bytes();
         let mut values: Vec<Value> = (0..bytes / 8)
@@ -109,7 +109,7 @@ impl Translator<'_, '_> {
             return values;
         }
         let last = if bytes >= 8 {
-            // The last eight bytes, of which some were read before.
+            // The last eight bytes, some of which were read before.
             let word = self.load_word(from, bytes as i32 - 8);
             self.b.ins().ishl_imm(word, 8 * (8 - rest as i64))
         } else {
@@ -131,7 +131,7 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// Less than eight bytes, from the top of a word.
+    /// Loads less than eight bytes, left-aligned in a word.
     fn load_part(&mut self, from: Value, bytes: usize) -> Value {
         let (mut done, mut word) = (0, self.number(0));
         for (size, ty) in [(4, I32), (2, I16), (1, I8)] {
@@ -160,7 +160,7 @@ impl Translator<'_, '_> {
         let is_valid = self.read(src);
         let (write, on) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(is_valid, write, &[], on, &[]);
-        // What is read for an invalid header is not known behind it.
+        // Values read only on the path of a valid header are not known after it.
         let known = self.known.clone();
         self.b.switch_to_block(write);
         match flat.words() {
@@ -190,7 +190,7 @@ impl Translator<'_, '_> {
         self.known = known;
     }
 
-    /// Writes a header for which there is room, and for a word behind it.
+    /// Writes a header; there is capacity for it and for one more word.
     fn write_words(&mut self, words: &Words, src: Slot, length: Value) {
         let out = self.context_word(at::OUT);
         let to = self.b.ins().iadd(out, length);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Shifts, slices and values of several limbs.
+//! Shifts, slices and multi-limb values.
 
 use adit_p4_frontend::ir::{limbs_of, Cmp, Inst, Op, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -8,11 +8,11 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use super::emit::Translator;
 use crate::p4::bits::mask;
 
-/// The widest value that has code of its own.
+/// Maximum width of a value that is translated to machine code.
 const MAX_WIDTH: u32 = 512;
 
 impl Translator<'_, '_> {
-    /// Code for an instruction; false if there is none.
+    /// Translates an instruction. Returns `false` if it has no machine code.
     pub(super) fn wide(&mut self, inst: &Inst) -> bool {
         match *inst {
             Inst::Binary {
@@ -186,7 +186,7 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// A limb of a value that is shifted right by `bits`, below 64.
+    /// A limb of a value that is shifted right by `bits`, less than 64.
     fn shifted_limb(&mut self, of: &[Value], n: usize, bits: u32) -> Value {
         let Some(low) = of.get(n).copied() else {
             return self.number(0);
@@ -204,7 +204,7 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// 0 if a shift's amount is not below the width.
+    /// Replaces the value by 0 if a shift's amount is not below the width.
     fn unless_beyond(&mut self, value: Value, amount: Value, width: u32) -> Value {
         let limit = i64::from(width);
         let is_below = self

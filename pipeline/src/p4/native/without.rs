@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! No machine code: everything is interpreted.
+//! Stub for builds without machine code: all programs are interpreted.
 
 use adit_p4_frontend::ir::{FunctionId, Program};
 
@@ -7,7 +7,7 @@ use super::{Begin, Borders, Ran, Untranslated};
 use crate::p4::externs::Run;
 use crate::p4::machine::{Machine, Packet};
 
-/// There is none.
+/// Never constructed.
 pub(in crate::p4) enum Native {}
 
 impl Native {

@@ -14,7 +14,7 @@ fn rational(n: u64) -> BigRational {
     BigRational::from_integer(BigInt::from(n))
 }
 
-/// The RFCs' words in rational arithmetic: buckets of tokens that are filled as time goes by.
+/// The RFCs' algorithms in rational arithmetic: token buckets that fill as time passes.
 struct Model {
     config: MeterConfig,
     at_ns: u64,
@@ -117,7 +117,7 @@ fn config() -> impl Strategy<Value = MeterConfig> {
 }
 
 proptest! {
-    /// Every mark is the model's, however the packets come.
+    /// Every mark equals the model's, for any sequence of packets.
     #[test]
     fn marks_are_the_rfcs(
         config in config(),
@@ -134,7 +134,7 @@ proptest! {
         model.at_ns = now;
         for (wait, amount, color) in packets {
             now += wait;
-            // Most packets have no color yet.
+            // Most packets are uncolored.
             let color = match color {
                 0 => Color::Red,
                 1 => Color::Yellow,

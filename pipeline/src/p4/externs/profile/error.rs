@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is wrong with a change of an action profile.
+//! Errors of changes to an action profile.
 
-/// What is wrong with a change of an action profile.
+/// An error of a change to an action profile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
-    /// There is one already.
+    /// The id exists already.
     #[error("the {what} {id} of `{profile}` is there already")]
     Exists {
         /// The profile.
@@ -14,7 +14,7 @@ pub enum ProfileError {
         /// Its id.
         id: u32,
     },
-    /// There is none.
+    /// The id does not exist.
     #[error("`{profile}` has no {what} {id}")]
     Unknown {
         /// The profile.
@@ -24,7 +24,7 @@ pub enum ProfileError {
         /// Its id.
         id: u32,
     },
-    /// Something still uses it.
+    /// The member or group is still in use.
     #[error("the {what} {id} of `{profile}` is still used")]
     Used {
         /// The profile.
@@ -34,25 +34,25 @@ pub enum ProfileError {
         /// Its id.
         id: u32,
     },
-    /// There is no room.
+    /// The maximum number is reached.
     #[error("`{profile}` has room for {size} {what}")]
     Full {
         /// The profile.
         profile: String,
         /// Members, groups or actions of sets.
         what: &'static str,
-        /// How many it has room for.
+        /// The maximum number.
         size: u64,
     },
-    /// Sets beside members and groups.
+    /// A mix of action sets with members and groups.
     #[error("`{profile}` has {has}: its tables have either sets of actions or members and groups")]
     Mixed {
         /// The profile.
         profile: String,
-        /// What it has.
+        /// The kind of objects that it has.
         has: &'static str,
     },
-    /// The action is none of its tables'.
+    /// An action that none of its tables has.
     #[error("`{action}` is no action of the tables of `{profile}`")]
     Action {
         /// The profile.
@@ -60,35 +60,35 @@ pub enum ProfileError {
         /// The action.
         action: String,
     },
-    /// An action's arguments do not fit.
+    /// Arguments that do not match the action.
     #[error("`{action}` takes {expected}, not {given}")]
     Arguments {
         /// The action.
         action: String,
-        /// What it takes.
+        /// The expected arguments.
         expected: String,
-        /// What was given.
+        /// The given arguments.
         given: String,
     },
-    /// A group cannot be like that.
+    /// An invalid group.
     #[error("the group {group} of `{profile}`: {why}")]
     Group {
         /// The profile.
         profile: String,
         /// The group.
         group: u32,
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
-    /// A set of actions cannot be like that.
+    /// An invalid set of actions.
     #[error("a set of actions of `{profile}`: {why}")]
     Set {
         /// The profile.
         profile: String,
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
-    /// It has no groups.
+    /// The profile has no groups.
     #[error("`{0}` is an action profile: only action selectors have groups")]
     NoGroups(String),
 }

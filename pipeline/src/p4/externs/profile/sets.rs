@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Sets of actions: groups whose members belong to one entry, come with it and go with it.
+//! Action sets (one-shot): groups whose members belong to one entry and share its lifetime.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,21 +10,20 @@ use super::{
     Group, GroupMember, Profile, ProfileError, Writing, MAX_GROUP, MAX_GROUPS, MAX_WEIGHT,
 };
 
-/// One of an entry's set of actions.
+/// An action of an entry's set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetAction {
     /// The action with its arguments.
     pub chosen: Chosen,
-    /// Its share of the flows, in proportion to the others'.
+    /// Its share of the flows, relative to the other weights.
     pub weight: u32,
-    /// The port that has to be up for it to get any.
+    /// A port: while it is down, the action receives no flows.
     pub watch_port: Option<u32>,
 }
 
 impl Profile {
-    /// Makes a set for an entry, which gets the id that is given back; in the place of the set
-    /// that the entry has, if there is one, whose id then stays. Flows stay with actions that were
-    /// there before.
+    /// Creates the set of an entry and returns its id. If the entry has a set already, that one is
+    /// replaced and its id is kept. Flows of actions that are in both sets do not move.
     pub(in crate::p4) fn hold_set(
         &self,
         actions: Vec<SetAction>,
@@ -103,7 +102,8 @@ impl Profile {
         Some(actions.collect())
     }
 
-    /// An entry has its set no more, but packets may: it is kept until [`Profile::forget_set`].
+    /// Releases the set of an entry. Packets may still use it: it is kept until
+    /// [`Profile::forget_set`].
     pub(in crate::p4) fn release_set(&self, id: u32) -> bool {
         let mut writing = self.writing.lock();
         let Some(group) = self.group_of_set(id) else {
@@ -114,10 +114,10 @@ impl Profile {
         true
     }
 
-    /// Packets have a set no more that no entry has.
+    /// Frees a released set that no packet uses any more.
     pub(in crate::p4) fn forget_set(&self, id: u32) {
         let _writing = self.writing.lock();
-        // A control plane may have given the id to a group.
+        // A control plane may have created a group with this id meanwhile.
         if self.group_of_set(id).is_some() {
             self.groups.put(id.into(), None);
         }
@@ -158,10 +158,10 @@ impl Profile {
         Ok(())
     }
 
-    /// An id that no group has, and no set that packets may have.
+    /// An id that neither a group nor a set in use by packets has.
     fn unused_id(&self, writing: &mut Writing) -> u32 {
         loop {
-            // Control planes number theirs from the other end.
+            // Control planes usually allocate ids from the other end.
             writing.next_set = writing.next_set.wrapping_sub(1);
             if self.groups.get(writing.next_set.into()).is_none() {
                 return writing.next_set;
@@ -171,7 +171,7 @@ impl Profile {
 }
 
 impl Group {
-    /// Gives members ids: those of the actions that are in `old` too, which keep their flows.
+    /// Assigns ids to members: those of equal actions in `old`, which keep their flows.
     fn name_after(&mut self, old: &Group) {
         let mut theirs: Vec<_> = old.members.iter().zip(&old.actions).map(Some).collect();
         let mut used = HashSet::new();

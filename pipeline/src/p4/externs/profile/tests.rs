@@ -32,7 +32,7 @@ impl Tested {
         }
     }
 
-    /// The argument of the action that a flow of a group comes to.
+    /// The argument of the action selected for a flow of a group.
     fn flow(&self, group: u32, hash: u64) -> Option<u64> {
         let pin = self.epochs.pin(self.worker);
         let chosen = self.selected(group, hash, &pin)?;
@@ -70,7 +70,7 @@ fn member(member: u32, weight: u32) -> GroupMember {
     }
 }
 
-/// Which member each of many flows goes to: members' actions are their ids.
+/// The member of each of many flows: members' actions are their ids.
 fn flows(profile: &Tested) -> Vec<Option<u64>> {
     let flow = |hash| profile.flow(1, hash);
     (0..BUCKETS as u64).map(flow).collect()
@@ -83,8 +83,8 @@ fn moved(before: &[Option<u64>], after: &[Option<u64>]) -> usize {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Members come, go, change weights and lose their ports. Flows of members that stay, and
-    /// whose share has not fallen, stay; shares follow the weights.
+    /// Members are added, removed, change weights and lose their ports. Flows of remaining members
+    /// whose share has not fallen do not move; shares follow the weights.
     #[test]
     fn flows_of_unchanged_members_stay(
         steps in prop::collection::vec((0u32..24, 0u32..6, 0u8..4), 1..40)
@@ -125,7 +125,7 @@ proptest! {
                 let (Some(a), Some(b)) = (a, b) else { continue };
                 prop_assert!(new.contains_key(b), "{} has no share", b);
                 let Some(weight) = new.get(a) else { continue };
-                // No smaller share than before: no flow goes elsewhere.
+                // Its share is not smaller than before: no flow moves away.
                 if u64::from(*weight) * u64::from(was) >= u64::from(old[a]) * u64::from(is) {
                     prop_assert_eq!(a, b);
                 }
@@ -176,7 +176,7 @@ fn members_change_their_actions_where_they_are() {
     assert_eq!((profile.members(), profile.groups()), (vec![], vec![]));
 }
 
-/// While a group gets other members, and those other actions, no flow is without an action.
+/// While a group's members and their actions change, no flow is without an action.
 #[test]
 fn flows_have_an_action_while_members_change() {
     const CHANGES: u64 = if cfg!(miri) { 20 } else { 2_000 };
@@ -207,7 +207,7 @@ fn flows_have_an_action_while_members_change() {
                 let chosen = profile.selected(1, hash, &pin).expect("an action");
                 assert!(chosen.arguments[0][0] < 512);
             }
-            // What a packet has found stays as it was as long as it looks.
+            // A packet's result does not change while the pin is held.
             assert_eq!(first.arguments, arguments);
         }
     });
@@ -259,7 +259,7 @@ fn a_set_is_a_group_of_its_own() {
         }
         shares
     };
-    // The same action twice stays two.
+    // Equal actions remain separate members.
     let first = actions(&[(1, 1), (2, 2), (1, 1)]);
     let id = profile.hold_set(first.clone(), None).unwrap();
     assert_eq!(profile.set(id), Some(first));
@@ -269,7 +269,7 @@ fn a_set_is_a_group_of_its_own() {
     assert_eq!(shares(id), BTreeMap::from([(Some(1), 1024)]));
     profile.set_port(2, true);
 
-    // There is room for four: another of two does not fit, but four in the place of the three do.
+    // The capacity is four: another set of two does not fit, but four in place of the three do.
     let text = |error: ProfileError| error.to_string();
     let error = profile.hold_set(actions(&[(5, 1), (6, 1)]), None);
     assert!(text(error.unwrap_err()).contains("has room for 4 actions of sets"));
@@ -278,7 +278,7 @@ fn a_set_is_a_group_of_its_own() {
     assert!(profile.hold_set(five.clone(), Some(id)).is_err());
     assert_eq!(shares(id), BTreeMap::from([(Some(1), 512), (Some(2), 512)]));
     assert!(profile.release_set(other));
-    // Packets may still have it.
+    // Packets may still use it.
     assert_eq!(shares(other), BTreeMap::from([(Some(9), 1024)]));
     assert_eq!(profile.hold_set(five.clone(), Some(id)), Ok(id));
     assert_eq!(profile.set(id), Some(five));
@@ -303,7 +303,7 @@ fn flows_of_actions_that_stay_in_a_set_stay() {
         (0..BUCKETS as u64).map(flow).collect()
     };
     let before = flows();
-    // Another order, one gone and one that is new.
+    // Another order, with one action removed and one added.
     let changed = actions(&[(4, 1), (3, 1), (1, 1)]);
     assert_eq!(profile.hold_set(changed, Some(id)), Ok(id));
     for (a, b) in before.iter().zip(flows()) {
@@ -333,7 +333,7 @@ fn sets_are_not_mixed_with_members_and_groups() {
     is_mixed(profile.insert_group(1, &[]));
     is_mixed(profile.hold_member(1));
     is_mixed(profile.hold_group(id));
-    // What is in a set is nobody's to change.
+    // Sets cannot be changed as groups or members.
     assert!(profile.modify_group(id, &[]).is_err());
     assert!(profile.delete_group(id).is_err());
     assert_eq!(profile.group(id), None);
