@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Packets take no memory: once a worker has met what a program does, nothing is allocated for any
-//! packet more, whether the program is machine code or interpreted.
+//! Packets do not allocate memory: once a worker has run all paths of a program, processing further
+//! packets allocates nothing, with machine code and with the interpreter.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -14,29 +14,29 @@ use adit_pipeline::p4::replication::{CloneSession, CloneTo, Replica};
 use adit_pipeline::p4::tables::{Action, Entry};
 use adit_pipeline::p4::{Engine, Input, Output, Worker};
 
-/// The port that our packets come by.
+/// The ingress port of our packets.
 const PORT: u32 = 3;
 
-/// The system's allocator, which counts what a thread asks for.
+/// The system's allocator, with a count of each thread's allocations.
 struct Counting;
 
 thread_local! {
     static ASKED: Cell<u64> = const { Cell::new(0) };
 }
 
-// SAFETY: all is left to the system's allocator, which keeps the contract; counting is done in a
-// place of the thread's own that neither allocates nor unwinds. What is not here (`realloc` and
-// `alloc_zeroed`) comes down to these two.
+// SAFETY: all calls are forwarded to the system's allocator, which upholds the contract; counting
+// uses a thread-local that neither allocates nor unwinds. The default methods (`realloc` and
+// `alloc_zeroed`) call these two.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that ends has no place to count any more.
+        // A terminating thread's counter may be destroyed already.
         let _ = ASKED.try_with(|asked| asked.set(asked.get() + 1));
-        // SAFETY: the caller keeps to the contract of `alloc`.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps to the contract of `dealloc`; `start` came from `alloc` above,
+        // SAFETY: the caller upholds the contract of `dealloc`; `start` came from `alloc` above,
         // which is the system's.
         unsafe { System.dealloc(start, layout) }
     }
@@ -73,7 +73,7 @@ fn program(text: &str, defines: &[(&str, &str)]) -> Program {
     compiled.program.unwrap_or_else(|| panic!("{rendered}"))
 }
 
-/// A group, and sessions with copies of their own and with the group's.
+/// Creates a group, and sessions with their own copies and with the group's.
 fn replicate(engine: &Engine) {
     let replicas =
         [(1, 100), (2, 100), (2, 200)].map(|(port, instance)| Replica { port, instance });
@@ -87,7 +87,7 @@ fn replicate(engine: &Engine) {
     replication
         .insert_session(6, CloneSession::group(7))
         .unwrap();
-    // The switch floods what comes by the port of our packets to that group.
+    // The switch floods packets from the port of our packets to that group.
     let floods = engine
         .tables()
         .iter()
@@ -108,7 +108,7 @@ fn replicate(engine: &Engine) {
     }
 }
 
-/// Frames by the book, and short packets whose first bytes say what is to be done.
+/// Builds valid frames, and short packets whose first bytes select the operations.
 fn packets() -> Vec<Vec<u8>> {
     let ethernet = |ty: [u8; 2]| [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &ty].concat();
     let ipv4 = |protocol| {
@@ -137,7 +137,7 @@ fn packets() -> Vec<Vec<u8>> {
     packets
 }
 
-/// Sends packets one by one and in batches; gives how many left.
+/// Processes packets one by one and in batches. Returns the number sent.
 fn round(worker: &mut Worker, now_ns: u64, inputs: &[Input<'_>]) -> usize {
     let mut sent = 0;
     let mut count = |_, output: Output<'_>| sent += usize::from(matches!(output, Output::Sent(_)));
@@ -159,7 +159,7 @@ fn takes_nothing(name: &str, program: &Program) {
         let engine = Arc::new(engine(program.clone()).unwrap());
         replicate(&engine);
         let mut worker = Engine::worker(&engine);
-        // Buffers grow to what they need; tables that learn, and queues, become full.
+        // Warm-up: buffers reach their final capacity; learning tables and queues become full.
         let mut now_ns = 0;
         for n in 0..1000 {
             now_ns += 1000;
@@ -191,8 +191,8 @@ fn programs_that_copy_and_go_round() {
     }
 }
 
-/// What control planes are to be told takes memory, and so do learnt flows: but not when their
-/// queue or table is full.
+/// Events for control planes and learnt flows allocate memory, except when their queue or table is
+/// full.
 #[test]
 fn what_finds_no_room() {
     for (name, text) in [
@@ -254,7 +254,8 @@ fn programs_for_the_nic() {
     }
 }
 
-/// Each pass asks for whatever there is: clones at both ends, a group, and going round from both.
+/// Each pass requests everything: clones in ingress and egress, a group, resubmission and
+/// recirculation.
 const ALL_AT_ONCE: &str = r#"
 #include <v1model.p4>
 header h_t { bit<8> op; bit<8> rounds; bit<8> wide; }

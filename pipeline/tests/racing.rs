@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Cores at the same time: those that meet a new flow make one entry of it, and while control planes
-//! change where copies go, each packet finds a group or session as it was or as it is.
+//! Concurrency: cores that process the same new flow create one entry for it, and while control
+//! planes change groups and sessions, each packet sees a group or session either before or after a
+//! change.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
@@ -16,7 +17,8 @@ fn program(text: &str) -> Program {
     compiled.program.expect("the program has no errors")
 }
 
-/// What the program writes behind the key: what `add_entry` said, or what the entry says.
+/// Returns the byte that the program writes after the key: the result of `add_entry`, or the
+/// entry's value.
 fn result(worker: &mut Worker, key: u8) -> u8 {
     let packet = [0, key, 0, 0];
     let mut result = 0;
@@ -61,7 +63,7 @@ fn one_entry_a_flow() {
     }
 }
 
-/// The copies of a generation: how many there are, and where each goes, tell which one it is.
+/// The copies of a generation, which is identified by their number and port.
 fn generation(n: u64) -> Vec<Replica> {
     let copies = 1 + n % 7;
     let replica = |instance| Replica { port: n, instance };
@@ -122,7 +124,7 @@ fn groups_and_sessions_are_seen_whole() {
                     seen
                 })
             });
-        // A control plane for each kind; now and then there is none of it.
+        // A control plane for each kind; every 50th change removes it.
         let writers = [true, false].map(|groups| {
             let (start, engine) = (&start, &engine);
             scope.spawn(move || {

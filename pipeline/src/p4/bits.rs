@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Arithmetic on integers of any width: limbs of 64 bits, the least significant first, bits above
-//! the width 0. For one limb the machine has a way of its own.
+//! Arithmetic on integers of any width: 64-bit limbs, the least significant first, bits above the
+//! width 0. Single-limb values are handled by the machine itself.
 
 use std::cmp::Ordering;
 
@@ -22,7 +22,7 @@ pub(super) const fn mask(width: u32) -> u64 {
     }
 }
 
-/// A value of one limb as a signed number.
+/// Sign-extends a value of one limb.
 pub(super) const fn signed(value: u64, width: u32) -> i64 {
     match width {
         0 => 0,
@@ -31,7 +31,7 @@ pub(super) const fn signed(value: u64, width: u32) -> i64 {
     }
 }
 
-/// Clears what is above the width.
+/// Clears the bits above the width.
 pub(super) fn trim(value: &mut [u64], width: u32) {
     if let Some(top) = value.last_mut() {
         *top &= top_mask(width);
@@ -48,7 +48,7 @@ pub(super) fn bit(value: &[u64], at: u32) -> bool {
         .is_some_and(|limb| limb >> (at % 64) & 1 == 1)
 }
 
-/// `out = a + b`; gives the carry out of the width.
+/// Computes `out = a + b`. Returns the carry out of the width.
 pub(super) fn add(out: &mut [u64], a: &[u64], b: &[u64], width: u32) -> bool {
     let mut carry = false;
     for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
@@ -64,7 +64,7 @@ pub(super) fn add(out: &mut [u64], a: &[u64], b: &[u64], width: u32) -> bool {
     over
 }
 
-/// `out = a - b`; gives whether `a < b`.
+/// Computes `out = a - b`. Returns whether `a < b`.
 pub(super) fn sub(out: &mut [u64], a: &[u64], b: &[u64], width: u32) -> bool {
     let mut borrow = false;
     for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
@@ -89,7 +89,7 @@ pub(super) fn mul(out: &mut [u64], a: &[u64], b: &[u64], width: u32) {
     trim(out, width);
 }
 
-/// Quotient and remainder, bit by bit; both 0 if the divisor is.
+/// Computes quotient and remainder, bit by bit; both are 0 if the divisor is.
 pub(super) fn div_rem(quotient: &mut [u64], rest: &mut [u64], a: &[u64], b: &[u64], width: u32) {
     quotient.fill(0);
     rest.fill(0);
@@ -137,7 +137,7 @@ pub(super) fn compare_signed(a: &[u64], b: &[u64], width: u32) -> Ordering {
     }
 }
 
-/// `out = a << amount`, cut to the width.
+/// Computes `out = a << amount`, truncated to the width.
 pub(super) fn shl(out: &mut [u64], a: &[u64], amount: u32, width: u32) {
     let (limbs, bits) = (amount as usize / 64, amount % 64);
     for n in (0..out.len()).rev() {
@@ -152,7 +152,7 @@ pub(super) fn shl(out: &mut [u64], a: &[u64], amount: u32, width: u32) {
     trim(out, width);
 }
 
-/// `out = a >> amount`, zeros from above.
+/// Computes `out = a >> amount`, filled with zeros.
 pub(super) fn shr(out: &mut [u64], a: &[u64], amount: u32) {
     let (limbs, bits) = (amount as usize / 64, amount % 64);
     for (n, out) in out.iter_mut().enumerate() {
@@ -165,7 +165,7 @@ pub(super) fn shr(out: &mut [u64], a: &[u64], amount: u32) {
     }
 }
 
-/// Sets bits `from` to below `to`.
+/// Sets the bits from `from` to below `to`.
 pub(super) fn set_ones(value: &mut [u64], from: u32, to: u32) {
     for at in from..to {
         if let Some(limb) = value.get_mut(at as usize / 64) {
@@ -174,7 +174,7 @@ pub(super) fn set_ones(value: &mut [u64], from: u32, to: u32) {
     }
 }
 
-/// Ors the low `bits` of `a`, shifted left, into `out`, after clearing them there.
+/// Replaces the `bits` bits of `out` at `low` by the low bits of `a`.
 pub(super) fn insert(out: &mut [u64], a: &[u64], low: u32, bits: u32) {
     let mut done = 0;
     while done < bits {

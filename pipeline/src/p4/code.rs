@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The machine's own code: made of the intermediate form when a program is loaded.
+//! The interpreter's code, generated from the intermediate representation when a program is loaded.
 //!
-//! It is as long as what it is made of, and an end for each function. An instruction that does the
-//! work of several stands in the place of the first; the others stay, for who jumps to them. What
-//! is seldom, or of more than 64 bits, stays in the intermediate form.
+//! It has one step for each instruction, plus a return for each function. A fused instruction
+//! replaces the first of several; the others remain, since jumps may target them. Rare
+//! instructions, and those on more than 64 bits, remain in the intermediate representation.
 
 use adit_p4_frontend::ir::{Cmp, FunctionId, Inst, Op, Program, Slot, Table};
 
@@ -16,26 +16,26 @@ pub(super) enum Test {
     Ne,
     Lt,
     Le,
-    /// Of signed numbers, which have so many bits.
+    /// A signed comparison, with the operands' width.
     SignedLt(u8),
     SignedLe(u8),
 }
 
-/// An instruction. Where it goes is a place in [`Code::list`]; going back costs steps.
+/// An instruction. Jump targets are indices of [`Code::list`]; back-edges cost steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[rustfmt::skip]
 pub(super) enum Step {
     Move { dst: Slot, src: Slot },
-    /// Two, one after the other.
+    /// Two successive moves.
     Moves { dst: Slot, src: Slot, dst2: Slot, src2: Slot },
     Copy { dst: Slot, src: Slot, limbs: u32 },
     Zero { dst: Slot, limbs: u32 },
     Compare { test: Test, dst: Slot, a: Slot, b: Slot },
-    /// With a branch on what comes out, forward.
+    /// A comparison fused with a forward branch on its result.
     CompareBranch { test: Test, when: bool, dst: Slot, a: Slot, b: Slot, to: u32 },
-    /// With the opposite in the next slot, and a branch on that, forward.
+    /// The same with the negated result in the next slot, and a forward branch on that.
     CompareNotBranch { test: Test, when: bool, dst: Slot, a: Slot, b: Slot, to: u32 },
-    /// With a branch on what is moved, forward.
+    /// A move fused with a forward branch on the value.
     MoveBranch { when: bool, dst: Slot, src: Slot, to: u32 },
     And { dst: Slot, a: Slot, b: Slot },
     Add { width: u8, dst: Slot, a: Slot, b: Slot },
@@ -52,18 +52,18 @@ pub(super) enum Step {
     Apply { table: u32, hit: Slot, action: Slot },
     Extern { call: u32 },
     Extract { layout: u32, dst: Slot },
-    /// With a varbit, whose length is in a slot.
+    /// An extraction with a varbit, whose length is in a slot.
     ExtractVarbit { layout: u32, dst: Slot, length: Slot },
     Emit { layout: u32, src: Slot },
-    /// An instruction in the intermediate form, by its place in [`Code::others`].
+    /// An instruction in the intermediate representation, by its index in [`Code::others`].
     Other { at: u32 },
 }
 
-/// Where a function begins.
+/// The entry of a function.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) at: u32,
-    /// How many steps it has if it does not go back.
+    /// The number of steps of a run without back-edges.
     pub(super) cost: u32,
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Code {
     pub(super) list: Vec<Step>,
     pub(super) entries: Vec<Entry>,
     pub(super) others: Vec<Inst>,
-    /// By table and action.
+    /// The actions' functions, indexed by table and action.
     actions: Vec<Vec<FunctionId>>,
 }
 
@@ -122,17 +122,17 @@ impl Code {
         code
     }
 
-    /// Where an action of a table begins.
+    /// Returns the entry of a table's action.
     #[inline]
     pub(super) fn action(&self, table: u32, action: u32) -> Entry {
         self.entries[self.actions[table as usize][action as usize] as usize]
     }
 
-    /// The step for the instruction at `n` of a function that begins at `base`.
+    /// Converts the instruction at `n` of a function that begins at `base`.
     fn step(&mut self, of: &[Inst], n: usize, base: u32) -> Step {
         let goes = |to: u32| {
             let to = through(of, to);
-            // To the end at the furthest.
+            // Targets beyond the function's end are clamped to it.
             (
                 base + to.min(of.len() as u32),
                 (n as u32 + 1).saturating_sub(to),
@@ -275,7 +275,7 @@ impl Code {
     }
 }
 
-/// Where a jump to `to` ends if there are more jumps, of which only those forward are followed.
+/// Returns the final target of a jump to `to` through a chain of forward jumps.
 pub(super) fn through(code: &[Inst], mut to: u32) -> u32 {
     while let Some(Inst::Jump { to: next }) = code.get(to as usize) {
         if *next <= to {

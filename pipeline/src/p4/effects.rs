@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What instructions read and write of the frame.
+//! Frame accesses of instructions.
 
 use adit_p4_frontend::ir::{limbs_of, Argument, Inst, Program, Slot};
 
-/// A run of limbs: the first one and how many.
+/// A run of limbs: the first one and the number.
 pub(super) type Run = (Slot, u32);
 
-/// What an instruction does with the frame.
+/// The frame accesses of an instruction.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Effects {
     pub(super) reads: Vec<Run>,
-    /// What is another value afterwards, whatever happens.
+    /// Slots that are always written.
     pub(super) writes: Vec<Run>,
-    /// What may be another value afterwards.
+    /// Slots that may be written.
     pub(super) touches: Vec<Run>,
 }
 
-/// From a base, elements of so many limbs each.
+/// Returns the run of an array of elements of `limbs` limbs each.
 fn elements(base: Slot, stride: u32, count: u32, limbs: u32) -> Run {
     (base, count.saturating_sub(1) * stride + limbs)
 }
@@ -30,7 +30,7 @@ impl Effects {
         }
     }
 
-    /// The effects of an instruction that is no jump, call or lookup.
+    /// Returns the effects of an instruction other than a jump, call or lookup.
     pub(super) fn of(inst: &Inst, program: &Program) -> Effects {
         let layout = |n: u32| program.layouts[n as usize].limbs();
         match *inst {

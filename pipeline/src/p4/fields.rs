@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values with parts as a packet holds them: one simple value after the other.
+//! Serialised form of composite values: their scalar fields, concatenated.
 
 mod words;
 
@@ -9,27 +9,27 @@ pub(super) use words::Words;
 
 use super::packet::{Reader, Writer};
 
-/// A simple value of a layout.
+/// A scalar field of a layout.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Leaf {
     /// The offset of its first limb.
     pub(super) offset: u32,
-    /// How many bits it has; a varbit, at most.
+    /// The width in bits; a varbit's maximum.
     pub(super) width: u32,
     pub(super) is_varbit: bool,
-    /// The offset of the validity of the header that it is in.
+    /// The offset of the validity bit of the enclosing header.
     pub(super) header: Option<u32>,
 }
 
-/// A layout, flat.
+/// A flattened layout.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Flat {
     pub(super) leaves: Vec<Leaf>,
-    /// How many bits it has, varbits empty.
+    /// The total width in bits, with empty varbits.
     pub(super) bits: u32,
     pub(super) limbs: u32,
     pub(super) is_header: bool,
-    /// How it is read and written if it begins with a byte.
+    /// The word-wise form, used for byte-aligned access.
     words: Option<Words>,
 }
 
@@ -87,7 +87,7 @@ impl Flat {
         }
     }
 
-    /// Reads all parts; a varbit gets `length` bits.
+    /// Reads all fields; a varbit gets `length` bits.
     #[inline]
     pub(super) fn read(&self, reader: &mut Reader<'_>, value: &mut [u64], length: u32) {
         match &self.words {
@@ -113,7 +113,7 @@ impl Flat {
         }
     }
 
-    /// Writes all parts, those of invalid headers left out.
+    /// Writes all fields, except those of invalid headers.
     #[inline]
     pub(super) fn write(&self, writer: &mut Writer, value: &[u64]) {
         if self.is_header && value[0] == 0 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The body of the P4 engine's fuzz target: a program of ours, any entries, any packets.
+//! Body of the P4 engine's fuzz target: one of our programs, arbitrary entries and packets.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,10 +13,10 @@ use super::tables::{Action, Entry, Table};
 use super::{Direction, Engine, Input, Output};
 use crate::fuzz::numbers;
 
-/// The most steps of one input.
+/// Maximum number of steps of one input.
 const MAX_STEPS: usize = 200;
 
-/// What an input's first byte chooses from.
+/// The programs, selected by an input's first byte.
 const TEXTS: [&str; 29] = [
     include_str!("../../../p4/default.p4"),
     include_str!("../../../p4/l3.p4"),
@@ -49,7 +49,7 @@ const TEXTS: [&str; 29] = [
     include_str!("../../../p4/tests/value-sets.p4"),
 ];
 
-/// What the programs include from beside them.
+/// The files that the programs include.
 struct Beside;
 
 impl Includes for Beside {
@@ -63,7 +63,7 @@ impl Includes for Beside {
     }
 }
 
-/// A program, and what it is made for machine code.
+/// A program, and its form compiled to machine code.
 struct Made {
     program: Program,
     shared: Program,
@@ -89,7 +89,7 @@ fn programs() -> &'static [Made] {
     })
 }
 
-/// What is left of an input; zeros behind its end.
+/// The rest of an input; zeros after its end.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -105,12 +105,12 @@ impl<'a> Bytes<'a> {
         taken
     }
 
-    /// A number below `limit`, which is at least 1.
+    /// Returns a number below `limit`, which is at least 1.
     fn below(&mut self, limit: usize) -> usize {
         usize::from(self.one()) % limit.max(1)
     }
 
-    /// A value that often fits into so many bits, and is often a small one.
+    /// Returns a value that usually fits in the width, and is often small.
     fn value(&mut self, width: u32) -> Vec<u64> {
         let mut limbs = vec![0u64; width.div_ceil(64).max(1) as usize];
         let how = self.one();
@@ -125,8 +125,8 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// Runs one input: the program, then changes of tables and packets in turn. A panic is a bug, and
-/// so is anything that machine code and the interpreter do not do alike.
+/// Runs one input: selects the program, then alternates table changes and packets. A panic is a
+/// bug, and so is any difference between machine code and the interpreter.
 pub fn fuzz_engine(input: &[u8]) {
     let mut bytes = Bytes(input);
     let programs = programs();
@@ -173,7 +173,7 @@ pub fn fuzz_engine(input: &[u8]) {
             length: data.len() + usize::from(bytes.one()),
             ..Input::new(0, data)
         };
-        // Also cut, so that not all of them are the same.
+        // Truncated copies too, so that not all of them are equal.
         let cut = |n: usize| Input {
             data: &data[..data.len() - n.min(data.len())],
             ..input
@@ -202,7 +202,7 @@ pub fn fuzz_engine(input: &[u8]) {
         let all = native.all();
         assert_eq!(all.len(), native.len());
         for state in all {
-            // What is shown is what it is known by.
+            // The listed key and priority identify the entry.
             let (keys, priority) = (&state.entry.keys, state.entry.priority);
             let same = native.get(keys, priority);
             assert_eq!(same.map(|s| s.id), Ok(state.id));
@@ -215,7 +215,7 @@ pub fn fuzz_engine(input: &[u8]) {
     }
 }
 
-/// A change of a table; whether it is refused does not matter.
+/// Makes a change to a table; it may be refused.
 fn change(engine: &Engine, bytes: &mut Bytes<'_>, now_ns: u64) {
     if engine.tables().is_empty() {
         return;
@@ -280,8 +280,8 @@ fn entry(table: &Table, bytes: &mut Bytes<'_>) -> Entry {
     }
 }
 
-/// Inputs to start from, some for each program: entries, and frames by the book with bytes changed.
-/// Always the same.
+/// Deterministic seed inputs, several for each program: entries, and valid frames with some bytes
+/// changed.
 pub fn engine_corpus() -> Vec<Vec<u8>> {
     let mut random = numbers();
     let mut input = |program: u8| {

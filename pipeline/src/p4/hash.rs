@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The hash functions that architectures name.
+//! The hash functions of the supported architectures.
 
 mod custom;
 
@@ -13,7 +13,7 @@ const CRC16: Crc<u16> = Crc::<u16>::new(&CRC_16_ARC);
 const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 const CRC64: Crc<u64> = Crc::<u64>::new(&CRC_64_ECMA_182);
 
-/// The key that Toeplitz begins with: the one that Microsoft's specification of RSS verifies with.
+/// The default Toeplitz key: that of the verification suite in Microsoft's RSS specification.
 pub const TOEPLITZ_KEY: [u8; 40] = [
     0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0,
     0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c,
@@ -25,27 +25,27 @@ pub const TOEPLITZ_KEY: [u8; 40] = [
 pub enum Algorithm {
     /// CRC-32 of Ethernet.
     Crc32,
-    /// A CRC-32 whose parameters a control plane sets; until then Ethernet's.
+    /// A CRC-32 with parameters set by a control plane; by default Ethernet's.
     Crc32Custom,
     /// CRC-16/ARC.
     Crc16,
-    /// A CRC-16 whose parameters a control plane sets; until then CRC-16/ARC.
+    /// A CRC-16 with parameters set by a control plane; by default CRC-16/ARC.
     Crc16Custom,
     /// CRC-64/ECMA-182.
     Crc64,
-    /// RSS's; of the first 36 bytes, as long as an IPv6 flow.
+    /// The RSS hash of the first 36 bytes, the length of an IPv6 flow.
     Toeplitz,
-    /// The input itself, its last bytes.
+    /// The last bytes of the input itself.
     Identity,
-    /// The one's complement sum of RFC 1071.
+    /// The ones' complement sum of RFC 1071.
     Checksum16,
-    /// All pairs of bytes, exclusively ored.
+    /// The exclusive or of all pairs of bytes.
     Xor16,
-    /// A number that depends on nothing in the input.
+    /// A number that does not depend on the input.
     Random,
 }
 
-/// What control planes set of hash functions. Packets in flight have the old or the new.
+/// Hash function parameters set by control planes. A packet in flight uses the old or the new ones.
 #[derive(Debug)]
 pub struct Hashes {
     crc32: ArcSwap<CustomCrc>,
@@ -68,7 +68,8 @@ impl Default for Hashes {
 }
 
 impl Hashes {
-    /// Sets what [`Algorithm::Crc32Custom`] or [`Algorithm::Crc16Custom`] is, by the width.
+    /// Sets the parameters of [`Algorithm::Crc32Custom`] or [`Algorithm::Crc16Custom`], by the
+    /// width.
     pub fn set_crc(&self, parameters: CrcParameters) -> Result<(), CrcError> {
         let crc = CustomCrc::new(parameters)?;
         match parameters.width {
@@ -84,12 +85,12 @@ impl Hashes {
         Ok(())
     }
 
-    /// Sets the key of [`Algorithm::Toeplitz`]; a short one is filled up with zeros.
+    /// Sets the key of [`Algorithm::Toeplitz`]; a short one is padded with zeros.
     pub fn set_toeplitz_key(&self, key: &[u8]) {
         self.toeplitz.store(Toeplitz::new(key).into());
     }
 
-    /// The value for some bytes. `random` is used by [`Algorithm::Random`] only.
+    /// Hashes bytes. `random` is used only by [`Algorithm::Random`].
     pub fn hash(&self, algorithm: Algorithm, data: &[u8], random: impl FnOnce() -> u64) -> u64 {
         match algorithm {
             Algorithm::Crc32 => CRC32.checksum(data).into(),
@@ -111,7 +112,7 @@ impl Hashes {
 }
 
 impl Algorithm {
-    /// The function that v1model's `HashAlgorithm` names; `None` if there is none.
+    /// Returns the function for a member of v1model's `HashAlgorithm`, or `None` if it is unknown.
     pub fn v1model(name: &str) -> Option<Algorithm> {
         Some(match name {
             "crc32" => Algorithm::Crc32,
@@ -126,7 +127,7 @@ impl Algorithm {
         })
     }
 
-    /// The function that `PNA_HashAlgorithm_t` names; `None` if there is none.
+    /// Returns the function for a member of `PNA_HashAlgorithm_t`, or `None` if it is unknown.
     pub fn pna(name: &str) -> Option<Algorithm> {
         Some(match name {
             "IDENTITY" => Algorithm::Identity,
@@ -141,13 +142,13 @@ impl Algorithm {
     }
 }
 
-/// Pairs of bytes, a last odd one filled up with zeros.
+/// Splits data into pairs of bytes; a last odd one is padded with a zero.
 fn words(data: &[u8]) -> impl Iterator<Item = u16> + '_ {
     data.chunks(2)
         .map(|pair| u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
 }
 
-/// The one's complement sum of RFC 1071.
+/// Computes the ones' complement sum of RFC 1071.
 pub fn sum(data: &[u8]) -> u16 {
     let mut sum: u64 = words(data).map(u64::from).sum();
     while sum > 0xffff {
@@ -164,7 +165,7 @@ mod tests {
     fn known_values() {
         let hashes = Hashes::default();
         let hash = |a: Algorithm, data: &[u8]| hashes.hash(a, data, || 7);
-        // The check values of the catalogue of CRCs.
+        // The check values of the CRC catalogue.
         assert_eq!(hash(Algorithm::Crc32, b"123456789"), 0xcbf4_3926);
         assert_eq!(hash(Algorithm::Crc32Custom, b"123456789"), 0xcbf4_3926);
         assert_eq!(hash(Algorithm::Crc16, b"123456789"), 0xbb3d);

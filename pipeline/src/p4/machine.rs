@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The machine: runs a program's code on a frame of slots.
+//! The interpreter: runs a program's code on a frame of slots.
 
 use adit_p4_frontend::ir::{FunctionId, Inst, Op, Program, Slot};
 
@@ -8,49 +8,49 @@ use super::code::{Code, Step};
 use super::fields::Flat;
 use super::packet::{Reader, Writer};
 
-/// How many steps a run may take for one packet: a program can loop for ever. They are counted at
-/// calls and where code goes back, so that there are never less than there are instructions run: a
-/// call counts what its function has, going back what lies between.
+/// Maximum number of steps of a run, since a program may loop forever. Steps are counted at calls
+/// and back-edges, so that they are never fewer than the instructions run: a call counts the
+/// instructions of its function, a back-edge those between its ends.
 pub const MAX_STEPS: u64 = 4 << 20;
-/// How deep code may call code. A program's own depth is limited far below.
+/// Maximum depth of calls. A program's own depth is limited to far less.
 const MAX_CALLS: usize = 4096;
 
-/// How a block came to its end.
+/// The reason for the end of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// At its end, or by `accept` or `return`.
+    /// Its last instruction, `accept` or `return`.
     Done,
-    /// By `exit`.
+    /// An `exit`.
     Exit,
-    /// By a parser's error, which is given by its index.
+    /// A parser error, by its index.
     Rejected(u32),
-    /// It took more than [`MAX_STEPS`].
+    /// More than [`MAX_STEPS`] steps.
     TooLong,
 }
 
-/// What applying a table comes to.
+/// The result of applying a table.
 pub(super) struct Applied {
     pub(super) hit: bool,
     pub(super) action: u32,
 }
 
-/// What the machine asks of the architecture.
+/// The architecture's interface for the machine.
 pub(super) trait Host {
-    /// Looks up a table's keys in the frame and puts the action's parameters there.
+    /// Looks up a table's keys in the frame and stores the action's parameters there.
     fn apply(&mut self, table: u32, frame: &mut [u64]) -> Applied;
     /// Runs an extern function or method.
     fn external(&mut self, call: u32, frame: &mut [u64]);
-    /// Whether a value set has what is in its slots.
+    /// Returns whether a value set contains the values in its slots.
     fn in_value_set(&mut self, set: u32, frame: &[u64]) -> bool;
 }
 
-/// The packet of a run: what is read and what is written.
+/// The packet of a run: its input and its output.
 pub(super) struct Packet<'a, 'w> {
     pub(super) reader: Reader<'a>,
     pub(super) writer: &'w mut Writer,
 }
 
-/// The indices of errors that the machine itself raises.
+/// Indices of the errors that the machine itself raises.
 #[derive(Clone, Copy, Debug, Default)]
 struct Errors {
     too_short: u32,
@@ -113,7 +113,7 @@ impl Machine {
         loop {
             let step = &list[at];
             at += 1;
-            // Where to go, and what that costs.
+            // The jump's target, and its cost.
             let (to, cost) = match *step {
                 Step::Move { dst, src } => {
                     frame[dst as usize] = frame[src as usize];
@@ -311,7 +311,7 @@ impl Machine {
         }
     }
 
-    /// Runs one instruction that neither jumps nor calls; an error ends parsing.
+    /// Runs one instruction other than a jump or call; an error ends parsing.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     pub(super) fn instruction<H: Host>(
         &mut self,
@@ -341,7 +341,7 @@ impl Machine {
         flat.write(writer, &self.frame[src as usize..][..flat.limbs as usize]);
     }
 
-    /// What is seldom; an error ends parsing.
+    /// Runs a rare instruction; an error ends parsing.
     #[cold]
     #[inline(never)]
     fn other(
@@ -410,7 +410,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Instructions that only touch the frame, and that are no steps.
+    /// Runs instructions that only access the frame and have no step of their own.
     fn compute(&mut self, inst: &Inst) {
         match *inst {
             Inst::Binary {

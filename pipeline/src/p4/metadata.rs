@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Fields of the architecture's metadata, and user metadata that is kept for another pass.
+//! Fields of the architecture's metadata, and user metadata that is preserved for another pass.
 
 use std::ops::Range;
 
@@ -31,17 +31,17 @@ pub(super) fn field(fields: &Fields, name: &str) -> Option<Field> {
     })
 }
 
-/// The limbs that a list's fields have, in order; those of fields side by side are one run.
+/// The limbs of a list's fields, in order; adjacent fields form one run.
 #[derive(Clone, Debug, Default)]
 struct List {
     number: u32,
     runs: Vec<Range<usize>>,
 }
 
-/// A list without fields: the numbers of `@field_list` have eight bits.
+/// The number of an empty list; numbers of `@field_list` have eight bits.
 pub(super) const NO_FIELDS: u32 = u32::MAX;
 
-/// What `@field_list` keeps of the user metadata, whatever structure it is in.
+/// The fields of the user metadata in each `@field_list`, at any nesting depth.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FieldLists(Vec<List>);
 
@@ -52,7 +52,7 @@ impl FieldLists {
         lists
     }
 
-    /// `kept` are the lists that a structure around this one is in.
+    /// Collects fields; `kept` are the lists that an enclosing structure is in.
     fn collect(&mut self, layout: &Layout, at: u32, kept: &[u32]) {
         let Layout::Struct(fields) = layout else {
             return;
@@ -77,7 +77,7 @@ impl FieldLists {
         });
         let runs = &mut self.0[at].runs;
         match runs.last_mut() {
-            // The same number twice.
+            // A field may name the same list twice.
             Some(last) if last.end >= run.end => {}
             Some(last) if last.end == run.start => last.end = run.end,
             _ => runs.push(run),
@@ -96,7 +96,7 @@ impl FieldLists {
         }
     }
 
-    /// Clears all but the fields of a list.
+    /// Clears all values except the fields of a list.
     pub(super) fn retain(&self, list: Option<u32>, values: &mut [u64]) {
         let mut at = 0;
         for run in list.map_or(&[][..], |list| self.runs(list)) {

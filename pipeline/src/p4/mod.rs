@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! P4 programs at work.
+//! Execution of P4 programs.
 //!
-//! An [`Engine`] is a program with its tables and objects. It is shared (`Arc<Engine>`): packets go
-//! through [`Worker`]s, one a core, while control planes read and write through the engine; all of
-//! it takes `&self`. The program's package says which architecture it is for: PNA or v1model.
+//! An [`Engine`] is a program with its tables and objects. It is shared (`Arc<Engine>`): packets
+//! are processed by [`Worker`]s, one for each core, while control planes read and write through the
+//! engine, whose methods all take `&self`. The program's package determines its architecture: PNA
+//! or v1model.
 //!
-//! Entities are known by their place in [`Program`](adit_p4_frontend::ir::Program) (tables, externs,
-//! value sets) or by name, entries by their keys and priority. A change that fails changes nothing.
-//! Time is the caller's: workers and [`Engine::expire`] are told what time it is.
+//! Entities are identified by their index in [`Program`](adit_p4_frontend::ir::Program) (tables,
+//! externs, value sets) or by name, entries by their keys and priority. A failed change has no
+//! effect. Time is supplied by the caller: workers and [`Engine::expire`] get it as an argument.
 //!
 //! ```
 //! use adit_p4_frontend::{compile, ir::{Chosen, Match}, source::NoIncludes, Options};

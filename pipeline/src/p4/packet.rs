@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Packets as bits: where a parser reads, what a deparser writes.
+//! Packets as bit streams: the parser's input and the deparser's output.
 
 use super::bits::mask;
 
-/// A packet that is read bit by bit.
+/// A bit-wise reader of a packet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reader<'a> {
     data: &'a [u8],
-    /// The next bit.
+    /// The position of the next bit.
     at: usize,
 }
 
@@ -16,7 +16,7 @@ impl<'a> Reader<'a> {
         Reader { data, at: 0 }
     }
 
-    /// Goes on reading at a bit of a packet; behind its end there is nothing to read.
+    /// Resumes reading at a bit position; past the end there is nothing to read.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     pub(super) fn resume(data: &'a [u8], at: usize) -> Reader<'a> {
         let at = at.min(data.len() * 8);
@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
         self.data
     }
 
-    /// Which bit comes next.
+    /// The position of the next bit.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     pub(super) fn position(&self) -> usize {
         self.at
@@ -39,27 +39,27 @@ impl<'a> Reader<'a> {
         self.data.len()
     }
 
-    /// How many bits are left.
+    /// The number of bits left.
     pub(super) fn left(&self) -> usize {
         self.data.len() * 8 - self.at
     }
 
-    /// Whether the next bit is the first of a byte.
+    /// Returns whether the next bit is the first of a byte.
     pub(super) fn is_aligned(&self) -> bool {
         self.at % 8 == 0
     }
 
-    /// Moves on; the caller has made sure that there are so many bits.
+    /// Advances; the caller has checked that enough bits are left.
     pub(super) fn skip(&mut self, bits: usize) {
         self.at = (self.at + bits).min(self.data.len() * 8);
     }
 
-    /// The bytes that have not been read; a byte that has been read in part is one of them.
+    /// The bytes not read yet, including a partially read byte.
     pub(super) fn rest(&self) -> &'a [u8] {
         &self.data[self.at / 8..]
     }
 
-    /// Reads a value and moves on. Bits that are not there are 0.
+    /// Reads a value and advances. Bits past the end are 0.
     pub(super) fn read(&mut self, out: &mut [u64], width: u32) {
         if width <= 64 {
             if let Some(first) = out.first_mut() {
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads up to 64 bits and moves on.
+    /// Reads up to 64 bits and advances.
     #[inline]
     pub(super) fn read_limb(&mut self, width: u32) -> u64 {
         let (byte, shift) = (self.at / 8, (self.at % 8) as u32);
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
         };
         let high = u64::from_be_bytes(*eight) << shift;
         let value = match shift + width > 64 {
-            // Bits of a ninth byte.
+            // The value extends into a ninth byte.
             true => high | u64::from(more.first().copied().unwrap_or(0)) >> (8 - shift),
             false => high,
         };
@@ -107,11 +107,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Bits one after the other.
+/// A bit-wise writer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Writer {
     data: Vec<u8>,
-    /// Bits of the last byte that are used, if not all are.
+    /// Number of bits used in the last byte, or 0 if it is full.
     partial: u32,
 }
 
@@ -121,31 +121,31 @@ impl Writer {
         self.partial = 0;
     }
 
-    /// What was written, the last byte filled up with zeros.
+    /// The bytes written; the last one is padded with zeros.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.data
     }
 
-    /// Appends whole bytes, after what was filled up to whole bytes.
+    /// Appends whole bytes, after padding to a byte boundary.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         self.partial = 0;
         self.data.extend_from_slice(bytes);
     }
 
-    /// What was written, to be appended to, if it ends with a whole byte.
+    /// The buffer for appending, if it ends at a byte boundary.
     #[inline]
     pub(super) fn aligned(&mut self) -> Option<&mut Vec<u8>> {
         (self.partial == 0).then_some(&mut self.data)
     }
 
-    /// Makes room for more bytes.
+    /// Reserves capacity for more bytes.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     pub(super) fn reserve(&mut self, bytes: usize) {
         self.data.reserve(bytes);
     }
 
-    /// Where the bytes are, how many were written, and for how many there is room: for none if
-    /// the last one is not whole.
+    /// Returns the buffer's address, the number of bytes written, and the capacity: 0 if the last
+    /// byte is partial.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     pub(super) fn space(&mut self) -> (*mut u8, usize, usize) {
         let data = &mut self.data;
@@ -157,13 +157,13 @@ impl Writer {
         (data.as_mut_ptr(), data.len(), room)
     }
 
-    /// Says how many bytes there are, after some were written to [`Writer::space`].
+    /// Sets the number of bytes, after some were written to [`Writer::space`].
     ///
     /// # Safety
-    /// There is room for them, and all have been written.
+    /// The bytes must be within the capacity and initialised.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     pub(super) unsafe fn set_written(&mut self, bytes: usize) {
-        // SAFETY: the caller says so.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.data.set_len(bytes) };
     }
 
@@ -189,7 +189,7 @@ impl Writer {
                 .extend_from_slice(&bytes[..width.div_ceil(8) as usize]);
         } else {
             let last = self.data.pop().unwrap_or(0);
-            // The bits of the last byte, then the value's.
+            // The bits of the last byte, followed by the value's.
             let wide = u128::from(value & mask(width)) << (128 - width - self.partial);
             let bytes = (wide | u128::from(last) << 120).to_be_bytes();
             let count = (width + self.partial).div_ceil(8) as usize;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What goes into a worker and what comes out of it.
+//! The input and output of a worker.
 
 use super::externs::Receive;
 use crate::offload::OnWire;
 
-/// The first port that is towards the host (`ADIT_FIRST_HOST_PORT` in adit.p4).
+/// The first host port (`ADIT_FIRST_HOST_PORT` in adit.p4).
 pub const FIRST_HOST_PORT: u32 = 0x1000;
 
-/// Where a packet came from; v1model does not ask.
+/// The direction of a packet; v1model ignores it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
     /// From a wire.
@@ -17,19 +17,20 @@ pub enum Direction {
     HostToNet,
 }
 
-/// A packet that goes in.
+/// An input packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// The port that it came by.
+    /// The ingress port.
     pub port: u32,
-    /// From which side.
+    /// The direction.
     pub direction: Direction,
-    /// Its beginning: at least what the program's parser extracts, best all of it.
+    /// The start of the packet: at least the part that the program's parser extracts, preferably
+    /// all.
     pub data: &'a [u8],
-    /// How long it is, also if `data` is not all of it.
+    /// The packet's length, which may exceed that of `data`.
     pub length: usize,
-    /// What it is on a link: counters and meters take it for so many packets if it is to be
-    /// segmented, or was merged. The program sees it once.
+    /// Its size on a link: counters and meters count it as so many packets if it is to be
+    /// segmented, or was merged. The program processes it once.
     pub on_wire: OnWire,
 }
 
@@ -46,35 +47,35 @@ impl<'a> Input<'a> {
     }
 }
 
-/// What becomes of a packet: any number of [`Output::Sent`], or one [`Output::Dropped`].
+/// The result for a packet: any number of [`Output::Sent`], or one [`Output::Dropped`].
 #[derive(Clone, Copy, Debug)]
 pub enum Output<'a> {
-    /// It leaves, or a copy of it does.
+    /// The packet, or a copy of it, is sent.
     Sent(Sent<'a>),
-    /// It does not leave. Copies of it may have left before.
+    /// The packet is dropped. Copies of it may have been sent before.
     Dropped(DropReason),
 }
 
-/// A packet that leaves: `headers`, then the input's bytes from `payload_offset` on; then cut to
+/// A packet to be sent: `headers`, then the input's bytes from `payload_offset` on; truncated to
 /// `truncate`.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent<'a> {
-    /// The port that it leaves by.
+    /// The egress port.
     pub port: u32,
-    /// Whether it is the packet or a copy.
+    /// Its kind: the packet itself or a copy.
     pub kind: SentKind,
-    /// What the deparser made.
+    /// The deparser's output.
     pub headers: &'a [u8],
-    /// Where in the input the rest begins, which is not copied.
+    /// The offset in the input of the rest, which is not copied.
     pub payload_offset: usize,
-    /// How many bytes it has at most.
+    /// Maximum length in bytes.
     pub truncate: Option<usize>,
-    /// What the program says to who receives it.
+    /// Receive metadata set by the program.
     pub receive: Receive,
 }
 
 impl Sent<'_> {
-    /// The whole packet, for those who want it in one piece: `input` is what went in.
+    /// Appends the whole packet to a buffer; `input` is the input packet's data.
     pub fn copy_to(&self, input: &[u8], to: &mut Vec<u8>) {
         let start = to.len();
         to.extend_from_slice(self.headers);
@@ -85,7 +86,7 @@ impl Sent<'_> {
     }
 }
 
-/// What leaves.
+/// The kind of a packet sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SentKind {
     /// The packet itself.
@@ -96,24 +97,24 @@ pub enum SentKind {
     Clone,
 }
 
-/// Why a packet does not leave.
+/// Reasons why a packet is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
-    /// The program dropped it.
+    /// A drop by the program.
     Program,
-    /// The program made no forwarding call (PNA).
+    /// No forwarding call by the program (PNA).
     NotForwarded,
-    /// It went through the pipeline too often.
+    /// Too many passes through the pipeline.
     TooManyPasses,
-    /// The program ran for too long.
+    /// Too many steps of the program.
     TooLong,
-    /// A copy was for a session that does not exist: the packet itself goes on.
+    /// A copy for a session that does not exist: the packet itself proceeds.
     UnknownSession,
-    /// It was for a multicast group that does not exist.
+    /// A multicast group that does not exist.
     UnknownGroup,
-    /// An `assert` or `assume` did not hold.
+    /// A failed `assert` or `assume`.
     Assertion,
-    /// It was for the control plane, whose queue is full.
+    /// A full queue of packets for the control plane.
     ControlQueueFull,
 }
 
@@ -130,7 +131,7 @@ impl DropReason {
         DropReason::ControlQueueFull,
     ];
 
-    /// A name for lists of counters.
+    /// Returns a name for counters.
     pub fn name(self) -> &'static str {
         match self {
             DropReason::Program => "program",

@@ -5,35 +5,35 @@ use std::sync::Arc;
 
 use super::memory::{Epochs, Parts, Pin};
 
-/// The most copies of one packet.
+/// Maximum number of copies of one packet.
 pub const MAX_COPIES: usize = 1024;
-/// The most groups, and the most sessions.
+/// Maximum number of groups, and of sessions.
 pub const MAX_GROUPS: usize = 64 << 10;
 
 /// One copy of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replica {
-    /// The port that it leaves by.
+    /// The egress port.
     pub port: u64,
-    /// Tells copies for the same port apart: v1model's `egress_rid`.
+    /// Distinguishes copies for the same port: v1model's `egress_rid`.
     pub instance: u64,
 }
 
-/// Where clones of a session go.
+/// The destinations of a session's clones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloneSession {
     /// The copies.
     pub to: CloneTo,
-    /// Copies are cut to that many bytes.
+    /// The length in bytes to which copies are truncated.
     pub truncate: Option<u32>,
 }
 
 /// The copies of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloneTo {
-    /// These.
+    /// A list of copies.
     Replicas(Vec<Replica>),
-    /// Those of a multicast group, as it is when a packet comes.
+    /// The copies of a multicast group, as it is when a packet is cloned.
     Group(u64),
 }
 
@@ -46,7 +46,7 @@ impl CloneSession {
         }
     }
 
-    /// A session whose copies are those of a group.
+    /// Creates a session with the copies of a group.
     pub fn group(group: u64) -> CloneSession {
         CloneSession {
             to: CloneTo::Group(group),
@@ -55,10 +55,10 @@ impl CloneSession {
     }
 }
 
-/// What is wrong with a group or session.
+/// An error of a group or session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplicationError {
-    /// The same one again.
+    /// The number exists already.
     #[error("the {what} {id} exists already")]
     Exists {
         /// A group or a session.
@@ -66,7 +66,7 @@ pub enum ReplicationError {
         /// Its number.
         id: u64,
     },
-    /// No such one.
+    /// The number does not exist.
     #[error("there is no {what} {id}")]
     Unknown {
         /// A group or a session.
@@ -74,7 +74,7 @@ pub enum ReplicationError {
         /// Its number.
         id: u64,
     },
-    /// 0 means that there is none.
+    /// A number of 0, which means none.
     #[error("a {0}'s number is at least 1")]
     Zero(&'static str),
     /// Too many copies.
@@ -84,10 +84,10 @@ pub enum ReplicationError {
         what: &'static str,
         /// Its number.
         id: u64,
-        /// How many were given.
+        /// The number of copies given.
         given: usize,
     },
-    /// The same copy twice.
+    /// A duplicate copy.
     #[error("the {what} {id} has the copy for port {port}, instance {instance} twice")]
     SameCopy {
         /// A group or a session.
@@ -99,7 +99,7 @@ pub enum ReplicationError {
         /// The instance of the copy.
         instance: u64,
     },
-    /// No room.
+    /// The maximum number is reached.
     #[error("there is room for {MAX_GROUPS} of each kind")]
     Full,
 }
@@ -107,17 +107,18 @@ pub enum ReplicationError {
 const GROUP: &str = "multicast group";
 const SESSION: &str = "clone session";
 
-/// Clone sessions and multicast groups. Packets read them without waiting, and see each as a whole.
+/// Clone sessions and multicast groups. Packets read them without blocking, and see each
+/// consistently.
 pub struct Replication {
     sessions: Parts<CloneSession>,
     groups: Parts<[Replica]>,
 }
 
-/// The copies of a session, as a packet finds them.
+/// The copies of a session, as read by a packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Copies<'p> {
     pub(super) replicas: &'p [Replica],
-    /// They are cut to that many bytes.
+    /// The length in bytes to which they are truncated.
     pub(super) truncate: Option<usize>,
 }
 
@@ -142,7 +143,7 @@ fn check(what: &'static str, id: u64, copies: &[Replica]) -> Result<(), Replicat
     }
 }
 
-/// A new one: there must be none, and room for it.
+/// Checks an insertion: the number must not exist, and there must be capacity.
 fn insert<T: ?Sized>(
     what: &'static str,
     id: u64,
@@ -156,7 +157,7 @@ fn insert<T: ?Sized>(
     }
 }
 
-/// Another one, or none any more: there must be one.
+/// Checks a modification or removal: the number must exist.
 fn exists<T: ?Sized>(
     what: &'static str,
     id: u64,
@@ -181,7 +182,7 @@ impl Replication {
         }
     }
 
-    /// Makes a multicast group.
+    /// Creates a multicast group.
     pub fn insert_group(&self, group: u64, copies: &[Replica]) -> Result<(), ReplicationError> {
         check(GROUP, group, copies)?;
         self.groups.change(group, |old, count| {
@@ -190,7 +191,7 @@ impl Replication {
         })
     }
 
-    /// Gives a multicast group other copies.
+    /// Replaces the copies of a multicast group.
     pub fn modify_group(&self, group: u64, copies: &[Replica]) -> Result<(), ReplicationError> {
         check(GROUP, group, copies)?;
         self.groups.change(group, |old, _| {
@@ -217,7 +218,7 @@ impl Replication {
         self.groups.all()
     }
 
-    /// Makes a session.
+    /// Creates a session.
     pub fn insert_session(&self, id: u64, session: CloneSession) -> Result<(), ReplicationError> {
         check_session(id, &session)?;
         self.sessions.change(id, |old, count| {
@@ -226,7 +227,7 @@ impl Replication {
         })
     }
 
-    /// Gives a session other copies.
+    /// Replaces the copies of a session.
     pub fn modify_session(&self, id: u64, session: CloneSession) -> Result<(), ReplicationError> {
         check_session(id, &session)?;
         self.sessions.change(id, |old, _| {

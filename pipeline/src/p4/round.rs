@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A packet that goes round: what a deparser made of it, then what is left of the input, which is
-//! not copied when the packet leaves, however often it went round before.
+//! Recirculated packets: the output of a deparser, followed by the unparsed part of the input,
+//! which is not copied when the packet is sent, regardless of the number of passes.
 
 use super::externs::Receive;
 use super::packet::Writer;
 use super::packets::{Input, Sent, SentKind};
 
-/// Which bytes a parser reads: `made` bytes of a deparser's, then the input's from `offset` to
-/// `end`.
+/// The bytes that a parser reads: `made` bytes of a deparser's output, then the input's from
+/// `offset` to `end`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Round {
     made: usize,
     offset: usize,
-    /// As for [`Input::length`]: not all of it need be there.
+    /// The end as in [`Input::length`], which may exceed the data available.
     end: usize,
 }
 
 impl Round {
-    /// The input as it came.
+    /// Creates the state of a packet as received.
     pub(super) fn first(input: &Input<'_>) -> Round {
         Round {
             made: 0,
@@ -26,13 +26,14 @@ impl Round {
         }
     }
 
-    /// How long the packet is, also if not all of it is there.
+    /// The packet's length, including data that is not available.
     pub(super) fn length(&self) -> usize {
         self.made + self.end.saturating_sub(self.offset)
     }
 
-    /// The packet as it leaves, by no port yet: what a deparser has written, and behind it what the
-    /// parser, which took `taken` bytes of `data`, left of an earlier deparser's.
+    /// The packet to be sent, without a port yet: the deparser's output, and after it the part of
+    /// an earlier deparser's output that the parser, which consumed `taken` bytes of `data`, did
+    /// not read.
     pub(super) fn leave<'w>(
         &self,
         input: &Input<'_>,
@@ -56,7 +57,7 @@ impl Round {
         }
     }
 
-    /// What goes in again instead of leaving; `data` becomes what the parser gets of it.
+    /// Prepares a packet for another pass; `data` becomes the parser's input.
     pub(super) fn again(sent: &Sent<'_>, input: &Input<'_>, data: &mut Vec<u8>) -> Round {
         let length = sent.truncate.unwrap_or(usize::MAX);
         let offset = sent.payload_offset;
@@ -77,7 +78,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// However often it goes round: what leaves is what was made and what was not parsed.
+        /// After any number of passes, the packet sent is the deparser's output and the unparsed
+        /// data.
         #[test]
         fn nothing_is_lost(
             bytes in prop::collection::vec(any::<u8>(), 0..40),

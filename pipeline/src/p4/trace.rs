@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a packet meets on its way: states, tables, actions. For people who look for mistakes.
+//! Tracing of a packet's path: states, tables, actions. For debugging of programs.
 //!
-//! A program that is to be traced gets calls of an extern of ours ([`instrument`]), and is then run
-//! like any other: the machine knows nothing of it, and programs without these calls pay nothing.
+//! A program to be traced is instrumented with calls of an internal extern ([`instrument`]), and
+//! then runs like any other: the machine is unaware of it, and programs without these calls have no
+//! overhead.
 
 use std::collections::HashSet;
 
@@ -10,12 +11,12 @@ use adit_p4_frontend::ir::{ExternCall, FunctionId, Inst, Layout, Program, Slot};
 
 use super::tables::EntryId;
 
-/// The name of our extern; a program's own cannot have a space in it.
+/// Name of the internal extern; a program's own cannot contain a space.
 pub(super) const MARK: &str = "trace mark";
-/// How much of a packet's way is kept: a program can loop.
+/// Maximum number of events of a packet's trace: a program may loop.
 pub const MAX_TRACE: usize = 4096;
 
-/// What is noted at a place in the code.
+/// The event recorded at a place in the code.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Mark {
     Block(u32),
@@ -26,29 +27,29 @@ pub(super) enum Mark {
     Action(FunctionId),
 }
 
-/// Something on a packet's way.
+/// An event on a packet's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A block of the program begins, by its index; the values of its parameters, as limbs.
+    /// The start of a program block, by its index; the values of its parameters, as limbs.
     Block(u32, Vec<Vec<u64>>),
-    /// It ends.
+    /// The end of a block.
     End(u32, Vec<Vec<u64>>),
-    /// A parser comes to a state.
+    /// A transition of a parser to a state.
     State(String),
-    /// A parser is about to extract a header, of that name.
+    /// The extraction of a header, by its name.
     Extract(String),
-    /// A table is applied, by its index; the values of its keys.
+    /// The application of a table, by its index; the values of its keys.
     Apply(u32, Vec<Vec<u64>>),
-    /// An action begins, because of the table applied last or called by its name.
+    /// The start of an action, selected by the table applied last or called by its name.
     Action {
         /// Its name.
         name: String,
-        /// What the table came to.
+        /// The lookup's result, if a table selected the action.
         applied: Option<Applied>,
     },
 }
 
-/// What applying a table came to.
+/// The result of applying a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// The table's index.
@@ -61,11 +62,11 @@ pub struct Applied {
     pub arguments: Vec<Vec<u64>>,
 }
 
-/// A packet's way so far.
+/// The events of a packet so far.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     pub(super) events: Vec<Event>,
-    /// A table was applied, whose action has not begun.
+    /// Set if a table was applied whose action has not started.
     pub(super) is_applying: bool,
 }
 
@@ -77,12 +78,12 @@ impl Trace {
     }
 }
 
-/// A value's limbs.
+/// Copies a value's limbs.
 pub(super) fn limbs(frame: &[u64], slot: Slot, count: u32) -> Vec<u64> {
     frame[slot as usize..][..count as usize].to_vec()
 }
 
-/// Puts calls of our extern into a program, one for each of the marks that are given back.
+/// Instruments a program with calls of the internal extern. Returns the marks, one for each call.
 pub(super) fn instrument(program: &mut Program) -> Vec<Mark> {
     let mut marks = Vec::new();
     let first = program.calls.len();
@@ -116,7 +117,7 @@ pub(super) fn instrument(program: &mut Program) -> Vec<Mark> {
             }
             let labels = function.labels.iter();
             for (_, name) in labels.filter(|(place, _)| *place as usize == at) {
-                // Parsers within parsers are told apart by their names.
+                // States of sub-parsers are distinguished by the parser's name.
                 note(Mark::State(match block {
                     Some(_) => name.clone(),
                     None => {
@@ -153,7 +154,7 @@ pub(super) fn instrument(program: &mut Program) -> Vec<Mark> {
     marks
 }
 
-/// What is at a slot: a part of a block's parameters, or else a value of some type.
+/// The name of the value at a slot: a part of a block's parameters, or else its type's name.
 fn name_of(program: &Program, slot: Slot, layout: u32) -> String {
     let parameters = program.blocks.iter().flat_map(|b| &b.parameters);
     let mut paths =
@@ -169,7 +170,7 @@ fn name_of(program: &Program, slot: Slot, layout: u32) -> String {
     }
 }
 
-/// The path from a value to the header in it that is at `slot`.
+/// The path from a value to the header in it at `slot`.
 fn path(layout: &Layout, base: Slot, slot: Slot) -> Option<String> {
     if !(base..base + layout.limbs().max(1)).contains(&slot) {
         return None;

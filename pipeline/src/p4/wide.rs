@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The machine's instructions on values of more than 64 bits.
+//! The interpreter's instructions on values of more than 64 bits.
 
 use std::cmp::Ordering;
 
@@ -9,8 +9,8 @@ use super::bits;
 use super::machine::Machine;
 
 impl Machine {
-    /// The same for values of more than 64 bits. Operands are copied first: the result may go
-    /// where one of them is.
+    /// Runs an instruction on values of more than 64 bits. Operands are copied first: the result
+    /// may overlap one of them.
     pub(super) fn compute_wide(&mut self, inst: &Inst) {
         let [mut x, mut y, mut out, mut rest] = std::mem::take(&mut self.scratch);
         let load = |frame: &[u64], to: &mut Vec<u64>, slot: Slot, width: u32| {
@@ -167,7 +167,7 @@ impl Machine {
                 let same = self.frame[a..a + limbs] == self.frame[b..b + limbs];
                 self.set(dst, same.into());
             }
-            // Everything else was done before.
+            // All other instructions are handled by the caller.
             _ => {}
         }
         if let Some(dst) = dst_slot {
@@ -177,7 +177,7 @@ impl Machine {
     }
 }
 
-/// A shift's amount if it is below the width.
+/// Returns a shift's amount if it is below the width.
 fn shift_amount(amount: &[u64], width: u32) -> Option<u32> {
     let (low, high) = amount.split_first()?;
     let small = high.iter().all(|limb| *limb == 0) && *low < u64::from(width);
@@ -221,7 +221,7 @@ fn binary_wide(op: Op, out: &mut [u64], rest: &mut [u64], a: &[u64], b: &[u64], 
                 bits::sub(out, a, b, width);
                 y = !y;
             }
-            // Out of range if both have one sign and the result has the other.
+            // Overflow: both operands have the same sign and the result has the other.
             if x == y && bits::negative(out, width) != x {
                 out.fill(0);
                 match x {

@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Headers of whole bytes, 64 bits of the packet at a time: where the bits of each field are is
-//! known when a program is loaded.
+//! Word-wise access to headers of whole bytes, 64 bits of the packet at a time: the positions of
+//! each field's bits are computed when a program is loaded.
 
 use super::Leaf;
 use crate::p4::bits::mask;
 
-/// Bits of a field that are together in a limb and in a word of the packet.
+/// Bits of a field that are contiguous both in a limb and in a word of the packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::p4) struct Piece {
-    /// The limb, from the value's first.
+    /// The limb's index in the value.
     pub(in crate::p4) limb: u32,
-    /// Where in the limb they begin.
+    /// The bit offset in the limb.
     pub(in crate::p4) in_limb: u8,
-    /// Where in the word they begin.
+    /// The bit offset in the word.
     pub(in crate::p4) in_word: u8,
-    /// As many bits as there are.
+    /// Mask of the piece's width.
     pub(in crate::p4) mask: u64,
-    /// What of the limb stays when they are put there: nothing if they are the first.
+    /// Mask for the limb's other bits on a read: zero for the limb's first piece.
     keep: u64,
 }
 
-/// A header's words of 64 bits, the first bit in the packet the most significant one.
+/// A header's 64-bit words; the packet's first bit is the most significant one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::p4) struct Words {
     bytes: usize,
-    /// Where each word's pieces end.
+    /// The end of each word's pieces.
     ends: Vec<u32>,
     pieces: Vec<Piece>,
 }
 
 impl Words {
-    /// The words of a header that has these fields; none if it is not of whole bytes, or may be
-    /// longer.
+    /// Creates the words of a header with these fields. Returns `None` if it does not consist of
+    /// whole bytes, or has a variable length.
     pub(super) fn new(leaves: &[Leaf], bits: u32) -> Option<Words> {
         let is_plain = |l: &Leaf| !l.is_varbit && l.width > 0 && l.header == Some(0);
         if bits == 0 || bits % 8 != 0 || !leaves.iter().all(is_plain) {
@@ -74,12 +74,12 @@ impl Words {
         })
     }
 
-    /// How many bytes it has.
+    /// The length in bytes.
     pub(in crate::p4) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// All pieces, with the numbers of their words.
+    /// All pieces, with the indices of their words.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     pub(in crate::p4) fn pieces(&self) -> impl Iterator<Item = (usize, &Piece)> {
         let numbered = self.pieces.iter().enumerate();
@@ -89,7 +89,7 @@ impl Words {
         })
     }
 
-    /// Reads all fields. What is behind the header may be in `data` too; what is not there is 0.
+    /// Reads all fields. `data` may extend beyond the header; missing bytes are 0.
     #[inline]
     pub(super) fn read(&self, mut data: &[u8], value: &mut [u64]) {
         let mut from = 0;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     proptest! {
-        /// Word by word as field by field, wherever the packet ends.
+        /// Word-wise and field-wise access are equivalent, for any end of the packet.
         #[test]
         fn words_are_as_fields(
             mut widths in prop::collection::vec(1u32..200, 1..12),

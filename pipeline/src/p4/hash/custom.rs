@@ -1,45 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! CRCs whose parameters come at run time.
+//! CRCs with parameters set at run time.
 
-/// The parameters of a CRC as the Rocksoft model has them, and catalogues list them.
+/// The parameters of a CRC in the Rocksoft model, as listed in catalogues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrcParameters {
-    /// How many bits it has: 1 to 64.
+    /// The width in bits: 1 to 64.
     pub width: u32,
     /// The polynomial without its highest term.
     pub polynomial: u64,
-    /// What the register begins with.
+    /// The initial value of the register.
     pub initial: u64,
-    /// Whether a byte's lowest bit comes first.
+    /// `true` if a byte's lowest bit is processed first.
     pub reflect_in: bool,
-    /// Whether the result is turned round.
+    /// `true` if the result's bits are reversed.
     pub reflect_out: bool,
-    /// What the result is exclusively ored with.
+    /// The value that the result is exclusively ored with.
     pub final_xor: u64,
 }
 
-/// Parameters that make no CRC.
+/// Invalid CRC parameters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CrcError {
-    /// The width is none.
+    /// An invalid width.
     #[error("a CRC here has 1 to 64 bits, not {0}")]
     Width(u32),
-    /// The width is not the algorithm's.
+    /// A width other than the algorithm's.
     #[error("this CRC has {expected} bits, not {given}")]
     OtherWidth {
-        /// The algorithm's.
+        /// The algorithm's width.
         expected: u32,
-        /// What was given.
+        /// The given width.
         given: u32,
     },
     /// A parameter has too many bits.
     #[error("{name} {value:#x} does not fit into {width} bits")]
     TooWide {
-        /// Which parameter.
+        /// The parameter's name.
         name: &'static str,
-        /// What was given.
+        /// The given value.
         value: u64,
-        /// How many bits there are.
+        /// The width in bits.
         width: u32,
     },
 }
@@ -82,7 +82,7 @@ impl CrcParameters {
     }
 }
 
-/// A CRC, with what each byte contributes.
+/// A CRC, with its lookup table.
 #[derive(Clone, Debug)]
 pub struct CustomCrc {
     parameters: CrcParameters,
@@ -90,10 +90,10 @@ pub struct CustomCrc {
 }
 
 impl CustomCrc {
-    /// Makes the table.
+    /// Computes the lookup table.
     pub fn new(parameters: CrcParameters) -> Result<CustomCrc, CrcError> {
         parameters.check()?;
-        // The register stands at the top of 64 bits, whatever its width.
+        // The register is left-aligned in 64 bits, for any width.
         let polynomial = parameters.polynomial << (64 - parameters.width);
         let mut table = [0; 256];
         for (byte, entry) in table.iter_mut().enumerate() {
@@ -107,12 +107,12 @@ impl CustomCrc {
         Ok(CustomCrc { parameters, table })
     }
 
-    /// What it was made from.
+    /// The parameters.
     pub fn parameters(&self) -> CrcParameters {
         self.parameters
     }
 
-    /// The CRC of some bytes.
+    /// Computes the CRC of some bytes.
     pub fn checksum(&self, data: &[u8]) -> u64 {
         let p = &self.parameters;
         let mut register = p.initial << (64 - p.width);
@@ -126,7 +126,7 @@ impl CustomCrc {
             register = register << 8 ^ self.table[usize::from(at)];
         }
         let value = match p.reflect_out {
-            // The register's lowest bit is its highest then, at the bottom.
+            // Reversal moves the register's highest bit to bit 0.
             true => register.reverse_bits(),
             false => register >> (64 - p.width),
         };
@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// The library's CRC and ours with the same parameters.
+    /// Compares the library's CRC with ours for the same parameters.
     macro_rules! same {
         ($kind:ty, $algorithm:expr, $data:expr) => {{
             let reference = Crc::<$kind>::new(&$algorithm).checksum($data);

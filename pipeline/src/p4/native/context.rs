@@ -9,11 +9,11 @@ use crate::p4::packet::Writer;
 
 /// [`Context::end`] while no end is pending.
 pub(super) const GOING_ON: u64 = 0;
-/// Ended by `exit`.
+/// An end by `exit`.
 pub(super) const EXIT: u64 = 1;
-/// Ended because it took too many steps.
+/// An end because of too many steps.
 pub(super) const TOO_LONG: u64 = 2;
-/// Ended by a parser error, whose index is added.
+/// An end by a parser error, whose index is added.
 pub(super) const REJECTED: u64 = 1 << 32;
 
 /// Values of [`Context::forward`], if it is not 0, and bits of [`Context::asked`].
@@ -130,7 +130,7 @@ pub(super) fn applied_word(applied: &Applied) -> u64 {
     u64::from(applied.hit) << 32 | u64::from(applied.action)
 }
 
-/// Returned instead: the code has to suspend.
+/// The value returned if the code has to suspend.
 pub(super) const WAIT: u64 = u64::MAX;
 
 /// Converts the end of a block to the interpreter's form.

@@ -7,7 +7,7 @@ use super::{Begin, Borders, Ran, Untranslated};
 use crate::p4::externs::Run;
 use crate::p4::machine::{Machine, Packet};
 
-/// Never constructed.
+/// An uninhabited type.
 pub(in crate::p4) enum Native {}
 
 impl Native {

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a parser that the main parser begins with puts out is put where it is to be, and not
-//! copied there: headers are many limbs, and were written a moment before.
+//! Copy elimination for a sub-parser called at the start of the main parser: its output is written
+//! directly to its destination. Headers have many limbs, and were written just before.
 
 use adit_p4_frontend::ir::{Block, FunctionId, Inst, Program, Slot};
 
 use crate::p4::effects::{Effects, Run};
 
-/// A run of limbs that is cleared, given to a parser, and copied to where it is to be.
+/// A run of limbs that is cleared, passed to a sub-parser, and copied to its destination.
 #[derive(Clone, Copy, Debug)]
 struct Copied {
     from: Slot,
     to: Slot,
     limbs: u32,
-    /// The instructions that clear and copy.
+    /// The indices of the instructions that clear and copy.
     clear: usize,
     copy: usize,
 }
@@ -25,7 +25,7 @@ fn contains(a: Run, b: Run) -> bool {
     a.0 <= b.0 && b.0 + b.1 <= a.0 + a.1
 }
 
-/// Everything in the frame that an instruction has to do with.
+/// Returns all runs of the frame that an instruction accesses.
 fn runs(inst: &Inst, program: &Program) -> Vec<Run> {
     let effects = match inst {
         Inst::Apply { table, hit, action } => Effects::of_table(*table, *hit, *action, program),
@@ -40,7 +40,7 @@ fn runs(inst: &Inst, program: &Program) -> Vec<Run> {
     [reads, writes, touches].concat()
 }
 
-/// The function with all that it calls; none if anybody else calls one of them.
+/// Returns a function with all its callees, or `None` if any other function calls one of them.
 fn own(program: &Program, first: FunctionId) -> Option<Vec<FunctionId>> {
     let calls = |function: FunctionId| {
         let code = &program.functions[function as usize].code;
@@ -70,8 +70,8 @@ fn own(program: &Program, first: FunctionId) -> Option<Vec<FunctionId>> {
     is_own.then_some(own)
 }
 
-/// What is copied after the parser's first call, and the function that is called. The parser clears
-/// some places, calls, and copies, and never comes back there.
+/// Finds the sub-parser called first, and the runs copied after that call. The parser must clear
+/// some slots, call, and copy, without back-edges to these instructions.
 fn copied(code: &[Inst]) -> Option<(FunctionId, Vec<Copied>)> {
     let mut cleared: Vec<(usize, Run)> = Vec::new();
     let mut at = 0;
@@ -107,8 +107,9 @@ fn copied(code: &[Inst]) -> Option<(FunctionId, Vec<Copied>)> {
     (!comes_back).then_some((called, copies))
 }
 
-/// Takes the copies out of the parser's code; what was copied is to be moved, as runs: from where,
-/// to where, how many. Places that the architecture clears before the parser are its parameters'.
+/// Removes the copies from the parser's code. Returns the runs to relocate: source, destination,
+/// number of limbs. Eligible destinations are in the parameters that the architecture clears before
+/// the parser runs.
 pub(super) fn take_out(program: &mut Program, parser: &Block) -> Vec<(Slot, Slot, u32)> {
     let code = &program.functions[parser.function as usize].code;
     let Some((called, copies)) = copied(code) else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A program's blocks become one function: before each block, what the architecture puts where;
-//! then the block. So a packet's way is one run, and machine code keeps in registers, or leaves out,
-//! what one block hands to the next.
+//! Links a program's blocks into one function: before each block, code that initialises its
+//! parameters, then the block. So a pass of a packet is one run, and machine code can keep the
+//! values passed between blocks in registers, or eliminate them.
 
 use adit_p4_frontend::ir::{
     Block, BlockParameter, Function, FunctionId, Inst, Layout, Op, Program, Slot,
@@ -11,21 +11,21 @@ use crate::p4::bits;
 use crate::p4::effects::Run;
 use crate::p4::engine::MainError;
 
-/// What the linked function is called: no program's own has such a name.
+/// Name of the linked function; a program's functions cannot have it.
 const NAME: &str = "all blocks";
 
-/// What the architecture says of a packet, one limb each: the fields of metadata that have it, and
-/// how many bits it needs. A parser's error is the function's own.
+/// Packet attributes supplied by the architecture, one limb each: the names of their metadata
+/// fields, and their widths in bits. The parser error is computed by the function itself.
 const GIVEN: [(&[&str], u32); 5] = [
     (&["direction"], 1),
     (&["pass"], 3),
-    // In the older form, and in 0.7.
+    // The names in the older form, and in 0.7.
     (&["loopedback", "recirculated"], 1),
     (&["input_port"], 32),
     (&["timestamp"], 64),
 ];
 
-/// The linked function, and where it finds what is said of a packet.
+/// The linked function, and the slots of its input attributes.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::p4) struct Linked {
     pub(in crate::p4) function: FunctionId,
@@ -33,12 +33,12 @@ pub(in crate::p4) struct Linked {
 }
 
 impl Linked {
-    /// What is written before the function runs.
+    /// The run of slots to be written before the function runs.
     pub(in crate::p4) fn given(&self) -> Run {
         (self.given, GIVEN.len() as u32)
     }
 
-    /// Says it, in the order of [`GIVEN`].
+    /// Writes the attributes, in the order of [`GIVEN`].
     #[inline]
     pub(super) fn give(&self, frame: &mut [u64], values: [u64; GIVEN.len()]) {
         frame[self.given as usize..][..GIVEN.len()].copy_from_slice(&values);
@@ -61,18 +61,18 @@ impl<'a> Parameter<'a> {
     }
 }
 
-/// The function on its way.
+/// State of the linker.
 struct Linker<'p> {
     program: &'p mut Program,
     code: Vec<Inst>,
     given: Slot,
-    /// The error that the parser ended with.
+    /// The slot of the parser's error.
     error: Slot,
-    /// Where errors of blocks go that cannot have any.
+    /// A dummy slot for errors of blocks that cannot have any.
     unused: Slot,
 }
 
-/// Adds the function to a program.
+/// Adds the linked function to a program.
 pub(in crate::p4) fn link(program: &mut Program) -> Result<Linked, MainError> {
     let find = |role: &str| program.blocks.iter().find(|b| b.role == role).cloned();
     let need = |role: &str| find(role).ok_or_else(|| MainError::Block(role.to_owned()));
@@ -89,7 +89,7 @@ pub(in crate::p4) fn link(program: &mut Program) -> Result<Linked, MainError> {
         error,
         unused: error + 1,
     };
-    // All values begin as zeros in each pass.
+    // All values are zero at the start of each pass.
     linker.clear(Parameter(&parser, 0))?;
     linker.clear(Parameter(&parser, 1))?;
     linker.fill(Parameter(&parser, 2))?;
@@ -103,7 +103,7 @@ pub(in crate::p4) fn link(program: &mut Program) -> Result<Linked, MainError> {
     }
     linker.hand_over(Parameter(&parser, 0), Parameter(&control, 0))?;
     linker.hand_over(Parameter(&parser, 1), Parameter(&control, 1))?;
-    // What the pre-control wrote of the user metadata, if it has the same type of it.
+    // The user metadata written by the pre-control, if it has the same type.
     if let Some(pre) = &pre {
         let (from, to) = (Parameter(pre, 1), Parameter(&control, 1));
         if from.get()?.layout == to.get()?.layout {
@@ -131,7 +131,7 @@ pub(in crate::p4) fn link(program: &mut Program) -> Result<Linked, MainError> {
 
 impl Linker<'_> {
     fn zero(&mut self, (dst, limbs): Run) {
-        // What lies side by side is cleared at once.
+        // Adjacent runs are cleared with one instruction.
         match self.code.last_mut() {
             Some(Inst::Zero {
                 dst: last,
@@ -147,11 +147,11 @@ impl Linker<'_> {
         Ok(())
     }
 
-    /// A parameter begins as another block's, or as zeros if that has another type.
+    /// Initialises a parameter from another block's, or with zeros if the types differ.
     fn hand_over(&mut self, from: Parameter<'_>, to: Parameter<'_>) -> Result<(), MainError> {
         let ((src, _), (dst, limbs)) = (from.run()?, to.run()?);
         if src == dst {
-            // It is there already.
+            // The parameters share their slots.
         } else if from.get()?.layout == to.get()?.layout {
             self.code.push(Inst::Move { dst, src, limbs });
         } else {
@@ -160,7 +160,7 @@ impl Linker<'_> {
         Ok(())
     }
 
-    /// A structure of metadata that the architecture fills; what it does not know is zero.
+    /// Fills a metadata structure from the architecture; unknown fields are zero.
     fn fill(&mut self, parameter: Parameter<'_>) -> Result<(), MainError> {
         let (slot, limbs) = parameter.run()?;
         let Layout::Struct(list) = &parameter.get()?.layout else {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The Portable NIC Architecture: parser, pre-control if the program's form has one, control,
+//! The Portable NIC Architecture: parser, pre-control (if the program's version has one), control,
 //! deparser.
 //!
-//! What the specification leaves open, here: without a forwarding call a packet is dropped, and of
-//! several the last wins; a parser's error does not drop, but reaches the control; a packet goes
-//! through at most eight times; all values begin as zero in each pass; a mirrored packet is what
-//! the deparser makes.
+//! Implementation choices where the specification leaves them open: without a forwarding call a
+//! packet is dropped, and of several calls the last wins; a parser error does not drop the packet,
+//! but is passed to the control; a packet makes at most eight passes; all values are zero at the
+//! start of each pass; a mirrored packet is the deparser's output.
 
 mod in_place;
 mod link;
@@ -24,18 +24,18 @@ use link::link;
 pub(super) use link::Linked;
 pub(super) use share::share;
 
-/// How often a packet may go through.
+/// Maximum number of passes of a packet.
 const MAX_PASSES: u64 = 8;
 
-/// A program's blocks, joined.
+/// A program's blocks, linked.
 #[derive(Clone, Debug)]
 pub(super) struct Blocks {
     pub(super) linked: Linked,
-    /// Whether packets may be on their way at once.
+    /// Set if several packets may be in flight at once.
     pub(super) may_overlap: bool,
 }
 
-/// One time through.
+/// One pass through the pipeline.
 struct Pass<'a> {
     data: &'a [u8],
     round: Round,
@@ -43,7 +43,7 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// A packet's first time.
+    /// Creates a packet's first pass.
     fn first(input: &'a Input<'_>) -> Pass<'a> {
         Pass {
             data: input.data,
@@ -54,7 +54,7 @@ impl<'a> Pass<'a> {
 }
 
 impl Blocks {
-    /// Joins the program's blocks.
+    /// Links the program's blocks.
     pub(super) fn new(program: &mut Program) -> Result<Blocks, MainError> {
         Ok(Blocks {
             linked: link(program)?,
@@ -62,7 +62,7 @@ impl Blocks {
         })
     }
 
-    /// Sends a packet through, as often as it wants.
+    /// Processes a packet, with all its passes.
     pub(super) fn process(
         &self,
         at: At<'_>,
@@ -74,8 +74,8 @@ impl Blocks {
         self.complete(at, scratch, input, first, emit);
     }
 
-    /// Sends packets through, at most one for each lane. While one waits for a lookup in its first
-    /// pass, the others go on; `emit` gets what becomes of them in their order.
+    /// Processes packets, at most one for each lane. While one is suspended for a lookup in its
+    /// first pass, the others proceed; `emit` gets their outputs in the packets' order.
     pub(super) fn process_some(
         &self,
         at: At<'_>,
@@ -84,7 +84,7 @@ impl Blocks {
         emit: &mut impl FnMut(usize, Output<'_>),
     ) {
         let mut firsts = [Ok(0); LANES];
-        // Those before the first that waits are through.
+        // Packets before the first suspended one are complete.
         let (mut through, mut waiting) = (0, 0);
         for (n, (lane, input)) in lanes.iter_mut().zip(inputs).enumerate() {
             self.prepare(lane, input, &Pass::first(input));
@@ -116,8 +116,8 @@ impl Blocks {
         }
     }
 
-    /// What comes after a packet's first pass, of which `first` is what came out: how many bytes
-    /// the parser took.
+    /// Completes a packet after its first pass; `first` is that pass's result: the number of bytes
+    /// that the parser consumed.
     fn complete(
         &self,
         at: At<'_>,
@@ -128,7 +128,7 @@ impl Blocks {
     ) {
         let requests = &scratch.local.requests;
         match (first, requests.forward) {
-            // As nearly all packets go.
+            // The fast path of nearly all packets.
             (Ok(taken), Forward::Port(port)) if scratch.local.mirrors.is_empty() => {
                 let receive = requests.receive;
                 let round = Round::first(input);
@@ -142,7 +142,7 @@ impl Blocks {
         }
     }
 
-    /// What follows a packet's first pass, of which `first` is what came out.
+    /// Completes a packet in the general case; `first` is the result of its first pass.
     fn finish(
         &self,
         at: At<'_>,
@@ -205,7 +205,7 @@ impl Blocks {
         scratch.bytes.give(again);
     }
 
-    /// Once through; gives how many bytes the parser took.
+    /// Runs one pass. Returns the number of bytes that the parser consumed.
     fn pass(
         &self,
         at: At<'_>,
@@ -217,7 +217,7 @@ impl Blocks {
         scratch.run_all(at, self.linked.function, pass.data)
     }
 
-    /// Puts in place what a pass begins with.
+    /// Initialises the state for a pass.
     #[inline]
     fn prepare(&self, scratch: &mut Scratch, input: &Input<'_>, pass: &Pass<'_>) {
         scratch.local.set_weight(input);
@@ -234,7 +234,7 @@ impl Blocks {
     }
 }
 
-/// Sends the mirrors that the program asked for, by their slots and sessions.
+/// Sends the mirrors that the program requested, by their slots and sessions.
 fn mirror(at: At<'_>, mirrors: &[(u64, u64)], sent: Sent<'_>, emit: &mut dyn FnMut(Output<'_>)) {
     for (_, session) in mirrors {
         if let Some(copies) = at.session(*session) {

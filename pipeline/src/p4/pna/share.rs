@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What one block hands to the next is at one place for both, so that it need not be copied: the
-//! parser's headers and metadata are the control's and the deparser's, and what the control puts
-//! out is the deparser's. A block begins when the one before has ended, and all of it begins anew in
-//! each pass.
+//! Slot sharing: a value passed from one block to the next has the same slots in both, so that it
+//! need not be copied. The parser's headers and metadata are the control's and the deparser's, and
+//! the control's output metadata is the deparser's. Blocks do not overlap in time, and all values
+//! are initialised in each pass.
 
 use adit_p4_frontend::ir::{Argument, Block, Inst, Program, Slot};
 
 use super::in_place;
 
-/// Runs of limbs that are at another place: from where, to where, how many.
+/// Relocated runs of limbs: source, destination, number of limbs.
 struct Moved(Vec<(Slot, Slot, u32)>);
 
 impl Moved {
@@ -21,7 +21,7 @@ impl Moved {
         }
     }
 
-    /// A parameter becomes another block's, if it has the same type.
+    /// Maps a parameter to another block's, if both have the same type.
     fn join(&mut self, of: (&Block, usize), with: (&Block, usize)) {
         let (from, to) = (of.0.parameters.get(of.1), with.0.parameters.get(with.1));
         let (Some(from), Some(to)) = (from, to) else {
@@ -35,7 +35,7 @@ impl Moved {
     }
 }
 
-/// Joins the places of a PNA program's blocks; other programs stay as they are.
+/// Shares slots between the blocks of a PNA program; other programs are unchanged.
 pub(in crate::p4) fn share(program: &mut Program) {
     if program.package != "PNA_NIC" {
         return;
@@ -80,7 +80,7 @@ pub(in crate::p4) fn share(program: &mut Program) {
     parameters.for_each(|p| moved.slot(&mut p.slot));
 }
 
-/// Changes all slots of an instruction.
+/// Applies a change to all slots of an instruction.
 fn slots(inst: &mut Inst, change: impl Fn(&mut Slot)) {
     let all = |slots: &mut [&mut Slot]| slots.iter_mut().for_each(|slot| change(slot));
     match inst {

@@ -11,7 +11,8 @@ use crate::offload::OnWire;
 use crate::p4::externs::{Count, MeterConfig, Object};
 use crate::p4::{Engine, Worker};
 
-/// A program that parses two bytes, with `states` as its parser's, beside `parsers`.
+/// Builds a program that parses two bytes; its parser has the states `states`, and `parsers` are
+/// declared before it.
 fn program(parsers: &str, states: &str, control: &str) -> Program {
     let text = format!(
         "#include <adit.p4>
@@ -43,7 +44,7 @@ fn sent(worker: &mut Worker, input: &Input<'_>) -> (u32, Vec<u8>) {
     out.remove(0)
 }
 
-/// Both ways of running a program.
+/// Workers with machine code and with the interpreter.
 fn workers(program: &Program) -> [Worker; 2] {
     let engines = [
         Engine::load(program.clone()),
@@ -68,7 +69,7 @@ fn parsers_know_which_pass_it_is() {
     }
 }
 
-/// A frame that stands for many is seen once, and counted and metered as all of them.
+/// A frame that stands for many is processed once, and counted and metered as all of them.
 #[test]
 fn counters_and_meters_take_a_packet_for_its_segments() {
     let objects = "
@@ -133,7 +134,7 @@ const TEXT: &str = "#include <adit.p4>
     }
     PNA_NIC(P(), C(), D()) main;";
 
-/// A parser with results, as a part of others.
+/// A sub-parser with outputs.
 const BYTES: &str = "
     parser Bytes(packet_in pkt, out headers_t h, out bit<8> sum) {
         state start {
@@ -148,7 +149,7 @@ const BYTES: &str = "
         }
     }";
 
-/// How many limbs the program's functions copy as runs of headers.
+/// The number of limbs that the program's functions copy as header runs.
 fn copied(program: &Program) -> u32 {
     let code = program.functions.iter().flat_map(|f| &f.code);
     code.map(|inst| match inst {
@@ -172,7 +173,7 @@ fn what_a_parser_puts_out_is_not_copied() {
     assert_ne!(copied(&program), 0);
     assert_eq!(copied(&shared(&program)), 0);
     for mut worker in workers(&program) {
-        // After a packet with two headers, one with less: nothing is left of the first.
+        // After a packet with two headers, one with fewer: nothing remains of the first.
         for (data, port, headers) in [
             (&[3, 4, 5][..], 7, &[3, 4][..]),
             (&[0, 4][..], 0, &[0][..]),
@@ -192,7 +193,7 @@ fn what_a_parser_puts_out_is_not_copied() {
 #[test]
 fn what_is_read_before_or_comes_back_is_copied() {
     let control = "send_to_port((PortId_t) (bit<32>) m.sum);";
-    // The second call finds what the first has put out.
+    // The second call uses the output of the first.
     let again = "state start {
             Bytes.apply(pkt, h, m.sum);
             transition select(m.sum) { 7: start; default: accept; }
@@ -215,7 +216,7 @@ fn what_is_read_before_or_comes_back_is_copied() {
     }
 }
 
-/// A table in a control of its own: 5 leads to port 7, everything else to port 9.
+/// A table in a separate control: 5 is forwarded to port 7, everything else to port 9.
 const TABLE: &str = "
     header nibble_t { bit<4> value; }
     control T(inout meta_t m) {
@@ -230,7 +231,7 @@ const TABLE: &str = "
         apply { t.apply(); }
     }";
 
-/// What becomes of packets that may be on their way at once: the port, and all that leaves.
+/// Returns the port and the contents of each packet of a batch that may be in flight together.
 fn sent_at_once(worker: &mut Worker, packets: &[&[u8]]) -> Vec<(u32, Vec<u8>)> {
     let inputs: Vec<_> = packets.iter().map(|data| Input::new(0, data)).collect();
     let mut out = Vec::new();
@@ -255,7 +256,7 @@ fn a_lookup_is_waited_for_in_the_middle_of_a_byte() {
         "T.apply(m); send_to_port((PortId_t) m.port);",
     );
     for mut worker in workers(&program) {
-        // A byte that is read in part stays payload.
+        // A partially read byte remains payload.
         let packets: [&[u8]; 4] = [&[0x51, 2, 3], &[0x15], &[0x5f, 0], &[]];
         let ports = [7, 9, 7, 9];
         let expected = packets.map(<[u8]>::to_vec);
@@ -266,7 +267,7 @@ fn a_lookup_is_waited_for_in_the_middle_of_a_byte() {
 
 #[test]
 fn what_ends_a_block_does_not_end_the_next() {
-    // The parser's error, with which the control goes on, and an `exit` before the deparser.
+    // The parser error, which is passed to the control, and an `exit` before the deparser.
     let start = "state start {
             pkt.extract(h.first);
             verify(h.first.value != 5, error.NoMatch);

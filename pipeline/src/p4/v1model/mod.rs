@@ -2,11 +2,12 @@
 //! The v1model architecture: parser, checksum verification, ingress, egress, checksum computation,
 //! deparser; cloning, replication, resubmission, recirculation.
 //!
-//! What the architecture leaves open, here: every value begins as 0 and every header as invalid, in
-//! each pass; a parser's error does not drop, and what was not extracted is payload; `egress_spec`
-//! 511 drops, and a later assignment undoes that. At the end of ingress come, in this order: clone,
-//! resubmission, replication, dropping, one port. What is made of a packet goes all its way before
-//! the next thing is made: so few values and bytes wait at a time, in buffers of the worker's.
+//! Implementation choices where the architecture leaves them open: in each pass every value is
+//! initially 0 and every header invalid; a parser error does not drop the packet, and the data not
+//! extracted is payload; `egress_spec` 511 drops, and a later assignment undoes that. The order at
+//! the end of ingress is: clone, resubmission, replication, drop, unicast. Each packet derived from
+//! another is processed completely before the next one is created: this bounds the values and bytes
+//! that are saved at a time, in the worker's buffers.
 
 mod places;
 mod run;
@@ -22,14 +23,13 @@ use super::round::Round;
 use places::{layout_of, places, Places};
 use standard::Standard;
 
-/// How often a packet, or what is made of it and what is made of that, may go through ingress and
-/// egress one after the other.
+/// Maximum number of successive passes through ingress and egress in a chain of derived packets.
 const MAX_DEPTH: u32 = 64;
-/// How often all that is made of a packet may go through ingress and egress: often enough for the
-/// members of the largest group, when each goes round once.
+/// Maximum number of passes through ingress and egress of all packets derived from one: enough for
+/// the members of the largest group, when each recirculates once.
 const MAX_PASSES: u32 = 4 * MAX_COPIES as u32;
 
-/// What `instance_type` says.
+/// Values of `instance_type`.
 mod instance {
     pub(super) const NORMAL: u64 = 0;
     pub(super) const INGRESS_CLONE: u64 = 1;
@@ -54,24 +54,24 @@ pub(super) struct Blocks {
     standard: Standard,
 }
 
-/// A packet that goes to a parser.
+/// A packet that enters the parser.
 #[derive(Clone, Copy)]
 struct Entering<'d> {
     data: &'d [u8],
     round: Round,
     port: u64,
     instance: u64,
-    /// Metadata of which the fields of that list are kept.
+    /// Metadata, of which the fields of the given list are preserved.
     kept: Option<(&'d [u64], u32)>,
     depth: u32,
 }
 
-/// What goes to egress, as often as there are copies of it.
+/// The input of egress, for any number of copies.
 #[derive(Clone, Copy)]
 struct Passing<'d> {
     data: &'d [u8],
     round: Round,
-    /// Where in the data the payload begins.
+    /// The offset of the payload in the data.
     payload: usize,
     instance: u64,
     original_length: u64,
@@ -79,7 +79,7 @@ struct Passing<'d> {
     depth: u32,
 }
 
-/// A packet at work.
+/// The state of a packet's processing.
 struct Packet<'a, 'b> {
     at: At<'a>,
     scratch: &'a mut Scratch,
@@ -114,7 +114,7 @@ impl Blocks {
         })
     }
 
-    /// Sends a packet through, and what is made of it.
+    /// Processes a packet, and all packets derived from it.
     pub(super) fn process(
         &self,
         at: At<'_>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Where the values are that all blocks share, and how they get from one to the next.
+//! Parameters common to all blocks, and how they are passed between blocks.
 
 use adit_p4_frontend::ir::{Block, FunctionId, Layout};
 
@@ -8,7 +8,7 @@ use super::{Blocks, Packet};
 use crate::p4::engine::MainError;
 use crate::p4::metadata::Field;
 
-/// Where the values of a block are that all blocks share.
+/// The slots of a block's common parameters.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Places {
     pub(super) function: FunctionId,
@@ -34,7 +34,7 @@ pub(super) fn places(block: &Block) -> Result<Places, MainError> {
 }
 
 impl Blocks {
-    /// Headers, metadata and standard metadata of a block: where, and how many limbs.
+    /// Returns slot and number of limbs of a block's headers, metadata and standard metadata.
     fn parts(&self, of: Places) -> [(Option<u32>, u32); 3] {
         [
             (Some(of.headers), self.headers_limbs),
@@ -67,7 +67,7 @@ impl Packet<'_, '_> {
         found.unwrap_or_default()
     }
 
-    /// Saves all values of a block that has all three kinds, one kind after the other.
+    /// Saves headers, metadata and standard metadata of a block that has all three, concatenated.
     pub(super) fn save(&self, from: Places, values: &mut Vec<u64>) {
         let frame = &self.scratch.machine.frame;
         for (slot, limbs) in self.blocks.parts(from) {
@@ -89,7 +89,7 @@ impl Packet<'_, '_> {
         }
     }
 
-    /// The metadata among values that were saved.
+    /// The metadata within saved values.
     pub(super) fn saved_metadata<'v>(&self, values: &'v [u64]) -> &'v [u64] {
         let from = self.blocks.headers_limbs as usize;
         &values[from..from + self.blocks.metadata_limbs as usize]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a packet goes through.
+//! The stages of packet processing.
 
 use super::places::Places;
 use super::{instance, Entering, Packet, Passing, MAX_DEPTH, MAX_PASSES};
@@ -11,14 +11,14 @@ use crate::p4::replication::{Copies, Replica};
 use crate::p4::round::Round;
 
 impl Packet<'_, '_> {
-    /// Sends a packet through, from the parser on, and what is made of it.
+    /// Processes a packet from the parser on, and all packets derived from it.
     pub(super) fn enter(&mut self, packet: &Entering<'_>) {
         if let Err(reason) = self.ingress(packet) {
             (self.emit)(Output::Dropped(reason));
         }
     }
 
-    /// Another time through ingress or egress.
+    /// Counts a pass through ingress or egress.
     fn pass(&mut self, depth: u32) -> Result<(), DropReason> {
         if depth >= MAX_DEPTH || self.passes >= MAX_PASSES {
             return Err(DropReason::TooManyPasses);
@@ -27,13 +27,13 @@ impl Packet<'_, '_> {
         Ok(())
     }
 
-    /// Runs a block that does not parse; the payload is for checksums.
+    /// Runs a block that does not parse; the payload is input for checksums.
     fn run(&mut self, function: u32, data: &[u8], payload: usize) -> Result<(), DropReason> {
         let payload = data.get(payload..).unwrap_or_default();
         self.scratch.run_control(self.at, function, payload)
     }
 
-    /// Parser to the end of ingress, and on from there.
+    /// Runs the parser through the end of ingress, and continues from there.
     fn ingress(&mut self, packet: &Entering<'_>) -> Result<(), DropReason> {
         self.pass(packet.depth)?;
         let blocks = self.blocks;
@@ -54,7 +54,7 @@ impl Packet<'_, '_> {
         let clone = requests.clone_ingress;
         let clone = clone.and_then(|(id, list)| Some((self.at.session(id)?, list)));
         if let Some((copies, list)) = clone {
-            // The clone is parsed where the packet's own values are.
+            // The clone is parsed into the slots of the packet's own values.
             let mut values = self.scratch.values.take();
             self.save(blocks.ingress, &mut values);
             let cloned = self.clone_ingress(packet, copies, list, &values);
@@ -98,7 +98,7 @@ impl Packet<'_, '_> {
         Ok(())
     }
 
-    /// Clears all values and parses; gives where the payload begins.
+    /// Clears all values and parses. Returns the offset of the payload.
     fn parse(&mut self, packet: &Entering<'_>) -> Result<usize, DropReason> {
         let parser = self.blocks.parser;
         self.clear(parser);
@@ -121,7 +121,7 @@ impl Packet<'_, '_> {
         Ok(packet.data.len() - reader.rest().len())
     }
 
-    /// The packet as it came, with some of the metadata as it is now.
+    /// Clones the packet as received, with the preserved metadata fields as they are now.
     fn clone_ingress(
         &mut self,
         packet: &Entering<'_>,
@@ -153,7 +153,7 @@ impl Packet<'_, '_> {
         Ok(())
     }
 
-    /// The packet as it came, from the beginning.
+    /// Processes the packet again as received.
     fn resubmit(&mut self, packet: &Entering<'_>, list: u32) {
         let mut kept = self.scratch.values.take();
         kept.extend_from_slice(self.metadata(self.blocks.ingress));
@@ -166,8 +166,8 @@ impl Packet<'_, '_> {
         self.scratch.values.give(kept);
     }
 
-    /// Sends copies to egress, with the values of another block. When there have been too many, those
-    /// that are left are dropped as one: there may be as many for each pass.
+    /// Sends copies to egress, with the values of another block. At the limit of passes, the
+    /// remaining copies are dropped and counted as one: each pass may create as many.
     fn copy_to_egress(&mut self, from: Places, to: &[Replica], packet: &Passing<'_>) {
         let egress = self.blocks.egress;
         let mut values = self.scratch.values.take();
@@ -192,7 +192,7 @@ impl Packet<'_, '_> {
         self.scratch.values.give(values);
     }
 
-    /// Egress to the wire, for a packet whose values are in place.
+    /// Runs egress and deparser, for a packet whose values are set.
     fn egress(&mut self, packet: &Passing<'_>, copy: &Replica) -> Result<(), DropReason> {
         let egress = self.blocks.egress;
         self.set(egress, |s| &s.instance_type, packet.instance);
@@ -212,7 +212,7 @@ impl Packet<'_, '_> {
         }
         let left = self.leave(packet, copy, &requests, &values);
         if let Some((copies, list)) = clone {
-            // Headers as they were, metadata cleared but for the fields of the list.
+            // Headers are restored; metadata is cleared except for the fields of the list.
             self.restore(&values, egress);
             let lists = &self.blocks.lists;
             lists.retain(list, self.metadata(egress));
@@ -228,7 +228,8 @@ impl Packet<'_, '_> {
         left
     }
 
-    /// What follows egress: the packet leaves, or goes round with some of the metadata in `values`.
+    /// Completes egress: the packet is sent, or recirculated with the preserved metadata in
+    /// `values`.
     fn leave(
         &mut self,
         packet: &Passing<'_>,

@@ -5,7 +5,7 @@ use adit_p4_frontend::ir::Layout;
 
 use crate::p4::metadata::{field, Field};
 
-/// Where the fields of `standard_metadata_t` are.
+/// The locations of the fields of `standard_metadata_t`.
 #[derive(Clone, Debug)]
 pub(super) struct Standard {
     pub(super) limbs: u32,

@@ -28,7 +28,7 @@ fn program(text: &str) -> Program {
     compiled.program.unwrap_or_else(|| panic!("{rendered}"))
 }
 
-/// A worker of its own engine.
+/// A worker with its own engine.
 struct Switch(Worker);
 
 impl std::ops::Deref for Switch {
@@ -59,7 +59,7 @@ fn sent(switch: &mut Switch, packet: &[u8]) -> Vec<(u16, Vec<u8>)> {
     out
 }
 
-/// A program around the body of an ingress control.
+/// Builds a program from the body of an ingress control.
 fn switch(parser: &str, ingress: &str) -> Switch {
     let text = format!(
         "#include <v1model.p4>
@@ -73,7 +73,7 @@ fn switch(parser: &str, ingress: &str) -> Switch {
     Switch::new(program(&text)).unwrap()
 }
 
-/// A program with an egress control.
+/// Builds a program with an egress control.
 fn whole(ingress: &str, egress: &str) -> Switch {
     let text = format!(
         "#include <v1model.p4>
@@ -175,7 +175,7 @@ fn clones_go_where_their_session_says() {
     switch.replication().insert_session(7, session).unwrap();
     let mut out = sent(&mut switch, &[1, 2]);
     out.sort();
-    // Clones are of the packet as it came.
+    // Clones have the contents of the packet as received.
     assert_eq!(out, [(1, vec![0xee, 2]), (8, vec![1, 2]), (9, vec![1, 2])]);
 }
 
@@ -189,8 +189,8 @@ fn every_member_of_a_large_group_gets_a_copy() {
     assert_eq!(ports, (0..MAX_COPIES as u16).collect::<Vec<_>>());
 }
 
-/// Copies that make copies of themselves, and go round: no packet takes for ever, and what is not
-/// made is counted.
+/// Copies that are cloned and recirculated: processing of every packet terminates, and copies that
+/// are not made are counted.
 #[test]
 fn copies_of_copies_are_bounded() {
     for copies in [1, 2, MAX_COPIES as u64] {
@@ -208,7 +208,7 @@ fn copies_of_copies_are_bounded() {
         switch.replication().insert_session(7, session).unwrap();
         assert!(sent(&mut switch, &[1, 2]).is_empty(), "all go round");
         let dropped = switch.dropped(DropReason::TooManyPasses);
-        // A pass makes two things that may be refused.
+        // A pass requests two copies, either of which may be refused.
         assert!(
             (1..=2 * u64::from(MAX_PASSES)).contains(&dropped),
             "{dropped}"
@@ -243,7 +243,8 @@ fn what_the_engine_lacks_is_named() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Any packet ends, without a panic, for programs that use much of the language.
+    /// Processing of any packet terminates without a panic, for programs that use much of the
+    /// language.
     #[test]
     fn any_packet_ends(packets in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..8)) {
         for text in [
