@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The bodies of the fuzz targets on inputs that are the same each time.
+//! The bodies of the fuzz targets, run on reproducible inputs.
 
 use std::time::{Duration, Instant};
 
-/// Marsaglia's xorshift64: enough to choose with, and needs no crate.
+/// Marsaglia's xorshift64: sufficient for choosing inputs, and needs no crate.
 struct Random(u64);
 
 impl Random {
@@ -15,7 +15,7 @@ impl Random {
     }
 }
 
-/// Noise of all lengths: as many inputs as `rounds`, or fewer on a slow machine.
+/// Runs a target on random inputs of all lengths: `rounds` inputs, or fewer on a slow machine.
 fn run(target: fn(&[u8]), rounds: u32) {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let start = Instant::now();
@@ -40,7 +40,7 @@ fn control() {
     run(adit_nic::control::fuzz_control, 3_000);
 }
 
-/// The inputs to start from, spoilt in a few places.
+/// Runs a target on mutated seeds.
 fn spoil(target: fn(&[u8]), seeds: &[Vec<u8>], rounds: u32) {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let start = Instant::now();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! P4Runtime clients that are not ours drive the device process.
+//! Tests of the device process with third-party P4Runtime clients.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -24,7 +24,7 @@ impl Drop for Nic {
     }
 }
 
-/// A device process; the kernel chooses the port.
+/// Starts a device process; the kernel selects the port.
 fn nic() -> Nic {
     let folder = tempfile::tempdir().expect("a folder");
     let mut process = Command::new(env!("CARGO_BIN_EXE_adit-nic"))
@@ -42,7 +42,7 @@ fn nic() -> Nic {
         .map_while(Result::ok)
         .find_map(|line| Some(line.split_once("P4Runtime address=")?.1.trim().to_owned()))
         .expect("it says where it listens");
-    // The log must go somewhere while the process runs.
+    // The log must be drained while the process runs.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
     Nic {
         process,
@@ -51,7 +51,7 @@ fn nic() -> Nic {
     }
 }
 
-/// Runs a client's script, which says what it checks and fails if anything is wrong.
+/// Runs a client's script, which prints its checks and fails on the first error.
 fn drive(client: Environment, script: &str, least: usize) {
     let python = client.python().unwrap_or_else(|error| panic!("{error:#}"));
     let nic = nic();
@@ -99,7 +99,7 @@ fn p4runtime_shell_drives_the_device() {
     drive(P4RUNTIME_SHELL, "shell_client.py", 14);
 }
 
-/// A block of code of P4Runtime's README, by what is written behind its fence.
+/// A code block of P4Runtime's README, selected by the info string of its fence.
 fn readme(kind: &str) -> &'static str {
     let text = include_str!("../../p4runtime/README.md");
     let (_, behind) = text.split_once(&format!("```{kind}\n")).expect("the block");

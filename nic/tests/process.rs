@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The device process as its operator sees it: its log, its errors, the limits of its options.
+//! Tests of the device process from the operator's view: its log, its errors, the limits of its
+//! options.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -14,7 +15,7 @@ fn adit_nic() -> Command {
     command
 }
 
-/// What the process logs until it listens, and after SIGTERM.
+/// The log of the process until it listens, and after SIGTERM.
 fn log_of(args: &[&str]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let mut process = adit_nic()
@@ -39,14 +40,14 @@ fn log_of(args: &[&str]) -> Vec<String> {
     log
 }
 
-/// What a process says that does not start.
+/// The output of a process that fails to start.
 fn refused(args: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut command = adit_nic();
     if !args.contains(&"--socket") {
         command.arg("--socket").arg(folder.path().join("nic.sock"));
     }
-    // One that starts all the same is not to run for ever.
+    // A process that starts nevertheless must not run indefinitely.
     let mut limited = Command::new("timeout");
     limited
         .arg("20")
@@ -62,7 +63,7 @@ fn refused(args: &[&str]) -> String {
     said
 }
 
-/// The one line of a process that does not start, whose log has nothing but what it did before.
+/// The error line of a process that fails to start; its log has at most one line before that.
 fn error_of(args: &[&str]) -> String {
     let said = refused(args);
     let (before, error) = said

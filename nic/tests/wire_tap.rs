@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! TAP ports against the real kernel, in a network namespace of their own.
+//! Tests of TAP ports on a real kernel, in a network namespace of their own.
 //!
 //! The process enters the namespace before it starts any thread, as root or through a user
-//! namespace. Where it may do neither, every test is reported as ignored, with the reason.
+//! namespace. If it is permitted neither, every test is reported as ignored, with the reason.
 
 mod netns;
 
@@ -81,7 +81,7 @@ fn makes_a_device_and_takes_it_away() {
     assert!(tap.link().speed_mbps > 0);
     assert!(ip_succeeds("link show made0"));
     drop(tap);
-    // Another test's child may hold a copy of the descriptor until it runs its program.
+    // Another test's child process may hold a copy of the descriptor until it calls exec.
     let deadline = Instant::now() + TIMEOUT;
     while ip_succeeds("link show made0") {
         assert!(Instant::now() < deadline, "the device outlived its port");
@@ -154,7 +154,7 @@ fn a_device_of_the_same_name_is_taken_up_again() {
     let generation = tap.generation();
     ip("link del back0");
     assert!(!tap.link().up && tap.is_unwatched());
-    // Something else of that name is none.
+    // Another kind of interface with that name is not used.
     ip("link add back0 type veth peer name back1");
     assert!(!tap.link().up);
     assert!(tap.trouble().unwrap().contains("no TAP device"));
@@ -232,7 +232,7 @@ fn sends_large_frames() {
         },
         gso: uso.then_some(gso),
     };
-    // In pieces, the first of which ends in the middle of a header.
+    // In slices, the first of which ends in the middle of a header.
     let pieces = [&frame[..20], &frame[20..21], &[], &frame[21..]].map(IoSlice::new);
     tap.send(&pieces, &meta).unwrap();
     let mut datagram = [0; 4000];
@@ -275,7 +275,7 @@ fn counts_frames_that_do_not_fit() {
     assert!(readable(tap.poll_fd().unwrap()));
     let mut short = [0; 541];
     let deadline = Instant::now() + TIMEOUT;
-    // The kernel's own first words on the interface (IPv6) are shorter.
+    // The first frames that the kernel itself sends on the interface (IPv6) are shorter.
     while tap.counters().rx_dropped(RxDrop::TooBig) == 0 {
         assert!(Instant::now() < deadline, "{:?}", tap.counters());
         let _ = tap.recv(&mut short);
@@ -295,7 +295,7 @@ fn recv_any(tap: &mut Tap) -> Result<Option<Received>, RecvError> {
     }
 }
 
-/// The next IPv4 frame, past what the kernel's IPv6 says on a new interface.
+/// The next IPv4 frame; IPv6 frames that the kernel sends on a new interface are skipped.
 fn recv_ipv4(tap: &mut Tap) -> (Vec<u8>, FrameMeta) {
     let mut buf = vec![0; MAX_FRAME_LEN];
     let deadline = Instant::now() + TIMEOUT;
@@ -314,7 +314,8 @@ fn recv_ipv4(tap: &mut Tap) -> (Vec<u8>, FrameMeta) {
     }
 }
 
-/// A socket of the host, at 10.9.NET.1, that talks to 10.9.NET.2 behind the interface.
+/// A socket of the host, at 10.9.NET.1, connected to 10.9.NET.2, which is reachable through the
+/// interface.
 fn host_socket(interface: &str, net: u8) -> UdpSocket {
     ip(&format!("addr add 10.9.{net}.1/24 dev {interface}"));
     ip(&format!(
@@ -325,7 +326,7 @@ fn host_socket(interface: &str, net: u8) -> UdpSocket {
     socket
 }
 
-/// Sends `payload` as datagrams of `segment` bytes that the kernel cuts as late as it can.
+/// Sends `payload` as datagrams of `segment` bytes that the kernel segments as late as possible.
 fn send_segmented(socket: &UdpSocket, payload: &[u8], segment: libc::c_int) {
     // SAFETY: UDP_SEGMENT reads an int, which lives through the call.
     let rc = unsafe {
@@ -341,8 +342,8 @@ fn send_segmented(socket: &UdpSocket, payload: &[u8], segment: libc::c_int) {
     socket.send(payload).unwrap();
 }
 
-/// A UDP frame from 10.9.NET.2 to the host's socket. Its UDP checksum is left to be completed;
-/// the kernel takes a partial checksum from its own interface for granted.
+/// A UDP frame from 10.9.NET.2 to the host's socket. Its UDP checksum is not completed; the kernel
+/// trusts a partial checksum from its own interface.
 fn udp_frame(interface: &str, net: u8, payload: &[u8]) -> Vec<u8> {
     let mac = ip_output(&format!("-brief link show {interface}"));
     let mac = mac

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Owners of ADIs: they write their memory and their pages as they like, and their kernel lets
-//! them do so, makes and ends ADIs, maps and unmaps.
+//! ADI owners that write arbitrary bytes to their memory and pages, and a kernel that lets them,
+//! and that creates and destroys ADIs and maps and unmaps memory.
 
 use adit_uapi::regs::adi::{FRAMES, KICK};
 use adit_uapi::virtchnl2::op;
@@ -10,11 +10,11 @@ use crate::pasid::testing::{READ_ONLY as RO, READ_WRITE};
 use crate::testing::adi::{frame, AdiDriver, IOVA, LEN};
 use crate::testing::guest::{wanted, Guest};
 
-/// ADIs that the input plays with. One more is a bystander.
+/// The number of ADIs that the input drives. One more ADI is a bystander.
 const PLAYERS: u32 = 3;
 
-/// Lets owners of ADIs do what `data` says. A panic is a bug, and so is a byte of a bystander's
-/// memory that changes, or a frame that is not accounted for.
+/// Runs the actions encoded in `data` on behalf of ADI owners. A panic is a bug, and so is a
+/// changed byte in the bystander's memory, or a frame that is not accounted for.
 pub fn adis(data: &[u8]) {
     let mut guest = Guest::new(PLAYERS + 1, PLAYERS + 1);
     guest.cause_ring(8);
@@ -66,7 +66,7 @@ fn step(
             guest.memory().write(at, bytes).expect("RAM");
         }
         3 => {
-            // A register of its frame, or of anybody's.
+            // A register of the player's own page frame, or of any other.
             let page = u32::from(choices.u8() % 16);
             let offset = [0, 4, 8, 0x40][usize::from(which) % 4];
             let value = choices.u32() & [0xFF, u32::MAX][usize::from(which) / 128];
@@ -117,7 +117,7 @@ fn step(
     }
 }
 
-/// Every unicast frame from the wire for an ADI was delivered to it, or dropped for a reason.
+/// Checks that every unicast frame from the wire to an ADI was delivered or counted as a drop.
 fn account(guest: &mut Guest, from_wire: u64) {
     while guest.far.waiting() > 0 {
         guest.poll();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Inputs for the targets to start from: a driver that does as it should, for a fuzzer to spoil.
+//! Seed inputs for the fuzz targets: a well-behaved driver, for a fuzzer to mutate.
 
 use adit_uapi::desc::tx_flex::sched_cmd;
 use adit_uapi::mailbox::{flags, opcode, CtlqDesc};
@@ -9,14 +9,14 @@ use zerocopy::IntoBytes;
 
 use crate::testing::RAM;
 
-/// A TCP frame over IPv4 with four bytes of payload, for the port.
+/// A TCP frame over IPv4 with a payload of four bytes, addressed to the port.
 const FRAME: [u8; 58] = [
     2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 44, 0, 1, 0x40, 0, 64, 6, 0x26, 0xC9, 10,
     0, 0, 1, 10, 0, 0, 2, 1, 2, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x10, 1, 0, 0, 0, 0, 0, 1, 2,
     3, 4,
 ];
 
-/// For [`rings`](super::rings): buffers are posted, frames arrive, frames are sent.
+/// Seeds for [`rings`](super::rings): buffers are posted, frames are received and sent.
 #[must_use]
 pub fn rings_corpus() -> Vec<Vec<u8>> {
     [0x00, 0x04, 0x33, 0x73, 0xB0, 0xFF]
@@ -29,7 +29,7 @@ fn rings_input(shape: u8, sizes: u8) -> Vec<u8> {
     let mut input = vec![shape, sizes, 1];
     for entry in 0..16_u8 {
         for queue in 0..2 {
-            // A buffer, and a header buffer behind it.
+            // A buffer, followed by a header buffer.
             input.extend([2, entry << 1 | queue, entry, 2, entry, 4]);
         }
     }
@@ -40,7 +40,7 @@ fn rings_input(shape: u8, sizes: u8) -> Vec<u8> {
         input.extend(FRAME);
     }
     input.extend([7, 0, 1, 0]);
-    // The frame into memory, then twice onto the ring: as it is, and to be cut.
+    // The frame is written to memory, then posted twice: unchanged, and for segmentation.
     let frame_at = [0, 1];
     let unused = [0, 0];
     input.extend([0, 7 << 1, 0, frame_at[0], frame_at[1], unused[0], unused[1]]);
@@ -58,7 +58,7 @@ fn rings_input(shape: u8, sizes: u8) -> Vec<u8> {
     };
     descriptor(2, sched_cmd::EOP | sched_cmd::CS_EN);
     input.extend([3, 0, 3, 7, 0, 1, 0]);
-    // Everything stops, and starts again.
+    // All queues are disabled, then enabled again.
     for kind in 0..4 {
         input.extend([5, kind << 1, 5, 0x80 | kind << 1]);
     }
@@ -66,7 +66,7 @@ fn rings_input(shape: u8, sizes: u8) -> Vec<u8> {
     input
 }
 
-/// For [`registers`](super::registers): a driver that loads and brings a port up.
+/// Seeds for [`registers`](super::registers): a driver that loads and brings up a port.
 #[must_use]
 pub fn registers_corpus() -> Vec<Vec<u8>> {
     const ATQ: u64 = 0;
@@ -115,7 +115,7 @@ pub fn registers_corpus() -> Vec<Vec<u8>> {
         desc.set_addr(RAM + addr);
         memory(&mut input, ATQ + at * 32, desc.as_bytes());
     }
-    // Registers by their place among the mailbox's, and values as the target reads them.
+    // Registers by their index among the mailbox registers, and values as the target decodes them.
     const SMALL: u32 = 1 << 30;
     const ENABLE: u32 = 2 << 30;
     let writes = [
@@ -136,7 +136,7 @@ pub fn registers_corpus() -> Vec<Vec<u8>> {
     input.extend([12, FRAME.len() as u8]);
     input.extend(FRAME);
     input.extend([15, 0, 1, 0]);
-    // PFSWR, which is the third place's first register; then FLR.
+    // PFSWR, the first register of the third base; then FLR.
     input.extend([0, 2]);
     input.extend(u32::to_le_bytes(SMALL | 1));
     input.extend([13, 0]);

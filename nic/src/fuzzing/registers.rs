@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The register file: BAR0, configuration space and MSI-X, in any order, while the device polls.
+//! The register file: BAR0, configuration space and MSI-X, accessed in any order while the device
+//! polls.
 
 use adit_uapi::regs::{adi, pf};
 
@@ -14,7 +15,7 @@ use crate::testing::{sealed, RAM, RAM_LEN};
 use crate::wire::mock::MockPort;
 use crate::wire::PortCaps;
 
-/// Registers and arrays of registers that are worth hitting.
+/// Bases of registers and register arrays that are worth accessing.
 const BASES: [u32; 8] = [
     pf::FW_BASE,
     pf::FW_BASE + 0x20,
@@ -26,7 +27,7 @@ const BASES: [u32; 8] = [
     pf::GLINT_DYN_CTL.base,
 ];
 
-/// A function with one virtual port on a wire in memory.
+/// A function with one virtual port on an in-memory wire.
 fn function() -> Option<(Function, crate::wire::mock::FarEnd)> {
     let adis = AdiLimits { adis: 2, pairs: 4 };
     let profile = Profile::new(vec![[2, 0, 0, 0, 0, 1]], 2).ok()?;
@@ -40,9 +41,9 @@ fn function() -> Option<(Function, crate::wire::mock::FarEnd)> {
     Some((function, far))
 }
 
-/// Lets a client do what `data` says: access registers, write memory, map and unmap it, reset.
-/// A panic is a bug, and so are a register that is not there and holds something, and a frame
-/// that is not accounted for.
+/// Runs the actions encoded in `data` on behalf of a client: accesses to registers, writes to
+/// memory, mapping and unmapping, resets. A panic is a bug, and so are an unimplemented register
+/// that holds a value, and a frame that is not accounted for.
 pub fn registers(data: &[u8]) {
     let Some(mut function) = run(data) else {
         return;
@@ -52,7 +53,7 @@ pub fn registers(data: &[u8]) {
     assert!(function.datapath().memory.is_empty());
 }
 
-/// The function after what `data` says.
+/// Returns the function after the actions in `data`.
 pub(super) fn run(data: &[u8]) -> Option<Function> {
     let (mut function, far) = function()?;
     let access = Access {
@@ -91,7 +92,7 @@ pub(super) fn run(data: &[u8]) -> Option<Function> {
             9..=11 => {
                 let at = RAM + u64::from(choices.u32()) % RAM_LEN;
                 let bytes = choices.slice(usize::from(which));
-                // Beyond its end is a fault, which is fine.
+                // An access beyond the end faults, which is fine.
                 let _ = function.datapath().memory.write(at, bytes);
             }
             12 => {
@@ -106,7 +107,7 @@ pub(super) fn run(data: &[u8]) -> Option<Function> {
             }
             13 if which & 7 == 2 => {
                 let (iova, len) = (u64::from(choices.u32()), u64::from(choices.u32()));
-                // Refused unless it is all of it, or nothing.
+                // Fails unless the range covers all of the mapping or none of it.
                 let _ = function.unmap(iova, len);
             }
             _ => {
@@ -119,10 +120,10 @@ pub(super) fn run(data: &[u8]) -> Option<Function> {
     Some(function)
 }
 
-/// A register, as often as not one that is there.
+/// A register offset, often of an implemented register.
 fn place(which: u8, choices: &mut Choices<'_>) -> u64 {
     let index = u32::from(which >> 3);
-    // What the last one stands for besides is further down.
+    // The last base also stands for the ADI registers.
     let base = match (which & 7, index) {
         (7, 20..=25) => adi::FRAMES.base,
         (7, 26..=30) => adi::KICK.base,
@@ -144,7 +145,7 @@ fn place(which: u8, choices: &mut Choices<'_>) -> u64 {
     })
 }
 
-/// A value: an address in memory, a small number, or anything.
+/// A register value: an address in memory, a small number, or any number.
 fn value(choices: &mut Choices<'_>) -> u32 {
     let value = choices.u32();
     match value >> 30 {

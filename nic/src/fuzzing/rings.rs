@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Rings: any descriptors, any tails, in the middle of traffic.
+//! Descriptor rings: arbitrary descriptors and tails while traffic flows.
 
 use adit_pipeline::offload::{Checksum, FrameMeta, Gso, GsoKind};
 use adit_uapi::desc::tx_flex::{cmd, sched_cmd};
@@ -21,21 +21,21 @@ const KINDS: [QueueKind; 4] = [
     QueueKind::Rx,
     QueueKind::RxBuffer,
 ];
-/// Queues of each kind.
+/// The number of queues of each kind.
 const QUEUES: u32 = 2;
-/// From one ring to the next in bytes.
+/// The distance between two rings in bytes.
 const RING_SPACING: u64 = 0x4000;
-/// Where buffers begin.
+/// The first address of the buffers.
 const BUFFERS: u64 = RAM + 0x4_0000;
 
-/// Lets a driver do what `data` says: write descriptors, ring doorbells, stop and start queues,
-/// while frames of all kinds arrive. A panic is a bug, and so is a frame that is not accounted
-/// for.
+/// Runs the actions encoded in `data` on behalf of a driver: writes descriptors, rings doorbells,
+/// and disables and enables queues while frames of all kinds arrive. A panic is a bug, and so is a
+/// frame that is not accounted for.
 pub fn rings(data: &[u8]) {
     run(data);
 }
 
-/// The data plane after what `data` says.
+/// Returns the data plane after the actions in `data`.
 pub(super) fn run(data: &[u8]) -> Option<Datapath> {
     let mut choices = Choices(data);
     let (mut dp, far) = set_up(choices.u8(), choices.u8())?;
@@ -47,7 +47,7 @@ pub(super) fn run(data: &[u8]) -> Option<Datapath> {
             0 | 1 => tx_descriptor(&dp, which, &mut choices),
             2 => rx_buffer(&dp, which, &mut choices),
             3 => {
-                // Up to twice as far as a ring is long.
+                // Up to twice the ring's length.
                 let tail = u32::from(choices.u8()) << (which >> 6);
                 let bell = if which & 1 == 0 {
                     &dp.doorbells.tx_tail
@@ -67,7 +67,7 @@ pub(super) fn run(data: &[u8]) -> Option<Datapath> {
                 if which & 0x80 == 0 {
                     dp.disable(&[QueueId { kind, index }]);
                 } else {
-                    // Refused only when it is not set up, and it is.
+                    // Fails only for a queue that is not configured, and this one is.
                     let _ = dp.enable(QueueId { kind, index });
                 }
             }
@@ -92,20 +92,20 @@ pub(super) fn run(data: &[u8]) -> Option<Datapath> {
     Some(dp)
 }
 
-/// Panics unless a port's counters say what became of each of the `taken` frames that it took
-/// off its wire.
+/// Panics unless a port's counters account for each of the `taken` frames that it received from its
+/// wire.
 pub fn accounts(dp: &Datapath, vport: u32, taken: u64) {
     let (Some(wire), Some(drops)) = (dp.wire(vport), dp.drops(vport)) else {
         return;
     };
     let (port, seen) = (wire.counters(), dp.counters(vport));
-    // One that was merged is several.
+    // A coalesced frame counts as several.
     assert!(
         port.rx_frames + port.rx_dropped_total() >= taken,
         "{port:?}"
     );
     let delivered = seen.rx_unicast + seen.rx_multicast + seen.rx_broadcast;
-    // What came back makes more.
+    // Frames that are looped back add to the sum.
     let known = delivered + drops.rx.total() + dp.held_frames();
     assert!(known >= port.rx_frames, "{known} of {}", port.rx_frames);
     let left = seen.tx_unicast + seen.tx_multicast + seen.tx_broadcast;
@@ -115,7 +115,8 @@ pub fn accounts(dp: &Datapath, vport: u32, taken: u64) {
     );
 }
 
-/// A data plane with two queues of each kind, all enabled; `shape` and `sizes` choose how.
+/// A data plane with two queues of each kind, all enabled; `shape` and `sizes` select their
+/// configuration.
 fn set_up(shape: u8, sizes: u8) -> Option<(Datapath, FarEnd)> {
     let bit = |n: u8| shape & (1 << n) != 0;
     let (port, far) = MockPort::new(PortCaps {
@@ -145,7 +146,7 @@ fn set_up(shape: u8, sizes: u8) -> Option<(Datapath, FarEnd)> {
                 base: ring_at(at, index),
                 len: 32 << (sizes & 3),
             };
-            // One pair of each, unless both are of one kind.
+            // One pair in each scheduling mode, unless both use flow scheduling.
             let sched = if index == 0 || bit(4) {
                 SchedMode::Flow
             } else {
@@ -187,12 +188,12 @@ fn set_up(shape: u8, sizes: u8) -> Option<(Datapath, FarEnd)> {
     Some((dp, far))
 }
 
-/// Where the ring of a queue is, by its kind's place in [`KINDS`].
+/// The address of a queue's ring, by the index of its kind in [`KINDS`].
 fn ring_at(kind: u64, index: u32) -> u64 {
     RAM + (kind * u64::from(QUEUES) + u64::from(index)) * RING_SPACING
 }
 
-/// An address where buffers are, or, rarely, anywhere.
+/// An address within the buffers or, rarely, an arbitrary one.
 fn address(choices: &mut Choices<'_>) -> u64 {
     let at = choices.u16();
     match at {
@@ -221,13 +222,13 @@ fn tx_descriptor(dp: &Datapath, which: u8, choices: &mut Choices<'_>) {
         )),
         6 => choices.bytes(),
         _ => {
-            // Not a descriptor: what one may point to.
+            // No descriptor: data that a descriptor may point to.
             let len = usize::from(flags);
             let _ = dp.memory.write(addr, choices.slice(len));
             return;
         }
     };
-    // All rings are in memory.
+    // All rings are within memory.
     let _ = dp.memory.write(at, &bytes);
 }
 
@@ -242,7 +243,7 @@ fn rx_buffer(dp: &Datapath, which: u8, choices: &mut Choices<'_>) {
     let _ = dp.memory.write(at, buffer.as_bytes());
 }
 
-/// What is left to be done with a frame from the wire.
+/// The pending offloads of a frame from the wire.
 fn meta([kind, start, size, header]: [u8; 4], merged: bool) -> FrameMeta {
     let checksum = match kind & 3 {
         0 => Checksum::Valid,

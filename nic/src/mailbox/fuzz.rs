@@ -8,11 +8,11 @@ use crate::control::mock::MockDataPlane;
 use crate::control::{Control, Profile};
 use crate::testing::{ram, RAM, RAM_LEN};
 
-/// Longest ring: the width of ARQLEN's length.
+/// The maximum ring length: the width of the length field in ARQLEN.
 const MAX_RING: u64 = 0x1FFF;
 
-/// Lets a driver do what `data` says: write registers and memory. Ends within the bounds of the
-/// rings and without a panic, or there is a bug.
+/// Runs the actions encoded in `data` on behalf of a driver: writes to registers and memory.
+/// Exceeding the bounds of the rings or a panic is a bug.
 pub fn fuzz_mailbox(data: &[u8]) {
     let Ok(profile) = Profile::new(vec![[2, 0, 0, 0, 0, 1]], 2) else {
         return;
@@ -24,12 +24,12 @@ pub fn fuzz_mailbox(data: &[u8]) {
     while let Some((&[what, a, b, c, d], after)) = rest.split_first_chunk() {
         rest = after;
         let value = u32::from_le_bytes([a, b, c, d]);
-        // Half of the values are addresses in memory, aligned, so that rings work at times.
+        // Half of the values are aligned addresses in memory, so that rings sometimes work.
         let near = RAM as u32 + value % RAM_LEN as u32;
         let value = if what & 0x80 == 0 { near & !7 } else { value };
         if what & 0x40 == 0 {
             let register = pf::FW_BASE + u32::from(what % 10) * 4;
-            // Lengths and indexes are small, half of the time.
+            // Half of the lengths and indexes are small.
             let value = if what & 0x20 == 0 {
                 value
             } else {
@@ -46,7 +46,7 @@ pub fn fuzz_mailbox(data: &[u8]) {
             let len = rest.len().min(usize::from(what & 0x3F));
             let (bytes, after) = rest.split_at(len);
             rest = after;
-            // Outside of memory is a fault, which is fine.
+            // An access outside of memory faults, which is fine.
             let _ = dp.memory.write(u64::from(value), bytes);
         }
     }

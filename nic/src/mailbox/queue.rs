@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! One ring of the mailbox: its registers and where its next descriptor is.
+//! One ring of the mailbox: its registers and the address of its next descriptor.
 
 use adit_uapi::mailbox::CtlqDesc;
 use adit_uapi::regs::queue_len::{CRIT_M, ENABLE_M, OVFL_M, VFE_M};
@@ -10,25 +10,25 @@ use crate::memory::{DmaFault, GuestMemory};
 /// The registers of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Register {
-    /// Address, bits 31:0.
+    /// The base address, bits 31:0.
     Bal,
-    /// Address, bits 63:32.
+    /// The base address, bits 63:32.
     Bah,
-    /// Length and state.
+    /// The length and the state bits.
     Len,
-    /// The device's next descriptor.
+    /// The index of the device's next descriptor.
     Head,
-    /// Behind the driver's last one.
+    /// One past the driver's last descriptor.
     Tail,
 }
 
-/// Why a ring cannot be used.
+/// The reason that a ring cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum QueueFault {
-    /// It is enabled with a length of 0.
+    /// The ring is enabled with a length of 0.
     #[error("it is enabled with a length of 0")]
     Empty,
-    /// Head or tail are outside of it.
+    /// The head or the tail is outside of the ring.
     #[error("head {head} or tail {tail} is outside of the ring of {len}")]
     Index {
         /// The head register.
@@ -38,12 +38,13 @@ pub enum QueueFault {
         /// The ring's length.
         len: u32,
     },
-    /// A descriptor is not accessible.
+    /// A descriptor is not accessible by DMA.
     #[error(transparent)]
     Dma(#[from] DmaFault),
 }
 
-/// The registers. Whatever the driver writes, they hold; it is judged when the ring is used.
+/// The registers of a ring. They accept any value from the driver; values are validated when the
+/// ring is used.
 #[derive(Debug)]
 pub(super) struct Queue {
     bal: u32,
@@ -51,7 +52,7 @@ pub(super) struct Queue {
     len: u32,
     head: u32,
     tail: u32,
-    /// Where the length is in its register, which is also how wide head and tail are.
+    /// The mask of the length field, which is also the width of head and tail.
     len_mask: u32,
 }
 
@@ -81,7 +82,7 @@ impl Queue {
         }
     }
 
-    /// Whether there may be something to do now.
+    /// Writes a register and returns `true` if there may be work to do now.
     pub(super) fn write(&mut self, at: Register, value: u32) -> bool {
         match at {
             Register::Bal => self.bal = value,
@@ -103,12 +104,12 @@ impl Queue {
         self.len & ENABLE_M != 0
     }
 
-    /// Stops the ring. Its length stays: a length of 0 would say that the function was reset.
+    /// Stops the ring. Its length is kept: a length of 0 would signal a function reset.
     pub(super) fn stop(&mut self) {
         self.len = (self.len & !ENABLE_M) | CRIT_M;
     }
 
-    /// The descriptor at the head and its address, if the ring is enabled and has one.
+    /// Returns the descriptor at the head and its address, if the ring is enabled and not empty.
     pub(super) fn head(&self, mem: &GuestMemory) -> Result<Option<(u64, CtlqDesc)>, QueueFault> {
         if !self.enabled() {
             return Ok(None);
@@ -129,7 +130,7 @@ impl Queue {
         Ok(Some((at, mem.read_obj(at)?)))
     }
 
-    /// Steps over the descriptor at the head.
+    /// Advances the head by one descriptor.
     pub(super) fn advance(&mut self) {
         let len = self.len & self.len_mask;
         self.head = if self.head + 1 >= len {

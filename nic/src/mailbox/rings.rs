@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The two rings: requests taken out of one, messages put into the other.
+//! The two rings: requests are taken from one, messages are posted to the other.
 
 use adit_uapi::mailbox::{flags, opcode, CtlqDesc, MAX_BUF_LEN, V_OPCODE_M};
 use adit_uapi::regs::{pf, queue_len};
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::memory::GuestMemory;
 
-/// The two rings, and their registers.
+/// The two rings and their registers.
 #[derive(Debug)]
 pub(super) struct Rings {
     atq: Queue,
@@ -33,13 +33,13 @@ impl Default for Rings {
 }
 
 impl Rings {
-    /// The register at `offset` bytes of BAR0; 0 where there is none.
+    /// Reads the register at `offset` bytes of BAR0; 0 if there is none.
     pub(super) fn read(&self, offset: u32) -> u32 {
         self.register(offset)
             .map_or(0, |(queue, at)| queue.read(at))
     }
 
-    /// Writes the register at `offset` bytes of BAR0. A write elsewhere is ignored.
+    /// Writes the register at `offset` bytes of BAR0. A write to any other offset is ignored.
     pub(super) fn write(&mut self, offset: u32, value: u32) -> MailboxEvent {
         let Some((ring, at)) = locate(offset) else {
             return MailboxEvent::None;
@@ -55,22 +55,22 @@ impl Rings {
         }
     }
 
-    /// What was counted.
+    /// The counters.
     pub(super) fn counters(&self) -> &MailboxCounters {
         &self.counters
     }
 
-    /// All registers back to zero: Linux takes ARQLEN.len = 0 for "the function was reset", and
-    /// never writes ATQT before its first message. What was counted stays.
+    /// Resets all registers to zero: Linux takes ARQLEN.len = 0 as a function reset, and never
+    /// writes ATQT before its first message. The counters are kept.
     pub(super) fn reset(&mut self) {
         self.atq.reset();
         self.arq.reset();
     }
 
-    /// Takes the next message of the driver, if there is one, and gives its descriptor back.
+    /// Takes the driver's next message, if there is one, and completes its descriptor.
     ///
     /// # Errors
-    /// When the ring cannot be used; it is stopped then.
+    /// Fails when the ring cannot be used; the ring is then stopped.
     pub(super) fn take_request(
         &mut self,
         mem: &GuestMemory,
@@ -101,11 +101,11 @@ impl Rings {
         }))
     }
 
-    /// Puts a message in the driver's next buffer. `false` when there is none: the message is to
-    /// be posted again when [`MailboxEvent::Buffers`] comes.
+    /// Posts a message in the driver's next buffer. Returns `false` if there is none: the caller
+    /// must post the message again upon [`MailboxEvent::Buffers`].
     ///
     /// # Errors
-    /// When the ring cannot be used; it is stopped then.
+    /// Fails when the ring cannot be used; the ring is then stopped.
     pub(super) fn post(&mut self, mem: &GuestMemory, reply: &Reply) -> Result<bool, MailboxFault> {
         let Some((at, desc)) = self.next(MailboxRing::Arq, mem)? else {
             return Ok(false);
@@ -129,7 +129,7 @@ impl Rings {
         };
         let mut done = CtlqDesc {
             flags: U16::new(flags::DD | flags::CMP | with_buffer),
-            // What DPDK wants to see in what it receives; Linux does not look.
+            // DPDK requires this opcode in received messages; Linux ignores it.
             opcode: U16::new(opcode::SEND_MSG_TO_PEER_DRV),
             datalen: U16::new(payload.len() as u16),
             v_opcode_dtype: U32::new(reply.v_opcode & V_OPCODE_M),
@@ -162,7 +162,7 @@ impl Rings {
         }
     }
 
-    /// The descriptor at the head, if the ring runs and has one.
+    /// Returns the descriptor at the head, if the ring is enabled and not empty.
     fn next(
         &mut self,
         ring: MailboxRing,
@@ -172,7 +172,7 @@ impl Rings {
         found.map_err(|fault| self.stop(ring, fault))
     }
 
-    /// Gives the descriptor at the head back to the driver: the half with DD last.
+    /// Completes the descriptor at the head: the half with the DD bit is written last.
     fn publish(
         &mut self,
         ring: MailboxRing,
@@ -215,7 +215,7 @@ fn read_payload(desc: &CtlqDesc, mem: &GuestMemory) -> Result<Vec<u8>, BadReques
     Ok(payload)
 }
 
-/// The status of a reply whose payload got lost.
+/// The status of a reply whose payload was lost.
 fn failed(v_retval: u32) -> u32 {
     if v_retval == status::SUCCESS {
         status::ERR_EIO
@@ -224,7 +224,7 @@ fn failed(v_retval: u32) -> u32 {
     }
 }
 
-/// Which ring's register is at `offset` bytes of BAR0.
+/// Returns the ring and the register at `offset` bytes of BAR0.
 fn locate(offset: u32) -> Option<(MailboxRing, queue::Register)> {
     use queue::Register::{Bah, Bal, Head, Len, Tail};
     use MailboxRing::{Arq, Atq};

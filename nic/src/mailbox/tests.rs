@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver at the other end of the rings, as Linux's idpf_controlq.c has it.
+//! A driver at the other end of the rings, modelled on Linux's idpf_controlq.c.
 
 use adit_uapi::mailbox::{flags, CtlqDesc};
 use adit_uapi::regs::queue_len::{CRIT_M, ENABLE_M};
@@ -33,7 +33,7 @@ struct Driver {
 }
 
 impl Driver {
-    /// A driver that has written its registers in the order that Linux does.
+    /// A driver that has written its registers in the same order as Linux.
     fn new() -> Self {
         let profile = Profile::new(vec![[2, 0, 0, 0, 0, 1]], 2).unwrap();
         let dp = MockDataPlane::new(&profile, ram());
@@ -91,7 +91,7 @@ impl Driver {
             .unwrap();
     }
 
-    /// Puts a message on the ring without ringing the doorbell.
+    /// Writes a message to the ring without ringing the doorbell.
     fn put(&mut self, opcode: u32, cookie: u16, payload: &[u8]) -> CtlqDesc {
         let at = self.next_to_send;
         let addr = REQUESTS + u64::from(at) * 4096;
@@ -123,7 +123,7 @@ impl Driver {
         self.write(pf::FW_ATQT, self.next_to_send);
     }
 
-    /// Takes the next message, and gives its buffer back as idpf_ctlq_post_rx_buffs does.
+    /// Takes the next message, and reposts its buffer as idpf_ctlq_post_rx_buffs does.
     fn receive(&mut self) -> Option<(CtlqDesc, Vec<u8>)> {
         let at = self.next_to_clean;
         let desc: CtlqDesc = self.memory().read_obj(ARQ + u64::from(at) * 32).unwrap();
@@ -139,7 +139,7 @@ impl Driver {
         Some((desc, payload))
     }
 
-    /// One request and its answer.
+    /// Sends one request and returns the status and payload of its reply.
     fn ask(&mut self, opcode: u32, payload: &[u8]) -> (u32, Vec<u8>) {
         self.put(opcode, 0x1234, payload);
         self.ring();
@@ -151,7 +151,7 @@ impl Driver {
         (desc.v_retval.get(), reply)
     }
 
-    /// What the device has made of a request whose descriptor is `desc`: the reply's status.
+    /// Sends a request with the descriptor `desc` and returns the reply's status.
     fn ask_desc(&mut self, desc: &CtlqDesc) -> u32 {
         self.put_desc(desc);
         self.ring();
@@ -162,7 +162,7 @@ impl Driver {
 #[test]
 fn a_request_is_answered_and_both_rings_go_on() {
     let mut driver = Driver::new();
-    // Twice around both rings.
+    // Three times around both rings.
     for n in 0..3 * LEN {
         assert_eq!(
             driver.ask(op::VERSION, VERSION.as_bytes()),
@@ -193,13 +193,13 @@ fn the_event_of_an_enabled_vport_comes_before_the_reply() {
     let (event, payload) = driver.receive().unwrap();
     assert_eq!((event.v_opcode(), payload.len()), (op::EVENT, 16));
     let (reply, _) = driver.receive().unwrap();
-    // DPDK throws away what does not say that it is a message to a driver.
+    // DPDK discards messages without the opcode of a message to a driver.
     assert_eq!((event.opcode.get(), reply.opcode.get()), (0x0804, 0x0804));
     assert_eq!(
         (reply.v_opcode(), reply.sw_cookie.get()),
         (op::ENABLE_VPORT, 7)
     );
-    // A change of the link comes by itself.
+    // A link change is reported without a request.
     driver.control.link_changed(0);
     driver.serve();
     assert_eq!(driver.receive().unwrap().0.v_opcode(), op::EVENT);
@@ -214,7 +214,7 @@ fn without_buffers_requests_wait_and_nothing_is_lost() {
         driver.put(op::VERSION, cookie, VERSION.as_bytes());
     }
     driver.ring();
-    // One answer is posted, one waits, the others have not been taken.
+    // One reply is posted, one waits, the other requests have not been taken.
     assert_eq!(driver.mailbox.read(pf::FW_ATQH), 2);
     assert_eq!(
         (
@@ -363,7 +363,7 @@ fn a_ring_that_cannot_be_used_is_stopped_and_says_so() {
             1,
             "a stopped ring is left alone"
         );
-        // A new set-up makes it work again.
+        // A new setup makes it work again.
         driver.mailbox.reset();
         driver.set_up_rings();
         assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! One file of the client, mapped whole and shared by all regions inside of it.
+//! One file of the client, mapped as a whole and shared by all regions inside it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,31 +11,31 @@ use thiserror::Error;
 /// The largest file that is mapped, in bytes: 1 TiB of guest memory.
 pub(super) const MAX_FILE_LEN: u64 = 1 << 40;
 
-/// Why a file cannot back guest memory.
+/// The reason that a file cannot back guest memory.
 #[derive(Debug, Error)]
 pub enum FileMappingError {
-    /// It could shrink, and touching what is gone would kill the device process.
+    /// The file could shrink, and an access beyond its new end would kill the device process.
     #[error(
         "the file is not sealed against shrinking: give QEMU its memory with \
          -object memory-backend-memfd,share=on (seal=on is its default)"
     )]
     Unsealed,
-    /// The region reaches beyond the file's end.
+    /// The region extends beyond the end of the file.
     #[error(
         "{len:#x} bytes at offset {offset:#x} are not inside of a file of {file_len:#x} bytes"
     )]
     Outside {
-        /// First byte in the file.
+        /// The first byte's offset in the file.
         offset: u64,
-        /// Bytes.
+        /// The length of the region in bytes.
         len: u64,
         /// The file's length in bytes.
         file_len: u64,
     },
-    /// Larger than is mapped.
+    /// The file is larger than the supported maximum.
     #[error("the file has {0} bytes: at most {MAX_FILE_LEN} are mapped")]
     TooLarge(u64),
-    /// The host refused.
+    /// The host returned an error.
     #[error("mapping the file: {0}")]
     Io(io::Error),
 }
@@ -52,7 +52,7 @@ impl From<rustix::io::Errno> for FileMappingError {
     }
 }
 
-/// A whole file in this process's memory, shared with whoever else has it.
+/// A whole file mapped into this process, shared with its other users.
 pub struct FileMapping {
     map: MmapRaw,
     id: (u64, u64),
@@ -60,10 +60,10 @@ pub struct FileMapping {
 }
 
 impl FileMapping {
-    /// Which file a descriptor is open on: device and inode.
+    /// The identity of the file that a descriptor is open on: device and inode.
     ///
     /// # Errors
-    /// When the host does not tell.
+    /// Fails when `fstat` fails.
     pub fn id_of(fd: &OwnedFd) -> Result<(u64, u64), FileMappingError> {
         let stat = fstat(fd)?;
         Ok((stat.st_dev, stat.st_ino))
@@ -72,7 +72,7 @@ impl FileMapping {
     /// Maps a file.
     ///
     /// # Errors
-    /// When it could shrink, is too large, or the host refuses.
+    /// Fails when the file could shrink, is too large, or the host returns an error.
     pub fn new(fd: OwnedFd) -> Result<Self, FileMappingError> {
         let id = Self::id_of(&fd)?;
         let sealed = fcntl_get_seals(fd.as_fd()).unwrap_or(SealFlags::empty());
@@ -87,7 +87,7 @@ impl FileMapping {
         Ok(Self { map, id, len })
     }
 
-    /// Which file this is.
+    /// The identity of this file: device and inode.
     #[must_use]
     pub fn id(&self) -> (u64, u64) {
         self.id
@@ -96,7 +96,7 @@ impl FileMapping {
     /// Checks that a range is inside of the file.
     ///
     /// # Errors
-    /// When it is not.
+    /// Fails when it is not.
     pub fn check(&self, offset: u64, len: u64) -> Result<(), FileMappingError> {
         match offset.checked_add(len) {
             Some(end) if end <= self.len => Ok(()),
@@ -108,7 +108,7 @@ impl FileMapping {
         }
     }
 
-    /// The address of a byte that [`check`](Self::check) has found inside.
+    /// The address of a byte that [`check`](Self::check) has found to be inside the file.
     #[must_use]
     pub(super) fn at(&self, offset: u64) -> *mut u8 {
         debug_assert!(offset < self.len);

@@ -7,7 +7,7 @@ use crate::testing::sealed;
 use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
 use zerocopy::little_endian::U64;
 
-/// What is remembered of a page.
+/// The cached place of a page.
 fn remembered(mem: &GuestMemory, page: u64) -> Option<Place> {
     View::new(mem, &Cell::new(None)).place(page)
 }

@@ -4,12 +4,12 @@
 
 use std::fmt::{Display, Write};
 
-/// What a family of samples measures.
+/// The type of a family of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows, until the process starts again. Its name ends in `_total`.
+    /// A value that only increases until the process restarts. Its name ends in `_total`.
     Counter,
-    /// Goes up and down.
+    /// A value that may increase and decrease.
     Gauge,
 }
 
@@ -22,22 +22,23 @@ impl Kind {
     }
 }
 
-/// Metrics as text, family by family.
+/// Metrics in text form, one family after another.
 #[derive(Debug, Default)]
 pub struct Exposition {
     text: String,
 }
 
 impl Exposition {
-    /// No metrics yet.
+    /// An empty exposition.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins a family. All its samples must follow here: the format wants them in one place.
+    /// Begins a family. All its samples must follow here: the format requires them to be
+    /// contiguous.
     ///
-    /// `name` is made of ASCII letters, digits and `_`, does not begin with a digit, and names
+    /// `name` consists of ASCII letters, digits and `_`, does not begin with a digit, and includes
     /// the unit (`adit_wire_receive_bytes_total`).
     pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
         debug_assert!(is_name(name), "`{name}` is no metric name");
@@ -53,14 +54,14 @@ impl Exposition {
         }
     }
 
-    /// The text so far.
+    /// Returns the text.
     #[must_use]
     pub fn finish(self) -> String {
         self.text
     }
 }
 
-/// A family of samples that is being written.
+/// A family whose samples are being written.
 #[derive(Debug)]
 pub struct Family<'a> {
     text: &'a mut String,
@@ -68,7 +69,7 @@ pub struct Family<'a> {
 }
 
 impl Family<'_> {
-    /// Adds a sample. Label names are as metric names are; label values are any text.
+    /// Adds a sample. Label names follow the same rules as metric names; label values are any text.
     pub fn sample(&mut self, labels: &[(&'static str, &str)], value: impl Display) -> &mut Self {
         self.text.push_str(self.name);
         for (i, (name, label)) in labels.iter().enumerate() {
@@ -91,7 +92,7 @@ fn is_name(name: &str) -> bool {
     name.chars().all(word) && name.starts_with(|c: char| !c.is_ascii_digit())
 }
 
-/// Text with the characters escaped that would end it.
+/// Text with its delimiters escaped.
 struct Escaped<'a> {
     text: &'a str,
     quotes: bool,

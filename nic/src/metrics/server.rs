@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A thread that answers `GET /metrics`, and nothing else, to one client after the other.
+//! A thread that answers `GET /metrics`, and nothing else, for one client at a time.
 //!
-//! Clients are not trusted: each gets [`MAX_REQUEST_LEN`] bytes and [`PATIENCE`], reading and
-//! writing together. A slow one delays the next by that much at most, and never the device.
+//! Clients are not trusted: each gets [`MAX_REQUEST_LEN`] bytes and [`PATIENCE`] for reading and
+//! writing together. A slow client delays the next by that much at most, and never the device.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,17 +14,17 @@ use std::time::{Duration, Instant};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-/// Bytes of a request, headers and all.
+/// The maximum length of a request including its headers, in bytes.
 const MAX_REQUEST_LEN: usize = 8192;
 const MAX_HEADERS: usize = 64;
-/// What a client has, from its connection to the last byte of the answer.
+/// The timeout of a client, from its connection to the last byte of the response.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The pause after the host could not accept a connection (no descriptors left, say).
+/// The pause after a failure to accept a connection (for example, for lack of descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A running responder; dropping it stops it and waits for its thread.
+/// A running server; dropping it stops it and joins its thread.
 #[derive(Debug)]
 pub struct MetricsServer {
     address: SocketAddr,
@@ -33,11 +33,11 @@ pub struct MetricsServer {
 }
 
 impl MetricsServer {
-    /// Listens at `address` and answers with what `body` returns, which is called in the
-    /// responder's thread, once for each request.
+    /// Listens on `address` and responds with the result of `body`, which is called in the server's
+    /// thread, once for each request.
     ///
     /// # Errors
-    /// When the address cannot be listened at, or there are no resources for a thread.
+    /// Fails when the server cannot listen on the address or spawn its thread.
     pub fn start(
         address: SocketAddr,
         body: impl Fn() -> String + Send + 'static,
@@ -61,7 +61,7 @@ impl MetricsServer {
         })
     }
 
-    /// Where it listens: the port, too, when it was left to the host with port 0.
+    /// The address on which the server listens, with the actual port if port 0 was requested.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -70,7 +70,7 @@ impl MetricsServer {
 
 impl Drop for MetricsServer {
     fn drop(&mut self) {
-        // An eventfd at 0 takes a 1; and only this one is ever written to it.
+        // An eventfd at 0 accepts a 1, and only this one is ever written to it.
         let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -149,7 +149,7 @@ impl<F: Fn() -> String> Responder<F> {
         self.wait(fd, flags, Some(left))
     }
 
-    /// Waits for `fd`. Fails when the time is up, and when the responder is to stop.
+    /// Waits for `fd`. Fails on timeout and when the server is to stop.
     fn wait(&self, fd: impl AsFd, flags: PollFlags, limit: Option<Duration>) -> io::Result<()> {
         let limit = limit.map(|limit| Timespec {
             tv_sec: limit.as_secs() as i64,
@@ -168,13 +168,13 @@ impl<F: Fn() -> String> Responder<F> {
     }
 }
 
-/// What a client wants.
+/// A parsed request.
 #[derive(Debug, PartialEq, Eq)]
 enum Request {
     Metrics {
         head_only: bool,
     },
-    /// An HTTP status, and a header line to go with it.
+    /// An HTTP status, and a header line to send with it.
     Refused(&'static str, &'static str),
 }
 
@@ -182,7 +182,7 @@ impl Request {
     const TOO_LARGE: Self = Self::Refused("431 Request Header Fields Too Large", "");
 }
 
-/// `None` while the request has not ended.
+/// Parses a request. Returns `None` while it is incomplete.
 fn parse(bytes: &[u8]) -> Option<Request> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What one burst has translated.
+//! The translation cache, valid for one burst.
 //!
-//! Three direct-mapped tables: page tables by PASID, lowest tables by PASID and 2 MiB, pages by
-//! PASID and 4 KiB. An entry is of the burst that made it; [`Translator::flush`] begins the next
-//! one, which makes all of them stale at once. With a page goes its place in this process, so that an
-//! access to one that is known asks the map of guest memory nothing.
+//! Three direct-mapped tables: page tables by PASID, lowest-level tables by PASID and 2 MiB, pages
+//! by PASID and 4 KiB. An entry belongs to the burst that created it; [`Translator::flush`] begins
+//! the next burst, which makes all entries stale at once. An entry also holds the page's address in
+//! this process, so that an access to a cached page needs no lookup in the map of guest memory.
 
 use std::cell::Cell;
 
@@ -18,10 +18,10 @@ const _: () = assert!(PAGE_LEN == 1 << PAGE_SHIFT);
 const CONTEXTS: usize = 64;
 const LOWEST: usize = 256;
 const PAGES: usize = 1024;
-/// Bytes under one lowest table, as a shift.
+/// The number of bytes covered by one lowest-level table, as a shift.
 const LOWEST_SHIFT: u32 = 21;
 
-/// An entry: which burst made it, what it is for, what it says.
+/// A cache entry: its burst, its key and its value.
 #[derive(Clone, Copy)]
 struct Entry<T> {
     burst: u64,
@@ -40,7 +40,7 @@ impl<T: Copy, const N: usize> Map<T, N> {
     }
 
     fn slot(&self, pasid: Pasid, tag: u64) -> &Cell<Option<Entry<T>>> {
-        // PASIDs and pages both count up from anywhere: neighbours are to have places apart.
+        // PASIDs and page numbers are both consecutive: neighbours must use different slots.
         let mixed = tag ^ (u64::from(pasid.get()) << 5) ^ u64::from(pasid.get());
         &self.0[mixed as usize % N]
     }
@@ -61,7 +61,7 @@ impl<T: Copy, const N: usize> Map<T, N> {
     }
 }
 
-/// A page, and its place in this process if it has one.
+/// A cached page, and its place in this process if it has one.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
     page: Page,
@@ -69,31 +69,31 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Its guest-physical address.
+    /// The page's guest-physical address.
     pub(super) fn address(&self) -> u64 {
         self.page.address
     }
 }
 
-/// What translations have cost.
+/// Counters of translations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TranslationCounters {
-    /// Answered by what the burst knew.
+    /// Translations found in the cache.
     pub hits: u64,
-    /// Walked for.
+    /// Translations that required a walk of the tables.
     pub walks: u64,
-    /// Refused.
+    /// Translations that failed.
     pub faults: u64,
 }
 
-/// The translation agent of one function.
+/// The address translation agent of one function.
 pub struct Translator {
     tables: Tables,
     burst: u64,
     contexts: Map<PageTable, CONTEXTS>,
     lowest: Map<LowestTable, LOWEST>,
     pages: Map<Known, PAGES>,
-    /// Where tables and pages were found last.
+    /// The region in which tables and pages were found last.
     nearby: Cell<Option<Nearby>>,
     hits: Cell<u64>,
     walks: Cell<u64>,
@@ -101,7 +101,7 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// An agent that asks `query` where the tables are.
+    /// A translator that requests the location of the tables with `query`.
     #[must_use]
     pub fn new(query: Option<RootQuery>) -> Self {
         Self {
@@ -117,19 +117,19 @@ impl Translator {
         }
     }
 
-    /// Where the tables are, and who asks.
+    /// The location of the tables and the state of its lookup. Flushes the cache.
     pub fn tables(&mut self) -> &mut Tables {
         self.flush();
         &mut self.tables
     }
 
-    /// Where the tables are, if that is known.
+    /// The location of the tables, if it is known.
     #[must_use]
     pub fn root(&self) -> Option<Root> {
         self.tables.root()
     }
 
-    /// What translations have cost so far.
+    /// The counters of translations so far.
     #[must_use]
     pub fn counters(&self) -> TranslationCounters {
         TranslationCounters {
@@ -139,15 +139,15 @@ impl Translator {
         }
     }
 
-    /// The end of a burst: nothing that it has translated is used again.
+    /// Ends a burst: none of its translations is used again.
     pub fn flush(&mut self) {
         self.burst += 1;
     }
 
-    /// Where the page around `iova` is, if the access is permitted.
+    /// Translates the page that contains `iova`, if the access is permitted.
     ///
     /// # Errors
-    /// When it is not, or nothing is mapped there.
+    /// Fails when the access is not permitted, or nothing is mapped there.
     pub fn translate(
         &self,
         memory: &GuestMemory,
@@ -159,7 +159,7 @@ impl Translator {
             .map(|known| known.address())
     }
 
-    /// As [`translate`](Self::translate), with the page's place in this process.
+    /// Translates like [`translate`](Self::translate), and adds the page's place in this process.
     #[inline]
     pub(super) fn find(
         &self,

@@ -5,8 +5,8 @@ use super::{AddressSpace, Dma, Pasid, Root, Translator};
 use crate::memory::FaultCause;
 use crate::testing::{ram, RAM, RAM_LEN};
 
-/// Lets a guest write tables and a device use them as `data` says: ends, without a panic and
-/// inside of guest memory, or there is a bug.
+/// Runs the actions encoded in `data`: a guest writes tables and a device uses them. A panic, an
+/// endless loop or an access outside of guest memory is a bug.
 pub fn fuzz_walk(data: &[u8]) {
     let memory = ram();
     let mut translator = Translator::new(None);
@@ -20,7 +20,7 @@ pub fn fuzz_walk(data: &[u8]) {
         rest = after;
         let place = (u64::from(u32::from_le_bytes([a, b, c, 0])) % RAM_LEN) & !7;
         match what & 0x3 {
-            // An entry that leads into memory, with flags.
+            // An entry that points into memory, with flags.
             0 | 1 => {
                 let target = RAM + u64::from(u16::from_le_bytes([d, e])) % (RAM_LEN >> 12) * 0x1000;
                 let word = target | u64::from(what >> 2) << 1 | 1;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Asking QEMU where the IOMMU's tables are, over its machine protocol (QMP).
+//! A lookup of the IOMMU's tables in QEMU, over its machine protocol (QMP).
 //!
 //! The root table's address is in a register of the emulated IOMMU, which only the human monitor
-//! can read; the function's place on the bus is in `query-pci`. A connection is made for each
-//! question, so that others can have the socket in between, and QEMU may come and go.
+//! can read; the function's address on the bus is in `query-pci`. Each lookup uses a new
+//! connection, so that other clients can use the socket in between, and QEMU may be restarted.
 //!
-//! What QEMU says is bounded in length and time.
+//! QEMU's output is bounded in length and time.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -22,48 +22,48 @@ use super::{Root, RootQuery};
 use crate::logging::warn_throttled;
 use crate::pci::PciId;
 
-/// What QEMU may say in answer to a question, in bytes.
+/// The maximum length of QEMU's output on one connection, in bytes.
 const MAX_INPUT: u64 = 4 << 20;
-/// How long QEMU may take for anything that it says.
+/// The timeout of each of QEMU's messages.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a question is asked before it is given up.
+/// The number of attempts of a lookup.
 const ATTEMPTS: u32 = 3;
-/// How long to wait before asking again.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Why QEMU's answer is none.
+/// The reason that a lookup failed.
 #[derive(Debug, Error)]
 pub enum QmpError {
-    /// The socket.
+    /// The socket cannot be used.
     #[error("the QMP socket cannot be used: {0}")]
     Io(io::Error),
-    /// Nothing came in time.
+    /// QEMU did not respond in time.
     #[error(
         "no answer on the QMP socket within {} s: it serves one client at a time, so `adit-nic` \
          needs one that nothing else is connected to", PATIENCE.as_secs()
     )]
     Silent,
-    /// It hung up, or said too much or nothing for too long.
+    /// QEMU closed the connection, or sent more than [`MAX_INPUT`] bytes.
     #[error("QEMU ended the connection or went on for more than {MAX_INPUT} bytes")]
     End,
-    /// Not a line of JSON, or none that was asked for.
+    /// QEMU sent a line that is not JSON, or not the expected message.
     #[error("QEMU says what is not QMP: {0}")]
     Protocol(String),
-    /// It refused.
+    /// QEMU returned an error.
     #[error("QEMU refuses `{command}`: {reason}")]
     Refused {
-        /// What it was asked.
+        /// The command.
         command: &'static str,
-        /// What it says.
+        /// QEMU's description of the error.
         reason: String,
     },
-    /// The IOMMU is off, or not in the mode that has PASIDs.
+    /// The IOMMU is off, or not in the mode that supports PASIDs.
     #[error("the guest's IOMMU is not in scalable mode (RTADDR is {0:#x}): boot it with intel_iommu=on,sm_on and QEMU with -device intel-iommu,scalable-mode=on")]
     NotScalable(u64),
-    /// No function has our ids.
+    /// No function has our PCI IDs.
     #[error("the guest has no PCI function {0} on its root bus")]
     NoFunction(PciId),
-    /// Several have.
+    /// Several functions have our PCI IDs.
     #[error("the guest has {1} PCI functions {0}: say which with --requester-id")]
     Ambiguous(PciId, usize),
 }
@@ -71,7 +71,7 @@ pub enum QmpError {
 impl From<io::Error> for QmpError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // What the socket's timeout comes as.
+            // The error kinds of the socket's timeout.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
             _ => Self::Io(error),
         }
@@ -84,19 +84,20 @@ impl From<rustix::io::Errno> for QmpError {
     }
 }
 
-/// How to find the tables.
+/// The parameters of the lookup.
 #[derive(Clone, Debug)]
 pub struct Qmp {
     /// QEMU's QMP socket.
     pub path: PathBuf,
-    /// The function's ids, which it is found by.
+    /// The function's PCI IDs, by which it is found.
     pub pci_id: PciId,
-    /// Its requester id, if that is known.
+    /// Its requester ID, if that is known.
     pub requester: Option<u16>,
 }
 
 impl Qmp {
-    /// Answers questions until the end: `answer` gets the era of each and what was found.
+    /// Serves lookups until the query is closed: calls `answer` with the era and the result of
+    /// each.
     pub fn serve(&self, query: &RootQuery, mut answer: impl FnMut(u64, Option<Root>)) {
         while let Some(era) = query.wait() {
             let mut found = self.ask();
@@ -120,10 +121,10 @@ impl Qmp {
         }
     }
 
-    /// Asks once.
+    /// Performs one lookup.
     ///
     /// # Errors
-    /// When there is no answer, or it does not make sense.
+    /// Fails when QEMU does not respond, or when its response cannot be used.
     pub fn ask(&self) -> Result<Root, QmpError> {
         let mut session = Session::open(&self.path)?;
         let line = format!("xp /2wx {:#x}", vtd::RTADDR);
@@ -147,7 +148,7 @@ impl Qmp {
         })
     }
 
-    /// Our requester id, out of what `query-pci` says of the root bus.
+    /// Finds our requester ID in the response to `query-pci`, on the root bus.
     fn find(&self, buses: &Value) -> Result<u16, QmpError> {
         let number = |value: &Value, key| value.get(key).and_then(Value::as_u64);
         let ours = |device: &&Value| {
@@ -176,7 +177,7 @@ impl Qmp {
     }
 }
 
-/// The 64-bit value of what `xp /2wx` prints: `ADDRESS: 0xLOW 0xHIGH`.
+/// Parses the 64-bit value that `xp /2wx` prints: `ADDRESS: 0xLOW 0xHIGH`.
 fn two_words(printed: &str) -> Option<u64> {
     let (_, words) = printed.trim().split_once(':')?;
     let mut words = words.split_whitespace().map(|word| {
@@ -190,12 +191,12 @@ fn two_words(printed: &str) -> Option<u64> {
         .then(|| u64::from(high) << 32 | u64::from(low))
 }
 
-/// The beginning of what QEMU said, for an error.
+/// The beginning of a message from QEMU, for an error.
 fn brief(value: &Value) -> String {
     value.to_string().chars().take(100).collect()
 }
 
-/// A connection on which commands are taken.
+/// A connection that accepts commands.
 struct Session {
     reader: BufReader<io::Take<UnixStream>>,
     deadline: Instant,
@@ -204,7 +205,7 @@ struct Session {
 impl Session {
     fn open(path: &Path) -> Result<Self, QmpError> {
         let fd = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-        // Connecting counts as sending; the socket may have another client.
+        // The send timeout also covers connecting; the socket may have another client.
         set_socket_timeout(&fd, Timeout::Send, Some(PATIENCE))?;
         set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE))?;
         connect(&fd, &SocketAddrUnix::new(path)?)?;
@@ -242,7 +243,7 @@ impl Session {
                 let reason = brief(&error["desc"]);
                 return Err(QmpError::Refused { command, reason });
             }
-            // Events come whenever they like.
+            // Events are sent at any time.
             if message.get("event").is_none() {
                 return Err(QmpError::Protocol(brief(&message)));
             }
@@ -251,7 +252,8 @@ impl Session {
 
     fn message(&mut self) -> Result<Value, QmpError> {
         let mut line = Vec::new();
-        // Piece by piece: time runs for who sends a byte now and then, too.
+        // Read piecewise, so that the deadline also applies to a peer that sends a byte now and
+        // then.
         while line.last() != Some(&b'\n') {
             if Instant::now() > self.deadline {
                 return Err(QmpError::Silent);

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Where the IOMMU's tables are: found out when an ADI is to be made, forgotten at each reset.
+//! The location of the IOMMU's tables: looked up when an ADI is created, dropped at each reset.
 //!
-//! Asking takes a while and must not happen on the thread that answers QEMU: QEMU may be waiting
-//! for that answer, and cannot give its own meanwhile. So the question goes to a thread of its
-//! own ([`super::qmp`]) and what needs the answer waits in the mailbox.
+//! The lookup takes a while and must not run on the thread that answers QEMU: QEMU may be waiting
+//! for that answer, and cannot respond to the lookup meanwhile. So the lookup runs on its own
+//! thread ([`super::qmp`]), and requests that need its result wait in the mailbox.
 
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Where the tables are, and which of them are the function's.
+/// The location of the tables, and the function that they are used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root {
-    /// Guest-physical address of the root table.
+    /// The guest-physical address of the root table.
     pub table: u64,
-    /// The function's requester id: bus, device and function.
+    /// The function's requester ID: bus, device and function.
     pub requester: u16,
 }
 
-/// How far the search is.
+/// The state of the lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Unknown,
@@ -27,22 +27,22 @@ enum State {
     Failed,
 }
 
-/// What is known of the tables.
+/// The location of the tables, or the state of its lookup.
 pub struct Tables {
     state: State,
-    /// Counts resets: an answer to a question from before one is worthless.
+    /// The number of resets: a response to a lookup from before a reset is discarded.
     era: u64,
     query: Option<RootQuery>,
 }
 
-/// Whether ADIs can be made now.
+/// The availability of the tables, without which no ADI can be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// Yes.
+    /// The tables are known.
     Ready,
-    /// The question is on its way.
+    /// A lookup is pending.
     Asking,
-    /// Nobody knows. Asking again may help.
+    /// The lookup failed. Another one may succeed.
     Failed,
 }
 
@@ -62,7 +62,7 @@ impl Tables {
         }
     }
 
-    /// Whether the tables are known; asks for them if they are not.
+    /// Returns the availability of the tables; starts a lookup if their location is unknown.
     pub fn find(&mut self) -> Readiness {
         match self.state {
             State::Known(_) => Readiness::Ready,
@@ -82,7 +82,7 @@ impl Tables {
         }
     }
 
-    /// Takes an answer to the question of an era; false when it is out of date.
+    /// Accepts the response to the lookup of an era; returns `false` when it is out of date.
     pub fn answer(&mut self, era: u64, root: Option<Root>) -> bool {
         let fits = era == self.era && self.state == State::Asked;
         if fits {
@@ -91,12 +91,12 @@ impl Tables {
         fits
     }
 
-    /// Says where they are, for who knows without asking.
+    /// Sets the location of the tables without a lookup.
     pub fn set(&mut self, root: Root) {
         self.state = State::Known(root);
     }
 
-    /// A reset: what is known is out of date. (Without anybody to ask, it stays.)
+    /// Handles a reset: the known location is out of date. (Without a lookup thread, it is kept.)
     pub fn forget(&mut self) {
         self.era += 1;
         if self.query.is_some() {
@@ -107,12 +107,12 @@ impl Tables {
 
 #[derive(Default)]
 struct Inbox {
-    /// The era of the question.
+    /// The era of the pending lookup.
     question: Option<u64>,
     closed: bool,
 }
 
-/// The way of a question to the thread that asks it.
+/// The channel to the thread that performs lookups.
 #[derive(Clone, Default)]
 pub struct RootQuery(Arc<(Mutex<Inbox>, Condvar)>);
 
@@ -122,7 +122,7 @@ impl RootQuery {
         self.0 .1.notify_one();
     }
 
-    /// Waits for a question; `None` at the end.
+    /// Waits for a request; returns `None` once the channel is closed.
     #[must_use]
     pub fn wait(&self) -> Option<u64> {
         let mut inbox = self.0 .0.lock();
@@ -137,13 +137,13 @@ impl RootQuery {
         }
     }
 
-    /// Whether the end has come.
+    /// Returns whether the channel is closed.
     #[must_use]
     pub fn closed(&self) -> bool {
         self.0 .0.lock().closed
     }
 
-    /// Ends the thread that waits.
+    /// Closes the channel, which ends the waiting thread.
     pub fn close(&self) {
         self.0 .0.lock().closed = true;
         self.0 .1.notify_all();

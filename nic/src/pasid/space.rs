@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The addresses that a queue uses: the function's, or those of a PASID.
+//! The address space of a queue: the function's, or that of a PASID.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -9,36 +9,36 @@ use crate::memory::{DmaFault, FaultCause, GuestMemory};
 
 const PAGE: u64 = 1 << super::walk::PAGE_SHIFT;
 
-/// Memory as a queue sees it.
+/// Memory as seen by a queue.
 pub trait Dma {
-    /// Copies out of it.
+    /// Copies from memory.
     ///
     /// # Errors
-    /// When a byte of it cannot be read; the buffer's content is unspecified then.
+    /// Fails when a byte of it cannot be read; the buffer's content is then unspecified.
     fn read(&self, iova: u64, buf: &mut [u8]) -> Result<(), DmaFault>;
 
-    /// Copies into it.
+    /// Copies to memory.
     ///
     /// # Errors
-    /// When a byte of it cannot be written.
+    /// Fails when a byte of it cannot be written.
     fn write(&self, iova: u64, buf: &[u8]) -> Result<(), DmaFault>;
 
-    /// Stores eight bytes at once, after everything written before.
+    /// Stores eight bytes atomically, after all earlier writes.
     ///
     /// # Errors
-    /// When they cannot be written, or the address is not a multiple of 8.
+    /// Fails when they cannot be written, or the address is not a multiple of 8.
     fn publish_u64(&self, iova: u64, value: u64) -> Result<(), DmaFault>;
 
-    /// Stores four bytes at once, after everything written before.
+    /// Stores four bytes atomically, after all earlier writes.
     ///
     /// # Errors
-    /// When they cannot be written, or the address is not a multiple of 4.
+    /// Fails when they cannot be written, or the address is not a multiple of 4.
     fn publish_u32(&self, iova: u64, value: u32) -> Result<(), DmaFault>;
 
     /// Reads a plain value.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// Fails like [`read`](Self::read).
     fn read_obj<T: FromBytes + IntoBytes>(&self, iova: u64) -> Result<T, DmaFault> {
         let mut value = T::new_zeroed();
         self.read(iova, value.as_mut_bytes())?;
@@ -48,7 +48,7 @@ pub trait Dma {
     /// Writes a plain value.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// Fails like [`write`](Self::write).
     fn write_obj<T: IntoBytes + Immutable>(&self, iova: u64, value: &T) -> Result<(), DmaFault> {
         self.write(iova, value.as_bytes())
     }
@@ -80,7 +80,7 @@ pub struct AddressSpace<'a> {
 }
 
 impl<'a> AddressSpace<'a> {
-    /// The function's own without a PASID, or that of a PASID.
+    /// The address space of a PASID, or the function's own without one.
     #[must_use]
     pub fn new(memory: &'a GuestMemory, translator: &'a Translator, pasid: Option<Pasid>) -> Self {
         Self {
@@ -99,7 +99,7 @@ struct Access<'a> {
 }
 
 impl Access<'_> {
-    /// The page of the bytes at `iova`.
+    /// Returns the page that contains the bytes at `iova`.
     #[inline]
     fn page(&self, iova: u64, len: usize) -> Result<Known, DmaFault> {
         self.translator
@@ -116,8 +116,8 @@ impl Access<'_> {
         }
     }
 
-    /// The pieces of an access, each inside of a page: where it is in the buffer, its address and
-    /// its length. An access that wraps around the address space goes on at 0, as addresses do.
+    /// Splits an access into pieces that lie within a page each: the offset in the buffer, the
+    /// address and the length. An access that wraps around the address space continues at 0.
     fn pieces(iova: u64, len: usize) -> impl Iterator<Item = (usize, u64, usize)> {
         let mut done = 0;
         std::iter::from_fn(move || {
@@ -129,7 +129,7 @@ impl Access<'_> {
         })
     }
 
-    /// A write of more than a page happens whole or not at all.
+    /// Checks a write that crosses pages, so that it happens as a whole or not at all.
     fn check(&self, iova: u64, len: usize) -> Result<(), DmaFault> {
         if iova % PAGE + len as u64 > PAGE {
             for (_, at, n) in Self::pieces(iova, len) {
@@ -140,7 +140,7 @@ impl Access<'_> {
     }
 }
 
-/// A fault of guest memory behind a translation, told by the address that was used.
+/// Converts a fault of guest memory after a translation to the untranslated address.
 fn at(iova: u64) -> impl Fn(DmaFault) -> DmaFault {
     move |fault| DmaFault {
         iova,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! IOMMU tables as a guest writes them, to test against.
+//! IOMMU tables as a guest writes them, for tests.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,23 @@ use super::Root;
 use crate::memory::GuestMemory;
 
 const PAGE: u64 = 0x1000;
-/// Directory entries that there are: 2^(3 + 7), for 65,536 PASIDs.
+/// The size of the PASID directory: 2^(3 + 7) entries, for 65,536 PASIDs.
 const DIRECTORY_SIZE: u64 = 3;
-/// What is taken for the function's own requests.
+/// The PASID for the function's own requests.
 const RID_PASID: u64 = 0;
 
-/// May be read and written.
+/// Read and write access.
 pub const READ_WRITE: Rights = Rights {
     read: true,
     write: true,
 };
-/// May be read.
+/// Read-only access.
 pub const READ_ONLY: Rights = Rights {
     read: true,
     write: false,
 };
 
-/// Tables in guest memory, for one function. Panics where a guest would be out of memory.
+/// Tables in guest memory, for one function. Panics if the memory for tables is exhausted.
 pub struct GuestTables {
     next: u64,
     end: u64,
@@ -68,7 +68,7 @@ impl GuestTables {
         tables
     }
 
-    /// What the device is to be told.
+    /// The location of the tables, for the device.
     #[must_use]
     pub fn root(&self) -> Root {
         Root {
@@ -97,14 +97,14 @@ impl GuestTables {
         self.spaces.insert(pasid, (stage, levels, top));
     }
 
-    /// Takes a PASID's entry away.
+    /// Removes a PASID's entry.
     pub fn detach(&mut self, memory: &GuestMemory, pasid: u32) {
         let at = self.entry(memory, pasid);
         store(memory, at, 0);
         self.spaces.remove(&pasid);
     }
 
-    /// Maps a page: of 4 KiB at level 1, 2 MiB at 2, 1 GiB at 3.
+    /// Maps a page: of 4 KiB at level 1, 2 MiB at level 2, 1 GiB at level 3.
     pub fn map_at(
         &mut self,
         memory: &GuestMemory,
@@ -132,27 +132,27 @@ impl GuestTables {
         self.map_at(memory, pasid, iova, physical, rights, 1);
     }
 
-    /// Takes a page of 4 KiB away.
+    /// Unmaps a page of 4 KiB.
     pub fn unmap(&mut self, memory: &GuestMemory, pasid: u32, iova: u64) {
         let at = self.leaf(memory, pasid, iova, 1);
         store(memory, at, 0);
     }
 
-    /// A fresh page, zeroed as all memory is in the beginning.
+    /// Allocates a page. It is zeroed, as all memory is initially.
     pub fn page(&mut self) -> u64 {
         assert!(self.next < self.end, "no memory for tables");
         self.next += PAGE;
         self.next - PAGE
     }
 
-    /// Address of a PASID's entry; its table is made if need be.
+    /// The address of a PASID's entry; its table is allocated if needed.
     pub fn entry(&mut self, memory: &GuestMemory, pasid: u32) -> u64 {
         let at = self.directory + u64::from(pasid >> vtd::PASID_DIRECTORY_SHIFT) * 8;
         let table = self.below(memory, at, vtd::PRESENT);
         table + u64::from(pasid & 63) * vtd::PASID_ENTRY_LEN
     }
 
-    /// Address of the entry of a level that an address leads to.
+    /// The address of the entry for `iova` at a level.
     pub fn leaf(&mut self, memory: &GuestMemory, pasid: u32, iova: u64, level: u32) -> u64 {
         let (stage, levels, mut table) = self.spaces[&pasid];
         for above in (level + 1..=levels).rev() {
@@ -162,7 +162,7 @@ impl GuestTables {
         table + index(iova, level) * 8
     }
 
-    /// The table that an entry leads to, made if there is none.
+    /// The table that an entry points to, allocated if there is none.
     fn below(&mut self, memory: &GuestMemory, at: u64, flags: u64) -> u64 {
         let entry = memory.read_obj::<U64>(at).expect("a table").get();
         if entry != 0 {
@@ -191,7 +191,7 @@ fn bits(stage: Stage, rights: Rights) -> u64 {
 /// Writes a word of a table.
 ///
 /// # Panics
-/// When there is no memory.
+/// Panics when the address is not in guest memory.
 pub fn store(memory: &GuestMemory, at: u64, word: u64) {
     memory.write_obj(at, &U64::new(word)).expect("guest memory");
 }

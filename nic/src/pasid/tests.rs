@@ -11,7 +11,7 @@ use crate::memory::{Access, DmaFault, FaultCause, GuestMemory};
 use crate::testing::sealed;
 
 const RAM_LEN: u64 = 16 << 20;
-/// Tables are below, pages above.
+/// The boundary between tables (below) and pages (above).
 const PAGES: u64 = 8 << 20;
 const FUNCTION: u16 = 5 << 3;
 
@@ -141,7 +141,7 @@ fn rights_are_what_all_levels_leave() {
         let refused = Err(TranslationFault::Permission);
         assert_eq!(guest.write(1, 0x2000), refused);
         assert_eq!(guest.write(1, 0x1000), Ok(()));
-        // The table above says that nothing under it may be written.
+        // The entry in the table above denies writes to everything below it.
         let above = guest.tables.leaf(&guest.memory, 1, 0, 2);
         let entry = guest.memory.read_obj::<u64>(above).unwrap();
         store(&guest.memory, above, entry & !vtd::FIRST_WRITE);
@@ -206,7 +206,7 @@ fn tables_that_make_no_sense_are_told_apart() {
     check(entry, good & !1, F::NotPresent(Table::Pasid));
     check(entry + 16, 3 << 2, F::AddressWidth(3));
     check(entry + 16, RAM_LEN, F::Unreadable(Table::Page));
-    // The entry of PASID 0, in the same table, is for requests without one.
+    // The entry of PASID 0, in the same table, is for requests without a PASID.
     check(entry - 64, kind(2), F::NotPassedThrough);
     let root = 0x1000;
     let context = 0x2000 + 0x28 * 32;
@@ -235,7 +235,7 @@ fn a_table_that_leads_to_itself_ends_at_its_depth() {
     let top = guest.memory.read_obj::<u64>(entry + 16).unwrap() & vtd::ADDRESS;
     let flags = vtd::PRESENT | vtd::FIRST_USER | vtd::FIRST_WRITE;
     store(&guest.memory, top, top | flags);
-    // Down to itself, five times: the page is the table.
+    // It points to itself, five times: the page is the table.
     assert_eq!(guest.read(1, 0), Ok(top | flags));
 }
 
@@ -271,7 +271,7 @@ fn memory_that_goes_away_within_a_burst_is_not_reached_any_more() {
             write: true,
         },
     );
-    // The second page is only half there.
+    // Only half of the second page is mapped.
     let other = RAM_LEN + 0x10_0000;
     guest
         .memory
@@ -293,13 +293,14 @@ fn memory_that_goes_away_within_a_burst_is_not_reached_any_more() {
     assert_eq!(cause(published), Err(gone));
 }
 
-/// A page of the model: where it is, and whether it may be written.
+/// A page of the model: its address, and `true` if it is writable.
 type Model = BTreeMap<u64, (u64, bool)>;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is mapped and unmapped: the device sees what a plain map says.
+    /// Checks that the device sees the same mappings as a plain map after any sequence of maps and
+    /// unmaps.
     #[test]
     fn translations_agree_with_a_model(
         first in any::<bool>(),
@@ -310,7 +311,7 @@ proptest! {
         let stage = if first { Stage::First } else { Stage::Second };
         guest.attach(7, stage, 4);
         let mut model = Model::new();
-        // Neighbours, and pages at the ends of tables.
+        // Neighbouring pages, and pages at the ends of tables.
         let base = [0, 511 << 12, (512 << 21) - 0x5000, 0x7FFF_0000_0000][at as usize];
         for (page, target, map, write) in steps {
             let iova = base + page * 0x1000;

@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The walk: from a requester and a PASID to a page table, and from an address to a page.
+//! The table walk: from a requester and a PASID to a page table, and from an address to a page.
 
 use super::vtd::{self, ADDRESS, PRESENT};
 use super::{Pasid, Root, Table, TranslationFault};
 use crate::memory::View;
 
-/// Bytes of a page, as a shift.
+/// The size of a page in bytes, as a shift.
 pub const PAGE_SHIFT: u32 = 12;
 
-/// A page table and how to read it.
+/// A page table and its format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageTable {
-    /// Guest-physical address of the top table.
+    /// The guest-physical address of the top-level table.
     pub top: u64,
-    /// How many tables deep.
+    /// The number of levels.
     pub levels: u32,
-    /// Which kind of entries.
+    /// The format of its entries.
     pub stage: Stage,
 }
 
-/// The kind of entries of a page table.
+/// The stage of a page table, which determines the format of its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// As a CPU's (PGTT 1).
+    /// First stage, in the format of a CPU's page tables (PGTT 1).
     First,
-    /// As a hypervisor's (PGTT 2).
+    /// Second stage, in the format of a hypervisor's page tables (PGTT 2).
     Second,
 }
 
-/// What may be done with a page.
+/// The access rights of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights {
     /// The device may read it.
@@ -46,7 +46,7 @@ impl Rights {
     /// Checks an access.
     ///
     /// # Errors
-    /// When it is not permitted.
+    /// Fails when it is not permitted.
     pub fn check(self, write: bool) -> Result<(), TranslationFault> {
         match if write { self.write } else { self.read } {
             true => Ok(()),
@@ -55,28 +55,28 @@ impl Rights {
     }
 }
 
-/// A page table of the lowest level and what the way to it permits.
+/// A page table of the lowest level and the rights granted by the levels above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LowestTable {
-    /// Its guest-physical address.
+    /// The table's guest-physical address.
     pub address: u64,
-    /// What the entries above permit.
+    /// The rights granted by the entries above.
     pub rights: Rights,
 }
 
-/// Where a page is.
+/// A translated page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Guest-physical address of the 4 KiB around the address.
+    /// The guest-physical address of the 4 KiB page that contains the translated address.
     pub address: u64,
-    /// What may be done with it.
+    /// The access rights of the page.
     pub rights: Rights,
 }
 
-/// What the levels above the lowest lead to.
+/// The result of the walk through the levels above the lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Descent {
-    /// A table of 4 KiB pages: [`lowest`] goes on.
+    /// A table of 4 KiB pages: [`lowest`] continues the walk.
     Table(LowestTable),
     /// A large page.
     Page(Page),
@@ -98,7 +98,7 @@ fn present(word: u64, table: Table) -> Result<u64, TranslationFault> {
 /// Finds the page table of a PASID.
 ///
 /// # Errors
-/// When the tables do not lead to one, or the function's own requests are not passed through.
+/// Fails when the tables do not contain one, or the function's own requests are not passed through.
 pub fn resolve(memory: &View<'_>, root: Root, pasid: Pasid) -> Result<PageTable, TranslationFault> {
     let context = context(memory, root)?;
     let own = (word(memory, context + 8, Table::Context)? & vtd::CONTEXT_RID_PASID) as u32;
@@ -142,7 +142,7 @@ pub fn resolve(memory: &View<'_>, root: Root, pasid: Pasid) -> Result<PageTable,
     }
 }
 
-/// Address of the requester's context entry.
+/// The address of the requester's context entry.
 fn context(memory: &View<'_>, root: Root) -> Result<u64, TranslationFault> {
     let (bus, function) = (u64::from(root.requester >> 8), root.requester & 0xFF);
     let half = u64::from(function >> 7) * 8;
@@ -151,7 +151,7 @@ fn context(memory: &View<'_>, root: Root) -> Result<u64, TranslationFault> {
     Ok((entry & ADDRESS) + u64::from(function & 0x7F) * vtd::CONTEXT_ENTRY_LEN)
 }
 
-/// Address of a PASID's entry.
+/// The address of a PASID's entry.
 fn pasid_entry(memory: &View<'_>, context: u64, pasid: u32) -> Result<u64, TranslationFault> {
     let entries = 1 << (7 + (context >> vtd::CONTEXT_PDTS_SHIFT & vtd::CONTEXT_PDTS_MASK));
     let index = u64::from(pasid >> vtd::PASID_DIRECTORY_SHIFT);
@@ -169,10 +169,10 @@ fn translation_type(entry: u64) -> u8 {
     (entry >> vtd::PASID_PGTT_SHIFT & 0x7) as u8
 }
 
-/// Goes down to the lowest level, or to a large page above it.
+/// Walks down to the lowest level, or to a large page above it.
 ///
 /// # Errors
-/// When nothing is mapped there.
+/// Fails when nothing is mapped there.
 pub fn descend(
     memory: &View<'_>,
     table: &PageTable,
@@ -185,7 +185,7 @@ pub fn descend(
         rights = permitted(table.stage, entry, rights)?;
         if level <= vtd::PAGE_LARGE_MAX_LEVEL && entry & vtd::PAGE_LARGE != 0 {
             let offset = (1 << shift(level)) - 1;
-            // What is below a large page's size is not part of its address.
+            // Bits below a large page's size are not part of its address.
             let address = (entry & ADDRESS & !offset) | (iova & offset & ADDRESS);
             return Ok(Descent::Page(Page { address, rights }));
         }
@@ -197,10 +197,10 @@ pub fn descend(
     }))
 }
 
-/// The last step: from the lowest table to a page.
+/// Performs the last step: from the lowest table to a page.
 ///
 /// # Errors
-/// When nothing is mapped there.
+/// Fails when nothing is mapped there.
 pub fn lowest(
     memory: &View<'_>,
     stage: Stage,
@@ -214,7 +214,7 @@ pub fn lowest(
     })
 }
 
-/// Bytes that an entry of a level covers, as a shift.
+/// The number of bytes covered by an entry of a level, as a shift.
 fn shift(level: u32) -> u32 {
     PAGE_SHIFT + (level - 1) * vtd::PAGE_TABLE_SHIFT
 }
@@ -224,7 +224,7 @@ fn entry(memory: &View<'_>, table: u64, iova: u64, level: u32) -> Result<u64, Tr
     word(memory, table + index * 8, Table::Page)
 }
 
-/// First-stage addresses are canonical, second-stage ones are not negative.
+/// Checks the range of an address: first-stage addresses are canonical, second-stage ones unsigned.
 fn in_range(table: &PageTable, iova: u64) -> Result<(), TranslationFault> {
     let unused = 64 - shift(table.levels + 1);
     let fits = match table.stage {
@@ -234,7 +234,7 @@ fn in_range(table: &PageTable, iova: u64) -> Result<(), TranslationFault> {
     fits.then_some(()).ok_or(TranslationFault::AddressRange)
 }
 
-/// What an entry leaves of the rights of those above.
+/// Combines an entry's rights with those of the levels above.
 fn permitted(stage: Stage, entry: u64, above: Rights) -> Result<Rights, TranslationFault> {
     let here = match stage {
         Stage::First => Rights {

@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Messages of the program (`log_msg`, assertions that do not hold) in the log of the NIC, at a
-//! bounded rate.
+//! Messages of the program (`log_msg`, failed assertions) in the log of the NIC, at a bounded rate.
 
 use adit_pipeline::p4::events::LogMessage;
 use adit_pipeline::p4::Engine;
 
-/// Messages that are logged in one turn; a turn is a quarter of a second.
+/// The maximum number of messages logged per turn; a turn is a quarter of a second.
 const MESSAGES: usize = 16;
 
-/// What has been logged of the program at work.
+/// The state of logging for the running program.
 #[derive(Debug, Default)]
 pub(crate) struct ProgramLog {
-    /// How many messages the program had lost when it was looked at last.
+    /// The number of lost messages when the program was polled last.
     lost: u64,
 }
 
 impl ProgramLog {
-    /// Logs the messages that wait, and how many there were beyond the bound.
+    /// Logs the pending messages, and the number of those beyond the bound.
     pub(crate) fn log(&mut self, engine: &Engine) {
         let (messages, beyond) = self.take(engine);
         for LogMessage { place, text } in messages {
@@ -27,13 +26,13 @@ impl ProgramLog {
         }
     }
 
-    /// Takes what waits: the messages to be logged, and how many there were beyond.
+    /// Takes the pending messages: those to be logged, and the number of those beyond the bound.
     fn take(&mut self, engine: &Engine) -> (Vec<LogMessage>, u64) {
         let waiting = engine.logs().waiting();
         let mut taken = std::iter::from_fn(|| engine.logs().take()).take(waiting);
         let messages = taken.by_ref().take(MESSAGES).collect();
         let lost = engine.logs().lost();
-        // A program that was swapped in begins anew.
+        // The counter of a program that was swapped in starts at zero.
         let new = lost.checked_sub(self.lost).unwrap_or(lost);
         self.lost = lost;
         (messages, taken.count() as u64 + new)

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What travels beside a frame, after a program has changed its headers.
+//! Frame metadata after a program has changed the frame's headers.
 
 use adit_pipeline::checksum::pseudo_header;
 use adit_pipeline::offload::{Checksum, FrameMeta, GsoKind};
 use adit_pipeline::parse::{Parsed, L3, L4};
 
-/// Bytes of an Ethernet header.
+/// The length of an Ethernet header.
 const ETHERNET: usize = 14;
 
-/// Makes it right again after the first `before` bytes were replaced by `after` others; false if
-/// that cannot be.
+/// Updates the metadata after the first `before` bytes were replaced by `after` others; returns
+/// `false` if that is impossible.
 ///
-/// A checksum that is left to the device is one of the frame as it leaves: the pseudo header, of
-/// which the field has the sum, is that of the new addresses, whatever the program did to the
-/// field. A checksum that was checked may be wrong now.
+/// The device completes a partial checksum when the frame leaves: the pseudo-header, whose sum is
+/// in the checksum field, is that of the new addresses, whatever the program wrote to the field. A
+/// checksum that was validated may no longer be correct.
 pub(crate) fn amend(frame: &mut [u8], meta: &mut FrameMeta, before: usize, after: usize) -> bool {
     match meta.checksum {
         Checksum::Unknown => {}
@@ -21,7 +21,7 @@ pub(crate) fn amend(frame: &mut [u8], meta: &mut FrameMeta, before: usize, after
         Checksum::Partial { start, offset } => {
             let moved = usize::from(start) + after;
             if moved < before + ETHERNET {
-                // Its header has been taken off, with the tunnel that it was of.
+                // Its header was removed, together with the tunnel that it belonged to.
                 meta.checksum = Checksum::Unknown;
             } else {
                 let Ok(start) = u16::try_from(moved - before) else {
@@ -37,7 +37,7 @@ pub(crate) fn amend(frame: &mut [u8], meta: &mut FrameMeta, before: usize, after
     let Some(gso) = meta.gso else {
         return true;
     };
-    // Which headers there are has not changed, or it would have been cut.
+    // The types of headers have not changed, or the frame would have been segmented.
     Parsed::new(frame, frame.len()).is_ok_and(|parsed| {
         let kind = match (parsed.l3, parsed.l4) {
             (L3::Ipv4, L4::Tcp) => GsoKind::Tcp4,
@@ -49,9 +49,9 @@ pub(crate) fn amend(frame: &mut [u8], meta: &mut FrameMeta, before: usize, after
     })
 }
 
-/// Puts the pseudo header's sum where the transport header at `start` has its checksum: behind the
-/// outer headers of the frame, or behind those of the frame that begins at `inner`. In a tunnel of
-/// another kind it is left as it was.
+/// Writes the pseudo-header's sum to the checksum field of the transport header at `start`, after
+/// the outer headers of the frame, or after those of the frame that begins at `inner`. The checksum
+/// field is left unchanged in other kinds of tunnels.
 fn renew(frame: &mut [u8], start: u16, offset: u16, inner: usize) -> bool {
     let at = usize::from(start) + usize::from(offset);
     if at + 2 > frame.len() {
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::frame::Frame;
 
-    /// UDP over IPv4, its checksum not finished.
+    /// UDP over IPv4 with a partial checksum.
     fn unfinished() -> (Frame, FrameMeta) {
         let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
         f.extend([
@@ -125,7 +125,7 @@ mod tests {
         let (mut frame, mut meta) = unfinished();
         let mut headers = frame[..42].to_vec();
         headers[30..34].copy_from_slice(&[192, 0, 2, 7]);
-        // As a program would do it that takes the sum for a checksum.
+        // As a program would do that mistakes the sum for a checksum.
         headers[40..42].copy_from_slice(&[0xDE, 0xAD]);
         assert!(frame.replace_front(42, &headers));
         assert!(amend(&mut frame, &mut meta, 42, 42));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Programs that need not be run.
+//! Programs that need not be executed.
 
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use adit_pipeline::p4::{Direction, Engine, Input, Output, SentKind};
 
 use super::SWITCH_PORT;
 
-/// Whether a program hands every frame to the layer 2 stage as it is: it does nothing but move
-/// values and say where to, and says the same of frames that have nothing in common.
+/// Returns whether a program passes every frame unchanged to the layer 2 stage: it does nothing but
+/// move values and select the destination, and has the same result for frames that have nothing in
+/// common.
 pub(super) fn is_switch(engine: &Arc<Engine>) -> bool {
     if !looks_at_nothing(engine.program()) {
         return false;
@@ -40,8 +41,8 @@ pub(super) fn is_switch(engine: &Arc<Engine>) -> bool {
     })
 }
 
-/// Without packets, tables, conditions and arithmetic, values are constants or come from the
-/// architecture.
+/// Returns whether values in the program are constants or provided by the architecture, as they are
+/// without packets, tables, conditions and arithmetic.
 fn looks_at_nothing(program: &Program) -> bool {
     let moves = |inst: &Inst| {
         matches!(
@@ -54,7 +55,7 @@ fn looks_at_nothing(program: &Program) -> bool {
                 | Inst::Return
                 // Between blocks.
                 | Inst::EndBlock { .. }
-                // Of the state `reject`, which every parser has.
+                // In the `reject` state, which every parser has.
                 | Inst::Reject { .. }
                 | Inst::Extern { .. }
         )

@@ -9,7 +9,7 @@ use crate::dataplane::Ring;
 use crate::pasid::Dma;
 
 const ENTRY: u64 = SplitqRxBufDesc::LEN as u64;
-/// Descriptors fetched at once.
+/// The number of descriptors fetched in one read.
 const PREFETCH: usize = 32;
 
 /// A ring of empty buffers.
@@ -24,7 +24,7 @@ pub struct BufferQueue {
 }
 
 impl BufferQueue {
-    /// A queue from which nothing has been taken.
+    /// A queue from which no buffer has been taken.
     #[must_use]
     pub fn new(ring: Ring, buffer_len: u32, header_len: u16) -> Self {
         Self {
@@ -38,36 +38,37 @@ impl BufferQueue {
         }
     }
 
-    /// Bytes of each packet buffer.
+    /// The length of each packet buffer in bytes.
     #[must_use]
     pub fn buffer_len(&self) -> u32 {
         self.buffer_len
     }
 
-    /// Bytes of each header buffer; 0 for none.
+    /// The length of each header buffer in bytes; 0 for none.
     #[must_use]
     pub fn header_len(&self) -> u16 {
         self.header_len
     }
 
-    /// Buffers that are there to be taken.
+    /// The number of buffers available to the device.
     ///
     /// # Errors
-    /// When the tail is beyond the ring.
+    /// Fails when the tail is beyond the ring.
     pub fn available(&self, tail: u32) -> Result<u16, QueueFault> {
         owned(self.head, tail, self.ring.len)
     }
 
-    /// The ring's entry that is taken next.
+    /// The index of the next ring entry.
     #[must_use]
     pub fn head(&self) -> u16 {
         self.head
     }
 
-    /// Takes the next buffer; the caller has made sure that one is [`available`](Self::available).
+    /// Takes the next buffer; the caller must have checked that one is
+    /// [`available`](Self::available).
     ///
     /// # Errors
-    /// When its descriptor cannot be read, or there is none.
+    /// Fails when its descriptor cannot be read, or no buffer is available.
     pub fn take(&mut self, mem: &impl Dma, tail: u32) -> Result<SplitqRxBufDesc, QueueFault> {
         if self.fetched_at == self.fetched_end {
             let run = owned(self.head, tail, self.ring.len)?.min(self.ring.len - self.head);

@@ -8,8 +8,8 @@ use crate::dataplane::{Ring, SchedMode};
 use crate::memory::DmaFault;
 use crate::pasid::Dma;
 
-/// A ring that the device writes and the driver reads. The device does not learn how far the
-/// driver has read: a driver keeps it from overflowing by bounding what it sends.
+/// A ring that the device writes and the driver reads. The device does not know the driver's read
+/// position: the driver must prevent overflow by bounding its outstanding packets.
 pub struct CompletionQueue {
     ring: Ring,
     sched: SchedMode,
@@ -29,11 +29,11 @@ impl CompletionQueue {
         }
     }
 
-    /// Adds a completion: its type (`tx_compl::comp_type`), the queue it is about, and the head
-    /// or tag that the type goes with.
+    /// Adds a completion: its type (`tx_compl::comp_type`), the TX queue that it is for, and the
+    /// head or tag, depending on the type.
     ///
     /// # Errors
-    /// When the ring's memory cannot be written.
+    /// Fails when the ring's memory cannot be written.
     pub fn push(
         &mut self,
         mem: &impl Dma,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Rings in guest memory that frames go through.
+//! Descriptor rings in guest memory for frames.
 //!
-//! The split queue model: //! A TX queue holds descriptors and reports to a completion queue; an RX queue holds completions
-//! and takes its buffers from one or two buffer queues. What is free and what is done is told by
-//! tails (doorbells) one way and by generation bits the other way (IDPF, split queues).
+//! In the split queue model, a TX queue holds descriptors and reports to a completion queue; an RX
+//! queue holds completions and takes its buffers from one or two buffer queues. Ownership is passed
+//! to the device by tails (doorbells) and to the driver by generation bits (IDPF, split queues).
 
 mod buffer;
 mod completion;
@@ -22,41 +22,42 @@ use adit_uapi::virtchnl2::adi::fault_reason;
 use crate::memory::{DmaFault, FaultCause};
 use crate::pasid::TranslationFault;
 
-/// Why a queue stopped. It stays stopped until the driver disables it or resets the function.
+/// The reason that a queue stopped. It stays stopped until the driver disables it or resets the
+/// function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueFault {
-    /// Its memory, or a buffer's, could not be reached.
+    /// The ring's memory, or a buffer's, is not accessible.
     #[error(transparent)]
     Dma(#[from] DmaFault),
     /// The tail is beyond the ring.
     #[error("tail {tail} of a ring of {len} entries")]
     Tail {
-        /// What the driver wrote.
+        /// The tail that the driver wrote.
         tail: u32,
-        /// Entries of the ring.
+        /// The number of entries of the ring.
         len: u16,
     },
-    /// A descriptor is of no type that belongs here.
+    /// A descriptor has a type that is not valid in this queue.
     #[error("descriptor type {dtype} at entry {entry}")]
     DescriptorType {
-        /// Its type field.
+        /// The descriptor's type field.
         dtype: u8,
-        /// Its place in the ring.
+        /// The descriptor's index in the ring.
         entry: u16,
     },
-    /// A packet goes on for more descriptors than are allowed.
+    /// A packet has more descriptors than are allowed.
     #[error("a packet of more than {max} descriptors")]
     EndlessPacket {
-        /// Descriptors that are allowed.
+        /// The maximum number of descriptors.
         max: usize,
     },
-    /// It reports to a completion queue that is not enabled.
+    /// The queue's completion queue is not enabled.
     #[error("its completion queue is not enabled")]
     NoCompletionQueue,
 }
 
 impl QueueFault {
-    /// What the owner of an ADI is told (`fault_reason`).
+    /// The reason reported to the owner of an ADI (`fault_reason`).
     #[must_use]
     pub fn reason(&self) -> u32 {
         use TranslationFault as F;
@@ -83,7 +84,7 @@ impl QueueFault {
     }
 }
 
-/// Entries from `head` on that the driver has handed over, given its tail.
+/// The number of entries from `head` on that the device owns, given the driver's tail.
 pub(crate) fn owned(head: u16, tail: u32, len: u16) -> Result<u16, QueueFault> {
     if tail >= u32::from(len) {
         return Err(QueueFault::Tail { tail, len });
@@ -96,7 +97,7 @@ pub(crate) fn owned(head: u16, tail: u32, len: u16) -> Result<u16, QueueFault> {
     })
 }
 
-/// The entry `n` after `at`, around the ring.
+/// The index of the entry `n` after `at`, modulo the ring's length.
 pub(crate) fn advance(at: u16, n: u16, len: u16) -> u16 {
     ((u32::from(at) + u32::from(n)) % u32::from(len.max(1))) as u16
 }

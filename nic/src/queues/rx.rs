@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! RX queues: frames to buffers and completions.
+//! RX queues: write frames to buffers and report completions.
 
 use adit_pipeline::checksum::verify::{Check, Verdict};
 use adit_uapi::desc::ids::rxdid;
@@ -14,31 +14,31 @@ use crate::pasid::Dma;
 
 const ENTRY: u64 = RxFlexDescAdvNic3::LEN as u64;
 
-/// What is known of a frame that is delivered.
+/// Metadata of a frame that is delivered.
 #[derive(Clone, Copy, Debug)]
 pub struct RxInfo {
-    /// Packet type, an index into the table that GET_PTYPE_INFO sent.
+    /// The packet type, an index into the table sent by GET_PTYPE_INFO.
     pub ptype: u16,
-    /// RSS hash.
+    /// The RSS hash.
     pub hash: Option<u32>,
-    /// What a program calls its flow.
+    /// The flow ID assigned by a program.
     pub flow_id: Option<u32>,
-    /// What checksum validation found.
+    /// The result of checksum validation.
     pub verdict: Verdict,
-    /// Bytes of headers, where header split cuts.
+    /// The length of the headers in bytes, at which header split divides the frame.
     pub header_len: usize,
-    /// Set when the frame was merged from TCP segments: bytes of payload in each.
+    /// The payload length of each segment, if the frame was coalesced from TCP segments.
     pub rsc_segment_len: Option<u16>,
-    /// Two bits for unicast (0), multicast (1), broadcast (2).
+    /// The two-bit cast type: unicast (0), multicast (1), broadcast (2).
     pub cast: u8,
 }
 
-/// Why a frame was not delivered.
+/// The reason that a frame was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RxRefusal {
-    /// Fewer buffers are posted than it takes.
+    /// Fewer buffers are posted than the frame needs.
     NoBuffer,
-    /// A ring or buffer could not be used: the queue is to be stopped.
+    /// A ring or buffer could not be used: the queue must be stopped.
     Fault(QueueFault),
 }
 
@@ -51,24 +51,24 @@ impl<T: Into<QueueFault>> From<T> for RxRefusal {
 /// A ring of RX completions.
 pub struct RxQueue {
     ring: Ring,
-    /// The buffer queues it takes from.
+    /// The buffer queues from which it takes buffers.
     pub buffer_queues: [Option<u32>; 2],
-    /// Whether merged TCP segments may be delivered.
+    /// Set if coalesced TCP segments may be delivered.
     pub rsc: bool,
-    /// Whether headers go to buffers of their own.
+    /// Set if headers are written to separate buffers.
     pub header_split: bool,
-    /// Longest frame, in bytes, delivered unmerged.
+    /// The maximum length in bytes of a frame that was not coalesced.
     pub max_packet_len: u32,
-    /// The last frame waited for buffers in vain.
+    /// Set if the last frame was not delivered for lack of buffers.
     pub starved: bool,
-    /// Set in the single model: where buffers come from and where they are reported.
+    /// The ring on which buffers are posted and reported; only in the single queue model.
     pub single: Option<Box<SingleRing>>,
     next: u16,
     generation: bool,
 }
 
 impl RxQueue {
-    /// A queue to which nothing has been delivered.
+    /// A queue to which no frame has been delivered.
     #[must_use]
     pub fn new(
         ring: Ring,
@@ -90,7 +90,7 @@ impl RxQueue {
         }
     }
 
-    /// A queue of the single model, to which nothing has been delivered.
+    /// A queue of the single queue model to which no frame has been delivered.
     #[must_use]
     pub fn new_single(ring: Ring, buffer_len: u32, max_packet_len: u32) -> Self {
         Self {
@@ -99,13 +99,14 @@ impl RxQueue {
         }
     }
 
-    /// Puts a frame into buffers and reports it. All or nothing, unless memory fails midway.
+    /// Writes a frame to buffers and reports it. The frame is delivered as a whole or not at all,
+    /// unless a memory access fails midway.
     ///
     /// `pools` are this queue's buffer queues with their tails, in the order of
     /// [`buffer_queues`](Self::buffer_queues).
     ///
     /// # Errors
-    /// When there are too few buffers (nothing has happened then), or memory cannot be used.
+    /// Fails when there are too few buffers (with no effect), or memory is not accessible.
     pub fn deliver(
         &mut self,
         mem: &impl Dma,
@@ -129,7 +130,7 @@ impl RxQueue {
             (0, true)
         };
         let mut payload = frame.get(header..).unwrap_or_default();
-        // Every buffer but the last is filled, so this much room is enough.
+        // Every buffer but the last is filled, so this capacity is sufficient.
         let room: usize = pools.iter().flatten().map(Pool::room).sum();
         if room == 0 || room < payload.len() {
             return Err(RxRefusal::NoBuffer);
@@ -167,7 +168,7 @@ impl RxQueue {
         }
     }
 
-    /// What all completions of a frame have in common.
+    /// The fields that all completions of a frame have in common.
     fn template(&self, info: &RxInfo) -> RxFlexDescAdvNic3 {
         let mut d = RxFlexDescAdvNic3::default();
         d.set_rxdid(rxdid::FLEX);
@@ -190,7 +191,7 @@ impl RxQueue {
     fn publish(&mut self, mem: &impl Dma, done: &RxFlexDescAdvNic3) -> Result<(), DmaFault> {
         let at = self.ring.base.wrapping_add(u64::from(self.next) * ENTRY);
         let bytes = done.as_bytes();
-        // The first eight bytes hold the generation bit: they go last, and at once.
+        // The first eight bytes hold the generation bit: they are written last, atomically.
         mem.write(at.wrapping_add(8), &bytes[8..])?;
         let mut first = [0; 8];
         first.copy_from_slice(&bytes[..8]);
@@ -204,8 +205,8 @@ impl RxQueue {
     }
 }
 
-/// One of the buffer queues that a frame may be put into. Their buffers may differ in size:
-/// Linux makes those of the second one half as large, for small frames and the ends of large ones.
+/// One of the buffer queues that a frame may be written to. Their buffers may differ in size: Linux
+/// makes those of the second queue half as large, for small frames and the ends of large ones.
 struct Pool<'a> {
     queue: &'a mut BufferQueue,
     tail: u32,
@@ -231,14 +232,14 @@ impl<'a> Pool<'a> {
         }))
     }
 
-    /// Bytes that all its buffers hold.
+    /// The capacity of all its buffers in bytes.
     fn room(&self) -> usize {
         self.left * self.buffer_len
     }
 }
 
-/// The pool for the next piece: the one with the smallest buffers that hold all that is left, or
-/// else the one with the largest buffers.
+/// Selects the pool for the next piece: the one with the smallest buffers that hold all the
+/// remaining bytes, or else the one with the largest buffers.
 fn choose(pools: &[Option<Pool<'_>>; 2], len: usize) -> usize {
     match pools {
         [Some(a), Some(b)] if a.left > 0 && b.left > 0 => {
@@ -254,7 +255,8 @@ fn choose(pools: &[Option<Pool<'_>>; 2], len: usize) -> usize {
     }
 }
 
-/// L3L4P says that checksums were looked at; the others which of them are wrong.
+/// Returns the checksum status bits: L3L4P if checksums were validated, and an error bit for each
+/// that is wrong.
 pub(super) fn checksum_bits(verdict: Verdict) -> u8 {
     let mut bits = 0;
     if matches!(verdict.l4, Check::Ok | Check::Bad) || verdict.ip == Check::Bad {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! RX queues of the single model: one ring, on which the driver posts buffers and the device
-//! writes over each what it put there.
+//! RX queues of the single queue model: one ring, on which the driver posts buffers and the device
+//! overwrites each buffer descriptor with a completion.
 
 use adit_uapi::desc::ids::rxdid;
 use adit_uapi::desc::rx_flex_nic::{status0, PKT_LEN_M};
@@ -23,7 +23,7 @@ pub struct SingleRing {
 }
 
 impl SingleRing {
-    /// A ring to which nothing has been delivered.
+    /// A ring to which no frame has been delivered.
     #[must_use]
     pub fn new(ring: Ring, buffer_len: u32) -> Self {
         Self {
@@ -33,10 +33,11 @@ impl SingleRing {
         }
     }
 
-    /// Puts a frame into buffers and reports it. All or nothing, unless memory fails midway.
+    /// Writes a frame to buffers and reports it. The frame is delivered as a whole or not at all,
+    /// unless a memory access fails midway.
     ///
     /// # Errors
-    /// When there are too few buffers (nothing has happened then), or memory cannot be used.
+    /// Fails when there are too few buffers (with no effect), or memory is not accessible.
     pub fn deliver(
         &mut self,
         mem: &impl Dma,
@@ -64,8 +65,7 @@ impl SingleRing {
         Ok(())
     }
 
-    /// The second quadword has the bit that says that the entry is written: it goes last, and at
-    /// once.
+    /// Writes a completion. Its second quadword holds the DD bit and is written last, atomically.
     fn publish(&self, mem: &impl Dma, entry: u16, done: &RxFlexDescNic) -> Result<(), DmaFault> {
         let at = self.base.wrapping_add(u64::from(entry) * ENTRY);
         let bytes = done.as_bytes();
@@ -78,7 +78,7 @@ impl SingleRing {
 }
 
 fn report(info: &RxInfo, len: u16, end: u16) -> RxFlexDescNic {
-    // The bits of the split model's descriptor are in the same places (status0_qw1).
+    // The bits have the same positions as in the split model's descriptor (status0_qw1).
     let checksums = u16::from(checksum_bits(info.verdict));
     let mut done = RxFlexDescNic {
         rxdid: rxdid::FLEX,

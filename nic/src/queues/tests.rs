@@ -233,7 +233,7 @@ fn completions_flip_their_generation_with_each_pass() {
         .is_err());
 }
 
-/// A driver's side of an RX queue with one or two buffer queues of 8 entries.
+/// The driver's side of an RX queue with two buffer queues of 8 entries.
 struct Receiver {
     mem: GuestMemory,
     queue: RxQueue,
@@ -359,7 +359,7 @@ fn too_few_buffers_take_none() {
     assert_eq!(ids, [0, 1, 100], "taken from where more are left");
 }
 
-/// Linux gives the second queue buffers of half the size.
+/// Checks buffers of different sizes: Linux gives the second queue buffers of half the size.
 #[test]
 fn no_buffer_is_filled_beyond_its_own_size() {
     let mut r = Receiver::with_sizes([100, 40], 0, false);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! TX queues: descriptors to frames.
+//! TX queues: gather frames from descriptors.
 
 use adit_uapi::desc::ids::dtype;
 use adit_uapi::desc::tx_base;
@@ -15,52 +15,51 @@ use crate::frame::Frame;
 use crate::pasid::Dma;
 
 const ENTRY: u64 = TxDesc::LEN as u64;
-/// Descriptors fetched at once.
+/// The number of descriptors fetched in one read.
 const PREFETCH: usize = 64;
-/// Descriptors of one packet, at most. Linux keeps to `max_sg_bufs_per_tx_pkt` buffers of up to
-/// 16 KiB, plus context descriptors; a chain longer than this is a loop or an attack.
+/// The maximum number of descriptors of one packet. Linux uses at most `max_sg_bufs_per_tx_pkt`
+/// buffers of up to 16 KiB, plus context descriptors; a longer chain is a loop or an attack.
 pub(super) const MAX_PACKET_DESCRIPTORS: usize = 256;
 
-/// What the descriptors ask to be done with a frame.
+/// The offloads requested by a packet's descriptors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TxOffload {
-    /// The transport checksum is to be finished (CS_EN).
+    /// Set if the device must complete the transport checksum (CS_EN).
     pub checksum: bool,
-    /// The frame is to be cut.
+    /// The segmentation request, if the frame is to be segmented.
     pub segmentation: Option<Segmentation>,
-    /// A VLAN tag (TCI) to insert.
+    /// The VLAN tag (TCI) to insert.
     pub vlan_tci: Option<u16>,
 }
 
 /// A context descriptor's segmentation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segmentation {
-    /// Payload bytes of each segment.
+    /// The payload length of each segment in bytes.
     pub mss: u16,
-    /// Payload bytes in all.
+    /// The total payload length in bytes.
     pub payload_len: u32,
-    /// Bytes of all headers.
+    /// The length of all headers in bytes.
     pub header_len: u8,
 }
 
-/// A completion that a packet asks for.
+/// A completion requested by a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
-    /// `tx_compl::comp_type`.
+    /// The type of the completion (`tx_compl::comp_type`).
     pub comp_type: u16,
-    /// Tag or head.
+    /// The tag or the head.
     pub value: u16,
 }
 
-/// What a step over the ring found.
+/// The result of [`TxQueue::peek`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TxOutcome {
-    /// No complete packet.
+    /// The ring holds no complete packet.
     Idle,
     /// The frame is in the buffer. It is not consumed until [`TxQueue::consume`].
     Frame(TxOffload),
-    /// The packet is longer than any wire carries, or has no bytes: it is to be consumed and
-    /// dropped.
+    /// The packet is empty or longer than any wire supports: it must be consumed and dropped.
     BadLength,
 }
 
@@ -68,24 +67,24 @@ pub enum TxOutcome {
 pub struct TxQueue {
     ring: Ring,
     sched: SchedMode,
-    /// The completion queue it reports to; none in the single model.
+    /// The completion queue that it reports to; `None` in the single queue model.
     pub completion_queue: Option<u32>,
-    /// What completions name it by.
+    /// The queue ID in completions.
     pub relative_id: u16,
     head: u16,
     fetched: [TxDesc; PREFETCH],
-    /// Ring entry of `fetched[0]`.
+    /// The ring index of `fetched[0]`.
     fetched_first: u16,
     fetched_len: u16,
-    /// The packet that the last [`peek`](Self::peek) found.
+    /// The head after the packet found by the last [`peek`](Self::peek).
     next_head: u16,
     completions: [Option<Completion>; 2],
-    /// In the single model: the entry that the packet wants to see done.
+    /// The entry for which the packet requests a write-back; only in the single queue model.
     write_back: Option<u16>,
 }
 
 impl TxQueue {
-    /// A queue from which nothing has been sent.
+    /// A queue from which no frame has been sent.
     #[must_use]
     pub fn new(ring: Ring, sched: SchedMode, completion_queue: u32, relative_id: u16) -> Self {
         Self {
@@ -103,7 +102,7 @@ impl TxQueue {
         }
     }
 
-    /// A queue of the single model from which nothing has been sent.
+    /// A queue of the single queue model from which no frame has been sent.
     #[must_use]
     pub fn new_single(ring: Ring) -> Self {
         Self {
@@ -112,10 +111,10 @@ impl TxQueue {
         }
     }
 
-    /// Whether the driver has handed over anything.
+    /// Returns whether the ring holds descriptors to process.
     ///
     /// # Errors
-    /// When the tail is beyond the ring.
+    /// Fails when the tail is beyond the ring.
     pub fn has_work(&self, tail: u32) -> Result<bool, QueueFault> {
         Ok(owned(self.head, tail, self.ring.len)? != 0)
     }
@@ -132,10 +131,10 @@ impl TxQueue {
         Ok(self.fetched[0])
     }
 
-    /// Gathers the next packet into `frame` (replacing what is there).
+    /// Gathers the next packet into `frame`, replacing its content.
     ///
     /// # Errors
-    /// When the ring is malformed or memory cannot be reached: the queue is to be stopped.
+    /// Fails when the ring is malformed or memory is not accessible: the queue must be stopped.
     pub fn peek(
         &mut self,
         mem: &impl Dma,
@@ -170,7 +169,7 @@ impl TxQueue {
                 }
                 (dtype::CTX, _) => {
                     let d: BaseTxCtxDesc = transmute!(desc);
-                    // Timestamping is not offered; what else it could ask for is not either.
+                    // Timestamping is not offered, nor are the other requests of this descriptor.
                     if self.is_single() && d.cmd() & tx_base::ctx_cmd::TSO != 0 {
                         offload.segmentation = Some(Segmentation {
                             mss: d.mss(),
@@ -188,7 +187,8 @@ impl TxQueue {
                         offload.vlan_tci = Some(d.l2tag1());
                     }
                     if let Some(request) = &mut offload.segmentation {
-                        // The base context descriptor leaves the headers to this one.
+                        // The base context descriptor leaves the header length to the data
+                        // descriptor.
                         let headers = d.mac_len() + d.ip_len() + d.l4_len();
                         if request.header_len == 0 {
                             request.header_len = u8::try_from(headers).unwrap_or(u8::MAX);
@@ -250,16 +250,16 @@ impl TxQueue {
         Ok(TxOutcome::Idle)
     }
 
-    /// Whether it is of the single model.
+    /// Returns whether it is a queue of the single queue model.
     fn is_single(&self) -> bool {
         self.completion_queue.is_none()
     }
 
-    /// In the single model: writes back what the packet that was [consumed](Self::consume) wants
-    /// to see done.
+    /// In the single queue model, performs the write-back requested by the packet that was
+    /// [consumed](Self::consume).
     ///
     /// # Errors
-    /// When the ring cannot be written.
+    /// Fails when the ring cannot be written.
     pub fn write_back(&mut self, mem: &impl Dma) -> Result<(), QueueFault> {
         if let Some(entry) = self.write_back.take() {
             let at = self.ring.base.wrapping_add(u64::from(entry) * ENTRY);
@@ -268,17 +268,16 @@ impl TxQueue {
         Ok(())
     }
 
-    /// Gives up the packet that the last [`peek`](Self::peek) found, and returns the completions
-    /// it asks for.
+    /// Consumes the packet found by the last [`peek`](Self::peek), and returns the completions that
+    /// it requests.
     pub fn consume(&mut self) -> [Option<Completion>; 2] {
         self.head = self.next_head;
         std::mem::take(&mut self.completions)
     }
 }
 
-/// Whether a base descriptor's command wants the transport checksum finished: by naming the
-/// transport, or by what DPDK writes there, which is the flex descriptor's CS_EN and reads as
-/// "IPv6" here.
+/// Returns whether a base descriptor's command requests the transport checksum: by its transport
+/// type, or by DPDK's encoding, which is the flex descriptor's CS_EN and means "IPv6" here.
 fn asks_for_checksum(cmd: u16) -> bool {
     cmd & tx_base::cmd::L4T_EOFT_M != 0 || cmd & tx_base::cmd::IIPT_M == tx_base::cmd::IIPT_IPV6
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Counters of ADIs. They are those of all ADIs together: there may be ten thousand.
+//! Counters of ADIs, summed over all ADIs: there may be ten thousand.
 
 use adit_uapi::virtchnl2::adi::fault_reason;
 

@@ -5,7 +5,7 @@ use adit_p4runtime::server::Counts;
 
 use crate::metrics::{Exposition, Kind};
 
-/// Counters of what clients did not get.
+/// Writes the counters of undelivered messages and ended connections.
 pub(super) fn write(out: &mut Exposition, counts: &Counts) {
     let help = "Messages for P4Runtime clients that none of them took, by kind.";
     let mut f = out.family("adit_p4runtime_undelivered_total", Kind::Counter, help);

@@ -6,7 +6,7 @@ use adit_pipeline::p4::DropReason;
 use crate::function::Function;
 use crate::metrics::{Exposition, Kind};
 
-/// Counters of the program that runs.
+/// Writes the counters of the running program.
 pub(super) fn write(out: &mut Exposition, function: &Function) {
     let Some(engine) = function.datapath().engine() else {
         return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver of one ADI with one queue pair. All have their rings at the same addresses.
+//! A driver of one ADI with one queue pair. All ADIs have their rings at the same IOVAs.
 
 use adit_uapi::desc::ids::rxdid_m;
 use adit_uapi::desc::rx_flex_adv::status0_qw1;
@@ -20,32 +20,32 @@ use crate::dataplane::QueueKind;
 use crate::pasid::testing::READ_WRITE;
 use crate::pasid::walk::Stage;
 
-/// Where an ADI's memory is, as it sees it.
+/// The IOVA of an ADI's memory.
 pub const IOVA: u64 = 0x7000_0000;
-/// Bytes of it.
+/// The length of an ADI's memory in bytes.
 pub const LEN: u64 = 0x2_0000;
-/// Entries of each ring.
+/// The number of entries of each ring.
 pub const RING: u16 = 32;
 const TX: u64 = IOVA;
 const COMPLETIONS: u64 = IOVA + 0x1000;
 const RX: u64 = IOVA + 0x2000;
-/// The ring of empty buffers.
+/// The buffer queue's ring.
 pub const BUFFERS: u64 = IOVA + 0x3000;
-/// Where frames to send are put.
+/// The IOVA of frames to send.
 pub const TX_DATA: u64 = IOVA + 0x4000;
-/// Where frames are received.
+/// The IOVA of receive buffers.
 pub const RX_DATA: u64 = IOVA + 0x1_0000;
 const BUFFER: u64 = 0x800;
-/// A page that the device may only read.
+/// A page that is read-only for the device.
 pub const READ_ONLY: u64 = IOVA + 0x1_F000;
 
 /// A driver of an ADI.
 pub struct AdiDriver {
-    /// What the device gave.
+    /// The device's reply to the creation.
     pub created: Created,
     /// The ADI's PASID.
     pub pasid: u32,
-    /// Where [`IOVA`] is in the guest's memory.
+    /// The guest-physical address of [`IOVA`].
     pub physical: u64,
     tx: u64,
     completed: u64,
@@ -53,21 +53,21 @@ pub struct AdiDriver {
     received: u64,
 }
 
-/// A frame for `to` from `from`, told apart by `number`.
+/// A frame from `from` to `to`, identified by `number`.
 #[must_use]
 pub fn frame(to: [u8; 6], from: [u8; 6], number: u8) -> Vec<u8> {
     let mut frame = [to, from].concat();
-    // An experimental EtherType (IEEE 802, local).
+    // The EtherType for local experiments (IEEE 802).
     frame.extend([0x88, 0xB5]);
     frame.resize(64, number);
     frame
 }
 
 impl AdiDriver {
-    /// Makes an ADI with memory of its own, and sets its queues up.
+    /// Creates an ADI with memory of its own, and sets up its queues.
     ///
     /// # Panics
-    /// When the device does not do as it should, as everything here.
+    /// Panics when the device misbehaves, as all functions here do.
     pub fn new(guest: &mut Guest, pasid: u32, ext: &CreateAdiExt) -> Self {
         let created = guest.create(pasid, ext).expect("an ADI");
         let physical = guest.next_page;
@@ -93,25 +93,25 @@ impl AdiDriver {
         driver
     }
 
-    /// Its address.
+    /// The ADI's MAC address.
     #[must_use]
     pub fn mac(&self) -> [u8; 6] {
         self.created.ext.mac
     }
 
-    /// Its vport.
+    /// The ADI's vport.
     #[must_use]
     pub fn vport(&self) -> U32 {
         self.created.ext.vport_id
     }
 
-    /// Its only queue of a kind; of RX buffers the first.
+    /// The ADI's only queue of a kind; the first of its RX buffer queues.
     #[must_use]
     pub fn queue(&self, kind: QueueKind) -> u32 {
         self.created.chunk(kind).start_queue_id.get()
     }
 
-    /// How its TX queues are set up.
+    /// The message that configures its TX queues.
     #[must_use]
     pub fn tx_config(&self) -> Vec<u8> {
         let pasid = U32::new(self.pasid);
@@ -139,7 +139,7 @@ impl AdiDriver {
         [header.as_bytes(), tx.as_bytes(), done.as_bytes()].concat()
     }
 
-    /// How its RX queues are set up.
+    /// The message that configures its RX queues.
     #[must_use]
     pub fn rx_config(&self) -> Vec<u8> {
         let pasid = U32::new(self.pasid);
@@ -169,7 +169,7 @@ impl AdiDriver {
         [header.as_bytes(), rx.as_bytes(), pool.as_bytes()].concat()
     }
 
-    /// The message that names all its queues.
+    /// The message that lists all its queues.
     #[must_use]
     pub fn all_queues(&self) -> Vec<u8> {
         let chunks = self.created.chunks.iter().map(|c| QueueChunk {
@@ -190,7 +190,7 @@ impl AdiDriver {
         [header.as_bytes(), chunks.as_bytes()].concat()
     }
 
-    /// Maps its TX and RX queue to its vector 0.
+    /// The message that maps its TX and RX queue to a vector.
     #[must_use]
     pub fn vector_map(&self, vector: u16) -> Vec<u8> {
         let map = |kind| QueueVector {
@@ -208,7 +208,7 @@ impl AdiDriver {
         [header.as_bytes(), maps.as_bytes()].concat()
     }
 
-    /// Configures, maps and enables everything, on rings that are zeroed.
+    /// Zeroes the rings, then configures, maps and enables everything.
     pub fn up(&mut self, guest: &mut Guest) {
         let zeros = vec![0; (TX_DATA - TX) as usize];
         guest.memory().write(self.physical, &zeros).expect("RAM");
@@ -224,7 +224,7 @@ impl AdiDriver {
         guest.ok(op::ENABLE_VPORT, name.as_bytes());
     }
 
-    /// Stops its queues, as far as they run, and starts them again.
+    /// Disables its queues, as far as they run, and sets them up again.
     pub fn restart(&mut self, guest: &mut Guest) {
         guest.ok(op::DISABLE_QUEUES, &self.all_queues());
         self.up(guest);
@@ -246,7 +246,8 @@ impl AdiDriver {
         self.created.adi.vchunk.dynctl_reg_start.get()
     }
 
-    /// Writes a register and kicks if nobody looks, as the contract has it; says whether it did.
+    /// Writes a register and kicks the ADI if it is asleep, as the contract requires; returns
+    /// whether it kicked.
     pub fn ring(&self, guest: &mut Guest, register: u32, value: u32) -> bool {
         guest.write(register, value);
         let asleep = guest.read(register + ASLEEP_OFFSET) != 0;
@@ -256,7 +257,7 @@ impl AdiDriver {
         asleep
     }
 
-    /// Puts a descriptor for `len` bytes at `iova` on the TX ring, without ringing.
+    /// Writes a descriptor for `len` bytes at `iova` to the TX ring, without ringing the doorbell.
     pub fn describe(&mut self, guest: &mut Guest, iova: u64, len: u16) {
         let desc = FlexTxSchedDesc::new(iova, sched_cmd::EOP, self.tx as u16, len);
         let at = TX + self.tx % u64::from(RING) * 16;
@@ -267,7 +268,7 @@ impl AdiDriver {
         self.tx += 1;
     }
 
-    /// Rings its TX queue.
+    /// Rings the doorbell of its TX queue.
     pub fn ring_tx(&self, guest: &mut Guest) -> bool {
         let tail = (self.tx % u64::from(RING)) as u32;
         self.ring(guest, self.tail(QueueKind::Tx), tail)
@@ -298,7 +299,7 @@ impl AdiDriver {
         self.post_at(guest, buffers, RX_DATA);
     }
 
-    /// Posts buffers in a row from `iova` on.
+    /// Posts consecutive buffers from `iova` on.
     pub fn post_at(&mut self, guest: &mut Guest, buffers: u64, iova: u64) {
         for _ in 0..buffers {
             let entry = self.posted % u64::from(RING);
@@ -315,7 +316,7 @@ impl AdiDriver {
         self.ring(guest, self.tail(QueueKind::RxBuffer), tail);
     }
 
-    /// The next frame, if there is one.
+    /// Returns the next frame, if there is one.
     pub fn recv(&mut self, guest: &Guest) -> Option<Vec<u8>> {
         let n = self.received;
         let at = self.physical(RX + n % u64::from(RING) * 32);
@@ -332,12 +333,12 @@ impl AdiDriver {
         Some(frame)
     }
 
-    /// Arms its vector; says whether it had to kick.
+    /// Arms its vector; returns whether a kick was needed.
     pub fn arm(&self, guest: &mut Guest) -> bool {
         self.ring(guest, self.dyn_ctl(), dyn_ctl::INTENA_M)
     }
 
-    /// What has gone wrong with it.
+    /// Reads its fault record.
     pub fn fault(&self, guest: &mut Guest, flags: u16) -> AdiFault {
         let ask = AdiFault {
             adi_id: self.created.adi.adi_id,

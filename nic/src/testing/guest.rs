@@ -25,44 +25,44 @@ use crate::testing::sealed;
 use crate::wire::mock::{FarEnd, MockPort};
 use crate::wire::{Port, PortCaps};
 
-/// Bytes of the guest's memory, most of which nobody touches.
+/// The size of the guest's memory in bytes, most of which is never touched.
 const RAM_LEN: u64 = 1 << 30;
 const ATQ: u64 = 0x10_0000;
 const ARQ: u64 = 0x10_1000;
 const REQUEST: u64 = 0x10_2000;
 const REPLIES: u64 = 0x11_0000;
-/// Entries of each mailbox ring.
+/// The number of entries of each mailbox ring.
 const MAILBOX_LEN: u16 = 16;
 const CAUSES: u64 = 0x14_0000;
 const CAUSE_HEAD: u64 = 0x13_F000;
 const TABLES: u64 = 0x100_0000;
 const TABLES_LEN: u64 = 0x1000_0000;
-/// Where the memory of ADIs begins.
+/// The first address of the ADIs' memory.
 pub const ADI_MEMORY: u64 = TABLES + TABLES_LEN;
-/// The function's requester id.
+/// The function's requester ID.
 const REQUESTER: u16 = 5 << 3;
-/// The PF's address.
+/// The PF's MAC address.
 pub const PF_MAC: [u8; 6] = [2, 0xAD, 0x17, 0, 0, 1];
 
 /// A guest whose PF driver has loaded.
 pub struct Guest {
     /// The device.
     pub function: Function,
-    /// The other end of its wire.
+    /// The other end of the device's wire.
     pub far: FarEnd,
-    /// What the guest's IOMMU driver has written.
+    /// The tables written by the guest's IOMMU driver.
     pub tables: GuestTables,
-    /// The device's clock.
+    /// The device's clock in nanoseconds.
     pub now: u64,
     requests: u16,
     replies: u16,
     causes: u64,
     cause_len: u32,
-    /// Where the next page of an ADI's memory is.
+    /// The next free page for an ADI's memory.
     pub(super) next_page: u64,
 }
 
-/// An ADI that was made.
+/// An ADI that was created.
 #[derive(Clone, Debug)]
 pub struct Created {
     /// The fixed part of the reply.
@@ -74,16 +74,16 @@ pub struct Created {
 }
 
 impl Created {
-    /// Its id.
+    /// The ADI's ID.
     #[must_use]
     pub fn id(&self) -> u16 {
         self.adi.adi_id.get()
     }
 
-    /// The chunk of a kind.
+    /// The chunk of a queue type.
     ///
     /// # Panics
-    /// When it has none.
+    /// Panics when there is none.
     #[must_use]
     pub fn chunk(&self, kind: QueueKind) -> &QueueRegChunk {
         let found = self.chunks.iter().find(|c| c.type_.get() == kind as u32);
@@ -91,7 +91,7 @@ impl Created {
     }
 }
 
-/// An ADI of `pairs` queue pairs with a vector each.
+/// Requests an ADI with `pairs` queue pairs and one vector for each.
 #[must_use]
 pub fn wanted(pairs: u16) -> CreateAdiExt {
     CreateAdiExt {
@@ -105,10 +105,10 @@ pub fn wanted(pairs: u16) -> CreateAdiExt {
 }
 
 impl Guest {
-    /// A guest whose function can have so many ADIs, on a wire in memory.
+    /// A guest whose function supports this many ADIs and queue pairs, on an in-memory wire.
     ///
     /// # Panics
-    /// When the host has no memory, as everything here when the device does not do as it should.
+    /// Panics when the host has no memory, or when the device misbehaves, as all functions here do.
     #[must_use]
     pub fn new(adis: u32, pairs: u32) -> Self {
         let mut guest = Self::asking(adis, pairs, None);
@@ -117,7 +117,7 @@ impl Guest {
         guest
     }
 
-    /// The same, with somebody who is asked where the tables are.
+    /// The same, with an optional query for the location of the tables.
     #[must_use]
     pub fn asking(adis: u32, pairs: u32, query: Option<RootQuery>) -> Self {
         let limits = AdiLimits { adis, pairs };
@@ -193,7 +193,7 @@ impl Guest {
         self.function.register_read(register.into())
     }
 
-    /// Sends a request and takes its reply: status and payload.
+    /// Sends a request and returns its reply: status and payload.
     pub fn call(&mut self, v_opcode: u32, payload: &[u8]) -> (u32, Vec<u8>) {
         self.request(v_opcode, payload);
         self.reply().expect("a reply")
@@ -216,7 +216,7 @@ impl Guest {
         self.write(pf::FW_ATQT, self.requests.into());
     }
 
-    /// Takes the next reply, if there is one; events are passed over.
+    /// Takes the next reply, if there is one; events are skipped.
     pub fn reply(&mut self) -> Option<(u32, Vec<u8>)> {
         loop {
             let n = u64::from(self.replies);
@@ -237,17 +237,17 @@ impl Guest {
         }
     }
 
-    /// Sends a request that is not refused.
+    /// Sends a request that must succeed.
     pub fn ok(&mut self, v_opcode: u32, payload: &[u8]) -> Vec<u8> {
         let (status, reply) = self.call(v_opcode, payload);
         assert_eq!(status, status::SUCCESS, "opcode {v_opcode}");
         reply
     }
 
-    /// Asks for an ADI.
+    /// Creates an ADI.
     ///
     /// # Errors
-    /// The status, when it is refused.
+    /// Returns the status if the device rejects the request.
     pub fn create(&mut self, pasid: u32, ext: &CreateAdiExt) -> Result<Created, u32> {
         let asked = NonFlexCreateAdi {
             pasid: U32::new(pasid),
@@ -271,7 +271,7 @@ impl Guest {
         Ok(Created { adi, ext, chunks })
     }
 
-    /// Gives an ADI back; says how that ended.
+    /// Destroys an ADI; returns the status.
     pub fn destroy(&mut self, id: u16) -> u32 {
         let message = NonFlexDestroyAdi {
             adi_id: U16::new(id),
@@ -280,7 +280,7 @@ impl Guest {
         self.call(op::NON_FLEX_DESTROY_ADI, message.as_bytes()).0
     }
 
-    /// Makes and enables the PF's own virtual port, without queues that run.
+    /// Creates and enables the PF's own virtual port, without enabled queues.
     pub fn create_vport(&mut self) {
         let asked = CreateVport {
             txq_model: U16::new(queue_model::SPLIT),
@@ -322,7 +322,7 @@ impl Guest {
         self.write(register, dyn_ctl::INTENA_M);
     }
 
-    /// Reads what the cause ring has, without saying so.
+    /// Reads the new entries of the cause ring, without advancing the head.
     #[must_use]
     pub fn peek_causes(&self) -> Vec<CauseEntry> {
         let len = u64::from(self.cause_len);
@@ -337,7 +337,7 @@ impl Guest {
             .collect()
     }
 
-    /// Takes what the cause ring has: ADI, vector and reason of each.
+    /// Consumes the new entries of the cause ring: ADI, vector and reason of each.
     pub fn causes(&mut self) -> Vec<(u16, u16, u8)> {
         let entries = self.peek_causes();
         self.causes += entries.len() as u64;
@@ -348,13 +348,13 @@ impl Guest {
         told.collect()
     }
 
-    /// Lets the device take a turn.
+    /// Runs one turn of the device's poll loop.
     pub fn poll(&mut self) {
         self.now += 1_000;
         self.function.poll(self.now, true);
     }
 
-    /// Lets the device be idle for so many nanoseconds.
+    /// Leaves the device idle for `ns` nanoseconds.
     pub fn idle(&mut self, ns: u64) {
         self.poll();
         self.now += ns;

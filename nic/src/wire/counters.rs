@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What went through a port, and what did not, by reason.
+//! Counters of a port: frames that passed, and drops by reason.
 
 use adit_pipeline::offload::OnWire;
 use thiserror::Error;
 
-/// Why a frame from the wire went no further than the port.
+/// The reason that a port dropped a frame from the wire.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum RxDrop {
     /// Shorter than an Ethernet header.
     #[error("shorter than an Ethernet header")]
     Runt,
-    /// Longer than the buffer it was to be received into.
+    /// Longer than the receive buffer.
     #[error("longer than the receive buffer")]
     TooBig,
-    /// Its virtio-net header does not fit it.
+    /// Its virtio-net header does not match the frame.
     #[error("its offload header does not fit it")]
     BadOffload,
-    /// A capture that does not hold the whole frame.
+    /// A capture that does not contain the whole frame.
     #[error("cut short in the capture")]
     Truncated,
 }
@@ -37,18 +37,18 @@ impl RxDrop {
     }
 }
 
-/// Why a frame for the wire did not leave.
+/// The reason that a frame for the wire was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TxDrop {
-    /// The other end takes no more for now, and the caller gave up.
+    /// The other end accepts no more frames for now, and the caller gave up.
     Full,
-    /// The link is down, or nobody is at the other end.
+    /// The link is down, or the other end has no receiver.
     Down,
-    /// Longer than the wire carries.
+    /// Longer than the wire supports.
     TooBig,
-    /// In more pieces than the port gathers.
+    /// In more slices than the port gathers.
     TooManySlices,
-    /// The kernel refused the frame (its offload request contradicts it, or it is a runt).
+    /// The kernel rejected the frame (its offload request contradicts it, or it is a runt).
     Refused,
     /// Any other error of the host.
     Io,
@@ -79,59 +79,60 @@ impl TxDrop {
     }
 }
 
-/// A port's statistics. Bytes are Ethernet frames without their frame check sequence.
+/// A port's statistics. Bytes are those of Ethernet frames without their frame check sequence.
 ///
-/// A frame that the host merged, or segments later, counts as its segments, each with its headers,
-/// as it does in a NIC. Frames taken off the wire are `rx_frames` + all [`RxDrop`]s; frames offered
-/// to it are `tx_frames` + all [`TxDrop`]s.
+/// A frame that the host coalesced, or segments later, counts as its segments, each with its
+/// headers, as it does in a NIC. Frames received from the wire are `rx_frames` + all [`RxDrop`]s;
+/// frames offered to it are `tx_frames` + all [`TxDrop`]s.
 #[derive(Clone, Debug, Default)]
 pub struct PortCounters {
-    /// Frames handed to the device.
+    /// The number of frames passed to the device.
     pub rx_frames: u64,
-    /// Bytes handed to the device.
+    /// The number of bytes passed to the device.
     pub rx_bytes: u64,
-    /// Frames put on the wire.
+    /// The number of frames sent to the wire.
     pub tx_frames: u64,
-    /// Bytes put on the wire.
+    /// The number of bytes sent to the wire.
     pub tx_bytes: u64,
-    /// Calls of [`Port::send`](super::Port::send) that put a frame on the wire.
+    /// The number of calls of [`Port::send`](super::Port::send) that sent a frame to the wire.
     pub tx_calls: u64,
-    /// Times that the host failed to give what may have been there: a file that cannot be read on,
-    /// a socket with an error.
+    /// The number of failed receive operations of the host: a file that cannot be read further, a
+    /// socket with an error.
     pub rx_failures: u64,
-    /// Times that the wire took no more and the frame stayed with the caller.
+    /// The number of times that the wire accepted no more and the frame stayed with the caller.
     pub tx_backpressure: u64,
     rx_drops: [u64; RxDrop::ALL.len()],
     tx_drops: [u64; TxDrop::ALL.len()],
 }
 
 impl PortCounters {
-    /// Frames from the wire that were dropped for `reason`.
+    /// The number of frames from the wire that were dropped for `reason`.
     #[must_use]
     pub fn rx_dropped(&self, reason: RxDrop) -> u64 {
         self.rx_drops[reason as usize]
     }
 
-    /// Frames for the wire that were dropped for `reason`.
+    /// The number of frames for the wire that were dropped for `reason`.
     #[must_use]
     pub fn tx_dropped(&self, reason: TxDrop) -> u64 {
         self.tx_drops[reason as usize]
     }
 
-    /// Frames from the wire that were dropped, whatever the reason.
+    /// The number of frames from the wire that were dropped for any reason.
     #[must_use]
     pub fn rx_dropped_total(&self) -> u64 {
         self.rx_drops.iter().sum()
     }
 
-    /// Frames for the wire that were dropped, whatever the reason.
+    /// The number of frames for the wire that were dropped for any reason.
     #[must_use]
     pub fn tx_dropped_total(&self) -> u64 {
         self.tx_drops.iter().sum()
     }
 
-    /// Counts frames for the wire as lost. The ports count what they refuse themselves, except
-    /// for back-pressure: the caller still has that frame, and says so here if it gives it up.
+    /// Counts dropped frames for the wire. The ports count the frames that they reject themselves,
+    /// except for back-pressure: the caller still owns that frame, and counts it here if it drops
+    /// it.
     pub fn drop_tx(&mut self, reason: TxDrop, frames: u64) {
         self.tx_drops[reason as usize] += frames;
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Hears of changes to network interfaces (rtnetlink, group `RTNLGRP_LINK`).
+//! A monitor of changes to network interfaces (rtnetlink, group `RTNLGRP_LINK`).
 //!
-//! The notifications themselves are thrown away: they say that something changed, and whoever
-//! cares asks the interface. Nothing is parsed, and a lost notification (`ENOBUFS`) loses nothing.
+//! The notifications themselves are discarded: they only signal a change, and their users query the
+//! interface. Nothing is parsed, and a lost notification (`ENOBUFS`) loses nothing.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,10 +11,10 @@ use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{bind, recv, socket_with, AddressFamily, RecvFlags, SocketFlags, SocketType};
 
-/// Notifications thrown away in one go; what is left over keeps the descriptor readable.
+/// The maximum number of notifications discarded per call; any others keep the descriptor readable.
 const MAX_DRAINED: usize = 1024;
 
-/// A subscription to the link changes of the network namespace that it was opened in.
+/// A subscription to the link changes of the network namespace in which it was opened.
 #[derive(Debug)]
 pub(super) struct LinkWatch {
     socket: OwnedFd,
@@ -31,9 +31,9 @@ impl LinkWatch {
         Ok(Self { socket })
     }
 
-    /// Forgets the notifications that are waiting.
+    /// Discards the pending notifications.
     pub(super) fn drain(&self) {
-        // A datagram longer than the buffer is cut, which is fine: it is not read.
+        // A datagram longer than the buffer is truncated, which is fine: it is not read.
         let mut scrap = [0_u8; 16];
         for _ in 0..MAX_DRAINED {
             match recv(&self.socket, &mut scrap, RecvFlags::empty()) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A wire in memory, to test against.
+//! An in-memory wire for tests.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -13,18 +13,18 @@ use super::counters::{PortCounters, RxDrop};
 use super::port::{checked_len, count_sent, drop_received, MIN_FRAME_LEN};
 use super::{LinkState, Port, PortCaps, Received, RecvError, SendError};
 
-/// Speed of the link in Mbit/s.
+/// The speed of the link in Mbit/s.
 pub const SPEED_MBPS: u32 = 25_000;
 
-/// A frame with what is left to be done with it.
+/// A frame with its pending offloads.
 type Frame = (Vec<u8>, FrameMeta);
 
-/// What is on the cable.
+/// The state of the cable.
 #[derive(Default)]
 struct Cable {
     inbound: VecDeque<Frame>,
     outbound: VecDeque<Frame>,
-    /// Frames that the wire still takes; `None` for any number.
+    /// The number of frames that the wire still accepts; `None` for any number.
     room: Option<usize>,
     down: bool,
 }
@@ -34,29 +34,29 @@ struct Cable {
 pub struct FarEnd(Arc<Mutex<Cable>>);
 
 impl FarEnd {
-    /// Puts a frame on the wire.
+    /// Sends a frame to the device.
     pub fn send(&self, frame: &[u8], meta: FrameMeta) {
         self.0.lock().inbound.push_back((frame.to_vec(), meta));
     }
 
-    /// Takes the next frame that the device has sent off the wire.
+    /// Takes the next frame that the device has sent.
     #[must_use]
     pub fn recv(&self) -> Option<Frame> {
         self.0.lock().outbound.pop_front()
     }
 
-    /// How many frames the device has not taken yet.
+    /// The number of frames that the device has not received yet.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.lock().inbound.len()
     }
 
-    /// Lets the wire take so many more frames, or any number.
+    /// Sets the number of frames that the wire still accepts; `None` for any number.
     pub fn set_room(&self, frames: Option<usize>) {
         self.0.lock().room = frames;
     }
 
-    /// Plugs the cable in, or pulls it.
+    /// Plugs the cable in, or unplugs it.
     pub fn set_up(&self, up: bool) {
         self.0.lock().down = !up;
     }
@@ -71,7 +71,7 @@ pub struct MockPort {
 }
 
 impl MockPort {
-    /// A port that sends unfinished frames of these kinds, and its other end.
+    /// A port with these offload capabilities, and its other end.
     #[must_use]
     pub fn new(caps: PortCaps) -> (Self, FarEnd) {
         let port = Self {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is at the other end of the NIC's cable.
+//! Wire ports: the backends at the other end of the NIC's cable.
 //!
-//! [`WireSpec`] parses a `--wire` argument and opens the [`Port`] that it asks for.
+//! [`WireSpec`] parses a `--wire` argument and opens the [`Port`] that it describes.
 
 mod counters;
 mod link_watch;

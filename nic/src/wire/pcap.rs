@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Recordings in the classic pcap format (draft-ietf-opsawg-pcap): one is replayed into the
-//! device, what the device sends is recorded in another.
+//! Captures in the classic pcap format (draft-ietf-opsawg-pcap): one is replayed into the device,
+//! the frames that the device sends are recorded in another.
 
 mod record;
 mod replay;
@@ -26,12 +26,12 @@ use super::port::{
 /// `LINKTYPE_ETHERNET`.
 const LINKTYPE_ETHERNET: i32 = 1;
 
-/// How fast a recording is replayed.
+/// The speed at which a capture is replayed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
-    /// This many times as fast as it was recorded; a positive, finite number.
+    /// This multiple of the recorded speed; a positive, finite number.
     Times(f64),
-    /// As fast as the frames are taken.
+    /// As fast as the frames are received.
     Max,
 }
 
@@ -41,46 +41,45 @@ impl Default for Speed {
     }
 }
 
-/// Why a recording could not be opened.
+/// The reason that a capture could not be opened.
 #[derive(Debug, Error)]
 pub enum PcapError {
-    /// The host does not open the file.
+    /// The host cannot open the file.
     #[error("cannot open `{path}`: {error}")]
     Open {
         /// The file.
         path: PathBuf,
-        /// The host's answer.
+        /// The host's error.
         error: io::Error,
     },
-    /// A pipe or a device, on which the data plane could be made to wait.
+    /// A pipe or a device, which could block the data plane.
     #[error("`{0}` is no regular file")]
     NotRegular(PathBuf),
-    /// Replaying a file and recording into it.
+    /// The same file is to be replayed and recorded to.
     #[error("`{0}` cannot be replayed and recorded to at the same time")]
     SameFile(PathBuf),
-    /// Not in the classic pcap format.
+    /// The file is not in the classic pcap format.
     #[error("`{0}` is no pcap file (pcapng is not read: `editcap -F pcap` converts it)")]
     Format(PathBuf),
-    /// Not recorded on Ethernet.
+    /// The capture's link type is not Ethernet.
     #[error("`{path}` has link type {link_type}: expected {LINKTYPE_ETHERNET} (Ethernet)")]
     LinkType {
         /// The file.
         path: PathBuf,
-        /// The `LINKTYPE_*` value found.
+        /// The `LINKTYPE_*` value of the file.
         link_type: i32,
     },
 }
 
-/// A port that replays one recording and makes another.
+/// A port that replays one capture and records another.
 ///
-/// The replay's clock starts with the first [`recv`](Port::recv), so the first frame is there at
-/// once and the others follow at the recorded distances. A file that turns out to be malformed
-/// ends the replay there with one [`RecvError::Io`]. The link is up unless what is sent cannot be
-/// recorded, such as on a disk that is full; then each call of [`link`](Port::link) looks whether
-/// there is room again.
+/// The replay's clock starts with the first [`recv`](Port::recv), so the first frame is due at once
+/// and the others follow at the recorded intervals. A malformed record ends the replay there with
+/// one [`RecvError::Io`]. The link is up unless sent frames cannot be recorded, for example on a
+/// full disk; then each call of [`link`](Port::link) checks whether there is space again.
 pub struct Pcap {
     name: String,
-    /// Why nothing can be recorded, while it cannot.
+    /// The reason that recording fails, while it does.
     trouble: Option<String>,
     replay: Option<Replay>,
     recorder: Option<Recorder>,
@@ -88,10 +87,10 @@ pub struct Pcap {
 }
 
 impl Pcap {
-    /// Opens `input` for replay, and makes `output`, replacing what it held.
+    /// Opens `input` for replay, and creates `output`, replacing its content.
     ///
     /// # Errors
-    /// Says which file is no good and why.
+    /// Fails when a file cannot be used, with the file and the reason.
     pub fn open(
         input: Option<&Path>,
         output: Option<&Path>,
@@ -226,11 +225,11 @@ impl Port for Pcap {
     }
 }
 
-/// Refuses what opening or using could wait on.
+/// Rejects files on which opening or I/O could block.
 fn regular(path: &Path) -> Result<(), PcapError> {
     match fs::metadata(path) {
         Ok(file) if !file.is_file() => Err(PcapError::NotRegular(path.to_owned())),
-        // What does not exist is for the caller to open or to make.
+        // A missing file is left for the caller to open or create.
         _ => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What every wire port does: non-blocking frames in and out, offloads, link state.
+//! The interface of all wire ports: non-blocking transmission of frames, offloads, link state.
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -10,72 +10,73 @@ use thiserror::Error;
 
 use super::counters::{PortCounters, RxDrop, TxDrop};
 
-/// The longest frame on a wire: a 65,535-byte IP packet (what segmentation offload cuts) behind
-/// an Ethernet header with two VLAN tags. A receive buffer of this length is never too short.
+/// The maximum length of a frame on a wire: a 65,535-byte IP packet (the limit of segmentation
+/// offload) after an Ethernet header with two VLAN tags. A receive buffer of this length is never
+/// too short.
 pub const MAX_FRAME_LEN: usize = 65_535 + 14 + 2 * 4;
 
-/// The shortest frame that has an Ethernet header.
+/// The minimum length of a frame: an Ethernet header.
 pub const MIN_FRAME_LEN: usize = 14;
 
-/// Pieces in which a frame may be given to [`Port::send`]. An IDPF driver hands over at most
-/// 10 buffers for a frame by default, and 18 as the largest `max_sg_bufs_per_tx_pkt` that
-/// Linux uses.
+/// The maximum number of slices of a frame passed to [`Port::send`]. An IDPF driver posts at most
+/// 10 buffers for a frame by default, and 18 as the largest `max_sg_bufs_per_tx_pkt` that Linux
+/// uses.
 pub const MAX_SLICES: usize = 32;
 
-/// The speed that a link is said to have when the host does not know it, in Mbit/s.
+/// The reported speed of a link whose speed the host does not know, in Mbit/s.
 pub const DEFAULT_SPEED_MBPS: u32 = 10_000;
 
 /// One end of a cable.
 ///
-/// No call blocks, none allocates for a frame, and every call moves at most one frame, so that
+/// No call blocks, none allocates for a frame, and every call transfers at most one frame, so that
 /// the caller's budget bounds the work.
 pub trait Port: Send {
-    /// The port as it was asked for, such as `tap:wire0`.
+    /// The port's name as specified, such as `tap:wire0`.
     fn name(&self) -> &str;
 
-    /// A descriptor that is readable (level-triggered) while [`recv`](Self::recv) may yield.
-    /// `None` when there is nothing to wait on: the port works by time
-    /// ([`next_due`](Self::next_due)), or the device behind it is gone. A port may lose its
-    /// descriptor after an error or a [`link`](Self::link) call, so ask again after those.
+    /// A descriptor that is readable (level-triggered) while [`recv`](Self::recv) may return a
+    /// frame. `None` when there is no descriptor to wait on: the port is timed
+    /// ([`next_due`](Self::next_due)), or its device is gone. A port may lose its descriptor after
+    /// an error or a [`link`](Self::link) call, so it must be requested again after those.
     fn poll_fd(&self) -> Option<BorrowedFd<'_>>;
 
-    /// When the next frame is due, for ports that replay a recording.
+    /// The time at which the next frame is due, for ports that replay a capture.
     fn next_due(&self) -> Option<Instant> {
         None
     }
 
-    /// Which frames [`send`](Self::send) takes that are still to be finished; none by default.
+    /// The offloads that [`send`](Self::send) supports; none by default.
     fn capabilities(&self) -> PortCaps {
         PortCaps::default()
     }
 
-    /// Chooses which unfinished frames [`recv`](Self::recv) may yield: the host finishes the
-    /// others. A new port yields all that the host can leave unfinished. What the port does not
-    /// support is ignored.
+    /// Selects the offloads that frames from [`recv`](Self::recv) may leave pending: the host
+    /// completes the others. A new port enables all that the host supports. Unsupported offloads
+    /// are ignored.
     ///
     /// # Errors
-    /// When the host refuses.
+    /// Fails when the host returns an error.
     fn set_recv_offloads(&mut self, _offloads: PortCaps) -> io::Result<()> {
         Ok(())
     }
 
-    /// Takes one frame off the wire, if there is one, into `buf`.
+    /// Receives one frame from the wire, if there is one, into `buf`.
     ///
     /// # Errors
-    /// [`RecvError::Dropped`] took a frame that was no good off the wire and counted it: there
-    /// may be more. The others mean that there is nothing to receive for now.
+    /// [`RecvError::Dropped`] means that an invalid frame was received, dropped and counted: there
+    /// may be more frames. The other errors mean that there is nothing to receive for now.
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError>;
 
-    /// Puts one frame, given in at most [`MAX_SLICES`] pieces, on the wire.
+    /// Sends one frame, in at most [`MAX_SLICES`] slices, to the wire.
     ///
     /// # Errors
-    /// On [`SendError::Full`] the frame is still the caller's: try again later, or count it with
-    /// [`PortCounters::drop_tx`]. After any other error it is lost and counted.
+    /// After [`SendError::Full`] the caller still owns the frame: it may retry later, or count it
+    /// with [`PortCounters::drop_tx`]. After any other error the frame is lost and counted.
     fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError>;
 
-    /// Whether the cable is plugged in, asked from the host; forgets what
-    /// [`link_fd`](Self::link_fd) has announced so far. A port that has lost its device takes it up
-    /// again if it is back. By default the cable always is plugged in.
+    /// Queries the link state from the host, and clears the notifications of
+    /// [`link_fd`](Self::link_fd) so far. A port that has lost its device reattaches to it if it is
+    /// back. By default the link is always up.
     fn link(&mut self) -> LinkState {
         LinkState {
             up: true,
@@ -88,66 +89,66 @@ pub trait Port: Send {
         None
     }
 
-    /// Whether the link can change without an announcement by [`link_fd`](Self::link_fd): then
-    /// [`link`](Self::link) is to be called now and then, which also tries to get back what was
-    /// lost.
+    /// Returns whether the link can change without a notification by [`link_fd`](Self::link_fd):
+    /// then the caller must poll [`link`](Self::link), which also tries to recover a lost device.
     fn is_unwatched(&self) -> bool {
         false
     }
 
-    /// Counts the descriptors that [`poll_fd`](Self::poll_fd) has had: a new one can have the
+    /// Counts the descriptors that [`poll_fd`](Self::poll_fd) has returned: a new one can have the
     /// number of one that was closed.
     fn generation(&self) -> u32 {
         0
     }
 
-    /// Why the link is down, for the log. None while it is up, or when there is no more to say.
+    /// The reason that the link is down, for the log. `None` while it is up, or when the reason is
+    /// unknown.
     fn trouble(&self) -> Option<&str> {
         None
     }
 
-    /// What went through so far.
+    /// The port's counters.
     fn counters(&self) -> &PortCounters;
 
-    /// As [`counters`](Self::counters), for counting frames that the caller gave up.
+    /// The port's counters, for frames that the caller drops.
     fn counters_mut(&mut self) -> &mut PortCounters;
 }
 
-/// Which unfinished frames may cross a port, in one direction.
+/// The offloads that may be pending on frames in one direction of a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortCaps {
-    /// Transport checksums that are left to be completed (`Checksum::Partial`).
+    /// Transport checksums to be completed (`Checksum::Partial`).
     pub checksum: bool,
-    /// `GsoKind::Tcp4`.
+    /// Segmentation of `GsoKind::Tcp4`.
     pub tso4: bool,
-    /// `GsoKind::Tcp6`.
+    /// Segmentation of `GsoKind::Tcp6`.
     pub tso6: bool,
-    /// `GsoKind::Udp`.
+    /// Segmentation of `GsoKind::Udp`.
     pub uso: bool,
 }
 
-/// A frame that was received.
+/// Metadata of a received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Its bytes in the buffer.
+    /// The frame's length in the buffer, in bytes.
     pub len: usize,
-    /// Its checksum state and segmentation request, checked against its bytes.
+    /// The frame's checksum state and segmentation request, validated against its bytes.
     pub meta: FrameMeta,
 }
 
-/// The state of the cable.
+/// The state of the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkState {
-    /// Plugged in, with a device at the other end that is up.
+    /// Set if the cable is plugged in and the device at the other end is up.
     pub up: bool,
-    /// Speed in Mbit/s; meaningful even while the link is down.
+    /// The speed in Mbit/s; meaningful even while the link is down.
     pub speed_mbps: u32,
 }
 
-/// Why nothing was received.
+/// The reason that no frame was received.
 #[derive(Debug, Error)]
 pub enum RecvError {
-    /// A frame was taken off the wire and dropped.
+    /// A frame was received from the wire and dropped.
     #[error("a frame was dropped: {0}")]
     Dropped(RxDrop),
     /// The link is down.
@@ -158,27 +159,27 @@ pub enum RecvError {
     Io(io::Error),
 }
 
-/// Why a frame was not sent.
+/// The reason that a frame was not sent.
 #[derive(Debug, Error)]
 pub enum SendError {
-    /// The other end takes no more for now.
+    /// The other end accepts no more frames for now.
     #[error("the wire takes no more frames for now")]
     Full,
-    /// The link is down, or nobody is at the other end.
+    /// The link is down, or the other end has no receiver.
     #[error("the link is down")]
     Down,
-    /// Longer than the wire carries.
+    /// The frame is longer than the wire supports.
     #[error("a frame of {len} bytes is longer than the wire carries ({max})")]
     TooBig {
-        /// Bytes of the frame.
+        /// The length of the frame in bytes.
         len: usize,
-        /// Bytes that the wire carries.
+        /// The maximum length on the wire in bytes.
         max: usize,
     },
-    /// In too many pieces.
+    /// The frame has too many slices.
     #[error("a frame in {0} pieces: at most {MAX_SLICES} can be gathered")]
     TooManySlices(usize),
-    /// The frame is shorter than an Ethernet header, or contradicts what is said of it.
+    /// The frame is shorter than an Ethernet header, or contradicts its metadata.
     #[error("the frame is malformed, or its offload request does not fit it")]
     Refused,
     /// An error of the host.
@@ -187,7 +188,7 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// The counter that this error belongs to.
+    /// The drop reason under which this error is counted.
     #[must_use]
     pub fn reason(&self) -> TxDrop {
         match self {
@@ -201,7 +202,7 @@ impl SendError {
     }
 }
 
-/// The length of a frame for the wire, if ports take frames of that length and shape.
+/// Returns the length of a frame for the wire, if its length and number of slices are valid.
 pub(super) fn checked_len(frame: &[IoSlice<'_>]) -> Result<usize, SendError> {
     if frame.len() > MAX_SLICES {
         return Err(SendError::TooManySlices(frame.len()));

@@ -4,8 +4,8 @@
 use super::counters::{PortCounters, RxDrop, TxDrop};
 use crate::metrics::{Exposition, Family, Kind};
 
-/// Adds the counters of all ports, given with the name that each has (`tap:wire0`), to `out`.
-/// The label `port` is the place in the list.
+/// Adds the counters of all ports to `out`. Each port is given with its name (`tap:wire0`). The
+/// label `port` is the index in the list.
 pub fn write_metrics(out: &mut Exposition, ports: &[(&str, &PortCounters)]) {
     let receive = "received from the wire";
     let transmit = "put on the wire";

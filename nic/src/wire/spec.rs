@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `--wire` arguments.
+//! The `--wire` arguments.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,58 +12,58 @@ use super::port::Port;
 use super::tap::{interface_name, Tap, TapError};
 use super::unix::{Unix, UnixError};
 
-/// What is at the other end of a port's cable.
+/// The backend at the other end of a port's cable.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WireSpec {
     /// `none`: no cable. The link is down.
     None,
     /// `tap:NAME`: a TAP device.
     Tap(String),
-    /// `unix:PATH`: one of the two ends of a cable that is named by a path.
+    /// `unix:PATH`: one of the two ends of a cable that is identified by a path.
     UnixEither(PathBuf),
     /// `unix:LOCAL,REMOTE`: a datagram socket at each of two paths.
     Unix {
-        /// Where the port receives.
+        /// The path at which the port receives.
         local: PathBuf,
-        /// Where it sends to.
+        /// The path to which it sends.
         remote: PathBuf,
     },
-    /// `pcap:IN,OUT[,speed=FACTOR|max]`: a recording to replay, a file to record to.
+    /// `pcap:IN,OUT[,speed=FACTOR|max]`: a capture to replay, a file to record to.
     Pcap {
-        /// What to replay.
+        /// The file to replay.
         input: Option<PathBuf>,
-        /// Where to record.
+        /// The file to record to.
         output: Option<PathBuf>,
-        /// How fast to replay.
+        /// The speed of the replay.
         speed: Speed,
     },
 }
 
-/// Why a `--wire` argument means nothing.
+/// The reason that a `--wire` argument is invalid.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum WireSpecError {
-    /// The word before the colon.
+    /// The kind before the colon is unknown.
     #[error(
         "`{0}` is no wire: expected `tap:NAME`, `unix:PATH`, `unix:LOCAL,REMOTE`, \
          `pcap:IN,OUT[,speed=FACTOR|max]` or `none`"
     )]
     Kind(String),
-    /// The interface name.
+    /// The interface name is invalid.
     #[error(
         "`{0}` is no interface name: 1 to 15 bytes, none of them `/`, `%`, `:`, `,` or a space, \
          and not `.` or `..`"
     )]
     Interface(String),
-    /// The paths of a UNIX socket pair.
+    /// The paths of the UNIX sockets are invalid.
     #[error("`unix:{0}`: expected one path, or two different ones with a comma between them")]
     Unix(String),
-    /// The files of a recording.
+    /// The files of a capture are invalid.
     #[error(
         "`pcap:{0}`: expected two different files with a comma between them, `-` for none, and \
          then at most `,speed=max` or `,speed=FACTOR`"
     )]
     Pcap(String),
-    /// The replay speed.
+    /// The replay speed is invalid.
     #[error("`speed={0}`: expected `max`, or a factor from {MIN_FACTOR} to {MAX_FACTOR}")]
     Speed(String),
 }
@@ -71,25 +71,25 @@ pub enum WireSpecError {
 const MIN_FACTOR: f64 = 0.001;
 const MAX_FACTOR: f64 = 1000.0;
 
-/// Why the other end of a cable could not be opened.
+/// The reason that a port could not be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// A TAP device.
+    /// An error of a TAP device.
     #[error(transparent)]
     Tap(#[from] TapError),
-    /// A UNIX socket.
+    /// An error of a UNIX socket.
     #[error(transparent)]
     Unix(#[from] UnixError),
-    /// A recording.
+    /// An error of a capture.
     #[error(transparent)]
     Pcap(#[from] PcapError),
 }
 
 impl WireSpec {
-    /// Opens the port; `None` when there is no cable.
+    /// Opens the port; returns `None` when there is no cable.
     ///
     /// # Errors
-    /// Says what could not be opened and why.
+    /// Fails when the backend cannot be opened, with its name and the reason.
     pub fn open(&self) -> Result<Option<Box<dyn Port>>, OpenError> {
         Ok(match self {
             Self::None => None,

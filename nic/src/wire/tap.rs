@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A TAP device of the network namespace that the process runs in.
+//! A TAP device in the network namespace of the process.
 //!
 //! The interface that the host sees is the other end of the cable: `ip link set NAME down` in its
-//! namespace pulls the cable, deleting it removes the socket.
+//! namespace takes the link down, deleting the interface removes the socket.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,10 +29,10 @@ const TUN_PATH: &str = "/dev/net/tun";
 const TCP_FLAGS_OFFSET: usize = 13;
 const TCP_FLAG_CWR: u8 = 0x80;
 
-/// Why a TAP device could not be opened.
+/// The reason that a TAP device could not be opened.
 #[derive(Debug, Error)]
 pub enum TapError {
-    /// The name is no interface name.
+    /// The name is not a valid interface name.
     #[error(
         "`{0}` is no interface name: 1 to 15 bytes, none of them `/`, `%`, `:` or a space, and \
          not `.` or `..`"
@@ -46,10 +46,10 @@ pub enum TapError {
     /// The interface exists and is not a single-queue TAP device.
     #[error("`{0}` exists and is no TAP device with one queue: delete it or choose another name")]
     NotTap(String),
-    /// Another process has the device.
+    /// The device is attached to another process.
     #[error("TAP device `{0}` is in use by another process")]
     Busy(String),
-    /// Missing privilege.
+    /// A privilege is missing.
     #[error(
         "no permission to create or attach to TAP device `{0}`: needs CAP_NET_ADMIN in this \
          network namespace, or a device made with `ip tuntap add … user`"
@@ -60,36 +60,38 @@ pub enum TapError {
     Setup {
         /// The interface.
         name: String,
-        /// What was being done.
+        /// The operation that failed.
         step: &'static str,
-        /// The host's answer.
+        /// The host's error.
         error: io::Error,
     },
 }
 
-/// What a port says of a device that is gone.
+/// The trouble reported for a deleted device.
 const DELETED: &str = "the TAP device was deleted; one of the same name is taken up";
 
 /// A port whose other end is a TAP device.
 #[derive(Debug)]
 pub struct Tap {
     name: String,
-    /// The interface's name when it was opened, under which one is looked for if it is deleted.
+    /// The interface's name at the time of opening, by which a replacement is found if it is
+    /// deleted.
     if_name: IfName,
-    /// None while the device is gone: its descriptor would report an error for ever.
+    /// `None` while the device is gone: its descriptor would report an error permanently.
     fd: Option<OwnedFd>,
     generation: u32,
     watch: LinkWatch,
     uso: bool,
-    /// What [`recv`](Port::recv) may yield, for a device that is taken up again.
+    /// The offloads requested for [`recv`](Port::recv), for reattaching to a device.
     wanted: PortCaps,
-    /// Why the device cannot be used, while it cannot.
+    /// The reason that the device cannot be used, while it cannot.
     trouble: Option<String>,
     speed_mbps: u32,
     counters: PortCounters,
 }
 
-/// Attaches to a TAP device, or makes it; says whether it segments UDP.
+/// Attaches to a TAP device, or creates it; returns its descriptor and whether it supports UDP
+/// segmentation.
 fn attach(name: &str, if_name: IfName, existed: bool) -> Result<(OwnedFd, bool), TapError> {
     let setup = |step| {
         move |error: io::Error| TapError::Setup {
@@ -110,9 +112,9 @@ fn attach(name: &str, if_name: IfName, existed: bool) -> Result<(OwnedFd, bool),
     })?;
     sys::set_vnet_header_len(tun, VNET_HEADER_LEN).map_err(setup("TUNSETVNETHDRSZ"))?;
     sys::set_vnet_little_endian(tun).map_err(setup("TUNSETVNETLE"))?;
-    // No limit: what is written is received by the host's stack before write returns.
+    // No limit: the host's stack receives a written frame before write returns.
     sys::set_send_buffer(tun, libc::c_int::MAX).map_err(setup("TUNSETSNDBUF"))?;
-    // UDP segmentation came with Linux 6.2; an older kernel refuses the whole set.
+    // UDP segmentation was added in Linux 6.2; an older kernel rejects the whole set.
     let uso = sys::set_offload(tun, tun_flags(ALL)).is_ok();
     if !uso {
         let no_uso = PortCaps { uso: false, ..ALL };
@@ -129,12 +131,12 @@ const ALL: PortCaps = PortCaps {
 };
 
 impl Tap {
-    /// Attaches to the TAP device `name`, or makes it and brings it up. A device that this call
-    /// made goes away with the port. If the device is deleted, the link is down until there is one
-    /// of that name again.
+    /// Attaches to the TAP device `name`, or creates it and brings it up. A device created by this
+    /// call is removed with the port. If the device is deleted, the link is down until a device of
+    /// that name exists again.
     ///
     /// # Errors
-    /// Says which step failed and what is missing.
+    /// Fails with the step that failed and the missing prerequisite.
     pub fn open(name: &str) -> Result<Self, TapError> {
         let if_name = interface_name(name).ok_or_else(|| TapError::Name(name.to_owned()))?;
         let setup = |step| {
@@ -170,14 +172,14 @@ impl Tap {
         })
     }
 
-    /// Gives up the device, which is gone.
+    /// Releases the device, which is gone.
     fn lose(&mut self) {
         self.fd = None;
         self.trouble = Some(DELETED.to_owned());
     }
 
-    /// Attaches to a device of the old one's name, if there is one: it is not for this port to make
-    /// again what somebody has deleted.
+    /// Attaches to a device of the old one's name, if there is one: this port must not recreate a
+    /// device that was deleted deliberately.
     fn take_up_again(&mut self) {
         if !sys::exists(self.watch.as_fd(), self.if_name).unwrap_or(false) {
             return;
@@ -196,7 +198,8 @@ impl Tap {
         }
     }
 
-    /// What a failed read or write says of the link, if that is what it is about.
+    /// Handles the error of a failed read or write; returns `true` if it means that the link is
+    /// down.
     fn link_lost(&mut self, errno: Errno) -> bool {
         // EBADFD: the device was deleted. EIO: it is down.
         if matches!(errno, Errno::BADFD | Errno::NODEV) {
@@ -263,7 +266,8 @@ impl Port for Tap {
             return Err(RecvError::Down);
         };
         let mut header = VnetHeader::default();
-        // The byte behind the buffer tells a frame that fills it from one that was cut.
+        // The byte after the buffer distinguishes a frame that fills it from one that was
+        // truncated.
         let mut beyond = [0_u8; 1];
         let read = rustix::io::readv(
             fd,
@@ -302,7 +306,7 @@ impl Port for Tap {
         if self.fd.is_none() {
             self.take_up_again();
         }
-        // The name is asked for each time, because an interface can be renamed.
+        // The name is queried each time, because an interface can be renamed.
         let up = match self.fd.as_ref().map(|fd| sys::attached_name(fd.as_fd())) {
             Some(Ok(name)) => {
                 self.speed_mbps =
@@ -326,7 +330,8 @@ impl Port for Tap {
         Some(self.watch.as_fd())
     }
 
-    // A device that came back before the old one was found missing has been announced already.
+    // A device that returned before the loss of the old one was detected has already been
+    // announced.
     fn is_unwatched(&self) -> bool {
         self.fd.is_none()
     }
@@ -348,8 +353,8 @@ impl Port for Tap {
     }
 }
 
-/// A name that the kernel takes as it is (`dev_valid_name`), without `%`, which would make it a
-/// pattern.
+/// Parses a name that the kernel accepts literally (`dev_valid_name`), without `%`, which would
+/// make it a pattern.
 pub(super) fn interface_name(name: &str) -> Option<IfName> {
     let bad = |c: char| matches!(c, '/' | ':' | '%' | ',') || c.is_whitespace();
     if matches!(name, "." | "..") || name.contains(bad) {
@@ -359,7 +364,7 @@ pub(super) fn interface_name(name: &str) -> Option<IfName> {
 }
 
 fn tun_flags(offloads: PortCaps) -> libc::c_uint {
-    // Segmentation without checksum offload makes no sense, and the kernel refuses it.
+    // Segmentation requires checksum offload; the kernel rejects it otherwise.
     if !offloads.checksum {
         return 0;
     }
@@ -379,7 +384,7 @@ fn tun_flags(offloads: PortCaps) -> libc::c_uint {
     flags
 }
 
-/// Whether the TCP header of a frame to be cut has the CWR flag set.
+/// Returns whether the TCP header of a frame to be segmented has the CWR flag set.
 fn has_cwr(frame: &[IoSlice<'_>], meta: &FrameMeta) -> bool {
     let (Some(gso), Checksum::Partial { start, .. }) = (meta.gso, meta.checksum) else {
         return false;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The ioctls of TAP devices (`include/uapi/linux/if_tun.h`) and of network interfaces
-//! (netdevice(7), `include/uapi/linux/ethtool.h`), each as one safe call.
+//! Safe wrappers of the ioctls of TAP devices (`include/uapi/linux/if_tun.h`) and of network
+//! interfaces (netdevice(7), `include/uapi/linux/ethtool.h`).
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// `IFNAMSIZ`: bytes of an interface name with its terminating zero.
+/// `IFNAMSIZ`: the size of an interface name with its terminating zero.
 pub(super) const IFNAMSIZ: usize = libc::IFNAMSIZ;
 
 /// `ETHTOOL_GSET`: the link settings, in the layout of `struct ethtool_cmd`.
@@ -16,7 +16,7 @@ const ETHTOOL_GSET: u32 = 1;
 pub(super) struct IfName([u8; IFNAMSIZ]);
 
 impl IfName {
-    /// Takes a name that fits and has no zero inside.
+    /// Converts a name that fits and contains no zero.
     pub(super) fn new(name: &str) -> Option<Self> {
         let mut bytes = [0; IFNAMSIZ];
         let fits = !name.is_empty() && name.len() < IFNAMSIZ && !name.contains('\0');
@@ -27,7 +27,8 @@ impl IfName {
     }
 
     fn request(self) -> libc::ifreq {
-        // SAFETY: ifreq is plain data of integers, arrays and a pointer; all zeroes is a value.
+        // SAFETY: ifreq is plain data of integers, arrays and a pointer; all zeroes is a valid
+        // value.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(self.0) {
             *to = from as libc::c_char;
@@ -36,7 +37,7 @@ impl IfName {
     }
 }
 
-/// Whether an interface of this name exists in the namespace of `socket`.
+/// Returns whether an interface of this name exists in the namespace of `socket`.
 pub(super) fn exists(socket: BorrowedFd<'_>, name: IfName) -> io::Result<bool> {
     let mut request = name.request();
     // SAFETY: SIOCGIFINDEX takes an ifreq, which lives through the call, and fills its index.
@@ -69,7 +70,7 @@ pub(super) fn set_flags(
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) })
 }
 
-/// The interface's speed in Mbit/s, where its driver knows one.
+/// The interface's speed in Mbit/s, if its driver knows one.
 pub(super) fn speed(socket: BorrowedFd<'_>, name: IfName) -> Option<u32> {
     // struct ethtool_cmd: 44 bytes, eleven words; the speed's low half is the 16-bit field at
     // byte 12, its high half the one at byte 28.
@@ -78,7 +79,7 @@ pub(super) fn speed(socket: BorrowedFd<'_>, name: IfName) -> Option<u32> {
     let mut request = name.request();
     request.ifr_ifru.ifru_data = settings.as_mut_ptr().cast();
     // SAFETY: SIOCETHTOOL takes an ifreq that points to a command. For ETHTOOL_GSET that is a
-    // struct ethtool_cmd of 44 bytes, which `settings` has room for; both live through the call.
+    // struct ethtool_cmd of 44 bytes, which fits into `settings`; both live through the call.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) }).ok()?;
     let half = |word: u32| {
         u32::from(u16::from_ne_bytes([
@@ -102,7 +103,7 @@ pub(super) fn attach(tun: BorrowedFd<'_>, name: IfName) -> io::Result<()> {
     check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })
 }
 
-/// `TUNGETIFF`: the device's present name; fails with `EBADFD` when the device is gone.
+/// `TUNGETIFF`: the device's current name; fails with `EBADFD` when the device is gone.
 pub(super) fn attached_name(tun: BorrowedFd<'_>) -> io::Result<IfName> {
     // SAFETY: as in `IfName::request`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -115,7 +116,7 @@ pub(super) fn attached_name(tun: BorrowedFd<'_>) -> io::Result<IfName> {
     Ok(IfName(name))
 }
 
-/// `TUNSETVNETHDRSZ`: bytes of the header in front of each frame.
+/// `TUNSETVNETHDRSZ`: the length of the header before each frame, in bytes.
 pub(super) fn set_vnet_header_len(tun: BorrowedFd<'_>, len: usize) -> io::Result<()> {
     let len =
         libc::c_int::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -123,20 +124,20 @@ pub(super) fn set_vnet_header_len(tun: BorrowedFd<'_>, len: usize) -> io::Result
     check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) })
 }
 
-/// `TUNSETVNETLE`: the header is little-endian, whatever the host is.
+/// `TUNSETVNETLE`: the header is little-endian on any host.
 pub(super) fn set_vnet_little_endian(tun: BorrowedFd<'_>) -> io::Result<()> {
     let yes: libc::c_int = 1;
     // SAFETY: TUNSETVNETLE reads an int, which lives through the call.
     check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETVNETLE, &raw const yes) })
 }
 
-/// `TUNSETSNDBUF`: bytes of sent frames that may wait in the kernel.
+/// `TUNSETSNDBUF`: the maximum number of bytes of sent frames queued in the kernel.
 pub(super) fn set_send_buffer(tun: BorrowedFd<'_>, bytes: libc::c_int) -> io::Result<()> {
     // SAFETY: TUNSETSNDBUF reads an int, which lives through the call.
     check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETSNDBUF, &raw const bytes) })
 }
 
-/// `TUNSETOFFLOAD`: which `TUN_F_*` the reader of this device can take.
+/// `TUNSETOFFLOAD`: the `TUN_F_*` offloads that the reader of this device supports.
 pub(super) fn set_offload(tun: BorrowedFd<'_>, offload: libc::c_uint) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes its argument by value; no memory is involved.
     check(unsafe {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A pair of UNIX datagram sockets: one frame is one datagram, with nothing around it.
+//! A pair of UNIX datagram sockets: one frame is one datagram, without encapsulation.
 //!
-//! That is what QEMU's `-netdev dgram,local.type=unix,…` speaks. Each end binds its own path and
-//! sends to the other's, and each can come and go by itself.
+//! This is the protocol of QEMU's `-netdev dgram,local.type=unix,…`. Each end binds its own path
+//! and sends to the other's, and each can be started and stopped independently.
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
@@ -26,25 +26,25 @@ use super::port::{
     DEFAULT_SPEED_MBPS, MIN_FRAME_LEN,
 };
 
-/// Bytes of frames that may wait in the socket of the other end.
+/// The maximum number of bytes of frames queued in the socket of the other end.
 const SEND_BUFFER: usize = 4 << 20;
 
-/// What the second end of a cable named by one path adds to it.
+/// The suffix that the second end of a cable adds to the cable's path.
 const SECOND_END: &str = ".peer";
 
-/// Why a UNIX socket could not be opened.
+/// The reason that a UNIX socket could not be opened.
 #[derive(Debug, Error)]
 pub enum UnixError {
     /// The path does not fit into a socket address.
     #[error("`{0}` is no socket path: at most 107 bytes, none of them zero")]
     Path(PathBuf),
-    /// Something other than a socket is in the way.
+    /// The path exists and is not a socket.
     #[error("`{0}` exists and is no socket: delete it or choose another path")]
     NotSocket(PathBuf),
     /// Another process receives at this path.
     #[error("`{0}` is in use by another process")]
     InUse(PathBuf),
-    /// Both ends of a cable named by one path are taken.
+    /// Both ends of a cable identified by one path are in use.
     #[error("both ends of `{0}` are in use: a cable has two ends")]
     BothEnds(PathBuf),
     /// Any other step failed.
@@ -52,49 +52,50 @@ pub enum UnixError {
     Setup {
         /// The path.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         step: &'static str,
-        /// The host's answer.
+        /// The host's error.
         error: io::Error,
     },
 }
 
 /// A port whose other end is a UNIX datagram socket.
 ///
-/// The link is up while somebody receives at the other path, which is looked at with each call of
-/// [`link`](Port::link): a socket does not say when that changes. Frames sent while nobody does are
-/// lost and counted (`TxDrop::Down`). If the port's own socket file is removed, it makes another.
+/// The link is up while a process receives at the other path, which is checked by each call of
+/// [`link`](Port::link): a socket does not notify of that change. Frames sent while there is no
+/// receiver are dropped and counted (`TxDrop::Down`). If the port's own socket file is removed, the
+/// port recreates it.
 #[derive(Debug)]
 pub struct Unix {
     name: String,
     socket: OwnedFd,
     generation: u32,
-    /// Why the link is down, while it is.
+    /// The reason that the link is down, while it is.
     trouble: Option<String>,
     local: PathBuf,
-    /// Device and inode of the socket file, so that only this port's own is removed.
+    /// The device and inode of the socket file, so that only this port's own file is removed.
     inode: (u64, u64),
     remote: SocketAddrUnix,
     counters: PortCounters,
 }
 
 impl Unix {
-    /// Receives at `local`, sends to `remote`. A socket that a dead process left at `local` is
-    /// replaced.
+    /// Opens a port that receives at `local` and sends to `remote`. A socket that a dead process
+    /// left at `local` is replaced.
     ///
     /// # Errors
-    /// Says which path is in the way and why.
+    /// Fails with the path that cannot be used and the reason.
     pub fn open(local: &Path, remote: &Path) -> Result<Self, UnixError> {
         let _claim = claim(local)?;
         let name = format!("unix:{},{}", local.display(), remote.display());
         Self::bind(local, remote, name)?.ok_or_else(|| UnixError::InUse(local.to_owned()))
     }
 
-    /// Takes one end of the cable that is named `path`. Whoever comes first receives at `path`
-    /// and sends to `path.peer`; whoever comes second has it the other way round.
+    /// Opens one end of the cable that is identified by `path`. The first end receives at `path`
+    /// and sends to `path.peer`; the second end does the opposite.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and when both ends are taken.
+    /// Fails like [`open`](Self::open), and when both ends are in use.
     pub fn open_either_end(path: &Path) -> Result<Self, UnixError> {
         let _claim = claim(path)?;
         let mut second = path.as_os_str().to_owned();
@@ -107,7 +108,7 @@ impl Unix {
         Self::bind(&second, path, name)?.ok_or_else(|| UnixError::BothEnds(path.to_owned()))
     }
 
-    /// `None` when another process receives at `local`.
+    /// Binds the socket; returns `None` when another process receives at `local`.
     fn bind(local: &Path, remote: &Path, name: String) -> Result<Option<Self>, UnixError> {
         let setup = |step| {
             move |errno: Errno| UnixError::Setup {
@@ -152,33 +153,34 @@ impl Unix {
         }))
     }
 
-    /// Where this port receives.
+    /// The path at which this port receives.
     #[must_use]
     pub fn local(&self) -> &Path {
         &self.local
     }
 
-    /// Whether the socket file at [`local`](Self::local) is this port's.
+    /// Returns whether the socket file at [`local`](Self::local) is this port's.
     fn has_its_name(&self) -> bool {
         fs::symlink_metadata(&self.local).is_ok_and(|file| (file.dev(), file.ino()) == self.inode)
     }
 
-    /// Receives at its path again, whose file somebody has removed.
+    /// Binds to its path again after the socket file was removed.
     fn bind_again(&mut self) -> Result<(), UnixError> {
-        // Others must not be waited for: frames of other ports would, too.
+        // This must not wait for the lock of another process: the frames of other ports would wait,
+        // too.
         let _claim = claim_with(&self.local, FlockOperation::NonBlockingLockExclusive)?;
         let path = self.remote.path_bytes().unwrap_or_default();
         let remote = PathBuf::from(std::ffi::OsStr::from_bytes(path));
         let new = Self::bind(&self.local, &remote, String::new())?;
         let mut new = new.ok_or_else(|| UnixError::InUse(self.local.clone()))?;
-        // What is dropped then is the old socket, which has no file any more.
+        // The old socket, which no longer has a file, is then dropped.
         std::mem::swap(&mut self.socket, &mut new.socket);
         std::mem::swap(&mut self.inode, &mut new.inode);
         self.generation = self.generation.wrapping_add(1);
         Ok(())
     }
 
-    /// Why the port cannot be used, if it cannot.
+    /// Returns the reason that the port cannot be used, if there is one.
     fn find_trouble(&mut self) -> Option<String> {
         if !self.has_its_name() {
             if let Err(error) = self.bind_again() {
@@ -198,8 +200,8 @@ impl Unix {
             return Err(SendError::Refused);
         }
         let mut none = SendAncillaryBuffer::default();
-        // Sent by address each time: a connected socket would stay with a peer that has died, and
-        // receive from nobody else.
+        // Frames are sent by address: a connected socket would stay connected to a dead peer, and
+        // receive from no other.
         match sendmsg_addr(
             &self.socket,
             &self.remote,
@@ -229,7 +231,7 @@ impl Port for Unix {
     }
 
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {
-        // With MSG_TRUNC the second number is the datagram's real length.
+        // With MSG_TRUNC the second number is the datagram's full length.
         let len = match rustix::net::recv(&self.socket, &mut *buf, RecvFlags::TRUNC) {
             Ok((_, len)) => len,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
@@ -285,7 +287,7 @@ impl Port for Unix {
 impl Drop for Unix {
     fn drop(&mut self) {
         if self.has_its_name() {
-            // Nothing to do about a failure: the next to bind here replaces a dead socket.
+            // A failure can be ignored: the next port that binds here replaces a dead socket.
             let _ = fs::remove_file(&self.local);
         }
     }
@@ -300,17 +302,17 @@ fn new_socket() -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
 }
 
-/// Whether a process has this address bound: a socket whose owner died refuses connections.
+/// Returns whether a process has this address bound: a socket whose owner died refuses connections.
 fn is_received_at(address: &SocketAddrUnix) -> Result<bool, Errno> {
     match connect(new_socket()?, address) {
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
-        // EPERM: its owner talks to one other socket only. EPROTOTYPE: it is a stream socket.
+        // EPERM: it is connected to another socket. EPROTOTYPE: it is a stream socket.
         Ok(()) | Err(Errno::PERM | Errno::PROTOTYPE) => Ok(true),
         Err(errno) => Err(errno),
     }
 }
 
-/// Keeps others from replacing a dead socket in the same folder at the same time, until dropped.
+/// Locks the folder, until dropped, against concurrent replacement of a dead socket.
 fn claim(path: &Path) -> Result<File, UnixError> {
     claim_with(path, FlockOperation::LockExclusive)
 }

@@ -2,18 +2,18 @@
 //! The header that precedes each frame on a Linux TAP device: `struct virtio_net_hdr_v1`
 //! (VIRTIO 1.2, section 5.1.6; `include/uapi/linux/virtio_net.h`), 12 bytes, little-endian.
 //!
-//! Both directions are pure functions. What a header says is checked against its frame: offsets
-//! that leave the frame are an error, and the header length (a hint in the standard) is computed
-//! from the transport header instead of being believed.
+//! Both directions are pure functions. A header is validated against its frame: offsets outside the
+//! frame are an error, and the header length (a hint in the standard) is computed from the
+//! transport header instead of being trusted.
 
 use adit_pipeline::offload::{Checksum, FrameMeta, Gso, GsoKind};
 use thiserror::Error;
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: `csum_start` and `csum_offset` say what is left to do.
+/// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: `csum_start` and `csum_offset` locate the pending checksum.
 const F_NEEDS_CSUM: u8 = 1;
-/// `VIRTIO_NET_HDR_F_DATA_VALID`: the checksum was verified, or its sender vouches for it.
+/// `VIRTIO_NET_HDR_F_DATA_VALID`: the checksum was verified, or is trusted.
 const F_DATA_VALID: u8 = 2;
 
 const GSO_NONE: u8 = 0;
@@ -29,7 +29,7 @@ const TCP_CHECKSUM_OFFSET: usize = 16;
 const UDP_HEADER_LEN: usize = 8;
 const UDP_CHECKSUM_OFFSET: usize = 6;
 
-/// Bytes of the header on the wire.
+/// The length of the header in bytes.
 pub const VNET_HEADER_LEN: usize = size_of::<VnetHeader>();
 
 /// `struct virtio_net_hdr_v1`.
@@ -48,62 +48,61 @@ pub const VNET_HEADER_LEN: usize = size_of::<VnetHeader>();
 )]
 #[repr(C)]
 pub struct VnetHeader {
-    /// `VIRTIO_NET_HDR_F_*`.
+    /// The `VIRTIO_NET_HDR_F_*` flags.
     pub flags: u8,
-    /// `VIRTIO_NET_HDR_GSO_*`, the ECN bit added.
+    /// The `VIRTIO_NET_HDR_GSO_*` type, with the ECN bit.
     pub gso_type: u8,
-    /// Bytes of all headers; a hint.
+    /// The length of all headers in bytes; a hint.
     pub hdr_len: U16,
-    /// Payload bytes for each segment.
+    /// The payload length of each segment in bytes.
     pub gso_size: U16,
-    /// First byte that the checksum covers.
+    /// The offset of the first byte covered by the checksum.
     pub csum_start: U16,
-    /// The checksum field, counted from `csum_start`.
+    /// The offset of the checksum field, relative to `csum_start`.
     pub csum_offset: U16,
-    /// Buffers that the frame was spread over (always 1 for a TAP device).
+    /// The number of buffers that the frame was spread over (always 1 for a TAP device).
     pub num_buffers: U16,
 }
 
 const _: () = assert!(VNET_HEADER_LEN == 12);
 
-/// Why a header does not fit its frame.
+/// The reason that a header does not match its frame.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum VnetError {
-    /// The checksum field is not inside the frame, or covers the Ethernet header.
+    /// The checksum field is not inside the frame, or the checksum covers the Ethernet header.
     #[error("checksum at {start}+{offset} is not inside the payload of a frame of {len} bytes")]
     ChecksumOutside {
-        /// `csum_start`.
+        /// The `csum_start` field.
         start: u16,
-        /// `csum_offset`.
+        /// The `csum_offset` field.
         offset: u16,
-        /// Bytes of the frame.
+        /// The length of the frame in bytes.
         len: usize,
     },
-    /// A segmentation type that was never enabled, or that no standard defines.
+    /// The segmentation type was never enabled, or is not defined by any standard.
     #[error("segmentation type {0:#04x} was not enabled on this port")]
     UnknownGso(u8),
-    /// A frame to be cut whose segments would have no payload.
+    /// The segments of the frame would have no payload.
     #[error("segmentation with a segment size of 0")]
     ZeroSegment,
-    /// A frame to be cut whose transport checksum is not left to be completed for each segment.
+    /// The frame requests segmentation without a partial transport checksum for each segment.
     #[error("segmentation without a partial checksum at the transport header")]
     GsoWithoutChecksum,
-    /// The transport header of a frame to be cut leaves the frame.
+    /// The transport header of a frame to be segmented extends beyond the frame.
     #[error("transport header at {start} leaves a frame of {len} bytes")]
     HeaderOutside {
-        /// First byte of the transport header.
+        /// The offset of the transport header.
         start: u16,
-        /// Bytes of the frame.
+        /// The length of the frame in bytes.
         len: usize,
     },
 }
 
 impl VnetHeader {
-    /// What the header says of `frame`, checked against it.
+    /// Decodes the header of `frame` and validates it against the frame.
     ///
     /// # Errors
-    /// Says what does not fit: offsets outside the frame, or a segmentation request that cannot
-    /// be carried out.
+    /// Fails when offsets are outside the frame, or a segmentation request cannot be carried out.
     pub fn decode(&self, frame: &[u8]) -> Result<FrameMeta, VnetError> {
         let checksum = if self.flags & F_NEEDS_CSUM != 0 {
             let (start, offset) = (self.csum_start.get(), self.csum_offset.get());
@@ -148,8 +147,9 @@ impl VnetHeader {
         })
     }
 
-    /// The header for a frame with `meta`. `cwr` says whether the frame's TCP header has the
-    /// CWR flag set, which the standard wants repeated here for a frame that will be cut.
+    /// Encodes the header for a frame with `meta`. `cwr` is set if the frame's TCP header has the
+    /// CWR flag, which the standard requires to be repeated here for a frame that will be
+    /// segmented.
     #[must_use]
     pub fn encode(meta: &FrameMeta, cwr: bool) -> Self {
         let mut header = Self {
@@ -181,8 +181,8 @@ impl VnetHeader {
     }
 }
 
-/// Bytes up to the payload of a frame to be cut: where the transport header starts is where its
-/// checksum starts, how long it is its own fields say.
+/// The length of all headers of a frame to be segmented: the transport header starts where its
+/// checksum starts, and its own fields contain its length.
 fn header_len(kind: GsoKind, checksum: Checksum, frame: &[u8]) -> Result<u16, VnetError> {
     let Checksum::Partial { start, offset } = checksum else {
         return Err(VnetError::GsoWithoutChecksum);
@@ -324,7 +324,7 @@ mod tests {
         ) {
             let mut header = header(bytes);
             if small {
-                // Small offsets, or almost every case would end at the first check.
+                // Small offsets, or almost every case would fail the first check.
                 header.csum_start = U16::new(header.csum_start.get() & 63);
                 header.csum_offset = U16::new(if bytes[0] & 128 != 0 { 16 } else { 6 });
                 header.gso_type &= 0x85;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Enters a network namespace of the test's own.
+//! Entry into a network namespace of the test's own.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use rustix::process::{getgid, getuid};
 use rustix::thread::{unshare_unsafe, UnshareFlags};
 
 /// Moves this process, which must not have started a thread yet, into a new network namespace.
-/// Without privilege it goes through a user namespace. `Err` says what is missing.
+/// Without privilege it also creates a user namespace. Fails with the missing prerequisite.
 pub(crate) fn enter() -> Result<(), String> {
     if Command::new("ip").arg("-V").output().is_err() {
         return Err("the `ip` command (iproute2) is not installed".to_owned());

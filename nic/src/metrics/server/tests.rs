@@ -21,7 +21,7 @@ fn connect(server: &MetricsServer) -> TcpStream {
 
 fn ask(server: &MetricsServer, request: &str) -> String {
     let mut client = connect(server);
-    // A server that refuses early may have closed before all of it is written.
+    // A server that refuses early may close the connection before the whole request is written.
     let _ = client.write_all(request.as_bytes());
     let mut answer = String::new();
     let _ = client.read_to_string(&mut answer);
@@ -51,7 +51,7 @@ fn serves_metrics_and_nothing_else() {
 fn a_request_without_end_is_refused() {
     let server = start();
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(MAX_REQUEST_LEN - 5));
-    // What is left unread may turn the close into a reset that overtakes the answer.
+    // Unread data may turn the close into a reset that overtakes the response.
     let answer = ask(&server, &long[..MAX_REQUEST_LEN]);
     assert!(answer.contains(" 431 "), "{answer}");
     let many = format!(

@@ -11,7 +11,7 @@ use crate::pci::DEFAULT_ID;
 
 const GREETING: &str = r#"{"QMP": {"version": {}, "capabilities": ["oob"]}}"#;
 
-/// What `query-pci` says of a root bus with these functions.
+/// The response to `query-pci` for a root bus with these functions.
 fn bus(functions: &[(PciId, u64)]) -> Value {
     let devices = functions.iter().map(|(id, slot)| {
         json!({
@@ -34,7 +34,7 @@ fn qemu(scripts: Vec<Vec<String>>) -> (tempfile::TempDir, Qmp, mpsc::Receiver<St
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
             let mut stream = stream;
             for (n, reply) in script.into_iter().enumerate() {
-                // The greeting comes unasked.
+                // The greeting is sent without a request.
                 if n > 0 {
                     let Some(Ok(line)) = lines.next() else { break };
                     let _ = heard.send(line);
@@ -155,7 +155,7 @@ fn a_socket_that_cannot_be_used_is_named_once() {
     let absent = "the QMP socket cannot be used: No such file or directory (os error 2)";
     assert_eq!(said(path.clone()), absent);
     let listener = UnixListener::bind(&path).unwrap();
-    // Another client has it: nobody accepts.
+    // The socket has another client: the connection is never accepted.
     let silent = said(path.clone());
     assert!(
         silent.starts_with("no answer on the QMP socket within 2 s"),
@@ -169,7 +169,7 @@ fn a_socket_that_cannot_be_used_is_named_once() {
 #[test]
 fn a_question_is_asked_again_after_a_reset_and_on_a_new_connection() {
     let replies = || script(REGISTER, &bus(&[(DEFAULT_ID, 5)]));
-    // The first connection ends at once: QEMU is busy with somebody else.
+    // The first connection ends at once: QEMU serves another client.
     let (_dir, qmp, _asked) = qemu(vec![vec![], replies(), replies()]);
     let query = RootQuery::default();
     let (tell, told) = mpsc::channel();
@@ -188,7 +188,7 @@ fn a_question_is_asked_again_after_a_reset_and_on_a_new_connection() {
             let late = translator.tables().answer(era, root);
             assert!(!late, "an answer from before the reset");
         }
-        // Nobody is there any more.
+        // QEMU no longer listens.
         assert_eq!(translator.tables().find(), Readiness::Asking);
         let (era, root) = told.recv().unwrap();
         assert!(translator.tables().answer(era, root));

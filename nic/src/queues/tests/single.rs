@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Queues of the single model.
+//! Queues of the single queue model.
 
 use adit_uapi::desc::ids::dtype;
 use adit_uapi::desc::rx_flex_nic::status0;
@@ -39,7 +39,7 @@ fn a_packet_that_asks_for_it_is_written_back_when_it_is_done() {
         (type_of(&mem, 0), type_of(&mem, 1)),
         (dtype::DATA, dtype::DESC_DONE)
     );
-    // The next one does not ask.
+    // The next packet does not request it.
     frame_of(&mut queue, &mem, 3);
     queue.consume();
     queue.write_back(&mem).unwrap();
@@ -49,7 +49,7 @@ fn a_packet_that_asks_for_it_is_written_back_when_it_is_done() {
 
 #[test]
 fn offloads_are_read_from_base_descriptors() {
-    // What DPDK writes for "checksum" is the flex descriptor's bit.
+    // DPDK requests a checksum with the flex descriptor's bit.
     for (asks, checksum) in [
         (cmd::L4T_EOFT_TCP | cmd::IIPT_IPV4, true),
         (cmd::L4T_EOFT_UDP, true),
@@ -153,7 +153,7 @@ fn a_frame_is_reported_where_its_buffers_were_posted() {
         Err(RxRefusal::NoBuffer),
         "the entry before the tail is the last"
     );
-    // Around the ring's end.
+    // Past the end of the ring.
     post(&mem, 0);
     ring.deliver(&mem, 1, &frame[..120], &info(54)).unwrap();
     assert_eq!((done(&mem, 3).len(), done(&mem, 0).len()), (100, 20));

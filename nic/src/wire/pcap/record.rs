@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Writing a recording: little-endian, with times in nanoseconds.
+//! The writer of a capture: little-endian, with timestamps in nanoseconds.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -14,7 +14,7 @@ use zerocopy::{Immutable, IntoBytes};
 use super::LINKTYPE_ETHERNET;
 use crate::wire::MAX_FRAME_LEN;
 
-/// Says that times are in seconds and nanoseconds.
+/// The magic number for timestamps in seconds and nanoseconds.
 const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
 
 #[derive(IntoBytes, Immutable)]
@@ -39,10 +39,10 @@ struct RecordHeader {
 
 const RECORD_HEADER_LEN: usize = size_of::<RecordHeader>();
 
-/// A file that records are added to, each with one write: a reader sees whole records only.
+/// A file to which records are appended, each with one write: a reader sees whole records only.
 pub(super) struct Recorder {
     file: File,
-    /// Bytes of whole records and the header so far.
+    /// The length of the header and the whole records so far, in bytes.
     len: u64,
     record: Vec<u8>,
 }
@@ -66,7 +66,7 @@ impl Recorder {
         })
     }
 
-    /// Goes on with a file that has a header.
+    /// Continues a file that has a header.
     #[cfg(test)]
     pub(super) fn resumed(file: File) -> Self {
         Self {
@@ -76,21 +76,21 @@ impl Recorder {
         }
     }
 
-    /// Whether there is room for the longest record.
+    /// Checks that there is space for the longest record.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Fails with the reason when there is none.
     pub(super) fn has_room(&self) -> io::Result<()> {
         let len = (RECORD_HEADER_LEN + MAX_FRAME_LEN) as u64;
         // Blocks are reserved without changing the file's length.
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.len, len) {
-            // What has no such call is tried with the next frame.
+            // File systems without this call are tested by the next frame.
             Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    /// Adds a frame of `len` bytes, at most [`MAX_FRAME_LEN`].
+    /// Appends a frame of `len` bytes, at most [`MAX_FRAME_LEN`].
     pub(super) fn write(&mut self, frame: &[IoSlice<'_>], len: usize) -> io::Result<()> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -108,8 +108,8 @@ impl Recorder {
             self.record.extend_from_slice(slice);
         }
         if let Err(error) = self.file.write_all_at(&self.record, self.len) {
-            // A disk that is full may have taken half a record. If it cannot be cut off, the next
-            // write still starts where this one did.
+            // A full disk may have stored part of a record. If that cannot be truncated, the next
+            // write still starts at the same offset.
             let _ = self.file.set_len(self.len);
             return Err(error);
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Reading a recording, in constant memory, frame by frame at the recorded pace.
+//! The reader of a capture, in constant memory, frame by frame at the recorded pace.
 
 use std::fs::File;
 use std::io;
@@ -11,44 +11,44 @@ use pcap_parser::{LegacyPcapReader, PcapBlockOwned, PcapError as ParseError};
 
 use super::{PcapError, Speed, LINKTYPE_ETHERNET};
 
-/// Bytes of the file held in memory, and so the longest record that is read. Captures of up to
-/// 262,144 bytes for each frame are what tools make.
+/// The size of the read buffer in bytes, and so the longest record that is read. Common tools
+/// capture up to 262,144 bytes of each frame.
 const BUFFER_LEN: usize = 512 * 1024;
 
-/// A recording that is being replayed.
+/// A capture that is being replayed.
 pub(super) struct Replay {
     reader: LegacyPcapReader<File>,
     speed: Speed,
     nanoseconds: bool,
     opened: Instant,
     started: Option<Instant>,
-    /// Nanoseconds since the epoch of the first frame.
+    /// The timestamp of the first frame, in nanoseconds since the epoch.
     first: Option<u64>,
     head: Head,
 }
 
-/// What comes next in the file.
+/// The next item of the file.
 enum Head {
-    /// A record of this many bytes that is due this long after the start.
+    /// A record of `record_len` bytes that is due this long after the start.
     Frame { due: Duration, record_len: usize },
-    /// The file goes wrong here.
+    /// The file is malformed from here on.
     Malformed(&'static str),
-    /// There is nothing more.
+    /// The end of the file.
     End,
 }
 
-/// What [`Replay::next`] found.
+/// The result of [`Replay::next`].
 pub(super) enum Next<'a> {
-    /// Nothing is due.
+    /// No frame is due.
     Wait,
-    /// This frame, which stays the next one until [`Replay::advance`].
+    /// A frame, which stays the next one until [`Replay::advance`].
     Frame(Frame<'a>),
 }
 
-/// A frame of the recording.
+/// A frame of the capture.
 pub(super) struct Frame<'a> {
     pub(super) data: &'a [u8],
-    /// The capture holds only the beginning.
+    /// Set if the capture contains only the beginning of the frame.
     pub(super) truncated: bool,
 }
 
@@ -82,7 +82,7 @@ impl Replay {
         Ok(replay)
     }
 
-    /// When the next frame is due; in the past while the replay has not started.
+    /// The time at which the next frame is due; in the past while the replay has not started.
     pub(super) fn due(&self) -> Option<Instant> {
         match self.head {
             Head::Frame { due, .. } => self.started.unwrap_or(self.opened).checked_add(due),
@@ -91,7 +91,7 @@ impl Replay {
         }
     }
 
-    /// The next frame, if it is due.
+    /// Returns the next frame, if it is due.
     pub(super) fn next(&mut self, now: Instant) -> io::Result<Next<'_>> {
         match self.head {
             Head::Frame { due, .. } => {
@@ -106,7 +106,7 @@ impl Replay {
             }
             Head::End => return Ok(Next::Wait),
         }
-        // The record is whole in the reader's buffer: `read_head` saw it there.
+        // The whole record is in the reader's buffer: `read_head` has parsed it there.
         match self.reader.next() {
             Ok((_, PcapBlockOwned::Legacy(record))) => Ok(Next::Frame(Frame {
                 data: record.data,
@@ -119,7 +119,7 @@ impl Replay {
         }
     }
 
-    /// Goes past the frame that [`next`](Self::next) gave.
+    /// Skips the frame returned by [`next`](Self::next).
     pub(super) fn advance(&mut self) {
         if let Head::Frame { record_len, .. } = self.head {
             self.reader.consume(record_len);
@@ -134,7 +134,7 @@ impl Replay {
                     let unit = if self.nanoseconds { 1 } else { 1000 };
                     let at =
                         u64::from(record.ts_sec) * 1_000_000_000 + u64::from(record.ts_usec) * unit;
-                    // Time that runs backwards is replayed without waiting.
+                    // A frame with an earlier timestamp than the first is replayed without waiting.
                     let since = at.saturating_sub(*self.first.get_or_insert(at));
                     break Head::Frame {
                         due: scaled(since, self.speed),
@@ -160,7 +160,7 @@ impl Replay {
 fn scaled(nanoseconds: u64, speed: Speed) -> Duration {
     match speed {
         Speed::Max => Duration::ZERO,
-        // Exact, which a floating-point number is not after 104 days.
+        // Exact, unlike a floating-point number after 104 days.
         Speed::Times(1.0) => Duration::from_nanos(nanoseconds),
         Speed::Times(factor) => {
             Duration::try_from_secs_f64(Duration::from_nanos(nanoseconds).as_secs_f64() / factor)

@@ -15,7 +15,8 @@ fn file(bytes: &[u8]) -> (TempDir, PathBuf) {
     (dir, path)
 }
 
-/// A recording with times in microseconds: (microseconds, captured, original length) each.
+/// A capture with timestamps in microseconds: (microseconds, captured bytes, original length) for
+/// each record.
 fn recording(big_endian: bool, records: &[(u32, &[u8], usize)]) -> Vec<u8> {
     let order = |n: u32| {
         if big_endian {
@@ -45,7 +46,7 @@ fn recording(big_endian: bool, records: &[(u32, &[u8], usize)]) -> Vec<u8> {
     bytes
 }
 
-/// A file that cannot grow, as on a disk that is full.
+/// A file that cannot grow, as on a full disk.
 fn full() -> File {
     use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
     let file = memfd_create("full", MemfdFlags::ALLOW_SEALING).unwrap();
@@ -103,7 +104,7 @@ fn what_was_recorded_is_replayed() {
         recorder.send(&pieces, &FrameMeta::default()).unwrap();
     }
     assert_eq!(recorder.counters().tx_frames, 4);
-    // Nothing is held back: the recording is whole while the port is open.
+    // Nothing is buffered: the capture is complete while the port is open.
     let mut port = replay(&path, Speed::Max);
     let mut buf = vec![0; MAX_FRAME_LEN];
     for frame in &frames {
@@ -125,7 +126,7 @@ fn frames_keep_their_distances() {
     for big_endian in [false, true] {
         let frame = [0; 60];
         let at = |us| (us, &frame[..], 60);
-        // The third goes back in time, and so comes with the second.
+        // The third frame goes back in time, and so is due with the second.
         let (_dir, path) = file(&recording(
             big_endian,
             &[at(500), at(2500), at(400), at(4500)],

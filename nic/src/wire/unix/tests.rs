@@ -56,7 +56,7 @@ fn the_link_follows_whoever_receives_at_the_other_end() {
     let peer = UnixDatagram::bind(&b).unwrap();
     assert!(port.link().up);
     assert_eq!(port.trouble(), None);
-    // One that died leaves its file.
+    // A peer that exits leaves its socket file.
     drop(peer);
     assert!(!port.link().up);
     assert!(matches!(send(&mut port, &[1; 60]), Err(SendError::Down)));
@@ -81,7 +81,7 @@ fn a_socket_file_that_was_removed_is_made_again() {
     peer.send_to(&[2; 60], &a).unwrap();
     assert_eq!(recv(&mut port), Some(vec![2; 60]));
 
-    // Somebody else's is not taken away.
+    // Another process's socket is not removed.
     fs::remove_file(&a).unwrap();
     let other = UnixDatagram::bind(&a).unwrap();
     assert!(!port.link().up);
@@ -169,11 +169,11 @@ fn a_full_wire_keeps_the_frame_with_the_caller() {
 #[test]
 fn only_dead_sockets_are_replaced() {
     let (_dir, a, b) = paths();
-    // A socket whose owner went without removing it.
+    // A socket whose owner exited without removing it.
     drop(UnixDatagram::bind(&a).unwrap());
     let port = Unix::open(&a, &b).unwrap();
     assert!(matches!(Unix::open(&a, &b), Err(UnixError::InUse(path)) if path == a));
-    // Somebody took the path away: what is there now is not the port's to remove.
+    // The path was taken over: its new file must not be removed by the port.
     fs::remove_file(&a).unwrap();
     fs::write(&a, "not a socket").unwrap();
     drop(port);
