@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A PCI device with 4 KiB of memory behind BAR0 and nothing else.
+//! A PCI device whose only resource is 4 KiB of memory in BAR0.
 //!
 //!     cargo run --example scratch -- /tmp/scratch.sock
 //!     qemu-system-x86_64 … -device \
 //!       '{"driver":"vfio-user-pci","socket":{"path":"/tmp/scratch.sock","type":"unix"}}'
 //!
-//! Ends with the process: on Ctrl-C the socket file stays, and the next start
+//! The server ends with the process: after Ctrl-C the socket file remains, and the next start
 //! replaces it.
 
 use adit_vfio_user::device::PCI_NUM_REGIONS;
@@ -61,7 +61,7 @@ impl Device for Scratch {
         } else {
             &self.config
         };
-        // The server has checked that the access lies within the region.
+        // The server has checked that the access is within the region.
         data.copy_from_slice(&bytes[offset as usize..][..data.len()]);
         Ok(())
     }
@@ -69,8 +69,8 @@ impl Device for Scratch {
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
         match region {
             BAR0 => self.memory[offset as usize..][..data.len()].copy_from_slice(data),
-            // The command register is the only one here that software may
-            // change; QEMU keeps the BARs itself.
+            // The command register is the only one that software may change; QEMU handles the BARs
+            // itself.
             _ if offset == 4 && data.len() == 2 => self.config[4..6].copy_from_slice(data),
             _ => {}
         }
@@ -78,7 +78,7 @@ impl Device for Scratch {
     }
 
     fn dma_map(&mut self, _map: DmaMap) -> Result<(), Errno> {
-        Ok(()) // This device never masters the bus: dropping the file is fine.
+        Ok(()) // This device never performs DMA: the file may be dropped.
     }
 
     fn dma_unmap(&mut self, _iova: u64, _size: u64) {}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Does what a request names exist?
+//! Checks that the regions, interrupts and files named by a request exist and permit it.
 
 use std::os::fd::OwnedFd;
 
@@ -11,7 +11,7 @@ use crate::irq::{EventFd, IrqAction, IrqInfo, IrqRequest, IrqTargets};
 use crate::request::{IrqData, SetIrqs};
 use crate::{wire, Config, PAGE_SIZE};
 
-/// The access is of a size that is allowed and lies in a region that allows it.
+/// Checks that the access has a valid size and is within a region that permits it.
 pub(crate) fn access<D: Device + ?Sized>(
     device: &D,
     config: &Config,
@@ -50,7 +50,7 @@ pub(crate) fn access<D: Device + ?Sized>(
     Ok(())
 }
 
-/// The interrupt type exists.
+/// Returns the interrupt type, if it exists.
 pub(crate) fn irq<D: Device + ?Sized>(device: &D, index: u32) -> Result<&IrqInfo, ProtocolError> {
     let irqs = device.irqs();
     irqs.get(index as usize).ok_or(ProtocolError::NoIrq {
@@ -59,7 +59,7 @@ pub(crate) fn irq<D: Device + ?Sized>(device: &D, index: u32) -> Result<&IrqInfo
     })
 }
 
-/// The interrupts exist, and what should be an eventfd is one.
+/// Checks that the interrupts exist and that the descriptors are eventfds.
 pub(crate) fn irq_request<D: Device + ?Sized>(
     device: &D,
     set: SetIrqs<'_>,
@@ -117,8 +117,8 @@ pub(crate) fn irq_request<D: Device + ?Sized>(
     })
 }
 
-/// The window lies within its file, in whole pages. Devices such as DAX have
-/// no size to check.
+/// Checks that the window consists of whole pages within its file. Devices such as DAX have no size
+/// to check.
 pub(crate) fn backing(fd: &OwnedFd, offset: u64, size: u64) -> Result<(), ProtocolError> {
     let stat = fstat(fd).map_err(ProtocolError::Device)?;
     let is_file = FileType::from_raw_mode(stat.st_mode).is_file();

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a device has to offer to be served over vfio-user.
+//! The interface of a device served over vfio-user.
 //!
-//! The server calls every method from the one thread that runs
-//! [`Server::run`](crate::Server::run), and only with arguments it has
-//! checked against what the device said about itself: an access lies within
-//! its region, an interrupt range within its index, a DMA window overlaps no
-//! other. What it cannot check is marked below.
+//! The server calls every method from the one thread that runs [`Server::run`](crate::Server::run),
+//! and only with arguments that it has validated against the device's own description: an access is
+//! within its region, an interrupt range within its index, a DMA window overlaps no other.
+//! Arguments that the server cannot validate are marked below.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,86 +14,86 @@ use vfio_bindings::bindings::vfio;
 use crate::irq::{IrqInfo, IrqRequest};
 use crate::Errno;
 
-/// A device as a vfio-user client sees it.
+/// A device as seen by a vfio-user client.
 pub trait Device {
-    /// The device's kind and abilities (`VFIO_USER_DEVICE_GET_INFO`).
+    /// Returns the device's type and capabilities (`VFIO_USER_DEVICE_GET_INFO`).
     fn info(&self) -> DeviceInfo;
 
-    /// All regions; a region's place in the slice is its index. A PCI device
-    /// has at least [`PCI_NUM_REGIONS`], those it lacks with size 0
-    /// ([`Region::absent`]). Must not change while a client is connected.
+    /// Returns all regions; a region's position in the slice is its index. A PCI device has at
+    /// least [`PCI_NUM_REGIONS`], with size 0 for those that it lacks ([`Region::absent`]). Must
+    /// not change while a client is connected.
     fn regions(&self) -> &[Region];
 
-    /// All interrupt types; a type's place in the slice is its index. A PCI
-    /// device has [`PCI_NUM_IRQS`](crate::irq::PCI_NUM_IRQS), those it lacks
-    /// with count 0. Must not change while a client is connected.
+    /// Returns all interrupt types; a type's position in the slice is its index. A PCI device has
+    /// [`PCI_NUM_IRQS`](crate::irq::PCI_NUM_IRQS), with count 0 for those that it lacks. Must not
+    /// change while a client is connected.
     fn irqs(&self) -> &[IrqInfo];
 
-    /// Fills `data` from `offset` of a readable region. `data` is zeroed,
-    /// not empty, and as long as the client asked for: not only register
-    /// sizes, QEMU reads the whole configuration space at once.
+    /// Fills `data` from `offset` of a readable region. `data` is zeroed, not empty, and of the
+    /// length that the client requested, which is not limited to register sizes: QEMU reads the
+    /// whole configuration space at once.
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno>;
 
     /// Writes `data` at `offset` of a writable region; `data` as in
     /// [`region_read`](Device::region_read).
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno>;
 
-    /// A window of the client's memory becomes reachable for DMA. An error
-    /// refuses the window; it then does not exist.
+    /// Makes a window of the client's memory accessible for DMA. After an error the window does not
+    /// exist.
     fn dma_map(&mut self, map: DmaMap) -> Result<(), Errno>;
 
-    /// The window that was mapped with exactly this address and size ends.
-    /// On return the device holds no reference to it and no access is in
-    /// flight: the client may reuse the memory at once.
+    /// Unmaps the window that was mapped with exactly this address and size. On return the device
+    /// holds no reference to it and no access is in flight: the client may reuse the memory at
+    /// once.
     fn dma_unmap(&mut self, iova: u64, size: u64);
 
-    /// Interrupt set-up and control (`VFIO_USER_DEVICE_SET_IRQS`).
+    /// Sets up and controls interrupts (`VFIO_USER_DEVICE_SET_IRQS`).
     fn set_irqs(&mut self, request: IrqRequest) -> Result<(), Errno>;
 
-    /// Resets the function. Windows and eventfds stay.
+    /// Resets the function. Windows and eventfds are kept.
     fn reset(&mut self) -> Result<(), Errno>;
 
-    /// A client has agreed on a protocol version and may now use the device.
+    /// Notifies that a client has negotiated the protocol version and may now use the device.
     fn connected(&mut self) {}
 
-    /// The client is gone, politely or not; called once after each
-    /// [`connected`](Device::connected). All of its windows and eventfds end
-    /// here, without a `dma_unmap` or `set_irqs` of their own.
+    /// Notifies that the client has disconnected, orderly or not; called once after each
+    /// [`connected`](Device::connected). All of its windows and eventfds are released here, without
+    /// calls of `dma_unmap` or `set_irqs`.
     fn disconnected(&mut self);
 }
 
-/// The number of regions that the PCI binding of VFIO names.
+/// The number of regions defined by the PCI binding of VFIO.
 pub const PCI_NUM_REGIONS: usize = vfio::VFIO_PCI_NUM_REGIONS as usize;
 
-/// `VFIO_USER_DEVICE_GET_INFO`, the part that the device decides.
+/// The device-specific part of `VFIO_USER_DEVICE_GET_INFO`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceInfo {
-    /// `VFIO_DEVICE_FLAGS_*` of linux/vfio.h.
+    /// The `VFIO_DEVICE_FLAGS_*` of linux/vfio.h.
     pub flags: u32,
 }
 
 impl DeviceInfo {
-    /// A PCI device that can be reset: the only kind QEMU 11.1 attaches.
+    /// A PCI device that supports reset: the only type that QEMU 11.1 attaches.
     pub const PCI: Self = Self {
         flags: vfio::VFIO_DEVICE_FLAGS_PCI | vfio::VFIO_DEVICE_FLAGS_RESET,
     };
 }
 
-/// One region: a BAR, the configuration space, or one of the device's own.
+/// One region: a BAR, the configuration space, or a device-specific one.
 #[derive(Debug, Clone)]
 pub struct Region {
-    /// Bytes; 0 for a region the device does not have.
+    /// The size in bytes; 0 for a region that the device does not have.
     pub size: u64,
-    /// May the client read?
+    /// Set if the client may read the region.
     pub readable: bool,
-    /// May the client write?
+    /// Set if the client may write the region.
     pub writable: bool,
-    /// The part that the client may map, if any.
+    /// The memory that the client may map, if any.
     pub mmap: Option<RegionMmap>,
 }
 
 impl Region {
-    /// A region the device does not have; its index must exist all the same.
+    /// A region that the device does not have; its index must exist nevertheless.
     pub const fn absent() -> Self {
         Self {
             size: 0,
@@ -104,7 +103,7 @@ impl Region {
         }
     }
 
-    /// A region of `size` bytes, read and written by messages only.
+    /// A region of `size` bytes that is accessed by messages only.
     pub const fn trapped(size: u64) -> Self {
         Self {
             size,
@@ -114,7 +113,7 @@ impl Region {
         }
     }
 
-    /// The same region with a part that the client may map.
+    /// The same region with memory that the client may map.
     pub fn with_mmap(self, mmap: RegionMmap) -> Self {
         Self {
             mmap: Some(mmap),
@@ -123,25 +122,25 @@ impl Region {
     }
 }
 
-/// Memory behind a region, for the client to map. The client sees the whole
-/// of the file, whatever the areas say: put nothing else into it.
+/// The memory of a region, for the client to map. The client can access the whole file, not only
+/// the areas: it must contain nothing else.
 #[derive(Debug, Clone)]
 pub struct RegionMmap {
     /// A memfd or other file that can be mapped shared.
     pub fd: Arc<OwnedFd>,
-    /// Where in the file the region's offset 0 lies.
+    /// The offset in the file of the region's offset 0.
     pub offset: u64,
-    /// The areas that may be mapped (`VFIO_REGION_INFO_CAP_SPARSE_MMAP`);
-    /// accesses elsewhere come as messages. Empty: the whole region.
+    /// The areas that may be mapped (`VFIO_REGION_INFO_CAP_SPARSE_MMAP`); other accesses are sent
+    /// as messages. If empty, the whole region may be mapped.
     pub areas: Vec<MmapArea>,
 }
 
-/// A mappable part of a region: whole pages.
+/// A mappable part of a region, in whole pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MmapArea {
-    /// From the region's start, in bytes.
+    /// The offset from the region's start, in bytes.
     pub offset: u64,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
 }
 
@@ -149,41 +148,40 @@ pub struct MmapArea {
 /// (`VFIO_USER_DMA_MAP`).
 #[derive(Debug)]
 pub struct DmaMap {
-    /// Where the device sees it. `iova + size` does not overflow, both are
+    /// The window's address on the device's side. `iova + size` does not overflow, both are
     /// multiples of [`PAGE_SIZE`](crate::PAGE_SIZE).
     pub iova: u64,
-    /// Bytes, never 0.
+    /// The size in bytes, never 0.
     pub size: u64,
-    /// Where it lies in `fd`; a multiple of the page size. The file reached
-    /// `offset + size` when the message came, but its owner can shrink it at
-    /// any time: touching such memory raises SIGBUS, unless the file is
-    /// sealed against shrinking.
+    /// The window's offset in `fd`; a multiple of the page size. The file reached `offset + size`
+    /// when the message was received, but its owner can shrink it at any time: an access to such
+    /// memory raises SIGBUS, unless the file is sealed against shrinking.
     pub offset: u64,
-    /// What the device may do with it.
+    /// The accesses permitted to the device.
     pub prot: DmaProt,
-    /// The memory; none if it cannot be mapped (QEMU maps other devices'
-    /// BARs so).
+    /// The file of the memory; `None` if it cannot be mapped (QEMU maps other devices' BARs this
+    /// way).
     pub fd: Option<OwnedFd>,
 }
 
-/// What a device may do with a DMA window.
+/// The accesses to a DMA window that are permitted to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DmaProt {
-    /// Only read it.
+    /// Read-only.
     Read,
-    /// Only write it.
+    /// Write-only.
     Write,
-    /// Both.
+    /// Read and write.
     ReadWrite,
 }
 
 impl DmaProt {
-    /// May the device read?
+    /// Returns whether the device may read.
     pub const fn readable(self) -> bool {
         matches!(self, Self::Read | Self::ReadWrite)
     }
 
-    /// May the device write?
+    /// Returns whether the device may write.
     pub const fn writable(self) -> bool {
         matches!(self, Self::Write | Self::ReadWrite)
     }

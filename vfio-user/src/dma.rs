@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which DMA windows a client has.
+//! The DMA windows of a client.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::PAGE_SIZE;
 /// bounded.
 #[derive(Debug)]
 pub(crate) struct DmaWindows {
-    /// Size by start.
+    /// The size of each window by its start.
     windows: BTreeMap<u64, u64>,
     max: usize,
 }
@@ -23,7 +23,7 @@ impl DmaWindows {
         }
     }
 
-    /// May this window be added?
+    /// Checks that this window may be added.
     pub(crate) fn check(&self, iova: u64, size: u64) -> Result<(), ProtocolError> {
         let aligned = (iova | size) % PAGE_SIZE == 0;
         let Some(end) = iova.checked_add(size).filter(|_| size != 0 && aligned) else {
@@ -43,21 +43,21 @@ impl DmaWindows {
         Ok(())
     }
 
-    /// Adds a window that [`check`](Self::check) has allowed.
+    /// Adds a window that [`check`](Self::check) has accepted.
     pub(crate) fn insert(&mut self, iova: u64, size: u64) {
         self.windows.insert(iova, size);
     }
 
-    /// Ends the windows that lie in a range, which need not be filled by
-    /// them: QEMU unmaps whole address spaces of a virtual IOMMU, as the
-    /// kernel's type1 IOMMU allows it to. Tells `ended` of each.
+    /// Removes the windows within a range, which they need not fill: QEMU unmaps whole address
+    /// spaces of a virtual IOMMU, as the kernel's type1 IOMMU permits. Calls `ended` for each
+    /// window.
     pub(crate) fn remove(
         &mut self,
         iova: u64,
         size: u64,
         mut ended: impl FnMut(u64, u64),
     ) -> Result<(), ProtocolError> {
-        // The last byte and not the end: a range may reach up to 2^64.
+        // The last byte instead of the end: a range may extend up to 2^64.
         let last = size
             .checked_sub(1)
             .and_then(|n| iova.checked_add(n))
@@ -78,7 +78,7 @@ impl DmaWindows {
         Ok(())
     }
 
-    /// Ends all windows.
+    /// Removes all windows.
     pub(crate) fn clear(&mut self, mut ended: impl FnMut(u64, u64)) {
         while let Some((start, len)) = self.windows.pop_first() {
             ended(start, len);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a model that knows the owner of every page.
+        /// Compares the windows with a model that stores the owner of every page.
         #[test]
         fn agrees_with_a_page_by_page_model(
             ops in prop::collection::vec((any::<bool>(), 0u64..24, 0u64..8), 0..64)

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Why a message is refused, and with which errno.
+//! The reasons to reject a message, and the errno of each.
 
 use thiserror::Error;
 
 use crate::header::Command;
 use crate::{Errno, MAX_MSG_FDS, PAGE_SIZE};
 
-/// What is wrong with a message. The client gets [`errno`](Self::errno); the
-/// text is for the log.
+/// The error in a message. The client receives [`errno`](Self::errno); the text is for the log.
 #[derive(Debug, Error)]
-#[allow(missing_docs)] // The messages say what each field is.
+#[allow(missing_docs)] // The messages describe the fields.
 pub enum ProtocolError {
     #[error("message size {size} is outside 16..={max}; what follows cannot be trusted")]
     Size { size: u32, max: usize },
@@ -87,36 +86,36 @@ pub enum ProtocolError {
     Device(Errno),
 }
 
-/// The kinds of refusal that are counted.
+/// The reasons for rejection that are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Reason {
-    /// A size that leaves no way to find the next message.
+    /// A size with which the next message cannot be located.
     Framing,
-    /// Neither command nor reply.
+    /// A type that is neither command nor reply.
     Type,
-    /// Unknown or unsupported command.
+    /// An unknown or unsupported command.
     Unsupported,
-    /// Negotiation: missing, repeated or failed.
+    /// A missing, repeated or failed version negotiation.
     Version,
     /// A payload, argsz or transfer of the wrong length.
     Length,
-    /// Undefined flags.
+    /// Undefined flags are set.
     Flags,
-    /// Too many, too few or the wrong file descriptors.
+    /// Too many, too few or invalid file descriptors.
     Fds,
-    /// An access outside a region.
+    /// An access outside a region, or one that it does not permit.
     Region,
-    /// An interrupt outside its type.
+    /// An interrupt outside its type's range.
     Irq,
-    /// A DMA window that cannot be.
+    /// An invalid DMA window.
     Dma,
-    /// The device itself said no.
+    /// The device itself returned an error.
     Device,
 }
 
 impl Reason {
-    /// All reasons with the name they are reported under.
+    /// All reasons with the names under which they are reported.
     pub const ALL: [(Self, &'static str); 11] = [
         (Self::Framing, "framing"),
         (Self::Type, "type"),
@@ -133,7 +132,7 @@ impl Reason {
 }
 
 impl ProtocolError {
-    /// What the client is told.
+    /// Returns the errno for the client.
     pub const fn errno(&self) -> Errno {
         match self {
             Self::UnknownCommand(_) | Self::Unsupported(_) => Errno::NOTSUP,
@@ -147,7 +146,7 @@ impl ProtocolError {
         }
     }
 
-    /// Under what it is counted.
+    /// Returns the reason under which the error is counted.
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Size { .. } => Reason::Framing,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Bodies of the fuzz targets, so that a plain test can run them too.
+//! The bodies of the fuzz targets, so that a plain test can run them too.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::testing::{shared_memory, ScratchDevice};
 use crate::transport::{End, ReceivedFds, Transport};
 use crate::{wire, Config};
 
-/// Serves a client that sends the bytes of `input`, and panics if the server
-/// or what it makes of the device is wrong.
+/// Serves a client that sends the bytes of `input`, and panics if the server misbehaves towards the
+/// client or the device.
 ///
-/// The first byte says with bit 0 whether a good version message goes before
-/// the rest. The id of each message stands for the descriptors it carries:
-/// the low five bits for how many, the next two for their kind.
+/// Bit 0 of the first byte selects a valid version message before the rest. The ID of each message
+/// encodes the descriptors that it carries: the low five bits their number, the next two their
+/// kind.
 pub fn vfio_user_server(input: &[u8]) {
     let Some((&first, stream)) = input.split_first() else {
         return;
@@ -48,11 +48,11 @@ pub fn vfio_user_server(input: &[u8]) {
     assert!(device.windows.is_empty() && device.vectors.is_empty());
 }
 
-/// The payload of a version message that a server agrees to.
+/// The payload of a version message that a server accepts.
 pub const HELLO: &[u8] =
     b"\0\0\x01\0{\"capabilities\":{\"max_msg_fds\":16,\"write_multiple\":true}}\0";
 
-/// A message as a client sends it.
+/// A message as sent by a client.
 pub fn message(id: u16, command: Command, flags: u32, payload: &[u8]) -> Vec<u8> {
     let size = (Header::SIZE + payload.len()) as u32;
     let header = Header {
@@ -65,7 +65,7 @@ pub fn message(id: u16, command: Command, flags: u32, payload: &[u8]) -> Vec<u8>
     [header.as_bytes(), payload].concat()
 }
 
-/// Good messages of every kind, for a fuzzer to spoil.
+/// Valid messages of every kind, for a fuzzer to mutate.
 pub fn seeds() -> Vec<Vec<u8>> {
     let irqs = |flags, start, count| {
         let argsz = wire::IrqSet::SIZE as u32;
@@ -117,8 +117,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let write = [access(0, 8, 8).as_bytes(), &[0xa5; 8]].concat();
     let multi = [&2u64.to_ne_bytes()[..], one.as_bytes(), one.as_bytes()].concat();
     let bools = [irqs(0x22, 0, 3).as_bytes(), &[1, 0, 1]].concat();
-    let eventfds = 3; // in the id: three descriptors of the first kind
-    let memory = 1 | 1 << 5; // one of the second kind
+    let eventfds = 3; // in the ID: three descriptors of the first kind
+    let memory = 1 | 1 << 5; // in the ID: one descriptor of the second kind
     vec![
         message(0, Command::Version, 0, HELLO),
         message(memory, Command::DmaMap, 0, map.as_bytes()),
@@ -159,8 +159,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Inputs for [`vfio_user_server`] to start from: with them a fuzzer reaches
-/// twice as far within a minute as from nothing.
+/// Seed inputs for [`vfio_user_server`]: with them a fuzzer reaches twice the coverage within a
+/// minute as without.
 pub fn corpus() -> Vec<Vec<u8>> {
     let messages = seeds();
     let mut inputs = vec![[&[0], &messages.concat()[..]].concat()];
@@ -168,10 +168,10 @@ pub fn corpus() -> Vec<Vec<u8>> {
     inputs
 }
 
-/// A client that has sent everything and never reads.
+/// A client that has sent its whole input and never reads.
 struct Memory<'a> {
     parts: [&'a [u8]; 2],
-    /// The header of the message at hand.
+    /// The header of the current message.
     last: Header,
 }
 
@@ -232,8 +232,7 @@ impl Transport for Memory<'_> {
     }
 }
 
-/// A descriptor of one of four kinds; none stands for one the kernel had no
-/// room for.
+/// A descriptor of one of four kinds; `None` stands for one that the kernel had to discard.
 fn descriptor(kind: u16) -> Option<OwnedFd> {
     match kind {
         0 => Some(eventfd(0, EventfdFlags::CLOEXEC).expect("eventfd")),

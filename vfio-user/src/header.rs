@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The header before every message (vfio-user.rst, "Header").
+//! The header of every message (vfio-user.rst, "Header").
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -9,50 +9,49 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 )]
 #[repr(C)]
 pub struct Header {
-    /// Chosen by whoever asks; the reply repeats it.
+    /// The message ID, chosen by the sender of the command; the reply repeats it.
     pub id: u16,
-    /// A [`Command`], in replies too.
+    /// The number of a [`Command`], also in replies.
     pub command: u16,
-    /// Bytes of the whole message, this header included.
+    /// The length of the whole message in bytes, including this header.
     pub size: u32,
-    /// Type in the low four bits, then [`NO_REPLY`](Self::NO_REPLY) and
-    /// [`ERROR`](Self::ERROR).
+    /// The type in the low four bits, then [`NO_REPLY`](Self::NO_REPLY) and [`ERROR`](Self::ERROR).
     pub flags: u32,
-    /// An errno, in replies with [`ERROR`](Self::ERROR).
+    /// The errno, in replies with [`ERROR`](Self::ERROR).
     pub error: u32,
 }
 
 impl Header {
-    /// Bytes of a header.
+    /// The size of a header in bytes.
     pub const SIZE: usize = size_of::<Self>();
-    /// Type: the message asks for something.
+    /// Message type: a command.
     pub const TYPE_COMMAND: u32 = 0;
-    /// Type: the message answers.
+    /// Message type: a reply.
     pub const TYPE_REPLY: u32 = 1;
-    /// The bits of the type.
+    /// The mask of the message type.
     pub const TYPE_MASK: u32 = 0xf;
-    /// Flag of a command: no reply is wanted, not even about an error.
+    /// Flag of a command: no reply is requested, not even for an error.
     pub const NO_REPLY: u32 = 1 << 4;
-    /// Flag of a reply: the command failed and `error` says why.
+    /// Flag of a reply: the command failed with the errno in `error`.
     pub const ERROR: u32 = 1 << 5;
 
-    /// The type bits.
+    /// Returns the message type.
     pub const fn message_type(&self) -> u32 {
         self.flags & Self::TYPE_MASK
     }
 
-    /// Must the command stay without a reply?
+    /// Returns whether the command must not be replied to.
     pub const fn no_reply(&self) -> bool {
         self.flags & Self::NO_REPLY != 0
     }
 
-    /// Bytes after the header; none if `size` does not even cover the header.
+    /// Returns the number of bytes after the header; `None` if `size` is less than the header.
     pub const fn payload_len(&self) -> Option<usize> {
         (self.size as usize).checked_sub(Self::SIZE)
     }
 }
 
-/// What a message asks for (vfio-user.rst, "Commands").
+/// The commands of the protocol (vfio-user.rst, "Commands").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 #[allow(missing_docs)] // The names are the specification's.
@@ -67,12 +66,12 @@ pub enum Command {
     DeviceSetIrqs = 8,
     RegionRead = 9,
     RegionWrite = 10,
-    /// Server to client only.
+    /// Sent from server to client only.
     DmaRead = 11,
-    /// Server to client only.
+    /// Sent from server to client only.
     DmaWrite = 12,
     DeviceReset = 13,
-    /// Gone from the specification; early clients may still send it.
+    /// Removed from the specification; early clients may still send it.
     DirtyPages = 14,
     RegionWriteMulti = 15,
     DeviceFeature = 16,
@@ -81,7 +80,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The command of that number, if the specification has one.
+    /// Returns the command with that number, if the specification has one.
     pub const fn from_number(number: u16) -> Option<Self> {
         Some(match number {
             1 => Self::Version,
@@ -106,7 +105,7 @@ impl Command {
         })
     }
 
-    /// Does the server act on it? All others are refused with `ENOTSUP`.
+    /// Returns whether the server supports the command. All others are rejected with `ENOTSUP`.
     pub const fn is_supported(self) -> bool {
         !matches!(
             self,

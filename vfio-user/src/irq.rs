@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Interrupts: what a device offers and what a client may ask for.
+//! Interrupts: a device's interrupt types and a client's requests.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -9,15 +9,15 @@ use vfio_bindings::bindings::vfio;
 
 use crate::Errno;
 
-/// The number of interrupt types that the PCI binding of VFIO names.
+/// The number of interrupt types defined by the PCI binding of VFIO.
 pub const PCI_NUM_IRQS: usize = vfio::VFIO_PCI_NUM_IRQS as usize;
 
 /// One interrupt type (`VFIO_USER_DEVICE_GET_IRQ_INFO`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IrqInfo {
-    /// `VFIO_IRQ_INFO_*` of linux/vfio.h.
+    /// The `VFIO_IRQ_INFO_*` flags of linux/vfio.h.
     pub flags: u32,
-    /// How many interrupts of this type there are; 0 if the device has none.
+    /// The number of interrupts of this type; 0 if the device has none.
     pub count: u32,
 }
 
@@ -27,8 +27,8 @@ impl IrqInfo {
         Self { flags: 0, count: 0 }
     }
 
-    /// `count` interrupts signalled through eventfds, as MSI and MSI-X are;
-    /// each can be set up while others are in use.
+    /// A type with `count` interrupts signalled through eventfds, like MSI and MSI-X; each can be
+    /// set up while others are in use.
     pub const fn eventfd(count: u32) -> Self {
         Self {
             flags: vfio::VFIO_IRQ_INFO_EVENTFD,
@@ -37,51 +37,51 @@ impl IrqInfo {
     }
 }
 
-/// What a request does to its interrupts (`VFIO_IRQ_SET_ACTION_*`).
+/// The action of a request on its interrupts (`VFIO_IRQ_SET_ACTION_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IrqAction {
-    /// Hold it back.
+    /// Masks the interrupt.
     Mask,
-    /// Let it through again.
+    /// Unmasks the interrupt.
     Unmask,
-    /// Raise it.
+    /// Raises the interrupt.
     Trigger,
 }
 
-/// `VFIO_USER_DEVICE_SET_IRQS`, checked: `index` names a type of the device
-/// and the range lies within the type's count.
+/// A validated `VFIO_USER_DEVICE_SET_IRQS`: `index` is a type of the device and the range is within
+/// the type's count.
 #[derive(Debug)]
 pub enum IrqRequest {
-    /// Ends all eventfds of the type (no data, trigger, start 0, count 0).
-    /// Also comes for a type whose count is 0.
+    /// Removes all eventfds of the type (no data, trigger, start 0, count 0). Also sent for a type
+    /// whose count is 0.
     DisableAll {
         /// The interrupt type.
         index: u32,
     },
-    /// From now on `action` on interrupt `start + n` signals `eventfds[n]`,
-    /// instead of what it signalled before. Never empty.
+    /// Assigns eventfds: from now on `action` on interrupt `start + n` signals `eventfds[n]`
+    /// instead of its previous eventfd. Never empty.
     Assign {
         /// The interrupt type.
         index: u32,
         /// The first interrupt.
         start: u32,
-        /// What the eventfds tell of.
+        /// The action that the eventfds signal.
         action: IrqAction,
-        /// One for each interrupt of the range.
+        /// One eventfd for each interrupt of the range.
         eventfds: Vec<EventFd>,
     },
-    /// The eventfds for `action` on these interrupts end.
+    /// Removes the eventfds for `action` on these interrupts.
     Deassign {
         /// The interrupt type.
         index: u32,
         /// The first interrupt.
         start: u32,
-        /// How many, never 0.
+        /// The number of interrupts, never 0.
         count: u32,
-        /// What the eventfds told of.
+        /// The action that the eventfds signalled.
         action: IrqAction,
     },
-    /// The client itself performs `action` on these interrupts.
+    /// Performs `action` on these interrupts on behalf of the client.
     Act {
         /// The interrupt type.
         index: u32,
@@ -93,7 +93,7 @@ pub enum IrqRequest {
 }
 
 impl IrqRequest {
-    /// The interrupt type.
+    /// Returns the interrupt type.
     pub const fn index(&self) -> u32 {
         match self {
             Self::DisableAll { index }
@@ -103,11 +103,11 @@ impl IrqRequest {
         }
     }
 
-    /// First interrupt and number of them.
+    /// Returns the first interrupt and the number of interrupts.
     pub fn range(&self) -> (u32, u32) {
         match self {
             Self::DisableAll { .. } => (0, 0),
-            // A message carries fewer descriptors than u32 counts.
+            // The number of descriptors of a message fits into u32.
             Self::Assign {
                 start, eventfds, ..
             } => (*start, eventfds.len() as u32),
@@ -117,17 +117,17 @@ impl IrqRequest {
     }
 }
 
-/// The interrupts of a range that a request is about.
+/// The interrupts of a range that a request selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IrqTargets {
     pub(crate) start: u32,
     pub(crate) count: u32,
-    /// One byte an interrupt, 0 for "leave it alone"; none for "all".
+    /// One byte for each interrupt, 0 if it is not selected; `None` selects all.
     pub(crate) chosen: Option<Vec<u8>>,
 }
 
 impl IrqTargets {
-    /// The chosen interrupts in ascending order.
+    /// Iterates over the selected interrupts in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.count)
             .filter(|&n| {
@@ -139,10 +139,10 @@ impl IrqTargets {
     }
 }
 
-/// An eventfd that came from a client.
+/// An eventfd received from a client.
 ///
-/// It is known to be one: other descriptors could block the writer (a full
-/// pipe) or be harmed by the write (a file).
+/// Its type has been checked: other descriptors could block the writer (a full pipe) or be damaged
+/// by the write (a file).
 #[derive(Debug)]
 pub struct EventFd(OwnedFd);
 
@@ -154,18 +154,17 @@ impl EventFd {
         if link.to_bytes() != b"anon_inode:[eventfd]" {
             return Err(Errno::INVAL);
         }
-        // The flag is shared with the client, which can take it back: see
-        // `signal`.
+        // The flag is shared with the client, which can clear it: see `signal`.
         fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
         Ok(Self(fd))
     }
 
-    /// Raises the interrupt. A counter that is full loses nothing: the
-    /// client has not read the signals before this one.
+    /// Raises the interrupt. Nothing is lost if the counter is full: the client has not read the
+    /// earlier signals.
     ///
-    /// A full counter is not written to, so that a client that has taken
-    /// O_NONBLOCK back does not block the device. (It would have to fill the
-    /// counter in the very moment before the write, and then blocks its own.)
+    /// A full counter is not written to, so that a client that has cleared O_NONBLOCK does not
+    /// block the device. (It would have to fill the counter exactly between the poll and the write,
+    /// and then blocks its own device.)
     pub fn signal(&self) -> Result<(), Errno> {
         let mut writable = [PollFd::new(&self.0, PollFlags::OUT)];
         let now = Timespec {

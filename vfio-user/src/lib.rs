@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The vfio-user protocol, and a server for clients that lie.
+//! The vfio-user protocol, and a server for untrusted clients.
 //!
-//! vfio-user carries the VFIO device interface (`linux/vfio.h`) over a UNIX
-//! socket, so that a device can live in a process beside the virtual machine.
-//! The protocol is specified in QEMU's `docs/interop/vfio-user.rst`; the
-//! client that matters is QEMU's `vfio-user-pci`.
+//! vfio-user transports the VFIO device interface (`linux/vfio.h`) over a UNIX socket, so that a
+//! device can be implemented in a process beside the virtual machine. The protocol is specified in
+//! QEMU's `docs/interop/vfio-user.rst`; the main client is QEMU's `vfio-user-pci`.
 //!
-//! A device implements [`Device`]; [`Server::bind`] takes the socket and
-//! [`Server::run`] serves one client after the other until its
-//! [`StopHandle`] is used:
+//! A device implements [`Device`]; [`Server::bind`] binds the socket and [`Server::run`] serves one
+//! client at a time until its [`StopHandle`] is used:
 //!
 //! ```no_run
 //! # fn serve(mut device: impl adit_vfio_user::Device) -> Result<(), adit_vfio_user::ServerError> {
@@ -21,13 +19,13 @@
 //! # }
 //! ```
 //!
-//! What a client sends is data, never a reason to panic, to allocate what it
-//! says or to wait for ever: see [`ProtocolError`] for what is refused, and
-//! [`Stats`] for where it is counted.
+//! Data from a client never causes a panic, an allocation of a size that the client chooses, or an
+//! unbounded wait: see [`ProtocolError`] for the messages that are rejected, and [`Stats`] for
+//! their counters.
 //!
-//! Not offered, and answered with `ENOTSUP`: region I/O descriptors, device
-//! features, migration and dirty-page tracking, DMA by messages (a window
-//! without a file descriptor reaches the device as such), twin sockets.
+//! Not supported, and rejected with `ENOTSUP`: region I/O descriptors, device features, migration
+//! and dirty-page tracking, DMA by messages (a window without a file descriptor is passed to the
+//! device as such), twin sockets.
 
 mod checks;
 pub mod device;
@@ -54,14 +52,14 @@ pub use device::{Device, DeviceInfo, DmaMap, DmaProt, MmapArea, Region, RegionMm
 pub use error::{ProtocolError, Reason};
 pub use irq::{EventFd, IrqAction, IrqInfo, IrqRequest, IrqTargets};
 pub use listener::BindError;
-/// The error numbers that devices answer with.
+/// The error numbers that devices return.
 pub use rustix::io::Errno;
 pub use server::{Config, Server, ServerError};
 pub use stats::Stats;
 pub use stop::StopHandle;
 
-/// The smallest page, and the granule of DMA windows (`pgsizes`).
+/// The smallest page size, and the granularity of DMA windows (`pgsizes`).
 pub const PAGE_SIZE: u64 = 4096;
 
-/// The most file descriptors in one message. QEMU takes no higher offer.
+/// The maximum number of file descriptors in one message. QEMU accepts no higher limit.
 pub const MAX_MSG_FDS: usize = 16;

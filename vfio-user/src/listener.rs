@@ -13,26 +13,26 @@ use thiserror::Error;
 
 use crate::Errno;
 
-/// Why a socket path cannot be had.
+/// The reason that a socket path cannot be used.
 #[derive(Debug, Error)]
 pub enum BindError {
-    /// Another server is there, alive.
+    /// Another server is listening on it.
     #[error("{0}: another process listens on this socket; stop it or choose another path")]
     InUse(PathBuf),
-    /// There is a file of another kind.
+    /// A file that is not a socket exists there.
     #[error("{0}: exists and is not a socket; remove it or choose another path")]
     NotASocket(PathBuf),
     /// Another server is being started in the same folder.
     #[error("{0}: this folder stays locked (flock); who holds it?")]
     Locked(PathBuf),
-    /// The system call that failed and on what.
+    /// A system call failed.
     #[error("{path}: {call}: {errno}")]
     Io {
-        /// The socket, or the folder it is in.
+        /// The path of the socket, or of its folder.
         path: PathBuf,
-        /// The system call.
+        /// The name of the system call.
         call: &'static str,
-        /// Its error.
+        /// The errno.
         errno: Errno,
     },
 }
@@ -42,11 +42,11 @@ pub enum BindError {
 pub(crate) struct Listener {
     socket: OwnedFd,
     path: PathBuf,
-    /// Device and inode of the socket file, to remove no other.
+    /// The device and inode of the socket file, to remove no other.
     file: (u64, u64),
 }
 
-/// Connections that may wait while a client is served.
+/// The maximum number of connections that wait while a client is served.
 const BACKLOG: i32 = 4;
 
 impl Listener {
@@ -60,7 +60,7 @@ impl Listener {
         };
         let address = SocketAddrUnix::new(path).map_err(io("socket address"))?;
         let socket = new_socket().map_err(io("socket"))?;
-        // Between finding a socket dead and replacing it, nobody else may.
+        // No other process may interfere between detecting a stale socket and replacing it.
         let _lock = lock_folder(path)?;
         match bind(&socket, &address) {
             Err(Errno::ADDRINUSE) => {
@@ -87,7 +87,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // Someone may have put another file there.
+        // Another file may have been created there.
         if lstat(&self.path).is_ok_and(|s| (s.st_dev, s.st_ino) == self.file) {
             let _ = unlink(&self.path);
         }
@@ -99,7 +99,7 @@ fn new_socket() -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
-/// Removes the socket file if nobody listens.
+/// Removes the socket file if no process listens on it.
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> {
     let io = |call| {
         move |errno| BindError::Io {
@@ -114,14 +114,14 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> 
     }
     match connect(&new_socket().map_err(io("socket"))?, address) {
         Err(Errno::CONNREFUSED) => unlink(path).map_err(io("unlink")),
-        // Not even room in its backlog is still a listener.
+        // A listener with a full backlog is still a listener.
         Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS) => Err(BindError::InUse(path.to_owned())),
         Err(errno) => Err(io("connect")(errno)),
     }
 }
 
-/// Locks the folder of `path` against other servers that start, for as long
-/// as the returned descriptor lives.
+/// Locks the folder of `path` against other servers that start, for the lifetime of the returned
+/// descriptor.
 fn lock_folder(path: &Path) -> Result<OwnedFd, BindError> {
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Building replies, in a buffer that is used again and again.
+//! Construction of replies, in a buffer that is reused.
 
 use vfio_bindings::bindings::vfio;
 use zerocopy::{Immutable, IntoBytes};
@@ -9,13 +9,12 @@ use crate::header::Header;
 use crate::wire;
 use crate::Errno;
 
-/// The bytes of one reply. The header comes last of all, when the outcome is
-/// known.
+/// The bytes of one reply. The header is written last, when the outcome is known.
 #[derive(Debug, Default)]
 pub(crate) struct Reply(Vec<u8>);
 
 impl Reply {
-    /// Forgets the reply before.
+    /// Discards the previous reply.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
         self.0.resize(Header::SIZE, 0);
@@ -26,16 +25,15 @@ impl Reply {
         self.0.extend_from_slice(part.as_bytes());
     }
 
-    /// Appends `len` zeroes to the payload, to be filled.
+    /// Appends `len` zeroes to the payload, for the caller to fill.
     pub(crate) fn push_zeroed(&mut self, len: usize) -> &mut [u8] {
         let at = self.0.len();
         self.0.resize(at + len, 0);
         &mut self.0[at..]
     }
 
-    /// Appends what `VFIO_USER_DEVICE_GET_REGION_INFO` answers, as much as
-    /// `argsz` lets through. Says whether that was all, and so whether the
-    /// region's file descriptor goes with it.
+    /// Appends the reply to `VFIO_USER_DEVICE_GET_REGION_INFO`, as far as `argsz` permits. Returns
+    /// whether all of it fits, in which case the region's file descriptor is sent with it.
     pub(crate) fn push_region_info(&mut self, index: u32, region: &Region, argsz: u32) -> bool {
         let mmap = region.mmap.as_ref();
         let areas = mmap.map_or(&[][..], |m| &m.areas);
@@ -52,8 +50,8 @@ impl Reply {
                 | flag(mmap.is_some(), vfio::VFIO_REGION_INFO_FLAG_MMAP)
                 | flag(caps_len != 0, vfio::VFIO_REGION_INFO_FLAG_CAPS),
             index,
-            // Also when the capabilities do not fit: QEMU checks it before
-            // it looks at argsz and asks again.
+            // Also set if the capabilities do not fit: QEMU checks it before it checks argsz and
+            // repeats the request.
             cap_offset: if caps_len != 0 {
                 wire::RegionInfo::SIZE as u32
             } else {
@@ -81,12 +79,12 @@ impl Reply {
         fits
     }
 
-    /// The whole message that answers `request` with success.
+    /// Returns the complete successful reply to `request`.
     pub(crate) fn finish(&mut self, request: &Header) -> &[u8] {
         self.seal(request, 0, 0)
     }
 
-    /// The whole message that refuses `request`; a payload begun is dropped.
+    /// Returns the complete error reply to `request`; a partial payload is discarded.
     pub(crate) fn finish_error(&mut self, request: &Header, errno: Errno) -> &[u8] {
         self.clear();
         self.seal(request, Header::ERROR, errno.raw_os_error() as u32)

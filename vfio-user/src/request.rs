@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! From bytes and file descriptors to a request. Pure: touches no socket and
-//! no device, and owns the descriptors only to pass them on or drop them.
+//! Parsing of bytes and file descriptors into a request. Pure: it accesses no socket and no device,
+//! and owns the descriptors only to pass them on or close them.
 
 use std::os::fd::OwnedFd;
 
@@ -14,8 +14,7 @@ use crate::irq::IrqAction;
 use crate::version::{Capabilities, MAX_VERSION_DATA};
 use crate::wire;
 
-/// A well-formed message. What it names (regions, interrupts, windows) need
-/// not exist.
+/// A well-formed message. The regions, interrupts and windows that it names need not exist.
 #[derive(Debug)]
 #[allow(missing_docs)] // The fields are the specification's.
 pub enum Request<'a> {
@@ -44,21 +43,21 @@ pub enum Request<'a> {
     DeviceReset,
 }
 
-/// Which DMA windows to end.
+/// The DMA windows to unmap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DmaUnmap {
-    /// Those within a range.
+    /// The windows within a range.
     Range {
-        /// Start of the range.
+        /// The start of the range.
         iova: u64,
-        /// Its length in bytes.
+        /// The length of the range in bytes.
         size: u64,
     },
-    /// All of them (`VFIO_DMA_UNMAP_FLAG_ALL`).
+    /// All windows (`VFIO_DMA_UNMAP_FLAG_ALL`).
     All,
 }
 
-/// `VFIO_USER_DEVICE_SET_IRQS` as it came.
+/// An unvalidated `VFIO_USER_DEVICE_SET_IRQS`.
 #[derive(Debug)]
 #[allow(missing_docs)] // The fields are the specification's.
 pub struct SetIrqs<'a> {
@@ -69,19 +68,18 @@ pub struct SetIrqs<'a> {
     pub data: IrqData<'a>,
 }
 
-/// `VFIO_IRQ_SET_DATA_*`.
+/// The data of a request (`VFIO_IRQ_SET_DATA_*`).
 #[derive(Debug)]
 pub enum IrqData<'a> {
-    /// The action itself, for the whole range.
+    /// No data: the action is performed on the whole range.
     None,
-    /// The action itself, where the byte is not 0. As many bytes as
-    /// interrupts.
+    /// One byte for each interrupt: the action is performed where the byte is not 0.
     Bool(&'a [u8]),
-    /// Descriptors to signal, none or as many as interrupts.
+    /// Descriptors to signal, none or one for each interrupt.
     EventFd(Vec<OwnedFd>),
 }
 
-/// The longest payload of `command` that is worth reading.
+/// The maximum length of a payload of `command` that is read.
 pub(crate) const fn max_payload(command: Command, max_data: u32) -> usize {
     match command {
         Command::Version => wire::Version::SIZE + MAX_VERSION_DATA,
@@ -98,8 +96,8 @@ pub(crate) const fn max_payload(command: Command, max_data: u32) -> usize {
     }
 }
 
-/// Reads the payload of a supported command. Descriptors that the request
-/// does not keep are closed.
+/// Parses the payload of a supported command. Descriptors that the request does not keep are
+/// closed.
 pub fn parse<'a>(
     command: Command,
     payload: &'a [u8],
@@ -118,7 +116,7 @@ pub fn parse<'a>(
             let (version, data) = split::<wire::Version>(command, payload)?;
             let capabilities = match version.major {
                 crate::version::MAJOR => Capabilities::from_version_data(data)?,
-                // Another major version may mean anything by its data.
+                // The data of another major version may have any meaning.
                 _ => Capabilities::default(),
             };
             Ok(Request::Version {
@@ -270,7 +268,7 @@ fn set_irqs(payload: &[u8], fds: Vec<OwnedFd>) -> Result<SetIrqs<'_>, ProtocolEr
     })
 }
 
-/// The payload is `fixed` bytes and `count` times `each`, no more, no less.
+/// Checks that the length of the payload is exactly `fixed` bytes plus `count` times `each`.
 fn length(
     command: Command,
     payload: &[u8],
@@ -290,8 +288,8 @@ fn length(
     })
 }
 
-/// The fixed part and what follows it. A copy: the payload need not be
-/// aligned.
+/// Splits the payload into the fixed part and the rest. The fixed part is copied, because the
+/// payload need not be aligned.
 fn split<T: FromBytes>(command: Command, payload: &[u8]) -> Result<(T, &[u8]), ProtocolError> {
     T::read_from_prefix(payload).map_err(|_| ProtocolError::Length {
         command,
@@ -300,7 +298,7 @@ fn split<T: FromBytes>(command: Command, payload: &[u8]) -> Result<(T, &[u8]), P
     })
 }
 
-/// The fixed part, after which nothing follows.
+/// Returns the fixed part, after which nothing may follow.
 fn exact<T: FromBytes>(command: Command, payload: &[u8]) -> Result<T, ProtocolError> {
     length(command, payload, size_of::<T>(), 0, 0)?;
     split(command, payload).map(|(value, _)| value)
@@ -331,7 +329,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_payload_is_read_or_refused(command in command(), payload: Vec<u8>) {
-            // With the argsz that most messages begin with in order, too.
+            // Also with a valid argsz, with which most messages begin.
             let mut sized = payload.clone();
             sized.splice(..sized.len().min(4), 64u32.to_ne_bytes());
             for payload in [payload, sized] {
@@ -364,7 +362,7 @@ mod tests {
             prop_assert!(parse(Command::RegionWrite, &write(count + lie), vec![]).is_err());
         }
 
-        /// Wherever the buffer happens to lie in memory.
+        /// Checks payloads at any alignment in memory.
         #[test]
         fn multiple_writes_need_no_alignment(shift in 0usize..8, n in 0usize..5) {
             let one = wire::WriteOne { offset: 5.into(), count: 3.into(), ..Default::default() };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Serving clients one after the other.
+//! The server: serves one client at a time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,17 +17,16 @@ use crate::stats::Stats;
 use crate::transport::UnixTransport;
 use crate::{wire, Errno, StopHandle};
 
-/// What a server allows its clients.
+/// The limits of a server for its clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The longest a message may take once its first byte has come, the
-    /// longest its reply may wait for the client to read, and the longest a
-    /// new client may take to send its version.
+    /// The timeout for a message after its first byte, for sending its reply, and for a new
+    /// client's version message.
     pub message_timeout: Duration,
-    /// The most data in one read or write of a region, in bytes. QEMU takes
-    /// up to 64 MiB; the protocol's default is 1 MiB.
+    /// The maximum data length of one read or write of a region, in bytes. QEMU accepts up to 64
+    /// MiB; the protocol's default is 1 MiB.
     pub max_data_xfer_size: u32,
-    /// The most DMA windows of a client; at most 65535 (QEMU's limit).
+    /// The maximum number of DMA windows of a client; at most 65535 (QEMU's limit).
     pub max_dma_maps: usize,
 }
 
@@ -42,8 +41,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The longest message in bytes: a write with all the data that it may
-    /// have, and room for the fixed parts and for version data.
+    /// Returns the maximum length of a message in bytes: a write of the maximum length, and space
+    /// for the fixed parts and for version data.
     pub(crate) const fn max_message(&self) -> usize {
         const FIXED: usize = Header::SIZE + wire::IrqSet::SIZE;
         const VERSION: usize = wire::Version::SIZE + crate::version::MAX_VERSION_DATA;
@@ -51,21 +50,21 @@ impl Config {
     }
 }
 
-/// Why a server does not start or does not go on.
+/// The reason that a server does not start or continue.
 #[derive(Debug, Error)]
 pub enum ServerError {
-    /// The socket could not be had.
+    /// The socket cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Waiting for clients failed.
+    /// The wait for clients failed.
     #[error("waiting for a client: {0}")]
     Accept(Errno),
-    /// Out of file descriptors, in setting up.
+    /// The setup ran out of file descriptors.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
-/// A vfio-user server on a UNIX socket. The socket file goes when it drops.
+/// A vfio-user server on a UNIX socket. The socket file is removed when the server is dropped.
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
@@ -74,8 +73,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the socket `path`. A socket file on which nobody listens is
-    /// replaced; anything else in that place is left alone, and an error.
+    /// Binds the socket `path`. A socket file on which no process listens is replaced; any other
+    /// file is kept, and is an error.
     pub fn bind(path: impl AsRef<Path>, config: Config) -> Result<Self, ServerError> {
         Ok(Self {
             listener: Listener::bind(path.as_ref())?,
@@ -84,13 +83,13 @@ impl Server {
         })
     }
 
-    /// The counters, also for other threads.
+    /// The counters, which other threads may share.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
     }
 
-    /// Serves one client after the other until `stop` is used; a client that
-    /// is connected then has gone from the device when this returns.
+    /// Serves one client at a time until `stop` is used; a connected client is disconnected from
+    /// the device before this returns.
     pub fn run<D>(&self, device: &mut D, stop: &StopHandle) -> Result<(), ServerError>
     where
         D: Device + ?Sized,
@@ -99,8 +98,8 @@ impl Server {
             let socket = match accept_with(&self.listener, SocketFlags::CLOEXEC) {
                 Ok(socket) => socket,
                 Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => continue,
-                // The process or the system is short of something; that can
-                // pass, and spinning would not help.
+                // The process or the system has exhausted a resource; that may be temporary, and a
+                // busy loop would not help.
                 Err(e @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                     self.stats.count_accept_failures(1);
                     tracing::warn!("cannot accept a client, trying again: {e}");
@@ -118,7 +117,7 @@ impl Server {
         Ok(())
     }
 
-    /// Waits for a client; false once stopped.
+    /// Waits for a client; returns `false` once stopped.
     fn wait(&self, stop: &StopHandle) -> Result<bool, ServerError> {
         let mut fds = [
             PollFd::new(&self.listener, PollFlags::IN),
@@ -130,7 +129,7 @@ impl Server {
         }
     }
 
-    /// A tenth of a second, or until stopped.
+    /// Waits for a tenth of a second, or until stopped.
     fn pause(&self, stop: &StopHandle) -> Result<(), ServerError> {
         let tenth = Timespec {
             tv_sec: 0,

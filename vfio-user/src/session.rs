@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! One client, from its first message to its last.
+//! A session with one client, from its first message to its last.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::transport::{End, ReceivedFds, Transport};
 use crate::version::{self, Capabilities};
 use crate::{checks, wire, Config, Errno};
 
-/// A client, the device it talks to, and what they have agreed on.
+/// A client, its device, and the negotiated capabilities.
 pub(crate) struct Session<'a, T, D: ?Sized> {
     transport: T,
     device: &'a mut D,
     config: &'a Config,
     stats: &'a Stats,
-    /// What was agreed on; none until the client has sent its version.
+    /// The negotiated capabilities; `None` until the client has sent its version.
     agreed: Option<Capabilities>,
     windows: DmaWindows,
-    /// Payload of the message at hand; grows to the longest message allowed.
+    /// The payload of the current message; grows to the maximum message length.
     payload: Vec<u8>,
     reply: Reply,
 }
@@ -54,7 +54,7 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         }
     }
 
-    /// Serves the client until it is gone.
+    /// Serves the client until it disconnects.
     pub(crate) fn run(mut self) -> End {
         let end = loop {
             if let Err(end) = self.message() {
@@ -71,7 +71,7 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
     fn message(&mut self) -> Result<(), End> {
         let mut fds = ReceivedFds::default();
         let mut header = Header::default();
-        // A client that connects and says nothing would keep others waiting.
+        // A client that connects and sends nothing would block others.
         let patience = self.agreed.is_none().then_some(self.config.message_timeout);
         self.transport
             .receive_first(header.as_mut_bytes(), &mut fds, patience)?;
@@ -124,7 +124,7 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         Ok(())
     }
 
-    /// A client whose first message was not a good version has no second.
+    /// Ends the session if the client's first message was not a valid version message.
     fn may_go_on(&self) -> Result<(), End> {
         match self.agreed {
             Some(_) => Ok(()),
@@ -132,7 +132,7 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         }
     }
 
-    /// Is the message worth reading? None for a reply, which is not.
+    /// Checks that the message must be read. Returns `None` for a reply, which is ignored.
     fn admit(&self, header: &Header, len: usize) -> Result<Option<Command>, ProtocolError> {
         match header.message_type() {
             Header::TYPE_COMMAND => {}
@@ -158,7 +158,7 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         Ok(Some(command))
     }
 
-    /// Reads and forgets the rest of a message.
+    /// Reads and discards the rest of a message.
     fn drain(&mut self, mut len: usize, fds: &mut ReceivedFds) -> Result<(), End> {
         let mut scratch = [0; 4096];
         while len > 0 {
@@ -170,7 +170,7 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         Ok(())
     }
 
-    /// Tells the client no, unless it does not want to know.
+    /// Sends an error reply, unless the client requested no reply.
     fn refuse(&mut self, header: &Header, error: &ProtocolError) -> Result<(), End> {
         self.stats.count_refused(error.reason());
         tracing::debug!(id = header.id, command = header.command, %error, "message refused");
@@ -181,7 +181,7 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
             .send(self.reply.finish_error(header, error.errno()), None)
     }
 
-    /// Does what the message asks and prepares the reply.
+    /// Executes the request and prepares the reply.
     fn answer(
         &mut self,
         header: &Header,
@@ -295,7 +295,7 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         Ok(())
     }
 
-    /// All writes are checked before the first is done.
+    /// Executes several writes. All of them are validated before the first is executed.
     fn write_multi(
         &mut self,
         command: Command,
@@ -354,6 +354,5 @@ fn refused(errno: Errno) -> ProtocolError {
     ProtocolError::Device(errno)
 }
 
-/// How long a client may take for one message unless configured otherwise:
-/// as long as QEMU waits for a reply.
+/// The default timeout for a client's message: equal to QEMU's timeout for a reply.
 pub(crate) const DEFAULT_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);

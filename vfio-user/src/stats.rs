@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a server has seen and refused.
+//! Counters of a server's connections, messages and rejections.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Reason;
 
-/// Counters of one server; they only grow.
+/// The counters of one server; they only increase.
 #[derive(Debug, Default)]
 pub struct Stats {
     connections: AtomicU64,
@@ -31,21 +31,21 @@ macro_rules! counters {
 
 impl Stats {
     counters! {
-        /// Connections accepted.
+        /// The number of connections accepted.
         connections, count_connections;
-        /// Messages whose header was read, refused ones included.
+        /// The number of messages whose header was read, including rejected ones.
         messages, count_messages;
-        /// Replies that answer nothing: the server asks nothing. Ignored.
+        /// The number of replies, which are ignored: the server sends no commands.
         stray_replies, count_stray_replies;
-        /// File descriptors that came with a message that has no use for
-        /// them, closed.
+        /// The number of file descriptors that were closed because their message has no use for
+        /// them.
         fds_closed, count_fds_closed;
-        /// Failures of accept(2), such as the process being out of file
-        /// descriptors; tried again.
+        /// The number of failures of accept(2), for example for lack of file descriptors; the
+        /// server tries again.
         accept_failures, count_accept_failures;
     }
 
-    /// Messages refused for `reason`.
+    /// Returns the number of messages rejected for `reason`.
     pub fn refused(&self, reason: Reason) -> u64 {
         self.refused[reason as usize].load(Ordering::Relaxed)
     }

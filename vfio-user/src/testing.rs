@@ -12,19 +12,19 @@ use crate::device::{Device, DeviceInfo, DmaMap, MmapArea, Region, RegionMmap, PC
 use crate::irq::{EventFd, IrqAction, IrqInfo, IrqRequest, PCI_NUM_IRQS};
 use crate::{Errno, PAGE_SIZE};
 
-/// Bytes of the scratch device's BAR0; its upper half can be mapped.
+/// The size of the scratch device's BAR0 in bytes; its upper half can be mapped.
 pub const BAR0_SIZE: u64 = 4 * PAGE_SIZE;
-/// Region 1: 16 bytes that can only be read.
+/// Region 1: 16 bytes, read-only.
 pub const READ_ONLY: u32 = 1;
 /// Region 2: every access fails with `EIO`.
 pub const BROKEN: u32 = 2;
 /// Region 7: the configuration space, 256 bytes.
 pub const CONFIG: u32 = 7;
-/// The interrupt type with vectors, and how many.
+/// The interrupt type with vectors, and their number.
 pub const MSIX: (u32, u32) = (2, 20);
 
-/// Memory behind regions, eventfds that can be raised, and a panic whenever
-/// the server breaks a promise of [`Device`].
+/// A device with memory in its regions and eventfds that can be signalled, which panics whenever
+/// the server breaks a guarantee of [`Device`].
 #[derive(Debug)]
 pub struct ScratchDevice {
     regions: Vec<Region>,
@@ -32,13 +32,13 @@ pub struct ScratchDevice {
     bar0: Vec<u8>,
     config: Vec<u8>,
     connected: bool,
-    /// Windows by address.
+    /// The windows by address.
     pub windows: BTreeMap<u64, DmaMap>,
-    /// Eventfds by interrupt.
+    /// The eventfds by interrupt.
     pub vectors: BTreeMap<u32, EventFd>,
-    /// Clients that have been served.
+    /// The number of clients served.
     pub clients: u64,
-    /// Resets.
+    /// The number of resets.
     pub resets: u64,
 }
 
@@ -49,10 +49,10 @@ impl Default for ScratchDevice {
 }
 
 impl ScratchDevice {
-    /// A device with all its memory zero.
+    /// A device whose memory is zeroed.
     ///
     /// # Panics
-    /// If the system has no memory or no file descriptor left.
+    /// Panics if the system has no memory or no file descriptor left.
     pub fn new() -> Self {
         let memory = memfd_create("scratch", MemfdFlags::CLOEXEC).expect("memfd_create");
         ftruncate(&memory, BAR0_SIZE).expect("ftruncate");
@@ -216,10 +216,10 @@ impl Device for ScratchDevice {
     }
 }
 
-/// Anonymous memory of `size` bytes, as a client shares it.
+/// Anonymous memory of `size` bytes, as shared by a client.
 ///
 /// # Panics
-/// If the system has no memory or no file descriptor left.
+/// Panics if the system has no memory or no file descriptor left.
 pub fn shared_memory(size: u64) -> OwnedFd {
     let memory = memfd_create("client", MemfdFlags::CLOEXEC).expect("memfd_create");
     File::from(memory.try_clone().expect("dup"))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Bytes and file descriptors over a UNIX socket, with an end to all waiting.
+//! Transmission of bytes and file descriptors over a UNIX socket, with timeouts.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -15,22 +15,22 @@ use thiserror::Error;
 
 use crate::{Errno, StopHandle, MAX_MSG_FDS};
 
-/// Why a connection ends.
+/// The reason that a connection ends.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The client closed it between two messages.
+    /// The client closed the connection between two messages.
     #[error("the client closed the connection")]
     Closed,
-    /// The client closed it within a message.
+    /// The client closed the connection within a message.
     #[error("the client closed the connection within a message")]
     Truncated,
-    /// A message, its reply or the negotiation took too long.
+    /// A message, its reply or the negotiation timed out.
     #[error("the client stalled")]
     Stalled,
-    /// What the client sent leaves no way to go on.
+    /// The client broke the protocol in a way that does not permit to continue.
     #[error("the client broke the protocol")]
     Protocol,
-    /// The server was asked to stop.
+    /// The server was stopped.
     #[error("the server was stopped")]
     Stopped,
     /// The socket failed.
@@ -38,7 +38,7 @@ pub(crate) enum End {
     Io(Errno),
 }
 
-/// The file descriptors that came with one message.
+/// The file descriptors received with one message.
 #[derive(Debug, Default)]
 pub(crate) struct ReceivedFds {
     fds: Vec<OwnedFd>,
@@ -46,7 +46,7 @@ pub(crate) struct ReceivedFds {
 }
 
 impl ReceivedFds {
-    /// Keeps `fd`, or closes it if there are [`MAX_MSG_FDS`] already.
+    /// Stores `fd`, or closes it if there are [`MAX_MSG_FDS`] already.
     pub(crate) fn push(&mut self, fd: OwnedFd) {
         if self.fds.len() < MAX_MSG_FDS {
             self.fds.push(fd);
@@ -55,17 +55,17 @@ impl ReceivedFds {
         }
     }
 
-    /// Notes that the kernel closed descriptors it had no room for.
+    /// Records that the kernel discarded descriptors for lack of space.
     pub(crate) fn set_excess(&mut self) {
         self.excess = true;
     }
 
-    /// Were there more than are kept?
+    /// Returns whether there were more than are stored.
     pub(crate) fn has_excess(&self) -> bool {
         self.excess
     }
 
-    /// Hands them over and is empty again.
+    /// Returns the descriptors and resets the state.
     pub(crate) fn take(&mut self) -> Vec<OwnedFd> {
         self.excess = false;
         std::mem::take(&mut self.fds)
@@ -74,8 +74,8 @@ impl ReceivedFds {
 
 /// A stream of messages.
 pub(crate) trait Transport {
-    /// Fills `buf` with the start of a message. Waits for its first byte,
-    /// but no longer than `patience`.
+    /// Fills `buf` with the start of a message. Waits for its first byte, but no longer than
+    /// `patience`.
     fn receive_first(
         &mut self,
         buf: &mut [u8],
@@ -86,8 +86,7 @@ pub(crate) trait Transport {
     /// Fills `buf` with more of the message.
     fn receive_more(&mut self, buf: &mut [u8], fds: &mut ReceivedFds) -> Result<(), End>;
 
-    /// Sends a message in one piece: QEMU does not wait for the rest of a
-    /// header.
+    /// Sends a message in one piece: QEMU does not wait for the rest of a header.
     fn send(&mut self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), End>;
 }
 
@@ -96,11 +95,10 @@ pub(crate) trait Transport {
 pub(crate) struct UnixTransport<'a> {
     socket: OwnedFd,
     stop: &'a StopHandle,
-    /// How long one message may take from its first byte to its last, and
-    /// how long its reply.
+    /// The timeout for one message from its first byte to its last, and for its reply.
     message_timeout: Duration,
-    /// When the message that is being read must be complete; set at its
-    /// first wait, so that a message that is there costs no clock.
+    /// The deadline of the message that is being read; set at its first wait, so that a message
+    /// that is already complete needs no clock.
     deadline: Option<Instant>,
 }
 
@@ -114,7 +112,7 @@ impl<'a> UnixTransport<'a> {
         }
     }
 
-    /// Waits for `events` or the end of all patience.
+    /// Waits for `events`, a stop or the deadline.
     fn wait(&self, events: PollFlags, deadline: Option<Instant>) -> Result<(), End> {
         loop {
             let timeout = deadline.map(|at| {
@@ -129,7 +127,7 @@ impl<'a> UnixTransport<'a> {
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(0) => return Err(End::Stalled),
                 Ok(_) if !fds[1].revents().is_empty() => return Err(End::Stopped),
-                // Hang-ups and errors show when the socket is used.
+                // Hang-ups and errors are reported when the socket is used.
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(End::Io(e)),
@@ -137,7 +135,7 @@ impl<'a> UnixTransport<'a> {
         }
     }
 
-    /// Receives what is there; nothing but an end of the stream gives 0.
+    /// Receives the available bytes; returns 0 only at the end of the stream.
     fn receive_some(&self, buf: &mut [u8], fds: &mut ReceivedFds) -> Result<usize, Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_MSG_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -204,7 +202,7 @@ impl Transport for UnixTransport<'_> {
         fds: &mut ReceivedFds,
         patience: Option<Duration>,
     ) -> Result<(), End> {
-        // A client that never pauses must not keep the server from stopping.
+        // A client that sends without pause must not prevent the server from stopping.
         if self.stop.is_stopped() {
             return Err(End::Stopped);
         }
@@ -223,7 +221,7 @@ impl Transport for UnixTransport<'_> {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             let fd = fd.as_slice();
-            // The descriptor travels with the first byte, and once.
+            // The descriptor is sent once, with the first byte.
             if sent == 0 && !fd.is_empty() {
                 control.push(SendAncillaryMessage::ScmRights(fd));
             }

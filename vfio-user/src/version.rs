@@ -1,48 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Agreeing on a version and on capabilities (vfio-user.rst, "Version").
+//! Negotiation of the version and of capabilities (vfio-user.rst, "Version").
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::ProtocolError;
 use crate::{Config, MAX_MSG_FDS, PAGE_SIZE};
 
-/// Major version of the protocol: the only one there is.
+/// The major version of the protocol: the only one that exists.
 pub const MAJOR: u16 = 0;
-/// Newest minor version that the server speaks.
+/// The newest minor version that the server supports.
 pub const MINOR: u16 = 1;
-/// The longest version data that is read; QEMU sends about 250 bytes.
+/// The maximum length of version data that is read; QEMU sends about 250 bytes.
 pub const MAX_VERSION_DATA: usize = 4096;
 
-/// The JSON of version data.
+/// The JSON object of version data.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct VersionData {
     #[serde(default)]
     capabilities: Capabilities,
 }
 
-/// The capabilities the server knows; a client's others are ignored.
+/// The capabilities that the server supports; any others of a client are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Capabilities {
-    /// How many file descriptors the sender takes in one message.
+    /// The maximum number of file descriptors that the sender accepts in one message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_msg_fds: Option<u64>,
-    /// The most data in one message, in bytes.
+    /// The maximum data length of one message, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_data_xfer_size: Option<u64>,
-    /// The most DMA windows at a time.
+    /// The maximum number of DMA windows at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_dma_maps: Option<u64>,
-    /// Page sizes of DMA windows, a bit each.
+    /// The page sizes of DMA windows, as a bit mask.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pgsizes: Option<u64>,
-    /// Is `VFIO_USER_REGION_WRITE_MULTI` understood?
+    /// Set if `VFIO_USER_REGION_WRITE_MULTI` is supported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_multiple: Option<bool>,
 }
 
 impl Capabilities {
-    /// Reads version data: nothing at all, or JSON that ends in its only NUL.
+    /// Parses version data: either empty, or JSON that ends with its only NUL.
     pub fn from_version_data(data: &[u8]) -> Result<Self, ProtocolError> {
         let bad = |what: &str| ProtocolError::VersionData(what.to_owned());
         match data {
@@ -54,20 +54,20 @@ impl Capabilities {
         }
     }
 
-    /// Version data that says this, its NUL included.
+    /// Encodes the capabilities as version data, including its NUL.
     pub fn to_version_data(&self) -> Vec<u8> {
         let data = VersionData {
             capabilities: self.clone(),
         };
-        // Serialising numbers and booleans into memory has no way to fail.
+        // Serialising numbers and booleans into memory cannot fail.
         let mut json = serde_json::to_vec(&data).unwrap_or_default();
         json.push(0);
         json
     }
 
-    /// What both sides can do. Only what the client named is answered, as
-    /// the specification asks; for the rest its defaults hold. The answer is
-    /// not longer than the proposal: QEMU reads it into the same buffer.
+    /// Returns the capabilities common to both sides. The reply contains only those that the client
+    /// listed, as the specification requires; the protocol's defaults apply to the others. The
+    /// reply is not longer than the proposal: QEMU reads it into the same buffer.
     pub fn agree(&self, config: &Config) -> Result<Self, ProtocolError> {
         let pgsizes = self.pgsizes.map(|theirs| theirs & !(PAGE_SIZE - 1));
         if pgsizes == Some(0) {
@@ -77,7 +77,7 @@ impl Capabilities {
             )));
         }
         Ok(Self {
-            // A limit of ours on what they send, not a common one.
+            // The server's own limit on messages from the client, not a common one.
             max_msg_fds: self.max_msg_fds.map(|_| MAX_MSG_FDS as u64),
             max_data_xfer_size: self
                 .max_data_xfer_size
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// What QEMU 11.1 sends (hw/vfio-user/proxy.c, caps_json).
+    /// The version data of QEMU 11.1 (hw/vfio-user/proxy.c, caps_json).
     const QEMU: &[u8] = b"{\"capabilities\": {\"migration\": {\"max_bitmap_size\": 268435456, \
         \"pgsize\": 4096}, \"max_msg_fds\": 16, \"max_data_xfer_size\": 1048576, \
         \"pgsizes\": 4096, \"max_dma_maps\": 65535, \"write_multiple\": true}}\0";

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The fixed part of each message's payload, as it lies on the wire.
+//! The fixed part of each message's payload, in its wire format.
 //!
-//! Where a structure is one of `linux/vfio.h`, its size is checked against
-//! the kernel's.
+//! The size of a structure of `linux/vfio.h` is checked against the kernel's.
 
 use vfio_bindings::bindings::vfio;
 use zerocopy::native_endian::{U32, U64};
@@ -20,14 +19,14 @@ macro_rules! wire {
         pub struct $name { $($(#[$field_doc])* pub $field: $ty),* }
 
         impl $name {
-            /// Bytes on the wire.
+            /// The size on the wire in bytes.
             pub const SIZE: usize = size_of::<Self>();
         }
     };
 }
 
 wire!(
-    /// `VFIO_USER_VERSION`, both ways; JSON ending in a NUL may follow.
+    /// `VFIO_USER_VERSION`, request and reply; JSON ending in a NUL may follow.
     Version { major: u16, minor: u16 }
 );
 wire!(
@@ -35,20 +34,19 @@ wire!(
     DmaMap { argsz: u32, flags: u32, offset: u64, address: u64, size: u64 }
 );
 wire!(
-    /// `VFIO_USER_DMA_UNMAP`, both ways.
+    /// `VFIO_USER_DMA_UNMAP`, request and reply.
     DmaUnmap { argsz: u32, flags: u32, address: u64, size: u64 }
 );
 wire!(
-    /// `VFIO_USER_DEVICE_GET_INFO`, both ways.
+    /// `VFIO_USER_DEVICE_GET_INFO`, request and reply.
     DeviceInfo { argsz: u32, flags: u32, num_regions: u32, num_irqs: u32 }
 );
 wire!(
-    /// `VFIO_USER_DEVICE_GET_REGION_INFO`, both ways; capabilities may follow
-    /// in the reply.
+    /// `VFIO_USER_DEVICE_GET_REGION_INFO`, request and reply; capabilities may follow in the reply.
     RegionInfo { argsz: u32, flags: u32, index: u32, cap_offset: u32, size: u64, offset: u64 }
 );
 wire!(
-    /// The head of the capability that lists a region's mappable areas
+    /// The header of the capability that lists a region's mappable areas
     /// (`vfio_region_info_cap_sparse_mmap`); `nr_areas` [`SparseArea`]s follow.
     SparseMmap { id: u16, version: u16, next: u32, nr_areas: u32, reserved: u32 }
 );
@@ -57,24 +55,23 @@ wire!(
     SparseArea { offset: u64, size: u64 }
 );
 wire!(
-    /// `VFIO_USER_DEVICE_GET_IRQ_INFO`, both ways.
+    /// `VFIO_USER_DEVICE_GET_IRQ_INFO`, request and reply.
     IrqInfo { argsz: u32, flags: u32, index: u32, count: u32 }
 );
 wire!(
-    /// `VFIO_USER_DEVICE_SET_IRQS`; one byte an interrupt may follow.
+    /// `VFIO_USER_DEVICE_SET_IRQS`; one byte for each interrupt may follow.
     IrqSet { argsz: u32, flags: u32, index: u32, start: u32, count: u32 }
 );
 wire!(
-    /// `VFIO_USER_REGION_READ` and `_WRITE`, both ways; data may follow.
+    /// `VFIO_USER_REGION_READ` and `_WRITE`, request and reply; data may follow.
     RegionAccess { offset: u64, region: u32, count: u32 }
 );
 wire!(
-    /// `VFIO_USER_REGION_WRITE_MULTI`, both ways; [`WriteOne`]s follow in the
-    /// request.
+    /// `VFIO_USER_REGION_WRITE_MULTI`, request and reply; [`WriteOne`]s follow in the request.
     WriteMulti { wr_cnt: u64 }
 );
-/// One of the writes in a `VFIO_USER_REGION_WRITE_MULTI`. Read in place, so
-/// its fields may lie anywhere.
+/// One of the writes in a `VFIO_USER_REGION_WRITE_MULTI`. It is read directly from the payload, so
+/// its fields need no alignment.
 #[derive(
     Debug,
     Clone,
@@ -90,21 +87,21 @@ wire!(
 )]
 #[repr(C)]
 pub struct WriteOne {
-    /// From the region's start.
+    /// The offset from the region's start.
     pub offset: U64,
     /// The region's index.
     pub region: U32,
-    /// How many of `data` are written, 1 to 8.
+    /// The number of bytes of `data` that are written, 1 to 8.
     pub count: U32,
-    /// The data, from its first byte on.
+    /// The data, beginning with its first byte.
     pub data: [u8; 8],
 }
 
 impl WriteOne {
-    /// Bytes on the wire.
+    /// The size on the wire in bytes.
     pub const SIZE: usize = size_of::<Self>();
 
-    /// Where and how much, as a single write says it.
+    /// Returns the region, offset and length in the form of a single write.
     pub fn access(&self) -> RegionAccess {
         RegionAccess {
             offset: self.offset.get(),

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Against the client of rust-vmm's `vfio_user`: another reading of the
-//! protocol than ours.
+//! Tests with the client of rust-vmm's `vfio_user`: an independent implementation of the protocol.
 
 mod common;
 
@@ -59,7 +58,7 @@ fn interrupts_reach_the_client() {
     client.set_irqs(MSIX.0, 0x24, 4, 3, &raw).unwrap(); // trigger by eventfd
     client.set_irqs(MSIX.0, 0x21, 5, 2, &[]).unwrap(); // trigger now
     assert_eq!(eventfds.each_ref().map(signals), [0, 1, 1]);
-    client.set_irqs(MSIX.0, 0x24, 5, 1, &[]).unwrap(); // no eventfd: forget
+    client.set_irqs(MSIX.0, 0x24, 5, 1, &[]).unwrap(); // no eventfd: remove
     client.set_irqs(MSIX.0, 0x21, 0, MSIX.1, &[]).unwrap();
     assert_eq!(eventfds.each_ref().map(signals), [1, 0, 1]);
     client.set_irqs(MSIX.0, 0x21, 0, 0, &[]).unwrap(); // disable all
@@ -81,7 +80,7 @@ fn windows_carry_their_memory() {
     client.dma_unmap(0x20_0000, 0x1000).unwrap();
     let mut byte = [0];
     client.region_read(0, 0, &mut byte).unwrap();
-    // All of a client's windows end with it; the device itself goes on.
+    // All of a client's windows are released with it; the device itself continues.
     drop(client);
     let mut next = Client::new(&server.path).unwrap();
     next.dma_map(0x1000, 0x10_0000, 0x2000, memory.as_raw_fd())

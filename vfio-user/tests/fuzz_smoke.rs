@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The fuzz target's body on inputs that are the same each time: good
-//! messages in any order, spoilt in a few places, and noise.
+//! The fuzz target's body on reproducible inputs: valid messages in any order, mutated in a few
+//! places, and random bytes.
 
 use adit_vfio_user::fuzzing::{corpus, seeds, vfio_user_server};
 
-/// Steele and others' SplitMix64: enough to choose with, and needs no crate.
+/// Steele and others' SplitMix64: sufficient for choosing inputs, and needs no crate.
 struct Choice(u64);
 
 impl Choice {
@@ -20,7 +20,7 @@ impl Choice {
     }
 }
 
-/// Values at which arithmetic goes wrong.
+/// Values at the limits of integer types, where arithmetic may go wrong.
 const EDGES: [u64; 10] = [
     0,
     1,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Requests that lie about the device, its interrupts, memory or file
-//! descriptors, on a real socket: each gets the errno that fits, and the
-//! client is served on.
+//! Tests of requests with false information on the device, its interrupts, memory or file
+//! descriptors, on a real socket: each receives the appropriate errno, and the client is still
+//! served.
 
 mod common;
 
@@ -58,8 +58,8 @@ fn payloads_and_argsz_that_lie_are_refused() {
         (Command::RegionWriteMulti, 8),
     ] {
         for len in [0, 1, fixed - 1, fixed, fixed + 1] {
-            // All zero: argsz is too small where the length is right. No
-            // writes at all are a good REGION_WRITE_MULTI.
+            // All zero: argsz is too small where the length is valid. A REGION_WRITE_MULTI without
+            // writes is valid.
             let good = command == Command::RegionWriteMulti && len == fixed;
             let reply = client.ask(command, &vec![0; len]);
             assert_eq!(
@@ -78,7 +78,7 @@ fn payloads_and_argsz_that_lie_are_refused() {
         client.ask(Command::DeviceGetRegionInfo, info.as_bytes()),
         Err(Errno::INVAL)
     );
-    // Too little room for the capabilities: told how much it takes.
+    // Too little space for the capabilities: the reply contains the required size.
     info.argsz = 32;
     let reply = client
         .ask(Command::DeviceGetRegionInfo, info.as_bytes())
@@ -324,7 +324,7 @@ fn interrupts_outside_their_type_are_refused() {
         irqs(0x27, 0, 1), // all data flags
         irqs(0x39, 0, 1), // all action flags
         irqs(0x61, 0, 1), // undefined flag
-        irqs(0x22, 0, 1), // booleans that are not there
+        irqs(0x22, 0, 1), // booleans that are missing
         irqs(0x22, 0, u32::MAX),
         wire::IrqSet {
             argsz: 19,
@@ -380,7 +380,7 @@ fn descriptors_that_do_not_fit_are_refused() {
     assert_eq!(reply, Err(Errno::INVAL));
     let reply = client.ask_with_fds(Command::RegionRead, access(0, 0, 4).as_bytes(), &fds[..1]);
     assert_eq!(reply, Err(Errno::INVAL));
-    // A pipe would block whoever signals it, a file would be written to.
+    // A pipe would block the process that signals it, a file would be written to.
     let (_reader, writer) = rustix::pipe::pipe().unwrap();
     let file = shared_memory(4096);
     for other in [&writer, &file] {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Clients that lie about where messages begin and end, come in the wrong
-//! order or take for ever, on a real socket: each gets the errno that fits,
-//! and the next client is served.
+//! Tests of clients that send wrong message lengths, messages in the wrong order, or incomplete
+//! messages, on a real socket: each receives the appropriate errno, and the next client is served.
 
 mod common;
 
@@ -17,7 +16,7 @@ use adit_vfio_user::{wire, Config, Errno, Reason};
 use common::{eventfd, read, Running};
 use zerocopy::IntoBytes;
 
-/// A header with any size and flags, and `payload` after it.
+/// A header with any size and flags, followed by `payload`.
 fn raw(command: u16, size: u32, flags: u32, payload: &[u8]) -> Vec<u8> {
     [
         Header {
@@ -78,7 +77,7 @@ fn a_message_that_never_ends_is_given_up() {
         client.send(part);
         assert!(client.is_closed());
     }
-    // A byte now and then does not extend the time a message has.
+    // A byte now and then does not extend a message's timeout.
     let mut client = server.client();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(5) && client.stream.write(&[0]).is_ok() {
@@ -108,7 +107,7 @@ fn stopping_waits_for_nobody() {
     client.send(&raw(9, 32, 0, &[0; 3]));
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(stalled.stop().clients, 1);
-    // A client that asks and never reads the answers.
+    // A client that sends requests and never reads the replies.
     let deaf = Running::with_config(slow);
     let client = deaf.client();
     client.stream.set_nonblocking(true).unwrap();

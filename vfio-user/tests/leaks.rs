@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! File descriptors are closed, whatever becomes of their message. The only
-//! test of its process, since it counts all that are open.
+//! File descriptors are closed in all outcomes of their message. This is the only test of its
+//! process, since it counts all open descriptors.
 
 mod common;
 
@@ -32,7 +32,7 @@ fn no_client_leaves_a_descriptor_behind() {
             }
             assert!(client.stream.shutdown(std::net::Shutdown::Write).is_ok());
             while client.stream.peek_is_open() {}
-            // And one that goes away within a message that carries some.
+            // And a client that disconnects within a message that carries some.
             let cut = server.client();
             let bytes = message(0, Command::DmaMap, 0, &[0; 32]);
             cut.send_with_fds(&bytes[..20], &fds[..count]);
@@ -44,7 +44,7 @@ fn no_client_leaves_a_descriptor_behind() {
     for _ in 0..20 {
         round();
     }
-    // The last client may not have been let go yet.
+    // The server may not have released the last client yet.
     let mut after = open_descriptors();
     for _ in 0..100 {
         if after <= before {
@@ -56,7 +56,7 @@ fn no_client_leaves_a_descriptor_behind() {
     assert!(after <= before, "{before} descriptors have become {after}");
 }
 
-/// Reading until the server has closed its end.
+/// Reads until the server has closed its end.
 trait Drain {
     fn peek_is_open(&mut self) -> bool;
 }

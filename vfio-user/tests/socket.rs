@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The socket file: whose it is, and what becomes of it.
+//! Tests of the socket file: its owner, its replacement and its removal.
 
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -21,7 +21,7 @@ fn a_socket_in_use_is_left_alone() {
     assert!(path.exists());
     drop(server);
     assert!(!path.exists());
-    // One with no room for another connection is in use as well.
+    // A listener with a full backlog is in use as well.
     let busy = UnixListener::bind(&path).unwrap();
     rustix::net::listen(&busy, 0).unwrap();
     let _waiting = UnixStream::connect(&path).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A server on a real socket, and a client that sends whatever a test wants.
+//! A server on a real socket, and a client that sends arbitrary messages.
 #![allow(dead_code, unreachable_pub)] // Every test binary has its own copy.
 
 use std::io::{IoSlice, Read};
@@ -28,7 +28,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// With time limits short enough for a test to wait for.
+    /// Starts a server with timeouts that are short enough for a test.
     pub fn start() -> Self {
         let message_timeout = Duration::from_millis(300);
         Self::with_config(Config {
@@ -58,7 +58,7 @@ impl Running {
         }
     }
 
-    /// A client that has not said anything.
+    /// A client that has not sent anything.
     pub fn connect(&self) -> Client {
         let stream = UnixStream::connect(&self.path).unwrap();
         stream
@@ -67,14 +67,14 @@ impl Running {
         Client { stream }
     }
 
-    /// A client that has agreed on a version.
+    /// A client that has negotiated the version.
     pub fn client(&self) -> Client {
         let mut client = self.connect();
         client.ask(Command::Version, HELLO).unwrap();
         client
     }
 
-    /// Stops the server, which must not take long, and hands the device over.
+    /// Stops the server, which must not take long, and returns the device.
     pub fn stop(mut self) -> ScratchDevice {
         let begun = Instant::now();
         self.stop.stop();
@@ -123,7 +123,7 @@ impl Client {
         assert_eq!(sent, bytes.len());
     }
 
-    /// The next reply; an error for one that carries an errno.
+    /// Returns the next reply, or the errno that it carries.
     pub fn reply(&mut self) -> Result<Vec<u8>, Errno> {
         let mut header = Header::default();
         self.stream
@@ -154,14 +154,15 @@ impl Client {
         self.reply()
     }
 
-    /// Does the device still answer?
+    /// Returns whether the device still replies.
     pub fn is_served(&mut self) -> bool {
         let access = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0];
         self.ask(Command::RegionRead, &access)
             .is_ok_and(|reply| reply.len() == 20)
     }
 
-    /// Has the server closed the connection? Waits for it.
+    /// Waits for the next byte or the end of the stream, and returns whether the server has closed
+    /// the connection.
     pub fn is_closed(&mut self) -> bool {
         !matches!(self.stream.read(&mut [0]), Ok(1..))
     }
@@ -171,7 +172,7 @@ pub fn eventfd() -> OwnedFd {
     rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap()
 }
 
-/// How often an eventfd was signalled since it was last asked.
+/// Returns the number of signals of an eventfd since its last read.
 pub fn signals(eventfd: &OwnedFd) -> u64 {
     let mut count = 0u64;
     match rustix::io::read(eventfd, count.as_mut_bytes()) {
@@ -183,7 +184,7 @@ pub fn signals(eventfd: &OwnedFd) -> u64 {
     }
 }
 
-/// A fixed payload as bytes of a structure.
+/// Converts a fixed payload to a structure.
 pub fn read<T: FromBytes>(bytes: &[u8]) -> T {
     T::read_from_prefix(bytes)
         .map(|(value, _)| value)
