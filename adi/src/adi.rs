@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! An ADI: opened, started, closed.
+//! An open ADI, and the start of its queues.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,30 +20,31 @@ use crate::ring::{Ring, Ring32};
 use crate::rx::BufferQueue;
 use crate::{messages, Device, Error, Memory, Pool, QueuePair, RxQueue, TxQueue, VfioDevice};
 
-/// Which memory rings and buffers are in.
+/// The memory for rings and buffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemorySource {
-    /// The driver's if it has enough, else the process's own.
+    /// The driver's memory if it suffices, else the process's own.
     #[default]
     Auto,
-    /// The driver's: it does not count as locked memory of the process.
+    /// The driver's memory: it does not count as locked memory of the process.
     Driver,
-    /// The process's own: pinned, and counted against RLIMIT_MEMLOCK.
+    /// The process's own memory: pinned, and counted against RLIMIT_MEMLOCK.
     Process,
 }
 
-/// How an ADI is to be used.
+/// The configuration of an ADI's queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Queue pairs; 0 for all that the ADI has.
+    /// The number of queue pairs; 0 for all of the ADI's.
     pub pairs: u16,
-    /// Frames that a queue holds: entries of a TX ring, and of both rings of buffers together.
+    /// The capacity of a queue in frames: the number of entries of a TX ring, and of both buffer
+    /// rings together.
     pub ring_len: u16,
-    /// Bytes of a buffer: the longest frame.
+    /// The length of a buffer in bytes: the maximum frame length.
     pub buffer_len: u32,
-    /// Buffers of each pair besides those that fill its rings.
+    /// The number of buffers of each pair besides those that fill its rings.
     pub spare_buffers: u32,
-    /// Where rings and buffers are.
+    /// The memory for rings and buffers.
     pub memory: MemorySource,
 }
 
@@ -61,7 +62,7 @@ impl Default for Config {
 
 impl Config {
     fn check(&self, info: &AdiInfo) -> Result<(), Error> {
-        // Pairs do not share vectors: one would take the other's wake-ups.
+        // Pairs do not share vectors: one would consume the other's wake-ups.
         let max_pairs = info.num_queue_pairs.get().min(info.num_vectors.get());
         let multiple = info.ring_len_multiple.get().max(1);
         let max_len = info.max_ring_len.get();
@@ -70,12 +71,12 @@ impl Config {
             let range = format!("at most {max_pairs}");
             return wrong("the number of queue pairs", self.pairs.into(), range);
         }
-        // Each ring of buffers is half as long.
+        // Each buffer ring is half as long.
         if self.ring_len < 64 || self.ring_len > max_len || self.ring_len % (2 * multiple) != 0 {
             let range = format!("64 to {max_len} in steps of {}", 2 * multiple);
             return wrong("the length of rings", self.ring_len.into(), range);
         }
-        // What a completion's length field can say, in whole cache lines.
+        // The range of a completion's length field, in whole cache lines.
         if !(128..=0x3FC0).contains(&self.buffer_len) || self.buffer_len % 64 != 0 {
             let range = "128 to 16320 in steps of 64".into();
             return wrong("the length of buffers", self.buffer_len.into(), range);
@@ -88,7 +89,7 @@ impl Config {
     }
 }
 
-/// Where the parts of a pair are in memory.
+/// The offsets in memory of the parts of a pair.
 struct Places {
     tx: u64,
     completions: u64,
@@ -111,18 +112,18 @@ impl Places {
     }
 }
 
-/// What queue pairs share.
+/// The state shared by queue pairs.
 pub(crate) struct Inner {
     pub(crate) device: Box<dyn Device>,
     pub(crate) request: OwnedFd,
     pub(crate) fault: OwnedFd,
     info: AdiInfo,
     started: AtomicBool,
-    /// Behind `device`, so that the device is closed before its memory is unmapped.
+    /// Declared after `device`, so that the device is closed before its memory is unmapped.
     memory: OnceLock<Arc<Memory>>,
 }
 
-/// An ADI that is open. Its queue pairs keep it open after this handle is gone.
+/// An open ADI. Its queue pairs keep it open after this handle is dropped.
 pub struct Adi {
     inner: Arc<Inner>,
 }
@@ -132,15 +133,15 @@ impl Adi {
     /// path in sysfs.
     ///
     /// # Errors
-    /// When there is none of that name, or VFIO does not give it.
+    /// Fails when there is none of that name, or VFIO cannot open it.
     pub fn open(name: &str) -> Result<Self, Error> {
         Self::new(Box::new(VfioDevice::open(name)?))
     }
 
-    /// An ADI that is reached in another way.
+    /// An ADI that is accessed through another implementation of [`Device`].
     ///
     /// # Errors
-    /// When it is gone, or the system has no eventfds left.
+    /// Fails when it is gone, or the system has no eventfds left.
     pub fn new(device: Box<dyn Device>) -> Result<Self, Error> {
         let info = device.info()?;
         let (request, fault) = (event()?, event()?);
@@ -157,49 +158,49 @@ impl Adi {
         Ok(Self { inner })
     }
 
-    /// What it told about itself when it was opened.
+    /// Returns the ADI's information at the time of opening.
     #[must_use]
     pub fn info(&self) -> &AdiInfo {
         &self.inner.info
     }
 
-    /// What it tells about itself now: state, link, faults.
+    /// Reads the ADI's current information: state, link, faults.
     ///
     /// # Errors
-    /// When it is gone.
+    /// Fails when it is gone.
     pub fn refresh(&self) -> Result<AdiInfo, Error> {
         self.inner.device.info()
     }
 
-    /// What the device has counted for it since it was opened or reset.
+    /// Returns the device's counters for this ADI since it was opened or reset.
     ///
     /// # Errors
-    /// When it is gone.
+    /// Fails when it is gone.
     pub fn stats(&self) -> Result<VportStats, Error> {
         messages::stats(&*self.inner.device)
     }
 
-    /// Why a queue of it was stopped, the first one since this was asked last; reason
-    /// [`NONE`](adit_uapi::virtchnl2::adi::fault_reason::NONE) if none was. A stopped queue stays
-    /// so until its pair is dropped.
+    /// Returns the fault that stopped a queue of the ADI, the first one since the last call; reason
+    /// [`NONE`](adit_uapi::virtchnl2::adi::fault_reason::NONE) if there was none. A stopped queue
+    /// stays stopped until its pair is dropped.
     ///
     /// # Errors
-    /// When it is gone.
+    /// Fails when it is gone.
     pub fn fault(&self) -> Result<AdiFault, Error> {
         messages::fault(&*self.inner.device)
     }
 
-    /// What it is reached through.
+    /// Returns the device through which the ADI is accessed.
     #[must_use]
     pub fn device(&self) -> &dyn Device {
         &*self.inner.device
     }
 
-    /// Sets its queues up and starts them.
+    /// Sets up the ADI's queues and starts them.
     ///
     /// # Errors
-    /// When the configuration does not fit, there is no memory, or a message is refused. Queues
-    /// can be started once only.
+    /// Fails when the configuration is not supported, there is no memory, or a message is rejected.
+    /// Queues can be started only once.
     pub fn start(&self, config: &Config) -> Result<Vec<QueuePair>, Error> {
         config.check(&self.inner.info)?;
         if self.inner.started.swap(true, Ordering::AcqRel) {
@@ -244,7 +245,7 @@ impl Adi {
         memory: &Arc<Memory>,
         kick: &Arc<Kick>,
     ) -> Result<QueuePair, Error> {
-        // Tails of all the ADI's transmit queues come before those of its buffer queues.
+        // The tails of all the ADI's TX queues come before those of its buffer queues.
         let all = u32::from(self.inner.info.num_queue_pairs.get());
         let index32 = u32::from(index);
         let page = |region, page| {
@@ -252,9 +253,9 @@ impl Adi {
             Ok::<_, Error>(Doorbell::new(page, Arc::clone(kick)))
         };
         let len = config.ring_len;
-        // SAFETY: the layout gives this part of the memory to this pool alone; the rest of this
-        // function uses other parts. The device is given addresses of buffers only by value of a
-        // `Buffer`, in the queues.
+        // SAFETY: the layout assigns this part of the memory to this pool alone; the rest of this
+        // function uses other parts. Addresses of buffers are passed to the device only in the
+        // queues, which take each `Buffer` by value.
         let pool = unsafe {
             Pool::new(
                 Arc::clone(memory),
@@ -289,7 +290,7 @@ impl Adi {
         }))
     }
 
-    /// Memory that the device reaches.
+    /// Allocates or maps memory that the device can access.
     fn memory(&self, len: u64, source: MemorySource) -> Result<Arc<Memory>, Error> {
         let info = &self.inner.info;
         let device = &*self.inner.device;
@@ -312,10 +313,10 @@ impl Adi {
         }
         let iova = info.iova_first.get().next_multiple_of(vfio::PAGE_LEN);
         let memory = Arc::new(Memory::new(len, iova)?);
-        // Queues are started once only, so there is none yet.
+        // Queues are started only once, so there is none yet.
         let _ = self.inner.memory.set(Arc::clone(&memory));
         // SAFETY: `Inner` keeps the memory mapped until it has closed the device. Nothing borrows
-        // it but buffers that the device does not have.
+        // it but buffers that the device does not own.
         unsafe { device.map_memory(&memory)? };
         let message = RegisterMemory {
             iova: U64::new(memory.iova()),
@@ -331,7 +332,8 @@ impl Adi {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.started.load(Ordering::Acquire) {
-            // Closing the device does the same; this leaves nothing to its last owner.
+            // Closing the device does the same; this does not depend on the last holder of its
+            // descriptor.
             if let Err(error) = messages::switch_vport(&*self.device, op::DISABLE_VPORT) {
                 tracing::debug!(%error, "the vport could not be disabled");
             }

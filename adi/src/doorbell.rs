@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Doorbells: registers on pages that the device polls (tails, interrupt control), and the page
-//! that wakes it.
+//! Doorbells: registers on pages that the device polls (tails, interrupt control), and the kick
+//! page, which wakes the device.
 
 use std::sync::atomic::{fence, Ordering};
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use memmap2::MmapRaw;
 
 use crate::memory::half;
 
-/// What wakes queues of an ADI that are asleep.
+/// The kick page, which wakes an ADI's queues that are asleep.
 pub(crate) struct Kick {
     pub(crate) page: MmapRaw,
-    /// Of the word to write, in bytes.
+    /// The offset of the word to write, in bytes.
     pub(crate) offset: usize,
-    /// Of the asleep word in a doorbell's page, in bytes.
+    /// The offset of the asleep word in a doorbell's page, in bytes.
     pub(crate) asleep_offset: usize,
 }
 
-/// One such register.
+/// A doorbell register.
 pub(crate) struct Doorbell {
     page: MmapRaw,
     kick: Arc<Kick>,
@@ -34,7 +34,7 @@ impl Doorbell {
         }
     }
 
-    /// Tells the device that all entries before `tail` are written.
+    /// Notifies the device that all entries before `tail` are written.
     pub(crate) fn ring(&mut self, tail: u16) {
         self.write(tail.into());
     }
@@ -42,9 +42,9 @@ impl Doorbell {
     /// Writes the register at the start of the page.
     pub(crate) fn write(&mut self, value: u32) {
         half(&self.page, 0).store(value.to_le(), Ordering::Release);
-        // The device, before it sleeps, sets the word and then looks at the register once more.
-        // With the fence either it sees this value, or we see the word. It also keeps whatever is
-        // read from rings after this from being read before.
+        // Before it sleeps, the device sets the word and then reads the register once more. Because
+        // of the fence either it sees this value, or we see the word. The fence also prevents later
+        // reads of rings from being reordered before it.
         fence(Ordering::SeqCst);
         let asleep = half(&self.page, self.kick.asleep_offset).load(Ordering::Relaxed);
         if asleep != 0 {
@@ -53,7 +53,7 @@ impl Doorbell {
         }
     }
 
-    /// Times that the device had to be woken.
+    /// Returns how often the device had to be woken.
     pub(crate) fn kicks(&self) -> u64 {
         self.kicks
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What can go wrong with an ADI.
+//! Errors of ADIs.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -10,114 +10,114 @@ use adit_uapi::vfio;
 use adit_uapi::virtchnl2;
 use thiserror::Error;
 
-/// Why something was not done.
+/// The reason that an operation failed.
 #[derive(Debug, Error)]
 pub enum Error {
     /// There is no such ADI.
     #[error("no ADI {name:?}: {} does not exist (see `adit adi list`)", path.display())]
     NoSuchAdi {
-        /// What was asked for.
+        /// The name that was requested.
         name: String,
-        /// Where it would be.
+        /// Its expected path.
         path: PathBuf,
     },
-    /// VFIO did not give the device.
+    /// VFIO could not open the device.
     #[error("the VFIO device {name} cannot be opened: {cause}")]
     Open {
-        /// The device.
+        /// The device's name.
         name: String,
-        /// What VFIO said, with its cause in the text: it is no `source`, which would say it twice.
+        /// The error of VFIO, whose text is included: as a `source` it would be printed twice.
         cause: vfio_ioctls::VfioError,
     },
-    /// The process may not open a node of the device.
+    /// The process lacks permission to open a node of the device.
     #[error(
         "the VFIO device {name} cannot be opened: {} belongs to user {uid} and group {gid}, with mode \
          {mode:04o} (the udev rule 60-adit.rules gives ADIs' nodes to the group `adit`)",
         node.display()
     )]
     Denied {
-        /// The device.
+        /// The device's name.
         name: String,
-        /// The node.
+        /// The node's path.
         node: PathBuf,
-        /// Its owner.
+        /// The node's owner.
         uid: u32,
-        /// Its group.
+        /// The node's group.
         gid: u32,
-        /// Its permission bits.
+        /// The node's permission bits.
         mode: u32,
     },
-    /// VFIO refused to map or unmap memory.
+    /// VFIO failed to map or unmap memory.
     #[error("VFIO refused {what}: {cause}")]
     Vfio {
-        /// What was asked of it.
+        /// The operation.
         what: &'static str,
-        /// What it said, as in [`Self::Open`].
+        /// The error of VFIO, as in [`Self::Open`].
         cause: vfio_ioctls::VfioError,
     },
     /// A system call failed.
     #[error("{what}")]
     Io {
-        /// What was being done.
+        /// The operation.
         what: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is a VFIO device, but not an ADI, or one of another time.
+    /// The device is a VFIO device, but not an ADI, or an ADI of another version.
     #[error("{name} is no ADI that this program knows: {reason}")]
     NotAnAdi {
-        /// The device.
+        /// The device's name.
         name: String,
-        /// What is different.
+        /// The difference.
         reason: String,
     },
-    /// A message was refused.
+    /// A message was rejected.
     #[error("{} was refused", opcode_name(*opcode))]
     Refused {
-        /// The message.
+        /// The message's opcode.
         opcode: u32,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// A reply is not what was asked for.
+    /// A reply has an unexpected length.
     #[error("the reply to {} has {got} bytes instead of {want}", opcode_name(*opcode))]
     Reply {
-        /// The message.
+        /// The message's opcode.
         opcode: u32,
-        /// Bytes of the reply.
+        /// The length of the reply in bytes.
         got: usize,
-        /// Bytes of a right reply.
+        /// The expected length in bytes.
         want: usize,
     },
-    /// What [`Config`](crate::Config) asks for does not fit the ADI.
+    /// The ADI does not support the [`Config`](crate::Config).
     #[error("{what} is {value}: this ADI takes {range}")]
     Config {
-        /// Which setting.
+        /// The setting.
         what: &'static str,
-        /// What it is.
+        /// Its value.
         value: u64,
-        /// What it may be.
+        /// Its supported range.
         range: String,
     },
-    /// The queue was started twice.
+    /// The queues were started twice.
     #[error("the ADI's queues have been started already")]
     Started,
-    /// A buffer of another ADI's memory.
+    /// The buffer is in another ADI's memory.
     #[error("the buffer belongs to another ADI, whose memory this one cannot reach")]
     ForeignBuffer,
-    /// The device broke the rules of its rings.
+    /// The device violated the rules of its rings.
     #[error("the device has written nonsense to {ring} entry {entry}: {reason}")]
     Ring {
-        /// Which ring.
+        /// The ring.
         ring: &'static str,
-        /// Which entry.
+        /// The entry.
         entry: u16,
-        /// What is wrong.
+        /// The violation.
         reason: &'static str,
     },
 }
 
-/// The node that may not be opened, if that is why.
+/// Returns the node that the process may not open, if that is the cause.
 fn denied(folder: &Path, cause: &vfio_ioctls::VfioError) -> Option<(PathBuf, Metadata)> {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(cause);
     loop {
@@ -130,7 +130,7 @@ fn denied(folder: &Path, cause: &vfio_ioctls::VfioError) -> Option<(PathBuf, Met
     }
     let group = fs::read_link(folder.join("iommu_group")).ok()?;
     let group = Path::new("/dev/vfio").join(group.file_name()?);
-    // Everybody may open the container's node, unless somebody has changed that.
+    // By default every user may open the container's node.
     let nodes = [PathBuf::from("/dev/vfio/vfio"), group];
     let may_not = |node: &PathBuf| {
         let opened = fs::OpenOptions::new().read(true).write(true).open(node);
@@ -160,7 +160,7 @@ impl Error {
         }
     }
 
-    /// VFIO did not give the device in this folder of sysfs.
+    /// The error for a device in this folder of sysfs that VFIO could not open.
     pub(crate) fn open(name: &str, folder: &Path, cause: vfio_ioctls::VfioError) -> Self {
         let name = name.to_owned();
         let Some((node, metadata)) = denied(folder, &cause) else {
@@ -175,7 +175,7 @@ impl Error {
         }
     }
 
-    /// Whether the ADI is gone for good: its driver or its device went away.
+    /// Returns whether the ADI is gone permanently: its driver or its device was removed.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         let (Self::Refused { source, .. } | Self::Io { source, .. }) = self else {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Sleeping until there is something to do.
+//! Interrupts: sleeping until there is work to do.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -11,16 +11,16 @@ use rustix::io::Errno;
 use crate::doorbell::Doorbell;
 use crate::Error;
 
-/// Why waiting ended.
+/// The reason that a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wakeup {
-    /// Frames were received or sent. Not always: spurious wake-ups happen.
+    /// Frames were received or sent. Wake-ups may be spurious.
     Ready,
-    /// Time is over.
+    /// The timeout expired.
     Timeout,
     /// A queue was stopped by a fault: see [`Adi::fault`](crate::Adi::fault).
     Fault,
-    /// The driver wants the ADI back: drop it.
+    /// The driver requests the ADI back: drop it.
     Released,
 }
 
@@ -44,14 +44,14 @@ impl Vector {
         &self.event
     }
 
-    /// Lets the vector signal once. What the device completed before is not signalled for sure:
-    /// look at the rings after this.
+    /// Arms the vector to signal once. Completions from before this call may not be signalled: the
+    /// caller must poll the rings after it.
     pub(crate) fn arm(&mut self) {
         let value = DynCtl(INTENA_M).with_itr(ITR_NONE, 0);
         self.control.write(value.0);
     }
 
-    /// Sleeps until the vector, or one of the ADI's events, signals.
+    /// Sleeps until the vector, or one of the ADI's eventfds, signals.
     pub(crate) fn wait(
         &self,
         request: &OwnedFd,
@@ -72,7 +72,7 @@ impl Vector {
         }
         let [ready, request_ready, fault_ready] = fds.map(|fd| !fd.revents().is_empty());
         if request_ready {
-            // Left readable: every queue is to see it.
+            // Left readable, so that every queue is notified.
             return Ok(Wakeup::Released);
         }
         if fault_ready {
@@ -87,6 +87,6 @@ impl Vector {
 }
 
 fn drain(event: &OwnedFd) {
-    // It does not block; nothing to read means that somebody else was quicker.
+    // It does not block; if there is nothing to read, another thread has already read it.
     let _ = rustix::io::read(event.as_fd(), &mut [0; 8]);
 }

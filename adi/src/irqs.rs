@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! VFIO_DEVICE_SET_IRQS with plain eventfds and the errors told. (vfio-ioctls takes eventfds of
-//! a type of its own and keeps the kernel's answer to itself.)
+//! VFIO_DEVICE_SET_IRQS with plain eventfds and with the kernel's errors. (vfio-ioctls requires its
+//! own type of eventfds and does not return the kernel's error.)
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,12 +12,12 @@ use vfio_bindings::bindings::vfio::{
 
 use crate::Error;
 
-/// `_IO(VFIO_TYPE, VFIO_BASE + 10)`
+/// The request number: `_IO(VFIO_TYPE, VFIO_BASE + 10)`
 const SET_IRQS: rustix::ioctl::Opcode = opcode::none(VFIO_TYPE, VFIO_BASE as u8 + 10);
-/// As many as the message below has room for.
+/// The maximum number of vectors that fit into the message below.
 const MAX_VECTORS: usize = 256;
 
-/// `struct vfio_irq_set` with its file descriptors behind it.
+/// A `struct vfio_irq_set` followed by its file descriptors.
 #[repr(C)]
 struct SetIrqs {
     header: vfio_irq_set,
@@ -49,7 +49,8 @@ pub(crate) fn set(device: &File, index: u32, eventfds: &[BorrowedFd<'_>]) -> Res
     for (slot, fd) in message.fds.iter_mut().zip(eventfds) {
         *slot = fd.as_raw_fd();
     }
-    // SAFETY: the ioctl reads `argsz` bytes of the message, which it has, and keeps no pointer.
+    // SAFETY: the ioctl reads `argsz` bytes of the message, which contains them, and keeps no
+    // pointer.
     unsafe { ioctl(device, Setter::<SET_IRQS, SetIrqs>::new(message)) }
         .map_err(Error::errno(what))?;
     Ok(())

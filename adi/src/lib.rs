@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver for one ADI in user space.
+//! A user-space driver for one ADI.
 //!
 //! An ADI (Assignable Device Interface) is a slice of a NIC: a few queues, vectors and doorbell
 //! pages, and an address space of its own behind the IOMMU. This crate opens it as a VFIO device,
-//! and sends and receives frames in bursts without system calls; when idle it sleeps on an
-//! eventfd.
+//! and sends and receives frames in bursts without system calls; when idle it sleeps on an eventfd.
 //!
 //! ```no_run
 //! use adit_adi::{Adi, Config};
@@ -25,15 +24,15 @@
 //! # Ok::<(), adit_adi::Error>(())
 //! ```
 //!
-//! *No buffer is shared with the device while it can be borrowed.* A [`Buffer`] is handed over by
-//! value; what the device has is nobody else's until it comes back as a received frame or is
-//! found sent and goes back to its [`Pool`].
+//! *No buffer is shared with the device while it can be borrowed.* A [`Buffer`] is passed to the
+//! device by value; the device is its only owner until it is returned as a received frame, or until
+//! its transmission completes and it returns to its [`Pool`].
 //!
 //! - [`Adi`], [`Config`]: open and start
 //! - [`QueuePair`], [`TxQueue`], [`RxQueue`]: the fast path
-//! - [`Pool`], [`Buffer`]: memory that frames are in
-//! - [`Pages`], [`Page`]: doorbells for somebody else, who then has nothing but them
-//! - [`Device`], [`VfioDevice`]: what an ADI is reached through
+//! - [`Pool`], [`Buffer`]: the memory of frames
+//! - [`Pages`], [`Page`]: doorbells for another process, which can access nothing else
+//! - [`Device`], [`VfioDevice`]: the interface through which an ADI is accessed
 
 mod adi;
 mod device;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Memory that the device reaches.
+//! Memory that the device can access.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -10,10 +10,10 @@ use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags
 
 use crate::Error;
 
-/// A run of memory with a place in the device's address space.
+/// A contiguous range of memory with an address in the device's address space.
 ///
-/// It is shared with the device: there is no way to borrow its bytes but through a
-/// [`Buffer`](crate::Buffer), which the device does not have.
+/// It is shared with the device: its bytes can be borrowed only through a [`Buffer`](crate::Buffer)
+/// that the device does not own.
 #[derive(Debug)]
 pub struct Memory {
     map: MmapRaw,
@@ -22,11 +22,11 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Allocates zeroed memory for the device to find at `iova`. It is a sealed memfd, so that it
-    /// stays the same memory over a fork and can be handed to another process.
+    /// Allocates zeroed memory with the device address `iova`. It is a sealed memfd, so that it
+    /// stays the same memory after a fork and can be passed to another process.
     ///
     /// # Errors
-    /// When the system has no memory.
+    /// Fails when the system has no memory.
     pub fn new(len: u64, iova: u64) -> Result<Self, Error> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let what = "memory for rings and buffers";
@@ -45,7 +45,7 @@ impl Memory {
         })
     }
 
-    /// Memory that the driver allocated, which the device finds at `iova`.
+    /// Memory that the driver allocated, with the device address `iova`.
     #[must_use]
     pub fn from_driver(map: MmapRaw, iova: u64) -> Self {
         Self {
@@ -55,31 +55,31 @@ impl Memory {
         }
     }
 
-    /// Where the device finds it.
+    /// Returns the memory's device address.
     #[must_use]
     pub fn iova(&self) -> u64 {
         self.iova
     }
 
-    /// Bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.map.len() as u64
     }
 
-    /// Whether there is none.
+    /// Returns whether the length is 0.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.map.len() == 0
     }
 
-    /// The file behind it, unless the driver allocated it.
+    /// Returns the memory's file, unless the driver allocated it.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(AsFd::as_fd)
     }
 
-    /// Its first byte.
+    /// Returns the address of the first byte.
     #[must_use]
     pub fn as_mut_ptr(&self) -> *mut u8 {
         self.map.as_mut_ptr()
@@ -99,27 +99,26 @@ impl Memory {
 /// The 64-bit word at byte `at` of memory that is shared with a device.
 ///
 /// # Panics
-/// When it is outside of the mapping or not aligned: rings are laid out before any is used.
+/// Panics when it is outside of the mapping or not aligned: rings are laid out before any is used.
 fn word(map: &MmapRaw, at: usize) -> &AtomicU64 {
     assert!(at % 8 == 0 && at.checked_add(8).is_some_and(|end| end <= map.len()));
-    // SAFETY: the word is inside of the mapping (just checked), which starts at a page and lives
-    // as long as the borrow. That the device writes it at the same time is what atomics are for;
-    // nothing in this crate borrows these bytes in another way, because rings and buffers are
-    // kept apart.
+    // SAFETY: the word is inside of the mapping (just checked), which starts at a page and lives as
+    // long as the borrow. The device may write it concurrently, which atomics permit; nothing in
+    // this crate borrows these bytes in another way, because rings and buffers are kept separate.
     unsafe { AtomicU64::from_ptr(map.as_mut_ptr().add(at).cast()) }
 }
 
 /// The 32-bit word at byte `at` of memory that is shared with a device.
 ///
 /// # Panics
-/// As [`word`].
+/// Panics like [`word`].
 pub(crate) fn half(map: &MmapRaw, at: usize) -> &AtomicU32 {
     assert!(at % 4 == 0 && at.checked_add(4).is_some_and(|end| end <= map.len()));
     // SAFETY: as in `word`.
     unsafe { AtomicU32::from_ptr(map.as_mut_ptr().add(at).cast()) }
 }
 
-/// Hands out parts of memory one after the other.
+/// A linear allocator of parts of memory.
 pub(crate) struct Layout {
     next: u64,
 }
@@ -129,14 +128,14 @@ impl Layout {
         Self { next: 0 }
     }
 
-    /// The place of `len` bytes, at a page of their own.
+    /// Returns the offset of `len` bytes, which start at a page of their own.
     pub(crate) fn take(&mut self, len: u64) -> u64 {
         let at = self.next;
         self.next += len.next_multiple_of(PAGE_LEN);
         at
     }
 
-    /// Bytes handed out.
+    /// Returns the number of bytes allocated.
     pub(crate) fn len(&self) -> u64 {
         self.next
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The messages that set an ADI's queues up.
+//! The messages that set up an ADI's queues.
 //!
-//! Ids are the ADI's own, from 0; the vport is 0, and PASIDs are left to the driver
+//! IDs are relative to the ADI, from 0; the vport is 0, and the driver fills in the PASIDs
 //! (`adit_uapi::vfio`).
 
 use adit_uapi::desc::ids::rxdid_m;
@@ -17,14 +17,15 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{Device, Error, RxQueue, TxQueue};
 
-/// Bytes of an Ethernet header with a VLAN tag and of the FCS, which the device counts in.
+/// The length of an Ethernet header with a VLAN tag and of the FCS, which the device includes in
+/// the packet size.
 const FRAME_OVERHEAD: u32 = 14 + 4 + 4;
 
 fn send(device: &dyn Device, opcode: u32, parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
     device.request(opcode, &parts.concat())
 }
 
-/// What the rings of queue pair `pair` are.
+/// Configures the rings of queue pair `pair`.
 pub(crate) fn configure(
     device: &dyn Device,
     pair: u16,
@@ -60,7 +61,7 @@ pub(crate) fn configure(
     send(device, op::CONFIG_TX_QUEUES, &parts)?;
 
     let buffers = |n: u16| pair * BUFFER_QUEUES_PER_PAIR as u16 + n;
-    // A frame is in one buffer, or is not delivered.
+    // A frame must fit into one buffer, or it is not delivered.
     let max_packet = (u32::from(max_mtu) + FRAME_OVERHEAD).min(buffer_len);
     let rx_info = |type_, id: u16, iova, len| RxqInfo {
         desc_ids: U64::new(rxdid_m::FLEX_SPLITQ),
@@ -97,7 +98,7 @@ pub(crate) fn configure(
     Ok(())
 }
 
-/// Both queues of a pair signal `vector`.
+/// Maps both queues of a pair to `vector`.
 pub(crate) fn map_vector(device: &dyn Device, pair: u16, vector: u16) -> Result<(), Error> {
     let map = |queue_type, itr| QueueVector {
         queue_id: U32::new(pair.into()),
@@ -119,7 +120,7 @@ pub(crate) fn map_vector(device: &dyn Device, pair: u16, vector: u16) -> Result<
     Ok(())
 }
 
-/// Starts (ENABLE_QUEUES) or stops (DISABLE_QUEUES) a pair's queues.
+/// Enables (ENABLE_QUEUES) or disables (DISABLE_QUEUES) a pair's queues.
 pub(crate) fn switch_queues(device: &dyn Device, opcode: u32, pair: u16) -> Result<(), Error> {
     let pair = u32::from(pair);
     let chunk = |type_, start, count| QueueChunk {
@@ -149,9 +150,9 @@ pub(crate) fn switch_queues(device: &dyn Device, opcode: u32, pair: u16) -> Resu
     Ok(())
 }
 
-/// Spreads received flows evenly over `pairs` queue pairs.
+/// Distributes received flows evenly over `pairs` queue pairs.
 pub(crate) fn spread(device: &dyn Device, pairs: u16) -> Result<(), Error> {
-    // Asked for no entries, the device tells all that it has.
+    // A request for no entries returns all entries of the device.
     let reply = send(device, op::GET_RSS_LUT, &[RssLut::default().as_bytes()])?;
     let wrong = |_| Error::Reply {
         opcode: op::GET_RSS_LUT,
@@ -171,13 +172,13 @@ pub(crate) fn spread(device: &dyn Device, pairs: u16) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lets frames through to the vport (ENABLE_VPORT), or no more (DISABLE_VPORT).
+/// Enables (ENABLE_VPORT) or disables (DISABLE_VPORT) the vport.
 pub(crate) fn switch_vport(device: &dyn Device, opcode: u32) -> Result<(), Error> {
     send(device, opcode, &[Vport::default().as_bytes()])?;
     Ok(())
 }
 
-/// Why a queue was stopped first, since this was asked last.
+/// Returns the first fault of a queue since the last call.
 pub(crate) fn fault(device: &dyn Device) -> Result<AdiFault, Error> {
     let opcode = adi::op::GET_ADI_FAULT;
     let request = AdiFault {
@@ -193,7 +194,7 @@ pub(crate) fn fault(device: &dyn Device) -> Result<AdiFault, Error> {
     AdiFault::read_from_bytes(&reply).map_err(wrong)
 }
 
-/// What the device has counted.
+/// Returns the device's counters.
 pub(crate) fn stats(device: &dyn Device) -> Result<VportStats, Error> {
     let reply = send(device, op::GET_STATS, &[VportStats::default().as_bytes()])?;
     let wrong = |_| Error::Reply {

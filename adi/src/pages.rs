@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Doorbells given away: a file that can map some pages of registers and do nothing else
+//! Doorbell pages for delegation: a file that can map some pages of registers and do nothing else
 //! (`adit_uapi::vfio`, PAGES_FD).
 
 use std::fs::File;
@@ -13,26 +13,25 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::Error;
 
-/// A page to be given away.
+/// A page to be delegated.
 #[derive(Clone, Copy, Debug)]
 pub enum Page<'a> {
-    /// A page of the ADI's own: of [`region::DOORBELLS`], [`region::INTERRUPTS`] or
-    /// [`region::KICK`].
+    /// A page of this ADI: of [`region::DOORBELLS`], [`region::INTERRUPTS`] or [`region::KICK`].
     ///
     /// [`region::DOORBELLS`]: adit_uapi::vfio::region::DOORBELLS
     /// [`region::INTERRUPTS`]: adit_uapi::vfio::region::INTERRUPTS
     /// [`region::KICK`]: adit_uapi::vfio::region::KICK
     Own {
-        /// Which region.
+        /// The region's index.
         region: u32,
-        /// Which page of it.
+        /// The index of the page in the region.
         page: u32,
     },
-    /// A page that was given away before, of this ADI or of another.
+    /// A page that was already delegated, of this ADI or of another.
     Given {
-        /// The file that it is in.
+        /// The file that contains it.
         pages: &'a Pages,
-        /// Which page of it.
+        /// The index of the page in the file.
         page: u32,
     },
 }
@@ -52,9 +51,9 @@ impl Page<'_> {
     }
 }
 
-/// Pages of registers in a file of their own. Whoever gets its descriptor can map them, and
-/// nothing else. They lead nowhere once the ADI's device is closed or reset, or the ADI is gone;
-/// this does not keep it open.
+/// Pages of registers in a separate file. The holder of its descriptor can map them, and nothing
+/// else. They have no effect once the ADI's device is closed or reset, or the ADI is gone; this
+/// file does not keep the ADI open.
 #[derive(Debug)]
 pub struct Pages {
     fd: OwnedFd,
@@ -65,7 +64,7 @@ impl Pages {
     /// Maps all pages, in the order in which they were listed.
     ///
     /// # Errors
-    /// When an ADI that one of them belongs to has another owner, or is gone.
+    /// Fails when the ADI of one of the pages has another owner, or is gone.
     pub fn map(&self) -> Result<MmapRaw, Error> {
         MmapOptions::new()
             .len(self.count as usize * PAGE_LEN as usize)
@@ -73,7 +72,7 @@ impl Pages {
             .map_err(Error::io("mapping pages that were given away"))
     }
 
-    /// How many there are.
+    /// Returns the number of pages.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.count
@@ -92,7 +91,7 @@ impl From<Pages> for OwnedFd {
     }
 }
 
-/// The argument.
+/// The argument of the PAGES_FD ioctl.
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, Immutable)]
 struct List {
@@ -101,7 +100,7 @@ struct List {
 }
 
 impl List {
-    /// The list, if it is not too long.
+    /// Builds the list; returns `None` if it is too long.
     fn new(pages: &[Page<'_>]) -> Option<Box<Self>> {
         let mut list = Box::new(Self {
             head: PagesFd::default(),
@@ -118,11 +117,11 @@ impl List {
     }
 }
 
-/// PAGES_FD, which returns a new descriptor.
+/// The PAGES_FD ioctl, which returns a new descriptor.
 struct MakePages(Box<List>);
 
-// SAFETY: the kernel reads the bytes that the list says that it has, which it has, and returns a
-// descriptor that nobody else owns.
+// SAFETY: the kernel reads the number of bytes given by the list's `argsz`, all of which are inside
+// of the list, and returns a descriptor with no other owner.
 unsafe impl Ioctl for MakePages {
     type Output = OwnedFd;
     const IS_MUTATING: bool = false;
@@ -139,12 +138,12 @@ unsafe impl Ioctl for MakePages {
         out: IoctlOutput,
         _: *mut core::ffi::c_void,
     ) -> rustix::io::Result<OwnedFd> {
-        // SAFETY: the ioctl succeeded, and what it returns then is a new descriptor.
+        // SAFETY: the ioctl succeeded, and then its return value is a new descriptor.
         Ok(unsafe { OwnedFd::from_raw_fd(out) })
     }
 }
 
-/// Makes a file of pages; `device` is the VFIO device.
+/// Creates a file of pages; `device` is the VFIO device.
 pub(crate) fn give(device: &File, pages: &[Page<'_>]) -> Result<Pages, Error> {
     let wrong = || Error::Config {
         what: "the number of pages",

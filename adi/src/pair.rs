@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A queue pair: what one thread sends, receives and sleeps with.
+//! A queue pair, for one thread to send, receive and sleep with.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::adi::Inner;
 use crate::interrupt::Vector;
 use crate::{messages, Error, Pool, RxQueue, TxQueue, Wakeup};
 
-/// A TX queue and an RX queue, with the buffers that they use. Pairs are independent of each
-/// other: give each thread one.
+/// A TX queue and an RX queue, with their buffers. Pairs are independent of each other: each thread
+/// should have its own.
 ///
 /// Dropping it stops its queues.
 pub struct QueuePair {
-    /// Sends.
+    /// The TX queue.
     pub tx: TxQueue,
-    /// Receives.
+    /// The RX queue.
     pub rx: RxQueue,
     pool: Pool,
     vector: Vector,
@@ -45,25 +45,25 @@ impl QueuePair {
         }
     }
 
-    /// Which of the ADI's pairs it is.
+    /// Returns the pair's index in the ADI.
     #[must_use]
     pub fn index(&self) -> u16 {
         self.index
     }
 
-    /// Where empty buffers come from.
+    /// Returns the pool of empty buffers.
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// Sleeps until there is something to receive, or frames were found sent, at most for
-    /// `timeout`. Returns at once if there is something already.
+    /// Sleeps until a frame can be received or a transmission has completed, at most for `timeout`.
+    /// Returns at once if there is work already.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// Fails when the system returns an error.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Wakeup, Error> {
-        // What came before the vector was armed is not signalled.
+        // Completions from before the vector was armed are not signalled.
         if self.pending()? || !self.arm()? {
             return Ok(Wakeup::Ready);
         }
@@ -71,18 +71,18 @@ impl QueuePair {
             .wait(&self.inner.request, &self.inner.fault, timeout)
     }
 
-    /// Lets the vector signal once: to be called before an event loop sleeps. False when there is
-    /// something to do already, which may not be signalled.
+    /// Arms the vector to signal once: an event loop must call this before it sleeps. Returns
+    /// `false` if there is work already, which may not be signalled.
     ///
     /// # Errors
-    /// [`Error::Ring`] when the device has broken its rings.
+    /// Fails with [`Error::Ring`] when the device has violated the rules of its rings.
     pub fn arm(&mut self) -> Result<bool, Error> {
         self.vector.arm();
         Ok(!self.pending()?)
     }
 
-    /// Whether there is something to receive, or frames were found sent just now. These are not
-    /// left to be found again: who only receives would never sleep.
+    /// Returns whether a frame can be received, or transmissions have just completed. The latter
+    /// are reclaimed at once: otherwise a caller that only receives would never sleep.
     fn pending(&mut self) -> Result<bool, Error> {
         Ok(self.tx.reclaim()? > 0 || self.rx.pending())
     }
@@ -99,8 +99,8 @@ impl QueuePair {
     }
 }
 
-/// The eventfd that is readable when the pair's vector has signalled, for event loops: what
-/// [`wait`](QueuePair::wait) waits for after it has armed the vector.
+/// The eventfd that is readable when the pair's vector has signalled, for event loops:
+/// [`wait`](QueuePair::wait) waits for it after it has armed the vector.
 impl AsFd for QueuePair {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.vector.event().as_fd()
@@ -111,7 +111,7 @@ impl Drop for QueuePair {
     fn drop(&mut self) {
         let stopped = messages::switch_queues(&*self.inner.device, op::DISABLE_QUEUES, self.index);
         if let Err(error) = stopped {
-            // The device may go on with what it has: nobody else may ever have it.
+            // The device may continue to access its buffers: they must never be used again.
             tracing::debug!(pair = self.index, %error, "queues could not be stopped");
             self.tx.leak();
             self.rx.leak();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Buffers: pieces of memory that have one owner at a time.
+//! Buffers: pieces of memory with one owner at a time.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -9,58 +9,58 @@ use crossbeam_queue::ArrayQueue;
 
 use crate::Memory;
 
-/// What the device found when it looked at a received frame's checksums.
+/// The result of the device's checksum validation of a received frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
-    /// It did not look.
+    /// The device did not validate the checksums.
     #[default]
     Unchecked,
-    /// Those it knows are right.
+    /// The checksums that the device supports are correct.
     Good,
-    /// The IPv4 header's is wrong.
+    /// The checksum of the IPv4 header is wrong.
     BadIp,
-    /// The transport layer's is wrong.
+    /// The checksum of the transport layer is wrong.
     BadTransport,
 }
 
-/// What the device says of a received frame.
+/// The device's metadata of a received frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RxInfo {
-    /// Packet type: index into the table of GET_PTYPE_INFO.
+    /// The packet type: an index into the table of GET_PTYPE_INFO.
     pub ptype: u16,
-    /// RSS hash, if there is one.
+    /// The RSS hash, if there is one.
     pub hash: Option<u32>,
-    /// Checksums.
+    /// The result of checksum validation.
     pub checksum: Checksum,
 }
 
-/// Buffers of one size, all in one [`Memory`]. Cloning gives another handle.
+/// Buffers of one size, all in one [`Memory`]. A clone is another handle of the same pool.
 #[derive(Clone)]
 pub struct Pool(Arc<Inner>);
 
 struct Inner {
     memory: Arc<Memory>,
-    /// Of the first buffer, in bytes from the start of the memory.
+    /// The offset of the first buffer, in bytes from the start of the memory.
     base: u64,
     capacity: u32,
     free: ArrayQueue<u32>,
 }
 
 impl Pool {
-    /// `count` buffers of `capacity` bytes from byte `base` of the memory on.
+    /// A pool of `count` buffers of `capacity` bytes from byte `base` of the memory on.
     ///
     /// # Panics
-    /// When they are not inside of the memory: the caller has laid it out.
+    /// Panics when they are not inside of the memory, which the caller has laid out.
     ///
     /// # Safety
-    /// This part of the memory is the pool's alone: nobody else in this process looks at it, and
-    /// the device only accesses what it was handed over as a buffer.
+    /// This part of the memory belongs to the pool alone: nothing else in this process accesses it,
+    /// and the device accesses only the parts that were passed to it as buffers.
     pub(crate) unsafe fn new(memory: Arc<Memory>, base: u64, count: u32, capacity: u32) -> Self {
         let end = base + u64::from(count) * u64::from(capacity);
         assert!(end <= memory.len() && count > 0);
         let free = ArrayQueue::new(count as usize);
         for index in 0..count {
-            // Cannot fail: the queue is as long as there are buffers.
+            // Cannot fail: the queue has space for all buffers.
             let _ = free.push(index);
         }
         Self(Arc::new(Inner {
@@ -71,7 +71,7 @@ impl Pool {
         }))
     }
 
-    /// A buffer with an empty frame, if one is free. Its bytes are whatever they were.
+    /// Returns a buffer with an empty frame, if one is free. Its bytes are unspecified.
     #[must_use]
     pub fn alloc(&self) -> Option<Buffer> {
         let index = self.0.free.pop()?;
@@ -83,7 +83,8 @@ impl Pool {
         })
     }
 
-    /// A buffer with a frame in it; `None` when no buffer is free, or the frame is too long.
+    /// Returns a buffer with a copy of a frame; `None` when no buffer is free, or the frame is too
+    /// long.
     #[must_use]
     pub fn copy(&self, frame: &[u8]) -> Option<Buffer> {
         if frame.len() > self.capacity() {
@@ -95,13 +96,13 @@ impl Pool {
         Some(buffer)
     }
 
-    /// Bytes of each buffer.
+    /// Returns the length of each buffer in bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.0.capacity as usize
     }
 
-    /// Buffers that are free.
+    /// Returns the number of free buffers.
     #[must_use]
     pub fn available(&self) -> usize {
         self.0.free.len()
@@ -121,7 +122,7 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// A buffer and the frame in it, as bytes. Goes back to its pool when it is dropped.
+/// A buffer and its frame, as bytes. It is returned to its pool when it is dropped.
 pub struct Buffer {
     pool: Pool,
     index: u32,
@@ -130,19 +131,19 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Bytes that it can hold.
+    /// Returns the buffer's capacity in bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.pool.capacity()
     }
 
-    /// Makes the frame longer or shorter, up to [`capacity`](Self::capacity). Bytes that were not
-    /// part of it are whatever they were.
+    /// Sets the frame's length, up to [`capacity`](Self::capacity). Bytes that are added to the
+    /// frame are unspecified.
     pub fn set_len(&mut self, len: usize) {
-        self.len = len.min(self.capacity()) as u32; // as `capacity` does, this fits
+        self.len = len.min(self.capacity()) as u32; // fits, as `capacity` does
     }
 
-    /// What the device said of it, if it was received.
+    /// Returns the device's metadata, if the frame was received.
     #[must_use]
     pub fn info(&self) -> RxInfo {
         self.info
@@ -153,12 +154,12 @@ impl Buffer {
         self.info = info;
     }
 
-    /// Where the device finds it.
+    /// Returns the buffer's device address.
     pub(crate) fn iova(&self) -> u64 {
         self.pool.memory().iova() + self.offset()
     }
 
-    /// Whether the device that reaches `memory` reaches it.
+    /// Returns whether the buffer is in `memory`, and so accessible to that memory's device.
     pub(crate) fn is_in(&self, memory: &Arc<Memory>) -> bool {
         Arc::ptr_eq(self.pool.memory(), memory)
     }
@@ -179,8 +180,8 @@ impl Deref for Buffer {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: the buffer is inside of the memory, which the pool keeps mapped. Its index was
-        // taken from the free list and is put back on drop only, so this is its one owner in the
-        // process; and a buffer is moved into a queue for as long as the device has it. All bytes
+        // taken from the free list and is returned only on drop, so this is its one owner in the
+        // process; and a buffer is moved into a queue for as long as the device owns it. All bytes
         // were initialised when the memory was mapped.
         unsafe { std::slice::from_raw_parts(self.start(), self.len as usize) }
     }
@@ -195,7 +196,7 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // Cannot fail: the queue is as long as there are buffers.
+        // Cannot fail: the queue has space for all buffers.
         let _ = self.pool.0.free.push(self.index);
     }
 }

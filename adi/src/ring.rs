@@ -14,10 +14,10 @@ pub(crate) struct Ring<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Ring<WORDS> {
-    /// Bytes of an entry.
+    /// The size of an entry in bytes.
     pub(crate) const ENTRY: u64 = WORDS as u64 * 8;
 
-    /// The ring of `len` entries from byte `base` of the memory on.
+    /// A ring of `len` entries from byte `base` of the memory on.
     pub(crate) fn new(memory: Arc<Memory>, base: u64, len: u16) -> Self {
         assert!(base + u64::from(len) * Self::ENTRY <= memory.len() && len > 0);
         let base = base as usize; // inside of a mapping
@@ -32,7 +32,7 @@ impl<const WORDS: usize> Ring<WORDS> {
         &self.memory
     }
 
-    /// Where the device finds it.
+    /// Returns the ring's device address.
     pub(crate) fn iova(&self) -> u64 {
         self.memory.iova() + self.base as u64
     }
@@ -41,7 +41,7 @@ impl<const WORDS: usize> Ring<WORDS> {
         self.base + (usize::from(entry) * WORDS + word) * 8
     }
 
-    /// Writes an entry that the device does not look at yet: a doorbell follows.
+    /// Writes an entry that the device does not read yet: a doorbell follows.
     pub(crate) fn store(&self, entry: u16, words: [u64; WORDS]) {
         for (n, word) in words.into_iter().enumerate() {
             self.memory
@@ -50,7 +50,8 @@ impl<const WORDS: usize> Ring<WORDS> {
         }
     }
 
-    /// Reads the first word of an entry; with it, all that the device wrote before it.
+    /// Reads the first word of an entry with acquire semantics: all earlier writes of the device
+    /// are then visible.
     pub(crate) fn first(&self, entry: u16) -> u64 {
         self.memory.word(self.at(entry, 0)).load(Ordering::Acquire)
     }
@@ -73,7 +74,7 @@ pub(crate) struct Ring32 {
 }
 
 impl Ring32 {
-    /// Bytes of an entry. The device checks addresses as if they were 8 bytes each.
+    /// The size of an entry in bytes. The device checks addresses as if entries had 8 bytes.
     pub(crate) const ENTRY: u64 = 8;
 
     pub(crate) fn new(memory: Arc<Memory>, base: u64, len: u16) -> Self {
@@ -90,23 +91,23 @@ impl Ring32 {
         self.memory.iova() + self.base as u64
     }
 
-    /// Reads an entry; with it, all that the device wrote before it.
+    /// Reads an entry with acquire semantics: all earlier writes of the device are then visible.
     pub(crate) fn load(&self, entry: u16) -> u32 {
         let at = self.base + usize::from(entry) * 4;
         self.memory.half(at).load(Ordering::Acquire)
     }
 }
 
-/// How far a reader is in a ring whose writer tells by a bit that changes with every pass.
+/// A reader's position in a ring whose writer flips a generation bit with every pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) at: u16,
-    /// What the bit is in entries that are new.
+    /// The generation bit of new entries.
     pub(crate) generation: bool,
 }
 
 impl Cursor {
-    /// Before the first entry; the memory is zeroed.
+    /// A cursor at the first entry of a ring in zeroed memory.
     pub(crate) fn new() -> Self {
         Self {
             at: 0,
@@ -123,7 +124,7 @@ impl Cursor {
     }
 }
 
-/// The entry after `at`.
+/// Returns the index of the entry after `at`.
 pub(crate) fn next(at: u16, len: u16) -> u16 {
     if at + 1 >= len {
         0

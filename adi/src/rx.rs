@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Receiving: two rings of buffers, and one on which the device says what is in them.
+//! The RX queue: two rings of buffers, and a ring of completions.
 
 use adit_uapi::desc::rx_flex_adv::{status0_qw0, status0_qw1};
 use adit_uapi::desc::{RxFlexDescAdvNic3, SplitqRxBufDesc};
@@ -11,18 +11,18 @@ use crate::pool::{Checksum, RxInfo};
 use crate::ring::{next, Cursor, Ring};
 use crate::{Buffer, Error, Pool};
 
-/// What an RX queue has counted since it was started.
+/// Counters of an RX queue since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RxStats {
-    /// Frames received.
+    /// The number of frames received.
     pub frames: u64,
-    /// Bytes of those.
+    /// The number of bytes of received frames.
     pub bytes: u64,
-    /// Frames dropped because they came in several buffers: longer than one.
+    /// The number of frames dropped because they were longer than one buffer.
     pub fragmented: u64,
-    /// Times that no buffer was free to be posted.
+    /// The number of times that no buffer was free to be posted.
     pub starved: u64,
-    /// Times that the device had to be woken.
+    /// The number of times that the device had to be woken.
     pub kicks: u64,
 }
 
@@ -30,7 +30,8 @@ pub struct RxStats {
 pub(crate) struct BufferQueue {
     ring: Ring<4>,
     doorbell: Doorbell,
-    /// What the device has, by entry; the entry is also the buffer's name in completions.
+    /// The buffers owned by the device, by ring entry; the entry is also the buffer's ID in
+    /// completions.
     posted: Box<[Option<Buffer>]>,
     tail: u16,
     count: u16,
@@ -52,12 +53,12 @@ impl BufferQueue {
         &self.ring
     }
 
-    /// Posts buffers until the ring is full. False when the pool had too few.
+    /// Posts buffers until the ring is full. Returns `false` when the pool had too few.
     fn fill(&mut self, pool: &Pool) -> bool {
         let before = self.tail;
         let mut enough = true;
-        // One entry stays empty, so that a full ring differs from an empty one. An entry whose
-        // buffer has not come back yet, because another one has overtaken it, ends the run.
+        // One entry stays empty, so that a full ring differs from an empty one. The loop ends at an
+        // entry whose buffer has not been returned yet, because a later one completed first.
         while self.count < self.ring.len() - 1 {
             let slot = &mut self.posted[usize::from(self.tail)];
             if slot.is_some() {
@@ -90,20 +91,20 @@ impl BufferQueue {
     }
 }
 
-/// A queue that receives.
+/// A queue that receives frames.
 pub struct RxQueue {
     ring: Ring<4>,
     buffers: [BufferQueue; 2],
     pool: Pool,
     done: Cursor,
-    /// In the middle of a frame of several buffers, which is dropped to its end.
+    /// Set in the middle of a frame of several buffers, which is dropped to its end.
     skipping: bool,
     stats: RxStats,
 }
 
 impl RxQueue {
     pub(crate) fn new(ring: Ring<4>, buffers: [BufferQueue; 2], pool: Pool) -> Self {
-        // Each posted buffer has one completion at most, so a ring as long never overflows.
+        // Each posted buffer has at most one completion, so a ring of that length never overflows.
         let posted: u16 = buffers.iter().map(|b| b.ring.len()).sum();
         assert!(ring.len() >= posted);
         Self {
@@ -124,11 +125,11 @@ impl RxQueue {
         &self.buffers
     }
 
-    /// Adds up to `max` received frames to `frames`, and posts new buffers for them. Returns how
-    /// many. Nothing is allocated if `frames` has room.
+    /// Appends up to `max` received frames to `frames`, and posts new buffers for them. Returns
+    /// their number. Allocates nothing if `frames` has enough capacity.
     ///
     /// # Errors
-    /// [`Error::Ring`] when the device has broken its rings.
+    /// Fails with [`Error::Ring`] when the device has violated the rules of its rings.
     pub fn receive(&mut self, frames: &mut Vec<Buffer>, max: usize) -> Result<usize, Error> {
         let mut count = 0;
         let mut result = Ok(());
@@ -163,7 +164,7 @@ impl RxQueue {
         result.map(|()| count)
     }
 
-    /// Posts buffers that have become free; [`receive`](Self::receive) does it too.
+    /// Posts buffers that have become free; [`receive`](Self::receive) does so, too.
     pub fn refill(&mut self) {
         for queue in &mut self.buffers {
             if !queue.fill(&self.pool) {
@@ -172,12 +173,12 @@ impl RxQueue {
         }
     }
 
-    /// Whether there is something to be received.
+    /// Returns whether there is a completion to process.
     pub(crate) fn pending(&self) -> bool {
         self.completion().is_some()
     }
 
-    /// What was counted.
+    /// Returns the counters.
     #[must_use]
     pub fn stats(&self) -> RxStats {
         RxStats {
@@ -186,7 +187,7 @@ impl RxQueue {
         }
     }
 
-    /// Gives up the buffers that the device may still write, for good.
+    /// Leaks the buffers that the device may still write.
     pub(crate) fn leak(&mut self) {
         for slot in self.buffers.iter_mut().flat_map(|b| b.posted.iter_mut()) {
             std::mem::forget(slot.take());

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Sending: a ring of descriptors and its completions.
+//! The TX queue: a ring of descriptors and its completions.
 //!
-//! Queues have queue scheduling: frames are sent in order, and a completion says how far the
-//! device is. One is asked for with each burst, and every [`REPORT_EVERY`] frames of a long one,
-//! so that most frames cost none.
+//! Queues use queue scheduling: frames are sent in order, and a completion reports the device's
+//! head. One is requested for each burst, and for every [`REPORT_EVERY`] frames of a long burst, so
+//! that most frames have no completion.
 
 use adit_uapi::desc::tx_compl::comp_type;
 use adit_uapi::desc::tx_flex::cmd;
@@ -14,28 +14,28 @@ use crate::doorbell::Doorbell;
 use crate::ring::{next, Cursor, Ring, Ring32};
 use crate::{Buffer, Error};
 
-/// Frames after which a completion is asked for within a burst.
+/// The number of frames after which a completion is requested within a burst.
 const REPORT_EVERY: u16 = 32;
 
-/// What a TX queue has counted since it was started.
+/// Counters of a TX queue since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TxStats {
-    /// Frames given to the device.
+    /// The number of frames passed to the device.
     pub frames: u64,
-    /// Bytes of those.
+    /// The number of bytes of these frames.
     pub bytes: u64,
-    /// Calls of [`TxQueue::send`] that could not take all frames.
+    /// The number of calls of [`TxQueue::send`] that filled the ring.
     pub full: u64,
-    /// Times that the device had to be woken.
+    /// The number of times that the device had to be woken.
     pub kicks: u64,
 }
 
-/// A queue that sends.
+/// A queue that sends frames.
 pub struct TxQueue {
     ring: Ring<2>,
     completions: Ring32,
     doorbell: Doorbell,
-    /// What the device has, by entry.
+    /// The buffers owned by the device, by ring entry.
     in_flight: Box<[Option<Buffer>]>,
     tail: u16,
     head: u16,
@@ -45,7 +45,7 @@ pub struct TxQueue {
 
 impl TxQueue {
     pub(crate) fn new(ring: Ring<2>, completions: Ring32, doorbell: Doorbell) -> Self {
-        // A completion stands for at least one entry, so a ring as long never overflows.
+        // A completion covers at least one entry, so a ring of that length never overflows.
         assert!(completions.len() >= ring.len());
         let in_flight = (0..ring.len()).map(|_| None).collect();
         Self {
@@ -68,12 +68,12 @@ impl TxQueue {
         &self.completions
     }
 
-    /// Takes as many frames as there is room for and gives them to the device. What is left in
-    /// `frames` is the caller's. Returns how many were taken.
+    /// Passes as many frames to the device as fit into the ring. The caller keeps the frames that
+    /// are left in `frames`. Returns the number of frames sent.
     ///
     /// # Errors
     /// [`Error::ForeignBuffer`] ends the burst before that buffer, which is dropped;
-    /// [`Error::Ring`] when the device has broken its rings.
+    /// [`Error::Ring`] means that the device has violated the rules of its rings.
     pub fn send(&mut self, frames: &mut impl Iterator<Item = Buffer>) -> Result<usize, Error> {
         let mut room = self.room();
         if room < self.ring.len() / 2 {
@@ -91,7 +91,8 @@ impl TxQueue {
             }
             sent += 1;
             let report = if sent % REPORT_EVERY == 0 { cmd::RS } else { 0 };
-            // The capacity of a buffer is bounded by what fits in a descriptor: `Config`.
+            // The capacity of a buffer is limited to the length field of a descriptor: see
+            // `Config`.
             let len = u16::try_from(frame.len()).unwrap_or(u16::MAX);
             let desc = FlexTxDesc::new(frame.iova(), cmd::EOP | report, len);
             self.ring.store(self.tail, transmute!(desc));
@@ -102,7 +103,7 @@ impl TxQueue {
             self.tail = next(self.tail, self.ring.len());
         }
         if let Some((entry, iova, len)) = last {
-            // The device has not been told of it yet.
+            // The doorbell for this entry has not been rung yet.
             let desc = FlexTxDesc::new(iova, cmd::EOP | cmd::RS, len);
             self.ring.store(entry, transmute!(desc));
             self.doorbell.ring(self.tail);
@@ -113,11 +114,11 @@ impl TxQueue {
         result.map(|()| usize::from(sent))
     }
 
-    /// Frees the buffers of frames that the device has sent; [`send`](Self::send) does it when it
-    /// needs room. Returns how many.
+    /// Frees the buffers of frames that the device has sent; [`send`](Self::send) does so when it
+    /// needs space. Returns their number.
     ///
     /// # Errors
-    /// [`Error::Ring`] when the device has broken its rings.
+    /// Fails with [`Error::Ring`] when the device has violated the rules of its rings.
     pub fn reclaim(&mut self) -> Result<usize, Error> {
         let mut freed = 0;
         while let Some(completion) = self.completion() {
@@ -144,13 +145,13 @@ impl TxQueue {
         Ok(freed)
     }
 
-    /// Frames that the device has not reported as sent.
+    /// Returns the number of frames that the device has not reported as sent.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.distance(self.head, self.tail).into()
     }
 
-    /// What was counted.
+    /// Returns the counters.
     #[must_use]
     pub fn stats(&self) -> TxStats {
         TxStats {
@@ -159,7 +160,7 @@ impl TxQueue {
         }
     }
 
-    /// Gives up the buffers that the device may still read, for good.
+    /// Leaks the buffers that the device may still read.
     pub(crate) fn leak(&mut self) {
         self.in_flight.iter_mut().for_each(|slot| {
             std::mem::forget(slot.take());
@@ -172,7 +173,8 @@ impl TxQueue {
         (completion.generation() == self.done.generation).then_some(completion)
     }
 
-    /// Entries that can be filled. One stays empty, so that a full ring differs from an empty one.
+    /// Returns the number of free entries. One stays empty, so that a full ring differs from an
+    /// empty one.
     fn room(&self) -> u16 {
         self.ring.len() - 1 - self.distance(self.head, self.tail)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! An ADI through the kernel's VFIO: by group and container, or by cdev and iommufd.
+//! Access to an ADI through the kernel's VFIO: by group and container, or by cdev and iommufd.
 
 use std::fs::File;
 use std::io;
@@ -21,16 +21,16 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::held::Held;
 use crate::{Device, Error, Memory, Page, Pages};
 
-/// Where devices are looked for by name.
+/// The directories in which devices are found by name.
 const BUSES: [&str; 2] = ["/sys/bus/auxiliary/devices", "/sys/bus/mdev/devices"];
-/// An ADI's auxiliary device is this and its number.
+/// The prefix of the names of ADIs' auxiliary devices, followed by the number.
 const NAME_PREFIX: &str = "adit.adi.";
 
-/// The directory in sysfs of an ADI, given by its name (`adit.adi.N`), its number, the UUID of
+/// Finds the sysfs directory of an ADI, given by its name (`adit.adi.N`), its number, the UUID of
 /// its mediated device, or that directory.
 ///
 /// # Errors
-/// When there is none.
+/// Fails when there is none.
 pub fn find(name: &str) -> Result<PathBuf, Error> {
     let none = |path| Error::NoSuchAdi {
         name: name.to_owned(),
@@ -54,21 +54,21 @@ pub fn find(name: &str) -> Result<PathBuf, Error> {
         .ok_or_else(|| none(Path::new(BUSES[0]).join(&full)))
 }
 
-/// An ADI that is open.
+/// An open ADI.
 pub struct VfioDevice {
-    /// The device's file, for what is read and written with errors told.
+    /// The device's file, for reads and writes that return errors.
     file: File,
     device: Held,
-    /// A request and its reply belong together.
+    /// Serializes requests, so that each receives its own reply.
     mailbox: Mutex<u64>,
 }
 
 impl VfioDevice {
-    /// Opens an ADI, named as for [`find`]. Devices in `/dev/vfio/devices` are preferred to
-    /// groups where both exist.
+    /// Opens an ADI, named as for [`find`]. Devices in `/dev/vfio/devices` are preferred to groups
+    /// if both exist.
     ///
     /// # Errors
-    /// When there is no such ADI, VFIO does not give it, or it is no ADI.
+    /// Fails when there is no such ADI, VFIO cannot open it, or the device is no ADI.
     pub fn open(name: &str) -> Result<Self, Error> {
         let path = find(name)?;
         let opened = |cause| Error::open(name, &path, cause);
@@ -97,17 +97,18 @@ impl VfioDevice {
         Ok(this)
     }
 
-    /// Puts pages of registers, in this order, into a file that can map them and do nothing else:
-    /// to be handed to who may ring the ADI's doorbells and no more.
+    /// Collects pages of registers, in this order, in a file that can map them and do nothing else:
+    /// for a process that may ring the ADI's doorbells and no more.
     ///
     /// # Errors
-    /// When there are too many pages, one twice, or one that is not there; when an ADI that one
-    /// belongs to is gone.
+    /// Fails when there are too many pages, duplicates, or pages that do not exist; and when the
+    /// ADI of a page is gone.
     pub fn give(&self, pages: &[Page<'_>]) -> Result<Pages, Error> {
         crate::pages::give(&self.file, pages)
     }
 
-    /// Where byte `at` of a region is in the device's file, if `len` bytes are there.
+    /// Returns the offset in the device's file of byte `at` of a region, if it has `len` bytes from
+    /// there.
     fn offset(&self, index: u32, at: u64, len: u64) -> io::Result<u64> {
         let size = self.device.get_region_size(index);
         match at.checked_add(len) {
@@ -129,7 +130,7 @@ impl VfioDevice {
     }
 }
 
-/// The address space that a device is put in.
+/// Creates the address space for a device.
 fn address_space(path: &Path) -> Result<Arc<dyn VfioOps>, VfioError> {
     if Path::new("/dev/iommu").exists() && path.join("vfio-dev").is_dir() {
         let iommufd = IommuFd::new().map_err(VfioError::NewVfioIommufd)?;
@@ -153,12 +154,12 @@ impl Device for VfioDevice {
 
     fn request(&self, opcode: u32, payload: &[u8]) -> Result<Vec<u8>, Error> {
         let refused = |source| Error::Refused { opcode, source };
-        // A panic elsewhere leaves nothing half done here.
+        // A panic elsewhere leaves no inconsistent state here.
         let mut cookie = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
         *cookie += 1;
         let request = MailboxRequest {
             opcode: U32::new(opcode),
-            payload_len: U32::new(payload.len() as u32), // the kernel bounds it
+            payload_len: U32::new(payload.len() as u32), // bounded by the kernel
             cookie: U64::new(*cookie),
             ..MailboxRequest::default()
         };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Queues against the device model: frames out, frames in, rings that wrap, buffers that return.
+//! Tests of queues with the device model: frames sent and received, rings that wrap, buffers that
+//! are returned.
 
 mod common;
 
@@ -13,7 +14,7 @@ use common::{Model, MAC};
 use proptest::prelude::*;
 
 const PEER: [u8; 6] = [2, 0, 0, 0, 0, 9];
-/// Long enough for a busy machine.
+/// A timeout that is long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn config() -> Config {
@@ -23,7 +24,7 @@ fn config() -> Config {
     }
 }
 
-/// A frame of `len` bytes with a payload that says which it is.
+/// A frame of `len` bytes with its number in the payload.
 fn frame(to: [u8; 6], from: [u8; 6], number: u32, len: usize) -> Vec<u8> {
     let mut frame = [&to[..], &from[..], &[0x88, 0xB5]].concat();
     frame.extend_from_slice(&number.to_le_bytes());
@@ -167,8 +168,8 @@ fn waiting_ends_with_a_frame_or_with_time() {
     }
 }
 
-/// Who had sent and only received after that never slept again, nor saw that the ADI was wanted
-/// back.
+/// Regression test: a caller that had sent and only received after that never slept again, and did
+/// not notice the driver's request to return the ADI.
 #[test]
 fn what_was_sent_wakes_once() {
     let (_adi, mut pairs, far) = start(1, &config());
@@ -178,7 +179,7 @@ fn what_was_sent_wakes_once() {
     sent(&far, 1);
     assert_eq!(pair.wait(Some(PATIENCE)).unwrap(), Wakeup::Ready);
     let short = Some(Duration::from_millis(20));
-    // Its interrupt may come after it was found sent.
+    // The interrupt may arrive after the transmission was found complete.
     let again = [pair.wait(short).unwrap(), pair.wait(short).unwrap()];
     assert_eq!(again[1], Wakeup::Timeout);
 }
@@ -196,7 +197,7 @@ fn several_pairs_share_the_load_and_nothing_else() {
     seen.sort();
     let want: Vec<_> = (0..4).map(|n| frame(PEER, MAC, n, 64)).collect();
     assert_eq!(seen, want);
-    // Pairs may go one by one; the others work on.
+    // Pairs may be dropped one by one; the others continue to work.
     drop(pairs.remove(0));
     let pair = &mut pairs[2];
     let buffer = pair.pool().copy(&frame(PEER, MAC, 9, 64)).unwrap();
@@ -297,8 +298,8 @@ fn queues_that_are_stopped_give_their_buffers_back() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    /// Whatever is received, kept, dropped and sent back in whatever order: no frame is lost or
-    /// changed, and no buffer is in two places.
+    /// Receives, keeps, drops and sends back frames in any order: no frame is lost or changed, and
+    /// no buffer has two owners.
     #[test]
     fn no_buffer_is_lost_or_shared(
         steps in prop::collection::vec((0_u8..4, 1_usize..30), 1..60)
@@ -334,8 +335,8 @@ proptest! {
             prop_assert_eq!(starts.len(), kept.len());
             prop_assert!(kept.len() + pair.pool().available() + pair.tx.in_flight() <= all);
         }
-        // Frames wait for buffers for 20 ms at most: what was not received in time is lost, but
-        // in order.
+        // Frames wait for buffers for at most 20 ms: those not received in time are lost, but in
+        // order.
         until("sending back", || {
             back += std::iter::from_fn(|| far.recv()).count();
             pair.tx.reclaim().unwrap();

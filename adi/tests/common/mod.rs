@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The device model right behind the library, in the place of kernel and QEMU: its control plane
-//! answers the messages, its data plane polls the doorbells and moves the frames.
+//! A test fixture with the device model in place of the kernel and QEMU: its control plane handles
+//! the messages, its data plane polls the doorbells and transfers the frames.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +24,11 @@ use parking_lot::Mutex;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// The ADI's address.
+/// The ADI's MAC address.
 pub(crate) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// Where its memory may be.
+/// The first usable device address.
 const IOVA_FIRST: u64 = 0x10_0000;
-/// Where the memory of the "driver" is.
+/// The device address of the "driver's" memory.
 const DMA_IOVA: u64 = 0x8000_0000;
 const DMA_LEN: u64 = 8 << 20;
 
@@ -37,7 +37,7 @@ struct Nic {
     datapath: Datapath,
 }
 
-/// A NIC with one port, whose vport stands for the ADI.
+/// A NIC with one port, whose vport represents the ADI.
 pub(crate) struct Model {
     nic: Arc<Mutex<Nic>>,
     bar: OwnedFd,
@@ -46,12 +46,12 @@ pub(crate) struct Model {
     driver_memory: bool,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    /// Set: messages fail, as after the driver's end.
+    /// Set if messages fail, as after the driver was removed.
     pub(crate) dead: Arc<AtomicBool>,
 }
 
 impl Model {
-    /// A NIC that is polled by a thread of its own, and the other end of its wire.
+    /// A NIC that is polled by its own thread, and the other end of its wire.
     pub(crate) fn new(pairs: u16, driver_memory: bool) -> (Self, FarEnd) {
         let profile = Profile::new(vec![MAC], pairs).unwrap();
         let (port, far) = MockPort::new(PortCaps::default());
@@ -85,7 +85,7 @@ impl Model {
         (model, far)
     }
 
-    /// An ADI on such a NIC.
+    /// Opens an ADI on such a NIC.
     #[allow(dead_code)] // not every test needs it
     pub(crate) fn open(pairs: u16) -> (Adi, FarEnd) {
         let (model, far) = Self::new(pairs, false);
@@ -116,7 +116,7 @@ fn poller(nic: Arc<Mutex<Nic>>, stop: Arc<AtomicBool>) -> JoinHandle<()> {
 }
 
 impl Nic {
-    /// What a PF driver does before an ADI is used.
+    /// Performs the PF driver's setup before an ADI is used.
     fn create(&mut self, pairs: u16) {
         let vectors = AllocVectors {
             num_vectors: U16::new(pairs),
@@ -145,7 +145,7 @@ impl Nic {
     }
 }
 
-/// Vectors of the function begin with the mailbox's.
+/// Shifts vectors by one: the function's first vector is the mailbox's.
 fn shift_vectors(payload: &mut [u8]) {
     let (_, maps) = payload.split_at_mut(QueueVectorMaps::LEN);
     for map in maps.chunks_exact_mut(QueueVector::LEN) {
@@ -214,7 +214,8 @@ impl Device for Model {
 
     fn map_dma_region(&self, len: u64) -> Result<MmapRaw, Error> {
         let memory = Memory::new(len, DMA_IOVA)?;
-        // SAFETY: the NIC's own mapping keeps the memory; what this returns is of the same file.
+        // SAFETY: the NIC's own mapping keeps the memory; the mapping returned here is of the same
+        // file.
         unsafe { self.map_memory(&memory)? };
         let fd = memory.fd().unwrap().try_clone_to_owned().unwrap();
         Ok(MmapOptions::new().len(len as usize).map_raw(&fd).unwrap())
