@@ -319,10 +319,11 @@ pub trait DataPlane {
     /// Removes an address from a virtual port.
     fn remove_address(&mut self, vport: u32, address: [u8; 6]);
 
-    /// Returns whether ADIs can be created, and queries the state that is missing for it.
+    /// Returns the availability of the IOMMU's tables, which ADIs need; starts a lookup if their
+    /// location is unknown.
     fn find_tables(&mut self) -> Readiness;
 
-    /// Returns whether ADIs can be created now.
+    /// Returns whether the location of the IOMMU's tables is known.
     fn knows_tables(&self) -> bool;
 
     /// Creates the virtual port of an ADI. Its queues are then configured like those of any other.

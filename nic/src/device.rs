@@ -146,8 +146,8 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
     })
 }
 
-/// Starts the thread that queries QEMU for the address of the IOMMU's tables. It must be a separate
-/// thread: QEMU may be waiting for the thread that serves it.
+/// Starts the thread that queries QEMU for the location of the IOMMU's tables. It must be a
+/// separate thread: QEMU may be waiting for the thread that serves it.
 fn ask_qemu<'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
     path: &std::path::Path,

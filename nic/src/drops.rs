@@ -40,7 +40,7 @@ pub enum Drop {
     NotForwarded,
     /// RX or TX: it exceeded the maximum number of passes through the program.
     TooManyPasses,
-    /// RX or TX: the program exceeded its time limit.
+    /// RX or TX: the program exceeded the limit on its steps.
     ProgramTooLong,
     /// RX or TX: the program sends it to a port that does not exist.
     NoSuchPort,

@@ -52,7 +52,7 @@ const WAKE: u64 = u64::MAX;
 /// Runs the engine until [`Shared::stop`] is called.
 ///
 /// # Errors
-/// When the host refuses to wait for descriptors.
+/// When an epoll call fails.
 pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
     // Sleeps are tens of microseconds: the default timer slack adds 50 to each.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));

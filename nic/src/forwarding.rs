@@ -24,7 +24,7 @@ pub const RSS_LUT_LEN: usize = 512;
 /// The state of a virtual port in the L2 stage and in the classifier.
 #[derive(Clone, Debug)]
 pub struct Forwarding {
-    /// Set once the driver has sent ENABLE_VPORT.
+    /// Set while the vport is enabled (ENABLE_VPORT).
     pub enabled: bool,
     /// Set if sent frames are looped back instead of leaving (VIRTCHNL2_OP_LOOPBACK).
     pub loopback: bool,

@@ -205,7 +205,7 @@ impl Function {
         }
     }
 
-    /// Handles the location of the IOMMU's tables, as the answer to the query of an era. Requests
+    /// Accepts the location of the IOMMU's tables: the response to the lookup of an era. Requests
     /// that waited for it continue.
     pub fn tables_found(&mut self, era: u64, root: Option<Root>) {
         if self.datapath.translator.tables().answer(era, root) {

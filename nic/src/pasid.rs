@@ -49,7 +49,7 @@ impl Pasid {
         (1..=PASID_MAX).contains(&value).then_some(Self(value))
     }
 
-    /// The number.
+    /// The numeric value.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0

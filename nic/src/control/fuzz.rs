@@ -14,8 +14,8 @@ use crate::dataplane::{DataPlane, QueueId, QueueKind};
 use crate::memory::GuestMemory;
 
 /// Runs the requests that `data` encodes: two bytes of opcode (counted from 500; values after the
-/// last opcode stand for VERSION, a reset, or a link change), two bytes of length, and the payload.
-/// A panic is a bug.
+/// last opcode stand for a link change, a reset, an ADI request, or VERSION), two bytes of length,
+/// and the payload. A panic is a bug.
 pub fn fuzz_control(data: &[u8]) {
     let Ok(profile) = Profile::new(vec![[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]], 2) else {
         return;

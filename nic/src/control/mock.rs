@@ -43,7 +43,7 @@ pub struct MockDataPlane {
     pub adis: BTreeMap<u32, AdiConfig>,
     /// Cause rings that are configured.
     pub rings: BTreeMap<u16, CauseRingConfig>,
-    /// The state of the search for the IOMMU's tables.
+    /// The availability of the IOMMU's tables.
     pub tables: Readiness,
     /// The faults reported for any ADI.
     pub faults: FaultRecord,

@@ -174,7 +174,7 @@ impl Control {
         self.adis.clear();
     }
 
-    /// Returns whether a request must wait for the result of a query that is in progress.
+    /// Returns whether a request must wait, because a lookup of the IOMMU's tables is pending.
     pub fn must_wait(&self, v_opcode: u32, dp: &mut impl DataPlane) -> bool {
         v_opcode == op::NON_FLEX_CREATE_ADI
             && self.profile.adis() > 0

@@ -136,7 +136,8 @@ impl Profile {
     /// Adds ADIs.
     ///
     /// # Errors
-    /// When their doorbells do not fit into BAR0, or a port has an address from their range.
+    /// When their doorbells do not fit into BAR0, there are fewer queue pairs than ADIs, or a port
+    /// has an address from their range.
     pub fn with_adis(self, adis: AdiLimits) -> Result<Self, ProfileError> {
         if adis.adis > MAX_ADIS {
             return Err(ProfileError::Adis(adis.adis));

@@ -112,7 +112,7 @@ impl QueueInfo for RxqInfo {
         if is_single(self.model)? != queues.single.rx || flags & rxq_flags::DESC_SIZE_16BYTE != 0 {
             return Err(Refusal::BadField);
         }
-        // Both models use this name for their profile.
+        // Both models use the bit FLEX_SPLITQ for their descriptor profile.
         let rx = self.type_.get() == queue_type::RX;
         if rx && self.desc_ids.get() & rxdid_m::FLEX_SPLITQ == 0 {
             return Err(Refusal::BadField);

@@ -17,7 +17,7 @@ use crate::forwarding::{Forwarding, RSS_KEY_LEN, RSS_LUT_LEN};
 /// The control plane's state of a vport.
 #[derive(Debug)]
 pub(super) struct Vport {
-    /// Set by ENABLE_VPORT.
+    /// Set from ENABLE_VPORT to DISABLE_VPORT.
     pub(super) enabled: bool,
     /// Set if the driver must be notified of the link.
     pub(super) link_event: bool,

@@ -126,7 +126,7 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        // Only the fields of the request are required.
+        // Only the fields of the request are required, not the whole struct.
         let asked = <[U16; 2]>::ref_from_prefix(payload);
         let (&[id, flags], _) = asked.map_err(|_| Refusal::Truncated)?;
         let adi = self.adis.get_mut(id.get().into());

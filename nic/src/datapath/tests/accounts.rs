@@ -88,7 +88,8 @@ proptest! {
     ) {
         let caps = PortCaps { checksum: cuts, tso4: cuts, tso6: cuts, uso: cuts };
         let mut driver = Driver::new(Setup { caps, rsc, header_split });
-        // Counts of frames that arrived, that were handed over, that came back as one or as many.
+        // Counts of frames that arrived on the wire, that the driver sent, that were reported to it
+        // as completed, that it received, and that left on the wire.
         let (mut arrived, mut sent, mut reported, mut received, mut left) = (0, 0, 0, 0, 0);
         let (mut weights, mut weight_reported) = (VecDeque::new(), 0);
         let mut on_ring = 0;

@@ -91,7 +91,7 @@ fn what_it_may_only_read_is_not_received_into() {
     guest.memory().read(at, &mut page).unwrap();
     assert_eq!(page, [0; 64]);
     unharmed(&mut guest, &mut b);
-    // Its page may be sent from.
+    // The read-only page may be sent from.
     a.restart(&mut guest);
     guest
         .memory()
