@@ -43,7 +43,7 @@ pub enum QmpError {
          needs one that nothing else is connected to", PATIENCE.as_secs()
     )]
     Silent,
-    /// QEMU closed the connection, or sent more than [`MAX_INPUT`] bytes.
+    /// QEMU closed the connection, or sent more than `MAX_INPUT` bytes.
     #[error("QEMU ended the connection or went on for more than {MAX_INPUT} bytes")]
     End,
     /// QEMU sent a line that is not JSON, or not the expected message.

@@ -110,7 +110,7 @@ pub trait Port: Send {
     /// The port's counters.
     fn counters(&self) -> &PortCounters;
 
-    /// The port's counters, for frames that the caller drops.
+    /// The port's [`counters`](Self::counters), to count frames that the caller drops.
     fn counters_mut(&mut self) -> &mut PortCounters;
 }
 
