@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `cargo run --example check -- [-I FOLDER]… [-q] FILE…`: checks programs, prints what is wrong
-//! with them and how many were accepted. For measuring against a folder of programs.
+//! Checks P4 programs and prints their diagnostics and the number accepted, to measure acceptance
+//! over a folder of programs: `cargo run --example check -- [-I FOLDER]… [-q] FILE…`.
 
 use std::path::PathBuf;
 

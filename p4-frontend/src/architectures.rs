@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The architectures that come with the front end, as files to include.
+//! The architectures shipped with the front end, as include files.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,24 +24,24 @@ const PNA: &str = include_str!("../../p4/include/pna.p4");
 const ADIT: &str = include_str!("../../p4/include/adit.p4");
 const HEADERS: &str = include_str!("../../p4/include/adit_headers.p4");
 
-/// Which architecture a program is written for, and which form of it `#include <pna.p4>` means.
+/// The architecture a program is written for, and the form of PNA that `#include <pna.p4>` means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Architecture {
-    /// That of the program's `main`; PNA's form is that of its blocks.
+    /// The architecture of the program's `main`; the form of PNA follows from its blocks.
     #[default]
     Auto,
     /// `V1Switch`.
     V1model,
     /// Version 0.7 of the PNA specification: parser, control, deparser.
     Pna,
-    /// The older form, with a control before the main one, and what DPDK adds to it.
+    /// The older form, with a control before the main control, plus DPDK's additions.
     PnaDpdk,
-    /// What Linux's traffic control adds to version 0.7.
+    /// Version 0.7 plus the additions of Linux's traffic control.
     PnaTc,
 }
 
 impl Architecture {
-    /// All that can be chosen, by their names.
+    /// The selectable architectures, by name.
     pub const NAMED: [(&'static str, Architecture); 4] = [
         ("v1model", Architecture::V1model),
         ("pna", Architecture::Pna),
@@ -49,7 +49,7 @@ impl Architecture {
         ("pna-tc", Architecture::PnaTc),
     ];
 
-    /// The package that `main` has to be.
+    /// The package that `main` must instantiate.
     pub(crate) fn package(self) -> Option<&'static str> {
         match self {
             Architecture::Auto => None,
@@ -66,7 +66,7 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// A name that no architecture has.
+/// An unknown architecture name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no architecture: v1model, pna, pna-dpdk or pna-tc")]
 pub struct UnknownArchitecture(String);
@@ -81,7 +81,7 @@ impl FromStr for Architecture {
     }
 }
 
-/// A form of the Portable NIC Architecture, as macros that `pna.p4` looks at.
+/// A form of the Portable NIC Architecture, as macros that `pna.p4` tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Form {
     blocks: u32,
@@ -90,7 +90,7 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// The form that an architecture's name means, or that is tried first.
+    /// The form that an architecture's name selects; for `Auto`, the one tried first.
     pub(crate) fn of(architecture: Architecture) -> Form {
         let form = |blocks, addition| Form {
             blocks,
@@ -105,8 +105,8 @@ impl Form {
         }
     }
 
-    /// The form that a program's `main` shows: how many blocks `PNA_NIC` is given, and whether the
-    /// last of them may write headers.
+    /// The form implied by a program's `main`: the number of blocks passed to `PNA_NIC`, and
+    /// whether the last of them may write headers.
     pub(crate) fn shown(tree: &Program) -> Option<Form> {
         let arguments = tree.decls.iter().find_map(|decl| match &decl.kind {
             DeclKind::Instance(ty, arguments, _) if &*decl.name.name == "main" => match &ty.kind {
@@ -151,7 +151,7 @@ impl Form {
         text + PNA
     }
 
-    /// A file that comes with the front end: its name and text.
+    /// A file shipped with the front end: its name and text.
     pub(crate) fn file(self, path: &str) -> Option<(String, String)> {
         let text = match path {
             "core.p4" => CORE.to_owned(),

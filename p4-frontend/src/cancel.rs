@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Cancellation of a compilation by whoever asked for it.
+//! Cancellation of a compilation by its caller.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 /// A flag that another thread sets to stop a compilation. Clones share the flag.
 ///
-/// Every stage reads it at each token, expression, statement and instance, so that a compilation
-/// ends soon after it is set, with an error that says so and without a program.
+/// Every stage reads it at each token, expression, statement and instance, so a compilation ends
+/// soon after it is set, with an error that reports the cancellation and without a program.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Stops the compilations that have this flag.
+    /// Stops the compilations that share this flag.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether `cancel` has been called.
+    /// Returns whether `cancel` has been called.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -42,7 +42,7 @@ mod tests {
         control D(packet_out p, in S h) { apply {} }
         V1Switch(P(), V(), I(), I(), V(), D()) main;";
 
-    /// Cancels the compilation when a file is included, which is empty.
+    /// Cancels the compilation when a file is included; the file is empty.
     struct Leaves(Cancel);
 
     impl Includes for Leaves {
@@ -76,7 +76,8 @@ mod tests {
         assert!(diagnostics.is_cancelled());
         assert_eq!(done.len(), 2, "`a` and the end: {done:?}");
 
-        // Cancelled behind the first, the second and the third of the other stages.
+        // Cancelled after preprocessing, after parsing, after checking, and in the last round not
+        // at all.
         for stages in 0..4 {
             let cancel = Cancel::default();
             let mut diagnostics = Diagnostics::new(cancel.clone());

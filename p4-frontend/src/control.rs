@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What control planes have to know of a program beyond what it does: types by their names,
-//! annotations, documentation. Lists go with those of `ir::Program`, one element for each.
+//! Information that control planes need beyond a program's behaviour: named types, annotations,
+//! documentation. The lists parallel those of `ir::Program`, element by element.
 
 use std::collections::BTreeMap;
 
-/// What a program shows to control planes.
+/// The control plane API of a program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Api {
     /// The annotations of `main`.
@@ -17,13 +17,13 @@ pub struct Api {
     pub externs: Vec<Extern>,
     /// The value sets.
     pub value_sets: Vec<ValueSet>,
-    /// What is sent to control planes by calls of a function, not by an object: name and type.
+    /// Digests that are sent by function calls, not by objects: name and type.
     pub digests: Vec<(String, Type)>,
     /// Headers of packets to and from control planes.
     pub headers: Vec<ControllerHeader>,
-    /// The types that have names, as far as they are in use here.
+    /// The named types, as far as they are used here.
     pub types: BTreeMap<String, Definition>,
-    /// All errors, if one of these types is an error.
+    /// `true` if one of these types is `error`: the API then includes all errors.
     pub has_errors: bool,
 }
 
@@ -32,20 +32,20 @@ pub struct Api {
 pub struct Annotation {
     /// Its name.
     pub name: String,
-    /// What it says.
+    /// Its body.
     pub body: Body,
 }
 
-/// What an annotation says.
+/// The body of an annotation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    /// Nothing.
+    /// No body.
     Empty,
-    /// Its text, and the values in it as far as they are any.
+    /// An unstructured body: its text, and the values in it, if any.
     Text(String, Vec<Value>),
-    /// Values.
+    /// A list of values.
     List(Vec<Value>),
-    /// Values with names.
+    /// Key-value pairs.
     Record(Vec<(String, Value)>),
 }
 
@@ -54,13 +54,13 @@ pub enum Body {
 pub enum Value {
     /// An integer.
     Int(i64),
-    /// A truth value.
+    /// A Boolean.
     Bool(bool),
-    /// A text.
+    /// A string.
     Text(String),
     /// A name.
     Name(String),
-    /// A type of that many bits.
+    /// A `bit` type of that width.
     Bits(u32),
 }
 
@@ -79,7 +79,7 @@ pub enum Type {
     Error,
     /// A tuple.
     Tuple(Vec<Type>),
-    /// A structure, by its name.
+    /// A struct, by its name.
     Struct(String),
     /// A header, by its name.
     Header(String),
@@ -93,14 +93,14 @@ pub enum Type {
     New(String),
     /// A stack of headers or unions.
     Stack(Box<Type>, u32),
-    /// What control planes have no word for.
+    /// A type that control planes cannot represent.
     Other,
 }
 
-/// A type that has a name.
+/// A named type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Definition {
-    /// A structure's fields.
+    /// The fields of a struct.
     Struct(Vec<(String, Type)>),
     /// A header's fields.
     Header(Vec<(String, Type)>),
@@ -108,20 +108,21 @@ pub enum Definition {
     Union(Vec<(String, Type)>),
     /// An enum's members.
     Enum(Vec<String>),
-    /// The width of an enum's values, and its members with theirs, most significant byte first.
+    /// The width of an enum's values, and its members with their values, most significant byte
+    /// first.
     Serializable(u32, Vec<(String, Vec<u8>)>),
-    /// What a `type` is made of in the end, and its annotations.
+    /// The type that a `type` resolves to in the end, and its annotations.
     New(Type, Vec<Annotation>),
 }
 
-/// Something with a name, a type and annotations.
+/// A named item with a type and annotations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     /// The name.
     pub name: String,
     /// The type.
     pub ty: Type,
-    /// How many bits a value has; 0 for enums without values.
+    /// The width of a value in bits; 0 for enums without values.
     pub width: u32,
     /// The annotations.
     pub annotations: Vec<Annotation>,
@@ -136,20 +137,20 @@ pub struct Table {
     pub keys: Vec<Item>,
     /// The annotations of its references to actions.
     pub actions: Vec<Vec<Annotation>>,
-    /// Whether the default action, NoAction, is not in the program's list of actions.
+    /// `true` if the default action, `NoAction`, is not in the program's list of actions.
     pub unlisted_default: bool,
 }
 
 /// An action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Action {
-    /// The name as control planes know it.
+    /// The name in the control plane.
     pub name: String,
     /// Its annotations.
     pub annotations: Vec<Annotation>,
-    /// What entries set.
+    /// The parameters that entries set.
     pub parameters: Vec<Item>,
-    /// Whether anything but its declaration speaks of it.
+    /// `true` if anything other than its declaration refers to it.
     pub is_used: bool,
 }
 
@@ -167,7 +168,7 @@ pub struct Extern {
 pub struct ValueSet {
     /// Its annotations.
     pub annotations: Vec<Annotation>,
-    /// What members are made of; one without a name if it is no structure.
+    /// The fields of a member; without names if its type is not a struct.
     pub fields: Vec<Item>,
 }
 
@@ -184,7 +185,7 @@ pub struct ControllerHeader {
     pub fields: Vec<Item>,
 }
 
-/// Whether there is an annotation of that name.
+/// Returns whether there is an annotation of that name.
 pub fn has(annotations: &[Annotation], name: &str) -> bool {
     annotations.iter().any(|a| a.name == name)
 }
@@ -198,7 +199,7 @@ pub fn values<'a>(annotations: &'a [Annotation], name: &str) -> Option<&'a [Valu
     }
 }
 
-/// The text that the annotation of that name is.
+/// The string value of the annotation of that name.
 pub fn text<'a>(annotations: &'a [Annotation], name: &str) -> Option<&'a str> {
     match values(annotations, name)? {
         [Value::Text(text), ..] => Some(text),
@@ -206,7 +207,7 @@ pub fn text<'a>(annotations: &'a [Annotation], name: &str) -> Option<&'a str> {
     }
 }
 
-/// The number that the annotation of that name is.
+/// The integer value of the annotation of that name.
 pub fn number(annotations: &[Annotation], name: &str) -> Option<i64> {
     match values(annotations, name)? {
         [Value::Int(number), ..] => Some(*number),

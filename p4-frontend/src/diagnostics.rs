@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is wrong with a program, and how a person is shown it.
+//! Diagnostics of a program and their rendering.
 
 use std::fmt::Write;
 
@@ -11,36 +11,36 @@ use crate::cancel::Cancel;
 use crate::source::{SourceMap, Span};
 use crate::warnings::{Action, Actions, Warning};
 
-/// The most errors that are collected; what follows is mostly an effect of them.
+/// The maximum number of errors that are collected; later ones mostly result from earlier ones.
 pub const MAX_ERRORS: usize = 50;
-/// The most warnings that are collected.
+/// The maximum number of warnings that are collected.
 pub const MAX_WARNINGS: usize = 200;
 
-/// How bad it is.
+/// The severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// The program is refused.
+    /// The program is rejected.
     Error,
-    /// The program is accepted, but perhaps not what was meant.
+    /// The program is accepted, but perhaps not what was intended.
     Warning,
 }
 
-/// One thing that is wrong, at one place.
+/// One problem at one place in the source.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// Which kind of warning it is, also if it was made an error; `None` for other errors.
+    /// The kind of warning, even if it was turned into an error; `None` for other errors.
     pub warning: Option<Warning>,
-    /// What is wrong, in one line.
+    /// The problem, in one line.
     pub message: String,
-    /// Where.
+    /// Its place in the source.
     pub span: Span,
-    /// What the underlined text is, or should have been.
+    /// A label for the underlined text: its nature, or the text expected there.
     pub label: String,
-    /// Other places that have to do with it.
+    /// Other places involved.
     pub related: Vec<(Span, String)>,
-    /// What would be right.
+    /// Notes on a correct form.
     pub notes: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ impl Diagnostic {
         self
     }
 
-    /// Place and message in one line, for logs.
+    /// Returns position and message in one line, for logs.
     pub fn line(&self, sources: &SourceMap) -> String {
         let kind = self
             .warning
@@ -88,7 +88,7 @@ impl Diagnostic {
         format!("{}: {}{kind}", sources.position(self.span), self.message)
     }
 
-    /// The diagnostic as a person is shown it: file, line, the text underlined.
+    /// Renders the diagnostic for a person: file, line and underlined text.
     pub fn render(&self, sources: &SourceMap) -> String {
         let severity = match self.severity {
             Severity::Error => shown::Severity::Error,
@@ -111,7 +111,7 @@ impl Diagnostic {
             .with_notes(self.notes.clone());
         let mut writer = NoColor::new(Vec::new());
         if term::emit(&mut writer, &term::Config::default(), sources, &diagnostic).is_err() {
-            // A place that no file has: the message alone is better than none.
+            // The span is in no file: the message alone is better than none.
             let severity = match self.severity {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
@@ -122,12 +122,12 @@ impl Diagnostic {
     }
 }
 
-/// The error of a compilation that somebody stopped.
+/// The error of a cancelled compilation.
 pub(crate) fn cancelled(span: Span) -> Diagnostic {
     Diagnostic::error(span, "the compilation was cancelled")
 }
 
-/// All that was found, in the order in which it was found.
+/// All diagnostics, in the order in which they were found.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
@@ -138,7 +138,7 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Diagnostics of a compilation that `cancel` stops.
+    /// Creates the diagnostics of a compilation that `cancel` stops.
     pub(crate) fn new(cancel: Cancel) -> Diagnostics {
         Diagnostics {
             cancel,
@@ -146,7 +146,7 @@ impl Diagnostics {
         }
     }
 
-    /// Whether the compilation has been cancelled; the first time this is reported as an error.
+    /// Returns whether the compilation has been cancelled; reports it as an error the first time.
     pub(crate) fn stopped(&mut self) -> bool {
         if !self.is_cancelled && self.cancel.is_cancelled() {
             self.is_cancelled = true;
@@ -160,7 +160,7 @@ impl Diagnostics {
         &self.cancel
     }
 
-    /// Whether the compilation was cancelled, so that nothing is known of the program.
+    /// Returns whether the compilation was cancelled, so that nothing is known about the program.
     pub fn is_cancelled(&self) -> bool {
         self.is_cancelled
     }
@@ -185,8 +185,8 @@ impl Diagnostics {
         self.list.push(diagnostic);
     }
 
-    /// Leaves out the warnings that `keep` does not want, and those that are disabled; makes
-    /// errors of those that are to be.
+    /// Drops the warnings that `keep` rejects and those that are disabled; turns those configured
+    /// as errors into errors.
     pub(crate) fn settle(&mut self, actions: &Actions, keep: impl Fn(&Diagnostic) -> bool) {
         let mut errors = self.errors;
         self.list.retain_mut(|diagnostic| {
@@ -215,12 +215,12 @@ impl Diagnostics {
         self.list.iter().filter(is_warning)
     }
 
-    /// Whether the program is refused.
+    /// Returns whether the program is rejected.
     pub fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
-    /// Whether there are so many errors that more would not help.
+    /// Returns whether the error limit is reached or the compilation is cancelled.
     pub(crate) fn is_full(&self) -> bool {
         self.errors >= MAX_ERRORS || self.is_cancelled
     }
@@ -230,7 +230,7 @@ impl Diagnostics {
         self.list.iter()
     }
 
-    /// All of them, as a person is shown them.
+    /// Renders all diagnostics for a person.
     pub fn render(&self, sources: &SourceMap) -> String {
         let mut text = String::new();
         for diagnostic in &self.list {

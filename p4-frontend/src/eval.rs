@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values that are known to the compiler, and what operators make of them.
+//! Values known at compile time, and the evaluation of operators on them.
 
 use num_bigint::{BigInt, Sign};
 use num_integer::Integer;
@@ -9,7 +9,7 @@ use crate::lexer::Name;
 use crate::syntax::ast::{BinaryOp, UnaryOp};
 use crate::types::{DefId, MAX_WIDTH};
 
-/// The most bytes of a text that is made of others.
+/// The maximum length of a concatenated string in bytes.
 const MAX_TEXT: usize = 64 << 10;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// How many values it is, those inside of it counted.
+    /// The number of values, including nested ones.
     pub(crate) fn parts(&self) -> usize {
         1 + match self {
             Value::List(items) => items.iter().map(Value::parts).sum(),
@@ -41,7 +41,7 @@ impl Value {
     }
 }
 
-/// The value as an integer of that width and signedness holds it.
+/// The value wrapped to an integer of that width and signedness.
 pub(crate) fn wrap(value: &BigInt, (width, signed): (u32, bool)) -> BigInt {
     let modulus = BigInt::one() << width;
     let value = value.mod_floor(&modulus);
@@ -52,12 +52,12 @@ pub(crate) fn wrap(value: &BigInt, (width, signed): (u32, bool)) -> BigInt {
     }
 }
 
-/// Whether an integer of that width and signedness holds the value as it is.
+/// Returns whether an integer of that width and signedness can represent the value.
 pub(crate) fn fits(value: &BigInt, shape: (u32, bool)) -> bool {
     wrap(value, shape) == *value
 }
 
-/// The value of a unary operator; `shape` is its operand's type, if that has a width.
+/// Evaluates a unary operator; `shape` is the operand's width and signedness, if it has a width.
 pub(crate) fn unary(op: UnaryOp, value: &Value, shape: Option<(u32, bool)>) -> Option<Value> {
     let wrapped = |value: BigInt| match shape {
         Some(shape) => Value::Int(wrap(&value, shape)),
@@ -72,7 +72,7 @@ pub(crate) fn unary(op: UnaryOp, value: &Value, shape: Option<(u32, bool)>) -> O
     })
 }
 
-/// The value of a binary operator. `left` and `right` are the operands' types, if they have widths.
+/// Evaluates a binary operator. `left` and `right` are the operands' widths and signedness, if any.
 pub(crate) fn binary(
     op: BinaryOp,
     a: &Value,
@@ -147,7 +147,7 @@ pub(crate) fn binary(
     })
 }
 
-/// Refuses numbers that no type holds, so that work on them stays small.
+/// Rejects numbers that no type can represent, to bound the cost of operations on them.
 fn limited(value: BigInt) -> Result<BigInt, String> {
     match value.bits() > 2 * u64::from(MAX_WIDTH) {
         true => Err("this number is too large".to_owned()),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Programs and included files in the file system. Nothing else here reads any.
+//! Programs and include files in the file system. No other module of this crate reads files.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::source::{Includes, MAX_SOURCE_BYTES};
 
-/// Folders that `#include` looks in, after that of the file with the directive.
+/// Directories that `#include` searches, after that of the file with the directive.
 #[derive(Clone, Debug, Default)]
 pub struct Folders(pub Vec<PathBuf>);
 
@@ -27,7 +27,7 @@ impl Includes for Folders {
             match read(&file) {
                 Ok(text) => return Ok(Some((file.display().to_string(), text))),
                 Err(error) if is_absent(&error) => {}
-                // A later folder may have one that can be read.
+                // A later directory may have a readable one.
                 Err(error) => refused = refused.or(Some(format!("{}: {error}", file.display()))),
             }
         }
@@ -42,17 +42,17 @@ fn is_absent(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Reads a regular file of at most `MAX_SOURCE_BYTES`. What is not UTF-8 in it is replaced.
+/// Reads a regular file of at most `MAX_SOURCE_BYTES`. Invalid UTF-8 is replaced.
 ///
-/// Does not block, and does not open what is no regular file: a device may act on being opened,
-/// and a FIFO waits for a writer.
+/// Does not block, and does not open anything but a regular file: opening a device may have side
+/// effects, and opening a FIFO waits for a writer.
 ///
 /// # Errors
-/// As of `open` and `read`; `InvalidInput` if it is not a regular file, `FileTooLarge` if it is
+/// Those of `open` and `read`; `InvalidInput` if it is not a regular file, `FileTooLarge` if it is
 /// larger.
 pub fn read(path: &Path) -> Result<String> {
     regular(&fs::metadata(path)?)?;
-    // Between the two somebody may have put a FIFO there: opened so that it does not wait.
+    // A FIFO may have replaced the file in between: opened so that it does not block.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::{check, Options};
 
-    /// What a program that includes `path` is refused for.
+    /// The rendered diagnostics of a program that includes `path`.
     fn refused(path: &str) -> String {
         let text = format!("#include \"{path}\"\n");
         let checked = check("test.p4", &text, &Folders::default(), &Options::default());
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::FileTooLarge);
         let why = refused(&path.display().to_string());
         assert!(why.contains("larger than 8388608 bytes"), "{why}");
-        // What reports a size of 0 and has more to read.
+        // A file that reports a size of 0 but has contents.
         assert!(read(Path::new("/proc/self/maps")).is_ok());
     }
 

@@ -4,14 +4,14 @@
 use crate::source::NoIncludes;
 use crate::{check, Options};
 
-/// Checks any text as a program. A panic is a bug, and so is not ending.
+/// Checks arbitrary text as a program. A panic is a bug, and so is non-termination.
 pub fn fuzz_check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let compiled = check("fuzz.p4", &text, &NoIncludes, &Options::default());
     compiled.diagnostics.render(&compiled.sources);
 }
 
-/// Inputs to start from: what comes with us.
+/// The seed corpus: programs of this repository.
 pub fn corpus() -> Vec<Vec<u8>> {
     let texts = [
         include_str!("../../p4/include/core.p4"),

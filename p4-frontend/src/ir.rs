@@ -1,38 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The intermediate form: what a program does, for an engine to run or to generate code from.
+//! The intermediate representation of a program's behaviour, for an engine to interpret or to
+//! generate code from.
 //!
-//! There are no types and names any more where packets pass, but *slots*: limbs of 64 bits in one
-//! frame, each value at a fixed place. P4 has no recursion, so every function's parameters, locals
-//! and temporaries have fixed places too, and calls pass nothing but control. Parsers, controls
-//! and actions are instantiated: one function each, for each instance. Constants are in the frame
-//! as well, so that an operand is always a slot.
+//! Code has no types and names, but *slots*: 64-bit limbs in a single frame, each value at a fixed
+//! offset. P4 has no recursion, so the parameters, locals and temporaries of every function have
+//! fixed slots too, and a call passes nothing but control. Parsers, controls and actions are
+//! instantiated: one function for each of them, per instance. Constants are in the frame as well,
+//! so an operand is always a slot.
 //!
 //! A value of `w` bits takes `max(1, ceil(w / 64))` limbs, the least significant first; bits above
 //! its width are 0, also if it is signed. Booleans, enums and errors take one limb.
 
 use std::sync::Arc;
 
-/// The index of a limb in the frame; of a value's first one.
+/// The index of a limb in the frame; for a value, of its first limb.
 pub type Slot = u32;
 
 /// A program for one architecture.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
-    /// Where `main` is in the source: file, line and column.
+    /// The place of `main` in the source: file, line and column.
     pub place: String,
-    /// The name of the package that `main` is: the architecture.
+    /// The name of the package that `main` instantiates: the architecture.
     pub package: String,
-    /// What the frame holds at the beginning: constants, and zeros.
+    /// The initial contents of the frame: constants and zeros.
     pub frame: Vec<u64>,
     /// All code.
     pub functions: Vec<Function>,
-    /// The parsers and controls given to the package, in its order.
+    /// The parsers and controls passed to the package, in its order.
     pub blocks: Vec<Block>,
     /// All tables of all instances.
     pub tables: Vec<Table>,
     /// All instances of extern objects.
     pub externs: Vec<ExternInstance>,
-    /// Calls of extern functions and methods, by the index that code has.
+    /// Calls of extern functions and methods, by the index in [`Inst::Extern`].
     pub calls: Vec<ExternCall>,
     /// Types that code reads from or writes to packets.
     pub layouts: Vec<Layout>,
@@ -40,36 +41,36 @@ pub struct Program {
     pub value_sets: Vec<ValueSet>,
     /// Names of errors; `NoError` is the first.
     pub errors: Vec<String>,
-    /// What control planes have to know of it.
+    /// Its control plane API.
     pub control: crate::control::Api,
 }
 
 /// Code that is called and returns.
 #[derive(Clone, Debug, Default)]
 pub struct Function {
-    /// The name as control planes know it.
+    /// The name in the control plane.
     pub name: String,
     /// The code; the last instruction does not fall through.
     pub code: Vec<Inst>,
-    /// Places in the code that have names: the states of a parser.
+    /// Named positions in the code: the states of a parser.
     pub labels: Vec<(u32, String)>,
 }
 
 /// The index of a function.
 pub type FunctionId = u32;
 
-/// A parser or control given to the package.
+/// A parser or control passed to the package.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// The package's name for it.
+    /// The package's parameter name for it.
     pub role: String,
     /// The name of its declaration.
     pub name: String,
     /// Its code.
     pub function: FunctionId,
-    /// Its parameters, those that are objects (`packet_in`) left out.
+    /// Its parameters, except those that are objects (`packet_in`).
     pub parameters: Vec<BlockParameter>,
-    /// Whether it is a parser.
+    /// `true` if it is a parser.
     pub is_parser: bool,
 }
 
@@ -80,45 +81,45 @@ pub struct BlockParameter {
     pub name: String,
     /// Its name in the architecture's declaration of the block.
     pub role: String,
-    /// Where it is.
+    /// Its slot.
     pub slot: Slot,
-    /// What it is.
+    /// Its layout.
     pub layout: Layout,
-    /// Whether the block changes it.
+    /// `true` if its direction lets the block write it.
     pub is_written: bool,
 }
 
-/// What a value is made of.
+/// The layout of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layout {
-    /// An integer: its width, and whether it is signed.
+    /// An integer: its width, and `true` if it is signed.
     Bits(u32, bool),
-    /// A truth value.
+    /// A Boolean.
     Bool,
     /// An error, by its index in `Program::errors`.
     Error,
     /// An enum without values, by the index of its member.
     Enum(Arc<[String]>),
-    /// A varbit: one limb with its length in bits, then room for the longest.
+    /// A varbit: one limb with its length in bits, then space for the maximum length.
     Varbit(u32),
-    /// A structure or tuple.
+    /// A struct or tuple.
     Struct(Arc<Fields>),
     /// A header: one limb with its validity, then its fields.
     Header(Arc<Fields>),
     /// A header union: its headers, of which at most one is valid.
     Union(Arc<Fields>),
-    /// A stack: one limb with the next index, then the elements, and how many.
+    /// A stack: one limb with the next index, then the elements; and their number.
     Stack(Arc<Layout>, u32),
 }
 
-/// The fields of a structure, header or union.
+/// The fields of a struct, header or union.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fields {
     /// The type's name; empty for tuples.
     pub name: String,
     /// The fields in order.
     pub fields: Vec<Field>,
-    /// How many limbs there are in all.
+    /// The total number of limbs.
     pub limbs: u32,
 }
 
@@ -129,13 +130,13 @@ pub struct Field {
     pub name: String,
     /// The offset of its first limb.
     pub offset: u32,
-    /// What it is.
+    /// Its layout.
     pub layout: Layout,
     /// The numbers in its `@field_list` annotations.
     pub field_lists: Vec<u32>,
 }
 
-/// How many limbs a value of that many bits takes.
+/// The number of limbs of a value of that many bits.
 pub const fn limbs_of(width: u32) -> u32 {
     match width.div_ceil(64) {
         0 => 1,
@@ -144,7 +145,7 @@ pub const fn limbs_of(width: u32) -> u32 {
 }
 
 impl Layout {
-    /// How many limbs a value takes.
+    /// The number of limbs of a value.
     pub fn limbs(&self) -> u32 {
         match self {
             Layout::Bits(width, _) => limbs_of(*width),
@@ -155,7 +156,7 @@ impl Layout {
         }
     }
 
-    /// How many bits a value has in a packet, a varbit as if it were empty.
+    /// The number of bits of a value in a packet; varbits count as empty.
     pub fn bits(&self) -> u32 {
         match self {
             Layout::Bits(width, _) => *width,
@@ -171,45 +172,46 @@ impl Layout {
     }
 }
 
-/// Arithmetic on two operands of one width.
+/// Arithmetic on two operands of equal width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// The sum, modulo the width.
+    /// The sum, wrapped to the width.
     Add,
-    /// The difference, modulo the width.
+    /// The difference, wrapped to the width.
     Sub,
-    /// The product, modulo the width.
+    /// The product, wrapped to the width.
     Mul,
     /// The quotient, unsigned; 0 if the divisor is 0.
     Div,
     /// The remainder, unsigned; 0 if the divisor is 0.
     Mod,
-    /// The saturated sum, signed or not.
+    /// The saturating sum; `true` if signed.
     AddSat(bool),
-    /// The saturated difference, signed or not.
+    /// The saturating difference; `true` if signed.
     SubSat(bool),
-    /// Bit by bit.
+    /// Bitwise AND.
     And,
-    /// Bit by bit.
+    /// Bitwise OR.
     Or,
-    /// Bit by bit.
+    /// Bitwise XOR.
     Xor,
 }
 
-/// Comparison of two operands of one width; the result is a truth value.
+/// Comparison of two operands of equal width; the result is a Boolean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cmp {
     /// Equal.
     Eq,
     /// Not equal.
     Ne,
-    /// Less, signed or not.
+    /// Less than; `true` if signed.
     Lt(bool),
-    /// Less or equal, signed or not.
+    /// Less than or equal; `true` if signed.
     Le(bool),
 }
 
-/// An instruction. `dst` is where the result goes; jumps go to indices of the function's code.
+/// An instruction. `dst` is the slot of the result; jump targets are indices of the function's
+/// code.
 #[derive(Clone, Debug)]
 #[allow(
     missing_docs,
@@ -243,7 +245,7 @@ pub enum Inst {
         b: Slot,
         width: u32,
     },
-    /// `a` shifted left by `b`, which has a width of its own.
+    /// `a` shifted left by `b`, which has its own width.
     Shl {
         dst: Slot,
         a: Slot,
@@ -251,7 +253,7 @@ pub enum Inst {
         width: u32,
         amount_width: u32,
     },
-    /// `a` shifted right, its sign kept if it is signed.
+    /// `a` shifted right by `b`; an arithmetic shift if `signed`.
     Shr {
         dst: Slot,
         a: Slot,
@@ -260,19 +262,19 @@ pub enum Inst {
         amount_width: u32,
         signed: bool,
     },
-    /// All bits inverted.
+    /// Bitwise complement.
     Not {
         dst: Slot,
         a: Slot,
         width: u32,
     },
-    /// Two's complement.
+    /// Two's complement negation.
     Neg {
         dst: Slot,
         a: Slot,
         width: u32,
     },
-    /// Another width: cut, or extended with zeros or the sign.
+    /// Conversion to another width: truncation, zero extension or sign extension.
     Resize {
         dst: Slot,
         a: Slot,
@@ -280,7 +282,7 @@ pub enum Inst {
         to: u32,
         signed: bool,
     },
-    /// Bits from `low` on, `to` of them.
+    /// Extracts `to` bits from bit `low` on.
     Slice {
         dst: Slot,
         a: Slot,
@@ -288,7 +290,7 @@ pub enum Inst {
         low: u32,
         to: u32,
     },
-    /// Puts `a`, of `bits` bits, into `dst` at `low`.
+    /// Inserts `a`, of `bits` bits, into `dst` at bit `low`.
     SetSlice {
         dst: Slot,
         width: u32,
@@ -296,7 +298,7 @@ pub enum Inst {
         low: u32,
         bits: u32,
     },
-    /// `a` above `b`, of `low` bits; the result has `width`.
+    /// Concatenation: `a` above `b`, which has `low` bits; the result has `width` bits.
     Concat {
         dst: Slot,
         a: Slot,
@@ -304,12 +306,12 @@ pub enum Inst {
         low: u32,
         width: u32,
     },
-    /// A truth value inverted.
+    /// Logical NOT of a Boolean.
     LogicalNot {
         dst: Slot,
         a: Slot,
     },
-    /// Copies `limbs` from `base + index * stride`; zeros if the index is beyond `count`.
+    /// Copies `limbs` from `base + index * stride`; zeros if the index is not below `count`.
     Load {
         dst: Slot,
         base: Slot,
@@ -318,7 +320,7 @@ pub enum Inst {
         count: u32,
         limbs: u32,
     },
-    /// Copies `limbs` to `base + index * stride`; nothing if the index is beyond `count`.
+    /// Copies `limbs` to `base + index * stride`; nothing if the index is not below `count`.
     Store {
         src: Slot,
         base: Slot,
@@ -327,7 +329,7 @@ pub enum Inst {
         count: u32,
         limbs: u32,
     },
-    /// Whether two varbits are equal.
+    /// Compares two varbits for equality.
     EqualVarbit {
         dst: Slot,
         a: Slot,
@@ -337,7 +339,7 @@ pub enum Inst {
     Jump {
         to: u32,
     },
-    /// Jumps if the truth value is as `when`.
+    /// Jumps if the Boolean equals `when`.
     Branch {
         cond: Slot,
         when: bool,
@@ -347,39 +349,41 @@ pub enum Inst {
         function: FunctionId,
     },
     Return,
-    /// Ends everything up to the block: what is called returns, what was `out` is copied.
+    /// Unwinds to the block: callees return, and `out` arguments are copied back.
     Exit,
-    /// Jumps while everything ends.
+    /// Jumps if an unwinding is in progress, after `Exit` or a rejection.
     IfEnding {
         to: u32,
     },
-    /// A block has ended, and what comes next begins as if nothing had: gives the index of the error
-    /// that it ended with, or that of `NoError`. Engines put it between blocks that they join.
+    /// Ends a block and resets this state for the next one: returns the index of the error with
+    /// which the block ended, or that of `NoError`. Engines insert it between blocks that they
+    /// join.
     EndBlock {
         error: Slot,
     },
-    /// Ends parsing with the error of that index in the slot.
+    /// Ends parsing with the error whose index is in the slot.
     Reject {
         error: Slot,
     },
-    /// Looks up and runs the action; tells whether there was an entry and which action it was.
+    /// Looks up the key and runs the action; stores whether an entry matched and the action's
+    /// index.
     Apply {
         table: u32,
         hit: Slot,
         action: Slot,
     },
-    /// Reads a header; `length` is the slot with the bits of its varbit.
+    /// Extracts a header; `length` is the slot with the number of bits of its varbit.
     Extract {
         layout: u32,
         dst: Slot,
         length: Option<Slot>,
     },
-    /// Reads a value without moving on.
+    /// Reads a value without advancing.
     Lookahead {
         layout: u32,
         dst: Slot,
     },
-    /// Moves on by that many bits.
+    /// Advances by that many bits.
     Advance {
         bits: Slot,
     },
@@ -387,7 +391,7 @@ pub enum Inst {
     PacketLength {
         dst: Slot,
     },
-    /// Appends a header if it is valid.
+    /// Appends a header to the output if it is valid.
     Emit {
         layout: u32,
         src: Slot,
@@ -399,7 +403,7 @@ pub enum Inst {
         elements: u32,
         count: i32,
     },
-    /// Whether a value set has the value.
+    /// Tests whether a value set contains the value.
     InValueSet {
         set: u32,
         dst: Slot,
@@ -413,9 +417,9 @@ pub enum Inst {
 /// A table.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// Where it is in the source: file, line and column.
+    /// Its place in the source: file, line and column.
     pub place: String,
-    /// The name as control planes know it.
+    /// The name in the control plane.
     pub name: String,
     /// The keys.
     pub keys: Vec<Key>,
@@ -423,13 +427,13 @@ pub struct Table {
     pub actions: Vec<TableAction>,
     /// The default action.
     pub default: Chosen,
-    /// Whether control planes cannot change the default action.
+    /// `true` if control planes cannot change the default action.
     pub const_default: bool,
-    /// The entries that the program gives.
+    /// The entries in the program.
     pub entries: Vec<Entry>,
-    /// Whether control planes cannot change entries.
+    /// `true` if control planes cannot change the entries.
     pub const_entries: bool,
-    /// How many entries are asked for.
+    /// The requested number of entries.
     pub size: Option<u64>,
     /// The other properties.
     pub properties: Vec<(String, Constant)>,
@@ -438,94 +442,94 @@ pub struct Table {
 /// A key of a table.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// The name as control planes know it.
+    /// The name in the control plane.
     pub name: String,
-    /// Where its value is when the table is applied.
+    /// The slot of its value when the table is applied.
     pub slot: Slot,
-    /// How many bits it has.
+    /// Its width in bits.
     pub width: u32,
-    /// How it is matched: `exact`, `lpm`, ….
+    /// The match kind: `exact`, `lpm`, ….
     pub kind: String,
-    /// Whether it is a signed integer.
+    /// `true` if it is a signed integer.
     pub signed: bool,
 }
 
 /// An action of a table.
 #[derive(Clone, Debug)]
 pub struct TableAction {
-    /// The name as control planes know it.
+    /// The name in the control plane.
     pub name: String,
-    /// What entries set.
+    /// The parameters that entries set.
     pub parameters: Vec<ActionParameter>,
-    /// What runs it.
+    /// The function that implements it.
     pub function: FunctionId,
-    /// Whether it is for the default action only.
+    /// `true` if it is for the default action only.
     pub default_only: bool,
-    /// Whether it is for entries only.
+    /// `true` if it is for entries only.
     pub table_only: bool,
 }
 
-/// A parameter of an action that entries set.
+/// An action parameter that entries set.
 #[derive(Clone, Debug)]
 pub struct ActionParameter {
     /// Its name.
     pub name: String,
-    /// Where it is.
+    /// Its slot.
     pub slot: Slot,
-    /// How many bits it has.
+    /// Its width in bits.
     pub width: u32,
 }
 
 /// An action with values for its parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chosen {
-    /// The index in the table's actions.
+    /// The index of the action in the table's actions.
     pub action: u32,
-    /// One value for each parameter, as limbs.
+    /// One value per parameter, as limbs.
     pub arguments: Vec<Vec<u64>>,
 }
 
 /// An entry of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// What each key has to be.
+    /// The match of each key.
     pub keys: Vec<Match>,
-    /// What is done.
+    /// The action and its arguments.
     pub chosen: Chosen,
-    /// The larger one wins.
+    /// The priority; the largest one wins.
     pub priority: i64,
 }
 
-/// What a key has to be; values are limbs.
+/// The match of a key; values are limbs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Match {
-    /// Anything.
+    /// Any value.
     Any,
-    /// That value.
+    /// Exactly that value.
     Exact(Vec<u64>),
-    /// That value where the mask has ones.
+    /// A value and a mask: bits that are 1 in the mask have to match.
     Ternary(Vec<u64>, Vec<u64>),
-    /// From one value to another, both included.
+    /// A range from one value to another, both included.
     Range(Vec<u64>, Vec<u64>),
 }
 
 /// A value set of a parser.
 #[derive(Clone, Debug)]
 pub struct ValueSet {
-    /// The name as control planes know it.
+    /// The name in the control plane.
     pub name: String,
-    /// Where the values are that are looked up, and how wide they are.
+    /// The slots and widths of the values that are looked up.
     pub keys: Vec<(Slot, u32)>,
-    /// How many members it may have.
+    /// The maximum number of members.
     pub size: u64,
 }
 
 /// An instance of an extern object.
 #[derive(Clone, Debug)]
 pub struct ExternInstance {
-    /// Where it is in the source: file, line and column.
+    /// Its place in the source: file, line and column.
     pub place: String,
-    /// The name as control planes know it.
+    /// The name in the control plane.
     pub name: String,
     /// The name of its type.
     pub kind: String,
@@ -538,7 +542,7 @@ pub struct ExternInstance {
 /// A call of an extern function or method.
 #[derive(Clone, Debug)]
 pub struct ExternCall {
-    /// Where it is in the source: file, line and column.
+    /// Its place in the source: file, line and column.
     pub place: String,
     /// The object, for methods.
     pub object: Option<u32>,
@@ -546,32 +550,32 @@ pub struct ExternCall {
     pub name: String,
     /// The arguments, one for each parameter; `None` for optional ones that are not given.
     pub arguments: Vec<Option<Argument>>,
-    /// Where the result goes.
+    /// The slot and layout of the result.
     pub result: Option<(Slot, Layout)>,
 }
 
-/// An argument of an extern.
+/// An argument of an extern call.
 #[derive(Clone, Debug)]
 pub enum Argument {
-    /// A value in the frame. What is `out` is copied from there.
+    /// A value in the frame. An `out` argument is copied from there.
     Value(Slot, Layout),
-    /// A text.
+    /// A string.
     Text(String),
 }
 
 /// A value that is known when the program is loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Constant {
-    /// An integer; what it does not hold is cut.
+    /// An integer, truncated to 128 bits.
     Int(u128),
-    /// A truth value.
+    /// A Boolean.
     Bool(bool),
     /// The name of an enum's member.
     Enum(String),
-    /// A text.
+    /// A string.
     Text(String),
     /// An extern instance, by its index.
     Object(u32),
-    /// Several values.
+    /// A list of values.
     List(Vec<Constant>),
 }

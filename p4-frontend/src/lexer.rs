@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Characters to tokens. Keywords are identifiers here: the preprocessor does not know them.
+//! Lexer: characters to tokens. Keywords are identifiers here: the preprocessor does not know them.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,8 +10,8 @@ use logos::{Lexer, Logos, Skip};
 use crate::diagnostics::{Diagnostic, Diagnostics};
 use crate::source::{SourceFile, Span};
 
-/// Kinds of tokens. `>` is always a token of its own, unless `=` follows: `>>` could as well end
-/// two lists of type arguments, which only the parser knows.
+/// Kinds of tokens. `>` is always a separate token, unless `=` follows: `>>` might as well close
+/// two type argument lists, which only the parser can distinguish.
 #[derive(Logos, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[logos(error = LexError)]
 #[logos(skip r"([ \t\x0b\x0c\r\n]|\\\r?\n)+")]
@@ -127,7 +127,7 @@ pub(crate) enum Kind {
     Percent,
     #[token("%=")]
     PercentAssign,
-    /// A character that no token begins with.
+    /// A character that begins no token.
     Unknown,
     /// The end of the input.
     End,
@@ -153,7 +153,7 @@ fn block_comment(lexer: &mut Lexer<'_, Kind>) -> Result<Skip, LexError> {
     }
 }
 
-/// A piece of text that occurs often: one allocation for all occurrences.
+/// An interned string: one allocation for all occurrences.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Name(Rc<str>);
 
@@ -189,7 +189,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// Makes equal names share their text.
+/// Interns names, so that equal ones share their text.
 #[derive(Default)]
 pub(crate) struct Interner(HashSet<Name>);
 
@@ -204,15 +204,15 @@ impl Interner {
     }
 }
 
-/// A token with its text and place.
+/// A token with its text and span.
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
     pub(crate) text: Name,
     pub(crate) span: Span,
-    /// Whether it is the first one in its line.
+    /// `true` if it is the first token of its line.
     pub(crate) first: bool,
-    /// Whether white space stands before it.
+    /// `true` if white space precedes it.
     pub(crate) spaced: bool,
 }
 
@@ -236,7 +236,7 @@ pub(crate) fn tokens(
         let gap = &file.text[end..range.start];
         let span = file.span(range.clone());
         match result {
-            // A word goes on in the next line, as C's preprocessor joins lines before all else.
+            // A word continues on the next line: C's preprocessor joins lines before all else.
             Ok(Kind::Ident | Kind::Number) if is_spliced(&tokens, gap) => {
                 if let Some(word) = tokens.last_mut() {
                     word.text = names.name(&format!("{}{}", &*word.text, lexer.slice()));
@@ -253,7 +253,7 @@ pub(crate) fn tokens(
             Err(LexError::Comment) => diagnostics.push(
                 Diagnostic::error(span, "this comment does not end").note("`*/` ends a comment"),
             ),
-            // It may stand in a part left out or in an annotation: the parser refuses it elsewhere.
+            // It may be in a skipped section or in an annotation: the parser rejects it elsewhere.
             Err(LexError::Character) => tokens.push(Token {
                 kind: Kind::Unknown,
                 text: names.name(lexer.slice()),
@@ -267,13 +267,13 @@ pub(crate) fn tokens(
     tokens
 }
 
-/// Whether nothing but a backslash at the end of a line parts a word from what comes.
+/// Returns whether only a backslash at the end of a line separates a word from the next token.
 fn is_spliced(before: &[Token], gap: &str) -> bool {
     matches!(gap, "\\\n" | "\\\r\n") && before.last().is_some_and(|t| t.kind == Kind::Ident)
 }
 
-/// Whether the space between two tokens puts the second one on a line of its own. A line that ends
-/// in a backslash goes on in the next one.
+/// Returns whether the white space between two tokens puts the second one on a new line. A line
+/// that ends in a backslash continues on the next one.
 fn starts_line(gap: &str) -> bool {
     let mut previous = ' ';
     for c in gap.chars() {

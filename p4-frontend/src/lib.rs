@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The P4 front end: P4_16 source to diagnostics that a person can act on, and to a typed,
-//! slot-based intermediate form that an engine runs. Pure: it reads no files, but for [`files`].
+//! The P4 front end: compiles P4_16 source to diagnostics that a person can act on, and to a typed,
+//! slot-based intermediate representation that an engine runs. Pure: reads no files, except in
+//! [`files`].
 
 pub mod architectures;
 pub mod cancel;
@@ -26,33 +27,34 @@ use diagnostics::{Diagnostic, Diagnostics};
 use source::{Includes, SourceMap};
 use syntax::ast::{DeclKind, TypeKind};
 
-/// What a compilation is asked to do.
+/// The options of a compilation.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Macros that are defined before the program begins, with their values.
+    /// Predefined macros, with their values.
     pub defines: Vec<(String, String)>,
-    /// The architecture that the program is to be for.
+    /// The architecture that the program must target.
     pub architecture: architectures::Architecture,
-    /// What becomes of warnings.
+    /// The action for each kind of warning.
     pub warnings: warnings::Actions,
-    /// What stops the compilation before its end.
+    /// The flag that cancels the compilation.
     pub cancel: cancel::Cancel,
 }
 
-/// What came out of a compilation.
+/// The result of a compilation.
 pub struct Compiled {
-    /// The files that were read; places in diagnostics refer to them.
+    /// The files that were read; spans in diagnostics refer to them.
     pub sources: SourceMap,
-    /// What is wrong with the program.
+    /// The errors and warnings of the program.
     pub diagnostics: Diagnostics,
     /// The program, if it has no errors and a `main`.
     pub program: Option<ir::Program>,
 }
 
-/// The stack of the thread that works: the program's depth, which is limited, decides its use.
+/// The stack size of the compiling thread: the program's nesting, which is limited, determines its
+/// use.
 const STACK_BYTES: usize = 64 << 20;
 
-/// Checks a program. `name` is what diagnostics call its file.
+/// Checks a program. `name` is the file name in diagnostics.
 pub fn check(
     name: &str,
     text: &str,
@@ -62,7 +64,7 @@ pub fn check(
     on_large_stack(|| front(name, text, includes, options, false))
 }
 
-/// Checks a program and makes what an engine runs.
+/// Checks a program and generates the intermediate representation for an engine.
 pub fn compile(
     name: &str,
     text: &str,
@@ -82,7 +84,7 @@ fn front(
     let first = Form::of(options.architecture);
     let mut read = read(name, text, includes, options, first);
     let shown = Form::shown(&read.tree).filter(|shown| *shown != first);
-    // Which form of PNA is meant shows in the program that includes it.
+    // The form of PNA follows from the program that includes it.
     if let (Architecture::Auto, Some(shown)) = (options.architecture, shown) {
         read = self::read(name, text, includes, options, shown);
     }
@@ -115,7 +117,7 @@ fn front(
     }
 }
 
-/// What was read of a program.
+/// A preprocessed and parsed program.
 struct Read {
     sources: SourceMap,
     diagnostics: Diagnostics,
@@ -139,7 +141,7 @@ fn read(name: &str, text: &str, includes: &dyn Includes, options: &Options, form
     }
 }
 
-/// Refuses a program whose `main` is another package than that of the chosen architecture.
+/// Rejects a program whose `main` is a package other than that of the chosen architecture.
 fn require(
     package: &str,
     chosen: Architecture,

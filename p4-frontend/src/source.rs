@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Source files and places in them.
+//! Source files and spans in them.
 //!
-//! All files of a compilation lie one after the other in one range of offsets, so that a place is
-//! two numbers, whatever file it is in. Tokens keep the place that a person wrote them at: nothing
-//! that the preprocessor does moves them.
+//! All files of a compilation share one range of offsets, one after the other, so that a span is
+//! two numbers, whatever file it is in. Tokens keep the span at which they were written: the
+//! preprocessor does not move them.
 
 use codespan_reporting::files::{self, Error, Files};
 use std::ops::Range;
 
-/// The most bytes of source, all files together.
+/// The maximum size of the source in bytes, all files together.
 pub const MAX_SOURCE_BYTES: usize = 8 << 20;
 
 /// A range of source text.
@@ -16,12 +16,13 @@ pub const MAX_SOURCE_BYTES: usize = 8 << 20;
 pub struct Span {
     /// Offset of the first byte.
     pub lo: u32,
-    /// Offset behind the last byte.
+    /// Offset after the last byte.
     pub hi: u32,
 }
 
 impl Span {
-    /// From the beginning of `self` to the end of `other`, if they are in that order; else `self`.
+    /// The span from the beginning of `self` to the end of `other`, if they are in that order; else
+    /// `self`.
     pub(crate) fn to(self, other: Span) -> Span {
         if other.hi >= self.lo {
             Span {
@@ -34,7 +35,7 @@ impl Span {
     }
 }
 
-/// One file: its name as a person knows it, and its text.
+/// One file: its name for diagnostics, and its text.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
     /// The name that diagnostics show.
@@ -42,7 +43,7 @@ pub struct SourceFile {
     /// The whole text.
     pub text: String,
     start: u32,
-    /// Offsets of the lines' beginnings, from the beginning of the file.
+    /// Offsets of the beginnings of lines, from the beginning of the file.
     lines: Vec<usize>,
 }
 
@@ -53,7 +54,7 @@ pub struct SourceMap {
 }
 
 impl SourceMap {
-    /// Adds a file; tells the offset of its first byte, or `None` if there is too much source.
+    /// Adds a file; returns its index, or `None` if there is too much source.
     pub(crate) fn add(&mut self, name: String, text: String) -> Option<usize> {
         let start = self.end();
         if start + text.len() > MAX_SOURCE_BYTES {
@@ -69,25 +70,25 @@ impl SourceMap {
     }
 
     fn end(&self) -> usize {
-        // One offset between files belongs to none: a place at the end of one is not in the next.
+        // One offset between files belongs to none: a span at the end of one is not in the next.
         self.files
             .last()
             .map_or(0, |f| f.start as usize + f.text.len() + 1)
     }
 
-    /// A file by its number.
+    /// A file by its index.
     pub(crate) fn file(&self, index: usize) -> &SourceFile {
         &self.files[index]
     }
 
-    /// The number of the file that a place is in.
+    /// The index of the file that contains a span.
     pub(crate) fn file_of(&self, span: Span) -> usize {
         self.files
             .partition_point(|f| f.start <= span.lo)
             .saturating_sub(1)
     }
 
-    /// The place in its file.
+    /// The index of a span's file, and the range in it.
     pub(crate) fn local(&self, span: Span) -> (usize, Range<usize>) {
         let index = self.file_of(span);
         let Some(file) = self.files.get(index) else {
@@ -99,7 +100,7 @@ impl SourceMap {
         (index, lo..hi)
     }
 
-    /// `file:line:column` of the beginning of a place.
+    /// The `file:line:column` of the beginning of a span.
     pub fn position(&self, span: Span) -> String {
         let (index, range) = self.local(span);
         match (self.files.get(index), self.location(index, range.start)) {
@@ -110,20 +111,20 @@ impl SourceMap {
         }
     }
 
-    /// Whether a place is in a file that comes with the front end.
+    /// Returns whether a span is in a file shipped with the front end.
     pub(crate) fn is_ours(&self, span: Span) -> bool {
         let file = self.files.get(self.file_of(span));
         file.is_some_and(|file| file.name.starts_with('<'))
     }
 
-    /// The number of the line that a place begins in, from 1.
+    /// The number of the line in which a span begins, from 1.
     pub(crate) fn line(&self, span: Span) -> usize {
         let (index, range) = self.local(span);
         self.line_index(index, range.start)
             .map_or(0, |line| line + 1)
     }
 
-    /// The text at a place.
+    /// The text of a span.
     pub fn text(&self, span: Span) -> &str {
         let (index, range) = self.local(span);
         self.files
@@ -134,9 +135,9 @@ impl SourceMap {
 }
 
 impl SourceFile {
-    /// The place of a range of this file.
+    /// The span of a range of this file.
     pub(crate) fn span(&self, range: Range<usize>) -> Span {
-        // A map takes no more bytes than fit.
+        // A source map accepts no more bytes than fit.
         Span {
             lo: self.start + range.start as u32,
             hi: self.start + range.end as u32,
@@ -173,17 +174,17 @@ impl<'a> Files<'a> for SourceMap {
     }
 }
 
-/// Where included files come from. The front end itself reads no files.
+/// A provider of included files. The front end itself reads no files.
 pub trait Includes {
-    /// The name and the text of the file that `#include` names. `from` is the name of the file
-    /// with the directive if the path stood in quotes, `None` if it stood in angle brackets.
+    /// Returns the name and the text of the file that `#include` names. `from` is the name of the
+    /// file with the directive if the path is in quotes, `None` if it is in angle brackets.
     ///
     /// # Errors
-    /// Why a file that is there is not included.
+    /// The reason for which an existing file is not included.
     fn include(&self, path: &str, from: Option<&str>) -> Result<Option<(String, String)>, String>;
 }
 
-/// Nothing can be included but the architectures that come with the front end.
+/// Provides nothing: only the architectures shipped with the front end can be included.
 pub struct NoIncludes;
 
 impl Includes for NoIncludes {

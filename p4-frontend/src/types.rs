@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Types: each one once, known by a number, so that equal types have equal numbers.
+//! Interned types: each is stored once and has an index, so that equal types have equal indices.
 
 use std::collections::HashMap;
 
 use crate::lexer::Name;
 use crate::syntax::ast::StructKind;
 
-/// The widest integer and the longest varbit.
+/// The maximum width of an integer and length of a varbit, in bits.
 pub(crate) const MAX_WIDTH: u32 = 32 << 10;
 
-/// A type.
+/// The index of an interned type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TypeId(u32);
 
-/// A declaration, by its number in the checker's list.
+/// A definition, by its index in the checker's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct DefId(pub(crate) u32);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::enum_variant_names, reason = "a match kind is called that")]
 pub(crate) enum Kind {
-    /// What an error has been reported for: it fits everywhere.
+    /// The type after a reported error: it is compatible with every type.
     Unknown,
     Void,
     Bool,
     Error,
     String,
     MatchKind,
-    /// Integers of any size, known to the compiler.
+    /// Integers of arbitrary size, known at compile time.
     Integer,
     Bit(u32),
     Int(u32),
@@ -35,7 +35,7 @@ pub(crate) enum Kind {
     Enum(DefId),
     /// An enum with values of the second type.
     Serializable(DefId, TypeId),
-    /// A `type`, and what it is made of.
+    /// A `type`, and its underlying type.
     New(DefId, TypeId),
     Struct(StructKind, DefId, Vec<TypeId>),
     Stack(TypeId, u32),
@@ -44,34 +44,34 @@ pub(crate) enum Kind {
     Set(TypeId),
     /// A type parameter.
     Parameter(u32),
-    /// A type to be found out.
+    /// A type variable, to be inferred.
     Infer(u32),
     Extern(DefId, Vec<TypeId>),
     Parser(DefId, Vec<TypeId>),
     Control(DefId, Vec<TypeId>),
     Package(DefId, Vec<TypeId>),
     Table(DefId),
-    /// What applying a table gives.
+    /// The result of applying a table.
     Applied(DefId),
-    /// Which action a table ran.
+    /// The action that a table ran.
     ActionRun(DefId),
-    /// `{ a, b }` before it is known what it is to be.
+    /// `{ a, b }` before its type is known.
     ListLiteral(Vec<TypeId>),
-    /// `{ f = a }` before it is known what it is to be.
+    /// `{ f = a }` before its type is known.
     RecordLiteral(Vec<(Name, TypeId)>),
     /// `{#}`.
     InvalidHeader,
-    /// `...`: whatever is zero.
+    /// `...`: the zero value of any type.
     Default,
     /// `_`.
     DontCare,
 }
 
-/// All types.
+/// All types, interned.
 pub(crate) struct Types {
     kinds: Vec<Kind>,
     ids: HashMap<Kind, TypeId>,
-    /// Whether each has a part that is still to be found out or replaced.
+    /// `true` for each type with a part that is still to be inferred or substituted.
     open: Vec<bool>,
 }
 
@@ -161,7 +161,7 @@ impl Types {
         &self.kinds[id.0 as usize]
     }
 
-    /// Whether a part of the type is still to be found out or replaced.
+    /// Returns whether a part of the type is still to be inferred or substituted.
     pub(crate) fn is_open(&self, id: TypeId) -> bool {
         self.open[id.0 as usize]
     }
@@ -170,14 +170,14 @@ impl Types {
         self.id(Kind::Bit(width))
     }
 
-    /// The type with every part replaced for which `replace` gives another, which it may do for
-    /// type parameters and types to be found out.
+    /// Returns the type with every part replaced for which `replace` returns another, which it may
+    /// do for type parameters and type variables.
     pub(crate) fn map(
         &mut self,
         id: TypeId,
         replace: &mut dyn FnMut(&mut Types, TypeId) -> Option<TypeId>,
     ) -> TypeId {
-        // A type may hold another many times over: what has nothing to replace is not entered.
+        // A type may contain another many times: one with nothing to replace is not entered.
         if !self.open[id.0 as usize] {
             return id;
         }
@@ -215,7 +215,7 @@ impl Types {
         parts.into_iter().map(|p| self.map(p, replace)).collect()
     }
 
-    /// The type with type parameters replaced.
+    /// The type with type parameters substituted.
     pub(crate) fn substitute(&mut self, id: TypeId, with: &HashMap<u32, TypeId>) -> TypeId {
         if with.is_empty() {
             return id;
@@ -226,7 +226,7 @@ impl Types {
         })
     }
 
-    /// The type below `enum`s with values.
+    /// The underlying type of an `enum` with values; any other type is returned unchanged.
     pub(crate) fn underlying(&self, id: TypeId) -> TypeId {
         match self.kind(id) {
             Kind::Serializable(_, base) => *base,
@@ -234,7 +234,7 @@ impl Types {
         }
     }
 
-    /// The width and signedness of an integer of fixed size.
+    /// The width and signedness of a fixed-width integer.
     pub(crate) fn shape(&self, id: TypeId) -> Option<(u32, bool)> {
         match self.kind(id) {
             Kind::Bit(width) => Some((*width, false)),

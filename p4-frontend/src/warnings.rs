@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Kinds of warnings, and which of them are reported.
+//! Kinds of warnings, and the action for each of them.
 //!
-//! Names are those of the public compiler where it warns of the same. A kind is switched off for
-//! a program by an option, or for a declaration and all in it by `@noWarn("name")`.
+//! The names are those of p4c for the same warnings. A kind is disabled for a program by an option,
+//! or for a declaration and everything in it by `@noWarn("name")`.
 
 use std::collections::BTreeMap;
 
@@ -11,30 +11,30 @@ use std::collections::BTreeMap;
 pub enum Warning {
     /// `#warning`.
     Preprocessor,
-    /// A constant that its type does not hold.
+    /// A constant that its type cannot represent.
     Overflow,
     /// A negative constant for an unsigned type; a label that its mask cannot match.
     Mismatch,
-    /// Something declared that nothing uses.
+    /// An unused declaration.
     Unused,
-    /// A parameter that nothing uses. What is said of `Unused` counts for it too.
+    /// An unused parameter. The action for `Unused` applies to it too.
     UnusedParameter,
     /// A parser state without a transition; a transition that depends on nothing.
     ParserTransition,
-    /// Code, a state or a case that nothing gets to.
+    /// Unreachable code, an unreachable state or case.
     Unreachable,
-    /// A field that is read while its header is not valid.
+    /// A field that is accessed while its header is not valid.
     InvalidHeader,
     /// A variable that is read before it is written.
     UninitializedUse,
     /// A label without effect at the end of a `switch`.
     Missing,
-    /// An older form of something.
+    /// A deprecated form.
     Deprecated,
 }
 
 impl Warning {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Warning; 11] = [
         Warning::Preprocessor,
         Warning::Overflow,
@@ -49,7 +49,7 @@ impl Warning {
         Warning::Deprecated,
     ];
 
-    /// The name that options and annotations have for it.
+    /// The name in options and annotations.
     pub fn name(self) -> &'static str {
         match self {
             Warning::Preprocessor => "cpp",
@@ -66,30 +66,30 @@ impl Warning {
         }
     }
 
-    /// The kind that this one is a part of.
+    /// The kind of which this one is a part.
     pub(crate) fn whole(self) -> Option<Warning> {
         (self == Warning::UnusedParameter).then_some(Warning::Unused)
     }
 
-    /// The kind of that name.
+    /// The kind with that name.
     pub fn from_name(name: &str) -> Option<Warning> {
         Warning::ALL.into_iter().find(|w| w.name() == name)
     }
 }
 
-/// What becomes of a kind of warning.
+/// The action for a kind of warning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Action {
-    /// It is not reported.
+    /// Not reported.
     Disable,
-    /// It is reported.
+    /// Reported.
     #[default]
     Warn,
-    /// It is an error: the program is refused.
+    /// Reported as an error: the program is rejected.
     Error,
 }
 
-/// What becomes of each kind of warning; reported if nothing else is said.
+/// The action for each kind of warning; by default it is reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actions {
     all: Action,
@@ -97,18 +97,18 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// Sets what becomes of every kind.
+    /// Sets the action for all kinds.
     pub fn set_all(&mut self, action: Action) {
         self.all = action;
         self.each.clear();
     }
 
-    /// Sets what becomes of one kind.
+    /// Sets the action for one kind.
     pub fn set(&mut self, warning: Warning, action: Action) {
         self.each.insert(warning, action);
     }
 
-    /// What becomes of a kind.
+    /// The action for a kind.
     pub fn of(&self, warning: Warning) -> Action {
         let own = self.each.get(&warning);
         let whole = || warning.whole().and_then(|whole| self.each.get(&whole));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Programs that are written to take a compiler's time or memory: each is refused soon, with the
-//! limit that it passes and the place where it does.
+//! Programs crafted to exhaust a compiler's time or memory: each is rejected quickly, with a
+//! diagnostic of the limit that it exceeds, at the place where it does.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use adit_p4_frontend::source::NoIncludes;
 use adit_p4_frontend::{compile, Options};
 
-/// The control and what stands before it, between an architecture's other blocks.
+/// A program with an ingress control, the declarations before it and an architecture's other
+/// blocks.
 fn program(before: &str, ingress: &str) -> String {
     format!(
         "#include <core.p4>
@@ -29,7 +30,7 @@ V1Switch(P(), V(), I(), E(), V(), D()) main;
     )
 }
 
-/// What a program is refused for, if that is within a second (ten without optimization).
+/// The diagnostics of a program that is rejected within a second (ten without optimization).
 #[track_caller]
 fn refused(before: &str, ingress: &str) -> String {
     let text = program(before, ingress);
@@ -50,7 +51,7 @@ fn accepted(before: &str, ingress: &str) {
     assert!(compiled.program.is_some(), "{rendered}");
 }
 
-/// `count` declarations, of which each is made with the number of the one before.
+/// A chain of `count` declarations, each generated from its number and the previous one.
 fn chain(first: &str, count: usize, next: impl Fn(usize, usize) -> String) -> String {
     let mut text = first.to_owned();
     for n in 1..count {
@@ -81,9 +82,9 @@ fn instances_that_double_are_counted_before_they_are_made() {
         "{why}"
     );
     assert!(why.contains("1048576 nodes"), "{why}");
-    // Controls that nothing uses take nothing.
+    // Unused controls cost nothing.
     accepted(&doubling(30), "apply {}");
-    // Applied by their types, and given to constructors.
+    // Applied by their types, and passed to constructors.
     let direct = chain(
         "control d0(inout bit<16> x) { apply { x = x + 1; } }\n",
         40,
@@ -113,7 +114,7 @@ fn functions_made_for_types_and_keys_made_at_each_use_multiply() {
     let generic = chain("T f0<T>(in T x) { return x; }\n", 40, |n, p| {
         format!("T f{n}<T>(in T x) {{ T y = f{p}(f{p}(x)); return y; }}")
     });
-    // One type: each is made once, which the count need not know.
+    // A single type: each is generated once, which the count need not know.
     let why = refused(&generic, "apply { m.x = f39(m.x); }");
     assert!(why.contains("too much code"), "{why}");
     let tables = chain(
@@ -147,7 +148,7 @@ fn chains_are_not_followed_to_any_depth() {
     );
     let why = refused(&functions, "apply { m.x = f19999(m.x); }");
     assert!(why.contains("instances and calls deep"), "{why}");
-    // Each made before the next one calls it: the calls are as deep nevertheless.
+    // Each is generated before the next one calls it: the calls are as deep nevertheless.
     let actions = chain("action a0() { m.x = m.x + 1; }\n", 2000, |n, p| {
         format!("action a{n}() {{ a{p}(); }}")
     });
@@ -177,7 +178,7 @@ fn types_and_constants_that_double_are_refused() {
     });
     let why = refused(&tuples, "apply { t59 x; }");
     assert!(why.contains("this type is too large"), "{why}");
-    // Nothing is of the parameters' types, which are in the type's name nevertheless.
+    // No field has a parameter's type, but the parameters are part of the type's name.
     let phantom = chain(
         "struct P<A, B> { bit<8> a; }\ntypedef P<bit<8>, bit<8>> p0;\n",
         60,

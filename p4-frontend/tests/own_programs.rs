@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The programs of this repository are not warned of: a warning about one is a mistake in it, or
-//! in the analysis.
+//! The programs of this repository have no warnings: a warning about one is a bug in it or in the
+//! analysis.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ fn our_own_programs_have_no_warnings() {
     for folder in [root.clone(), root.join("tests")] {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            // What is included by others is checked with them.
+            // Included files are checked with the programs that include them.
             if path.extension().is_none_or(|e| e != "p4") || !path.with_extension("stf").exists() {
                 continue;
             }

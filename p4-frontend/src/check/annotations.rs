@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Annotations that mean something to the front end.
+//! Annotations that the front end interprets.
 
 use super::{Checker, Place};
 use crate::diagnostics::Diagnostic;
@@ -7,7 +7,7 @@ use crate::syntax::ast::{Annotation, AnnotationBody, BinaryOp, Decl, Expr, ExprK
 use crate::types::{Kind, UNKNOWN};
 
 impl<'a> Checker<'a, '_> {
-    /// Structured annotations: one of a name, with texts, numbers and truth values in it.
+    /// Checks structured annotations: one per name, holding string, number and Boolean constants.
     pub(super) fn structured_annotations(&mut self, annotations: &'a [Annotation]) {
         for (n, annotation) in annotations.iter().enumerate() {
             let values: Vec<&'a Expr> = match &annotation.body {
@@ -38,16 +38,16 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Two actions or two tables that control planes would know by the same name.
+    /// Reports two actions or two tables that would have the same control plane name.
     pub(super) fn control_name(&mut self, decl: &'a Decl, what: &'static str) {
         let given = given_name(&decl.annotations).unwrap_or(&decl.name.name);
-        // Names inside of a control stand behind those of its instances.
+        // Names inside a control are prefixed with the names of its instances.
         let whole = match given.strip_prefix('.') {
             Some(absolute) => absolute,
             None if self.place == Place::Top => given,
             None => return,
         };
-        // Each program may have its own copy of what does nothing.
+        // Each program may have its own copy of `NoAction`.
         if whole == "NoAction" {
             return;
         }
@@ -63,7 +63,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// `@match` of a value set's field takes a match kind.
+    /// Checks that `@match` on a value set's field takes a match kind.
     pub(super) fn match_annotation(&mut self, annotations: &'a [Annotation]) {
         for annotation in annotations.iter().filter(|a| &*a.name.name == "match") {
             let AnnotationBody::Unstructured(list, _) = &annotation.body else {
@@ -85,11 +85,11 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// `@name` takes one text.
+    /// Checks that `@name` takes one string.
     pub(super) fn name_annotation(&mut self, annotations: &'a [Annotation]) {
         for annotation in annotations.iter().filter(|a| &*a.name.name == "name") {
             let is_text = match &annotation.body {
-                // Of a pragma the text is all there is.
+                // The body of a pragma is only text.
                 AnnotationBody::Unstructured(list, text) if list.is_empty() => {
                     text.starts_with('"')
                 }
@@ -108,7 +108,7 @@ impl<'a> Checker<'a, '_> {
     }
 }
 
-/// Whether an expression is texts, joined.
+/// Returns whether an expression is a string or a concatenation of strings.
 fn is_text(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Str(_) | ExprKind::Name(..) => true,
@@ -117,7 +117,7 @@ fn is_text(expr: &Expr) -> bool {
     }
 }
 
-/// Whether there is an annotation of that name.
+/// Returns whether there is an annotation of that name.
 pub(crate) fn has(annotations: &[Annotation], name: &str) -> bool {
     annotations.iter().any(|a| &*a.name.name == name)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Arguments against parameters.
+//! Checks of arguments against parameters.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::syntax::ast::{Argument, Direction, Expr, ExprKind, Ident};
 use crate::types::{Kind, TypeId, UNKNOWN};
 
 impl<'a> Checker<'a, '_> {
-    /// Checks the arguments against the parameters of what is called.
+    /// Checks the arguments against the callee's parameters.
     pub(super) fn finish(
         &mut self,
         site: Site,
@@ -59,7 +59,7 @@ impl<'a> Checker<'a, '_> {
                 ExprKind::DontCare => self.fresh(),
                 _ => self.expression(value),
             };
-            // A number without a width says nothing, if something else does.
+            // A number without a width does not determine the type if another argument does.
             match self.kind(given) {
                 Kind::Integer => late.push((parameter.ty, given)),
                 _ => {
@@ -116,7 +116,7 @@ impl<'a> Checker<'a, '_> {
         }
         self.coerce(value, parameter.ty);
         if parameter.direction == Direction::None {
-            // Of functions and actions such a parameter takes any value, as an `in` parameter does.
+            // In functions and actions such a parameter takes any value, like an `in` parameter.
             let needs = constant;
             let kind = self.kind(parameter.ty);
             let object = matches!(
@@ -143,7 +143,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Whether an object, if something makes it here, is made of what the compiler knows.
+    /// Returns whether an object constructed here, if any, has only compile-time known arguments.
     fn made_early(&self, expr: &Expr) -> bool {
         match &expr.kind {
             ExprKind::Call(_, _, arguments) => arguments.iter().all(|a| match a.value.kind {
@@ -154,7 +154,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Whether the compiler will know a value, at the latest when instances are made.
+    /// Returns whether a value is known at compile time, at the latest at instantiation.
     pub(super) fn compile_time(&self, expr: &Expr) -> bool {
         if self.constant(expr).is_some() {
             return true;
@@ -197,7 +197,7 @@ fn callee_is_generic(callee: &Callee) -> bool {
     matches!(callee, Callee::Function(_) | Callee::Method(..))
 }
 
-/// Whether arguments fit parameters by number and names.
+/// Returns whether the arguments match the parameters in number and names.
 pub(super) fn accepts(parameters: &[Param<'_>], arguments: &[Argument]) -> bool {
     if arguments.len() > parameters.len() {
         return false;
@@ -219,7 +219,7 @@ pub(super) fn accepts(parameters: &[Param<'_>], arguments: &[Argument]) -> bool 
     })
 }
 
-/// Which argument each parameter gets.
+/// The index of the argument that each parameter gets.
 fn matched(parameters: &[Param<'_>], arguments: &[Argument]) -> Vec<Option<usize>> {
     let find = |(n, p): (usize, &Param<'_>)| match arguments.iter().any(|a| a.name.is_some()) {
         true => arguments
@@ -230,7 +230,7 @@ fn matched(parameters: &[Param<'_>], arguments: &[Argument]) -> Vec<Option<usize
     parameters.iter().enumerate().map(find).collect()
 }
 
-/// Parameters as their names.
+/// The names of the parameters, as a list for diagnostics.
 pub(super) fn shown(parameters: &[Param<'_>]) -> String {
     let names: Vec<_> = parameters
         .iter()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Calls: which function is meant, types of generic ones found out from the arguments.
+//! Calls: the choice of the callee, and inference of type arguments from the arguments.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::source::Span;
 use crate::syntax::ast::{Argument, Expr, ExprKind, Ident, NodeId, StructKind, Type};
 use crate::types::{DefId, Kind, TypeId, BOOL, INTEGER, UNKNOWN, VOID};
 
-/// Where a call stands: under which number it is noted, and what is underlined.
+/// The site of a call: the node under which it is recorded, and the span to underline.
 #[derive(Clone, Copy)]
 pub(super) struct Site {
     pub(super) id: NodeId,
@@ -56,7 +56,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// The type that is constructed, if a type stands in a function's place.
+    /// The type that is constructed, if the callee is a type.
     fn constructed(&mut self, function: &'a Expr, explicit: &[TypeId]) -> Option<TypeId> {
         match &function.kind {
             ExprKind::Type(_) => self.as_type(function),
@@ -153,7 +153,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Checks arguments of a call that is wrong anyhow.
+    /// Checks the arguments of a call that is already known to be invalid.
     pub(super) fn check_loose(&mut self, arguments: &'a [Argument]) {
         for argument in arguments {
             self.expression(&argument.value);
@@ -390,7 +390,7 @@ impl<'a> Checker<'a, '_> {
             .iter()
             .filter(|(_, s)| accepts(&s.parameters, arguments))
             .collect();
-        // A method without optional parameters left out is meant if there is one.
+        // Prefers the method with no optional parameters left out, if there is one.
         if fitting.len() > 1 {
             fitting.retain(|(_, s)| s.parameters.len() == arguments.len());
         }
@@ -426,7 +426,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// What is extracted is a header, with one varbit at most.
+    /// Checks that an extracted value is a header with at most one varbit field.
     fn extracted(&mut self, arguments: &'a [Argument]) {
         let Some(header) = arguments.first().map(|a| &a.value) else {
             return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What fits where: types found out by comparison, conversions that need not be written.
+//! Type inference by unification, and implicit conversions.
 
 use num_bigint::BigInt;
 use num_traits::Signed;
@@ -13,14 +13,14 @@ use crate::types::{Kind, TypeId, UNKNOWN};
 use crate::warnings::Warning;
 
 impl<'a> Checker<'a, '_> {
-    /// A type to be found out.
+    /// Creates a type variable, to be inferred.
     pub(super) fn fresh(&mut self) -> TypeId {
         self.infer.push(None);
         let n = self.infer.len() as u32 - 1;
         self.info.types.id(Kind::Infer(n))
     }
 
-    /// The type itself if it was to be found out and has been.
+    /// Resolves a bound type variable; returns any other type unchanged.
     pub(super) fn shallow(&self, mut ty: TypeId) -> TypeId {
         while let Kind::Infer(n) = self.info.types.kind(ty) {
             match self.infer[*n as usize] {
@@ -31,9 +31,9 @@ impl<'a> Checker<'a, '_> {
         ty
     }
 
-    /// The type with everything put in that has been found out.
+    /// The type with all bound type variables substituted.
     pub(super) fn found(&mut self, ty: TypeId) -> TypeId {
-        // Taken and not copied: this runs for every expression.
+        // Taken, not cloned: this runs for every expression.
         let infer = std::mem::take(&mut self.infer);
         fn go(
             types: &mut crate::types::Types,
@@ -54,8 +54,8 @@ impl<'a> Checker<'a, '_> {
         found
     }
 
-    /// Compares what is wanted with what there is; binds types to be found out. Whether they fit
-    /// is another question, which `coerce` answers.
+    /// Unifies the expected type with the given type and binds type variables. Assignability is a
+    /// separate question, which `coerce` answers.
     pub(super) fn unify(&mut self, wanted: TypeId, given: TypeId) -> bool {
         let (wanted, given) = (self.shallow(wanted), self.shallow(given));
         if wanted == given {
@@ -108,7 +108,7 @@ impl<'a> Checker<'a, '_> {
 
     fn bind_type(&mut self, n: u32, ty: TypeId) -> bool {
         let ty = self.settled(ty);
-        // A type inside of itself has no end.
+        // Occurs check: a type that contains itself is infinite.
         let mut inside = false;
         self.info.types.map(ty, &mut |types, part| {
             inside |= matches!(types.kind(part), Kind::Infer(m) if *m == n);
@@ -120,7 +120,7 @@ impl<'a> Checker<'a, '_> {
         !inside
     }
 
-    /// A literal's type as the type of a value.
+    /// The type of a literal as the type of a value.
     fn settled(&mut self, ty: TypeId) -> TypeId {
         match self.kind(ty) {
             Kind::ListLiteral(parts) => {
@@ -131,7 +131,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// A parser or control against the type of one: the same parameters, one by one.
+    /// Unifies a parser or control with a parser or control type, parameter by parameter.
     fn unify_blocks(&mut self, wanted: TypeId, given: TypeId) -> bool {
         let (a, b) = (self.block_parameters(wanted), self.block_parameters(given));
         let mut all = a.len() == b.len();
@@ -165,7 +165,7 @@ impl<'a> Checker<'a, '_> {
             .collect()
     }
 
-    /// Whether a value is converted without being asked to.
+    /// Returns whether a value is converted implicitly.
     pub(super) fn implicit(&mut self, from: TypeId, to: TypeId) -> bool {
         let (from, to) = (self.found(from), self.found(to));
         if from == to {
@@ -173,14 +173,14 @@ impl<'a> Checker<'a, '_> {
         }
         match (self.kind(from), self.kind(to)) {
             (Kind::Unknown, _) | (_, Kind::Unknown) => true,
-            // How many elements a list has is not said by its type.
+            // The type of a list does not include its length.
             (Kind::Default, Kind::List(_)) => false,
             (Kind::Default, _) => true,
             (Kind::Parser(..), Kind::Parser(..)) | (Kind::Control(..), Kind::Control(..)) => {
                 self.unify_blocks(to, from)
             }
             (Kind::Integer, Kind::Bit(_) | Kind::Int(_)) => true,
-            // A literal has no type of its own that a `type` would have to be kept apart from.
+            // A literal has no type of its own from which a `type` would have to be kept distinct.
             (Kind::Integer, Kind::New(_, base)) => self.implicit(from, base),
             (Kind::Serializable(_, base), _) => self.implicit(base, to),
             (Kind::InvalidHeader, Kind::Struct(kind, ..)) => {
@@ -227,7 +227,7 @@ impl<'a> Checker<'a, '_> {
                 .all(|(p, w)| self.implicit(*p, *w))
     }
 
-    /// Notes that an expression's value is converted to a type; refuses what cannot be.
+    /// Records that an expression's value is converted to a type; reports an error if it cannot be.
     pub(super) fn coerce(&mut self, expr: &'a Expr, to: TypeId) -> bool {
         let from = self.info.type_of.get(&expr.id).copied().unwrap_or(UNKNOWN);
         self.unify(to, from);
@@ -249,10 +249,10 @@ impl<'a> Checker<'a, '_> {
         true
     }
 
-    /// Notes conversions into the parts of literals.
+    /// Records the conversions of the elements of literals.
     fn convert(&mut self, expr: &'a Expr, to: TypeId) {
         let from = self.info.type_of.get(&expr.id).copied().unwrap_or(UNKNOWN);
-        // Before the conversion is noted, which makes any value fit.
+        // Done before the conversion is recorded, after which any value fits.
         self.check_fits(expr, from, to);
         if from != to {
             self.info.coerced.insert(expr.id, to);
@@ -308,7 +308,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Warns of a constant that is another one in its type.
+    /// Warns that a constant has another value in its type.
     pub(super) fn does_not_fit(
         &mut self,
         span: Span,
@@ -317,7 +317,7 @@ impl<'a> Checker<'a, '_> {
         shape: (u32, bool),
     ) {
         let (shown, becomes) = (self.show(to), wrap(value, shape));
-        // Written on purpose, mostly: `-1` for all ones.
+        // Mostly intended: `-1` for all ones.
         let warning = match value.is_negative() && !shape.1 && fits(value, (shape.0, true)) {
             true => Warning::Mismatch,
             false => Warning::Overflow,
@@ -326,7 +326,7 @@ impl<'a> Checker<'a, '_> {
         self.error(Diagnostic::warning(warning, span, message));
     }
 
-    /// Whether a cast converts a value.
+    /// Returns whether a cast converts a value.
     pub(super) fn castable(&mut self, from: TypeId, to: TypeId) -> bool {
         if self.implicit(from, to) {
             return true;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values of expressions that are known to the compiler.
+//! Values of expressions that are known at compile time.
 
 use std::collections::HashMap;
 
@@ -12,18 +12,18 @@ use crate::lexer::Name;
 use crate::syntax::ast::{BinaryOp, Expr, ExprKind, StructKind};
 use crate::types::{DefId, Kind, TypeId};
 
-/// Values of constructor parameters and the like, where the code at hand has some.
+/// Values of constructor parameters and similar, where the caller has them.
 pub(crate) type Known = HashMap<DefId, Value>;
 
 impl<'a> Checker<'a, '_> {
-    /// The value of an expression that has been checked; `None` if the compiler does not know it.
+    /// The value of a checked expression; `None` if it is not known at compile time.
     pub(super) fn constant(&self, expr: &Expr) -> Option<Value> {
         value(&self.info, &Known::new(), expr).ok()?
     }
 }
 
-/// The value of an expression: `Ok(None)` if the compiler does not know it, an error if it is known
-/// to have none.
+/// The value of an expression: `Ok(None)` if it is not known at compile time, an error if it is
+/// known to have no value.
 pub(crate) fn value(info: &Info<'_>, known: &Known, expr: &Expr) -> Result<Option<Value>, String> {
     let Some(raw) = raw(info, known, expr)? else {
         return Ok(None);
@@ -34,7 +34,7 @@ pub(crate) fn value(info: &Info<'_>, known: &Known, expr: &Expr) -> Result<Optio
     }))
 }
 
-/// The value as one of that type.
+/// Converts a value to that type.
 pub(crate) fn convert(info: &Info<'_>, value: Value, to: TypeId) -> Value {
     let mut ty = to;
     while let Kind::New(_, base) | Kind::Serializable(_, base) = info.types.kind(ty) {
@@ -194,7 +194,7 @@ fn position(info: &Info<'_>, base: &Expr, name: &Name) -> Option<usize> {
     }
 }
 
-/// `minSizeInBits` and its kin.
+/// Evaluates `minSizeInBits` and its variants.
 fn size_of(info: &Info<'_>, call: &Expr, function: &Expr) -> Result<Option<Value>, String> {
     let Some(Callee::Builtin(builtin)) = info.calls.get(&call.id).map(|c| &c.callee) else {
         return Ok(None);
@@ -220,7 +220,7 @@ fn size_of(info: &Info<'_>, call: &Expr, function: &Expr) -> Result<Option<Value
     })))
 }
 
-/// How many bits a value of the type has, at least or at most.
+/// The minimum or maximum size in bits of a value of the type.
 fn size(info: &Info<'_>, ty: TypeId, maximum: bool) -> Option<u64> {
     Some(match info.types.kind(ty) {
         Kind::Bit(width) | Kind::Int(width) => (*width).into(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Instances: of externs, parsers, controls and packages.
+//! Instances of externs, parsers, controls and packages.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::syntax::ast::Argument;
 use crate::types::{Kind, TypeId, UNKNOWN};
 
 impl<'a> Checker<'a, '_> {
-    /// An instance of an extern, parser, control or package.
+    /// Checks an instantiation of an extern, parser, control or package.
     pub(super) fn construct(
         &mut self,
         site: Site,

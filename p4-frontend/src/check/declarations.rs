@@ -18,7 +18,7 @@ use crate::syntax::ast::{
 };
 use crate::types::{DefId, Kind, TypeId, UNKNOWN, VOID};
 
-/// The most values in the constants of a program, all together.
+/// The maximum number of values in all constants of a program together.
 const MAX_CONSTANTS: usize = 1 << 18;
 
 impl<'a> Checker<'a, '_> {
@@ -201,7 +201,7 @@ impl<'a> Checker<'a, '_> {
         let ty = self.ty(written);
         self.infers = false;
         if ty != UNKNOWN {
-            // The declaration stands for the expression that constructs.
+            // The declaration stands in for the constructing expression.
             let site = Site {
                 id: decl.id,
                 span: decl.span,
@@ -366,7 +366,7 @@ impl<'a> Checker<'a, '_> {
         self.declare(&decl.name, Some(decl), kind);
     }
 
-    /// The signatures of a parser or control and of its constructor, names declared.
+    /// The signatures of a parser or control and of its constructor; declares their parameters.
     fn block_signature(&mut self, signature: &'a ast::Signature) -> (Signature<'a>, Signature<'a>) {
         let type_parameters = self.type_parameters(&signature.type_parameters);
         let own = self.signature(type_parameters, &signature.parameters, VOID, Role::Ordinary);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Entries that a program gives its tables, against what the keys' match kinds can hold.
+//! Entries in the program's tables, checked against the match kinds of the keys.
 
 use num_bigint::BigInt;
 use num_traits::{One, ToPrimitive, Zero};
@@ -49,7 +49,7 @@ impl<'a> Checker<'a, '_> {
         };
         let shape = self.info.types.shape(self.info.types.underlying(ty));
         if let (Some(Value::Int(mask)), Some((width, _))) = (self.constant(mask), shape) {
-            // The bits that are not in a prefix, and one more, are a power of two.
+            // The complement of a prefix mask, plus one, is a power of two.
             let rest = wrap(&!mask, (width, false));
             if !(&rest & (&rest + BigInt::one())).is_zero() {
                 self.fail(set.span, "the mask of a prefix has all its ones at the top");
@@ -57,7 +57,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Priorities that the entries of a table count down to.
+    /// Checks the priorities of a table's entries, including those counted by `priority_delta`.
     pub(super) fn priorities(&mut self, properties: &'a [Property], entries: &'a [Entry]) {
         let number = |c: &Self, expr: &Expr| match c.constant(expr) {
             Some(Value::Int(value)) => value.to_i64(),
@@ -100,7 +100,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// `@defaultonly` and `@tableonly` of the list are kept.
+    /// Checks that `@defaultonly` and `@tableonly` in the action list are respected.
     pub(super) fn only(
         &mut self,
         at: &'a crate::syntax::ast::Ident,
@@ -122,7 +122,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Whether values of a type are matched that way.
+    /// Checks that the match kind is applicable to the type of the key.
     pub(super) fn kind_fits(&mut self, key: &'a Key, ty: TypeId) {
         let mut under = self.info.types.underlying(ty);
         while let Kind::New(_, base) = self.kind(under) {
@@ -141,7 +141,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// A table without a default action has that of `core.p4`.
+    /// Checks that `NoAction` of `core.p4`, the default action of a table without one, is declared.
     pub(super) fn has_no_action(&mut self, at: crate::source::Span) {
         let name = crate::lexer::Name::from("NoAction");
         let found = self.look_up(&name, true).and_then(|l| l.first()).copied();
@@ -158,7 +158,7 @@ impl<'a> Checker<'a, '_> {
     }
 }
 
-/// Whether several entries may match.
+/// Returns whether several entries with this match kind may match one packet.
 fn needs_priority(kind: &str) -> bool {
     !matches!(kind, "exact" | "lpm")
 }

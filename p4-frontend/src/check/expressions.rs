@@ -13,7 +13,7 @@ use crate::types::{
 };
 
 impl<'a> Checker<'a, '_> {
-    /// Finds the type of an expression and notes it.
+    /// Determines the type of an expression and records it.
     pub(super) fn expression(&mut self, expr: &'a Expr) -> TypeId {
         if self.diagnostics.stopped() {
             return UNKNOWN;
@@ -23,7 +23,7 @@ impl<'a> Checker<'a, '_> {
         self.note_type(expr, ty)
     }
 
-    /// An expression whose value is to have a type.
+    /// Checks an expression whose value must have the given type.
     pub(super) fn expect(&mut self, expr: &'a Expr, ty: TypeId) {
         self.expression(expr);
         self.coerce(expr, ty);
@@ -115,7 +115,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// The type that an expression names, if it names one.
+    /// The type that an expression names, if any.
     pub(super) fn as_type(&mut self, expr: &'a Expr) -> Option<TypeId> {
         match &expr.kind {
             ExprKind::Type(ty) => {
@@ -202,7 +202,7 @@ impl<'a> Checker<'a, '_> {
         UNKNOWN
     }
 
-    /// `error.Name`, `Enum.Member`.
+    /// Resolves `error.Name` and `Enum.Member`.
     fn static_member(&mut self, expr: &'a Expr, ty: TypeId, name: &'a Ident) -> TypeId {
         let value = match self.kind(ty) {
             Kind::Unknown => return UNKNOWN,
@@ -289,7 +289,7 @@ impl<'a> Checker<'a, '_> {
         self.slice_type(expr, ty, high, low)
     }
 
-    /// A part whose place is known at run time.
+    /// A slice `[low +: width]` whose offset is known only at run time.
     fn moving_part(
         &mut self,
         expr: &'a Expr,
@@ -398,7 +398,7 @@ impl<'a> Checker<'a, '_> {
         let to = self.ty(ty);
         let from = self.expression(operand);
         if self.kind(from) == Kind::Integer && self.implicit(from, to) {
-            // Written in full: what does not fit is meant to be another number.
+            // An explicit cast: a number that does not fit is meant to be truncated.
             self.info.coerced.insert(operand.id, to);
         } else if self.implicit(from, to) {
             self.coerce(operand, to);
@@ -418,12 +418,12 @@ impl<'a> Checker<'a, '_> {
         to
     }
 
-    /// Whether an expression is a place that can be written; says why not.
+    /// Returns whether an expression is a writable l-value; if not, reports why.
     pub(super) fn writable(&mut self, expr: &'a Expr) -> bool {
         match &expr.kind {
             ExprKind::Name(name, _) => {
                 let Some(def) = self.info.def_of.get(&expr.id).copied() else {
-                    return true; // Reported.
+                    return true; // Already reported.
                 };
                 let at = self.def(def).span;
                 let why = match &self.def(def).kind {
@@ -467,7 +467,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Whether values of the type can be compared for equality.
+    /// Returns whether values of the type can be compared for equality.
     pub(super) fn comparable(&mut self, ty: TypeId) -> bool {
         match self.kind(ty) {
             Kind::Unknown

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Extern objects: their declarations, and the methods that an instance gives to an abstract one.
+//! Extern objects: their declarations, and the implementations of abstract methods by instances.
 
 use super::{has, Checker, DefKind, MethodDef, Role, Signature};
 use crate::diagnostics::Diagnostic;
@@ -18,7 +18,7 @@ impl<'a> Checker<'a, '_> {
         let id = self.pending(decl);
         self.scoped(|c| {
             let parameters = c.type_parameters(parameters);
-            // Methods may mention the extern itself.
+            // Methods may refer to the extern itself.
             c.set(id, DefKind::Extern(parameters.clone(), Vec::new()));
             let list = methods
                 .iter()
@@ -84,8 +84,8 @@ impl<'a> Checker<'a, '_> {
         self.signature(type_parameters, &method.parameters, result, role)
     }
 
-    /// What an instance's braces hold: a method for each abstract one of its extern, and objects for
-    /// them. `this` is the instance.
+    /// Checks the body of an instance: an implementation of each abstract method of its extern, and
+    /// the objects that these use. `this` is the instance.
     pub(super) fn implementations(
         &mut self,
         name: &'a Ident,
@@ -162,7 +162,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// The abstract methods of an extern, its type arguments put in.
+    /// The abstract methods of an extern, with its type arguments substituted.
     pub(super) fn abstract_methods(
         &mut self,
         def: crate::types::DefId,

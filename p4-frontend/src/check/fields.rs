@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which fields structures, headers and unions have.
+//! Legal field types of structs, headers and header unions.
 
 use super::Checker;
 use crate::syntax::ast::{Field, StructKind};
 use crate::types::{Kind, TypeId};
 
 impl<'a> Checker<'a, '_> {
-    /// Whether a structure, header or union can have a field of that type.
+    /// Returns whether a struct, header or header union can have a field of that type.
     pub(super) fn field_fits(&mut self, kind: StructKind, ty: TypeId) -> bool {
         let shape = self.kind(ty);
         match kind {
@@ -32,7 +32,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Whether a value is so many bits and nothing else: what a header is made of.
+    /// Returns whether a value is a fixed number of bits and nothing else, as a header requires.
     fn is_plain(&mut self, ty: TypeId) -> bool {
         match self.kind(ty) {
             Kind::Bit(_)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What type parameters may stand for, once that is known.
+//! Checks of the types inferred for type parameters.
 
 use super::calls::Site;
 use super::{has, Callee, Checker, DefKind, Signature};
@@ -8,7 +8,8 @@ use crate::syntax::ast::{Argument, Direction, ExprKind};
 use crate::types::{Kind, TypeId};
 
 impl<'a> Checker<'a, '_> {
-    /// The types that a call of a generic function or method found for its parameters.
+    /// Checks the types that a call of a generic function or method inferred for its type
+    /// parameters.
     pub(super) fn generic(
         &mut self,
         site: Site,
@@ -22,7 +23,7 @@ impl<'a> Checker<'a, '_> {
             let Some(value) = argument.map(|n| &arguments[n].value) else {
                 continue;
             };
-            // Only where the parameter's type was open.
+            // Only if the declared type of the parameter is a type parameter.
             let written = self.info.type_of.get(&parameter.ast.ty.id).copied();
             let open = written.is_some_and(|ty| matches!(self.kind(ty), Kind::Parameter(_)));
             if !open || parameter.direction == Direction::None && is_extern(self, callee) {
@@ -58,7 +59,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// What `lookahead` and `extract` read has the size that they can know.
+    /// Checks that the types that `lookahead` and `extract` read have a size known to the method.
     fn packet_types(
         &mut self,
         site: Site,
@@ -115,7 +116,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// `@optional` is for what only an architecture has.
+    /// Rejects `@optional` outside the declarations of an architecture.
     pub(super) fn no_optional(&mut self, parameters: &'a [crate::syntax::ast::Parameter]) {
         for parameter in parameters {
             if has(&parameter.annotations, "optional") {
@@ -131,7 +132,7 @@ impl<'a> Checker<'a, '_> {
     }
 }
 
-/// Whether what is called has no body.
+/// Returns whether the callee has no body.
 fn is_extern(checker: &Checker<'_, '_>, callee: &Callee) -> bool {
     match callee {
         Callee::Function(def) => {

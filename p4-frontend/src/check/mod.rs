@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Names, types and values that are known to the compiler. What is found out is noted beside the
-//! syntax tree, under the numbers of its nodes; what follows reads both.
+//! Names, types and compile-time values. The results are recorded beside the syntax tree, by the
+//! ids of its nodes; later stages read both.
 
 mod annotations;
 mod arguments;
@@ -36,7 +36,7 @@ use crate::syntax::ast::{
 };
 use crate::types::{DefId, Kind, TypeId, Types, UNKNOWN};
 
-/// Something declared.
+/// A definition.
 #[derive(Debug)]
 pub(crate) struct Def<'a> {
     pub(crate) name: Name,
@@ -55,22 +55,22 @@ pub(crate) enum DefKind<'a> {
     Action(Signature<'a>, &'a Block),
     Table(TableInfo<'a>),
     ValueSet(TypeId),
-    /// Another name for a type.
+    /// An alias of a type.
     Alias(TypeId),
     New(TypeId),
     Struct(StructKind, Vec<u32>, Vec<StructField<'a>>),
-    /// The members; with values if it is serializable.
+    /// The members; with the underlying type and values if the enum is serializable.
     Enum(Vec<Name>, Option<(TypeId, Vec<num_bigint::BigInt>)>),
     Extern(Vec<u32>, Vec<MethodDef<'a>>),
-    /// A parser or control, or the type of one; the constructor's signature is the second.
+    /// A parser or control, or the type of one; the second signature is the constructor's.
     Parser(Signature<'a>, Signature<'a>, Option<Block0>),
     Control(Signature<'a>, Signature<'a>, Option<Block0>),
     Package(Signature<'a>),
-    /// Being checked: a use of it inside itself.
+    /// Still being checked: a use of it inside itself is an error.
     Pending,
 }
 
-/// Marks a parser or control that has a body, which is in its declaration.
+/// Marks a parser or control that has a body; the body is in its declaration.
 pub(crate) type Block0 = ();
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,13 +109,13 @@ pub(crate) struct Param<'a> {
     pub(crate) optional: bool,
 }
 
-/// What a table's declaration says, names resolved.
+/// A table's declaration, with names resolved.
 #[derive(Debug, Default)]
 pub(crate) struct TableInfo<'a> {
     pub(crate) actions: Vec<(DefId, &'a crate::syntax::ast::ActionRef)>,
 }
 
-/// What kind of call it is.
+/// The kind of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Callee {
     /// A function with a body, or an extern one.
@@ -143,7 +143,7 @@ pub(crate) enum Builtin {
     MaxSizeInBytes,
 }
 
-/// A call: what is called, with which types, and which argument each parameter gets.
+/// A call: the callee, its type arguments, and the index of the argument for each parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) callee: Callee,
@@ -151,22 +151,22 @@ pub(crate) struct Call {
     pub(crate) arguments: Vec<Option<usize>>,
 }
 
-/// What the checker found out.
+/// The results of the checker.
 pub(crate) struct Info<'a> {
     pub(crate) types: Types,
     pub(crate) defs: Vec<Def<'a>>,
     /// Types of expressions and of types as written.
     pub(crate) type_of: HashMap<NodeId, TypeId>,
-    /// What an expression is converted to after it has its value.
+    /// The type to which the value of an expression is converted after its evaluation.
     pub(crate) coerced: HashMap<NodeId, TypeId>,
-    /// What a name means, and what a declaration or parameter has become.
+    /// The definition that a name refers to, and the definition of a declaration or parameter.
     pub(crate) def_of: HashMap<NodeId, DefId>,
     pub(crate) calls: HashMap<NodeId, Call>,
-    /// Values of expressions that have to be known to the compiler: slices, members of enums.
+    /// Values of expressions that must be known at compile time: slices, members of enums.
     pub(crate) values: HashMap<NodeId, Value>,
     pub(crate) errors: Vec<Name>,
     pub(crate) match_kinds: Vec<Name>,
-    /// What is declared outside of parsers, controls and functions.
+    /// Definitions outside parsers, controls and functions.
     pub(crate) top_level: std::collections::HashSet<DefId>,
     /// The declaration of `main`.
     pub(crate) main: Option<&'a Decl>,
@@ -178,7 +178,7 @@ impl Info<'_> {
     }
 }
 
-/// The names and types of a structure's fields, its type arguments put in.
+/// The names and types of a struct's fields, with its type arguments substituted.
 pub(crate) fn fields(info: &mut Info<'_>, kind: &Kind) -> Vec<(Name, TypeId)> {
     let Kind::Struct(_, def, args) = kind else {
         return Vec::new();
@@ -198,7 +198,7 @@ pub(crate) fn fields(info: &mut Info<'_>, kind: &Kind) -> Vec<(Name, TypeId)> {
         .collect()
 }
 
-/// Where the code at hand stands, which decides what it may do.
+/// The context of the code being checked, which determines the constructs that are legal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Top,
@@ -214,24 +214,24 @@ pub(crate) struct Checker<'a, 'd> {
     info: Info<'a>,
     diagnostics: &'d mut Diagnostics,
     scopes: Vec<HashMap<Name, Vec<DefId>>>,
-    /// Types of parameters of the program, by name of a type; and what has been found out.
+    /// The number of type parameters declared so far; `infer` has the bindings of type variables.
     scoped_types: u32,
     infer: Vec<Option<TypeId>>,
     place: Place,
     loops: usize,
-    /// Whether type arguments that are not written are found out from a constructor's arguments.
+    /// `true` while omitted type arguments are inferred from the arguments of a constructor.
     infers: bool,
-    /// Expressions that have to be known once they have been checked.
+    /// Expressions that must turn out to be known at compile time once they have been checked.
     late: Vec<&'a Expr>,
-    /// Names that actions and tables have whatever instance they are in, and where.
+    /// Names of actions and tables that are the same in all instances, with their spans.
     control_names: HashMap<(&'static str, String), Span>,
     /// Parsers and controls whose bodies are being checked, and tables whose keys are.
     open: Vec<DefId>,
-    /// How many values the constants have so far.
+    /// The number of values in the constants so far.
     constant_parts: usize,
     /// Sizes of types.
     sizes: HashMap<TypeId, types::Size>,
-    /// What `return` in the function at hand gives.
+    /// The return type of the current function.
     result: TypeId,
 }
 
@@ -358,7 +358,7 @@ impl<'a> Checker<'a, '_> {
         found
     }
 
-    /// The name in scope that differs least, if one differs little.
+    /// The name in scope at the smallest edit distance, if that is at most 2.
     fn nearest(&self, name: &str) -> Option<String> {
         let names = self.scopes.iter().flat_map(|scope| scope.keys());
         names
@@ -390,7 +390,7 @@ impl<'a> Checker<'a, '_> {
     }
 }
 
-/// How many letters have to change to make one name the other.
+/// The Levenshtein distance between two names.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

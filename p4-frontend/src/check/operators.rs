@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Operators and what they take.
+//! Operators and the types of their operands.
 
 use num_traits::Signed;
 
@@ -147,7 +147,7 @@ impl<'a> Checker<'a, '_> {
         BOOL
     }
 
-    /// An enum's own type if both sides have it, else what its values are made of.
+    /// The type of an enum itself if both operands have it, else its underlying type.
     fn balanced(&self, ty: TypeId, other: TypeId) -> TypeId {
         match ty == other {
             true => ty,

@@ -51,14 +51,14 @@ impl<'a> Checker<'a, '_> {
         self.place = outer;
     }
 
-    /// A parser that no packet gets out of is a mistake.
+    /// Reports a parser that can never reach `accept` or `reject`.
     fn comes_to_an_end(&mut self, decl: &'a Decl, body: &'a ParserBody) {
         let states: HashMap<&str, &State> =
             body.states.iter().map(|s| (&*s.name.name, s)).collect();
         let (mut seen, mut open) = (HashSet::new(), vec![Name::from("start")]);
         while let Some(name) = open.pop() {
             let Some(state) = states.get(&*name) else {
-                return; // `accept`, `reject`, or one that is not there: reported.
+                return; // `accept`, `reject`, or an undeclared state, which is reported elsewhere.
             };
             if !seen.insert(name) {
                 continue;
@@ -67,7 +67,7 @@ impl<'a> Checker<'a, '_> {
                 Transition::None => return,
                 Transition::To(next) => open.push(next.name.clone()),
                 Transition::Select(_, _, cases) => {
-                    // What no case matches is rejected, if that can be.
+                    // A packet that no case matches is rejected, unless there is a default case.
                     let any =
                         |set: &Expr| matches!(set.kind, ExprKind::Default | ExprKind::DontCare);
                     if !cases.iter().any(|(sets, _)| sets.iter().all(any)) {
@@ -113,7 +113,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// The ends of a mask or range, and what is called, have to be known before packets come.
+    /// Collects the bounds of masks and ranges, which must be known at compile time; rejects calls.
     fn set_is_known(&mut self, set: &'a Expr) {
         match &set.kind {
             ExprKind::List(items) => items.iter().for_each(|set| self.set_is_known(set)),
@@ -131,13 +131,13 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// The sets of one case against the types of what is matched.
+    /// Checks the sets of one case or entry against the types of the matched values.
     pub(super) fn sets(&mut self, sets: &'a [Expr], types: &[TypeId], count: usize) {
         if let [one] = sets {
             if matches!(one.kind, ExprKind::Default | ExprKind::DontCare) {
                 return;
             }
-            // A value set of a structure or tuple stands for all of them.
+            // A value set of a struct or tuple type covers all of them.
             if count != 1 {
                 if let ExprKind::Name(..) = one.kind {
                     self.expression(one);
@@ -159,7 +159,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// A set of values of a type.
+    /// Checks a set of values of a type.
     pub(super) fn set_of(&mut self, set: &'a Expr, ty: TypeId) {
         let ty = self.found(ty);
         match &set.kind {
@@ -233,7 +233,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Whether a structure has a single field of that type.
+    /// Returns whether a struct or tuple has exactly one field, of that type.
     fn one_field(&mut self, ty: TypeId, field: TypeId) -> bool {
         match self.kind(ty) {
             Kind::Tuple(parts) => parts == [field],

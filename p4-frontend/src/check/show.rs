@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Types as a person writes them.
+//! Types in source syntax, for diagnostics.
 
 use super::Checker;
 use crate::types::{DefId, Kind, TypeId};
 
-/// How deep a type is shown: one may hold another many times over, and that again.
+/// The maximum depth to which a type is shown: a type may contain another many times, and so on.
 const MAX_DEPTH: usize = 6;
 
 impl Checker<'_, '_> {

@@ -48,7 +48,8 @@ impl<'a> Checker<'a, '_> {
                 if self.writable(left) {
                     let result = self.binary_types(left, *op, left, right, ty, given);
                     let under = self.info.types.underlying(ty);
-                    // The operation's own conversion is not one of the place that is written.
+                    // The conversion of the left operand belongs to the operation, not to the
+                    // assignment.
                     self.info.coerced.remove(&left.id);
                     if result != UNKNOWN && result != under {
                         self.fail(
@@ -60,7 +61,7 @@ impl<'a> Checker<'a, '_> {
             }
             StatementKind::If(condition, yes, no) => {
                 if self.place == Place::State {
-                    // Allowed since 1.2.2.
+                    // Allowed in parser states since 1.2.2.
                 }
                 self.expect(condition, BOOL);
                 self.scoped(|c| c.statement(yes));
@@ -94,7 +95,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// A statement that is an expression without a call.
+    /// Reports a statement that is an expression but not a call.
     fn no_call(&mut self, expr: &'a Expr) {
         let ty = match &expr.kind {
             ExprKind::Name(name, global) => {
@@ -127,7 +128,7 @@ impl<'a> Checker<'a, '_> {
         );
     }
 
-    /// Reports what is used as if it were a call of its `apply`, if it has one.
+    /// Reports a table, parser or control that is used without `apply`; returns whether it is one.
     pub(super) fn not_applied(&mut self, expr: &Expr, ty: TypeId) -> bool {
         let what = match self.kind(ty) {
             Kind::Table(_) => "table",
@@ -206,7 +207,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// The type of a variable: one that values of can be stored.
+    /// The type of a variable; reports types that a variable cannot have.
     pub(super) fn variable_type(&mut self, written: &'a Type) -> TypeId {
         let ty = self.ty(written);
         match self.kind(ty) {
@@ -233,7 +234,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// A declaration among statements, or in a parser or control.
+    /// Checks a declaration among statements or in a parser or control.
     pub(super) fn local(&mut self, decl: &'a Decl) {
         match &decl.kind {
             DeclKind::Variable(written, value) => {
@@ -366,7 +367,7 @@ impl<'a> Checker<'a, '_> {
     }
 }
 
-/// Whether control may reach the end of the statements.
+/// Returns whether control flow may reach the end of the statements.
 pub(crate) fn falls_through(statements: &[Statement]) -> bool {
     statements.iter().all(|s| match &s.kind {
         StatementKind::Return(_) | StatementKind::Exit => false,

@@ -90,7 +90,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     fn key(&mut self, key: &'a Key) -> TypeId {
-        // A key is computed where its table is applied: other tables may be applied for it.
+        // A key is evaluated where its table is applied: other tables may be applied in it.
         let outer = std::mem::replace(&mut self.place, Place::Apply);
         let mut ty = self.expression(&key.expr);
         self.place = outer;
@@ -159,7 +159,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// An action in the list: arguments for the parameters with directions.
+    /// Checks an action in the action list, whose arguments bind the parameters with directions.
     fn listed_action(&mut self, action: &'a ActionRef) -> Option<DefId> {
         let def = self.action_def(&action.name, action.global)?;
         self.info.def_of.insert(action.id, def);
@@ -188,7 +188,7 @@ impl<'a> Checker<'a, '_> {
         signature: &Signature<'a>,
         arguments: &'a [Argument],
     ) {
-        // Notes are made under the number of the reference.
+        // The results are recorded under the id of the reference.
         self.finish(
             Site { id, span },
             Callee::Action(def),
@@ -199,8 +199,8 @@ impl<'a> Checker<'a, '_> {
         );
     }
 
-    /// The action of an entry or the default action: the listed one's arguments, or none of them,
-    /// then values for the others.
+    /// Checks the action of an entry or the default action: either all or none of the listed
+    /// action's arguments again, then values for the directionless parameters.
     pub(super) fn chosen_action(
         &mut self,
         id: u32,
@@ -237,7 +237,7 @@ impl<'a> Checker<'a, '_> {
             && arguments.len() == signature.parameters.len()
             && arguments.iter().all(|a| a.name.is_none())
         {
-            // The same arguments again, as the older form of the language wants it.
+            // The same arguments again, as the older form of the language requires.
             for (again, first) in arguments[..directed].iter().zip(&listed.arguments) {
                 self.expression(&again.value);
                 if !same(&again.value, &first.value) {
@@ -293,7 +293,7 @@ impl<'a> Checker<'a, '_> {
         );
     }
 
-    /// A number of entries: what `entries` of them need.
+    /// Checks the size of a table or value set.
     pub(super) fn size_of_entries(&mut self, value: &'a Expr, what: &str) {
         let ty = self.expression(value);
         let number = matches!(
@@ -343,14 +343,14 @@ impl<'a> Checker<'a, '_> {
                 }
             }
             _ => {
-                // What others mean is the architecture's to say, and what is read of them.
+                // The architecture defines the other properties, and which of them are read.
                 self.expression(value);
             }
         }
     }
 }
 
-/// Whether a key is written such that its text is a name.
+/// Returns whether the source text of a key can serve as its name.
 fn has_name(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Name(..) => true,
@@ -363,13 +363,13 @@ fn has_name(expr: &Expr) -> bool {
             ExprKind::Member(base, name) => &*name.name == "isValid" && has_name(base),
             _ => false,
         },
-        // A constant: its value is as good as a name.
+        // A constant: its value can serve as a name.
         ExprKind::Int(..) | ExprKind::Bool(_) => true,
         _ => false,
     }
 }
 
-/// Whether two expressions are written the same way.
+/// Returns whether two expressions are written identically.
 fn same(a: &Expr, b: &Expr) -> bool {
     match (&a.kind, &b.kind) {
         (ExprKind::Name(a, x), ExprKind::Name(b, y)) => a.name == b.name && x == y,

@@ -4,7 +4,7 @@ use crate::source::NoIncludes;
 use crate::warnings::{Action, Actions, Warning};
 use crate::{check, Options};
 
-/// What is wrong with a program, rendered; nothing if it is good.
+/// The rendered diagnostics of a program with errors; empty if it has none.
 fn errors(text: &str) -> String {
     let text = format!("#include <v1model.p4>\n{text}");
     let checked = check("test.p4", &text, &NoIncludes, &Options::default());
@@ -48,7 +48,7 @@ fn literals_take_the_type_that_is_wanted() {
     );
 }
 
-/// What is warned of, rendered.
+/// The rendered warnings of a program without errors.
 fn warnings(text: &str) -> String {
     let text = format!("#include <v1model.p4>\n{text}");
     let checked = check("test.p4", &text, &NoIncludes, &Options::default());
@@ -209,7 +209,7 @@ fn annotations_and_options_switch_warnings() {
     assert!(warnings(&format!("@noWarn(\"unused\") {wide}")).contains("[overflow]"));
     let inside = "action a(inout bit<4> x) { x = 16; }";
     assert_eq!(warnings(&format!("@noWarn(\"overflow\") {inside}")), "");
-    // Only what is annotated is quiet.
+    // Only the annotated declaration is silenced.
     let both = warnings(&format!(
         "@noWarn(\"overflow\") {inside} const bit<4> y = 17;"
     ));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Types as written, to types.
+//! Resolution of types as written in source.
 
 use num_traits::ToPrimitive;
 
@@ -12,12 +12,12 @@ use crate::types::{
     DefId, Kind, TypeId, BOOL, ERROR, INTEGER, MATCH_KIND, MAX_WIDTH, STRING, UNKNOWN, VOID,
 };
 
-/// The most parts of a type, those of its parts counted, each as often as it is there.
+/// The maximum number of parts of a type, counted recursively with repetitions.
 const MAX_PARTS: u32 = 1 << 16;
-/// How deep types may be in each other.
+/// The maximum nesting depth of types.
 const MAX_NESTING: u32 = 64;
 
-/// How much a type holds.
+/// The size of a type: its number of parts and its nesting depth.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
     parts: u32,
@@ -90,7 +90,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// How much a type holds, from what its parts do.
+    /// Computes the size of a type from the sizes of its parts.
     fn size(&mut self, ty: TypeId) -> Size {
         if let Some(size) = self.sizes.get(&ty) {
             return *size;
@@ -116,14 +116,14 @@ impl<'a> Checker<'a, '_> {
             size.parts = size.parts.saturating_add(part.parts);
             size.depth = size.depth.max(part.depth + 1);
         }
-        // One with a part to be found out may grow.
+        // A type with an unbound type variable may still grow.
         if !self.info.types.is_open(ty) {
             self.sizes.insert(ty, size);
         }
         size
     }
 
-    /// A part of a tuple, list or structure: no `void` and the like.
+    /// The type of a part of a tuple, list or struct; rejects `void` and other illegal ones.
     pub(super) fn element(&mut self, ty: &'a Type) -> TypeId {
         let id = self.ty(ty);
         match self.kind(id) {
@@ -139,7 +139,8 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// A declared type with arguments; without any, they are found out later if they may be.
+    /// A declared type with type arguments; if they are omitted, they are inferred later where
+    /// legal.
     pub(super) fn named(&mut self, def: DefId, mut args: Vec<TypeId>, span: Span) -> TypeId {
         let parameters = match &self.def(def).kind {
             DefKind::Struct(_, parameters, _) | DefKind::Extern(parameters, _) => parameters.len(),
@@ -202,7 +203,7 @@ impl<'a> Checker<'a, '_> {
         self.info.types.id(kind)
     }
 
-    /// A generic structure's fields, now that they have types.
+    /// Checks the fields of a generic struct once their types are known.
     fn specialised(&mut self, ty: TypeId, span: Span) {
         let Kind::Struct(kind, _, args) = self.kind(ty) else {
             return;
@@ -221,7 +222,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// A width or size: an integer that the compiler knows.
+    /// A width or size: an integer known at compile time.
     pub(super) fn width(&mut self, expr: &'a Expr, least: u32) -> Option<u32> {
         let ty = self.expression(expr);
         if ty == UNKNOWN {
@@ -277,7 +278,8 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Whether an array of such elements is a header stack, with `next` and the like.
+    /// Returns whether an array of such elements is a header stack, with `next` and similar
+    /// members.
     pub(super) fn is_stacked(&self, element: TypeId) -> bool {
         matches!(
             self.kind(element),
@@ -285,7 +287,7 @@ impl<'a> Checker<'a, '_> {
         )
     }
 
-    /// The names and types of a structure's fields.
+    /// The names and types of a struct's fields.
     pub(super) fn fields(&mut self, ty: TypeId) -> Vec<(crate::lexer::Name, TypeId)> {
         let kind = self.kind(ty);
         crate::check::fields(&mut self.info, &kind)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Warnings about programs that are right, but perhaps not what was meant.
+//! Warnings about programs that are legal, but perhaps not what was intended.
 
 mod paths;
 mod quiet;
@@ -13,7 +13,7 @@ use crate::check::Info;
 use crate::diagnostics::Diagnostics;
 use crate::syntax::ast::Program;
 
-/// Looks at a program that has no errors for what is perhaps not meant.
+/// Runs the lints on a program without errors.
 pub(crate) fn lint(program: &Program, info: &Info<'_>, diagnostics: &mut Diagnostics) {
     for look in [reach::reach, unused::unused, validity::validity] {
         if diagnostics.stopped() {

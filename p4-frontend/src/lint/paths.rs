@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Places as the names that lead to them.
+//! Paths to variables, parameters and their fields.
 
 use crate::check::{DefKind, Info};
 use crate::syntax::ast::{Expr, ExprKind};
 
-/// A variable or parameter, by the number of its declaration, and the fields that follow.
+/// A variable or parameter, by the index of its definition, and the fields that follow.
 pub(super) type Path = Vec<String>;
 
-/// The place that an expression names, and whether it is that whole place: of an element of a
-/// stack or a part of a number the place is the stack or the number.
+/// The path that an expression names, and whether it names all of it: for an element of a stack or
+/// a slice of a number, the path is that of the stack or number.
 pub(super) fn path(info: &Info<'_>, expr: &Expr) -> Option<(Path, bool)> {
     match &expr.kind {
         ExprKind::Name(..) => {
@@ -36,7 +36,7 @@ pub(super) fn path(info: &Info<'_>, expr: &Expr) -> Option<(Path, bool)> {
     }
 }
 
-/// A place as it is written.
+/// A path as written in source.
 pub(super) fn shown(expr: &Expr) -> String {
     match &expr.kind {
         ExprKind::Name(name, _) => name.name.to_string(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Where `@noWarn("name")` switches warnings off: in the declaration that has it, and all in that.
+//! Spans in which `@noWarn("name")` disables warnings: the annotated declaration and all in it.
 
 use crate::diagnostics::Diagnostic;
 use crate::source::Span;
@@ -9,19 +9,19 @@ use crate::syntax::ast::{
 use crate::syntax::visit::{walk, Visitor};
 use crate::warnings::Warning;
 
-/// Places where some kinds of warnings are off.
+/// Spans in which some kinds of warnings are disabled.
 #[derive(Default)]
 pub(crate) struct Quiet(Vec<(Span, Warning)>);
 
 impl Quiet {
-    /// The places of a program.
+    /// Collects the spans of a program.
     pub(crate) fn of(program: &Program) -> Quiet {
         let mut quiet = Quiet::default();
         program.decls.iter().for_each(|decl| walk(decl, &mut quiet));
         quiet
     }
 
-    /// Whether a diagnostic is a warning that is off where it is.
+    /// Returns whether a diagnostic is a warning that is disabled in its place.
     pub(crate) fn covers(&self, diagnostic: &Diagnostic) -> bool {
         let at = diagnostic.span;
         self.0.iter().any(|(span, warning)| {
@@ -42,7 +42,7 @@ impl Quiet {
             };
             for text in texts {
                 if let ExprKind::Str(name) = &text.kind {
-                    // Names that only other compilers know are for those.
+                    // Names that only other compilers know are ignored.
                     self.0
                         .extend(Warning::from_name(name).map(|warning| (span, warning)));
                 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Statements, states and cases that nothing gets to, and states that are left without being told
-//! where to.
+//! Unreachable statements, states and cases, and states without a transition.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,10 +17,10 @@ use crate::syntax::visit::{walk, Visitor};
 use crate::types::Kind;
 use crate::warnings::Warning;
 
-/// The most cases of a `select`, or entries of a table, that are compared with each other.
+/// The maximum number of `select` cases or table entries that are compared with each other.
 const MAX_COMPARED: usize = 256;
 
-/// Warns of what nothing gets to.
+/// Warns about unreachable code.
 pub(super) fn reach(program: &Program, info: &Info<'_>, diagnostics: &mut Diagnostics) {
     let mut reach = Reach { info, diagnostics };
     program.decls.iter().for_each(|decl| walk(decl, &mut reach));
@@ -32,19 +31,19 @@ struct Reach<'i, 'a, 'd> {
     diagnostics: &'d mut Diagnostics,
 }
 
-/// Values that a set has in it.
+/// The values in a set.
 #[derive(Clone, PartialEq)]
 enum Set {
-    /// All that agree with a value where a mask has ones.
+    /// All values that agree with a value where a mask has ones.
     Mask(BigInt, BigInt),
     Range(BigInt, BigInt),
     All,
-    /// One value that is no number.
+    /// One value that is not a number.
     Value(Value),
 }
 
 impl Set {
-    /// Whether every value of `other` is known to be in this one.
+    /// Returns whether every value of `other` is known to be in this set.
     fn covers(&self, other: &Set) -> bool {
         match (self, other) {
             (Set::All, _) => true,
@@ -63,7 +62,7 @@ impl<'a> Visitor<'a> for Reach<'_, '_, '_> {
         match &decl.kind {
             DeclKind::Parser(_, body) => self.states(body),
             DeclKind::Table(properties) => {
-                // The longest prefix wins, wherever it stands.
+                // The longest prefix wins, regardless of the order.
                 let by_length = properties.iter().any(|p| match &p.value {
                     PropertyValue::Key(keys) => keys.iter().any(|k| &*k.kind.name == "lpm"),
                     _ => false,
@@ -136,7 +135,7 @@ impl Reach<'_, '_, '_> {
         );
     }
 
-    /// Statements behind one that leaves.
+    /// Warns about statements after one that does not fall through.
     fn statements(&mut self, statements: &[Statement]) {
         let leaves = statements.iter().position(|statement| {
             matches!(
@@ -150,7 +149,7 @@ impl Reach<'_, '_, '_> {
         }
     }
 
-    /// States that no transition leads to.
+    /// Warns about states that no transition leads to.
     fn states(&mut self, body: &ParserBody) {
         let named: HashMap<&str, &State> = body.states.iter().map(|s| (&*s.name.name, s)).collect();
         let (mut seen, mut open) = (HashSet::new(), vec!["start"]);
@@ -174,7 +173,7 @@ impl Reach<'_, '_, '_> {
         }
     }
 
-    /// Cases that an earlier one covers, and sets that are not what they seem.
+    /// Warns about cases that an earlier one covers, and about masks and ranges that look mistaken.
     fn cases(&mut self, cases: Vec<(&[Expr], Span)>, what: &str) {
         let mut before: Vec<(Vec<Set>, Span)> = Vec::new();
         if self.diagnostics.stopped() {
@@ -204,7 +203,7 @@ impl Reach<'_, '_, '_> {
         }
     }
 
-    /// What a set has in it, as far as that is known.
+    /// The values in a set, as far as they are known.
     fn set(&mut self, set: &Expr) -> Option<Set> {
         let number = |expr: &Expr| match value(self.info, &HashMap::new(), expr) {
             Ok(Some(Value::Int(value))) => Some(value),
@@ -258,7 +257,7 @@ impl Reach<'_, '_, '_> {
     }
 }
 
-/// The sets of a case, be they in braces or not.
+/// The sets of a case, with or without braces.
 fn flat(sets: &[Expr]) -> Vec<&Expr> {
     match sets {
         [one] => match &one.kind {

@@ -3,13 +3,13 @@
 use crate::source::NoIncludes;
 use crate::{check, Options};
 
-/// The declarations that the programs of these tests begin with.
+/// The declarations at the beginning of the test programs.
 const HEAD: &str = "#include <v1model.p4>
     header h_t { bit<8> a; bit<8> b; }
     struct H { h_t x; h_t y; }
 ";
 
-/// What is warned of: kind and message of each.
+/// The kind and message of each warning.
 fn warnings(text: &str) -> Vec<String> {
     let text = format!("{HEAD}{text}");
     let checked = check("test.p4", &text, &NoIncludes, &Options::default());
@@ -179,7 +179,7 @@ fn what_nothing_uses() {
         "bit<8> f(in bit<8> x, @noWarn(\"unused\") in bit<8> y) { return x; }",
         &[],
     );
-    // What the architecture gives a block is not the program's to leave out.
+    // A program cannot omit the parameters that the architecture gives a block.
     let blocks = "struct M {}
         parser P(packet_in p, out H h, inout M m, inout standard_metadata_t s) {
             state start { transition accept; } }
@@ -217,7 +217,7 @@ fn fields_of_headers_that_are_not_valid() {
         &parser("v = 1; k.extract(h.y); transition select(h.x.a) { 1: accept; } } }"),
         &[read],
     );
-    // By one way it is valid, by the other it is not; and once round a loop.
+    // Valid on one path and invalid on the other; and around a loop.
     let two =
         "transition select(v) { 1: one; _: two; } } state one { k.extract(h.x); transition two; }";
     warned(
@@ -259,7 +259,7 @@ fn fields_of_headers_that_are_not_valid() {
             "invalid-header: the field `b` is read while `n` is not valid",
         ],
     );
-    // What a table's actions do is not followed.
+    // The effects of a table's actions are not followed.
     warned(
         "control c(inout H h, inout bit<8> v) { action a() { h.x.setValid(); }
          table t { actions = { a; } default_action = a(); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is declared and never used: tables that nothing applies, actions that no table lists and
-//! nothing calls, objects, variables, value sets and parameters.
+//! Unused declarations: tables that are never applied, actions that no table lists and nothing
+//! calls, objects, variables, value sets and parameters.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use crate::warnings::Warning;
 
 const PARAMETER: &str = "the parameter";
 
-/// Warns of what nothing uses.
+/// Warns about unused declarations.
 pub(super) fn unused(program: &Program, info: &Info<'_>, diagnostics: &mut Diagnostics) {
     let mut uses = Uses {
         info,
@@ -49,18 +49,18 @@ pub(super) fn unused(program: &Program, info: &Info<'_>, diagnostics: &mut Diagn
 
 struct Uses<'i, 'a> {
     info: &'i Info<'a>,
-    /// What expressions and lists of actions name.
+    /// Definitions that expressions and action lists refer to.
     named: HashSet<DefId>,
-    /// Tables, and parsers and controls, that are applied.
+    /// Tables that are applied.
     applied: HashSet<DefId>,
-    /// Parsers and controls that instances are made of.
+    /// Parsers and controls that are instantiated or applied.
     made: HashSet<DefId>,
-    /// Those of them whose parameters the architecture decides.
+    /// Parsers and controls passed to a package: the architecture determines their parameters.
     dictated: HashSet<DefId>,
 }
 
 impl Uses<'_, '_> {
-    /// Blocks that are given to a package.
+    /// Records the blocks that are passed to a package.
     fn package(&mut self, decl: &Decl) {
         let DeclKind::Instance(_, arguments, _) = &decl.kind else {
             return;
@@ -102,7 +102,7 @@ impl Uses<'_, '_> {
 
 impl<'a> Visitor<'a> for Uses<'_, '_> {
     fn decl(&mut self, decl: &'a Decl) {
-        // An instance is noted as a call under the number of its declaration.
+        // An instance is recorded as a call under the id of its declaration.
         if let DeclKind::Instance(..) = decl.kind {
             self.called(decl.id);
         }
@@ -124,8 +124,8 @@ struct Report<'u, 'i, 'a> {
 }
 
 impl Report<'_, '_, '_> {
-    /// Reports a declaration unless it is used. A name that begins with an underscore says that
-    /// it is not.
+    /// Reports a declaration unless it is used. A name that begins with an underscore marks it as
+    /// unused on purpose.
     fn check(&mut self, id: NodeId, decl: (&Name, Span), what: &'static str, why: &'static str) {
         let Some(def) = self.uses.info.def_of.get(&id) else {
             return;
@@ -211,7 +211,7 @@ impl Report<'_, '_, '_> {
 
     fn statements(&mut self, statements: &[Statement]) {
         for statement in statements {
-            // The variable of a loop that only counts is not used, and has to be there.
+            // The variable of a loop that only counts is unused, but required.
             let counts = matches!(statement.kind, StatementKind::ForIn(..));
             statement.each_inside(&mut |inside| match inside {
                 Inside::Decl(_) if counts => {}

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Fields that are read or written while their header is not valid, and variables that are read
-//! before anything is put into them, on every way that leads there.
+//! Accesses to fields of invalid headers, and reads of uninitialized variables, on every path that
+//! leads there.
 //!
-//! What is known of a place is one of three things: it holds something, it holds nothing, or it
-//! may be either. Only the second is warned of, so that what the analysis does not follow (what
-//! tables, actions and other blocks do to headers) leads to no warning.
+//! The state of a location is one of three: it holds a value, it holds nothing, or it may be
+//! either. Only the second causes a warning, so that anything the analysis does not follow (the
+//! effects of tables, actions and other blocks on headers) causes none.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,10 +18,10 @@ use crate::syntax::ast::{
 use crate::types::{Kind, TypeId};
 use crate::warnings::Warning;
 
-/// The most steps of the analysis: places that are known, at each statement.
+/// The maximum number of analysis steps: known locations, at each statement.
 const MAX_STEPS: usize = 20 << 20;
 
-/// What a place holds.
+/// The state of a location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holds {
     Something,
@@ -29,12 +29,12 @@ enum Holds {
     Either,
 }
 
-/// What places hold where control is; those that are not in it may hold anything.
+/// The states of locations at a point of control flow; those not listed may hold anything.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Held(BTreeMap<Path, Holds>);
 
 impl Held {
-    /// What a place holds: what is known of it, or of the nearest place around it.
+    /// The state of a location: its own if known, else that of the nearest enclosing one.
     fn of(&self, path: &Path) -> Holds {
         let around = (1..=path.len())
             .rev()
@@ -47,7 +47,7 @@ impl Held {
         self.0.insert(path.clone(), holds);
     }
 
-    /// What is known if control comes from either of two places.
+    /// Joins the states of two control flow paths.
     fn or(&self, other: &Held) -> Held {
         let keys = self.0.keys().chain(other.0.keys());
         Held(
@@ -60,7 +60,7 @@ impl Held {
     }
 }
 
-/// What is known behind two ways, of which either may not get there.
+/// Joins the states after two paths, either of which may not get there.
 fn join(a: Option<Held>, b: Option<Held>) -> Option<Held> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.or(&b)),
@@ -68,7 +68,7 @@ fn join(a: Option<Held>, b: Option<Held>) -> Option<Held> {
     }
 }
 
-/// Warns of fields of headers that are not valid, and of variables that hold nothing.
+/// Warns about accesses to fields of invalid headers and reads of uninitialized variables.
 pub(super) fn validity(program: &Program, info: &Info<'_>, diagnostics: &mut Diagnostics) {
     let mut flow = Flow {
         info,
@@ -84,9 +84,9 @@ pub(super) fn validity(program: &Program, info: &Info<'_>, diagnostics: &mut Dia
 struct Flow<'i, 'a, 'd> {
     info: &'i Info<'a>,
     diagnostics: &'d mut Diagnostics,
-    /// Whether nothing is reported, since not everything is known yet.
+    /// `true` while nothing is reported, since the analysis has not converged yet.
     quiet: bool,
-    /// Steps that may still be taken: a large program is not looked at to its end.
+    /// The remaining steps: a large program is not analysed to its end.
     fuel: usize,
 }
 
@@ -119,7 +119,7 @@ impl Flow<'_, '_, '_> {
         }
     }
 
-    /// `out` parameters hold nothing at first.
+    /// The initial states of parameters: `out` parameters hold nothing.
     fn parameters(&self, parameters: &[Parameter]) -> Held {
         let mut held = Held::default();
         for parameter in parameters {
@@ -149,7 +149,7 @@ impl Flow<'_, '_, '_> {
         }
     }
 
-    /// Goes through the states until nothing more is found out, then once more to report.
+    /// Analyses the states until a fixed point is reached, then once more to report.
     fn parser(&mut self, parameters: &[Parameter], body: &ParserBody) {
         let mut first = self.parameters(parameters);
         body.locals
@@ -221,7 +221,7 @@ impl Flow<'_, '_, '_> {
             .fold(held, |held, statement| self.statement(statement, held?))
     }
 
-    /// What is known behind a statement; `None` if nothing gets there.
+    /// The states after a statement; `None` if its end is not reached.
     fn statement(&mut self, statement: &Statement, mut held: Held) -> Option<Held> {
         self.fuel = self.fuel.saturating_sub(1 + held.0.len());
         if self.fuel == 0 {
@@ -277,7 +277,7 @@ impl Flow<'_, '_, '_> {
                 }
                 ends
             }
-            // What a round has done is there in the next one: nothing is known.
+            // The effects of one iteration are present in the next: nothing is known.
             StatementKind::For(init, condition, update, body) => {
                 self.statements(init, Some(held))?;
                 let mut held = Held::default();
@@ -300,7 +300,7 @@ impl Flow<'_, '_, '_> {
         }
     }
 
-    /// What is known once a condition has come out as `truth`.
+    /// The states once a condition has evaluated to `truth`.
     fn assume(&self, condition: &Expr, truth: bool, held: &Held) -> Held {
         let mut held = held.clone();
         match &condition.kind {
@@ -334,12 +334,12 @@ impl Flow<'_, '_, '_> {
         self.info.calls.get(&call.id).map(|call| &call.callee)
     }
 
-    /// Notes that a place has been written.
+    /// Records that a location has been written.
     fn put(&mut self, path: &Path, value: Option<&Expr>, held: &mut Held) {
         let holds = match value.map(|value| &value.kind) {
             Some(ExprKind::InvalidHeader) => Holds::Nothing,
             Some(ExprKind::Name(..) | ExprKind::Member(..) | ExprKind::Call(..)) => {
-                // Another header may be invalid, and is copied so.
+                // The other header may be invalid, and is copied as such.
                 Holds::Either
             }
             Some(ExprKind::List(_) | ExprKind::Record(..)) => Holds::Either,
@@ -364,7 +364,7 @@ impl Flow<'_, '_, '_> {
         }
     }
 
-    /// Reports the fields of invalid headers in a place that is written.
+    /// Reports the fields of invalid headers in an l-value that is written.
     fn written(&mut self, expr: &Expr, held: &mut Held) {
         match &expr.kind {
             ExprKind::Member(base, name) => {
@@ -397,7 +397,7 @@ impl Flow<'_, '_, '_> {
         }
     }
 
-    /// Reports what an expression reads, and notes what it changes.
+    /// Reports the reads of an expression, and records its effects.
     fn read(&mut self, expr: &Expr, held: &mut Held) {
         match &expr.kind {
             ExprKind::Member(base, name) if self.is_header(base) => {
@@ -424,7 +424,7 @@ impl Flow<'_, '_, '_> {
             }
             ExprKind::Binary(op @ (BinaryOp::And | BinaryOp::Or), a, b) => {
                 self.read(a, held);
-                // The second operand may not run: what it changes may not have been.
+                // The second operand may not be evaluated: its effects may not have happened.
                 let mut after = self.assume(a, *op == BinaryOp::And, held);
                 self.read(b, &mut after);
                 if self.changes(b) {
@@ -452,7 +452,7 @@ impl Flow<'_, '_, '_> {
         }
     }
 
-    /// Whether an expression calls something that may change places.
+    /// Returns whether an expression calls something that may change locations.
     fn changes(&self, expr: &Expr) -> bool {
         let mut found = match (&expr.kind, self.callee(expr)) {
             (ExprKind::Call(..), Some(Callee::Builtin(Builtin::IsValid))) => false,
@@ -533,7 +533,7 @@ impl Flow<'_, '_, '_> {
         }
     }
 
-    /// Sets what a header holds; of a union's, the others hold nothing that is known.
+    /// Sets the state of a header; in a union, the states of the other headers become unknown.
     fn set_header(&mut self, header: &Expr, place: &Path, holds: Holds, held: &mut Held) {
         if let ExprKind::Member(base, _) = &header.kind {
             if matches!(self.kind(base), Some(Kind::Struct(StructKind::Union, ..))) {

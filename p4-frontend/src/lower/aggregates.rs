@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values with parts: literals, comparison.
+//! Composite values: literals and comparison.
 
 use super::{Failed, Lower, Result};
 use crate::eval::Value;
@@ -8,7 +8,7 @@ use crate::source::Span;
 use crate::syntax::ast::{Expr, ExprKind};
 
 impl<'a> Lower<'a, '_> {
-    /// Puts the value of an expression into a place of its type.
+    /// Evaluates an expression into a slot of its type.
     pub(super) fn value_into(&mut self, expr: &'a Expr, dst: Slot) -> Result<()> {
         self.go_on(expr.span)?;
         let ty = self.type_of(expr);
@@ -16,7 +16,7 @@ impl<'a> Lower<'a, '_> {
         let limbs = layout.limbs();
         match &expr.kind {
             ExprKind::List(_) | ExprKind::Record(..) => {
-                // Made apart, since the parts may read what is written.
+                // Built separately, since the elements may read the destination.
                 let made = self.allocate(limbs);
                 self.literal(expr, &layout, made)?;
                 self.emit(Inst::Move {
@@ -84,7 +84,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// A value with parts that the compiler knows.
+    /// Stores a value that is known at compile time in a slot, part by part.
     pub(super) fn known_aggregate(
         &mut self,
         value: &Value,
@@ -102,7 +102,7 @@ impl<'a> Lower<'a, '_> {
             return Ok(());
         }
         if let (Layout::Stack(element, count), Value::List(items)) = (layout, value) {
-            // The next index first; elements that are not given are invalid.
+            // The next index comes first; elements that are not given are invalid.
             let limbs = element.limbs();
             self.emit(Inst::Zero {
                 dst,
@@ -141,7 +141,7 @@ impl<'a> Lower<'a, '_> {
         Ok(())
     }
 
-    /// Whether two values are equal, as a truth value.
+    /// Emits a comparison of two values for equality; returns the slot of the Boolean.
     pub(super) fn equal(&mut self, a: Slot, b: Slot, layout: &Layout) -> Result<Slot> {
         self.go_on(self.at)?;
         let dst = self.allocate(1);
@@ -229,7 +229,7 @@ impl<'a> Lower<'a, '_> {
         Ok(())
     }
 
-    /// Whether any header of a union is valid.
+    /// Emits a test whether any header of a union is valid; returns the slot of the Boolean.
     pub(super) fn union_valid(&mut self, base: Slot, layout: &Layout) -> Result<Slot> {
         let Layout::Union(fields) = layout else {
             return Err(Failed);

@@ -18,7 +18,7 @@ pub(super) enum Constructed {
 }
 
 impl<'a> Lower<'a, '_> {
-    /// The blocks of `main`.
+    /// Lowers the blocks of `main`.
     pub(super) fn package(&mut self, main: &'a Decl) -> Result<()> {
         let DeclKind::Instance(_, arguments, _) = &main.kind else {
             return Err(Failed);
@@ -97,7 +97,7 @@ impl<'a> Lower<'a, '_> {
         Ok(())
     }
 
-    /// The arguments of a constructor, noted under a number.
+    /// The arguments of the constructor call that is recorded under a node id.
     pub(super) fn constructed(
         &mut self,
         site: u32,
@@ -153,7 +153,7 @@ impl<'a> Lower<'a, '_> {
         )
     }
 
-    /// Makes an instance: places for its parameters, and its code.
+    /// Creates an instance: slots for its parameters, and its code.
     pub(super) fn instantiate(
         &mut self,
         def: DefId,
@@ -233,7 +233,7 @@ impl<'a> Lower<'a, '_> {
         all
     }
 
-    /// What is declared in a parser or control.
+    /// Lowers the declarations in a parser or control.
     pub(super) fn locals(&mut self, locals: &'a [Decl]) -> Result<()> {
         let mut all = Ok(());
         for local in locals {

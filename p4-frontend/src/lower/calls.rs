@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Calls: arguments are copied in, the code runs, what is `out` is copied back in order.
+//! Calls: arguments are copied in, the code runs, `out` arguments are copied out in order.
 
 use std::rc::Rc;
 
@@ -11,8 +11,8 @@ use crate::source::Span;
 use crate::syntax::ast::{Argument, Block, Direction, Expr, ExprKind};
 use crate::types::{DefId, Kind, TypeId, VOID};
 
-/// A parameter's argument: its position in the call, which decides when it is evaluated, and its
-/// value. `None` if the parameter has its default.
+/// The argument of a parameter: its position in the call, which determines when it is evaluated,
+/// and its value. `None` if the parameter takes its default.
 pub(super) type Given<'a> = Option<(usize, &'a Expr)>;
 
 /// The arguments of a call, one for each parameter.
@@ -21,8 +21,8 @@ pub(super) fn given<'a>(call: &Call, arguments: &'a [Argument]) -> Vec<Given<'a>
     call.arguments.iter().map(find).collect()
 }
 
-/// The parameters in the order in which their arguments stand in the call, which is the order in
-/// which they are evaluated and copied back (P4_16 1.2.5, section 6.8); those without one come last.
+/// The parameters in the order of their arguments in the call, which is the order of evaluation and
+/// of copy-out (P4_16 1.2.5, section 6.8); those without an argument come last.
 pub(super) fn call_order(given: &[Given<'_>]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..given.len()).collect();
     order.sort_by_key(|n| given[*n].map_or(usize::MAX, |g| g.0));
@@ -30,7 +30,7 @@ pub(super) fn call_order(given: &[Given<'_>]) -> Vec<usize> {
 }
 
 impl<'a> Lower<'a, '_> {
-    /// A call; gives the slot of its result, if it has one.
+    /// Lowers a call; returns the slot of its result, if it has one.
     pub(super) fn call(&mut self, expr: &'a Expr) -> Result<Option<Slot>> {
         let ExprKind::Call(function, _, arguments) = &expr.kind else {
             return Err(Failed);
@@ -61,7 +61,7 @@ impl<'a> Lower<'a, '_> {
                 }
             }
             Callee::Action(def) => {
-                // Within an action it is part of that to control planes.
+                // To control planes, an action called within an action is part of the calling one.
                 let callable = match self.body.is_action {
                     true => self.declared_action(*def, expr.span)?,
                     false => self.action(*def, expr.span)?,
@@ -90,13 +90,13 @@ impl<'a> Lower<'a, '_> {
         };
         let def = self.info.def_of.get(&base.id).copied();
         if let Some(def) = def {
-            // An instance that could not be made has been reported.
+            // An instance that could not be created has been reported.
             return match self.lookup(def) {
                 Some(Storage::Block(block)) => Ok(block),
                 _ => Err(Failed),
             };
         }
-        // Applied by its type: an instance without a name of its own.
+        // Applied by its type: an unnamed instance.
         if let Some(block) = self.scope.direct.get(&expr.id) {
             return Ok(block.clone());
         }
@@ -111,7 +111,7 @@ impl<'a> Lower<'a, '_> {
         Ok(block)
     }
 
-    /// Runs code of ours.
+    /// Emits a call of lowered code.
     pub(super) fn call_code(
         &mut self,
         callable: &Rc<Callable>,
@@ -123,7 +123,7 @@ impl<'a> Lower<'a, '_> {
         self.call_with(callable, &given, span)
     }
 
-    /// Runs code of ours with arguments for its parameters.
+    /// Emits a call of lowered code with arguments for its parameters.
     pub(super) fn call_with(
         &mut self,
         callable: &Rc<Callable>,
@@ -143,7 +143,7 @@ impl<'a> Lower<'a, '_> {
             };
             let limbs = self.layout(ty, span)?.limbs();
             let Some(argument) = argument else {
-                // Arguments behind it may call the same function.
+                // Later arguments may call the same function.
                 let dst = match careful {
                     true => self.allocate(limbs),
                     false => slot,
@@ -169,7 +169,8 @@ impl<'a> Lower<'a, '_> {
                 };
                 if parameter.direction.reads() {
                     let value = self.read(&place, argument.span)?;
-                    // A variable is read when it is its turn, and passed when all have been.
+                    // A variable is read in its turn, and passed once all arguments have been
+                    // evaluated.
                     let value = self.fresh_copy(value, limbs);
                     copies.push((slot, value, limbs));
                 }
@@ -210,7 +211,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// Whether an argument may read a parameter of what is called.
+    /// Returns whether an argument may access a parameter of the callee.
     fn in_use(&self, argument: &Expr) -> bool {
         self.has_effects(argument)
     }
@@ -241,7 +242,7 @@ impl<'a> Lower<'a, '_> {
         Ok(objects)
     }
 
-    /// A function for types and objects: what it is given of the latter is decided here.
+    /// A function, instantiated for its type arguments and the extern objects passed to it.
     fn user_function(
         &mut self,
         def: DefId,
@@ -283,7 +284,7 @@ impl<'a> Lower<'a, '_> {
         Ok(callable)
     }
 
-    /// Places for the parameters, and code.
+    /// Allocates slots for the parameters, and generates code.
     pub(super) fn code_of(
         &mut self,
         name: String,
@@ -368,7 +369,7 @@ impl<'a> Lower<'a, '_> {
         Ok(list)
     }
 
-    /// The code of an action in the instance at hand, for something that uses it.
+    /// The code of an action in the current instance; marks the action as used.
     pub(super) fn action(&mut self, def: DefId, span: Span) -> Result<Rc<Callable>> {
         let callable = self.declared_action(def, span)?;
         self.use_action(callable.function);
@@ -410,7 +411,7 @@ impl<'a> Lower<'a, '_> {
         Ok(callable)
     }
 
-    /// Whether something is declared outside of all parsers and controls.
+    /// Returns whether a definition is outside of all parsers and controls.
     fn is_top_level(&self, def: DefId) -> bool {
         self.info.top_level.contains(&def)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values known to the compiler, as limbs.
+//! Values known at compile time, as limbs.
 
 use num_bigint::BigInt;
 use num_traits::ToPrimitive;
@@ -13,7 +13,7 @@ use crate::syntax::ast::Expr;
 use crate::types::TypeId;
 
 impl Lower<'_, '_> {
-    /// The value of an expression, if the compiler knows it.
+    /// The value of an expression, if it is known at compile time.
     pub(super) fn known(&mut self, expr: &Expr) -> Result<Option<Value>> {
         match check::value(&self.info, &self.scope.known, expr) {
             Ok(value) => Ok(value),
@@ -21,7 +21,7 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// The limbs of a value of a simple type; `None` for structures.
+    /// The limbs of a value of a simple type; `None` for composite types.
     pub(super) fn value_limbs(&self, value: &Value, layout: &Layout) -> Option<Vec<u64>> {
         Some(match (value, layout) {
             (Value::Int(value), Layout::Bits(width, _)) => limbs(value, *width),
@@ -36,7 +36,7 @@ impl Lower<'_, '_> {
         })
     }
 
-    /// The limbs of an expression that has to be known, of a simple type.
+    /// The limbs of an expression of a simple type that must be known at compile time.
     pub(super) fn known_limbs(&mut self, expr: &Expr, ty: TypeId) -> Result<Vec<u64>> {
         let layout = self.layout(ty, expr.span)?;
         let value = self.known(expr)?;
@@ -55,7 +55,7 @@ impl Lower<'_, '_> {
         Some(self.constant_limbs(limbs))
     }
 
-    /// A value as what engines read: arguments of constructors, properties of tables.
+    /// A value in the form that engines read: arguments of constructors, properties of tables.
     pub(super) fn engine_constant(&mut self, value: &Value, span: Span) -> Result<Constant> {
         Ok(match value {
             Value::Int(value) => {

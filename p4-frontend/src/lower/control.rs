@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What control planes have to know: collected while instances are made.
+//! The control plane API, collected during instantiation.
 
 use num_bigint::BigInt;
 use num_traits::ToPrimitive;
@@ -38,7 +38,8 @@ impl<'a> Lower<'a, '_> {
             .collect()
     }
 
-    /// Nothing was checked in annotations: what is no value is left out.
+    /// Converts a value in an annotation. Annotations are unchecked: what is not a value is
+    /// omitted.
     fn shown_value(&mut self, expr: &Expr) -> Option<Value> {
         Some(match &expr.kind {
             ExprKind::Str(text) => Value::Text(text.clone()),
@@ -69,7 +70,7 @@ impl<'a> Lower<'a, '_> {
         })
     }
 
-    /// A type as control planes know it; what it names is kept in the list of types.
+    /// A type as control planes know it; named types are added to the list of types.
     pub(super) fn shown_type(&mut self, ty: TypeId) -> Type {
         let ty = self.info.types.substitute(ty, &self.scope.types);
         let kind = self.kind(ty);
@@ -150,7 +151,8 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// A type inside itself cannot be; but types of equal names are kept once.
+    /// Returns whether no type of that name is listed yet; types of equal names are kept once. A
+    /// type cannot contain itself.
     fn is_new_name(&self, name: &str) -> bool {
         !self.out.control.types.contains_key(name)
     }
@@ -188,7 +190,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// Notes an action; those of tables have their parameters without direction.
+    /// Records an action with its directionless parameters, which entries of tables set.
     pub(super) fn show_action(&mut self, name: &str, def: DefId) {
         if self.out.control.actions.iter().any(|a| a.name == name) {
             return;
@@ -220,7 +222,7 @@ impl<'a> Lower<'a, '_> {
         });
     }
 
-    /// Something speaks of the action.
+    /// Marks the action as used.
     pub(super) fn use_action(&mut self, function: crate::ir::FunctionId) {
         let Some(function) = self.out.functions.get(function as usize) else {
             return;
@@ -259,7 +261,7 @@ impl<'a> Lower<'a, '_> {
         });
     }
 
-    /// The fields of a controller header, those of structures in it by their paths.
+    /// Adds the fields of a controller header; those of nested structs are named by their paths.
     fn show_fields(
         &mut self,
         path: &str,
@@ -283,7 +285,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// Headers that are annotated as those of packets to and from control planes.
+    /// Adds the headers that are annotated as those of packets to and from control planes.
     pub(super) fn show_headers(&mut self, program: &'a ast::Program) {
         for decl in &program.decls {
             let DeclKind::Struct(StructKind::Header, _, list) = &decl.kind else {
@@ -317,7 +319,7 @@ fn field_name(field: &ast::Field) -> String {
     }
 }
 
-/// As many bytes as the width takes, the most significant first.
+/// The value as the number of bytes that the width requires, the most significant first.
 fn bytes(value: &BigInt, width: u32) -> Vec<u8> {
     let (_, digits) = eval::wrap(value, (width, false)).to_bytes_be();
     let wanted = (width as usize).div_ceil(8).max(1);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The size of a program once its instances are made, its generic functions are made for their
-//! types and its loops are unrolled, counted without doing any of it.
+//! The size of a program after instantiation, the instantiation of its generic functions for their
+//! types and the unrolling of its loops, counted without doing any of these.
 //!
-//! The unit is a node of the syntax tree, each counted as often as code is made for it. A control
-//! that holds two of a control that holds two of another doubles with every line of source, so
-//! the count saturates.
+//! The unit is a node of the syntax tree, counted as often as code is generated for it. A control
+//! with two instances of one that has two instances of another doubles with every line of source,
+//! so the count saturates.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,10 +19,10 @@ use crate::syntax::ast::{
 use crate::syntax::visit::Inside;
 use crate::types::{DefId, Kind};
 
-/// The most nodes that code is made for.
+/// The maximum number of nodes for which code is generated.
 pub(crate) const MAX_NODES: u64 = 1 << 20;
 
-/// Refuses a program that would be too large.
+/// Rejects a program that would be too large.
 pub(super) fn count<'a>(info: &Info<'a>, program: &'a Program) -> Result<(), Diagnostic> {
     let mut count = Count {
         info,
@@ -38,7 +38,7 @@ pub(super) fn count<'a>(info: &Info<'a>, program: &'a Program) -> Result<(), Dia
                 let nodes = count.arguments(arguments);
                 total = count.add(total, nodes, decl.span, &decl.name.name);
             }
-            // In the order of declaration, so that nothing here goes as deep as a chain of
+            // In the order of declaration, so that the recursion here is not as deep as a chain of
             // controls or functions is long.
             (DeclKind::Parser(..) | DeclKind::Control(..), Some(def)) => {
                 count.block(def);
@@ -62,11 +62,11 @@ pub(super) fn count<'a>(info: &Info<'a>, program: &'a Program) -> Result<(), Dia
 
 struct Count<'i, 'a> {
     info: &'i Info<'a>,
-    /// Nodes of parsers, controls and functions, and of tables' keys.
+    /// The nodes of parsers, controls and functions, and of the keys of tables.
     made: HashMap<DefId, u64>,
-    /// Functions, and actions outside of controls, that have been counted where they are shared.
+    /// Actions outside of controls that have already been counted in the current instance.
     once: HashSet<DefId>,
-    /// The first place where a sum passed the limit, and what it was the sum of.
+    /// The first place where a sum exceeded the limit, and the name of the declaration summed.
     overflow: Option<(Span, String)>,
 }
 
@@ -75,7 +75,7 @@ impl<'i, 'a> Count<'i, 'a> {
         &self.info.defs[id.0 as usize]
     }
 
-    /// The sum; the first one above the limit is noted with its place.
+    /// Returns the sum; records the place of the first one above the limit.
     fn add(&mut self, sum: u64, nodes: u64, at: Span, of: &str) -> u64 {
         let sum = sum.saturating_add(nodes);
         if sum > MAX_NODES && self.overflow.is_none() {
@@ -84,17 +84,17 @@ impl<'i, 'a> Count<'i, 'a> {
         sum
     }
 
-    /// A parser or control with all that is made inside of it.
+    /// Counts a parser or control with all that is instantiated in it.
     fn block(&mut self, id: DefId) -> u64 {
         if let Some(nodes) = self.made.get(&id) {
             return *nodes;
         }
-        // Not made inside of itself: the checker has refused that.
+        // Not instantiated inside itself: the checker has rejected that.
         self.made.insert(id, 0);
         let Some(decl) = self.def(id).decl else {
             return 0;
         };
-        // Global actions are made once for each instance.
+        // Code for a global action is generated once per instance.
         let outer = std::mem::take(&mut self.once);
         let name = &*decl.name.name;
         let mut sum = 1;
@@ -173,7 +173,7 @@ impl<'i, 'a> Count<'i, 'a> {
         sum
     }
 
-    /// A body by itself, such as an action's.
+    /// Counts a body by itself, such as that of an action.
     fn body(&mut self, body: &'a Block, name: &str) -> u64 {
         let mut sum = 0;
         for statement in &body.statements {
@@ -183,7 +183,7 @@ impl<'i, 'a> Count<'i, 'a> {
         sum
     }
 
-    /// A global action, which is made once for each instance that uses it.
+    /// Counts a global action, whose code is generated once per instance that uses it.
     fn shared(&mut self, def: DefId) -> u64 {
         if !self.info.top_level.contains(&def) || !self.once.insert(def) {
             return 0;
@@ -194,8 +194,8 @@ impl<'i, 'a> Count<'i, 'a> {
         }
     }
 
-    /// A function, which is made once if it is given neither types nor objects, and may be made
-    /// at each call otherwise.
+    /// Counts a function, whose code is generated once if it takes neither type arguments nor
+    /// objects, and possibly at each call otherwise.
     fn function(&mut self, def: DefId) -> u64 {
         let DefKind::Function(signature, Some(body)) = &self.def(def).kind else {
             return 0;
@@ -241,7 +241,7 @@ impl<'i, 'a> Count<'i, 'a> {
         sum
     }
 
-    /// How often a loop over these elements runs.
+    /// The number of iterations of a loop over these elements.
     fn rounds(&self, elements: &Expr) -> u64 {
         if let ExprKind::List(items) = &elements.kind {
             return items.len() as u64;
@@ -277,9 +277,9 @@ impl<'i, 'a> Count<'i, 'a> {
             Callee::Construct(ty) => self.object(*ty),
             Callee::Function(def) => self.function(*def),
             Callee::Action(def) => self.shared(*def),
-            // Keys are computed where a table is applied.
+            // Keys are evaluated where a table is applied.
             Callee::ApplyTable(def) => self.keys(*def),
-            // Applied by its type: an instance is made for it.
+            // Applied by its type: an instance is created for it.
             Callee::Apply(def) => match &expr.kind {
                 ExprKind::Call(function, ..) => match &function.kind {
                     ExprKind::Member(base, _) if !self.info.def_of.contains_key(&base.id) => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Expressions to instructions.
+//! Lowering of expressions to instructions.
 
 use super::{Failed, Lower, Result};
 use crate::check::{Builtin, Callee};
@@ -8,8 +8,8 @@ use crate::syntax::ast::{BinaryOp, Expr, ExprKind, UnaryOp};
 use crate::types::{Kind, TypeId};
 
 impl<'a> Lower<'a, '_> {
-    /// The slot of an expression's value. It may be the place of a variable: who keeps it while
-    /// other code runs copies it, or uses `kept`.
+    /// The slot of an expression's value. It may be the slot of a variable: a caller that keeps it
+    /// while other code runs has to copy it or use `kept`.
     pub(super) fn value(&mut self, expr: &'a Expr) -> Result<Slot> {
         self.go_on(expr.span)?;
         if let Some(value) = self.known(expr)? {
@@ -110,7 +110,7 @@ impl<'a> Lower<'a, '_> {
         Ok(dst)
     }
 
-    /// A value that stays what it is while `later` runs.
+    /// The slot of a value that stays unchanged while `later` is evaluated.
     pub(super) fn kept(&mut self, expr: &'a Expr, later: &[&'a Expr]) -> Result<Slot> {
         let slot = self.value(expr)?;
         if !later.iter().any(|e| self.has_effects(e)) {
@@ -131,7 +131,7 @@ impl<'a> Lower<'a, '_> {
         Ok(dst)
     }
 
-    /// Whether running an expression may change something.
+    /// Returns whether evaluating an expression may have side effects.
     pub(super) fn has_effects(&self, expr: &Expr) -> bool {
         let all = |list: &[&Expr]| list.iter().any(|e| self.has_effects(e));
         match &expr.kind {
@@ -162,7 +162,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// Members that are no fields.
+    /// Members that are not fields.
     fn special_member(&mut self, base: &'a Expr, name: &str) -> Result<Option<Slot>> {
         let ty = self.natural_type(base);
         match (self.kind(ty), name) {
@@ -227,7 +227,7 @@ impl<'a> Lower<'a, '_> {
         self.operate(op, (x, left), (y, right), a)
     }
 
-    /// An operator on values at hand.
+    /// Applies an operator to values in slots.
     pub(super) fn operate(
         &mut self,
         op: BinaryOp,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Extern objects and functions: what the engine is told of them.
+//! Extern objects and functions, as the engine needs them.
 
 use super::calls::{call_order, given, Given};
 use super::places::Place;
@@ -39,7 +39,7 @@ impl<'a> Lower<'a, '_> {
         for ty in types {
             let ty = self.info.types.substitute(ty, &self.scope.types);
             shown.push(self.shown_type(ty));
-            // A type that nothing says anything about is not used either.
+            // A type argument that nothing determines is not used either.
             layouts.push(match self.kind(ty) {
                 Kind::Infer(_) | Kind::Void => ir::Layout::Bits(0, false),
                 _ => self.layout(ty, span)?,
@@ -135,7 +135,7 @@ impl<'a> Lower<'a, '_> {
         self.extern_call(expr, None, name, signature, &given)
     }
 
-    /// The standard metadata of the block at hand, which older programs drop by without naming it.
+    /// The standard metadata of the current block, for older programs that drop without naming it.
     fn standard_metadata(&mut self, span: Span) -> Result<Option<(Slot, ir::Layout)>> {
         let env = self.scope.env.values();
         let places: Vec<_> = env
@@ -154,7 +154,8 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// Warns that fields given to an older form of cloning or going round are not kept.
+    /// Warns that fields passed to an older form of clone, resubmit or recirculate are not
+    /// preserved.
     fn warn_of_fields(&mut self, span: Span, name: &str) {
         let now = match name {
             "clone3" => "clone_preserving_field_list".to_owned(),
@@ -166,7 +167,7 @@ impl<'a> Lower<'a, '_> {
         self.diagnostics.push(warning.note(note));
     }
 
-    /// A digest by a function has the name of what it sends.
+    /// Records a digest that a function call sends; it has the name of the type sent.
     fn show_digest(&mut self, call: &Call) {
         let Some(ty) = call.types.first().copied() else {
             return;

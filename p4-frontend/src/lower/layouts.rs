@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Types to places of limbs.
+//! Layouts of types in limbs.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl Lower<'_, '_> {
             Kind::Bool => Layout::Bool,
             Kind::Error => Layout::Error,
             Kind::Varbit(width) => Layout::Varbit(width),
-            // A number without a width where any will do.
+            // A number without a width, where any width will do.
             Kind::Integer => Layout::Bits(64, false),
             Kind::New(_, base) | Kind::Serializable(_, base) => self.layout(base, span)?,
             Kind::Enum(def) => match &self.def(def).kind {
@@ -86,7 +86,7 @@ impl Lower<'_, '_> {
             .zip(lists)
             .map(|((name, ty), lists)| (name.to_string(), ty, lists))
             .collect();
-        // A header's first limb is its validity.
+        // The first limb of a header is its validity.
         let first = u32::from(kind == StructKind::Header);
         let placed = self.placed(name, named, first, span)?;
         Ok(match kind {
@@ -126,7 +126,7 @@ impl Lower<'_, '_> {
         }))
     }
 
-    /// The index that code has for a layout.
+    /// The index by which code refers to a layout.
     pub(super) fn layout_index(&mut self, layout: &Layout) -> u32 {
         let list = &mut self.out.layouts;
         let found = list.iter().position(|l| l == layout);

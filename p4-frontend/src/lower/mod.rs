@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! From the checked program to the intermediate form: instances are made, values get their places,
-//! statements become instructions.
+//! Lowering of the checked program to the intermediate representation: creates instances, assigns
+//! slots to values, and turns statements into instructions.
 
 mod aggregates;
 mod blocks;
@@ -30,22 +30,22 @@ use crate::source::{SourceMap, Span};
 use crate::syntax::ast::{Annotation, Decl, DeclKind, Direction, Expr, NodeId, Program};
 use crate::types::{DefId, Kind, TypeId};
 
-/// How deep instances, functions and actions may be in each other.
+/// The maximum nesting depth of instances, functions and actions.
 const MAX_DEPTH: usize = 128;
-/// The most limbs of a frame.
+/// The maximum number of limbs in a frame.
 const MAX_FRAME: usize = 1 << 20;
-/// The most instructions of a program.
+/// The maximum number of instructions in a program.
 const MAX_CODE: usize = 1 << 21;
-/// How deep calls may be in each other, which decides the stack that an engine needs.
+/// The maximum call depth, which determines the stack that an engine needs.
 const MAX_CALLS: u32 = 256;
 
-/// What has gone wrong has been reported.
+/// An error that has been reported.
 #[derive(Debug)]
 pub(crate) struct Failed;
 
 pub(crate) type Result<T> = std::result::Result<T, Failed>;
 
-/// What a name stands for while code is made.
+/// The entity that a name refers to during lowering.
 #[derive(Clone)]
 enum Storage {
     Place(places::Place),
@@ -54,11 +54,11 @@ enum Storage {
     Action(Rc<Callable>),
     Table(u32),
     ValueSet(u32),
-    /// `packet_in` and `packet_out`: there is one packet.
+    /// `packet_in` and `packet_out`: there is a single packet.
     Packet,
 }
 
-/// A function with the places of its parameters.
+/// A function with the slots of its parameters.
 struct Callable {
     function: FunctionId,
     parameters: Vec<Parameter>,
@@ -71,7 +71,7 @@ struct Parameter {
     direction: Direction,
     /// `None` for objects.
     place: Option<(Slot, TypeId)>,
-    /// What it is if no argument is given.
+    /// Its value if no argument is given.
     default: Option<Value>,
 }
 
@@ -81,25 +81,25 @@ struct Loop {
     continues: Vec<usize>,
 }
 
-/// What belongs to the instance that code is made for.
+/// The state of the instance for which code is generated.
 #[derive(Default)]
 struct Scope {
     env: HashMap<DefId, Storage>,
     /// Values of constructor parameters.
     known: HashMap<DefId, Value>,
-    /// What type parameters stand for.
+    /// The types substituted for type parameters.
     types: HashMap<u32, TypeId>,
-    /// The name of the instance as control planes know it, with a dot behind it; or nothing.
+    /// The control plane name of the instance with a trailing dot, or nothing.
     path: String,
     /// Instances of blocks that are applied by their type.
     direct: HashMap<NodeId, Rc<Callable>>,
 }
 
-/// What belongs to the function that is made.
+/// The state of the function for which code is generated.
 #[derive(Default)]
 struct Body {
     code: Vec<Inst>,
-    /// Whether it is an action's.
+    /// `true` if it is an action.
     is_action: bool,
     labels: Vec<(u32, String)>,
     loops: Vec<Loop>,
@@ -116,22 +116,22 @@ struct Lower<'a, 'd> {
     constants: HashMap<Vec<u64>, Slot>,
     layouts: HashMap<TypeId, ir::Layout>,
     globals: HashMap<DefId, Storage>,
-    /// Functions by what they are made for: types, and objects that they are given.
+    /// Functions, by their type arguments and the objects passed to them.
     functions: HashMap<(DefId, Vec<TypeId>, Vec<u32>), Rc<Callable>>,
     scope: Scope,
     body: Body,
     code_size: usize,
-    /// How deep the calls in each function of `out` are.
+    /// The call depth of each function in `out`.
     call_depths: Vec<u32>,
-    /// How deep instances, functions and actions are in each other while they are made.
+    /// The current nesting depth of instances, functions and actions.
     depth: usize,
-    /// The place that code is made for.
+    /// The span for which code is generated.
     at: Span,
-    /// Whether a limit has been passed, so that no more is made.
+    /// `true` once a limit has been exceeded, so that no more code is generated.
     is_full: bool,
 }
 
-/// Makes the program that `main` is, if there is one and it has no errors.
+/// Lowers the program that `main` instantiates, if there is one and it has no errors.
 pub(crate) fn lower(
     program: &Program,
     sources: &SourceMap,
@@ -163,7 +163,7 @@ pub(crate) fn lower(
         at: Span::default(),
         is_full: false,
     };
-    // The first slots are fixed: nothing depends on it but that they exist.
+    // The first slots are fixed; nothing depends on that except that they exist.
     lower.constant_limbs(vec![0]);
     lower.constant_limbs(vec![1]);
     let done = lower.top(program);
@@ -174,7 +174,7 @@ pub(crate) fn lower(
 }
 
 impl<'a> Lower<'a, '_> {
-    /// Makes global objects and `main`; false if there is no `main`.
+    /// Creates global objects and `main`; returns `false` if there is no `main`.
     fn top(&mut self, program: &'a Program) -> Result<bool> {
         for decl in &program.decls {
             let DeclKind::Instance(..) = &decl.kind else {
@@ -209,7 +209,7 @@ impl<'a> Lower<'a, '_> {
         Err(Failed)
     }
 
-    /// What cannot be run, though the language has it.
+    /// Reports a construct of the language that cannot be run yet.
     fn unsupported<T>(&mut self, span: Span, what: &str) -> Result<T> {
         self.fail(span, format!("not supported yet: {what}"))
     }
@@ -226,7 +226,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// Fails where going on has no use: a limit is passed, or nobody waits for the program.
+    /// Fails if continuing is useless: a limit is exceeded, or the compilation is cancelled.
     fn go_on(&mut self, at: Span) -> Result<()> {
         self.at = at;
         match self.is_full || self.diagnostics.stopped() || self.diagnostics.is_full() {
@@ -239,7 +239,7 @@ impl<'a> Lower<'a, '_> {
         self.body.code.len() as u32
     }
 
-    /// A jump whose target is set later.
+    /// Emits a jump whose target is set later; returns its index.
     fn jump(&mut self) -> usize {
         self.emit(Inst::Jump { to: u32::MAX });
         self.body.code.len().saturating_sub(1)
@@ -254,7 +254,7 @@ impl<'a> Lower<'a, '_> {
         self.body.code.len().saturating_sub(1)
     }
 
-    /// Sets a jump's target to what comes next.
+    /// Sets the target of a jump to the next instruction.
     fn land(&mut self, jump: usize) {
         let target = self.here();
         self.aim(jump, target);
@@ -268,14 +268,14 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// Goes to the function's end if everything ends.
+    /// Emits a jump to the function's end, taken if an unwinding is in progress.
     fn leave_if_ending(&mut self) {
         self.emit(Inst::IfEnding { to: u32::MAX });
         let at = self.body.code.len().saturating_sub(1);
         self.body.returns.push(at);
     }
 
-    /// Room in the frame.
+    /// Allocates space in the frame.
     fn allocate(&mut self, limbs: u32) -> Slot {
         let slot = self.out.frame.len();
         if slot + limbs as usize > MAX_FRAME {
@@ -316,7 +316,7 @@ impl<'a> Lower<'a, '_> {
         self.constant_limbs(vec![value])
     }
 
-    /// Makes a function of what `make` emits.
+    /// Creates a function from the code that `make` emits.
     fn function(
         &mut self,
         name: String,
@@ -354,7 +354,7 @@ impl<'a> Lower<'a, '_> {
         made.map(|()| self.out.functions.len() as FunctionId - 1)
     }
 
-    /// The depth of the deepest call in a function's code.
+    /// The maximum call depth of a function's callees.
     fn calls_in(&self, code: &[Inst]) -> u32 {
         let depth = |function: FunctionId| {
             let depth = self.call_depths.get(function as usize);
@@ -376,14 +376,14 @@ impl<'a> Lower<'a, '_> {
         local.or_else(|| self.globals.get(&def)).cloned()
     }
 
-    /// The type of an expression before it is converted.
+    /// The type of an expression before its conversion.
     fn natural_type(&mut self, expr: &Expr) -> TypeId {
         let ty = self.info.type_of.get(&expr.id).copied();
         let ty = ty.unwrap_or(crate::types::UNKNOWN);
         self.info.types.substitute(ty, &self.scope.types)
     }
 
-    /// The type of an expression.
+    /// The type of an expression after its conversion, if any.
     fn type_of(&mut self, expr: &Expr) -> TypeId {
         match self.info.coerced.get(&expr.id).copied() {
             Some(ty) => self.info.types.substitute(ty, &self.scope.types),
@@ -395,8 +395,8 @@ impl<'a> Lower<'a, '_> {
         self.info.types.kind(ty).clone()
     }
 
-    /// The name as control planes know it: that of `@name`, or the declared one, behind the
-    /// instance's.
+    /// The name in the control plane: that of `@name` or the declared one, prefixed with that of
+    /// the instance.
     fn visible_name(&self, annotations: &[Annotation], name: &str) -> String {
         match crate::check::given_name(annotations) {
             Some(given) => match given.strip_prefix('.') {

@@ -54,7 +54,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// Extracts a header whose varbit, if it has one, has a given number of bits.
+    /// Extracts a header; `bits` is the size of its varbit in bits, if it has one.
     fn extract(
         &mut self,
         (first, header): (usize, &'a Expr),
@@ -127,7 +127,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// A stack has one element more, after `next` was extracted.
+    /// Increments the next index of a stack after the extraction into `next`.
     fn count_up(&mut self, stack: &'a Expr) -> Result<()> {
         let Some(place) = self.place(stack)? else {
             return Err(Failed);
@@ -143,7 +143,7 @@ impl<'a> Lower<'a, '_> {
         Ok(())
     }
 
-    /// Appends the headers in a value.
+    /// Appends the headers in a value to the output.
     fn emit_value(&mut self, slot: Slot, layout: &Layout, span: Span) -> Result<()> {
         match layout {
             Layout::Header(_) => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Parsers: states are places in the code, transitions are jumps.
+//! Parsers: states are positions in the code, transitions are jumps.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::source::Span;
 use crate::syntax::ast::{Decl, Expr, ExprKind, Ident, ParserBody, Transition};
 use crate::types::{DefId, Kind, TypeId};
 
-/// Jumps to states that have no place yet.
+/// Jumps to states whose position is not known yet.
 type Pending = Vec<(usize, Ident)>;
 
 impl<'a> Lower<'a, '_> {
@@ -91,7 +91,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// Whether all values are in their sets; `None` if they always are.
+    /// Emits a test whether all values are in their sets; returns `None` if they always are.
     fn matches(&mut self, sets: &'a [Expr], slots: &[(Slot, TypeId)]) -> Result<Option<Slot>> {
         if let [one] = sets {
             if slots.len() != 1 {
@@ -184,7 +184,7 @@ impl<'a> Lower<'a, '_> {
             return self.unsupported(set.span, "this as a set");
         };
         let keys = self.out.value_sets[index as usize].keys.clone();
-        // The values one by one, whatever structure the set is of.
+        // The values one by one, regardless of the structure of the set.
         let mut parts = Vec::new();
         for (slot, ty) in slots {
             let layout = self.layout(*ty, set.span)?;
@@ -231,7 +231,7 @@ impl<'a> Lower<'a, '_> {
     }
 }
 
-/// The simple values that a value is made of, with their widths.
+/// Collects the scalar components of a value, with their widths.
 pub(super) fn leaves(layout: &Layout, slot: Slot, out: &mut Vec<(Slot, u32)>) {
     match layout {
         Layout::Struct(fields) | Layout::Header(fields) | Layout::Union(fields) => {

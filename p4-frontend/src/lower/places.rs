@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Places that are read and written.
+//! Locations that are read and written.
 
 use num_traits::ToPrimitive;
 
@@ -9,21 +9,21 @@ use crate::source::Span;
 use crate::syntax::ast::{Expr, ExprKind};
 use crate::types::{Kind, TypeId};
 
-/// Where a value is. At most one index of a path is not a constant.
+/// The location of a value. At most one index in a path is not a constant.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) base: Slot,
     pub(super) index: Option<Index>,
     pub(super) ty: TypeId,
-    /// The lowest bit and how many bits, if it is part of an integer.
+    /// The lowest bit and the number of bits, if it is a slice of an integer.
     pub(super) slice: Option<(u32, u32)>,
-    /// A part of that, from a bit on that is known at run time.
+    /// A slice of that, with an offset that is known only at run time.
     pub(super) part: Option<Part>,
-    /// The other headers of the union, if it is one of a union: distances to them.
+    /// The distances to the other headers of the union, if it is a header of one.
     pub(super) others: Vec<i64>,
 }
 
-/// So many bits from a number of bits on, which has a width itself.
+/// A slice of `width` bits from a bit offset in a slot, which has a width itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
     pub(super) low: Slot,
@@ -52,7 +52,7 @@ impl Place {
 }
 
 impl<'a> Lower<'a, '_> {
-    /// The place that an expression names; `None` if it names none, being a mere value.
+    /// The location that an expression names; `None` if it is only a value.
     pub(super) fn place(&mut self, expr: &'a Expr) -> Result<Option<Place>> {
         match &expr.kind {
             ExprKind::Name(..) => {
@@ -99,7 +99,7 @@ impl<'a> Lower<'a, '_> {
             .and_then(|v| v.int().and_then(|v| v.to_u32())))
     }
 
-    /// The place of a structure; a value that has none is put into one.
+    /// The location of a composite value; a value without one is stored in a temporary.
     fn place_or_temporary(&mut self, expr: &'a Expr) -> Result<Option<Place>> {
         if let Some(place) = self.place(expr)? {
             return Ok(Some(place));
@@ -166,7 +166,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// The index of a stack's `next` or `last`; ends parsing if there is none.
+    /// Emits the index of a stack's `next` or `last`; ends parsing if there is none.
     fn stack_index(&mut self, place: &Place, next: bool, count: u32) -> Slot {
         let out_of_bounds = self.error_slot("StackOutOfBounds");
         let index = self.allocate(1);
@@ -185,7 +185,7 @@ impl<'a> Lower<'a, '_> {
                 width: 32,
             });
         }
-        // A `last` before the first is 2^32 - 1.
+        // `last` of an empty stack has the index 2^32 - 1.
         let (limit, good) = (self.number(count.into()), self.allocate(1));
         self.emit(Inst::Compare {
             cmp: crate::ir::Cmp::Lt(false),
@@ -221,7 +221,7 @@ impl<'a> Lower<'a, '_> {
                         ..place
                     });
                 }
-                // The index is kept: what it is made of may change before the place is used.
+                // The index is kept: its operands may change before the location is used.
                 let index_ty = self.type_of(index);
                 let width = self.layout(index_ty, index.span)?.bits();
                 let value = self.value(index)?;
@@ -276,7 +276,7 @@ impl<'a> Lower<'a, '_> {
         })
     }
 
-    /// The slot that the place's value can be read from. It may be the place itself.
+    /// The slot from which the location's value can be read. It may be the location itself.
     pub(super) fn read(&mut self, place: &Place, span: Span) -> Result<Slot> {
         let layout = self.layout(place.ty, span)?;
         let whole = match place.index {
@@ -314,7 +314,7 @@ impl<'a> Lower<'a, '_> {
         })
     }
 
-    /// Writes a value, of the place's type or its slice's width.
+    /// Writes a value of the location's type, or of the width of its slice.
     pub(super) fn write(&mut self, place: &Place, src: Slot, span: Span) -> Result<()> {
         let layout = self.layout(place.ty, span)?;
         if let Some(part) = place.part {
@@ -354,7 +354,7 @@ impl<'a> Lower<'a, '_> {
         Ok(())
     }
 
-    /// Writes some limbs of a place.
+    /// Writes some limbs of a location.
     pub(super) fn write_limbs(&mut self, place: &Place, offset: u32, src: Slot, limbs: u32) {
         let base = place.base + offset;
         match place.index {
@@ -375,7 +375,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// A header of a union that has become valid makes the others invalid.
+    /// Invalidates the other headers of a union if this one has become valid.
     pub(super) fn select_member(&mut self, place: &Place) {
         if place.others.is_empty() {
             return;
@@ -394,7 +394,7 @@ impl<'a> Lower<'a, '_> {
         self.land(skip);
     }
 
-    /// The first limb of a place: a header's validity.
+    /// The first limb of a location: the validity of a header.
     pub(super) fn read_limb(&mut self, place: &Place) -> Slot {
         match place.index {
             None => place.base,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Bits of integers as places: slices, and parts that begin where an expression says.
+//! Bits of integers as locations: slices with constant offsets and with run-time offsets.
 
 use super::places::{Part, Place};
 use super::{Lower, Result};
@@ -40,7 +40,7 @@ impl<'a> Lower<'a, '_> {
         Ok(Some(place))
     }
 
-    /// A part that begins where an expression says by now.
+    /// A slice whose offset is the current value of an expression.
     pub(super) fn moving(&mut self, low: &'a Expr, width: u32) -> Result<Part> {
         let ty = self.type_of(low);
         let low_width = self.layout(ty, low.span)?.bits();
@@ -53,7 +53,7 @@ impl<'a> Lower<'a, '_> {
         })
     }
 
-    /// The bits of a part of a value of `width` bits.
+    /// Emits the extraction of a slice from a value of `width` bits.
     pub(super) fn read_part(&mut self, part: Part, a: Slot, width: u32) -> Slot {
         let moved = self.allocate(limbs_of(width));
         self.emit(Inst::Shr {
@@ -75,7 +75,7 @@ impl<'a> Lower<'a, '_> {
         dst
     }
 
-    /// A value of `width` bits with other bits in a part of it. Those behind its end go.
+    /// A value of `width` bits with a slice of it replaced. Bits beyond its end are dropped.
     pub(super) fn with_part(&mut self, part: Part, whole: Slot, src: Slot, width: u32) -> Slot {
         let limbs = limbs_of(width);
         let ones = self.allocate(limbs);

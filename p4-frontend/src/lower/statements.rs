@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Statements to instructions.
+//! Lowering of statements to instructions.
 
 use super::places::Place;
 use super::{Failed, Loop, Lower, Result, Storage};
@@ -12,7 +12,7 @@ use crate::syntax::ast::{
 use crate::types::Kind;
 
 impl<'a> Lower<'a, '_> {
-    /// Runs through statements; one that fails does not hide errors in the next.
+    /// Lowers statements; one that fails does not hide errors in the next.
     pub(super) fn statements(&mut self, statements: &'a [Statement]) -> Result<()> {
         let mut all = Ok(());
         for statement in statements {
@@ -105,7 +105,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// The body of a loop; gives the jumps out of it.
+    /// Lowers the body of a loop; returns the jumps out of it.
     fn in_loop(&mut self, body: &'a Statement) -> Result<Loop> {
         self.body.loops.push(Loop::default());
         let result = self.statement(body);
@@ -138,7 +138,7 @@ impl<'a> Lower<'a, '_> {
                 for jump in inner.continues {
                     self.land(jump);
                 }
-                // The last value may be the type's largest: compared before it is counted up.
+                // The last value may be the maximum of its type: compared before the increment.
                 self.emit(Inst::Compare {
                     cmp: Cmp::Lt(signed),
                     dst: go,
@@ -167,7 +167,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// The body once for each element.
+    /// Unrolls the body, once for each element.
     fn for_elements(
         &mut self,
         variable: &Place,
@@ -229,7 +229,7 @@ impl<'a> Lower<'a, '_> {
         Ok(())
     }
 
-    /// Makes a variable's place.
+    /// Allocates the slot of a variable.
     fn variable(&mut self, decl: &'a Decl) -> Result<Place> {
         let Some(def) = self.info.def_of.get(&decl.id).copied() else {
             return Err(Failed);
@@ -247,7 +247,7 @@ impl<'a> Lower<'a, '_> {
     pub(super) fn local_declaration(&mut self, decl: &'a Decl) -> Result<()> {
         match &decl.kind {
             DeclKind::Variable(_, value) => {
-                // The value may mention a variable of the same name outside.
+                // The value may refer to an outer variable of the same name.
                 let place = self.variable(decl)?;
                 match value {
                     Some(value) => self.value_into(value, place.base),
@@ -266,7 +266,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// A constant whose value depends on constructor parameters.
+    /// Evaluates a constant whose value depends on constructor parameters.
     pub(super) fn local_constant(&mut self, decl: &'a Decl, value: &'a Expr) -> Result<()> {
         let Some(def) = self.info.def_of.get(&decl.id).copied() else {
             return Err(Failed);
@@ -292,7 +292,7 @@ impl<'a> Lower<'a, '_> {
         };
         let src = match op {
             None => match place {
-                // Straight into the variable, if nothing else is to be done.
+                // Directly into the variable, if nothing else needs to be done.
                 Place {
                     index: None,
                     slice: None,
@@ -402,7 +402,7 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// Copies a truth value or the like out of where it may change.
+    /// Copies a Boolean or similar value out of a slot that may change.
     pub(super) fn fresh_copy(&mut self, src: Slot, limbs: u32) -> Slot {
         let dst = self.allocate(limbs);
         self.emit(Inst::Move { dst, src, limbs });

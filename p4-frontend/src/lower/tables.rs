@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tables.
+//! Lowering of tables.
 
 use num_bigint::BigInt;
 use num_traits::ToPrimitive;
@@ -62,7 +62,7 @@ impl<'a> Lower<'a, '_> {
             let annotations = self.shown_annotations(&reference.annotations);
             shown.actions.push(annotations);
         }
-        // NoAction unless something else is said, even if it is not listed.
+        // `NoAction` unless another default is given, even if it is not listed.
         match find("default_action") {
             Some(property) => {
                 table.const_default = property.is_const;
@@ -106,7 +106,7 @@ impl<'a> Lower<'a, '_> {
         Ok(self.out.tables.len() as u32 - 1)
     }
 
-    /// A number of entries, which constructor parameters may have a part in.
+    /// A number of entries, which may depend on constructor parameters.
     pub(super) fn entries_size(&mut self, size: &'a Expr) -> Result<u32> {
         let known = self.known(size)?.and_then(|v| v.int().cloned());
         match known.as_ref().map(|v| v.to_u32()) {
@@ -147,7 +147,7 @@ impl<'a> Lower<'a, '_> {
         })
     }
 
-    /// An action of the table: if it has arguments bound, code that passes them.
+    /// An action of the table; if it has bound arguments, a function that passes them.
     fn table_action(&mut self, def: DefId, reference: &'a ActionRef) -> Result<TableAction> {
         let callable = self.action(def, reference.name.span)?;
         let name = self.out.functions[callable.function as usize].name.clone();
@@ -196,7 +196,8 @@ impl<'a> Lower<'a, '_> {
         })
     }
 
-    /// Calls an action with its bound arguments; what entries set is in its place already.
+    /// Calls an action with its bound arguments; the parameters that entries set are in their
+    /// slots.
     fn call_bound(
         &mut self,
         callable: &std::rc::Rc<super::Callable>,
@@ -282,7 +283,7 @@ impl<'a> Lower<'a, '_> {
             .parameters
             .iter()
             .filter(|p| p.direction == Direction::None);
-        // The bound arguments may have been given again, before these.
+        // The bound arguments may be repeated before these.
         let skip = arguments.len() - call.arguments.iter().flatten().count().min(arguments.len());
         let mut limbs = Vec::new();
         for (parameter, given) in own.zip(&call.arguments) {
@@ -301,7 +302,7 @@ impl<'a> Lower<'a, '_> {
         })
     }
 
-    /// A property's value; an object that it makes is named by the property's `@name`.
+    /// The value of a property; an object that it instantiates is named by the property's `@name`.
     fn property_value(&mut self, value: &'a Expr, annotations: &[Annotation]) -> Result<Constant> {
         if let Some(known) = self.known(value)? {
             return self.engine_constant(&known, value.span);
@@ -344,12 +345,12 @@ impl<'a> Lower<'a, '_> {
             _ => 1,
         };
         let count = entries.len() as i64;
-        // The first entry wins unless it says otherwise.
+        // The first entry wins unless priorities say otherwise.
         let mut next = match larger_wins {
             true => (count - 1) * delta + 1,
             false => 1,
         };
-        // An older way, in which smaller numbers win, and an entry's place is its number.
+        // The older `@priority`: smaller numbers win, and the position of an entry is its default.
         let annotated = entries
             .iter()
             .any(|e| priority_annotation(&e.annotations).is_some());
@@ -425,7 +426,8 @@ impl<'a> Lower<'a, '_> {
         Ok(list)
     }
 
-    /// Computes the keys and applies the table: whether it hit, and which action it ran.
+    /// Evaluates the keys and applies the table; returns the slots of the hit and of the action
+    /// run.
     pub(super) fn apply_table(&mut self, expr: &'a Expr) -> Result<(Slot, Slot)> {
         let table = self.info.calls.get(&expr.id).map(|c| c.callee.clone());
         let Some(crate::check::Callee::ApplyTable(def)) = table else {
@@ -455,7 +457,7 @@ impl<'a> Lower<'a, '_> {
         Ok((hit, action))
     }
 
-    /// The name that a member has to control planes.
+    /// The name of a member in the control plane.
     fn field_name(&mut self, base: &Expr, name: &str) -> String {
         let ty = self.type_of(base);
         let Kind::Struct(_, def, _) = self.kind(ty) else {
@@ -469,7 +471,7 @@ impl<'a> Lower<'a, '_> {
         given.unwrap_or(name).to_owned()
     }
 
-    /// A number in the base that it is written in, without zeros in front.
+    /// A number in the base in which it is written, without leading zeros.
     fn number_text(&self, value: &BigInt, width: Option<(u32, bool)>, expr: &Expr) -> String {
         let written = self.sources.text(expr.span).to_lowercase();
         let digits = match width {
@@ -488,7 +490,7 @@ impl<'a> Lower<'a, '_> {
         format!("{prefix}{}{}", &digits[..2], value.to_str_radix(base))
     }
 
-    /// A key as it is written, which is its name.
+    /// A key as written in source, which is its name.
     fn spelled(&mut self, expr: &Expr) -> String {
         match &expr.kind {
             ExprKind::Name(name, _) => name.name.to_string(),

@@ -5,7 +5,7 @@ use crate::source::NoIncludes;
 use crate::warnings::Warning;
 use crate::{compile, Options};
 
-/// A program with the architecture's other blocks, around an ingress control.
+/// A program with an ingress control and the architecture's other blocks.
 fn program(ingress: &str) -> Result<Program, String> {
     let text = format!(
         "#include <v1model.p4>

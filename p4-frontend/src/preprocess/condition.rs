@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The value of an `#if`: the C preprocessor's integer expressions, with names being 0.
+//! The value of an `#if`: integer expressions of the C preprocessor, in which names are 0.
 
 use crate::diagnostics::Diagnostic;
 use crate::lexer::{Kind, Token};
 use crate::source::Span;
 
-/// How deep parentheses and operators before a value may be nested.
+/// The maximum nesting depth of parentheses, conditionals and prefix operators.
 const MAX_DEPTH: usize = 64;
 
 pub(super) fn evaluate(line: &[Token], span: Span) -> Result<i64, Diagnostic> {
@@ -52,7 +52,7 @@ impl Expression<'_> {
         Ok(if condition != 0 { yes } else { no })
     }
 
-    /// The operator at hand and how many tokens it has, with its precedence.
+    /// The current operator, its precedence and its number of tokens.
     fn operator(&self) -> Option<(&'static str, u8, usize)> {
         let next = self.line.get(self.at + 1);
         let joined = |kind| next.is_some_and(|t| t.kind == kind && !t.spaced);

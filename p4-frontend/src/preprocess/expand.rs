@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Macros are replaced.
+//! Macro expansion.
 //!
-//! A token that came out of a macro is not replaced by the same macro again (each carries the
-//! list of those it came out of), so that replacement ends; how much of it there is has a limit.
+//! A token that results from a macro is not replaced by the same macro again (each carries the list
+//! of macros that it resulted from), so that expansion terminates; its amount is limited.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -14,10 +14,10 @@ use crate::diagnostics::{cancelled, Diagnostic};
 use crate::lexer::{Interner, Kind, Name, Token};
 use crate::source::{SourceMap, Span};
 
-/// How deep the arguments of macros may be macros with arguments.
+/// The maximum nesting depth of function-like macros in arguments of macros.
 const MAX_DEPTH: usize = 64;
 
-/// The macros that a token came out of.
+/// The macros that a token resulted from.
 type Hidden = Option<Rc<HiddenIn>>;
 
 pub(super) struct HiddenIn {
@@ -35,7 +35,7 @@ fn hides(mut hidden: &Hidden, name: &Name) -> bool {
     false
 }
 
-/// A token and the macros that it came out of.
+/// A token and the macros that it resulted from.
 #[derive(Clone)]
 pub(super) struct Item {
     pub(super) token: Token,
@@ -51,34 +51,34 @@ impl From<Token> for Item {
     }
 }
 
-/// What is counted over the whole program.
+/// Counters over the whole program.
 #[derive(Default)]
 pub(super) struct Counts {
-    /// Tokens that have been looked at.
+    /// The number of tokens processed.
     work: usize,
     /// The next value of `__COUNTER__`.
     counter: usize,
 }
 
-/// Replacement of the macros in some tokens.
+/// Expansion of the macros in some tokens.
 pub(super) struct Expansion<'a> {
     pub(super) macros: &'a HashMap<Name, Macro>,
     pub(super) sources: &'a SourceMap,
     pub(super) names: &'a mut Interner,
     pub(super) counts: &'a mut Counts,
     pub(super) cancel: &'a Cancel,
-    /// The most tokens that may come out.
+    /// The maximum number of resulting tokens.
     pub(super) limit: usize,
 }
 
 impl Expansion<'_> {
-    /// `tokens` with all macros replaced.
+    /// Returns `tokens` with all macros expanded.
     pub(super) fn run(&mut self, tokens: &[Token]) -> Result<Vec<Token>, Diagnostic> {
         let out = self.items(tokens.iter().cloned().map(Item::from).collect(), 0)?;
         Ok(out.into_iter().map(|item| item.token).collect())
     }
 
-    /// Counts tokens; fails if there are too many.
+    /// Counts processed tokens; fails if there are too many or the compilation is cancelled.
     pub(super) fn work(&mut self, tokens: usize, span: Span) -> Result<(), Diagnostic> {
         self.counts.work += tokens;
         if self.cancel.is_cancelled() {
@@ -137,7 +137,8 @@ impl Expansion<'_> {
                     inner.token.spaced = item.token.spaced;
                 }
                 inner.hidden = match inner.hidden {
-                    // From an argument: hidden in what it came out of, and in this macro.
+                    // From an argument: hidden from the macros that it resulted from, and from this
+                    // one.
                     Some(own) => Some(Rc::new(HiddenIn {
                         name: item.token.text.clone(),
                         outer: Some(own),
@@ -150,7 +151,7 @@ impl Expansion<'_> {
         Ok(out)
     }
 
-    /// The value of a name that is always defined.
+    /// Expands a name that is always defined.
     fn builtin(&mut self, mut item: Item) -> Item {
         let token = &mut item.token;
         if token.kind != Kind::Ident || !token.text.starts_with("__") {
@@ -180,7 +181,7 @@ fn too_long(span: Span) -> Diagnostic {
         .note(format!("a program may have {} tokens", super::MAX_TOKENS))
 }
 
-/// Takes a macro's arguments, parentheses and all, off the input (whose next token is its last).
+/// Takes a macro's arguments with their parentheses off the input (whose next token is its last).
 fn arguments(
     input: &mut Vec<Item>,
     name: &Token,
@@ -200,7 +201,7 @@ fn arguments(
         };
         match item.token.kind {
             Kind::ParenClose if depth == 0 => break,
-            // What the last parameter takes has its commas in it.
+            // The argument of a variadic parameter includes its commas.
             Kind::Comma if depth == 0 && !(is_variadic && arguments.len() == wanted) => {
                 arguments.push(Vec::new());
                 continue;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What `#define` defines: the name, the parameters and the body of a macro.
+//! Macro definitions: the name, the parameters and the body of a `#define`.
 
 use std::rc::Rc;
 
@@ -7,21 +7,21 @@ use crate::diagnostics::Diagnostic;
 use crate::lexer::{Interner, Kind, Name, Token};
 use crate::source::Span;
 
-/// The name of what `...` takes.
+/// The name of the variadic arguments.
 const VA_ARGS: &str = "__VA_ARGS__";
 
 /// A macro.
 #[derive(Clone, Debug)]
 pub(super) struct Macro {
-    /// `None` for a macro without parentheses.
+    /// `None` for an object-like macro.
     pub(super) parameters: Option<Vec<Name>>,
-    /// Whether the last parameter takes all further arguments, none included.
+    /// `true` if the last parameter takes all further arguments, possibly none.
     pub(super) is_variadic: bool,
     pub(super) body: Rc<[Token]>,
 }
 
 impl Macro {
-    /// The macro of what stands behind `#define`.
+    /// Parses the tokens after `#define`.
     pub(super) fn parse(
         line: &[Token],
         span: Span,
@@ -74,8 +74,8 @@ impl Macro {
     }
 }
 
-/// Parameters up to the closing parenthesis, whether the last one takes all further arguments,
-/// and what comes behind.
+/// Parses parameters up to the closing parenthesis; returns them, whether the last one takes all
+/// further arguments, and the tokens that follow.
 fn parameter_list<'t>(
     open: &Token,
     mut inside: &'t [Token],
@@ -93,7 +93,7 @@ fn parameter_list<'t>(
                 list.push(names.name(VA_ARGS));
                 return Ok((list, true, rest));
             }
-            // A name for what `...` takes, as GNU's preprocessor has it.
+            // A named variadic parameter, as in GNU's preprocessor.
             [name, dots, close, rest @ ..]
                 if name.kind == Kind::Ident
                     && dots.kind == Kind::Ellipsis

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The preprocessor: `#include`, `#define` (also with arguments, `#`, `##`, `...` and
-//! `__VA_OPT__`), `#undef`, `#if` and its kin, `#error`, `#warning`, `#pragma once`, `__LINE__`,
-//! `__FILE__` and `__COUNTER__`, as GNU's preprocessor has them. It works on tokens, and every
-//! token keeps the place that it was written at; one that comes out of a macro has the place of
-//! the macro's use.
+//! `__VA_OPT__`), `#undef`, `#if` and related directives, `#error`, `#warning`, `#pragma once`,
+//! `__LINE__`, `__FILE__` and `__COUNTER__`, as in GNU's preprocessor. It operates on tokens, and
+//! every token keeps its span in the source; one that results from a macro has the span of the
+//! macro's use.
 
 mod condition;
 mod expand;
@@ -22,16 +22,16 @@ use crate::warnings::Warning;
 use expand::{Counts, Expansion};
 use macros::Macro;
 
-/// How deep files may include files.
+/// The maximum nesting depth of included files.
 const MAX_INCLUDE_DEPTH: usize = 32;
-/// How many files may be included, a file counted as often as it is.
+/// The maximum number of included files, each counted as often as it is included.
 const MAX_INCLUDES: usize = 1000;
-/// How deep conditions may be nested.
+/// The maximum nesting depth of conditions.
 const MAX_CONDITIONS: usize = 256;
-/// The most tokens that a program may have after macros are replaced.
+/// The maximum number of tokens in a program after macro expansion.
 const MAX_TOKENS: usize = 4 << 20;
 
-/// A preprocessor at work.
+/// The state of the preprocessor.
 pub(crate) struct Preprocessor<'a> {
     pub(crate) sources: &'a mut SourceMap,
     pub(crate) diagnostics: &'a mut Diagnostics,
@@ -44,18 +44,18 @@ pub(crate) struct Preprocessor<'a> {
     once: HashSet<String>,
     out: Vec<Token>,
     included: usize,
-    /// Lines with conditions in string literals.
+    /// The number of lines with conditions in string literals.
     literal_lines: usize,
 }
 
-/// One `#if` that has not met its `#endif`.
+/// An `#if` without its `#endif` so far.
 struct Condition {
     span: Span,
-    /// Whether the lines that follow count.
+    /// `true` if the lines that follow are active.
     active: bool,
-    /// Whether some branch has been taken, or none may be since the whole is in a part left out.
+    /// `true` if a branch has been taken, or none may be since the whole is in a skipped section.
     done: bool,
-    /// Whether `#else` has been seen.
+    /// `true` if `#else` has been seen.
     last: bool,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Preprocessor<'a> {
         self.run("(command line)".to_owned(), line, 0);
     }
 
-    /// The program as tokens, an end token last.
+    /// Preprocesses the program; returns its tokens, an end token last.
     pub(crate) fn finish(mut self, name: String, text: String) -> Vec<Token> {
         self.run(name, text, 0);
         let end = self.out.last().map_or(Span::default(), |t| Span {
@@ -162,7 +162,7 @@ impl<'a> Preprocessor<'a> {
         }
     }
 
-    /// The tokens with macros replaced.
+    /// Returns the tokens with macros expanded.
     fn expanded(&mut self, tokens: &[Token]) -> Result<Vec<Token>, Diagnostic> {
         let mut expansion = Expansion {
             macros: &self.macros,
@@ -243,7 +243,7 @@ impl<'a> Preprocessor<'a> {
                 let file = self.sources.file_of(span);
                 self.once.insert(self.sources.file(file).name.clone());
             }
-            // Places are those of the text at hand; pragmas are for other compilers.
+            // Positions are those of the actual text; pragmas are for other compilers.
             "line" | "pragma" | "ident" => {}
             _ if name.kind == Kind::Number => {}
             other => self.error(span, format!("there is no directive `#{other}`")),
@@ -378,7 +378,7 @@ impl<'a> Preprocessor<'a> {
         }
     }
 
-    /// The text from the first of these tokens to the last.
+    /// The source text from the first of these tokens to the last.
     fn text_of(&self, tokens: &[Token]) -> String {
         let ends = tokens.first().zip(tokens.last());
         let text = ends.map(|(a, b)| self.sources.text(a.span.to(b.span)).to_owned());
@@ -390,7 +390,7 @@ impl<'a> Preprocessor<'a> {
     }
 }
 
-/// The path that macros in an `#include` have made, and whether it is in quotes.
+/// The path of an `#include` after macro expansion, and whether it is in quotes.
 fn expanded_path(line: &[Token]) -> Option<(String, bool)> {
     match line {
         [path] if path.kind == Kind::Str => {
@@ -403,7 +403,7 @@ fn expanded_path(line: &[Token]) -> Option<(String, bool)> {
     }
 }
 
-/// The index behind the line that begins at `at`.
+/// The index after the line that begins at `at`.
 fn line_end(tokens: &[Token], at: usize) -> usize {
     let rest = &tokens[at + 1..];
     at + 1 + rest.iter().position(|t| t.first).unwrap_or(rest.len())

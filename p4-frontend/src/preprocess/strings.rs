@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Conditions inside string literals of several lines. GNU's preprocessor works line by line and
-//! knows no such literals, so that programs have conditions in their `@entry_restriction`s.
+//! has no such literals, so programs have conditions in their `@entry_restriction`s.
 
 use crate::diagnostics::Diagnostic;
 use crate::lexer::{tokens, Kind, Token};
 
 use super::{Condition, Preprocessor};
 
-/// The most lines with conditions in all string literals.
+/// The maximum number of lines with conditions in all string literals.
 const MAX_LINES: usize = 1000;
 
-/// The line of a condition, which ends before the literal does.
+/// Returns whether a line is a condition, and ends before the literal does.
 fn is_condition(line: &str) -> bool {
     let Some(rest) = line.trim_start().strip_prefix('#') else {
         return false;
@@ -29,7 +29,7 @@ fn has_conditions(token: &Token) -> bool {
 }
 
 impl Preprocessor<'_> {
-    /// Tokens whose string literals are without conditions; nothing if they have none.
+    /// Evaluates the conditions in string literals; returns `None` if there are none.
     pub(super) fn without_conditions(&mut self, list: &[Token]) -> Option<Vec<Token>> {
         if !list.iter().any(has_conditions) {
             return None;
@@ -41,8 +41,8 @@ impl Preprocessor<'_> {
         Some(each.collect())
     }
 
-    /// A string literal with the lines that count. Those that do not are empty, so that places in
-    /// it stay.
+    /// A string literal with its active lines. The inactive ones are empty, so that positions in it
+    /// do not change.
     fn literal(&mut self, token: &Token) -> Token {
         let file = self.sources.file(self.sources.file_of(token.span));
         let name = format!("{} (a string literal)", file.name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A macro's body with arguments in the places of parameters: `#`, `##` and `__VA_OPT__`.
+//! Substitution of arguments in a macro's body: `#`, `##` and `__VA_OPT__`.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::diagnostics::Diagnostic;
 use crate::lexer::{Interner, Kind, Name, Token};
 use crate::source::Span;
 
-/// An argument as it was written, and with its macros replaced.
+/// An argument as written, and with its macros expanded.
 pub(super) struct Argument {
     pub(super) raw: Vec<Item>,
     pub(super) full: Vec<Item>,
@@ -20,7 +20,7 @@ pub(super) struct Argument {
 /// Arguments by the names of their parameters.
 pub(super) type Arguments = HashMap<Name, Argument>;
 
-/// The body of a macro with these arguments, which is still to be searched for macros.
+/// Returns the body of a macro with these arguments, which has to be rescanned for macros.
 pub(super) fn substitute(
     expansion: &mut Expansion<'_>,
     definition: &Macro,
@@ -40,14 +40,14 @@ struct Substitution<'s, 'e> {
     expansion: &'s mut Expansion<'e>,
     definition: &'s Macro,
     arguments: &'s Arguments,
-    /// The place of the macro's use.
+    /// The span of the macro's use.
     span: Span,
 }
 
 impl<'s> Substitution<'s, '_> {
     fn tokens(&mut self, body: &'s [Token]) -> Result<Vec<Item>, Diagnostic> {
         let mut out: Vec<Item> = Vec::new();
-        // Where what the left operand of a `##` has become begins: it may be nothing.
+        // The start of the replacement of a `##`'s left operand, which may be empty.
         let mut left = 0;
         let (mut at, mut joins) = (0, false);
         while at < body.len() {
@@ -56,7 +56,7 @@ impl<'s> Substitution<'s, '_> {
                 (at, joins) = (at + 1, true);
                 continue;
             }
-            // GNU: `, ## __VA_ARGS__` is nothing if there are no arguments, not even a comma.
+            // GNU: `, ## __VA_ARGS__` is empty if there are no arguments, without the comma.
             let elides = joins
                 && self.definition.variadic() == Some(&token.text)
                 && at > 1
@@ -90,7 +90,7 @@ impl<'s> Substitution<'s, '_> {
         Ok(out)
     }
 
-    /// What becomes of the token at `at`, and how many tokens of the body that takes.
+    /// Replaces the token at `at`; returns the result and the number of tokens of the body used.
     fn operand(
         &mut self,
         body: &'s [Token],
@@ -120,8 +120,8 @@ impl<'s> Substitution<'s, '_> {
         })
     }
 
-    /// What becomes of a `__VA_OPT__(…)`, if one stands there: its tokens if there are further
-    /// arguments, else nothing.
+    /// Replaces a `__VA_OPT__(…)` at `at`, if there is one: by its tokens if there are further
+    /// arguments, else by nothing.
     fn optional(
         &mut self,
         body: &'s [Token],
@@ -171,7 +171,7 @@ impl<'s> Substitution<'s, '_> {
     }
 }
 
-/// Joins the second token to the first; gives it back if the two do not make one token.
+/// Pastes the second token to the first; returns it if the two do not form one token.
 fn paste(first: &mut Item, second: Item, names: &mut Interner) -> Option<Item> {
     let text = format!("{}{}", first.token.text, second.token.text);
     let mut lexer = Kind::lexer(&text);
@@ -185,7 +185,7 @@ fn paste(first: &mut Item, second: Item, names: &mut Interner) -> Option<Item> {
     }
 }
 
-/// Tokens as the text of a string.
+/// Tokens as a string literal.
 fn quote(items: &[Item]) -> String {
     let mut text = String::from("\"");
     for (n, item) in items.iter().enumerate() {

@@ -92,7 +92,7 @@ fn macros_take_any_number_of_arguments() {
     assert!(run(&format!("{list}#define N(a, b, ...) a\nN(1)"))
         .unwrap_err()
         .contains("takes 2 arguments or more, not 1"));
-    // With a name, and without a comma before nothing, as GNU has it.
+    // With a name, and without a comma before empty arguments, as in GNU's preprocessor.
     let call = "#define C(f, args...) f(x, ## args)\n";
     assert_eq!(run(&format!("{call}C(g)")).unwrap(), "g ( x )");
     assert_eq!(
@@ -112,7 +112,7 @@ fn macros_take_any_number_of_arguments() {
     assert!(run("#define F(a, a) a")
         .unwrap_err()
         .contains("two parameters are called `a`"));
-    // An argument that is given on to another macro.
+    // An argument that is passed on to another macro.
     assert_eq!(
         run("#define F(a, b) a - b\n#define G(...) F(__VA_ARGS__)\nG(1, 2)").unwrap(),
         "1 - 2"
@@ -131,7 +131,7 @@ fn nothing_is_pasted_to_what_stands_beside_it() {
         "xz"
     );
     assert_eq!(run("#define W(n) n ## w ## 1\nW(8)").unwrap(), "8w1");
-    // Arguments of `##` are not replaced, what comes out is.
+    // Operands of `##` are not expanded, the result is.
     assert_eq!(
         run("#define A 1\n#define AB 2\n#define J(x, y) x ## y\nJ(A, B)").unwrap(),
         "2"

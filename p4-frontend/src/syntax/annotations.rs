@@ -32,7 +32,7 @@ impl<'a> Parser<'a> {
         Ok(list)
     }
 
-    /// `@pragma name …` up to the end of the line.
+    /// Parses `@pragma name …` up to the end of the line.
     fn pragma(&mut self) -> Annotation {
         self.bump();
         let name = self.any_ident();
@@ -86,7 +86,7 @@ impl<'a> Parser<'a> {
 }
 
 impl Parser<'_> {
-    /// Names and values up to a closing bracket.
+    /// Parses names and values up to a closing bracket.
     fn record(&mut self, close: Kind, expected: &str) -> Result<Vec<(Ident, Expr)>> {
         self.list(close, expected, |p| {
             let name = p.any_ident();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The syntax tree: what was written, with places. Expressions and names of types have numbers
-//! under which the checker notes what it found out about them.
+//! The syntax tree of the source, with spans. Expressions and type names have ids, under which the
+//! checker records its results.
 
 use num_bigint::BigInt;
 
@@ -18,7 +18,7 @@ pub(crate) struct Ident {
 #[derive(Debug, Default)]
 pub(crate) struct Program {
     pub(crate) decls: Vec<Decl>,
-    /// How many numbers have been given to nodes.
+    /// The number of ids assigned to nodes.
     pub(crate) nodes: NodeId,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Annotation {
 #[derive(Clone, Debug)]
 pub(crate) enum AnnotationBody {
     None,
-    /// `@name(…)`: expressions if the text is some, else nothing but text.
+    /// `@name(…)`: the text, and expressions if it can be parsed as such.
     Unstructured(Vec<Expr>, String),
     /// `@name[…]`.
     List(Vec<Expr>),
@@ -51,7 +51,7 @@ pub(crate) struct Decl {
 pub(crate) enum DeclKind {
     Const(Type, Expr),
     Variable(Type, Option<Expr>),
-    /// `T(args) name;`, with the methods that an abstract extern wants.
+    /// `T(args) name;`, with the implementations of an extern's abstract methods.
     Instance(Type, Vec<Argument>, Option<Vec<Decl>>),
     Errors(Vec<Ident>),
     MatchKinds(Vec<Ident>),
@@ -148,7 +148,7 @@ pub(crate) struct State {
 
 #[derive(Debug)]
 pub(crate) enum Transition {
-    /// To `reject`, since nothing is said.
+    /// To `reject`, since no transition is given.
     None,
     To(Ident),
     Select(Span, Vec<Expr>, Vec<(Vec<Expr>, Ident)>),
@@ -183,13 +183,13 @@ pub(crate) struct Key {
     pub(crate) annotations: Vec<Annotation>,
 }
 
-/// An action in a list: its name and, perhaps, arguments.
+/// An action in a list: its name and optional arguments.
 #[derive(Debug)]
 pub(crate) struct ActionRef {
     pub(crate) id: NodeId,
     pub(crate) annotations: Vec<Annotation>,
     pub(crate) name: Ident,
-    /// Whether the name stood with a dot before it.
+    /// `true` if the name has a leading dot.
     pub(crate) global: bool,
     pub(crate) arguments: Vec<Argument>,
 }
@@ -219,12 +219,12 @@ pub(crate) enum TypeKind {
     MatchKind,
     Void,
     DontCare,
-    /// Integers of any size, of the compiler's.
+    /// Integers of arbitrary size, at compile time only.
     Integer,
     Bit(Option<Box<Expr>>),
     Int(Box<Expr>),
     Varbit(Box<Expr>),
-    /// A name, whether it stood with a dot before it, and its arguments.
+    /// A name, whether it has a leading dot, and its type arguments.
     Named(Ident, bool, Vec<Type>),
     Stack(Box<Type>, Box<Expr>),
     Tuple(Vec<Type>),
@@ -250,7 +250,7 @@ pub(crate) enum ExprKind {
     /// The value, and the width and signedness if the literal has them.
     Int(BigInt, Option<(u32, bool)>),
     Str(String),
-    /// Whether it stood with a dot before it.
+    /// A name, and whether it has a leading dot.
     Name(Ident, bool),
     Type(Box<Type>),
     Member(Box<Expr>, Ident),
@@ -264,7 +264,7 @@ pub(crate) enum ExprKind {
     Cast(Box<Type>, Box<Expr>),
     Call(Box<Expr>, Vec<Type>, Vec<Argument>),
     List(Vec<Expr>),
-    /// Fields, and whether `...` says that the others are zero.
+    /// The fields, and whether `...` sets the others to zero.
     Record(Vec<(Ident, Expr)>, bool),
     /// `{#}`.
     InvalidHeader,
@@ -381,6 +381,6 @@ pub(crate) struct SwitchCase {
     /// `None` for `default`.
     pub(crate) label: Option<Expr>,
     pub(crate) span: Span,
-    /// `None` if the next case's block is meant.
+    /// `None` if the block of the next case applies.
     pub(crate) body: Option<Block>,
 }

@@ -195,7 +195,7 @@ impl Parser<'_> {
         })
     }
 
-    /// Type parameters and parameters, and constructor parameters if there may be some.
+    /// Parses type parameters and parameters, and constructor parameters where they are legal.
     fn signature(&mut self, constructor: bool) -> Result<Signature> {
         let type_parameters = self.type_parameters()?;
         let parameters = self.parameters()?;
@@ -307,7 +307,7 @@ impl Parser<'_> {
         Ok(self.decl(start, annotations, name, kind))
     }
 
-    /// A declaration inside a parser or control.
+    /// Parses a declaration inside a parser or control.
     fn local(&mut self) -> Result<Decl> {
         let at = self.at;
         let start = self.token().span;
@@ -351,7 +351,7 @@ impl Parser<'_> {
         Ok(self.decl(start, annotations, name, kind))
     }
 
-    /// An extern object, or an extern function.
+    /// Parses an extern object or an extern function.
     fn external(&mut self, start: Span, annotations: Vec<Annotation>) -> Result<Decl> {
         self.bump();
         let is_object = self.peek() == Kind::Ident && self.ahead(1).kind == Kind::BraceOpen
@@ -377,7 +377,7 @@ impl Parser<'_> {
         Ok(self.decl(start, annotations, name, kind))
     }
 
-    /// `T<A, B> {` stands here: names only, up to the brace.
+    /// Returns whether `T<A, B> {` follows, with only names up to the brace.
     fn at_generic_extern_object(&self) -> bool {
         if self.peek() != Kind::Ident || self.ahead(1).kind != Kind::Lt {
             return false;
@@ -411,9 +411,9 @@ impl Parser<'_> {
         Ok(method)
     }
 
-    /// `T name<A>(…)`.
+    /// Parses `T name<A>(…)`.
     fn function_head(&mut self, annotations: Vec<Annotation>) -> Result<Method> {
-        // The result's type may be a type parameter, which is declared behind it.
+        // The type of the result may be a type parameter, which is declared after it.
         let result = self.ty()?;
         let name = self.ident("the function's name")?;
         let type_parameters = self.type_parameters()?;
@@ -459,7 +459,7 @@ impl Parser<'_> {
         Ok(self.decl(start, annotations, name, kind))
     }
 
-    /// `T name = value;` or `T(arguments) name;`. The head of a loop takes no `;`.
+    /// Parses `T name = value;` or `T(arguments) name;`. The head of a loop takes no `;`.
     pub(super) fn variable_or_instance(&mut self, semicolon: bool) -> Result<Decl> {
         let start = self.token().span;
         let annotations = self.annotations()?;
@@ -488,7 +488,7 @@ impl Parser<'_> {
         Ok(self.decl(start, annotations, name, DeclKind::Variable(ty, value)))
     }
 
-    /// The methods of an abstract extern.
+    /// Parses the implementations of an extern's abstract methods.
     fn instance_methods(&mut self) -> Result<Vec<Decl>> {
         self.expect(Kind::BraceOpen, "`{`")?;
         let mut methods = Vec::new();
@@ -498,7 +498,7 @@ impl Parser<'_> {
         Ok(methods)
     }
 
-    /// `T name in`, in the head of a loop.
+    /// Parses `T name in`, in the head of a loop.
     pub(super) fn loop_variable(&mut self) -> Result<Decl> {
         let start = self.token().span;
         let annotations = self.annotations()?;

@@ -31,7 +31,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The operator at hand, how tightly it binds and how many tokens it has.
+    /// The current operator, its precedence and its number of tokens.
     fn operator(&self) -> Option<(BinaryOp, u8, usize)> {
         use BinaryOp::*;
         Some(match self.peek() {
@@ -106,7 +106,7 @@ impl Parser<'_> {
         Ok(self.node(start, ExprKind::Unary(op, Box::new(operand))))
     }
 
-    /// `(type)` if it stands here.
+    /// Parses `(type)`, if it follows.
     fn cast_type(&mut self) -> Option<super::ast::Type> {
         self.attempt(|p| {
             p.bump();
@@ -179,7 +179,7 @@ impl Parser<'_> {
         }
     }
 
-    /// An index, or a slice: `[high:low]` or `[low+:width]`.
+    /// Parses an index, or a slice: `[high:low]` or `[low+:width]`.
     fn subscript(&mut self, expr: Expr) -> Result<ExprKind> {
         let first = self.expression()?;
         if self.eat(Kind::Colon) {
@@ -200,7 +200,7 @@ impl Parser<'_> {
         Ok(kind)
     }
 
-    /// `(` arguments `)`.
+    /// Parses `(` arguments `)`.
     pub(super) fn arguments(&mut self) -> Result<Vec<Argument>> {
         self.expect(Kind::ParenOpen, "`(`")?;
         self.list(Kind::ParenClose, "`)` or `,`", |p| {
@@ -275,13 +275,13 @@ impl Parser<'_> {
         Ok(self.node(start, kind))
     }
 
-    /// `{ a, b }`, `{ f = a }` or `{#}`.
+    /// Parses `{ a, b }`, `{ f = a }` or `{#}`.
     fn braces(&mut self) -> Result<ExprKind> {
         let open = self.ahead(0);
         self.expect(Kind::BraceOpen, "`{`")?;
         let (hash, close) = (self.ahead(0), self.ahead(1));
         if hash.kind == Kind::Hash && close.kind == Kind::BraceClose {
-            // One token, in the specification's grammar.
+            // A single token in the specification's grammar.
             if open.span.hi != hash.span.lo || hash.span.hi != close.span.lo {
                 let error = Diagnostic::error(hash.span, "`{#}` is written without blanks");
                 return Err(self.report(error));
@@ -315,7 +315,7 @@ impl Parser<'_> {
         Ok(ExprKind::Record(fields, dots))
     }
 
-    /// One item of a set: an expression, a mask, a range, `_` or `default`.
+    /// Parses one item of a set: an expression, a mask, a range, `_` or `default`.
     pub(super) fn set(&mut self) -> Result<Expr> {
         let start = self.token().span;
         let low = self.expression()?;
@@ -329,7 +329,7 @@ impl Parser<'_> {
         Ok(self.node(start, kind))
     }
 
-    /// One set for each key: in parentheses, or one alone.
+    /// Parses one set for each key: in parentheses, or a single one.
     pub(super) fn sets(&mut self) -> Result<Vec<Expr>> {
         if self.peek() == Kind::ParenOpen {
             // A parenthesis may also begin an expression or a cast.
@@ -349,7 +349,7 @@ impl Parser<'_> {
     }
 }
 
-/// Whether parentheses or type arguments may follow.
+/// Returns whether parentheses or type arguments may follow.
 fn callable(expr: &Expr) -> bool {
     matches!(
         expr.kind,

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Literals: `8w0xFF`, `4s-…` is not one, `10_000`, strings.
+//! Literals: `8w0xFF`, `10_000`, strings; `4s-…` is not one.
 
 use num_bigint::{BigInt, BigUint};
 
 use crate::types::MAX_WIDTH;
 
-/// The most digits of a literal: no value has more bits than the widest type.
+/// The maximum number of digits of a literal: no value has more bits than the widest type.
 const MAX_DIGITS: usize = MAX_WIDTH as usize + 64;
 
 /// The value of a literal, and its width and signedness if it has them.
 pub(super) fn number(text: &str) -> Result<(BigInt, Option<(u32, bool)>), String> {
     let lower = text.to_ascii_lowercase();
     let (shape, digits) = match lower.find(['w', 's']) {
-        // A width is made of decimal digits only: `0xws` has none.
+        // A width consists of decimal digits only: `0xws` has none.
         Some(at) if lower[..at].bytes().all(|b| b.is_ascii_digit()) => {
             let width: u32 = lower[..at]
                 .parse()
@@ -48,7 +48,7 @@ pub(super) fn number(text: &str) -> Result<(BigInt, Option<(u32, bool)>), String
     Ok((value.into(), shape))
 }
 
-/// What a string literal stands for.
+/// The value of a string literal.
 pub(super) fn string(text: &str) -> String {
     let inner = text
         .strip_prefix('"')

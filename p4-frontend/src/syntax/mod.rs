@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tokens to a syntax tree, by recursive descent.
+//! Parsing of tokens to a syntax tree, by recursive descent.
 //!
-//! The grammar needs to know which names are types. As in the language, a name is declared before
-//! it is used, so the parser keeps scopes of names with nothing but that in them.
+//! The grammar depends on which names are types. As the language requires names to be declared
+//! before they are used, the parser keeps scopes of names with only that information in them.
 //!
-//! An error ends a declaration or a statement; parsing goes on behind it. Depth and work are
-//! limited, so that any input ends.
+//! An error ends a declaration or a statement; parsing resumes after it. Depth and work are
+//! limited, so that parsing terminates for any input.
 
 mod annotations;
 #[expect(dead_code, reason = "the checker, which comes next, reads it")]
@@ -25,10 +25,10 @@ use crate::lexer::{Kind, Name, Token};
 use crate::source::Span;
 use ast::{Ident, NodeId, Program};
 
-/// How deep a program may be nested; a long chain of operators is as deep as it is long.
+/// The maximum nesting depth of a program; a chain of operators is as deep as it is long.
 const MAX_DEPTH: usize = 400;
 
-/// What has gone wrong has been reported.
+/// An error that has been reported.
 #[derive(Debug)]
 pub(crate) struct Failed;
 
@@ -39,18 +39,18 @@ pub(crate) struct Parser<'a> {
     at: usize,
     nodes: NodeId,
     depth: usize,
-    /// Tokens that may still be looked at, those tried twice counted twice.
+    /// The remaining number of tokens to process; those parsed twice count twice.
     fuel: usize,
-    /// Whether `>` ends what is being parsed, being inside of `<` and `>`.
+    /// `true` inside `<` and `>`, where `>` ends the construct.
     angle: bool,
-    /// More than 0: this is only tried, and errors are not reported.
+    /// More than 0 during a speculative parse, in which errors are not reported.
     trying: usize,
     diagnostics: &'a mut Diagnostics,
-    /// Whether a name is a type.
+    /// The names in scope; `true` for types.
     scopes: Vec<HashMap<Name, bool>>,
 }
 
-/// A program out of its tokens.
+/// Parses a program from its tokens.
 pub(crate) fn parse(tokens: &[Token], diagnostics: &mut Diagnostics) -> Program {
     let mut parser = Parser {
         tokens,
@@ -182,7 +182,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Whether the next two tokens stand together, as in `>>`.
+    /// Returns whether the next two tokens are adjacent, as in `>>`.
     fn joined(&self, first: Kind, second: Kind) -> bool {
         let next = self.ahead(1);
         self.peek() == first && next.kind == second && !next.spaced
@@ -207,7 +207,7 @@ impl<'a> Parser<'a> {
         Failed
     }
 
-    /// The place from `start` to the last token taken.
+    /// The span from `start` to the last consumed token.
     fn span_from(&self, start: Span) -> Span {
         start.to(self.tokens[self.at.saturating_sub(1)].span)
     }
@@ -217,7 +217,7 @@ impl<'a> Parser<'a> {
         self.nodes - 1
     }
 
-    /// Runs `inner` one level deeper.
+    /// Runs `inner` one nesting level deeper.
     fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.depth += 1;
         let result = if self.depth > MAX_DEPTH {
@@ -244,7 +244,7 @@ impl<'a> Parser<'a> {
         )
     }
 
-    /// Tries `inner`; if it fails nothing has happened.
+    /// Parses speculatively; if `inner` fails, the position is restored.
     fn attempt<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T>) -> Option<T> {
         let (at, depth, angle) = (self.at, self.depth, self.angle);
         self.trying += 1;
@@ -257,7 +257,7 @@ impl<'a> Parser<'a> {
         result.ok()
     }
 
-    /// Runs `inner` where `>` ends an expression, or is an operator.
+    /// Runs `inner` with `>` either ending an expression or being an operator.
     fn in_angle<T>(
         &mut self,
         angle: bool,
@@ -269,7 +269,7 @@ impl<'a> Parser<'a> {
         result
     }
 
-    /// A name that is not reserved.
+    /// Parses a name that is not reserved.
     fn ident(&mut self, what: &str) -> Result<Ident> {
         let token = self.token();
         if token.kind != Kind::Ident {
@@ -287,7 +287,7 @@ impl<'a> Parser<'a> {
         Ok(self.any_ident())
     }
 
-    /// A name, be it reserved or not; the token must be an identifier.
+    /// Takes a name, reserved or not; the token must be an identifier.
     fn any_ident(&mut self) -> Ident {
         let token = self.bump();
         Ident {
@@ -318,7 +318,7 @@ impl<'a> Parser<'a> {
         result
     }
 
-    /// Items with commas between them up to `close`, which is taken.
+    /// Parses comma-separated items up to `close`, which is consumed.
     fn list<T>(
         &mut self,
         close: Kind,
@@ -338,7 +338,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// Goes on behind a declaration that failed: behind its `;` or closing brace.
+    /// Resumes after a declaration that failed: after its `;` or closing brace.
     fn skip_declaration(&mut self, start: usize) {
         self.at = self.at.max(start);
         let mut depth = self.tokens[start..self.at]
@@ -373,8 +373,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Goes on behind a statement that failed: behind its `;`, or before the brace that closes the
-    /// block around it.
+    /// Resumes after a statement that failed: after its `;`, or before the brace that closes the
+    /// enclosing block.
     fn skip_statement(&mut self, start: usize) {
         self.at = self.at.max(start);
         let mut depth = 0;

@@ -21,7 +21,7 @@ impl Parser<'_> {
         })
     }
 
-    /// Statements up to a `}` or what begins a parser's transition.
+    /// Parses statements up to a `}` or the transition of a parser state.
     pub(super) fn statements(&mut self) -> Result<Vec<Statement>> {
         let mut list = Vec::new();
         while !matches!(self.peek(), Kind::BraceClose | Kind::End) && !self.at_word("transition") {
@@ -122,7 +122,7 @@ impl Parser<'_> {
         Ok(kind)
     }
 
-    /// Whether a type stands here and a declared name or constructor arguments follow it.
+    /// Returns whether a type follows, and after it a declared name or constructor arguments.
     fn at_declaration(&mut self) -> bool {
         if !self.at_type() {
             return false;
@@ -158,7 +158,7 @@ impl Parser<'_> {
                 Some(BinaryOp::Shr)
             }
             _ if matches!(left.kind, ExprKind::Call(..)) => return Ok(StatementKind::Call(left)),
-            // Nothing is called: what is meant is said where it is known what the name stands for.
+            // Not a call: reported by the checker, which knows what the name refers to.
             Kind::Semicolon if matches!(left.kind, ExprKind::Name(..) | ExprKind::Member(..)) => {
                 return Ok(StatementKind::Call(left));
             }
@@ -207,7 +207,7 @@ impl Parser<'_> {
         Ok(StatementKind::For(init, condition, update, body))
     }
 
-    /// Simple statements with commas between them up to `close`, which is taken.
+    /// Parses comma-separated simple statements up to `close`, which is consumed.
     fn for_statements(&mut self, close: Kind) -> Result<Vec<Statement>> {
         self.list(close, "`,` or the next part of the loop's head", |p| {
             let start = p.token().span;

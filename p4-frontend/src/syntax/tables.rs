@@ -6,7 +6,7 @@ use super::{Parser, Result};
 use crate::lexer::Kind;
 
 impl Parser<'_> {
-    /// `table name { … }`, its annotations read.
+    /// Parses `table name { … }`, after its annotations.
     pub(super) fn table(&mut self, annotations: Vec<super::ast::Annotation>) -> Result<Decl> {
         let start = self.token().span;
         self.expect_word("table")?;
@@ -54,7 +54,7 @@ impl Parser<'_> {
                 PropertyValue::Expr(value)
             }
         };
-        // A `;` behind a brace is more than the grammar has, but harmless and common.
+        // A `;` after a brace is not in the grammar, but harmless and common.
         if !matches!(value, PropertyValue::Expr(_)) {
             self.eat(Kind::Semicolon);
         }

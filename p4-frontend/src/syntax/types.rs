@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Types as they are written.
+//! Types as written.
 
 use super::ast::{Type, TypeKind};
 use super::{Parser, Result};
 use crate::lexer::Kind;
 
 impl Parser<'_> {
-    /// Whether the next token begins a type and nothing else.
+    /// Returns whether the next token begins a type and nothing else.
     pub(super) fn at_base_type(&self) -> bool {
         let token = self.token();
         token.kind == Kind::Ident
@@ -24,7 +24,7 @@ impl Parser<'_> {
             )
     }
 
-    /// Whether the next token begins a type, as far as the names known tell.
+    /// Returns whether the next token begins a type, according to the names in scope.
     pub(super) fn at_type(&self) -> bool {
         let token = self.token();
         self.at_base_type()
@@ -121,7 +121,7 @@ impl Parser<'_> {
         Ok(TypeKind::Named(name, global, arguments))
     }
 
-    /// `<` an expression without `>` `>`.
+    /// Parses `<`, an expression without the operator `>`, and `>`.
     fn width(&mut self) -> Result<super::ast::Expr> {
         self.expect(Kind::Lt, "`<`")?;
         let width = self.in_angle(true, |p| p.expression())?;
@@ -129,7 +129,7 @@ impl Parser<'_> {
         Ok(width)
     }
 
-    /// `<` types `>`.
+    /// Parses `<` types `>`.
     pub(super) fn type_arguments(&mut self) -> Result<Vec<Type>> {
         self.expect(Kind::Lt, "`<`")?;
         self.list(Kind::Gt, "`>` or `,`", |p| p.ty())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Walks over the syntax tree: what is directly inside of each kind of node.
+//! Traversal of the syntax tree: the direct children of each kind of node.
 
 use super::ast::{
     ActionRef, Argument, Block, Decl, DeclKind, Expr, ExprKind, ForRange, Parameter, Property,
@@ -7,7 +7,7 @@ use super::ast::{
 };
 
 impl Expr {
-    /// Calls `f` for each expression directly inside of this one, in the order of the text.
+    /// Calls `f` for each direct subexpression, in source order.
     pub(crate) fn each_child<'a>(&'a self, f: &mut dyn FnMut(&'a Expr)) {
         match &self.kind {
             ExprKind::Bool(_)
@@ -72,7 +72,7 @@ impl Type {
     }
 }
 
-/// Something directly inside of a statement.
+/// A direct child of a statement.
 pub(crate) enum Inside<'a> {
     Expr(&'a Expr),
     Statement(&'a Statement),
@@ -81,7 +81,7 @@ pub(crate) enum Inside<'a> {
 }
 
 impl Statement {
-    /// Calls `f` for what is directly inside of this statement, in the order of the text.
+    /// Calls `f` for each direct child of this statement, in source order.
     pub(crate) fn each_inside<'a>(&'a self, f: &mut dyn FnMut(Inside<'a>)) {
         match &self.kind {
             StatementKind::Empty
@@ -138,7 +138,7 @@ impl Statement {
 }
 
 impl Property {
-    /// Calls `f` for each expression of this property, those of actions' arguments too.
+    /// Calls `f` for each expression of this property, including the arguments of actions.
     pub(crate) fn each_expr<'a>(&'a self, f: &mut dyn FnMut(&'a Expr)) {
         match &self.value {
             PropertyValue::Key(keys) => keys.iter().for_each(|key| f(&key.expr)),
@@ -163,7 +163,7 @@ fn each_argument<'a>(arguments: &'a [Argument], f: &mut dyn FnMut(&'a Expr)) {
     arguments.iter().for_each(|argument| f(&argument.value));
 }
 
-/// Something that looks at each node of a part of the tree, those around others first.
+/// Visits the nodes of a part of the tree, outer ones before inner ones.
 pub(crate) trait Visitor<'a> {
     fn decl(&mut self, _: &'a Decl) {}
     fn state(&mut self, _: &'a State) {}
@@ -173,7 +173,7 @@ pub(crate) trait Visitor<'a> {
     fn action(&mut self, _: &'a ActionRef) {}
 }
 
-/// Visits a declaration and all that is in it.
+/// Visits a declaration and everything in it.
 pub(crate) fn walk<'a>(decl: &'a Decl, visitor: &mut dyn Visitor<'a>) {
     visitor.decl(decl);
     match &decl.kind {
@@ -282,7 +282,7 @@ fn walk_parameters<'a>(parameters: &'a [Parameter], visitor: &mut dyn Visitor<'a
     }
 }
 
-/// Visits a block and all that is in it.
+/// Visits a block and everything in it.
 pub(crate) fn walk_block<'a>(block: &'a Block, visitor: &mut dyn Visitor<'a>) {
     visitor.block(block);
     walk_statements(&block.statements, visitor);
@@ -306,7 +306,7 @@ fn walk_type<'a>(ty: &'a Type, visitor: &mut dyn Visitor<'a>) {
     ty.each_expr(&mut |expr| walk_expr(expr, visitor));
 }
 
-/// Visits an expression and all that is in it.
+/// Visits an expression and everything in it.
 pub(crate) fn walk_expr<'a>(expr: &'a Expr, visitor: &mut dyn Visitor<'a>) {
     visitor.expr(expr);
     expr.each_child(&mut |child| walk_expr(child, visitor));
