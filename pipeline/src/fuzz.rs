@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Body of the frame fuzz target: every module of this crate, on one hostile frame.
+//! Body of the frame fuzz target: runs the frame functions of this crate on one hostile frame.
 
 use crate::checksum::fill::{complete_partial, fill_ipv4, fill_l4};
 use crate::checksum::verify::{verify, Check};

@@ -32,7 +32,7 @@ pub enum Checksum {
     /// Unknown: a consumer that needs it must compute it.
     #[default]
     Unknown,
-    /// It was verified and is correct (or the sender vouches for it).
+    /// Verified and correct, or vouched for by the sender.
     Valid,
     /// The field holds the folded pseudo-header sum; the ones' complement sum of everything from
     /// `start` is still to be stored at `start + offset`.

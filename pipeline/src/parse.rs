@@ -2,8 +2,8 @@
 //! Single-pass parser of a frame's front: the offsets and kinds of its headers.
 //!
 //! Only a frame without an Ethernet header is refused. If a header is not understood or is
-//! malformed, the deeper layers keep their `None` value and [`Parsed::defect`] has the reason. A
-//! NIC treats such a frame alike: it is delivered, without offloads.
+//! malformed, the deeper layers keep their `None` value and [`Parsed::defect`] has the reason. As
+//! in a NIC, such a frame is delivered without offloads.
 
 use crate::headers::{
     be16, ethertype, proto, ETH_LEN, IPV4_LEN, IPV6_LEN, SCTP_LEN, TCP_LEN, UDP_LEN, VLAN_LEN,
@@ -89,7 +89,7 @@ pub enum L4 {
 /// The fragmentation state of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fragment {
-    /// Not fragmented (nor is an IPv6 atomic fragment, RFC 6946).
+    /// A whole packet (or an IPv6 atomic fragment, RFC 6946).
     Whole,
     /// The first fragment: it has the transport header and part of the payload.
     First,

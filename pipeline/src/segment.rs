@@ -53,7 +53,7 @@ impl<'a> Segmenter<'a> {
     /// Checks a frame and its request.
     ///
     /// # Errors
-    /// When the request does not fit the frame.
+    /// Returns an error if the request does not fit the frame.
     pub fn new(frame: &'a [u8], meta: &FrameMeta) -> Result<Self, SegmentError> {
         let gso = meta.gso.ok_or(SegmentError::NotAsked)?;
         let headers = SegmentError::Headers(gso.kind);

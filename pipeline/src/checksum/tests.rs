@@ -108,7 +108,7 @@ fn ethernet_padding_is_not_summed() {
     );
 }
 
-/// With a routing header the pseudo header's destination is not the one in the header (RFC 8200,
+/// The pseudo header's destination is not the IPv6 header's if there is a routing header (RFC 8200,
 /// 8.1).
 #[test]
 fn packets_under_way_through_a_routing_header_are_not_judged() {

@@ -8,14 +8,14 @@ use crate::parse::{Parsed, L3, L4};
 /// The result for one checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// It is correct.
+    /// A correct checksum.
     Ok,
-    /// It is wrong.
+    /// A wrong checksum.
     Bad,
     /// The protocol has none, or the sender left it out (UDP over IPv4, RFC 768).
     NotPresent,
-    /// It could not be verified: a fragment, inconsistent lengths, a routing header, or a protocol
-    /// that is not supported.
+    /// Not verifiable: a fragment, inconsistent lengths, a routing header, or a protocol that is not
+    /// supported.
     Unchecked,
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Leaf {
     /// The width in bits; a varbit's maximum.
     pub(super) width: u32,
     pub(super) is_varbit: bool,
-    /// The offset of the validity bit of the enclosing header.
+    /// The offset of the enclosing header's validity.
     pub(super) header: Option<u32>,
 }
 

@@ -410,7 +410,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Runs instructions that only access the frame and have no step of their own.
+    /// Runs instructions that only access the frame and have no [`Step`] of their own.
     fn compute(&mut self, inst: &Inst) {
         match *inst {
             Inst::Binary {

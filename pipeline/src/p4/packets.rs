@@ -10,10 +10,10 @@ pub const FIRST_HOST_PORT: u32 = 0x1000;
 /// The direction of a packet; v1model ignores it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
-    /// From a wire.
+    /// A packet from a wire.
     #[default]
     NetToHost,
-    /// From a virtual port.
+    /// A packet from a virtual port.
     HostToNet,
 }
 
@@ -29,7 +29,7 @@ pub struct Input<'a> {
     pub data: &'a [u8],
     /// The packet's length, which may exceed that of `data`.
     pub length: usize,
-    /// Its size on a link: counters and meters count it as so many packets if it is to be
+    /// Its size on a link: counters and meters count it as that many packets if it is to be
     /// segmented, or was merged. The program processes it once.
     pub on_wire: OnWire,
 }

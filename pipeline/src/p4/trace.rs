@@ -36,7 +36,7 @@ pub enum Event {
     End(u32, Vec<Vec<u64>>),
     /// A transition of a parser to a state.
     State(String),
-    /// The extraction of a header, by its name.
+    /// The extraction of a header, by its name, before it takes place.
     Extract(String),
     /// The application of a table, by its index; the values of its keys.
     Apply(u32, Vec<Vec<u64>>),

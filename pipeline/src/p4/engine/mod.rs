@@ -251,7 +251,7 @@ impl Engine {
     /// Creates a worker, which processes packets on one core.
     ///
     /// # Panics
-    /// If there are 64 workers already.
+    /// Panics if there are 64 workers already.
     pub fn worker(engine: &Arc<Engine>) -> Worker {
         match engine.state.epochs.join() {
             Some(number) => Worker::new(engine.clone(), number),

@@ -19,11 +19,11 @@ const NANO: u128 = 1_000_000_000;
 /// The color that a packet is marked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Color {
-    /// Within the committed rate.
+    /// Traffic within the committed rate.
     Green,
-    /// Above it, within the tolerated excess.
+    /// Traffic above it, within the tolerated excess.
     Yellow,
-    /// Above that excess.
+    /// Traffic above that excess.
     Red,
 }
 
@@ -108,7 +108,7 @@ struct Metered {
     config: MeterConfig,
     committed: Bucket,
     peak: Bucket,
-    /// For a single rate: the tokens missing from the excess bucket.
+    /// The tokens missing from the excess bucket, for a single rate.
     missing: AtomicU128,
 }
 

@@ -125,7 +125,7 @@ pub(in crate::p4) enum Op {
         is_update: bool,
         with_payload: bool,
     },
-    /// Selected by `CloneType`, whose first member is I2E.
+    /// A clone, selected by `CloneType`, whose first member is I2E.
     Clone {
         kind: Operand,
         session: Operand,

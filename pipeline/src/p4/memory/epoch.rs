@@ -20,7 +20,7 @@ struct Place(AtomicU64);
 #[derive(Debug)]
 pub(in crate::p4) struct Epochs {
     current: AtomicU64,
-    /// 0: not reading.
+    /// The workers' epochs; 0: not reading.
     places: Box<[Place]>,
     taken: Mutex<u64>,
 }

@@ -35,7 +35,7 @@ struct Code {
 pub(in crate::p4) struct Native {
     /// The memory that holds the code; `None` only during drop.
     module: Option<JITModule>,
-    /// Indexed by function.
+    /// The code, indexed by function.
     code: Vec<Option<Code>>,
     others: Vec<Inst>,
 }

@@ -65,7 +65,7 @@ impl Timers {
 pub enum Learn {
     /// The entry exists: it was added now or before.
     Done,
-    /// There is no entry: the table is full, or does not learn such entries.
+    /// No entry was added: the table is full, or does not learn such entries.
     NotDone,
 }
 

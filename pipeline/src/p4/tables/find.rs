@@ -258,7 +258,7 @@ impl Table {
         Reached::Direct(head.action.into())
     }
 
-    /// Time of the entry's last recorded hit, or 0 if the table has no timers.
+    /// The time at which the entry's timer was last restarted; 0 if the table has no timers.
     pub(super) fn last_hit_ns(&self, id: u32) -> u64 {
         let timers = self.timers.as_ref();
         timers.map_or(0, |t| t.since[id as usize].load(Relaxed))

@@ -142,7 +142,7 @@ impl Index {
     pub(super) fn remove(&self, place: Place) -> bool {
         let bucket = place.0 / PLACES * PLACES;
         let line = &self.places[bucket..][..PLACES];
-        // If a bucket has a slot that was never used, no record overflowed from it.
+        // No record overflowed from a bucket that has a slot that was never used.
         let ends_here = line.iter().any(|place| place.load(Relaxed) == 0);
         self.places[place.0].store(if ends_here { 0 } else { GONE }, Release);
         ends_here

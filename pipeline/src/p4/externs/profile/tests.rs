@@ -176,7 +176,7 @@ fn members_change_their_actions_where_they_are() {
     assert_eq!((profile.members(), profile.groups()), (vec![], vec![]));
 }
 
-/// While a group's members and their actions change, no flow is without an action.
+/// Every flow has an action while a group's members and their actions change.
 #[test]
 fn flows_have_an_action_while_members_change() {
     const CHANGES: u64 = if cfg!(miri) { 20 } else { 2_000 };
