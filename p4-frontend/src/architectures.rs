@@ -24,7 +24,7 @@ const PNA: &str = include_str!("../../p4/include/pna.p4");
 const ADIT: &str = include_str!("../../p4/include/adit.p4");
 const HEADERS: &str = include_str!("../../p4/include/adit_headers.p4");
 
-/// The architecture a program is written for, and the form of PNA that `#include <pna.p4>` means.
+/// The architecture a program is written for, and the form of PNA that `#include <pna.p4>` selects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Architecture {
     /// The architecture of the program's `main`; the form of PNA follows from its blocks.

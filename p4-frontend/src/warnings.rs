@@ -13,13 +13,13 @@ pub enum Warning {
     Preprocessor,
     /// A constant that its type cannot represent.
     Overflow,
-    /// A negative constant for an unsigned type; a label that its mask cannot match.
+    /// A negative constant for an unsigned type; a value with bits outside its mask; an empty range.
     Mismatch,
     /// An unused declaration.
     Unused,
     /// An unused parameter. The action for `Unused` applies to it too.
     UnusedParameter,
-    /// A parser state without a transition; a transition that depends on nothing.
+    /// A parser state without a transition.
     ParserTransition,
     /// Unreachable code, an unreachable state or case.
     Unreachable,

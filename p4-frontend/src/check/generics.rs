@@ -116,7 +116,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// Rejects `@optional` outside the declarations of an architecture.
+    /// Rejects `@optional` on parameters other than those of externs, packages and block types.
     pub(super) fn no_optional(&mut self, parameters: &'a [crate::syntax::ast::Parameter]) {
         for parameter in parameters {
             if has(&parameter.annotations, "optional") {

@@ -221,7 +221,7 @@ pub(crate) struct Checker<'a, 'd> {
     loops: usize,
     /// `true` while omitted type arguments are inferred from the arguments of a constructor.
     infers: bool,
-    /// Expressions that must turn out to be known at compile time once they have been checked.
+    /// Expressions that must be known at compile time, which is tested once they are checked.
     late: Vec<&'a Expr>,
     /// Names of actions and tables that are the same in all instances, with their spans.
     control_names: HashMap<(&'static str, String), Span>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The size of a program after instantiation, the instantiation of its generic functions for their
-//! types and the unrolling of its loops, counted without doing any of these.
+//! The size of a program after the instantiation of its blocks and generic functions and the
+//! unrolling of its loops, counted without doing any of these.
 //!
 //! The unit is a node of the syntax tree, counted as often as code is generated for it. A control
 //! with two instances of one that has two instances of another doubles with every line of source,
