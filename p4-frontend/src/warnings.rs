@@ -13,7 +13,7 @@ pub enum Warning {
     Preprocessor,
     /// A constant that its type cannot represent.
     Overflow,
-    /// A negative constant for an unsigned type; a value with bits outside its mask; an empty range.
+    /// A negative constant for an unsigned type, a value with bits outside a mask, an empty range.
     Mismatch,
     /// An unused declaration.
     Unused,

@@ -285,7 +285,7 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// Synchronises with memory around an operation that accesses it.
+    /// Stores known values before an operation that accesses memory, and invalidates them after it.
     pub(super) fn in_memory(&mut self, effects: &Effects, work: impl FnOnce(&mut Self)) {
         self.store_runs(&effects.reads);
         self.store_runs(&effects.touches);
