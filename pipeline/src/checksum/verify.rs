@@ -14,8 +14,8 @@ pub enum Check {
     Bad,
     /// The protocol has none, or the sender left it out (UDP over IPv4, RFC 768).
     NotPresent,
-    /// Not verifiable: a fragment, inconsistent lengths, a routing header, or a protocol that is not
-    /// supported.
+    /// Not verifiable: a fragment, inconsistent lengths, a routing header, or an
+    /// unsupported protocol.
     Unchecked,
 }
 

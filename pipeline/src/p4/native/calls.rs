@@ -233,8 +233,8 @@ impl Translator<'_, '_> {
         self.b.ins().brif(end, to, &[], next, &[]);
     }
 
-    /// Emits the suspension for a slow lookup: code that returns, and that resumes here. Known values
-    /// are lost.
+    /// Emits the suspension for a slow lookup: code that returns, and that resumes here. Known
+    /// values are lost.
     fn wait(&mut self, result: Value) -> Value {
         self.store_all();
         self.known.clear();
