@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit adi`: one command where devlink takes three.
+//! `adit adi`: one command in place of three devlink commands.
 
 mod create;
 mod orphans;
@@ -53,7 +53,7 @@ pub(crate) fn run(command: &AdiCommand, format: Format) -> Result<()> {
     }
 }
 
-/// Prints ADIs, and what is left of others.
+/// Prints the ADIs and the orphans.
 fn list(format: Format) -> Result<()> {
     let orphans::Survey { adis, orphans } = orphans::survey(None)?;
     let adis = adis.into_list();
@@ -71,7 +71,7 @@ fn list(format: Format) -> Result<()> {
     output::print_all(&orphans, format)
 }
 
-/// Removes what is left of ADIs that are gone.
+/// Removes the orphans of ADIs that no longer exist.
 fn prune(folder: Option<&std::path::Path>, format: Format) -> Result<()> {
     let removed = orphans::prune(folder)?;
     if format == Format::Json {
@@ -82,14 +82,15 @@ fn prune(folder: Option<&std::path::Path>, format: Format) -> Result<()> {
         .try_for_each(|orphan| println_quietly(&format!("removed {}, {}", orphan.name, orphan.why)))
 }
 
-/// Prints a line. (`println!` panics when nobody reads any more.)
+/// Prints a line. (`println!` panics when the reader has closed the pipe.)
 fn println_quietly(line: &str) -> Result<()> {
     use std::io::Write;
     writeln!(std::io::stdout(), "{line}")?;
     Ok(())
 }
 
-/// Prints what udev imports for the node of a VFIO group; fails for what is no ADI's.
+/// Prints the properties that udev imports for the node of a VFIO group; fails for a group that is
+/// not an ADI's.
 fn udev(group: &str) -> Result<()> {
     let device =
         AdiDevice::in_group(group).with_context(|| format!("VFIO group {group} is no ADI's"))?;
@@ -106,7 +107,7 @@ fn udev(group: &str) -> Result<()> {
     }
 }
 
-/// Destroys ADIs; each of them is tried.
+/// Destroys ADIs; if one cannot be destroyed, the others are tried nevertheless.
 fn destroy(which: &[String], all: bool) -> Result<()> {
     let devlink = Devlink::connect()?;
     let doomed = chosen(&devlink, which, all)?;
@@ -135,7 +136,7 @@ fn destroy(which: &[String], all: bool) -> Result<()> {
     Ok(())
 }
 
-/// ADIs that were named, or all of them.
+/// Returns the ADIs that were named, or all of them.
 fn chosen(devlink: &Devlink, which: &[String], all: bool) -> Result<Vec<Adi>> {
     if all {
         return Ok(Adis::load()?.into_list());
@@ -143,7 +144,7 @@ fn chosen(devlink: &Devlink, which: &[String], all: bool) -> Result<Vec<Adi>> {
     which.iter().map(|adi| record::find(devlink, adi)).collect()
 }
 
-/// The device that is meant where an ADI is to be opened: its name, if it has no other.
+/// Returns the name of an ADI's device, for opening it; an inactive ADI has none.
 pub(crate) fn device(which: &str) -> Result<String> {
     let adi = record::find(&Devlink::connect()?, which)?;
     let device = adi.device.as_ref();
@@ -151,7 +152,7 @@ pub(crate) fn device(which: &str) -> Result<String> {
     Ok(device.name.clone())
 }
 
-/// Takes an ADI down and up again.
+/// Deactivates an ADI and activates it again.
 fn reset(which: &str) -> Result<()> {
     let devlink = Devlink::connect()?;
     let adi = record::find(&devlink, which)?;
@@ -173,14 +174,14 @@ fn reset(which: &str) -> Result<()> {
         }
         return Err(error).with_context(|| format!("cannot stop {}", adi.label()));
     }
-    // The address stays, also one that the device chose.
+    // The address is kept, even one that the device chose.
     let keep = PortFunction {
         hw_addr: Some(adi.mac.0),
         ..PortFunction::default()
     };
     set(true, keep)
         .with_context(|| format!("{} is stopped and does not start again", adi.label()))?;
-    // Its device and VFIO group are others now.
+    // Its device and VFIO group have changed.
     if let Some(name) = &adi.name {
         let registry = Registry::open();
         let folder = registry.get(name).and_then(|entry| entry.cdi);
@@ -190,7 +191,7 @@ fn reset(which: &str) -> Result<()> {
     Ok(())
 }
 
-/// Counters of an ADI.
+/// The counters of an ADI.
 #[derive(Serialize)]
 struct Stats {
     adi: String,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What can be said on the command line; help, completions and the manual page come from here.
+//! The arguments of the command line; help, completions and the manual page are generated from
+//! them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,23 +25,23 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// How answers are printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// Columns, or lines of `name: value`
     #[default]
     Table,
-    /// One JSON value (`watch`: one a line)
+    /// One JSON value (`watch`: one per line)
     Json,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Assignable Device Interfaces
     #[command(subcommand)]
     Adi(AdiCommand),
-    /// P4 programs: check, compile, look at their tables, run over packets, give to a NIC
+    /// P4 programs: check, compile, list their tables, run over packets, load into a NIC
     #[command(subcommand)]
     P4(P4Command),
     /// Entries of the tables of a NIC's P4 program, over P4Runtime
@@ -50,42 +51,42 @@ pub(crate) enum Command {
     Counter(CounterCommand),
     /// Answer ARP and ICMP echo requests on an ADI, and send them
     Ping(Ping),
-    /// Send and receive frames on an ADI as fast as it goes, from and to pcap files if wanted
+    /// Send and receive frames on an ADI as fast as possible, optionally from and to pcap files
     Pktgen(Pktgen),
     /// Print completions for a shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: Shell,
     },
     /// Print the manual page, in roff
     Man,
 }
 
-/// What to do with ADIs. One is named by what `adit adi list` shows of it: the name it was given,
-/// its device (`adit.adi.3`, or a UUID), its port (`pci/0000:00:05.0/3`) or its sfnum.
+/// A command for ADIs. An ADI is identified by what `adit adi list` shows of it: its name, its
+/// device (`adit.adi.3`, or a UUID), its port (`pci/0000:00:05.0/3`) or its sfnum.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdiCommand {
-    /// Make an ADI: a devlink port of flavour pcisf, configured and active
+    /// Create an ADI: a devlink port of flavour pcisf, configured and active
     Create(Create),
-    /// List the ADIs, and what is left of others
+    /// List the ADIs, and the orphaned names and CDI specifications of others
     List,
     /// Show one ADI
     Show {
-        /// Which one
+        /// The ADI
         adi: String,
     },
-    /// Destroy an ADI that nobody has open
+    /// Destroy an ADI that is not open
     Destroy {
-        /// Which ones
+        /// The ADIs
         #[arg(required_unless_present = "all")]
         adi: Vec<String>,
-        /// All of them
+        /// All ADIs
         #[arg(long, conflicts_with = "adi")]
         all: bool,
     },
-    /// Destroy an ADI that nobody has open, and make it again with the same settings
+    /// Destroy an ADI that is not open, and create it again with the same settings
     Reset {
-        /// Which one
+        /// The ADI
         adi: String,
     },
     /// Remove names and CDI specifications of ADIs that are gone
@@ -94,7 +95,7 @@ pub(crate) enum AdiCommand {
         #[arg(long, value_name = "FOLDER")]
         cdi_dir: Option<PathBuf>,
     },
-    /// Fail unless the ADI of a CDI specification is behind its node (its hook calls this)
+    /// Fail unless a node belongs to the ADI of a CDI specification (its hook calls this)
     #[command(hide = true)]
     CdiCheck {
         /// The ADI's name
@@ -110,7 +111,8 @@ pub(crate) enum AdiCommand {
         #[arg(long)]
         node: PathBuf,
     },
-    /// Print what udev imports for the node of a VFIO group (60-adit.rules calls this)
+    /// Print the properties that udev imports for the node of a VFIO group (60-adit.rules calls
+    /// this)
     #[command(hide = true)]
     Udev {
         /// The group's number
@@ -118,27 +120,27 @@ pub(crate) enum AdiCommand {
     },
     /// Print an ADI's counters
     Stats {
-        /// Which ones; all of them if none is named
+        /// The ADIs; all of them if none is named
         adi: Vec<String>,
     },
-    /// Print ADIs as they come, change and go, until interrupted
+    /// Print ADIs as they are added, changed and removed, until interrupted
     Watch {
-        /// Seconds between two looks
+        /// Seconds between two polls
         #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
         interval: Duration,
-        /// Stop after this many looks
+        /// Stop after this many polls
         #[arg(long)]
         count: Option<u64>,
     },
 }
 
-/// Queue pairs of an ADI, at most; a device may have less, which the driver says.
+/// The maximum number of queue pairs of an ADI; a device may have fewer, which the driver reports.
 const MAX_QUEUES: i64 = 64;
 
-/// How an ADI is to be.
+/// The settings of a new ADI.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Create {
-    /// What to call it, here and in CDI [default: adi and its sfnum]
+    /// Its name, here and in CDI [default: adi and its sfnum]
     #[arg(long)]
     pub(crate) name: Option<Name>,
     /// Queue pairs, each with a vector
@@ -150,15 +152,15 @@ pub(crate) struct Create {
     /// The sub-function number, which is unique on a device [default: the lowest that is free]
     #[arg(long)]
     pub(crate) sfnum: Option<u32>,
-    /// The function to cut it from, as devlink writes it (`pci/0000:00:05.0`) [default: the only
+    /// The function to create it on, as devlink writes it (`pci/0000:00:05.0`) [default: the only
     /// one that the adit driver has]
     #[arg(long)]
     pub(crate) device: Option<String>,
-    /// Write a CDI specification, with which `podman run --device adit.dev/adi=NAME` gives it to a
-    /// container
+    /// Write a CDI specification, with which `podman run --device adit.dev/adi=NAME` assigns it to
+    /// a container
     #[arg(long)]
     pub(crate) cdi: bool,
-    /// Where CDI specifications are
+    /// The folder of CDI specifications
     #[arg(long, value_name = "FOLDER", default_value = crate::cdi::FOLDER)]
     pub(crate) cdi_dir: PathBuf,
 }

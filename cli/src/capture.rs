@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Recorded frames: pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng), which
+//! Capture files: pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng), which
 //! Wireshark and dumpcap write.
 
 use std::borrow::Cow;
@@ -17,23 +17,23 @@ use pcap_file::pcapng::blocks::interface_description::{
 use pcap_file::pcapng::{Block, PcapNgReader, PcapNgWriter};
 use pcap_file::{DataLink, TsResolution};
 
-/// The type of the block that a pcapng file begins with, the same in both byte orders.
+/// The type of the first block of a pcapng file, the same in both byte orders.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-/// The extension of files that are written as pcapng.
+/// The file name extension of pcapng files.
 const NG_EXTENSION: &str = "pcapng";
 
 type Input = BufReader<File>;
 type Output = BufWriter<File>;
 
-/// A frame of a recording.
+/// A frame of a capture file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Captured {
-    /// The time since the epoch of the recording's clock.
+    /// The time since the epoch of the capture's clock.
     pub(crate) at: Duration,
     pub(crate) data: Vec<u8>,
 }
 
-/// A recording that is read.
+/// A capture file that is read.
 pub(crate) struct Capture {
     path: PathBuf,
     reader: Reader,
@@ -45,10 +45,10 @@ enum Reader {
 }
 
 impl Capture {
-    /// Opens a recording of Ethernet frames, in either format.
+    /// Opens a capture file of Ethernet frames, in either format.
     ///
     /// # Errors
-    /// When it cannot be read, or is of another link layer.
+    /// When it cannot be read, or has another link layer.
     pub(crate) fn open(path: &Path) -> Result<Capture> {
         let context = || format!("reading {}", path.display());
         let mut file = BufReader::new(File::open(path).with_context(context)?);
@@ -120,7 +120,7 @@ fn ethernet(link: DataLink, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The time that an interface's timestamp is: options if_tsresol (microseconds without it) and
+/// Converts an interface's timestamp, with the options if_tsresol (microseconds without it) and
 /// if_tsoffset.
 fn time(interface: &InterfaceDescriptionBlock<'_>, units: u64) -> Duration {
     let (mut resolution, mut offset) = (6, 0);
@@ -147,14 +147,14 @@ fn time(interface: &InterfaceDescriptionBlock<'_>, units: u64) -> Duration {
     Duration::new(seconds.wrapping_add(offset), nanos as u32)
 }
 
-/// A recording that is written.
+/// A capture file that is written.
 pub(crate) enum Recorder {
     Pcap(PcapWriter<Output>),
     PcapNg(PcapNgWriter<Output>),
 }
 
 impl Recorder {
-    /// Makes a file: pcapng if its name ends so, else pcap, both with nanoseconds.
+    /// Creates a file: pcapng if its name has that extension, else pcap, both with nanoseconds.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -200,7 +200,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Writes what is buffered.
+    /// Flushes the buffer.
     pub(crate) fn finish(self) -> Result<()> {
         let mut file = match self {
             Recorder::Pcap(writer) => writer.into_writer(),
@@ -254,7 +254,7 @@ mod tests {
         );
         assert_eq!(at(vec![IfTsResol(0x81)], 3), Duration::from_millis(1500));
         assert_eq!(at(vec![IfTsOffset(7)], 1), Duration::new(7, 1000));
-        // Units too small to count are no panic.
+        // Units too small to represent do not cause a panic.
         assert_eq!(at(vec![IfTsResol(0x7f)], u64::MAX), Duration::ZERO);
         assert_eq!(at(vec![IfTsResol(0xff)], u64::MAX), Duration::ZERO);
     }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Container Device Interface: what a container gets with an ADI.
+//! Container Device Interface: the specifications with which containers get ADIs.
 //!
-//! A specification can outlive its ADI: devlink, mdevctl and drivers know nothing of it. So it says
-//! which instance it is for, and has the container's runtime ask, before the container starts,
-//! whether that is still behind the node ([`check`]). The ADI may be gone a moment later; its group's
-//! number is then nobody's until the next boot, which the kernel module sees to.
+//! A specification can outlive its ADI: devlink, mdevctl and drivers do not know about it. It
+//! therefore identifies the instance that it is for, and has the container runtime check, before
+//! the container starts, that the node still belongs to that instance ([`check`]). The ADI may be
+//! gone a moment later; its group's number is not reused then until the next boot, which the kernel
+//! module ensures.
 //!
 //! Source: the CDI specification, version 0.6.0 (cncf-tags/container-device-interface, SPEC.md);
 //! hooks: the OCI runtime specification, config.md, "POSIX-platform Hooks".
@@ -20,23 +21,23 @@ use crate::files;
 use crate::registry::{Name, Named};
 use crate::sysfs::AdiDevice;
 
-/// Where engines look for specifications that do not outlive a boot.
+/// The folder in which engines look for specifications that do not survive a reboot.
 pub(crate) const FOLDER: &str = "/var/run/cdi";
-/// Where they look for others.
+/// The folder in which they look for others.
 const STATIC_FOLDER: &str = "/etc/cdi";
 /// The kind of device: `podman run --device adit.dev/adi=NAME`.
 const KIND: &str = "adit.dev/adi";
 const VERSION: &str = "0.6.0";
-/// What names of specifications begin with, by the convention of the CDI specification:
+/// The prefix of the names of specifications, by the convention of the CDI specification:
 /// vendor-class_name.
 const PREFIX: &str = "adit.dev-adi_";
-/// Annotations of the device.
+/// The annotations of the device.
 const INSTANCE: &str = "adit.dev/instance";
 const DEVICE: &str = "adit.dev/device";
-/// Seconds that the check may take.
+/// The timeout of the check in seconds.
 const TIMEOUT: u32 = 10;
 
-/// Writes the specification of an ADI: its VFIO nodes, who it is, the check, and no more.
+/// Writes the specification of an ADI: its VFIO nodes, its identity, the check, and no more.
 pub(crate) fn write(folder: &Path, name: &Name, adi: &Named, group: &Path) -> Result<PathBuf> {
     let Named { instance, device } = adi;
     let program = std::env::current_exe().context("the path of this program")?;
@@ -86,12 +87,12 @@ pub(crate) fn write(folder: &Path, name: &Name, adi: &Named, group: &Path) -> Re
     Ok(path)
 }
 
-/// Takes the specification of an ADI away, if there is one.
+/// Removes the specification of an ADI, if there is one.
 pub(crate) fn remove(folder: &Path, name: &Name) -> Result<()> {
     files::remove(&path(folder, name))
 }
 
-/// Fails when the ADI of a specification is not the one behind its node.
+/// Fails unless the node belongs to the ADI of a specification.
 pub(crate) fn check(name: &str, adi: &Named, node: &Path) -> Result<()> {
     let clear = "`adit adi prune` removes its CDI specification";
     let device = AdiDevice::named(&adi.device).filter(|device| device.instance == adi.instance);
@@ -108,18 +109,18 @@ pub(crate) fn check(name: &str, adi: &Named, node: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A specification that is there.
+/// A specification that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     /// Its file.
     pub(crate) path: PathBuf,
     /// Its ADI's name.
     pub(crate) name: String,
-    /// Its ADI, if it says which one it is.
+    /// Its ADI, if the specification identifies one.
     pub(crate) adi: Option<Named>,
 }
 
-/// Our specifications in a folder and in those where engines look.
+/// Finds the specifications of ADIs in the given folders and in those that engines use.
 pub(crate) fn find(folders: &[PathBuf]) -> Result<Vec<Found>> {
     let mut all: Vec<PathBuf> = [FOLDER, STATIC_FOLDER].map(Into::into).into();
     all.extend_from_slice(folders);
@@ -163,8 +164,8 @@ fn path(folder: &Path, name: &Name) -> PathBuf {
     folder.join(format!("{PREFIX}{name}.json"))
 }
 
-/// The variable that names a container its ADI's device: `ADIT_ADI_WEB` for `web`, since a container
-/// may have more than one.
+/// Returns the environment variable that names a container's ADI device: `ADIT_ADI_WEB` for `web`,
+/// since a container may have more than one.
 pub(crate) fn variable(name: &Name) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The part of devlink that ADIs need, over generic netlink: what `devlink port` does in three
+//! The part of devlink that ADIs require, over generic netlink: equivalent to three `devlink port`
 //! commands.
 //!
 //! Source: Linux `include/uapi/linux/devlink.h`, `Documentation/netlink/specs/devlink.yaml`.
@@ -33,10 +33,10 @@ const VERSION: u8 = 1;
 /// `NLMSG_DONE`: a dump is complete.
 const NLMSG_DONE: u16 = 3;
 
-/// An answer of the family.
+/// A reply of the family.
 type Answer = Genlmsghdr<Command, u16>;
 
-/// A devlink instance, as devlink writes it: `BUS/DEVICE`.
+/// A devlink instance, in devlink's notation: `BUS/DEVICE`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Handle {
     /// The bus: `pci`.
@@ -46,7 +46,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// A PCI function.
+    /// Creates the handle of a PCI function.
     pub(crate) fn pci(device: &str) -> Self {
         Self {
             bus: "pci".into(),
@@ -54,7 +54,7 @@ impl Handle {
         }
     }
 
-    /// Reads what devlink writes.
+    /// Parses devlink's notation.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (bus, device) = text.split_once('/')?;
         let whole = |part: &str| !part.is_empty() && !part.contains('/');
@@ -71,10 +71,10 @@ impl fmt::Display for Handle {
     }
 }
 
-/// Why devlink did not do it.
+/// The error of a devlink request.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
-    /// The kernel refused, with its reason if it gave one.
+    /// The kernel rejected the request, with a reason if it returned one.
     #[error("{}", refusal(.errno, .reason))]
     Refused {
         /// The errno.
@@ -82,16 +82,16 @@ pub(crate) enum Error {
         /// The extended acknowledgement.
         reason: Option<String>,
     },
-    /// There is no devlink to speak to.
+    /// Devlink is not available.
     #[error("cannot speak devlink: {0}")]
     Netlink(String),
-    /// The kernel's answer is not what the family promises.
+    /// The kernel's reply lacks an attribute that the family guarantees.
     #[error("devlink's answer has no {0}")]
     Answer(&'static str),
 }
 
 impl Error {
-    /// The kernel's errno.
+    /// Returns the kernel's errno.
     pub(crate) fn errno(&self) -> Option<i32> {
         match self {
             Self::Refused { errno, .. } => errno.raw_os_error(),
@@ -116,7 +116,7 @@ pub(crate) struct Devlink {
 }
 
 impl Devlink {
-    /// Connects.
+    /// Connects to devlink.
     pub(crate) fn connect() -> Result<Self, Error> {
         let no_groups = Groups::empty;
         let (router, _) =
@@ -132,7 +132,7 @@ impl Devlink {
         })
     }
 
-    /// All ports of flavour pcisf of all instances.
+    /// Returns all ports of flavour pcisf of all instances.
     pub(crate) fn ports(&self) -> Result<Vec<Port>, Error> {
         let answers = self.request(Command::PortGet, NlmF::DUMP, Attributes::default())?;
         let ports = answers.iter().map(Port::parse);
@@ -147,7 +147,7 @@ impl Devlink {
         port.flatten().ok_or(Error::Answer("port"))
     }
 
-    /// Makes a port of flavour pcisf; it is inactive.
+    /// Creates a port of flavour pcisf; it is inactive.
     pub(crate) fn port_new(&self, handle: &Handle, sfnum: u32) -> Result<Port, Error> {
         let attributes = Attributes::default().instance(handle).sub_function(sfnum);
         let answers = self.request(Command::PortNew, NlmF::ACK, attributes)?;
@@ -165,7 +165,7 @@ impl Devlink {
         Ok(())
     }
 
-    /// Takes a port away, and its ADI with it.
+    /// Deletes a port, and its ADI with it.
     pub(crate) fn port_del(&self, port: &Port) -> Result<(), Error> {
         let attributes = Attributes::default()
             .instance(&port.handle)

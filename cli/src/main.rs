@@ -49,7 +49,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Ping(command) => return ping::run(command),
         Command::Pktgen(command) => return pktgen::run(command, args.output),
         Command::Completions { shell } => {
-            // Not straight to stdout: the generator panics when nobody reads any more.
+            // Not written to stdout directly: the generator panics when the reader has closed the
+            // pipe.
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "adit", &mut script);
             std::io::stdout().lock().write_all(&script)?;

@@ -10,10 +10,10 @@ use crate::args::Format;
 
 /// A record that can be a row of a table.
 pub(crate) trait Row: Serialize {
-    /// Heads of the columns.
+    /// The headings of the columns.
     const HEAD: &'static [&'static str];
 
-    /// A text for each column, of one or more lines.
+    /// Returns a text for each column, of one or more lines.
     fn cells(&self) -> Vec<String>;
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn man_page(mut command: clap::Command) -> Result<()> {
     Ok(())
 }
 
-/// The sections of a command that does something, or of those that it is made of.
+/// Writes the sections of a command, or of its subcommands.
 fn man_sections(command: &clap::Command, page: &mut Vec<u8>) -> Result<()> {
     let man = clap_mangen::Man::new(command.clone());
     let name = command.get_bin_name().unwrap_or(command.get_name());
@@ -116,7 +116,7 @@ fn man_sections(command: &clap::Command, page: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Whether printing failed because nobody reads any more (`adit adi list | head -1`).
+/// Returns whether printing failed because the reader closed the pipe (`adit adi list | head -1`).
 pub(crate) fn reader_is_gone(error: &anyhow::Error) -> bool {
     let kind = |cause: &(dyn std::error::Error + 'static)| {
         let json = cause.downcast_ref::<serde_json::Error>();
@@ -128,7 +128,7 @@ pub(crate) fn reader_is_gone(error: &anyhow::Error) -> bool {
         .any(|it| kind(it) == Some(io::ErrorKind::BrokenPipe))
 }
 
-/// A number of things: `1 packet`, `2 packets`.
+/// Formats a count: `1 packet`, `2 packets`.
 pub(crate) fn counted(count: impl Into<u64>, thing: &str) -> String {
     match count.into() {
         1 => format!("1 {thing}"),
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_gone_is_known_whoever_was_writing() {
-        /// A pipe that nobody reads.
+        /// A pipe without a reader.
         struct Closed;
         impl Write for Closed {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {

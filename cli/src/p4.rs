@@ -26,19 +26,20 @@ use crate::args::Format;
 use crate::output::{print_all, Row};
 use crate::table::Device;
 
-/// What to do with P4 programs.
+/// A command for P4 programs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum P4Command {
-    /// Say what is wrong with a program, if anything
+    /// Report the errors and warnings of a program
     Check(Source),
-    /// Write what P4Runtime clients give a NIC: P4Info, and the program with all that it includes
+    /// Write the files that P4Runtime clients load into a NIC: P4Info, and the program with all
+    /// that it includes
     Compile(Compile),
     /// List a program's tables
     Info(Source),
-    /// Run a program over the packets of a pcap file, and print what each of them meets: states,
-    /// tables, actions, changed headers, and where it goes
+    /// Run a program over the packets of a pcap file, and print a trace of each: states, tables,
+    /// actions, changed headers, and where it is sent
     Run(run::Run),
-    /// Give a NIC a program over P4Runtime, in the place of the one that it has
+    /// Load a program into a NIC over P4Runtime, in place of the current one
     Load(Load),
 }
 
@@ -61,29 +62,29 @@ pub(crate) struct Source {
     warnings: warnings::Warnings,
 }
 
-/// Which NIC.
+/// A program, and the NIC to load it into.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
     #[command(flatten)]
     source: Source,
-    /// Keep entries, counters and all else that the program before holds, or refuse this one
+    /// Keep entries, counters and all other state of the previous program, or reject this one
     #[arg(long)]
     keep: bool,
     #[command(flatten)]
     device: Device,
 }
 
-/// Where compiled programs go.
+/// A program, and the folder for the compiled one.
 #[derive(Debug, Args)]
 pub(crate) struct Compile {
     #[command(flatten)]
     source: Source,
-    /// The folder that p4info.txtpb and program.p4bin are written to; it is made if need be
+    /// The folder that p4info.txtpb and program.p4bin are written to; it is created if necessary
     #[arg(short, long, default_value = ".")]
     to: PathBuf,
 }
 
-/// A table as it is shown.
+/// A table as it is printed.
 #[derive(Serialize)]
 struct TableRow {
     table: String,
@@ -91,7 +92,7 @@ struct TableRow {
     keys: Vec<String>,
     actions: Vec<String>,
     size: i64,
-    /// The short names of the table and its actions, which is what people write.
+    /// The short names of the table and its actions, which users write.
     #[serde(skip)]
     aliases: (String, Vec<String>),
 }
@@ -121,7 +122,7 @@ pub(crate) fn run(command: &P4Command, format: Format) -> Result<()> {
 }
 
 impl Source {
-    /// The program, which an engine takes, and the package that it makes.
+    /// Compiles the program, loads it into an engine, and returns it with its package.
     fn load(&self) -> Result<(Package, Program)> {
         let (package, program) = self.program()?;
         let engine = Engine::load(program.clone());
@@ -137,7 +138,7 @@ impl Source {
         self.file.display().to_string()
     }
 
-    /// The program, and the package that it makes.
+    /// Compiles the program and returns it with its package.
     fn program(&self) -> Result<(Package, Program)> {
         let name = self.name();
         let text = files::read(&self.file).with_context(|| format!("reading {name}"))?;

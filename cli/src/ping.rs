@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit ping`: answers on an ADI, and asks.
+//! `adit ping`: answers requests on an ADI, and sends them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,13 +17,13 @@ use crate::output::counted;
 use crate::station::{Heard, Station};
 use crate::traffic_args::Ping;
 
-/// Frames received at once.
+/// The maximum number of frames received at once.
 const BURST: usize = 32;
-/// Requests under way, at most.
+/// The maximum number of outstanding requests.
 const MAX_OUTSTANDING: usize = 1024;
-/// Time from one ARP request to the next, and from the last one until the target counts as absent.
+/// The interval of ARP requests, and the time from the last one until the target counts as absent.
 const ARP_INTERVAL: Duration = Duration::from_millis(500);
-/// ARP requests without an answer, at least, until the target counts as absent.
+/// The minimum number of unanswered ARP requests until the target counts as absent.
 const MIN_ARP_TRIES: u64 = 3;
 
 pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
     let station = Station {
         mac: adi.info().mac,
         ip: args.ip,
-        // Two bytes tell one process from another well enough.
+        // Two bytes are sufficient to distinguish processes.
         id: std::process::id() as u16,
     };
     let stop = Arc::new(AtomicBool::new(false));
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(lost)))
 }
 
-/// Prints a line. (`println!` panics when nobody reads any more.)
+/// Prints a line. (`println!` panics when the reader has closed the pipe.)
 fn say(line: fmt::Arguments<'_>) -> Result<()> {
     writeln!(io::stdout(), "{line}")?;
     Ok(())
@@ -122,12 +122,12 @@ impl Stats {
     }
 }
 
-/// What is known of the target's MAC address.
+/// The state of the target's MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Peer {
-    /// Nothing, though it was asked for so many times.
+    /// It is unknown, after that many requests.
     Unknown { asked: u64 },
-    /// It.
+    /// It is known.
     Known([u8; 6]),
 }
 
@@ -137,7 +137,7 @@ struct Pinger<'a> {
     pair: QueuePair,
     stop: Arc<AtomicBool>,
     peer: Peer,
-    /// Sequence numbers under way and when they went.
+    /// The sequence numbers of outstanding requests, and their send times.
     outstanding: VecDeque<(u16, Instant)>,
     stats: Stats,
 }
@@ -148,14 +148,14 @@ impl Peer {
     }
 }
 
-/// What [`Pinger::ask`] has done.
+/// The result of [`Pinger::ask`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     /// An echo request was sent, or too many are under way.
     Echo,
     /// An ARP request was sent.
     Arp,
-    /// The target has not answered enough of those.
+    /// The target has left enough ARP requests unanswered to count as absent.
     Nobody,
 }
 
@@ -225,7 +225,7 @@ impl Pinger<'_> {
         Ok(())
     }
 
-    /// Sends the next echo request, or an ARP request while it is not known where to.
+    /// Sends the next echo request, or an ARP request while the target's MAC address is unknown.
     fn ask(&mut self, target: Ipv4Addr, now: Instant) -> Result<Asked> {
         let peer = match self.peer {
             Peer::Known(peer) => peer,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit pktgen`: an ADI as fast as it goes.
+//! `adit pktgen`: sends and receives frames on an ADI as fast as possible.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -18,14 +18,14 @@ use crate::capture::{Capture, Recorder};
 use crate::output::counted;
 use crate::traffic_args::{Mode, Pktgen};
 
-/// Frames moved at once.
+/// The maximum number of frames moved at once.
 const BURST: usize = 32;
-/// The longest sleep, so that signals and the end are seen.
+/// The maximum time to sleep, so that signals and the end are noticed.
 const NAP: Duration = Duration::from_millis(100);
-/// Frames of a pcap file that are kept, at most.
+/// The maximum number of frames of a pcap file that are kept.
 const MAX_RECORDING: usize = 65_536;
 
-/// What one queue pair, or all together, have moved.
+/// The frames and bytes moved by one queue pair, or by all together.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Count {
     sent: u64,
@@ -91,7 +91,7 @@ fn report(format: Format, elapsed: Duration, counts: &[Count]) -> Result<()> {
         sent_per_second: count.sent as f64 / seconds,
         received_per_second: count.received as f64 / seconds,
     };
-    // Not by `println!`, which panics when nobody reads any more.
+    // Not with `println!`, which panics when the reader has closed the pipe.
     let mut out = io::stdout().lock();
     if format == Format::Json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
@@ -110,7 +110,7 @@ fn report(format: Format, elapsed: Duration, counts: &[Count]) -> Result<()> {
     Ok(())
 }
 
-/// What is to be sent: one frame, or a recording.
+/// Returns the frames to send: a single one, or those of a capture file.
 fn frames(mode: &Mode, mac: [u8; 6]) -> Result<Vec<Vec<u8>>> {
     let Mode::Send { to, size, pcap, .. } = mode else {
         return Ok(Vec::new());
@@ -118,8 +118,8 @@ fn frames(mode: &Mode, mac: [u8; 6]) -> Result<Vec<Vec<u8>>> {
     if let Some(path) = pcap {
         return recording(path, mac);
     }
-    // Headers of Ethernet, IPv4 and UDP take 42 bytes. Addresses are of the benchmarks' network
-    // (RFC 2544), the port is "discard".
+    // The headers of Ethernet, IPv4 and UDP take 42 bytes. The addresses are in the network for
+    // benchmarks (RFC 2544), the port is "discard".
     let packet = PacketBuilder::ethernet2(mac, to.map_or([0xFF; 6], |to| to.0))
         .ipv4([198, 18, 0, 1], [198, 18, 0, 2], 64)
         .udp(9, 9);
@@ -140,7 +140,7 @@ fn recording(path: &Path, mac: [u8; 6]) -> Result<Vec<Vec<u8>>> {
             path.display(),
             frames.len() + 1
         );
-        // An ADI sends from its own address only.
+        // An ADI can only send from its own address.
         frame[6..12].copy_from_slice(&mac);
         frames.push(frame);
         ensure!(
@@ -178,7 +178,7 @@ fn work(
     })
 }
 
-/// What a queue does while there is nothing to do: it polls for a time, then sleeps.
+/// The idle behaviour of a queue: it polls for a time, then sleeps.
 struct Idle {
     spin: Duration,
     since: Option<Instant>,
@@ -189,12 +189,12 @@ impl Idle {
         Self { spin, since: None }
     }
 
-    /// There was something to do.
+    /// Notes that there was work.
     fn busy(&mut self) {
         self.since = None;
     }
 
-    /// There was not.
+    /// Polls or sleeps, since there was no work.
     fn rest(&mut self, pair: &mut QueuePair) -> Result<()> {
         if self.since.get_or_insert_with(Instant::now).elapsed() < self.spin {
             std::hint::spin_loop();
@@ -246,7 +246,7 @@ fn send(
         } else {
             std::thread::sleep(Duration::from_micros(50));
         }
-        // Whatever others say is not for a generator.
+        // A generator discards the frames that it receives.
         pair.rx.receive(&mut received, BURST)?;
         received.clear();
     }
@@ -303,7 +303,7 @@ fn reflect(pair: &mut QueuePair, mut idle: Idle, going: impl Fn() -> bool) -> Re
                 }
             }
         }
-        // What finds no room is dropped, as a wire does.
+        // Frames for which there is no space are dropped, as on a wire.
         pair.tx.send(&mut frames.drain(..))?;
     }
     Ok(())

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Names of ADIs. Devlink knows ports by number only, so names are kept in a folder: a file each, of
-//! up to four lines:
+//! Names of ADIs. Devlink identifies ports by number only, so names are stored in a folder: one
+//! file each, of up to four lines:
 //!
 //! 1. the port, as function and sfnum: `pci/0000:00:05.0 7`;
 //! 2. the folder of its CDI specification, empty if it has none;
 //! 3. the ADI's instance, a UUID that no other ADI has or had: numbers of ports, devices and groups
 //!    are used again, so that only this says whether an ADI is the one that was named;
-//! 4. its device when it was named, to be looked at first.
+//! 4. its device when it was named, which is looked up first.
 //!
-//! The last two lines are there once the ADI is. `.ports` has a file for each function and sfnum,
-//! which says the name. All of it goes with the machine's next boot, as the ADIs do.
+//! The last two lines exist once the ADI does. `.ports` has a file for each function and sfnum that
+//! contains the name. All of it is lost at the machine's next boot, as the ADIs are.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -24,10 +24,11 @@ use anyhow::{Context, Result};
 use crate::devlink::Handle;
 use crate::files;
 
-/// Where names are, unless `ADIT_RUN_DIR` names another folder.
+/// The folder of names, unless `ADIT_RUN_DIR` sets another one.
 const FOLDER: &str = "/run/adit/adi";
 
-/// A name that CDI takes for a device, too: letters, digits, and `_`, `-`, `.`, `:` between them.
+/// A name that is also valid for a device in CDI: letters, digits, and `_`, `-`, `.`, `:` between
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name(String);
 
@@ -62,7 +63,7 @@ impl fmt::Display for Name {
 /// A port: its function and sfnum.
 pub(crate) type Key = (Handle, u32);
 
-/// What is kept for a name.
+/// The data stored for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// The port.
@@ -119,20 +120,20 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// The one of this machine.
+    /// Opens the registry of this machine.
     pub(crate) fn open() -> Self {
         let folder = std::env::var_os("ADIT_RUN_DIR").map_or_else(|| FOLDER.into(), PathBuf::from);
         Self { folder }
     }
 
-    /// All names. A file that does not say whose name it is is nobody's.
+    /// Returns all names. Files without a valid entry are ignored.
     pub(crate) fn entries(&self) -> Result<Vec<(Name, Entry)>> {
         let names = self.names()?;
         let entry = |name: Name| self.get(&name).map(|entry| (name, entry));
         Ok(names.into_iter().filter_map(entry).collect())
     }
 
-    /// Names of all files.
+    /// Returns the names of all files.
     pub(crate) fn names(&self) -> Result<Vec<Name>> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -149,12 +150,12 @@ impl Registry {
         Ok(names)
     }
 
-    /// What is kept for a name.
+    /// Returns the data stored for a name.
     pub(crate) fn get(&self, name: &Name) -> Option<Entry> {
         Entry::parse(&fs::read(self.path(name)).ok()?)
     }
 
-    /// The name that was given to a port last.
+    /// Returns the name that was last given to a port.
     pub(crate) fn at(&self, key: &Key) -> Option<Name> {
         let name = fs::read_to_string(self.index(key)).ok()?;
         let name = name.trim_end().parse().ok()?;
@@ -163,7 +164,7 @@ impl Registry {
             .map(|_| name)
     }
 
-    /// Gives a name to a port that has no ADI yet. The caller has made sure that nobody has it.
+    /// Gives a name to a port that has no ADI yet. The caller has checked that the name is free.
     pub(crate) fn take(&self, name: &Name, key: &Key, cdi: Option<&Path>) -> Result<()> {
         let path = self.path(name);
         let entry = Entry {
@@ -175,27 +176,27 @@ impl Registry {
         if let Some(folder) = index.parent() {
             fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
-        // Two at a time would both have looked before.
+        // Two concurrent callers could both have found it free.
         fs::File::create_new(&path)
             .and_then(|mut file| file.write_all(&entry.content()))
             .and_then(|()| fs::write(&index, format!("{name}\n")))
             .with_context(|| path.display().to_string())
     }
 
-    /// Says which ADI the port of a name has.
+    /// Records the ADI of a name's port.
     pub(crate) fn bind(&self, name: &Name, adi: Named) -> Result<()> {
         let path = self.path(name);
         let context = || path.display().to_string();
         let mut entry = self.get(name).with_context(context)?;
         entry.adi = Some(adi);
-        // Complete or not at all: others read at any time.
+        // Replaced atomically: others read the file at any time.
         let draft = self.folder.join(format!(".{name}.draft"));
         fs::write(&draft, entry.content())
             .and_then(|()| fs::rename(&draft, &path))
             .with_context(context)
     }
 
-    /// Gives a name up.
+    /// Releases a name.
     pub(crate) fn give_up(&self, name: &Name) -> Result<()> {
         if let Some(entry) = self.get(name) {
             if self.at(&entry.key).as_ref() == Some(name) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A host with one IPv4 address: answers ARP and ICMP echo, asks both. Bytes in, bytes out.
+//! A host with one IPv4 address: answers and sends ARP and ICMP echo requests. Bytes in, bytes out.
 
 use std::net::Ipv4Addr;
 
@@ -8,28 +8,28 @@ use etherparse::{
     IcmpEchoHeader, Icmpv4Type, LinkSlice, NetSlice, PacketBuilder, SlicedPacket, TransportSlice,
 };
 
-/// The address that everyone listens to.
+/// The broadcast address.
 const BROADCAST: [u8; 6] = [0xFF; 6];
-/// Hops that a packet may take.
+/// The time to live of packets.
 const TTL: u8 = 64;
 
-/// What a frame means to the station.
+/// The meaning of a frame for the station.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// Somebody is to be answered with this frame.
+    /// A request, which is to be answered with this frame.
     Answer(Vec<u8>),
-    /// Somebody has said which MAC address an IP address has.
+    /// An ARP reply: the MAC address of an IP address.
     Neighbour(Ipv4Addr, [u8; 6]),
-    /// An echo of ours came back.
+    /// A reply to one of our echo requests.
     Echo {
-        /// From whom.
+        /// The sender.
         from: Ipv4Addr,
-        /// Which one.
+        /// The sequence number.
         sequence: u16,
-        /// Bytes of its payload.
+        /// The length of the payload in bytes.
         len: usize,
     },
-    /// Nothing of interest.
+    /// A frame that is ignored.
     Nothing,
 }
 
@@ -38,12 +38,12 @@ pub(crate) enum Heard {
 pub(crate) struct Station {
     pub(crate) mac: [u8; 6],
     pub(crate) ip: Ipv4Addr,
-    /// Tells its echo requests from others'.
+    /// Distinguishes its echo requests from others.
     pub(crate) id: u16,
 }
 
 impl Station {
-    /// Looks at a received frame.
+    /// Parses a received frame.
     pub(crate) fn hear(&self, frame: &[u8]) -> Heard {
         let Ok(packet) = SlicedPacket::from_ethernet(frame) else {
             return Heard::Nothing;
@@ -99,12 +99,12 @@ impl Station {
         }
     }
 
-    /// The frame that asks who has an address.
+    /// Builds an ARP request for an address.
     pub(crate) fn who_has(&self, ip: Ipv4Addr) -> Option<Vec<u8>> {
         self.arp_frame(ArpOperation::REQUEST, ip, [0; 6], BROADCAST)
     }
 
-    /// An echo request.
+    /// Builds an echo request.
     pub(crate) fn echo_request(
         &self,
         to: ([u8; 6], Ipv4Addr),
@@ -152,7 +152,7 @@ impl Station {
     }
 }
 
-/// A frame, padded to the shortest that Ethernet has.
+/// Builds a frame, padded to Ethernet's minimum length.
 fn build<E>(len: usize, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Option<Vec<u8>> {
     let mut frame = Vec::with_capacity(len.max(60));
     write(&mut frame).ok()?;
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(third.hear(&A.who_has(B.ip).unwrap()), Heard::Nothing);
         let ping = A.echo_request((B.mac, B.ip), 3, &[0; 8]).unwrap();
         assert_eq!(third.hear(&ping), Heard::Nothing);
-        // An echo of another process's request.
+        // The reply to another process's echo request.
         let pong = answer(B.hear(&ping));
         let other = Station { id: 8, ..A };
         assert_eq!(other.hear(&pong), Heard::Nothing);

@@ -26,7 +26,7 @@ pub(crate) struct AdiDevice {
 }
 
 impl AdiDevice {
-    /// The device of this name.
+    /// Returns the device with this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
             return None;
@@ -35,7 +35,7 @@ impl AdiDevice {
         folders.find_map(|folder| Self::at(name.into(), folder))
     }
 
-    /// The device behind a devlink port; `None` while the port is inactive.
+    /// Returns the device of a devlink port; `None` while the port is inactive.
     pub(crate) fn of_port(function: &Handle, index: u32) -> Option<Self> {
         let function = Path::new(DEVICES).join(&function.device);
         let target = fs::read_link(function.join(format!("port.{index}"))).ok()?;
@@ -43,7 +43,7 @@ impl AdiDevice {
         Self::at(name.clone(), function.join(name))
     }
 
-    /// The device in a VFIO group (the 7 of `/dev/vfio/7`), if it is an ADI's.
+    /// Returns the device in a VFIO group (the 7 of `/dev/vfio/7`), if it is an ADI's.
     pub(crate) fn in_group(group: &str) -> Option<Self> {
         let devices = Path::new(IOMMU_GROUPS).join(group).join("devices");
         let entry = fs::read_dir(devices).ok()?.next()?.ok()?;
@@ -51,7 +51,7 @@ impl AdiDevice {
     }
 
     fn at(name: String, folder: PathBuf) -> Option<Self> {
-        // What tells an ADI from what else is on these buses.
+        // The attribute that distinguishes an ADI from other devices on these buses.
         let instance = fs::read_to_string(folder.join("instance")).ok()?;
         Some(Self {
             name,
@@ -60,31 +60,31 @@ impl AdiDevice {
         })
     }
 
-    /// An attribute, as a person reads it.
+    /// Returns an attribute as text.
     pub(crate) fn text(&self, attribute: &str) -> Option<String> {
         let text = fs::read_to_string(self.folder.join(attribute)).ok()?;
         Some(text.trim_end().to_owned())
     }
 
-    /// An attribute that is a number.
+    /// Returns a numeric attribute.
     pub(crate) fn number<T: std::str::FromStr>(&self, attribute: &str) -> Option<T> {
         self.text(attribute)?.parse().ok()
     }
 
-    /// Its devlink port: function and index.
+    /// Returns its devlink port: function and index.
     pub(crate) fn port(&self) -> Option<(Handle, u32)> {
         let text = self.text("port")?;
         let (function, index) = text.rsplit_once('/')?;
         Some((Handle::parse(function)?, index.parse().ok()?))
     }
 
-    /// Its VFIO group (`/dev/vfio/7`), once its driver has made one.
+    /// Returns its VFIO group (`/dev/vfio/7`), once its driver has created one.
     pub(crate) fn vfio_group(&self) -> Option<PathBuf> {
         let group = fs::read_link(self.folder.join("iommu_group")).ok()?;
         Some(Path::new("/dev/vfio").join(group.file_name()?))
     }
 
-    /// What is in the folder `statistics`: a counter a file.
+    /// Returns the counters in the folder `statistics`, one per file.
     pub(crate) fn statistics(&self) -> io::Result<BTreeMap<String, u64>> {
         let mut counters = BTreeMap::new();
         for entry in fs::read_dir(self.folder.join("statistics"))? {
@@ -97,8 +97,8 @@ impl AdiDevice {
     }
 }
 
-/// Has udev look again at a VFIO group's node, which may have got a name. Without the right to do
-/// so, or without udev, nothing happens.
+/// Makes udev process a VFIO group's node again, since it may have a name now. Without permission,
+/// or without udev, this has no effect.
 pub(crate) fn announce(node: &Path) {
     let Some(group) = node.file_name().and_then(OsStr::to_str) else {
         return;
@@ -106,13 +106,13 @@ pub(crate) fn announce(node: &Path) {
     let _ = fs::write(format!("/sys/class/vfio/{group}/uevent"), "change");
 }
 
-/// The functions that the adit driver has.
+/// Returns the functions that are bound to the adit driver.
 pub(crate) fn functions() -> Vec<Handle> {
     let entries = fs::read_dir(DRIVER).into_iter().flatten().flatten();
     let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
     let mut functions: Vec<_> = entries
         .map(name)
-        // Among the driver's own files the devices are links named by their address.
+        // Besides the driver's own files, the devices are links named by their addresses.
         .filter(|name| name.matches(':').count() == 2)
         .map(|name| Handle::pci(&name))
         .collect();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit table` and `adit counter`: what a NIC's program has in its tables, over P4Runtime.
+//! `adit table` and `adit counter`: the entries and counters of a NIC's program, over P4Runtime.
 
 mod call;
 pub(crate) mod catalog;
@@ -23,7 +23,7 @@ use catalog::Catalog;
 
 pub(crate) use counter::CounterCommand;
 
-/// How entries are written.
+/// The syntax of entries.
 pub(crate) const SYNTAX: &str = "\
 Entries of the tables of a NIC's P4 program, over P4Runtime
 
@@ -44,32 +44,32 @@ VALUE&&&MASK (ternary), LOW..HIGH (range), and * or nothing at all for anything.
 
     adit table add routes dst=10.0.0.0/8 'forward(mac=02:00:00:00:00:0a, port=3)'";
 
-/// What to do with tables.
+/// A command for tables.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TableCommand {
     /// List the tables and action profiles, or the entries of those that are named
     List(Which),
-    /// Put entries into tables
+    /// Add entries to tables
     Add {
         #[command(flatten)]
         entries: Entries,
-        /// Change those that are there already
+        /// Replace entries that exist already
         #[arg(long)]
         replace: bool,
     },
     /// Change entries and default actions
     Set(Entries),
-    /// Delete entries, the last first; their actions do not matter. The default action becomes the
-    /// program's again
+    /// Delete entries, the last first; their actions do not matter. A default action is reset to
+    /// the program's
     Delete(Entries),
     /// Print entries in the form that `add --from` reads
     Dump(Which),
 }
 
-/// Which device.
+/// A device, and the way to connect to it.
 #[derive(Debug, Args)]
 pub(crate) struct Device {
-    /// Where its P4Runtime server listens: HOST:PORT or unix:PATH
+    /// The address of its P4Runtime server: HOST:PORT or unix:PATH
     #[arg(
         long,
         value_name = "ADDR",
@@ -80,21 +80,21 @@ pub(crate) struct Device {
     /// The device's number
     #[arg(long, value_name = "N", default_value_t = 1)]
     device: u64,
-    /// The role to write in; one of its own leaves a controller its place
+    /// The role to write in; a dedicated one does not displace a controller
     #[arg(long, default_value = "adit")]
     role: String,
-    /// Use TLS: the certificates, as PEM, of those who sign servers' certificates
+    /// Use TLS: the CA certificates, as PEM, that servers' certificates are verified with
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
-    /// The certificate to show
+    /// The client's certificate
     #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]
     tls_cert: Option<PathBuf>,
-    /// The certificate's key
+    /// The key of the client's certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 }
 
-/// Tables to look at.
+/// The tables to read.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
     /// Their names, or those of action profiles
@@ -103,7 +103,7 @@ pub(crate) struct Which {
     device: Device,
 }
 
-/// Entries to write.
+/// The entries to write.
 #[derive(Debug, Args)]
 pub(crate) struct Entries {
     /// One entry: its table, matches and action
@@ -120,14 +120,14 @@ pub(crate) struct Entries {
 }
 
 impl Device {
-    /// A client, and what the device's program has.
+    /// Connects a client, and reads the catalog of the device's program.
     fn connect(&self) -> Result<(Client, Catalog)> {
         let mut client = self.client()?;
         let catalog = Catalog::new(&client.p4info()?);
         Ok((client, catalog))
     }
 
-    /// A client.
+    /// Connects a client.
     pub(crate) fn client(&self) -> Result<Client> {
         let read = |path: &PathBuf| {
             std::fs::read(path).with_context(|| format!("reading {}", path.display()))

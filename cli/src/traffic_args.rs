@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What can be said to `adit ping` and `adit pktgen`.
+//! The arguments of `adit ping` and `adit pktgen`.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use clap::Subcommand;
 use crate::adi::MacAddress;
 use crate::cdi;
 
-/// An ADI to use.
+/// The ADI to use.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AdiArg {
     /// The ADI: its name, its device (`adit.adi.3`, or a UUID), its port or its sfnum, as `adit adi
@@ -20,7 +20,8 @@ pub(crate) struct AdiArg {
 }
 
 impl AdiArg {
-    /// The ADI that was named, or the only one that the environment names, as in containers.
+    /// Returns the device of the ADI that was given, or of the only one in the environment, as in
+    /// containers.
     pub(crate) fn resolve(&self) -> anyhow::Result<String> {
         let given = std::env::vars().filter(|(name, _)| name.starts_with("ADIT_ADI_"));
         let given: Vec<_> = given.collect();
@@ -36,8 +37,9 @@ impl AdiArg {
     }
 }
 
-/// The device that is meant: as it is, if it is one; that of a name that the container was given; or
-/// what devlink and the folder of names say, which containers have not.
+/// Returns the device of an ADI: the device of a name that the container was given, the text itself
+/// if it is a device, or the result of a lookup in devlink and the folder of names, which
+/// containers do not have.
 fn device(adi: &str, given: &[(String, String)]) -> anyhow::Result<String> {
     let named = adi.parse().ok().map(|name| cdi::variable(&name));
     let mut own = given
@@ -60,7 +62,7 @@ pub(crate) struct Ping {
     /// Own address
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ip: Ipv4Addr,
-    /// Whom to ping; without it, only answer.
+    /// The address to ping; without it, only answer.
     pub(crate) target: Option<Ipv4Addr>,
     /// Echo requests to send, and ARP requests before, at least
     #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
@@ -68,20 +70,20 @@ pub(crate) struct Ping {
     /// Time between requests, in milliseconds; 0: the next as soon as there is an answer
     #[arg(short, long, default_value_t = 1000, value_name = "MS")]
     pub(crate) interval: u64,
-    /// How long to wait for an answer, in milliseconds
+    /// The time to wait for an answer, in milliseconds
     #[arg(short = 'W', long, default_value_t = 1000, value_name = "MS")]
     pub(crate) timeout: u64,
     /// Bytes of payload
     #[arg(short, long, default_value_t = 56, value_parser = clap::value_parser!(u16).range(8..=1472))]
     pub(crate) size: u16,
-    /// When to end, in seconds, if not by count
+    /// The time after which to stop, in seconds, if not by count
     #[arg(short = 'w', long, value_name = "S", value_parser = seconds)]
     pub(crate) deadline: Option<Duration>,
-    /// How long to poll after a frame before sleeping until the next, in microseconds: answers are
+    /// The time to poll after a frame before sleeping until the next, in microseconds: answers are
     /// faster, and take a CPU
     #[arg(long, default_value_t = 0, value_name = "US")]
     pub(crate) spin: u64,
-    /// Only the summary
+    /// Print only the summary
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }
@@ -92,7 +94,7 @@ pub(crate) struct Pktgen {
     pub(crate) adi: AdiArg,
     #[command(subcommand)]
     pub(crate) mode: Mode,
-    /// When to end, in seconds
+    /// The time after which to stop, in seconds
     #[arg(short, long, global = true, default_value = "10", value_parser = seconds)]
     pub(crate) seconds: Duration,
     /// Queue pairs, each with a thread; 0 for all that the ADI has
@@ -101,22 +103,23 @@ pub(crate) struct Pktgen {
     /// Frames that a queue holds
     #[arg(long, global = true, default_value_t = 1024)]
     pub(crate) ring: u16,
-    /// How long a queue that can neither send nor receive polls before it sleeps, in microseconds
+    /// The time that a queue which can neither send nor receive polls before it sleeps, in
+    /// microseconds
     #[arg(long, global = true, default_value_t = 1000, value_name = "US")]
     pub(crate) spin: u64,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mode {
-    /// Send UDP packets, or those of a pcap file over and over.
+    /// Send UDP packets, or those of a pcap file repeatedly.
     Send {
-        /// To which MAC address [default: broadcast]
+        /// The destination MAC address [default: broadcast]
         #[arg(long, value_name = "MAC")]
         to: Option<MacAddress>,
         /// Bytes of each frame, without FCS
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(60..=1514))]
         size: u16,
-        /// Frames to send; 0 for as many as there is time for
+        /// Frames to send; 0 for as many as the time allows
         #[arg(long, default_value_t = 0)]
         count: u64,
         /// Frames per second and queue; 0 for no limit
@@ -126,16 +129,16 @@ pub(crate) enum Mode {
         #[arg(long, value_name = "FILE")]
         pcap: Option<PathBuf>,
     },
-    /// Receive, and count or keep.
+    /// Receive frames, and count or record them.
     Receive {
-        /// Frames to receive; 0 for as many as there is time for
+        /// Frames to receive; 0 for as many as the time allows
         #[arg(long, default_value_t = 0)]
         count: u64,
         /// Write them to a pcap file (one queue only)
         #[arg(long, value_name = "FILE")]
         pcap: Option<PathBuf>,
     },
-    /// Send every frame back to where it came from.
+    /// Send every frame back to its source.
     Reflect,
 }
 

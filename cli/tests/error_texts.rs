@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A cause is said once: an error of this workspace has it in its text or as its `source`, of which
-//! `{:#}` prints the whole chain, and not as both. All `thiserror` types of all crates are looked at.
+//! An error's cause is reported once: an error of this workspace has it in its text or as its
+//! `source`, of which `{:#}` prints the whole chain, but not as both. All `thiserror` types of all
+//! crates are checked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Crates of the workspace, and no others.
+/// The crates of the workspace, and no others.
 const CRATES: [&str; 10] = [
     "adi",
     "cli",
@@ -30,14 +31,14 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The texts of errors that say their source, too.
+/// Returns the texts of errors that contain their source, too.
 fn doubled(source: &str) -> Vec<&str> {
     let mut parts = source.split("#[error(");
     parts.next();
     parts
         .filter(|part| {
             let (text, rest) = part.split_once(")]").unwrap_or((part, ""));
-            // What the text is of: fields up to the end of the variant or of the structure.
+            // The scope of the text: fields up to the end of the variant or of the structure.
             let end = rest.find("\n    },").or_else(|| rest.find("),"));
             let item = &rest[..end.unwrap_or(rest.len())];
             let first = ["(#[from]", "(#[source]"];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What P4Runtime's README shows is run, and prints what it says; and the first README's commands
-//! about P4.
+//! The commands in P4Runtime's README print the output that it shows; the commands about P4 in the
+//! main README work.
 
 use std::path::Path;
 use std::process::Command;
@@ -29,7 +29,7 @@ fn serve(tls: Option<Tls>) -> Listening {
     listen(server, &address, tls).expect("the kernel has a port")
 }
 
-/// The blocks of code, each with what is written behind its fence.
+/// Returns the blocks of code, each with the info string of its fence.
 fn blocks(readme: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
     let mut lines = readme.lines();
@@ -43,7 +43,7 @@ fn blocks(readme: &str) -> Vec<(String, String)> {
     blocks
 }
 
-/// Runs a block with `adit` at hand; what it prints.
+/// Runs a block with `adit` in the path; returns its output.
 fn shell(folder: &Path, address: &str, text: &str) -> String {
     let adit = Path::new(env!("CARGO_BIN_EXE_adit"));
     let path = std::env::var("PATH").unwrap_or_default();
@@ -106,12 +106,12 @@ fn the_certificates_are_taken() {
     shell(folder.path(), &address, &load);
     let listed = shell(folder.path(), &address, &text);
     assert!(listed.contains("ipv4_routes"), "{listed}");
-    // And none without one.
+    // Without a certificate it fails.
     let without = format!("! adit table list --tls-ca ca.pem --p4rt {address}");
     shell(folder.path(), &address, &without);
 }
 
-/// A recording of one IPv4 packet from 10.0.0.1 to 10.1.2.3 (classic pcap, Ethernet).
+/// Returns a capture of one IPv4 packet from 10.0.0.1 to 10.1.2.3 (classic pcap, Ethernet).
 fn recording() -> Vec<u8> {
     let mut frame = vec![0x02, 0xAD, 0x17, 0, 0, 1, 0x02, 0, 0, 0, 0, 1, 0x08, 0];
     // Version and length of the header, total length, TTL, UDP, checksum, addresses.

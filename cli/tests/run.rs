@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit p4 run` as a process, over the packets that the programs' own tests have.
+//! `adit p4 run` as a process, over the packets of the programs' own tests.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -18,7 +18,7 @@ fn programs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../p4")
 }
 
-/// The packets of a test that come in by a port.
+/// Returns the packets of a test that arrive on a port.
 fn packets(test: &Path, port: &str) -> Vec<Vec<u8>> {
     let text = std::fs::read_to_string(test).expect("the test is there");
     let lines = text.lines().filter_map(|line| {
@@ -83,7 +83,7 @@ impl Ran {
         String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 
-    /// The frames that left.
+    /// Returns the frames that were sent.
     fn left(&self) -> Vec<Vec<u8>> {
         let file = std::fs::File::open(self.folder.path().join("out.pcap")).expect("a file");
         let mut reader = PcapReader::new(file).expect("a header");
@@ -153,7 +153,7 @@ fn programs_read_why_packets_are_dropped() {
         };
         records.iter().find(with).expect("it was there")
     };
-    // A route to a next hop that is not there.
+    // A route to a next hop that does not exist.
     let missed = to("10.8.0.1");
     let steps = missed["steps"].as_array().expect("steps");
     let table = |name: &str| steps.iter().find(|s| s["table"] == name).expect("applied");
@@ -163,7 +163,7 @@ fn programs_read_why_packets_are_dropped() {
     assert_eq!(table("nexthops")["action"], "no_route");
     assert_eq!(missed["dropped"][0]["reason"], "program");
     assert_eq!(missed["sent"].as_array().expect("a list").len(), 0);
-    // One that is cut off.
+    // A truncated packet.
     let is_cut = |r: &&Value| {
         let mut steps = r["steps"].as_array().expect("steps").iter();
         steps.any(|s| s["error"] == "PacketTooShort")
@@ -190,7 +190,7 @@ fn headers_that_come_and_go_are_shown() {
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
-    // And out of it again.
+    // Decapsulation returns the original packet.
     let out = "decap outer_ipv4.dst=192.0.2.2 vni=0x123456 decapsulate(4096)\n";
     let back = run(&programs().join("vxlan.p4"), &ran.left(), out, &[]);
     assert!(back.text().contains("  removed h.outer_udp\n"));
@@ -294,7 +294,7 @@ fn a_program_is_compiled_into_a_new_folder() {
     let ran = compile(&["--arch", "pna"]);
     assert!(ran.status.success(), "{ran:?}");
     assert!(to.join("p4info.txtpb").is_file() && to.join("program.p4bin").is_file());
-    // The architecture that is asked for is the one that the program has to be for.
+    // The requested architecture has to be the program's.
     for (arch, message) in [
         ("v1model", "`main` is a `PNA_NIC`: v1model has `V1Switch`"),
         (
@@ -308,7 +308,7 @@ fn a_program_is_compiled_into_a_new_folder() {
     }
 }
 
-/// What leaves, as it is compared.
+/// Formats the output for comparison.
 fn outcome(engine: &Arc<Engine>, packets: &[Vec<u8>], seen: &mut Vec<Event>) -> Vec<String> {
     let mut worker = Engine::worker(engine);
     let mut all = Vec::new();

@@ -56,7 +56,7 @@ impl Nic {
         self.command(&words).output().expect("adit starts")
     }
 
-    /// What a command prints, which succeeds.
+    /// Runs a command that succeeds; returns its output.
     fn says(&self, words: &str) -> String {
         let output = self.run(words);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -64,7 +64,7 @@ impl Nic {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// What a command complains of.
+    /// Runs a command that fails; returns its error.
     fn refuses(&self, words: &str) -> String {
         let output = self.run(words);
         assert_eq!(output.status.code(), Some(1), "adit {words}");
@@ -75,7 +75,7 @@ impl Nic {
         serde_json::from_str(&self.says(&format!("-o json {words}"))).expect("JSON")
     }
 
-    /// A command with a file as its standard input.
+    /// Runs a command with a file as its standard input.
     fn reads(&self, words: &str, file: &str) -> Output {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("entries");
@@ -171,23 +171,23 @@ nexthops default forward(02:00:00:00:00:0b, 1)
     let output = second.reads("table add --atomic --from -", &dump);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(second.says("table dump"), dump);
-    // What is there already is an error, unless it is to be replaced.
+    // An existing entry is an error, unless it is to be replaced.
     let output = second.reads("table add --from -", &dump);
     assert!(!output.status.success());
     let output = second.reads("-o json table add --replace --from -", &dump);
     assert!(output.status.success(), "{output:?}");
     let done: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(done["replaced"], 5);
-    // And deleted: a key is enough.
+    // Deletion: a key is sufficient.
     let output = second.reads("table delete --from -", "routes dst=10.0.0.0/8\n");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(second.says("table dump").lines().count(), 5);
-    // So is what was dumped, actions and all; and default actions are the program's again.
+    // Dumped lines with their actions can be deleted; default actions are reset to the program's.
     let rest = second.says("table dump");
     let output = second.reads("table delete --atomic --from -", &rest);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(second.says("table dump"), "");
-    // What an entry does is read all the same.
+    // The action is parsed nevertheless.
     let error = second.refuses("table delete routes dst=10.0.0.0/8 route(nexthop=65536)");
     assert!(error.contains("does not fit into 16 bits"), "{error}");
 }
@@ -219,7 +219,7 @@ hosts h.ethernet.src=02:00:00:00:00:01 member(1)
         sorted(lines)[1..5].to_vec()
     );
 
-    // Another NIC takes it as it is; what names others goes before them.
+    // Another NIC accepts it unchanged; entries that refer to others are deleted before them.
     let second = self::nic();
     for words in ["table add --from -", "table add --replace --from -"] {
         let output = second.reads(words, &dump);
@@ -266,7 +266,7 @@ ways m.nexthop=3 action()
     let output = nic.reads("table add --atomic --from -", lines);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(nic.says("table dump"), lines);
-    // One that is alone needs no more than itself.
+    // An action of weight 1 that watches no port can be written alone.
     nic.says("table set ways m.nexthop=3 forward(02:00:00:00:00:0c, 3) drop");
     let list = nic.json("table list ways");
     assert_eq!(
@@ -333,7 +333,7 @@ fn the_variable_says_where_the_nic_is() {
     let output = adit(&["table", "add", "routes", "dst=10.0.0.0/8", "drop"]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(nic.says("table dump").lines().count(), 1);
-    // The command line has the last word.
+    // The command line takes precedence.
     let output = adit(&["table", "list", "--p4rt", "unix:/nowhere"]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("server at unix:/nowhere"), "{error}");
@@ -355,7 +355,7 @@ fn a_program_is_given_with_and_without_what_was_there() {
     nic.says(&load(" --keep", &larger));
     assert_eq!(nic.says("table dump"), route);
     assert_eq!(nic.json("table list")[0]["size"], 2048);
-    // A program without what is there is refused, and nothing changes.
+    // A program without the table of existing entries is rejected, and nothing changes.
     let other = PROGRAM.replace("routes", "nets");
     let error = nic.refuses(&load(" --keep", &other));
     assert!(error.contains("SetForwardingPipelineConfig: "), "{error}");
@@ -483,7 +483,7 @@ fn mistakes_are_named_with_what_would_be_right() {
         let error = nic.refuses(words);
         assert!(error.contains(why), "{words}: {error}");
     }
-    // The server's own words, and its code.
+    // The server's own message, and its code.
     nic.says("table add routes dst=10.0.0.0/8 drop");
     let error = nic.refuses("table add routes dst=10.0.0.0/8 drop");
     assert!(error.contains("routes h.ipv4.dst=10.0.0.0/8: "), "{error}");
@@ -508,7 +508,7 @@ fn a_file_with_a_mistake_changes_nothing_and_updates_fail_one_by_one() {
     assert!(!error.contains("line 1: "), "{error}");
     assert_eq!(nic.says("table dump"), "");
 
-    // The table has room for four: those that fail are named by their lines.
+    // The table has space for four entries: failed ones are identified by their lines.
     let six: String = (1..=6)
         .map(|n| format!("nexthops nexthop={n} drop\n"))
         .collect();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Writes the inputs that the fuzz targets start from to `corpus/TARGET/`,
-//! where `cargo fuzz run TARGET` looks for them.
+//! Writes the seed inputs of the fuzz targets to `corpus/TARGET/`, where `cargo fuzz run TARGET`
+//! looks for them.
 
 use std::path::Path;
 
-/// Each target and what its crate offers for it.
+/// A target, and the function of its crate that returns its seed inputs.
 type Corpus = (&'static str, fn() -> Vec<Vec<u8>>);
 
 const CORPORA: [Corpus; 5] = [

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Owners of ADIs. The body lives in the crate, so that tests run it, too.
+//! The owners of ADIs. The target's body is in the crate, so that tests run it, too.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| adit_nic::fuzzing::adis(data));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver that sends the control plane anything.
+//! A driver that sends arbitrary data to the control plane.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Frames of any kind.
+//! Arbitrary frames.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

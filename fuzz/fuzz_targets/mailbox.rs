@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver that writes anything to the mailbox's registers and rings.
+//! A driver that writes arbitrary data to the mailbox's registers and rings.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Entries and packets of any kind, for the P4 programs that come with us.
+//! Arbitrary entries and packets, for the P4 programs of this repository.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Text of any kind as a P4 program.
+//! Arbitrary text as a P4 program.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

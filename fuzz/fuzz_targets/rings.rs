@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver that writes anything to its rings, and rings any doorbell.
+//! A driver that writes arbitrary data to its rings, and rings any doorbell.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A vfio-user client that sends anything.
+//! A vfio-user client that sends arbitrary data.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

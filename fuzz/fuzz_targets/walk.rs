@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The walker of IOMMU tables. The body lives in the crate, so that tests run it, too.
+//! The walker of IOMMU tables. The target's body is in the crate, so that tests run it, too.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| adit_nic::pasid::fuzz_walk(data));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit adi create`: a port, its settings, a name and a CDI specification, or none of it.
+//! `adit adi create`: creates a port with its settings, a name and a CDI specification, or nothing.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,14 +16,14 @@ use crate::sysfs::{self, AdiDevice};
 
 /// `EEXIST`
 const EEXIST: i32 = 17;
-/// How long a VFIO group may take to appear.
+/// The timeout for a VFIO group to appear.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn create(wanted: &Create) -> Result<Adi> {
     let handle = function(wanted.device.as_deref())?;
     let devlink = Devlink::connect()?;
     let ports = devlink.ports()?;
-    // More names than ports: some are left over.
+    // More names than ports: some are orphans.
     let registry = Registry::open();
     if registry.names()?.len() > ports.len() {
         orphans::prune(wanted.cdi.then_some(&*wanted.cdi_dir))?;
@@ -37,14 +37,14 @@ pub(super) fn create(wanted: &Create) -> Result<Adi> {
     done
 }
 
-/// What has come into being, besides the port.
+/// The resources that have been created, besides the port.
 #[derive(Default)]
 struct Made {
     name: Option<Name>,
     cdi: bool,
 }
 
-/// The function that is meant.
+/// Returns the function to create an ADI on.
 fn function(device: Option<&str>) -> Result<Handle> {
     if let Some(device) = device {
         return Handle::parse(device)
@@ -84,14 +84,14 @@ fn add_port(
     let mut sfnum = lowest_free(&taken);
     loop {
         match devlink.port_new(handle, sfnum) {
-            // Somebody else was faster.
+            // Another process was faster.
             Err(error) if error.errno() == Some(EEXIST) => sfnum += 1,
             result => return result.with_context(|| failed(sfnum)),
         }
     }
 }
 
-/// The lowest number that is not in a sorted list.
+/// Returns the lowest number that is not in a sorted list.
 fn lowest_free(taken: &[u32]) -> u32 {
     (0..).zip(taken).take_while(|(n, &t)| *n == t).count() as u32
 }
@@ -111,11 +111,11 @@ fn configure(
             .map_err(anyhow::Error::msg)?,
     };
     let folder = match wanted.cdi {
-        // Whoever destroys the ADI may be elsewhere.
+        // The ADI may be destroyed from another working directory.
         true => Some(std::path::absolute(&wanted.cdi_dir).context("the folder for CDI")?),
         false => None,
     };
-    // The port is new: whatever name it has is of another one, which is gone.
+    // The port is new: any name recorded for it belongs to a previous one, which is gone.
     if let Some(left) = registry.at(&key) {
         orphans::forget(registry, &left)?;
     }
@@ -155,7 +155,7 @@ fn configure(
     Ok(adi)
 }
 
-/// Says whose name it is, to the registry, to udev and to container engines.
+/// Binds a name to an ADI in the registry, in udev and for container engines.
 pub(super) fn bind(
     registry: &Registry,
     name: &Name,
@@ -179,7 +179,7 @@ pub(super) fn bind(
     Ok(())
 }
 
-/// The device of an ADI, with its group if it gets one in time.
+/// Returns the device of an ADI, with its group if that appears before the timeout.
 pub(super) fn wait_for_group(port: &Port) -> Option<AdiDevice> {
     let start = Instant::now();
     loop {

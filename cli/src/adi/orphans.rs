@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is left of ADIs that went by another way than `adit adi destroy`: names and CDI
+//! Orphans of ADIs that were removed by other means than `adit adi destroy`: names and CDI
 //! specifications.
 
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use crate::files;
 use crate::output::Row;
 use crate::registry::{Entry, Name, Registry};
 
-/// Something that is left over.
+/// An orphaned name or specification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Orphan {
     /// The name that the ADI had.
     pub(crate) name: String,
     state: &'static str,
-    /// What of it is there, and why it is nobody's.
+    /// The kind of orphan, and the reason why it is one.
     pub(crate) why: String,
-    /// The specification, for one of those.
+    /// The specification's path, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     specification: Option<PathBuf>,
 }
@@ -45,20 +45,20 @@ impl Row for Orphan {
     }
 }
 
-/// ADIs that are there, and what is left of others.
+/// The existing ADIs, and the orphans of others.
 pub(crate) struct Survey {
     pub(crate) adis: Adis,
     pub(crate) orphans: Vec<Orphan>,
 }
 
-/// Looks at all ADIs, names and specifications. `folder` is where specifications are looked for
-/// besides those that engines know and those that names have.
+/// Examines all ADIs, names and specifications. Specifications are searched for in `folder`,
+/// besides the folders that engines use and those recorded with names.
 pub(crate) fn survey(folder: Option<&Path>) -> Result<Survey> {
     let entries = Registry::open().entries()?;
     let mut folders: Vec<PathBuf> = folder.map(Into::into).into_iter().collect();
     folders.extend(entries.iter().filter_map(|(_, entry)| entry.cdi.clone()));
     let specifications = cdi::find(&folders)?;
-    // Last: what is made meanwhile has an ADI before it has a specification.
+    // Last: an ADI that is created meanwhile exists before its specification does.
     let adis = Adis::with_names(&entries)?;
     let orphans = orphans(&entries, &specifications, &adis);
     Ok(Survey { adis, orphans })
@@ -102,7 +102,7 @@ fn specification_is_orphan(
     match adis.iter().find(is_it) {
         Some(it) if it.device.as_ref().map(|device| &device.name) == Some(&adi.device) => None,
         Some(_) => Some("its ADI was stopped and started since, and has another VFIO group"),
-        // It may be inactive, and be started again by `adit adi reset`, which writes another one.
+        // It may be inactive; `adit adi reset` starts it again and writes another specification.
         None => {
             let mut named = entries
                 .iter()
@@ -113,7 +113,7 @@ fn specification_is_orphan(
     }
 }
 
-/// Removes what is left over; returns what that was.
+/// Removes the orphans and returns them.
 pub(crate) fn prune(folder: Option<&Path>) -> Result<Vec<Orphan>> {
     let Survey { orphans, .. } = survey(folder)?;
     let registry = Registry::open();
@@ -121,14 +121,14 @@ pub(crate) fn prune(folder: Option<&Path>) -> Result<Vec<Orphan>> {
         match (&orphan.specification, orphan.name.parse()) {
             (Some(path), _) => files::remove(path)?,
             (None, Ok(name)) => forget(&registry, &name)?,
-            // Names of files that are names only.
+            // Only the file name of a specification can be an invalid name.
             (None, Err(_)) => {}
         }
     }
     Ok(orphans)
 }
 
-/// Gives a name up, and its specification.
+/// Releases a name, and removes its specification.
 pub(super) fn forget(registry: &Registry, name: &Name) -> Result<()> {
     if let Some(folder) = registry.get(name).and_then(|entry| entry.cdi) {
         cdi::remove(&folder, name)?;

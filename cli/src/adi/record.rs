@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! ADIs as devlink, sysfs and the folder of names show them together.
+//! ADIs, as a combined view of devlink, sysfs and the folder of names.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,7 +58,7 @@ pub(crate) struct Adi {
 }
 
 impl Adi {
-    /// The ADI of a port, without its name.
+    /// Creates the ADI of a port, without its name.
     fn of(port: Port) -> Self {
         Self {
             name: None,
@@ -68,8 +68,8 @@ impl Adi {
         }
     }
 
-    /// Whether this is the ADI that was named. An inactive one has no device that would say so: it is
-    /// the one if the port is.
+    /// Returns whether this is the ADI that was named. An inactive one has no device that
+    /// identifies it: it matches if its port does.
     pub(super) fn is(&self, entry: &Entry) -> bool {
         match (&entry.adi, &self.device) {
             (Some(named), Some(device)) => device.instance == named.instance,
@@ -81,7 +81,7 @@ impl Adi {
         (self.port.handle.clone(), self.port.sfnum)
     }
 
-    /// What a person calls it: its name, else its device, else its port.
+    /// Returns the label for users: its name, else its device, else its port.
     pub(crate) fn label(&self) -> String {
         match (&self.name, &self.device) {
             (Some(name), _) => name.to_string(),
@@ -90,7 +90,7 @@ impl Adi {
         }
     }
 
-    /// `inactive`, `active`, or `dead` when a reset of the function has ended it.
+    /// Returns `inactive`, `active`, or `dead` if a reset of the function has ended it.
     pub(crate) fn state(&self) -> &'static str {
         match (self.port.active, self.port.attached) {
             (false, _) => "inactive",
@@ -99,12 +99,12 @@ impl Adi {
         }
     }
 
-    /// Its VFIO group.
+    /// Returns its VFIO group.
     pub(crate) fn vfio_group(&self) -> Option<PathBuf> {
         self.device.as_ref()?.vfio_group()
     }
 
-    /// Its counters.
+    /// Returns its counters.
     pub(crate) fn counters(&self) -> Result<BTreeMap<String, u64>> {
         let device = self
             .device
@@ -166,12 +166,12 @@ impl Row for Adi {
 pub(crate) struct Adis(Vec<Adi>);
 
 impl Adis {
-    /// Asks devlink, sysfs and the folder of names.
+    /// Reads devlink, sysfs and the folder of names.
     pub(crate) fn load() -> Result<Self> {
         Self::with_names(&Registry::open().entries()?)
     }
 
-    /// [`Self::load`], with names that have been read already.
+    /// Loads all ADIs as [`Self::load`] does, with names that have been read already.
     pub(super) fn with_names(entries: &[(Name, Entry)]) -> Result<Self> {
         let ports = Devlink::connect()?.ports()?;
         let mut adis: Vec<_> = ports.into_iter().map(Adi::of).collect();
@@ -193,7 +193,7 @@ impl Adis {
         Self(Vec::new())
     }
 
-    /// The one that a person means.
+    /// Finds the ADI that a user refers to.
     fn find(&self, which: &str) -> Result<&Adi> {
         let is_it = |adi: &&Adi| {
             let name = adi.name.as_ref().map(ToString::to_string);
@@ -231,9 +231,9 @@ impl Adis {
     }
 }
 
-/// The ADI that a person means: by its name, its device (`adit.adi.3`, a UUID), its port
-/// (`pci/0000:00:05.0/3`) or, where that says which, its sfnum. What names one is asked for that one
-/// alone, however many there are.
+/// Finds the ADI that a user refers to: by its name, its device (`adit.adi.3`, a UUID), its port
+/// (`pci/0000:00:05.0/3`) or, where it is unambiguous, its sfnum. By name, device or port, only
+/// that ADI is read, however many there are.
 pub(crate) fn find(devlink: &Devlink, which: &str) -> Result<Adi> {
     match directly(devlink, which) {
         Some(adi) => Ok(adi),
@@ -241,7 +241,7 @@ pub(crate) fn find(devlink: &Devlink, which: &str) -> Result<Adi> {
     }
 }
 
-/// The ADI that has a name, if it is there.
+/// Returns the ADI with a name, if it exists.
 pub(super) fn named(devlink: &Devlink, name: &Name) -> Result<Option<Adi>> {
     if let Some(adi) = directly(devlink, &name.to_string()) {
         if adi.name.as_ref() == Some(name) {

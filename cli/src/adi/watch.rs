@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit adi watch`: a line for each ADI that comes, changes or goes.
+//! `adit adi watch`: prints a line for each ADI that is added, changed or removed.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -13,14 +13,14 @@ use super::record::{Adi, Adis};
 use crate::args::Format;
 use crate::output::counted;
 
-/// What of an ADI is worth a line.
+/// The properties of an ADI whose changes are printed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Seen {
     state: &'static str,
     faults: Option<u64>,
 }
 
-/// What happened.
+/// An event.
 #[derive(Debug, PartialEq, Serialize)]
 struct Event {
     event: &'static str,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Commands and attributes of the family.
+//! The commands and attributes of the family.
 
 use neli::err::BuilderError;
 use neli::genl::{AttrTypeBuilder, Nlattr, NlattrBuilder};
@@ -7,20 +7,20 @@ use neli::types::{Buffer, GenlBuffer};
 
 use super::{Handle, PortFunction};
 
-/// `enum devlink_command`, what is used of it.
+/// The members of `enum devlink_command` that are used.
 #[neli::neli_enum(serialized_type = "u8")]
 pub(crate) enum Command {
     /// `DEVLINK_CMD_PORT_GET`
     PortGet = 5,
     /// `DEVLINK_CMD_PORT_SET`
     PortSet = 6,
-    /// `DEVLINK_CMD_PORT_NEW`, also the command of answers and notifications
+    /// `DEVLINK_CMD_PORT_NEW`, also the command of replies and notifications
     PortNew = 7,
     /// `DEVLINK_CMD_PORT_DEL`
     PortDel = 8,
 }
 
-/// `enum devlink_attr`, what is used of it.
+/// The members of `enum devlink_attr` that are used.
 pub(super) mod attr {
     pub(crate) const BUS_NAME: u16 = 1;
     pub(crate) const DEV_NAME: u16 = 2;
@@ -31,7 +31,7 @@ pub(super) mod attr {
     pub(crate) const PORT_PCI_SF_NUMBER: u16 = 164;
 }
 
-/// `enum devlink_port_function_attr`, what is used of it.
+/// The members of `enum devlink_port_function_attr` that are used.
 pub(super) mod function_attr {
     pub(crate) const HW_ADDR: u16 = 1;
     pub(crate) const STATE: u16 = 2;
@@ -46,7 +46,7 @@ pub(super) const STATE_ACTIVE: u8 = 1;
 /// `DEVLINK_PORT_FN_OPSTATE_ATTACHED`
 pub(super) const OPSTATE_ATTACHED: u8 = 1;
 
-/// Attributes of a request.
+/// The attributes of a request.
 #[derive(Default)]
 pub(super) struct Attributes(Vec<(u16, Vec<u8>)>);
 
@@ -56,25 +56,25 @@ impl Attributes {
         self
     }
 
-    /// Which instance.
+    /// Adds an instance.
     pub(super) fn instance(self, handle: &Handle) -> Self {
         self.with(attr::BUS_NAME, c_string(&handle.bus))
             .with(attr::DEV_NAME, c_string(&handle.device))
     }
 
-    /// Which port of it.
+    /// Adds the index of a port.
     pub(super) fn index(self, index: u32) -> Self {
         self.with(attr::PORT_INDEX, index.to_ne_bytes())
     }
 
-    /// A sub-function of physical function 0.
+    /// Adds a sub-function of physical function 0.
     pub(super) fn sub_function(self, sfnum: u32) -> Self {
         self.with(attr::PORT_FLAVOUR, FLAVOUR_PCI_SF.to_ne_bytes())
             .with(attr::PORT_PCI_PF_NUMBER, 0_u16.to_ne_bytes())
             .with(attr::PORT_PCI_SF_NUMBER, sfnum.to_ne_bytes())
     }
 
-    /// What to set of the port's function.
+    /// Adds the settings of a port's function.
     pub(super) fn function(self, function: &PortFunction) -> Self {
         let mut nested = Vec::new();
         if let Some(mac) = function.hw_addr {
@@ -93,7 +93,7 @@ impl Attributes {
         self.with(attr::PORT_FUNCTION | NESTED, nested)
     }
 
-    /// The attributes as netlink's.
+    /// Converts the attributes to netlink's.
     pub(super) fn build(self) -> Result<GenlBuffer<u16, Buffer>, BuilderError> {
         self.0
             .into_iter()
@@ -131,7 +131,7 @@ fn c_string(text: &str) -> Vec<u8> {
     [text.as_bytes(), &[0]].concat()
 }
 
-/// A string attribute.
+/// Decodes a string attribute.
 pub(super) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0);
     String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()

@@ -7,38 +7,38 @@ use neli::err::DeError;
 use super::message::{attr, function_attr, text, FLAVOUR_PCI_SF, OPSTATE_ATTACHED, STATE_ACTIVE};
 use super::{Answer, Error, Handle};
 
-/// A port, as devlink shows it.
+/// A port, as devlink reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
-    /// The instance it is of.
+    /// The instance that it belongs to.
     pub(crate) handle: Handle,
-    /// Its number there.
+    /// Its index on the instance.
     pub(crate) index: u32,
-    /// The number its maker gave it.
+    /// The sub-function number, chosen by its creator.
     pub(crate) sfnum: u32,
     /// The Ethernet address; zeros until there is one.
     pub(crate) hw_addr: [u8; 6],
     /// Event queues: one for each queue pair.
     pub(crate) max_io_eqs: u32,
-    /// Whether it is to work.
+    /// Set while its administrative state is active.
     pub(crate) active: bool,
-    /// Whether it does.
+    /// Set while its operational state is attached.
     pub(crate) attached: bool,
 }
 
-/// What to set of a port's function.
+/// The settings of a port's function; `None` leaves one unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PortFunction {
     /// Its Ethernet address.
     pub(crate) hw_addr: Option<[u8; 6]>,
     /// Its event queues.
     pub(crate) max_io_eqs: Option<u32>,
-    /// Whether it is to work.
+    /// Its administrative state.
     pub(crate) active: Option<bool>,
 }
 
 impl Port {
-    /// Reads an answer; `None` when it is of another flavour.
+    /// Parses a reply; `None` if the port is of another flavour.
     pub(super) fn parse(answer: &Answer) -> Result<Option<Self>, Error> {
         let attributes = answer.attrs().get_attr_handle();
         let raw = |attribute: u16| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a program has made of a packet's headers.
+//! The changes that a program makes to a packet's headers.
 
 use adit_p4_frontend::ir::{Fields, Layout};
 
@@ -7,7 +7,7 @@ use super::record::Change;
 use super::trace::bytes;
 use crate::table::value::{form, show};
 
-/// Whether there are headers in it.
+/// Returns whether a layout contains headers.
 pub(super) fn has_header(layout: &Layout) -> bool {
     match layout {
         Layout::Header(_) | Layout::Union(_) => true,
@@ -17,7 +17,7 @@ pub(super) fn has_header(layout: &Layout) -> bool {
     }
 }
 
-/// The headers and fields that are not as they were.
+/// Returns the headers and fields that have changed.
 pub(super) fn changes(name: &str, layout: &Layout, old: &[u64], new: &[u64]) -> Vec<Change> {
     let mut found = Vec::new();
     compare(name, layout, old, new, &mut found);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a packet met, for programs and for people.
+//! The trace of a packet, for programs and for users.
 
 use std::io::Write;
 
@@ -7,17 +7,17 @@ use adit_pipeline::p4::{DropReason, Sent as Leaves, SentKind};
 use anyhow::Result;
 use serde::Serialize;
 
-/// A packet and its way.
+/// A packet and its trace.
 #[derive(Debug, Serialize)]
 pub(super) struct PacketRecord {
-    /// Which one of the file, from 1.
+    /// The packet's number in the file, from 1.
     pub(super) packet: u64,
     pub(super) port: u32,
     pub(super) bytes: usize,
     pub(super) steps: Vec<Step>,
-    /// Headers and fields that left otherwise than they came.
+    /// The headers and fields that have changed between input and output.
     pub(super) changes: Vec<Change>,
-    /// What the program's `log_msg` and assertions said.
+    /// The messages of the program's `log_msg` and assertions.
     pub(super) log: Vec<Logged>,
     pub(super) digests: Vec<String>,
     pub(super) sent: Vec<Sent>,
@@ -31,20 +31,20 @@ pub(super) struct Value {
     pub(super) value: String,
 }
 
-/// Something on the way.
+/// A step of the trace.
 #[derive(Debug, Serialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub(super) enum Step {
     /// A block of the program.
     Block { name: String, role: String },
-    /// A parser's state, and what it extracted.
+    /// A parser state, and the headers that it extracted.
     State {
         name: String,
         extracted: Vec<String>,
     },
     /// The parser ended with an error.
     ParserError { error: String },
-    /// A table and what came of it.
+    /// A table and the result of applying it.
     Table {
         table: String,
         key: Vec<Value>,
@@ -55,9 +55,9 @@ pub(super) enum Step {
         action: String,
         arguments: Vec<Value>,
     },
-    /// An action that the program called by its name.
+    /// An action that the program called directly.
     Action { action: String },
-    /// There was more than is kept.
+    /// The trace was truncated.
     Cut,
 }
 
@@ -72,13 +72,13 @@ pub(super) struct Logged {
 #[derive(Debug, Serialize)]
 pub(super) struct Change {
     pub(super) name: String,
-    /// Nothing: the header has come.
+    /// `None` if the header was added.
     pub(super) before: Option<String>,
-    /// Nothing: the header has gone.
+    /// `None` if the header was removed.
     pub(super) after: Option<String>,
 }
 
-/// A packet that left.
+/// A packet that was sent.
 #[derive(Debug, Serialize)]
 pub(super) struct Sent {
     port: u32,
@@ -92,7 +92,7 @@ pub(super) struct Sent {
     hash: Option<u32>,
 }
 
-/// A packet that did not.
+/// A packet that was dropped.
 #[derive(Debug, Serialize)]
 pub(super) struct Dropped {
     reason: &'static str,
@@ -161,7 +161,7 @@ fn list(values: &[Value]) -> Vec<String> {
 }
 
 impl PacketRecord {
-    /// Writes it for people. Blocks in which nothing happened are left out.
+    /// Writes the record as text for users, without blocks in which nothing happened.
     pub(super) fn write(&self, out: &mut impl Write) -> Result<()> {
         writeln!(
             out,

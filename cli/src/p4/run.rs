@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit p4 run`: the packets of a recording through a program, and what each of them meets.
+//! `adit p4 run`: runs a program over the packets of a capture file and prints a trace of each.
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use crate::output::counted;
 use crate::table::catalog::Catalog;
 use crate::table::write::load;
 
-/// What to run, and with what.
+/// The arguments of `adit p4 run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -31,18 +31,18 @@ pub(crate) struct Run {
     /// Entries for the tables, as `adit table add --from` reads them
     #[arg(long, value_name = "FILE")]
     entries: Option<PathBuf>,
-    /// Write the packets that leave to a file: pcapng if its name ends so, else pcap
+    /// Write the packets that are sent to a file: pcapng if its name has that extension, else pcap
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The port that they come in by; from 4096 on they come from the host
+    /// The port that they arrive on; from 4096 on they come from the host
     #[arg(long, value_name = "N", default_value_t = 0)]
     port: u32,
-    /// End after this many packets
+    /// Stop after this many packets
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 }
 
-/// What the packets came to.
+/// The totals of a run.
 #[derive(Default)]
 struct Summary {
     packets: u64,
@@ -75,7 +75,7 @@ pub(super) fn run(run: &Run, format: Format) -> Result<()> {
             break;
         };
         let begin = *begin.get_or_insert(packet.at);
-        // Clocks that go back do not make the program's go back.
+        // If the capture's clock goes backwards, the program's does not.
         now = now.max(packet.at.saturating_sub(begin));
         summary.packets += 1;
         let record = passage.pass(summary.packets, now, packet.at, &packet.data)?;
@@ -107,7 +107,7 @@ pub(super) fn run(run: &Run, format: Format) -> Result<()> {
     Ok(())
 }
 
-/// A program that packets pass.
+/// A program that packets are run through.
 struct Passage<'a> {
     engine: Arc<Engine>,
     worker: Worker,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! From what the engine notes to what people call it.
+//! Translation of the engine's events to the names that users know.
 
 use adit_p4_frontend::ir::{BlockParameter, Layout, Program};
 use adit_p4runtime::p4info::p4info;
@@ -13,7 +13,7 @@ use super::record::{Change, Step, Value};
 use crate::table::catalog::Catalog;
 use crate::table::value::{form, show};
 
-/// Says what events are.
+/// A translator of events.
 pub(super) struct Tracer<'a> {
     program: Program,
     pipeline: &'a Pipeline,
@@ -22,7 +22,7 @@ pub(super) struct Tracer<'a> {
     tables: Vec<u32>,
 }
 
-/// Limbs as bytes, the most significant first.
+/// Converts limbs to bytes, the most significant first.
 pub(super) fn bytes(limbs: &[u64]) -> Vec<u8> {
     limbs.iter().rev().flat_map(|l| l.to_be_bytes()).collect()
 }
@@ -49,7 +49,7 @@ impl<'a> Tracer<'a> {
         })
     }
 
-    /// A packet's way, and what it changed.
+    /// Returns a packet's steps, and the changes to its headers.
     pub(super) fn steps(&self, events: &[Event]) -> (Vec<Step>, Vec<Change>) {
         let mut steps: Vec<Step> = Vec::new();
         let (mut parsed, mut left) = (None, None);
@@ -59,7 +59,7 @@ impl<'a> Tracer<'a> {
                 Event::Block(block, values) => {
                     let block = &self.program.blocks[*block as usize];
                     let error = self.parser_error(&block.parameters, values);
-                    // The first block behind a parser knows how that ended.
+                    // The first block after a parser has the parser's error.
                     if let Some(error) = error.filter(|_| has_parsed && !block.is_parser) {
                         steps.push(Step::ParserError { error });
                     }
@@ -78,7 +78,7 @@ impl<'a> Tracer<'a> {
                         continue;
                     };
                     if block.is_parser {
-                        // What a packet came with counts, not what it came round with.
+                        // The headers of the first pass count, not those after recirculation.
                         parsed.get_or_insert((parameter, values));
                     } else {
                         left = Some((parameter, values));
@@ -137,7 +137,7 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    /// An action: the last table's, or one that the program calls.
+    /// Adds an action: the last table's, or one that the program calls.
     fn action(&self, name: &str, applied: Option<&Applied>, steps: &mut Vec<Step>) {
         let short = || name.rsplit('.').next().unwrap_or(name).to_owned();
         let (

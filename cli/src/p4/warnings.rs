@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Options that say what becomes of warnings about a program.
+//! Options for the handling of warnings about a program.
 
 use adit_p4_frontend::warnings::{Action, Actions, Warning};
 use anyhow::{bail, Result};
 use clap::Args;
 
-/// What becomes of warnings. Names are in brackets behind `warning`.
+/// The handling of warnings. Their names are in brackets after `warning`.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Warnings {
     /// Report a kind of warning (NAME), or do not (no-NAME); make it an error (error=NAME), or
@@ -27,7 +27,7 @@ pub(super) struct Warnings {
 }
 
 impl Warnings {
-    /// What becomes of each kind: what is said of one counts more than what is said of all.
+    /// Returns the action for each kind: an option for one kind takes precedence over one for all.
     pub(super) fn actions(&self) -> Result<Actions> {
         let long = [
             (Action::Disable, &self.disable),

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Actions as they are written: `NAME(NAME=VALUE, …)`.
+//! The syntax of actions: `NAME(NAME=VALUE, …)`.
 
 use adit_p4runtime::proto::v1::Action as ActionMessage;
 use anyhow::{Context, Result};
 
 use super::catalog::{find, Action};
 
-/// A name, and what is between the parentheses behind it.
+/// Splits a text into the name and the text between the parentheses after it.
 pub(super) fn split(text: &str) -> Result<(&str, &str)> {
     let Some((name, rest)) = text.split_once('(') else {
         return Ok((text, ""));
@@ -16,12 +16,12 @@ pub(super) fn split(text: &str) -> Result<(&str, &str)> {
     Ok((name.trim(), inner.trim()))
 }
 
-/// Which of the actions it is, and with what.
+/// Parses an action with its arguments.
 pub(super) fn read(actions: &[Action], text: &str) -> Result<ActionMessage> {
     read_checked(actions, text, |_| Ok(()))
 }
 
-/// As [`read`], if `check` says yes to the action.
+/// Parses an action as [`read`] does, if `check` accepts it.
 pub(super) fn read_checked(
     actions: &[Action],
     text: &str,
@@ -35,7 +35,7 @@ pub(super) fn read_checked(
         .with_context(|| format!("`{text}`: the action is {}", action.signature()))
 }
 
-/// As it is written; of an action that is not known, the id.
+/// Formats an action; an unknown one as its id.
 pub(super) fn shown(actions: &[Action], given: &ActionMessage) -> String {
     match actions.iter().find(|a| a.id == given.action_id) {
         Some(action) => action.show(given),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a device's program has, by the names that people use: whole, or as much of their end as
-//! says which one is meant.
+//! The entities of a device's program, by the names that users write: complete, or any suffix that
+//! is unambiguous.
 
 use adit_p4runtime::proto::config::{self as pb, action_ref::Scope, match_field};
 use adit_p4runtime::proto::v1::{entity::Entity, ActionProfileGroup, ActionProfileMember};
@@ -26,9 +26,9 @@ pub(crate) struct Action {
     /// The short name.
     pub(crate) alias: String,
     pub(crate) parameters: Vec<Parameter>,
-    /// Whether entries may have it.
+    /// `true` if entries may have it.
     pub(crate) in_entries: bool,
-    /// Whether it may be the default.
+    /// `true` if it may be the default.
     pub(crate) in_default: bool,
 }
 
@@ -41,13 +41,13 @@ pub(crate) struct Table {
     pub(crate) fields: Vec<Field>,
     pub(crate) actions: Vec<Action>,
     pub(crate) size: i64,
-    /// Whether entries name members and groups.
+    /// `true` if entries refer to members and groups.
     pub(crate) has_profile: bool,
-    /// Whether they name groups, or have sets of actions of their own.
+    /// `true` if they refer to groups, or have action sets of their own.
     pub(crate) has_selector: bool,
     pub(crate) has_counter: bool,
     pub(crate) has_const_default: bool,
-    /// The default action of the program, with its arguments.
+    /// The program's default action, with its arguments.
     pub(crate) initial_default: Option<pb::TableActionCall>,
 }
 
@@ -57,14 +57,14 @@ pub(crate) struct Profile {
     pub(crate) id: u32,
     pub(crate) name: String,
     pub(crate) alias: String,
-    /// What members may do.
+    /// The actions that members may have.
     pub(crate) actions: Vec<Action>,
     pub(crate) size: i64,
-    /// Whether it is a selector.
+    /// `true` if it is a selector.
     pub(crate) has_groups: bool,
 }
 
-/// What has entries.
+/// An entity that has entries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Holder<'a> {
     Table(&'a Table),
@@ -88,11 +88,11 @@ pub(crate) struct Catalog {
     pub(crate) counters: Vec<Counter>,
 }
 
-/// Something with a name.
+/// An entity with a name.
 pub(crate) trait Named {
-    /// All of it.
+    /// Returns the full name.
     fn name(&self) -> &str;
-    /// How it is shown.
+    /// Returns the name that is shown.
     fn short(&self) -> &str {
         self.name()
     }
@@ -112,7 +112,7 @@ macro_rules! named {
 }
 named!(Table: alias; Profile: alias; Counter: alias; Action: alias; Field: ; Parameter: ;);
 
-/// The one of that name, or of which it is the end, in whole parts.
+/// Finds the entity with that name, or whose name has that suffix, in whole components.
 pub(crate) fn find<'a, T: Named>(
     things: impl Iterator<Item = &'a T> + Clone,
     what: &str,
@@ -203,7 +203,7 @@ fn profile(info: &pb::P4Info, profile: &pb::ActionProfile) -> Option<Profile> {
 }
 
 impl Catalog {
-    /// What P4Info tells.
+    /// Creates the catalog of a P4Info.
     pub(crate) fn new(info: &pb::P4Info) -> Catalog {
         let tables = info.tables.iter().filter_map(|table| {
             let preamble = table.preamble.as_ref()?;
@@ -252,17 +252,17 @@ impl Catalog {
         }
     }
 
-    /// The table of that name.
+    /// Returns the table with that name.
     pub(crate) fn table(&self, name: &str) -> Result<&Table> {
         find(self.tables.iter(), "table", "the program", name)
     }
 
-    /// The table with that id.
+    /// Returns the table with that id.
     pub(crate) fn table_of(&self, id: u32) -> Option<&Table> {
         self.tables.iter().find(|t| t.id == id)
     }
 
-    /// What an entry is told apart by, as it is written; nothing for what is not known here.
+    /// Formats the key of an entry; empty if the table or profile is not known here.
     pub(crate) fn key(&self, entity: &Entity) -> String {
         let shown = match entity {
             Entity::TableEntry(entry) => self.table_of(entry.table_id).map(|table| {
@@ -285,7 +285,7 @@ impl Catalog {
         shown.unwrap_or_default()
     }
 
-    /// The table or action profile of that name.
+    /// Returns the table or action profile with that name.
     pub(crate) fn holder(&self, name: &str) -> Result<Holder<'_>> {
         let why = match self.table(name) {
             Ok(table) => return Ok(Holder::Table(table)),
@@ -298,8 +298,8 @@ impl Catalog {
         }
     }
 
-    /// These tables and action profiles, or all: members before the groups that have them, these
-    /// before the entries that name them.
+    /// Returns these tables and action profiles, or all: members before the groups that contain
+    /// them, and these before the entries that refer to them.
     pub(crate) fn chosen(&self, names: &[String]) -> Result<Vec<Holder<'_>>> {
         if !names.is_empty() {
             return names.iter().map(|name| self.holder(name)).collect();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit counter`: arrays of counters, and those that entries have of their own.
+//! `adit counter`: arrays of counters, and the direct counters of entries.
 
 use adit_p4runtime::proto::v1::{entity::Entity, CounterEntry, Index};
 use anyhow::{ensure, Result};
@@ -11,7 +11,7 @@ use super::{list, Device};
 use crate::args::Format;
 use crate::output::{print_all, Row};
 
-/// Which counters.
+/// The counters to print.
 #[derive(Debug, Args)]
 pub(crate) struct CounterCommand {
     /// An array of counters, or a table whose entries count [default: all of them]
@@ -19,7 +19,7 @@ pub(crate) struct CounterCommand {
     /// One counter of the array
     #[arg(requires = "name")]
     index: Option<i64>,
-    /// Also those that have counted nothing
+    /// Include counters that have counted nothing
     #[arg(long)]
     all: bool,
     #[command(flatten)]

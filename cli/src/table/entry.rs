@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Table entries as people write them, on the command line and in files:
+//! The syntax of table entries, on the command line and in files:
 //!
 //! ```text
 //! TABLE FIELD=MATCH … ACTION(NAME=VALUE, …) [priority=N] [idle-timeout=SECONDS] [metadata=TEXT]
@@ -20,7 +20,7 @@ use super::value::{parse, show};
 
 const NANOSECONDS: f64 = 1e9;
 
-/// The words of a line; none ends within parentheses, or before them.
+/// Splits a line into words; none ends within parentheses, or before them.
 fn words(line: &str) -> Result<Vec<String>> {
     let (mut words, mut word, mut depth) = (Vec::new(), String::new(), 0usize);
     let mut rest = line.trim().chars().peekable();
@@ -48,7 +48,7 @@ fn words(line: &str) -> Result<Vec<String>> {
     Ok(words)
 }
 
-/// Bytes: text, or `0x…`.
+/// Parses bytes: text, or `0x…`.
 fn read_bytes(text: &str) -> Result<Vec<u8>> {
     let Some(digits) = text.strip_prefix("0x") else {
         return Ok(text.as_bytes().to_vec());
@@ -63,7 +63,7 @@ fn read_bytes(text: &str) -> Result<Vec<u8>> {
     bytes.collect()
 }
 
-/// Bytes as [`read_bytes`] reads them.
+/// Formats bytes for [`read_bytes`].
 fn shown_bytes(bytes: &[u8]) -> String {
     let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"()#'\"".contains(byte);
     match bytes.iter().all(is_plain) && !bytes.starts_with(b"0x") {
@@ -75,15 +75,15 @@ fn shown_bytes(bytes: &[u8]) -> String {
     }
 }
 
-/// Whether a line must have an action.
+/// The parts that a line must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wants {
     Action,
-    /// Only what identifies the entry matters.
+    /// Only the key matters, which identifies the entry.
     Key,
 }
 
-/// Reads an entry of a table, or a member or group of an action profile.
+/// Parses an entry of a table, or a member or group of an action profile.
 pub(crate) fn read(catalog: &Catalog, line: &str, wants: Wants) -> Result<Entity> {
     let words = words(line)?;
     let Some((name, words)) = words.split_first() else {
@@ -194,7 +194,7 @@ impl Table {
             }
         }
         if wants == Wants::Key {
-            // What `dump` prints can be deleted.
+            // Lines that `dump` prints can be deleted.
             entry.action = None;
         } else if entry.action.is_none() {
             bail!("an action is missing: {}", self.action_syntax(is_default));
@@ -207,7 +207,7 @@ impl Table {
         self.fields.iter().any(|f| by_priority(f.kind_name()))
     }
 
-    /// The actions that are right.
+    /// Returns the syntax of the valid actions.
     fn action_syntax(&self, is_default: bool) -> String {
         if self.has_profile && !is_default {
             return self.indirect_syntax().to_owned();
@@ -268,7 +268,7 @@ impl Table {
         chosen(table_action::Type::Action(action))
     }
 
-    /// What is matched, as it is written.
+    /// Formats the matches of an entry.
     pub(crate) fn shown_matches(&self, entry: &TableEntry) -> Vec<(String, String)> {
         let fields = self.fields.iter().filter_map(|field| {
             let mut given = entry.r#match.iter();
@@ -279,7 +279,7 @@ impl Table {
         fields.collect()
     }
 
-    /// A field's name in matches; some names are something else there.
+    /// Returns a field's name in matches; some names have another meaning there.
     fn field_name<'n>(&self, name: &'n str) -> &'n str {
         match name {
             "priority" => ".priority",
@@ -288,7 +288,7 @@ impl Table {
         }
     }
 
-    /// An action, as it is written.
+    /// Formats an action.
     pub(crate) fn shown_action(&self, action: Option<&TableAction>) -> String {
         match action.and_then(|a| a.r#type.as_ref()) {
             Some(table_action::Type::Action(given)) => call::shown(&self.actions, given),
@@ -299,7 +299,7 @@ impl Table {
         }
     }
 
-    /// An entry, as it is written.
+    /// Formats an entry.
     pub(crate) fn line(&self, entry: &TableEntry) -> String {
         let mut line = self.alias.clone();
         if entry.is_default_action {
@@ -331,7 +331,7 @@ impl Table {
 }
 
 impl Action {
-    /// Its name and parameters.
+    /// Formats the name and parameters.
     pub(crate) fn signature(&self) -> String {
         let parameters = self.parameters.iter();
         let parameters: Vec<_> = parameters

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tables and their entries, for people, programs and files.
+//! Output of tables and their entries, for users, programs and files.
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
@@ -58,7 +58,7 @@ struct EntryRow {
     packets: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<i64>,
-    /// As `table add` reads it.
+    /// The entry in the form that `table add` reads.
     entry: String,
 }
 
@@ -121,13 +121,13 @@ impl EntryRow {
     }
 }
 
-/// Gives `each` the members and groups of an action profile.
+/// Passes the members and groups of an action profile to `each`.
 fn members(
     client: &mut Client,
     profile: &Profile,
     mut each: impl FnMut(EntryRow) -> Result<()>,
 ) -> Result<()> {
-    // One kind after the other: groups name members.
+    // One kind after the other, since groups refer to members.
     for wanted in profile.wanted() {
         client.read(vec![wanted], |entity| {
             EntryRow::of_profile(profile, &entity).map_or(Ok(()), &mut each)
@@ -136,7 +136,7 @@ fn members(
     Ok(())
 }
 
-/// Gives `each` the entries of a table, or its default action.
+/// Passes the entries of a table, or its default action, to `each`.
 pub(super) fn entries(
     client: &mut Client,
     table: &Table,
@@ -155,7 +155,7 @@ pub(super) fn entries(
     })
 }
 
-/// A line for each table and action profile.
+/// Returns a row for each table and action profile.
 fn overview(client: &mut Client, holders: &[Holder<'_>]) -> Result<Vec<TableRow>> {
     let signatures = |actions: &[Action]| actions.iter().map(Action::signature).collect();
     let mut rows = Vec::new();
@@ -230,7 +230,7 @@ pub(super) fn list(which: &Which, format: Format) -> Result<()> {
     print_all(&rows, format)
 }
 
-/// Whether the program has set a default action, rather than somebody else.
+/// Returns whether a default action is the program's own.
 fn is_initial(table: &Table, entry: &TableEntry) -> bool {
     let action = entry.action.as_ref().and_then(|a| a.r#type.as_ref());
     let (Some(initial), Some(table_action::Type::Action(action))) =
@@ -268,7 +268,7 @@ pub(super) fn dump(which: &Which, format: Format) -> Result<()> {
                 rows.push(EntryRow::new(table, &entry));
                 return Ok(());
             }
-            // What the program has for ever cannot be added.
+            // A const entry cannot be added.
             let comment = if entry.is_const { "# const: " } else { "" };
             writeln!(out, "{comment}{}", table.line(&entry)).map_err(anyhow::Error::from)
         };

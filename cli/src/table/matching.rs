@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Matches as people write them: `10.0.0.0/8`, `0x0800&&&0xff00`, `1000..2000`, `80`, `*`.
+//! The syntax of matches: `10.0.0.0/8`, `0x0800&&&0xff00`, `1000..2000`, `80`, `*`.
 
 use adit_p4runtime::bytes::shortest;
 use adit_p4runtime::proto::config::match_field::MatchType;
@@ -20,7 +20,7 @@ pub(crate) struct Field {
     pub(crate) form: Form,
 }
 
-/// The upper bits of a width.
+/// Returns a mask of the upper `length` bits of a width.
 fn prefix(width: u32, length: u32) -> Vec<u8> {
     let mut mask = vec![0u8; width.div_ceil(8) as usize];
     let size = mask.len() as u32 * 8;
@@ -30,7 +30,7 @@ fn prefix(width: u32, length: u32) -> Vec<u8> {
     mask
 }
 
-/// The length of a prefix, if a mask is one.
+/// Returns the prefix length of a mask, if it is a prefix.
 fn prefix_length(mask: &[u8], width: u32) -> Option<u32> {
     let length = mask.iter().map(|b| b.count_ones()).sum();
     (prefix(width, length) == mask).then_some(length)
@@ -41,7 +41,7 @@ fn and(value: &[u8], mask: &[u8]) -> Vec<u8> {
 }
 
 impl Field {
-    /// What can be written for it.
+    /// Returns the syntax of the field's matches.
     pub(crate) fn syntax(&self) -> &'static str {
         match self.kind {
             MatchType::Lpm => "VALUE/LENGTH",
@@ -56,7 +56,7 @@ impl Field {
         show(bytes, self.width, self.form)
     }
 
-    /// Reads a match; nothing if it matches anything.
+    /// Parses a match; `None` if it matches anything.
     pub(crate) fn parse(&self, text: &str) -> Result<Option<FieldMatchType>> {
         self.read(text)
             .with_context(|| format!("`{}={text}`", self.name))
@@ -148,7 +148,7 @@ impl Field {
         }))
     }
 
-    /// How the field is matched, in P4's word.
+    /// Returns the field's match kind in P4.
     pub(crate) fn kind_name(&self) -> &'static str {
         match self.kind {
             MatchType::Exact => "exact",
@@ -174,7 +174,7 @@ impl Field {
         }
     }
 
-    /// A match as it is written.
+    /// Formats a match.
     pub(crate) fn shown(&self, of: &FieldMatchType) -> String {
         let pad = |bytes: &[u8]| padded(bytes, self.width);
         match of {

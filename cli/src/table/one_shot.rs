@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Sets of actions that entries of a table with an action selector have of their own:
+//! The syntax of action sets in entries of a table with an action selector:
 //!
 //! ```text
 //! TABLE FIELD=MATCH … action(ACTION(NAME=VALUE, …), weight=W, watch=PORT) …
 //! ```
 //!
-//! An action that would be so alone can be written alone; no action is called `action`, which is a
-//! word of P4's. The set without any is `action()`.
+//! An action of weight 1 that watches no port can be written alone; no action is called `action`,
+//! which is a keyword of P4. The empty set is `action()`.
 
 use adit_p4runtime::proto::v1::{
     action_profile_action::WatchKind, table_action::Type, ActionProfileAction,
@@ -19,7 +19,7 @@ use super::call;
 use super::catalog::Table;
 use super::profile::{read_share, shown_share};
 
-/// What is between commas that are not in parentheses.
+/// Splits a text at the commas that are not in parentheses.
 fn parts(text: &str) -> Vec<&str> {
     let (mut depth, mut from, mut parts) = (0i32, 0, Vec::new());
     for (at, c) in text.char_indices() {
@@ -37,7 +37,7 @@ fn parts(text: &str) -> Vec<&str> {
     parts
 }
 
-/// The set of this one action, or of none.
+/// Parses a set of one action, or the empty one.
 pub(super) fn read(table: &Table, text: &str) -> Result<ActionProfileActionSet> {
     let (name, inner) = call::split(text)?;
     let (text, share) = match name {
@@ -61,7 +61,7 @@ pub(super) fn read(table: &Table, text: &str) -> Result<ActionProfileActionSet> 
     })
 }
 
-/// One action and another: sets are one set together.
+/// Combines two actions, if they are sets.
 pub(super) fn both(one: TableAction, other: TableAction) -> Option<TableAction> {
     match (one.r#type?, other.r#type?) {
         (Type::ActionProfileActionSet(mut one), Type::ActionProfileActionSet(other)) => {
@@ -75,7 +75,7 @@ pub(super) fn both(one: TableAction, other: TableAction) -> Option<TableAction> 
     }
 }
 
-/// A set as it is written.
+/// Formats a set.
 pub(super) fn shown(table: &Table, set: &ActionProfileActionSet) -> String {
     let shown = set.action_profile_actions.iter().map(|one| {
         let action = one

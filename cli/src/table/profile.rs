@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Members and groups of action profiles as people write them, beside the entries that name them:
+//! The syntax of members and groups of action profiles, which can be written among entries:
 //!
 //! ```text
 //! PROFILE member=N ACTION(NAME=VALUE, …)
@@ -20,12 +20,12 @@ use super::catalog::Profile;
 use super::entry::Wants;
 use super::value::{parse, show, Form};
 
-/// As wide as a port is in groups.
+/// The width of a port in groups.
 const PORT_WIDTH: u32 = 32;
 
 const SYNTAX: &str = "it takes member=N ACTION or group=N member(N, weight=W, watch=PORT) ...";
 
-/// The id of a member or group; 0 stands for all of them in reads.
+/// Parses the id of a member or group; it is not 0, which stands for all of them in reads.
 fn id(text: &str) -> Result<u32> {
     let id = text.trim().parse().ok().filter(|id| *id > 0);
     id.with_context(|| format!("`{text}` is no number from 1 to {}", u32::MAX))
@@ -79,7 +79,7 @@ impl Profile {
         }))
     }
 
-    /// Everything of it that can be read.
+    /// Returns the entities that read all of its members and groups.
     pub(super) fn wanted(&self) -> Vec<Entity> {
         let members = Entity::ActionProfileMember(ActionProfileMember {
             action_profile_id: self.id,
@@ -94,7 +94,7 @@ impl Profile {
         std::iter::once(members).chain(groups).collect()
     }
 
-    /// Which member or group this is, and what it does, as they are written.
+    /// Formats a member or group: its kind and id, and its action or members.
     pub(super) fn shown(&self, entity: &Entity) -> Option<((&'static str, u32), String)> {
         match entity {
             Entity::ActionProfileMember(member) => {
@@ -110,7 +110,7 @@ impl Profile {
         }
     }
 
-    /// Which member or group this is, as it is written.
+    /// Formats the key of a member or group.
     pub(super) fn key(&self, entity: &Entity) -> Option<String> {
         let ((kind, id), _) = self.shown(entity)?;
         Some(format!("{} {kind}={id}", self.alias))
@@ -130,7 +130,7 @@ fn read_group_member(word: &str) -> Result<Member> {
     })
 }
 
-/// A weight, and a port to watch.
+/// Parses a weight and a port to watch.
 pub(super) fn read_share(arguments: &[&str]) -> Result<(i32, Option<Vec<u8>>)> {
     let (mut share, mut watched) = (1, None);
     for argument in arguments {
@@ -155,7 +155,7 @@ fn shown_member(member: &Member) -> String {
     format!("member({}{share})", member.member_id)
 }
 
-/// A weight and a port to watch, as they stand behind a member or action.
+/// Formats a weight and a port to watch, as written after a member or action.
 pub(super) fn shown_share(weight: i32, watched: Option<Watch<'_>>) -> String {
     let mut shown = String::new();
     if weight != 1 {

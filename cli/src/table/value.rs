@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values of fields and parameters as people write them: numbers in any base, Ethernet, IPv4 and
-//! IPv6 addresses. Bytes are as many as the width takes, the most significant first.
+//! The syntax of values of fields and parameters: numbers in any base, Ethernet, IPv4 and IPv6
+//! addresses. Values are as many bytes as the width takes, the most significant first.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{bail, ensure, Context, Result};
 
-/// How values of a field are shown.
+/// The format of a field's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Number,
     Mac,
     Ipv4,
     Ipv6,
-    /// Text of the control plane's, which the device translates.
+    /// A string of the control plane, which the device translates.
     Text,
 }
 
-/// The form of a field: what `@format` says, or else what the width and the name tell.
+/// Returns the format of a field: from `@format`, or else from the width and the name.
 pub(crate) fn form(name: &str, width: u32, annotations: &[String]) -> Form {
     let format = annotations.iter().find_map(|a| {
         let said = a.strip_prefix("@format(")?.strip_suffix(')')?;
@@ -42,7 +42,7 @@ pub(crate) fn form(name: &str, width: u32, annotations: &[String]) -> Form {
     })
 }
 
-/// Reads a value of so many bits.
+/// Parses a value of that many bits.
 pub(crate) fn parse(text: &str, width: u32) -> Result<Vec<u8>> {
     ensure!(!text.is_empty(), "a value is missing");
     let address = |kind: &str, bytes: Vec<u8>| {
@@ -119,7 +119,7 @@ fn number(text: &str, width: u32) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Bytes off the wire, as many as the width takes.
+/// Pads or truncates received bytes to the width.
 pub(crate) fn padded(bytes: &[u8], width: u32) -> Vec<u8> {
     let size = width.div_ceil(8) as usize;
     match bytes.len().checked_sub(size) {
@@ -133,7 +133,7 @@ pub(crate) fn padded(bytes: &[u8], width: u32) -> Vec<u8> {
     }
 }
 
-/// A value as it is written.
+/// Formats a value.
 pub(crate) fn show(bytes: &[u8], width: u32, form: Form) -> String {
     let bytes = padded(bytes, width);
     match form {
@@ -154,7 +154,7 @@ pub(crate) fn show(bytes: &[u8], width: u32, form: Form) -> String {
     }
 }
 
-/// A number in base 16.
+/// Formats a number in base 16.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     let digits: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
     match digits.trim_start_matches('0') {

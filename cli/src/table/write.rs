@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Entries written in batches, from the command line or a file. All of them are read before any is
-//! sent, so that a mistake in a file changes nothing.
+//! Writes of entries in batches, from the command line or a file. All entries are parsed before any
+//! is sent, so that an error in a file changes nothing.
 
 use std::io::Read;
 use std::path::Path;
@@ -17,17 +17,17 @@ use super::Entries;
 use crate::args::Format;
 use crate::output::print_json;
 
-/// How many updates are sent at a time: so few that gRPC's headers have room for an error of each.
+/// The number of updates in a batch: few enough for an error of each to fit into gRPC's headers.
 const BATCH: usize = 100;
-/// The largest file.
+/// The maximum size of a file.
 const MAX_FILE: u64 = 256 << 20;
-/// How many mistakes are told.
+/// The maximum number of errors that are reported.
 const MAX_TOLD: usize = 20;
 
-/// The code of gRPC for what is there already.
+/// The gRPC status code for entities that exist already.
 const ALREADY_EXISTS: i32 = 6;
 
-/// What becomes of entries.
+/// An operation on entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Add { replace: bool },
@@ -35,14 +35,14 @@ pub(super) enum How {
     Delete,
 }
 
-/// An entry with where it was written.
+/// An entry with its place in a file.
 struct Given {
     /// Its line in a file.
     line: Option<usize>,
     entry: Entity,
 }
 
-/// What was done.
+/// The result of a write.
 #[derive(Serialize)]
 struct Done {
     updates: usize,
@@ -66,7 +66,7 @@ fn text_of(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// All entries, or what is wrong with them.
+/// Parses all entries, and reports the errors in them.
 fn given(entries: &Entries, catalog: &Catalog, wants: Wants) -> Result<Vec<Given>> {
     match &entries.from {
         Some(path) => from_file(path, catalog, wants),
@@ -77,7 +77,7 @@ fn given(entries: &Entries, catalog: &Catalog, wants: Wants) -> Result<Vec<Given
     }
 }
 
-/// The entries of a file.
+/// Parses the entries of a file.
 fn from_file(path: &Path, catalog: &Catalog, wants: Wants) -> Result<Vec<Given>> {
     let text = text_of(path)?;
     let (mut list, mut mistakes) = (Vec::new(), Vec::new());
@@ -120,10 +120,10 @@ fn told(mistakes: &[String]) -> String {
     lines.join("\n")
 }
 
-/// The update that an entry asks for.
+/// Returns the update for an entry.
 fn update(entry: &Entity, how: How) -> Update {
     let kind = match how {
-        // The default action is always there.
+        // The default action always exists.
         _ if matches!(entry, Entity::TableEntry(e) if e.is_default_action) => Type::Modify,
         How::Add { .. } => Type::Insert,
         How::Set => Type::Modify,
@@ -137,7 +137,7 @@ fn update(entry: &Entity, how: How) -> Update {
     }
 }
 
-/// Sends a batch and tells what failed.
+/// Sends a batch and returns the failed updates.
 fn send(
     client: &mut Client,
     batch: &[&Given],
@@ -165,7 +165,7 @@ pub(super) fn write(entries: &Entries, how: How, format: Format) -> Result<()> {
     };
     let mut list = given(entries, &catalog, wants)?;
     if how == How::Delete {
-        // What names others goes first: a dump has it behind them.
+        // Entries that refer to others are deleted first: in a dump they come last.
         list.reverse();
     }
     let all: Vec<&Given> = list.iter().collect();
@@ -208,7 +208,7 @@ pub(super) fn write(entries: &Entries, how: How, format: Format) -> Result<()> {
     Ok(())
 }
 
-/// Puts the entries of a file into a pipeline of this process.
+/// Writes the entries of a file to a pipeline in this process.
 pub(crate) fn load(path: &Path, catalog: &Catalog, pipeline: &Pipeline) -> Result<()> {
     let list = from_file(path, catalog, Wants::Action)?;
     let how = How::Add { replace: false };
@@ -228,7 +228,7 @@ pub(crate) fn load(path: &Path, catalog: &Catalog, pipeline: &Pipeline) -> Resul
     Ok(())
 }
 
-/// Errors in the words of those who wrote the entries.
+/// Formats errors with the entries as they were written.
 fn tell(mistakes: &mut Vec<String>, catalog: &Catalog, batch: &[&Given], errors: &[UpdateError]) {
     for error in errors {
         let Some(given) = batch.get(error.index) else {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Batches of which something fails.
+//! Batches with failing updates.
 
 use adit_p4runtime::proto::v1::{
     self, entity::Entity as E, update::Type, write_request::Atomicity,

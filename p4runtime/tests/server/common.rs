@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A server on loopback whose data path is the test, and a client that says what it is told to.
+//! A server on loopback with the test as its data path, and a client that sends what a test
+//! specifies.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
@@ -51,7 +52,7 @@ pub(crate) struct Nic {
     pub(crate) info: P4Info,
 }
 
-/// A device with the test's program.
+/// Creates a device with the test's program.
 pub(crate) fn nic() -> Nic {
     nic_with(None, true)
 }
@@ -60,7 +61,7 @@ pub(crate) fn nic_with(tls: Option<Tls>, has_program: bool) -> Nic {
     device(PROGRAM, tls, has_program)
 }
 
-/// A device with that program.
+/// Creates a device with that program.
 pub(crate) fn nic_of(program: &str) -> Nic {
     device(program, None, true)
 }
@@ -70,7 +71,7 @@ fn device(program: &str, tls: Option<Tls>, has_program: bool) -> Nic {
     device_at(program, &address, tls, has_program, Limits::default())
 }
 
-/// A device with the test's program, there and with those limits.
+/// Creates a device with the test's program, at that address and with those limits.
 pub(crate) fn nic_at(address: &Address, tls: Option<Tls>, limits: Limits) -> Nic {
     device_at(PROGRAM, address, tls, true, limits)
 }
@@ -103,7 +104,7 @@ impl Nic {
         self.path.engine.lock().clone().expect("there is a program")
     }
 
-    /// Sends a packet through; the ports and bytes of what leaves.
+    /// Processes a packet; returns the ports and bytes of the packets sent.
     pub(crate) fn process(&self, port: u32, packet: &[u8]) -> Vec<(u32, Vec<u8>)> {
         let mut sent = Vec::new();
         let mut worker = Engine::worker(&self.engine());
@@ -142,7 +143,7 @@ impl Nic {
         }
     }
 
-    /// An entry of `stations`.
+    /// Creates an entry of `stations`.
     pub(crate) fn station(&self, dst: u64, action: &str, values: &[&[u8]]) -> v1::TableEntry {
         v1::TableEntry {
             table_id: self.table("stations"),
@@ -197,7 +198,7 @@ pub(crate) fn insert(entry: v1::TableEntry) -> v1::Update {
     update(Type::Insert, E::TableEntry(entry))
 }
 
-/// A frame from `src` to `dst`.
+/// Builds a frame from `src` to `dst`.
 pub(crate) fn frame(dst: u64, src: u64) -> Vec<u8> {
     let mut frame = dst.to_be_bytes()[2..].to_vec();
     frame.extend_from_slice(&src.to_be_bytes()[2..]);
@@ -206,7 +207,7 @@ pub(crate) fn frame(dst: u64, src: u64) -> Vec<u8> {
     frame
 }
 
-/// What a client says first: its role and election id.
+/// Creates a client's first message: its role and election id.
 pub(crate) fn claim(role: &str, election: Option<u64>) -> said::Update {
     said::Update::Arbitration(v1::MasterArbitrationUpdate {
         device_id: DEVICE,
@@ -250,7 +251,7 @@ impl Peer {
         }
     }
 
-    /// Opens the stream, without a word.
+    /// Opens the stream, without sending a message.
     pub(crate) fn open(&mut self) -> Result<(), Status> {
         let (say, said) = mpsc::channel(64);
         self.say = say;
@@ -259,7 +260,7 @@ impl Peer {
         Ok(())
     }
 
-    /// The primary of a role.
+    /// Connects as the primary of a role.
     pub(crate) fn primary(nic: &Nic, role: &str, election: u64) -> Peer {
         let mut peer = Peer::connect(nic);
         peer.role = role.to_owned();
@@ -278,7 +279,7 @@ impl Peer {
         said.expect("the stream is open");
     }
 
-    /// The next message, or how the stream ended.
+    /// Returns the next message, or how the stream ended.
     pub(crate) fn heard(&mut self) -> Result<Option<Heard>, Status> {
         let hear = self.hear.as_mut().expect("a stream");
         let next = async { tokio::time::timeout(Duration::from_secs(10), hear.message()).await };
@@ -294,7 +295,7 @@ impl Peer {
         heard.expect("a message")
     }
 
-    /// The code and election id of an arbitration.
+    /// Returns the code and election id of an arbitration update.
     pub(crate) fn arbitrated(&mut self) -> (i32, Option<u64>) {
         match self.hear() {
             Heard::Arbitration(told) => {
@@ -352,7 +353,7 @@ impl Peer {
         self.try_read(entity).expect("it can be read")
     }
 
-    /// The entries of all tables.
+    /// Reads the entries of all tables.
     pub(crate) fn entries(&mut self) -> Vec<E> {
         self.read(E::TableEntry(v1::TableEntry::default()))
     }
@@ -381,7 +382,7 @@ impl Peer {
     }
 }
 
-/// The codes of a batch's updates.
+/// Returns the codes of a batch's updates.
 pub(crate) fn codes(status: &Status) -> Vec<i32> {
     use prost::Message;
     let details = adit_p4runtime::proto::Status::decode(status.details());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Programs that are set, saved, committed and refused.
+//! Programs that are set, saved, committed and rejected.
 
 use adit_p4runtime::proto::v1::{
     self, entity::Entity as E, set_forwarding_pipeline_config_request::Action, update::Type,
@@ -40,7 +40,7 @@ fn a_saved_program_waits_to_be_committed() {
         .write(vec![insert(nic.station(1, "drop", &[]))])
         .expect("it is at work");
     assert_eq!(nic.engine().table("I.stations").expect("a table").len(), 1);
-    // What was committed is saved no more.
+    // A committed program is no longer saved.
     assert!(primary.configure(Action::Commit, None).is_err());
     assert_eq!(primary.entries().len(), 1);
 }
@@ -72,7 +72,7 @@ fn a_program_with_mistakes_changes_nothing() {
     let error = primary.configure(Action::Unspecified, Some(PROGRAM));
     assert_eq!(error.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(primary.entries().len(), 1);
-    // Only the primary may.
+    // Only the primary may set a program.
     primary.election = 0;
     let error = primary.configure(Action::VerifyAndCommit, Some(PROGRAM));
     assert_eq!(error.unwrap_err().code(), Code::PermissionDenied);
@@ -153,7 +153,7 @@ fn a_new_program_takes_over_what_the_old_one_holds() {
     assert_eq!(everything(&mut primary), before);
     assert_eq!(nic.process(0, &probe)[0].0, 2);
 
-    // A program that has no such table is not for these entries.
+    // A program without that table cannot take these entries.
     let other = PROGRAM
         .replace("table stations", "table others")
         .replace("stations.", "others.");
@@ -171,7 +171,7 @@ fn a_new_program_takes_over_what_the_old_one_holds() {
     assert_eq!(primary.entries(), []);
 }
 
-/// The test's program with another name for a table.
+/// Returns the test's program with another name for a table.
 fn renamed() -> String {
     PROGRAM
         .replace("table stations", "table others")
@@ -211,11 +211,11 @@ fn reads_and_writes_refer_to_the_saved_program_until_it_is_committed() {
     let config = primary.runtime.block_on(config).expect("a config");
     let info = config.into_inner().config.and_then(|config| config.p4info);
     assert_eq!(info, Some(saved.info.clone()));
-    // Packets meet the old one.
+    // Packets are processed by the old program.
     assert!(std::sync::Arc::ptr_eq(&running, &nic.engine()));
     assert_eq!(nic.process(0, &probe), [(5, probe.clone())]);
 
-    // What is verified or wrong leaves the saved one in its place.
+    // A program that is only verified, or is invalid, does not replace the saved one.
     primary
         .configure(Action::Verify, Some(PROGRAM))
         .expect("it is right");
@@ -239,7 +239,7 @@ fn the_last_program_that_is_saved_or_realized_counts() {
     let mut primary = Peer::primary(&nic, "", 1);
     let old = nic.station(1, "forward", &[&[5]]);
     primary.write(vec![insert(old.clone())]).expect("an entry");
-    // The second one that is saved takes the place of the first, with its entries.
+    // The second saved program replaces the first, with its entries.
     primary
         .configure(Action::VerifyAndSave, Some(PROGRAM))
         .expect("it is right");
@@ -248,7 +248,7 @@ fn the_last_program_that_is_saved_or_realized_counts() {
         .configure(Action::VerifyAndSave, Some(PROGRAM))
         .expect("it is right");
     assert_eq!(primary.entries(), []);
-    // One that is realized at once leaves none to commit, and keeps what the one at work has.
+    // A program that is realized at once leaves none to commit, and keeps the active one's entries.
     primary
         .configure(Action::ReconcileAndCommit, Some(PROGRAM))
         .expect("the same program");
@@ -264,7 +264,7 @@ fn the_last_program_that_is_saved_or_realized_counts() {
     assert_eq!(primary.entries(), []);
     primary.write(vec![insert(old)]).expect("a table of it");
     assert!(primary.configure(Action::Commit, None).is_err());
-    // All that take a config refuse to go without.
+    // All actions that take a config require one.
     for action in [
         Action::Verify,
         Action::VerifyAndSave,
@@ -277,7 +277,7 @@ fn the_last_program_that_is_saved_or_realized_counts() {
     }
 }
 
-/// Controls of which each holds two of the one before.
+/// Returns controls each of which instantiates the previous one twice.
 fn bomb() -> String {
     let mut text = "control c0(inout bit<9> x) { apply { x = x + 1; } }\n".to_owned();
     for n in 1..=30 {

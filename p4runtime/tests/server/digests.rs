@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Digests, and the clients that take them, or do not.
+//! Digests, and clients that do or do not take them.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::common::{frame, insert, nic, update, Nic, Peer};
 
 const MINUTES: i64 = 600_000_000_000;
 
-/// Asks for the digest of each new station, one a list.
+/// Enables the digest of each new station, one per list.
 fn learn(nic: &Nic, primary: &mut Peer, ack_timeout_ns: i64) {
     let preamble = nic.info.digests[0].preamble.as_ref().expect("an id");
     let config = v1::digest_entry::Config {
@@ -40,7 +40,7 @@ fn learn(nic: &Nic, primary: &mut Peer, ack_timeout_ns: i64) {
         .expect("a digest and who makes it");
 }
 
-/// The station of the next digest.
+/// Returns the station of the next digest.
 fn station(client: &mut Peer) -> Vec<u8> {
     let Heard::Digest(list) = client.hear() else {
         panic!("no digest");
@@ -82,7 +82,7 @@ fn digests_are_sent_until_they_are_acknowledged() {
         }
     };
     let first = learnt(1);
-    // The same again is not sent, another is.
+    // The same data is not sent again, other data is.
     nic.process(0x1F0, &frame(1, 1));
     let second = learnt(2);
     assert!(second > first);
@@ -100,7 +100,7 @@ fn digests_are_sent_until_they_are_acknowledged() {
         }
     };
     assert!(learnt(2) > second, "it was acknowledged");
-    // Nobody has acknowledged the first: it is sent again after its time.
+    // The first one was not acknowledged: it is reported again after the timeout.
     nic.path.clock.store(2_000_000_000, Relaxed);
     std::thread::sleep(Duration::from_millis(100));
     learnt(1);
@@ -118,7 +118,7 @@ fn a_digest_that_no_client_was_there_for_waits_for_the_next() {
     let mut second = Peer::primary(&nic, "", 2);
     nic.process(0x1F0, &frame(1, 7));
     assert_eq!(station(&mut second), [7]);
-    // Once: the next is of another station.
+    // Only once: the next one is of another station.
     nic.process(0x1F0, &frame(1, 8));
     assert_eq!(station(&mut second), [8]);
 }
@@ -135,11 +135,11 @@ fn a_digest_whose_client_left_without_an_ack_is_sent_to_the_next() {
     assert_eq!(station(&mut second), [7]);
 }
 
-/// Fills a client's stream with digests that it does not read; how many there were.
+/// Fills a client's stream with digests that it does not read; returns their number.
 fn fill(nic: &Nic) -> u64 {
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut src = 1000;
-    // The stream takes some, the connection more; what waits is bounded.
+    // The stream takes some, the connection more; the queue is bounded.
     loop {
         for _ in 0..1000 {
             src += 1;
@@ -161,7 +161,8 @@ fn digests_for_a_client_that_does_not_read_wait_and_what_is_lost_is_counted() {
     learn(&nic, &mut deaf, MINUTES);
     let sent = fill(&nic);
     assert!(sent > 4096);
-    // What found no room is reported again by the next packet, to who is there then.
+    // Data for which there was no space is reported again by the next packet, to the current
+    // primaries.
     let mut second = Peer::primary(&nic, "", 2);
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut last = Vec::new();
@@ -201,7 +202,7 @@ fn acks_of_what_was_never_sent_are_answered() {
             other => panic!("{other:?}"),
         }
     }
-    // The same twice, as after a timeout, is no fault.
+    // A repeated acknowledgement, as after a timeout, is not an error.
     for _ in 0..2 {
         primary.say(Said::DigestAck(ack(list.digest_id, list.list_id)));
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Action profiles with groups, and meters, at work.
+//! Action profiles with groups, and meters, in operation.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -176,7 +176,7 @@ fn meters_are_set_and_mark() {
         assert!(error.message().contains(why), "{error}");
     }
 
-    // An entry's own meter lets two packets a second through.
+    // An entry's direct meter passes two packets a second.
     let entry = v1::TableEntry {
         table_id: nic.table("rules"),
         priority: 1,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Clients that send anything, in any amount, and do not read.
+//! Clients that send arbitrary data, in any amount, and do not read.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::common::{claim, insert, nic, Nic, Peer, DEVICE};
 
-/// Ids of the program, and others.
+/// Returns ids of the program, and others.
 fn ids(nic: &Nic) -> Vec<u32> {
     let info = &nic.info;
     let mut ids = vec![0, 1, 2, 3, 7, 0x0200_0001, u32::MAX];
@@ -236,7 +236,7 @@ fn entity(ids: Vec<u32>) -> impl Strategy<Value = E> {
     ]
 }
 
-/// What is right, as long as what it needs is there, or nothing like it is.
+/// Returns entities that are valid if those that they depend on exist, and no equal one does.
 fn likely(nic: &Nic) -> Vec<E> {
     let id = |preamble: &Option<adit_p4runtime::proto::config::Preamble>| {
         preamble.as_ref().expect("an id").id
@@ -306,7 +306,7 @@ fn likely(nic: &Nic) -> Vec<E> {
     all
 }
 
-/// All that can be read.
+/// Reads all entities.
 fn everything(peer: &mut Peer) -> Vec<String> {
     let entry = v1::TableEntry {
         counter_data: Some(v1::CounterData::default()),
@@ -326,7 +326,7 @@ fn everything(peer: &mut Peer) -> Vec<String> {
     ];
     let found = all.into_iter().flat_map(|e| peer.read(e));
     let mut found: Vec<String> = found.map(|e| format!("{e:?}")).collect();
-    // A table's order is nobody's business.
+    // The order of entries in a table is unspecified.
     found.sort();
     found
 }
@@ -373,7 +373,7 @@ fn any_batch_is_done_or_refused_and_what_is_refused_changes_nothing() {
                     }
                 }
             }
-            // Reading with any words is as harmless.
+            // Arbitrary reads are harmless, too.
             for update in batch {
                 if let Some(entity) = update.entity.and_then(|e| e.entity) {
                     if let Err(error) = primary.try_read(entity) {
@@ -408,7 +408,7 @@ fn requests_are_bounded() {
     };
     let error = primary.write(vec![insert(large)]).unwrap_err();
     assert_eq!(error.code(), Code::OutOfRange, "{error:?}");
-    // The connection goes on.
+    // The connection stays open.
     primary
         .write(vec![insert(nic.station(1, "drop", &[]))])
         .expect("an entry");
@@ -431,11 +431,11 @@ fn streams_are_bounded() {
         assert!(streams.len() <= 64);
     };
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    // Of one peer: the others' places are not for it.
+    // The limit of one peer: the other places are not for it.
     assert_eq!(streams.len(), 48);
     streams.truncate(10);
     let deadline = Instant::now() + Duration::from_secs(10);
-    // Those that have gone make room.
+    // Closed streams free their places.
     while Peer::connect(&nic).open().is_err() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(10));
@@ -471,7 +471,7 @@ fn who_does_not_read_keeps_nobody_from_writing() {
         .expect("an entry");
     assert!(begin.elapsed() < Duration::from_secs(5));
     drop(stalled);
-    // Those that wait for their turn get it.
+    // Reads that wait for their turn get it.
     assert_eq!(primary.entries().len(), 4001);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the device keeps for clients without knowing what it means.
+//! Data that the device keeps for clients without interpreting it.
 
 use adit_p4runtime::proto::v1::{
     self, entity::Entity as E, packet_replication_engine_entry as pre, update::Type,
@@ -43,7 +43,7 @@ fn metadata_of_entries_is_read_back() {
         |entries: &[v1::TableEntry]| sorted(entries.iter().cloned().map(E::TableEntry).collect());
     assert_eq!(sorted(primary.entries()), as_found(&entries));
 
-    // Reads can ask for it, and for an action.
+    // Reads can select by it, and by an action.
     let table_id = nic.table("stations");
     let any = v1::TableEntry {
         table_id,
@@ -69,7 +69,7 @@ fn metadata_of_entries_is_read_back() {
     let error = primary.try_read(E::TableEntry(by_group)).unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
 
-    // An entry that is modified has no more than it is given.
+    // A modified entry has only the data of its update.
     let modified = [
         station(&nic, 1, 5, b""),
         station(&nic, 2, 0, b"green"),
@@ -83,7 +83,7 @@ fn metadata_of_entries_is_read_back() {
     expected.push(entries[3].clone());
     assert_eq!(sorted(primary.entries()), as_found(&expected));
 
-    // One in the place of one that is gone has none of it.
+    // An entry in the place of a deleted one has none of its data.
     let gone = update(Type::Delete, E::TableEntry(station(&nic, 2, 9, &[0; 5000])));
     primary
         .write(vec![gone])

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Messages: the value that was wrong, where it was, and what is accepted.
+//! Error messages: the invalid value, its place, and the accepted values.
 
 use adit_p4runtime::proto::v1::{self, entity::Entity as E, update::Type};
 use prost::Message;
@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use crate::common::{direct, exact, insert, nic, update, Nic, Peer, DEVICE};
 
-/// The code and message of the only update that failed.
+/// Returns the code and message of the only update that failed.
 fn failed(result: Result<(), Status>) -> (Code, String) {
     let status = result.unwrap_err();
     let details = adit_p4runtime::proto::Status::decode(status.details()).expect("details");
@@ -185,7 +185,7 @@ fn values_that_do_not_fit_are_out_of_range() {
         assert_eq!(message, why);
         assert_eq!(code, Code::OutOfRange, "{message}");
     }
-    // Leading zeros are no part of a value.
+    // Leading zeros are not part of a value.
     primary.write(vec![dst(&[0; 40])]).expect("it fits");
 }
 
@@ -253,7 +253,7 @@ fn election_ids_say_what_the_role_has_seen() {
     primary.role = "r".to_owned();
     assert!(denied(&mut primary).starts_with("role \"r\" has no primary: "));
     drop(primary);
-    // The README's order: the second client has a lower id, and its stream open.
+    // The order in the README: the second client has a lower id, and its stream is open.
     let mut second = Peer::connect(&nic);
     second.open().expect("a stream");
     second.say(crate::common::claim("", Some(1)));

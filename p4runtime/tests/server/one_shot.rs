@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Entries with sets of actions of their own: one-shot programming of action selectors.
+//! Entries with action sets: one-shot programming of action selectors.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,7 +16,7 @@ use tonic::Code;
 use crate::common::{codes, frame, insert, lpm, nic, update, Nic, Peer, PROGRAM};
 use crate::entities::{group, member, ports, route};
 
-/// Actions by their ports and weights; each watches its port.
+/// Creates actions with these ports and weights; each watches its port.
 fn set(nic: &Nic, actions: &[(u8, i32)]) -> ActionProfileActionSet {
     let actions = actions.iter().map(|(port, weight)| ActionProfileAction {
         action: Some(nic.action("forward", &[&[*port]])),
@@ -33,7 +33,7 @@ fn one_shot(nic: &Nic, actions: &[(u8, i32)]) -> v1::TableEntry {
     route(nic, Act::ActionProfileActionSet(set(nic, actions)))
 }
 
-/// The route to one of 256 networks.
+/// Creates the route to one of 256 networks.
 fn nth(entry: v1::TableEntry, n: u8) -> v1::TableEntry {
     v1::TableEntry {
         r#match: vec![lpm(1, u64::from(n) << 40, 8)],
@@ -41,7 +41,7 @@ fn nth(entry: v1::TableEntry, n: u8) -> v1::TableEntry {
     }
 }
 
-/// What all that is there looks like to clients.
+/// Reads all entities.
 fn everything(nic: &Nic, primary: &mut Peer) -> Vec<E> {
     let mut found = primary.entries();
     found.sort_by_key(|entry| format!("{entry:?}"));
@@ -57,7 +57,7 @@ fn a_set_comes_with_its_entry_and_goes_with_it() {
     let first = one_shot(&nic, &[(11, 1), (12, 3), (11, 1)]);
     primary.write(vec![insert(first.clone())]).expect("a set");
     assert_eq!(ports(&nic), [11, 12]);
-    // As it was written, and nothing else.
+    // The set as it was written, and nothing else.
     assert_eq!(
         everything(&nic, &mut primary),
         [E::TableEntry(first.clone())]
@@ -92,7 +92,7 @@ fn a_set_comes_with_its_entry_and_goes_with_it() {
         .write(vec![update(Type::Delete, second)])
         .expect("it is there");
     assert_eq!(ports(&nic), []);
-    // Nothing is left that members could not be beside.
+    // No set is left that would exclude members.
     primary
         .write(vec![update(Type::Insert, member(&nic, 1, 1))])
         .expect("no sets");
@@ -244,7 +244,7 @@ fn what_is_wrong_with_a_set_is_said_and_changes_nothing() {
         assert_eq!(ports(&nic), [11, 12]);
     }
 
-    // The other way round, too.
+    // The reverse holds, too.
     let delete = update(Type::Delete, E::TableEntry(good.clone()));
     let members = update(Type::Insert, member(&nic, 1, 1));
     primary.write(vec![delete, members]).expect("members");
@@ -260,7 +260,7 @@ fn what_is_wrong_with_a_set_is_said_and_changes_nothing() {
 fn sets_that_do_not_come_to_be_leave_nothing() {
     let nic = nic();
     let mut primary = Peer::primary(&nic, "", 1);
-    // The table has room for 64, the profile for 16 actions.
+    // The table has space for 64 entries, the profile for 16 actions.
     let full = (0..66).map(|n| insert(nth(one_shot(&nic, &[]), n)));
     let error = primary.write(full.collect()).unwrap_err();
     let exhausted = Code::ResourceExhausted as i32;
@@ -376,7 +376,7 @@ fn sets_keep_to_the_size_that_the_program_says() {
     primary
         .write(vec![insert(one_shot(&nic, &[(1, 5), (2, 5)]))])
         .expect("two of 5");
-    // Another program takes them along.
+    // Another program takes them over.
     let before = primary.entries();
     primary
         .configure(Action::ReconcileAndCommit, Some(PROGRAM))

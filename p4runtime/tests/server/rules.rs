@@ -180,7 +180,7 @@ fn what_is_referred_to_exists_and_stays() {
         used,
         "table `I.vrf_table` (vrf_id) with 0x01",
     );
-    // A modified entry refers to another.
+    // The modified entry refers to another one.
     refused(
         &mut primary,
         modify(with(&[7])),
@@ -197,7 +197,7 @@ fn what_is_referred_to_exists_and_stays() {
         used,
         "is referred to",
     );
-    // What is taken back refers as before.
+    // An entry whose deletion is undone refers to the same entry as before.
     let batch = vec![
         delete(with(&[6])),
         delete(nexthop(&nic, 6, NONE)),
@@ -512,7 +512,7 @@ fn a_new_program_keeps_entries_whatever_their_order_is() {
         ])
         .expect("entries");
     let before = primary.entries();
-    // The tables of routes come before those of what they refer to, groups come last.
+    // The tables of routes come before those that they refer to, groups come last.
     primary
         .configure(Action::ReconcileAndCommit, Some(PROGRAM))
         .expect("the same program");
@@ -530,7 +530,7 @@ fn a_new_program_keeps_entries_whatever_their_order_is() {
         used,
         "is referred to 1 times",
     );
-    // A program whose rules the entries do not keep to cannot keep them.
+    // A program whose rules the entries violate cannot take them over.
     for (from, to, why) in [
         (
             "vrf_id < 1000",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What goes over streams: arbitration, packets, notifications.
+//! Messages on streams: arbitration, packets, notifications.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -30,10 +30,10 @@ fn a_backup_takes_over_when_the_primary_goes() {
     let why = "election_id 4 is below 5, the highest that role \"\" has seen";
     assert_eq!(error.message(), why);
     primary.write(vec![insert(entry.clone())]).expect("it may");
-    // Anybody may read.
+    // Any client may read.
     assert_eq!(backup.entries().len(), 1);
     drop(primary);
-    // The id of the one that was, since there is none now.
+    // The id of the previous primary, since there is none now.
     assert_eq!(backup.arbitrated(), (NOT_FOUND, Some(5)));
     assert!(backup.write(vec![]).is_err());
     backup.say(claim("", Some(6)));
@@ -51,7 +51,7 @@ fn a_higher_id_takes_the_place_and_an_id_is_one_clients() {
     assert_eq!(first.arbitrated(), (ALREADY_EXISTS, Some(2)));
     assert!(first.write(vec![]).is_err());
     second.write(vec![]).expect("it may");
-    // A primary that steps back leaves nobody.
+    // If the primary steps back, there is none.
     second.say(claim("", Some(1)));
     let error = second.heard().unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
@@ -125,7 +125,7 @@ fn packets_go_out_and_come_in() {
         other => panic!("{other:?}"),
     }
 
-    // What is wrong with a packet is told on the stream, which goes on.
+    // An error in a packet is reported on the stream, which stays open.
     for (bad, code, why) in [
         (
             packet_out(&nic, &[2, 0]),
@@ -220,7 +220,7 @@ fn entries_that_become_idle_wait_for_a_client() {
     drop(first);
     nic.path.clock.store(3_000_000_000, Relaxed);
     nic.engine().expire(3_000_000_000);
-    // Turns without a client.
+    // The server takes turns without a client.
     std::thread::sleep(Duration::from_millis(100));
     let mut second = Peer::primary(&nic, "", 2);
     match second.hear() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values that are texts to clients (`sdn_string`).
+//! Values that are strings to clients (`sdn_string`).
 
 use adit_p4runtime::proto::v1::{
     self,
@@ -16,7 +16,7 @@ use tonic::Code;
 
 use crate::common::{codes, direct, frame, insert, nic_of, update, Nic, Peer, PROGRAM};
 
-/// The test's program with hops and ports that are texts.
+/// Returns the test's program with hops and ports that are strings.
 fn program() -> String {
     let changes = [
         (
@@ -115,7 +115,8 @@ fn texts_stand_for_the_same_wherever_they_are_written() {
     written.sort_by_key(key);
     assert_eq!(read, written);
 
-    // One of them by its text; a text that nobody has written is nobody's, and gets no number.
+    // One of them by its string; a string that no client has written selects nothing, and gets no
+    // number.
     let blue = hop(&nic, "blue", "3");
     assert_eq!(
         primary.read(E::TableEntry(blue.clone())),
@@ -142,7 +143,7 @@ fn texts_stand_for_the_same_wherever_they_are_written() {
         "{error}"
     );
 
-    // Two updates of which the second is wrong: the first is taken back.
+    // Two updates of which the second is invalid: the first is undone.
     let mut other = hop(&nic, "blue", "6");
     let before = hops(&nic, &mut primary);
     let updates = vec![
@@ -155,7 +156,7 @@ fn texts_stand_for_the_same_wherever_they_are_written() {
     assert_eq!(hops(&nic, &mut primary), before);
     assert_eq!(nic.process(0, &frame(1, 9)), [(3, frame(1, 9))]);
 
-    // The same program again keeps entries and what their texts stand for.
+    // The same program again keeps entries and the numbers of their strings.
     primary
         .configure(Action::ReconcileAndCommit, Some(&program()))
         .expect("the same program");
@@ -276,7 +277,7 @@ fn packets_and_digests_have_texts() {
             update(Type::Insert, E::DigestEntry(digest)),
         ])
         .expect("entries");
-    // The first text that is no number.
+    // The number of the first string that is not a number.
     const UPLINK: u32 = 511;
     assert_eq!(nic.process(UPLINK, &frame(9, 2)), []);
     let mut packet = None;
@@ -333,6 +334,6 @@ fn packets_and_digests_have_texts() {
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
     };
-    // 9 bits of ones, 7 that are unused.
+    // 9 bits of ones, 7 unused bits.
     assert_eq!(sent.data[..2], [0xFF, 0x80]);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Certificates on both sides.
+//! TLS with certificates of both sides.
 
 use adit_p4runtime::client::{Client, ClientError, ClientTls, Target};
 use adit_p4runtime::server::Tls;
@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
 
 use crate::common::{nic_with, Nic, DEVICE};
 
-/// Who signs certificates.
+/// A certificate authority.
 struct Authority(Certificate, KeyPair);
 
 impl Authority {
@@ -22,7 +22,7 @@ impl Authority {
         self.0.pem().into_bytes()
     }
 
-    /// A certificate and its key.
+    /// Issues a certificate and its key.
     fn sign(&self, name: &str) -> (Vec<u8>, Vec<u8>) {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
@@ -31,7 +31,7 @@ impl Authority {
     }
 }
 
-/// Certificates of a server that lets anybody in.
+/// Returns certificates of a server that admits any client.
 pub(crate) fn server_certificates() -> Tls {
     let (certificate, key) = Authority::new().sign("localhost");
     Tls {
@@ -72,7 +72,7 @@ fn who_has_no_certificate_is_not_let_in() {
     assert!(tables(&nic, None).is_err());
     assert!(tables(&nic, with(&servers, None)).is_err());
     assert!(tables(&nic, with(&servers, Some(others.sign("controller")))).is_err());
-    // The client is as strict.
+    // The client verifies the server, too.
     assert!(tables(&nic, with(&others, Some(clients.sign("controller")))).is_err());
 }
 
