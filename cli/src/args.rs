@@ -153,7 +153,7 @@ pub(crate) struct Create {
     #[arg(long)]
     pub(crate) sfnum: Option<u32>,
     /// The function to create it on, as devlink writes it (`pci/0000:00:05.0`) [default: the only
-    /// one that the adit driver has]
+    /// one that is bound to the adit driver]
     #[arg(long)]
     pub(crate) device: Option<String>,
     /// Write a CDI specification, with which `podman run --device adit.dev/adi=NAME` assigns it to

@@ -87,7 +87,7 @@ impl Capture {
                 let (id, units, data) = match block {
                     None => return Ok(None),
                     Some(Block::EnhancedPacket(packet)) => {
-                        // The crate takes every unit for a nanosecond.
+                        // The crate interprets every unit as a nanosecond.
                         let units = packet.timestamp.as_nanos() as u64;
                         (packet.interface_id, units, packet.data.into_owned())
                     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit p4`: programs, before a NIC runs them.
+//! `adit p4`: P4 programs, before a NIC runs them.
 
 mod changes;
 mod record;

@@ -5,7 +5,7 @@
 //! 1. the port, as function and sfnum: `pci/0000:00:05.0 7`;
 //! 2. the folder of its CDI specification, empty if it has none;
 //! 3. the ADI's instance, a UUID that no other ADI has or had: numbers of ports, devices and groups
-//!    are used again, so that only this says whether an ADI is the one that was named;
+//!    are reused, so that only this identifies an ADI as the one that was named;
 //! 4. its device when it was named, which is looked up first.
 //!
 //! The last two lines exist once the ADI does. `.ports` has a file for each function and sfnum that

@@ -57,7 +57,7 @@ pub(crate) enum TableCommand {
         #[arg(long)]
         replace: bool,
     },
-    /// Change entries and default actions
+    /// Modify entries and default actions
     Set(Entries),
     /// Delete entries, the last first; their actions do not matter. A default action is reset to
     /// the program's
@@ -109,7 +109,7 @@ pub(crate) struct Entries {
     /// One entry: its table, matches and action
     #[arg(required_unless_present = "from", conflicts_with = "from")]
     entry: Vec<String>,
-    /// Read entries from a file, one a line (`-`: standard input); `#` begins a comment
+    /// Read entries from a file, one per line (`-`: standard input); `#` begins a comment
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Write all or nothing

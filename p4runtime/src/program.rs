@@ -29,7 +29,7 @@ pub enum ProgramError {
     /// A package of another version.
     #[error("a package of version {0}: this program reads version 1")]
     Version(u8),
-    /// Neither a package nor text.
+    /// Data that is neither a package nor text.
     #[error(
         "p4_device_config is neither P4 source (UTF-8) nor a package of `adit p4 compile`: {0}"
     )]

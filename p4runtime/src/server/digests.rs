@@ -24,7 +24,7 @@ struct Sent {
     /// The time at which it counts as lost.
     until_ns: u64,
     data: Vec<Vec<u8>>,
-    /// The streams that took it.
+    /// The streams that it was sent on.
     clients: Vec<u64>,
 }
 

@@ -382,7 +382,7 @@ impl Pipeline {
             .collect()
     }
 
-    /// Converts an entry for clients. `wanted` selects what is reported beyond the entry.
+    /// Converts an entry for clients. `wanted` selects the data that is reported beyond the entry.
     pub(crate) fn shown_entry(
         &self,
         n: usize,
