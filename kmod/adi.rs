@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An ADI: a slice of the function with a PASID of its own.
+//! An ADI: a slice of the function with its own PASID.
 //!
-//! Whoever made it, a devlink port or a mediated device, has the [`OwnedAdi`]; those who use it
-//! have references to the [`Adi`], which get errors once the owner has let it go.
+//! Its creator, a devlink port or a mediated device, holds the [`OwnedAdi`]. Users hold references
+//! to the [`Adi`], whose operations fail once the owner has dropped it.
 
 use adit_uapi::virtchnl2::{
     adi,
@@ -49,60 +49,60 @@ use crate::{
     pf::Pf, //
 };
 
-/// What a user of an ADI can have signalled to it.
+/// Event of an ADI that its user can attach an eventfd to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// A vector of the ADI, from 0.
+    /// An interrupt of a vector of the ADI, from 0.
     Vector(u16),
-    /// A queue was stopped by a fault.
+    /// A fault that stopped a queue.
     Fault,
-    /// The ADI is wanted back.
+    /// A request to release the ADI.
     Request,
 }
 
-/// Who uses an ADI, and has to know when it ends.
+/// User of an ADI, to be notified when the ADI dies.
 pub(crate) trait AdiUser: Send + Sync {
-    /// The ADI is dead: what is mapped of it must go. Called in process context, once, perhaps
-    /// while other calls are under way.
+    /// Handles the death of the ADI: its mappings must be removed. Called in process context, once,
+    /// perhaps while other calls are in progress.
     fn dead(&self);
 }
 
-/// Who made an ADI, and calls it what.
+/// Creator of an ADI, with its identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Maker {
     /// A devlink port: its `sfnum`.
     Port(u32),
-    /// A mediated device: its UUID, as text.
+    /// A mediated device: its UUID as text.
     Mediated([u8; UUID_LEN]),
 }
 
-/// Characters of a UUID's text.
+/// Length of a UUID in text form.
 pub(crate) const UUID_LEN: usize = 36;
 
-/// What an ADI is made from.
+/// Parameters of a new ADI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdiSpec {
-    /// Who made it.
+    /// The creator.
     pub(crate) maker: Maker,
-    /// Queue pairs, each with a vector.
+    /// Queue pairs, each with its own vector.
     pub(crate) queue_pairs: u16,
-    /// Its address; all zeros for one of the device's choice.
+    /// MAC address; all zeros lets the device choose.
     pub(crate) mac: [u8; 6],
-    /// Tells it from all others that there are, were and will be.
+    /// Identifier that no other ADI ever has: past, present or future.
     pub(crate) instance: InstanceId,
 }
 
 /// Values of [`Adi::life`].
 mod life {
-    /// It ends, or has: for good.
+    /// The ADI is ending or has ended, permanently.
     pub(super) const ENDED: u32 = 0;
     /// Its users may use it.
     pub(super) const ACTIVE: u32 = 1;
-    /// A reset has taken it from the device, which is to give it back.
+    /// A reset has removed it from the device; it is to be created again.
     pub(super) const LOST: u32 = 2;
 }
 
-/// Eventfds, by what triggers them.
+/// Eventfds, by trigger.
 struct Triggers {
     vectors: KVec<Option<EventFd>>,
     fault: Option<EventFd>,
@@ -127,13 +127,13 @@ pub(crate) struct Adi {
     request: AdiRequest,
     layout: AdiLayout,
     space: Arc<AddressSpace>,
-    /// Index of its devlink port.
+    /// Index of the devlink port.
     port: Atomic<u32>,
     /// See [`mod@life`].
     life: Atomic<u32>,
-    /// The device has it.
+    /// Nonzero while the device has this ADI.
     known: Atomic<u32>,
-    /// Whether it is destroyed. Held while it is, and while the device gives it back.
+    /// Set once it is destroyed. Held during destruction and during restoration by the device.
     #[pin]
     destroyed: Mutex<bool>,
     faults: Atomic<u64>,
@@ -147,74 +147,75 @@ pub(crate) struct Adi {
 }
 
 impl Adi {
-    /// The function that it is a slice of.
+    /// Returns the function that this is a slice of.
     pub(crate) fn pf(&self) -> &Arc<Pf> {
         &self.pf
     }
 
-    /// What it was made from.
+    /// Returns the parameters that it was created with.
     pub(crate) fn spec(&self) -> &AdiSpec {
         &self.spec
     }
 
-    /// Its queues, vectors and pages, as the device has made them.
+    /// Returns its queues, vectors and pages, as created by the device.
     pub(crate) fn layout(&self) -> &AdiLayout {
         &self.layout
     }
 
-    /// The index of its devlink port.
+    /// Returns the index of its devlink port.
     pub(crate) fn port(&self) -> u32 {
         self.port.load(Relaxed)
     }
 
-    /// Says which devlink port it has.
+    /// Records the index of its devlink port.
     pub(crate) fn set_port(&self, index: u32) {
         self.port.store(index, Relaxed);
     }
 
-    /// Its name in messages about ADIs.
+    /// Returns its id in ADI messages.
     pub(crate) fn id(&self) -> u16 {
         self.layout.adi_id
     }
 
-    /// What its DMA reaches.
+    /// Returns the address space of its DMA.
     pub(crate) fn space(&self) -> &Arc<AddressSpace> {
         &self.space
     }
 
-    /// Its PASID.
+    /// Returns its PASID.
     pub(crate) fn pasid(&self) -> u32 {
         self.space.pasid()
     }
 
-    /// Whether its users may use it.
+    /// Returns whether users may use it.
     pub(crate) fn is_alive(&self) -> bool {
         self.life.load(Acquire) == life::ACTIVE
     }
 
-    /// How often a fault has stopped one of its queues.
+    /// Returns the number of faults that have stopped one of its queues.
     pub(crate) fn faults(&self) -> u64 {
         self.faults.load(Relaxed)
     }
 
-    /// The number of the page of memory for page `index` of its frame, to be mapped to its owner.
+    /// Returns the page frame number of page `index` of its frame, to be mapped to its user.
     pub(crate) fn frame_page(&self, index: u32) -> Option<u64> {
         let offset = self.layout.frame_offset + u64::from(index) * messages::PAGE;
         (index < self.layout.frame_pages).then(|| self.pf.page_frame(offset))
     }
 
-    /// The number of the page of memory for its kick page.
+    /// Returns the page frame number of its kick page.
     pub(crate) fn kick_page(&self) -> u64 {
         self.pf.page_frame(self.layout.kick_offset)
     }
 
-    /// Sends a request about this ADI; the caller has made sure that it is about no other. `EIO`
-    /// once the ADI is dead.
+    /// Sends a request about this ADI; the caller has checked that it concerns no other ADI. Fails
+    /// with `EIO` once the ADI is dead.
     pub(crate) fn request(&self, op: u32, payload: &[u8]) -> Result<KVVec<u8>> {
         self.request_if(|| true, op, payload)
     }
 
-    /// [`Self::request()`], if `still` says so once it is its turn, and `EIO` otherwise.
+    /// Sends a [`Self::request()`] if `still` returns true when its turn comes; fails with `EIO`
+    /// otherwise.
     pub(crate) fn request_if(
         &self,
         still: impl FnOnce() -> bool,
@@ -225,70 +226,71 @@ impl Adi {
         self.pf.request_if(still, op, payload)
     }
 
-    /// Sends a request that makes this ADI let go of something, for which it may be dead already:
-    /// until it is destroyed its queues run. `EIO` once the device does not have it, or was reset;
-    /// then there is no DMA of it, either.
+    /// Sends a request that makes this ADI release a resource. It may be dead already: its queues
+    /// run until it is destroyed. Fails with `EIO` once the device no longer has it or was reset;
+    /// then it does no DMA, either.
     pub(crate) fn quiesce(&self, op: u32, payload: &[u8]) -> Result<KVVec<u8>> {
         self.pf.request_if(|| self.is_known(), op, payload)
     }
 
-    /// Puts it back to how it was made: nothing of what its user has set up or left is there when
-    /// this returns.
+    /// Resets it to its state after creation: no state that its user set up remains when this
+    /// returns.
     pub(crate) fn reset(&self) -> Result {
         let message = messages::reset_adi(self.id());
         self.quiesce(adi::op::RESET_ADI, message.as_bytes())?;
         Ok(())
     }
 
-    /// Whether the device has it.
+    /// Returns whether the device has it.
     fn is_known(&self) -> bool {
         self.known.load(Relaxed) != 0
     }
 
-    /// Has an eventfd signalled, or no longer with `None`. `EINVAL` if there is no such vector.
+    /// Sets the eventfd of a trigger; `None` removes it. Fails with `EINVAL` if there is no such
+    /// vector.
     pub(crate) fn set_trigger(&self, trigger: Trigger, eventfd: Option<EventFd>) -> Result {
         let old = {
             let mut triggers = self.triggers.lock();
             let slot = triggers.slot(trigger).ok_or(EINVAL)?;
             core::mem::replace(slot, eventfd)
         };
-        // The last reference to an eventfd is not given back under the lock.
+        // The last reference to an eventfd is not dropped under the lock.
         drop(old);
         Ok(())
     }
 
-    /// Signals whatever eventfd there is for `trigger`.
+    /// Signals the eventfd of `trigger`, if any.
     pub(crate) fn trigger(&self, trigger: Trigger) {
         if let Some(Some(eventfd)) = self.triggers.lock().slot(trigger) {
             eventfd.signal();
         }
     }
 
-    /// Vector `vector` has signalled.
+    /// Handles an interrupt of vector `vector`.
     pub(crate) fn signal(&self, vector: u16) {
         self.trigger(Trigger::Vector(vector));
     }
 
-    /// A fault has stopped a queue.
+    /// Handles a fault that has stopped a queue.
     pub(crate) fn faulted(&self) {
         self.faults.fetch_add(1, Relaxed);
         self.trigger(Trigger::Fault);
         self.pf.tell(|listener| listener.fault());
     }
 
-    /// How many of its faults nobody has recovered from.
+    /// Returns the number of faults not yet recovered from.
     pub(crate) fn new_faults(&self) -> u64 {
         self.faults()
             .saturating_sub(self.acknowledged.load(Relaxed))
     }
 
-    /// All faults so far have been seen.
+    /// Marks all faults so far as seen.
     pub(crate) fn acknowledge_faults(&self) {
         self.acknowledged.store(self.faults(), Relaxed);
     }
 
-    /// Registers who uses it, from opening it until closing it (`None`), and is told about the
-    /// end. `EIO` when that has come already.
+    /// Registers the user, from opening the ADI until closing it (`None`). The user is notified
+    /// when the ADI dies. Fails with `EIO` if it is dead already.
     pub(crate) fn set_user(&self, user: Option<Arc<dyn AdiUser>>) -> Result {
         let mut slot = self.user.lock();
         if user.is_some() && !self.is_alive() {
@@ -300,14 +302,14 @@ impl Adi {
         Ok(())
     }
 
-    /// Whether somebody uses it.
+    /// Returns whether it has a user.
     pub(crate) fn is_used(&self) -> bool {
         self.user.lock().is_some()
     }
 
-    /// Ends it if nobody uses it; `EBUSY` otherwise.
+    /// Ends it if it has no user; fails with `EBUSY` otherwise.
     pub(crate) fn retire(&self) -> Result {
-        // Under the lock, so that nobody begins to use it in between.
+        // Under the lock, so that no user registers in between.
         let slot = self.user.lock();
         if slot.is_some() {
             return Err(EBUSY);
@@ -316,9 +318,9 @@ impl Adi {
         Ok(())
     }
 
-    /// Ends it whoever uses it: requests fail from here on, and its user is notified.
+    /// Ends it even if it is in use: requests fail from here on, and its user is notified.
     pub(crate) fn die(&self) {
-        // Under the lock, so that nobody registers in between and waits in vain.
+        // Under the lock, so that no user registers in between and waits in vain.
         let (before, user) = {
             let slot = self.user.lock();
             (self.life.xchg(life::ENDED, Full), slot.clone())
@@ -328,8 +330,8 @@ impl Adi {
         }
     }
 
-    /// A reset has taken it from the device: whoever uses it has to open it anew once
-    /// [`Self::restore()`] has brought it back.
+    /// Handles a reset that has removed it from the device: its user must open it again after
+    /// [`Self::restore()`] has recreated it.
     pub(crate) fn lost(&self) {
         self.known.store(0, Relaxed);
         let (lost, user) = {
@@ -342,7 +344,7 @@ impl Adi {
         }
     }
 
-    /// Takes its registers from its user, and says that it is to close it.
+    /// Revokes the user's access to its registers and requests that the user close it.
     fn end_use(&self, user: Option<Arc<dyn AdiUser>>) {
         if let Some(user) = user {
             user.dead();
@@ -351,12 +353,12 @@ impl Adi {
         self.trigger(Trigger::Fault);
     }
 
-    /// Has the device make it again after a reset, as it was: with its PASID, whose I/O page table
-    /// is still attached, its address and its place, so that the queues, pages and vport of before
-    /// are this one's and no other's. Nothing of what its user had set up is there.
+    /// Creates it on the device again after a reset, unchanged: with its PASID, whose I/O page
+    /// table is still attached, its MAC address and its place, so that it gets the same queues,
+    /// pages and vport as before, and no other ADI does. Nothing that its user had set up remains.
     ///
-    /// Does nothing for one that was not lost. When the device makes another one of it, or none, it
-    /// stays as it is.
+    /// Does nothing for an ADI that was not lost. If the device creates a different one, or none,
+    /// this ADI stays lost.
     pub(crate) fn restore(self: &Arc<Self>) -> Result {
         let destroyed = self.destroyed.lock();
         if *destroyed || self.life.load(Acquire) != life::LOST {
@@ -377,17 +379,17 @@ impl Adi {
             .insert(self)
             .inspect_err(|_| destroy(&self.pf, layout.adi_id))?;
         self.known.store(1, Relaxed);
-        // Unless it was ended meanwhile.
+        // Unless it was ended in the meantime.
         let _ = self.life.cmpxchg(life::LOST, life::ACTIVE, Full);
         Ok(())
     }
 }
 
-/// Asks the device for an ADI.
+/// Creates an ADI on the device.
 fn create(pf: &Pf, request: &AdiRequest) -> Result<AdiLayout> {
     let reply = pf.request(op::NON_FLEX_CREATE_ADI, &request.encode())?;
     AdiLayout::decode(request, &reply, pf.bar_len()).map_err(|error| {
-        // The device may have made one. Its id, if it said one, is where it should be.
+        // The device may have created one. Its id, if the reply has one, is at its usual offset.
         if let Some(&[low, high]) = reply.get(10..12) {
             destroy(pf, u16::from_le_bytes([low, high]));
         }
@@ -395,7 +397,7 @@ fn create(pf: &Pf, request: &AdiRequest) -> Result<AdiLayout> {
     })
 }
 
-/// Gives an ADI back to the device.
+/// Destroys an ADI on the device.
 fn destroy(pf: &Pf, id: u16) {
     let message = messages::destroy_adi(id);
     let result = pf.request(op::NON_FLEX_DESTROY_ADI, message.as_bytes());
@@ -404,12 +406,12 @@ fn destroy(pf: &Pf, id: u16) {
     }
 }
 
-/// An ADI and the duty to destroy it, which must be done before the function is unbound.
+/// Owner of an ADI, which must be dropped, destroying the ADI, before the function is unbound.
 pub(crate) struct OwnedAdi(Arc<Adi>);
 
 impl OwnedAdi {
-    /// Makes an ADI: a PASID, an I/O page table attached to it, and the queues in the device.
-    /// What a step before has made is undone when a later one fails.
+    /// Creates an ADI: a PASID, an I/O page table attached to it, and the queues in the device. If
+    /// a step fails, the earlier ones are undone.
     pub(crate) fn new(pf: &Arc<Pf>, pdev: &pci::Device<Bound>, spec: AdiSpec) -> Result<Self> {
         let (index, cause_ring) = pf.next_adi()?;
         let space = AddressSpace::new(pdev.as_ref())?;
@@ -426,8 +428,8 @@ impl OwnedAdi {
             cause_ring,
             place: None,
         };
-        // Until it is among the others: a reset gives those back that are there, and must not miss
-        // this one, nor find its place taken.
+        // Until it is in the table: a reset restores the ADIs of the table, and must not miss this
+        // one, nor find its place taken.
         let _making = pf.adis().making();
         let layout = create(pf, &request)?;
         let adi = Arc::pin_init(
@@ -461,7 +463,7 @@ impl OwnedAdi {
         Ok(owned)
     }
 
-    /// The ADI, to be used.
+    /// Returns the ADI, for use.
     pub(crate) fn adi(&self) -> &Arc<Adi> {
         &self.0
     }
@@ -480,7 +482,7 @@ impl Drop for OwnedAdi {
                 destroy(&adi.pf, adi.id());
             }
         }
-        // The device has let go of the PASID, or has to live with every access failing.
+        // The device has released the PASID; if not, all its accesses fail from here on.
         drop(adi.attachment.lock().take());
     }
 }
@@ -488,21 +490,22 @@ impl Drop for OwnedAdi {
 /// The ADIs of a function.
 #[pin_data]
 pub(crate) struct AdiTable {
-    /// Those that the device has, by their ids: where causes find theirs.
+    /// ADIs that the device has, by id: for looking up the ADI of a cause entry.
     #[pin]
     adis: Mutex<RBTree<u16, Arc<Adi>>>,
-    /// Those that have an owner, by their PASIDs: a reset takes none of them out.
+    /// ADIs that have an owner, by PASID: a reset removes none of them.
     #[pin]
     owned: Mutex<RBTree<u32, Arc<Adi>>>,
     #[pin]
     making: Mutex<()>,
-    /// Held while ADIs are lost, so that nobody who waits for that goes on before it is done.
+    /// Held while ADIs are marked as lost, so that callers waiting for that continue only
+    /// afterwards.
     #[pin]
     losing: Mutex<()>,
 }
 
 impl AdiTable {
-    /// An empty one.
+    /// Creates an empty table.
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -515,12 +518,12 @@ impl AdiTable {
         )
     }
 
-    /// The ADI that the device calls `id`.
+    /// Returns the ADI with the device's id `id`.
     pub(crate) fn get(&self, id: u16) -> Option<Arc<Adi>> {
         self.adis.lock().get(&id).cloned()
     }
 
-    /// How many there are, and how many queue pairs they have.
+    /// Returns the number of ADIs and the total number of their queue pairs.
     pub(crate) fn usage(&self) -> (u64, u64) {
         let adis = self.adis.lock();
         adis.values().fold((0, 0), |(count, pairs), adi| {
@@ -528,12 +531,12 @@ impl AdiTable {
         })
     }
 
-    /// Keeps ADIs from being made.
+    /// Prevents the creation of ADIs while the guard is held.
     pub(crate) fn making(&self) -> Guard<'_, (), MutexBackend> {
         self.making.lock()
     }
 
-    /// A reset has taken all ADIs from the device: their users are notified.
+    /// Handles a reset that has removed all ADIs from the device: their users are notified.
     pub(crate) fn lose(&self) {
         let _losing = self.losing.lock();
         self.for_each(|adi| {
@@ -542,7 +545,7 @@ impl AdiTable {
         });
     }
 
-    /// Has the device give back all ADIs that were lost. No ADI is made meanwhile:
+    /// Creates all lost ADIs on the device again. No ADI may be created meanwhile: see
     /// [`Self::making()`].
     pub(crate) fn restore(&self) {
         let mut next = Some(0);
@@ -565,8 +568,8 @@ impl AdiTable {
         }
     }
 
-    /// Calls `visit` for each that the device has; no lock is held meanwhile, so that ADIs may come
-    /// and go.
+    /// Calls `visit` for each ADI that the device has. No lock is held meanwhile, so ADIs may be
+    /// added and removed.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&Arc<Adi>)) {
         let mut next = Some(0);
         while let Some(id) = next {
@@ -582,7 +585,7 @@ impl AdiTable {
     }
 
     fn insert(&self, adi: &Arc<Adi>) -> Result {
-        // A device that gives an id twice would let one owner hear what is another's.
+        // If a device assigned an id twice, one owner would receive the events of another.
         let mut adis = self.adis.lock();
         if adis.get(&adi.id()).is_some() {
             return Err(eproto());
@@ -591,23 +594,23 @@ impl AdiTable {
         Ok(())
     }
 
-    /// Adds one that has an owner now.
+    /// Adds an ADI that has an owner now.
     fn own(&self, adi: &Arc<Adi>) -> Result {
         let mut owned = self.owned.lock();
         let before = owned.try_create_and_insert(adi.pasid(), adi.clone(), GFP_KERNEL)?;
         drop(owned);
-        // A PASID is one ADI's, which has it until it is disowned.
+        // A PASID belongs to one ADI, which keeps it until it is disowned.
         drop(before);
         Ok(())
     }
 
-    /// Takes out one that has no owner any more.
+    /// Removes an ADI that no longer has an owner.
     fn disown(&self, adi: &Arc<Adi>) {
         let removed = self.owned.lock().remove(&adi.pasid());
         drop(removed);
     }
 
-    /// Takes one out, if it is in.
+    /// Removes an ADI, if it is in the table.
     pub(crate) fn remove(&self, adi: &Arc<Adi>) {
         let removed = {
             let mut adis = self.adis.lock();

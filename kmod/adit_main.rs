@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Adit: an IDPF physical function cut into Assignable Device Interfaces (ADIs).
+//! Adit: an IDPF physical function divided into Assignable Device Interfaces (ADIs).
 //!
-//! The driver takes the PCI function of an IDPF device when it is told to (`driver_override`; the
-//! class belongs to idpf), talks to its control plane through the mailbox, and makes ADIs: each
-//! with queues and vectors of its own, and with a PASID of its own that every DMA of it carries.
+//! The driver binds to the PCI function of an IDPF device on request (`driver_override`; idpf
+//! matches the class), talks to its control plane through the mailbox, and creates ADIs: each has
+//! its own queues and vectors, and its own PASID, which all of its DMA carries.
 
 use kernel::{
     auxiliary,
@@ -41,7 +41,7 @@ const MODULE_NAME: &CStr = <LocalModule as kernel::ModuleMetadata>::NAME;
 
 #[pin_data]
 struct AditModule {
-    // Before the functions, so that ADIs find their driver, and their users are waited for.
+    // Dropped before the functions, so that ADIs find their driver, and their users are waited for.
     #[pin]
     _vfio: Registration<auxiliary::Adapter<crate::vfio::VfioDriver>>,
     #[pin]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An ADI on the auxiliary bus: `adit.adi.N`, for the driver that shows it to user space.
+//! An ADI on the auxiliary bus: `adit.adi.N`, for the driver that exposes it to user space.
 //!
 //! Its driver finds the ADI with `adev.registration_data::<ForLt!(Arc<Adi>)>()`.
 
@@ -22,7 +22,7 @@ use crate::{
     sysfs, //
 };
 
-/// The part of the device's name behind the module's.
+/// Part of the device's name after the module's.
 pub(crate) const ADI_NAME: &CStr = c"adi";
 
 /// An auxiliary device. Dropping it unbinds the ADI's driver, which waits for its users.
@@ -33,14 +33,14 @@ pub(crate) struct AuxDevice {
 }
 
 impl AuxDevice {
-    /// Puts an ADI on the bus.
+    /// Registers an ADI on the bus.
     ///
     /// # Safety
     ///
     /// It is dropped before `parent` is unbound.
     pub(crate) unsafe fn new(parent: &Device<Bound>, adi: Arc<Adi>) -> Result<Self> {
-        // SAFETY: The registration, which this reference is for, ends before the device is
-        // unbound, by the function's requirement; until then the device is there.
+        // SAFETY: This reference is for the registration, which ends before the device is unbound,
+        // by the function's requirement; until then the device exists.
         let parent: &'static Device<Bound> = unsafe { &*core::ptr::from_ref(parent) };
         let id = ids::next_device()?;
         let port = adi.port();
@@ -54,7 +54,7 @@ impl AuxDevice {
         })
     }
 
-    /// The `N` of its name.
+    /// Returns the `N` of its name.
     pub(crate) fn id(&self) -> u32 {
         self.id
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Headers with interfaces that the kernel crate does not bind: adit_bindings.rs is made of them,
- * of what Kbuild names.
+ * Headers of interfaces that the kernel crate does not bind. adit_bindings.rs is generated from
+ * them, for the items that Kbuild lists.
  */
 
 #include <linux/anon_inodes.h>

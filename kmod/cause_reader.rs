@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a driver is in a cause ring; no kernel in here, so that the host tests the same source.
+//! A driver's position in a cause ring. Free of kernel dependencies, so that the host tests compile
+//! the same source.
 
 use adit_uapi::virtchnl2::adi::CauseEntry;
 
-/// The place of the next entry, and which generation makes it one.
+/// The position of the next entry, and the generation bit that makes it valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CauseReader {
     len: u32,
@@ -13,7 +14,7 @@ pub(crate) struct CauseReader {
 }
 
 impl CauseReader {
-    /// The beginning of a zeroed ring of `len` entries.
+    /// Creates a reader at the start of a zeroed ring of `len` entries.
     pub(crate) const fn new(len: u32) -> Self {
         Self {
             len,
@@ -22,13 +23,13 @@ impl CauseReader {
         }
     }
 
-    /// The index of the entry to look at, which is also what the device is told.
+    /// Returns the index of the next entry, which is also the head index written for the device.
     pub(crate) const fn index(&self) -> u32 {
         self.next
     }
 
-    /// Judges what is at [`Self::index`]: an entry is taken, and the next one is looked at from
-    /// then on; anything else was written in the pass before.
+    /// Checks the value at [`Self::index`]: a valid entry is consumed, and the reader advances; any
+    /// other value was written in the previous pass.
     pub(crate) fn take(&mut self, value: u64) -> Option<CauseEntry> {
         let entry = CauseEntry(value);
         if entry.generation() != self.generation {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A cause ring: where the device says which ADI has something to say.
+//! A cause ring: the device writes to it which ADI has an event.
 
 use adit_uapi::virtchnl2::adi::{
     cause_reason,
@@ -37,7 +37,7 @@ use crate::{
     registers::Registers, //
 };
 
-/// Entries of a ring; the device keeps what does not fit.
+/// Entries of a ring; the device holds back causes that do not fit.
 const MAX_LEN: u32 = 1024;
 
 /// A cause ring and its MSI-X vector.
@@ -48,19 +48,19 @@ pub(crate) struct CauseRing {
     id: u16,
     vector: u16,
     len: u32,
-    /// The entries, and behind them how far we have read.
+    /// The entries, followed by the driver's head index.
     memory: Coherent<[u64]>,
     #[pin]
     reader: Mutex<CauseReader>,
-    /// Entries about ADIs that are not there, or of a kind that is not known.
+    /// Entries about ADIs that do not exist, or of an unknown kind.
     strays: Atomic<u64>,
 }
 
 impl CauseRing {
-    /// Ring `id` of `pf`, which signals MSI-X vector `vector`.
+    /// Creates ring `id` of `pf`, which signals MSI-X vector `vector`.
     pub(crate) fn new(dev: &Device<Bound>, pf: &Pf, id: u16, vector: u16) -> Result<Arc<Self>> {
         let len = pf.caps().max_cause_ring_len.get().clamp(8, MAX_LEN);
-        // A power of 2, as the device wants it: the largest that is not more.
+        // The device requires a power of 2: the largest that is not more.
         let len: u32 = 1 << len.ilog2();
         let reader = CauseReader::new(len);
         // CAST: a small number.
@@ -80,7 +80,7 @@ impl CauseRing {
         )
     }
 
-    /// Tells the device about the ring, from its beginning, and lets it signal.
+    /// Configures the ring in the device, from its start, and arms its interrupt.
     pub(crate) fn start(&self, pf: &Pf) -> Result {
         {
             let mut reader = self.reader.lock();
@@ -102,13 +102,13 @@ impl CauseRing {
         self.regs.arm(self.vector.into())
     }
 
-    /// Entries that meant nothing.
+    /// Returns the number of entries that were not understood.
     pub(crate) fn strays(&self) -> u64 {
         self.strays.load(Relaxed)
     }
 
-    /// Passes on what is in the ring, one lap at most, so that a device that writes without end
-    /// keeps nobody here.
+    /// Dispatches the entries of the ring, one lap at most, so that a device that writes endlessly
+    /// cannot block this thread.
     fn pass_on(&self) -> Result {
         let mut reader = self.reader.lock();
         for _ in 0..self.len {
@@ -137,8 +137,8 @@ impl CauseRing {
 
 impl IrqThread for CauseRing {
     fn run(&self) {
-        // Both fail only when there is nobody left to tell: the ring's indexes are in range, and
-        // registers are there until the function is unbound.
+        // Both fail only when nothing is left to handle: the ring's indexes are in range, and the
+        // registers exist until the function is unbound.
         let _ = self.pass_on();
         let _ = self.regs.arm(self.vector.into());
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The function's devlink instance: how people make ADIs.
+//! The function's devlink instance: the administrator's interface for creating ADIs.
 //!
 //! `devlink port add pci/BDF flavour pcisf pfnum 0 sfnum N`, then `devlink port function set`, as
 //! for sub-functions of other drivers.
@@ -56,29 +56,29 @@ const OPS: bindings::devlink_ops = bindings::devlink_ops {
 };
 static DEVLINK_OPS: bindings::devlink_ops = OPS;
 
-/// What the callbacks work on. The instance lock (`devl_lock()`), which devlink holds while it
-/// calls them, is taken before any lock in here.
+/// State that the callbacks work on. The instance lock (`devl_lock()`), which devlink holds while
+/// it calls them, is taken before any lock in here.
 #[pin_data]
 struct Instance {
     pf: Arc<Pf>,
-    /// By port index.
+    /// Ports, by index.
     #[pin]
     ports: Mutex<RBTree<u32, Pin<KBox<Port>>>>,
 }
 
 impl Instance {
-    /// The instance behind a `struct devlink`.
+    /// Returns the instance of a `struct devlink`.
     ///
     /// # Safety
     ///
     /// `devlink` was allocated by [`Devlink::new()`], and is not freed before `'a` ends.
     unsafe fn of<'a>(devlink: *mut bindings::devlink) -> &'a Self {
-        // SAFETY: By the function's requirement the private data is a pointer to an instance,
-        // which the `Devlink` has a reference to.
+        // SAFETY: By the function's requirement the private data is a pointer to an instance, which
+        // the `Devlink` holds a reference to.
         unsafe { &**bindings::devlink_priv(devlink).cast::<*const Self>() }
     }
 
-    /// Takes a port out, if there is any: it is still registered.
+    /// Removes a port from the table, if there is any; it is still registered.
     fn take_port(&self) -> Option<Pin<KBox<Port>>> {
         let mut ports = self.ports.lock();
         let first = ports.keys().next().copied();
@@ -86,19 +86,19 @@ impl Instance {
     }
 }
 
-/// The function, for a devlink callback: devlink calls only while the instance is registered, which
-/// is while it is bound.
+/// Returns the function as a bound device, for a devlink callback: devlink calls only while the
+/// instance is registered, and the function is bound for all of that time.
 ///
 /// # Safety
 ///
 /// Called from a devlink callback.
 unsafe fn bound(pf: &Pf) -> &pci::Device<Bound> {
-    // SAFETY: `Devlink::unregister()` is called before the function is unbound, and after that
-    // devlink calls no more, so that it is bound now. The wrapper is transparent.
+    // SAFETY: `Devlink::unregister()` is called before the function is unbound, and devlink makes
+    // no calls after that, so it is bound now. The wrapper is transparent.
     unsafe { &*core::ptr::from_ref(pf.pdev()).cast() }
 }
 
-/// A registered devlink instance. [`Self::unregister()`] before the function is unbound.
+/// A registered devlink instance. [`Self::unregister()`] is called before the function is unbound.
 pub(crate) struct Devlink {
     raw: NonNull<bindings::devlink>,
     instance: Arc<Instance>,
@@ -106,7 +106,7 @@ pub(crate) struct Devlink {
     registered: Atomic<u32>,
 }
 
-// SAFETY: devlink locks by itself.
+// SAFETY: devlink does its own locking.
 unsafe impl Send for Devlink {}
 // SAFETY: As above.
 unsafe impl Sync for Devlink {}
@@ -122,8 +122,8 @@ impl Devlink {
             }),
             GFP_KERNEL,
         )?;
-        // SAFETY: The operations are static, the name space is the initial one, which is always
-        // there, and the device is bound.
+        // SAFETY: The operations are static, the network namespace is the initial one, which always
+        // exists, and the device is bound.
         let raw = unsafe {
             bindings::devlink_alloc_ns(
                 &DEVLINK_OPS,
@@ -133,7 +133,7 @@ impl Devlink {
             )
         };
         let raw = NonNull::new(raw).ok_or(ENOMEM)?;
-        // SAFETY: The private data has room for the pointer and is aligned for it.
+        // SAFETY: The private data is large enough for the pointer and aligned for it.
         unsafe {
             bindings::devlink_priv(raw.as_ptr())
                 .cast::<*const Instance>()
@@ -156,7 +156,7 @@ impl Devlink {
         Ok(devlink)
     }
 
-    /// Takes the ports away, and with them their ADIs. Waits until their users have let go.
+    /// Removes the ports and their ADIs. Waits until their users have released them.
     pub(crate) fn unregister(&self) {
         self.health.quiesce();
         if self.registered.xchg(0, Full) == 0 {
@@ -170,12 +170,12 @@ impl Devlink {
         }
     }
 
-    /// Shows the ADI of a mediated device, which is its owner; returns the port's index.
+    /// Adds a port for the ADI of a mediated device, which owns it; returns the port's index.
     pub(crate) fn add_mediated(&self, adi: Arc<Adi>, uuid: CString) -> Result<u32> {
         self.locked(|raw| port::add_mediated(raw, &self.instance, adi, uuid))
     }
 
-    /// Takes a port of [`Self::add_mediated()`] away, if it is still there.
+    /// Removes a port of [`Self::add_mediated()`], if it still exists.
     pub(crate) fn remove_mediated(&self, index: u32) {
         self.locked(|_| {
             let port = self.instance.ports.lock().remove(&index);
@@ -187,7 +187,7 @@ impl Devlink {
 
     fn locked<R>(&self, f: impl FnOnce(*mut bindings::devlink) -> R) -> R {
         let raw = self.raw.as_ptr();
-        // SAFETY: The instance is there until `drop()`.
+        // SAFETY: The instance exists until `drop()`.
         unsafe { bindings::devl_lock(raw) };
         let result = f(raw);
         // SAFETY: Locked above.
@@ -198,13 +198,13 @@ impl Devlink {
 
 impl Drop for Devlink {
     fn drop(&mut self) {
-        // Should the caller have failed before it came to do so.
+        // In case the caller failed before it did so.
         self.unregister();
         self.locked(|raw| {
             self.health.unregister();
             resources::unregister(raw);
         });
-        // SAFETY: `new()` allocated it, and it is not registered any more.
+        // SAFETY: `new()` allocated it, and it is no longer registered.
         unsafe { bindings::devlink_free(self.raw.as_ptr()) };
     }
 }

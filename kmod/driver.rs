@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The PCI driver: from a function that it is given to a [`Pf`], and back.
+//! The PCI driver: probes a function to make it a [`Pf`], and unbinds it.
 
 use kernel::{
     device::{
@@ -33,20 +33,20 @@ use crate::{
     registers::Registers, //
 };
 
-/// Cause rings at most: more do not help once each CPU has one.
+/// Maximum number of cause rings: more are of no use once each CPU has one.
 const MAX_RINGS: u32 = 16;
-/// Bits above the 24 of a class code: an entry that no device matches.
+/// A bit above the 24 of a class code: an entry that no device matches.
 const NO_CLASS: u32 = 1 << 24;
 
-/// Matches nothing, and no alias is made of it: IDPF's class is idpf's, so that this driver binds
-/// only to what `driver_override` names.
+/// Matches no device, and yields no module alias: idpf matches IDPF's class, so this driver binds
+/// only to the devices that `driver_override` names.
 const ID_TABLE: IdArray<pci::DeviceId, (), 1> =
     IdArray::new([(pci::DeviceId::from_class(NO_CLASS, u32::MAX), ())]);
 
 /// The driver of the physical function.
 pub(crate) struct PfDriver;
 
-/// What the driver keeps for a function while it is bound; dropped in this order.
+/// Driver data of a bound function; dropped in this order.
 pub(crate) struct PfData {
     mdev: Option<Pin<KBox<mdev::Parent>>>,
     devlink: Arc<Devlink>,
@@ -64,7 +64,7 @@ impl Drop for Running {
     }
 }
 
-/// What the mailbox's vector is for: messages that nobody has asked for.
+/// Handler of the mailbox's vector: drains unsolicited messages.
 struct MailboxIrq(Arc<Pf>);
 
 impl IrqThread for MailboxIrq {
@@ -93,9 +93,9 @@ impl PfData {
             pf.caps().max_queue_pairs.get(),
             cause_irqs.len(),
         );
-        // Last: from here on ADIs are made.
+        // Last: from here on ADIs can be created.
         let devlink = Arc::new(Devlink::new(pdev, pf.clone())?, GFP_KERNEL)?;
-        // A device without ADIs has none that could be mediated.
+        // A device without ADIs has no mediated devices.
         let mdev = match pf.caps().max_adis.get() {
             0 => None,
             _ => Some(
@@ -113,7 +113,7 @@ impl PfData {
     }
 }
 
-/// Makes a cause ring for each of the function's `vectors` besides the mailbox's.
+/// Creates a cause ring for each of the function's `vectors` besides the mailbox's.
 fn start_rings(
     pdev: &pci::Device<Bound>,
     pf: &Pf,
@@ -141,14 +141,14 @@ fn start_rings(
 
 /// Resets: see [`crate::reset`].
 impl PfData {
-    /// Takes the ADIs from their users, and ends what DMA the driver has under way.
+    /// Takes the ADIs away from their users, and stops the driver's own DMA.
     pub(crate) fn before_reset(&self) {
         let pf = &self.running.0;
         pf.stop();
         pf.lose_adis();
     }
 
-    /// Sets up again what the reset has taken away, ADIs among it.
+    /// Sets up again what the reset has removed, including ADIs.
     pub(crate) fn after_reset(&self, pdev: &pci::Device<Bound>) -> Result {
         self.running.0.restart(pdev.as_ref())
     }
@@ -167,8 +167,8 @@ impl pci::Driver for PfDriver {
     }
 
     fn unbind<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Self::Data<'bound>>) {
-        // Users first, so that they let go and are not waited for longer than need be; then ADIs,
-        // and with them PASIDs, before the driver core looks whether any is left.
+        // Users first, so that they release the ADIs early and the wait for them is short; then the
+        // ADIs, and with them the PASIDs, before the driver core checks that none is left.
         this.running.0.adis().for_each(|adi| adi.die());
         if let Some(mdev) = &this.mdev {
             mdev.unregister();

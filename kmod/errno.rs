@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errors that [`kernel::error::code`] has no names for.
+//! Errors that [`kernel::error::code`] does not name.
 
 use adit_bindings as bindings;
 use kernel::prelude::*;
 
-/// Not what this device, or its IOMMU, can do.
+/// Returns the error for an operation that this device, or its IOMMU, does not support.
 pub(crate) fn eopnotsupp() -> Error {
     // CAST: a small number.
     Error::from_errno(-(bindings::EOPNOTSUPP as c_int))
 }
 
-/// The device broke the contract.
+/// Returns the error for a device that violates the protocol.
 pub(crate) fn eproto() -> Error {
     // CAST: a small number.
     Error::from_errno(-(bindings::EPROTO as c_int))

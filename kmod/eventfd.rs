@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Eventfds that a process has handed over.
+//! Eventfds that a process has passed in.
 //!
 //! C header: [`include/linux/eventfd.h`](srctree/include/linux/eventfd.h)
 
@@ -15,24 +15,24 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The pointer is valid; `drop()` gives the reference back.
+/// The pointer is valid; `drop()` releases the reference.
 pub(crate) struct EventFd(NonNull<bindings::eventfd_ctx>);
 
-// SAFETY: An eventfd may be signalled and given back from any context.
+// SAFETY: An eventfd may be signalled and released in any context.
 unsafe impl Send for EventFd {}
 // SAFETY: As above.
 unsafe impl Sync for EventFd {}
 
 impl EventFd {
-    /// The eventfd that is `fd` in the calling process.
+    /// Returns the eventfd with descriptor `fd` in the calling process.
     pub(crate) fn from_fd(fd: c_int) -> Result<Self> {
-        // SAFETY: Any number may be asked for.
+        // SAFETY: Any number may be passed.
         let ctx = from_err_ptr(unsafe { bindings::eventfd_ctx_fdget(fd) })?;
         // INVARIANT: `eventfd_ctx_fdget()` took the reference.
         NonNull::new(ctx).map(Self).ok_or(EBADF)
     }
 
-    /// Adds 1 to its counter, which wakes who waits for it.
+    /// Adds 1 to its counter, which wakes its waiters.
     pub(crate) fn signal(&self) {
         // SAFETY: The pointer is valid by the type invariant.
         unsafe { bindings::eventfd_signal_mask(self.0.as_ptr(), 0) };

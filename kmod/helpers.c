@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Inline functions and macros of C headers, which Rust cannot call: as rust/helpers/ in the
- * kernel, for what is missing there.
+ * Inline functions and macros of C headers, which Rust cannot call: like rust/helpers/ in the
+ * kernel, for those that are missing there.
  */
 
 #include <asm/barrier.h>
@@ -19,7 +19,7 @@ void adit_dma_rmb(void)
 	dma_rmb();
 }
 
-/* A mapping of device registers: not cached, and without structures of pages behind it. */
+/* Marks a mapping as device registers: not cached, and without struct pages. */
 void adit_vma_set_registers(struct vm_area_struct *vma)
 {
 	vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
@@ -27,10 +27,10 @@ void adit_vma_set_registers(struct vm_area_struct *vma)
 }
 
 /*
- * Keeps the numbers of the device's group from being given to another one until the next boot: the
- * minor number of its node, which goes with the last reference to the group's device, and the name
- * of the node, which is the number of its IOMMU group. A container that was given the node has the
- * right to open the number, whatever is behind it by then.
+ * Keeps the numbers of the device's group from being assigned to another group until the next boot:
+ * the minor number of its node, which is freed with the last reference to the group's device, and
+ * the name of the node, which is the number of its IOMMU group. A container that was granted the
+ * node may open that number, no matter which group it denotes by then.
  */
 void adit_vfio_keep_group(struct vfio_device *vdev)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What helpers.c makes of inline functions and macros. */
+/* Wrappers of inline functions and macros, see helpers.c. */
 
 void adit_dma_rmb(void);
 void adit_vma_set_registers(struct vm_area_struct *vma);

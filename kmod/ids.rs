@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Names that no other ADI has or had: the number of its auxiliary device, and its instance.
+//! Identifiers that no other ADI has or had: the number of its auxiliary device, and its instance.
 //!
-//! Whoever was given an ADI by name must not find another owner's behind that name later, so that
-//! numbers are not used again. They begin anew with the module and with the machine; instances do
-//! not.
+//! A user that was granted an ADI by name must not find another owner's ADI under that name later,
+//! so numbers are not reused. They restart when the module is loaded or the machine is booted;
+//! instances do not repeat even then.
 
 use adit_bindings as bindings;
 use kernel::{
@@ -18,25 +18,25 @@ use kernel::{
 /// The number of the next auxiliary device.
 static NEXT: Atomic<u32> = Atomic::new(0);
 
-/// A number for an auxiliary device: their names are the whole system's, while ids of ADIs are one
-/// function's. `ENOSPC` when all 2^32 have been used.
+/// Allocates a number for an auxiliary device: their names are system-wide, while ids of ADIs are
+/// per function. Fails with `ENOSPC` when all 2^32 have been used.
 pub(crate) fn next_device() -> Result<u32> {
     let id = NEXT.fetch_add(1, Relaxed);
     if id == u32::MAX {
-        // Those after it fail, too.
+        // So that later calls fail, too.
         NEXT.fetch_sub(1, Relaxed);
         return Err(ENOSPC);
     }
     Ok(id)
 }
 
-/// The instance of an ADI: a random UUID (RFC 9562, version 4), which no other one gets in this boot
-/// or any other.
+/// The instance of an ADI: a random UUID (RFC 9562, version 4), which no other ADI gets in this
+/// boot or any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InstanceId([u8; 16]);
 
 impl InstanceId {
-    /// A new one.
+    /// Generates a new one.
     pub(crate) fn new() -> Self {
         let mut uuid = bindings::uuid_t::default();
         // SAFETY: The structure is ours.

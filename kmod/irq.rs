@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! MSI-X vectors with a thread each.
+//! MSI-X vectors, each with a threaded handler.
 //!
-//! [`kernel::irq`] wants an `IrqVector`, of which [`kernel::pci`] gives out the first and the last
-//! one only; this is for those between.
+//! [`kernel::irq`] requires an `IrqVector`, which [`kernel::pci`] provides for the first and the
+//! last vector only; this module is for those between.
 
 use adit_bindings as bindings;
 use kernel::{
@@ -16,8 +16,8 @@ use kernel::{
 
 use crate::raw::Raw;
 
-/// Allocates up to `max` vectors of MSI-X and returns how many there are. They are freed when the
-/// device is unbound, after the driver's data was dropped.
+/// Allocates up to `max` MSI-X vectors and returns their number. They are freed when the device is
+/// unbound, after the driver's data was dropped.
 pub(crate) fn alloc_vectors(pdev: &pci::Device<Bound>, max: u32) -> Result<u32> {
     let types = pci::IrqTypes::default().with(pci::IrqType::MsiX);
     pdev.alloc_irq_vectors(1, max, types)?;
@@ -27,9 +27,9 @@ pub(crate) fn alloc_vectors(pdev: &pci::Device<Bound>, max: u32) -> Result<u32> 
     Ok((0..max).take_while(exists).count() as u32)
 }
 
-/// What is done when a vector signals.
+/// Handler of a vector.
 pub(crate) trait IrqThread: Send + Sync + 'static {
-    /// Runs in a thread of its own, once for one or more signals.
+    /// Runs in its own thread, once for one or more interrupts.
     fn run(&self);
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct ThreadedIrq<T: IrqThread> {
 }
 
 impl<T: IrqThread> ThreadedIrq<T> {
-    /// Has `handler` run for vector `index` of `pdev`.
+    /// Requests the interrupt of vector `index` of `pdev`, with `handler`.
     pub(crate) fn new(
         pdev: &pci::Device<Bound>,
         index: u32,
@@ -71,8 +71,8 @@ impl<T: IrqThread> ThreadedIrq<T> {
 
 impl<T: IrqThread> Drop for ThreadedIrq<T> {
     fn drop(&mut self) {
-        // SAFETY: `new()` requested this interrupt with this cookie. Once this returns, the
-        // handler does not run and will not.
+        // SAFETY: `new()` requested this interrupt with this cookie. Once this returns, the handler
+        // is not running and will not run again.
         unsafe { bindings::free_irq(self.irq, Arc::as_ptr(&self.handler).cast_mut().cast()) };
     }
 }

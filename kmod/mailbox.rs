@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The mailbox: a ring of messages to the control plane (ATQ) and a ring of buffers for its
-//! answers (ARQ).
+//! The mailbox: a ring of messages to the control plane (ATQ) and a ring of buffers for its replies
+//! (ARQ).
 //!
-//! One message is under way at a time: whoever sends waits for the answer.
+//! One message is in flight at a time: the sender waits for the reply.
 
 use adit_uapi::{
     mailbox::{
@@ -41,9 +41,9 @@ use crate::registers::Registers;
 
 /// Descriptors of each ring.
 const RING_LEN: usize = 32;
-/// How long the control plane may take to answer.
+/// Timeout of a reply of the control plane.
 const TIMEOUT: Delta = Delta::from_secs(10);
-/// Looking again for an answer: at first and, doubling, at most.
+/// Polling interval for a reply: the first, and, after doubling, the longest.
 const FIRST_NAP: Delta = Delta::from_micros(20);
 const LONGEST_NAP: Delta = Delta::from_millis(2);
 
@@ -73,7 +73,7 @@ impl Ring {
         })
     }
 
-    /// Writes descriptor `index`, with its buffer's address in it.
+    /// Writes descriptor `index`, with the address of its buffer.
     fn put(&self, index: usize, mut desc: CtlqDesc) -> Result {
         // CAST: both lengths are small constants.
         desc.set_addr(self.buffers.dma_handle() + (index * MAX_BUF_LEN) as u64);
@@ -81,7 +81,7 @@ impl Ring {
         Ok(())
     }
 
-    /// The buffer of descriptor `index`.
+    /// Returns the buffer of descriptor `index`.
     fn buffer(&self, index: usize) -> Result<*mut u8> {
         if index >= RING_LEN {
             return Err(ERANGE);
@@ -100,11 +100,11 @@ impl Ring {
     }
 }
 
-/// An answer of the control plane.
+/// A reply of the control plane.
 pub(crate) struct Reply {
     /// See [`adit_uapi::virtchnl2::status`].
     pub(crate) status: u32,
-    /// What it carried.
+    /// The payload.
     pub(crate) payload: KVVec<u8>,
 }
 
@@ -113,7 +113,7 @@ pub(crate) struct Mailbox {
     to_device: Ring,
     from_device: Ring,
     cookie: u16,
-    /// A message was not answered: what comes later belongs to nobody.
+    /// Set after a message got no reply: later messages match no request.
     lost: bool,
 }
 
@@ -145,16 +145,17 @@ impl Mailbox {
         regs.write(pf::FW_ARQBAL, ring as u32)?;
         regs.write(pf::FW_ARQBAH, (ring >> 32) as u32)?;
         regs.write(pf::FW_ARQLEN, len)?;
-        // All but one are the device's; the last one stays ours, so that the ring is never full.
+        // All buffers but one are the device's; the last one stays ours, so that the ring is never
+        // full.
         // CAST: see above.
         regs.write(pf::FW_ARQT, RING_LEN as u32 - 1)?;
         Ok(mailbox)
     }
 
-    /// Sends a message and waits for its answer.
+    /// Sends a message and waits for its reply.
     ///
-    /// `EIO` if the function was reset meanwhile or before, `ETIMEDOUT` if nothing came; no
-    /// further message is sent then.
+    /// Fails with `EIO` if the function was reset before or meanwhile, and with `ETIMEDOUT` if
+    /// there was no reply; no further message is sent then.
     pub(crate) fn transact(&mut self, regs: &Registers, op: u32, request: &[u8]) -> Result<Reply> {
         if self.lost {
             return Err(EIO);
@@ -189,12 +190,12 @@ impl Mailbox {
         }
     }
 
-    /// Whether the device has stopped to answer: only a reset helps.
+    /// Returns whether the device has stopped replying: only a reset helps.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost
     }
 
-    /// Takes what the device has sent unasked; returns how many messages that were.
+    /// Receives the unsolicited messages of the device; returns the number of events among them.
     pub(crate) fn drain(&mut self, regs: &Registers) -> Result<usize> {
         let mut count = 0;
         while let Some((desc, _)) = self.receive(regs)? {
@@ -212,8 +213,8 @@ impl Mailbox {
         let index = self.to_device.next;
         let buffer = self.to_device.buffer(index)?;
         // SAFETY: The buffer has `MAX_BUF_LEN` bytes, which is not less than the request's length,
-        // and is apart from it. The device does not read it: every message before was answered,
-        // and this one's descriptor is not yet behind the tail.
+        // and does not overlap it. The device does not read it: every earlier message was answered,
+        // and the tail has not been moved past this one's descriptor yet.
         unsafe { core::ptr::copy_nonoverlapping(request.as_ptr(), buffer, request.len()) };
         let mut desc = CtlqDesc::default();
         if !request.is_empty() {
@@ -230,14 +231,15 @@ impl Mailbox {
         regs.write(pf::FW_ATQT, self.to_device.next as u32)
     }
 
-    /// The next message from the device, if there is one; its buffer is given back.
+    /// Returns the next message from the device, if there is one; its buffer is posted again.
     fn receive(&mut self, regs: &Registers) -> Result<Option<(CtlqDesc, KVVec<u8>)>> {
         let index = self.from_device.next;
         let desc: Desc = dma_read!(self.from_device.descs, [try: index]);
         if desc.0.flags.get() & flags::DD == 0 {
             return Ok(None);
         }
-        // SAFETY: A barrier; it has no requirements. What the device wrote before DD is read after.
+        // SAFETY: A barrier; it has no requirements. Data that the device wrote before DD is read
+        // after it.
         unsafe { adit_bindings::adit_dma_rmb() };
         let desc: Desc = dma_read!(self.from_device.descs, [try: index]);
         let len = usize::from(desc.0.datalen.get()).min(MAX_BUF_LEN);

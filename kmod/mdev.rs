@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ADIs as mediated devices: the door that mdevctl and libvirt know. What is behind it is the same
-//! as behind devlink's, but for the auxiliary device: the VFIO device hangs off the mediated one.
+//! ADIs as mediated devices: the interface that mdevctl and libvirt use. The ADIs are the same as
+//! those of devlink ports, except that they have no auxiliary device: the VFIO device is a child of
+//! the mediated one.
 //!
 //! C header: [`include/linux/mdev.h`](srctree/include/linux/mdev.h)
 
@@ -42,7 +43,7 @@ use crate::{
     vfio, //
 };
 
-/// What kinds there are: queue pairs, name, and name for people.
+/// The types on offer: queue pairs, name, and human-readable name.
 const KINDS: [(u16, &CStr, &CStr); 4] = [
     (1, c"1q", c"ADI with 1 queue pair"),
     (2, c"2q", c"ADI with 2 queue pairs"),
@@ -50,10 +51,10 @@ const KINDS: [(u16, &CStr, &CStr); 4] = [
     (8, c"8q", c"ADI with 8 queue pairs"),
 ];
 
-/// The driver that the mdev core binds to what it makes for one of our parents.
+/// The driver that the mdev core binds to the devices it creates for one of our parents.
 struct MdevDriver(UnsafeCell<bindings::mdev_driver>);
 
-// SAFETY: It is written to before it is registered, and from then on is the driver core's.
+// SAFETY: It is written to before it is registered, and from then on belongs to the driver core.
 unsafe impl Sync for MdevDriver {}
 
 static DRIVER: MdevDriver = MdevDriver(UnsafeCell::new(bindings::mdev_driver {
@@ -63,7 +64,7 @@ static DRIVER: MdevDriver = MdevDriver(UnsafeCell::new(bindings::mdev_driver {
     remove: Some(remove),
     get_available: Some(available),
     show_description: Some(describe),
-    // SAFETY: All zeros is how the driver core wants what it does not know yet.
+    // SAFETY: The driver core expects all zeros in the fields that it fills in.
     driver: unsafe { core::mem::zeroed() },
 }));
 
@@ -71,11 +72,11 @@ static DRIVER: MdevDriver = MdevDriver(UnsafeCell::new(bindings::mdev_driver {
 pub(crate) struct DriverRegistration(());
 
 impl DriverRegistration {
-    /// Registers the driver. Called once in the module's life.
+    /// Registers the driver. Called once while the module is loaded.
     pub(crate) fn new(module: &'static ThisModule) -> Result<Self> {
         let driver = DRIVER.0.get();
-        // SAFETY: The driver is not registered yet, so that it is nobody else's; strings and
-        // module outlive it.
+        // SAFETY: The driver is not registered yet, so nothing else accesses it; strings and module
+        // outlive it.
         unsafe {
             (*driver).driver.name = c"adit_mdev".as_char_ptr();
             (*driver).driver.mod_name = crate::MODULE_NAME.as_char_ptr();
@@ -95,7 +96,7 @@ impl Drop for DriverRegistration {
     }
 }
 
-/// A kind of mediated device.
+/// A type of mediated device.
 #[repr(C)]
 struct Kind {
     raw: Opaque<bindings::mdev_type>,
@@ -109,19 +110,19 @@ pub(crate) struct Parent {
     raw: Opaque<bindings::mdev_parent>,
     #[pin]
     kinds: [Kind; KINDS.len()],
-    /// Of those, the ones that the device can make.
+    /// Pointers to those of `kinds` that the device can create.
     list: UnsafeCell<[*mut bindings::mdev_type; KINDS.len()]>,
     pf: Arc<Pf>,
     devlink: Arc<Devlink>,
 }
 
-// SAFETY: What is not constant is the mdev core's, which locks by itself.
+// SAFETY: Everything that is not constant belongs to the mdev core, which does its own locking.
 unsafe impl Send for Parent {}
 // SAFETY: As above.
 unsafe impl Sync for Parent {}
 
 impl Parent {
-    /// Offers kinds of ADIs; [`Self::unregister()`] takes them back.
+    /// Offers the types of ADIs; [`Self::unregister()`] withdraws them.
     pub(crate) fn new(
         pdev: &pci::Device<Bound>,
         pf: Arc<Pf>,
@@ -149,11 +150,11 @@ impl Parent {
         let list = parent.list.get().cast::<*mut bindings::mdev_type>();
         let mut count = 0;
         for kind in parent.kinds.iter().filter(|kind| kind.queue_pairs <= most) {
-            // SAFETY: There is a place for each kind, and nobody else looks at it yet.
+            // SAFETY: There is an entry for each kind, and nothing else reads them yet.
             unsafe { list.add(count).write(kind.raw.get()) };
             count += 1;
         }
-        // SAFETY: Everything is pinned, and there until `unregister()`, which the driver calls
+        // SAFETY: Everything is pinned, and lives until `unregister()`, which the driver calls
         // before the function is unbound.
         to_result(unsafe {
             bindings::mdev_register_parent(
@@ -175,23 +176,23 @@ impl Parent {
         unsafe { bindings::mdev_unregister_parent(self.raw.get()) };
     }
 
-    /// How many more ADIs with so many queue pairs there can be.
+    /// Returns the number of further ADIs with `queue_pairs` queue pairs that can be created.
     fn available(&self, queue_pairs: u16) -> u64 {
         let caps = self.pf.caps();
         let (adis, pairs) = self.pf.adis().usage();
         let adis = u64::from(caps.max_adis.get()).saturating_sub(adis);
         let pairs = u64::from(caps.max_queue_pairs.get()).saturating_sub(pairs);
-        // Checked: a kind has queue pairs, and the kernel has no panic for this.
+        // Checked: a type has queue pairs, and the kernel must not panic over this.
         adis.min(pairs.checked_div(queue_pairs.into()).unwrap_or(0))
     }
 
-    /// The kind and its parent.
+    /// Returns the type and its parent.
     ///
     /// # Safety
     ///
     /// `raw` is a type of a registered parent of this driver, and is so until `'a` ends.
     unsafe fn of<'a>(raw: *mut bindings::mdev_type) -> (&'a Kind, &'a Self) {
-        // SAFETY: By the function's requirement both are fields of ours.
+        // SAFETY: By the function's requirement both are fields of our structures.
         unsafe {
             let parent = (*raw).parent;
             (
@@ -210,7 +211,7 @@ struct MdevAdi {
     owned: OwnedAdi,
 }
 
-/// The devlink port that shows it.
+/// The devlink port that shows a mediated device's ADI.
 struct MediatedPort {
     devlink: Arc<Devlink>,
     index: u32,
@@ -237,7 +238,7 @@ unsafe extern "C" fn probe(mdev: *mut bindings::mdev_device) -> c_int {
         let dev: &Device<Bound> = unsafe { &*(&raw const (*mdev).dev).cast() };
         let uuid = CString::try_from_fmt(fmt!("{}", dev.name()))?;
         let spec = AdiSpec {
-            // The number of its devlink port is the driver's choice.
+            // The sfnum of its devlink port is the driver's choice.
             maker: Maker::Mediated(uuid.to_bytes().try_into().map_err(|_| EINVAL)?),
             queue_pairs: kind.queue_pairs,
             mac: [0; 6],
@@ -258,19 +259,20 @@ unsafe extern "C" fn probe(mdev: *mut bindings::mdev_device) -> c_int {
             },
             GFP_KERNEL,
         )?;
-        // SAFETY: The device is valid, and its data is its driver's.
+        // SAFETY: The device is valid, and its driver data belongs to this driver.
         unsafe { bindings::dev_set_drvdata(dev.raw(), data.into_foreign()) };
         Ok(0)
     })
 }
 
-/// The ADI behind a mediated device.
+/// Returns the ADI of a mediated device.
 ///
 /// # Safety
 ///
 /// [`probe()`] has succeeded for the device, and [`remove()`] is not called before this returns.
 pub(crate) unsafe fn adi_of(dev: *mut bindings::device) -> Arc<Adi> {
-    // SAFETY: By the function's requirement it is what `probe()` has stored, and is still there.
+    // SAFETY: By the function's requirement it is the pointer that `probe()` stored, and still
+    // valid.
     let data = unsafe { <KBox<MdevAdi> as ForeignOwnable>::borrow(bindings::dev_get_drvdata(dev)) };
     data.owned.adi().clone()
 }
@@ -279,7 +281,7 @@ pub(crate) unsafe fn adi_of(dev: *mut bindings::device) -> Arc<Adi> {
 ///
 /// Called by the mdev core with a device that [`probe()`] has succeeded for, once.
 unsafe extern "C" fn remove(mdev: *mut bindings::mdev_device) {
-    // SAFETY: By the function's requirement it is what `probe()` has stored.
+    // SAFETY: By the function's requirement it is the pointer that `probe()` stored.
     drop(unsafe {
         <KBox<MdevAdi> as ForeignOwnable>::from_foreign(bindings::dev_get_drvdata(
             &raw mut (*mdev).dev,
@@ -311,7 +313,7 @@ unsafe extern "C" fn describe(kind: *mut bindings::mdev_type, buf: *mut c_char) 
         let text = CString::try_from_fmt(fmt!(
             "queue pairs: {pairs}\nvectors: {pairs}\naddress: the device's choice\n"
         ))?;
-        // SAFETY: `buf` is sysfs's page; the format takes one string, which is one.
+        // SAFETY: `buf` is sysfs's page; the format takes one string, and gets one.
         let len = unsafe { bindings::sysfs_emit(buf, c"%s".as_char_ptr(), text.as_char_ptr()) };
         // CAST: to a wider type.
         Ok(len as isize)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Messages to the control plane, made and taken apart; no kernel in here, so that the host tests
-//! the same source.
+//! Messages to the control plane: encoding and decoding. Free of kernel dependencies, so that the
+//! host tests compile the same source.
 //!
-//! What the device says is checked before anything is built on it: a driver that maps what a
-//! device names had better look whether it is the device's own.
+//! Replies are validated before they are used: a driver that maps pages at offsets from a device
+//! must check that they are within that device.
 
 use adit_uapi::{
     regs::adi as frames,
@@ -33,14 +33,14 @@ use zerocopy::{
     IntoBytes, //
 };
 
-/// Bytes of a page of BAR0.
+/// Size of a page of BAR0 in bytes.
 pub(crate) const PAGE: u64 = 0x1000;
 
-/// What is wrong with an answer.
+/// The reason why a reply is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
-/// What is asked for with an ADI.
+/// Parameters of the request for an ADI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdiRequest {
     /// The PASID of all its DMA.
@@ -50,15 +50,15 @@ pub(crate) struct AdiRequest {
     /// Queue pairs, each with a vector: a transmit and a completion queue, a receive queue and its
     /// two buffer queues.
     pub(crate) queue_pairs: u16,
-    /// Its address; all zeros for one of the device's choice.
+    /// MAC address; all zeros lets the device choose.
     pub(crate) mac: [u8; 6],
-    /// Which cause ring it reports through.
+    /// The cause ring that it reports through.
     pub(crate) cause_ring: u16,
-    /// Where it was before a reset ([`AdiLayout::place()`]); `None` for wherever there is room.
+    /// Its place before a reset ([`AdiLayout::place()`]); `None` for any free place.
     pub(crate) place: Option<Place>,
 }
 
-/// The place of an ADI in the device: it has the same id, vport, queues and pages there.
+/// The place of an ADI in the device, which determines its id, vport, queues and pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     vport_id: u32,
@@ -66,10 +66,10 @@ pub(crate) struct Place {
 }
 
 impl AdiRequest {
-    /// Bytes of the message.
+    /// Length of the message in bytes.
     pub(crate) const LEN: usize = NonFlexCreateAdi::LEN + CreateAdiExt::LEN;
 
-    /// The message of `NON_FLEX_CREATE_ADI`.
+    /// Returns the message of `NON_FLEX_CREATE_ADI`.
     pub(crate) fn encode(&self) -> [u8; Self::LEN] {
         let published = NonFlexCreateAdi {
             pasid: self.pasid.into(),
@@ -100,31 +100,31 @@ impl AdiRequest {
     }
 }
 
-/// Queues of one kind, by their device-wide names.
+/// Queues of one type, by their device-wide ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QueueRange {
-    /// The first.
+    /// The first queue.
     pub(crate) start: u32,
-    /// How many.
+    /// The number of queues.
     pub(crate) count: u32,
 }
 
 impl QueueRange {
-    /// The place in this range of the queue with a device-wide name.
+    /// Returns the index in this range of the queue with a device-wide id.
     pub(crate) fn relative(&self, absolute: u32) -> Option<u32> {
         let relative = absolute.wrapping_sub(self.start);
         (relative < self.count).then_some(relative)
     }
 }
 
-/// An ADI as the device has made it.
+/// An ADI as created by the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdiLayout {
-    /// Its name in messages about ADIs.
+    /// Its id in messages about ADIs.
     pub(crate) adi_id: u16,
-    /// Its name in messages about vports.
+    /// Its id in messages about vports.
     pub(crate) vport_id: u32,
-    /// Queue pairs, and vectors.
+    /// Number of queue pairs, and of vectors.
     pub(crate) queue_pairs: u16,
     /// Transmit queues.
     pub(crate) tx: QueueRange,
@@ -134,7 +134,7 @@ pub(crate) struct AdiLayout {
     pub(crate) rx: QueueRange,
     /// Their buffer queues.
     pub(crate) rx_buffer: QueueRange,
-    /// Its address.
+    /// Its MAC address.
     pub(crate) mac: [u8; 6],
     /// The largest MTU.
     pub(crate) max_mtu: u16,
@@ -142,14 +142,15 @@ pub(crate) struct AdiLayout {
     pub(crate) frame_offset: u64,
     /// Pages of its frame.
     pub(crate) frame_pages: u32,
-    /// Offset in a page of the frame of the word that says that the device does not look.
+    /// Offset in a page of the frame of the word that is nonzero while the device does not poll the
+    /// page.
     pub(crate) asleep_offset: u32,
     /// Offset of its kick page in BAR0.
     pub(crate) kick_offset: u64,
 }
 
 impl AdiLayout {
-    /// Where it is.
+    /// Returns its place in the device.
     pub(crate) fn place(&self) -> Place {
         Place {
             vport_id: self.vport_id,
@@ -157,7 +158,7 @@ impl AdiLayout {
         }
     }
 
-    /// The queues of a kind ([`queue_type`]).
+    /// Returns the queues of a type ([`queue_type`]).
     pub(crate) fn queues(&self, kind: u32) -> Option<&QueueRange> {
         match kind {
             queue_type::TX => Some(&self.tx),
@@ -168,7 +169,7 @@ impl AdiLayout {
         }
     }
 
-    /// Takes the answer to `request` apart; `bar_len` is the length of BAR0.
+    /// Decodes the reply to `request`; `bar_len` is the length of BAR0.
     pub(crate) fn decode(
         request: &AdiRequest,
         reply: &[u8],
@@ -178,7 +179,7 @@ impl AdiLayout {
             Malformed("it lacks the extension with the four kinds of queues");
         let (published, _) =
             NonFlexCreateAdi::read_from_prefix(reply).map_err(|_| Malformed("it is too short"))?;
-        // Behind all vector chunks, of which the struct has one.
+        // After all vector chunks, of which the struct has one.
         let len = NonFlexCreateAdi::published_len(published.vchunks.num_vchunks.get());
         let rest = reply.get(len..).ok_or(NO_EXTENSION)?;
         let (extension, mut rest) =
@@ -238,7 +239,7 @@ impl AdiLayout {
         Ok(layout)
     }
 
-    /// One chunk of the answer; each kind comes once.
+    /// Adds one chunk of the reply; each type occurs once.
     fn add(&mut self, chunk: &QueueRegChunk) -> Result<(), Malformed> {
         let range = match chunk.type_.get() {
             queue_type::TX => &mut self.tx,
@@ -256,12 +257,12 @@ impl AdiLayout {
     }
 }
 
-/// Whether whole pages of BAR0 are meant.
+/// Returns whether the range consists of whole pages within BAR0.
 fn inside(offset: u64, len: u64, bar_len: u64) -> bool {
     offset % PAGE == 0 && offset.checked_add(len).is_some_and(|end| end <= bar_len)
 }
 
-/// The message of `NON_FLEX_DESTROY_ADI`.
+/// Returns the message of `NON_FLEX_DESTROY_ADI`.
 pub(crate) fn destroy_adi(adi_id: u16) -> NonFlexDestroyAdi {
     NonFlexDestroyAdi {
         adi_id: adi_id.into(),
@@ -269,7 +270,7 @@ pub(crate) fn destroy_adi(adi_id: u16) -> NonFlexDestroyAdi {
     }
 }
 
-/// The message of `RESET_ADI`.
+/// Returns the message of `RESET_ADI`.
 pub(crate) fn reset_adi(adi_id: u16) -> ResetAdi {
     ResetAdi {
         adi_id: adi_id.into(),
@@ -277,7 +278,7 @@ pub(crate) fn reset_adi(adi_id: u16) -> ResetAdi {
     }
 }
 
-/// The first four bytes of `GET_ADI_FAULT`.
+/// Returns the message of `GET_ADI_FAULT`, of which the first four bytes are used.
 pub(crate) fn get_fault(adi_id: u16, flags: u16) -> AdiFault {
     AdiFault {
         adi_id: adi_id.into(),
@@ -286,7 +287,7 @@ pub(crate) fn get_fault(adi_id: u16, flags: u16) -> AdiFault {
     }
 }
 
-/// The message of `VERSION`.
+/// Returns the message of `VERSION`.
 pub(crate) fn version() -> VersionInfo {
     VersionInfo {
         major: VERSION_MAJOR_2.into(),
@@ -294,7 +295,7 @@ pub(crate) fn version() -> VersionInfo {
     }
 }
 
-/// Checks the answer to `VERSION` and returns it.
+/// Checks the reply to `VERSION` and returns it.
 pub(crate) fn check_version(reply: &[u8]) -> Result<(u32, u32), Malformed> {
     let version = fixed::<VersionInfo>(reply)?;
     if version.major.get() != VERSION_MAJOR_2 {
@@ -303,7 +304,7 @@ pub(crate) fn check_version(reply: &[u8]) -> Result<(u32, u32), Malformed> {
     Ok((version.major.get(), version.minor.get()))
 }
 
-/// The message of `ALLOC_VECTORS`.
+/// Returns the message of `ALLOC_VECTORS`.
 pub(crate) fn alloc_vectors(count: u16) -> AllocVectors {
     AllocVectors {
         num_vectors: count.into(),
@@ -311,7 +312,7 @@ pub(crate) fn alloc_vectors(count: u16) -> AllocVectors {
     }
 }
 
-/// The vectors of an answer to `ALLOC_VECTORS`: one chunk, of `count`, below `limit`.
+/// Returns the vectors of a reply to `ALLOC_VECTORS`: one chunk, of `count`, below `limit`.
 pub(crate) fn vectors(reply: &[u8], count: u16, limit: u32) -> Result<VectorChunk, Malformed> {
     let (header, rest) =
         AllocVectors::read_from_prefix(reply).map_err(|_| Malformed("it is too short"))?;
@@ -326,7 +327,7 @@ pub(crate) fn vectors(reply: &[u8], count: u16, limit: u32) -> Result<VectorChun
     Ok(chunk)
 }
 
-/// Checks the answer to `GET_ADI_CAPS`.
+/// Checks the reply to `GET_ADI_CAPS`.
 pub(crate) fn adi_caps(reply: &[u8]) -> Result<AdiCaps, Malformed> {
     let caps = fixed::<AdiCaps>(reply)?;
     if caps.max_adis.get() != 0
@@ -339,7 +340,7 @@ pub(crate) fn adi_caps(reply: &[u8]) -> Result<AdiCaps, Malformed> {
     Ok(caps)
 }
 
-/// A message that is one struct.
+/// Decodes a message that consists of one struct.
 pub(crate) fn fixed<T: FromBytes>(reply: &[u8]) -> Result<T, Malformed> {
     T::read_from_prefix(reply)
         .map(|(value, _)| value)

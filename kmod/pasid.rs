@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An address space of an ADI's own: a PASID, and the I/O page table that the IOMMU uses for it.
+//! The address space of an ADI: a PASID, and the I/O page table that the IOMMU uses for it.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
@@ -28,7 +28,7 @@ use crate::{
     raw::Raw, //
 };
 
-/// A PASID that no other device and no process has.
+/// A PASID that no other device and no process uses.
 struct GlobalPasid(u32);
 
 impl GlobalPasid {
@@ -45,13 +45,14 @@ impl GlobalPasid {
 
 impl Drop for GlobalPasid {
     fn drop(&mut self) {
-        // SAFETY: The PASID was allocated in `alloc()` and is freed once, here; `Attachment`, the
-        // only thing that attaches it, owns the `AddressSpace` around it and has detached it.
+        // SAFETY: The PASID was allocated in `alloc()` and is freed once, here; only an
+        // `Attachment` attaches it, which holds a reference to the `AddressSpace` around it and has
+        // detached it.
         unsafe { bindings::iommu_free_global_pasid(self.0) };
     }
 }
 
-/// A PASID and its I/O page table, at first with nothing mapped.
+/// A PASID and its I/O page table, initially with no mappings.
 ///
 /// # Invariants
 ///
@@ -61,13 +62,14 @@ pub(crate) struct AddressSpace {
     pasid: GlobalPasid,
 }
 
-// SAFETY: The IOMMU API locks domains by itself, or asks that ranges are apart, see `map()`.
+// SAFETY: The IOMMU API locks domains itself, or requires that ranges do not overlap, see `map()`.
 unsafe impl Send for AddressSpace {}
 // SAFETY: As above.
 unsafe impl Sync for AddressSpace {}
 
 impl AddressSpace {
-    /// Takes a PASID and a page table for `dev`. `EOPNOTSUPP` if its IOMMU has no PASIDs.
+    /// Allocates a PASID and a page table for `dev`. Fails with `EOPNOTSUPP` if its IOMMU has no
+    /// PASIDs.
     pub(crate) fn new(dev: &Device<Bound>) -> Result<Arc<Self>> {
         let pasid = GlobalPasid::alloc(dev)?;
         let flags = bindings::iommufd_hwpt_alloc_flags_IOMMU_HWPT_ALLOC_PASID;
@@ -75,17 +77,17 @@ impl AddressSpace {
         let domain =
             from_err_ptr(unsafe { bindings::iommu_paging_domain_alloc_flags(dev.raw(), flags) })?;
         let domain = NonNull::new(domain).ok_or(ENOMEM)?;
-        // INVARIANT: The domain was just allocated, and this is the only pointer to it. Should the
-        // allocation of the `Arc` fail, `drop()` runs.
+        // INVARIANT: The domain was just allocated, and this is the only pointer to it. If the
+        // allocation of the `Arc` fails, `drop()` runs.
         Ok(Arc::new(Self { domain, pasid }, GFP_KERNEL)?)
     }
 
-    /// The PASID.
+    /// Returns the PASID.
     pub(crate) fn pasid(&self) -> u32 {
         self.pasid.0
     }
 
-    /// Lets the device reach `len` bytes of physical memory from `phys` on at `iova`.
+    /// Maps `len` bytes of physical memory from `phys` at `iova` for the device.
     ///
     /// # Safety
     ///
@@ -103,7 +105,7 @@ impl AddressSpace {
         } else {
             bindings::IOMMU_READ
         };
-        // SAFETY: The domain is valid by the type invariant; the rest is the caller's promise.
+        // SAFETY: The domain is valid by the type invariant; the rest is the caller's requirement.
         to_result(unsafe {
             bindings::iommu_map(
                 self.domain.as_ptr(),
@@ -117,24 +119,24 @@ impl AddressSpace {
         })
     }
 
-    /// Takes `len` bytes from `iova` on away from the device, and waits until it has let go of
-    /// them; returns how many bytes were mapped.
+    /// Unmaps `len` bytes from `iova` on, and waits until the device no longer uses them; returns
+    /// the number of bytes that were mapped.
     pub(crate) fn unmap(&self, iova: usize, len: usize) -> usize {
-        // SAFETY: The domain is valid by the type invariant. A range that is not mapped, or in
-        // part, is the return value's business.
+        // SAFETY: The domain is valid by the type invariant. A range that is not mapped, or only in
+        // part, shows in the return value.
         unsafe { bindings::iommu_unmap(self.domain.as_ptr(), iova, len) }
     }
 }
 
 impl Drop for AddressSpace {
     fn drop(&mut self) {
-        // SAFETY: The domain is valid by the type invariant, and attached nowhere: an `Attachment`
+        // SAFETY: The domain is valid by the type invariant, and not attached: an `Attachment`
         // holds a reference to this.
         unsafe { bindings::iommu_domain_free(self.domain.as_ptr()) };
     }
 }
 
-/// An address space that a device uses for its PASID. Must be dropped before the device is
+/// The attachment of an address space to a device's PASID. Must be dropped before the device is
 /// unbound.
 pub(crate) struct Attachment {
     pdev: ARef<pci::Device>,
@@ -142,7 +144,7 @@ pub(crate) struct Attachment {
 }
 
 impl Attachment {
-    /// Tells the IOMMU to use `space` for requests of `pdev` with its PASID.
+    /// Makes the IOMMU use `space` for requests of `pdev` with its PASID.
     pub(crate) fn new(pdev: &pci::Device<Bound>, space: Arc<AddressSpace>) -> Result<Self> {
         // SAFETY: `pdev` is valid; the bit changes only while it is not bound.
         if unsafe { (*pdev.raw()).pasid_enabled() } == 0 {

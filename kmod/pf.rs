@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The physical function: what its control plane offers, and requests to it.
+//! The physical function: the capabilities of its control plane, and requests to it.
 
 use adit_uapi::virtchnl2::{
     adi::{
@@ -49,16 +49,16 @@ use crate::{
 /// The MSI-X vector of the mailbox.
 pub(crate) const MAILBOX_VECTOR: u32 = 0;
 
-/// Who wants to know when something goes wrong. Called where nothing may be waited for.
+/// Listener to failures. Called in contexts that must not block.
 pub(crate) trait Listener: Send + Sync {
-    /// A fault has stopped a queue of an ADI.
+    /// Handles a fault that has stopped a queue of an ADI.
     fn fault(&self);
-    /// The control plane has stopped to answer.
+    /// Handles a control plane that has stopped replying.
     fn lost(&self);
 }
 
-/// A physical function that this driver has. Outlives the binding for those who hold ADIs: they
-/// get errors then.
+/// A physical function bound to this driver. Outlives the binding while there are references to its
+/// ADIs; requests fail then.
 #[pin_data]
 pub(crate) struct Pf {
     pdev: ARef<pci::Device>,
@@ -68,12 +68,12 @@ pub(crate) struct Pf {
     version: (u32, u32),
     /// Physical address and length of BAR0.
     bar: (u64, u64),
-    /// Cause rings in use: ADIs are spread over them.
+    /// Cause rings in use: ADIs are distributed over them.
     #[pin]
     rings: Mutex<KVec<Arc<CauseRing>>>,
     /// ADIs created so far.
     created: Atomic<u32>,
-    /// None when the function is reset, gone or unbound.
+    /// `None` while the function is reset, and once it is removed or unbound.
     #[pin]
     mailbox: Mutex<Option<Mailbox>>,
     #[pin]
@@ -81,7 +81,7 @@ pub(crate) struct Pf {
 }
 
 impl Pf {
-    /// Resets the function and asks its control plane what there is.
+    /// Resets the function and reads the capabilities of its control plane.
     pub(crate) fn new(pdev: &pci::Device<Bound>, regs: Registers) -> Result<Arc<Self>> {
         let dev = pdev.as_ref();
         let mut mailbox = start_mailbox(dev, &regs)?;
@@ -105,48 +105,48 @@ impl Pf {
         )
     }
 
-    /// The PCI function.
+    /// Returns the PCI function.
     pub(crate) fn pdev(&self) -> &pci::Device {
         &self.pdev
     }
 
-    /// Its registers.
+    /// Returns its registers.
     pub(crate) fn registers(&self) -> &Arc<Registers> {
         &self.regs
     }
 
-    /// Its ADIs, by their ids.
+    /// Returns its ADIs, by id.
     pub(crate) fn adis(&self) -> &Arc<AdiTable> {
         &self.adis
     }
 
-    /// Limits of its ADIs.
+    /// Returns the limits of its ADIs.
     pub(crate) fn caps(&self) -> &AdiCaps {
         &self.caps
     }
 
-    /// Version of virtchnl2, major and minor.
+    /// Returns the version of virtchnl2, major and minor.
     pub(crate) fn version(&self) -> (u32, u32) {
         self.version
     }
 
-    /// Length of BAR0 in bytes.
+    /// Returns the length of BAR0 in bytes.
     pub(crate) fn bar_len(&self) -> u64 {
         self.bar.1
     }
 
-    /// The number of the page of memory that `offset` of BAR0 is in, to be mapped to a process.
+    /// Returns the page frame number of `offset` in BAR0, for mapping to a process.
     pub(crate) fn page_frame(&self, offset: u64) -> u64 {
         (self.bar.0 + offset) / messages::PAGE
     }
 
-    /// Registers who is told when something goes wrong, or nobody.
+    /// Sets or removes the listener to failures.
     pub(crate) fn set_listener(&self, listener: Option<Arc<dyn Listener>>) {
         let old = core::mem::replace(&mut *self.listener.lock(), listener);
         drop(old);
     }
 
-    /// Tells whoever wants to know.
+    /// Notifies the listener, if any.
     pub(crate) fn tell(&self, what: impl FnOnce(&dyn Listener)) {
         let listener = self.listener.lock().clone();
         if let Some(listener) = listener {
@@ -160,12 +160,12 @@ impl Pf {
         Ok(())
     }
 
-    /// Entries of cause rings that meant nothing.
+    /// Returns the number of cause ring entries that were not understood.
     pub(crate) fn stray_causes(&self) -> u64 {
         self.rings.lock().iter().map(|ring| ring.strays()).sum()
     }
 
-    /// A number for a new ADI, and the cause ring that it shall use.
+    /// Returns a number for a new ADI, and the cause ring that it shall use.
     pub(crate) fn next_adi(&self) -> Result<(u16, u16)> {
         // CAST: a small number, see `MAX_RINGS` of the driver.
         let rings = self.rings.lock().len() as u32;
@@ -173,20 +173,20 @@ impl Pf {
             return Err(eopnotsupp());
         }
         let number = self.created.fetch_add(1, Relaxed);
-        // CAST: a number that tells one request from another may wrap; the other one is small.
+        // CAST: the number, which distinguishes requests, may wrap; the ring's is small.
         Ok((number as u16, (number % rings) as u16))
     }
 
-    /// Sends a request and returns what the answer carries.
+    /// Sends a request and returns the payload of the reply.
     ///
-    /// The device's refusals come as the errno that virtchnl2's status stands for; `EIO` when
-    /// there is no device to ask any more.
+    /// An error status of virtchnl2 is returned as the errno that it stands for. Fails with `EIO`
+    /// when the device can no longer be reached.
     pub(crate) fn request(&self, op: u32, payload: &[u8]) -> Result<KVVec<u8>> {
         self.request_if(|| true, op, payload)
     }
 
-    /// [`Self::request()`], if `still` says so once it is its turn, and `EIO` otherwise: a reset,
-    /// after which a name may be another's, is either over by then or waits.
+    /// Sends a [`Self::request()`] if `still` returns true when its turn comes; fails with `EIO`
+    /// otherwise. A reset, after which an id may be another ADI's, is either over by then or waits.
     pub(crate) fn request_if(
         &self,
         still: impl FnOnce() -> bool,
@@ -203,7 +203,7 @@ impl Pf {
         };
         result.map_err(|(error, lost)| {
             if lost {
-                // Nobody has announced this: the device died, or was pulled out.
+                // This was not announced: the device died, or was unplugged.
                 self.lose_adis();
                 self.tell(|listener| listener.lost());
             }
@@ -211,13 +211,13 @@ impl Pf {
         })
     }
 
-    /// Says in the log what was wrong with an answer.
+    /// Logs the reason why a reply is malformed.
     pub(crate) fn malformed(&self, op: u32, error: Malformed) -> Error {
         complain((*self.pdev).as_ref(), op, error)
     }
 
-    /// Resets the function, after which it does no DMA, and lets go of the mailbox: from then on
-    /// requests fail.
+    /// Resets the function, after which it does no DMA, and frees the mailbox: requests fail from
+    /// then on.
     pub(crate) fn stop(&self) {
         let mut mailbox = self.mailbox.lock();
         if self.regs.reset_function().is_err() {
@@ -226,12 +226,12 @@ impl Pf {
         *mailbox = None;
     }
 
-    /// A reset has taken the ADIs from the device: their users are notified.
+    /// Handles a reset that has removed the ADIs from the device: their users are notified.
     pub(crate) fn lose_adis(&self) {
         self.adis.lose();
     }
 
-    /// Takes `count` vectors below `limit` in a row and returns the first one.
+    /// Allocates `count` consecutive vectors below `limit` and returns the first one.
     pub(crate) fn alloc_vectors(&self, count: u16, limit: u32) -> Result<u16> {
         let message = messages::alloc_vectors(count);
         let reply = self.request(op::ALLOC_VECTORS, message.as_bytes())?;
@@ -240,15 +240,16 @@ impl Pf {
         Ok(chunk.start_vector_id.get())
     }
 
-    /// [`Self::stop()`], for good: what the device was told to write to goes, too.
+    /// Stops the function like [`Self::stop()`], permanently: the memory that the device wrote to
+    /// is freed, too.
     pub(crate) fn shut_down(&self) {
         self.stop();
         let rings = core::mem::replace(&mut *self.rings.lock(), KVec::new());
         drop(rings);
     }
 
-    /// Resets the function and sets it up again, with the ADIs that it had. One that the device does
-    /// not give back is dead, which the log says.
+    /// Resets the function and sets it up again, with the ADIs that it had. An ADI that the device
+    /// does not recreate is dead, which is logged.
     pub(crate) fn restart(&self, dev: &Device<Bound>) -> Result {
         let _making = self.adis.making();
         self.stop();
@@ -264,7 +265,7 @@ impl Pf {
         if !rings.is_empty() {
             // CAST: a small number, see `MAX_RINGS` of the driver.
             let count = rings.len() as u16;
-            // The same as before: in a fresh function none but the mailbox's is in use.
+            // The same as before: after a reset, only the mailbox's vector is in use.
             self.alloc_vectors(count, u32::from(count) + 1)?;
         }
         for ring in rings.iter() {
@@ -275,10 +276,10 @@ impl Pf {
         Ok(())
     }
 
-    /// Takes what the device has sent unasked out of the mailbox.
+    /// Receives the unsolicited messages in the mailbox.
     pub(crate) fn drain_mailbox(&self) {
         if let Some(mailbox) = &mut *self.mailbox.lock() {
-            // Should the mailbox fail, whoever sends next is told.
+            // If the mailbox fails, the next sender gets the error.
             let _ = mailbox.drain(&self.regs);
         }
     }
@@ -290,8 +291,8 @@ fn start_mailbox(dev: &Device<Bound>, regs: &Registers) -> Result<Mailbox> {
     Mailbox::new(dev, regs)
 }
 
-/// What must come first: `VERSION`, and `GET_CAPS`, which asks for nothing, since ADIs bring
-/// along what they need.
+/// Sends the messages that must come first: `VERSION`, and `GET_CAPS`, which requests no
+/// capabilities, since ADIs come with the resources that they need.
 fn negotiate(dev: &Device<Bound>, regs: &Registers, mailbox: &mut Mailbox) -> Result<(u32, u32)> {
     let reply = ask(mailbox, regs, op::VERSION, messages::version().as_bytes())
         .inspect_err(|_| dev_err!(dev, "the control plane does not answer\n"))?;
@@ -302,7 +303,7 @@ fn negotiate(dev: &Device<Bound>, regs: &Registers, mailbox: &mut Mailbox) -> Re
     Ok(version)
 }
 
-/// The limits of ADIs; all zeros from a device that has none.
+/// Reads the limits of ADIs; all zeros from a device that has none.
 fn read_caps(dev: &Device<Bound>, regs: &Registers, mailbox: &mut Mailbox) -> Result<AdiCaps> {
     let wanted = AdiCaps::default();
     match ask(mailbox, regs, adi::op::GET_ADI_CAPS, wanted.as_bytes()) {
@@ -321,7 +322,7 @@ fn ask(mailbox: &mut Mailbox, regs: &Registers, op: u32, payload: &[u8]) -> Resu
     let reply = mailbox.transact(regs, op, payload)?;
     match reply.status {
         status::SUCCESS => Ok(reply.payload),
-        // Below 200 they are errno's numbers, by the standard.
+        // Values below 200 are errno numbers, by the specification.
         // CAST: a small number.
         refusal @ 1..=199 => Err(Error::from_errno(-(refusal as i32))),
         _ => Err(eproto()),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way from a devlink port to the device of its ADI: a link `port.INDEX` in the folder of the
-//! function, since devlink knows no device behind a port without a netdev. The way back is the
+//! The link from a devlink port to the device of its ADI: `port.INDEX` in the sysfs directory of
+//! the function, since devlink knows no device of a port without a netdev. The reverse link is the
 //! attribute `port` of the device ([`crate::sysfs`]).
 
 use adit_bindings as bindings;
@@ -15,14 +15,14 @@ use kernel::{
 
 use crate::raw::Raw;
 
-/// A link; it goes when this is dropped.
+/// A sysfs link, removed on drop.
 pub(crate) struct PortLink {
     parent: ARef<Device>,
     name: CString,
 }
 
 impl PortLink {
-    /// Makes the link from port `index` of `parent` to `device`; both are registered.
+    /// Creates the link from port `index` of `parent` to `device`; both are registered.
     pub(crate) fn new(parent: &Device, device: &Device, index: u32) -> Result<Self> {
         let name = CString::try_from_fmt(fmt!("port.{index}"))?;
         // SAFETY: Both devices are valid while they are borrowed, and the name is a string.
@@ -40,7 +40,7 @@ impl PortLink {
 
 impl Drop for PortLink {
     fn drop(&mut self) {
-        // SAFETY: The reference keeps the device valid; `new()` made the link.
+        // SAFETY: The reference keeps the device valid; `new()` created the link.
         unsafe {
             bindings::sysfs_remove_link(&raw mut (*self.parent.raw()).kobj, self.name.as_char_ptr())
         };

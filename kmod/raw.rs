@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The C structures behind the kernel crate's wrappers, for calls that it has no abstraction of.
+//! The C structures of the kernel crate's wrappers, for calls that it does not abstract.
 
 use adit_bindings as bindings;
 use kernel::{
@@ -12,12 +12,12 @@ use kernel::{
     pci, //
 };
 
-/// A wrapper that is transparent: its address is that of the C structure.
+/// A transparent wrapper: its address is that of the C structure.
 pub(crate) trait Raw {
     /// The C structure.
     type C;
 
-    /// Its address. The wrapper's invariants hold: it is valid while the wrapper is borrowed.
+    /// Returns its address. By the wrapper's invariants it is valid while the wrapper is borrowed.
     fn raw(&self) -> *mut Self::C;
 }
 

@@ -20,9 +20,9 @@ use kernel::{
     time::Delta, //
 };
 
-/// How long a reset of the function may take.
+/// Timeout of a reset of the function.
 const RESET_TIMEOUT: Delta = Delta::from_secs(5);
-/// What reads give once the function is no longer there (PCI Express: completion timed out).
+/// Value of reads once the function is no longer present (PCI Express: completion timeout).
 const GONE: u32 = u32::MAX;
 
 /// The registers of a function, until it is unbound.
@@ -31,14 +31,14 @@ pub(crate) struct Registers {
 }
 
 impl Registers {
-    /// Takes BAR0 over.
+    /// Takes ownership of BAR0.
     pub(crate) fn new(bar: pci::Bar<'_>) -> Result<Self> {
         Ok(Self {
             bar: bar.into_devres()?,
         })
     }
 
-    /// The register at `offset`; `ENODEV` once the function is unbound.
+    /// Reads the register at `offset`; fails with `ENODEV` once the function is unbound.
     pub(crate) fn read(&self, offset: u32) -> Result<u32> {
         // CAST: 32 bits fit.
         self.bar
@@ -47,7 +47,7 @@ impl Registers {
             .try_read32(offset as usize)
     }
 
-    /// Writes the register at `offset`, after all writes to memory that come before.
+    /// Writes the register at `offset`, ordered after all earlier writes to memory.
     pub(crate) fn write(&self, offset: u32, value: u32) -> Result {
         // CAST: 32 bits fit.
         self.bar
@@ -56,7 +56,7 @@ impl Registers {
             .try_write32(value, offset as usize)
     }
 
-    /// Resets the function and waits until it is there again: no DMA is under way any more.
+    /// Resets the function and waits until the reset is complete: no DMA is in progress then.
     pub(crate) fn reset_function(&self) -> Result {
         let control = self.read(pf::GEN_CTRL)?;
         self.write(pf::GEN_CTRL, control | pf::GEN_CTRL_PFSWR_M)?;
@@ -72,14 +72,14 @@ impl Registers {
         }
     }
 
-    /// Whether the mailbox's receive ring is still set up: a reset of the function takes it away,
-    /// and so does pulling it out.
+    /// Returns whether the mailbox's receive ring is still set up: a reset of the function clears
+    /// it, and so does unplugging the device.
     pub(crate) fn mailbox_alive(&self) -> Result<bool> {
         let len = self.read(pf::FW_ARQLEN)?;
         Ok(len != GONE && QueueLen(len).enable() && QueueLen(len).pf_arq_len() != 0)
     }
 
-    /// Lets vector `index` signal once more.
+    /// Arms vector `index` for one more interrupt.
     pub(crate) fn arm(&self, index: u32) -> Result {
         let offset = pf::GLINT_DYN_CTL.offset(index).ok_or(EINVAL)?;
         let value = DynCtl(dyn_ctl::INTENA_M | dyn_ctl::CLEARPBA_M).with_itr(dyn_ctl::ITR_NONE, 0);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Resets of the function that somebody else asks for (sysfs, VFIO of a neighbour): before one,
-//! ADIs are taken from their users; after it, the control plane is there again, and so are the
-//! ADIs, to be opened anew.
+//! Resets of the function that were requested elsewhere (sysfs, VFIO of another function): before
+//! one, ADIs are taken away from their users; after it, the control plane is set up again, and so
+//! are the ADIs, which must be opened anew.
 //!
-//! [`pci::Driver`] has no callbacks for this, so that they are put into the C structure before it
-//! is registered.
+//! [`pci::Driver`] has no callbacks for this, so they are set in the C structure before it is
+//! registered.
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
@@ -46,21 +46,22 @@ static ERROR_HANDLERS: bindings::pci_error_handlers = bindings::pci_error_handle
 /// [`pci::Adapter`], with callbacks for resets.
 pub(crate) struct Adapter(());
 
-// SAFETY: As `pci::Adapter<PfDriver>`, whose types these are.
+// SAFETY: As for `pci::Adapter<PfDriver>`, which has the same types.
 unsafe impl DriverLayout for Adapter {
     type DriverType = bindings::pci_driver;
     type DriverData<'bound> = PfData;
     const DEVICE_DRIVER_OFFSET: usize = offset_of!(bindings::pci_driver, driver);
 }
 
-// SAFETY: Both are those of `pci::Adapter`.
+// SAFETY: Both functions are those of `pci::Adapter`.
 unsafe impl RegistrationOps for Adapter {
     unsafe fn register(
         driver: &Opaque<bindings::pci_driver>,
         name: &'static CStr,
         module: &'static ThisModule,
     ) -> Result {
-        // SAFETY: The driver is not registered yet, and nobody else's; the handlers are static.
+        // SAFETY: The driver is not registered yet, and nothing else accesses it; the handlers are
+        // static.
         unsafe { (*driver.get()).err_handler = &ERROR_HANDLERS };
         // SAFETY: By the function's requirement.
         unsafe { pci::Adapter::<PfDriver>::register(driver, name, module) }
@@ -95,7 +96,7 @@ unsafe extern "C" fn done(pdev: *mut bindings::pci_dev) {
     }
 }
 
-/// The function and what the driver keeps for it, if it is bound.
+/// Returns the function and its driver data, if it is bound.
 ///
 /// # Safety
 ///
@@ -110,8 +111,8 @@ unsafe fn bound<'a>(
     if data.is_null() {
         return None;
     }
-    // SAFETY: What the PCI abstraction stores is the driver's data in a pinned box, which it takes
-    // back under the device lock.
+    // SAFETY: The PCI abstraction stores the driver's data in a pinned box, which it reclaims under
+    // the device lock.
     Some((pdev, unsafe {
         <Pin<KBox<PfData>> as ForeignOwnable>::borrow(data)
     }))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attributes of an ADI, in the folder of its auxiliary or mediated device.
+//! Attributes of an ADI, in the sysfs directory of its auxiliary or mediated device.
 
 use adit_bindings as bindings;
 use adit_uapi::virtchnl2::{
@@ -36,7 +36,7 @@ use crate::{
     raw::Raw, //
 };
 
-/// An attribute: what it says.
+/// An attribute with its value.
 trait Show {
     const NAME: &'static CStr;
 
@@ -44,17 +44,17 @@ trait Show {
 
     /// The attribute of an auxiliary device.
     const AUXILIARY: &'static Constant<bindings::device_attribute>;
-    /// That of a mediated device.
+    /// The attribute of a mediated device.
     const MEDIATED: &'static Constant<bindings::device_attribute>;
 }
 
-/// A kind of device that an ADI is behind.
+/// A kind of device that represents an ADI.
 trait Source {
-    /// The ADI.
+    /// Returns the ADI.
     ///
     /// # Safety
     ///
-    /// `dev` is a device of this kind with attributes of this file, which it has while this runs.
+    /// `dev` is a device of this kind with attributes of this file, which stay while this runs.
     unsafe fn adi(dev: *mut bindings::device) -> Result<Arc<Adi>>;
 }
 
@@ -64,8 +64,8 @@ struct Auxiliary;
 impl Source for Auxiliary {
     unsafe fn adi(dev: *mut bindings::device) -> Result<Arc<Adi>> {
         // SAFETY: By the function's requirement `dev` is in an auxiliary device, whose wrapper is
-        // transparent. Only the registration's data is asked of it. Bound or not, that is there
-        // for as long as the device is registered, and removing it waits for this function.
+        // transparent. Only the registration's data is read. Bound or not, it is valid for as long
+        // as the device is registered, and removing the device waits for this function.
         let adev = unsafe {
             &*kernel::container_of!(dev, bindings::auxiliary_device, dev)
                 .cast::<auxiliary::Device<Bound>>()
@@ -90,11 +90,11 @@ impl Source for Mediated {
 #[repr(transparent)]
 struct Constant<T>(T);
 
-// SAFETY: Nobody writes to the constants in this file: the pointers to them that C takes are not
-// `const` by tradition only.
+// SAFETY: The constants in this file are never written to: the pointers to them that C takes lack
+// `const` only for historical reasons.
 unsafe impl<T> Sync for Constant<T> {}
 
-/// Attributes that are read, and a group of them: each a type, its name and what it says.
+/// Defines read-only attributes, and a group of them: each with a type, a name and a value.
 macro_rules! attributes {
     ($auxiliary:ident, $mediated:ident, $folder:expr;
      $($(#[$doc:meta])* $static:ident $name:literal => |$adi:ident| $value:expr;)*) => {
@@ -136,7 +136,7 @@ const fn read_only<T: Show, S: Source>() -> Constant<bindings::device_attribute>
         attr: bindings::attribute {
             name: kernel::str::as_char_ptr_in_const_context(T::NAME),
             mode: 0o444,
-            // SAFETY: What lockdep wants there, on a kernel that has it, is 0 at first.
+            // SAFETY: The fields for lockdep, on a kernel that has it, start as 0.
             ..unsafe { core::mem::zeroed() }
         },
         __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 {
@@ -146,7 +146,7 @@ const fn read_only<T: Show, S: Source>() -> Constant<bindings::device_attribute>
     })
 }
 
-/// A group of attributes, in a folder of its own unless that is null.
+/// Returns a group of attributes, in a subdirectory unless `folder` is null.
 const fn group<const N: usize>(
     folder: *const c_char,
     attributes: *const [*const bindings::attribute; N],
@@ -165,16 +165,16 @@ const fn group<const N: usize>(
 
 attributes! {
     AUXILIARY, MEDIATED, core::ptr::null();
-    /// The number that its maker gave it, devlink's `sfnum`.
+    /// The number given by its creator, devlink's `sfnum`.
     SfNum c"sfnum" => |adi| match adi.spec().maker {
         Maker::Port(sfnum) => sfnum,
         Maker::Mediated(_) => return Err(ENOENT),
     };
     /// Its devlink port: `pci/0000:00:05.0/3`.
     Port c"port" => |adi| PortHandle(adi);
-    /// The instance of it, a UUID that no other ADI has or had.
+    /// Its instance, a UUID that no other ADI has or had.
     Instance c"instance" => |adi| adi.spec().instance;
-    /// The device's number for it.
+    /// Its id in the device.
     Id c"id" => |adi| adi.id();
     /// The PASID of its DMA.
     Pasid c"pasid" => |adi| adi.pasid();
@@ -182,12 +182,12 @@ attributes! {
     Queues c"queues" => |adi| adi.layout().queue_pairs;
     /// Its vectors, one for each queue pair.
     Vectors c"vectors" => |adi| adi.layout().queue_pairs;
-    /// Its address.
+    /// Its MAC address.
     Mac c"mac" => |adi| MacAddress(adi.layout().mac);
-    /// Whether it works: it does not while the function is reset, nor if the device does not give
-    /// it back afterwards.
+    /// Its state: dead while the function is reset, and if the device does not recreate it
+    /// afterwards.
     State c"state" => |adi| if adi.is_alive() { "active" } else { "dead" };
-    /// How often a fault has stopped one of its queues.
+    /// Number of faults that have stopped one of its queues.
     Faults c"faults" => |adi| adi.faults();
 }
 
@@ -197,24 +197,24 @@ attributes! {
     RxPackets c"rx_packets" => |adi| packets(&stats(adi)?, Direction::In);
     /// Bytes received.
     RxBytes c"rx_bytes" => |adi| stats(adi)?.rx_bytes.get();
-    /// Received, to groups and everybody.
+    /// Multicast and broadcast packets received.
     RxGroup c"rx_multicast" => |adi| {
         let stats = stats(adi)?;
         stats.rx_multicast.get().saturating_add(stats.rx_broadcast.get())
     };
-    /// Dropped on the way in; those for want of a buffer are among them.
+    /// Packets dropped on reception, including those that found no buffer.
     RxDropped c"rx_dropped" => |adi| stats(adi)?.rx_discards.get();
-    /// Dropped on the way in because no buffer was there.
+    /// Packets dropped on reception because no buffer was available.
     RxNoBuffer c"rx_no_buffer" => |adi| stats(adi)?.rx_overflow_drop.get();
-    /// Broken on arrival.
+    /// Packets received with errors.
     RxErrors c"rx_errors" => |adi| stats(adi)?.rx_errors.get();
     /// Packets sent.
     TxPackets c"tx_packets" => |adi| packets(&stats(adi)?, Direction::Out);
     /// Bytes sent.
     TxBytes c"tx_bytes" => |adi| stats(adi)?.tx_bytes.get();
-    /// Dropped on the way out.
+    /// Packets dropped on transmission.
     TxDropped c"tx_dropped" => |adi| stats(adi)?.tx_discards.get();
-    /// That could not be sent as they were.
+    /// Packets that could not be sent because of errors.
     TxErrors c"tx_errors" => |adi| stats(adi)?.tx_errors.get();
 }
 
@@ -233,7 +233,7 @@ fn packets(stats: &VportStats, direction: Direction) -> u64 {
         .fold(0, |sum, kind| sum.saturating_add(kind.get()))
 }
 
-/// Asks the device what has gone through the ADI.
+/// Reads the statistics of the ADI from the device.
 fn stats(adi: &Adi) -> Result<VportStats> {
     let request = VportStats {
         vport_id: adi.layout().vport_id.into(),
@@ -244,7 +244,7 @@ fn stats(adi: &Adi) -> Result<VportStats> {
     Ok(stats)
 }
 
-/// A devlink port as devlink(8) writes it.
+/// A devlink port in the notation of devlink(8).
 struct PortHandle<'a>(&'a Adi);
 
 impl kernel::fmt::Display for PortHandle<'_> {
@@ -254,7 +254,7 @@ impl kernel::fmt::Display for PortHandle<'_> {
     }
 }
 
-/// An Ethernet address as people write it.
+/// An Ethernet address in the usual notation.
 struct MacAddress([u8; 6]);
 
 impl kernel::fmt::Display for MacAddress {
@@ -273,13 +273,13 @@ static GROUPS: Groups<3> = Constant([
     core::ptr::null(),
 ]);
 
-/// Attributes of mediated devices, which the driver core gives to those that are bound.
+/// Returns the attributes of mediated devices, which the driver core adds to those that are bound.
 pub(crate) fn mediated_groups() -> *mut *const bindings::attribute_group {
     // The driver core only reads them.
     (&raw const GROUPS.0).cast_mut().cast()
 }
 
-/// Gives the auxiliary device `adit.adi.ID` of `parent` its attributes, and returns it.
+/// Adds the attributes to the auxiliary device `adit.adi.ID` of `parent`, and returns the device.
 pub(crate) fn add_attributes(parent: &Device<Bound>, id: u32) -> Result<ARef<Device>> {
     let name = CString::try_from_fmt(fmt!("adit.adi.{id}"))?;
     // SAFETY: `parent` is valid, and so is the string for as long as the call takes.
@@ -291,10 +291,12 @@ pub(crate) fn add_attributes(parent: &Device<Bound>, id: u32) -> Result<ARef<Dev
         )
     };
     let device = NonNull::new(dev.cast::<Device>()).ok_or(ENODEV)?;
-    // SAFETY: `device_find_child()` gave a reference, which is ours. The wrapper is transparent.
+    // SAFETY: `device_find_child()` returned a reference, which is ours. The wrapper is
+    // transparent.
     let device = unsafe { ARef::from_raw(device) };
     for group in [&AUXILIARY, &AUXILIARY_STATISTICS] {
-        // SAFETY: The device is registered. The groups are static. They go with its folder.
+        // SAFETY: The device is registered. The groups are static. They are removed with its
+        // directory.
         to_result(unsafe { bindings::sysfs_create_group(&mut (*device.raw()).kobj, &group.0) })?;
     }
     Ok(device)
@@ -312,7 +314,7 @@ unsafe extern "C" fn show<T: Show, S: Source>(
         // SAFETY: By the function's requirement.
         let adi = unsafe { S::adi(dev) }?;
         let text = T::show(&adi)?;
-        // SAFETY: `buf` is sysfs's page; the format takes one string, which is one.
+        // SAFETY: `buf` is sysfs's page; the format takes one string, and gets one.
         let len = unsafe { bindings::sysfs_emit(buf, c"%s".as_char_ptr(), text.as_char_ptr()) };
         // CAST: to a wider type.
         Ok(len as isize)

@@ -2,17 +2,17 @@
 
 //! `adit_vfio`: an ADI as a VFIO device with an emulated IOMMU.
 //!
-//! What its owner sees is written down in `adit_uapi::vfio`. Memory is pinned when the owner
-//! registers it and mapped into the ADI's own address space; what the owner says to the device is
-//! checked here first.
+//! `adit_uapi::vfio` documents the interface for the owner. Memory is pinned when the owner
+//! registers it and mapped into the ADI's own address space; messages of the owner to the device
+//! are checked here first.
 //!
-//! - [`driver`]: what binds to an ADI
-//! - [`device`]: the VFIO device, its life and its operations
-//! - [`regions`]: what can be read, written and mapped
-//! - [`mailbox`], [`messages`]: what can be said to the device
-//! - [`memory`], [`retreat`], [`unmapping`]: registered memory, and memory of the driver's
+//! - [`driver`]: the driver that binds to an ADI
+//! - [`device`]: the VFIO device, its lifetime and its operations
+//! - [`regions`]: regions that can be read, written and mapped
+//! - [`mailbox`], [`messages`]: messages to the device
+//! - [`memory`], [`retreat`], [`unmapping`]: registered memory, and the driver's own memory
 //! - [`irqs`]: eventfds
-//! - [`pages`]: pages of registers that are given away
+//! - [`pages`]: register pages that are granted to others
 //!
 //! C header: [`include/linux/vfio.h`](srctree/include/linux/vfio.h)
 
@@ -30,6 +30,6 @@ mod unmapping;
 pub(crate) use device::Registration;
 pub(crate) use driver::VfioDriver;
 
-/// Where regions are in the device's file: the index above this many bits, the offset below, as
-/// vfio-pci has it.
+/// Encoding of regions in offsets of the device's file: the index above this many bits, the offset
+/// below, as in vfio-pci.
 const REGION_SHIFT: u32 = 40;

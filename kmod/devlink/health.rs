@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `devlink health`: faults of ADIs, and a control plane that does not answer.
+//! `devlink health`: faults of ADIs, and an unresponsive control plane.
 //!
-//! Both are noticed where nothing may wait for devlink's lock, which is held while users of an ADI
-//! are waited for. So they are noted, and reported by a work item.
+//! Both are detected in contexts that must not wait for devlink's lock, which is held while users
+//! of an ADI are waited for. So they are recorded, and reported by a work item.
 
 use adit_bindings as bindings;
 use adit_uapi::virtchnl2::{
@@ -59,14 +59,16 @@ use crate::{
     }, //
 };
 
-/// Milliseconds in which a second report of the same kind is not recovered from by itself.
+/// Grace period in milliseconds: a second report of the same kind within it triggers no automatic
+/// recovery.
 const GRACE_MS: u64 = 500;
 
-/// What a reporter is.
+/// Operations of a reporter.
 #[repr(transparent)]
 struct Ops(bindings::devlink_health_reporter_ops);
 
-// SAFETY: Constants; devlink does not write to the name, which is not `const` by tradition only.
+// SAFETY: Constants; devlink does not write to the name, which lacks `const` only for historical
+// reasons.
 unsafe impl Sync for Ops {}
 
 static FAULTS: Ops = Ops(bindings::devlink_health_reporter_ops {
@@ -89,21 +91,21 @@ static CONTROL: Ops = Ops(bindings::devlink_health_reporter_ops {
     default_burst_period: 0,
 });
 
-/// What devlink knows the reporters by.
+/// devlink's handles of the reporters.
 #[derive(Clone, Copy)]
 struct Reporters {
     faults: NonNull<bindings::devlink_health_reporter>,
     control: NonNull<bindings::devlink_health_reporter>,
 }
 
-// SAFETY: Names of reporters, which devlink locks by itself.
+// SAFETY: Handles of reporters, for which devlink does its own locking.
 unsafe impl Send for Reporters {}
 
 /// The health of a function.
 #[pin_data]
 pub(super) struct Health {
     pf: Arc<Pf>,
-    /// Noted, and not reported yet.
+    /// Set for a fault that is recorded but not yet reported.
     fault: Atomic<u32>,
     lost: Atomic<u32>,
     #[pin]
@@ -130,12 +132,12 @@ impl Health {
         )
     }
 
-    /// Makes the reporters. The instance lock is held, `devlink` is not registered yet.
+    /// Creates the reporters. The instance lock is held, `devlink` is not registered yet.
     pub(super) fn register(self: &Arc<Self>, devlink: *mut bindings::devlink) -> Result {
         let private = Arc::as_ptr(self).cast_mut().cast();
         let create = |ops: &'static Ops| -> Result<_> {
             // SAFETY: The instance is valid and its lock is held; the operations are static, and
-            // `self` is there until `unregister()`.
+            // `self` lives until `unregister()`.
             let reporter = from_err_ptr(unsafe {
                 bindings::devl_health_reporter_create(devlink, &ops.0, private)
             })?;
@@ -152,19 +154,19 @@ impl Health {
         Ok(())
     }
 
-    /// Stops reporting. The instance lock is not held: what is being reported takes it.
+    /// Stops reporting. The instance lock is not held, since a report in progress takes it.
     pub(super) fn quiesce(self: &Arc<Self>) {
         self.pf.set_listener(None);
-        // SAFETY: The work is initialised, and nobody enqueues it any more.
+        // SAFETY: The work is initialised, and it is no longer enqueued by anyone.
         let pending = unsafe { bindings::cancel_work_sync(Work::raw_get(&self.work)) };
         if pending {
-            // SAFETY: Enqueueing turned a reference into the pointer, which the work item now does
-            // not take back.
+            // SAFETY: Enqueueing turned a reference into the pointer, and the cancelled work item
+            // does not reclaim it.
             drop(unsafe { Arc::from_raw(Arc::as_ptr(self)) });
         }
     }
 
-    /// Takes the reporters away. The instance lock is held.
+    /// Destroys the reporters. The instance lock is held.
     pub(super) fn unregister(&self) {
         let Some(reporters) = self.reporters.lock().take() else {
             return;
@@ -184,7 +186,7 @@ impl Health {
         unsafe { &*bindings::devlink_health_reporter_priv(reporter).cast() }
     }
 
-    /// Calls `visit` for each ADI with faults that nobody has recovered from.
+    /// Calls `visit` for each ADI with faults that have not been recovered from.
     fn for_each_faulty(&self, mut visit: impl FnMut(&Arc<Adi>)) {
         self.pf.adis().for_each(|adi| {
             if adi.new_faults() != 0 {
@@ -221,13 +223,13 @@ impl WorkItem for Health {
     }
 }
 
-/// Notes what goes wrong.
+/// Records failures for the work item.
 struct HealthListener(Arc<Health>);
 
 impl Listener for HealthListener {
     fn fault(&self) {
         self.0.fault.store(1, Relaxed);
-        // Enqueued already is as good.
+        // It is fine if the work is queued already.
         let _ = workqueue::system_long().enqueue(self.0.clone());
     }
 
@@ -257,7 +259,7 @@ impl Message {
         Ok(())
     }
 
-    /// A list, whose items `f` adds.
+    /// Adds a list, whose items `f` adds.
     fn list(&self, name: &CStr, f: impl FnOnce()) {
         // SAFETY: As above.
         unsafe { bindings::devlink_fmsg_arr_pair_nest_start(self.0, name.as_char_ptr()) };
@@ -266,7 +268,7 @@ impl Message {
         unsafe { bindings::devlink_fmsg_arr_pair_nest_end(self.0) };
     }
 
-    /// An item of a list.
+    /// Adds an item of a list.
     fn item(&self, f: impl FnOnce() -> Result) -> Result {
         // SAFETY: As above.
         unsafe { bindings::devlink_fmsg_obj_nest_start(self.0) };
@@ -277,7 +279,7 @@ impl Message {
     }
 }
 
-/// What the device knows about the fault of an ADI; `flags` of the request.
+/// Reads the device's fault record of an ADI, with `flags` in the request.
 fn ask(adi: &Adi, flags: u16) -> Result<AdiFault> {
     let request = messages::get_fault(adi.id(), flags);
     let reply = adi.pf().request(op::GET_ADI_FAULT, request.as_bytes())?;
@@ -309,7 +311,7 @@ fn describe(message: &Message, adi: &Adi) -> Result {
 
 /// # Safety
 ///
-/// Called by devlink for a reporter of ours, with a message that is being made.
+/// Called by devlink for a reporter of ours, with a message under construction.
 unsafe extern "C" fn dump_faults(
     reporter: *mut bindings::devlink_health_reporter,
     fmsg: *mut bindings::devlink_fmsg,
@@ -331,7 +333,7 @@ unsafe extern "C" fn dump_faults(
 
 /// # Safety
 ///
-/// Called by devlink for a reporter of ours, with a message that is being made.
+/// Called by devlink for a reporter of ours, with a message under construction.
 unsafe extern "C" fn diagnose_faults(
     reporter: *mut bindings::devlink_health_reporter,
     fmsg: *mut bindings::devlink_fmsg,
@@ -349,8 +351,8 @@ unsafe extern "C" fn diagnose_faults(
     0
 }
 
-/// Forgets the records, so that the next fault is kept. Those of an ADI that is in use are its
-/// user's to read and to forget, and so are its queues to start again.
+/// Clears the fault records, so that the next fault is recorded. The records of an ADI in use are
+/// for its user to read and clear, and its queues are for the user to restart.
 ///
 /// # Safety
 ///
@@ -374,7 +376,7 @@ unsafe extern "C" fn recover_faults(
 
 /// # Safety
 ///
-/// Called by devlink for a reporter of ours, with a message that is being made.
+/// Called by devlink for a reporter of ours, with a message under construction.
 unsafe extern "C" fn diagnose_control(
     reporter: *mut bindings::devlink_health_reporter,
     fmsg: *mut bindings::devlink_fmsg,

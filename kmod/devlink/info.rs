@@ -29,7 +29,7 @@ pub(super) unsafe extern "C" fn get(
         let version = CString::try_from_fmt(fmt!("{major}.{minor}"))?;
         // SAFETY: By the function's requirement; the strings are copied.
         to_result(unsafe {
-            // The name that devlink-info(7) has for the interface between driver and firmware.
+            // The name in devlink-info(7) for the interface between driver and firmware.
             bindings::devlink_info_version_running_put(
                 req,
                 c"fw.mgmt.api".as_char_ptr(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ports of flavour pcisf: an ADI each, once they are active.
+//! Ports of flavour pcisf: each has an ADI once it is active.
 
 use adit_bindings as bindings;
 use kernel::{
@@ -35,8 +35,8 @@ use crate::{
     ids::InstanceId, //
 };
 
-/// From here on numbers are those of mediated devices' ports, by their index (at most 16,384).
-/// Within 16 bits, which is what devlink(8) shows.
+/// First `sfnum` of mediated devices' ports, counted by index (at most 16,384). Within 16 bits,
+/// which is what devlink(8) shows.
 const MEDIATED_SFNUM: u32 = 1 << 15;
 /// Octets of an Ethernet address.
 const MAC_LEN: usize = 6;
@@ -54,7 +54,7 @@ const OPS: bindings::devlink_port_ops = bindings::devlink_port_ops {
 };
 static PORT_OPS: bindings::devlink_port_ops = OPS;
 
-/// A port. Its address is devlink's while it is registered.
+/// A port. devlink holds its address while it is registered.
 #[pin_data]
 pub(super) struct Port {
     #[pin]
@@ -62,27 +62,28 @@ pub(super) struct Port {
     #[pin]
     state: Mutex<State>,
     sfnum: u32,
-    /// Of its ADIs, one after the other: who makes it inactive and active again has the same one.
+    /// Instance id shared by its successive ADIs: a port that is deactivated and activated again
+    /// keeps it.
     instance: InstanceId,
 }
 
 // SAFETY: devlink uses the raw port under its lock.
 unsafe impl Send for Port {}
-// SAFETY: As above; everything else is behind a lock of its own or constant.
+// SAFETY: As above; everything else is protected by its own lock or constant.
 unsafe impl Sync for Port {}
 
-/// What was set, and what has become of it.
+/// Configuration of a port, and its ADI.
 struct State {
     queue_pairs: u16,
     mac: [u8; MAC_LEN],
     active: Option<Active>,
 }
 
-/// An ADI that is there.
+/// A live ADI.
 enum Active {
-    /// The port's own; dropped in this order.
+    /// The port's own; the fields are dropped in this order.
     Own { device: AuxDevice, owned: OwnedAdi },
-    /// A mediated device's, by its UUID: to be looked at only.
+    /// One that a mediated device owns, with its UUID: read-only here.
     Mediated { adi: Arc<Adi>, uuid: CString },
 }
 
@@ -103,7 +104,7 @@ impl Port {
         };
         KBox::try_pin_init(
             try_pin_init!(Self {
-                // As devlink wants a port to be, which it then registers.
+                // Zeroed, as devlink requires of a port to be registered.
                 raw: Opaque::zeroed(),
                 state <- new_mutex!(State {
                     queue_pairs,
@@ -117,23 +118,23 @@ impl Port {
         )
     }
 
-    /// The port behind devlink's.
+    /// Returns the port that embeds devlink's.
     ///
     /// # Safety
     ///
-    /// `raw` is a port of this driver's, and is not unregistered before `'a` ends.
+    /// `raw` is a port of this driver, and is not unregistered before `'a` ends.
     unsafe fn of<'a>(raw: *mut bindings::devlink_port) -> &'a Self {
         // SAFETY: By the function's requirement it is the field of a `Port`.
         unsafe { &*kernel::container_of!(Opaque::cast_from(raw), Self, raw) }
     }
 
-    /// The number of this port, which devlink shows.
+    /// Returns the index of this port, as shown by devlink.
     fn index(&self) -> u32 {
         // SAFETY: devlink sets it once, when the port is registered.
         unsafe { (*self.raw.get()).index }
     }
 
-    /// Makes the ADI.
+    /// Creates the ADI.
     fn activate(&self, instance: &Instance, extack: Extack) -> Result {
         let mut state = self.state.lock();
         if state.active.is_some() {
@@ -186,7 +187,7 @@ impl Port {
         Ok(())
     }
 
-    /// Destroys the ADI, and waits for its users to let go of it.
+    /// Destroys the ADI, and waits for its users to release it.
     pub(super) fn deactivate(&self) {
         let active = {
             let mut state = self.state.lock();
@@ -198,14 +199,14 @@ impl Port {
         drop(active);
     }
 
-    /// Takes the port from devlink. The instance lock is held.
+    /// Unregisters the port from devlink. The instance lock is held.
     pub(super) fn unregister(&self) {
         // SAFETY: The port is registered, and its instance is locked.
         unsafe { bindings::devl_port_unregister(self.raw.get()) };
     }
 }
 
-/// `devlink port add`
+/// Handles `devlink port add`.
 ///
 /// # Safety
 ///
@@ -222,13 +223,13 @@ pub(super) unsafe extern "C" fn new(
             unsafe { (Instance::of(devlink), &*attrs, Extack::new(extack)) };
         let sfnum = checked(attrs, extack)?;
         let raw = add(devlink, instance, Some(sfnum), None, extack)?;
-        // SAFETY: By the function's requirement it points to where the port goes.
+        // SAFETY: By the function's requirement it points to storage for the port.
         unsafe { *port = raw };
         Ok(0)
     })
 }
 
-/// Whether a port like that can be, and its `sfnum`.
+/// Checks whether a port with these attributes is possible, and returns its `sfnum`.
 fn checked(attrs: &bindings::devlink_port_new_attrs, extack: Extack) -> Result<u32> {
     let refuse = |error, why: &str| Err(extack.refuse(error, fmt!("{why}")));
     if attrs.flavour != bindings::devlink_port_flavour_DEVLINK_PORT_FLAVOUR_PCI_SF {
@@ -261,14 +262,14 @@ fn checked(attrs: &bindings::devlink_port_new_attrs, extack: Extack) -> Result<u
     Ok(attrs.sfnum)
 }
 
-/// A port that shows a mediated device's ADI; returns its index. The instance lock is held.
+/// Adds a port that shows a mediated device's ADI; returns its index. The instance lock is held.
 pub(super) fn add_mediated(
     devlink: *mut bindings::devlink,
     instance: &Instance,
     adi: Arc<Adi>,
     uuid: CString,
 ) -> Result<u32> {
-    // SAFETY: Nobody is to be told.
+    // SAFETY: There is no request to acknowledge.
     let extack = unsafe { Extack::new(core::ptr::null_mut()) };
     let active = Active::Mediated {
         adi: adi.clone(),
@@ -281,7 +282,7 @@ pub(super) fn add_mediated(
     Ok(index)
 }
 
-/// Makes and registers a port, with a number of its own if none is given. The instance lock is
+/// Creates and registers a port, and chooses an `sfnum` if none is given. The instance lock is
 /// held.
 fn add(
     devlink: *mut bindings::devlink,
@@ -296,7 +297,7 @@ fn add(
         if max == 0 {
             return Err(extack.refuse(crate::errno::eopnotsupp(), fmt!("the device has no ADIs")));
         }
-        // The lowest index that is free.
+        // The lowest free index.
         let low = ports
             .keys()
             .zip(0..)
@@ -315,14 +316,14 @@ fn add(
     let reservation = RBTreeNodeReservation::new(GFP_KERNEL)?;
     let port = Port::new(sfnum, active)?;
     let raw = port.raw.get();
-    // SAFETY: The port is fresh, the instance is locked. The port is pinned, and unregistered
+    // SAFETY: The port is new, and the instance is locked. The port is pinned, and unregistered
     // before it is freed.
     to_result(unsafe {
         bindings::devlink_port_attrs_pci_sf_set(raw, 0, 0, sfnum, false);
         bindings::devl_port_register_with_ops(devlink, raw, index, &PORT_OPS)
     })?;
-    // An ADI has no netdev in this kernel, so that its port has no type; devlink is not to
-    // complain about that in an hour.
+    // An ADI has no netdev in this kernel, so its port has no type; this stops devlink from warning
+    // about that after an hour.
     // SAFETY: devlink has initialised the work.
     unsafe { bindings::cancel_delayed_work_sync(&raw mut (*raw).type_warn_dw) };
     let node = reservation.into_node(index, port);
@@ -330,7 +331,7 @@ fn add(
     Ok(raw)
 }
 
-/// `devlink port del`
+/// Handles `devlink port del`.
 ///
 /// # Safety
 ///
@@ -355,8 +356,8 @@ unsafe extern "C" fn del(
 
 /// # Safety
 ///
-/// Called by devlink, with a port of ours, whose instance is locked, and [`MAC_LEN`] octets of
-/// room (`MAX_ADDR_LEN` is more).
+/// Called by devlink, with a port of ours, whose instance is locked, and space for [`MAC_LEN`]
+/// octets (`MAX_ADDR_LEN` is more).
 unsafe extern "C" fn hw_addr_get(
     port: *mut bindings::devlink_port,
     hw_addr: *mut u8,
@@ -380,7 +381,7 @@ unsafe extern "C" fn hw_addr_get(
 
 /// # Safety
 ///
-/// Called by devlink, with a port of ours, whose instance is locked, and so many octets.
+/// Called by devlink, with a port of ours, whose instance is locked, and `hw_addr_len` octets.
 unsafe extern "C" fn hw_addr_set(
     port: *mut bindings::devlink_port,
     hw_addr: *const u8,
@@ -393,9 +394,9 @@ unsafe extern "C" fn hw_addr_set(
         if hw_addr_len != MAC_LEN as c_int {
             return Err(extack.refuse(EINVAL, fmt!("an Ethernet address has 6 octets")));
         }
-        // SAFETY: By the function's requirement, and so many they are.
+        // SAFETY: By the function's requirement; the length was checked above.
         let mac = unsafe { hw_addr.cast::<[u8; MAC_LEN]>().read() };
-        // Bit 0 of the first octet is for groups (IEEE 802).
+        // Bit 0 of the first octet marks a group address (IEEE 802).
         if mac[0] & 1 != 0 {
             return Err(extack.refuse(EINVAL, fmt!("a group's address is nobody's own")));
         }
@@ -422,7 +423,7 @@ unsafe extern "C" fn state_get(
     let guard = port.state.lock();
     let active = guard.active.as_ref();
     let alive = active.is_some_and(|active| active.adi().is_alive());
-    // SAFETY: By the function's requirement both point to where the answers go.
+    // SAFETY: By the function's requirement both point to storage for the results.
     unsafe {
         *state = match active {
             Some(_) => bindings::devlink_port_fn_state_DEVLINK_PORT_FN_STATE_ACTIVE,
@@ -473,7 +474,7 @@ unsafe extern "C" fn max_io_eqs_get(
 ) -> c_int {
     // SAFETY: By the function's requirement.
     let port = unsafe { Port::of(port) };
-    // SAFETY: By the function's requirement it points to where the answer goes.
+    // SAFETY: By the function's requirement it points to storage for the result.
     unsafe { *max_eqs = port.state.lock().queue_pairs.into() };
     0
 }

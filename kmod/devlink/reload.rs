@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `devlink dev reload`: the function is reset and set up again. Its ports go, as devlink wants it.
+//! `devlink dev reload`: the function is reset and set up again. Its ports are removed, as devlink
+//! requires.
 
 use adit_bindings as bindings;
 use kernel::{
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::errno::eopnotsupp;
 
-/// What can be asked for.
+/// Supported reload actions.
 pub(super) const ACTIONS: usize =
     1 << bindings::devlink_reload_action_DEVLINK_RELOAD_ACTION_DRIVER_REINIT;
 
@@ -50,7 +51,7 @@ pub(super) unsafe extern "C" fn down(
             port.unregister();
         }
         instance.pf.stop();
-        // Those that were made meanwhile.
+        // Those that were created meanwhile.
         instance.pf.lose_adis();
         Ok(0)
     })
@@ -59,7 +60,7 @@ pub(super) unsafe extern "C" fn down(
 /// # Safety
 ///
 /// Called by devlink after [`down()`], with an instance of ours, whose lock is held, and a pointer
-/// to where what was done goes.
+/// to storage for the actions performed.
 pub(super) unsafe extern "C" fn up(
     devlink: *mut bindings::devlink,
     _action: bindings::devlink_reload_action,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `devlink resource show`: how many ADIs, queue pairs and vectors there are, and how many of them
-//! are in use.
+//! `devlink resource show`: the numbers of ADIs, queue pairs and vectors, total and in use.
 
 use adit_bindings as bindings;
 use kernel::{
@@ -11,14 +10,14 @@ use kernel::{
 
 use super::Instance;
 
-/// A resource: its name, its size and what of it is in use.
+/// A resource: its name, size and occupancy.
 struct Resource {
     name: &'static CStr,
     size: fn(&Instance) -> u64,
     occupancy: bindings::devlink_resource_occ_get_t,
 }
 
-/// Ids are places in this list, from 1: 0 stands for the top of the hierarchy.
+/// Resource ids are positions in this list, from 1: 0 stands for the top of the hierarchy.
 static RESOURCES: [Resource; 3] = [
     Resource {
         name: c"adis",
@@ -40,7 +39,7 @@ static RESOURCES: [Resource; 3] = [
     },
 ];
 
-/// The instance lock is held, `devlink` is not registered yet.
+/// Registers the resources. The instance lock is held, `devlink` is not registered yet.
 pub(super) fn register(devlink: *mut bindings::devlink, instance: &Instance) -> Result {
     for (id, resource) in (1..).zip(&RESOURCES) {
         let size = (resource.size)(instance);
@@ -62,7 +61,7 @@ pub(super) fn register(devlink: *mut bindings::devlink, instance: &Instance) -> 
                 &params,
             )
         })?;
-        // SAFETY: As above. The instance is there until after `unregister()`.
+        // SAFETY: As above. The instance exists until after `unregister()`.
         unsafe {
             bindings::devl_resource_occ_get_register(
                 devlink,
@@ -75,7 +74,7 @@ pub(super) fn register(devlink: *mut bindings::devlink, instance: &Instance) -> 
     Ok(())
 }
 
-/// The instance lock is held, `devlink` is not registered any more.
+/// Unregisters the resources. The instance lock is held, `devlink` is no longer registered.
 pub(super) fn unregister(devlink: *mut bindings::devlink) {
     // SAFETY: The instance is valid and its lock is held.
     unsafe { bindings::devl_resources_unregister(devlink) };
@@ -83,7 +82,7 @@ pub(super) fn unregister(devlink: *mut bindings::devlink) {
 
 /// # Safety
 ///
-/// `instance` is what [`register()`] passed on.
+/// `instance` is the pointer that [`register()`] passed on.
 unsafe extern "C" fn adis(instance: *mut c_void) -> u64 {
     // SAFETY: By the function's requirement.
     unsafe { usage(instance) }.0
@@ -91,7 +90,7 @@ unsafe extern "C" fn adis(instance: *mut c_void) -> u64 {
 
 /// # Safety
 ///
-/// `instance` is what [`register()`] passed on.
+/// `instance` is the pointer that [`register()`] passed on.
 unsafe extern "C" fn queue_pairs(instance: *mut c_void) -> u64 {
     // SAFETY: By the function's requirement.
     unsafe { usage(instance) }.1
@@ -99,7 +98,7 @@ unsafe extern "C" fn queue_pairs(instance: *mut c_void) -> u64 {
 
 /// # Safety
 ///
-/// `instance` is what [`register()`] passed on.
+/// `instance` is the pointer that [`register()`] passed on.
 unsafe extern "C" fn vectors(instance: *mut c_void) -> u64 {
     // Each queue pair has a vector.
     // SAFETY: By the function's requirement.
@@ -108,7 +107,7 @@ unsafe extern "C" fn vectors(instance: *mut c_void) -> u64 {
 
 /// # Safety
 ///
-/// `instance` is what [`register()`] passed on.
+/// `instance` is the pointer that [`register()`] passed on.
 unsafe fn usage(instance: *mut c_void) -> (u64, u64) {
     // SAFETY: By the function's requirement.
     unsafe { &*instance.cast::<Instance>() }.pf.adis().usage()

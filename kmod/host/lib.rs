@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The kernel module's parts without a kernel in them: the same files that adit.ko is made of,
-//! compiled for the host so that they can be tested there.
-// What only the module calls.
+//! The parts of the kernel module that do not depend on the kernel: the same files that adit.ko is
+//! built from, compiled for the host so that they can be tested there.
+// Some items are used by the module only.
 #![allow(dead_code)]
 #![forbid(unsafe_code)]
 

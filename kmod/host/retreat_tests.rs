@@ -16,7 +16,7 @@ fn whoever_registers_at_once_waits_longer_each_time() {
         waits,
         [20, 40, 80, 160, 320, 640, 1_280, 2_560, 5_000, 5_000, 5_000]
     );
-    // Ten times is what type1 bears.
+    // type1 retries ten times.
     assert!(waits[..10].iter().sum::<u64>() > 10_000);
 }
 

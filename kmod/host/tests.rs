@@ -34,7 +34,7 @@ fn chunk(kind: u32, start: u32, count: u32) -> QueueRegChunk {
     }
 }
 
-/// What a device answers that keeps to the contract.
+/// The reply of a conforming device.
 struct Reply {
     published: NonFlexCreateAdi,
     extension: CreateAdiExt,
@@ -260,7 +260,7 @@ proptest! {
         byte in any::<u8>(),
     ) {
         if whole {
-            // One byte of a good answer is another.
+            // One byte of a good reply is replaced.
             reply = Reply::good(&request()).bytes();
             let at = at.index(reply.len());
             reply[at] = byte;
@@ -274,8 +274,8 @@ proptest! {
         let _ = messages::check_version(&reply);
     }
 
-    /// A device that writes and a driver that reads, each as far as it likes, within what the ring
-    /// holds: everything is read once and in order.
+    /// Checks that every entry is read once and in order, with a device that writes and a driver
+    /// that reads any number of entries at a time, within the capacity of the ring.
     #[test]
     fn causes_are_read_once_and_in_order(
         len in prop::sample::select(vec![8u32, 16, 64]),

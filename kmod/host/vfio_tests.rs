@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Tests of [`crate::vfio_messages`]: what the owner of an ADI may say to the device.
+//! Tests of [`crate::vfio_messages`]: the messages that an ADI's user may send to the device.
 
 use crate::vfio_messages::{disable_all, reply, request, Ids, Refusal, DISABLE_ALL_LEN};
 use adit_uapi::virtchnl2::adi::{self, fault_flags, AdiFault};
@@ -33,7 +33,7 @@ where
     [header.as_bytes(), elements.as_bytes()].concat()
 }
 
-/// What the device is told.
+/// Returns the message that is sent to the device.
 fn pass(opcode: u32, mut payload: Vec<u8>) -> Result<Vec<u8>, Refusal> {
     request(opcode, &mut payload, &IDS).map(|()| payload)
 }
@@ -350,8 +350,8 @@ fn all_queues_are_stopped_at_once() {
 }
 
 proptest! {
-    /// Whatever the bytes: no panic, no other length, and every queue that the device is told is
-    /// the ADI's.
+    /// Checks for any bytes that nothing panics, the length stays the same, and every queue in a
+    /// message to the device belongs to the ADI.
     #[test]
     fn any_bytes_stay_within_the_adi(
         opcode in prop_oneof![500_u32..560, Just(adi::op::GET_ADI_FAULT), any::<u32>()],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The VFIO device: registered for an ADI, opened, asked, closed.
+//! The VFIO device: its registration for an ADI, open, ioctls and close.
 
 use adit_bindings as bindings;
 use adit_uapi::vfio::{
@@ -75,59 +75,61 @@ use crate::{
     raw::Raw, //
 };
 
-/// The VFIO core's structure with ours behind it, as `_vfio_alloc_device()` wants it.
+/// The VFIO core's structure followed by ours, as `_vfio_alloc_device()` requires.
 #[repr(C)]
 struct VfioAdi {
     vdev: bindings::vfio_device,
-    /// Null until the structure is set up; dropped when the last reference to the device is gone.
+    /// Null until the structure is set up; dropped with the last reference to the device.
     state: *mut State,
 }
 
-/// What is kept for an ADI that is a VFIO device.
+/// State of an ADI that is a VFIO device.
 #[pin_data]
 pub(super) struct State {
     pub(super) adi: Arc<Adi>,
-    /// Its queues and vectors, as messages name them.
+    /// Its queues and vectors, by their ids in messages.
     pub(super) ids: Ids,
-    /// What the owner has set up; nothing while the device is closed.
+    /// State that the owner has set up; empty while the device is closed.
     #[pin]
     pub(super) owner: Mutex<Owner>,
-    /// Whether pages may be mapped. Held while one is, so that none is after it was cleared.
+    /// Set while pages may be mapped. Held while one is being mapped, so that none is mapped after
+    /// it was cleared.
     #[pin]
     pub(super) mappable: Mutex<bool>,
-    /// What is mapped instead of registers once they are gone, so that an owner who is just about
-    /// to touch them gets an error from its next call and no SIGBUS. There while it is open.
+    /// Page that is mapped instead of registers once access to them is revoked, so that an owner
+    /// that is just accessing them gets an error from its next call and no SIGBUS. Present while
+    /// the device is open.
     #[pin]
     pub(super) nowhere: Mutex<Option<Page>>,
-    /// What pages are given away under while it is open and in service.
+    /// Grant for pages, present while the device is open and in service.
     #[pin]
     grant: Mutex<Option<Arc<Grant>>>,
     since: Instant<Monotonic>,
-    /// Not 0 when the driver of the parent is being unbound.
+    /// Nonzero while the driver of the parent is being unbound.
     closing: Atomic<u32>,
-    /// Not 0 when the ADI was taken from who has it open: until that one has closed it, calls fail
-    /// also when the ADI is there again.
+    /// Nonzero once the ADI was taken away from the owner that has it open: until that one closes
+    /// it, calls fail even when the ADI has been restored.
     ended: Atomic<u32>,
-    /// Faults that others had before.
+    /// Faults of earlier owners.
     faults_before: Atomic<u64>,
-    /// Takes memory away that is unmapped while it is registered.
+    /// Worker that removes memory that is unmapped while it is registered.
     pub(super) unmapping: Arc<Unmapping>,
-    /// The driver's memory, from when it is first mapped. Not among `owner`, whose lock is held
+    /// The driver's own memory, once it is first mapped. Not part of `owner`, whose lock is held
     /// while memory is pinned: this one is taken in `mmap()`.
     #[pin]
     pub(super) dma: Mutex<Option<DmaPages>>,
 }
 
-/// What belongs to who has the device open.
+/// State of the owner that has the device open.
 pub(super) struct Owner {
     pub(super) memory: Memory,
-    /// Keeps memory from being registered while it is being unmapped.
+    /// Delays registration while memory is being unmapped.
     pub(super) retreat: Retreat,
     pub(super) mailbox: Mailbox,
 }
 
 impl Owner {
-    /// Takes everything away that is registered of a range, once no queue can use it any more.
+    /// Removes all registrations that overlap a range, once no queue can use them.
     pub(super) fn remove_overlapping(&mut self, device: &VfioRef, iova: u64, len: u64) {
         if !self.memory.overlaps(iova, len) {
             return;
@@ -164,7 +166,7 @@ impl State {
         })
     }
 
-    /// What pinning and mapping for the device takes.
+    /// Returns the context for pinning memory and mapping it for the device.
     pub(super) fn reach(&self, vdev: *mut bindings::vfio_device) -> Reach<'_> {
         Reach {
             vdev,
@@ -173,13 +175,13 @@ impl State {
         }
     }
 
-    /// Milliseconds of the device's life.
+    /// Returns the age of the device in milliseconds.
     pub(super) fn now(&self) -> u64 {
-        // CAST: time does not go back.
+        // CAST: the clock is monotonic.
         self.since.elapsed().as_millis() as u64
     }
 
-    /// Fails when the device or its driver is gone.
+    /// Fails when the device or its driver is being removed.
     pub(super) fn check_alive(&self) -> Result {
         match self.is_alive() {
             true => Ok(()),
@@ -191,12 +193,12 @@ impl State {
         self.adi.is_alive() && self.closing.load(Acquire) == 0 && self.ended.load(Acquire) == 0
     }
 
-    /// What pages are given away under; `None` when there is nothing to give.
+    /// Returns the grant for pages; `None` when no pages can be granted.
     pub(super) fn grant(&self) -> Option<Arc<Grant>> {
         self.grant.lock().clone()
     }
 
-    /// Takes back what was given away; from now on it is done under `next`.
+    /// Revokes the granted pages; further ones are granted under `next`.
     pub(super) fn revoke(&self, next: Option<Arc<Grant>>) {
         let old = core::mem::replace(&mut *self.grant.lock(), next);
         if let Some(old) = old {
@@ -204,11 +206,11 @@ impl State {
         }
     }
 
-    /// The first owner opens the device. `EIO` when it is being taken away.
+    /// Opens the device for the first owner. Fails with `EIO` when it is being removed.
     fn open(&self) -> Result {
         *self.nowhere.lock() = Some(Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?);
         let grant = Grant::new()?;
-        // Under the lock: whoever takes the device away has not been here yet, and finds the grant.
+        // Under the lock: a concurrent removal has not reached this point yet, and finds the grant.
         let mut mappable = self.mappable.lock();
         self.ended.store(0, Release);
         if !self.is_alive() {
@@ -219,7 +221,7 @@ impl State {
         Ok(())
     }
 
-    /// VFIO_DEVICE_RESET: besides [`Self::reset()`], pages that were given away are taken back.
+    /// Handles VFIO_DEVICE_RESET: besides [`Self::reset()`], granted pages are revoked.
     fn reset_by_owner(&self) -> Result {
         self.check_alive()?;
         let next = Grant::new()?;
@@ -230,7 +232,7 @@ impl State {
         self.reset()
     }
 
-    /// Puts the ADI back to how an owner finds it. Eventfds and registered memory stay.
+    /// Resets the ADI to the state in which an owner opens it. Eventfds and registered memory stay.
     fn reset(&self) -> Result {
         let mut owner = self.owner.lock();
         owner.mailbox.reset(self)?;
@@ -238,14 +240,14 @@ impl State {
         Ok(())
     }
 
-    /// How often a fault has stopped a queue of this owner's.
+    /// Returns the number of faults that have stopped queues of this owner.
     pub(super) fn faults(&self) -> u64 {
         let before = self.faults_before.load(Relaxed);
         self.adi.faults().saturating_sub(before)
     }
 }
 
-/// What messages about an ADI may name.
+/// Returns the ids that messages about an ADI may refer to.
 fn ids(adi: &Adi) -> Ids {
     let layout = adi.layout();
     Ids {
@@ -262,7 +264,7 @@ fn ids(adi: &Adi) -> Ids {
     }
 }
 
-/// The state of a device that the VFIO core calls us for.
+/// Returns the state of a device in a callback of the VFIO core.
 ///
 /// # Safety
 ///
@@ -270,7 +272,7 @@ fn ids(adi: &Adi) -> Ids {
 /// to it for as long as the result is used.
 pub(super) unsafe fn state<'a>(vdev: *mut bindings::vfio_device) -> &'a State {
     // SAFETY: `vdev` is the first member of a `VfioAdi`, whose state is set before the device is
-    // registered and stays until `release()`, by the caller's promise.
+    // registered and stays until `release()`, by the function's requirement.
     unsafe { &*(*vdev.cast::<VfioAdi>()).state }
 }
 
@@ -282,13 +284,13 @@ pub(super) unsafe fn state<'a>(vdev: *mut bindings::vfio_device) -> &'a State {
 /// held.
 pub(super) struct VfioRef(NonNull<bindings::vfio_device>);
 
-// SAFETY: A reference may be used and given back from any thread; the state behind it is `Sync`.
+// SAFETY: A reference may be used and released in any thread; the state it leads to is `Sync`.
 unsafe impl Send for VfioRef {}
 // SAFETY: As above.
 unsafe impl Sync for VfioRef {}
 
 impl VfioRef {
-    /// A device with the parent `dev` that is not registered yet.
+    /// Allocates a device with the parent `dev`, not registered yet.
     fn new(dev: &Device<Bound>, adi: Arc<Adi>) -> Result<Self> {
         const { assert!(offset_of!(VfioAdi, vdev) == 0) };
         let state = KBox::pin_init(State::new(adi, Unmapping::new()?), GFP_KERNEL)?;
@@ -299,13 +301,13 @@ impl VfioRef {
         })?;
         // SAFETY: The state is not moved out of its box before `release()` puts it back into one.
         let state = KBox::into_raw(unsafe { Pin::into_inner_unchecked(state) });
-        // SAFETY: The allocation has the size of `VfioAdi`, and nobody else knows it yet.
+        // SAFETY: The allocation has the size of `VfioAdi`, and nothing else has access to it yet.
         unsafe { (*vdev.cast::<VfioAdi>()).state = state };
         // INVARIANT: The state is set, and the allocation is the reference.
         NonNull::new(vdev).map(Self).ok_or(ENOMEM)
     }
 
-    /// Another reference to a device.
+    /// Takes another reference to a device.
     ///
     /// # Safety
     ///
@@ -342,24 +344,24 @@ impl Drop for VfioRef {
 }
 
 impl AdiUser for VfioRef {
-    /// Registers are unmapped; calls fail already, and the owner is asked to close the device.
+    /// Unmaps the registers. Calls fail already, and the owner is requested to close the device.
     fn dead(&self) {
         self.state().ended.store(1, Release);
         regions::zap(self.0.as_ptr(), self.state());
     }
 }
 
-/// A registered VFIO device. Must be dropped while the device that it was made for is bound, and
-/// then blocks until its owners have closed it.
+/// A registered VFIO device. Must be dropped while its parent device is bound; the drop blocks
+/// until its owners have closed it.
 pub(crate) struct Registration(VfioRef);
 
 impl Registration {
-    /// Makes a VFIO device of `adi` with the parent `dev`.
+    /// Creates a VFIO device for `adi` with the parent `dev`.
     pub(crate) fn new(dev: &Device<Bound>, adi: Arc<Adi>) -> Result<Self> {
         let vfio = VfioRef::new(dev, adi)?;
         // SAFETY: The device is set up.
         to_result(unsafe { bindings::vfio_register_emulated_iommu_dev(vfio.0.as_ptr()) })?;
-        // SAFETY: The device is registered, so that it has a group.
+        // SAFETY: The device is registered, so it has a group.
         unsafe { bindings::adit_vfio_keep_group(vfio.0.as_ptr()) };
         Ok(Self(vfio))
     }
@@ -368,12 +370,12 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let state = self.0.state();
-        // Whether the ADI goes on or not, this owner's use of it ends.
+        // This owner's use of the ADI ends, whether or not the ADI continues to exist.
         state.closing.store(1, Release);
         regions::zap(self.0 .0.as_ptr(), state);
         state.adi.trigger(Trigger::Request);
-        // SAFETY: The device is registered. This waits until it is closed; then nobody is called
-        // for it any more.
+        // SAFETY: The device is registered. This waits until it is closed; then there are no more
+        // calls for it.
         unsafe { bindings::vfio_unregister_group_dev(self.0 .0.as_ptr()) };
     }
 }
@@ -381,7 +383,7 @@ impl Drop for Registration {
 /// The operations, which the VFIO core only reads.
 struct Ops(bindings::vfio_device_ops);
 
-// SAFETY: Nobody writes them.
+// SAFETY: They are never written to.
 unsafe impl Sync for Ops {}
 
 static OPS: Ops = Ops(bindings::vfio_device_ops {
@@ -405,18 +407,18 @@ static OPS: Ops = Ops(bindings::vfio_device_ops {
     attach_ioas: Some(bindings::vfio_iommufd_emulated_attach_ioas),
     #[cfg(CONFIG_IOMMUFD)]
     detach_ioas: Some(bindings::vfio_iommufd_emulated_detach_ioas),
-    // SAFETY: Null pointers and operations that are not there.
+    // SAFETY: Null pointers and absent operations.
     ..unsafe { core::mem::zeroed() }
 });
 
-/// The last reference to the device is gone.
+/// Frees the state when the last reference to the device is dropped.
 unsafe extern "C" fn release(vdev: *mut bindings::vfio_device) {
-    // SAFETY: Called once, for a device of `Registration::new()`, whose state came out of a box.
-    // It is not null: every path that puts the last reference has set it.
+    // SAFETY: Called once, for a device of `Registration::new()`, whose state came out of a box. It
+    // is not null: every path that drops the last reference has set it.
     drop(unsafe { KBox::from_raw((*vdev.cast::<VfioAdi>()).state) });
 }
 
-/// The first owner opens the device. The VFIO core holds a lock over this and `close_device()`.
+/// Opens the device for the first owner. The VFIO core holds a lock over this and `close_device()`.
 unsafe extern "C" fn open_device(vdev: *mut bindings::vfio_device) -> c_int {
     from_result(|| {
         // SAFETY: The VFIO core calls for a registered device.
@@ -425,7 +427,7 @@ unsafe extern "C" fn open_device(vdev: *mut bindings::vfio_device) -> c_int {
         // SAFETY: The VFIO core calls with a reference; the state is set.
         let user = unsafe { VfioRef::from_raw(vdev) }?;
         let user = Arc::new(user, GFP_KERNEL)?;
-        // What the last owner has left is for nobody to find. It fails when the device is gone.
+        // No owner may see what the previous one left. This fails when the device is gone.
         state
             .reset()
             .and_then(|()| state.adi.set_user(Some(user)))
@@ -435,7 +437,7 @@ unsafe extern "C" fn open_device(vdev: *mut bindings::vfio_device) -> c_int {
     })
 }
 
-/// The last owner has closed the device: nothing of what it set up is left.
+/// Closes the device after the last owner: nothing that it set up remains.
 unsafe extern "C" fn close_device(vdev: *mut bindings::vfio_device) {
     // SAFETY: The VFIO core calls for a registered device.
     let state = unsafe { state(vdev) };
@@ -452,18 +454,19 @@ unsafe extern "C" fn close_device(vdev: *mut bindings::vfio_device) {
     state.unmapping.close();
     // Mappings keep the device's file open, so there is none left.
     *state.nowhere.lock() = None;
-    // Last, since the ADI may end once it has no user. Taking one away does not fail.
+    // Last, since the ADI may end once it has no user. Removing a user does not fail.
     let _ = state.adi.set_user(None);
 }
 
-/// The driver of the parent is to be unbound, or has been asked `_count` times before.
+/// Requests that the owner close the device, since the driver of the parent is to be unbound;
+/// `_count` is the number of earlier requests.
 unsafe extern "C" fn request(vdev: *mut bindings::vfio_device, _count: c_uint) {
     // SAFETY: The VFIO core calls for a registered device.
     unsafe { state(vdev) }.adi.trigger(Trigger::Request);
 }
 
-/// Memory leaves the owner's address space. Whatever of it is pinned is not when this returns, or
-/// the container's code calls again ([`super::unmapping`]).
+/// Handles the unmapping of memory from the owner's address space. All pinned parts of it are
+/// unpinned when this returns, or the container's code calls again ([`super::unmapping`]).
 unsafe extern "C" fn dma_unmap(vdev: *mut bindings::vfio_device, iova: u64, len: u64) {
     // SAFETY: The VFIO core calls for an open device, whose state is set, with a reference.
     let Ok(device) = (unsafe { VfioRef::from_raw(vdev) }) else {
@@ -471,7 +474,7 @@ unsafe extern "C" fn dma_unmap(vdev: *mut bindings::vfio_device, iova: u64, len:
     };
     // SAFETY: As above.
     let state = unsafe { state(vdev) };
-    // Every device in a container is called, also those that have nothing of it.
+    // Every device in a container is called, including those that have nothing of the range pinned.
     let spared = |owner: &Owner| !owner.memory.overlaps(iova, len);
     if state.owner.try_lock().is_some_and(|it| spared(&it)) {
         return;
@@ -499,7 +502,7 @@ unsafe extern "C" fn ioctl(vdev: *mut bindings::vfio_device, cmd: c_uint, arg: c
     }
 }
 
-/// Numbers of `_IO(VFIO_TYPE, VFIO_BASE + n)`; bindgen leaves macros that call macros out.
+/// Computes `_IO(VFIO_TYPE, VFIO_BASE + n)`; bindgen omits macros that call macros.
 const fn vfio_io(n: u32) -> c_uint {
     // CAST: `VFIO_TYPE` is a character.
     (bindings::VFIO_TYPE as c_uint) << 8 | (bindings::VFIO_BASE as c_uint + n)
@@ -509,9 +512,9 @@ const GET_IRQ_INFO: c_uint = vfio_io(9);
 const SET_IRQS: c_uint = vfio_io(10);
 const RESET: c_uint = vfio_io(11);
 
-/// VFIO_DEVICE_GET_INFO
+/// Handles VFIO_DEVICE_GET_INFO.
 fn get_info(arg: UserPtr) -> Result {
-    /// `struct vfio_device_info` without what newer users may have behind it.
+    /// `struct vfio_device_info` without the fields that later kernels have added at its end.
     const LEN: usize = offset_of!(bindings::vfio_device_info, cap_offset);
     let mut head = [0; LEN];
     UserSlice::new(arg, LEN).reader().read_slice(&mut head)?;

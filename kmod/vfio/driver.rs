@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver of the ADIs on the auxiliary bus: it makes VFIO devices of them.
+//! The driver of the ADIs on the auxiliary bus: it registers VFIO devices for them.
 
 use kernel::{
     auxiliary,

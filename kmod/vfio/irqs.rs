@@ -26,7 +26,7 @@ use crate::{
     eventfd::EventFd, //
 };
 
-/// How many interrupts an index has.
+/// Returns the number of interrupts of an index.
 fn count(state: &State, index: u32) -> Result<u32> {
     match index {
         irq::VECTORS => Ok(state.ids.vectors.into()),
@@ -35,7 +35,7 @@ fn count(state: &State, index: u32) -> Result<u32> {
     }
 }
 
-/// VFIO_DEVICE_GET_IRQ_INFO
+/// Handles VFIO_DEVICE_GET_IRQ_INFO.
 pub(super) fn get_info(state: &State, arg: UserPtr) -> Result {
     const LEN: usize = size_of::<bindings::vfio_irq_info>();
     let mut reader = UserSlice::new(arg, LEN).reader();
@@ -53,9 +53,9 @@ pub(super) fn get_info(state: &State, arg: UserPtr) -> Result {
     Ok(())
 }
 
-/// VFIO_DEVICE_SET_IRQS
+/// Handles VFIO_DEVICE_SET_IRQS.
 pub(super) fn set(state: &State, arg: UserPtr) -> Result {
-    /// The header: the data is behind its last field.
+    /// Length of the header; the data is after its last field.
     const HEADER: usize = offset_of!(bindings::vfio_irq_set, data);
     let mut reader = UserSlice::new(arg, HEADER).reader();
     let mut words = [0_u32; 5];
@@ -99,17 +99,18 @@ pub(super) fn set(state: &State, arg: UserPtr) -> Result {
             }
             Ok(())
         }
-        // No data and no interrupts: all of the index are taken away.
+        // No data and no interrupts: all eventfds of the index are removed.
         bindings::VFIO_IRQ_SET_DATA_NONE if many == 0 && start == 0 => {
             (0..all).for_each(|n| install(state, index, n, None));
             Ok(())
         }
-        // Signalling by hand is for devices that are tested so; this one is not.
+        // Triggering by the user is for devices with loopback testing; this one does not support
+        // it.
         _ => Err(EINVAL),
     }
 }
 
-/// Takes all eventfds away.
+/// Removes all eventfds.
 pub(super) fn clear(state: &State) {
     for index in 0..NUM_IRQS {
         for n in 0..count(state, index).unwrap_or(0) {
@@ -125,6 +126,6 @@ fn install(state: &State, index: u32, n: u32, event: Option<EventFd>) {
         irq::REQUEST => Trigger::Request,
         _ => Trigger::Fault,
     };
-    // Fails for a vector that is not there only.
+    // Fails only for a vector that does not exist.
     let _ = state.adi.set_trigger(trigger, event);
 }

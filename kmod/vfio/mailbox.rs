@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The software mailbox: a request at a time, and its reply.
+//! The software mailbox: one request at a time, and its reply.
 
 use adit_uapi::{
     vfio::{
@@ -40,11 +40,11 @@ use super::{
 };
 use adit_bindings as bindings;
 
-/// What of an ADI the messages of its owner have changed.
+/// State of an ADI that its owner's messages have changed.
 pub(super) struct Mailbox {
     /// The last reply with its header; empty when there is none.
     reply: KVec<u8>,
-    /// Whether queues may run.
+    /// `true` while queues may be running.
     running: bool,
 }
 
@@ -56,7 +56,7 @@ impl Mailbox {
         }
     }
 
-    /// The last reply.
+    /// Returns the last reply.
     pub(super) fn reply(&self) -> &[u8] {
         &self.reply
     }
@@ -65,12 +65,12 @@ impl Mailbox {
         self.reply = KVec::new();
     }
 
-    /// Stops all queues of the ADI: no DMA of theirs is under way when this returns, so that what
-    /// they reached may be unmapped and unpinned. (Unmapping alone is not enough: a device may
-    /// still use a translation that it asked for, as this one does for the length of a burst.)
+    /// Stops all queues of the ADI: none of their DMA is in progress when this returns, so the
+    /// memory they accessed may be unmapped and unpinned. (Unmapping alone is not enough: a device
+    /// may still use a translation that it requested, as this one does for the length of a burst.)
     ///
-    /// An ADI that is dead may be running until it is destroyed, and is told, too. If the device
-    /// does not answer, it was reset or is gone, and its DMA with it.
+    /// An ADI that is dead may be running until it is destroyed, and gets the message, too. If the
+    /// device does not reply, it was reset or is gone, and so is its DMA.
     pub(super) fn stop_queues(&mut self, state: &State) {
         if !self.running {
             return;
@@ -81,17 +81,17 @@ impl Mailbox {
         self.running = false;
     }
 
-    /// The owner leaves: nothing goes in or out any more. The rest of what it has changed stays
-    /// until the next one comes, counters and faults among it.
+    /// Stops all traffic when the owner closes the device. Its other changes, including counters
+    /// and faults, stay until the next owner opens it.
     pub(super) fn stop(&mut self, state: &State) {
         let mut vport = Vport::default();
         vport.vport_id.set(state.ids.vport_id);
-        // What the device refuses was not there.
+        // If the device refuses, there was no such vport.
         let _ = state.adi.quiesce(op::DISABLE_VPORT, vport.as_bytes());
         self.stop_queues(state);
     }
 
-    /// All that an owner has changed is undone, by this one or those before.
+    /// Undoes all changes made by this owner or earlier ones.
     pub(super) fn reset(&mut self, state: &State) -> Result {
         state.adi.reset()?;
         self.running = false;
@@ -99,7 +99,7 @@ impl Mailbox {
     }
 }
 
-/// Does what a request says and keeps the reply. Fails with what the reply's status says, too.
+/// Executes a request and stores the reply. Fails with the error of the reply's status, too.
 pub(super) fn handle(
     vdev: *mut bindings::vfio_device,
     state: &State,
@@ -140,7 +140,8 @@ pub(super) fn handle(
     result.map(|_| ())
 }
 
-/// The owner's lock, when memory may be registered. `EINTR` when a signal comes before.
+/// Takes the owner's lock once memory may be registered. Fails with `EINTR` if a signal arrives
+/// first.
 fn lock_to_register(state: &State) -> Result<Guard<'_, Owner, MutexBackend>> {
     loop {
         let owner = state.owner.lock();
@@ -148,7 +149,7 @@ fn lock_to_register(state: &State) -> Result<Guard<'_, Owner, MutexBackend>> {
         if left == 0 {
             return Ok(owner);
         }
-        // Not under the lock: unmapping takes it, too.
+        // Not under the lock, which unmapping takes, too.
         drop(owner);
         // SAFETY: We may sleep here.
         // CAST: some seconds.
@@ -158,13 +159,13 @@ fn lock_to_register(state: &State) -> Result<Guard<'_, Owner, MutexBackend>> {
     }
 }
 
-/// A request for the device.
+/// Passes a request on to the device.
 fn pass(state: &State, owner: &mut Owner, opcode: u32, payload: &mut [u8]) -> Result<KVVec<u8>> {
     state.check_alive()?;
     let ids = &state.ids;
     messages::request(opcode, payload, ids)
         .map_err(|refusal| Error::from_errno(-refusal.errno()))?;
-    // Also when no answer comes: what may run has to be stopped.
+    // Also when there is no reply: queues that may be running have to be stopped.
     owner.mailbox.running |= opcode == op::ENABLE_QUEUES;
     let still = || state.is_alive();
     let mut answer = state.adi.request_if(still, opcode, payload)?;
@@ -173,7 +174,7 @@ fn pass(state: &State, owner: &mut Owner, opcode: u32, payload: &mut [u8]) -> Re
     Ok(answer)
 }
 
-/// REGISTER_MEMORY, UNREGISTER_MEMORY
+/// Handles REGISTER_MEMORY and UNREGISTER_MEMORY.
 fn change_memory(
     vdev: *mut bindings::vfio_device,
     state: &State,

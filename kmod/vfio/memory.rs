@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that an ADI reaches: registered by its owner, or allocated here.
+//! Memory accessible to an ADI: registered by its owner, or allocated here.
 
 use adit_bindings as bindings;
 use adit_uapi::vfio::memory_flags;
@@ -18,28 +18,30 @@ use kernel::{
 use super::unmapping::Unmapping;
 use crate::pasid::AddressSpace;
 
-/// Registrations that an ADI may have at a time.
+/// Maximum number of registrations of an ADI at a time.
 pub(super) const MAX_REGISTRATIONS: usize = 1024;
-/// Bytes that an ADI may have registered at a time; what its owner may pin is a limit besides.
+/// Maximum number of bytes that an ADI may have registered at a time; the owner's limit on pinned
+/// memory applies besides.
 pub(super) const MAX_REGISTERED_LEN: u64 = 64 << 30;
-/// Where the memory of the driver begins; what owners register is below.
+/// Start of the driver's own memory; owners register memory below it.
 pub(super) const DMA_IOVA: u64 = 1 << 46;
-/// Bytes of that memory for each queue pair: rings and some hundred buffers.
+/// Size of that memory in bytes for each queue pair: rings and some hundred buffers.
 const DMA_LEN_PER_PAIR: u64 = 2 << 20;
-/// Bytes of that memory, at most.
+/// Maximum size of that memory in bytes.
 const MAX_DMA_LEN: u64 = 32 << 20;
-/// Writes there are interrupts and not memory (SDM, volume 3, Message Signalled Interrupts).
+/// Range in which writes are interrupts, not memory accesses (SDM, volume 3, Message Signalled
+/// Interrupts).
 const INTERRUPTS: core::ops::Range<u64> = 0xFEE0_0000..0xFEF0_0000;
-/// Pages that are pinned at once.
+/// Number of pages that are pinned in one call.
 const BATCH: usize = 512;
 
-/// What pinning memory and mapping it for an ADI takes.
+/// Context for pinning memory and mapping it for an ADI.
 pub(super) struct Reach<'a> {
     /// The device, which is open.
     pub(super) vdev: *mut bindings::vfio_device,
-    /// Where the ADI finds it.
+    /// The address space of the ADI.
     pub(super) space: &'a AddressSpace,
-    /// Whom to tell about each step.
+    /// Notified of each step.
     pub(super) unmapping: &'a Unmapping,
 }
 
@@ -51,12 +53,12 @@ struct Registered {
 
 impl Registered {
     fn overlaps(&self, iova: u64, len: u64) -> bool {
-        // An end beyond 64 bits is as good as the last address.
+        // An end beyond 64 bits saturates to the last address.
         iova < self.iova.saturating_add(self.len) && self.iova < iova.saturating_add(len)
     }
 }
 
-/// What the owner of an ADI has registered.
+/// Memory that the owner of an ADI has registered.
 pub(super) struct Memory {
     ranges: KVec<Registered>,
     total: u64,
@@ -70,21 +72,20 @@ impl Memory {
         }
     }
 
-    /// Whether any of a range is registered.
+    /// Returns whether any part of a range is registered.
     pub(super) fn overlaps(&self, iova: u64, len: u64) -> bool {
         self.ranges.iter().any(|range| range.overlaps(iova, len))
     }
 
-    /// The place of a registration that is exactly this.
+    /// Returns the index of the registration of exactly this range.
     pub(super) fn find(&self, iova: u64, len: u64) -> Option<usize> {
         let mut ranges = self.ranges.iter();
         ranges.position(|range| range.iova == iova && range.len == len)
     }
 
-    /// Pins a range of the owner's memory and lets the ADI reach it. `EEXIST` when some of it is
-    /// registered, `ENOSPC` when there is too much, `EAGAIN` when it is about to leave the
-    /// container; otherwise what pinning says, and then nothing
-    /// has changed.
+    /// Pins a range of the owner's memory and maps it for the ADI. Fails with `EEXIST` when part of
+    /// it is registered, `ENOSPC` when a limit is exceeded, `EAGAIN` when it is about to be removed
+    /// from the container, and otherwise with the error of pinning. Nothing has changed on failure.
     pub(super) fn add(&mut self, reach: &Reach<'_>, iova: u64, len: u64, flags: u32) -> Result {
         let end = iova.checked_add(len).ok_or(EINVAL)?;
         let aligned = (iova | len) % PAGE_SIZE as u64 == 0;
@@ -111,7 +112,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Takes a registration away from the ADI, whose queues are stopped, and unpins it.
+    /// Unmaps a registration from the ADI, whose queues are stopped, and unpins it.
     pub(super) fn remove(&mut self, reach: &Reach<'_>, place: usize) {
         if let Ok(range) = self.ranges.remove(place) {
             self.total -= range.len;
@@ -119,14 +120,14 @@ impl Memory {
         }
     }
 
-    /// Takes every registration away that has any of a range.
+    /// Removes every registration that overlaps a range.
     pub(super) fn remove_overlapping(&mut self, reach: &Reach<'_>, iova: u64, len: u64) {
         while let Some(place) = self.ranges.iter().position(|r| r.overlaps(iova, len)) {
             self.remove(reach, place);
         }
     }
 
-    /// Takes all registrations away.
+    /// Removes all registrations.
     pub(super) fn clear(&mut self, reach: &Reach<'_>) {
         while !self.ranges.is_empty() {
             self.remove(reach, self.ranges.len() - 1);
@@ -135,7 +136,7 @@ impl Memory {
     }
 }
 
-/// Pins and maps batch by batch; `done` says how many bytes are pinned, of which the last batch
+/// Pins and maps batch by batch; `done` returns the number of bytes pinned, of which the last batch
 /// may not be mapped.
 fn pin_and_map(reach: &Reach<'_>, iova: u64, len: u64, writable: bool, done: &mut u64) -> Result {
     let prot = match writable {
@@ -148,14 +149,15 @@ fn pin_and_map(reach: &Reach<'_>, iova: u64, len: u64, writable: bool, done: &mu
         if current!().signal_pending() {
             return Err(EINTR);
         }
-        // Who takes this very memory out of the container waits for the lock that is held here.
+        // A thread that removes this very memory from the container waits for the lock that is held
+        // here.
         if reach.unmapping.wants(iova, len) {
             return Err(EAGAIN);
         }
         let at = iova + *done;
         let count = ((len - *done) >> PAGE_SHIFT).min(BATCH as u64) as usize;
-        // SAFETY: The device is open, since its file was called for; `pages` has room for
-        // `count`.
+        // SAFETY: The device is open, since this is a call on its file; `pages` has space for
+        // `count` entries.
         let pinned = unsafe {
             bindings::vfio_pin_pages(
                 reach.vdev,
@@ -169,7 +171,7 @@ fn pin_and_map(reach: &Reach<'_>, iova: u64, len: u64, writable: bool, done: &mu
         if pinned < 0 {
             return Err(Error::from_errno(pinned));
         }
-        // CAST: not negative. It is `count`: all or an error.
+        // CAST: not negative. It is `count`: all pages or an error.
         let pinned = pinned as usize;
         *done += (pinned as u64) << PAGE_SHIFT;
         reach.unmapping.step();
@@ -181,7 +183,7 @@ fn pin_and_map(reach: &Reach<'_>, iova: u64, len: u64, writable: bool, done: &mu
     Ok(())
 }
 
-/// Maps pinned pages, those that are neighbours in physical memory at once.
+/// Maps pinned pages; physically contiguous ones are mapped together.
 fn map(space: &AddressSpace, iova: u64, pages: &[*mut bindings::page], writable: bool) -> Result {
     // SAFETY: The pages are pinned.
     let phys = |page| unsafe { bindings::adit_page_to_phys(page) };
@@ -201,7 +203,7 @@ fn map(space: &AddressSpace, iova: u64, pages: &[*mut bindings::page], writable:
     Ok(())
 }
 
-/// The opposite of [`pin_and_map()`], for `len` bytes that are pinned.
+/// Reverses [`pin_and_map()`], for `len` bytes that are pinned.
 fn unmap_and_unpin(reach: &Reach<'_>, iova: u64, len: u64) {
     if len == 0 {
         return;
@@ -211,8 +213,8 @@ fn unmap_and_unpin(reach: &Reach<'_>, iova: u64, len: u64) {
     let mut done = 0;
     while done < len {
         let count = ((len - done) >> PAGE_SHIFT).min(BATCH as u64);
-        // SAFETY: The device is open: this is called for its file, for its container or at its
-        // close. The pages were pinned, and the device does not reach them any more.
+        // SAFETY: The device is open: this is called for its file, for its container or when it is
+        // closed. The pages were pinned, and the device no longer accesses them.
         // CAST: at most `BATCH`.
         unsafe { bindings::vfio_unpin_pages(reach.vdev, iova + done, count as c_int) };
         reach.unmapping.step();
@@ -220,18 +222,18 @@ fn unmap_and_unpin(reach: &Reach<'_>, iova: u64, len: u64) {
     }
 }
 
-/// Bytes of the driver's memory for an ADI with so many queue pairs.
+/// Returns the size in bytes of the driver's own memory for an ADI with `pairs` queue pairs.
 pub(super) fn dma_len(pairs: u16) -> u64 {
     (u64::from(pairs) * DMA_LEN_PER_PAIR).min(MAX_DMA_LEN)
 }
 
-/// Memory of the driver that an ADI reaches, for its owner to map.
+/// The driver's own memory that an ADI can access, for its owner to map.
 pub(super) struct DmaPages {
     pages: KVVec<Page>,
 }
 
 impl DmaPages {
-    /// Allocates `len` bytes, zeroed, and lets the ADI reach them.
+    /// Allocates `len` bytes, zeroed, and maps them for the ADI.
     pub(super) fn new(space: &AddressSpace, len: u64) -> Result<Self> {
         let count = (len >> PAGE_SHIFT) as usize;
         let mut this = Self {
@@ -252,14 +254,14 @@ impl DmaPages {
         // SAFETY: The page is ours.
         let phys = unsafe { bindings::adit_page_to_phys(page.as_ptr()) };
         let iova = DMA_IOVA as usize + (n << PAGE_SHIFT);
-        // SAFETY: The page is kept until `release()` has unmapped it. What owners register is
-        // elsewhere, and the lock around this keeps others from here.
+        // SAFETY: The page is kept until `release()` has unmapped it. Owners register memory at
+        // other addresses, and the lock around this excludes other calls.
         unsafe { space.map(iova, phys, PAGE_SIZE, true)? };
         self.pages.push(page, GFP_KERNEL)?;
         Ok(())
     }
 
-    /// Takes the memory away from the ADI, whose queues are stopped, and frees it.
+    /// Unmaps the memory from the ADI, whose queues are stopped, and frees it.
     pub(super) fn release(self, space: &AddressSpace) {
         let len = self.pages.len() << PAGE_SHIFT;
         if len != 0 {
@@ -277,8 +279,8 @@ impl DmaPages {
         for page in &self.pages {
             pages.push(page.as_ptr(), GFP_KERNEL)?;
         }
-        // SAFETY: By the caller's promise; the function checks that the mapping is no longer
-        // than the pages are, and takes references of its own to them.
+        // SAFETY: By the function's requirement; the function checks that the mapping is no longer
+        // than the pages, and takes its own references to them.
         kernel::error::to_result(unsafe {
             bindings::vm_map_pages_zero(vma, pages.as_mut_ptr(), pages.len())
         })

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Messages between the owner of an ADI and the device, checked and rewritten.
+//! Checks and rewrites messages between the owner of an ADI and the device.
 //!
-//! The owner's ids are the ADI's own, from 0; the device's are device-wide, and PASIDs are filled
-//! in here. This file needs nothing of the kernel: the same source is tested on the host.
+//! The owner's ids are relative to the ADI, from 0; the device's are device-wide, and PASIDs are
+//! filled in here. Free of kernel dependencies, so that the host tests compile the same source.
 
 use adit_uapi::virtchnl2::{
     adi::{
@@ -39,21 +39,21 @@ use zerocopy::{
     KnownLayout, //
 };
 
-/// Why a message is not passed on.
+/// The reason why a message is not passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It contradicts itself, or something reserved is set.
+    /// The message contradicts itself, or has a reserved field set.
     Malformed,
-    /// It asks for what is not the owner's to ask for.
+    /// The message requests something that the owner may not request.
     NotPermitted,
-    /// It names a queue, a vector or a vport that the ADI does not have.
+    /// The message refers to a queue, a vector or a vport that the ADI does not have.
     NotThere,
-    /// An owner has no such message.
+    /// Owners may not send this message.
     Unknown,
 }
 
 impl Refusal {
-    /// The errno (include/uapi/asm-generic/errno-base.h and errno.h).
+    /// Returns the errno (include/uapi/asm-generic/errno-base.h and errno.h).
     pub(crate) const fn errno(self) -> i32 {
         match self {
             Self::Malformed => 22,
@@ -64,18 +64,18 @@ impl Refusal {
     }
 }
 
-/// What an ADI has, by the device's names.
+/// Resources of an ADI, by their ids in the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ids {
-    /// The ADI.
+    /// The id of the ADI.
     pub(crate) adi_id: u16,
-    /// Its vport.
+    /// The id of its vport.
     pub(crate) vport_id: u32,
     /// Its PASID.
     pub(crate) pasid: u32,
-    /// Queue pairs.
+    /// Number of queue pairs.
     pub(crate) pairs: u16,
-    /// Vectors.
+    /// Number of vectors.
     pub(crate) vectors: u16,
     /// The first transmit queue.
     pub(crate) tx: u32,
@@ -85,12 +85,12 @@ pub(crate) struct Ids {
     pub(crate) rx: u32,
     /// The first buffer queue; there are two for each pair.
     pub(crate) rx_buffer: u32,
-    /// Its address.
+    /// Its MAC address.
     pub(crate) mac: [u8; 6],
 }
 
 impl Ids {
-    /// The first queue of a type, and how many there are.
+    /// Returns the first queue of a type, and their number.
     fn queues(&self, kind: u32) -> Result<(u32, u32), Refusal> {
         let pairs = u32::from(self.pairs);
         match kind {
@@ -102,7 +102,7 @@ impl Ids {
         }
     }
 
-    /// The device's name of the first of `count` queues of the ADI.
+    /// Returns the device's id of the first of `count` queues of the ADI.
     fn queue(&self, kind: u32, first: u32, count: u32) -> Result<u32, Refusal> {
         let (start, all) = self.queues(kind)?;
         match first.checked_add(count) {
@@ -118,7 +118,7 @@ impl Ids {
             .map_err(|_| Refusal::NotThere)
     }
 
-    /// Fills in the vport; there is one, called 0.
+    /// Fills in the vport; the owner has one, with id 0.
     fn vport(&self, id: &mut U32) -> Result<(), Refusal> {
         if id.get() != 0 {
             return Err(Refusal::NotThere);
@@ -127,7 +127,7 @@ impl Ids {
         Ok(())
     }
 
-    /// Fills in PASIDs, which the owner must not.
+    /// Fills in PASIDs, which must be 0 in the owner's message.
     fn pasids(&self, fields: [&mut U32; 3]) -> Result<(), Refusal> {
         for field in fields {
             if field.get() != 0 {
@@ -139,7 +139,7 @@ impl Ids {
     }
 }
 
-/// The part of fixed size and what is behind it.
+/// Splits off the header of fixed size.
 fn header<T>(payload: &mut [u8]) -> Result<(&mut T, &mut [u8]), Refusal>
 where
     T: FromBytes + IntoBytes + KnownLayout + Immutable,
@@ -147,7 +147,7 @@ where
     T::mut_from_prefix(payload).map_err(|_| Refusal::Malformed)
 }
 
-/// The elements behind a header, which says how many there are.
+/// Returns the elements after a header, which contains their number.
 fn elements<T>(rest: &mut [u8], count: u16) -> Result<&mut [T], Refusal>
 where
     T: FromBytes + IntoBytes + Immutable,
@@ -159,7 +159,7 @@ where
     }
 }
 
-/// All of a message without elements.
+/// Returns the whole of a message without elements.
 fn whole<T>(payload: &mut [u8]) -> Result<&mut T, Refusal>
 where
     T: FromBytes + IntoBytes + KnownLayout + Immutable,
@@ -167,7 +167,7 @@ where
     T::mut_from_bytes(payload).map_err(|_| Refusal::Malformed)
 }
 
-/// Checks a request of the owner and turns it into one for the device.
+/// Checks a request of the owner and rewrites it for the device.
 pub(crate) fn request(opcode: u32, payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
     match opcode {
         op::CONFIG_TX_QUEUES => config_tx_queues(payload, ids),
@@ -183,7 +183,7 @@ pub(crate) fn request(opcode: u32, payload: &mut [u8], ids: &Ids) -> Result<(), 
             }
             ids.vport(&mut info.vport_id)
         }
-        // These begin with the vport; the device checks what follows, which is the vport's own.
+        // These begin with the vport; the device checks the rest, which concerns the vport alone.
         op::GET_STATS | op::GET_RSS_KEY | op::SET_RSS_KEY | op::GET_RSS_LUT => {
             ids.vport(header::<U32>(payload)?.0)
         }
@@ -277,7 +277,7 @@ fn map_vectors(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Multicast addresses and the ADI's own; others would be somebody else's.
+/// Permits multicast addresses and the ADI's own; any other would be another owner's.
 fn addresses(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
     let (head, rest) = header::<MacAddrList>(payload)?;
     ids.vport(&mut head.vport_id)?;
@@ -302,8 +302,8 @@ fn set_rss_lut(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Turns a reply of the device into one for the owner, and returns how many bytes of it are: what
-/// only repeats the request stays here, and so do the device's names.
+/// Rewrites a reply of the device for the owner, and returns the number of bytes to pass on:
+/// replies that only echo the request are not passed on, nor are the device's ids.
 pub(crate) fn reply(opcode: u32, payload: &mut [u8], ids: &Ids) -> usize {
     let known = match opcode {
         op::GET_STATS | op::GET_RSS_KEY | op::GET_RSS_LUT => {
@@ -323,7 +323,7 @@ pub(crate) fn reply(opcode: u32, payload: &mut [u8], ids: &Ids) -> usize {
     known.map_or(0, |()| payload.len())
 }
 
-/// Puts the message that stops all queues of an ADI into `payload` and returns its length.
+/// Writes the message that stops all queues of an ADI to `payload`.
 pub(crate) fn disable_all(payload: &mut [u8; DISABLE_ALL_LEN], ids: &Ids) {
     let kinds = [
         queue_type::TX,
@@ -348,5 +348,5 @@ pub(crate) fn disable_all(payload: &mut [u8; DISABLE_ALL_LEN], ids: &Ids) {
     }
 }
 
-/// Bytes of [`disable_all`]'s message.
+/// Length of [`disable_all`]'s message in bytes.
 pub(crate) const DISABLE_ALL_LEN: usize = DelEnaDisQueues::LEN + 4 * QueueChunk::LEN;

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages given away: files that map some pages of registers and do nothing else.
+//! Granted pages: files that map some pages of registers and do nothing else.
 //!
-//! Such a file may be with anybody, for as long as they like. What it may map is therefore tied to
+//! Such a file may be held by any process, for any length of time. Its pages are therefore tied to
 //! a [`Grant`], the time for which an owner has an ADI: until the device is closed or reset, or the
-//! ADI ends. From then on its pages lead nowhere, in mappings that are there as well, so that the
-//! next owner of the ADI has its doorbells alone. Files know page frames and grants, not ADIs: they
-//! keep the module loaded, and nothing else alive.
+//! ADI ends. From then on they are replaced by a dummy page, in existing mappings as well, so that
+//! the next owner of the ADI has exclusive use of its doorbells. Files refer to page frames and
+//! grants, not to ADIs: they keep the module loaded, and nothing else alive.
 //!
-//! One holder of a page outlives its grant, as with the BARs of any VFIO device:
+//! One kind of reference to a page outlives its grant, as with the BARs of any VFIO device:
 //! `VFIO_IOMMU_MAP_DMA` of a type1 container follows `VM_PFNMAP` mappings to their page frames,
-//! maps those for the DMA of whatever devices are in the container, and is told nothing when the
-//! mappings go. (iommufd pins pages, and registers have none.) Whoever has such a page there and a
-//! device of their own to write to it can still ring the doorbell of the ADI's next owner. That is
-//! no way to anybody's memory: a doorbell tells how far a ring is filled, and the ring is read, and
-//! what it names, in the address space of the ADI that it belongs to. At worst the next owner's
-//! queue stops with a fault, which its owner is told.
+//! maps those for the DMA of all devices in the container, and is not notified when the mappings
+//! are removed. (iommufd pins pages, which registers do not have.) A process with such a mapping
+//! and a device of its own to write to it can still ring the doorbell of the ADI's next owner. This
+//! gives no access to memory: a doorbell reports how far a ring is filled, and the ring and the
+//! buffers it refers to are read in the address space of the ADI that it belongs to. At worst a
+//! queue of the next owner stops with a fault, which is reported to that owner.
 //!
 //! C header: [`include/linux/anon_inodes.h`](srctree/include/linux/anon_inodes.h)
 
@@ -62,7 +62,7 @@ use super::{
     regions, //
 };
 
-/// The time for which an owner has an ADI, and what it has given away meanwhile.
+/// The time for which an owner has an ADI, and the pages granted during it.
 #[pin_data]
 pub(super) struct Grant {
     #[pin]
@@ -70,23 +70,23 @@ pub(super) struct Grant {
 }
 
 struct GrantState {
-    /// Held while a page is mapped, so that none is after it was set.
+    /// Set when the grant ends. Held while a page is mapped, so that none is mapped afterwards.
     revoked: bool,
-    /// Files with pages under this grant: each takes itself out when it is released.
+    /// Files with pages under this grant: each removes itself when it is released.
     files: KVec<Mapping>,
 }
 
-/// Where the mappings of a file are found.
+/// The address space that holds the mappings of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Mapping(NonNull<bindings::address_space>);
 
-// SAFETY: The memory manager locks it by itself; that it is there is what `GrantState` is for.
+// SAFETY: The memory manager locks it itself; `GrantState` ensures that it exists.
 unsafe impl Send for Mapping {}
 // SAFETY: As above.
 unsafe impl Sync for Mapping {}
 
 impl Grant {
-    /// One that holds.
+    /// Creates a valid grant.
     pub(super) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -99,13 +99,13 @@ impl Grant {
         )
     }
 
-    /// Ends it: no page is mapped under it when this returns, nor ever again.
+    /// Revokes the grant: no page is mapped under it when this returns, nor ever again.
     pub(super) fn revoke(&self) {
         let mut inner = self.inner.lock();
         inner.revoked = true;
         for mapping in &inner.files {
-            // SAFETY: The file has not been released, or it would have taken itself out, under
-            // this lock. Pages of other grants come back when they are touched.
+            // SAFETY: The file has not been released, or it would have removed itself, under this
+            // lock. Pages of other grants are mapped again when they are accessed.
             unsafe { bindings::unmap_mapping_range(mapping.0.as_ptr(), 0, 0, 1) };
         }
     }
@@ -114,8 +114,8 @@ impl Grant {
         self.inner.lock().revoked
     }
 
-    /// A file has pages under this grant. `EIO` when it has ended, `ENOSPC` when there are too many
-    /// already.
+    /// Adds a file that has pages under this grant. Fails with `EIO` when the grant was revoked,
+    /// and with `ENOSPC` when there are too many files already.
     fn enlist(&self, mapping: Mapping) -> Result {
         let mut inner = self.inner.lock();
         if inner.revoked {
@@ -136,23 +136,23 @@ impl Grant {
     }
 }
 
-/// A page of registers, for as long as its grant holds.
+/// A page of registers, accessible while its grant is valid.
 #[derive(Clone)]
 struct GrantedPage {
     grant: Arc<Grant>,
     frame: u64,
 }
 
-/// What a file can map.
+/// The pages that a file can map.
 struct Pages {
     pages: KVec<GrantedPage>,
-    /// What is mapped instead of pages whose grant has ended: who is just about to ring gets no
-    /// SIGBUS.
+    /// Page that is mapped instead of pages whose grant was revoked, so that a process that is just
+    /// ringing a doorbell gets no SIGBUS.
     nowhere: Page,
 }
 
 impl Pages {
-    /// Grants, each once for every run of pages under it.
+    /// Returns the grants, each once for every run of pages under it.
     fn grants(&self) -> impl Iterator<Item = &Arc<Grant>> {
         let mut last: Option<&Arc<Grant>> = None;
         self.pages.iter().filter_map(move |page| {
@@ -164,7 +164,7 @@ impl Pages {
     }
 }
 
-/// PAGES_FD: makes a file and returns its descriptor in the calling process.
+/// Handles PAGES_FD: creates a file and returns its descriptor in the calling process.
 pub(super) fn create(state: &State, arg: UserPtr) -> Result<u32> {
     let grant = state.grant().ok_or(EIO)?;
     let pages = read_list(state, &grant, arg)?;
@@ -177,12 +177,12 @@ pub(super) fn create(state: &State, arg: UserPtr) -> Result<u32> {
     Ok(fd)
 }
 
-/// A file for a list of pages, which is in the lists of their grants.
+/// Creates a file for a list of pages, and adds it to the lists of their grants.
 fn open(pages: KBox<Pages>) -> Result<ARef<File>> {
     let pages = KBox::into_raw(pages);
-    // An inode of its own: the mappings of its pages are to be found without those of others.
-    // SAFETY: The operations are static, and their owner keeps them there; the private data is
-    // `release()`'s from here on.
+    // With its own inode, so that the mappings of its pages can be found without those of others.
+    // SAFETY: The operations are static, and their owner keeps them loaded; the private data
+    // belongs to `release()` from here on.
     let file = from_err_ptr(unsafe {
         bindings::anon_inode_create_getfile(
             c"[adit-pages]".as_char_ptr(),
@@ -196,16 +196,16 @@ fn open(pages: KBox<Pages>) -> Result<ARef<File>> {
     let file = match file {
         Ok(file) => NonNull::new(file).ok_or(ENOMEM)?,
         Err(error) => {
-            // SAFETY: It came out of a box above, and no file has it.
+            // SAFETY: It came out of a box above, and no file owns it.
             drop(unsafe { KBox::from_raw(pages) });
             return Err(error);
         }
     };
     // SAFETY: The file was opened just now, and the reference to it is ours. `File` is transparent
-    // around the C structure. Nobody can be seeking in a file without a descriptor.
+    // around the C structure. No thread can be seeking in a file without a descriptor.
     let file: ARef<File> = unsafe { ARef::from_raw(file.cast()) };
-    // SAFETY: The file is there, and what it can map stays with it. Should a grant refuse, it is
-    // closed by the drop of `file`, which takes it out of the lists of the others.
+    // SAFETY: The file is open, and its pages live as long as it. If a grant refuses, the file is
+    // closed by the drop of `file`, which removes it from the lists of the others.
     let (mapping, pages) = unsafe { (mapping(file.as_ptr()), &*pages) };
     for grant in pages.grants() {
         grant.enlist(mapping)?;
@@ -213,7 +213,7 @@ fn open(pages: KBox<Pages>) -> Result<ARef<File>> {
     Ok(file)
 }
 
-/// Where the mappings of a file of ours are found.
+/// Returns the address space that holds the mappings of one of our files.
 ///
 /// # Safety
 ///
@@ -223,7 +223,7 @@ unsafe fn mapping(file: *mut bindings::file) -> Mapping {
     Mapping(unsafe { NonNull::new_unchecked((*file).f_mapping) })
 }
 
-/// The list that the caller has given.
+/// Reads the list that the caller has passed.
 fn read_list(state: &State, grant: &Arc<Grant>, arg: UserPtr) -> Result<KVec<GrantedPage>> {
     let mut bytes = [0; PagesFd::LEN];
     UserSlice::new(arg, bytes.len())
@@ -259,7 +259,7 @@ fn read_list(state: &State, grant: &Arc<Grant>, arg: UserPtr) -> Result<KVec<Gra
     Ok(pages)
 }
 
-/// The page that an entry names.
+/// Returns the page that an entry refers to.
 fn find(state: &State, grant: &Arc<Grant>, entry: &PageEntry) -> Result<GrantedPage> {
     let (region, page) = (entry.region.get(), entry.page.get());
     if entry.reserved.get() != 0 {
@@ -280,8 +280,8 @@ fn find(state: &State, grant: &Arc<Grant>, entry: &PageEntry) -> Result<GrantedP
     if !core::ptr::eq(unsafe { (*file.as_ptr()).f_op }, &FILE_OPS.0) || region != 0 {
         return Err(EINVAL);
     }
-    // SAFETY: A file with these operations has had this as its private data from its making on,
-    // until `release()`, which the reference to it keeps away.
+    // SAFETY: A file with these operations has this as its private data from its creation until
+    // `release()`, which the reference to it prevents.
     let pages = unsafe { &*(*file.as_ptr()).private_data.cast::<Pages>() };
     pages.pages.get(page as usize).cloned().ok_or(ENXIO)
 }
@@ -289,7 +289,7 @@ fn find(state: &State, grant: &Arc<Grant>, entry: &PageEntry) -> Result<GrantedP
 /// Operations of a file, which the kernel only reads.
 struct FileOps(bindings::file_operations);
 
-// SAFETY: Nobody writes them.
+// SAFETY: They are never written to.
 unsafe impl Sync for FileOps {}
 
 static FILE_OPS: FileOps = FileOps(bindings::file_operations {
@@ -302,7 +302,7 @@ static FILE_OPS: FileOps = FileOps(bindings::file_operations {
 /// Operations of a mapping, which the memory manager only reads.
 struct VmOps(bindings::vm_operations_struct);
 
-// SAFETY: Nobody writes them.
+// SAFETY: They are never written to.
 unsafe impl Sync for VmOps {}
 
 static VM_OPS: VmOps = VmOps(bindings::vm_operations_struct {
@@ -310,11 +310,11 @@ static VM_OPS: VmOps = VmOps(bindings::vm_operations_struct {
     ..pin_init::zeroed()
 });
 
-/// The last descriptor and the last mapping are gone.
+/// Frees the pages after the last descriptor and the last mapping are closed.
 unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
     // SAFETY: Called once for a file of `open()`, whose private data came out of a box.
     let pages = unsafe { KBox::from_raw((*file).private_data.cast::<Pages>()) };
-    // SAFETY: The file is being released, and its inode goes after this.
+    // SAFETY: The file is being released, and its inode is freed only after this.
     let mapping = unsafe { mapping(file) };
     for grant in pages.grants() {
         grant.leave(mapping);
@@ -346,10 +346,10 @@ unsafe extern "C" fn mmap(file: *mut bindings::file, vma: *mut bindings::vm_area
     })
 }
 
-/// A page is touched that is not mapped yet, or not any more.
+/// Handles an access to a page that is not mapped, or no longer mapped.
 unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-    // SAFETY: The memory manager gives a fault in a mapping that `mmap()` set up, whose file is
-    // open for as long as the mapping is there.
+    // SAFETY: The memory manager passes a fault in a mapping that `mmap()` set up, whose file is
+    // open for as long as the mapping exists.
     let (vma, address, index, pages) = unsafe {
         let place = &(*vmf).__bindgen_anon_1;
         let file = (*place.vma).vm_file;
@@ -359,13 +359,13 @@ unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t
     let Some(page) = pages.pages.get(index as usize) else {
         return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
     };
-    // Until the page is mapped, so that it is not while the grant is revoked.
+    // Held until the page is mapped, so that it is not mapped while the grant is being revoked.
     let grant = page.grant.inner.lock();
     let frame = match grant.revoked {
         false => page.frame,
         true => regions::page_frame(&pages.nowhere),
     };
-    // SAFETY: `vma` has VM_PFNMAP, and the page is one of registers whose grant holds, or one that
-    // is there as long as the file.
+    // SAFETY: `vma` has VM_PFNMAP, and the page is a register page with a valid grant, or one that
+    // lives as long as the file.
     unsafe { bindings::vmf_insert_pfn(vma, address, frame as c_ulong) }
 }

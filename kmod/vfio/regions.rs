@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Regions: what the owner of an ADI reads, writes and maps.
+//! Regions that the owner of an ADI reads, writes and maps.
 
 use adit_bindings as bindings;
 use adit_uapi::{
@@ -53,7 +53,7 @@ use super::{
     REGION_SHIFT,
 };
 
-/// Entries of a ring, at most, and what they come in multiples of (nic's limits).
+/// Maximum number of entries of a ring, and their granularity (nic's limits).
 const MAX_RING_LEN: u16 = 8160;
 const RING_LEN_MULTIPLE: u16 = 8;
 const RING_ALIGN: u16 = 128;
@@ -62,7 +62,7 @@ const READ: u32 = bindings::VFIO_REGION_INFO_FLAG_READ;
 const WRITE: u32 = bindings::VFIO_REGION_INFO_FLAG_WRITE;
 const MMAP: u32 = bindings::VFIO_REGION_INFO_FLAG_MMAP;
 
-/// Length in bytes and what can be done with it.
+/// Returns the length of a region in bytes and its flags.
 fn describe(state: &State, index: u32) -> Result<(u64, u32)> {
     let pages = |count| (u64::from(count) * PAGE_LEN, MMAP | READ | WRITE);
     match index {
@@ -76,7 +76,7 @@ fn describe(state: &State, index: u32) -> Result<(u64, u32)> {
     }
 }
 
-/// Where a region of registers begins in the ADI's frame, and how many pages it has.
+/// Returns the first page of a region of registers in the ADI's frame, and the number of its pages.
 pub(super) fn registers(state: &State, index: u32) -> Result<(u32, u32)> {
     let ids = &state.ids;
     let doorbells = u32::from(ids.pairs) * (frames::PAGES_PER_PAIR - 1);
@@ -88,7 +88,7 @@ pub(super) fn registers(state: &State, index: u32) -> Result<(u32, u32)> {
     }
 }
 
-/// What the ADI is, and how it is now.
+/// Returns the properties of the ADI, and its current state.
 fn adi_info(state: &State) -> AdiInfo {
     let adi = &state.adi;
     let ids = &state.ids;
@@ -124,7 +124,7 @@ fn adi_info(state: &State) -> AdiInfo {
     }
 }
 
-/// VFIO_DEVICE_GET_REGION_INFO
+/// Handles VFIO_DEVICE_GET_REGION_INFO.
 pub(super) unsafe extern "C" fn info(
     vdev: *mut bindings::vfio_device,
     info: *mut bindings::vfio_region_info,
@@ -133,7 +133,7 @@ pub(super) unsafe extern "C" fn info(
     from_result(|| {
         // SAFETY: The VFIO core calls for an open device.
         let state = unsafe { device::state(vdev) };
-        // SAFETY: The VFIO core gives a structure of its own.
+        // SAFETY: The VFIO core passes a structure of its own.
         let info = unsafe { &mut *info };
         let (size, flags) = describe(state, info.index)?;
         (info.size, info.flags) = (size, flags);
@@ -142,7 +142,7 @@ pub(super) unsafe extern "C" fn info(
     })
 }
 
-/// A place in the device's file: which region, and where in it.
+/// Splits an offset in the device's file into a region and an offset in it.
 fn place(offset: i64) -> Result<(u32, usize)> {
     let offset = u64::try_from(offset).map_err(|_| EINVAL)?;
     let index = u32::try_from(offset >> REGION_SHIFT).map_err(|_| EINVAL)?;
@@ -153,7 +153,7 @@ fn place(offset: i64) -> Result<(u32, usize)> {
     Ok((index, (offset & ((1 << REGION_SHIFT) - 1)) as usize))
 }
 
-/// The bytes from `at` on, up to `len`.
+/// Returns up to `len` bytes from `at` on.
 fn part(bytes: &[u8], at: usize, len: usize) -> &[u8] {
     let rest = bytes.get(at..).unwrap_or_default();
     rest.get(..len).unwrap_or(rest)
@@ -168,7 +168,7 @@ pub(super) unsafe extern "C" fn read(
     let result = (|| {
         // SAFETY: The VFIO core calls for an open device.
         let state = unsafe { device::state(vdev) };
-        // SAFETY: The VFIO core gives a position of its own.
+        // SAFETY: The VFIO core passes a position of its own.
         let (index, at) = place(unsafe { *pos })?;
         let mut writer = UserSlice::new(UserPtr::from_ptr(buf.cast()), len).writer();
         match index {
@@ -198,7 +198,7 @@ pub(super) unsafe extern "C" fn write(
     let result = (|| {
         // SAFETY: The VFIO core calls for an open device.
         let state = unsafe { device::state(vdev) };
-        // SAFETY: The VFIO core gives a position of its own.
+        // SAFETY: The VFIO core passes a position of its own.
         let (index, at) = place(unsafe { *pos })?;
         let max = MailboxRequest::LEN + MAX_PAYLOAD_LEN;
         if index != region::MAILBOX || at != 0 || !(MailboxRequest::LEN..=max).contains(&len) {
@@ -214,12 +214,12 @@ pub(super) unsafe extern "C" fn write(
 
 const _: () = assert!(MailboxRequest::LEN == MailboxReply::LEN);
 
-/// What `read()` and `write()` return.
+/// Returns the result of `read()` or `write()`, and advances the position.
 fn advance(result: Result<usize>, pos: *mut bindings::loff_t) -> isize {
     match result {
         // CAST: bounded by a region's length.
         Ok(count) => {
-            // SAFETY: The VFIO core gives a position of its own.
+            // SAFETY: The VFIO core passes a position of its own.
             unsafe { *pos += count as i64 };
             count as isize
         }
@@ -230,10 +230,10 @@ fn advance(result: Result<usize>, pos: *mut bindings::loff_t) -> isize {
 /// Operations of a mapping, which the memory manager only reads.
 struct VmOps(bindings::vm_operations_struct);
 
-// SAFETY: Nobody writes them.
+// SAFETY: They are never written to.
 unsafe impl Sync for VmOps {}
 
-/// What happens to mappings of registers: pages come when they are touched.
+/// Operations of mappings of registers: pages are mapped when they are accessed.
 static VM_OPS: VmOps = VmOps(bindings::vm_operations_struct {
     fault: Some(fault),
     ..pin_init::zeroed()
@@ -282,10 +282,10 @@ pub(super) unsafe extern "C" fn mmap(
     })
 }
 
-/// A page of registers is touched that is not mapped yet, or not any more.
+/// Handles an access to a register page that is not mapped, or no longer mapped.
 unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-    // SAFETY: The memory manager gives a fault in a mapping that `mmap()` set up, whose file keeps
-    // the device.
+    // SAFETY: The memory manager passes a fault in a mapping that `mmap()` set up, whose file keeps
+    // the device alive.
     let (vma, address, pgoff, state) = unsafe {
         let place = &(*vmf).__bindgen_anon_1;
         let state = device::state((*place.vma).vm_private_data.cast());
@@ -306,20 +306,20 @@ unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t
     }
 }
 
-/// The page frame of the page that stands for registers that are gone.
+/// Returns the page frame number of the page that replaces revoked registers.
 fn nowhere(state: &State) -> Option<u64> {
     state.nowhere.lock().as_ref().map(page_frame)
 }
 
-/// The page frame of a page of memory.
+/// Returns the page frame number of a page of memory.
 pub(super) fn page_frame(page: &Page) -> u64 {
-    // SAFETY: The page is there while it is borrowed.
+    // SAFETY: The page is valid while it is borrowed.
     let phys = unsafe { bindings::adit_page_to_phys(page.as_ptr()) };
     phys >> PAGE_SHIFT
 }
 
-/// Whether registers may be mapped like this: a private copy would be none, and code has no
-/// business there, now or later.
+/// Checks whether registers may be mapped this way: a private mapping would not be of the
+/// registers, and they must not be executable, now or later.
 pub(super) fn check_mapping(new: &VmaNew) -> Result {
     if new.flags() & kernel::mm::virt::flags::SHARED == 0 {
         return Err(EINVAL);
@@ -327,7 +327,7 @@ pub(super) fn check_mapping(new: &VmaNew) -> Result {
     new.try_clear_mayexec()
 }
 
-/// The page frame of a page of a region of registers.
+/// Returns the page frame number of a page of a region of registers.
 pub(super) fn register_page(state: &State, index: u32, page: u64) -> Option<u64> {
     let (first, count) = registers(state, index).ok()?;
     let page = u32::try_from(page).ok().filter(|page| *page < count)?;
@@ -337,14 +337,13 @@ pub(super) fn register_page(state: &State, index: u32, page: u64) -> Option<u64>
     }
 }
 
-/// Takes the mappings of registers away: who touches them from now on gets [`nowhere()`]. What was
-/// given away goes, too.
+/// Unmaps the registers: accesses get [`nowhere()`] from now on. Granted pages are revoked, too.
 pub(super) fn zap(vdev: *mut bindings::vfio_device, state: &State) {
     *state.mappable.lock() = false;
     state.revoke(None);
     let first = u64::from(region::DOORBELLS) << REGION_SHIFT;
     let end = u64::from(region::KICK + 1) << REGION_SHIFT;
-    // SAFETY: The device has an inode of its own from its allocation to its release.
+    // SAFETY: The device has its own inode from its allocation to its release.
     unsafe {
         bindings::unmap_mapping_range(
             (*(*vdev).inode).i_mapping,

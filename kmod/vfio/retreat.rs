@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long registration waits after memory was taken out of the container under a registration.
+//! Delays of registration after memory was removed from the container under a registration.
 //!
-//! `vfio_iommu_type1` asks for what is pinned to be unpinned and looks again, up to ten times; then
-//! it calls it a bug. It does not say when it is through. An owner who registers memory in one
+//! `vfio_iommu_type1` requests that pinned memory be unpinned and checks again, up to ten times;
+//! then it reports a bug. It does not signal when it is done. An owner that registers memory in one
 //! thread while another unmaps it could win that race ten times in a row, so registration waits
-//! after each time, and longer when it has been at once again: to lose, the unmapping thread would
-//! have to be kept from a lock for ten seconds altogether. Who gives memory back before it is
-//! unmapped never waits.
+//! after each time, and longer when it recurs soon: to lose, the unmapping thread would have to be
+//! kept from a lock for ten seconds in total. An owner that unregisters memory before unmapping it
+//! never waits.
 //!
-//! This file needs nothing of the kernel: the same source is tested on the host.
+//! Free of kernel dependencies, so that the host tests compile the same source.
 
-/// The first wait, and the longest.
+/// The first delay, and the longest.
 const WAITS_MS: (u64, u64) = (20, 5_000);
 
-/// The state of it. Times are milliseconds since whenever.
+/// State of the delays. Times are in milliseconds since an arbitrary start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Retreat {
     until: u64,
@@ -22,15 +22,15 @@ pub(crate) struct Retreat {
 }
 
 impl Retreat {
-    /// None so far.
+    /// Starts without a delay.
     pub(crate) const fn new() -> Self {
         Self { until: 0, wait: 0 }
     }
 
-    /// Memory was taken away under its registration.
+    /// Starts a delay, after memory was removed under its registration.
     pub(crate) fn begin(&mut self, now: u64) {
         let (first, longest) = WAITS_MS;
-        // While registration waits, it is another part of the same range.
+        // A removal during a delay concerns another part of the same range.
         if self.left(now) == 0 {
             let soon = now < self.until.saturating_add(self.wait);
             self.wait = if soon {
@@ -42,7 +42,7 @@ impl Retreat {
         self.until = now.saturating_add(self.wait);
     }
 
-    /// How long registration has to wait yet.
+    /// Returns the milliseconds that registration still has to wait.
     pub(crate) fn left(&self, now: u64) -> u64 {
         self.until.saturating_sub(now)
     }

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory leaves the owner's address space while it is registered: a worker takes it away from the
-//! ADI, and who has called waits for that, but not for ever.
+//! Unmapping of memory from the owner's address space while it is registered: a worker removes it
+//! from the ADI, and the caller waits for that, with a timeout.
 //!
-//! `vfio_iommu_type1` calls with the lock of its list of devices held (`device_list_lock`). Unpinning
-//! takes the lock of its mappings (`iommu->lock`), and whoever unmaps memory or opens a device takes
-//! the former with the latter held. Two threads that unmap at the same time would thus wait for
-//! each other for good, each with a lock that the other needs; and so would one that unmaps, one
-//! that registers memory and holds our lock of the owner meanwhile, and a third. Nothing in their
+//! `vfio_iommu_type1` calls with the lock of its list of devices held (`device_list_lock`).
+//! Unpinning takes the lock of its mappings (`iommu->lock`), and threads that unmap memory or open
+//! a device take the former with the latter held. Two threads that unmap at the same time would
+//! thus deadlock, each with a lock that the other needs; and so would one that unmaps, one that
+//! registers memory and holds our lock of the owner meanwhile, and a third. No thread of their
 //! process could be killed then, and the driver never be unbound.
 //!
-//! What breaks the ring is to give up `device_list_lock`, which takes a return from the call. So
-//! the call waits as long as the worker gets on. When that has stood still for a while, the call
-//! returns with the memory still pinned; `vfio_iommu_type1` finds it so and calls again, ten times
-//! before it takes that for a bug. In the time between, who waits for `device_list_lock` goes on
-//! and lets go of `iommu->lock`, for which the worker stands in line. `iommufd` holds no lock of
-//! that kind and calls a hundred times.
+//! Releasing `device_list_lock` breaks the deadlock, which requires a return from the call. So the
+//! call waits as long as the worker makes progress. When there has been none for a while, the call
+//! returns with the memory still pinned; `vfio_iommu_type1` detects that and calls again, ten times
+//! before it treats it as a bug. In between, the thread that waits for `device_list_lock` continues
+//! and releases `iommu->lock`, for which the worker is queued. `iommufd` holds no lock of that kind
+//! and calls a hundred times.
 
 use adit_bindings as bindings;
 use kernel::{
@@ -44,38 +44,38 @@ use kernel::{
 
 use super::device::VfioRef;
 
-/// How long the worker may stand still. Ten times that is longer than the device may take to
-/// answer that queues are stopped.
+/// Timeout for a worker without progress. Ten times that is longer than the device may take to
+/// confirm that queues are stopped.
 const PATIENCE: Delta = Delta::from_secs(3);
-/// The first look whether it is done comes after this, the next ones later and later.
+/// Polling interval for completion: the first, and, after doubling, the longest.
 const FIRST_NAP: Delta = Delta::from_micros(20);
 const LONGEST_NAP: Delta = Delta::from_millis(2);
 
-/// The worker of a device and what it is to do.
+/// The worker of a device and its job.
 #[pin_data]
 pub(super) struct Unmapping {
-    /// Held by who waits for the worker.
+    /// Held by the thread that waits for the worker.
     #[pin]
     turn: Mutex<()>,
     #[pin]
     job: Mutex<Job>,
-    /// Changes when memory is pinned or unpinned, and when the worker has come a step further.
+    /// Changes when memory is pinned or unpinned, and when the worker has completed a step.
     steps: Atomic<u32>,
     #[pin]
     work: Work<Self>,
 }
 
-/// What there is to do.
+/// The pending work.
 struct Job {
-    /// Whether the device is open: only then something can be registered.
+    /// `true` while the device is open: only then can memory be registered.
     open: bool,
     wanted: Option<Range>,
-    /// The number of the last wish, and of the last one that was fulfilled.
+    /// The number of the last request, and of the last one completed.
     asked: u64,
     done: u64,
 }
 
-/// What is to be taken away.
+/// A range to be removed.
 struct Range {
     device: VfioRef,
     iova: u64,
@@ -104,31 +104,31 @@ impl Unmapping {
         )
     }
 
-    /// The device is open.
+    /// Notes that the device is open.
     pub(super) fn open(&self) {
         self.job.lock().open = true;
     }
 
-    /// The device is closed and nothing is registered: the worker has ended when this returns, and
-    /// does not begin again before the device is opened.
+    /// Notes that the device is closed and nothing is registered: the worker has ended when this
+    /// returns, and does not start again before the device is opened.
     pub(super) fn close(&self) {
         {
             let mut job = self.job.lock();
             job.open = false;
             job.wanted = None;
         }
-        // SAFETY: The work item is initialized, and here as long as `self`. Nobody holds a lock
-        // that it takes: not the owner's, and the VFIO core's are not of those.
+        // SAFETY: The work item is initialized, and lives as long as `self`. The caller holds no
+        // lock that it takes: not the owner's, and the VFIO core's locks are not among them.
         unsafe { bindings::flush_work(Work::raw_get(&self.work)) };
     }
 
-    /// A step has been made.
+    /// Records progress.
     pub(super) fn step(&self) {
         self.steps
             .store(self.steps.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
-    /// Whether some of a range is to be taken away.
+    /// Returns whether part of a range is to be removed.
     pub(super) fn wants(&self, iova: u64, len: u64) -> bool {
         let job = self.job.lock();
         let overlaps = |it: &Range| {
@@ -137,8 +137,8 @@ impl Unmapping {
         job.wanted.as_ref().is_some_and(overlaps)
     }
 
-    /// Whatever is registered of a range of `device`'s memory is taken away, or the worker has not
-    /// got on for a while.
+    /// Removes all registrations that overlap a range of `device`'s memory. Returns once that is
+    /// done, or the worker has made no progress for a while.
     pub(super) fn run(this: &Arc<Self>, device: VfioRef, iova: u64, len: u64) {
         let _turn = this.turn.lock();
         let number = {
@@ -150,7 +150,7 @@ impl Unmapping {
             job.wanted = Some(Range { device, iova, len });
             job.asked
         };
-        // Enqueued already is as good.
+        // It is fine if the work is queued already.
         let _ = workqueue::system_long().enqueue(this.clone());
         this.wait(number);
     }
@@ -176,12 +176,12 @@ impl Unmapping {
         }
     }
 
-    /// The device that somebody waits for.
+    /// Returns the device of the pending request.
     fn device(&self) -> Option<VfioRef> {
         self.job.lock().wanted.as_ref().map(|it| it.device.clone())
     }
 
-    /// Takes the wish and its number.
+    /// Takes the pending request and its number.
     fn take(&self) -> Option<(Range, u64)> {
         let mut job = self.job.lock();
         let number = job.asked;
@@ -194,8 +194,8 @@ impl WorkItem for Unmapping {
 
     fn run(this: Arc<Self>) {
         while let Some(device) = this.device() {
-            // The wish stands until the lock is there, so that who holds it to register that very
-            // memory sees it.
+            // The request stays pending until the lock is taken, so that a thread that holds the
+            // lock to register that very memory sees it.
             let mut owner = device.state().owner.lock();
             let Some((range, number)) = this.take() else {
                 return;
