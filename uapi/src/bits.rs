@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! Fields inside of a number, given by the mask that covers them.
+//! Fields within an integer, given by the mask that covers them.
 //!
-//! A mask must be one run of ones: its lowest one is the shift.
+//! A mask must be one contiguous run of ones: its lowest one is the shift.
 
 macro_rules! field_fns {
     ($get:ident, $set:ident, $ty:ty) => {
-        /// The field of `value` under `mask`, shifted down.
+        /// Returns the field of `value` under `mask`, shifted down.
         #[must_use]
         pub const fn $get(value: $ty, mask: $ty) -> $ty {
             if mask == 0 {
@@ -14,7 +14,7 @@ macro_rules! field_fns {
             (value & mask) >> mask.trailing_zeros()
         }
 
-        /// `value` with the field under `mask` replaced; what of `field` does not fit is cut off.
+        /// Returns `value` with the field under `mask` replaced; `field` is truncated to its width.
         #[must_use]
         pub const fn $set(value: $ty, mask: $ty, field: $ty) -> $ty {
             if mask == 0 {
@@ -30,9 +30,9 @@ field_fns!(get16, set16, u16);
 field_fns!(get32, set32, u32);
 field_fns!(get64, set64, u64);
 
-/// Ones from bit `low` to bit `high`, both included, as the kernel's GENMASK.
+/// Returns a mask of ones from bit `low` to bit `high`, inclusive, like the kernel's GENMASK.
 ///
-/// Meant for constants: `high` below 64 and not below `low`, or compilation fails.
+/// Meant for constants: compilation fails unless `low <= high < 64`.
 #[must_use]
 pub const fn mask(high: u32, low: u32) -> u64 {
     assert!(high < 64 && low <= high);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! How a layout is written down: each field beside its offset, checked by the compiler.
+//! Macros for layouts: each field next to its offset, checked by the compiler.
 
-/// Defines a struct as it lies in shared memory: `Name [size] { offset => field: type, … }`.
+/// Defines a struct by its layout in shared memory: `Name [size] { offset => field: type, … }`.
 ///
 /// The fields are public, alignment is one byte, any bytes are a valid value and all zeros is the
-/// default. A size or an offset that the compiler does not agree with is a compile error.
+/// default. A wrong size or offset is a compile error.
 macro_rules! wire {
     ($(
         $(#[$meta:meta])*
@@ -42,7 +42,7 @@ macro_rules! wire {
     )*};
 }
 
-/// Defines a module of numbers with the names that the standard gives them.
+/// Defines a module of constants with their names in the specification.
 macro_rules! named {
     ($(
         $(#[$meta:meta])*
@@ -54,7 +54,7 @@ macro_rules! named {
         pub mod $name {
             $($(#[$cmeta])* pub const $const: $ty = $value;)*
 
-            /// The standard's name for `value`, without its prefix.
+            /// Returns the specification's name for `value`, without its prefix.
             #[must_use]
             pub const fn name(value: $ty) -> Option<&'static str> {
                 match value {

@@ -3,7 +3,7 @@
 //! idpf_controlq_api.h).
 //!
 //! The driver posts requests on the transmit ring (ATQ) and empty buffers on the receive ring
-//! (ARQ); the device sets [`flags::DD`] in what it has taken or filled.
+//! (ARQ); the device sets [`flags::DD`] in the descriptors that it has consumed or filled.
 
 use zerocopy::little_endian::{U16, U32};
 
@@ -18,9 +18,9 @@ pub mod flags {
     pub const DD: u16 = 1 << 0;
     /// The command is complete.
     pub const CMP: u16 = 1 << 1;
-    /// The command failed; Linux then gives up on the whole receive pass.
+    /// The command failed; Linux then aborts the whole receive pass.
     pub const ERR: u16 = 1 << 2;
-    /// Who sent the message, of the function types `FTYPE_*`.
+    /// Sender of the message, of the function types `FTYPE_*`.
     pub const FTYPE_M: u16 = mask16(7, 6);
     /// Function type: a virtual machine.
     pub const FTYPE_VM: u16 = 1 << 6;
@@ -30,7 +30,7 @@ pub mod flags {
     pub const RD: u16 = 1 << 10;
     /// The command is for a VF.
     pub const VFC: u16 = 1 << 11;
-    /// There is a buffer: the parameters are the indirect form.
+    /// There is a buffer: the parameters have the indirect form.
     pub const BUF: u16 = 1 << 12;
     /// Host id: routes a message together with the function id.
     pub const HOST_ID_M: u16 = mask16(15, 13);
@@ -41,11 +41,12 @@ named! {
     pub mod opcode: u16 {
         /// A message to the control plane.
         SEND_MSG_TO_CP = 0x0801;
-        /// A message to another driver; also what a driver sees in a message from the control plane.
+        /// A message to another driver; also the opcode of messages that a driver receives from the
+        /// control plane.
         SEND_MSG_TO_PEER_DRV = 0x0804;
     }
 
-    /// What a control queue is for (idpf_ctlq_type).
+    /// Purpose of a control queue (idpf_ctlq_type).
     pub mod ctlq_type: u32 {
         /// Mailbox, to the device.
         MAILBOX_TX = 0;
@@ -66,13 +67,13 @@ named! {
     }
 }
 
-/// Where the virtchnl2 opcode is in [`CtlqDesc::v_opcode_dtype`].
+/// The virtchnl2 opcode in [`CtlqDesc::v_opcode_dtype`].
 pub const V_OPCODE_M: u32 = crate::bits::mask32(27, 0);
-/// Where the virtchnl descriptor type is in [`CtlqDesc::v_opcode_dtype`].
+/// The virtchnl descriptor type in [`CtlqDesc::v_opcode_dtype`].
 pub const V_DTYPE_M: u32 = crate::bits::mask32(31, 28);
-/// Where the VF's number is in [`CtlqDesc::ret_val`] of a sent message.
+/// The VF's number in [`CtlqDesc::ret_val`] of a sent message.
 pub const VF_ID_M: u16 = crate::bits::mask16(10, 0);
-/// Where the PF's number is in [`CtlqDesc::ret_val`] of a sent message.
+/// The PF's number in [`CtlqDesc::ret_val`] of a sent message.
 pub const PF_ID_M: u16 = crate::bits::mask16(15, 11);
 
 wire! {
@@ -94,7 +95,7 @@ wire! {
         12 => v_retval: U32,
         /// First parameter.
         16 => param0: U32,
-        /// The sender's, to find the request again: a reply repeats it.
+        /// The sender's value to match replies with requests: a reply repeats it.
         20 => sw_cookie: U16,
         /// virtchnl flags.
         22 => v_flags: U16,
@@ -106,13 +107,13 @@ wire! {
 }
 
 impl CtlqDesc {
-    /// The virtchnl2 opcode ([`crate::virtchnl2::op`]).
+    /// Returns the virtchnl2 opcode ([`crate::virtchnl2::op`]).
     #[must_use]
     pub const fn v_opcode(&self) -> u32 {
         self.v_opcode_dtype.get() & V_OPCODE_M
     }
 
-    /// The buffer's address.
+    /// Returns the buffer's address.
     #[must_use]
     pub const fn addr(&self) -> u64 {
         (self.addr_high.get() as u64) << 32 | self.addr_low.get() as u64
@@ -124,7 +125,7 @@ impl CtlqDesc {
         self.addr_low = U32::new(addr as u32);
     }
 
-    /// The host id of a message to send.
+    /// Returns the host id of a message to send.
     #[must_use]
     pub const fn host_id(&self) -> u16 {
         crate::bits::get16(self.flags.get(), flags::HOST_ID_M)

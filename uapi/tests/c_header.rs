@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! `include/uapi/linux/adit.h` is the same contract as `uapi/src/vfio/`: a C compiler checks the
-//! sizes, offsets and numbers that this crate has.
+//! Checks that `include/uapi/linux/adit.h` is the same interface as `uapi/src/vfio/`: a C compiler
+//! compares sizes, offsets and numbers with those of this crate.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -15,14 +15,14 @@ use adit_uapi::vfio::{
 };
 use adit_uapi::virtchnl2::adi::{self, fault_flags, fault_reason, AdiFault};
 
-/// C assertions that a struct has this size and these fields where Rust has them.
+/// Writes C assertions that a struct has the same size and field offsets as in Rust.
 macro_rules! same_layout {
     ($out:ident, $rust:ident = $c:literal { $($field:ident),* $(,)? }) => {
         writeln!($out, "_Static_assert(sizeof(struct {}) == {}, \"{}\");",
             $c, size_of::<$rust>(), $c).unwrap();
         $(writeln!($out, "_Static_assert(offsetof(struct {}, {f}) == {}, \"{}.{f}\");",
             $c, offset_of!($rust, $field), $c, f = stringify!($field)).unwrap();)*
-        // Every field is named above: the pattern is refused if one is missing.
+        // Every field is listed above: the pattern does not compile if one is missing.
         let $rust { $($field: _),* } = $rust::default();
     };
 }
@@ -98,7 +98,7 @@ fn numbers() -> String {
         .collect()
 }
 
-/// What the C compiler says to `source`; empty when it takes it.
+/// Returns the C compiler's messages about `source`; empty when it compiles.
 fn compile(source: &str) -> String {
     let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("../include/uapi");
     let mut cc = Command::new("cc")

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note OR Apache-2.0 OR MIT */
 /*
- * An ADI as a VFIO device: what adit_vfio shows to the process that opens one.
+ * An ADI as a VFIO device: the interface of adit_vfio to the process that opens one.
  *
- * The same contract for Rust, with more words, is uapi/src/vfio/. Sizes and offsets of the two are
- * compared by a test.
+ * The same interface for Rust, documented in more detail, is uapi/src/vfio/. A test compares the
+ * sizes and offsets of the two.
  */
 #ifndef _UAPI_LINUX_ADIT_H
 #define _UAPI_LINUX_ADIT_H
@@ -14,10 +14,10 @@
 /* Regions, for VFIO_DEVICE_GET_REGION_INFO. */
 #define ADIT_REGION_INFO	0	/* read: struct adit_adi_info */
 #define ADIT_REGION_DOORBELLS	1	/* mmap: TX tails, buffer queue tails */
-#define ADIT_REGION_INTERRUPTS	2	/* mmap: DYN_CTL, a page a vector */
+#define ADIT_REGION_INTERRUPTS	2	/* mmap: DYN_CTL, one page per vector */
 #define ADIT_REGION_KICK	3	/* mmap: a write wakes queues */
 #define ADIT_REGION_MAILBOX	4	/* write a request, read its reply */
-#define ADIT_REGION_DMA		5	/* mmap: memory of the driver's */
+#define ADIT_REGION_DMA		5	/* mmap: memory allocated by the driver */
 #define ADIT_NUM_REGIONS	6
 
 /* Interrupts, for VFIO_DEVICE_SET_IRQS; by eventfd. */
@@ -106,8 +106,8 @@ struct adit_register_memory {
 #define ADIT_FAULT_NO_COMPLETION_QUEUE	8
 
 /* struct adit_adi_fault.flags */
-#define ADIT_FAULT_CLEAR	(1 << 0)	/* forget it once it is told */
-#define ADIT_FAULT_WRITE	(1 << 1)	/* the access was to write */
+#define ADIT_FAULT_CLEAR	(1 << 0)	/* clear the record after returning it */
+#define ADIT_FAULT_WRITE	(1 << 1)	/* the access was a write */
 
 struct adit_adi_fault {
 	__le16 adi_id;			/* 0 */
@@ -124,8 +124,8 @@ struct adit_adi_fault {
 
 /*
  * A file descriptor that can only map the listed pages, in this order, from offset 0. Sources are
- * the device that the ioctl is called on, or file descriptors that it made before. The pages of an
- * ADI lead nowhere once its device is closed or reset, or the ADI ends.
+ * the device that the ioctl is called on, or file descriptors from earlier calls. A dummy page
+ * replaces the pages of an ADI once its device is closed or reset, or the ADI ends.
  */
 #define ADIT_PAGES_FD		_IO(0xAD, 0)
 #define ADIT_MAX_PAGES		1024

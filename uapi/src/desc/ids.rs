@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! Which descriptors there are (IDPF, virtchnl2_lan_desc.h and idpf_lan_txrx.h).
+//! Descriptor types (IDPF, virtchnl2_lan_desc.h and idpf_lan_txrx.h).
 
 named! {
     /// The type in a transmit descriptor (idpf_tx_desc_dtype_value).
@@ -25,7 +25,7 @@ named! {
         /// [`super::super::RxFlexDescAdvNic3`] on a split queue,
         /// [`super::super::RxFlexDescNic`] on a single one.
         FLEX = 2;
-        /// Reserved by the standard.
+        /// Reserved by the specification.
         HW_RSVD = 7;
     }
 }

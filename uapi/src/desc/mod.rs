@@ -24,35 +24,35 @@ pub use tx_flex::{FlexTxDesc, FlexTxSchedDesc, FlexTxTsoCtxDesc};
 use zerocopy::little_endian::U64;
 
 wire! {
-    /// A transmit descriptor of a type not yet known: [`TxDesc::dtype`] tells which.
+    /// A transmit descriptor of a type not yet known: [`TxDesc::dtype`] returns it.
     ///
-    /// Turn it into the right type with `zerocopy::transmute!`, which checks the size.
+    /// Convert it to the actual type with `zerocopy::transmute!`, which checks the size.
     pub struct TxDesc [16] {
         /// First quadword.
         0 => qw0: U64,
-        /// Second quadword, which begins with the type in all of them.
+        /// Second quadword, which begins with the type in all descriptors.
         8 => qw1: U64,
     }
 }
 
 impl TxDesc {
-    /// The type, see [`ids::dtype`].
+    /// Returns the type, see [`ids::dtype`].
     ///
-    /// Flex descriptors have five bits for it and base descriptors four, with the command right
-    /// behind; no type needs the fifth, so four tell them apart.
+    /// Flex descriptors have five bits for it and base descriptors four, followed directly by the
+    /// command; no type uses the fifth bit, so four suffice to distinguish them.
     #[must_use]
     pub const fn dtype(&self) -> u8 {
         (self.qw1.get() & 0xF) as u8
     }
 }
 
-/// A 24-bit little-endian number as three bytes.
+/// Converts three little-endian bytes to a 24-bit number.
 #[must_use]
 pub const fn get_u24(bytes: [u8; 3]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0])
 }
 
-/// The lower 24 bits of `value` as three little-endian bytes.
+/// Returns the lower 24 bits of `value` as three little-endian bytes.
 #[must_use]
 pub const fn u24(value: u32) -> [u8; 3] {
     let b = value.to_le_bytes();

@@ -27,7 +27,7 @@ pub mod status {
     pub const EOF: u32 = 1 << 1;
     /// L2TAG1 is valid.
     pub const L2TAG1P: u32 = 1 << 2;
-    /// The checksums of layers 3 and 4 were looked at.
+    /// The checksums of layers 3 and 4 were checked.
     pub const L3L4P: u32 = 1 << 3;
     /// The frame's CRC is in the buffer.
     pub const CRCP: u32 = 1 << 4;
@@ -37,11 +37,11 @@ pub mod status {
     pub const UMBCAST_M: u32 = 3 << 9;
     /// A filter matched.
     pub const FLM: u32 = 1 << 11;
-    /// What the hash field is: [`FLTSTAT_RSS_HASH`] or none.
+    /// The meaning of the hash field: [`FLTSTAT_RSS_HASH`] or none.
     pub const FLTSTAT_M: u32 = 3 << 12;
     /// The hash field is an RSS hash.
     pub const FLTSTAT_RSS_HASH: u32 = 3 << 12;
-    /// The packet came by loopback.
+    /// The packet was received by loopback.
     pub const LPBK: u32 = 1 << 14;
     /// The packet has IPv6 extension headers with an address.
     pub const IPV6EXADD: u32 = 1 << 15;
@@ -53,7 +53,7 @@ pub mod status {
 pub mod error {
     /// The link reported an error.
     pub const RXE: u8 = 1 << 0;
-    /// A flow's filter could not be made.
+    /// A filter for the flow could not be created.
     pub const ATRAEFAIL: u8 = 1 << 1;
     /// The header buffer overflowed.
     pub const HBO: u8 = 1 << 2;
@@ -67,7 +67,7 @@ pub mod error {
     pub const EIPE: u8 = 1 << 5;
     /// Too large.
     pub const OVERSIZE: u8 = 1 << 6;
-    /// The packet was not parsed to its end.
+    /// The packet was not parsed completely.
     pub const PPRS: u8 = 1 << 7;
 }
 
@@ -76,9 +76,9 @@ wire! {
     pub struct SingleqBaseRxDesc [32] {
         /// Status of mirroring.
         0 => mirroring_status: U16,
-        /// The VLAN tag taken out, with [`status::L2TAG1P`].
+        /// The stripped VLAN tag, with [`status::L2TAG1P`].
         2 => l2tag1: U16,
-        /// RSS hash, with [`status::FLTSTAT_RSS_HASH`]; else the filter's id.
+        /// RSS hash, with [`status::FLTSTAT_RSS_HASH`]; otherwise the filter's id.
         4 => rss: U32,
         /// Status, errors, packet type and length, see [`qw1`].
         8 => qw1: U64,
@@ -86,7 +86,7 @@ wire! {
         16 => ext_status: U16,
         /// Reserved.
         18 => rsvd: U16,
-        /// The second VLAN tag taken out.
+        /// The second stripped VLAN tag.
         20 => l2tag2_1: U16,
         /// Reserved.
         22 => l2tag2_2: U16,
@@ -98,25 +98,25 @@ wire! {
 }
 
 impl SingleqBaseRxDesc {
-    /// Status, see [`status`].
+    /// Returns the status, see [`status`].
     #[must_use]
     pub const fn status(&self) -> u32 {
         get64(self.qw1.get(), qw1::STATUS_M) as u32
     }
 
-    /// Errors, see [`error`].
+    /// Returns the errors, see [`error`].
     #[must_use]
     pub const fn error(&self) -> u8 {
         get64(self.qw1.get(), qw1::ERROR_M) as u8
     }
 
-    /// Packet type.
+    /// Returns the packet type.
     #[must_use]
     pub const fn ptype(&self) -> u8 {
         get64(self.qw1.get(), qw1::PTYPE_M) as u8
     }
 
-    /// Bytes in the packet buffer.
+    /// Returns the number of bytes in the packet buffer.
     #[must_use]
     pub const fn len_pbuf(&self) -> u16 {
         get64(self.qw1.get(), qw1::LEN_PBUF_M) as u16

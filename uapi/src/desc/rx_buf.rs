@@ -6,7 +6,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 wire! {
     /// A buffer on a buffer queue of the split model (virtchnl2_splitq_rx_buf_desc).
     pub struct SplitqRxBufDesc [32] {
-        /// What the completion is to call the buffer.
+        /// Identifier of the buffer in the completion.
         0 => buf_id: U16,
         /// Reserved.
         2 => rsvd0: U16,

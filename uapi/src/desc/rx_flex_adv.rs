@@ -2,9 +2,9 @@
 //! The flex descriptor of a received packet on a split queue: profile 2, "advanced NIC 3" (IDPF,
 //! virtchnl2_lan_desc.h).
 //!
-//! A packet in several buffers has one descriptor each; the last has [`status0_qw1::EOF`], and
-//! only there is the rest about the packet meant. The generation bit is 1 in the device's first
-//! pass over the ring and changes with every further one.
+//! A packet in several buffers has one descriptor each; the last has [`status0_qw1::EOF`], and only
+//! there are the other fields about the packet valid. The generation bit is 1 in the device's first
+//! pass over the ring and toggles with every further one.
 
 use crate::bits::{mask16, mask8, set16, set8};
 use zerocopy::little_endian::{U16, U32};
@@ -27,7 +27,7 @@ pub const FF0_M: u16 = mask16(15, 13);
 pub const LEN_PBUF_M: u16 = mask16(13, 0);
 /// [`RxFlexDescAdvNic3::pktlen_gen_bufq_id`]: the generation.
 pub const GEN_M: u16 = 1 << 14;
-/// [`RxFlexDescAdvNic3::pktlen_gen_bufq_id`]: which of the two buffer queues the buffer is from.
+/// [`RxFlexDescAdvNic3::pktlen_gen_bufq_id`]: the buffer queue that the buffer is from, of the two.
 pub const BUFQ_ID_M: u16 = 1 << 15;
 /// [`RxFlexDescAdvNic3::hdrlen_flags`]: bytes in the header buffer.
 pub const LEN_HDR_M: u16 = mask16(9, 0);
@@ -41,17 +41,17 @@ pub const FF1_M: u16 = mask16(14, 12);
 pub const EXT_UDP_0_M: u16 = 1 << 12;
 /// [`RxFlexDescAdvNic3::hdrlen_flags`]: the inner UDP checksum was 0.
 pub const INT_UDP_0_M: u16 = 1 << 13;
-/// [`RxFlexDescAdvNic3::hdrlen_flags`]: a mirrored packet was cut.
+/// [`RxFlexDescAdvNic3::hdrlen_flags`]: a mirrored packet was truncated.
 pub const TRUNC_MIRR_M: u16 = 1 << 14;
-/// [`RxFlexDescAdvNic3::hdrlen_flags`]: metadata was put before the packet on a miss.
+/// [`RxFlexDescAdvNic3::hdrlen_flags`]: metadata was prepended to the packet on a miss.
 pub const MISS_M: u16 = 1 << 15;
-/// [`RxFlexDescAdvNic3::ts_low`]: the time is valid (VIRTCHNL2_RX_FLEX_TSTAMP_VALID).
+/// [`RxFlexDescAdvNic3::ts_low`]: the timestamp is valid (VIRTCHNL2_RX_FLEX_TSTAMP_VALID).
 pub const TSTAMP_VALID: u8 = 1 << 0;
 
 /// [`RxFlexDescAdvNic3::status_err0_qw0`]
 /// (virtchnl2_rx_flex_desc_adv_status_error_0_qw0_bits).
 pub mod status0_qw0 {
-    /// The packet came by loopback.
+    /// The packet was received by loopback.
     pub const LPBK: u8 = 1 << 0;
     /// The packet has IPv6 extension headers with an address.
     pub const IPV6EXADD: u8 = 1 << 1;
@@ -78,7 +78,7 @@ pub mod status0_qw1 {
     pub const EOF: u8 = 1 << 1;
     /// The header buffer overflowed.
     pub const HBO: u8 = 1 << 2;
-    /// The checksums of layers 3 and 4 were looked at.
+    /// The checksums of layers 3 and 4 were checked.
     pub const L3L4P: u8 = 1 << 3;
     /// IP checksum wrong.
     pub const XSUM_IPE: u8 = 1 << 4;
@@ -94,7 +94,7 @@ pub mod status0_qw1 {
 pub mod status1 {
     /// Reserved.
     pub const RSVD_M: u8 = 3;
-    /// A flow's filter could not be made.
+    /// A filter for the flow could not be created.
     pub const ATRAEFAIL: u8 = 1 << 2;
     /// L2TAG2 is valid.
     pub const L2TAG2P: u8 = 1 << 3;
@@ -127,34 +127,34 @@ wire! {
         9 => status_err1: u8,
         /// Flexible flags 1.
         10 => fflags1: u8,
-        /// Low bits of the time of arrival, see [`TSTAMP_VALID`].
+        /// Low bits of the receive timestamp, see [`TSTAMP_VALID`].
         11 => ts_low: u8,
-        /// The buffer, by the name that its [`super::SplitqRxBufDesc`] gave it.
+        /// Identifier of the buffer from its [`super::SplitqRxBufDesc`].
         12 => buf_id: U16,
         /// Raw checksum; with [`RSC_M`] the payload of a coalesced segment in bytes
         /// (`rscseglen`); or a VLAN tag (`l2tag1`).
         14 => misc: U16,
         /// Hash, bits 15:0.
         16 => hash1: U16,
-        /// Hash, bits 23:16; or flexible flags 2 or the mirror's id.
+        /// Hash, bits 23:16; or flexible flags 2 or the mirror id.
         18 => ff2_mirrid_hash2: u8,
         /// Hash, bits 31:24.
         19 => hash3: u8,
-        /// The second VLAN tag taken out, with [`status1::L2TAG2P`].
+        /// The second stripped VLAN tag, with [`status1::L2TAG2P`].
         20 => l2tag2: U16,
         /// Flexible metadata 4.
         22 => fmd4: U16,
-        /// The VLAN tag taken out, with [`status0_qw0::L2TAG1P`].
+        /// The stripped VLAN tag, with [`status0_qw0::L2TAG1P`].
         24 => l2tag1: U16,
         /// Flexible metadata 6.
         26 => fmd6: U16,
-        /// Time of arrival in nanoseconds, its lower 32 bits.
+        /// Receive timestamp in nanoseconds, lower 32 bits.
         28 => ts_high: U32,
     }
 }
 
 impl RxFlexDescAdvNic3 {
-    /// Profile.
+    /// Returns the profile.
     #[must_use]
     pub const fn rxdid(&self) -> u8 {
         self.rxdid_ucast & RXDID_M
@@ -165,7 +165,7 @@ impl RxFlexDescAdvNic3 {
         self.rxdid_ucast = set8(self.rxdid_ucast, RXDID_M, rxdid);
     }
 
-    /// Packet type, 10 bits.
+    /// Returns the packet type, 10 bits.
     #[must_use]
     pub const fn ptype(&self) -> u16 {
         self.ptype_err_fflags0.get() & PTYPE_M
@@ -176,19 +176,19 @@ impl RxFlexDescAdvNic3 {
         self.ptype_err_fflags0 = U16::new(set16(self.ptype_err_fflags0.get(), PTYPE_M, ptype));
     }
 
-    /// Whether the raw checksum is not valid.
+    /// Returns whether the raw checksum is invalid.
     #[must_use]
     pub const fn raw_csum_inv(&self) -> bool {
         self.ptype_err_fflags0.get() & RAW_CSUM_INV_M != 0
     }
 
-    /// Says whether the raw checksum is not valid.
+    /// Sets whether the raw checksum is invalid.
     pub const fn set_raw_csum_inv(&mut self, invalid: bool) {
         let v = self.ptype_err_fflags0.get();
         self.ptype_err_fflags0 = U16::new(set16(v, RAW_CSUM_INV_M, invalid as u16));
     }
 
-    /// What the device's program calls the flow, if it says so.
+    /// Returns the flow id assigned by the device's program, if there is one.
     #[must_use]
     pub const fn flow_id(&self) -> Option<u32> {
         let valid = status1::XTRMD4_VALID;
@@ -198,28 +198,28 @@ impl RxFlexDescAdvNic3 {
         Some(self.fmd4.get() as u32 | (self.fmd6.get() as u32) << 16)
     }
 
-    /// Sets what the device's program calls the flow. The standard leaves to the device what is in
-    /// its flexible metadata; here, 4 has the lower and 6 the upper 16 bits, and both are there if
-    /// [`status1::XTRMD4_VALID`] says so.
+    /// Sets the flow id assigned by the device's program. The specification leaves the contents of
+    /// the flexible metadata to the device; here, 4 has the lower and 6 the upper 16 bits, and both
+    /// are valid if [`status1::XTRMD4_VALID`] is set.
     pub const fn set_flow_id(&mut self, id: u32) {
         self.fmd4 = U16::new(id as u16);
         self.fmd6 = U16::new((id >> 16) as u16);
         self.status_err1 |= status1::XTRMD4_VALID;
     }
 
-    /// Bytes in the packet buffer.
+    /// Returns the number of bytes in the packet buffer.
     #[must_use]
     pub const fn len_pbuf(&self) -> u16 {
         self.pktlen_gen_bufq_id.get() & LEN_PBUF_M
     }
 
-    /// Generation.
+    /// Returns the generation bit.
     #[must_use]
     pub const fn generation(&self) -> bool {
         self.pktlen_gen_bufq_id.get() & GEN_M != 0
     }
 
-    /// Whether the buffer is from the second buffer queue.
+    /// Returns whether the buffer is from the second buffer queue.
     #[must_use]
     pub const fn bufq_id(&self) -> bool {
         self.pktlen_gen_bufq_id.get() & BUFQ_ID_M != 0
@@ -231,43 +231,43 @@ impl RxFlexDescAdvNic3 {
         self.pktlen_gen_bufq_id = U16::new(set16(v, BUFQ_ID_M, second as u16));
     }
 
-    /// Bytes in the header buffer.
+    /// Returns the number of bytes in the header buffer.
     #[must_use]
     pub const fn len_hdr(&self) -> u16 {
         self.hdrlen_flags.get() & LEN_HDR_M
     }
 
-    /// Whether the header was split off.
+    /// Returns whether the header was split off.
     #[must_use]
     pub const fn sph(&self) -> bool {
         self.hdrlen_flags.get() & SPH_M != 0
     }
 
-    /// Whether the packet was coalesced.
+    /// Returns whether the packet was coalesced.
     #[must_use]
     pub const fn rsc(&self) -> bool {
         self.hdrlen_flags.get() & RSC_M != 0
     }
 
-    /// Says that the first `len` bytes of the packet (at most 1,023) are in the header buffer.
+    /// Marks the first `len` bytes of the packet (at most 1,023) as being in the header buffer.
     pub const fn set_split_header(&mut self, len: u16) {
         let v = set16(self.hdrlen_flags.get(), LEN_HDR_M, len);
         self.hdrlen_flags = U16::new(v | SPH_M);
     }
 
-    /// Says that the packet was coalesced out of segments of `len` bytes of payload.
+    /// Marks the packet as coalesced from segments of `len` bytes of payload.
     pub const fn set_rsc(&mut self, len: u16) {
         self.hdrlen_flags = U16::new(self.hdrlen_flags.get() | RSC_M);
         self.misc = U16::new(len);
     }
 
-    /// The hash, with [`status0_qw0::RSS_VALID`].
+    /// Returns the hash, valid with [`status0_qw0::RSS_VALID`].
     #[must_use]
     pub const fn hash(&self) -> u32 {
         self.hash1.get() as u32 | (self.ff2_mirrid_hash2 as u32) << 16 | (self.hash3 as u32) << 24
     }
 
-    /// Sets the hash and says that it is valid.
+    /// Sets the hash and marks it as valid.
     pub const fn set_hash(&mut self, hash: u32) {
         self.hash1 = U16::new(hash as u16);
         self.ff2_mirrid_hash2 = (hash >> 16) as u8;
@@ -275,7 +275,7 @@ impl RxFlexDescAdvNic3 {
         self.status_err0_qw0 |= status0_qw0::RSS_VALID;
     }
 
-    /// Sets the VLAN tag that was taken out and says that it is valid.
+    /// Sets the stripped VLAN tag and marks it as valid.
     pub const fn set_l2tag1(&mut self, tci: u16) {
         self.l2tag1 = U16::new(tci);
         self.status_err0_qw0 |= status0_qw0::L2TAG1P;

@@ -21,7 +21,7 @@ pub const FLEX_FLAGS1_M: u16 = mask16(15, 12);
 pub const UMBCAST_M: u8 = mask8(7, 6);
 /// [`RxFlexDescNic::mir_id_umb_cast`]: mirror.
 pub const MIRROR_M: u8 = mask8(5, 0);
-/// [`RxFlexDescNic::ts_low`]: the time is valid.
+/// [`RxFlexDescNic::ts_low`]: the timestamp is valid.
 pub const TSTAMP_VALID: u8 = 1 << 0;
 
 /// [`RxFlexDescNic::status_error0`] (virtchnl2_rx_flex_desc_status_error_0_bits).
@@ -32,7 +32,7 @@ pub mod status0 {
     pub const EOF: u16 = 1 << 1;
     /// The header buffer overflowed.
     pub const HBO: u16 = 1 << 2;
-    /// The checksums of layers 3 and 4 were looked at.
+    /// The checksums of layers 3 and 4 were checked.
     pub const L3L4P: u16 = 1 << 3;
     /// IP checksum wrong.
     pub const XSUM_IPE: u16 = 1 << 4;
@@ -42,7 +42,7 @@ pub mod status0 {
     pub const XSUM_EIPE: u16 = 1 << 6;
     /// Outer UDP checksum wrong.
     pub const XSUM_EUDPE: u16 = 1 << 7;
-    /// The packet came by loopback.
+    /// The packet was received by loopback.
     pub const LPBK: u16 = 1 << 8;
     /// The packet has IPv6 extension headers with an address.
     pub const IPV6EXADD: u16 = 1 << 9;
@@ -66,7 +66,7 @@ pub mod status1 {
     pub const CPM_M: u16 = 0xF;
     /// The packet is in a UDP tunnel.
     pub const NAT: u16 = 1 << 4;
-    /// The packet went through inline cryptography.
+    /// The packet was processed by inline cryptography.
     pub const CRYPTO: u16 = 1 << 5;
     /// L2TAG2 is valid.
     pub const L2TAG2P: u16 = 1 << 11;
@@ -95,7 +95,7 @@ wire! {
         6 => hdr_len_sph_flex_flags1: U16,
         /// See [`status0`].
         8 => status_error0: U16,
-        /// The VLAN tag taken out, with [`status0::L2TAG1P`].
+        /// The stripped VLAN tag, with [`status0::L2TAG1P`].
         10 => l2tag1: U16,
         /// RSS hash, with [`status0::RSS_VALID`].
         12 => rss_hash: U32,
@@ -103,21 +103,21 @@ wire! {
         16 => status_error1: U16,
         /// Flexible flags 2.
         18 => flexi_flags2: u8,
-        /// Low bits of the time of arrival, see [`TSTAMP_VALID`].
+        /// Low bits of the receive timestamp, see [`TSTAMP_VALID`].
         19 => ts_low: u8,
-        /// The second VLAN tag taken out, first half.
+        /// The second stripped VLAN tag, first half.
         20 => l2tag2_1st: U16,
-        /// The second VLAN tag taken out, with [`status1::L2TAG2P`].
+        /// The second stripped VLAN tag, with [`status1::L2TAG2P`].
         22 => l2tag2_2nd: U16,
         /// Flow id.
         24 => flow_id: U32,
-        /// Time of arrival in nanoseconds, its lower 32 bits; or an IPv6 flow id in bits 31:16.
+        /// Receive timestamp in nanoseconds, lower 32 bits; or an IPv6 flow id in bits 31:16.
         28 => ts_high: U32,
     }
 }
 
 impl RxFlexDescNic {
-    /// Packet type, 10 bits.
+    /// Returns the packet type, 10 bits.
     #[must_use]
     pub const fn ptype(&self) -> u16 {
         self.ptype_flex_flags0.get() & PTYPE_M
@@ -128,13 +128,13 @@ impl RxFlexDescNic {
         self.ptype_flex_flags0 = U16::new(set16(self.ptype_flex_flags0.get(), PTYPE_M, ptype));
     }
 
-    /// Bytes in the packet buffer.
+    /// Returns the number of bytes in the packet buffer.
     #[must_use]
     pub const fn len(&self) -> u16 {
         self.pkt_len.get() & PKT_LEN_M
     }
 
-    /// Whether there is nothing in the packet buffer.
+    /// Returns whether the packet buffer is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0

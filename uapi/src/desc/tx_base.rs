@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! Base transmit descriptors, of single queues; the context descriptor also asks for a time stamp
-//! on split ones (IDPF, idpf_lan_txrx.h).
+//! Base transmit descriptors, of single queues; the context descriptor also requests a timestamp on
+//! split ones (IDPF, idpf_lan_txrx.h).
 
 use super::ids::dtype;
 use crate::bits::{get64, mask, set64};
@@ -16,21 +16,21 @@ pub mod cmd {
     pub const ICRC: u16 = 1 << 2;
     /// Insert L2TAG1.
     pub const IL2TAG1: u16 = 1 << 3;
-    /// Which network header there is, of the `IIPT_*` values.
+    /// Type of the network header, of the `IIPT_*` values.
     pub const IIPT_M: u16 = 3 << 5;
     /// The packet is IPv6.
     pub const IIPT_IPV6: u16 = 1 << 5;
-    /// The packet is IPv4; leave its checksum.
+    /// The packet is IPv4; leave its checksum unchanged.
     pub const IIPT_IPV4: u16 = 2 << 5;
     /// The packet is IPv4; compute its checksum.
     pub const IIPT_IPV4_CSUM: u16 = 3 << 5;
-    /// Which transport checksum to compute, of the `L4T_EOFT_*` values; 0 is none.
+    /// Transport checksum to compute, of the `L4T_EOFT_*` values; 0 is none.
     pub const L4T_EOFT_M: u16 = 3 << 8;
-    /// Compute TCP's checksum.
+    /// Compute the TCP checksum.
     pub const L4T_EOFT_TCP: u16 = 1 << 8;
-    /// Compute SCTP's checksum.
+    /// Compute the SCTP checksum.
     pub const L4T_EOFT_SCTP: u16 = 2 << 8;
-    /// Compute UDP's checksum.
+    /// Compute the UDP checksum.
     pub const L4T_EOFT_UDP: u16 = 3 << 8;
 }
 
@@ -65,7 +65,7 @@ wire! {
         8 => qw1: U64,
     }
 
-    /// What holds for the whole packet that follows (idpf_base_tx_ctx_desc).
+    /// Parameters of the whole packet that follows (idpf_base_tx_ctx_desc).
     pub struct BaseTxCtxDesc [16] {
         /// Tunnel parameters, see [`ctx_qw0`].
         0 => tunneling_params: U32,
@@ -79,8 +79,8 @@ wire! {
 }
 
 impl BaseTxDesc {
-    /// A descriptor for `len` bytes at `addr`. `offset` is the three header lengths as the field
-    /// [`qw1::OFFSET_M`] has them; a length above 16,383 is cut off.
+    /// Creates a descriptor for `len` bytes at `addr`. `offset` has the three header lengths in the
+    /// format of [`qw1::OFFSET_M`]; a length above 16,383 is truncated.
     #[must_use]
     pub const fn new(addr: u64, cmd: u16, offset: u32, len: u16, l2tag1: u16) -> Self {
         let v = set64(dtype::DATA as u64, qw1::CMD_M, cmd as u64);
@@ -93,43 +93,43 @@ impl BaseTxDesc {
         }
     }
 
-    /// The command, see [`cmd`].
+    /// Returns the command, see [`cmd`].
     #[must_use]
     pub const fn cmd(&self) -> u16 {
         get64(self.qw1.get(), qw1::CMD_M) as u16
     }
 
-    /// Length of the link header in bytes.
+    /// Returns the length of the link header in bytes.
     #[must_use]
     pub const fn mac_len(&self) -> usize {
         get64(self.qw1.get(), qw1::MACLEN_M) as usize * 2
     }
 
-    /// Length of the network header in bytes.
+    /// Returns the length of the network header in bytes.
     #[must_use]
     pub const fn ip_len(&self) -> usize {
         get64(self.qw1.get(), qw1::IPLEN_M) as usize * 4
     }
 
-    /// Length of the transport header in bytes.
+    /// Returns the length of the transport header in bytes.
     #[must_use]
     pub const fn l4_len(&self) -> usize {
         get64(self.qw1.get(), qw1::L4LEN_M) as usize * 4
     }
 
-    /// Length of the buffer in bytes.
+    /// Returns the length of the buffer in bytes.
     #[must_use]
     pub const fn buf_size(&self) -> u16 {
         get64(self.qw1.get(), qw1::TX_BUF_SZ_M) as u16
     }
 
-    /// VLAN tag to insert if the command has [`cmd::IL2TAG1`].
+    /// Returns the VLAN tag to insert if the command has [`cmd::IL2TAG1`].
     #[must_use]
     pub const fn l2tag1(&self) -> u16 {
         get64(self.qw1.get(), qw1::L2TAG1_M) as u16
     }
 
-    /// The descriptor as the device writes it back: done.
+    /// Returns the descriptor as the device writes it back: done.
     #[must_use]
     pub const fn done(self) -> Self {
         let v = set64(self.qw1.get(), qw1::DTYPE_M, dtype::DESC_DONE as u64);
@@ -142,23 +142,23 @@ impl BaseTxDesc {
 
 /// Commands of a [`BaseTxCtxDesc`] (idpf_tx_ctx_desc_cmd_bits).
 pub mod ctx_cmd {
-    /// Cut the packet into segments.
+    /// Segment the packet.
     pub const TSO: u16 = 0x01;
-    /// Take the time of departure.
+    /// Take a transmit timestamp.
     pub const TSYN: u16 = 0x02;
     /// Insert L2TAG2.
     pub const IL2TAG2: u16 = 0x04;
-    /// Where to send the packet, of the `SWTCH_*` values; 0 is by the usual rules.
+    /// Destination of the packet, of the `SWTCH_*` values; 0 is by normal switching.
     pub const SWTCH_M: u16 = 0x30;
     /// To the uplink.
     pub const SWTCH_UPLINK: u16 = 0x10;
     /// To a local port.
     pub const SWTCH_LOCAL: u16 = 0x20;
-    /// To the port that the descriptor names.
+    /// To the port that the descriptor specifies.
     pub const SWTCH_VSI: u16 = 0x30;
-    /// Let the packet make a filter for its flow.
+    /// Create a filter for the packet's flow.
     pub const FILT_AU_EN: u16 = 0x40;
-    /// Let the packet remove its flow's filter.
+    /// Remove the filter of the packet's flow.
     pub const FILT_AU_EVICT: u16 = 0x80;
 }
 
@@ -166,11 +166,12 @@ pub mod ctx_cmd {
 pub mod ctx_qw0 {
     use crate::bits::mask32;
 
-    /// Outer network header: 0 none, else as the base command's IIPT.
+    /// Outer network header: 0 none, otherwise as the base command's IIPT.
     pub const EXT_IP_M: u32 = mask32(1, 0);
-    /// Length of the outer network header in units of 4 bytes (field as wide as the header's mask).
+    /// Length of the outer network header in units of 4 bytes (field as wide as the specification's
+    /// mask).
     pub const EXT_IPLEN_M: u32 = mask32(7, 2);
-    /// Kind of tunnel: [`UDP_TUNNELING`], [`GRE_TUNNELING`].
+    /// Type of tunnel: [`UDP_TUNNELING`], [`GRE_TUNNELING`].
     pub const NATT_M: u32 = mask32(10, 9);
     /// The tunnel is UDP.
     pub const UDP_TUNNELING: u32 = 1 << 9;
@@ -180,7 +181,7 @@ pub mod ctx_qw0 {
     pub const EIP_NOINC_M: u32 = 1 << 11;
     /// Length of the tunnel header in units of 2 bytes.
     pub const NATLEN_M: u32 = mask32(18, 12);
-    /// By how much to decrement the inner time to live.
+    /// Amount to decrement the inner time to live by.
     pub const DECTTL_M: u32 = mask32(22, 19);
     /// Compute the outer UDP checksum.
     pub const L4T_CS_M: u32 = 1 << 23;
@@ -194,22 +195,22 @@ pub mod ctx_qw1 {
     pub const DTYPE_M: u64 = mask(3, 0);
     /// The command, see [`super::ctx_cmd`].
     pub const CMD_M: u64 = mask(15, 4);
-    /// Length to cut into segments, in bytes without the headers.
+    /// Length of the payload to segment in bytes, without the headers.
     pub const TSO_LEN_M: u64 = mask(47, 30);
-    /// With [`super::ctx_cmd::TSYN`]: the latch that takes the time (IDPF_TX_CTX_TSYN_REG_M).
+    /// With [`super::ctx_cmd::TSYN`]: the latch for the timestamp (IDPF_TX_CTX_TSYN_REG_M).
     pub const TSYN_REG_M: u64 = TSO_LEN_M;
     /// Payload of a segment in bytes.
     pub const MSS_M: u64 = mask(63, 50);
 }
 
 impl BaseTxCtxDesc {
-    /// A descriptor that asks for segments of `mss` bytes out of `tso_len`.
+    /// Creates a descriptor that requests segments of `mss` bytes out of `tso_len`.
     #[must_use]
     pub const fn new_tso(tso_len: u32, mss: u16) -> Self {
         Self::new(ctx_cmd::TSO, tso_len, mss)
     }
 
-    /// A descriptor that has the packet's departure time put into latch `index`.
+    /// Creates a descriptor that requests the packet's transmit timestamp in latch `index`.
     #[must_use]
     pub const fn new_tsyn(index: u32) -> Self {
         Self::new(ctx_cmd::TSYN, index, 0)
@@ -227,32 +228,32 @@ impl BaseTxCtxDesc {
         }
     }
 
-    /// The command, see [`ctx_cmd`].
+    /// Returns the command, see [`ctx_cmd`].
     #[must_use]
     pub const fn cmd(&self) -> u16 {
         get64(self.qw1.get(), ctx_qw1::CMD_M) as u16
     }
 
-    /// Length to cut into segments, in bytes without the headers.
+    /// Returns the length of the payload to segment in bytes, without the headers.
     #[must_use]
     pub const fn tso_len(&self) -> u32 {
         get64(self.qw1.get(), ctx_qw1::TSO_LEN_M) as u32
     }
 
-    /// The latch that takes the time of departure.
+    /// Returns the latch for the transmit timestamp.
     #[must_use]
     pub const fn tsyn_reg(&self) -> u32 {
         get64(self.qw1.get(), ctx_qw1::TSYN_REG_M) as u32
     }
 
-    /// Payload of a segment in bytes.
+    /// Returns the payload of a segment in bytes.
     #[must_use]
     pub const fn mss(&self) -> u16 {
         get64(self.qw1.get(), ctx_qw1::MSS_M) as u16
     }
 }
 
-/// The value of [`qw1::OFFSET_M`] for header lengths in bytes; what does not fit is cut off.
+/// Returns the value of [`qw1::OFFSET_M`] for header lengths in bytes, truncated to their fields.
 #[must_use]
 pub const fn offset(mac_len: usize, ip_len: usize, l4_len: usize) -> u32 {
     let v = (mac_len as u64 / 2) & mask(6, 0);

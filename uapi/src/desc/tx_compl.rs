@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
 //! Transmit completions, of split queues (IDPF, idpf_lan_txrx.h).
 //!
-//! A completion queue has 8-byte entries when the queues it serves have flow scheduling and
-//! 4-byte ones when they have queue scheduling. The generation bit is 1 in the device's first pass
-//! over the ring and changes with every further one.
+//! A completion queue has 8-byte entries when the queues it serves have flow scheduling and 4-byte
+//! ones when they have queue scheduling. The generation bit is 1 in the device's first pass over
+//! the ring and toggles with every further one.
 
 use super::{get_u24, u24};
 use crate::bits::{get16, mask16, set16};
@@ -11,21 +11,21 @@ use zerocopy::little_endian::U16;
 
 /// [`SplitqTxComplDesc4b::qid_comptype_gen`]: the queue, by its relative id.
 pub const QID_M: u16 = mask16(9, 0);
-/// [`SplitqTxComplDesc4b::qid_comptype_gen`]: of [`comp_type`].
+/// [`SplitqTxComplDesc4b::qid_comptype_gen`]: a value of [`comp_type`].
 pub const COMPL_TYPE_M: u16 = mask16(13, 11);
 /// [`SplitqTxComplDesc4b::qid_comptype_gen`]: the generation.
 pub const GEN_M: u16 = 1 << 15;
 
 named! {
-    /// Kind of completion (IDPF_TXD_COMPLT_*).
+    /// Type of completion (IDPF_TXD_COMPLT_*).
     pub mod comp_type: u16 {
-        /// The throttling interval was over.
+        /// The throttling interval expired.
         ITR_FLUSH = 0;
-        /// A packet is sent: the tag says which.
+        /// A packet was sent: the tag identifies it.
         RS = 2;
-        /// The descriptors before the head are taken.
+        /// The descriptors before the head were fetched.
         RE = 4;
-        /// All that was posted before the queue was disabled is done.
+        /// All descriptors posted before the queue was disabled are completed.
         SW_MARKER = 5;
     }
 }
@@ -33,7 +33,7 @@ named! {
 wire! {
     /// A completion of 4 bytes (idpf_splitq_4b_tx_compl_desc).
     pub struct SplitqTxComplDesc4b [4] {
-        /// Queue, kind and generation: [`QID_M`], [`COMPL_TYPE_M`], [`GEN_M`].
+        /// Queue, type and generation: [`QID_M`], [`COMPL_TYPE_M`], [`GEN_M`].
         0 => qid_comptype_gen: U16,
         /// With [`comp_type::RE`], and on a queue with queue scheduling, the queue's head; with
         /// [`comp_type::RS`] the packet's tag.
@@ -42,9 +42,9 @@ wire! {
 
     /// A completion of 8 bytes (idpf_splitq_tx_compl_desc).
     pub struct SplitqTxComplDesc [8] {
-        /// What the short form has as well.
+        /// Fields of the short form.
         0 => common: SplitqTxComplDesc4b,
-        /// Time of departure.
+        /// Transmit timestamp.
         4 => ts: [u8; 3],
         /// Reserved.
         7 => rsvd: u8,
@@ -52,7 +52,7 @@ wire! {
 }
 
 impl SplitqTxComplDesc4b {
-    /// A completion for the queue with the relative id `qid` (10 bits).
+    /// Creates a completion for the queue with the relative id `qid` (10 bits).
     #[must_use]
     pub const fn new(qid: u16, comp_type: u16, generation: bool, head_or_tag: u16) -> Self {
         let v = set16(qid & QID_M, COMPL_TYPE_M, comp_type);
@@ -63,19 +63,19 @@ impl SplitqTxComplDesc4b {
         }
     }
 
-    /// Relative id of the queue.
+    /// Returns the relative id of the queue.
     #[must_use]
     pub const fn qid(&self) -> u16 {
         get16(self.qid_comptype_gen.get(), QID_M)
     }
 
-    /// Kind, see [`comp_type`].
+    /// Returns the type, see [`comp_type`].
     #[must_use]
     pub const fn comp_type(&self) -> u16 {
         get16(self.qid_comptype_gen.get(), COMPL_TYPE_M)
     }
 
-    /// Generation.
+    /// Returns the generation bit.
     #[must_use]
     pub const fn generation(&self) -> bool {
         self.qid_comptype_gen.get() & GEN_M != 0
@@ -83,7 +83,7 @@ impl SplitqTxComplDesc4b {
 }
 
 impl SplitqTxComplDesc {
-    /// [`SplitqTxComplDesc4b::new`] in 8 bytes, without a time.
+    /// Creates a [`SplitqTxComplDesc4b::new`] of 8 bytes, without a timestamp.
     #[must_use]
     pub const fn new(qid: u16, comp_type: u16, generation: bool, head_or_tag: u16) -> Self {
         let common = SplitqTxComplDesc4b::new(qid, comp_type, generation, head_or_tag);
@@ -94,13 +94,13 @@ impl SplitqTxComplDesc {
         }
     }
 
-    /// Time of departure.
+    /// Returns the transmit timestamp.
     #[must_use]
     pub const fn ts(&self) -> u32 {
         get_u24(self.ts)
     }
 
-    /// Sets the time of departure.
+    /// Sets the transmit timestamp.
     pub const fn set_ts(&mut self, ts: u32) {
         self.ts = u24(ts);
     }

@@ -6,9 +6,9 @@ use super::{get_u24, u24};
 use crate::bits::{get16, get32, mask16, mask32, set16, set32};
 use zerocopy::little_endian::{U16, U32, U64};
 
-/// Where the type is in `cmd_dtype` of all flex descriptors.
+/// Type in `cmd_dtype` of all flex descriptors.
 pub const DTYPE_M: u16 = mask16(4, 0);
-/// Where the command is in [`FlexTxDesc::cmd_dtype`].
+/// Command in [`FlexTxDesc::cmd_dtype`].
 pub const CMD_M: u16 = mask16(15, 5);
 
 /// Commands of a [`FlexTxDesc`] (idpf_tx_flex_desc_cmd_bits), before they are shifted into
@@ -24,39 +24,40 @@ pub mod cmd {
     pub const IL2TAG1: u16 = 1 << 3;
     /// A descriptor without a packet.
     pub const DUMMY: u16 = 1 << 4;
-    /// Compute checksums; the device finds out which by itself.
+    /// Compute checksums; the device determines which.
     pub const CS_EN: u16 = 1 << 5;
-    /// Let the packet make a filter for its flow.
+    /// Create a filter for the packet's flow.
     pub const FILT_AU_EN: u16 = 1 << 6;
-    /// Let the packet remove its flow's filter.
+    /// Remove the filter of the packet's flow.
     pub const FILT_AU_EVICT: u16 = 1 << 7;
 }
 
-/// Commands in [`FlexTxSchedDesc::cmd_dtype`], in place.
+/// Commands in [`FlexTxSchedDesc::cmd_dtype`], at their bit positions.
 pub mod sched_cmd {
     /// End of packet.
     pub const EOP: u8 = 1 << 5;
-    /// Compute checksums; the device finds out which by itself.
+    /// Compute checksums; the device determines which.
     pub const CS_EN: u8 = 1 << 6;
     /// Report events: complete the descriptors up to this one.
     pub const RE: u8 = 1 << 7;
 }
 
-/// Commands in [`FlexTxTsoCtxDesc::cmd_dtype`], in place (idpf_tx_flex_ctx_desc_cmd_bits).
+/// Commands in [`FlexTxTsoCtxDesc::cmd_dtype`], at their bit positions
+/// (idpf_tx_flex_ctx_desc_cmd_bits).
 pub mod ctx_cmd {
-    /// Cut the packet into segments.
+    /// Segment the packet.
     pub const TSO: u16 = 1 << 5;
-    /// Take the time of departure.
+    /// Take a transmit timestamp.
     pub const TSYN_EN: u16 = 1 << 6;
     /// Insert L2TAG2.
     pub const L2TAG2: u16 = 1 << 7;
-    /// Where to send the packet, of the `SWTCH_*` values; 0 is by the usual rules.
+    /// Destination of the packet, of the `SWTCH_*` values; 0 is by normal switching.
     pub const SWTCH_M: u16 = 3 << 9;
     /// To the uplink.
     pub const SWTCH_UPLNK: u16 = 1 << 9;
     /// To a local port.
     pub const SWTCH_LOCAL: u16 = 2 << 9;
-    /// To the port that the descriptor names.
+    /// To the port that the descriptor specifies.
     pub const SWTCH_TARGETVSI: u16 = 3 << 9;
 }
 
@@ -64,11 +65,11 @@ pub mod ctx_cmd {
 pub const SCHED_BUFSIZE_M: u16 = mask16(13, 0);
 /// [`FlexTxSchedDesc::rxr_bufsize`]: RXR.
 pub const SCHED_RXR_M: u16 = 1 << 14;
-/// [`FlexTxSchedDesc::ts`]: the time of departure.
+/// [`FlexTxSchedDesc::ts`]: the departure time.
 pub const SCHED_TS_M: u32 = mask32(22, 0);
 /// [`FlexTxSchedDesc::ts`]: the time is beyond the horizon.
 pub const SCHED_HORIZON_OVERFLOW_M: u32 = 1 << 23;
-/// [`FlexTxTsoCtxDesc::flex_tlen`]: length to cut into segments.
+/// [`FlexTxTsoCtxDesc::flex_tlen`]: length of the payload to segment.
 pub const CTX_TLEN_M: u32 = mask32(17, 0);
 /// [`FlexTxTsoCtxDesc::flex_tlen`]: flexible field.
 pub const CTX_FLEX_M: u32 = mask32(31, 24);
@@ -96,10 +97,10 @@ wire! {
         0 => buf_addr: U64,
         /// Type and command, see [`sched_cmd`].
         8 => cmd_dtype: u8,
-        /// Earliest time of departure, see [`SCHED_TS_M`] and [`SCHED_HORIZON_OVERFLOW_M`]; its
-        /// unit is the granularity of [`crate::virtchnl2::EdtCaps`].
+        /// Earliest departure time, see [`SCHED_TS_M`] and [`SCHED_HORIZON_OVERFLOW_M`]; its unit
+        /// is the granularity of [`crate::virtchnl2::EdtCaps`].
         9 => ts: [u8; 3],
-        /// What the completion of the packet is to carry.
+        /// Tag of the packet's completion.
         12 => compl_tag: U16,
         /// Length of the buffer, see [`SCHED_BUFSIZE_M`], and [`SCHED_RXR_M`].
         14 => rxr_bufsize: U16,
@@ -107,11 +108,11 @@ wire! {
 
     /// Segmentation of the packet that follows (`tso` of idpf_flex_tx_ctx_desc).
     pub struct FlexTxTsoCtxDesc [16] {
-        /// Length to cut into segments, see [`CTX_TLEN_M`].
+        /// Length of the payload to segment, see [`CTX_TLEN_M`].
         0 => flex_tlen: U32,
         /// Payload of a segment, see [`CTX_MSS_RT_M`].
         4 => mss_rt: U16,
-        /// Length of all headers in bytes, as they go before every segment.
+        /// Length in bytes of all headers, which are repeated before every segment.
         6 => hdr_len: u8,
         /// Flexible field.
         7 => flex: u8,
@@ -123,7 +124,7 @@ wire! {
 }
 
 impl FlexTxDesc {
-    /// A descriptor for `len` bytes at `addr`.
+    /// Creates a descriptor for `len` bytes at `addr`.
     #[must_use]
     pub const fn new(addr: u64, cmd: u16, len: u16) -> Self {
         let v = set16(dtype::FLEX_L2TAG1_L2TAG2 as u16, CMD_M, cmd);
@@ -136,13 +137,13 @@ impl FlexTxDesc {
         }
     }
 
-    /// The type.
+    /// Returns the type.
     #[must_use]
     pub const fn dtype(&self) -> u8 {
         (self.cmd_dtype.get() & DTYPE_M) as u8
     }
 
-    /// The command, see [`cmd`].
+    /// Returns the command, see [`cmd`].
     #[must_use]
     pub const fn cmd(&self) -> u16 {
         get16(self.cmd_dtype.get(), CMD_M)
@@ -150,7 +151,8 @@ impl FlexTxDesc {
 }
 
 impl FlexTxSchedDesc {
-    /// A descriptor for `len` bytes at `addr`, to go at once; a length above 16,383 is cut off.
+    /// Creates a descriptor for `len` bytes at `addr`, to be sent at once; a length above 16,383 is
+    /// truncated.
     #[must_use]
     pub const fn new(addr: u64, cmd: u8, compl_tag: u16, len: u16) -> Self {
         Self {
@@ -162,36 +164,36 @@ impl FlexTxSchedDesc {
         }
     }
 
-    /// The type.
+    /// Returns the type.
     #[must_use]
     pub const fn dtype(&self) -> u8 {
         self.cmd_dtype & DTYPE_M as u8
     }
 
-    /// The command in place, see [`sched_cmd`].
+    /// Returns the command at its bit positions, see [`sched_cmd`].
     #[must_use]
     pub const fn cmd(&self) -> u8 {
         self.cmd_dtype & !(DTYPE_M as u8)
     }
 
-    /// Earliest time of departure.
+    /// Returns the earliest departure time.
     #[must_use]
     pub const fn ts(&self) -> u32 {
         get_u24(self.ts) & SCHED_TS_M
     }
 
-    /// Whether the time is beyond the horizon.
+    /// Returns whether the time is beyond the horizon.
     #[must_use]
     pub const fn horizon_overflow(&self) -> bool {
         get_u24(self.ts) & SCHED_HORIZON_OVERFLOW_M != 0
     }
 
-    /// Sets the earliest time of departure.
+    /// Sets the earliest departure time.
     pub const fn set_ts(&mut self, ts: u32) {
         self.ts = u24(ts & SCHED_TS_M);
     }
 
-    /// Length of the buffer in bytes.
+    /// Returns the length of the buffer in bytes.
     #[must_use]
     pub const fn buf_size(&self) -> u16 {
         self.rxr_bufsize.get() & SCHED_BUFSIZE_M
@@ -199,8 +201,8 @@ impl FlexTxSchedDesc {
 }
 
 impl FlexTxTsoCtxDesc {
-    /// A descriptor that has `tlen` bytes of payload cut into segments of `mss` bytes, each behind
-    /// the first `hdr_len` bytes of the packet.
+    /// Creates a descriptor that segments `tlen` bytes of payload into segments of `mss` bytes,
+    /// each preceded by the first `hdr_len` bytes of the packet.
     #[must_use]
     pub const fn new(tlen: u32, mss: u16, hdr_len: u8) -> Self {
         Self {
@@ -213,30 +215,30 @@ impl FlexTxTsoCtxDesc {
         }
     }
 
-    /// The type.
+    /// Returns the type.
     #[must_use]
     pub const fn dtype(&self) -> u8 {
         (self.cmd_dtype.get() & DTYPE_M) as u8
     }
 
-    /// The command in place, see [`ctx_cmd`].
+    /// Returns the command at its bit positions, see [`ctx_cmd`].
     #[must_use]
     pub const fn cmd(&self) -> u16 {
         self.cmd_dtype.get() & !DTYPE_M
     }
 
-    /// Length to cut into segments, in bytes without the headers.
+    /// Returns the length of the payload to segment in bytes, without the headers.
     #[must_use]
     pub const fn tlen(&self) -> u32 {
         get32(self.flex_tlen.get(), CTX_TLEN_M)
     }
 
-    /// Sets the flexible field beside the length.
+    /// Sets the flexible field next to the length.
     pub const fn set_tlen_flex(&mut self, flex: u8) {
         self.flex_tlen = U32::new(set32(self.flex_tlen.get(), CTX_FLEX_M, flex as u32));
     }
 
-    /// Payload of a segment in bytes.
+    /// Returns the payload of a segment in bytes.
     #[must_use]
     pub const fn mss(&self) -> u16 {
         self.mss_rt.get() & CTX_MSS_RT_M

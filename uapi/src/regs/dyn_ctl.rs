@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! The interrupt control register of one vector: PF_GLINT_DYN_CTL and VF_INT_DYN_CTLN, which are
-//! laid out alike (IDPF, idpf_lan_pf_regs.h and idpf_lan_vf_regs.h).
+//! The interrupt control register of one vector: PF_GLINT_DYN_CTL and VF_INT_DYN_CTLN, which have
+//! the same layout (IDPF, idpf_lan_pf_regs.h and idpf_lan_vf_regs.h).
 
 use crate::bits::{get32, mask32, set32};
 
-/// The vector may signal. The device clears it when it does.
+/// The vector may signal. The device clears this bit when it does.
 pub const INTENA_M: u32 = 1 << 0;
 /// Clears the vector's bit in the pending-bit array.
 pub const CLEARPBA_M: u32 = 1 << 1;
 /// Fires the vector once from software.
 pub const SWINT_TRIG_M: u32 = 1 << 2;
-/// Which throttling interval INTERVAL is written to; [`ITR_NONE`] writes none.
+/// The throttling interval that INTERVAL is written to; [`ITR_NONE`] writes none.
 pub const ITR_INDX_M: u32 = mask32(4, 3);
-/// Throttling interval in units of 2 µs, as wide as the ITR register's.
+/// Throttling interval in units of 2 µs, as wide as in the ITR register.
 ///
-/// The headers define bit 5 alone as a mask, because drivers only use where it starts.
+/// The headers define bit 5 alone as a mask, because drivers only use its position.
 pub const INTERVAL_M: u32 = mask32(16, 5);
 /// SW_ITR_INDX is valid for SWINT_TRIG.
 pub const SW_ITR_INDX_ENA_M: u32 = 1 << 24;
-/// Which throttling applies to a software interrupt: bit 25 as the headers give it.
+/// The throttling interval of a software interrupt: bit 25 as in the headers.
 pub const SW_ITR_INDX_M: u32 = 1 << 25;
-/// Write back completions when the interval is over although INTENA is off.
+/// Write back completions when the interval expires, even though INTENA is clear.
 pub const WB_ON_ITR_M: u32 = 1 << 30;
-/// This write leaves INTENA as it is.
+/// This write leaves INTENA unchanged.
 pub const INTENA_MSK_M: u32 = 1 << 31;
 
-/// ITR_INDX that stands for no interval.
+/// ITR_INDX for no interval.
 pub const ITR_NONE: u32 = 3;
 
 /// A value of the register.
@@ -33,49 +33,49 @@ pub const ITR_NONE: u32 = 3;
 pub struct DynCtl(pub u32);
 
 impl DynCtl {
-    /// Whether the vector may signal (INTENA).
+    /// Returns whether the vector may signal (INTENA).
     #[must_use]
     pub const fn intena(self) -> bool {
         self.0 & INTENA_M != 0
     }
 
-    /// Whether the pending bit shall be cleared (CLEARPBA).
+    /// Returns whether the pending bit is to be cleared (CLEARPBA).
     #[must_use]
     pub const fn clearpba(self) -> bool {
         self.0 & CLEARPBA_M != 0
     }
 
-    /// Whether software asks for an interrupt (SWINT_TRIG).
+    /// Returns whether software requests an interrupt (SWINT_TRIG).
     #[must_use]
     pub const fn swint_trig(self) -> bool {
         self.0 & SWINT_TRIG_M != 0
     }
 
-    /// Which throttling interval is meant (ITR_INDX), 0 to 3.
+    /// Returns the index of the throttling interval (ITR_INDX), 0 to 3.
     #[must_use]
     pub const fn itr_indx(self) -> u32 {
         get32(self.0, ITR_INDX_M)
     }
 
-    /// The throttling interval (INTERVAL) in units of 2 µs.
+    /// Returns the throttling interval (INTERVAL) in units of 2 µs.
     #[must_use]
     pub const fn interval(self) -> u32 {
         get32(self.0, INTERVAL_M)
     }
 
-    /// Whether completions are written back although the vector may not signal (WB_ON_ITR).
+    /// Returns whether completions are written back although the vector may not signal (WB_ON_ITR).
     #[must_use]
     pub const fn wb_on_itr(self) -> bool {
         self.0 & WB_ON_ITR_M != 0
     }
 
-    /// Whether a write of this value leaves INTENA as it was (INTENA_MSK).
+    /// Returns whether a write of this value leaves INTENA unchanged (INTENA_MSK).
     #[must_use]
     pub const fn intena_msk(self) -> bool {
         self.0 & INTENA_MSK_M != 0
     }
 
-    /// The value with another throttling interval for `indx`.
+    /// Returns the value with another throttling interval for `indx`.
     #[must_use]
     pub const fn with_itr(self, indx: u32, interval: u32) -> Self {
         Self(set32(set32(self.0, ITR_INDX_M, indx), INTERVAL_M, interval))

@@ -10,59 +10,59 @@ pub mod vf;
 pub use dyn_ctl::DynCtl;
 pub use queue_len::QueueLen;
 
-/// Registers of one kind at regular distances: queue tails, interrupt control.
+/// Registers of one kind at regular intervals: queue tails, interrupt control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegArray {
     /// Offset of the first register in bytes.
     pub base: u32,
     /// Distance from one register to the next in bytes.
     pub stride: u32,
-    /// How many registers there is room for before the next kind begins.
+    /// Number of registers that fit before the next kind begins.
     pub count: u32,
 }
 
 impl RegArray {
-    /// Offset of register `index` in bytes, if there is one.
+    /// Returns the offset of register `index` in bytes, if there is one.
     #[must_use]
     pub const fn offset(&self, index: u32) -> Option<u32> {
         if index >= self.count {
             return None;
         }
-        // Below `count`, so inside of the window, which is inside of 32 bits.
+        // Below `count`, so within the window, which fits in 32 bits.
         Some(self.base + index * self.stride)
     }
 
-    /// The index of the register that is exactly at `offset`.
+    /// Returns the index of the register that is exactly at `offset`.
     #[must_use]
     pub const fn index(&self, offset: u64) -> Option<u32> {
         let base = self.base as u64;
         if offset < base || offset >= self.end() {
             return None;
         }
-        // Checked, so that no division can panic: the kernel's objtool wants to know where a
-        // function ends.
+        // Checked, so that no division can panic: the kernel's objtool must be able to determine
+        // the end of a function.
         match (offset - base).checked_rem(self.stride as u64) {
             Some(0) => Some(((offset - base) / self.stride as u64) as u32),
             _ => None,
         }
     }
 
-    /// Offset of the first byte after the window.
+    /// Returns the offset of the first byte after the window.
     #[must_use]
     pub const fn end(&self) -> u64 {
         self.base as u64 + self.stride as u64 * self.count as u64
     }
 }
 
-/// State of a function-level reset as RSTAT shows it (PF and VF alike, bits 1:0).
+/// State of a function-level reset in RSTAT (the same for PF and VF, bits 1:0).
 pub mod rstat {
     use crate::bits::mask32;
 
-    /// Where the state is in the register.
+    /// The state in the register.
     pub const STATE_M: u32 = mask32(1, 0);
-    /// The reset is under way.
+    /// The reset is in progress.
     pub const IN_PROGRESS: u32 = 0;
-    /// The reset is over: a PF driver polls for this after PFSWR.
+    /// The reset is complete: a PF driver polls for this after PFSWR.
     pub const COMPLETED: u32 = 1;
     /// A VF is up.
     pub const VF_ACTIVE: u32 = 2;

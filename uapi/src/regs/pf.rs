@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
 //! Registers of a physical function (IDPF, idpf_lan_pf_regs.h).
 //!
-//! Each queue tail and each vector's control register is on a 4 KiB page of its own, so that one
-//! of them can be mapped without its neighbours.
+//! Each queue tail and each vector's control register is on its own 4 KiB page, so that one of them
+//! can be mapped without its neighbours.
 
 use super::RegArray;
 use crate::bits::mask32;
@@ -36,9 +36,9 @@ pub const FW_ARQBAH: u32 = FW_BASE + 0x4;
 pub const FW_ARQLEN: u32 = FW_BASE + 0x8;
 /// Mailbox receive ring, head: the next descriptor that the device fills.
 pub const FW_ARQH: u32 = FW_BASE + 0xC;
-/// Where the head is in [`FW_ARQH`].
+/// The head in [`FW_ARQH`].
 pub const FW_ARQH_M: u32 = mask32(12, 0);
-/// Mailbox receive ring, tail: the driver has posted buffers up to before this one.
+/// Mailbox receive ring, tail: the driver has posted buffers up to but excluding this one.
 pub const FW_ARQT: u32 = FW_BASE + 0x10;
 /// Mailbox transmit ring, address bits 31:0.
 pub const FW_ATQBAL: u32 = FW_BASE + 0x14;
@@ -46,11 +46,11 @@ pub const FW_ATQBAL: u32 = FW_BASE + 0x14;
 pub const FW_ATQBAH: u32 = FW_BASE + 0x18;
 /// Mailbox transmit ring, length and state: [`super::QueueLen`].
 pub const FW_ATQLEN: u32 = FW_BASE + 0x1C;
-/// Mailbox transmit ring, head: the next descriptor that the device takes.
+/// Mailbox transmit ring, head: the next descriptor that the device fetches.
 pub const FW_ATQH: u32 = FW_BASE + 0x20;
-/// Where the head is in [`FW_ATQH`].
+/// The head in [`FW_ATQH`].
 pub const FW_ATQH_M: u32 = mask32(9, 0);
-/// Mailbox transmit ring, tail: the driver has posted messages up to before this one.
+/// Mailbox transmit ring, tail: the driver has posted messages up to but excluding this one.
 pub const FW_ATQT: u32 = FW_BASE + 0x24;
 /// First byte after the mailbox registers.
 pub const FW_END: u32 = FW_BASE + 0x28;
@@ -59,11 +59,11 @@ pub const FW_END: u32 = FW_BASE + 0x28;
 pub const INT_DIR_OICR_ENA: u32 = 0x0840_6000;
 /// Other interrupt causes (PF_INT_DIR_OICR).
 pub const INT_DIR_OICR: u32 = 0x0840_6004;
-/// [`INT_DIR_OICR`]: the PHY's time stamp 0 is there.
+/// [`INT_DIR_OICR`]: the PHY's timestamp 0 is available.
 pub const INT_DIR_OICR_PHY_TS_0_M: u32 = 1 << 1;
-/// [`INT_DIR_OICR`]: the PHY's time stamp 1 is there.
+/// [`INT_DIR_OICR`]: the PHY's timestamp 1 is available.
 pub const INT_DIR_OICR_PHY_TS_1_M: u32 = 1 << 2;
-/// Other interrupt causes, which one (PF_INT_DIR_OICR_CAUSE).
+/// Other interrupt causes, the cause that occurred (PF_INT_DIR_OICR_CAUSE).
 pub const INT_DIR_OICR_CAUSE: u32 = 0x0840_6008;
 /// Clears pending bits (PF_INT_PBA_CLEAR).
 pub const INT_PBA_CLEAR: u32 = 0x0840_600C;
@@ -93,7 +93,7 @@ pub const GEN_CTRL_PFSWR_M: u32 = 1 << 0;
 
 /// Interrupt control, one register per vector (PF_GLINT_DYN_CTL): [`super::DynCtl`].
 ///
-/// As many as MSI-X has vectors.
+/// As many as the maximum number of MSI-X vectors.
 pub const GLINT_DYN_CTL: RegArray = RegArray {
     base: 0x0890_0000,
     stride: 0x1000,
@@ -102,14 +102,14 @@ pub const GLINT_DYN_CTL: RegArray = RegArray {
 /// First throttling register of vector 0 (PF_GLINT_ITR); one page per vector, as
 /// [`GLINT_DYN_CTL`].
 pub const GLINT_ITR_BASE: u32 = GLINT_DYN_CTL.base + 4;
-/// From one throttling register of a vector to the next in bytes.
+/// Distance from one throttling register of a vector to the next in bytes.
 pub const GLINT_ITR_INDEX_SPACING: u32 = 4;
-/// The last throttling register of a vector.
+/// Index of the last throttling register of a vector.
 pub const GLINT_ITR_MAX_INDEX: u32 = 2;
 /// Throttling interval in units of 2 µs.
 pub const GLINT_ITR_INTERVAL_M: u32 = mask32(11, 0);
 
-/// Offset of throttling register `itr` (0 to 2) of `vector`.
+/// Returns the offset of throttling register `itr` (0 to 2) of `vector`.
 #[must_use]
 pub const fn glint_itr(vector: u32, itr: u32) -> Option<u32> {
     if itr > GLINT_ITR_MAX_INDEX {

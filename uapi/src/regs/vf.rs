@@ -13,7 +13,7 @@ pub const BASE: u32 = 0x6000;
 pub const ARQBAH: u32 = BASE;
 /// Mailbox transmit ring, head.
 pub const ATQH: u32 = BASE + 0x0400;
-/// Where the head is in [`ATQH`].
+/// The head in [`ATQH`].
 pub const ATQH_M: u32 = mask32(9, 0);
 /// Mailbox transmit ring, length and state: [`super::QueueLen`].
 pub const ATQLEN: u32 = BASE + 0x0800;
@@ -26,7 +26,7 @@ pub const ARQBAL: u32 = BASE + 0x0C00;
 pub const ARQT: u32 = BASE + 0x1000;
 /// Mailbox receive ring, head.
 pub const ARQH: u32 = BASE + 0x1400;
-/// Where the head is in [`ARQH`].
+/// The head in [`ARQH`].
 pub const ARQH_M: u32 = mask32(12, 0);
 /// Mailbox transmit ring, address bits 63:32.
 pub const ATQBAH: u32 = BASE + 0x1800;
@@ -49,13 +49,13 @@ pub const QRX_TAIL: RegArray = RegArray {
     stride: 4,
     count: 256,
 };
-/// Tails of transmit queues of a function with many (VF_QTX_TAIL_EXT).
+/// Tails of transmit queues of a function with many queues (VF_QTX_TAIL_EXT).
 pub const QTX_TAIL_EXT: RegArray = RegArray {
     base: 0x4_0000,
     stride: 4,
     count: 0x4000,
 };
-/// Tails of receive queues of a function with many (VF_QRX_TAIL_EXT).
+/// Tails of receive queues of a function with many queues (VF_QRX_TAIL_EXT).
 pub const QRX_TAIL_EXT: RegArray = RegArray {
     base: 0x5_0000,
     stride: 4,
@@ -94,16 +94,16 @@ pub const INT_ITR0: RegArray = RegArray {
 pub struct Itr {
     /// Offset of interval 0 of the first vector in bytes.
     pub base: u32,
-    /// From one vector to the next in bytes (itrn_reg_spacing).
+    /// Distance from one vector to the next in bytes (itrn_reg_spacing).
     pub reg_spacing: u32,
-    /// From one interval of a vector to the next in bytes (itrn_index_spacing).
+    /// Distance from one interval of a vector to the next in bytes (itrn_index_spacing).
     pub index_spacing: u32,
     /// Number of vectors.
     pub vectors: u32,
 }
 
 impl Itr {
-    /// Offset of interval `itr` (0 to 2) of `vector`, if there is one.
+    /// Returns the offset of interval `itr` (0 to 2) of `vector`, if there is one.
     #[must_use]
     pub const fn offset(&self, vector: u32, itr: u32) -> Option<u32> {
         if vector >= self.vectors || itr > INT_ITRN_MAX_INDEX {
@@ -134,7 +134,7 @@ pub const INT_ITRN_2K: Itr = Itr {
     index_spacing: 0x2000,
     vectors: 2048,
 };
-/// The last throttling interval of a vector.
+/// Index of the last throttling interval of a vector.
 pub const INT_ITRN_MAX_INDEX: u32 = 2;
 /// Throttling interval in units of 2 µs.
 pub const INT_ITRN_INTERVAL_M: u32 = mask32(11, 0);
@@ -147,7 +147,7 @@ pub const INT_ICR0_ENA1: u32 = 0x5000;
 pub const INT_ICR0_ENA1_ADMINQ_M: u32 = 1 << 30;
 /// Interrupt causes of the mailbox's vector (VF_INT_ICR01).
 pub const INT_ICR01: u32 = 0x4800;
-/// Which packet types are hashed (VF_QF_HENA), bits of [`crate::virtchnl2::rss::ptype_group`].
+/// Packet types that are hashed (VF_QF_HENA), bits of [`crate::virtchnl2::rss::ptype_group`].
 pub const QF_HENA: RegArray = RegArray {
     base: 0xC400,
     stride: 4,
@@ -159,7 +159,7 @@ pub const QF_HKEY: RegArray = RegArray {
     stride: 4,
     count: 13,
 };
-/// RSS look-up table (VF_QF_HLUT).
+/// RSS lookup table (VF_QF_HLUT).
 pub const QF_HLUT: RegArray = RegArray {
     base: 0xD000,
     stride: 4,

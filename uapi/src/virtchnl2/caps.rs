@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! What a device can do.
+//! Capabilities of a device.
 
 use zerocopy::little_endian::{U16, U32, U64};
 
@@ -21,7 +21,7 @@ pub mod cap {
         pub const TX_L4_IPV6_UDP: u32 = 1 << 5;
         /// Send: SCTP over IPv6.
         pub const TX_L4_IPV6_SCTP: u32 = 1 << 6;
-        /// Send: any sum that the driver names by where it starts and where it goes.
+        /// Send: any checksum with a start and an offset given by the driver.
         pub const TX_GENERIC: u32 = 1 << 7;
         /// Receive: IPv4 header.
         pub const RX_L3_IPV4: u32 = 1 << 8;
@@ -37,7 +37,7 @@ pub mod cap {
         pub const RX_L4_IPV6_UDP: u32 = 1 << 13;
         /// Receive: SCTP over IPv6.
         pub const RX_L4_IPV6_SCTP: u32 = 1 << 14;
-        /// Receive: the raw sum over the packet.
+        /// Receive: the raw checksum over the packet.
         pub const RX_GENERIC: u32 = 1 << 15;
         /// Send: network header inside of one tunnel.
         pub const TX_L3_SINGLE_TUNNEL: u32 = 1 << 16;
@@ -112,10 +112,10 @@ pub mod cap {
         pub const IPV6_AH_ESP: u64 = 1 << 13;
     }
 
-    /// Where headers can be split off: `hsplit_caps`, and `rx_split_pos` of
-    /// [`super::super::CreateVport`] (virtchnl2_cap_rx_hsplit_at).
+    /// Header split positions: `hsplit_caps`, and `rx_split_pos` of [`super::super::CreateVport`]
+    /// (virtchnl2_cap_rx_hsplit_at).
     pub mod hsplit {
-        /// Before the link header: metadata put before the packet.
+        /// Before the link header: metadata prepended to the packet.
         pub const AT_L2: u32 = 1 << 0;
         /// Before the network header; all VLAN tags stay with the header.
         pub const AT_L3: u32 = 1 << 1;
@@ -137,7 +137,7 @@ pub mod cap {
         pub const IPV6_SCTP: u32 = 1 << 3;
     }
 
-    /// The rest: `other_caps` (virtchnl2_cap_other).
+    /// Other capabilities: `other_caps` (virtchnl2_cap_other).
     pub mod other {
         /// RDMA.
         pub const RDMA: u64 = 1 << 0;
@@ -161,7 +161,7 @@ pub mod cap {
         pub const INLINE_IPSEC: u64 = 1 << 10;
         /// More than 256 queues.
         pub const LARGE_NUM_QUEUES: u64 = 1 << 11;
-        /// VLAN tags are inserted and taken out.
+        /// VLAN tag insertion and stripping.
         pub const VLAN: u64 = 1 << 12;
         /// Time synchronisation.
         pub const PTP: u64 = 1 << 13;
@@ -171,15 +171,15 @@ pub mod cap {
         pub const ADV_RSS: u64 = 1 << 15;
         /// Flex receive descriptors.
         pub const RX_FLEX_DESC: u64 = 1 << 17;
-        /// Packet types are told by message.
+        /// Packet types are reported by message.
         pub const PTYPE: u64 = 1 << 18;
         /// Loopback.
         pub const LOOPBACK: u64 = 1 << 19;
         /// Flow steering by rules.
         pub const FLOW_STEER: u64 = 1 << 21;
-        /// The device tells which parts of BAR0 to map.
+        /// The device reports the parts of BAR0 to map.
         pub const LAN_MEMORY_REGIONS: u64 = 1 << 22;
-        /// What a vendor adds.
+        /// Vendor-specific extensions.
         pub const OEM: u64 = 1 << 63;
     }
 }
@@ -187,14 +187,14 @@ pub mod cap {
 named! {
     /// Values of [`GetCapabilities::device_type`] (virtchl2_device_type).
     pub mod device_type: u32 {
-        /// The first device of the kind.
+        /// The first type of device.
         MEV_DEVICE = 0;
     }
 }
 
 wire! {
-    /// Capabilities (virtchnl2_get_capabilities): the driver says what it wants, the device
-    /// answers with what it gives. [`super::op::GET_CAPS`].
+    /// Capabilities (virtchnl2_get_capabilities): the driver's request, and the device's reply with
+    /// those granted. [`super::op::GET_CAPS`].
     pub struct GetCapabilities [80] {
         /// See [`cap::csum`].
         0 => csum_caps: U32,
@@ -212,25 +212,25 @@ wire! {
         32 => mailbox_dyn_ctl: U32,
         /// The mailbox's vector.
         36 => mailbox_vector_id: U16,
-        /// Vectors wanted and given, the mailbox's one included; 0 asks for that one alone.
+        /// Vectors requested and granted, including the mailbox's; 0 requests only that one.
         38 => num_allocated_vectors: U16,
-        /// Most receive queues.
+        /// Maximum number of receive queues.
         40 => max_rx_q: U16,
-        /// Most transmit queues.
+        /// Maximum number of transmit queues.
         42 => max_tx_q: U16,
-        /// Most buffer queues.
+        /// Maximum number of buffer queues.
         44 => max_rx_bufq: U16,
-        /// Most completion queues.
+        /// Maximum number of completion queues.
         46 => max_tx_complq: U16,
-        /// VFs wanted and given; 0 asks for as many as possible.
+        /// VFs requested and granted; 0 requests as many as possible.
         48 => max_sriov_vfs: U16,
-        /// Most vports.
+        /// Maximum number of vports.
         50 => max_vports: U16,
-        /// Vports that the driver is to make when it is loaded.
+        /// Number of vports that the driver is to create when it is loaded.
         52 => default_num_vports: U16,
-        /// Most bytes of header that the device can parse.
+        /// Maximum number of header bytes that the device can parse.
         54 => max_tx_hdr_size: U16,
-        /// Most buffers of one packet, or of one segment, to send.
+        /// Maximum number of buffers of one packet, or of one segment, to send.
         56 => max_sg_bufs_per_tx_pkt: u8,
         /// Padding.
         57 => pad: [u8; 3],
@@ -238,9 +238,9 @@ wire! {
         60 => reserved: [u8; 4],
         /// See [`device_type`].
         64 => device_type: U32,
-        /// Shortest packet in bytes for the offloads of a single segment.
+        /// Minimum packet length in bytes for single-segment offloads.
         68 => min_sso_packet_len: u8,
-        /// Most header buffers of a packet to be cut into segments.
+        /// Maximum number of header buffers of a packet to be segmented.
         69 => max_hdr_buf_per_lso: u8,
         /// Vectors for RDMA.
         70 => num_rdma_allocated_vectors: U16,

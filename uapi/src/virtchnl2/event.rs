@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! What the device says unasked.
+//! Unsolicited messages of the device.
 
 use zerocopy::little_endian::{U16, U32};
 
@@ -20,9 +20,9 @@ wire! {
         0 => event: U32,
         /// Speed of the link in Mbit/s.
         4 => link_speed: U32,
-        /// Whose.
+        /// Id of the vport.
         8 => vport_id: U32,
-        /// 1 if the link is up, else 0.
+        /// 1 if the link is up, otherwise 0.
         12 => link_status: u8,
         /// Padding.
         13 => pad: u8,

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! Flow steering: rules that put a flow on a queue.
+//! Flow steering: rules that direct a flow to a queue.
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Most protocol headers in a pattern (VIRTCHNL2_MAX_NUM_PROTO_HDRS).
+/// Maximum number of protocol headers in a pattern (VIRTCHNL2_MAX_NUM_PROTO_HDRS).
 pub const MAX_NUM_PROTO_HDRS: usize = 4;
-/// Longest raw pattern in bytes (VIRTCHNL2_MAX_SIZE_RAW_PACKET).
+/// Maximum length of a raw pattern in bytes (VIRTCHNL2_MAX_SIZE_RAW_PACKET).
 pub const MAX_SIZE_RAW_PACKET: usize = 256;
-/// Most actions of a rule (VIRTCHNL2_MAX_NUM_ACTIONS).
+/// Maximum number of actions of a rule (VIRTCHNL2_MAX_NUM_ACTIONS).
 pub const MAX_NUM_ACTIONS: usize = 8;
-/// Most rules in a message: more do not fit into a mailbox buffer.
+/// Maximum number of rules in a message: more do not fit into a mailbox buffer.
 pub const MAX_FLOW_RULES: usize = 6;
-/// Rule id that stands for none: a rule that is not remembered, or is found by its pattern.
+/// Rule id for none: a rule that is not stored, or is found by its pattern.
 pub const RULE_ID_NONE: u32 = 0xFFFF_FFFF;
-/// Counter id that asks for a new counter.
+/// Counter id that requests a new counter.
 pub const CTR_ID_NEW: u32 = 0xFFFF_FFFF;
 
 /// Actions as bits: one of them in [`RuleAction::action_type`], any of them in
@@ -22,7 +22,7 @@ pub const CTR_ID_NEW: u32 = 0xFFFF_FFFF;
 pub mod flow_action {
     /// Drop.
     pub const DROP: u32 = 1 << 0;
-    /// Leave it to the next stage.
+    /// Pass to the next stage.
     pub const PASSTHRU: u32 = 1 << 1;
     /// To a receive queue.
     pub const QUEUE: u32 = 1 << 2;
@@ -37,13 +37,13 @@ pub mod flow_action {
 named! {
     /// Values of [`FlowRuleInfo::status`] (virtchnl2_flow_rule_status).
     pub mod flow_rule_status: u32 {
-        /// Done.
+        /// The rule was added or deleted.
         SUCCESS = 1;
-        /// No room.
+        /// Out of resources.
         NORESOURCE = 2;
-        /// The rule is there already.
+        /// The rule exists already.
         EXIST = 3;
-        /// Took too long.
+        /// The operation timed out.
         TIMEOUT = 4;
         /// This type of flow cannot be matched.
         FLOW_TYPE_NOT_SUPPORTED = 5;
@@ -51,9 +51,9 @@ named! {
         MATCH_KEY_NOT_SUPPORTED = 6;
         /// There is no such action.
         ACTION_NOT_SUPPORTED = 7;
-        /// These actions do not go together.
+        /// The combination of actions is invalid.
         ACTION_COMBINATION_INVALID = 8;
-        /// The action's parameter makes no sense.
+        /// The action's parameter is invalid.
         ACTION_DATA_INVALID = 9;
         /// The rule was not added.
         NOT_ADDED = 10;
@@ -61,7 +61,8 @@ named! {
 }
 
 wire! {
-    /// A header to match (virtchnl2_proto_hdr): as on the wire, bits that matter set in the mask.
+    /// A header to match (virtchnl2_proto_hdr): in wire format, with the significant bits set in
+    /// the mask.
     pub struct ProtoHdr [136] {
         /// See [`super::proto_hdr`].
         0 => hdr_type: U32,
@@ -69,7 +70,7 @@ wire! {
         4 => pad: [u8; 4],
         /// The header.
         8 => buffer_spec: [u8; 64],
-        /// Which bits of it matter.
+        /// Mask of its significant bits.
         72 => buffer_mask: [u8; 64],
     }
 
@@ -79,14 +80,14 @@ wire! {
         0 => pkt_len: U16,
         /// The packet.
         2 => spec: [u8; 256],
-        /// Which bits of it matter.
+        /// Mask of its significant bits.
         258 => mask: [u8; 256],
     }
 
     /// A pattern (virtchnl2_proto_hdrs).
     pub struct ProtoHdrs [552] {
-        /// Where the headers begin: 0 outermost, 1 inside of one tunnel, 2 inside of two. 0 with
-        /// a raw pattern.
+        /// Tunnel level at which the headers begin: 0 outermost, 1 inside one tunnel, 2 inside two.
+        /// 0 with a raw pattern.
         0 => tunnel_level: u8,
         /// Padding.
         1 => pad: [u8; 3],
@@ -116,19 +117,19 @@ wire! {
 
     /// A rule (virtchnl2_flow_rule).
     pub struct FlowRule [664] {
-        /// What it is for.
+        /// The pattern.
         0 => proto_hdrs: ProtoHdrs,
-        /// What it does.
+        /// The actions.
         552 => action_set: RuleActionSet,
-        /// Which rule goes first.
+        /// Priority among rules.
         652 => priority: U32,
         /// Padding.
         656 => pad: [u8; 8],
     }
 
-    /// A rule and what became of it (virtchnl2_flow_rule_info).
+    /// A rule and the result for it (virtchnl2_flow_rule_info).
     pub struct FlowRuleInfo [672] {
-        /// The driver's name for it, or [`RULE_ID_NONE`].
+        /// The driver's id for it, or [`RULE_ID_NONE`].
         0 => rule_id: U32,
         /// The rule; unused when deleting by id.
         4 => rule_cfg: FlowRule,
@@ -136,18 +137,18 @@ wire! {
         668 => status: U32,
     }
 
-    /// Followed by `count` × [`FlowRuleInfo`], at most [`MAX_FLOW_RULES`]
+    /// Header, followed by `count` × [`FlowRuleInfo`], at most [`MAX_FLOW_RULES`]
     /// (virtchnl2_flow_rule_add_del). [`super::op::ADD_FLOW_RULE`], [`super::op::DEL_FLOW_RULE`].
     pub struct FlowRuleAddDel [8] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
-        /// How many.
+        /// Number of rules.
         4 => count: U32,
     }
 }
 
 impl ProtoHdrs {
-    /// The pattern in its raw form. Meant only if the count is 0.
+    /// Returns the pattern in its raw form. Valid only if the count is 0.
     #[must_use]
     pub fn raw(&self) -> RawPattern {
         // The headers' 544 bytes begin with the raw form's 514.

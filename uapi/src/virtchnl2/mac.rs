@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! Which addresses a vport takes.
+//! MAC addresses and promiscuous mode of a vport.
 
 use zerocopy::little_endian::{U16, U32};
 
@@ -15,9 +15,9 @@ named! {
 
 /// Bits of [`PromiscInfo::flags`] (virtchnl2_promisc_flags).
 pub mod promisc {
-    /// Take all unicast frames.
+    /// Accept all unicast frames.
     pub const UNICAST: u16 = 1 << 0;
-    /// Take all multicast frames.
+    /// Accept all multicast frames.
     pub const MULTICAST: u16 = 1 << 1;
 }
 
@@ -32,12 +32,12 @@ wire! {
         7 => pad: u8,
     }
 
-    /// Followed by `num_mac_addr` × [`MacAddr`] (virtchnl2_mac_addr_list).
+    /// Header, followed by `num_mac_addr` × [`MacAddr`] (virtchnl2_mac_addr_list).
     /// [`super::op::ADD_MAC_ADDR`], [`super::op::DEL_MAC_ADDR`].
     pub struct MacAddrList [8] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
-        /// How many.
+        /// Number of addresses.
         4 => num_mac_addr: U16,
         /// Padding.
         6 => pad: [u8; 2],
@@ -45,7 +45,7 @@ wire! {
 
     /// Promiscuous mode (virtchnl2_promisc_info). [`super::op::CONFIG_PROMISCUOUS_MODE`].
     pub struct PromiscInfo [8] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
         /// See [`promisc`].
         4 => flags: U16,

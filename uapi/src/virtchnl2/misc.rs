@@ -10,7 +10,7 @@ pub const VERSION_MINOR_0: u32 = 0;
 
 wire! {
     /// The sender's version (virtchnl2_version_info). The reply is never an error: the driver
-    /// decides, and another major version is the end. [`super::op::VERSION`].
+    /// decides, and must not continue with another major version. [`super::op::VERSION`].
     pub struct VersionInfo [8] {
         /// See [`VERSION_MAJOR_2`].
         0 => major: U32,
@@ -20,16 +20,16 @@ wire! {
 
     /// Earliest departure time (virtchnl2_edt_caps). [`super::op::GET_EDT_CAPS`].
     pub struct EdtCaps [16] {
-        /// What a time stamp counts, in nanoseconds.
+        /// Unit of a timestamp in nanoseconds.
         0 => tstamp_granularity_ns: U64,
-        /// How far ahead a packet can be scheduled, in nanoseconds.
+        /// Maximum time ahead that a packet can be scheduled, in nanoseconds.
         8 => time_horizon_ns: U64,
     }
 
-    /// How many VFs there are to be; 0 for none (virtchnl2_sriov_vfs_info).
+    /// Number of VFs to enable; 0 for none (virtchnl2_sriov_vfs_info).
     /// [`super::op::SET_SRIOV_VFS`].
     pub struct SriovVfsInfo [4] {
-        /// How many.
+        /// Number of VFs.
         0 => num_vfs: U16,
         /// Padding.
         2 => pad: U16,
@@ -37,7 +37,7 @@ wire! {
 
     /// Loopback (virtchnl2_loopback). [`super::op::LOOPBACK`].
     pub struct Loopback [8] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
         /// 1 to enable, 0 to disable.
         4 => enable: u8,
@@ -56,7 +56,7 @@ wire! {
     /// The parts of BAR0 to map, followed by `num_memory_regions` × [`MemRegion`]
     /// (virtchnl2_get_lan_memory_regions). [`super::op::GET_LAN_MEMORY_REGIONS`].
     pub struct GetLanMemoryRegions [8] {
-        /// How many.
+        /// Number of regions.
         0 => num_memory_regions: U16,
         /// Padding.
         2 => pad: [u8; 6],

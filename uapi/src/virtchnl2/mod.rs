@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! virtchnl2: what a driver and the device's control plane say to each other through the mailbox
-//! (IDPF, virtchnl2.h).
+//! virtchnl2: the mailbox protocol between a driver and the device's control plane (IDPF,
+//! virtchnl2.h).
 //!
-//! A request and its reply have the same opcode and, where not said otherwise, the same layout. A
-//! message with an array at its end is a struct for the part of fixed size and one for the
-//! element: `header + n × element`, `n` being a field of the header. The elements follow the
-//! header without a gap.
+//! A request and its reply have the same opcode and, unless noted otherwise, the same layout. A
+//! message with an array at its end is a struct for the part of fixed size and one for the element:
+//! `header + n × element`, `n` being a field of the header. The elements follow the header without
+//! a gap.
 
 pub mod adi;
 mod caps;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! What a message is about.
+//! Opcodes of messages.
 
 named! {
-    /// Opcodes (virtchnl2_op), each with the struct that it carries. 527, 528, 530, 531 and 550 are
+    /// Opcodes (virtchnl2_op), each with the struct of its payload. 527, 528, 530, 531 and 550 are
     /// reserved. 532 and 533 are reserved in Linux's header and defined in DPDK's.
     pub mod op: u32 {
         /// Not an opcode.
@@ -57,7 +57,7 @@ named! {
         EVENT = 522;
         /// [`super::super::VportStats`]
         GET_STATS = 523;
-        /// A VF asks to be reset; without a struct.
+        /// A VF requests to be reset; without a struct.
         RESET_VF = 524;
         /// [`super::super::EdtCaps`]
         GET_EDT_CAPS = 525;

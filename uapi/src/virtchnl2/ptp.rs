@@ -3,15 +3,16 @@
 
 use zerocopy::little_endian::{U16, U32, U64};
 
-/// Bits of [`PtpGetCaps::caps`] (virtchnl2_ptp_caps). `_MB` is by message, the others by register.
+/// Bits of [`PtpGetCaps::caps`] (virtchnl2_ptp_caps). `_MB` is by mailbox message, the others by
+/// register.
 pub mod cap {
     /// Read the clock by register.
     pub const GET_DEVICE_CLK_TIME: u32 = 1 << 0;
     /// Read the clock by message.
     pub const GET_DEVICE_CLK_TIME_MB: u32 = 1 << 1;
-    /// Read the clock and the system's together, by register.
+    /// Read the clock and the system time together, by register.
     pub const GET_CROSS_TIME: u32 = 1 << 2;
-    /// Read the clock and the system's together, by message.
+    /// Read the clock and the system time together, by message.
     pub const GET_CROSS_TIME_MB: u32 = 1 << 3;
     /// Set the clock by register.
     pub const SET_DEVICE_CLK_TIME: u32 = 1 << 4;
@@ -21,13 +22,13 @@ pub mod cap {
     pub const ADJ_DEVICE_CLK: u32 = 1 << 6;
     /// Adjust the clock by message.
     pub const ADJ_DEVICE_CLK_MB: u32 = 1 << 7;
-    /// Times of departure by register.
+    /// Transmit timestamps by register.
     pub const TX_TSTAMPS: u32 = 1 << 8;
-    /// Times of departure by message.
+    /// Transmit timestamps by message.
     pub const TX_TSTAMPS_MB: u32 = 1 << 9;
 }
 
-/// [`PtpGetCaps::peer_mbx_q_id`] when there is no peer to talk to.
+/// [`PtpGetCaps::peer_mbx_q_id`] when there is no peer to communicate with.
 pub const PEER_MBX_Q_ID_NONE: u16 = 0xFFFF;
 
 wire! {
@@ -47,7 +48,7 @@ wire! {
         20 => pad: [u8; 4],
     }
 
-    /// Registers of the system's time, latched with the device's
+    /// Registers of the system time, latched with the device's
     /// (virtchnl2_ptp_cross_time_reg_offsets). All are offsets in BAR0.
     pub struct PtpCrossTimeRegOffsets [16] {
         /// System time in nanoseconds, bits 31:0.
@@ -85,37 +86,37 @@ wire! {
         36 => phy_clk_shadj_h: U32,
     }
 
-    /// Capabilities: wanted, then given (virtchnl2_ptp_get_caps). [`super::op::PTP_GET_CAPS`].
+    /// Capabilities: requested, then granted (virtchnl2_ptp_get_caps). [`super::op::PTP_GET_CAPS`].
     pub struct PtpGetCaps [104] {
         /// See [`cap`].
         0 => caps: U32,
-        /// Most that the frequency can be adjusted by, in parts per billion.
+        /// Maximum adjustment of the frequency, in parts per billion.
         4 => max_adj: U32,
         /// Increment per cycle at the nominal frequency.
         8 => base_incval: U64,
         /// Queue of the peer that controls the clock, or [`PEER_MBX_Q_ID_NONE`].
         16 => peer_mbx_q_id: U16,
-        /// The peer.
+        /// Id of the peer.
         18 => peer_id: u8,
-        /// Whether the driver is to make a mailbox of its own for the clock.
+        /// 1 if the driver is to create a separate mailbox for the clock.
         19 => secondary_mbx: u8,
         /// Padding.
         20 => pad: [u8; 4],
-        /// Where the clocks are.
+        /// Offsets of the clocks.
         24 => clk_offsets: PtpClkRegOffsets,
-        /// Where the system's time is.
+        /// Offsets of the system time.
         48 => cross_time_offsets: PtpCrossTimeRegOffsets,
-        /// Where the clocks are adjusted.
+        /// Offsets of the clock adjustment registers.
         64 => clk_adj_offsets: PtpClkAdjRegOffsets,
     }
 
-    /// A latch for a time of departure (virtchnl2_ptp_tx_tstamp_latch_caps).
+    /// A latch for a transmit timestamp (virtchnl2_ptp_tx_tstamp_latch_caps).
     pub struct PtpTxTstampLatchCaps [16] {
         /// Offset in BAR0 of bits 31:0.
         0 => tx_latch_reg_offset_l: U32,
         /// Offset in BAR0 of bits 63:32.
         4 => tx_latch_reg_offset_h: U32,
-        /// What descriptors call it.
+        /// Its index in descriptors.
         8 => index: u8,
         /// Padding.
         9 => pad: [u8; 7],
@@ -124,68 +125,68 @@ wire! {
     /// A vport's latches, followed by `num_latches` × [`PtpTxTstampLatchCaps`]
     /// (virtchnl2_ptp_get_vport_tx_tstamp_caps). [`super::op::PTP_GET_VPORT_TX_TSTAMP_CAPS`].
     pub struct PtpGetVportTxTstampCaps [16] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
-        /// How many.
+        /// Number of latches.
         4 => num_latches: U16,
-        /// First bit of the nanoseconds in a time stamp.
+        /// First bit of the nanoseconds in a timestamp.
         6 => tstamp_ns_lo_bit: u8,
-        /// Last bit of the nanoseconds in a time stamp.
+        /// Last bit of the nanoseconds in a timestamp.
         7 => tstamp_ns_hi_bit: u8,
         /// Padding.
         8 => pad: [u8; 8],
     }
 
-    /// What a latch holds (virtchnl2_ptp_tx_tstamp_latch).
+    /// Contents of a latch (virtchnl2_ptp_tx_tstamp_latch).
     pub struct PtpTxTstampLatch [16] {
-        /// The time of departure.
+        /// The transmit timestamp.
         0 => tstamp: U64,
-        /// Which latch.
+        /// Index of the latch.
         8 => index: u8,
-        /// Whether there is a time.
+        /// 1 if the timestamp is valid.
         9 => valid: u8,
         /// Padding.
         10 => pad: [u8; 6],
     }
 
-    /// What a vport's latches hold, followed by `num_latches` × [`PtpTxTstampLatch`]
+    /// Contents of a vport's latches, followed by `num_latches` × [`PtpTxTstampLatch`]
     /// (virtchnl2_ptp_get_vport_tx_tstamp_latches). [`super::op::PTP_GET_VPORT_TX_TSTAMP`].
     pub struct PtpGetVportTxTstampLatches [16] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
-        /// How many.
+        /// Number of latches.
         4 => num_latches: U16,
-        /// Whether the device clock is wanted as well.
+        /// 1 if the device clock is requested as well.
         6 => get_devtime_with_txtstmp: u8,
         /// Padding.
         7 => pad: u8,
-        /// The device clock, if it was wanted.
+        /// The device clock, if requested.
         8 => device_time: U64,
     }
 
     /// The clock (virtchnl2_ptp_get_dev_clk_time). [`super::op::PTP_GET_DEV_CLK_TIME`].
     pub struct PtpGetDevClkTime [16] {
-        /// In nanoseconds.
+        /// Time in nanoseconds.
         0 => dev_time_ns: U64,
         /// Padding.
         8 => pad: [u8; 8],
     }
 
-    /// The clock and the system's, read together (virtchnl2_ptp_get_cross_time).
+    /// The clock and the system time, read together (virtchnl2_ptp_get_cross_time).
     /// [`super::op::PTP_GET_CROSS_TIME`].
     pub struct PtpGetCrossTime [24] {
-        /// The system's, in nanoseconds.
+        /// The system time in nanoseconds.
         0 => sys_time_ns: U64,
-        /// The device's, in nanoseconds.
+        /// The device's time in nanoseconds.
         8 => dev_time_ns: U64,
         /// Padding.
         16 => pad: [u8; 8],
     }
 
-    /// What to set the clock to (virtchnl2_ptp_set_dev_clk_time).
+    /// The new time of the clock (virtchnl2_ptp_set_dev_clk_time).
     /// [`super::op::PTP_SET_DEV_CLK_TIME`].
     pub struct PtpSetDevClkTime [16] {
-        /// In nanoseconds.
+        /// Time in nanoseconds.
         0 => dev_time_ns: U64,
         /// Padding.
         8 => pad: [u8; 8],
@@ -198,10 +199,10 @@ wire! {
         0 => incval: U64,
     }
 
-    /// By how much to move the clock (virtchnl2_ptp_adj_dev_clk_time).
+    /// Adjustment of the clock's time (virtchnl2_ptp_adj_dev_clk_time).
     /// [`super::op::PTP_ADJ_DEV_CLK_TIME`].
     pub struct PtpAdjDevClkTime [8] {
-        /// In nanoseconds, in two's complement.
+        /// Difference in nanoseconds, in two's complement.
         0 => delta: U64,
     }
 }

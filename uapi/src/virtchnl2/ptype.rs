@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! Packet types: which headers a number in a receive descriptor stands for.
+//! Packet types: the headers that a number in a receive descriptor stands for.
 
 use zerocopy::little_endian::{U16, U32};
 
@@ -11,13 +11,13 @@ pub const MAX_PTYPE_8: u16 = 256;
 pub const PTYPE_ID_10_LAST: u16 = 0xFFFF;
 
 wire! {
-    /// A part of the packet types (virtchnl2_get_ptype_info), followed in the reply by
-    /// `num_ptypes` × ([`Ptype`] + its protocols). The device answers with as many messages as it
-    /// takes; [`PTYPE_ID_10_LAST`] ends the last. [`super::op::GET_PTYPE_INFO`].
+    /// A part of the packet types (virtchnl2_get_ptype_info), followed in the reply by `num_ptypes`
+    /// × ([`Ptype`] + its protocols). The device replies with as many messages as necessary;
+    /// [`PTYPE_ID_10_LAST`] ends the last. [`super::op::GET_PTYPE_INFO`].
     pub struct GetPtypeInfo [8] {
-        /// The first one.
+        /// The first packet type.
         0 => start_ptype_id: U16,
-        /// How many.
+        /// Number of packet types.
         2 => num_ptypes: U16,
         /// Padding.
         4 => pad: U32,
@@ -30,7 +30,7 @@ wire! {
         0 => ptype_id_10: U16,
         /// Its number in base descriptors.
         2 => ptype_id_8: u8,
-        /// How many protocols, at most 32.
+        /// Number of protocols, at most 32.
         3 => proto_id_count: u8,
         /// Padding.
         4 => pad: U16,
@@ -38,16 +38,16 @@ wire! {
 }
 
 named! {
-    /// Protocols (virtchnl2_proto_hdr_type). Up to 32,767 they are the standard's, up to 65,534
-    /// the user's.
+    /// Protocols (virtchnl2_proto_hdr_type). Values up to 32,767 are defined by the specification,
+    /// up to 65,534 by the user.
     pub mod proto_hdr: u16 {
         /// Any packet.
         ANY = 0;
-        /// Before the link header.
+        /// Data before the link header.
         PRE_MAC = 1;
         /// Ethernet.
         MAC = 2;
-        /// After the link header.
+        /// Data after the link header.
         POST_MAC = 3;
         /// An ethertype.
         ETHERTYPE = 4;
@@ -81,11 +81,11 @@ named! {
         PPPOE = 18;
         /// IPv4.
         IPV4 = 19;
-        /// IPv4 fragment, beside `IPV4`.
+        /// IPv4 fragment, in addition to `IPV4`.
         IPV4_FRAG = 20;
         /// IPv6.
         IPV6 = 21;
-        /// IPv6 fragment, beside `IPV6`.
+        /// IPv6 fragment, in addition to `IPV6`.
         IPV6_FRAG = 22;
         /// IPv6 extension header.
         IPV6_EH = 23;
@@ -107,7 +107,7 @@ named! {
         ESP = 31;
         /// IKE.
         IKE = 32;
-        /// Keep-alive of IPsec through NAT.
+        /// IPsec NAT-traversal keep-alive.
         NATT_KEEP = 33;
         /// Payload.
         PAY = 34;
@@ -155,9 +155,9 @@ named! {
         QUIC = 55;
         /// PFCP.
         PFCP = 56;
-        /// PFCP, of a node.
+        /// PFCP, node-related.
         PFCP_NODE = 57;
-        /// PFCP, of a session.
+        /// PFCP, session-related.
         PFCP_SESSION = 58;
         /// RTP.
         RTP = 59;
@@ -167,7 +167,7 @@ named! {
         ROCEV1 = 61;
         /// RoCE, version 2.
         ROCEV2 = 62;
-        /// None.
+        /// No protocol.
         NO_PROTO = 65535;
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! Queues: given, configured, enabled, taken back.
+//! Queues: allocation, configuration, enabling and release.
 
 use zerocopy::little_endian::{U16, U32, U64};
 
@@ -8,7 +8,7 @@ named! {
     pub mod queue_model: u16 {
         /// Descriptors and completions share a ring.
         SINGLE = 0;
-        /// Completions have rings of their own, and so have receive buffers.
+        /// Completions have separate rings, and so have receive buffers.
         SPLIT = 1;
     }
 
@@ -16,7 +16,7 @@ named! {
     pub mod queue_type: u32 {
         /// Transmit.
         TX = 0;
-        /// Receive; in the split model the device's completions.
+        /// Receive; in the split model the completions from the device.
         RX = 1;
         /// Transmit completions.
         TX_COMPLETION = 2;
@@ -36,14 +36,14 @@ named! {
     pub mod sched_mode: u16 {
         /// Packets and descriptors complete together, in order.
         QUEUE = 0;
-        /// Descriptors complete in order, packets by their tags in any.
+        /// Descriptors complete in order, packets by their tags in any order.
         FLOW = 1;
     }
 }
 
 /// Bits of [`RxqInfo::qflags`] (virtchnl2_rxq_flags).
 pub mod rxq_flags {
-    /// Coalesce.
+    /// Coalesce packets.
     pub const RSC: u16 = 1 << 0;
     /// Split headers off.
     pub const HDR_SPLIT: u16 = 1 << 1;
@@ -56,36 +56,36 @@ pub mod rxq_flags {
 }
 
 wire! {
-    /// Queues of one type in a row, with their tails (virtchnl2_queue_reg_chunk).
+    /// Consecutive queues of one type, with their tails (virtchnl2_queue_reg_chunk).
     pub struct QueueRegChunk [32] {
         /// See [`queue_type`].
         0 => type_: U32,
         /// The first queue.
         4 => start_queue_id: U32,
-        /// How many.
+        /// Number of queues.
         8 => num_queues: U32,
         /// Padding.
         12 => pad: U32,
         /// Offset in BAR0 of the first tail.
         16 => qtail_reg_start: U64,
-        /// From one tail to the next in bytes.
+        /// Distance from one tail to the next in bytes.
         24 => qtail_reg_spacing: U32,
         /// Padding.
         28 => pad1: [u8; 4],
     }
 
-    /// Followed by `num_chunks` × [`QueueRegChunk`] (virtchnl2_queue_reg_chunks).
+    /// Header, followed by `num_chunks` × [`QueueRegChunk`] (virtchnl2_queue_reg_chunks).
     pub struct QueueRegChunks [8] {
-        /// How many.
+        /// Number of chunks.
         0 => num_chunks: U16,
         /// Padding.
         2 => pad: [u8; 6],
     }
 
-    /// More queues for a vport (virtchnl2_add_queues); the reply has `chunks.num_chunks` ×
-    /// [`QueueRegChunk`] behind it. [`super::op::ADD_QUEUES`].
+    /// Additional queues for a vport (virtchnl2_add_queues), followed in the reply by
+    /// `chunks.num_chunks` × [`QueueRegChunk`]. [`super::op::ADD_QUEUES`].
     pub struct AddQueues [24] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
         /// Transmit queues.
         4 => num_tx_q: U16,
@@ -107,9 +107,9 @@ wire! {
         0 => dma_ring_addr: U64,
         /// See [`queue_type`].
         8 => type_: U32,
-        /// Which queue.
+        /// Id of the queue.
         12 => queue_id: U32,
-        /// What completions are to call the queue (split model, transmit queue).
+        /// Id of the queue in completions (split model, transmit queue).
         16 => relative_queue_id: U16,
         /// See [`queue_model`].
         18 => model: U16,
@@ -121,9 +121,9 @@ wire! {
         24 => ring_len: U16,
         /// The completion queue (split model, transmit queue).
         26 => tx_compl_queue_id: U16,
-        /// Kind of peer, of a mailbox queue.
+        /// Type of peer, for a mailbox queue.
         28 => peer_type: U16,
-        /// The receive queue that replies come on, of a configuration queue.
+        /// The receive queue for replies, for a configuration queue.
         30 => peer_rx_queue_id: U16,
         /// Padding.
         32 => pad: [u8; 4],
@@ -137,12 +137,12 @@ wire! {
         48 => pad1: [u8; 8],
     }
 
-    /// Followed by `num_qinfo` × [`TxqInfo`] (virtchnl2_config_tx_queues).
+    /// Header, followed by `num_qinfo` × [`TxqInfo`] (virtchnl2_config_tx_queues).
     /// [`super::op::CONFIG_TX_QUEUES`].
     pub struct ConfigTxQueues [16] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
-        /// How many.
+        /// Number of queues.
         4 => num_qinfo: U16,
         /// Padding.
         6 => pad: [u8; 10],
@@ -156,7 +156,7 @@ wire! {
         8 => dma_ring_addr: U64,
         /// See [`queue_type`].
         16 => type_: U32,
-        /// Which queue.
+        /// Id of the queue.
         20 => queue_id: U32,
         /// See [`queue_model`].
         24 => model: U16,
@@ -164,25 +164,26 @@ wire! {
         26 => hdr_buffer_size: U16,
         /// Length of a packet buffer in bytes.
         28 => data_buffer_size: U32,
-        /// Longest packet in bytes.
+        /// Maximum length of a packet in bytes.
         32 => max_pkt_size: U32,
         /// Descriptors in the ring.
         36 => ring_len: U16,
-        /// After how many buffers the device tells how far it is, in units of 32; a power of 2.
+        /// Number of buffers after which the device reports its progress, in units of 32; a power
+        /// of 2.
         38 => buffer_notif_stride: u8,
         /// Padding.
         39 => pad: u8,
-        /// Where a buffer queue's head is to be written.
+        /// Write-back address of a buffer queue's head.
         40 => dma_head_wb_addr: U64,
         /// See [`rxq_flags`].
         48 => qflags: U16,
-        /// So few buffers left are a low-water mark.
+        /// Low-water mark of available buffers.
         50 => rx_buffer_low_watermark: U16,
         /// First buffer queue (split model, receive queue).
         52 => rx_bufq1_id: U16,
         /// Second buffer queue, if there is one.
         54 => rx_bufq2_id: U16,
-        /// Whether there is a second buffer queue.
+        /// 1 if there is a second buffer queue.
         56 => bufq2_ena: u8,
         /// Padding.
         57 => pad1: [u8; 3],
@@ -196,46 +197,46 @@ wire! {
         72 => pad2: [u8; 16],
     }
 
-    /// Followed by `num_qinfo` × [`RxqInfo`] (virtchnl2_config_rx_queues).
+    /// Header, followed by `num_qinfo` × [`RxqInfo`] (virtchnl2_config_rx_queues).
     /// [`super::op::CONFIG_RX_QUEUES`].
     pub struct ConfigRxQueues [24] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
-        /// How many.
+        /// Number of queues.
         4 => num_qinfo: U16,
         /// Padding.
         6 => pad: [u8; 18],
     }
 
-    /// Queues of one type in a row (virtchnl2_queue_chunk).
+    /// Consecutive queues of one type (virtchnl2_queue_chunk).
     pub struct QueueChunk [16] {
         /// See [`queue_type`].
         0 => type_: U32,
         /// The first queue.
         4 => start_queue_id: U32,
-        /// How many.
+        /// Number of queues.
         8 => num_queues: U32,
         /// Padding.
         12 => pad: [u8; 4],
     }
 
-    /// Followed by `num_chunks` × [`QueueChunk`] (virtchnl2_queue_chunks).
+    /// Header, followed by `num_chunks` × [`QueueChunk`] (virtchnl2_queue_chunks).
     pub struct QueueChunks [8] {
-        /// How many.
+        /// Number of chunks.
         0 => num_chunks: U16,
         /// Padding.
         2 => pad: [u8; 6],
     }
 
-    /// Queues to enable, to disable or to give back, followed by `chunks.num_chunks` ×
-    /// [`QueueChunk`] (virtchnl2_del_ena_dis_queues). [`super::op::ENABLE_QUEUES`],
-    /// [`super::op::DISABLE_QUEUES`], [`super::op::DEL_QUEUES`].
+    /// Queues to enable, disable or delete, followed by `chunks.num_chunks` × [`QueueChunk`]
+    /// (virtchnl2_del_ena_dis_queues). [`super::op::ENABLE_QUEUES`], [`super::op::DISABLE_QUEUES`],
+    /// [`super::op::DEL_QUEUES`].
     pub struct DelEnaDisQueues [16] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
         /// Padding.
         4 => pad: [u8; 4],
-        /// Which.
+        /// The chunks.
         8 => chunks: QueueChunks,
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! Receive-side scaling: key, look-up table, and which packets are hashed.
+//! Receive-side scaling: key, lookup table, and the packet types to hash.
 
 use zerocopy::little_endian::{U16, U32, U64};
 
@@ -64,7 +64,7 @@ named! {
     }
 }
 
-/// What a driver hashes by default (IDPF_DEFAULT_RSS_HASH).
+/// Packet types hashed by default in drivers (IDPF_DEFAULT_RSS_HASH).
 pub const DEFAULT_HASH: u64 = 1 << ptype_group::NONF_IPV4_UDP
     | 1 << ptype_group::NONF_IPV4_SCTP
     | 1 << ptype_group::NONF_IPV4_TCP
@@ -77,7 +77,7 @@ pub const DEFAULT_HASH: u64 = 1 << ptype_group::NONF_IPV4_UDP
     | 1 << ptype_group::FRAG_IPV6
     | 1 << ptype_group::L2_PAYLOAD;
 
-/// [`DEFAULT_HASH`] with the finer types (IDPF_DEFAULT_RSS_HASH_EXPANDED).
+/// [`DEFAULT_HASH`] with the more specific types (IDPF_DEFAULT_RSS_HASH_EXPANDED).
 pub const DEFAULT_HASH_EXPANDED: u64 = DEFAULT_HASH
     | 1 << ptype_group::NONF_IPV4_TCP_SYN_NO_ACK
     | 1 << ptype_group::NONF_UNICAST_IPV4_UDP
@@ -87,10 +87,10 @@ pub const DEFAULT_HASH_EXPANDED: u64 = DEFAULT_HASH
     | 1 << ptype_group::NONF_MULTICAST_IPV6_UDP;
 
 wire! {
-    /// The key, followed by its `key_len` bytes right behind byte 7 (virtchnl2_rss_key).
+    /// The key, followed by its `key_len` bytes directly after byte 7 (virtchnl2_rss_key).
     /// [`super::op::GET_RSS_KEY`], [`super::op::SET_RSS_KEY`].
     pub struct RssKey [7] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
         /// Length of the key in bytes.
         4 => key_len: U16,
@@ -98,25 +98,25 @@ wire! {
         6 => pad: u8,
     }
 
-    /// A part of the look-up table, followed by `lut_entries` × U32, each a relative receive
-    /// queue (virtchnl2_rss_lut). [`super::op::GET_RSS_LUT`], [`super::op::SET_RSS_LUT`].
+    /// A part of the lookup table, followed by `lut_entries` × U32, each a relative receive queue
+    /// (virtchnl2_rss_lut). [`super::op::GET_RSS_LUT`], [`super::op::SET_RSS_LUT`].
     pub struct RssLut [12] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
         /// The first entry.
         4 => lut_entries_start: U16,
-        /// How many.
+        /// Number of entries.
         6 => lut_entries: U16,
         /// Padding.
         8 => pad: [u8; 4],
     }
 
-    /// Which packets are hashed (virtchnl2_rss_hash). [`super::op::GET_RSS_HASH`],
+    /// Packet types to hash (virtchnl2_rss_hash). [`super::op::GET_RSS_HASH`],
     /// [`super::op::SET_RSS_HASH`].
     pub struct RssHash [16] {
         /// One bit for each of [`ptype_group`].
         0 => ptype_groups: U64,
-        /// Whose.
+        /// Id of the vport.
         8 => vport_id: U32,
         /// Padding.
         12 => pad: [u8; 4],

@@ -4,42 +4,42 @@
 use zerocopy::little_endian::{U32, U64};
 
 wire! {
-    /// What went through a vport (virtchnl2_vport_stats): the request names the vport, the reply
-    /// has the numbers. All but the bytes are packets. [`super::op::GET_STATS`].
+    /// Counters of a vport (virtchnl2_vport_stats): the request has the vport, the reply the
+    /// counters. All but the bytes are packets. [`super::op::GET_STATS`].
     pub struct VportStats [128] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
         /// Padding.
         4 => pad: [u8; 4],
         /// Bytes received.
         8 => rx_bytes: U64,
-        /// Received, unicast.
+        /// Unicast packets received.
         16 => rx_unicast: U64,
-        /// Received, multicast.
+        /// Multicast packets received.
         24 => rx_multicast: U64,
-        /// Received, broadcast.
+        /// Broadcast packets received.
         32 => rx_broadcast: U64,
-        /// Dropped on the way in.
+        /// Packets dropped on reception.
         40 => rx_discards: U64,
-        /// Broken on arrival.
+        /// Packets received with errors.
         48 => rx_errors: U64,
-        /// Of a protocol that nobody takes.
+        /// Packets of an unknown protocol.
         56 => rx_unknown_protocol: U64,
         /// Bytes sent.
         64 => tx_bytes: U64,
-        /// Sent, unicast.
+        /// Unicast packets sent.
         72 => tx_unicast: U64,
-        /// Sent, multicast.
+        /// Multicast packets sent.
         80 => tx_multicast: U64,
-        /// Sent, broadcast.
+        /// Broadcast packets sent.
         88 => tx_broadcast: U64,
-        /// Dropped on the way out.
+        /// Packets dropped on transmission.
         96 => tx_discards: U64,
-        /// Failed to be sent.
+        /// Packets that could not be sent because of errors.
         104 => tx_errors: U64,
-        /// Too short or too long on arrival.
+        /// Packets received that were too short or too long.
         112 => rx_invalid_frame_length: U64,
-        /// Dropped because no buffer was there.
+        /// Packets dropped because no buffer was available.
         120 => rx_overflow_drop: U64,
     }
 }

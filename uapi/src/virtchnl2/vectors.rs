@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! Interrupt vectors and which queue uses which.
+//! Interrupt vectors and their mapping to queues.
 
 use zerocopy::little_endian::{U16, U32};
 
@@ -14,59 +14,59 @@ named! {
 }
 
 wire! {
-    /// Vectors in a row, with their registers (virtchnl2_vector_chunk). Offsets are in BAR0.
+    /// Consecutive vectors, with their registers (virtchnl2_vector_chunk). Offsets are in BAR0.
     pub struct VectorChunk [32] {
         /// The first vector.
         0 => start_vector_id: U16,
         /// The first event vector.
         2 => start_evv_id: U16,
-        /// How many.
+        /// Number of vectors.
         4 => num_vectors: U16,
         /// Padding.
         6 => pad: U16,
         /// Offset of the first control register (DYN_CTL).
         8 => dynctl_reg_start: U32,
-        /// From one vector's control register to the next in bytes.
+        /// Distance from one vector's control register to the next in bytes.
         12 => dynctl_reg_spacing: U32,
         /// Offset of the first throttling register (ITRN).
         16 => itrn_reg_start: U32,
-        /// From one vector's throttling registers to the next in bytes.
+        /// Distance from one vector's throttling registers to the next in bytes.
         20 => itrn_reg_spacing: U32,
-        /// From one throttling register of a vector to the next in bytes.
+        /// Distance from one throttling register of a vector to the next in bytes.
         24 => itrn_index_spacing: U32,
         /// Padding.
         28 => pad1: [u8; 4],
     }
 
-    /// Vectors to give back, followed by `num_vchunks` × [`VectorChunk`]
-    /// (virtchnl2_vector_chunks). [`super::op::DEALLOC_VECTORS`].
+    /// Vectors to free, followed by `num_vchunks` × [`VectorChunk`] (virtchnl2_vector_chunks).
+    /// [`super::op::DEALLOC_VECTORS`].
     pub struct VectorChunks [16] {
-        /// How many.
+        /// Number of chunks.
         0 => num_vchunks: U16,
         /// Padding.
         2 => pad: [u8; 14],
     }
 
-    /// Vectors besides the mailbox's (virtchnl2_alloc_vectors): wanted, then given; the reply has
-    /// `vchunks.num_vchunks` × [`VectorChunk`] behind it. [`super::op::ALLOC_VECTORS`].
+    /// Vectors besides the mailbox's (virtchnl2_alloc_vectors): requested, then allocated; followed
+    /// in the reply by `vchunks.num_vchunks` × [`VectorChunk`]. [`super::op::ALLOC_VECTORS`].
     pub struct AllocVectors [32] {
-        /// How many.
+        /// Number of vectors.
         0 => num_vectors: U16,
         /// Padding.
         2 => pad: [u8; 14],
-        /// Which (reply).
+        /// The vectors (reply).
         16 => vchunks: VectorChunks,
     }
 
     /// A queue and its vector (virtchnl2_queue_vector).
     pub struct QueueVector [24] {
-        /// Which queue.
+        /// Id of the queue.
         0 => queue_id: U32,
-        /// Which vector.
+        /// Id of the vector.
         4 => vector_id: U16,
         /// Padding.
         6 => pad: [u8; 2],
-        /// Which of the vector's throttling intervals, see [`itr_idx`].
+        /// Index of the vector's throttling interval, see [`itr_idx`].
         8 => itr_idx: U32,
         /// See [`super::queue_type`].
         12 => queue_type: U32,
@@ -74,12 +74,12 @@ wire! {
         16 => pad1: [u8; 8],
     }
 
-    /// Followed by `num_qv_maps` × [`QueueVector`] (virtchnl2_queue_vector_maps).
+    /// Header, followed by `num_qv_maps` × [`QueueVector`] (virtchnl2_queue_vector_maps).
     /// [`super::op::MAP_QUEUE_VECTOR`], [`super::op::UNMAP_QUEUE_VECTOR`].
     pub struct QueueVectorMaps [16] {
-        /// Whose.
+        /// Id of the vport.
         0 => vport_id: U32,
-        /// How many.
+        /// Number of mappings.
         4 => num_qv_maps: U16,
         /// Padding.
         6 => pad: [u8; 10],

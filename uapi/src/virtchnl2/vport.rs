@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 OR MIT
-//! Virtual ports: a network interface's worth of queues.
+//! Virtual ports: the queues of one network interface.
 
 use super::QueueRegChunks;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -7,14 +7,14 @@ use zerocopy::little_endian::{U16, U32, U64};
 named! {
     /// Values of [`CreateVport::vport_type`] (virtchnl2_vport_type).
     pub mod vport_type: u16 {
-        /// The usual one.
+        /// The default type.
         DEFAULT = 0;
     }
 }
 
 /// Bits of [`CreateVport::vport_flags`] (virtchnl2_vport_flags).
 pub mod vport_flags {
-    /// Stands for a physical port.
+    /// The vport represents a physical port.
     pub const UPLINK_PORT: u16 = 1 << 0;
     /// Inline flow steering.
     pub const INLINE_FLOW_STEER: u16 = 1 << 1;
@@ -27,9 +27,9 @@ pub mod vport_flags {
 }
 
 wire! {
-    /// A new vport (virtchnl2_create_vport): the driver asks for numbers of queues, the device
-    /// answers with those that it gives and with `chunks.num_chunks` ×
-    /// [`super::QueueRegChunk`] behind the struct. [`super::op::CREATE_VPORT`].
+    /// A new vport (virtchnl2_create_vport): the driver requests numbers of queues, the device
+    /// replies with those allocated, followed by `chunks.num_chunks` × [`super::QueueRegChunk`].
+    /// [`super::op::CREATE_VPORT`].
     pub struct CreateVport [160] {
         /// See [`vport_type`].
         0 => vport_type: U16,
@@ -45,13 +45,13 @@ wire! {
         10 => num_rx_q: U16,
         /// Buffer queues of the split model.
         12 => num_rx_bufq: U16,
-        /// Relative index of the receive queue for what no rule places.
+        /// Relative index of the receive queue for packets that no rule directs.
         14 => default_rx_q: U16,
-        /// The driver's, for it to find the request again; the reply repeats it.
+        /// The driver's value to match the reply with its request; the reply repeats it.
         16 => vport_index: U16,
-        /// Largest MTU in bytes (reply).
+        /// Maximum MTU in bytes (reply).
         18 => max_mtu: U16,
-        /// Name of the vport in later messages (reply).
+        /// Id of the vport in later messages (reply).
         20 => vport_id: U32,
         /// MAC address (reply).
         24 => default_mac_addr: [u8; 6],
@@ -69,15 +69,15 @@ wire! {
         104 => sideband_flow_caps: U64,
         /// Actions of side-band flow steering, see [`super::flow_action`].
         112 => sideband_flow_actions: U32,
-        /// Most rules, inline and side-band together.
+        /// Maximum number of rules, inline and side-band together.
         116 => flow_steer_max_rules: U32,
         /// See [`super::rss::alg`].
         120 => rss_algorithm: U32,
         /// Length of the RSS key in bytes.
         124 => rss_key_size: U16,
-        /// Entries of the RSS look-up table.
+        /// Number of entries of the RSS lookup table.
         126 => rss_lut_size: U16,
-        /// Where headers are split off, see [`super::cap::hsplit`].
+        /// Header split position, see [`super::cap::hsplit`].
         128 => rx_split_pos: U32,
         /// Padding.
         132 => pad2: [u8; 20],
@@ -85,10 +85,10 @@ wire! {
         152 => chunks: QueueRegChunks,
     }
 
-    /// A vport's name (virtchnl2_vport). [`super::op::ENABLE_VPORT`],
-    /// [`super::op::DISABLE_VPORT`], [`super::op::DESTROY_VPORT`].
+    /// A vport's id (virtchnl2_vport). [`super::op::ENABLE_VPORT`], [`super::op::DISABLE_VPORT`],
+    /// [`super::op::DESTROY_VPORT`].
     pub struct Vport [8] {
-        /// Which one.
+        /// Id of the vport.
         0 => vport_id: U32,
         /// Padding.
         4 => pad: [u8; 4],
