@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The agent in the guest, and the `wire` command.
 //!
-//! `adit-agent serve` answers the host on the virtio-serial port `adit`; called as `wire` it has
-//! the host run a command in the network name space at the other end of the wire. Standard library
-//! only: it is compiled by the Debian tree's own rustc, for the guest's C library.
+//! `adit-agent serve` handles the host's requests on the virtio-serial port `adit`; called as
+//! `wire`, the agent has the host run a command in the network namespace at the other end of the
+//! wire. Uses the standard library only: it is compiled by the Debian tree's own rustc, for the
+//! guest's C library.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -21,7 +22,7 @@ use proto::{execute, pack_words, send, unpack_words, Frame, Kind, SharedWriter, 
 const SOCKET: &str = "/run/adit-agent.sock";
 const PORT_NAME: &str = "adit";
 
-/// Who waits for the answer to a command that runs on the host.
+/// Clients that wait for the output of a command on the host.
 type Clients = Arc<Mutex<HashMap<u32, UnixStream>>>;
 
 fn main() -> ExitCode {
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs `words` at the other end of the wire and passes its output on.
+/// Runs `words` at the other end of the wire and forwards its output.
 fn wire(words: &[String]) -> io::Result<i32> {
     if words.is_empty() {
         return Err(io::Error::other(
@@ -83,7 +84,7 @@ fn serve() -> io::Result<()> {
     let mut inputs: HashMap<u32, mpsc::Sender<Vec<u8>>> = HashMap::new();
     loop {
         let Some(frame) = Frame::read(&mut port)? else {
-            // The host's end is closed for the moment.
+            // The host's end is temporarily closed.
             std::thread::sleep(Duration::from_millis(100));
             continue;
         };
@@ -118,7 +119,7 @@ fn serve() -> io::Result<()> {
     }
 }
 
-/// Takes `wire` clients: each sends one command.
+/// Accepts `wire` clients: each sends one command.
 fn accept(listener: &UnixListener, to: &SharedWriter, clients: &Clients) {
     for (number, client) in listener.incoming().enumerate() {
         let Ok(mut client) = client else { continue };
@@ -133,7 +134,7 @@ fn accept(listener: &UnixListener, to: &SharedWriter, clients: &Clients) {
     }
 }
 
-/// The virtio-serial port by its name: there is no udev that would make links.
+/// Opens the virtio-serial port by its name: there is no udev to create links.
 fn open_port() -> io::Result<File> {
     for _ in 0..100 {
         for entry in fs::read_dir("/sys/class/virtio-ports")

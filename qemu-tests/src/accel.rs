@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! KVM where it works, TCG where it does not.
+//! The accelerator: KVM where it works, TCG otherwise.
 
 use std::fs;
 use std::io::Read;
@@ -12,10 +12,10 @@ use anyhow::{bail, Result};
 use crate::paths;
 use crate::sandbox::Sandbox;
 
-/// How long the probe guest may take: with KVM that works it needs under two seconds.
+/// Timeout of the probe guest: with a working KVM it takes less than two seconds.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// What executes the guest's instructions.
+/// The accelerator that executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accel {
     /// The host's virtualisation.
@@ -25,14 +25,14 @@ pub enum Accel {
 }
 
 impl Accel {
-    /// QEMU's words for it.
+    /// Returns QEMU's arguments for it.
     ///
     /// The vendor: QEMU reserves 0xfd00000000 to 0xffffffffff under an AMD CPU with at least 40
-    /// bits of physical address (`pc_memory_init()` in `hw/i386/pc.c`). The translator's CPUs are
-    /// AMD's with 40 bits, so that this is where the firmware puts the window of 64-bit BARs, at
-    /// the top of the address space, and Linux finds no room for a BAR in it when it rescans the
-    /// bus. With KVM an AMD host has more bits, and the window is elsewhere; another vendor there
-    /// would have the guest use the wrong hypercall instruction.
+    /// bits of physical address (`pc_memory_init()` in `hw/i386/pc.c`). TCG's CPUs are AMD's with
+    /// 40 bits, so the firmware puts the window of 64-bit BARs there, at the top of the address
+    /// space, and Linux finds no space for a BAR in it when it rescans the bus. With KVM an AMD
+    /// host has more bits, and the window is elsewhere; another vendor there would make the guest
+    /// use the wrong hypercall instruction.
     pub fn args(self) -> &'static [&'static str] {
         match self {
             Self::Kvm => &["-accel", "kvm", "-cpu", "host"],
@@ -45,8 +45,9 @@ impl Accel {
         }
     }
 
-    /// What `ADIT_ACCEL` says, or what a probe guest shows. Opening /dev/kvm is no proof: some
-    /// hosts offer one that cannot run a stock guest. The answer is kept for this boot of the host.
+    /// Returns the accelerator given by `ADIT_ACCEL`, or determined by a probe guest. Opening
+    /// /dev/kvm is no proof: on some hosts it cannot run a stock guest. The result is cached for
+    /// this boot of the host.
     pub fn choose(sandbox: &Sandbox) -> Result<Self> {
         match std::env::var("ADIT_ACCEL").as_deref() {
             Ok("kvm") => return Ok(Self::Kvm),
@@ -72,7 +73,7 @@ impl Accel {
     }
 }
 
-/// Boots the guest's kernel to its initramfs with KVM.
+/// Boots the guest's kernel to its initramfs with KVM, and returns whether that works.
 fn probe(sandbox: &Sandbox) -> bool {
     let child = sandbox
         .entrance()

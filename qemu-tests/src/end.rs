@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The ways in which a guest ends, and the report that a person gets of each.
+//! The ways in which a guest ends, and the report for the user about each.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -8,12 +8,12 @@ use std::process::ExitStatus;
 
 use anyhow::Result;
 
-/// Lines that a report shows of one log.
+/// Number of lines of one log in a report.
 const LINES: usize = 10;
-/// Lines that it shows of the console when the kernel panicked.
+/// Number of lines of the console in a report of a kernel panic.
 const PANIC_LINES: usize = 40;
 
-/// Marks in the guest's console where a panic's report begins.
+/// Marks in the guest's console of the beginning of a panic's report.
 const CRASHES: [&str; 5] = [
     "BUG: ",
     "Oops: ",
@@ -33,19 +33,19 @@ pub enum End {
     Rebooted,
     /// The guest's kernel panicked.
     Panic,
-    /// A signal asked QEMU to end.
+    /// A signal requested that QEMU exit.
     Signal,
-    /// The agent answers no more, though QEMU runs.
+    /// The agent no longer replies, though QEMU runs.
     Silent,
-    /// QEMU ended for this reason, one of QMP's `ShutdownCause`.
+    /// QEMU exited for this reason, one of QMP's `ShutdownCause`.
     Other(String),
-    /// QEMU ended without a SHUTDOWN event.
+    /// QEMU exited without a SHUTDOWN event.
     QemuDied(ExitStatus),
-    /// A process that the guest needs beside QEMU ended.
+    /// A process that the guest needs besides QEMU exited.
     ProcessDied {
         /// Its name, such as `adit-nic (NIC 0)`.
         name: String,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
         /// Its log in the run folder.
         log: String,
@@ -53,7 +53,8 @@ pub enum End {
 }
 
 impl End {
-    /// The end of a QEMU whose process ended with `status`, and whose SHUTDOWN event gave `reason`.
+    /// Returns the end of a QEMU whose process exited with `status`, and whose SHUTDOWN event had
+    /// `reason`.
     pub(crate) fn of_qemu(status: ExitStatus, reason: Option<&str>) -> Self {
         match reason {
             Some("guest-shutdown") => Self::PowerDown,
@@ -65,12 +66,12 @@ impl End {
         }
     }
 
-    /// Whether this is the end of a process that ended with status 0.
+    /// Returns whether this is the end of a process that exited with status 0.
     pub(crate) fn is_success(&self) -> bool {
         matches!(self, Self::ProcessDied { status, .. } if status.success())
     }
 
-    /// The end in a sentence and the lines of the logs in `run` that are about it; empty for an
+    /// Returns the end in a sentence and the relevant lines of the logs in `run`; empty for an
     /// orderly power-down, about which there is nothing to report.
     pub fn report(&self, run: &Path) -> String {
         let log = |name: &str| tail(run, name, LINES);
@@ -105,14 +106,14 @@ impl End {
     }
 }
 
-/// The ends of the logs of a boot that failed.
+/// Returns the ends of the logs of a boot that failed.
 pub(crate) fn postmortem(run: &Path) -> String {
     ["qemu.log", "nic0.log", "console.log"]
         .map(|name| tail(run, name, LINES))
         .concat()
 }
 
-/// The last `count` lines of a log, under a line that names it; empty if it is.
+/// Returns the last `count` lines of a log, under a line with its name; empty if the log is.
 fn tail(run: &Path, name: &str, count: usize) -> String {
     let Ok(text) = end_of(&run.join(name)) else {
         return String::new();
@@ -121,7 +122,7 @@ fn tail(run: &Path, name: &str, count: usize) -> String {
     under_name(name, &lines[lines.len().saturating_sub(count)..])
 }
 
-/// The console from where the kernel begins to report its crash.
+/// Returns the console from the beginning of the kernel's crash report.
 fn panic_report(run: &Path) -> String {
     let Ok(text) = end_of(&run.join("console.log")) else {
         return String::new();
@@ -142,7 +143,7 @@ fn under_name(name: &str, lines: &[&str]) -> String {
     format!("--- {name}\n{}\n", text.trim_end())
 }
 
-/// The last part of a file as text, from the beginning of a line on.
+/// Returns the last part of a file as text, starting at the beginning of a line.
 fn end_of(path: &Path) -> Result<String> {
     const LENGTH: u64 = 16 << 10;
     let mut file = File::open(path)?;

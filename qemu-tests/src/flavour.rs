@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which kernel the guest boots.
+//! Kernel flavours that the guest can boot.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Debian's kernel, or one of the same source that looks for mistakes while it runs.
+/// Debian's kernel, or one of the same source with debugging checks enabled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Flavour {
     /// Debian's, unmodified.
@@ -16,7 +16,7 @@ pub enum Flavour {
 }
 
 impl Flavour {
-    /// How many times as long as with the stock kernel things may take.
+    /// Returns the factor by which operations may take longer than with the stock kernel.
     pub fn pace(self) -> u32 {
         match self {
             Self::Stock => 1,
@@ -24,8 +24,8 @@ impl Flavour {
         }
     }
 
-    /// The least memory in MiB that it runs the tests with. KASAN takes an eighth for its shadow,
-    /// and keeps freed objects back for a while.
+    /// Returns the minimum memory in MiB that it requires for the tests. KASAN takes an eighth for
+    /// its shadow, and quarantines freed objects for a while.
     pub fn memory_mib(self) -> u32 {
         match self {
             Self::Stock => 0,
@@ -33,14 +33,15 @@ impl Flavour {
         }
     }
 
-    /// Words on its command line.
+    /// Returns the arguments on its command line.
     ///
     /// no5lvl: until alternatives are patched, `pgtable_l5_enabled()` is a bit of the boot CPU's
-    /// capabilities, which `identify_cpu()` (`arch/x86/kernel/cpu/common.c`) clears and finds again
-    /// with interrupts on. KASAN reckons with it where its shadow begins (`addr_has_metadata()`),
-    /// so that an interrupt in between finds itself at wild addresses; a slow emulator gets one.
+    /// capabilities, which `identify_cpu()` (`arch/x86/kernel/cpu/common.c`) clears and detects
+    /// again with interrupts enabled. KASAN uses it to compute the start of its shadow
+    /// (`addr_has_metadata()`), so an interrupt in between appears to be at wild addresses; a slow
+    /// emulator gets one.
     ///
-    /// init_on_alloc, as Debian has it: without it, programs found memory that was not cleared.
+    /// init_on_alloc, as in Debian: without it, programs found memory that was not cleared.
     pub fn kernel_args(self) -> &'static str {
         match self {
             Self::Stock => "",
@@ -51,7 +52,7 @@ impl Flavour {
         }
     }
 
-    /// Words for make(1), for the kernel and for modules.
+    /// Returns the arguments of make(1), for the kernel and for modules.
     pub(crate) fn make_args(self) -> &'static [&'static str] {
         match self {
             Self::Stock => &[],

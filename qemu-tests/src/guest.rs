@@ -23,28 +23,28 @@ use crate::sandbox::{Entrance, Sandbox, RUN};
 use crate::tree::Tree;
 use crate::wire::{self, Wire};
 
-/// Limit for QEMU to offer its sockets.
+/// Timeout for QEMU to create its sockets.
 const SOCKETS: Duration = Duration::from_secs(20);
 
-/// Interval at which QEMU and the processes beside it are looked at while a command runs.
+/// Interval at which QEMU and the processes besides it are polled while a command runs.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Limit for QEMU to end after the guest or a command of its monitor has said so. What is beside it
-/// may end before.
+/// Timeout for QEMU to exit after the guest or a command of its monitor has announced it. Processes
+/// besides QEMU may exit before.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How a command in the guest ended.
+/// The outcome of a command in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// With this status.
+    /// The command exited with this status.
     Exited(i32),
-    /// Not within its time.
+    /// The command timed out.
     TimedOut,
     /// The guest ended first, in this way.
     Ended(End),
 }
 
-/// A running guest. Dropping it ends it, with everything that ran for it.
+/// A running guest. Dropping it ends it, and all processes that ran for it.
 pub struct Guest {
     link: Link,
     greeted: mpsc::Receiver<String>,
@@ -55,18 +55,18 @@ pub struct Guest {
     nics_may_end: bool,
     sandbox: Sandbox,
     run: PathBuf,
-    /// What executes the guest's instructions.
+    /// The accelerator that executes the guest's instructions.
     pub accel: Accel,
-    /// How long the boot took.
+    /// Duration of the boot.
     pub boot_time: Duration,
     /// The running kernel's release.
     pub kernel: String,
-    /// Which kernel that is.
+    /// Its flavour.
     pub flavour: Flavour,
 }
 
 impl Guest {
-    /// Boots one and waits for its agent.
+    /// Boots a guest and waits for its agent.
     pub fn boot(tree: &Tree, image: &Image, config: &GuestConfig) -> Result<Self> {
         let run = run::new_folder()?;
         let sandbox = Sandbox::start(tree, image, &run)?;
@@ -153,7 +153,7 @@ impl Guest {
         })
     }
 
-    /// Runs a command in the guest; `sink` gets its output as it comes.
+    /// Runs a command in the guest; `sink` gets its output as it arrives.
     pub fn exec<S: AsRef<str>>(
         &mut self,
         words: &[S],
@@ -165,7 +165,7 @@ impl Guest {
         self.follow(&remote, timeout, &mut sink)
     }
 
-    /// Runs a command in the guest and returns its status and what it printed.
+    /// Runs a command in the guest and returns its status and output.
     pub fn output<S: AsRef<str>>(
         &mut self,
         words: &[S],
@@ -176,13 +176,13 @@ impl Guest {
         Ok((outcome, String::from_utf8_lossy(&text).into_owned()))
     }
 
-    /// Starts a command whose input comes later; [`Self::follow`] it.
+    /// Starts a command whose input is sent later; [`Self::follow`] waits for it.
     pub fn start<S: AsRef<str>>(&self, words: &[S]) -> Remote {
         self.link.run(words)
     }
 
-    /// Sets the size of a terminal of the guest, whose name is in the file `tty` there; the kernel
-    /// signals it to what runs on that terminal.
+    /// Returns a function that sets the size of a terminal of the guest, whose name is in the file
+    /// `tty` there; the kernel signals it to the processes on that terminal.
     pub fn resizer(&self, tty: &'static str) -> impl Fn(u16, u16) + Send + 'static {
         let link = self.link.clone();
         move |columns, rows| {
@@ -191,7 +191,7 @@ impl Guest {
         }
     }
 
-    /// Passes on what `remote` prints until it ends.
+    /// Forwards the output of `remote` until it ends.
     pub fn follow(
         &mut self,
         remote: &Remote,
@@ -223,8 +223,9 @@ impl Guest {
         }
     }
 
-    /// How the guest ended, if it has. If a process beside QEMU ended first, QEMU is ended, too: the
-    /// guest cannot power itself down in order, as its drivers wait for what no longer answers.
+    /// Returns the end of the guest, if it has ended. If a process besides QEMU exited first, QEMU
+    /// is ended, too: the guest cannot power itself down in order, as its drivers wait for a device
+    /// that no longer responds.
     fn ended(&mut self) -> Result<Option<End>> {
         if let Some(status) = self.qemu.try_wait()? {
             return self.end_of_qemu(status).map(Some);
@@ -232,7 +233,7 @@ impl Guest {
         let Some(end) = self.dead_process()? else {
             return Ok(None);
         };
-        // A guest that powers itself down takes them along.
+        // When a guest powers itself down, they exit as well.
         if self.monitor.announced().is_some() {
             if let Some(status) = self.wait_for_qemu()? {
                 return self.end_of_qemu(status).map(Some);
@@ -244,7 +245,7 @@ impl Guest {
         Ok(Some(end))
     }
 
-    /// How a guest ended whose agent answers no more.
+    /// Returns the end of a guest whose agent no longer replies.
     fn end_without_agent(&mut self) -> Result<End> {
         let start = Instant::now();
         loop {
@@ -261,17 +262,17 @@ impl Guest {
         }
     }
 
-    /// How a QEMU that ended with `status` came to that.
+    /// Returns the end of a QEMU that exited with `status`.
     fn end_of_qemu(&mut self, status: ExitStatus) -> Result<End> {
         if let Some(reason) = self.monitor.final_reason() {
             return Ok(End::of_qemu(status, Some(reason)));
         }
-        // It may have crashed over the death of what it talked to.
+        // QEMU may have crashed because a process that it communicates with died.
         let first = self.dead_process()?.filter(|end| !end.is_success());
         Ok(first.unwrap_or(End::of_qemu(status, None)))
     }
 
-    /// The end of a process beside QEMU, if one has ended that was not to.
+    /// Returns the end of a process besides QEMU, if one has exited unexpectedly.
     fn dead_process(&mut self) -> Result<Option<End>> {
         let nics = self.nics.iter_mut().flatten();
         let watched = nics.filter(|_| !self.nics_may_end).chain(&mut self.shares);
@@ -283,7 +284,7 @@ impl Guest {
         Ok(None)
     }
 
-    /// QEMU's status, if it ends soon.
+    /// Returns QEMU's status, if it exits within the grace period.
     fn wait_for_qemu(&mut self) -> Result<Option<ExitStatus>> {
         let start = Instant::now();
         loop {
@@ -295,7 +296,7 @@ impl Guest {
         }
     }
 
-    /// From now on the guest goes on when a device process ends.
+    /// Lets the guest continue when a device process exits, from now on.
     pub fn let_nics_end(&mut self) {
         self.nics_may_end = true;
     }
@@ -321,32 +322,32 @@ impl Guest {
         }
     }
 
-    /// How to run something at the other end of the wire.
+    /// Returns the entrance for commands at the other end of the wire.
     pub fn entrance(&self) -> Entrance {
         self.sandbox.entrance()
     }
 
-    /// The process id of device process `index`, as the host numbers nsenter(1) around it.
+    /// Returns device process `index`; its id is that of nsenter(1) around it on the host.
     pub fn nic(&mut self, index: usize) -> Option<&mut Child> {
         Some(&mut self.nics.get_mut(index)?.as_mut()?.child)
     }
 
-    /// QEMU's process, as the host numbers nsenter(1) around it.
+    /// Returns the id of QEMU's process: that of nsenter(1) around it on the host.
     pub fn qemu_pid(&self) -> u32 {
         self.qemu.id()
     }
 
-    /// The folder with this run's logs.
+    /// Returns the folder with this run's logs.
     pub fn run_folder(&self) -> &Path {
         &self.run
     }
 
-    /// The ends of the logs, for an error message.
+    /// Returns the ends of the logs, for an error message.
     pub fn postmortem(&self) -> String {
         postmortem(&self.run)
     }
 
-    /// How the guest ended, for an error message.
+    /// Returns a report on the guest's end, for an error message.
     pub fn report(&self, end: &End) -> String {
         end.report(&self.run)
     }
@@ -366,13 +367,13 @@ fn start_virtiofsd(entrance: Entrance, share: &str, run: &Path) -> Result<Proces
         .command("/usr/libexec/virtiofsd")
         .arg(format!("--socket-path={RUN}/{share}.sock"))
         .arg(format!("--shared-dir=/run/{share}"))
-        // The tree does not change; what is shared with the host does.
+        // The tree does not change; the folder shared with the host does.
         .arg(if share == "root" {
             "--cache=always"
         } else {
             "--cache=auto"
         })
-        // The sandbox is ours already.
+        // The process already runs in our sandbox.
         .args([
             "--sandbox=none",
             "--inode-file-handles=never",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a boot needs besides the tree: kernel, initramfs, agent.
+//! Files for a boot besides the tree: kernel, initramfs, agent.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::paths;
 use crate::tree::Tree;
 use crate::workshop::{Workshop, INPUT, OUT, REPO};
 
-/// Everything that goes into the image.
+/// All sources of the image.
 const SOURCES: [&str; 4] = [
     include_str!("../guest/mkinitramfs.sh"),
     include_str!("../guest/initramfs-init"),
@@ -23,17 +23,17 @@ const SOURCES: [&str; 4] = [
 /// A bootable image.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// The folder with `vmlinuz`, `initramfs` and `version`, and `modules` if the tree does not
-    /// have them.
+    /// The folder with `vmlinuz`, `initramfs` and `version`, and `modules` if they are not in the
+    /// tree.
     pub path: PathBuf,
-    /// The kernel's release, as `uname -r` says it.
+    /// The kernel's release, as reported by `uname -r`.
     pub kernel: String,
-    /// Which kernel that is.
+    /// Its flavour.
     pub flavour: Flavour,
 }
 
 impl Image {
-    /// The image of `tree` with this kernel, made now if the cache does not have it.
+    /// Returns the image of `tree` with this kernel; it is built now if the cache does not have it.
     pub fn ensure(tree: &Tree, flavour: Flavour) -> Result<Self> {
         let debug = match flavour {
             Flavour::Stock => None,

@@ -11,17 +11,17 @@ use crate::paths;
 use crate::tree::Tree;
 use crate::workshop::{Workshop, INPUT, OUT, REPO};
 
-/// How a kernel's tree is made, out of the Debian tree.
+/// Recipe for building a kernel's tree from the Debian tree.
 struct Recipe {
-    /// Everything that it depends on besides.
+    /// All other inputs that it depends on.
     texts: &'static [&'static str],
     /// Its script in `guest/`.
     script: &'static str,
-    /// What the result is called in the cache.
+    /// Its name in the cache.
     name: &'static str,
-    /// What to say at the start.
+    /// Message at the start.
     announcement: &'static str,
-    /// What it takes on disk while it is made, with some to spare, in bytes.
+    /// Disk space in bytes that it requires while it is built, with some margin.
     room: u64,
 }
 
@@ -55,15 +55,16 @@ impl Recipe {
 /// The tree of a kernel that the guest boots.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// Its root folder: `make -C` this. Of the debug kernel, `root/` in it has what boots.
+    /// Its root folder, for `make -C`. `root/` in the tree of the debug kernel has the files for
+    /// booting.
     pub path: PathBuf,
-    /// The hash of what it was made from.
+    /// The hash of its inputs.
     pub key: String,
     flavour: Flavour,
 }
 
 impl Kernel {
-    /// The tree, made now if the cache does not have it.
+    /// Returns the tree; it is built now if the cache does not have it.
     pub fn ensure(tree: &Tree, flavour: Flavour) -> Result<Self> {
         let recipe = Recipe::of(flavour);
         let texts = recipe.texts.iter().map(|text| text.as_bytes());
@@ -84,8 +85,8 @@ impl Kernel {
         Ok(Self { path, key, flavour })
     }
 
-    /// Builds `adit.ko` in the folder `out` (`kbuild` in it keeps what make(1) needs to do less
-    /// the next time) and returns its path. Warnings are printed.
+    /// Builds `adit.ko` in the folder `out` and returns its path. `kbuild` in that folder keeps
+    /// make(1)'s intermediate files for the next time. Warnings are printed.
     pub fn build_module(&self, tree: &Tree, out: &Path) -> Result<PathBuf> {
         let kbuild = out.join("kbuild");
         fs::create_dir_all(&kbuild)

@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Reads KTAP version 2 (Linux `Documentation/dev-tools/ktap.rst`), line by line.
 //!
-//! It judges more than the words `ok` and `not ok`: a missing plan, too few or too many results,
+//! It checks more than the words `ok` and `not ok`: a missing plan, too few or too many results,
 //! numbers out of order, and a parent that passed although a child failed all count as failures.
 
-/// What a result line says.
+/// Verdict of a result line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// `ok`.
     Passed,
-    /// `not ok`, or something wrong with the report itself.
+    /// `not ok`, or an error in the report itself.
     Failed,
     /// `ok … # SKIP`: neither passed nor failed.
     Skipped,
 }
 
-/// One result, as soon as its line was read.
+/// One result, available as soon as its line was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestResult {
-    /// Its name. A test that has subtests comes after them.
+    /// Its name. A test with subtests comes after them.
     pub name: String,
-    /// How it ended.
+    /// Its verdict.
     pub verdict: Verdict,
-    /// Whether it has no subtests; only these are counted.
+    /// `true` if it has no subtests; only these are counted.
     pub leaf: bool,
-    /// Diagnostic lines that came before it, or why the report is wrong.
+    /// Diagnostic lines that preceded it, or errors in the report.
     pub notes: Vec<String>,
 }
 
-/// How many results there were of each kind.
+/// Number of results of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Passed.
@@ -40,7 +40,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Counts one more.
+    /// Counts one more result.
     pub fn add(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Passed => self.passed += 1,
@@ -68,7 +68,7 @@ struct Level {
 }
 
 impl Level {
-    /// What is wrong with a level that has ended.
+    /// Returns whether a level that has ended failed, and its errors.
     fn close(mut self) -> (bool, Vec<String>) {
         match self.plan {
             None => self.faults.push("no plan (`1..N`)".into()),
@@ -82,7 +82,7 @@ impl Level {
     }
 }
 
-/// Reads a report.
+/// A parser of reports.
 #[derive(Debug, Default)]
 pub struct Parser {
     levels: Vec<Level>,
@@ -90,7 +90,7 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Reads one line; a result line gives its result.
+    /// Parses one line; returns the result of a result line.
     pub fn line(&mut self, line: &str) -> Option<TestResult> {
         let text = line.trim_start_matches(' ');
         let depth = (line.len() - text.len()) / 2;
@@ -166,7 +166,7 @@ impl Parser {
         if skipped {
             notes.push(directive.trim().to_owned());
         }
-        // A parent that failed by itself (a kernel warning, a time-out) must show in the count.
+        // A parent that failed by itself (a kernel warning, a timeout) must show in the count.
         if leaf || (verdict == Verdict::Failed && !child_failed) {
             self.totals.add(verdict);
         }
@@ -178,13 +178,13 @@ impl Parser {
         })
     }
 
-    /// What was counted so far.
+    /// Returns the totals so far.
     pub fn totals(&self) -> Totals {
         self.totals
     }
 
-    /// Ends the report: the totals, and what is wrong with the report as a whole (which also counts
-    /// as failures).
+    /// Ends the report: returns the totals, and the errors of the report as a whole (which also
+    /// count as failures).
     pub fn finish(mut self) -> (Totals, Vec<String>) {
         let mut faults = Vec::new();
         if self.levels.is_empty() {

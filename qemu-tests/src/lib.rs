@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The guest: how it is built, booted and talked to, and how its selftests are judged.
+//! The guest: building, booting and communication, and evaluation of its selftests.
 //!
 //! - [`tree`]: the Debian tree (compiler, emulator and guest root at once) in the user's cache;
-//! - [`workshop`]: the tree as a place to make things in;
-//! - [`image`]: kernel, initramfs and agent, made from the tree;
-//! - [`flavour`]: which kernel; [`kernel`]: its tree for modules in Rust, and our module;
-//! - [`sandbox`]: the name spaces on the host that everything of one guest runs in, which is also
-//!   the other end of the wire;
-//! - [`guest`]: QEMU with the NIC in it; [`machine`]: its command line; [`end`]: the ways in which
-//!   it ends; [`process`]: what has to run beside it; [`run`]: the folder of its logs;
+//! - [`workshop`]: the tree as a build environment;
+//! - [`image`]: kernel, initramfs and agent, built from the tree;
+//! - [`flavour`]: kernel flavours; [`kernel`]: the kernel's tree for modules in Rust, and our
+//!   module;
+//! - [`sandbox`]: the namespaces on the host that all processes of one guest run in, which are
+//!   also the other end of the wire;
+//! - [`guest`]: QEMU with the NIC; [`machine`]: its command line; [`end`]: the ways in which it
+//!   ends; [`process`]: processes that must run besides it; [`run`]: the folder of its logs;
 //! - [`link`]: commands on both sides;
-//! - [`python`]: clients of others that drive ours;
+//! - [`python`]: third-party clients that drive our server;
 //! - [`ktap`]: the selftests' report.
 
 pub mod accel;

@@ -24,19 +24,19 @@ pub struct Link {
 
 /// A command that runs in the guest.
 pub struct Remote {
-    /// What it prints and how it ends.
+    /// Its output and exit status.
     pub frames: mpsc::Receiver<Frame>,
     to: SharedWriter,
     channel: u32,
 }
 
 impl Remote {
-    /// Sends bytes to its standard input; none of them ends it.
+    /// Sends bytes to its standard input; an empty slice closes it.
     pub fn input(&self, bytes: &[u8]) {
         send(&self.to, &Frame::new(self.channel, Kind::Stdin, bytes));
     }
 
-    /// What [`Self::input`] needs, for a thread of its own.
+    /// Returns a function like [`Self::input`] that can be moved to another thread.
     pub fn input_handle(&self) -> impl Fn(&[u8]) + Send + 'static {
         let (to, channel) = (Arc::clone(&self.to), self.channel);
         move |bytes| send(&to, &Frame::new(channel, Kind::Stdin, bytes))
@@ -44,8 +44,8 @@ impl Remote {
 }
 
 impl Link {
-    /// Connects to QEMU's end of the virtio-serial port. The receiver that is returned gets the
-    /// guest's kernel release when the agent is up, at every boot.
+    /// Connects to QEMU's end of the virtio-serial port. The returned receiver gets the guest's
+    /// kernel release when the agent is up, at every boot.
     pub fn connect(
         socket: &Path,
         wire: Arc<Wire>,
@@ -75,7 +75,7 @@ impl Link {
             while let Ok(Some(frame)) = Frame::read(&mut from) {
                 match frame.kind {
                     Kind::Hello => {
-                        // Nothing of an earlier boot will be answered any more.
+                        // Requests of an earlier boot will get no reply.
                         if let Ok(mut waiting) = waiting.lock() {
                             waiting.clear();
                         }
@@ -89,7 +89,7 @@ impl Link {
                     Kind::Run | Kind::Stdin => {}
                 }
             }
-            // Nobody will be answered any more: receivers see their senders go.
+            // There will be no further replies: receivers see their senders dropped.
             if let Ok(mut waiting) = waiting.lock() {
                 waiting.clear();
             }

@@ -8,7 +8,7 @@ use crate::flavour::Flavour;
 use crate::nic::Nic;
 use crate::sandbox::RUN;
 
-/// What is plugged together for a boot.
+/// Configuration of a guest.
 #[derive(Debug, Clone)]
 pub struct GuestConfig {
     /// Memory in MiB.
@@ -17,23 +17,23 @@ pub struct GuestConfig {
     pub cpus: u32,
     /// The module that the guest loads for its NIC at boot, or `none`.
     pub driver: String,
-    /// The NICs, each with a wire of its own.
+    /// The NICs, each with its own wire.
     pub nics: Vec<Nic>,
-    /// Whether the emulated IOMMU has first-stage tables, which the kernel then prefers to those
+    /// `true` if the emulated IOMMU has first-stage tables, which the kernel then prefers to those
     /// of the second stage (VT-d specification, 3.6 and 3.7).
     pub first_stage: bool,
-    /// More words on the kernel's command line.
+    /// Additional arguments on the kernel's command line.
     pub kernel_args: Vec<String>,
-    /// More arguments for QEMU.
+    /// Additional arguments for QEMU.
     pub qemu_args: Vec<String>,
-    /// Whether the guest may reboot; otherwise a reboot ends QEMU, as a panic does.
+    /// `true` if the guest may reboot; otherwise a reboot ends QEMU, as a panic does.
     pub may_reboot: bool,
-    /// Whether there is an empty root port in place of the first NIC, whose device process listens,
-    /// so that it can be plugged in.
+    /// `true` for an empty root port instead of the first NIC, whose device process listens, so
+    /// that it can be plugged in.
     pub hot_plug: bool,
-    /// Whether the guest goes on when a device process ends.
+    /// `true` if the guest continues when a device process exits.
     pub nics_may_end: bool,
-    /// How long the boot of a stock kernel may take.
+    /// Timeout of the boot of a stock kernel.
     pub boot_timeout: Duration,
 }
 
@@ -56,12 +56,12 @@ impl Default for GuestConfig {
 }
 
 impl GuestConfig {
-    /// QEMU's command line. Its QMP sockets are `qmp.sock` for the device process, `events.sock` for
-    /// [`crate::monitor`] and `monitor.sock` for people and selftests.
+    /// Returns QEMU's command line. Its QMP sockets are `qmp.sock` for the device process,
+    /// `events.sock` for [`crate::monitor`] and `monitor.sock` for users and selftests.
     pub(crate) fn qemu_args(&self, accel: Accel, flavour: Flavour) -> Vec<String> {
         let memory = self.memory_mib.max(flavour.memory_mib());
-        // no_timer_check: the kernel's test whether timer interrupts come fails when a busy host lets
-        // the emulator wait, and ends in a panic.
+        // no_timer_check: the kernel's check for timer interrupts fails when a busy host delays the
+        // emulator, and ends in a panic.
         let append = format!(
             "console=ttyS0 intel_iommu=on,sm_on iommu=pt panic=-1 loglevel=6 net.ifnames=0 \
          no_timer_check random.trust_cpu=on adit.driver={} adit.pace={} {} {}",
@@ -109,7 +109,7 @@ impl GuestConfig {
                 &format!("unix:{RUN}/{socket}.sock,server=on,wait=off"),
             ]);
         }
-        // A panic is an event of its own, no reset among others.
+        // A panic is a separate event, not one of several resets.
         add(&["-device", "pvpanic"]);
         for share in ["root", "share"] {
             add(&[

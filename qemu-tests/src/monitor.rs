@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A QMP client for one thing: the reason for which QEMU ends (QEMU's `qapi/run-state.json`).
+//! A QMP client with one purpose: the reason for QEMU's exit (QEMU's `qapi/run-state.json`).
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Value};
 
-/// Limit for the rest of QEMU's events once its process has ended.
+/// Timeout for the rest of QEMU's events once its process has exited.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// A connection to a QMP socket of QEMU that nobody else uses.
+/// A connection to a QMP socket of QEMU that has no other user.
 pub(crate) struct Monitor {
     to: UnixStream,
     shutdown: mpsc::Receiver<String>,
@@ -52,21 +52,21 @@ impl Monitor {
         })
     }
 
-    /// The reason of the SHUTDOWN event, if QEMU has sent one so far.
+    /// Returns the reason of the SHUTDOWN event, if QEMU has sent one so far.
     pub(crate) fn announced(&mut self) -> Option<&str> {
         self.reason = self.reason.take().or_else(|| self.shutdown.try_recv().ok());
         self.reason.as_deref()
     }
 
-    /// The reason of the SHUTDOWN event of a QEMU whose process has ended; none if it sent no such
-    /// event, as when it crashed.
+    /// Returns the reason of the SHUTDOWN event of a QEMU whose process has exited; none if it sent
+    /// no such event, as when it crashed.
     pub(crate) fn final_reason(&mut self) -> Option<&str> {
         let last = |shutdown: &mpsc::Receiver<String>| shutdown.recv_timeout(DRAIN).ok();
         self.reason = self.reason.take().or_else(|| last(&self.shutdown));
         self.reason.as_deref()
     }
 
-    /// Asks QEMU to end at once, as by pulling the plug.
+    /// Makes QEMU exit at once, like cutting the power.
     pub(crate) fn quit(&mut self) -> Result<()> {
         execute(&mut self.to, "quit")
     }
@@ -78,7 +78,7 @@ fn execute(to: &mut UnixStream, command: &str) -> Result<()> {
         .with_context(|| format!("QMP command {command}"))
 }
 
-/// The reason in a line from QEMU, if that is a SHUTDOWN event.
+/// Returns the reason in a line from QEMU, if that is a SHUTDOWN event.
 fn shutdown_reason(line: &str) -> Option<String> {
     let message: Value = serde_json::from_str(line).ok()?;
     (message["event"] == "SHUTDOWN")
@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// A monitor whose other end sends `lines` and closes.
+    /// Creates a monitor whose peer sends `lines` and closes.
     fn monitor(lines: &'static str) -> Result<Monitor> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("qmp.sock");

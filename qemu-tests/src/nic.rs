@@ -15,21 +15,21 @@ use crate::sandbox::{Entrance, RUN};
 use crate::wire::interface;
 
 /// The PCI slot of the first NIC on the root bus: there it is a root-complex integrated endpoint,
-/// which PASIDs need.
+/// which PASIDs require.
 const FIRST_SLOT: usize = 5;
 
-/// Where `adit-nic` serves its metrics, in the wire's network.
+/// Address of `adit-nic`'s metrics, in the wire's network.
 pub const METRICS: &str = "127.0.0.1:9905";
 
 /// A NIC and its wire.
 #[derive(Debug, Clone)]
 pub enum Nic {
-    /// Ours: a process beside QEMU.
+    /// Ours: a separate process.
     Adit {
         /// The device process.
         binary: PathBuf,
-        /// More arguments for it. `{run}` in one stands for the run folder ([`RUN`] in the
-        /// sandbox), as the device process sees it.
+        /// Additional arguments for it. `{run}` in one stands for the run folder ([`RUN`] in the
+        /// sandbox) as seen by the device process.
         args: Vec<String>,
     },
     /// One of QEMU's own models, by its device name and properties.
@@ -40,15 +40,15 @@ pub enum Nic {
 }
 
 impl Nic {
-    /// QEMU's own virtio-net.
+    /// Returns QEMU's own virtio-net.
     pub fn virtio() -> Self {
         Self::Qemu {
             device: "virtio-net-pci".into(),
         }
     }
 
-    /// QEMU's arguments for NIC number `index`: ours on the root bus, or with `hot_plug` an empty root
-    /// port in the same slot, into which QMP's `device_add` plugs it.
+    /// Returns QEMU's arguments for NIC number `index`: ours on the root bus, or with `hot_plug` an
+    /// empty root port in the same slot, which QMP's `device_add` plugs it into.
     pub fn qemu_args(&self, index: usize, hot_plug: bool) -> Vec<String> {
         let slot = FIRST_SLOT + index;
         match self {

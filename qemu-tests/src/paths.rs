@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Where things are kept.
+//! Paths of the repository, of build output and of the cache.
 
 use std::env;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use anyhow::{bail, Context, Result};
 use rustix::fs::{flock, statvfs, FlockOperation};
 use sha2::{Digest, Sha256};
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub fn repo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -18,24 +18,25 @@ pub fn repo() -> PathBuf {
         .unwrap_or_default()
 }
 
-/// Cargo's target folder.
+/// Returns Cargo's target folder.
 pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| repo().join("target"), PathBuf::from)
 }
 
-/// Logs and run files of guests.
+/// Returns the folder of logs and run files of guests.
 pub fn guests() -> PathBuf {
     target().join("guest")
 }
 
-/// The folder that is writable from host and guest (`/scratch`).
+/// Returns the folder that is writable from host and guest (`/scratch`).
 pub fn scratch() -> Result<PathBuf> {
     let path = target().join("scratch");
     fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
     Ok(path)
 }
 
-/// The user's cache folder for what is costly to make (`$XDG_CACHE_HOME/adit`, `~/.cache/adit`).
+/// Returns the user's cache folder for files that are costly to build (`$XDG_CACHE_HOME/adit`,
+/// `~/.cache/adit`).
 pub fn cache() -> Result<PathBuf> {
     let base = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -47,7 +48,7 @@ pub fn cache() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The first 12 hexadecimal digits of the SHA-256 of `parts`: a cache key.
+/// Returns a cache key: the first 12 hexadecimal digits of the SHA-256 of `parts`.
 pub fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -61,8 +62,8 @@ pub fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         .collect()
 }
 
-/// Refuses to begin `what` where the file system of `folder` has less than `bytes` of room: what
-/// runs out of it in the middle fails in ways that do not name it.
+/// Refuses to begin `what` if the file system of `folder` has less than `bytes` available: running
+/// out of space in the middle causes errors that do not name it.
 pub fn need_room(folder: &Path, bytes: u64, what: &str) -> Result<()> {
     const GB: u64 = 1_000_000_000;
     let cannot = || format!("cannot tell the room at {}", folder.display());
@@ -82,16 +83,16 @@ pub fn need_room(folder: &Path, bytes: u64, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// A path's neighbour, of the same name with `extension` added.
+/// Returns a path's sibling, of the same name with `extension` added.
 fn sibling(path: &Path, extension: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(extension);
     path.with_file_name(name)
 }
 
-/// Makes `final_path` once: `make` fills a temporary folder beside it, which is renamed when it is
-/// complete, so that an interruption leaves nothing that looks finished. One maker at a time. The
-/// lock beside it tells by its time when it was last asked for.
+/// Builds `final_path` once: `make` fills a temporary folder next to it, which is renamed when it
+/// is complete, so that an interruption leaves nothing that looks finished. One builder at a time.
+/// The modification time of the lock file next to it is the time of the last request.
 pub fn make_once(final_path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let lock = File::create(sibling(final_path, ".lock"))?;
     lock.set_modified(SystemTime::now())?;
@@ -113,7 +114,7 @@ pub fn make_once(final_path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> R
         .with_context(|| format!("cannot move {} into place", final_path.display()))
 }
 
-/// What [`make_once`] made in `folder` and nobody has asked for since `then`.
+/// Returns the results of [`make_once`] in `folder` that were not requested since `then`.
 pub fn unused_since(folder: &Path, then: SystemTime) -> Result<Vec<PathBuf>> {
     let mut unused = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -121,7 +122,7 @@ pub fn unused_since(folder: &Path, then: SystemTime) -> Result<Vec<PathBuf>> {
         if !path.is_dir() {
             continue;
         }
-        // Without a lock it is from before they told the time, or of something left half made.
+        // A folder without a lock predates the lock's time stamps, or was left incomplete.
         let used = fs::metadata(sibling(&path, ".lock")).or_else(|_| fs::metadata(&path))?;
         if used.modified()? < then {
             unused.push(path);
@@ -131,7 +132,7 @@ pub fn unused_since(folder: &Path, then: SystemTime) -> Result<Vec<PathBuf>> {
     Ok(unused)
 }
 
-/// Removes what [`make_once`] made, with what it keeps beside it.
+/// Removes a result of [`make_once`], with its lock and log.
 pub fn unmake(path: &Path) -> Result<()> {
     let cannot = || format!("cannot remove {}", path.display());
     fs::remove_dir_all(path).with_context(cannot)?;

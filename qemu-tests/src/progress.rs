@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a long job prints, shown as one line that changes.
+//! Output of a long job, shown as one line that changes.
 
 use std::io::{BufRead, BufReader, Read};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Reads the output of the job `what` to its end and returns it; on a terminal the last line of it
-/// is shown, with the time since the start.
+/// is shown, with the elapsed time.
 pub(crate) fn follow(what: &str, output: impl Read) -> String {
     let template = format!("{{spinner}} [{{elapsed}}] {what}: {{msg:.70}}");
     let bar = ProgressBar::new_spinner().with_style(

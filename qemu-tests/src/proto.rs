@@ -2,9 +2,9 @@
 //! Frames on the channel between the host and the agent in the guest.
 //!
 //! One virtio-serial port carries every command in both directions: the host runs commands in the
-//! guest, the guest runs commands on the host's end of the wire. A frame is
-//! `channel: u32, kind: u8, length: u32` (little endian) and then `length` bytes. This file is
-//! compiled twice, in this crate and (alone, without any dependency) in the agent.
+//! guest, the guest runs commands on the host's end of the wire. A frame is `channel: u32, kind:
+//! u8, length: u32` (little endian) followed by `length` bytes. This file is compiled twice, in
+//! this crate and (alone, without any dependency) in the agent.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -12,31 +12,31 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{mpsc, Arc, Mutex};
 use std::time::Duration;
 
-/// No frame carries more; a longer one means that the stream is out of step.
+/// Maximum length of a frame's data; a longer one means that the stream is out of sync.
 pub const MAX_DATA: usize = 1 << 20;
 
-/// Channels that the guest opened have this bit, so that the two sides never choose the same one.
+/// Bit of the channels that the guest opened, so that the two sides never choose the same one.
 pub const GUEST_CHANNEL: u32 = 1 << 31;
 
-/// How long a pipe without output may hold back the exit status of a command that ended: a
-/// background process that inherited the pipe must not hold it for ever.
+/// Maximum time that a pipe without output may delay the exit status of a command that ended: a
+/// background process that inherited the pipe must not block it forever.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// What a frame says.
+/// Type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
     /// The agent is up.
     Hello = 0,
-    /// Run a command: its words, each ended by a NUL byte.
+    /// Runs a command: its words, each ended by a NUL byte.
     Run = 1,
-    /// Bytes for the command's standard input; none of them ends it.
+    /// Bytes for the command's standard input; an empty frame closes it.
     Stdin = 2,
     /// Bytes of its standard output.
     Stdout = 3,
     /// Bytes of its standard error.
     Stderr = 4,
-    /// It ended: status as an `i32`.
+    /// The command exited: status as an `i32`.
     Exit = 5,
 }
 
@@ -58,16 +58,16 @@ impl Kind {
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Which command it belongs to.
+    /// The channel of the command that it belongs to.
     pub channel: u32,
-    /// What it says.
+    /// Its type.
     pub kind: Kind,
     /// Its bytes.
     pub data: Vec<u8>,
 }
 
 impl Frame {
-    /// A frame of these parts.
+    /// Creates a frame of these parts.
     pub fn new(channel: u32, kind: Kind, data: impl Into<Vec<u8>>) -> Self {
         Self {
             channel,
@@ -76,7 +76,7 @@ impl Frame {
         }
     }
 
-    /// The exit status in an [`Kind::Exit`] frame.
+    /// Returns the exit status in an [`Kind::Exit`] frame.
     pub fn status(&self) -> Option<i32> {
         Some(i32::from_le_bytes(self.data.as_slice().try_into().ok()?))
     }
@@ -109,7 +109,7 @@ impl Frame {
         }))
     }
 
-    /// Writes it in one piece, so that a shared writer needs one lock per frame.
+    /// Writes it with one call, so that a shared writer needs one lock per frame.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(9 + self.data.len());
         bytes.extend_from_slice(&self.channel.to_le_bytes());
@@ -121,7 +121,7 @@ impl Frame {
     }
 }
 
-/// A command's words as the bytes of a [`Kind::Run`] frame.
+/// Returns a command's words as the bytes of a [`Kind::Run`] frame.
 pub fn pack_words<S: AsRef<str>>(words: &[S]) -> Vec<u8> {
     words
         .iter()
@@ -129,7 +129,7 @@ pub fn pack_words<S: AsRef<str>>(words: &[S]) -> Vec<u8> {
         .collect()
 }
 
-/// The words of a [`Kind::Run`] frame.
+/// Returns the words of a [`Kind::Run`] frame.
 pub fn unpack_words(data: &[u8]) -> Vec<String> {
     let mut words: Vec<String> = data
         .split(|&byte| byte == 0)
@@ -139,7 +139,7 @@ pub fn unpack_words(data: &[u8]) -> Vec<String> {
     words
 }
 
-/// The status a shell would give: 128 and the signal for a command that was killed.
+/// Returns the status as in a shell: 128 plus the signal for a command that was killed.
 pub fn shell_status(status: ExitStatus) -> i32 {
     status
         .code()
@@ -149,15 +149,15 @@ pub fn shell_status(status: ExitStatus) -> i32 {
 /// A writer that several commands share.
 pub type SharedWriter = Arc<Mutex<Box<dyn Write + Send>>>;
 
-/// Writes one frame; a peer that is gone shows where frames are read, so the error ends here.
+/// Writes one frame; errors are ignored here, since a closed peer is noticed when frames are read.
 pub fn send(to: &SharedWriter, frame: &Frame) {
     if let Ok(mut to) = to.lock() {
         let _ = frame.write(&mut *to);
     }
 }
 
-/// Starts `command` and sends what it prints and how it ends on `channel`. The sender that is
-/// returned takes its standard input.
+/// Starts `command` and sends its output and exit status on `channel`. The returned sender takes
+/// its standard input.
 pub fn execute(
     mut command: Command,
     channel: u32,
@@ -201,7 +201,7 @@ fn watch(mut child: Child, channel: u32, to: &SharedWriter) {
     }
     drop(done);
     let status = child.wait().map_or(126, shell_status);
-    // A pump says that it moved something, and drops its sender at the end of its pipe.
+    // A pump reports data that it forwarded, and drops its sender at the end of its pipe.
     while drained.recv_timeout(DRAIN).is_ok() {}
     send(to, &Frame::new(channel, Kind::Exit, status.to_le_bytes()));
 }

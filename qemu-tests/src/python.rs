@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Python environments with programs of others that tests drive ours with. One each, since they
-//! want different versions of the same packages; made once and kept in the user's cache.
+//! Python environments with third-party programs that tests drive ours with. Separate ones, since
+//! they require different versions of the same packages; created once and kept in the user's cache.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,7 +21,7 @@ pub const P4RUNTIME_SHELL: Environment = Environment {
     packages: &["p4runtime-shell==0.0.6", "protobuf<3.21", "setuptools<81"],
 };
 
-/// What is installed together.
+/// Packages that are installed together.
 #[derive(Debug, Clone, Copy)]
 pub struct Environment {
     name: &'static str,
@@ -29,14 +29,15 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Its interpreter, for the host; made if it is not there.
+    /// Returns its interpreter, for the host; the environment is created if it does not exist.
     ///
     /// # Errors
-    /// Says which command failed and what that printed.
+    /// Reports the command that failed, and its output.
     pub fn python(self) -> Result<PathBuf> {
         let key = paths::key(self.packages.iter().map(|package| package.as_bytes()));
         let folder = paths::cache()?.join(format!("python-{}-{key}", self.name));
-        // The interpreter finds its packages by where it is, so that the folder may be renamed.
+        // The interpreter finds its packages relative to its location, so the folder may be
+        // renamed.
         paths::make_once(&folder, |partial| {
             run(Command::new("python3").args(["-m", "venv"]).arg(partial))?;
             let mut install = Command::new(partial.join("bin/python3"));

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::paths;
 use crate::sandbox::Entrance;
 
-/// Run folders kept for looking at afterwards.
+/// Number of run folders kept for later inspection.
 const KEPT_RUNS: usize = 8;
 
 /// The name of the note.
@@ -25,7 +25,7 @@ struct RunNote {
     sandbox: u32,
 }
 
-/// Leaves the note of a running guest in its folder.
+/// Writes the note of a running guest to its folder.
 pub(crate) fn note(run: &Path, entrance: Entrance) -> Result<()> {
     let note = RunNote {
         owner: std::process::id(),
@@ -35,12 +35,12 @@ pub(crate) fn note(run: &Path, entrance: Entrance) -> Result<()> {
     Ok(())
 }
 
-/// Takes the note away.
+/// Removes the note.
 pub(crate) fn forget(run: &Path) {
     let _ = fs::remove_file(run.join(NOTE));
 }
 
-/// A new folder for sockets and logs, and `latest` pointing to it.
+/// Creates a new folder for sockets and logs, and the link `latest` to it.
 pub fn new_folder() -> Result<PathBuf> {
     let guests = paths::guests();
     fs::create_dir_all(&guests).with_context(|| format!("cannot create {}", guests.display()))?;
@@ -72,7 +72,7 @@ pub fn new_folder() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// How to get to the wire of the guest that was started last and still runs.
+/// Returns the entrance to the wire of the most recently started guest that still runs.
 pub fn running() -> Result<Entrance> {
     let mut found = Vec::new();
     for entry in fs::read_dir(paths::guests())

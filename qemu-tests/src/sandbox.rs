@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The name spaces on the host that everything of one guest runs in.
+//! The namespaces on the host that all processes of one guest run in.
 //!
-//! Its network name space is the other end of the wire; its root is the Debian tree, so that the
-//! emulator and every tool are the tree's; and when it ends, the kernel ends every process in it.
-//! It is entered with nsenter(1) and ends with the process that made it, however that one ends.
+//! Its network namespace is the other end of the wire; its root is the Debian tree, so the emulator
+//! and every tool are the tree's; and when it ends, the kernel kills every process in it. It is
+//! entered with nsenter(1) and ends with the process that created it, however that one ends.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -17,16 +17,17 @@ use crate::image::Image;
 use crate::paths;
 use crate::tree::Tree;
 
-/// Where programs are in the tree.
+/// `PATH` of programs in the tree.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Set in the environment once [`become_root`] has entered a user name space.
+/// Environment variable that is set once [`become_root`] has entered a user namespace.
 pub const USERNS_MARK: &str = "ADIT_USERNS";
 
-/// Where the run folder is in the sandbox.
+/// Path of the run folder in the sandbox.
 pub const RUN: &str = "/run/adit";
 
-/// An ordinary user starts over as root of a user name space of its own; root goes on.
+/// Re-executes the program as root of a new user namespace for an ordinary user; returns at once
+/// for root.
 pub fn become_root() -> Result<()> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
@@ -67,17 +68,17 @@ pub struct Sandbox {
     entrance: Entrance,
 }
 
-/// How to get into a sandbox, also from another process.
+/// An entrance to a sandbox, also for other processes.
 #[derive(Debug, Clone, Copy)]
 pub struct Entrance {
-    /// The sandbox's first process, as the host numbers it.
+    /// The id of the sandbox's first process on the host.
     pub pid: u32,
 }
 
 impl Sandbox {
-    /// Makes the name spaces; `run` is the folder for sockets and logs.
+    /// Creates the namespaces; `run` is the folder for sockets and logs.
     pub fn start(tree: &Tree, image: &Image, run: &Path) -> Result<Self> {
-        // The parent-death signal ends unshare with us, --kill-child the sandbox with unshare.
+        // The parent-death signal kills unshare with us, --kill-child the sandbox with unshare.
         let mut child = Command::new("setpriv")
             .args([
                 "--pdeathsig",
@@ -123,12 +124,12 @@ impl Sandbox {
         })
     }
 
-    /// How to get in.
+    /// Returns the entrance.
     pub fn entrance(&self) -> Entrance {
         self.entrance
     }
 
-    /// Runs a short command of the tree in the sandbox; an error carries what it printed.
+    /// Runs a short command of the tree in the sandbox; an error has its error output.
     pub fn run(&self, words: &[&str]) -> Result<String> {
         let (program, args) = words.split_first().context("no command")?;
         let output = self.entrance.command(program).args(args).output()?;
@@ -145,14 +146,14 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // --kill-child ends the first process in it, and the kernel then all others.
+        // --kill-child kills the first process in it, and the kernel then all others.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Entrance {
-    /// A command of the Debian tree, with the tree as its root.
+    /// Returns a command of the Debian tree, with the tree as its root.
     pub fn command(self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.enter(&["--mount", "--root", "--wd"]);
         command
@@ -163,15 +164,15 @@ impl Entrance {
         command
     }
 
-    /// A program of the host, with the host's root, in the sandbox's network.
+    /// Returns a program of the host, with the host's root, in the sandbox's network.
     pub fn host_command(self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.enter(&[]);
         command.arg(program);
         command
     }
 
-    /// A file of the run folder by a path that is short wherever the repository is: the path of a
-    /// UNIX socket has room for 107 bytes (`struct sockaddr_un`).
+    /// Returns the path of a file of the run folder, short wherever the repository is: the path of
+    /// a UNIX socket is limited to 107 bytes (`struct sockaddr_un`).
     pub fn run_path(self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{RUN}/{name}", self.pid))
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The Debian tree: made by mmdebstrap from `debian.toml`, kept in the user's cache.
+//! The Debian tree: built by mmdebstrap from `debian.toml`, kept in the user's cache.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,16 +14,16 @@ use crate::{paths, progress};
 
 const SPEC: &str = include_str!("../debian.toml");
 
-/// Part of the key: raised when the way the tree is made changes.
+/// Part of the key: raised when the way of building the tree changes.
 const RECIPE: &str = "1";
 
-/// What it takes on disk while it is made, with some to spare, in bytes.
+/// Disk space in bytes that it requires while it is built, with some margin.
 const ROOM: u64 = 4_000_000_000;
 
 /// Folders that the sandbox and the guest mount on; the tree itself is read-only by then.
 const MOUNT_POINTS: [&str; 2] = ["repo", "scratch"];
 
-/// What `debian.toml` says.
+/// Contents of `debian.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Spec {
@@ -34,7 +34,7 @@ struct Spec {
     packages: BTreeMap<String, Vec<String>>,
 }
 
-/// Versions wanted of some packages, the most wanted first.
+/// Preferred versions of some packages, the most preferred first.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pin {
@@ -43,7 +43,8 @@ struct Pin {
 }
 
 impl Spec {
-    /// The pins as apt_preferences(5): an archive without the first version falls through.
+    /// Returns the pins as apt_preferences(5): an archive without the first version uses the next
+    /// one.
     fn preferences(&self) -> String {
         let mut text = String::new();
         for pin in &self.pin {
@@ -79,12 +80,12 @@ impl Spec {
 pub struct Tree {
     /// Its root folder.
     pub root: PathBuf,
-    /// The hash of what it was made from.
+    /// The hash of its inputs.
     pub key: String,
 }
 
 impl Tree {
-    /// The tree, made now if the cache does not have it.
+    /// Returns the tree; it is built now if the cache does not have it.
     pub fn ensure() -> Result<Self> {
         let spec: Spec = toml::from_str(SPEC).context("qemu-tests/debian.toml")?;
         let key = paths::key([SPEC.as_bytes(), RECIPE.as_bytes()]);
@@ -115,10 +116,11 @@ fn make(spec: &Spec, root: &Path) -> Result<()> {
          cp '{}' \"$1/etc/apt/preferences.d/adit\"",
         preferences.display()
     );
-    // The guest has an initramfs of our own.
+    // The guest has its own initramfs.
     let no_initramfs = "mkdir -p \"$1/etc/initramfs-tools\" && \
          echo update_initramfs=no >\"$1/etc/initramfs-tools/update-initramfs.conf\"";
-    // A user name space may not make device nodes: the host's few are lent while it is made.
+    // Device nodes cannot be created in a user namespace: a few of the host's are bind-mounted
+    // meanwhile.
     let lend_devices =
         "mount -t tmpfs -o mode=755 tmpfs \"$1/dev\" && ln -s /proc/self/fd \"$1/dev/fd\" && \
          for node in null zero full random urandom tty; do \
@@ -179,7 +181,8 @@ fn make(spec: &Spec, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The mirror: what the environment says, or what this machine's apt uses for Debian itself.
+/// Returns the mirror: the one in the environment, or the one that this machine's apt uses for
+/// Debian.
 fn mirror() -> Result<String> {
     if let Ok(mirror) = std::env::var("ADIT_DEBIAN_MIRROR") {
         return Ok(mirror);
@@ -229,7 +232,7 @@ fn ensure_mmdebstrap() -> Result<()> {
     }
 }
 
-/// Installs a package of the host's own distribution, or says which line does it.
+/// Installs a package of the host's own distribution, or fails with the command line to do so.
 fn install(package: &str) -> Result<()> {
     let remedy = format!("sudo apt-get update && sudo apt-get install -y {package} uidmap");
     let inside_userns = std::env::var_os(crate::sandbox::USERNS_MARK).is_some();

@@ -13,16 +13,16 @@ use rustix::process::{kill_process_group, Pid, Signal};
 use crate::proto::{execute, send, shell_status, Frame, Kind, SharedWriter};
 use crate::sandbox::{Entrance, Sandbox};
 
-/// How long a background command may take to end on SIGTERM.
+/// Time that a background command has to exit on SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// The interface of wire `index` on the host's side.
+/// Returns the interface of wire `index` on the host's side.
 pub fn interface(index: usize) -> String {
     format!("wire{index}")
 }
 
-/// Addresses of wire `index`, without prefix lengths (24 and 64): the host's end is 1, the guest's
-/// is 2.
+/// Returns the addresses of wire `index`, without prefix lengths (24 and 64): the host's end is 1,
+/// the guest's is 2.
 pub fn addresses(index: usize, end: u8) -> (String, String) {
     let net = if index == 0 {
         String::from("fd99:")
@@ -32,8 +32,9 @@ pub fn addresses(index: usize, end: u8) -> (String, String) {
     (format!("10.99.{index}.{end}"), format!("{net}:{end}"))
 }
 
-/// Makes the TAP device of wire `index` with its addresses. It keeps them while it is down, IPv6's
-/// too, which the kernel would otherwise remove (`keep_addr_on_down`, `ip-sysctl`).
+/// Creates the TAP device of wire `index` with its addresses. It keeps them while it is down,
+/// including those of IPv6, which the kernel would otherwise remove (`keep_addr_on_down`,
+/// `ip-sysctl`).
 pub fn add(sandbox: &Sandbox, index: usize) -> Result<()> {
     let (name, (v4, v6)) = (interface(index), addresses(index, 1));
     let (v4, v6) = (format!("{v4}/24"), format!("{v6}/64"));
@@ -54,7 +55,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// For the sandbox behind `entrance`.
+    /// Creates one for the sandbox of `entrance`.
     pub fn new(entrance: Entrance) -> Self {
         Self {
             entrance,
@@ -62,7 +63,7 @@ impl Wire {
         }
     }
 
-    /// Answers one request on `channel`.
+    /// Handles one request on `channel`.
     pub fn request(&self, words: &[String], channel: u32, to: &SharedWriter) {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words.as_slice() {
@@ -100,14 +101,15 @@ impl Wire {
     }
 
     fn keep(&self, name: &str, child: Child) -> Result<i32, String> {
-        // The one that had the name goes.
+        // An earlier command of the same name is ended.
         let _ = self.kill(name);
         let mut background = self.background.lock().map_err(|error| error.to_string())?;
         background.insert(name.to_owned(), child);
         Ok(0)
     }
 
-    /// Ends background command `name`; its status, or 143 for one that had to be ended.
+    /// Ends background command `name`; returns its status, 0 if it exited on SIGTERM, or 143 if it
+    /// had to be killed.
     fn kill(&self, name: &str) -> Result<i32, String> {
         let child = self
             .background

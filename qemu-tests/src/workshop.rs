@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The Debian tree as a place to make things in: a command with the tree as its root.
+//! The Debian tree as a build environment: commands with the tree as their root.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,15 +11,15 @@ use crate::{paths, progress};
 
 /// The repository in the workshop, read-only.
 pub const REPO: &str = "/repo";
-/// The folder that is made or filled, in the workshop.
+/// The folder that is created or filled, in the workshop.
 pub const OUT: &str = "/scratch";
-/// One more folder to read, in the workshop.
+/// An additional input folder, in the workshop.
 pub const INPUT: &str = "/tmp/input";
 
-/// Mounts and the change of root; `$1` the tree, `$2` the repository, `$3` what is made, `$4` one
-/// more folder to read (may be empty), then the command.
+/// Mounts and the change of root; `$1` the tree, `$2` the repository, `$3` the output folder, `$4`
+/// an additional input folder (may be empty), then the command.
 ///
-/// /proc is for objtool, /dev for whatever writes to /dev/null.
+/// /proc is for objtool, /dev for programs that write to /dev/null.
 const ENTER: &str = "set -e; exec 2>&1; root=$1; mount --make-rprivate /; \
     mount --bind \"$2\" \"$root/repo\"; mount -o remount,bind,ro \"$root/repo\"; \
     mount --bind \"$3\" \"$root/scratch\"; \
@@ -28,10 +28,10 @@ const ENTER: &str = "set -e; exec 2>&1; root=$1; mount --make-rprivate /; \
     if [ -n \"$4\" ]; then mkdir \"$root/tmp/input\"; mount --bind \"$4\" \"$root/tmp/input\"; fi; \
     shift 4; exec chroot \"$root\" \"$@\"";
 
-/// A tree, what is made in it, and from what.
+/// A tree with an output folder and an optional input folder.
 #[derive(Debug)]
 pub struct Workshop<'a> {
-    /// The compiler's home.
+    /// The tree with the compiler.
     pub tree: &'a Tree,
     /// Mounted at [`OUT`], writable.
     pub out: &'a Path,
@@ -40,8 +40,8 @@ pub struct Workshop<'a> {
 }
 
 impl Workshop<'_> {
-    /// Runs a command of the tree and returns what it printed, which is also shown line by line as
-    /// it comes; an error carries the end of it.
+    /// Runs a command of the tree and returns its output, which is also shown line by line as it
+    /// arrives; an error has the end of it.
     pub fn run(&self, what: &str, words: &[&str]) -> Result<String> {
         let mut child = Command::new("unshare")
             .args(["--mount", "--pid", "--fork", "--kill-child"])
