@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `cargo xtask bench`: measurements, never tests: no figure makes them fail.
+//! `cargo xtask bench`: measurements, not tests: no result makes them fail.
 
 mod adi;
 mod contender;
@@ -12,7 +12,7 @@ mod report;
 
 use anyhow::{bail, Result};
 
-/// A benchmark: its name, what it does, and how to run it.
+/// A benchmark: its name, a description, and the function that runs it.
 type Benchmark = (&'static str, &'static str, fn(&Args) -> Result<()>);
 
 const BENCHMARKS: [Benchmark; 4] = [
@@ -40,15 +40,15 @@ const BENCHMARKS: [Benchmark; 4] = [
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which one; without it, their names are listed
+    /// Benchmark to run; without it, their names are listed
     name: Option<String>,
     /// One short round, for a first impression
     #[arg(long)]
     quick: bool,
-    /// How often everything is measured; the median is shown
+    /// Number of rounds of all measurements; the median is shown
     #[arg(long)]
     rounds: Option<usize>,
-    /// Measure only these, by the names in the table's head
+    /// Measure only these, by the names in the table's header
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<String>,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a boot needs, made if it is not there.
+//! Prerequisites of a boot, built if they do not exist.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,18 +13,18 @@ use adit_qemu_tests::paths;
 use adit_qemu_tests::tree::Tree;
 use anyhow::{ensure, Context, Result};
 
-/// What cargo prints when another cargo has the target folder.
+/// Message of cargo when another cargo has locked the target folder.
 const WAITING: &str = "Blocking waiting for file lock";
 
-/// Cargo, in the repository.
+/// Returns a cargo command in the repository.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(paths::repo());
     command
 }
 
-/// Runs a command of cargo's, without `--quiet`, and keeps its output; that it waits for another
-/// cargo is passed on at once.
+/// Runs a cargo command, without `--quiet`, and captures its output; the message that it waits for
+/// another cargo is printed at once.
 pub(crate) fn captured(command: &mut Command) -> Result<Output> {
     let mut child = command
         .stdin(Stdio::null())
@@ -51,15 +51,15 @@ pub(crate) fn captured(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// The Debian tree and the image with this kernel.
+/// Returns the Debian tree and the image with this kernel.
 pub(crate) fn set_up(flavour: Flavour) -> Result<(Tree, Image)> {
     let tree = Tree::ensure()?;
     let image = Image::ensure(&tree, flavour)?;
     Ok((tree, image))
 }
 
-/// The device process, built for release; `ADIT_NIC` names one that was built in another way, such
-/// as with a sanitizer.
+/// Returns the device process, built in release mode; `ADIT_NIC` gives a binary built in another
+/// way, such as with a sanitizer.
 pub(crate) fn nic() -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os("ADIT_NIC") {
         return std::path::absolute(binary).context("ADIT_NIC");
@@ -67,14 +67,14 @@ pub(crate) fn nic() -> Result<PathBuf> {
     release("adit-nic", "adit-nic")
 }
 
-/// The `adit` command, put where the guest finds it (`/scratch/bin`).
+/// Returns the `adit` command, copied to where the guest finds it (`/scratch/bin`).
 pub(crate) fn cli() -> Result<PathBuf> {
     let binary = release("adit-cli", "adit")?;
     share(&binary, "bin", "adit")?;
     Ok(binary)
 }
 
-/// A binary, built for release.
+/// Returns a binary, built in release mode.
 fn release(package: &str, binary: &str) -> Result<PathBuf> {
     let status = cargo()
         .args(["build", "--release"])
@@ -85,7 +85,7 @@ fn release(package: &str, binary: &str) -> Result<PathBuf> {
     Ok(paths::target().join("release").join(binary))
 }
 
-/// Puts a file into a folder of the scratch space that the guest shares.
+/// Copies a file into a folder of the scratch space that the guest shares.
 fn share(file: &Path, folder: &str, name: &str) -> Result<()> {
     let shared = paths::scratch()?.join(folder);
     fs::create_dir_all(&shared)
@@ -94,7 +94,7 @@ fn share(file: &Path, folder: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The kernel module, built for the guest's kernel and put where the guest finds it
+/// Returns the kernel module, built for the guest's kernel and copied to where the guest finds it
 /// (`/scratch/module`).
 pub(crate) fn module(tree: &Tree, flavour: Flavour) -> Result<PathBuf> {
     let out = paths::target().join(match flavour {

@@ -9,11 +9,11 @@ use anyhow::{Context, Result};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Also the Debian tree and all else in the user's cache folder
+    /// Also remove the Debian tree and everything else in the user's cache folder
     #[arg(long)]
     cache: bool,
-    /// Instead, only what in the user's cache folder was not used for so many days: trees, kernels
-    /// and images of earlier versions
+    /// Instead, remove only what was not used for this many days in the user's cache folder: trees,
+    /// kernels and images of earlier versions
     #[arg(long, value_name = "DAYS", conflicts_with = "cache")]
     unused: Option<u32>,
 }

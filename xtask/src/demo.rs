@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `cargo xtask demo`: the main job, told as it goes.
+//! `cargo xtask demo`: the main job, with explanations.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use anyhow::{bail, ensure, Context, Result};
 
 use crate::build;
 
-/// The page that goes over the wire.
+/// The page that is sent over the wire.
 const PAGE: &str = "Hello from the guest, through the stock idpf driver.";
 
-/// Limit for one step in the guest.
+/// Timeout of one step in the guest.
 const STEP: Duration = Duration::from_secs(60);
 
 pub(crate) fn run() -> Result<u8> {
@@ -80,7 +80,7 @@ fn demonstrate(guest: &mut Guest) -> Result<()> {
     let statistics = format!("ethtool -S {dev} | grep -vE ': 0$' | head -n 40");
     in_guest(guest, &statistics)?;
     let url = format!("http://{METRICS}/metrics");
-    // The page is what the exit status is about; a build without metrics is told, not failed.
+    // The exit status depends on the page; a build without metrics is reported, but does not fail.
     match on_the_wire(guest, &["curl", "-sS", "--max-time", "10", &url]) {
         Ok(metrics) => {
             let shown = |line: &&str| !line.starts_with('#') && !line.ends_with(" 0");
@@ -101,7 +101,7 @@ fn tell(text: &str) {
     }
 }
 
-/// Runs a line of shell in the guest, shows what it printed, and returns it.
+/// Runs a line of shell in the guest, shows its output, and returns it.
 fn in_guest(guest: &mut Guest, line: &str) -> Result<String> {
     let text = quietly(guest, line)?;
     tell(&text);

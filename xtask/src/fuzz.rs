@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `cargo xtask fuzz` and `cargo xtask miri`: what needs a nightly compiler.
+//! `cargo xtask fuzz` and `cargo xtask miri`, which require a nightly compiler.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 use adit_qemu_tests::paths;
 use anyhow::{bail, ensure, Context, Result};
 
-/// Crates with code that Miri can run: no system calls, no maps of files.
+/// Crates with code that Miri can run: no system calls, no file mappings.
 const MIRI: [&str; 2] = ["adit-uapi", "adit-pipeline"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The target, a file in fuzz/fuzz_targets; all of them if none is named
+    /// Target, a file in fuzz/fuzz_targets; all of them if none is given
     target: Option<String>,
-    /// How long each target runs
+    /// Seconds to run each target for
     #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
 }
@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(u8::from(failed > 0))
 }
 
-/// Runs what Miri can run. Property tests are cut to a few cases: it is some hundred times slower.
+/// Runs the tests that Miri can run. Property tests are limited to a few cases: it is some hundred
+/// times slower.
 pub(crate) fn miri() -> Result<u8> {
     needs(
         &["+nightly", "miri", "--version"],
@@ -73,7 +74,7 @@ pub(crate) fn miri() -> Result<u8> {
         .current_dir(paths::repo())
         .args(["+nightly", "miri", "test", "--lib"])
         .env("PROPTEST_CASES", "2")
-        // Proptest looks for the file with past failures.
+        // Proptest reads the file with past failures.
         .env("MIRIFLAGS", "-Zmiri-disable-isolation");
     for package in MIRI {
         command.args(["--package", package]);
@@ -84,8 +85,8 @@ pub(crate) fn miri() -> Result<u8> {
     Ok(u8::from(!status.success()))
 }
 
-/// Cargo by name, so that rustup takes the toolchain from the arguments: `CARGO`, and what else
-/// the cargo that runs us has set, would lead back to its own.
+/// Returns cargo by name, so that rustup takes the toolchain from the arguments: `CARGO` and other
+/// variables set by the cargo that runs us would select its own toolchain.
 fn cargo() -> Command {
     let mut command = Command::new("cargo");
     command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
@@ -107,7 +108,7 @@ fn needs(args: &[&str], remedy: &str) -> Result<()> {
     Ok(())
 }
 
-/// The names of the fuzz targets.
+/// Returns the names of the fuzz targets.
 fn targets() -> Result<Vec<String>> {
     let folder = paths::repo().join("fuzz/fuzz_targets");
     let mut names = Vec::new();

@@ -14,13 +14,13 @@ use anyhow::Result;
 use crate::build;
 use crate::terminal::{self, RawMode};
 
-/// The status for a process beside QEMU, such as adit-nic, that ended before the command did.
+/// Status for a process besides QEMU, such as adit-nic, that exited before the command did.
 const PROCESS_DIED: u8 = 123;
-/// The status for a guest that ended before the command did, unless it powered itself down.
+/// Status for a guest that ended before the command did, unless it powered itself down.
 const GUEST_ENDED: u8 = 125;
-/// Where the guest keeps the name of the shell's terminal.
+/// File in the guest with the name of the shell's terminal.
 const TTY: &str = "/run/adit-shell-tty";
-/// The status for a command that took too long, as timeout(1) has it.
+/// Status for a command that timed out, as in timeout(1).
 const TIMED_OUT: u8 = 124;
 
 #[derive(clap::Args)]
@@ -28,14 +28,14 @@ pub(crate) struct Args {
     /// The driver that the guest loads for its NIC at boot: idpf, adit (ours, built now), or none
     #[arg(long, default_value = "idpf")]
     driver: String,
-    /// The kernel: stock (Debian's), or debug (built once, about 30 minutes), which looks for
-    /// mistakes in kernel code and has IOMMUFD
+    /// The kernel: stock (Debian's), or debug (built once, about 30 minutes), which detects errors
+    /// in kernel code and has IOMMUFD
     #[arg(long, default_value_t)]
     kernel: Flavour,
     /// Give the emulated IOMMU first-stage page tables, which the kernel then uses
     #[arg(long)]
     first_stage: bool,
-    /// What is plugged in: adit, or one of QEMU's own models (virtio-net-pci, e1000e, igb, none)
+    /// NIC to plug in: adit, or one of QEMU's own models (virtio-net-pci, e1000e, igb, none)
     #[arg(long, default_value = "adit")]
     nic: String,
     /// An argument for adit-nic (repeatable)
@@ -44,14 +44,14 @@ pub(crate) struct Args {
     /// An argument for QEMU (repeatable)
     #[arg(long = "qemu-arg", allow_hyphen_values = true)]
     qemu_args: Vec<String>,
-    /// A word for the kernel's command line (repeatable)
+    /// An argument for the kernel's command line (repeatable)
     #[arg(long = "kernel-arg")]
     kernel_args: Vec<String>,
-    /// Boot without the NIC and with an empty root port, into which QMP's device_add plugs it (at
+    /// Boot without the NIC and with an empty root port, which QMP's device_add plugs it into (at
     /// monitor.sock in the run folder); ADIs need the NIC on the root bus
     #[arg(long)]
     hot_plug: bool,
-    /// Go on when adit-nic ends; otherwise that ends the guest, with status 123
+    /// Continue when adit-nic exits; otherwise that ends the guest, with status 123
     #[arg(long)]
     keep_going: bool,
     /// The guest's memory in MiB
@@ -126,9 +126,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     })
 }
 
-/// Writes a frame's bytes where they belong.
+/// Writes a frame's bytes to standard output or standard error.
 pub(crate) fn pass_on(frame: &Frame) {
-    // A reader that went away is no reason to fail the command.
+    // A closed reader is no reason to fail the command.
     let _ = match frame.kind {
         Kind::Stderr => std::io::stderr().write_all(&frame.data),
         _ => {
@@ -138,7 +138,7 @@ pub(crate) fn pass_on(frame: &Frame) {
     };
 }
 
-/// A shell: with a terminal of its own in the guest if there is one here.
+/// Runs a shell: with a terminal in the guest if standard input is one here.
 fn shell(guest: &mut Guest) -> Result<Outcome> {
     let terminal = std::io::stdin().is_terminal();
     let remote = if terminal {

@@ -17,7 +17,7 @@ pub(crate) fn run() -> Result<u8> {
     Ok(0)
 }
 
-/// Makes the small guest for a QEMU of one's own; the folder with `vmlinuz` and `initrd`.
+/// Builds the small guest for use with other QEMUs; returns the folder with `vmlinuz` and `initrd`.
 pub(crate) fn make() -> Result<PathBuf> {
     let tree = Tree::ensure()?;
     build::module(&tree, Flavour::Stock)?;

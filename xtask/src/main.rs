@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The developer's commands. Each does the set-up that it needs by itself.
+//! The developer's commands. Each performs the set-up that it needs.
 
 mod accept;
 mod bench;
@@ -31,21 +31,22 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The main job: a page from a server in the guest, over our NIC, through the stock driver
+    /// Demonstrate the main job: a page from a server in the guest, over our NIC, through the stock
+    /// driver
     Demo,
-    /// Everything: format, lints, unit and property tests, the selftests in the guest
+    /// Run all tests: format, lints, unit and property tests, the selftests in the guest
     Test(test::Args),
-    /// Boot the guest with the NIC; run CMD in it as root, or give a shell
+    /// Boot the guest with the NIC; run CMD in it as root, or open a shell
     Guest(guest::Args),
     /// Build the kernel module for the guest's kernel
     Module(module::Args),
-    /// Make a small guest (kernel and initramfs) for a QEMU of one's own
+    /// Build a small guest (kernel and initramfs) for a QEMU of your own
     Image,
     /// Run a command at the other end of the wire of the running guest
     Wire(wire::Args),
     /// Measure, print a table, write target/bench/NAME.json
     Bench(bench::Args),
-    /// Run a P4 program on the packets of an STF test, and compare what comes out
+    /// Run a P4 program on the packets of an STF test, and compare the output
     Stf(stf::Args),
     /// Check and load the v1model and PNA programs of public repositories, and print a table
     Accept(accept::Args),
@@ -53,13 +54,13 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Run the crates without system calls under Miri; needs a nightly compiler
     Miri,
-    /// Remove what the commands made
+    /// Remove the files that the commands created
     Clean(clean::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // These need nothing of the sandbox.
+    // These do not need the sandbox.
     match &cli.command {
         Command::Stf(args) => return exit_code(stf::run(args)),
         Command::Accept(args) => return exit_code(accept::run(args)),

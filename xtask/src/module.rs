@@ -9,7 +9,7 @@ use crate::build;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// For which kernel: stock (Debian's) or debug
+    /// Kernel to build for: stock (Debian's) or debug
     #[arg(long, default_value_t)]
     kernel: Flavour,
 }

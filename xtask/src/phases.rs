@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Where the time of a run goes.
+//! Durations of the phases of a run.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// The parts of a run, in order, and how long each took.
+/// The phases of a run, in order, and their durations.
 #[derive(Debug, Default)]
 pub(crate) struct Phases(Vec<(String, Duration)>);
 
 impl Phases {
-    /// Does a part of the run, and notes how long it took, also if it failed.
+    /// Runs a phase, and records its duration, also if it failed.
     pub(crate) fn time<T>(&mut self, name: &str, part: impl FnOnce() -> Result<T>) -> Result<T> {
         let start = Instant::now();
         let result = part();
@@ -20,7 +20,7 @@ impl Phases {
     }
 }
 
-/// A table: phase and seconds, and their sum.
+/// Formats a table: phase and seconds, and their sum.
 impl fmt::Display for Phases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row =

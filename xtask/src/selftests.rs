@@ -28,33 +28,33 @@ use crate::build;
 use crate::phases::Phases;
 use reader::Reader;
 
-/// Those of a folder must be done by then; each has a limit of its own besides.
+/// Timeout of the selftests of one folder; each also has its own timeout.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 const SOAK_LIMIT: Duration = Duration::from_secs(90 * 60);
 
-/// Where they are in the guest.
+/// Folder of the selftests in the guest.
 const SELFTESTS: &str = "/repo/qemu-tests/selftests";
-/// Those after which its NIC is of no more use.
+/// Folder of those after which the guest's NIC is no longer usable.
 const LAST: &str = "/repo/qemu-tests/selftests/last";
-/// The name of those that reboot it.
+/// Name of those that reboot the guest.
 const REBOOT: &str = "reboot";
-/// Those for what only the debug kernel has.
+/// Folder of those for features of the debug kernel.
 const DEBUG: &str = "/repo/qemu-tests/selftests/debug";
-/// Those that take many minutes.
+/// Folder of those that take many minutes.
 const SOAK: &str = "/repo/qemu-tests/selftests/soak";
 
-/// Which of them are to run, and with what.
+/// Selection of the selftests to run, and their configuration.
 pub(crate) struct Which<'a> {
-    /// Those whose names contain this.
+    /// Part of the names of those to run.
     pub(crate) filter: &'a str,
     /// The guest's kernel.
     pub(crate) flavour: Flavour,
-    /// Those that take long, instead of the ordinary ones.
+    /// `true` for those that take long, instead of the ordinary ones.
     pub(crate) soak: bool,
 }
 
 impl Which<'_> {
-    /// Whether there are any.
+    /// Returns whether there are any.
     pub(crate) fn any(&self) -> Result<bool> {
         let folders = [
             SELFTESTS,
@@ -72,17 +72,18 @@ impl Which<'_> {
             || found?.contains(&true))
     }
 
-    /// Whether those that reboot are among them.
+    /// Returns whether those that reboot are among them.
     fn reboot(&self) -> bool {
         !self.soak && REBOOT.contains(self.filter)
     }
 
-    /// Whether those of that name are among them, which start guests by commands of the host.
+    /// Returns whether those of that name are among them, which start guests by commands of the
+    /// host.
     fn on_host(&self, name: &str) -> bool {
         !self.soak && self.flavour == Flavour::Stock && name.contains(self.filter)
     }
 
-    /// Whether there are any in a folder.
+    /// Returns whether there are any in a folder.
     fn any_in(&self, folder: &str) -> Result<bool> {
         let fits =
             self.soak == (folder == SOAK) && (folder != DEBUG || self.flavour == Flavour::Debug);
@@ -98,7 +99,7 @@ fn any_in(folder: &str, filter: &str) -> Result<bool> {
     Ok(names.any(|name| name != "run" && name.contains(filter)))
 }
 
-/// Boots the guests and runs them; each result is printed when it comes.
+/// Boots the guests and runs the selftests; each result is printed as it arrives.
 pub(crate) fn run(which: &Which, phases: &mut Phases) -> Result<Totals> {
     let filter = which.filter;
     let (tree, image) = phases.time("tree and image", || build::set_up(which.flavour))?;
@@ -195,7 +196,7 @@ fn boot(tree: &Tree, image: &Image, config: &GuestConfig) -> Result<Guest> {
     Ok(guest)
 }
 
-/// Runs those in `folder` of the guest whose names contain `filter`.
+/// Runs the selftests in `folder` of the guest whose names contain `filter`.
 fn run_in(guest: &mut Guest, folder: &str, filter: &str) -> Result<Totals> {
     let mut reader = Reader::default();
     let from = format!("SELFTEST_DIR={folder}");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The terminal that a shell in the guest is shown on.
+//! The host's terminal, for a shell in the guest.
 
 use anyhow::{Context, Result};
 use rustix::stdio::stdin;
@@ -7,7 +7,7 @@ use rustix::termios::{tcgetattr, tcgetwinsize, tcsetattr, OptionalActions, Termi
 use signal_hook::consts::SIGWINCH;
 use signal_hook::iterator::Signals;
 
-/// Every key goes through, until this is dropped.
+/// Raw mode of the terminal: every key is passed through, until this is dropped.
 pub(crate) struct RawMode(Termios);
 
 impl RawMode {
@@ -38,7 +38,7 @@ pub(crate) fn on_resize(resized: impl Fn(u16, u16) + Send + 'static) -> Result<(
     Ok(())
 }
 
-/// Columns and rows.
+/// Returns columns and rows.
 pub(crate) fn size() -> (u16, u16) {
     tcgetwinsize(stdin()).map_or((80, 24), |size| (size.ws_col, size.ws_row))
 }

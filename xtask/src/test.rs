@@ -15,24 +15,24 @@ use crate::selftests;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only tests whose names contain this; format and lints are left out then
+    /// Run only tests whose names contain this; format and lints are skipped then
     filter: Option<String>,
-    /// Leave the guest out
+    /// Skip the tests in the guest
     #[arg(long)]
     host: bool,
-    /// Only the selftests in the guest
+    /// Run only the selftests in the guest
     #[arg(long, conflicts_with = "host")]
     guest: bool,
-    /// The guest's kernel: stock (Debian's), or debug (built once, about 30 minutes), which looks
-    /// for mistakes in kernel code; only the selftests in the guest then
+    /// The guest's kernel: stock (Debian's), or debug (built once, about 30 minutes), which detects
+    /// errors in kernel code; runs only the selftests in the guest then
     #[arg(long, default_value_t, conflicts_with = "host")]
     kernel: Flavour,
-    /// Instead of the ordinary tests those that take many minutes, in the guest
+    /// Run the tests that take many minutes, in the guest, instead of the ordinary ones
     #[arg(long, conflicts_with = "host")]
     soak: bool,
 }
 
-/// What a run needs on disk when all is built, and when nothing is yet, in bytes.
+/// Disk space in bytes that a run requires when everything is built, and when nothing is yet.
 const ROOM: u64 = 1_500_000_000;
 const ROOM_TO_BUILD: u64 = 8_000_000_000;
 
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         let mut format = build::cargo();
         format.args(["fmt", "--all", "--", "--check"]);
         phases.time("format", || step(&mut totals, "format", &mut format))?;
-        // No package of cargo's: the kernel's build system compiles it.
+        // Not a cargo package: the kernel's build system compiles it.
         let mut rustfmt = Command::new("rustfmt");
         rustfmt.current_dir(paths::repo()).args([
             "--check",
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(u8::from(totals.failed > 0))
 }
 
-/// A step that passes or fails as a whole; its output is shown if it fails.
+/// Runs a step that passes or fails as a whole; its output is shown if it fails.
 fn step(totals: &mut Totals, name: &str, command: &mut Command) -> Result<()> {
     let start = Instant::now();
     let output = build::captured(command).context(name.to_owned())?;
@@ -121,7 +121,7 @@ fn step(totals: &mut Totals, name: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// `cargo test`: its summaries are added up, its output is shown if anything failed.
+/// Runs `cargo test`: sums up its results; its output is shown if anything failed.
 fn unit_tests(totals: &mut Totals, command: &mut Command) -> Result<()> {
     let start = Instant::now();
     let output = build::captured(command)?;
@@ -133,7 +133,7 @@ fn unit_tests(totals: &mut Totals, command: &mut Command) -> Result<()> {
     if !output.status.success() {
         print!("{text}");
         eprint!("{}", String::from_utf8_lossy(&output.stderr));
-        // It may not have come as far as a summary.
+        // It may have failed before it printed a summary.
         sum.failed = sum.failed.max(1);
     }
     println!(
@@ -147,7 +147,7 @@ fn unit_tests(totals: &mut Totals, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The counts of a line such as `test result: ok. 9 passed; 0 failed; 1 ignored; …`.
+/// Parses the counts of a line such as `test result: ok. 9 passed; 0 failed; 1 ignored; …`.
 fn summary(line: &str) -> Option<Totals> {
     let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
     let count = |what: &str| {

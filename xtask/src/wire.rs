@@ -6,7 +6,7 @@ use anyhow::Result;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The command, one of the Debian tree's; a shell if there is none
+    /// The command, from the Debian tree; a shell if there is none
     #[arg(last = true)]
     command: Vec<String>,
 }

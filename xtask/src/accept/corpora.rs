@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! How public repositories build their programs: the macros and include folders that their makefiles
-//! and build files give the compiler.
+//! Build options of public repositories' programs: the macros and include folders that their
+//! makefiles and build files pass to the compiler.
 
 use std::path::Path;
 
 /// One way in which a program is built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Build {
-    /// The program's architecture, where its own text does not show it.
+    /// The program's architecture, where its source does not determine it.
     pub(super) architecture: Option<&'static str>,
     pub(super) defines: &'static [&'static str],
     /// Folders below the checkout that are searched for included files.
@@ -21,8 +21,8 @@ const PLAIN: Build = Build {
     include: &[],
 };
 
-/// The builds of one file, or of all files below a folder. Without any the files are no programs:
-/// others include them, or a compiler is to refuse them.
+/// The builds of one file, or of all files below a folder. Files without any are not programs: they
+/// are included by others, or a compiler must refuse them.
 struct Rule {
     repository: &'static str,
     path: &'static str,
@@ -58,7 +58,7 @@ const DASH: &[Build] = &[
 ];
 
 const RULES: &[Rule] = &[
-    // What the compiler made of the samples, and what it has to refuse.
+    // Compiler output for the samples, and programs that the compiler must refuse.
     rule("p4lang/p4c", "testdata/p4_16_samples_outputs", &[]),
     rule("p4lang/p4c", "testdata/p4_16_errors", &[]),
     rule("p4lang/p4c", "testdata/p4_16_bmv_errors", &[]),
@@ -69,8 +69,8 @@ const RULES: &[Rule] = &[
         DASH,
     ),
     rule("sonic-net/DASH", "dash-pipeline/bmv2", &[]),
-    // Parts of programs that are put together by #include, as the repository's own README and scripts
-    // say: dash_pipeline.p4 has them, and the name annotations' programs.
+    // Parts of programs that are combined by #include, according to the repository's own README and
+    // scripts: dash_pipeline.p4 includes them, as do the name annotations' programs.
     rule(
         "jafingerhut/p4-guide",
         "ipdk/dash_pipeline/dash_pipeline.p4",
@@ -93,7 +93,7 @@ const RULES: &[Rule] = &[
         "name-annotations/v1model/after-parser.p4",
         &[],
     ),
-    // Its included files are those of the folder above.
+    // Its included files are in the parent folder.
     rule(
         "sonic-net/sonic-pins",
         "sai_p4/instantiations/google/tests/testdata",
@@ -133,13 +133,13 @@ const RULES: &[Rule] = &[
     ),
 ];
 
-/// The repository that a checkout is of, by the name of its folder.
+/// Returns the repository of a checkout, by the name of its folder.
 pub(super) fn name(folder: &Path) -> String {
     let name = folder.file_name().map(|n| n.to_string_lossy());
     name.map_or_else(String::new, |name| name.replacen('+', "/", 1))
 }
 
-/// How a file of a repository is built.
+/// Returns the builds of a file of a repository.
 pub(super) fn builds(repository: &str, file: &Path) -> &'static [Build] {
     let mut rules = RULES.iter();
     let rule = rules.find(|r| r.repository == repository && file.starts_with(r.path));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `cargo xtask accept`: checks and loads every v1model and PNA program of public repositories, and
-//! prints a table of what is accepted and why the rest is refused.
+//! prints a table of accepted programs and of the reasons for refusals.
 
 mod corpora;
 mod program;
@@ -15,11 +15,11 @@ use program::{Outcome, Program};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Checkouts of repositories, each a folder `OWNER+NAME`, whose makefiles' options are known, or
-    /// any folders of programs
+    /// Checkouts of repositories, each a folder `OWNER+NAME`, whose makefiles' options are known,
+    /// or any folders of programs
     #[arg(required = true)]
     folders: Vec<PathBuf>,
-    /// Also look for included files here, before the files that come with the front end
+    /// Also search for included files here, before the files that come with the front end
     #[arg(short = 'I', value_name = "FOLDER")]
     include: Vec<PathBuf>,
     /// Print every program and its outcome
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// Writes the table, and beneath it why programs are refused.
+/// Writes the table, followed by the reasons for refusals.
 fn print(out: &mut impl Write, table: &[(String, BTreeMap<&str, Tally>)]) -> Result<()> {
     writeln!(
         out,
@@ -130,7 +130,7 @@ fn print(out: &mut impl Write, table: &[(String, BTreeMap<&str, Tally>)]) -> Res
     Ok(())
 }
 
-/// The `.p4` files below a folder, in order.
+/// Returns the `.p4` files below a folder, in order.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     ensure!(folder.is_dir(), "{} is no folder", folder.display());
     let mut found = Vec::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! One program: which architecture it is for, and what the front end and the engine say of it.
+//! One program: its architecture, and whether the front end and the engine accept it.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use adit_p4_frontend::files::Folders;
 use adit_p4_frontend::{compile, Options};
 use adit_pipeline::p4::Engine;
 
-/// A program and how it is built.
+/// A program and its build options.
 pub(super) struct Program {
     pub(super) name: String,
     pub(super) text: String,
@@ -15,12 +15,12 @@ pub(super) struct Program {
     pub(super) include: Vec<PathBuf>,
 }
 
-/// What becomes of a program.
+/// Result of compiling and loading a program.
 pub(super) enum Outcome {
-    /// It was compiled, and the engine has loaded it.
+    /// The program was compiled, and the engine has loaded it.
     Accepted,
     Refused {
-        /// The first error without what differs from program to program.
+        /// The first error, without the parts that differ from program to program.
         kind: String,
         /// The first error with its place.
         error: String,
@@ -65,7 +65,8 @@ impl Program {
     }
 }
 
-/// The architecture of the package that a program's `main` is, if this file has one.
+/// Returns the architecture of the package that a program's `main` instantiates, if this file has
+/// one.
 pub(super) fn architecture(text: &str) -> Option<&'static str> {
     let code = without_comments(text);
     let package = |name: &str| {
@@ -104,13 +105,13 @@ fn without_comments(text: &str) -> String {
     code
 }
 
-/// A message without names and numbers.
+/// Returns a message without names and numbers.
 fn kind(message: &str) -> String {
     let mut kind = String::new();
     for (n, part) in message.split('`').enumerate() {
         match n % 2 {
             0 => kind.extend(part.chars().filter(|c| !c.is_ascii_digit())),
-            // An extern or a directive is what is missing; other names are the program's own.
+            // An extern or a directive that is missing is kept; other names are the program's own.
             _ if message.starts_with("loading") || message.contains("directive") => {
                 kind = format!("{kind}`{part}`");
             }

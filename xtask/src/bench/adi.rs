@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `cargo xtask bench adi`: what ADIs cost the device model alone and the guest's kernel, by how
-//! many there are, and what one of them does beside AF_XDP on idpf and a veth pair in the same
-//! guest.
+//! `cargo xtask bench adi`: the cost of ADIs in the device model alone and in the guest's kernel,
+//! by their number, and the performance of one of them compared to AF_XDP on idpf and a veth pair
+//! in the same guest.
 
 mod model;
 
@@ -19,11 +19,11 @@ use super::report::{self, Column, Quantity, Report};
 use super::Args;
 use crate::build;
 
-/// How many ADIs are made at once in the guest.
+/// Numbers of ADIs that exist at the same time in the guest.
 const POPULATIONS: [u32; 3] = [1, 100, 1000];
-/// What the ADIs are bound to: nothing, or the driver that makes each a VFIO device.
+/// The driver that the ADIs are bound to: none, or the one that makes each a VFIO device.
 const DRIVERS: [&str; 2] = ["none", "vfio"];
-/// Limit for a step in the guest.
+/// Timeout of a step in the guest.
 const LIMIT: Duration = Duration::from_secs(300);
 
 const COLUMNS: [Column; 3] = [
@@ -41,7 +41,7 @@ const COLUMNS: [Column; 3] = [
     },
 ];
 
-/// What is measured of which of them, by the script's name for it.
+/// Quantities that are measured, by their names in the script, and the columns that have them.
 const FIGURES: [(&str, Quantity, &[&str]); 6] = [
     (
         "out",
@@ -75,11 +75,11 @@ const FIGURES: [(&str, Quantity, &[&str]); 6] = [
     ),
 ];
 
-/// The rates at which frames are offered from the wire; the best that is delivered counts, since a
-/// flood takes the CPU from whoever should receive it.
+/// Rates at which frames are offered from the wire; the highest delivered rate counts, since a
+/// flood takes the CPU from the receiver.
 const OFFERED: [u32; 3] = [50_000, 150_000, 400_000];
 
-/// What the contenders are, for whoever reads the output.
+/// Description of the contenders, for readers of the output.
 const NOTE: &str = "\
 adi: `adit pktgen` and `adit ping` on one queue pair of an ADI; afxdp: DPDK's testpmd on an AF_XDP \
 socket (zero-copy) of a second such NIC under idpf, one queue; both poll (asleep: the ADI's owner \
@@ -157,7 +157,7 @@ fn boot() -> Result<Guest> {
     build::module(&tree, Flavour::Stock)?;
     build::cli()?;
     let binary = build::nic()?;
-    // Two functions have the same ids: the first, which has ADIs, is told which it is.
+    // Two functions have the same ids: the first, which has ADIs, is given its own id.
     let nics = [vec!["--requester-id".into(), "00:05.0".into()], Vec::new()];
     let nics = nics.map(|args| Nic::Adit {
         binary: binary.clone(),
@@ -171,7 +171,7 @@ fn boot() -> Result<Guest> {
     Guest::boot(&tree, &image, &config)
 }
 
-/// Each is first in every other round.
+/// Returns the contenders, with another one first in each round.
 fn in_turn(round: usize, contenders: &[&'static str]) -> Vec<&'static str> {
     let mut contenders = contenders.to_vec();
     let first = round % contenders.len();
@@ -179,23 +179,23 @@ fn in_turn(round: usize, contenders: &[&'static str]) -> Vec<&'static str> {
     contenders
 }
 
-/// What the script measures.
+/// Returns the figure measured by the script.
 fn figure(guest: &mut Guest, words: &[&str]) -> Result<f64> {
     let mut all = vec!["adi.sh"];
     all.extend(words);
     let text = in_guest(guest, &all, LIMIT)?;
-    // Other programs may have said something before.
+    // Other programs may have printed something before.
     let last = text.lines().last().unwrap_or_default();
     last.parse()
         .with_context(|| format!("`adi.sh {}` printed `{text}`", words.join(" ")))
 }
 
-/// The best of what arrives at the offered rates.
+/// Returns the highest delivered rate at the offered rates.
 fn best(guest: &mut Guest, name: &str, seconds: u32) -> Result<f64> {
     let mut best = 0.0_f64;
     for offered in OFFERED {
         let got = match figure(guest, &[name, &seconds.to_string(), &offered.to_string()]) {
-            // It did not stand this rate, but another.
+            // This rate is too high for it, but a lower one was not.
             Err(_) if best > 0.0 => break,
             other => other?,
         };
@@ -207,7 +207,7 @@ fn best(guest: &mut Guest, name: &str, seconds: u32) -> Result<f64> {
     Ok(best)
 }
 
-/// What making so many has taken: the script's last line, an array.
+/// Parses the cost of creating `count` ADIs: the script's last line, an array.
 fn population(count: u32, driver: &str, text: &str) -> Result<Value> {
     let line = text.lines().last().unwrap_or_default();
     let [create, destroy, both, bytes]: [Option<f64>; 4] = serde_json::from_str(line)

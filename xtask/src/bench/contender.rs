@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is compared.
+//! The NICs that are compared.
 
 use std::path::Path;
 
@@ -7,21 +7,21 @@ use adit_qemu_tests::nic::Nic;
 
 use super::report::Column;
 
-/// A NIC, in one way of using it.
+/// A NIC, in one configuration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Contender {
-    /// What tables and figures call it.
+    /// Its name in tables and figures.
     pub(crate) name: &'static str,
-    /// Which of the guest's NICs it is: the wire and the PCI slot.
+    /// Its index among the guest's NICs: that of the wire and the PCI slot.
     pub(crate) index: usize,
-    /// Whether the NIC is ours.
+    /// `true` if the NIC is ours.
     pub(crate) ours: bool,
-    /// Receive coalescing in the device, which idpf leaves off; measured for streams to the guest
-    /// only, as nothing else is coalesced.
+    /// `true` for receive coalescing in the device, which idpf leaves off; measured for streams to
+    /// the guest only, as nothing else is coalesced.
     pub(crate) gro_hw: bool,
 }
 
-/// In the order of the table.
+/// The contenders, in the order of the table.
 pub(crate) const CONTENDERS: [Contender; 5] = [
     Contender::ours("adit", false),
     Contender::ours("adit gro-hw", true),
@@ -30,7 +30,7 @@ pub(crate) const CONTENDERS: [Contender; 5] = [
     Contender::peer("e1000e", 3),
 ];
 
-/// NICs in the guest.
+/// Number of NICs in the guest.
 pub(crate) const NICS: usize = 4;
 
 impl Contender {
@@ -43,7 +43,7 @@ impl Contender {
         }
     }
 
-    /// Its column in the table.
+    /// Returns its column in the table.
     pub(crate) const fn column(&self) -> Column {
         Column {
             name: self.name,
@@ -61,7 +61,7 @@ impl Contender {
     }
 }
 
-/// The NICs to boot with, in the order of [`Contender::index`].
+/// Returns the NICs to boot with, in the order of [`Contender::index`].
 pub(crate) fn nics(adit_nic: &Path) -> [Nic; NICS] {
     let model = |device: &str| Nic::Qemu {
         device: device.into(),

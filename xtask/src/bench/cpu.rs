@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! CPU time of the emulator's side.
+//! CPU time of the emulator and the device process.
 
 use std::fs;
 use std::ops::Sub;
@@ -10,22 +10,22 @@ use anyhow::{Context, Result};
 /// CPU seconds (user and system) that processes have used.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct CpuTime {
-    /// The device process beside QEMU, if there is one.
+    /// The device process besides QEMU, if there is one.
     pub(crate) device: f64,
-    /// All of QEMU, threads that have ended included.
+    /// All of QEMU, including threads that have exited.
     pub(crate) qemu: f64,
-    /// QEMU's vCPU threads: the guest's own instructions, but also what QEMU's models do at once
-    /// when the guest touches a register.
+    /// QEMU's vCPU threads: the guest's own instructions, but also the work of QEMU's models that
+    /// is done synchronously when the guest accesses a register.
     pub(crate) vcpus: f64,
 }
 
 impl CpuTime {
-    /// The device's work as far as it can be told apart: no vCPU thread counts.
+    /// Returns the device's work as far as it can be separated: no vCPU thread counts.
     pub(crate) fn device_side(self) -> f64 {
         self.device + self.qemu - self.vcpus
     }
 
-    /// Everything, the guest's instructions too.
+    /// Returns the total, including the guest's instructions.
     pub(crate) fn whole(self) -> f64 {
         self.device + self.qemu
     }
@@ -51,7 +51,7 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// What they have used until now.
+    /// Returns the CPU time that they have used so far.
     pub(crate) fn cpu_time(self) -> Result<CpuTime> {
         let folder = |pid: u32| PathBuf::from("/proc").join(pid.to_string());
         let time = |path: PathBuf| -> Result<f64> {
@@ -62,7 +62,7 @@ impl Processes {
         let mut vcpus = 0.0;
         for task in fs::read_dir(folder(self.qemu).join("task"))? {
             let task = task?.path();
-            // A worker thread may have ended since it was listed; vCPU threads do not.
+            // A worker thread may have exited since it was listed; vCPU threads do not.
             let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
             if name.starts_with("CPU ") {
                 vcpus += time(task.join("stat"))?;
@@ -78,7 +78,8 @@ impl Processes {
     }
 }
 
-/// The user and system time in a line of `/proc/PID/stat` (proc_pid_stat(5), fields 14 and 15).
+/// Returns the user and system time in a line of `/proc/PID/stat` (proc_pid_stat(5), fields 14 and
+/// 15).
 fn seconds(stat: &str) -> Option<f64> {
     // The name, field 2, is in parentheses and may contain anything.
     let (_, fields) = stat.rsplit_once(") ")?;
@@ -87,7 +88,8 @@ fn seconds(stat: &str) -> Option<f64> {
     Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// The program at the end of the chain of helpers (nsenter(1) stays and waits) that starts at `pid`.
+/// Returns the program at the end of the chain of helpers (nsenter(1) stays and waits) that starts
+/// at `pid`.
 pub(crate) fn innermost(pid: u32) -> u32 {
     let mut pid = pid;
     loop {

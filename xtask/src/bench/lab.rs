@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The guest with all NICs in it, and the measurements that can be made of one of them.
+//! The guest with all NICs, and the measurements that can be made of one of them.
 
 use std::process::{Child, Stdio};
 use std::thread::sleep;
@@ -14,13 +14,13 @@ use super::contender::{nics, Contender, NICS};
 use super::cpu::{innermost, CpuTime, Processes};
 use crate::build;
 
-/// Limit for a step in the guest beyond what it measures.
+/// Timeout of a step in the guest, in addition to the time that it measures.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// What the sender of the wire pretends to be; nothing answers it.
+/// Source address of the sender on the wire; nothing replies to it.
 const STRANGER: &str = "02:00:00:00:00:fe";
 
-/// What goes on before a window opens, so that it sees the steady state.
+/// Time before a measurement window opens, so that it sees the steady state.
 const SETTLE: Duration = Duration::from_millis(700);
 
 /// A NIC as the guest sees it.
@@ -31,21 +31,21 @@ pub(crate) struct Interface {
     pub(crate) driver: String,
 }
 
-/// Which way a stream goes.
+/// Direction of a stream.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Direction {
     GuestToHost,
     HostToGuest,
 }
 
-/// Packets and the CPU time that they took in the same window.
+/// Packet rate and the CPU time used in the same window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PacketRate {
     pub(crate) per_second: f64,
     pub(crate) cpu_per_second: CpuTimePerSecond,
 }
 
-/// CPU seconds a second: not counting vCPU threads, and all.
+/// CPU seconds per second: without vCPU threads, and all.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuTimePerSecond {
     pub(crate) device_side: f64,
@@ -74,7 +74,7 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Boots it.
+    /// Boots the guest.
     pub(crate) fn start() -> Result<Self> {
         let (tree, image) = build::set_up(Flavour::Stock)?;
         let config = GuestConfig {
@@ -116,20 +116,20 @@ impl Lab {
         })
     }
 
-    /// Lets everything come to rest, and switches what the contender wants switched.
+    /// Prepares a measurement: sets the contender's features, and resolves addresses.
     pub(crate) fn prepare(&mut self, contender: Contender) -> Result<()> {
         if contender.ours {
             let state = if contender.gro_hw { "on" } else { "off" };
             let dev = self.interface(contender).name.clone();
             self.run_in_guest(&["ethtool", "-K", &dev, "rx-gro-hw", state])?;
         }
-        // Both ends know each other before anything is timed.
+        // Both ends resolve each other's addresses before anything is timed.
         let guest = wire::addresses(contender.index, 2).0;
         self.on_the_wire(&["ping", "-n", "-q", "-c", "2", "-i", "0.2", &guest])?;
         Ok(())
     }
 
-    /// TCP goodput of one stream in bit/s, as the receiver saw it.
+    /// Returns the TCP goodput of one stream in bit/s, as measured by the receiver.
     pub(crate) fn goodput(
         &mut self,
         contender: Contender,
@@ -151,7 +151,7 @@ impl Lab {
             .with_context(|| format!("iperf3 reports: {}", report["error"]))
     }
 
-    /// 64-byte frames out of the guest: what comes out of the TAP device.
+    /// Measures 64-byte frames sent by the guest, counted at the TAP device.
     pub(crate) fn transmit(&mut self, contender: Contender, time: Duration) -> Result<PacketRate> {
         let dev = self.interface(contender).name.clone();
         let seconds = (time + 2 * SETTLE).as_secs_f64().to_string();
@@ -171,7 +171,7 @@ impl Lab {
         result
     }
 
-    /// Waits until frames come, then counts for `time`.
+    /// Waits until frames arrive, then counts for `time`.
     fn window_after_first(&self, contender: Contender, time: Duration) -> Result<PacketRate> {
         let start = Instant::now();
         let first = self.frames_sent(contender)?;
@@ -198,7 +198,8 @@ impl Lab {
         })
     }
 
-    /// 64-byte frames to the guest, offered at `rate` a second: what its driver delivers.
+    /// Measures 64-byte frames sent to the guest, offered at `rate` per second: those that its
+    /// driver delivers.
     pub(crate) fn receive(
         &mut self,
         contender: Contender,
@@ -208,7 +209,7 @@ impl Lab {
         let interface = self.interface(contender);
         let (dev, guest_mac) = (interface.name.clone(), interface.mac.clone());
         let address = wire::addresses(contender.index, 2).0;
-        // Ports that change, so that a NIC with several queues can use them.
+        // The ports vary, so that a NIC with several queues can use them.
         let packet = format!(
             "{{ eth(da={guest_mac}, sa={STRANGER}), ipv4(sa=10.99.{}.9, da={address}), \
              udp(sp=dinc(1024, 1087), dp=9), fill(0, 18) }}",
@@ -226,7 +227,7 @@ impl Lab {
             .spawn()
             .context("cannot start trafgen on the wire")?;
         let result = self.count_received(contender, &dev, time);
-        // nsenter(1) dies with its child, not the other way round.
+        // nsenter(1) exits with its child, not the other way round.
         end(&mut sender);
         result
     }
@@ -256,7 +257,7 @@ impl Lab {
         })
     }
 
-    /// Round trips in microseconds, from the wire to the guest and back.
+    /// Returns round-trip times in microseconds, from the wire to the guest and back.
     pub(crate) fn round_trips(&self, contender: Contender, count: u32) -> Result<Vec<f64>> {
         let (count, guest) = (count.to_string(), wire::addresses(contender.index, 2).0);
         let text =
@@ -264,7 +265,7 @@ impl Lab {
         Ok(times(&text))
     }
 
-    /// What the processes use when nothing happens.
+    /// Returns the CPU time that the processes use when idle.
     pub(crate) fn idle(&self, time: Duration) -> Result<CpuTimePerSecond> {
         let processes = Processes {
             qemu: self.qemu,
@@ -277,7 +278,7 @@ impl Lab {
         Ok(CpuTimePerSecond::new(used, start.elapsed()))
     }
 
-    /// Runs something at the other end of the wire and returns what it printed.
+    /// Runs a command at the other end of the wire and returns its output.
     pub(crate) fn on_the_wire(&self, words: &[&str]) -> Result<String> {
         let (program, args) = words.split_first().context("no command")?;
         let output = self.guest.entrance().command(program).args(args).output()?;
@@ -302,9 +303,10 @@ impl Lab {
         }
     }
 
-    /// Frames that came out of the guest on the contender's wire: what its TAP device received.
+    /// Returns the number of frames from the guest on the contender's wire: those that its TAP
+    /// device received.
     fn frames_sent(&self, contender: Contender) -> Result<u64> {
-        // This file shows the network of the process that it belongs to.
+        // This file shows the network of its process.
         let path = format!("/proc/{}/net/dev", self.qemu);
         let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
         received(&text, &wire::interface(contender.index))
@@ -322,7 +324,7 @@ impl Drop for Lab {
     }
 }
 
-/// Ends what runs inside the name spaces; nsenter(1), which waits for it, follows.
+/// Ends the process inside the namespaces; nsenter(1), which waits for it, follows.
 fn end(child: &mut Child) {
     let inner = innermost(child.id());
     if let Some(pid) = i32::try_from(inner)
@@ -354,7 +356,7 @@ fn output(guest: &mut Guest, words: &[&str], limit: Duration) -> Result<String> 
     Ok(text)
 }
 
-/// The packets that `interface` received, from `/proc/net/dev` (proc_pid_net(5)).
+/// Returns the number of packets that `interface` received, from `/proc/net/dev` (proc_pid_net(5)).
 fn received(text: &str, interface: &str) -> Option<u64> {
     let fields = text
         .lines()
@@ -362,7 +364,7 @@ fn received(text: &str, interface: &str) -> Option<u64> {
     fields.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The times in what ping(8) prints, in microseconds.
+/// Returns the times in the output of ping(8), in microseconds.
 fn times(text: &str) -> Vec<f64> {
     text.lines()
         .filter_map(|line| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `cargo xtask bench net`: in one guest, our NIC beside QEMU's virtio-net, igb and e1000e, each on
-//! a TAP device of its own in the same network, one measured at a time.
+//! `cargo xtask bench net`: in one guest, our NIC compared to QEMU's virtio-net, igb and e1000e,
+//! each on its own TAP device in the same network, one measured at a time.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -25,13 +25,13 @@ const PING_MEDIAN: Quantity = Quantity::lower("ping, median", "us");
 const PING_99: Quantity = Quantity::lower("ping, 99th percentile", "us");
 const IDLE: Quantity = Quantity::lower("adit-nic, idle", "% of a CPU");
 
-/// What the CPU figures mean, for whoever reads the output.
+/// Explanation of the CPU figures, for readers of the output.
 const CPU_NOTE: &str = "CPU: user + system time on the host in the same window. `no vCPU threads` \
 counts adit-nic (for ours) and every QEMU thread but the vCPUs; QEMU's own models also work inside \
 vCPU threads, on each register access, which that leaves out. `QEMU + adit-nic` counts all of QEMU, \
 the guest's own instructions too, and adit-nic for ours.";
 
-/// How long and how often.
+/// Durations and numbers of measurements.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     rounds: usize,
@@ -58,8 +58,8 @@ impl Plan {
     }
 }
 
-/// The rates at which frames are offered to the guest; the best that is delivered counts, since a
-/// flood takes the CPU from whoever should receive it.
+/// Rates at which frames are offered to the guest; the highest delivered rate counts, since a flood
+/// takes the CPU from the receiver.
 const OFFERED: [u32; 4] = [50_000, 100_000, 200_000, 400_000];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The contenders that are asked for.
+/// Returns the requested contenders.
 fn chosen(only: &[String]) -> Result<Vec<Contender>> {
     if let Some(unknown) = only
         .iter()
@@ -123,8 +123,8 @@ fn chosen(only: &[String]) -> Result<Vec<Contender>> {
     Ok(CONTENDERS.into_iter().filter(wanted).collect())
 }
 
-/// The contenders, another one first in each round and every other round backwards: what else the
-/// machine does should not always hit the same one.
+/// Returns the contenders, with another one first in each round and every other round reversed:
+/// other load on the machine should not always affect the same one.
 fn order(round: usize, contenders: &[Contender]) -> Vec<Contender> {
     let mut order = contenders.to_vec();
     if round % 2 == 1 {
@@ -168,7 +168,8 @@ fn measure(lab: &mut Lab, contender: Contender, plan: Plan, report: &mut Report)
     Ok(())
 }
 
-/// The best of what arrives at the offered rates; one that the NIC does not come near is the last.
+/// Returns the highest delivered rate at the offered rates; stops at one that the NIC does not come
+/// near.
 fn best_received(lab: &mut Lab, contender: Contender, plan: Plan) -> Result<PacketRate> {
     let mut best: Option<PacketRate> = None;
     for offered in OFFERED {
@@ -183,7 +184,8 @@ fn best_received(lab: &mut Lab, contender: Contender, plan: Plan) -> Result<Pack
     best.ok_or_else(|| anyhow::anyhow!("nothing was offered"))
 }
 
-/// Packets a second, and what a million of them takes without and with the vCPU threads.
+/// Returns packets per second, and the CPU time of a million of them without and with the vCPU
+/// threads.
 fn rates(rate: &Result<PacketRate>, what: [Quantity; 3]) -> Vec<(Quantity, Result<f64>)> {
     let [packets, device_side, whole] = what;
     let rate = match rate {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! P4Runtime on loopback: updates a second in batches, with gRPC and without.
+//! P4Runtime on loopback: updates per second in batches, with gRPC and without.
 
 use std::fs;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The P4 engine alone: packets through programs with tables of several sizes, on one core and on
-//! two, and control updates meanwhile.
+//! two, and concurrent control updates.
 
 mod fixtures;
 mod peers;
@@ -19,30 +19,31 @@ use super::Args;
 use fixtures::{frame, Fixture};
 use updates::Updates;
 
-/// Packets that go in at once.
+/// Number of packets per batch.
 const BATCH: usize = 32;
-/// The simple Internet mix: seven of 64 bytes, four of 570, one of 1518.
+/// The simple Internet mix (IMIX): seven packets of 64 bytes, four of 570, one of 1518.
 const IMIX: [usize; 12] = [64, 570, 64, 64, 570, 64, 1518, 64, 570, 64, 64, 570];
 
-/// What was measured with one program and one size.
+/// Results for one program and one table size.
 #[derive(Serialize)]
 struct Row {
     program: &'static str,
     entries: u64,
     masks: usize,
     bytes_per_entry: u64,
-    /// Per packet, on one core.
+    /// Time per packet, on one core.
     mean_ns: f64,
     p50_ns: f64,
     p99_ns: f64,
-    /// At the median, as all rates.
+    /// Rate at the median, as are all rates.
     mpps_64: f64,
     mpps_imix: f64,
     mpps_two_cores: f64,
-    /// As fast as they go, beside packets on the other core, and what of those is left, in percent.
+    /// Maximum update rate with packets on the other core, and the remaining packet rate in
+    /// percent.
     updates_per_s: f64,
     forwarding_percent: Option<f64>,
-    /// The same with 500,000 updates a second, or as many of those as there were.
+    /// The same with 500,000 updates per second, or as many of those as there were.
     paced_updates_per_s: f64,
     paced_forwarding_percent: Option<f64>,
 }
@@ -106,7 +107,7 @@ fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
 }
 
-/// Figures of code that is not optimized say nothing: runs what is.
+/// Runs the optimized build: figures of unoptimized code are meaningless.
 fn run_optimized(args: &Args) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args([
@@ -147,12 +148,12 @@ fn measure(fixture: Fixture, entries: u64, time: Duration, rounds: usize) -> Res
         });
         two = two.max(sum);
         updates.push(updates::measure(&engine, fixture, entries, 2 * time)?);
-        // The best of several: a machine that is shared disturbs all of it.
+        // The best of several rounds: other load on a shared machine slows everything.
         if best.as_ref().is_none_or(|best| one.mpps > best.mpps) {
             best = Some(one);
         }
     }
-    // Ratios are not the best, but those of the round in the middle.
+    // Ratios are not the best ones, but those of the median round.
     updates.sort_by(|a, b| {
         a.paced_left
             .partial_cmp(&b.paced_left)
@@ -185,7 +186,7 @@ struct Rate {
     mean_ns: f64,
 }
 
-/// A core that sends packets through, to entries at random.
+/// A core that forwards packets, to random entries.
 struct Forwarder {
     worker: Worker,
     fixture: Fixture,
@@ -193,7 +194,7 @@ struct Forwarder {
     frames: Vec<Vec<u8>>,
     random: u64,
     packets: u64,
-    /// What came out, so that nothing is left out.
+    /// Sum over the output, so that nothing is optimized away.
     headers: u64,
 }
 
@@ -210,7 +211,7 @@ impl Forwarder {
         }
     }
 
-    /// How many nanoseconds a batch took.
+    /// Processes a batch and returns its duration in nanoseconds.
     fn batch(&mut self) -> u64 {
         for frame in &mut self.frames {
             self.random ^= self.random << 13;
@@ -234,7 +235,7 @@ impl Forwarder {
     }
 }
 
-/// Sends packets through for a while.
+/// Forwards packets for `time`.
 fn forward(
     engine: &Arc<Engine>,
     fixture: Fixture,
@@ -251,7 +252,7 @@ fn forward(
     let total: u64 = batches.iter().sum();
     batches.sort_unstable();
     let at = |percent: usize| batches[(batches.len() - 1) * percent / 100] as f64 / BATCH as f64;
-    // By the median: what took the core away for a while says nothing of the engine.
+    // By the median: preemption of the core says nothing about the engine.
     Rate {
         mpps: 1000.0 / at(50).max(0.001),
         p50_ns: at(50),

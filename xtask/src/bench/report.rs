@@ -9,7 +9,7 @@ use adit_qemu_tests::paths;
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
 
-/// A thing that is measured.
+/// A measured quantity.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Quantity {
     pub(crate) name: &'static str,
@@ -43,7 +43,7 @@ impl Quantity {
     }
 }
 
-/// What was measured of one quantity for one contender, a sample a round.
+/// Samples of one quantity for one contender, one per round.
 #[derive(Debug)]
 struct Figure {
     contender: &'static str,
@@ -51,15 +51,15 @@ struct Figure {
     samples: Vec<f64>,
 }
 
-/// Who is measured, a column of the table.
+/// A contender, with a column in the table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     pub(crate) name: &'static str,
-    /// Whether it is ours.
+    /// `true` if it is ours.
     pub(crate) ours: bool,
 }
 
-/// All that was measured.
+/// Results of all measurements.
 #[derive(Debug)]
 pub(crate) struct Report {
     columns: Vec<Column>,
@@ -69,7 +69,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// An empty one.
+    /// Creates an empty report.
     pub(crate) fn new(columns: &[Column]) -> Self {
         Self {
             columns: columns.to_vec(),
@@ -98,7 +98,7 @@ impl Report {
         }
     }
 
-    /// Notes a measurement that gave no figure.
+    /// Records a measurement without a result.
     pub(crate) fn fail(&mut self, failure: String) {
         println!("  {failure}");
         self.failures.push(failure);
@@ -111,7 +111,7 @@ impl Report {
             .and_then(|it| percentile(&it.samples, 50.0))
     }
 
-    /// Ours over each peer: (quantity, ours, peer, ratio).
+    /// Returns the ratios of ours to each peer: (quantity, ours, peer, ratio).
     fn ratios(&self) -> Vec<(Quantity, &'static str, &'static str, f64)> {
         let mut ratios = Vec::new();
         for quantity in &self.quantities {
@@ -132,7 +132,7 @@ impl Report {
         ratios
     }
 
-    /// The figures, then the ratios, as tables.
+    /// Returns the figures, then the ratios, as tables.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
         row(
@@ -185,7 +185,7 @@ impl Report {
         text
     }
 
-    /// The report for programs.
+    /// Returns the report as JSON.
     pub(crate) fn json(&self, name: &str, environment: &Value) -> Value {
         let figures: Vec<_> = self.figures.iter().map(Figure::json).collect();
         let ratios: Vec<_> = self
@@ -251,7 +251,7 @@ fn format_figure(figure: f64) -> String {
     }
 }
 
-/// The `percent`th percentile of `samples`, between its neighbours if it falls between two.
+/// Returns the `percent`th percentile of `samples`, interpolated if it falls between two.
 pub(crate) fn percentile(samples: &[f64], percent: f64) -> Option<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A machine for the selftests about wires: two NICs of ours, cabled to each other, to QEMU and to
-//! recordings.
+//! A machine for the selftests about wires: two of our NICs, connected to each other, to QEMU and
+//! to recordings.
 //!
 //! | port | MAC | wire |
 //! |---|---|---|
@@ -11,7 +11,7 @@
 //! | NIC 1, 0 | 02:ad:17:00:01:01 | TAP `wire1` |
 //! | NIC 1, 1 | 02:ad:17:00:01:02 | UNIX sockets, to NIC 0 |
 //!
-//! NIC 1 has the id by which DPDK's idpf driver knows its device.
+//! NIC 1 has the device id that DPDK's idpf driver matches.
 
 use std::fs;
 use std::path::Path;
@@ -21,15 +21,15 @@ use adit_qemu_tests::nic::Nic;
 use adit_qemu_tests::paths;
 use anyhow::{Context, Result};
 
-/// Where its selftests are in the guest.
+/// Folder of its selftests in the guest.
 pub(super) const FOLDER: &str = "/repo/qemu-tests/selftests/cables";
 
-/// Frames of the recording, a quarter of a second apart: it begins with the device process and is
-/// to last until the test's turn comes.
+/// Number of frames of the recording, a quarter of a second apart: it begins with the device
+/// process and must last until the test runs.
 const FRAMES: u32 = 2400;
 const INTERVAL_MICROSECONDS: u32 = 250_000;
 
-/// The machine; also makes the recording that it replays.
+/// Returns the machine; also creates the recording that it replays.
 pub(super) fn config(binary: &Path) -> Result<GuestConfig> {
     let folder = paths::scratch()?.join("cables");
     fs::create_dir_all(&folder)?;
@@ -71,7 +71,7 @@ pub(super) fn config(binary: &Path) -> Result<GuestConfig> {
     })
 }
 
-/// Numbered frames of the experimental EtherType for port 3, as a classic pcap file
+/// Returns numbered frames of the experimental EtherType for port 3, as a classic pcap file
 /// (draft-ietf-opsawg-pcap), times in microseconds.
 fn recording() -> Vec<u8> {
     const LENGTH: u32 = 64;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The ways in which a guest ends, as `cargo xtask guest` reports them: status and words.
+//! The ways in which a guest ends, as reported by `cargo xtask guest`: status and messages.
 
 mod terminal;
 
@@ -11,20 +11,20 @@ use anyhow::{Context, Result};
 /// The name of these tests.
 pub(super) const NAME: &str = "endings";
 
-/// Half a minute longer than any of the ends is to take: a guest that is not ended gives status 0
-/// only after it.
+/// Command that lasts half a minute longer than any of the ends may take: a guest that is not ended
+/// exits with status 0 only after it.
 const FOR_LONG: &str = "sleep 60; echo not ended";
 
 /// One way to end.
 struct Case {
     name: &'static str,
     options: &'static [&'static str],
-    /// What the guest runs before it sleeps.
+    /// Command that the guest runs before it sleeps.
     command: &'static str,
     status: i32,
-    /// What standard error has to contain.
+    /// Texts that standard error must contain.
     says: &'static [&'static str],
-    /// What it must not.
+    /// Texts that it must not contain.
     not: &'static [&'static str],
 }
 

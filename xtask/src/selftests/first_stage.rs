@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A machine whose IOMMU has first-stage tables, which the kernel then uses for ADIs: other entries
-//! in other places than those of the second stage (VT-d specification, 3.6 and 3.7), which the
-//! device walks, too.
+//! A machine whose IOMMU has first-stage tables, which the kernel then uses for ADIs: their entries
+//! and locations differ from those of the second stage (VT-d specification, 3.6 and 3.7), and the
+//! device walks them, too.
 
 use std::path::Path;
 
@@ -10,16 +10,16 @@ use adit_qemu_tests::nic::Nic;
 
 use super::Which;
 
-/// The selftests that run once more in it.
+/// The selftests that also run in it.
 const NAMES: [&str; 2] = ["adi_isolation", "adi_ping"];
 
-/// Those of them that are to run.
+/// Returns those of them that are selected.
 pub(super) fn names(which: &Which) -> Vec<&'static str> {
     let wanted = |name: &&str| !which.soak && name.contains(which.filter);
     NAMES.into_iter().filter(wanted).collect()
 }
 
-/// The machine.
+/// Returns the machine.
 pub(super) fn config(binary: &Path) -> GuestConfig {
     GuestConfig {
         nics: vec![Nic::Adit {

@@ -7,9 +7,9 @@
 //! | 1 | 02:ad:17:00:01:01 | TAP `wire1` | `classifier.p4` |
 //! | 2 | 02:ad:17:00:02:01 | TAP `wire2` | `acl.p4` |
 //! | 3 | 02:ad:17:00:03:01 | TAP `wire3` | `l3.p4` |
-//! | 4 | 02:ad:17:00:04:01 | TAP `wire4`, TAP `wire4b` | what a P4Runtime client gives it |
+//! | 4 | 02:ad:17:00:04:01 | TAP `wire4`, TAP `wire4b` | set by a P4Runtime client |
 //!
-//! Addresses are 10.99.N.1 at the wire and 10.99.N.2 in the guest. The wire's end of NIC N is to
+//! Addresses are 10.99.N.1 at the wire and 10.99.N.2 in the guest. The wire's end of NIC N must
 //! have the MAC address 02:ad:17:ff:0N:01.
 
 use std::fs;
@@ -22,7 +22,7 @@ use adit_qemu_tests::paths;
 use adit_qemu_tests::python::FINSY;
 use anyhow::{ensure, Context, Result};
 
-/// Where its selftests are in the guest.
+/// Folder of its selftests in the guest.
 pub(super) const FOLDER: &str = "/repo/qemu-tests/selftests/p4";
 
 /// Programs and their entries.
@@ -63,13 +63,14 @@ const PROGRAMS: [(&str, &[&str]); 4] = [
 
 /// The selftest of P4Runtime.
 const P4RUNTIME: &str = "p4_runtime";
-/// What the client gives the NIC.
+/// The programs that the client sets on the NIC.
 const GIVEN: [&str; 2] = ["l3", "acl"];
-/// Where the NIC serves P4Runtime, and the client takes requests (a port), in the wire's network.
+/// Address of the NIC's P4Runtime server, and the port on which the client takes requests, in the
+/// wire's network.
 const SERVER: &str = "127.0.0.1:9559";
 const REQUESTS: &str = "9560";
 
-/// The machine.
+/// Returns the machine.
 pub(super) fn config(binary: &Path) -> GuestConfig {
     let folder = paths::repo().join("p4");
     let with_programs = PROGRAMS.iter().map(|(program, defines)| {
@@ -96,8 +97,8 @@ pub(super) fn config(binary: &Path) -> GuestConfig {
     }
 }
 
-/// Starts the client that the selftest of P4Runtime asks to do things, if it is to run. It ends
-/// with the guest.
+/// Starts the client that the selftest of P4Runtime sends requests to, if that selftest is
+/// selected. It ends with the guest.
 pub(super) fn client(guest: &Guest, adit: &Path, filter: &str) -> Result<Option<Child>> {
     if !P4RUNTIME.contains(filter) {
         return Ok(None);

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Shows the selftests' report as it comes.
+//! Shows the selftests' report as it arrives.
 
 use adit_qemu_tests::ktap::{Parser, TestResult, Totals, Verdict};
 
-/// Cuts the runner's output into lines and prints the results.
+/// Splits the runner's output into lines and prints the results.
 #[derive(Default)]
 pub(super) struct Reader {
     parser: Parser,
     rest: Vec<u8>,
-    /// The subtests since the last test ended.
+    /// Failed subtests since the last test ended.
     failed: Vec<TestResult>,
     skipped: Vec<TestResult>,
     passed: usize,
 }
 
 impl Reader {
-    /// Takes what the runner prints.
+    /// Takes output of the runner.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
         while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
@@ -50,7 +50,7 @@ impl Reader {
             Verdict::Failed => "FAILED",
             Verdict::Skipped => "skipped",
         };
-        // A single check, as that for leaks after each test, has no parts.
+        // A single check, such as that for leaks after each test, has no parts.
         let parts = match (self.passed, &self.failed[..], &self.skipped[..]) {
             (0, [], []) => String::new(),
             (passed, ..) => format!(" ({passed} of it passed)"),

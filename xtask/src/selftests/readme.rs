@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! README's commands, run as they are written: the installation on the host, QEMU's lines in the
-//! sandbox with the small guest of `cargo xtask image`, the commands for that guest in it. (Those
-//! for the guest of `cargo xtask guest` are run by a selftest in it, those about P4 by a test of the
-//! command line.)
+//! README's commands, run as they are written: the installation on the host, QEMU's command lines
+//! in the sandbox with the small guest of `cargo xtask image`, the commands for that guest in it.
+//! (Those for the guest of `cargo xtask guest` are run by a selftest in it, those about P4 by a
+//! test of the command line.)
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
@@ -20,13 +20,13 @@ const README: &str = include_str!("../../../README.md");
 /// The name of these tests.
 pub(super) const NAME: &str = "readme_qemu";
 
-/// Blocks with a line for QEMU; `KIND guest` is the block for its guest.
+/// Blocks with a command line of QEMU; `KIND guest` is the block for its guest.
 const MACHINES: [&str; 2] = ["idpf", "adis"];
 
-/// Limit for a machine with all that it does.
+/// Timeout of a machine with all its commands.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Runs a block as README has it, in a folder with the image whose guest runs the other block.
+/// Runs a block of README, in a folder with the image, whose guest runs the other block.
 const MACHINE: &str = r#"
 set -e
 folder=/scratch/readme kind=$1
@@ -41,7 +41,7 @@ timeout "$2" bash -e "$folder/$kind.sh" </dev/null || echo "status $?"
 cat nic.log >&2
 "#;
 
-/// Beyond README: the NIC is removed and found again, whichever driver has it.
+/// Additional commands: the NIC is removed and rescanned, whichever driver is bound to it.
 const RESCAN: &str = r#"
 nic=$(grep -l 0x020001 /sys/bus/pci/devices/*/class)
 echo >"${nic%/class}/driver_override"
@@ -58,13 +58,13 @@ for _ in $(seq 50); do ! ping -c 1 -W 1 10.99.0.1 || break; done
 ping -c 3 10.99.0.1
 "#;
 
-/// A block of commands and what is written behind its fence's `sh`.
+/// A block of commands and the words after its fence's `sh`.
 struct Block {
     kind: String,
     text: String,
 }
 
-/// The blocks of commands.
+/// Returns the blocks of commands.
 fn blocks() -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut lines = README.lines();
@@ -80,7 +80,7 @@ fn blocks() -> Vec<Block> {
     blocks
 }
 
-/// The text of the block of that kind.
+/// Returns the text of the block of that kind.
 fn block(kind: &str) -> Result<String> {
     let mut found = blocks().into_iter().filter(|block| block.kind == kind);
     let block = found.next();
@@ -114,8 +114,8 @@ pub(super) fn run(tree: &Tree, image: &Image) -> Result<Totals> {
     Ok(totals)
 }
 
-/// Installs the two programs, elsewhere than in the user's folder, and puts the device process where
-/// the sandbox has it on the PATH.
+/// Installs the two programs, not in the user's folder, and copies the device process to a folder
+/// in the sandbox's PATH.
 fn install() -> Result<()> {
     let root = paths::target().join("readme");
     let output = Command::new("bash")
@@ -186,8 +186,8 @@ mod tests {
 
     use super::*;
 
-    /// Kinds of blocks, all of which some test runs: `xtask` below, `container`, `rootless` and `give
-    /// up` a selftest, `p4` and `p4rt` a test of `adit-cli`.
+    /// Kinds of blocks, each of which is run by some test: `xtask` below, `container`, `rootless`
+    /// and `give up` by a selftest, `p4` and `p4rt` by a test of `adit-cli`.
     const KINDS: [&str; 11] = [
         "xtask",
         "install",

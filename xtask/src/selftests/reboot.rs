@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Reboots with traffic under way: the device process stays, the driver comes back.
+//! Reboots with traffic in progress: the device process stays, and the driver binds again.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::{run_in, SELFTESTS};
 
-/// How the guest is made to reboot, and the selftests before and after it. The first two ways tell
+/// The ways to reboot the guest, and the selftests before and after it. The first two ways notify
 /// the driver (`pci_driver.shutdown`), the machine's reset does not.
 const WAYS: [(&str, &[&str], [&str; 2]); 5] = [
     ("orderly", &["reboot"], ["before", "after"]),
@@ -21,7 +21,7 @@ const WAYS: [(&str, &[&str], [&str; 2]); 5] = [
 const RESET: [&str; 3] = ["sh", "-c", "echo b >/proc/sysrq-trigger"];
 const ADIS: [&str; 2] = ["adis_in_use", "adis_again"];
 
-/// How long until the next boot's agent answers.
+/// Timeout until the next boot's agent replies.
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) fn run(guest: &mut Guest) -> Result<Totals> {

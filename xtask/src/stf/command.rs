@@ -14,7 +14,7 @@ pub(super) enum Command {
     },
     Expect {
         port: u16,
-        /// `None` for a packet of any content.
+        /// Expected content; `None` for a packet of any content.
         pattern: Option<Pattern>,
     },
     Add {
@@ -39,26 +39,26 @@ pub(super) enum Command {
     RegisterRead(String, usize, Option<u64>),
     RegisterWrite(String, usize, u64),
     Control(Control),
-    /// The command is refused.
+    /// A command that must be refused.
     Fails(Box<Command>),
 }
 
 #[derive(Debug, PartialEq)]
 pub(super) struct Action {
     pub(super) name: String,
-    /// Names and values.
+    /// Names and values of the arguments.
     pub(super) arguments: Vec<(String, String)>,
 }
 
-/// What a packet has to be: nibbles, `None` for any.
+/// The expected packet: nibbles, `None` for any.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Pattern {
     pub(super) nibbles: Vec<Option<u8>>,
-    /// Whether the packet ends with it.
+    /// `true` if the packet must end with it.
     pub(super) is_whole: bool,
 }
 
-/// The commands of a test with their line numbers.
+/// Parses the commands of a test, with their line numbers.
 pub(super) fn parse(text: &str) -> Result<Vec<(usize, Command)>> {
     let mut commands = Vec::new();
     for (n, line) in text.lines().enumerate() {
@@ -142,7 +142,7 @@ fn parse_line(line: &str) -> Result<Command> {
     })
 }
 
-/// `check_counter name(index) packets == n` or `bytes == n`.
+/// Parses `check_counter name(index) packets == n` or `bytes == n`.
 fn check_counter(rest: &str) -> Result<Command> {
     let (counter, rest) = rest
         .split_once('(')
@@ -184,7 +184,7 @@ fn pattern(text: &str) -> Result<Pattern> {
     Ok(pattern)
 }
 
-/// `table [priority] key:value… action(name:value, …)`.
+/// Parses `table [priority] key:value… action(name:value, …)`.
 fn add(rest: &str) -> Result<Command> {
     let (entry, action) = control::entry_and_action(rest)?;
     Ok(Command::Add { entry, action })
@@ -199,7 +199,7 @@ pub(super) fn action_of(text: &str) -> Result<Action> {
         });
     };
     let (arguments, _) = arguments.rsplit_once(')').context("`)` is missing")?;
-    // Some tests leave the commas out.
+    // Some tests omit the commas.
     let several = |part: &&str| part.matches(':').count() > 1;
     let arguments = arguments.split(',').flat_map(|part| match several(&part) {
         true => part.split_whitespace().collect::<Vec<_>>(),

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What came out against what was expected.
+//! Comparison of the output with the expected packets.
 
 use std::collections::BTreeMap;
 
 use super::command::Pattern;
 
-/// A packet that is expected: its line in the test, and what it has to be.
+/// An expected packet: its line in the test, and its pattern.
 pub(super) type Expected = (usize, Option<Pattern>);
 
-/// Compares port by port, in order; tells what differs.
+/// Compares port by port, in order; returns the differences.
 pub(super) fn compare(
     expected: &BTreeMap<u16, Vec<Expected>>,
     received: &BTreeMap<u16, Vec<Vec<u8>>>,
@@ -62,7 +62,7 @@ fn hex(packet: &[u8]) -> String {
     packet.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Both, one above the other, with marks under what differs.
+/// Returns both packets, one above the other, with marks under the differences.
 fn difference(pattern: &Pattern, packet: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('?');
     let wanted: String = pattern

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The lines of a test that control planes have more of than the community's form: what they are.
-//! The first word says which it is; [`HELP`] lists them.
+//! Parser of control-plane commands beyond the community's STF. The first word determines the
+//! command; [`HELP`] lists them.
 
 use anyhow::{bail, Context, Result};
 
@@ -37,7 +37,7 @@ Beyond those, TABLE [PRIORITY] KEY:VALUE… being an entry:
   check_drops REASON == N                how many packets went for that reason
   fails COMMAND                          the command is refused";
 
-/// An entry as it is known.
+/// A table entry's key, as written in a test.
 #[derive(Debug, PartialEq)]
 pub(super) struct Entry {
     pub(super) table: String,
@@ -45,7 +45,7 @@ pub(super) struct Entry {
     pub(super) keys: Vec<(String, String)>,
 }
 
-/// A member of a group: its id, weight and the port that it watches.
+/// A member of a group: its id, weight and watched port.
 pub(super) type Member = (u32, u32, Option<u32>);
 
 #[derive(Debug, PartialEq)]
@@ -78,7 +78,7 @@ pub(super) enum Change {
     Delete,
 }
 
-/// Rates a second and bursts; the second pair is the peak's, or 0 and the excess burst.
+/// Rates per second and bursts; the second pair is the peak's, or 0 and the excess burst.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rates {
     pub(super) committed: (u64, u64),
@@ -86,7 +86,7 @@ pub(super) struct Rates {
     pub(super) is_one: bool,
 }
 
-/// The command that a word begins; `None` if it is none of these.
+/// Parses the command that begins with `word`; returns `None` for an unknown one.
 pub(super) fn parse(word: &str, rest: &str) -> Result<Option<Control>> {
     let words: Vec<&str> = rest.split_whitespace().collect();
     let word_at = |n: usize| words.get(n).copied().context("something is missing");
@@ -190,7 +190,7 @@ fn integer(word: &str) -> Result<u64> {
     value.with_context(|| format!("`{word}` is no number"))
 }
 
-/// A time with its unit, in nanoseconds.
+/// Parses a time with its unit; returns nanoseconds.
 fn time(word: &str) -> Result<u64> {
     let split = word
         .find(|c: char| !c.is_ascii_digit())
@@ -208,7 +208,7 @@ fn time(word: &str) -> Result<u64> {
         .with_context(|| format!("`{word}` is too long"))
 }
 
-/// `TABLE [PRIORITY] KEY:VALUE…`.
+/// Parses `TABLE [PRIORITY] KEY:VALUE…`.
 pub(super) fn entry(text: &str) -> Result<Entry> {
     let mut words = text.split_whitespace();
     let table = unquoted(words.next().context("a table is missing")?);
@@ -230,7 +230,7 @@ pub(super) fn entry(text: &str) -> Result<Entry> {
     Ok(entry)
 }
 
-/// An entry, and behind it an action with `(…)`.
+/// Parses an entry, followed by an action with `(…)`.
 pub(super) fn entry_and_action(text: &str) -> Result<(Entry, Action)> {
     let open = text.find('(').context("an action with `(…)` is missing")?;
     let end = text[..open]
@@ -240,7 +240,7 @@ pub(super) fn entry_and_action(text: &str) -> Result<(Entry, Action)> {
     Ok((entry(head)?, action_of(action)?))
 }
 
-/// `ID[*WEIGHT][@PORT]`.
+/// Parses `ID[*WEIGHT][@PORT]`.
 fn member(word: &str) -> Result<Member> {
     let (word, port) = match word.split_once('@') {
         Some((word, port)) => (word, Some(u32::try_from(integer(port)?)?)),
@@ -259,7 +259,7 @@ fn rates(committed: &str, peak: &str) -> Result<Rates> {
     })
 }
 
-/// `RATE:BURST`, the rate in units a microsecond, as bmv2's command line has it.
+/// Parses `RATE:BURST`, the rate in units per microsecond, as on bmv2's command line.
 fn rate(word: &str) -> Result<(u64, u64)> {
     let (rate, burst) = word.split_once(':').context("`rate:burst` is expected")?;
     let rate: f64 = rate

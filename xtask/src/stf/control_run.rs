@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What control planes do in a test.
+//! Execution of the control-plane commands of a test.
 
 use adit_p4_frontend::ir::Chosen;
 use adit_pipeline::p4::externs::{GroupMember, Meter, MeterConfig, Object, Profile};
@@ -177,14 +177,14 @@ impl Runner {
         self.failures.push(format!("line {line}: {what}"));
     }
 
-    /// An entry as it is in its table.
+    /// Returns an entry's state in its table.
     fn state(&mut self, entry: &Entry) -> Result<EntryState> {
         let table = self.table(&entry.table)?;
         let keys = self.keys(table, entry)?;
         Ok(self.engine().tables()[table].get(&keys, entry.priority.unwrap_or(0))?)
     }
 
-    /// What an entry of a table does: an action, or what its profile has.
+    /// Returns the action of a table entry: a direct one, or a member or group of its profile.
     pub(super) fn entry_action(&mut self, table: usize, action: &Action) -> Result<tables::Action> {
         let indirect = self.engine().tables()[table].profile().is_some();
         let id = || -> Result<u32> {
@@ -198,7 +198,7 @@ impl Runner {
         })
     }
 
-    /// A member's action: the profile counts actions as its first table does.
+    /// Returns a member's action: the profile numbers actions as its first table does.
     fn member(&mut self, profile: usize, action: &Action) -> Result<Chosen> {
         let engine = self.engine();
         let has = |table: &Table| table.profile() == Some(profile as u32);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `cargo xtask stf`: runs a P4 program on the packets of a test in the P4 community's form (STF),
-//! and compares what comes out.
+//! `cargo xtask stf`: runs a P4 program on the packets of a test in the P4 community's format
+//! (STF), and compares the output.
 
 mod command;
 mod compare;
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     program: PathBuf,
     /// The test: packets in, packets out, entries of tables
     test: PathBuf,
-    /// Folders to look for included files in
+    /// Folders to search for included files
     #[arg(short = 'I', value_name = "FOLDER")]
     include: Vec<PathBuf>,
 }
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 mod tests {
     use super::*;
 
-    /// Runs every test in a folder with the program beside it; gives how many there are.
+    /// Runs every test in a folder with the program next to it; returns the number of tests.
     fn run_all(folder: &str) -> usize {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let mut count = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A test on a switch.
+//! Execution of a test on the engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::compare::{compare, Expected};
 use super::control;
 use super::values;
 
-/// Runs a test with machine code and with the interpreter; gives what went wrong.
+/// Runs a test with machine code and with the interpreter; returns the failures.
 pub(super) fn run(program: Program, test: &str) -> Result<Vec<String>> {
     let interpreted = Engine::load_interpreted(program.clone())?;
     let native = Engine::load(program)?;
@@ -54,11 +54,11 @@ fn run_engine(engine: Engine, test: &str) -> Result<Vec<String>> {
 
 pub(super) struct Runner {
     worker: Worker,
-    /// Replication nodes by their handles: the id and the ports.
+    /// Replication nodes, indexed by handle: the id and the ports.
     nodes: Vec<(u64, Vec<u64>)>,
     expected: BTreeMap<u16, Vec<Expected>>,
     received: BTreeMap<u16, Vec<Vec<u8>>>,
-    /// What time it is: the test says when it goes by.
+    /// The current time, advanced by the test.
     pub(super) now_ns: u64,
     pub(super) failures: Vec<String>,
 }
@@ -160,7 +160,7 @@ impl Runner {
         values::find("table", name, &names)
     }
 
-    /// An entry for a table.
+    /// Builds an entry for a table.
     pub(super) fn entry(
         &mut self,
         table: usize,
@@ -177,7 +177,7 @@ impl Runner {
         })
     }
 
-    /// An entry's keys, in the table's order; what is not given is anything.
+    /// Returns an entry's keys, in the table's order; a key that is not given matches anything.
     pub(super) fn keys(&mut self, table: usize, entry: &control::Entry) -> Result<Vec<Match>> {
         let engine = self.engine();
         let keys = &engine.tables()[table].spec().keys;

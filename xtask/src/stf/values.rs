@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values of keys and arguments, and names that are given in part.
+//! Values of keys and arguments, and lookup of names given in part.
 
 use adit_p4_frontend::ir::Match;
 use anyhow::{bail, ensure, Context, Result};
 
-/// A number of up to 128 bits as limbs.
+/// Returns a number of up to 128 bits as limbs.
 fn limbs(value: u128) -> Vec<u64> {
     vec![value as u64, (value >> 64) as u64]
 }
 
-/// A plain number: decimal, `0x…`, `0b…`, or dotted like an IPv4 address.
+/// Parses a plain number: decimal, `0x…`, `0b…`, or dotted like an IPv4 address.
 pub(super) fn number(text: &str) -> Result<u128> {
     let parts: Vec<&str> = text.split('.').collect();
     if parts.len() == 4 {
@@ -28,12 +28,12 @@ pub(super) fn number(text: &str) -> Result<u128> {
     Ok(value)
 }
 
-/// A value's limbs.
+/// Parses a value; returns its limbs.
 pub(super) fn value(text: &str) -> Result<Vec<u64>> {
     Ok(limbs(number(text)?))
 }
 
-/// A number whose digits may be `*`; with a mask if some are.
+/// Parses a number whose digits may be `*`; returns a mask if some are.
 fn masked(text: &str) -> Result<(u128, Option<u128>)> {
     let (digits, bits) = match text.get(..2) {
         Some("0x" | "0X") => (&text[2..], 4),
@@ -65,7 +65,7 @@ fn masked(text: &str) -> Result<(u128, Option<u128>)> {
         value = value << bits | u128::from(digit.unwrap_or(0));
         mask = mask << bits | if digit.is_some() { ones } else { 0 };
     }
-    // What stands before the first digit is 0, not open.
+    // Bits before the first digit are 0, not wildcards.
     let high = 128 - (digits.len() as u32 * bits).min(128);
     let above = if high == 128 {
         u128::MAX
@@ -75,7 +75,7 @@ fn masked(text: &str) -> Result<(u128, Option<u128>)> {
     Ok((value, open.then_some(mask | above)))
 }
 
-/// What a key of a table has to be.
+/// Parses the match of a table's key.
 pub(super) fn matched(text: &str, width: u32) -> Result<Match> {
     let full = u128::MAX >> (128 - width.clamp(1, 128));
     if let Some((value, mask)) = text.split_once("&&&") {
@@ -110,9 +110,10 @@ pub(super) fn matched(text: &str, width: u32) -> Result<Match> {
     })
 }
 
-/// The one among names that is `given`, or ends in it.
+/// Returns the index of the name that is `given`, or of the only one that ends in it, or that it
+/// ends in.
 pub(super) fn find(what: &str, given: &str, names: &[String]) -> Result<usize> {
-    // A test's words have no spaces, names of keys such as `a & 0xf` do.
+    // Words in a test have no spaces, while names of keys such as `a & 0xf` do.
     let plain = |name: &str| name.replace('[', "$").replace([']', ' '], "");
     let given_plain = plain(given);
     let wanted = given_plain.as_str();

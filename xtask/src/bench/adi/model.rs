@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What ADIs cost the device model alone: time and memory of each, by how many there are; what a
-//! packet and a translated address take.
+//! The cost of ADIs in the device model alone: time and memory of each, by their number, and the
+//! cost of a packet and of an address translation.
 
 use anyhow::{ensure, Context, Result};
 use serde_json::Value;
@@ -18,7 +18,7 @@ pub(super) fn run() -> Result<Value> {
     serde_json::from_slice(&output.stdout).context("its report")
 }
 
-/// The report for people.
+/// Returns the report as a table for the reader.
 pub(super) fn table(model: &Value) -> String {
     let mut text = format!(
         "{:>8} {:>12} {:>12} {:>12} {:>14}\n",

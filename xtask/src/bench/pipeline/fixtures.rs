@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The programs that are measured: their entries, and packets that meet them.
+//! The programs that are measured: their entries, and packets that hit them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use adit_pipeline::p4::tables::{Action, Entry, Table};
 use adit_pipeline::p4::Engine;
 use anyhow::{ensure, Context, Result};
 
-/// How many next hops the router has.
+/// Number of next hops of the router.
 const NEXT_HOPS: u64 = 256;
-/// Where the fields of a frame of ours are: Ethernet, IPv4, UDP.
+/// Offsets of the headers in our frames: Ethernet, IPv4, UDP.
 const IP: usize = 14;
 const UDP: usize = 34;
 
-/// A program with the table that grows.
+/// A program with the table that is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fixture {
     /// `l3.p4`: prefixes of 24 bits, one in 16 of 28, and next hops.
@@ -60,7 +60,7 @@ impl Fixture {
         table.with_context(|| format!("{}.p4 has no table {name}", self.name()))
     }
 
-    /// The program, loaded, with that many entries.
+    /// Loads the program and inserts that many entries.
     pub(super) fn load(self, entries: u64) -> Result<Arc<Engine>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../p4");
         let path = folder.join(format!("{}.p4", self.name()));
@@ -87,7 +87,7 @@ impl Fixture {
         Ok(Arc::new(engine))
     }
 
-    /// An entry; `version` says which action it has.
+    /// Returns an entry; `version` selects its action.
     pub(super) fn entry(self, table: &Table, n: u64, version: u64) -> Result<Entry> {
         Ok(match self {
             Fixture::L3 => {
@@ -121,7 +121,7 @@ impl Fixture {
         })
     }
 
-    /// Makes a frame meet the entry of that number.
+    /// Makes a frame hit entry `n`.
     pub(super) fn aim(self, frame: &mut [u8], n: u64) {
         let (src, dst, src_port, dst_port) = match self {
             Fixture::L3 => (0x0a00_0001, route(n) | 5, 1000, 2000),
@@ -169,14 +169,16 @@ impl Rule {
     }
 }
 
-/// A route of [`Fixture::L3`] and what meets it, as text: network, length of the prefix, address.
+/// Returns a route of [`Fixture::L3`] and an address that hits it, as text: network, prefix length,
+/// address.
 pub(super) fn peer_route(n: u64) -> (String, u32, String) {
     let length = if n % 16 == 15 { 28 } else { 24 };
     let text = |address: u32| std::net::Ipv4Addr::from(address).to_string();
     (text(route(n)), length, text(route(n) | 5))
 }
 
-/// A rule of [`Fixture::Acl`] and what meets it, as lines of DPDK's test of its ACL library.
+/// Returns a rule of [`Fixture::Acl`] and a packet that hits it, as lines of DPDK's test of its ACL
+/// library.
 pub(super) fn peer_rule(n: u64) -> (String, String) {
     let rule = Rule::new(n);
     let address = |value: u32, length| format!("{}/{length}", std::net::Ipv4Addr::from(value));
@@ -202,7 +204,7 @@ pub(super) fn peer_rule(n: u64) -> (String, String) {
 }
 
 fn route(n: u64) -> u32 {
-    // Spread, so that neighbours are not in one line.
+    // Scattered, so that neighbours are not in one cache line.
     let n = n % (1 << 20);
     let spread = n.wrapping_mul(0x9_e377) % (1 << 20);
     0x1000_0000 + ((spread as u32) << 8)
@@ -248,7 +250,7 @@ fn action(table: &Table, name: &str, arguments: &[u64]) -> Result<Action> {
     }))
 }
 
-/// A frame with UDP over IPv4, of `bytes`.
+/// Returns a UDP/IPv4 frame of `bytes` bytes.
 pub(super) fn frame(bytes: usize) -> Vec<u8> {
     let mut frame = vec![0; bytes];
     frame[..14].copy_from_slice(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);

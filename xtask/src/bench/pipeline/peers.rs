@@ -15,11 +15,11 @@ use serde::Serialize;
 use super::fixtures::{peer_route, peer_rule};
 use crate::build;
 
-/// Each run has so many seconds.
+/// Timeout of each run in seconds.
 const LIMIT: &str = "60";
 const ROUTES: u64 = 100_000;
 const RULES: [u64; 2] = [100, 1_000];
-/// No devices and nothing that stays; ordinary pages, as the engine beside it may have.
+/// No devices and no persistent state; ordinary pages, as in the engine's own measurement.
 const EAL: [&str; 9] = [
     "--no-huge",
     "-m",
@@ -32,7 +32,7 @@ const EAL: [&str; 9] = [
     "--",
 ];
 
-/// What a lookup took.
+/// Cost of a lookup.
 #[derive(Serialize)]
 pub(super) struct Peer {
     library: &'static str,
@@ -40,7 +40,7 @@ pub(super) struct Peer {
     cycles: f64,
 }
 
-/// Runs all and prints a table.
+/// Runs all of them and prints a table.
 pub(super) fn run() -> Result<Vec<Peer>> {
     let (tree, image) = build::set_up(Flavour::Stock)?;
     let logs = paths::target().join("bench/peers");
@@ -71,7 +71,7 @@ fn longest_prefix(entrance: Entrance, files: &Path) -> Result<Vec<Peer>> {
     for n in 0..ROUTES {
         let (network, length, _) = peer_route(n);
         writeln!(routes, "{network}/{length} {}", n % 250 + 1)?;
-        // In another order than that of the routes.
+        // In a different order than the routes.
         let (_, _, host) = peer_route(n * 7919 % ROUTES);
         writeln!(packets, "{host}")?;
     }
@@ -127,7 +127,7 @@ fn acl(entrance: Entrance, files: &Path, count: u64) -> Result<Peer> {
     })
 }
 
-/// The number behind the last line that begins so.
+/// Returns the number after `word` in the last line that begins with it.
 fn number_behind(report: &str, word: &str) -> Option<f64> {
     let lines = report.lines().rev();
     lines
@@ -138,7 +138,7 @@ fn number_behind(report: &str, word: &str) -> Option<f64> {
         .ok()
 }
 
-/// What a program of DPDK's prints.
+/// Returns the output of a DPDK program.
 fn dpdk(entrance: Entrance, program: &str, words: &[&str]) -> Result<String> {
     let mut command = entrance.command("timeout");
     let output = command

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What control updates take from packets. One core forwards all the time; the other changes
-//! entries, or only spins, in short turns: what else the machine does meets all of them alike. Only
-//! packets count that are forwarded while the other core is really at work, and only time in which
-//! it is.
+//! The cost of control updates for packets. One core forwards all the time; the other updates
+//! entries, or only spins, in short turns, so that other load on the machine affects all of them
+//! alike. Only packets forwarded while the other core is really at work count, and only time in
+//! which it is.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
@@ -15,45 +15,45 @@ use anyhow::{Context, Result};
 use super::fixtures::Fixture;
 use super::{Forwarder, BATCH};
 
-/// Updates a second that packets have to bear.
+/// Updates per second in the paced turns.
 const PACE: f64 = 500_000.0;
-/// How many updates are made without a look at the clock.
+/// Number of updates between reads of the clock.
 const BURST: usize = 8;
 const TURN: Duration = Duration::from_millis(10);
-/// If the clock went on by more than this between two looks, the core was taken away.
+/// Maximum time between two reads of the clock; beyond it, the core was preempted.
 const AWAY: Duration = Duration::from_micros(200);
-/// A batch that takes so many times what half of them take at most: the core was taken away.
+/// Factor over the median batch time beyond which the core was preempted.
 const LOST: u64 = 4;
-/// Of less batches nothing is said.
+/// Minimum number of batches for a result.
 const FEW: usize = 200;
 
-/// The turns: no updates, [`PACE`], none, as many as can be.
+/// The turns: no updates, [`PACE`], none, as many as possible.
 const TURNS: [usize; 4] = [QUIET, PACED, QUIET, FAST];
 const QUIET: usize = 0;
 const PACED: usize = 1;
 const FAST: usize = 2;
 const OVER: usize = 3;
 
-/// What was measured.
+/// Results of a measurement.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Updates {
-    /// As fast as they go, and when they were to be [`PACE`].
+    /// Update rate at full speed, and with a target of [`PACE`].
     pub(super) fast_per_s: f64,
     pub(super) paced_per_s: f64,
-    /// What of the packets is left then, in percent of what there are without updates; `None` if
-    /// the two cores were never at work at once.
+    /// Packet rate in those turns, in percent of the rate without updates; `None` if there were too
+    /// few batches while both cores were at work.
     pub(super) fast_left: Option<f64>,
     pub(super) paced_left: Option<f64>,
 }
 
-/// The core with the updates.
+/// The core that updates entries.
 struct Writer<'a> {
     table: &'a Table,
     entries: Vec<Entry>,
     next: usize,
-    /// Goes on while this core is at work.
+    /// Advances while this core is at work.
     beat: &'a AtomicU64,
-    /// Updates, and how long they were made, by the kind of turn.
+    /// Number of updates, and the time spent, by kind of turn.
     done: [(u64, Duration); OVER],
 }
 
@@ -94,7 +94,7 @@ impl Writer<'_> {
     }
 }
 
-/// The mean of a batch, without those whose core was taken away.
+/// Returns the mean time of a packet, without batches during which the core was preempted.
 fn mean(mut batches: Vec<u64>) -> Option<f64> {
     batches.sort_unstable();
     let limit = batches.get(batches.len() / 2)? * LOST;
@@ -106,7 +106,7 @@ fn mean(mut batches: Vec<u64>) -> Option<f64> {
     Some(sum as f64 / kept as f64 / BATCH as f64)
 }
 
-/// Measures for about that long.
+/// Measures for about `time`.
 pub(super) fn measure(
     engine: &Arc<Engine>,
     fixture: Fixture,
@@ -114,7 +114,7 @@ pub(super) fn measure(
     time: Duration,
 ) -> Result<Updates> {
     let table = fixture.table(engine)?;
-    // Made before, as a client has them.
+    // Built in advance, as by a client.
     let many: Result<Vec<_>> = (0..4096.min(entries * 2))
         .map(|n| fixture.entry(table, n * 31 % entries, n / 2))
         .collect();
@@ -138,7 +138,8 @@ pub(super) fn measure(
                 }
                 let before = beat.load(Relaxed);
                 let ns = forwarder.batch();
-                // Not one in which a turn began, or beside which nothing was done.
+                // Skips batches in which a turn began, or during which the other core was not at
+                // work.
                 if now.load(Relaxed) == kind && beat.load(Relaxed) != before {
                     batches[kind].push(ns);
                 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A person's terminal: a shell in the guest is told of its size, and Ctrl-D ends it.
+//! A user's terminal: a shell in the guest is notified of its size, and Ctrl-D ends it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -14,10 +14,10 @@ use rustix::termios::{tcsetwinsize, Winsize};
 
 pub(super) const NAME: &str = "the shell follows the terminal's size and ends by Ctrl-D";
 
-/// Limit for the boot and for each answer.
+/// Timeout of the boot and of each reply.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// The end of a pseudoterminal where the person is.
+/// The user's end of a pseudoterminal.
 struct Person {
     keys: File,
     screen: mpsc::Receiver<Vec<u8>>,
@@ -94,7 +94,7 @@ pub(super) fn check() -> Result<()> {
     person.types("stty size\r")?;
     person.sees("30 100", LIMIT)?;
     person.resize(40, 120)?;
-    // The size arrives in its own time.
+    // The new size arrives asynchronously.
     let start = Instant::now();
     loop {
         person.types("stty size\r")?;
