@@ -41,7 +41,8 @@ const MODULE_NAME: &CStr = <LocalModule as kernel::ModuleMetadata>::NAME;
 
 #[pin_data]
 struct AditModule {
-    // Dropped before the functions, so that ADIs find their driver, and their users are waited for.
+    // Registered and dropped before the functions, so that ADIs find their driver, and their users
+    // are waited for.
     #[pin]
     _vfio: Registration<auxiliary::Adapter<crate::vfio::VfioDriver>>,
     #[pin]

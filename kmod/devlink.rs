@@ -98,7 +98,8 @@ unsafe fn bound(pf: &Pf) -> &pci::Device<Bound> {
     unsafe { &*core::ptr::from_ref(pf.pdev()).cast() }
 }
 
-/// A registered devlink instance. [`Self::unregister()`] is called before the function is unbound.
+/// A registered devlink instance. [`Self::unregister()`] must be called before the function is
+/// unbound.
 pub(crate) struct Devlink {
     raw: NonNull<bindings::devlink>,
     instance: Arc<Instance>,

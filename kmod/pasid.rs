@@ -105,7 +105,8 @@ impl AddressSpace {
         } else {
             bindings::IOMMU_READ
         };
-        // SAFETY: The domain is valid by the type invariant; the rest is the caller's requirement.
+        // SAFETY: The domain is valid by the type invariant; the rest is by the function's
+        // requirement.
         to_result(unsafe {
             bindings::iommu_map(
                 self.domain.as_ptr(),

@@ -86,7 +86,7 @@ impl Mailbox {
     pub(super) fn stop(&mut self, state: &State) {
         let mut vport = Vport::default();
         vport.vport_id.set(state.ids.vport_id);
-        // If the device refuses, there was no such vport.
+        // If the device refuses, there was nothing to stop.
         let _ = state.adi.quiesce(op::DISABLE_VPORT, vport.as_bytes());
         self.stop_queues(state);
     }

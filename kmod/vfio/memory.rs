@@ -279,8 +279,8 @@ impl DmaPages {
         for page in &self.pages {
             pages.push(page.as_ptr(), GFP_KERNEL)?;
         }
-        // SAFETY: By the function's requirement; the function checks that the mapping is no longer
-        // than the pages, and takes its own references to them.
+        // SAFETY: By the function's requirement. `vm_map_pages_zero()` checks that the mapping is
+        // no longer than the pages, and takes its own references to them.
         kernel::error::to_result(unsafe {
             bindings::vm_map_pages_zero(vma, pages.as_mut_ptr(), pages.len())
         })
