@@ -8,8 +8,6 @@
 //! that includes vectors for which no eventfd is set (masked by the guest).
 
 mod adi;
-#[cfg(test)]
-mod adi_tests;
 mod cause_ring;
 
 use std::sync::atomic::{fence, Ordering};
