@@ -8,13 +8,13 @@
 // most, then it is dropped and counted. User metadata and headers begin as zero in each pass. A
 // mirrored packet is what the deparser makes at the end of the pass that asked for it.
 //
-// A direct counter counts when it is told to: in an action, or behind the table's `apply`, where it
-// is the entry that was hit last, and none after a miss.
+// A direct counter counts when its `count` is called: in an action, or after the table's `apply`,
+// where it counts for the entry that was hit last, and for none after a miss.
 //
-// Frames that are larger than the link carries, which a host hands over to be cut or has merged,
-// go through as one packet, which is counted once and with its whole length, unless the program
-// changes which headers there are: then they are cut before. A transport checksum that the host
-// leaves to the NIC is put in behind the program, over what the packet is by then.
+// A frame that is larger than the link carries, since a host left its segmentation to the NIC or the
+// wire merged it, passes as one packet; counters and meters count its segments, each with its headers.
+// If the program adds or removes headers, such frames are segmented before it. A transport checksum
+// that the host leaves to the NIC is computed after the program, over the packet as it leaves.
 
 #ifndef __ADIT_P4__
 #define __ADIT_P4__
