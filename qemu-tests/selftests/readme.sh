@@ -19,7 +19,7 @@ runs() {
     return $status
 }
 # How many of its pings were answered to the last packet.
-answered() { grep -c "^3 sent, 3 received" "$folder/log"; }
+answered() { grep -c "^3 packets sent, 3 received" "$folder/log"; }
 check "the NIC is adit's" adi_start
 check "the commands as root" runs container
 check_equal "pings beside a container and from it are answered" "$(answered)" 2
