@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -81,7 +81,7 @@ pub(super) fn check() -> Result<()> {
     let slave = OpenOptions::new().read(true).write(true).open(name)?;
     let mut person = Person::new(master)?;
     person.resize(30, 100)?;
-    let mut shell = Command::new("setsid")
+    let shell = Command::new("setsid")
         .args(["--ctty", "--wait"])
         .arg(std::env::current_exe()?)
         .args(["guest", "--nic", "none"])
@@ -90,6 +90,7 @@ pub(super) fn check() -> Result<()> {
         .stderr(slave)
         .spawn()
         .context("cannot start setsid (package util-linux)")?;
+    let mut shell = Shell(shell);
     person.sees("/repo#", LIMIT)?;
     person.types("stty size\r")?;
     person.sees("30 100", LIMIT)?;
@@ -104,8 +105,41 @@ pub(super) fn check() -> Result<()> {
         let seen = &person.seen;
         ensure!(start.elapsed() < LIMIT / 6, "the size is still\n{seen}");
     }
-    person.types("true\r\u{4}")?;
-    let status = shell.wait()?;
+    person.sees("/repo#", LIMIT)?;
+    person.types("true\r")?;
+    // Readline takes Ctrl-D for the end only once it has set the terminal up for the next line.
+    person.sees("/repo#", LIMIT)?;
+    person.types("\u{4}")?;
+    let status = shell.end(LIMIT)?;
     ensure!(status.success(), "Ctrl-D after `true`: {status}");
     Ok(())
+}
+
+/// The command on the terminal, which is killed if the test fails before its end.
+struct Shell(Child);
+
+impl Shell {
+    /// Waits for the end of the command.
+    fn end(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(
+                start.elapsed() < limit,
+                "the shell did not end in {} s",
+                limit.as_secs()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
