@@ -399,10 +399,18 @@ fn create(pf: &Pf, request: &AdiRequest) -> Result<AdiLayout> {
 
 /// Destroys an ADI on the device.
 fn destroy(pf: &Pf, id: u16) {
+    destroy_if(pf, || true, id);
+}
+
+/// Destroys an ADI on the device if `known` returns true when the request's turn comes: after a
+/// reset, its id may be another ADI's.
+fn destroy_if(pf: &Pf, known: impl Fn() -> bool, id: u16) {
     let message = messages::destroy_adi(id);
-    let result = pf.request(op::NON_FLEX_DESTROY_ADI, message.as_bytes());
+    let result = pf.request_if(&known, op::NON_FLEX_DESTROY_ADI, message.as_bytes());
     if let Err(error) = result {
-        dev_warn!(pf.pdev(), "ADI {id} was not destroyed: {error:?}\n");
+        if known() {
+            dev_warn!(pf.pdev(), "ADI {id} was not destroyed: {error:?}\n");
+        }
     }
 }
 
@@ -473,15 +481,14 @@ impl Drop for OwnedAdi {
     fn drop(&mut self) {
         let adi = &self.0;
         adi.die();
-        adi.pf.adis().disown(adi);
         {
             let mut destroyed = adi.destroyed.lock();
             *destroyed = true;
             adi.pf.adis().remove(adi);
-            if adi.is_known() {
-                destroy(&adi.pf, adi.id());
-            }
+            destroy_if(&adi.pf, || adi.is_known(), adi.id());
         }
+        // Only now: until then, a reset must find it to report that the device no longer has it.
+        adi.pf.adis().disown(adi);
         // The device has released the PASID; if not, all its accesses fail from here on.
         drop(adi.attachment.lock().take());
     }
@@ -539,7 +546,8 @@ impl AdiTable {
     /// Handles a reset that has removed all ADIs from the device: their users are notified.
     pub(crate) fn lose(&self) {
         let _losing = self.losing.lock();
-        self.for_each(|adi| {
+        // Not those in `adis`: one that is being created again or destroyed may be missing there.
+        self.for_each_owned(|adi| {
             self.remove(adi);
             adi.lost();
         });
@@ -548,6 +556,20 @@ impl AdiTable {
     /// Creates all lost ADIs on the device again. No ADI may be created meanwhile: see
     /// [`Self::making()`].
     pub(crate) fn restore(&self) {
+        self.for_each_owned(|adi| {
+            if let Err(error) = adi.restore() {
+                dev_err!(
+                    adi.pf.pdev(),
+                    "ADI {} does not come back from the reset: {error:?}\n",
+                    adi.id()
+                );
+            }
+        });
+    }
+
+    /// Calls `visit` for each ADI that has an owner. No lock is held meanwhile, so ADIs may be
+    /// added and removed.
+    fn for_each_owned(&self, mut visit: impl FnMut(&Arc<Adi>)) {
         let mut next = Some(0);
         while let Some(pasid) = next {
             let found = {
@@ -558,13 +580,7 @@ impl AdiTable {
             };
             let Some(adi) = found else { break };
             next = adi.pasid().checked_add(1);
-            if let Err(error) = adi.restore() {
-                dev_err!(
-                    adi.pf.pdev(),
-                    "ADI {} does not come back from the reset: {error:?}\n",
-                    adi.id()
-                );
-            }
+            visit(&adi);
         }
     }
 

@@ -39,6 +39,8 @@ void adit_vfio_keep_group(struct vfio_device *vdev)
 	if (group)
 		kmemleak_not_leak(group);
 	get_device(&vdev->group->dev);
+	/* Its minor numbers would start anew if the VFIO core were loaded again. */
+	__module_get(vdev->group->cdev.owner);
 	kmemleak_not_leak(vdev->group);
 }
 

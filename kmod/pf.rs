@@ -193,22 +193,26 @@ impl Pf {
         op: u32,
         payload: &[u8],
     ) -> Result<KVVec<u8>> {
-        let result = {
+        let (result, lost) = {
             let mut mailbox = self.mailbox.lock();
             let mailbox = (*mailbox).as_mut().ok_or(EIO)?;
             if !still() {
                 return Err(EIO);
             }
-            ask(mailbox, &self.regs, op, payload).map_err(|error| (error, mailbox.is_lost()))
-        };
-        result.map_err(|(error, lost)| {
+            let result = ask(mailbox, &self.regs, op, payload);
+            let lost = result.is_err() && mailbox.is_lost();
             if lost {
-                // This was not announced: the device died, or was unplugged.
+                // Under the lock: later, a restart may have restored the ADIs, which the device
+                // then has.
                 self.lose_adis();
-                self.tell(|listener| listener.lost());
             }
-            error
-        })
+            (result, lost)
+        };
+        if lost {
+            // This was not announced: the device died, or was unplugged.
+            self.tell(|listener| listener.lost());
+        }
+        result
     }
 
     /// Logs the reason why a reply is malformed.
