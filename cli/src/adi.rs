@@ -73,6 +73,7 @@ fn list(format: Format) -> Result<()> {
 
 /// Removes the orphans of ADIs that no longer exist.
 fn prune(folder: Option<&std::path::Path>, format: Format) -> Result<()> {
+    let _lock = Registry::open().lock()?;
     let removed = orphans::prune(folder)?;
     if format == Format::Json {
         return output::print_json(&removed);
@@ -110,8 +111,9 @@ fn udev(group: &str) -> Result<()> {
 /// Destroys ADIs; if one cannot be destroyed, the others are tried nevertheless.
 fn destroy(which: &[String], all: bool) -> Result<()> {
     let devlink = Devlink::connect()?;
-    let doomed = chosen(&devlink, which, all)?;
     let registry = Registry::open();
+    let _lock = registry.lock()?;
+    let doomed = chosen(&devlink, which, all)?;
     let mut failed = 0_u32;
     for adi in doomed {
         let gone = devlink
@@ -155,6 +157,8 @@ pub(crate) fn device(which: &str) -> Result<String> {
 /// Deactivates an ADI and activates it again.
 fn reset(which: &str) -> Result<()> {
     let devlink = Devlink::connect()?;
+    let registry = Registry::open();
+    let _lock = registry.lock()?;
     let adi = record::find(&devlink, which)?;
     let set = |active, function: PortFunction| {
         devlink.port_set(
@@ -183,7 +187,6 @@ fn reset(which: &str) -> Result<()> {
         .with_context(|| format!("{} is stopped and does not start again", adi.label()))?;
     // Its device and VFIO group have changed.
     if let Some(name) = &adi.name {
-        let registry = Registry::open();
         let folder = registry.get(name).and_then(|entry| entry.cdi);
         let device = create::wait_for_group(&adi.port);
         create::bind(&registry, name, device.as_ref(), folder.as_deref())?;

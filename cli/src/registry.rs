@@ -9,23 +9,31 @@
 //! 4. its device when it was named, which is looked up first.
 //!
 //! The last two lines exist once the ADI does. `.ports` has a file for each function and sfnum that
-//! contains the name. All of it is lost at the machine's next boot, as the ADIs are.
+//! contains the name. `.lock` is locked by commands that change ADIs. All of it is lost at the machine's next boot, as the ADIs are.
 
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::devlink::Handle;
 use crate::files;
 
 /// The folder of names, unless `ADIT_RUN_DIR` sets another one.
 const FOLDER: &str = "/run/adit/adi";
+/// The timeout for the lock. Creating an ADI without a VFIO group holds it for 5 s.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// The interval between attempts to lock.
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A name that is also valid for a device in CDI: letters, digits, and `_`, `-`, `.`, `:` between
 /// them.
@@ -114,6 +122,11 @@ impl Entry {
     }
 }
 
+/// The lock of a registry, released when this is dropped and when the process ends.
+pub(crate) struct Lock {
+    _file: OwnedFd,
+}
+
 /// The folder of names.
 pub(crate) struct Registry {
     folder: PathBuf,
@@ -124,6 +137,41 @@ impl Registry {
     pub(crate) fn open() -> Self {
         let folder = std::env::var_os("ADIT_RUN_DIR").map_or_else(|| FOLDER.into(), PathBuf::from);
         Self { folder }
+    }
+
+    /// Locks the registry until the result is dropped. A command that changes ADIs, names or
+    /// specifications holds the lock from its first read to its last write: otherwise `adit adi
+    /// prune`, which udev starts at any time, could remove what was just written.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        self.lock_within(LOCK_TIMEOUT)
+    }
+
+    fn lock_within(&self, timeout: Duration) -> Result<Lock> {
+        let path = self.folder.join(".lock");
+        let context = || format!("cannot lock {}", path.display());
+        fs::create_dir_all(&self.folder).with_context(context)?;
+        // Without access for others: whoever can open the file can lock it.
+        let file = rustix::fs::open(
+            &path,
+            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::RUSR | Mode::WUSR,
+        )
+        .with_context(context)?;
+        let start = Instant::now();
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Lock { _file: file }),
+                Err(Errno::WOULDBLOCK | Errno::INTR) if start.elapsed() < timeout => {
+                    std::thread::sleep(LOCK_INTERVAL);
+                }
+                Err(Errno::WOULDBLOCK) => bail!(
+                    "another command has held the lock {} for {} s (lslocks(8) shows its process)",
+                    path.display(),
+                    timeout.as_secs()
+                ),
+                Err(error) => return Err(error).with_context(context),
+            }
+        }
     }
 
     /// Returns all names. Files without a valid entry are ignored.
@@ -228,6 +276,21 @@ mod tests {
         for bad in ["", "-a", "a-", "a/b", "..", "a b", "ä", &"a".repeat(64)] {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn one_command_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry {
+            folder: folder.path().join("adi"),
+        };
+        let lock = registry.lock().unwrap();
+        let error = registry.lock_within(Duration::from_millis(20)).err();
+        let error = error.unwrap().to_string();
+        assert!(error.contains("adi/.lock"), "{error}");
+        drop(lock);
+        let _lock = registry.lock_within(Duration::from_millis(20)).unwrap();
+        assert!(registry.names().unwrap().is_empty());
     }
 
     #[test]

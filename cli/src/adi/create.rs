@@ -22,9 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn create(wanted: &Create) -> Result<Adi> {
     let handle = function(wanted.device.as_deref())?;
     let devlink = Devlink::connect()?;
+    let registry = Registry::open();
+    let _lock = registry.lock()?;
     let ports = devlink.ports()?;
     // More names than ports: some are orphans.
-    let registry = Registry::open();
     if registry.names()?.len() > ports.len() {
         orphans::prune(wanted.cdi.then_some(&*wanted.cdi_dir))?;
     }
