@@ -7,8 +7,12 @@ use crate::syntax::ast::{Expr, ExprKind};
 /// A variable or parameter, by the index of its definition, and the fields that follow.
 pub(super) type Path = Vec<String>;
 
+/// The maximum length in bytes of a field's name in a path: paths are compared often.
+const MAX_NAME: usize = 256;
+
 /// The path that an expression names, and whether it names all of it: for an element of a stack or
-/// a slice of a number, the path is that of the stack or number.
+/// a slice of a number, the path is that of the stack or number, and for a field with a name longer
+/// than `MAX_NAME` that of the struct.
 pub(super) fn path(info: &Info<'_>, expr: &Expr) -> Option<(Path, bool)> {
     match &expr.kind {
         ExprKind::Name(..) => {
@@ -23,7 +27,8 @@ pub(super) fn path(info: &Info<'_>, expr: &Expr) -> Option<(Path, bool)> {
         ExprKind::Member(base, name) => {
             let (mut path, whole) = path(info, base)?;
             let ty = info.type_of.get(&base.id)?;
-            let is_field = matches!(info.types.kind(*ty), crate::types::Kind::Struct(..));
+            let is_field = matches!(info.types.kind(*ty), crate::types::Kind::Struct(..))
+                && name.name.len() <= MAX_NAME;
             if whole && is_field {
                 path.push(name.name.to_string());
             }

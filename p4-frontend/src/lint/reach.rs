@@ -19,16 +19,24 @@ use crate::warnings::Warning;
 
 /// The maximum number of `select` cases or table entries that are compared with each other.
 const MAX_COMPARED: usize = 256;
+/// The maximum number of comparisons of two sets in a program; beyond it nothing is reported.
+const MAX_STEPS: usize = 4 << 20;
 
 /// Warns about unreachable code.
 pub(super) fn reach(program: &Program, info: &Info<'_>, diagnostics: &mut Diagnostics) {
-    let mut reach = Reach { info, diagnostics };
+    let mut reach = Reach {
+        info,
+        diagnostics,
+        fuel: MAX_STEPS,
+    };
     program.decls.iter().for_each(|decl| walk(decl, &mut reach));
 }
 
 struct Reach<'i, 'a, 'd> {
     info: &'i Info<'a>,
     diagnostics: &'d mut Diagnostics,
+    /// The remaining comparisons.
+    fuel: usize,
 }
 
 /// The values in a set.
@@ -176,14 +184,16 @@ impl Reach<'_, '_, '_> {
     /// Warns about cases that an earlier one covers, and about masks and ranges that look mistaken.
     fn cases(&mut self, cases: Vec<(&[Expr], Span)>, what: &str) {
         let mut before: Vec<(Vec<Set>, Span)> = Vec::new();
-        if self.diagnostics.stopped() {
-            return;
-        }
         for (sets, span) in cases {
+            if self.fuel == 0 || self.diagnostics.stopped() {
+                return;
+            }
             let made: Option<Vec<Set>> = flat(sets).into_iter().map(|set| self.set(set)).collect();
             let Some(made) = made else {
                 continue;
             };
+            let steps = 1 + made.len() * before.len();
+            self.fuel = self.fuel.saturating_sub(steps);
             let covered = before.iter().find(|(earlier, _)| {
                 let all = earlier.iter().all(|set| *set == Set::All);
                 let each = earlier.len() == made.len()

@@ -36,6 +36,9 @@ pub(super) fn unused(program: &Program, info: &Info<'_>, diagnostics: &mut Diagn
     };
     program.decls.iter().for_each(|decl| report.top(decl));
     for (span, what, name, why) in report.found {
+        if diagnostics.stopped() {
+            return;
+        }
         let kind = match what {
             PARAMETER => Warning::UnusedParameter,
             _ => Warning::Unused,

@@ -6,7 +6,9 @@
 //! either. Only the second causes a warning, so that anything the analysis does not follow (the
 //! effects of tables, actions and other blocks on headers) causes none.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use super::paths::{path, Path};
 use crate::check::{Builtin, Call, Callee, DefKind, Info};
@@ -18,8 +20,9 @@ use crate::syntax::ast::{
 use crate::types::{Kind, TypeId};
 use crate::warnings::Warning;
 
-/// The maximum number of analysis steps: known locations, at each statement.
-const MAX_STEPS: usize = 20 << 20;
+/// The maximum number of analysis steps: statements, expressions, and known locations wherever
+/// states are copied or joined. It bounds the memory of these copies as well as the time.
+const MAX_STEPS: usize = 4 << 20;
 
 /// The state of a location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +34,11 @@ enum Holds {
 
 /// The states of locations at a point of control flow; those not listed may hold anything.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Held(BTreeMap<Path, Holds>);
+struct Held(BTreeMap<Arc<[String]>, Holds>);
 
 impl Held {
     /// The state of a location: its own if known, else that of the nearest enclosing one.
-    fn of(&self, path: &Path) -> Holds {
+    fn of(&self, path: &[String]) -> Holds {
         let around = (1..=path.len())
             .rev()
             .filter_map(|n| self.0.get(&path[..n]));
@@ -43,8 +46,14 @@ impl Held {
     }
 
     fn set(&mut self, path: &Path, holds: Holds) {
-        self.0.retain(|other, _| !other.starts_with(path));
-        self.0.insert(path.clone(), holds);
+        // In the order of the keys a path directly precedes those that start with it.
+        let from = (Bound::Included(&path[..]), Bound::Unbounded);
+        let keys = self.0.range::<[String], _>(from).map(|(key, _)| key);
+        let inside: Vec<_> = keys.take_while(|k| k.starts_with(path)).cloned().collect();
+        for key in inside {
+            self.0.remove(&key);
+        }
+        self.0.insert(path.as_slice().into(), holds);
     }
 
     /// Joins the states of two control flow paths.
@@ -57,14 +66,6 @@ impl Held {
             })
             .collect(),
         )
-    }
-}
-
-/// Joins the states after two paths, either of which may not get there.
-fn join(a: Option<Held>, b: Option<Held>) -> Option<Held> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.or(&b)),
-        (a, b) => a.or(b),
     }
 }
 
@@ -86,11 +87,40 @@ struct Flow<'i, 'a, 'd> {
     diagnostics: &'d mut Diagnostics,
     /// `true` while nothing is reported, since the analysis has not converged yet.
     quiet: bool,
-    /// The remaining steps: a large program is not analysed to its end.
+    /// The remaining steps: a large program is not analysed to its end. Nothing is reported once
+    /// there are none.
     fuel: usize,
 }
 
 impl Flow<'_, '_, '_> {
+    /// Subtracts steps; returns whether the analysis continues.
+    fn spend(&mut self, steps: usize) -> bool {
+        self.fuel = self.fuel.saturating_sub(steps);
+        if self.diagnostics.stopped() {
+            self.fuel = 0;
+        }
+        self.fuel > 0
+    }
+
+    /// Returns a copy of the states; nothing is known in it once no steps are left.
+    fn copy(&mut self, held: &Held) -> Held {
+        match self.spend(1 + held.0.len()) {
+            true => held.clone(),
+            false => Held::default(),
+        }
+    }
+
+    /// Joins the states after two paths, either of which may not get there.
+    fn join(&mut self, a: Option<Held>, b: Option<Held>) -> Option<Held> {
+        match (a, b) {
+            (Some(a), Some(b)) => match self.spend(1 + a.0.len() + b.0.len()) {
+                true => Some(a.or(&b)),
+                false => None,
+            },
+            (a, b) => a.or(b),
+        }
+    }
+
     fn decl(&mut self, decl: &Decl) {
         match &decl.kind {
             DeclKind::Parser(signature, body) => self.parser(&signature.parameters, body),
@@ -136,6 +166,9 @@ impl Flow<'_, '_, '_> {
         let DeclKind::Variable(_, value) = &decl.kind else {
             return;
         };
+        if !self.spend(1) {
+            return;
+        }
         if let Some(value) = value {
             self.read(value, held);
         }
@@ -161,32 +194,41 @@ impl Flow<'_, '_, '_> {
             .enumerate()
             .map(|(n, s)| (&*s.name.name, n))
             .collect();
-        let mut begins: Vec<Option<Held>> = vec![None; body.states.len()];
         let Some(start) = states.get("start") else {
             return;
         };
+        // Many cases of a `select` may lead to the same state.
+        let targets = |transition: &Transition| -> BTreeSet<usize> {
+            let numbers = |name: &str| states.get(name).copied();
+            match transition {
+                Transition::None => BTreeSet::new(),
+                Transition::To(next) => numbers(&next.name).into_iter().collect(),
+                Transition::Select(_, _, cases) => {
+                    let cases = cases.iter().filter_map(|c| numbers(&c.1.name));
+                    cases.collect()
+                }
+            }
+        };
+        let next: Vec<BTreeSet<usize>> =
+            body.states.iter().map(|s| targets(&s.transition)).collect();
+        let mut begins: Vec<Option<Held>> = vec![None; body.states.len()];
         begins[*start] = Some(first);
         let mut open = vec![*start];
         self.quiet = true;
         while let Some(at) = open.pop() {
-            if self.fuel == 0 || self.diagnostics.stopped() {
-                self.quiet = false;
-                return;
-            }
-            let Some(held) = begins[at].clone() else {
+            let Some(held) = begins[at].as_ref().map(|held| self.copy(held)) else {
                 continue;
             };
-            self.fuel = self.fuel.saturating_sub(1 + held.0.len());
             let Some(end) = self.state(&body.states[at], held) else {
                 continue;
             };
-            let next: Vec<&str> = match &body.states[at].transition {
-                Transition::None => Vec::new(),
-                Transition::To(next) => vec![&next.name],
-                Transition::Select(_, _, cases) => cases.iter().map(|c| &*c.1.name).collect(),
-            };
-            for next in next.into_iter().filter_map(|name| states.get(name)) {
-                let joined = join(begins[*next].clone(), Some(end.clone()));
+            for next in &next[at] {
+                let before = begins[*next].as_ref().map(|before| self.copy(before));
+                let end = self.copy(&end);
+                let joined = self.join(before, Some(end));
+                if self.fuel == 0 {
+                    break;
+                }
                 if joined != begins[*next] {
                     begins[*next] = joined;
                     open.push(*next);
@@ -194,6 +236,9 @@ impl Flow<'_, '_, '_> {
             }
         }
         self.quiet = false;
+        if self.fuel == 0 {
+            return;
+        }
         for (state, held) in body.states.iter().zip(begins) {
             if let Some(held) = held {
                 self.state(state, held);
@@ -202,11 +247,9 @@ impl Flow<'_, '_, '_> {
     }
 
     fn state(&mut self, state: &crate::syntax::ast::State, held: Held) -> Option<Held> {
-        let held = self.statements(&state.body, Some(held));
-        if let (Some(held), Transition::Select(_, values, _)) = (&held, &state.transition) {
-            let mut held = held.clone();
-            values.iter().for_each(|value| self.read(value, &mut held));
-            return Some(held);
+        let mut held = self.statements(&state.body, Some(held));
+        if let (Some(held), Transition::Select(_, values, _)) = (&mut held, &state.transition) {
+            values.iter().for_each(|value| self.read(value, held));
         }
         held
     }
@@ -223,8 +266,7 @@ impl Flow<'_, '_, '_> {
 
     /// The states after a statement; `None` if its end is not reached.
     fn statement(&mut self, statement: &Statement, mut held: Held) -> Option<Held> {
-        self.fuel = self.fuel.saturating_sub(1 + held.0.len());
-        if self.fuel == 0 {
+        if !self.spend(1) {
             return None;
         }
         match &statement.kind {
@@ -259,7 +301,7 @@ impl Flow<'_, '_, '_> {
                     Some(no) => self.statement(no, other),
                     None => Some(other),
                 };
-                join(then, other)
+                self.join(then, other)
             }
             StatementKind::Block(block) => self.block(block, held),
             StatementKind::Return(value) => {
@@ -269,10 +311,12 @@ impl Flow<'_, '_, '_> {
             StatementKind::Exit | StatementKind::Break | StatementKind::Continue => None,
             StatementKind::Switch(value, cases) => {
                 self.read(value, &mut held);
-                let mut ends = Some(held.clone());
+                let mut ends = Some(self.copy(&held));
                 for case in cases {
                     if let Some(body) = &case.body {
-                        ends = join(ends, self.block(body, held.clone()));
+                        let begin = self.copy(&held);
+                        let end = self.block(body, begin);
+                        ends = self.join(ends, end);
                     }
                 }
                 ends
@@ -301,15 +345,17 @@ impl Flow<'_, '_, '_> {
     }
 
     /// The states once a condition has evaluated to `truth`.
-    fn assume(&self, condition: &Expr, truth: bool, held: &Held) -> Held {
-        let mut held = held.clone();
+    fn assume(&mut self, condition: &Expr, truth: bool, held: &Held) -> Held {
+        let mut held = self.copy(held);
         match &condition.kind {
             ExprKind::Unary(UnaryOp::Not, inner) => return self.assume(inner, !truth, &held),
             ExprKind::Binary(BinaryOp::And, a, b) if truth => {
-                return self.assume(b, true, &self.assume(a, true, &held));
+                held = self.assume(a, true, &held);
+                return self.assume(b, true, &held);
             }
             ExprKind::Binary(BinaryOp::Or, a, b) if !truth => {
-                return self.assume(b, false, &self.assume(a, false, &held));
+                held = self.assume(a, false, &held);
+                return self.assume(b, false, &held);
             }
             ExprKind::Call(function, ..) => {
                 if let (Some(Callee::Builtin(Builtin::IsValid)), ExprKind::Member(base, _)) =
@@ -358,7 +404,7 @@ impl Flow<'_, '_, '_> {
     }
 
     fn report(&mut self, expr: &Expr, warning: Warning, message: String) {
-        if !self.quiet {
+        if !self.quiet && self.fuel > 0 {
             self.diagnostics
                 .push(Diagnostic::warning(warning, expr.span, message));
         }
@@ -399,6 +445,9 @@ impl Flow<'_, '_, '_> {
 
     /// Reports the reads of an expression, and records its effects.
     fn read(&mut self, expr: &Expr, held: &mut Held) {
+        if !self.spend(1) {
+            return;
+        }
         match &expr.kind {
             ExprKind::Member(base, name) if self.is_header(base) => {
                 self.field(expr, base, &name.name, "read", held);
@@ -453,7 +502,10 @@ impl Flow<'_, '_, '_> {
     }
 
     /// Returns whether an expression calls something that may change locations.
-    fn changes(&self, expr: &Expr) -> bool {
+    fn changes(&mut self, expr: &Expr) -> bool {
+        if !self.spend(1) {
+            return true;
+        }
         let mut found = match (&expr.kind, self.callee(expr)) {
             (ExprKind::Call(..), Some(Callee::Builtin(Builtin::IsValid))) => false,
             (ExprKind::Call(..), _) => true,
