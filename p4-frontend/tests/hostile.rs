@@ -227,3 +227,16 @@ fn a_compilation_ends_when_it_is_cancelled() {
     let why = compiled.diagnostics.render(&compiled.sources);
     assert!(why.contains("the compilation was cancelled"), "{why}");
 }
+
+#[test]
+fn counts_of_keys_saturate() {
+    let functions = chain("T f0<T>(in T x) { return x; }\n", 70, |n, p| {
+        format!("T f{n}<T>(in T x) {{ return f{p}(f{p}(x)); }}")
+    });
+    let table = r#"table t {
+        key = { f69(h.h.x): exact @name("a"); f69(m.x): exact @name("b"); }
+        actions = {}
+    }"#;
+    let why = refused(&functions, &format!("{table} apply {{ t.apply(); }}"));
+    assert!(why.contains("too much code"), "{why}");
+}

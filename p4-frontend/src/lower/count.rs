@@ -109,7 +109,7 @@ impl<'i, 'a> Count<'i, 'a> {
                     if let Transition::Select(_, values, cases) = &state.transition {
                         nodes = nodes.saturating_add(self.exprs(values));
                         for (sets, _) in cases {
-                            nodes = nodes.saturating_add(1 + self.exprs(sets));
+                            nodes = nodes.saturating_add(self.exprs(sets)).saturating_add(1);
                         }
                     }
                     sum = self.add(sum, nodes, state.name.span, name);
@@ -159,8 +159,8 @@ impl<'i, 'a> Count<'i, 'a> {
     }
 
     fn property(&mut self, property: &'a Property) -> u64 {
-        let mut sum = 1;
-        property.each_expr(&mut |expr| sum += self.expr(expr));
+        let mut sum = 1u64;
+        property.each_expr(&mut |expr| sum = sum.saturating_add(self.expr(expr)));
         let actions = match &property.value {
             PropertyValue::Actions(actions) => actions,
             _ => return sum,
