@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::memory::{Epochs, Parts, Pin};
+use super::packets::DropReason;
 
 /// Maximum number of copies of one packet.
 pub const MAX_COPIES: usize = 1024;
@@ -260,13 +261,24 @@ impl Replication {
     }
 
     /// The copies of a session, for a packet.
-    pub(super) fn copies<'p>(&'p self, session: u64, pin: &'p Pin<'_>) -> Option<Copies<'p>> {
-        let session = self.sessions.read(session, pin)?;
+    ///
+    /// # Errors
+    /// When there is no such session, or not the group of its copies.
+    pub(super) fn copies<'p>(
+        &'p self,
+        session: u64,
+        pin: &'p Pin<'_>,
+    ) -> Result<Copies<'p>, DropReason> {
+        let session = self.sessions.read(session, pin);
+        let session = session.ok_or(DropReason::UnknownSession)?;
         let replicas = match &session.to {
             CloneTo::Replicas(copies) => copies,
-            CloneTo::Group(group) => self.members(*group, pin)?,
+            CloneTo::Group(group) => {
+                let members = self.members(*group, pin);
+                members.ok_or(DropReason::UnknownGroup)?
+            }
         };
-        Some(Copies {
+        Ok(Copies {
             replicas,
             truncate: session.truncate.map(|bytes| bytes as usize),
         })

@@ -45,13 +45,10 @@ impl<'a> At<'a> {
         members.ok_or(DropReason::UnknownGroup)
     }
 
-    /// The copies of a session; an unknown session is counted.
+    /// The copies of a session; an unknown session or group is counted.
     pub(in crate::p4) fn session(self, session: u64) -> Option<Copies<'a>> {
         let copies = self.state.replication.copies(session, self.pin);
-        if copies.is_none() {
-            self.state.count_drop(DropReason::UnknownSession);
-        }
-        copies
+        copies.map_err(|reason| self.state.count_drop(reason)).ok()
     }
 
     fn run<'b>(self, local: &'b mut Local, payload: &'b [u8]) -> Run<'b>

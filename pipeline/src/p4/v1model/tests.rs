@@ -169,6 +169,13 @@ fn clones_go_where_their_session_says() {
     );
     assert_eq!(sent(&mut switch, &[1, 2]).len(), 1);
     assert_eq!(switch.dropped(DropReason::UnknownSession), 1);
+    // The session exists, but not its group.
+    let missing = CloneSession::group(3);
+    switch.replication().insert_session(7, missing).unwrap();
+    assert_eq!(sent(&mut switch, &[1, 2]).len(), 1);
+    assert_eq!(switch.dropped(DropReason::UnknownGroup), 1);
+    assert_eq!(switch.dropped(DropReason::UnknownSession), 1);
+    switch.replication().delete_session(7).unwrap();
     let copies = [(8, 1), (9, 2)].map(|(port, instance)| Replica { port, instance });
     switch.replication().insert_group(4, &copies).unwrap();
     let session = CloneSession::group(4);
