@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Messages of the program (`log_msg`, failed assertions) in the log of the NIC, at a bounded rate.
 
-use adit_pipeline::p4::events::LogMessage;
+use adit_pipeline::p4::events::{escape, LogMessage};
 use adit_pipeline::p4::Engine;
 
 /// The maximum number of messages logged per turn; a turn is a quarter of a second.
@@ -26,11 +26,16 @@ impl ProgramLog {
         }
     }
 
-    /// Takes the pending messages: those to be logged, and the number of those beyond the bound.
+    /// Takes the pending messages: those to be logged, with control characters escaped, and the
+    /// number of those beyond the bound.
     fn take(&mut self, engine: &Engine) -> (Vec<LogMessage>, u64) {
         let waiting = engine.logs().waiting();
         let mut taken = std::iter::from_fn(|| engine.logs().take()).take(waiting);
-        let messages = taken.by_ref().take(MESSAGES).collect();
+        let escaped = |message: LogMessage| LogMessage {
+            place: escape(&message.place),
+            text: escape(&message.text),
+        };
+        let messages = taken.by_ref().take(MESSAGES).map(escaped).collect();
         let lost = engine.logs().lost();
         // The counter of a program that was swapped in starts at zero.
         let new = lost.checked_sub(self.lost).unwrap_or(lost);
@@ -56,7 +61,7 @@ mod tests {
         }
         control C(inout H h, inout M m, in pna_main_input_metadata_t i,
                   inout pna_main_output_metadata_t o) {
-            apply { log_msg("a is {}.", { h.h.a }); }
+            apply { log_msg("a is\n{}.", { h.h.a }); }
         }
         control D(packet_out pkt, in H h, in M m, in pna_main_output_metadata_t o) { apply {} }
         PNA_NIC(P(), C(), D()) main;"#;
@@ -76,7 +81,7 @@ mod tests {
         send(2);
         let (messages, beyond) = log.take(&engine);
         let texts: Vec<_> = messages.iter().map(|m| m.text.as_str()).collect();
-        assert_eq!((texts, beyond), (vec!["a is 7.", "a is 7."], 0));
+        assert_eq!((texts, beyond), (vec![r"a is\n7."; 2], 0));
         assert!(messages[0].place.starts_with("log.p4:10:"), "{messages:?}");
         send(MAX_EVENTS + 10);
         let (messages, beyond) = log.take(&engine);

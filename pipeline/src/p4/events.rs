@@ -9,6 +9,8 @@ use super::tables::EntryState;
 
 /// Capacity of each queue.
 pub const MAX_EVENTS: usize = 4096;
+/// The maximum length of a log message's text in bytes; longer ones are truncated.
+pub const MAX_MESSAGE: usize = 1024;
 
 /// A digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +46,23 @@ pub struct ControlPacket {
 pub struct LogMessage {
     /// The call in the source: file, line and column.
     pub place: String,
-    /// The formatted text.
+    /// The formatted text, of at most [`MAX_MESSAGE`] bytes. A program's literals may have any
+    /// characters.
     pub text: String,
+}
+
+/// Escapes control characters and line separators of a program's text, for a log of lines or a
+/// terminal.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') {
+            escaped.extend(char.escape_default());
+        } else {
+            escaped.push(char);
+        }
+    }
+    escaped
 }
 
 /// A bounded queue.
@@ -87,5 +104,16 @@ impl<T> Events<T> {
     /// The number of lost events.
     pub fn lost(&self) -> u64 {
         self.lost.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let text = "x\nWARN ü\u{1b}[31m\u{2028}";
+        assert_eq!(escape(text), "x\\nWARN ü\\u{1b}[31m\\u{2028}");
     }
 }
