@@ -55,7 +55,12 @@ pub(crate) fn run(command: &AdiCommand, format: Format) -> Result<()> {
 
 /// Prints the ADIs and the orphans.
 fn list(format: Format) -> Result<()> {
-    let orphans::Survey { adis, orphans } = orphans::survey(None)?;
+    let orphans::Survey {
+        adis,
+        orphans,
+        unread,
+    } = orphans::survey(None)?;
+    orphans::report(&unread);
     let adis = adis.into_list();
     if format == Format::Json {
         let adis = adis.iter().map(serde_json::to_value);

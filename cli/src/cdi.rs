@@ -14,7 +14,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Context, Error, Result};
 use serde_json::{json, Value};
 
 use crate::files;
@@ -79,10 +79,8 @@ pub(crate) fn write(folder: &Path, name: &Name, adi: &Named, group: &Path) -> Re
     });
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let path = path(folder, name);
-    // Engines read the folder at any time: the file appears complete or not at all.
-    let draft = path.with_extension("draft");
-    fs::write(&draft, format!("{specification:#}\n"))
-        .and_then(|()| fs::rename(&draft, &path))
+    // Atomically: engines read the folder at any time.
+    files::replace(&path, format!("{specification:#}\n").as_bytes())
         .with_context(|| path.display().to_string())?;
     Ok(path)
 }
@@ -120,8 +118,10 @@ pub(crate) struct Found {
     pub(crate) adi: Option<Named>,
 }
 
-/// Finds the specifications of ADIs in the given folders and in those that engines use.
-pub(crate) fn find(folders: &[PathBuf]) -> Result<Vec<Found>> {
+/// Finds the specifications of ADIs in the given folders and in those that engines use. Also
+/// returns the errors of the folders that could not be read: one that a name records may be
+/// accessible to its owner only, and must not hide the others.
+pub(crate) fn find(folders: &[PathBuf]) -> (Vec<Found>, Vec<Error>) {
     let mut all: Vec<PathBuf> = [FOLDER, STATIC_FOLDER].map(Into::into).into();
     all.extend_from_slice(folders);
     // One may be a link to the other, as /var/run is to /run.
@@ -131,19 +131,23 @@ pub(crate) fn find(folders: &[PathBuf]) -> Result<Vec<Found>> {
         .collect();
     all.sort();
     all.dedup();
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     for folder in all {
-        let entries = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            entries => entries.with_context(|| folder.display().to_string())?,
-        };
-        for entry in entries {
-            let path = entry.with_context(|| folder.display().to_string())?.path();
-            found.extend(read(path));
+        let context = || format!("cannot search {} for specifications", folder.display());
+        match paths(&folder).with_context(context) {
+            Ok(paths) => found.extend(paths.into_iter().filter_map(read)),
+            Err(error) => unread.push(error),
         }
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(found)
+    (found, unread)
+}
+
+fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.path())).collect(),
+    }
 }
 
 fn read(path: PathBuf) -> Option<Found> {
@@ -207,7 +211,11 @@ mod tests {
         assert_eq!(hook["args"][8], adi().instance);
         assert_eq!(edits.as_object().unwrap().len(), 3);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let found = find(&[folder.path().into()]).unwrap();
+        let no_folder = tempfile::NamedTempFile::new().unwrap();
+        let (found, unread) = find(&[no_folder.path().into(), folder.path().into()]);
+        let unread: Vec<_> = unread.iter().map(ToString::to_string).collect();
+        let at = no_folder.path().display();
+        assert_eq!(unread, [format!("cannot search {at} for specifications")]);
         let found = found.iter().find(|it| it.name == "web-1").unwrap();
         assert_eq!(found.adi, Some(adi()));
         remove(folder.path(), &name).unwrap();

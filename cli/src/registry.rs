@@ -14,7 +14,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -224,10 +224,9 @@ impl Registry {
         if let Some(folder) = index.parent() {
             fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
-        // Two concurrent callers could both have found it free.
-        fs::File::create_new(&path)
-            .and_then(|mut file| file.write_all(&entry.content()))
-            .and_then(|()| fs::write(&index, format!("{name}\n")))
+        // An interrupted write must not leave a name that is neither free nor anyone's.
+        files::create_new(&path, &entry.content())
+            .and_then(|()| files::replace(&index, format!("{name}\n").as_bytes()))
             .with_context(|| path.display().to_string())
     }
 
@@ -237,11 +236,8 @@ impl Registry {
         let context = || path.display().to_string();
         let mut entry = self.get(name).with_context(context)?;
         entry.adi = Some(adi);
-        // Replaced atomically: others read the file at any time.
-        let draft = self.folder.join(format!(".{name}.draft"));
-        fs::write(&draft, entry.content())
-            .and_then(|()| fs::rename(&draft, &path))
-            .with_context(context)
+        // Atomically: others read the file at any time.
+        files::replace(&path, &entry.content()).with_context(context)
     }
 
     /// Releases a name.

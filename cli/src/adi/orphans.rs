@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use serde::Serialize;
 
 use super::record::{Adi, Adis};
@@ -49,6 +49,8 @@ impl Row for Orphan {
 pub(crate) struct Survey {
     pub(crate) adis: Adis,
     pub(crate) orphans: Vec<Orphan>,
+    /// The errors of folders that could not be searched for specifications.
+    pub(crate) unread: Vec<Error>,
 }
 
 /// Examines all ADIs, names and specifications. Specifications are searched for in `folder`,
@@ -57,11 +59,15 @@ pub(crate) fn survey(folder: Option<&Path>) -> Result<Survey> {
     let entries = Registry::open().entries()?;
     let mut folders: Vec<PathBuf> = folder.map(Into::into).into_iter().collect();
     folders.extend(entries.iter().filter_map(|(_, entry)| entry.cdi.clone()));
-    let specifications = cdi::find(&folders)?;
+    let (specifications, unread) = cdi::find(&folders);
     // Last: an ADI that is created meanwhile exists before its specification does.
     let adis = Adis::with_names(&entries)?;
     let orphans = orphans(&entries, &specifications, &adis);
-    Ok(Survey { adis, orphans })
+    Ok(Survey {
+        adis,
+        orphans,
+        unread,
+    })
 }
 
 fn orphans(entries: &[(Name, Entry)], specifications: &[Found], adis: &Adis) -> Vec<Orphan> {
@@ -115,7 +121,10 @@ fn specification_is_orphan(
 
 /// Removes the orphans and returns them.
 pub(crate) fn prune(folder: Option<&Path>) -> Result<Vec<Orphan>> {
-    let Survey { orphans, .. } = survey(folder)?;
+    let Survey {
+        orphans, unread, ..
+    } = survey(folder)?;
+    report(&unread);
     let registry = Registry::open();
     for orphan in &orphans {
         match (&orphan.specification, orphan.name.parse()) {
@@ -126,6 +135,13 @@ pub(crate) fn prune(folder: Option<&Path>) -> Result<Vec<Orphan>> {
         }
     }
     Ok(orphans)
+}
+
+/// Prints the errors of folders that could not be searched.
+pub(super) fn report(unread: &[Error]) {
+    for error in unread {
+        eprintln!("adit: {error:#}");
+    }
 }
 
 /// Releases a name, and removes its specification.
