@@ -192,8 +192,16 @@ fn reset(which: &str) -> Result<()> {
         .with_context(|| format!("{} is stopped and does not start again", adi.label()))?;
     // Its device and VFIO group have changed.
     if let Some(name) = &adi.name {
-        let folder = registry.get(name).and_then(|entry| entry.cdi);
         let device = create::wait_for_group(&adi.port);
+        let entry = registry.get(name);
+        if let (Some(entry), Some(device)) = (&entry, &device) {
+            // An inactive ADI was identified by its port only, which may have been another's.
+            if !entry.is_of(&device.instance) {
+                eprintln!("adit: {name} was the name of an ADI that is gone, and is released");
+                return orphans::forget(&registry, name);
+            }
+        }
+        let folder = entry.and_then(|entry| entry.cdi);
         create::bind(&registry, name, device.as_ref(), folder.as_deref())?;
     }
     Ok(())

@@ -33,6 +33,9 @@ const VERSION: u8 = 1;
 /// `NLMSG_DONE`: a dump is complete.
 const NLMSG_DONE: u16 = 3;
 
+/// `ENODEV`
+const ENODEV: i32 = 19;
+
 /// A reply of the family.
 type Answer = Genlmsghdr<Command, u16>;
 
@@ -137,6 +140,15 @@ impl Devlink {
         let answers = self.request(Command::PortGet, NlmF::DUMP, Attributes::default())?;
         let ports = answers.iter().map(Port::parse);
         ports.filter_map(Result::transpose).collect()
+    }
+
+    /// Returns whether there is an instance of this device in the caller's network namespace.
+    pub(crate) fn has(&self, handle: &Handle) -> Result<bool, Error> {
+        let attributes = Attributes::default().instance(handle);
+        match self.request(Command::Get, NlmF::ACK, attributes) {
+            Err(error) if error.errno() == Some(ENODEV) => Ok(false),
+            result => result.map(|_| true),
+        }
     }
 
     /// Reads a port.

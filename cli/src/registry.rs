@@ -92,6 +92,12 @@ pub(crate) struct Named {
 }
 
 impl Entry {
+    /// Returns whether the ADI with this instance may have the name: the one that was named, or any
+    /// on its port if none was yet.
+    pub(crate) fn is_of(&self, instance: &str) -> bool {
+        self.adi.as_ref().is_none_or(|adi| adi.instance == instance)
+    }
+
     fn parse(content: &[u8]) -> Option<Self> {
         let mut lines = content.split(|&byte| byte == b'\n');
         let (handle, sfnum) = std::str::from_utf8(lines.next()?).ok()?.split_once(' ')?;
@@ -344,7 +350,9 @@ mod tests {
         };
         for cdi in [None, Some(PathBuf::from("/etc/cdi"))] {
             for adi in [None, Some(named.clone())] {
-                (entry.cdi, entry.adi) = (cdi.clone(), adi);
+                (entry.cdi, entry.adi) = (cdi.clone(), adi.clone());
+                assert!(entry.is_of("6d3c"));
+                assert_eq!(entry.is_of("another"), adi.is_none());
                 assert_eq!(Entry::parse(&entry.content()), Some(entry.clone()));
             }
         }

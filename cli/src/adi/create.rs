@@ -120,12 +120,16 @@ fn configure(
     if let Some(left) = registry.at(&key) {
         orphans::forget(registry, &left)?;
     }
-    if registry.get(&name).is_some() {
+    if let Some(entry) = registry.get(&name) {
         match record::named(devlink, &name)? {
             Some(owner) => bail!(
                 "the name {name} is taken, by the ADI with sfnum {} of {}",
                 owner.port.sfnum,
                 owner.port.handle
+            ),
+            None if orphans::hidden()?.contains(&entry.key.0) => bail!(
+                "the name {name} is taken, by an ADI of {}, which is in another network namespace",
+                entry.key.0
             ),
             None => orphans::forget(registry, &name)?,
         }

@@ -9,9 +9,11 @@ use serde::Serialize;
 
 use super::record::{Adi, Adis};
 use crate::cdi::{self, Found};
+use crate::devlink::{Devlink, Handle};
 use crate::files;
 use crate::output::Row;
 use crate::registry::{Entry, Name, Registry};
+use crate::sysfs::{self, AdiDevice};
 
 /// An orphaned name or specification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,7 +64,18 @@ pub(crate) fn survey(folder: Option<&Path>) -> Result<Survey> {
     let (specifications, unread) = cdi::find(&folders);
     // Last: an ADI that is created meanwhile exists before its specification does.
     let adis = Adis::with_names(&entries)?;
-    let orphans = orphans(&entries, &specifications, &adis);
+    let hidden = hidden()?;
+    let shown = |found: &Found| {
+        let adi = found.adi.as_ref()?;
+        let device = AdiDevice::named(&adi.device).filter(|it| it.instance == adi.instance)?;
+        Some(!hidden.contains(&device.port()?.0))
+    };
+    // The ADI of a hidden function exists even if its name was released.
+    let specifications: Vec<_> = specifications
+        .into_iter()
+        .filter(|found| shown(found).unwrap_or(true))
+        .collect();
+    let orphans = orphans(&entries, &specifications, &adis, &hidden);
     Ok(Survey {
         adis,
         orphans,
@@ -70,10 +83,36 @@ pub(crate) fn survey(folder: Option<&Path>) -> Result<Survey> {
     })
 }
 
-fn orphans(entries: &[(Name, Entry)], specifications: &[Found], adis: &Adis) -> Vec<Orphan> {
+/// Returns the functions of the adit driver that devlink does not show. Devlink is per network
+/// namespace; sysfs and the folder of names are not: the ADIs of these functions may exist.
+///
+/// The driver is read last. The kernel removes its link in sysfs before it has the driver unregister
+/// the devlink instance: a function that is being unbound is not returned.
+pub(super) fn hidden() -> Result<Vec<Handle>> {
+    let devlink = Devlink::connect()?;
+    let mut hidden = Vec::new();
+    for function in sysfs::functions() {
+        if !devlink.has(&function)? && sysfs::functions().contains(&function) {
+            hidden.push(function);
+        }
+    }
+    Ok(hidden)
+}
+
+/// Returns whether a name's ADI exists, or may exist on a hidden function.
+fn exists(entry: &Entry, adis: &Adis, hidden: &[Handle]) -> bool {
+    hidden.contains(&entry.key.0) || adis.iter().any(|adi| adi.is(entry))
+}
+
+fn orphans(
+    entries: &[(Name, Entry)],
+    specifications: &[Found],
+    adis: &Adis,
+    hidden: &[Handle],
+) -> Vec<Orphan> {
     let names = entries
         .iter()
-        .filter(|(_, entry)| !adis.iter().any(|adi| adi.is(entry)))
+        .filter(|(_, entry)| !exists(entry, adis, hidden))
         .map(|(name, entry)| {
             let (function, sfnum) = &entry.key;
             let device = entry.adi.as_ref().map(|adi| format!("{}, ", adi.device));
@@ -82,7 +121,7 @@ fn orphans(entries: &[(Name, Entry)], specifications: &[Found], adis: &Adis) -> 
             Orphan::new(name.to_string(), why, None)
         });
     let specifications = specifications.iter().filter_map(|found| {
-        let why = specification_is_orphan(found, entries, adis)?;
+        let why = specification_is_orphan(found, entries, adis, hidden)?;
         let why = format!("{}: {why}", found.path.display());
         Some(Orphan::new(
             found.name.clone(),
@@ -97,6 +136,7 @@ fn specification_is_orphan(
     found: &Found,
     entries: &[(Name, Entry)],
     adis: &Adis,
+    hidden: &[Handle],
 ) -> Option<&'static str> {
     let Some(adi) = &found.adi else {
         return Some("it does not say whose it is");
@@ -113,7 +153,7 @@ fn specification_is_orphan(
             let mut named = entries
                 .iter()
                 .filter(|(_, entry)| entry.adi.as_ref() == Some(adi));
-            let inactive = named.any(|(_, entry)| adis.iter().any(|it| it.is(entry)));
+            let inactive = named.any(|(_, entry)| exists(entry, adis, hidden));
             (!inactive).then_some("its ADI is gone")
         }
     }
@@ -155,7 +195,6 @@ pub(super) fn forget(registry: &Registry, name: &Name) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::devlink::Handle;
     use crate::registry::Named;
 
     fn adi(instance: &str) -> Named {
@@ -179,7 +218,8 @@ mod tests {
         };
         let entries = [("web".parse().unwrap(), entry)];
         let none = Adis::empty();
-        let left = orphans(&entries, &[found(Some(adi("one"))), found(None)], &none);
+        let specifications = [found(Some(adi("one"))), found(None)];
+        let left = orphans(&entries, &specifications, &none, &[]);
         let why: Vec<_> = left.iter().map(|orphan| &*orphan.why).collect();
         assert_eq!(
             why,
@@ -189,5 +229,10 @@ mod tests {
                 "/etc/cdi/adit.dev-adi_web.json: it does not say whose it is",
             ]
         );
+        // Devlink shows no ADI of this function here.
+        let hidden = [Handle::pci("0000:00:05.0")];
+        assert_eq!(orphans(&entries, &specifications[..1], &none, &hidden), []);
+        let other = [Handle::pci("0000:00:06.0")];
+        assert_eq!(orphans(&entries, &specifications, &none, &other), left);
     }
 }

@@ -10,6 +10,10 @@ use super::{Handle, PortFunction};
 /// The members of `enum devlink_command` that are used.
 #[neli::neli_enum(serialized_type = "u8")]
 pub(crate) enum Command {
+    /// `DEVLINK_CMD_GET`
+    Get = 1,
+    /// `DEVLINK_CMD_NEW`, the command of replies to `Get`
+    New = 3,
     /// `DEVLINK_CMD_PORT_GET`
     PortGet = 5,
     /// `DEVLINK_CMD_PORT_SET`
