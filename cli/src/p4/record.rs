@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use adit_pipeline::p4::events::escape;
 use adit_pipeline::p4::{DropReason, Sent as Leaves, SentKind};
 use anyhow::Result;
 use serde::Serialize;
@@ -189,7 +190,7 @@ impl PacketRecord {
             }
         }
         for Logged { place, text } in &self.log {
-            writeln!(out, "  log {place}: {text}")?;
+            writeln!(out, "  log {}: {}", escape(place), escape(text))?;
         }
         for digest in &self.digests {
             writeln!(out, "  digest {digest}")?;
@@ -237,5 +238,33 @@ impl Step {
             Step::Cut => writeln!(out, "    … and more")?,
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_a_program_are_escaped_for_terminals() {
+        let record = PacketRecord {
+            packet: 1,
+            port: 0,
+            bytes: 60,
+            steps: Vec::new(),
+            changes: Vec::new(),
+            log: vec![Logged {
+                place: "x.p4:1:1".to_owned(),
+                text: "a\n  sent to port 7\u{1b}[2J".to_owned(),
+            }],
+            digests: Vec::new(),
+            sent: Vec::new(),
+            dropped: Vec::new(),
+        };
+        let mut out = Vec::new();
+        record.write(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let expected = r"  log x.p4:1:1: a\n  sent to port 7\u{1b}[2J";
+        assert_eq!(text.lines().nth(1), Some(expected), "{text}");
     }
 }
