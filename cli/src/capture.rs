@@ -91,7 +91,18 @@ impl Capture {
                         let units = packet.timestamp.as_nanos() as u64;
                         (packet.interface_id, units, packet.data.into_owned())
                     }
-                    Some(Block::SimplePacket(packet)) => (0, 0, packet.data.into_owned()),
+                    // Its captured length is not stored, and its data is padded.
+                    Some(Block::SimplePacket(packet)) => {
+                        let original = packet.original_len;
+                        let mut data = packet.data.into_owned();
+                        let snaplen = reader.interfaces().first().map_or(0, |i| i.snaplen);
+                        let captured = match snaplen {
+                            0 => original,
+                            most => original.min(most),
+                        };
+                        data.truncate(captured as usize);
+                        (0, 0, data)
+                    }
                     Some(Block::Packet(packet)) => {
                         let units = packet.timestamp;
                         (packet.interface_id.into(), units, packet.data.into_owned())
@@ -235,6 +246,26 @@ mod tests {
                 assert_eq!(capture.read().unwrap(), Some(Captured { at, data }));
             }
             assert_eq!(capture.read().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn simple_packets_are_read_without_their_padding() {
+        use pcap_file::pcapng::blocks::simple_packet::SimplePacketBlock;
+        let folder = tempfile::tempdir().unwrap();
+        for (snaplen, captured) in [(0, 61), (62, 61), (30, 30)] {
+            let path = folder.path().join("x.pcapng");
+            let mut writer = PcapNgWriter::new(File::create(&path).unwrap()).unwrap();
+            let interface = InterfaceDescriptionBlock::new(DataLink::ETHERNET, snaplen);
+            writer.write_pcapng_block(interface).unwrap();
+            let packet = SimplePacketBlock {
+                original_len: 61,
+                data: Cow::Owned(vec![7; captured]),
+            };
+            writer.write_pcapng_block(packet).unwrap();
+            drop(writer);
+            let read = Capture::open(&path).unwrap().read().unwrap().unwrap();
+            assert_eq!(read.data, vec![7; captured]);
         }
     }
 
