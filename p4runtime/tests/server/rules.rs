@@ -552,3 +552,33 @@ fn a_new_program_keeps_entries_whatever_their_order_is() {
         assert_eq!(primary.entries(), before);
     }
 }
+
+#[test]
+fn references_are_bounded() {
+    let nic = nic_of(PROGRAM);
+    let mut primary = Peer::primary(&nic, "", 1);
+    let with = |references: usize, repeated: usize| {
+        let one = "@refers_to(vrf_table, vrf_id) ".repeat(repeated);
+        let parameters: Vec<String> = (0..references)
+            .map(|n| format!("{one}bit<10> p{n}"))
+            .collect();
+        let action = format!("action many({}) {{}}", parameters.join(", "));
+        let program = PROGRAM
+            .replace("action send(", &format!("{action} action send("))
+            .replace("set_group; NoAction;", "set_group; many; NoAction;");
+        assert!(program.contains("many; NoAction"));
+        program
+    };
+    // Those of one item that are equal are one.
+    primary
+        .configure(Action::Verify, Some(&with(2, 5000)))
+        .expect("few references");
+    let error = primary
+        .configure(Action::Verify, Some(&with(4097, 1)))
+        .unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert!(
+        error.message().contains("more than 4096 references"),
+        "{error}"
+    );
+}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! References between fields and parameters, from a program's annotations.
 
+use std::collections::HashSet;
+
 use adit_p4_frontend::control::{Annotation, Item};
 use adit_p4_frontend::ir::Program;
 
@@ -8,6 +10,9 @@ use super::annotations::pairs;
 
 /// The name of the multicast groups in annotations.
 const GROUPS: &str = "builtin::multicast_group_table";
+
+/// The maximum number of references of a program, since they are compared with each other.
+const MAX_REFERENCES: usize = 4096;
 
 /// The target of a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +36,7 @@ pub(super) struct Finder<'p> {
     pub(super) places: Vec<Place>,
     /// The names of places, for messages.
     pub(super) names: Vec<String>,
+    references: usize,
 }
 
 impl<'p> Finder<'p> {
@@ -39,6 +45,26 @@ impl<'p> Finder<'p> {
             program,
             places: Vec::new(),
             names: Vec::new(),
+            references: 0,
+        }
+    }
+
+    /// Returns the distinct references in an item's annotations of that name, and counts them.
+    fn references(
+        &mut self,
+        item: &Item,
+        annotation: &str,
+    ) -> std::result::Result<Vec<(String, String)>, String> {
+        let mut known = HashSet::new();
+        let mut found = pairs(&item.annotations, annotation)?;
+        found.retain(|pair| known.insert(pair.clone()));
+        self.references += found.len();
+        match self.references > MAX_REFERENCES {
+            true => Err(format!(
+                "`{}`: @{annotation}: the program has more than {MAX_REFERENCES} references",
+                item.name
+            )),
+            false => Ok(found),
         }
     }
 
@@ -106,7 +132,7 @@ impl<'p> Finder<'p> {
         let mut by_table: Vec<(usize, Vec<(usize, usize)>)> = Vec::new();
         for (n, item) in items.iter().enumerate() {
             let of_item = |why: String| format!("`{}`: @refers_to: {why}", item.name);
-            for (table, field) in pairs(&item.annotations, "refers_to")? {
+            for (table, field) in self.references(item, "refers_to")? {
                 if table == GROUPS {
                     if field != "multicast_group_id" {
                         let why = format!("{GROUPS} has multicast_group_id, not {field}");
@@ -150,7 +176,7 @@ impl<'p> Finder<'p> {
         let keys = &self.program.control.tables[table].keys;
         let mut found = Vec::new();
         for (n, item) in keys.iter().enumerate() {
-            for (by, field) in pairs(&item.annotations, "referenced_by")? {
+            for (by, field) in self.references(item, "referenced_by")? {
                 let of_item = |why: String| format!("`{}`: @referenced_by: {why}", item.name);
                 let from = match (by.as_str(), field.as_str()) {
                     (GROUPS, "replica.port") => 0,
