@@ -273,26 +273,28 @@ fn not_zero(id: u32, what: &str) -> Result<()> {
     }
 }
 
-/// Converts rates for the engine: an excess burst selects a single-rate marker.
+/// Converts and checks rates for the engine: an excess burst selects a single-rate marker.
 pub(crate) fn config(given: &v1::MeterConfig) -> Result<MeterConfig> {
     let positive = |value: i64, what: &str| {
         u64::try_from(value).map_err(|_| Fault::invalid(format!("{what} is {value}, below 0")))
     };
     let committed_rate = positive(given.cir, "cir")?;
     let committed_burst = positive(given.cburst, "cburst")?;
-    if given.eburst != 0 {
-        return Ok(MeterConfig::OneRate {
+    let config = match given.eburst {
+        0 => MeterConfig::TwoRates {
             committed_rate,
             committed_burst,
-            excess_burst: positive(given.eburst, "eburst")?,
-        });
-    }
-    Ok(MeterConfig::TwoRates {
-        committed_rate,
-        committed_burst,
-        peak_rate: positive(given.pir, "pir")?,
-        peak_burst: positive(given.pburst, "pburst")?,
-    })
+            peak_rate: positive(given.pir, "pir")?,
+            peak_burst: positive(given.pburst, "pburst")?,
+        },
+        excess => MeterConfig::OneRate {
+            committed_rate,
+            committed_burst,
+            excess_burst: positive(excess, "eburst")?,
+        },
+    };
+    config.check()?;
+    Ok(config)
 }
 
 pub(crate) fn shown_config(config: MeterConfig) -> v1::MeterConfig {

@@ -154,3 +154,45 @@ fn errors_of_large_batches_come_through() {
     let error = primary.write(too_many).unwrap_err();
     assert_eq!(error.code(), Code::ResourceExhausted);
 }
+
+#[test]
+fn an_entry_with_invalid_rates_changes_nothing() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let with = |cir, limit: u8| v1::TableEntry {
+        table_id: nic.table("rules"),
+        priority: 3,
+        action: Some(crate::common::direct(nic.action("limit", &[&[limit]]))),
+        meter_config: Some(v1::MeterConfig {
+            cir,
+            cburst: 6,
+            pir: 7,
+            pburst: 8,
+            eburst: 0,
+        }),
+        ..Default::default()
+    };
+    let read = |primary: &mut Peer| {
+        primary.read(E::TableEntry(v1::TableEntry {
+            table_id: nic.table("rules"),
+            meter_config: Some(v1::MeterConfig::default()),
+            ..Default::default()
+        }))
+    };
+    let modify = |entry| update(Type::Modify, E::TableEntry(entry));
+    let both = [Atomicity::ContinueOnError, Atomicity::RollbackOnError];
+    let invalid = Code::InvalidArgument as i32;
+    for how in both {
+        let error = primary.write_as(vec![insert(with(9, 4))], how).unwrap_err();
+        assert_eq!(codes(&error), [invalid], "{error}");
+        assert_eq!(read(&mut primary), []);
+    }
+    primary.write(vec![insert(with(5, 4))]).expect("an entry");
+    let before = read(&mut primary);
+    assert_eq!(before.len(), 1);
+    for how in both {
+        let error = primary.write_as(vec![modify(with(9, 5))], how).unwrap_err();
+        assert_eq!(codes(&error), [invalid], "{error}");
+        assert_eq!(read(&mut primary), before);
+    }
+}

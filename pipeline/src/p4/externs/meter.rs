@@ -63,7 +63,7 @@ pub enum MeterConfig {
 
 impl MeterConfig {
     /// Checks RFC 2698, section 2: the peak rate is not below the committed rate.
-    fn check(&self) -> Result<(), ObjectError> {
+    pub fn check(&self) -> Result<(), ObjectError> {
         match *self {
             MeterConfig::TwoRates {
                 committed_rate,
