@@ -207,8 +207,9 @@ pub fn listen_with(
                 match socket {
                     Socket::Tcp(socket) => {
                         let incoming = TcpListenerStream::new(socket).map(|accepted| {
-                            // Small answers are sent without delay.
-                            accepted.and_then(|s| s.set_nodelay(true).map(|()| s))
+                            // Small answers are sent without delay. That fails only if the client
+                            // has disconnected already.
+                            accepted.inspect(|s| drop(s.set_nodelay(true)))
                         });
                         let incoming = limited(incoming, connections);
                         router.serve_with_incoming_shutdown(incoming, stopped).await

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -15,6 +15,11 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
 use super::{Connection, Connections, Peer};
+
+/// The delay after an error of `accept`.
+const RETRY: Duration = Duration::from_millis(100);
+/// The minimum interval between reports of such errors.
+const REPORT: Duration = Duration::from_secs(10);
 
 /// A stream whose peer is known.
 pub(in crate::server) trait FromPeer {
@@ -56,27 +61,42 @@ impl<T> Drop for Counted<T> {
     }
 }
 
-/// Admits connections up to the limits.
+/// Admits connections up to the limits. An error of `accept`, such as for want of descriptors, ends
+/// nothing: after a delay, the next connection is accepted.
 pub(in crate::server) fn limited<T: FromPeer>(
     incoming: impl Stream<Item = io::Result<T>>,
     all: Arc<Connections>,
 ) -> impl Stream<Item = io::Result<Counted<T>>> {
-    incoming.filter_map(move |accepted| match accepted {
-        Ok(inner) => {
-            let peer = inner.peer();
-            let Some((id, connection)) = all.admit(peer, Instant::now()) else {
-                tracing::debug!(?peer, "P4Runtime: a connection is refused: all are in use");
-                return None;
-            };
-            Some(Ok(Counted {
-                inner,
-                id,
-                closed: Box::pin(connection.closed.clone().cancelled_owned()),
-                connection,
-                all: all.clone(),
-            }))
+    let mut reported: Option<Instant> = None;
+    let incoming = incoming.then(move |accepted| {
+        let now = Instant::now();
+        if let Err(error) = &accepted {
+            if reported.is_none_or(|last| now.duration_since(last) >= REPORT) {
+                reported = Some(now);
+                tracing::warn!("P4Runtime: a connection cannot be accepted: {error}");
+            }
         }
-        Err(error) => Some(Err(error)),
+        async move {
+            if accepted.is_err() {
+                tokio::time::sleep(RETRY).await;
+            }
+            accepted.ok()
+        }
+    });
+    incoming.filter_map(move |accepted| {
+        let inner = accepted?;
+        let peer = inner.peer();
+        let Some((id, connection)) = all.admit(peer, Instant::now()) else {
+            tracing::debug!(?peer, "P4Runtime: a connection is refused: all are in use");
+            return None;
+        };
+        Some(Ok(Counted {
+            inner,
+            id,
+            closed: Box::pin(connection.closed.clone().cancelled_owned()),
+            connection,
+            all: all.clone(),
+        }))
     })
 }
 
@@ -139,5 +159,39 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+    use crate::server::Limits;
+
+    struct Socket;
+
+    impl FromPeer for Socket {
+        fn peer(&self) -> Peer {
+            Peer::Unknown
+        }
+    }
+
+    #[test]
+    fn an_error_of_accept_does_not_end_the_server() {
+        let error = || Err(io::Error::other("too many open files"));
+        let incoming = tokio_stream::iter([error(), error(), Ok(Socket), error(), Ok(Socket)]);
+        let all = Arc::new(Connections::new(Limits::default()));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let begin = Instant::now();
+        let accepted: Vec<bool> = runtime.block_on(async {
+            let admitted = pin!(limited(incoming, all));
+            admitted.map(|c| c.is_ok()).collect().await
+        });
+        assert_eq!(accepted, [true, true]);
+        assert!(begin.elapsed() >= 3 * RETRY);
     }
 }
