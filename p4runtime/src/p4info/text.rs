@@ -11,7 +11,8 @@ use crate::proto::{config::P4Info, DESCRIPTORS};
 /// The name of the P4Info message.
 const MESSAGE: &str = "p4.config.v1.P4Info";
 
-static POOL: LazyLock<Option<DescriptorPool>> =
+/// The descriptors of all messages.
+pub(crate) static POOL: LazyLock<Option<DescriptorPool>> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
 
 /// The error for text that is not P4Info.

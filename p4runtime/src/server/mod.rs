@@ -4,6 +4,7 @@
 
 mod arbitration;
 mod connections;
+mod decoded;
 mod digests;
 mod entries;
 mod fault;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Limits on incoming requests: their bytes are bounded, for all connections together and for each,
-//! and they have to arrive at a minimum rate. Small ones are always admitted, so that a client that
+//! Limits on incoming requests: the memory that they take, encoded and decoded, is bounded, for all
+//! connections together and for each, and they have to arrive at a minimum rate. Small ones are always admitted, so that a client that
 //! sends large ones only in part does not block others.
 
 use std::future::Future;
@@ -21,11 +21,14 @@ use tonic::Status;
 use tower::{Layer, Service};
 
 use super::connections::{Connection, ConnectionInfo};
+use super::decoded::{Decoded, Shapes};
+use crate::p4info::text::POOL;
 
-/// The maximum number of bytes of requests that are held at a time, for all connections.
-const MAX_HELD: usize = 256 << 20;
-/// The same for one connection: two of the largest requests.
-const MAX_HELD_BY_CONNECTION: usize = 64 << 20;
+/// The maximum number of bytes of requests, encoded and decoded, that are held at a time, for all
+/// connections.
+const MAX_HELD: usize = 1 << 30;
+/// The same for one connection: more than the largest batch of usual updates takes.
+const MAX_HELD_BY_CONNECTION: usize = 512 << 20;
 /// The number of a request's bytes that are not counted.
 const SMALL: usize = 16 << 10;
 /// The unit in which bytes are counted.
@@ -81,7 +84,7 @@ impl Request {
     /// Counts received bytes.
     fn hold(&self, all: &Arc<Semaphore>, bytes: usize) -> Result<(), Status> {
         let mut held = self.held.lock();
-        held.bytes += bytes;
+        held.bytes = held.bytes.saturating_add(bytes);
         let counted = held
             .permit
             .as_ref()
@@ -90,6 +93,7 @@ impl Request {
         let Some(more) = wanted.checked_sub(counted).filter(|more| *more > 0) else {
             return Ok(());
         };
+        let more = more.min(MAX_HELD / UNIT + 1);
         let of_connection = |c: &Arc<Connection>| c.hold(more * UNIT, MAX_HELD_BY_CONNECTION);
         if !self.connection.as_ref().is_none_or(of_connection) {
             return Err(Status::resource_exhausted(format!(
@@ -133,6 +137,7 @@ impl Drop for Request {
 #[derive(Clone)]
 pub(super) struct Bounds {
     held: Arc<Semaphore>,
+    shapes: Arc<Shapes>,
     /// The time for which a request may make no progress at the beginning.
     grace: Duration,
 }
@@ -141,6 +146,7 @@ impl Bounds {
     pub(super) fn new(grace: Duration) -> Bounds {
         Bounds {
             held: Arc::new(Semaphore::new(MAX_HELD / UNIT)),
+            shapes: Arc::new(POOL.as_ref().map_or_else(Shapes::default, Shapes::new)),
             grace,
         }
     }
@@ -193,6 +199,7 @@ where
             bounds: self.bounds.clone(),
             began,
             bytes: 0,
+            decoded: Decoded::new(&self.bounds.shapes, parts.uri.path()),
             // A stream is long-lived: its messages have a limit of their own.
             deadline: (!parts.uri.path().ends_with("/StreamChannel"))
                 .then(|| Box::pin(tokio::time::sleep_until(began + self.bounds.grace))),
@@ -219,12 +226,14 @@ struct Incoming {
     bounds: Bounds,
     began: Instant,
     bytes: usize,
+    decoded: Option<Decoded>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Incoming {
-    /// Counts the bytes of a frame.
-    fn count(&mut self, bytes: usize) -> Result<(), Status> {
+    /// Counts the bytes of a frame, and the memory that they take once they are decoded.
+    fn count(&mut self, data: &[u8]) -> Result<(), Status> {
+        let bytes = data.len();
         let Some(deadline) = &mut self.deadline else {
             let message = self.request.message.fetch_add(bytes, Relaxed) + bytes;
             return match message > MAX_MESSAGE {
@@ -239,7 +248,12 @@ impl Incoming {
         deadline
             .as_mut()
             .reset(self.began + self.bounds.grace + paced);
-        self.request.hold(&self.bounds.held, bytes)
+        let decoded = match &mut self.decoded {
+            Some(decoded) => decoded.count(data)?,
+            None => 0,
+        };
+        self.request
+            .hold(&self.bounds.held, bytes.saturating_add(decoded))
     }
 }
 
@@ -255,8 +269,7 @@ impl http_body::Body for Incoming {
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             return Poll::Ready(match frame {
                 Some(Ok(frame)) => {
-                    let bytes = frame.data_ref().map_or(0, Bytes::len);
-                    let counted = this.count(bytes);
+                    let counted = this.count(frame.data_ref().map_or(&[][..], |data| data));
                     if this.deadline.is_some() && this.inner.is_end_stream() {
                         this.request.received();
                     }

@@ -514,3 +514,66 @@ fn nonsense_on_a_stream_ends_it_and_no_other() {
         .write(vec![insert(nic.station(1, "drop", &[]))])
         .expect("it goes on");
 }
+
+/// A request of empty elements, which are two bytes each. Encoded, an empty string is an empty
+/// message.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Empties {
+    #[prost(uint64, tag = "1")]
+    device_id: u64,
+    #[prost(string, repeated, tag = "2")]
+    entities: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    updates: Vec<String>,
+}
+
+#[test]
+fn requests_that_are_large_only_when_decoded_are_bounded() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    const MANY: usize = 1 << 21;
+    let requests = [
+        (
+            "/p4.v1.P4Runtime/Write",
+            Empties {
+                device_id: DEVICE,
+                updates: vec![String::new(); MANY],
+                ..Default::default()
+            },
+        ),
+        (
+            "/p4.v1.P4Runtime/Read",
+            Empties {
+                device_id: DEVICE,
+                entities: vec![String::new(); MANY],
+                ..Default::default()
+            },
+        ),
+    ];
+    for (path, request) in requests {
+        let address = format!("http://{}", nic.listening.address);
+        let error = primary.runtime.block_on(async {
+            let channel = tonic::transport::Channel::from_shared(address).expect("an address");
+            let channel = channel.connect().await.expect("the server listens");
+            let mut grpc = tonic::client::Grpc::new(channel);
+            grpc.ready().await.expect("a connection");
+            let codec = tonic_prost::ProstCodec::<Empties, v1::ReadResponse>::default();
+            let path = path.parse().expect("a path");
+            let call = grpc.server_streaming(tonic::Request::new(request), path, codec);
+            match call.await {
+                Ok(answer) => answer.into_inner().message().await.unwrap_err(),
+                Err(error) => error,
+            }
+        });
+        assert_eq!(error.code(), Code::ResourceExhausted, "{path}: {error:?}");
+        assert!(
+            error.message().contains("are under way on this connection"),
+            "{path}: {error}"
+        );
+    }
+    // A batch of as many updates as there may be is not refused for its size.
+    let usual = insert(nic.station(1, "forward", &[&[1]]));
+    let error = primary.write(vec![usual; 1 << 18]).unwrap_err();
+    assert_eq!(error.code(), Code::Unknown, "{error:?}");
+    assert!(error.message().starts_with("262143 of 262144"), "{error}");
+}
