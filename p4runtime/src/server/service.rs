@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::arbitration::role_name;
 use super::connections::Peer;
@@ -141,11 +141,25 @@ impl P4Runtime for Service {
             )));
         }
         let writing = server.writing.clone().lock_owned().await;
+        let cancel = Cancel::default();
+        let _cancel = CancelOnDrop(cancel.clone());
         aside(move || {
             let _writing = writing;
-            server.arbitration.lock().check(&role, election.as_ref())?;
+            // A batch ends early if nobody waits for it or its client is no longer the primary.
+            let go_on = || match cancel.is_cancelled() {
+                true => Err(Fault::new(
+                    Code::Cancelled,
+                    "the client has disconnected or the request's timeout has passed",
+                )),
+                false => server.arbitration.lock().check(&role, election.as_ref()),
+            };
+            go_on()?;
             let current = server.current()?;
-            let results = server.target(&current, &role).batch(&request.updates, how);
+            let target = server.target(&current, &role);
+            if how == Atomicity::RollbackOnError {
+                target.check_rollback(&request.updates)?;
+            }
+            let results = target.batch(&request.updates, how, &go_on);
             batch_status(&results)?;
             Ok(Response::new(v1::WriteResponse {}))
         })

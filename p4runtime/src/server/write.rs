@@ -14,6 +14,7 @@ use super::names::{listed, Kind};
 use super::pipeline::{Pipeline, Thing};
 use super::rules::{Holder, Uses};
 use super::texts::Unknown;
+use super::MAX_UPDATES;
 use crate::proto::v1::{self, entity::Entity as E, update::Type, write_request::Atomicity};
 
 /// The target of updates.
@@ -29,23 +30,41 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Applies a batch; returns the result of each update.
-    pub(crate) fn batch(&self, updates: &[v1::Update], how: Atomicity) -> Vec<Result<()>> {
+    /// Applies a batch; returns the result of each update. `go_on` is called before each update, and
+    /// its error ends the batch: it is the result of that update and of those after it.
+    pub(crate) fn batch(
+        &self,
+        updates: &[v1::Update],
+        how: Atomicity,
+        go_on: &dyn Fn() -> Result<()>,
+    ) -> Vec<Result<()>> {
         let mut results = Vec::with_capacity(updates.len());
         if how == Atomicity::ContinueOnError {
-            results.extend(updates.iter().map(|update| self.update(update)));
+            for update in updates {
+                if let Err(fault) = go_on() {
+                    results.resize(updates.len(), Err(fault));
+                    break;
+                }
+                results.push(self.update(update));
+            }
             return results;
         }
         let mut done = Vec::new();
         for update in updates {
-            let undo = self.inverse(update);
-            let result = self.update(update);
-            let failed = result.is_err();
-            results.push(result);
-            if failed {
-                break;
+            let result = go_on().and_then(|()| {
+                let undo = self.inverse(update);
+                self.update(update).map(|()| undo)
+            });
+            match result {
+                Ok(undo) => {
+                    results.push(Ok(()));
+                    done.push(undo);
+                }
+                Err(fault) => {
+                    results.push(Err(fault));
+                    break;
+                }
             }
-            done.push(undo);
         }
         if results.len() == updates.len() && results.iter().all(Result::is_ok) {
             return results;
@@ -62,6 +81,42 @@ impl Target<'_> {
         }
         results.resize_with(updates.len(), || Err(aborted()));
         results
+    }
+
+    /// Rejects a batch whose rollback would restore too many cells of arrays: each is kept as an
+    /// update meanwhile.
+    pub(crate) fn check_rollback(&self, updates: &[v1::Update]) -> Result<()> {
+        let entities = updates
+            .iter()
+            .filter_map(|u| u.entity.as_ref()?.entity.as_ref());
+        let cells = entities.map(|entity| self.cells(entity));
+        let cells = cells.fold(0, u64::saturating_add);
+        match cells > MAX_UPDATES as u64 {
+            true => Err(Fault::new(
+                Code::ResourceExhausted,
+                format!(
+                    "a rollback of this batch would restore {cells} cells of counters, registers \
+                     and meters: {MAX_UPDATES} are the most"
+                ),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns the number of cells of a counter, register or meter that is written as a whole.
+    fn cells(&self, entity: &E) -> u64 {
+        let id = match entity {
+            E::CounterEntry(entry) if entry.index.is_none() => entry.counter_id,
+            E::RegisterEntry(entry) if entry.index.is_none() => entry.register_id,
+            E::MeterEntry(entry) if entry.index.is_none() => entry.meter_id,
+            _ => return 0,
+        };
+        match self.object(id) {
+            Some(Object::Counter(counter)) => counter.size(),
+            Some(Object::Register(register)) => register.size(),
+            Some(Object::Meter(meter)) => meter.size(),
+            _ => 0,
+        }
     }
 
     /// Returns the updates that undo an update.

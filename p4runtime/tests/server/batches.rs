@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Batches with failing updates.
 
+use std::time::{Duration, Instant};
+
 use adit_p4runtime::proto::v1::{
     self, entity::Entity as E, update::Type, write_request::Atomicity,
 };
 use tonic::Code;
 
-use crate::common::{codes, insert, nic, update, Nic, Peer};
+use crate::common::{claim, codes, insert, nic, nic_of, update, Nic, Peer, PROGRAM};
 
 const EXISTS: i32 = Code::AlreadyExists as i32;
 const ABORTED: i32 = Code::Aborted as i32;
@@ -195,4 +197,73 @@ fn an_entry_with_invalid_rates_changes_nothing() {
         assert_eq!(codes(&error), [invalid], "{error}");
         assert_eq!(read(&mut primary), before);
     }
+}
+
+#[test]
+fn a_rollback_is_bounded() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let read = |primary: &mut Peer| primary.read(E::CounterEntry(Default::default()));
+    let before = read(&mut primary);
+    // `seen` has 8 cells: one whole array more than may be restored.
+    let most = (1 << 18) / 8;
+    let mut batch = vec![count(&nic, None, 7); most + 1];
+    let error = primary
+        .write_as(batch.clone(), Atomicity::RollbackOnError)
+        .unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error:?}");
+    assert!(error.message().contains("262152 cells"), "{error}");
+    assert_eq!(read(&mut primary), before);
+    batch.pop();
+    primary
+        .write_as(batch, Atomicity::RollbackOnError)
+        .expect("it may");
+    assert_ne!(read(&mut primary), before);
+}
+
+/// Creates a device whose counter is large, and a batch that takes long.
+fn slow() -> (Nic, Vec<v1::Update>) {
+    let nic = nic_of(&PROGRAM.replace("counter(8,", "counter(1048576,"));
+    let batch = vec![count(&nic, None, 7); 20_000];
+    (nic, batch)
+}
+
+#[test]
+fn a_batch_ends_with_its_client() {
+    let (nic, batch) = slow();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let mut grpc = primary.grpc.clone();
+    let request = v1::WriteRequest {
+        device_id: crate::common::DEVICE,
+        election_id: Some(v1::Uint128 { high: 0, low: 1 }),
+        updates: batch,
+        ..Default::default()
+    };
+    primary.runtime.block_on(async {
+        let call = tokio::time::timeout(Duration::from_secs(1), grpc.write(request));
+        assert!(call.await.is_err(), "the batch takes longer");
+    });
+    let begin = Instant::now();
+    primary
+        .write(vec![insert(nic.station(1, "drop", &[]))])
+        .expect("an entry");
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_batch_ends_when_its_client_is_no_longer_the_primary() {
+    let (nic, batch) = slow();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let begin = Instant::now();
+    let error = std::thread::scope(|scope| {
+        let write = scope.spawn(|| primary.write(batch).unwrap_err());
+        std::thread::sleep(Duration::from_secs(1));
+        let mut next = Peer::connect(&nic);
+        next.open().expect("a stream");
+        next.say(claim("", Some(2)));
+        assert_eq!(next.arbitrated(), (0, Some(2)));
+        write.join().expect("it ends")
+    });
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    assert!(error.message().contains("is below 2"), "{error}");
 }
