@@ -18,7 +18,11 @@ pub(super) fn write(out: &mut Exposition, counts: &Counts) {
         Kind::Counter,
         help,
     );
-    for (reason, count) in [("idle", counts.closed_idle), ("full", counts.refused)] {
+    for (reason, count) in [
+        ("idle", counts.closed_idle),
+        ("stalled", counts.closed_stalled),
+        ("full", counts.refused),
+    ] {
         f.sample(&[("reason", reason)], count);
     }
 }

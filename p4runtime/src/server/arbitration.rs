@@ -23,7 +23,6 @@ const MAX_NAME: usize = 256;
 
 /// A client that has opened a stream.
 struct Client {
-    peer: Peer,
     outbox: Outbox,
     /// The role and election id, once the client has sent them.
     role: Option<(String, v1::Role, Option<u128>)>,
@@ -36,6 +35,9 @@ struct Client {
 pub(crate) struct Arbitration {
     device_id: u64,
     clients: BTreeMap<u64, Client>,
+    /// The peers of all streams, including those that have ended but whose last messages have not
+    /// been taken.
+    places: BTreeMap<u64, Peer>,
     next: u64,
     /// The highest election id of each role.
     highest: BTreeMap<String, u128>,
@@ -70,23 +72,24 @@ impl Arbitration {
         }
     }
 
+    /// Adds a stream, which takes a place until [`Arbitration::leave`].
     pub(super) fn open(&mut self, outbox: Outbox, peer: Peer) -> Result<u64> {
-        let theirs = self.clients.values().filter(|c| c.peer == peer).count();
+        let theirs = self.places.values().filter(|p| **p == peer).count();
         let full = |most, whose| {
             Err(Fault::new(
                 Code::ResourceExhausted,
                 format!("{most} streams{whose} are open, which are the most"),
             ))
         };
-        if self.clients.len() >= MAX_STREAMS {
+        if self.places.len() >= MAX_STREAMS {
             return full(MAX_STREAMS, "");
         }
         if theirs >= MAX_STREAMS_OF_PEER {
             return full(MAX_STREAMS_OF_PEER, " from this address or user");
         }
         self.next += 1;
+        self.places.insert(self.next, peer);
         let client = Client {
-            peer,
             outbox,
             role: None,
             owes_update: false,
@@ -95,6 +98,12 @@ impl Arbitration {
         Ok(self.next)
     }
 
+    /// Frees the place of a stream.
+    pub(super) fn leave(&mut self, id: u64) {
+        self.places.remove(&id);
+    }
+
+    /// Removes the client of a stream.
     pub(crate) fn close(&mut self, id: u64) {
         let Some(Client {
             role: Some((role, _, election)),
@@ -312,5 +321,26 @@ impl Arbitration {
                  ended: open a stream first"
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::outbox::outbox;
+
+    #[test]
+    fn a_stream_has_a_place_until_its_messages_are_taken() {
+        let mut all = Arbitration::new(1, Arc::default());
+        let mut open = || all.open(outbox().0, Peer::User(1)).map_err(|f| f.code);
+        let ids: Vec<u64> = (0..MAX_STREAMS_OF_PEER)
+            .map(|_| open().expect("a place"))
+            .collect();
+        assert_eq!(open(), Err(Code::ResourceExhausted));
+        ids.iter().for_each(|id| all.close(*id));
+        let mut open = || all.open(outbox().0, Peer::User(1)).map_err(|f| f.code);
+        assert_eq!(open(), Err(Code::ResourceExhausted));
+        all.leave(ids[0]);
+        assert!(all.open(outbox().0, Peer::User(1)).is_ok());
     }
 }

@@ -79,6 +79,8 @@ pub struct Listening {
 pub struct Counts {
     /// Connections that were closed because no request was under way on them.
     pub closed_idle: u64,
+    /// Connections that were closed because answers were not taken.
+    pub closed_stalled: u64,
     /// Connections that were refused because all others were in use.
     pub refused: u64,
     /// Messages for clients that none of them took, by kind; each digest and idle entry counts.
@@ -98,6 +100,7 @@ impl Counters {
         let (closed_idle, refused) = self.connections.counts();
         Counts {
             closed_idle,
+            closed_stalled: self.connections.stalled(),
             refused,
             undelivered: self.undelivered.counts(),
         }

@@ -289,9 +289,11 @@ impl Server {
                 self.arbitration.lock().arbitrate(id, &said)
             }
             Some(Said::Packet(packet)) => {
-                if let Err(fault) = self.packet_out(id, &packet) {
+                let is_primary = self.only_primary(id);
+                if let Err(fault) = is_primary.clone().and_then(|()| self.packet_out(&packet)) {
+                    // Any client can send packets: only those of a primary are sent back.
                     let details = v1::PacketOutError {
-                        packet_out: Some(packet),
+                        packet_out: is_primary.is_ok().then_some(packet),
                     };
                     let details = v1::stream_error::Details::PacketOut(details);
                     self.arbitration.lock().send(id, error(fault, details));
@@ -317,7 +319,10 @@ impl Server {
                 let fault = Fault::unimplemented(
                     "`other` is not supported: a stream takes arbitration, packet and digest_ack",
                 );
-                let details = v1::StreamOtherError { other: Some(other) };
+                let is_primary = self.only_primary(id).is_ok();
+                let details = v1::StreamOtherError {
+                    other: is_primary.then_some(other),
+                };
                 let details = v1::stream_error::Details::Other(details);
                 self.arbitration.lock().send(id, error(fault, details));
                 Ok(())
@@ -338,8 +343,7 @@ impl Server {
         }
     }
 
-    fn packet_out(&self, id: u64, packet: &v1::PacketOut) -> Result<()> {
-        self.only_primary(id)?;
+    fn packet_out(&self, packet: &v1::PacketOut) -> Result<()> {
         let active = self.active()?;
         let data = active.pipeline.packet_out(packet)?;
         if !active.pipeline.engine.packet_out(ControlPacket { data }) {

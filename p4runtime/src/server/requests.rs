@@ -38,6 +38,10 @@ const PACE: usize = 1 << 20;
 /// The maximum size of a message on a stream: a packet with its metadata.
 const MAX_MESSAGE: usize = 256 << 10;
 
+/// The maximum size of a frame of an answer. HTTP/2 takes a frame once the client has made room for
+/// some of it: the body holds the others until then, and its limits apply to them.
+const MAX_FRAME: usize = 64 << 10;
+
 /// A request that has not been answered yet, stored in the request's extensions.
 pub(super) struct Request {
     connection: Option<Arc<Connection>>,
@@ -45,6 +49,8 @@ pub(super) struct Request {
     /// The bytes received since the last message of a stream.
     message: AtomicUsize,
     held: Mutex<Held>,
+    /// A turn that ends when the answer has been taken.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 #[derive(Default)]
@@ -63,6 +69,7 @@ impl Request {
             was_received: AtomicBool::new(false),
             message: AtomicUsize::new(0),
             held: Mutex::default(),
+            turn: Mutex::default(),
         }
     }
 
@@ -79,6 +86,11 @@ impl Request {
                 connection.received();
             }
         }
+    }
+
+    /// Keeps a turn until the answer has been taken.
+    pub(super) fn keep(&self, turn: OwnedSemaphorePermit) {
+        *self.turn.lock() = Some(turn);
     }
 
     /// Counts received bytes.
@@ -212,7 +224,9 @@ where
             Ok(answer.map(|inner| {
                 Body::new(Outgoing {
                     inner,
-                    _request: request,
+                    request,
+                    rest: Bytes::new(),
+                    unsent: None,
                 })
             }))
         })
@@ -307,7 +321,26 @@ impl http_body::Body for Incoming {
 /// The body of an answer. The request is under way while it exists.
 struct Outgoing {
     inner: Body,
-    _request: Arc<Request>,
+    request: Arc<Request>,
+    /// The bytes of the inner body's last frame that have not been taken.
+    rest: Bytes,
+    /// The frame that has been taken and may not have been sent yet.
+    unsent: Option<u64>,
+}
+
+impl Outgoing {
+    /// Notes that the last frame has been passed to the connection: only then is the next one taken.
+    fn sent(&mut self) {
+        if let (Some(frame), Some(connection)) = (self.unsent.take(), &self.request.connection) {
+            connection.sent(frame);
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.sent();
+    }
 }
 
 impl http_body::Body for Outgoing {
@@ -318,14 +351,30 @@ impl http_body::Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
+        let this = &mut *self;
+        this.sent();
+        if this.rest.is_empty() {
+            let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => this.rest = data,
+                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(None),
+            }
+        }
+        this.unsent = this.request.connection.as_ref().map(|c| c.sends());
+        let taken = this.rest.len().min(MAX_FRAME);
+        Poll::Ready(Some(Ok(Frame::data(this.rest.split_to(taken)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.rest.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match self.rest.len() {
+            0 => self.inner.size_hint(),
+            _ => SizeHint::default(),
+        }
     }
 }

@@ -31,6 +31,10 @@ const MAX_REPLIES: usize = 2;
 const MAX_READS: usize = 8;
 /// The time that a client may take for a reply, and the shorter one while other reads wait.
 const TAKE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(2));
+/// The maximum number of answers with a program that clients have not taken.
+const MAX_CONFIGS: usize = 4;
+/// The time for which a request waits for its turn to be answered with a program.
+const CONFIG: Duration = Duration::from_secs(5);
 
 /// The server, with the limits of its RPCs.
 #[derive(Clone)]
@@ -39,6 +43,8 @@ pub(super) struct Service {
     reads: Arc<Reads>,
     /// Serializes compilations of programs.
     compiling: Arc<Semaphore>,
+    /// Limits the answers with a program that clients have not taken.
+    configs: Arc<Semaphore>,
     /// The time for which a stream may be open without a role.
     first_request: Duration,
 }
@@ -58,6 +64,7 @@ impl Service {
                 waiting: AtomicUsize::new(0),
             }),
             compiling: Arc::new(Semaphore::new(1)),
+            configs: Arc::new(Semaphore::new(MAX_CONFIGS)),
             first_request,
         }
     }
@@ -97,6 +104,15 @@ async fn aside<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(Status::internal("the server failed at this request")),
+    }
+}
+
+/// Frees the place of a stream when it is dropped, with the messages to its client.
+struct Place(Arc<Server>, u64);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.arbitration.lock().leave(self.1);
     }
 }
 
@@ -245,18 +261,14 @@ impl P4Runtime for Service {
         &self,
         request: Request<v1::GetForwardingPipelineConfigRequest>,
     ) -> Result<Response<v1::GetForwardingPipelineConfigResponse>, Status> {
+        let arriving = request.extensions().get::<Arc<Arriving>>().cloned();
         let request = request.into_inner();
         self.server.check_device(request.device_id)?;
-        let current = self.server.current()?;
-        let mut config = current.pipeline.config.clone();
-        match ResponseType::try_from(request.response_type) {
-            Ok(ResponseType::All) => {}
-            Ok(ResponseType::CookieOnly) => {
-                config.p4info = None;
-                config.p4_device_config.clear();
-            }
-            Ok(ResponseType::P4infoAndCookie) => config.p4_device_config.clear(),
-            Ok(ResponseType::DeviceConfigAndCookie) => config.p4info = None,
+        let (with_info, with_program) = match ResponseType::try_from(request.response_type) {
+            Ok(ResponseType::All) => (true, true),
+            Ok(ResponseType::CookieOnly) => (false, false),
+            Ok(ResponseType::P4infoAndCookie) => (true, false),
+            Ok(ResponseType::DeviceConfigAndCookie) => (false, true),
             Err(_) => {
                 return Err(Status::invalid_argument(format!(
                     "response_type is {}: it takes ALL (0), COOKIE_ONLY (1), P4INFO_AND_COOKIE \
@@ -264,7 +276,30 @@ impl P4Runtime for Service {
                     request.response_type
                 )))
             }
+        };
+        if with_info || with_program {
+            let turn = self.configs.clone().acquire_owned();
+            let turn = tokio::time::timeout(CONFIG, turn).await.map_err(|_| {
+                Status::resource_exhausted(format!(
+                    "{MAX_CONFIGS} answers with a program have not been taken by their clients: \
+                     try again"
+                ))
+            })?;
+            let turn = turn.map_err(|_| Status::unavailable("the server ends"))?;
+            if let Some(arriving) = &arriving {
+                arriving.keep(turn);
+            }
         }
+        let current = self.server.current()?;
+        let all = &current.pipeline.config;
+        let config = v1::ForwardingPipelineConfig {
+            p4info: with_info.then(|| all.p4info.clone()).flatten(),
+            p4_device_config: match with_program {
+                true => all.p4_device_config.clone(),
+                false => Vec::new(),
+            },
+            cookie: all.cookie,
+        };
         Ok(Response::new(v1::GetForwardingPipelineConfigResponse {
             config: Some(config),
         }))
@@ -283,6 +318,11 @@ impl P4Runtime for Service {
         let (outbox, replies) = outbox();
         let id = server.arbitration.lock().open(outbox.clone(), peer)?;
         let open = Open(server.clone(), id);
+        let place = Place(server, id);
+        let replies = replies.map(move |reply| {
+            let _place = &place;
+            reply
+        });
         let mut incoming = request.into_inner();
         let first_request = self.first_request;
         tokio::spawn(async move {

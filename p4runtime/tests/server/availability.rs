@@ -12,7 +12,7 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::common::{claim, insert, nic, nic_at, Nic, Peer, DEVICE};
+use crate::common::{claim, insert, nic, nic_at, Nic, Peer, DEVICE, PROGRAM};
 
 fn impatient() -> Limits {
     Limits {
@@ -239,4 +239,81 @@ fn a_message_on_a_stream_is_bounded() {
     primary.say(v1::stream_message_request::Update::Packet(packet));
     let error = primary.heard().unwrap_err();
     assert_eq!(error.code(), Code::ResourceExhausted, "{error:?}");
+}
+
+#[test]
+fn a_connection_whose_answers_are_not_taken_is_closed() {
+    let limits = Limits {
+        stalled: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let nic = nic_at(&loopback(), None, limits);
+    let mut primary = Peer::primary(&nic, "", 1);
+    let all = (0..4000).map(|n| insert(nic.station(n, "forward", &[&[1, 2]])));
+    primary.write(all.collect()).expect("entries");
+    let mut reader = Peer::connect(&nic);
+    let request = v1::ReadRequest {
+        device_id: DEVICE,
+        entities: vec![
+            v1::Entity {
+                entity: Some(E::TableEntry(v1::TableEntry::default()))
+            };
+            500
+        ],
+        ..Default::default()
+    };
+    let call = reader.grpc.read(request);
+    let stalled = reader.runtime.block_on(call).expect("it begins");
+    let begin = Instant::now();
+    let closed = || nic.listening.counters().counts().closed_stalled;
+    while closed() == 0 {
+        assert!(begin.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(stalled);
+    // A stream without messages is not stalled.
+    assert_eq!(closed(), 1);
+    primary.say(claim("", Some(2)));
+    assert_eq!(primary.arbitrated(), (0, Some(2)));
+}
+
+#[test]
+fn programs_that_are_not_taken_are_bounded() {
+    use v1::get_forwarding_pipeline_config_request::ResponseType;
+    use v1::set_forwarding_pipeline_config_request::Action;
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    let program = format!("{PROGRAM}\n// {}\n", "x".repeat(4 << 20));
+    primary
+        .configure(Action::VerifyAndCommit, Some(&program))
+        .expect("a program");
+    let request = |kind: ResponseType| v1::GetForwardingPipelineConfigRequest {
+        device_id: DEVICE,
+        response_type: kind as i32,
+    };
+    let address = format!("http://{}", nic.listening.address);
+    let channel = tonic::transport::Channel::from_shared(address).expect("an address");
+    let channel = primary.runtime.block_on(channel.connect());
+    let mut grpc = tonic::client::Grpc::new(channel.expect("the server listens"));
+    let untaken: Vec<_> = (0..4)
+        .map(|_| {
+            let codec = ProstCodec::<_, v1::GetForwardingPipelineConfigResponse>::default();
+            let path = "/p4.v1.P4Runtime/GetForwardingPipelineConfig".parse();
+            let request = Request::new(request(ResponseType::All));
+            primary.runtime.block_on(async {
+                grpc.ready().await.expect("a connection");
+                let call = grpc.server_streaming(request, path.expect("a path"), codec);
+                call.await.expect("it begins")
+            })
+        })
+        .collect();
+    let get = |primary: &mut Peer, kind| {
+        let call = primary.grpc.get_forwarding_pipeline_config(request(kind));
+        primary.runtime.block_on(call).map(drop)
+    };
+    get(&mut primary, ResponseType::CookieOnly).expect("it is small");
+    let error = get(&mut primary, ResponseType::All).unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error:?}");
+    drop(untaken);
+    get(&mut primary, ResponseType::All).expect("there is room");
 }

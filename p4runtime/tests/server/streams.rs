@@ -166,7 +166,12 @@ fn packets_go_out_and_come_in() {
     backup.open().expect("a stream");
     backup.say(Said::Packet(out));
     match backup.hear() {
-        Heard::Error(error) => assert_eq!(error.canonical_code, Code::PermissionDenied as i32),
+        Heard::Error(error) => {
+            assert_eq!(error.canonical_code, Code::PermissionDenied as i32);
+            // The packet is not sent back: any client may send any number of them.
+            let without = v1::PacketOutError { packet_out: None };
+            assert_eq!(error.details, Some(Details::PacketOut(without)));
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(nic.engine().packets_out().waiting(), 0);

@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use io::{limited, ConnectionInfo};
 
+/// The minimum rate in bytes per second at which a client takes its answers.
+const PACE: u64 = 1 << 10;
+
 /// Limits on connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -28,6 +31,8 @@ pub struct Limits {
     pub first_request: Duration,
     /// The time for which a connection may have no request under way.
     pub idle: Duration,
+    /// The time within which an answer has to make progress.
+    pub stalled: Duration,
 }
 
 impl Default for Limits {
@@ -37,6 +42,7 @@ impl Default for Limits {
             connections_of_peer: 96,
             first_request: Duration::from_secs(10),
             idle: Duration::from_secs(300),
+            stalled: Duration::from_secs(60),
         }
     }
 }
@@ -64,12 +70,25 @@ struct Requests {
     bytes: usize,
 }
 
+/// Frames of answers that have not been sent completely.
+#[derive(Debug)]
+struct Unsent {
+    next: u64,
+    /// The time since which each is to be sent.
+    frames: BTreeMap<u64, Instant>,
+    /// The time of the last progress, and the bytes that had been written by then.
+    progress: (Instant, u64),
+}
+
 /// An open connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) peer: Peer,
     pub(super) closed: CancellationToken,
     requests: Mutex<Requests>,
+    unsent: Mutex<Unsent>,
+    /// The bytes written to the socket.
+    written: AtomicU64,
 }
 
 /// All connections.
@@ -80,6 +99,8 @@ pub(super) struct Connections {
     next: AtomicU64,
     /// Connections that were closed because no request was under way on them.
     closed: AtomicU64,
+    /// Connections that were closed because answers were not taken.
+    stalled: AtomicU64,
     /// Connections that were refused because all others were in use.
     refused: AtomicU64,
 }
@@ -96,7 +117,46 @@ impl Connection {
                 since: now,
                 bytes: 0,
             }),
+            unsent: Mutex::new(Unsent {
+                next: 0,
+                frames: BTreeMap::new(),
+                progress: (now, 0),
+            }),
+            written: AtomicU64::new(0),
         }
+    }
+
+    /// Notes that a frame of an answer is to be sent; returns its number.
+    pub(super) fn sends(&self) -> u64 {
+        let mut unsent = self.unsent.lock();
+        let frame = unsent.next;
+        unsent.next += 1;
+        unsent.frames.insert(frame, Instant::now());
+        frame
+    }
+
+    /// Notes that a frame has been sent or abandoned.
+    pub(super) fn sent(&self, frame: u64) {
+        self.unsent.lock().frames.remove(&frame);
+    }
+
+    /// Counts bytes written to the socket.
+    fn wrote(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Returns whether a frame has been unsent for too long, without progress on the connection. The
+    /// bytes of all answers count: they share the connection. Keepalive pings are too few.
+    fn is_stalled(&self, now: Instant, most: Duration) -> bool {
+        let written = self.written.load(Relaxed);
+        let mut unsent = self.unsent.lock();
+        let (_, before) = unsent.progress;
+        if written - before >= (PACE as f64 * most.as_secs_f64()) as u64 {
+            unsent.progress = (now, written);
+        }
+        let oldest = unsent.frames.values().min();
+        let since = oldest.map(|since| unsent.progress.0.max(*since));
+        since.is_some_and(|since| now.saturating_duration_since(since) >= most)
     }
 
     /// Notes that a request begins to arrive.
@@ -147,6 +207,7 @@ impl Connections {
             open: Mutex::default(),
             next: AtomicU64::new(0),
             closed: AtomicU64::new(0),
+            stalled: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }
     }
@@ -155,6 +216,11 @@ impl Connections {
     /// refused.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.closed.load(Relaxed), self.refused.load(Relaxed))
+    }
+
+    /// Returns the number of connections that were closed because answers were not taken.
+    pub(super) fn stalled(&self) -> u64 {
+        self.stalled.load(Relaxed)
     }
 
     /// Admits a new connection. If there is no place for it, a connection without a request to
@@ -196,9 +262,20 @@ impl Connections {
         self.open.lock().remove(&id);
     }
 
-    /// Closes connections that have had no request under way for too long.
+    /// Closes connections that have had no request under way, or an answer without progress, for too
+    /// long.
     pub(super) fn close_idle(&self, now: Instant) {
         self.open.lock().retain(|_, connection| {
+            if connection.is_stalled(now, self.limits.stalled) {
+                self.stalled.fetch_add(1, Relaxed);
+                let peer = connection.peer;
+                tracing::debug!(
+                    ?peer,
+                    "P4Runtime: a connection is closed: answers are not taken"
+                );
+                connection.closed.cancel();
+                return false;
+            }
             let requests = *connection.requests.lock();
             let most = match requests.has_made {
                 true => self.limits.idle,
@@ -230,6 +307,7 @@ mod tests {
             connections_of_peer: 3,
             first_request: Duration::from_secs(10),
             idle: Duration::from_secs(300),
+            stalled: Duration::from_secs(60),
         }
     }
 
@@ -309,5 +387,32 @@ mod tests {
         assert!(!quiet.closed.is_cancelled());
         all.close_idle(at(302));
         assert!(quiet.closed.is_cancelled());
+    }
+
+    #[test]
+    fn a_connection_whose_answer_makes_no_progress_is_closed() {
+        let all = Connections::new(limits());
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let open = || {
+            let connection = all.admit(Peer::Unknown, begin).expect("a place").1;
+            request(&connection);
+            let frame = connection.sends();
+            (connection, frame)
+        };
+        let ((stalled, _), (slow, _), (done, frame)) = (open(), open(), open());
+        done.sent(frame);
+        // Pings are no progress.
+        stalled.wrote(34);
+        slow.wrote(100 << 10);
+        all.close_idle(at(59));
+        assert!(!stalled.closed.is_cancelled());
+        all.close_idle(at(62));
+        let closed = [&stalled, &slow, &done].map(|c| c.closed.is_cancelled());
+        assert_eq!(closed, [true, false, false]);
+        all.close_idle(at(130));
+        let closed = [&slow, &done].map(|c| c.closed.is_cancelled());
+        assert_eq!(closed, [true, false]);
+        assert_eq!((all.counts(), all.stalled()), ((0, 0), 2));
     }
 }
