@@ -16,10 +16,7 @@ pub mod function;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod interrupts;
-pub mod logging;
-pub mod mac;
 pub mod mailbox;
-pub mod memory;
 pub mod metrics;
 pub mod p4rt;
 pub mod pasid;
@@ -30,3 +27,5 @@ pub mod report;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod testing;
 pub mod wire;
+
+pub use adit_function::{logging, mac, memory};

@@ -29,91 +29,11 @@ mod tests;
 pub mod vtd;
 pub mod walk;
 
-use adit_uapi::virtchnl2::adi::PASID_MAX;
-use thiserror::Error;
-
 pub use cache::Translator;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use fuzz::fuzz_walk;
 pub use root::{Root, RootQuery, Tables};
-pub use space::{AddressSpace, Dma};
+pub use space::AddressSpace;
 
-/// A PASID for an ADI: 20 bits, and not 0, which is the function's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pasid(u32);
-
-impl Pasid {
-    /// Converts a number; `None` if it is out of range.
-    #[must_use]
-    pub fn new(value: u32) -> Option<Self> {
-        (1..=PASID_MAX).contains(&value).then_some(Self(value))
-    }
-
-    /// The numeric value.
-    #[must_use]
-    pub fn get(self) -> u32 {
-        self.0
-    }
-}
-
-/// The reason why an address is not translated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
-pub enum TranslationFault {
-    /// The root table has not been found yet, or is out of date after a reset.
-    #[error("it is not known where the IOMMU's tables are")]
-    NoRootTable,
-    /// A table is at an address without memory.
-    #[error("the {0} cannot be read")]
-    Unreadable(Table),
-    /// An entry on the path is not present.
-    #[error("the entry of the {0} is not present")]
-    NotPresent(Table),
-    /// The context entry does not allow requests with a PASID.
-    #[error("the context entry does not enable PASIDs")]
-    PasidDisabled,
-    /// The PASID is beyond the end of the PASID directory.
-    #[error("the PASID is beyond the directory")]
-    PasidRange,
-    /// The translation is neither first-stage nor second-stage only.
-    #[error("translation type {0} is not one for an ADI")]
-    TranslationType(u8),
-    /// The page table has a number of levels that does not exist.
-    #[error("address width {0} is none")]
-    AddressWidth(u8),
-    /// The function itself is not passed through, so that guest memory cannot be accessed by
-    /// physical address.
-    #[error("the IOMMU does not pass the function through: boot the guest with iommu=pt")]
-    NotPassedThrough,
-    /// The address is wider than the page table.
-    #[error("the address is wider than its page table")]
-    AddressRange,
-    /// No page is mapped there.
-    #[error("no page is mapped")]
-    NotMapped,
-    /// The mapping does not permit the access.
-    #[error("the page is mapped without the permission")]
-    Permission,
-    /// The page has no memory, or memory that the guest may not write.
-    #[error("the page is not in guest memory")]
-    NoMemory,
-}
-
-/// The tables of a walk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
-pub enum Table {
-    /// Indexed by bus and half of the bus.
-    #[error("root table")]
-    Root,
-    /// Indexed by device and function.
-    #[error("context table")]
-    Context,
-    /// Indexed by the upper bits of the PASID.
-    #[error("PASID directory")]
-    PasidDirectory,
-    /// Indexed by the lower bits of the PASID.
-    #[error("PASID table")]
-    Pasid,
-    /// Indexed by address.
-    #[error("page table")]
-    Page,
-}
+pub use adit_function::memory::Dma;
+pub use adit_function::pasid::{Pasid, Readiness, Table, TranslationFault};

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
+pub use adit_function::pasid::Readiness;
+
 /// The location of the tables, and the function that they are used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root {
@@ -33,17 +35,6 @@ pub struct Tables {
     /// The number of resets: a response to a lookup from before a reset is discarded.
     era: u64,
     query: Option<RootQuery>,
-}
-
-/// The availability of the tables, without which no ADI can be created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// The tables are known.
-    Ready,
-    /// A lookup is pending.
-    Asking,
-    /// The lookup failed. Another one may succeed.
-    Failed,
 }
 
 impl Tables {

@@ -5,6 +5,7 @@
 //! a file that the client sent. An access outside of the regions, or against their permissions,
 //! returns a [`DmaFault`] and is not performed.
 
+mod dma;
 mod file;
 mod place;
 mod view;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub use dma::Dma;
 pub use file::{FileMapping, FileMappingError};
 pub use place::{Place, PAGE_LEN};
 pub use view::{Nearby, View};

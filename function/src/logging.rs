@@ -75,7 +75,7 @@ fn directives(text: &str) -> String {
 /// A rate limit for a log line that a guest or a peer can trigger as often as it likes.
 ///
 /// ```
-/// use adit_nic::logging::Throttle;
+/// use adit_function::logging::Throttle;
 ///
 /// static LIMIT: Throttle = Throttle::new();
 /// let logged = (0..1000).filter(|_| LIMIT.admit().is_some()).count();
@@ -135,16 +135,20 @@ impl Default for Throttle {
 }
 
 /// Logs a warning with a [`Throttle`] of its own, and the number of suppressed ones.
+#[macro_export]
 macro_rules! warn_throttled {
     ($($event:tt)+) => {{
         static LIMIT: $crate::logging::Throttle = $crate::logging::Throttle::new();
         if let Some(suppressed) = LIMIT.admit() {
             let suppressed = (suppressed > 0).then_some(suppressed);
-            tracing::warn!(suppressed, $($event)+);
+            $crate::logging::warn!(suppressed, $($event)+);
         }
     }};
 }
-pub(crate) use warn_throttled;
+pub use warn_throttled;
+
+#[doc(hidden)]
+pub use tracing::warn;
 
 #[cfg(test)]
 mod tests {
