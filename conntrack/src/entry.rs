@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a connection's packets change, and its appearance to control planes.
+
+use std::time::Duration;
+
+use crate::bits::Status;
+use crate::proto::sctp::SctpState;
+use crate::proto::tcp::TcpState;
+use crate::proto::ProtoState;
+use crate::settings::PolicyId;
+use crate::table::{ConnectionRef, Keys, RemovalReason, Removed};
+use crate::time::Time;
+use crate::tuple::{Direction, Tuple};
+use crate::zone::Zone;
+
+/// Packets and octets of one direction. Octets count from the IP header on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets.
+    pub packets: u64,
+    /// Octets.
+    pub bytes: u64,
+}
+
+impl Counters {
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+/// A connection's label: 128 bits (`ct_label`).
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Label([u64; 2]);
+
+impl Label {
+    /// The label with these bits.
+    pub const fn new(bits: u128) -> Self {
+        Label([bits as u64, (bits >> 64) as u64])
+    }
+
+    /// The bits.
+    pub const fn bits(self) -> u128 {
+        self.0[0] as u128 | (self.0[1] as u128) << 64
+    }
+
+    /// The label with the bits of `value` where `mask` has ones.
+    pub const fn replace(self, value: u128, mask: u128) -> Self {
+        Label::new(self.bits() & !mask | value & mask)
+    }
+}
+
+impl std::fmt::Debug for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}", self.bits())
+    }
+}
+
+/// What few connections have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extension {
+    /// The connection that expected this one.
+    pub(crate) master: Option<ConnectionRef>,
+}
+
+/// The part of a connection that is behind its slot's lock.
+#[derive(Default)]
+pub(crate) struct Data {
+    pub(crate) label: Label,
+    /// The time of the first packet.
+    pub(crate) start: Time,
+    pub(crate) counters: [Counters; 2],
+    pub(crate) proto: ProtoState,
+    pub(crate) extension: Option<Box<Extension>>,
+}
+
+impl Data {
+    /// The connection that expected this one.
+    pub(crate) fn master(&self) -> Option<ConnectionRef> {
+        self.extension.as_ref()?.master
+    }
+}
+
+/// The state of a connection's protocol, as ctnetlink shows it (`CTA_PROTOINFO`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProtoInfo {
+    /// The protocol has no state.
+    None,
+    /// TCP.
+    Tcp {
+        /// The state.
+        state: TcpState,
+        /// The shift counts of both peers' windows.
+        scales: [u8; 2],
+        /// The flags of both peers (`IP_CT_TCP_FLAG_*`).
+        flags: [u8; 2],
+    },
+    /// SCTP.
+    Sctp {
+        /// The state.
+        state: SctpState,
+        /// The verification tags of both directions.
+        tags: [u32; 2],
+    },
+}
+
+impl From<&ProtoState> for ProtoInfo {
+    fn from(state: &ProtoState) -> Self {
+        match state {
+            ProtoState::None => ProtoInfo::None,
+            ProtoState::Tcp(tcp) => ProtoInfo::Tcp {
+                state: tcp.state,
+                scales: tcp.scales(),
+                flags: tcp.peer_flags(),
+            },
+            ProtoState::Sctp(sctp) => ProtoInfo::Sctp {
+                state: sctp.state,
+                tags: sctp.tags(),
+            },
+        }
+    }
+}
+
+/// A copy of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Connection {
+    /// The connection in the table.
+    pub id: ConnectionRef,
+    /// The tuple of the original direction.
+    pub original: Tuple,
+    /// The tuple of the reply direction: the inverse of the original one, but for translation.
+    pub reply: Tuple,
+    /// The zone.
+    pub zone: Zone,
+    /// The status.
+    pub status: Status,
+    /// The time until the timeout; zero if it has passed.
+    pub timeout: Duration,
+    /// The mark.
+    pub mark: u32,
+    /// The label.
+    pub label: Label,
+    /// The state of the protocol.
+    pub proto: ProtoInfo,
+    /// Packets and octets of both directions.
+    pub counters: [Counters; 2],
+    /// The time of the first packet.
+    pub start: Time,
+    /// The time and cause of the removal.
+    pub end: Option<(Time, RemovalReason)>,
+    /// The timeout policy.
+    pub policy: PolicyId,
+    /// The connection that expected this one.
+    pub master: Option<ConnectionRef>,
+}
+
+impl Connection {
+    /// The copy of a connection whose data is `data`.
+    pub(crate) fn new(
+        id: ConnectionRef,
+        keys: &Keys,
+        slot: &crate::table::Slot,
+        data: &Data,
+        now: Time,
+    ) -> Self {
+        use std::sync::atomic::Ordering::Relaxed;
+        Connection {
+            id,
+            original: keys.tuple(Direction::Original),
+            reply: keys.tuple(Direction::Reply),
+            zone: keys.zone(),
+            status: slot.status(),
+            timeout: slot.deadline().since(now),
+            mark: slot.mark.load(Relaxed),
+            label: data.label,
+            proto: ProtoInfo::from(&data.proto),
+            counters: data.counters,
+            start: data.start,
+            end: None,
+            policy: PolicyId(slot.policy.load(Relaxed)),
+            master: data.master(),
+        }
+    }
+
+    /// The copy of a removed connection. One whose timeout had passed ended then.
+    pub(crate) fn removed(removed: &Removed, now: Time) -> Self {
+        Connection {
+            id: removed.id,
+            original: removed.keys.tuple(Direction::Original),
+            reply: removed.keys.tuple(Direction::Reply),
+            zone: removed.keys.zone(),
+            status: removed.status,
+            timeout: removed.deadline.since(now),
+            mark: removed.mark,
+            label: removed.data.label,
+            proto: ProtoInfo::from(&removed.data.proto),
+            counters: removed.data.counters,
+            start: removed.data.start,
+            end: Some((now.min(removed.deadline), removed.reason)),
+            policy: PolicyId::default(),
+            master: removed.data.master(),
+        }
+    }
+
+    /// The tuple of a direction.
+    pub fn tuple(&self, direction: Direction) -> &Tuple {
+        match direction {
+            Direction::Original => &self.original,
+            Direction::Reply => &self.reply,
+        }
+    }
+}

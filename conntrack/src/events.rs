@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Events of connections, to any number of listeners.
+//!
+//! Each listener has a queue of its own. Packets never wait for a listener: an event that finds the
+//! queue full is lost for it, and counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use crossbeam_queue::ArrayQueue;
+
+use crate::entry::Connection;
+
+/// The kinds of events, as a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EventMask {
+    /// Connections are inserted.
+    pub new: bool,
+    /// Connections change.
+    pub update: bool,
+    /// Connections are removed.
+    pub destroy: bool,
+}
+
+impl EventMask {
+    /// All events.
+    pub const ALL: EventMask = EventMask {
+        new: true,
+        update: true,
+        destroy: true,
+    };
+}
+
+/// What has changed in a connection (`enum ip_conntrack_events`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Changes {
+    /// The first packet of the reply direction was seen.
+    pub reply: bool,
+    /// The connection became assured.
+    pub assured: bool,
+    /// The state of the protocol.
+    pub proto: bool,
+    /// The mark.
+    pub mark: bool,
+    /// The label.
+    pub label: bool,
+}
+
+impl Changes {
+    /// Reports whether something has changed.
+    pub fn any(self) -> bool {
+        self != Changes::default()
+    }
+}
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A connection was inserted.
+    New(Connection),
+    /// A connection has changed.
+    Update(Connection, Changes),
+    /// A connection was removed; [`Connection::end`] has the time and cause.
+    Destroy(Connection),
+}
+
+impl Event {
+    fn is_in(&self, mask: EventMask) -> bool {
+        match self {
+            Event::New(_) => mask.new,
+            Event::Update(..) => mask.update,
+            Event::Destroy(_) => mask.destroy,
+        }
+    }
+}
+
+struct Queue {
+    mask: EventMask,
+    events: ArrayQueue<Event>,
+    lost: AtomicU64,
+}
+
+/// The receiving end of a listener's queue. The queue ends when it is dropped.
+pub struct Listener {
+    queue: Arc<Queue>,
+}
+
+impl Listener {
+    /// The oldest event in the queue.
+    pub fn next(&self) -> Option<Event> {
+        self.queue.events.pop()
+    }
+
+    /// The number of events that found the queue full since it was made.
+    pub fn lost(&self) -> u64 {
+        self.queue.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// The listeners of a tracker.
+#[derive(Default)]
+pub(crate) struct Events {
+    queues: ArcSwap<Vec<Arc<Queue>>>,
+}
+
+impl Events {
+    /// Adds a listener whose queue holds `capacity` events, at least one.
+    pub(crate) fn listen(&self, mask: EventMask, capacity: usize) -> Listener {
+        let events = ArrayQueue::new(capacity.max(1));
+        let queue = Arc::new(Queue {
+            mask,
+            events,
+            lost: AtomicU64::new(0),
+        });
+        self.queues.rcu(|queues| {
+            // Queues without a listener are held by nobody but this list.
+            let live = queues.iter().filter(|queue| Arc::strong_count(queue) > 1);
+            live.chain([&queue]).cloned().collect::<Vec<_>>()
+        });
+        Listener { queue }
+    }
+
+    /// Sends the event to who listens to its kind. `event` is not called if there is none.
+    pub(crate) fn send(&self, wants: fn(EventMask) -> bool, event: impl FnOnce() -> Event) {
+        let queues = self.queues.load();
+        if !queues.iter().any(|queue| wants(queue.mask)) {
+            return;
+        }
+        let event = event();
+        for queue in queues.iter().filter(|queue| event.is_in(queue.mask)) {
+            if queue.events.push(event.clone()).is_err() {
+                queue.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The keyed hash of tuples. Who does not have the key cannot choose tuples that collide.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip::SipHasher13;
+
+use crate::tuple::Key;
+
+/// The key of the table's hash: 128 random bits.
+///
+/// Its quality decides whether a sender can fill single buckets, so take it from a source of
+/// cryptographic quality, and never show it.
+#[derive(Clone, Copy)]
+pub struct Seed([u64; 2]);
+
+impl Seed {
+    /// The seed of 16 random octets.
+    pub fn new(random: [u8; 16]) -> Self {
+        let bits = u128::from_le_bytes(random);
+        Seed([bits as u64, (bits >> 64) as u64])
+    }
+
+    /// The hash of some words: SipHash-1-3.
+    pub(crate) fn hash(self, words: &[u64]) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        for &word in words {
+            hasher.write_u64(word);
+        }
+        hasher.finish()
+    }
+
+    /// The hash of a tuple in a zone.
+    pub(crate) fn hash_key(self, key: &Key) -> u64 {
+        self.hash(key)
+    }
+}
+
+impl std::fmt::Debug for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seed(..)")
+    }
+}
+
+/// The number below `range` at the place of `hash` in 32 bits (`reciprocal_scale`).
+pub(crate) fn scale(hash: u32, range: u32) -> u32 {
+    ((u64::from(hash) * u64::from(range)) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_matter() {
+        let (a, b) = (Seed::new([1; 16]), Seed::new([2; 16]));
+        let key = [1, 2, 3, 4, 5];
+        assert_ne!(a.hash_key(&key), b.hash_key(&key));
+        assert_eq!(format!("{a:?}"), "Seed(..)");
+    }
+
+    #[test]
+    fn scaling_covers_the_range() {
+        assert_eq!(
+            (scale(0, 10), scale(u32::MAX, 10), scale(1 << 31, 10)),
+            (0, 9, 5)
+        );
+    }
+}

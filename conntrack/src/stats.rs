@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Statistics, as `conntrack -S` shows them, and packets without a connection by reason.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::packet::Malformed;
+use crate::proto::Invalid;
+
+/// A counter that threads share.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counters since the tracker was made; their names are those of `conntrack -S`
+/// (`struct ip_conntrack_stat`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Translated tuples that were in use.
+    pub found: u64,
+    /// Packets without a connection.
+    pub invalid: u64,
+    /// Connections that were inserted.
+    pub insert: u64,
+    /// Connections that were not inserted.
+    pub insert_failed: u64,
+    /// Packets that are to be dropped, because their connection was not inserted.
+    pub drop: u64,
+    /// Connections that made place for others.
+    pub early_drop: u64,
+    /// ICMP errors that are related to no connection.
+    pub error: u64,
+    /// Connections that were inserted by another core first; the packet belongs to that one.
+    pub clash_resolve: u64,
+    /// Connections whose buckets were full.
+    pub chaintoolong: u64,
+    /// Connections that exceeded their zone's limit.
+    pub zone_limit: u64,
+    /// Connections that were removed because their timeout had passed.
+    pub expired: u64,
+    /// [`Statistics::invalid`] by reason, those that occurred.
+    pub invalid_by_reason: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) found: Counter,
+    pub(crate) insert: Counter,
+    pub(crate) insert_failed: Counter,
+    pub(crate) drop: Counter,
+    pub(crate) early_drop: Counter,
+    pub(crate) error: Counter,
+    pub(crate) clash_resolve: Counter,
+    pub(crate) chaintoolong: Counter,
+    pub(crate) zone_limit: Counter,
+    pub(crate) expired: Counter,
+    invalid: [Counter; REASONS.len()],
+}
+
+/// Every reason, in the order of the counters.
+const REASONS: [Invalid; 21] = [
+    Invalid::Malformed(Malformed::Version),
+    Invalid::Malformed(Malformed::HeaderLength),
+    Invalid::Malformed(Malformed::Length),
+    Invalid::Malformed(Malformed::HeaderChecksum),
+    Invalid::Malformed(Malformed::Extension),
+    Invalid::Malformed(Malformed::Transport),
+    Invalid::Malformed(Malformed::Fragment),
+    Invalid::Truncated,
+    Invalid::Checksum,
+    Invalid::TcpFlags,
+    Invalid::TcpState,
+    Invalid::TcpPickup,
+    Invalid::TcpWindow,
+    Invalid::TcpReset,
+    Invalid::IcmpType,
+    Invalid::IcmpUnrelated,
+    Invalid::IcmpRedirect,
+    Invalid::Untracked,
+    Invalid::SctpChunks,
+    Invalid::SctpTag,
+    Invalid::SctpState,
+];
+
+impl Stats {
+    pub(crate) fn count_invalid(&self, reason: Invalid) {
+        if let Some(at) = REASONS.iter().position(|&known| known == reason) {
+            self.invalid[at].add(1);
+        }
+    }
+
+    pub(crate) fn read(&self) -> Statistics {
+        let reasons = REASONS.iter().zip(&self.invalid);
+        let untracked = |reason: &Invalid| *reason == Invalid::Untracked;
+        Statistics {
+            found: self.found.get(),
+            invalid: reasons
+                .clone()
+                .filter(|(reason, _)| !untracked(reason))
+                .map(|(_, n)| n.get())
+                .sum(),
+            insert: self.insert.get(),
+            insert_failed: self.insert_failed.get(),
+            drop: self.drop.get(),
+            early_drop: self.early_drop.get(),
+            error: self.error.get(),
+            clash_resolve: self.clash_resolve.get(),
+            chaintoolong: self.chaintoolong.get(),
+            zone_limit: self.zone_limit.get(),
+            expired: self.expired.get(),
+            invalid_by_reason: reasons
+                .filter(|(_, count)| count.get() != 0)
+                .map(|(reason, count)| (reason.to_string(), count.get()))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Early drop: in a full table, connections that are not assured make place for new ones
+//! (`early_drop` and `gc_worker_can_early_drop` in `nf_conntrack_core.c`).
+
+use super::{ConnectionRef, InsertError, RemovalReason, Removed, Table};
+use crate::bits::Status;
+use crate::table::slot::Index;
+use crate::time::Time;
+
+/// The number of buckets that are searched (`NF_CT_EVICTION_RANGE`).
+const RANGE: usize = 8;
+
+impl Table {
+    /// Takes a free slot, or one of a connection near `hash` that is not assured.
+    pub(super) fn allocate(
+        &self,
+        hash: u64,
+        now: Time,
+        removed: &mut dyn FnMut(Removed),
+    ) -> Result<Index, InsertError> {
+        loop {
+            if let Some(index) = self.free.take(&self.slots) {
+                return Ok(index);
+            }
+            if !self.make_place(hash, RANGE, now, removed) {
+                return Err(InsertError::Full);
+            }
+        }
+    }
+
+    /// Removes the expired connections and those that are not assured from the first of `count`
+    /// buckets that has some; if none has, connections that are closing. Returns whether any was
+    /// removed.
+    pub(super) fn make_place(
+        &self,
+        hash: u64,
+        count: usize,
+        now: Time,
+        removed: &mut dyn FnMut(Removed),
+    ) -> bool {
+        let may_go: [fn(&Table, ConnectionRef) -> bool; 2] = [
+            |table, connection| !table.slot(connection).status().contains(Status::ASSURED),
+            |table, connection| {
+                let slot = table.slot(connection);
+                slot.lock(connection.generation)
+                    .is_some_and(|data| data.proto.is_closing())
+            },
+        ];
+        may_go
+            .into_iter()
+            .any(|may_go| self.drop_near(hash, count, now, may_go, removed))
+    }
+
+    fn drop_near(
+        &self,
+        hash: u64,
+        count: usize,
+        now: Time,
+        may_go: fn(&Table, ConnectionRef) -> bool,
+        removed: &mut dyn FnMut(Removed),
+    ) -> bool {
+        for bucket in self.buckets.neighbours(hash, count) {
+            let mut any = false;
+            for index in bucket {
+                let slot = &self.slots[index.0 as usize];
+                let Some(generation) = slot.live_generation() else {
+                    continue;
+                };
+                let connection = ConnectionRef { index, generation };
+                let reason = if slot.deadline() <= now {
+                    RemovalReason::Expired
+                } else if may_go(self, connection) {
+                    RemovalReason::EarlyDrop
+                } else {
+                    continue;
+                };
+                if let Some(gone) = self.remove(connection, reason) {
+                    any = true;
+                    removed(gone);
+                }
+            }
+            if any {
+                return true;
+            }
+        }
+        false
+    }
+}

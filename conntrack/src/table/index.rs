@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The index: from the hash of a key to the slots that may have it.
+//!
+//! Buckets are cache lines of 16 places. A key has two buckets and is in the emptier one, so that
+//! buckets of a full table hold 11 entries on average and hardly ever overflow. A place holds the
+//! number of a slot, the direction and 7 bits of the hash; most slots that do not match are not
+//! touched. Entries do not move, so that readers need no lock.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::slot::Index;
+use crate::hash::scale;
+use crate::tuple::Direction;
+
+const PLACES: usize = 16;
+/// The average number of entries of a bucket when the table is full.
+const FULL_LOAD: usize = 11;
+/// The most slots of a table: their numbers have 24 bits, of which one value means none.
+pub(crate) const MAX_SLOTS: usize = (1 << 24) - 1;
+const MAX_SHARDS: usize = 64;
+
+/// Sixteen entries in a cache line.
+#[repr(align(64))]
+#[derive(Default)]
+struct Bucket([AtomicU32; PLACES]);
+
+/// A place's content.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Entry(u32);
+
+impl Entry {
+    const EMPTY: Entry = Entry(0);
+
+    fn new(index: Index, direction: Direction, hash: u64) -> Self {
+        Entry((index.0 + 1) << 8 | (direction as u32) << 7 | Entry::tag(hash))
+    }
+
+    fn tag(hash: u64) -> u32 {
+        (hash >> 32) as u32 & 0x7f
+    }
+
+    fn matches(self, hash: u64) -> bool {
+        self != Entry::EMPTY && self.0 & 0x7f == Entry::tag(hash)
+    }
+
+    fn target(self) -> (Index, Direction) {
+        (
+            Index((self.0 >> 8) - 1),
+            Direction::from_bit(self.0 >> 7 & 1),
+        )
+    }
+}
+
+pub(super) struct Buckets {
+    buckets: Box<[Bucket]>,
+    /// Buckets of a shard.
+    per_shard: u32,
+    /// A power of two.
+    shards: usize,
+}
+
+impl Buckets {
+    pub(super) fn new(slots: usize) -> Self {
+        let shards = (slots / 1024).clamp(1, MAX_SHARDS);
+        let shards = if shards.is_power_of_two() {
+            shards
+        } else {
+            shards.next_power_of_two() / 2
+        };
+        let per_shard = (slots * 2).div_ceil(FULL_LOAD * shards).max(4);
+        let buckets = (0..per_shard * shards).map(|_| Bucket::default()).collect();
+        Buckets {
+            buckets,
+            per_shard: per_shard as u32,
+            shards,
+        }
+    }
+
+    pub(super) fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// The memory of the index, in octets.
+    pub(super) fn size(&self) -> usize {
+        size_of_val(&*self.buckets)
+    }
+
+    /// The shard of a hash.
+    pub(super) fn shard(&self, hash: u64) -> usize {
+        hash as usize & (self.shards - 1)
+    }
+
+    /// The numbers of the two buckets of a hash, which are in its shard.
+    fn pair(&self, hash: u64) -> [usize; 2] {
+        let first = self.shard(hash) * self.per_shard as usize;
+        [hash as u32, (hash >> 32) as u32].map(|half| first + scale(half, self.per_shard) as usize)
+    }
+
+    /// The slots that may have the key with this hash.
+    pub(super) fn candidates(&self, hash: u64) -> impl Iterator<Item = (Index, Direction)> + '_ {
+        self.pair(hash)
+            .into_iter()
+            .flat_map(|bucket| &self.buckets[bucket].0)
+            .map(|place| Entry(place.load(Ordering::Acquire)))
+            .filter(move |entry| entry.matches(hash))
+            .map(Entry::target)
+    }
+
+    /// All entries of `count` buckets from the hash's first one on, bucket by bucket.
+    pub(super) fn neighbours(
+        &self,
+        hash: u64,
+        count: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = Index> + '_> + '_ {
+        let shard = self.shard(hash) * self.per_shard as usize;
+        let [first, second] = self.pair(hash);
+        let rest =
+            (1..count).map(move |step| shard + (first - shard + step) % self.per_shard as usize);
+        [first, second]
+            .into_iter()
+            .chain(rest)
+            .map(|bucket| self.entries(bucket))
+    }
+
+    fn entries(&self, bucket: usize) -> impl Iterator<Item = Index> + '_ {
+        self.buckets[bucket]
+            .0
+            .iter()
+            .map(|place| Entry(place.load(Ordering::Acquire)))
+            .filter(|&entry| entry != Entry::EMPTY)
+            .map(|entry| entry.target().0)
+    }
+
+    /// Adds an entry, under the lock of the hash's shard. Returns whether there was a place.
+    pub(super) fn add(&self, hash: u64, index: Index, direction: Direction) -> bool {
+        let used = |bucket: &Bucket| {
+            bucket
+                .0
+                .iter()
+                .filter(|place| place.load(Ordering::Relaxed) != 0)
+                .count()
+        };
+        let [first, second] = self.pair(hash).map(|bucket| &self.buckets[bucket]);
+        let bucket = if used(second) < used(first) {
+            second
+        } else {
+            first
+        };
+        let free = bucket
+            .0
+            .iter()
+            .find(|place| place.load(Ordering::Relaxed) == 0);
+        match free {
+            Some(place) => {
+                place.store(Entry::new(index, direction, hash).0, Ordering::Release);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Removes an entry, under the lock of the hash's shard.
+    pub(super) fn remove(&self, hash: u64, index: Index, direction: Direction) {
+        let entry = Entry::new(index, direction, hash);
+        for bucket in self.pair(hash) {
+            for place in &self.buckets[bucket].0 {
+                if place.load(Ordering::Relaxed) == entry.0 {
+                    place.store(Entry::EMPTY.0, Ordering::Release);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::Seed;
+
+    #[test]
+    fn a_full_index_does_not_overflow() {
+        let slots = 100_000;
+        let buckets = Buckets::new(slots);
+        let seed = Seed::new([7; 16]);
+        for number in 0..slots as u32 {
+            for direction in [Direction::Original, Direction::Reply] {
+                let hash = seed.hash(&[number.into(), direction as u64]);
+                assert!(buckets.add(hash, Index(number), direction), "{number}");
+            }
+        }
+        assert!(buckets.size() <= 13 * slots, "{}", buckets.size());
+    }
+
+    #[test]
+    fn entries_are_found_until_they_are_removed() {
+        let buckets = Buckets::new(10);
+        let hash = 0x1234_5678_9abc_def0;
+        let target = (Index(MAX_SLOTS as u32 - 1), Direction::Reply);
+        assert!(buckets.add(hash, target.0, target.1));
+        assert!(buckets.candidates(hash).any(|found| found == target));
+        assert_eq!(buckets.candidates(hash ^ 1 << 32).count(), 0);
+        buckets.remove(hash, target.0, target.1);
+        assert_eq!(buckets.candidates(hash).count(), 0);
+    }
+}

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The table of connections: bounded, concurrent, found by either direction's key.
+//!
+//! All memory is allocated with the table. Lookups take no lock. Insertion and removal lock the
+//! shards of both keys, the lower one first; then, if needed, the lock of a slot.
+
+mod early_drop;
+mod free;
+mod index;
+mod slot;
+mod wheel;
+mod zones;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::bits::Status;
+use crate::entry::Data;
+use crate::hash::Seed;
+use crate::time::Time;
+use crate::tuple::{Direction, Key, Tuple};
+use crate::zone::Zone;
+
+use free::FreeList;
+use index::Buckets;
+use index::MAX_SLOTS;
+pub use slot::ConnectionRef;
+use slot::Index;
+pub(crate) use slot::Slot;
+use wheel::{Step, Wheel};
+use zones::Zones;
+
+/// How often an insertion starts again because connections that were in its way have been removed.
+const MAX_INSERT_TRIES: usize = 8;
+
+/// The keys of a connection, in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keys(pub(crate) [Key; 2]);
+
+impl Keys {
+    pub(crate) fn new(original: &Tuple, reply: &Tuple, zone: Zone) -> Self {
+        Keys([
+            original.key(zone.id_in(Direction::Original)),
+            reply.key(zone.id_in(Direction::Reply)),
+        ])
+    }
+
+    pub(crate) fn tuple(&self, direction: Direction) -> Tuple {
+        Tuple::from_key(&self.0[direction as usize])
+    }
+
+    pub(crate) fn zone(&self) -> Zone {
+        let [original, reply] = self.0.map(|key| (key[4] >> 32) as u16);
+        match (original, reply) {
+            (id, 0) if id != 0 => Zone::in_direction(id, Direction::Original),
+            (0, id) if id != 0 => Zone::in_direction(id, Direction::Reply),
+            (id, _) => Zone::new(id),
+        }
+    }
+}
+
+/// A connection to be inserted.
+pub(crate) struct Insertion {
+    pub(crate) keys: Keys,
+    pub(crate) status: Status,
+    pub(crate) deadline: Time,
+    pub(crate) mark: u32,
+    pub(crate) policy: u16,
+    pub(crate) data: Data,
+}
+
+/// A connection that has been removed.
+pub(crate) struct Removed {
+    pub(crate) id: ConnectionRef,
+    pub(crate) keys: Keys,
+    pub(crate) status: Status,
+    pub(crate) deadline: Time,
+    pub(crate) mark: u32,
+    pub(crate) data: Data,
+    pub(crate) reason: RemovalReason,
+}
+
+/// The cause of a connection's removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RemovalReason {
+    /// Its timeout has passed.
+    Expired,
+    /// It made place for another one.
+    EarlyDrop,
+    /// A packet ended it: a reset in answer to the first packet, or a new connection with its tuple.
+    Packet,
+    /// A caller deleted it.
+    Deleted,
+}
+
+/// The cause for which a connection was not inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InsertError {
+    /// A connection with one of the keys is there.
+    Clash(ConnectionRef, Direction),
+    /// No slot is free, and none could be freed.
+    Full,
+    /// Both buckets of a key are full.
+    ChainTooLong,
+    /// The zone has as many connections as its limit permits.
+    ZoneLimit,
+}
+
+pub(crate) struct Table {
+    slots: Box<[Slot]>,
+    buckets: Buckets,
+    wheels: Box<[Mutex<Wheel>]>,
+    free: FreeList,
+    pub(crate) zones: Zones,
+    seed: Seed,
+}
+
+/// The locks of the shards of two keys.
+struct Locked<'a> {
+    lower: MutexGuard<'a, Wheel>,
+    upper: Option<MutexGuard<'a, Wheel>>,
+    original_is_lower: bool,
+}
+
+impl Locked<'_> {
+    /// The wheel of the original direction's shard, in which the connection's timer is.
+    fn wheel(&mut self) -> &mut Wheel {
+        match &mut self.upper {
+            Some(upper) if !self.original_is_lower => upper,
+            _ => &mut self.lower,
+        }
+    }
+}
+
+impl Table {
+    /// A table for `capacity` connections, at most [`MAX_SLOTS`].
+    pub(crate) fn new(capacity: usize, seed: Seed) -> Self {
+        let capacity = capacity.clamp(1, MAX_SLOTS);
+        let buckets = Buckets::new(capacity);
+        Table {
+            slots: FreeList::link(capacity),
+            wheels: (0..buckets.shards())
+                .map(|_| Mutex::new(Wheel::new()))
+                .collect(),
+            buckets,
+            free: FreeList::new(),
+            zones: Zones::new(),
+            seed,
+        }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The number of connections.
+    pub(crate) fn len(&self) -> usize {
+        self.free.used()
+    }
+
+    /// The memory of the table without what does not depend on its capacity, in octets.
+    pub(crate) fn size(&self) -> usize {
+        size_of_val(&*self.slots) + self.buckets.size()
+    }
+
+    pub(crate) fn hash(&self, key: &Key) -> u64 {
+        self.seed.hash_key(key)
+    }
+
+    pub(crate) fn slot(&self, connection: ConnectionRef) -> &Slot {
+        &self.slots[connection.index.0 as usize]
+    }
+
+    /// The keys of a connection, if it is there.
+    pub(crate) fn keys(&self, connection: ConnectionRef) -> Option<Keys> {
+        self.slot(connection).keys(connection.generation).map(Keys)
+    }
+
+    /// Finds the connection with a key, expired or not.
+    fn find(&self, key: &Key, hash: u64) -> Option<(ConnectionRef, Direction)> {
+        self.buckets
+            .candidates(hash)
+            .find_map(|(index, direction)| {
+                let generation = self.slots[index.0 as usize].find(direction, key)?;
+                Some((ConnectionRef { index, generation }, direction))
+            })
+    }
+
+    /// Finds the connection with a key whose timeout has not passed.
+    pub(crate) fn lookup(&self, key: &Key, now: Time) -> Option<(ConnectionRef, Direction)> {
+        let found = self.find(key, self.hash(key))?;
+        (self.slot(found.0).deadline() > now).then_some(found)
+    }
+
+    fn lock(&self, original: u64, reply: u64) -> Locked<'_> {
+        let (a, b) = (self.buckets.shard(original), self.buckets.shard(reply));
+        let lower = self.wheels[a.min(b)].lock();
+        let upper = (a != b).then(|| self.wheels[a.max(b)].lock());
+        Locked {
+            lower,
+            upper,
+            original_is_lower: a <= b,
+        }
+    }
+
+    /// Inserts a connection unless one of its keys is there. Connections that had to go are passed to
+    /// `removed`.
+    pub(crate) fn insert(
+        &self,
+        insertion: Insertion,
+        now: Time,
+        removed: &mut dyn FnMut(Removed),
+    ) -> Result<ConnectionRef, InsertError> {
+        let zone = insertion.keys.zone().id();
+        if !self.zones.enter(zone) {
+            return Err(InsertError::ZoneLimit);
+        }
+        let result = self.insert_counted(insertion, now, removed);
+        if result.is_err() {
+            self.zones.leave(zone);
+        }
+        result
+    }
+
+    fn insert_counted(
+        &self,
+        insertion: Insertion,
+        now: Time,
+        removed: &mut dyn FnMut(Removed),
+    ) -> Result<ConnectionRef, InsertError> {
+        let keys = insertion.keys.0;
+        let hashes = keys.map(|key| self.hash(&key));
+        let index = self.allocate(hashes[0], now, removed)?;
+        let mut error = InsertError::ChainTooLong;
+        for _ in 0..MAX_INSERT_TRIES {
+            let mut locked = self.lock(hashes[0], hashes[1]);
+            let clash = keys
+                .iter()
+                .zip(hashes)
+                .find_map(|(key, hash)| self.find(key, hash));
+            if let Some((connection, direction)) = clash {
+                drop(locked);
+                error = InsertError::Clash(connection, direction);
+                if self.slot(connection).deadline() > now {
+                    break;
+                }
+                self.remove(connection, RemovalReason::Expired)
+                    .into_iter()
+                    .for_each(&mut *removed);
+                continue;
+            }
+            if self.buckets.add(hashes[0], index, Direction::Original) {
+                if self.buckets.add(hashes[1], index, Direction::Reply) {
+                    let slot = &self.slots[index.0 as usize];
+                    slot.mark
+                        .store(insertion.mark, std::sync::atomic::Ordering::Relaxed);
+                    slot.policy
+                        .store(insertion.policy, std::sync::atomic::Ordering::Relaxed);
+                    let status = insertion.status | Status::CONFIRMED;
+                    let generation = slot.occupy(&keys, status, insertion.deadline, insertion.data);
+                    locked.wheel().arm(&self.slots, index, now);
+                    return Ok(ConnectionRef { index, generation });
+                }
+                self.buckets.remove(hashes[0], index, Direction::Original);
+            }
+            drop(locked);
+            error = InsertError::ChainTooLong;
+            if !hashes
+                .into_iter()
+                .any(|hash| self.make_place(hash, 2, now, removed))
+            {
+                break;
+            }
+        }
+        self.free.give(&self.slots, index);
+        Err(error)
+    }
+
+    /// Removes a connection, if it is there.
+    pub(crate) fn remove(
+        &self,
+        connection: ConnectionRef,
+        reason: RemovalReason,
+    ) -> Option<Removed> {
+        let keys = self.keys(connection)?;
+        let hashes = keys.0.map(|key| self.hash(&key));
+        let mut locked = self.lock(hashes[0], hashes[1]);
+        let slot = self.slot(connection);
+        // Under the locks of its shards, a connection that is still there stays there.
+        if slot.live_generation() != Some(connection.generation) {
+            return None;
+        }
+        locked.wheel().disarm(&self.slots, connection.index);
+        self.buckets
+            .remove(hashes[0], connection.index, Direction::Original);
+        self.buckets
+            .remove(hashes[1], connection.index, Direction::Reply);
+        let data = slot.vacate(connection.generation);
+        drop(locked);
+        let removed = Removed {
+            id: connection,
+            keys,
+            status: slot.set_status(Status::DYING) | Status::DYING,
+            deadline: slot.deadline(),
+            mark: slot.mark.load(std::sync::atomic::Ordering::Relaxed),
+            data,
+            reason,
+        };
+        self.zones.leave(keys.zone().id());
+        self.free.give(&self.slots, connection.index);
+        Some(removed)
+    }
+
+    /// Sets the deadline of a connection. Returns whether it is there. To be called without the lock of
+    /// its slot.
+    pub(crate) fn set_deadline(&self, connection: ConnectionRef, deadline: Time) -> bool {
+        let slot = self.slot(connection);
+        let Some(data) = slot.lock(connection.generation) else {
+            return false;
+        };
+        let is_earlier = slot.set_deadline(deadline) > deadline;
+        drop(data);
+        if is_earlier {
+            self.rearm(connection);
+        }
+        true
+    }
+
+    /// Moves the timer of a connection whose deadline has become earlier. To be called without the
+    /// lock of its slot.
+    pub(crate) fn rearm(&self, connection: ConnectionRef) {
+        let Some(keys) = self.keys(connection) else {
+            return;
+        };
+        let mut locked = self.lock(self.hash(&keys.0[0]), self.hash(&keys.0[1]));
+        if self.slot(connection).live_generation() == Some(connection.generation) {
+            locked.wheel().rearm(&self.slots, connection.index);
+        }
+    }
+
+    /// Removes connections whose timeout has passed. `budget` bounds the steps of the timer wheels.
+    /// Returns whether work is left.
+    pub(crate) fn expire(
+        &self,
+        now: Time,
+        mut budget: usize,
+        removed: &mut dyn FnMut(Removed),
+    ) -> bool {
+        let mut more = false;
+        for wheel in &self.wheels {
+            loop {
+                let step = wheel.lock().advance(&self.slots, now, &mut budget);
+                match step {
+                    Step::Done => break,
+                    Step::Exhausted => {
+                        more = true;
+                        break;
+                    }
+                    Step::Due(index) => self.expire_slot(index, now, removed),
+                }
+            }
+        }
+        more
+    }
+
+    fn expire_slot(&self, index: Index, now: Time, removed: &mut dyn FnMut(Removed)) {
+        let slot = &self.slots[index.0 as usize];
+        let Some(generation) = slot.live_generation() else {
+            return;
+        };
+        let connection = ConnectionRef { index, generation };
+        if slot.deadline() <= now {
+            self.remove(connection, RemovalReason::Expired)
+                .into_iter()
+                .for_each(removed);
+            return;
+        }
+        // A packet that was found before the deadline has refreshed the timeout.
+        let Some(keys) = self.keys(connection) else {
+            return;
+        };
+        let mut locked = self.lock(self.hash(&keys.0[0]), self.hash(&keys.0[1]));
+        if slot.live_generation() == Some(generation) {
+            locked.wheel().disarm(&self.slots, index);
+            locked.wheel().arm(&self.slots, index, now);
+        }
+    }
+
+    /// The first connection in a slot with at least the number `from`.
+    pub(crate) fn next_from(&self, from: usize) -> Option<ConnectionRef> {
+        self.slots
+            .get(from..)?
+            .iter()
+            .zip(from..)
+            .find_map(|(slot, index)| {
+                let generation = slot.live_generation()?;
+                Some(ConnectionRef {
+                    index: Index(index as u32),
+                    generation,
+                })
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A slot: the memory of one connection.
+//!
+//! Slots are allocated with the table and reused, never freed. A reader that finds a slot through
+//! the index may find it reused meanwhile; the generation shows that, as a sequence lock does. What
+//! packets change is behind a lock of one octet.
+
+use std::sync::atomic::{fence, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::bits::Status;
+use crate::entry::Data;
+use crate::time::Time;
+use crate::tuple::{Direction, Key};
+
+/// The number of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Index(pub(crate) u32);
+
+/// No slot, in links.
+pub(crate) const NO_SLOT: u32 = u32::MAX;
+/// No list of the timer wheel.
+pub(crate) const NO_LIST: u16 = u16::MAX;
+
+/// The use of a slot: odd while a connection is in it, and larger with each change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Generation(u32);
+
+impl Generation {
+    fn is_live(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+/// A connection in the table: a slot and the generation in which it has this connection.
+///
+/// It may be kept. Once the connection has been removed, the reference finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionRef {
+    pub(crate) index: Index,
+    pub(crate) generation: Generation,
+}
+
+pub(crate) struct Slot {
+    generation: AtomicU32,
+    status: AtomicU32,
+    keys: [[AtomicU64; 5]; 2],
+    /// The end of the timeout, in nanoseconds.
+    deadline: AtomicU64,
+    /// Neighbours in a list of the timer wheel, under the lock of the shard. `next` also links free
+    /// slots.
+    pub(super) next: AtomicU32,
+    pub(super) previous: AtomicU32,
+    /// The list of the timer wheel, under the lock of the shard.
+    pub(super) list: AtomicU16,
+    /// The number of the timeout policy.
+    pub(crate) policy: AtomicU16,
+    /// The connection's mark.
+    pub(crate) mark: AtomicU32,
+    data: Mutex<Data>,
+}
+
+impl Slot {
+    pub(super) fn new(next: u32) -> Self {
+        Slot {
+            generation: AtomicU32::new(0),
+            status: AtomicU32::new(0),
+            keys: Default::default(),
+            deadline: AtomicU64::new(0),
+            next: AtomicU32::new(next),
+            previous: AtomicU32::new(NO_SLOT),
+            list: AtomicU16::new(NO_LIST),
+            policy: AtomicU16::new(0),
+            mark: AtomicU32::new(0),
+            data: Mutex::new(Data::default()),
+        }
+    }
+
+    /// The generation, if a connection is in the slot.
+    pub(super) fn live_generation(&self) -> Option<Generation> {
+        let generation = Generation(self.generation.load(Ordering::Acquire));
+        generation.is_live().then_some(generation)
+    }
+
+    /// Reports whether the slot still has the connection of `generation`, after values have been
+    /// read with `Relaxed` loads.
+    fn is_unchanged(&self, generation: Generation) -> bool {
+        fence(Ordering::Acquire);
+        self.generation.load(Ordering::Relaxed) == generation.0
+    }
+
+    /// The generation, if the slot has a connection with this key in `direction`.
+    pub(super) fn find(&self, direction: Direction, key: &Key) -> Option<Generation> {
+        let generation = self.live_generation()?;
+        let stored = &self.keys[direction as usize];
+        let equal = stored
+            .iter()
+            .zip(key)
+            .all(|(word, &wanted)| word.load(Ordering::Relaxed) == wanted);
+        (equal && self.is_unchanged(generation)).then_some(generation)
+    }
+
+    /// The keys of the connection of `generation`, the original direction's first.
+    pub(super) fn keys(&self, generation: Generation) -> Option<[Key; 2]> {
+        if self.generation.load(Ordering::Acquire) != generation.0 {
+            return None;
+        }
+        let load = |words: &[AtomicU64; 5]| -> Key {
+            std::array::from_fn(|at| words[at].load(Ordering::Relaxed))
+        };
+        let keys = [load(&self.keys[0]), load(&self.keys[1])];
+        self.is_unchanged(generation).then_some(keys)
+    }
+
+    /// Makes a free slot, which the caller has taken off the free list, a connection's.
+    pub(super) fn occupy(
+        &self,
+        keys: &[Key; 2],
+        status: Status,
+        deadline: Time,
+        data: Data,
+    ) -> Generation {
+        let generation = Generation(self.generation.load(Ordering::Relaxed).wrapping_add(1));
+        debug_assert!(generation.is_live());
+        // Readers of the former connection must see the generation change before these words.
+        fence(Ordering::Release);
+        for (stored, key) in self.keys.iter().zip(keys) {
+            for (word, &value) in stored.iter().zip(key) {
+                word.store(value, Ordering::Relaxed);
+            }
+        }
+        self.status.store(status.bits(), Ordering::Relaxed);
+        self.deadline.store(deadline.as_nanos(), Ordering::Relaxed);
+        self.list.store(NO_LIST, Ordering::Relaxed);
+        *self.data.lock() = data;
+        self.generation.store(generation.0, Ordering::Release);
+        generation
+    }
+
+    /// Ends the connection of `generation` and returns its data. The caller has removed it from the
+    /// index and owns the slot afterwards.
+    pub(super) fn vacate(&self, generation: Generation) -> Data {
+        let mut data = self.data.lock();
+        debug_assert_eq!(self.generation.load(Ordering::Relaxed), generation.0);
+        self.generation
+            .store(generation.0.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        std::mem::take(&mut *data)
+    }
+
+    /// Locks the data of the connection of `generation`.
+    pub(crate) fn lock(&self, generation: Generation) -> Option<MutexGuard<'_, Data>> {
+        let data = self.data.lock();
+        (self.generation.load(Ordering::Relaxed) == generation.0).then_some(data)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status::from_bits(self.status.load(Ordering::Relaxed))
+    }
+
+    /// Sets bits of the status and returns the former ones.
+    pub(crate) fn set_status(&self, bits: Status) -> Status {
+        Status::from_bits(self.status.fetch_or(bits.bits(), Ordering::Relaxed))
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        Time::from_nanos(self.deadline.load(Ordering::Relaxed))
+    }
+
+    /// Sets the deadline and returns the former one.
+    pub(crate) fn set_deadline(&self, deadline: Time) -> Time {
+        Time::from_nanos(self.deadline.swap(deadline.as_nanos(), Ordering::Relaxed))
+    }
+}

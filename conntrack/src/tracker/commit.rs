@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Commit: a new connection enters the table (`__nf_conntrack_confirm`, and `ovs_ct_commit` in
+//! `net/openvswitch/conntrack.c`).
+
+use std::sync::atomic::Ordering;
+
+use thiserror::Error;
+
+use super::{Association, Input, Pending, Tracked, Tracker};
+use crate::entry::{Connection, Data};
+use crate::events::{Changes, Event};
+use crate::table::{ConnectionRef, InsertError, Insertion, Keys, RemovalReason};
+use crate::time::Time;
+use crate::tuple::{Direction, Protocol};
+
+/// What a commit sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Commit {
+    /// The mark: the bits, and a mask of those that are set.
+    pub mark: Option<(u32, u32)>,
+    /// The label: the bits, and a mask of those that are set.
+    pub label: Option<(u128, u128)>,
+    /// The packet's direction becomes the original one: a connection in which it is the reply's is
+    /// removed, and the packet begins a new one.
+    pub force: bool,
+}
+
+/// The reason for which a connection was not committed. The packet is to be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The table is full, and no connection could make place.
+    #[error("connection table is full")]
+    TableFull,
+    /// The index has no place for the connection's tuples.
+    #[error("connection table's buckets for the tuples are full")]
+    ChainTooLong,
+    /// The zone has as many connections as its limit permits.
+    #[error("zone has as many connections as its limit permits")]
+    ZoneLimit,
+    /// Another connection has one of the tuples.
+    #[error("another connection has one of the tuples")]
+    Clash,
+}
+
+impl Tracker {
+    /// Puts the connection that a packet has created into the table, and sets what `commit` demands of
+    /// it. `input` is the packet that [`Tracker::track`] took. Of an invalid packet, nothing is done.
+    ///
+    /// # Errors
+    ///
+    /// A [`CommitError`], with which the packet is to be dropped.
+    pub fn commit(
+        &self,
+        tracked: &mut Tracked,
+        input: &Input<'_>,
+        commit: &Commit,
+        now: Time,
+    ) -> Result<(), CommitError> {
+        if commit.force {
+            if let Association::Known(connection, Direction::Reply) = tracked.association {
+                self.remove(connection, RemovalReason::Deleted, now);
+                *tracked = self.track(input, now);
+            }
+        }
+        match std::mem::replace(&mut tracked.association, Association::None) {
+            Association::New(mut pending) => {
+                if let Some((value, mask)) = commit.mark {
+                    pending.mark = pending.mark & !mask | value & mask;
+                }
+                if let Some((value, mask)) = commit.label {
+                    pending.data.label = pending.data.label.replace(value, mask);
+                }
+                tracked.association = self.insert(*pending, now)?;
+            }
+            association => {
+                if let Association::Known(connection, _) = association {
+                    self.update(connection, commit, now);
+                }
+                tracked.association = association;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets mark and label of a connection, and reports what has changed.
+    fn update(&self, connection: ConnectionRef, commit: &Commit, now: Time) {
+        let slot = self.table.slot(connection);
+        let Some(keys) = self.table.keys(connection) else {
+            return;
+        };
+        let Some(mut data) = slot.lock(connection.generation) else {
+            return;
+        };
+        let mut changes = Changes::default();
+        if let Some((value, mask)) = commit.mark {
+            let old = slot.mark.load(Ordering::Relaxed);
+            let new = old & !mask | value & mask;
+            slot.mark.store(new, Ordering::Relaxed);
+            changes.mark = old != new;
+        }
+        if let Some((value, mask)) = commit.label {
+            let old = data.label;
+            data.label = old.replace(value, mask);
+            changes.label = old != data.label;
+        }
+        if changes.any() {
+            self.events.send(
+                |mask| mask.update,
+                || {
+                    Event::Update(
+                        Connection::new(connection, &keys, slot, &data, now),
+                        changes,
+                    )
+                },
+            );
+        }
+    }
+
+    fn insert(&self, pending: Pending, now: Time) -> Result<Association, CommitError> {
+        let keys = Keys::new(&pending.original, &pending.reply, pending.zone);
+        let protocol = pending.original.protocol();
+        let first = pending.data.counters[Direction::Original as usize];
+        let insertion = Insertion {
+            keys,
+            status: pending.status,
+            deadline: now + pending.timeout,
+            mark: pending.mark,
+            policy: pending.policy.0,
+            data: pending.data,
+        };
+        let result = self.table.insert(insertion, now, &mut |removed| {
+            self.report_removal(&removed, now)
+        });
+        let error = match result {
+            Ok(connection) => {
+                self.stats.insert.add(1);
+                self.events
+                    .send(|mask| mask.new, || self.new_event(connection, &keys, now));
+                return Ok(Association::Known(connection, Direction::Original));
+            }
+            Err(InsertError::Clash(winner, _)) => {
+                // Another core was faster with a packet of the same connection.
+                if self.may_merge(winner, &keys, protocol) {
+                    self.stats.clash_resolve.add(1);
+                    let slot = self.table.slot(winner);
+                    if let Some(mut data) = slot.lock(winner.generation) {
+                        let counters = &mut data.counters[Direction::Original as usize];
+                        counters.packets += first.packets;
+                        counters.bytes += first.bytes;
+                    }
+                    return Ok(Association::Known(winner, Direction::Original));
+                }
+                CommitError::Clash
+            }
+            Err(InsertError::Full) => {
+                self.stats.drop.add(1);
+                return Err(CommitError::TableFull);
+            }
+            Err(InsertError::ChainTooLong) => {
+                self.stats.chaintoolong.add(1);
+                CommitError::ChainTooLong
+            }
+            Err(InsertError::ZoneLimit) => {
+                self.stats.zone_limit.add(1);
+                CommitError::ZoneLimit
+            }
+        };
+        self.stats.insert_failed.add(1);
+        self.stats.drop.add(1);
+        Err(error)
+    }
+
+    fn new_event(&self, connection: ConnectionRef, keys: &Keys, now: Time) -> Event {
+        let slot = self.table.slot(connection);
+        // The connection may have been removed already; then its beginning is shown all the same.
+        let data = slot.lock(connection.generation);
+        Event::New(Connection::new(
+            connection,
+            keys,
+            slot,
+            data.as_deref().unwrap_or(&Data::default()),
+            now,
+        ))
+    }
+
+    /// Reports whether a packet belongs to the connection that was inserted before its own, because
+    /// both are the same (`nf_ct_can_merge`) and the protocol permits it.
+    fn may_merge(&self, winner: ConnectionRef, keys: &Keys, protocol: Protocol) -> bool {
+        if matches!(protocol, Protocol::TCP | Protocol::SCTP) {
+            return false;
+        }
+        let [original, reply] = keys.0;
+        self.table
+            .keys(winner)
+            .is_some_and(|found| found == *keys || found.0 == [reply, original])
+    }
+}

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The tracker: finds a packet's connection, and keeps it up to date (`nf_conntrack_in`).
+
+mod commit;
+mod control;
+mod icmp_error;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::bits::{CtState, Status};
+use crate::checksum;
+use crate::entry::{Connection, Data};
+use crate::events::{Changes, Event, Events};
+use crate::hash::Seed;
+use crate::packet::{Headers, Malformed};
+use crate::proto::{self, icmp, icmpv6, Context, Invalid, Outcome};
+use crate::settings::{PolicyId, Settings};
+use crate::stats::Stats;
+use crate::table::{ConnectionRef, RemovalReason, Removed, Table};
+use crate::time::Time;
+use crate::tuple::{Direction, Family, Protocol, Tuple};
+use crate::zone::Zone;
+
+pub use commit::{Commit, CommitError};
+pub use control::Cursor;
+
+/// How often a packet may begin its connection anew: the second time, the first one is not there.
+const MAX_REPLACEMENTS: usize = 3;
+
+/// What is known of a packet's checksums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksums {
+    /// Nothing: the tracker verifies them, if the settings demand it.
+    #[default]
+    Unknown,
+    /// They are valid, or are still to be computed.
+    Valid,
+}
+
+/// A packet to be tracked.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The octets from the IP header on. What follows the datagram is ignored.
+    pub packet: &'a [u8],
+    /// The zone in which its connection is.
+    pub zone: Zone,
+    /// What is known of its checksums.
+    pub checksums: Checksums,
+    /// The timeout policy of a connection that it creates.
+    pub policy: PolicyId,
+}
+
+impl<'a> Input<'a> {
+    /// The packet in zone 0, with unknown checksums and the default timeouts.
+    pub fn new(packet: &'a [u8]) -> Self {
+        Input {
+            packet,
+            zone: Zone::DEFAULT,
+            checksums: Checksums::Unknown,
+            policy: PolicyId::default(),
+        }
+    }
+}
+
+/// A connection that is not in the table: it was created by a packet that is not committed yet.
+pub(crate) struct Pending {
+    original: Tuple,
+    reply: Tuple,
+    zone: Zone,
+    status: Status,
+    policy: PolicyId,
+    mark: u32,
+    timeout: Duration,
+    data: Data,
+}
+
+/// A packet's connection.
+pub(crate) enum Association {
+    None,
+    /// A connection of the table, and the packet's direction in it.
+    Known(ConnectionRef, Direction),
+    /// A connection to which the packet, an ICMP error, is related; the direction is the error's.
+    Related(ConnectionRef, Direction),
+    New(Box<Pending>),
+}
+
+/// A packet that has passed the tracker.
+pub struct Tracked {
+    state: CtState,
+    invalid: Option<Invalid>,
+    association: Association,
+}
+
+impl Tracked {
+    fn invalid(reason: Invalid) -> Self {
+        Tracked {
+            state: CtState::TRACKED | CtState::INVALID,
+            invalid: Some(reason),
+            association: Association::None,
+        }
+    }
+
+    /// The packet's state.
+    pub fn state(&self) -> CtState {
+        self.state
+    }
+
+    /// The reason for which the packet has no connection.
+    pub fn invalid_reason(&self) -> Option<Invalid> {
+        self.invalid
+    }
+
+    /// The packet's connection in the table. A new connection is there once it is committed.
+    pub fn connection(&self) -> Option<ConnectionRef> {
+        match self.association {
+            Association::Known(connection, _) | Association::Related(connection, _) => {
+                Some(connection)
+            }
+            Association::None | Association::New(_) => None,
+        }
+    }
+
+    /// The packet's direction in its connection.
+    pub fn direction(&self) -> Option<Direction> {
+        match self.association {
+            Association::Known(_, direction) | Association::Related(_, direction) => {
+                Some(direction)
+            }
+            Association::New(_) => Some(Direction::Original),
+            Association::None => None,
+        }
+    }
+}
+
+/// A connection tracker. All its functions may be called by several threads at a time.
+pub struct Tracker {
+    pub(crate) table: Table,
+    settings: ArcSwap<Settings>,
+    pub(crate) stats: Stats,
+    pub(crate) events: Events,
+}
+
+impl Tracker {
+    /// A tracker for `capacity` connections, at most 16,777,215. Allocates the memory of them all.
+    pub fn new(capacity: usize, seed: Seed, settings: Settings) -> Self {
+        Tracker {
+            table: Table::new(capacity, seed),
+            settings: ArcSwap::from_pointee(settings),
+            stats: Stats::default(),
+            events: Events::default(),
+        }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Replaces the settings. Timeouts apply from the next packet of a connection on.
+    pub fn set_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Finds or creates the packet's connection and updates it. A connection that it creates is not in
+    /// the table before [`Tracker::commit`].
+    pub fn track(&self, input: &Input<'_>, now: Time) -> Tracked {
+        let settings = self.settings.load();
+        let result = self.track_with(&settings, input, now);
+        let tracked = result.unwrap_or_else(Tracked::invalid);
+        if let Some(reason) = tracked.invalid {
+            self.stats.count_invalid(reason);
+        }
+        tracked
+    }
+
+    fn track_with(
+        &self,
+        settings: &Settings,
+        input: &Input<'_>,
+        now: Time,
+    ) -> Result<Tracked, Invalid> {
+        let packet = input.packet;
+        let headers = Headers::parse(packet)?;
+        if headers
+            .fragment
+            .is_some_and(|fragment| !fragment.is_first())
+        {
+            return Err(Malformed::Fragment.into());
+        }
+        if input.checksums == Checksums::Unknown {
+            verify_checksums(settings, &headers, packet)?;
+        }
+        if let Some(related) = self.track_icmp_error(&headers, input, now)? {
+            return Ok(related);
+        }
+        let tuple = headers.tuple(packet)?;
+        for _ in 0..MAX_REPLACEMENTS {
+            if let Some(tracked) = self.track_tuple(settings, input, &headers, &tuple, now)? {
+                return Ok(tracked);
+            }
+        }
+        Err(Invalid::TcpState)
+    }
+
+    /// Finds a tuple in the zone of either direction.
+    pub(crate) fn find(
+        &self,
+        tuple: &Tuple,
+        zone: Zone,
+        now: Time,
+    ) -> Option<(ConnectionRef, Direction)> {
+        let [original, reply] = [Direction::Original, Direction::Reply].map(|d| zone.id_in(d));
+        self.table.lookup(&tuple.key(original), now).or_else(|| {
+            if original == reply {
+                return None;
+            }
+            self.table.lookup(&tuple.key(reply), now)
+        })
+    }
+
+    /// Returns nothing if the connection has been removed, and the packet begins a new one.
+    fn track_tuple(
+        &self,
+        settings: &Settings,
+        input: &Input<'_>,
+        headers: &Headers,
+        tuple: &Tuple,
+        now: Time,
+    ) -> Result<Option<Tracked>, Invalid> {
+        let Some((connection, direction)) = self.find(tuple, input.zone, now) else {
+            return self.create(settings, input, headers, tuple, now).map(Some);
+        };
+        let slot = self.table.slot(connection);
+        let Some(keys) = self.table.keys(connection) else {
+            return Ok(None);
+        };
+        let Some(mut data) = slot.lock(connection.generation) else {
+            return Ok(None);
+        };
+        let status = slot.status();
+        let original = keys.tuple(Direction::Original);
+        let policy = PolicyId(slot.policy.load(std::sync::atomic::Ordering::Relaxed));
+        let context = Context {
+            settings,
+            timeouts: settings.policy(policy),
+            now,
+            direction,
+            status,
+            expires_in: slot.deadline().since(now),
+            start: data.start,
+            ack_offset: 0,
+            original: &original,
+            family: headers.family,
+        };
+        let message = headers.message(input.packet);
+        let outcome = proto::handle(&mut data.proto, &context, headers.protocol, message);
+        let effects = match outcome {
+            Outcome::Accept(effects) => effects,
+            Outcome::Invalid(reason) => return Err(reason),
+            Outcome::InvalidButShorten(reason, timeout) => {
+                drop(data);
+                self.table.set_deadline(connection, now + timeout);
+                return Err(reason);
+            }
+            Outcome::Replace => {
+                drop(data);
+                self.remove(connection, RemovalReason::Packet, now);
+                return Ok(None);
+            }
+        };
+        let mut changes = Changes {
+            proto: effects.state_changed,
+            ..Changes::default()
+        };
+        let is_expected = data.master().is_some();
+        if effects.refresh.is_some() || effects.kill {
+            data.counters[direction as usize].count(headers.end);
+        }
+        if effects.assured {
+            changes.assured = !slot.set_status(Status::ASSURED).contains(Status::ASSURED);
+        }
+        if direction == Direction::Reply && !status.contains(Status::SEEN_REPLY) {
+            changes.reply = !slot
+                .set_status(Status::SEEN_REPLY)
+                .contains(Status::SEEN_REPLY);
+        }
+        let refresh = effects
+            .refresh
+            .filter(|_| !status.contains(Status::FIXED_TIMEOUT));
+        let is_earlier = refresh.is_some_and(|timeout| {
+            let deadline = now + timeout;
+            slot.set_deadline(deadline) > deadline
+        });
+        if changes.any() && !effects.kill {
+            self.events.send(
+                |mask| mask.update,
+                || {
+                    Event::Update(
+                        Connection::new(connection, &keys, slot, &data, now),
+                        changes,
+                    )
+                },
+            );
+        }
+        drop(data);
+        if effects.kill {
+            self.remove(connection, RemovalReason::Packet, now);
+        } else if is_earlier {
+            self.table.rearm(connection);
+        }
+        Ok(Some(Tracked {
+            state: state_of(status, direction, is_expected),
+            invalid: None,
+            association: Association::Known(connection, direction),
+        }))
+    }
+
+    fn create(
+        &self,
+        settings: &Settings,
+        input: &Input<'_>,
+        headers: &Headers,
+        tuple: &Tuple,
+        now: Time,
+    ) -> Result<Tracked, Invalid> {
+        let reply = tuple.invert().ok_or(Invalid::IcmpType)?;
+        let mut pending = Box::new(Pending {
+            original: *tuple,
+            reply,
+            zone: input.zone,
+            status: Status::NONE,
+            policy: input.policy,
+            mark: 0,
+            timeout: Duration::ZERO,
+            data: Data {
+                start: now,
+                ..Data::default()
+            },
+        });
+        let context = Context {
+            settings,
+            timeouts: settings.policy(input.policy),
+            now,
+            direction: Direction::Original,
+            status: Status::NONE,
+            expires_in: Duration::ZERO,
+            start: now,
+            ack_offset: 0,
+            original: tuple,
+            family: headers.family,
+        };
+        let message = headers.message(input.packet);
+        let outcome = proto::handle(&mut pending.data.proto, &context, headers.protocol, message);
+        match outcome {
+            Outcome::Accept(effects) => {
+                pending.timeout = effects.refresh.unwrap_or_default();
+                if effects.refresh.is_some() {
+                    pending.data.counters[Direction::Original as usize].count(headers.end);
+                }
+            }
+            Outcome::Invalid(reason) | Outcome::InvalidButShorten(reason, _) => return Err(reason),
+            Outcome::Replace => return Err(Invalid::TcpState),
+        }
+        Ok(Tracked {
+            state: CtState::TRACKED | CtState::NEW,
+            invalid: None,
+            association: Association::New(pending),
+        })
+    }
+
+    /// Removes a connection and reports it. Returns whether it was there.
+    pub(crate) fn remove(
+        &self,
+        connection: ConnectionRef,
+        reason: RemovalReason,
+        now: Time,
+    ) -> bool {
+        let removed = self.table.remove(connection, reason);
+        removed
+            .map(|removed| self.report_removal(&removed, now))
+            .is_some()
+    }
+
+    /// Counts and reports a removed connection.
+    pub(crate) fn report_removal(&self, removed: &Removed, now: Time) {
+        match removed.reason {
+            RemovalReason::EarlyDrop => self.stats.early_drop.add(1),
+            RemovalReason::Expired => self.stats.expired.add(1),
+            RemovalReason::Packet | RemovalReason::Deleted => {}
+        }
+        self.events.send(
+            |mask| mask.destroy,
+            || Event::Destroy(Connection::removed(removed, now)),
+        );
+    }
+}
+
+/// The state of a packet of a connection with `status` before it (`ovs_ct_update_key` in
+/// `net/openvswitch/conntrack.c`).
+fn state_of(status: Status, direction: Direction, is_expected: bool) -> CtState {
+    let mut state = CtState::TRACKED;
+    state |= match direction {
+        Direction::Reply => CtState::REPLY | CtState::ESTABLISHED,
+        Direction::Original if status.contains(Status::SEEN_REPLY) => CtState::ESTABLISHED,
+        Direction::Original if status.contains(Status::EXPECTED) => CtState::RELATED,
+        Direction::Original => CtState::NEW,
+    };
+    if is_expected {
+        state |= CtState::RELATED;
+    }
+    state | nat_state(status)
+}
+
+/// The translations of a connection, as bits of a packet's state.
+fn nat_state(status: Status) -> CtState {
+    let mut state = CtState::NONE;
+    if status.contains(Status::SRC_NAT) {
+        state |= CtState::SRC_NAT;
+    }
+    if status.contains(Status::DST_NAT) {
+        state |= CtState::DST_NAT;
+    }
+    state
+}
+
+/// Verifies the IPv4 header's checksum, and the transport's if the settings demand it. Fragments have
+/// no checksum of their own.
+fn verify_checksums(settings: &Settings, headers: &Headers, packet: &[u8]) -> Result<(), Invalid> {
+    if headers.family == Family::V4 {
+        let length = usize::from(packet[0] & 0xf) * 4;
+        if checksum::Sum::default().bytes(&packet[..length]).fold() != 0xffff {
+            return Err(Malformed::HeaderChecksum.into());
+        }
+    }
+    if !settings.checksum || headers.fragment.is_some() {
+        return Ok(());
+    }
+    let message = headers.message(packet);
+    if checksum::is_valid(
+        headers.family,
+        headers.addresses(packet),
+        headers.protocol,
+        message,
+    ) {
+        Ok(())
+    } else {
+        Err(Invalid::Checksum)
+    }
+}
+
+/// Reports whether a message is an ICMP error of its family.
+fn is_icmp_error(headers: &Headers, kind: u8) -> bool {
+    match (headers.family, headers.protocol) {
+        (Family::V4, Protocol::ICMP) => icmp::is_error(kind),
+        (Family::V6, Protocol::ICMPV6) => icmpv6::is_error(kind),
+        _ => false,
+    }
+}
