@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the device models of IDPF functions have in common, physical and virtual ones.
 
+pub mod awake;
+pub mod control;
+pub mod dataplane;
+pub mod doorbells;
+pub mod interrupts;
 pub mod logging;
 pub mod mac;
+pub mod mailbox;
 pub mod memory;
 pub mod pasid;
+pub mod pci;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod vport;

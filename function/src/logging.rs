@@ -20,7 +20,7 @@ const DEFAULT: &str = "info";
 #[derive(Debug, Error)]
 #[error(
     "{VARIABLE}=`{filter}`: {reason}; expected a level (error, warn, info, debug, trace) or \
-     directives such as `info,adit_nic::control=debug`"
+     directives such as `info,adit_function::control=debug`"
 )]
 pub struct BadFilter {
     filter: String,

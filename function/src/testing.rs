@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Guest memory for tests.
+//! Guest memory and drivers for tests.
+
+pub mod driver;
 
 use std::os::fd::OwnedFd;
 

@@ -3,6 +3,7 @@
 
 mod adi;
 mod program;
+mod ptype;
 mod queues_api;
 mod receive;
 mod switch;

@@ -3,48 +3,28 @@
 
 mod flows;
 #[cfg(test)]
+mod rule_tests;
+#[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::ops::{Deref, DerefMut};
 use std::sync::LazyLock;
 
+use adit_pipeline::flow::FlowTable;
 use adit_pipeline::p4::externs::Receive;
 use adit_pipeline::parse::{DstKind, Parsed};
 use adit_pipeline::rss::{flow, Rss};
 use adit_uapi::virtchnl2::rss::DEFAULT_HASH;
 
-pub use flows::{FlowAction, Flows, MAX_FLOWS};
+pub use adit_function::vport::{FlowAction, VportConfig, MAX_FLOWS, RSS_KEY_LEN, RSS_LUT_LEN};
 
-/// The length of an RSS key in bytes: enough for two IPv6 addresses and two ports, and what Linux
-/// uses (NETDEV_RSS_KEY_LEN is at least 52).
-pub const RSS_KEY_LEN: usize = 52;
-/// The number of entries of an RSS look-up table.
-pub const RSS_LUT_LEN: usize = 512;
-
-/// The state of a virtual port in the L2 stage and in the classifier.
+/// The state of a virtual port in the L2 stage and in the classifier: its configuration, and what
+/// is compiled from it.
 #[derive(Clone, Debug)]
 pub struct Forwarding {
-    /// Set while the vport is enabled (ENABLE_VPORT).
-    pub enabled: bool,
-    /// Set if sent frames are looped back instead of leaving (VIRTCHNL2_OP_LOOPBACK).
-    pub loopback: bool,
-    /// Set if unicast frames for any address are delivered (VIRTCHNL2_UNICAST_PROMISC).
-    pub unicast_promiscuous: bool,
-    /// Set if multicast frames for any address are delivered (VIRTCHNL2_MULTICAST_PROMISC).
-    pub multicast_promiscuous: bool,
-    /// Unicast and multicast addresses to deliver. Broadcast is always delivered.
-    pub addresses: HashSet<[u8; 6]>,
-    /// Device-wide ids of the port's RX queues; indirection tables and rules hold indexes into
-    /// this.
-    pub rx_queues: Vec<u32>,
-    rss_key: [u8; RSS_KEY_LEN],
+    config: VportConfig,
     rss: Rss,
-    /// The index in `rx_queues` for each hash. An entry may be past the last queue, after queues
-    /// were removed: see [`rx_queue`](Self::rx_queue).
-    pub rss_lut: [u16; RSS_LUT_LEN],
-    rss_hash: u64,
-    /// Flow rules that assign flows to queues; they take precedence over RSS.
-    pub flows: Flows,
+    flows: FlowTable<FlowAction>,
 }
 
 /// The destination of a frame.
@@ -122,18 +102,24 @@ fn flow_types(groups: u64) -> u64 {
 impl Default for Forwarding {
     fn default() -> Self {
         Self {
-            enabled: false,
-            loopback: false,
-            unicast_promiscuous: false,
-            multicast_promiscuous: false,
-            addresses: HashSet::new(),
-            rx_queues: Vec::new(),
-            rss_key: [0; RSS_KEY_LEN],
+            config: VportConfig::default(),
             rss: DEFAULT_RSS.clone(),
-            rss_lut: [0; RSS_LUT_LEN],
-            rss_hash: DEFAULT_HASH,
-            flows: Flows::default(),
+            flows: FlowTable::new(MAX_FLOWS),
         }
+    }
+}
+
+impl Deref for Forwarding {
+    type Target = VportConfig;
+
+    fn deref(&self) -> &VportConfig {
+        &self.config
+    }
+}
+
+impl DerefMut for Forwarding {
+    fn deref_mut(&mut self) -> &mut VportConfig {
+        &mut self.config
     }
 }
 
@@ -141,20 +127,9 @@ impl Forwarding {
     /// The state of a new vport: it accepts frames for `mac`, spread over its queues.
     #[must_use]
     pub fn new(mac: [u8; 6], rx_queues: Vec<u32>) -> Self {
-        let mut new = Self {
-            rx_queues,
+        Self {
+            config: VportConfig::new(mac, rx_queues),
             ..Self::default()
-        };
-        new.addresses.insert(mac);
-        new.spread();
-        new
-    }
-
-    /// Fills the look-up table with all queues in turn.
-    fn spread(&mut self) {
-        let queues = self.rx_queues.len().max(1);
-        for (at, entry) in self.rss_lut.iter_mut().enumerate() {
-            *entry = (at % queues) as u16;
         }
     }
 
@@ -171,28 +146,16 @@ impl Forwarding {
         }
     }
 
-    /// The key of the Toeplitz hash.
-    #[must_use]
-    pub fn rss_key(&self) -> &[u8; RSS_KEY_LEN] {
-        &self.rss_key
-    }
-
     /// Sets the hash key.
     pub fn set_rss_key(&mut self, key: [u8; RSS_KEY_LEN]) {
         self.rss.set_key(&key).expect(RSS_FITS);
-        self.rss_key = key;
-    }
-
-    /// The types of packets that are hashed: bits of `virtchnl2::rss::ptype_group`.
-    #[must_use]
-    pub fn rss_hash(&self) -> u64 {
-        self.rss_hash
+        self.config.set_rss_key(key);
     }
 
     /// Sets the types of packets that are hashed.
     pub fn set_rss_hash(&mut self, groups: u64) {
         self.rss.set_types(flow_types(groups)).expect(RSS_FITS);
-        self.rss_hash = groups;
+        self.config.set_rss_hash(groups);
     }
 
     /// Selects the destination of a frame that the port accepts, given the program's metadata.
@@ -207,7 +170,7 @@ impl Forwarding {
         if let Some(&queue) = named {
             return Steering::Queue { queue, hash };
         }
-        let ruled = match self.flows.lookup(parsed, front) {
+        let ruled = match self.flow(parsed, front) {
             Some(FlowAction::Drop) => return Steering::Drop,
             // The queue may have been removed since the rule was added.
             Some(FlowAction::Queue(at)) => self.rx_queues.get(at as usize).copied(),
@@ -218,16 +181,5 @@ impl Forwarding {
             None => self.rx_queues.first().copied(),
         });
         queue.map_or(Steering::NoQueue, |queue| Steering::Queue { queue, hash })
-    }
-
-    /// The device-wide id of the RX queue for a hash: the first queue if the table's entry is for
-    /// one that was removed. `None` without queues.
-    #[must_use]
-    pub fn rx_queue(&self, hash: u32) -> Option<u32> {
-        let entry = self.rss_lut[hash as usize % RSS_LUT_LEN];
-        self.rx_queues
-            .get(usize::from(entry))
-            .or(self.rx_queues.first())
-            .copied()
     }
 }

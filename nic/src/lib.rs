@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The NIC model: a device process that stock QEMU attaches over vfio-user.
 
-pub mod awake;
-pub mod control;
 pub mod datapath;
-pub mod dataplane;
 pub mod device;
-pub mod doorbells;
 pub mod drops;
 pub mod egress;
 pub mod engine;
@@ -15,12 +11,9 @@ pub mod frame;
 pub mod function;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-pub mod interrupts;
-pub mod mailbox;
 pub mod metrics;
 pub mod p4rt;
 pub mod pasid;
-pub mod pci;
 pub mod program;
 pub mod queues;
 pub mod report;
@@ -28,4 +21,6 @@ pub mod report;
 pub mod testing;
 pub mod wire;
 
-pub use adit_function::{logging, mac, memory};
+pub use adit_function::{
+    awake, control, dataplane, doorbells, interrupts, logging, mac, mailbox, memory, pci,
+};

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The control plane's interface to the data plane.
 
+use adit_function::vport::{FlowAction, FlowRuleError, VportConfig, RSS_KEY_LEN};
 use adit_uapi::desc::tx_compl::comp_type;
+use adit_uapi::virtchnl2::FlowRule;
 
 use super::adi::space;
 use super::{Datapath, Slot};
@@ -178,6 +180,11 @@ impl Datapath {
         }
     }
 
+    /// The forwarding state of a virtual port.
+    pub(crate) fn forwarding(&mut self, vport: u32) -> &mut Forwarding {
+        &mut self.vports[vport as usize].forwarding
+    }
+
     /// Stops everything and discards its configuration; counters are kept.
     pub fn reset(&mut self) {
         for index in 0..self.tx.len() as u32 {
@@ -294,8 +301,55 @@ impl DataPlane for Datapath {
         }
     }
 
-    fn forwarding(&mut self, vport: u32) -> &mut Forwarding {
-        &mut self.vports[vport as usize].forwarding
+    fn vport(&self, vport: u32) -> &VportConfig {
+        &self.vports[vport as usize].forwarding
+    }
+
+    fn create_vport(&mut self, vport: u32, mac: [u8; 6], rx_queues: Vec<u32>) {
+        *self.forwarding(vport) = Forwarding::new(mac, rx_queues);
+    }
+
+    fn destroy_vport(&mut self, vport: u32) {
+        *self.forwarding(vport) = Forwarding::default();
+    }
+
+    fn set_rx_queues(&mut self, vport: u32, rx_queues: Vec<u32>) {
+        self.forwarding(vport).rx_queues = rx_queues;
+    }
+
+    fn set_promiscuous(&mut self, vport: u32, unicast: bool, multicast: bool) {
+        let config = self.forwarding(vport);
+        (config.unicast_promiscuous, config.multicast_promiscuous) = (unicast, multicast);
+    }
+
+    fn set_loopback(&mut self, vport: u32, loopback: bool) {
+        self.forwarding(vport).loopback = loopback;
+    }
+
+    fn set_rss_key(&mut self, vport: u32, key: [u8; RSS_KEY_LEN]) {
+        self.forwarding(vport).set_rss_key(key);
+    }
+
+    fn set_rss_lut(&mut self, vport: u32, start: usize, entries: &[u16]) {
+        self.forwarding(vport).set_rss_lut(start, entries);
+    }
+
+    fn set_rss_hash(&mut self, vport: u32, groups: u64) {
+        self.forwarding(vport).set_rss_hash(groups);
+    }
+
+    fn add_flow_rule(
+        &mut self,
+        vport: u32,
+        rule_id: u32,
+        rule: &FlowRule,
+        action: FlowAction,
+    ) -> Result<(), FlowRuleError> {
+        self.forwarding(vport).add_flow_rule(rule_id, rule, action)
+    }
+
+    fn remove_flow_rule(&mut self, vport: u32, rule_id: u32) -> bool {
+        self.forwarding(vport).remove_flow_rule(rule_id)
     }
 
     fn counters(&self, vport: u32) -> VportCounters {

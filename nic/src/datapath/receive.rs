@@ -9,9 +9,9 @@ use adit_pipeline::segment::Segmenter;
 
 use super::adi::space;
 use super::program::{Fate, Steer};
+use super::ptype::ptype_of;
 use super::switch::{finish, WIRE};
 use super::{Datapath, Slot, BURST};
-use crate::control::ptype::ptype_of;
 use crate::dataplane::{single_rx_tail, QueueKind};
 use crate::drops::Drop;
 use crate::forwarding::Steering;

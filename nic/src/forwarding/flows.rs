@@ -1,84 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The classifier's side-band filter: rules of a virtual port that assign a flow to a queue.
 
-use std::collections::HashMap;
-
-use adit_pipeline::flow::{FlowError, FlowTable, Header};
+use adit_function::vport::{FlowAction, FlowRuleError};
+use adit_pipeline::flow::{FlowError, Header, Proto};
 use adit_pipeline::parse::Parsed;
-use adit_uapi::virtchnl2::FlowRule;
+use adit_uapi::virtchnl2::{proto_hdr, FlowRule, ProtoHdr, ProtoHdrs};
 
-/// The maximum number of rules of a port.
-pub const MAX_FLOWS: usize = 1024;
+use super::Forwarding;
 
-/// The action on a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlowAction {
-    /// Assigned to a queue, an index into the port's RX queues.
-    Queue(u32),
-    /// Dropped.
-    Drop,
-}
-
-/// The rules of a port, compiled and as the driver sent them.
-#[derive(Clone, Debug)]
-pub struct Flows {
-    table: FlowTable<FlowAction>,
-    rules: HashMap<u32, FlowRule>,
-}
-
-impl Default for Flows {
-    fn default() -> Self {
-        Self {
-            table: FlowTable::new(MAX_FLOWS),
-            rules: HashMap::new(),
-        }
-    }
-}
-
-impl Flows {
-    /// Adds the rule with the driver's id `id`; `headers` are the headers that it matches.
+impl Forwarding {
+    /// Adds the rule with the driver's id `id`.
     ///
     /// # Errors
     /// When it cannot be matched, exists already, or the table is full.
-    pub fn add(
+    pub fn add_flow_rule(
         &mut self,
         id: u32,
         rule: &FlowRule,
-        headers: &[Header],
         action: FlowAction,
-    ) -> Result<(), FlowError> {
-        self.table.add(id, headers, rule.priority.get(), action)?;
-        self.rules.insert(id, *rule);
+    ) -> Result<(), FlowRuleError> {
+        let headers = headers(&rule.proto_hdrs)?;
+        self.flows
+            .add(id, &headers, rule.priority.get(), action)
+            .map_err(|error| match error {
+                FlowError::RuleExists(_) | FlowError::SameMatch(_) => FlowRuleError::Exists,
+                FlowError::Full(_) | FlowError::TooManyGroups => FlowRuleError::NoSpace,
+                FlowError::NoHeaders | FlowError::Order { .. } => FlowRuleError::Headers,
+                FlowError::Mask { .. } => FlowRuleError::Mask,
+            })?;
+        self.config.rules.insert(id, *rule);
         Ok(())
     }
 
     /// Removes a rule; returns false if there is none with that id.
-    pub fn remove(&mut self, id: u32) -> bool {
-        self.rules.remove(&id);
-        self.table.remove(id).is_some()
-    }
-
-    /// A rule as the driver sent it.
-    #[must_use]
-    pub fn get(&self, id: u32) -> Option<&FlowRule> {
-        self.rules.get(&id)
-    }
-
-    /// The number of rules.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Returns whether there are no rules.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+    pub fn remove_flow_rule(&mut self, id: u32) -> bool {
+        self.config.rules.remove(&id);
+        self.flows.remove(id).is_some()
     }
 
     /// The action of the rule that matches the frame that begins with `front`, if any.
-    #[must_use]
-    pub fn lookup(&self, parsed: &Parsed, front: &[u8]) -> Option<FlowAction> {
-        self.table.lookup(parsed, front).map(|(_, action)| action)
+    pub(super) fn flow(&self, parsed: &Parsed, front: &[u8]) -> Option<FlowAction> {
+        self.flows.lookup(parsed, front).map(|(_, action)| action)
     }
+}
+
+/// The headers that a rule matches. Raw patterns and headers inside of
+/// tunnels cannot be matched.
+fn headers(hdrs: &ProtoHdrs) -> Result<Vec<Header>, FlowRuleError> {
+    let count = usize::try_from(hdrs.count.get()).unwrap_or(usize::MAX);
+    match hdrs.proto_hdr.get(..count) {
+        Some(named) if hdrs.tunnel_level == 0 => named.iter().map(header).collect(),
+        _ => Err(FlowRuleError::Headers),
+    }
+}
+
+fn header(hdr: &ProtoHdr) -> Result<Header, FlowRuleError> {
+    let proto = match u16::try_from(hdr.hdr_type.get()) {
+        Ok(proto_hdr::MAC) => Proto::Ethernet,
+        Ok(proto_hdr::IPV4) => Proto::Ipv4,
+        Ok(proto_hdr::IPV6) => Proto::Ipv6,
+        Ok(proto_hdr::TCP) => Proto::Tcp,
+        Ok(proto_hdr::UDP) => Proto::Udp,
+        Ok(proto_hdr::SCTP) => Proto::Sctp,
+        _ => return Err(FlowRuleError::Headers),
+    };
+    Ok(Header {
+        proto,
+        spec: hdr.buffer_spec,
+        mask: hdr.buffer_mask,
+    })
 }

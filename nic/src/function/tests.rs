@@ -4,7 +4,6 @@
 use adit_uapi::regs::{dyn_ctl, vf};
 
 use super::*;
-use crate::dataplane::DataPlane;
 use crate::fuzzing::loaded;
 
 /// The offset of PCI Express's Device Control in configuration space, and its FLR bit (PCIe

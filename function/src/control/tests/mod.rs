@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver that exchanges messages with the control plane, for the tests.
+//! The messages that drivers send, and the control plane's answers.
 
-mod flow_rules;
 mod hostile;
 mod linux;
 mod refusals;
@@ -9,94 +8,27 @@ mod single;
 
 use adit_uapi::virtchnl2::{
     op, queue_model, queue_type, sched_mode, ConfigRxQueues, ConfigTxQueues, CreateVport,
-    DelEnaDisQueues, QueueChunk, QueueRegChunk, QueueVector, QueueVectorMaps, RxqInfo, TxqInfo,
-    Vport as VportName,
+    QueueRegChunk, QueueVector, QueueVectorMaps, RxqInfo, TxqInfo, Vport as VportName,
 };
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::mock::MockDataPlane;
 use super::*;
 use crate::memory::GuestMemory;
+use crate::testing::driver::{self, message, named};
 
 pub(super) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// A driver that uses only a control plane.
-pub(super) struct Driver {
-    pub(super) control: Control,
-    pub(super) dp: MockDataPlane,
-    pub(super) reply: Vec<u8>,
-}
+/// A driver of a control plane whose data plane is the mock.
+pub(super) type Driver = driver::Driver<MockDataPlane>;
 
 impl Driver {
     pub(super) fn new(vports: u8, queues: u16) -> Self {
-        let macs = (0..vports).map(|n| [2, 0, 0, 0, n, 1]).collect();
-        let profile = Profile::new(macs, queues).unwrap();
+        let profile = driver::profile(vports, queues);
         let dp = MockDataPlane::new(&profile, GuestMemory::new());
-        Self {
-            control: Control::new(profile),
-            dp,
-            reply: Vec::new(),
-        }
+        Self::with(profile, dp)
     }
-
-    /// Sends a request and returns its status.
-    pub(super) fn send(&mut self, opcode: u32, payload: &[u8]) -> u32 {
-        self.control
-            .handle(opcode, payload, &mut self.dp, &mut self.reply)
-    }
-
-    /// Sends a request that must succeed.
-    #[track_caller]
-    pub(super) fn ok(&mut self, opcode: u32, payload: &[u8]) -> &[u8] {
-        let status = self.send(opcode, payload);
-        assert_eq!(status, 0, "{:?}", op::name(opcode));
-        &self.reply
-    }
-
-    /// The struct at the start of the last reply, and the bytes that follow it.
-    pub(super) fn answer<T: FromBytes>(&self) -> (T, &[u8]) {
-        T::read_from_prefix(&self.reply).expect("a reply as long as its struct")
-    }
-
-    /// The queue chunks in the last reply.
-    pub(super) fn chunks(&self, skip: usize, count: U16) -> Vec<QueueRegChunk> {
-        let bytes = &self.reply[skip..];
-        assert_eq!(bytes.len(), usize::from(count.get()) * QueueRegChunk::LEN);
-        bytes
-            .chunks(QueueRegChunk::LEN)
-            .map(|c| QueueRegChunk::read_from_bytes(c).unwrap())
-            .collect()
-    }
-
-    pub(super) fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.control.take_event(&self.dp)).collect()
-    }
-
-    /// Creates a vport with `n` queues of each kind (`2 * n` buffer queues), as Linux does.
-    pub(super) fn create(&mut self, index: u16, n: u16) -> CreateVport {
-        let asked = CreateVport {
-            txq_model: U16::new(queue_model::SPLIT),
-            rxq_model: U16::new(queue_model::SPLIT),
-            num_tx_q: U16::new(n),
-            num_tx_complq: U16::new(n),
-            num_rx_q: U16::new(n),
-            num_rx_bufq: U16::new(2 * n),
-            vport_index: U16::new(index),
-            ..CreateVport::default()
-        };
-        self.ok(op::CREATE_VPORT, asked.as_bytes());
-        self.answer::<CreateVport>().0
-    }
-}
-
-/// A message with elements after its header.
-pub(super) fn message<H, E>(header: &H, elements: &[E]) -> Vec<u8>
-where
-    H: IntoBytes + Immutable,
-    E: IntoBytes + Immutable,
-{
-    [header.as_bytes(), elements.as_bytes()].concat()
 }
 
 pub(super) fn name(vport: u32) -> VportName {
@@ -104,25 +36,6 @@ pub(super) fn name(vport: u32) -> VportName {
         vport_id: U32::new(vport),
         ..VportName::default()
     }
-}
-
-/// A message that lists queues, one chunk each, as Linux sends it.
-pub(super) fn named(vport: u32, queues: &[(u32, u32)]) -> Vec<u8> {
-    let chunks: Vec<_> = queues
-        .iter()
-        .map(|&(type_, id)| QueueChunk {
-            type_: U32::new(type_),
-            start_queue_id: U32::new(id),
-            num_queues: U32::new(1),
-            ..QueueChunk::default()
-        })
-        .collect();
-    let mut header = DelEnaDisQueues {
-        vport_id: U32::new(vport),
-        ..DelEnaDisQueues::default()
-    };
-    header.chunks.num_chunks = U16::new(chunks.len() as u16);
-    message(&header, &chunks)
 }
 
 pub(super) fn txq(id: u32, completion: u16, relative: u16) -> TxqInfo {

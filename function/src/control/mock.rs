@@ -7,10 +7,12 @@ use crate::dataplane::{
     AddressTaken, AdiConfig, DataPlane, FaultRecord, QueueConfig, QueueError, QueueId, QueueKind,
     VportCounters,
 };
-use crate::forwarding::Forwarding;
 use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
-use crate::pasid::root::Readiness;
+use crate::pasid::Readiness;
+use crate::vport::{FlowAction, FlowRuleError, VportConfig, MAX_FLOWS, RSS_KEY_LEN};
+
+use adit_uapi::virtchnl2::FlowRule;
 
 use super::Profile;
 
@@ -47,7 +49,7 @@ pub struct MockDataPlane {
     pub tables: Readiness,
     /// The faults reported for any ADI.
     pub faults: FaultRecord,
-    forwarding: Vec<Forwarding>,
+    vports: Vec<VportConfig>,
     counts: [u32; 4],
     pairs: u32,
 }
@@ -70,7 +72,7 @@ impl MockDataPlane {
             tables: Readiness::Ready,
             pairs: profile.adi_pairs(),
             faults: FaultRecord::default(),
-            forwarding: vec![Forwarding::default(); vports],
+            vports: vec![VportConfig::default(); vports],
             counts: kinds.map(|kind| {
                 let each = if kind == QueueKind::RxBuffer { 2 } else { 1 };
                 u32::from(profile.total_queues(kind)) + each * profile.adi_pairs()
@@ -85,7 +87,7 @@ impl MockDataPlane {
         self.markers.clear();
         self.adis.clear();
         self.rings.clear();
-        self.forwarding.fill(Forwarding::default());
+        self.vports.fill(VportConfig::default());
     }
 
     fn check(&self, queue: QueueId) -> Result<(), QueueError> {
@@ -158,8 +160,64 @@ impl DataPlane for MockDataPlane {
         &self.memory
     }
 
-    fn forwarding(&mut self, vport: u32) -> &mut Forwarding {
-        &mut self.forwarding[vport as usize]
+    fn vport(&self, vport: u32) -> &VportConfig {
+        &self.vports[vport as usize]
+    }
+
+    fn create_vport(&mut self, vport: u32, mac: [u8; 6], rx_queues: Vec<u32>) {
+        self.vports[vport as usize] = VportConfig::new(mac, rx_queues);
+    }
+
+    fn destroy_vport(&mut self, vport: u32) {
+        self.vports[vport as usize] = VportConfig::default();
+    }
+
+    fn set_rx_queues(&mut self, vport: u32, rx_queues: Vec<u32>) {
+        self.vports[vport as usize].rx_queues = rx_queues;
+    }
+
+    fn set_promiscuous(&mut self, vport: u32, unicast: bool, multicast: bool) {
+        let config = &mut self.vports[vport as usize];
+        (config.unicast_promiscuous, config.multicast_promiscuous) = (unicast, multicast);
+    }
+
+    fn set_loopback(&mut self, vport: u32, loopback: bool) {
+        self.vports[vport as usize].loopback = loopback;
+    }
+
+    fn set_rss_key(&mut self, vport: u32, key: [u8; RSS_KEY_LEN]) {
+        self.vports[vport as usize].set_rss_key(key);
+    }
+
+    fn set_rss_lut(&mut self, vport: u32, start: usize, entries: &[u16]) {
+        self.vports[vport as usize].set_rss_lut(start, entries);
+    }
+
+    fn set_rss_hash(&mut self, vport: u32, groups: u64) {
+        self.vports[vport as usize].set_rss_hash(groups);
+    }
+
+    /// Adds a rule without a check of its headers: no frame is matched.
+    fn add_flow_rule(
+        &mut self,
+        vport: u32,
+        rule_id: u32,
+        rule: &FlowRule,
+        _action: FlowAction,
+    ) -> Result<(), FlowRuleError> {
+        let rules = &mut self.vports[vport as usize].rules;
+        if rules.contains_key(&rule_id) {
+            return Err(FlowRuleError::Exists);
+        }
+        if rules.len() >= MAX_FLOWS {
+            return Err(FlowRuleError::NoSpace);
+        }
+        rules.insert(rule_id, *rule);
+        Ok(())
+    }
+
+    fn remove_flow_rule(&mut self, vport: u32, rule_id: u32) -> bool {
+        self.vports[vport as usize].rules.remove(&rule_id).is_some()
     }
 
     fn counters(&self, _vport: u32) -> VportCounters {
@@ -171,21 +229,21 @@ impl DataPlane for MockDataPlane {
     }
 
     fn set_enabled(&mut self, vport: u32, enabled: bool) {
-        self.forwarding[vport as usize].enabled = enabled;
+        self.vports[vport as usize].enabled = enabled;
     }
 
     fn add_address(&mut self, vport: u32, address: [u8; 6]) -> Result<bool, AddressTaken> {
         let taken = self.adis.keys().any(|&other| {
-            other != vport && self.forwarding[other as usize].addresses.contains(&address)
+            other != vport && self.vports[other as usize].addresses.contains(&address)
         });
         if taken && address[0] & 1 == 0 {
             return Err(AddressTaken);
         }
-        Ok(self.forwarding[vport as usize].addresses.insert(address))
+        Ok(self.vports[vport as usize].addresses.insert(address))
     }
 
     fn remove_address(&mut self, vport: u32, address: [u8; 6]) {
-        self.forwarding[vport as usize].addresses.remove(&address);
+        self.vports[vport as usize].addresses.remove(&address);
     }
 
     fn find_tables(&mut self) -> Readiness {
@@ -198,13 +256,13 @@ impl DataPlane for MockDataPlane {
 
     fn create_adi(&mut self, adi: &AdiConfig) -> Result<(), AddressTaken> {
         let at = adi.vport as usize;
-        if self.forwarding.len() <= at {
-            self.forwarding.resize(at + 1, Forwarding::default());
+        if self.vports.len() <= at {
+            self.vports.resize(at + 1, VportConfig::default());
         }
         self.add_address(adi.vport, adi.mac)?;
         let first = self.counts[QueueKind::Rx as usize] - self.pairs + adi.first_pair;
         let queues = first..first + u32::from(adi.rx_queues);
-        self.forwarding[at] = Forwarding::new(adi.mac, queues.collect());
+        self.vports[at] = VportConfig::new(adi.mac, queues.collect());
         let known = self.adis.insert(adi.vport, adi.clone());
         assert!(known.is_none(), "{adi:?} is made twice");
         Ok(())
@@ -213,7 +271,7 @@ impl DataPlane for MockDataPlane {
     fn destroy_adi(&mut self, vport: u32) {
         assert!(self.adis.remove(&vport).is_some(), "an ADI that is");
         assert!(self.queues.values().all(|q| q.vport != vport));
-        self.forwarding[vport as usize] = Forwarding::default();
+        self.vports[vport as usize] = VportConfig::default();
     }
 
     fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {

@@ -69,7 +69,7 @@ impl Control {
         let (mut running, mut mapped, mut set_up) = (0, 0, 0);
         let mut known: Vec<(u32, &mut Vport)> = Vec::new();
         for (id, vport) in (0..).zip(&mut self.vports) {
-            let forwarding = dp.forwarding(id);
+            let forwarding = dp.vport(id);
             let Some(vport) = vport else {
                 assert!(!forwarding.enabled && forwarding.rx_queues.is_empty());
                 continue;
@@ -84,7 +84,7 @@ impl Control {
         for (id, adi) in self.adis.iter_mut() {
             let config = &dp.adis[&(own + id)];
             assert_eq!(*config, adi.config);
-            let (forwarding, queues) = (dp.forwarding(own + id), &adi.vport.queues);
+            let (forwarding, queues) = (dp.vport(own + id), &adi.vport.queues);
             assert_eq!(forwarding.enabled, adi.vport.enabled);
             assert_eq!(forwarding.rx_queues, queues.allocated(QueueKind::Rx));
             assert!(!forwarding.unicast_promiscuous);

@@ -12,7 +12,7 @@ use super::queue_config::is_single;
 use super::queue_set::{Counts, QueueSet, Single};
 use super::{caps, flow_rules, wire, Control, Refusal};
 use crate::dataplane::{DataPlane, QueueKind};
-use crate::forwarding::{Forwarding, RSS_KEY_LEN, RSS_LUT_LEN};
+use crate::vport::{RSS_KEY_LEN, RSS_LUT_LEN};
 
 /// The control plane's state of a vport.
 #[derive(Debug)]
@@ -51,8 +51,7 @@ impl Control {
         let chunks = queues.allocate(self.counts(asked, queues.single))?;
         let mac = self.profile.mac(index);
         let counts = queues.counts();
-        let forwarding = dp.forwarding(u32::from(index));
-        *forwarding = Forwarding::new(mac, queues.allocated(QueueKind::Rx));
+        dp.create_vport(index.into(), mac, queues.allocated(QueueKind::Rx));
         let created = CreateVport {
             vport_type: U16::new(vport_type::DEFAULT),
             txq_model: asked.txq_model,
@@ -103,7 +102,7 @@ impl Control {
     ) -> Result<(), Refusal> {
         let id = wire::header::<VportName>(payload)?.0.vport_id.get();
         self.own_vport(id)?.queues.remove_all(dp);
-        *dp.forwarding(id) = Forwarding::default();
+        dp.destroy_vport(id);
         self.vports[id as usize] = None;
         Ok(())
     }

@@ -5,14 +5,17 @@
 //! rings and moves frames. They are separated by this trait, so that either can be tested without
 //! the other.
 
+mod fault;
+
+use adit_uapi::virtchnl2::FlowRule;
 use thiserror::Error;
 
-use crate::forwarding::Forwarding;
 use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
-use crate::pasid::root::Readiness;
-use crate::pasid::Pasid;
-use crate::queues::QueueFault;
+use crate::pasid::{Pasid, Readiness};
+use crate::vport::{FlowAction, FlowRuleError, VportConfig, RSS_KEY_LEN};
+
+pub use fault::QueueFault;
 
 /// The four kinds of data queues; each has ids of its own, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -298,8 +301,47 @@ pub trait DataPlane {
     /// The memory that the function may access.
     fn memory(&self) -> &GuestMemory;
 
-    /// The forwarding state of a virtual port, to be modified in place.
-    fn forwarding(&mut self, vport: u32) -> &mut Forwarding;
+    /// The configuration of a virtual port: its default before it is created.
+    fn vport(&self, vport: u32) -> &VportConfig;
+
+    /// Creates a virtual port that accepts frames for `mac`, spread over `rx_queues`.
+    fn create_vport(&mut self, vport: u32, mac: [u8; 6], rx_queues: Vec<u32>);
+
+    /// Destroys a virtual port whose queues have been removed.
+    fn destroy_vport(&mut self, vport: u32);
+
+    /// Sets the RX queues of a virtual port.
+    fn set_rx_queues(&mut self, vport: u32, rx_queues: Vec<u32>);
+
+    /// Sets the promiscuous modes of a virtual port.
+    fn set_promiscuous(&mut self, vport: u32, unicast: bool, multicast: bool);
+
+    /// Sets whether frames sent by a virtual port are looped back.
+    fn set_loopback(&mut self, vport: u32, loopback: bool);
+
+    /// Sets the RSS key of a virtual port.
+    fn set_rss_key(&mut self, vport: u32, key: [u8; RSS_KEY_LEN]);
+
+    /// Sets entries of the RSS look-up table of a virtual port, from `start` on.
+    fn set_rss_lut(&mut self, vport: u32, start: usize, entries: &[u16]);
+
+    /// Sets the types of packets that are hashed (`virtchnl2::rss::ptype_group`).
+    fn set_rss_hash(&mut self, vport: u32, groups: u64);
+
+    /// Adds a flow rule with the driver's id `rule_id`.
+    ///
+    /// # Errors
+    /// When it cannot be matched, exists already, or there is no space for it.
+    fn add_flow_rule(
+        &mut self,
+        vport: u32,
+        rule_id: u32,
+        rule: &FlowRule,
+        action: FlowAction,
+    ) -> Result<(), FlowRuleError>;
+
+    /// Removes a flow rule; returns false if there is none with that id.
+    fn remove_flow_rule(&mut self, vport: u32, rule_id: u32) -> bool;
 
     /// Counters of a virtual port.
     fn counters(&self, vport: u32) -> VportCounters;

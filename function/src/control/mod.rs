@@ -10,9 +10,9 @@ mod adi;
 mod caps;
 mod filters;
 mod flow_rules;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 mod fuzz;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub mod mock;
 mod profile;
 pub mod ptype;
@@ -38,9 +38,9 @@ use zerocopy::little_endian::U32;
 use zerocopy::IntoBytes;
 
 use crate::dataplane::DataPlane;
-use crate::pasid::root::Readiness;
+use crate::pasid::Readiness;
 
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub use fuzz::fuzz_control;
 pub use profile::{AdiLimits, Profile, ProfileError, MAX_FRAME_LEN, MAX_QUEUES, MAX_VPORTS};
 pub use refusal::Refusal;

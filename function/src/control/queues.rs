@@ -119,7 +119,7 @@ impl Control {
         }
         let queues = &mut self.own_vport(id)?.queues;
         let chunks = queues.allocate(counts)?;
-        dp.forwarding(id).rx_queues = queues.allocated(QueueKind::Rx);
+        dp.set_rx_queues(id, queues.allocated(QueueKind::Rx));
         let given = AddQueues {
             chunks: QueueRegChunks {
                 num_chunks: U16::new(chunks.len() as u16),
@@ -142,7 +142,7 @@ impl Control {
         for queue in named {
             queues.remove(queue, dp);
         }
-        dp.forwarding(id).rx_queues = queues.allocated(QueueKind::Rx);
+        dp.set_rx_queues(id, queues.allocated(QueueKind::Rx));
         Ok(())
     }
 

@@ -34,7 +34,7 @@ impl Control {
             list.iter().for_each(|mac| dp.remove_address(id, mac.addr));
             return Ok(());
         }
-        let most = most.max(dp.forwarding(id).addresses.len());
+        let most = most.max(dp.vport(id).addresses.len());
         let mut fresh = Vec::with_capacity(list.len());
         let mut result = Ok(());
         for mac in list {
@@ -44,7 +44,7 @@ impl Control {
                 Err(AddressTaken) => result = Err(Refusal::Taken),
             }
         }
-        if dp.forwarding(id).addresses.len() > most {
+        if dp.vport(id).addresses.len() > most {
             result = Err(Refusal::NoRoom);
         }
         if result.is_err() {
@@ -68,9 +68,8 @@ impl Control {
         if is_adi && flags & promisc::UNICAST != 0 {
             return Err(Refusal::NotYours);
         }
-        let forwarding = dp.forwarding(id);
-        forwarding.unicast_promiscuous = flags & promisc::UNICAST != 0;
-        forwarding.multicast_promiscuous = flags & promisc::MULTICAST != 0;
+        let (unicast, multicast) = (flags & promisc::UNICAST, flags & promisc::MULTICAST);
+        dp.set_promiscuous(id, unicast != 0, multicast != 0);
         Ok(())
     }
 
@@ -82,11 +81,12 @@ impl Control {
         let (message, _) = wire::header::<Loopback>(payload)?;
         let id = message.vport_id.get();
         self.own_vport(id)?;
-        dp.forwarding(id).loopback = match message.enable {
+        let enable = match message.enable {
             0 => false,
             1 => true,
             _ => return Err(Refusal::BadField),
         };
+        dp.set_loopback(id, enable);
         Ok(())
     }
 }

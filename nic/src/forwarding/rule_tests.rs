@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Flow rules as ethtool's ntuple filters send them to the device, and the frames that they match.
 
-use adit_pipeline::p4::externs::Receive;
-use adit_pipeline::parse::Parsed;
+use adit_function::testing::driver::{self, message, named};
 use adit_uapi::virtchnl2::{
-    flow_action, flow_rule_status as rule, proto_hdr, FlowRuleAddDel, FlowRuleInfo, ProtoHdr,
-    RuleAction,
+    flow_action, flow_rule_status as rule, op, proto_hdr, queue_type, status, FlowRuleAddDel,
+    FlowRuleInfo, ProtoHdr, RuleAction,
 };
 
+use zerocopy::little_endian::U32;
+use zerocopy::FromBytes;
+
 use super::*;
-use crate::forwarding::{Steering, MAX_FLOWS};
+use crate::datapath::{Datapath, Limits};
+
+type Driver = driver::Driver<Datapath>;
 
 fn header(kind: u16, at: usize, spec: &[u8], mask: &[u8]) -> ProtoHdr {
     let mut hdr = ProtoHdr {
@@ -55,15 +59,36 @@ fn rules(infos: &[FlowRuleInfo]) -> Vec<u8> {
     )
 }
 
+/// A driver of the NIC's data plane, without wires.
+fn without_wires(vports: u8, queues: u16) -> Driver {
+    let profile = driver::profile(vports, queues);
+    let total = u32::from(vports) * u32::from(queues);
+    let limits = Limits {
+        rx: total,
+        tx: 2 * total,
+        buffer: 2 * total,
+        vectors: profile.vectors().into(),
+    };
+    let wires = (0..vports).map(|_| None).collect();
+    Driver::with(profile, Datapath::new(limits, wires).unwrap())
+}
+
 /// A vport with three queues: 4, 5 and 6 of the device.
 fn driver() -> Driver {
-    let mut driver = Driver::new(2, 4);
+    let mut driver = without_wires(2, 4);
     driver.create(1, 3);
     driver
 }
 
-impl Driver {
+trait Rules {
     /// Sends rules and returns the status of each.
+    fn rules(&mut self, opcode: u32, infos: &[FlowRuleInfo]) -> Vec<u32>;
+
+    /// The queue that a frame is delivered to.
+    fn queue_of(&mut self, frame: &[u8]) -> Option<u32>;
+}
+
+impl Rules for Driver {
     fn rules(&mut self, opcode: u32, infos: &[FlowRuleInfo]) -> Vec<u32> {
         let reply = self.ok(opcode, &rules(infos)).to_vec();
         let (_, rest) = FlowRuleAddDel::read_from_prefix(&reply).unwrap();
@@ -236,7 +261,7 @@ fn each_bad_rule_says_why() {
         let mut bad = tcp4(7, 80, 1);
         change(&mut bad);
         assert_eq!(driver.rules(op::ADD_FLOW_RULE, &[bad]), [status]);
-        assert!(driver.dp.forwarding(1).flows.is_empty());
+        assert!(driver.dp.forwarding(1).rules.is_empty());
     }
     let same = [tcp4(1, 80, 0), tcp4(2, 80, 1)];
     assert_eq!(
@@ -270,7 +295,7 @@ fn each_bad_rule_says_why() {
 
 #[test]
 fn a_vport_says_what_its_rules_can_do() {
-    let mut driver = Driver::new(1, 2);
+    let mut driver = without_wires(1, 2);
     let vport = driver.create(0, 1);
     assert_eq!(vport.vport_flags.get(), 1 << 3);
     assert_eq!(

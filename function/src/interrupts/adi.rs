@@ -96,7 +96,8 @@ impl AdiVectors {
         self.counters
     }
 
-    pub(crate) fn count_sleep(&mut self) {
+    /// Counts a queue that is no longer polled.
+    pub fn count_sleep(&mut self) {
         self.counters.slept += 1;
     }
 

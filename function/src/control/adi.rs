@@ -195,7 +195,7 @@ impl Adis {
     }
 
     /// All ADIs, with their ids.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Adi)> {
         (0..)
             .zip(&mut self.slots)

@@ -7,7 +7,7 @@
 //! answered with an error. A descriptor is read once and validated afterwards, and one doorbell
 //! makes the device read no more descriptors than the ring has.
 
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 mod fuzz;
 mod queue;
 mod rings;
@@ -28,7 +28,7 @@ use crate::logging::warn_throttled;
 use crate::memory::DmaFault;
 use rings::Rings;
 
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub use fuzz::fuzz_mailbox;
 pub use queue::QueueFault;
 

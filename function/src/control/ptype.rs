@@ -2,9 +2,8 @@
 //! Packet types: the numbers in receive descriptors, and their meaning for the driver.
 //!
 //! The numbers are those of Intel's NICs since the 700 series, so that they mean the same in a
-//! hexadecimal dump. One table serves both GET_PTYPE_INFO and [`ptype_of`].
+//! hexadecimal dump. One table serves both GET_PTYPE_INFO and the numbers ([`id`]).
 
-use adit_pipeline::parse::{Parsed, L3, L4};
 use adit_uapi::mailbox::MAX_BUF_LEN;
 use adit_uapi::virtchnl2::{proto_hdr, GetPtypeInfo, Ptype, PTYPE_ID_10_LAST};
 use zerocopy::little_endian::{U16, U32};
@@ -22,9 +21,10 @@ struct Entry {
 
 macro_rules! ptypes {
     ($($name:ident = $id:literal: $($header:ident)*;)*) => {
-        /// The packet type numbers.
-        mod id {
-            $(pub(super) const $name: u8 = $id;)*
+        /// The packet type numbers, named after the headers.
+        #[expect(missing_docs, reason = "the names say it")]
+        pub mod id {
+            $(pub const $name: u8 = $id;)*
         }
         /// The packet types, sorted by number.
         const TABLE: &[Entry] =
@@ -47,27 +47,6 @@ ptypes! {
     IPV6_TCP = 92: MAC IPV6 TCP PAY;
     IPV6_SCTP = 93: MAC IPV6 SCTP PAY;
     IPV6_ICMPV6 = 94: MAC IPV6 ICMPV6 PAY;
-}
-
-/// The packet type of a frame. VLAN tags and IPv6 extension headers make no difference.
-#[must_use]
-pub fn ptype_of(parsed: &Parsed) -> u16 {
-    u16::from(match (parsed.l3, parsed.is_fragment(), parsed.l4) {
-        (L3::None, ..) => id::MAC,
-        (L3::Arp, ..) => id::ARP,
-        (L3::Ipv4, true, _) => id::IPV4_FRAG,
-        (L3::Ipv4, _, L4::Udp) => id::IPV4_UDP,
-        (L3::Ipv4, _, L4::Tcp) => id::IPV4_TCP,
-        (L3::Ipv4, _, L4::Sctp) => id::IPV4_SCTP,
-        (L3::Ipv4, _, L4::Icmp) => id::IPV4_ICMP,
-        (L3::Ipv4, ..) => id::IPV4,
-        (L3::Ipv6, true, _) => id::IPV6_FRAG,
-        (L3::Ipv6, _, L4::Udp) => id::IPV6_UDP,
-        (L3::Ipv6, _, L4::Tcp) => id::IPV6_TCP,
-        (L3::Ipv6, _, L4::Sctp) => id::IPV6_SCTP,
-        (L3::Ipv6, _, L4::Icmpv6) => id::IPV6_ICMPV6,
-        (L3::Ipv6, ..) => id::IPV6,
-    })
 }
 
 /// Handles GET_PTYPE_INFO: the types from the requested number on, then the entry that ends the

@@ -15,9 +15,9 @@ use super::super::filters::MAX_ADI_ADDRESSES;
 use super::super::queue_set::type_of;
 use super::super::{wire, Control, Refusal};
 use super::{frame, Adi, CAUSE_RINGS, MAX_PAIRS};
+use crate::dataplane::QueueFault;
 use crate::dataplane::{AdiConfig, DataPlane, QueueKind};
 use crate::interrupts::CauseRingConfig;
-use crate::queues::QueueFault;
 
 /// The maximum number of entries of a cause ring: more than there are vectors.
 const MAX_CAUSE_RING: u32 = 1 << 16;

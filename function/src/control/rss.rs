@@ -7,8 +7,8 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::IntoBytes;
 
 use super::{wire, Control, Refusal};
-use crate::dataplane::DataPlane;
-use crate::forwarding::{RSS_KEY_LEN, RSS_LUT_LEN};
+use crate::dataplane::{DataPlane, QueueKind};
+use crate::vport::{RSS_KEY_LEN, RSS_LUT_LEN};
 
 impl Control {
     pub(super) fn get_rss_key(
@@ -26,7 +26,7 @@ impl Control {
             ..RssKey::default()
         };
         reply.extend_from_slice(answer.as_bytes());
-        reply.extend_from_slice(dp.forwarding(asked.vport_id.get()).rss_key());
+        reply.extend_from_slice(dp.vport(asked.vport_id.get()).rss_key());
         Ok(())
     }
 
@@ -42,7 +42,7 @@ impl Control {
             return Err(Refusal::OutOfRange);
         }
         let key = *rest.first_chunk().ok_or(Refusal::Truncated)?;
-        dp.forwarding(id).set_rss_key(key);
+        dp.set_rss_key(id, key);
         Ok(())
     }
 
@@ -69,7 +69,7 @@ impl Control {
             ..*asked
         };
         reply.extend_from_slice(answer.as_bytes());
-        for &entry in &dp.forwarding(id).rss_lut[start..start + count] {
+        for &entry in &dp.vport(id).rss_lut[start..start + count] {
             reply.extend_from_slice(&u32::from(entry).to_le_bytes());
         }
         Ok(())
@@ -83,22 +83,18 @@ impl Control {
         let (asked, rest) = wire::header::<RssLut>(payload)?;
         let entries = wire::elements::<U32>(rest, asked.lut_entries.get())?;
         let id = asked.vport_id.get();
-        self.vport(id)?;
-        let forwarding = dp.forwarding(id);
+        let queues = self.vport(id)?.queues.allocated(QueueKind::Rx).len();
         let start = usize::from(asked.lut_entries_start.get());
-        let part = forwarding
-            .rss_lut
-            .get_mut(start..)
-            .and_then(|part| part.get_mut(..entries.len()))
-            .ok_or(Refusal::OutOfRange)?;
-        // Zeros mean "no spreading" (Linux, with receive hashing off) and are always valid.
-        let queues = forwarding.rx_queues.len().max(1);
-        if entries.iter().any(|entry| entry.get() as usize >= queues) {
+        if start + entries.len() > RSS_LUT_LEN {
             return Err(Refusal::OutOfRange);
         }
-        for (to, from) in part.iter_mut().zip(entries) {
-            *to = from.get() as u16;
+        // Zeros mean "no spreading" (Linux, with receive hashing off) and are always valid.
+        let valid = |entry: &U32| (entry.get() as usize) < queues.max(1);
+        if !entries.iter().all(valid) {
+            return Err(Refusal::OutOfRange);
         }
+        let entries: Vec<_> = entries.iter().map(|entry| entry.get() as u16).collect();
+        dp.set_rss_lut(id, start, &entries);
         Ok(())
     }
 
@@ -111,7 +107,7 @@ impl Control {
         let (asked, _) = wire::header::<RssHash>(payload)?;
         let id = asked.vport_id.get();
         self.vport(id)?;
-        let ptype_groups = U64::new(dp.forwarding(id).rss_hash());
+        let ptype_groups = U64::new(dp.vport(id).rss_hash());
         let answer = RssHash {
             ptype_groups,
             vport_id: asked.vport_id,
@@ -132,7 +128,7 @@ impl Control {
         if groups & !DEFAULT_HASH_EXPANDED != 0 {
             return Err(Refusal::OutOfRange);
         }
-        dp.forwarding(id).set_rss_hash(groups);
+        dp.set_rss_hash(id, groups);
         Ok(())
     }
 }

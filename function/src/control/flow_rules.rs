@@ -4,18 +4,17 @@
 //! The rules of a message are independent: the reply is a success and has a status for each rule
 //! (`virtchnl2_flow_rule_status`), because a driver reads no payload of a failed reply.
 
-use adit_pipeline::flow::{FlowError, Header, Proto};
 use adit_uapi::virtchnl2::cap::flow;
 use adit_uapi::virtchnl2::{
-    flow_action, flow_rule_status as status, proto_hdr, vport_flags, FlowRuleAddDel, FlowRuleInfo,
-    ProtoHdr, ProtoHdrs, RuleActionSet, MAX_FLOW_RULES, RULE_ID_NONE,
+    flow_action, flow_rule_status as status, vport_flags, FlowRuleAddDel, FlowRuleInfo,
+    RuleActionSet, MAX_FLOW_RULES, RULE_ID_NONE,
 };
 use zerocopy::little_endian::U32;
 use zerocopy::IntoBytes;
 
 use super::{wire, Control, Refusal};
-use crate::dataplane::DataPlane;
-use crate::forwarding::{FlowAction, Forwarding, MAX_FLOWS};
+use crate::dataplane::{DataPlane, QueueKind};
+use crate::vport::{FlowAction, FlowRuleError, MAX_FLOWS};
 
 /// Flags of a vport that supports flow steering.
 pub(super) const VPORT_FLAGS: u16 = vport_flags::SIDEBAND_FLOW_STEER;
@@ -40,8 +39,8 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        self.each_rule(payload, dp, reply, |forwarding, info| {
-            add(forwarding, info).err().unwrap_or(status::SUCCESS)
+        self.each_rule(payload, dp, reply, |dp, queues, id, info| {
+            add(dp, queues, id, info).err().unwrap_or(status::SUCCESS)
         })
     }
 
@@ -51,8 +50,8 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        self.each_rule(payload, dp, reply, |forwarding, info| {
-            match forwarding.flows.get(info.rule_id.get()) {
+        self.each_rule(payload, dp, reply, |dp, _, id, info| {
+            match dp.vport(id).rules.get(&info.rule_id.get()) {
                 Some(rule) => {
                     info.rule_cfg = *rule;
                     status::SUCCESS
@@ -68,20 +67,22 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        self.each_rule(payload, dp, reply, |forwarding, info| {
-            match forwarding.flows.remove(info.rule_id.get()) {
+        self.each_rule(payload, dp, reply, |dp, _, id, info| {
+            match dp.remove_flow_rule(id, info.rule_id.get()) {
                 true => status::SUCCESS,
                 false => status::NOT_ADDED,
             }
         })
     }
 
-    fn each_rule(
+    /// Performs an action on each rule of a message, given the data plane, the number of the
+    /// vport's RX queues and its id; the action returns the rule's status.
+    fn each_rule<D: DataPlane>(
         &mut self,
         payload: &[u8],
-        dp: &mut impl DataPlane,
+        dp: &mut D,
         reply: &mut Vec<u8>,
-        mut act: impl FnMut(&mut Forwarding, &mut FlowRuleInfo) -> u32,
+        mut act: impl FnMut(&mut D, usize, u32, &mut FlowRuleInfo) -> u32,
     ) -> Result<(), Refusal> {
         let (header, rest) = wire::header::<FlowRuleAddDel>(payload)?;
         let infos = wire::elements::<FlowRuleInfo>(rest, header.count.get())?;
@@ -89,62 +90,32 @@ impl Control {
             return Err(Refusal::OutOfRange);
         }
         let id = header.vport_id.get();
-        self.own_vport(id)?;
+        let queues = self.own_vport(id)?.queues.allocated(QueueKind::Rx).len();
         reply.extend_from_slice(header.as_bytes());
         for info in infos {
             let mut info = *info;
-            info.status = U32::new(act(dp.forwarding(id), &mut info));
+            info.status = U32::new(act(dp, queues, id, &mut info));
             reply.extend_from_slice(info.as_bytes());
         }
         Ok(())
     }
 }
 
-/// Adds one rule; the error is its status.
-fn add(forwarding: &mut Forwarding, info: &FlowRuleInfo) -> Result<(), u32> {
+/// Adds one rule of a vport with `queues` RX queues; the error is its status.
+fn add(dp: &mut impl DataPlane, queues: usize, vport: u32, info: &FlowRuleInfo) -> Result<(), u32> {
     let id = info.rule_id.get();
     if id == RULE_ID_NONE {
         // It could never be removed.
         return Err(status::NOT_ADDED);
     }
-    let headers = headers(&info.rule_cfg.proto_hdrs)?;
-    let action = action(&info.rule_cfg.action_set, forwarding.rx_queues.len())?;
-    forwarding
-        .flows
-        .add(id, &info.rule_cfg, &headers, action)
+    let action = action(&info.rule_cfg.action_set, queues)?;
+    dp.add_flow_rule(vport, id, &info.rule_cfg, action)
         .map_err(|error| match error {
-            FlowError::RuleExists(_) | FlowError::SameMatch(_) => status::EXIST,
-            FlowError::Full(_) | FlowError::TooManyGroups => status::NORESOURCE,
-            FlowError::NoHeaders | FlowError::Order { .. } => status::FLOW_TYPE_NOT_SUPPORTED,
-            FlowError::Mask { .. } => status::MATCH_KEY_NOT_SUPPORTED,
+            FlowRuleError::Exists => status::EXIST,
+            FlowRuleError::NoSpace => status::NORESOURCE,
+            FlowRuleError::Headers => status::FLOW_TYPE_NOT_SUPPORTED,
+            FlowRuleError::Mask => status::MATCH_KEY_NOT_SUPPORTED,
         })
-}
-
-/// The headers that a rule matches; the error is its status. Raw patterns and headers inside of
-/// tunnels cannot be matched.
-fn headers(hdrs: &ProtoHdrs) -> Result<Vec<Header>, u32> {
-    let count = usize::try_from(hdrs.count.get()).unwrap_or(usize::MAX);
-    match hdrs.proto_hdr.get(..count) {
-        Some(named) if hdrs.tunnel_level == 0 => named.iter().map(header).collect(),
-        _ => Err(status::FLOW_TYPE_NOT_SUPPORTED),
-    }
-}
-
-fn header(hdr: &ProtoHdr) -> Result<Header, u32> {
-    let proto = match u16::try_from(hdr.hdr_type.get()) {
-        Ok(proto_hdr::MAC) => Proto::Ethernet,
-        Ok(proto_hdr::IPV4) => Proto::Ipv4,
-        Ok(proto_hdr::IPV6) => Proto::Ipv6,
-        Ok(proto_hdr::TCP) => Proto::Tcp,
-        Ok(proto_hdr::UDP) => Proto::Udp,
-        Ok(proto_hdr::SCTP) => Proto::Sctp,
-        _ => return Err(status::FLOW_TYPE_NOT_SUPPORTED),
-    };
-    Ok(Header {
-        proto,
-        spec: hdr.buffer_spec,
-        mask: hdr.buffer_mask,
-    })
 }
 
 /// The single action of a rule; the error is its status.
