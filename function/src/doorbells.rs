@@ -6,139 +6,67 @@
 //! costs no more memory than that (1 GiB of BAR0 costs nothing by itself).
 
 mod frames;
+mod vectors;
+mod window;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
-use adit_uapi::regs::{adi, pf, RegArray};
-use memmap2::{MmapOptions, MmapRaw};
+use adit_uapi::regs::adi;
 use rustix::fs::{
     fallocate, fcntl_add_seals, ftruncate, memfd_create, FallocateFlags, MemfdFlags, SealFlags,
 };
 
+use crate::layout::RegisterLayout;
+use window::PAGE;
+
 pub use frames::{Asleep, Tails};
-
-/// The size of BAR0 in bytes: space for the standard's PF layout and, above 256 MiB, for frames of
-/// ADIs.
-pub const BAR0_LEN: u64 = 1 << 30;
-
-const PAGE: u64 = 0x1000;
-
-/// A contiguous run of pages, each with one register at its start.
-pub struct Window {
-    map: MmapRaw,
-    first: u64,
-    count: u32,
-}
-
-impl Window {
-    fn new(fd: &OwnedFd, array: &RegArray, count: u32) -> io::Result<Self> {
-        assert!(count > 0 && count <= array.count && u64::from(array.stride) == PAGE);
-        let first = u64::from(array.base);
-        let map = MmapOptions::new()
-            .offset(first)
-            .len((u64::from(count) * PAGE) as usize)
-            .map_raw(fd)?;
-        Ok(Self { map, first, count })
-    }
-
-    /// Its place in BAR0, in bytes.
-    #[must_use]
-    pub fn range(&self) -> std::ops::Range<u64> {
-        self.first..self.first + u64::from(self.count) * PAGE
-    }
-
-    /// The number of pages in the window.
-    #[must_use]
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// The register at `offset` bytes into page `page`. `None` outside of the window, or if the
-    /// offset is not that of a 32-bit register.
-    #[must_use]
-    pub fn register(&self, page: u32, offset: u32) -> Option<&AtomicU32> {
-        if page >= self.count || u64::from(offset) >= PAGE || offset % 4 != 0 {
-            return None;
-        }
-        let at = page as usize * PAGE as usize + offset as usize;
-        // SAFETY: `at` is inside of the mapping and a multiple of 4 from its page-aligned start.
-        // The memory is shared with the guest, so it is accessed with atomics; it lives as long as
-        // the mapping, which outlives the borrow of `self`.
-        Some(unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(at).cast()) })
-    }
-
-    /// The value of a page's first register; 0 outside of the window.
-    #[must_use]
-    pub fn load(&self, page: u32) -> u32 {
-        self.register(page, 0)
-            .map_or(0, |r| u32::from_le(r.load(Ordering::Acquire)))
-    }
-
-    /// Sets a page's first register.
-    pub fn store(&self, page: u32, value: u32) {
-        if let Some(register) = self.register(page, 0) {
-            register.store(value.to_le(), Ordering::Release);
-        }
-    }
-
-    /// Zeroes every register of the window that may have been written.
-    pub fn clear(&self) {
-        for page in 0..self.count {
-            self.clear_page(page);
-        }
-    }
-
-    fn clear_page(&self, page: u32) {
-        for offset in [0, 4, 8, 12, adi::ASLEEP_OFFSET] {
-            if let Some(register) = self.register(page, offset) {
-                // The load avoids dirtying a page that was never written.
-                if register.load(Ordering::Relaxed) != 0 {
-                    register.store(0, Ordering::Release);
-                }
-            }
-        }
-    }
-}
+pub use vectors::VectorRegisters;
+pub use window::Window;
 
 /// All mapped pages of BAR0.
 pub struct Doorbells {
     fd: OwnedFd,
+    layout: RegisterLayout,
     /// Tails of the RX buffer queues.
     pub bufq_tail: Tails,
     /// Tails of the TX queues.
     pub tx_tail: Tails,
     /// DYN_CTL and the ITR registers of the function's vectors.
-    pub vectors: Window,
+    pub vectors: VectorRegisters,
     /// Frames of ADIs, if ADIs are enabled.
     frames: Option<Arc<Window>>,
 }
 
 impl Doorbells {
-    /// Creates the pages.
+    /// Creates the pages of a function with this many buffer queues, TX queues and vectors.
     ///
     /// # Errors
     /// When the host has no memory for them.
-    pub fn new(bufqs: u32, txqs: u32, vectors: u32) -> io::Result<Self> {
+    pub fn new(layout: RegisterLayout, bufqs: u32, txqs: u32, vectors: u32) -> io::Result<Self> {
         let fd = memfd_create("adit-bar0", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC)?;
-        ftruncate(&fd, BAR0_LEN)?;
+        ftruncate(&fd, layout.bar0_len())?;
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok(Self {
-            bufq_tail: Tails::new(Window::new(&fd, &pf::BUFQ_TAIL, bufqs)?),
-            tx_tail: Tails::new(Window::new(&fd, &pf::QTX_TAIL, txqs)?),
-            vectors: Window::new(&fd, &pf::GLINT_DYN_CTL, vectors)?,
+            bufq_tail: Tails::new(Window::new(&fd, &layout.buffer_tails(), bufqs)?),
+            tx_tail: Tails::new(Window::new(&fd, &layout.tx_tails(), txqs)?),
+            vectors: VectorRegisters::new(&fd, layout, vectors)?,
             frames: None,
             fd,
+            layout,
         })
     }
 
     /// Allocates the frames of ADIs with `pairs` queue pairs together.
     ///
     /// # Errors
-    /// When the host has no address space for them.
+    /// When the layout has no frames, or the host has no address space for them.
     pub fn add_frames(&mut self, pairs: u32) -> io::Result<()> {
+        if !self.layout.has_adis() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let frames = Window::new(&self.fd, &adi::FRAMES, pairs * adi::PAGES_PER_PAIR)?;
         let frames = Arc::new(frames);
         self.tx_tail.extend(&frames);
@@ -161,7 +89,7 @@ impl Doorbells {
         if fallocate(&self.fd, mode, at, len).is_err() {
             // The memory is not returned then, but must still be zeroed.
             for page in first..first + pages {
-                self.frames.iter().for_each(|f| f.clear_page(page));
+                self.frames.iter().for_each(|f| f.clear_register(page));
             }
         }
     }
@@ -174,12 +102,13 @@ impl Doorbells {
 
     /// The windows, in the order of BAR0.
     pub fn windows(&self) -> impl Iterator<Item = &Window> {
-        self.own().into_iter().chain(self.frames.as_deref())
+        self.own().chain(self.frames.as_deref())
     }
 
     /// The windows of the function itself.
-    fn own(&self) -> [&Window; 3] {
-        [self.bufq_tail.own(), self.tx_tail.own(), &self.vectors]
+    fn own(&self) -> impl Iterator<Item = &Window> {
+        let tails = [self.bufq_tail.own(), self.tx_tail.own()];
+        tails.into_iter().chain(self.vectors.windows())
     }
 
     /// Reads a register of a window by its offset in BAR0.
@@ -198,8 +127,7 @@ impl Doorbells {
 
     fn at(&self, offset: u64) -> Option<&AtomicU32> {
         let window = self.windows().find(|w| w.range().contains(&offset))?;
-        let inside = offset - window.first;
-        window.register((inside / PAGE) as u32, (inside % PAGE) as u32)
+        window.word(offset - window.range().start)
     }
 
     /// Zeroes everything, for a reset.
@@ -219,7 +147,7 @@ mod tests {
 
     #[test]
     fn frames_are_mapped_where_the_layout_has_them_and_are_zero_after_release() {
-        let mut d = Doorbells::new(1, 2, 1).unwrap();
+        let mut d = Doorbells::new(RegisterLayout::Pf, 1, 2, 1).unwrap();
         assert_eq!(d.read(0x1000_0000), None);
         d.add_frames(2).unwrap();
         assert_eq!(
@@ -244,11 +172,11 @@ mod tests {
 
     #[test]
     fn registers_are_found_by_page_and_by_offset_and_nowhere_else() {
-        let d = Doorbells::new(4, 2, 3).unwrap();
+        let d = Doorbells::new(RegisterLayout::Pf, 4, 2, 3).unwrap();
         d.tx_tail.store(1, 77);
         assert_eq!(d.read(0x0500_1000), Some(77));
         assert!(d.write(0x0890_2004, 5));
-        assert_eq!(d.vectors.register(2, 4).unwrap().load(Ordering::Relaxed), 5);
+        assert_eq!(d.vectors.itr(2, 0).unwrap().load(Ordering::Relaxed), 5);
         assert_eq!(d.read(0x0500_2000), None, "beyond the last queue");
         assert_eq!(d.read(0x0500_1002), None, "not a register");
         assert_eq!(d.read(0), None, "RX tails are not mapped");
@@ -258,5 +186,26 @@ mod tests {
             (d.read(0x0500_1000), d.read(0x0890_2004)),
             (Some(0), Some(0))
         );
+    }
+
+    #[test]
+    fn a_vf_has_its_registers_in_arrays_and_no_frames() {
+        let mut d = Doorbells::new(RegisterLayout::Vf, 4, 2, 3).unwrap();
+        d.tx_tail.store(1, 77);
+        assert_eq!(d.read(0x4_0004), Some(77));
+        assert!(d.write(0x6_000C, 5));
+        assert_eq!((d.bufq_tail.load(3), d.bufq_tail.load(4)), (5, 0));
+        assert!(d.write(0x5C00, 1) && d.write(0x7_0004, 2) && d.write(0x7_4004, 3));
+        assert_eq!((d.vectors.load(0), d.vectors.load(2)), (1, 2));
+        assert_eq!(d.vectors.itr(2, 1).unwrap().load(Ordering::Relaxed), 3);
+        assert!(d.vectors.itr(0, 0).is_none() && d.vectors.itr(1, 3).is_none());
+        assert!(d.vectors.dyn_ctl(3).is_none());
+        assert_eq!(d.read(0x6C00), None, "the mailbox traps");
+        let page = |w: &Window| w.range().start % PAGE == 0 && w.range().end % PAGE == 0;
+        assert!(d.windows().all(page));
+        assert!(d.add_frames(1).is_err());
+        d.clear();
+        let zero = [0x4_0004, 0x6_000C, 0x5C00, 0x7_0004, 0x7_4004].map(|at| d.read(at));
+        assert_eq!(zero, [Some(0); 5]);
     }
 }

@@ -10,14 +10,14 @@
 mod adi;
 mod cause_ring;
 
-use std::sync::atomic::{fence, Ordering};
+use std::sync::atomic::{fence, AtomicU32, Ordering};
 
 use adit_uapi::regs::dyn_ctl::{self, DynCtl};
 use adit_uapi::regs::pf;
 
 use adit_vfio_user::EventFd;
 
-use crate::doorbells::Window;
+use crate::doorbells::VectorRegisters;
 use crate::memory::GuestMemory;
 
 pub use adi::{AdiVectors, CauseCounters, VectorBlock, CAUSE_RINGS, SLEEP_AFTER_NS};
@@ -107,14 +107,14 @@ impl Interrupts {
     }
 
     /// Latches a cause with throttling index `itr` (3 for none).
-    pub fn raise(&mut self, pages: &Window, vector: u32, itr: u32) {
+    pub fn raise(&mut self, registers: &VectorRegisters, vector: u32, itr: u32) {
         if let Some(vector) = vector.checked_sub(self.own()) {
             return self.adi.raise(vector, itr);
         }
         let Some(v) = self.vectors.get_mut(vector as usize) else {
             return;
         };
-        let interval_ns = interval_ns(pages, vector, itr);
+        let interval_ns = interval_ns(registers.itr(vector, itr));
         v.interval_ns = if v.pending {
             v.interval_ns.min(interval_ns)
         } else {
@@ -125,24 +125,29 @@ impl Interrupts {
 
     /// Reports the causes of ADIs, as [`sweep`](Self::sweep) does for the function's own. Must be
     /// called before it: cause rings signal vectors of the function.
-    pub fn sweep_adis(&mut self, memory: &GuestMemory, pages: &Window, now: u64) -> Option<u64> {
+    pub fn sweep_adis(
+        &mut self,
+        memory: &GuestMemory,
+        registers: &VectorRegisters,
+        now: u64,
+    ) -> Option<u64> {
         let again = self.adi.sweep(memory, now);
         while let Some(vector) = self.adi.take_signal() {
-            self.raise(pages, vector, dyn_ctl::ITR_NONE);
+            self.raise(registers, vector, dyn_ctl::ITR_NONE);
         }
         again
     }
 
     /// Signals the vectors that are pending, armed and not throttled. Returns the time of the next
     /// sweep that throttling requires, if any.
-    pub fn sweep(&mut self, pages: &Window, now: u64) -> Option<u64> {
+    pub fn sweep(&mut self, registers: &VectorRegisters, now: u64) -> Option<u64> {
         // Completions must be visible before DYN_CTL is read: a driver that arms the vector after
         // its last poll of the rings either sees them or is seen here as armed.
         fence(Ordering::SeqCst);
         let mut again: Option<u64> = None;
         for (index, v) in self.vectors.iter_mut().enumerate() {
             let index = index as u32;
-            let Some(register) = pages.register(index, 0) else {
+            let Some(register) = registers.dyn_ctl(index) else {
                 continue;
             };
             let seen = DynCtl(u32::from_le(register.load(Ordering::Acquire)));
@@ -168,13 +173,9 @@ impl Interrupts {
     }
 }
 
-/// The interval of a throttling index (3: none) of the vector on a page, in nanoseconds.
-fn interval_ns(pages: &Window, page: u32, itr: u32) -> u64 {
-    if itr > pf::GLINT_ITR_MAX_INDEX {
-        return 0;
-    }
-    let register = pages.register(page, (itr + 1) * pf::GLINT_ITR_INDEX_SPACING);
-    let value = register.map_or(0, |r| u32::from_le(r.load(Ordering::Relaxed)));
+/// The interval in a throttling register, in nanoseconds; 0 without one.
+fn interval_ns(itr: Option<&AtomicU32>) -> u64 {
+    let value = itr.map_or(0, |r| u32::from_le(r.load(Ordering::Relaxed)));
     u64::from(value & pf::GLINT_ITR_INTERVAL_M) * ITR_UNIT_NS
 }
 
@@ -182,6 +183,7 @@ fn interval_ns(pages: &Window, page: u32, itr: u32) -> u64 {
 mod tests {
     use super::*;
     use crate::doorbells::Doorbells;
+    use crate::layout::RegisterLayout;
     use rustix::event::{eventfd, EventfdFlags};
     use std::os::fd::OwnedFd;
 
@@ -195,13 +197,13 @@ mod tests {
         EventFd::from_client(event.try_clone().unwrap()).unwrap()
     }
 
-    fn bench() -> Bench {
+    fn bench(layout: RegisterLayout) -> Bench {
         let event = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
         let mut interrupts = Interrupts::new(2);
         assert!(interrupts.set_trigger(1, Some(trigger(&event))));
         assert!(!interrupts.set_trigger(2, None));
         Bench {
-            doorbells: Doorbells::new(1, 1, 2).unwrap(),
+            doorbells: Doorbells::new(layout, 1, 1, 2).unwrap(),
             interrupts,
             event,
         }
@@ -225,54 +227,60 @@ mod tests {
 
     #[test]
     fn a_cause_waits_for_the_vector_to_be_armed_and_takes_the_arming() {
-        let mut b = bench();
-        b.raise(3);
-        assert_eq!(b.sweep(1), (0, None));
-        b.arm(0);
-        assert_eq!(b.sweep(2), (1, None));
-        assert_eq!(b.doorbells.vectors.load(1), 0);
-        b.raise(3);
-        assert_eq!(b.sweep(3), (0, None), "not armed again yet");
-        b.arm(0);
-        assert_eq!(b.sweep(4), (1, None), "armed with the same value as before");
-        b.arm(0);
-        assert_eq!(b.sweep(5), (0, None), "nothing happened");
+        for layout in RegisterLayout::ALL {
+            let mut b = bench(layout);
+            b.raise(3);
+            assert_eq!(b.sweep(1), (0, None));
+            b.arm(0);
+            assert_eq!(b.sweep(2), (1, None));
+            assert_eq!(b.doorbells.vectors.load(1), 0);
+            b.raise(3);
+            assert_eq!(b.sweep(3), (0, None), "not armed again yet");
+            b.arm(0);
+            assert_eq!(b.sweep(4), (1, None), "armed with the same value as before");
+            b.arm(0);
+            assert_eq!(b.sweep(5), (0, None), "nothing happened");
+        }
     }
 
     #[test]
     fn masked_arming_and_missing_eventfds_keep_the_cause() {
-        let mut b = bench();
-        b.raise(3);
-        b.arm(dyn_ctl::INTENA_MSK_M | dyn_ctl::WB_ON_ITR_M);
-        assert_eq!(b.sweep(1).0, 0);
-        b.arm(0);
-        let trigger = trigger(&b.event);
-        b.interrupts.set_trigger(1, None);
-        assert_eq!(b.sweep(2).0, 0);
-        b.interrupts.set_trigger(1, Some(trigger));
-        assert_eq!(b.sweep(3).0, 1);
+        for layout in RegisterLayout::ALL {
+            let mut b = bench(layout);
+            b.raise(3);
+            b.arm(dyn_ctl::INTENA_MSK_M | dyn_ctl::WB_ON_ITR_M);
+            assert_eq!(b.sweep(1).0, 0);
+            b.arm(0);
+            let trigger = trigger(&b.event);
+            b.interrupts.set_trigger(1, None);
+            assert_eq!(b.sweep(2).0, 0);
+            b.interrupts.set_trigger(1, Some(trigger));
+            assert_eq!(b.sweep(3).0, 1);
+        }
     }
 
     #[test]
     fn a_software_interrupt_needs_no_cause() {
-        let mut b = bench();
-        b.arm(dyn_ctl::SWINT_TRIG_M);
-        assert_eq!(b.sweep(1).0, 1);
-        assert_eq!(b.sweep(2).0, 0);
+        for layout in RegisterLayout::ALL {
+            let mut b = bench(layout);
+            b.arm(dyn_ctl::SWINT_TRIG_M);
+            assert_eq!(b.sweep(1).0, 1);
+            assert_eq!(b.sweep(2).0, 0);
+        }
     }
 
     #[test]
     fn throttling_spaces_interrupts_by_the_causes_interval() {
-        let mut b = bench();
-        assert!(b
-            .doorbells
-            .write(u64::from(pf::glint_itr(1, 0).unwrap()), 5));
-        b.raise(0);
-        b.arm(0);
-        assert_eq!(b.sweep(1_000).0, 1, "the first one is not held back");
-        b.raise(0);
-        b.arm(0);
-        assert_eq!(b.sweep(2_000), (0, Some(11_000)));
-        assert_eq!(b.sweep(11_000).0, 1);
+        for layout in RegisterLayout::ALL {
+            let mut b = bench(layout);
+            assert!(b.doorbells.write(u64::from(layout.itr(1, 0).unwrap()), 5));
+            b.raise(0);
+            b.arm(0);
+            assert_eq!(b.sweep(1_000).0, 1, "the first one is not held back");
+            b.raise(0);
+            b.arm(0);
+            assert_eq!(b.sweep(2_000), (0, Some(11_000)));
+            assert_eq!(b.sweep(11_000).0, 1);
+        }
     }
 }

@@ -6,6 +6,7 @@ pub mod control;
 pub mod dataplane;
 pub mod doorbells;
 pub mod interrupts;
+pub mod layout;
 pub mod logging;
 pub mod mac;
 pub mod mailbox;

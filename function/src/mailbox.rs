@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The mailbox of the function: a ring of messages to the device (ATQ) and one of buffers for
-//! messages to the driver (ARQ), with the registers that control them (PF layout, PF_FW_*).
+//! messages to the driver (ARQ), with the registers that control them.
 //!
 //! Everything in guest memory is untrusted. A ring that cannot be used is stopped, which the driver
 //! sees as CRIT without ENABLE in its length register; a single message that cannot be used is
@@ -17,17 +17,18 @@ mod tests;
 use std::collections::VecDeque;
 
 use adit_uapi::mailbox::{opcode, MAX_BUF_LEN};
-use adit_uapi::regs::pf;
 use adit_uapi::virtchnl2::{op, status};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
 use crate::control::Control;
 use crate::dataplane::DataPlane;
+use crate::layout::{RegisterLayout, RingRegister};
 use crate::logging::warn_throttled;
 use crate::memory::DmaFault;
 use rings::Rings;
 
+pub use crate::layout::MailboxRing;
 #[cfg(any(test, feature = "testing"))]
 pub use fuzz::fuzz_mailbox;
 pub use queue::QueueFault;
@@ -35,15 +36,6 @@ pub use queue::QueueFault;
 /// The maximum number of messages kept while the driver has posted no buffers. No request is taken
 /// while there are any, so there are never more than these events and one reply.
 pub const MAX_BACKLOG: usize = 64;
-
-/// The two rings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MailboxRing {
-    /// Messages to the device.
-    Atq,
-    /// Messages to the driver.
-    Arq,
-}
 
 /// The action that a register write requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +46,16 @@ pub enum MailboxEvent {
     Requests,
     /// There may be buffers to post messages in (ARQT was written, or the ring was enabled).
     Buffers,
+}
+
+/// The result of serving the mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Set if a message was posted, so that the mailbox's vector must be signalled.
+    pub posted: bool,
+    /// Set if the driver requests a reset of the function (RESET_VF), which is not answered. The
+    /// requests after it are taken after the reset, if at all.
+    pub reset: bool,
 }
 
 /// The error of a stopped ring: its CRIT bit is set and its ENABLE bit is not.
@@ -131,7 +133,7 @@ pub struct MailboxCounters {
 }
 
 /// The mailbox: its rings, and messages that wait for a buffer from the driver.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Mailbox {
     rings: Rings,
     backlog: VecDeque<Reply>,
@@ -142,8 +144,12 @@ pub struct Mailbox {
 impl Mailbox {
     /// A mailbox after power-on.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(layout: RegisterLayout) -> Self {
+        Self {
+            rings: Rings::new(layout),
+            backlog: VecDeque::new(),
+            waiting: None,
+        }
     }
 
     /// The register at `offset` bytes of BAR0; 0 if there is none.
@@ -155,7 +161,8 @@ impl Mailbox {
     /// Writes the register at `offset` bytes of BAR0; returns whether [`serve`](Self::serve) must
     /// be called.
     pub fn write(&mut self, offset: u32, value: u32) -> MailboxEvent {
-        if offset == pf::FW_ARQLEN {
+        let arqlen = (MailboxRing::Arq, RingRegister::Len);
+        if self.rings.layout().mailbox_register(offset) == Some(arqlen) {
             // A new ring means a new driver, which must not receive old replies.
             self.backlog.clear();
             self.waiting = None;
@@ -179,28 +186,36 @@ impl Mailbox {
     }
 
     /// Posts messages that wait, then answers requests, each after the events that it caused, until
-    /// there are no more or the driver's buffers are used up. Returns true if anything was posted,
-    /// so that the mailbox's vector must be signalled.
+    /// there are no more, the driver's buffers are used up, or the driver requests a reset.
     ///
     /// Must be called when a register write requires it ([`MailboxEvent`]), when the control plane
     /// has an event, and when the condition that a request waits for ([`Control::must_wait`]) is
     /// met.
-    pub fn serve(&mut self, control: &mut Control, dp: &mut impl DataPlane) -> bool {
+    pub fn serve(&mut self, control: &mut Control, dp: &mut impl DataPlane) -> Served {
         let before = self.rings.counters().posted;
         // The driver advances its tails only by trapped writes, which are serialized: this ends
         // within a ring's length.
-        if let Err(fault) = self.run(control, dp) {
+        let reset = self.run(control, dp).unwrap_or_else(|fault| {
             warn_throttled!(%fault, "a mailbox ring is stopped");
+            false
+        });
+        Served {
+            posted: self.rings.counters().posted != before,
+            reset,
         }
-        self.rings.counters().posted != before
     }
 
-    fn run(&mut self, control: &mut Control, dp: &mut impl DataPlane) -> Result<(), MailboxFault> {
+    /// Returns whether the driver requests a reset.
+    fn run(
+        &mut self,
+        control: &mut Control,
+        dp: &mut impl DataPlane,
+    ) -> Result<bool, MailboxFault> {
         loop {
             self.queue_events(control, dp);
             while let Some(next) = self.backlog.front() {
                 if !self.rings.post(dp.memory(), next)? {
-                    return Ok(());
+                    return Ok(false);
                 }
                 self.backlog.pop_front();
             }
@@ -208,12 +223,15 @@ impl Mailbox {
                 Some(request) => request,
                 None => match self.rings.take_request(dp.memory())? {
                     Some(request) => request,
-                    None => return Ok(()),
+                    None => return Ok(false),
                 },
             };
             if control.must_wait(request.v_opcode, dp) {
                 self.waiting = Some(request);
-                return Ok(());
+                return Ok(false);
+            }
+            if request.payload.is_ok() && control.is_reset(request.v_opcode) {
+                return Ok(true);
             }
             let reply = answer(request, control, dp);
             self.queue_events(control, dp);

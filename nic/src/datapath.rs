@@ -18,6 +18,7 @@ use crate::drops::Drops;
 use crate::forwarding::Forwarding;
 use crate::frame::Frame;
 use crate::interrupts::Interrupts;
+use crate::layout::RegisterLayout;
 use crate::logging::{warn_throttled, Throttle};
 use crate::memory::GuestMemory;
 use crate::pasid::Translator;
@@ -106,6 +107,12 @@ pub struct Limits {
     pub vectors: u32,
 }
 
+impl Limits {
+    fn doorbells(&self, layout: RegisterLayout) -> std::io::Result<Doorbells> {
+        Doorbells::new(layout, self.buffer, self.tx, self.vectors)
+    }
+}
+
 /// The result of a poll.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
@@ -180,7 +187,7 @@ fn log_link(wire: &dyn Port, link: LinkState) {
 }
 
 impl Datapath {
-    /// Creates a data plane with a virtual port on each wire.
+    /// Creates a data plane with a virtual port on each wire, and with the doorbells of a PF.
     ///
     /// # Errors
     /// When the host has no memory for the doorbell pages.
@@ -208,7 +215,7 @@ impl Datapath {
             .collect();
         Ok(Self {
             memory: GuestMemory::new(),
-            doorbells: Doorbells::new(limits.buffer, limits.tx, limits.vectors)?,
+            doorbells: limits.doorbells(RegisterLayout::Pf)?,
             interrupts: Interrupts::new(limits.vectors),
             translator: Translator::new(None),
             limits,
@@ -230,6 +237,15 @@ impl Datapath {
             programmed: Programmed::default(),
             now: 0,
         })
+    }
+
+    /// Replaces the doorbells by those of another register layout.
+    ///
+    /// # Errors
+    /// When the host has no memory for the doorbell pages.
+    pub fn with_layout(mut self, layout: RegisterLayout) -> std::io::Result<Self> {
+        self.doorbells = self.limits.doorbells(layout)?;
+        Ok(self)
     }
 
     /// The number of virtual ports with a wire.

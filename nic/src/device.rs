@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use adit_function::layout::RegisterLayout;
 use adit_vfio_user::{
     Config, Device, DeviceInfo, DmaMap, Errno, IrqAction, IrqInfo, IrqRequest, MmapArea, Region,
     RegionMmap, Server, StopHandle,
@@ -13,7 +14,6 @@ use anyhow::Context;
 use vfio_bindings::bindings::vfio;
 
 use crate::control::{AdiLimits, Profile};
-use crate::doorbells::{Doorbells, BAR0_LEN};
 use crate::engine::{self, Pace};
 use crate::function::{Function, Shared};
 use crate::logging::warn_throttled;
@@ -44,6 +44,8 @@ pub struct Options {
     pub mac: MacAddr,
     /// Vendor and device id.
     pub pci_id: PciId,
+    /// The register layout of the function.
+    pub layout: RegisterLayout,
     /// The number of RX queues of each virtual port.
     pub queues: u16,
     /// The P4 program; `None` for the standard one.
@@ -65,7 +67,9 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
         .map(|n| options.mac.nth(n).0)
         .collect();
     let query = options.qmp.as_ref().map(|_| RootQuery::default());
-    let profile = Profile::new(macs, options.queues)?.with_adis(options.adis)?;
+    let profile = Profile::new(macs, options.queues)?
+        .with_layout(options.layout)?
+        .with_adis(options.adis)?;
     let vectors = u32::from(profile.vectors());
     let mut wires = Vec::new();
     for spec in &options.wires {
@@ -79,7 +83,7 @@ pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
     let mut function = Function::new(options.pci_id, profile, wires, query.clone())
         .context("making the doorbell pages")?;
     function.set_program(program);
-    let (regions, irqs) = describe(&function.datapath().doorbells, vectors)?;
+    let (regions, irqs) = describe(&function, vectors)?;
     let shared = Arc::new(Shared::new(function)?);
     let mut front = Front {
         shared: shared.clone(),
@@ -179,7 +183,8 @@ struct Front {
 }
 
 /// The regions and interrupts of the function.
-fn describe(doorbells: &Doorbells, vectors: u32) -> std::io::Result<(Vec<Region>, Vec<IrqInfo>)> {
+fn describe(function: &Function, vectors: u32) -> std::io::Result<(Vec<Region>, Vec<IrqInfo>)> {
+    let doorbells = &function.datapath().doorbells;
     let areas = doorbells.windows().map(|w| {
         let range = w.range();
         MmapArea {
@@ -193,7 +198,8 @@ fn describe(doorbells: &Doorbells, vectors: u32) -> std::io::Result<(Vec<Region>
         areas: areas.collect(),
     };
     let mut regions = vec![Region::absent(); vfio::VFIO_PCI_NUM_REGIONS as usize];
-    regions[vfio::VFIO_PCI_BAR0_REGION_INDEX as usize] = Region::trapped(BAR0_LEN).with_mmap(mmap);
+    regions[vfio::VFIO_PCI_BAR0_REGION_INDEX as usize] =
+        Region::trapped(function.layout().bar0_len()).with_mmap(mmap);
     regions[vfio::VFIO_PCI_BAR2_REGION_INDEX as usize] = Region::trapped(BAR2_LEN);
     regions[vfio::VFIO_PCI_CONFIG_REGION_INDEX as usize] = Region::trapped(CONFIG_LEN as u64);
     let mut irqs = vec![IrqInfo::absent(); vfio::VFIO_PCI_NUM_IRQS as usize];

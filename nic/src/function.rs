@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adit_function::layout::{Register, RegisterLayout};
 use adit_pipeline::p4::Engine;
-use adit_uapi::regs::{adi, pf, rstat};
+use adit_uapi::regs::{adi, pf};
 use adit_vfio_user::EventFd;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{eventfd, EventfdFlags};
@@ -15,7 +16,6 @@ use rustix::event::{eventfd, EventfdFlags};
 use crate::control::{Control, Profile};
 use crate::datapath::{Datapath, Limits, Progress};
 use crate::dataplane::QueueKind;
-use crate::doorbells::BAR0_LEN;
 use crate::mailbox::{Mailbox, MailboxEvent};
 use crate::memory::{Access, MapError};
 use crate::pasid::{Root, RootQuery};
@@ -34,7 +34,7 @@ const NO_ITR: u32 = 3;
 /// Event counters of the function itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FunctionCounters {
-    /// Resets by register (PFSWR).
+    /// Resets by register (PFSWR) or, of a VF, by message (RESET_VF).
     pub software_resets: u64,
     /// Function-level resets, and resets by the client.
     pub function_resets: u64,
@@ -46,6 +46,7 @@ pub struct FunctionCounters {
 
 /// All of the device's state.
 pub struct Function {
+    layout: RegisterLayout,
     config: ConfigSpace,
     msix: Box<[u8]>,
     mailbox: Mailbox,
@@ -74,15 +75,24 @@ impl Function {
             buffer: total(QueueKind::RxBuffer),
             vectors: u32::from(profile.vectors()),
         };
-        let datapath = Datapath::new(limits, wires)?.with_adis(profile.adi_pairs(), query)?;
+        let layout = profile.layout();
+        let datapath = Datapath::new(limits, wires)?.with_layout(layout)?;
+        let datapath = datapath.with_adis(profile.adi_pairs(), query)?;
         Ok(Self {
-            config: ConfigSpace::new(id, limits.vectors, BAR0_LEN),
+            layout,
+            config: ConfigSpace::new(id, limits.vectors, layout.bar0_len()),
             msix: vec![0; BAR2_LEN as usize].into(),
-            mailbox: Mailbox::new(),
+            mailbox: Mailbox::new(layout),
             control: Control::new(profile),
             datapath,
             counters: FunctionCounters::default(),
         })
+    }
+
+    /// The layout of the registers.
+    #[must_use]
+    pub fn layout(&self) -> RegisterLayout {
+        self.layout
     }
 
     /// The data plane.
@@ -153,16 +163,12 @@ impl Function {
         let Ok(register) = u32::try_from(offset) else {
             return 0;
         };
-        match register {
-            pf::FW_BASE..pf::FW_END => self.mailbox.read(register),
-            // A reset completes before software can read the register.
-            pf::GEN_RSTAT => rstat::COMPLETED,
-            pf::GEN_CTRL | pf::GEN_RTRIG => 0,
-            pf::INT_DIR_OICR_ENA..=pf::FUNC_RID => 0,
-            kick if in_kick_pages(kick) => 0,
-            // Software also distinguishes a PF from a VF here: a VF's ARQBAL must not store
-            // anything.
-            _ => {
+        match self.layout.register(register) {
+            Some(Register::Mailbox(..)) => self.mailbox.read(register),
+            Some(Register::ResetStatus) => self.layout.reset_complete(),
+            Some(Register::Control | Register::Inert) => 0,
+            None if self.in_kick_pages(register) => 0,
+            None => {
                 self.counters.stray_accesses += 1;
                 0
             }
@@ -177,23 +183,27 @@ impl Function {
         let Ok(register) = u32::try_from(offset) else {
             return;
         };
-        match register {
-            pf::FW_BASE..pf::FW_END => {
+        match self.layout.register(register) {
+            Some(Register::Mailbox(..)) => {
                 if self.mailbox.write(register, value) != MailboxEvent::None {
                     self.serve_mailbox();
                 }
             }
-            pf::GEN_CTRL => {
+            Some(Register::Control) => {
                 if value & pf::GEN_CTRL_PFSWR_M != 0 {
                     self.counters.software_resets += 1;
                     self.reset_state();
                 }
             }
-            pf::GEN_RTRIG | pf::GEN_RSTAT => {}
-            pf::INT_DIR_OICR_ENA..=pf::FUNC_RID => {}
-            kick if in_kick_pages(kick) => self.kick(kick),
-            _ => self.counters.stray_accesses += 1,
+            Some(Register::ResetStatus | Register::Inert) => {}
+            None if self.in_kick_pages(register) => self.kick(register),
+            None => self.counters.stray_accesses += 1,
         }
+    }
+
+    fn in_kick_pages(&self, offset: u32) -> bool {
+        let pages = u64::from(adi::KICK.base)..adi::KICK.end();
+        self.layout.has_adis() && pages.contains(&offset.into())
     }
 
     /// Handles a write to a kick page.
@@ -244,7 +254,7 @@ impl Function {
         self.msix.fill(0);
     }
 
-    /// Performs a reset by register: all queues stop, and the mailbox is reset.
+    /// Performs a reset by register or message: all queues stop, and the mailbox is reset.
     fn reset_state(&mut self) {
         self.datapath.reset();
         self.control.reset();
@@ -297,16 +307,17 @@ impl Function {
             datapath,
             ..
         } = self;
-        if mailbox.serve(control, datapath) {
+        let served = mailbox.serve(control, datapath);
+        if served.reset {
+            self.counters.software_resets += 1;
+            return self.reset_state();
+        }
+        if served.posted {
             datapath
                 .interrupts
                 .raise(&datapath.doorbells.vectors, MAILBOX_VECTOR, NO_ITR);
         }
     }
-}
-
-fn in_kick_pages(offset: u32) -> bool {
-    (u64::from(adi::KICK.base)..adi::KICK.end()).contains(&offset.into())
 }
 
 /// The function, and the state that its threads share besides it.

@@ -22,5 +22,5 @@ pub mod testing;
 pub mod wire;
 
 pub use adit_function::{
-    awake, control, dataplane, doorbells, interrupts, logging, mac, mailbox, memory, pci,
+    awake, control, dataplane, doorbells, interrupts, layout, logging, mac, mailbox, memory, pci,
 };

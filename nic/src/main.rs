@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use adit_function::layout::RegisterLayout;
 use adit_nic::control::{AdiLimits, MAX_QUEUES};
 use adit_nic::device::{serve, Options};
 use adit_nic::logging;
@@ -63,6 +64,11 @@ struct Cli {
     /// Vendor and device id, four hexadecimal digits each.
     #[arg(long, value_name = "VVVV:DDDD", default_value_t = DEFAULT_ID)]
     pci_id: PciId,
+
+    /// Register layout of BAR0: pf, or vf, which has no space for ADIs. Drivers that bind by class
+    /// code, such as idpf, find out which.
+    #[arg(long, value_name = "pf|vf", default_value_t = RegisterLayout::Pf)]
+    layout: RegisterLayout,
 
     /// Number of RX queues (and of TX queues) of each port.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = up_to(1, MAX_QUEUES.into()))]
@@ -137,6 +143,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             wires,
             mac: cli.mac,
             pci_id: cli.pci_id,
+            layout: cli.layout,
             queues: u16::try_from(cli.queues)?, // at most MAX_QUEUES
             p4: cli.p4,
             p4_options: adit_p4_frontend::Options {

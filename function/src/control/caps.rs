@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The capabilities of the function (GET_CAPS).
 
-use adit_uapi::regs::pf::GLINT_DYN_CTL;
 use adit_uapi::virtchnl2::cap::{csum, flow, hsplit, other, rsc, seg};
 use adit_uapi::virtchnl2::{device_type, GetCapabilities, SriovVfsInfo};
 use zerocopy::little_endian::{U16, U32, U64};
@@ -73,7 +72,7 @@ impl Control {
             rsc_caps: asked.rsc_caps & U32::new(RSC),
             rss_caps: asked.rss_caps & U64::new(RSS),
             other_caps: (asked.other_caps & U64::new(OTHER)) | U64::new(ALWAYS),
-            mailbox_dyn_ctl: U32::new(GLINT_DYN_CTL.base),
+            mailbox_dyn_ctl: U32::new(self.profile.layout().dyn_ctl(0).unwrap_or_default()),
             mailbox_vector_id: U16::new(0),
             num_allocated_vectors: U16::new(self.profile.vectors()),
             max_rx_q: total(QueueKind::Rx),

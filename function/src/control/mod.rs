@@ -38,6 +38,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::IntoBytes;
 
 use crate::dataplane::DataPlane;
+use crate::layout::RegisterLayout;
 use crate::pasid::Readiness;
 
 #[cfg(any(test, feature = "testing"))]
@@ -172,6 +173,13 @@ impl Control {
         self.vports.fill_with(|| None);
         self.vectors = Vectors::new(self.profile.vectors());
         self.adis.clear();
+    }
+
+    /// Returns whether a request is for a reset of the function, which is not answered: RESET_VF,
+    /// of the driver of a VF.
+    #[must_use]
+    pub fn is_reset(&self, v_opcode: u32) -> bool {
+        v_opcode == op::RESET_VF && self.profile.layout() == RegisterLayout::Vf
     }
 
     /// Returns whether a request must wait, because a lookup of the IOMMU's tables is pending.

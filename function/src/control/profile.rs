@@ -5,6 +5,7 @@ use adit_uapi::regs::adi::{MAX_ADIS, MAX_QUEUE_PAIRS};
 use thiserror::Error;
 
 use crate::dataplane::QueueKind;
+use crate::layout::RegisterLayout;
 use crate::mac::MacAddr;
 use crate::pci::MAX_VECTORS;
 
@@ -40,6 +41,9 @@ pub enum ProfileError {
         /// The number of queue pairs of all of them.
         pairs: u32,
     },
+    /// The register layout has no space for the doorbells of ADIs.
+    #[error("the {0} register layout has no space for the doorbells of ADIs: use pf")]
+    Layout(RegisterLayout),
     /// More vectors in total than MSI-X supports.
     #[error(
         "{vports} virtual ports with {queues} queues take {vectors} vectors, of which MSI-X has \
@@ -97,6 +101,7 @@ pub struct Profile {
     queues: u16,
     max_frame: u16,
     adis: AdiLimits,
+    layout: RegisterLayout,
 }
 
 impl Profile {
@@ -121,6 +126,7 @@ impl Profile {
             queues,
             max_frame: MAX_FRAME_LEN,
             adis: AdiLimits::default(),
+            layout: RegisterLayout::default(),
         };
         match u32::from(profile.vectors()) {
             vectors if vectors > MAX_VECTORS => Err(ProfileError::Vectors {
@@ -133,12 +139,29 @@ impl Profile {
         }
     }
 
+    /// Sets the register layout; without this, it is that of a PF.
+    ///
+    /// # Errors
+    /// When the function has ADIs and the layout no space for them.
+    pub fn with_layout(self, layout: RegisterLayout) -> Result<Self, ProfileError> {
+        Self { layout, ..self }.with_adis(self.adis)
+    }
+
+    /// The register layout.
+    #[must_use]
+    pub fn layout(&self) -> RegisterLayout {
+        self.layout
+    }
+
     /// Adds ADIs.
     ///
     /// # Errors
     /// When their doorbells do not fit into BAR0, there are fewer queue pairs than ADIs, or a port
     /// has an address from their range.
     pub fn with_adis(self, adis: AdiLimits) -> Result<Self, ProfileError> {
+        if adis.pairs > 0 && !self.layout.has_adis() {
+            return Err(ProfileError::Layout(self.layout));
+        }
         if adis.adis > MAX_ADIS {
             return Err(ProfileError::Adis(adis.adis));
         }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The queues of one vport, and the state of each.
 
-use adit_uapi::regs::{pf, RegArray};
+use adit_uapi::regs::RegArray;
 use adit_uapi::virtchnl2::{queue_type, QueueRegChunk};
 use zerocopy::little_endian::{U32, U64};
 
 use super::{Profile, Refusal};
 use crate::dataplane::{single_rx_tail, DataPlane, QueueId, QueueKind};
+use crate::layout::RegisterLayout;
 
 /// The kinds, in the order of their numbers in messages.
 pub(super) const KINDS: [QueueKind; 4] = QueueKind::ALL;
@@ -88,6 +89,7 @@ struct Block {
 /// The queues of one vport.
 #[derive(Debug)]
 pub(super) struct QueueSet {
+    layout: RegisterLayout,
     blocks: [Block; KINDS.len()],
     /// The queues that use the single queue model.
     pub(super) single: Single,
@@ -112,7 +114,11 @@ impl QueueSet {
             }
         });
         let single = Single::default();
-        Self { blocks, single }
+        Self {
+            layout: profile.layout(),
+            blocks,
+            single,
+        }
     }
 
     /// The set of an ADI, with all its queues allocated from the start. They follow those of the
@@ -133,7 +139,11 @@ impl QueueSet {
             }
         });
         let single = Single::default();
-        Self { blocks, single }
+        Self {
+            layout: profile.layout(),
+            blocks,
+            single,
+        }
     }
 
     fn block(&self, kind: QueueKind) -> &Block {
@@ -189,6 +199,7 @@ impl QueueSet {
             };
             block.slots[start..start + count].fill(fresh);
             chunks.push(chunk(
+                self.layout,
                 kind,
                 block.first + start as u32,
                 count as u32,
@@ -285,19 +296,25 @@ pub(super) fn first_run<T>(
     None
 }
 
-fn chunk(kind: QueueKind, start: u32, count: u32, single: Single) -> QueueRegChunk {
+fn chunk(
+    layout: RegisterLayout,
+    kind: QueueKind,
+    start: u32,
+    count: u32,
+    single: Single,
+) -> QueueRegChunk {
     let tail_of = |tails: RegArray, at| Some((tails.offset(at)?, tails.stride));
     let tail = match kind {
         // They use every other tail register of the buffer queues.
         QueueKind::Rx if single.rx => {
-            let tails = pf::BUFQ_TAIL;
+            let tails = layout.buffer_tails();
             let spacing = tails.stride * single_rx_tail(1);
             tails.offset(single_rx_tail(start)).map(|at| (at, spacing))
         }
 
-        QueueKind::Tx => tail_of(pf::QTX_TAIL, start),
-        QueueKind::Rx => tail_of(pf::QRX_TAIL, start),
-        QueueKind::RxBuffer => tail_of(pf::BUFQ_TAIL, start),
+        QueueKind::Tx => tail_of(layout.tx_tails(), start),
+        QueueKind::Rx => tail_of(layout.rx_tails(), start),
+        QueueKind::RxBuffer => tail_of(layout.buffer_tails(), start),
         // Drivers never write a completion queue's tail.
         QueueKind::TxCompletion => None,
     };

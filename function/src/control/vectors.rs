@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Allocation of interrupt vectors.
 
-use adit_uapi::regs::pf;
 use adit_uapi::virtchnl2::{AllocVectors, VectorChunk, VectorChunks};
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::IntoBytes;
@@ -9,6 +8,7 @@ use zerocopy::IntoBytes;
 use super::queue_set::first_run;
 use super::{wire, Control, Refusal};
 use crate::dataplane::DataPlane;
+use crate::layout::RegisterLayout;
 
 /// The vectors allocated to the driver. Vector 0 is the mailbox's and is never allocated.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Control {
             ..AllocVectors::default()
         };
         reply.extend_from_slice(given.as_bytes());
-        reply.extend_from_slice(chunk(start as u16, count.get()).as_bytes());
+        reply.extend_from_slice(chunk(self.profile.layout(), start as u16, count.get()).as_bytes());
         Ok(())
     }
 
@@ -103,18 +103,17 @@ impl Control {
     }
 }
 
-fn chunk(start: u16, count: u16) -> VectorChunk {
+fn chunk(layout: RegisterLayout, start: u16, count: u16) -> VectorChunk {
     let vector = u32::from(start);
-    // Profile::new keeps all vectors inside of the window.
-    let dyn_ctl = pf::GLINT_DYN_CTL.offset(vector).unwrap_or_default();
+    // Profile::new keeps all vectors inside of the layout.
     VectorChunk {
         start_vector_id: U16::new(start),
         num_vectors: U16::new(count),
-        dynctl_reg_start: U32::new(dyn_ctl),
-        dynctl_reg_spacing: U32::new(pf::GLINT_DYN_CTL.stride),
-        itrn_reg_start: U32::new(dyn_ctl + pf::GLINT_ITR_BASE - pf::GLINT_DYN_CTL.base),
-        itrn_reg_spacing: U32::new(pf::GLINT_DYN_CTL.stride),
-        itrn_index_spacing: U32::new(pf::GLINT_ITR_INDEX_SPACING),
+        dynctl_reg_start: U32::new(layout.dyn_ctl(vector).unwrap_or_default()),
+        dynctl_reg_spacing: U32::new(layout.dyn_ctl_spacing()),
+        itrn_reg_start: U32::new(layout.itr(vector, 0).unwrap_or_default()),
+        itrn_reg_spacing: U32::new(layout.itr_spacing()),
+        itrn_index_spacing: U32::new(layout.itr_index_spacing()),
         ..VectorChunk::default()
     }
 }

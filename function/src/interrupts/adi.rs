@@ -5,10 +5,11 @@
 //! are polled; the asleep word of a page is set while the page is not polled.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{fence, Ordering};
+use std::sync::atomic::{fence, AtomicU32, Ordering};
 use std::sync::Arc;
 
 use adit_uapi::regs::dyn_ctl::{self, DynCtl};
+use adit_uapi::regs::pf;
 use adit_uapi::virtchnl2::adi::cause_reason;
 
 use super::cause_ring::{CauseRing, CauseRingConfig};
@@ -188,7 +189,7 @@ impl AdiVectors {
         else {
             return;
         };
-        let interval_ns = super::interval_ns(frames, v.page, itr);
+        let interval_ns = super::interval_ns(itr_register(frames, v.page, itr));
         v.interval_ns = if v.pending {
             v.interval_ns.min(interval_ns)
         } else {
@@ -309,6 +310,14 @@ impl AdiVectors {
             }
         }
     }
+}
+
+/// Throttling register `itr` of the vector on a page; `None` for index 3, which is no interval.
+fn itr_register(frames: &Window, page: u32, itr: u32) -> Option<&AtomicU32> {
+    let offset = (itr + 1) * pf::GLINT_ITR_INDEX_SPACING;
+    (itr <= pf::GLINT_ITR_MAX_INDEX)
+        .then(|| frames.register(page, offset))
+        .flatten()
 }
 
 /// Returns whether a vector signals once it is not throttled.

@@ -6,6 +6,7 @@ use adit_uapi::regs::pf;
 use super::{Mailbox, MailboxEvent};
 use crate::control::mock::MockDataPlane;
 use crate::control::{Control, Profile};
+use crate::layout::RegisterLayout;
 use crate::testing::{ram, RAM, RAM_LEN};
 
 /// The maximum ring length: the width of the length field in ARQLEN.
@@ -19,7 +20,7 @@ pub fn fuzz_mailbox(data: &[u8]) {
     };
     let mut dp = MockDataPlane::new(&profile, ram());
     let mut control = Control::new(profile);
-    let mut mailbox = Mailbox::new();
+    let mut mailbox = Mailbox::new(RegisterLayout::Pf);
     let mut rest = data;
     while let Some((&[what, a, b, c, d], after)) = rest.split_first_chunk() {
         rest = after;

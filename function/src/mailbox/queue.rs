@@ -5,22 +5,8 @@ use adit_uapi::mailbox::CtlqDesc;
 use adit_uapi::regs::queue_len::{CRIT_M, ENABLE_M, OVFL_M, VFE_M};
 use thiserror::Error;
 
+use crate::layout::RingRegister;
 use crate::memory::{DmaFault, GuestMemory};
-
-/// The registers of a ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Register {
-    /// The base address, bits 31:0.
-    Bal,
-    /// The base address, bits 63:32.
-    Bah,
-    /// The length and the state bits.
-    Len,
-    /// The index of the device's next descriptor.
-    Head,
-    /// One past the driver's last descriptor.
-    Tail,
-}
 
 /// The reason that a ring cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -72,27 +58,27 @@ impl Queue {
         *self = Self::new(self.len_mask);
     }
 
-    pub(super) fn read(&self, at: Register) -> u32 {
+    pub(super) fn read(&self, at: RingRegister) -> u32 {
         match at {
-            Register::Bal => self.bal,
-            Register::Bah => self.bah,
-            Register::Len => self.len,
-            Register::Head => self.head,
-            Register::Tail => self.tail,
+            RingRegister::Bal => self.bal,
+            RingRegister::Bah => self.bah,
+            RingRegister::Len => self.len,
+            RingRegister::Head => self.head,
+            RingRegister::Tail => self.tail,
         }
     }
 
     /// Writes a register and returns `true` if there may be work to do now.
-    pub(super) fn write(&mut self, at: Register, value: u32) -> bool {
+    pub(super) fn write(&mut self, at: RingRegister, value: u32) -> bool {
         match at {
-            Register::Bal => self.bal = value,
-            Register::Bah => self.bah = value,
-            Register::Head => self.head = value & self.len_mask,
-            Register::Tail => {
+            RingRegister::Bal => self.bal = value,
+            RingRegister::Bah => self.bah = value,
+            RingRegister::Head => self.head = value & self.len_mask,
+            RingRegister::Tail => {
                 self.tail = value & self.len_mask;
                 return self.enabled();
             }
-            Register::Len => {
+            RingRegister::Len => {
                 self.len = value & (self.len_mask | VFE_M | OVFL_M | CRIT_M | ENABLE_M);
                 return self.enabled();
             }

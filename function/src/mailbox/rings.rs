@@ -2,37 +2,43 @@
 //! The two rings: requests are taken from one, messages are posted to the other.
 
 use adit_uapi::mailbox::{flags, opcode, CtlqDesc, MAX_BUF_LEN, V_OPCODE_M};
-use adit_uapi::regs::{pf, queue_len};
 use adit_uapi::virtchnl2::status;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::IntoBytes;
 
-use super::queue::{self, Queue};
+use super::queue::Queue;
 use super::{
     BadRequest, MailboxCounters, MailboxEvent, MailboxFault, MailboxRing, QueueFault, Reply,
     Request,
 };
+use crate::layout::{RegisterLayout, RingRegister};
 use crate::memory::GuestMemory;
 
 /// The two rings and their registers.
 #[derive(Debug)]
 pub(super) struct Rings {
+    layout: RegisterLayout,
     atq: Queue,
     arq: Queue,
     counters: MailboxCounters,
 }
 
-impl Default for Rings {
-    fn default() -> Self {
+impl Rings {
+    pub(super) fn new(layout: RegisterLayout) -> Self {
+        let queue = |ring| Queue::new(layout.ring_len_mask(ring));
         Self {
-            atq: Queue::new(queue_len::LEN_M),
-            arq: Queue::new(queue_len::PF_ARQLEN_LEN_M),
+            layout,
+            atq: queue(MailboxRing::Atq),
+            arq: queue(MailboxRing::Arq),
             counters: MailboxCounters::default(),
         }
     }
-}
 
-impl Rings {
+    /// The layout of the registers.
+    pub(super) fn layout(&self) -> RegisterLayout {
+        self.layout
+    }
+
     /// Reads the register at `offset` bytes of BAR0; 0 if there is none.
     pub(super) fn read(&self, offset: u32) -> u32 {
         self.register(offset)
@@ -41,7 +47,7 @@ impl Rings {
 
     /// Writes the register at `offset` bytes of BAR0. A write to any other offset is ignored.
     pub(super) fn write(&mut self, offset: u32, value: u32) -> MailboxEvent {
-        let Some((ring, at)) = locate(offset) else {
+        let Some((ring, at)) = self.layout.mailbox_register(offset) else {
             return MailboxEvent::None;
         };
         let queue = match ring {
@@ -143,8 +149,8 @@ impl Rings {
         Ok(true)
     }
 
-    fn register(&self, offset: u32) -> Option<(&Queue, queue::Register)> {
-        let (ring, at) = locate(offset)?;
+    fn register(&self, offset: u32) -> Option<(&Queue, RingRegister)> {
+        let (ring, at) = self.layout.mailbox_register(offset)?;
         Some((
             if ring == MailboxRing::Atq {
                 &self.atq
@@ -222,23 +228,4 @@ fn failed(v_retval: u32) -> u32 {
     } else {
         v_retval
     }
-}
-
-/// Returns the ring and the register at `offset` bytes of BAR0.
-fn locate(offset: u32) -> Option<(MailboxRing, queue::Register)> {
-    use queue::Register::{Bah, Bal, Head, Len, Tail};
-    use MailboxRing::{Arq, Atq};
-    Some(match offset {
-        pf::FW_ARQBAL => (Arq, Bal),
-        pf::FW_ARQBAH => (Arq, Bah),
-        pf::FW_ARQLEN => (Arq, Len),
-        pf::FW_ARQH => (Arq, Head),
-        pf::FW_ARQT => (Arq, Tail),
-        pf::FW_ATQBAL => (Atq, Bal),
-        pf::FW_ATQBAH => (Atq, Bah),
-        pf::FW_ATQLEN => (Atq, Len),
-        pf::FW_ATQH => (Atq, Head),
-        pf::FW_ATQT => (Atq, Tail),
-        _ => return None,
-    })
 }

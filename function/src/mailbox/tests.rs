@@ -7,9 +7,13 @@ use adit_uapi::virtchnl2::{CreateVport, VersionInfo, Vport};
 use proptest::prelude::*;
 use zerocopy::little_endian::{U16, U32};
 
+use adit_uapi::regs::{pf, vf};
+
 use super::*;
 use crate::control::mock::MockDataPlane;
 use crate::control::Profile;
+use crate::layout::MailboxRing::{Arq, Atq};
+use crate::layout::RingRegister::{Bah, Bal, Head, Len, Tail};
 use crate::memory::GuestMemory;
 use crate::testing::{ram, RAM, RAM_LEN};
 
@@ -23,6 +27,9 @@ const VERSION: VersionInfo = VersionInfo {
     minor: U32::new(0),
 };
 
+/// A register of the mailbox.
+type Name = (MailboxRing, RingRegister);
+
 struct Driver {
     mailbox: Mailbox,
     control: Control,
@@ -30,20 +37,25 @@ struct Driver {
     next_to_send: u32,
     next_to_clean: u32,
     signalled: u32,
+    resets: u32,
+    layout: RegisterLayout,
 }
 
 impl Driver {
     /// A driver that has written its registers in the same order as Linux.
-    fn new() -> Self {
+    fn new(layout: RegisterLayout) -> Self {
         let profile = Profile::new(vec![[2, 0, 0, 0, 0, 1]], 2).unwrap();
+        let profile = profile.with_layout(layout).unwrap();
         let dp = MockDataPlane::new(&profile, ram());
         let mut driver = Self {
-            mailbox: Mailbox::new(),
+            mailbox: Mailbox::new(layout),
             control: Control::new(profile),
             dp,
             next_to_send: 0,
             next_to_clean: 0,
             signalled: 0,
+            resets: 0,
+            layout,
         };
         driver.set_up_rings();
         driver
@@ -54,29 +66,37 @@ impl Driver {
         for at in 0..LEN {
             self.post_buffer(at, BUFFERS + u64::from(at) * 4096, 4096);
         }
-        self.write(pf::FW_ATQH, 0);
-        self.write(pf::FW_ATQBAL, ATQ as u32);
-        self.write(pf::FW_ATQBAH, 0);
-        self.write(pf::FW_ATQLEN, LEN | ENABLE_M);
-        self.write(pf::FW_ARQT, LEN - 1);
-        self.write(pf::FW_ARQH, 0);
-        self.write(pf::FW_ARQBAL, ARQ as u32);
-        self.write(pf::FW_ARQBAH, 0);
-        self.write(pf::FW_ARQLEN, LEN | ENABLE_M);
+        self.write((Atq, Head), 0);
+        self.write((Atq, Bal), ATQ as u32);
+        self.write((Atq, Bah), 0);
+        self.write((Atq, Len), LEN | ENABLE_M);
+        self.write((Arq, Tail), LEN - 1);
+        self.write((Arq, Head), 0);
+        self.write((Arq, Bal), ARQ as u32);
+        self.write((Arq, Bah), 0);
+        self.write((Arq, Len), LEN | ENABLE_M);
     }
 
     fn memory(&self) -> &GuestMemory {
         &self.dp.memory
     }
 
-    fn write(&mut self, register: u32, value: u32) {
+    fn read(&self, (ring, register): Name) -> u32 {
+        self.mailbox
+            .read(self.layout.mailbox_offset(ring, register))
+    }
+
+    fn write(&mut self, (ring, register): Name, value: u32) {
+        let register = self.layout.mailbox_offset(ring, register);
         if self.mailbox.write(register, value) != MailboxEvent::None {
             self.serve();
         }
     }
 
     fn serve(&mut self) {
-        self.signalled += u32::from(self.mailbox.serve(&mut self.control, &mut self.dp));
+        let served = self.mailbox.serve(&mut self.control, &mut self.dp);
+        self.signalled += u32::from(served.posted);
+        self.resets += u32::from(served.reset);
     }
 
     fn post_buffer(&mut self, at: u32, addr: u64, len: u16) {
@@ -120,7 +140,7 @@ impl Driver {
     }
 
     fn ring(&mut self) {
-        self.write(pf::FW_ATQT, self.next_to_send);
+        self.write((Atq, Tail), self.next_to_send);
     }
 
     /// Takes the next message, and reposts its buffer as idpf_ctlq_post_rx_buffs does.
@@ -135,7 +155,7 @@ impl Driver {
         self.memory().read(desc.addr(), &mut payload).unwrap();
         self.post_buffer(at, BUFFERS + u64::from(at) * 4096, 4096);
         self.next_to_clean = (at + 1) % LEN;
-        self.write(pf::FW_ARQT, at);
+        self.write((Arq, Tail), at);
         Some((desc, payload))
     }
 
@@ -161,226 +181,239 @@ impl Driver {
 
 #[test]
 fn a_request_is_answered_and_both_rings_go_on() {
-    let mut driver = Driver::new();
-    // Three times around both rings.
-    for n in 0..3 * LEN {
-        assert_eq!(
-            driver.ask(op::VERSION, VERSION.as_bytes()),
-            (0, VERSION.as_bytes().to_vec())
-        );
-        assert_eq!(driver.signalled, n + 1);
-        assert_eq!(driver.mailbox.read(pf::FW_ATQH), (n + 1) % LEN);
-        assert_eq!(driver.mailbox.read(pf::FW_ARQH), (n + 1) % LEN);
-        let at = ATQ + u64::from(n % LEN) * 32;
-        let sent: CtlqDesc = driver.memory().read_obj(at).unwrap();
-        assert_ne!(sent.flags.get() & flags::DD, 0);
-        assert_eq!((sent.flags.get() & flags::ERR, sent.ret_val.get()), (0, 0));
+    for layout in RegisterLayout::ALL {
+        let mut driver = Driver::new(layout);
+        // Three times around both rings.
+        for n in 0..3 * LEN {
+            assert_eq!(
+                driver.ask(op::VERSION, VERSION.as_bytes()),
+                (0, VERSION.as_bytes().to_vec())
+            );
+            assert_eq!(driver.signalled, n + 1);
+            assert_eq!(driver.read((Atq, Head)), (n + 1) % LEN);
+            assert_eq!(driver.read((Arq, Head)), (n + 1) % LEN);
+            let at = ATQ + u64::from(n % LEN) * 32;
+            let sent: CtlqDesc = driver.memory().read_obj(at).unwrap();
+            assert_ne!(sent.flags.get() & flags::DD, 0);
+            assert_eq!((sent.flags.get() & flags::ERR, sent.ret_val.get()), (0, 0));
+        }
+        assert_eq!(driver.mailbox.counters().posted, u64::from(3 * LEN));
     }
-    assert_eq!(driver.mailbox.counters().posted, u64::from(3 * LEN));
 }
 
 #[test]
 fn the_event_of_an_enabled_vport_comes_before_the_reply() {
-    let mut driver = Driver::new();
-    assert_eq!(
-        driver
-            .ask(op::CREATE_VPORT, CreateVport::default().as_bytes())
-            .0,
-        0
-    );
-    driver.put(op::ENABLE_VPORT, 7, Vport::default().as_bytes());
-    driver.ring();
-    let (event, payload) = driver.receive().unwrap();
-    assert_eq!((event.v_opcode(), payload.len()), (op::EVENT, 16));
-    let (reply, _) = driver.receive().unwrap();
-    // DPDK discards messages without the opcode of a message to a driver.
-    assert_eq!((event.opcode.get(), reply.opcode.get()), (0x0804, 0x0804));
-    assert_eq!(
-        (reply.v_opcode(), reply.sw_cookie.get()),
-        (op::ENABLE_VPORT, 7)
-    );
-    // A link change is reported without a request.
-    driver.control.link_changed(0);
-    driver.serve();
-    assert_eq!(driver.receive().unwrap().0.v_opcode(), op::EVENT);
-    assert!(driver.receive().is_none());
+    for layout in RegisterLayout::ALL {
+        let mut driver = Driver::new(layout);
+        assert_eq!(
+            driver
+                .ask(op::CREATE_VPORT, CreateVport::default().as_bytes())
+                .0,
+            0
+        );
+        driver.put(op::ENABLE_VPORT, 7, Vport::default().as_bytes());
+        driver.ring();
+        let (event, payload) = driver.receive().unwrap();
+        assert_eq!((event.v_opcode(), payload.len()), (op::EVENT, 16));
+        let (reply, _) = driver.receive().unwrap();
+        // DPDK discards messages without the opcode of a message to a driver.
+        assert_eq!((event.opcode.get(), reply.opcode.get()), (0x0804, 0x0804));
+        assert_eq!(
+            (reply.v_opcode(), reply.sw_cookie.get()),
+            (op::ENABLE_VPORT, 7)
+        );
+        // A link change is reported without a request.
+        driver.control.link_changed(0);
+        driver.serve();
+        assert_eq!(driver.receive().unwrap().0.v_opcode(), op::EVENT);
+        assert!(driver.receive().is_none());
+    }
 }
 
 #[test]
 fn without_buffers_requests_wait_and_nothing_is_lost() {
-    let mut driver = Driver::new();
-    driver.write(pf::FW_ARQT, 1);
-    for cookie in 0..10 {
-        driver.put(op::VERSION, cookie, VERSION.as_bytes());
+    for layout in RegisterLayout::ALL {
+        let mut driver = Driver::new(layout);
+        driver.write((Arq, Tail), 1);
+        for cookie in 0..10 {
+            driver.put(op::VERSION, cookie, VERSION.as_bytes());
+        }
+        driver.ring();
+        // One reply is posted, one waits, the other requests have not been taken.
+        assert_eq!(driver.read((Atq, Head)), 2);
+        assert_eq!(
+            (driver.read((Arq, Head)), driver.mailbox.backlog.len()),
+            (1, 1)
+        );
+        driver.write((Arq, Tail), LEN - 1);
+        let cookies: Vec<_> = std::iter::from_fn(|| driver.receive())
+            .map(|(d, _)| d.sw_cookie.get())
+            .collect();
+        assert_eq!(cookies, (0..10).collect::<Vec<_>>());
     }
-    driver.ring();
-    // One reply is posted, one waits, the other requests have not been taken.
-    assert_eq!(driver.mailbox.read(pf::FW_ATQH), 2);
-    assert_eq!(
-        (
-            driver.mailbox.read(pf::FW_ARQH),
-            driver.mailbox.backlog.len()
-        ),
-        (1, 1)
-    );
-    driver.write(pf::FW_ARQT, LEN - 1);
-    let cookies: Vec<_> = std::iter::from_fn(|| driver.receive())
-        .map(|(d, _)| d.sw_cookie.get())
-        .collect();
-    assert_eq!(cookies, (0..10).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_reset_leaves_nothing_behind() {
-    let mut driver = Driver::new();
-    driver.write(pf::FW_ARQT, 0);
-    driver.put(op::VERSION, 1, VERSION.as_bytes());
-    driver.ring();
-    assert_eq!(driver.mailbox.backlog.len(), 1);
-    driver.mailbox.reset();
-    for register in (pf::FW_BASE..pf::FW_END).step_by(4) {
-        assert_eq!(driver.mailbox.read(register), 0);
+    for layout in RegisterLayout::ALL {
+        let mut driver = Driver::new(layout);
+        driver.write((Arq, Tail), 0);
+        driver.put(op::VERSION, 1, VERSION.as_bytes());
+        driver.ring();
+        assert_eq!(driver.mailbox.backlog.len(), 1);
+        driver.mailbox.reset();
+        for &(_, _, register) in layout.mailbox() {
+            assert_eq!(driver.mailbox.read(register), 0);
+        }
+        // The tail of the new ring is the zero from the reset, or old requests would be taken again.
+        driver.set_up_rings();
+        driver.serve();
+        assert!(driver.receive().is_none());
+        assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
     }
-    // The tail of the new ring is the zero from the reset, or old requests would be taken again.
-    driver.set_up_rings();
-    driver.serve();
-    assert!(driver.receive().is_none());
-    assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
 }
 
 #[test]
 fn a_tail_written_before_its_ring_is_enabled_counts() {
-    let driver = Driver::new();
-    assert_eq!(driver.mailbox.read(pf::FW_ARQT), LEN - 1);
-    assert_eq!(driver.mailbox.read(pf::FW_ARQLEN), LEN | ENABLE_M);
+    for layout in RegisterLayout::ALL {
+        let driver = Driver::new(layout);
+        assert_eq!(driver.read((Arq, Tail)), LEN - 1);
+        assert_eq!(driver.read((Arq, Len)), LEN | ENABLE_M);
+    }
 }
 
 #[test]
 fn bad_requests_are_answered_and_counted() {
-    let mut driver = Driver::new();
-    let good = driver.put(op::VERSION, 9, VERSION.as_bytes());
-    driver.ring();
-    driver.receive().unwrap();
-    let foreign = CtlqDesc {
-        opcode: U16::new(0x0804),
-        ..good
-    };
-    assert_eq!(driver.ask_desc(&foreign), status::ERR_ESRCH);
-    let long = CtlqDesc {
-        datalen: U16::new(4097),
-        ..good
-    };
-    assert_eq!(driver.ask_desc(&long), status::ERR_EINVAL);
-    let bare = CtlqDesc {
-        flags: U16::new(0),
-        ..good
-    };
-    assert_eq!(driver.ask_desc(&bare), status::ERR_EINVAL);
-    let mut outside = good;
-    outside.set_addr(RAM + RAM_LEN - 4);
-    assert_eq!(driver.ask_desc(&outside), status::ERR_EIO);
-    let empty = CtlqDesc {
-        datalen: U16::new(0),
-        flags: U16::new(0),
-        ..good
-    };
-    assert_eq!(
-        driver.ask_desc(&empty),
-        status::ERR_EINVAL,
-        "VERSION has a payload"
-    );
-    let unknown = CtlqDesc {
-        v_opcode_dtype: U32::new(0x0FFF_FFFF),
-        ..good
-    };
-    assert_eq!(driver.ask_desc(&unknown), status::ERR_ESRCH);
-    let counters = driver.mailbox.counters();
-    assert_eq!(
-        (counters.bad_opcode, counters.too_long, counters.no_buffer),
-        (1, 1, 1)
-    );
-    assert_eq!((counters.request_dma_faults, counters.ring_faults), (1, 0));
-    assert_eq!(counters.requests, 7);
-    assert_eq!(
-        driver.ask(op::VERSION, VERSION.as_bytes()).0,
-        0,
-        "it goes on"
-    );
+    for layout in RegisterLayout::ALL {
+        let mut driver = Driver::new(layout);
+        let good = driver.put(op::VERSION, 9, VERSION.as_bytes());
+        driver.ring();
+        driver.receive().unwrap();
+        let foreign = CtlqDesc {
+            opcode: U16::new(0x0804),
+            ..good
+        };
+        assert_eq!(driver.ask_desc(&foreign), status::ERR_ESRCH);
+        let long = CtlqDesc {
+            datalen: U16::new(4097),
+            ..good
+        };
+        assert_eq!(driver.ask_desc(&long), status::ERR_EINVAL);
+        let bare = CtlqDesc {
+            flags: U16::new(0),
+            ..good
+        };
+        assert_eq!(driver.ask_desc(&bare), status::ERR_EINVAL);
+        let mut outside = good;
+        outside.set_addr(RAM + RAM_LEN - 4);
+        assert_eq!(driver.ask_desc(&outside), status::ERR_EIO);
+        let empty = CtlqDesc {
+            datalen: U16::new(0),
+            flags: U16::new(0),
+            ..good
+        };
+        assert_eq!(
+            driver.ask_desc(&empty),
+            status::ERR_EINVAL,
+            "VERSION has a payload"
+        );
+        let unknown = CtlqDesc {
+            v_opcode_dtype: U32::new(0x0FFF_FFFF),
+            ..good
+        };
+        assert_eq!(driver.ask_desc(&unknown), status::ERR_ESRCH);
+        let counters = driver.mailbox.counters();
+        assert_eq!(
+            (counters.bad_opcode, counters.too_long, counters.no_buffer),
+            (1, 1, 1)
+        );
+        assert_eq!((counters.request_dma_faults, counters.ring_faults), (1, 0));
+        assert_eq!(counters.requests, 7);
+        assert_eq!(
+            driver.ask(op::VERSION, VERSION.as_bytes()).0,
+            0,
+            "it goes on"
+        );
+    }
 }
 
 #[test]
 fn a_reply_that_does_not_fit_is_an_error_without_payload() {
-    let mut driver = Driver::new();
-    driver.post_buffer(0, BUFFERS, 7);
-    driver.post_buffer(1, RAM + RAM_LEN - 1, 4096);
-    for expected in [(1, 0), (1, 1)] {
-        driver.put(op::VERSION, 5, VERSION.as_bytes());
-        driver.ring();
-        let (desc, payload) = driver.receive().unwrap();
-        assert_eq!(
-            (desc.v_retval.get(), desc.sw_cookie.get()),
-            (status::ERR_EIO, 5)
-        );
-        assert!(payload.is_empty());
-        let counters = driver.mailbox.counters();
-        assert_eq!(
-            (counters.buffer_too_small, counters.post_dma_faults),
-            expected
-        );
+    for layout in RegisterLayout::ALL {
+        let mut driver = Driver::new(layout);
+        driver.post_buffer(0, BUFFERS, 7);
+        driver.post_buffer(1, RAM + RAM_LEN - 1, 4096);
+        for expected in [(1, 0), (1, 1)] {
+            driver.put(op::VERSION, 5, VERSION.as_bytes());
+            driver.ring();
+            let (desc, payload) = driver.receive().unwrap();
+            assert_eq!(
+                (desc.v_retval.get(), desc.sw_cookie.get()),
+                (status::ERR_EIO, 5)
+            );
+            assert!(payload.is_empty());
+            let counters = driver.mailbox.counters();
+            assert_eq!(
+                (counters.buffer_too_small, counters.post_dma_faults),
+                expected
+            );
+        }
     }
 }
 
 #[test]
 fn a_ring_that_cannot_be_used_is_stopped_and_says_so() {
-    let broken: [(&[(u32, u32)], u32); 5] = [
-        (&[(pf::FW_ATQBAL, 0x10), (pf::FW_ATQT, 1)], pf::FW_ATQLEN),
-        (
-            &[
-                (pf::FW_ATQBAH, 0xFFFF_FFFF),
-                (pf::FW_ATQBAL, 0xFFFF_FFF0),
-                (pf::FW_ATQT, 1),
-            ],
-            pf::FW_ATQLEN,
-        ),
-        (&[(pf::FW_ATQT, LEN)], pf::FW_ATQLEN),
-        (&[(pf::FW_ATQH, 0x3FF), (pf::FW_ATQT, 1)], pf::FW_ATQLEN),
-        (
-            &[(pf::FW_ATQBAL, ATQ as u32 + 4), (pf::FW_ATQT, 1)],
-            pf::FW_ATQLEN,
-        ),
-    ];
-    for (writes, len) in broken {
-        let mut driver = Driver::new();
-        driver.put(op::VERSION, 1, VERSION.as_bytes());
-        for &(register, value) in writes {
-            driver.write(register, value);
+    for layout in RegisterLayout::ALL {
+        let broken: [(&[(Name, u32)], Name); 5] = [
+            (&[((Atq, Bal), 0x10), ((Atq, Tail), 1)], (Atq, Len)),
+            (
+                &[
+                    ((Atq, Bah), 0xFFFF_FFFF),
+                    ((Atq, Bal), 0xFFFF_FFF0),
+                    ((Atq, Tail), 1),
+                ],
+                (Atq, Len),
+            ),
+            (&[((Atq, Tail), LEN)], (Atq, Len)),
+            (&[((Atq, Head), 0x3FF), ((Atq, Tail), 1)], (Atq, Len)),
+            (
+                &[((Atq, Bal), ATQ as u32 + 4), ((Atq, Tail), 1)],
+                (Atq, Len),
+            ),
+        ];
+        for (writes, len) in broken {
+            let mut driver = Driver::new(layout);
+            driver.put(op::VERSION, 1, VERSION.as_bytes());
+            for &(register, value) in writes {
+                driver.write(register, value);
+            }
+            assert_eq!(driver.read(len), LEN | CRIT_M, "{writes:x?}");
+            assert_eq!(driver.mailbox.counters().ring_faults, 1, "{writes:x?}");
+            driver.write((Atq, Tail), 2);
+            assert_eq!(
+                driver.mailbox.counters().ring_faults,
+                1,
+                "a stopped ring is left alone"
+            );
+            // A new setup makes it work again.
+            driver.mailbox.reset();
+            driver.set_up_rings();
+            assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
         }
-        assert_eq!(driver.mailbox.read(len), LEN | CRIT_M, "{writes:x?}");
-        assert_eq!(driver.mailbox.counters().ring_faults, 1, "{writes:x?}");
-        driver.write(pf::FW_ATQT, 2);
-        assert_eq!(
-            driver.mailbox.counters().ring_faults,
-            1,
-            "a stopped ring is left alone"
-        );
-        // A new setup makes it work again.
-        driver.mailbox.reset();
-        driver.set_up_rings();
-        assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
+        let mut driver = Driver::new(layout);
+        driver.write((Atq, Len), ENABLE_M);
+        assert_eq!(driver.read((Atq, Len)), CRIT_M, "no length");
+        let mut driver = Driver::new(layout);
+        driver.write((Arq, Bal), 0);
+        driver.put(op::VERSION, 1, VERSION.as_bytes());
+        driver.ring();
+        assert_eq!(driver.read((Arq, Len)), LEN | CRIT_M);
     }
-    let mut driver = Driver::new();
-    driver.write(pf::FW_ATQLEN, ENABLE_M);
-    assert_eq!(driver.mailbox.read(pf::FW_ATQLEN), CRIT_M, "no length");
-    let mut driver = Driver::new();
-    driver.write(pf::FW_ARQBAL, 0);
-    driver.put(op::VERSION, 1, VERSION.as_bytes());
-    driver.ring();
-    assert_eq!(driver.mailbox.read(pf::FW_ARQLEN), LEN | CRIT_M);
 }
 
 #[test]
 fn registers_hold_what_is_written_as_far_as_they_are_wide() {
-    let mut mailbox = Mailbox::new();
+    let mut mailbox = Mailbox::new(RegisterLayout::Pf);
     for register in (pf::FW_BASE..pf::FW_END).step_by(4) {
         mailbox.write(register, 0x0FFF_FFFF);
     }
@@ -392,6 +425,36 @@ fn registers_hold_what_is_written_as_far_as_they_are_wide() {
         assert_eq!(mailbox.write(stray, u32::MAX), MailboxEvent::None);
         assert_eq!(mailbox.read(stray), 0);
     }
+}
+
+#[test]
+fn registers_of_a_vf_hold_what_is_written_as_far_as_they_are_wide() {
+    let mut mailbox = Mailbox::new(RegisterLayout::Vf);
+    for &(_, _, register) in RegisterLayout::Vf.mailbox() {
+        mailbox.write(register, 0x0FFF_FFFF);
+    }
+    assert_eq!(mailbox.read(vf::ARQBAL), 0x0FFF_FFFF);
+    assert_eq!(mailbox.read(vf::ARQT), 0x3FF);
+    assert_eq!(mailbox.read(vf::ATQT), 0x3FF);
+    assert_eq!(mailbox.read(vf::ATQLEN), 0x3FF);
+    for stray in [0, vf::ARQBAH - 4, vf::ARQBAH + 1, vf::ATQT + 4, u32::MAX] {
+        assert_eq!(mailbox.write(stray, u32::MAX), MailboxEvent::None);
+        assert_eq!(mailbox.read(stray), 0);
+    }
+}
+
+#[test]
+fn a_vf_resets_itself_by_a_message_without_an_answer_and_a_pf_does_not() {
+    let mut driver = Driver::new(RegisterLayout::Vf);
+    driver.put(op::RESET_VF, 1, &[]);
+    driver.ring();
+    assert_eq!((driver.resets, driver.signalled), (1, 0));
+    driver.mailbox.reset();
+    driver.set_up_rings();
+    assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
+    let mut driver = Driver::new(RegisterLayout::Pf);
+    assert_eq!(driver.ask(op::RESET_VF, &[]).0, status::ERR_ESRCH);
+    assert_eq!(driver.resets, 0);
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A function whose driver has loaded and enabled its port, and the effects of resets.
 
-use adit_uapi::regs::{dyn_ctl, vf};
+use adit_uapi::regs::{dyn_ctl, rstat, vf};
 
 use super::*;
 use crate::fuzzing::loaded;
@@ -117,4 +117,31 @@ fn reads_and_writes_outside_of_everything_are_harmless() {
         function.config_read(offset, &mut data);
         assert_eq!(data, [0xFF; 8]);
     }
+}
+
+#[test]
+fn a_vf_is_found_by_its_probe_and_reset_by_a_message() {
+    use crate::testing::guest::Guest;
+    use adit_uapi::virtchnl2::op;
+
+    let mut guest = Guest::of_layout(RegisterLayout::Vf);
+    let function = &mut guest.function;
+    write(function, vf::ARQBAL, 0xFEED_BEEF);
+    assert_eq!(read(function, vf::ARQBAL), 0xFEED_BEEF);
+    assert_eq!(read(function, vf::GEN_RSTAT), rstat::VF_ACTIVE);
+    assert_eq!(read(function, pf::GEN_RSTAT), 0);
+    assert_eq!(function.counters().stray_accesses, 1);
+    guest.start_mailbox();
+    assert_eq!(guest.call(op::VERSION, &[2, 0, 0, 0, 0, 0, 0, 0]).0, 0);
+    guest.write(vf::QTX_TAIL_EXT.base, 3);
+    assert_eq!(guest.read(vf::QTX_TAIL_EXT.base), 3);
+    guest.request(op::RESET_VF, &[]);
+    assert_eq!(guest.function.counters().software_resets, 1);
+    let function = &mut guest.function;
+    for register in [vf::ARQLEN, vf::ATQLEN, vf::ATQT, vf::QTX_TAIL_EXT.base] {
+        assert_eq!(read(function, register), 0, "{register:#x}");
+    }
+    assert_eq!(read(function, vf::GEN_RSTAT), rstat::VF_ACTIVE);
+    guest.start_mailbox();
+    assert_eq!(guest.call(op::VERSION, &[2, 0, 0, 0, 0, 0, 0, 0]).0, 0);
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A guest with a PF driver: mailbox, IOMMU tables, a cause ring, a wire.
 
+use adit_function::layout::MailboxRing::{self, Arq, Atq};
+use adit_function::layout::RegisterLayout;
+use adit_function::layout::RingRegister::{self, Bal, Len, Tail};
 use adit_uapi::mailbox::{flags, opcode, CtlqDesc, MAX_BUF_LEN};
 use adit_uapi::regs::queue_len::ENABLE_M;
 use adit_uapi::regs::{dyn_ctl, pf};
@@ -122,7 +125,17 @@ impl Guest {
     pub fn asking(adis: u32, pairs: u32, query: Option<RootQuery>) -> Self {
         let limits = AdiLimits { adis, pairs };
         let profile = Profile::new(vec![PF_MAC], 2).expect("a profile");
-        let profile = profile.with_adis(limits).expect("room in BAR0");
+        Self::of_profile(profile.with_adis(limits).expect("room in BAR0"), query)
+    }
+
+    /// A guest whose function has a register layout, and no ADIs.
+    #[must_use]
+    pub fn of_layout(layout: RegisterLayout) -> Self {
+        let profile = Profile::new(vec![PF_MAC], 2).expect("a profile");
+        Self::of_profile(profile.with_layout(layout).expect("no ADIs"), None)
+    }
+
+    fn of_profile(profile: Profile, query: Option<RootQuery>) -> Self {
         let (port, far) = MockPort::new(PortCaps::default());
         let wires: Vec<Option<Box<dyn Port>>> = vec![Some(Box::new(port))];
         let mut function = Function::new(DEFAULT_ID, profile, wires, query).expect("doorbells");
@@ -162,15 +175,20 @@ impl Guest {
             self.post_reply_buffer(n);
         }
         let len = u32::from(MAILBOX_LEN) | ENABLE_M;
-        for (register, value) in [
-            (pf::FW_ATQBAL, ATQ as u32),
-            (pf::FW_ATQLEN, len),
-            (pf::FW_ARQBAL, ARQ as u32),
-            (pf::FW_ARQT, u32::from(MAILBOX_LEN) - 1),
-            (pf::FW_ARQLEN, len),
+        for (ring, register, value) in [
+            (Atq, Bal, ATQ as u32),
+            (Atq, Len, len),
+            (Arq, Bal, ARQ as u32),
+            (Arq, Tail, u32::from(MAILBOX_LEN) - 1),
+            (Arq, Len, len),
         ] {
-            self.write(register, value);
+            self.write_mailbox(ring, register, value);
         }
+    }
+
+    fn write_mailbox(&mut self, ring: MailboxRing, register: RingRegister, value: u32) {
+        let offset = self.function.layout().mailbox_offset(ring, register);
+        self.write(offset, value);
     }
 
     fn post_reply_buffer(&mut self, n: u64) {
@@ -213,7 +231,7 @@ impl Guest {
         self.memory().write(REQUEST, payload).expect("RAM");
         self.memory().write_obj(at, &desc).expect("RAM");
         self.requests = (self.requests + 1) % MAILBOX_LEN;
-        self.write(pf::FW_ATQT, self.requests.into());
+        self.write_mailbox(Atq, Tail, self.requests.into());
     }
 
     /// Takes the next reply, if there is one; events are skipped.
@@ -230,7 +248,7 @@ impl Guest {
             self.post_reply_buffer(n);
             let tail = self.replies;
             self.replies = (self.replies + 1) % MAILBOX_LEN;
-            self.write(pf::FW_ARQT, tail.into());
+            self.write_mailbox(Arq, Tail, tail.into());
             if desc.v_opcode() != op::EVENT {
                 return Some((desc.v_retval.get(), payload));
             }

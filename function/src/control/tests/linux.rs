@@ -465,3 +465,52 @@ fn after_a_reset_everything_is_free_again() {
     driver.create(0, 2);
     up(&mut driver, 0, 2);
 }
+
+#[test]
+fn a_vf_gets_the_offsets_of_its_layout() {
+    use crate::layout::RegisterLayout;
+
+    let profile = driver::profile(1, 4)
+        .with_layout(RegisterLayout::Vf)
+        .unwrap();
+    let dp = MockDataPlane::new(&profile, GuestMemory::new());
+    let mut driver = Driver::with(profile, dp);
+    driver.ok(op::GET_CAPS, GetCapabilities::default().as_bytes());
+    let caps = driver.answer::<GetCapabilities>().0;
+    assert_eq!(caps.mailbox_dyn_ctl.get(), 0x5C00);
+    let asked = AllocVectors {
+        num_vectors: U16::new(3),
+        ..AllocVectors::default()
+    };
+    driver.ok(op::ALLOC_VECTORS, asked.as_bytes());
+    let (_, rest) = driver.answer::<AllocVectors>();
+    let chunk = VectorChunk::read_from_bytes(rest).unwrap();
+    let dyn_ctl = (chunk.dynctl_reg_start.get(), chunk.dynctl_reg_spacing.get());
+    let itr = (chunk.itrn_reg_start.get(), chunk.itrn_reg_spacing.get());
+    assert_eq!((chunk.start_vector_id.get(), dyn_ctl), (1, (0x7_0000, 4)));
+    assert_eq!(
+        (itr, chunk.itrn_index_spacing.get()),
+        ((0x7_2000, 4), 0x2000)
+    );
+    let created = driver.create(0, 2);
+    let tails: Vec<_> = driver
+        .chunks(CreateVport::LEN, created.chunks.num_chunks)
+        .iter()
+        .map(|c| {
+            (
+                c.type_.get(),
+                c.qtail_reg_start.get(),
+                c.qtail_reg_spacing.get(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        tails,
+        [
+            (queue_type::TX, 0x4_0000, 4),
+            (queue_type::RX, 0x5_0000, 4),
+            (queue_type::TX_COMPLETION, 0, 0),
+            (queue_type::RX_BUFFER, 0x6_0000, 4),
+        ]
+    );
+}
