@@ -26,6 +26,24 @@ impl Sum {
         Sum(self.0 + u64::from(word))
     }
 
+    /// Adds another sum.
+    pub(crate) fn plus(self, other: Sum) -> Self {
+        Sum(self.0 + other.0)
+    }
+
+    /// Subtracts a 16-bit word.
+    pub(crate) fn minus_word(self, word: u16) -> Self {
+        self.word(!word)
+    }
+
+    /// Subtracts octets of an even number that begin at an even offset of what is summed.
+    pub(crate) fn minus_bytes(mut self, bytes: &[u8]) -> Self {
+        for word in bytes.chunks_exact(2) {
+            self = self.minus_word(u16::from_be_bytes([word[0], word[1]]));
+        }
+        self
+    }
+
     /// The sum in 16 bits.
     pub(crate) fn fold(self) -> u16 {
         let mut sum = self.0;
@@ -33,6 +51,11 @@ impl Sum {
             sum = (sum & 0xffff) + (sum >> 16);
         }
         sum as u16
+    }
+
+    /// The checksum: the sum's complement.
+    pub(crate) fn checksum(self) -> u16 {
+        !self.fold()
     }
 }
 
@@ -43,6 +66,12 @@ pub(crate) fn pseudo_header(addresses: &[u8], protocol: Protocol, length: usize)
         .word((length >> 16) as u16)
         .word(length as u16)
         .word(u16::from(protocol.0))
+}
+
+/// The checksum that follows when `delta`, the sum of new minus old words, is added to what
+/// `checksum` covers.
+pub(crate) fn update(checksum: u16, delta: Sum) -> u16 {
+    delta.word(!checksum).checksum()
 }
 
 /// Reports whether the checksum of a transport message is valid. `addresses` are those of the IP
@@ -110,9 +139,26 @@ mod tests {
 
     proptest! {
         #[test]
+        fn an_update_equals_a_new_sum(
+            mut data in proptest::collection::vec(any::<u8>(), 8..64),
+            at in 0usize..3,
+            new in any::<[u8; 2]>(),
+        ) {
+            data[6..8].fill(0);
+            let before = Sum::default().bytes(&data).checksum();
+            let old = [data[at * 2], data[at * 2 + 1]];
+            data[at * 2..at * 2 + 2].copy_from_slice(&new);
+            let after = Sum::default().bytes(&data).checksum();
+            let delta = Sum::default().minus_bytes(&old).bytes(&new);
+            let updated = update(before, delta);
+            // Zero has two representations in ones' complement.
+            prop_assert!(updated == after || (updated ^ after == 0xffff && (after == 0 || updated == 0)));
+        }
+
+        #[test]
         fn a_stored_checksum_sums_to_all_ones(mut data in proptest::collection::vec(any::<u8>(), 2..64)) {
             data[0..2].fill(0);
-            let checksum = !Sum::default().bytes(&data).fold();
+            let checksum = Sum::default().bytes(&data).checksum();
             data[0..2].copy_from_slice(&checksum.to_be_bytes());
             prop_assert_eq!(Sum::default().bytes(&data).fold(), 0xffff);
         }

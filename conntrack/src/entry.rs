@@ -64,7 +64,7 @@ pub(crate) struct Extension {
 }
 
 /// The part of a connection that is behind its slot's lock.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Data {
     pub(crate) label: Label,
     /// The time of the first packet.

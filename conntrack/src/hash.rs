@@ -21,6 +21,11 @@ impl Seed {
         Seed([bits as u64, (bits >> 64) as u64])
     }
 
+    /// A seed for another purpose, from which this one does not follow.
+    pub(crate) fn derive(self, purpose: u64) -> Self {
+        Seed([self.hash(&[purpose, 0]), self.hash(&[purpose, 1])])
+    }
+
     /// The hash of some words: SipHash-1-3.
     pub(crate) fn hash(self, words: &[u64]) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
@@ -56,6 +61,8 @@ mod tests {
         let (a, b) = (Seed::new([1; 16]), Seed::new([2; 16]));
         let key = [1, 2, 3, 4, 5];
         assert_ne!(a.hash_key(&key), b.hash_key(&key));
+        assert_ne!(a.hash_key(&key), a.derive(1).hash_key(&key));
+        assert_ne!(a.derive(2).hash_key(&key), a.derive(1).hash_key(&key));
         assert_eq!(format!("{a:?}"), "Seed(..)");
     }
 

@@ -6,12 +6,16 @@ use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 
-use super::{Association, Input, Pending, Tracked, Tracker};
+use super::{nat_state, Association, Input, Pending, Tracked, Tracker};
 use crate::entry::{Connection, Data};
 use crate::events::{Changes, Event};
+use crate::nat::Nat;
 use crate::table::{ConnectionRef, InsertError, Insertion, Keys, RemovalReason};
 use crate::time::Time;
 use crate::tuple::{Direction, Protocol};
+
+/// How often a translation is chosen, if others take the tuple meanwhile.
+const MAX_NAT_TRIES: usize = 4;
 
 /// What a commit sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct Commit {
     /// The packet's direction becomes the original one: a connection in which it is the reply's is
     /// removed, and the packet begins a new one.
     pub force: bool,
+    /// The translation of a new connection.
+    pub nat: Option<Nat>,
 }
 
 /// The reason for which a connection was not committed. The packet is to be dropped.
@@ -72,7 +78,12 @@ impl Tracker {
                 if let Some((value, mask)) = commit.label {
                     pending.data.label = pending.data.label.replace(value, mask);
                 }
-                tracked.association = self.insert(*pending, now)?;
+                tracked.association = self
+                    .translate_and_insert(&pending, commit, now)
+                    .inspect_err(|&error| self.count_failure(error))?;
+                if let Association::Known(connection, _) = tracked.association {
+                    tracked.state |= nat_state(self.table.slot(connection).status());
+                }
             }
             association => {
                 if let Association::Known(connection, _) = association {
@@ -118,6 +129,29 @@ impl Tracker {
         }
     }
 
+    /// Inserts a connection with a translation that is free. Another core may take the tuple meanwhile;
+    /// then another one is chosen.
+    fn translate_and_insert(
+        &self,
+        pending: &Pending,
+        commit: &Commit,
+        now: Time,
+    ) -> Result<Association, CommitError> {
+        let Some(nat) = &commit.nat else {
+            return self.insert(pending.clone(), now);
+        };
+        let mut result = Err(CommitError::Clash);
+        for _ in 0..MAX_NAT_TRIES {
+            let mut translated = pending.clone();
+            self.set_up_nat(&mut translated, nat, now);
+            result = self.insert(translated, now);
+            if !matches!(result, Err(CommitError::Clash)) {
+                break;
+            }
+        }
+        result
+    }
+
     fn insert(&self, pending: Pending, now: Time) -> Result<Association, CommitError> {
         let keys = Keys::new(&pending.original, &pending.reply, pending.zone);
         let protocol = pending.original.protocol();
@@ -154,22 +188,23 @@ impl Tracker {
                 }
                 CommitError::Clash
             }
-            Err(InsertError::Full) => {
-                self.stats.drop.add(1);
-                return Err(CommitError::TableFull);
-            }
-            Err(InsertError::ChainTooLong) => {
-                self.stats.chaintoolong.add(1);
-                CommitError::ChainTooLong
-            }
-            Err(InsertError::ZoneLimit) => {
-                self.stats.zone_limit.add(1);
-                CommitError::ZoneLimit
-            }
+            Err(InsertError::Full) => CommitError::TableFull,
+            Err(InsertError::ChainTooLong) => CommitError::ChainTooLong,
+            Err(InsertError::ZoneLimit) => CommitError::ZoneLimit,
         };
-        self.stats.insert_failed.add(1);
-        self.stats.drop.add(1);
         Err(error)
+    }
+
+    fn count_failure(&self, error: CommitError) {
+        self.stats.drop.add(1);
+        match error {
+            // As in Linux, where no connection was made.
+            CommitError::TableFull => return,
+            CommitError::ChainTooLong => self.stats.chaintoolong.add(1),
+            CommitError::ZoneLimit => self.stats.zone_limit.add(1),
+            CommitError::Clash => {}
+        }
+        self.stats.insert_failed.add(1);
     }
 
     fn new_event(&self, connection: ConnectionRef, keys: &Keys, now: Time) -> Event {

@@ -7,6 +7,7 @@ mod icmp_error;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::zone::Zone;
 
 pub use commit::{Commit, CommitError};
 pub use control::Cursor;
+pub(crate) use icmp_error::quote_offset;
 
 /// How often a packet may begin its connection anew: the second time, the first one is not there.
 const MAX_REPLACEMENTS: usize = 3;
@@ -68,15 +70,16 @@ impl<'a> Input<'a> {
 }
 
 /// A connection that is not in the table: it was created by a packet that is not committed yet.
+#[derive(Clone)]
 pub(crate) struct Pending {
-    original: Tuple,
-    reply: Tuple,
-    zone: Zone,
-    status: Status,
+    pub(crate) original: Tuple,
+    pub(crate) reply: Tuple,
+    pub(crate) zone: Zone,
+    pub(crate) status: Status,
     policy: PolicyId,
     mark: u32,
     timeout: Duration,
-    data: Data,
+    pub(crate) data: Data,
 }
 
 /// A packet's connection.
@@ -93,7 +96,7 @@ pub(crate) enum Association {
 pub struct Tracked {
     state: CtState,
     invalid: Option<Invalid>,
-    association: Association,
+    pub(crate) association: Association,
 }
 
 impl Tracked {
@@ -143,6 +146,8 @@ pub struct Tracker {
     settings: ArcSwap<Settings>,
     pub(crate) stats: Stats,
     pub(crate) events: Events,
+    /// The key and the state of the generator that chooses ports.
+    random: (Seed, AtomicU64),
 }
 
 impl Tracker {
@@ -153,7 +158,14 @@ impl Tracker {
             settings: ArcSwap::from_pointee(settings),
             stats: Stats::default(),
             events: Events::default(),
+            random: (seed.derive(1), AtomicU64::new(0)),
         }
+    }
+
+    /// A port that who does not have the seed cannot predict.
+    pub(crate) fn random_port(&self) -> u16 {
+        let (seed, count) = &self.random;
+        seed.hash(&[count.fetch_add(1, Ordering::Relaxed)]) as u16
     }
 
     /// The settings.
@@ -244,7 +256,7 @@ impl Tracker {
         };
         let status = slot.status();
         let original = keys.tuple(Direction::Original);
-        let policy = PolicyId(slot.policy.load(std::sync::atomic::Ordering::Relaxed));
+        let policy = PolicyId(slot.policy.load(Ordering::Relaxed));
         let context = Context {
             settings,
             timeouts: settings.policy(policy),

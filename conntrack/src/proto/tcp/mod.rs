@@ -166,6 +166,11 @@ impl Tcp {
         self.flags
     }
 
+    /// The sequence number after the last octet of the original direction.
+    pub(crate) fn original_end(&self) -> u32 {
+        self.end[0]
+    }
+
     /// Reports whether the connection is being closed.
     pub(crate) fn is_closing(&self) -> bool {
         self.state.is_closing()

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Network address translation (`nf_nat_core.c`, `nf_nat_proto.c`).
+//!
+//! Translation is decided when a connection is committed: it changes the reply tuple. Packets are
+//! then rewritten so that they are the inverse of the other direction's tuple.
+
+mod icmp;
+mod jhash;
+mod rewrite;
+mod select;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use crate::bits::Status;
+use crate::packet::Headers;
+use crate::time::Time;
+use crate::tracker::{Association, Pending, Tracked, Tracker};
+use crate::tuple::Direction;
+
+/// The addresses and ports to which one end of a connection is translated
+/// (`struct nf_nat_range2`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NatRange {
+    /// The first and last address. Absent: the address stays.
+    pub addresses: Option<(IpAddr, IpAddr)>,
+    /// The first and last port, or ICMP identifier. Absent: the port stays if the tuple is free.
+    /// Otherwise a source's is replaced by one of its class: below 512, from 600 to 1023, or from 1024
+    /// on.
+    pub ports: Option<(u16, u16)>,
+    /// Ports are chosen at random even if the packet's own is free
+    /// (`NF_NAT_RANGE_PROTO_RANDOM_FULLY`).
+    pub random: bool,
+    /// The address depends on the packet's source only, not on its destination
+    /// (`NF_NAT_RANGE_PERSISTENT`).
+    pub persistent: bool,
+}
+
+impl NatRange {
+    /// One address.
+    pub fn to_address(address: IpAddr) -> Self {
+        NatRange {
+            addresses: Some((address, address)),
+            ..NatRange::default()
+        }
+    }
+
+    /// The range with these ports.
+    pub fn with_ports(self, first: u16, last: u16) -> Self {
+        NatRange {
+            ports: Some((first, last)),
+            ..self
+        }
+    }
+}
+
+/// How a new connection is translated. The destination is translated first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nat {
+    /// The translation of the source. If it is absent, and the tuple is in use, only the port is
+    /// changed.
+    pub source: Option<NatRange>,
+    /// The translation of the destination.
+    pub destination: Option<NatRange>,
+}
+
+/// The end of a packet that is rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manip {
+    Source,
+    Destination,
+}
+
+impl Manip {
+    fn opposite(self) -> Self {
+        match self {
+            Manip::Source => Manip::Destination,
+            Manip::Destination => Manip::Source,
+        }
+    }
+
+    /// The bit of a connection's status that demands this of packets in `direction`.
+    fn status(self, direction: Direction) -> Status {
+        match (self, direction) {
+            (Manip::Source, Direction::Original) | (Manip::Destination, Direction::Reply) => {
+                Status::SRC_NAT
+            }
+            (Manip::Destination, Direction::Original) | (Manip::Source, Direction::Reply) => {
+                Status::DST_NAT
+            }
+        }
+    }
+}
+
+/// The result of [`Tracker::translate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translation {
+    /// The packet is not to be translated, or not any more.
+    Unchanged,
+    /// The packet has been rewritten.
+    Rewritten,
+    /// The packet is to be dropped: it cannot be translated.
+    Drop,
+}
+
+impl Tracker {
+    /// Rewrites a packet as its connection's translation demands: addresses, ports and checksums, of
+    /// ICMP errors also those of the packet that they quote. To be called after
+    /// [`Tracker::commit`]; `packet` is what [`Tracker::track`] took.
+    pub fn translate(&self, tracked: &Tracked, packet: &mut [u8]) -> Translation {
+        let (connection, direction, is_error) = match tracked.association {
+            Association::Known(connection, direction) => (connection, direction, false),
+            Association::Related(connection, direction) => (connection, direction, true),
+            Association::None | Association::New(_) => return Translation::Unchanged,
+        };
+        let status = self.table.slot(connection).status();
+        if !status.intersects(Status::NAT) {
+            return Translation::Unchanged;
+        }
+        let Some(keys) = self.table.keys(connection) else {
+            return Translation::Unchanged;
+        };
+        let Ok(headers) = Headers::parse(packet) else {
+            return Translation::Drop;
+        };
+        let other = keys.tuple(direction.opposite());
+        if is_error {
+            return icmp::translate(packet, &headers, &other, status, direction);
+        }
+        let Some(target) = other.invert() else {
+            return Translation::Drop;
+        };
+        for manip in [Manip::Destination, Manip::Source] {
+            if status.contains(manip.status(direction))
+                && !rewrite::datagram(packet, &headers, &target, manip)
+            {
+                return Translation::Drop;
+            }
+        }
+        Translation::Rewritten
+    }
+
+    /// Decides the translation of a connection that is not in the table yet (`nf_nat_setup_info`).
+    pub(crate) fn set_up_nat(&self, pending: &mut Pending, nat: &Nat, now: Time) {
+        let plan = [
+            (
+                Manip::Destination,
+                nat.destination,
+                Status::DST_NAT,
+                Status::DST_NAT_DONE,
+            ),
+            (
+                Manip::Source,
+                nat.source,
+                Status::SRC_NAT,
+                Status::SRC_NAT_DONE,
+            ),
+        ];
+        for (manip, range, bit, done) in plan {
+            pending.status |= done;
+            let Some(current) = pending.reply.invert() else {
+                return;
+            };
+            let new = self.unique_tuple(&current, &range.unwrap_or_default(), manip, pending, now);
+            if new == current {
+                continue;
+            }
+            if let Some(reply) = new.invert() {
+                pending.reply = reply;
+                pending.status |= bit;
+            }
+        }
+    }
+}
