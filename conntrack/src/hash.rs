@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The keyed hash of tuples. Who does not have the key cannot choose tuples that collide.
 
-use std::hash::Hasher as _;
-
 use siphasher::sip::SipHasher13;
 
 use crate::tuple::Key;
@@ -26,13 +24,13 @@ impl Seed {
         Seed([self.hash(&[purpose, 0]), self.hash(&[purpose, 1])])
     }
 
-    /// The hash of some words: SipHash-1-3.
+    /// The hash of some words, at most five: SipHash-1-3.
     pub(crate) fn hash(self, words: &[u64]) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
-        for &word in words {
-            hasher.write_u64(word);
+        let mut bytes = [0; size_of::<Key>()];
+        for (octets, word) in bytes.chunks_exact_mut(8).zip(words) {
+            octets.copy_from_slice(&word.to_le_bytes());
         }
-        hasher.finish()
+        SipHasher13::new_with_keys(self.0[0], self.0[1]).hash(&bytes)
     }
 
     /// The hash of a tuple in a zone.

@@ -35,12 +35,9 @@ impl Entry {
         Entry((index.0 + 1) << 8 | (direction as u32) << 7 | Entry::tag(hash))
     }
 
+    /// Bits of the hash; never zero, so that empty places have none.
     fn tag(hash: u64) -> u32 {
-        (hash >> 32) as u32 & 0x7f
-    }
-
-    fn matches(self, hash: u64) -> bool {
-        self != Entry::EMPTY && self.0 & 0x7f == Entry::tag(hash)
+        ((hash >> 32) as u32 & 0x7f).max(1)
     }
 
     fn target(self) -> (Index, Direction) {
@@ -96,14 +93,32 @@ impl Buckets {
         [hash as u32, (hash >> 32) as u32].map(|half| first + scale(half, self.per_shard) as usize)
     }
 
-    /// The slots that may have the key with this hash.
-    pub(super) fn candidates(&self, hash: u64) -> impl Iterator<Item = (Index, Direction)> + '_ {
-        self.pair(hash)
-            .into_iter()
-            .flat_map(|bucket| &self.buckets[bucket].0)
-            .map(|place| Entry(place.load(Ordering::Acquire)))
-            .filter(move |entry| entry.matches(hash))
-            .map(Entry::target)
+    /// The first result of `check` for the slots that may have the key with this hash.
+    pub(super) fn find<T>(
+        &self,
+        hash: u64,
+        mut check: impl FnMut(Index, Direction) -> Option<T>,
+    ) -> Option<T> {
+        let tag = Entry::tag(hash);
+        for bucket in self.pair(hash) {
+            let places = &self.buckets[bucket].0;
+            // The slot's generation orders what is read from the slot, not the entry.
+            let entries: [u32; PLACES] =
+                std::array::from_fn(|at| places[at].load(Ordering::Relaxed));
+            let mut matching = 0u32;
+            for (at, entry) in entries.iter().enumerate() {
+                matching |= u32::from(entry & 0x7f == tag) << at;
+            }
+            while matching != 0 {
+                let (index, direction) =
+                    Entry(entries[matching.trailing_zeros() as usize]).target();
+                if let Some(found) = check(index, direction) {
+                    return Some(found);
+                }
+                matching &= matching - 1;
+            }
+        }
+        None
     }
 
     /// All entries of `count` buckets from the hash's first one on, bucket by bucket.
@@ -198,9 +213,10 @@ mod tests {
         let hash = 0x1234_5678_9abc_def0;
         let target = (Index(MAX_SLOTS as u32 - 1), Direction::Reply);
         assert!(buckets.add(hash, target.0, target.1));
-        assert!(buckets.candidates(hash).any(|found| found == target));
-        assert_eq!(buckets.candidates(hash ^ 1 << 32).count(), 0);
+        let first = |hash| buckets.find(hash, |index, direction| Some((index, direction)));
+        assert_eq!(first(hash), Some(target));
+        assert_eq!(first(hash ^ 1 << 32), None);
         buckets.remove(hash, target.0, target.1);
-        assert_eq!(buckets.candidates(hash).count(), 0);
+        assert_eq!(first(hash), None);
     }
 }

@@ -178,12 +178,10 @@ impl Table {
 
     /// Finds the connection with a key, expired or not.
     fn find(&self, key: &Key, hash: u64) -> Option<(ConnectionRef, Direction)> {
-        self.buckets
-            .candidates(hash)
-            .find_map(|(index, direction)| {
-                let generation = self.slots[index.0 as usize].find(direction, key)?;
-                Some((ConnectionRef { index, generation }, direction))
-            })
+        self.buckets.find(hash, |index, direction| {
+            let generation = self.slots[index.0 as usize].find(direction, key)?;
+            Some((ConnectionRef { index, generation }, direction))
+        })
     }
 
     /// Finds the connection with a key whose timeout has not passed.

@@ -42,12 +42,16 @@ pub struct ConnectionRef {
     pub(crate) generation: Generation,
 }
 
+/// The fields are in the order in which lookups need them: most touch one or two cache lines.
+#[repr(C)]
 pub(crate) struct Slot {
     generation: AtomicU32,
     status: AtomicU32,
-    keys: [[AtomicU64; 5]; 2],
     /// The end of the timeout, in nanoseconds.
     deadline: AtomicU64,
+    keys: [[AtomicU64; 5]; 2],
+    /// The connection's mark.
+    pub(crate) mark: AtomicU32,
     /// Neighbours in a list of the timer wheel, under the lock of the shard. `next` also links free
     /// slots.
     pub(super) next: AtomicU32,
@@ -56,8 +60,6 @@ pub(crate) struct Slot {
     pub(super) list: AtomicU16,
     /// The number of the timeout policy.
     pub(crate) policy: AtomicU16,
-    /// The connection's mark.
-    pub(crate) mark: AtomicU32,
     data: Mutex<Data>,
 }
 
