@@ -4,7 +4,7 @@
 use adit_uapi::virtchnl2::adi::CauseEntry;
 use zerocopy::little_endian::U32;
 
-use crate::memory::{DmaFault, GuestMemory};
+use crate::memory::{Dma, DmaFault, GuestMemory};
 
 /// The configuration of a cause ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

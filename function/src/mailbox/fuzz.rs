@@ -7,6 +7,7 @@ use super::{Mailbox, MailboxEvent};
 use crate::control::mock::MockDataPlane;
 use crate::control::{Control, Profile};
 use crate::layout::RegisterLayout;
+use crate::memory::Dma;
 use crate::testing::{ram, RAM, RAM_LEN};
 
 /// The maximum ring length: the width of the length field in ARQLEN.

@@ -6,7 +6,7 @@ use adit_uapi::regs::queue_len::{CRIT_M, ENABLE_M, OVFL_M, VFE_M};
 use thiserror::Error;
 
 use crate::layout::RingRegister;
-use crate::memory::{DmaFault, GuestMemory};
+use crate::memory::{Dma, DmaFault, GuestMemory};
 
 /// The reason that a ring cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

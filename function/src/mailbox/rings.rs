@@ -12,7 +12,7 @@ use super::{
     Request,
 };
 use crate::layout::{RegisterLayout, RingRegister};
-use crate::memory::GuestMemory;
+use crate::memory::{Dma, GuestMemory};
 
 /// The two rings and their registers.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::control::mock::MockDataPlane;
 use crate::control::Profile;
 use crate::layout::MailboxRing::{Arq, Atq};
 use crate::layout::RingRegister::{Bah, Bal, Head, Len, Tail};
-use crate::memory::GuestMemory;
+use crate::memory::{Dma, GuestMemory};
 use crate::testing::{ram, RAM, RAM_LEN};
 
 const LEN: u32 = 64;

@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! One file of the client, mapped as a whole and shared by all regions inside it.
+//! The client's files, each mapped as a whole and shared by all regions inside it.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{fcntl_get_seals, fstat, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
 use thiserror::Error;
+use vm_memory::mmap::MmapRegionError;
+use vm_memory::{FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
 
 /// The largest file that is mapped, in bytes: 1 TiB of guest memory.
 pub(super) const MAX_FILE_LEN: u64 = 1 << 40;
+
+/// The maximum number of files that are mapped at a time, each of which stays open. QEMU has one for
+/// each memory backend: a machine has at most 256 memory devices.
+pub const MAX_FILES: usize = 320;
 
 /// The reason that a file cannot back guest memory.
 #[derive(Debug, Error)]
@@ -35,15 +44,12 @@ pub enum FileMappingError {
     /// The file is larger than the supported maximum.
     #[error("the file has {0} bytes: at most {MAX_FILE_LEN} are mapped")]
     TooLarge(u64),
+    /// Too many files are mapped.
+    #[error("{MAX_FILES} files are mapped: no room for another")]
+    TooMany,
     /// The host returned an error.
     #[error("mapping the file: {0}")]
-    Io(io::Error),
-}
-
-impl From<io::Error> for FileMappingError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
+    Io(#[source] io::Error),
 }
 
 impl From<rustix::io::Errno> for FileMappingError {
@@ -52,66 +58,167 @@ impl From<rustix::io::Errno> for FileMappingError {
     }
 }
 
+impl From<MmapRegionError> for FileMappingError {
+    fn from(error: MmapRegionError) -> Self {
+        Self::Io(match error {
+            MmapRegionError::Mmap(error) => error,
+            other => io::Error::other(other),
+        })
+    }
+}
+
+/// The identity of a file: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Identity(u64, u64);
+
+/// The number of a mapped file in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileIndex(pub(super) u32);
+
 /// A whole file mapped into this process, shared with its other users.
-pub struct FileMapping {
-    map: MmapRaw,
-    id: (u64, u64),
-    len: u64,
+pub(super) struct FileMapping {
+    map: MmapRegion,
+    identity: Identity,
+    index: FileIndex,
 }
 
 impl FileMapping {
-    /// The identity of the file that a descriptor is open on: device and inode.
+    /// Its number in the table.
+    pub(super) fn index(&self) -> FileIndex {
+        self.index
+    }
+
+    /// The bytes of a range. `None` if it is not inside of the file.
+    #[inline]
+    pub(super) fn slice(&self, offset: u64, len: usize) -> Option<VolatileSlice<'_>> {
+        self.map.get_slice(usize::try_from(offset).ok()?, len).ok()
+    }
+}
+
+/// The files that regions are in.
+#[derive(Default)]
+pub(super) struct Files {
+    by_index: Vec<Option<Arc<FileMapping>>>,
+    by_identity: BTreeMap<Identity, FileIndex>,
+}
+
+impl Files {
+    /// The number of mapped files.
+    pub(super) fn len(&self) -> usize {
+        self.by_identity.len()
+    }
+
+    /// Returns the mapping of a file that contains a range, and creates it if there is none.
     ///
     /// # Errors
-    /// Fails when `fstat` fails.
-    pub fn id_of(fd: &OwnedFd) -> Result<(u64, u64), FileMappingError> {
-        let stat = fstat(fd)?;
-        Ok((stat.st_dev, stat.st_ino))
-    }
-
-    /// Maps a file.
-    ///
-    /// # Errors
-    /// Fails when the file could shrink, is too large, or the host returns an error.
-    pub fn new(fd: OwnedFd) -> Result<Self, FileMappingError> {
-        let id = Self::id_of(&fd)?;
-        let sealed = fcntl_get_seals(fd.as_fd()).unwrap_or(SealFlags::empty());
-        if !sealed.contains(SealFlags::SHRINK) {
-            return Err(FileMappingError::Unsealed);
+    /// Fails when the file could shrink, is too large, does not contain the range, or the host
+    /// returns an error.
+    pub(super) fn mapping(
+        &mut self,
+        fd: OwnedFd,
+        offset: u64,
+        len: u64,
+    ) -> Result<Arc<FileMapping>, FileMappingError> {
+        let stat = fstat(&fd)?;
+        let identity = Identity(stat.st_dev, stat.st_ino);
+        if let Some(mapping) = self.find(identity) {
+            // Its length when it was mapped: the file may have grown since.
+            contained(offset, len, mapping.map.size() as u64)?;
+            return Ok(Arc::clone(mapping));
         }
-        let len = u64::try_from(fstat(&fd)?.st_size).unwrap_or(0);
-        if len > MAX_FILE_LEN {
-            return Err(FileMappingError::TooLarge(len));
+        sealed(fd.as_fd())?;
+        // Only now: before the seal it could shrink.
+        let file_len = u64::try_from(fstat(&fd)?.st_size).unwrap_or(0);
+        if file_len > MAX_FILE_LEN {
+            return Err(FileMappingError::TooLarge(file_len));
         }
-        let map = MmapOptions::new().len(len as usize).map_raw(&fd)?;
-        Ok(Self { map, id, len })
+        contained(offset, len, file_len)?;
+        if self.len() >= MAX_FILES {
+            return Err(FileMappingError::TooMany);
+        }
+        let free = self.by_index.iter().position(Option::is_none);
+        let index = free.unwrap_or_else(|| {
+            self.by_index.push(None);
+            self.by_index.len() - 1
+        });
+        let mapping = Arc::new(FileMapping {
+            map: map_whole(fd.into(), file_len)?,
+            identity,
+            index: FileIndex(index as u32),
+        });
+        self.by_index[index] = Some(Arc::clone(&mapping));
+        self.by_identity.insert(identity, mapping.index);
+        Ok(mapping)
     }
 
-    /// The identity of this file: device and inode.
-    #[must_use]
-    pub fn id(&self) -> (u64, u64) {
-        self.id
+    fn find(&self, identity: Identity) -> Option<&Arc<FileMapping>> {
+        let index = self.by_identity.get(&identity)?;
+        self.by_index.get(index.0 as usize)?.as_ref()
     }
 
-    /// Checks that a range is inside of the file.
-    ///
-    /// # Errors
-    /// Fails when it is not.
-    pub fn check(&self, offset: u64, len: u64) -> Result<(), FileMappingError> {
-        match offset.checked_add(len) {
-            Some(end) if end <= self.len => Ok(()),
-            _ => Err(FileMappingError::Outside {
-                offset,
-                len,
-                file_len: self.len,
-            }),
+    /// Ends the use of a file by a region. The file is unmapped when it was the last one.
+    pub(super) fn release(&mut self, mapping: Arc<FileMapping>) {
+        let FileIndex(index) = mapping.index;
+        // Another reference is the table's.
+        if Arc::strong_count(&mapping) <= 2 {
+            self.by_identity.remove(&mapping.identity);
+            self.by_index[index as usize] = None;
         }
     }
 
-    /// The address of a byte that [`check`](Self::check) has found to be inside the file.
-    #[must_use]
-    pub(super) fn at(&self, offset: u64) -> *mut u8 {
-        debug_assert!(offset < self.len);
-        self.map.as_mut_ptr().wrapping_add(offset as usize)
+    /// Unmaps all files.
+    pub(super) fn clear(&mut self) {
+        self.by_identity.clear();
+        self.by_index.clear();
     }
+
+    /// The bytes of a range of a file. `None` if there is no such file, or the range is not inside
+    /// of it.
+    #[inline]
+    pub(super) fn slice(
+        &self,
+        index: FileIndex,
+        offset: u64,
+        len: usize,
+    ) -> Option<VolatileSlice<'_>> {
+        self.by_index
+            .get(index.0 as usize)?
+            .as_ref()?
+            .slice(offset, len)
+    }
+}
+
+/// Maps a whole file. `vm-memory` maps without reservation by default; an access to a huge page that
+/// the host does not have would then kill the device process.
+fn map_whole(file: File, len: u64) -> Result<MmapRegion, FileMappingError> {
+    let prot = ProtFlags::READ | ProtFlags::WRITE;
+    let region = MmapRegion::build(
+        Some(FileOffset::new(file, 0)),
+        len as usize,
+        prot.bits() as i32,
+        MapFlags::SHARED.bits() as i32,
+    )?;
+    Ok(region)
+}
+
+/// Checks that a file cannot shrink.
+fn sealed(fd: BorrowedFd<'_>) -> Result<(), FileMappingError> {
+    let seals = fcntl_get_seals(fd).unwrap_or(SealFlags::empty());
+    seals
+        .contains(SealFlags::SHRINK)
+        .then_some(())
+        .ok_or(FileMappingError::Unsealed)
+}
+
+/// Checks that a range is inside of a file.
+fn contained(offset: u64, len: u64, file_len: u64) -> Result<(), FileMappingError> {
+    offset
+        .checked_add(len)
+        .filter(|&end| end <= file_len)
+        .map(drop)
+        .ok_or(FileMappingError::Outside {
+            offset,
+            len,
+            file_len,
+        })
 }

@@ -1,11 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
+mod backend;
+mod hostile;
+
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::testing::sealed;
 use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
 use zerocopy::little_endian::U64;
+
+/// Accesses to a page by its place.
+impl GuestMemory {
+    fn read_in(&self, place: &Place, offset: usize, buf: &mut [u8]) -> Option<()> {
+        let slice = self.slice_in(place, offset, buf.len(), false)?;
+        assert_eq!(slice.copy_to(buf), buf.len());
+        Some(())
+    }
+
+    fn write_in(&self, place: &Place, offset: usize, buf: &[u8]) -> Option<()> {
+        self.slice_in(place, offset, buf.len(), true)?
+            .copy_from(buf);
+        Some(())
+    }
+
+    fn publish_u64_in(&self, place: &Place, offset: usize, value: u64) -> Option<()> {
+        let slice = self.slice_in(place, offset, 8, true)?;
+        vm_memory::Bytes::store(&slice, value.to_le(), 0, Ordering::Release).ok()
+    }
+
+    fn publish_u32_in(&self, place: &Place, offset: usize, value: u32) -> Option<()> {
+        let slice = self.slice_in(place, offset, 4, true)?;
+        vm_memory::Bytes::store(&slice, value.to_le(), 0, Ordering::Release).ok()
+    }
+}
 
 /// The cached place of a page.
 fn remembered(mem: &GuestMemory, page: u64) -> Option<Place> {

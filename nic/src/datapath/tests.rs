@@ -22,6 +22,7 @@ use zerocopy::little_endian::{U16, U64};
 use super::*;
 use crate::dataplane::{DataPlane, QueueId, Ring, SchedMode};
 use crate::drops::Drop;
+use crate::memory::Dma;
 use crate::testing::{ram, RAM};
 use crate::wire::mock::{FarEnd, MockPort};
 use crate::wire::PortCaps;

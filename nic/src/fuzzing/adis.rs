@@ -6,6 +6,7 @@ use adit_uapi::regs::adi::{FRAMES, KICK};
 use adit_uapi::virtchnl2::op;
 
 use super::Choices;
+use crate::memory::Dma;
 use crate::pasid::testing::{READ_ONLY as RO, READ_WRITE};
 use crate::testing::adi::{frame, AdiDriver, IOVA, LEN};
 use crate::testing::guest::{wanted, Guest};

@@ -8,7 +8,7 @@ use super::rings::accounts;
 use super::Choices;
 use crate::control::{AdiLimits, Profile};
 use crate::function::Function;
-use crate::memory::Access;
+use crate::memory::{Access, Dma};
 use crate::pasid::Root;
 use crate::pci::DEFAULT_ID;
 use crate::testing::{sealed, RAM, RAM_LEN};

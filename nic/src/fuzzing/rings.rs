@@ -11,6 +11,7 @@ use super::Choices;
 use crate::datapath::{Datapath, Limits};
 use crate::dataplane::{DataPlane, QueueConfig, QueueId, QueueKind, Ring, SchedMode};
 use crate::forwarding::Forwarding;
+use crate::memory::Dma;
 use crate::testing::{ram, RAM, RAM_LEN};
 use crate::wire::mock::{FarEnd, MockPort};
 use crate::wire::{Port, PortCaps};

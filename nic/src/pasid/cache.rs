@@ -3,17 +3,22 @@
 //!
 //! Three direct-mapped tables: page tables by PASID, lowest-level tables by PASID and 2 MiB, pages
 //! by PASID and 4 KiB. An entry belongs to the burst that created it; [`Translator::flush`] begins
-//! the next burst, which makes all entries stale at once. An entry also holds the page's address in
-//! this process, so that an access to a cached page needs no lookup in the map of guest memory.
+//! the next burst, which makes all entries stale at once. An entry also holds the page's place in its
+//! file, so that an access to a cached page needs no lookup in the map of guest memory.
 
 use std::cell::Cell;
 
+use vm_memory::VolatileSlice;
+
 use super::root::{RootQuery, Tables};
-use super::walk::{self, Descent, LowestTable, Page, PageTable, PAGE_SHIFT};
+use super::walk::{self, Descent, LowestTable, Page, PageTable, Rights, PAGE_SHIFT};
 use super::{Pasid, Root, TranslationFault};
-use crate::memory::{GuestMemory, Nearby, Place, View, PAGE_LEN};
+use crate::memory::{Access, GuestMemory, Nearby, Place, Request, View, PAGE_LEN};
 
 const _: () = assert!(PAGE_LEN == 1 << PAGE_SHIFT);
+
+/// The burst of entries that are not in use.
+const NO_BURST: u64 = 0;
 
 const CONTEXTS: usize = 64;
 const LOWEST: usize = 256;
@@ -22,56 +27,64 @@ const PAGES: usize = 1024;
 const LOWEST_SHIFT: u32 = 21;
 
 /// A cache entry: its burst, its key and its value.
-#[derive(Clone, Copy)]
 struct Entry<T> {
-    burst: u64,
-    pasid: u32,
-    tag: u64,
-    value: T,
+    burst: Cell<u64>,
+    tag: Cell<u64>,
+    pasid: Cell<u32>,
+    value: Cell<T>,
 }
 
 /// A direct-mapped table of `N` entries, a power of two.
-struct Map<T: Copy, const N: usize>(Box<[Cell<Option<Entry<T>>>; N]>);
+struct Map<T, const N: usize>(Box<[Entry<T>; N]>);
 
 impl<T: Copy, const N: usize> Map<T, N> {
-    fn new() -> Self {
+    /// An empty table: `unused` is the value of entries that belong to no burst.
+    fn new(unused: T) -> Self {
         const { assert!(N.is_power_of_two()) };
-        Self(Box::new([const { Cell::new(None) }; N]))
+        Self(Box::new(std::array::from_fn(|_| Entry {
+            burst: Cell::new(NO_BURST),
+            tag: Cell::new(0),
+            pasid: Cell::new(0),
+            value: Cell::new(unused),
+        })))
     }
 
-    fn slot(&self, pasid: Pasid, tag: u64) -> &Cell<Option<Entry<T>>> {
+    #[inline]
+    fn slot(&self, pasid: Pasid, tag: u64) -> &Entry<T> {
         // PASIDs and page numbers are both consecutive: neighbours must use different slots.
         let mixed = tag ^ (u64::from(pasid.get()) << 5) ^ u64::from(pasid.get());
         &self.0[mixed as usize % N]
     }
 
-    fn get(&self, burst: u64, pasid: Pasid, tag: u64) -> Option<T> {
-        let entry = self.slot(pasid, tag).get()?;
-        (entry.burst == burst && entry.pasid == pasid.get() && entry.tag == tag)
-            .then_some(entry.value)
+    #[inline]
+    // The value is not copied as a part of an `Option`, which costs more than the rest of an access.
+    fn get(&self, burst: u64, pasid: Pasid, tag: u64) -> Option<&Cell<T>> {
+        let entry = self.slot(pasid, tag);
+        (entry.burst.get() == burst && entry.pasid.get() == pasid.get() && entry.tag.get() == tag)
+            .then_some(&entry.value)
     }
 
     fn put(&self, burst: u64, pasid: Pasid, tag: u64, value: T) {
-        self.slot(pasid, tag).set(Some(Entry {
-            burst,
-            pasid: pasid.get(),
-            tag,
-            value,
-        }));
+        let entry = self.slot(pasid, tag);
+        entry.burst.set(burst);
+        entry.pasid.set(pasid.get());
+        entry.tag.set(tag);
+        entry.value.set(value);
     }
 }
 
-/// A cached page, and its place in this process if it has one.
+/// A cached page, and its place in a file.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
-    page: Page,
-    pub(super) place: Option<Place>,
+    address: u64,
+    rights: Access,
+    pub(super) place: Place,
 }
 
 impl Known {
     /// The page's guest-physical address.
     pub(super) fn address(&self) -> u64 {
-        self.page.address
+        self.address
     }
 }
 
@@ -106,10 +119,24 @@ impl Translator {
     pub fn new(query: Option<RootQuery>) -> Self {
         Self {
             tables: Tables::new(query),
-            burst: 0,
-            contexts: Map::new(),
-            lowest: Map::new(),
-            pages: Map::new(),
+            burst: NO_BURST + 1,
+            contexts: Map::new(PageTable {
+                top: 0,
+                levels: 0,
+                stage: walk::Stage::First,
+            }),
+            lowest: Map::new(LowestTable {
+                address: 0,
+                rights: Rights {
+                    read: false,
+                    write: false,
+                },
+            }),
+            pages: Map::new(Known {
+                address: 0,
+                rights: Access::NONE,
+                place: Place::NOWHERE,
+            }),
             nearby: Cell::new(None),
             hits: Cell::default(),
             walks: Cell::default(),
@@ -159,8 +186,30 @@ impl Translator {
             .map(|known| known.address())
     }
 
-    /// Translates like [`translate`](Self::translate), and adds the page's place in this process.
-    #[inline]
+    /// Returns the bytes of an access within a page, if the page is cached, permits the access and
+    /// has a place in a file.
+    // Inline, so that the bytes are copied from registers.
+    #[inline(always)]
+    pub(super) fn cached<'a>(
+        &self,
+        memory: &'a GuestMemory,
+        pasid: Pasid,
+        part: Request,
+    ) -> Option<VolatileSlice<'a>> {
+        let known = self
+            .pages
+            .get(self.burst, pasid, part.iova >> PAGE_SHIFT)?
+            .get();
+        if !known.rights.permits(part.write) {
+            return None;
+        }
+        let offset = part.iova as usize % PAGE_LEN;
+        let slice = memory.slice_in(&known.place, offset, part.len, part.write)?;
+        count(&self.hits);
+        Some(slice)
+    }
+
+    /// Translates like [`translate`](Self::translate), and adds the page's place.
     pub(super) fn find(
         &self,
         memory: &GuestMemory,
@@ -171,11 +220,14 @@ impl Translator {
         let known = match self.pages.get(self.burst, pasid, iova >> PAGE_SHIFT) {
             Some(known) => {
                 count(&self.hits);
-                Ok(known)
+                Ok(known.get())
             }
             None => self.learn(memory, pasid, iova),
         };
-        let checked = known.and_then(|known| known.page.rights.check(write).map(|()| known));
+        let checked = known.and_then(|known| {
+            let permitted = known.rights.permits(write).then_some(known);
+            permitted.ok_or(TranslationFault::Permission)
+        });
         if checked.is_err() {
             count(&self.faults);
         }
@@ -192,15 +244,20 @@ impl Translator {
         count(&self.walks);
         let view = View::new(memory, &self.nearby);
         let page = self.walk(&view, pasid, iova)?;
-        let place = view.place(page.address);
-        let known = Known { page, place };
+        let place = view.place(page.address).unwrap_or(Place::NOWHERE);
+        let Rights { read, write } = page.rights;
+        let known = Known {
+            address: page.address,
+            rights: Access { read, write },
+            place,
+        };
         self.pages.put(self.burst, pasid, iova >> PAGE_SHIFT, known);
         Ok(known)
     }
 
     fn walk(&self, memory: &View<'_>, pasid: Pasid, iova: u64) -> Result<Page, TranslationFault> {
         let table = match self.contexts.get(self.burst, pasid, 0) {
-            Some(table) => table,
+            Some(table) => table.get(),
             None => {
                 let root = self.root().ok_or(TranslationFault::NoRootTable)?;
                 let table = walk::resolve(memory, root, pasid)?;
@@ -210,7 +267,7 @@ impl Translator {
         };
         let tag = iova >> LOWEST_SHIFT;
         let lowest = match self.lowest.get(self.burst, pasid, tag) {
-            Some(lowest) => lowest,
+            Some(lowest) => lowest.get(),
             None => match walk::descend(memory, &table, iova)? {
                 Descent::Page(page) => return Ok(page),
                 Descent::Table(lowest) => {

@@ -1,176 +1,197 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The address space of a queue: the function's, or that of a PASID.
 
-use super::cache::Known;
+use vm_memory::guest_memory::GuestMemorySliceIterator;
+use vm_memory::{GuestAddress, GuestMemoryResult, Permissions, VolatileSlice};
+
 use super::{Pasid, TranslationFault, Translator};
-use crate::memory::{Dma, DmaFault, FaultCause, GuestMemory};
+use crate::memory::{Dma, DmaFault, FaultCause, GuestMemory, Pieces, Regions, Request};
 
 const PAGE: u64 = 1 << super::walk::PAGE_SHIFT;
 
 /// The address space of a queue.
 #[derive(Clone, Copy)]
-pub struct AddressSpace<'a> {
-    memory: &'a GuestMemory,
-    translation: Option<(&'a Translator, Pasid)>,
+pub enum AddressSpace<'a> {
+    /// The function's own.
+    Function(&'a GuestMemory),
+    /// That of a PASID.
+    Pasid(PasidSpace<'a>),
 }
 
 impl<'a> AddressSpace<'a> {
     /// The address space of a PASID, or the function's own without one.
     #[must_use]
     pub fn new(memory: &'a GuestMemory, translator: &'a Translator, pasid: Option<Pasid>) -> Self {
-        Self {
-            memory,
-            translation: pasid.map(|pasid| (translator, pasid)),
+        match pasid {
+            None => Self::Function(memory),
+            Some(pasid) => Self::Pasid(PasidSpace {
+                memory,
+                translator,
+                pasid,
+            }),
         }
     }
 }
 
-/// One access with a PASID.
-struct Access<'a> {
+/// The address space of a PASID.
+#[derive(Clone, Copy)]
+pub struct PasidSpace<'a> {
     memory: &'a GuestMemory,
     translator: &'a Translator,
     pasid: Pasid,
-    write: bool,
 }
 
-impl Access<'_> {
-    /// Returns the page that contains the bytes at `iova`.
+impl<'a> PasidSpace<'a> {
+    /// The part of an access that lies within its first page.
     #[inline]
-    fn page(&self, iova: u64, len: usize) -> Result<Known, DmaFault> {
-        self.translator
-            .find(self.memory, self.pasid, iova, self.write)
-            .map_err(|fault| self.fault(iova, len, FaultCause::Translation(fault)))
-    }
-
-    fn fault(&self, iova: u64, len: usize, cause: FaultCause) -> DmaFault {
-        DmaFault {
-            iova,
-            len,
-            write: self.write,
-            cause,
+    fn in_page(request: Request) -> Request {
+        let room = (PAGE - request.iova % PAGE) as usize;
+        Request {
+            len: request.len.min(room),
+            ..request
         }
     }
 
-    /// Splits an access into pieces that lie within a page each: the offset in the buffer, the
-    /// address and the length. An access that wraps around the address space continues at 0.
-    fn pieces(iova: u64, len: usize) -> impl Iterator<Item = (usize, u64, usize)> {
-        let mut done = 0;
-        std::iter::from_fn(move || {
-            let at = iova.wrapping_add(done as u64);
-            let n = ((PAGE - at % PAGE) as usize).min(len - done);
-            let piece = (done, at, n);
-            done += n;
-            (n > 0).then_some(piece)
+    /// Calls `f` with the bytes of a page that is not cached, or with the first of those that are
+    /// contiguous in this process if the page is not.
+    #[cold]
+    fn learn<R>(
+        &self,
+        part: Request,
+        f: impl FnOnce(VolatileSlice<'a>) -> R,
+    ) -> Result<R, FaultCause> {
+        let page = (self.translator).find(self.memory, self.pasid, part.iova, part.write)?;
+        let offset = part.iova % PAGE;
+        let slice = (self.memory).slice_in(&page.place, offset as usize, part.len, part.write);
+        if let Some(slice) = slice {
+            return Ok(f(slice));
+        }
+        let untranslated = Request {
+            iova: page.address() | offset,
+            ..part
+        };
+        let found = self.memory.with_piece(untranslated, f);
+        found.map_err(|cause| match cause {
+            FaultCause::Unmapped | FaultCause::Permission => TranslationFault::NoMemory.into(),
+            other => other,
         })
+    }
+}
+
+impl Dma for PasidSpace<'_> {
+    #[inline]
+    fn with_piece<'a, R>(
+        &'a self,
+        request: Request,
+        f: impl FnOnce(VolatileSlice<'a>) -> R,
+    ) -> Result<R, FaultCause> {
+        let part = Self::in_page(request);
+        match self.translator.cached(self.memory, self.pasid, part) {
+            Some(slice) => Ok(f(slice)),
+            None => self.learn(part, f),
+        }
+    }
+
+    /// The fault of the part of an access that lies within a page.
+    #[cold]
+    fn fault(&self, request: Request, done: usize, cause: FaultCause) -> DmaFault {
+        Self::in_page(request.after(done)).fault(cause)
     }
 
     /// Checks a write that crosses pages, so that it happens as a whole or not at all.
-    fn check(&self, iova: u64, len: usize) -> Result<(), DmaFault> {
-        if iova % PAGE + len as u64 > PAGE {
-            for (_, at, n) in Self::pieces(iova, len) {
-                self.page(at, n)?;
+    #[inline]
+    fn check(&self, request: Request) -> Result<(), DmaFault> {
+        let Self {
+            translator,
+            memory,
+            pasid,
+        } = *self;
+        if request.iova % PAGE + request.len as u64 > PAGE {
+            let mut done = 0;
+            while done < request.len {
+                let part = Self::in_page(request.after(done));
+                translator
+                    .find(memory, pasid, part.iova, true)
+                    .map_err(|fault| part.fault(fault.into()))?;
+                done += part.len;
             }
         }
         Ok(())
     }
-}
 
-/// Converts a fault of guest memory after a translation to the untranslated address.
-fn at(iova: u64) -> impl Fn(DmaFault) -> DmaFault {
-    move |fault| DmaFault {
-        iova,
-        cause: match fault.cause {
-            FaultCause::Unmapped | FaultCause::Permission => {
-                FaultCause::Translation(TranslationFault::NoMemory)
-            }
-            other => other,
-        },
-        ..fault
+    #[inline]
+    fn check_word(&self, request: Request) -> Result<(), DmaFault> {
+        match request.iova % request.len as u64 {
+            0 => Ok(()),
+            _ => Err(request.fault(FaultCause::Misaligned)),
+        }
     }
 }
 
-impl AddressSpace<'_> {
-    fn access(&self, write: bool) -> Option<Access<'_>> {
-        self.translation.map(|(translator, pasid)| Access {
-            memory: self.memory,
-            translator,
-            pasid,
-            write,
-        })
-    }
+/// Calls a method of the address space that it is.
+macro_rules! dispatch {
+    ($self:ident.$method:ident($($argument:expr),*)) => {
+        match $self {
+            Self::Function(memory) => memory.$method($($argument),*),
+            Self::Pasid(space) => space.$method($($argument),*),
+        }
+    };
 }
 
 impl Dma for AddressSpace<'_> {
+    fn with_piece<'a, R>(
+        &'a self,
+        request: Request,
+        f: impl FnOnce(VolatileSlice<'a>) -> R,
+    ) -> Result<R, FaultCause> {
+        dispatch!(self.with_piece(request, f))
+    }
+
+    fn fault(&self, request: Request, done: usize, cause: FaultCause) -> DmaFault {
+        dispatch!(self.fault(request, done, cause))
+    }
+
+    fn check(&self, request: Request) -> Result<(), DmaFault> {
+        dispatch!(self.check(request))
+    }
+
+    fn check_word(&self, request: Request) -> Result<(), DmaFault> {
+        dispatch!(self.check_word(request))
+    }
+
+    // These distinguish the address spaces once instead of for each piece.
+
     fn read(&self, iova: u64, buf: &mut [u8]) -> Result<(), DmaFault> {
-        let Some(access) = self.access(false) else {
-            return self.memory.read(iova, buf);
-        };
-        for (done, from, n) in Access::pieces(iova, buf.len()) {
-            let page = access.page(from, n)?;
-            let (offset, piece) = (from % PAGE, &mut buf[done..done + n]);
-            let known = page.place.as_ref();
-            if known
-                .and_then(|at| self.memory.read_in(at, offset as usize, piece))
-                .is_none()
-            {
-                let read = self.memory.read(page.address() | offset, piece);
-                read.map_err(at(from))?;
-            }
-        }
-        Ok(())
+        dispatch!(self.read(iova, buf))
     }
 
     fn write(&self, iova: u64, buf: &[u8]) -> Result<(), DmaFault> {
-        let Some(access) = self.access(true) else {
-            return self.memory.write(iova, buf);
-        };
-        access.check(iova, buf.len())?;
-        for (done, to, n) in Access::pieces(iova, buf.len()) {
-            let page = access.page(to, n)?;
-            let (offset, piece) = (to % PAGE, &buf[done..done + n]);
-            let known = page.place.as_ref();
-            if known
-                .and_then(|at| self.memory.write_in(at, offset as usize, piece))
-                .is_none()
-            {
-                let write = self.memory.write(page.address() | offset, piece);
-                write.map_err(at(to))?;
-            }
-        }
-        Ok(())
+        dispatch!(self.write(iova, buf))
     }
 
     fn publish_u64(&self, iova: u64, value: u64) -> Result<(), DmaFault> {
-        let Some(access) = self.access(true) else {
-            return self.memory.publish_u64(iova, value);
-        };
-        if iova % 8 != 0 {
-            return Err(access.fault(iova, 8, FaultCause::Misaligned));
-        }
-        let page = access.page(iova, 8)?;
-        let (offset, known) = (iova % PAGE, page.place.as_ref());
-        match known.and_then(|at| self.memory.publish_u64_in(at, offset as usize, value)) {
-            Some(()) => Ok(()),
-            None => (self.memory)
-                .publish_u64(page.address() | offset, value)
-                .map_err(at(iova)),
-        }
+        dispatch!(self.publish_u64(iova, value))
     }
 
     fn publish_u32(&self, iova: u64, value: u32) -> Result<(), DmaFault> {
-        let Some(access) = self.access(true) else {
-            return self.memory.publish_u32(iova, value);
-        };
-        if iova % 4 != 0 {
-            return Err(access.fault(iova, 4, FaultCause::Misaligned));
-        }
-        let page = access.page(iova, 4)?;
-        let (offset, known) = (iova % PAGE, page.place.as_ref());
-        match known.and_then(|at| self.memory.publish_u32_in(at, offset as usize, value)) {
-            Some(()) => Ok(()),
-            None => (self.memory)
-                .publish_u32(page.address() | offset, value)
-                .map_err(at(iova)),
-        }
+        dispatch!(self.publish_u32(iova, value))
+    }
+}
+
+impl vm_memory::GuestMemory for AddressSpace<'_> {
+    type PhysicalMemory = Regions;
+    type Bitmap = ();
+
+    fn check_range(&self, at: GuestAddress, len: usize, access: Permissions) -> bool {
+        Pieces::permit(self, at, len, access)
+    }
+
+    fn get_slices<'a>(
+        &'a self,
+        at: GuestAddress,
+        len: usize,
+        access: Permissions,
+    ) -> GuestMemoryResult<impl GuestMemorySliceIterator<'a, ()>> {
+        Pieces::new(self, at, len, access)
     }
 }

@@ -8,7 +8,7 @@ use zerocopy::little_endian::U64;
 use super::vtd;
 use super::walk::{Rights, Stage};
 use super::Root;
-use crate::memory::GuestMemory;
+use crate::memory::{Dma, GuestMemory};
 
 const PAGE: u64 = 0x1000;
 /// The size of the PASID directory: 2^(3 + 7) entries, for 65,536 PASIDs.

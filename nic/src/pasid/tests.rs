@@ -293,6 +293,40 @@ fn memory_that_goes_away_within_a_burst_is_not_reached_any_more() {
     assert_eq!(cause(published), Err(gone));
 }
 
+#[test]
+fn an_address_space_is_memory_for_vm_memory() {
+    use vm_memory::{Bytes, GuestAddress, GuestMemory as _, GuestMemoryError, Permissions};
+
+    let mut guest = guest();
+    guest.attach(1, Stage::Second, 4);
+    guest.map(1, 0x1000, PAGES + 0x1000, READ_WRITE);
+    guest.map(1, 0x2000, PAGES, READ_WRITE);
+    guest.map(1, 0x3000, PAGES + 0x2000, READ_ONLY);
+    let space = guest.space(1);
+    let at = GuestAddress(0x1FFC);
+    space.write_slice(&[1, 2, 3, 4, 5, 6, 7, 8], at).unwrap();
+    let mut back = [0; 8];
+    space.read_slice(&mut back, at).unwrap();
+    assert_eq!(back, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(Dma::read_obj::<u8>(&guest.memory, PAGES), Ok(5));
+    assert!(space.check_range(GuestAddress(0x1000), 0x3000, Permissions::Read));
+    assert!(!space.check_range(GuestAddress(0x1000), 0x3000, Permissions::ReadWrite));
+    let refused = space.write_slice(&[0; 8], GuestAddress(0x2FFC));
+    let GuestMemoryError::IOError(refused) = refused.unwrap_err() else {
+        panic!("not the fault of the translation");
+    };
+    let fault = refused.downcast::<DmaFault>().unwrap();
+    assert_eq!(cause(Err(fault)), Err(TranslationFault::Permission));
+    assert_eq!(
+        Dma::read_obj::<u32>(&guest.memory, PAGES + 0xFFC),
+        Ok(0),
+        "nothing was written"
+    );
+    let own = AddressSpace::new(&guest.memory, &guest.translator, None);
+    own.write_slice(&[9], GuestAddress(PAGES)).unwrap();
+    assert_eq!(Dma::read_obj::<u8>(&guest.memory, PAGES), Ok(9));
+}
+
 /// A page of the model: its address, and `true` if it is writable.
 type Model = BTreeMap<u64, (u64, bool)>;
 

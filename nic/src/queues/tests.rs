@@ -14,7 +14,7 @@ use zerocopy::little_endian::{U16, U64};
 use super::*;
 use crate::dataplane::{Ring, SchedMode};
 use crate::frame::Frame;
-use crate::memory::{FaultCause, GuestMemory};
+use crate::memory::{Dma, FaultCause, GuestMemory};
 use crate::testing::{ram, RAM, RAM_LEN};
 
 const RING: u64 = RAM;

@@ -17,6 +17,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::guest::{Created, Guest};
 use crate::dataplane::QueueKind;
+use crate::memory::Dma;
 use crate::pasid::testing::READ_WRITE;
 use crate::pasid::walk::Stage;
 

@@ -20,7 +20,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::control::{AdiLimits, Profile};
 use crate::dataplane::QueueKind;
 use crate::function::Function;
-use crate::memory::{Access, GuestMemory};
+use crate::memory::{Access, Dma, GuestMemory};
 use crate::pasid::testing::GuestTables;
 use crate::pasid::RootQuery;
 use crate::pci::DEFAULT_ID;

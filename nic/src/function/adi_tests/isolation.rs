@@ -6,6 +6,7 @@ use adit_uapi::virtchnl2::{queue_type, ConfigRxQueues, ConfigTxQueues, RxqInfo, 
 use zerocopy::little_endian::U32;
 
 use super::*;
+use crate::memory::Dma;
 use crate::pasid::testing::READ_WRITE;
 use crate::testing::adi::{BUFFERS, IOVA, LEN, READ_ONLY, TX_DATA};
 

@@ -8,6 +8,7 @@ use adit_uapi::virtchnl2::{RssHash, RssKey, RssLut};
 
 use super::*;
 use crate::forwarding::RSS_KEY_LEN;
+use crate::memory::Dma;
 use crate::pasid::{Root, RootQuery};
 use crate::testing::adi::{IOVA, LEN};
 use crate::testing::guest::Created;

@@ -7,6 +7,7 @@ use adit_uapi::virtchnl2::adi::{op as adi_op, ConfigAdiCauseRing};
 
 use super::*;
 use crate::interrupts::SLEEP_AFTER_NS;
+use crate::memory::Dma;
 
 #[test]
 fn what_is_idle_falls_asleep_and_a_kick_wakes_it() {
