@@ -11,7 +11,6 @@ use anyhow::{bail, Context, Result};
 
 use crate::accel::Accel;
 use crate::end::{postmortem, End};
-use crate::flavour::Flavour;
 use crate::image::Image;
 use crate::link::{Link, Remote};
 pub use crate::machine::GuestConfig;
@@ -61,8 +60,7 @@ pub struct Guest {
     pub boot_time: Duration,
     /// The running kernel's release.
     pub kernel: String,
-    /// Its flavour.
-    pub flavour: Flavour,
+    pace: u32,
 }
 
 impl Guest {
@@ -115,7 +113,8 @@ impl Guest {
             Ok(connected) => connected,
             Err(error) => return Err(error.context(postmortem(&run))),
         };
-        let boot_timeout = config.boot_timeout * image.flavour.pace();
+        let pace = config.pace(image.flavour);
+        let boot_timeout = config.boot_timeout * pace;
         let kernel = loop {
             if let Ok(kernel) = greeted.recv_timeout(Duration::from_millis(50)) {
                 break kernel;
@@ -149,7 +148,7 @@ impl Guest {
             accel,
             boot_time,
             kernel,
-            flavour: image.flavour,
+            pace,
         })
     }
 
@@ -320,6 +319,12 @@ impl Guest {
                 );
             }
         }
+    }
+
+    /// Returns the factor by which operations may take longer than with a stock kernel on a machine
+    /// without other guests.
+    pub fn pace(&self) -> u32 {
+        self.pace
     }
 
     /// Returns the entrance for commands at the other end of the wire.

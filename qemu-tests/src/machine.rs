@@ -35,6 +35,9 @@ pub struct GuestConfig {
     pub nics_may_end: bool,
     /// Timeout of the boot of a stock kernel.
     pub boot_timeout: Duration,
+    /// Factor by which operations may take longer than on a machine without other guests, apart
+    /// from that of the kernel's flavour.
+    pub pace: u32,
 }
 
 impl Default for GuestConfig {
@@ -51,11 +54,18 @@ impl Default for GuestConfig {
             hot_plug: false,
             nics_may_end: false,
             boot_timeout: Duration::from_secs(120),
+            pace: 1,
         }
     }
 }
 
 impl GuestConfig {
+    /// Returns the factor by which operations may take longer than with a stock kernel on a machine
+    /// without other guests.
+    pub(crate) fn pace(&self, flavour: Flavour) -> u32 {
+        flavour.pace() * self.pace
+    }
+
     /// Returns QEMU's command line. Its QMP sockets are `qmp.sock` for the device process,
     /// `events.sock` for [`crate::monitor`] and `monitor.sock` for users and selftests.
     pub(crate) fn qemu_args(&self, accel: Accel, flavour: Flavour) -> Vec<String> {
@@ -66,7 +76,7 @@ impl GuestConfig {
             "console=ttyS0 intel_iommu=on,sm_on iommu=pt panic=-1 loglevel=6 net.ifnames=0 \
          no_timer_check random.trust_cpu=on adit.driver={} adit.pace={} {} {}",
             self.driver,
-            flavour.pace(),
+            self.pace(flavour),
             flavour.kernel_args(),
             self.kernel_args.join(" ")
         );

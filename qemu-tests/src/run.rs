@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::paths;
 use crate::sandbox::Entrance;
 
-/// Number of run folders kept for later inspection.
-const KEPT_RUNS: usize = 8;
+/// Number of run folders kept for later inspection: more than the guests of one run of the tests.
+const KEPT_RUNS: usize = 32;
 
 /// The name of the note.
 const NOTE: &str = "run.json";
@@ -58,18 +59,27 @@ pub fn new_folder() -> Result<PathBuf> {
             let _ = fs::remove_dir_all(path);
         }
     }
-    let pid = std::process::id();
-    let mut path = guests.join(format!("run-{pid}"));
-    let mut number = 1;
-    while path.exists() {
-        number += 1;
-        path = guests.join(format!("run-{pid}-{number}"));
-    }
-    fs::create_dir(&path)?;
+    let path = unique(&guests, &format!("run-{}", std::process::id()))
+        .with_context(|| format!("cannot create a folder in {}", guests.display()))?;
     let latest = guests.join("latest");
     let _ = fs::remove_file(&latest);
     let _ = symlink(&path, latest);
     Ok(path)
+}
+
+/// Creates a folder of that name, with a number if there is one; several threads may do so at a time.
+fn unique(parent: &Path, name: &str) -> io::Result<PathBuf> {
+    let mut path = parent.join(name);
+    let mut number = 1;
+    loop {
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                number += 1;
+                path = parent.join(format!("{name}-{number}"));
+            }
+            result => return result.map(|()| path),
+        }
+    }
 }
 
 /// Returns the entrance to the wire of the most recently started guest that still runs.

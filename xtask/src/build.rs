@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Prerequisites of a boot, built if they do not exist.
 
+use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -58,40 +59,111 @@ pub(crate) fn set_up(flavour: Flavour) -> Result<(Tree, Image)> {
     Ok((tree, image))
 }
 
-/// Returns the device process, built in release mode; `ADIT_NIC` gives a binary built in another
-/// way, such as with a sanitizer.
-pub(crate) fn nic() -> Result<PathBuf> {
-    if let Some(binary) = std::env::var_os("ADIT_NIC") {
-        return std::path::absolute(binary).context("ADIT_NIC");
+/// Cargo profile that programs are built with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Profile {
+    /// As they are installed.
+    #[default]
+    Release,
+    /// As for tests: with debug assertions.
+    Dev,
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Release => "release",
+            Self::Dev => "dev",
+        })
     }
-    release("adit-nic", "adit-nic")
 }
 
-/// Returns the `adit` command, copied to where the guest finds it (`/scratch/bin`).
-pub(crate) fn cli() -> Result<PathBuf> {
-    let binary = release("adit-cli", "adit")?;
-    share(&binary, "bin", "adit")?;
-    Ok(binary)
+/// The programs that run in the guest and beside it.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// The device process; `ADIT_NIC` gives a binary built in another way, such as with a
+    /// sanitizer.
+    pub(crate) nic: PathBuf,
+    /// The `adit` command. A copy is where the guest finds it (`/scratch/bin`).
+    pub(crate) adit: PathBuf,
+    /// The profile of both.
+    pub(crate) profile: Profile,
 }
 
-/// Returns a binary, built in release mode.
-fn release(package: &str, binary: &str) -> Result<PathBuf> {
-    let status = cargo()
-        .args(["build", "--release"])
-        .args(["--package", package, "--bin", binary])
-        .status()
-        .context("cannot start cargo")?;
-    ensure!(status.success(), "{binary} does not build: see above");
-    Ok(paths::target().join("release").join(binary))
+/// Returns the programs, built with this profile.
+pub(crate) fn programs(profile: Profile) -> Result<Programs> {
+    let mut command = cargo();
+    command.args(["build", "--bin", "adit", "--bin", "adit-nic"]);
+    command.args(match profile {
+        Profile::Release => &[
+            "--release",
+            "--package",
+            "adit-cli",
+            "--package",
+            "adit-nic",
+        ][..],
+        // Cargo unites the features that the selected packages and targets require of their
+        // dependencies. With all packages and a test these are the features of `cargo test`, so that
+        // what that has compiled is used.
+        Profile::Dev => &["--workspace", "--test", "c_header"],
+    });
+    let status = command.status().context("cannot start cargo")?;
+    ensure!(
+        status.success(),
+        "adit or adit-nic does not build: see above"
+    );
+    let folder = paths::target().join(match profile {
+        Profile::Release => "release",
+        Profile::Dev => "debug",
+    });
+    let (nic, adit) = (folder.join("adit-nic"), folder.join("adit"));
+    share(&stripped(&adit), "bin", "adit")?;
+    Ok(Programs {
+        nic: match std::env::var_os("ADIT_NIC") {
+            Some(binary) => std::path::absolute(binary).context("ADIT_NIC")?,
+            None => nic,
+        },
+        adit,
+        profile,
+    })
 }
 
-/// Copies a file into a folder of the scratch space that the guest shares.
+/// Returns a copy of a program without debug information, which the guest would read and copy into
+/// containers; of a host without strip(1), the program itself.
+fn stripped(program: &Path) -> PathBuf {
+    let time = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
+    let copy = program.with_extension("stripped");
+    if time(&copy) > time(program) {
+        return copy;
+    }
+    let partial = program.with_extension(std::process::id().to_string());
+    let strip = Command::new("strip")
+        .args(["--strip-debug", "-o"])
+        .args([partial.as_path(), program])
+        .status();
+    let done = strip.is_ok_and(|status| status.success()) && fs::rename(&partial, &copy).is_ok();
+    if done {
+        copy
+    } else {
+        program.to_owned()
+    }
+}
+
+/// Copies a file into a folder of the scratch space that the guest shares. An equal copy is left as
+/// it is, and another one is replaced by one call of rename(2): another guest may be using it.
 fn share(file: &Path, folder: &str, name: &str) -> Result<()> {
     let shared = paths::scratch()?.join(folder);
-    fs::create_dir_all(&shared)
-        .and_then(|()| fs::copy(file, shared.join(name)))
-        .with_context(|| format!("cannot write {}", shared.display()))?;
-    Ok(())
+    let copy = shared.join(name);
+    let partial = shared.join(format!("{name}.{}", std::process::id()));
+    let write = || {
+        if fs::read(file)? == fs::read(&copy).unwrap_or_default() {
+            return Ok(());
+        }
+        fs::create_dir_all(&shared)?;
+        fs::copy(file, &partial)?;
+        fs::rename(&partial, &copy)
+    };
+    write().with_context(|| format!("cannot write {}", copy.display()))
 }
 
 /// Returns the kernel module, built for the guest's kernel and copied to where the guest finds it

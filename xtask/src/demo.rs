@@ -9,7 +9,7 @@ use adit_qemu_tests::nic::{Nic, METRICS};
 use adit_qemu_tests::wire;
 use anyhow::{bail, ensure, Context, Result};
 
-use crate::build;
+use crate::build::{self, Profile};
 
 /// The page that is sent over the wire.
 const PAGE: &str = "Hello from the guest, through the stock idpf driver.";
@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<u8> {
     say("1. Set-up: the Debian tree (cached after the first time) and adit-nic");
     let (tree, image) = build::set_up(Flavour::Stock)?;
     let nic = Nic::Adit {
-        binary: build::nic()?,
+        binary: build::programs(Profile::Release)?.nic,
         args: Vec::new(),
     };
     tell(&format!("tree {}", tree.root.display()));

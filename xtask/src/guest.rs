@@ -11,7 +11,7 @@ use adit_qemu_tests::nic::Nic;
 use adit_qemu_tests::proto::{Frame, Kind};
 use anyhow::Result;
 
-use crate::build;
+use crate::build::{self, Profile};
 use crate::terminal::{self, RawMode};
 
 /// Status for a process besides QEMU, such as adit-nic, that exited before the command did.
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// in kernel code and has IOMMUFD
     #[arg(long, default_value_t)]
     kernel: Flavour,
+    /// The profile that adit and adit-nic are built with
+    #[arg(long, default_value_t)]
+    profile: Profile,
     /// Give the emulated IOMMU first-stage page tables, which the kernel then uses
     #[arg(long)]
     first_stage: bool,
@@ -73,11 +76,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.driver == "adit" {
         build::module(&tree, args.kernel)?;
     }
-    build::cli()?;
+    let programs = build::programs(args.profile)?;
     let nics = match args.nic.as_str() {
         "none" => Vec::new(),
         "adit" => vec![Nic::Adit {
-            binary: build::nic()?,
+            binary: programs.nic,
             args: args.nic_args.clone(),
         }],
         device => vec![Nic::Qemu {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The selftests in the guest: one boot for most of them, reboots at its end, and other machines
-//! for those about wires and about P4 programs.
+//! The selftests in the guest: one boot for most of them, others for those that reboot it or lose
+//! its NIC, and other machines for those about wires and about P4 programs.
 
 mod cables;
+mod cases;
 mod endings;
 mod first_stage;
 mod hot_plug;
@@ -18,14 +19,16 @@ use adit_qemu_tests::end::End;
 use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::guest::{Guest, GuestConfig, Outcome};
 use adit_qemu_tests::image::Image;
-use adit_qemu_tests::ktap::Totals;
+use adit_qemu_tests::ktap::Verdict;
 use adit_qemu_tests::nic::Nic;
 use adit_qemu_tests::paths;
 use adit_qemu_tests::tree::Tree;
 use anyhow::Result;
 
-use crate::build;
+use crate::build::{self, Profile, Programs};
+use crate::lanes::{self, Job};
 use crate::phases::Phases;
+use crate::report::Report;
 use reader::Reader;
 
 /// Timeout of the selftests of one folder; each also has its own timeout.
@@ -66,10 +69,7 @@ impl Which<'_> {
             SOAK,
         ];
         let found: Result<Vec<_>> = folders.map(|it| self.any_in(it)).into_iter().collect();
-        Ok(self.reboot()
-            || self.on_host(endings::NAME)
-            || self.on_host(readme::NAME)
-            || found?.contains(&true))
+        Ok(self.reboot() || self.on_host(endings::NAME) || self.readme() || found?.contains(&true))
     }
 
     /// Returns whether those that reboot are among them.
@@ -81,6 +81,12 @@ impl Which<'_> {
     /// host.
     fn on_host(&self, name: &str) -> bool {
         !self.soak && self.flavour == Flavour::Stock && name.contains(self.filter)
+    }
+
+    /// Returns whether those of README's commands are among them. The ones that take long install
+    /// the programs, which the ordinary ones do not.
+    fn readme(&self) -> bool {
+        self.flavour == Flavour::Stock && readme::NAME.contains(self.filter)
     }
 
     /// Returns whether there are any in a folder.
@@ -99,130 +105,192 @@ fn any_in(folder: &str, filter: &str) -> Result<bool> {
     Ok(names.any(|name| name != "run" && name.contains(filter)))
 }
 
-/// Boots the guests and runs the selftests; each result is printed as it arrives.
-pub(crate) fn run(which: &Which, phases: &mut Phases) -> Result<Totals> {
-    let filter = which.filter;
-    let (tree, image) = phases.time("tree and image", || build::set_up(which.flavour))?;
-    phases.time("build of the module", || {
-        build::module(&tree, which.flavour)
-    })?;
-    let adit = phases.time("build of adit", build::cli)?;
-    let binary = phases.time("build of adit-nic", build::nic)?;
-    let mut totals = Totals::default();
-    let (most, reboot) = (which.any_in(SELFTESTS)?, which.reboot());
-    let (last, soak) = (which.any_in(LAST)?, which.any_in(SOAK)?);
-    let debug = which.any_in(DEBUG)?;
-    if most || reboot || last || soak || debug {
+/// What the guests of the selftests are made of.
+pub(crate) struct Machines {
+    tree: Tree,
+    image: Image,
+    programs: Programs,
+    /// Factor by which operations may take longer, because of other guests.
+    pace: u32,
+}
+
+impl Machines {
+    /// Boots a guest.
+    fn boot(&self, report: &mut Report, config: GuestConfig) -> Result<Guest> {
         let config = GuestConfig {
+            pace: self.pace,
+            ..config
+        };
+        let guest = Guest::boot(&self.tree, &self.image, &config)?;
+        report.line(format_args!(
+            "  guest: Linux {} in {:.1} s ({:?}); logs in {}",
+            guest.kernel,
+            guest.boot_time.as_secs_f64(),
+            guest.accel,
+            guest.run_folder().display()
+        ));
+        Ok(guest)
+    }
+
+    /// Returns the machine of most selftests.
+    fn config(&self) -> GuestConfig {
+        GuestConfig {
             nics: vec![Nic::Adit {
-                binary: binary.clone(),
+                binary: self.programs.nic.clone(),
                 args: Vec::new(),
             }],
-            may_reboot: true,
             ..GuestConfig::default()
-        };
-        let mut guest = phases.time("boot", || boot(&tree, &image, &config))?;
-        let folders = [
-            (most, "selftests", SELFTESTS),
-            (debug, "selftests, debug", DEBUG),
-            (soak, "selftests, soak", SOAK),
-        ];
-        for (_, name, folder) in folders.into_iter().filter(|(wanted, ..)| *wanted) {
-            totals += phases.time(name, || run_in(&mut guest, folder, filter))?;
-        }
-        if reboot {
-            totals += phases.time("selftests, reboot", || reboot::run(&mut guest))?;
-        }
-        if last {
-            // These end the device process themselves.
-            guest.let_nics_end();
-            totals += phases.time("selftests, last", || run_in(&mut guest, LAST, filter))?;
         }
     }
-    let names = first_stage::names(which);
-    if !names.is_empty() {
-        totals += phases.time("first-stage machine", || {
-            let mut guest = boot(&tree, &image, &first_stage::config(&binary))?;
-            let mut totals = Totals::default();
-            for name in names {
-                totals += run_in(&mut guest, SELFTESTS, name)?;
-            }
-            Ok(totals)
-        })?;
-    }
-    if which.any_in(cables::FOLDER)? {
-        totals += phases.time("machine of cables", || {
-            let mut guest = boot(&tree, &image, &cables::config(&binary)?)?;
-            run_in(&mut guest, cables::FOLDER, filter)
-        })?;
-    }
-    if which.any_in(programs::FOLDER)? {
-        totals += phases.time("machine of P4 programs", || {
-            let mut guest = boot(&tree, &image, &programs::config(&binary))?;
-            if let Err(error) = programs::client(&guest, &adit, filter) {
-                println!("no P4Runtime client, which its selftest shows: {error:#}");
-            }
-            run_in(&mut guest, programs::FOLDER, filter)
-        })?;
-    }
-    if which.any_in(hot_plug::FOLDER)? {
-        totals += phases.time("machine of hot-plug", || {
-            let mut guest = boot(&tree, &image, &hot_plug::config(&binary))?;
-            run_in(&mut guest, hot_plug::FOLDER, filter)
-        })?;
-    }
-    if which.on_host(endings::NAME) {
-        totals += phases.time("endings", endings::run)?;
-    }
-    if which.on_host(readme::NAME) {
-        totals += phases.time("README", || readme::run(&tree, &image))?;
-    }
+}
+
+/// Builds what the guests need besides the programs, which the unit tests need, too: it requires
+/// the network and the disk more than processors.
+pub(crate) fn set_up(flavour: Flavour, phases: &Phases) -> Result<(Tree, Image)> {
+    let (tree, image) = phases.time("tree and image", || build::set_up(flavour))?;
+    phases.time("build of the module", || build::module(&tree, flavour))?;
+    Ok((tree, image))
+}
+
+/// Runs the selftests, in two guests at a time if the machine allows that. The ones that take
+/// longest come first.
+pub(crate) fn run(which: &Which, (tree, image): (Tree, Image), phases: &Phases) -> Result<Report> {
+    let programs = phases.time("build of adit and adit-nic", || {
+        build::programs(Profile::Dev)
+    })?;
+    let mut machines = Machines {
+        tree,
+        image,
+        programs,
+        pace: 1,
+    };
+    let guest_mib = which
+        .flavour
+        .memory_mib()
+        .max(GuestConfig::default().memory_mib) as usize;
+    let lanes = lanes::lanes(jobs(which, &machines)?.len(), guest_mib);
+    machines.pace = lanes as u32;
+    let report = lanes::run(jobs(which, &machines)?, lanes, phases);
+    let totals = report.totals();
     println!(
         "guest selftests: {} passed, {} failed, {} skipped",
         totals.passed, totals.failed, totals.skipped,
     );
-    Ok(totals)
+    Ok(report)
 }
 
-fn boot(tree: &Tree, image: &Image, config: &GuestConfig) -> Result<Guest> {
-    let guest = Guest::boot(tree, image, config)?;
-    println!(
-        "guest: Linux {} in {:.1} s ({:?}); logs in {}",
-        guest.kernel,
-        guest.boot_time.as_secs_f64(),
-        guest.accel,
-        guest.run_folder().display()
-    );
-    Ok(guest)
+/// Returns the jobs of the selected selftests, each with a guest of its own, or several.
+fn jobs<'a>(which: &'a Which, machines: &'a Machines) -> Result<Vec<Job<'a>>> {
+    let filter = which.filter;
+    let mut jobs = Vec::new();
+    let folders = [SELFTESTS, DEBUG, SOAK];
+    let folders: Result<Vec<_>> = folders
+        .into_iter()
+        .map(|folder| Ok(which.any_in(folder)?.then_some(folder)))
+        .collect();
+    let folders: Vec<_> = folders?.into_iter().flatten().collect();
+    if !folders.is_empty() {
+        jobs.push(Job::new("selftests", move |report| {
+            let mut guest = machines.boot(report, machines.config())?;
+            for folder in folders {
+                run_in(&mut guest, folder, filter, report)?;
+            }
+            Ok(())
+        }));
+    }
+    if which.on_host(endings::NAME) {
+        jobs.push(Job::new(endings::NAME, move |report| {
+            endings::run(report, machines.programs.profile);
+            Ok(())
+        }));
+    }
+    if which.readme() {
+        jobs.push(Job::new(readme::NAME, move |report| {
+            let install = match which.soak {
+                true => readme::Install::Run,
+                false => readme::Install::Check(&machines.programs),
+            };
+            readme::run(report, machines, &install)
+        }));
+    }
+    let (reboot, last) = (which.reboot(), which.any_in(LAST)?);
+    if reboot || last {
+        jobs.push(Job::new("selftests, reboot and last", move |report| {
+            let config = GuestConfig {
+                may_reboot: true,
+                ..machines.config()
+            };
+            let mut guest = machines.boot(report, config)?;
+            if reboot {
+                reboot::run(&mut guest, report)?;
+            }
+            if last {
+                // These end the device process themselves.
+                guest.let_nics_end();
+                run_in(&mut guest, LAST, filter, report)?;
+            }
+            Ok(())
+        }));
+    }
+    if which.any_in(programs::FOLDER)? {
+        jobs.push(Job::new("machine of P4 programs", move |report| {
+            let programs = &machines.programs;
+            let mut guest = machines.boot(report, programs::config(&programs.nic))?;
+            if let Err(error) = programs::client(&guest, &programs.adit, filter) {
+                report.line(format_args!(
+                    "no P4Runtime client, which its selftest shows: {error:#}"
+                ));
+            }
+            run_in(&mut guest, programs::FOLDER, filter, report)
+        }));
+    }
+    if which.any_in(cables::FOLDER)? {
+        jobs.push(Job::new("machine of cables", move |report| {
+            let config = cables::config(&machines.programs.nic)?;
+            let mut guest = machines.boot(report, config)?;
+            run_in(&mut guest, cables::FOLDER, filter, report)
+        }));
+    }
+    let names = first_stage::names(which);
+    if !names.is_empty() {
+        jobs.push(Job::new("first-stage machine", move |report| {
+            let config = first_stage::config(machines.config());
+            let mut guest = machines.boot(report, config)?;
+            for name in names {
+                run_in(&mut guest, SELFTESTS, name, report)?;
+            }
+            Ok(())
+        }));
+    }
+    if which.any_in(hot_plug::FOLDER)? {
+        jobs.push(Job::new("machine of hot-plug", move |report| {
+            let config = hot_plug::config(machines.config());
+            let mut guest = machines.boot(report, config)?;
+            run_in(&mut guest, hot_plug::FOLDER, filter, report)
+        }));
+    }
+    Ok(jobs)
 }
 
 /// Runs the selftests in `folder` of the guest whose names contain `filter`.
-fn run_in(guest: &mut Guest, folder: &str, filter: &str) -> Result<Totals> {
-    let mut reader = Reader::default();
+fn run_in(guest: &mut Guest, folder: &str, filter: &str, report: &mut Report) -> Result<()> {
+    let mut reader = Reader::new(report);
     let from = format!("SELFTEST_DIR={folder}");
     let runner = format!("{SELFTESTS}/run.sh");
     let words = ["env", &from, &runner, filter];
-    let limit = if folder == SOAK { SOAK_LIMIT } else { LIMIT } * guest.flavour.pace();
+    let limit = if folder == SOAK { SOAK_LIMIT } else { LIMIT } * guest.pace();
     let outcome = guest.exec(&words, Some(limit), |frame| reader.feed(&frame.data))?;
-    let mut totals = reader.finish();
-    match outcome {
-        Outcome::Exited(0 | 1) => {}
-        Outcome::Exited(status) => {
-            println!("the selftests' runner gave status {status}");
-            totals.failed += 1;
-        }
-        Outcome::TimedOut => {
-            println!("the selftests were not done after {} s", limit.as_secs());
-            totals.failed += 1;
-        }
+    reader.finish();
+    let failure = match outcome {
+        Outcome::Exited(0 | 1) => return Ok(()),
+        Outcome::Exited(status) => format!("the selftests' runner gave status {status}"),
+        Outcome::TimedOut => format!("the selftests were not done after {} s", limit.as_secs()),
         Outcome::Ended(End::PowerDown) => {
-            println!("the guest powered itself down in the middle of the selftests");
-            totals.failed += 1;
+            "the guest powered itself down in the middle of the selftests".into()
         }
-        Outcome::Ended(end) => {
-            println!("{}", guest.report(&end));
-            totals.failed += 1;
-        }
-    }
-    Ok(totals)
+        Outcome::Ended(end) => guest.report(&end),
+    };
+    report.line(failure);
+    report.count(Verdict::Failed);
+    Ok(())
 }

@@ -5,12 +5,13 @@ use std::process::Command;
 use std::time::Instant;
 
 use adit_qemu_tests::flavour::Flavour;
-use adit_qemu_tests::ktap::Totals;
+use adit_qemu_tests::ktap::{Totals, Verdict};
 use adit_qemu_tests::paths;
 use anyhow::{Context, Result};
 
 use crate::build;
 use crate::phases::Phases;
+use crate::report::Report;
 use crate::selftests;
 
 #[derive(clap::Args)]
@@ -41,62 +42,47 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let built = target.join("release/adit-nic").exists();
     let room = if built { ROOM } else { ROOM_TO_BUILD };
     paths::need_room(&target, room, "the test command")?;
-    let mut totals = Totals::default();
-    let mut phases = Phases::default();
+    let phases = Phases::start();
+    let mut report = Report::live();
     let guest_only = args.guest || args.soak || args.kernel != Flavour::Stock;
-    if args.filter.is_none() && !guest_only {
-        let mut format = build::cargo();
-        format.args(["fmt", "--all", "--", "--check"]);
-        phases.time("format", || step(&mut totals, "format", &mut format))?;
-        // Not a cargo package: the kernel's build system compiles it.
-        let mut rustfmt = Command::new("rustfmt");
-        rustfmt.current_dir(paths::repo()).args([
-            "--check",
-            "--edition",
-            "2021",
-            "kmod/adit_main.rs",
-        ]);
-        phases.time("format of the module", || {
-            step(&mut totals, "format of the module", &mut rustfmt)
-        })?;
-        let lints = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ];
-        let mut clippy = build::cargo();
-        clippy.args(lints);
-        phases.time("lints", || step(&mut totals, "lints", &mut clippy))?;
-    }
-    if !guest_only {
-        let mut command = build::cargo();
-        command.args(["test", "--workspace", "--no-fail-fast"]);
-        if let Some(filter) = &args.filter {
-            command.args(["--", filter]);
-        }
-        phases.time("unit and property tests", || {
-            unit_tests(&mut totals, &mut command)
-        })?;
-    }
     let which = selftests::Which {
         filter: args.filter.as_deref().unwrap_or(""),
         flavour: args.kernel,
         soak: args.soak,
     };
-    if !args.host && which.any()? {
-        totals += selftests::run(&which, &mut phases)?;
+    let in_guest = !args.host && which.any()?;
+    std::thread::scope(|scope| {
+        let set_up = in_guest.then(|| scope.spawn(|| selftests::set_up(args.kernel, &phases)));
+        if args.filter.is_none() && !guest_only {
+            lints(&mut report, &phases)?;
+        }
+        if !guest_only {
+            let mut command = build::cargo();
+            command.args(["test", "--workspace", "--no-fail-fast"]);
+            if let Some(filter) = &args.filter {
+                command.args(["--", filter]);
+            }
+            phases.time("unit and property tests", || {
+                unit_tests(&mut report, &mut command)
+            })?;
+        }
+        if let Some(set_up) = set_up {
+            let done = set_up.join();
+            let tree_and_image = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            report.absorb(selftests::run(&which, tree_and_image, &phases)?);
+        }
+        anyhow::Ok(())
+    })?;
+    if report.totals() == Totals::default() {
+        eprintln!("error: no test's name contains `{}`", which.filter);
+        report.count(Verdict::Failed);
     }
-    if totals == Totals::default() {
-        eprintln!(
-            "error: no test's name contains `{}`",
-            args.filter.as_deref().unwrap_or("")
-        );
-        totals.failed = 1;
+    print!("\nphase: start and duration in seconds\n{phases}");
+    let slowest = report.slowest();
+    if !slowest.is_empty() {
+        print!("\nslowest tests, in seconds\n{slowest}\n");
     }
-    print!("\nseconds by phase:\n{phases}");
+    let totals = report.totals();
     println!(
         "{} passed, {} failed, {} skipped",
         totals.passed, totals.failed, totals.skipped
@@ -104,16 +90,38 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(u8::from(totals.failed > 0))
 }
 
+/// Checks format and lints.
+fn lints(report: &mut Report, phases: &Phases) -> Result<()> {
+    let mut format = build::cargo();
+    format.args(["fmt", "--all", "--", "--check"]);
+    // Not a cargo package: the kernel's build system compiles it.
+    let mut module = Command::new("rustfmt");
+    module.current_dir(paths::repo());
+    module.args(["--check", "--edition", "2021", "kmod/adit_main.rs"]);
+    let mut clippy = build::cargo();
+    clippy.args(["clippy", "--workspace", "--all-targets"]);
+    clippy.args(["--", "-D", "warnings"]);
+    let steps = [
+        ("format", &mut format),
+        ("format of the module", &mut module),
+        ("lints", &mut clippy),
+    ];
+    for (name, command) in steps {
+        phases.time(name, || step(report, name, command))?;
+    }
+    Ok(())
+}
+
 /// Runs a step that passes or fails as a whole; its output is shown if it fails.
-fn step(totals: &mut Totals, name: &str, command: &mut Command) -> Result<()> {
+fn step(report: &mut Report, name: &str, command: &mut Command) -> Result<()> {
     let start = Instant::now();
     let output = build::captured(command).context(name.to_owned())?;
     let seconds = start.elapsed().as_secs_f64();
     if output.status.success() {
-        totals.passed += 1;
+        report.count(Verdict::Passed);
         println!("{name}: ok ({seconds:.1} s)");
     } else {
-        totals.failed += 1;
+        report.count(Verdict::Failed);
         print!("{}", String::from_utf8_lossy(&output.stdout));
         eprint!("{}", String::from_utf8_lossy(&output.stderr));
         println!("{name}: FAILED ({seconds:.1} s)");
@@ -122,7 +130,7 @@ fn step(totals: &mut Totals, name: &str, command: &mut Command) -> Result<()> {
 }
 
 /// Runs `cargo test`: sums up its results; its output is shown if anything failed.
-fn unit_tests(totals: &mut Totals, command: &mut Command) -> Result<()> {
+fn unit_tests(report: &mut Report, command: &mut Command) -> Result<()> {
     let start = Instant::now();
     let output = build::captured(command)?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -143,7 +151,7 @@ fn unit_tests(totals: &mut Totals, command: &mut Command) -> Result<()> {
         sum.skipped,
         start.elapsed().as_secs_f64()
     );
-    *totals += sum;
+    report.count_all(sum);
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use super::lab::in_guest;
 use super::net::load_average;
 use super::report::{self, Column, Quantity, Report};
 use super::Args;
-use crate::build;
+use crate::build::{self, Profile};
 
 /// Numbers of ADIs that exist at the same time in the guest.
 const POPULATIONS: [u32; 3] = [1, 100, 1000];
@@ -155,8 +155,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn boot() -> Result<Guest> {
     let (tree, image) = build::set_up(Flavour::Stock)?;
     build::module(&tree, Flavour::Stock)?;
-    build::cli()?;
-    let binary = build::nic()?;
+    let binary = build::programs(Profile::Release)?.nic;
     // Two functions have the same ids: the first, which has ADIs, is given its own id.
     let nics = [vec!["--requester-id".into(), "00:05.0".into()], Vec::new()];
     let nics = nics.map(|args| Nic::Adit {

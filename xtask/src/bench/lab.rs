@@ -12,7 +12,7 @@ use anyhow::{bail, ensure, Context, Result};
 
 use super::contender::{nics, Contender, NICS};
 use super::cpu::{innermost, CpuTime, Processes};
-use crate::build;
+use crate::build::{self, Profile};
 
 /// Timeout of a step in the guest, in addition to the time that it measures.
 const SLACK: Duration = Duration::from_secs(60);
@@ -78,7 +78,7 @@ impl Lab {
     pub(crate) fn start() -> Result<Self> {
         let (tree, image) = build::set_up(Flavour::Stock)?;
         let config = GuestConfig {
-            nics: nics(&build::nic()?).to_vec(),
+            nics: nics(&build::programs(Profile::Release)?.nic).to_vec(),
             ..GuestConfig::default()
         };
         let mut guest = Guest::boot(&tree, &image, &config)?;

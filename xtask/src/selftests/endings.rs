@@ -5,8 +5,11 @@ mod terminal;
 
 use std::process::{Command, Stdio};
 
-use adit_qemu_tests::ktap::{Totals, Verdict};
 use anyhow::{Context, Result};
+
+use super::cases::case;
+use crate::build::Profile;
+use crate::report::Report;
 
 /// The name of these tests.
 pub(super) const NAME: &str = "endings";
@@ -85,30 +88,17 @@ const CASES: [Case; 6] = [
     },
 ];
 
-pub(super) fn run() -> Result<Totals> {
-    let mut totals = Totals::default();
-    println!("  {NAME}:");
-    let cases = CASES.iter().map(|case| (case.name, check(case)));
-    let resize = std::iter::once_with(|| (terminal::NAME, terminal::check()));
-    for (name, result) in cases.chain(resize) {
-        match result {
-            Ok(()) => {
-                println!("    {name}: ok");
-                totals.add(Verdict::Passed);
-            }
-            Err(error) => {
-                println!("    failed: {name}\n{error:#}");
-                totals.add(Verdict::Failed);
-            }
-        }
+pub(super) fn run(report: &mut Report, profile: Profile) {
+    for it in &CASES {
+        case(report, it.name, || check(it, profile));
     }
-    Ok(totals)
+    case(report, terminal::NAME, || terminal::check(profile));
 }
 
-fn check(case: &Case) -> Result<()> {
+fn check(case: &Case, profile: Profile) -> Result<()> {
     let line = format!("{}; {FOR_LONG}", case.command);
     let output = Command::new(std::env::current_exe()?)
-        .arg("guest")
+        .args(["guest", "--profile", &profile.to_string()])
         .args(case.options)
         .args(["--", "sh", "-c", &line])
         .stdin(Stdio::null())

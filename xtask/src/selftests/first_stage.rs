@@ -3,10 +3,7 @@
 //! and locations differ from those of the second stage (VT-d specification, 3.6 and 3.7), and the
 //! device walks them, too.
 
-use std::path::Path;
-
 use adit_qemu_tests::guest::GuestConfig;
-use adit_qemu_tests::nic::Nic;
 
 use super::Which;
 
@@ -19,14 +16,10 @@ pub(super) fn names(which: &Which) -> Vec<&'static str> {
     NAMES.into_iter().filter(wanted).collect()
 }
 
-/// Returns the machine.
-pub(super) fn config(binary: &Path) -> GuestConfig {
+/// Returns the machine, as a variant of another one.
+pub(super) fn config(machine: GuestConfig) -> GuestConfig {
     GuestConfig {
-        nics: vec![Nic::Adit {
-            binary: binary.to_owned(),
-            args: Vec::new(),
-        }],
         first_stage: true,
-        ..GuestConfig::default()
+        ..machine
     }
 }

@@ -5,15 +5,19 @@
 //! test of the command line.)
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use adit_qemu_tests::image::Image;
-use adit_qemu_tests::ktap::{Totals, Verdict};
 use adit_qemu_tests::sandbox::{Sandbox, PATH};
-use adit_qemu_tests::tree::Tree;
 use adit_qemu_tests::{paths, run};
 use anyhow::{ensure, Context, Result};
+use serde::Deserialize;
+
+use super::cases::case;
+use super::Machines;
+use crate::build::{self, Profile, Programs};
+use crate::report::Report;
 
 const README: &str = include_str!("../../../README.md");
 
@@ -91,33 +95,35 @@ fn block(kind: &str) -> Result<String> {
         .text)
 }
 
-pub(super) fn run(tree: &Tree, image: &Image) -> Result<Totals> {
-    let mut totals = Totals::default();
-    println!("  {NAME}:");
-    let install = std::iter::once_with(|| ("install", install()));
-    let machines = MACHINES
-        .iter()
-        .map(|kind| (*kind, machine(tree, image, kind)));
-    for (kind, result) in install.chain(machines) {
-        match result {
-            Ok(()) => {
-                println!("    {kind}: ok");
-                totals.add(Verdict::Passed);
-            }
-            Err(error) => {
-                println!("    failed: {kind}\n{error:#}");
-                totals.add(Verdict::Failed);
-                if kind == "install" {
-                    break;
-                }
-            }
-        }
-    }
-    Ok(totals)
+/// Origin of the two programs in these tests.
+pub(super) enum Install<'a> {
+    /// The commands, as they are written.
+    Run,
+    /// These, which the other tests use, too: the commands are checked, but not run, as they build
+    /// everything once more.
+    Check(&'a Programs),
 }
 
-/// Installs the two programs, not in the user's folder, and copies the device process to a folder
-/// in the sandbox's PATH.
+pub(super) fn run(report: &mut Report, machines: &Machines, from: &Install) -> Result<()> {
+    let installed = match from {
+        Install::Run => case(report, "install", install),
+        Install::Check(programs) => case(report, "install", || check_install(programs)),
+    };
+    if !installed {
+        return Ok(());
+    }
+    let profile = match from {
+        Install::Run => Profile::Release,
+        Install::Check(programs) => programs.profile,
+    };
+    let small = crate::image::make(profile)?;
+    for kind in MACHINES {
+        case(report, kind, || machine(machines, kind, &small));
+    }
+    Ok(())
+}
+
+/// Installs the two programs, not in the user's folder.
 fn install() -> Result<()> {
     let root = paths::target().join("readme");
     let output = Command::new("bash")
@@ -127,9 +133,67 @@ fn install() -> Result<()> {
         .stdin(Stdio::null())
         .output()?;
     succeeded(&output)?;
-    for program in ["adit", "adit-nic"] {
-        let path = root.join("bin").join(program);
-        let version = Command::new(&path).arg("--version").output();
+    let [nic, adit] = ["adit-nic", "adit"].map(|name| root.join("bin").join(name));
+    provide(&nic, &adit)
+}
+
+/// Checks that the commands install the two programs, from packages of the repository whose
+/// dependencies are locked.
+fn check_install(programs: &Programs) -> Result<()> {
+    let mut installed = Vec::new();
+    for line in block("install")?.lines() {
+        let folder = line
+            .strip_prefix("cargo install --locked --path ")
+            .with_context(|| format!("`{line}` is not `cargo install --locked --path FOLDER`"))?;
+        installed.extend(binaries(&paths::repo().join(folder).join("Cargo.toml"))?);
+    }
+    installed.sort();
+    ensure!(installed == ["adit", "adit-nic"], "{installed:?}");
+    provide(&programs.nic, &programs.adit)
+}
+
+/// Returns the names of the programs of a package; an error if `Cargo.lock` does not fit it.
+fn binaries(manifest: &Path) -> Result<Vec<String>> {
+    let mut command = build::cargo();
+    command.args(["metadata", "--locked", "--format-version", "1"]);
+    let output = command.arg("--manifest-path").arg(manifest).output()?;
+    succeeded(&output)?;
+    let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
+    let package = metadata
+        .packages
+        .into_iter()
+        .find(|package| package.manifest_path == manifest)
+        .with_context(|| format!("no package at {}", manifest.display()))?;
+    let programs = package
+        .targets
+        .into_iter()
+        .filter(|target| target.kind == ["bin"]);
+    Ok(programs.map(|target| target.name).collect())
+}
+
+/// Parts of the output of `cargo metadata`.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    manifest_path: PathBuf,
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+/// Checks that both programs start, and copies the device process to a folder in the sandbox's
+/// PATH.
+fn provide(nic: &Path, adit: &Path) -> Result<()> {
+    for (program, path) in [("adit", adit), ("adit-nic", nic)] {
+        let version = Command::new(path).arg("--version").output();
         let version = version.with_context(|| path.display().to_string())?;
         succeeded(&version)?;
         let words = String::from_utf8_lossy(&version.stdout);
@@ -137,13 +201,12 @@ fn install() -> Result<()> {
     }
     let shared = paths::scratch()?.join("bin");
     fs::create_dir_all(&shared)?;
-    fs::copy(root.join("bin/adit-nic"), shared.join("adit-nic"))?;
+    fs::copy(nic, shared.join("adit-nic"))?;
     Ok(())
 }
 
-/// Boots the machine of that block.
-fn machine(tree: &Tree, image: &Image, kind: &str) -> Result<()> {
-    let small = crate::image::make()?;
+/// Boots the machine of that block with the small guest.
+fn machine(machines: &Machines, kind: &str, small: &Path) -> Result<()> {
     let folder = paths::scratch()?.join("readme");
     fs::create_dir_all(&folder)?;
     for name in ["vmlinuz", "initrd"] {
@@ -153,11 +216,12 @@ fn machine(tree: &Tree, image: &Image, kind: &str) -> Result<()> {
     let guest = block(&format!("{kind} guest"))?;
     fs::write(folder.join(format!("{kind}-guest.sh")), guest)?;
     fs::write(folder.join("rescan.sh"), RESCAN)?;
-    let sandbox = Sandbox::start(tree, image, &run::new_folder()?)?;
+    let sandbox = Sandbox::start(&machines.tree, &machines.image, &run::new_folder()?)?;
+    let limit = LIMIT * machines.pace;
     let output = sandbox
         .entrance()
         .command("bash")
-        .args(["-c", MACHINE, "bash", kind, &LIMIT.as_secs().to_string()])
+        .args(["-c", MACHINE, "bash", kind, &limit.as_secs().to_string()])
         .env("PATH", format!("{PATH}:/scratch/bin"))
         .stdin(Stdio::null())
         .output()?;

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use adit_qemu_tests::guest::Guest;
-use adit_qemu_tests::ktap::{Totals, Verdict};
+use adit_qemu_tests::ktap::Verdict;
 use anyhow::Result;
 
 use super::{run_in, SELFTESTS};
+use crate::report::Report;
 
 /// The ways to reboot the guest, and the selftests before and after it. The first two ways notify
 /// the driver (`pci_driver.shutdown`), the machine's reset does not.
@@ -24,30 +25,27 @@ const ADIS: [&str; 2] = ["adis_in_use", "adis_again"];
 /// Timeout until the next boot's agent replies.
 const LIMIT: Duration = Duration::from_secs(120);
 
-pub(super) fn run(guest: &mut Guest) -> Result<Totals> {
+pub(super) fn run(guest: &mut Guest, report: &mut Report) -> Result<()> {
     let folder = format!("{SELFTESTS}/reboot");
-    let mut totals = Totals::default();
     for (name, words, [before, after]) in WAYS {
-        println!("  reboot, {name}:");
-        totals += run_in(guest, &folder, before)?;
-        if let Err(error) = guest.reboot(words, LIMIT * guest.flavour.pace()) {
-            println!("    failed: {error:#}");
-            totals.add(Verdict::Failed);
+        report.line(format_args!("  reboot, {name}:"));
+        run_in(guest, &folder, before, report)?;
+        if let Err(error) = guest.reboot(words, LIMIT * guest.pace()) {
+            report.line(format_args!("    failed: {error:#}"));
+            report.count(Verdict::Failed);
             break;
         }
         let survived = match guest.nic(0) {
             Some(process) => process.try_wait()?.is_none(),
             None => false,
         };
-        if !survived {
-            println!("    failed: the device process is gone");
-        }
-        totals.add(if survived {
-            Verdict::Passed
+        if survived {
+            report.count(Verdict::Passed);
         } else {
-            Verdict::Failed
-        });
-        totals += run_in(guest, &folder, after)?;
+            report.line("    failed: the device process is gone");
+            report.count(Verdict::Failed);
+        }
+        run_in(guest, &folder, after, report)?;
     }
-    Ok(totals)
+    Ok(())
 }

@@ -12,6 +12,8 @@ use anyhow::{bail, ensure, Context, Result};
 use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
 use rustix::termios::{tcsetwinsize, Winsize};
 
+use crate::build::Profile;
+
 pub(super) const NAME: &str = "the shell follows the terminal's size and ends by Ctrl-D";
 
 /// Timeout of the boot and of each reply.
@@ -73,7 +75,7 @@ impl Person {
     }
 }
 
-pub(super) fn check() -> Result<()> {
+pub(super) fn check(profile: Profile) -> Result<()> {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&master)?;
     unlockpt(&master)?;
@@ -84,7 +86,8 @@ pub(super) fn check() -> Result<()> {
     let shell = Command::new("setsid")
         .args(["--ctty", "--wait"])
         .arg(std::env::current_exe()?)
-        .args(["guest", "--nic", "none"])
+        .args(["guest", "--nic", "none", "--profile"])
+        .arg(profile.to_string())
         .stdin(slave.try_clone()?)
         .stdout(slave.try_clone()?)
         .stderr(slave)
