@@ -18,6 +18,7 @@ use anyhow::{ensure, Context, Error, Result};
 use serde_json::{json, Value};
 
 use crate::files;
+use crate::program;
 use crate::registry::{Name, Named};
 use crate::sysfs::AdiDevice;
 
@@ -40,7 +41,7 @@ const TIMEOUT: u32 = 10;
 /// Writes the specification of an ADI: its VFIO nodes, its identity, the check, and no more.
 pub(crate) fn write(folder: &Path, name: &Name, adi: &Named, group: &Path) -> Result<PathBuf> {
     let Named { instance, device } = adi;
-    let program = std::env::current_exe().context("the path of this program")?;
+    let program = program::path()?;
     let group_text = group.to_str().context("the path of the VFIO group")?;
     let words = [
         "adit",

@@ -11,6 +11,7 @@ mod output;
 mod p4;
 mod ping;
 mod pktgen;
+mod program;
 mod registry;
 mod station;
 mod sysfs;
