@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit adi`: one command in place of three devlink commands.
 
+mod args;
 mod create;
 mod orphans;
 mod record;
@@ -10,13 +11,13 @@ use anyhow::{bail, ensure, Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-use crate::args::{AdiCommand, Format};
 use crate::cdi;
 use crate::devlink::{Devlink, PortFunction};
-use crate::output::{self, counted};
+use crate::output::{self, counted, Format};
 use crate::registry::{Named, Registry};
 use crate::sysfs::AdiDevice;
 
+pub(crate) use args::AdiCommand;
 pub(crate) use record::{Adi, MacAddress};
 
 use record::Adis;

@@ -4,6 +4,8 @@
 //!
 //! Source: Linux `include/uapi/linux/devlink.h`, `Documentation/netlink/specs/devlink.yaml`.
 
+mod error;
+mod handle;
 mod message;
 mod port;
 
@@ -15,18 +17,20 @@ use neli::consts::genl::Cmd;
 use neli::consts::nl::{NlmF, NlmsgerrAttr};
 use neli::consts::socket::NlFamily;
 use neli::err::{Nlmsgerr, NlmsghdrErr};
-use neli::genl::{Genlmsghdr, GenlmsghdrBuilder, NoUserHeader};
+use neli::genl::{GenlmsghdrBuilder, NoUserHeader};
 use neli::nl::{NlPayload, NlmsghdrBuilder};
 use neli::router::synchronous::NlRouter;
 use neli::socket::synchronous::NlSocketHandle;
 use neli::types::Buffer;
 use neli::utils::Groups;
 use neli::FromBytesWithInput;
-use thiserror::Error;
 
-pub(crate) use port::{Port, PortFunction};
+pub(crate) use error::Error;
+pub(crate) use handle::Handle;
+pub(crate) use message::PortFunction;
+pub(crate) use port::Port;
 
-use message::{Attributes, Command};
+use message::{Answer, Attributes, Command};
 
 /// The version of the devlink family.
 const VERSION: u8 = 1;
@@ -35,80 +39,6 @@ const NLMSG_DONE: u16 = 3;
 
 /// `ENODEV`
 const ENODEV: i32 = 19;
-
-/// A reply of the family.
-type Answer = Genlmsghdr<Command, u16>;
-
-/// A devlink instance, in devlink's notation: `BUS/DEVICE`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Handle {
-    /// The bus: `pci`.
-    pub(crate) bus: String,
-    /// The device on it: `0000:00:05.0`.
-    pub(crate) device: String,
-}
-
-impl Handle {
-    /// Creates the handle of a PCI function.
-    pub(crate) fn pci(device: &str) -> Self {
-        Self {
-            bus: "pci".into(),
-            device: device.into(),
-        }
-    }
-
-    /// Parses devlink's notation.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (bus, device) = text.split_once('/')?;
-        let whole = |part: &str| !part.is_empty() && !part.contains('/');
-        (whole(bus) && whole(device)).then(|| Self {
-            bus: bus.into(),
-            device: device.into(),
-        })
-    }
-}
-
-impl fmt::Display for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.bus, self.device)
-    }
-}
-
-/// The error of a devlink request.
-#[derive(Debug, Error)]
-pub(crate) enum Error {
-    /// The kernel rejected the request, with a reason if it returned one.
-    #[error("{}", refusal(.errno, .reason))]
-    Refused {
-        /// The errno.
-        errno: io::Error,
-        /// The extended acknowledgement.
-        reason: Option<String>,
-    },
-    /// Devlink is not available.
-    #[error("cannot speak devlink: {0}")]
-    Netlink(String),
-    /// The kernel's reply lacks an attribute that the family guarantees.
-    #[error("devlink's answer has no {0}")]
-    Answer(&'static str),
-}
-
-impl Error {
-    /// Returns the kernel's errno.
-    pub(crate) fn errno(&self) -> Option<i32> {
-        match self {
-            Self::Refused { errno, .. } => errno.raw_os_error(),
-            _ => None,
-        }
-    }
-}
-
-fn refusal(errno: &io::Error, reason: &Option<String>) -> String {
-    match reason {
-        Some(reason) => format!("{reason} ({errno})"),
-        None => errno.to_string(),
-    }
-}
 
 /// A connection to devlink.
 pub(crate) struct Devlink {
@@ -247,29 +177,3 @@ fn refused(refusal: &Nlmsgerr<NlmsghdrErr<u16, Buffer>>) -> Error {
 }
 
 impl Cmd for Command {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn handles_are_read_as_devlink_writes_them() {
-        let handle = Handle::parse("pci/0000:00:05.0").unwrap();
-        assert_eq!(handle, Handle::pci("0000:00:05.0"));
-        assert_eq!(handle.to_string(), "pci/0000:00:05.0");
-        for bad in ["", "pci", "pci/", "/0000:00:05.0", "pci/0000:00:05.0/1"] {
-            assert_eq!(Handle::parse(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_tells_the_kernels_reason() {
-        let busy = |reason: Option<&str>| Error::Refused {
-            errno: io::Error::from_raw_os_error(16),
-            reason: reason.map(Into::into),
-        };
-        assert_eq!(busy(None).errno(), Some(16));
-        let text = busy(Some("the ADI is in use")).to_string();
-        assert!(text.starts_with("the ADI is in use (Device"), "{text}");
-    }
-}

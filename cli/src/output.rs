@@ -4,9 +4,18 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
+use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::args::Format;
+/// The output format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns, or lines of `name: value`
+    #[default]
+    Table,
+    /// One JSON value (`watch`: one per line)
+    Json,
+}
 
 /// A record that can be a row of a table.
 pub(crate) trait Row: Serialize {

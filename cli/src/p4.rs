@@ -4,27 +4,24 @@
 mod changes;
 mod record;
 mod run;
+mod source;
 mod trace;
 mod warnings;
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use adit_p4_frontend::architectures::Architecture;
-use adit_p4_frontend::files::{self, Folders};
 use adit_p4_frontend::ir::Program;
 use adit_p4runtime::p4info::{p4info, text};
-use adit_p4runtime::program::Package;
 use adit_p4runtime::proto::config::Preamble;
 use adit_p4runtime::proto::v1::ForwardingPipelineConfig;
-use adit_pipeline::p4::Engine;
-use anyhow::{anyhow, Context, Result};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::args::Format;
-use crate::output::{print_all, Row};
+use crate::output::{print_all, Format, Row};
 use crate::table::Device;
+use source::Source;
 
 /// A command for P4 programs.
 #[derive(Debug, Subcommand)]
@@ -41,25 +38,6 @@ pub(crate) enum P4Command {
     Run(run::Run),
     /// Load a program into a NIC over P4Runtime, in place of the current one
     Load(Load),
-}
-
-/// A program.
-#[derive(Debug, Args)]
-pub(crate) struct Source {
-    /// The program
-    file: PathBuf,
-    /// Also look for included files here (repeatable)
-    #[arg(short = 'I', long = "include", value_name = "FOLDER")]
-    include: Vec<PathBuf>,
-    /// Define a macro (repeatable)
-    #[arg(short = 'D', long = "define", value_name = "NAME[=VALUE]")]
-    defines: Vec<String>,
-    /// The architecture that the program is for: v1model, pna (three blocks, version 0.7), pna-dpdk
-    /// (four blocks), pna-tc [default: that of its main]
-    #[arg(long, value_name = "NAME")]
-    arch: Option<Architecture>,
-    #[command(flatten)]
-    warnings: warnings::Warnings,
 }
 
 /// A program, and the NIC to load it into.
@@ -118,42 +96,6 @@ pub(crate) fn run(command: &P4Command, format: Format) -> Result<()> {
         P4Command::Info(source) => print_all(&tables(&source.load()?.1)?, format),
         P4Command::Load(load) => give(load),
         P4Command::Run(run) => run::run(run, format),
-    }
-}
-
-impl Source {
-    /// Compiles the program, loads it into an engine, and returns it with its package.
-    fn load(&self) -> Result<(Package, Program)> {
-        let (package, program) = self.program()?;
-        let engine = Engine::load(program.clone());
-        let engine = engine.with_context(|| format!("loading {}", package.name))?;
-        if let Some(why) = engine.is_interpreted() {
-            let name = &package.name;
-            writeln!(std::io::stderr(), "note: {name} is interpreted: {why}")?;
-        }
-        Ok((package, program))
-    }
-
-    fn name(&self) -> String {
-        self.file.display().to_string()
-    }
-
-    /// Compiles the program and returns it with its package.
-    fn program(&self) -> Result<(Package, Program)> {
-        let name = self.name();
-        let text = files::read(&self.file).with_context(|| format!("reading {name}"))?;
-        let mut package = Package {
-            name,
-            text,
-            defines: self.defines.clone(),
-            architecture: self.arch.map_or_else(String::new, |arch| arch.to_string()),
-            ..Package::default()
-        };
-        let actions = self.warnings.actions()?;
-        let made = package.gather(&Folders(self.include.clone()), &actions);
-        let (program, warned) = made.map_err(|error| anyhow!("{error}"))?;
-        write!(std::io::stderr(), "{warned}")?;
-        Ok((package, program))
     }
 }
 

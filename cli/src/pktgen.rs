@@ -13,9 +13,8 @@ use anyhow::{bail, ensure, Context, Result};
 use etherparse::PacketBuilder;
 use serde::Serialize;
 
-use crate::args::Format;
 use crate::capture::{Capture, Recorder};
-use crate::output::counted;
+use crate::output::{counted, Format};
 use crate::traffic_args::{Mode, Pktgen};
 
 /// The maximum number of frames moved at once.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
+use super::args::Create;
 use super::orphans;
 use super::record::{self, Adi, MacAddress};
-use crate::args::Create;
 use crate::cdi;
 use crate::devlink::{Devlink, Handle, Port, PortFunction};
 use crate::registry::{Key, Name, Named, Registry};

@@ -10,8 +10,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::record::{Adi, Adis};
-use crate::args::Format;
-use crate::output::counted;
+use crate::output::{counted, Format};
 
 /// The properties of an ADI whose changes are printed.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -2,10 +2,24 @@
 //! The commands and attributes of the family.
 
 use neli::err::BuilderError;
-use neli::genl::{AttrTypeBuilder, Nlattr, NlattrBuilder};
+use neli::genl::{AttrTypeBuilder, Genlmsghdr, Nlattr, NlattrBuilder};
 use neli::types::{Buffer, GenlBuffer};
 
-use super::{Handle, PortFunction};
+use super::handle::Handle;
+
+/// A reply of the family.
+pub(super) type Answer = Genlmsghdr<Command, u16>;
+
+/// The settings of a port's function; `None` leaves one unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PortFunction {
+    /// Its Ethernet address.
+    pub(crate) hw_addr: Option<[u8; 6]>,
+    /// Its event queues.
+    pub(crate) max_io_eqs: Option<u32>,
+    /// Its administrative state.
+    pub(crate) active: Option<bool>,
+}
 
 /// The members of `enum devlink_command` that are used.
 #[neli::neli_enum(serialized_type = "u8")]

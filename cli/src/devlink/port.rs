@@ -4,8 +4,11 @@
 use neli::attr::Attribute;
 use neli::err::DeError;
 
-use super::message::{attr, function_attr, text, FLAVOUR_PCI_SF, OPSTATE_ATTACHED, STATE_ACTIVE};
-use super::{Answer, Error, Handle};
+use super::error::Error;
+use super::handle::Handle;
+use super::message::{
+    attr, function_attr, text, Answer, FLAVOUR_PCI_SF, OPSTATE_ATTACHED, STATE_ACTIVE,
+};
 
 /// A port, as devlink reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +27,6 @@ pub(crate) struct Port {
     pub(crate) active: bool,
     /// Set while its operational state is attached.
     pub(crate) attached: bool,
-}
-
-/// The settings of a port's function; `None` leaves one unchanged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PortFunction {
-    /// Its Ethernet address.
-    pub(crate) hw_addr: Option<[u8; 6]>,
-    /// Its event queues.
-    pub(crate) max_io_eqs: Option<u32>,
-    /// Its administrative state.
-    pub(crate) active: Option<bool>,
 }
 
 impl Port {

@@ -4,7 +4,6 @@
 use adit_p4_frontend::ir::{Fields, Layout};
 
 use super::record::Change;
-use super::trace::bytes;
 use crate::table::value::{form, show};
 
 /// Returns whether a layout contains headers.
@@ -93,4 +92,9 @@ fn simple(name: &str, layout: &Layout, limbs: &[u64]) -> String {
             show(&bytes(limbs), width, form(name, width, &[]))
         }
     }
+}
+
+/// Converts limbs to bytes, the most significant first.
+pub(super) fn bytes(limbs: &[u64]) -> Vec<u8> {
+    limbs.iter().rev().flat_map(|l| l.to_be_bytes()).collect()
 }

@@ -12,11 +12,10 @@ use anyhow::{anyhow, Context, Result};
 use clap::Args;
 
 use super::record::{drop_text, Logged, PacketRecord, Sent};
+use super::source::Source;
 use super::trace::Tracer;
-use super::Source;
-use crate::args::Format;
 use crate::capture::{Capture, Recorder};
-use crate::output::counted;
+use crate::output::{counted, Format};
 use crate::table::catalog::Catalog;
 use crate::table::write::load;
 

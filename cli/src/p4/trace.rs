@@ -8,7 +8,7 @@ use adit_pipeline::p4::trace::{Applied, Event, MAX_TRACE};
 use adit_pipeline::p4::Engine;
 use anyhow::Result;
 
-use super::changes::{changes, has_header};
+use super::changes::{bytes, changes, has_header};
 use super::record::{Change, Step, Value};
 use crate::table::catalog::Catalog;
 use crate::table::value::{form, show};
@@ -20,11 +20,6 @@ pub(super) struct Tracer<'a> {
     catalog: &'a Catalog,
     /// The ids of the tables, in the program's order.
     tables: Vec<u32>,
-}
-
-/// Converts limbs to bytes, the most significant first.
-pub(super) fn bytes(limbs: &[u64]) -> Vec<u8> {
-    limbs.iter().rev().flat_map(|l| l.to_be_bytes()).collect()
 }
 
 fn value(name: &str, width: u32, limbs: &[u64]) -> Value {

@@ -6,6 +6,14 @@ use anyhow::{Context, Result};
 
 use super::catalog::{find, Action};
 
+/// The parts that a line must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wants {
+    Action,
+    /// Only the key matters, which identifies the entry.
+    Key,
+}
+
 /// Splits a text into the name and the text between the parentheses after it.
 pub(super) fn split(text: &str) -> Result<(&str, &str)> {
     let Some((name, rest)) = text.split_once('(') else {

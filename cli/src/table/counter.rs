@@ -7,9 +7,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::catalog::find;
-use super::{list, Device};
-use crate::args::Format;
-use crate::output::{print_all, Row};
+use super::device::Device;
+use super::list;
+use crate::output::{print_all, Format, Row};
 
 /// The counters to print.
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use adit_p4runtime::proto::v1::{
 };
 use anyhow::{bail, ensure, Context, Result};
 
-use super::call;
+use super::call::{self, Wants};
 use super::catalog::{find, Action, Catalog, Holder, Table};
 use super::one_shot;
 use super::value::{parse, show};
@@ -73,14 +73,6 @@ fn shown_bytes(bytes: &[u8]) -> String {
             format!("0x{}", digits.collect::<String>())
         }
     }
-}
-
-/// The parts that a line must have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wants {
-    Action,
-    /// Only the key matters, which identifies the entry.
-    Key,
 }
 
 /// Parses an entry of a table, or a member or group of an action profile.

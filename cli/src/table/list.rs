@@ -9,10 +9,9 @@ use adit_p4runtime::proto::v1::{entity::Entity, table_action, CounterData, Table
 use anyhow::Result;
 use serde::Serialize;
 
+use super::args::Which;
 use super::catalog::{Action, Holder, Profile, Table};
-use super::Which;
-use crate::args::Format;
-use crate::output::{print_all, print_json, Row};
+use crate::output::{print_all, print_json, Format, Row};
 
 /// A table.
 #[derive(Serialize)]

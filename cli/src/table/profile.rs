@@ -15,9 +15,8 @@ use adit_p4runtime::proto::v1::{
 use adit_p4runtime::watch::Watch;
 use anyhow::{bail, ensure, Context, Result};
 
-use super::call;
+use super::call::{self, Wants};
 use super::catalog::Profile;
-use super::entry::Wants;
 use super::value::{parse, show, Form};
 
 /// The width of a port in groups.

@@ -11,11 +11,11 @@ use adit_p4runtime::server::Pipeline;
 use anyhow::{bail, ensure, Context, Result};
 use serde::Serialize;
 
+use super::args::Entries;
+use super::call::Wants;
 use super::catalog::Catalog;
-use super::entry::{read, Wants};
-use super::Entries;
-use crate::args::Format;
-use crate::output::print_json;
+use super::entry::read;
+use crate::output::{print_json, Format};
 
 /// The number of updates in a batch: few enough for an error of each to fit into gRPC's headers.
 const BATCH: usize = 100;
