@@ -17,7 +17,7 @@ check "an ADI" adi_up 1
 check_equal "no fault is known" "$(devlink -j health diagnose $dl reporter adi_faults | jq -c '[.adis, .faults]')" "[0,0]"
 check_equal "and the dump is empty" "$(devlink -j health dump show $dl reporter adi_faults | jq -c .adis)" "[]"
 
-# A queue that is stopped by a fault, of an ADI each from both doors. devlink keeps a dump, as it
+# A queue that is stopped by a fault, of an ADI of devlink and one of mdev. devlink keeps a dump, as it
 # was, until it is cleared.
 clear() { devlink health dump clear $dl reporter adi_faults; }
 clear

@@ -12,7 +12,7 @@ check "two ADIs are made" eval 'adi_create 1 && adi_create 2'
 one=$(adi_device 1) two=$(adi_device 2)
 check "another one, with two queue pairs" adi_create 3 max_io_eqs 2
 check "what its owner leaves behind is not the next one's" \
-    python3 "$SELFTEST_LIB/adi_heritage.py" "$(adi_device 3)"
+    python3 "$SELFTEST_LIB/adi_previous_owner.py" "$(adi_device 3)"
 
 before=$(pinned)
 python3 "$SELFTEST_LIB/adi_holder.py" "$one" hold >"$ktap_output.held" &

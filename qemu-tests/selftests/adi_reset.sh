@@ -19,7 +19,7 @@ check "one of them has a name" adit adi create --name web --sfnum 4 --mac 02:00:
 check_equal "three ADIs" "$(occupancy adis)" 3
 for sfnum in 2 3 4; do identity "$(adi_device $sfnum)"; done >"$ktap_output.before"
 two=$(adi_device 2) three=$(adi_device 3) web=$(adi_device 4) pins=$(pinned)
-python3 "$SELFTEST_LIB/adi_survivor.py" "$three" >"$ktap_output.owner" 2>&1 &
+python3 "$SELFTEST_LIB/adi_after_reset.py" "$three" >"$ktap_output.owner" 2>&1 &
 owner=$!
 check "one has an owner" retry 20 grep -q holds "$ktap_output.owner"
 check "a function-level reset" reset

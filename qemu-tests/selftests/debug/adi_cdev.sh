@@ -11,7 +11,7 @@ check "the NIC is adit's" adi_start
 check "two ADIs are made" eval 'adi_create 1 && adi_create 2'
 one=$(adi_device 1) two=$(adi_device 2)
 check "each has a device node" eval 'for it in $one $two; do [[ -c /dev/vfio/devices/$(ls $aux/$it/vfio-dev) ]] || false; done'
-export ADI_DOOR=cdev
+export ADI_BACKEND=cdev
 check "binding, attaching, detaching" python3 "$SELFTEST_LIB/adi_cdev.py" "$one" "$two"
 check "wrong calls are refused" python3 "$SELFTEST_LIB/adi_hostile.py" "$one" "${SECONDS_OF_CALLS:-8}"
 check "memory of several that is unmapped at the same time" \

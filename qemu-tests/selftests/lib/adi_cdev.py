@@ -11,7 +11,7 @@ import sys
 
 import vfio_adi as v
 from vfio_adi import PAGE, Adi, Driver, Results
-from vfio_doors import ATTACH, BIND, DESTROY, DETACH, Cdev, Group, node, opened
+from vfio_open import ATTACH, BIND, DESTROY, DETACH, Cdev, Group, node, opened
 
 RAM = 0x1000_0000
 one, two = sys.argv[1:3]
@@ -70,22 +70,22 @@ def stopped(what):
 
 works("attached")
 refused("its address space is not destroyed", E.EBUSY, ioctl, adi.container, DESTROY, "II", 8,
-        adi.door.ioas)
-adi.door.detach()
+        adi.backend.ioas)
+adi.backend.detach()
 stopped("detached under use")
-adi.door.detach()
-adi.door.attach()
+adi.backend.detach()
+adi.backend.attach()
 adi.register(RAM, 16)
 driver.start()
 works("attached again")
 
 # Another address space in place of the one in use.
-first = adi.door.ioas
-adi.door.ioas = adi.door.new_space()
-adi.door.attach()
+first = adi.backend.ioas
+adi.backend.ioas = adi.backend.new_space()
+adi.backend.attach()
 stopped("moved under use")
-adi.door.ioas = first
-adi.door.attach()
+adi.backend.ioas = first
+adi.backend.attach()
 adi.register(RAM, 16)
 driver.start()
 works("moved back")
@@ -93,14 +93,14 @@ works("moved back")
 # Two in one address space, which then loses the memory.
 class Shared(Cdev):
     def __init__(self, name):
-        self.container, self.ioas = os.dup(adi.container), adi.door.ioas
+        self.container, self.ioas = os.dup(adi.container), adi.backend.ioas
         self.fd = opened(node(name))
         ioctl(self.fd, BIND, "IIiI", 16, 0, self.container, 0)
         self.attach()
         self.files = (self.fd, self.container)
 
 
-v.Door = Shared
+v.Backend = Shared
 mate = Adi(two)
 mate.register(RAM, 16)
 equal("memory that two use can be unmapped", adi.unmap(RAM, 16), 16 * PAGE)
@@ -118,7 +118,7 @@ os.close(adi.fd)
 for page in driver.tx_tail, driver.buffer_tail, driver.kick:
     page.close()
 
-v.Door = Cdev
+v.Backend = Cdev
 adi = Adi(one)
 driver = Driver(adi, RAM)
 works("opened anew")

@@ -17,11 +17,11 @@ import time
 
 import vfio_adi as v
 from vfio_adi import PAGE, Adi, Driver, Results, outcome, region
-from vfio_doors import Cdev
+from vfio_open import Cdev
 
 E = errno
 RAM = 0x1000_0000
-CDEV = v.Door is Cdev
+CDEV = v.Backend is Cdev
 adi = Adi(sys.argv[1])
 results = Results(74)
 refused, equal = results.refused, results.equal

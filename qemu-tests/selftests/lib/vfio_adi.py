@@ -13,7 +13,7 @@ import os
 import select
 import struct
 
-from vfio_doors import IO, Door
+from vfio_open import IO, Backend
 
 GET_INFO, GET_REGION_INFO, GET_IRQ_INFO, SET_IRQS, RESET = range(IO + 7, IO + 12)
 PAGES_FD = 0xAD00
@@ -43,8 +43,8 @@ class Adi:
 
     def __init__(self, name):
         self.name = name
-        self.door = Door(name)
-        self.fd, self.container = self.door.fd, self.door.container
+        self.backend = Backend(name)
+        self.fd, self.container = self.backend.fd, self.backend.container
         info = os.pread(self.fd, 160, region(INFO))
         self.mac = info[16:22]
         self.pairs, self.vectors = struct.unpack_from("<HH", info, 24)
@@ -53,7 +53,7 @@ class Adi:
         self.events = {}
 
     def close(self):
-        for fd in self.door.files:
+        for fd in self.backend.files:
             os.close(fd)
 
     def request(self, opcode, payload=b"", cookie=7):
@@ -74,11 +74,11 @@ class Adi:
         return memory
 
     def map_at(self, iova, address, length, access=3):
-        self.door.map_at(iova, address, length, access)
+        self.backend.map_at(iova, address, length, access)
 
     def unmap(self, iova, pages):
         """What is left of the memory stays ours."""
-        return self.door.unmap(iova, pages * PAGE)
+        return self.backend.unmap(iova, pages * PAGE)
 
     def register(self, iova, pages, flags=READ | WRITE):
         self.request(REGISTER, struct.pack("<QQII", iova, pages * PAGE, flags, 0))

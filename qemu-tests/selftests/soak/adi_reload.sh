@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# The module is loaded and unloaded again and again, with ADIs of both doors and owners under
+# The module is loaded and unloaded repeatedly, with ADIs of devlink and mdev, and owners under
 # traffic; every few rounds the function is reset under them, too.
 # TIMEOUT: 1500
 . "$SELFTEST_LIB/adi.sh"

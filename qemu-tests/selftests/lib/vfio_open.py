@@ -89,5 +89,5 @@ class Cdev:
         return struct.unpack("IIQQ", argument)[3]
 
 
-# Which one tests use: $ADI_DOOR is `cdev` or `group`.
-Door = Cdev if os.environ.get("ADI_DOOR") == "cdev" else Group
+# The one that tests use: $ADI_BACKEND is `cdev` or `group`.
+Backend = Cdev if os.environ.get("ADI_BACKEND") == "cdev" else Group

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""An owner whose ADI is taken by a reset of the function: `adi_survivor.py ADI`. Says `holds` when it
+"""An owner whose ADI is taken by a reset of the function: `adi_after_reset.py ADI`. Says `holds` when it
 is set up, waits for the reset, and checks that everything it had ends there, also once the ADI is
 back; a second descriptor of the same group is no way around that."""
 
@@ -11,7 +11,7 @@ import time
 
 from vfio_adi import (DOORBELLS, FAULT, GET_STATS, INFO, RESET, REQUEST, VECTORS, VPORT, Adi, Driver,
                       outcome, region)
-from vfio_doors import GROUP_GET_DEVICE_FD
+from vfio_open import GROUP_GET_DEVICE_FD
 
 DEAD = 2
 
@@ -48,6 +48,6 @@ for number in range(2):
     assert outcomes == ["EIO"] * len(calls), (number, outcomes)
     state, = struct.unpack_from("<I", os.pread(adi.fd, 160, region(INFO)), 12)
     assert state == DEAD, state
-    if number == 0 and hasattr(adi.door, "group"):
+    if number == 0 and hasattr(adi.backend, "group"):
         name = bytearray(adi.name.encode() + b"\0")
-        adi.fd = fcntl.ioctl(adi.door.group, GROUP_GET_DEVICE_FD, name)
+        adi.fd = fcntl.ioctl(adi.backend.group, GROUP_GET_DEVICE_FD, name)

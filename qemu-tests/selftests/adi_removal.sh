@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# An ADI goes by every way that there is besides `adit adi destroy`. Whichever it was, its name, its
+# An ADI is removed in every way besides `adit adi destroy`. Whichever it was, its name, its
 # CDI specification and its VFIO group are nobody else's afterwards.
 # TIMEOUT: 300
 . "$SELFTEST_LIB/adi.sh"
@@ -22,7 +22,7 @@ numbers() { command stat -c %t:%T "$1"; }
 gone() { local text; text=$(hook "$1" 2>&1) && return 1; echo "$text"; [[ $text == *"$2"* ]]; }
 
 check "the NIC is adit's" adi_start
-# after DOOR: db is made after web went through a door; nothing of web leads there.
+# after HOW: db is created after web was removed in that way; nothing of web leads to db.
 after() {
     check "$1: web is left over, and says so" eval '[[ $(left web) == "name specification" && -z $(json web state) ]]'
     check "$1: a container with it would not start" gone web "is gone"
