@@ -4,8 +4,8 @@
 
 mod cables;
 mod cases;
-mod endings;
 mod first_stage;
+mod guest_exit;
 mod hot_plug;
 mod programs;
 mod reader;
@@ -69,7 +69,10 @@ impl Which<'_> {
             SOAK,
         ];
         let found: Result<Vec<_>> = folders.map(|it| self.any_in(it)).into_iter().collect();
-        Ok(self.reboot() || self.on_host(endings::NAME) || self.readme() || found?.contains(&true))
+        Ok(self.reboot()
+            || self.on_host(guest_exit::NAME)
+            || self.readme()
+            || found?.contains(&true))
     }
 
     /// Returns whether those that reboot are among them.
@@ -198,9 +201,9 @@ fn jobs<'a>(which: &'a Which, machines: &'a Machines) -> Result<Vec<Job<'a>>> {
             Ok(())
         }));
     }
-    if which.on_host(endings::NAME) {
-        jobs.push(Job::new(endings::NAME, move |report| {
-            endings::run(report, machines.programs.profile);
+    if which.on_host(guest_exit::NAME) {
+        jobs.push(Job::new(guest_exit::NAME, move |report| {
+            guest_exit::run(report, machines.programs.profile);
             Ok(())
         }));
     }

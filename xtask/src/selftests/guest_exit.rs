@@ -12,7 +12,7 @@ use crate::build::Profile;
 use crate::report::Report;
 
 /// The name of these tests.
-pub(super) const NAME: &str = "endings";
+pub(super) const NAME: &str = "guest_exit";
 
 /// Command that lasts half a minute longer than any of the ends may take: a guest that is not ended
 /// exits with status 0 only after it.
@@ -26,9 +26,9 @@ struct Case {
     command: &'static str,
     status: i32,
     /// Texts that standard error must contain.
-    says: &'static [&'static str],
+    stderr: &'static [&'static str],
     /// Texts that it must not contain.
-    not: &'static [&'static str],
+    absent: &'static [&'static str],
 }
 
 const CASES: [Case; 6] = [
@@ -37,54 +37,54 @@ const CASES: [Case; 6] = [
         options: &[],
         command: "poweroff",
         status: 0,
-        says: &[],
-        not: &["error:", "console.log", "nic0.log"],
+        stderr: &[],
+        absent: &["error:", "console.log", "nic0.log"],
     },
     Case {
         name: "a reset is reported",
         options: &["--nic", "none"],
         command: "reboot",
         status: 125,
-        says: &["error: the guest was reset; logs in ", "--- console.log\n"],
-        not: &["nic0.log"],
+        stderr: &["error: the guest was reset; logs in ", "--- console.log\n"],
+        absent: &["nic0.log"],
     },
     Case {
         name: "a panic is reported with what the kernel says of it",
         options: &["--nic", "none"],
         command: "echo c >/proc/sysrq-trigger",
         status: 125,
-        says: &[
+        stderr: &[
             "error: the guest's kernel panicked; logs in ",
             "Kernel panic - not syncing: sysrq triggered crash",
         ],
-        not: &[],
+        absent: &[],
     },
     Case {
         name: "a QEMU that is killed is reported with its signal",
         options: &["--nic", "none"],
         command: "wire pkill -9 qemu-system",
         status: 125,
-        says: &["error: QEMU ended by itself (signal: 9 (SIGKILL))"],
-        not: &[],
+        stderr: &["error: QEMU ended by itself (signal: 9 (SIGKILL))"],
+        absent: &[],
     },
     Case {
         name: "adit-nic that is killed is reported with its signal and log",
         options: &[],
         command: "nic-up >/dev/null; wire pkill -9 -x adit-nic",
         status: 123,
-        says: &[
+        stderr: &[
             "error: adit-nic (NIC 0) ended while the guest ran (signal: 9 (SIGKILL))",
             "--- nic0.log\n",
         ],
-        not: &["console.log"],
+        absent: &["console.log"],
     },
     Case {
         name: "virtiofsd that is killed is reported with its signal",
         options: &["--nic", "none"],
         command: "wire pkill -9 -f shared-dir=/run/share",
         status: 123,
-        says: &["error: virtiofsd (share share) ended while the guest ran (signal: 9 (SIGKILL))"],
-        not: &[],
+        stderr: &["error: virtiofsd (share share) ended while the guest ran (signal: 9 (SIGKILL))"],
+        absent: &[],
     },
 ];
 
@@ -108,14 +108,14 @@ fn check(case: &Case, profile: Profile) -> Result<()> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let as_it_should = output.status.code() == Some(case.status)
         && !stdout.contains("not ended")
-        && case.says.iter().all(|words| stderr.contains(words))
-        && !case.not.iter().any(|words| stderr.contains(words));
+        && case.stderr.iter().all(|words| stderr.contains(words))
+        && !case.absent.iter().any(|words| stderr.contains(words));
     anyhow::ensure!(
         as_it_should,
         "wanted status {}, {:?} and not {:?}; got {}\n{stdout}{stderr}",
         case.status,
-        case.says,
-        case.not,
+        case.stderr,
+        case.absent,
         output.status
     );
     Ok(())

@@ -20,13 +20,13 @@ pub(super) const NAME: &str = "the shell follows the terminal's size and ends by
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// The user's end of a pseudoterminal.
-struct Person {
+struct User {
     keys: File,
     screen: mpsc::Receiver<Vec<u8>>,
     seen: String,
 }
 
-impl Person {
+impl User {
     fn new(master: OwnedFd) -> Result<Self> {
         let keys = File::from(master);
         let mut from = keys.try_clone()?;
@@ -56,13 +56,13 @@ impl Person {
         tcsetwinsize(&self.keys, size).context("cannot set the terminal's size")
     }
 
-    fn types(&mut self, keys: &str) -> Result<()> {
+    fn write(&mut self, keys: &str) -> Result<()> {
         self.seen.clear();
         self.keys.write_all(keys.as_bytes()).context("the terminal")
     }
 
     /// Waits until the screen shows `text`.
-    fn sees(&mut self, text: &str, limit: Duration) -> Result<()> {
+    fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
         let start = Instant::now();
         while !self.seen.contains(text) {
             let rest = limit.saturating_sub(start.elapsed());
@@ -81,8 +81,8 @@ pub(super) fn check(profile: Profile) -> Result<()> {
     unlockpt(&master)?;
     let name = ptsname(&master, Vec::new())?.into_string()?;
     let slave = OpenOptions::new().read(true).write(true).open(name)?;
-    let mut person = Person::new(master)?;
-    person.resize(30, 100)?;
+    let mut user = User::new(master)?;
+    user.resize(30, 100)?;
     let shell = Command::new("setsid")
         .args(["--ctty", "--wait"])
         .arg(std::env::current_exe()?)
@@ -94,25 +94,25 @@ pub(super) fn check(profile: Profile) -> Result<()> {
         .spawn()
         .context("cannot start setsid (package util-linux)")?;
     let mut shell = Shell(shell);
-    person.sees("/repo#", LIMIT)?;
-    person.types("stty size\r")?;
-    person.sees("30 100", LIMIT)?;
-    person.resize(40, 120)?;
+    user.wait_for("/repo#", LIMIT)?;
+    user.write("stty size\r")?;
+    user.wait_for("30 100", LIMIT)?;
+    user.resize(40, 120)?;
     // The new size arrives asynchronously.
     let start = Instant::now();
     loop {
-        person.types("stty size\r")?;
-        if person.sees("40 120", Duration::from_secs(2)).is_ok() {
+        user.write("stty size\r")?;
+        if user.wait_for("40 120", Duration::from_secs(2)).is_ok() {
             break;
         }
-        let seen = &person.seen;
+        let seen = &user.seen;
         ensure!(start.elapsed() < LIMIT / 6, "the size is still\n{seen}");
     }
-    person.sees("/repo#", LIMIT)?;
-    person.types("true\r")?;
+    user.wait_for("/repo#", LIMIT)?;
+    user.write("true\r")?;
     // Readline takes Ctrl-D for the end only once it has set the terminal up for the next line.
-    person.sees("/repo#", LIMIT)?;
-    person.types("\u{4}")?;
+    user.wait_for("/repo#", LIMIT)?;
+    user.write("\u{4}")?;
     let status = shell.end(LIMIT)?;
     ensure!(status.success(), "Ctrl-D after `true`: {status}");
     Ok(())
