@@ -56,6 +56,11 @@ impl Zone {
             _ => None,
         }
     }
+
+    /// The zone as a number: the directions above the id.
+    pub(crate) const fn to_bits(self) -> u32 {
+        self.id as u32 | (self.directions as u32) << 16
+    }
 }
 
 impl Default for Zone {

@@ -98,6 +98,27 @@ fn skip_extensions(packet: &[u8], end: usize) -> Result<Headers, Malformed> {
     Err(Malformed::Extension)
 }
 
+/// The offset of the octet that announces the first fragment header, and the offset of that header.
+/// Headers behind the packet's end are not seen.
+pub(crate) fn fragment_link(packet: &[u8]) -> Option<(usize, usize)> {
+    let (mut link, mut at) = (6, HEADER);
+    for _ in 0..=MAX_EXTENSIONS {
+        match *packet.get(link)? {
+            FRAGMENT => return (at + 8 <= packet.len()).then_some((link, at)),
+            HOP_BY_HOP | ROUTING | DESTINATION => {
+                link = at;
+                at += (usize::from(*packet.get(at + 1)?) + 1) * 8;
+            }
+            AUTHENTICATION => {
+                link = at;
+                at += (usize::from(*packet.get(at + 1)?) + 2) * 4;
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 fn fragment(header: &[u8]) -> Option<FragmentHeader> {
     let header = header.get(..8)?;
     let offset = u16::from_be_bytes([header[2], header[3]]);

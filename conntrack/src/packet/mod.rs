@@ -9,6 +9,7 @@ mod ipv6;
 pub(crate) mod sctp;
 pub(crate) mod tcp;
 
+pub(crate) use ipv6::fragment_link;
 use thiserror::Error;
 
 use crate::tuple::{Endpoint, Family, Protocol, Tuple};
@@ -35,8 +36,8 @@ pub enum Malformed {
     /// The transport header is beyond the packet.
     #[error("transport header is truncated")]
     Transport,
-    /// The packet is a fragment other than the first, which has no transport header.
-    #[error("fragment without a transport header")]
+    /// The packet is a fragment; datagrams are tracked whole.
+    #[error("fragment of a datagram, which must be reassembled before it is tracked")]
     Fragment,
 }
 
@@ -55,6 +56,11 @@ impl FragmentHeader {
     /// Reports whether the fragment begins with the transport header.
     pub fn is_first(&self) -> bool {
         self.offset == 0
+    }
+
+    /// Reports whether the fragment holds the whole datagram.
+    pub fn is_whole(&self) -> bool {
+        self.offset == 0 && !self.more
     }
 }
 
@@ -136,6 +142,14 @@ impl Headers {
                 part: dst_part,
             },
         ))
+    }
+}
+
+/// The offset of a fragment's payload.
+pub(crate) fn fragment_start(packet: &[u8], headers: &Headers) -> usize {
+    match headers.family {
+        Family::V4 => headers.transport,
+        Family::V6 => fragment_link(packet).map_or(headers.transport, |(_, at)| at + 8),
     }
 }
 

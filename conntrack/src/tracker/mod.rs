@@ -200,7 +200,7 @@ impl Tracker {
         let headers = Headers::parse(packet)?;
         if headers
             .fragment
-            .is_some_and(|fragment| !fragment.is_first())
+            .is_some_and(|fragment| !fragment.is_whole())
         {
             return Err(Malformed::Fragment.into());
         }
@@ -440,8 +440,7 @@ fn nat_state(status: Status) -> CtState {
     state
 }
 
-/// Verifies the IPv4 header's checksum, and the transport's if the settings demand it. Fragments have
-/// no checksum of their own.
+/// Verifies the IPv4 header's checksum, and the transport's if the settings demand it.
 fn verify_checksums(settings: &Settings, headers: &Headers, packet: &[u8]) -> Result<(), Invalid> {
     if headers.family == Family::V4 {
         let length = usize::from(packet[0] & 0xf) * 4;
@@ -449,7 +448,7 @@ fn verify_checksums(settings: &Settings, headers: &Headers, packet: &[u8]) -> Re
             return Err(Malformed::HeaderChecksum.into());
         }
     }
-    if !settings.checksum || headers.fragment.is_some() {
+    if !settings.checksum {
         return Ok(());
     }
     let message = headers.message(packet);

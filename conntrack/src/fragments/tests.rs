@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+use proptest::prelude::*;
+
+use super::*;
+use crate::bits::CtState;
+use crate::hash::Seed;
+use crate::nat::{Nat, NatRange, Translation};
+use crate::settings::Settings;
+use crate::testing::{fill_checksums, Flow, V4, V6};
+use crate::tracker::{Commit, Input, Tracker};
+
+const NOW: Time = Time::from_secs(1000);
+
+/// The fragments of a packet without extension headers.
+fn split(packet: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let is_v4 = packet[0] >> 4 == 4;
+    let header = if is_v4 { 20 } else { 40 };
+    let payload = &packet[header..];
+    let mut fragments = Vec::new();
+    for (number, part) in payload.chunks(size).enumerate() {
+        let offset = number * size;
+        let more = offset + part.len() < payload.len();
+        let mut fragment = packet[..header].to_vec();
+        if is_v4 {
+            fragment[2..4].copy_from_slice(&((header + part.len()) as u16).to_be_bytes());
+            let word = (offset / 8) as u16 | if more { 0x2000 } else { 0 };
+            fragment[6..8].copy_from_slice(&word.to_be_bytes());
+        } else {
+            let next = std::mem::replace(&mut fragment[6], 44);
+            fragment[4..6].copy_from_slice(&((8 + part.len()) as u16).to_be_bytes());
+            fragment.extend([next, 0]);
+            fragment.extend((offset as u16 | u16::from(more)).to_be_bytes());
+            fragment.extend([0, 0, 0, 9]);
+        }
+        fragment.extend(part);
+        if is_v4 {
+            fragment[10..12].fill(0);
+            let sum = crate::checksum::Sum::default()
+                .bytes(&fragment[..20])
+                .checksum();
+            fragment[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        fragments.push(fragment);
+    }
+    fragments
+}
+
+fn fragments() -> Fragments {
+    Fragments::new(FragmentLimits::default())
+}
+
+fn insert(fragments: &mut Fragments, packet: &[u8]) -> Option<Datagram> {
+    match fragments.insert(packet, Zone::DEFAULT, NOW).unwrap() {
+        Reassembly::Complete(datagram) => Some(datagram),
+        Reassembly::Kept => None,
+        Reassembly::Whole => panic!("not a fragment"),
+    }
+}
+
+fn written(datagram: &Datagram) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut all = Vec::new();
+    for number in 0..datagram.fragments() {
+        datagram.write_fragment(number, &mut out);
+        all.push(out.clone());
+    }
+    all
+}
+
+proptest! {
+    #[test]
+    fn fragments_come_in_every_order(
+        is_v4 in any::<bool>(),
+        payload in proptest::collection::vec(any::<u8>(), 40..400),
+        size in 1usize..6,
+        order in any::<u64>(),
+    ) {
+        let whole = if is_v4 { V4 } else { V6 }.udp(&payload);
+        let sent = split(&whole, size * 8);
+        let mut shuffled: Vec<_> = sent.iter().collect();
+        let mut state = order | 1;
+        for at in (1..shuffled.len()).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            shuffled.swap(at, (state >> 33) as usize % (at + 1));
+        }
+        let mut fragments = fragments();
+        for (number, fragment) in shuffled.iter().enumerate() {
+            match insert(&mut fragments, fragment) {
+                Some(datagram) => {
+                    prop_assert_eq!(number, sent.len() - 1);
+                    prop_assert_eq!(datagram.packet(), &whole[..]);
+                    prop_assert_eq!(written(&datagram), sent.clone());
+                }
+                None => prop_assert!(number < sent.len() - 1),
+            }
+            // Repetitions do no harm.
+            prop_assert!(number == sent.len() - 1 || insert(&mut fragments, fragment).is_none());
+        }
+        prop_assert_eq!((fragments.len(), fragments.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn no_octets_panic(packets in proptest::collection::vec(
+        (any::<bool>(), proptest::collection::vec(any::<u8>(), 40..80)), 1..40,
+    )) {
+        let limits = FragmentLimits { datagrams: 4, bytes: 200, fragments: 3, ..FragmentLimits::default() };
+        let mut fragments = Fragments::new(limits);
+        for (is_v4, mut packet) in packets {
+            let length = packet.len() as u16;
+            if is_v4 {
+                packet[0] = 0x45;
+                packet[2..4].copy_from_slice(&length.to_be_bytes());
+                packet[6] &= 0x20;
+                packet[12..20].fill(1);
+            } else {
+                packet[0] = 0x60;
+                packet[4..6].copy_from_slice(&(length - 40).to_be_bytes());
+                packet[6] = 44;
+                packet[8..40].fill(1);
+            }
+            let _ = fragments.insert(&packet, Zone::DEFAULT, NOW);
+            prop_assert!(fragments.len() <= 4 && fragments.bytes() <= 200);
+        }
+    }
+}
+
+#[test]
+fn fragments_are_translated_once() {
+    for (flow, address) in [(V4, "192.0.2.1"), (V6, "2001:db8::1")] {
+        let tracker = Tracker::new(16, Seed::new([1; 16]), Settings::default());
+        let address = address.parse().unwrap();
+        let range = NatRange::to_address(address).with_ports(7000, 7000);
+        let commit = Commit {
+            nat: Some(Nat {
+                source: Some(range),
+                destination: None,
+            }),
+            ..Commit::default()
+        };
+        let payload: Vec<u8> = (0..=255).collect();
+        let mut fragments = fragments();
+        let mut sent = split(&flow.udp(&payload), 64);
+        sent.reverse();
+        let mut datagram = sent
+            .iter()
+            .find_map(|fragment| insert(&mut fragments, fragment))
+            .unwrap();
+        let packet = datagram.packet().to_vec();
+        let input = Input::new(&packet);
+        let mut tracked = tracker.track(&input, NOW);
+        assert_eq!(tracked.state(), CtState::TRACKED | CtState::NEW);
+        tracker.commit(&mut tracked, &input, &commit, NOW).unwrap();
+        assert_eq!(
+            tracker.translate(&tracked, datagram.packet_mut()),
+            Translation::Rewritten
+        );
+        let translated = Flow {
+            src: address,
+            src_port: 7000,
+            ..flow
+        }
+        .udp(&payload);
+        let mut again = translated.clone();
+        fill_checksums(&mut again);
+        assert_eq!(again, translated);
+        assert_eq!(datagram.packet(), &translated[..]);
+        assert_eq!(written(&datagram), split(&translated, 64));
+    }
+}
+
+#[test]
+fn a_fragment_alone_is_not_tracked() {
+    let tracker = Tracker::new(16, Seed::new([1; 16]), Settings::default());
+    for fragment in split(&V4.udp(&[0; 100]), 64) {
+        let reason = tracker.track(&Input::new(&fragment), NOW).invalid_reason();
+        assert_eq!(reason, Some(crate::Invalid::Malformed(Malformed::Fragment)));
+    }
+}
+
+#[test]
+fn overlaps_spoil_a_datagram() {
+    let mut fragments = fragments();
+    let sent = split(&V4.udp(&[0; 100]), 64);
+    assert!(insert(&mut fragments, &sent[0]).is_none());
+    let mut overlap = split(&V4.udp(&[0; 100]), 32).remove(1);
+    overlap[3] += 8;
+    overlap.extend([0; 8]);
+    overlap[7] += 1;
+    overlap[7] += 1;
+    fill_header(&mut overlap);
+    assert!(insert(&mut fragments, &overlap).is_none());
+    assert_eq!(
+        (fragments.statistics().inconsistent, fragments.len()),
+        (1, 0)
+    );
+    assert!(insert(&mut fragments, &sent[1]).is_none());
+}
+
+fn fill_header(packet: &mut [u8]) {
+    packet[10..12].fill(0);
+    let sum = crate::checksum::Sum::default()
+        .bytes(&packet[..20])
+        .checksum();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+#[test]
+fn the_oldest_goes_first() {
+    let limits = FragmentLimits {
+        datagrams: 2,
+        ..FragmentLimits::default()
+    };
+    let mut fragments = Fragments::new(limits);
+    let of = |id: u8| {
+        let mut packet = V4.udp(&[0; 100]);
+        packet[5] = id;
+        split(&packet, 64)
+    };
+    for id in 1..=3 {
+        assert!(insert(&mut fragments, &of(id)[0]).is_none());
+    }
+    assert_eq!((fragments.len(), fragments.statistics().evicted), (2, 1));
+    assert!(insert(&mut fragments, &of(3)[1]).is_some());
+    assert!(insert(&mut fragments, &of(2)[1]).is_some());
+    assert!(insert(&mut fragments, &of(1)[1]).is_none());
+    fragments.expire(NOW + Duration::from_secs(30));
+    assert_eq!((fragments.len(), fragments.statistics().timed_out), (0, 1));
+}
