@@ -106,7 +106,7 @@ fn packet() -> Value {
     b.post(&mut guest, burst);
     let sent = frame(b.mac(), a.mac(), 1);
     let (mut device, mut packets) = (Best::default(), 0);
-    let before = guest.function.datapath().translator.counters();
+    let before = guest.function.datapath().queues().translator.counters();
     for _ in 0..BLOCKS {
         let (mut time, mut received) = (Duration::ZERO, 0);
         while received < 1_000_000 / BLOCKS {
@@ -125,7 +125,7 @@ fn packet() -> Value {
         device.add(ns(time, received));
         packets += received;
     }
-    let after = guest.function.datapath().translator.counters();
+    let after = guest.function.datapath().queues().translator.counters();
     json!({
         "packets": packets,
         "device_ns": device.get(),
@@ -147,9 +147,13 @@ fn translation() -> Value {
         for n in 0..accesses {
             let datapath = guest.function.datapath_mut();
             if n % burst == 0 {
-                datapath.translator.flush();
+                datapath.queues_mut().translator.flush();
             }
-            let space = AddressSpace::new(&datapath.memory, &datapath.translator, pasid);
+            let space = AddressSpace::new(
+                &datapath.queues().memory,
+                &datapath.queues().translator,
+                pasid,
+            );
             let at = base + n * step % SPAN;
             let at = at - at % 8;
             space.read(black_box(at), &mut buf).expect("memory");

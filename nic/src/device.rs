@@ -184,7 +184,7 @@ struct Front {
 
 /// The regions and interrupts of the function.
 fn describe(function: &Function, vectors: u32) -> std::io::Result<(Vec<Region>, Vec<IrqInfo>)> {
-    let doorbells = &function.datapath().doorbells;
+    let doorbells = &function.datapath().queues().doorbells;
     let areas = doorbells.windows().map(|w| {
         let range = w.range();
         MmapArea {

@@ -3,7 +3,7 @@
 
 /// A reason to drop a frame between a wire and a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drop {
+pub enum DropReason {
     /// RX: the virtual port is not enabled.
     PortDisabled,
     /// RX: no filter of the port matches.
@@ -50,7 +50,7 @@ pub enum Drop {
     SlowPathFull,
 }
 
-impl Drop {
+impl DropReason {
     /// Every reason, in the order of the counters.
     pub const ALL: [Self; 22] = [
         Self::PortDisabled,
@@ -109,22 +109,22 @@ impl Drop {
 
 /// Counters of one direction of one virtual port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; Drop::ALL.len()]);
+pub struct Counts([u64; DropReason::ALL.len()]);
 
 impl Counts {
     /// Counts one frame.
-    pub fn count(&mut self, reason: Drop) {
+    pub fn count(&mut self, reason: DropReason) {
         self.count_many(reason, 1);
     }
 
     /// Counts frames.
-    pub fn count_many(&mut self, reason: Drop, frames: u64) {
+    pub fn count_many(&mut self, reason: DropReason, frames: u64) {
         self.0[reason as usize] += frames;
     }
 
     /// Frames dropped for a reason.
     #[must_use]
-    pub fn get(&self, reason: Drop) -> u64 {
+    pub fn get(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]
     }
 
@@ -160,12 +160,12 @@ mod tests {
     fn each_reason_has_its_own_counter_and_label() {
         let mut counts = Counts::default();
         let mut labels = std::collections::HashSet::new();
-        for (i, reason) in Drop::ALL.into_iter().enumerate() {
+        for (i, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, i);
             assert!(labels.insert(reason.label()));
             counts.count(reason);
             assert_eq!(counts.get(reason), 1);
         }
-        assert_eq!(counts.total(), Drop::ALL.len() as u64);
+        assert_eq!(counts.total(), DropReason::ALL.len() as u64);
     }
 }

@@ -157,7 +157,7 @@ impl Function {
 
     /// Reads a 32-bit register of BAR0.
     pub fn register_read(&mut self, offset: u64) -> u32 {
-        if let Some(value) = self.datapath.doorbells.read(offset) {
+        if let Some(value) = self.datapath.queues().doorbells.read(offset) {
             return value;
         }
         let Ok(register) = u32::try_from(offset) else {
@@ -177,7 +177,7 @@ impl Function {
 
     /// Writes a 32-bit register of BAR0.
     pub fn register_write(&mut self, offset: u64, value: u32) {
-        if self.datapath.doorbells.write(offset, value) {
+        if self.datapath.queues().doorbells.write(offset, value) {
             return;
         }
         let Ok(register) = u32::try_from(offset) else {
@@ -218,7 +218,13 @@ impl Function {
     /// Accepts the location of the IOMMU's tables: the response to the lookup of an era. Requests
     /// that waited for it continue.
     pub fn tables_found(&mut self, era: u64, root: Option<Root>) {
-        if self.datapath.translator.tables().answer(era, root) {
+        if self
+            .datapath
+            .queues_mut()
+            .translator
+            .tables()
+            .answer(era, root)
+        {
             self.serve_mailbox();
         }
     }
@@ -264,8 +270,8 @@ impl Function {
     /// Handles a disconnected client: its memory and its eventfds are released.
     pub fn disconnect(&mut self) {
         self.reset();
-        self.datapath.interrupts.clear_triggers();
-        self.datapath.memory.clear();
+        self.datapath.queues_mut().interrupts.clear_triggers();
+        self.datapath.queues_mut().memory.clear();
     }
 
     /// Maps memory for DMA.
@@ -279,7 +285,7 @@ impl Function {
         access: Access,
         fd: Option<(OwnedFd, u64)>,
     ) -> Result<(), MapError> {
-        self.datapath.memory.map(iova, len, access, fd)
+        self.datapath.queues_mut().memory.map(iova, len, access, fd)
     }
 
     /// Unmaps memory. No access is in progress: every access holds the lock.
@@ -287,17 +293,20 @@ impl Function {
     /// # Errors
     /// When the range splits a mapped region.
     pub fn unmap(&mut self, iova: u64, len: u64) -> Result<(), MapError> {
-        self.datapath.memory.unmap(iova, len)
+        self.datapath.queues_mut().memory.unmap(iova, len)
     }
 
     /// Sets the eventfd of a vector.
     pub fn set_trigger(&mut self, vector: u32, trigger: Option<EventFd>) {
-        self.datapath.interrupts.set_trigger(vector, trigger);
+        self.datapath
+            .queues_mut()
+            .interrupts
+            .set_trigger(vector, trigger);
     }
 
     /// Removes all eventfds.
     pub fn clear_triggers(&mut self) {
-        self.datapath.interrupts.clear_triggers();
+        self.datapath.queues_mut().interrupts.clear_triggers();
     }
 
     fn serve_mailbox(&mut self) {
@@ -313,9 +322,7 @@ impl Function {
             return self.reset_state();
         }
         if served.posted {
-            datapath
-                .interrupts
-                .raise(&datapath.doorbells.vectors, MAILBOX_VECTOR, NO_ITR);
+            datapath.queues_mut().raise(MAILBOX_VECTOR, NO_ITR);
         }
     }
 }

@@ -8,7 +8,7 @@ mod program;
 use adit_p4runtime::server::Counters;
 
 use crate::dataplane::DataPlane;
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::function::Function;
 use crate::metrics::{Exposition, Kind};
 use crate::wire::write_metrics;
@@ -49,7 +49,7 @@ pub fn summary(function: &Function) -> String {
         frames.rx_bytes, frames.tx_bytes
     );
     for (direction, counts) in [("received", drops.rx), ("to be sent", drops.tx)] {
-        let reasons = Drop::ALL.map(|reason| (reason.label(), counts.get(reason)));
+        let reasons = DropReason::ALL.map(|reason| (reason.label(), counts.get(reason)));
         let reasons = reasons.iter().filter(|(_, frames)| *frames > 0);
         let reasons: Vec<_> = reasons.map(|(label, n)| format!("{label} {n}")).collect();
         if !reasons.is_empty() {
@@ -101,7 +101,7 @@ fn vports(out: &mut Exposition, function: &Function) {
         let (Some(drops), name) = (datapath.drops(vport), vport.to_string()) else {
             continue;
         };
-        for reason in Drop::ALL {
+        for reason in DropReason::ALL {
             for (direction, counts) in [("rx", drops.rx), ("tx", drops.tx)] {
                 let labels = [
                     ("vport", &*name),
@@ -160,7 +160,7 @@ fn control(out: &mut Exposition, function: &Function) {
     for (reason, n) in c.refused() {
         f.sample(&[("reason", &reason.to_string())], n);
     }
-    let interrupts = function.datapath().interrupts.counters();
+    let interrupts = function.datapath().queues().interrupts.counters();
     let mut f = out.family(
         "adit_interrupts_total",
         Kind::Counter,

@@ -63,7 +63,12 @@ impl Model {
         };
         let port: Box<dyn Port> = Box::new(port);
         let datapath = Datapath::new(limits, vec![Some(port)]).unwrap();
-        let bar = datapath.doorbells.fd().try_clone_to_owned().unwrap();
+        let bar = datapath
+            .queues()
+            .doorbells
+            .fd()
+            .try_clone_to_owned()
+            .unwrap();
         let control = Control::new(profile);
         let mut nic = Nic { control, datapath };
         nic.create(pairs);
@@ -227,7 +232,8 @@ impl Device for Model {
             read: true,
             write: true,
         };
-        let guest = &mut self.nic.lock().datapath.memory;
+        let mut nic = self.nic.lock();
+        let guest = &mut nic.datapath.queues_mut().memory;
         guest
             .map(memory.iova(), memory.len(), access, Some((fd, 0)))
             .unwrap();
@@ -235,7 +241,8 @@ impl Device for Model {
     }
 
     fn unmap_memory(&self, memory: &Memory) -> Result<(), Error> {
-        let guest = &mut self.nic.lock().datapath.memory;
+        let mut nic = self.nic.lock();
+        let guest = &mut nic.datapath.queues_mut().memory;
         guest.unmap(memory.iova(), memory.len()).unwrap();
         Ok(())
     }
@@ -247,7 +254,10 @@ impl Device for Model {
         let mut nic = self.nic.lock();
         for (vector, fd) in (1..).zip(eventfds) {
             let event = EventFd::from_client(fd.try_clone_to_owned().unwrap()).unwrap();
-            nic.datapath.interrupts.set_trigger(vector, Some(event));
+            nic.datapath
+                .queues_mut()
+                .interrupts
+                .set_trigger(vector, Some(event));
         }
         Ok(())
     }

@@ -20,8 +20,8 @@ use std::os::fd::OwnedFd;
 use zerocopy::little_endian::{U16, U64};
 
 use super::*;
-use crate::dataplane::{DataPlane, QueueId, Ring, SchedMode};
-use crate::drops::Drop;
+use crate::dataplane::{DataPlane, QueueConfig, QueueId, QueueKind, Ring, SchedMode};
+use crate::drops::DropReason;
 use crate::memory::Dma;
 use crate::testing::{ram, RAM};
 use crate::wire::mock::{FarEnd, MockPort};
@@ -99,13 +99,16 @@ impl Driver {
             vectors: 3,
         };
         let mut dp = Datapath::new(limits, vec![Some(Box::new(port))]).unwrap();
-        dp.memory = ram();
+        dp.queues_mut().memory = ram();
         let events: Vec<_> = (0..3)
             .map(|_| eventfd(0, EventfdFlags::NONBLOCK).unwrap())
             .collect();
         for (vector, event) in (0..).zip(&events) {
             let trigger = EventFd::from_client(event.try_clone().unwrap()).unwrap();
-            assert!(dp.interrupts.set_trigger(vector, Some(trigger)));
+            assert!(dp
+                .queues_mut()
+                .interrupts
+                .set_trigger(vector, Some(trigger)));
         }
         let mut driver = Self {
             dp,
@@ -128,6 +131,7 @@ impl Driver {
             for kind in KINDS {
                 let ring = ring(kind, index);
                 self.dp
+                    .queues()
                     .memory
                     .write(ring.base, &[0; LEN as usize * 32])
                     .unwrap();
@@ -178,19 +182,19 @@ impl Driver {
     fn describe<T: zerocopy::IntoBytes + zerocopy::Immutable>(&mut self, index: usize, desc: &T) {
         let tail = &mut self.tx_tail[index];
         let at = ring(QueueKind::Tx, index as u32).base + u64::from(*tail) * 16;
-        self.dp.memory.write_obj(at, desc).unwrap();
+        self.dp.queues().memory.write_obj(at, desc).unwrap();
         *tail = (*tail + 1) % LEN;
     }
 
     fn ring_tx(&self, index: usize) {
         let tail = u32::from(self.tx_tail[index]);
-        self.dp.doorbells.tx_tail.store(index as u32, tail);
+        self.dp.queues().doorbells.tx_tail.store(index as u32, tail);
     }
 
     /// Sends a frame on queue 0 as the netdev does; `more` are bits of `sched_cmd`.
     fn send(&mut self, frame: &[u8], tso: Option<(u16, u8)>, more: u8, tag: u16) {
         let at = TX_BUFFERS + u64::from(self.tx_tail[0]) * 2048;
-        self.dp.memory.write(at, frame).unwrap();
+        self.dp.queues().memory.write(at, frame).unwrap();
         if let Some((mss, header)) = tso {
             let payload = (frame.len() - usize::from(header)) as u32;
             self.describe(0, &FlexTxTsoCtxDesc::new(payload, mss, header));
@@ -210,7 +214,7 @@ impl Driver {
     fn completion(&mut self) -> Option<(u16, u16)> {
         let n = self.completed[0];
         let at = ring(QueueKind::TxCompletion, 0).base + n % u64::from(LEN) * 8;
-        let desc: SplitqTxComplDesc = self.dp.memory.read_obj(at).unwrap();
+        let desc: SplitqTxComplDesc = self.dp.queues().memory.read_obj(at).unwrap();
         let first_pass = n / u64::from(LEN) % 2 == 0;
         let done: SplitqTxComplDesc4b = desc.common;
         if done.generation() != first_pass {
@@ -233,17 +237,21 @@ impl Driver {
                 ..SplitqRxBufDesc::default()
             };
             let at = ring(QueueKind::RxBuffer, index as u32).base + entry * 32;
-            self.dp.memory.write_obj(at, &desc).unwrap();
+            self.dp.queues().memory.write_obj(at, &desc).unwrap();
             self.posted[index] += 1;
         }
         let tail = (self.posted[index] % u64::from(LEN)) as u32;
-        self.dp.doorbells.bufq_tail.store(index as u32, tail);
+        self.dp
+            .queues()
+            .doorbells
+            .bufq_tail
+            .store(index as u32, tail);
     }
 
     fn rx_desc(&mut self, index: usize) -> Option<RxFlexDescAdvNic3> {
         let n = self.delivered[index];
         let at = ring(QueueKind::Rx, index as u32).base + n % u64::from(LEN) * 32;
-        let desc: RxFlexDescAdvNic3 = self.dp.memory.read_obj(at).unwrap();
+        let desc: RxFlexDescAdvNic3 = self.dp.queues().memory.read_obj(at).unwrap();
         let first_pass = n / u64::from(LEN) % 2 == 0;
         if desc.generation() != first_pass {
             return None;
@@ -263,7 +271,11 @@ impl Driver {
             let mut read = |at, len: usize| {
                 let start = frame.len();
                 frame.resize(start + len, 0);
-                self.dp.memory.read(at, &mut frame[start..]).unwrap();
+                self.dp
+                    .queues()
+                    .memory
+                    .read(at, &mut frame[start..])
+                    .unwrap();
             };
             if flags & SPH_M != 0 {
                 header = usize::from(flags & LEN_HDR_M);
@@ -286,7 +298,11 @@ impl Driver {
     }
 
     fn arm(&self, vector: u32) {
-        self.dp.doorbells.vectors.store(vector, dyn_ctl::INTENA_M);
+        self.dp
+            .queues()
+            .doorbells
+            .vectors
+            .store(vector, dyn_ctl::INTENA_M);
     }
 
     /// The number of interrupts since the last call.
@@ -298,7 +314,7 @@ impl Driver {
         }
     }
 
-    fn dropped(&self, reason: Drop) -> (u64, u64) {
+    fn dropped(&self, reason: DropReason) -> (u64, u64) {
         let drops = self.dp.drops(0).unwrap();
         (drops.rx.get(reason), drops.tx.get(reason))
     }

@@ -15,7 +15,7 @@ use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::dataplane::QueueKind;
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::testing::adi::{frame, AdiDriver};
 use crate::testing::guest::{wanted, Guest, PF_MAC};
 
@@ -38,7 +38,7 @@ fn pair() -> (Guest, AdiDriver, AdiDriver) {
 }
 
 /// Frames dropped by all ADIs for a reason: received and sent.
-fn dropped(guest: &Guest, reason: Drop) -> (u64, u64) {
+fn dropped(guest: &Guest, reason: DropReason) -> (u64, u64) {
     let drops = guest.function.datapath().adi_totals().drops;
     (drops.rx.get(reason), drops.tx.get(reason))
 }
@@ -100,7 +100,7 @@ fn rings_wrap_and_frames_without_a_buffer_are_dropped_and_counted() {
         a.send(&mut guest, &frame(b.mac(), a.mac(), n));
         guest.poll();
     }
-    assert_eq!(dropped(&guest, Drop::NoBuffer), (4, 0));
+    assert_eq!(dropped(&guest, DropReason::NoBuffer), (4, 0));
     let totals = guest.function.datapath().adi_totals();
     assert_eq!(totals.frames.tx_unicast, 220);
     assert_eq!(totals.frames.rx_unicast, 216);

@@ -53,7 +53,10 @@ fn a_reset_by_register_puts_everything_to_sleep_and_is_over_at_once() {
     asleep(&mut function);
     assert_eq!(read(&mut function, pf::GEN_RSTAT), rstat::COMPLETED);
     assert_eq!(function.counters().software_resets, 1);
-    assert!(!function.datapath.memory.is_empty(), "the client's");
+    assert!(
+        !function.datapath.queues().memory.is_empty(),
+        "the client's"
+    );
 }
 
 #[test]
@@ -81,7 +84,7 @@ fn nothing_of_a_client_outlives_it() {
     function.set_trigger(MAILBOX_VECTOR, Some(trigger));
     function.disconnect();
     asleep(&mut function);
-    assert!(function.datapath.memory.is_empty());
+    assert!(function.datapath.queues().memory.is_empty());
     let arm = dyn_ctl::INTENA_M | dyn_ctl::SWINT_TRIG_M;
     write(&mut function, pf::GLINT_DYN_CTL.base, arm);
     function.poll(1, true);

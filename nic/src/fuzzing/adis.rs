@@ -88,7 +88,7 @@ fn step(
         8 => {
             let page = (u64::from(choices.u8()) % (LEN >> 12)) << 12;
             let (iova, physical) = (IOVA + page, player.physical + page);
-            let memory = &guest.function.datapath().memory;
+            let memory = &guest.function.datapath().queues().memory;
             let rights = if which & 0x40 != 0 { RO } else { READ_WRITE };
             match which & 0x80 {
                 0 => guest.tables.unmap(memory, player.pasid, iova),

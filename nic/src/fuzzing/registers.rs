@@ -34,10 +34,15 @@ fn function() -> Option<(Function, crate::wire::mock::FarEnd)> {
     let profile = profile.with_adis(adis).ok()?;
     let (port, far) = MockPort::new(PortCaps::default());
     let mut function = Function::new(DEFAULT_ID, profile, vec![Some(Box::new(port))], None).ok()?;
-    function.datapath_mut().translator.tables().set(Root {
-        table: RAM,
-        requester: 0,
-    });
+    function
+        .datapath_mut()
+        .queues_mut()
+        .translator
+        .tables()
+        .set(Root {
+            table: RAM,
+            requester: 0,
+        });
     Some((function, far))
 }
 
@@ -50,7 +55,7 @@ pub fn registers(data: &[u8]) {
     };
     assert_eq!(function.register_read(u64::from(pf::QRX_TAIL.base)), 0);
     function.disconnect();
-    assert!(function.datapath().memory.is_empty());
+    assert!(function.datapath().queues().memory.is_empty());
 }
 
 /// Returns the function after the actions in `data`.
@@ -93,7 +98,7 @@ pub(super) fn run(data: &[u8]) -> Option<Function> {
                 let at = RAM + u64::from(choices.u32()) % RAM_LEN;
                 let bytes = choices.slice(usize::from(which));
                 // An access beyond the end faults, which is fine.
-                let _ = function.datapath().memory.write(at, bytes);
+                let _ = function.datapath().queues().memory.write(at, bytes);
             }
             12 => {
                 let bytes = choices.slice(usize::from(which));

@@ -51,9 +51,9 @@ pub(super) fn run(data: &[u8]) -> Option<Datapath> {
                 // Up to twice the ring's length.
                 let tail = u32::from(choices.u8()) << (which >> 6);
                 let bell = if which & 1 == 0 {
-                    &dp.doorbells.tx_tail
+                    &dp.queues().doorbells.tx_tail
                 } else {
-                    &dp.doorbells.bufq_tail
+                    &dp.queues().doorbells.bufq_tail
                 };
                 bell.store(u32::from(which >> 1 & 1), tail);
             }
@@ -134,7 +134,7 @@ fn set_up(shape: u8, sizes: u8) -> Option<(Datapath, FarEnd)> {
     };
     let port: Box<dyn Port> = Box::new(port);
     let mut dp = Datapath::new(limits, vec![Some(port)]).ok()?;
-    dp.memory = ram();
+    dp.queues_mut().memory = ram();
     let forwarding = dp.forwarding(0);
     *forwarding = Forwarding::new([2, 0, 0, 0, 0, 1], vec![0, 1]);
     forwarding.enabled = true;
@@ -225,12 +225,12 @@ fn tx_descriptor(dp: &Datapath, which: u8, choices: &mut Choices<'_>) {
         _ => {
             // No descriptor: data that a descriptor may point to.
             let len = usize::from(flags);
-            let _ = dp.memory.write(addr, choices.slice(len));
+            let _ = dp.queues().memory.write(addr, choices.slice(len));
             return;
         }
     };
     // All rings are within memory.
-    let _ = dp.memory.write(at, &bytes);
+    let _ = dp.queues().memory.write(at, &bytes);
 }
 
 fn rx_buffer(dp: &Datapath, which: u8, choices: &mut Choices<'_>) {
@@ -241,7 +241,7 @@ fn rx_buffer(dp: &Datapath, which: u8, choices: &mut Choices<'_>) {
         ..SplitqRxBufDesc::default()
     };
     let at = ring_at(3, u32::from(which & 1)) + u64::from(which >> 1) * 32;
-    let _ = dp.memory.write(at, buffer.as_bytes());
+    let _ = dp.queues().memory.write(at, buffer.as_bytes());
 }
 
 /// The pending offloads of a frame from the wire.

@@ -3,7 +3,7 @@
 
 use adit_uapi::virtchnl2::adi::fault_reason;
 
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::function::Function;
 use crate::metrics::{Exposition, Kind};
 
@@ -37,7 +37,7 @@ pub(super) fn write(out: &mut Exposition, function: &Function) {
     f.sample(&[("direction", "tx")], c.tx_bytes);
     let help = "Frames to and from ADIs that were dropped, by reason.";
     let mut f = out.family("adit_adi_dropped_total", Kind::Counter, help);
-    for reason in Drop::ALL {
+    for reason in DropReason::ALL {
         for (direction, counts) in [("rx", totals.drops.rx), ("tx", totals.drops.tx)] {
             let labels = [("direction", direction), ("reason", reason.label())];
             f.sample(&labels, counts.get(reason));
@@ -53,13 +53,13 @@ pub(super) fn write(out: &mut Exposition, function: &Function) {
     let mut f = out.family("adit_switch_floods_total", Kind::Counter, help);
     f.sample(&[("outcome", "copied")], totals.floods.copied);
     f.sample(&[("outcome", "dropped")], totals.floods.dropped);
-    let t = datapath.translator.counters();
+    let t = datapath.queues().translator.counters();
     let help = "Translations of addresses with a PASID, by how they ended.";
     let mut f = out.family("adit_translations_total", Kind::Counter, help);
     f.sample(&[("outcome", "cached")], t.hits);
     f.sample(&[("outcome", "walked")], t.walks);
     f.sample(&[("outcome", "fault")], t.faults);
-    let causes = datapath.interrupts.adi.counters();
+    let causes = datapath.queues().interrupts.adi.counters();
     let help = "Entries of cause rings, by what they tell of.";
     let mut f = out.family("adit_cause_entries_total", Kind::Counter, help);
     f.sample(&[("reason", "interrupt")], causes.interrupts);
@@ -80,6 +80,6 @@ pub(super) fn write(out: &mut Exposition, function: &Function) {
         "Queues and vectors of ADIs that are polled.",
     );
     f.sample(&[("what", "queue")], totals.awake_queues);
-    let vectors = datapath.interrupts.adi.awake() as u64;
+    let vectors = datapath.queues().interrupts.adi.awake() as u64;
     f.sample(&[("what", "vector")], vectors);
 }

@@ -73,7 +73,7 @@ impl AdiDriver {
         let created = guest.create(pasid, ext).expect("an ADI");
         let physical = guest.next_page;
         guest.next_page += LEN;
-        let memory = &guest.function.datapath().memory;
+        let memory = &guest.function.datapath().queues().memory;
         guest.tables.attach(memory, pasid, Stage::Second, 4);
         for page in (0..LEN).step_by(0x1000) {
             let (iova, physical) = (IOVA + page, physical + page);

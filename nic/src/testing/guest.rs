@@ -116,7 +116,13 @@ impl Guest {
     pub fn new(adis: u32, pairs: u32) -> Self {
         let mut guest = Self::asking(adis, pairs, None);
         let root = guest.tables.root();
-        guest.function.datapath_mut().translator.tables().set(root);
+        guest
+            .function
+            .datapath_mut()
+            .queues_mut()
+            .translator
+            .tables()
+            .set(root);
         guest
     }
 
@@ -145,7 +151,7 @@ impl Guest {
         };
         let file = Some((sealed(RAM_LEN), 0));
         function.map(0, RAM_LEN, access, file).expect("RAM");
-        let memory = &function.datapath().memory;
+        let memory = &function.datapath().queues().memory;
         let tables = GuestTables::new(memory, TABLES, TABLES_LEN, REQUESTER);
         let mut guest = Self {
             function,
@@ -165,7 +171,7 @@ impl Guest {
     /// The guest's memory.
     #[must_use]
     pub fn memory(&self) -> &GuestMemory {
-        &self.function.datapath().memory
+        &self.function.datapath().queues().memory
     }
 
     /// Sets up the mailbox, as after a reset.

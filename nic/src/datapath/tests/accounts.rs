@@ -152,7 +152,7 @@ proptest! {
         prop_assert_eq!(delivered, received);
         let gone = counters.tx_unicast + counters.tx_multicast + counters.tx_broadcast;
         prop_assert_eq!(gone + drops.tx.total(), weight_reported, "from the driver");
-        prop_assert_eq!(port.tx_dropped_total(), drops.tx.get(Drop::Wire));
+        prop_assert_eq!(port.tx_dropped_total(), drops.tx.get(DropReason::Wire));
         prop_assert!(reported <= sent);
         prop_assert_eq!(port.tx_frames, left);
         let known = delivered + drops.rx.total() + driver.dp.held_frames();

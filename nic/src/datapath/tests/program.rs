@@ -59,9 +59,9 @@ fn what_is_dropped_is_counted_by_reason() {
         driver.send(&op(n, tcp(1, 9)), None, 0, 0);
     }
     driver.poll();
-    assert_eq!(driver.dropped(Drop::Program), (1, 1));
-    assert_eq!(driver.dropped(Drop::NotForwarded), (1, 1));
-    assert_eq!(driver.dropped(Drop::NoSuchPort), (2, 2));
+    assert_eq!(driver.dropped(DropReason::Program), (1, 1));
+    assert_eq!(driver.dropped(DropReason::NotForwarded), (1, 1));
+    assert_eq!(driver.dropped(DropReason::NoSuchPort), (2, 2));
     assert!(driver.recv(0).is_none() && driver.recv(1).is_none());
     assert_eq!(driver.far.recv(), None);
     let done = std::iter::from_fn(|| driver.completion()).count();
@@ -222,7 +222,7 @@ fn programs_are_swapped_between_two_frames() {
     let mut driver = programmed(Setup::default());
     driver.far.send(&op(2, tcp(1, 9)), plain());
     driver.poll();
-    assert_eq!(driver.dropped(Drop::Program), (1, 0));
+    assert_eq!(driver.dropped(DropReason::Program), (1, 0));
     driver.dp.set_program(Program::standard().unwrap());
     driver.far.send(&op(2, tcp(1, 9)), plain());
     driver.poll();

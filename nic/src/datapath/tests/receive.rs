@@ -111,7 +111,7 @@ fn a_long_frame_takes_several_buffers_or_none() {
     assert_eq!((delivery.pieces, delivery.frame), (5, long));
     driver.far.send(&tcp(1, 9018), plain());
     driver.poll();
-    assert_eq!(driver.dropped(Drop::TooLong), (1, 0));
+    assert_eq!(driver.dropped(DropReason::TooLong), (1, 0));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn merged_segments_go_whole_to_queues_that_take_them_and_cut_to_others() {
     driver.dp.forwarding(0).enabled = false;
     driver.far.send(&large, merged(1448));
     driver.poll();
-    assert_eq!(driver.dropped(Drop::PortDisabled), (4, 0));
+    assert_eq!(driver.dropped(DropReason::PortDisabled), (4, 0));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_frame_waits_for_buffers_for_a_while_and_the_next_ones_do_not() {
     driver.poll();
     assert!(!driver.dp.holding());
     assert_eq!(driver.far.waiting(), 0, "once it is known to be in vain");
-    assert_eq!(driver.dropped(Drop::NoBuffer), (40, 0));
+    assert_eq!(driver.dropped(DropReason::NoBuffer), (40, 0));
     assert_eq!(driver.dp.counters(0).rx_no_buffer, 40);
 
     driver.post(0, 1);
@@ -203,7 +203,7 @@ fn a_frame_that_waits_does_not_outlive_a_reset() {
     assert!(driver.dp.holding());
     driver.dp.reset();
     assert!(!driver.dp.holding());
-    assert_eq!(driver.dropped(Drop::PortDisabled), (1, 0));
+    assert_eq!(driver.dropped(DropReason::PortDisabled), (1, 0));
 }
 
 /// A time longer than any frame waits, in nanoseconds.
@@ -232,8 +232,8 @@ fn filters_decide_by_destination() {
     assert!(delivered(&mut driver, [0x33, 0x33, 0, 0, 0, 2]));
     driver.dp.forwarding(0).enabled = false;
     assert!(!delivered(&mut driver, MAC));
-    assert_eq!(driver.dropped(Drop::Filtered), (3, 0));
-    assert_eq!(driver.dropped(Drop::PortDisabled), (1, 0));
+    assert_eq!(driver.dropped(DropReason::Filtered), (3, 0));
+    assert_eq!(driver.dropped(DropReason::PortDisabled), (1, 0));
     let counters = driver.dp.counters(0);
     assert_eq!((counters.rx_unicast, counters.rx_multicast), (2, 2));
     assert_eq!((counters.rx_broadcast, counters.rx_filtered), (1, 3));
@@ -243,7 +243,12 @@ fn filters_decide_by_destination() {
 fn a_fault_of_one_queue_leaves_the_other_alone() {
     let mut driver = Driver::new(Setup::default());
     driver.post(1, 16);
-    driver.dp.doorbells.bufq_tail.store(0, u32::from(LEN));
+    driver
+        .dp
+        .queues()
+        .doorbells
+        .bufq_tail
+        .store(0, u32::from(LEN));
     let forwarding = driver.dp.forwarding(0);
     let by_port = |f: &Forwarding, port| {
         let frame = tcp(port, 0);
@@ -265,7 +270,8 @@ fn a_fault_of_one_queue_leaves_the_other_alone() {
     driver.poll();
     assert_eq!(std::iter::from_fn(|| driver.recv(1)).count(), fine);
     assert!(driver.recv(0).is_none());
-    let dropped = driver.dropped(Drop::QueueFault).0 + driver.dropped(Drop::QueueDisabled).0;
+    let dropped =
+        driver.dropped(DropReason::QueueFault).0 + driver.dropped(DropReason::QueueDisabled).0;
     assert_eq!(dropped, faulty);
     assert_eq!(driver.dp.faults().0, u64::from(faulty > 0));
 }
@@ -279,13 +285,13 @@ fn a_reset_in_the_middle_stops_all_dma_and_a_new_start_works() {
     driver.send(&tcp(1, 0), None, 0, 1);
     driver.poll();
     driver.dp.reset();
-    driver.dp.memory.clear();
+    driver.dp.queues_mut().memory.clear();
     while driver.far.waiting() > 0 {
         driver.poll();
     }
     driver.poll();
     assert_eq!(driver.dp.faults().0, 0, "nothing was touched");
-    driver.dp.memory = ram();
+    driver.dp.queues_mut().memory = ram();
     driver.up(Setup::default());
     driver.post(0, 4);
     driver.post(1, 4);

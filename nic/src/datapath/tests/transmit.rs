@@ -133,7 +133,7 @@ fn a_large_frame_counts_as_its_segments_whoever_segments_it() {
         driver.far.set_up(false);
         driver.send(&tcp(1, 20_000), tso, sched_cmd::CS_EN, 6);
         driver.poll();
-        assert_eq!(driver.dp.drops(0).unwrap().tx.get(Drop::Wire), 14);
+        assert_eq!(driver.dp.drops(0).unwrap().tx.get(DropReason::Wire), 14);
         assert_eq!(driver.dp.counters(0).tx_discards, 14);
         let wire = driver.dp.wire(0).unwrap().counters();
         assert_eq!(wire.tx_dropped(crate::wire::TxDrop::Down), 14);
@@ -147,7 +147,7 @@ fn of_a_large_frame_that_a_wire_takes_in_part_each_segment_is_counted() {
     driver.send(&tcp(1, 20_000), Some((1448, TCP_HEADERS as u8)), 0, 5);
     driver.poll();
     assert_eq!(driver.dp.counters(0).tx_unicast, 5);
-    assert_eq!(driver.dp.drops(0).unwrap().tx.get(Drop::Wire), 9);
+    assert_eq!(driver.dp.drops(0).unwrap().tx.get(DropReason::Wire), 9);
     let wire = driver.dp.wire(0).unwrap().counters();
     assert_eq!(wire.tx_frames, 5);
     assert_eq!(wire.tx_dropped(crate::wire::TxDrop::Full), 9);
@@ -190,7 +190,7 @@ fn each_queue_that_is_disabled_says_so_on_a_queue_that_goes_with_it() {
         Some((comp_type::SW_MARKER, _))
     ));
     assert_eq!(driver.completion(), None);
-    assert_eq!(driver.dp.doorbells.tx_tail.load(0), 0);
+    assert_eq!(driver.dp.queues().doorbells.tx_tail.load(0), 0);
     driver.ring_tx(0);
     driver.poll();
     assert!(driver.far.recv().is_some());
@@ -203,7 +203,12 @@ fn each_queue_that_is_disabled_says_so_on_a_queue_that_goes_with_it() {
 #[test]
 fn an_xdp_queue_is_told_heads_in_four_bytes() {
     let mut driver = Driver::new(Setup::default());
-    driver.dp.memory.write(TX_BUFFERS, &tcp(1, 6)).unwrap();
+    driver
+        .dp
+        .queues()
+        .memory
+        .write(TX_BUFFERS, &tcp(1, 6))
+        .unwrap();
     for n in 0..3 {
         let report = if n == 1 { cmd::RS } else { 0 };
         driver.describe(1, &FlexTxDesc::new(TX_BUFFERS, cmd::EOP | report, 60));
@@ -212,7 +217,7 @@ fn an_xdp_queue_is_told_heads_in_four_bytes() {
     driver.poll();
     assert_eq!(std::iter::from_fn(|| driver.far.recv()).count(), 3);
     let at = ring(QueueKind::TxCompletion, 1).base;
-    let [first, second]: [SplitqTxComplDesc4b; 2] = driver.dp.memory.read_obj(at).unwrap();
+    let [first, second]: [SplitqTxComplDesc4b; 2] = driver.dp.queues().memory.read_obj(at).unwrap();
     assert!(first.generation() && !second.generation());
     assert_eq!(first.comp_type(), comp_type::RS);
     assert_eq!(first.q_head_compl_tag.get(), 2);
@@ -245,7 +250,7 @@ fn a_full_wire_keeps_frames_waiting_but_not_for_ever() {
     driver.now += MAX_STALL_NS;
     driver.poll();
     assert_eq!(driver.completion(), Some((comp_type::RS, 3)));
-    assert_eq!(driver.dropped(Drop::Wire), (0, 1));
+    assert_eq!(driver.dropped(DropReason::Wire), (0, 1));
     assert_eq!(driver.dp.counters(0).tx_discards, 1);
 }
 
@@ -258,8 +263,8 @@ fn what_cannot_be_done_with_a_frame_is_counted_and_reported_all_the_same() {
     driver.poll();
     assert_eq!(driver.completion(), Some((comp_type::RS, 1)));
     assert_eq!(driver.completion(), Some((comp_type::RS, 2)));
-    assert_eq!(driver.dropped(Drop::BadOffload), (0, 1));
-    assert_eq!(driver.dropped(Drop::Runt), (0, 1));
+    assert_eq!(driver.dropped(DropReason::BadOffload), (0, 1));
+    assert_eq!(driver.dropped(DropReason::Runt), (0, 1));
     assert_eq!(driver.far.recv(), None);
 }
 
@@ -270,8 +275,13 @@ fn a_fault_stops_one_queue_and_its_neighbour_goes_on() {
     driver.ring_tx(0);
     driver.poll();
     assert_eq!(driver.dp.faults().0, 1);
-    assert_eq!(driver.dropped(Drop::QueueFault), (0, 1));
-    driver.dp.memory.write(TX_BUFFERS, &tcp(1, 6)).unwrap();
+    assert_eq!(driver.dropped(DropReason::QueueFault), (0, 1));
+    driver
+        .dp
+        .queues()
+        .memory
+        .write(TX_BUFFERS, &tcp(1, 6))
+        .unwrap();
     for _ in 0..2 {
         driver.describe(1, &FlexTxDesc::new(TX_BUFFERS, cmd::EOP | cmd::RS, 60));
         driver.ring_tx(1);
@@ -296,7 +306,7 @@ fn a_fault_stops_one_queue_and_its_neighbour_goes_on() {
 fn a_doorbell_from_before_a_queue_was_configured_says_nothing() {
     let mut driver = Driver::new(Setup::default());
     driver.dp.reset();
-    driver.dp.doorbells.tx_tail.store(0, 5);
+    driver.dp.queues().doorbells.tx_tail.store(0, 5);
     driver.up(Setup::default());
     driver.poll();
     assert_eq!(driver.dp.faults().0, 0);

@@ -47,7 +47,7 @@ fn told(guest: &mut Guest, a: &AdiDriver, reason: u32, address: u64, kind: u32, 
 #[test]
 fn what_is_not_mapped_for_it_is_not_sent() {
     let (mut guest, mut a, mut b) = pair();
-    let memory = &guest.function.datapath().memory;
+    let memory = &guest.function.datapath().queues().memory;
     let secret = b.physical + 0x5000;
     memory
         .write(secret, &frame(STRANGER, a.mac(), 0x5E))
@@ -73,7 +73,7 @@ fn what_is_not_mapped_for_it_is_not_sent() {
     assert_eq!(b.fault(&mut guest, 0).count.get(), 0);
     let totals = guest.function.datapath().adi_totals();
     assert_eq!(totals.faults[fault_reason::NOT_MAPPED as usize], 5);
-    assert_eq!(dropped(&guest, Drop::QueueFault), (0, 5));
+    assert_eq!(dropped(&guest, DropReason::QueueFault), (0, 5));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_page_that_was_taken_away_is_gone() {
     a.send(&mut guest, &sent);
     guest.poll();
     assert!(guest.far.recv().is_some());
-    let memory = &guest.function.datapath().memory;
+    let memory = &guest.function.datapath().queues().memory;
     guest.tables.unmap(memory, a.pasid, BUFFERS);
     guest.tables.unmap(memory, a.pasid, TX_DATA);
     a.describe(&mut guest, TX_DATA, 64);
@@ -122,7 +122,7 @@ fn a_page_that_was_taken_away_is_gone() {
     b.send(&mut guest, &frame(a.mac(), b.mac(), 2));
     told(&mut guest, &a, gone, BUFFERS, queue_type::RX, false);
     unharmed(&mut guest, &mut b);
-    let memory = &guest.function.datapath().memory;
+    let memory = &guest.function.datapath().queues().memory;
     guest.tables.detach(memory, a.pasid);
     a.restart_quietly(&mut guest);
     a.describe(&mut guest, TX_DATA, 64);

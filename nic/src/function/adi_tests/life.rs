@@ -164,7 +164,7 @@ fn the_client_takes_everything_along() {
     }
     let totals = guest.function.datapath().adi_totals();
     assert_eq!((totals.adis, totals.awake_queues), (0, 0));
-    assert!(guest.function.datapath().memory.is_empty());
+    assert!(guest.function.datapath().queues().memory.is_empty());
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn tables_that_change_in_between_fault_and_do_no_harm() {
     let (mut guest, mut a, _) = pair();
     let at = guest
         .tables
-        .entry(&guest.function.datapath().memory, a.pasid);
+        .entry(&guest.function.datapath().queues().memory, a.pasid);
     guest.memory().write(at, &[0xFF; 64]).unwrap();
     a.describe(&mut guest, IOVA, 64);
     a.ring_tx(&mut guest);

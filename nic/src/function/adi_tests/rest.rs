@@ -16,7 +16,7 @@ fn what_is_idle_falls_asleep_and_a_kick_wakes_it() {
     guest.idle(SLEEP_AFTER_NS);
     let totals = guest.function.datapath().adi_totals();
     assert_eq!(totals.awake_queues, 0, "nobody looks any more");
-    assert_eq!(guest.function.datapath().interrupts.adi.awake(), 0);
+    assert_eq!(guest.function.datapath().queues().interrupts.adi.awake(), 0);
     let asleep = a.tail(QueueKind::Tx) + ASLEEP_OFFSET;
     assert_eq!(guest.read(asleep), 1);
 

@@ -54,9 +54,9 @@ fn a_foreign_source_is_dropped_and_counted() {
     guest.poll();
     assert!(wire(&guest).is_empty());
     assert_eq!(b.recv(&guest), None);
-    assert_eq!(dropped(&guest, Drop::Spoofed), (0, 10));
-    assert_eq!(dropped(&guest, Drop::Tagged), (0, 1));
-    assert_eq!(dropped(&guest, Drop::Runt), (0, 1));
+    assert_eq!(dropped(&guest, DropReason::Spoofed), (0, 10));
+    assert_eq!(dropped(&guest, DropReason::Tagged), (0, 1));
+    assert_eq!(dropped(&guest, DropReason::Runt), (0, 1));
     let done = std::iter::from_fn(|| a.completion(&guest)).count();
     assert_eq!(done, 12, "each is reported as done");
     // An additional address of its own is accepted.
@@ -110,7 +110,7 @@ fn groups_get_copies_and_the_sender_does_not() {
     guest.far.send(&from_wire, FrameMeta::default());
     guest.poll();
     assert_eq!(b.recv(&guest), None);
-    assert_eq!(dropped(&guest, Drop::PortDisabled), (0, 0));
+    assert_eq!(dropped(&guest, DropReason::PortDisabled), (0, 0));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn the_pf_is_one_of_them() {
     assert!(wire(&guest).is_empty());
     let drops = *guest.function.datapath().drops(0).unwrap();
     assert_eq!(
-        drops.rx.get(Drop::QueueDisabled),
+        drops.rx.get(DropReason::QueueDisabled),
         1,
         "it came as far as that"
     );
@@ -224,7 +224,7 @@ fn copies_are_made_a_bounded_number_at_a_time() {
     for _ in 0..4 {
         guest.poll();
         // No member has running queues: each copy is dropped, and counted.
-        made.push(dropped(&guest, Drop::QueueDisabled).0);
+        made.push(dropped(&guest, DropReason::QueueDisabled).0);
     }
     assert_eq!(made, [255, 511, 599, 599], "the sender is passed over");
     for n in 0..30 {

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The control plane's interface to the data plane.
+
+use adit_function::vport::{FlowAction, FlowRuleError, VportConfig, RSS_KEY_LEN};
+use adit_uapi::virtchnl2::FlowRule;
+
+use super::Datapath;
+use crate::dataplane::{
+    AddressTaken, AdiConfig, DataPlane, FaultRecord, QueueConfig, QueueError, QueueId, QueueKind,
+    VportCounters,
+};
+use crate::forwarding::Forwarding;
+use crate::interrupts::CauseRingConfig;
+use crate::memory::GuestMemory;
+use crate::pasid::root::Readiness;
+
+impl DataPlane for Datapath {
+    fn memory(&self) -> &GuestMemory {
+        &self.queues().memory
+    }
+
+    fn queue_count(&self, kind: QueueKind) -> u32 {
+        self.queues().count(kind)
+    }
+
+    fn configure(&mut self, vport: u32, index: u32, config: QueueConfig) -> Result<(), QueueError> {
+        let owner = self.fabric.host.owner(vport);
+        self.queues_mut().configure(owner, index, config)
+    }
+
+    fn enable(&mut self, queue: QueueId) -> Result<(), QueueError> {
+        let now = self.fabric.host.now;
+        self.queues_mut().enable(queue, now)
+    }
+
+    fn disable(&mut self, queues: &[QueueId]) {
+        self.fabric.host.disable(queues);
+    }
+
+    fn remove(&mut self, queue: QueueId) {
+        self.queues_mut().remove(queue);
+    }
+
+    fn map_vector(&mut self, queue: QueueId, vector: Option<(u32, u32)>) {
+        self.queues_mut().map_vector(queue, vector);
+    }
+
+    fn vport(&self, vport: u32) -> &VportConfig {
+        &self.fabric.host.vports[vport as usize].forwarding
+    }
+
+    fn create_vport(&mut self, vport: u32, mac: [u8; 6], rx_queues: Vec<u32>) {
+        *self.forwarding(vport) = Forwarding::new(mac, rx_queues);
+    }
+
+    fn destroy_vport(&mut self, vport: u32) {
+        *self.forwarding(vport) = Forwarding::default();
+    }
+
+    fn set_rx_queues(&mut self, vport: u32, rx_queues: Vec<u32>) {
+        self.forwarding(vport).rx_queues = rx_queues;
+    }
+
+    fn set_promiscuous(&mut self, vport: u32, unicast: bool, multicast: bool) {
+        let config = self.forwarding(vport);
+        (config.unicast_promiscuous, config.multicast_promiscuous) = (unicast, multicast);
+    }
+
+    fn set_loopback(&mut self, vport: u32, loopback: bool) {
+        self.forwarding(vport).loopback = loopback;
+    }
+
+    fn set_rss_key(&mut self, vport: u32, key: [u8; RSS_KEY_LEN]) {
+        self.forwarding(vport).set_rss_key(key);
+    }
+
+    fn set_rss_lut(&mut self, vport: u32, start: usize, entries: &[u16]) {
+        self.forwarding(vport).set_rss_lut(start, entries);
+    }
+
+    fn set_rss_hash(&mut self, vport: u32, groups: u64) {
+        self.forwarding(vport).set_rss_hash(groups);
+    }
+
+    fn add_flow_rule(
+        &mut self,
+        vport: u32,
+        rule_id: u32,
+        rule: &FlowRule,
+        action: FlowAction,
+    ) -> Result<(), FlowRuleError> {
+        self.forwarding(vport).add_flow_rule(rule_id, rule, action)
+    }
+
+    fn remove_flow_rule(&mut self, vport: u32, rule_id: u32) -> bool {
+        self.forwarding(vport).remove_flow_rule(rule_id)
+    }
+
+    fn counters(&self, vport: u32) -> VportCounters {
+        let vport = self.fabric.host.vports.get(vport as usize);
+        vport.map_or_else(VportCounters::default, |v| v.counters)
+    }
+
+    fn link(&self, vport: u32) -> (bool, u32) {
+        let wire = self.fabric.host.uplink(vport);
+        let link = self.fabric.wires.link(wire);
+        (link.up, link.speed_mbps)
+    }
+
+    fn set_enabled(&mut self, vport: u32, enabled: bool) {
+        self.fabric.set_enabled(vport, enabled);
+    }
+
+    fn add_address(&mut self, vport: u32, address: [u8; 6]) -> Result<bool, AddressTaken> {
+        self.fabric.add_address(vport, address)
+    }
+
+    fn remove_address(&mut self, vport: u32, address: [u8; 6]) {
+        self.fabric.remove_address(vport, address);
+    }
+
+    fn find_tables(&mut self) -> Readiness {
+        self.queues_mut().translator.tables().find()
+    }
+
+    fn knows_tables(&self) -> bool {
+        self.queues().translator.root().is_some()
+    }
+
+    fn create_adi(&mut self, adi: &AdiConfig) -> Result<(), AddressTaken> {
+        self.fabric.create_adi(adi)
+    }
+
+    fn destroy_adi(&mut self, vport: u32) {
+        self.fabric.destroy_adi(vport);
+    }
+
+    fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {
+        self.queues_mut().interrupts.adi.set_ring(ring, config);
+    }
+
+    fn adi_faults(&mut self, vport: u32, clear: bool) -> FaultRecord {
+        self.fabric.adi_faults(vport, clear)
+    }
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The host side: virtual ports and their queues.
+
+use super::adi::AdiTotals;
+use super::destination::Source;
+use super::queues::{Owner, Queues};
+use super::vport::Vport;
+use super::Limits;
+use crate::dataplane::{QueueId, QueueKind};
+use crate::drops::DropReason;
+use crate::logging::warn_throttled;
+use crate::queues::QueueFault;
+use crate::wire::MAX_FRAME_LEN;
+use adit_uapi::virtchnl2::adi::fault_reason;
+
+/// Virtual ports and their queues.
+pub(super) struct Host {
+    /// The time of the current turn, in nanoseconds on the caller's clock.
+    pub(super) now: u64,
+    /// Virtual ports with a wire, in the order of the wires, and those of ADIs.
+    #[expect(
+        clippy::vec_box,
+        reason = "thousands of large ones, which are not to move"
+    )]
+    pub(super) vports: Vec<Box<Vport>>,
+    /// The number of virtual ports with a wire.
+    pub(super) own_vports: usize,
+    pub(super) queues: Queues,
+    /// A segment of a frame that a driver does not accept merged.
+    pub(super) segment: Box<[u8]>,
+    /// The totals of ADIs that were destroyed, and of events that are not kept per ADI.
+    pub(super) totals: AdiTotals,
+    /// Queues of the function itself that a fault has stopped, and the last fault.
+    pub(super) faults: (u64, Option<QueueFault>),
+}
+
+impl Host {
+    /// Creates a virtual port for each of `wires` wires, and the function's own queues.
+    ///
+    /// # Errors
+    /// When the host has no memory for the doorbell pages.
+    pub(super) fn new(limits: Limits, wires: usize) -> std::io::Result<Self> {
+        Ok(Self {
+            now: 0,
+            vports: (0..wires).map(|_| Box::default()).collect(),
+            own_vports: wires,
+            queues: Queues::new(limits)?,
+            segment: vec![0; MAX_FRAME_LEN].into(),
+            totals: AdiTotals::default(),
+            faults: (0, None),
+        })
+    }
+
+    /// Returns whether a virtual port has a wire or belongs to an ADI.
+    pub(super) fn exists(&self, vport: u32) -> bool {
+        let at = vport as usize;
+        let port = self.vports.get(at);
+        port.is_some_and(|v| at < self.own_vports || v.adi.is_some())
+    }
+
+    /// The wire that a virtual port uses.
+    pub(super) fn uplink(&self, vport: u32) -> usize {
+        match self.vports.get(vport as usize).map(|v| &v.adi) {
+            Some(Some(adi)) => adi.config.port as usize,
+            _ => vport as usize,
+        }
+    }
+
+    /// The owner of the queues of a virtual port.
+    pub(super) fn owner(&self, vport: u32) -> Owner {
+        Owner {
+            vport,
+            pasid: self.vports.get(vport as usize).and_then(|v| v.pasid()),
+        }
+    }
+
+    /// Counts frames that the program drops, for their source.
+    pub(super) fn count_dropped(&mut self, source: Source, reason: DropReason, frames: u64) {
+        if let Some(vport) = self.vports.get_mut(source.vport() as usize) {
+            match source {
+                Source::Wire(_) => vport.drops.rx.count_many(reason, frames),
+                Source::Vport { .. } | Source::Cpu => vport.drops.tx.count_many(reason, frames),
+            }
+        }
+    }
+
+    /// Stops a queue until it is disabled, or the function is reset.
+    pub(super) fn stop_faulty(&mut self, queue: QueueId, fault: QueueFault) {
+        let Owner { vport, .. } = self.queues.suspend(queue);
+        let QueueId { kind, index } = queue;
+        if self.record_fault(queue, vport, fault) {
+            // The ADI's owner is notified. An ADI must not be able to fill the device's log.
+            tracing::debug!(vport, ?kind, index, %fault, "queue of an ADI stopped");
+            return;
+        }
+        self.faults = (self.faults.0 + 1, Some(fault));
+        warn_throttled!(?kind, index, %fault, "queue stopped");
+    }
+
+    /// Records a fault that stopped a queue of an ADI; returns false if no ADI owns it.
+    fn record_fault(&mut self, queue: QueueId, vport: u32, fault: QueueFault) -> bool {
+        let vport = self.vports.get_mut(vport as usize);
+        let Some(adi) = vport.and_then(|v| v.adi.as_mut()) else {
+            return false;
+        };
+        adi.faults.count += 1;
+        adi.faults.first.get_or_insert((queue, fault));
+        let (id, ring) = (adi.config.adi, adi.config.ring);
+        self.queues.interrupts.adi.fault(id, ring);
+        let reason = fault.reason().min(fault_reason::NO_COMPLETION_QUEUE);
+        self.totals.faults[reason as usize] += 1;
+        true
+    }
+
+    /// Stops queues, after a marker for each TX queue among them.
+    pub(super) fn disable(&mut self, queues: &[QueueId]) {
+        // Markers come first: the same message may stop the queue that they are written to.
+        for queue in queues.iter().filter(|q| q.kind == QueueKind::Tx) {
+            if let Err((completion, fault)) = self.queues.mark(queue.index) {
+                self.stop_faulty(completion, fault);
+            }
+        }
+        for &queue in queues {
+            self.queues.stop(queue);
+        }
+        // Markers were written outside of a burst.
+        self.queues.translator.flush();
+    }
+}
