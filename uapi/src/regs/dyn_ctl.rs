@@ -33,6 +33,9 @@ pub const ITR_NONE: u32 = 3;
 pub struct DynCtl(pub u32);
 
 impl DynCtl {
+    /// The value that arms a vector for one interrupt and leaves its throttling as it is.
+    pub const ARM: Self = Self(INTENA_M | CLEARPBA_M).with_itr(ITR_NONE, 0);
+
     /// Returns whether the vector may signal (INTENA).
     #[must_use]
     pub const fn intena(self) -> bool {

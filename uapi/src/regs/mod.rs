@@ -5,10 +5,12 @@ pub mod adi;
 pub mod dyn_ctl;
 pub mod pf;
 pub mod queue_len;
+mod reg;
 pub mod vf;
 
 pub use dyn_ctl::DynCtl;
 pub use queue_len::QueueLen;
+pub use reg::{Reg, RegValue, RingRegs};
 
 /// Registers of one kind at regular intervals: queue tails, interrupt control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! Each queue tail and each vector's control register is on its own 4 KiB page, so that one of them
 //! can be mapped without its neighbours.
 
-use super::RegArray;
+use super::{rstat, DynCtl, QueueLen, Reg, RegArray, RingRegs};
 use crate::bits::mask32;
 
 /// Tails of receive queues (PF_QRX_TAIL); the single queue model writes these.
@@ -52,6 +52,24 @@ pub const FW_ATQH: u32 = FW_BASE + 0x20;
 pub const FW_ATQH_M: u32 = mask32(9, 0);
 /// Mailbox transmit ring, tail: the driver has posted messages up to but excluding this one.
 pub const FW_ATQT: u32 = FW_BASE + 0x24;
+/// The mailbox receive ring.
+pub const ARQ: RingRegs = RingRegs {
+    bal: Reg::at(FW_ARQBAL),
+    bah: Reg::at(FW_ARQBAH),
+    len: ARQLEN,
+    head: Reg::at(FW_ARQH),
+    tail: Reg::at(FW_ARQT),
+};
+/// The mailbox transmit ring.
+pub const ATQ: RingRegs = RingRegs {
+    bal: Reg::at(FW_ATQBAL),
+    bah: Reg::at(FW_ATQBAH),
+    len: Reg::at(FW_ATQLEN),
+    head: Reg::at(FW_ATQH),
+    tail: Reg::at(FW_ATQT),
+};
+/// [`FW_ARQLEN`] with its type.
+pub const ARQLEN: Reg<QueueLen> = Reg::at(FW_ARQLEN);
 /// First byte after the mailbox registers.
 pub const FW_END: u32 = FW_BASE + 0x28;
 
@@ -91,6 +109,35 @@ pub const GEN_CTRL: u32 = 0x0840_700C;
 /// [`GEN_CTRL`]: software reset of the function.
 pub const GEN_CTRL_PFSWR_M: u32 = 1 << 0;
 
+/// [`GEN_RSTAT`] with its type.
+pub const RSTAT: Reg<GenRstat> = Reg::at(GEN_RSTAT);
+/// [`GEN_CTRL`] with its type.
+pub const CTRL: Reg<GenCtrl> = Reg::at(GEN_CTRL);
+
+/// A value of [`GEN_CTRL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GenCtrl(pub u32);
+
+impl GenCtrl {
+    /// Returns the value with the software reset requested (PFSWR).
+    #[must_use]
+    pub const fn with_pfswr(self) -> Self {
+        Self(self.0 | GEN_CTRL_PFSWR_M)
+    }
+}
+
+/// A value of [`GEN_RSTAT`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GenRstat(pub u32);
+
+impl GenRstat {
+    /// Returns whether the reset is complete.
+    #[must_use]
+    pub const fn is_completed(self) -> bool {
+        self.0 & rstat::STATE_M == rstat::COMPLETED
+    }
+}
+
 /// Interrupt control, one register per vector (PF_GLINT_DYN_CTL): [`super::DynCtl`].
 ///
 /// As many as the maximum number of MSI-X vectors.
@@ -99,6 +146,14 @@ pub const GLINT_DYN_CTL: RegArray = RegArray {
     stride: 0x1000,
     count: 2048,
 };
+/// Returns the interrupt control register of `vector` ([`GLINT_DYN_CTL`]), if there is one.
+#[must_use]
+pub const fn dyn_ctl(vector: u32) -> Option<Reg<DynCtl>> {
+    match GLINT_DYN_CTL.offset(vector) {
+        Some(offset) => Some(Reg::at(offset)),
+        None => None,
+    }
+}
 /// First throttling register of vector 0 (PF_GLINT_ITR); one page per vector, as
 /// [`GLINT_DYN_CTL`].
 pub const GLINT_ITR_BASE: u32 = GLINT_DYN_CTL.base + 4;

@@ -22,6 +22,12 @@ pub const ENABLE_M: u32 = 1 << 31;
 pub struct QueueLen(pub u32);
 
 impl QueueLen {
+    /// Returns the value that enables a ring of `len` descriptors; other bits are ignored.
+    #[must_use]
+    pub const fn enabled(len: u32) -> Self {
+        Self(len & LEN_M | ENABLE_M)
+    }
+
     /// Returns the ring length in descriptors of the field [`LEN_M`].
     #[must_use]
     pub const fn len(self) -> u32 {
@@ -57,5 +63,6 @@ mod tests {
         assert!(v.enable() && !v.is_empty());
         assert_eq!((v.len(), v.pf_arq_len()), (0x40, 0x1C40));
         assert!(QueueLen(ENABLE_M).is_empty());
+        assert_eq!(QueueLen::enabled(32), QueueLen(0x8000_0020));
     }
 }
