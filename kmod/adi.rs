@@ -4,28 +4,29 @@
 //!
 //! Its creator, a devlink port or a mediated device, holds the [`OwnedAdi`]. Users hold references
 //! to the [`Adi`], whose operations fail once the owner has dropped it.
+//!
+//! - [`life`]: the stages of its life
+//! - [`triggers`]: eventfds of its user
+//! - [`table`]: the ADIs of a function
+//! - [`owned`]: creation, restoration after a reset, and destruction
 
-use adit_uapi::virtchnl2::{
-    adi,
-    op, //
+mod life;
+mod owned;
+mod table;
+mod triggers;
+
+use adit_uapi::virtchnl2::adi::{
+    op,
+    AdiFault, //
 };
 use kernel::{
-    device::Bound,
-    new_mutex,
-    pci,
     prelude::*,
-    rbtree::RBTree,
     sync::{
         atomic::{
             Acquire,
             Atomic,
             Full,
-            Relaxed,
-            Release, //
-        },
-        lock::{
-            mutex::MutexBackend,
-            Guard, //
+            Relaxed, //
         },
         Arc,
         Mutex, //
@@ -33,10 +34,30 @@ use kernel::{
 };
 use zerocopy::IntoBytes;
 
+pub(crate) use self::{
+    owned::{
+        restore,
+        OwnedAdi, //
+    },
+    table::AdiTable,
+    triggers::Trigger, //
+};
+
+use self::{
+    life::Life,
+    triggers::Triggers, //
+};
 use crate::{
-    errno::eproto,
+    control::ControlPlane,
     eventfd::EventFd,
-    ids::InstanceId,
+    ids::{
+        AdiId,
+        AdiVector,
+        Pasid,
+        PortIndex,
+        SfNum, //
+    },
+    instance::InstanceId,
     messages::{
         self,
         AdiLayout,
@@ -45,20 +66,8 @@ use crate::{
     pasid::{
         AddressSpace,
         Attachment, //
-    },
-    pf::Pf, //
+    }, //
 };
-
-/// Event of an ADI that its user can attach an eventfd to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trigger {
-    /// An interrupt of a vector of the ADI, from 0.
-    Vector(u16),
-    /// A fault that stopped a queue.
-    Fault,
-    /// A request to release the ADI.
-    Request,
-}
 
 /// User of an ADI, to be notified when the ADI dies.
 pub(crate) trait AdiUser: Send + Sync {
@@ -69,9 +78,9 @@ pub(crate) trait AdiUser: Send + Sync {
 
 /// Creator of an ADI, with its identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Maker {
-    /// A devlink port: its `sfnum`.
-    Port(u32),
+pub(crate) enum Creator {
+    /// A devlink port.
+    Port(SfNum),
     /// A mediated device: its UUID as text.
     Mediated([u8; UUID_LEN]),
 }
@@ -83,7 +92,7 @@ pub(crate) const UUID_LEN: usize = 36;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdiSpec {
     /// The creator.
-    pub(crate) maker: Maker,
+    pub(crate) creator: Creator,
     /// Queue pairs, each with its own vector.
     pub(crate) queue_pairs: u16,
     /// MAC address; all zeros lets the device choose.
@@ -92,48 +101,23 @@ pub(crate) struct AdiSpec {
     pub(crate) instance: InstanceId,
 }
 
-/// Values of [`Adi::life`].
-mod life {
-    /// The ADI is ending or has ended, permanently.
-    pub(super) const ENDED: u32 = 0;
-    /// Its users may use it.
-    pub(super) const ACTIVE: u32 = 1;
-    /// A reset has removed it from the device; it is to be created again.
-    pub(super) const LOST: u32 = 2;
-}
-
-/// Eventfds, by trigger.
-struct Triggers {
-    vectors: KVec<Option<EventFd>>,
-    fault: Option<EventFd>,
-    request: Option<EventFd>,
-}
-
-impl Triggers {
-    fn slot(&mut self, trigger: Trigger) -> Option<&mut Option<EventFd>> {
-        match trigger {
-            Trigger::Vector(vector) => self.vectors.get_mut(usize::from(vector)),
-            Trigger::Fault => Some(&mut self.fault),
-            Trigger::Request => Some(&mut self.request),
-        }
-    }
-}
-
 /// An ADI.
 #[pin_data]
 pub(crate) struct Adi {
-    pf: Arc<Pf>,
+    control: Arc<ControlPlane>,
     spec: AdiSpec,
     request: AdiRequest,
     layout: AdiLayout,
     space: Arc<AddressSpace>,
     /// Index of the devlink port.
     port: Atomic<u32>,
-    /// See [`mod@life`].
+    /// See [`Life`].
     life: Atomic<u32>,
     /// Nonzero while the device has this ADI.
-    known: Atomic<u32>,
-    /// Set once it is destroyed. Held during destruction and during restoration by the device.
+    present: Atomic<u32>,
+    /// The restart of the function ([`AdiTable`]) since which, or in which, the device last had it.
+    last_present: Atomic<u64>,
+    /// Set once it is destroyed. Locked during destruction and during restoration.
     #[pin]
     destroyed: Mutex<bool>,
     faults: Atomic<u64>,
@@ -147,9 +131,9 @@ pub(crate) struct Adi {
 }
 
 impl Adi {
-    /// Returns the function that this is a slice of.
-    pub(crate) fn pf(&self) -> &Arc<Pf> {
-        &self.pf
+    /// Returns the control plane of the function that this is a slice of.
+    pub(crate) fn control(&self) -> &Arc<ControlPlane> {
+        &self.control
     }
 
     /// Returns the parameters that it was created with.
@@ -163,17 +147,17 @@ impl Adi {
     }
 
     /// Returns the index of its devlink port.
-    pub(crate) fn port(&self) -> u32 {
-        self.port.load(Relaxed)
+    pub(crate) fn port(&self) -> PortIndex {
+        PortIndex(self.port.load(Relaxed))
     }
 
     /// Records the index of its devlink port.
-    pub(crate) fn set_port(&self, index: u32) {
-        self.port.store(index, Relaxed);
+    pub(crate) fn set_port(&self, index: PortIndex) {
+        self.port.store(index.0, Relaxed);
     }
 
-    /// Returns its id in ADI messages.
-    pub(crate) fn id(&self) -> u16 {
+    /// Returns its id in messages to the device.
+    pub(crate) fn id(&self) -> AdiId {
         self.layout.adi_id
     }
 
@@ -183,13 +167,30 @@ impl Adi {
     }
 
     /// Returns its PASID.
-    pub(crate) fn pasid(&self) -> u32 {
+    pub(crate) fn pasid(&self) -> Pasid {
         self.space.pasid()
+    }
+
+    /// Returns the stage of its life.
+    fn life(&self) -> Life {
+        Life::from_raw(self.life.load(Acquire))
+    }
+
+    /// Changes the stage of its life, and returns the stage before.
+    fn change_life(&self, next: impl Fn(Life) -> Life) -> Life {
+        let mut raw = self.life.load(Acquire);
+        loop {
+            let before = Life::from_raw(raw);
+            match self.life.cmpxchg(raw, next(before).to_raw(), Full) {
+                Ok(_) => return before,
+                Err(current) => raw = current,
+            }
+        }
     }
 
     /// Returns whether users may use it.
     pub(crate) fn is_alive(&self) -> bool {
-        self.life.load(Acquire) == life::ACTIVE
+        self.life() == Life::Active
     }
 
     /// Returns the number of faults that have stopped one of its queues.
@@ -200,12 +201,12 @@ impl Adi {
     /// Returns the page frame number of page `index` of its frame, to be mapped to its user.
     pub(crate) fn frame_page(&self, index: u32) -> Option<u64> {
         let offset = self.layout.frame_offset + u64::from(index) * messages::PAGE;
-        (index < self.layout.frame_pages).then(|| self.pf.page_frame(offset))
+        (index < self.layout.frame_pages).then(|| self.control.page_frame(offset))
     }
 
     /// Returns the page frame number of its kick page.
     pub(crate) fn kick_page(&self) -> u64 {
-        self.pf.page_frame(self.layout.kick_offset)
+        self.control.page_frame(self.layout.kick_offset)
     }
 
     /// Sends a request about this ADI; the caller has checked that it concerns no other ADI. Fails
@@ -223,27 +224,43 @@ impl Adi {
         payload: &[u8],
     ) -> Result<KVVec<u8>> {
         let still = || self.is_alive() && still();
-        self.pf.request_if(still, op, payload)
+        self.control.request_if(still, op, payload)
     }
 
-    /// Sends a request that makes this ADI release a resource. It may be dead already: its queues
-    /// run until it is destroyed. Fails with `EIO` once the device no longer has it or was reset;
-    /// then it does no DMA, either.
+    /// Sends a request that quiesces this ADI or part of it. It may be dead already: its queues run
+    /// until it is destroyed. Fails with `EIO` once the device no longer has it or was reset; then
+    /// it does no DMA, either.
     pub(crate) fn quiesce(&self, op: u32, payload: &[u8]) -> Result<KVVec<u8>> {
-        self.pf.request_if(|| self.is_known(), op, payload)
+        self.control.request_if(|| self.is_present(), op, payload)
     }
 
     /// Resets it to its state after creation: no state that its user set up remains when this
     /// returns.
     pub(crate) fn reset(&self) -> Result {
         let message = messages::reset_adi(self.id());
-        self.quiesce(adi::op::RESET_ADI, message.as_bytes())?;
+        self.quiesce(op::RESET_ADI, message.as_bytes())?;
         Ok(())
     }
 
+    /// Reads the device's fault record; `flags` ([`fault_flags`]) may request that it be cleared.
+    ///
+    /// [`fault_flags`]: adit_uapi::virtchnl2::adi::fault_flags
+    pub(crate) fn fault_record(&self, flags: u16) -> Result<AdiFault> {
+        let request = messages::get_fault(self.id(), flags);
+        let reply = self
+            .control
+            .request(op::GET_ADI_FAULT, request.as_bytes())?;
+        messages::fixed(&reply).map_err(|error| self.control.malformed(op::GET_ADI_FAULT, error))
+    }
+
     /// Returns whether the device has it.
-    fn is_known(&self) -> bool {
-        self.known.load(Relaxed) != 0
+    fn is_present(&self) -> bool {
+        self.present.load(Relaxed) != 0
+    }
+
+    /// Returns the last restart of the function in which the device had it.
+    fn last_present(&self) -> u64 {
+        self.last_present.load(Relaxed)
     }
 
     /// Sets the eventfd of a trigger; `None` removes it. Fails with `EINVAL` if there is no such
@@ -267,15 +284,14 @@ impl Adi {
     }
 
     /// Handles an interrupt of vector `vector`.
-    pub(crate) fn signal(&self, vector: u16) {
+    pub(crate) fn signal(&self, vector: AdiVector) {
         self.trigger(Trigger::Vector(vector));
     }
 
-    /// Handles a fault that has stopped a queue.
-    pub(crate) fn faulted(&self) {
+    /// Counts a fault that has stopped a queue, and signals it to the user.
+    fn record_fault(&self) {
         self.faults.fetch_add(1, Relaxed);
         self.trigger(Trigger::Fault);
-        self.pf.tell(|listener| listener.fault());
     }
 
     /// Returns the number of faults not yet recovered from.
@@ -314,7 +330,7 @@ impl Adi {
         if slot.is_some() {
             return Err(EBUSY);
         }
-        self.life.store(life::ENDED, Release);
+        self.change_life(|_| Life::Ended);
         Ok(())
     }
 
@@ -323,23 +339,22 @@ impl Adi {
         // Under the lock, so that no user registers in between and waits in vain.
         let (before, user) = {
             let slot = self.user.lock();
-            (self.life.xchg(life::ENDED, Full), slot.clone())
+            (self.change_life(|_| Life::Ended), slot.clone())
         };
-        if before == life::ACTIVE {
+        if before == Life::Active {
             self.end_use(user);
         }
     }
 
     /// Handles a reset that has removed it from the device: its user must open it again after
-    /// [`Self::restore()`] has recreated it.
-    pub(crate) fn lost(&self) {
-        self.known.store(0, Relaxed);
-        let (lost, user) = {
+    /// [`restore()`] has recreated it.
+    fn mark_lost(&self) {
+        self.present.store(0, Relaxed);
+        let (before, user) = {
             let slot = self.user.lock();
-            let lost = self.life.cmpxchg(life::ACTIVE, life::LOST, Full).is_ok();
-            (lost, slot.clone())
+            (self.change_life(Life::after_loss), slot.clone())
         };
-        if lost {
+        if before == Life::Active {
             self.end_use(user);
         }
     }
@@ -351,290 +366,5 @@ impl Adi {
         }
         self.trigger(Trigger::Request);
         self.trigger(Trigger::Fault);
-    }
-
-    /// Creates it on the device again after a reset, unchanged: with its PASID, whose I/O page
-    /// table is still attached, its MAC address and its place, so that it gets the same queues,
-    /// pages and vport as before, and no other ADI does. Nothing that its user had set up remains.
-    ///
-    /// Does nothing for an ADI that was not lost. If the device creates a different one, or none,
-    /// this ADI stays lost.
-    pub(crate) fn restore(self: &Arc<Self>) -> Result {
-        let destroyed = self.destroyed.lock();
-        if *destroyed || self.life.load(Acquire) != life::LOST {
-            return Ok(());
-        }
-        let request = AdiRequest {
-            mac: self.layout.mac,
-            place: Some(self.layout.place()),
-            ..self.request
-        };
-        let layout = create(&self.pf, &request)?;
-        if layout != self.layout {
-            destroy(&self.pf, layout.adi_id);
-            return Err(eproto());
-        }
-        self.pf
-            .adis()
-            .insert(self)
-            .inspect_err(|_| destroy(&self.pf, layout.adi_id))?;
-        self.known.store(1, Relaxed);
-        // Unless it was ended in the meantime.
-        let _ = self.life.cmpxchg(life::LOST, life::ACTIVE, Full);
-        Ok(())
-    }
-}
-
-/// Creates an ADI on the device.
-fn create(pf: &Pf, request: &AdiRequest) -> Result<AdiLayout> {
-    let reply = pf.request(op::NON_FLEX_CREATE_ADI, &request.encode())?;
-    AdiLayout::decode(request, &reply, pf.bar_len()).map_err(|error| {
-        // The device may have created one. Its id, if the reply has one, is at its usual offset.
-        if let Some(&[low, high]) = reply.get(10..12) {
-            destroy(pf, u16::from_le_bytes([low, high]));
-        }
-        pf.malformed(op::NON_FLEX_CREATE_ADI, error)
-    })
-}
-
-/// Destroys an ADI on the device.
-fn destroy(pf: &Pf, id: u16) {
-    destroy_if(pf, || true, id);
-}
-
-/// Destroys an ADI on the device if `known` returns true when the request's turn comes: after a
-/// reset, its id may be another ADI's.
-fn destroy_if(pf: &Pf, known: impl Fn() -> bool, id: u16) {
-    let message = messages::destroy_adi(id);
-    let result = pf.request_if(&known, op::NON_FLEX_DESTROY_ADI, message.as_bytes());
-    if let Err(error) = result {
-        if known() {
-            dev_warn!(pf.pdev(), "ADI {id} was not destroyed: {error:?}\n");
-        }
-    }
-}
-
-/// Owner of an ADI, which must be dropped, destroying the ADI, before the function is unbound.
-pub(crate) struct OwnedAdi(Arc<Adi>);
-
-impl OwnedAdi {
-    /// Creates an ADI: a PASID, an I/O page table attached to it, and the queues in the device. If
-    /// a step fails, the earlier ones are undone.
-    pub(crate) fn new(pf: &Arc<Pf>, pdev: &pci::Device<Bound>, spec: AdiSpec) -> Result<Self> {
-        let (index, cause_ring) = pf.next_adi()?;
-        let space = AddressSpace::new(pdev.as_ref())?;
-        let attachment = Attachment::new(pdev, space.clone())?;
-        let mut vectors = KVec::with_capacity(spec.queue_pairs.into(), GFP_KERNEL)?;
-        for _ in 0..spec.queue_pairs {
-            vectors.push(None, GFP_KERNEL)?;
-        }
-        let request = AdiRequest {
-            pasid: space.pasid(),
-            index,
-            queue_pairs: spec.queue_pairs,
-            mac: spec.mac,
-            cause_ring,
-            place: None,
-        };
-        // Until it is in the table: a reset restores the ADIs of the table, and must not miss this
-        // one, nor find its place taken.
-        let _making = pf.adis().making();
-        let layout = create(pf, &request)?;
-        let adi = Arc::pin_init(
-            try_pin_init!(Adi {
-                pf: pf.clone(),
-                spec,
-                request,
-                layout,
-                space,
-                port: Atomic::new(u32::MAX),
-                life: Atomic::new(life::ACTIVE),
-                known: Atomic::new(1),
-                destroyed <- new_mutex!(false),
-                faults: Atomic::new(0),
-                acknowledged: Atomic::new(0),
-                attachment <- new_mutex!(Some(attachment)),
-                triggers <- new_mutex!(Triggers {
-                    vectors,
-                    fault: None,
-                    request: None,
-                }),
-                user <- new_mutex!(None),
-            }? Error),
-            GFP_KERNEL,
-        )
-        .inspect_err(|_| destroy(pf, layout.adi_id))?;
-        // From here on, dropping it undoes everything.
-        let owned = Self(adi);
-        pf.adis().own(&owned.0)?;
-        pf.adis().insert(&owned.0)?;
-        Ok(owned)
-    }
-
-    /// Returns the ADI, for use.
-    pub(crate) fn adi(&self) -> &Arc<Adi> {
-        &self.0
-    }
-}
-
-impl Drop for OwnedAdi {
-    fn drop(&mut self) {
-        let adi = &self.0;
-        adi.die();
-        {
-            let mut destroyed = adi.destroyed.lock();
-            *destroyed = true;
-            adi.pf.adis().remove(adi);
-            destroy_if(&adi.pf, || adi.is_known(), adi.id());
-        }
-        // Only now: until then, a reset must find it to report that the device no longer has it.
-        adi.pf.adis().disown(adi);
-        // The device has released the PASID; if not, all its accesses fail from here on.
-        drop(adi.attachment.lock().take());
-    }
-}
-
-/// The ADIs of a function.
-#[pin_data]
-pub(crate) struct AdiTable {
-    /// ADIs that the device has, by id: for looking up the ADI of a cause entry.
-    #[pin]
-    adis: Mutex<RBTree<u16, Arc<Adi>>>,
-    /// ADIs that have an owner, by PASID: a reset removes none of them.
-    #[pin]
-    owned: Mutex<RBTree<u32, Arc<Adi>>>,
-    #[pin]
-    making: Mutex<()>,
-    /// Held while ADIs are marked as lost, so that callers waiting for that continue only
-    /// afterwards.
-    #[pin]
-    losing: Mutex<()>,
-}
-
-impl AdiTable {
-    /// Creates an empty table.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                adis <- new_mutex!(RBTree::new()),
-                owned <- new_mutex!(RBTree::new()),
-                making <- new_mutex!(()),
-                losing <- new_mutex!(()),
-            }),
-            GFP_KERNEL,
-        )
-    }
-
-    /// Returns the ADI with the device's id `id`.
-    pub(crate) fn get(&self, id: u16) -> Option<Arc<Adi>> {
-        self.adis.lock().get(&id).cloned()
-    }
-
-    /// Returns the number of ADIs and the total number of their queue pairs.
-    pub(crate) fn usage(&self) -> (u64, u64) {
-        let adis = self.adis.lock();
-        adis.values().fold((0, 0), |(count, pairs), adi| {
-            (count + 1, pairs + u64::from(adi.layout().queue_pairs))
-        })
-    }
-
-    /// Prevents the creation of ADIs while the guard is held.
-    pub(crate) fn making(&self) -> Guard<'_, (), MutexBackend> {
-        self.making.lock()
-    }
-
-    /// Handles a reset that has removed all ADIs from the device: their users are notified.
-    pub(crate) fn lose(&self) {
-        let _losing = self.losing.lock();
-        // Not those in `adis`: one that is being created again or destroyed may be missing there.
-        self.for_each_owned(|adi| {
-            self.remove(adi);
-            adi.lost();
-        });
-    }
-
-    /// Creates all lost ADIs on the device again. No ADI may be created meanwhile: see
-    /// [`Self::making()`].
-    pub(crate) fn restore(&self) {
-        self.for_each_owned(|adi| {
-            if let Err(error) = adi.restore() {
-                dev_err!(
-                    adi.pf.pdev(),
-                    "ADI {} does not come back from the reset: {error:?}\n",
-                    adi.id()
-                );
-            }
-        });
-    }
-
-    /// Calls `visit` for each ADI that has an owner. No lock is held meanwhile, so ADIs may be
-    /// added and removed.
-    fn for_each_owned(&self, mut visit: impl FnMut(&Arc<Adi>)) {
-        let mut next = Some(0);
-        while let Some(pasid) = next {
-            let found = {
-                let owned = self.owned.lock();
-                owned
-                    .cursor_lower_bound(&pasid)
-                    .map(|cursor| cursor.current().1.clone())
-            };
-            let Some(adi) = found else { break };
-            next = adi.pasid().checked_add(1);
-            visit(&adi);
-        }
-    }
-
-    /// Calls `visit` for each ADI that the device has. No lock is held meanwhile, so ADIs may be
-    /// added and removed.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Arc<Adi>)) {
-        let mut next = Some(0);
-        while let Some(id) = next {
-            let found = {
-                let adis = self.adis.lock();
-                adis.cursor_lower_bound(&id)
-                    .map(|cursor| cursor.current().1.clone())
-            };
-            let Some(adi) = found else { break };
-            next = adi.id().checked_add(1);
-            visit(&adi);
-        }
-    }
-
-    fn insert(&self, adi: &Arc<Adi>) -> Result {
-        // If a device assigned an id twice, one owner would receive the events of another.
-        let mut adis = self.adis.lock();
-        if adis.get(&adi.id()).is_some() {
-            return Err(eproto());
-        }
-        adis.try_create_and_insert(adi.id(), adi.clone(), GFP_KERNEL)?;
-        Ok(())
-    }
-
-    /// Adds an ADI that has an owner now.
-    fn own(&self, adi: &Arc<Adi>) -> Result {
-        let mut owned = self.owned.lock();
-        let before = owned.try_create_and_insert(adi.pasid(), adi.clone(), GFP_KERNEL)?;
-        drop(owned);
-        // A PASID belongs to one ADI, which keeps it until it is disowned.
-        drop(before);
-        Ok(())
-    }
-
-    /// Removes an ADI that no longer has an owner.
-    fn disown(&self, adi: &Arc<Adi>) {
-        let removed = self.owned.lock().remove(&adi.pasid());
-        drop(removed);
-    }
-
-    /// Removes an ADI, if it is in the table.
-    pub(crate) fn remove(&self, adi: &Arc<Adi>) {
-        let removed = {
-            let mut adis = self.adis.lock();
-            let same = adis
-                .get(&adi.id())
-                .is_some_and(|other| Arc::ptr_eq(other, adi));
-            same.then(|| adis.remove(&adi.id())).flatten()
-        };
-        drop(removed);
     }
 }

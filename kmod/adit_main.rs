@@ -17,14 +17,18 @@ mod adi;
 mod auxdev;
 mod cause_reader;
 mod causes;
+mod control;
 mod devlink;
 mod driver;
 mod errno;
 mod eventfd;
 mod ids;
+mod instance;
 mod irq;
+mod listener;
 mod mailbox;
 mod mdev;
+mod mediated;
 mod messages;
 mod pasid;
 mod pf;
@@ -65,6 +69,6 @@ module! {
     type: AditModule,
     name: "adit",
     authors: ["The Adit authors"],
-    description: "IDPF physical function, cut into Assignable Device Interfaces",
+    description: "IDPF physical function with Assignable Device Interfaces",
     license: "GPL v2",
 }

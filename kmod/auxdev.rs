@@ -17,7 +17,8 @@ use kernel::{
 
 use crate::{
     adi::Adi,
-    ids,
+    ids::AuxId,
+    instance,
     port_link::PortLink,
     sysfs, //
 };
@@ -29,7 +30,7 @@ pub(crate) const ADI_NAME: &CStr = c"adi";
 pub(crate) struct AuxDevice {
     _link: PortLink,
     _registration: auxiliary::Registration<'static, ForLt!(Arc<Adi>)>,
-    id: u32,
+    id: AuxId,
 }
 
 impl AuxDevice {
@@ -42,10 +43,10 @@ impl AuxDevice {
         // SAFETY: This reference is for the registration, which ends before the device is unbound,
         // by the function's requirement; until then the device exists.
         let parent: &'static Device<Bound> = unsafe { &*core::ptr::from_ref(parent) };
-        let id = ids::next_device()?;
+        let id = instance::next_device()?;
         let port = adi.port();
         let registration =
-            auxiliary::Registration::new(parent, ADI_NAME, id, crate::MODULE_NAME, adi)?;
+            auxiliary::Registration::new(parent, ADI_NAME, id.0, crate::MODULE_NAME, adi)?;
         let device = sysfs::add_attributes(parent, id)?;
         Ok(Self {
             _link: PortLink::new(parent, &device, port)?,
@@ -55,7 +56,7 @@ impl AuxDevice {
     }
 
     /// Returns the `N` of its name.
-    pub(crate) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> AuxId {
         self.id
     }
 }

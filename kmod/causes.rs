@@ -32,9 +32,14 @@ use zerocopy::IntoBytes;
 use crate::{
     adi::AdiTable,
     cause_reader::CauseReader,
-    irq::IrqThread,
-    pf::Pf,
-    registers::Registers, //
+    control::ControlPlane,
+    ids::{
+        AdiId,
+        AdiVector,
+        CauseRingId,
+        MsixVector, //
+    },
+    irq::IrqThread, //
 };
 
 /// Entries of a ring; the device holds back causes that do not fit.
@@ -43,23 +48,29 @@ const MAX_LEN: u32 = 1024;
 /// A cause ring and its MSI-X vector.
 #[pin_data]
 pub(crate) struct CauseRing {
-    regs: Arc<Registers>,
+    control: Arc<ControlPlane>,
     adis: Arc<AdiTable>,
-    id: u16,
-    vector: u16,
+    id: CauseRingId,
+    vector: MsixVector,
     len: u32,
     /// The entries, followed by the driver's head index.
     memory: Coherent<[u64]>,
     #[pin]
     reader: Mutex<CauseReader>,
-    /// Entries about ADIs that do not exist, or of an unknown kind.
+    /// Entries about ADIs that do not exist, or with an unknown reason.
     strays: Atomic<u64>,
 }
 
 impl CauseRing {
-    /// Creates ring `id` of `pf`, which signals MSI-X vector `vector`.
-    pub(crate) fn new(dev: &Device<Bound>, pf: &Pf, id: u16, vector: u16) -> Result<Arc<Self>> {
-        let len = pf.caps().max_cause_ring_len.get().clamp(8, MAX_LEN);
+    /// Creates ring `id`, which signals MSI-X vector `vector`, for events of `adis`.
+    pub(crate) fn new(
+        dev: &Device<Bound>,
+        control: Arc<ControlPlane>,
+        adis: Arc<AdiTable>,
+        id: CauseRingId,
+        vector: MsixVector,
+    ) -> Result<Arc<Self>> {
+        let len = control.caps().max_cause_ring_len.get().clamp(8, MAX_LEN);
         // The device requires a power of 2: the largest that is not more.
         let len: u32 = 1 << len.ilog2();
         let reader = CauseReader::new(len);
@@ -67,8 +78,8 @@ impl CauseRing {
         let memory = Coherent::zeroed_slice(dev, len as usize + 1, GFP_KERNEL)?;
         Arc::pin_init(
             try_pin_init!(Self {
-                regs: pf.registers().clone(),
-                adis: pf.adis().clone(),
+                control,
+                adis,
                 id,
                 vector,
                 len,
@@ -81,7 +92,7 @@ impl CauseRing {
     }
 
     /// Configures the ring in the device, from its start, and arms its interrupt.
-    pub(crate) fn start(&self, pf: &Pf) -> Result {
+    pub(crate) fn start(&self) -> Result {
         {
             let mut reader = self.reader.lock();
             *reader = CauseReader::new(self.len);
@@ -91,25 +102,26 @@ impl CauseRing {
         }
         let ring = self.memory.dma_handle();
         let message = ConfigAdiCauseRing {
-            ring_id: self.id.into(),
-            vector_id: self.vector.into(),
+            ring_id: self.id.0.into(),
+            vector_id: self.vector.0.into(),
             ring_len: self.len.into(),
             ring_addr: ring.into(),
             head_addr: (ring + u64::from(self.len) * 8).into(),
             ..ConfigAdiCauseRing::default()
         };
-        pf.request(op::CONFIG_ADI_CAUSE_RING, message.as_bytes())?;
-        self.regs.arm(self.vector.into())
+        self.control
+            .request(op::CONFIG_ADI_CAUSE_RING, message.as_bytes())?;
+        self.control.arm(self.vector)
     }
 
-    /// Returns the number of entries that were not understood.
+    /// Returns the number of entries about ADIs that do not exist, or with an unknown reason.
     pub(crate) fn strays(&self) -> u64 {
         self.strays.load(Relaxed)
     }
 
-    /// Dispatches the entries of the ring, one lap at most, so that a device that writes endlessly
-    /// cannot block this thread.
-    fn pass_on(&self) -> Result {
+    /// Dispatches the entries of the ring, at most as many as it has, so that a device that writes
+    /// endlessly cannot block this thread.
+    fn poll(&self) -> Result {
         let mut reader = self.reader.lock();
         for _ in 0..self.len {
             let value: u64 = dma_read!(self.memory, [try: reader.index() as usize]);
@@ -124,10 +136,10 @@ impl CauseRing {
     }
 
     fn dispatch(&self, entry: CauseEntry) {
-        let adi = self.adis.get(entry.adi_id());
+        let adi = self.adis.get(AdiId(entry.adi_id()));
         match (adi, entry.reason()) {
-            (Some(adi), cause_reason::INTERRUPT) => adi.signal(entry.vector()),
-            (Some(adi), cause_reason::FAULT) => adi.faulted(),
+            (Some(adi), cause_reason::INTERRUPT) => adi.signal(AdiVector(entry.vector())),
+            (Some(adi), cause_reason::FAULT) => self.adis.handle_fault(&adi),
             _ => {
                 self.strays.fetch_add(1, Relaxed);
             }
@@ -139,7 +151,7 @@ impl IrqThread for CauseRing {
     fn run(&self) {
         // Both fail only when nothing is left to handle: the ring's indexes are in range, and the
         // registers exist until the function is unbound.
-        let _ = self.pass_on();
-        let _ = self.regs.arm(self.vector.into());
+        let _ = self.poll();
+        let _ = self.control.arm(self.vector);
     }
 }

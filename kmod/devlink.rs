@@ -41,6 +41,7 @@ use self::{
 };
 use crate::{
     adi::Adi,
+    ids::PortIndex,
     pf::Pf,
     raw::Raw, //
 };
@@ -63,7 +64,7 @@ struct Instance {
     pf: Arc<Pf>,
     /// Ports, by index.
     #[pin]
-    ports: Mutex<RBTree<u32, Pin<KBox<Port>>>>,
+    ports: Mutex<RBTree<PortIndex, Pin<KBox<Port>>>>,
 }
 
 impl Instance {
@@ -95,7 +96,7 @@ impl Instance {
 unsafe fn bound(pf: &Pf) -> &pci::Device<Bound> {
     // SAFETY: `Devlink::unregister()` is called before the function is unbound, and devlink makes
     // no calls after that, so it is bound now. The wrapper is transparent.
-    unsafe { &*core::ptr::from_ref(pf.pdev()).cast() }
+    unsafe { &*core::ptr::from_ref(pf.control().pdev()).cast() }
 }
 
 /// A registered devlink instance. [`Self::unregister()`] must be called before the function is
@@ -172,12 +173,12 @@ impl Devlink {
     }
 
     /// Adds a port for the ADI of a mediated device, which owns it; returns the port's index.
-    pub(crate) fn add_mediated(&self, adi: Arc<Adi>, uuid: CString) -> Result<u32> {
+    pub(crate) fn add_mediated(&self, adi: Arc<Adi>, uuid: CString) -> Result<PortIndex> {
         self.locked(|raw| port::add_mediated(raw, &self.instance, adi, uuid))
     }
 
     /// Removes a port of [`Self::add_mediated()`], if it still exists.
-    pub(crate) fn remove_mediated(&self, index: u32) {
+    pub(crate) fn remove_mediated(&self, index: PortIndex) {
         self.locked(|_| {
             let port = self.instance.ports.lock().remove(&index);
             if let Some(port) = port {

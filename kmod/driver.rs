@@ -19,17 +19,22 @@ use kernel::{
 
 use crate::{
     causes::CauseRing,
+    control::{
+        ControlPlane,
+        MAILBOX_VECTOR, //
+    },
     devlink::Devlink,
+    ids::{
+        CauseRingId,
+        MsixVector, //
+    },
     irq::{
         self,
         IrqThread,
         ThreadedIrq, //
     },
     mdev,
-    pf::{
-        Pf,
-        MAILBOX_VECTOR, //
-    },
+    pf::Pf,
     registers::Registers, //
 };
 
@@ -65,13 +70,13 @@ impl Drop for Running {
 }
 
 /// Handler of the mailbox's vector: drains unsolicited messages.
-struct MailboxIrq(Arc<Pf>);
+struct MailboxIrq(Arc<ControlPlane>);
 
 impl IrqThread for MailboxIrq {
     fn run(&self) {
         self.0.drain_mailbox();
         // Fails only once the function is unbound.
-        let _ = self.0.registers().arm(MAILBOX_VECTOR);
+        let _ = self.0.arm(MAILBOX_VECTOR);
     }
 }
 
@@ -80,23 +85,24 @@ impl PfData {
         let vectors = irq::alloc_vectors(pdev, 1 + kernel::cpu::nr_cpu_ids().min(MAX_RINGS))?;
         let running = Running(Pf::new(pdev, Registers::new(bar)?)?);
         let pf = &running.0;
-        let handler = Arc::new(MailboxIrq(pf.clone()), GFP_KERNEL)?;
+        let control = pf.control();
+        let handler = Arc::new(MailboxIrq(control.clone()), GFP_KERNEL)?;
         let mailbox_irq = ThreadedIrq::new(pdev, MAILBOX_VECTOR, c"adit-mailbox", handler)?;
-        pf.registers().arm(MAILBOX_VECTOR)?;
+        control.arm(MAILBOX_VECTOR)?;
         let cause_irqs = start_rings(pdev, pf, vectors)?;
         dev_info!(
             pdev,
             "virtchnl2 {}.{}, {} ADIs with {} queue pairs, {} cause rings\n",
-            pf.version().0,
-            pf.version().1,
-            pf.caps().max_adis.get(),
-            pf.caps().max_queue_pairs.get(),
+            control.version().0,
+            control.version().1,
+            control.caps().max_adis.get(),
+            control.caps().max_queue_pairs.get(),
             cause_irqs.len(),
         );
         // Last: from here on ADIs can be created.
         let devlink = Arc::new(Devlink::new(pdev, pf.clone())?, GFP_KERNEL)?;
         // A device without ADIs has no mediated devices.
-        let mdev = match pf.caps().max_adis.get() {
+        let mdev = match control.caps().max_adis.get() {
             0 => None,
             _ => Some(
                 mdev::Parent::new(pdev, pf.clone(), devlink.clone())
@@ -120,20 +126,22 @@ fn start_rings(
     vectors: u32,
 ) -> Result<KVec<ThreadedIrq<CauseRing>>> {
     // CAST: a small number, see `MAX_RINGS`.
-    let count = ((vectors - 1) as u16).min(pf.caps().num_cause_rings.get());
+    let count = ((vectors - 1) as u16).min(pf.control().caps().num_cause_rings.get());
     let mut irqs = KVec::with_capacity(count.into(), GFP_KERNEL)?;
     if count == 0 {
         return Ok(irqs);
     }
-    let first = pf.alloc_vectors(count, vectors)?;
+    let first = pf.control().alloc_vectors(count, vectors)?;
     for id in 0..count {
-        let vector = first + id;
-        let ring = CauseRing::new(pdev.as_ref(), pf, id, vector)?;
+        // `alloc_vectors()` has checked that all are below `vectors`.
+        let vector = MsixVector(first.0 + id);
+        let (control, adis) = (pf.control().clone(), pf.adis().clone());
+        let ring = CauseRing::new(pdev.as_ref(), control, adis, CauseRingId(id), vector)?;
         irqs.push(
-            ThreadedIrq::new(pdev, vector.into(), c"adit-causes", ring.clone())?,
+            ThreadedIrq::new(pdev, vector, c"adit-causes", ring.clone())?,
             GFP_KERNEL,
         )?;
-        ring.start(pf)?;
+        ring.start()?;
         pf.add_ring(ring)?;
     }
     Ok(irqs)
@@ -143,9 +151,7 @@ fn start_rings(
 impl PfData {
     /// Takes the ADIs away from their users, and stops the driver's own DMA.
     pub(crate) fn before_reset(&self) {
-        let pf = &self.running.0;
-        pf.stop();
-        pf.lose_adis();
+        self.running.0.stop();
     }
 
     /// Sets up again what the reset has removed, including ADIs.

@@ -1,58 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Identifiers that no other ADI has or had: the number of its auxiliary device, and its instance.
-//!
-//! A user that was granted an ADI by name must not find another owner's ADI under that name later,
-//! so numbers are not reused. They restart when the module is loaded or the machine is booted;
-//! instances do not repeat even then.
+//! Numbers that identify things, each kind with a type of its own. Free of kernel dependencies, so
+//! that the host tests compile the same source.
 
-use adit_bindings as bindings;
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    }, //
-};
-
-/// The number of the next auxiliary device.
-static NEXT: Atomic<u32> = Atomic::new(0);
-
-/// Allocates a number for an auxiliary device: their names are system-wide, while ids of ADIs are
-/// per function. Fails with `ENOSPC` when all 2^32 have been used.
-pub(crate) fn next_device() -> Result<u32> {
-    let id = NEXT.fetch_add(1, Relaxed);
-    if id == u32::MAX {
-        // So that later calls fail, too.
-        NEXT.fetch_sub(1, Relaxed);
-        return Err(ENOSPC);
-    }
-    Ok(id)
+/// Defines types of numbers.
+macro_rules! ids {
+    ($($(#[$meta:meta])* $name:ident($number:ty);)*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) struct $name(pub(crate) $number);
+    )*};
 }
 
-/// The instance of an ADI: a random UUID (RFC 9562, version 4), which no other ADI gets in this
-/// boot or any other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct InstanceId([u8; 16]);
-
-impl InstanceId {
-    /// Generates a new one.
-    pub(crate) fn new() -> Self {
-        let mut uuid = bindings::uuid_t::default();
-        // SAFETY: The structure is ours.
-        unsafe { bindings::uuid_gen(&mut uuid) };
-        Self(uuid.b)
-    }
-}
-
-impl kernel::fmt::Display for InstanceId {
-    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
-        for (n, octet) in self.0.iter().enumerate() {
-            if matches!(n, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{octet:02x}")?;
-        }
-        Ok(())
-    }
+ids! {
+    /// Id of an ADI in messages to the device, and in cause rings. It is unique in a function while
+    /// the ADI exists, and differs from the `N` of `adit.adi.N` ([`AuxId`]).
+    AdiId(u16);
+    /// Id of an auxiliary device, the `N` of `adit.adi.N`: unique in the system, and not reused.
+    AuxId(u32);
+    /// Id of a vport in messages to the device.
+    VportId(u32);
+    /// Process Address Space ID.
+    Pasid(u32);
+    /// Id of a queue in messages to the device: unique in a function among queues of a type. An
+    /// ADI's own numbers for its queues, from 0, are plain integers.
+    QueueId(u32);
+    /// Vector of an ADI, from 0; the device delivers it through a cause ring.
+    AdiVector(u16);
+    /// MSI-X vector of the function, from 0.
+    MsixVector(u16);
+    /// Id of a cause ring of the function, from 0.
+    CauseRingId(u16);
+    /// Index of a devlink port.
+    PortIndex(u32);
+    /// devlink's `sfnum` of a port.
+    SfNum(u32);
 }

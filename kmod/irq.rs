@@ -14,7 +14,10 @@ use kernel::{
     sync::Arc, //
 };
 
-use crate::raw::Raw;
+use crate::{
+    ids::MsixVector,
+    raw::Raw, //
+};
 
 /// Allocates up to `max` MSI-X vectors and returns their number. They are freed when the device is
 /// unbound, after the driver's data was dropped.
@@ -41,15 +44,15 @@ pub(crate) struct ThreadedIrq<T: IrqThread> {
 }
 
 impl<T: IrqThread> ThreadedIrq<T> {
-    /// Requests the interrupt of vector `index` of `pdev`, with `handler`.
+    /// Requests the interrupt of `vector` of `pdev`, with `handler`.
     pub(crate) fn new(
         pdev: &pci::Device<Bound>,
-        index: u32,
+        vector: MsixVector,
         name: &'static CStr,
         handler: Arc<T>,
     ) -> Result<Self> {
         // SAFETY: `pdev` is valid; an index without a vector gives an error.
-        let irq = unsafe { bindings::pci_irq_vector(pdev.raw(), index) };
+        let irq = unsafe { bindings::pci_irq_vector(pdev.raw(), vector.0.into()) };
         to_result(irq)?;
         // CAST: not negative, checked above.
         let irq = irq as u32;

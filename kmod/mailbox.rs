@@ -15,7 +15,8 @@ use adit_uapi::{
     },
     regs::{
         pf,
-        queue_len, //
+        QueueLen,
+        RingRegs, //
     },
     virtchnl2::op,
 };
@@ -44,8 +45,8 @@ const RING_LEN: usize = 32;
 /// Timeout of a reply of the control plane.
 const TIMEOUT: Delta = Delta::from_secs(10);
 /// Polling interval for a reply: the first, and, after doubling, the longest.
-const FIRST_NAP: Delta = Delta::from_micros(20);
-const LONGEST_NAP: Delta = Delta::from_millis(2);
+const POLL_MIN: Delta = Delta::from_micros(20);
+const POLL_MAX: Delta = Delta::from_millis(2);
 
 /// A descriptor in memory that the device reads and writes.
 #[derive(Clone, Copy)]
@@ -71,6 +72,18 @@ impl Ring {
             buffers: Coherent::zeroed_slice(dev, RING_LEN * MAX_BUF_LEN, GFP_KERNEL)?,
             next: 0,
         })
+    }
+
+    /// Makes the device use the ring, from its first descriptor on.
+    fn enable(&self, regs: &Registers, ring: RingRegs) -> Result {
+        let addr = self.descs.dma_handle();
+        regs.write(ring.head, 0)?;
+        regs.write(ring.tail, 0)?;
+        // CAST: the two halves of an address.
+        regs.write(ring.bal, addr as u32)?;
+        regs.write(ring.bah, (addr >> 32) as u32)?;
+        // CAST: a small constant, which fits its field.
+        regs.write(ring.len, QueueLen::enabled(RING_LEN as u32))
     }
 
     /// Writes descriptor `index`, with the address of its buffer.
@@ -129,26 +142,12 @@ impl Mailbox {
         for index in 0..RING_LEN {
             mailbox.post_buffer(index)?;
         }
-        // CAST: the ring's length fits its field, as it is a small constant.
-        let len = RING_LEN as u32 | queue_len::ENABLE_M;
-        let ring = mailbox.to_device.descs.dma_handle();
-        regs.write(pf::FW_ATQH, 0)?;
-        regs.write(pf::FW_ATQT, 0)?;
-        // CAST: the two halves of an address.
-        regs.write(pf::FW_ATQBAL, ring as u32)?;
-        regs.write(pf::FW_ATQBAH, (ring >> 32) as u32)?;
-        regs.write(pf::FW_ATQLEN, len)?;
-        let ring = mailbox.from_device.descs.dma_handle();
-        regs.write(pf::FW_ARQH, 0)?;
-        regs.write(pf::FW_ARQT, 0)?;
-        // CAST: the two halves of an address.
-        regs.write(pf::FW_ARQBAL, ring as u32)?;
-        regs.write(pf::FW_ARQBAH, (ring >> 32) as u32)?;
-        regs.write(pf::FW_ARQLEN, len)?;
+        mailbox.to_device.enable(regs, pf::ATQ)?;
+        mailbox.from_device.enable(regs, pf::ARQ)?;
         // All buffers but one are the device's; the last one stays ours, so that the ring is never
         // full.
-        // CAST: see above.
-        regs.write(pf::FW_ARQT, RING_LEN as u32 - 1)?;
+        // CAST: a small constant.
+        regs.write(pf::ARQ.tail, RING_LEN as u32 - 1)?;
         Ok(mailbox)
     }
 
@@ -167,7 +166,7 @@ impl Mailbox {
         self.cookie = self.cookie.wrapping_add(1);
         self.send(regs, op, request)?;
         let start: Instant<Monotonic> = Instant::now();
-        let mut nap = FIRST_NAP;
+        let mut interval = POLL_MIN;
         loop {
             while let Some((desc, payload)) = self.receive(regs)? {
                 if desc.v_opcode() == op && desc.sw_cookie.get() == self.cookie {
@@ -185,8 +184,9 @@ impl Mailbox {
                 self.lost = true;
                 return Err(ETIMEDOUT);
             }
-            fsleep(nap);
-            nap = Delta::from_micros((nap.as_micros_ceil() * 2).min(LONGEST_NAP.as_micros_ceil()));
+            fsleep(interval);
+            interval =
+                Delta::from_micros((interval.as_micros_ceil() * 2).min(POLL_MAX.as_micros_ceil()));
         }
     }
 
@@ -228,7 +228,7 @@ impl Mailbox {
         self.to_device.put(index, desc)?;
         self.to_device.advance();
         // CAST: below the ring's length.
-        regs.write(pf::FW_ATQT, self.to_device.next as u32)
+        regs.write(pf::ATQ.tail, self.to_device.next as u32)
     }
 
     /// Returns the next message from the device, if there is one; its buffer is posted again.
@@ -251,7 +251,7 @@ impl Mailbox {
         self.from_device.advance();
         self.post_buffer(index)?;
         // CAST: below the ring's length.
-        regs.write(pf::FW_ARQT, index as u32)?;
+        regs.write(pf::ARQ.tail, index as u32)?;
         Ok(Some((desc.0, payload)))
     }
 

@@ -21,21 +21,18 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::Arc,
-    types::{
-        ForeignOwnable,
-        Opaque, //
-    }, //
+    types::Opaque, //
 };
 
 use crate::{
     adi::{
-        Adi,
         AdiSpec,
-        Maker,
-        OwnedAdi, //
+        Creator, //
     },
     devlink::Devlink,
-    ids::InstanceId,
+    ids::PortIndex,
+    instance::InstanceId,
+    mediated::Mediated,
     pf::Pf,
     port_link::PortLink,
     raw::Raw,
@@ -128,7 +125,7 @@ impl Parent {
         pf: Arc<Pf>,
         devlink: Arc<Devlink>,
     ) -> Result<Pin<KBox<Self>>> {
-        let most = pf.caps().max_queue_pairs_per_adi.get();
+        let most = pf.control().caps().max_queue_pairs_per_adi.get();
         let kind = |(queue_pairs, name, pretty): (u16, &CStr, &CStr)| Kind {
             raw: Opaque::new(bindings::mdev_type {
                 sysfs_name: name.as_char_ptr(),
@@ -178,7 +175,7 @@ impl Parent {
 
     /// Returns the number of further ADIs with `queue_pairs` queue pairs that can be created.
     fn available(&self, queue_pairs: u16) -> u64 {
-        let caps = self.pf.caps();
+        let caps = self.pf.control().caps();
         let (adis, pairs) = self.pf.adis().usage();
         let adis = u64::from(caps.max_adis.get()).saturating_sub(adis);
         let pairs = u64::from(caps.max_queue_pairs.get()).saturating_sub(pairs);
@@ -203,18 +200,17 @@ impl Parent {
     }
 }
 
-/// An ADI that is a mediated device; dropped in this order.
-struct MdevAdi {
+/// Interfaces that represent a mediated device's ADI; dropped in this order.
+struct Interfaces {
     _vfio: vfio::Registration,
     _link: PortLink,
     _port: MediatedPort,
-    owned: OwnedAdi,
 }
 
 /// The devlink port that shows a mediated device's ADI.
 struct MediatedPort {
     devlink: Arc<Devlink>,
-    index: u32,
+    index: PortIndex,
 }
 
 impl Drop for MediatedPort {
@@ -232,61 +228,44 @@ unsafe extern "C" fn probe(mdev: *mut bindings::mdev_device) -> c_int {
         let (kind, parent) = unsafe { Parent::of((*mdev).type_) };
         // SAFETY: The function is bound for as long as its parent is registered. The wrapper is
         // transparent.
-        let pdev: &pci::Device<Bound> = unsafe { &*core::ptr::from_ref(parent.pf.pdev()).cast() };
+        let pdev: &pci::Device<Bound> =
+            unsafe { &*core::ptr::from_ref(parent.pf.control().pdev()).cast() };
         // SAFETY: The device is valid, and is being bound to this driver. The wrapper is
         // transparent.
         let dev: &Device<Bound> = unsafe { &*(&raw const (*mdev).dev).cast() };
         let uuid = CString::try_from_fmt(fmt!("{}", dev.name()))?;
         let spec = AdiSpec {
             // The sfnum of its devlink port is the driver's choice.
-            maker: Maker::Mediated(uuid.to_bytes().try_into().map_err(|_| EINVAL)?),
+            creator: Creator::Mediated(uuid.to_bytes().try_into().map_err(|_| EINVAL)?),
             queue_pairs: kind.queue_pairs,
             mac: [0; 6],
             instance: InstanceId::new(),
         };
-        let owned = OwnedAdi::new(&parent.pf, pdev, spec)?;
+        let owned = parent.pf.create_adi(pdev, spec)?;
         let devlink = parent.devlink.clone();
         let index = devlink.add_mediated(owned.adi().clone(), uuid)?;
         let port = MediatedPort { devlink, index };
         let link = PortLink::new(pdev.as_ref(), dev, index)?;
         let vfio = vfio::Registration::new(dev, owned.adi().clone())?;
-        let data = KBox::new(
-            MdevAdi {
+        let interfaces = KBox::new(
+            Interfaces {
                 _vfio: vfio,
                 _link: link,
                 _port: port,
-                owned,
             },
             GFP_KERNEL,
         )?;
-        // SAFETY: The device is valid, and its driver data belongs to this driver.
-        unsafe { bindings::dev_set_drvdata(dev.raw(), data.into_foreign()) };
-        Ok(0)
+        // SAFETY: The device is being bound to this driver; `remove()` takes the data.
+        unsafe { Mediated::set(dev.raw(), owned, interfaces) }.map(|()| 0)
     })
-}
-
-/// Returns the ADI of a mediated device.
-///
-/// # Safety
-///
-/// [`probe()`] has succeeded for the device, and [`remove()`] is not called before this returns.
-pub(crate) unsafe fn adi_of(dev: *mut bindings::device) -> Arc<Adi> {
-    // SAFETY: By the function's requirement it is the pointer that `probe()` stored, and still
-    // valid.
-    let data = unsafe { <KBox<MdevAdi> as ForeignOwnable>::borrow(bindings::dev_get_drvdata(dev)) };
-    data.owned.adi().clone()
 }
 
 /// # Safety
 ///
 /// Called by the mdev core with a device that [`probe()`] has succeeded for, once.
 unsafe extern "C" fn remove(mdev: *mut bindings::mdev_device) {
-    // SAFETY: By the function's requirement it is the pointer that `probe()` stored.
-    drop(unsafe {
-        <KBox<MdevAdi> as ForeignOwnable>::from_foreign(bindings::dev_get_drvdata(
-            &raw mut (*mdev).dev,
-        ))
-    });
+    // SAFETY: By the function's requirement `probe()` has stored the data.
+    drop(unsafe { Mediated::take(&raw mut (*mdev).dev) });
 }
 
 /// # Safety

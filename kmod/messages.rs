@@ -33,6 +33,14 @@ use zerocopy::{
     IntoBytes, //
 };
 
+use crate::ids::{
+    AdiId,
+    CauseRingId,
+    Pasid,
+    QueueId,
+    VportId, //
+};
+
 /// Size of a page of BAR0 in bytes.
 pub(crate) const PAGE: u64 = 0x1000;
 
@@ -44,7 +52,7 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdiRequest {
     /// The PASID of all its DMA.
-    pub(crate) pasid: u32,
+    pub(crate) pasid: Pasid,
     /// The driver's own number for it.
     pub(crate) index: u16,
     /// Queue pairs, each with a vector: a transmit and a completion queue, a receive queue and its
@@ -53,7 +61,7 @@ pub(crate) struct AdiRequest {
     /// MAC address; all zeros lets the device choose.
     pub(crate) mac: [u8; 6],
     /// The cause ring that it reports through.
-    pub(crate) cause_ring: u16,
+    pub(crate) cause_ring: CauseRingId,
     /// Its place before a reset ([`AdiLayout::place()`]); `None` for any free place.
     pub(crate) place: Option<Place>,
 }
@@ -61,7 +69,7 @@ pub(crate) struct AdiRequest {
 /// The place of an ADI in the device, which determines its id, vport, queues and pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    vport_id: u32,
+    vport_id: VportId,
     frame_offset: u64,
 }
 
@@ -72,7 +80,7 @@ impl AdiRequest {
     /// Returns the message of `NON_FLEX_CREATE_ADI`.
     pub(crate) fn encode(&self) -> [u8; Self::LEN] {
         let published = NonFlexCreateAdi {
-            pasid: self.pasid.into(),
+            pasid: self.pasid.0.into(),
             mbx_id: NO_MAILBOX.into(),
             mbx_vec_id: NO_MAILBOX.into(),
             adi_index: self.index.into(),
@@ -86,8 +94,8 @@ impl AdiRequest {
             num_rx_bufq: self.queue_pairs.saturating_mul(2).into(),
             num_vectors: pairs,
             mac: self.mac,
-            cause_ring: self.cause_ring.into(),
-            vport_id: self.place.map_or(0, |place| place.vport_id).into(),
+            cause_ring: self.cause_ring.0.into(),
+            vport_id: self.place.map_or(0, |place| place.vport_id.0).into(),
             frame_offset: self.place.map_or(0, |place| place.frame_offset).into(),
             magic: CREATE_ADI_EXT_MAGIC.into(),
             ..CreateAdiExt::default()
@@ -104,15 +112,15 @@ impl AdiRequest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QueueRange {
     /// The first queue.
-    pub(crate) start: u32,
+    pub(crate) start: QueueId,
     /// The number of queues.
     pub(crate) count: u32,
 }
 
 impl QueueRange {
-    /// Returns the index in this range of the queue with a device-wide id.
-    pub(crate) fn relative(&self, absolute: u32) -> Option<u32> {
-        let relative = absolute.wrapping_sub(self.start);
+    /// Returns the ADI's own number, from 0, of the queue with a device-wide id.
+    pub(crate) fn relative(&self, absolute: QueueId) -> Option<u32> {
+        let relative = absolute.0.wrapping_sub(self.start.0);
         (relative < self.count).then_some(relative)
     }
 }
@@ -121,10 +129,10 @@ impl QueueRange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdiLayout {
     /// Its id in messages about ADIs.
-    pub(crate) adi_id: u16,
+    pub(crate) adi_id: AdiId,
     /// Its id in messages about vports.
-    pub(crate) vport_id: u32,
-    /// Number of queue pairs, and of vectors.
+    pub(crate) vport_id: VportId,
+    /// Number of queue pairs.
     pub(crate) queue_pairs: u16,
     /// Transmit queues.
     pub(crate) tx: QueueRange,
@@ -158,6 +166,11 @@ impl AdiLayout {
         }
     }
 
+    /// Returns the number of its vectors, one for each queue pair.
+    pub(crate) const fn vectors(&self) -> u16 {
+        self.queue_pairs
+    }
+
     /// Returns the queues of a type ([`queue_type`]).
     pub(crate) fn queues(&self, kind: u32) -> Option<&QueueRange> {
         match kind {
@@ -175,10 +188,9 @@ impl AdiLayout {
         reply: &[u8],
         bar_len: u64,
     ) -> Result<Self, Malformed> {
-        const NO_EXTENSION: Malformed =
-            Malformed("it lacks the extension with the four kinds of queues");
+        const NO_EXTENSION: Malformed = Malformed("no extension with four types of queues");
         let (published, _) =
-            NonFlexCreateAdi::read_from_prefix(reply).map_err(|_| Malformed("it is too short"))?;
+            NonFlexCreateAdi::read_from_prefix(reply).map_err(|_| Malformed("too short"))?;
         // After all vector chunks, of which the struct has one.
         let len = NonFlexCreateAdi::published_len(published.vchunks.num_vchunks.get());
         let rest = reply.get(len..).ok_or(NO_EXTENSION)?;
@@ -189,8 +201,8 @@ impl AdiLayout {
         }
         let pairs = u32::from(request.queue_pairs);
         let mut layout = Self {
-            adi_id: published.adi_id.get(),
-            vport_id: extension.vport_id.get(),
+            adi_id: AdiId(published.adi_id.get()),
+            vport_id: VportId(extension.vport_id.get()),
             queue_pairs: request.queue_pairs,
             tx: QueueRange::default(),
             tx_completion: QueueRange::default(),
@@ -203,15 +215,15 @@ impl AdiLayout {
             asleep_offset: extension.asleep_offset.get(),
             kick_offset: extension.kick_offset.get(),
         };
-        if published.pasid.get() != request.pasid || published.adi_index.get() != request.index {
-            return Err(Malformed("it is about another ADI"));
+        if published.pasid.get() != request.pasid.0 || published.adi_index.get() != request.index {
+            return Err(Malformed("PASID or index of another ADI"));
         }
         if extension.num_vectors.get() != request.queue_pairs {
-            return Err(Malformed("it has another number of vectors"));
+            return Err(Malformed("wrong number of vectors"));
         }
         for _ in 0..extension.num_chunks.get() {
             let (chunk, next) = QueueRegChunk::read_from_prefix(rest)
-                .map_err(|_| Malformed("a chunk of queues is cut off"))?;
+                .map_err(|_| Malformed("truncated queue chunk"))?;
             rest = next;
             layout.add(&chunk)?;
         }
@@ -222,19 +234,19 @@ impl AdiLayout {
             (layout.rx_buffer, 2 * pairs),
         ];
         if expected.iter().any(|(range, count)| range.count != *count) {
-            return Err(Malformed("it has another number of queues"));
+            return Err(Malformed("wrong number of queues"));
         }
         if layout.frame_pages != pairs * frames::PAGES_PER_PAIR {
-            return Err(Malformed("its frame has another number of pages"));
+            return Err(Malformed("wrong number of pages"));
         }
         let frame_len = u64::from(layout.frame_pages) * PAGE;
         if !inside(layout.frame_offset, frame_len, bar_len)
             || !inside(layout.kick_offset, PAGE, bar_len)
         {
-            return Err(Malformed("its pages are not pages of BAR0"));
+            return Err(Malformed("pages outside of BAR0"));
         }
         if u64::from(layout.asleep_offset) > PAGE - 4 || layout.asleep_offset % 4 != 0 {
-            return Err(Malformed("its asleep word is not in a page"));
+            return Err(Malformed("asleep word outside of its page"));
         }
         Ok(layout)
     }
@@ -246,14 +258,27 @@ impl AdiLayout {
             queue_type::TX_COMPLETION => &mut self.tx_completion,
             queue_type::RX => &mut self.rx,
             queue_type::RX_BUFFER => &mut self.rx_buffer,
-            _ => return Err(Malformed("it has queues of a kind that was not asked for")),
+            _ => return Err(Malformed("queues of a type that was not requested")),
         };
         let (start, count) = (chunk.start_queue_id.get(), chunk.num_queues.get());
         if range.count != 0 || count == 0 || start.checked_add(count).is_none() {
-            return Err(Malformed("a chunk of queues makes no sense"));
+            return Err(Malformed("empty, overlapping or repeated queue chunk"));
         }
-        *range = QueueRange { start, count };
+        *range = QueueRange {
+            start: QueueId(start),
+            count,
+        };
         Ok(())
+    }
+}
+
+/// Returns the id of the ADI that a reply to `NON_FLEX_CREATE_ADI` refers to, even if the rest of
+/// the reply is malformed.
+pub(crate) fn created_id(reply: &[u8]) -> Option<AdiId> {
+    const AT: usize = core::mem::offset_of!(NonFlexCreateAdi, adi_id);
+    match reply.get(AT..) {
+        Some(&[low, high, ..]) => Some(AdiId(u16::from_le_bytes([low, high]))),
+        _ => None,
     }
 }
 
@@ -263,25 +288,25 @@ fn inside(offset: u64, len: u64, bar_len: u64) -> bool {
 }
 
 /// Returns the message of `NON_FLEX_DESTROY_ADI`.
-pub(crate) fn destroy_adi(adi_id: u16) -> NonFlexDestroyAdi {
+pub(crate) fn destroy_adi(adi_id: AdiId) -> NonFlexDestroyAdi {
     NonFlexDestroyAdi {
-        adi_id: adi_id.into(),
+        adi_id: adi_id.0.into(),
         ..NonFlexDestroyAdi::default()
     }
 }
 
 /// Returns the message of `RESET_ADI`.
-pub(crate) fn reset_adi(adi_id: u16) -> ResetAdi {
+pub(crate) fn reset_adi(adi_id: AdiId) -> ResetAdi {
     ResetAdi {
-        adi_id: adi_id.into(),
+        adi_id: adi_id.0.into(),
         ..ResetAdi::default()
     }
 }
 
 /// Returns the message of `GET_ADI_FAULT`, of which the first four bytes are used.
-pub(crate) fn get_fault(adi_id: u16, flags: u16) -> AdiFault {
+pub(crate) fn get_fault(adi_id: AdiId, flags: u16) -> AdiFault {
     AdiFault {
-        adi_id: adi_id.into(),
+        adi_id: adi_id.0.into(),
         flags: flags.into(),
         ..AdiFault::default()
     }
@@ -299,7 +324,7 @@ pub(crate) fn version() -> VersionInfo {
 pub(crate) fn check_version(reply: &[u8]) -> Result<(u32, u32), Malformed> {
     let version = fixed::<VersionInfo>(reply)?;
     if version.major.get() != VERSION_MAJOR_2 {
-        return Err(Malformed("another major version of virtchnl2"));
+        return Err(Malformed("unsupported major version of virtchnl2"));
     }
     Ok((version.major.get(), version.minor.get()))
 }
@@ -315,14 +340,14 @@ pub(crate) fn alloc_vectors(count: u16) -> AllocVectors {
 /// Returns the vectors of a reply to `ALLOC_VECTORS`: one chunk, of `count`, below `limit`.
 pub(crate) fn vectors(reply: &[u8], count: u16, limit: u32) -> Result<VectorChunk, Malformed> {
     let (header, rest) =
-        AllocVectors::read_from_prefix(reply).map_err(|_| Malformed("it is too short"))?;
+        AllocVectors::read_from_prefix(reply).map_err(|_| Malformed("too short"))?;
     if header.vchunks.num_vchunks.get() != 1 {
-        return Err(Malformed("its vectors are not in a row"));
+        return Err(Malformed("vectors that are not consecutive"));
     }
     let chunk = fixed::<VectorChunk>(rest)?;
     let end = u32::from(chunk.start_vector_id.get()) + u32::from(chunk.num_vectors.get());
     if chunk.num_vectors.get() != count || chunk.start_vector_id.get() == 0 || end > limit {
-        return Err(Malformed("its vectors are not those of the function"));
+        return Err(Malformed("vectors that the function does not have"));
     }
     Ok(chunk)
 }
@@ -335,7 +360,7 @@ pub(crate) fn adi_caps(reply: &[u8]) -> Result<AdiCaps, Malformed> {
             || caps.max_queue_pairs_per_adi.get() == 0
             || caps.max_cause_ring_len.get() < 8)
     {
-        return Err(Malformed("there are ADIs, but nothing to make them of"));
+        return Err(Malformed("ADIs without queue pairs or cause rings"));
     }
     Ok(caps)
 }
@@ -344,5 +369,5 @@ pub(crate) fn adi_caps(reply: &[u8]) -> Result<AdiCaps, Malformed> {
 pub(crate) fn fixed<T: FromBytes>(reply: &[u8]) -> Result<T, Malformed> {
     T::read_from_prefix(reply)
         .map(|(value, _)| value)
-        .map_err(|_| Malformed("it is too short"))
+        .map_err(|_| Malformed("too short"))
 }

@@ -25,11 +25,12 @@ use kernel::{
 
 use crate::{
     errno::eopnotsupp,
+    ids::Pasid,
     raw::Raw, //
 };
 
 /// A PASID that no other device and no process uses.
-struct GlobalPasid(u32);
+struct GlobalPasid(Pasid);
 
 impl GlobalPasid {
     fn alloc(dev: &Device<Bound>) -> Result<Self> {
@@ -39,7 +40,7 @@ impl GlobalPasid {
         if pasid == bindings::IOMMU_PASID_INVALID as u32 {
             return Err(ENOSPC);
         }
-        Ok(Self(pasid))
+        Ok(Self(Pasid(pasid)))
     }
 }
 
@@ -48,7 +49,7 @@ impl Drop for GlobalPasid {
         // SAFETY: The PASID was allocated in `alloc()` and is freed once, here; only an
         // `Attachment` attaches it, which holds a reference to the `AddressSpace` around it and has
         // detached it.
-        unsafe { bindings::iommu_free_global_pasid(self.0) };
+        unsafe { bindings::iommu_free_global_pasid(self.0 .0) };
     }
 }
 
@@ -83,7 +84,7 @@ impl AddressSpace {
     }
 
     /// Returns the PASID.
-    pub(crate) fn pasid(&self) -> u32 {
+    pub(crate) fn pasid(&self) -> Pasid {
         self.pasid.0
     }
 
@@ -157,7 +158,7 @@ impl Attachment {
             bindings::iommu_attach_device_pasid(
                 space.domain.as_ptr(),
                 pdev.as_ref().raw(),
-                space.pasid(),
+                space.pasid().0,
                 core::ptr::null_mut(),
             )
         })?;
@@ -176,7 +177,7 @@ impl Drop for Attachment {
             bindings::iommu_detach_device_pasid(
                 self.space.domain.as_ptr(),
                 dev.raw(),
-                self.space.pasid(),
+                self.space.pasid().0,
             )
         };
     }

@@ -13,7 +13,10 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use crate::raw::Raw;
+use crate::{
+    ids::PortIndex,
+    raw::Raw, //
+};
 
 /// A sysfs link, removed on drop.
 pub(crate) struct PortLink {
@@ -23,8 +26,8 @@ pub(crate) struct PortLink {
 
 impl PortLink {
     /// Creates the link from port `index` of `parent` to `device`; both are registered.
-    pub(crate) fn new(parent: &Device, device: &Device, index: u32) -> Result<Self> {
-        let name = CString::try_from_fmt(fmt!("port.{index}"))?;
+    pub(crate) fn new(parent: &Device, device: &Device, index: PortIndex) -> Result<Self> {
+        let name = CString::try_from_fmt(fmt!("port.{}", index.0))?;
         // SAFETY: Both devices are valid while they are borrowed, and the name is a string.
         to_result(unsafe {
             bindings::sysfs_create_link(

@@ -3,11 +3,10 @@
 //! Registers in BAR0.
 
 use adit_uapi::regs::{
-    dyn_ctl,
     pf,
-    rstat,
     DynCtl,
-    QueueLen, //
+    Reg,
+    RegValue, //
 };
 use kernel::{
     devres::Devres,
@@ -20,10 +19,10 @@ use kernel::{
     time::Delta, //
 };
 
+use crate::ids::MsixVector;
+
 /// Timeout of a reset of the function.
 const RESET_TIMEOUT: Delta = Delta::from_secs(5);
-/// Value of reads once the function is no longer present (PCI Express: completion timeout).
-const GONE: u32 = u32::MAX;
 
 /// The registers of a function, until it is unbound.
 pub(crate) struct Registers {
@@ -38,51 +37,52 @@ impl Registers {
         })
     }
 
-    /// Reads the register at `offset`; fails with `ENODEV` once the function is unbound.
-    pub(crate) fn read(&self, offset: u32) -> Result<u32> {
+    /// Reads a register; fails with `ENODEV` once the function is unbound.
+    pub(crate) fn read<T: RegValue>(&self, reg: Reg<T>) -> Result<T> {
         // CAST: 32 bits fit.
+        let offset = reg.offset() as usize;
+        let bits = self.bar.try_access().ok_or(ENODEV)?.try_read32(offset)?;
+        Ok(T::from_bits(bits))
+    }
+
+    /// Writes a register, ordered after all earlier writes to memory; fails with `ENODEV` once the
+    /// function is unbound.
+    pub(crate) fn write<T: RegValue>(&self, reg: Reg<T>, value: T) -> Result {
+        // CAST: 32 bits fit.
+        let offset = reg.offset() as usize;
         self.bar
             .try_access()
             .ok_or(ENODEV)?
-            .try_read32(offset as usize)
+            .try_write32(value.bits(), offset)
     }
 
-    /// Writes the register at `offset`, ordered after all earlier writes to memory.
-    pub(crate) fn write(&self, offset: u32, value: u32) -> Result {
-        // CAST: 32 bits fit.
-        self.bar
-            .try_access()
-            .ok_or(ENODEV)?
-            .try_write32(value, offset as usize)
-    }
-
-    /// Resets the function and waits until the reset is complete: no DMA is in progress then.
+    /// Resets the function and waits until the reset is complete: no DMA is in progress then. Fails
+    /// with `ENODEV` if the function is no longer present.
     pub(crate) fn reset_function(&self) -> Result {
-        let control = self.read(pf::GEN_CTRL)?;
-        self.write(pf::GEN_CTRL, control | pf::GEN_CTRL_PFSWR_M)?;
+        let control = self.read(pf::CTRL)?;
+        self.write(pf::CTRL, control.with_pfswr())?;
         let state = read_poll_timeout(
-            || self.read(pf::GEN_RSTAT),
-            |&state| state == GONE || state & rstat::STATE_M == rstat::COMPLETED,
+            || self.read(pf::RSTAT),
+            |state| state.is_all_ones() || state.is_completed(),
             Delta::from_millis(1),
             RESET_TIMEOUT,
         )?;
-        match state {
-            GONE => Err(ENODEV),
-            _ => Ok(()),
+        match state.is_all_ones() {
+            true => Err(ENODEV),
+            false => Ok(()),
         }
     }
 
     /// Returns whether the mailbox's receive ring is still set up: a reset of the function clears
     /// it, and so does unplugging the device.
     pub(crate) fn mailbox_alive(&self) -> Result<bool> {
-        let len = self.read(pf::FW_ARQLEN)?;
-        Ok(len != GONE && QueueLen(len).enable() && QueueLen(len).pf_arq_len() != 0)
+        let len = self.read(pf::ARQLEN)?;
+        Ok(!len.is_all_ones() && len.enable() && len.pf_arq_len() != 0)
     }
 
-    /// Arms vector `index` for one more interrupt.
-    pub(crate) fn arm(&self, index: u32) -> Result {
-        let offset = pf::GLINT_DYN_CTL.offset(index).ok_or(EINVAL)?;
-        let value = DynCtl(dyn_ctl::INTENA_M | dyn_ctl::CLEARPBA_M).with_itr(dyn_ctl::ITR_NONE, 0);
-        self.write(offset, value.0)
+    /// Arms a vector for one more interrupt.
+    pub(crate) fn arm(&self, vector: MsixVector) -> Result {
+        let reg = pf::dyn_ctl(vector.0.into()).ok_or(EINVAL)?;
+        self.write(reg, DynCtl::ARM)
     }
 }

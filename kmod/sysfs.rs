@@ -31,8 +31,10 @@ use zerocopy::{
 use crate::{
     adi::{
         Adi,
-        Maker, //
+        Creator, //
     },
+    ids::AuxId,
+    mediated::Mediated,
     raw::Raw, //
 };
 
@@ -75,14 +77,12 @@ impl Source for Auxiliary {
     }
 }
 
-/// A mediated device: [`MEDIATED_GROUPS`].
-struct Mediated;
-
+/// A mediated device: [`mediated_groups()`].
 impl Source for Mediated {
     unsafe fn adi(dev: *mut bindings::device) -> Result<Arc<Adi>> {
         // SAFETY: By the function's requirement the device has the attributes of its driver, which
         // it has only while it is bound.
-        Ok(unsafe { crate::mdev::adi_of(dev) })
+        Ok(unsafe { Mediated::adi(dev) })
     }
 }
 
@@ -166,18 +166,18 @@ const fn group<const N: usize>(
 attributes! {
     AUXILIARY, MEDIATED, core::ptr::null();
     /// The number given by its creator, devlink's `sfnum`.
-    SfNum c"sfnum" => |adi| match adi.spec().maker {
-        Maker::Port(sfnum) => sfnum,
-        Maker::Mediated(_) => return Err(ENOENT),
+    SfNum c"sfnum" => |adi| match adi.spec().creator {
+        Creator::Port(sfnum) => sfnum.0,
+        Creator::Mediated(_) => return Err(ENOENT),
     };
     /// Its devlink port: `pci/0000:00:05.0/3`.
     Port c"port" => |adi| PortHandle(adi);
     /// Its instance, a UUID that no other ADI has or had.
     Instance c"instance" => |adi| adi.spec().instance;
     /// Its id in the device.
-    Id c"id" => |adi| adi.id();
+    Id c"id" => |adi| adi.id().0;
     /// The PASID of its DMA.
-    Pasid c"pasid" => |adi| adi.pasid();
+    Pasid c"pasid" => |adi| adi.pasid().0;
     /// Its queue pairs.
     Queues c"queues" => |adi| adi.layout().queue_pairs;
     /// Its vectors, one for each queue pair.
@@ -236,7 +236,7 @@ fn packets(stats: &VportStats, direction: Direction) -> u64 {
 /// Reads the statistics of the ADI from the device.
 fn stats(adi: &Adi) -> Result<VportStats> {
     let request = VportStats {
-        vport_id: adi.layout().vport_id.into(),
+        vport_id: adi.layout().vport_id.0.into(),
         ..VportStats::default()
     };
     let reply = adi.request(op::GET_STATS, request.as_bytes())?;
@@ -249,8 +249,8 @@ struct PortHandle<'a>(&'a Adi);
 
 impl kernel::fmt::Display for PortHandle<'_> {
     fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
-        let pdev: &Device = self.0.pf().pdev().as_ref();
-        f.write_fmt(fmt!("pci/{}/{}", pdev.name(), self.0.port()))
+        let pdev: &Device = self.0.control().pdev().as_ref();
+        f.write_fmt(fmt!("pci/{}/{}", pdev.name(), self.0.port().0))
     }
 }
 
@@ -279,9 +279,9 @@ pub(crate) fn mediated_groups() -> *mut *const bindings::attribute_group {
     (&raw const GROUPS.0).cast_mut().cast()
 }
 
-/// Adds the attributes to the auxiliary device `adit.adi.ID` of `parent`, and returns the device.
-pub(crate) fn add_attributes(parent: &Device<Bound>, id: u32) -> Result<ARef<Device>> {
-    let name = CString::try_from_fmt(fmt!("adit.adi.{id}"))?;
+/// Adds the attributes to the auxiliary device `adit.adi.N` of `parent`, and returns the device.
+pub(crate) fn add_attributes(parent: &Device<Bound>, id: AuxId) -> Result<ARef<Device>> {
+    let name = CString::try_from_fmt(fmt!("adit.adi.{}", id.0))?;
     // SAFETY: `parent` is valid, and so is the string for as long as the call takes.
     let dev = unsafe {
         bindings::device_find_child(

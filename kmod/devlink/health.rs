@@ -9,9 +9,7 @@ use adit_bindings as bindings;
 use adit_uapi::virtchnl2::{
     adi::{
         fault_flags,
-        fault_reason,
-        op,
-        AdiFault, //
+        fault_reason, //
     },
     queue_type, //
 };
@@ -41,7 +39,6 @@ use kernel::{
         WorkItem, //
     }, //
 };
-use zerocopy::IntoBytes;
 
 use super::{
     bound,
@@ -50,13 +47,11 @@ use super::{
 use crate::{
     adi::{
         Adi,
-        Maker, //
+        Creator, //
     },
-    messages,
-    pf::{
-        Listener,
-        Pf, //
-    }, //
+    ids::QueueId,
+    listener::Listener,
+    pf::Pf, //
 };
 
 /// Grace period in milliseconds: a second report of the same kind within it triggers no automatic
@@ -150,13 +145,13 @@ impl Health {
         })?;
         *self.reporters.lock() = Some(Reporters { faults, control });
         let listener = Arc::new(HealthListener(self.clone()), GFP_KERNEL);
-        self.pf.set_listener(Some(listener?));
+        self.pf.adis().set_listener(Some(listener?));
         Ok(())
     }
 
     /// Stops reporting. The instance lock is not held, since a report in progress takes it.
     pub(super) fn quiesce(self: &Arc<Self>) {
-        self.pf.set_listener(None);
+        self.pf.adis().set_listener(None);
         // SAFETY: The work is initialised, and it is no longer enqueued by anyone.
         let pending = unsafe { bindings::cancel_work_sync(Work::raw_get(&self.work)) };
         if pending {
@@ -279,29 +274,25 @@ impl Message {
     }
 }
 
-/// Reads the device's fault record of an ADI, with `flags` in the request.
-fn ask(adi: &Adi, flags: u16) -> Result<AdiFault> {
-    let request = messages::get_fault(adi.id(), flags);
-    let reply = adi.pf().request(op::GET_ADI_FAULT, request.as_bytes())?;
-    messages::fixed(&reply).map_err(|error| adi.pf().malformed(op::GET_ADI_FAULT, error))
-}
-
 fn describe(message: &Message, adi: &Adi) -> Result {
-    let fault = ask(adi, 0)?;
-    message.number(c"id", adi.id());
-    match &adi.spec().maker {
-        Maker::Port(sfnum) => message.number(c"sfnum", *sfnum),
-        Maker::Mediated(uuid) => {
+    let fault = adi.fault_record(0)?;
+    message.number(c"id", adi.id().0);
+    match &adi.spec().creator {
+        Creator::Port(sfnum) => message.number(c"sfnum", sfnum.0),
+        Creator::Mediated(uuid) => {
             message.text(c"mdev", core::str::from_utf8(uuid).unwrap_or("unknown"))?;
         }
     }
-    message.number(c"pasid", adi.pasid());
+    message.number(c"pasid", adi.pasid().0);
     message.number(c"count", fault.count.get());
     let reason = fault_reason::name(fault.reason.get()).unwrap_or("unknown");
     message.text(c"reason", reason)?;
     let (kind, queue) = (fault.queue_type.get(), fault.queue_id.get());
     message.text(c"queue_type", queue_type::name(kind).unwrap_or("unknown"))?;
-    let relative = adi.layout().queues(kind).and_then(|it| it.relative(queue));
+    let relative = adi
+        .layout()
+        .queues(kind)
+        .and_then(|it| it.relative(QueueId(queue)));
     message.number(c"queue", relative.unwrap_or(queue));
     message.number(c"address", fault.address.get());
     message.number(c"length", fault.len.get());
@@ -368,7 +359,7 @@ unsafe extern "C" fn recover_faults(
     health.for_each_faulty(|adi| {
         adi.acknowledge_faults();
         if !adi.is_used() {
-            result = result.and(ask(adi, fault_flags::CLEAR).map(|_| ()));
+            result = result.and(adi.fault_record(fault_flags::CLEAR).map(|_| ()));
         }
     });
     from_result(|| result.map(|()| 0))

@@ -24,8 +24,8 @@ pub(super) unsafe extern "C" fn get(
 ) -> c_int {
     from_result(|| {
         // SAFETY: By the function's requirement.
-        let pf = unsafe { &Instance::of(devlink).pf };
-        let (major, minor) = pf.version();
+        let control = unsafe { Instance::of(devlink).pf.control() };
+        let (major, minor) = control.version();
         let version = CString::try_from_fmt(fmt!("{major}.{minor}"))?;
         // SAFETY: By the function's requirement; the strings are copied.
         to_result(unsafe {
@@ -36,7 +36,7 @@ pub(super) unsafe extern "C" fn get(
                 version.as_char_ptr(),
             )
         })?;
-        let pdev = pf.pdev();
+        let pdev = control.pdev();
         let id = CString::try_from_fmt(fmt!(
             "{:04x}:{:04x}",
             pdev.vendor_id().as_raw(),

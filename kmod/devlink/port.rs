@@ -28,11 +28,15 @@ use crate::{
     adi::{
         Adi,
         AdiSpec,
-        Maker,
+        Creator,
         OwnedAdi, //
     },
     auxdev::AuxDevice,
-    ids::InstanceId, //
+    ids::{
+        PortIndex,
+        SfNum, //
+    },
+    instance::InstanceId, //
 };
 
 /// First `sfnum` of mediated devices' ports, counted by index (at most 16,384). Within 16 bits,
@@ -61,7 +65,7 @@ pub(super) struct Port {
     raw: Opaque<bindings::devlink_port>,
     #[pin]
     state: Mutex<State>,
-    sfnum: u32,
+    sfnum: SfNum,
     /// Instance id shared by its successive ADIs: a port that is deactivated and activated again
     /// keeps it.
     instance: InstanceId,
@@ -97,7 +101,7 @@ impl Active {
 }
 
 impl Port {
-    fn new(sfnum: u32, active: Option<Active>) -> Result<Pin<KBox<Self>>> {
+    fn new(sfnum: SfNum, active: Option<Active>) -> Result<Pin<KBox<Self>>> {
         let queue_pairs = match &active {
             Some(active) => active.adi().spec().queue_pairs,
             None => 1,
@@ -129,9 +133,9 @@ impl Port {
     }
 
     /// Returns the index of this port, as shown by devlink.
-    fn index(&self) -> u32 {
+    fn index(&self) -> PortIndex {
         // SAFETY: devlink sets it once, when the port is registered.
-        unsafe { (*self.raw.get()).index }
+        PortIndex(unsafe { (*self.raw.get()).index })
     }
 
     /// Creates the ADI.
@@ -143,12 +147,12 @@ impl Port {
         // SAFETY: This is called from a devlink callback.
         let pdev = unsafe { bound(&instance.pf) };
         let spec = AdiSpec {
-            maker: Maker::Port(self.sfnum),
+            creator: Creator::Port(self.sfnum),
             queue_pairs: state.queue_pairs,
             mac: state.mac,
             instance: self.instance,
         };
-        let owned = OwnedAdi::new(&instance.pf, pdev, spec).map_err(|error| {
+        let owned = instance.pf.create_adi(pdev, spec).map_err(|error| {
             let why = match error {
                 ENOSPC => "no PASID, or no room for it in the device, is left",
                 EEXIST => "something else has its address",
@@ -177,7 +181,7 @@ impl Port {
                     return Err(extack.refuse(EBUSY, fmt!("owned by mdev {}", &**uuid)));
                 }
                 Some(Active::Own { device, owned }) => owned.adi().retire().map_err(|error| {
-                    let id = device.id();
+                    let id = device.id().0;
                     extack.refuse(error, fmt!("adit.adi.{id} is in use: close it first"))
                 })?,
             }
@@ -230,7 +234,7 @@ pub(super) unsafe extern "C" fn new(
 }
 
 /// Checks whether a port with these attributes is possible, and returns its `sfnum`.
-fn checked(attrs: &bindings::devlink_port_new_attrs, extack: Extack) -> Result<u32> {
+fn checked(attrs: &bindings::devlink_port_new_attrs, extack: Extack) -> Result<SfNum> {
     let refuse = |error, why: &str| Err(extack.refuse(error, fmt!("{why}")));
     if attrs.flavour != bindings::devlink_port_flavour_DEVLINK_PORT_FLAVOUR_PCI_SF {
         return refuse(
@@ -259,7 +263,7 @@ fn checked(attrs: &bindings::devlink_port_new_attrs, extack: Extack) -> Result<u
             "a sfnum is below 32768: the rest is for mediated devices",
         );
     }
-    Ok(attrs.sfnum)
+    Ok(SfNum(attrs.sfnum))
 }
 
 /// Adds a port that shows a mediated device's ADI; returns its index. The instance lock is held.
@@ -268,7 +272,7 @@ pub(super) fn add_mediated(
     instance: &Instance,
     adi: Arc<Adi>,
     uuid: CString,
-) -> Result<u32> {
+) -> Result<PortIndex> {
     // SAFETY: There is no request to acknowledge.
     let extack = unsafe { Extack::new(core::ptr::null_mut()) };
     let active = Active::Mediated {
@@ -277,7 +281,7 @@ pub(super) fn add_mediated(
     };
     let raw = add(devlink, instance, None, Some(active), extack)?;
     // SAFETY: The port is registered, and the instance lock keeps it so.
-    let index = unsafe { (*raw).index };
+    let index = PortIndex(unsafe { (*raw).index });
     adi.set_port(index);
     Ok(index)
 }
@@ -287,11 +291,11 @@ pub(super) fn add_mediated(
 fn add(
     devlink: *mut bindings::devlink,
     instance: &Instance,
-    sfnum: Option<u32>,
+    sfnum: Option<SfNum>,
     active: Option<Active>,
     extack: Extack,
 ) -> Result<*mut bindings::devlink_port> {
-    let max = instance.pf.caps().max_adis.get();
+    let max = instance.pf.control().caps().max_adis.get();
     let (index, sfnum) = {
         let ports = instance.ports.lock();
         if max == 0 {
@@ -301,12 +305,12 @@ fn add(
         let low = ports
             .keys()
             .zip(0..)
-            .take_while(|(key, index)| *key == index);
+            .take_while(|(key, index)| key.0 == *index);
         // CAST: there are at most `max` ports.
         let index = low.count() as u32;
-        let sfnum = sfnum.unwrap_or(MEDIATED_SFNUM + index);
+        let sfnum = sfnum.unwrap_or(SfNum(MEDIATED_SFNUM + index));
         if ports.values().any(|port| port.sfnum == sfnum) {
-            return Err(extack.refuse(EEXIST, fmt!("there is a port with sfnum {sfnum}")));
+            return Err(extack.refuse(EEXIST, fmt!("a port with sfnum {} exists", sfnum.0)));
         }
         (index, sfnum)
     };
@@ -319,14 +323,14 @@ fn add(
     // SAFETY: The port is new, and the instance is locked. The port is pinned, and unregistered
     // before it is freed.
     to_result(unsafe {
-        bindings::devlink_port_attrs_pci_sf_set(raw, 0, 0, sfnum, false);
+        bindings::devlink_port_attrs_pci_sf_set(raw, 0, 0, sfnum.0, false);
         bindings::devl_port_register_with_ops(devlink, raw, index, &PORT_OPS)
     })?;
     // An ADI has no netdev in this kernel, so its port has no type; this stops devlink from warning
     // about that after an hour.
     // SAFETY: devlink has initialised the work.
     unsafe { bindings::cancel_delayed_work_sync(&raw mut (*raw).type_warn_dw) };
-    let node = reservation.into_node(index, port);
+    let node = reservation.into_node(PortIndex(index), port);
     instance.ports.lock().insert(node);
     Ok(raw)
 }
@@ -493,7 +497,7 @@ unsafe extern "C" fn max_io_eqs_set(
             let devlink = (*port).devlink;
             (Instance::of(devlink), Port::of(port), Extack::new(extack))
         };
-        let most = instance.pf.caps().max_queue_pairs_per_adi.get();
+        let most = instance.pf.control().caps().max_queue_pairs_per_adi.get();
         let mut state = port.state.lock();
         if state.active.is_some() {
             return Err(extack.refuse(EBUSY, fmt!("the port is active")));

@@ -50,9 +50,8 @@ pub(super) unsafe extern "C" fn down(
         while let Some(port) = instance.take_port() {
             port.unregister();
         }
+        // Also marks ADIs that were created meanwhile as lost.
         instance.pf.stop();
-        // Those that were created meanwhile.
-        instance.pf.lose_adis();
         Ok(0)
     })
 }

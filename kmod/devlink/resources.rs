@@ -21,18 +21,18 @@ struct Resource {
 static RESOURCES: [Resource; 3] = [
     Resource {
         name: c"adis",
-        size: |instance| instance.pf.caps().max_adis.get().into(),
+        size: |instance| instance.pf.control().caps().max_adis.get().into(),
         occupancy: Some(adis),
     },
     Resource {
         name: c"queue_pairs",
-        size: |instance| instance.pf.caps().max_queue_pairs.get().into(),
+        size: |instance| instance.pf.control().caps().max_queue_pairs.get().into(),
         occupancy: Some(queue_pairs),
     },
     Resource {
         name: c"vectors",
         size: |instance| {
-            let caps = instance.pf.caps();
+            let caps = instance.pf.control().caps();
             u64::from(caps.max_queue_pairs.get()) * u64::from(caps.vectors_per_queue_pair.get())
         },
         occupancy: Some(vectors),

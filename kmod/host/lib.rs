@@ -6,8 +6,14 @@
 #![forbid(unsafe_code)]
 
 #[rustfmt::skip]
+#[path = "../adi/life.rs"]
+mod adi_life;
+#[rustfmt::skip]
 #[path = "../cause_reader.rs"]
 mod cause_reader;
+#[rustfmt::skip]
+#[path = "../ids.rs"]
+mod ids;
 #[rustfmt::skip]
 #[path = "../messages.rs"]
 mod messages;
@@ -18,6 +24,8 @@ mod vfio_messages;
 #[path = "../vfio/retreat.rs"]
 mod vfio_retreat;
 
+#[cfg(test)]
+mod life_tests;
 #[cfg(test)]
 mod retreat_tests;
 #[cfg(test)]

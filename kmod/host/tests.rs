@@ -10,17 +10,18 @@ use proptest::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::cause_reader::CauseReader;
+use crate::ids::{AdiId, CauseRingId, Pasid, QueueId, VportId};
 use crate::messages::{self, AdiLayout, AdiRequest, Malformed, QueueRange};
 
 const BAR_LEN: u64 = 1 << 30;
 
 fn request() -> AdiRequest {
     AdiRequest {
-        pasid: 77,
+        pasid: Pasid(77),
         index: 3,
         queue_pairs: 2,
         mac: [2, 0, 0, 0, 0, 9],
-        cause_ring: 1,
+        cause_ring: CauseRingId(1),
         place: None,
     }
 }
@@ -46,7 +47,7 @@ impl Reply {
         let pairs = u32::from(request.queue_pairs);
         Self {
             published: NonFlexCreateAdi {
-                pasid: request.pasid.into(),
+                pasid: request.pasid.0.into(),
                 adi_index: request.index.into(),
                 adi_id: 5.into(),
                 ..NonFlexCreateAdi::default()
@@ -126,20 +127,20 @@ fn a_request_says_what_is_wanted() {
 #[test]
 fn a_good_answer_is_a_layout() {
     let layout = Reply::good(&request()).decode().expect("a layout");
-    assert_eq!((layout.adi_id, layout.vport_id), (5, 6));
+    assert_eq!((layout.adi_id, layout.vport_id), (AdiId(5), VportId(6)));
     let buffers = layout.queues(queue_type::RX_BUFFER).expect("buffer queues");
     assert_eq!(
         *buffers,
         QueueRange {
-            start: 400,
+            start: QueueId(400),
             count: 4
         }
     );
     assert_eq!(
         (
-            buffers.relative(402),
-            buffers.relative(399),
-            buffers.relative(404)
+            buffers.relative(QueueId(402)),
+            buffers.relative(QueueId(399)),
+            buffers.relative(QueueId(404))
         ),
         (Some(2), None, None)
     );

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Tests of [`crate::vfio_messages`]: the messages that an ADI's user may send to the device.
 
+use crate::ids::{AdiId, Pasid, QueueId, VportId};
+use crate::messages::{AdiLayout, QueueRange};
 use crate::vfio_messages::{disable_all, reply, request, Ids, Refusal, DISABLE_ALL_LEN};
 use adit_uapi::virtchnl2::adi::{self, fault_flags, AdiFault};
 use adit_uapi::virtchnl2::{
@@ -12,17 +14,30 @@ use proptest::prelude::*;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+const fn queues(start: u32, count: u32) -> QueueRange {
+    QueueRange {
+        start: QueueId(start),
+        count,
+    }
+}
+
 const IDS: Ids = Ids {
-    adi_id: 7,
-    vport_id: 70,
-    pasid: 0x777,
-    pairs: 4,
-    vectors: 4,
-    tx: 1000,
-    tx_completion: 2000,
-    rx: 3000,
-    rx_buffer: 4000,
-    mac: [2, 0, 0, 0, 0, 7],
+    layout: AdiLayout {
+        adi_id: AdiId(7),
+        vport_id: VportId(70),
+        queue_pairs: 4,
+        tx: queues(1000, 4),
+        tx_completion: queues(2000, 4),
+        rx: queues(3000, 4),
+        rx_buffer: queues(4000, 8),
+        mac: [2, 0, 0, 0, 0, 7],
+        max_mtu: 9000,
+        frame_offset: 0x1000_0000,
+        frame_pages: 16,
+        asleep_offset: 0x40,
+        kick_offset: 0x3000_0000,
+    },
+    pasid: Pasid(0x777),
 };
 
 fn message<H, E>(header: &H, elements: &[E]) -> Vec<u8>
@@ -92,14 +107,14 @@ fn switch(kind: u32, first: u32, count: u32) -> Vec<u8> {
 }
 
 #[test]
-fn queues_get_the_devices_names_and_the_adis_pasid() {
+fn queues_get_the_devices_ids_and_the_adis_pasid() {
     let infos = [
         tx(queue_type::TX, 3, 2),
         tx(queue_type::TX_COMPLETION, 2, 99),
     ];
-    let told = pass(op::CONFIG_TX_QUEUES, config_tx(&infos)).unwrap();
-    assert_eq!(first::<ConfigTxQueues>(&told, 0).vport_id.get(), 70);
-    let info: TxqInfo = first(&told, ConfigTxQueues::LEN);
+    let sent = pass(op::CONFIG_TX_QUEUES, config_tx(&infos)).unwrap();
+    assert_eq!(first::<ConfigTxQueues>(&sent, 0).vport_id.get(), 70);
+    let info: TxqInfo = first(&sent, ConfigTxQueues::LEN);
     assert_eq!(
         (info.queue_id.get(), info.tx_compl_queue_id.get()),
         (1003, 2002)
@@ -111,12 +126,12 @@ fn queues_get_the_devices_names_and_the_adis_pasid() {
     ];
     assert_eq!(pasids.map(U32::get), [0x777; 3]);
     assert_eq!(info.dma_ring_addr.get(), 0x1234_5000);
-    let info: TxqInfo = first(&told, ConfigTxQueues::LEN + TxqInfo::LEN);
+    let info: TxqInfo = first(&sent, ConfigTxQueues::LEN + TxqInfo::LEN);
     assert_eq!(info.queue_id.get(), 2002);
 
     let infos = [rx(queue_type::RX, 1, [2, 7])];
-    let told = pass(op::CONFIG_RX_QUEUES, config_rx(&infos)).unwrap();
-    let info: RxqInfo = first(&told, ConfigRxQueues::LEN);
+    let sent = pass(op::CONFIG_RX_QUEUES, config_rx(&infos)).unwrap();
+    let info: RxqInfo = first(&sent, ConfigRxQueues::LEN);
     assert_eq!(info.queue_id.get(), 3001);
     assert_eq!(
         (info.rx_bufq1_id.get(), info.rx_bufq2_id.get()),
@@ -131,7 +146,7 @@ fn queues_get_the_devices_names_and_the_adis_pasid() {
 }
 
 #[test]
-fn a_pasid_is_not_the_owners_to_name() {
+fn owners_cannot_choose_a_pasid() {
     for at in [36, 40, 44] {
         let mut payload = config_tx(&[tx(queue_type::TX, 0, 0)]);
         payload[ConfigTxQueues::LEN + at] = 0x77;
@@ -181,8 +196,8 @@ fn queues_of_others_cannot_be_named() {
         refused(opcode, switch(queue_type::RX_BUFFER, 7, 2));
         refused(opcode, switch(queue_type::MBX_TX, 0, 1));
     }
-    let told = pass(op::ENABLE_QUEUES, switch(queue_type::RX_BUFFER, 6, 2)).unwrap();
-    let chunk: QueueChunk = first(&told, DelEnaDisQueues::LEN);
+    let sent = pass(op::ENABLE_QUEUES, switch(queue_type::RX_BUFFER, 6, 2)).unwrap();
+    let chunk: QueueChunk = first(&sent, DelEnaDisQueues::LEN);
     assert_eq!(chunk.start_queue_id.get(), 4006);
 }
 
@@ -226,8 +241,8 @@ fn other_vports_cannot_be_named_in_any_message() {
     ];
     for (opcode, len) in vport_first {
         let mut payload = vec![0; len];
-        let told = pass(opcode, payload.clone()).unwrap();
-        assert_eq!(told[..4], [70, 0, 0, 0], "{opcode}");
+        let sent = pass(opcode, payload.clone()).unwrap();
+        assert_eq!(sent[..4], [70, 0, 0, 0], "{opcode}");
         payload[0] = 70;
         assert_eq!(pass(opcode, payload).unwrap_err(), Refusal::NotThere);
     }
@@ -252,7 +267,7 @@ fn only_multicast_and_its_own_address_can_be_added() {
         pass(op::ADD_MAC_ADDR, message(&head, &[mac]))
     };
     assert!(add([0x33, 0x33, 0, 0, 0, 1]).is_ok());
-    assert!(add(IDS.mac).is_ok());
+    assert!(add(IDS.layout.mac).is_ok());
     assert_eq!(add([2, 0, 0, 0, 0, 8]).unwrap_err(), Refusal::NotPermitted);
     let mut promiscuous = PromiscInfo::default();
     assert!(pass(op::CONFIG_PROMISCUOUS_MODE, promiscuous.as_bytes().to_vec()).is_ok());
@@ -300,7 +315,7 @@ fn messages_of_a_physical_function_are_unknown() {
 }
 
 #[test]
-fn replies_tell_no_names_of_the_device() {
+fn replies_contain_no_ids_of_the_device() {
     let mut fault = AdiFault {
         adi_id: U16::new(7),
         queue_type: U32::new(queue_type::RX_BUFFER),

@@ -249,18 +249,9 @@ impl State {
 
 /// Returns the ids that messages about an ADI may refer to.
 fn ids(adi: &Adi) -> Ids {
-    let layout = adi.layout();
     Ids {
-        adi_id: layout.adi_id,
-        vport_id: layout.vport_id,
+        layout: *adi.layout(),
         pasid: adi.pasid(),
-        pairs: layout.queue_pairs,
-        vectors: layout.queue_pairs,
-        tx: layout.tx.start,
-        tx_completion: layout.tx_completion.start,
-        rx: layout.rx.start,
-        rx_buffer: layout.rx_buffer.start,
-        mac: layout.mac,
     }
 }
 

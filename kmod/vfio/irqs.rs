@@ -23,13 +23,14 @@ use kernel::{
 use super::device::State;
 use crate::{
     adi::Trigger,
-    eventfd::EventFd, //
+    eventfd::EventFd,
+    ids::AdiVector, //
 };
 
 /// Returns the number of interrupts of an index.
 fn count(state: &State, index: u32) -> Result<u32> {
     match index {
-        irq::VECTORS => Ok(state.ids.vectors.into()),
+        irq::VECTORS => Ok(state.ids.layout.vectors().into()),
         irq::REQUEST | irq::FAULT => Ok(1),
         _ => Err(EINVAL),
     }
@@ -122,7 +123,7 @@ pub(super) fn clear(state: &State) {
 fn install(state: &State, index: u32, n: u32, event: Option<EventFd>) {
     let trigger = match index {
         // CAST: below the number of vectors.
-        irq::VECTORS => Trigger::Vector(n as u16),
+        irq::VECTORS => Trigger::Vector(AdiVector(n as u16)),
         irq::REQUEST => Trigger::Request,
         _ => Trigger::Fault,
     };

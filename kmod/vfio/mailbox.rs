@@ -85,7 +85,7 @@ impl Mailbox {
     /// and faults, stay until the next owner opens it.
     pub(super) fn stop(&mut self, state: &State) {
         let mut vport = Vport::default();
-        vport.vport_id.set(state.ids.vport_id);
+        vport.vport_id.set(state.ids.layout.vport_id.0);
         // If the device refuses, there was nothing to stop.
         let _ = state.adi.quiesce(op::DISABLE_VPORT, vport.as_bytes());
         self.stop_queues(state);

@@ -39,6 +39,14 @@ use zerocopy::{
     KnownLayout, //
 };
 
+use crate::{
+    ids::Pasid,
+    messages::{
+        AdiLayout,
+        QueueRange, //
+    },
+};
+
 /// The reason why a message is not passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -67,46 +75,23 @@ impl Refusal {
 /// Resources of an ADI, by their ids in the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ids {
-    /// The id of the ADI.
-    pub(crate) adi_id: u16,
-    /// The id of its vport.
-    pub(crate) vport_id: u32,
+    /// Its id, vport and queues.
+    pub(crate) layout: AdiLayout,
     /// Its PASID.
-    pub(crate) pasid: u32,
-    /// Number of queue pairs.
-    pub(crate) pairs: u16,
-    /// Number of vectors.
-    pub(crate) vectors: u16,
-    /// The first transmit queue.
-    pub(crate) tx: u32,
-    /// The first completion queue.
-    pub(crate) tx_completion: u32,
-    /// The first receive queue.
-    pub(crate) rx: u32,
-    /// The first buffer queue; there are two for each pair.
-    pub(crate) rx_buffer: u32,
-    /// Its MAC address.
-    pub(crate) mac: [u8; 6],
+    pub(crate) pasid: Pasid,
 }
 
 impl Ids {
-    /// Returns the first queue of a type, and their number.
-    fn queues(&self, kind: u32) -> Result<(u32, u32), Refusal> {
-        let pairs = u32::from(self.pairs);
-        match kind {
-            queue_type::TX => Ok((self.tx, pairs)),
-            queue_type::TX_COMPLETION => Ok((self.tx_completion, pairs)),
-            queue_type::RX => Ok((self.rx, pairs)),
-            queue_type::RX_BUFFER => Ok((self.rx_buffer, 2 * pairs)),
-            _ => Err(Refusal::NotThere),
-        }
+    /// Returns the queues of a type.
+    fn queues(&self, kind: u32) -> Result<&QueueRange, Refusal> {
+        self.layout.queues(kind).ok_or(Refusal::NotThere)
     }
 
     /// Returns the device's id of the first of `count` queues of the ADI.
     fn queue(&self, kind: u32, first: u32, count: u32) -> Result<u32, Refusal> {
-        let (start, all) = self.queues(kind)?;
+        let queues = self.queues(kind)?;
         match first.checked_add(count) {
-            Some(end) if end <= all => Ok(start + first),
+            Some(end) if end <= queues.count => Ok(queues.start.0 + first),
             _ => Err(Refusal::NotThere),
         }
     }
@@ -123,7 +108,7 @@ impl Ids {
         if id.get() != 0 {
             return Err(Refusal::NotThere);
         }
-        id.set(self.vport_id);
+        id.set(self.layout.vport_id.0);
         Ok(())
     }
 
@@ -133,7 +118,7 @@ impl Ids {
             if field.get() != 0 {
                 return Err(Refusal::NotPermitted);
             }
-            field.set(self.pasid);
+            field.set(self.pasid.0);
         }
         Ok(())
     }
@@ -197,7 +182,7 @@ pub(crate) fn request(opcode: u32, payload: &mut [u8], ids: &Ids) -> Result<(), 
             if fault.adi_id.get() != 0 {
                 return Err(Refusal::NotThere);
             }
-            fault.adi_id.set(ids.adi_id);
+            fault.adi_id.set(ids.layout.adi_id.0);
             Ok(())
         }
         _ => Err(Refusal::Unknown),
@@ -268,7 +253,7 @@ fn map_vectors(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
     let (head, rest) = header::<QueueVectorMaps>(payload)?;
     ids.vport(&mut head.vport_id)?;
     for map in elements::<QueueVector>(rest, head.num_qv_maps.get())? {
-        if map.vector_id.get() >= ids.vectors {
+        if map.vector_id.get() >= ids.layout.vectors() {
             return Err(Refusal::NotThere);
         }
         let queue = ids.queue(map.queue_type.get(), map.queue_id.get(), 1)?;
@@ -282,7 +267,7 @@ fn addresses(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
     let (head, rest) = header::<MacAddrList>(payload)?;
     ids.vport(&mut head.vport_id)?;
     for mac in elements::<MacAddr>(rest, head.num_mac_addr.get())? {
-        if mac.addr[0] & 1 == 0 && mac.addr != ids.mac {
+        if mac.addr[0] & 1 == 0 && mac.addr != ids.layout.mac {
             return Err(Refusal::NotPermitted);
         }
     }
@@ -295,7 +280,7 @@ fn set_rss_lut(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
     let entries = elements::<U32>(rest, head.lut_entries.get())?;
     if entries
         .iter()
-        .any(|queue| queue.get() >= u32::from(ids.pairs))
+        .any(|queue| queue.get() >= u32::from(ids.layout.queue_pairs))
     {
         return Err(Refusal::NotThere);
     }
@@ -313,7 +298,9 @@ pub(crate) fn reply(opcode: u32, payload: &mut [u8], ids: &Ids) -> usize {
         adi::op::GET_ADI_FAULT => whole::<AdiFault>(payload).map(|fault| {
             fault.adi_id.set(0);
             fault.pasid.set(0);
-            let (first, _) = ids.queues(fault.queue_type.get()).unwrap_or_default();
+            let first = ids
+                .queues(fault.queue_type.get())
+                .map_or(0, |queues| queues.start.0);
             fault
                 .queue_id
                 .set(fault.queue_id.get().saturating_sub(first));
@@ -332,16 +319,16 @@ pub(crate) fn disable_all(payload: &mut [u8; DISABLE_ALL_LEN], ids: &Ids) {
         queue_type::RX_BUFFER,
     ];
     let mut head = DelEnaDisQueues::default();
-    head.vport_id.set(ids.vport_id);
+    head.vport_id.set(ids.layout.vport_id.0);
     head.chunks.num_chunks = U16::new(kinds.len() as u16);
     let (start, mut rest) = payload.split_at_mut(DelEnaDisQueues::LEN);
     start.copy_from_slice(head.as_bytes());
     for kind in kinds {
-        let (first, count) = ids.queues(kind).unwrap_or_default();
+        let queues = ids.queues(kind).copied().unwrap_or_default();
         let mut chunk = QueueChunk::default();
         chunk.type_.set(kind);
-        chunk.start_queue_id.set(first);
-        chunk.num_queues.set(count);
+        chunk.start_queue_id.set(queues.start.0);
+        chunk.num_queues.set(queues.count);
         let (at, next) = rest.split_at_mut(QueueChunk::LEN);
         at.copy_from_slice(chunk.as_bytes());
         rest = next;

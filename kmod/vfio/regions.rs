@@ -71,18 +71,21 @@ fn describe(state: &State, index: u32) -> Result<(u64, u32)> {
             Ok(pages(registers(state, index)?.1))
         }
         region::MAILBOX => Ok(((MailboxRequest::LEN + MAX_PAYLOAD_LEN) as u64, READ | WRITE)),
-        region::DMA => Ok((memory::dma_len(state.ids.pairs), MMAP | READ | WRITE)),
+        region::DMA => Ok((
+            memory::dma_len(state.ids.layout.queue_pairs),
+            MMAP | READ | WRITE,
+        )),
         _ => Err(EINVAL),
     }
 }
 
 /// Returns the first page of a region of registers in the ADI's frame, and the number of its pages.
 pub(super) fn registers(state: &State, index: u32) -> Result<(u32, u32)> {
-    let ids = &state.ids;
-    let doorbells = u32::from(ids.pairs) * (frames::PAGES_PER_PAIR - 1);
+    let ids = &state.ids.layout;
+    let doorbells = u32::from(ids.queue_pairs) * (frames::PAGES_PER_PAIR - 1);
     match index {
         region::DOORBELLS => Ok((0, doorbells)),
-        region::INTERRUPTS => Ok((doorbells, ids.vectors.into())),
+        region::INTERRUPTS => Ok((doorbells, ids.vectors().into())),
         region::KICK => Ok((0, 1)),
         _ => Err(EINVAL),
     }
@@ -91,7 +94,7 @@ pub(super) fn registers(state: &State, index: u32) -> Result<(u32, u32)> {
 /// Returns the properties of the ADI, and its current state.
 fn adi_info(state: &State) -> AdiInfo {
     let adi = &state.adi;
-    let ids = &state.ids;
+    let ids = &state.ids.layout;
     let current = match state.is_alive() {
         true => adi_state::ACTIVE,
         false => adi_state::DEAD,
@@ -100,12 +103,12 @@ fn adi_info(state: &State) -> AdiInfo {
         magic: U32::new(INFO_MAGIC),
         version: U16::new(INFO_VERSION),
         len: U16::new(AdiInfo::LEN as u16),
-        adi_id: U32::new(ids.adi_id.into()),
+        adi_id: U32::new(ids.adi_id.0.into()),
         state: U32::new(current),
         mac: ids.mac,
         vlan: U16::new(0),
-        num_queue_pairs: U16::new(ids.pairs),
-        num_vectors: U16::new(ids.vectors),
+        num_queue_pairs: U16::new(ids.queue_pairs),
+        num_vectors: U16::new(ids.vectors()),
         max_mtu: U16::new(adi.layout().max_mtu),
         max_ring_len: U16::new(MAX_RING_LEN),
         ring_len_multiple: U16::new(RING_LEN_MULTIPLE),
@@ -118,7 +121,7 @@ fn adi_info(state: &State) -> AdiInfo {
         iova_first: U64::new(0),
         iova_last: U64::new(memory::DMA_IOVA - 1),
         dma_iova: U64::new(memory::DMA_IOVA),
-        dma_len: U64::new(memory::dma_len(ids.pairs)),
+        dma_len: U64::new(memory::dma_len(ids.queue_pairs)),
         faults: U64::new(state.faults()),
         ..AdiInfo::default()
     }
