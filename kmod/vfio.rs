@@ -7,29 +7,35 @@
 //! are checked here first.
 //!
 //! - [`driver`]: the driver that binds to an ADI
-//! - [`device`]: the VFIO device, its lifetime and its operations
-//! - [`regions`]: regions that can be read, written and mapped
+//! - [`callbacks`]: the VFIO device, its registration and the callbacks of the VFIO core
+//! - [`access`], [`mapping`]: regions that are read, written and mapped
 //! - [`mailbox`], [`messages`]: messages to the device
-//! - [`memory`], [`retreat`], [`unmapping`]: registered memory, and the driver's own memory
 //! - [`irqs`]: eventfds
-//! - [`pages`]: register pages that are granted to others
+//! - [`pages`], [`grant`]: register pages that are granted to others
+//! - [`unmapping`], [`unmap_requests`]: removal of memory that is unmapped while it is registered
+//! - [`state`]: the state of the device and of its owner
+//! - [`memory`], [`backoff`]: registered memory, and the driver's own memory
+//! - [`regions`]: the description of the regions
+//! - [`device`]: the VFIO core's structure
 //!
 //! C header: [`include/linux/vfio.h`](srctree/include/linux/vfio.h)
 
+mod access;
+mod backoff;
+mod callbacks;
 mod device;
 mod driver;
+mod grant;
 mod irqs;
 mod mailbox;
+mod mapping;
 mod memory;
 mod messages;
 mod pages;
 mod regions;
-mod retreat;
+mod state;
+mod unmap_requests;
 mod unmapping;
 
-pub(crate) use device::Registration;
+pub(crate) use callbacks::Registration;
 pub(crate) use driver::VfioDriver;
-
-/// Encoding of regions in offsets of the device's file: the index above this many bits, the offset
-/// below, as in vfio-pci.
-const REGION_SHIFT: u32 = 40;

@@ -18,16 +18,21 @@ mod ids;
 #[path = "../messages.rs"]
 mod messages;
 #[rustfmt::skip]
+#[path = "../vfio/backoff.rs"]
+mod vfio_backoff;
+#[rustfmt::skip]
 #[path = "../vfio/messages.rs"]
 mod vfio_messages;
 #[rustfmt::skip]
-#[path = "../vfio/retreat.rs"]
-mod vfio_retreat;
+#[path = "../vfio/regions.rs"]
+mod vfio_regions;
 
+#[cfg(test)]
+mod backoff_tests;
 #[cfg(test)]
 mod life_tests;
 #[cfg(test)]
-mod retreat_tests;
+mod regions_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -21,7 +21,7 @@ const fn queues(start: u32, count: u32) -> QueueRange {
     }
 }
 
-const IDS: Ids = Ids {
+pub(crate) const IDS: Ids = Ids {
     layout: AdiLayout {
         adi_id: AdiId(7),
         vport_id: VportId(70),

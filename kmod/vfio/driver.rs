@@ -10,7 +10,7 @@ use kernel::{
     types::ForLt, //
 };
 
-use super::device::Registration;
+use super::callbacks::Registration;
 use crate::adi::Adi;
 
 /// The driver.

@@ -20,7 +20,7 @@ use kernel::{
     },
 };
 
-use super::device::State;
+use super::state::State;
 use crate::{
     adi::Trigger,
     eventfd::EventFd,

@@ -15,7 +15,10 @@ use kernel::{
     prelude::*, //
 };
 
-use super::unmapping::Unmapping;
+use super::{
+    device::VfioDevice,
+    unmap_requests::UnmapRequests, //
+};
 use crate::pasid::AddressSpace;
 
 /// Maximum number of registrations of an ADI at a time.
@@ -25,10 +28,6 @@ pub(super) const MAX_REGISTRATIONS: usize = 1024;
 pub(super) const MAX_REGISTERED_LEN: u64 = 64 << 30;
 /// Start of the driver's own memory; owners register memory below it.
 pub(super) const DMA_IOVA: u64 = 1 << 46;
-/// Size of that memory in bytes for each queue pair: rings and some hundred buffers.
-const DMA_LEN_PER_PAIR: u64 = 2 << 20;
-/// Maximum size of that memory in bytes.
-const MAX_DMA_LEN: u64 = 32 << 20;
 /// Range in which writes are interrupts, not memory accesses (SDM, volume 3, Message Signalled
 /// Interrupts).
 const INTERRUPTS: core::ops::Range<u64> = 0xFEE0_0000..0xFEF0_0000;
@@ -36,13 +35,13 @@ const INTERRUPTS: core::ops::Range<u64> = 0xFEE0_0000..0xFEF0_0000;
 const BATCH: usize = 512;
 
 /// Context for pinning memory and mapping it for an ADI.
-pub(super) struct Reach<'a> {
+pub(super) struct PinContext<'a> {
     /// The device, which is open.
-    pub(super) vdev: *mut bindings::vfio_device,
+    pub(super) device: &'a VfioDevice,
     /// The address space of the ADI.
     pub(super) space: &'a AddressSpace,
-    /// Notified of each step.
-    pub(super) unmapping: &'a Unmapping,
+    /// Requests to remove memory, to be notified of each step.
+    pub(super) requests: &'a UnmapRequests,
 }
 
 /// A range that is pinned and mapped.
@@ -86,7 +85,13 @@ impl Memory {
     /// Pins a range of the owner's memory and maps it for the ADI. Fails with `EEXIST` when part of
     /// it is registered, `ENOSPC` when a limit is exceeded, `EAGAIN` when it is about to be removed
     /// from the container, and otherwise with the error of pinning. Nothing has changed on failure.
-    pub(super) fn add(&mut self, reach: &Reach<'_>, iova: u64, len: u64, flags: u32) -> Result {
+    pub(super) fn add(
+        &mut self,
+        context: &PinContext<'_>,
+        iova: u64,
+        len: u64,
+        flags: u32,
+    ) -> Result {
         let end = iova.checked_add(len).ok_or(EINVAL)?;
         let aligned = (iova | len) % PAGE_SIZE as u64 == 0;
         let interrupts = iova < INTERRUPTS.end && INTERRUPTS.start < end;
@@ -102,9 +107,9 @@ impl Memory {
         self.ranges.reserve(1, GFP_KERNEL)?;
         let writable = flags & memory_flags::WRITE != 0;
         let mut done = 0;
-        let result = pin_and_map(reach, iova, len, writable, &mut done);
+        let result = pin_and_map(context, iova, len, writable, &mut done);
         if let Err(error) = result {
-            unmap_and_unpin(reach, iova, done);
+            unmap_and_unpin(context, iova, done);
             return Err(error);
         }
         self.total += len;
@@ -113,24 +118,24 @@ impl Memory {
     }
 
     /// Unmaps a registration from the ADI, whose queues are stopped, and unpins it.
-    pub(super) fn remove(&mut self, reach: &Reach<'_>, place: usize) {
+    pub(super) fn remove(&mut self, context: &PinContext<'_>, place: usize) {
         if let Ok(range) = self.ranges.remove(place) {
             self.total -= range.len;
-            unmap_and_unpin(reach, range.iova, range.len);
+            unmap_and_unpin(context, range.iova, range.len);
         }
     }
 
     /// Removes every registration that overlaps a range.
-    pub(super) fn remove_overlapping(&mut self, reach: &Reach<'_>, iova: u64, len: u64) {
+    pub(super) fn remove_overlapping(&mut self, context: &PinContext<'_>, iova: u64, len: u64) {
         while let Some(place) = self.ranges.iter().position(|r| r.overlaps(iova, len)) {
-            self.remove(reach, place);
+            self.remove(context, place);
         }
     }
 
     /// Removes all registrations.
-    pub(super) fn clear(&mut self, reach: &Reach<'_>) {
+    pub(super) fn clear(&mut self, context: &PinContext<'_>) {
         while !self.ranges.is_empty() {
-            self.remove(reach, self.ranges.len() - 1);
+            self.remove(context, self.ranges.len() - 1);
         }
         self.ranges = KVec::new();
     }
@@ -138,44 +143,32 @@ impl Memory {
 
 /// Pins and maps batch by batch; `done` returns the number of bytes pinned, of which the last batch
 /// may not be mapped.
-fn pin_and_map(reach: &Reach<'_>, iova: u64, len: u64, writable: bool, done: &mut u64) -> Result {
-    let prot = match writable {
-        true => bindings::IOMMU_READ | bindings::IOMMU_WRITE,
-        false => bindings::IOMMU_READ,
-    };
+fn pin_and_map(
+    context: &PinContext<'_>,
+    iova: u64,
+    len: u64,
+    writable: bool,
+    done: &mut u64,
+) -> Result {
     let mut pages = KVec::from_elem(ptr::null_mut::<bindings::page>(), BATCH, GFP_KERNEL)?;
     while *done < len {
         // Pinning a GiB takes seconds.
         if current!().signal_pending() {
             return Err(EINTR);
         }
-        // A thread that removes this very memory from the container waits for the lock that is held
-        // here.
-        if reach.unmapping.wants(iova, len) {
+        // A thread that removes this very memory from the container waits for the owner's lock.
+        if context.requests.overlap(iova, len) {
             return Err(EAGAIN);
         }
         let at = iova + *done;
+        // CAST: at most `BATCH`.
         let count = ((len - *done) >> PAGE_SHIFT).min(BATCH as u64) as usize;
-        // SAFETY: The device is open, since this is a call on its file; `pages` has space for
-        // `count` entries.
-        let pinned = unsafe {
-            bindings::vfio_pin_pages(
-                reach.vdev,
-                at,
-                // CAST: at most `BATCH`, and small flags.
-                count as c_int,
-                prot as c_int,
-                pages.as_mut_ptr(),
-            )
-        };
-        if pinned < 0 {
-            return Err(Error::from_errno(pinned));
-        }
-        // CAST: not negative. It is `count`: all pages or an error.
-        let pinned = pinned as usize;
+        let pages = pages.get_mut(..count).ok_or(EINVAL)?;
+        // All of them or an error.
+        let pinned = context.device.pin(at, writable, pages)?;
         *done += (pinned as u64) << PAGE_SHIFT;
-        reach.unmapping.step();
-        map(reach.space, at, &pages[..pinned.min(count)], writable)?;
+        context.requests.step();
+        map(context.space, at, &pages[..pinned.min(count)], writable)?;
         if pinned != count {
             return Err(EFAULT);
         }
@@ -204,27 +197,22 @@ fn map(space: &AddressSpace, iova: u64, pages: &[*mut bindings::page], writable:
 }
 
 /// Reverses [`pin_and_map()`], for `len` bytes that are pinned.
-fn unmap_and_unpin(reach: &Reach<'_>, iova: u64, len: u64) {
+fn unmap_and_unpin(context: &PinContext<'_>, iova: u64, len: u64) {
     if len == 0 {
         return;
     }
-    reach.space.unmap(iova as usize, len as usize);
-    reach.unmapping.step();
+    context.space.unmap(iova as usize, len as usize);
+    context.requests.step();
     let mut done = 0;
     while done < len {
         let count = ((len - done) >> PAGE_SHIFT).min(BATCH as u64);
-        // SAFETY: The device is open: this is called for its file, for its container or when it is
-        // closed. The pages were pinned, and the device no longer accesses them.
+        // SAFETY: `pin_and_map()` pinned the pages here, and the device no longer accesses them:
+        // they are unmapped.
         // CAST: at most `BATCH`.
-        unsafe { bindings::vfio_unpin_pages(reach.vdev, iova + done, count as c_int) };
-        reach.unmapping.step();
+        unsafe { context.device.unpin(iova + done, count as c_int) };
+        context.requests.step();
         done += count << PAGE_SHIFT;
     }
-}
-
-/// Returns the size in bytes of the driver's own memory for an ADI with `pairs` queue pairs.
-pub(super) fn dma_len(pairs: u16) -> u64 {
-    (u64::from(pairs) * DMA_LEN_PER_PAIR).min(MAX_DMA_LEN)
 }
 
 /// The driver's own memory that an ADI can access, for its owner to map.

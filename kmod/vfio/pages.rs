@@ -24,7 +24,6 @@ use adit_uapi::vfio::{
     PageEntry,
     PagesFd,
     MAX_PAGES,
-    MAX_PAGES_FDS,
     SOURCE_SELF, //
 };
 use core::ptr::NonNull;
@@ -38,17 +37,11 @@ use kernel::{
         File,
         LocalFile, //
     },
-    mm::virt::VmaNew,
-    new_mutex,
-    page::{
-        Page,
-        PAGE_SHIFT, //
-    },
+    page::Page,
     prelude::*,
     sync::{
         aref::ARef,
-        Arc,
-        Mutex, //
+        Arc, //
     },
     uaccess::{
         UserPtr,
@@ -58,83 +51,19 @@ use kernel::{
 use zerocopy::FromBytes;
 
 use super::{
-    device::State,
-    regions, //
+    grant::{
+        Grant,
+        Mapping, //
+    },
+    mapping::{
+        self,
+        PageSource, //
+    },
+    state::{
+        page_frame,
+        State, //
+    },
 };
-
-/// The time for which an owner has an ADI, and the pages granted during it.
-#[pin_data]
-pub(super) struct Grant {
-    #[pin]
-    inner: Mutex<GrantState>,
-}
-
-struct GrantState {
-    /// Set when the grant ends. Held while a page is mapped, so that none is mapped afterwards.
-    revoked: bool,
-    /// Files with pages under this grant: each removes itself when it is released.
-    files: KVec<Mapping>,
-}
-
-/// The address space that holds the mappings of a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Mapping(NonNull<bindings::address_space>);
-
-// SAFETY: The memory manager locks it itself; `GrantState` ensures that it exists.
-unsafe impl Send for Mapping {}
-// SAFETY: As above.
-unsafe impl Sync for Mapping {}
-
-impl Grant {
-    /// Creates a valid grant.
-    pub(super) fn new() -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                inner <- new_mutex!(GrantState {
-                    revoked: false,
-                    files: KVec::new(),
-                }),
-            }),
-            GFP_KERNEL,
-        )
-    }
-
-    /// Revokes the grant: no page is mapped under it when this returns, nor ever again.
-    pub(super) fn revoke(&self) {
-        let mut inner = self.inner.lock();
-        inner.revoked = true;
-        for mapping in &inner.files {
-            // SAFETY: The file has not been released, or it would have removed itself, under this
-            // lock. Pages of other grants are mapped again when they are accessed.
-            unsafe { bindings::unmap_mapping_range(mapping.0.as_ptr(), 0, 0, 1) };
-        }
-    }
-
-    fn is_revoked(&self) -> bool {
-        self.inner.lock().revoked
-    }
-
-    /// Adds a file that has pages under this grant. Fails with `EIO` when the grant was revoked,
-    /// and with `ENOSPC` when there are too many files already.
-    fn enlist(&self, mapping: Mapping) -> Result {
-        let mut inner = self.inner.lock();
-        if inner.revoked {
-            return Err(EIO);
-        }
-        if inner.files.contains(&mapping) {
-            return Ok(());
-        }
-        if inner.files.len() >= MAX_PAGES_FDS as usize {
-            return Err(ENOSPC);
-        }
-        inner.files.push(mapping, GFP_KERNEL_ACCOUNT)?;
-        Ok(())
-    }
-
-    fn leave(&self, mapping: Mapping) {
-        self.inner.lock().files.retain(|other| *other != mapping);
-    }
-}
 
 /// A page of registers, accessible while its grant is valid.
 #[derive(Clone)]
@@ -148,7 +77,20 @@ struct Pages {
     pages: KVec<GrantedPage>,
     /// Page that is mapped instead of pages whose grant was revoked, so that a process that is just
     /// ringing a doorbell gets no SIGBUS.
-    nowhere: Page,
+    dummy: Page,
+}
+
+// SAFETY: The frames are register pages that were granted, or the dummy page, which is freed with
+// the file.
+unsafe impl PageSource for Pages {
+    fn map_page<R>(&self, page: u64, map: impl FnOnce(u64) -> R) -> Option<R> {
+        let page = self.pages.get(usize::try_from(page).ok()?)?;
+        let result = page.grant.while_mapping(|revoked| match revoked {
+            false => map(page.frame),
+            true => map(page_frame(&self.dummy)),
+        });
+        Some(result)
+    }
 }
 
 impl Pages {
@@ -168,8 +110,8 @@ impl Pages {
 pub(super) fn create(state: &State, arg: UserPtr) -> Result<u32> {
     let grant = state.grant().ok_or(EIO)?;
     let pages = read_list(state, &grant, arg)?;
-    let nowhere = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
-    let pages = KBox::new(Pages { pages, nowhere }, GFP_KERNEL_ACCOUNT)?;
+    let dummy = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
+    let pages = KBox::new(Pages { pages, dummy }, GFP_KERNEL_ACCOUNT)?;
     let reservation = FileDescriptorReservation::get_unused_fd_flags(bindings::O_CLOEXEC)?;
     let file = open(pages)?;
     let fd = reservation.reserved_fd();
@@ -204,23 +146,13 @@ fn open(pages: KBox<Pages>) -> Result<ARef<File>> {
     // SAFETY: The file was opened just now, and the reference to it is ours. `File` is transparent
     // around the C structure. No thread can be seeking in a file without a descriptor.
     let file: ARef<File> = unsafe { ARef::from_raw(file.cast()) };
-    // SAFETY: The file is open, and its pages live as long as it. If a grant refuses, the file is
-    // closed by the drop of `file`, which removes it from the lists of the others.
-    let (mapping, pages) = unsafe { (mapping(file.as_ptr()), &*pages) };
+    // SAFETY: The file is open, `release()` removes its mapping from the grants, and its pages live
+    // as long as it. If a grant refuses, the file is closed by the drop of `file`.
+    let (mapping, pages) = unsafe { (Mapping::of(file.as_ptr()), &*pages) };
     for grant in pages.grants() {
-        grant.enlist(mapping)?;
+        grant.add_file(mapping)?;
     }
     Ok(file)
-}
-
-/// Returns the address space that holds the mappings of one of our files.
-///
-/// # Safety
-///
-/// The file has not been released.
-unsafe fn mapping(file: *mut bindings::file) -> Mapping {
-    // SAFETY: By the function's requirement. The mapping is never null.
-    Mapping(unsafe { NonNull::new_unchecked((*file).f_mapping) })
 }
 
 /// Reads the list that the caller has passed.
@@ -266,11 +198,8 @@ fn find(state: &State, grant: &Arc<Grant>, entry: &PageEntry) -> Result<GrantedP
         return Err(EINVAL);
     }
     if entry.source_fd.get() == SOURCE_SELF {
-        let (_, count) = regions::registers(state, region)?;
-        if page >= count {
-            return Err(ENXIO);
-        }
-        let frame = regions::register_page(state, region, page.into()).ok_or(ENXIO)?;
+        let pages = state.registers(region).ok_or(EINVAL)?;
+        let frame = state.register_frame(pages, page.into()).ok_or(ENXIO)?;
         let grant = grant.clone();
         return Ok(GrantedPage { grant, frame });
     }
@@ -299,73 +228,35 @@ static FILE_OPS: FileOps = FileOps(bindings::file_operations {
     ..pin_init::zeroed()
 });
 
-/// Operations of a mapping, which the memory manager only reads.
-struct VmOps(bindings::vm_operations_struct);
-
-// SAFETY: They are never written to.
-unsafe impl Sync for VmOps {}
-
-static VM_OPS: VmOps = VmOps(bindings::vm_operations_struct {
-    fault: Some(fault),
-    ..pin_init::zeroed()
-});
-
 /// Frees the pages after the last descriptor and the last mapping are closed.
 unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
     // SAFETY: Called once for a file of `open()`, whose private data came out of a box.
     let pages = unsafe { KBox::from_raw((*file).private_data.cast::<Pages>()) };
-    // SAFETY: The file is being released, and its inode is freed only after this.
-    let mapping = unsafe { mapping(file) };
+    // SAFETY: The file is being released, and its inode is freed only after this, which removes
+    // its mapping from the grants.
+    let mapping = unsafe { Mapping::of(file) };
     for grant in pages.grants() {
-        grant.leave(mapping);
+        grant.remove_file(mapping);
     }
     0
 }
 
+/// Maps a range of the pages.
 unsafe extern "C" fn mmap(file: *mut bindings::file, vma: *mut bindings::vm_area_struct) -> c_int {
     from_result(|| {
-        // SAFETY: `vma` is being set up by `mmap()` for a file of `open()`.
-        let (new, first, pages) = unsafe {
-            let pages = &*(*file).private_data.cast::<Pages>();
-            (VmaNew::from_raw(vma), (*vma).vm_pgoff, pages)
-        };
-        regions::check_mapping(new)?;
-        let count = (new.end() - new.start()) >> PAGE_SHIFT;
+        // SAFETY: Called for a file of `open()`, which is open, so that its pages exist.
+        let pages = unsafe { &*(*file).private_data.cast::<Pages>() };
+        // SAFETY: `vma` is being set up by `mmap()`.
+        let (first, count) = unsafe { mapping::range(vma)? };
         let first = usize::try_from(first).map_err(|_| EINVAL)?;
+        let count = usize::try_from(count).map_err(|_| EINVAL)?;
         let end = first.checked_add(count).ok_or(EINVAL)?;
         let wanted = pages.pages.get(first..end).ok_or(EINVAL)?;
         if wanted.iter().any(|page| page.grant.is_revoked()) {
             return Err(EIO);
         }
-        // SAFETY: As above. The mapping keeps its file, with the pages, open.
-        unsafe {
-            bindings::adit_vma_set_registers(vma);
-            (*vma).vm_ops = &VM_OPS.0;
-        }
+        // SAFETY: As above. The mapping keeps its file open, and the file its pages.
+        unsafe { mapping::map_registers(vma, pages) };
         Ok(0)
     })
-}
-
-/// Handles an access to a page that is not mapped, or no longer mapped.
-unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-    // SAFETY: The memory manager passes a fault in a mapping that `mmap()` set up, whose file is
-    // open for as long as the mapping exists.
-    let (vma, address, index, pages) = unsafe {
-        let place = &(*vmf).__bindgen_anon_1;
-        let file = (*place.vma).vm_file;
-        let pages = &*(*file).private_data.cast::<Pages>();
-        (place.vma, place.address, place.pgoff, pages)
-    };
-    let Some(page) = pages.pages.get(index as usize) else {
-        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
-    };
-    // Held until the page is mapped, so that it is not mapped while the grant is being revoked.
-    let grant = page.grant.inner.lock();
-    let frame = match grant.revoked {
-        false => page.frame,
-        true => regions::page_frame(&pages.nowhere),
-    };
-    // SAFETY: `vma` has VM_PFNMAP, and the page is a register page with a valid grant, or one that
-    // lives as long as the file.
-    unsafe { bindings::vmf_insert_pfn(vma, address, frame as c_ulong) }
 }

@@ -22,10 +22,6 @@ use kernel::{
     impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         Mutex, //
     },
@@ -42,113 +38,69 @@ use kernel::{
     },
 };
 
-use super::device::VfioRef;
+use super::{
+    device::VfioDevice,
+    state::State,
+    unmap_requests::{
+        Request,
+        UnmapRequests, //
+    },
+};
 
 /// Timeout for a worker without progress. Ten times that is longer than the device may take to
 /// confirm that queues are stopped.
-const PATIENCE: Delta = Delta::from_secs(3);
+const STALL_TIMEOUT: Delta = Delta::from_secs(3);
 /// Polling interval for completion: the first, and, after doubling, the longest.
-const FIRST_NAP: Delta = Delta::from_micros(20);
-const LONGEST_NAP: Delta = Delta::from_millis(2);
+const POLL_MIN: Delta = Delta::from_micros(20);
+const POLL_MAX: Delta = Delta::from_millis(2);
 
-/// The worker of a device and its job.
+/// The worker that executes the requests of a device.
 #[pin_data]
-pub(super) struct Unmapping {
-    /// Held by the thread that waits for the worker.
+pub(super) struct UnmapWorker {
+    state: Arc<State>,
+    /// Locked by the thread that waits for the worker.
     #[pin]
     turn: Mutex<()>,
-    #[pin]
-    job: Mutex<Job>,
-    /// Changes when memory is pinned or unpinned, and when the worker has completed a step.
-    steps: Atomic<u32>,
     #[pin]
     work: Work<Self>,
 }
 
-/// The pending work.
-struct Job {
-    /// `true` while the device is open: only then can memory be registered.
-    open: bool,
-    wanted: Option<Range>,
-    /// The number of the last request, and of the last one completed.
-    asked: u64,
-    done: u64,
-}
-
-/// A range to be removed.
-struct Range {
-    device: VfioRef,
-    iova: u64,
-    len: u64,
-}
-
 impl_has_work! {
-    impl HasWork<Self> for Unmapping { self.work }
+    impl HasWork<Self> for UnmapWorker { self.work }
 }
 
-impl Unmapping {
-    pub(super) fn new() -> Result<Arc<Self>> {
+impl UnmapWorker {
+    /// Creates the worker for the memory of `state`.
+    pub(super) fn new(state: Arc<State>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
+                state,
                 turn <- new_mutex!(()),
-                job <- new_mutex!(Job {
-                    open: false,
-                    wanted: None,
-                    asked: 0,
-                    done: 0,
-                }),
-                steps: Atomic::new(0),
                 work <- new_work!("adit_unmapping"),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// Notes that the device is open.
-    pub(super) fn open(&self) {
-        self.job.lock().open = true;
+    fn requests(&self) -> &UnmapRequests {
+        &self.state.unmap_requests
     }
 
-    /// Notes that the device is closed and nothing is registered: the worker has ended when this
-    /// returns, and does not start again before the device is opened.
-    pub(super) fn close(&self) {
-        {
-            let mut job = self.job.lock();
-            job.open = false;
-            job.wanted = None;
-        }
+    /// Waits until the worker has ended, after the device was closed: it does not start again
+    /// before the device is opened.
+    pub(super) fn flush(&self) {
         // SAFETY: The work item is initialized, and lives as long as `self`. The caller holds no
         // lock that it takes: not the owner's, and the VFIO core's locks are not among them.
         unsafe { bindings::flush_work(Work::raw_get(&self.work)) };
     }
 
-    /// Records progress.
-    pub(super) fn step(&self) {
-        self.steps
-            .store(self.steps.load(Relaxed).wrapping_add(1), Relaxed);
-    }
-
-    /// Returns whether part of a range is to be removed.
-    pub(super) fn wants(&self, iova: u64, len: u64) -> bool {
-        let job = self.job.lock();
-        let overlaps = |it: &Range| {
-            it.iova < iova.saturating_add(len) && iova < it.iova.saturating_add(it.len)
-        };
-        job.wanted.as_ref().is_some_and(overlaps)
-    }
-
     /// Removes all registrations that overlap a range of `device`'s memory. Returns once that is
     /// done, or the worker has made no progress for a while.
-    pub(super) fn run(this: &Arc<Self>, device: VfioRef, iova: u64, len: u64) {
+    pub(super) fn remove(this: &Arc<Self>, device: &VfioDevice, iova: u64, len: u64) {
         let _turn = this.turn.lock();
-        let number = {
-            let mut job = this.job.lock();
-            if !job.open {
-                return;
-            }
-            job.asked += 1;
-            job.wanted = Some(Range { device, iova, len });
-            job.asked
+        let device = device.into();
+        let Some(number) = this.requests().submit(Request { device, iova, len }) else {
+            return;
         };
         // It is fine if the work is queued already.
         let _ = workqueue::system_long().enqueue(this.clone());
@@ -156,53 +108,40 @@ impl Unmapping {
     }
 
     fn wait(&self, number: u64) {
-        let mut steps = self.steps.load(Relaxed);
+        let requests = self.requests();
+        let mut steps = requests.steps();
         let mut since = Instant::<Monotonic>::now();
-        let mut nap = FIRST_NAP;
-        while since.elapsed() <= PATIENCE {
-            {
-                let job = self.job.lock();
-                if job.done >= number || !job.open {
-                    return;
-                }
+        let mut interval = POLL_MIN;
+        while since.elapsed() <= STALL_TIMEOUT {
+            if requests.is_done(number) {
+                return;
             }
-            fsleep(nap);
-            nap = Delta::from_micros((nap.as_micros_ceil() * 2).min(LONGEST_NAP.as_micros_ceil()));
-            let now = self.steps.load(Relaxed);
+            fsleep(interval);
+            interval =
+                Delta::from_micros((interval.as_micros_ceil() * 2).min(POLL_MAX.as_micros_ceil()));
+            let now = requests.steps();
             if now != steps {
                 steps = now;
                 since = Instant::now();
             }
         }
     }
-
-    /// Returns the device of the pending request.
-    fn device(&self) -> Option<VfioRef> {
-        self.job.lock().wanted.as_ref().map(|it| it.device.clone())
-    }
-
-    /// Takes the pending request and its number.
-    fn take(&self) -> Option<(Range, u64)> {
-        let mut job = self.job.lock();
-        let number = job.asked;
-        job.wanted.take().map(|range| (range, number))
-    }
 }
 
-impl WorkItem for Unmapping {
+impl WorkItem for UnmapWorker {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        while let Some(device) = this.device() {
+        while this.requests().is_pending() {
             // The request stays pending until the lock is taken, so that a thread that holds the
             // lock to register that very memory sees it.
-            let mut owner = device.state().owner.lock();
-            let Some((range, number)) = this.take() else {
+            let mut owner = this.state.owner.lock();
+            let Some((request, number)) = this.requests().take() else {
                 return;
             };
-            owner.remove_overlapping(&device, range.iova, range.len);
+            owner.remove_overlapping(&this.state, &request.device, request.iova, request.len);
             drop(owner);
-            this.job.lock().done = number;
+            this.requests().complete(number);
         }
     }
 }
