@@ -174,7 +174,7 @@ attributes! {
     Port c"port" => |adi| PortHandle(adi);
     /// Its instance, a UUID that no other ADI has or had.
     Instance c"instance" => |adi| adi.spec().instance;
-    /// Its id in the device.
+    /// Its id in messages to the device; not the `N` of `adit.adi.N`.
     Id c"id" => |adi| adi.id().0;
     /// The PASID of its DMA.
     Pasid c"pasid" => |adi| adi.pasid().0;

@@ -173,7 +173,7 @@ fn adi_info(state: &State) -> AdiInfo {
         magic: U32::new(INFO_MAGIC),
         version: U16::new(INFO_VERSION),
         len: U16::new(AdiInfo::LEN as u16),
-        adi_id: U32::new(layout.adi_id.0.into()),
+        device_adi_id: U32::new(layout.adi_id.0.into()),
         state: U32::new(current),
         mac: layout.mac,
         vlan: U16::new(0),

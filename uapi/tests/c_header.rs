@@ -30,7 +30,7 @@ macro_rules! same_layout {
 fn layouts() -> String {
     let mut c = String::new();
     same_layout!(c, AdiInfo = "adit_adi_info" {
-        magic, version, len, adi_id, state, mac, vlan, num_queue_pairs, num_vectors, max_mtu,
+        magic, version, len, device_adi_id, state, mac, vlan, num_queue_pairs, num_vectors, max_mtu,
         max_ring_len, ring_len_multiple, ring_align, max_payload_len, max_registrations,
         asleep_offset, kick_offset, pad, max_registered_len, iova_first,
         iova_last, dma_iova, dma_len, faults, reserved,

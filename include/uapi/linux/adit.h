@@ -38,7 +38,7 @@ struct adit_adi_info {
 	__le32 magic;
 	__le16 version;
 	__le16 len;			/* bytes filled in */
-	__le32 adi_id;
+	__le32 device_adi_id;		/* in the device; not the N of adit.adi.N */
 	__le32 state;
 	__u8 mac[6];
 	__le16 vlan;			/* 0: none */

@@ -29,8 +29,9 @@ wire! {
         4 => version: U16,
         /// Bytes of this struct that are filled in.
         6 => len: U16,
-        /// The ADI's id on its function, as in messages to the control plane.
-        8 => adi_id: U32,
+        /// The ADI's id in messages to the device and in devlink's fault reports (`id`); not the `N` of
+        /// `adit.adi.N`.
+        8 => device_adi_id: U32,
         /// See [`adi_state`].
         12 => state: U32,
         /// The ADI's MAC address.
