@@ -290,7 +290,7 @@ unsafe extern "C" fn describe(kind: *mut bindings::mdev_type, buf: *mut c_char) 
         let (kind, _) = unsafe { Parent::of(kind) };
         let pairs = kind.queue_pairs;
         let text = CString::try_from_fmt(fmt!(
-            "queue pairs: {pairs}\nvectors: {pairs}\naddress: the device's choice\n"
+            "queue pairs: {pairs}\nvectors: {pairs}\naddress: assigned by the device\n"
         ))?;
         // SAFETY: `buf` is sysfs's page; the format takes one string, and gets one.
         let len = unsafe { bindings::sysfs_emit(buf, c"%s".as_char_ptr(), text.as_char_ptr()) };

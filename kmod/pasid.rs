@@ -172,6 +172,9 @@ impl Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         let dev: &Device = (*self.pdev).as_ref();
+        // During a reset of the function (`pci_dev_reset_iommu_prepare()`) the IOMMU core has moved
+        // the PASID to the blocking domain already; detaching then removes it from those that are
+        // attached again afterwards, under the same lock.
         // SAFETY: `new()` attached this domain to this PASID of this device.
         unsafe {
             bindings::iommu_detach_device_pasid(

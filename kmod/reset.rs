@@ -92,7 +92,7 @@ unsafe extern "C" fn done(pdev: *mut bindings::pci_dev) {
         return;
     };
     if let Err(error) = data.after_reset(pdev) {
-        dev_err!(pdev, "no control plane after the reset: {error:?}\n");
+        dev_err!(pdev, "failed to restart after reset: {error:?}\n");
     }
 }
 

@@ -203,14 +203,14 @@ impl WorkItem for Health {
             if this.fault.xchg(0, Full) != 0 {
                 bindings::devlink_health_report(
                     reporters.faults.as_ptr(),
-                    c"a fault has stopped queues of an ADI".as_char_ptr(),
+                    c"DMA fault stopped queues of an ADI".as_char_ptr(),
                     core::ptr::null_mut(),
                 );
             }
             if this.lost.xchg(0, Full) != 0 {
                 bindings::devlink_health_report(
                     reporters.control.as_ptr(),
-                    c"the control plane does not answer any more".as_char_ptr(),
+                    c"control plane stopped responding".as_char_ptr(),
                     core::ptr::null_mut(),
                 );
             }
@@ -394,9 +394,10 @@ unsafe extern "C" fn recover_control(
     from_result(|| {
         // SAFETY: A devlink callback: the instance is registered, so that the function is bound.
         let pdev = unsafe { bound(&health.pf) };
-        health.pf.restart(pdev.as_ref()).map_err(|error| {
-            extack.refuse(error, fmt!("the function does not come back from a reset"))
-        })?;
+        health
+            .pf
+            .restart(pdev.as_ref())
+            .map_err(|error| extack.refuse(error, fmt!("function reset failed")))?;
         Ok(0)
     })
 }

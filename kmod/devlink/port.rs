@@ -154,19 +154,19 @@ impl Port {
         };
         let owned = instance.pf.create_adi(pdev, spec).map_err(|error| {
             let why = match error {
-                ENOSPC => "no PASID, or no room for it in the device, is left",
-                EEXIST => "something else has its address",
-                EIO => "the device does not answer, or cannot reach the IOMMU's tables",
-                EBUSY => "the device is being reset",
+                ENOSPC => "out of PASIDs or device resources",
+                EEXIST => "MAC address is in use",
+                EIO => "device does not respond or cannot read IOMMU tables",
+                EBUSY => "device is being reset",
                 ENOMEM => "out of memory",
-                _ => "the IOMMU or the device refuses it",
+                _ => "refused by the IOMMU or the device",
             };
-            extack.refuse(error, fmt!("ADI not made: {why}"))
+            extack.refuse(error, fmt!("failed to create ADI: {why}"))
         })?;
         owned.adi().set_port(self.index());
         // SAFETY: `Devlink::unregister()` deactivates all ports before the function is unbound.
         let device = unsafe { AuxDevice::new(pdev.as_ref(), owned.adi().clone()) }
-            .map_err(|error| extack.refuse(error, fmt!("no auxiliary device for the ADI")))?;
+            .map_err(|error| extack.refuse(error, fmt!("failed to register auxiliary device")))?;
         state.active = Some(Active::Own { device, owned });
         Ok(())
     }
@@ -182,7 +182,10 @@ impl Port {
                 }
                 Some(Active::Own { device, owned }) => owned.adi().retire().map_err(|error| {
                     let id = device.id().0;
-                    extack.refuse(error, fmt!("adit.adi.{id} is in use: close it first"))
+                    extack.refuse(
+                        error,
+                        fmt!("adit.adi.{id} is in use: close its VFIO device first"),
+                    )
                 })?,
             }
             state.active.take()
@@ -239,28 +242,28 @@ fn checked(attrs: &bindings::devlink_port_new_attrs, extack: Extack) -> Result<S
     if attrs.flavour != bindings::devlink_port_flavour_DEVLINK_PORT_FLAVOUR_PCI_SF {
         return refuse(
             crate::errno::eopnotsupp(),
-            "only ports of flavour pcisf are made here",
+            "only ports of flavour pcisf are supported",
         );
     }
     if attrs.port_index_valid() != 0 {
         return refuse(
             crate::errno::eopnotsupp(),
-            "the port index is the driver's to choose",
+            "port index is assigned by the driver",
         );
     }
     if attrs.controller_valid() != 0 && attrs.controller != 0 {
-        return refuse(EINVAL, "there is one controller, 0");
+        return refuse(EINVAL, "only controller 0 is supported");
     }
     if attrs.pfnum != 0 {
-        return refuse(EINVAL, "the function's pfnum is 0");
+        return refuse(EINVAL, "pfnum must be 0");
     }
     if attrs.sfnum_valid() == 0 {
-        return refuse(EINVAL, "give the port a sfnum");
+        return refuse(EINVAL, "sfnum is required");
     }
     if attrs.sfnum >= MEDIATED_SFNUM {
         return refuse(
             EINVAL,
-            "a sfnum is below 32768: the rest is for mediated devices",
+            "sfnum must be below 32768: higher numbers are reserved for mediated devices",
         );
     }
     Ok(SfNum(attrs.sfnum))
@@ -299,7 +302,10 @@ fn add(
     let (index, sfnum) = {
         let ports = instance.ports.lock();
         if max == 0 {
-            return Err(extack.refuse(crate::errno::eopnotsupp(), fmt!("the device has no ADIs")));
+            return Err(extack.refuse(
+                crate::errno::eopnotsupp(),
+                fmt!("device does not support ADIs"),
+            ));
         }
         // The lowest free index.
         let low = ports
@@ -310,12 +316,12 @@ fn add(
         let index = low.count() as u32;
         let sfnum = sfnum.unwrap_or(SfNum(MEDIATED_SFNUM + index));
         if ports.values().any(|port| port.sfnum == sfnum) {
-            return Err(extack.refuse(EEXIST, fmt!("a port with sfnum {} exists", sfnum.0)));
+            return Err(extack.refuse(EEXIST, fmt!("sfnum {} is in use", sfnum.0)));
         }
         (index, sfnum)
     };
     if index >= max {
-        return Err(extack.refuse(ENOSPC, fmt!("the device has {max} ADIs, and so many ports")));
+        return Err(extack.refuse(ENOSPC, fmt!("limit of {max} ports reached")));
     }
     let reservation = RBTreeNodeReservation::new(GFP_KERNEL)?;
     let port = Port::new(sfnum, active)?;
@@ -396,17 +402,20 @@ unsafe extern "C" fn hw_addr_set(
         // SAFETY: By the function's requirement.
         let (port, extack) = unsafe { (Port::of(port), Extack::new(extack)) };
         if hw_addr_len != MAC_LEN as c_int {
-            return Err(extack.refuse(EINVAL, fmt!("an Ethernet address has 6 octets")));
+            return Err(extack.refuse(
+                EINVAL,
+                fmt!("hw_addr must have 6 octets, not {hw_addr_len}"),
+            ));
         }
         // SAFETY: By the function's requirement; the length was checked above.
         let mac = unsafe { hw_addr.cast::<[u8; MAC_LEN]>().read() };
         // Bit 0 of the first octet marks a group address (IEEE 802).
         if mac[0] & 1 != 0 {
-            return Err(extack.refuse(EINVAL, fmt!("a group's address is nobody's own")));
+            return Err(extack.refuse(EINVAL, fmt!("hw_addr must not be a multicast address")));
         }
         let mut state = port.state.lock();
         if state.active.is_some() {
-            return Err(extack.refuse(EBUSY, fmt!("the port is active")));
+            return Err(extack.refuse(EBUSY, fmt!("port is active")));
         }
         state.mac = mac;
         Ok(0)
@@ -462,7 +471,7 @@ unsafe extern "C" fn state_set(
             bindings::devlink_port_fn_state_DEVLINK_PORT_FN_STATE_INACTIVE => {
                 port.try_deactivate(extack)?
             }
-            _ => return Err(extack.refuse(EINVAL, fmt!("there is no such state"))),
+            _ => return Err(extack.refuse(EINVAL, fmt!("unknown port state {state}"))),
         }
         Ok(0)
     })
@@ -500,14 +509,14 @@ unsafe extern "C" fn max_io_eqs_set(
         let most = instance.pf.control().caps().max_queue_pairs_per_adi.get();
         let mut state = port.state.lock();
         if state.active.is_some() {
-            return Err(extack.refuse(EBUSY, fmt!("the port is active")));
+            return Err(extack.refuse(EBUSY, fmt!("port is active")));
         }
         match u16::try_from(max_eqs) {
             Ok(pairs) if (1..=most).contains(&pairs) => state.queue_pairs = pairs,
             _ => {
                 return Err(extack.refuse(
                     EINVAL,
-                    fmt!("an ADI has 1 to {most} queue pairs, one for each event queue"),
+                    fmt!("max_io_eqs must be 1 to {most}, the number of queue pairs"),
                 ));
             }
         }

@@ -34,7 +34,7 @@ pub(super) unsafe extern "C" fn down(
         // SAFETY: By the function's requirement.
         let (instance, extack) = unsafe { (Instance::of(devlink), Extack::new(extack)) };
         if netns_change {
-            let why = "the function has nothing that belongs to a network name space";
+            let why = "change of the network namespace is not supported";
             return Err(extack.refuse(eopnotsupp(), fmt!("{why}")));
         }
         for port in instance.ports.lock().values() {
@@ -44,7 +44,7 @@ pub(super) unsafe extern "C" fn down(
         if left != 0 {
             return Err(extack.refuse(
                 EBUSY,
-                fmt!("{left} of the ADIs are mediated devices: remove those first"),
+                fmt!("{left} ADIs are mediated devices: remove them first"),
             ));
         }
         while let Some(port) = instance.take_port() {
@@ -72,9 +72,10 @@ pub(super) unsafe extern "C" fn up(
         let (instance, extack) = unsafe { (Instance::of(devlink), Extack::new(extack)) };
         // SAFETY: This is a devlink callback.
         let pdev = unsafe { bound(&instance.pf) };
-        instance.pf.restart(pdev.as_ref()).map_err(|error| {
-            extack.refuse(error, fmt!("the function does not come back from a reset"))
-        })?;
+        instance
+            .pf
+            .restart(pdev.as_ref())
+            .map_err(|error| extack.refuse(error, fmt!("function reset failed")))?;
         // SAFETY: By the function's requirement.
         // CAST: one small bit.
         unsafe { *actions_performed = ACTIONS as u32 };

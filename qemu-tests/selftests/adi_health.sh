@@ -56,7 +56,7 @@ check "the registers go away" registers 0
 check "which the next one who wants something finds" eval '! adi_up 2'
 check "it is reported" retry 10 state control_plane error
 check_equal "the ADI that was there is dead" "$(cat $aux/adit.adi.*/state)" dead
-check "recovery fails with words" refused "" "does not come back" devlink health recover $dl reporter control_plane
+check "recovery fails with words" refused "" "function reset failed" devlink health recover $dl reporter control_plane
 registers 2
 check "recovery when the registers are back" devlink health recover $dl reporter control_plane
 check "all is well again" state control_plane healthy

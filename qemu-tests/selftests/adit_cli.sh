@@ -28,7 +28,7 @@ check "a second ADI gets the lowest sfnum that is free" eval \
 check "a name is given once" eval '[[ $(refusal adit adi create --name web) == *"web is taken"* ]]'
 check "and nothing stays behind" eval '[[ $(adit -o json adi list | jq length) == 3 ]]'
 check "an address is given once, and the kernel's reason is told" eval \
-    '[[ $(refusal adit adi create --mac 02:aa:00:00:00:01) == *"something else has its address"* ]]'
+    '[[ $(refusal adit adi create --mac 02:aa:00:00:00:01) == *"MAC address is in use"* ]]'
 check "queues out of their range are refused with the range" eval \
     '[[ $(refusal adit adi create --queues 0) == *"0 is not in 1..=64"* ]]'
 check "and nothing stays behind then either" eval '[[ $(adit -o json adi list | jq length) == 3 ]]'

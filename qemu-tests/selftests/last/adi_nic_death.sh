@@ -15,7 +15,7 @@ check "the device dies" wire pkill -9 -x adit-nic
 quickly() { timeout 20 "$@"; }
 adi_add 4
 check "a new ADI is refused with words, soon" \
-    refused "Input/output error" "does not answer" quickly devlink port function set $port state active
+    refused "Input/output error" "does not respond" quickly devlink port function set $port state active
 check_equal "the others are dead" "$(cat $aux/adit.adi.*/state | sort -u)" dead
 check_equal "no resource is in use" "$(occupancy adis)" 0
 reported() { [[ $(devlink -j health show $dl reporter control_plane | jq -r '.health[][].state') == error ]]; }
