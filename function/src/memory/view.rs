@@ -76,15 +76,14 @@ impl<'a> View<'a> {
     #[inline(never)]
     fn words_at(&self, at: u64) -> Option<(u64, VolatileSlice<'a>)> {
         let (region, _) = self.memory.nearby(at, self.last)?;
+        if !region.access.permits(false) {
+            return None;
+        }
         let len = usize::try_from(region.len).ok()?;
         let bytes = self.memory.files.slice(region.file, region.offset, len)?;
-        self.words.set(
-            region
-                .access
-                .permits(false)
-                .then_some((region.first, bytes)),
-        );
-        self.words.get()
+        let words = (region.first, bytes);
+        self.words.set(Some(words));
+        Some(words)
     }
 
     /// Returns the place of a page, if the page is within one region that is mapped in this
