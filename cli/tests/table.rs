@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use adit_p4runtime::program::Package;
 use adit_p4runtime::server::{listen, Listening, Pipeline, PipelineHandle, Server};
-use adit_pipeline::p4::externs::{Count, Object};
+use adit_pipeline::p4::objects::{Count, Object};
 use adit_pipeline::p4::Engine;
 use serde_json::Value;
 

@@ -11,7 +11,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::LazyLock;
 
 use adit_pipeline::flow::FlowTable;
-use adit_pipeline::p4::externs::Receive;
+use adit_pipeline::p4::Receive;
 use adit_pipeline::parse::{DstKind, Parsed};
 use adit_pipeline::rss::{flow, Rss};
 use adit_uapi::virtchnl2::rss::DEFAULT_HASH;

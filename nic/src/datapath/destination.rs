@@ -2,7 +2,7 @@
 //! The vocabulary of a frame's way: its source, its destination, its state, and the outcome.
 
 use adit_pipeline::offload::{FrameMeta, OnWire};
-use adit_pipeline::p4::externs::Receive;
+use adit_pipeline::p4::Receive;
 use adit_pipeline::parse::DstKind;
 
 use crate::drops::DropReason;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use adit_p4_frontend::ir::{Inst, Program};
-use adit_pipeline::p4::externs::Receive;
+use adit_pipeline::p4::Receive;
 use adit_pipeline::p4::{Direction, Engine, Input, Output, SentKind};
 
 use super::SWITCH_PORT;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Errors of updates and requests, and how they are reported to clients.
 
-use adit_pipeline::p4::externs::ObjectError;
+use adit_pipeline::p4::objects::{ObjectError, ValueSetError};
 use adit_pipeline::p4::replication::ReplicationError;
 use adit_pipeline::p4::tables::TableError;
 use prost::Message;
@@ -99,6 +99,16 @@ impl From<ObjectError> for Fault {
         let code = match &error {
             ObjectError::Index { .. } | ObjectError::Width(_) => Code::OutOfRange,
             ObjectError::Rates { .. } => Code::InvalidArgument,
+        };
+        Fault::new(code, error.to_string())
+    }
+}
+
+impl From<ValueSetError> for Fault {
+    fn from(error: ValueSetError) -> Fault {
+        let code = match &error {
+            ValueSetError::Full { .. } => Code::ResourceExhausted,
+            ValueSetError::Fields { .. } => Code::InvalidArgument,
         };
         Fault::new(code, error.to_string())
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use adit_p4_frontend::ir;
-use adit_pipeline::p4::externs::{GroupMember, Meter, MeterConfig, Object, Profile, ProfileError};
+use adit_pipeline::p4::objects::{GroupMember, Meter, MeterConfig, Object, Profile, ProfileError};
 use adit_pipeline::p4::tables::Table;
 use tonic::Code;
 

@@ -3,7 +3,7 @@
 //! members that clients do not number (P4Runtime 1.4, section 9.2.3).
 
 use adit_p4_frontend::ir;
-use adit_pipeline::p4::externs::SetAction;
+use adit_pipeline::p4::objects::SetAction;
 use adit_pipeline::p4::tables::Table;
 
 use super::fault::{Fault, Result};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Reads: entities are read in pieces, so that memory use does not depend on the size of a table.
 
-use adit_pipeline::p4::externs::{Count, Object};
+use adit_pipeline::p4::objects::{Count, Object};
 use adit_pipeline::p4::replication::{CloneTo, Replica};
 use adit_pipeline::p4::tables::{EntryId, Table};
 use prost::Message;

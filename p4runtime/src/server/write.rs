@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Updates: each is applied completely or not at all.
 
-use adit_pipeline::p4::externs::{Count, Object};
+use adit_pipeline::p4::objects::{Count, Object};
 use adit_pipeline::p4::replication::{CloneSession, CloneTo, Replica};
 use adit_pipeline::p4::tables::Table;
 use tonic::Code;

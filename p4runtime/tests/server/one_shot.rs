@@ -9,7 +9,7 @@ use adit_p4runtime::proto::v1::{
     entity::Entity as E, set_forwarding_pipeline_config_request::Action, table_action::Type as Act,
     update::Type, write_request::Atomicity, ActionProfileAction, ActionProfileActionSet,
 };
-use adit_pipeline::p4::externs::Object;
+use adit_pipeline::p4::objects::Object;
 use adit_pipeline::p4::{Engine, Input, Output};
 use tonic::Code;
 

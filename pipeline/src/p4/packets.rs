@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The input and output of a worker.
 
-use super::externs::Receive;
 use crate::offload::OnWire;
 
 /// The first host port (`ADIT_FIRST_HOST_PORT` in adit.p4).
 pub const FIRST_HOST_PORT: u32 = 0x1000;
+/// v1model's port of packets that are dropped.
+pub(super) const DROP_PORT: u64 = 511;
 
 /// The direction of a packet; v1model ignores it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +55,17 @@ pub enum Output<'a> {
     Sent(Sent<'a>),
     /// The packet is dropped. Copies of it may have been sent before.
     Dropped(DropReason),
+}
+
+/// Receive metadata that a program sets (`adit.p4`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receive {
+    /// The virtual port's receive queue (`set_queue`).
+    pub queue: Option<u16>,
+    /// The flow's id (`set_flow_id`).
+    pub flow_id: Option<u32>,
+    /// The flow's hash (`set_hash`).
+    pub hash: Option<u32>,
 }
 
 /// A packet to be sent: `headers`, then the input's bytes from `payload_offset` on; truncated to

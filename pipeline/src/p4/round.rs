@@ -2,9 +2,8 @@
 //! Recirculated packets: the output of a deparser, followed by the unparsed part of the input,
 //! which is not copied when the packet is sent, regardless of the number of passes.
 
-use super::externs::Receive;
 use super::packet::Writer;
-use super::packets::{Input, Sent, SentKind};
+use super::packets::{Input, Receive, Sent, SentKind};
 
 /// The bytes that a parser reads: `made` bytes of a deparser's output, then the input's from
 /// `offset` to `end`.

@@ -2,8 +2,8 @@
 //! Execution of the control-plane commands of a test.
 
 use adit_p4_frontend::ir::Chosen;
-use adit_pipeline::p4::externs::{GroupMember, Meter, MeterConfig, Object, Profile};
 use adit_pipeline::p4::hash::CrcParameters;
+use adit_pipeline::p4::objects::{GroupMember, Meter, MeterConfig, Object, Profile};
 use adit_pipeline::p4::tables::{self, EntryState, Table};
 use adit_pipeline::p4::{DropReason, Engine};
 use anyhow::{bail, Context, Result};

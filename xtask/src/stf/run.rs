@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use adit_p4_frontend::ir::{Chosen, Match, Program};
-use adit_pipeline::p4::externs::{Object, Register};
+use adit_pipeline::p4::objects::{Object, Register};
 use adit_pipeline::p4::replication::{CloneSession, Replica};
 use adit_pipeline::p4::tables::Entry;
 use adit_pipeline::p4::{Engine, Input, Output, Worker};

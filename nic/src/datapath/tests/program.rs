@@ -2,7 +2,7 @@
 
 use adit_pipeline::checksum::verify::{verify, Check};
 use adit_pipeline::offload::{Checksum, Gso, GsoKind};
-use adit_pipeline::p4::externs::{Count, Object};
+use adit_pipeline::p4::objects::{Count, Object};
 use adit_uapi::desc::tx_flex::sched_cmd;
 
 use super::transmit::unfinished;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use adit_pipeline::offload::{Checksum, Gso, GsoKind};
-use adit_pipeline::p4::externs::Receive;
+use adit_pipeline::p4::Receive;
 use adit_uapi::desc::rx_flex_adv::{status0_qw0, status0_qw1, RSC_M};
 
 use super::*;

@@ -10,96 +10,21 @@ use adit_p4_frontend::ir::Program;
 
 use super::code::Code;
 use super::events::{ControlPacket, Digest, Events, Idle, LogMessage};
-use super::externs::{self, Architecture, Object, Op, Unsupported, ValueSet};
+use super::externs::{self, Architecture, Call};
 use super::hash::Hashes;
+use super::lane::Loaded;
+use super::load_error::{LoadError, MainError};
 use super::memory::{Epochs, MAX_WORKERS};
 use super::native::{Borders, Native, Untranslated};
+use super::objects::{Object, ValueSet};
 use super::packets::DropReason;
 use super::pna;
 use super::replication::Replication;
-use super::tables::{Table, TableError};
+use super::state::State;
+use super::tables::Table;
 use super::trace::{instrument, Mark};
 use super::v1model;
 pub use worker::Worker;
-pub(super) use worker::{At, Scratch, LANES};
-
-/// Reasons why a program cannot be loaded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LoadError {
-    /// A `main` that the engine cannot run.
-    #[error("{place}: {error}")]
-    Main {
-        /// The source location: file, line and column.
-        place: String,
-        /// The reason.
-        error: MainError,
-    },
-    /// A construct that the engine does not support.
-    #[error(transparent)]
-    Unsupported(#[from] Unsupported),
-    /// A table that cannot be created.
-    #[error("{place}: {error}")]
-    Table {
-        /// The source location: file, line and column.
-        place: String,
-        /// The reason.
-        error: TableError,
-    },
-}
-
-/// Reasons why a program's `main` cannot be run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MainError {
-    /// An architecture that the engine does not support.
-    #[error("the program is for `{0}`: the engine has `PNA_NIC` and `V1Switch`")]
-    Package(String),
-    /// A package of that name with other blocks.
-    #[error("this `{package}` has {given} blocks: the architecture's has {wanted}")]
-    Blocks {
-        /// The package.
-        package: String,
-        /// The number of blocks it has.
-        given: usize,
-        /// The number of blocks it should have.
-        wanted: &'static str,
-    },
-    /// A block that is missing, or has other parameters than in the architecture.
-    #[error("the block `{0}` is not as its architecture has it")]
-    Block(String),
-}
-
-/// State shared by workers and control planes.
-pub(super) struct State {
-    pub(super) program: Program,
-    pub(super) code: Code,
-    pub(super) native: Result<Arc<Native>, Untranslated>,
-    pub(super) epochs: Arc<Epochs>,
-    pub(super) tables: Vec<Table>,
-    pub(super) objects: Vec<Object>,
-    pub(super) value_sets: Vec<ValueSet>,
-    pub(super) calls: Vec<Op>,
-    /// The trace points of [`Op::Mark`] calls.
-    pub(super) marks: Vec<Mark>,
-    pub(super) replication: Replication,
-    pub(super) digests: Events<Digest>,
-    pub(super) logs: Events<LogMessage>,
-    pub(super) idle: Events<Idle>,
-    pub(super) packets_in: Events<ControlPacket>,
-    pub(super) packets_out: Events<ControlPacket>,
-    pub(super) hashes: Hashes,
-    pub(super) flow_id: AtomicU64,
-    /// The CPU port; a value above 32 bits: none.
-    cpu_port: AtomicU64,
-    drops: [AtomicU64; DropReason::ALL.len()],
-}
-
-impl State {
-    pub(super) fn count_drop(&self, reason: DropReason) {
-        if let Some(count) = self.drops.get(reason as usize) {
-            count.fetch_add(1, Relaxed);
-        }
-    }
-}
 
 /// A program's blocks, bound to its architecture.
 #[derive(Clone)]
@@ -166,7 +91,7 @@ impl Blocks {
 
 /// A running program. All methods take `&self`; packets are processed by [`Worker`]s.
 pub struct Engine {
-    pub(super) state: State,
+    pub(super) loaded: Loaded,
     pub(super) blocks: Blocks,
 }
 
@@ -197,7 +122,7 @@ impl Engine {
 
     /// The reason why the program is interpreted; `None` if it has machine code.
     pub fn is_interpreted(&self) -> Option<&Untranslated> {
-        self.state.native.as_ref().err()
+        self.loaded.native.as_ref().err()
     }
 
     pub(super) fn with_code(
@@ -219,15 +144,21 @@ impl Engine {
                 error,
             })?);
         }
-        let objects = externs::objects(&program, &epochs)?;
+        let objects = (0..program.externs.len()).map(|at| Object::new(&program, at, &epochs));
+        let objects = objects.collect::<Result<Vec<_>, _>>()?;
         tables.iter_mut().for_each(|table| table.attach(&objects));
         let state = State {
             replication: Replication::new(&epochs),
             epochs,
             tables,
             objects,
-            value_sets: externs::value_sets(&program),
-            calls: externs::calls(&program, architecture)?,
+            value_sets: program
+                .value_sets
+                .iter()
+                .cloned()
+                .map(ValueSet::new)
+                .collect(),
+            calls: externs::resolve(&program, architecture)?,
             marks,
             digests: Events::default(),
             logs: Events::default(),
@@ -238,14 +169,17 @@ impl Engine {
             flow_id: AtomicU64::new(0),
             cpu_port: AtomicU64::new(u64::MAX),
             drops: Default::default(),
-            code: Code::new(&program),
-            native,
             program,
         };
         if let Blocks::Pna(blocks) = &mut blocks {
-            blocks.may_overlap = state.native.is_ok() && !state.calls.iter().any(Op::is_ordered);
+            blocks.may_overlap = native.is_ok() && !state.calls.iter().any(Call::is_ordered);
         }
-        Ok(Engine { state, blocks })
+        let loaded = Loaded {
+            code: Code::new(&state.program),
+            native,
+            state,
+        };
+        Ok(Engine { loaded, blocks })
     }
 
     /// Creates a worker, which processes packets on one core.
@@ -253,7 +187,7 @@ impl Engine {
     /// # Panics
     /// Panics if there are 64 workers already.
     pub fn worker(engine: &Arc<Engine>) -> Worker {
-        match engine.state.epochs.join() {
+        match engine.loaded.state.epochs.join() {
             Some(number) => Worker::new(engine.clone(), number),
             None => panic!("an engine has {MAX_WORKERS} workers at most"),
         }
@@ -261,12 +195,12 @@ impl Engine {
 
     /// The program.
     pub fn program(&self) -> &Program {
-        &self.state.program
+        &self.loaded.state.program
     }
 
     /// The tables, in the program's order.
     pub fn tables(&self) -> &[Table] {
-        &self.state.tables
+        &self.loaded.state.tables
     }
 
     /// The table with that name.
@@ -276,78 +210,78 @@ impl Engine {
 
     /// The extern objects, in the program's order.
     pub fn objects(&self) -> &[Object] {
-        &self.state.objects
+        &self.loaded.state.objects
     }
 
     /// The extern object with that name.
     pub fn object(&self, name: &str) -> Option<&Object> {
-        let externs = &self.state.program.externs;
+        let externs = &self.loaded.state.program.externs;
         let at = externs.iter().position(|e| e.name == name)?;
-        self.state.objects.get(at)
+        self.loaded.state.objects.get(at)
     }
 
     /// The value sets of the parsers, in the program's order.
     pub fn value_sets(&self) -> &[ValueSet] {
-        &self.state.value_sets
+        &self.loaded.state.value_sets
     }
 
     /// Multicast groups, clone and mirror sessions.
     pub fn replication(&self) -> &Replication {
-        &self.state.replication
+        &self.loaded.state.replication
     }
 
     /// The hash function parameters set by control planes.
     pub fn hashes(&self) -> &Hashes {
-        &self.state.hashes
+        &self.loaded.state.hashes
     }
 
     /// Digests generated by packets.
     pub fn digests(&self) -> &Events<Digest> {
-        &self.state.digests
+        &self.loaded.state.digests
     }
 
     /// Messages generated by packets: by `log_msg`, and by failed assertions.
     pub fn logs(&self) -> &Events<LogMessage> {
-        &self.state.logs
+        &self.loaded.state.logs
     }
 
     /// Entries that have become idle, as detected by [`Engine::expire`].
     pub fn idle(&self) -> &Events<Idle> {
-        &self.state.idle
+        &self.loaded.state.idle
     }
 
     /// Packets that the program has sent to the CPU port.
     pub fn packets_in(&self) -> &Events<ControlPacket> {
-        &self.state.packets_in
+        &self.loaded.state.packets_in
     }
 
     /// Queues a packet from the control plane. Returns `false` if the queue is full. A worker's
     /// owner takes it from there ([`Engine::packets_out`]) and processes it as received on the CPU
     /// port.
     pub fn packet_out(&self, packet: ControlPacket) -> bool {
-        self.state.packets_out.push(|| packet)
+        self.loaded.state.packets_out.push(|| packet)
     }
 
     /// Packets from the control plane.
     pub fn packets_out(&self) -> &Events<ControlPacket> {
-        &self.state.packets_out
+        &self.loaded.state.packets_out
     }
 
     /// Sets the CPU port: packets that the program sends there are queued in
     /// [`Engine::packets_in`].
     pub fn set_cpu_port(&self, port: Option<u32>) {
         let port = port.map_or(u64::MAX, u64::from);
-        self.state.cpu_port.store(port, Relaxed);
+        self.loaded.state.cpu_port.store(port, Relaxed);
     }
 
     /// The CPU port.
     pub fn cpu_port(&self) -> Option<u32> {
-        u32::try_from(self.state.cpu_port.load(Relaxed)).ok()
+        u32::try_from(self.loaded.state.cpu_port.load(Relaxed)).ok()
     }
 
     /// The number of packets dropped for that reason.
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        let count = self.state.drops.get(reason as usize);
+        let count = self.loaded.state.drops.get(reason as usize);
         count.map_or(0, |count| count.load(Relaxed))
     }
 
@@ -359,7 +293,7 @@ impl Engine {
             let expired = table.expire(now_ns);
             removed += expired.removed;
             for entry in expired.idle {
-                self.state.idle.push(|| Idle {
+                self.loaded.state.idle.push(|| Idle {
                     table: n as u32,
                     entry,
                     at_ns: now_ns,

@@ -3,25 +3,15 @@
 
 use std::sync::Arc;
 
-use adit_p4_frontend::ir::FunctionId;
-
-use super::{Blocks, Engine, State};
+use super::{Blocks, Engine};
 use crate::p4::events::ControlPacket;
-use crate::p4::externs::{Local, Run};
-use crate::p4::machine::{End, Machine, Packet};
-use crate::p4::memory::{Pin, Pool};
-use crate::p4::native::{Begin, Ran, Waiting};
-use crate::p4::packet::{Reader, Writer};
+use crate::p4::lane::{At, Scratch, LANES};
 use crate::p4::packets::{DropReason, Input, Output, Sent};
-use crate::p4::replication::{Copies, Replica};
+use crate::p4::state::State;
 use crate::p4::trace::Event;
 
 /// Number of packets processed under one pin, which delays the reuse of memory removed from tables.
 const MAX_PINNED: usize = 64;
-
-/// Number of packets in flight at once, if their order does not matter: enough to hide memory
-/// latency, with frames that fit in a core's caches.
-pub(in crate::p4) const LANES: usize = 16;
 
 /// The frames and buffers of one core. They are allocated before packets arrive.
 pub struct Worker {
@@ -31,188 +21,16 @@ pub struct Worker {
     lanes: Vec<Scratch>,
 }
 
-/// The shared state, with the pin that permits reading it.
-#[derive(Clone, Copy)]
-pub(in crate::p4) struct At<'a> {
-    pub(in crate::p4) state: &'a State,
-    pub(in crate::p4) pin: &'a Pin<'a>,
-}
-
-impl<'a> At<'a> {
-    /// The copies of a multicast group.
-    pub(in crate::p4) fn group(self, group: u64) -> Result<&'a [Replica], DropReason> {
-        let members = self.state.replication.members(group, self.pin);
-        members.ok_or(DropReason::UnknownGroup)
-    }
-
-    /// The copies of a session; an unknown session or group is counted.
-    pub(in crate::p4) fn session(self, session: u64) -> Option<Copies<'a>> {
-        let copies = self.state.replication.copies(session, self.pin);
-        copies.map_err(|reason| self.state.count_drop(reason)).ok()
-    }
-
-    fn run<'b>(self, local: &'b mut Local, payload: &'b [u8]) -> Run<'b>
-    where
-        'a: 'b,
-    {
-        Run {
-            state: self.state,
-            pin: self.pin,
-            local,
-            payload,
-        }
-    }
-}
-
-/// Working memory of an architecture for one packet.
-pub(in crate::p4) struct Scratch {
-    pub(in crate::p4) machine: Machine,
-    pub(in crate::p4) local: Local,
-    pub(in crate::p4) writer: Writer,
-    /// Buffers for recirculated packets.
-    pub(in crate::p4) bytes: Pool<u8>,
-    /// Buffers for saved values.
-    pub(in crate::p4) values: Pool<u64>,
-    /// The function suspended for a lookup, and its read position in bits.
-    waiting: Option<(FunctionId, Waiting, usize)>,
-}
-
-impl Scratch {
-    /// Runs a block. Returns `Err` if it drops the packet.
-    pub(in crate::p4) fn run(
-        &mut self,
-        at: At<'_>,
-        function: FunctionId,
-        reader: &mut Reader<'_>,
-        payload: &[u8],
-    ) -> Result<End, DropReason> {
-        let ran = self.start(at, function, reader, payload, Begin::ToTheEnd);
-        self.ended(ran)
-    }
-
-    /// Runs a function from any entry point. If it suspends, that is recorded, and it has not
-    /// ended.
-    #[inline(always)]
-    fn start(
-        &mut self,
-        at: At<'_>,
-        function: FunctionId,
-        reader: &mut Reader<'_>,
-        payload: &[u8],
-        from: Begin,
-    ) -> End {
-        let mut packet = Packet {
-            reader: *reader,
-            writer: &mut self.writer,
-        };
-        let (machine, mut host) = (&mut self.machine, at.run(&mut self.local, payload));
-        let native = at.state.native.as_ref().ok();
-        let ran = native.and_then(|n| n.run(function, machine, &mut host, &mut packet, from));
-        let end = match ran {
-            Some(Ran::Waits(waiting)) => {
-                self.waiting = Some((function, waiting, packet.reader.position()));
-                End::Done
-            }
-            Some(Ran::Ended(end)) => end,
-            None => machine.run(&at.state.code, function, &mut host, &mut packet),
-        };
-        *reader = packet.reader;
-        end
-    }
-
-    fn ended(&mut self, end: End) -> Result<End, DropReason> {
-        match end {
-            End::TooLong => Err(DropReason::TooLong),
-            _ if std::mem::take(&mut self.local.assertion_failed) => Err(DropReason::Assertion),
-            end => Ok(end),
-        }
-    }
-
-    /// Runs a function to its end. Returns the number of bytes that it has read.
-    pub(in crate::p4) fn run_all(
-        &mut self,
-        at: At<'_>,
-        function: FunctionId,
-        data: &[u8],
-    ) -> Result<usize, DropReason> {
-        self.go(at, function, Reader::new(data), Begin::ToTheEnd)
-    }
-
-    /// The same until it ends or suspends for a lookup ([`Scratch::go_on`]). Returns the number of
-    /// bytes that it has read by then.
-    pub(in crate::p4) fn begin(
-        &mut self,
-        at: At<'_>,
-        function: FunctionId,
-        data: &[u8],
-    ) -> Result<usize, DropReason> {
-        self.go(at, function, Reader::new(data), Begin::Waiting)
-    }
-
-    /// Returns whether it is suspended.
-    pub(in crate::p4) fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
-    }
-
-    /// Runs a stage of the pending lookup.
-    pub(in crate::p4) fn approach(&mut self, at: At<'_>, stage: usize) {
-        if let Some((_, waiting, _)) = self.waiting {
-            at.run(&mut self.local, &[]).approach(waiting.table, stage);
-        }
-    }
-
-    /// Completes the pending lookup, and resumes as [`Scratch::begin`] does.
-    pub(in crate::p4) fn go_on(&mut self, at: At<'_>, data: &[u8]) -> Result<usize, DropReason> {
-        let Some((function, waiting, bit)) = self.waiting.take() else {
-            return Ok(0);
-        };
-        let mut host = at.run(&mut self.local, &[]);
-        let applied = host.end_apply(waiting.table, &mut self.machine.frame);
-        let from = Begin::Again(waiting, applied);
-        self.go(at, function, Reader::resume(data, bit), from)
-    }
-
-    fn go(
-        &mut self,
-        at: At<'_>,
-        function: FunctionId,
-        mut reader: Reader<'_>,
-        from: Begin,
-    ) -> Result<usize, DropReason> {
-        let end = self.start(at, function, &mut reader, &[], from);
-        let taken = reader.bytes() - reader.rest().len();
-        self.ended(end).map(|_| taken)
-    }
-
-    /// Runs a block that does not parse.
-    pub(in crate::p4) fn run_control(
-        &mut self,
-        at: At<'_>,
-        function: FunctionId,
-        payload: &[u8],
-    ) -> Result<(), DropReason> {
-        self.run(at, function, &mut Reader::default(), payload)
-            .map(drop)
-    }
-}
-
 impl Worker {
     pub(super) fn new(engine: Arc<Engine>, number: usize) -> Worker {
-        let program = &engine.state.program;
-        engine.state.tables.iter().for_each(|t| t.join(number));
+        let state = &engine.loaded.state;
+        state.tables.iter().for_each(|t| t.join(number));
         let lanes = if engine.blocks.may_overlap() {
             LANES
         } else {
             1
         };
-        let lanes = (0..lanes).map(|_| Scratch {
-            machine: Machine::new(program),
-            local: Local::new(program, number),
-            writer: Writer::default(),
-            bytes: Pool::default(),
-            values: Pool::default(),
-            waiting: None,
-        });
+        let lanes = (0..lanes).map(|_| Scratch::new(&state.program, number));
         Worker {
             lanes: lanes.collect(),
             number,
@@ -244,7 +62,7 @@ impl Worker {
         out: &mut dyn FnMut(usize, Output<'_>),
     ) {
         let engine = &*self.engine;
-        let state = &engine.state;
+        let state = &engine.loaded.state;
         let cpu_port = engine.cpu_port();
         for lane in &mut self.lanes {
             lane.local.now_ns = now_ns;
@@ -267,8 +85,9 @@ impl Worker {
         // Bounds the time under one pin, so that writers can reuse removed memory even if a caller
         // has very many packets.
         for (n, some) in inputs.chunks(MAX_PINNED).enumerate() {
-            let pin = &engine.state.epochs.pin(self.number);
-            let at = At { state, pin };
+            let loaded = &engine.loaded;
+            let pin = &state.epochs.pin(self.number);
+            let at = At { loaded, pin };
             for (m, few) in some.chunks(self.lanes.len()).enumerate() {
                 let first = n * MAX_PINNED + m * self.lanes.len();
                 let mut emit = |n: usize, output: Output<'_>| emit(first + n, output);
@@ -292,7 +111,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.engine.state.epochs.leave(self.number);
+        self.engine.loaded.state.epochs.leave(self.number);
     }
 }
 

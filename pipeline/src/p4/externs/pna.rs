@@ -3,16 +3,20 @@
 
 use adit_p4_frontend::ir::{Argument, Constant, Layout};
 
-use super::logs::{Assertion, Log};
-use super::op::{Colors, Op};
-use super::{Call, Unsupported};
+use super::call::{
+    Call, ChecksumCall, Colors, CounterCall, DirectionCall, EntryCall, ForwardCall, HashCall,
+    MessageCall, MeterCall, RandomCall, ReceiveCall, RegisterCall, SumCall,
+};
+use super::messages::{Assertion, Log};
+use super::unresolved::Unresolved;
 use crate::p4::hash::Algorithm;
+use crate::p4::unsupported::Unsupported;
 
-/// `PNA_MeterColor_t`: the indices of its members, in the order of [`Color`](super::Color).
+/// `PNA_MeterColor_t`: the indices of its members, in the order of [`Color`](crate::p4::objects::Color).
 const COLORS: Colors = [1, 2, 0];
 
 /// Resolves a call.
-pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
+pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
     let (operand, value) = (|n| call.operand(n), |n| call.value(n));
     let object = call.object();
     let chosen = || match call.constructed(0) {
@@ -26,7 +30,7 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
     };
     let given = |n: usize| matches!(call.call.arguments.get(n), Some(Some(_)));
     let add_entry = |condition, first: usize| {
-        Ok(Op::AddEntry {
+        Ok(Call::Entry(EntryCall::Add {
             condition,
             action: match call.call.arguments.get(first) {
                 Some(Some(Argument::Text(name))) => name.clone(),
@@ -40,171 +44,173 @@ pub(super) fn ready(call: &Call<'_>) -> Result<Op, Unsupported> {
                 Some((_, Layout::Bool)) => [0, 1],
                 _ => [1, 0],
             },
-        })
+        }))
     };
     Ok(match (call.name.as_str(), call.count()) {
-        ("drop_packet", 0) => Op::ForwardDrop,
-        ("send_to_port", 1) => Op::Forward(operand(0)?),
-        ("multicast", 1) => Op::ForwardGroup(operand(0)?),
-        ("recirculate", 0) => Op::ForwardAgain,
-        ("set_queue", 1) => Op::SetQueue(operand(0)?),
-        ("set_flow_id", 1) => Op::SetFlowId(operand(0)?),
-        ("set_hash", 1) => Op::SetHash(operand(0)?),
-        ("mirror_packet", 2) => Op::Mirror {
+        ("drop_packet", 0) => Call::Forward(ForwardCall::Drop),
+        ("send_to_port", 1) => Call::Forward(ForwardCall::Port(operand(0)?)),
+        ("multicast", 1) => Call::Forward(ForwardCall::Group(operand(0)?)),
+        ("recirculate", 0) => Call::Forward(ForwardCall::Recirculate),
+        ("set_queue", 1) => Call::Receive(ReceiveCall::Queue(operand(0)?)),
+        ("set_flow_id", 1) => Call::Receive(ReceiveCall::FlowId(operand(0)?)),
+        ("set_hash", 1) => Call::Receive(ReceiveCall::Hash(operand(0)?)),
+        ("mirror_packet", 2) => Call::Forward(ForwardCall::Mirror {
             slot: operand(0)?,
             session: operand(1)?,
-        },
+        }),
         ("add_entry", 3) => add_entry(None, 0)?,
         ("add_entry_if", 4) => add_entry(Some(operand(0)?), 1)?,
-        ("allocate_flow_id", 0) => Op::FlowId(call.result()?),
-        ("set_entry_expire_time", 1) => Op::SetExpireTime {
+        ("allocate_flow_id", 0) => Call::Entry(EntryCall::AllocateFlowId(call.result()?)),
+        ("set_entry_expire_time", 1) => Call::Entry(EntryCall::SetExpireTime {
             condition: None,
             profile: operand(0)?,
-        },
-        ("set_entry_expire_time_if", 2) => Op::SetExpireTime {
+        }),
+        ("set_entry_expire_time_if", 2) => Call::Entry(EntryCall::SetExpireTime {
             condition: Some(operand(0)?),
             profile: operand(1)?,
-        },
-        ("restart_expire_timer", 0) => Op::RestartTimer,
-        ("update_expire_info", 3) => Op::UpdateExpire {
+        }),
+        ("restart_expire_timer", 0) => Call::Entry(EntryCall::RestartTimer),
+        ("update_expire_info", 3) => Call::Entry(EntryCall::UpdateExpireInfo {
             restart: operand(0)?,
             set: operand(1)?,
             profile: operand(2)?,
-        },
-        ("is_net_port" | "is_host_port", 1) => Op::IsPort {
+        }),
+        ("is_net_port" | "is_host_port", 1) => Call::Direction(DirectionCall::IsPort {
             port: operand(0)?,
             is_host: call.name == "is_host_port",
             result: call.result()?,
-        },
+        }),
         ("SelectByDirection", 3) => {
             // The value 0 is NET_TO_HOST in the older form; in 0.7 it is `false`, not a network
             // port.
             let is_truth_value = matches!(value(0)?, (_, Layout::Bool));
             let (zero, other) = if is_truth_value { (2, 1) } else { (1, 2) };
-            Op::Select {
+            Call::Direction(DirectionCall::Select {
                 direction: operand(0)?,
                 first: operand(zero)?,
                 second: operand(other)?,
                 result: call.result()?,
-            }
+            })
         }
-        ("Hash.get_hash", 1) => Op::HashOf {
+        ("Hash.get_hash", 1) => Call::Hash(HashCall::Fixed {
             algorithm: chosen()?,
             data: operand(0)?,
             range: None,
             result: call.result()?,
-        },
-        ("Crc64.get_hash", 1) => Op::HashOf {
+        }),
+        ("Crc64.get_hash", 1) => Call::Hash(HashCall::Fixed {
             algorithm: Algorithm::Crc64,
             data: operand(0)?,
             range: None,
             result: call.result()?,
-        },
-        ("Hash.get_hash", 3) => Op::HashOf {
+        }),
+        ("Hash.get_hash", 3) => Call::Hash(HashCall::Fixed {
             algorithm: chosen()?,
             data: operand(1)?,
             range: Some((operand(0)?, operand(2)?)),
             result: call.result()?,
-        },
-        ("Checksum.clear", 0) => Op::ChecksumClear { object },
-        ("Checksum.update", 1) => Op::ChecksumUpdate {
+        }),
+        ("Checksum.clear", 0) => Call::Checksum(ChecksumCall::Clear { object }),
+        ("Checksum.update", 1) => Call::Checksum(ChecksumCall::Update {
             object,
             data: operand(0)?,
-        },
-        ("Checksum.get", 0) => Op::ChecksumGet {
+        }),
+        ("Checksum.get", 0) => Call::Checksum(ChecksumCall::Get {
             object,
             algorithm: chosen()?,
             result: call.result()?,
-        },
-        ("InternetChecksum.clear", 0) => Op::SumClear { object },
-        ("InternetChecksum.add", 1) => Op::SumAdd {
+        }),
+        ("InternetChecksum.clear", 0) => Call::Sum(SumCall::Clear { object }),
+        ("InternetChecksum.add", 1) => Call::Sum(SumCall::Add {
             object,
             data: operand(0)?,
             subtract: false,
-        },
-        ("InternetChecksum.subtract", 1) => Op::SumAdd {
+        }),
+        ("InternetChecksum.subtract", 1) => Call::Sum(SumCall::Add {
             object,
             data: operand(0)?,
             subtract: true,
-        },
-        ("InternetChecksum.get", 0) => Op::SumGet {
+        }),
+        ("InternetChecksum.get", 0) => Call::Sum(SumCall::Get {
             object,
             result: call.result()?,
             inverted: true,
-        },
-        ("InternetChecksum.get_state", 0) => Op::SumGet {
+        }),
+        ("InternetChecksum.get_state", 0) => Call::Sum(SumCall::Get {
             object,
             result: call.result()?,
             inverted: false,
-        },
-        ("InternetChecksum.set_state", 1) => Op::SumSet {
+        }),
+        ("InternetChecksum.set_state", 1) => Call::Sum(SumCall::Set {
             object,
             value: operand(0)?,
-        },
-        ("Counter.count", 1) => Op::Count {
+        }),
+        ("Counter.count", 1) => Call::Counter(CounterCall::Count {
             object,
             index: operand(0)?,
             bytes: None,
-        },
-        ("Counter.count", 2) => Op::Count {
+        }),
+        ("Counter.count", 2) => Call::Counter(CounterCall::Count {
             object,
             index: operand(0)?,
             bytes: Some(operand(1)?),
-        },
-        ("DirectCounter.count", 0 | 1) => Op::CountDirect {
+        }),
+        ("DirectCounter.count", 0 | 1) => Call::Counter(CounterCall::CountDirect {
             object,
             bytes: given(0).then(|| operand(0)).transpose()?,
-        },
-        ("Meter.execute", 1 | 2) => Op::Meter {
+        }),
+        ("Meter.execute", 1 | 2) => Call::Meter(MeterCall::Mark {
             object,
             index: operand(0)?,
             color: given(1).then(|| operand(1)).transpose()?,
             bytes: None,
             result: call.result()?,
             colors: COLORS,
-        },
-        ("Meter.dpdk_execute", count @ 2..=3) => Op::Meter {
+        }),
+        ("Meter.dpdk_execute", count @ 2..=3) => Call::Meter(MeterCall::Mark {
             object,
             index: operand(0)?,
             color: (count == 3).then(|| operand(1)).transpose()?,
             bytes: Some(operand(count - 1)?),
             result: call.result()?,
             colors: COLORS,
-        },
+        }),
         ("DirectMeter.execute" | "DirectMeter.dpdk_execute", _) => {
             // The form with a color has it first; a length is a number.
             let colored = matches!(value(0), Ok((_, Layout::Enum(_))));
             let length = usize::from(colored);
-            Op::DirectMeter {
+            Call::Meter(MeterCall::MarkDirect {
                 object,
                 color: colored.then(|| operand(0)).transpose()?,
                 bytes: given(length).then(|| operand(length)).transpose()?,
                 result: call.result()?,
                 colors: COLORS,
-            }
+            })
         }
-        ("Register.read", 1) => Op::RegisterRead {
+        ("Register.read", 1) => Call::Register(RegisterCall::Read {
             object,
             result: call.result()?,
             index: operand(0)?,
-        },
-        ("Register.write", 2) => Op::RegisterWrite {
+        }),
+        ("Register.write", 2) => Call::Register(RegisterCall::Write {
             object,
             index: operand(0)?,
             value: operand(1)?,
-        },
-        ("Random.read", 0) => Op::RandomBetween {
+        }),
+        ("Random.read", 0) => Call::Random(RandomCall::BetweenConstants {
             low: number(0)?,
             high: number(1)?,
             result: call.result()?,
-        },
-        ("Digest.pack", 1) => Op::Digest {
+        }),
+        ("Digest.pack", 1) => Call::Message(MessageCall::Digest {
             object: call.call.object,
             receiver: None,
             data: operand(0)?,
-        },
-        ("assert" | "assume", 1) => Op::Assert(Assertion::new(call, operand(0)?)),
-        ("log_msg", _) => Op::Log(Log::new(call)?),
+        }),
+        ("assert" | "assume", 1) => {
+            Call::Message(MessageCall::Assert(Assertion::new(call, operand(0)?)))
+        }
+        ("log_msg", _) => Call::Message(MessageCall::Log(Log::new(call)?)),
         _ => return Err(call.unsupported()),
     })
 }

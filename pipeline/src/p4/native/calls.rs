@@ -14,17 +14,6 @@ use super::inline::Node;
 use crate::p4::effects::Effects;
 use crate::p4::machine::MAX_STEPS;
 
-/// References to the helpers in a function.
-pub(super) struct Helpers {
-    pub(super) apply: FuncRef,
-    pub(super) external: FuncRef,
-    pub(super) count_direct: FuncRef,
-    pub(super) other: FuncRef,
-    pub(super) emit: FuncRef,
-    pub(super) copy: FuncRef,
-    pub(super) clear: FuncRef,
-}
-
 impl Translator<'_, '_> {
     fn call(&mut self, helper: FuncRef, arguments: &[u32]) -> Option<Value> {
         let mut values = vec![self.context];

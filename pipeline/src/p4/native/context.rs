@@ -3,7 +3,7 @@
 
 use adit_p4_frontend::ir::Inst;
 
-use crate::p4::externs::{Forward, Requests, Run};
+use crate::p4::environment::{Environment, Forward, Requests};
 use crate::p4::machine::{Applied, End, Machine};
 use crate::p4::packet::Writer;
 
@@ -90,7 +90,7 @@ pub(super) mod at {
 /// The part of the context that only Rust uses.
 pub(super) struct Bridge<'a, 'h> {
     pub(super) machine: &'a mut Machine,
-    pub(super) host: &'a mut Run<'h>,
+    pub(super) host: &'a mut Environment<'h>,
     pub(super) writer: &'a mut Writer,
     pub(super) data: &'a [u8],
     /// Set if lookups in large tables suspend the code.

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use adit_p4_frontend::ir::{Cmp, Inst, Op, Program, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I64, I64X2};
-use cranelift_codegen::ir::{AliasRegion, Block, InstBuilder, MemFlags, Value};
+use cranelift_codegen::ir::{AliasRegion, Block, FuncRef, InstBuilder, MemFlags, Value};
 use cranelift_frontend::{FunctionBuilder, Switch};
 
-use super::calls::Helpers;
 use super::context::at;
 use super::graph::{Graph, Slots};
 use super::inline::{Inlined, Node};
@@ -17,6 +16,17 @@ use crate::p4::bits::mask;
 use crate::p4::effects::{Effects, Run};
 use crate::p4::externs;
 use crate::p4::fields::Flat;
+
+/// References to the helpers in a function.
+pub(super) struct Helpers {
+    pub(super) apply: FuncRef,
+    pub(super) external: FuncRef,
+    pub(super) count_direct: FuncRef,
+    pub(super) other: FuncRef,
+    pub(super) emit: FuncRef,
+    pub(super) copy: FuncRef,
+    pub(super) clear: FuncRef,
+}
 
 /// Maximum length of a run of limbs that is translated limb by limb.
 const MAX_LIMBS: u32 = 32;
@@ -37,7 +47,7 @@ pub(super) struct Known {
 pub(super) struct Source<'p> {
     pub(super) program: &'p Program,
     /// The program's calls, if some have machine code.
-    pub(super) calls: Vec<externs::Op>,
+    pub(super) calls: Vec<externs::Call>,
     pub(super) layouts: &'p [Flat],
     /// Slots that are never written.
     pub(super) constants: Slots,

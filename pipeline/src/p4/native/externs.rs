@@ -10,29 +10,37 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use super::context::{asked, at};
 use super::emit::{in_context, Translator};
 use crate::p4::bits::mask;
-use crate::p4::externs::{Op, Operand};
+use crate::p4::externs::{
+    Call, CounterCall, DirectionCall, ForwardCall, Operand, ReceiveCall, SumCall,
+};
 use crate::p4::packets::FIRST_HOST_PORT;
 
 impl Translator<'_, '_> {
     /// Translates a call. Returns `false` if it has no machine code.
     pub(super) fn external(&mut self, call: u32) -> bool {
         let of = self.of;
-        let Some(op) = of.calls.get(call as usize) else {
+        let Some(call) = of.calls.get(call as usize) else {
             return false;
         };
-        match op {
-            Op::Forward(port) => self.forward(asked::PORT, Some(port.slot())),
-            Op::ForwardGroup(group) => self.forward(asked::GROUP, Some(group.slot())),
-            Op::ForwardDrop => self.forward(asked::DROP, None),
-            Op::ForwardAgain => self.forward(asked::AGAIN, None),
-            Op::SetQueue(queue) => self.ask(asked::QUEUE, at::QUEUE, queue.slot()),
-            Op::SetFlowId(id) => self.ask(asked::FLOW_ID, at::FLOW_ID, id.slot()),
-            Op::SetHash(hash) => self.ask(asked::HASH, at::HASH, hash.slot()),
-            Op::IsPort {
+        match call {
+            Call::Forward(ForwardCall::Port(port)) => self.forward(asked::PORT, Some(port.slot())),
+            Call::Forward(ForwardCall::Group(group)) => {
+                self.forward(asked::GROUP, Some(group.slot()))
+            }
+            Call::Forward(ForwardCall::Drop) => self.forward(asked::DROP, None),
+            Call::Forward(ForwardCall::Recirculate) => self.forward(asked::AGAIN, None),
+            Call::Receive(ReceiveCall::Queue(queue)) => {
+                self.ask(asked::QUEUE, at::QUEUE, queue.slot())
+            }
+            Call::Receive(ReceiveCall::FlowId(id)) => {
+                self.ask(asked::FLOW_ID, at::FLOW_ID, id.slot())
+            }
+            Call::Receive(ReceiveCall::Hash(hash)) => self.ask(asked::HASH, at::HASH, hash.slot()),
+            Call::Direction(DirectionCall::IsPort {
                 port,
                 is_host,
                 result,
-            } => {
+            }) => {
                 let port = self.read(port.slot());
                 let how = match is_host {
                     true => IntCC::UnsignedGreaterThanOrEqual,
@@ -42,20 +50,20 @@ impl Translator<'_, '_> {
                 let is = self.b.ins().uextend(I64, is);
                 self.set_result(result, is);
             }
-            Op::SumClear { object } => {
+            Call::Sum(SumCall::Clear { object }) => {
                 let zero = self.number(0);
                 self.set_sum(*object, zero);
             }
-            Op::SumSet { object, value } => {
+            Call::Sum(SumCall::Set { object, value }) => {
                 let value = self.read(value.slot());
                 let value = self.b.ins().band_imm(value, 0xffff);
                 self.set_sum(*object, value);
             }
-            Op::SumAdd {
+            Call::Sum(SumCall::Add {
                 object,
                 data,
                 subtract,
-            } => {
+            }) => {
                 let Some(parts) = data.parts_of_one_word() else {
                     return false;
                 };
@@ -70,11 +78,11 @@ impl Translator<'_, '_> {
                 let new = self.fold(new);
                 self.set_sum(*object, new);
             }
-            Op::SumGet {
+            Call::Sum(SumCall::Get {
                 object,
                 result,
                 inverted,
-            } => {
+            }) => {
                 let value = self.sum(*object);
                 let value = match inverted {
                     true => self.b.ins().bxor_imm(value, 0xffff),
@@ -82,10 +90,10 @@ impl Translator<'_, '_> {
                 };
                 self.set_result(result, value);
             }
-            Op::CountDirect {
+            Call::Counter(CounterCall::CountDirect {
                 object,
                 bytes: None,
-            } => self.call_count_direct(*object as u32),
+            }) => self.call_count_direct(*object as u32),
             _ => return false,
         }
         true

@@ -3,7 +3,7 @@
 //! unwind tables. None of them panics depending on a packet or a table.
 
 use super::context::{applied_word, Bridge, Context, REJECTED, WAIT};
-use crate::p4::externs::Run;
+use crate::p4::environment::Environment;
 use crate::p4::machine::{Host, Packet};
 use crate::p4::packet::Reader;
 
@@ -57,7 +57,7 @@ pub(super) extern "C" fn other(context: &mut Shared<'_>, at: u32) -> u64 {
     let inst = &bridge.others[at as usize];
     let done = bridge
         .machine
-        .instruction::<Run<'_>>(inst, bridge.host, &mut packet);
+        .instruction::<Environment<'_>>(inst, bridge.host, &mut packet);
     let next_bit = packet.reader.position() as u64;
     context.next_bit = next_bit;
     match done {

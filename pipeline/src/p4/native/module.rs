@@ -9,15 +9,15 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{default_libcall_names, FuncId, Linkage, Module};
 
-use super::calls::Helpers;
 use super::context::{applied_word, end, Bridge, Context, GOING_ON};
-use super::emit::{Source, Translator};
+use super::emit::{Helpers, Source, Translator};
 use super::graph::{Graph, Slots};
 use super::helpers;
 use super::inline::{Inlined, Node};
 use super::{Begin, Borders, Ran, Untranslated, Waiting};
 use crate::p4::effects::Effects;
-use crate::p4::externs::{self, Architecture, Run};
+use crate::p4::environment::Environment;
+use crate::p4::externs::{self, Architecture};
 use crate::p4::fields::Flat;
 use crate::p4::machine::{Machine, Packet};
 use crate::p4::packet::Reader;
@@ -148,7 +148,7 @@ impl Native {
             program,
             calls: match program.package.as_str() {
                 // Unsupported externs of a program are reported when it is loaded.
-                "PNA_NIC" => externs::calls(program, Architecture::Pna).unwrap_or_default(),
+                "PNA_NIC" => externs::resolve(program, Architecture::Pna).unwrap_or_default(),
                 _ => Vec::new(),
             },
             layouts: &layouts,
@@ -207,7 +207,7 @@ impl Native {
         &self,
         function: FunctionId,
         machine: &mut Machine,
-        host: &mut Run<'_>,
+        host: &mut Environment<'_>,
         packet: &mut Packet<'_, '_>,
         from: Begin,
     ) -> Option<Ran> {

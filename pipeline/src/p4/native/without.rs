@@ -4,7 +4,7 @@
 use adit_p4_frontend::ir::{FunctionId, Program};
 
 use super::{Begin, Borders, Ran, Untranslated};
-use crate::p4::externs::Run;
+use crate::p4::environment::Environment;
 use crate::p4::machine::{Machine, Packet};
 
 /// An uninhabited type.
@@ -19,7 +19,7 @@ impl Native {
         &self,
         _: FunctionId,
         _: &mut Machine,
-        _: &mut Run<'_>,
+        _: &mut Environment<'_>,
         _: &mut Packet<'_, '_>,
         _: Begin,
     ) -> Option<Ran> {

@@ -9,7 +9,7 @@ use adit_p4_frontend::ir::{
 
 use crate::p4::bits;
 use crate::p4::effects::Run;
-use crate::p4::engine::MainError;
+use crate::p4::load_error::MainError;
 
 /// Name of the linked function; a program's functions cannot have it.
 const NAME: &str = "all blocks";

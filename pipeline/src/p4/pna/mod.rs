@@ -13,8 +13,9 @@ mod share;
 
 use adit_p4_frontend::ir::Program;
 
-use super::engine::{At, MainError, Scratch, LANES};
-use super::externs::Forward;
+use super::environment::Forward;
+use super::lane::{At, Scratch, LANES};
+use super::load_error::MainError;
 use super::packets::{Direction, DropReason, Input, Output, Sent, SentKind};
 use super::replication::Replica;
 use super::round::Round;

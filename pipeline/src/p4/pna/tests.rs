@@ -8,7 +8,7 @@ use adit_p4_frontend::{compile, Options};
 
 use super::*;
 use crate::offload::OnWire;
-use crate::p4::externs::{Count, MeterConfig, Object};
+use crate::p4::objects::{Count, MeterConfig, Object};
 use crate::p4::{Engine, Worker};
 
 /// Builds a program that parses two bytes; its parser has the states `states`, and `parsers` are

@@ -3,7 +3,7 @@
 //! that a worker can process other packets meanwhile. The lookup itself comes last; usually its
 //! result is known by then.
 
-use super::find::Visit;
+use super::visit::Visit;
 use super::{Search, Table};
 
 /// Number of stages before a lookup.

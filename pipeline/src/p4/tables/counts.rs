@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::OnceLock;
 
-use crate::p4::externs::Count;
 use crate::p4::memory::{prefetch, Words, MAX_WORKERS};
+use crate::p4::objects::Count;
 
 /// Packets and bytes by index.
 pub(in crate::p4) struct Counts {

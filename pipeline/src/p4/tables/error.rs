@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Errors of entries and table operations.
 
-use crate::p4::externs::{ObjectError, ProfileError};
+use crate::p4::objects::{ObjectError, ProfileError};
 
 /// An error of an entry or a table operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,36 +6,12 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use super::ahead::Ahead;
 use super::key::{hash, mix, mixed};
 use super::record::Head;
+use super::visit::{Found, Reached, Visit};
 use super::{EntryId, Search, Table};
-use crate::p4::externs::Count;
 use crate::p4::memory::Pin;
 
 /// Number of tuples whose filters are tested in one batch.
 const TUPLES: usize = 16;
-
-/// The context of a packet's table lookup.
-#[derive(Clone, Copy)]
-pub(in crate::p4) struct Visit<'a> {
-    pub(in crate::p4) pin: &'a Pin<'a>,
-    pub(in crate::p4) worker: usize,
-    /// Packets and bytes that are added to counters.
-    pub(in crate::p4) weight: Count,
-    pub(in crate::p4) now_ns: u64,
-}
-
-/// The result of a lookup.
-pub(in crate::p4) struct Found {
-    pub(in crate::p4) entry: Option<EntryId>,
-    pub(in crate::p4) action: Reached,
-}
-
-/// The action that a lookup selected: the table's own, or an indirect one of its profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::p4) enum Reached {
-    Direct(u32),
-    Member(u32),
-    Group(u32),
-}
 
 impl Table {
     /// Packs the key from a frame.

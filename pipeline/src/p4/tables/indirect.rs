@@ -7,9 +7,9 @@ use std::sync::Arc;
 use adit_p4_frontend::ir::{self, Chosen};
 
 use super::{Action, EntryId, Table, TableError};
-use crate::p4::externs::{Color, Count, MeterConfig, Object, Profile, SetAction};
 use crate::p4::hash::Algorithm;
 use crate::p4::memory::Pin;
+use crate::p4::objects::{Color, Count, MeterConfig, Object, Profile, SetAction};
 
 /// The action profile or selector of a table.
 pub(super) struct Indirect {

@@ -4,8 +4,22 @@
 
 use adit_p4_frontend::ir::{limbs_of, Key};
 
-use super::MatchKind;
 use crate::p4::bits;
+
+/// The match kind of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatchKind {
+    /// An exact value.
+    Exact,
+    /// The longest prefix.
+    Lpm,
+    /// Value and mask.
+    Ternary,
+    /// An inclusive range of values.
+    Range,
+    /// A value, or any.
+    Optional,
+}
 
 /// A copy of bits from a limb of the frame: `limb << up >> down` is their part of a word.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use crate::p4::externs::MeterCell;
+use crate::p4::objects::MeterCell;
 
 /// Number of cells allocated together.
 const RUN: usize = 1024;

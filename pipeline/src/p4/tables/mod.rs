@@ -17,6 +17,7 @@ mod opaque;
 mod record;
 mod shape;
 mod tuples;
+mod visit;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -28,23 +29,23 @@ use parking_lot::Mutex;
 
 pub use aging::{Expired, Learn, PROFILES_S};
 pub use error::TableError;
+pub use key::MatchKind;
 pub use opaque::{MAX_OPAQUE, MAX_OPAQUE_TOTAL};
-pub use shape::MatchKind;
 
 use self::shape::Shape;
-use super::externs::{Count, MeterConfig, SetAction};
 use super::memory::{Epochs, Snapshot};
+use super::objects::{Count, MeterConfig, SetAction};
 use aging::Timers;
 pub(super) use ahead::{Ahead, STAGES};
 use change::State;
 pub(super) use counts::Counts;
 use dir::Dir;
-pub(super) use find::{Found, Reached, Visit};
 use index::Index;
 use indirect::Indirect;
 use meters::Meters;
 use record::{Layout, Records};
 use tuples::Tuples;
+pub(super) use visit::{Found, Reached, Visit};
 
 /// Identifies an entry while it is in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

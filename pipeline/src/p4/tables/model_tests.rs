@@ -7,7 +7,7 @@ use adit_p4_frontend::ir::{ActionParameter, Key, TableAction};
 use proptest::prelude::*;
 
 use super::*;
-use crate::p4::externs::Count;
+use crate::p4::objects::Count;
 
 const MISS: u64 = 9999;
 

@@ -3,24 +3,9 @@
 
 use adit_p4_frontend::ir::{self, limbs_of, Chosen, Match};
 
-use super::key::Plan;
+use super::key::{MatchKind, Plan};
 use super::TableError;
 use crate::p4::bits;
-
-/// The match kind of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MatchKind {
-    /// An exact value.
-    Exact,
-    /// The longest prefix.
-    Lpm,
-    /// Value and mask.
-    Ternary,
-    /// An inclusive range of values.
-    Range,
-    /// A value, or any.
-    Optional,
-}
 
 /// The match of an entry: all keys, packed.
 #[derive(Clone, Debug, Default, PartialEq)]

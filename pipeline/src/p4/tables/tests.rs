@@ -4,7 +4,7 @@ use adit_p4_frontend::ir::{Key, TableAction};
 use proptest::prelude::*;
 
 use super::*;
-use crate::p4::externs::Count;
+use crate::p4::objects::Count;
 
 fn table(kinds: &[&str]) -> Table {
     let keys = kinds.iter().enumerate().map(|(n, kind)| Key {

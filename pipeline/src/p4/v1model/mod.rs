@@ -15,7 +15,8 @@ mod standard;
 
 use adit_p4_frontend::ir::Program;
 
-use super::engine::{At, MainError, Scratch};
+use super::lane::{At, Scratch};
+use super::load_error::MainError;
 use super::metadata::FieldLists;
 use super::packets::{Input, Output};
 use super::replication::MAX_COPIES;

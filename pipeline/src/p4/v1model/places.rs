@@ -5,7 +5,7 @@ use adit_p4_frontend::ir::{Block, FunctionId, Layout};
 
 use super::standard::Standard;
 use super::{Blocks, Packet};
-use crate::p4::engine::MainError;
+use crate::p4::load_error::MainError;
 use crate::p4::metadata::Field;
 
 /// The slots of a block's common parameters.

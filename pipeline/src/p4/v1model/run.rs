@@ -3,10 +3,10 @@
 
 use super::places::Places;
 use super::{instance, Entering, Packet, Passing, MAX_DEPTH, MAX_PASSES};
-use crate::p4::externs::{Requests, DROP_PORT};
+use crate::p4::environment::Requests;
 use crate::p4::machine::End;
 use crate::p4::packet::Reader;
-use crate::p4::packets::{DropReason, Output, Sent, SentKind};
+use crate::p4::packets::{DropReason, Output, Sent, SentKind, DROP_PORT};
 use crate::p4::replication::{Copies, Replica};
 use crate::p4::round::Round;
 

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 
+use super::buckets::BUCKETS;
 use super::*;
-use crate::p4::externs::buckets::BUCKETS;
 
 /// A profile, and a worker that reads it.
 struct Tested {

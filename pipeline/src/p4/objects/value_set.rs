@@ -6,7 +6,7 @@ use std::sync::Arc;
 use adit_p4_frontend::ir::{self, limbs_of, Match};
 use arc_swap::ArcSwap;
 
-use crate::p4::tables::TableError;
+use super::ValueSetError;
 
 /// A value set with its members.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct ValueSet {
 }
 
 impl ValueSet {
-    pub(super) fn new(spec: ir::ValueSet) -> ValueSet {
+    pub(in crate::p4) fn new(spec: ir::ValueSet) -> ValueSet {
         ValueSet {
             spec,
             members: ArcSwap::default(),
@@ -40,29 +40,33 @@ impl ValueSet {
     }
 
     /// Replaces all members: one match for each field.
-    pub fn set(&self, members: Vec<Vec<Match>>) -> Result<(), TableError> {
+    ///
+    /// # Errors
+    /// When they are more than the set's size, or one has another number of fields; then nothing is
+    /// changed.
+    pub fn set(&self, members: Vec<Vec<Match>>) -> Result<(), ValueSetError> {
         let name = || self.spec.name.clone();
         if members.len() as u64 > self.spec.size {
-            return Err(TableError::Full {
-                table: name(),
-                size: self.spec.size as usize,
+            return Err(ValueSetError::Full {
+                set: name(),
+                size: self.spec.size,
+                given: members.len(),
             });
         }
-        for member in &members {
-            if member.len() != self.spec.keys.len() {
-                return Err(TableError::Keys {
-                    table: name(),
-                    expected: self.spec.keys.len(),
-                    given: member.len(),
-                });
-            }
+        let expected = self.spec.keys.len();
+        if let Some(member) = members.iter().find(|member| member.len() != expected) {
+            return Err(ValueSetError::Fields {
+                set: name(),
+                expected,
+                given: member.len(),
+            });
         }
         self.members.store(Arc::new(members));
         Ok(())
     }
 
     /// Returns whether the values in the set's slots match a member.
-    pub(super) fn has(&self, frame: &[u64]) -> bool {
+    pub(in crate::p4) fn has(&self, frame: &[u64]) -> bool {
         self.members.load().iter().any(|member| {
             member
                 .iter()

@@ -6,6 +6,7 @@
 //! stays with its member as long as that member's bucket does. Packets read without blocking; each
 //! sees a group either before or after a change.
 
+mod buckets;
 mod error;
 mod sets;
 
@@ -15,8 +16,8 @@ use std::sync::Arc;
 use adit_p4_frontend::ir::{limbs_of, ActionParameter, Chosen, TableAction};
 use parking_lot::Mutex;
 
-use super::buckets::{assign, NOBODY};
 use crate::p4::memory::{Epochs, Parts, Pin};
+use buckets::{assign, NOBODY};
 pub use error::ProfileError;
 pub use sets::SetAction;
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use adit_p4_frontend::ir::{Argument, Layout};
 
-use super::op::Operand;
-use super::{Call, Unsupported};
+use super::operand::Operand;
+use super::unresolved::Unresolved;
 use crate::p4::bits;
 use crate::p4::events::{LogMessage, MAX_MESSAGE};
+use crate::p4::unsupported::Unsupported;
 
 /// The end of a text that was truncated.
 const ELLIPSIS: char = '…';
@@ -80,7 +81,7 @@ pub(in crate::p4) struct Assertion {
 }
 
 impl Log {
-    pub(super) fn new(call: &Call<'_>) -> Result<Log, Unsupported> {
+    pub(super) fn new(call: &Unresolved<'_>) -> Result<Log, Unsupported> {
         let arguments = &call.call.arguments;
         let Some(Some(Argument::Text(text))) = arguments.first() else {
             return Err(call.unsupported());
@@ -108,7 +109,7 @@ impl Log {
 
     /// Formats the message: each `{}` is a value, in order. Values without a `{}` are omitted. A
     /// message longer than [`MAX_MESSAGE`] bytes is truncated, and ends with an ellipsis.
-    pub(super) fn message(&self, frame: &[u64]) -> LogMessage {
+    pub(in crate::p4) fn message(&self, frame: &[u64]) -> LogMessage {
         let mut text = Bounded::default();
         // An error means that it is truncated.
         let _ = self.format(frame, &mut text);
@@ -192,7 +193,7 @@ impl Shown {
 }
 
 impl Assertion {
-    pub(super) fn new(call: &Call<'_>, check: Operand) -> Assertion {
+    pub(super) fn new(call: &Unresolved<'_>, check: Operand) -> Assertion {
         Assertion {
             place: bounded(&call.call.place),
             name: call.name.clone(),
@@ -200,11 +201,11 @@ impl Assertion {
         }
     }
 
-    pub(super) fn holds(&self, frame: &[u64]) -> bool {
+    pub(in crate::p4) fn holds(&self, frame: &[u64]) -> bool {
         self.check.get(frame) != 0
     }
 
-    pub(super) fn message(&self) -> LogMessage {
+    pub(in crate::p4) fn message(&self) -> LogMessage {
         LogMessage {
             place: self.place.clone(),
             text: format!("`{}` does not hold", self.name),

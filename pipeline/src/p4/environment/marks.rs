@@ -3,10 +3,10 @@
 
 use adit_p4_frontend::ir::limbs_of;
 
-use super::Run;
+use super::Environment;
 use crate::p4::trace::{limbs, Applied, Event, Mark};
 
-impl Run<'_> {
+impl Environment<'_> {
     pub(super) fn mark(&mut self, mark: usize, frame: &[u64]) {
         let Some(mark) = self.state.marks.get(mark) else {
             return;

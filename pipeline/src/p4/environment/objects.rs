@@ -1,15 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Execution of calls of meters and direct counters.
+//! Execution of calls of counters, meters and registers.
 
-use super::meter::Color;
-use super::objects::Object;
-use super::op::{Colors, Op, Operand};
-use super::Run;
+use super::Environment;
+use crate::p4::externs::{Colors, CounterCall, MeterCall, Operand, RegisterCall};
+use crate::p4::objects::{Color, Object};
 
-impl Run<'_> {
-    pub(super) fn run_meters(&mut self, op: &Op, frame: &mut [u64]) {
-        match op {
-            Op::Meter {
+impl Environment<'_> {
+    /// Executes a call of a counter.
+    pub(super) fn count(&mut self, call: &CounterCall, frame: &mut [u64]) {
+        match call {
+            CounterCall::Count {
+                object,
+                index,
+                bytes,
+            } => {
+                let bytes = bytes.as_ref().map(|b| b.get(frame));
+                if let Some(Object::Counter(counter)) = self.state.objects.get(*object) {
+                    counter.add(index.get(frame), self.local.weight(bytes));
+                }
+            }
+            CounterCall::CountDirect { object, bytes } => {
+                let bytes = bytes.as_ref().map(|b| b.get(frame));
+                self.count_direct(*object, bytes);
+            }
+        }
+    }
+
+    /// Executes a call of a meter.
+    pub(super) fn meter(&mut self, call: &MeterCall, frame: &mut [u64]) {
+        match call {
+            MeterCall::Mark {
                 object,
                 index,
                 color,
@@ -29,7 +49,7 @@ impl Run<'_> {
                 };
                 result.set(frame, colors[marked as usize]);
             }
-            Op::DirectMeter {
+            MeterCall::MarkDirect {
                 object,
                 color,
                 bytes,
@@ -53,17 +73,36 @@ impl Run<'_> {
                 };
                 result.set(frame, colors[marked as usize]);
             }
-            Op::CountDirect { object, bytes } => {
-                let bytes = bytes.as_ref().map(|b| b.get(frame));
-                self.count_direct(*object, bytes);
-            }
-            // All other calls are handled by the callers.
-            _ => {}
         }
     }
-}
 
-impl Run<'_> {
+    /// Executes a call of a register.
+    pub(super) fn register(&mut self, call: &RegisterCall, frame: &mut [u64]) {
+        match call {
+            RegisterCall::Read {
+                object,
+                result,
+                index,
+            } => {
+                let at = index.get(frame);
+                let to = result.value_mut(frame);
+                if let Some(Object::Register(register)) = self.state.objects.get(*object) {
+                    register.read(at, to);
+                }
+            }
+            RegisterCall::Write {
+                object,
+                index,
+                value,
+            } => {
+                let from = value.value(frame);
+                if let Some(Object::Register(register)) = self.state.objects.get(*object) {
+                    register.write(index.get(frame), from);
+                }
+            }
+        }
+    }
+
     /// Counts a packet for the entry that was hit last, if it has this counter, with `bytes` or the
     /// packet's length as received.
     #[inline]

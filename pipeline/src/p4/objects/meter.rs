@@ -237,7 +237,13 @@ impl Meter {
     }
 
     /// Marks a packet; with an index out of range it keeps its color.
-    pub(super) fn mark(&self, index: u64, now_ns: u64, weight: Count, color: Color) -> Color {
+    pub(in crate::p4) fn mark(
+        &self,
+        index: u64,
+        now_ns: u64,
+        weight: Count,
+        color: Color,
+    ) -> Color {
         let amount = self.unit.amount(weight);
         self.cell(index)
             .map_or(color, |cell| cell.mark(now_ns, amount, color))

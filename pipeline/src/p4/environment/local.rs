@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The part of an environment that a worker owns.
+
+use adit_p4_frontend::ir::Program;
+
+use super::requests::Requests;
+use crate::p4::externs::Operand;
+use crate::p4::hash::{Algorithm, Hashes};
+use crate::p4::objects::Count;
+use crate::p4::packet::Writer;
+use crate::p4::packets::Input;
+use crate::p4::tables::{Ahead, EntryId, Table};
+use crate::p4::trace::Trace;
+
+/// A worker's state for the current packet: results of calls, and working memory.
+pub(in crate::p4) struct Local {
+    pub(super) worker: usize,
+    /// The table applied last, and the entry hit.
+    pub(super) applied: Option<(usize, Option<EntryId>)>,
+    /// The key looked up last.
+    pub(super) key: Vec<u64>,
+    /// Intermediate results of a pending lookup.
+    pub(super) ahead: Ahead,
+    pub(in crate::p4) now_ns: u64,
+    pub(in crate::p4) requests: Requests,
+    /// Slots and sessions of the mirrors requested by a PNA program.
+    pub(in crate::p4) mirrors: Vec<(u64, u64)>,
+    pub(in crate::p4) checksum_error: bool,
+    pub(in crate::p4) assertion_failed: bool,
+    /// The length of the current packet as received.
+    length: u64,
+    /// The number of packets that it counts as, and the total bytes of headers that these have
+    /// beyond its own.
+    packets: u64,
+    more_headers: u64,
+    /// Input of `Checksum` objects for this packet, by object; and the objects of that type.
+    pub(super) checksums: Vec<Vec<u8>>,
+    checksum_objects: Vec<usize>,
+    /// Sums of `InternetChecksum` objects, by object; and the objects of that type.
+    pub(in crate::p4) sums: Vec<u64>,
+    sum_objects: Vec<usize>,
+    pub(super) random: u64,
+    writer: Writer,
+    pub(super) bytes: Vec<u8>,
+    /// The trace of the packet, if the program is traced.
+    pub(in crate::p4) trace: Trace,
+}
+
+impl Local {
+    pub(in crate::p4) fn new(program: &Program, worker: usize) -> Local {
+        let named = |kind| {
+            let each = program.externs.iter().enumerate();
+            let such = each.filter(move |(_, instance)| instance.kind == kind);
+            such.map(|(n, _)| n).collect()
+        };
+        Local {
+            checksum_objects: named("Checksum"),
+            sum_objects: named("InternetChecksum"),
+            worker,
+            applied: None,
+            key: Vec::new(),
+            ahead: Ahead::default(),
+            now_ns: 0,
+            requests: Requests::default(),
+            mirrors: Vec::new(),
+            checksum_error: false,
+            assertion_failed: false,
+            length: 0,
+            packets: 1,
+            more_headers: 0,
+            checksums: vec![Vec::new(); program.externs.len()],
+            sums: vec![0; program.externs.len()],
+            random: 0x9e37_79b9_7f4a_7c15 ^ (worker as u64) << 32,
+            writer: Writer::default(),
+            bytes: Vec::new(),
+            trace: Trace::default(),
+        }
+    }
+
+    /// Sets the number of packets that the current packet counts as.
+    #[inline]
+    pub(in crate::p4) fn set_weight(&mut self, input: &Input<'_>) {
+        self.packets = input.on_wire.frames;
+        self.more_headers = input.on_wire.bytes.saturating_sub(input.length as u64);
+    }
+
+    /// The amount by which the current packet increments counters and meters: `bytes` as given by
+    /// the program, or its length.
+    #[inline]
+    pub(in crate::p4) fn weight(&self, bytes: Option<u64>) -> Count {
+        Count {
+            packets: self.packets,
+            bytes: bytes.unwrap_or(self.length + self.more_headers),
+        }
+    }
+
+    /// Begins a pass: clears requests and checksums.
+    pub(in crate::p4) fn begin(&mut self, length: u64) {
+        self.requests = Requests::default();
+        self.mirrors.clear();
+        self.applied = None;
+        self.length = length;
+        for object in &self.sum_objects {
+            self.sums[*object] = 0;
+        }
+        for object in &self.checksum_objects {
+            self.checksums[*object].clear();
+        }
+    }
+
+    /// Serialises a value to bytes.
+    pub(super) fn gather(&mut self, data: &Operand, frame: &[u64]) {
+        self.writer.clear();
+        data.flat.write(&mut self.writer, data.value(frame));
+        self.bytes.clear();
+        self.bytes.extend_from_slice(self.writer.bytes());
+    }
+
+    /// Serialises a table's selector keys to bytes.
+    pub(super) fn gather_selector(&mut self, table: &Table, frame: &[u64]) {
+        self.bytes.clear();
+        for key in table.selector_keys() {
+            // In whole bytes, the highest first, as in a packet.
+            for at in (0..key.width.div_ceil(8)).rev() {
+                let limb = frame[(key.slot + at / 8) as usize];
+                self.bytes.push((limb >> (at % 8 * 8)) as u8);
+            }
+        }
+    }
+
+    pub(super) fn hash(&mut self, hashes: &Hashes, algorithm: Algorithm) -> u64 {
+        let mut state = self.random;
+        let value = hashes.hash(algorithm, &self.bytes, || next_random(&mut state));
+        self.random = state;
+        value
+    }
+}
+
+/// SplitMix64.
+pub(super) fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

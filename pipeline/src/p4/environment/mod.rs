@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The environment of a program's code while a block processes a packet: tables, value sets, and
+//! the execution of calls of externs, for the interpreter and for machine code.
+
+mod calls;
+mod entries;
+mod hashes;
+mod local;
+mod marks;
+mod objects;
+mod requests;
+
+use super::machine::{Applied, Host};
+use super::memory::Pin;
+use super::state::State;
+use super::tables::{Found, Reached, Visit};
+pub(super) use local::Local;
+pub(super) use requests::{Forward, Requests};
+
+/// The shared state and a worker's own, for one block of one packet.
+pub(super) struct Environment<'a> {
+    pub(super) state: &'a State,
+    pub(super) pin: &'a Pin<'a>,
+    pub(super) local: &'a mut Local,
+    /// The data after the headers.
+    pub(super) payload: &'a [u8],
+}
+
+impl Environment<'_> {
+    fn visit(&self) -> Visit<'_> {
+        Visit {
+            pin: self.pin,
+            worker: self.local.worker,
+            weight: self.local.weight(None),
+            now_ns: self.local.now_ns,
+        }
+    }
+
+    /// Looks up. Returns `None` if the lookup is slow and was only begun.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn begin_apply(
+        &mut self,
+        table: u32,
+        frame: &mut [u64],
+        may_wait: bool,
+    ) -> Option<Applied> {
+        let state = self.state;
+        let of = &state.tables[table as usize];
+        of.gather(frame, &mut self.local.key);
+        let visit = self.visit();
+        if may_wait && of.is_far(visit) {
+            self.local.ahead = of.set_out(&self.local.key, visit);
+            return None;
+        }
+        Some(self.find(table, frame))
+    }
+
+    /// Completes a lookup that was begun.
+    pub(super) fn end_apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
+        let of = &self.state.tables[table as usize];
+        let found = of.find_ahead(frame, &self.local.key, self.local.ahead, self.visit());
+        self.take(table, found, frame)
+    }
+
+    /// Looks up the key that was packed.
+    #[inline]
+    fn find(&mut self, table: u32, frame: &mut [u64]) -> Applied {
+        let of = &self.state.tables[table as usize];
+        let found = of.find(frame, &self.local.key, self.visit());
+        self.take(table, found, frame)
+    }
+
+    /// Records a lookup's result for the packet; resolves members and groups of a profile.
+    #[inline]
+    fn take(&mut self, table: u32, found: Found, frame: &mut [u64]) -> Applied {
+        let index = table as usize;
+        let local = &mut *self.local;
+        let table = &self.state.tables[index];
+        local.applied = Some((index, found.entry));
+        let action = match found.action {
+            Reached::Direct(action) => action,
+            Reached::Member(member) => table.reach_member(member, frame, self.pin),
+            Reached::Group(group) => {
+                local.gather_selector(table, frame);
+                let hash = local.hash(&self.state.hashes, table.selector_hash());
+                table.reach_group(group, hash, frame, self.pin)
+            }
+        };
+        Applied {
+            hit: found.entry.is_some(),
+            action,
+        }
+    }
+
+    /// Runs a later stage of a lookup that was begun.
+    pub(super) fn approach(&mut self, table: u32, stage: usize) {
+        let mut ahead = self.local.ahead;
+        let table = &self.state.tables[table as usize];
+        table.approach(stage, &mut ahead, &self.local.key, self.visit());
+        self.local.ahead = ahead;
+    }
+}
+
+impl Host for Environment<'_> {
+    fn apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
+        self.state.tables[table as usize].gather(frame, &mut self.local.key);
+        self.find(table, frame)
+    }
+
+    fn external(&mut self, call: u32, frame: &mut [u64]) {
+        let state = self.state;
+        self.execute(&state.calls[call as usize], frame);
+    }
+
+    fn in_value_set(&mut self, set: u32, frame: &[u64]) -> bool {
+        self.state.value_sets[set as usize].has(frame)
+    }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a program requests for its packet.
+
+use crate::p4::packets::Receive;
+
+/// The destination set by a PNA program: the last call wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::p4) enum Forward {
+    /// No destination was set.
+    #[default]
+    Nowhere,
+    Drop,
+    Port(u64),
+    Group(u64),
+    Again,
+}
+
+/// Requests of the program, processed at the end of ingress or egress.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::p4) struct Requests {
+    /// Session, and the list of fields to preserve.
+    pub(in crate::p4) clone_ingress: Option<(u64, Option<u32>)>,
+    pub(in crate::p4) clone_egress: Option<(u64, Option<u32>)>,
+    pub(in crate::p4) resubmit: Option<u32>,
+    pub(in crate::p4) recirculate: Option<u32>,
+    pub(in crate::p4) truncate: Option<u64>,
+    /// Set if `mark_to_drop()` was called without the metadata to mark.
+    pub(in crate::p4) drop: bool,
+    pub(in crate::p4) forward: Forward,
+    /// Receive metadata set by a PNA program.
+    pub(in crate::p4) receive: Receive,
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Stateful extern objects. Packets and control planes share them: all methods take `&self`.
+//! Tables refer to some of them, and calls access them.
+
+mod counter;
+mod error;
+mod meter;
+mod object;
+mod profile;
+mod register;
+mod value_set;
+
+use std::sync::atomic::AtomicU64;
+
+pub use counter::{Count, Counter};
+pub use error::{ObjectError, ValueSetError};
+pub(super) use meter::MeterCell;
+pub use meter::{Color, Meter, MeterConfig, MeterUnit};
+pub use object::Object;
+pub use profile::{
+    GroupMember, Profile, ProfileError, SetAction, MAX_GROUP, MAX_GROUPS, MAX_WEIGHT,
+};
+pub use register::Register;
+pub use value_set::ValueSet;
+
+fn zeros(count: usize) -> Box<[AtomicU64]> {
+    (0..count).map(|_| AtomicU64::new(0)).collect()
+}

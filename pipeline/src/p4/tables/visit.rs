@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The input and the result of a lookup.
+
+use super::EntryId;
+use crate::p4::memory::Pin;
+use crate::p4::objects::Count;
+
+/// The context of a packet's table lookup.
+#[derive(Clone, Copy)]
+pub(in crate::p4) struct Visit<'a> {
+    pub(in crate::p4) pin: &'a Pin<'a>,
+    pub(in crate::p4) worker: usize,
+    /// Packets and bytes that are added to counters.
+    pub(in crate::p4) weight: Count,
+    pub(in crate::p4) now_ns: u64,
+}
+
+/// The result of a lookup.
+pub(in crate::p4) struct Found {
+    pub(in crate::p4) entry: Option<EntryId>,
+    pub(in crate::p4) action: Reached,
+}
+
+/// The action that a lookup selected: the table's own, or an indirect one of its profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::p4) enum Reached {
+    Direct(u32),
+    Member(u32),
+    Group(u32),
+}
