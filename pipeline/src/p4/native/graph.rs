@@ -84,6 +84,19 @@ fn effects(node: &Node<'_>, program: &Program) -> Effects {
     }
 }
 
+/// Checks the size of the sets of slots: two for each block, and two while liveness is computed.
+fn check_size(blocks: usize, slots: usize) -> Result<(), Untranslated> {
+    match blocks * slots.div_ceil(64) * 4 {
+        words if words > MAX_WORDS => Err(Untranslated::TooManySlots {
+            blocks,
+            slots,
+            words,
+            max: MAX_WORDS,
+        }),
+        _ => Ok(()),
+    }
+}
+
 impl Graph {
     pub(super) fn new(code: &Inlined<'_>, program: &Program) -> Result<Graph, Untranslated> {
         let nodes = &code.nodes;
@@ -113,9 +126,7 @@ impl Graph {
             at.push(current as u32);
         }
         let slots = program.frame.len();
-        if blocks.len() * slots.div_ceil(64) * 4 > MAX_WORDS {
-            return Err(Untranslated::TooLong(MAX_WORDS));
-        }
+        check_size(blocks.len(), slots)?;
         for block in &mut blocks {
             (block.live_in, block.live_out) = (Slots::new(slots), Slots::new(slots));
             let last = block.nodes.end - 1;
@@ -255,5 +266,21 @@ fn goes(node: &Node<'_>, n: usize) -> Vec<u32> {
         }
         Node::Apply { arms, .. } => arms.clone(),
         Node::Plain(_) | Node::Cost(_) | Node::End => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_what_is_too_large() {
+        assert_eq!(check_size(8192, 16_384), Ok(()));
+        let refused = check_size(8192, 16_385).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "a block has 8192 basic blocks and 16385 slots: their liveness takes 8421376 words, \
+             of 8388608 at most"
+        );
     }
 }

@@ -62,6 +62,18 @@ pub enum Untranslated {
     /// With all calls inlined, a block exceeds this number of instructions.
     #[error("a block has more than {0} instructions with everything that it calls")]
     TooLong(usize),
+    /// The sets of live slots of a block's basic blocks exceed this number of words.
+    #[error("a block has {blocks} basic blocks and {slots} slots: their liveness takes {words} words, of {max} at most")]
+    TooManySlots {
+        /// The number of basic blocks.
+        blocks: usize,
+        /// The number of slots of the program's frame.
+        slots: usize,
+        /// The number of words of the sets of live slots.
+        words: usize,
+        /// The maximum number.
+        max: usize,
+    },
     /// Cranelift reported an error, or the system refused executable memory.
     #[error("no machine code: {0}")]
     Refused(String),
