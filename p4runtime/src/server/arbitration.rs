@@ -16,7 +16,8 @@ use crate::proto::{v1, Status as RpcStatus};
 const MAX_STREAMS: usize = 64;
 /// The maximum number of concurrent streams of one peer.
 const MAX_STREAMS_OF_PEER: usize = 48;
-/// The maximum number of roles that are remembered.
+/// The maximum number of roles. When there are more, the one without a client that was used least
+/// recently is forgotten, with its highest election id.
 const MAX_ROLES: usize = 64;
 /// The maximum length of a role's name in bytes.
 const MAX_NAME: usize = 256;
@@ -30,6 +31,14 @@ struct Client {
     owes_update: bool,
 }
 
+/// What is recorded of a role, also while it has no client.
+struct Role {
+    /// The highest election id ever seen.
+    highest: u128,
+    /// The number of the last arbitration update for it, of all updates.
+    last: u64,
+}
+
 /// All streams.
 #[derive(Default)]
 pub(crate) struct Arbitration {
@@ -39,8 +48,9 @@ pub(crate) struct Arbitration {
     /// been taken.
     places: BTreeMap<u64, Peer>,
     next: u64,
-    /// The highest election id of each role.
-    highest: BTreeMap<String, u128>,
+    roles: BTreeMap<String, Role>,
+    /// The number of arbitration updates with an election id.
+    updates: u64,
     undelivered: Arc<Undelivered>,
 }
 
@@ -112,16 +122,34 @@ impl Arbitration {
         else {
             return;
         };
-        if election.is_some() && election == self.highest.get(&role).copied() {
+        if election.is_some() && election == self.highest(&role) {
             self.inform(&role);
         }
     }
 
+    /// The highest election id that a role has seen.
+    fn highest(&self, role: &str) -> Option<u128> {
+        self.roles.get(role).map(|role| role.highest)
+    }
+
+    /// Makes room for another role: removes the one without a client that was used least recently.
+    fn forget_role(&mut self) {
+        let has_client = |name: &String| {
+            let mut roles = self.clients.values().filter_map(|c| c.role.as_ref());
+            roles.any(|(role, ..)| role == name)
+        };
+        let unused = self.roles.iter().filter(|(name, _)| !has_client(name));
+        let oldest = unused.min_by_key(|(_, role)| role.last);
+        if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+            self.roles.remove(&name);
+        }
+    }
+
     fn primary(&self, role: &str) -> Option<u64> {
-        let highest = self.highest.get(role)?;
+        let highest = self.highest(role)?;
         let mut clients = self.clients.iter();
         let found = clients.find(|(_, client)| match &client.role {
-            Some((r, _, Some(election))) => r == role && election == highest,
+            Some((r, _, Some(election))) => r == role && *election == highest,
             _ => false,
         });
         found.map(|(id, _)| *id)
@@ -167,19 +195,27 @@ impl Arbitration {
                 election.unwrap_or_default()
             )));
         }
-        if !self.highest.contains_key(&role) && self.highest.len() >= MAX_ROLES {
-            return Err(Fault::new(
-                Code::ResourceExhausted,
-                format!("role \"{role}\" is one more than the {MAX_ROLES} that are remembered"),
-            ));
+        if !self.roles.contains_key(&role) && self.roles.len() >= MAX_ROLES {
+            self.forget_role();
+            if self.roles.len() >= MAX_ROLES {
+                return Err(Fault::new(
+                    Code::ResourceExhausted,
+                    format!("role \"{role}\" is one more than the {MAX_ROLES} that have clients"),
+                ));
+            }
         }
         let before = self.primary(&role);
         if let Some(client) = self.clients.get_mut(&id) {
             client.role = Some((role.clone(), shown, election));
         }
         if let Some(election) = election {
-            let highest = self.highest.entry(role.clone()).or_insert(election);
-            *highest = election.max(*highest);
+            self.updates += 1;
+            let entry = self.roles.entry(role.clone()).or_insert(Role {
+                highest: election,
+                last: 0,
+            });
+            entry.highest = election.max(entry.highest);
+            entry.last = self.updates;
         }
         match before == self.primary(&role) && before != Some(id) {
             true => self.answer(id, &role),
@@ -201,7 +237,7 @@ impl Arbitration {
     }
 
     fn answer(&mut self, id: u64, role: &str) {
-        let primary = self.primary(role);
+        let (primary, highest) = (self.primary(role), self.highest(role));
         let (code, text) = match primary {
             Some(primary) if primary == id => (Code::Ok, "you are the primary"),
             Some(_) => (Code::AlreadyExists, "another client is the primary"),
@@ -218,7 +254,7 @@ impl Arbitration {
         let update = v1::MasterArbitrationUpdate {
             device_id: self.device_id,
             role: is_named.then_some(shown),
-            election_id: self.highest.get(role).copied().map(message),
+            election_id: highest.map(message),
             status: Some(RpcStatus {
                 code: code as i32,
                 message: text.to_owned(),
@@ -254,7 +290,7 @@ impl Arbitration {
 
     /// Returns the primaries of all roles.
     pub(super) fn primaries(&self) -> Vec<u64> {
-        let roles = self.highest.keys();
+        let roles = self.roles.keys();
         roles.filter_map(|role| self.primary(role)).collect()
     }
 
@@ -296,7 +332,7 @@ impl Arbitration {
                 "the request has no election_id: only the primary of role \"{role}\" may write"
             ));
         };
-        let Some(highest) = self.highest.get(role).copied() else {
+        let Some(highest) = self.highest(role) else {
             return denied(format!(
                 "role \"{role}\" has no primary: no client has sent an election_id for it on a \
                  stream"
@@ -342,5 +378,40 @@ mod tests {
         assert_eq!(open(), Err(Code::ResourceExhausted));
         all.leave(ids[0]);
         assert!(all.open(outbox().0, Peer::User(1)).is_ok());
+    }
+
+    fn arbitrate(all: &mut Arbitration, role: &str, election: u64) -> (u64, Result<()>) {
+        let peer = Peer::User(election as u32 % 2);
+        let id = all.open(outbox().0, peer).expect("a place");
+        let update = v1::MasterArbitrationUpdate {
+            role: Some(v1::Role {
+                name: role.to_owned(),
+                ..Default::default()
+            }),
+            election_id: Some(message(election.into())),
+            ..Default::default()
+        };
+        let done = all.arbitrate(id, &update);
+        (id, done)
+    }
+
+    #[test]
+    fn roles_without_clients_make_room_for_others() {
+        let mut all = Arbitration::new(1, Arc::default());
+        let (kept, done) = arbitrate(&mut all, "kept", 9);
+        assert!(done.is_ok());
+        for n in 0..10 * MAX_ROLES as u64 {
+            let (id, done) = arbitrate(&mut all, &format!("role {n}"), n);
+            assert!(done.is_ok(), "{n}: {done:?}");
+            assert!(all.is_primary(id));
+            all.close(id);
+            all.leave(id);
+        }
+        assert_eq!(all.roles.len(), MAX_ROLES);
+        // A role with a client keeps its election id, and so do those that were used last.
+        assert!(all.is_primary(kept));
+        let last = format!("role {}", 10 * MAX_ROLES - 1);
+        assert_eq!(all.highest(&last), Some(10 * MAX_ROLES as u128 - 1));
+        assert_eq!(all.highest("role 0"), None);
     }
 }
