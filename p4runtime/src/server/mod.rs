@@ -161,14 +161,16 @@ impl Server {
             (Action::Commit, None) => {
                 let _writing = self.writing.blocking_lock();
                 check()?;
-                let mut saved = self.saved.lock();
-                let Some(next) = saved.clone() else {
+                // Not locked during the device's commit: reads would wait for it. `writing` is
+                // held, so that nothing else saves or commits a config meanwhile.
+                let saved = self.saved.lock().clone();
+                let Some(next) = saved else {
                     return Err(Fault::not_found(
                         "COMMIT: no config is saved (VERIFY_AND_SAVE saves one)",
                     ));
                 };
                 self.realize(next)?;
-                *saved = None;
+                *self.saved.lock() = None;
                 return Ok(());
             }
             (Action::Commit, Some(_)) => {

@@ -6,13 +6,13 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use adit_p4runtime::proto::v1::{self, entity::Entity as E};
+use adit_p4runtime::proto::v1;
 use adit_p4runtime::server::{Address, Limits};
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::common::{claim, insert, nic, nic_at, Nic, Peer, DEVICE, PROGRAM};
+use crate::common::{claim, insert, large_read, nic, nic_at, Nic, Peer, DEVICE, PROGRAM};
 
 fn impatient() -> Limits {
     Limits {
@@ -182,20 +182,7 @@ fn requests_that_are_half_sent_keep_nobody_waiting() {
 #[test]
 fn reads_that_are_not_taken_make_room_for_others_and_do_not_look_complete() {
     let nic = nic();
-    let mut primary = Peer::primary(&nic, "", 1);
-    let all = (0..4000).map(|n| insert(nic.station(n, "forward", &[&[1, 2]])));
-    primary.write(all.collect()).expect("entries");
-    let mut reader = Peer::connect(&nic);
-    let request = v1::ReadRequest {
-        device_id: DEVICE,
-        entities: vec![
-            v1::Entity {
-                entity: Some(E::TableEntry(v1::TableEntry::default()))
-            };
-            500
-        ],
-        ..Default::default()
-    };
+    let (mut primary, mut reader, request) = large_read(&nic);
     let mut stalled = Vec::new();
     for _ in 0..8 {
         let call = reader.grpc.read(request.clone());
@@ -248,20 +235,7 @@ fn a_connection_whose_answers_are_not_taken_is_closed() {
         ..Limits::default()
     };
     let nic = nic_at(&loopback(), None, limits);
-    let mut primary = Peer::primary(&nic, "", 1);
-    let all = (0..4000).map(|n| insert(nic.station(n, "forward", &[&[1, 2]])));
-    primary.write(all.collect()).expect("entries");
-    let mut reader = Peer::connect(&nic);
-    let request = v1::ReadRequest {
-        device_id: DEVICE,
-        entities: vec![
-            v1::Entity {
-                entity: Some(E::TableEntry(v1::TableEntry::default()))
-            };
-            500
-        ],
-        ..Default::default()
-    };
+    let (mut primary, mut reader, request) = large_read(&nic);
     let call = reader.grpc.read(request);
     let stalled = reader.runtime.block_on(call).expect("it begins");
     let begin = Instant::now();

@@ -32,12 +32,15 @@ pub(crate) const DEVICE: u64 = 3;
 pub(crate) struct Path {
     pub(crate) engine: Mutex<Option<Arc<Engine>>>,
     pub(crate) clock: AtomicU64,
+    /// Commits wait while it is locked.
+    pub(crate) commit: Mutex<()>,
 }
 
 struct Handle(Arc<Path>);
 
 impl PipelineHandle for Handle {
     fn commit(&self, engine: Arc<Engine>) -> Result<(), String> {
+        let _unlocked = self.0.commit.lock();
         *self.0.engine.lock() = Some(engine);
         Ok(())
     }
@@ -380,6 +383,24 @@ impl Peer {
         let call = self.grpc.set_forwarding_pipeline_config(request);
         self.runtime.block_on(call).map(drop)
     }
+}
+
+/// Fills `stations` with 4,000 entries. Returns their writer, a reader, and a request whose reply is
+/// 500 times these entries, larger than what a connection buffers.
+pub(crate) fn large_read(nic: &Nic) -> (Peer, Peer, v1::ReadRequest) {
+    let mut primary = Peer::primary(nic, "", 1);
+    let all = (0..4000).map(|n| insert(nic.station(n, "forward", &[&[1, 2]])));
+    primary.write(all.collect()).expect("entries");
+    let reader = Peer::connect(nic);
+    let entity = v1::Entity {
+        entity: Some(E::TableEntry(v1::TableEntry::default())),
+    };
+    let request = v1::ReadRequest {
+        device_id: DEVICE,
+        entities: vec![entity; 500],
+        ..Default::default()
+    };
+    (primary, reader, request)
 }
 
 /// Returns the codes of a batch's updates.

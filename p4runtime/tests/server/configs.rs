@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Programs that are set, saved, committed and rejected.
 
+use std::time::{Duration, Instant};
+
 use adit_p4runtime::proto::v1::{
     self, entity::Entity as E, set_forwarding_pipeline_config_request::Action, update::Type,
 };
@@ -231,6 +233,34 @@ fn reads_and_writes_refer_to_the_saved_program_until_it_is_committed() {
     assert_eq!(nic.process(0, &probe), [(5, probe.clone())]);
     let error = primary.configure(Action::Commit, None).unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
+}
+
+#[test]
+fn reads_do_not_wait_for_the_commit_of_the_device() {
+    let nic = nic();
+    let mut primary = Peer::primary(&nic, "", 1);
+    primary
+        .configure(Action::VerifyAndSave, Some(PROGRAM))
+        .expect("a program");
+    let mut reader = Peer::connect(&nic);
+    let held = Duration::from_secs(3);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _locked = nic.path.commit.lock();
+            std::thread::sleep(held);
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        let committed = scope.spawn(|| primary.configure(Action::Commit, None));
+        std::thread::sleep(Duration::from_millis(200));
+        let begin = Instant::now();
+        reader.entries();
+        assert!(begin.elapsed() < held / 2, "{:?}", begin.elapsed());
+        assert!(!committed.is_finished());
+        committed
+            .join()
+            .expect("no panic")
+            .expect("it is committed");
+    });
 }
 
 #[test]

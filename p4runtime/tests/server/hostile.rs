@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tonic::Code;
 
-use crate::common::{claim, insert, nic, Nic, Peer, DEVICE};
+use crate::common::{claim, insert, large_read, nic, Nic, Peer, DEVICE};
 
 /// Returns ids of the program, and others.
 fn ids(nic: &Nic) -> Vec<u32> {
@@ -445,20 +445,7 @@ fn streams_are_bounded() {
 #[test]
 fn who_does_not_read_keeps_nobody_from_writing() {
     let nic = nic();
-    let mut primary = Peer::primary(&nic, "", 1);
-    let all = (0..4000).map(|n| insert(nic.station(n, "forward", &[&[1, 2]])));
-    primary.write(all.collect()).expect("entries");
-    let mut reader = Peer::connect(&nic);
-    let request = v1::ReadRequest {
-        device_id: DEVICE,
-        entities: vec![
-            v1::Entity {
-                entity: Some(E::TableEntry(v1::TableEntry::default()))
-            };
-            500
-        ],
-        ..Default::default()
-    };
+    let (mut primary, mut reader, request) = large_read(&nic);
     let mut stalled = Vec::new();
     for _ in 0..8 {
         let call = reader.grpc.read(request.clone());
