@@ -60,29 +60,36 @@ enum Command {
     Clean(clean::Args),
 }
 
+impl Command {
+    /// Returns whether the command runs in the sandbox, with namespaces of its own.
+    fn needs_sandbox(&self) -> bool {
+        !matches!(self, Command::Stf(_) | Command::Accept(_))
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // These do not need the sandbox.
-    match &cli.command {
-        Command::Stf(args) => return exit_code(stf::run(args)),
-        Command::Accept(args) => return exit_code(accept::run(args)),
-        _ => {}
+    exit_code(run(&cli.command))
+}
+
+fn run(command: &Command) -> anyhow::Result<u8> {
+    if command.needs_sandbox() {
+        adit_qemu_tests::sandbox::become_root()?;
     }
-    let result = adit_qemu_tests::sandbox::become_root().and_then(|()| match cli.command {
+    match command {
         Command::Demo => demo::run(),
-        Command::Test(args) => test::run(&args),
-        Command::Guest(args) => guest::run(&args),
-        Command::Module(args) => module::run(&args),
+        Command::Test(args) => test::run(args),
+        Command::Guest(args) => guest::run(args),
+        Command::Module(args) => module::run(args),
         Command::Image => image::run(),
-        Command::Wire(args) => wire::run(&args),
-        Command::Bench(args) => bench::run(&args),
-        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Wire(args) => wire::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Stf(args) => stf::run(args),
+        Command::Accept(args) => accept::run(args),
+        Command::Fuzz(args) => fuzz::run(args),
         Command::Miri => fuzz::miri(),
-        Command::Clean(args) => clean::run(&args),
-        Command::Stf(args) => stf::run(&args),
-        Command::Accept(args) => accept::run(&args),
-    });
-    exit_code(result)
+        Command::Clean(args) => clean::run(args),
+    }
 }
 
 fn exit_code(result: anyhow::Result<u8>) -> ExitCode {

@@ -371,13 +371,12 @@ impl<'a> Checker<'a, '_> {
     ) -> TypeId {
         self.expect(condition, BOOL);
         let (a, b) = (self.expression(yes), self.expression(no));
-        let (wide, narrow, to) = if self.implicit(a, b) {
-            (no, yes, b)
+        let (narrow, from, to) = if self.implicit(a, b) {
+            (yes, a, b)
         } else {
-            (yes, no, a)
+            (no, b, a)
         };
-        let _ = wide;
-        if !self.implicit(if std::ptr::eq(narrow, yes) { a } else { b }, to) {
+        if !self.implicit(from, to) {
             let (a, b) = (self.show(a), self.show(b));
             return self.fail(
                 expr.span,

@@ -66,7 +66,7 @@ impl<'a> Checker<'a, '_> {
             match &state.transition {
                 Transition::None => return,
                 Transition::To(next) => open.push(next.name.clone()),
-                Transition::Select(_, _, cases) => {
+                Transition::Select(_, cases) => {
                     // A packet that no case matches is rejected, unless there is a default case.
                     let any =
                         |set: &Expr| matches!(set.kind, ExprKind::Default | ExprKind::DontCare);
@@ -87,7 +87,7 @@ impl<'a> Checker<'a, '_> {
         match transition {
             Transition::None => {}
             Transition::To(state) => self.state_name(state, names),
-            Transition::Select(_, values, cases) => {
+            Transition::Select(values, cases) => {
                 let types: Vec<_> = values.iter().map(|v| self.expression(v)).collect();
                 for (value, ty) in values.iter().zip(&types) {
                     if matches!(

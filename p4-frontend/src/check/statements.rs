@@ -60,9 +60,7 @@ impl<'a> Checker<'a, '_> {
                 }
             }
             StatementKind::If(condition, yes, no) => {
-                if self.place == Place::State {
-                    // Allowed in parser states since 1.2.2.
-                }
+                // Allowed in parser states since 1.2.2.
                 self.expect(condition, BOOL);
                 self.scoped(|c| c.statement(yes));
                 if let Some(no) = no {

@@ -105,7 +105,7 @@ impl<'a> Visitor<'a> for Reach<'_, '_, '_> {
                 .note("`transition accept;` may be meant, or `transition reject;` said"),
             ),
             Transition::To(_) => {}
-            Transition::Select(_, _, cases) => {
+            Transition::Select(_, cases) => {
                 let cases = cases.iter().map(|(sets, next)| {
                     let first = sets.first().map_or(next.span, |s| s.span);
                     (&sets[..], first.to(next.span))
@@ -168,7 +168,7 @@ impl Reach<'_, '_, '_> {
             match &state.transition {
                 Transition::None => {}
                 Transition::To(next) => open.push(&next.name),
-                Transition::Select(_, _, cases) => {
+                Transition::Select(_, cases) => {
                     open.extend(cases.iter().map(|(_, next)| &*next.name));
                 }
             }

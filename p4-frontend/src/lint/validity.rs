@@ -203,7 +203,7 @@ impl Flow<'_, '_, '_> {
             match transition {
                 Transition::None => BTreeSet::new(),
                 Transition::To(next) => numbers(&next.name).into_iter().collect(),
-                Transition::Select(_, _, cases) => {
+                Transition::Select(_, cases) => {
                     let cases = cases.iter().filter_map(|c| numbers(&c.1.name));
                     cases.collect()
                 }
@@ -248,7 +248,7 @@ impl Flow<'_, '_, '_> {
 
     fn state(&mut self, state: &crate::syntax::ast::State, held: Held) -> Option<Held> {
         let mut held = self.statements(&state.body, Some(held));
-        if let (Some(held), Transition::Select(_, values, _)) = (&mut held, &state.transition) {
+        if let (Some(held), Transition::Select(values, _)) = (&mut held, &state.transition) {
             values.iter().for_each(|value| self.read(value, held));
         }
         held

@@ -46,7 +46,26 @@ pub(super) fn count<'a>(info: &Info<'a>, program: &'a Program) -> Result<(), Dia
             (DeclKind::Function(..), Some(def)) => {
                 total = total.saturating_add(count.function(def));
             }
-            _ => {}
+            // No code is generated for these by themselves.
+            (DeclKind::Parser(..) | DeclKind::Control(..) | DeclKind::Function(..), None)
+            | (
+                DeclKind::Const(..)
+                | DeclKind::Variable(..)
+                | DeclKind::Errors(_)
+                | DeclKind::MatchKinds(_)
+                | DeclKind::Typedef(_)
+                | DeclKind::NewType(_)
+                | DeclKind::Struct(..)
+                | DeclKind::Enum(..)
+                | DeclKind::ParserType(_)
+                | DeclKind::ControlType(_)
+                | DeclKind::Package(_)
+                | DeclKind::Extern(..)
+                | DeclKind::Action(..)
+                | DeclKind::Table(_)
+                | DeclKind::ValueSet(..),
+                _,
+            ) => {}
         }
     }
     match count.overflow {
@@ -106,7 +125,7 @@ impl<'i, 'a> Count<'i, 'a> {
                 }
                 for state in &body.states {
                     let mut nodes = self.statements(&state.body);
-                    if let Transition::Select(_, values, cases) = &state.transition {
+                    if let Transition::Select(values, cases) = &state.transition {
                         nodes = nodes.saturating_add(self.exprs(values));
                         for (sets, _) in cases {
                             nodes = nodes.saturating_add(self.exprs(sets)).saturating_add(1);
@@ -125,7 +144,24 @@ impl<'i, 'a> Count<'i, 'a> {
                     sum = self.add(sum, nodes, statement.span, name);
                 }
             }
-            _ => {}
+            // Only parsers and controls are blocks.
+            DeclKind::Const(..)
+            | DeclKind::Variable(..)
+            | DeclKind::Instance(..)
+            | DeclKind::Errors(_)
+            | DeclKind::MatchKinds(_)
+            | DeclKind::Typedef(_)
+            | DeclKind::NewType(_)
+            | DeclKind::Struct(..)
+            | DeclKind::Enum(..)
+            | DeclKind::ParserType(_)
+            | DeclKind::ControlType(_)
+            | DeclKind::Package(_)
+            | DeclKind::Extern(..)
+            | DeclKind::Function(..)
+            | DeclKind::Action(..)
+            | DeclKind::Table(_)
+            | DeclKind::ValueSet(..) => {}
         }
         self.once = outer;
         self.made.insert(id, sum);

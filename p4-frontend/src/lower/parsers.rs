@@ -66,7 +66,7 @@ impl<'a> Lower<'a, '_> {
                 pending.push((jump, state.clone()));
                 Ok(())
             }
-            Transition::Select(_, values, cases) => {
+            Transition::Select(values, cases) => {
                 let mut slots = Vec::new();
                 for (n, value) in values.iter().enumerate() {
                     let later: Vec<_> = values[n + 1..].iter().collect();

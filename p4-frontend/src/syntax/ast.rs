@@ -151,7 +151,7 @@ pub(crate) enum Transition {
     /// To `reject`, since no transition is given.
     None,
     To(Ident),
-    Select(Span, Vec<Expr>, Vec<(Vec<Expr>, Ident)>),
+    Select(Vec<Expr>, Vec<(Vec<Expr>, Ident)>),
 }
 
 #[derive(Debug)]
@@ -198,7 +198,6 @@ pub(crate) struct ActionRef {
 pub(crate) struct Entry {
     pub(crate) span: Span,
     pub(crate) annotations: Vec<Annotation>,
-    pub(crate) is_const: bool,
     pub(crate) priority: Option<Expr>,
     pub(crate) keys: Vec<Expr>,
     pub(crate) action: ActionRef,
@@ -348,7 +347,6 @@ pub(crate) struct Block {
 
 #[derive(Debug)]
 pub(crate) struct Statement {
-    pub(crate) id: NodeId,
     pub(crate) span: Span,
     pub(crate) kind: StatementKind,
 }

@@ -259,7 +259,6 @@ impl Parser<'_> {
     }
 
     fn transition(&mut self) -> Result<Transition> {
-        let start = self.token().span;
         if !self.eat_word("transition") {
             return Ok(Transition::None);
         }
@@ -279,7 +278,7 @@ impl Parser<'_> {
             self.expect(Kind::Semicolon, "`;`")?;
             cases.push((sets, state));
         }
-        Ok(Transition::Select(self.span_from(start), values, cases))
+        Ok(Transition::Select(values, cases))
     }
 
     fn control(&mut self, start: Span, annotations: Vec<Annotation>) -> Result<Decl> {

@@ -8,7 +8,6 @@
 //! limited, so that parsing terminates for any input.
 
 mod annotations;
-#[expect(dead_code, reason = "the checker, which comes next, reads it")]
 pub(crate) mod ast;
 mod declarations;
 mod expressions;

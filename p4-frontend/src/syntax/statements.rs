@@ -50,7 +50,6 @@ impl Parser<'_> {
 
     fn make(&mut self, start: Span, kind: StatementKind) -> Statement {
         Statement {
-            id: self.id(),
             span: self.span_from(start),
             kind,
         }

@@ -109,7 +109,7 @@ impl Parser<'_> {
 
     fn entry(&mut self) -> Result<Entry> {
         let start = self.token().span;
-        let is_const = self.eat_word("const");
+        self.eat_word("const");
         let mut priority = None;
         if self.at_word("priority") && self.ahead(1).kind == Kind::Assign {
             self.bump();
@@ -132,7 +132,6 @@ impl Parser<'_> {
         Ok(Entry {
             span: self.span_from(start),
             annotations,
-            is_const,
             priority,
             keys,
             action,

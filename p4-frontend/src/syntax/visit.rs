@@ -213,7 +213,7 @@ pub(crate) fn walk<'a>(decl: &'a Decl, visitor: &mut dyn Visitor<'a>) {
             for state in &body.states {
                 visitor.state(state);
                 walk_statements(&state.body, visitor);
-                if let Transition::Select(_, values, cases) = &state.transition {
+                if let Transition::Select(values, cases) = &state.transition {
                     values.iter().for_each(|value| walk_expr(value, visitor));
                     for (sets, _) in cases {
                         sets.iter().for_each(|set| walk_expr(set, visitor));
