@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::calls::Site;
+use super::site::Site;
 use super::{Callee, Checker, DefKind, Param, Role, Signature};
 use crate::diagnostics::Diagnostic;
 use crate::syntax::ast::{Argument, Direction, Expr, ExprKind, Ident};

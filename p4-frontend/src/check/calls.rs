@@ -4,28 +4,12 @@
 use std::collections::HashMap;
 
 use super::arguments::{accepts, shown};
+use super::site::Site;
 use super::{Builtin, Call, Callee, Checker, DefKind, Place, Signature};
 use crate::diagnostics::Diagnostic;
 use crate::lexer::Name;
-use crate::source::Span;
-use crate::syntax::ast::{Argument, Expr, ExprKind, Ident, NodeId, StructKind, Type};
+use crate::syntax::ast::{Argument, Expr, ExprKind, Ident, StructKind, Type};
 use crate::types::{DefId, Kind, TypeId, BOOL, INTEGER, UNKNOWN, VOID};
-
-/// The site of a call: the node under which it is recorded, and the span to underline.
-#[derive(Clone, Copy)]
-pub(super) struct Site {
-    pub(super) id: NodeId,
-    pub(super) span: Span,
-}
-
-impl From<&Expr> for Site {
-    fn from(expr: &Expr) -> Site {
-        Site {
-            id: expr.id,
-            span: expr.span,
-        }
-    }
-}
 
 impl<'a> Checker<'a, '_> {
     pub(super) fn call(

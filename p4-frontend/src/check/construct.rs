@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::arguments::{accepts, shown};
-use super::calls::Site;
+use super::site::Site;
 use super::{Callee, Checker, DefKind};
 use crate::diagnostics::Diagnostic;
 use crate::syntax::ast::Argument;

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use num_bigint::BigInt;
 
 use super::annotations::has;
-use super::calls::Site;
+use super::site::Site;
 use super::statements::falls_through;
 use super::{Checker, DefKind, Param, Place, Role, Signature, StructField};
 use crate::diagnostics::Diagnostic;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Checks of the types inferred for type parameters.
 
-use super::calls::Site;
+use super::site::Site;
 use super::{has, Callee, Checker, DefKind, Signature};
 use crate::diagnostics::Diagnostic;
 use crate::syntax::ast::{Argument, Direction, ExprKind};

@@ -17,6 +17,7 @@ mod generics;
 mod operators;
 mod parsers;
 mod show;
+mod site;
 mod statements;
 mod tables;
 mod types;

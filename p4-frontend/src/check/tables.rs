@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use num_traits::ToPrimitive;
 
-use super::calls::Site;
+use super::site::Site;
 use super::{Callee, Checker, DefKind, Place, Signature, TableInfo};
 use crate::diagnostics::Diagnostic;
 use crate::eval::Value;

@@ -14,6 +14,8 @@ use crate::diagnostics::{cancelled, Diagnostic};
 use crate::lexer::{Interner, Kind, Name, Token};
 use crate::source::{SourceMap, Span};
 
+/// The maximum number of tokens in a program after macro expansion.
+pub(super) const MAX_TOKENS: usize = 4 << 20;
 /// The maximum nesting depth of function-like macros in arguments of macros.
 const MAX_DEPTH: usize = 64;
 
@@ -84,7 +86,7 @@ impl Expansion<'_> {
         if self.cancel.is_cancelled() {
             return Err(cancelled(span));
         }
-        match self.counts.work > 4 * super::MAX_TOKENS {
+        match self.counts.work > 4 * MAX_TOKENS {
             true => Err(too_long(span)),
             false => Ok(()),
         }
@@ -178,7 +180,7 @@ impl Expansion<'_> {
 
 fn too_long(span: Span) -> Diagnostic {
     Diagnostic::error(span, "macros make this program too long")
-        .note(format!("a program may have {} tokens", super::MAX_TOKENS))
+        .note(format!("a program may have {} tokens", MAX_TOKENS))
 }
 
 /// Takes a macro's arguments with their parentheses off the input (whose next token is its last).

@@ -19,7 +19,7 @@ use crate::lexer::{tokens, Interner, Kind, Name, Token};
 use crate::source::{Includes, SourceMap, Span};
 use crate::warnings::Warning;
 
-use expand::{Counts, Expansion};
+use expand::{Counts, Expansion, MAX_TOKENS};
 use macros::Macro;
 
 /// The maximum nesting depth of included files.
@@ -28,8 +28,6 @@ const MAX_INCLUDE_DEPTH: usize = 32;
 const MAX_INCLUDES: usize = 1000;
 /// The maximum nesting depth of conditions.
 const MAX_CONDITIONS: usize = 256;
-/// The maximum number of tokens in a program after macro expansion.
-const MAX_TOKENS: usize = 4 << 20;
 
 /// The state of the preprocessor.
 pub(crate) struct Preprocessor<'a> {

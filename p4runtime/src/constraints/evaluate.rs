@@ -3,9 +3,18 @@
 
 use num_bigint::BigInt;
 
+use super::scope::{Kind, Scope};
 use super::syntax::Comparison;
 use super::typing::{Number, Part, Test};
-use super::{Entry, Kind, Scope};
+
+/// The values of an entry.
+pub trait Entry {
+    /// Returns a part of a field, by its index in [`Scope::fields`]. A field without a match
+    /// matches anything: its mask or prefix length is 0.
+    fn part(&self, field: usize, part: Part) -> BigInt;
+    /// Returns the priority.
+    fn priority(&self) -> BigInt;
+}
 
 /// The maximum number of values that a message shows.
 const MAX_VALUES: usize = 4;

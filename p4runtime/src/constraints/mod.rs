@@ -28,12 +28,16 @@
 //! assert_eq!(violation, "vlan_id != 0 && vlan_id != 4095 (vlan_id is 0xfff)");
 //! ```
 
+mod error;
 mod evaluate;
 mod lexer;
+mod scope;
 mod syntax;
 mod typing;
 
-use num_bigint::BigInt;
+pub use error::ConstraintError;
+pub use evaluate::Entry;
+pub use scope::{Field, Kind, Scope};
 pub use typing::Part;
 use typing::Test;
 
@@ -41,75 +45,6 @@ use typing::Test;
 const MAX_TEXT: usize = 64 << 10;
 /// The maximum length of a clause in a message.
 const MAX_SHOWN: usize = 200;
-
-/// The match kind of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// An exact match, or an action's parameter: a value.
-    Exact,
-    /// A value and a mask.
-    Ternary,
-    /// A value and a mask of all or no bits.
-    Optional,
-    /// A value and the length of its prefix.
-    Lpm,
-    /// The lowest and the highest value.
-    Range,
-}
-
-/// A match field or parameter that constraints can name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// Its name in P4Info.
-    pub name: String,
-    /// Its kind.
-    pub kind: Kind,
-    /// Its width in bits.
-    pub width: u32,
-}
-
-/// The names that a constraint can use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// Match fields of a table, or parameters of an action.
-    pub fields: Vec<Field>,
-    /// `true` if `::priority` is available.
-    pub has_priority: bool,
-}
-
-/// The values of an entry.
-pub trait Entry {
-    /// Returns a part of a field, by its index in [`Scope::fields`]. A field without a match
-    /// matches anything: its mask or prefix length is 0.
-    fn part(&self, field: usize, part: Part) -> BigInt;
-    /// Returns the priority.
-    fn priority(&self) -> BigInt;
-}
-
-/// An error in a constraint, with its position in the text.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {why}")]
-pub struct ConstraintError {
-    /// The line, from 1.
-    pub line: usize,
-    /// The column in bytes, from 1.
-    pub column: usize,
-    /// The reason.
-    pub why: String,
-}
-
-impl ConstraintError {
-    fn at(text: &str, offset: usize, why: impl Into<String>) -> ConstraintError {
-        let before = &text.as_bytes()[..offset.min(text.len())];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let start = before.iter().rposition(|byte| *byte == b'\n');
-        ConstraintError {
-            line,
-            column: before.len() - start.map_or(0, |newline| newline + 1) + 1,
-            why: why.into(),
-        }
-    }
-}
 
 /// A parsed and type-checked constraint.
 #[derive(Clone, Debug)]

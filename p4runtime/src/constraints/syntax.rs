@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use num_bigint::BigInt;
 
+use super::error::ConstraintError;
 use super::lexer::{tokens, Placed, Token};
-use super::ConstraintError;
 
 /// The maximum nesting depth of parentheses and unary operators.
 const MAX_DEPTH: usize = 64;

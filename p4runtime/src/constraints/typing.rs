@@ -6,8 +6,8 @@ use std::fmt;
 
 use num_bigint::BigInt;
 
+use super::scope::{Field, Kind, Scope};
 use super::syntax::{Comparison, Expr, ExprKind};
-use super::{Field, Kind, Scope};
 
 /// A part of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

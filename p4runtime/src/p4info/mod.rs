@@ -34,6 +34,10 @@ pub struct Info {
     pub digests: Vec<u32>,
 }
 
+pub(crate) fn id_of(preamble: &Option<pb::Preamble>) -> u32 {
+    preamble.as_ref().map_or(0, |p| p.id)
+}
+
 /// Returns the kind of entity of an extern object; `None` if it is hidden from control planes.
 fn prefix_of(kind: &str) -> Option<Prefix> {
     Some(match kind {

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::fault::{Fault, Result};
 use super::names::Kind;
+use super::packets::Bits;
 use super::pipeline::{Pipeline, Thing};
 use crate::proto::config::{self as pb, p4_data_type_spec::TypeSpec};
 use crate::proto::v1::{self, digest_entry::Config, update::Type};
@@ -262,7 +263,7 @@ impl Pipeline {
 
     fn digest_type(&self, id: u32) -> Option<&pb::P4DataTypeSpec> {
         let mut digests = self.p4info.digests.iter();
-        let digest = digests.find(|d| super::pipeline::id_of(&d.preamble) == id)?;
+        let digest = digests.find(|d| crate::p4info::id_of(&d.preamble) == id)?;
         digest.type_spec.as_ref()
     }
 
@@ -361,7 +362,7 @@ impl Pipeline {
 
     /// Decodes a digest's bytes as data of its type.
     fn data(&self, spec: Option<&pb::P4DataTypeSpec>, bytes: &[u8]) -> v1::P4Data {
-        let mut reader = super::packets::Bits::new(bytes);
+        let mut reader = Bits::new(bytes);
         match spec {
             Some(spec) => self.datum(spec, &mut reader),
             None => v1::P4Data {
@@ -370,7 +371,7 @@ impl Pipeline {
         }
     }
 
-    fn datum(&self, spec: &pb::P4DataTypeSpec, bits: &mut super::packets::Bits<'_>) -> v1::P4Data {
+    fn datum(&self, spec: &pb::P4DataTypeSpec, bits: &mut Bits<'_>) -> v1::P4Data {
         use v1::p4_data::Data;
         let data = match (&spec.type_spec, self.parts(spec)) {
             (Some(TypeSpec::Tuple(_)), Some(parts)) => Data::Tuple(v1::P4StructLike {

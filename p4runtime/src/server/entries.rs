@@ -8,6 +8,7 @@ use super::fault::{Fault, Result};
 use super::kept::Kept;
 use super::names::{listed, Kind};
 use super::pipeline::{Pipeline, Thing};
+use super::rates::shown_config;
 use super::texts::Unknown;
 use crate::bytes::{from_limbs, hex, limbs};
 use crate::proto::v1::{self, field_match::FieldMatchType, table_action};
@@ -412,10 +413,7 @@ impl Pipeline {
             time_since_last_hit: timed.then_some(v1::table_entry::IdleTimeout {
                 elapsed_ns: elapsed as i64,
             }),
-            meter_config: wanted
-                .meter_config
-                .and(state.meter)
-                .map(super::indirect::shown_config),
+            meter_config: wanted.meter_config.and(state.meter).map(shown_config),
             is_const: state.origin == Origin::Program && table.spec().const_entries,
             ..Default::default()
         };

@@ -4,19 +4,19 @@
 use std::sync::Arc;
 
 use adit_p4_frontend::ir;
-use adit_pipeline::p4::objects::{GroupMember, Meter, MeterConfig, Object, Profile, ProfileError};
+use adit_pipeline::p4::objects::{GroupMember, Meter, Object, Profile, ProfileError};
 use adit_pipeline::p4::tables::Table;
 use tonic::Code;
 
 use super::fault::{Fault, Result};
+use super::group_members::{check_size, watch_port, weight};
 use super::names::Kind;
-use super::one_shot::check_size;
 use super::pipeline::{Pipeline, Thing};
+use super::rates::{config, shown_config};
 use super::rules::{Holder, Uses};
+use super::target::{index, modified_only, range, Target};
 use super::texts::Unknown;
-use super::write::{index, modified_only, Target};
 use crate::proto::v1::{self, action_profile_group, update::Type};
-use crate::watch::Watch;
 
 impl From<ProfileError> for Fault {
     fn from(error: ProfileError) -> Fault {
@@ -137,7 +137,7 @@ impl Pipeline {
         let mut found = Vec::new();
         for id in ids {
             let Ok(meter) = self.meter(id) else { continue };
-            for at in super::read::range(wanted.index, meter.size())? {
+            for at in range(wanted.index, meter.size())? {
                 found.push(v1::MeterEntry {
                     meter_id: id,
                     index: Some(v1::Index { index: at as i64 }),
@@ -244,25 +244,6 @@ impl Target<'_> {
     }
 }
 
-/// Returns the port that a member or action watches.
-pub(crate) fn watch_port<'a, K>(kind: &'a Option<K>) -> Result<Option<u32>>
-where
-    Watch<'a>: From<&'a K>,
-{
-    match kind {
-        Some(kind) => Watch::from(kind)
-            .port()
-            .map_err(|error| Fault::of("watch_port", error)),
-        None => Ok(None),
-    }
-}
-
-/// Returns the weight of a member or action.
-pub(crate) fn weight(given: i32) -> Result<u32> {
-    let weight = u32::try_from(given).ok().filter(|weight| *weight > 0);
-    weight.ok_or_else(|| Fault::invalid(format!("weight is {given}: it is above 0")))
-}
-
 /// Rejects 0, which stands for all ids in reads.
 fn not_zero(id: u32, what: &str) -> Result<()> {
     match id {
@@ -270,56 +251,5 @@ fn not_zero(id: u32, what: &str) -> Result<()> {
             "{what} is 0, which stands for all in reads: it is above 0"
         ))),
         _ => Ok(()),
-    }
-}
-
-/// Converts and checks rates for the engine: an excess burst selects a single-rate marker.
-pub(crate) fn config(given: &v1::MeterConfig) -> Result<MeterConfig> {
-    let positive = |value: i64, what: &str| {
-        u64::try_from(value).map_err(|_| Fault::invalid(format!("{what} is {value}, below 0")))
-    };
-    let committed_rate = positive(given.cir, "cir")?;
-    let committed_burst = positive(given.cburst, "cburst")?;
-    let config = match given.eburst {
-        0 => MeterConfig::TwoRates {
-            committed_rate,
-            committed_burst,
-            peak_rate: positive(given.pir, "pir")?,
-            peak_burst: positive(given.pburst, "pburst")?,
-        },
-        excess => MeterConfig::OneRate {
-            committed_rate,
-            committed_burst,
-            excess_burst: positive(excess, "eburst")?,
-        },
-    };
-    config.check()?;
-    Ok(config)
-}
-
-pub(crate) fn shown_config(config: MeterConfig) -> v1::MeterConfig {
-    match config {
-        MeterConfig::TwoRates {
-            committed_rate,
-            committed_burst,
-            peak_rate,
-            peak_burst,
-        } => v1::MeterConfig {
-            cir: committed_rate as i64,
-            cburst: committed_burst as i64,
-            pir: peak_rate as i64,
-            pburst: peak_burst as i64,
-            eburst: 0,
-        },
-        MeterConfig::OneRate {
-            committed_rate,
-            committed_burst,
-            excess_burst,
-        } => v1::MeterConfig {
-            cir: committed_rate as i64,
-            cburst: committed_burst as i64,
-            eburst: excess_burst as i64,
-            ..Default::default()
-        },
     }
 }

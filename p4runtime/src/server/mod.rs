@@ -8,6 +8,7 @@ mod decoded;
 mod digests;
 mod entries;
 mod fault;
+mod group_members;
 mod indirect;
 mod kept;
 mod listen;
@@ -16,11 +17,13 @@ mod one_shot;
 mod outbox;
 mod packets;
 mod pipeline;
+mod rates;
 mod read;
 mod reconcile;
 mod requests;
 mod rules;
 mod service;
+mod target;
 mod texts;
 mod write;
 
@@ -44,7 +47,7 @@ use fault::{Fault, Result};
 pub use listen::{listen, listen_with, Address, Counters, Counts, Listening, Tls};
 use outbox::Undelivered;
 pub use pipeline::{Pipeline, PipelineHandle};
-use write::Target;
+use target::Target;
 
 /// The P4Runtime version that the server implements.
 pub const API_VERSION: &str = "1.4.1";

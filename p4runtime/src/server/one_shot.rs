@@ -7,10 +7,11 @@ use adit_pipeline::p4::objects::SetAction;
 use adit_pipeline::p4::tables::Table;
 
 use super::fault::{Fault, Result};
-use super::indirect::{watch_port, weight};
+use super::group_members::{check_size, watch_port, weight};
 use super::names::Kind;
-use super::pipeline::{id_of, Pipeline};
+use super::pipeline::Pipeline;
 use crate::bytes::from_limbs;
+use crate::p4info::id_of;
 use crate::proto::config::{action_profile::SelectorSizeSemantics, ActionProfile};
 use crate::proto::v1::{
     self, action_profile_action::WatchKind, action_profile_action_set as modes, table_action,
@@ -112,35 +113,5 @@ fn check_modes(info: &ActionProfile, given: &v1::ActionProfileActionSet) -> Resu
              action selector's",
             given.size_semantics
         ))),
-    }
-}
-
-/// Checks the size of a set or group against the limits in P4Info.
-pub(crate) fn check_size(
-    info: &ActionProfile,
-    weights: impl ExactSizeIterator<Item = u32> + Clone,
-) -> Result<()> {
-    let most = match info.max_group_size {
-        ..=0 => u64::MAX,
-        most => most as u64,
-    };
-    let (size, what) = match &info.selector_size_semantics {
-        Some(SelectorSizeSemantics::SumOfMembers(limits)) => {
-            let most = limits.max_member_weight;
-            let heavy = |weight: &u32| most > 0 && i64::from(*weight) > i64::from(most);
-            if let Some(weight) = weights.clone().find(heavy) {
-                return Err(Fault::invalid(format!(
-                    "weight is {weight}: max_member_weight is {most}"
-                )));
-            }
-            (weights.len() as u64, "the number of members")
-        }
-        _ => (weights.map(u64::from).sum(), "the sum of weights"),
-    };
-    match size > most {
-        true => Err(Fault::invalid(format!(
-            "the size, {what}, is {size}: max_group_size is {most}"
-        ))),
-        false => Ok(()),
     }
 }

@@ -3,9 +3,10 @@
 
 use super::fault::{Fault, Result};
 use super::names::listed;
-use super::pipeline::{id_of, Pipeline};
+use super::pipeline::Pipeline;
 use super::texts::Unknown;
 use crate::bytes::{limbs, shortest};
+use crate::p4info::id_of;
 use crate::proto::config::ControllerPacketMetadata;
 use crate::proto::v1;
 

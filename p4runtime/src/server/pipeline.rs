@@ -12,15 +12,12 @@ use parking_lot::Mutex;
 use prost::Message;
 use tonic::Code;
 
-use super::digests::Digests;
 use super::fault::{Fault, Result};
 use super::kept::Kept;
 use super::rules::Rules;
 use super::texts::Texts;
-use super::write::Target;
-use crate::client::UpdateError;
 use crate::loaded;
-use crate::p4info::p4info;
+use crate::p4info::{id_of, p4info};
 use crate::program::Package;
 use crate::proto::config as pb;
 use crate::proto::v1;
@@ -141,27 +138,6 @@ impl Pipeline {
         &self.p4info
     }
 
-    /// Applies updates without a client, in order; returns those that failed.
-    pub fn write(&self, updates: &[v1::Update], now_ns: u64) -> Vec<UpdateError> {
-        let digests = Digests::default();
-        let target = Target {
-            pipeline: self,
-            digests: &digests,
-            role: "",
-            defers_references: false,
-            now_ns,
-        };
-        let failed = updates.iter().enumerate().filter_map(|(index, update)| {
-            let fault = target.update(update).err()?;
-            Some(UpdateError {
-                index,
-                code: fault.code,
-                message: fault.message,
-            })
-        });
-        failed.collect()
-    }
-
     /// Converts an entry of the table with that index for clients.
     pub fn table_entry(&self, table: usize, state: &EntryState) -> v1::TableEntry {
         self.shown_entry(table, state, &v1::TableEntry::default(), 0)
@@ -234,10 +210,6 @@ fn still_wanted(cancel: &Cancel) -> Result<()> {
         true => Err(Fault::new(Code::Cancelled, "the client has gone")),
         false => Ok(()),
     }
-}
-
-pub(crate) fn id_of(preamble: &Option<pb::Preamble>) -> u32 {
-    preamble.as_ref().map_or(0, |p| p.id)
 }
 
 /// Checks the ids, names and widths in the client's P4Info, which have to be the program's.

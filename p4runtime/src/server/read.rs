@@ -11,9 +11,10 @@ use super::entries::from_match;
 use super::fault::{Fault, Result};
 use super::names::Kind;
 use super::pipeline::{Pipeline, Thing};
+use super::target::{range, Target};
 use super::texts::Unknown;
-use super::write::{index, Target};
 use crate::bytes::from_limbs;
+use crate::p4info::id_of;
 use crate::proto::v1::{self, entity::Entity as E};
 
 /// The maximum size of a reply: gRPC clients accept 4 MiB by default.
@@ -67,7 +68,7 @@ impl Pipeline {
         use crate::proto::config::match_field::{Match, MatchType};
         let id = self.value_sets[n];
         let mut sets = self.p4info.value_sets.iter();
-        let set = sets.find(|s| super::pipeline::id_of(&s.preamble) == id);
+        let set = sets.find(|s| id_of(&s.preamble) == id);
         let fields = set.map_or(&[][..], |s| &s.r#match).iter();
         let fields = fields.map(|f| SetField {
             id: f.id,
@@ -276,7 +277,7 @@ impl Target<'_> {
                 .p4info
                 .tables
                 .iter()
-                .any(|t| super::pipeline::id_of(&t.preamble) == self.pipeline.tables[n]);
+                .any(|t| id_of(&t.preamble) == self.pipeline.tables[n]);
             if !is_shown || lacks(table) {
                 continue;
             }
@@ -543,17 +544,4 @@ fn shown(copies: &[Replica]) -> Vec<v1::Replica> {
         backup_replicas: Vec::new(),
     };
     copies.iter().map(one).collect()
-}
-
-pub(crate) fn range(wanted: Option<v1::Index>, size: u64) -> Result<std::ops::Range<u64>> {
-    match wanted {
-        None => Ok(0..size),
-        Some(at) => match index(at)? {
-            at if at < size => Ok(at..at + 1),
-            at => Err(Fault::new(
-                Code::OutOfRange,
-                format!("the index is {at}: there are {size} elements, from 0"),
-            )),
-        },
-    }
 }

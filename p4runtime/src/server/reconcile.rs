@@ -4,7 +4,7 @@
 use tonic::Code;
 
 use super::fault::{Fault, Result};
-use super::write::Target;
+use super::target::Target;
 use super::{Active, Server};
 use crate::proto::v1::{self, entity::Entity as E, update::Type};
 

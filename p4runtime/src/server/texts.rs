@@ -17,8 +17,8 @@ use adit_p4_frontend::control::{Api, Definition, Type};
 use parking_lot::Mutex;
 
 use super::fault::{Fault, Result};
-use super::pipeline::id_of;
 use crate::bytes::from_limbs;
+use crate::p4info::id_of;
 use crate::proto::config::{self as pb, p4_new_type_translation::SdnType};
 use crate::proto::v1::field_match::{Exact, FieldMatchType, Optional};
 use translation::Translation;

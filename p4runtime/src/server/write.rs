@@ -12,22 +12,13 @@ use super::fault::{Fault, Result};
 use super::kept::{metadata, Kept};
 use super::names::{listed, Kind};
 use super::pipeline::{Pipeline, Thing};
+use super::rates::config;
 use super::rules::{Holder, Uses};
+use super::target::{index, modified_only, Target};
 use super::texts::Unknown;
 use super::MAX_UPDATES;
+use crate::client::UpdateError;
 use crate::proto::v1::{self, entity::Entity as E, update::Type, write_request::Atomicity};
-
-/// The target of updates.
-pub(crate) struct Target<'a> {
-    pub(crate) pipeline: &'a Pipeline,
-    pub(crate) digests: &'a Digests,
-    /// The role that writes; empty for the default role.
-    pub(crate) role: &'a str,
-    /// Set if entries may be written before those that they refer to; references are checked at the
-    /// end.
-    pub(crate) defers_references: bool,
-    pub(crate) now_ns: u64,
-}
 
 impl Target<'_> {
     /// Applies a batch; returns the result of each update. `go_on` is called before each update, and
@@ -202,7 +193,7 @@ impl Target<'_> {
         let uses = rules.references.of_entry(n, table.spec(), &entry);
         self.check_references(&uses)?;
         // Everything is checked before anything changes.
-        let rates = given.meter_config.as_ref().map(super::indirect::config);
+        let rates = given.meter_config.as_ref().map(config);
         let rates = rates.transpose()?;
         let counts = given.counter_data.as_ref().map(count).transpose()?;
         let id = match kind {
@@ -489,6 +480,29 @@ impl Target<'_> {
     }
 }
 
+impl Pipeline {
+    /// Applies updates without a client, in order; returns those that failed.
+    pub fn write(&self, updates: &[v1::Update], now_ns: u64) -> Vec<UpdateError> {
+        let digests = Digests::default();
+        let target = Target {
+            pipeline: self,
+            digests: &digests,
+            role: "",
+            defers_references: false,
+            now_ns,
+        };
+        let failed = updates.iter().enumerate().filter_map(|(index, update)| {
+            let fault = target.update(update).err()?;
+            Some(UpdateError {
+                index,
+                code: fault.code,
+                message: fault.message,
+            })
+        });
+        failed.collect()
+    }
+}
+
 fn replicas(given: &[v1::Replica]) -> Result<Vec<Replica>> {
     use v1::replica::PortKind;
     let one = |replica: &v1::Replica| {
@@ -516,21 +530,6 @@ fn replicas(given: &[v1::Replica]) -> Result<Vec<Replica>> {
         })
     };
     given.iter().map(one).collect()
-}
-
-pub(crate) fn modified_only(kind: Type, what: &str) -> Result<()> {
-    match kind {
-        Type::Modify => Ok(()),
-        _ => Err(Fault::invalid(format!(
-            "type {} of {what}: they always exist, and take MODIFY only",
-            kind.as_str_name()
-        ))),
-    }
-}
-
-pub(crate) fn index(index: v1::Index) -> Result<u64> {
-    let index = index.index;
-    u64::try_from(index).map_err(|_| Fault::invalid(format!("the index is {index}, below 0")))
 }
 
 fn count(data: &v1::CounterData) -> Result<Count> {
