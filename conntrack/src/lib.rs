@@ -35,8 +35,8 @@ mod proto;
 mod settings;
 mod stats;
 mod table;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod time;
 mod tracker;
 mod tuple;

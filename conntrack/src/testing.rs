@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Packets for tests.
+//! Packets for tests, with the feature `testing` also for those of other crates.
 
 use std::net::IpAddr;
 
@@ -9,15 +9,19 @@ use crate::tuple::Protocol;
 
 /// Source and destination of a flow.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Flow {
-    pub(crate) src: IpAddr,
-    pub(crate) src_port: u16,
-    pub(crate) dst: IpAddr,
-    pub(crate) dst_port: u16,
+pub struct Flow {
+    /// The source's address.
+    pub src: IpAddr,
+    /// The source's port.
+    pub src_port: u16,
+    /// The destination's address, of the source's family.
+    pub dst: IpAddr,
+    /// The destination's port.
+    pub dst_port: u16,
 }
 
 /// 10.0.0.1 port 1234 to 10.0.0.2 port 80.
-pub(crate) const V4: Flow = Flow {
+pub const V4: Flow = Flow {
     src: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
     src_port: 1234,
     dst: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)),
@@ -25,7 +29,7 @@ pub(crate) const V4: Flow = Flow {
 };
 
 /// fd00::1 port 1234 to fd00::2 port 80.
-pub(crate) const V6: Flow = Flow {
+pub const V6: Flow = Flow {
     src: IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
     src_port: 1234,
     dst: IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)),
@@ -34,7 +38,7 @@ pub(crate) const V6: Flow = Flow {
 
 impl Flow {
     /// The opposite direction.
-    pub(crate) fn reverse(self) -> Self {
+    pub fn reverse(self) -> Self {
         Flow {
             src: self.dst,
             src_port: self.dst_port,
@@ -48,7 +52,7 @@ impl Flow {
     }
 
     /// An IP packet with a transport message, whose checksum is filled in.
-    pub(crate) fn packet(self, protocol: Protocol, message: &[u8]) -> Vec<u8> {
+    pub fn packet(self, protocol: Protocol, message: &[u8]) -> Vec<u8> {
         let mut packet = match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let length = (20 + message.len()) as u16;
@@ -73,7 +77,7 @@ impl Flow {
     }
 
     /// A UDP datagram.
-    pub(crate) fn udp(self, payload: &[u8]) -> Vec<u8> {
+    pub fn udp(self, payload: &[u8]) -> Vec<u8> {
         let mut message = self.ports();
         message.extend((8 + payload.len() as u16).to_be_bytes());
         message.extend([0, 0]);
@@ -82,7 +86,7 @@ impl Flow {
     }
 
     /// An SCTP packet with chunks.
-    pub(crate) fn sctp(self, tag: u32, chunks: &[&[u8]]) -> Vec<u8> {
+    pub fn sctp(self, tag: u32, chunks: &[&[u8]]) -> Vec<u8> {
         let mut message = self.ports();
         message.extend(tag.to_be_bytes());
         message.extend([0; 4]);
@@ -91,7 +95,7 @@ impl Flow {
     }
 
     /// An ICMP or ICMPv6 message with the second word of its header and what follows.
-    pub(crate) fn icmp(self, kind: u8, code: u8, word: [u8; 4], rest: &[u8]) -> Vec<u8> {
+    pub fn icmp(self, kind: u8, code: u8, word: [u8; 4], rest: &[u8]) -> Vec<u8> {
         let protocol = if self.src.is_ipv4() {
             Protocol::ICMP
         } else {
@@ -104,7 +108,7 @@ impl Flow {
     }
 
     /// A TCP segment with a window of 1000.
-    pub(crate) fn tcp(self, flags: u8, seq: u32, ack: u32, payload: &[u8]) -> Vec<u8> {
+    pub fn tcp(self, flags: u8, seq: u32, ack: u32, payload: &[u8]) -> Vec<u8> {
         Tcp {
             flags,
             seq,
@@ -119,17 +123,24 @@ impl Flow {
 
 /// A TCP segment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tcp<'a> {
-    pub(crate) flags: u8,
-    pub(crate) seq: u32,
-    pub(crate) ack: u32,
-    pub(crate) window: u16,
-    pub(crate) options: &'a [u8],
-    pub(crate) payload: &'a [u8],
+pub struct Tcp<'a> {
+    /// The flags, as the header has them: FIN is 1.
+    pub flags: u8,
+    /// The sequence number.
+    pub seq: u32,
+    /// The acknowledgement number.
+    pub ack: u32,
+    /// The window, not scaled.
+    pub window: u16,
+    /// The options, padded to words.
+    pub options: &'a [u8],
+    /// The data.
+    pub payload: &'a [u8],
 }
 
 impl Tcp<'_> {
-    pub(crate) fn packet(self, flow: Flow) -> Vec<u8> {
+    /// The segment in an IP packet.
+    pub fn packet(self, flow: Flow) -> Vec<u8> {
         let mut message = flow.ports();
         message.extend(self.seq.to_be_bytes());
         message.extend(self.ack.to_be_bytes());
@@ -142,13 +153,18 @@ impl Tcp<'_> {
     }
 }
 
+/// Writes the checksum of an IPv4 header anew.
+pub fn fill_header_checksum(packet: &mut [u8]) {
+    let header = usize::from(packet[0] & 0xf) * 4;
+    packet[10..12].fill(0);
+    let checksum = !Sum::default().bytes(&packet[..header]).fold();
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+}
+
 /// Writes the checksums of a packet anew.
-pub(crate) fn fill_checksums(packet: &mut [u8]) {
+pub fn fill_checksums(packet: &mut [u8]) {
     if packet[0] >> 4 == 4 {
-        let header = usize::from(packet[0] & 0xf) * 4;
-        packet[10..12].fill(0);
-        let checksum = !Sum::default().bytes(&packet[..header]).fold();
-        packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+        fill_header_checksum(packet);
     }
     let headers = Headers::parse(packet).unwrap();
     let at = headers.transport;
