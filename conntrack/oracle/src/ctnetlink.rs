@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The kernel's connections, over ctnetlink (`include/uapi/linux/netfilter/nfnetlink_conntrack.h`).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use adit_conntrack::{Endpoint, Family, Protocol, Status, Tuple};
+use anyhow::{Context, Result};
+use netlink_packet_core::{DefaultNla, Nla, NlasIterator};
+use netlink_packet_netfilter::conntrack::{
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple,
+    Tuple as TupleAttribute,
+};
+use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
+
+use crate::netlink::Netlink;
+use crate::observation::Entry;
+
+/// `CTA_COUNTERS_ORIG` and `CTA_COUNTERS_REPLY`.
+const CTA_COUNTERS: [u16; 2] = [9, 10];
+/// `NLA_TYPE_MASK`: the kind without the flag of nested attributes.
+const NLA_TYPE_MASK: u16 = 0x3fff;
+/// `CTA_COUNTERS_PACKETS` and `CTA_COUNTERS_BYTES`.
+const CTA_COUNTERS_VALUES: [u16; 2] = [1, 2];
+/// `CTA_PROTO_ICMP_ID`, `_TYPE`, `_CODE`, and those of ICMPv6.
+const CTA_PROTO_ICMP: [[u16; 2]; 3] = [[4, 7], [5, 8], [6, 9]];
+/// The attributes of `CTA_PROTOINFO_SCTP`, from 1 on.
+const SCTP_NAMES: [&str; 3] = ["state", "vtag_original", "vtag_reply"];
+
+/// The connections of a network namespace.
+pub(crate) struct Conntrack {
+    netlink: Netlink,
+}
+
+impl Conntrack {
+    /// Connects to the connections of the thread's network namespace.
+    pub(crate) fn open() -> Result<Self> {
+        let netlink = Netlink::open()?;
+        Ok(Self { netlink })
+    }
+
+    /// All connections whose timeout has not passed.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
+        self.dump(entry)
+    }
+
+    /// Deletes all connections.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.netlink
+            .request(
+                NetfilterProtoFamily::Unspec,
+                ConntrackMessage::Delete(Vec::new()),
+            )
+            .context("flush of the kernel's connections")
+    }
+
+    /// Sets the timeout of each connection, in whole seconds.
+    pub(crate) fn set_timeout(&self, timeout: Duration) -> Result<()> {
+        let seconds = u32::try_from(timeout.as_secs())?;
+        let tuples = self.dump(|attributes| {
+            let original =
+                |it: &&ConntrackAttribute| matches!(it, ConntrackAttribute::CtaTupleOrig(_));
+            let attribute = attributes.iter().find(original).context("no tuple")?;
+            let family = match entry(attributes)?.tuples[0].family() {
+                Family::V4 => NetfilterProtoFamily::IPv4,
+                Family::V6 => NetfilterProtoFamily::IPv6,
+            };
+            Ok((family, attribute.clone()))
+        })?;
+        for (family, tuple) in tuples {
+            let attributes = vec![tuple, ConntrackAttribute::CtaTimeout(seconds)];
+            self.netlink
+                .request(family, ConntrackMessage::New(attributes))
+                .context("new timeout of a connection of the kernel")?;
+        }
+        Ok(())
+    }
+
+    fn dump<T>(&self, convert: impl Fn(&[ConntrackAttribute]) -> Result<T>) -> Result<Vec<T>> {
+        let mut found = Vec::new();
+        let get = ConntrackMessage::Get(Vec::new());
+        self.netlink.dump(get, &mut |message| {
+            if let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message {
+                found.push(convert(&attributes).context("connection of the kernel")?);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+}
+
+fn entry(attributes: &[ConntrackAttribute]) -> Result<Entry> {
+    let mut tuples = [None; 2];
+    let mut found = Entry {
+        tuples: [Tuple::new(Protocol(0), NOWHERE, NOWHERE); 2],
+        status: Status::NONE,
+        timeout: Duration::ZERO,
+        mark: 0,
+        proto: Vec::new(),
+        counters: [(0, 0); 2],
+    };
+    for attribute in attributes {
+        match attribute {
+            ConntrackAttribute::CtaTupleOrig(attributes) => tuples[0] = Some(tuple(attributes)?),
+            ConntrackAttribute::CtaTupleReply(attributes) => tuples[1] = Some(tuple(attributes)?),
+            ConntrackAttribute::CtaStatus(status) => {
+                found.status = Status::from_bits(status.bits());
+            }
+            ConntrackAttribute::CtaTimeout(seconds) => {
+                found.timeout = Duration::from_secs((*seconds).into());
+            }
+            ConntrackAttribute::CtaMark(mark) => found.mark = *mark,
+            ConntrackAttribute::CtaProtoInfo(infos) => {
+                for info in infos {
+                    found.proto.extend(proto(info)?);
+                }
+            }
+            ConntrackAttribute::Other(other) => {
+                let kind = other.kind() & NLA_TYPE_MASK;
+                let direction = CTA_COUNTERS.iter().position(|&counters| counters == kind);
+                if let Some(direction) = direction {
+                    let value = |kind| Ok::<_, anyhow::Error>(number(&nested(other)?, kind));
+                    let [packets, bytes] = CTA_COUNTERS_VALUES.map(value);
+                    found.counters[direction] = (packets?, bytes?);
+                }
+            }
+            _ => {}
+        }
+    }
+    let [original, reply] = tuples;
+    found.tuples = [
+        original.context("no original tuple")?,
+        reply.context("no reply tuple")?,
+    ];
+    Ok(found)
+}
+
+const NOWHERE: Endpoint = Endpoint {
+    address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+    part: 0,
+};
+
+/// The nested attributes: kind and value.
+fn nested(attribute: &DefaultNla) -> Result<Vec<(u16, Vec<u8>)>> {
+    let mut value = vec![0; attribute.value_len()];
+    attribute.emit_value(&mut value);
+    let attributes = NlasIterator::new(value.as_slice());
+    attributes
+        .map(|attribute| {
+            let attribute = attribute.context("nested attribute")?;
+            Ok((attribute.kind(), attribute.value().to_vec()))
+        })
+        .collect()
+}
+
+/// The number in an attribute, in network byte order; zero if it is missing.
+fn number(attributes: &[(u16, Vec<u8>)], kind: u16) -> u64 {
+    let found = attributes.iter().find(|attribute| attribute.0 == kind);
+    let octets = found.map_or(&[][..], |attribute| &attribute.1);
+    octets
+        .iter()
+        .fold(0, |number, &octet| number << 8 | u64::from(octet))
+}
+
+fn tuple(attributes: &[TupleAttribute]) -> Result<Tuple> {
+    let (mut src, mut dst) = (NOWHERE, NOWHERE);
+    let mut protocol = 0;
+    for attribute in attributes {
+        match attribute {
+            TupleAttribute::Ip(addresses) => {
+                for address in addresses {
+                    match address {
+                        IPTuple::SourceAddress(address) => src.address = *address,
+                        IPTuple::DestinationAddress(address) => dst.address = *address,
+                        _ => {}
+                    }
+                }
+            }
+            TupleAttribute::Proto(parts) => {
+                for part in parts {
+                    match part {
+                        ProtoTuple::Protocol(number) => protocol = u8::from(*number),
+                        ProtoTuple::SourcePort(port) => src.part = *port,
+                        ProtoTuple::DestinationPort(port) => dst.part = *port,
+                        ProtoTuple::Other(other) => icmp_part(other, &mut src, &mut dst),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(Tuple::new(Protocol(protocol), src, dst))
+}
+
+/// Takes the identifier, type or code of an ICMP message into a tuple.
+fn icmp_part(attribute: &DefaultNla, src: &mut Endpoint, dst: &mut Endpoint) {
+    let mut value = vec![0; attribute.value_len()];
+    attribute.emit_value(&mut value);
+    let value = number(&[(0, value)], 0) as u16;
+    let [id, kind, code] = CTA_PROTO_ICMP.map(|kinds| kinds.contains(&attribute.kind()));
+    if id {
+        src.part = value;
+    } else if kind {
+        dst.part |= value << 8;
+    } else if code {
+        dst.part |= value;
+    }
+}
+
+fn proto(info: &ProtoInfo) -> Result<Vec<(&'static str, u32)>> {
+    Ok(match info {
+        ProtoInfo::TCP(attributes) => {
+            let values = attributes.iter().filter_map(|attribute| {
+                Some(match attribute {
+                    ProtoInfoTCP::State(state) => ("state", u32::from(*state)),
+                    ProtoInfoTCP::OriginalWindowScale(scale) => {
+                        ("wscale_original", u32::from(*scale))
+                    }
+                    ProtoInfoTCP::ReplyWindowScale(scale) => ("wscale_reply", u32::from(*scale)),
+                    ProtoInfoTCP::OriginalFlags(flags) => ("flags_original", flags.flags.into()),
+                    ProtoInfoTCP::ReplyFlags(flags) => ("flags_reply", flags.flags.into()),
+                    _ => return None,
+                })
+            });
+            values.collect()
+        }
+        ProtoInfo::Other(attribute) => {
+            let attributes = nested(attribute)?;
+            let names = SCTP_NAMES.iter().zip(1..);
+            names
+                .map(|(&name, kind)| (name, number(&attributes, kind) as u32))
+                .collect()
+        }
+        _ => Vec::new(),
+    })
+}

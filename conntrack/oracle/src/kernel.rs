@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The kernel's tracker, fed with the packets of a trace.
+
+use std::path::Path;
+use std::time::Duration;
+
+use adit_conntrack::{CtState, Settings};
+use anyhow::{ensure, Context, Result};
+use netlink_packet_netfilter::nflog::{
+    config_request, ConfigCmd, ConfigMode, ConfigNla, PacketNla, ULogMessage,
+};
+use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
+
+use crate::ctnetlink::Conntrack;
+use crate::netlink::Netlink;
+use crate::observation::{Observation, Verdict};
+use crate::router;
+use crate::trace::{Packet, Side};
+use crate::tun::Tun;
+
+/// Linux's nf_conntrack in a network namespace of this process.
+pub(crate) struct Kernel {
+    tuns: [Tun; 2],
+    conntrack: Conntrack,
+    log: Netlink,
+}
+
+impl Kernel {
+    /// Enters a network namespace and makes it a router between two links.
+    pub(crate) fn start(nft: &Path) -> Result<Self> {
+        router::enter()?;
+        let [left, right] = router::LINKS.map(Tun::create);
+        let tuns = [left?, right?];
+        let log = Netlink::open()?;
+        let bind = config_request(
+            NetfilterProtoFamily::Unspec,
+            router::LOG_GROUP,
+            vec![
+                ConfigCmd::Bind.into(),
+                ConfigMode::META.into(),
+                ConfigNla::QThresh(1),
+            ],
+        );
+        log.request_built(&bind).context("NFLOG")?;
+        router::configure(nft)?;
+        Ok(Self {
+            tuns,
+            conntrack: Conntrack::open()?,
+            log,
+        })
+    }
+
+    /// Deletes all connections, and applies the settings.
+    pub(crate) fn reset(&self, settings: &Settings) -> Result<()> {
+        self.conntrack.flush()?;
+        router::apply(settings)
+    }
+
+    /// Lets a packet arrive.
+    pub(crate) fn feed(&self, packet: &Packet) -> Result<Observation> {
+        for tun in &self.tuns {
+            tun.receive()?;
+        }
+        let link = match packet.from {
+            Side::Left => &self.tuns[0],
+            Side::Right => &self.tuns[1],
+        };
+        link.send(&packet.bytes).context("packet")?;
+        // A packet may leave by the link by which it has come.
+        let mut forwarded = Vec::new();
+        for tun in &self.tuns {
+            forwarded.extend(tun.receive()?);
+        }
+        ensure!(
+            forwarded.len() <= 1,
+            "`{}' has become {} packets",
+            packet.text,
+            forwarded.len()
+        );
+        Ok(Observation {
+            verdict: self.verdict()?,
+            forwarded: forwarded.pop(),
+            entries: self.conntrack.entries()?,
+        })
+    }
+
+    /// Sets the timeout of each connection.
+    pub(crate) fn set_timeout(&self, timeout: Duration) -> Result<()> {
+        self.conntrack.set_timeout(timeout)
+    }
+
+    /// The state of the last packet, which NFLOG has as prefix.
+    fn verdict(&self) -> Result<Verdict> {
+        let mut verdict = Verdict::Unseen;
+        self.log.drain(&mut |message| {
+            if let NetfilterMessageInner::ULog(ULogMessage::Packet(attributes)) = message {
+                let prefix = attributes.iter().find_map(|attribute| match attribute {
+                    PacketNla::Prefix(prefix) => prefix.to_str().ok(),
+                    _ => None,
+                });
+                verdict = state(prefix.unwrap_or_default())?;
+            }
+            Ok(())
+        })?;
+        Ok(verdict)
+    }
+}
+
+/// The state of a packet whose prefix is in [`router::STATES`].
+fn state(prefix: &str) -> Result<Verdict> {
+    let state = match prefix {
+        "untracked" => return Ok(Verdict::Untracked),
+        "invalid" => CtState::INVALID,
+        "new" => CtState::NEW,
+        "established" => CtState::ESTABLISHED,
+        "established-reply" => CtState::ESTABLISHED | CtState::REPLY,
+        "related" => CtState::RELATED,
+        "related-reply" => CtState::RELATED | CtState::REPLY,
+        other => anyhow::bail!("NFLOG prefix `{other}' is no state"),
+    };
+    Ok(Verdict::State(CtState::TRACKED | state))
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The kernel as oracle: feeds Linux's nf_conntrack and the library with the same packets, and
+//! compares after each what both show: the packet's state, all connections with their tuples, status,
+//! protocol state, timeout and counters, and the packet as it was passed on.
+//!
+//! The kernel's tracker is in a network namespace of this process, which forwards between two TUN
+//! devices. Packets are forwarded within the write to a device, so nothing has to be waited for; the
+//! library is given the time at which that happens. Results are in KTAP version 2.
+
+mod compare;
+mod ctnetlink;
+mod kernel;
+mod library;
+mod netlink;
+mod observation;
+mod random;
+mod router;
+mod script;
+mod settings;
+mod trace;
+mod tun;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use adit_conntrack::Family;
+use anyhow::Result;
+use clap::Parser;
+
+use compare::{compare, Outcome};
+use kernel::Kernel;
+
+/// The scripts, by group.
+const GROUPS: [(&str, &str); 4] = [
+    ("tcp", include_str!("../traces/tcp.txt")),
+    ("udp", include_str!("../traces/udp.txt")),
+    ("icmp", include_str!("../traces/icmp.txt")),
+    ("sctp", include_str!("../traces/sctp.txt")),
+];
+/// The kinds of random scripts.
+const RANDOM: [(&str, random::Kind); 3] = [
+    ("random tcp", random::Kind::Tcp),
+    ("random sctp", random::Kind::Sctp),
+    ("random mixed", random::Kind::Mixed),
+];
+
+/// Compares the connection tracker with Linux's nf_conntrack
+#[derive(Parser)]
+struct Args {
+    /// nft(8)
+    #[arg(long, default_value = "nft")]
+    nft: PathBuf,
+    /// Random traces of each kind
+    #[arg(long, default_value_t = 200)]
+    random: u32,
+    /// The seed of the random traces
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print what the kernel shows after each packet of a script
+    #[arg(long, short)]
+    verbose: bool,
+    /// Only groups whose names contain this
+    #[arg(default_value = "")]
+    filter: String,
+}
+
+/// What was compared.
+#[derive(Default)]
+struct Totals {
+    traces: usize,
+    packets: usize,
+    differences: Vec<String>,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let kernel = Kernel::start(&args.nft)?;
+    let scripts = GROUPS.map(|(name, text)| (name, Source::Script(text)));
+    let random = RANDOM.map(|(name, kind)| (name, Source::Random(kind)));
+    let groups: Vec<_> = scripts
+        .into_iter()
+        .chain(random)
+        .filter(|(name, _)| name.contains(&args.filter))
+        .collect();
+    println!("KTAP version 2\n1..{}", groups.len());
+    let mut all = Totals::default();
+    for ((name, source), number) in groups.iter().zip(1..) {
+        let totals = source.run(&kernel, &args)?;
+        for difference in &totals.differences {
+            for line in difference.lines() {
+                println!("# {line}");
+            }
+        }
+        println!(
+            "# {} traces agree with {} packets",
+            totals.traces, totals.packets
+        );
+        let differs = !totals.differences.is_empty();
+        println!("{}ok {number} {name}", if differs { "not " } else { "" });
+        all.traces += totals.traces;
+        all.packets += totals.packets;
+        all.differences.extend(totals.differences);
+    }
+    println!(
+        "# in all {} traces with {} packets agree, {} differ",
+        all.traces,
+        all.packets,
+        all.differences.len()
+    );
+    Ok(if all.differences.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Where the traces of a group come from.
+enum Source {
+    Script(&'static str),
+    Random(random::Kind),
+}
+
+impl Source {
+    fn run(&self, kernel: &Kernel, args: &Args) -> Result<Totals> {
+        let mut totals = Totals::default();
+        match self {
+            Source::Script(text) => {
+                for family in [Family::V4, Family::V6] {
+                    for trace in script::parse_file(text, family)? {
+                        match compare(kernel, &trace, args.verbose)? {
+                            Outcome::Agree(packets) => {
+                                totals.traces += 1;
+                                totals.packets += packets;
+                            }
+                            Outcome::Differ(report) => totals.differences.push(report),
+                        }
+                    }
+                }
+            }
+            Source::Random(kind) => {
+                let run = random::run(kernel, *kind, args.random, args.seed)?;
+                totals.traces = run.traces;
+                totals.packets = run.packets;
+                totals.differences.extend(run.difference);
+            }
+        }
+        Ok(totals)
+    }
+}

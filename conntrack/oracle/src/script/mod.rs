@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Scripts: traces as text. `traces/README.md` has their language.
+
+mod icmp;
+mod line;
+mod sctp;
+mod tcp;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use adit_conntrack::testing::{fill_header_checksum, Flow};
+use adit_conntrack::{Family, Protocol, Settings};
+use anyhow::{bail, Context, Result};
+
+use crate::settings;
+use crate::trace::{flow, Packet, Side, Step, Trace};
+use line::Line;
+
+/// The lowest port of a connection on the left; the connection's number is added.
+const PORT: u16 = 1024;
+/// The port of all connections on the right.
+const SERVER_PORT: u16 = 80;
+
+/// The traces of a file: each begins with a line `= NAME`.
+pub(crate) fn parse_file(text: &str, family: Family) -> Result<Vec<Trace>> {
+    let mut traces = Vec::new();
+    for part in text.split("\n= ").skip(1) {
+        let (name, lines) = part.split_once('\n').unwrap_or((part, ""));
+        let name = format!("{name} ({family:?})");
+        traces.push(parse(&name, lines, family)?);
+    }
+    Ok(traces)
+}
+
+/// A trace of script lines.
+pub(crate) fn parse(name: &str, lines: &str, family: Family) -> Result<Trace> {
+    let mut script = Script::new(family);
+    for line in lines.lines() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if !line.is_empty() {
+            script
+                .take(line)
+                .with_context(|| format!("`{line}' of trace `{name}'"))?;
+        }
+    }
+    Ok(Trace {
+        name: name.to_owned(),
+        settings: script.settings,
+        steps: script.steps,
+    })
+}
+
+/// What the lines so far have said.
+struct Script {
+    family: Family,
+    settings: Settings,
+    steps: Vec<Step>,
+    /// The next sequence numbers of both sides, by connection.
+    tcp: BTreeMap<u16, [u32; 2]>,
+    /// The tags of both sides, by association.
+    sctp: BTreeMap<u16, [u32; 2]>,
+}
+
+impl Script {
+    fn new(family: Family) -> Self {
+        Script {
+            family,
+            settings: settings::distinct(),
+            steps: Vec::new(),
+            tcp: BTreeMap::new(),
+            sctp: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, text: &str) -> Result<()> {
+        let line = Line::new(text);
+        let from = match line.word(0) {
+            ">" => Side::Left,
+            "<" => Side::Right,
+            "wait" => {
+                let seconds = line.word(1).parse().context("seconds")?;
+                self.steps
+                    .push(Step::Wait(Duration::from_secs_f64(seconds)));
+                return Ok(());
+            }
+            "timeout" => {
+                let seconds = line.word(1).parse().context("seconds")?;
+                self.steps
+                    .push(Step::SetTimeout(Duration::from_secs(seconds)));
+                return Ok(());
+            }
+            "set" => return self.set(&line),
+            other => bail!("`{other}' is none of >, <, wait, timeout, set"),
+        };
+        let mut bytes = match line.word(1) {
+            "tcp" => self.tcp(from, &line)?,
+            "udp" => self
+                .flow(from, &line)?
+                .udp(&vec![0x55; line.number("len", 0)?]),
+            "sctp" => self.sctp(from, &line)?,
+            "icmp" => self.icmp(from, &line)?,
+            "error" => self.icmp_error(from, &line)?,
+            "ip" => {
+                let protocol = Protocol(line.word(2).parse().context("protocol")?);
+                let message = vec![0; line.number("len", 0)?];
+                self.flow(from, &line)?.packet(protocol, &message)
+            }
+            other => bail!("`{other}' is none of tcp, udp, sctp, icmp, error, ip"),
+        };
+        damage(&mut bytes, &line)?;
+        self.steps.push(Step::Packet(Packet {
+            from,
+            bytes,
+            text: text.to_owned(),
+        }));
+        Ok(())
+    }
+
+    fn set(&mut self, line: &Line<'_>) -> Result<()> {
+        let settings = &mut self.settings;
+        let value: u8 = line.word(2).parse().context("value")?;
+        match line.word(1) {
+            "loose" => settings.tcp_loose = value != 0,
+            "liberal" => settings.tcp_be_liberal = value != 0,
+            "ignore-invalid-rst" => settings.tcp_ignore_invalid_rst = value != 0,
+            "checksum" => settings.checksum = value != 0,
+            "max-retrans" => settings.tcp_max_retrans = value,
+            other => bail!("`{other}' is no setting"),
+        }
+        Ok(())
+    }
+
+    /// The flow of a line's connection, in the direction of its packet.
+    fn flow(&self, from: Side, line: &Line<'_>) -> Result<Flow> {
+        let port = PORT + line.number::<u16>("conn", 0)?;
+        let flow = flow(self.family, port, SERVER_PORT);
+        Ok(match from {
+            Side::Left => flow,
+            Side::Right => flow.reverse(),
+        })
+    }
+
+    /// The packet that was the last but `back`.
+    fn sent(&self, back: usize) -> Option<&[u8]> {
+        let mut packets = self.steps.iter().rev().filter_map(|step| match step {
+            Step::Packet(packet) => Some(packet.bytes.as_slice()),
+            _ => None,
+        });
+        packets.nth(back)
+    }
+}
+
+/// Takes octets from the end of the packet (`trim=N`), or changes its last one (`bad`): the checksum
+/// is of the packet before.
+fn damage(packet: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
+    if line.has("bad") {
+        if let Some(last) = packet.last_mut() {
+            *last ^= 0xff;
+        }
+    }
+    let trim = line.number("trim", 0)?;
+    if trim == 0 {
+        return Ok(());
+    }
+    let is_v4 = packet[0] >> 4 == 4;
+    let header = if is_v4 { 20 } else { 40 };
+    let length = packet.len().saturating_sub(trim).max(header);
+    packet.truncate(length);
+    if is_v4 {
+        packet[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+        fill_header_checksum(packet);
+    } else {
+        packet[4..6].copy_from_slice(&((length - header) as u16).to_be_bytes());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn octets(lines: &str) -> Vec<Vec<u8>> {
+        let trace = parse("test", lines, Family::V4).unwrap();
+        let packets = trace.steps.iter().filter_map(|step| match step {
+            Step::Packet(packet) => Some(packet.bytes.clone()),
+            _ => None,
+        });
+        packets.collect()
+    }
+
+    #[test]
+    fn all_scripts_are_valid() {
+        for (name, text) in crate::GROUPS {
+            for family in [Family::V4, Family::V6] {
+                let traces = parse_file(text, family).unwrap();
+                assert!(traces.len() > 10, "{name}");
+                assert!(traces.iter().all(|trace| !trace.steps.is_empty()), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn sequence_numbers_follow_from_the_segments() {
+        let word = |packet: &[u8], at| u32::from_be_bytes(packet[at..at + 4].try_into().unwrap());
+        let packets =
+            octets("> tcp S isn=100\n> tcp A len=10\n< tcp SA\n> tcp A seq=-10 len=10\n> tcp A");
+        let seqs: Vec<_> = packets.iter().map(|packet| word(packet, 24)).collect();
+        assert_eq!([seqs[0], seqs[1], seqs[3], seqs[4]], [100, 101, 101, 111]);
+        assert_eq!(word(&packets[2], 28), 111);
+        assert_eq!(word(&packets[4], 28), seqs[2].wrapping_add(1));
+    }
+
+    #[test]
+    fn trimmed_packets_have_their_length() {
+        let packets = octets("> udp len=10 trim=5");
+        assert_eq!(packets[0].len(), 33);
+        assert_eq!(packets[0][2..4], [0, 33]);
+    }
+
+    #[test]
+    fn invalid_lines_are_named() {
+        for line in [
+            "> tcp X",
+            "? udp",
+            "> udp len=x",
+            "< error port",
+            "set loose",
+            "> ip x",
+        ] {
+            let error = parse("test", line, Family::V4).unwrap_err();
+            assert!(error.to_string().contains(line), "{error}");
+        }
+    }
+}
