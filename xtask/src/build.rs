@@ -59,6 +59,10 @@ pub(crate) fn set_up(flavour: Flavour) -> Result<(Tree, Image)> {
     Ok((tree, image))
 }
 
+/// The program that compares the connection tracker with Linux's, of which a selftest finds a copy
+/// as it does of `adit`.
+const ORACLE: &str = "adit-conntrack-oracle";
+
 /// Cargo profile that programs are built with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Profile {
@@ -105,7 +109,7 @@ pub(crate) fn programs(profile: Profile) -> Result<Programs> {
         // Cargo unites the features that the selected packages and targets require of their
         // dependencies. With all packages and a test these are the features of `cargo test`, so that
         // what that has compiled is used.
-        Profile::Dev => &["--workspace", "--test", "c_header"],
+        Profile::Dev => &["--workspace", "--test", "c_header", "--bin", ORACLE],
     });
     let status = command.status().context("cannot start cargo")?;
     ensure!(
@@ -118,6 +122,9 @@ pub(crate) fn programs(profile: Profile) -> Result<Programs> {
     });
     let (nic, adit) = (folder.join("adit-nic"), folder.join("adit"));
     share(&stripped(&adit), "bin", "adit")?;
+    if profile == Profile::Dev {
+        share(&stripped(&folder.join(ORACLE)), "bin", ORACLE)?;
+    }
     Ok(Programs {
         nic: match std::env::var_os("ADIT_NIC") {
             Some(binary) => std::path::absolute(binary).context("ADIT_NIC")?,
