@@ -45,12 +45,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let phases = Phases::start();
     let mut report = Report::live();
     let guest_only = args.guest || args.soak || args.kernel != Flavour::Stock;
-    let which = selftests::Which {
+    let which = selftests::Selection {
         filter: args.filter.as_deref().unwrap_or(""),
         flavour: args.kernel,
         soak: args.soak,
     };
-    let in_guest = !args.host && which.any()?;
+    let in_guest = !args.host && selftests::any(&which)?;
     std::thread::scope(|scope| {
         let set_up = in_guest.then(|| scope.spawn(|| selftests::set_up(args.kernel, &phases)));
         if args.filter.is_none() && !guest_only {

@@ -5,13 +5,13 @@
 
 use adit_qemu_tests::guest::GuestConfig;
 
-use super::Which;
+use super::selection::Selection;
 
 /// The selftests that also run in it.
 const NAMES: [&str; 2] = ["adi_isolation", "adi_ping"];
 
 /// Returns those of them that are selected.
-pub(super) fn names(which: &Which) -> Vec<&'static str> {
+pub(super) fn names(which: &Selection) -> Vec<&'static str> {
     let wanted = |name: &&str| !which.soak && name.contains(which.filter);
     NAMES.into_iter().filter(wanted).collect()
 }

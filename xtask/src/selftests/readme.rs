@@ -15,7 +15,7 @@ use anyhow::{ensure, Context, Result};
 use serde::Deserialize;
 
 use super::cases::case;
-use super::Machines;
+use super::machine::Machines;
 use crate::build::{self, Profile, Programs};
 use crate::report::Report;
 

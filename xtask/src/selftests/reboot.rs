@@ -7,7 +7,8 @@ use adit_qemu_tests::guest::Guest;
 use adit_qemu_tests::ktap::Verdict;
 use anyhow::Result;
 
-use super::{run_in, SELFTESTS};
+use super::machine::run_in;
+use super::selection::SELFTESTS;
 use crate::report::Report;
 
 /// The ways to reboot the guest, and the selftests before and after it. The first two ways notify

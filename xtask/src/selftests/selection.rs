@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Selection of the selftests that run.
+
+use std::fs;
+
+use adit_qemu_tests::flavour::Flavour;
+use adit_qemu_tests::paths;
+use anyhow::Result;
+
+/// Folder of the selftests in the guest.
+pub(super) const SELFTESTS: &str = "/repo/qemu-tests/selftests";
+/// Folder of those after which the guest's NIC is no longer usable.
+pub(super) const LAST: &str = "/repo/qemu-tests/selftests/last";
+/// Name of those that reboot the guest.
+pub(super) const REBOOT: &str = "reboot";
+/// Folder of those for features of the debug kernel.
+pub(super) const DEBUG: &str = "/repo/qemu-tests/selftests/debug";
+/// Folder of those that take many minutes.
+pub(super) const SOAK: &str = "/repo/qemu-tests/selftests/soak";
+
+/// Selection of the selftests to run, and their configuration.
+pub(crate) struct Selection<'a> {
+    /// Part of the names of those to run.
+    pub(crate) filter: &'a str,
+    /// The guest's kernel.
+    pub(crate) flavour: Flavour,
+    /// `true` for those that take long, instead of the ordinary ones.
+    pub(crate) soak: bool,
+}
+
+impl Selection<'_> {
+    /// Returns whether those that reboot are among them.
+    pub(super) fn reboot(&self) -> bool {
+        !self.soak && REBOOT.contains(self.filter)
+    }
+
+    /// Returns whether those of that name are among them, which start guests by commands of the
+    /// host.
+    pub(super) fn on_host(&self, name: &str) -> bool {
+        !self.soak && self.flavour == Flavour::Stock && name.contains(self.filter)
+    }
+
+    /// Returns whether those of that name are among them, which start guests by commands of the
+    /// host, and of which some take long.
+    pub(super) fn on_host_or_soak(&self, name: &str) -> bool {
+        self.flavour == Flavour::Stock && name.contains(self.filter)
+    }
+
+    /// Returns whether there are any in a folder.
+    pub(super) fn any_in(&self, folder: &str) -> Result<bool> {
+        let fits =
+            self.soak == (folder == SOAK) && (folder != DEBUG || self.flavour == Flavour::Debug);
+        Ok(fits && any_in(folder, self.filter)?)
+    }
+}
+
+fn any_in(folder: &str, filter: &str) -> Result<bool> {
+    let folder = folder.trim_start_matches("/repo/");
+    let names = fs::read_dir(paths::repo().join(folder))?.flatten();
+    let mut names =
+        names.filter_map(|it| Some(it.file_name().to_str()?.strip_suffix(".sh")?.to_owned()));
+    Ok(names.any(|name| name != "run" && name.contains(filter)))
+}
