@@ -64,7 +64,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The device is a VFIO device, but not an ADI, or an ADI of another version.
-    #[error("{name} is no ADI that this program knows: {reason}")]
+    #[error("{name} is no ADI that this library supports: {reason}")]
     NotAnAdi {
         /// The device's name.
         name: String,

@@ -17,7 +17,7 @@
 //!     if frames.is_empty() {
 //!         pair.wait(None)?;
 //!     }
-//!     // Every frame goes back to where it came from.
+//!     // Every frame is sent back to its source.
 //!     pair.tx.send(&mut frames.drain(..))?;
 //! }
 //! # #[allow(unreachable_code)]

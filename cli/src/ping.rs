@@ -14,7 +14,7 @@ use adit_adi::{Adi, Buffer, Config, QueuePair, Wakeup};
 use anyhow::{bail, ensure, Context, Result};
 
 use crate::output::counted;
-use crate::station::{Heard, Station};
+use crate::station::{Received, Station};
 use crate::traffic_args::Ping;
 
 /// The maximum number of frames received at once.
@@ -56,14 +56,14 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
     };
     if !args.quiet {
         let mac = pinger.station.mac.map(|b| format!("{b:02x}")).join(":");
-        say(format_args!("{} is at {mac} ({name})", args.ip))?;
+        print(format_args!("{} is at {mac} ({name})", args.ip))?;
     }
     let result = pinger.run();
     if let Some(target) = args.target {
         match pinger.peer {
             Peer::Unknown { asked } if asked > 0 => {
                 let requests = counted(asked, "ARP request");
-                say(format_args!(
+                print(format_args!(
                     "no answer to ARP from {target}: {requests} sent"
                 ))?;
             }
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
 }
 
 /// Prints a line. (`println!` panics when the reader has closed the pipe.)
-fn say(line: fmt::Arguments<'_>) -> Result<()> {
+fn print(line: fmt::Arguments<'_>) -> Result<()> {
     writeln!(io::stdout(), "{line}")?;
     Ok(())
 }
@@ -103,7 +103,7 @@ impl Stats {
     fn print(&mut self) -> Result<()> {
         let (sent, received) = (self.sent, self.received);
         let lost = (sent - received.min(sent)) * 100 / sent.max(1);
-        say(format_args!(
+        print(format_args!(
             "{} sent, {received} received, {lost} % lost",
             counted(sent, "packet")
         ))?;
@@ -111,7 +111,7 @@ impl Stats {
         if let (Some(min), Some(max)) = (self.times.first(), self.times.last()) {
             let median = self.times[self.times.len() / 2];
             let us = |t: &Duration| t.as_nanos() as f64 / 1000.0;
-            say(format_args!(
+            print(format_args!(
                 "round trip: min {:.1}, median {:.1}, max {:.1} µs",
                 us(min),
                 us(&median),
@@ -167,7 +167,7 @@ impl Pinger<'_> {
         let timeout = Duration::from_millis(self.args.timeout);
         let spin = Duration::from_micros(self.args.spin);
         let mut next = start;
-        let mut heard = start;
+        let mut last_frame = start;
         let mut frames = Vec::with_capacity(BURST);
         while !self.stop.load(Ordering::Relaxed) {
             let now = Instant::now();
@@ -197,7 +197,7 @@ impl Pinger<'_> {
             }
             self.pair.rx.receive(&mut frames, BURST)?;
             if frames.is_empty() {
-                if now < heard + spin {
+                if now < last_frame + spin {
                     std::hint::spin_loop();
                     continue;
                 }
@@ -216,9 +216,9 @@ impl Pinger<'_> {
                     Wakeup::Ready | Wakeup::Timeout => continue,
                 }
             }
-            heard = now;
+            last_frame = now;
             for frame in &frames {
-                self.hear(frame)?;
+                self.received(frame)?;
             }
             frames.clear();
         }
@@ -253,16 +253,16 @@ impl Pinger<'_> {
         Ok(Asked::Echo)
     }
 
-    fn hear(&mut self, frame: &Buffer) -> Result<()> {
-        match self.station.hear(frame) {
-            Heard::Answer(answer) => {
+    fn received(&mut self, frame: &Buffer) -> Result<()> {
+        match self.station.receive(frame) {
+            Received::Answer(answer) => {
                 self.send(&answer)?;
                 self.stats.answered += 1;
             }
-            Heard::Neighbour(ip, mac) if Some(ip) == self.args.target => {
+            Received::Neighbour(ip, mac) if Some(ip) == self.args.target => {
                 self.peer = Peer::Known(mac);
             }
-            Heard::Echo {
+            Received::Echo {
                 from,
                 sequence,
                 len,
@@ -274,13 +274,13 @@ impl Pinger<'_> {
                     self.stats.times.push(time);
                     if !self.args.quiet {
                         let us = time.as_nanos() as f64 / 1000.0;
-                        say(format_args!(
+                        print(format_args!(
                             "{len} bytes from {from}: seq={sequence} time={us:.1} µs"
                         ))?;
                     }
                 }
             }
-            Heard::Neighbour(..) | Heard::Nothing => {}
+            Received::Neighbour(..) | Received::Nothing => {}
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Pktgen, format: Format) -> Result<ExitCode> {
     let keeps = matches!(&args.mode, Mode::Receive { pcap: Some(_), .. });
     ensure!(
         pairs.len() == 1 || !keeps,
-        "--pcap writes what one queue receives: say --queues 1"
+        "--pcap writes what one queue receives: use --queues 1"
     );
     let frames = frames(&args.mode, adi.info().mac)?;
     let stop = Arc::new(AtomicBool::new(false));

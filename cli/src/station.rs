@@ -15,7 +15,7 @@ const TTL: u8 = 64;
 
 /// The meaning of a frame for the station.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     /// A request, which is to be answered with this frame.
     Answer(Vec<u8>),
     /// An ARP reply: the MAC address of an IP address.
@@ -44,20 +44,20 @@ pub(crate) struct Station {
 
 impl Station {
     /// Parses a received frame.
-    pub(crate) fn hear(&self, frame: &[u8]) -> Heard {
+    pub(crate) fn receive(&self, frame: &[u8]) -> Received {
         let Ok(packet) = SlicedPacket::from_ethernet(frame) else {
-            return Heard::Nothing;
+            return Received::Nothing;
         };
         let Some(LinkSlice::Ethernet2(ethernet)) = &packet.link else {
-            return Heard::Nothing;
+            return Received::Nothing;
         };
         match (&packet.net, &packet.transport) {
             (Some(NetSlice::Arp(arp)), _) => ArpEthIpv4Packet::try_from(arp.to_packet())
-                .map_or(Heard::Nothing, |arp| self.arp(&arp)),
+                .map_or(Received::Nothing, |arp| self.arp(&arp)),
             (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Icmpv4(icmp))) => {
                 let to = ip.header().destination_addr();
                 if to != self.ip || ethernet.destination() != self.mac {
-                    return Heard::Nothing;
+                    return Received::Nothing;
                 }
                 let from = ip.header().source_addr();
                 let payload = icmp.payload();
@@ -67,35 +67,35 @@ impl Station {
                             .ipv4(ethernet.source(), from)
                             .icmpv4_echo_reply(echo.id, echo.seq);
                         build(back.size(payload.len()), |out| back.write(out, payload))
-                            .map_or(Heard::Nothing, Heard::Answer)
+                            .map_or(Received::Nothing, Received::Answer)
                     }
                     Icmpv4Type::EchoReply(IcmpEchoHeader { id, seq }) if id == self.id => {
-                        Heard::Echo {
+                        Received::Echo {
                             from,
                             sequence: seq,
                             len: payload.len(),
                         }
                     }
-                    _ => Heard::Nothing,
+                    _ => Received::Nothing,
                 }
             }
-            _ => Heard::Nothing,
+            _ => Received::Nothing,
         }
     }
 
-    fn arp(&self, arp: &ArpEthIpv4Packet) -> Heard {
+    fn arp(&self, arp: &ArpEthIpv4Packet) -> Received {
         let from = Ipv4Addr::from(arp.sender_ipv4);
         if Ipv4Addr::from(arp.target_ipv4) != self.ip {
-            return Heard::Nothing;
+            return Received::Nothing;
         }
         match arp.operation {
             ArpOperation::REQUEST => {
                 let frame =
                     self.arp_frame(ArpOperation::REPLY, from, arp.sender_mac, arp.sender_mac);
-                frame.map_or(Heard::Nothing, Heard::Answer)
+                frame.map_or(Received::Nothing, Received::Answer)
             }
-            ArpOperation::REPLY => Heard::Neighbour(from, arp.sender_mac),
-            _ => Heard::Nothing,
+            ArpOperation::REPLY => Received::Neighbour(from, arp.sender_mac),
+            _ => Received::Nothing,
         }
     }
 
@@ -176,24 +176,24 @@ mod tests {
         id: 9,
     };
 
-    fn answer(heard: Heard) -> Vec<u8> {
-        match heard {
-            Heard::Answer(frame) => frame,
+    fn answer(received: Received) -> Vec<u8> {
+        match received {
+            Received::Answer(frame) => frame,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn two_stations_find_and_hear_each_other() {
+    fn two_stations_resolve_and_reach_each_other() {
         let asked = A.who_has(B.ip).unwrap();
-        let told = answer(B.hear(&asked));
-        assert_eq!(A.hear(&told), Heard::Neighbour(B.ip, B.mac));
+        let answered = answer(B.receive(&asked));
+        assert_eq!(A.receive(&answered), Received::Neighbour(B.ip, B.mac));
         let ping = A.echo_request((B.mac, B.ip), 3, b"12345678").unwrap();
         assert_eq!(ping.len(), 60);
-        let pong = answer(B.hear(&ping));
+        let pong = answer(B.receive(&ping));
         assert_eq!(
-            A.hear(&pong),
-            Heard::Echo {
+            A.receive(&pong),
+            Received::Echo {
                 from: B.ip,
                 sequence: 3,
                 len: 8
@@ -207,26 +207,26 @@ mod tests {
             ip: Ipv4Addr::new(10, 0, 0, 3),
             ..B
         };
-        assert_eq!(third.hear(&A.who_has(B.ip).unwrap()), Heard::Nothing);
+        assert_eq!(third.receive(&A.who_has(B.ip).unwrap()), Received::Nothing);
         let ping = A.echo_request((B.mac, B.ip), 3, &[0; 8]).unwrap();
-        assert_eq!(third.hear(&ping), Heard::Nothing);
+        assert_eq!(third.receive(&ping), Received::Nothing);
         // The reply to another process's echo request.
-        let pong = answer(B.hear(&ping));
+        let pong = answer(B.receive(&ping));
         let other = Station { id: 8, ..A };
-        assert_eq!(other.hear(&pong), Heard::Nothing);
+        assert_eq!(other.receive(&pong), Received::Nothing);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_heard_without_harm(frame in prop::collection::vec(any::<u8>(), 0..200)) {
-            A.hear(&frame);
+            A.receive(&frame);
         }
 
         #[test]
         fn any_change_of_a_request_is_heard_without_harm(at in 0_usize..74, value in any::<u8>()) {
             let mut frame = A.echo_request((B.mac, B.ip), 3, &[0; 32]).unwrap();
             frame[at] = value;
-            B.hear(&frame);
+            B.receive(&frame);
         }
     }
 }

@@ -31,8 +31,8 @@ impl AdiArg {
         let given: Vec<_> = given.into_iter().map(|(_, device)| device).collect();
         match &given[..] {
             [adi] => Ok(adi.clone()),
-            [] => anyhow::bail!("which ADI? --adi says it (`adit adi list` shows them)"),
-            several => anyhow::bail!("which ADI of {}? --adi says it", several.join(", ")),
+            [] => anyhow::bail!("no ADI is selected: use --adi (`adit adi list` shows them)"),
+            several => anyhow::bail!("{} are possible: select one with --adi", several.join(", ")),
         }
     }
 }

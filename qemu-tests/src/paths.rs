@@ -66,7 +66,7 @@ pub fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
 /// out of space in the middle causes errors that do not name it.
 pub fn need_room(folder: &Path, bytes: u64, what: &str) -> Result<()> {
     const GB: u64 = 1_000_000_000;
-    let cannot = || format!("cannot tell the room at {}", folder.display());
+    let cannot = || format!("cannot determine the free space at {}", folder.display());
     let disk = statvfs(folder).with_context(cannot)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free < bytes {

@@ -18,21 +18,21 @@ const PAGE: &str = "Hello from the guest, through the stock idpf driver.";
 const STEP: Duration = Duration::from_secs(60);
 
 pub(crate) fn run() -> Result<u8> {
-    say("1. Set-up: the Debian tree (cached after the first time) and adit-nic");
+    heading("1. Set-up: the Debian tree (cached after the first time) and adit-nic");
     let (tree, image) = build::set_up(Flavour::Stock)?;
     let nic = Nic::Adit {
         binary: build::programs(Profile::Release)?.nic,
         args: Vec::new(),
     };
-    tell(&format!("tree {}", tree.root.display()));
+    show(&format!("tree {}", tree.root.display()));
 
-    say("2. Boot: stock QEMU, unmodified Debian kernel, adit-nic plugged in as a PCI device");
+    heading("2. Boot: stock QEMU, unmodified Debian kernel, adit-nic plugged in as a PCI device");
     let config = GuestConfig {
         nics: vec![nic],
         ..GuestConfig::default()
     };
     let mut guest = Guest::boot(&tree, &image, &config)?;
-    tell(&format!(
+    show(&format!(
         "Linux {} after {:.1} s with {:?}",
         guest.kernel,
         guest.boot_time.as_secs_f64(),
@@ -41,12 +41,12 @@ pub(crate) fn run() -> Result<u8> {
     if let Err(error) = demonstrate(&mut guest) {
         bail!("{error:#}\n{}", guest.postmortem());
     }
-    say("It works. Look around with `cargo xtask guest`; every check: `cargo xtask test`.");
+    heading("It works. Look around with `cargo xtask guest`; every check: `cargo xtask test`.");
     Ok(0)
 }
 
 fn demonstrate(guest: &mut Guest) -> Result<()> {
-    say("3. The driver's probe: idpf binds to the device by its class code");
+    heading("3. The driver's probe: idpf binds to the device by its class code");
     in_guest(guest, "lspci -nnk -s 5 | sed 's/^[[:space:]]*/  /'")?;
     in_guest(
         guest,
@@ -58,7 +58,7 @@ fn demonstrate(guest: &mut Guest) -> Result<()> {
         &format!("ethtool -i {dev} | head -n 5; ip -brief address show {dev}"),
     )?;
 
-    say("4. A page from a server in the guest, fetched with curl at the other end of the wire");
+    heading("4. A page from a server in the guest, fetched with curl at the other end of the wire");
     let serve = format!(
         "mkdir -p /srv/demo && echo '{PAGE}' >/srv/demo/index.html && cd /srv/demo && \
          (python3 -m http.server --bind :: 80 >/run/demo.log 2>&1 &) && \
@@ -67,16 +67,16 @@ fn demonstrate(guest: &mut Guest) -> Result<()> {
     quietly(guest, &serve).context("the server in the guest did not start")?;
     let (v4, v6) = wire::addresses(0, 2);
     for url in [format!("http://{v4}/"), format!("http://[{v6}]/")] {
-        tell(&format!("$ curl {url}"));
+        show(&format!("$ curl {url}"));
         let page = on_the_wire(guest, &["curl", "-sS", "--max-time", "20", "-g", &url])?;
-        tell(page.trim());
+        show(page.trim());
         ensure!(
             page.trim() == PAGE,
             "that is not the page that the guest serves"
         );
     }
 
-    say("5. The counters: what the driver says, and what the device says");
+    heading("5. The counters: of the driver, and of the device");
     let statistics = format!("ethtool -S {dev} | grep -vE ': 0$' | head -n 40");
     in_guest(guest, &statistics)?;
     let url = format!("http://{METRICS}/metrics");
@@ -84,18 +84,18 @@ fn demonstrate(guest: &mut Guest) -> Result<()> {
     match on_the_wire(guest, &["curl", "-sS", "--max-time", "10", &url]) {
         Ok(metrics) => {
             let shown = |line: &&str| !line.starts_with('#') && !line.ends_with(" 0");
-            metrics.lines().filter(shown).for_each(tell);
+            metrics.lines().filter(shown).for_each(show);
         }
-        Err(error) => tell(&format!("no metrics of the device: {error:#}")),
+        Err(error) => show(&format!("no metrics of the device: {error:#}")),
     }
     Ok(())
 }
 
-fn say(text: &str) {
+fn heading(text: &str) {
     println!("\n{text}");
 }
 
-fn tell(text: &str) {
+fn show(text: &str) {
     for line in text.lines() {
         println!("   {line}");
     }
@@ -104,7 +104,7 @@ fn tell(text: &str) {
 /// Runs a line of shell in the guest, shows its output, and returns it.
 fn in_guest(guest: &mut Guest, line: &str) -> Result<String> {
     let text = quietly(guest, line)?;
-    tell(&text);
+    show(&text);
     Ok(text)
 }
 

@@ -17,7 +17,7 @@ use crate::sysfs::{self, AdiDevice};
 /// `EEXIST`
 const EEXIST: i32 = 17;
 /// The timeout for a VFIO group to appear.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn create(wanted: &Create) -> Result<Adi> {
     let handle = function(wanted.device.as_deref())?;
@@ -59,7 +59,7 @@ fn function(device: Option<&str>) -> Result<Handle> {
         }
         many => {
             let many: Vec<_> = many.iter().map(ToString::to_string).collect();
-            bail!("say which device with --device: {}", many.join(", "))
+            bail!("choose one with --device: {}", many.join(", "))
         }
     }
 }
@@ -190,7 +190,7 @@ pub(super) fn wait_for_group(port: &Port) -> Option<AdiDevice> {
     loop {
         let device = AdiDevice::of_port(&port.handle, port.index);
         let node = device.as_ref().and_then(AdiDevice::vfio_group);
-        if node.as_deref().is_some_and(Path::exists) || start.elapsed() > PATIENCE {
+        if node.as_deref().is_some_and(Path::exists) || start.elapsed() > TIMEOUT {
             return device;
         }
         std::thread::sleep(Duration::from_millis(10));

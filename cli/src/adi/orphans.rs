@@ -139,7 +139,7 @@ fn specification_is_orphan(
     hidden: &[Handle],
 ) -> Option<&'static str> {
     let Some(adi) = &found.adi else {
-        return Some("it does not say whose it is");
+        return Some("it does not identify its ADI");
     };
     let is_it = |it: &&Adi| {
         let device = it.device.as_ref();
@@ -226,7 +226,7 @@ mod tests {
             [
                 "a name: its ADI (adit.adi.4, sfnum 3 of pci/0000:00:05.0) is gone",
                 "/etc/cdi/adit.dev-adi_web.json: its ADI is gone",
-                "/etc/cdi/adit.dev-adi_web.json: it does not say whose it is",
+                "/etc/cdi/adit.dev-adi_web.json: it does not identify its ADI",
             ]
         );
         // Devlink shows no ADI of this function here.

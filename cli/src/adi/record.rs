@@ -206,7 +206,7 @@ impl Adis {
         if let Some(adi) = found.next() {
             if let Some(other) = found.next() {
                 let [one, other] = [adi, other].map(Adi::label);
-                bail!("`{which}` may be {one} or {other}: say which by its name or device");
+                bail!("`{which}` may be {one} or {other}: use its name or its device");
             }
             return Ok(adi);
         }

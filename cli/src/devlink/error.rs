@@ -17,10 +17,10 @@ pub(crate) enum Error {
         reason: Option<String>,
     },
     /// Devlink is not available.
-    #[error("cannot speak devlink: {0}")]
+    #[error("devlink is not available: {0}")]
     Netlink(String),
     /// The kernel's reply lacks an attribute that the family guarantees.
-    #[error("devlink's answer has no {0}")]
+    #[error("devlink's reply has no {0}")]
     Answer(&'static str),
 }
 

@@ -104,7 +104,7 @@ pub(super) fn drop_text(reason: DropReason) -> Dropped {
     let why = match reason {
         DropReason::Program => "the program dropped it",
         DropReason::NotForwarded => {
-            "the program did not say where to: no send_to_port, multicast, recirculate or \
+            "the program did not forward it: no send_to_port, multicast, recirculate or \
              drop_packet"
         }
         DropReason::TooManyPasses => "it went through the pipeline too often",
@@ -142,7 +142,7 @@ impl Sent {
             kind => format!(", a {kind}"),
         };
         let number = |name: &str, n: Option<u32>| n.map(|n| format!(", {name} {n}"));
-        let told = [
+        let details = [
             number("queue", self.queue.map(u32::from)),
             number("flow id", self.flow_id),
             self.hash.map(|hash| format!(", hash {hash:#010x}")),
@@ -151,8 +151,8 @@ impl Sent {
             0xFFFF_0000.. => format!("{:#x}", self.port),
             port => port.to_string(),
         };
-        let told: String = told.into_iter().flatten().collect();
-        format!("sent to port {port}, {} bytes{kind}{told}", self.bytes)
+        let details: String = details.into_iter().flatten().collect();
+        format!("sent to port {port}, {} bytes{kind}{details}", self.bytes)
     }
 }
 

@@ -22,7 +22,7 @@ const BATCH: usize = 100;
 /// The maximum size of a file.
 const MAX_FILE: u64 = 256 << 20;
 /// The maximum number of errors that are reported.
-const MAX_TOLD: usize = 20;
+const MAX_SHOWN: usize = 20;
 
 /// The gRPC status code for entities that exist already.
 const ALREADY_EXISTS: i32 = 6;
@@ -98,21 +98,21 @@ fn from_file(path: &Path, catalog: &Catalog, wants: Wants) -> Result<Vec<Given>>
         bail!(
             "{}: nothing was changed\n{}",
             path.display(),
-            told(&mistakes)
+            joined(&mistakes)
         );
     }
     Ok(list)
 }
 
-fn told(mistakes: &[String]) -> String {
+fn joined(mistakes: &[String]) -> String {
     let mut lines: Vec<_> = mistakes
         .iter()
-        .take(MAX_TOLD)
+        .take(MAX_SHOWN)
         .map(|m| format!("  {m}"))
         .collect();
     if let Some(more) = mistakes
         .len()
-        .checked_sub(MAX_TOLD)
+        .checked_sub(MAX_SHOWN)
         .filter(|more| *more > 0)
     {
         lines.push(format!("  and {more} more"));
@@ -177,7 +177,7 @@ pub(super) fn write(entries: &Entries, how: How, format: Format) -> Result<()> {
         if replace {
             let is_there = |e: &UpdateError| e.code as i32 == ALREADY_EXISTS;
             let (there, others): (Vec<_>, Vec<_>) = errors.into_iter().partition(is_there);
-            tell(&mut mistakes, &catalog, &batch, &others);
+            report(&mut mistakes, &catalog, &batch, &others);
             let again = there.iter().filter_map(|e| batch.get(e.index).copied());
             batch = again.collect();
             errors = match batch.is_empty() {
@@ -186,7 +186,7 @@ pub(super) fn write(entries: &Entries, how: How, format: Format) -> Result<()> {
             };
             replaced += batch.len() - errors.len().min(batch.len());
         }
-        tell(&mut mistakes, &catalog, &batch, &errors);
+        report(&mut mistakes, &catalog, &batch, &errors);
     }
     if !mistakes.is_empty() {
         bail!(
@@ -198,7 +198,7 @@ pub(super) fn write(entries: &Entries, how: How, format: Format) -> Result<()> {
             } else {
                 ""
             },
-            told(&mistakes)
+            joined(&mistakes)
         );
     }
     if format == Format::Json {
@@ -216,20 +216,20 @@ pub(crate) fn load(path: &Path, catalog: &Catalog, pipeline: &Pipeline) -> Resul
     let errors = pipeline.write(&updates, 0);
     let mut mistakes = Vec::new();
     let list: Vec<_> = list.iter().collect();
-    tell(&mut mistakes, catalog, &list, &errors);
+    report(&mut mistakes, catalog, &list, &errors);
     ensure!(
         mistakes.is_empty(),
         "{}: {} of {} entries failed\n{}",
         path.display(),
         mistakes.len(),
         list.len(),
-        told(&mistakes)
+        joined(&mistakes)
     );
     Ok(())
 }
 
 /// Formats errors with the entries as they were written.
-fn tell(mistakes: &mut Vec<String>, catalog: &Catalog, batch: &[&Given], errors: &[UpdateError]) {
+fn report(mistakes: &mut Vec<String>, catalog: &Catalog, batch: &[&Given], errors: &[UpdateError]) {
     for error in errors {
         let Some(given) = batch.get(error.index) else {
             continue;
