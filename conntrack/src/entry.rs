@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::bits::Status;
+use crate::helper::{Helper, HelperState};
 use crate::proto::sctp::SctpState;
 use crate::proto::tcp::TcpState;
 use crate::proto::ProtoState;
@@ -61,6 +62,8 @@ impl std::fmt::Debug for Label {
 pub(crate) struct Extension {
     /// The connection that expected this one.
     pub(crate) master: Option<ConnectionRef>,
+    /// The helper that reads the connection's packets.
+    pub(crate) helper: Option<HelperState>,
 }
 
 /// The part of a connection that is behind its slot's lock.
@@ -78,6 +81,11 @@ impl Data {
     /// The connection that expected this one.
     pub(crate) fn master(&self) -> Option<ConnectionRef> {
         self.extension.as_ref()?.master
+    }
+
+    /// The helper that reads the connection's packets.
+    pub(crate) fn helper(&self) -> Option<Helper> {
+        Some(self.extension.as_ref()?.helper.as_ref()?.helper())
     }
 }
 
@@ -154,6 +162,8 @@ pub struct Connection {
     pub policy: PolicyId,
     /// The connection that expected this one.
     pub master: Option<ConnectionRef>,
+    /// The helper that reads the connection's packets.
+    pub helper: Option<Helper>,
 }
 
 impl Connection {
@@ -181,6 +191,7 @@ impl Connection {
             end: None,
             policy: PolicyId(slot.policy.load(Relaxed)),
             master: data.master(),
+            helper: data.helper(),
         }
     }
 
@@ -201,6 +212,7 @@ impl Connection {
             end: Some((now.min(removed.deadline), removed.reason)),
             policy: PolicyId::default(),
             master: removed.data.master(),
+            helper: removed.data.helper(),
         }
     }
 

@@ -4,6 +4,30 @@
 //! The semantics are those of Linux 7.2's nf_conntrack; where a function follows one of the kernel,
 //! its documentation names the file or function.
 //!
+//! A packet takes these steps: [`Fragments::insert`] if it may be a fragment, [`Tracker::track`],
+//! [`Tracker::commit`] if its connection is to be kept, and [`Tracker::translate`]. Beside the packets,
+//! [`Tracker::expire`] is called several times a second.
+//!
+//! # Differences from Linux
+//!
+//! - A connection takes no place in the table before it is committed: Linux counts it from its first
+//!   packet on. So the table's limit and early drop apply at the commit.
+//! - The index has two buckets of 16 places for a tuple in place of chains, of which Linux bounds the
+//!   length at random. `chaintoolong` counts connections for which both were full after early drop.
+//! - If nothing near a new connection's tuple is unassured, early drop removes a connection that is being
+//!   closed. Linux leaves these to its garbage collection.
+//! - A translated tuple that another core takes first is chosen again; Linux drops the packet. A source
+//!   is not translated as another connection of the same source is (`find_appropriate_src`), but by the
+//!   range alone.
+//! - UDP packets of two new connections with one original, but different reply tuples are not both kept
+//!   (`IPS_NAT_CLASH`): the second is dropped.
+//! - Counters and the time of the first packet are always kept (`nf_conntrack_acct`,
+//!   `nf_conntrack_timestamp`).
+//! - Fragments leave with their own headers and sizes, so the bits of ECN are not combined, and a
+//!   datagram has at most [`FragmentLimits::fragments`] of them.
+//! - An expectation of FTP is not made if the control connection is translated: its announcements are
+//!   not rewritten.
+//!
 //! ```
 //! use adit_conntrack::{Commit, CtState, Input, Seed, Settings, Time, Tracker};
 //!
@@ -27,8 +51,10 @@ mod bits;
 mod checksum;
 mod entry;
 mod events;
+mod expect;
 mod fragments;
 mod hash;
+mod helper;
 mod nat;
 pub mod packet;
 mod proto;
@@ -45,8 +71,10 @@ mod zone;
 pub use bits::{CtState, Status};
 pub use entry::{Connection, Counters, Label, ProtoInfo};
 pub use events::{Changes, Event, EventMask, Listener};
+pub use expect::Expectation;
 pub use fragments::{Datagram, FragmentLimits, FragmentStatistics, Fragments, Reassembly};
 pub use hash::Seed;
+pub use helper::Helper;
 pub use nat::{Nat, NatRange, Translation};
 pub use proto::sctp::SctpState;
 pub use proto::tcp::TcpState;

@@ -48,6 +48,12 @@ pub struct Statistics {
     pub zone_limit: u64,
     /// Connections that were removed because their timeout had passed.
     pub expired: u64,
+    /// Connections that were expected.
+    pub expect_new: u64,
+    /// Expectations that were added.
+    pub expect_create: u64,
+    /// Expectations that were removed, fulfilled or not.
+    pub expect_delete: u64,
     /// [`Statistics::invalid`] by reason, those that occurred.
     pub invalid_by_reason: BTreeMap<String, u64>,
 }
@@ -64,6 +70,9 @@ pub(crate) struct Stats {
     pub(crate) chaintoolong: Counter,
     pub(crate) zone_limit: Counter,
     pub(crate) expired: Counter,
+    pub(crate) expect_new: Counter,
+    pub(crate) expect_create: Counter,
+    pub(crate) expect_delete: Counter,
     invalid: [Counter; REASONS.len()],
 }
 
@@ -118,6 +127,9 @@ impl Stats {
             chaintoolong: self.chaintoolong.get(),
             zone_limit: self.zone_limit.get(),
             expired: self.expired.get(),
+            expect_new: self.expect_new.get(),
+            expect_create: self.expect_create.get(),
+            expect_delete: self.expect_delete.get(),
             invalid_by_reason: reasons
                 .filter(|(_, count)| count.get() != 0)
                 .map(|(reason, count)| (reason.to_string(), count.get()))

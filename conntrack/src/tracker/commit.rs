@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering;
 use thiserror::Error;
 
 use super::{nat_state, Association, Input, Pending, Tracked, Tracker};
+use crate::bits::Status;
 use crate::entry::{Connection, Data};
 use crate::events::{Changes, Event};
+use crate::helper::Helper;
 use crate::nat::Nat;
 use crate::table::{ConnectionRef, InsertError, Insertion, Keys, RemovalReason};
 use crate::time::Time;
@@ -28,8 +30,10 @@ pub struct Commit {
     /// The packet's direction becomes the original one: a connection in which it is the reply's is
     /// removed, and the packet begins a new one.
     pub force: bool,
-    /// The translation of a new connection.
+    /// The translation of a new connection. An expected one is translated as its master is.
     pub nat: Option<Nat>,
+    /// The helper of a new connection, if its protocol is the helper's.
+    pub helper: Option<Helper>,
 }
 
 /// The reason for which a connection was not committed. The packet is to be dropped.
@@ -78,11 +82,15 @@ impl Tracker {
                 if let Some((value, mask)) = commit.label {
                     pending.data.label = pending.data.label.replace(value, mask);
                 }
+                if let Some(helper) = commit.helper {
+                    pending.assign(helper);
+                }
                 tracked.association = self
                     .translate_and_insert(&pending, commit, now)
                     .inspect_err(|&error| self.count_failure(error))?;
                 if let Association::Known(connection, _) = tracked.association {
                     tracked.state |= nat_state(self.table.slot(connection).status());
+                    tracked.must_drop = !self.read_first(connection, input.packet, now);
                 }
             }
             association => {
@@ -137,7 +145,8 @@ impl Tracker {
         commit: &Commit,
         now: Time,
     ) -> Result<Association, CommitError> {
-        let Some(nat) = &commit.nat else {
+        let is_decided = pending.status.intersects(Status::NAT_DONE);
+        let Some(nat) = commit.nat.as_ref().filter(|_| !is_decided) else {
             return self.insert(pending.clone(), now);
         };
         let mut result = Err(CommitError::Clash);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Tracker;
 use crate::entry::Connection;
 use crate::events::{EventMask, Listener};
+use crate::expect::Expectation;
 use crate::stats::Statistics;
 use crate::table::{ConnectionRef, RemovalReason};
 use crate::time::Time;
@@ -118,6 +119,11 @@ impl Tracker {
     /// Limits the number of connections in a zone. Those above the limit remain.
     pub fn set_zone_limit(&self, zone: u16, limit: Option<u32>) {
         self.table.zones.set_limit(zone, limit);
+    }
+
+    /// Copies of the expectations.
+    pub fn expectations(&self, now: Time) -> Vec<Expectation> {
+        self.expectations.dump(now)
     }
 
     /// The statistics.

@@ -115,6 +115,7 @@ impl Tracker {
         Some(Tracked {
             state: state | nat_state(slot.status()),
             invalid: None,
+            must_drop: false,
             association: Association::Related(connection, direction),
         })
     }

@@ -3,6 +3,7 @@
 
 mod commit;
 mod control;
+mod expected;
 mod icmp_error;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use crate::bits::{CtState, Status};
 use crate::checksum;
 use crate::entry::{Connection, Data};
 use crate::events::{Changes, Event, Events};
+use crate::expect::Expectations;
 use crate::hash::Seed;
 use crate::packet::{Headers, Malformed};
 use crate::proto::{self, icmp, icmpv6, Context, Invalid, Outcome};
@@ -29,6 +31,7 @@ use crate::zone::Zone;
 
 pub use commit::{Commit, CommitError};
 pub use control::Cursor;
+use expected::read;
 pub(crate) use icmp_error::quote_offset;
 
 /// How often a packet may begin its connection anew: the second time, the first one is not there.
@@ -77,7 +80,7 @@ pub(crate) struct Pending {
     pub(crate) zone: Zone,
     pub(crate) status: Status,
     policy: PolicyId,
-    mark: u32,
+    pub(crate) mark: u32,
     timeout: Duration,
     pub(crate) data: Data,
 }
@@ -96,6 +99,7 @@ pub(crate) enum Association {
 pub struct Tracked {
     state: CtState,
     invalid: Option<Invalid>,
+    must_drop: bool,
     pub(crate) association: Association,
 }
 
@@ -104,6 +108,7 @@ impl Tracked {
         Tracked {
             state: CtState::TRACKED | CtState::INVALID,
             invalid: Some(reason),
+            must_drop: false,
             association: Association::None,
         }
     }
@@ -116,6 +121,12 @@ impl Tracked {
     /// The reason for which the packet has no connection.
     pub fn invalid_reason(&self) -> Option<Invalid> {
         self.invalid
+    }
+
+    /// Reports whether the packet is to be dropped for a helper: it has a part of an announcement, or one
+    /// that cannot be followed. Its sender will repeat it.
+    pub fn must_drop(&self) -> bool {
+        self.must_drop
     }
 
     /// The packet's connection in the table. A new connection is there once it is committed.
@@ -146,6 +157,7 @@ pub struct Tracker {
     settings: ArcSwap<Settings>,
     pub(crate) stats: Stats,
     pub(crate) events: Events,
+    pub(crate) expectations: Expectations,
     /// The key and the state of the generator that chooses ports.
     random: (Seed, AtomicU64),
 }
@@ -158,6 +170,7 @@ impl Tracker {
             settings: ArcSwap::from_pointee(settings),
             stats: Stats::default(),
             events: Events::default(),
+            expectations: Expectations::default(),
             random: (seed.derive(1), AtomicU64::new(0)),
         }
     }
@@ -319,7 +332,9 @@ impl Tracker {
                 },
             );
         }
+        let finding = read(&mut data, &keys, status, direction, message);
         drop(data);
+        let must_drop = !self.follow(finding, connection, &keys, now);
         if effects.kill {
             self.remove(connection, RemovalReason::Packet, now);
         } else if is_earlier {
@@ -328,6 +343,7 @@ impl Tracker {
         Ok(Some(Tracked {
             state: state_of(status, direction, is_expected),
             invalid: None,
+            must_drop,
             association: Association::Known(connection, direction),
         }))
     }
@@ -354,12 +370,13 @@ impl Tracker {
                 ..Data::default()
             },
         });
+        self.take_expectation(&mut pending, now);
         let context = Context {
             settings,
             timeouts: settings.policy(input.policy),
             now,
             direction: Direction::Original,
-            status: Status::NONE,
+            status: pending.status,
             expires_in: Duration::ZERO,
             start: now,
             ack_offset: 0,
@@ -378,9 +395,14 @@ impl Tracker {
             Outcome::Invalid(reason) | Outcome::InvalidButShorten(reason, _) => return Err(reason),
             Outcome::Replace => return Err(Invalid::TcpState),
         }
+        let mut state = CtState::TRACKED | CtState::NEW;
+        if pending.status.contains(Status::EXPECTED) {
+            state |= CtState::RELATED;
+        }
         Ok(Tracked {
-            state: CtState::TRACKED | CtState::NEW,
+            state,
             invalid: None,
+            must_drop: false,
             association: Association::New(pending),
         })
     }
@@ -404,6 +426,10 @@ impl Tracker {
             RemovalReason::EarlyDrop => self.stats.early_drop.add(1),
             RemovalReason::Expired => self.stats.expired.add(1),
             RemovalReason::Packet | RemovalReason::Deleted => {}
+        }
+        if removed.data.helper().is_some() {
+            let gone = self.expectations.remove_master(removed.id);
+            self.stats.expect_delete.add(gone as u64);
         }
         self.events.send(
             |mask| mask.destroy,
