@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The function's configuration space: its identity and its capabilities.
 //!
-//! One type-0 header and the capabilities that Linux needs to drive the function: MSI-X, PCI
-//! Express (with function-level reset and End-End TLP prefixes), PASID and ATS.
+//! One type-0 header and a chain of capabilities ([`ConfigBuilder`]). Those of the PF are what Linux
+//! needs to drive it: MSI-X, PCI Express (with function-level reset and End-End TLP prefixes), PASID
+//! and ATS.
+
+mod builder;
+
+pub use builder::{Capability, ConfigBuilder, ConfigError};
 
 /// The size of an extended configuration space in bytes.
 pub const CONFIG_LEN: usize = 4096;
+/// The size of a configuration space of conventional PCI in bytes.
+pub const CONVENTIONAL_LEN: usize = 256;
 /// The size of BAR2 in bytes, which holds the MSI-X table and pending bits.
 pub const BAR2_LEN: u64 = 0x1_0000;
 /// The maximum number of vectors of MSI-X.
@@ -17,13 +24,8 @@ pub const DEFAULT_ID: PciId = PciId {
     device: 0x10F0,
 };
 
-const MSIX: usize = 0x40;
 const PBA_OFFSET: u32 = 0x8000;
-const EXPRESS: usize = 0x60;
-const DEVICE_CONTROL: usize = EXPRESS + 0x08;
 const DEVICE_CONTROL_FLR: u8 = 0x80;
-const PASID: usize = 0x100;
-const ATS: usize = 0x120;
 
 /// A vendor and a device id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,53 +101,42 @@ pub struct ConfigSpace {
     bytes: Box<[u8; CONFIG_LEN]>,
     writable: Box<[u8; CONFIG_LEN]>,
     initial: Box<[u8; CONFIG_LEN]>,
+    /// The size in bytes; the rest of the arrays is not accessible.
+    len: usize,
+    /// The offset of Device Control, if it can reset the function.
+    device_control: Option<usize>,
 }
 
 impl ConfigSpace {
-    /// Creates the space of a function with `vectors` vectors, whose BAR0 has `bar0_len` bytes.
+    /// The space of a PF with `vectors` vectors, whose BAR0 has `bar0_len` bytes and whose BAR2 has
+    /// the MSI-X table.
+    ///
+    /// # Errors
+    /// When MSI-X does not support that many vectors, or the size of BAR0 is not a power of two.
+    pub fn of_pf(id: PciId, vectors: u32, bar0_len: u64) -> Result<Self, ConfigError> {
+        ConfigBuilder::new(id)
+            .bar64(0, bar0_len)
+            .bar64(2, BAR2_LEN)
+            .capability(Capability::Msix {
+                vectors,
+                bar: 2,
+                table: 0,
+                pending: PBA_OFFSET,
+            })
+            .capability(Capability::Express {
+                function_level_reset: true,
+                prefixes: true,
+            })
+            .capability(Capability::Pasid { width: 20 })
+            .capability(Capability::Ats)
+            .build()
+    }
+
+    /// The size of the space in bytes.
     #[must_use]
-    pub fn new(id: PciId, vectors: u32, bar0_len: u64) -> Self {
-        assert!((1..=MAX_VECTORS).contains(&vectors) && bar0_len.is_power_of_two());
-        let mut b = Builder {
-            bytes: Box::new([0; CONFIG_LEN]),
-            writable: Box::new([0; CONFIG_LEN]),
-        };
-        b.put16(0x00, id.vendor);
-        b.put16(0x02, id.device);
-        b.writable(0x04, &[0x46, 0x05]); // command: memory, bus master, parity, SERR, INTx off
-        b.put16(0x06, 0x0010); // status: has capabilities
-        b.put32(0x08, 0x0200_0100); // class 02 00 01, revision 0
-        b.bar64(0x10, bar0_len, true);
-        b.bar64(0x18, BAR2_LEN, true);
-        b.put16(0x2C, id.vendor);
-        b.put16(0x2E, 0x0001);
-        b.put8(0x34, MSIX as u8);
-        b.writable(0x3C, &[0xFF]);
-
-        b.put16(MSIX, 0x11 | (EXPRESS as u16) << 8);
-        b.put16(MSIX + 2, (vectors - 1) as u16);
-        b.writable(MSIX + 2, &[0x00, 0xC0]); // enable, function mask
-        b.put32(MSIX + 4, 2); // table: BAR2, offset 0
-        b.put32(MSIX + 8, PBA_OFFSET | 2);
-
-        b.put16(EXPRESS, 0x10);
-        b.put16(EXPRESS + 2, 0x0002); // version 2, endpoint
-        b.put32(EXPRESS + 4, 1 << 28 | 1 << 15 | 1); // FLR, role-based errors, 256-byte payload
-        b.writable(DEVICE_CONTROL, &[0xFF, 0x7F]);
-        b.put32(EXPRESS + 0x24, 1 << 21 | 2 << 22 | 0x1F); // End-End TLP prefixes (2), timeouts
-        b.writable(EXPRESS + 0x28, &[0xFF, 0x80]);
-
-        b.put32(PASID, 0x0001_001B | (ATS as u32) << 20);
-        b.put16(PASID + 4, 20 << 8); // 20-bit PASIDs
-        b.writable(PASID + 6, &[0x01]);
-        b.put32(ATS, 0x0001_000F);
-        b.put16(ATS + 4, 0x0020); // page-aligned requests
-        b.writable(ATS + 6, &[0x1F, 0x80]);
-        Self {
-            initial: b.bytes.clone(),
-            bytes: b.bytes,
-            writable: b.writable,
-        }
+    #[expect(clippy::len_without_is_empty, reason = "a space is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// Reads; bytes outside of the space read as ones.
@@ -153,7 +144,7 @@ impl ConfigSpace {
         for (i, byte) in buf.iter_mut().enumerate() {
             let at = usize::try_from(offset).ok().and_then(|o| o.checked_add(i));
             *byte = at
-                .and_then(|at| self.bytes.get(at))
+                .and_then(|at| self.bytes[..self.len].get(at))
                 .copied()
                 .unwrap_or(0xFF);
         }
@@ -166,12 +157,13 @@ impl ConfigSpace {
             let Some(at) = usize::try_from(offset).ok().and_then(|o| o.checked_add(i)) else {
                 break;
             };
-            let Some(byte) = self.bytes.get_mut(at) else {
+            let Some(byte) = self.bytes[..self.len].get_mut(at) else {
                 break;
             };
             let mask = self.writable[at];
             *byte = (*byte & !mask) | (value & mask);
-            if at == DEVICE_CONTROL + 1 && value & DEVICE_CONTROL_FLR != 0 {
+            let control = self.device_control.is_some_and(|control| at == control + 1);
+            if control && value & DEVICE_CONTROL_FLR != 0 {
                 effect = ConfigEffect::FunctionLevelReset;
             }
         }
@@ -184,35 +176,11 @@ impl ConfigSpace {
     }
 }
 
-struct Builder {
-    bytes: Box<[u8; CONFIG_LEN]>,
-    writable: Box<[u8; CONFIG_LEN]>,
-}
-
-impl Builder {
-    fn put8(&mut self, at: usize, v: u8) {
-        self.bytes[at] = v;
-    }
-    fn put16(&mut self, at: usize, v: u16) {
-        self.bytes[at..at + 2].copy_from_slice(&v.to_le_bytes());
-    }
-    fn put32(&mut self, at: usize, v: u32) {
-        self.bytes[at..at + 4].copy_from_slice(&v.to_le_bytes());
-    }
-    fn writable(&mut self, at: usize, mask: &[u8]) {
-        self.writable[at..at + mask.len()].copy_from_slice(mask);
-    }
-    /// Adds a 64-bit memory BAR: the address bits above its size are writable, which is also how
-    /// software probes its size.
-    fn bar64(&mut self, at: usize, len: u64, prefetchable: bool) {
-        self.put32(at, if prefetchable { 0xC } else { 0x4 });
-        self.writable(at, &(!(len - 1)).to_le_bytes());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DEVICE_CONTROL: usize = 0x68;
 
     fn read32(c: &ConfigSpace, at: u64) -> u32 {
         let mut b = [0; 4];
@@ -222,7 +190,7 @@ mod tests {
 
     #[test]
     fn it_is_an_idpf_by_class_and_its_bars_tell_their_sizes() {
-        let mut c = ConfigSpace::new(DEFAULT_ID, 18, 1 << 30);
+        let mut c = ConfigSpace::of_pf(DEFAULT_ID, 18, 1 << 30).unwrap();
         assert_eq!(read32(&c, 8) >> 8, 0x02_0001);
         c.write(0x10, &[0xFF; 16]);
         assert_eq!(read32(&c, 0x10), 0xC000_000C);
@@ -234,7 +202,7 @@ mod tests {
 
     #[test]
     fn capabilities_chain_and_only_what_may_be_written_is() {
-        let mut c = ConfigSpace::new(DEFAULT_ID, 18, 1 << 30);
+        let mut c = ConfigSpace::of_pf(DEFAULT_ID, 18, 1 << 30).unwrap();
         assert_eq!(read32(&c, 0x40), 0x0011_6011);
         assert_eq!(read32(&c, 0x60) & 0xFFFF, 0x10);
         assert_eq!(read32(&c, 0x100), 0x1201_001B);
@@ -248,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_function_level_reset_is_asked_for_in_device_control() {
-        let mut c = ConfigSpace::new(DEFAULT_ID, 1, 1 << 30);
+        let mut c = ConfigSpace::of_pf(DEFAULT_ID, 1, 1 << 30).unwrap();
         let flr = ConfigEffect::FunctionLevelReset;
         assert_eq!(c.write(DEVICE_CONTROL as u64, &[0, 0x80]), flr);
         assert_eq!(c.write(DEVICE_CONTROL as u64 + 1, &[0x80]), flr);
@@ -265,7 +233,7 @@ mod tests {
 
     #[test]
     fn accesses_outside_are_ones_or_nothing() {
-        let mut c = ConfigSpace::new(DEFAULT_ID, 1, 1 << 30);
+        let mut c = ConfigSpace::of_pf(DEFAULT_ID, 1, 1 << 30).unwrap();
         let mut b = [0; 4];
         c.read(CONFIG_LEN as u64 - 2, &mut b);
         assert_eq!(b, [0, 0, 0xFF, 0xFF]);

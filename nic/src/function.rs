@@ -80,7 +80,8 @@ impl Function {
         let datapath = datapath.with_adis(profile.adi_pairs(), query)?;
         Ok(Self {
             layout,
-            config: ConfigSpace::new(id, limits.vectors, layout.bar0_len()),
+            config: ConfigSpace::of_pf(id, limits.vectors, layout.bar0_len())
+                .map_err(std::io::Error::other)?,
             msix: vec![0; BAR2_LEN as usize].into(),
             mailbox: Mailbox::new(layout),
             control: Control::new(profile),
