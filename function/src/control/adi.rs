@@ -11,7 +11,7 @@ use adit_uapi::virtchnl2::adi::{CreateAdiExt, NonFlexCreateAdi, NO_MAILBOX, VLAN
 
 use super::queue_set::{Counts, QueueSet};
 use super::room::{NotFree, Room};
-use super::vport::Vport;
+use super::vport::{AdiResources, Vport};
 use super::{Control, Profile, Refusal};
 use crate::dataplane::{AdiConfig, DataPlane};
 use crate::interrupts::CAUSE_RINGS;
@@ -38,17 +38,6 @@ pub(super) struct Adis {
     pairs: Room,
     /// The vector (of MSI-X) that each cause ring signals.
     pub(super) rings: BTreeMap<u16, u16>,
-}
-
-/// The resources of the ADI that a vport belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Belongings {
-    /// Its PASID.
-    pub(super) pasid: u32,
-    /// The number of its vectors.
-    pub(super) vectors: u16,
-    /// The data plane's number of the first vector.
-    pub(super) first_vector: u32,
 }
 
 /// The resources that a message requests for an ADI.
@@ -265,7 +254,7 @@ impl Control {
             self.adis.slots.resize_with(at + 1, || None);
         }
         self.adis.pasids.insert(pasid, config.adi);
-        let belongings = Belongings {
+        let resources = AdiResources {
             pasid: pasid.get(),
             vectors: wanted.vectors,
             first_vector: u32::from(self.profile.vectors()) + first_pair,
@@ -275,7 +264,7 @@ impl Control {
                 enabled: false,
                 link_event: false,
                 queues: QueueSet::of_adi(&self.profile, first_pair, wanted.counts),
-                adi: Some(belongings),
+                adi: Some(resources),
             },
             config,
         }));

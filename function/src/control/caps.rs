@@ -1,55 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The capabilities of the function (GET_CAPS).
 
-use adit_uapi::virtchnl2::cap::{csum, flow, hsplit, other, rsc, seg};
+use adit_uapi::virtchnl2::cap::other;
 use adit_uapi::virtchnl2::{device_type, GetCapabilities, SriovVfsInfo};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::IntoBytes;
 
 use super::{wire, Control, Refusal};
 use crate::dataplane::QueueKind;
-
-/// Checksum offloads: filled in on transmit and verified on receive.
-const CSUM: u32 = csum::TX_L3_IPV4
-    | csum::TX_L4_IPV4_TCP
-    | csum::TX_L4_IPV4_UDP
-    | csum::TX_L4_IPV4_SCTP
-    | csum::TX_L4_IPV6_TCP
-    | csum::TX_L4_IPV6_UDP
-    | csum::TX_L4_IPV6_SCTP
-    | csum::RX_L3_IPV4
-    | csum::RX_L4_IPV4_TCP
-    | csum::RX_L4_IPV4_UDP
-    | csum::RX_L4_IPV4_SCTP
-    | csum::RX_L4_IPV6_TCP
-    | csum::RX_L4_IPV6_UDP
-    | csum::RX_L4_IPV6_SCTP;
-/// Packet types with segmentation offload.
-const SEG: u32 = seg::IPV4_TCP | seg::IPV6_TCP | seg::IPV4_UDP | seg::IPV6_UDP;
-/// Split points of the header split.
-pub(super) const HSPLIT: u32 = hsplit::AT_L4V4 | hsplit::AT_L4V6;
-/// Packet types with receive coalescing (RSC).
-const RSC: u32 = rsc::IPV4_TCP | rsc::IPV6_TCP;
-/// Packet types with RSS.
-const RSS: u64 = flow::IPV4_TCP
-    | flow::IPV4_UDP
-    | flow::IPV4_SCTP
-    | flow::IPV4_OTHER
-    | flow::IPV6_TCP
-    | flow::IPV6_UDP
-    | flow::IPV6_SCTP
-    | flow::IPV6_OTHER;
-/// The other capabilities. Never SPLITQ_QSCHED: Linux would then allocate its completion rings for
-/// entries of 4 bytes and walk them in steps of 8.
-const OTHER: u64 = other::MACFILTER
-    | other::PROMISC
-    | other::LOOPBACK
-    | other::LINK_SPEED
-    | other::WB_ON_ITR
-    | other::RX_FLEX_DESC
-    | other::PTYPE;
-/// Granted without a request: Linux never requests FLOW_STEER, and accepts no rules without it.
-const ALWAYS: u64 = other::FLOW_STEER;
 
 /// The maximum size of the headers of a packet with offloads, in bytes.
 const MAX_TX_HDR_SIZE: u16 = 256;
@@ -65,13 +23,16 @@ impl Control {
     pub(super) fn get_caps(&self, payload: &[u8], reply: &mut Vec<u8>) -> Result<(), Refusal> {
         let (asked, _) = wire::header::<GetCapabilities>(payload)?;
         let total = |kind| U16::new(self.profile.total_queues(kind));
+        let offered = self.profile.capabilities();
         let granted = GetCapabilities {
-            csum_caps: asked.csum_caps & U32::new(CSUM),
-            seg_caps: asked.seg_caps & U32::new(SEG),
-            hsplit_caps: asked.hsplit_caps & U32::new(HSPLIT),
-            rsc_caps: asked.rsc_caps & U32::new(RSC),
-            rss_caps: asked.rss_caps & U64::new(RSS),
-            other_caps: (asked.other_caps & U64::new(OTHER)) | U64::new(ALWAYS),
+            csum_caps: asked.csum_caps & U32::new(offered.csum),
+            seg_caps: asked.seg_caps & U32::new(offered.seg),
+            hsplit_caps: asked.hsplit_caps & U32::new(offered.hsplit),
+            rsc_caps: asked.rsc_caps & U32::new(offered.rsc),
+            rss_caps: asked.rss_caps & U64::new(offered.rss),
+            // FLOW_STEER is granted without a request: Linux never requests it, and accepts no rules
+            // without it.
+            other_caps: (asked.other_caps | U64::new(other::FLOW_STEER)) & U64::new(offered.other),
             mailbox_dyn_ctl: U32::new(self.profile.layout().dyn_ctl(0).unwrap_or_default()),
             mailbox_vector_id: U16::new(0),
             num_allocated_vectors: U16::new(self.profile.vectors()),

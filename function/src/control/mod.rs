@@ -5,8 +5,12 @@
 //! and only then changes state here or in the data plane: a refused request changes nothing. Every
 //! reply repeats the request's payload unless the standard defines one for it, because drivers read
 //! it from there when a request fails (Linux, for MAC filters).
+//!
+//! Each family of messages has a file, which adds its handlers to [`Control`]; the state that they
+//! work on is in files that do not refer to it (`queue_set`, `profile`, `room`).
 
 mod adi;
+mod capabilities;
 mod caps;
 mod filters;
 mod flow_rules;
@@ -41,6 +45,7 @@ use crate::dataplane::DataPlane;
 use crate::layout::RegisterLayout;
 use crate::pasid::Readiness;
 
+pub use capabilities::Capabilities;
 #[cfg(any(test, feature = "testing"))]
 pub use fuzz::fuzz_control;
 pub use profile::{AdiLimits, Profile, ProfileError, MAX_FRAME_LEN, MAX_QUEUES, MAX_VPORTS};
@@ -196,7 +201,8 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        if self.profile.adis() == 0 && is_of_adis(v_opcode) {
+        let permitted = self.profile.capabilities().permits(v_opcode);
+        if !permitted || (self.profile.adis() == 0 && is_of_adis(v_opcode)) {
             return Err(Refusal::NotOffered);
         }
         match v_opcode {

@@ -4,6 +4,7 @@
 use adit_uapi::regs::adi::{MAX_ADIS, MAX_QUEUE_PAIRS};
 use thiserror::Error;
 
+use super::capabilities::Capabilities;
 use crate::dataplane::QueueKind;
 use crate::layout::RegisterLayout;
 use crate::mac::MacAddr;
@@ -60,7 +61,7 @@ pub enum ProfileError {
         most: u32,
     },
     /// The address of a port is not a unicast address.
-    #[error("{} for virtual port {vport} is a group or zero", MacAddr(*.mac))]
+    #[error("MAC address {} of virtual port {vport} is a group or zero", MacAddr(*.mac))]
     Address {
         /// The virtual port.
         vport: usize,
@@ -69,7 +70,7 @@ pub enum ProfileError {
     },
     /// A port has an address from the range for ADIs.
     #[error(
-        "{} for virtual port {vport} is among the addresses that ADIs get ({} to {}): choose one \
+        "MAC address {} of virtual port {vport} is in the range of the ADIs ({} to {}): choose one \
          whose fourth byte is below 80",
         MacAddr(*.mac), MacAddr(*.first), MacAddr(*.last)
     )]
@@ -102,6 +103,7 @@ pub struct Profile {
     max_frame: u16,
     adis: AdiLimits,
     layout: RegisterLayout,
+    capabilities: Capabilities,
 }
 
 impl Profile {
@@ -127,6 +129,7 @@ impl Profile {
             max_frame: MAX_FRAME_LEN,
             adis: AdiLimits::default(),
             layout: RegisterLayout::default(),
+            capabilities: Capabilities::ALL,
         };
         match u32::from(profile.vectors()) {
             vectors if vectors > MAX_VECTORS => Err(ProfileError::Vectors {
@@ -137,6 +140,30 @@ impl Profile {
             }),
             _ => Ok(profile),
         }
+    }
+
+    /// Narrows the capabilities to those that `allowed` has, too.
+    #[must_use]
+    pub fn narrowed(self, allowed: &Capabilities) -> Self {
+        Self {
+            capabilities: self.capabilities.intersection(allowed),
+            ..self
+        }
+    }
+
+    /// Narrows the longest frame to `len` bytes, FCS included.
+    #[must_use]
+    pub fn with_max_frame(self, len: u16) -> Self {
+        Self {
+            max_frame: self.max_frame.min(len),
+            ..self
+        }
+    }
+
+    /// The capabilities that the function offers.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
     }
 
     /// Sets the register layout; without this, it is that of a PF.

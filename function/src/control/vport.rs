@@ -7,10 +7,9 @@ use adit_uapi::virtchnl2::{rss, vport_type, CreateVport, QueueRegChunks};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::IntoBytes;
 
-use super::adi::Belongings;
 use super::queue_config::is_single;
 use super::queue_set::{Counts, QueueSet, Single};
-use super::{caps, flow_rules, wire, Control, Refusal};
+use super::{flow_rules, wire, Control, Refusal};
 use crate::dataplane::{DataPlane, QueueKind};
 use crate::vport::{RSS_KEY_LEN, RSS_LUT_LEN};
 
@@ -23,7 +22,18 @@ pub(super) struct Vport {
     pub(super) link_event: bool,
     pub(super) queues: QueueSet,
     /// Set for the vport of an ADI.
-    pub(super) adi: Option<Belongings>,
+    pub(super) adi: Option<AdiResources>,
+}
+
+/// The resources of the ADI that a vport belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AdiResources {
+    /// Its PASID.
+    pub(super) pasid: u32,
+    /// The number of its vectors.
+    pub(super) vectors: u16,
+    /// The data plane's number of the first vector.
+    pub(super) first_vector: u32,
 }
 
 impl Control {
@@ -52,6 +62,8 @@ impl Control {
         let mac = self.profile.mac(index);
         let counts = queues.counts();
         dp.create_vport(index.into(), mac, queues.allocated(QueueKind::Rx));
+        let offered = *self.profile.capabilities();
+        let flow_steering = offered.flow_steering();
         let created = CreateVport {
             vport_type: U16::new(vport_type::DEFAULT),
             txq_model: asked.txq_model,
@@ -64,20 +76,32 @@ impl Control {
             max_mtu: U16::new(self.profile.max_frame()),
             vport_id: U32::new(u32::from(index)),
             default_mac_addr: mac,
-            vport_flags: U16::new(flow_rules::VPORT_FLAGS),
+            vport_flags: U16::new(if flow_steering {
+                flow_rules::VPORT_FLAGS
+            } else {
+                0
+            }),
             rx_desc_ids: U64::new(rxdid_m::FLEX_SPLITQ),
             tx_desc_ids: U64::new(if queues.single.tx {
                 txdid::DATA | txdid::CTX | txdid::FLEX_TSO_CTX | txdid::DESC_DONE
             } else {
                 txdid::FLEX_TSO_CTX | txdid::FLEX_L2TAG1_L2TAG2 | txdid::FLEX_FLOW_SCHED
             }),
-            sideband_flow_caps: U64::new(flow_rules::FLOWS),
-            sideband_flow_actions: U32::new(flow_rules::ACTIONS),
-            flow_steer_max_rules: U32::new(flow_rules::MAX_RULES),
+            sideband_flow_caps: U64::new(if flow_steering { flow_rules::FLOWS } else { 0 }),
+            sideband_flow_actions: U32::new(if flow_steering {
+                flow_rules::ACTIONS
+            } else {
+                0
+            }),
+            flow_steer_max_rules: U32::new(if flow_steering {
+                flow_rules::MAX_RULES
+            } else {
+                0
+            }),
             rss_algorithm: U32::new(rss::alg::TOEPLITZ_ASYMMETRIC),
             rss_key_size: U16::new(RSS_KEY_LEN as u16),
             rss_lut_size: U16::new(RSS_LUT_LEN as u16),
-            rx_split_pos: U32::new(caps::HSPLIT),
+            rx_split_pos: U32::new(offered.hsplit),
             chunks: QueueRegChunks {
                 num_chunks: U16::new(chunks.len() as u16),
                 ..QueueRegChunks::default()

@@ -6,8 +6,8 @@ use adit_uapi::virtchnl2::status::{
     ERR_ESRCH,
 };
 use adit_uapi::virtchnl2::{
-    AddQueues, AllocVectors, Loopback, MacAddr, MacAddrList, PromiscInfo, RssHash, RssKey, RssLut,
-    SriovVfsInfo, VectorChunk, VectorChunks, VportStats,
+    cap, status, AddQueues, AllocVectors, GetCapabilities, Loopback, MacAddr, MacAddrList,
+    PromiscInfo, RssHash, RssKey, RssLut, SriovVfsInfo, VectorChunk, VectorChunks, VportStats,
 };
 use queue_type::{RX, RX_BUFFER, TX, TX_COMPLETION};
 
@@ -537,4 +537,45 @@ fn limits_of_adis_that_cannot_be() {
     };
     assert_eq!(with(theirs, 5, 5), Err(refused));
     assert_eq!(with([0, 0, 0, 0x80, 0, 4], 5, 5), Ok(()));
+}
+
+#[test]
+fn a_narrowed_function_grants_less_and_refuses_the_messages_of_the_rest() {
+    let mut allowed = Capabilities::ALL;
+    allowed.other &= !(cap::other::FLOW_STEER | cap::other::PROMISC | cap::other::MACFILTER);
+    (allowed.rss, allowed.seg) = (0, cap::seg::IPV4_TCP);
+    let profile = driver::profile(1, 2)
+        .narrowed(&allowed)
+        .with_max_frame(1522);
+    let dp = MockDataPlane::new(&profile, GuestMemory::new());
+    let mut driver = Driver::with(profile, dp);
+    let asked = GetCapabilities {
+        seg_caps: U32::new(u32::MAX),
+        rss_caps: U64::new(u64::MAX),
+        other_caps: U64::new(u64::MAX),
+        ..GetCapabilities::default()
+    };
+    driver.ok(op::GET_CAPS, asked.as_bytes());
+    let granted = driver.answer::<GetCapabilities>().0;
+    assert_eq!(granted.seg_caps.get(), cap::seg::IPV4_TCP);
+    assert_eq!(
+        (granted.rss_caps.get(), granted.other_caps.get()),
+        (0, allowed.other)
+    );
+    let vport = driver.create(0, 1);
+    assert_eq!(
+        (vport.vport_flags.get(), vport.flow_steer_max_rules.get()),
+        (0, 0)
+    );
+    assert_eq!(vport.max_mtu.get(), 1522);
+    for opcode in [
+        op::ADD_MAC_ADDR,
+        op::DEL_MAC_ADDR,
+        op::CONFIG_PROMISCUOUS_MODE,
+        op::ADD_FLOW_RULE,
+        op::SET_RSS_KEY,
+    ] {
+        assert_eq!(driver.send(opcode, &[0; 64]), status::ERR_ESRCH, "{opcode}");
+    }
+    driver.ok(op::GET_PTYPE_INFO, &[0; 8]);
 }
