@@ -26,7 +26,7 @@ impl Pasid {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub enum TranslationFault {
     /// The root table has not been found yet, or is out of date after a reset.
-    #[error("it is not known where the IOMMU's tables are")]
+    #[error("the location of the IOMMU's tables is unknown")]
     NoRootTable,
     /// A table is at an address without memory.
     #[error("the {0} cannot be read")]
@@ -44,7 +44,7 @@ pub enum TranslationFault {
     #[error("translation type {0} is not one for an ADI")]
     TranslationType(u8),
     /// The page table has a number of levels that does not exist.
-    #[error("address width {0} is none")]
+    #[error("address width {0} is not defined")]
     AddressWidth(u8),
     /// The function itself is not passed through, so that guest memory cannot be accessed by
     /// physical address.
@@ -57,7 +57,7 @@ pub enum TranslationFault {
     #[error("no page is mapped")]
     NotMapped,
     /// The mapping does not permit the access.
-    #[error("the page is mapped without the permission")]
+    #[error("the page's mapping does not permit the access")]
     Permission,
     /// The page has no memory, or memory that the guest may not write.
     #[error("the page is not in guest memory")]
@@ -87,7 +87,7 @@ pub enum Table {
 /// The availability of the IOMMU's tables, without which no ADI can be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// The tables are known.
+    /// The location of the tables is known.
     Ready,
     /// A lookup is pending.
     Asking,

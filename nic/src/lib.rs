@@ -21,6 +21,8 @@ pub mod report;
 pub mod testing;
 pub mod wire;
 
+// Named here for this crate's own modules.
+#[doc(no_inline)]
 pub use adit_function::{
     awake, control, dataplane, doorbells, interrupts, layout, logging, mac, mailbox, memory, pci,
 };

@@ -192,6 +192,11 @@ fn limits_are_checked_where_they_are_given() {
             vec!["--mac", "02:ad:17:80:00:05"],
             "02:ad:17:80:00:00 to 02:ad:17:80:27:ff",
         ),
+        (
+            vec!["--layout", "vf"],
+            "the vf register layout has no space",
+        ),
+        (vec!["--layout", "siov"], "`siov` is not a register layout"),
         (vec!["--pci-id", "ffff:0001"], "ffff:0001"),
         (vec!["--p4rt", "127.0.0.1:0", "--p4rt-device", "0"], "1.."),
     ] {

@@ -39,31 +39,31 @@ refusals! {
     /// The opcode is unknown, or belongs to a capability that is not offered.
     NotOffered = ERR_ESRCH, "the opcode is not offered";
     /// An ADI is requested with a mailbox, or with vectors of the PF.
-    NotForAdis = ERR_ESRCH, "ADIs have no mailboxes and no vectors of the PF";
+    NotForAdis = ERR_ESRCH, "an ADI has no mailbox and no vectors of the PF";
     /// The payload is shorter than its struct or than the elements that it announces.
-    Truncated = ERR_EINVAL, "the payload is shorter than what it announces";
+    Truncated = ERR_EINVAL, "the payload is shorter than its header or its elements";
     /// A field has a value that the standard does not define, or that contradicts another field.
-    BadField = ERR_EINVAL, "a field has an impossible value";
+    BadField = ERR_EINVAL, "a field has an invalid value";
     /// A number is out of its range.
     OutOfRange = ERR_ERANGE, "a number is out of its range";
     /// There is no vport with that id.
     NoSuchVport = ERR_ENXIO, "there is no such vport";
     /// A vport with that index exists already.
-    VportExists = ERR_EEXIST, "the vport exists";
+    VportExists = ERR_EEXIST, "a vport with this index exists";
     /// A queue or vector is not allocated.
     NotAllocated = ERR_ENXIO, "a queue or vector is not allocated";
-    /// A queue or PASID belongs to another vport, or the vport may not have it.
-    NotYours = ERR_EACCES, "a queue, PASID or right is not the vport's";
+    /// A queue or PASID belongs to another vport, or the vport lacks the privilege.
+    NotYours = ERR_EACCES, "a queue or PASID belongs to another vport, or the vport lacks the privilege";
     /// A queue is enabled and cannot be changed.
     Busy = ERR_EBUSY, "a queue is enabled";
     /// A queue is enabled before it is configured.
     OutOfOrder = ERR_ESM, "a queue is not configured";
     /// The resource is exhausted.
-    NoRoom = ERR_ENOSPC, "there is no room for more";
+    NoRoom = ERR_ENOSPC, "no resources are left";
     /// The address or PASID is in use by another vport or ADI.
-    Taken = ERR_EEXIST, "an address, a PASID or the place of an ADI is taken";
+    Taken = ERR_EEXIST, "the address, the PASID or the index of the ADI is in use";
     /// The location of the IOMMU's tables is unknown.
-    NoTables = ERR_EIO, "the IOMMU's tables are not known";
+    NoTables = ERR_EIO, "the location of the IOMMU's tables is unknown";
     /// The data plane returned an error.
-    DataPlane = ERR_EIO, "the data plane refused";
+    DataPlane = ERR_EIO, "the data plane returned an error";
 }
