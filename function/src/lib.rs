@@ -13,6 +13,7 @@ pub mod mailbox;
 pub mod memory;
 pub mod pasid;
 pub mod pci;
+pub mod slow_path;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod vport;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The function's configuration space: its identity and its capabilities.
 //!
-//! One type-0 header and a chain of capabilities ([`ConfigBuilder`]). Those of the PF are what Linux
-//! needs to drive it: MSI-X, PCI Express (with function-level reset and End-End TLP prefixes), PASID
+//! One type-0 header and a chain of capabilities ([`ConfigBuilder`]). [`ConfigSpace::idpf`] has what
+//! Linux needs to drive the function: MSI-X, PCI Express (with function-level reset and End-End TLP prefixes), PASID
 //! and ATS.
 
 mod builder;
@@ -108,12 +108,12 @@ pub struct ConfigSpace {
 }
 
 impl ConfigSpace {
-    /// The space of a PF with `vectors` vectors, whose BAR0 has `bar0_len` bytes and whose BAR2 has
-    /// the MSI-X table.
+    /// The space of an IDPF function with `vectors` vectors and PASIDs, whose BAR0 has `bar0_len`
+    /// bytes and whose BAR2 has the MSI-X table.
     ///
     /// # Errors
     /// When MSI-X does not support that many vectors, or the size of BAR0 is not a power of two.
-    pub fn of_pf(id: PciId, vectors: u32, bar0_len: u64) -> Result<Self, ConfigError> {
+    pub fn idpf(id: PciId, vectors: u32, bar0_len: u64) -> Result<Self, ConfigError> {
         ConfigBuilder::new(id)
             .bar64(0, bar0_len)
             .bar64(2, BAR2_LEN)
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn it_is_an_idpf_by_class_and_its_bars_tell_their_sizes() {
-        let mut c = ConfigSpace::of_pf(DEFAULT_ID, 18, 1 << 30).unwrap();
+        let mut c = ConfigSpace::idpf(DEFAULT_ID, 18, 1 << 30).unwrap();
         assert_eq!(read32(&c, 8) >> 8, 0x02_0001);
         c.write(0x10, &[0xFF; 16]);
         assert_eq!(read32(&c, 0x10), 0xC000_000C);
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn capabilities_chain_and_only_what_may_be_written_is() {
-        let mut c = ConfigSpace::of_pf(DEFAULT_ID, 18, 1 << 30).unwrap();
+        let mut c = ConfigSpace::idpf(DEFAULT_ID, 18, 1 << 30).unwrap();
         assert_eq!(read32(&c, 0x40), 0x0011_6011);
         assert_eq!(read32(&c, 0x60) & 0xFFFF, 0x10);
         assert_eq!(read32(&c, 0x100), 0x1201_001B);
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_function_level_reset_is_asked_for_in_device_control() {
-        let mut c = ConfigSpace::of_pf(DEFAULT_ID, 1, 1 << 30).unwrap();
+        let mut c = ConfigSpace::idpf(DEFAULT_ID, 1, 1 << 30).unwrap();
         let flr = ConfigEffect::FunctionLevelReset;
         assert_eq!(c.write(DEVICE_CONTROL as u64, &[0, 0x80]), flr);
         assert_eq!(c.write(DEVICE_CONTROL as u64 + 1, &[0x80]), flr);
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn accesses_outside_are_ones_or_nothing() {
-        let mut c = ConfigSpace::of_pf(DEFAULT_ID, 1, 1 << 30).unwrap();
+        let mut c = ConfigSpace::idpf(DEFAULT_ID, 1, 1 << 30).unwrap();
         let mut b = [0; 4];
         c.read(CONFIG_LEN as u64 - 2, &mut b);
         assert_eq!(b, [0, 0, 0xFF, 0xFF]);

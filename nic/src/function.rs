@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The function as a whole: registers, mailbox, control plane and data plane under one lock.
+//! The function as a whole: its slow path and its data plane under one lock.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_function::layout::{Register, RegisterLayout};
+use adit_function::layout::RegisterLayout;
+use adit_function::slow_path::{SlowPath, WriteEffect};
 use adit_pipeline::p4::Engine;
-use adit_uapi::regs::{adi, pf};
+use adit_uapi::regs::adi;
 use adit_vfio_user::EventFd;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{eventfd, EventfdFlags};
@@ -16,7 +17,7 @@ use rustix::event::{eventfd, EventfdFlags};
 use crate::control::{Control, Profile};
 use crate::datapath::{Datapath, Limits, Progress};
 use crate::dataplane::QueueKind;
-use crate::mailbox::{Mailbox, MailboxEvent};
+use crate::mailbox::Mailbox;
 use crate::memory::{Access, MapError};
 use crate::pasid::{Root, RootQuery};
 use crate::pci::{ConfigEffect, ConfigSpace, PciId, BAR2_LEN};
@@ -46,11 +47,7 @@ pub struct FunctionCounters {
 
 /// All of the device's state.
 pub struct Function {
-    layout: RegisterLayout,
-    config: ConfigSpace,
-    msix: Box<[u8]>,
-    mailbox: Mailbox,
-    control: Control,
+    slow_path: SlowPath,
     datapath: Datapath,
     counters: FunctionCounters,
 }
@@ -76,15 +73,12 @@ impl Function {
             vectors: u32::from(profile.vectors()),
         };
         let layout = profile.layout();
+        let config = ConfigSpace::idpf(id, limits.vectors, layout.bar0_len())
+            .map_err(std::io::Error::other)?;
         let datapath = Datapath::new(limits, wires)?.with_layout(layout)?;
         let datapath = datapath.with_adis(profile.adi_pairs(), query)?;
         Ok(Self {
-            layout,
-            config: ConfigSpace::of_pf(id, limits.vectors, layout.bar0_len())
-                .map_err(std::io::Error::other)?,
-            msix: vec![0; BAR2_LEN as usize].into(),
-            mailbox: Mailbox::new(layout),
-            control: Control::new(profile),
+            slow_path: SlowPath::new(config, BAR2_LEN as usize, profile),
             datapath,
             counters: FunctionCounters::default(),
         })
@@ -93,7 +87,7 @@ impl Function {
     /// The layout of the registers.
     #[must_use]
     pub fn layout(&self) -> RegisterLayout {
-        self.layout
+        self.slow_path.layout()
     }
 
     /// The data plane.
@@ -111,13 +105,13 @@ impl Function {
     /// The control plane.
     #[must_use]
     pub fn control(&self) -> &Control {
-        &self.control
+        self.slow_path.control()
     }
 
     /// The mailbox.
     #[must_use]
     pub fn mailbox(&self) -> &Mailbox {
-        &self.mailbox
+        self.slow_path.mailbox()
     }
 
     /// The counters of the function itself.
@@ -139,19 +133,19 @@ impl Function {
     /// Reads the link states again, and notifies the driver of changes.
     pub fn links_changed(&mut self) {
         for vport in self.datapath.refresh_links() {
-            self.control.link_changed(vport);
+            self.slow_path.link_changed(vport);
         }
         self.serve_mailbox();
     }
 
     /// Reads configuration space.
     pub fn config_read(&self, offset: u64, data: &mut [u8]) {
-        self.config.read(offset, data);
+        self.slow_path.config_read(offset, data);
     }
 
     /// Writes configuration space.
     pub fn config_write(&mut self, offset: u64, data: &[u8]) {
-        if self.config.write(offset, data) == ConfigEffect::FunctionLevelReset {
+        if self.slow_path.config_write(offset, data) == ConfigEffect::FunctionLevelReset {
             self.reset();
         }
     }
@@ -164,10 +158,8 @@ impl Function {
         let Ok(register) = u32::try_from(offset) else {
             return 0;
         };
-        match self.layout.register(register) {
-            Some(Register::Mailbox(..)) => self.mailbox.read(register),
-            Some(Register::ResetStatus) => self.layout.reset_complete(),
-            Some(Register::Control | Register::Inert) => 0,
+        match self.slow_path.register_read(register) {
+            Some(value) => value,
             None if self.in_kick_pages(register) => 0,
             None => {
                 self.counters.stray_accesses += 1;
@@ -184,19 +176,10 @@ impl Function {
         let Ok(register) = u32::try_from(offset) else {
             return;
         };
-        match self.layout.register(register) {
-            Some(Register::Mailbox(..)) => {
-                if self.mailbox.write(register, value) != MailboxEvent::None {
-                    self.serve_mailbox();
-                }
-            }
-            Some(Register::Control) => {
-                if value & pf::GEN_CTRL_PFSWR_M != 0 {
-                    self.counters.software_resets += 1;
-                    self.reset_state();
-                }
-            }
-            Some(Register::ResetStatus | Register::Inert) => {}
+        match self.slow_path.register_write(register, value) {
+            Some(WriteEffect::None) => {}
+            Some(WriteEffect::Serve) => self.serve_mailbox(),
+            Some(WriteEffect::Reset) => self.software_reset(),
             None if self.in_kick_pages(register) => self.kick(register),
             None => self.counters.stray_accesses += 1,
         }
@@ -204,7 +187,7 @@ impl Function {
 
     fn in_kick_pages(&self, offset: u32) -> bool {
         let pages = u64::from(adi::KICK.base)..adi::KICK.end();
-        self.layout.has_adis() && pages.contains(&offset.into())
+        self.layout().has_adis() && pages.contains(&offset.into())
     }
 
     /// Handles a write to a kick page.
@@ -230,42 +213,28 @@ impl Function {
         }
     }
 
-    /// Reads the BAR of the MSI-X table. The client emulates the table; this is only its memory.
+    /// Reads the BAR of the MSI-X table.
     pub fn msix_read(&self, offset: u64, data: &mut [u8]) {
-        let at = usize::try_from(offset).unwrap_or(usize::MAX);
-        match at
-            .checked_add(data.len())
-            .and_then(|end| self.msix.get(at..end))
-        {
-            Some(bytes) => data.copy_from_slice(bytes),
-            None => data.fill(0xFF),
-        }
+        self.slow_path.msix_read(offset, data);
     }
 
     /// Writes the BAR of the MSI-X table.
     pub fn msix_write(&mut self, offset: u64, data: &[u8]) {
-        let at = usize::try_from(offset).unwrap_or(usize::MAX);
-        if let Some(bytes) = at
-            .checked_add(data.len())
-            .and_then(|end| self.msix.get_mut(at..end))
-        {
-            bytes.copy_from_slice(data);
-        }
+        self.slow_path.msix_write(offset, data);
     }
 
     /// Performs a function-level reset: of everything but the client's DMA mappings and eventfds.
     pub fn reset(&mut self) {
         self.counters.function_resets += 1;
-        self.reset_state();
-        self.config.reset();
-        self.msix.fill(0);
+        self.datapath.reset();
+        self.slow_path.reset();
     }
 
     /// Performs a reset by register or message: all queues stop, and the mailbox is reset.
-    fn reset_state(&mut self) {
+    fn software_reset(&mut self) {
+        self.counters.software_resets += 1;
         self.datapath.reset();
-        self.control.reset();
-        self.mailbox.reset();
+        self.slow_path.reset_state();
     }
 
     /// Handles a disconnected client: its memory and its eventfds are released.
@@ -311,18 +280,11 @@ impl Function {
     }
 
     fn serve_mailbox(&mut self) {
-        let Self {
-            mailbox,
-            control,
-            datapath,
-            ..
-        } = self;
-        let served = mailbox.serve(control, datapath);
+        let datapath = &mut self.datapath;
+        let served = self.slow_path.serve(datapath);
         if served.reset {
-            self.counters.software_resets += 1;
-            return self.reset_state();
-        }
-        if served.posted {
+            self.software_reset();
+        } else if served.posted {
             datapath.queues_mut().raise(MAILBOX_VECTOR, NO_ITR);
         }
     }

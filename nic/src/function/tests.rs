@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A function whose driver has loaded and enabled its port, and the effects of resets.
 
-use adit_uapi::regs::{dyn_ctl, rstat, vf};
+use adit_uapi::regs::{dyn_ctl, pf, rstat, vf};
 
 use super::*;
 use crate::fuzzing::loaded;
