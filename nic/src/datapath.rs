@@ -231,14 +231,14 @@ impl Datapath {
     /// Returns whether a frame waits for a driver's buffers: its wire is readable, but must not be
     /// read.
     #[must_use]
-    pub fn holding(&self) -> bool {
+    pub fn has_waiting_frames(&self) -> bool {
         self.ingress.iter().any(Ingress::is_waiting)
     }
 
     /// The number of frames that wait for a driver's buffers; a merged one counts as its segments.
     #[cfg(any(test, feature = "fuzzing"))]
     #[must_use]
-    pub fn held_frames(&self) -> u64 {
+    pub fn waiting_frames(&self) -> u64 {
         self.ingress.iter().map(Ingress::waiting_frames).sum()
     }
 

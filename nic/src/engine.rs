@@ -60,7 +60,7 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
     let now = || shared.now();
     let mut last_busy = 0;
     // Set if a descriptor ended the last sleep.
-    let mut alarmed = false;
+    let mut woken_by_wire = false;
     let mut wires = Wires::default();
     let mut spin = Spin::new(pace.spin);
     let mut doorbells = Doorbells::default();
@@ -74,17 +74,17 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
                 function.links_changed();
             }
         }
-        let look = wires.due(began);
-        let progress = function.poll(began, look);
+        let read_wires = wires.due(began);
+        let progress = function.poll(began, read_wires);
         let at = now();
-        wires.polled(look, progress.received, began);
+        wires.polled(read_wires, progress.received, began);
         if progress.busy {
             spin.found(began.saturating_sub(last_busy));
             if progress.sent {
                 doorbells.rang(began);
             }
             last_busy = at;
-            alarmed = false;
+            woken_by_wire = false;
             // Under load the engine never sleeps, but links still change.
             if at.saturating_sub(waited_at) >= BUSY_INTERVAL {
                 waited_at = at;
@@ -109,21 +109,21 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
             .due
             .map_or(nap, |d| Duration::from_nanos(d.saturating_sub(at)));
         // Either a wire is readable while the driver has no buffers posted, or a descriptor keeps
-        // reporting readiness without any data: neither may keep the engine awake.
-        let deaf = function.datapath().holding() || alarmed;
+        // reporting readiness without any data: the engine must sleep nevertheless.
+        let skip_wires = function.datapath().has_waiting_frames() || woken_by_wire;
         let woken = MutexGuard::unlocked(&mut function, || {
-            if deaf {
+            if skip_wires {
                 std::thread::sleep(nap.min(due));
                 return Ok(Woken::default());
             }
             waiter.wait(nap.min(due))
         })?;
         waited_at = now();
-        alarmed = woken.wire;
-        if woken.wire || deaf {
-            wires.look();
+        woken_by_wire = woken.wire;
+        if woken.wire || skip_wires {
+            wires.set_readable();
         } else {
-            wires.silent(now());
+            wires.set_idle(now());
         }
         if woken.link {
             function.links_changed();
@@ -238,12 +238,12 @@ impl Wires {
     }
 
     /// Notes that a descriptor announces frames, or that none was polled.
-    fn look(&mut self) {
+    fn set_readable(&mut self) {
         self.readable = true;
     }
 
     /// Notes that no descriptor announces frames.
-    fn silent(&mut self, now: u64) {
+    fn set_idle(&mut self, now: u64) {
         (self.read_at, self.readable) = (now, false);
     }
 }
@@ -398,9 +398,9 @@ mod tests {
         assert!(wires.due(20_000 + Wires::INTERVAL));
         wires.polled(true, true, 31_000);
         assert!(wires.due(31_001), "where one frame came there may be more");
-        wires.silent(50_000);
+        wires.set_idle(50_000);
         assert!(!wires.due(50_001));
-        wires.look();
+        wires.set_readable();
         assert!(wires.due(50_001));
     }
 }

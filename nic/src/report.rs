@@ -164,14 +164,14 @@ fn control(out: &mut Exposition, function: &Function) {
     let mut f = out.family(
         "adit_interrupts_total",
         Kind::Counter,
-        "Interrupts, by what became of them.",
+        "Interrupts, by outcome.",
     );
     f.sample(&[("outcome", "signalled")], interrupts.signalled);
     f.sample(&[("outcome", "lost")], interrupts.lost);
     out.family(
         "adit_queue_faults_total",
         Kind::Counter,
-        "Queues stopped because they were unusable.",
+        "Queues stopped by a fault.",
     )
     .sample(&[], function.datapath().faults().0);
     let counters = function.counters();
@@ -185,13 +185,13 @@ fn control(out: &mut Exposition, function: &Function) {
     out.family(
         "adit_stray_accesses_total",
         Kind::Counter,
-        "Accesses to BAR0 at no register.",
+        "Accesses to BAR0 at offsets without a register.",
     )
     .sample(&[], counters.stray_accesses);
     out.family(
         "adit_stray_kicks_total",
         Kind::Counter,
-        "Kicks that no ADI is behind.",
+        "Kicks of ADIs that do not exist.",
     )
     .sample(&[], counters.stray_kicks);
 }

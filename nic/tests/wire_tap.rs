@@ -144,7 +144,7 @@ fn a_deleted_device_is_not_polled() {
     assert!(tap.poll_fd().is_none());
     assert!(matches!(recv_any(&mut tap), Err(RecvError::Down)));
     assert!(matches!(send(&mut tap, &[0; 60]), Err(SendError::Down)));
-    assert!(tap.trouble().unwrap().contains("was deleted"));
+    assert!(tap.down_reason().unwrap().contains("was deleted"));
     ip("link set lo up");
     assert!(!tap.link().up && !ip_succeeds("link show short0"));
 }
@@ -157,7 +157,7 @@ fn a_device_of_the_same_name_is_taken_up_again() {
     // Another kind of interface with that name is not used.
     ip("link add back0 type veth peer name back1");
     assert!(!tap.link().up);
-    assert!(tap.trouble().unwrap().contains("no TAP device"));
+    assert!(tap.down_reason().unwrap().contains("no TAP device"));
     ip("link del back0");
     tap.link();
 
@@ -165,7 +165,7 @@ fn a_device_of_the_same_name_is_taken_up_again() {
     assert!(readable(tap.link_fd().unwrap()), "it is announced");
     assert!(!tap.link().up, "it is attached to, and left as it is");
     assert_ne!(tap.generation(), generation);
-    assert_eq!(tap.trouble(), None);
+    assert_eq!(tap.down_reason(), None);
     ip("link set back0 up");
     assert!(tap.link().up && !tap.is_unwatched());
     assert!(matches!(recv_any(&mut tap), Ok(None)));

@@ -86,7 +86,7 @@ impl Host {
             Err(Undelivered::Dropped(reason)) => reason,
             Err(Undelivered::Refused(queue, QueueRefusal::NoBuffer { first })) => {
                 match transit.wait {
-                    // The first frame that finds no buffers may wait; after it has waited in vain,
+                    // The first frame that finds no buffers may wait; if it waits too long,
                     // the next ones must not.
                     Wait::ForBuffers { vport: v, until } if v == vport => {
                         if first && self.now < until {

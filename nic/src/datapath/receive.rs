@@ -12,7 +12,7 @@ use crate::wire::RecvError;
 /// The time that a frame waits for buffers before it is dropped, in nanoseconds. A NIC has memory
 /// for such moments; a driver that is out of buffers for longer will not post any soon, and frames
 /// for its neighbours wait behind this one.
-const MAX_HOLD_NS: u64 = 20_000_000;
+const MAX_RX_WAIT_NS: u64 = 20_000_000;
 
 /// The receive state of one wire.
 #[derive(Default)]
@@ -93,7 +93,7 @@ impl Datapath {
         let now = self.fabric.host.now;
         let wait = Wait::ForBuffers {
             vport: wire as u32,
-            until: now.saturating_add(MAX_HOLD_NS),
+            until: now.saturating_add(MAX_RX_WAIT_NS),
         };
         let mut transit = Transit::new(frame, meta, wait);
         let source = Source::Wire(wire);

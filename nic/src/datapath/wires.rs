@@ -152,7 +152,7 @@ impl Wires {
             Ok(None) => Ok(None),
             Err(RecvError::Io(error)) => {
                 port.counters_mut().rx_failures += 1;
-                warn_throttled!(wire = port.name(), %error, "nothing is received from a wire");
+                warn_throttled!(wire = port.name(), %error, "a wire cannot be received from");
                 Err(RecvError::Io(error))
             }
             Err(error) => Err(error),
@@ -202,7 +202,7 @@ fn log_link(port: &dyn Port, link: LinkState) {
         return;
     };
     let suppressed = (suppressed > 0).then_some(suppressed);
-    let (wire, why, mbps) = (port.name(), port.trouble(), link.speed_mbps);
+    let (wire, why, mbps) = (port.name(), port.down_reason(), link.speed_mbps);
     match (link.up, why) {
         (true, _) => tracing::info!(wire, mbps, suppressed, "link up"),
         (false, None) => tracing::info!(wire, suppressed, "link down"),
@@ -218,7 +218,7 @@ fn log_losses(total: &mut Option<u64>, port: &dyn Port, reason: Option<TxDrop>, 
         (None, Some(TxDrop::Full | TxDrop::Io)) => {
             *total = Some(lost);
             let reason = reason.map(TxDrop::label);
-            warn_throttled!(wire = port.name(), reason, "a wire loses frames");
+            warn_throttled!(wire = port.name(), reason, "a wire drops frames");
         }
         (Some(sum), Some(TxDrop::Full | TxDrop::Io | TxDrop::Down)) => *sum += lost,
         // A property of the frame, not of the wire.

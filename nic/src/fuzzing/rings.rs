@@ -86,7 +86,7 @@ pub(super) fn run(data: &[u8]) -> Option<Datapath> {
     if !dp.forwarding(0).loopback {
         let delivered = counters.rx_unicast + counters.rx_multicast + counters.rx_broadcast;
         let dropped = dp.drops(0).map_or(0, |drops| drops.rx.total());
-        let held = dp.held_frames();
+        let held = dp.waiting_frames();
         let received = dp.wire(0).map_or(0, |wire| wire.counters().rx_frames);
         assert_eq!(delivered + dropped + held, received, "frames to the driver");
     }
@@ -107,7 +107,7 @@ pub fn accounts(dp: &Datapath, vport: u32, taken: u64) {
     );
     let delivered = seen.rx_unicast + seen.rx_multicast + seen.rx_broadcast;
     // Frames that are looped back add to the sum.
-    let known = delivered + drops.rx.total() + dp.held_frames();
+    let known = delivered + drops.rx.total() + dp.waiting_frames();
     assert!(known >= port.rx_frames, "{known} of {}", port.rx_frames);
     let left = seen.tx_unicast + seen.tx_multicast + seen.tx_broadcast;
     assert!(

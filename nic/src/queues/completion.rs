@@ -8,8 +8,8 @@ use crate::dataplane::{Ring, SchedMode};
 use crate::memory::DmaFault;
 use crate::pasid::Dma;
 
-/// A ring that the device writes and the driver reads. The device does not know the driver's read
-/// position: the driver must prevent overflow by bounding its outstanding packets.
+/// A ring that the device writes and the driver reads. The driver's read position is not reported to
+/// the device: the driver must prevent overflow by bounding its outstanding packets.
 pub struct CompletionQueue {
     ring: Ring,
     sched: SchedMode,

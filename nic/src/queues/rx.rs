@@ -116,7 +116,7 @@ impl RxQueue {
     ) -> Result<(), RxRefusal> {
         let [a, b] = pools;
         let mut pools = [Pool::new(a)?, Pool::new(b)?];
-        let split_room = pools
+        let split_capacity = pools
             .iter()
             .flatten()
             .map(|p| p.header_len)
@@ -124,15 +124,15 @@ impl RxQueue {
             .unwrap_or(0);
         let (header, overflow) = if !self.header_split {
             (0, false)
-        } else if info.header_len <= split_room {
+        } else if info.header_len <= split_capacity {
             (info.header_len, false)
         } else {
             (0, true)
         };
         let mut payload = frame.get(header..).unwrap_or_default();
         // Every buffer but the last is filled, so this capacity is sufficient.
-        let room: usize = pools.iter().flatten().map(Pool::room).sum();
-        if room == 0 || room < payload.len() {
+        let capacity: usize = pools.iter().flatten().map(Pool::capacity).sum();
+        if capacity == 0 || capacity < payload.len() {
             return Err(RxRefusal::NoBuffer);
         }
 
@@ -233,7 +233,7 @@ impl<'a> Pool<'a> {
     }
 
     /// The capacity of all its buffers in bytes.
-    fn room(&self) -> usize {
+    fn capacity(&self) -> usize {
         self.left * self.buffer_len
     }
 }

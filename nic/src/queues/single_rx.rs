@@ -46,8 +46,8 @@ impl SingleRing {
         info: &RxInfo,
     ) -> Result<(), RxRefusal> {
         let buffer_len = self.buffers.buffer_len() as usize;
-        let room = usize::from(self.buffers.available(tail)?) * buffer_len;
-        if room < frame.len().max(1) {
+        let capacity = usize::from(self.buffers.available(tail)?) * buffer_len;
+        if capacity < frame.len().max(1) {
             return Err(RxRefusal::NoBuffer);
         }
         let mut pieces = frame.chunks(buffer_len).peekable();

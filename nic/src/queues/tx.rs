@@ -182,7 +182,7 @@ impl TxQueue {
                 (dtype::DATA, _) if self.is_single() => {
                     let d: BaseTxDesc = transmute!(desc);
                     let last = d.cmd() & tx_base::cmd::EOP != 0;
-                    offload.checksum |= asks_for_checksum(d.cmd());
+                    offload.checksum |= requests_checksum(d.cmd());
                     if d.cmd() & tx_base::cmd::IL2TAG1 != 0 {
                         offload.vlan_tci = Some(d.l2tag1());
                     }
@@ -235,7 +235,7 @@ impl TxQueue {
             match frame.append(usize::from(len)) {
                 None => too_long = true,
                 Some(_) if too_long => {}
-                Some(room) => mem.read(addr, room)?,
+                Some(space) => mem.read(addr, space)?,
             }
             if last {
                 self.next_head = entry;
@@ -278,6 +278,6 @@ impl TxQueue {
 
 /// Returns whether a base descriptor's command requests the transport checksum: by its transport
 /// type, or by DPDK's encoding, which is the flex descriptor's CS_EN and means "IPv6" here.
-fn asks_for_checksum(cmd: u16) -> bool {
+fn requests_checksum(cmd: u16) -> bool {
     cmd & tx_base::cmd::L4T_EOFT_M != 0 || cmd & tx_base::cmd::IIPT_M == tx_base::cmd::IIPT_IPV6
 }

@@ -49,28 +49,28 @@ pub(super) fn write(out: &mut Exposition, function: &Function) {
         let name = fault_reason::name(reason).unwrap_or("unknown");
         f.sample(&[("reason", &name.to_lowercase())], n);
     }
-    let help = "Frames to groups that were copied to ADIs, or too many to be.";
+    let help = "Multicast and broadcast frames for ADIs, by outcome.";
     let mut f = out.family("adit_switch_floods_total", Kind::Counter, help);
     f.sample(&[("outcome", "copied")], totals.floods.copied);
     f.sample(&[("outcome", "dropped")], totals.floods.dropped);
     let t = datapath.queues().translator.counters();
-    let help = "Translations of addresses with a PASID, by how they ended.";
+    let help = "Translations of addresses with a PASID, by outcome.";
     let mut f = out.family("adit_translations_total", Kind::Counter, help);
     f.sample(&[("outcome", "cached")], t.hits);
     f.sample(&[("outcome", "walked")], t.walks);
     f.sample(&[("outcome", "fault")], t.faults);
     let causes = datapath.queues().interrupts.adi.counters();
-    let help = "Entries of cause rings, by what they tell of.";
+    let help = "Entries of cause rings, by reason.";
     let mut f = out.family("adit_cause_entries_total", Kind::Counter, help);
     f.sample(&[("reason", "interrupt")], causes.interrupts);
     f.sample(&[("reason", "fault")], causes.faults);
     out.family(
         "adit_cause_ring_faults_total",
         Kind::Counter,
-        "Cause rings given up because their memory could not be reached.",
+        "Cause rings stopped because their memory was not accessible.",
     )
     .sample(&[], causes.ring_faults);
-    let help = "Queues and vectors of ADIs that fell asleep, and kicks that woke some.";
+    let help = "Queues and vectors of ADIs that are no longer polled, and kicks.";
     let mut f = out.family("adit_adi_sleeps_total", Kind::Counter, help);
     f.sample(&[("what", "asleep")], causes.slept);
     f.sample(&[("what", "kick")], totals.kicks);

@@ -7,12 +7,12 @@ use crate::metrics::{Exposition, Kind};
 
 /// Writes the counters of undelivered messages and ended connections.
 pub(super) fn write(out: &mut Exposition, counts: &Counts) {
-    let help = "Messages for P4Runtime clients that none of them took, by kind.";
+    let help = "Messages that no P4Runtime client received, by kind.";
     let mut f = out.family("adit_p4runtime_undelivered_total", Kind::Counter, help);
     for (kind, count) in counts.undelivered {
         f.sample(&[("kind", kind)], count);
     }
-    let help = "Connections of P4Runtime clients that the server ended, by reason.";
+    let help = "Connections that the P4Runtime server closed, by reason.";
     let mut f = out.family(
         "adit_p4runtime_connections_ended_total",
         Kind::Counter,

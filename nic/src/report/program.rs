@@ -11,12 +11,13 @@ pub(super) fn write(out: &mut Exposition, function: &Function) {
     let Some(engine) = function.datapath().engine() else {
         return;
     };
-    let help = "Packets and copies that the P4 program at work did not send, by reason.";
+    let help = "Packets and copies that the P4 engine dropped, by reason.";
     let mut f = out.family("adit_p4_dropped_total", Kind::Counter, help);
     for reason in DropReason::ALL {
         f.sample(&[("reason", reason.name())], engine.dropped(reason));
     }
-    let help = "What the P4 program at work left for the control plane and found no room, by kind.";
+    let help =
+        "Messages of the P4 program for the control plane that were lost to full queues, by kind.";
     let mut f = out.family("adit_p4_lost_total", Kind::Counter, help);
     for (kind, lost) in [
         ("digest", engine.digests().lost()),

@@ -17,7 +17,7 @@ pub enum RxDrop {
     #[error("its offload header does not fit it")]
     BadOffload,
     /// A capture that does not contain the whole frame.
-    #[error("cut short in the capture")]
+    #[error("truncated in the capture")]
     Truncated,
 }
 

@@ -80,7 +80,7 @@ pub enum PcapError {
 pub struct Pcap {
     name: String,
     /// The reason that recording fails, while it does.
-    trouble: Option<String>,
+    down_reason: Option<String>,
     replay: Option<Replay>,
     recorder: Option<Recorder>,
     counters: PortCounters,
@@ -122,7 +122,7 @@ impl Pcap {
         };
         Ok(Self {
             name,
-            trouble: None,
+            down_reason: None,
             replay,
             recorder,
             counters: PortCounters::default(),
@@ -160,12 +160,12 @@ impl Pcap {
         if meta.gso.is_some() || matches!(meta.checksum, Checksum::Partial { .. }) {
             return Err(SendError::Refused);
         }
-        if self.trouble.is_some() {
+        if self.down_reason.is_some() {
             return Err(SendError::Down);
         }
         if let Some(recorder) = self.recorder.as_mut() {
             if let Err(error) = recorder.write(frame, len) {
-                self.trouble = Some(format!("what is sent cannot be recorded: {error}"));
+                self.down_reason = Some(format!("sent frames cannot be recorded: {error}"));
                 return Err(SendError::Io(error));
             }
         }
@@ -196,14 +196,14 @@ impl Port for Pcap {
     }
 
     fn link(&mut self) -> LinkState {
-        if let (Some(trouble), Some(recorder)) = (&mut self.trouble, &self.recorder) {
+        if let (Some(down_reason), Some(recorder)) = (&mut self.down_reason, &self.recorder) {
             match recorder.has_room() {
-                Ok(()) => self.trouble = None,
-                Err(error) => *trouble = format!("what is sent cannot be recorded: {error}"),
+                Ok(()) => self.down_reason = None,
+                Err(error) => *down_reason = format!("sent frames cannot be recorded: {error}"),
             }
         }
         LinkState {
-            up: self.trouble.is_none(),
+            up: self.down_reason.is_none(),
             speed_mbps: DEFAULT_SPEED_MBPS,
         }
     }
@@ -212,8 +212,8 @@ impl Port for Pcap {
         self.recorder.is_some()
     }
 
-    fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+    fn down_reason(&self) -> Option<&str> {
+        self.down_reason.as_deref()
     }
 
     fn counters(&self) -> &PortCounters {

@@ -23,7 +23,7 @@ pub const MIN_FRAME_LEN: usize = 14;
 /// uses.
 pub const MAX_SLICES: usize = 32;
 
-/// The reported speed of a link whose speed the host does not know, in Mbit/s.
+/// The reported speed of a link whose speed the host does not report, in Mbit/s.
 pub const DEFAULT_SPEED_MBPS: u32 = 10_000;
 
 /// One end of a cable.
@@ -103,7 +103,7 @@ pub trait Port: Send {
 
     /// The reason that the link is down, for the log. `None` while it is up, or when the reason is
     /// unknown.
-    fn trouble(&self) -> Option<&str> {
+    fn down_reason(&self) -> Option<&str> {
         None
     }
 
@@ -163,7 +163,7 @@ pub enum RecvError {
 #[derive(Debug, Error)]
 pub enum SendError {
     /// The other end accepts no more frames for now.
-    #[error("the wire takes no more frames for now")]
+    #[error("the transmit queue of the wire is full")]
     Full,
     /// The link is down, or the other end has no receiver.
     #[error("the link is down")]

@@ -23,7 +23,7 @@ pub fn write_metrics(out: &mut Exposition, ports: &[(&str, &PortCounters)]) {
         &bytes(receive),
         |c| c.rx_bytes,
     );
-    let help = "Frames from the wire that were dropped before the device saw them, by reason.";
+    let help = "Frames from the wire that the port dropped, by reason.";
     reasons(
         out,
         ports,
@@ -61,11 +61,11 @@ pub fn write_metrics(out: &mut Exposition, ports: &[(&str, &PortCounters)]) {
             }
         },
     );
-    let help = "Times that the host failed to receive from the wire.";
+    let help = "Receive errors of the host.";
     counter(out, ports, "adit_wire_receive_failures_total", help, |c| {
         c.rx_failures
     });
-    let help = "Times that the wire took no more and a frame had to wait.";
+    let help = "Times that a frame had to wait because the wire was full.";
     counter(out, ports, "adit_wire_backpressure_total", help, |c| {
         c.tx_backpressure
     });

@@ -67,7 +67,7 @@ pub enum TapError {
     },
 }
 
-/// The trouble reported for a deleted device.
+/// The reason reported for a deleted device.
 const DELETED: &str = "the TAP device was deleted; one of the same name is taken up";
 
 /// A port whose other end is a TAP device.
@@ -85,7 +85,7 @@ pub struct Tap {
     /// The offloads requested for [`recv`](Port::recv), for reattaching to a device.
     wanted: PortCaps,
     /// The reason that the device cannot be used, while it cannot.
-    trouble: Option<String>,
+    down_reason: Option<String>,
     speed_mbps: u32,
     counters: PortCounters,
 }
@@ -166,7 +166,7 @@ impl Tap {
             watch,
             uso,
             wanted: ALL,
-            trouble: None,
+            down_reason: None,
             speed_mbps: DEFAULT_SPEED_MBPS,
             counters: PortCounters::default(),
         })
@@ -175,7 +175,7 @@ impl Tap {
     /// Releases the device, which is gone.
     fn lose(&mut self) {
         self.fd = None;
-        self.trouble = Some(DELETED.to_owned());
+        self.down_reason = Some(DELETED.to_owned());
     }
 
     /// Attaches to a device of the old one's name, if there is one: this port must not recreate a
@@ -187,14 +187,14 @@ impl Tap {
         let name = self.name.trim_start_matches("tap:").to_owned();
         match attach(&name, self.if_name, true) {
             Ok((fd, uso)) => {
-                (self.fd, self.uso, self.trouble) = (Some(fd), uso, None);
+                (self.fd, self.uso, self.down_reason) = (Some(fd), uso, None);
                 self.generation = self.generation.wrapping_add(1);
                 let wanted = self.wanted;
                 if let Err(error) = self.set_recv_offloads(wanted) {
                     tracing::warn!(wire = self.name, %error, "a wire does not change its offloads");
                 }
             }
-            Err(error) => self.trouble = Some(error.to_string()),
+            Err(error) => self.down_reason = Some(error.to_string()),
         }
     }
 
@@ -340,8 +340,8 @@ impl Port for Tap {
         self.generation
     }
 
-    fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+    fn down_reason(&self) -> Option<&str> {
+        self.down_reason.as_deref()
     }
 
     fn counters(&self) -> &PortCounters {

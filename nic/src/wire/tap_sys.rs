@@ -70,7 +70,7 @@ pub(super) fn set_flags(
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) })
 }
 
-/// The interface's speed in Mbit/s, if its driver knows one.
+/// The interface's speed in Mbit/s, if its driver reports one.
 pub(super) fn speed(socket: BorrowedFd<'_>, name: IfName) -> Option<u32> {
     // struct ethtool_cmd: 44 bytes, eleven words; the speed's low half is the 16-bit field at
     // byte 12, its high half the one at byte 28.

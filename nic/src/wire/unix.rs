@@ -71,7 +71,7 @@ pub struct Unix {
     socket: OwnedFd,
     generation: u32,
     /// The reason that the link is down, while it is.
-    trouble: Option<String>,
+    down_reason: Option<String>,
     local: PathBuf,
     /// The device and inode of the socket file, so that only this port's own file is removed.
     inode: (u64, u64),
@@ -86,7 +86,7 @@ impl Unix {
     /// # Errors
     /// Fails with the path that cannot be used and the reason.
     pub fn open(local: &Path, remote: &Path) -> Result<Self, UnixError> {
-        let _claim = claim(local)?;
+        let _lock = lock_folder(local)?;
         let name = format!("unix:{},{}", local.display(), remote.display());
         Self::bind(local, remote, name)?.ok_or_else(|| UnixError::InUse(local.to_owned()))
     }
@@ -97,7 +97,7 @@ impl Unix {
     /// # Errors
     /// Fails like [`open`](Self::open), and when both ends are in use.
     pub fn open_either_end(path: &Path) -> Result<Self, UnixError> {
-        let _claim = claim(path)?;
+        let _lock = lock_folder(path)?;
         let mut second = path.as_os_str().to_owned();
         second.push(SECOND_END);
         let second = PathBuf::from(second);
@@ -123,29 +123,29 @@ impl Unix {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(UnixError::NotSocket(local.to_owned()));
             }
-            Ok(_) if is_received_at(&address).map_err(setup("looking for its owner"))? => {
+            Ok(_) if has_receiver(&address).map_err(setup("probing the socket"))? => {
                 return Ok(None);
             }
             Ok(_) => fs::remove_file(local).map_err(|error| UnixError::Setup {
                 path: local.to_owned(),
-                step: "replacing what a dead process left",
+                step: "removing the stale socket",
                 error,
             })?,
             Err(_) => {}
         }
-        let socket = new_socket().map_err(setup("making a socket"))?;
+        let socket = new_socket().map_err(setup("creating a socket"))?;
         sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER).map_err(setup("SO_SNDBUF"))?;
         bind(&socket, &address).map_err(setup("bind"))?;
         let file = fs::symlink_metadata(local).map_err(|error| UnixError::Setup {
             path: local.to_owned(),
-            step: "finding the socket file",
+            step: "reading the metadata of the socket file",
             error,
         })?;
         Ok(Some(Self {
             name,
             socket,
             generation: 0,
-            trouble: None,
+            down_reason: None,
             local: local.to_owned(),
             inode: (file.dev(), file.ino()),
             remote,
@@ -160,15 +160,15 @@ impl Unix {
     }
 
     /// Returns whether the socket file at [`local`](Self::local) is this port's.
-    fn has_its_name(&self) -> bool {
+    fn owns_path(&self) -> bool {
         fs::symlink_metadata(&self.local).is_ok_and(|file| (file.dev(), file.ino()) == self.inode)
     }
 
     /// Binds to its path again after the socket file was removed.
-    fn bind_again(&mut self) -> Result<(), UnixError> {
+    fn rebind(&mut self) -> Result<(), UnixError> {
         // This must not wait for the lock of another process: the frames of other ports would wait,
         // too.
-        let _claim = claim_with(&self.local, FlockOperation::NonBlockingLockExclusive)?;
+        let _lock = lock_folder_with(&self.local, FlockOperation::NonBlockingLockExclusive)?;
         let path = self.remote.path_bytes().unwrap_or_default();
         let remote = PathBuf::from(std::ffi::OsStr::from_bytes(path));
         let new = Self::bind(&self.local, &remote, String::new())?;
@@ -181,15 +181,15 @@ impl Unix {
     }
 
     /// Returns the reason that the port cannot be used, if there is one.
-    fn find_trouble(&mut self) -> Option<String> {
-        if !self.has_its_name() {
-            if let Err(error) = self.bind_again() {
+    fn check_link(&mut self) -> Option<String> {
+        if !self.owns_path() {
+            if let Err(error) = self.rebind() {
                 return Some(error.to_string());
             }
         }
-        match is_received_at(&self.remote) {
+        match has_receiver(&self.remote) {
             Ok(true) => None,
-            Ok(false) => Some("nobody receives at the other end".to_owned()),
+            Ok(false) => Some("no process receives at the other end".to_owned()),
             Err(errno) => Some(format!("the other end cannot be reached: {errno}")),
         }
     }
@@ -256,9 +256,9 @@ impl Port for Unix {
     }
 
     fn link(&mut self) -> LinkState {
-        self.trouble = self.find_trouble();
+        self.down_reason = self.check_link();
         LinkState {
-            up: self.trouble.is_none(),
+            up: self.down_reason.is_none(),
             speed_mbps: DEFAULT_SPEED_MBPS,
         }
     }
@@ -271,8 +271,8 @@ impl Port for Unix {
         self.generation
     }
 
-    fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+    fn down_reason(&self) -> Option<&str> {
+        self.down_reason.as_deref()
     }
 
     fn counters(&self) -> &PortCounters {
@@ -286,7 +286,7 @@ impl Port for Unix {
 
 impl Drop for Unix {
     fn drop(&mut self) {
-        if self.has_its_name() {
+        if self.owns_path() {
             // A failure can be ignored: the next port that binds here replaces a dead socket.
             let _ = fs::remove_file(&self.local);
         }
@@ -303,7 +303,7 @@ fn new_socket() -> Result<OwnedFd, Errno> {
 }
 
 /// Returns whether a process has this address bound: a socket whose owner died refuses connections.
-fn is_received_at(address: &SocketAddrUnix) -> Result<bool, Errno> {
+fn has_receiver(address: &SocketAddrUnix) -> Result<bool, Errno> {
     match connect(new_socket()?, address) {
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
         // EPERM: it is connected to another socket. EPROTOTYPE: it is a stream socket.
@@ -313,18 +313,18 @@ fn is_received_at(address: &SocketAddrUnix) -> Result<bool, Errno> {
 }
 
 /// Locks the folder, until dropped, against concurrent replacement of a dead socket.
-fn claim(path: &Path) -> Result<File, UnixError> {
-    claim_with(path, FlockOperation::LockExclusive)
+fn lock_folder(path: &Path) -> Result<File, UnixError> {
+    lock_folder_with(path, FlockOperation::LockExclusive)
 }
 
-fn claim_with(path: &Path, operation: FlockOperation) -> Result<File, UnixError> {
+fn lock_folder_with(path: &Path, operation: FlockOperation) -> Result<File, UnixError> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let setup = |error| UnixError::Setup {
         path: path.to_owned(),
-        step: "opening and locking its folder",
+        step: "locking its folder",
         error,
     };
     let folder = File::open(folder).map_err(setup)?;

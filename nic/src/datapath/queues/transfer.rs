@@ -162,7 +162,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Marks an RX queue for which a frame has waited in vain: subsequent frames do not wait for
+    /// Marks an RX queue for which a frame has waited too long: subsequent frames do not wait for
     /// it, until one finds buffers again.
     pub(in crate::datapath) fn mark_starved(&mut self, queue: u32) {
         let slot = self.rx.get_mut(queue as usize);

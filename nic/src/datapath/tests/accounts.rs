@@ -155,7 +155,7 @@ proptest! {
         prop_assert_eq!(port.tx_dropped_total(), drops.tx.get(DropReason::Wire));
         prop_assert!(reported <= sent);
         prop_assert_eq!(port.tx_frames, left);
-        let known = delivered + drops.rx.total() + driver.dp.held_frames();
+        let known = delivered + drops.rx.total() + driver.dp.waiting_frames();
         // Looped-back frames are included.
         prop_assert!(known >= port.rx_frames);
         prop_assert!(counters.rx_filtered + counters.rx_discards <= drops.rx.total());

@@ -166,7 +166,7 @@ fn a_frame_waits_for_buffers_for_a_while_and_the_next_ones_do_not() {
     // The key is zero: every flow goes to queue 0.
     driver.far.send(&tcp(1, 0), plain());
     driver.poll();
-    assert!(driver.dp.holding());
+    assert!(driver.dp.has_waiting_frames());
     driver.post(0, 1);
     driver.poll();
     assert!(driver.recv(0).is_some(), "it has waited");
@@ -175,11 +175,11 @@ fn a_frame_waits_for_buffers_for_a_while_and_the_next_ones_do_not() {
         driver.far.send(&tcp(port, 0), plain());
     }
     driver.poll();
-    assert!(driver.dp.holding());
+    assert!(driver.dp.has_waiting_frames());
     assert_eq!(driver.far.waiting(), 39, "those behind it wait too");
     driver.now += LONGER_THAN_ANY_FRAME_WAITS;
     driver.poll();
-    assert!(!driver.dp.holding());
+    assert!(!driver.dp.has_waiting_frames());
     assert_eq!(driver.far.waiting(), 0, "once it is known to be in vain");
     assert_eq!(driver.dropped(DropReason::NoBuffer), (40, 0));
     assert_eq!(driver.dp.counters(0).rx_no_buffer, 40);
@@ -190,7 +190,7 @@ fn a_frame_waits_for_buffers_for_a_while_and_the_next_ones_do_not() {
     driver.poll();
     assert_eq!(driver.recv(0).unwrap().frame, tcp(9, 0));
     assert!(
-        driver.dp.holding(),
+        driver.dp.has_waiting_frames(),
         "a driver that posts again is worth waiting for"
     );
 }
@@ -200,9 +200,9 @@ fn a_frame_that_waits_does_not_outlive_a_reset() {
     let mut driver = Driver::new(Setup::default());
     driver.far.send(&tcp(1, 0), plain());
     driver.poll();
-    assert!(driver.dp.holding());
+    assert!(driver.dp.has_waiting_frames());
     driver.dp.reset();
-    assert!(!driver.dp.holding());
+    assert!(!driver.dp.has_waiting_frames());
     assert_eq!(driver.dropped(DropReason::PortDisabled), (1, 0));
 }
 

@@ -67,10 +67,10 @@ fn a_recording_that_cannot_go_on_takes_the_link_down_until_it_can() {
     let roomy = port.recorder.replace(Recorder::resumed(full()));
     assert!(matches!(send(&mut port), Err(SendError::Io(_))));
     assert!(!port.link().up);
-    let trouble = port.trouble().unwrap();
+    let down_reason = port.down_reason().unwrap();
     assert!(
-        trouble.starts_with("what is sent cannot be recorded: "),
-        "{trouble}"
+        down_reason.starts_with("sent frames cannot be recorded: "),
+        "{down_reason}"
     );
     assert!(matches!(send(&mut port), Err(SendError::Down)));
     assert!(!port.link().up, "it is still full");

@@ -52,10 +52,13 @@ fn the_link_follows_whoever_receives_at_the_other_end() {
     let mut port = Unix::open(&a, &b).unwrap();
     assert!(port.is_unwatched());
     assert!(!port.link().up, "nobody is there yet");
-    assert_eq!(port.trouble(), Some("nobody receives at the other end"));
+    assert_eq!(
+        port.down_reason(),
+        Some("no process receives at the other end")
+    );
     let peer = UnixDatagram::bind(&b).unwrap();
     assert!(port.link().up);
-    assert_eq!(port.trouble(), None);
+    assert_eq!(port.down_reason(), None);
     // A peer that exits leaves its socket file.
     drop(peer);
     assert!(!port.link().up);
@@ -86,9 +89,9 @@ fn a_socket_file_that_was_removed_is_made_again() {
     let other = UnixDatagram::bind(&a).unwrap();
     assert!(!port.link().up);
     assert!(
-        port.trouble().unwrap().contains("in use"),
+        port.down_reason().unwrap().contains("in use"),
         "{:?}",
-        port.trouble()
+        port.down_reason()
     );
     drop(port);
     peer.send_to(&[3; 60], &a).unwrap();
