@@ -35,6 +35,7 @@ use crate::doorbells::Doorbells;
 use crate::drops::Drops;
 use crate::forwarding::Forwarding;
 use crate::frame::Frame;
+use crate::ids::{VportId, WireIndex};
 use crate::layout::RegisterLayout;
 use crate::pasid::{Pasid, RootQuery};
 use crate::program::Program;
@@ -173,7 +174,7 @@ impl Datapath {
     /// The wire of a virtual port.
     #[must_use]
     pub fn wire(&self, vport: u32) -> Option<&dyn Port> {
-        self.fabric.wires.port(vport as usize)
+        self.fabric.wires.port(WireIndex(vport))
     }
 
     /// The drop counters of a virtual port, by reason.
@@ -182,14 +183,14 @@ impl Datapath {
         self.fabric
             .host
             .vports
-            .get(vport as usize)
+            .get(VportId(vport))
             .map(|v| &v.drops)
     }
 
     /// The PASID of a virtual port.
     #[must_use]
     pub fn pasid(&self, vport: u32) -> Option<Pasid> {
-        self.fabric.host.vports.get(vport as usize)?.pasid()
+        self.fabric.host.vports.get(VportId(vport))?.pasid()
     }
 
     /// The totals of all ADIs.
@@ -244,7 +245,7 @@ impl Datapath {
 
     /// The forwarding state of a virtual port.
     pub(crate) fn forwarding(&mut self, vport: u32) -> &mut Forwarding {
-        &mut self.fabric.host.vports[vport as usize].forwarding
+        &mut self.fabric.host.vports[VportId(vport)].forwarding
     }
 
     /// Polls the doorbells that an ADI may have written while they were not polled. `adi` is its
@@ -259,7 +260,7 @@ impl Datapath {
         self.drop_waiting();
         self.discard_waiting();
         self.fabric.clear_adis();
-        for vport in &mut self.fabric.host.vports {
+        for vport in self.fabric.host.vports.iter_mut() {
             vport.forwarding = Forwarding::default();
         }
         self.queues_mut().interrupts.reset();
@@ -271,7 +272,7 @@ impl Datapath {
     pub fn poll(&mut self, now: u64, wires: bool) -> Progress {
         self.fabric.host.now = now;
         let mut progress = Progress::default();
-        for wire in 0..self.fabric.wires.len() {
+        for wire in self.fabric.wires.indexes() {
             if wires || self.fabric.wires.is_unannounced(wire) {
                 progress.received |= self.receive_burst(wire);
                 self.queues_mut().translator.flush();

@@ -11,6 +11,7 @@ pub mod frame;
 pub mod function;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod ids;
 pub mod metrics;
 pub mod p4rt;
 pub mod pasid;

@@ -14,18 +14,13 @@ use std::time::Instant;
 use adit_p4_frontend::files::{self, Folders};
 use adit_p4_frontend::{compile, ir, Options};
 use adit_p4runtime::loaded;
-use adit_pipeline::p4::{Direction, Engine, LoadError, Worker};
+use adit_pipeline::p4::{Engine, LoadError, Worker};
 use thiserror::Error;
+
+use crate::ids::P4Port;
 
 pub(crate) use log::ProgramLog;
 pub(crate) use offload::amend;
-
-pub use adit_pipeline::p4::FIRST_HOST_PORT;
-
-/// The port of the device's own layer 2 stage.
-pub const SWITCH_PORT: u32 = 0xFFF0;
-/// The port of the control plane.
-pub const CPU_PORT: u32 = 0xFFFF_FFFD;
 
 /// The size in bytes of the headers that a deparser may emit without a reallocation.
 const HEADERS: usize = 1024;
@@ -69,7 +64,7 @@ impl Program {
     /// Prepares an engine's program for frames.
     #[must_use]
     pub fn new(engine: &Arc<Engine>) -> Self {
-        engine.set_cpu_port(Some(CPU_PORT));
+        engine.set_cpu_port(Some(P4Port::CPU.0));
         Self {
             worker: Engine::worker(engine),
             headers: Vec::with_capacity(HEADERS),
@@ -136,13 +131,5 @@ impl Program {
     #[must_use]
     pub fn is_switch(&self) -> bool {
         self.is_switch
-    }
-}
-
-/// The direction of a frame from an ingress port.
-pub(crate) fn direction(port: u32) -> Direction {
-    match port < FIRST_HOST_PORT {
-        true => Direction::NetToHost,
-        false => Direction::HostToNet,
     }
 }

@@ -11,6 +11,7 @@ use super::vport::Vport;
 use crate::dataplane::{AddressTaken, AdiConfig, FaultRecord, VportCounters};
 use crate::drops::Drops;
 use crate::forwarding::Forwarding;
+use crate::ids::{VportId, WireIndex};
 
 /// The number of values of `fault_reason`.
 const REASONS: usize = 9;
@@ -66,19 +67,17 @@ impl Fabric {
     /// # Errors
     /// When its address is in use.
     pub(super) fn create_adi(&mut self, config: &AdiConfig) -> Result<(), AddressTaken> {
-        let (host, at) = (&mut self.host, config.vport as usize);
-        let station = (config.port, config.vlan, config.mac);
-        let pf = host.vports.get(config.port as usize);
+        let (host, id) = (&mut self.host, VportId(config.vport));
+        let wire = WireIndex(config.port);
+        let station = (wire, config.vlan, config.mac);
+        let pf = host.vports.get(wire.pf());
         if pf.is_some_and(|pf| pf.forwarding.addresses.contains(&config.mac)) {
             return Err(AddressTaken);
         }
-        self.switch.claim(station, config.vport)?;
-        self.switch.join(config.port);
-        while host.vports.len() <= at {
-            host.vports.push(Box::default());
-        }
+        self.switch.claim(station, id)?;
+        self.switch.join(wire);
         let rx_queues = host.queues.add_adi(config).collect();
-        *host.vports[at] = Vport {
+        let vport = Vport {
             forwarding: Forwarding::new(config.mac, rx_queues),
             adi: Some(Box::new(Adi {
                 config: config.clone(),
@@ -86,36 +85,38 @@ impl Fabric {
             })),
             ..Vport::default()
         };
+        host.vports.set(id, vport);
         host.totals.adis += 1;
         Ok(())
     }
 
     /// Destroys an ADI whose queues have been removed, with all its state.
-    pub(super) fn destroy_adi(&mut self, vport: u32) {
-        let Some(slot) = self.host.vports.get_mut(vport as usize) else {
+    pub(super) fn destroy_adi(&mut self, vport: VportId) {
+        let Some(slot) = self.host.vports.get_mut(vport) else {
             return;
         };
         let ended = std::mem::take(slot);
         let Some(adi) = &ended.adi else { return };
         let config = &adi.config;
+        let wire = WireIndex(config.port);
         self.host.totals.adis -= 1;
         self.host.totals.add(&ended);
         for &address in &ended.forwarding.addresses {
-            let station = (config.port, config.vlan, address);
+            let station = (wire, config.vlan, address);
             self.switch.release(station, vport);
         }
-        let domain = (config.port, config.vlan);
+        let domain = (wire, config.vlan);
         self.switch.set_member(domain, vport, false);
-        self.switch.leave(config.port);
+        self.switch.leave(wire);
         self.host.queues.remove_adi(config);
     }
 
     /// Handles a reset: destroys all ADIs. The queues have already been removed.
     pub(super) fn clear_adis(&mut self) {
-        for vport in self.host.own_vports..self.host.vports.len() {
-            self.destroy_adi(vport as u32);
+        for vport in self.host.vports.after_own() {
+            self.destroy_adi(vport);
         }
-        self.host.vports.truncate(self.host.own_vports);
+        self.host.vports.truncate();
         self.host.queues.truncate();
         self.host.queues.translator.tables().forget();
         self.switch = Switch::default();
@@ -123,13 +124,13 @@ impl Fabric {
     }
 
     /// Enables or disables traffic of a virtual port.
-    pub(super) fn set_enabled(&mut self, vport: u32, enabled: bool) {
-        let Some(port) = self.host.vports.get_mut(vport as usize) else {
+    pub(super) fn set_enabled(&mut self, vport: VportId, enabled: bool) {
+        let Some(port) = self.host.vports.get_mut(vport) else {
             return;
         };
         port.forwarding.enabled = enabled;
         if let Some(adi) = &port.adi {
-            let domain = (adi.config.port, adi.config.vlan);
+            let domain = (WireIndex(adi.config.port), adi.config.vlan);
             self.switch.set_member(domain, vport, enabled);
         }
     }
@@ -140,36 +141,36 @@ impl Fabric {
     /// When it belongs to another virtual port that must not share it.
     pub(super) fn add_address(
         &mut self,
-        vport: u32,
+        vport: VportId,
         address: [u8; 6],
     ) -> Result<bool, AddressTaken> {
         let vports = &mut self.host.vports;
-        if let Some(adi) = &vports[vport as usize].adi {
-            let (port, vlan) = (adi.config.port, adi.config.vlan);
-            let pf = &vports[port as usize].forwarding;
+        if let Some(adi) = &vports[vport].adi {
+            let (wire, vlan) = (WireIndex(adi.config.port), adi.config.vlan);
+            let pf = &vports[wire.pf()].forwarding;
             // A group may have many members.
             if address[0] & 1 == 0 && pf.addresses.contains(&address) {
                 return Err(AddressTaken);
             }
-            self.switch.claim((port, vlan, address), vport)?;
+            self.switch.claim((wire, vlan, address), vport)?;
         }
-        let addresses = &mut vports[vport as usize].forwarding.addresses;
+        let addresses = &mut vports[vport].forwarding.addresses;
         Ok(addresses.insert(address))
     }
 
     /// Removes an address from a virtual port.
-    pub(super) fn remove_address(&mut self, vport: u32, address: [u8; 6]) {
-        let port = &mut self.host.vports[vport as usize];
+    pub(super) fn remove_address(&mut self, vport: VportId, address: [u8; 6]) {
+        let port = &mut self.host.vports[vport];
         port.forwarding.addresses.remove(&address);
         if let Some(adi) = &port.adi {
-            let station = (adi.config.port, adi.config.vlan, address);
+            let station = (WireIndex(adi.config.port), adi.config.vlan, address);
             self.switch.release(station, vport);
         }
     }
 
     /// The faults of an ADI; discards the first fault if `clear` is set.
-    pub(super) fn adi_faults(&mut self, vport: u32, clear: bool) -> FaultRecord {
-        let port = self.host.vports.get_mut(vport as usize);
+    pub(super) fn adi_faults(&mut self, vport: VportId, clear: bool) -> FaultRecord {
+        let port = self.host.vports.get_mut(vport);
         let Some(adi) = port.and_then(|v| v.adi.as_mut()) else {
             return FaultRecord::default();
         };
@@ -183,8 +184,8 @@ impl Fabric {
     /// Polls the doorbells that an ADI may have written while they were not polled. `adi` is its
     /// id; returns false if there is none.
     pub(super) fn kick(&mut self, adi: u32) -> bool {
-        let (host, at) = (&mut self.host, adi as usize);
-        let port = host.vports.get(host.own_vports.saturating_add(at));
+        let host = &mut self.host;
+        let port = host.vports.get(host.vports.of_adi(adi));
         let Some(adi) = port.and_then(|v| v.adi.as_ref()) else {
             return false;
         };

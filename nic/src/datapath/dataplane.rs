@@ -10,6 +10,7 @@ use crate::dataplane::{
     VportCounters,
 };
 use crate::forwarding::Forwarding;
+use crate::ids::VportId;
 use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
 use crate::pasid::root::Readiness;
@@ -24,7 +25,7 @@ impl DataPlane for Datapath {
     }
 
     fn configure(&mut self, vport: u32, index: u32, config: QueueConfig) -> Result<(), QueueError> {
-        let owner = self.fabric.host.owner(vport);
+        let owner = self.fabric.host.owner(VportId(vport));
         self.queues_mut().configure(owner, index, config)
     }
 
@@ -46,7 +47,7 @@ impl DataPlane for Datapath {
     }
 
     fn vport(&self, vport: u32) -> &VportConfig {
-        &self.fabric.host.vports[vport as usize].forwarding
+        &self.fabric.host.vports[VportId(vport)].forwarding
     }
 
     fn create_vport(&mut self, vport: u32, mac: [u8; 6], rx_queues: Vec<u32>) {
@@ -97,26 +98,26 @@ impl DataPlane for Datapath {
     }
 
     fn counters(&self, vport: u32) -> VportCounters {
-        let vport = self.fabric.host.vports.get(vport as usize);
+        let vport = self.fabric.host.vports.get(VportId(vport));
         vport.map_or_else(VportCounters::default, |v| v.counters)
     }
 
     fn link(&self, vport: u32) -> (bool, u32) {
-        let wire = self.fabric.host.uplink(vport);
+        let wire = self.fabric.host.uplink(VportId(vport));
         let link = self.fabric.wires.link(wire);
         (link.up, link.speed_mbps)
     }
 
     fn set_enabled(&mut self, vport: u32, enabled: bool) {
-        self.fabric.set_enabled(vport, enabled);
+        self.fabric.set_enabled(VportId(vport), enabled);
     }
 
     fn add_address(&mut self, vport: u32, address: [u8; 6]) -> Result<bool, AddressTaken> {
-        self.fabric.add_address(vport, address)
+        self.fabric.add_address(VportId(vport), address)
     }
 
     fn remove_address(&mut self, vport: u32, address: [u8; 6]) {
-        self.fabric.remove_address(vport, address);
+        self.fabric.remove_address(VportId(vport), address);
     }
 
     fn find_tables(&mut self) -> Readiness {
@@ -132,7 +133,7 @@ impl DataPlane for Datapath {
     }
 
     fn destroy_adi(&mut self, vport: u32) {
-        self.fabric.destroy_adi(vport);
+        self.fabric.destroy_adi(VportId(vport));
     }
 
     fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {
@@ -140,6 +141,6 @@ impl DataPlane for Datapath {
     }
 
     fn adi_faults(&mut self, vport: u32, clear: bool) -> FaultRecord {
-        self.fabric.adi_faults(vport, clear)
+        self.fabric.adi_faults(VportId(vport), clear)
     }
 }

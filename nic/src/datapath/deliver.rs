@@ -17,6 +17,7 @@ use super::vport::Vport;
 use crate::dataplane::{QueueId, QueueKind};
 use crate::drops::DropReason;
 use crate::forwarding::Steering;
+use crate::ids::{QueueIndex, VportId};
 use crate::queues::RxInfo;
 
 /// The length of an IPv4 header without options, the only one that the driver expects in a merged
@@ -34,7 +35,7 @@ const VALID: Verdict = Verdict {
 /// The queue that a frame is delivered to, and further fields of its descriptor.
 #[derive(Clone, Copy)]
 struct Target {
-    queue: u32,
+    queue: QueueIndex,
     hash: Option<u32>,
     flow_id: Option<u32>,
 }
@@ -44,7 +45,7 @@ enum Undelivered {
     /// It can never be delivered.
     Dropped(DropReason),
     /// The queue does not accept it.
-    Refused(u32, QueueRefusal),
+    Refused(QueueIndex, QueueRefusal),
 }
 
 impl From<DropReason> for Undelivered {
@@ -57,12 +58,12 @@ impl Host {
     /// Delivers a frame to a virtual port; an ADI on a VLAN receives it without its tag.
     pub(super) fn deliver_untagged(
         &mut self,
-        vport: u32,
+        vport: VportId,
         frame: &mut [u8],
         transit: &mut Transit,
         steer: Steer,
     ) -> Outcome {
-        let adi = self.vports[vport as usize].adi.as_ref();
+        let adi = self.vports[vport].adi.as_ref();
         let is_tagged = adi.is_some_and(|adi| adi.config.vlan != 0);
         // A program may send it frames that are not of its VLAN, or have no tag.
         let frame = match is_tagged && vlan::id_of(frame) != 0 {
@@ -76,7 +77,7 @@ impl Host {
     /// buffers if it may.
     pub(super) fn deliver(
         &mut self,
-        vport: u32,
+        vport: VportId,
         frame: &mut [u8],
         transit: &mut Transit,
         steer: Steer,
@@ -99,24 +100,24 @@ impl Host {
                 DropReason::NoBuffer
             }
             Err(Undelivered::Refused(_, QueueRefusal::Disabled)) => DropReason::QueueDisabled,
-            Err(Undelivered::Refused(index, QueueRefusal::Fault(fault))) => {
+            Err(Undelivered::Refused(QueueIndex(index), QueueRefusal::Fault(fault))) => {
                 let kind = QueueKind::Rx;
                 self.stop_faulty(QueueId { kind, index }, fault);
                 DropReason::QueueFault
             }
         };
-        self.vports[vport as usize].count_undelivered(reason, transit.undelivered());
+        self.vports[vport].count_undelivered(reason, transit.undelivered());
         Outcome::Forwarded
     }
 
     fn offer(
         &mut self,
-        vport: u32,
+        vport: VportId,
         frame: &mut [u8],
         transit: &mut Transit,
         steer: Steer,
     ) -> Result<(), Undelivered> {
-        let vport = &mut *self.vports[vport as usize];
+        let vport = &mut self.vports[vport];
         let forwarding = &vport.forwarding;
         if !forwarding.enabled {
             return Err(DropReason::PortDisabled.into());
@@ -127,7 +128,7 @@ impl Host {
         }
         let target = match forwarding.steer(&parsed, frame, &steer.receive) {
             Steering::Queue { queue, hash } => Target {
-                queue,
+                queue: QueueIndex(queue),
                 hash,
                 flow_id: steer.receive.flow_id,
             },

@@ -6,19 +6,19 @@ use adit_pipeline::p4::Receive;
 use adit_pipeline::parse::DstKind;
 
 use crate::drops::DropReason;
-use crate::program::{CPU_PORT, FIRST_HOST_PORT};
+use crate::ids::{P4Port, QueueIndex, VportId, WireIndex};
 
 /// The place that a frame came from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
     /// A wire.
-    Wire(usize),
+    Wire(WireIndex),
     /// The driver of a virtual port.
     Vport {
         /// The virtual port.
-        vport: u32,
+        vport: VportId,
         /// The wire that it uses.
-        uplink: usize,
+        uplink: WireIndex,
     },
     /// The control plane of the program.
     Cpu,
@@ -26,29 +26,29 @@ pub(super) enum Source {
 
 impl Source {
     /// The ingress port in the numbers of a P4 program.
-    pub(super) fn port(self) -> u32 {
+    pub(super) fn port(self) -> P4Port {
         match self {
-            Self::Wire(wire) => wire as u32,
-            Self::Vport { vport, .. } => FIRST_HOST_PORT + vport,
-            Self::Cpu => CPU_PORT,
+            Self::Wire(wire) => P4Port::of_wire(wire),
+            Self::Vport { vport, .. } => P4Port::of_vport(vport),
+            Self::Cpu => P4Port::CPU,
         }
     }
 
     /// The virtual port whose frame it is; for the control plane, the first one.
-    pub(super) fn vport(self) -> u32 {
+    pub(super) fn vport(self) -> VportId {
         match self {
-            Self::Wire(wire) => wire as u32,
+            Self::Wire(wire) => wire.pf(),
             Self::Vport { vport, .. } => vport,
-            Self::Cpu => 0,
+            Self::Cpu => VportId(0),
         }
     }
 
     /// The wire of that virtual port.
-    pub(super) fn wire(self) -> usize {
+    pub(super) fn wire(self) -> WireIndex {
         match self {
             Self::Wire(wire) => wire,
             Self::Vport { uplink, .. } => uplink,
-            Self::Cpu => 0,
+            Self::Cpu => WireIndex(0),
         }
     }
 }
@@ -69,7 +69,7 @@ pub(super) enum Destination {
     /// The destination that the switch selects by the frame's addresses.
     Switch(Steer),
     /// The RX queues of a virtual port.
-    Vport(u32, Steer),
+    Vport(VportId, Steer),
     /// The RX queues of the sender itself.
     Loopback,
     /// The wire that the sender's virtual port uses, for which its queue may wait.
@@ -77,7 +77,7 @@ pub(super) enum Destination {
     /// The wire, and all virtual ports on it but the sender.
     Flood(Steer),
     /// A wire that the program selects.
-    Wire(usize),
+    Wire(WireIndex),
     /// The program again, after segmentation: a GSO frame to which it adds headers.
     Segment,
     /// None: it is consumed. Only copies of it are sent, or the control plane has it.
@@ -94,14 +94,14 @@ pub(super) enum Wait {
     /// Buffers of a virtual port, until a time.
     ForBuffers {
         /// The virtual port.
-        vport: u32,
+        vport: VportId,
         /// In nanoseconds.
         until: u64,
     },
     /// The uplink, as long as this TX queue may stall.
     ForUplink {
         /// The TX queue.
-        queue: u32,
+        queue: QueueIndex,
     },
 }
 

@@ -12,6 +12,7 @@ use super::host::Host;
 use super::switch::Switch;
 use super::wires::{NotSent, Wires};
 use crate::drops::DropReason;
+use crate::ids::WireIndex;
 
 /// The host side, the wire side and the switch between them.
 pub(super) struct Fabric {
@@ -35,7 +36,7 @@ impl Fabric {
             to => to,
         };
         match to {
-            Destination::Vport(vport, steer) => match self.host.exists(vport) {
+            Destination::Vport(vport, steer) => match self.host.vports.exists(vport) {
                 true => self.host.deliver_untagged(vport, frame, transit, steer),
                 false => Outcome::Dropped(DropReason::NoSuchPort),
             },
@@ -45,7 +46,7 @@ impl Fabric {
             }
             Destination::Uplink => self.send_uplink(source, frame, transit),
             Destination::Flood(steer) => self.flood(source, frame, transit, steer),
-            Destination::Wire(wire) if wire < self.wires.len() => {
+            Destination::Wire(wire) if wire.index() < self.wires.len() => {
                 self.send_or_drop(wire, frame, transit.meta);
                 Outcome::Forwarded
             }
@@ -81,7 +82,7 @@ impl Fabric {
             Source::Wire(wire) => self.switch.forward_from_wire(wire, frame, steer),
             Source::Vport { .. } | Source::Cpu => {
                 let (vport, wire) = (source.vport(), source.wire());
-                let pf = &self.host.vports[wire].forwarding;
+                let pf = &self.host.vports[wire.pf()].forwarding;
                 self.switch
                     .forward_from_vport(vport, wire, pf, frame, steer)
             }
@@ -102,7 +103,7 @@ impl Fabric {
             now,
             ..
         } = &mut self.host;
-        let vport = &mut vports[source.vport() as usize];
+        let vport = &mut vports[source.vport()];
         let sent = match self.wires.send(wire, frame, transit.meta) {
             Ok(sent) => sent,
             Err(NotSent::NoPort) => {
@@ -130,9 +131,9 @@ impl Fabric {
     }
 
     /// Sends a frame on a wire, or drops it; the wire's virtual port counts it then.
-    fn send_or_drop(&mut self, wire: usize, frame: &mut [u8], meta: FrameMeta) {
+    fn send_or_drop(&mut self, wire: WireIndex, frame: &mut [u8], meta: FrameMeta) {
         let whole = meta.on_wire(frame.len());
-        let Some(vport) = self.host.vports.get_mut(wire) else {
+        let Some(vport) = self.host.vports.get_mut(wire.pf()) else {
             return;
         };
         let drops = &mut vport.drops.tx;
@@ -159,13 +160,13 @@ impl Fabric {
                 self.floods
                     .push(&self.switch, wire, None, frame, transit.meta);
             }
-            return self.host.deliver(wire as u32, frame, transit, steer);
+            return self.host.deliver(wire.pf(), frame, transit, steer);
         }
         let (sender, wire) = (source.vport(), source.wire());
         if !complete_checksum(frame, &mut transit.meta, Checksum::Unknown) {
             let reason = DropReason::BadOffload;
             if let Wait::ForUplink { .. } = transit.wait {
-                self.host.vports[sender as usize].count_malformed(reason);
+                self.host.vports[sender].count_malformed(reason);
                 return Outcome::Counted;
             }
             return Outcome::Dropped(reason);
@@ -186,9 +187,9 @@ impl Fabric {
             self.floods
                 .push(&self.switch, wire, Some(sender), frame, transit.meta);
         }
-        let pf = &self.host.vports[wire].forwarding;
-        if sender as usize != wire && pf.enabled && pf.wants(kind, frame) {
-            self.host.deliver(wire as u32, frame, transit, steer);
+        let pf = &self.host.vports[wire.pf()].forwarding;
+        if sender != wire.pf() && pf.enabled && pf.wants(kind, frame) {
+            self.host.deliver(wire.pf(), frame, transit, steer);
         }
         sent
     }

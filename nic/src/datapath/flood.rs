@@ -10,6 +10,7 @@ use super::destination::{Steer, Transit, Wait};
 use super::host::Host;
 use super::switch::{Domain, Switch};
 use super::vlan;
+use crate::ids::{VportId, WireIndex};
 
 /// The maximum number of copies of one frame per turn.
 const FLOOD_BURST: usize = 256;
@@ -29,9 +30,9 @@ pub struct FloodCounters {
 struct Flood {
     domain: Domain,
     /// The sender's virtual port; `None` for a frame from the wire.
-    sender: Option<u32>,
+    sender: Option<VportId>,
     /// The first virtual port that has not received it.
-    next: u32,
+    next: VportId,
     frame: Vec<u8>,
     meta: FrameMeta,
 }
@@ -51,13 +52,13 @@ impl Floods {
     pub(super) fn push(
         &mut self,
         switch: &Switch,
-        wire: usize,
-        sender: Option<u32>,
+        wire: WireIndex,
+        sender: Option<VportId>,
         frame: &[u8],
         meta: FrameMeta,
     ) {
         let vlan = vlan::id_of(frame);
-        let domain = (wire as u32, vlan);
+        let domain = (wire, vlan);
         if !switch.has_members(domain) {
             return;
         }
@@ -76,7 +77,7 @@ impl Floods {
         self.waiting.push_back(Flood {
             domain,
             sender,
-            next: 0,
+            next: VportId(0),
             frame: copy,
             meta,
         });
@@ -94,7 +95,7 @@ impl Floods {
                 self.spare.extend(done.map(|flood| flood.frame));
                 return true;
             };
-            flood.next = member + 1;
+            flood.next = VportId(member.0 + 1);
             if flood.sender != Some(member) {
                 let mut transit = Transit::new(&flood.frame, flood.meta, Wait::Never);
                 let steer = Steer::default();

@@ -4,10 +4,11 @@
 use super::adi::AdiTotals;
 use super::destination::Source;
 use super::queues::{Owner, Queues};
-use super::vport::Vport;
+use super::vport::Vports;
 use super::Limits;
 use crate::dataplane::{QueueId, QueueKind};
 use crate::drops::DropReason;
+use crate::ids::{QueueIndex, VportId, WireIndex};
 use crate::logging::warn_throttled;
 use crate::queues::QueueFault;
 use crate::wire::MAX_FRAME_LEN;
@@ -17,14 +18,7 @@ use adit_uapi::virtchnl2::adi::fault_reason;
 pub(super) struct Host {
     /// The time of the current turn, in nanoseconds on the caller's clock.
     pub(super) now: u64,
-    /// Virtual ports with a wire, in the order of the wires, and those of ADIs.
-    #[expect(
-        clippy::vec_box,
-        reason = "thousands of large ones, which are not to move"
-    )]
-    pub(super) vports: Vec<Box<Vport>>,
-    /// The number of virtual ports with a wire.
-    pub(super) own_vports: usize,
+    pub(super) vports: Vports,
     pub(super) queues: Queues,
     /// A segment of a frame that a driver does not accept merged.
     pub(super) segment: Box<[u8]>,
@@ -42,8 +36,7 @@ impl Host {
     pub(super) fn new(limits: Limits, wires: usize) -> std::io::Result<Self> {
         Ok(Self {
             now: 0,
-            vports: (0..wires).map(|_| Box::default()).collect(),
-            own_vports: wires,
+            vports: Vports::new(wires),
             queues: Queues::new(limits)?,
             segment: vec![0; MAX_FRAME_LEN].into(),
             totals: AdiTotals::default(),
@@ -51,32 +44,25 @@ impl Host {
         })
     }
 
-    /// Returns whether a virtual port has a wire or belongs to an ADI.
-    pub(super) fn exists(&self, vport: u32) -> bool {
-        let at = vport as usize;
-        let port = self.vports.get(at);
-        port.is_some_and(|v| at < self.own_vports || v.adi.is_some())
-    }
-
     /// The wire that a virtual port uses.
-    pub(super) fn uplink(&self, vport: u32) -> usize {
-        match self.vports.get(vport as usize).map(|v| &v.adi) {
-            Some(Some(adi)) => adi.config.port as usize,
-            _ => vport as usize,
+    pub(super) fn uplink(&self, vport: VportId) -> WireIndex {
+        match self.vports.get(vport).map(|v| &v.adi) {
+            Some(Some(adi)) => WireIndex(adi.config.port),
+            _ => WireIndex(vport.0),
         }
     }
 
     /// The owner of the queues of a virtual port.
-    pub(super) fn owner(&self, vport: u32) -> Owner {
+    pub(super) fn owner(&self, vport: VportId) -> Owner {
         Owner {
             vport,
-            pasid: self.vports.get(vport as usize).and_then(|v| v.pasid()),
+            pasid: self.vports.get(vport).and_then(|v| v.pasid()),
         }
     }
 
     /// Counts frames that the program drops, for their source.
     pub(super) fn count_dropped(&mut self, source: Source, reason: DropReason, frames: u64) {
-        if let Some(vport) = self.vports.get_mut(source.vport() as usize) {
+        if let Some(vport) = self.vports.get_mut(source.vport()) {
             match source {
                 Source::Wire(_) => vport.drops.rx.count_many(reason, frames),
                 Source::Vport { .. } | Source::Cpu => vport.drops.tx.count_many(reason, frames),
@@ -90,7 +76,7 @@ impl Host {
         let QueueId { kind, index } = queue;
         if self.record_fault(queue, vport, fault) {
             // The ADI's owner is notified. An ADI must not be able to fill the device's log.
-            tracing::debug!(vport, ?kind, index, %fault, "queue of an ADI stopped");
+            tracing::debug!(vport = vport.0, ?kind, index, %fault, "queue of an ADI stopped");
             return;
         }
         self.faults = (self.faults.0 + 1, Some(fault));
@@ -98,8 +84,8 @@ impl Host {
     }
 
     /// Records a fault that stopped a queue of an ADI; returns false if no ADI owns it.
-    fn record_fault(&mut self, queue: QueueId, vport: u32, fault: QueueFault) -> bool {
-        let vport = self.vports.get_mut(vport as usize);
+    fn record_fault(&mut self, queue: QueueId, vport: VportId, fault: QueueFault) -> bool {
+        let vport = self.vports.get_mut(vport);
         let Some(adi) = vport.and_then(|v| v.adi.as_mut()) else {
             return false;
         };
@@ -116,7 +102,7 @@ impl Host {
     pub(super) fn disable(&mut self, queues: &[QueueId]) {
         // Markers come first: the same message may stop the queue that they are written to.
         for queue in queues.iter().filter(|q| q.kind == QueueKind::Tx) {
-            if let Err((completion, fault)) = self.queues.mark(queue.index) {
+            if let Err((completion, fault)) = self.queues.mark(QueueIndex(queue.index)) {
                 self.stop_faulty(completion, fault);
             }
         }

@@ -13,7 +13,8 @@ use super::destination::{Destination, Outcome, Source, Steer};
 use super::fabric::Fabric;
 use crate::drops::DropReason;
 use crate::frame::Frame;
-use crate::program::{amend, direction, Program, FIRST_HOST_PORT, SWITCH_PORT};
+use crate::ids::{P4Port, WireIndex};
+use crate::program::{amend, Program};
 
 /// The program stage.
 #[derive(Default)]
@@ -84,9 +85,9 @@ fn process(
     }
     let port = source.port();
     let input = Input {
-        direction: direction(port),
+        direction: port.direction(),
         on_wire: meta.on_wire(frame.len()),
-        ..Input::new(port, frame)
+        ..Input::new(port.0, frame)
     };
     let headers = &mut program.headers;
     let (mut to, mut payload, mut same) = (Destination::Consumed, 0, true);
@@ -155,15 +156,15 @@ fn make_copy(
 
 /// The destination for the egress port of the program.
 fn destination(sent: &p4::Sent<'_>) -> Destination {
-    let (port, receive) = (sent.port, sent.receive);
+    let (port, receive) = (P4Port(sent.port), sent.receive);
     let steer = |is_addressed| Steer {
         receive,
         is_addressed,
     };
-    match port.checked_sub(FIRST_HOST_PORT) {
-        _ if port == SWITCH_PORT => Destination::Switch(steer(false)),
+    match port.vport() {
+        _ if port == P4Port::SWITCH => Destination::Switch(steer(false)),
         Some(vport) => Destination::Vport(vport, steer(true)),
-        None => Destination::Wire(port as usize),
+        None => Destination::Wire(WireIndex(port.0)),
     }
 }
 

@@ -15,6 +15,7 @@ use super::{Limits, MAX_STALL_NS};
 use crate::awake::Awake;
 use crate::dataplane::{single_rx_tail, AdiConfig, QueueConfig, QueueError, QueueId, QueueKind};
 use crate::doorbells::Doorbells;
+use crate::ids::QueueIndex;
 use crate::interrupts::{AdiVectors, Interrupts, VectorBlock};
 use crate::layout::RegisterLayout;
 use crate::memory::GuestMemory;
@@ -150,7 +151,7 @@ impl Queues {
         match queue.kind {
             QueueKind::Tx => {
                 slot::start(&mut self.tx, queue)?;
-                self.wake_tx(queue.index, now);
+                self.wake_tx(QueueIndex(queue.index), now);
                 Ok(())
             }
             QueueKind::Rx => slot::start(&mut self.rx, queue),
@@ -171,7 +172,7 @@ impl Queues {
                 if let Some(word) = self.doorbells.tx_tail.asleep(index) {
                     word.set(false);
                 }
-                self.end_stall(index);
+                self.end_stall(QueueIndex(index));
             }
             QueueKind::Rx => {
                 let queue = self.rx.get(index as usize).and_then(Slot::queue);
@@ -218,8 +219,8 @@ impl Queues {
     ///
     /// # Errors
     /// When the completion queue cannot be written: that queue must be stopped.
-    pub(super) fn mark(&mut self, index: u32) -> Result<(), (QueueId, QueueFault)> {
-        let slot = self.tx.get(index as usize);
+    pub(super) fn mark(&mut self, queue: QueueIndex) -> Result<(), (QueueId, QueueFault)> {
+        let slot = self.tx.get(queue.index());
         let Some((queue, owner)) = slot.and_then(|s| Some((s.queue()?, s.owner))) else {
             return Ok(());
         };

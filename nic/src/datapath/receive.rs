@@ -7,6 +7,7 @@ use super::destination::{Destination, Outcome, Source, Transit, Wait};
 use super::{Datapath, BURST};
 use crate::drops::DropReason;
 use crate::frame::Frame;
+use crate::ids::WireIndex;
 use crate::wire::RecvError;
 
 /// The time that a frame waits for buffers before it is dropped, in nanoseconds. A NIC has memory
@@ -44,10 +45,10 @@ impl Ingress {
 
 impl Datapath {
     /// Receives up to a burst of frames from one wire; returns true if any was moved.
-    pub(super) fn receive_burst(&mut self, wire: usize) -> bool {
+    pub(super) fn receive_burst(&mut self, wire: WireIndex) -> bool {
         let mut any = false;
         for _ in 0..BURST {
-            let ingress = &mut self.ingress[wire];
+            let ingress = &mut self.ingress[wire.index()];
             let (mut transit, to) = match ingress.waiting.take() {
                 Some(Waiting { transit, to }) => (transit, to),
                 None => match self.fabric.wires.receive(wire, &mut ingress.frame) {
@@ -59,7 +60,7 @@ impl Datapath {
                     Ok(None) | Err(RecvError::Down | RecvError::Io(_)) => break,
                 },
             };
-            let frame = &mut self.ingress[wire].frame;
+            let frame = &mut self.ingress[wire.index()].frame;
             let source = Source::Wire(wire);
             let outcome = match to {
                 Destination::Segment => self.program.run_on_segments(
@@ -73,11 +74,11 @@ impl Datapath {
             };
             match outcome {
                 Outcome::Waiting(to) => {
-                    self.ingress[wire].waiting = Some(Waiting { transit, to });
+                    self.ingress[wire.index()].waiting = Some(Waiting { transit, to });
                     break;
                 }
                 Outcome::Dropped(reason) => {
-                    let vport = &mut self.fabric.host.vports[wire];
+                    let vport = &mut self.fabric.host.vports[wire.pf()];
                     vport.count_undelivered(reason, transit.undelivered());
                 }
                 Outcome::Forwarded | Outcome::Counted => {}
@@ -88,11 +89,11 @@ impl Datapath {
     }
 
     /// Runs the program on a frame that was received.
-    fn process_received(&mut self, wire: usize, meta: FrameMeta) -> (Transit, Destination) {
-        let frame = &mut self.ingress[wire].frame;
+    fn process_received(&mut self, wire: WireIndex, meta: FrameMeta) -> (Transit, Destination) {
+        let frame = &mut self.ingress[wire.index()].frame;
         let now = self.fabric.host.now;
         let wait = Wait::ForBuffers {
-            vport: wire as u32,
+            vport: wire.pf(),
             until: now.saturating_add(MAX_RX_WAIT_NS),
         };
         let mut transit = Transit::new(frame, meta, wait);
@@ -105,7 +106,11 @@ impl Datapath {
 
     /// Drops frames that wait for a driver that is gone.
     pub(super) fn drop_waiting(&mut self) {
-        for (ingress, vport) in self.ingress.iter_mut().zip(&mut self.fabric.host.vports) {
+        for (ingress, vport) in self
+            .ingress
+            .iter_mut()
+            .zip(self.fabric.host.vports.iter_mut())
+        {
             if let Some(Waiting { transit, .. }) = ingress.waiting.take() {
                 vport.count_undelivered(DropReason::PortDisabled, transit.undelivered());
             }

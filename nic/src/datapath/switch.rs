@@ -13,25 +13,31 @@ use super::destination::{Destination, Steer};
 use super::vlan;
 use crate::dataplane::AddressTaken;
 use crate::forwarding::Forwarding;
+use crate::ids::{VportId, WireIndex};
 
 /// A VLAN (0: none) of a wire.
-pub(super) type Domain = (u32, u16);
+pub(super) type Domain = (WireIndex, u16);
 /// An address on a VLAN (0: none) of a wire.
-pub(super) type Station = (u32, u16, [u8; 6]);
+pub(super) type Station = (WireIndex, u16, [u8; 6]);
 
 /// The stations and ADIs of each wire.
 #[derive(Default)]
 pub(super) struct Switch {
-    stations: HashMap<Station, u32>,
+    stations: HashMap<Station, VportId>,
     /// Enabled ADIs, by wire and VLAN.
-    members: HashMap<Domain, BTreeSet<u32>>,
+    members: HashMap<Domain, BTreeSet<VportId>>,
     /// The number of ADIs on each wire.
     population: Vec<u32>,
 }
 
 impl Switch {
     /// The destination of a frame from a wire.
-    pub(super) fn forward_from_wire(&self, wire: usize, frame: &[u8], steer: Steer) -> Destination {
+    pub(super) fn forward_from_wire(
+        &self,
+        wire: WireIndex,
+        frame: &[u8],
+        steer: Steer,
+    ) -> Destination {
         if self.has_adis(wire) {
             match frame.first_chunk().map(DstKind::of) {
                 Some(DstKind::Unicast) => {
@@ -42,15 +48,15 @@ impl Switch {
                 _ => return Destination::Flood(steer),
             }
         }
-        Destination::Vport(wire as u32, steer)
+        Destination::Vport(wire.pf(), steer)
     }
 
     /// The destination of a frame from a virtual port that uses a wire, where `pf` are the filters
     /// of the PF's virtual port on that wire.
     pub(super) fn forward_from_vport(
         &self,
-        sender: u32,
-        wire: usize,
+        sender: VportId,
+        wire: WireIndex,
         pf: &Forwarding,
         frame: &[u8],
         steer: Steer,
@@ -64,10 +70,10 @@ impl Switch {
         if DstKind::of(address) != DstKind::Unicast {
             return Destination::Flood(steer);
         }
-        let from_adi = sender as usize != wire;
+        let from_adi = sender != wire.pf();
         let to_pf = from_adi && pf.addresses.contains(address);
         let station = self.station(wire, frame).filter(|&to| to != sender);
-        match station.or(to_pf.then_some(wire as u32)) {
+        match station.or(to_pf.then_some(wire.pf())) {
             Some(receiver) => Destination::Vport(receiver, steer),
             // The PF receives a copy.
             None if from_adi && pf.unicast_promiscuous => Destination::Flood(steer),
@@ -76,20 +82,20 @@ impl Switch {
     }
 
     /// The ADI that has the frame's destination address.
-    fn station(&self, wire: usize, frame: &[u8]) -> Option<u32> {
+    fn station(&self, wire: WireIndex, frame: &[u8]) -> Option<VportId> {
         let address = *frame.first_chunk()?;
-        let key = (wire as u32, vlan::id_of(frame), address);
+        let key = (wire, vlan::id_of(frame), address);
         self.stations.get(&key).copied()
     }
 
     /// Returns whether a wire has any ADI.
-    fn has_adis(&self, wire: usize) -> bool {
-        self.population.get(wire).is_some_and(|&n| n != 0)
+    fn has_adis(&self, wire: WireIndex) -> bool {
+        self.population.get(wire.index()).is_some_and(|&n| n != 0)
     }
 
     /// Adds an ADI to a wire.
-    pub(super) fn join(&mut self, wire: u32) {
-        let wire = wire as usize;
+    pub(super) fn join(&mut self, wire: WireIndex) {
+        let wire = wire.index();
         if self.population.len() <= wire {
             self.population.resize(wire + 1, 0);
         }
@@ -97,8 +103,8 @@ impl Switch {
     }
 
     /// Removes an ADI from a wire.
-    pub(super) fn leave(&mut self, wire: u32) {
-        if let Some(n) = self.population.get_mut(wire as usize) {
+    pub(super) fn leave(&mut self, wire: WireIndex) {
+        if let Some(n) = self.population.get_mut(wire.index()) {
             *n = n.saturating_sub(1);
         }
     }
@@ -107,7 +113,7 @@ impl Switch {
     ///
     /// # Errors
     /// When another virtual port has it.
-    pub(super) fn claim(&mut self, station: Station, vport: u32) -> Result<(), AddressTaken> {
+    pub(super) fn claim(&mut self, station: Station, vport: VportId) -> Result<(), AddressTaken> {
         if DstKind::of(&station.2) != DstKind::Unicast {
             return Ok(());
         }
@@ -118,14 +124,14 @@ impl Switch {
     }
 
     /// Removes an address from a virtual port.
-    pub(super) fn release(&mut self, station: Station, vport: u32) {
+    pub(super) fn release(&mut self, station: Station, vport: VportId) {
         if self.stations.get(&station) == Some(&vport) {
             self.stations.remove(&station);
         }
     }
 
     /// Adds an ADI to the receivers of a VLAN's multicast and broadcast frames, or removes it.
-    pub(super) fn set_member(&mut self, domain: Domain, vport: u32, member: bool) {
+    pub(super) fn set_member(&mut self, domain: Domain, vport: VportId, member: bool) {
         if member {
             self.members.entry(domain).or_default().insert(vport);
         } else if let Some(members) = self.members.get_mut(&domain) {
@@ -142,7 +148,7 @@ impl Switch {
     }
 
     /// The first member of a VLAN from `next` on.
-    pub(super) fn next_member(&self, domain: Domain, next: u32) -> Option<u32> {
+    pub(super) fn next_member(&self, domain: Domain, next: VportId) -> Option<VportId> {
         self.members.get(&domain)?.range(next..).next().copied()
     }
 }

@@ -12,6 +12,7 @@ use crate::dataplane::{QueueId, QueueKind};
 use crate::drops::DropReason;
 use crate::egress::{self, EgressError};
 use crate::frame::Frame;
+use crate::ids::{QueueIndex, VportId, WireIndex};
 use crate::queues::{QueueFault, TxOffload, TxOutcome};
 
 /// The number of frames handed to a wire after which its neighbours get their turn: one frame from
@@ -39,9 +40,9 @@ struct Waiting {
 /// A TX queue during its burst.
 #[derive(Clone, Copy)]
 struct Sender {
-    queue: u32,
-    vport: u32,
-    uplink: usize,
+    queue: QueueIndex,
+    vport: VportId,
+    uplink: WireIndex,
     /// The tail at the start of the burst.
     tail: u32,
 }
@@ -54,7 +55,7 @@ impl Datapath {
             let Some(queue) = self.fabric.host.queues.next_polled() else {
                 break;
             };
-            let tail = self.fabric.host.queues.doorbells.tx_tail.load(queue);
+            let tail = self.fabric.host.queues.doorbells.tx_tail.load(queue.0);
             let had_work = self.transmit_burst(queue);
             let (now, queues) = (self.fabric.host.now, &mut self.fabric.host.queues);
             queues.polled_one(queue, tail, had_work, now);
@@ -69,7 +70,7 @@ impl Datapath {
     }
 
     /// Sends up to a burst of one queue's packets; returns true if any was moved.
-    fn transmit_burst(&mut self, queue: u32) -> bool {
+    fn transmit_burst(&mut self, queue: QueueIndex) -> bool {
         let host = &self.fabric.host;
         let Some(vport) = host.queues.tx_owner(queue) else {
             return false;
@@ -78,7 +79,7 @@ impl Datapath {
             queue,
             vport,
             uplink: host.uplink(vport),
-            tail: host.queues.doorbells.tx_tail.load(queue),
+            tail: host.queues.doorbells.tx_tail.load(queue.0),
         };
         let wires = &self.fabric.wires;
         let (start, mut moved) = (wires.sent_calls(sender.uplink), 0);
@@ -97,7 +98,7 @@ impl Datapath {
             self.fabric.host.queues.interrupt_tx(queue);
         }
         if let Some(fault) = fault {
-            let (kind, index) = (QueueKind::Tx, queue);
+            let (kind, index) = (QueueKind::Tx, queue.0);
             self.fabric.host.stop_faulty(QueueId { kind, index }, fault);
         }
         moved > 0
@@ -116,7 +117,7 @@ impl Datapath {
         }
         let host = &mut self.fabric.host;
         let gathered = host.queues.gather(queue, tail, &mut self.tx_frame);
-        let port = &mut host.vports[vport as usize];
+        let port = &mut host.vports[vport];
         match gathered {
             Err(fault) => {
                 port.count_malformed(DropReason::QueueFault);
@@ -129,7 +130,7 @@ impl Datapath {
                     Ok(meta) if !self.send(sender, meta) => return Ok(false),
                     Ok(_) => {}
                     Err(reason) => {
-                        self.fabric.host.vports[vport as usize].count_malformed(reason);
+                        self.fabric.host.vports[vport].count_malformed(reason);
                     }
                 }
             }
@@ -150,7 +151,7 @@ impl Datapath {
         let source = Source::Vport { vport, uplink };
         let mut transit = Transit::new(frame, meta, Wait::ForUplink { queue });
         let mut account = Account::new(frame, &meta);
-        let to = match fabric.host.vports[vport as usize].forwarding.loopback {
+        let to = match fabric.host.vports[vport].forwarding.loopback {
             true => Destination::Loopback,
             false => self
                 .program
@@ -171,7 +172,7 @@ impl Datapath {
         };
         match outcome {
             Outcome::Waiting(to) if self.program.is_active() => {
-                let egress = &mut self.egress[uplink];
+                let egress = &mut self.egress[uplink.index()];
                 std::mem::swap(&mut egress.frame, frame);
                 egress.waiting = Some(Waiting {
                     source,
@@ -186,8 +187,8 @@ impl Datapath {
     }
 
     /// Sends the frame that waits for a wire; returns false if the wire still does not accept it.
-    fn send_waiting(&mut self, wire: usize) -> bool {
-        let Some(Egress { frame, waiting }) = self.egress.get_mut(wire) else {
+    fn send_waiting(&mut self, wire: WireIndex) -> bool {
+        let Some(Egress { frame, waiting }) = self.egress.get_mut(wire.index()) else {
             return true;
         };
         let Some(Waiting {
@@ -221,8 +222,8 @@ impl Datapath {
 }
 
 /// Counts a frame of a driver that does not wait.
-fn count_sent(fabric: &mut Fabric, vport: u32, account: Account, outcome: Outcome) {
-    let vport = &mut fabric.host.vports[vport as usize];
+fn count_sent(fabric: &mut Fabric, vport: VportId, account: Account, outcome: Outcome) {
+    let vport = &mut fabric.host.vports[vport];
     match outcome {
         Outcome::Forwarded => vport.count_sent(account),
         Outcome::Dropped(reason) => vport.count_unsent(reason, account.on_wire.frames),
@@ -234,11 +235,11 @@ fn count_sent(fabric: &mut Fabric, vport: u32, account: Account, outcome: Outcom
 /// address of the ADI's own and no tag, and gets the tag of the ADI's VLAN.
 fn admit(
     fabric: &Fabric,
-    vport: u32,
+    vport: VportId,
     frame: &mut Frame,
     offload: TxOffload,
 ) -> Result<FrameMeta, DropReason> {
-    let vport = &fabric.host.vports[vport as usize];
+    let vport = &fabric.host.vports[vport];
     let offload = match &vport.adi {
         None => offload,
         Some(adi) => {

@@ -7,6 +7,7 @@ mod sending;
 use adit_pipeline::offload::{FrameMeta, OnWire};
 
 use crate::frame::Frame;
+use crate::ids::WireIndex;
 use crate::logging::{warn_throttled, Throttle};
 use crate::wire::{LinkState, Port, PortCaps, Received, RecvError, TxDrop, MAX_FRAME_LEN};
 
@@ -71,14 +72,19 @@ impl Wires {
         self.wires.len()
     }
 
+    /// The index of each wire.
+    pub(super) fn indexes(&self) -> impl Iterator<Item = WireIndex> {
+        (0..self.wires.len() as u32).map(WireIndex)
+    }
+
     /// The port of a wire.
-    pub(super) fn port(&self, wire: usize) -> Option<&dyn Port> {
-        self.wires.get(wire)?.port.as_deref()
+    pub(super) fn port(&self, wire: WireIndex) -> Option<&dyn Port> {
+        self.wires.get(wire.index())?.port.as_deref()
     }
 
     /// The link of a wire.
-    pub(super) fn link(&self, wire: usize) -> LinkState {
-        self.wires.get(wire).map_or(NO_LINK, |w| w.link)
+    pub(super) fn link(&self, wire: WireIndex) -> LinkState {
+        self.wires.get(wire.index()).map_or(NO_LINK, |w| w.link)
     }
 
     /// Reads the link state of every wire again; returns the wires whose link changed.
@@ -105,7 +111,7 @@ impl Wires {
     }
 
     /// Returns whether a wire's frames are found only by reading it.
-    pub(super) fn is_unannounced(&self, wire: usize) -> bool {
+    pub(super) fn is_unannounced(&self, wire: WireIndex) -> bool {
         self.port(wire).is_some_and(|port| port.poll_fd().is_none())
     }
 
@@ -138,10 +144,10 @@ impl Wires {
     /// As [`Port::recv`]. Errors of the host are counted and logged.
     pub(super) fn receive(
         &mut self,
-        wire: usize,
+        wire: WireIndex,
         frame: &mut Frame,
     ) -> Result<Option<FrameMeta>, RecvError> {
-        let Some(port) = self.wires[wire].port.as_mut() else {
+        let Some(port) = self.wires[wire.index()].port.as_mut() else {
             return Ok(None);
         };
         match port.recv(frame.space()) {
@@ -160,7 +166,7 @@ impl Wires {
     }
 
     /// The number of frames handed to the port of a wire; one that the port segments counts once.
-    pub(super) fn sent_calls(&self, wire: usize) -> u64 {
+    pub(super) fn sent_calls(&self, wire: WireIndex) -> u64 {
         self.port(wire).map_or(0, |port| port.counters().tx_calls)
     }
 
@@ -171,19 +177,22 @@ impl Wires {
     /// When there is no port, or the frame's offloads cannot be done.
     pub(super) fn send(
         &mut self,
-        wire: usize,
+        wire: WireIndex,
         frame: &mut [u8],
         meta: FrameMeta,
     ) -> Result<Sent, NotSent> {
-        let port = self.wires.get_mut(wire).and_then(|w| w.port.as_mut());
+        let port = self
+            .wires
+            .get_mut(wire.index())
+            .and_then(|w| w.port.as_mut());
         let port = port.ok_or(NotSent::NoPort)?;
         sending::send(port.as_mut(), &mut self.segment, frame, meta).ok_or(NotSent::BadOffload)
     }
 
     /// Counts and logs the lost part of a frame that was sent, where `whole` is the complete frame;
     /// returns the number of lost frames.
-    pub(super) fn account(&mut self, wire: usize, sent: &Sent, whole: OnWire) -> u64 {
-        let Some(wire) = self.wires.get_mut(wire) else {
+    pub(super) fn account(&mut self, wire: WireIndex, sent: &Sent, whole: OnWire) -> u64 {
+        let Some(wire) = self.wires.get_mut(wire.index()) else {
             return 0;
         };
         let Some(port) = wire.port.as_mut() else {

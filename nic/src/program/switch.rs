@@ -7,7 +7,7 @@ use adit_p4_frontend::ir::{Inst, Program};
 use adit_pipeline::p4::Receive;
 use adit_pipeline::p4::{Direction, Engine, Input, Output, SentKind};
 
-use super::SWITCH_PORT;
+use crate::ids::P4Port;
 
 /// Returns whether a program passes every frame unchanged to the layer 2 stage: it does nothing but
 /// move values and select the destination, and has the same result for frames that have nothing in
@@ -32,7 +32,7 @@ pub(super) fn is_switch(engine: &Arc<Engine>) -> bool {
             outputs += 1;
             is_whole = matches!(output, Output::Sent(sent)
                 if (sent.port, sent.kind, sent.receive)
-                    == (SWITCH_PORT, SentKind::Packet, Receive::default())
+                    == (P4Port::SWITCH.0, SentKind::Packet, Receive::default())
                 && sent.headers.is_empty()
                 && sent.payload_offset == 0
                 && sent.truncate.is_none());

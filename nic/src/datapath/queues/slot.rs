@@ -2,6 +2,7 @@
 //! A slot for a queue: its configuration, and the queue while it is enabled.
 
 use crate::dataplane::{QueueConfig, QueueError, QueueId};
+use crate::ids::VportId;
 use crate::pasid::Pasid;
 use crate::queues::{BufferQueue, CompletionQueue, RxQueue, TxQueue};
 
@@ -9,7 +10,7 @@ use crate::queues::{BufferQueue, CompletionQueue, RxQueue, TxQueue};
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::datapath) struct Owner {
     /// The virtual port.
-    pub(in crate::datapath) vport: u32,
+    pub(in crate::datapath) vport: VportId,
     /// The PASID that DMA of the queue is translated with; `None` for the function's own.
     pub(in crate::datapath) pasid: Option<Pasid>,
 }

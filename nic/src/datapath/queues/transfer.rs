@@ -4,6 +4,7 @@
 use super::{slot, Queues};
 use crate::dataplane::single_rx_tail;
 use crate::frame::Frame;
+use crate::ids::{QueueIndex, VportId};
 use crate::logging::Throttle;
 use crate::pasid::AddressSpace;
 use crate::queues::{QueueFault, RxInfo, RxQueue, RxRefusal, TxOutcome};
@@ -23,8 +24,8 @@ pub(in crate::datapath) enum QueueRefusal {
 
 impl Queues {
     /// The virtual port of a TX queue that is running.
-    pub(in crate::datapath) fn tx_owner(&self, queue: u32) -> Option<u32> {
-        let slot = self.tx.get(queue as usize)?;
+    pub(in crate::datapath) fn tx_owner(&self, queue: QueueIndex) -> Option<VportId> {
+        let slot = self.tx.get(queue.index())?;
         slot.running().map(|_| slot.owner.vport)
     }
 
@@ -35,10 +36,10 @@ impl Queues {
     /// completion could not be reported must not be sent.
     pub(in crate::datapath) fn has_packet(
         &self,
-        queue: u32,
+        queue: QueueIndex,
         tail: u32,
     ) -> Result<bool, QueueFault> {
-        let Some(tx) = self.tx.get(queue as usize).and_then(|s| s.running()) else {
+        let Some(tx) = self.tx.get(queue.index()).and_then(|s| s.running()) else {
             return Ok(false);
         };
         if !tx.has_work(tail)? {
@@ -61,11 +62,11 @@ impl Queues {
     /// When the ring is malformed or memory is not accessible: the queue must be stopped.
     pub(in crate::datapath) fn gather(
         &mut self,
-        queue: u32,
+        queue: QueueIndex,
         tail: u32,
         frame: &mut Frame,
     ) -> Result<TxOutcome, QueueFault> {
-        let Some(slot) = self.tx.get_mut(queue as usize) else {
+        let Some(slot) = self.tx.get_mut(queue.index()) else {
             return Ok(TxOutcome::Idle);
         };
         let pasid = slot.owner.pasid;
@@ -80,8 +81,8 @@ impl Queues {
     ///
     /// # Errors
     /// When the completion cannot be reported: the queue must be stopped.
-    pub(in crate::datapath) fn complete(&mut self, queue: u32) -> Result<(), QueueFault> {
-        let Some(slot) = self.tx.get_mut(queue as usize) else {
+    pub(in crate::datapath) fn complete(&mut self, queue: QueueIndex) -> Result<(), QueueFault> {
+        let Some(slot) = self.tx.get_mut(queue.index()) else {
             return Ok(());
         };
         let pasid = slot.owner.pasid;
@@ -104,16 +105,16 @@ impl Queues {
     }
 
     /// Raises the interrupt of a TX queue.
-    pub(in crate::datapath) fn interrupt_tx(&mut self, queue: u32) {
-        let slot = self.tx.get(queue as usize);
+    pub(in crate::datapath) fn interrupt_tx(&mut self, queue: QueueIndex) {
+        let slot = self.tx.get(queue.index());
         if let Some((vector, itr)) = slot.and_then(|s| s.vector) {
             self.raise(vector, itr);
         }
     }
 
     /// An RX queue that is running.
-    pub(in crate::datapath) fn rx(&self, queue: u32) -> Option<&RxQueue> {
-        self.rx.get(queue as usize)?.running()
+    pub(in crate::datapath) fn rx(&self, queue: QueueIndex) -> Option<&RxQueue> {
+        self.rx.get(queue.index())?.running()
     }
 
     /// Writes a frame to the buffers of an RX queue, reports it and raises the queue's interrupt.
@@ -122,18 +123,18 @@ impl Queues {
     /// When the frame is not delivered; after a fault the queue must be stopped.
     pub(in crate::datapath) fn deliver(
         &mut self,
-        queue: u32,
+        queue: QueueIndex,
         frame: &[u8],
         info: &RxInfo,
     ) -> Result<(), QueueRefusal> {
-        let slot = self.rx.get_mut(queue as usize);
+        let slot = self.rx.get_mut(queue.index());
         let slot = slot.ok_or(QueueRefusal::Disabled)?;
         let (vector, pasid) = (slot.vector, slot.owner.pasid);
         let target = slot.running_mut().ok_or(QueueRefusal::Disabled)?;
         let space = AddressSpace::new(&self.memory, &self.translator, pasid);
         let delivered = match &mut target.single {
             Some(ring) => {
-                let tail = self.doorbells.bufq_tail.load(single_rx_tail(queue));
+                let tail = self.doorbells.bufq_tail.load(single_rx_tail(queue.0));
                 ring.deliver(&space, tail, frame, info)
             }
             None => {
@@ -164,8 +165,8 @@ impl Queues {
 
     /// Marks an RX queue for which a frame has waited too long: subsequent frames do not wait for
     /// it, until one finds buffers again.
-    pub(in crate::datapath) fn mark_starved(&mut self, queue: u32) {
-        let slot = self.rx.get_mut(queue as usize);
+    pub(in crate::datapath) fn mark_starved(&mut self, queue: QueueIndex) {
+        let slot = self.rx.get_mut(queue.index());
         let Some(running) = slot.and_then(|s| s.running_mut()) else {
             return;
         };
@@ -176,7 +177,7 @@ impl Queues {
                 let pool = self.buffer.get(id? as usize)?.queue()?;
                 Some((pool.head(), self.doorbells.bufq_tail.load(id?)))
             });
-            tracing::debug!(queue, head_tail = ?pools, "an RX queue is out of buffers");
+            tracing::debug!(queue = queue.0, head_tail = ?pools, "an RX queue is out of buffers");
         }
     }
 }

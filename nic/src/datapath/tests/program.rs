@@ -7,7 +7,8 @@ use adit_uapi::desc::tx_flex::sched_cmd;
 
 use super::transmit::unfinished;
 use super::*;
-use crate::program::{Program, CPU_PORT};
+use crate::ids::P4Port;
+use crate::program::Program;
 
 fn programmed(setup: Setup) -> Driver {
     let mut driver = Driver::new(setup);
@@ -208,7 +209,7 @@ fn the_control_plane_takes_part() {
     driver.far.send(&op(10, tcp(1, 9)), plain());
     driver.poll();
     let engine = driver.dp.engine().unwrap().clone();
-    assert_eq!(engine.cpu_port(), Some(CPU_PORT));
+    assert_eq!(engine.cpu_port(), Some(P4Port::CPU.0));
     let mut packet = engine.packets_in().take().unwrap();
     assert_eq!(packet.data, op(10, tcp(1, 9)));
     packet.data[11] = 3;
