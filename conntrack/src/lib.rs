@@ -83,6 +83,6 @@ pub use settings::{PolicyId, SctpTimeouts, Settings, StreamTimeouts, TcpTimeouts
 pub use stats::Statistics;
 pub use table::{ConnectionRef, RemovalReason};
 pub use time::Time;
-pub use tracker::{Checksums, Commit, CommitError, Cursor, Input, Tracked, Tracker};
+pub use tracker::{Checksums, Commit, CommitError, Cursor, Input, NewConnection, Tracked, Tracker};
 pub use tuple::{Direction, Endpoint, Family, Protocol, Tuple};
 pub use zone::Zone;

@@ -52,6 +52,20 @@ pub enum CommitError {
     /// Another connection has one of the tuples.
     #[error("another connection has one of the tuples")]
     Clash,
+    /// The tuples of a connection that a control plane creates are of two protocols or families.
+    #[error("original and reply tuple are of different protocols or address families")]
+    Tuples,
+}
+
+impl From<InsertError> for CommitError {
+    fn from(error: InsertError) -> Self {
+        match error {
+            InsertError::Clash(..) => CommitError::Clash,
+            InsertError::Full => CommitError::TableFull,
+            InsertError::ChainTooLong => CommitError::ChainTooLong,
+            InsertError::ZoneLimit => CommitError::ZoneLimit,
+        }
+    }
 }
 
 impl Tracker {
@@ -103,8 +117,8 @@ impl Tracker {
         Ok(())
     }
 
-    /// Sets mark and label of a connection, and reports what has changed.
-    fn update(&self, connection: ConnectionRef, commit: &Commit, now: Time) {
+    /// Sets mark and label of a connection in the table, and reports what has changed.
+    pub fn update(&self, connection: ConnectionRef, commit: &Commit, now: Time) {
         let slot = self.table.slot(connection);
         let Some(keys) = self.table.keys(connection) else {
             return;
@@ -165,6 +179,30 @@ impl Tracker {
         let keys = Keys::new(&pending.original, &pending.reply, pending.zone);
         let protocol = pending.original.protocol();
         let first = pending.data.counters[Direction::Original as usize];
+        let association = |connection| Association::Known(connection, Direction::Original);
+        match self.insert_new(pending, now) {
+            // Another core was faster with a packet of the same connection.
+            Err(InsertError::Clash(winner, _)) if self.may_merge(winner, &keys, protocol) => {
+                self.stats.clash_resolve.add(1);
+                let slot = self.table.slot(winner);
+                if let Some(mut data) = slot.lock(winner.generation) {
+                    let counters = &mut data.counters[Direction::Original as usize];
+                    counters.packets += first.packets;
+                    counters.bytes += first.bytes;
+                }
+                Ok(association(winner))
+            }
+            result => result.map(association).map_err(CommitError::from),
+        }
+    }
+
+    /// Inserts a connection, and counts and reports it.
+    pub(super) fn insert_new(
+        &self,
+        pending: Pending,
+        now: Time,
+    ) -> Result<ConnectionRef, InsertError> {
+        let keys = Keys::new(&pending.original, &pending.reply, pending.zone);
         let insertion = Insertion {
             keys,
             status: pending.status,
@@ -173,35 +211,12 @@ impl Tracker {
             policy: pending.policy.0,
             data: pending.data,
         };
-        let result = self.table.insert(insertion, now, &mut |removed| {
-            self.report_removal(&removed, now)
-        });
-        let error = match result {
-            Ok(connection) => {
-                self.stats.insert.add(1);
-                self.events
-                    .send(|mask| mask.new, || self.new_event(connection, &keys, now));
-                return Ok(Association::Known(connection, Direction::Original));
-            }
-            Err(InsertError::Clash(winner, _)) => {
-                // Another core was faster with a packet of the same connection.
-                if self.may_merge(winner, &keys, protocol) {
-                    self.stats.clash_resolve.add(1);
-                    let slot = self.table.slot(winner);
-                    if let Some(mut data) = slot.lock(winner.generation) {
-                        let counters = &mut data.counters[Direction::Original as usize];
-                        counters.packets += first.packets;
-                        counters.bytes += first.bytes;
-                    }
-                    return Ok(Association::Known(winner, Direction::Original));
-                }
-                CommitError::Clash
-            }
-            Err(InsertError::Full) => CommitError::TableFull,
-            Err(InsertError::ChainTooLong) => CommitError::ChainTooLong,
-            Err(InsertError::ZoneLimit) => CommitError::ZoneLimit,
-        };
-        Err(error)
+        let mut removed = |removed| self.report_removal(&removed, now);
+        let connection = self.table.insert(insertion, now, &mut removed)?;
+        self.stats.insert.add(1);
+        self.events
+            .send(|mask| mask.new, || self.new_event(connection, &keys, now));
+        Ok(connection)
     }
 
     fn count_failure(&self, error: CommitError) {
@@ -211,7 +226,7 @@ impl Tracker {
             CommitError::TableFull => return,
             CommitError::ChainTooLong => self.stats.chaintoolong.add(1),
             CommitError::ZoneLimit => self.stats.zone_limit.add(1),
-            CommitError::Clash => {}
+            CommitError::Clash | CommitError::Tuples => {}
         }
         self.stats.insert_failed.add(1);
     }

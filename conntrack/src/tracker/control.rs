@@ -3,21 +3,105 @@
 
 use std::time::Duration;
 
-use super::Tracker;
-use crate::entry::Connection;
+use super::{CommitError, Pending, Tracker};
+use crate::bits::Status;
+use crate::entry::{Connection, Data, Label};
 use crate::events::{EventMask, Listener};
 use crate::expect::Expectation;
+use crate::proto::sctp::Sctp;
+use crate::proto::tcp::{Tcp, TcpState};
+use crate::proto::ProtoState;
+use crate::settings::PolicyId;
 use crate::stats::Statistics;
 use crate::table::{ConnectionRef, RemovalReason};
 use crate::time::Time;
-use crate::tuple::{Direction, Tuple};
+use crate::tuple::{Direction, Protocol, Tuple};
 use crate::zone::Zone;
 
 /// A place in a dump, from which it continues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cursor(usize);
 
+/// A connection that a control plane creates (`ctnetlink_create_conntrack`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewConnection {
+    /// The tuple of the original direction.
+    pub original: Tuple,
+    /// The tuple of the reply direction. What is not the inverse of the original one is translated.
+    pub reply: Tuple,
+    /// The zone.
+    pub zone: Zone,
+    /// Bits of the status; those in [`Status::UNCHANGEABLE`] are ignored.
+    pub status: Status,
+    /// The time until the timeout.
+    pub timeout: Duration,
+    /// The mark.
+    pub mark: u32,
+    /// The label.
+    pub label: Label,
+    /// The state of a TCP connection.
+    pub tcp: TcpState,
+    /// The timeout policy.
+    pub policy: PolicyId,
+}
+
 impl Tracker {
+    /// Creates a connection.
+    ///
+    /// # Errors
+    ///
+    /// A [`CommitError`]; [`CommitError::Clash`] if a connection with one of the tuples is there.
+    pub fn create_connection(
+        &self,
+        new: &NewConnection,
+        now: Time,
+    ) -> Result<ConnectionRef, CommitError> {
+        let kind = |tuple: &Tuple| (tuple.protocol(), tuple.family());
+        if kind(&new.original) != kind(&new.reply) {
+            return Err(CommitError::Tuples);
+        }
+        let mut status = new.status.without(Status::UNCHANGEABLE);
+        if let Some(plain) = new.original.invert() {
+            // The reply goes to another address than the request's source, or comes from another one
+            // than its destination.
+            for (differs, bit) in [
+                (
+                    plain.dst() != new.reply.dst(),
+                    Status::SRC_NAT | Status::SRC_NAT_DONE,
+                ),
+                (
+                    plain.src() != new.reply.src(),
+                    Status::DST_NAT | Status::DST_NAT_DONE,
+                ),
+            ] {
+                if differs {
+                    status |= bit;
+                }
+            }
+        }
+        let proto = match new.original.protocol() {
+            Protocol::TCP => ProtoState::Tcp(Tcp::with_state(new.tcp)),
+            Protocol::SCTP => ProtoState::Sctp(Sctp::default()),
+            _ => ProtoState::None,
+        };
+        let pending = Pending {
+            original: new.original,
+            reply: new.reply,
+            zone: new.zone,
+            status,
+            policy: new.policy,
+            mark: new.mark,
+            timeout: new.timeout,
+            data: Data {
+                start: now,
+                label: new.label,
+                proto,
+                ..Data::default()
+            },
+        };
+        Ok(self.insert_new(pending, now)?)
+    }
+
     /// Removes connections whose timeout has passed. To be called several times a second: a removal
     /// is at most 134 ms late then. `budget` bounds the work of a call, in steps of well below a
     /// microsecond. Returns whether work is left.

@@ -30,7 +30,7 @@ use crate::tuple::{Direction, Family, Protocol, Tuple};
 use crate::zone::Zone;
 
 pub use commit::{Commit, CommitError};
-pub use control::Cursor;
+pub use control::{Cursor, NewConnection};
 use expected::read;
 pub(crate) use icmp_error::quote_offset;
 

@@ -586,3 +586,47 @@ fn policies_set_timeouts() {
     bench.tracker.track(&Input::new(&packet), bench.now);
     assert_eq!(bench.only().timeout.as_secs(), 5);
 }
+
+#[test]
+fn control_planes_create_connections() {
+    let mut bench = Bench::new();
+    let tuple = |flow: Flow| {
+        let packet = flow.tcp(ACK, 1, 1, &[]);
+        Headers::parse(&packet).unwrap().tuple(&packet).unwrap()
+    };
+    let translated = Flow {
+        src: "192.0.2.1".parse().unwrap(),
+        ..V4
+    };
+    let new = NewConnection {
+        original: tuple(V4),
+        reply: tuple(translated.reverse()),
+        zone: Zone::DEFAULT,
+        status: Status::ASSURED | Status::SEEN_REPLY | Status::DYING,
+        timeout: Duration::from_secs(77),
+        mark: 5,
+        label: crate::entry::Label::new(6),
+        tcp: TcpState::Established,
+        policy: PolicyId::default(),
+    };
+    bench.tracker.create_connection(&new, bench.now).unwrap();
+    bench.expect_tcp(TcpState::Established, 77);
+    let again = bench.tracker.create_connection(&new, bench.now);
+    assert_eq!(again, Err(CommitError::Clash));
+    let status = bench.only().status;
+    assert!(status.contains(Status::ASSURED | Status::SRC_NAT | Status::CONFIRMED));
+    assert!(!status.intersects(Status::DYING | Status::DST_NAT));
+    bench.expect(&V4.tcp(ACK, 100, 500, &[]), EST | CtState::SRC_NAT);
+    bench.expect(
+        &translated.reverse().tcp(ACK, 500, 100, &[]),
+        RPL | CtState::SRC_NAT,
+    );
+    let mixed = NewConnection {
+        reply: tuple(V6.reverse()),
+        ..new
+    };
+    assert_eq!(
+        bench.tracker.create_connection(&mixed, bench.now),
+        Err(CommitError::Tuples)
+    );
+}

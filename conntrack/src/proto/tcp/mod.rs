@@ -130,6 +130,14 @@ impl Default for Tcp {
 }
 
 impl Tcp {
+    /// A connection in a state, of whose packets nothing is known.
+    pub(crate) fn with_state(state: TcpState) -> Self {
+        Tcp {
+            state,
+            ..Tcp::default()
+        }
+    }
+
     fn peer(&self, direction: Direction) -> Peer {
         let at = direction as usize;
         Peer {
