@@ -21,7 +21,6 @@ const MAX_NAT_TRIES: usize = 4;
 
 /// What a commit sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Commit {
     /// The mark: the bits, and a mask of those that are set.
     pub mark: Option<(u32, u32)>,
