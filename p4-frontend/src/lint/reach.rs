@@ -24,7 +24,7 @@ const MAX_STEPS: usize = 4 << 20;
 
 /// Warns about unreachable code.
 pub(super) fn reach(program: &Program, info: &Info<'_>, diagnostics: &mut Diagnostics) {
-    let mut reach = Reach {
+    let mut reach = Reachability {
         info,
         diagnostics,
         fuel: MAX_STEPS,
@@ -32,7 +32,7 @@ pub(super) fn reach(program: &Program, info: &Info<'_>, diagnostics: &mut Diagno
     program.decls.iter().for_each(|decl| walk(decl, &mut reach));
 }
 
-struct Reach<'i, 'a, 'd> {
+struct Reachability<'i, 'a, 'd> {
     info: &'i Info<'a>,
     diagnostics: &'d mut Diagnostics,
     /// The remaining comparisons.
@@ -65,7 +65,7 @@ impl Set {
     }
 }
 
-impl<'a> Visitor<'a> for Reach<'_, '_, '_> {
+impl<'a> Visitor<'a> for Reachability<'_, '_, '_> {
     fn decl(&mut self, decl: &'a Decl) {
         match &decl.kind {
             DeclKind::Parser(_, body) => self.states(body),
@@ -131,7 +131,7 @@ impl<'a> Visitor<'a> for Reach<'_, '_, '_> {
     }
 }
 
-impl Reach<'_, '_, '_> {
+impl Reachability<'_, '_, '_> {
     fn never(&mut self, span: Span, what: &str) {
         self.diagnostics.push(
             Diagnostic::warning(

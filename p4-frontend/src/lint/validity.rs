@@ -26,26 +26,26 @@ const MAX_STEPS: usize = 4 << 20;
 
 /// The state of a location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
-    Something,
-    Nothing,
-    Either,
+enum ValueState {
+    Defined,
+    Undefined,
+    Unknown,
 }
 
 /// The states of locations at a point of control flow; those not listed may hold anything.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Held(BTreeMap<Arc<[String]>, Holds>);
+struct ValueStates(BTreeMap<Arc<[String]>, ValueState>);
 
-impl Held {
+impl ValueStates {
     /// The state of a location: its own if known, else that of the nearest enclosing one.
-    fn of(&self, path: &[String]) -> Holds {
+    fn of(&self, path: &[String]) -> ValueState {
         let around = (1..=path.len())
             .rev()
             .filter_map(|n| self.0.get(&path[..n]));
-        around.copied().next().unwrap_or(Holds::Either)
+        around.copied().next().unwrap_or(ValueState::Unknown)
     }
 
-    fn set(&mut self, path: &Path, holds: Holds) {
+    fn set(&mut self, path: &Path, value_state: ValueState) {
         // In the order of the keys a path directly precedes those that start with it.
         let from = (Bound::Included(&path[..]), Bound::Unbounded);
         let keys = self.0.range::<[String], _>(from).map(|(key, _)| key);
@@ -53,16 +53,16 @@ impl Held {
         for key in inside {
             self.0.remove(&key);
         }
-        self.0.insert(path.as_slice().into(), holds);
+        self.0.insert(path.as_slice().into(), value_state);
     }
 
     /// Joins the states of two control flow paths.
-    fn or(&self, other: &Held) -> Held {
+    fn or(&self, other: &ValueStates) -> ValueStates {
         let keys = self.0.keys().chain(other.0.keys());
-        Held(
+        ValueStates(
             keys.map(|path| {
                 let (a, b) = (self.of(path), other.of(path));
-                (path.clone(), if a == b { a } else { Holds::Either })
+                (path.clone(), if a == b { a } else { ValueState::Unknown })
             })
             .collect(),
         )
@@ -103,15 +103,15 @@ impl Flow<'_, '_, '_> {
     }
 
     /// Returns a copy of the states; nothing is known in it once no steps are left.
-    fn copy(&mut self, held: &Held) -> Held {
-        match self.spend(1 + held.0.len()) {
-            true => held.clone(),
-            false => Held::default(),
+    fn copy(&mut self, facts: &ValueStates) -> ValueStates {
+        match self.spend(1 + facts.0.len()) {
+            true => facts.clone(),
+            false => ValueStates::default(),
         }
     }
 
     /// Joins the states after two paths, either of which may not get there.
-    fn join(&mut self, a: Option<Held>, b: Option<Held>) -> Option<Held> {
+    fn join(&mut self, a: Option<ValueStates>, b: Option<ValueStates>) -> Option<ValueStates> {
         match (a, b) {
             (Some(a), Some(b)) => match self.spend(1 + a.0.len() + b.0.len()) {
                 true => Some(a.or(&b)),
@@ -125,44 +125,44 @@ impl Flow<'_, '_, '_> {
         match &decl.kind {
             DeclKind::Parser(signature, body) => self.parser(&signature.parameters, body),
             DeclKind::Control(signature, body) => {
-                let mut held = self.parameters(&signature.parameters);
+                let mut facts = self.parameters(&signature.parameters);
                 for local in &body.locals {
                     match &local.kind {
                         DeclKind::Action(parameters, body) => {
-                            let held = self.parameters(parameters);
-                            self.block(body, held);
+                            let facts = self.parameters(parameters);
+                            self.block(body, facts);
                         }
-                        _ => self.local(local, &mut held),
+                        _ => self.local(local, &mut facts),
                     }
                 }
-                self.block(&body.apply, held);
+                self.block(&body.apply, facts);
             }
             DeclKind::Action(parameters, body) => {
-                let held = self.parameters(parameters);
-                self.block(body, held);
+                let facts = self.parameters(parameters);
+                self.block(body, facts);
             }
             DeclKind::Function(method, Some(body)) => {
-                let held = self.parameters(&method.parameters);
-                self.block(body, held);
+                let facts = self.parameters(&method.parameters);
+                self.block(body, facts);
             }
             _ => {}
         }
     }
 
     /// The initial states of parameters: `out` parameters hold nothing.
-    fn parameters(&self, parameters: &[Parameter]) -> Held {
-        let mut held = Held::default();
+    fn parameters(&self, parameters: &[Parameter]) -> ValueStates {
+        let mut facts = ValueStates::default();
         for parameter in parameters {
             if let (Direction::Out, Some(def)) =
                 (parameter.direction, self.info.def_of.get(&parameter.id))
             {
-                held.set(&vec![def.0.to_string()], Holds::Nothing);
+                facts.set(&vec![def.0.to_string()], ValueState::Undefined);
             }
         }
-        held
+        facts
     }
 
-    fn local(&mut self, decl: &Decl, held: &mut Held) {
+    fn local(&mut self, decl: &Decl, facts: &mut ValueStates) {
         let DeclKind::Variable(_, value) = &decl.kind else {
             return;
         };
@@ -170,15 +170,15 @@ impl Flow<'_, '_, '_> {
             return;
         }
         if let Some(value) = value {
-            self.read(value, held);
+            self.read(value, facts);
         }
         let Some(def) = self.info.def_of.get(&decl.id) else {
             return;
         };
         let path = vec![def.0.to_string()];
         match value {
-            Some(value) => self.put(&path, Some(value), held),
-            None => held.set(&path, Holds::Nothing),
+            Some(value) => self.put(&path, Some(value), facts),
+            None => facts.set(&path, ValueState::Undefined),
         }
     }
 
@@ -211,15 +211,15 @@ impl Flow<'_, '_, '_> {
         };
         let next: Vec<BTreeSet<usize>> =
             body.states.iter().map(|s| targets(&s.transition)).collect();
-        let mut begins: Vec<Option<Held>> = vec![None; body.states.len()];
+        let mut begins: Vec<Option<ValueStates>> = vec![None; body.states.len()];
         begins[*start] = Some(first);
         let mut open = vec![*start];
         self.quiet = true;
         while let Some(at) = open.pop() {
-            let Some(held) = begins[at].as_ref().map(|held| self.copy(held)) else {
+            let Some(facts) = begins[at].as_ref().map(|facts| self.copy(facts)) else {
                 continue;
             };
-            let Some(end) = self.state(&body.states[at], held) else {
+            let Some(end) = self.state(&body.states[at], facts) else {
                 continue;
             };
             for next in &next[at] {
@@ -239,63 +239,71 @@ impl Flow<'_, '_, '_> {
         if self.fuel == 0 {
             return;
         }
-        for (state, held) in body.states.iter().zip(begins) {
-            if let Some(held) = held {
-                self.state(state, held);
+        for (state, facts) in body.states.iter().zip(begins) {
+            if let Some(facts) = facts {
+                self.state(state, facts);
             }
         }
     }
 
-    fn state(&mut self, state: &crate::syntax::ast::State, held: Held) -> Option<Held> {
-        let mut held = self.statements(&state.body, Some(held));
-        if let (Some(held), Transition::Select(values, _)) = (&mut held, &state.transition) {
-            values.iter().for_each(|value| self.read(value, held));
+    fn state(
+        &mut self,
+        state: &crate::syntax::ast::State,
+        facts: ValueStates,
+    ) -> Option<ValueStates> {
+        let mut facts = self.statements(&state.body, Some(facts));
+        if let (Some(facts), Transition::Select(values, _)) = (&mut facts, &state.transition) {
+            values.iter().for_each(|value| self.read(value, facts));
         }
-        held
+        facts
     }
 
-    fn block(&mut self, block: &Block, held: Held) -> Option<Held> {
-        self.statements(&block.statements, Some(held))
+    fn block(&mut self, block: &Block, facts: ValueStates) -> Option<ValueStates> {
+        self.statements(&block.statements, Some(facts))
     }
 
-    fn statements(&mut self, statements: &[Statement], held: Option<Held>) -> Option<Held> {
+    fn statements(
+        &mut self,
+        statements: &[Statement],
+        facts: Option<ValueStates>,
+    ) -> Option<ValueStates> {
         statements
             .iter()
-            .fold(held, |held, statement| self.statement(statement, held?))
+            .fold(facts, |facts, statement| self.statement(statement, facts?))
     }
 
     /// The states after a statement; `None` if its end is not reached.
-    fn statement(&mut self, statement: &Statement, mut held: Held) -> Option<Held> {
+    fn statement(&mut self, statement: &Statement, mut facts: ValueStates) -> Option<ValueStates> {
         if !self.spend(1) {
             return None;
         }
         match &statement.kind {
-            StatementKind::Empty => Some(held),
+            StatementKind::Empty => Some(facts),
             StatementKind::Declaration(decl) => {
-                self.local(decl, &mut held);
-                Some(held)
+                self.local(decl, &mut facts);
+                Some(facts)
             }
             StatementKind::Assign(left, op, right) => {
-                self.read(right, &mut held);
+                self.read(right, &mut facts);
                 match op {
-                    Some(_) => self.read(left, &mut held),
-                    None => self.written(left, &mut held),
+                    Some(_) => self.read(left, &mut facts),
+                    None => self.written(left, &mut facts),
                 }
                 match (path(self.info, left), op) {
-                    (Some((path, true)), None) => self.put(&path, Some(right), &mut held),
-                    (Some((path, _)), _) => held.set(&path, Holds::Either),
+                    (Some((path, true)), None) => self.put(&path, Some(right), &mut facts),
+                    (Some((path, _)), _) => facts.set(&path, ValueState::Unknown),
                     (None, _) => {}
                 }
-                Some(held)
+                Some(facts)
             }
             StatementKind::Call(expr) => {
-                self.read(expr, &mut held);
-                Some(held)
+                self.read(expr, &mut facts);
+                Some(facts)
             }
             StatementKind::If(condition, yes, no) => {
-                self.read(condition, &mut held);
-                let then = self.assume(condition, true, &held);
-                let other = self.assume(condition, false, &held);
+                self.read(condition, &mut facts);
+                let then = self.assume(condition, true, &facts);
+                let other = self.assume(condition, false, &facts);
                 let then = self.statement(yes, then);
                 let other = match no {
                     Some(no) => self.statement(no, other),
@@ -303,18 +311,18 @@ impl Flow<'_, '_, '_> {
                 };
                 self.join(then, other)
             }
-            StatementKind::Block(block) => self.block(block, held),
+            StatementKind::Block(block) => self.block(block, facts),
             StatementKind::Return(value) => {
-                value.iter().for_each(|value| self.read(value, &mut held));
+                value.iter().for_each(|value| self.read(value, &mut facts));
                 None
             }
             StatementKind::Exit | StatementKind::Break | StatementKind::Continue => None,
             StatementKind::Switch(value, cases) => {
-                self.read(value, &mut held);
-                let mut ends = Some(self.copy(&held));
+                self.read(value, &mut facts);
+                let mut ends = Some(self.copy(&facts));
                 for case in cases {
                     if let Some(body) = &case.body {
-                        let begin = self.copy(&held);
+                        let begin = self.copy(&facts);
                         let end = self.block(body, begin);
                         ends = self.join(ends, end);
                     }
@@ -323,57 +331,57 @@ impl Flow<'_, '_, '_> {
             }
             // The effects of one iteration are present in the next: nothing is known.
             StatementKind::For(init, condition, update, body) => {
-                self.statements(init, Some(held))?;
-                let mut held = Held::default();
-                condition.iter().for_each(|c| self.read(c, &mut held));
-                self.statement(body, Held::default());
-                self.statements(update, Some(Held::default()));
-                Some(Held::default())
+                self.statements(init, Some(facts))?;
+                let mut facts = ValueStates::default();
+                condition.iter().for_each(|c| self.read(c, &mut facts));
+                self.statement(body, ValueStates::default());
+                self.statements(update, Some(ValueStates::default()));
+                Some(ValueStates::default())
             }
             StatementKind::ForIn(_, range, body) => {
                 match range {
                     ForRange::Numbers(low, high) => {
-                        self.read(low, &mut held);
-                        self.read(high, &mut held);
+                        self.read(low, &mut facts);
+                        self.read(high, &mut facts);
                     }
-                    ForRange::Elements(elements) => self.read(elements, &mut held),
+                    ForRange::Elements(elements) => self.read(elements, &mut facts),
                 }
-                self.statement(body, Held::default());
-                Some(Held::default())
+                self.statement(body, ValueStates::default());
+                Some(ValueStates::default())
             }
         }
     }
 
     /// The states once a condition has evaluated to `truth`.
-    fn assume(&mut self, condition: &Expr, truth: bool, held: &Held) -> Held {
-        let mut held = self.copy(held);
+    fn assume(&mut self, condition: &Expr, truth: bool, facts: &ValueStates) -> ValueStates {
+        let mut facts = self.copy(facts);
         match &condition.kind {
-            ExprKind::Unary(UnaryOp::Not, inner) => return self.assume(inner, !truth, &held),
+            ExprKind::Unary(UnaryOp::Not, inner) => return self.assume(inner, !truth, &facts),
             ExprKind::Binary(BinaryOp::And, a, b) if truth => {
-                held = self.assume(a, true, &held);
-                return self.assume(b, true, &held);
+                facts = self.assume(a, true, &facts);
+                return self.assume(b, true, &facts);
             }
             ExprKind::Binary(BinaryOp::Or, a, b) if !truth => {
-                held = self.assume(a, false, &held);
-                return self.assume(b, false, &held);
+                facts = self.assume(a, false, &facts);
+                return self.assume(b, false, &facts);
             }
             ExprKind::Call(function, ..) => {
                 if let (Some(Callee::Builtin(Builtin::IsValid)), ExprKind::Member(base, _)) =
                     (self.callee(condition), &function.kind)
                 {
                     if let Some((path, true)) = path(self.info, base) {
-                        let holds = if truth {
-                            Holds::Something
+                        let value_state = if truth {
+                            ValueState::Defined
                         } else {
-                            Holds::Nothing
+                            ValueState::Undefined
                         };
-                        held.set(&path, holds);
+                        facts.set(&path, value_state);
                     }
                 }
             }
             _ => {}
         }
-        held
+        facts
     }
 
     fn callee(&self, call: &Expr) -> Option<&Callee> {
@@ -381,17 +389,17 @@ impl Flow<'_, '_, '_> {
     }
 
     /// Records that a location has been written.
-    fn put(&mut self, path: &Path, value: Option<&Expr>, held: &mut Held) {
-        let holds = match value.map(|value| &value.kind) {
-            Some(ExprKind::InvalidHeader) => Holds::Nothing,
+    fn put(&mut self, path: &Path, value: Option<&Expr>, facts: &mut ValueStates) {
+        let value_state = match value.map(|value| &value.kind) {
+            Some(ExprKind::InvalidHeader) => ValueState::Undefined,
             Some(ExprKind::Name(..) | ExprKind::Member(..) | ExprKind::Call(..)) => {
                 // The other header may be invalid, and is copied as such.
-                Holds::Either
+                ValueState::Unknown
             }
-            Some(ExprKind::List(_) | ExprKind::Record(..)) => Holds::Either,
-            _ => Holds::Something,
+            Some(ExprKind::List(_) | ExprKind::Record(..)) => ValueState::Unknown,
+            _ => ValueState::Defined,
         };
-        held.set(path, holds);
+        facts.set(path, value_state);
     }
 
     fn kind(&self, expr: &Expr) -> Option<&Kind> {
@@ -411,29 +419,29 @@ impl Flow<'_, '_, '_> {
     }
 
     /// Reports the fields of invalid headers in an l-value that is written.
-    fn written(&mut self, expr: &Expr, held: &mut Held) {
+    fn written(&mut self, expr: &Expr, facts: &mut ValueStates) {
         match &expr.kind {
             ExprKind::Member(base, name) => {
                 if self.is_header(base) {
-                    self.field(expr, base, &name.name, "written", held);
+                    self.field(expr, base, &name.name, "written", facts);
                 } else {
-                    self.written(base, held);
+                    self.written(base, facts);
                 }
             }
-            ExprKind::Slice(base, ..) | ExprKind::Part(base, ..) => self.written(base, held),
+            ExprKind::Slice(base, ..) | ExprKind::Part(base, ..) => self.written(base, facts),
             ExprKind::Index(base, index) => {
-                self.written(base, held);
-                self.read(index, held);
+                self.written(base, facts);
+                self.read(index, facts);
             }
             _ => {}
         }
     }
 
-    fn field(&mut self, expr: &Expr, header: &Expr, name: &str, how: &str, held: &Held) {
+    fn field(&mut self, expr: &Expr, header: &Expr, name: &str, how: &str, facts: &ValueStates) {
         let Some((place, true)) = path(self.info, header) else {
             return;
         };
-        if held.of(&place) == Holds::Nothing {
+        if facts.of(&place) == ValueState::Undefined {
             let shown = super::paths::shown(header);
             self.report(
                 expr,
@@ -444,13 +452,13 @@ impl Flow<'_, '_, '_> {
     }
 
     /// Reports the reads of an expression, and records its effects.
-    fn read(&mut self, expr: &Expr, held: &mut Held) {
+    fn read(&mut self, expr: &Expr, facts: &mut ValueStates) {
         if !self.spend(1) {
             return;
         }
         match &expr.kind {
             ExprKind::Member(base, name) if self.is_header(base) => {
-                self.field(expr, base, &name.name, "read", held);
+                self.field(expr, base, &name.name, "read", facts);
             }
             ExprKind::Name(..) | ExprKind::Member(..) => {
                 let simple = matches!(
@@ -459,7 +467,7 @@ impl Flow<'_, '_, '_> {
                 );
                 match path(self.info, expr) {
                     Some((place, true)) if simple => {
-                        if held.of(&place) == Holds::Nothing {
+                        if facts.of(&place) == ValueState::Undefined {
                             let shown = super::paths::shown(expr);
                             self.report(
                                 expr,
@@ -468,26 +476,26 @@ impl Flow<'_, '_, '_> {
                             );
                         }
                     }
-                    _ => expr.each_child(&mut |child| self.read(child, held)),
+                    _ => expr.each_child(&mut |child| self.read(child, facts)),
                 }
             }
             ExprKind::Binary(op @ (BinaryOp::And | BinaryOp::Or), a, b) => {
-                self.read(a, held);
+                self.read(a, facts);
                 // The second operand may not be evaluated: its effects may not have happened.
-                let mut after = self.assume(a, *op == BinaryOp::And, held);
+                let mut after = self.assume(a, *op == BinaryOp::And, facts);
                 self.read(b, &mut after);
                 if self.changes(b) {
-                    *held = Held::default();
+                    *facts = ValueStates::default();
                 }
             }
             ExprKind::Ternary(condition, yes, no) => {
-                self.read(condition, held);
-                let mut then = self.assume(condition, true, held);
-                let mut other = self.assume(condition, false, held);
+                self.read(condition, facts);
+                let mut then = self.assume(condition, true, facts);
+                let mut other = self.assume(condition, false, facts);
                 self.read(yes, &mut then);
                 self.read(no, &mut other);
                 if self.changes(yes) || self.changes(no) {
-                    *held = Held::default();
+                    *facts = ValueStates::default();
                 }
             }
             ExprKind::Call(function, _, arguments) => {
@@ -495,9 +503,9 @@ impl Flow<'_, '_, '_> {
                     return;
                 };
                 let values: Vec<&Expr> = arguments.iter().map(|a| &a.value).collect();
-                self.call(function, &call, &values, held);
+                self.call(function, &call, &values, facts);
             }
-            _ => expr.each_child(&mut |child| self.read(child, held)),
+            _ => expr.each_child(&mut |child| self.read(child, facts)),
         }
     }
 
@@ -515,23 +523,23 @@ impl Flow<'_, '_, '_> {
         found
     }
 
-    fn call(&mut self, function: &Expr, call: &Call, arguments: &[&Expr], held: &mut Held) {
+    fn call(&mut self, function: &Expr, call: &Call, arguments: &[&Expr], facts: &mut ValueStates) {
         let directions: Vec<Direction> = match &call.callee {
             Callee::Builtin(builtin) => {
                 if let ExprKind::Member(base, _) = &function.kind {
-                    self.builtin(*builtin, base, held);
+                    self.builtin(*builtin, base, facts);
                 }
                 return;
             }
             // Their code may write everything that is in scope.
             Callee::ApplyTable(_) => {
-                *held = Held::default();
+                *facts = ValueStates::default();
                 return;
             }
             Callee::Action(def) => {
                 let directions = self.directions(*def, None);
-                self.arguments(call, arguments, &directions, held, false);
-                *held = Held::default();
+                self.arguments(call, arguments, &directions, facts, false);
+                *facts = ValueStates::default();
                 return;
             }
             Callee::Function(def) | Callee::Apply(def) => self.directions(*def, None),
@@ -540,7 +548,7 @@ impl Flow<'_, '_, '_> {
         };
         let extracts = matches!(&function.kind, ExprKind::Member(_, name) if &*name.name == "extract")
             && matches!(call.callee, Callee::Method(..));
-        self.arguments(call, arguments, &directions, held, extracts);
+        self.arguments(call, arguments, &directions, facts, extracts);
     }
 
     fn directions(&self, def: crate::types::DefId, method: Option<usize>) -> Vec<Direction> {
@@ -558,7 +566,7 @@ impl Flow<'_, '_, '_> {
         call: &Call,
         arguments: &[&Expr],
         directions: &[Direction],
-        held: &mut Held,
+        facts: &mut ValueStates,
         extracts: bool,
     ) {
         let given = || call.arguments.iter().zip(directions);
@@ -567,8 +575,8 @@ impl Flow<'_, '_, '_> {
                 continue;
             };
             match direction.writes() {
-                false => self.read(argument, held),
-                true => self.written(argument, held),
+                false => self.read(argument, facts),
+                true => self.written(argument, facts),
             }
         }
         for (argument, direction) in given() {
@@ -576,38 +584,44 @@ impl Flow<'_, '_, '_> {
                 continue;
             };
             if let (true, Some((place, whole))) = (direction.writes(), path(self.info, argument)) {
-                let holds = match extracts && whole {
-                    true => Holds::Something,
-                    false => Holds::Either,
+                let value_state = match extracts && whole {
+                    true => ValueState::Defined,
+                    false => ValueState::Unknown,
                 };
-                self.set_header(argument, &place, holds, held);
+                self.set_header(argument, &place, value_state, facts);
             }
         }
     }
 
     /// Sets the state of a header; in a union, the states of the other headers become unknown.
-    fn set_header(&mut self, header: &Expr, place: &Path, holds: Holds, held: &mut Held) {
+    fn set_header(
+        &mut self,
+        header: &Expr,
+        place: &Path,
+        value_state: ValueState,
+        facts: &mut ValueStates,
+    ) {
         if let ExprKind::Member(base, _) = &header.kind {
             if matches!(self.kind(base), Some(Kind::Struct(StructKind::Union, ..))) {
-                held.set(&place[..place.len() - 1].to_vec(), Holds::Either);
+                facts.set(&place[..place.len() - 1].to_vec(), ValueState::Unknown);
             }
         }
-        held.set(place, holds);
+        facts.set(place, value_state);
     }
 
-    fn builtin(&mut self, builtin: Builtin, base: &Expr, held: &mut Held) {
+    fn builtin(&mut self, builtin: Builtin, base: &Expr, facts: &mut ValueStates) {
         let Some((place, whole)) = path(self.info, base) else {
             return;
         };
         match builtin {
             Builtin::SetValid if whole => {
-                self.set_header(base, &place, Holds::Something, held);
+                self.set_header(base, &place, ValueState::Defined, facts);
             }
             Builtin::SetInvalid if whole => {
-                self.set_header(base, &place, Holds::Nothing, held);
+                self.set_header(base, &place, ValueState::Undefined, facts);
             }
             Builtin::SetValid | Builtin::SetInvalid | Builtin::PushFront | Builtin::PopFront => {
-                held.set(&place, Holds::Either);
+                facts.set(&place, ValueState::Unknown);
             }
             Builtin::IsValid
             | Builtin::MinSizeInBits

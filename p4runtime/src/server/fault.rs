@@ -58,7 +58,7 @@ impl Fault {
 
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Status {
-        Status::new(fault.code, cut(&fault.message))
+        Status::new(fault.code, truncated(&fault.message))
     }
 }
 
@@ -123,7 +123,7 @@ impl From<ByteError> for Fault {
 
 /// Truncates a message to what fits into headers: bytes that are not printable take three bytes
 /// there.
-fn cut(message: &str) -> String {
+fn truncated(message: &str) -> String {
     let mut room = MAX_MESSAGE;
     let fits = |c: &char| {
         let size = match c {
@@ -174,11 +174,11 @@ pub(crate) fn batch_status(results: &[Result<()>]) -> std::result::Result<(), St
     let Some(Err(first)) = results.iter().find(|r| r.is_err()) else {
         return Ok(());
     };
-    let told = format!("{failed} of {} updates failed", results.len());
+    let summary = format!("{failed} of {} updates failed", results.len());
     let code = |result: &Result<()>| result.as_ref().map_or_else(|f| f.code, |()| Code::Ok);
     let mut status = RpcStatus {
         code: Code::Unknown as i32,
-        message: told.clone(),
+        message: summary.clone(),
         details: results
             .iter()
             .map(|r| detail(code(r), String::new()))
@@ -186,12 +186,12 @@ pub(crate) fn batch_status(results: &[Result<()>]) -> std::result::Result<(), St
     };
     let Some(mut room) = MAX_DETAILS.checked_sub(status.encoded_len()) else {
         let indices = failed_indices(results);
-        let message = format!("{told}, the first: {}; failed: {indices}", first.message);
-        return Err(Status::unknown(cut(&message)));
+        let message = format!("{summary}, the first: {}; failed: {indices}", first.message);
+        return Err(Status::unknown(truncated(&message)));
     };
     for (place, result) in status.details.iter_mut().zip(results) {
         let Err(fault) = result else { continue };
-        let with_text = detail(fault.code, cut(&fault.message));
+        let with_text = detail(fault.code, truncated(&fault.message));
         // The length prefixes before it grow, too.
         let more = with_text.encoded_len() - place.encoded_len() + 8;
         let Some(rest) = room.checked_sub(more) else {
@@ -200,11 +200,11 @@ pub(crate) fn batch_status(results: &[Result<()>]) -> std::result::Result<(), St
         room = rest;
         *place = with_text;
     }
-    let message = format!("{told}, the first: {}", first.message);
+    let message = format!("{summary}, the first: {}", first.message);
     let details = status.encode_to_vec();
     Err(Status::with_details(
         Code::Unknown,
-        cut(&message),
+        truncated(&message),
         details.into(),
     ))
 }

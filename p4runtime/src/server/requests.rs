@@ -48,13 +48,13 @@ pub(super) struct Request {
     was_received: AtomicBool,
     /// The bytes received since the last message of a stream.
     message: AtomicUsize,
-    held: Mutex<Held>,
+    held: Mutex<HeldBytes>,
     /// A turn that ends when the answer has been taken.
     turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 #[derive(Default)]
-struct Held {
+struct HeldBytes {
     bytes: usize,
     permit: Option<OwnedSemaphorePermit>,
 }

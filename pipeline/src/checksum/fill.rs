@@ -30,7 +30,7 @@ pub enum FillError {
         room: usize,
     },
     /// A transport checksum covers the whole datagram; a fragment is only part of one.
-    #[error("transport checksum asked for in a fragment")]
+    #[error("transport checksum requested in a fragment")]
     Fragment,
 }
 

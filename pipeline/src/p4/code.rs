@@ -130,7 +130,7 @@ impl Code {
 
     /// Converts the instruction at `n` of a function that begins at `base`.
     fn step(&mut self, of: &[Inst], n: usize, base: u32) -> Step {
-        let goes = |to: u32| {
+        let edge = |to: u32| {
             let to = through(of, to);
             // Targets beyond the function's end are clamped to it.
             (
@@ -138,7 +138,7 @@ impl Code {
                 (n as u32 + 1).saturating_sub(to),
             )
         };
-        let forward = |to| match goes(to) {
+        let forward = |to| match edge(to) {
             (to, 0) if to > base + n as u32 + 2 => Some(to),
             _ => None,
         };
@@ -226,11 +226,11 @@ impl Code {
             }
             Inst::LogicalNot { dst, a } => Step::LogicalNot { dst, a },
             Inst::Jump { to } => {
-                let (to, cost) = goes(to);
+                let (to, cost) = edge(to);
                 Step::Jump { to, cost }
             }
             Inst::Branch { cond, when, to } => {
-                let (to, cost) = goes(to);
+                let (to, cost) = edge(to);
                 Step::Branch {
                     when,
                     cond,
@@ -239,7 +239,7 @@ impl Code {
                 }
             }
             Inst::IfEnding { to } => {
-                let (to, cost) = goes(to);
+                let (to, cost) = edge(to);
                 Step::IfEnding { to, cost }
             }
             Inst::Call { function } => Step::Call { function },

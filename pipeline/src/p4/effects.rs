@@ -4,25 +4,25 @@
 use adit_p4_frontend::ir::{limbs_of, Argument, Inst, Program, Slot};
 
 /// A run of limbs: the first one and the number.
-pub(super) type Run = (Slot, u32);
+pub(super) type SlotRange = (Slot, u32);
 
 /// The frame accesses of an instruction.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Effects {
-    pub(super) reads: Vec<Run>,
+    pub(super) reads: Vec<SlotRange>,
     /// Slots that are always written.
-    pub(super) writes: Vec<Run>,
+    pub(super) writes: Vec<SlotRange>,
     /// Slots that may be written.
-    pub(super) touches: Vec<Run>,
+    pub(super) touches: Vec<SlotRange>,
 }
 
 /// Returns the run of an array of elements of `limbs` limbs each.
-fn elements(base: Slot, stride: u32, count: u32, limbs: u32) -> Run {
+fn elements(base: Slot, stride: u32, count: u32, limbs: u32) -> SlotRange {
     (base, count.saturating_sub(1) * stride + limbs)
 }
 
 impl Effects {
-    fn new(reads: &[Run], writes: &[Run], touches: &[Run]) -> Effects {
+    fn new(reads: &[SlotRange], writes: &[SlotRange], touches: &[SlotRange]) -> Effects {
         Effects {
             reads: reads.to_vec(),
             writes: writes.to_vec(),
@@ -149,7 +149,7 @@ impl Effects {
             }
             Inst::InValueSet { set, dst } => {
                 let keys = program.value_sets[set as usize].keys.iter();
-                let reads: Vec<Run> = keys
+                let reads: Vec<SlotRange> = keys
                     .map(|(slot, width)| (*slot, limbs_of(*width)))
                     .collect();
                 Effects::new(&reads, &[(dst, 1)], &[])
@@ -163,7 +163,7 @@ impl Effects {
                 });
                 let result = call.result.iter();
                 let result = result.map(|(slot, layout)| (*slot, layout.limbs()));
-                let all: Vec<Run> = given.chain(result).collect();
+                let all: Vec<SlotRange> = given.chain(result).collect();
                 Effects::new(&all, &[], &all)
             }
             Inst::Exit

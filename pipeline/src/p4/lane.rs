@@ -164,9 +164,9 @@ impl Scratch {
     }
 
     /// Runs a stage of the pending lookup.
-    pub(super) fn approach(&mut self, at: At<'_>, stage: usize) {
+    pub(super) fn advance(&mut self, at: At<'_>, stage: usize) {
         if let Some((_, waiting, _)) = self.waiting {
-            at.run(&mut self.local, &[]).approach(waiting.table, stage);
+            at.run(&mut self.local, &[]).advance(waiting.table, stage);
         }
     }
 

@@ -117,7 +117,7 @@ impl Engine {
 
     fn to_interpret(mut program: Program, marks: Vec<Mark>) -> Result<Engine, LoadError> {
         let blocks = Blocks::new(&mut program)?;
-        Engine::with_code(program, blocks, Err(Untranslated::AskedFor), marks)
+        Engine::with_code(program, blocks, Err(Untranslated::Requested), marks)
     }
 
     /// The reason why the program is interpreted; `None` if it has machine code.

@@ -9,7 +9,7 @@ use crate::p4::hash::{Algorithm, Hashes};
 use crate::p4::objects::Count;
 use crate::p4::packet::Writer;
 use crate::p4::packets::Input;
-use crate::p4::tables::{Ahead, EntryId, Table};
+use crate::p4::tables::{EntryId, StagedLookup, Table};
 use crate::p4::trace::Trace;
 
 /// A worker's state for the current packet: results of calls, and working memory.
@@ -20,7 +20,7 @@ pub(in crate::p4) struct Local {
     /// The key looked up last.
     pub(super) key: Vec<u64>,
     /// Intermediate results of a pending lookup.
-    pub(super) ahead: Ahead,
+    pub(super) staged: StagedLookup,
     pub(in crate::p4) now_ns: u64,
     pub(in crate::p4) requests: Requests,
     /// Slots and sessions of the mirrors requested by a PNA program.
@@ -59,7 +59,7 @@ impl Local {
             worker,
             applied: None,
             key: Vec::new(),
-            ahead: Ahead::default(),
+            staged: StagedLookup::default(),
             now_ns: 0,
             requests: Requests::default(),
             mirrors: Vec::new(),

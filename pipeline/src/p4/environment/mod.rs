@@ -13,7 +13,7 @@ mod requests;
 use super::machine::{Applied, Host};
 use super::memory::Pin;
 use super::state::State;
-use super::tables::{Found, Reached, Visit};
+use super::tables::{Found, Lookup, SelectedAction};
 pub(super) use local::Local;
 pub(super) use requests::{Forward, Requests};
 
@@ -27,8 +27,8 @@ pub(super) struct Environment<'a> {
 }
 
 impl Environment<'_> {
-    fn visit(&self) -> Visit<'_> {
-        Visit {
+    fn lookup(&self) -> Lookup<'_> {
+        Lookup {
             pin: self.pin,
             worker: self.local.worker,
             weight: self.local.weight(None),
@@ -47,9 +47,9 @@ impl Environment<'_> {
         let state = self.state;
         let of = &state.tables[table as usize];
         of.gather(frame, &mut self.local.key);
-        let visit = self.visit();
-        if may_wait && of.is_far(visit) {
-            self.local.ahead = of.set_out(&self.local.key, visit);
+        let lookup = self.lookup();
+        if may_wait && of.is_worth_staging(lookup) {
+            self.local.staged = of.begin_staged(&self.local.key, lookup);
             return None;
         }
         Some(self.find(table, frame))
@@ -58,7 +58,7 @@ impl Environment<'_> {
     /// Completes a lookup that was begun.
     pub(super) fn end_apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
         let of = &self.state.tables[table as usize];
-        let found = of.find_ahead(frame, &self.local.key, self.local.ahead, self.visit());
+        let found = of.find_staged(frame, &self.local.key, self.local.staged, self.lookup());
         self.take(table, found, frame)
     }
 
@@ -66,7 +66,7 @@ impl Environment<'_> {
     #[inline]
     fn find(&mut self, table: u32, frame: &mut [u64]) -> Applied {
         let of = &self.state.tables[table as usize];
-        let found = of.find(frame, &self.local.key, self.visit());
+        let found = of.find(frame, &self.local.key, self.lookup());
         self.take(table, found, frame)
     }
 
@@ -78,12 +78,12 @@ impl Environment<'_> {
         let table = &self.state.tables[index];
         local.applied = Some((index, found.entry));
         let action = match found.action {
-            Reached::Direct(action) => action,
-            Reached::Member(member) => table.reach_member(member, frame, self.pin),
-            Reached::Group(group) => {
+            SelectedAction::Direct(action) => action,
+            SelectedAction::Member(member) => table.select_member(member, frame, self.pin),
+            SelectedAction::Group(group) => {
                 local.gather_selector(table, frame);
                 let hash = local.hash(&self.state.hashes, table.selector_hash());
-                table.reach_group(group, hash, frame, self.pin)
+                table.select_group(group, hash, frame, self.pin)
             }
         };
         Applied {
@@ -93,11 +93,11 @@ impl Environment<'_> {
     }
 
     /// Runs a later stage of a lookup that was begun.
-    pub(super) fn approach(&mut self, table: u32, stage: usize) {
-        let mut ahead = self.local.ahead;
+    pub(super) fn advance(&mut self, table: u32, stage: usize) {
+        let mut staged = self.local.staged;
         let table = &self.state.tables[table as usize];
-        table.approach(stage, &mut ahead, &self.local.key, self.visit());
-        self.local.ahead = ahead;
+        table.advance(stage, &mut staged, &self.local.key, self.lookup());
+        self.local.staged = staged;
     }
 }
 

@@ -9,7 +9,7 @@ use cranelift_frontend::Switch;
 
 use super::context::{at, EXIT, GOING_ON, REJECTED, TOO_LONG, WAIT};
 use super::emit::Translator;
-use super::graph::is_calm_after;
+use super::graph::no_pending_end_after;
 use super::inline::Node;
 use crate::p4::effects::Effects;
 use crate::p4::machine::MAX_STEPS;
@@ -117,7 +117,7 @@ impl Translator<'_, '_> {
 
     /// Returns the block to jump to for an edge to a node; it counts steps if the edge costs any.
     /// Live values have been stored.
-    fn way(&mut self, to: u32, cost: u32, open: &mut Vec<(Block, Block, u32)>) -> Block {
+    fn edge(&mut self, to: u32, cost: u32, open: &mut Vec<(Block, Block, u32)>) -> Block {
         let target = self.block_at(to);
         if !self.code.has_loops || cost == 0 {
             return target;
@@ -158,7 +158,7 @@ impl Translator<'_, '_> {
             } => {
                 let cond = self.read(*cond);
                 self.store_live(block);
-                let to = self.way(*to, *cost, &mut open);
+                let to = self.edge(*to, *cost, &mut open);
                 let next = self.block_at(next);
                 match when {
                     true => self.b.ins().brif(cond, to, &[], next, &[]),
@@ -167,18 +167,24 @@ impl Translator<'_, '_> {
             }
             Node::IfEnding { to, cost } => {
                 self.store_live(block);
-                self.go_if_ending(*to, *cost, next, self.is_calm_at_end(block), &mut open);
+                self.branch_if_ending(
+                    *to,
+                    *cost,
+                    next,
+                    self.no_pending_end_at_last(block),
+                    &mut open,
+                );
             }
             Node::Parse { inst, to, cost } => {
                 // The state before the node: an error that it raises takes the other edge anyway.
-                let is_calm = self.is_calm_at_end(block);
+                let no_pending_end = self.no_pending_end_at_last(block);
                 let failed = self.parse(inst);
                 self.store_live(block);
-                let fail = self.way(*to, *cost, &mut open);
+                let fail = self.edge(*to, *cost, &mut open);
                 let on = self.b.create_block();
                 self.b.ins().brif(failed, fail, &[], on, &[]);
                 self.b.switch_to_block(on);
-                self.go_if_ending(*to, *cost, next, is_calm, &mut open);
+                self.branch_if_ending(*to, *cost, next, no_pending_end, &mut open);
             }
             Node::Apply {
                 table,
@@ -199,25 +205,25 @@ impl Translator<'_, '_> {
     }
 
     /// Returns whether no end is pending before the last node.
-    fn is_calm_at_end(&self, block: usize) -> bool {
+    fn no_pending_end_at_last(&self, block: usize) -> bool {
         let block = &self.graph.blocks[block];
-        is_calm_after(block.is_calm, &self.code.nodes[block.nodes.clone()])
+        no_pending_end_after(block.no_pending_end, &self.code.nodes[block.nodes.clone()])
     }
 
-    fn go_if_ending(
+    fn branch_if_ending(
         &mut self,
         to: u32,
         cost: u32,
         next: u32,
-        is_calm: bool,
+        no_pending_end: bool,
         open: &mut Vec<(Block, Block, u32)>,
     ) {
         let next = self.block_at(next);
-        if is_calm {
+        if no_pending_end {
             self.b.ins().jump(next, &[]);
             return;
         }
-        let to = self.way(to, cost, open);
+        let to = self.edge(to, cost, open);
         let end = self.context_word(at::END);
         self.b.ins().brif(end, to, &[], next, &[]);
     }

@@ -16,8 +16,8 @@ pub(super) const TOO_LONG: u64 = 2;
 /// An end by a parser error, whose index is added.
 pub(super) const REJECTED: u64 = 1 << 32;
 
-/// Values of [`Context::forward`], if it is not 0, and bits of [`Context::asked`].
-pub(super) mod asked {
+/// Values of [`Context::forward`], if it is not 0, and bits of [`Context::requested`].
+pub(super) mod request {
     pub(in crate::p4::native) const PORT: u64 = 1;
     pub(in crate::p4::native) const GROUP: u64 = 2;
     pub(in crate::p4::native) const DROP: u64 = 3;
@@ -48,11 +48,11 @@ pub(super) struct Context<'a, 'h> {
     pub(super) applied: u64,
     /// The sums of `InternetChecksum` objects, one for each object of the program.
     pub(super) sums: *mut u64,
-    /// The forwarding request, one of the first group in [`asked`]; 0: none.
+    /// The forwarding request, one of the first group in [`request`]; 0: none.
     pub(super) forward: u64,
     pub(super) forward_to: u64,
-    /// The receive metadata that the program has set, as bits of the last group in [`asked`].
-    pub(super) asked: u64,
+    /// The receive metadata that the program has set, as bits of the last group in [`request`].
+    pub(super) requested: u64,
     pub(super) queue: u64,
     pub(super) flow_id: u64,
     pub(super) hash: u64,
@@ -81,7 +81,7 @@ pub(super) mod at {
     pub(in crate::p4::native) const FORWARD: i32 = offset_of!(Context<'_, '_>, forward) as i32;
     pub(in crate::p4::native) const FORWARD_TO: i32 =
         offset_of!(Context<'_, '_>, forward_to) as i32;
-    pub(in crate::p4::native) const ASKED: i32 = offset_of!(Context<'_, '_>, asked) as i32;
+    pub(in crate::p4::native) const REQUESTED: i32 = offset_of!(Context<'_, '_>, requested) as i32;
     pub(in crate::p4::native) const QUEUE: i32 = offset_of!(Context<'_, '_>, queue) as i32;
     pub(in crate::p4::native) const FLOW_ID: i32 = offset_of!(Context<'_, '_>, flow_id) as i32;
     pub(in crate::p4::native) const HASH: i32 = offset_of!(Context<'_, '_>, hash) as i32;
@@ -105,20 +105,20 @@ impl Context<'_, '_> {
     /// Copies the program's requests from the context.
     pub(super) fn take_requests(&self, requests: &mut Requests) {
         match self.forward {
-            asked::PORT => requests.forward = Forward::Port(self.forward_to),
-            asked::GROUP => requests.forward = Forward::Group(self.forward_to),
-            asked::DROP => requests.forward = Forward::Drop,
-            asked::AGAIN => requests.forward = Forward::Again,
+            request::PORT => requests.forward = Forward::Port(self.forward_to),
+            request::GROUP => requests.forward = Forward::Group(self.forward_to),
+            request::DROP => requests.forward = Forward::Drop,
+            request::AGAIN => requests.forward = Forward::Again,
             _ => {}
         }
         let receive = &mut requests.receive;
-        if self.asked & asked::QUEUE != 0 {
+        if self.requested & request::QUEUE != 0 {
             receive.queue = Some(self.queue as u16);
         }
-        if self.asked & asked::FLOW_ID != 0 {
+        if self.requested & request::FLOW_ID != 0 {
             receive.flow_id = Some(self.flow_id as u32);
         }
-        if self.asked & asked::HASH != 0 {
+        if self.requested & request::HASH != 0 {
             receive.hash = Some(self.hash as u32);
         }
     }

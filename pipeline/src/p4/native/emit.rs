@@ -13,7 +13,7 @@ use super::context::at;
 use super::graph::{Graph, Slots};
 use super::inline::{Inlined, Node};
 use crate::p4::bits::mask;
-use crate::p4::effects::{Effects, Run};
+use crate::p4::effects::{Effects, SlotRange};
 use crate::p4::externs;
 use crate::p4::fields::Flat;
 
@@ -281,14 +281,14 @@ impl Translator<'_, '_> {
     }
 
     /// Stores values before memory is read.
-    pub(super) fn store_runs(&mut self, runs: &[Run]) {
+    pub(super) fn store_runs(&mut self, runs: &[SlotRange]) {
         for (slot, limbs) in runs {
             (*slot..slot + limbs).for_each(|slot| self.store(slot));
         }
     }
 
     /// Invalidates known values after memory was written.
-    pub(super) fn forget(&mut self, runs: &[Run]) {
+    pub(super) fn forget(&mut self, runs: &[SlotRange]) {
         for (slot, limbs) in runs {
             self.known
                 .retain(|known, _| !(*slot..slot + limbs).contains(known));
@@ -304,7 +304,7 @@ impl Translator<'_, '_> {
         self.forget(&effects.touches);
     }
 
-    pub(super) fn cut(&mut self, value: Value, width: u32) -> Value {
+    pub(super) fn truncate(&mut self, value: Value, width: u32) -> Value {
         match width {
             64.. => value,
             _ => {
@@ -364,7 +364,7 @@ impl Translator<'_, '_> {
                     _ => self.b.ins().bxor(a, b),
                 };
                 let value = match op {
-                    Op::Add | Op::Sub | Op::Mul => self.cut(value, width),
+                    Op::Add | Op::Sub | Op::Mul => self.truncate(value, width),
                     _ => value,
                 };
                 self.write(dst, value);
@@ -399,13 +399,13 @@ impl Translator<'_, '_> {
             Inst::Not { dst, a, width } if width <= 64 => {
                 let a = self.read(a);
                 let value = self.b.ins().bnot(a);
-                let value = self.cut(value, width);
+                let value = self.truncate(value, width);
                 self.write(dst, value);
             }
             Inst::Neg { dst, a, width } if width <= 64 => {
                 let a = self.read(a);
                 let value = self.b.ins().ineg(a);
-                let value = self.cut(value, width);
+                let value = self.truncate(value, width);
                 self.write(dst, value);
             }
             Inst::Resize {
@@ -419,7 +419,7 @@ impl Translator<'_, '_> {
                 if signed {
                     value = self.signed(value, from);
                 }
-                let value = self.cut(value, to);
+                let value = self.truncate(value, to);
                 self.write(dst, value);
             }
             Inst::Extern { call } => {

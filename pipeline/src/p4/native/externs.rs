@@ -7,7 +7,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::context::{asked, at};
+use super::context::{at, request};
 use super::emit::{in_context, Translator};
 use crate::p4::bits::mask;
 use crate::p4::externs::{
@@ -23,19 +23,23 @@ impl Translator<'_, '_> {
             return false;
         };
         match call {
-            Call::Forward(ForwardCall::Port(port)) => self.forward(asked::PORT, Some(port.slot())),
-            Call::Forward(ForwardCall::Group(group)) => {
-                self.forward(asked::GROUP, Some(group.slot()))
+            Call::Forward(ForwardCall::Port(port)) => {
+                self.forward(request::PORT, Some(port.slot()))
             }
-            Call::Forward(ForwardCall::Drop) => self.forward(asked::DROP, None),
-            Call::Forward(ForwardCall::Recirculate) => self.forward(asked::AGAIN, None),
+            Call::Forward(ForwardCall::Group(group)) => {
+                self.forward(request::GROUP, Some(group.slot()))
+            }
+            Call::Forward(ForwardCall::Drop) => self.forward(request::DROP, None),
+            Call::Forward(ForwardCall::Recirculate) => self.forward(request::AGAIN, None),
             Call::Receive(ReceiveCall::Queue(queue)) => {
-                self.ask(asked::QUEUE, at::QUEUE, queue.slot())
+                self.set_receive(request::QUEUE, at::QUEUE, queue.slot())
             }
             Call::Receive(ReceiveCall::FlowId(id)) => {
-                self.ask(asked::FLOW_ID, at::FLOW_ID, id.slot())
+                self.set_receive(request::FLOW_ID, at::FLOW_ID, id.slot())
             }
-            Call::Receive(ReceiveCall::Hash(hash)) => self.ask(asked::HASH, at::HASH, hash.slot()),
+            Call::Receive(ReceiveCall::Hash(hash)) => {
+                self.set_receive(request::HASH, at::HASH, hash.slot())
+            }
             Call::Direction(DirectionCall::IsPort {
                 port,
                 is_host,
@@ -110,12 +114,12 @@ impl Translator<'_, '_> {
     }
 
     /// Sets receive metadata.
-    fn ask(&mut self, what: u64, place: i32, slot: Slot) {
+    fn set_receive(&mut self, what: u64, place: i32, slot: Slot) {
         let value = self.read(slot);
         self.set_context_word(place, value);
-        let old = self.context_word(at::ASKED);
+        let old = self.context_word(at::REQUESTED);
         let new = self.b.ins().bor_imm(old, what as i64);
-        self.set_context_word(at::ASKED, new);
+        self.set_context_word(at::REQUESTED, new);
     }
 
     /// The offset of an object's sum. There is one for each object of the program.

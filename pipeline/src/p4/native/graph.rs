@@ -5,7 +5,7 @@ use adit_p4_frontend::ir::{Inst, Program, Slot};
 
 use super::inline::{Inlined, Node};
 use super::Untranslated;
-use crate::p4::effects::{Effects, Run};
+use crate::p4::effects::{Effects, SlotRange};
 
 /// Maximum number of words of all sets of slots.
 const MAX_WORDS: usize = 8 << 20;
@@ -23,13 +23,13 @@ impl Slots {
         self.0[slot as usize / 64] >> (slot % 64) & 1 == 1
     }
 
-    pub(super) fn add(&mut self, (first, count): Run) {
+    pub(super) fn add(&mut self, (first, count): SlotRange) {
         for slot in first..first + count {
             self.0[slot as usize / 64] |= 1 << (slot % 64);
         }
     }
 
-    fn remove(&mut self, (first, count): Run) {
+    fn remove(&mut self, (first, count): SlotRange) {
         for slot in first..first + count {
             self.0[slot as usize / 64] &= !(1 << (slot % 64));
         }
@@ -56,7 +56,7 @@ pub(super) struct Block {
     pub(super) parent: Option<usize>,
     pub(super) is_reached: bool,
     /// Set if no end is pending at its start: neither `exit` nor an error.
-    pub(super) is_calm: bool,
+    pub(super) no_pending_end: bool,
     /// Slots that are live at its start.
     pub(super) live_in: Slots,
     /// Slots that are live at its end.
@@ -104,7 +104,7 @@ impl Graph {
         begins[0] = true;
         for (n, node) in nodes.iter().enumerate() {
             begins[n + 1] |= node.is_last();
-            for to in goes(node, n) {
+            for to in successors(node, n) {
                 begins[to as usize] = true;
             }
         }
@@ -116,7 +116,7 @@ impl Graph {
                     next: Vec::new(),
                     parent: None,
                     is_reached: false,
-                    is_calm: true,
+                    no_pending_end: true,
                     live_in: Slots::default(),
                     live_out: Slots::default(),
                 });
@@ -130,7 +130,7 @@ impl Graph {
         for block in &mut blocks {
             (block.live_in, block.live_out) = (Slots::new(slots), Slots::new(slots));
             let last = block.nodes.end - 1;
-            let mut next = goes(&nodes[last], last);
+            let mut next = successors(&nodes[last], last);
             if !nodes[last].is_last() {
                 next.push(last as u32 + 1);
             }
@@ -140,7 +140,7 @@ impl Graph {
         }
         let mut graph = Graph { blocks, at };
         graph.reach();
-        graph.calm(code);
+        graph.find_pending_ends(code);
         Ok(graph)
     }
 
@@ -163,7 +163,7 @@ impl Graph {
     }
 
     /// Computes the blocks at whose start no end can be pending.
-    fn calm(&mut self, code: &Inlined<'_>) {
+    fn find_pending_ends(&mut self, code: &Inlined<'_>) {
         let mut open: Vec<usize> = (0..self.blocks.len()).collect();
         while let Some(n) = open.pop() {
             if !self.blocks[n].is_reached {
@@ -171,17 +171,18 @@ impl Graph {
             }
             let nodes = self.blocks[n].nodes.clone();
             let last = nodes.end - 1;
-            let is_calm = is_calm_after(self.blocks[n].is_calm, &code.nodes[nodes]);
+            let no_pending_end =
+                no_pending_end_after(self.blocks[n].no_pending_end, &code.nodes[nodes]);
             for next in self.blocks[n].next.clone() {
                 let after = match &code.nodes[last] {
                     // On fall-through no end is pending, unless both edges lead to the same block.
                     Node::IfEnding { to, .. } | Node::Parse { to, .. } => {
                         self.at[*to as usize] as usize != next
                     }
-                    _ => is_calm,
+                    _ => no_pending_end,
                 };
-                if self.blocks[next].is_calm && !after {
-                    self.blocks[next].is_calm = false;
+                if self.blocks[next].no_pending_end && !after {
+                    self.blocks[next].no_pending_end = false;
                     open.push(next);
                 }
             }
@@ -236,12 +237,14 @@ impl Graph {
 }
 
 /// Returns whether no end is pending after nodes, given the state before them.
-pub(super) fn is_calm_after(before: bool, nodes: &[Node<'_>]) -> bool {
-    nodes.iter().fold(before, |is_calm, node| match node {
-        Node::Plain(Inst::EndBlock { .. }) => true,
-        Node::Plain(inst) => is_calm && !may_end(inst),
-        _ => is_calm,
-    })
+pub(super) fn no_pending_end_after(before: bool, nodes: &[Node<'_>]) -> bool {
+    nodes
+        .iter()
+        .fold(before, |no_pending_end, node| match node {
+            Node::Plain(Inst::EndBlock { .. }) => true,
+            Node::Plain(inst) => no_pending_end && !may_end(inst),
+            _ => no_pending_end,
+        })
 }
 
 /// Returns whether an end may be pending after an instruction.
@@ -257,7 +260,7 @@ fn may_end(inst: &Inst) -> bool {
 }
 
 /// The jump targets of a block's last node.
-fn goes(node: &Node<'_>, n: usize) -> Vec<u32> {
+fn successors(node: &Node<'_>, n: usize) -> Vec<u32> {
     let next = n as u32 + 1;
     match node {
         Node::Jump { to, .. } => vec![*to],

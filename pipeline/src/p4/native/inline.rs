@@ -119,14 +119,14 @@ impl<'p> Inlined<'p> {
         }
         let mut starts = Vec::with_capacity(code.len() + 1);
         // Nodes with a target, and the target's index in the function.
-        let mut gos = Vec::new();
+        let mut jumps = Vec::new();
         let mut n = 0;
         while let Some(inst) = code.get(n) {
             starts.push(self.here());
             let place = self.nodes.len();
             let mut go = |at: usize, to: u32| {
                 let to = through(code, to);
-                gos.push((place, (to as usize).min(code.len())));
+                jumps.push((place, (to as usize).min(code.len())));
                 let cost = (at as u32 + 1).saturating_sub(to);
                 self.has_loops |= cost > 0;
                 cost
@@ -158,7 +158,7 @@ impl<'p> Inlined<'p> {
                     Node::IfEnding { to: 0, cost }
                 }
                 (Inst::Return, _) => {
-                    gos.push((place, code.len()));
+                    jumps.push((place, code.len()));
                     Node::Jump { to: 0, cost: 0 }
                 }
                 (Inst::Call { function }, _) => {
@@ -177,7 +177,7 @@ impl<'p> Inlined<'p> {
             n += 1;
         }
         starts.push(self.here());
-        for (node, to) in gos {
+        for (node, to) in jumps {
             let place = starts[to];
             self.nodes[node].set_to(place);
         }

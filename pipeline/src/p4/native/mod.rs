@@ -36,7 +36,7 @@ pub(super) use without::Native;
 
 use adit_p4_frontend::ir::FunctionId;
 
-use super::effects::Run;
+use super::effects::SlotRange;
 use super::machine::{Applied, End};
 
 /// The entry points of the code, and the frame slots accessed from outside of it.
@@ -45,17 +45,17 @@ pub(super) struct Borders {
     /// The functions that are run.
     pub(super) entries: Vec<FunctionId>,
     /// Slots that callers write before running a function.
-    pub(super) given: Vec<Run>,
+    pub(super) given: Vec<SlotRange>,
     /// Slots that callers read after running a function.
-    pub(super) taken: Vec<Run>,
+    pub(super) taken: Vec<SlotRange>,
 }
 
 /// Reasons why a program is interpreted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Untranslated {
     /// The caller requested the interpreter.
-    #[error("the interpreter was asked for")]
-    AskedFor,
+    #[error("the interpreter was requested")]
+    Requested,
     /// Built without code generation.
     #[error("built without the feature `jit`")]
     NotBuilt,

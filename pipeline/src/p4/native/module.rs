@@ -250,7 +250,7 @@ impl Native {
             sums,
             forward: 0,
             forward_to: 0,
-            asked: 0,
+            requested: 0,
             queue: 0,
             flow_id: 0,
             hash: 0,

@@ -101,7 +101,7 @@ impl Translator<'_, '_> {
                 let (old, a) = (self.read(dst), self.read(a));
                 let keep = self.number(!(mask(bits) << low));
                 let kept = self.b.ins().band(old, keep);
-                let a = self.cut(a, bits);
+                let a = self.truncate(a, bits);
                 let a = self.b.ins().ishl_imm(a, i64::from(low));
                 let value = self.b.ins().bor(kept, a);
                 self.write(dst, value);
@@ -114,7 +114,7 @@ impl Translator<'_, '_> {
                 width,
             } if width <= 64 && low < width => {
                 let (a, b) = (self.read(a), self.read(b));
-                let (a, b) = (self.cut(a, width - low), self.cut(b, low));
+                let (a, b) = (self.truncate(a, width - low), self.truncate(b, low));
                 let a = self.b.ins().ishl_imm(a, i64::from(low));
                 let value = self.b.ins().bor(a, b);
                 self.write(dst, value);
@@ -128,7 +128,7 @@ impl Translator<'_, '_> {
             } if width <= 64 && amount_width <= 64 => {
                 let (a, amount) = (self.read(a), self.read(b));
                 let value = self.b.ins().ishl(a, amount);
-                let value = self.cut(value, width);
+                let value = self.truncate(value, width);
                 let value = self.unless_beyond(value, amount, width);
                 self.write(dst, value);
             }
@@ -158,7 +158,7 @@ impl Translator<'_, '_> {
                 let most = self.number(63);
                 let amount = self.b.ins().umin(amount, most);
                 let value = self.b.ins().sshr(a, amount);
-                let value = self.cut(value, width);
+                let value = self.truncate(value, width);
                 self.write(dst, value);
             }
             _ => return false,
@@ -182,7 +182,7 @@ impl Translator<'_, '_> {
                 0 if width > 0 => 64,
                 bits => bits,
             };
-            *top = self.cut(*top, bits);
+            *top = self.truncate(*top, bits);
         }
     }
 

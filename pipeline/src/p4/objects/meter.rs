@@ -145,12 +145,12 @@ impl Metered {
             } => {
                 // An amount above any possible fill level consumes nothing, and only refills the
                 // bucket.
-                let asked = match color {
+                let requested = match color {
                     Color::Green => amount,
                     _ => u128::MAX >> 1,
                 };
                 let brought = brought(committed_rate);
-                let (fits, over) = self.committed.take(brought, committed_burst, asked);
+                let (fits, over) = self.committed.take(brought, committed_burst, requested);
                 self.change_missing(|missing| Some(missing.saturating_sub(over)));
                 if fits {
                     return Color::Green;

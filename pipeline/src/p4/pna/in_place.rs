@@ -4,7 +4,7 @@
 
 use adit_p4_frontend::ir::{Block, FunctionId, Inst, Program, Slot};
 
-use crate::p4::effects::{Effects, Run};
+use crate::p4::effects::{Effects, SlotRange};
 
 /// A run of limbs that is cleared, passed to a sub-parser, and copied to its destination.
 #[derive(Clone, Copy, Debug)]
@@ -17,16 +17,16 @@ struct Copied {
     copy: usize,
 }
 
-fn overlaps(a: Run, b: Run) -> bool {
+fn overlaps(a: SlotRange, b: SlotRange) -> bool {
     a.0 < b.0 + b.1 && b.0 < a.0 + a.1
 }
 
-fn contains(a: Run, b: Run) -> bool {
+fn contains(a: SlotRange, b: SlotRange) -> bool {
     a.0 <= b.0 && b.0 + b.1 <= a.0 + a.1
 }
 
 /// Returns all runs of the frame that an instruction accesses.
-fn runs(inst: &Inst, program: &Program) -> Vec<Run> {
+fn runs(inst: &Inst, program: &Program) -> Vec<SlotRange> {
     let effects = match inst {
         Inst::Apply { table, hit, action } => Effects::of_table(*table, *hit, *action, program),
         Inst::Branch { cond, .. } => return vec![(*cond, 1)],
@@ -73,7 +73,7 @@ fn own(program: &Program, first: FunctionId) -> Option<Vec<FunctionId>> {
 /// Finds the sub-parser called first, and the runs copied after that call. The parser must clear
 /// some slots, call, and copy, without back-edges to these instructions.
 fn copied(code: &[Inst]) -> Option<(FunctionId, Vec<Copied>)> {
-    let mut cleared: Vec<(usize, Run)> = Vec::new();
+    let mut cleared: Vec<(usize, SlotRange)> = Vec::new();
     let mut at = 0;
     let called = loop {
         match code.get(at)? {
@@ -118,7 +118,7 @@ pub(super) fn take_out(program: &mut Program, parser: &Block) -> Vec<(Slot, Slot
     let Some(own) = own(program, called) else {
         return Vec::new();
     };
-    let parameters = |block: &Block| -> Vec<Run> {
+    let parameters = |block: &Block| -> Vec<SlotRange> {
         let each = block.parameters.iter();
         each.map(|p| (p.slot, p.layout.limbs())).collect()
     };

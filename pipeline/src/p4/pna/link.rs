@@ -8,7 +8,7 @@ use adit_p4_frontend::ir::{
 };
 
 use crate::p4::bits;
-use crate::p4::effects::Run;
+use crate::p4::effects::SlotRange;
 use crate::p4::load_error::MainError;
 
 /// Name of the linked function; a program's functions cannot have it.
@@ -34,7 +34,7 @@ pub(in crate::p4) struct Linked {
 
 impl Linked {
     /// The run of slots to be written before the function runs.
-    pub(in crate::p4) fn given(&self) -> Run {
+    pub(in crate::p4) fn given(&self) -> SlotRange {
         (self.given, GIVEN.len() as u32)
     }
 
@@ -55,7 +55,7 @@ impl<'a> Parameter<'a> {
         found.ok_or_else(|| MainError::Block(self.0.name.clone()))
     }
 
-    fn run(self) -> Result<Run, MainError> {
+    fn run(self) -> Result<SlotRange, MainError> {
         let found = self.get()?;
         Ok((found.slot, found.layout.limbs()))
     }
@@ -130,7 +130,7 @@ pub(in crate::p4) fn link(program: &mut Program) -> Result<Linked, MainError> {
 }
 
 impl Linker<'_> {
-    fn zero(&mut self, (dst, limbs): Run) {
+    fn zero(&mut self, (dst, limbs): SlotRange) {
         // Adjacent runs are cleared with one instruction.
         match self.code.last_mut() {
             Some(Inst::Zero {

@@ -99,7 +99,7 @@ impl Blocks {
         while std::mem::take(&mut waiting) > 0 {
             for stage in 1..STAGES {
                 for lane in &mut lanes[through..] {
-                    lane.approach(at, stage);
+                    lane.advance(at, stage);
                 }
             }
             let waited = through..inputs.len().min(lanes.len());

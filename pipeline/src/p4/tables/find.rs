@@ -3,10 +3,10 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use super::ahead::Ahead;
 use super::key::{hash, mix, mixed};
+use super::lookup::{Found, Lookup, SelectedAction};
 use super::record::Head;
-use super::visit::{Found, Reached, Visit};
+use super::staged::StagedLookup;
 use super::{EntryId, Search, Table};
 use crate::p4::memory::Pin;
 
@@ -22,17 +22,17 @@ impl Table {
 
     /// Finds the record for a packed key.
     #[inline]
-    pub(super) fn look_up(&self, key: &[u64], visit: Visit<'_>) -> Option<u32> {
+    pub(super) fn look_up(&self, key: &[u64], lookup: Lookup<'_>) -> Option<u32> {
         if self.is_keyless {
             return None;
         }
         match &self.search {
             Search::Exact => {
-                let index = self.index.read(visit.pin);
+                let index = self.index.read(lookup.pin);
                 index.find(self.hash(key), |record| self.record_has(record, key))
             }
             Search::Tuples { dir: Some(dir), .. } if !dir.has_overflowed() => dir.find(key[0]),
-            Search::Tuples { .. } => self.look_up_tuples(key, visit.pin),
+            Search::Tuples { .. } => self.look_up_tuples(key, lookup.pin),
         }
     }
 
@@ -163,48 +163,48 @@ impl Table {
     /// Looks up a packed key and updates counters. Returns the entry and its action, or the default
     /// action on a miss. Copies the arguments of a direct action into the frame.
     #[inline]
-    pub(in crate::p4) fn find(&self, frame: &mut [u64], key: &[u64], visit: Visit<'_>) -> Found {
-        self.come_to(self.look_up(key, visit), frame, visit)
+    pub(in crate::p4) fn find(&self, frame: &mut [u64], key: &[u64], lookup: Lookup<'_>) -> Found {
+        self.complete(self.look_up(key, lookup), frame, lookup)
     }
 
     /// The same for a lookup whose stages have run.
     #[inline]
-    pub(in crate::p4) fn find_ahead(
+    pub(in crate::p4) fn find_staged(
         &self,
         frame: &mut [u64],
         key: &[u64],
-        ahead: Ahead,
-        visit: Visit<'_>,
+        staged: StagedLookup,
+        lookup: Lookup<'_>,
     ) -> Found {
-        let record = match ahead.sure() {
+        let record = match staged.known() {
             Some(record) => record,
-            None => self.look_up(key, visit),
+            None => self.look_up(key, lookup),
         };
-        self.come_to(record, frame, visit)
+        self.complete(record, frame, lookup)
     }
 
     #[inline]
-    fn come_to(&self, record: Option<u32>, frame: &mut [u64], visit: Visit<'_>) -> Found {
+    fn complete(&self, record: Option<u32>, frame: &mut [u64], lookup: Lookup<'_>) -> Found {
         let reached = record.unwrap_or_else(|| self.default.load(Acquire));
         let head = self.records.head(reached);
         if record.is_some() {
-            self.note(head, visit);
+            self.count_hit(head, lookup);
         }
         Found {
             entry: record.map(|_| EntryId(head.id)),
-            action: self.reach(reached, head, frame),
+            action: self.select_action(reached, head, frame),
         }
     }
 
     /// Records a hit of an entry.
     #[inline]
-    fn note(&self, head: Head, visit: Visit<'_>) {
+    fn count_hit(&self, head: Head, lookup: Lookup<'_>) {
         let id = head.id as usize;
         if let Some(counts) = self.counts.as_ref().filter(|_| self.counts_hits) {
-            counts.add(visit.worker, id, visit.weight);
+            counts.add(lookup.worker, id, lookup.weight);
         }
         if let Some(timers) = &self.timers {
-            timers.hit(id, visit.now_ns);
+            timers.hit(id, lookup.now_ns);
         }
     }
 
@@ -212,18 +212,18 @@ impl Table {
     pub(super) fn reach_default(&self, frame: &mut [u64]) -> u32 {
         let record = self.default.load(Acquire);
         let head = self.records.head(record);
-        self.reach(record, head, frame);
+        self.select_action(record, head, frame);
         head.action.into()
     }
 
     #[inline]
-    fn reach(&self, record: u32, head: Head, frame: &mut [u64]) -> Reached {
+    fn select_action(&self, record: u32, head: Head, frame: &mut [u64]) -> SelectedAction {
         let from = self.records.layout.arguments;
         if head.kind != 0 {
             let number = self.records.word(record, from) as u32;
             return match head.kind {
-                1 => Reached::Member(number),
-                _ => Reached::Group(number),
+                1 => SelectedAction::Member(number),
+                _ => SelectedAction::Group(number),
             };
         }
         let slots = &self.shape.argument_slots[head.action as usize];
@@ -231,7 +231,7 @@ impl Table {
         for (slot, word) in slots.iter().zip(words) {
             frame[*slot as usize] = word;
         }
-        Reached::Direct(head.action.into())
+        SelectedAction::Direct(head.action.into())
     }
 
     /// The time at which the entry's timer was last restarted; 0 if the table has no timers.

@@ -59,22 +59,27 @@ impl Table {
 
     /// Copies a member's arguments into the frame. Returns its action, or the default action if
     /// there is no such member.
-    pub(in crate::p4) fn reach_member(&self, member: u32, frame: &mut [u64], pin: &Pin<'_>) -> u32 {
-        self.reach_chosen(frame, |profile| profile.chosen(member, pin))
+    pub(in crate::p4) fn select_member(
+        &self,
+        member: u32,
+        frame: &mut [u64],
+        pin: &Pin<'_>,
+    ) -> u32 {
+        self.copy_chosen(frame, |profile| profile.chosen(member, pin))
     }
 
     /// The same for the member that a hash selects. An empty group runs the default action.
-    pub(in crate::p4) fn reach_group(
+    pub(in crate::p4) fn select_group(
         &self,
         group: u32,
         hash: u64,
         frame: &mut [u64],
         pin: &Pin<'_>,
     ) -> u32 {
-        self.reach_chosen(frame, |profile| profile.selected(group, hash, pin))
+        self.copy_chosen(frame, |profile| profile.selected(group, hash, pin))
     }
 
-    fn reach_chosen<'p>(
+    fn copy_chosen<'p>(
         &'p self,
         frame: &mut [u64],
         find: impl FnOnce(&'p Profile) -> Option<&'p Chosen>,

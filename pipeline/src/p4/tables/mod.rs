@@ -2,7 +2,6 @@
 //! Tables at run time: entries are validated when they are added, so that lookups need no checks.
 
 mod aging;
-mod ahead;
 mod change;
 mod control;
 mod counts;
@@ -12,12 +11,13 @@ mod find;
 mod index;
 mod indirect;
 mod key;
+mod lookup;
 mod meters;
 mod opaque;
 mod record;
 mod shape;
+mod staged;
 mod tuples;
-mod visit;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -36,16 +36,16 @@ use self::shape::Shape;
 use super::memory::{Epochs, Snapshot};
 use super::objects::{Count, MeterConfig, SetAction};
 use aging::Timers;
-pub(super) use ahead::{Ahead, STAGES};
 use change::State;
 pub(super) use counts::Counts;
 use dir::Dir;
 use index::Index;
 use indirect::Indirect;
+pub(super) use lookup::{Found, Lookup, SelectedAction};
 use meters::Meters;
 use record::{Layout, Records};
+pub(super) use staged::{StagedLookup, STAGES};
 use tuples::Tuples;
-pub(super) use visit::{Found, Reached, Visit};
 
 /// Identifies an entry while it is in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -85,13 +85,13 @@ impl Reader<'_> {
         let pin = self.0.epochs.pin(self.1);
         let mut packed = Vec::new();
         self.0.gather(&frame, &mut packed);
-        let visit = Visit {
+        let lookup = Lookup {
             pin: &pin,
             worker: self.1,
             weight: Count::default(),
             now_ns: 0,
         };
-        self.0.find(&mut frame, &packed, visit);
+        self.0.find(&mut frame, &packed, lookup);
         let value = frame[8];
         let whole = [value, value.wrapping_mul(3), !value];
         assert_eq!(frame[8..], whole, "half an entry");

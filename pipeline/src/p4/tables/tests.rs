@@ -65,7 +65,7 @@ fn found(table: &Table, key: &[u64]) -> u64 {
     let mut frame = key.to_vec();
     let worker = table.epochs.join().unwrap();
     let pin = table.epochs.pin(worker);
-    let visit = Visit {
+    let lookup = Lookup {
         pin: &pin,
         worker,
         weight: Count::default(),
@@ -73,7 +73,7 @@ fn found(table: &Table, key: &[u64]) -> u64 {
     };
     let mut packed = Vec::new();
     table.gather(&frame, &mut packed);
-    table.find(&mut frame, &packed, visit);
+    table.find(&mut frame, &packed, lookup);
     drop(pin);
     table.epochs.leave(worker);
     frame[0]

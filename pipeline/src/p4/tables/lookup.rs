@@ -7,7 +7,7 @@ use crate::p4::objects::Count;
 
 /// The context of a packet's table lookup.
 #[derive(Clone, Copy)]
-pub(in crate::p4) struct Visit<'a> {
+pub(in crate::p4) struct Lookup<'a> {
     pub(in crate::p4) pin: &'a Pin<'a>,
     pub(in crate::p4) worker: usize,
     /// Packets and bytes that are added to counters.
@@ -18,12 +18,12 @@ pub(in crate::p4) struct Visit<'a> {
 /// The result of a lookup.
 pub(in crate::p4) struct Found {
     pub(in crate::p4) entry: Option<EntryId>,
-    pub(in crate::p4) action: Reached,
+    pub(in crate::p4) action: SelectedAction,
 }
 
 /// The action that a lookup selected: the table's own, or an indirect one of its profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::p4) enum Reached {
+pub(in crate::p4) enum SelectedAction {
     Direct(u32),
     Member(u32),
     Group(u32),

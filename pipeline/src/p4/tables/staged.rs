@@ -3,7 +3,7 @@
 //! that a worker can process other packets meanwhile. The lookup itself comes last; usually its
 //! result is known by then.
 
-use super::visit::Visit;
+use super::lookup::Lookup;
 use super::{Search, Table};
 
 /// Number of stages before a lookup.
@@ -16,82 +16,82 @@ const FAR_BYTES: usize = match cfg!(any(test, feature = "fuzzing")) {
 
 /// Results of the stages so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::p4) struct Ahead {
+pub(in crate::p4) struct StagedLookup {
     /// The hash of the key; only for tables with exact keys.
     hash: u64,
     candidate: Option<u32>,
     /// Set if the candidate is the lookup's result.
-    is_sure: bool,
+    is_known: bool,
 }
 
-impl Ahead {
+impl StagedLookup {
     /// The lookup's result: a record or a miss. `None` if it is not known yet.
     #[inline]
-    pub(super) fn sure(&self) -> Option<Option<u32>> {
-        self.is_sure.then_some(self.candidate)
+    pub(super) fn known(&self) -> Option<Option<u32>> {
+        self.is_known.then_some(self.candidate)
     }
 }
 
 impl Table {
     /// Returns whether staged lookups pay off.
     #[inline]
-    pub(in crate::p4) fn is_far(&self, visit: Visit<'_>) -> bool {
+    pub(in crate::p4) fn is_worth_staging(&self, lookup: Lookup<'_>) -> bool {
         let is_staged = match &self.search {
             Search::Exact => !self.is_keyless,
             Search::Tuples { dir: Some(dir), .. } => !dir.has_overflowed(),
             Search::Tuples { .. } => false,
         };
-        is_staged && self.index.read(visit.pin).bytes() >= FAR_BYTES
+        is_staged && self.index.read(lookup.pin).bytes() >= FAR_BYTES
     }
 
     /// Runs the first stage, for a packed key.
     #[inline]
-    pub(in crate::p4) fn set_out(&self, key: &[u64], visit: Visit<'_>) -> Ahead {
-        let mut ahead = Ahead::default();
+    pub(in crate::p4) fn begin_staged(&self, key: &[u64], lookup: Lookup<'_>) -> StagedLookup {
+        let mut staged = StagedLookup::default();
         match &self.search {
             Search::Exact => {
-                ahead.hash = self.hash(key);
-                self.index.read(visit.pin).prefetch(ahead.hash);
+                staged.hash = self.hash(key);
+                self.index.read(lookup.pin).prefetch(staged.hash);
             }
             Search::Tuples { dir: Some(dir), .. } => dir.prefetch(key[0]),
             Search::Tuples { .. } => {}
         }
-        ahead
+        staged
     }
 
     /// Runs a later stage. Its result stays valid while the pin is held: an entry removed meanwhile
     /// was present when the lookup began.
     #[inline]
-    pub(in crate::p4) fn approach(
+    pub(in crate::p4) fn advance(
         &self,
         stage: usize,
-        ahead: &mut Ahead,
+        staged: &mut StagedLookup,
         key: &[u64],
-        visit: Visit<'_>,
+        lookup: Lookup<'_>,
     ) {
         if stage == 1 {
             match &self.search {
                 Search::Exact => {
-                    ahead.candidate = self.index.read(visit.pin).candidate(ahead.hash);
+                    staged.candidate = self.index.read(lookup.pin).candidate(staged.hash);
                 }
                 Search::Tuples { dir: Some(dir), .. } => {
-                    (ahead.candidate, ahead.is_sure) = (dir.find(key[0]), true);
+                    (staged.candidate, staged.is_known) = (dir.find(key[0]), true);
                 }
                 Search::Tuples { .. } => {}
             }
-            if let Some(record) = ahead.candidate {
+            if let Some(record) = staged.candidate {
                 self.records.prefetch(record);
             }
             return;
         }
-        let Some(record) = ahead.candidate else {
+        let Some(record) = staged.candidate else {
             return;
         };
         if let Search::Exact = self.search {
-            ahead.is_sure = self.record_has(record, key);
+            staged.is_known = self.record_has(record, key);
         }
         if let Some(counts) = &self.counts {
-            counts.prefetch(visit.worker, self.records.head(record).id as usize);
+            counts.prefetch(lookup.worker, self.records.head(record).id as usize);
         }
     }
 }
