@@ -109,18 +109,22 @@ impl Tracker {
     /// ICMP errors also those of the packet that they quote. To be called after
     /// [`Tracker::commit`]; `packet` is what [`Tracker::track`] took.
     pub fn translate(&self, tracked: &Tracked, packet: &mut [u8]) -> Translation {
-        let (connection, direction, is_error) = match tracked.association {
-            Association::Known(connection, direction) => (connection, direction, false),
-            Association::Related(connection, direction) => (connection, direction, true),
+        let find = |connection| {
+            let keys = self.table.keys(connection)?;
+            Some((keys, self.table.slot(connection).status()))
+        };
+        let (found, direction, is_error) = match tracked.association {
+            Association::Known(connection, direction) => (find(connection), direction, false),
+            Association::Related(connection, direction) => (find(connection), direction, true),
+            Association::Ended(keys, status, direction) => (Some((keys, status)), direction, false),
             Association::None | Association::New(_) => return Translation::Unchanged,
         };
-        let status = self.table.slot(connection).status();
+        let Some((keys, status)) = found else {
+            return Translation::Unchanged;
+        };
         if !status.intersects(Status::NAT) {
             return Translation::Unchanged;
         }
-        let Some(keys) = self.table.keys(connection) else {
-            return Translation::Unchanged;
-        };
         let Ok(headers) = Headers::parse(packet) else {
             return Translation::Drop;
         };

@@ -9,7 +9,7 @@ use crate::bits::CtState;
 use crate::entry::Connection;
 use crate::hash::Seed;
 use crate::packet::sctp::chunk;
-use crate::packet::tcp::flag::SYN;
+use crate::packet::tcp::flag::{RST, SYN};
 use crate::settings::Settings;
 use crate::testing::{fill_checksums, Flow, V4, V6};
 use crate::tracker::{Commit, CommitError, Input};
@@ -410,4 +410,15 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_packet_that_ends_its_connection_is_translated() {
+    let tracker = tracker();
+    let nat = snat(NatRange::to_address(ip("192.0.2.7")));
+    pass(&tracker, &V4.tcp(SYN, 1, 0, &[]), nat).unwrap();
+    let (_, packet) = pass(&tracker, &V4.tcp(RST, 2, 0, &[]), nat).unwrap();
+    assert!(tracker.is_empty());
+    assert_eq!(ends(&packet).0.address, ip("192.0.2.7"));
+    assert_checksums(&packet);
 }

@@ -24,7 +24,7 @@ use crate::packet::{Headers, Malformed};
 use crate::proto::{self, icmp, icmpv6, Context, Invalid, Outcome};
 use crate::settings::{PolicyId, Settings};
 use crate::stats::Stats;
-use crate::table::{ConnectionRef, RemovalReason, Removed, Table};
+use crate::table::{ConnectionRef, Keys, RemovalReason, Removed, Table};
 use crate::time::Time;
 use crate::tuple::{Direction, Family, Protocol, Tuple};
 use crate::zone::Zone;
@@ -92,6 +92,9 @@ pub(crate) enum Association {
     Known(ConnectionRef, Direction),
     /// A connection to which the packet, an ICMP error, is related; the direction is the error's.
     Related(ConnectionRef, Direction),
+    /// The packet has ended its connection, which is not in the table any more; its keys, its status
+    /// and the packet's direction. The packet is translated all the same.
+    Ended(Keys, Status, Direction),
     New(Box<Pending>),
 }
 
@@ -135,16 +138,16 @@ impl Tracked {
             Association::Known(connection, _) | Association::Related(connection, _) => {
                 Some(connection)
             }
-            Association::None | Association::New(_) => None,
+            Association::None | Association::New(_) | Association::Ended(..) => None,
         }
     }
 
     /// The packet's direction in its connection.
     pub fn direction(&self) -> Option<Direction> {
         match self.association {
-            Association::Known(_, direction) | Association::Related(_, direction) => {
-                Some(direction)
-            }
+            Association::Known(_, direction)
+            | Association::Related(_, direction)
+            | Association::Ended(_, _, direction) => Some(direction),
             Association::New(_) => Some(Direction::Original),
             Association::None => None,
         }
@@ -344,7 +347,11 @@ impl Tracker {
             state: state_of(status, direction, is_expected),
             invalid: None,
             must_drop,
-            association: Association::Known(connection, direction),
+            association: if effects.kill {
+                Association::Ended(keys, status, direction)
+            } else {
+                Association::Known(connection, direction)
+            },
         }))
     }
 
