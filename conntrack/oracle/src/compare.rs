@@ -26,16 +26,16 @@ pub(crate) enum Outcome {
 /// # Errors
 ///
 /// Fails if the kernel cannot be asked.
-pub(crate) fn compare(kernel: &Kernel, trace: &Trace, verbose: bool) -> Result<Outcome> {
-    kernel.reset(&trace.settings)?;
-    let library = Library::new(trace.settings.clone());
+pub(crate) fn compare(kernel: &mut Kernel, trace: &Trace, verbose: bool) -> Result<Outcome> {
+    kernel.reset(&trace.settings, trace.nat)?;
+    let library = Library::new(trace.settings.clone(), trace.nat);
     let start = Instant::now();
     let mut packets = 0;
     for (number, step) in trace.steps.iter().enumerate() {
         let now = Time::from_secs(1) + start.elapsed();
         match step {
             Step::Packet(packet) => {
-                let ours = library.feed(&packet.bytes, now);
+                let ours = library.feed(packet, now);
                 let theirs = kernel.feed(packet)?;
                 if verbose {
                     println!("# {step}");

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The kernel's tracker, fed with the packets of a trace.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use adit_conntrack::{CtState, Settings};
+use adit_conntrack::{CtState, Nat, Settings};
 use anyhow::{ensure, Context, Result};
 use netlink_packet_netfilter::nflog::{
     config_request, ConfigCmd, ConfigMode, ConfigNla, PacketNla, ULogMessage,
@@ -23,6 +23,10 @@ pub(crate) struct Kernel {
     tuns: [Tun; 2],
     conntrack: Conntrack,
     log: Netlink,
+    /// nft(8).
+    nft: PathBuf,
+    /// The translation that the rules demand.
+    nat: Option<Nat>,
 }
 
 impl Kernel {
@@ -47,12 +51,18 @@ impl Kernel {
             tuns,
             conntrack: Conntrack::open()?,
             log,
+            nft: nft.to_owned(),
+            nat: None,
         })
     }
 
-    /// Deletes all connections, and applies the settings.
-    pub(crate) fn reset(&self, settings: &Settings) -> Result<()> {
+    /// Deletes all connections, and applies the settings and the translation.
+    pub(crate) fn reset(&mut self, settings: &Settings, nat: Option<Nat>) -> Result<()> {
         self.conntrack.flush()?;
+        if self.nat != nat {
+            router::translate(&self.nft, nat)?;
+            self.nat = nat;
+        }
         router::apply(settings)
     }
 

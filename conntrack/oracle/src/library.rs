@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use adit_conntrack::testing::fill_header_checksum;
 use adit_conntrack::{
-    Commit, Connection, CtState, Cursor, Input, Invalid, ProtoInfo, Seed, Settings, Time, Tracker,
+    Commit, Connection, CtState, Cursor, Input, Invalid, Nat, ProtoInfo, Seed, Settings, Time,
+    Tracker, Translation,
 };
 
 use crate::observation::{Entry, Observation, Verdict};
+use crate::trace::{Packet, Side};
 
 /// More connections than a trace has.
 const CAPACITY: usize = 4096;
@@ -18,31 +20,45 @@ const EXPIRY_BUDGET: usize = 1 << 20;
 /// A tracker of the library that forwards as a router does: it commits every connection.
 pub(crate) struct Library {
     tracker: Tracker,
+    /// The translation of connections from the left.
+    nat: Option<Nat>,
 }
 
 impl Library {
     /// An empty tracker.
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, nat: Option<Nat>) -> Self {
         Library {
             tracker: Tracker::new(CAPACITY, Seed::new([0x5a; 16]), settings),
+            nat,
         }
     }
 
     /// Tracks a packet that arrives at `now`.
-    pub(crate) fn feed(&self, packet: &[u8], now: Time) -> Observation {
+    pub(crate) fn feed(&self, packet: &Packet, now: Time) -> Observation {
         while self.tracker.expire(now, EXPIRY_BUDGET) {}
-        let input = Input::new(packet);
+        let input = Input::new(&packet.bytes);
         let mut tracked = self.tracker.track(&input, now);
-        let committed = self
-            .tracker
-            .commit(&mut tracked, &input, &Commit::default(), now);
+        // Linux judges a packet before it decides the translation.
+        let state = tracked.state();
+        let nat = self.nat.map(|nat| match packet.from {
+            Side::Left => nat,
+            Side::Right => Nat::default(),
+        });
+        let commit = Commit {
+            nat,
+            ..Commit::default()
+        };
+        let committed = self.tracker.commit(&mut tracked, &input, &commit, now);
+        let mut forwarded = packet.bytes.clone();
+        let translation = self.tracker.translate(&tracked, &mut forwarded);
         let verdict = match tracked.invalid_reason() {
             Some(Invalid::Untracked) => Verdict::Untracked,
-            _ => Verdict::State(tracked.state().without(CtState::SRC_NAT | CtState::DST_NAT)),
+            _ => Verdict::State(state.without(CtState::SRC_NAT | CtState::DST_NAT)),
         };
         Observation {
             verdict,
-            forwarded: committed.is_ok().then(|| hop(packet.to_vec())),
+            forwarded: (committed.is_ok() && translation != Translation::Drop)
+                .then(|| hop(forwarded)),
             entries: self.entries(now),
         }
     }

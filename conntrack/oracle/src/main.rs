@@ -31,17 +31,19 @@ use compare::{compare, Outcome};
 use kernel::Kernel;
 
 /// The scripts, by group.
-const GROUPS: [(&str, &str); 4] = [
+const GROUPS: [(&str, &str); 5] = [
     ("tcp", include_str!("../traces/tcp.txt")),
     ("udp", include_str!("../traces/udp.txt")),
     ("icmp", include_str!("../traces/icmp.txt")),
     ("sctp", include_str!("../traces/sctp.txt")),
+    ("nat", include_str!("../traces/nat.txt")),
 ];
 /// The kinds of random scripts.
-const RANDOM: [(&str, random::Kind); 3] = [
+const RANDOM: [(&str, random::Kind); 4] = [
     ("random tcp", random::Kind::Tcp),
     ("random sctp", random::Kind::Sctp),
     ("random mixed", random::Kind::Mixed),
+    ("random nat", random::Kind::Nat),
 ];
 
 /// Compares the connection tracker with Linux's nf_conntrack
@@ -74,7 +76,7 @@ struct Totals {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    let kernel = Kernel::start(&args.nft)?;
+    let mut kernel = Kernel::start(&args.nft)?;
     let scripts = GROUPS.map(|(name, text)| (name, Source::Script(text)));
     let random = RANDOM.map(|(name, kind)| (name, Source::Random(kind)));
     let groups: Vec<_> = scripts
@@ -85,7 +87,7 @@ fn main() -> Result<ExitCode> {
     println!("KTAP version 2\n1..{}", groups.len());
     let mut all = Totals::default();
     for ((name, source), number) in groups.iter().zip(1..) {
-        let totals = source.run(&kernel, &args)?;
+        let totals = source.run(&mut kernel, &args)?;
         for difference in &totals.differences {
             for line in difference.lines() {
                 println!("# {line}");
@@ -121,7 +123,7 @@ enum Source {
 }
 
 impl Source {
-    fn run(&self, kernel: &Kernel, args: &Args) -> Result<Totals> {
+    fn run(&self, kernel: &mut Kernel, args: &Args) -> Result<Totals> {
         let mut totals = Totals::default();
         match self {
             Source::Script(text) => {

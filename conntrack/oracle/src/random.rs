@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Random scripts, whose failures proptest shrinks.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use adit_conntrack::Family;
 use anyhow::Result;
@@ -41,6 +41,7 @@ pub(crate) enum Kind {
     Tcp,
     Sctp,
     Mixed,
+    Nat,
 }
 
 fn side() -> impl Strategy<Value = &'static str> {
@@ -143,7 +144,8 @@ fn mixed_packet() -> impl Strategy<Value = String> {
     let quote = rarely((0_u16..80).prop_map(|it| format!(" quote={it}")));
     let extra = rarely(prop_oneof![
         Just(" host=1".to_owned()),
-        Just(" to=9".into()),
+        Just(" to=L9".into()),
+        Just(" to=R9".into()),
         Just(" bad".into())
     ]);
     let error =
@@ -156,6 +158,31 @@ fn mixed_packet() -> impl Strategy<Value = String> {
     )
         .prop_map(|(side, protocol)| format!("{side} ip {protocol} len=24"));
     prop_oneof![3 => udp, 3 => query, 3 => error, 1 => other, 1 => segment()]
+}
+
+/// Translation of both ends to one address and port each.
+fn nat() -> impl Strategy<Value = Lines> {
+    let line = |text: &str| text.to_owned();
+    Just(vec![
+        line("nat src to=R100 ports=2000-2000"),
+        line("nat dst to=R9 ports=8080-8080"),
+    ])
+}
+
+/// Packets of one connection whose ends are translated, and errors about it.
+fn translated() -> impl Strategy<Value = String> {
+    let packet = prop_oneof![
+        3 => segment(),
+        1 => sctp_packet(),
+        2 => (side(), 0_u16..64).prop_map(|(side, length)| format!("{side} udp len={length}")),
+    ];
+    packet.prop_map(|packet| {
+        if packet.starts_with('<') {
+            format!("{packet} from=R9 sport=8080 to=R100 dport=2000")
+        } else {
+            packet
+        }
+    })
 }
 
 fn lines(kind: Kind) -> BoxedStrategy<Lines> {
@@ -172,6 +199,9 @@ fn lines(kind: Kind) -> BoxedStrategy<Lines> {
     match kind {
         Kind::Tcp => with(&TCP_BEGINNINGS, segment().boxed()).boxed(),
         Kind::Sctp => with(&SCTP_BEGINNINGS, sctp_packet().boxed()).boxed(),
+        Kind::Nat => (nat(), proptest::collection::vec(translated(), 1..24))
+            .prop_map(|(nat, lines)| nat.into_iter().chain(lines).collect())
+            .boxed(),
         Kind::Mixed => with(&MIXED_BEGINNINGS, mixed_packet().boxed()).boxed(),
     }
 }
@@ -188,7 +218,7 @@ pub(crate) struct Run {
 /// # Errors
 ///
 /// Fails if the kernel cannot be asked.
-pub(crate) fn run(kernel: &Kernel, kind: Kind, count: u32, seed: u64) -> Result<Run> {
+pub(crate) fn run(kernel: &mut Kernel, kind: Kind, count: u32, seed: u64) -> Result<Run> {
     let config = Config {
         cases: count,
         failure_persistence: None,
@@ -200,11 +230,12 @@ pub(crate) fn run(kernel: &Kernel, kind: Kind, count: u32, seed: u64) -> Result<
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &octets);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let (traces, packets) = (Cell::new(0), Cell::new(0));
+    let kernel = RefCell::new(kernel);
     let family = prop_oneof![Just(Family::V4), Just(Family::V6)];
     let result = runner.run(&(family, lines(kind)), |(family, lines)| {
         let name = format!("random, {family:?}");
         let outcome = script::parse(&name, &lines.join("\n"), family)
-            .and_then(|trace| compare(kernel, &trace, false));
+            .and_then(|trace| compare(&mut kernel.borrow_mut(), &trace, false));
         match outcome {
             Ok(Outcome::Agree(count)) => {
                 traces.set(traces.get() + 1);

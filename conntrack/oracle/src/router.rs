@@ -3,15 +3,19 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use adit_conntrack::Settings;
+use adit_conntrack::{Nat, NatRange, Settings};
 use anyhow::{ensure, Context, Result};
 
 /// The names of the links, whose other ends are TUN devices.
 pub(crate) const LINKS: [&str; 2] = ["left", "right"];
+
+/// The table of nftables with the rules of translation.
+const NAT_TABLE: &str = "inet oracle_nat";
 
 /// The group of NFLOG that packets are sent to, and the prefixes that tell their states.
 pub(crate) const LOG_GROUP: u16 = 7;
@@ -73,6 +77,47 @@ pub(crate) fn configure(nft: &Path) -> Result<()> {
     feed(Command::new(nft).args(["-f", "-"]), &rules)?;
     // The tracker is active with the first rule that matches states.
     set("netfilter/nf_conntrack_acct", "1")
+}
+
+/// Translates connections from the left. Absent: nothing is translated, and there is no hook that could.
+pub(crate) fn translate(nft: &Path, nat: Option<Nat>) -> Result<()> {
+    let mut rules = format!("table {NAT_TABLE}\ndelete table {NAT_TABLE}\n");
+    if let Some(nat) = nat {
+        let [destination, source] = [("dnat", nat.destination), ("snat", nat.source)]
+            .map(|(verb, range)| range.map_or_else(String::new, |range| nat_rule(verb, &range)));
+        rules += &format!(
+            "table {NAT_TABLE} {{\n\
+             chain destinations {{\ntype nat hook prerouting priority dstnat\n\
+             iifname left {destination}\n}}\n\
+             chain sources {{\ntype nat hook postrouting priority srcnat\n\
+             iifname left {source}\n}}\n}}\n"
+        );
+    }
+    feed(Command::new(nft).args(["-f", "-"]), &rules)
+}
+
+/// The end of a rule that translates to a range.
+fn nat_rule(verb: &str, range: &NatRange) -> String {
+    let mut to = String::new();
+    let mut family = "";
+    if let Some((first, last)) = range.addresses {
+        family = if first.is_ipv4() { "ip" } else { "ip6" };
+        let bracketed = |address: IpAddr| match address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        to = bracketed(first);
+        if last != first {
+            to += &format!("-{}", bracketed(last));
+        }
+    }
+    let mut protocols = "";
+    if let Some((first, last)) = range.ports {
+        protocols = "meta l4proto { tcp, udp, sctp }";
+        to += &format!(":{first}-{last}");
+    }
+    let persistent = if range.persistent { "persistent" } else { "" };
+    format!("{protocols} {verb} {family} to {to} {persistent}")
 }
 
 /// Applies the library's settings.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use adit_conntrack::testing::Flow;
-use adit_conntrack::{Family, Settings};
+use adit_conntrack::{Family, Nat, Settings};
 
 /// The side of the tracker from which a packet comes. Hosts of each side are in a network of their
 /// own: 10.0.1.0/24 and fd00:1::/64 on the left, 10.0.2.0/24 and fd00:2::/64 on the right.
@@ -81,5 +81,8 @@ impl fmt::Display for Step {
 pub(crate) struct Trace {
     pub(crate) name: String,
     pub(crate) settings: Settings,
+    /// How connections from the left are translated. Absent: no connection is, also if its tuple is in
+    /// use.
+    pub(crate) nat: Option<Nat>,
     pub(crate) steps: Vec<Step>,
 }

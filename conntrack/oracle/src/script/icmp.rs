@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use adit_conntrack::testing::Flow;
+use adit_conntrack::testing::{fill_checksums, Flow};
 use adit_conntrack::Family;
 use anyhow::{bail, Context, Result};
 
@@ -51,28 +51,23 @@ impl Script {
         Ok(self.flow(from, line)?.icmp(kind, code, word, &payload))
     }
 
-    /// An error about a packet that was sent before: `KIND [of=N] [quote=N] [host=N] [to=N]`. `of`
-    /// counts from the last packet back, `quote` has the number of its octets, `host` is the sender
-    /// and `to` the receiver, the packet's sender if there is no other.
+    /// An error about a packet that was sent before: `KIND [of=N] [quote=N] [host=N]`. `of`
+    /// counts from the last packet back, `quote` has the number of its octets, `host` is the sender. The
+    /// receiver is the packet's sender, if there is no other.
     pub(super) fn icmp_error(&self, from: Side, line: &Line<'_>) -> Result<Vec<u8>> {
         let (kind, code) = kind(self.family, line.word(2))?;
-        let packet = self
-            .sent(line.number("of", 0)?)
-            .context("no packet that could be quoted")?;
-        let (source, usual) = match self.family {
+        let packet = &self.quoted(line)?;
+        let (source, usual): (IpAddr, usize) = match self.family {
             Family::V4 => (address::<4>(packet, 12)?.into(), 28),
             Family::V6 => (address::<16>(packet, 8)?.into(), packet.len()),
-        };
-        let to: IpAddr = match line.value("to") {
-            Some(host) => self.opposite(from).host(self.family, host.parse()?),
-            None => source,
         };
         let flow = Flow {
             src: from.host(self.family, line.number("host", ROUTER)?),
             src_port: 0,
-            dst: to,
+            dst: source,
             dst_port: 0,
         };
+        let flow = self.named(flow, line)?;
         if flow.src.is_ipv4() != flow.dst.is_ipv4() {
             bail!("addresses of two families");
         }
@@ -80,11 +75,35 @@ impl Script {
         Ok(flow.icmp(kind, code, [0, 0, 5, 0], &packet[..length]))
     }
 
-    fn opposite(&self, side: Side) -> Side {
-        match side {
-            Side::Left => Side::Right,
-            Side::Right => Side::Left,
+    /// The packet that an error quotes, as another router has seen it: with the addresses `qfrom=HOST`
+    /// and `qto=HOST`, and the ports `qsport=N` and `qdport=N`.
+    fn quoted(&self, line: &Line<'_>) -> Result<Vec<u8>> {
+        let back = line.number("of", 0)?;
+        let packet = self.sent(back).context("no packet that could be quoted")?;
+        let mut packet = packet.to_vec();
+        let (addresses, length, header) = match self.family {
+            Family::V4 => (12, 4, 20),
+            Family::V6 => (8, 16, 40),
+        };
+        for (name, at) in [("qfrom", addresses), ("qto", addresses + length)] {
+            if let Some(host) = line.value(name) {
+                let octets = match self.host(host)? {
+                    IpAddr::V4(address) => address.octets().to_vec(),
+                    IpAddr::V6(address) => address.octets().to_vec(),
+                };
+                packet[at..at + length].copy_from_slice(&octets);
+            }
         }
+        for (name, at) in [("qsport", header), ("qdport", header + 2)] {
+            if line.value(name).is_some() {
+                let port: u16 = line.number(name, 0)?;
+                packet[at..at + 2].copy_from_slice(&port.to_be_bytes());
+            }
+        }
+        if line.has_any(&["qfrom", "qto", "qsport", "qdport"]) {
+            fill_checksums(&mut packet);
+        }
+        Ok(packet)
     }
 }
 

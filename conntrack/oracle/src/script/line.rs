@@ -33,6 +33,11 @@ impl<'a> Line<'a> {
         options.find(|(found, _)| *found == name).map(|it| it.1)
     }
 
+    /// Reports whether the line has one of the options.
+    pub(super) fn has_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.value(name).is_some())
+    }
+
     /// The number that is an option's value.
     pub(super) fn number<T: FromStr>(&self, name: &str, default: T) -> Result<T> {
         match self.value(name) {

@@ -3,14 +3,16 @@
 
 mod icmp;
 mod line;
+mod nat;
 mod sctp;
 mod tcp;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_conntrack::testing::{fill_header_checksum, Flow};
-use adit_conntrack::{Family, Protocol, Settings};
+use adit_conntrack::{Family, Nat, Protocol, Settings};
 use anyhow::{bail, Context, Result};
 
 use crate::settings;
@@ -47,6 +49,7 @@ pub(crate) fn parse(name: &str, lines: &str, family: Family) -> Result<Trace> {
     Ok(Trace {
         name: name.to_owned(),
         settings: script.settings,
+        nat: script.nat,
         steps: script.steps,
     })
 }
@@ -55,6 +58,7 @@ pub(crate) fn parse(name: &str, lines: &str, family: Family) -> Result<Trace> {
 struct Script {
     family: Family,
     settings: Settings,
+    nat: Option<Nat>,
     steps: Vec<Step>,
     /// The next sequence numbers of both sides, by connection.
     tcp: BTreeMap<u16, [u32; 2]>,
@@ -67,6 +71,7 @@ impl Script {
         Script {
             family,
             settings: settings::distinct(),
+            nat: None,
             steps: Vec::new(),
             tcp: BTreeMap::new(),
             sctp: BTreeMap::new(),
@@ -91,7 +96,8 @@ impl Script {
                 return Ok(());
             }
             "set" => return self.set(&line),
-            other => bail!("`{other}' is none of >, <, wait, timeout, set"),
+            "nat" => return self.nat(&line),
+            other => bail!("`{other}' is none of >, <, wait, timeout, set, nat"),
         };
         let mut bytes = match line.word(1) {
             "tcp" => self.tcp(from, &line)?,
@@ -135,10 +141,35 @@ impl Script {
     fn flow(&self, from: Side, line: &Line<'_>) -> Result<Flow> {
         let port = PORT + line.number::<u16>("conn", 0)?;
         let flow = flow(self.family, port, SERVER_PORT);
-        Ok(match from {
+        let flow = match from {
             Side::Left => flow,
             Side::Right => flow.reverse(),
+        };
+        self.named(flow, line)
+    }
+
+    /// The flow with the addresses and ports that a line names.
+    fn named(&self, flow: Flow, line: &Line<'_>) -> Result<Flow> {
+        let address = |name: &str, default| match line.value(name) {
+            Some(host) => self.host(host),
+            None => Ok(default),
+        };
+        Ok(Flow {
+            src: address("from", flow.src)?,
+            src_port: line.number("sport", flow.src_port)?,
+            dst: address("to", flow.dst)?,
+            dst_port: line.number("dport", flow.dst_port)?,
         })
+    }
+
+    /// The address of a host: `L` or `R` for its side, and its number.
+    fn host(&self, host: &str) -> Result<IpAddr> {
+        let side = match host.get(..1) {
+            Some("L") => Side::Left,
+            Some("R") => Side::Right,
+            _ => bail!("`{host}' is no host such as L1 or R2"),
+        };
+        Ok(side.host(self.family, host[1..].parse().context("host")?))
     }
 
     /// The packet that was the last but `back`.
