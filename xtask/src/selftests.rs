@@ -13,6 +13,7 @@ mod reader;
 mod readme;
 mod reboot;
 mod selection;
+mod vf_layout;
 
 use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::guest::GuestConfig;
@@ -162,6 +163,17 @@ fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>
     if !names.is_empty() {
         jobs.push(Job::new("first-stage machine", move |report| {
             let config = first_stage::config(machines.config());
+            let mut guest = machines.boot(report, config)?;
+            for name in names {
+                run_in(&mut guest, SELFTESTS, name, report)?;
+            }
+            Ok(())
+        }));
+    }
+    let names = vf_layout::names(which);
+    if !names.is_empty() {
+        jobs.push(Job::new("machine with a VF's registers", move |report| {
+            let config = vf_layout::config(machines.config());
             let mut guest = machines.boot(report, config)?;
             for name in names {
                 run_in(&mut guest, SELFTESTS, name, report)?;
