@@ -8,6 +8,7 @@ use codespan_reporting::term;
 use codespan_reporting::term::termcolor::NoColor;
 
 use crate::cancel::Cancel;
+use crate::excerpts::Excerpts;
 use crate::source::{SourceMap, Span};
 use crate::warnings::{Action, Actions, Warning};
 
@@ -94,13 +95,23 @@ impl Diagnostic {
             Severity::Error => shown::Severity::Error,
             Severity::Warning => shown::Severity::Warning,
         };
-        let place = |span| sources.local(span);
-        let (file, range) = place(self.span);
-        let mut labels = vec![shown::Label::primary(file, range).with_message(&self.label)];
-        for (span, label) in &self.related {
-            let (file, range) = place(*span);
-            labels.push(shown::Label::secondary(file, range).with_message(label));
+        let mut excerpts = Excerpts::new(sources);
+        let mut notes = self.notes.clone();
+        let mut labels = Vec::new();
+        let (file, range) = sources.local(self.span);
+        if let Some(range) = excerpts.show(file, range) {
+            labels.push(shown::Label::primary(file, range).with_message(&self.label));
         }
+        for (span, label) in &self.related {
+            let (file, range) = sources.local(*span);
+            match excerpts.show(file, range) {
+                Some(range) => {
+                    labels.push(shown::Label::secondary(file, range).with_message(label));
+                }
+                None => notes.push(format!("{}: {label}", sources.position(*span))),
+            }
+        }
+        notes.extend(excerpts.notes());
         let mut diagnostic = shown::Diagnostic::new(severity);
         if let Some(warning) = self.warning {
             diagnostic = diagnostic.with_code(warning.name());
@@ -108,9 +119,16 @@ impl Diagnostic {
         let diagnostic = diagnostic
             .with_message(&self.message)
             .with_labels(labels)
-            .with_notes(self.notes.clone());
+            .with_notes(notes);
         let mut writer = NoColor::new(Vec::new());
-        if term::emit(&mut writer, &term::Config::default(), sources, &diagnostic).is_err() {
+        if term::emit(
+            &mut writer,
+            &term::Config::default(),
+            &excerpts,
+            &diagnostic,
+        )
+        .is_err()
+        {
             // The span is in no file: the message alone is better than none.
             let severity = match self.severity {
                 Severity::Error => "error",

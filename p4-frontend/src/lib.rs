@@ -9,6 +9,7 @@ mod check;
 pub mod control;
 pub mod diagnostics;
 mod eval;
+mod excerpts;
 pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
