@@ -3,11 +3,13 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use adit_p4_frontend::architectures::Architecture;
 use adit_p4_frontend::files::{self, Folders};
 use adit_p4_frontend::ir::Program;
 use adit_p4runtime::program::Package;
+use adit_p4runtime::server::Pipeline;
 use adit_pipeline::p4::Engine;
 use anyhow::{anyhow, Context, Result};
 use clap::Args;
@@ -39,6 +41,10 @@ impl Source {
         let (package, program) = self.program()?;
         let engine = Engine::load(program.clone());
         let engine = engine.with_context(|| format!("loading {}", package.name))?;
+        let engine = Arc::new(engine);
+        // The rules of its annotations, and its own entries against them.
+        let rules = Pipeline::of_engine(engine.clone());
+        rules.map_err(|why| anyhow!("loading {}: {why}", package.name))?;
         if let Some(why) = engine.is_interpreted() {
             let name = &package.name;
             writeln!(std::io::stderr(), "note: {name} is interpreted: {why}")?;

@@ -345,7 +345,6 @@ impl Pipeline {
             Action::Member(member) => table_action::Type::ActionProfileMemberId(*member),
             Action::Group(group) => table_action::Type::ActionProfileGroupId(*group),
             Action::Set(actions) => self.shown_set(table, actions)?,
-            _ => return None,
         };
         Some(v1::TableAction {
             r#type: Some(shown),

@@ -485,6 +485,25 @@ fn programs_whose_rules_make_no_sense_are_refused_with_their_place() {
             "table `I.replicas`: `port`: @referenced_by: builtin::multicast_group_table has \
              replica.port and replica.instance, not replica.weight",
         ),
+        (
+            "const default_action = NoAction;\n",
+            "const entries = { 5: NoAction(); 1000: NoAction(); }\n",
+            "an entry of the program in `I.vrf_table`: the entry violates @entry_restriction of \
+             table `I.vrf_table`: vrf_id < 1000 (vrf_id is 0x3e8)",
+        ),
+        (
+            "actions = { set_nexthop; set_group; NoAction; }\n",
+            "actions = { set_nexthop; set_group; NoAction; }\n entries = { (1, _): \
+             set_nexthop(0); }\n",
+            "an entry of the program in `I.routes`: the params violate @action_restriction of action \
+             `I.set_nexthop`",
+        ),
+        (
+            "actions = { set_nexthop; set_group; NoAction; }\n",
+            "actions = { set_nexthop; set_group; NoAction; }\n entries = { (5, _): NoAction(); }\n",
+            "an entry of the program: table `I.vrf_table` (vrf_id) has no entry with 0x05, which \
+             is referred to (@refers_to)",
+        ),
     ] {
         let program = PROGRAM.replace(from, to);
         assert_ne!(program, PROGRAM, "{from}");

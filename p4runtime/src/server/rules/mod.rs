@@ -17,6 +17,7 @@ use tonic::Code;
 
 use super::fault::{Fault, Result};
 use crate::constraints::{self, Constraint, Field, Kind, Part, Scope};
+use adit_pipeline::p4::tables::{Action, Entry, EntryId, Origin, Table};
 use adit_pipeline::p4::Engine;
 pub(crate) use references::{Holder, References, Uses};
 
@@ -88,11 +89,49 @@ impl Rules {
                 actions.insert(action.name.clone(), found);
             }
         }
-        Ok(Rules {
+        let rules = Rules {
             tables,
             actions,
             references: References::new(engine)?,
-        })
+        };
+        for (n, table) in engine.tables().iter().enumerate() {
+            rules.check_initial(n, table)?;
+        }
+        rules.references.check_initial()?;
+        Ok(rules)
+    }
+
+    /// Rejects entries of the program that violate restrictions.
+    fn check_initial(&self, n: usize, table: &Table) -> std::result::Result<(), String> {
+        let spec = table.spec();
+        let restricted = |action: &ir::TableAction| self.actions.contains_key(&action.name);
+        if self.tables[n].restriction.is_none() && !spec.actions.iter().any(restricted) {
+            return Ok(());
+        }
+        let check = |entry: &Entry| {
+            self.check_entry(n, spec, &entry.keys, entry.priority)?;
+            if let Action::Direct(chosen) = &entry.action {
+                if let Some(action) = spec.actions.get(chosen.action as usize) {
+                    self.check_action(&action.name, &chosen.arguments)?;
+                }
+            }
+            Ok(())
+        };
+        let mut from = Some(EntryId::FIRST);
+        while let Some(at) = from {
+            let (states, next) = table.entries(at, 1024);
+            let own = states.iter().filter(|s| s.origin == Origin::Program);
+            for state in own {
+                check(&state.entry).map_err(|fault: Fault| {
+                    format!(
+                        "an entry of the program in `{}`: {}",
+                        spec.name, fault.message
+                    )
+                })?;
+            }
+            from = next;
+        }
+        Ok(())
     }
 
     /// Rejects an entry that violates its table's restriction.

@@ -151,6 +151,21 @@ impl References {
         Ok(())
     }
 
+    /// Rejects initial entries that refer to entries that do not exist. Multicast groups are only
+    /// added later.
+    pub(super) fn check_initial(&self) -> std::result::Result<(), String> {
+        let state = self.state.lock();
+        for (n, place) in self.places.iter().enumerate() {
+            let mut counts = state.counts[n].iter();
+            let missing = counts.find(|(_, c)| c.references > 0 && c.present == 0);
+            if let (Place::Keys(..), Some((values, _))) = (place, missing) {
+                let missing = self.missing(n, values).message;
+                return Err(format!("an entry of the program: {missing}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns whether the program has no references.
     pub(crate) fn is_empty(&self) -> bool {
         self.places.is_empty()
@@ -183,7 +198,7 @@ impl References {
             Action::Direct(chosen) => add(chosen),
             Action::Set(actions) => actions.iter().for_each(|action| add(&action.chosen)),
             // The references of members and groups are their own.
-            _ => {}
+            Action::Member(_) | Action::Group(_) => {}
         }
         uses
     }

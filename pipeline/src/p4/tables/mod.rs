@@ -58,7 +58,6 @@ impl EntryId {
 
 /// The action of an entry.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum Action {
     /// An action with its arguments.
     Direct(Chosen),
