@@ -244,3 +244,39 @@ fn copies_are_made_a_bounded_number_at_a_time() {
     assert_eq!(floods.copied + floods.dropped, 91);
     assert!(floods.dropped > 0, "{floods:?}");
 }
+
+/// A program that gives every frame a flow id and leaves its destination to the switch.
+const FLOW_ID: &str = r#"
+    #include <adit.p4>
+    struct H {} struct M {}
+    parser P(packet_in pkt, out H h, inout M m, in pna_main_parser_input_metadata_t i) {
+        state start { transition accept; }
+    }
+    control C(inout H h, inout M m, in pna_main_input_metadata_t i,
+              inout pna_main_output_metadata_t o) {
+        apply { set_flow_id((FlowId_t) 1); send_to_port(ADIT_PORT_SWITCH); }
+    }
+    control D(packet_out pkt, in H h, in M m, in pna_main_output_metadata_t o) { apply {} }
+    PNA_NIC(P(), C(), D()) main;"#;
+
+#[test]
+fn a_broadcast_that_waits_for_its_wire_after_the_program_is_still_copied() {
+    let (mut guest, mut a, mut b) = pair();
+    let program = crate::program::Program::from_text("flow_id.p4", FLOW_ID).unwrap();
+    assert!(!program.is_switch());
+    guest.function.set_program(program);
+    guest.far.set_room(Some(0));
+    let sent = frame(BROADCAST, a.mac(), 1);
+    a.send(&mut guest, &sent);
+    guest.poll();
+    assert_eq!((wire(&guest).len(), b.recv(&guest)), (0, None));
+    guest.far.set_room(None);
+    // The next packet of the queue finds the wire free for the one that waits.
+    let next = frame(STRANGER, a.mac(), 2);
+    a.send(&mut guest, &next);
+    guest.poll();
+    guest.poll();
+    assert_eq!(wire(&guest), [sent.clone(), next]);
+    assert_eq!(b.recv(&guest), Some(sent));
+    assert_eq!((a.recv(&guest), b.recv(&guest)), (None, None));
+}
