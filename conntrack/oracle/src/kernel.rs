@@ -79,7 +79,7 @@ impl Kernel {
         // A packet may leave by the link by which it has come.
         let mut forwarded = Vec::new();
         for tun in &self.tuns {
-            forwarded.extend(tun.receive()?);
+            forwarded.extend(tun.receive()?.into_iter().filter(|it| !is_routers(it)));
         }
         ensure!(
             forwarded.len() <= 1,
@@ -114,6 +114,15 @@ impl Kernel {
         })?;
         Ok(verdict)
     }
+}
+
+/// Reports whether a packet is one of the router itself, such as a report of its multicast groups: it
+/// has no IPv6 address, or one of the link.
+fn is_routers(packet: &[u8]) -> bool {
+    let source = packet.get(8..24).unwrap_or_default();
+    let is_link_local = source.starts_with(&[0xfe, 0x80]);
+    packet.first().is_some_and(|octet| octet >> 4 == 6)
+        && (is_link_local || source.iter().all(|&octet| octet == 0))
 }
 
 /// The state of a packet whose prefix is in [`router::STATES`].
