@@ -54,6 +54,12 @@ impl Rings {
             MailboxRing::Atq => &mut self.atq,
             MailboxRing::Arq => &mut self.arq,
         };
+        if (ring, at) == (MailboxRing::Atq, RingRegister::Len) {
+            // A driver sets up a ring without requests, and writes ATQT only with its first one.
+            // The tail of the previous ring must not count: a VF's driver resets nothing when it is
+            // loaded again. ARQT is kept, because drivers write it before they enable the ring.
+            queue.write(RingRegister::Tail, 0);
+        }
         match (queue.write(at, value), ring) {
             (false, _) => MailboxEvent::None,
             (true, MailboxRing::Atq) => MailboxEvent::Requests,

@@ -274,6 +274,27 @@ fn a_reset_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_driver_that_is_loaded_again_without_a_reset_has_an_empty_ring_of_requests() {
+    for layout in RegisterLayout::ALL {
+        let mut driver = Driver::new(layout);
+        assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
+        let before = *driver.mailbox.counters();
+        let ring = [0; LEN as usize * 32];
+        driver.memory().write(ATQ, &ring).unwrap();
+        driver.next_to_send = 0;
+        driver.write((Atq, Head), 0);
+        driver.write((Atq, Bal), ATQ as u32);
+        driver.write((Atq, Bah), 0);
+        driver.write((Atq, Len), LEN | ENABLE_M);
+        assert_eq!(driver.read((Atq, Tail)), 0);
+        assert_eq!(*driver.mailbox.counters(), before);
+        assert_eq!(driver.read((Arq, Tail)), 0, "the reposted buffer's");
+        // The next buffer is the driver's second one.
+        assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
+    }
+}
+
+#[test]
 fn a_tail_written_before_its_ring_is_enabled_counts() {
     for layout in RegisterLayout::ALL {
         let driver = Driver::new(layout);
