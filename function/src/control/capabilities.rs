@@ -90,12 +90,11 @@ impl Capabilities {
             op::LOOPBACK => other::LOOPBACK,
             op::GET_PTYPE_INFO => other::PTYPE,
             op::ADD_FLOW_RULE | op::GET_FLOW_RULE | op::DEL_FLOW_RULE => other::FLOW_STEER,
-            op::GET_RSS_KEY
-            | op::SET_RSS_KEY
-            | op::GET_RSS_LUT
-            | op::SET_RSS_LUT
-            | op::GET_RSS_HASH
-            | op::SET_RSS_HASH => return self.rss != 0,
+            // Not SET_RSS_KEY and SET_RSS_LUT: Linux sends both for each vport that it opens, with
+            // the sizes that it was given, which are 0 without RSS.
+            op::GET_RSS_KEY | op::GET_RSS_LUT | op::GET_RSS_HASH | op::SET_RSS_HASH => {
+                return self.rss != 0
+            }
             _ => 0,
         };
         self.other & needed == needed

@@ -118,6 +118,10 @@ impl QueueInfo for RxqInfo {
             return Err(Refusal::BadField);
         }
         let header_split = flags & rxq_flags::HDR_SPLIT != 0;
+        let rsc = flags & rxq_flags::RSC != 0;
+        if (header_split && queues.offered.hsplit == 0) || (rsc && queues.offered.rsc == 0) {
+            return Err(Refusal::NotOffered);
+        }
         let ring = ring(self.dma_ring_addr.get(), self.ring_len.get(), 32)?;
         let (kind, config) = match self.type_.get() {
             queue_type::RX if queues.single.rx => {
@@ -151,7 +155,7 @@ impl QueueInfo for RxqInfo {
                     ring,
                     buffer_queue: buffers(self.rx_bufq1_id)?,
                     buffer_queue_2: second,
-                    rsc: flags & rxq_flags::RSC != 0,
+                    rsc,
                     header_split,
                     max_packet_len,
                 };

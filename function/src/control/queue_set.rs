@@ -5,7 +5,7 @@ use adit_uapi::regs::RegArray;
 use adit_uapi::virtchnl2::{queue_type, QueueRegChunk};
 use zerocopy::little_endian::{U32, U64};
 
-use super::{Profile, Refusal};
+use super::{Capabilities, Profile, Refusal};
 use crate::dataplane::{single_rx_tail, DataPlane, QueueId, QueueKind};
 use crate::layout::RegisterLayout;
 
@@ -91,6 +91,8 @@ struct Block {
 pub(super) struct QueueSet {
     layout: RegisterLayout,
     blocks: [Block; KINDS.len()],
+    /// The capabilities that the function offers, and that queues can be configured with.
+    pub(super) offered: Capabilities,
     /// The queues that use the single queue model.
     pub(super) single: Single,
 }
@@ -117,6 +119,7 @@ impl QueueSet {
         Self {
             layout: profile.layout(),
             blocks,
+            offered: *profile.capabilities(),
             single,
         }
     }
@@ -142,6 +145,7 @@ impl QueueSet {
         Self {
             layout: profile.layout(),
             blocks,
+            offered: *profile.capabilities(),
             single,
         }
     }

@@ -36,8 +36,8 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// The opcode is unknown, or belongs to a capability that is not offered.
-    NotOffered = ERR_ESRCH, "the opcode is not offered";
+    /// The opcode is unknown, or the request needs a capability that is not offered.
+    NotOffered = ERR_ESRCH, "the opcode or the capability is not offered";
     /// An ADI is requested with a mailbox, or with vectors of the PF.
     NotForAdis = ERR_ESRCH, "an ADI has no mailbox and no vectors of the PF";
     /// The payload is shorter than its struct or than the elements that it announces.

@@ -38,6 +38,9 @@ impl Control {
         let (asked, rest) = wire::header::<RssKey>(payload)?;
         let id = asked.vport_id.get();
         self.vport(id)?;
+        if self.profile.capabilities().rss == 0 {
+            return without_rss(asked.key_len.get());
+        }
         if usize::from(asked.key_len.get()) != RSS_KEY_LEN {
             return Err(Refusal::OutOfRange);
         }
@@ -81,8 +84,12 @@ impl Control {
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
         let (asked, rest) = wire::header::<RssLut>(payload)?;
-        let entries = wire::elements::<U32>(rest, asked.lut_entries.get())?;
         let id = asked.vport_id.get();
+        if self.profile.capabilities().rss == 0 {
+            self.vport(id)?;
+            return without_rss(asked.lut_entries.get());
+        }
+        let entries = wire::elements::<U32>(rest, asked.lut_entries.get())?;
         let queues = self.vport(id)?.queues.allocated(QueueKind::Rx).len();
         let start = usize::from(asked.lut_entries_start.get());
         if start + entries.len() > RSS_LUT_LEN {
@@ -130,5 +137,14 @@ impl Control {
         }
         dp.set_rss_hash(id, groups);
         Ok(())
+    }
+}
+
+/// The result of setting a key or a table of `len` bytes or entries in a function without RSS, whose
+/// vports have a size of 0 for both.
+fn without_rss(len: u16) -> Result<(), Refusal> {
+    match len {
+        0 => Ok(()),
+        _ => Err(Refusal::NotOffered),
     }
 }

@@ -64,6 +64,10 @@ impl Control {
         dp.create_vport(index.into(), mac, queues.allocated(QueueKind::Rx));
         let offered = *self.profile.capabilities();
         let flow_steering = offered.flow_steering();
+        let (key_len, lut_len) = match offered.rss {
+            0 => (0, 0),
+            _ => (RSS_KEY_LEN, RSS_LUT_LEN),
+        };
         let created = CreateVport {
             vport_type: U16::new(vport_type::DEFAULT),
             txq_model: asked.txq_model,
@@ -99,8 +103,8 @@ impl Control {
                 0
             }),
             rss_algorithm: U32::new(rss::alg::TOEPLITZ_ASYMMETRIC),
-            rss_key_size: U16::new(RSS_KEY_LEN as u16),
-            rss_lut_size: U16::new(RSS_LUT_LEN as u16),
+            rss_key_size: U16::new(key_len as u16),
+            rss_lut_size: U16::new(lut_len as u16),
             rx_split_pos: U32::new(offered.hsplit),
             chunks: QueueRegChunks {
                 num_chunks: U16::new(chunks.len() as u16),

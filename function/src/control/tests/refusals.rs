@@ -6,8 +6,9 @@ use adit_uapi::virtchnl2::status::{
     ERR_ESRCH,
 };
 use adit_uapi::virtchnl2::{
-    cap, status, AddQueues, AllocVectors, GetCapabilities, Loopback, MacAddr, MacAddrList,
-    PromiscInfo, RssHash, RssKey, RssLut, SriovVfsInfo, VectorChunk, VectorChunks, VportStats,
+    cap, rxq_flags, status, AddQueues, AllocVectors, GetCapabilities, Loopback, MacAddr,
+    MacAddrList, PromiscInfo, RssHash, RssKey, RssLut, SriovVfsInfo, VectorChunk, VectorChunks,
+    VportStats,
 };
 use queue_type::{RX, RX_BUFFER, TX, TX_COMPLETION};
 
@@ -544,6 +545,7 @@ fn a_narrowed_function_grants_less_and_refuses_the_messages_of_the_rest() {
     let mut allowed = Capabilities::ALL;
     allowed.other &= !(cap::other::FLOW_STEER | cap::other::PROMISC | cap::other::MACFILTER);
     (allowed.rss, allowed.seg) = (0, cap::seg::IPV4_TCP);
+    (allowed.hsplit, allowed.rsc) = (0, 0);
     let profile = driver::profile(1, 2)
         .narrowed(&allowed)
         .with_max_frame(1522);
@@ -573,9 +575,42 @@ fn a_narrowed_function_grants_less_and_refuses_the_messages_of_the_rest() {
         op::DEL_MAC_ADDR,
         op::CONFIG_PROMISCUOUS_MODE,
         op::ADD_FLOW_RULE,
-        op::SET_RSS_KEY,
+        op::GET_RSS_KEY,
     ] {
         assert_eq!(driver.send(opcode, &[0; 64]), status::ERR_ESRCH, "{opcode}");
     }
     driver.ok(op::GET_PTYPE_INFO, &[0; 8]);
+    // Linux sets a key and a table of the sizes that it was given.
+    let sizes = (vport.rss_key_size.get(), vport.rss_lut_size.get());
+    assert_eq!(sizes, (0, 0));
+    driver.ok(op::SET_RSS_KEY, RssKey::default().as_bytes());
+    driver.ok(op::SET_RSS_LUT, RssLut::default().as_bytes());
+    let key = RssKey {
+        key_len: U16::new(52),
+        ..RssKey::default()
+    };
+    let lut = RssLut {
+        lut_entries: U16::new(1),
+        ..RssLut::default()
+    };
+    let key = driver.send(op::SET_RSS_KEY, &message(&key, &[0_u8; 52]));
+    let lut = driver.send(op::SET_RSS_LUT, &message(&lut, &[0_u8; 4]));
+    assert_eq!((key, lut), (status::ERR_ESRCH, status::ERR_ESRCH));
+    let flags = |flags| {
+        let qflags = U16::new(rxq_flags::DESC_SIZE_32BYTE | flags);
+        let rx = RxqInfo {
+            qflags,
+            ..rxq(0, [0, 1])
+        };
+        let buffers = RxqInfo { qflags, ..bufq(0) };
+        [rx, buffers]
+    };
+    for queue in flags(rxq_flags::HDR_SPLIT)
+        .into_iter()
+        .chain(flags(rxq_flags::RSC))
+    {
+        let status = driver.send(op::CONFIG_RX_QUEUES, &config_rx(0, &[queue]));
+        assert_eq!(status, status::ERR_ESRCH);
+    }
+    driver.ok(op::CONFIG_RX_QUEUES, &config_rx(0, &flags(0)));
 }
