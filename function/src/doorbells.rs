@@ -100,7 +100,7 @@ impl Doorbells {
         self.fd.as_fd()
     }
 
-    /// The windows, in the order of BAR0.
+    /// The windows: tails, control of the vectors, frames of ADIs. The order is not that of BAR0.
     pub fn windows(&self) -> impl Iterator<Item = &Window> {
         self.own().chain(self.frames.as_deref())
     }
@@ -204,8 +204,12 @@ mod tests {
         let page = |w: &Window| w.range().start % PAGE == 0 && w.range().end % PAGE == 0;
         assert!(d.windows().all(page));
         assert!(d.add_frames(1).is_err());
+        // Beyond the registers there is the rest of the page.
+        let all = [
+            0x4_0004, 0x6_000C, 0x5C00, 0x7_0004, 0x7_4004, 0x4_0008, 0x4_0FFC, 0x5000, 0x7_0FF0,
+        ];
+        assert!(all.iter().all(|&at| d.write(at, 7)));
         d.clear();
-        let zero = [0x4_0004, 0x6_000C, 0x5C00, 0x7_0004, 0x7_4004].map(|at| d.read(at));
-        assert_eq!(zero, [Some(0); 5]);
+        assert_eq!(all.map(|at| d.read(at)), [Some(0); 9]);
     }
 }

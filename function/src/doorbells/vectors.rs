@@ -90,7 +90,7 @@ impl VectorRegisters {
         }
     }
 
-    /// The windows, in the order of BAR0.
+    /// The windows: those of DYN_CTL before those of ITR.
     pub(super) fn windows(&self) -> impl Iterator<Item = &Window> {
         match self {
             Self::Pages(pages) => [Some(pages), None, None, None, None],

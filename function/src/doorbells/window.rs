@@ -95,10 +95,15 @@ impl Window {
         }
     }
 
-    /// Zeroes every register of the window that may have been written.
+    /// Zeroes every word of the window that may have been written: of registers that have a page
+    /// each, the words that the standard defines, and of registers that share pages, every word of
+    /// these pages, because all of them are mapped into the guest.
     pub fn clear(&self) {
-        for index in 0..self.count {
-            self.clear_register(index);
+        if u64::from(self.stride) >= PAGE {
+            (0..self.count).for_each(|index| self.clear_register(index));
+        } else {
+            let words = (0..self.len).step_by(4);
+            words.filter_map(|at| self.word(at)).for_each(zero);
         }
     }
 
@@ -106,11 +111,15 @@ impl Window {
     pub(super) fn clear_register(&self, index: u32) {
         for offset in [0, 4, 8, 12, adi::ASLEEP_OFFSET] {
             if let Some(register) = self.register(index, offset) {
-                // The load avoids dirtying a page that was never written.
-                if register.load(Ordering::Relaxed) != 0 {
-                    register.store(0, Ordering::Release);
-                }
+                zero(register);
             }
         }
+    }
+}
+
+/// Zeroes a word. The load avoids dirtying a page that was never written.
+fn zero(word: &AtomicU32) {
+    if word.load(Ordering::Relaxed) != 0 {
+        word.store(0, Ordering::Release);
     }
 }
