@@ -63,6 +63,15 @@ pub enum ConfigError {
     /// There is no such BAR, or no two registers for its address.
     #[error("BAR{0} cannot hold a 64-bit address: use 0 to 4")]
     BarIndex(u8),
+    /// One of the two registers of a BAR is another BAR's.
+    #[error("BAR{index} takes the registers {index} and {}, of which another BAR has one", index + 1)]
+    BarOverlap {
+        /// The BAR.
+        index: u8,
+    },
+    /// A conventional space has an extended capability.
+    #[error("a conventional configuration space has no extended capabilities: restrict it first")]
+    Conventional,
     /// PASIDs have at most 20 bits.
     #[error("PASIDs of {0} bits: they have 1 to 20")]
     PasidWidth(u8),
@@ -133,6 +142,9 @@ impl ConfigBuilder {
     /// Restricts the space to the 256 bytes of conventional PCI.
     #[must_use]
     pub fn conventional(mut self) -> Self {
+        if self.last_extended.is_some() {
+            return self.fail(ConfigError::Conventional);
+        }
         self.len = CONVENTIONAL_LEN;
         self
     }
@@ -147,6 +159,9 @@ impl ConfigBuilder {
             return self.fail(ConfigError::BarLen { index, len });
         }
         let at = 0x10 + 4 * usize::from(index);
+        if self.writable[at..at + 8].iter().any(|&mask| mask != 0) {
+            return self.fail(ConfigError::BarOverlap { index });
+        }
         self.put32(at, 0xC);
         // The address bits above its size are writable, which is also how software probes its size.
         self.writable(at, &(!(len - 1)).to_le_bytes());
@@ -373,6 +388,12 @@ mod tests {
         for len in [0, 8, 24] {
             assert_eq!(bar(0, len), Some(ConfigError::BarLen { index: 0, len }));
         }
+        for (first, second) in [(0, 0), (0, 1), (1, 0)] {
+            let both = ConfigBuilder::new(id).bar64(first, 16).bar64(second, 16);
+            assert_eq!(error(both), Some(ConfigError::BarOverlap { index: second }));
+        }
+        let late = ConfigBuilder::new(id).capability(Capability::Ats);
+        assert_eq!(error(late.conventional()), Some(ConfigError::Conventional));
         let one = |capability| error(ConfigBuilder::new(id).capability(capability));
         for vectors in [0, 2049] {
             let msix = Capability::Msix {
