@@ -261,7 +261,8 @@ fn each_bad_rule_says_why() {
         let mut bad = tcp4(7, 80, 1);
         change(&mut bad);
         assert_eq!(driver.rules(op::ADD_FLOW_RULE, &[bad]), [status]);
-        assert!(driver.dp.forwarding(1).rules.is_empty());
+        let forwarding = driver.dp.forwarding(1);
+        assert!(forwarding.rules.is_empty() && forwarding.flows.is_empty());
     }
     let same = [tcp4(1, 80, 0), tcp4(2, 80, 1)];
     assert_eq!(
