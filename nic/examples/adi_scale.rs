@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What ADIs cost the device model alone: `cargo xtask bench adi` runs it.
+//! The cost of ADIs in the device model alone: `cargo xtask bench adi` runs it.
 //!
 //! Prints a JSON object: for 1, 100, 1,000 and 10,000 ADIs the time and memory of each and what a
 //! turn of the device takes while all are idle; then what a packet takes from one ADI to another
@@ -15,9 +15,9 @@ use adit_nic::testing::guest::{wanted, Guest};
 use serde_json::{json, Value};
 
 const POPULATIONS: [u32; 4] = [1, 100, 1_000, 10_000];
-/// How many pages an ADI uses in a burst of [`packet`].
+/// The number of pages that an ADI uses in a burst of [`packet`].
 const PAGES: u64 = 8;
-/// How many blocks a measurement is made in.
+/// The number of blocks of a measurement.
 const BLOCKS: u64 = 40;
 /// Bytes of the rings and pages that a turn of translations goes over.
 const SPAN: u64 = 16 * 0x1000;

@@ -20,26 +20,26 @@ pub struct Pace {
     /// The time to spin after activity, as long as that pays off: see [`Spin`].
     pub spin: Duration,
     /// The shortest sleep.
-    pub nap: Duration,
+    pub min_sleep: Duration,
     /// The shortest sleep while doorbells ring at long intervals: see [`Doorbells`].
-    pub steady_nap: Duration,
+    pub min_steady_sleep: Duration,
     /// The longest sleep.
-    pub max_nap: Duration,
+    pub max_sleep: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Self {
             spin: Duration::from_micros(20),
-            nap: Duration::from_micros(50),
-            steady_nap: Duration::from_micros(125),
-            max_nap: Duration::from_millis(2),
+            min_sleep: Duration::from_micros(50),
+            min_steady_sleep: Duration::from_micros(125),
+            max_sleep: Duration::from_millis(2),
         }
     }
 }
 
 /// The divisor of the time since the last activity that gives the length of a sleep.
-const NAP_SHARE: u64 = 16;
+const SLEEP_SHARE: u64 = 16;
 
 /// The interval for polling wires whose links change without a notification, in nanoseconds.
 const LINK_INTERVAL: u64 = 1_000_000_000;
@@ -79,9 +79,9 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
         let at = now();
         wires.polled(read_wires, progress.received, began);
         if progress.busy {
-            spin.found(began.saturating_sub(last_busy));
+            spin.record_work(began.saturating_sub(last_busy));
             if progress.sent {
-                doorbells.rang(began);
+                doorbells.record(began);
             }
             last_busy = at;
             woken_by_wire = false;
@@ -103,20 +103,20 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
         }
         waiter.watch(&function)?;
         // The latency of work after an idle period is at most a small part of that period.
-        let share = Duration::from_nanos((at - last_busy) / NAP_SHARE);
-        let nap = share.clamp(doorbells.nap(&pace), pace.max_nap);
+        let share = Duration::from_nanos((at - last_busy) / SLEEP_SHARE);
+        let sleep = share.clamp(doorbells.min_sleep(&pace), pace.max_sleep);
         let due = progress
             .due
-            .map_or(nap, |d| Duration::from_nanos(d.saturating_sub(at)));
+            .map_or(sleep, |d| Duration::from_nanos(d.saturating_sub(at)));
         // Either a wire is readable while the driver has no buffers posted, or a descriptor keeps
         // reporting readiness without any data: the engine must sleep nevertheless.
         let skip_wires = function.datapath().has_waiting_frames() || woken_by_wire;
         let woken = MutexGuard::unlocked(&mut function, || {
             if skip_wires {
-                std::thread::sleep(nap.min(due));
+                std::thread::sleep(sleep.min(due));
                 return Ok(Woken::default());
             }
-            waiter.wait(nap.min(due))
+            waiter.wait(sleep.min(due))
         })?;
         waited_at = now();
         woken_by_wire = woken.wire;
@@ -133,13 +133,13 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
 }
 
 /// The adaptive spin time: the full allowed time where spinning finds work, none where work never
-/// comes that soon, as from a guest without hardware virtualization, which needs the CPU itself.
+/// arrives that soon, as from a guest without hardware virtualization, which needs the CPU itself.
 struct Spin {
     max: u64,
     /// The credit earned by recent spins.
     credit: u32,
     /// Idle periods since the last trial.
-    silences: u32,
+    idle_periods: u32,
 }
 
 impl Spin {
@@ -153,30 +153,30 @@ impl Spin {
         Self {
             max: max.as_nanos() as u64,
             credit: Self::MAX_CREDIT,
-            silences: 0,
+            idle_periods: 0,
         }
     }
 
     /// The time to spin after activity, in nanoseconds.
     fn window(&self) -> u64 {
-        if self.credit > 0 || self.silences % Self::TRIAL == 0 {
+        if self.credit > 0 || self.idle_periods % Self::TRIAL == 0 {
             self.max
         } else {
             0
         }
     }
 
-    /// Records that there was work again after `silence` nanoseconds. Within a burst that is not
+    /// Records that there was work again after `idle` nanoseconds. Within a burst that is not
     /// evidence.
-    fn found(&mut self, silence: u64) {
-        if silence < Self::SOON {
+    fn record_work(&mut self, idle: u64) {
+        if idle < Self::SOON {
             return;
         }
-        if silence <= self.max {
+        if idle <= self.max {
             self.credit = (self.credit + Self::GAIN).min(Self::MAX_CREDIT);
         } else {
             self.credit = self.credit.saturating_sub(1);
-            self.silences = self.silences.wrapping_add(1);
+            self.idle_periods = self.idle_periods.wrapping_add(1);
         }
     }
 
@@ -188,7 +188,7 @@ impl Spin {
 /// hundreds of microseconds, and each wake-up without a doorbell takes CPU time from it.
 #[derive(Default)]
 struct Doorbells {
-    rang_at: u64,
+    last_at: u64,
     /// The average interval between two doorbells, in nanoseconds.
     interval: u64,
 }
@@ -197,9 +197,9 @@ impl Doorbells {
     /// The longest interval between two doorbells of a stream, in nanoseconds.
     const PAUSE: u64 = 2_000_000;
 
-    fn rang(&mut self, now: u64) {
-        let interval = now.saturating_sub(self.rang_at);
-        self.rang_at = now;
+    fn record(&mut self, now: u64) {
+        let interval = now.saturating_sub(self.last_at);
+        self.last_at = now;
         self.interval = if interval > Self::PAUSE {
             0
         } else {
@@ -208,8 +208,8 @@ impl Doorbells {
     }
 
     /// The shortest useful sleep: half of the interval.
-    fn nap(&self, pace: &Pace) -> Duration {
-        Duration::from_nanos(self.interval / 2).clamp(pace.nap, pace.steady_nap)
+    fn min_sleep(&self, pace: &Pace) -> Duration {
+        Duration::from_nanos(self.interval / 2).clamp(pace.min_sleep, pace.min_steady_sleep)
     }
 }
 
@@ -291,15 +291,15 @@ impl Waiter {
             let Some(wire) = datapath.wire(vport as u32) else {
                 continue;
             };
-            for (what, fd) in [wire.poll_fd(), wire.link_fd()].into_iter().enumerate() {
+            for (kind, fd) in [wire.poll_fd(), wire.link_fd()].into_iter().enumerate() {
                 let generation = wire.generation();
                 let raw = fd.as_ref().map(|fd| (fd.as_raw_fd(), generation));
-                if watched[what] == raw {
+                if watched[kind] == raw {
                     continue;
                 }
-                watched[what] = raw;
+                watched[kind] = raw;
                 if let Some(fd) = fd {
-                    let data = epoll::EventData::new_u64(vport as u64 * 2 + what as u64);
+                    let data = epoll::EventData::new_u64(vport as u64 * 2 + kind as u64);
                     match epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN) {
                         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                         Err(e) => return Err(e.into()),
@@ -310,10 +310,10 @@ impl Waiter {
         Ok(())
     }
 
-    fn wait(&mut self, nap: Duration) -> std::io::Result<Woken> {
+    fn wait(&mut self, sleep: Duration) -> std::io::Result<Woken> {
         let timeout = Timespec {
             tv_sec: 0,
-            tv_nsec: nap.as_nanos().min(999_999_999) as i64,
+            tv_nsec: sleep.as_nanos().min(999_999_999) as i64,
         };
         self.events.clear();
         let buffer = rustix::buffer::spare_capacity(&mut self.events);
@@ -338,66 +338,66 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_engine_spins_where_that_finds_work_and_tries_again_where_it_did_not() {
+    fn spinning_continues_where_it_finds_work_and_is_tried_at_intervals_where_not() {
         let mut spin = Spin::new(Duration::from_micros(20));
         assert_eq!(spin.window(), 20_000);
         for _ in 0..Spin::MAX_CREDIT {
-            spin.found(100_000);
+            spin.record_work(100_000);
         }
         let trials = |spin: &mut Spin| {
             let mut trials = 0;
             for _ in 0..10 * Spin::TRIAL {
                 trials += u32::from(spin.window() > 0);
-                spin.found(100_000);
+                spin.record_work(100_000);
             }
             trials
         };
         assert_eq!(trials(&mut spin), 10);
         // Frames within a burst follow each other immediately: they earn no credit.
         for _ in 0..1000 {
-            spin.found(100);
+            spin.record_work(100);
         }
         assert_eq!(trials(&mut spin), 10);
-        spin.found(15_000);
+        spin.record_work(15_000);
         assert_eq!(spin.window(), 20_000);
     }
 
     #[test]
-    fn naps_are_longer_while_doorbells_ring_at_long_intervals() {
+    fn sleeps_are_longer_while_doorbells_ring_at_long_intervals() {
         let pace = Pace::default();
         let mut doorbells = Doorbells::default();
-        assert_eq!(doorbells.nap(&pace), pace.nap);
+        assert_eq!(doorbells.min_sleep(&pace), pace.min_sleep);
         let mut now = 10_000_000;
         let mut ring = |doorbells: &mut Doorbells, interval| {
             for _ in 0..50 {
                 now += interval;
-                doorbells.rang(now);
+                doorbells.record(now);
             }
         };
         ring(&mut doorbells, 180_000);
-        let nap = doorbells.nap(&pace).as_micros();
-        assert!((80..=90).contains(&nap), "{nap} us");
+        let sleep = doorbells.min_sleep(&pace).as_micros();
+        assert!((80..=90).contains(&sleep), "{sleep} us");
         ring(&mut doorbells, 1_500_000);
-        assert_eq!(doorbells.nap(&pace), pace.steady_nap);
+        assert_eq!(doorbells.min_sleep(&pace), pace.min_steady_sleep);
         ring(&mut doorbells, 5_000_000);
         assert_eq!(
-            doorbells.nap(&pace),
-            pace.nap,
-            "what rings now and then is no stream"
+            doorbells.min_sleep(&pace),
+            pace.min_sleep,
+            "occasional doorbells are not a stream"
         );
         ring(&mut doorbells, 2_000);
-        assert_eq!(doorbells.nap(&pace), pace.nap);
+        assert_eq!(doorbells.min_sleep(&pace), pace.min_sleep);
     }
 
     #[test]
-    fn wires_are_read_when_they_have_something_to_say() {
+    fn wires_are_read_when_readable_or_due() {
         let mut wires = Wires::default();
         assert!(wires.due(Wires::INTERVAL));
         wires.polled(true, false, 20_000);
-        assert!(!wires.due(20_001), "nothing came the last time");
+        assert!(!wires.due(20_001), "the last read found no frame");
         assert!(wires.due(20_000 + Wires::INTERVAL));
         wires.polled(true, true, 31_000);
-        assert!(wires.due(31_001), "where one frame came there may be more");
+        assert!(wires.due(31_001), "after one frame there may be more");
         wires.set_idle(50_000);
         assert!(!wires.due(50_001));
         wires.set_readable();

@@ -207,7 +207,7 @@ impl Function {
             .queues_mut()
             .translator
             .tables()
-            .answer(era, root)
+            .complete(era, root)
         {
             self.serve_mailbox();
         }

@@ -31,11 +31,11 @@ const DEFAULT_ADIS: u32 = 10_240;
 #[derive(Parser)]
 #[command(name = "adit-nic", version, verbatim_doc_comment)]
 struct Cli {
-    /// Path of the UNIX socket to create, which QEMU connects to.
+    /// Path of the UNIX socket to create for QEMU.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
 
-    /// QEMU's QMP socket, for queries of the location of the guest's IOMMU tables. ADIs need it:
+    /// QEMU's QMP socket, for lookups of the guest's IOMMU tables. ADIs need it:
     /// their DMA carries PASIDs, which the device itself translates.
     #[arg(long, value_name = "PATH")]
     qmp: Option<PathBuf>,
@@ -57,7 +57,7 @@ struct Cli {
     #[arg(long = "wire", value_name = "WIRE")]
     wires: Vec<WireSpec>,
 
-    /// MAC address of the first port; those of the others count up from it.
+    /// MAC address of the first port; the other ports have the following addresses.
     #[arg(long, value_name = "MAC", default_value = "02:ad:17:00:00:01")]
     mac: MacAddr,
 
@@ -66,7 +66,7 @@ struct Cli {
     pci_id: PciId,
 
     /// Register layout of BAR0: pf, or vf, which has no space for ADIs. Drivers that bind by class
-    /// code, such as idpf, find out which.
+    /// code, such as idpf, detect it.
     #[arg(long, value_name = "pf|vf", default_value_t = RegisterLayout::Pf)]
     layout: RegisterLayout,
 
@@ -172,9 +172,9 @@ fn up_to(min: u32, max: u32) -> clap::builder::RangedI64ValueParser<u32> {
 /// The maximum number of ADIs. Without QMP there are none: the location of the IOMMU's tables is
 /// unknown then. Exits if they were requested nevertheless.
 fn adi_limits(cli: &Cli) -> AdiLimits {
-    let asked = [("--adis", cli.adis), ("--adi-queues", cli.adi_queues)];
+    let given = [("--adis", cli.adis), ("--adi-queues", cli.adi_queues)];
     if cli.qmp.is_none() {
-        if let Some((option, _)) = asked.into_iter().find(|(_, n)| n.is_some_and(|n| n > 0)) {
+        if let Some((option, _)) = given.into_iter().find(|(_, n)| n.is_some_and(|n| n > 0)) {
             let text =
                 format!("{option} needs --qmp: ADIs' DMA is translated by the guest's IOMMU");
             let kind = clap::error::ErrorKind::MissingRequiredArgument;

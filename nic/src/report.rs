@@ -112,7 +112,7 @@ fn vports(out: &mut Exposition, function: &Function) {
             }
         }
     }
-    let mut f = out.family("adit_vport_link_up", Kind::Gauge, "Whether the link is up.");
+    let mut f = out.family("adit_vport_link_up", Kind::Gauge, "Link state: 1 if up.");
     for vport in 0..datapath.vport_count() {
         f.sample(
             &[("vport", &vport.to_string())],

@@ -41,7 +41,7 @@ fn nic() -> Nic {
         .by_ref()
         .map_while(Result::ok)
         .find_map(|line| Some(line.split_once("P4Runtime address=")?.1.trim().to_owned()))
-        .expect("it says where it listens");
+        .expect("no line with the listening address");
     // The log must be drained while the process runs.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
     Nic {
@@ -76,17 +76,17 @@ fn drive(client: Environment, script: &str, least: usize) {
         .args([&info_file, &blob])
         .output()
         .expect("the client starts");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "{said}{}",
+        "{stdout}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let checks = said
+    let checks = stdout
         .lines()
         .filter(|line| line.starts_with("ok - "))
         .count();
-    assert!(checks >= least, "only {checks} checks were made:\n{said}");
+    assert!(checks >= least, "only {checks} checks were made:\n{stdout}");
 }
 
 #[test]
@@ -131,9 +131,9 @@ fn the_clients_of_the_readme_work_one_after_the_other() {
             .current_dir(folder.path())
             .output()
             .expect("the client starts");
-        let said = String::from_utf8_lossy(&output.stdout);
+        let stdout = String::from_utf8_lossy(&output.stdout);
         let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{kind}: {said}{error}");
-        assert!(said.contains(route), "{kind}: {said}{error}");
+        assert!(output.status.success(), "{kind}: {stdout}{error}");
+        assert!(stdout.contains(route), "{kind}: {stdout}{error}");
     }
 }

@@ -55,22 +55,22 @@ fn refused(args: &[&str]) -> String {
         .args(command.get_args())
         .args(args);
     let Output { status, stderr, .. } = limited.env_remove("ADIT_LOG").output().unwrap();
-    let said = String::from_utf8(stderr).unwrap();
+    let text = String::from_utf8(stderr).unwrap();
     assert!(
         matches!(status.code(), Some(1 | 2)),
-        "{args:?}: {status}, {said}"
+        "{args:?}: {status}, {text}"
     );
-    said
+    text
 }
 
 /// The error line of a process that fails to start; its log has at most one line before that.
 fn error_of(args: &[&str]) -> String {
-    let said = refused(args);
-    let (before, error) = said
+    let text = refused(args);
+    let (before, error) = text
         .trim_end()
         .rsplit_once('\n')
-        .unwrap_or(("", said.trim_end()));
-    assert!(before.lines().count() <= 1, "{said}");
+        .unwrap_or(("", text.trim_end()));
+    assert!(before.lines().count() <= 1, "{text}");
     error.to_owned()
 }
 
@@ -124,12 +124,12 @@ fn an_error_is_one_line_that_names_its_cause_once() {
             vec!["--wire", "pcap:-,/nonexistent/d/o"],
             "No such file or directory",
         ),
-        (vec!["--wire", "pcap:/dev/null,-"], "no regular file"),
+        (vec!["--wire", "pcap:/dev/null,-"], "not a regular file"),
         (
             vec!["--wire", "unix:/nonexistent/d/x"],
             "No such file or directory",
         ),
-        (vec!["--wire", "unix:/dev/null"], "is no socket"),
+        (vec!["--wire", "unix:/dev/null"], "is not a socket"),
         (vec!["--p4", "/nonexistent.p4"], "No such file or directory"),
         (
             vec!["--p4rt", "192.0.2.1:9559"],
@@ -165,7 +165,7 @@ fn an_error_is_one_line_that_names_its_cause_once() {
 fn limits_are_checked_where_they_are_given() {
     let qmp = ["--qmp", "/nonexistent/qmp"];
     let sixteen_wires = ["--wire", "none"].repeat(16);
-    for (args, said) in [
+    for (args, expected) in [
         (vec!["--adis", "99999999"], "0..=16384"),
         (vec!["--adis", "16385"], "0..=16384"),
         (vec!["--adi-queues", "99999999"], "0..=16384"),
@@ -201,7 +201,7 @@ fn limits_are_checked_where_they_are_given() {
         (vec!["--p4rt", "127.0.0.1:0", "--p4rt-device", "0"], "1.."),
     ] {
         let error = refused(&[&qmp[..], &args].concat());
-        assert!(error.contains(said), "{args:?}: {error}");
+        assert!(error.contains(expected), "{args:?}: {error}");
         assert!(!error.contains("ready"), "{args:?}: {error}");
     }
 }
@@ -239,10 +239,10 @@ fn a_bad_filter_is_named() {
         .env("ADIT_LOG", "adit_nic=loud")
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
-        said.starts_with("adit-nic: ADIT_LOG=`adit_nic=loud`: "),
-        "{said}"
+        text.starts_with("adit-nic: ADIT_LOG=`adit_nic=loud`: "),
+        "{text}"
     );
 }

@@ -157,7 +157,7 @@ fn a_device_of_the_same_name_is_taken_up_again() {
     // Another kind of interface with that name is not used.
     ip("link add back0 type veth peer name back1");
     assert!(!tap.link().up);
-    assert!(tap.down_reason().unwrap().contains("no TAP device"));
+    assert!(tap.down_reason().unwrap().contains("not a TAP device"));
     ip("link del back0");
     tap.link();
 

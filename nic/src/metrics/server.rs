@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A thread that answers `GET /metrics`, and nothing else, for one client at a time.
+//! A thread that serves `GET /metrics`, and nothing else, to one client at a time.
 //!
 //! Clients are not trusted: each gets [`MAX_REQUEST_LEN`] bytes and [`PATIENCE`] for reading and
 //! writing together. A slow client delays the next by that much at most, and never the device.
@@ -105,11 +105,11 @@ impl<F: Fn() -> String> Responder<F> {
     fn serve(&self, mut client: TcpStream) -> io::Result<()> {
         client.set_nonblocking(true)?;
         let deadline = Instant::now() + PATIENCE;
-        let answer = match self.read_request(&mut client, deadline)? {
+        let reply = match self.read_request(&mut client, deadline)? {
             Request::Metrics { head_only } => respond("200 OK", "", &(self.body)(), head_only),
             Request::Refused(status, header) => respond(status, header, status, false),
         };
-        let mut rest = answer.as_bytes();
+        let mut rest = reply.as_bytes();
         while !rest.is_empty() {
             match client.write(rest) {
                 Ok(written) => rest = &rest[written..],

@@ -75,13 +75,13 @@ impl<T: Copy, const N: usize> Map<T, N> {
 
 /// A cached page, and its place in a file.
 #[derive(Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct CachedPage {
     address: u64,
     rights: Access,
     pub(super) place: Place,
 }
 
-impl Known {
+impl CachedPage {
     /// The page's guest-physical address.
     pub(super) fn address(&self) -> u64 {
         self.address
@@ -105,7 +105,7 @@ pub struct Translator {
     burst: u64,
     contexts: Map<PageTable, CONTEXTS>,
     lowest: Map<LowestTable, LOWEST>,
-    pages: Map<Known, PAGES>,
+    pages: Map<CachedPage, PAGES>,
     /// The region in which tables and pages were found last.
     nearby: Cell<Option<Nearby>>,
     hits: Cell<u64>,
@@ -132,7 +132,7 @@ impl Translator {
                     write: false,
                 },
             }),
-            pages: Map::new(Known {
+            pages: Map::new(CachedPage {
                 address: 0,
                 rights: Access::NONE,
                 place: Place::NOWHERE,
@@ -183,7 +183,7 @@ impl Translator {
         write: bool,
     ) -> Result<u64, TranslationFault> {
         self.find(memory, pasid, iova, write)
-            .map(|known| known.address())
+            .map(|page| page.address())
     }
 
     /// Returns the bytes of an access within a page, if the page is cached, permits the access and
@@ -196,15 +196,15 @@ impl Translator {
         pasid: Pasid,
         part: Request,
     ) -> Option<VolatileSlice<'a>> {
-        let known = self
+        let page = self
             .pages
             .get(self.burst, pasid, part.iova >> PAGE_SHIFT)?
             .get();
-        if !known.rights.permits(part.write) {
+        if !page.rights.permits(part.write) {
             return None;
         }
         let offset = part.iova as usize % PAGE_LEN;
-        let slice = memory.slice_in(&known.place, offset, part.len, part.write)?;
+        let slice = memory.slice_in(&page.place, offset, part.len, part.write)?;
         count(&self.hits);
         Some(slice)
     }
@@ -216,16 +216,16 @@ impl Translator {
         pasid: Pasid,
         iova: u64,
         write: bool,
-    ) -> Result<Known, TranslationFault> {
-        let known = match self.pages.get(self.burst, pasid, iova >> PAGE_SHIFT) {
-            Some(known) => {
+    ) -> Result<CachedPage, TranslationFault> {
+        let found = match self.pages.get(self.burst, pasid, iova >> PAGE_SHIFT) {
+            Some(cached) => {
                 count(&self.hits);
-                Ok(known.get())
+                Ok(cached.get())
             }
-            None => self.learn(memory, pasid, iova),
+            None => self.fill(memory, pasid, iova),
         };
-        let checked = known.and_then(|known| {
-            let permitted = known.rights.permits(write).then_some(known);
+        let checked = found.and_then(|page| {
+            let permitted = page.rights.permits(write).then_some(page);
             permitted.ok_or(TranslationFault::Permission)
         });
         if checked.is_err() {
@@ -234,25 +234,27 @@ impl Translator {
         checked
     }
 
+    /// Walks the tables for a page that is not cached, and caches it.
     #[cold]
-    fn learn(
+    fn fill(
         &self,
         memory: &GuestMemory,
         pasid: Pasid,
         iova: u64,
-    ) -> Result<Known, TranslationFault> {
+    ) -> Result<CachedPage, TranslationFault> {
         count(&self.walks);
         let view = View::new(memory, &self.nearby);
         let page = self.walk(&view, pasid, iova)?;
         let place = view.place(page.address).unwrap_or(Place::NOWHERE);
         let Rights { read, write } = page.rights;
-        let known = Known {
+        let cached = CachedPage {
             address: page.address,
             rights: Access { read, write },
             place,
         };
-        self.pages.put(self.burst, pasid, iova >> PAGE_SHIFT, known);
-        Ok(known)
+        self.pages
+            .put(self.burst, pasid, iova >> PAGE_SHIFT, cached);
+        Ok(cached)
     }
 
     fn walk(&self, memory: &View<'_>, pasid: Pasid, iova: u64) -> Result<Page, TranslationFault> {

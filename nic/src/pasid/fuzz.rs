@@ -16,14 +16,14 @@ pub fn fuzz_walk(data: &[u8]) {
         requester: 0x28,
     };
     translator.tables().set(root);
-    while let Some((&[what, a, b, c, d, e], after)) = rest.split_first_chunk() {
+    while let Some((&[action, a, b, c, d, e], after)) = rest.split_first_chunk() {
         rest = after;
         let place = (u64::from(u32::from_le_bytes([a, b, c, 0])) % RAM_LEN) & !7;
-        match what & 0x3 {
+        match action & 0x3 {
             // An entry that points into memory, with flags.
             0 | 1 => {
                 let target = RAM + u64::from(u16::from_le_bytes([d, e])) % (RAM_LEN >> 12) * 0x1000;
-                let word = target | u64::from(what >> 2) << 1 | 1;
+                let word = target | u64::from(action >> 2) << 1 | 1;
                 let _ = memory.write(RAM + place, &word.to_le_bytes());
             }
             2 => {
@@ -32,13 +32,13 @@ pub fn fuzz_walk(data: &[u8]) {
                 rest = after;
                 let _ = memory.write(RAM + place, bytes);
             }
-            _ if what & 0x80 == 0 => {
+            _ if action & 0x80 == 0 => {
                 root.requester = u16::from_le_bytes([d, e]);
                 root.table = RAM + place;
                 translator.tables().set(root);
             }
             _ => {
-                let Some(pasid) = Pasid::new(u32::from(what >> 2 & 7) + 1) else {
+                let Some(pasid) = Pasid::new(u32::from(action >> 2 & 7) + 1) else {
                     continue;
                 };
                 let iova = u64::from(u32::from_le_bytes([a, b, c, d])) << (e & 31);

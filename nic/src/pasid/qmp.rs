@@ -25,7 +25,7 @@ use crate::pci::PciId;
 /// The maximum length of QEMU's output on one connection, in bytes.
 const MAX_INPUT: u64 = 4 << 20;
 /// The timeout of each of QEMU's messages.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// The number of attempts of a lookup.
 const ATTEMPTS: u32 = 3;
 /// The pause between two attempts.
@@ -39,18 +39,18 @@ pub enum QmpError {
     Io(io::Error),
     /// QEMU did not respond in time.
     #[error(
-        "no answer on the QMP socket within {} s: it serves one client at a time, so `adit-nic` \
-         needs one that nothing else is connected to", PATIENCE.as_secs()
+        "no response on the QMP socket within {} s: it serves one client at a time, so `adit-nic` \
+         needs a socket of its own", TIMEOUT.as_secs()
     )]
-    Silent,
+    TimedOut,
     /// QEMU closed the connection, or sent more than `MAX_INPUT` bytes.
-    #[error("QEMU ended the connection or went on for more than {MAX_INPUT} bytes")]
+    #[error("QEMU closed the connection, or sent more than {MAX_INPUT} bytes")]
     End,
     /// QEMU sent a line that is not JSON, or not the expected message.
-    #[error("QEMU says what is not QMP: {0}")]
+    #[error("QEMU sent a message that is not QMP: {0}")]
     Protocol(String),
     /// QEMU returned an error.
-    #[error("QEMU refuses `{command}`: {reason}")]
+    #[error("QEMU rejected `{command}`: {reason}")]
     Refused {
         /// The command.
         command: &'static str,
@@ -64,7 +64,7 @@ pub enum QmpError {
     #[error("the guest has no PCI function {0} on its root bus")]
     NoFunction(PciId),
     /// Several functions have our PCI IDs.
-    #[error("the guest has {1} PCI functions {0}: say which with --requester-id")]
+    #[error("the guest has {1} PCI functions {0}: name one with --requester-id")]
     Ambiguous(PciId, usize),
 }
 
@@ -72,7 +72,7 @@ impl From<io::Error> for QmpError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             // The error kinds of the socket's timeout.
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
             _ => Self::Io(error),
         }
     }
@@ -89,35 +89,35 @@ impl From<rustix::io::Errno> for QmpError {
 pub struct Qmp {
     /// QEMU's QMP socket.
     pub path: PathBuf,
-    /// The function's PCI IDs, by which it is found.
+    /// The function's PCI IDs, which identify it on the bus.
     pub pci_id: PciId,
     /// Its requester ID, if that is known.
     pub requester: Option<u16>,
 }
 
 impl Qmp {
-    /// Serves lookups until the query is closed: calls `answer` with the era and the result of
+    /// Serves lookups until the query is closed: calls `complete` with the era and the result of
     /// each.
-    pub fn serve(&self, query: &RootQuery, mut answer: impl FnMut(u64, Option<Root>)) {
+    pub fn serve(&self, query: &RootQuery, mut complete: impl FnMut(u64, Option<Root>)) {
         while let Some(era) = query.wait() {
-            let mut found = self.ask();
+            let mut result = self.query();
             for _ in 1..ATTEMPTS {
-                if found.is_ok() || query.closed() {
+                if result.is_ok() || query.closed() {
                     break;
                 }
                 std::thread::sleep(PAUSE);
-                found = self.ask();
+                result = self.query();
             }
-            match &found {
+            match &result {
                 Ok(root) => {
                     tracing::debug!(table = root.table, requester = root.requester, "IOMMU")
                 }
                 Err(error) => warn_throttled!(
                     path = %self.path.display(), %error,
-                    "no ADI can be created: QEMU did not say where the IOMMU's tables are"
+                    "no ADI can be created: QEMU did not report where the IOMMU's tables are"
                 ),
             }
-            answer(era, found.ok());
+            complete(era, result.ok());
         }
     }
 
@@ -125,7 +125,7 @@ impl Qmp {
     ///
     /// # Errors
     /// Fails when QEMU does not respond, or when its response cannot be used.
-    pub fn ask(&self) -> Result<Root, QmpError> {
+    pub fn query(&self) -> Result<Root, QmpError> {
         let mut session = Session::open(&self.path)?;
         let line = format!("xp /2wx {:#x}", vtd::RTADDR);
         let printed = session.command(
@@ -167,8 +167,8 @@ impl Qmp {
                 n => QmpError::Ambiguous(self.pci_id, n),
             });
         };
-        let place = ["bus", "slot", "function"].map(|key| number(device, key));
-        match place {
+        let address = ["bus", "slot", "function"].map(|key| number(device, key));
+        match address {
             [Some(bus @ 0..=0xFF), Some(slot @ 0..=31), Some(function @ 0..=7)] => {
                 Ok((bus << 8 | slot << 3 | function) as u16)
             }
@@ -206,12 +206,12 @@ impl Session {
     fn open(path: &Path) -> Result<Self, QmpError> {
         let fd = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
         // The send timeout also covers connecting; the socket may have another client.
-        set_socket_timeout(&fd, Timeout::Send, Some(PATIENCE))?;
-        set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE))?;
+        set_socket_timeout(&fd, Timeout::Send, Some(TIMEOUT))?;
+        set_socket_timeout(&fd, Timeout::Recv, Some(TIMEOUT))?;
         connect(&fd, &SocketAddrUnix::new(path)?)?;
         let mut session = Self {
             reader: BufReader::new(UnixStream::from(fd).take(MAX_INPUT)),
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         };
         let greeting = session.message()?;
         if greeting.get("QMP").is_none() {
@@ -230,7 +230,7 @@ impl Session {
         if let Some(arguments) = arguments {
             request["arguments"] = arguments;
         }
-        self.deadline = Instant::now() + PATIENCE;
+        self.deadline = Instant::now() + TIMEOUT;
         let line = format!("{request}\n");
         let mut stream: &UnixStream = self.reader.get_ref().get_ref();
         stream.write_all(line.as_bytes())?;
@@ -256,7 +256,7 @@ impl Session {
         // then.
         while line.last() != Some(&b'\n') {
             if Instant::now() > self.deadline {
-                return Err(QmpError::Silent);
+                return Err(QmpError::TimedOut);
             }
             let available = self.reader.fill_buf()?;
             if available.is_empty() {

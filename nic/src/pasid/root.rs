@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The location of the IOMMU's tables: looked up when an ADI is created, dropped at each reset.
 //!
-//! The lookup takes a while and must not run on the thread that answers QEMU: QEMU may be waiting
-//! for that answer, and cannot respond to the lookup meanwhile. So the lookup runs on its own
+//! The lookup takes a while and must not run on the thread that serves QEMU: QEMU may be waiting
+//! for that thread's reply, and cannot respond to the lookup meanwhile. So the lookup runs on its own
 //! thread ([`super::qmp`]), and requests that need its result wait in the mailbox.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct Root {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Unknown,
-    Asked,
+    Pending,
     Known(Root),
     Failed,
 }
@@ -57,15 +57,15 @@ impl Tables {
     pub fn find(&mut self) -> Readiness {
         match self.state {
             State::Known(_) => Readiness::Ready,
-            State::Asked => Readiness::Asking,
+            State::Pending => Readiness::Asking,
             State::Failed => {
                 self.state = State::Unknown;
                 Readiness::Failed
             }
             State::Unknown => match &self.query {
                 Some(query) => {
-                    query.ask(self.era);
-                    self.state = State::Asked;
+                    query.request(self.era);
+                    self.state = State::Pending;
                     Readiness::Asking
                 }
                 None => Readiness::Failed,
@@ -73,13 +73,13 @@ impl Tables {
         }
     }
 
-    /// Accepts the response to the lookup of an era; returns `false` when it is out of date.
-    pub fn answer(&mut self, era: u64, root: Option<Root>) -> bool {
-        let fits = era == self.era && self.state == State::Asked;
-        if fits {
+    /// Completes the lookup of an era; returns `false` when the response is out of date.
+    pub fn complete(&mut self, era: u64, root: Option<Root>) -> bool {
+        let expected = era == self.era && self.state == State::Pending;
+        if expected {
             self.state = root.map_or(State::Failed, State::Known);
         }
-        fits
+        expected
     }
 
     /// Sets the location of the tables without a lookup.
@@ -99,7 +99,7 @@ impl Tables {
 #[derive(Default)]
 struct Inbox {
     /// The era of the pending lookup.
-    question: Option<u64>,
+    pending: Option<u64>,
     closed: bool,
 }
 
@@ -108,8 +108,8 @@ struct Inbox {
 pub struct RootQuery(Arc<(Mutex<Inbox>, Condvar)>);
 
 impl RootQuery {
-    fn ask(&self, era: u64) {
-        self.0 .0.lock().question = Some(era);
+    fn request(&self, era: u64) {
+        self.0 .0.lock().pending = Some(era);
         self.0 .1.notify_one();
     }
 
@@ -121,7 +121,7 @@ impl RootQuery {
             if inbox.closed {
                 return None;
             }
-            if let Some(era) = inbox.question.take() {
+            if let Some(era) = inbox.pending.take() {
                 return Some(era);
             }
             self.0 .1.wait(&mut inbox);

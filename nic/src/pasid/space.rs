@@ -12,9 +12,9 @@ const PAGE: u64 = 1 << super::walk::PAGE_SHIFT;
 /// The address space of a queue.
 #[derive(Clone, Copy)]
 pub enum AddressSpace<'a> {
-    /// The function's own.
+    /// The function's own address space.
     Function(&'a GuestMemory),
-    /// That of a PASID.
+    /// The address space of a PASID.
     Pasid(PasidSpace<'a>),
 }
 
@@ -55,7 +55,7 @@ impl<'a> PasidSpace<'a> {
     /// Calls `f` with the bytes of a page that is not cached, or with the first of those that are
     /// contiguous in this process if the page is not.
     #[cold]
-    fn learn<R>(
+    fn with_uncached<R>(
         &self,
         part: Request,
         f: impl FnOnce(VolatileSlice<'a>) -> R,
@@ -88,7 +88,7 @@ impl Dma for PasidSpace<'_> {
         let part = Self::in_page(request);
         match self.translator.cached(self.memory, self.pasid, part) {
             Some(slice) => Ok(f(slice)),
-            None => self.learn(part, f),
+            None => self.with_uncached(part, f),
         }
     }
 
@@ -128,7 +128,7 @@ impl Dma for PasidSpace<'_> {
     }
 }
 
-/// Calls a method of the address space that it is.
+/// Forwards a call to the address space of the variant.
 macro_rules! dispatch {
     ($self:ident.$method:ident($($argument:expr),*)) => {
         match $self {

@@ -131,7 +131,7 @@ fn large_pages_keep_the_lower_bits() {
 }
 
 #[test]
-fn rights_are_what_all_levels_leave() {
+fn rights_are_the_intersection_of_all_levels() {
     for stage in [Stage::First, Stage::Second] {
         let mut guest = guest();
         guest.attach(1, stage, 4);
@@ -145,7 +145,7 @@ fn rights_are_what_all_levels_leave() {
         let above = guest.tables.leaf(&guest.memory, 1, 0, 2);
         let entry = guest.memory.read_obj::<u64>(above).unwrap();
         store(&guest.memory, above, entry & !vtd::FIRST_WRITE);
-        assert_eq!(guest.write(1, 0x1000), Ok(()), "known in this burst");
+        assert_eq!(guest.write(1, 0x1000), Ok(()), "cached in this burst");
         guest.translator.flush();
         assert_eq!(guest.write(1, 0x1000), refused);
         assert!(guest.read(1, 0x1000).is_ok());
@@ -159,7 +159,7 @@ fn rights_are_what_all_levels_leave() {
 }
 
 #[test]
-fn one_pasid_does_not_see_what_another_has() {
+fn a_pasid_has_no_access_to_pages_of_another() {
     let mut guest = guest();
     for pasid in [1, 2, 65, 1025] {
         guest.attach(pasid, Stage::Second, 4);
@@ -185,7 +185,7 @@ fn one_pasid_does_not_see_what_another_has() {
 }
 
 #[test]
-fn tables_that_make_no_sense_are_told_apart() {
+fn malformed_tables_are_distinguished() {
     use TranslationFault as F;
     let mut guest = guest();
     guest.attach(1, Stage::First, 4);

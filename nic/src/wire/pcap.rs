@@ -53,13 +53,13 @@ pub enum PcapError {
         error: io::Error,
     },
     /// A pipe or a device, which could block the data plane.
-    #[error("`{0}` is no regular file")]
+    #[error("`{0}` is not a regular file")]
     NotRegular(PathBuf),
     /// The same file is to be replayed and recorded to.
     #[error("`{0}` cannot be replayed and recorded to at the same time")]
     SameFile(PathBuf),
     /// The file is not in the classic pcap format.
-    #[error("`{0}` is no pcap file (pcapng is not read: `editcap -F pcap` converts it)")]
+    #[error("`{0}` is not a pcap file (pcapng is not read: `editcap -F pcap` converts it)")]
     Format(PathBuf),
     /// The capture's link type is not Ethernet.
     #[error("`{path}` has link type {link_type}: expected {LINKTYPE_ETHERNET} (Ethernet)")]

@@ -44,13 +44,13 @@ pub enum WireSpec {
 pub enum WireSpecError {
     /// The kind before the colon is unknown.
     #[error(
-        "`{0}` is no wire: expected `tap:NAME`, `unix:PATH`, `unix:LOCAL,REMOTE`, \
+        "`{0}` is not a wire: expected `tap:NAME`, `unix:PATH`, `unix:LOCAL,REMOTE`, \
          `pcap:IN,OUT[,speed=FACTOR|max]` or `none`"
     )]
     Kind(String),
     /// The interface name is invalid.
     #[error(
-        "`{0}` is no interface name: 1 to 15 bytes, none of them `/`, `%`, `:`, `,` or a space, \
+        "`{0}` is not an interface name: 1 to 15 bytes, none of them `/`, `%`, `:`, `,` or a space, \
          and not `.` or `..`"
     )]
     Interface(String),

@@ -34,7 +34,7 @@ const TCP_FLAG_CWR: u8 = 0x80;
 pub enum TapError {
     /// The name is not a valid interface name.
     #[error(
-        "`{0}` is no interface name: 1 to 15 bytes, none of them `/`, `%`, `:` or a space, and \
+        "`{0}` is not an interface name: 1 to 15 bytes, none of them `/`, `%`, `:` or a space, and \
          not `.` or `..`"
     )]
     Name(String),
@@ -44,7 +44,9 @@ pub enum TapError {
     )]
     Open(io::Error),
     /// The interface exists and is not a single-queue TAP device.
-    #[error("`{0}` exists and is no TAP device with one queue: delete it or choose another name")]
+    #[error(
+        "`{0}` exists and is not a TAP device with one queue: delete it or choose another name"
+    )]
     NotTap(String),
     /// The device is attached to another process.
     #[error("TAP device `{0}` is in use by another process")]
@@ -191,7 +193,7 @@ impl Tap {
                 self.generation = self.generation.wrapping_add(1);
                 let wanted = self.wanted;
                 if let Err(error) = self.set_recv_offloads(wanted) {
-                    tracing::warn!(wire = self.name, %error, "a wire does not change its offloads");
+                    tracing::warn!(wire = self.name, %error, "cannot change the offloads of a wire");
                 }
             }
             Err(error) => self.down_reason = Some(error.to_string()),

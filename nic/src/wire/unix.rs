@@ -36,10 +36,10 @@ const SECOND_END: &str = ".peer";
 #[derive(Debug, Error)]
 pub enum UnixError {
     /// The path does not fit into a socket address.
-    #[error("`{0}` is no socket path: at most 107 bytes, none of them zero")]
+    #[error("`{0}` is not a socket path: at most 107 bytes, none of them zero")]
     Path(PathBuf),
     /// The path exists and is not a socket.
-    #[error("`{0}` exists and is no socket: delete it or choose another path")]
+    #[error("`{0}` exists and is not a socket: delete it or choose another path")]
     NotSocket(PathBuf),
     /// Another process receives at this path.
     #[error("`{0}` is in use by another process")]

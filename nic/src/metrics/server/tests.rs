@@ -19,32 +19,32 @@ fn connect(server: &MetricsServer) -> TcpStream {
     client
 }
 
-fn ask(server: &MetricsServer, request: &str) -> String {
+fn exchange(server: &MetricsServer, request: &str) -> String {
     let mut client = connect(server);
     // A server that refuses early may close the connection before the whole request is written.
     let _ = client.write_all(request.as_bytes());
-    let mut answer = String::new();
-    let _ = client.read_to_string(&mut answer);
-    answer
+    let mut reply = String::new();
+    let _ = client.read_to_string(&mut reply);
+    reply
 }
 
 #[test]
 fn serves_metrics_and_nothing_else() {
     let server = start();
     for path in ["/metrics", "/metrics?name=x"] {
-        let answer = ask(&server, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let reply = exchange(&server, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         assert!(head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8"));
         assert!(head.contains(&format!("Content-Length: {}\r\n", BODY.len())));
         assert_eq!(body, BODY);
     }
-    let head = ask(&server, "HEAD /metrics HTTP/1.0\r\n\r\n");
+    let head = exchange(&server, "HEAD /metrics HTTP/1.0\r\n\r\n");
     assert!(head.contains("200 OK") && head.ends_with("\r\n\r\n"));
-    assert!(ask(&server, "GET / HTTP/1.1\r\n\r\n").contains(" 404 "));
-    let post = ask(&server, "POST /metrics HTTP/1.1\r\n\r\n");
+    assert!(exchange(&server, "GET / HTTP/1.1\r\n\r\n").contains(" 404 "));
+    let post = exchange(&server, "POST /metrics HTTP/1.1\r\n\r\n");
     assert!(post.contains(" 405 ") && post.contains("Allow: GET, HEAD\r\n"));
-    assert!(ask(&server, "\0\0\0\0\r\n\r\n").contains(" 400 "));
+    assert!(exchange(&server, "\0\0\0\0\r\n\r\n").contains(" 400 "));
 }
 
 #[test]
@@ -52,13 +52,13 @@ fn a_request_without_end_is_refused() {
     let server = start();
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(MAX_REQUEST_LEN - 5));
     // Unread data may turn the close into a reset that overtakes the response.
-    let answer = ask(&server, &long[..MAX_REQUEST_LEN]);
-    assert!(answer.contains(" 431 "), "{answer}");
+    let reply = exchange(&server, &long[..MAX_REQUEST_LEN]);
+    assert!(reply.contains(" 431 "), "{reply}");
     let many = format!(
         "GET /metrics HTTP/1.1\r\n{}\r\n",
         "a: b\r\n".repeat(MAX_HEADERS + 1)
     );
-    assert!(ask(&server, &many).contains(" 431 "));
+    assert!(exchange(&server, &many).contains(" 431 "));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_silent_client_does_not_keep_the_next_one_out() {
     gone.write_all(b"GET /met").unwrap();
     gone.shutdown(Shutdown::Both).unwrap();
     let start = Instant::now();
-    assert!(ask(&server, "GET /metrics HTTP/1.1\r\n\r\n").ends_with(BODY));
+    assert!(exchange(&server, "GET /metrics HTTP/1.1\r\n\r\n").ends_with(BODY));
     assert!(start.elapsed() >= PATIENCE - Duration::from_millis(500));
     assert_eq!(
         silent.read(&mut [0]).unwrap(),

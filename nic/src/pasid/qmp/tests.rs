@@ -27,7 +27,7 @@ fn qemu(scripts: Vec<Vec<String>>) -> (tempfile::TempDir, Qmp, mpsc::Receiver<St
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("qmp");
     let listener = UnixListener::bind(&path).unwrap();
-    let (heard, asked) = mpsc::channel();
+    let (sender, requests) = mpsc::channel();
     std::thread::spawn(move || {
         for script in scripts {
             let (stream, _) = listener.accept().unwrap();
@@ -37,7 +37,7 @@ fn qemu(scripts: Vec<Vec<String>>) -> (tempfile::TempDir, Qmp, mpsc::Receiver<St
                 // The greeting is sent without a request.
                 if n > 0 {
                     let Some(Ok(line)) = lines.next() else { break };
-                    let _ = heard.send(line);
+                    let _ = sender.send(line);
                 }
                 if stream.write_all(reply.as_bytes()).is_err() {
                     break;
@@ -50,7 +50,7 @@ fn qemu(scripts: Vec<Vec<String>>) -> (tempfile::TempDir, Qmp, mpsc::Receiver<St
         pci_id: DEFAULT_ID,
         requester: None,
     };
-    (dir, qmp, asked)
+    (dir, qmp, requests)
 }
 
 fn script(register: &str, buses: &Value) -> Vec<String> {
@@ -70,26 +70,26 @@ fn script(register: &str, buses: &Value) -> Vec<String> {
 const REGISTER: &str = "00000000fed90020: 0x12345400 0x00000001\r\n";
 
 #[test]
-fn it_asks_for_the_register_and_for_our_place() {
+fn a_lookup_reads_the_register_and_our_bus_address() {
     let other = PciId {
         vendor: 0x8086,
         device: 0x1234,
     };
     let replies = script(REGISTER, &bus(&[(other, 4), (DEFAULT_ID, 5)]));
-    let (_dir, qmp, asked) = qemu(vec![replies]);
-    let root = qmp.ask().unwrap();
+    let (_dir, qmp, requests) = qemu(vec![replies]);
+    let root = qmp.query().unwrap();
     let expected = Root {
         table: 0x1_1234_5000,
         requester: 0x28,
     };
     assert_eq!(root, expected);
-    let heard: Vec<String> = asked.iter().collect();
-    assert!(heard[0].contains("qmp_capabilities"), "{heard:?}");
-    assert!(heard[1].contains("xp /2wx 0xfed90020"), "{heard:?}");
+    let sent: Vec<String> = requests.iter().collect();
+    assert!(sent[0].contains("qmp_capabilities"), "{sent:?}");
+    assert!(sent[1].contains("xp /2wx 0xfed90020"), "{sent:?}");
 }
 
 #[test]
-fn answers_that_cannot_be_used_say_why() {
+fn unusable_responses_give_a_reason() {
     let ours = bus(&[(DEFAULT_ID, 5)]);
     let error = |replies| qemu_error(vec![replies]);
     let off = script("fed90020: 0x00000000 0x00000000\r\n", &ours);
@@ -105,29 +105,29 @@ fn answers_that_cannot_be_used_say_why() {
     refuses[2] = "{\"error\": {\"desc\": \"no monitor\"}}\n".into();
     assert!(error(refuses).contains("no monitor"));
     assert!(error(vec!["SSH-2.0\n".into()]).contains("SSH"));
-    assert!(error(vec!["{\"QMP\": {".into()]).contains("ended"));
+    assert!(error(vec!["{\"QMP\": {".into()]).contains("closed"));
 }
 
 fn qemu_error(scripts: Vec<Vec<String>>) -> String {
-    let (_dir, qmp, _asked) = qemu(scripts);
-    qmp.ask().unwrap_err().to_string()
+    let (_dir, qmp, _requests) = qemu(scripts);
+    qmp.query().unwrap_err().to_string()
 }
 
 #[test]
-fn what_never_ends_is_cut_off() {
+fn endless_output_is_bounded() {
     let long = "x".repeat(MAX_INPUT as usize + 10);
-    assert!(qemu_error(vec![vec![long]]).contains("went on"));
+    assert!(qemu_error(vec![vec![long]]).contains("sent more than"));
 }
 
 #[test]
-fn what_comes_too_slowly_is_cut_off() {
+fn slow_output_is_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("qmp");
     let listener = UnixListener::bind(&path).unwrap();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         while stream.write_all(b" ").is_ok() {
-            std::thread::sleep(PATIENCE / 20);
+            std::thread::sleep(TIMEOUT / 20);
         }
     });
     let qmp = Qmp {
@@ -136,62 +136,62 @@ fn what_comes_too_slowly_is_cut_off() {
         requester: None,
     };
     let start = Instant::now();
-    assert!(matches!(qmp.ask(), Err(QmpError::Silent)));
-    assert!(start.elapsed() < 2 * PATIENCE);
+    assert!(matches!(qmp.query(), Err(QmpError::TimedOut)));
+    assert!(start.elapsed() < 2 * TIMEOUT);
 }
 
 #[test]
 fn a_socket_that_cannot_be_used_is_named_once() {
-    let said = |path: PathBuf| {
+    let error = |path: PathBuf| {
         let qmp = Qmp {
             path,
             pci_id: DEFAULT_ID,
             requester: None,
         };
-        format!("{:#}", anyhow::Error::from(qmp.ask().unwrap_err()))
+        format!("{:#}", anyhow::Error::from(qmp.query().unwrap_err()))
     };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("qmp");
     let absent = "the QMP socket cannot be used: No such file or directory (os error 2)";
-    assert_eq!(said(path.clone()), absent);
+    assert_eq!(error(path.clone()), absent);
     let listener = UnixListener::bind(&path).unwrap();
     // The socket has another client: the connection is never accepted.
-    let silent = said(path.clone());
+    let timed_out = error(path.clone());
     assert!(
-        silent.starts_with("no answer on the QMP socket within 2 s"),
-        "{silent}"
+        timed_out.starts_with("no response on the QMP socket within 2 s"),
+        "{timed_out}"
     );
     drop(listener);
     let dead = "the QMP socket cannot be used: Connection refused (os error 111)";
-    assert_eq!(said(path), dead);
+    assert_eq!(error(path), dead);
 }
 
 #[test]
-fn a_question_is_asked_again_after_a_reset_and_on_a_new_connection() {
+fn a_lookup_is_repeated_after_a_reset_and_on_a_new_connection() {
     let replies = || script(REGISTER, &bus(&[(DEFAULT_ID, 5)]));
     // The first connection ends at once: QEMU serves another client.
-    let (_dir, qmp, _asked) = qemu(vec![vec![], replies(), replies()]);
+    let (_dir, qmp, _requests) = qemu(vec![vec![], replies(), replies()]);
     let query = RootQuery::default();
-    let (tell, told) = mpsc::channel();
+    let (sender, responses) = mpsc::channel();
     let mut translator = Translator::new(Some(query.clone()));
     std::thread::scope(|scope| {
-        scope.spawn(|| qmp.serve(&query, |era, root| tell.send((era, root)).unwrap()));
+        scope.spawn(|| qmp.serve(&query, |era, root| sender.send((era, root)).unwrap()));
         for _ in 0..2 {
             assert_eq!(translator.tables().find(), Readiness::Asking);
             assert_eq!(translator.root(), None);
-            let (era, root) = told.recv().unwrap();
+            let (era, root) = responses.recv().unwrap();
             assert!(root.is_some());
-            assert!(translator.tables().answer(era, root));
+            assert!(translator.tables().complete(era, root));
             assert_eq!(translator.tables().find(), Readiness::Ready);
             assert!(translator.root().is_some());
             translator.tables().forget();
-            let late = translator.tables().answer(era, root);
-            assert!(!late, "an answer from before the reset");
+            let late = translator.tables().complete(era, root);
+            assert!(!late, "a response from before the reset");
         }
         // QEMU no longer listens.
         assert_eq!(translator.tables().find(), Readiness::Asking);
-        let (era, root) = told.recv().unwrap();
-        assert!(translator.tables().answer(era, root));
+        let (era, root) = responses.recv().unwrap();
+        assert!(translator.tables().complete(era, root));
         assert_eq!(translator.tables().find(), Readiness::Failed);
         query.close();
     });

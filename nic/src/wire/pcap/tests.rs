@@ -126,7 +126,7 @@ fn frames_keep_their_distances() {
     for big_endian in [false, true] {
         let frame = [0; 60];
         let at = |us| (us, &frame[..], 60);
-        // The third frame goes back in time, and so is due with the second.
+        // The third frame has an earlier time, and so is due with the second.
         let (_dir, path) = file(&recording(
             big_endian,
             &[at(500), at(2500), at(400), at(4500)],

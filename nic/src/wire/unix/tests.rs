@@ -51,7 +51,7 @@ fn the_link_follows_whoever_receives_at_the_other_end() {
     let (_dir, a, b) = paths();
     let mut port = Unix::open(&a, &b).unwrap();
     assert!(port.is_unwatched());
-    assert!(!port.link().up, "nobody is there yet");
+    assert!(!port.link().up, "no receiver is bound yet");
     assert_eq!(
         port.down_reason(),
         Some("no process receives at the other end")
@@ -104,7 +104,7 @@ fn talks_to_any_datagram_socket() {
     let mut port = Unix::open(&a, &b).unwrap();
     assert!(
         matches!(send(&mut port, &[0; 60]), Err(SendError::Down)),
-        "nobody is there yet"
+        "no receiver is bound yet"
     );
     assert_eq!(port.counters().tx_dropped(TxDrop::Down), 1);
     let peer = UnixDatagram::bind(&b).unwrap();
