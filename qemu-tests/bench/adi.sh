@@ -25,13 +25,13 @@ adi_mac() { printf '02:00:00:00:0a:%02x' "$1"; }
 # rate BEFORE AFTER NS-BEFORE NS-AFTER
 rate() { awk "BEGIN { printf \"%.0f\n\", ($2 - $1) * 1e9 / ($4 - $3) }"; }
 now() { date +%s%N; }
-# What an interface at the other end of a wire has received.
+# The frames received by an interface at the other end of a wire.
 arrived() { wire ip -j -s link show dev "$1" | jq '.[0].stats64.rx.packets'; }
 median() { sort -n | awk '{ v[NR] = $1 } END { if (!NR) exit 1; print v[int((NR + 1) / 2)] }'; }
 ping_median() { sed -n 's/.*time=\([0-9.]*\) ms/\1/p' | awk '{ print $1 * 1000 }' | median; }
 adit_median() { sed -n 's/^round trip: .*median \([0-9.]*\),.*/\1/p'; }
 
-# window SECONDS COUNTER…: by how much a counter grows in a second.
+# window SECONDS COUNTER…: the increase of a counter per second.
 window() {
     local seconds=$1 before after start end
     shift
@@ -75,7 +75,7 @@ batch() {
     local index line start file
     file=$(mktemp)
     for ((index = 0; index < count; index++)); do
-        # Indices are given from the lowest that is free; the two ADIs that are there have 0 and 1.
+        # Indices are given from the lowest that is free; the two existing ADIs have 0 and 1.
         for line in "$@"; do
             line=${line//@/$((index + 100))}
             echo "${line//%/pci/$first/$((index * spread + 2))}"
@@ -87,8 +87,8 @@ batch() {
     rm -f "$file"
 }
 
-# [µs to make each, µs to destroy each, both, bytes of each]. One by one only both is told: it is
-# done again and again, for a single one takes less than to start devlink(8).
+# [µs to make each, µs to destroy each, both, bytes of each]. One by one, only the sum is reported: it is
+# repeated, as a single ADI takes less time than starting devlink(8).
 scale() {
     local count=$1 spread=1 driver=$2 before after made gone both
     local add=("port add pci/$first flavour pcisf pfnum 0 sfnum @" "port function set % state active")
@@ -107,7 +107,7 @@ scale() {
     echo "[$made, $gone, $both, $(((after - before) * 1024 / $1))]"
 }
 
-# How many ADIs are VFIO devices.
+# The number of ADIs that are VFIO devices.
 bound() { find /sys/bus/auxiliary/devices/adit.adi.*/driver -maxdepth 0 2>/dev/null | wc -l; }
 
 adi-out() {
@@ -196,7 +196,7 @@ testpmd() {
     return $status
 }
 
-# What testpmd has received.
+# The frames received by testpmd.
 testpmd_received() {
     local before
     before=$(grep -c 'RX-packets' /run/testpmd.log || true)
@@ -225,7 +225,7 @@ afxdp_in() {
     after=$(testpmd_received)
     wire --kill offer || true
     if ((after == before)); then
-        echo "idpf has run out of buffers for the socket, and stays so" >&2
+        echo "idpf has no buffers left for the socket and does not recover" >&2
         return 1
     fi
 }

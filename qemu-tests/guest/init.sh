@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# The guest's init: file systems, the NIC's driver, then the agent, which runs what the host
-# asks for. bash reaps orphans, which is all that is left for PID 1 to do.
+# The guest's init: file systems, the NIC's driver, then the agent, which runs the commands
+# of the host. bash reaps orphans, the remaining duty of PID 1.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/repo/qemu-tests/guest/bin:/scratch/bin
 export HOME=/root LANG=C.UTF-8
 mount -t proc proc /proc
@@ -37,10 +37,10 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 CONTAINERS
 useradd --create-home --shell /bin/bash guest
-# With it a panic reaches the host as what it is, not as one more reset.
+# Distinguishes a panic from a reset for the host.
 modprobe -q pvpanic-mmio
-# Nothing loads a driver behind a test's back: there is no udev, and the command line says which
-# driver the NIC gets.
+# Drivers are loaded only explicitly: there is no udev, and the command line selects the driver of
+# the NIC.
 for word in $(</proc/cmdline); do
     case $word in
     adit.pace=*) export SELFTEST_PACE=${word#*=} ;;
@@ -49,8 +49,8 @@ for word in $(</proc/cmdline); do
     adit.driver=*) modprobe "${word#adit.driver=}" || echo "adit-init: cannot load ${word#*=}" ;;
     esac
 done
-# What reboot(8) and poweroff(8) of busybox ask of PID 1: everything else ends first. The agent before
-# all: it would report the commands that are killed here as if they had ended by themselves.
+# Handles the requests of busybox's reboot(8) and poweroff(8): ends all other processes first. The
+# agent is ended before the others: it would report the commands killed here as exited.
 end() {
     kill -KILL "$agent"
     kill -TERM -1

@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
 # Runs in the Debian tree. Unpacks the kernel's source into the folder $1 and makes it ready for
-# out-of-tree modules in Rust: Debian's headers package leaves out the crates' metadata, which the
-# same source, configuration and compiler give again.
+# out-of-tree modules in Rust: Debian's headers package lacks the crates' metadata, which the
+# same source, configuration and compiler reproduce.
 set -eu
 out=$1
 headers=$(ls -d /usr/src/linux-headers-*-amd64 | sort -V | tail -n 1)
 release=${headers#/usr/src/linux-headers-}
 source=$(ls /usr/src/linux-source-*.tar.xz | sort -V | tail -n 1)
 
-# What only the kernel itself is compiled from stays packed: it is most of the bulk.
+# Sources of the kernel itself stay packed: they are most of the volume.
 tar --directory "$out" --strip-components 1 --extract --file "$source" \
     --exclude='*/Documentation/*/*' --exclude='*.dts' --exclude='*.dtsi' \
     --exclude='*/drivers/gpu/drm/amd/*.[ch]' --exclude='*/tools/perf/*' \
@@ -19,21 +19,21 @@ tar --directory "$out" --strip-components 1 --extract --file "$source" \
 cp "$headers/.config" "$headers/Module.symvers" "$out"
 cd "$out"
 
-# Signing wants keys that are Debian's alone.
+# Signing requires Debian's private keys.
 scripts/config --disable MODULE_SIG_ALL --set-str SYSTEM_TRUSTED_KEYS "" \
     --disable LOCALVERSION_AUTO --set-str LOCALVERSION ""
 make olddefconfig
-echo "--- what differs from Debian's configuration:"
+echo "--- differences from Debian's configuration:"
 grep '^CONFIG' "$headers/.config" | sort >/tmp/theirs
 grep '^CONFIG' .config | sort | diff /tmp/theirs - || true
 version=$(make -s kernelversion)
 make -j"$(nproc)" LOCALVERSION="${release#"$version"}" modules_prepare
 built=$(cat include/config/kernel.release)
 [ "$built" = "$release" ] || {
-    echo "the source calls itself $built, the headers are of $release" >&2
+    echo "the source has release $built, the headers have $release" >&2
     exit 1
 }
 [ -s rust/libkernel.rmeta ] || {
-    echo "no Rust metadata was made: rustc or bindgen does not fit (make rustavailable)" >&2
+    echo "no Rust metadata was built: unsuitable rustc or bindgen (see make rustavailable)" >&2
     exit 1
 }

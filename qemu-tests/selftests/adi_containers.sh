@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# Two podman containers without a network, an ADI each: they reach each other and the wire, and
-# nothing of the other's.
+# Two podman containers without a network, an ADI each: they reach each other and the wire, but
+# have no access to the other's device.
 # TIMEOUT: 400
 . "$SELFTEST_LIB/adi.sh"
 plan 23
@@ -14,7 +14,7 @@ driver = "vfs"
 runroot = "/tmp/adi-containers/run"
 graphroot = "/tmp/adi-containers/storage"
 EOF
-# Nothing but a shell, adit and what that is linked with.
+# A shell, adit and the libraries it is linked with.
 image() {
     local root=/tmp/adi-image
     mkdir -p $root/bin $root/tmp
@@ -34,43 +34,43 @@ run() {
 group() { adit -o json adi show "$1" | jq -r .vfio_group; }
 device() { adit -o json adi show "$1" | jq -r .device; }
 
-check "the NIC is adit's" adi_start
-check "an image with adit in it is made" image
-check "two ADIs are made, with CDI specifications" eval \
+check "adit is bound to the NIC" adi_start
+check "a container image with adit is built" image
+check "two ADIs with CDI specifications are created" eval \
     'adit adi create --name web --cdi && adit adi create --name db --cdi'
 web=$(device web) db=$(device db) web_group=$(group web) db_group=$(group db)
-check "a container has its own group's node and no other" eval \
+check "a container has the node of its own VFIO group and no other" eval \
     '[[ $(run web -- ls /dev/vfio | tr "\n" " ") == "${web_group##*/} vfio " ]]'
-check "and is told its device" eval '[[ $(run web -- env) == *"ADIT_ADI_WEB=$web"* ]]'
+check "a container has its device name in its environment" eval '[[ $(run web -- env) == *"ADIT_ADI_WEB=$web"* ]]'
 run db --detach -- adit ping --adi "$db" --ip 10.99.0.12 -q >/dev/null
-check "one answers the wire" retry 20 wire ping -c 1 -W 2 10.99.0.12
-check "one pings the wire" run web -- adit ping --adi "$web" --ip 10.99.0.11 -i 50 -c 5 10.99.0.1
-check "one pings the other" run web -- adit ping --adi "$web" --ip 10.99.0.11 -i 10 -c 50 -q 10.99.0.12
-check "the other's device cannot be opened" eval \
+check "the ADI of one container replies to a ping from the wire" retry 20 wire ping -c 1 -W 2 10.99.0.12
+check "the ADI of the other container pings the wire" run web -- adit ping --adi "$web" --ip 10.99.0.11 -i 50 -c 5 10.99.0.1
+check "the ADI of one container pings the ADI of the other" run web -- adit ping --adi "$web" --ip 10.99.0.11 -i 10 -c 50 -q 10.99.0.12
+check "a container cannot open the device of the other" eval \
     '! run web -- adit ping --adi "$db" --ip 10.99.0.13 -c 1 10.99.0.1'
 major=$(command stat -c %t "$db_group") minor=$(command stat -c %T "$db_group")
-check "nor a node of it made" eval \
+check "a container cannot create a node of the other's group" eval \
     '! run web -- mknod /tmp/stolen c $((16#$major)) $((16#$minor))'
-check "nor opened with the right to make nodes" eval \
+check "a container with CAP_MKNOD cannot open the other's group" eval \
     '[[ $(run web --cap-add MKNOD -- sh -c "mknod /tmp/stolen c $((16#$major)) $((16#$minor)) && dd if=/tmp/stolen count=1" 2>&1) == *"not permitted"* ]]'
-check "a container that is killed lets its ADI go" eval \
+check "the ADI of a killed container can be destroyed" eval \
     'podman --cgroup-manager=cgroupfs kill db >/dev/null && retry 20 adit adi destroy db'
-check "and its specification with it" eval \
+check "the CDI specification is removed with its ADI" eval \
     '! run db -- ls && [[ ! -e /var/run/cdi/adit.dev-adi_db.json && -e /var/run/cdi/adit.dev-adi_web.json ]]'
-# web's ADI goes behind adit's back while web runs, and another one is made.
+# The ADI of web is removed without adit while web runs, and another one is created.
 podman() { command podman --cgroup-manager=cgroupfs "$@"; }
 web_node=$(group web) spec=/var/run/cdi/adit.dev-adi_web.json
 cp $spec /tmp/adi-web.json
 run web --detach -- sleep 60 >/dev/null
-check "an ADI that its container has not open is removed by devlink" \
+check "devlink removes an ADI that its container has not opened" \
     devlink port del "$dl/$(adit -o json adi show web | jq .port_index)"
-check "another is made, at its port" adit adi create --name db --cdi
-check "the container of the first has a node for nobody" eval \
+check "another ADI is created at the same port" adit adi create --name db --cdi
+check "the node in the first container leads to no device" eval \
     '[[ $(podman exec web dd if=$web_node count=1 2>&1) == *"No such device"* ]]'
-check "and none of the other's numbers" eval '[[ $(command stat -c %t:%T $(group db)) != "$(podman exec web stat -c %t:%T $web_node)" ]]'
+check "the node in the first container has a device number of its own" eval '[[ $(command stat -c %t:%T $(group db)) != "$(podman exec web stat -c %t:%T $web_node)" ]]'
 podman kill web >/dev/null
 retry 10 eval '! podman container exists web'
-# An engine that has read the specification before it went.
+# A container engine that read the specification before it was removed.
 cp /tmp/adi-web.json $spec
 refused_start() { # refused_start WORDS: a container with web's specification does not start.
     local text
@@ -78,14 +78,14 @@ refused_start() { # refused_start WORDS: a container with web's specification do
     echo "$text"
     [[ $text == *"$1"* ]]
 }
-check "a container with what is left of web does not start" refused_start "$web_node"
+check "a container with the stale specification of web does not start" refused_start "$web_node"
 sed "s|$web_node|$(group db)|" /tmp/adi-web.json >$spec
-check "nor with db's node in it" refused_start "error executing hook"
-check "what is left is listed and cleared" eval \
+check "a container with the stale specification of web and the node of db does not start" refused_start "error executing hook"
+check "the stale specification is listed and pruned" eval \
     '[[ $(adit adi list) == *web*${spec#/var}* ]] && adit adi prune && [[ ! -e $spec && $(adit adi list) != *web* ]]'
-check "db's container starts" eval '[[ $(run db -- env) == *"ADIT_ADI_DB=$(device db)"* ]]'
-check "by the name that it knows it opens its ADI" run db -- adit ping --adi db --ip 10.99.0.13 -i 50 -c 3 10.99.0.1
-check "the other goes, too" adit adi destroy db
+check "the container of db starts" eval '[[ $(run db -- env) == *"ADIT_ADI_DB=$(device db)"* ]]'
+check "the container of db opens its ADI by name" run db -- adit ping --adi db --ip 10.99.0.13 -i 50 -c 3 10.99.0.1
+check "the ADI of db is destroyed" adit adi destroy db
 podman --cgroup-manager=cgroupfs rm --all --force >/dev/null 2>&1
 rm -rf /tmp/adi-containers /tmp/adi-image $CONTAINERS_STORAGE_CONF
 done_testing

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# Several callers at once say anything that devlink, mdev and sysfs let one say about ADIs, in any
-# state, resets and unbinding included; afterwards nothing is left and all works. ADIT_SEED repeats
-# what each caller says; ADIT_SECONDS and ADIT_CALLERS make it longer.
+# Several callers make random calls of devlink, mdev and sysfs on ADIs at the same time, resets and
+# unbinding included; afterwards nothing is leaked and ADIs work. ADIT_SEED repeats the calls of
+# each caller; ADIT_SECONDS and ADIT_CALLERS extend the test.
 # TIMEOUT: 200
 . "$SELFTEST_LIB/adit.sh"
 plan 7
@@ -12,14 +12,14 @@ seconds=${ADIT_SECONDS:-25}
 callers=${ADIT_CALLERS:-3}
 echo "# ADIT_SEED=$seed"
 types=/sys/class/mdev_bus/$nic/mdev_supported_types
-said=$(mktemp -d)
+made=$(mktemp -d)
 
 any() { echo "${@:RANDOM % $# + 1:1}"; }
 some_port() { echo "$dl/$(any 0 1 2 3 4 5 9999)"; }
 uuid() { printf '00000000-0000-4000-8000-%012x' $((RANDOM % 6)); }
 
-# One thing of all that can be said. What comes of it does not matter.
-say() {
+# One random call; its outcome does not matter.
+call() {
     case $((RANDOM % 24)) in
     [0-3]) devlink port add "$dl" flavour "$(any pcisf pcisf pcisf pcipf)" pfnum "$(any 0 0 0 1)" \
         sfnum "$(any 0 1 2 3 4 5 4294967295)" ;;
@@ -48,21 +48,21 @@ caller() {
     RANDOM=$((seed + $1))
     local end=$((SECONDS + seconds)) count=0
     while ((SECONDS < end)); do
-        say
+        call
         count=$((count + 1))
     done
-    echo $count >"$said/$1"
+    echo $count >"$made/$1"
 }
 
-check "adit has the NIC" adit-load $nic
+check "adit is bound to the NIC" adit-load $nic
 for ((number = 1; number <= callers; number++)); do caller $number & done
-check "nobody hangs" timeout $((seconds + 60)) tail -q --pid=$! -f /dev/null
+check "no caller hangs" timeout $((seconds + 60)) tail -q --pid=$! -f /dev/null
 wait
-echo "# $(cat "$said"/* | paste -sd+ | bc) things said"
-check "all have said something" eval '(($(cat $said/* | sort -n | head -n 1) > 20))'
+echo "# $(cat "$made"/* | paste -sd+ | bc) calls"
+check "every caller has made calls" eval '(($(cat $made/* | sort -n | head -n 1) > 20))'
 [[ -e /sys/bus/pci/drivers/adit/$nic ]] || echo "$nic" >/sys/bus/pci/drivers/adit/bind
-check "an ADI is made as before" adi_up 777
-check_equal "and lives" "$(port_field $(adi_port 777) .function.opstate)" attached
+check "an ADI is created after the calls" adi_up 777
+check_equal "the new ADI is attached" "$(port_field $(adi_port 777) .function.opstate)" attached
 check "adit is unloaded" adit-load -u $nic
-check_equal "nothing is left" "$(ls $aux /sys/bus/mdev/devices | grep -c 'adit\|-')" 0
+check_equal "no device remains" "$(ls $aux /sys/bus/mdev/devices | grep -c 'adit\|-')" 0
 done_testing

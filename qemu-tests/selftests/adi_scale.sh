@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# 1,000 ADIs at a time; 500 made and destroyed one after the other, after which the kernel has no
-# more memory, PASIDs or interrupts in use than before.
+# 1,000 ADIs at a time; 500 created and destroyed one after the other, without leaks of
+# memory, PASIDs or interrupts.
 # TIMEOUT: 400
 . "$SELFTEST_LIB/adit.sh"
 . "$SELFTEST_LIB/memory.sh"
@@ -10,7 +10,7 @@ plan 14
 batch=$(mktemp)
 many=1000
 rounds=500
-check "adit has the NIC" adit-load $nic
+check "adit is bound to the NIC" adit-load $nic
 
 # adis FROM TO CMD…: a batch of devlink commands, with @ for the port's index and % for the sfnum.
 adis() {
@@ -23,17 +23,17 @@ adis() {
     devlink -b "$batch" >/dev/null
 }
 start=$EPOCHREALTIME
-check "$many ADIs are made" adis 0 $many "port add $dl flavour pcisf pfnum 0 sfnum %" \
+check "$many ADIs are created" adis 0 $many "port add $dl flavour pcisf pfnum 0 sfnum %" \
     "port function set @ state active"
 end=$EPOCHREALTIME
 echo "# $(((${end/./} - ${start/./}) / many)) µs each"
-check_equal "all are there" "$(ls $aux | grep -c '^adit\.adi\.')" $many
-check_equal "each with a PASID of its own" "$(cat $aux/adit.adi.*/pasid | sort -u | wc -l)" $many
-check_equal "all are in use" "$(occupancy adis)" $many
+check_equal "all ADIs exist" "$(ls $aux | grep -c '^adit\.adi\.')" $many
+check_equal "every ADI has its own PASID" "$(cat $aux/adit.adi.*/pasid | sort -u | wc -l)" $many
+check_equal "all ADIs are counted" "$(occupancy adis)" $many
 check "half of them are destroyed" adis 0 $((many / 2)) "port del @"
-check_equal "the other half is there" "$(ls $aux | grep -c '^adit\.adi\.')" $((many / 2))
-check "unbinding takes the rest" adit-load -u $nic
-check_equal "no device of them is left" "$(ls $aux | grep -c '^adit\.adi\.')" 0
+check_equal "the other half of the ADIs exists" "$(ls $aux | grep -c '^adit\.adi\.')" $((many / 2))
+check "the driver unbinds with ADIs in existence" adit-load -u $nic
+check_equal "no auxiliary device remains" "$(ls $aux | grep -c '^adit\.adi\.')" 0
 
 cycle() {
     for ((index = 0; index < $1; index++)); do
@@ -44,18 +44,18 @@ cycle() {
     devlink -b "$batch" >/dev/null
 }
 adit-load $nic
-# The first ones warm caches up.
+# The first cycles warm up caches.
 cycle 50
 before=$(memory)
-check "$rounds times made and destroyed" cycle $rounds
+check "an ADI is created and destroyed $rounds times" cycle $rounds
 after=$(memory)
-check "no memory is kept" eval '! grown "$before" "$after" 1024'
+check "no memory is leaked" eval '! grown "$before" "$after" 1024'
 devlink port add $dl flavour pcisf pfnum 0 sfnum 5
 devlink port function set $dl/0 state active
-check "no PASID is kept" eval '(($(cat $aux/adit.adi.*/pasid) <= 2))'
+check "no PASID is leaked" eval '(($(cat $aux/adit.adi.*/pasid) <= 2))'
 device=$(basename $aux/adit.adi.*)
 retry 5 test -e "$aux/$device/iommu_group"
 before=$(pinned)
-check "an owner comes and goes with its memory" python3 "$SELFTEST_LIB/adi_holder.py" "$device" 40
-check_equal "no page is kept pinned" "$(pinned)" "$before"
+check "owners register memory and exit repeatedly" python3 "$SELFTEST_LIB/adi_holder.py" "$device" 40
+check_equal "no page is pinned after the owners have exited" "$(pinned)" "$before"
 done_testing

@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# AF_XDP sockets, copied and zero-copy: DPDK's testpmd on its AF_XDP driver answers ARP and ping
-# instead of the kernel.
+# AF_XDP sockets in copy and zero-copy mode: DPDK's testpmd on its AF_XDP driver replies to ARP and
+# ping instead of the kernel.
 # TIMEOUT: 300
 . "$SELFTEST_LIB/net.sh"
 plan 8
-check "up" net_up
-check "the kernel answers" ping4
+check "the interface is up" net_up
+check "the kernel replies to ping" ping4
 
 # answered_by_testpmd MODE-ARGS: pings from the wire while testpmd has the queues. It ends when it
 # reads `quit`.
@@ -33,7 +33,7 @@ answered_by_testpmd() {
     rm -rf "$dir"
 }
 
-# Whether an XDP program is attached: testpmd's, which leads to its socket.
+# Succeeds if an XDP program is attached: testpmd's, which redirects to its socket.
 has_program() { ip link show dev "$dev" | grep -q xdp; }
 
 # forwarded LOG: testpmd itself has counted frames both ways.
@@ -41,13 +41,13 @@ forwarded() {
     awk '/RX-packets/ { rx = $2 } /TX-packets/ { tx = $2 } END { exit !(rx > 0 && tx > 0) }' "$1"
 }
 
-check "copied: testpmd answers" answered_by_testpmd ",force_copy=1"
+check "copy mode: testpmd replies to ping" answered_by_testpmd ",force_copy=1"
 settle
-check "copied: the kernel answers again" ping4
-check "zero-copy: testpmd answers" answered_by_testpmd ""
+check "copy mode: the kernel replies to ping afterwards" ping4
+check "zero-copy mode: testpmd replies to ping" answered_by_testpmd ""
 settle
-check "zero-copy: the kernel answers again" ping4
-check "zero-copy twice" answered_by_testpmd ""
+check "zero-copy mode: the kernel replies to ping afterwards" ping4
+check "zero-copy mode: testpmd replies to ping a second time" answered_by_testpmd ""
 settle
-check "the kernel answers at last" ping4
+check "the kernel replies to ping in the end" ping4
 done_testing

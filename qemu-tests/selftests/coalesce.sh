@@ -4,9 +4,9 @@
 # ethtool -C: interrupt moderation.
 . "$SELFTEST_LIB/net.sh"
 plan 5
-check "up" net_up
-check "fixed moderation" ethtool -C "$dev" adaptive-rx off adaptive-tx off rx-usecs 50 tx-usecs 50
-check_equal "it is read back" "$(ethtool -c "$dev" | sed -n 's/^rx-usecs:[[:space:]]*//p')" 50
-check "it carries traffic" ping4 10
-check "adaptive again" ethtool -C "$dev" adaptive-rx on adaptive-tx on
+check "the interface is up" net_up
+check "fixed moderation can be set" ethtool -C "$dev" adaptive-rx off adaptive-tx off rx-usecs 50 tx-usecs 50
+check_equal "the fixed interval is read back" "$(ethtool -c "$dev" | sed -n 's/^rx-usecs:[[:space:]]*//p')" 50
+check "traffic passes with fixed moderation" ping4 10
+check "adaptive moderation can be set" ethtool -C "$dev" adaptive-rx on adaptive-tx on
 done_testing

@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# ethtool -K: each switch changes what is on the wire, or what the driver is told of a frame.
+# ethtool -K: each feature changes the frames on the wire, or what completions report of a frame.
 # TIMEOUT: 240
 . "$SELFTEST_LIB/net.sh"
 plan 21
 capture=/scratch/features.pcap
-check "up" net_up
+check "the interface is up" net_up
 
-# switch FEATURE on|off: some make the driver set its queues up anew.
+# switch FEATURE on|off: for some features the driver reconfigures its queues.
 switch() { ethtool -K "$dev" "$@" >/dev/null && retry 10 carrier 1; }
-# recorded INTERFACE-WORDS… -- FILTER -- CMD…: what tcpdump sees while CMD runs, in $capture.
+# recorded TCPDUMP… -- FILTER -- CMD…: captures with tcpdump while CMD runs, in $capture.
 recorded() {
     local tcpdump=() filter=()
     while [[ $1 != -- ]]; do tcpdump+=("$1") && shift; done
@@ -41,32 +41,32 @@ stream_in() { iperf3 -c $host4 -n 2M -R --connect-timeout 5000; }
 data_out=(tcp and src host $guest4 and dst port 5201)
 data_in=(tcp and src host $host4 and src port 5201)
 
-# longer_out, longer_in: whether frames longer than the MTU allows are among those of a stream.
+# longer_out, longer_in: a stream has frames that are longer than the MTU allows.
 longer_out() { on_wire -- "${data_out[@]}" -- stream_out && (($(longest) > 1514)); }
 not_longer_out() { on_wire -- "${data_out[@]}" -- stream_out && (($(longest) == 1514)); }
 longer_in() { in_guest -- "${data_in[@]}" -- stream_in && (($(longest) > 1514)); }
 not_longer_in() { in_guest -- "${data_in[@]}" -- stream_in && (($(longest) == 1514)); }
 
 switch tso off
-check "tso off: segments on the wire" not_longer_out
+check "tso off: frames on the wire are segments" not_longer_out
 switch tso on
-check "tso on: segments in one piece" longer_out
+check "tso on: frames on the wire are larger than the MTU" longer_out
 switch sg off
-check "sg off: segments on the wire" not_longer_out
+check "sg off: frames on the wire are segments" not_longer_out
 switch sg on tso on
-check "sg on: segments in one piece" longer_out
+check "sg on: frames on the wire are larger than the MTU" longer_out
 
-# What the guest leaves to the NIC, the NIC leaves to the TAP device.
-sums() { # sums TEXT: whether tcpdump says TEXT of the checksums of all five datagrams
+# A checksum that the guest offloads to the NIC is offloaded to the TAP device.
+sums() { # sums TEXT: tcpdump prints TEXT for the checksums of all five datagrams
     on_wire -- udp and dst port 9 -- bash -c "for i in 1 2 3 4 5; do echo x >/dev/udp/$host4/9; done"
     [[ $(tcpdump -r "$capture" -n -vv 2>/dev/null | grep -c "$1") == 5 ]]
 }
 switch tx off
-check "tx off: checksums are there" sums "udp sum ok"
+check "tx off: frames on the wire have complete checksums" sums "udp sum ok"
 switch tx on tso on
-check "tx on: checksums are left open" sums "bad udp cksum"
+check "tx on: frames on the wire have partial checksums" sums "bad udp cksum"
 
-# The frames are wrong; the kernel drops them whoever finds out.
+# The checksums are wrong; the kernel drops the frames with and without the offload.
 errors() { stat rx-csum_errors; }
 wrong() {
     before=$(errors) taken=$(received)
@@ -75,12 +75,12 @@ wrong() {
 }
 switch rx off
 check "rx off: wrong checksums arrive" wrong
-check_equal "rx off: nothing is said of them" "$(($(errors) - before))" 0
+check_equal "rx off: no checksum error is reported" "$(($(errors) - before))" 0
 switch rx on
 check "rx on: wrong checksums arrive" wrong
-check_equal "rx on: the device says so" "$(($(errors) - before))" 20
+check_equal "rx on: every checksum error is reported" "$(($(errors) - before))" 20
 
-spread() { # how many of 32 flows' datagrams come to another queue than the first
+spread() { # the number of datagrams of 32 flows that arrive on other queues than the first
     local before
     before=$(stat 'rx_q-[1-9][0-9]*_pkts')
     for port in $(seq 40000 40031); do wire bash -c "echo x >/dev/udp/$guest4/$port"; done
@@ -88,20 +88,20 @@ spread() { # how many of 32 flows' datagrams come to another queue than the firs
     echo $(($(stat 'rx_q-[1-9][0-9]*_pkts') - before))
 }
 switch rxhash off
-check_equal "rxhash off: all flows to the first queue" "$(spread)" 0
+check_equal "rxhash off: all flows go to the first queue" "$(spread)" 0
 switch rxhash on
 check "rxhash on: flows spread" test "$(spread)" -gt 3
 
 merged() { stat 'rx_q-[0-9]+_rx_gro_hw_pkts'; }
 switch rx-gro-hw off gro off
-check "gro off: the stack gets segments" not_longer_in
+check "gro off: the stack receives segments" not_longer_in
 switch rx-gro-hw on
 before=$(merged)
-check "rx-gro-hw on: frames come merged" longer_in
-check "rx-gro-hw on: the driver counts them" test "$(merged)" -gt "$before"
+check "rx-gro-hw on: merged frames arrive" longer_in
+check "rx-gro-hw on: the driver counts merged frames" test "$(merged)" -gt "$before"
 switch rx-gro-hw off gro on
 stream_in >/dev/null
-check_equal "rx-gro-hw off: none are merged" "$(merged)" 0
+check_equal "rx-gro-hw off: no frames are merged" "$(merged)" 0
 
 large() { # sends eight datagrams of 1000 bytes in one call (UDP_SEGMENT, udp(7))
     before=$(stat 'tx_q-[0-9]+_lso_pkts')
@@ -111,23 +111,23 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.IPPROTO_UDP, 103, 1000)
 s.sendto(bytes(8000), ("$host4", 40100))
 PY
-    # UDP payload bytes, whether in one piece or in eight.
+    # UDP payload bytes, in one frame or in eight.
     tcpdump -r "$capture" -n 2>/dev/null | sed -n 's/.* length \([0-9]*\)$/\1/p' | awk '{ sum += $1 } END { exit sum != 8000 }'
 }
 lso() { echo $(($(stat 'tx_q-[0-9]+_lso_pkts') - before)); }
 switch tx-udp-segmentation off
 large
-check_equal "tx-udp-segmentation off: the stack cuts" "$?:$(lso)" 0:0
+check_equal "tx-udp-segmentation off: the stack segments" "$?:$(lso)" 0:0
 switch tx-udp-segmentation on
 large
-check_equal "tx-udp-segmentation on: the device cuts" "$?:$(lso)" 0:1
+check_equal "tx-udp-segmentation on: the device segments" "$?:$(lso)" 0:1
 
 mac=$(tr -d : <"/sys/class/net/$dev/address")
 switch loopback on
 taken=$(received)
 "$SELFTEST_LIB/raw.py" send "$dev" "${mac}020000000098" 50
-check "loopback on: frames come back" retry 5 eval '(($(received) >= taken + 50))'
+check "loopback on: sent frames are received" retry 5 eval '(($(received) >= taken + 50))'
 switch loopback off
-check "loopback off: they leave" ping4
+check "loopback off: frames reach the wire" ping4
 wire --kill iperf
 done_testing

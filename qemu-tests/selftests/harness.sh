@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# The harness itself: that it can fail, and that both sides of the wire are there.
+# The harness itself: failures are detected, and both ends of the wire exist.
 # TIMEOUT: 240
 . "$SELFTEST_LIB/ktap.sh"
 plan 9
@@ -15,24 +15,24 @@ run() {
 head='. "$SELFTEST_LIB/ktap.sh"; plan 1;'
 
 run <<<"$head pass fine; done_testing"
-check_equal "a test that passes passes" "$?:$(grep -c '^ok 1 case' "$dir/report")" 0:1
+check_equal "a passing test passes" "$?:$(grep -c '^ok 1 case' "$dir/report")" 0:1
 run <<<"$head check wrong false; done_testing"
-check_equal "a test that fails fails" "$?:$(grep -c '^not ok 1 case' "$dir/report")" 1:1
+check_equal "a failing test fails" "$?:$(grep -c '^not ok 1 case' "$dir/report")" 1:1
 run <<<"$head check_equal 'two failures' '' ''; done_testing"
-check_equal "nothing is not equal to nothing" "$?" 1
+check_equal "a comparison with an empty value fails" "$?" 1
 run <<<"$head done_testing"
-check_equal "a test that stops early fails" "$?" 1
+check_equal "a test with fewer results than planned fails" "$?" 1
 run <<<"# TIMEOUT: 1"$'\n'"sleep 20"
-check_equal "a test that hangs fails" "$?" 1
+check_equal "a test that exceeds its timeout fails" "$?" 1
 run <<<"$head skip this 'for a reason'; done_testing"
-check_equal "a skipped test is no pass" "$(grep -c '^ok 1 case # SKIP' "$dir/report")" 1
-# Written in pieces, so that this very file's log marker is no hit.
+check_equal "a skipped test does not count as passed" "$(grep -c '^ok 1 case # SKIP' "$dir/report")" 1
+# The word is split, so that the log of this test itself has no match.
 run <<<"$head echo 'WARN''ING: made up' >/dev/kmsg; pass fine; done_testing"
 check_equal "a warning in the kernel log fails a test" "$?" 1
-# The log is read from this test's marker on: take the made-up warning out of it.
+# The log is read from this test's marker on: remove the made-up warning from it.
 dmesg --clear
 
-check_equal "a command at the other end of the wire gives its status" "$(wire sh -c 'exit 9'; echo $?)" 9
+check_equal "a command at the other end of the wire returns its status" "$(wire sh -c 'exit 9'; echo $?)" 9
 wire --bg sleeper sleep 100
-check "a command in the background ends when it is told to" wire --kill sleeper
+check "a command in the background can be ended" wire --kill sleeper
 done_testing

@@ -1,21 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# A group's frames arrive while it is joined, or all groups' are asked for; not before or after.
+# Frames of a group arrive while it is joined or allmulticast is on; not before or after.
 . "$SELFTEST_LIB/net.sh"
 plan 9
 group=01:00:5e:7f:42:01
-check "up" net_up
-check "all nodes answer" ping -6 -n -q -c 2 -W 5 "ff02::1%$dev"
-check "the guest answers as one of all nodes" eval "wire ping -6 -n -c 2 -W 5 ff02::1%wire0 | grep -qi 'from fe80'"
-check "a group that was not joined" arrives no "${group//:/}"
+check "the interface is up" net_up
+check "the all-nodes group replies to ping" ping -6 -n -q -c 2 -W 5 "ff02::1%$dev"
+check "the guest replies to a ping of the all-nodes group" eval "wire ping -6 -n -c 2 -W 5 ff02::1%wire0 | grep -qi 'from fe80'"
+check "frames of a group that is not joined are filtered" arrives no "${group//:/}"
 ip maddress add $group dev "$dev"
-check "joined" arrives yes "${group//:/}"
+check "frames of a joined group arrive" arrives yes "${group//:/}"
 ip maddress del $group dev "$dev"
-check "left" arrives no "${group//:/}"
+check "frames of a left group are filtered" arrives no "${group//:/}"
 ip link set "$dev" allmulticast on
-check "all groups" arrives yes "${group//:/}"
-check "but no other station's" arrives no 020000000099
+check "allmulticast on: frames of any group arrive" arrives yes "${group//:/}"
+check "allmulticast on: frames for another station are filtered" arrives no 020000000099
 ip link set "$dev" allmulticast off
-check "all groups no more" arrives no "${group//:/}"
+check "allmulticast off: frames of a group that is not joined are filtered" arrives no "${group//:/}"
 done_testing

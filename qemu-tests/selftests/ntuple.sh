@@ -4,20 +4,20 @@
 # ethtool -N: a rule puts a flow on a chosen queue.
 . "$SELFTEST_LIB/net.sh"
 plan 6
-check "up" net_up
+check "the interface is up" net_up
 ethtool -K "$dev" ntuple on 2>/dev/null
 # Without the rule the flow must go elsewhere: all to queue 0.
 ethtool -X "$dev" equal 1
-check "add a rule" ethtool -N "$dev" flow-type udp4 dst-ip $guest4 dst-port 4789 action 1 loc 0
+check "a rule can be added" ethtool -N "$dev" flow-type udp4 dst-ip $guest4 dst-port 4789 action 1 loc 0
 check "the rule is listed" eval "ethtool -n $dev | grep -q 'Filter: 0'"
 before=$(stat 'rx_q-1_pkts')
 for _ in 1 2 3 4 5; do wire bash -c "echo x >/dev/udp/$guest4/4789"; done
 sleep 0.5
-check_equal "its flow goes to queue 1" "$(($(stat 'rx_q-1_pkts') - before))" 5
-check "delete the rule" ethtool -N "$dev" delete 0
+check_equal "the flow of the rule goes to queue 1" "$(($(stat 'rx_q-1_pkts') - before))" 5
+check "the rule can be deleted" ethtool -N "$dev" delete 0
 before=$(stat 'rx_q-1_pkts')
 for _ in 1 2 3 4 5; do wire bash -c "echo x >/dev/udp/$guest4/4789"; done
 sleep 0.5
-check_equal "its flow goes elsewhere" "$(($(stat 'rx_q-1_pkts') - before))" 0
+check_equal "the flow goes to another queue without the rule" "$(($(stat 'rx_q-1_pkts') - before))" 0
 ethtool -X "$dev" default
 done_testing

@@ -1,15 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# ICMP both ways, both families, all frame sizes that matter.
+# ICMP in both directions, both families, and the boundary sizes of frames.
 . "$SELFTEST_LIB/net.sh"
 plan 8
-check "up" net_up
-check "IPv4, from the guest" ping4
-check "IPv6, from the guest" ping6
-check "IPv4, from the wire" wire ping -n -q -c 3 -i 0.2 -W 5 $guest4
-check "IPv6, from the wire" wire ping -6 -n -q -c 3 -i 0.2 -W 5 $guest6
-check "the smallest frame" ping4 3 -s 0
-check "a full frame, not fragmented" ping4 3 -s 1472 -M do
-check "fragments" ping4 3 -s 8000
+check "the interface is up" net_up
+check "the guest pings the wire over IPv4" ping4
+check "the guest pings the wire over IPv6" ping6
+check "the wire pings the guest over IPv4" wire ping -n -q -c 3 -i 0.2 -W 5 $guest4
+check "the wire pings the guest over IPv6" wire ping -6 -n -q -c 3 -i 0.2 -W 5 $guest6
+check "the smallest frames arrive" ping4 3 -s 0
+check "frames of full size arrive unfragmented" ping4 3 -s 1472 -M do
+check "fragmented packets arrive" ping4 3 -s 8000
 done_testing

@@ -5,7 +5,7 @@
 # TIMEOUT: 300
 . "$SELFTEST_LIB/net.sh"
 plan 3
-check "up" net_up
+check "the interface is up" net_up
 cycle() {
     for i in $(seq 100); do
         rmmod idpf || { echo "rmmod in round $i"; return 1; }
@@ -13,6 +13,6 @@ cycle() {
         nic-netdev >/dev/null || { echo "no netdev in round $i"; return 1; }
     done
 }
-check "a hundred rounds" cycle
-check "it carries traffic" eval 'net_up && ping4'
+check "idpf is unloaded and loaded a hundred times" cycle
+check "the interface carries traffic after the reloads" eval 'net_up && ping4'
 done_testing

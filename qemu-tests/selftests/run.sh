@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
 # Runs the selftests whose names contain one of the arguments (all without any) and reports in KTAP version 2. A test
-# fails when it says so, when it takes too long, and when the kernel log shows one of
-# lib/klog-patterns while it runs. With SELFTEST_DIR, tests come from there.
+# fails when it reports a failure, when it exceeds its timeout, and when the kernel log matches one of
+# lib/klog-patterns while it runs. SELFTEST_DIR replaces the folder of tests.
 here=$(dirname "$(readlink -f "$0")")
 dir=${SELFTEST_DIR:-$here}
 export SELFTEST_LIB=$here/lib
-# A test says `# TIMEOUT: seconds` when it needs another limit.
+# A line `# TIMEOUT: seconds` in a test replaces this limit.
 default_timeout=60
-# A kernel that is slow says how many times as long things may take.
+# The factor for all timeouts, for slow kernels.
 pace=${SELFTEST_PACE:-1}
 
 tests=()
@@ -21,12 +21,12 @@ for file in "$dir"/*.sh; do
     done
 done
 echo "KTAP version 2"
-# On a kernel with kmemleak the last test is whether it found something.
+# On a kernel with kmemleak the last test is its scan.
 leaks=/sys/kernel/debug/kmemleak
 [[ -w $leaks && -z $SELFTEST_NO_SCAN ]] && scan=1 || scan=0
 echo "1..$((${#tests[@]} + scan))"
 
-# leaks NUMBER: what nothing points to, also some seconds later.
+# leaks NUMBER: reports the leaks of two scans, some seconds apart.
 leaks() {
     local found
     echo scan >"$leaks"
@@ -52,8 +52,8 @@ for file in "${tests[@]}"; do
     start=$SECONDS
     timeout --kill-after=5 "$limit" bash "$file" 2>&1 | sed -u 's/^/  /'
     status=${PIPESTATUS[0]}
-    # The log may have lost the marker by now; then all of it counts. (Not cut by the shell: on a
-    # long log its patterns take minutes.)
+    # The log may have lost the marker by now; then all of it counts. (Not split by the shell: on
+    # a long log its patterns take minutes.)
     log=$(mktemp)
     dmesg >"$log"
     grep -qF "$marker" "$log" && sed -i "0,/$marker/d" "$log"

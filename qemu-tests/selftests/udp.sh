@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# UDP both ways: datagrams of all sizes arrive as sent.
+# UDP in both directions: datagrams of all sizes arrive as sent.
 . "$SELFTEST_LIB/net.sh"
 plan 3
 checksum_errors() { nstat -asz UdpInCsumErrors | awk '/^Udp/ { print $2 }'; }
-check "up" net_up
+check "the interface is up" net_up
 errors_before=$(checksum_errors)
 wire --bg echo socat UDP4-RECVFROM:7007,fork EXEC:cat
 sleep 0.5
@@ -21,7 +21,7 @@ for size in (1, 17, 18, 19, 63, 64, 511, 1471, 1472, 1473, 4000, 8000):
     assert got == data, f"{size} bytes came back as {len(got)}"
 PY
 }
-check "datagrams come back as they were" echoes
+check "echoed datagrams are unchanged" echoes
 wire --kill echo
-check_equal "no checksum errors" "$(checksum_errors)" "$errors_before"
+check_equal "no checksum error is counted" "$(checksum_errors)" "$errors_before"
 done_testing

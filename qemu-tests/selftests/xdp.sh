@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# Native XDP: pass, drop, send back, take away; with traffic.
+# Native XDP: XDP_PASS, XDP_DROP, XDP_TX and detaching, under traffic.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/net.sh"
 plan 9
-check "up" net_up
+check "the interface is up" net_up
 dir=$(mktemp -d)
 cat >"$dir/xdp.c" <<'C'
 #include <linux/bpf.h>
@@ -28,20 +28,20 @@ SEC("xdp") int reflect(struct xdp_md *ctx)
     return XDP_TX;
 }
 C
-check "compile" clang -O2 -g -target bpf -I/usr/include/x86_64-linux-gnu -c "$dir/xdp.c" -o "$dir/xdp.o"
+check "the program compiles" clang -O2 -g -target bpf -I/usr/include/x86_64-linux-gnu -c "$dir/xdp.c" -o "$dir/xdp.o"
 mkdir -p /sys/fs/bpf/xdp
-check "load" bpftool prog loadall "$dir/xdp.o" /sys/fs/bpf/xdp
+check "the program loads" bpftool prog loadall "$dir/xdp.o" /sys/fs/bpf/xdp
 attach() { bpftool net attach xdpdrv pinned "/sys/fs/bpf/xdp/$1" dev "$dev" overwrite; }
-check "attach natively" attach pass
+check "the program attaches in native mode" attach pass
 settle
-check "traffic passes" ping4
+check "traffic passes with XDP_PASS" ping4
 attach drop
 settle
-check "dropped frames do not pass" eval '! ping -n -q -c 2 -i 0.2 -W 1 $host4'
+check "XDP_DROP drops frames" eval '! ping -n -q -c 2 -i 0.2 -W 1 $host4'
 attach reflect
 settle
-check "XDP_TX sends back" retry 5 wire "$SELFTEST_LIB/raw.py" echo wire0 02ad17000001020000000098
-check "detach" bpftool net detach xdpdrv dev "$dev"
+check "XDP_TX sends frames back" retry 5 wire "$SELFTEST_LIB/raw.py" echo wire0 02ad17000001020000000098
+check "the program detaches" bpftool net detach xdpdrv dev "$dev"
 settle
 check "traffic passes without a program" ping4
 rm -rf /sys/fs/bpf/xdp "$dir"

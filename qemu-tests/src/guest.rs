@@ -127,7 +127,7 @@ impl Guest {
             }
             if start.elapsed() > boot_timeout {
                 bail!(
-                    "the guest's agent did not answer in {} s\n{}",
+                    "the guest's agent did not respond within {} s\n{}",
                     boot_timeout.as_secs(),
                     postmortem(&run)
                 );

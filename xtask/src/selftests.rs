@@ -2,7 +2,6 @@
 //! The selftests in the guest: one boot for most of them, others for those that reboot it or lose
 //! its NIC, and other machines for those about wires and about P4 programs.
 
-mod cables;
 mod cases;
 mod first_stage;
 mod guest_exit;
@@ -14,6 +13,7 @@ mod readme;
 mod reboot;
 mod selection;
 mod vf_layout;
+mod wires;
 
 use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::guest::GuestConfig;
@@ -35,7 +35,7 @@ pub(crate) fn any(which: &Selection) -> Result<bool> {
     let folders = [
         SELFTESTS,
         LAST,
-        cables::FOLDER,
+        wires::FOLDER,
         programs::FOLDER,
         hot_plug::FOLDER,
         DEBUG,
@@ -152,11 +152,11 @@ fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>
             run_in(&mut guest, programs::FOLDER, filter, report)
         }));
     }
-    if which.any_in(cables::FOLDER)? {
-        jobs.push(Job::new("machine of cables", move |report| {
-            let config = cables::config(&machines.programs.nic)?;
+    if which.any_in(wires::FOLDER)? {
+        jobs.push(Job::new("machine of wires", move |report| {
+            let config = wires::config(&machines.programs.nic)?;
             let mut guest = machines.boot(report, config)?;
-            run_in(&mut guest, cables::FOLDER, filter, report)
+            run_in(&mut guest, wires::FOLDER, filter, report)
         }));
     }
     let names = first_stage::names(which);

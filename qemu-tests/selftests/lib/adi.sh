@@ -4,17 +4,17 @@
 # Sourced by selftests that use ADIs from user space.
 . "$SELFTEST_LIB/adit.sh"
 
-# adi_start: the NIC is adit's, the `adit` command is there.
+# adi_start: binds adit to the NIC; fails without the `adit` command.
 adi_start() {
     command -v adit || return
-    # Whoever had the tests' addresses before had others' MAC addresses.
+    # The tests' IP addresses had other MAC addresses before.
     wire ip neigh flush all
     adit_free
     adit-load "$nic"
 }
 
-# adi_create SFNUM [SETTING VALUE…]: an active ADI with the address 02:00:00:00:01:SFNUM, as soon
-# as it is a VFIO device.
+# adi_create SFNUM [SETTING VALUE…]: creates an active ADI with the address 02:00:00:00:01:SFNUM, and
+# waits until it is a VFIO device.
 adi_create() {
     adi_up "$1" hw_addr "$(printf '02:00:00:00:01:%02x' "$1")" "${@:2}" || return
     retry 5 adi_device "$1" >/dev/null
@@ -37,7 +37,7 @@ adi_group() { basename "$(readlink "$aux/$(adi_device "$1")/iommu_group")"; }
 # adi_destroy SFNUM
 adi_destroy() { adi_down "$(adi_port "$1")"; }
 
-# adi_stop: what runs in the background ends.
+# adi_stop: ends the background jobs.
 adi_stop() {
     local job
     for job in $(jobs -p); do kill "$job"; done 2>/dev/null

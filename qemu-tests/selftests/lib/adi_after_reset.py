@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""An owner whose ADI is taken by a reset of the function: `adi_after_reset.py ADI`. Says `holds` when it
-is set up, waits for the reset, and checks that everything it had ends there, also once the ADI is
-back; a second descriptor of the same group is no way around that."""
+"""An owner whose ADI is revoked by a reset of the function: `adi_after_reset.py ADI`. Prints `holds`
+when it is set up, waits for the reset, and checks that all access is revoked, also once the ADI is
+active again, and also through a second descriptor of the same group."""
 
 import fcntl
 import os
@@ -25,7 +25,7 @@ print("holds", flush=True)
 
 assert adi.signalled(REQUEST, 60), "no request to close the ADI"
 assert adi.signalled(FAULT, 1), "no fault"
-# The function comes back within seconds; all of this is the same before and after.
+# The function is active again within seconds; access is revoked before and after.
 state = "/sys/bus/auxiliary/devices/" + adi.name + "/state"
 for _ in range(200):
     with open(state) as file:
@@ -35,7 +35,7 @@ for _ in range(200):
 for number in range(2):
     sent = driver.sent
     driver.send(*driver.frame(text=b"after the reset"))
-    assert not driver.complete(0.5), "a frame was sent through an ADI that was lost"
+    assert not driver.complete(0.5), "a frame was sent through a revoked ADI"
     calls = [
         lambda: adi.request(GET_STATS, VPORT + bytes(120)),
         lambda: adi.register(0x2000_0000, 1),

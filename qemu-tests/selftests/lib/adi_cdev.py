@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""What only the way through a device node and iommufd has: debug/adi_cdev.sh runs this with the
-names of two ADIs."""
+"""Behaviour specific to device nodes and iommufd: debug/adi_cdev.sh runs this with the names of two
+ADIs."""
 
 import errno as E
 import fcntl
@@ -19,32 +19,32 @@ results = Results(34)
 refused, equal = results.refused, results.equal
 ioctl = lambda fd, number, *words: fcntl.ioctl(fd, number, bytearray(struct.pack(*words)))
 
-# Before it is bound, the device's file does nothing.
+# The file of an unbound device refuses everything but BIND.
 fd, iommufd, null = opened(node(one)), opened("/dev/iommu"), opened("/dev/null")
-refused("unbound, it says nothing", E.EINVAL, ioctl, fd, v.GET_INFO, "IIIII", 20, 0, 0, 0, 0)
-refused("unbound, it is not read", E.EINVAL, os.pread, fd, 8, 0)
-refused("unbound, it is not written", E.EINVAL, os.pwrite, fd, b"x" * 24, v.region(v.MAILBOX))
-refused("unbound, it is not mapped", E.EINVAL, mmap.mmap, fd, PAGE, offset=v.region(v.DOORBELLS))
-refused("unbound, it is not attached", E.EINVAL, ioctl, fd, ATTACH, "III", 12, 0, 1)
-refused("bound to no file", E.EINVAL, ioctl, fd, BIND, "IIiI", 16, 0, -1, 0)
-refused("bound to what is not open", E.EBADF, ioctl, fd, BIND, "IIiI", 16, 0, 9999, 0)
-refused("bound to another kind of file", E.EBADFD, ioctl, fd, BIND, "IIiI", 16, 0, null, 0)
-refused("bound in too few words", E.EINVAL, ioctl, fd, BIND, "IIiI", 12, 0, iommufd, 0)
-refused("bound with an unknown flag", E.EINVAL, ioctl, fd, BIND, "IIiI", 16, 4, iommufd, 0)
+refused("GET_INFO on an unbound device", E.EINVAL, ioctl, fd, v.GET_INFO, "IIIII", 20, 0, 0, 0, 0)
+refused("reading an unbound device", E.EINVAL, os.pread, fd, 8, 0)
+refused("writing to an unbound device", E.EINVAL, os.pwrite, fd, b"x" * 24, v.region(v.MAILBOX))
+refused("mapping an unbound device", E.EINVAL, mmap.mmap, fd, PAGE, offset=v.region(v.DOORBELLS))
+refused("attaching an unbound device", E.EINVAL, ioctl, fd, ATTACH, "III", 12, 0, 1)
+refused("binding to no file", E.EINVAL, ioctl, fd, BIND, "IIiI", 16, 0, -1, 0)
+refused("binding to a closed descriptor", E.EBADF, ioctl, fd, BIND, "IIiI", 16, 0, 9999, 0)
+refused("binding to another kind of file", E.EBADFD, ioctl, fd, BIND, "IIiI", 16, 0, null, 0)
+refused("binding with too short an argument", E.EINVAL, ioctl, fd, BIND, "IIiI", 12, 0, iommufd, 0)
+refused("binding with an unknown flag", E.EINVAL, ioctl, fd, BIND, "IIiI", 16, 4, iommufd, 0)
 ioctl(fd, BIND, "IIiI", 16, 0, iommufd, 0)
-refused("bound twice", E.EINVAL, ioctl, fd, BIND, "IIiI", 16, 0, iommufd, 0)
+refused("binding twice", E.EINVAL, ioctl, fd, BIND, "IIiI", 16, 0, iommufd, 0)
 other = opened(node(one))
-refused("bound by another, too", E.EINVAL, ioctl, other, BIND, "IIiI", 16, 0, iommufd, 0)
-refused("its group, meanwhile", E.EBUSY, Group, one)
-refused("attached to nothing", E.ENOENT, ioctl, fd, ATTACH, "III", 12, 0, 4711)
-refused("attached with a PASID", E.EOPNOTSUPP, ioctl, fd, ATTACH, "IIII", 16, 1, 1, 5)
-refused("attached with an unknown flag", E.EINVAL, ioctl, fd, ATTACH, "III", 12, 1 << 31, 1)
-refused("detached with an unknown flag", E.EINVAL, ioctl, fd, DETACH, "II", 8, 1 << 31)
+refused("binding through another descriptor", E.EINVAL, ioctl, other, BIND, "IIiI", 16, 0, iommufd, 0)
+refused("opening the group of a bound device", E.EBUSY, Group, one)
+refused("attaching to an unknown address space", E.ENOENT, ioctl, fd, ATTACH, "III", 12, 0, 4711)
+refused("attaching with a PASID", E.EOPNOTSUPP, ioctl, fd, ATTACH, "IIII", 16, 1, 1, 5)
+refused("attaching with an unknown flag", E.EINVAL, ioctl, fd, ATTACH, "III", 12, 1 << 31, 1)
+refused("detaching with an unknown flag", E.EINVAL, ioctl, fd, DETACH, "II", 8, 1 << 31)
 for file in (other, fd, iommufd, null):
     os.close(file)
 
 group = Group(one)
-refused("bound while its group is open", E.EBUSY, Cdev, one)
+refused("binding while the group is open", E.EBUSY, Cdev, one)
 for file in group.files:
     os.close(file)
 
@@ -55,21 +55,21 @@ adi.event(v.FAULT)
 
 def works(what):
     driver.send(*driver.frame())
-    equal(f"{what}: it sends", driver.complete(), True)
+    equal(f"{what}: frames are sent", driver.complete(), True)
 
 
 def stopped(what):
-    """Its memory is gone: nothing leaves, and the device was told so before that."""
-    refused(f"{what}: its registration is gone", E.ENOENT, adi.unregister, RAM, 16)
+    """The memory is unmapped: no frame is sent, as the queues were stopped before."""
+    refused(f"{what}: unregistering the memory", E.ENOENT, adi.unregister, RAM, 16)
     # A queue that is stopped ends with a marker among its completions.
     driver.complete(0.1)
     driver.send(*driver.frame())
-    equal(f"{what}: nothing is sent", driver.complete(0.3), False)
-    refused(f"{what}: there is nothing to register", E.ENOENT, adi.register, RAM, 16)
+    equal(f"{what}: no frame is sent", driver.complete(0.3), False)
+    refused(f"{what}: registering the memory", E.ENOENT, adi.register, RAM, 16)
 
 
 works("attached")
-refused("its address space is not destroyed", E.EBUSY, ioctl, adi.container, DESTROY, "II", 8,
+refused("destroying an address space in use", E.EBUSY, ioctl, adi.container, DESTROY, "II", 8,
         adi.backend.ioas)
 adi.backend.detach()
 stopped("detached under use")
@@ -90,7 +90,7 @@ adi.register(RAM, 16)
 driver.start()
 works("moved back")
 
-# Two in one address space, which then loses the memory.
+# Two devices in one address space, from which the memory is unmapped.
 class Shared(Cdev):
     def __init__(self, name):
         self.container, self.ioas = os.dup(adi.container), adi.backend.ioas
@@ -103,18 +103,18 @@ class Shared(Cdev):
 v.Backend = Shared
 mate = Adi(two)
 mate.register(RAM, 16)
-equal("memory that two use can be unmapped", adi.unmap(RAM, 16), 16 * PAGE)
-refused("one has lost it", E.ENOENT, adi.unregister, RAM, 16)
-refused("so has the other", E.ENOENT, mate.unregister, RAM, 16)
+equal("memory shared by two devices can be unmapped", adi.unmap(RAM, 16), 16 * PAGE)
+refused("unregistering unmapped memory of the first device", E.ENOENT, adi.unregister, RAM, 16)
+refused("unregistering unmapped memory of the second device", E.ENOENT, mate.unregister, RAM, 16)
 mate.close()
 
 # Files closed in the other order, with memory pinned.
 adi.map(0x4000_0000, 4)
 adi.register(0x4000_0000, 4)
 os.close(adi.container)
-equal("without the iommufd's file it goes on", len(adi.request(v.GET_STATS, bytes(128))), 128)
+equal("the device works after its iommufd is closed", len(adi.request(v.GET_STATS, bytes(128))), 128)
 os.close(adi.fd)
-# What is mapped keeps the device open.
+# Mappings keep the device open.
 for page in driver.tx_tail, driver.buffer_tail, driver.kick:
     page.close()
 
@@ -123,5 +123,5 @@ adi = Adi(one)
 driver = Driver(adi, RAM)
 works("opened anew")
 adi.close()
-refused("closed", E.EBADF, os.fstat, adi.fd)
+refused("using the descriptor of a closed device", E.EBADF, os.fstat, adi.fd)
 results.done()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""An owner that sends from where there is no memory: adi_faulty.py ADI ADDRESS."""
+"""An owner that sends from an unmapped address: adi_faulty.py ADI ADDRESS."""
 
 import sys
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 """An owner with pinned memory.
 
-    adi_holder.py ADI ROUNDS    opens it, registers 64 pages and closes it, so many times; every
-                                other time it leaves giving back to the kernel
-    adi_holder.py ADI hold      says so when it has them, and goes on until it is killed
+    adi_holder.py ADI ROUNDS    opens the ADI, registers 64 pages and closes it, ROUNDS times;
+                                every other time the kernel unregisters them
+    adi_holder.py ADI hold      prints `holds` once the pages are registered, and runs until killed
 """
 
 import signal

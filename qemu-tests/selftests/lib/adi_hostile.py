@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""An owner that says everything wrong to its ADI: adi_hostile.sh runs this.
+"""An owner that makes invalid calls: adi_hostile.sh runs this.
 
-First, call by call, what is refused and how; then calls at random for some seconds, from a seed
-that is printed (SEED=N repeats it).
+First, each invalid call and its errno; then random calls for some seconds, from a seed that is
+printed (SEED=N repeats it).
 """
 
 import ctypes
@@ -36,118 +36,118 @@ def irqs(flags=0x24, index=0, start=0, count=1, data=struct.pack("i", -1), argsz
 
 
 # The device.
-refused("an ioctl that is none", E.ENOTTY, ioctl, 0x3B00 | 199)
+refused("an unknown ioctl", E.ENOTTY, ioctl, 0x3B00 | 199)
 refused("a bad pointer", E.EFAULT, fcntl.ioctl, adi.fd, v.GET_INFO, 8)
-refused("GET_INFO, too short", E.EINVAL, ioctl, v.GET_INFO, struct.pack("IIIII", 8, 0, 0, 0, 0))
+refused("GET_INFO with too short an argument", E.EINVAL, ioctl, v.GET_INFO, struct.pack("IIIII", 8, 0, 0, 0, 0))
 info = bytearray(struct.pack("IIIII", 20, 0, 0, 0, 0))
 fcntl.ioctl(adi.fd, v.GET_INFO, info)
-equal("GET_INFO", struct.unpack("IIIII", info)[1:4], (1 << 2 | 1 << 0, 6, 3))
+equal("GET_INFO returns the flags and the numbers of regions and interrupts", struct.unpack("IIIII", info)[1:4], (1 << 2 | 1 << 0, 6, 3))
 for index in range(6):
     answer = bytearray(struct.pack("IIIIQQ", 32, 0, index, 0, 0, 0))
     fcntl.ioctl(adi.fd, v.GET_REGION_INFO, answer)
-    equal(f"region {index} is where its index says", struct.unpack("IIIIQQ", answer)[5],
+    equal(f"region {index} is at the offset of its index", struct.unpack("IIIIQQ", answer)[5],
           region(index))
-refused("a region that is none", E.EINVAL, ioctl, v.GET_REGION_INFO,
+refused("GET_REGION_INFO of an unknown region", E.EINVAL, ioctl, v.GET_REGION_INFO,
         struct.pack("IIIIQQ", 32, 0, 6, 0, 0, 0))
-refused("an interrupt that is none", E.EINVAL, ioctl, v.GET_IRQ_INFO,
+refused("GET_IRQ_INFO of an unknown interrupt", E.EINVAL, ioctl, v.GET_IRQ_INFO,
         struct.pack("IIII", 16, 0, 3, 0))
-refused("GET_IRQ_INFO, too short", E.EINVAL, ioctl, v.GET_IRQ_INFO,
+refused("GET_IRQ_INFO with too short an argument", E.EINVAL, ioctl, v.GET_IRQ_INFO,
         struct.pack("IIII", 12, 0, 0, 0))
 
 # Interrupts.
-refused("a vector of others", E.EINVAL, irqs, start=adi.vectors)
-refused("vectors, too many", E.EINVAL, irqs, count=adi.vectors + 1)
-refused("vectors, far too many", E.EINVAL, irqs, count=0xFFFF_FFFF)
-refused("an index that is none", E.EINVAL, irqs, index=3)
-refused("less data than it says", E.EINVAL, irqs, argsz=20)
+refused("a vector of another ADI", E.EINVAL, irqs, start=adi.vectors)
+refused("one vector too many", E.EINVAL, irqs, count=adi.vectors + 1)
+refused("2^32 - 1 vectors", E.EINVAL, irqs, count=0xFFFF_FFFF)
+refused("an unknown interrupt index", E.EINVAL, irqs, index=3)
+refused("fewer bytes than the argument declares", E.EINVAL, irqs, argsz=20)
 refused("no action", E.EINVAL, irqs, flags=4)
-refused("masking", E.EINVAL, irqs, flags=4 | 8)
+refused("masking an interrupt", E.EINVAL, irqs, flags=4 | 8)
 refused("an unknown flag", E.EINVAL, irqs, flags=0x24 | 1 << 31)
-refused("signalling by hand", E.EINVAL, irqs, flags=0x21, data=b"")
-refused("no eventfd", E.EBADF, irqs, data=struct.pack("i", 9999))
-refused("a file that is no eventfd", E.EINVAL, irqs, data=struct.pack("i", adi.container))
+refused("signalling an interrupt by a call", E.EINVAL, irqs, flags=0x21, data=b"")
+refused("a closed descriptor as an eventfd", E.EBADF, irqs, data=struct.pack("i", 9999))
+refused("another kind of file as an eventfd", E.EINVAL, irqs, data=struct.pack("i", adi.container))
 
 # Regions.
 pread, pwrite = (lambda at, size=8: os.pread(adi.fd, size, at)), (lambda at, data=b"x" * 24:
                                                                   os.pwrite(adi.fd, data, at))
-refused("writing the information", E.EINVAL, pwrite, region(v.INFO))
-refused("reading doorbells", E.EINVAL, pread, region(v.DOORBELLS))
+refused("writing to the information region", E.EINVAL, pwrite, region(v.INFO))
+refused("reading doorbells by a call", E.EINVAL, pread, region(v.DOORBELLS))
 refused("writing doorbells by a call", E.EINVAL, pwrite, region(v.DOORBELLS), b"\0\0\0\0")
-refused("writing behind the regions", E.EINVAL, pwrite, region(6))
-refused("reading far behind", E.EINVAL, pread, region(1 << 20))
-equal("reading behind the information", pread(region(v.INFO, 4096)), b"")
-refused("a message in the middle", E.EINVAL, pwrite, region(v.MAILBOX, 8))
-refused("a message too short", E.EINVAL, pwrite, region(v.MAILBOX), b"x" * 23)
-refused("a message too long", E.EINVAL, pwrite, region(v.MAILBOX), b"\0" * 4121)
+refused("writing beyond the regions", E.EINVAL, pwrite, region(6))
+refused("reading far beyond the regions", E.EINVAL, pread, region(1 << 20))
+equal("reading beyond the information region returns no bytes", pread(region(v.INFO, 4096)), b"")
+refused("a message at an offset of the mailbox", E.EINVAL, pwrite, region(v.MAILBOX, 8))
+refused("a message that is too short", E.EINVAL, pwrite, region(v.MAILBOX), b"x" * 23)
+refused("a message that is too long", E.EINVAL, pwrite, region(v.MAILBOX), b"\0" * 4121)
 
 
 def mapped(index, page=0, pages=1, flags=mmap.MAP_SHARED, prot=3):
     mmap.mmap(adi.fd, pages * PAGE, flags, prot, offset=region(index, page * PAGE)).close()
 
 
-refused("mapping the information", E.EINVAL, mapped, v.INFO)
+refused("mapping the information region", E.EINVAL, mapped, v.INFO)
 refused("mapping the mailbox", E.EINVAL, mapped, v.MAILBOX)
-refused("mapping doorbells of others", E.EINVAL, mapped, v.DOORBELLS, 3 * adi.pairs)
-refused("mapping doorbells and those of others", E.EINVAL, mapped, v.DOORBELLS, 0,
+refused("mapping doorbells of another ADI", E.EINVAL, mapped, v.DOORBELLS, 3 * adi.pairs)
+refused("mapping own doorbells with those of another ADI", E.EINVAL, mapped, v.DOORBELLS, 0,
         3 * adi.pairs + 1)
-refused("mapping vectors of others", E.EINVAL, mapped, v.INTERRUPTS, adi.vectors)
-refused("mapping kick pages of others", E.EINVAL, mapped, v.KICK, 1)
-refused("mapping behind the regions", E.EINVAL, mapped, 6)
-refused("a private copy of doorbells", E.EINVAL, mapped, v.DOORBELLS, flags=mmap.MAP_PRIVATE)
-# Files without a name have no pages for code in any case; those of a node's are ours to refuse.
-refused("doorbells as code", E.EINVAL if CDEV else E.EPERM, mapped, v.DOORBELLS, prot=7)
-refused("the driver's memory from its middle", E.EINVAL, mapped, v.DMA, 1)
-equal("the driver's memory from its start", outcome(mapped, v.DMA, 0, 8), "done")
+refused("mapping vectors of another ADI", E.EINVAL, mapped, v.INTERRUPTS, adi.vectors)
+refused("mapping kick pages of another ADI", E.EINVAL, mapped, v.KICK, 1)
+refused("mapping beyond the regions", E.EINVAL, mapped, 6)
+refused("mapping doorbells privately", E.EINVAL, mapped, v.DOORBELLS, flags=mmap.MAP_PRIVATE)
+# Anonymous inodes have no executable pages in any case; for those of a node the driver refuses.
+refused("mapping doorbells as executable", E.EINVAL if CDEV else E.EPERM, mapped, v.DOORBELLS, prot=7)
+refused("mapping the driver's memory from its middle", E.EINVAL, mapped, v.DMA, 1)
+equal("the driver's memory can be mapped from its start", outcome(mapped, v.DMA, 0, 8), "done")
 
 # The mailbox.
 request, pack = adi.request, struct.pack
-refused("a message that is none", E.EOPNOTSUPP, request, 4711)
-refused("a new vport", E.EOPNOTSUPP, request, 501, bytes(160))
-refused("a new ADI", E.EOPNOTSUPP, request, 532, bytes(240))
-refused("another's end", E.EOPNOTSUPP, request, 533, bytes(4))
-refused("a cause ring", E.EOPNOTSUPP, request, 0x0AD10002, bytes(32))
-refused("another's vport", E.ENXIO, request, v.DISABLE_VPORT, pack("<I4x", 1))
-refused("another's transmit queue", E.ENXIO, request, v.CONFIG_TX,
+refused("an unknown opcode", E.EOPNOTSUPP, request, 4711)
+refused("creating a vport", E.EOPNOTSUPP, request, 501, bytes(160))
+refused("creating an ADI", E.EOPNOTSUPP, request, 532, bytes(240))
+refused("destroying another ADI", E.EOPNOTSUPP, request, 533, bytes(4))
+refused("configuring a cause ring", E.EOPNOTSUPP, request, 0x0AD10002, bytes(32))
+refused("disabling another ADI's vport", E.ENXIO, request, v.DISABLE_VPORT, pack("<I4x", 1))
+refused("configuring another ADI's transmit queue", E.ENXIO, request, v.CONFIG_TX,
         v.config_tx(v.txq(v.TX, adi.pairs, RAM)))
-refused("another's completion queue", E.ENXIO, request, v.CONFIG_TX,
+refused("using another ADI's completion queue", E.ENXIO, request, v.CONFIG_TX,
         v.config_tx(v.txq(v.TX, 0, RAM, completion=adi.pairs)))
-refused("another's buffer queue", E.ENXIO, request, v.CONFIG_RX,
+refused("using another ADI's buffer queue", E.ENXIO, request, v.CONFIG_RX,
         v.config_rx(v.rxq(v.RX, 0, RAM, buffers=(0, 2 * adi.pairs))))
-refused("a PASID to send with", E.EPERM, request, v.CONFIG_TX,
+refused("a PASID for a transmit queue", E.EPERM, request, v.CONFIG_TX,
         v.config_tx(v.txq(v.TX, 0, RAM, pasid=1)))
-refused("a PASID to receive with", E.EPERM, request, v.CONFIG_RX,
+refused("a PASID for a receive queue", E.EPERM, request, v.CONFIG_RX,
         v.config_rx(v.rxq(v.RX, 0, RAM, pasid=1)))
-refused("stopping another's queue", E.ENXIO, request, v.DISABLE, v.chunks((v.TX, 0, 2)))
-refused("a queue of a kind that is none", E.ENXIO, request, v.DISABLE, v.chunks((10, 0, 1)))
-refused("more queues than it says", E.EINVAL, request, v.CONFIG_TX,
+refused("stopping another ADI's queue", E.ENXIO, request, v.DISABLE, v.chunks((v.TX, 0, 2)))
+refused("stopping a queue of an unknown type", E.ENXIO, request, v.DISABLE, v.chunks((10, 0, 1)))
+refused("more queues than the message declares", E.EINVAL, request, v.CONFIG_TX,
         v.config_tx(v.txq(v.TX, 0, RAM)) + bytes(56))
-refused("another's vector", E.ENXIO, request, v.MAP_VECTOR,
+refused("mapping a queue to another ADI's vector", E.ENXIO, request, v.MAP_VECTOR,
         pack("<IH10xIH2xII8x", 0, 1, 0, adi.vectors, 0, v.RX))
-refused("another's address", E.EPERM, request, v.ADD_MAC,
+refused("adding another ADI's MAC address", E.EPERM, request, v.ADD_MAC,
         pack("<IH2x6sBx", 0, 1, b"\2\0\0\0\1\x63", 2))
-refused("promiscuity", E.EPERM, request, v.PROMISCUOUS, pack("<IHxx", 0, 1))
-refused("a queue that runs", E.EBUSY, request, v.CONFIG_TX, v.config_tx(v.txq(v.TX, 0, RAM)))
+refused("setting promiscuous mode", E.EPERM, request, v.PROMISCUOUS, pack("<IHxx", 0, 1))
+refused("configuring an enabled queue", E.EBUSY, request, v.CONFIG_TX, v.config_tx(v.txq(v.TX, 0, RAM)))
 
 
 def register(iova, length, flags=3, reserved=0):
     request(v.REGISTER, pack("<QQII", iova, length, flags, reserved))
 
 
-refused("memory that is registered", E.EEXIST, register, RAM + 15 * PAGE, 2 * PAGE)
-# iommufd and the container's code have different words for it.
-refused("memory that is not in the container", E.ENOENT if CDEV else E.EINVAL, register, 0x9000_0000, PAGE)
-refused("no memory", E.EINVAL, register, 0x9000_0000, 0)
-refused("half a page", E.EINVAL, register, 0x9000_0000, PAGE // 2)
-refused("memory beyond all", E.EINVAL, register, (1 << 64) - PAGE, PAGE)
-refused("memory where interrupts are", E.EINVAL, register, 0xFEE0_0000, PAGE)
-refused("memory in the driver's", E.EINVAL, register, 1 << 46, PAGE)
-refused("memory for nothing", E.EINVAL, register, 0x9000_0000, PAGE, 0)
-refused("memory for something unknown", E.EINVAL, register, 0x9000_0000, PAGE, 4)
+refused("registering registered memory", E.EEXIST, register, RAM + 15 * PAGE, 2 * PAGE)
+# iommufd and the container return different errnos.
+refused("registering memory that is not in the container", E.ENOENT if CDEV else E.EINVAL, register, 0x9000_0000, PAGE)
+refused("registering zero bytes", E.EINVAL, register, 0x9000_0000, 0)
+refused("registering half a page", E.EINVAL, register, 0x9000_0000, PAGE // 2)
+refused("registering memory at the end of the address space", E.EINVAL, register, (1 << 64) - PAGE, PAGE)
+refused("registering the range of interrupts", E.EINVAL, register, 0xFEE0_0000, PAGE)
+refused("registering the range of the driver's memory", E.EINVAL, register, 1 << 46, PAGE)
+refused("registering memory without access rights", E.EINVAL, register, 0x9000_0000, PAGE, 0)
+refused("registering memory with an unknown access flag", E.EINVAL, register, 0x9000_0000, PAGE, 4)
 adi.map(0x9100_0000, 1, access=1)
-refused("writing to memory that may be read", E.EPERM, register, 0x9100_0000, PAGE)
-refused("giving back what is not registered", E.ENOENT, adi.unregister, RAM, 15)
+refused("registering read-only memory for writing", E.EPERM, register, 0x9100_0000, PAGE)
+refused("unregistering a range that is not registered", E.ENOENT, adi.unregister, RAM, 15)
 
-# Whatever, in whatever order.
+# Random calls in random order.
 seed = int(os.environ.get("SEED", time.time_ns() & 0xFFFF_FFFF))
 print(f"# SEED={seed}", flush=True)
 rng = random.Random(seed)
@@ -221,7 +221,7 @@ outcomes = {}
 end = time.monotonic() + float(sys.argv[2])
 while time.monotonic() < end:
     call = rng.choice(calls)
-    # EFAULT and the like are fine; what is not is an end of the kernel, or of this program.
+    # Errors such as EFAULT are expected; a crash of the kernel or of this program is not.
     key = call.__name__, outcome(call)
     outcomes[key] = outcomes.get(key, 0) + 1
 for (name, result), count in sorted(outcomes.items(), key=str):
@@ -229,5 +229,5 @@ for (name, result), count in sorted(outcomes.items(), key=str):
 fcntl.ioctl(adi.fd, v.RESET)
 driver.start()
 driver.send(*driver.frame())
-equal("after all of it the ADI works", driver.complete(), True)
+equal("the ADI works after all calls", driver.complete(), True)
 results.done()

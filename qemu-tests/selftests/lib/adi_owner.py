@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""An owner who uses an ADI a little, and forgets to clean up: `adi_owner.py NAME`."""
+"""An owner that uses an ADI and exits without clean-up: `adi_owner.py NAME`."""
 
 import sys
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""Doorbells that are given away: adi_pages.sh runs this.
+"""Doorbells shared in a file: adi_pages.sh runs this.
 
-    adi_pages.py owner ONE TWO      gives, is refused, and takes back
-    adi_pages.py heir ONE           goes on after the owner's death, a line of input at a time
+    adi_pages.py owner ONE TWO      shares doorbells, makes invalid calls, and revokes
+    adi_pages.py heir ONE           continues after its owner is killed, one step per line of input
 """
 
 import array
@@ -45,7 +45,7 @@ def libc_call(call, *arguments):
 
 
 def refusals(results, adi, other):
-    """What a list may not have, and what may not be done with a file."""
+    """Checks the refusals of invalid lists and of calls on a file of pages."""
     refused, own = results.refused, adi.give
     doorbells = 3 * adi.pairs
     fd = own((v.DOORBELLS, 0), (v.KICK, 0))
@@ -54,55 +54,55 @@ def refusals(results, adi, other):
     def raw(head, entries=entry):
         adi.give_raw(struct.pack("<IIII", *head) + entries)
 
-    refused("no pages", E.EINVAL, raw, (16, 0, 0, 0), b"")
-    refused("flags", E.EINVAL, raw, (32, 1, 1, 0))
-    refused("a reserved field", E.EINVAL, raw, (32, 0, 1, 1))
-    refused("an argument that is too short", E.EINVAL, raw, (31, 0, 1, 0))
-    refused("too many pages", E.E2BIG, raw, (0xFFFF_FFFF, 0, 1025, 0))
-    refused("far too many pages", E.E2BIG, raw, (0xFFFF_FFFF, 0, 0xFFFF_FFFF, 0))
-    refused("a reserved field of a page", E.EINVAL, raw, (32, 0, 1, 0),
+    refused("a list without pages", E.EINVAL, raw, (16, 0, 0, 0), b"")
+    refused("a list with flags", E.EINVAL, raw, (32, 1, 1, 0))
+    refused("a list with a reserved field set", E.EINVAL, raw, (32, 0, 1, 1))
+    refused("a list with too short an argument", E.EINVAL, raw, (31, 0, 1, 0))
+    refused("a list of 1,025 pages", E.E2BIG, raw, (0xFFFF_FFFF, 0, 1025, 0))
+    refused("a list of 2^32 - 1 pages", E.E2BIG, raw, (0xFFFF_FFFF, 0, 0xFFFF_FFFF, 0))
+    refused("a page with a reserved field set", E.EINVAL, raw, (32, 0, 1, 0),
             struct.pack("<iIII", -1, v.KICK, 0, 1))
-    refused("no argument", E.EFAULT, fcntl.ioctl, adi.fd, v.PAGES_FD, 8)
+    refused("a list at a bad pointer", E.EFAULT, fcntl.ioctl, adi.fd, v.PAGES_FD, 8)
     edge = mmap.mmap(-1, 2 * PAGE)
     at = address(edge)
     libc_call(libc.mprotect, ctypes.c_void_p(at + PAGE), PAGE, 0)
     edge[PAGE - 16:PAGE] = struct.pack("<IIII", 32, 0, 1, 0)
-    refused("an argument that ends early", E.EFAULT, libc_call, libc.ioctl, adi.fd, v.PAGES_FD,
+    refused("a list that ends in unmapped memory", E.EFAULT, libc_call, libc.ioctl, adi.fd, v.PAGES_FD,
             ctypes.c_void_p(at + PAGE - 16))
-    refused("the information", E.EINVAL, own, (v.INFO, 0))
-    refused("the mailbox", E.EINVAL, own, (v.MAILBOX, 0))
-    refused("the driver's memory", E.EINVAL, own, (v.DMA, 0))
-    refused("a region that is none", E.EINVAL, own, (0xFFFF_FFFF, 0))
-    refused("another's doorbell", E.ENXIO, own, (v.DOORBELLS, doorbells))
-    refused("another's vector", E.ENXIO, own, (v.INTERRUPTS, adi.vectors))
-    refused("a page far away", E.ENXIO, own, (v.KICK, 0xFFFF_FFFF))
-    refused("a page twice", E.EEXIST, own, (v.KICK, 0), (v.DOORBELLS, 0), (v.KICK, 0))
-    refused("a page twice, once by a file", E.EEXIST, own, (v.KICK, 0), (0, 1, fd))
-    refused("a page that a file does not have", E.ENXIO, own, (0, 2, fd))
-    refused("a region of a file", E.EINVAL, own, (v.KICK, 0, fd))
-    refused("a descriptor that is not open", E.EBADF, own, (0, 0, 9999))
-    refused("a descriptor that is none", E.EBADF, own, (0, 0, -2))
+    refused("sharing the information region", E.EINVAL, own, (v.INFO, 0))
+    refused("sharing the mailbox", E.EINVAL, own, (v.MAILBOX, 0))
+    refused("sharing the driver's memory", E.EINVAL, own, (v.DMA, 0))
+    refused("sharing an unknown region", E.EINVAL, own, (0xFFFF_FFFF, 0))
+    refused("sharing another ADI's doorbell", E.ENXIO, own, (v.DOORBELLS, doorbells))
+    refused("sharing another ADI's vector", E.ENXIO, own, (v.INTERRUPTS, adi.vectors))
+    refused("sharing a page far beyond a region", E.ENXIO, own, (v.KICK, 0xFFFF_FFFF))
+    refused("sharing a page twice", E.EEXIST, own, (v.KICK, 0), (v.DOORBELLS, 0), (v.KICK, 0))
+    refused("sharing a page twice, once through a file", E.EEXIST, own, (v.KICK, 0), (0, 1, fd))
+    refused("sharing a page beyond those of a file", E.ENXIO, own, (0, 2, fd))
+    refused("sharing a page of a file with a region", E.EINVAL, own, (v.KICK, 0, fd))
+    refused("sharing pages of a closed descriptor", E.EBADF, own, (0, 0, 9999))
+    refused("sharing pages of an invalid descriptor", E.EBADF, own, (0, 0, -2))
     event = os.eventfd(0)
     for name, kind in (("an eventfd", event), ("this VFIO device", adi.fd),
                        ("another VFIO device", other.fd), ("a container", adi.container)):
-        refused(f"pages of {name}", E.EINVAL, own, (0, 0, kind))
+        refused(f"sharing pages of {name}", E.EINVAL, own, (0, 0, kind))
     os.close(event)
-    refused("pages of a file, asked of it", E.ENOTTY, fcntl.ioctl, fd, v.PAGES_FD, 8)
+    refused("sharing pages by a call on a file of pages", E.ENOTTY, fcntl.ioctl, fd, v.PAGES_FD, 8)
 
-    refused("reading", E.EINVAL, os.read, fd, 8)
-    refused("writing", E.EINVAL, os.write, fd, b"12345678")
-    refused("opening it again", E.ENXIO, os.open, f"/proc/self/fd/{fd}", os.O_RDWR)
-    results.equal("programs do not inherit it", fcntl.fcntl(fd, fcntl.F_GETFD), fcntl.FD_CLOEXEC)
-    refused("one page more", E.EINVAL, mapped, fd, 3)
-    refused("the page behind", E.EINVAL, mapped, fd, 1, 2)
-    refused("a page far behind", E.EINVAL, mapped, fd, 1, (1 << 51) - 1)
-    refused("a private copy", E.EINVAL, mapped, fd, flags=mmap.MAP_PRIVATE)
-    refused("doorbells as code", E.EPERM, mapped, fd, prot=7)
+    refused("reading a file of pages", E.EINVAL, os.read, fd, 8)
+    refused("writing to a file of pages", E.EINVAL, os.write, fd, b"12345678")
+    refused("opening a file of pages through /proc", E.ENXIO, os.open, f"/proc/self/fd/{fd}", os.O_RDWR)
+    results.equal("a file of pages is closed on exec", fcntl.fcntl(fd, fcntl.F_GETFD), fcntl.FD_CLOEXEC)
+    refused("mapping one page more than the file has", E.EINVAL, mapped, fd, 3)
+    refused("mapping the page beyond the file", E.EINVAL, mapped, fd, 1, 2)
+    refused("mapping a page far beyond the file", E.EINVAL, mapped, fd, 1, (1 << 51) - 1)
+    refused("mapping a file of pages privately", E.EINVAL, mapped, fd, flags=mmap.MAP_PRIVATE)
+    refused("mapping doorbells as executable", E.EPERM, mapped, fd, prot=7)
     page = mapped(fd)
     at = ctypes.c_void_p(address(page))
-    refused("code later on", E.EACCES, libc_call, libc.mprotect, at, PAGE, 5)
-    refused("growth", E.EFAULT, libc_call, libc.mremap, at, PAGE, 2 * PAGE, 1)
-    results.equal("the last page alone", outcome(mapped, fd, 1, 1), "done")
+    refused("making mapped doorbells executable", E.EACCES, libc_call, libc.mprotect, at, PAGE, 5)
+    refused("growing a mapping", E.EFAULT, libc_call, libc.mremap, at, PAGE, 2 * PAGE, 1)
+    results.equal("the last page can be mapped alone", outcome(mapped, fd, 1, 1), "done")
     os.close(fd)
 
     files = []
@@ -110,13 +110,13 @@ def refusals(results, adi, other):
         while True:
             files.append(own((v.KICK, 0)))
     except OSError as error:
-        results.equal("files without end", errno.errorcode[error.errno], "ENOSPC")
-    # Besides two of our caller, and one that is still mapped.
-    results.equal("as many as it says", len(files) + 3, 256)
+        results.equal("the number of files is limited", errno.errorcode[error.errno], "ENOSPC")
+    # Besides two files of the caller, and one that is still mapped.
+    results.equal("the limit of files is 256", len(files) + 3, 256)
     for file in files:
         os.close(file)
-    # A file's last step is made when the call that closed it returns.
-    results.equal("the next one is fine", outcome(lambda: os.close(own((v.KICK, 0)))), "done")
+    # The release of a file runs when the call that closed it returns.
+    results.equal("a file can be created after others are closed", outcome(lambda: os.close(own((v.KICK, 0)))), "done")
 
 
 def owner(one, two):
@@ -126,59 +126,59 @@ def owner(one, two):
     driver, neighbour = Driver(adi, 0x1000_0000), Driver(other, 0x2000_0000)
     tx_tail = driver.tx_tail
 
-    # The order is the list's: kick page first, then the doorbell; and both are what they were.
+    # The pages have the order of the list: kick page, then doorbell.
     fd = adi.give((v.KICK, 0), (v.DOORBELLS, 0))
     pages = mapped(fd, 2)
     driver.kick, driver.tx_tail = pages, memoryview(pages)[PAGE:]
     neighbour.post(neighbour.received)
     for round in range(3):
         driver.send(*driver.frame(to=other.mac))
-        equal(f"a frame is sent by a doorbell that was given away ({round})", driver.complete(), True)
-    equal("and arrives", neighbour.receive(), 60)
+        equal(f"a frame is sent by a shared doorbell ({round})", driver.complete(), True)
+    equal("the frame of the shared doorbell arrives", neighbour.receive(), 60)
 
-    # Of two ADIs, in one file: made on the second of a file of the first.
+    # Pages of two ADIs in one file: created on the second ADI from a file of the first.
     mixed = other.give((v.DOORBELLS, 0), (0, 1, fd), (0, 0, fd))
     both = mapped(mixed, 3)
-    equal("doorbells of two", [word(both, n * PAGE) for n in (0, 1)],
+    equal("a file can hold doorbells of two ADIs", [word(both, n * PAGE) for n in (0, 1)],
           [word(neighbour.tx_tail), word(tx_tail)])
     neighbour.tx_tail = both
     neighbour.send(*neighbour.frame(to=adi.mac))
-    equal("the other's works, too", neighbour.complete(), True)
-    # Twice is as good as once.
+    equal("a frame is sent by a shared doorbell of the other ADI", neighbour.complete(), True)
+    # Mapping a page twice.
     again = mapped(mixed, 1, 1)
-    equal("a page in the middle", word(again), word(tx_tail))
+    equal("a page in the middle of a file can be mapped", word(again), word(tx_tail))
     refusals(results, adi, other)
 
-    # A reset takes them back, from the mappings, too; what is another's stays.
+    # A reset revokes the doorbells, mapped ones too; those of the other ADI remain.
     fcntl.ioctl(adi.fd, v.RESET)
     driver.kick, driver.tx_tail = adi.page(v.KICK), tx_tail
     driver.start()
     real = word(tx_tail)
-    equal("after a reset they lead nowhere", (word(pages, PAGE, 5), word(again)), (5, 0))
-    equal("the register is as it was", word(tx_tail), real)
-    refused("mapping them anew", E.EIO, mapped, fd, 2)
-    refused("passing them on", E.EIO, other.give, (0, 0, fd))
-    refused("mapping what was mixed", E.EIO, mapped, mixed, 3)
-    equal("the other's part of it can be mapped", outcome(mapped, mixed, 1), "done")
+    equal("shared doorbells reach no register after a reset", (word(pages, PAGE, 5), word(again)), (5, 0))
+    equal("the register is unchanged by the revoked doorbell", word(tx_tail), real)
+    refused("mapping revoked doorbells", E.EIO, mapped, fd, 2)
+    refused("sharing revoked doorbells again", E.EIO, other.give, (0, 0, fd))
+    refused("mapping a file with revoked and valid doorbells", E.EIO, mapped, mixed, 3)
+    equal("the valid doorbell of such a file can be mapped", outcome(mapped, mixed, 1), "done")
     neighbour.send(*neighbour.frame(to=adi.mac))
-    equal("and works", neighbour.complete(), True)
+    equal("a frame is sent by the other ADI after the reset", neighbour.complete(), True)
     driver.send(*driver.frame())
-    equal("as the ADI does", driver.complete(), True)
+    equal("a frame is sent by the ADI after the reset", driver.complete(), True)
     fresh = adi.give((v.DOORBELLS, 0))
-    equal("and can give its doorbells away again", word(mapped(fresh)), word(tx_tail))
+    equal("the doorbells can be shared again after the reset", word(mapped(fresh)), word(tx_tail))
 
-    # Closed: nothing of the two files holds it, and the next owner is another.
+    # Closing the ADI: the files do not keep it open, and a new owner can open it.
     page = mapped(fresh)
     word(page)
     for view in (driver.tx_tail, driver.buffer_tail, driver.kick):
         view.close()
     adi.close()
-    equal("after the close they lead nowhere", (word(page, 0, 7), word(page)), (7, 7))
-    refused("mapping them anew", E.EIO, mapped, fresh)
+    equal("shared doorbells reach no register after the ADI is closed", (word(page, 0, 7), word(page)), (7, 7))
+    refused("mapping revoked doorbells", E.EIO, mapped, fresh)
     equal("the device can be opened again", outcome(lambda: Adi(one).close()), "done")
-    refused("which brings nothing back", E.EIO, mapped, fresh)
+    refused("mapping revoked doorbells after the ADI is opened again", E.EIO, mapped, fresh)
     neighbour.send(*neighbour.frame())
-    equal("the neighbour noticed nothing", neighbour.complete(), True)
+    equal("the other ADI still works", neighbour.complete(), True)
     results.done()
 
 

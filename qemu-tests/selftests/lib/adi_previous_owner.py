@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""What the owner of an ADI leaves behind is not there for the next one: adi_owner.sh runs this."""
+"""The next owner of an ADI does not see the state of the previous one: adi_owner.sh runs this."""
 
 import os
 import struct
@@ -13,8 +13,8 @@ SPARE = 0x200  # no register of a page
 IOVA = 0x1000_0000
 
 
-def found(adi):
-    """All that an owner can ask for, by name."""
+def state(adi):
+    """The state that an owner can read, by name."""
     pages = [(v.DOORBELLS, n) for n in range(3 * adi.pairs)] + [(v.INTERRUPTS, 0)]
     return {
         "RSS key": adi.request(GET_KEY, bytes(7)),
@@ -29,9 +29,9 @@ def found(adi):
 
 
 adi = Adi(sys.argv[1])
-fresh = found(adi)
+fresh = state(adi)
 results = Results(2 + len(fresh))
-results.equal("nothing is configured", fresh["queues that would run"] == "done", False)
+results.equal("no queue is configured initially", fresh["queues that would run"] == "done", False)
 driver = Driver(adi, IOVA)
 key = adi.request(GET_KEY, bytes(7))
 length = struct.unpack_from("<H", key, 4)[0]
@@ -49,13 +49,13 @@ driver.send(*driver.frame())
 assert driver.complete()
 driver.send(0x7777_0000, 60)
 assert adi.signalled(v.FAULT)
-used = found(adi)
+used = state(adi)
 same = [name for name in fresh if used[name] == fresh[name]]
-results.equal("an owner changes all of it", same, [])
+results.equal("an owner changes every setting", same, [])
 for page in (driver.tx_tail, driver.buffer_tail, driver.kick):
     page.close()
 adi.close()
 heir = Adi(sys.argv[1])
-for name, value in found(heir).items():
-    results.equal(f"the next one finds {name} as in the beginning", value, fresh[name])
+for name, value in state(heir).items():
+    results.equal(f"{name}: the next owner finds the initial value", value, fresh[name])
 results.done()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""Memory is registered in one process while another takes it out of the container, again and
-again: adi_race.py ADI SECONDS. vfio_iommu_type1 has a BUG for who pins it faster than ten tries."""
+"""One process registers memory repeatedly while another unmaps it from the container:
+adi_race.py ADI SECONDS. vfio_iommu_type1 hits a BUG() if memory is pinned again ten times while it
+is unmapped."""
 
 import os
 import sys
@@ -11,8 +12,8 @@ from vfio_adi import PAGE, Adi, outcome
 IOVA, PAGES = 0x2000_0000, 4
 adi = Adi(sys.argv[1])
 memory = adi.map(IOVA, PAGES)
-# Registration waits for up to five seconds after memory was unmapped under one, by an earlier owner
-# too: the container may be the same.
+# Registration waits for up to five seconds after registered memory was unmapped, also by a previous
+# owner: the container may be the same.
 adi.register(IOVA, PAGES)
 adi.unregister(IOVA, PAGES)
 end = time.monotonic() + float(sys.argv[2])
@@ -29,5 +30,5 @@ if unmapper == 0:
     os._exit(0)
 _, status = os.waitpid(unmapper, 0)
 print(f"# registered: {counts}")
-# It does happen, and whoever unmaps always gets through.
+# Some registrations succeed, and every unmap does.
 raise SystemExit(status != 0 or "done" not in counts)

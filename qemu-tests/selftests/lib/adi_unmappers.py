@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""Several processes take registered memory out of one container at the same time, each its own:
-adi_unmappers.py ADI SECONDS. Who waited there for a lock with another one held would wait for
-good."""
+"""Several processes unmap registered memory of one container at the same time, each its own:
+adi_unmappers.py ADI SECONDS. Lock inversions would deadlock here."""
 
 import os
 import struct
@@ -16,13 +15,13 @@ end = time.monotonic() + float(sys.argv[2])
 
 
 def unmapper(iova):
-    """How often memory was registered when it was unmapped."""
+    """Maps, registers and unmaps memory; returns the number of registrations."""
     message = struct.pack("<IIQQ", REGISTER, 24, 7, 0) + struct.pack(
         "<QQII", iova, PAGES * PAGE, 3, 0)
     count = 0
     while time.monotonic() < end:
         adi.map(iova, PAGES)
-        # The reply may be another's by now.
+        # The reply may be that of another process.
         count += outcome(os.pwrite, adi.fd, message, region(MAILBOX)) == "done"
         assert adi.unmap(iova, PAGES) == PAGES * PAGE
     return count

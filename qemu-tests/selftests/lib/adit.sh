@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=bash
 #
-# Sourced by selftests of adit.ko. The NIC is idpf's when a test begins and when it has ended.
+# Sourced by selftests of adit.ko. idpf is bound to the NIC when a test begins and when it has ended.
 . "$SELFTEST_LIB/net.sh"
 adit_module=/scratch/module/adit.ko
 dl=pci/$nic
 aux=/sys/bus/auxiliary/devices
 
-# The NIC without a driver.
+# adit_free: unbinds the NIC from its driver.
 adit_free() {
     [[ -e /sys/bus/pci/devices/$nic/driver ]] || return 0
     echo "$nic" >"/sys/bus/pci/devices/$nic/driver/unbind"
 }
 
-# The NIC is idpf's again, whatever happened.
+# adit_restore: binds idpf to the NIC, whatever the state.
 adit_restore() {
     [[ -d /sys/module/adit ]] && adit-load -u "$nic"
     echo >"/sys/bus/pci/devices/$nic/driver_override"
@@ -22,7 +22,7 @@ adit_restore() {
 }
 trap 'adit_restore >/dev/null 2>&1; rm -f "$ktap_output"' EXIT
 
-# adi_add SFNUM [SETTING VALUE…]: a port, with settings; $port is its name.
+# adi_add SFNUM [SETTING VALUE…]: creates a port with settings; $port is its name.
 adi_add() {
     devlink port add "$dl" flavour pcisf pfnum 0 sfnum "$1" >/dev/null || return
     port=$(adi_port "$1")
@@ -39,16 +39,16 @@ adi_state() { devlink port function set "$1" state "$2"; }
 adi_up() { adi_add "$@" && adi_state "$port" active; }
 adi_down() { adi_state "$1" inactive && devlink port del "$1"; }
 
-# port_field PORT FILTER: of `devlink port show`, as jq finds it.
+# port_field PORT FILTER: a field of `devlink port show`, by a filter of jq.
 port_field() { devlink -j port show "$1" | jq -r ".port[]$2"; }
 
-# occupancy NAME: how many of a resource are in use.
+# occupancy NAME: the number of units of a resource that are in use.
 occupancy() {
     devlink -j resource show "$dl" |
         jq -r --arg name "$1" '.resources[][] | select(.name == $name) | .occ'
 }
 
-# refused ERRNO-TEXT EXTACK-TEXT CMD…: CMD fails, for that reason and with those words.
+# refused ERRNO-TEXT EXTACK-TEXT CMD…: CMD fails with this errno and this extack message.
 refused() {
     local text
     text=$("${@:3}" 2>&1) && { echo "it was not refused"; return 1; }

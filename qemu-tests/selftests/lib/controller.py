@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""A control plane at the wire's end: finsy against the P4Runtime server of a NIC.
+"""A control plane at the other end of the wire: finsy against the P4Runtime server of a NIC.
 
 controller.py SERVER PORT FOLDER connects to SERVER and takes one request a connection at
 127.0.0.1:PORT. FOLDER has a folder for each program, as `adit p4 compile` makes it. A request is
@@ -72,7 +72,7 @@ async def main(server, port, folder):
         try:
             lines = await asyncio.wait_for(session(server, Path(folder), line), 20)
             lines.append("done")
-        except (Exception, asyncio.CancelledError) as error:  # whatever it is, the test is to see it
+        except (Exception, asyncio.CancelledError) as error:  # reported to the test
             lines = [f"failed: {error!r}"]
         writer.write("".join(f"{it}\n" for it in lines).encode())
         await writer.drain()

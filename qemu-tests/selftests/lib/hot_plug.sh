@@ -3,7 +3,7 @@
 #
 # Sourced by selftests on a machine whose NIC is plugged into a root port.
 
-# qmp COMMAND ARGUMENTS: runs it at QEMU's monitor; an error is printed and fails.
+# qmp COMMAND ARGUMENTS: runs a command of QEMU's monitor; prints an error and fails on one.
 qmp() {
     local answer
     answer=$(wire sh -c "printf '%s\n' '{\"execute\": \"qmp_capabilities\"}' \
@@ -13,13 +13,13 @@ qmp() {
     return 1
 }
 
-# plug_in: the NIC, whose device process listens.
+# plug_in: plugs the NIC in, whose device process listens.
 plug_in() {
     qmp device_add '"driver": "vfio-user-pci", "id": "nic0", "bus": "port0",
         "socket": {"path": "/run/adit/nic0.sock", "type": "unix"}, "x-no-posted-writes": true'
 }
 
-# nic_address: where the NIC is, if anywhere.
+# nic_address: the PCI address of the NIC, if it is present.
 nic_address() {
     local device
     for device in /sys/bus/pci/devices/*; do
@@ -27,7 +27,7 @@ nic_address() {
     done 2>/dev/null
 }
 
-# hot_plug_up: $dev is its interface, with its addresses.
+# hot_plug_up: brings the interface $dev up, with its addresses.
 hot_plug_up() {
     local address
     address=$(nic_address)

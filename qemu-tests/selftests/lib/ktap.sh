@@ -15,7 +15,7 @@ ktap_skipped=0
 ktap_output=$(mktemp)
 trap 'rm -f "$ktap_output"' EXIT
 
-# plan N: how many results follow.
+# plan N: the number of results that follow.
 plan() {
     ktap_planned=$1
     echo "KTAP version 2"
@@ -41,11 +41,11 @@ skip() {
     echo "ok $ktap_number $1 # SKIP $2"
 }
 
-# check NAME CMD…: passes if CMD does; what it printed is shown if it does not.
+# check NAME CMD…: passes if CMD succeeds; otherwise its output is shown.
 check() {
     local name=$1 output status
     shift
-    # Not in a subshell: what CMD sets is for the rest of the test.
+    # Not in a subshell: variables that CMD sets must remain.
     "$@" >"$ktap_output" 2>&1
     status=$?
     output=$(<"$ktap_output")
@@ -57,15 +57,15 @@ check() {
     return "$status"
 }
 
-# check_equal NAME ACTUAL EXPECTED. EXPECTED may not be empty: two commands that both fail would be
-# equal.
+# check_equal NAME ACTUAL EXPECTED. EXPECTED must not be empty: the outputs of two failing commands
+# would be equal.
 check_equal() {
     if [[ -z $3 ]]; then
         fail "$1" "it is \`$2', and there is nothing to compare it with"
     elif [[ $2 == "$3" ]]; then pass "$1"; else fail "$1" "it is \`$2', should be \`$3'"; fi
 }
 
-# retry SECONDS CMD…: CMD until it succeeds; longer on a slow kernel.
+# retry SECONDS CMD…: repeats CMD until it succeeds; longer on a slow kernel.
 retry() {
     local end=$((SECONDS + $1 * ${SELFTEST_PACE:-1}))
     shift
@@ -75,13 +75,13 @@ retry() {
     done
 }
 
-# bail_out REASON: the rest of the plan cannot run.
+# bail_out REASON: fails the rest of the plan, which cannot run.
 bail_out() {
     while ((ktap_number < ktap_planned)); do fail "not reached" "$1"; done
     done_testing
 }
 
-# Ends the test: 0 all passed, 4 all skipped, 1 otherwise.
+# done_testing: ends the test: 0 all passed, 4 all skipped, 1 otherwise.
 done_testing() {
     ((ktap_number == ktap_planned)) || exit 1
     ((ktap_failed == 0)) || exit 1

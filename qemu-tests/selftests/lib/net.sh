@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=bash
 #
-# What the network selftests share. Sourcing it brings the NIC up: $dev is its interface.
+# Shared by the network selftests. net_up brings the NIC up: $dev is its interface.
 . "$SELFTEST_LIB/ktap.sh"
 
 nic=0000:00:05.0
@@ -17,7 +17,7 @@ net_up() {
     ip link set "$dev" promisc off
 }
 
-# stat NAME: one counter of ethtool -S, summed over queues if NAME is a pattern.
+# stat NAME: a counter of ethtool -S, summed over queues if NAME is a pattern.
 stat() {
     ethtool -S "$dev" | awk -F: -v name="$1" '$1 ~ "^ *" name "$" { sum += $2 } END { print sum + 0 }'
 }
@@ -29,7 +29,7 @@ link_stat() {
 ping4() { ping -n -q -c "${1:-3}" -i 0.2 -W 5 "${@:2}" "$host4"; }
 ping6() { ping -6 -n -q -c "${1:-3}" -i 0.2 -W 5 "${@:2}" "$host6"; }
 
-# The settings that tests change.
+# settle: brings the interface up after a change of settings.
 settle() {
     ip link set "$dev" up && retry 15 carrier 1
 }
@@ -39,7 +39,7 @@ carrier() { [[ $(cat "/sys/class/net/$dev/carrier" 2>/dev/null) == "$1" ]]; }
 wait_listen() { retry 15 sh -c "ss -Hltn 'sport = :$1' | grep -q ."; }
 wire_listen() { retry 15 wire sh -c "ss -Hltn 'sport = :$1' | grep -q ."; }
 
-# device_metrics: what the device counts, as Prometheus text.
+# device_metrics: the device's counters, as Prometheus text.
 device_metrics() { wire curl -sSf http://127.0.0.1:9905/metrics; }
 
 # device_metric NAME [LABELS…]: one counter of the device, summed over all samples with these
@@ -55,16 +55,16 @@ device_metric() {
         END { printf "%d\n", sum }'
 }
 
-# received, sent: packets in the driver's queues so far. (`ip -s link` is up to 10 s late: idpf asks
-# the device for those counters from time to time.)
+# received, sent: packets in the driver's queues so far. (`ip -s link` is up to 10 s late: idpf reads
+# those counters of the device at intervals.)
 received() { stat 'rx_q-[0-9]+_pkts'; }
 sent() { stat 'tx_q-[0-9]+_pkts'; }
 
 # wire_send DESTINATION COUNT: raw frames from the wire, destination as 12 hexadecimal digits.
 wire_send() { wire "$SELFTEST_LIB/raw.py" send wire0 "${1}020000000098" "$2"; }
 
-# arrives YES|NO DESTINATION: whether frames from the wire to that address get to the driver, or are
-# counted as filtered by the device. 50 of them, so that what else is on the wire does not matter.
+# arrives yes|no DESTINATION: frames from the wire to that address arrive at the driver, or are
+# counted as filtered by the device. 50 of them, so that other frames on the wire do not matter.
 arrives() {
     local taken filtered labels=(adit_vport_dropped_total 'direction="rx"' 'reason="filtered"')
     taken=$(received) filtered=$(device_metric "${labels[@]}")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=bash
 #
-# For the machine with several NICs and ports (xtask/src/selftests/cables.rs has its plan).
+# For the machine with several NICs and ports (xtask/src/selftests/wires.rs has its plan).
 . "$SELFTEST_LIB/net.sh"
 
-# port MAC: the interface with that address, waiting for it.
+# port MAC: waits for the interface with that address and prints its name.
 port() {
     local end=$((SECONDS + 30))
     until ip -json link | jq -er --arg mac "$1" 'map(select(.address == $mac))[0].ifname'; do
@@ -20,12 +20,12 @@ port_up() {
     retry 15 eval "[[ \$(${ns:+ip netns exec $ns} cat /sys/class/net/$1/carrier) == 1 ]]"
 }
 
-# far CMD…: in the name space of a cable's other end.
+# far CMD…: in the namespace of a wire's other end.
 far() { ip netns exec far "$@"; }
-# far_end INTERFACE ADDRESS: puts it there.
+# far_end INTERFACE ADDRESS: moves the interface there.
 far_end() {
     ip netns add far 2>/dev/null
     ip link set "$1" netns far && ns=far port_up "$1" "$2"
 }
-# no_far_end: the interface comes back with its name space's end.
+# no_far_end: removes the namespace, which returns the interface.
 no_far_end() { ip netns del far; }

@@ -4,7 +4,7 @@
 # For the machine with a P4 program in each NIC (xtask/src/selftests/programs.rs has its plan).
 . "$SELFTEST_LIB/ports.sh"
 
-# program_up N: NIC N and its wire are up, with the addresses 10.99.N.2 and 10.99.N.1; $dev is its
+# program_up N: brings NIC N and its wire up, with the addresses 10.99.N.2 and 10.99.N.1; $dev is its
 # interface.
 program_up() {
     dev=$(port "02:ad:17:00:0$1:01") || return

@@ -10,6 +10,6 @@ UDP_SEGMENT = 103
 address, size, octets = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
     sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, size)
-    # The discard port: nobody has to be there.
+    # The discard port: no receiver is required.
     sent = sender.sendto(bytes(octets), (address, 9))
 sys.exit(sent != octets)

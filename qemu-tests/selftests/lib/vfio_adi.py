@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""An ADI by plain VFIO calls: what a careful owner does, for tests that then do otherwise.
+"""An ADI through plain VFIO calls: a correct owner, which tests extend with incorrect calls.
 
 Numbers are those of <linux/vfio.h> and include/uapi/linux/adit.h; structures of messages are
 virtchnl2's.
@@ -34,12 +34,12 @@ BUFFER = 2048
 
 
 def region(index, at=0):
-    """Where a region is in the device's file."""
+    """The offset of a region in the device's file."""
     return index << 40 | at
 
 
 class Adi:
-    """An ADI that is open, with an address space of its own."""
+    """An open ADI with an address space of its own."""
 
     def __init__(self, name):
         self.name = name
@@ -66,7 +66,7 @@ class Adi:
         return reply[24:]
 
     def map(self, iova, pages, access=3):
-        """Memory of ours that the container has at `iova`."""
+        """Maps memory at `iova` of the container, and returns it."""
         memory = mmap.mmap(-1, pages * PAGE, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
         at = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         self.memory[iova] = memory
@@ -77,7 +77,7 @@ class Adi:
         self.backend.map_at(iova, address, length, access)
 
     def unmap(self, iova, pages):
-        """What is left of the memory stays ours."""
+        """Unmaps memory from the container; the process keeps it."""
         return self.backend.unmap(iova, pages * PAGE)
 
     def register(self, iova, pages, flags=READ | WRITE):
@@ -94,7 +94,7 @@ class Adi:
         return fd
 
     def signalled(self, index, seconds=3):
-        """Whether the eventfd of an index is signalled in time."""
+        """Returns `True` if the eventfd of an index is signalled in time."""
         fd = self.events[index]
         if not select.select([fd], [], [], seconds)[0]:
             return False
@@ -108,7 +108,7 @@ class Adi:
         return {"reason": reason, "count": count, "kind": kind, "queue": queue, "address": address}
 
     def give(self, *pages):
-        """A file of pages: (region, page), or (0, page, file) of one made so before."""
+        """A file of pages: (region, page), or (0, page, file) of another such file."""
         entries = [(*page, -1)[:3] for page in pages]
         head = struct.pack("<IIII", 16 + 16 * len(entries), 0, len(entries), 0)
         return self.give_raw(head + b"".join(
@@ -165,11 +165,11 @@ class Driver:
         self.start()
 
     def start(self):
-        """Sets the queues up from the beginning, whatever was before."""
+        """Sets the queues up, whatever their state."""
         adi, at = self.adi, [self.iova + n * PAGE for n in range(8)]
         adi.request(DISABLE, chunks(*ALL))
         self.memory[:8 * PAGE] = bytes(8 * PAGE)
-        # A queue that was stopped before may have been rung since.
+        # The doorbell of a stopped queue may have been rung since.
         self.tx_tail[:4] = self.buffer_tail[:4] = bytes(4)
         self.sent = self.completed = self.posted = self.taken = 0
         adi.request(CONFIG_TX, config_tx(txq(TX, 0, at[0]), txq(TX_COMPLETION, 0, at[1])))
@@ -194,7 +194,7 @@ class Driver:
         self.ring(self.tx_tail, self.sent % LEN)
 
     def complete(self, seconds=2):
-        """Whether the next frame is reported as sent in time."""
+        """Returns `True` if the next frame is completed in time."""
         generation = 1 - self.completed // LEN % 2
         at = PAGE + self.completed % LEN * 4
         for _ in range(int(seconds * 100)):
@@ -232,7 +232,7 @@ class Driver:
 
 
 class Results:
-    """KTAP results of a program, to be put in place of the shell's."""
+    """KTAP results of a program, which replace those of the shell script."""
 
     def __init__(self, planned):
         self.number = self.failed = 0
@@ -247,8 +247,8 @@ class Results:
         print(f"{'ok' if got == want else 'not ok'} {self.number} {name}", flush=True)
 
     def refused(self, name, want, call, *arguments, **named):
-        """`call` fails with the errno `want`."""
-        self.equal(name, outcome(call, *arguments, **named), errno.errorcode[want])
+        """Checks that `call` fails with the errno `want`."""
+        self.equal(f"refused: {name}", outcome(call, *arguments, **named), errno.errorcode[want])
 
     def done(self):
         if self.number != self.planned:

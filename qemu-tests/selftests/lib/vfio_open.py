@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""The two ways to a VFIO device and to the memory that it may be given: group and container, and
-device node and iommufd. Numbers are those of <linux/vfio.h> and <linux/iommufd.h>."""
+"""The two interfaces of VFIO devices and their memory: group with container, and device node with
+iommufd. Numbers are those of <linux/vfio.h> and <linux/iommufd.h>."""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ FIXED, WRITEABLE, READABLE = 1, 2, 4
 
 
 def sysfs(name):
-    """Where an ADI is, by the name of its auxiliary device or the UUID of its mediated one."""
+    """The path of an ADI in sysfs, by the name of its auxiliary device or the UUID of its mediated one."""
     mdev = f"/sys/bus/mdev/devices/{name}"
     if os.path.exists(mdev):
         return mdev
@@ -50,7 +50,7 @@ class Group:
 
 
 def node(name):
-    """The device's node, which is there on a kernel with VFIO_DEVICE_CDEV."""
+    """The device's node, which exists on kernels with VFIO_DEVICE_CDEV."""
     number, = os.listdir(sysfs(name) + "/vfio-dev")
     return f"/dev/vfio/devices/{number}"
 
@@ -89,5 +89,5 @@ class Cdev:
         return struct.unpack("IIQQ", argument)[3]
 
 
-# The one that tests use: $ADI_BACKEND is `cdev` or `group`.
+# The interface that tests use: $ADI_BACKEND is `cdev` or `group`.
 Backend = Cdev if os.environ.get("ADI_BACKEND") == "cdev" else Group

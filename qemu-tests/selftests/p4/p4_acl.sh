@@ -5,10 +5,10 @@
 # TIMEOUT: 120
 . "$SELFTEST_LIB/programs.sh"
 plan 8
-check "up" program_up 2
-check "what no rule is about passes" ping -n -q -c 3 -i 0.2 -W 5 10.99.2.1
-# heard PORT: how many of three datagrams from the wire are heard in the guest.
-heard() {
+check "the interface is up" program_up 2
+check "packets that match no rule pass" ping -n -q -c 3 -i 0.2 -W 5 10.99.2.1
+# received_at PORT: the number of three datagrams from the wire that the guest receives.
+received_at() {
     python3 -c '
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -25,16 +25,16 @@ print(heard)' "$1" &
     for _ in 1 2 3; do wire bash -c "printf x >/dev/udp/10.99.2.2/$1"; done
     wait
 }
-check_equal "ports before the range" "$(heard 4999)" 3
-check_equal "the range's first port" "$(heard 5000)" 0
-check_equal "the range's last port" "$(heard 5009)" 0
-check_equal "ports behind it" "$(heard 5010)" 3
+check_equal "packets to a port below the range pass" "$(received_at 4999)" 3
+check_equal "packets to the first port of the range are dropped" "$(received_at 5000)" 0
+check_equal "packets to the last port of the range are dropped" "$(received_at 5009)" 0
+check_equal "packets to a port above the range pass" "$(received_at 5010)" 3
 wire --bg server iperf3 -s
 wire_listen 5201
-check "TCP in both directions" iperf3 -c 10.99.2.1 -t 2 --bidir --connect-timeout 5000
+check "TCP passes in both directions" iperf3 -c 10.99.2.1 -t 2 --bidir --connect-timeout 5000
 wire --kill server
 wire --bg server iperf3 -s -p 6000
 wire_listen 6000
-check "a rule for what the guest sends" eval '! iperf3 -c 10.99.2.1 -p 6000 -t 1 --connect-timeout 2000'
+check "a rule denies connections of the guest" eval '! iperf3 -c 10.99.2.1 -p 6000 -t 1 --connect-timeout 2000'
 wire --kill server
 done_testing

@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# vxlan.p4: at the wire's end of the tunnel is Linux's own VXLAN device; the guest knows of none.
+# vxlan.p4: the wire's end of the tunnel is Linux's own VXLAN device; the guest has none.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/programs.sh"
 plan 8
-check "up" program_up 0
-check "what is for no tunnel passes" ping -n -q -c 3 -i 0.2 -W 5 10.99.0.1
+check "the interface is up" program_up 0
+check "packets outside of the tunnel pass" ping -n -q -c 3 -i 0.2 -W 5 10.99.0.1
 
 tunnel() {
     wire ip link add vx0 address 02:00:00:00:77:01 mtu 1400 type vxlan id 42 dstport 4789 \
@@ -18,20 +18,20 @@ tunnel() {
         ip route replace 10.77.0.0/24 dev "$dev" src 10.77.0.2 mtu 1400 &&
         ip neigh replace 10.77.0.1 lladdr 02:00:00:00:77:01 dev "$dev"
 }
-check "a VXLAN device on the wire" tunnel
+check "a VXLAN device is created on the wire" tunnel
 wire --bg dump sh -c 'tcpdump -c 1 -nni wire0 udp dst port 4789 and src host 10.99.0.2 >/tmp/vxlan 2>&1'
 sleep 1
-check "ping through it" ping -n -q -c 5 -i 0.2 -W 5 10.77.0.1
-check "it was a tunnel" retry 5 wire grep -q 'VXLAN, flags \[I\] (0x08), vni 42' /tmp/vxlan
+check "ping passes through the tunnel" ping -n -q -c 5 -i 0.2 -W 5 10.77.0.1
+check "packets on the wire are encapsulated" retry 5 wire grep -q 'VXLAN, flags \[I\] (0x08), vni 42' /tmp/vxlan
 wire --kill dump
 wire --bg server iperf3 -s -1
 wire_listen 5201
-check "TCP into it" iperf3 -c 10.77.0.1 -t 2 --connect-timeout 5000
+check "TCP into the tunnel works" iperf3 -c 10.77.0.1 -t 2 --connect-timeout 5000
 wire --kill server
 wire --bg server iperf3 -s -1
 wire_listen 5201
-check "TCP out of it" iperf3 -c 10.77.0.1 -t 2 -R --connect-timeout 5000
+check "TCP out of the tunnel works" iperf3 -c 10.77.0.1 -t 2 -R --connect-timeout 5000
 wire --kill server
-check_equal "no wrong checksums" "$(stat rx-csum_errors)" 0
+check_equal "no checksum error is counted" "$(stat rx-csum_errors)" 0
 wire ip link del vx0
 done_testing

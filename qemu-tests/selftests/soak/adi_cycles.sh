@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# 10,000 ADIs made and destroyed one after the other by devlink, and as many by mdev; some hundred
-# with an owner who registers memory. Afterwards the kernel has no more PASIDs, pinned pages or devices
-# than before, and no more memory than the numbers of their VFIO groups take. ADIT_ROUNDS makes it shorter.
+# 10,000 ADIs created and destroyed one after the other by devlink, and as many by mdev; some hundred
+# with an owner that registers memory. No PASID, pinned page or device is leaked, and no memory except
+# for the numbers of VFIO groups. ADIT_ROUNDS shortens the test.
 # TIMEOUT: 1500
 . "$SELFTEST_LIB/adi.sh"
 . "$SELFTEST_LIB/memory.sh"
@@ -12,7 +12,7 @@ rounds=${ADIT_ROUNDS:-10000}
 owned=$((rounds / 50))
 batch=$(mktemp)
 types=/sys/class/mdev_bus/$nic/mdev_supported_types
-check "the NIC is adit's" adi_start
+check "adit is bound to the NIC" adi_start
 
 by_devlink() {
     for ((index = 0; index < $1; index++)); do
@@ -37,25 +37,25 @@ with_owner() {
         adi_destroy 7 || return
     done
 }
-# keeps WHAT CMD…: CMD leaves nothing in the kernel, once a few rounds of it have warmed it up.
-keeps() {
+# leaks_nothing NAME CMD…: CMD leaks nothing in the kernel, after a few rounds to warm up.
+leaks_nothing() {
     local name=$1 before pins start
     shift
     "$1" 20 >/dev/null
     before=$(memory) pins=$(pinned) start=$EPOCHREALTIME
-    check "$name: $2 times" "$@"
+    check "$name: $2 cycles succeed" "$@"
     echo "# $(((${EPOCHREALTIME/./} - ${start/./}) / $2)) µs each"
     # The numbers of a VFIO group are not used again until the next boot, which takes its structures.
     local slack=$((2048 + 4 * $2))
-    check "$name: no memory is kept but for numbers" eval '! grown "$before" "$(memory)" "$slack"'
-    check_equal "$name: nor pinned pages" "$(pinned)" "$pins"
-    check_equal "$name: nor ADIs" "$(occupancy adis)" 0
+    check "$name: no memory is leaked beyond group numbers" eval '! grown "$before" "$(memory)" "$slack"'
+    check_equal "$name: no page is left pinned" "$(pinned)" "$pins"
+    check_equal "$name: no ADI remains" "$(occupancy adis)" 0
 }
-keeps devlink by_devlink "$rounds"
-keeps mdev by_mdev "$rounds"
-keeps "owners" with_owner "$owned"
+leaks_nothing devlink by_devlink "$rounds"
+leaks_nothing mdev by_mdev "$rounds"
+leaks_nothing "owners" with_owner "$owned"
 adi_create 9
-check "no PASID is kept" eval '(($(cat $aux/adit.adi.*/pasid) <= 2))'
+check "no PASID is leaked" eval '(($(cat $aux/adit.adi.*/pasid) <= 2))'
 rm -f "$batch"
 check "adit is unloaded" adit-load -u "$nic"
 done_testing

@@ -30,10 +30,10 @@ loop() {
         round "$n" || { echo "round $n of $1"; return 1; }
     done
 }
-check "the NIC is adit's" adi_start
+check "adit is bound to the NIC" adi_start
 loop 5 >/dev/null
 before=$(memory) pins=$(pinned)
-check "$rounds reloads" loop "$rounds"
-check "no memory is kept" eval '! grown "$before" "$(memory)" 4096'
-check_equal "nor pinned pages" "$(pinned)" "$pins"
+check "the module is reloaded $rounds times" loop "$rounds"
+check "no memory is leaked" eval '! grown "$before" "$(memory)" 4096'
+check_equal "no page is left pinned" "$(pinned)" "$pins"
 done_testing

@@ -49,7 +49,7 @@ const CASES: [Case; 6] = [
         absent: &["nic0.log"],
     },
     Case {
-        name: "a panic is reported with what the kernel says of it",
+        name: "a panic is reported with the message of the kernel",
         options: &["--nic", "none"],
         command: "echo c >/proc/sysrq-trigger",
         status: 125,

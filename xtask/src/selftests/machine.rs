@@ -20,7 +20,7 @@ use crate::report::Report;
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 const SOAK_LIMIT: Duration = Duration::from_secs(90 * 60);
 
-/// What the guests of the selftests are made of.
+/// The components of the guests of the selftests.
 pub(super) struct Machines {
     pub(super) tree: Tree,
     pub(super) image: Image,

@@ -21,7 +21,7 @@ const WAYS: [(&str, &[&str], [&str; 2]); 5] = [
     ("machine reset, ADIs in use", &RESET, ADIS),
 ];
 const RESET: [&str; 3] = ["sh", "-c", "echo b >/proc/sysrq-trigger"];
-const ADIS: [&str; 2] = ["adis_in_use", "adis_again"];
+const ADIS: [&str; 2] = ["adis_in_use", "adis_recreated"];
 
 /// Timeout until the next boot's agent replies.
 const LIMIT: Duration = Duration::from_secs(120);

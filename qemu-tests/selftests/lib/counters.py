@@ -1,18 +1,18 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""What wire, device and driver have counted since a moment, and whether it fits together.
+"""Counters of wire, device and driver since a saved state, and checks that they agree.
 
-accounts.py save FILE IFACE             takes down the counters
-accounts.py device FILE IFACE           whether those of wire and device since then agree
-accounts.py driver FILE IFACE           the driver's too
-accounts.py link FILE IFACE             and those of `ip -s link`
-accounts.py segments FILE IFACE DIRECTION SIZE BYTES
-                                        whether at least as many frames were counted as BYTES of
-                                        payload make, SIZE in each, and their bytes
-accounts.py dropped FILE IFACE DIRECTION REASON FRAMES
-                                        whether at least FRAMES were dropped for that reason
+counters.py save FILE IFACE             saves the counters
+counters.py device FILE IFACE           checks that those of wire and device agree since then
+counters.py driver FILE IFACE           checks the driver's as well
+counters.py link FILE IFACE             checks those of `ip -s link` as well
+counters.py segments FILE IFACE DIRECTION SIZE BYTES
+                                        checks that at least BYTES of payload were counted, in
+                                        frames of SIZE each
+counters.py dropped FILE IFACE DIRECTION REASON FRAMES
+                                        checks that at least FRAMES were dropped for that reason
 
-All but `save` wait some seconds for it: a frame may be under way at any one moment.
+All but `save` retry for some seconds, as frames may be in flight.
 """
 import json
 import re
@@ -29,7 +29,7 @@ def output(*words):
 
 
 def device():
-    """The device's counters of port 0, added up as the checks want them."""
+    """The device's counters of port 0, summed for the checks."""
     sums = Counter()
     for line in output("wire", "curl", "-sSf", METRICS).splitlines():
         sample = re.fullmatch(r"(\w+)\{(.*)\} (\d+)", line)
@@ -59,7 +59,7 @@ def device():
 
 
 def driver(interface):
-    """The driver's counters, queues added up."""
+    """The driver's counters, summed over queues."""
     sums = Counter()
     for line in output("ethtool", "-S", interface).splitlines():
         counter = re.fullmatch(r"\s*([rt]x)_q-\d+_(pkts|bytes): (\d+)", line)
@@ -70,7 +70,7 @@ def driver(interface):
 
 
 def link(interface):
-    """What the interface shows: the device's own counters, which idpf asks for every 10 s."""
+    """The interface's counters: the device's own, which idpf reads every 10 s."""
     stats = json.loads(output("ip", "-json", "-s", "-s", "link", "show", interface))[0]["stats64"]
     return Counter(
         {
@@ -85,7 +85,7 @@ def now(interface):
     return device() + driver(interface)
 
 
-# What must be equal: a whole and the sum of its parts. The driver's bytes sent are not among them:
+# Each total must equal the sum of its parts. The driver's bytes sent are not among them:
 # idpf counts a frame of less than 60 bytes as one of 60.
 DEVICE = [("wire rx", ["device rx", "dropped rx"]), ("device tx", ["wire tx"])]
 DRIVER = DEVICE + [
@@ -93,9 +93,9 @@ DRIVER = DEVICE + [
     ("driver tx", ["device tx", "dropped tx"]),
     ("driver rx bytes", ["device rx bytes"]),
 ]
-# How long to wait for it. `ip -s link` shows what idpf asks the device for every 10 s.
-PATIENCE = 8
-LINK_PATIENCE = 20
+# Timeouts in seconds. `ip -s link` shows counters that idpf reads every 10 s.
+TIMEOUT = 8
+LINK_TIMEOUT = 20
 
 
 def disagreements(command, interface, since):
@@ -141,7 +141,7 @@ def main(command, file, interface, *more):
         return 0
     with open(file) as saved:
         since = Counter(json.load(saved))
-    end = time.monotonic() + (LINK_PATIENCE if command == "link" else PATIENCE)
+    end = time.monotonic() + (LINK_TIMEOUT if command == "link" else TIMEOUT)
     while True:
         if command == "dropped":
             wrong = list(drops(interface, since, *more))

@@ -7,7 +7,7 @@
 //! | NIC 0, 0 | 02:ad:17:00:00:01 | TAP `wire0` |
 //! | NIC 0, 1 | 02:ad:17:00:00:02 | UNIX sockets, to NIC 1 |
 //! | NIC 0, 2 | 02:ad:17:00:00:03 | UNIX sockets, to QEMU's `-netdev dgram` behind a virtio-net |
-//! | NIC 0, 3 | 02:ad:17:00:00:04 | recordings in `/scratch/cables` |
+//! | NIC 0, 3 | 02:ad:17:00:00:04 | recordings in `/scratch/wires` |
 //! | NIC 1, 0 | 02:ad:17:00:01:01 | TAP `wire1` |
 //! | NIC 1, 1 | 02:ad:17:00:01:02 | UNIX sockets, to NIC 0 |
 //!
@@ -22,7 +22,7 @@ use adit_qemu_tests::paths;
 use anyhow::{Context, Result};
 
 /// Folder of its selftests in the guest.
-pub(super) const FOLDER: &str = "/repo/qemu-tests/selftests/cables";
+pub(super) const FOLDER: &str = "/repo/qemu-tests/selftests/wires";
 
 /// Number of frames of the recording, a quarter of a second apart: it begins with the device
 /// process and must last until the test runs.
@@ -31,7 +31,7 @@ const INTERVAL_MICROSECONDS: u32 = 250_000;
 
 /// Returns the machine; also creates the recording that it replays.
 pub(super) fn config(binary: &Path) -> Result<GuestConfig> {
-    let folder = paths::scratch()?.join("cables");
+    let folder = paths::scratch()?.join("wires");
     fs::create_dir_all(&folder)?;
     let input = folder.join("in.pcap");
     fs::write(&input, recording()).with_context(|| format!("{}", input.display()))?;
@@ -44,24 +44,24 @@ pub(super) fn config(binary: &Path) -> Result<GuestConfig> {
         binary: binary.to_owned(),
         args: args.iter().map(|&arg| arg.to_owned()).collect(),
     };
-    let cable = "unix:{run}/cable.sock";
+    let pair = "unix:{run}/pair.sock";
     let to_qemu = "unix:{run}/nic-end.sock,{run}/qemu-end.sock";
     let first = nic(&[
-        "--queues", "2", "--wire", cable, "--wire", to_qemu, "--wire", &pcap,
+        "--queues", "2", "--wire", pair, "--wire", to_qemu, "--wire", &pcap,
     ]);
     let second = nic(&[
         "--queues",
         "2",
         "--wire",
-        cable,
+        pair,
         "--mac",
         "02:ad:17:00:01:01",
         "--pci-id",
         "8086:1452",
     ]);
-    let netdev = "dgram,id=cable,local.type=unix,local.path=/run/adit/qemu-end.sock,\
+    let netdev = "dgram,id=wire,local.type=unix,local.path=/run/adit/qemu-end.sock,\
                   remote.type=unix,remote.path=/run/adit/nic-end.sock";
-    let virtio = "virtio-net-pci,netdev=cable,mac=02:ad:17:00:02:01,addr=10";
+    let virtio = "virtio-net-pci,netdev=wire,mac=02:ad:17:00:02:01,addr=10";
     Ok(GuestConfig {
         nics: vec![first, second],
         qemu_args: ["-netdev", netdev, "-device", virtio]

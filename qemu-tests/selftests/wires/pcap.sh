@@ -1,18 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# A recording goes into the guest, which sends each frame back; they are in the other recording, in
-# order, at the pace of the first.
+# A recording is replayed into the guest, which sends each frame back; the frames are recorded in
+# order and at the pace of the first recording.
 # TIMEOUT: 90
 . "$SELFTEST_LIB/ports.sh"
 plan 3
 dev=$(port 02:ad:17:00:00:04)
-check "up" port_up "$dev" 10.98.3.1/24
-check "ten frames, there and back" timeout 60 "$SELFTEST_LIB/raw.py" reflect "$dev" 10
+check "the interface is up" port_up "$dev" 10.98.3.1/24
+check "ten frames of the recording arrive and are sent back" timeout 60 "$SELFTEST_LIB/raw.py" reflect "$dev" 10
 recorded=$(cat <<'PY'
 import struct
 frames = []
-data = open("/scratch/cables/out.pcap", "rb").read()
+data = open("/scratch/wires/out.pcap", "rb").read()
 assert struct.unpack_from("<IHH", data) == (0xA1B23C4D, 2, 4), "nanoseconds, version 2.4"
 at = 24
 while at < len(data):
@@ -32,5 +32,5 @@ took = frames[-1][0] - frames[0][0]
 assert 1.5 < took < 4, f"{took} s"
 PY
 )
-check "they are recorded" retry 5 python3 -c "$recorded"
+check "the frames are recorded in order and at the pace of the recording" retry 5 python3 -c "$recorded"
 done_testing

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# DPDK's own idpf driver in user space, with the device behind the IOMMU (vfio-pci): testpmd answers
-# ARP and ping.
+# DPDK's own idpf driver in user space, with the device behind the IOMMU (vfio-pci): testpmd replies
+# to ARP and ping.
 # TIMEOUT: 180
 . "$SELFTEST_LIB/ports.sh"
 plan 6
 address=0000:00:06.0
 port 02:ad:17:00:01:01 >/dev/null
-bind() { # bind DRIVER: hands the device to it
+bind() { # bind DRIVER: binds the device to the driver
     echo "$1" >/sys/bus/pci/devices/$address/driver_override
     echo $address >/sys/bus/pci/devices/$address/driver/unbind
     echo $address >/sys/bus/pci/drivers_probe
@@ -17,12 +17,11 @@ bind() { # bind DRIVER: hands the device to it
 modprobe vfio-pci
 echo 256 >/proc/sys/vm/nr_hugepages
 mount -t hugetlbfs hugetlbfs /dev/hugepages
-check "vfio-pci takes the device" bind vfio-pci
+check "vfio-pci is bound to the device" bind vfio-pci
 
 dir=$(mktemp -d)
-# answered RX TX [ARGS]: whether testpmd, with these arguments for the device, uses these queue
-# models, and answers from the wire without losing anything, often enough for its rings of 512 to go
-# around.
+# answered RX TX [ARGS]: testpmd, with these arguments for the device, uses these queue models and
+# replies to the wire without loss, often enough for its rings of 512 to wrap.
 answered() {
     local status
     rm -f "$dir/in"
@@ -44,13 +43,13 @@ answered() {
     grep -v 'Failed to read msg' "$dir/log" | tail -n 40
     return 1
 }
-check "split queues" answered Split Split ""
-check "single queues" answered Single Single ,tx_single=1,rx_single=1
-check "single queues to send" answered Split Single ,tx_single=1
-check "single queues to receive" answered Single Split ,rx_single=1
+check "testpmd replies with split queues" answered Split Split ""
+check "testpmd replies with single queues" answered Single Single ,tx_single=1,rx_single=1
+check "testpmd replies with single transmit queues" answered Split Single ,tx_single=1
+check "testpmd replies with single receive queues" answered Single Split ,rx_single=1
 umount /dev/hugepages
 echo 0 >/proc/sys/vm/nr_hugepages
 bind idpf
-check "the kernel's driver takes it back" eval 'nic-up 1 && ping -n -q -c 2 -W 5 10.99.1.1'
+check "idpf works with the device afterwards" eval 'nic-up 1 && ping -n -q -c 2 -W 5 10.99.1.1'
 rm -rf "$dir"
 done_testing
