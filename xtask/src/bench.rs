@@ -8,7 +8,7 @@ mod lab;
 mod net;
 mod p4rt;
 mod pipeline;
-mod report;
+mod results;
 
 use anyhow::{bail, Result};
 
@@ -40,15 +40,15 @@ const BENCHMARKS: [Benchmark; 4] = [
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Benchmark to run; without it, their names are listed
+    /// Benchmark to run; without it, the names are listed
     name: Option<String>,
-    /// One short round, for a first impression
+    /// Run one short round
     #[arg(long)]
     quick: bool,
-    /// Number of rounds of all measurements; the median is shown
+    /// Number of rounds of all measurements; medians are printed
     #[arg(long)]
     rounds: Option<usize>,
-    /// Measure only these, by the names in the table's header
+    /// Measure only these columns, by their names in the table
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<String>,
 }

@@ -15,7 +15,7 @@ use serde_json::{json, Value};
 
 use super::lab::in_guest;
 use super::net::load_average;
-use super::report::{self, Column, Quantity, Report};
+use super::results::{self, Column, Quantity, Results};
 use super::Args;
 use crate::build::{self, Profile};
 
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("\nBooting a guest with two NICs…");
     let mut guest = boot()?;
     in_guest(&mut guest, &["adi.sh", "setup"], LIMIT)?;
-    let mut report = Report::new(&COLUMNS);
+    let mut results = Results::new(&COLUMNS);
     let mut scale = Vec::new();
     for count in POPULATIONS {
         for driver in DRIVERS {
@@ -116,9 +116,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                     _ => figure(&mut guest, &[&name, &pings.to_string()]),
                 };
                 match sample {
-                    Ok(sample) => report.add(contender, quantity, sample),
+                    Ok(sample) => results.add(contender, quantity, sample),
                     Err(error) => {
-                        report.fail(format!("{contender}, {}: {error:#}", quantity.name));
+                        results.fail(format!("{contender}, {}: {error:#}", quantity.name));
                     }
                 }
             }
@@ -130,7 +130,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         guest.accel,
         scale_table(&scale)
     );
-    println!("Medians of {rounds} rounds\n{}\n{NOTE}", report.table());
+    println!("Medians of {rounds} rounds\n{}\n{NOTE}", results.table());
     let command: Vec<_> = std::env::args().skip(1).collect();
     let environment = json!({
         "command": format!("cargo xtask {}", command.join(" ")),
@@ -145,10 +145,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "pings": pings,
         "note": NOTE,
     });
-    let mut json = report.json("adi", &environment);
+    let mut json = results.json("adi", &environment);
     json["device_model"] = model;
     json["guest_scale"] = scale.into();
-    println!("\n{}", report::write("adi", &json)?.display());
+    println!("\n{}", results::write("adi", &json)?.display());
     Ok(())
 }
 

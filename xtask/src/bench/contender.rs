@@ -5,7 +5,7 @@ use std::path::Path;
 
 use adit_qemu_tests::nic::Nic;
 
-use super::report::Column;
+use super::results::Column;
 
 /// A NIC, in one configuration.
 #[derive(Debug, Clone, Copy)]

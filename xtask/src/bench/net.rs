@@ -10,7 +10,7 @@ use serde_json::{json, Value};
 
 use super::contender::{Contender, CONTENDERS};
 use super::lab::{Direction, Lab, PacketRate};
-use super::report::{self, percentile, Quantity, Report};
+use super::results::{self, percentile, Quantity, Results};
 use super::Args;
 
 const TCP_OUT: Quantity = Quantity::higher("TCP guest to host", "Gbit/s");
@@ -78,10 +78,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         drivers.join(", "),
         plan.rounds
     );
-    let mut report = Report::new(&CONTENDERS.map(|it| it.column()));
+    let mut results = Results::new(&CONTENDERS.map(|it| it.column()));
     for round in 0..plan.rounds {
         let idle = lab.idle(plan.idle)?;
-        report.add("adit", IDLE, idle.device * 100.0);
+        results.add("adit", IDLE, idle.device * 100.0);
         for contender in order(round, &contenders) {
             println!(
                 "round {}/{}: {} ({:.0} s)",
@@ -90,8 +90,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 contender.name,
                 start.elapsed().as_secs_f64()
             );
-            if let Err(error) = measure(&mut lab, contender, plan, &mut report) {
-                report.fail(format!(
+            if let Err(error) = measure(&mut lab, contender, plan, &mut results) {
+                results.fail(format!(
                     "{}, round {}: {error:#}",
                     contender.name,
                     round + 1
@@ -102,10 +102,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!(
         "\nMedians of {} rounds\n{}\n{CPU_NOTE}",
         plan.rounds,
-        report.table()
+        results.table()
     );
     let environment = environment(&lab, plan, &load)?;
-    let path = report::write("net", &report.json("net", &environment))?;
+    let path = results::write("net", &results.json("net", &environment))?;
     println!("Written to {}", path.display());
     Ok(())
 }
@@ -134,12 +134,12 @@ fn order(round: usize, contenders: &[Contender]) -> Vec<Contender> {
     order
 }
 
-fn measure(lab: &mut Lab, contender: Contender, plan: Plan, report: &mut Report) -> Result<()> {
+fn measure(lab: &mut Lab, contender: Contender, plan: Plan, results: &mut Results) -> Result<()> {
     let name = contender.name;
     lab.prepare(contender)?;
     let mut note = |quantity: Quantity, result: Result<f64>| match result {
-        Ok(figure) => report.add(name, quantity, figure),
-        Err(error) => report.fail(format!("{name}, {}: {error:#}", quantity.name)),
+        Ok(figure) => results.add(name, quantity, figure),
+        Err(error) => results.fail(format!("{name}, {}: {error:#}", quantity.name)),
     };
     let stream = |lab: &mut Lab, direction| {
         lab.goodput(contender, direction, plan.stream)
@@ -152,7 +152,7 @@ fn measure(lab: &mut Lab, contender: Contender, plan: Plan, report: &mut Report)
     note(TCP_OUT, stream(lab, Direction::GuestToHost));
     let trips = lab.round_trips(contender, plan.pings);
     let at = |percent| match &trips {
-        Ok(trips) => percentile(trips, percent).ok_or_else(|| anyhow::anyhow!("no answer")),
+        Ok(trips) => percentile(trips, percent).ok_or_else(|| anyhow::anyhow!("no reply")),
         Err(error) => Err(anyhow::anyhow!("{error:#}")),
     };
     note(PING_MEDIAN, at(50.0));

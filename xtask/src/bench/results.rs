@@ -61,15 +61,15 @@ pub(crate) struct Column {
 
 /// Results of all measurements.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct Results {
     columns: Vec<Column>,
     quantities: Vec<Quantity>,
     figures: Vec<Figure>,
     failures: Vec<String>,
 }
 
-impl Report {
-    /// Creates an empty report.
+impl Results {
+    /// Creates empty results.
     pub(crate) fn new(columns: &[Column]) -> Self {
         Self {
             columns: columns.to_vec(),
@@ -84,11 +84,11 @@ impl Report {
         if !self.quantities.contains(&quantity) {
             self.quantities.push(quantity);
         }
-        let known = self
+        let existing = self
             .figures
             .iter_mut()
             .find(|it| it.contender == contender && it.quantity == quantity);
-        match known {
+        match existing {
             Some(figure) => figure.samples.push(sample),
             None => self.figures.push(Figure {
                 contender,
@@ -185,7 +185,7 @@ impl Report {
         text
     }
 
-    /// Returns the report as JSON.
+    /// Returns the results as JSON.
     pub(crate) fn json(&self, name: &str, environment: &Value) -> Value {
         let figures: Vec<_> = self.figures.iter().map(Figure::json).collect();
         let ratios: Vec<_> = self
@@ -213,11 +213,11 @@ impl Report {
 }
 
 /// Writes `target/bench/NAME.json`.
-pub(crate) fn write(name: &str, report: &Value) -> Result<PathBuf> {
+pub(crate) fn write(name: &str, json: &Value) -> Result<PathBuf> {
     let folder = paths::target().join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let path = folder.join(format!("{name}.json"));
-    fs::write(&path, serde_json::to_vec_pretty(report)?)
+    fs::write(&path, serde_json::to_vec_pretty(json)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
@@ -287,13 +287,13 @@ mod tests {
 
     #[test]
     fn ratios_are_of_medians_ours_over_peer() {
-        let mut report = Report::new(&COLUMNS);
+        let mut results = Results::new(&COLUMNS);
         for sample in [10.0, 30.0, 20.0] {
-            report.add("adit", RATE, sample);
+            results.add("adit", RATE, sample);
         }
-        report.add("igb", RATE, 5.0);
-        assert_eq!(report.ratios(), [(RATE, "adit", "igb", 4.0)]);
-        let table = report.table();
+        results.add("igb", RATE, 5.0);
+        assert_eq!(results.ratios(), [(RATE, "adit", "igb", 4.0)]);
+        let table = results.table();
         assert!(
             table.contains("rate [1/s]") && table.contains("4.00"),
             "{table}"
@@ -302,9 +302,9 @@ mod tests {
 
     #[test]
     fn a_peer_that_did_nothing_gives_no_ratio() {
-        let mut report = Report::new(&COLUMNS);
-        report.add("adit", RATE, 1.0);
-        report.add("igb", RATE, 0.0);
-        assert_eq!(report.ratios(), []);
+        let mut results = Results::new(&COLUMNS);
+        results.add("adit", RATE, 1.0);
+        results.add("igb", RATE, 0.0);
+        assert_eq!(results.ratios(), []);
     }
 }
