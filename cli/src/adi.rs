@@ -178,7 +178,7 @@ fn reset(which: &str) -> Result<()> {
     if let Err(error) = set(false, PortFunction::default()) {
         if error.errno() == Some(EBUSY) {
             bail!(
-                "{} is in use: {error}; whoever has it open can reset it through VFIO",
+                "{} is in use: {error}; the process that has it open can reset it through VFIO",
                 adi.label()
             );
         }

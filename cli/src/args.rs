@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The arguments of the command line, of which each command defines its own; help, completions and the manual page are generated from
-//! them.
+//! The arguments of the command line, of which each command defines its own; help, completions and
+//! the manual page are generated from them.
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -15,7 +15,7 @@ use crate::traffic_args::{Ping, Pktgen};
 #[derive(Debug, Parser)]
 #[command(name = "adit", version, max_term_width = 100)]
 pub(crate) struct Args {
-    /// Tables for people, JSON for programs
+    /// Output as tables or as JSON
     #[arg(short, long, global = true, value_enum, default_value_t)]
     pub(crate) output: Format,
     #[command(subcommand)]
@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Assignable Device Interfaces
     #[command(subcommand)]
     Adi(AdiCommand),
-    /// P4 programs: check, compile, list their tables, run over packets, load into a NIC
+    /// P4 programs: check, compile, list tables, run on packets, load into a NIC
     #[command(subcommand)]
     P4(P4Command),
     /// Entries of the tables of a NIC's P4 program, over P4Runtime
@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Table(TableCommand),
     /// Counters of a NIC's P4 program, over P4Runtime
     Counter(CounterCommand),
-    /// Answer ARP and ICMP echo requests on an ADI, and send them
+    /// Send ARP and ICMP echo requests on an ADI, and reply to them
     Ping(Ping),
     /// Send and receive frames on an ADI as fast as possible, optionally from and to pcap files
     Pktgen(Pktgen),

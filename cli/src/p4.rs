@@ -28,15 +28,15 @@ use source::Source;
 pub(crate) enum P4Command {
     /// Report the errors and warnings of a program
     Check(Source),
-    /// Write the files that P4Runtime clients load into a NIC: P4Info, and the program with all
-    /// that it includes
+    /// Write the files that P4Runtime clients load into a NIC: P4Info, and the program with its
+    /// included files
     Compile(Compile),
     /// List a program's tables
     Info(Source),
-    /// Run a program over the packets of a pcap file, and print a trace of each: states, tables,
-    /// actions, changed headers, and where it is sent
+    /// Run a program on the packets of a pcap file, and print a trace of each: states, tables,
+    /// actions, changed headers and output ports
     Run(run::Run),
-    /// Load a program into a NIC over P4Runtime, in place of the current one
+    /// Load a program into a NIC over P4Runtime, replacing the current one
     Load(Load),
 }
 

@@ -14,7 +14,7 @@ use crate::cdi;
 #[derive(Debug, clap::Args)]
 pub(crate) struct AdiArg {
     /// The ADI: its name, its device (`adit.adi.3`, or a UUID), its port or its sfnum, as `adit adi
-    /// list` shows them, or its folder in sysfs [default: the one that the container was given]
+    /// list` shows them, or its folder in sysfs [default: the one assigned to the container]
     #[arg(long, env = "ADIT_ADI", value_name = "ADI")]
     pub(crate) adi: Option<String>,
 }
@@ -37,7 +37,7 @@ impl AdiArg {
     }
 }
 
-/// Returns the device of an ADI: the device of a name that the container was given, the text itself
+/// Returns the device of an ADI: the device of a name assigned to the container, the text itself
 /// if it is a device, or the result of a lookup in devlink and the folder of names, which
 /// containers do not have.
 fn device(adi: &str, given: &[(String, String)]) -> anyhow::Result<String> {
@@ -62,25 +62,25 @@ pub(crate) struct Ping {
     /// Own address
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ip: Ipv4Addr,
-    /// The address to ping; without it, only answer.
+    /// The address to ping; without it, only reply to requests
     pub(crate) target: Option<Ipv4Addr>,
-    /// Echo requests to send, and ARP requests before, at least
+    /// Echo requests to send; also the minimum number of ARP requests
     #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: u64,
-    /// Time between requests, in milliseconds; 0: the next as soon as there is an answer
+    /// Time between requests, in milliseconds; 0: the next on each reply
     #[arg(short, long, default_value_t = 1000, value_name = "MS")]
     pub(crate) interval: u64,
-    /// The time to wait for an answer, in milliseconds
+    /// The timeout of a reply, in milliseconds
     #[arg(short = 'W', long, default_value_t = 1000, value_name = "MS")]
     pub(crate) timeout: u64,
     /// Bytes of payload
     #[arg(short, long, default_value_t = 56, value_parser = clap::value_parser!(u16).range(8..=1472))]
     pub(crate) size: u16,
-    /// The time after which to stop, in seconds, if not by count
+    /// Stop after this time, in seconds
     #[arg(short = 'w', long, value_name = "S", value_parser = seconds)]
     pub(crate) deadline: Option<Duration>,
-    /// The time to poll after a frame before sleeping until the next, in microseconds: answers are
-    /// faster, and take a CPU
+    /// The time to poll after a frame before sleeping until the next, in microseconds: lowers latency
+    /// and uses a CPU
     #[arg(long, default_value_t = 0, value_name = "US")]
     pub(crate) spin: u64,
     /// Print only the summary
@@ -94,13 +94,13 @@ pub(crate) struct Pktgen {
     pub(crate) adi: AdiArg,
     #[command(subcommand)]
     pub(crate) mode: Mode,
-    /// The time after which to stop, in seconds
+    /// Stop after this time, in seconds
     #[arg(short, long, global = true, default_value = "10", value_parser = seconds)]
     pub(crate) seconds: Duration,
-    /// Queue pairs, each with a thread; 0 for all that the ADI has
+    /// Queue pairs, each with a thread; 0 for all of the ADI
     #[arg(short, long, global = true, default_value_t = 1)]
     pub(crate) queues: u16,
-    /// Frames that a queue holds
+    /// Frames that each queue can hold
     #[arg(long, global = true, default_value_t = 1024)]
     pub(crate) ring: u16,
     /// The time that a queue which can neither send nor receive polls before it sleeps, in
@@ -111,7 +111,7 @@ pub(crate) struct Pktgen {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mode {
-    /// Send UDP packets, or those of a pcap file repeatedly.
+    /// Send UDP packets, or those of a pcap file repeatedly
     Send {
         /// The destination MAC address [default: broadcast]
         #[arg(long, value_name = "MAC")]
@@ -129,7 +129,7 @@ pub(crate) enum Mode {
         #[arg(long, value_name = "FILE")]
         pcap: Option<PathBuf>,
     },
-    /// Receive frames, and count or record them.
+    /// Receive frames, and count or record them
     Receive {
         /// Frames to receive; 0 for as many as the time allows
         #[arg(long, default_value_t = 0)]
@@ -138,7 +138,7 @@ pub(crate) enum Mode {
         #[arg(long, value_name = "FILE")]
         pcap: Option<PathBuf>,
     },
-    /// Send every frame back to its source.
+    /// Send every frame back to its source
     Reflect,
 }
 

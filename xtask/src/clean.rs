@@ -12,8 +12,8 @@ pub(crate) struct Args {
     /// Also remove the Debian tree and everything else in the user's cache folder
     #[arg(long)]
     cache: bool,
-    /// Instead, remove only what was not used for this many days in the user's cache folder: trees,
-    /// kernels and images of earlier versions
+    /// Remove only the trees, kernels and images of earlier versions in the user's cache folder that
+    /// were not used for this many days
     #[arg(long, value_name = "DAYS", conflicts_with = "cache")]
     unused: Option<u32>,
 }

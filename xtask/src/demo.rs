@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `cargo xtask demo`: the main job, with explanations.
+//! `cargo xtask demo`: a page over the NIC, step by step.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ fn demonstrate(guest: &mut Guest) -> Result<()> {
         );
     }
 
-    heading("5. The counters: of the driver, and of the device");
+    heading("5. The counters of the driver and of the device");
     let statistics = format!("ethtool -S {dev} | grep -vE ': 0$' | head -n 40");
     in_guest(guest, &statistics)?;
     let url = format!("http://{METRICS}/metrics");

@@ -66,7 +66,7 @@ pub(crate) struct Args {
     /// End CMD after this many seconds, with status 124
     #[arg(long)]
     timeout: Option<u64>,
-    /// The command to run in the guest as root; a shell on the terminal if there is none
+    /// The command to run in the guest as root [default: a shell on the terminal]
     #[arg(last = true)]
     command: Vec<String>,
 }

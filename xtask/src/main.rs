@@ -33,8 +33,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Demonstrate the main job: a page from a server in the guest, over our NIC, through the stock
-    /// driver
+    /// Fetch a page from a server in the guest over the NIC, through the stock driver
     Demo,
     /// Run all tests: format, lints, unit and property tests, the selftests in the guest
     Test(test::Args),
@@ -46,15 +45,15 @@ enum Command {
     Image,
     /// Run a command at the other end of the wire of the running guest
     Wire(wire::Args),
-    /// Measure, print a table, write target/bench/NAME.json
+    /// Run a benchmark, print its table and write target/bench/NAME.json
     Bench(bench::Args),
-    /// Run a P4 program on the packets of an STF test, and compare the output
+    /// Run a P4 program on the packets of an STF test and compare its output
     Stf(stf::Args),
     /// Check and load the v1model and PNA programs of public repositories, and print a table
     Accept(accept::Args),
-    /// Fuzz for a while; needs a nightly compiler and cargo-fuzz
+    /// Run fuzz targets for a limited time; needs a nightly compiler and cargo-fuzz
     Fuzz(fuzz::Args),
-    /// Run the crates without system calls under Miri; needs a nightly compiler
+    /// Run the tests of crates that make no system calls under Miri; needs a nightly compiler
     Miri,
     /// Remove the files that the commands created
     Clean(clean::Args),

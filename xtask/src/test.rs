@@ -16,7 +16,7 @@ use crate::selftests;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Run only tests whose names contain this; format and lints are skipped then
+    /// Run only tests whose names contain this; skips format and lints
     filter: Option<String>,
     /// Skip the tests in the guest
     #[arg(long)]
@@ -25,10 +25,10 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "host")]
     guest: bool,
     /// The guest's kernel: stock (Debian's), or debug (built once, about 30 minutes), which detects
-    /// errors in kernel code; runs only the selftests in the guest then
+    /// errors in kernel code; with it, only the selftests in the guest run
     #[arg(long, default_value_t, conflicts_with = "host")]
     kernel: Flavour,
-    /// Run the tests that take many minutes, in the guest, instead of the ordinary ones
+    /// Run the selftests that take many minutes instead of the ordinary tests
     #[arg(long, conflicts_with = "host")]
     soak: bool,
 }

@@ -9,8 +9,9 @@ use clap::Subcommand;
 use super::record::MacAddress;
 use crate::registry::Name;
 
-/// A command for ADIs. An ADI is identified by what `adit adi list` shows of it: its name, its
-/// device (`adit.adi.3`, or a UUID), its port (`pci/0000:00:05.0/3`) or its sfnum.
+/// A command for ADIs. An ADI is identified by its name, its
+/// device (`adit.adi.3`, or a UUID), its port (`pci/0000:00:05.0/3`) or its sfnum, as `adit adi
+/// list` shows them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdiCommand {
     /// Create an ADI: a devlink port of flavour pcisf, configured and active
@@ -36,7 +37,7 @@ pub(crate) enum AdiCommand {
         /// The ADI
         adi: String,
     },
-    /// Remove names and CDI specifications of ADIs that are gone
+    /// Remove names and CDI specifications of ADIs that no longer exist
     Prune {
         /// A folder of CDI specifications, besides /etc/cdi and /var/run/cdi
         #[arg(long, value_name = "FOLDER")]
@@ -93,17 +94,17 @@ pub(crate) struct Create {
     /// Queue pairs, each with a vector
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MAX_QUEUES))]
     pub(crate) queues: u32,
-    /// Its Ethernet address [default: the device chooses]
+    /// Its Ethernet address [default: assigned by the device]
     #[arg(long)]
     pub(crate) mac: Option<MacAddress>,
-    /// The sub-function number, which is unique on a device [default: the lowest that is free]
+    /// The sub-function number, which is unique on a device [default: the lowest free one]
     #[arg(long)]
     pub(crate) sfnum: Option<u32>,
     /// The function to create it on, as devlink writes it (`pci/0000:00:05.0`) [default: the only
-    /// one that is bound to the adit driver]
+    /// one bound to the adit driver]
     #[arg(long)]
     pub(crate) device: Option<String>,
-    /// Write a CDI specification, with which `podman run --device adit.dev/adi=NAME` assigns it to
+    /// Write a CDI specification, for `podman run --device adit.dev/adi=NAME`, which assigns it to
     /// a container
     #[arg(long)]
     pub(crate) cdi: bool,

@@ -35,7 +35,7 @@ impl FromStr for MacAddress {
             return Err("that is a group's address (the first octet is odd)".into());
         }
         if address == [0; 6] {
-            return Err("the address of all zeros is nobody's".into());
+            return Err("the all-zero address cannot be assigned".into());
         }
         Ok(Self(address))
     }

@@ -33,7 +33,7 @@ pub(crate) struct Run {
     /// Write the packets that are sent to a file: pcapng if its name has that extension, else pcap
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The port that they arrive on; from 4096 on they come from the host
+    /// The input port; ports from 4096 on are those of the host
     #[arg(long, value_name = "N", default_value_t = 0)]
     port: u32,
     /// Stop after this many packets

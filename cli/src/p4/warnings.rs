@@ -8,19 +8,19 @@ use clap::Args;
 /// The handling of warnings. Their names are in brackets after `warning`.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Warnings {
-    /// Report a kind of warning (NAME), or do not (no-NAME); make it an error (error=NAME), or
-    /// every kind (error) (repeatable)
+    /// Enable a kind of warning (NAME), disable it (no-NAME), or make it (error=NAME) or every kind
+    /// (error) an error (repeatable)
     #[arg(short = 'W', value_name = "[no-|error=]NAME")]
     each: Vec<String>,
-    /// Do not report this kind of warning, or any
+    /// Disable this kind of warning, or every kind
     #[arg(long = "Wdisable", value_name = "NAME", num_args = 0..=1, require_equals = true,
           default_missing_value = "", hide_short_help = true)]
     disable: Vec<String>,
-    /// Report this kind of warning, or every
+    /// Enable this kind of warning, or every kind
     #[arg(long = "Wwarn", value_name = "NAME", num_args = 0..=1, require_equals = true,
           default_missing_value = "", hide_short_help = true)]
     warn: Vec<String>,
-    /// Make an error of this kind of warning, or of every
+    /// Make this kind of warning, or every kind, an error
     #[arg(long = "Werror", value_name = "NAME", num_args = 0..=1, require_equals = true,
           default_missing_value = "", hide_short_help = true)]
     error: Vec<String>,

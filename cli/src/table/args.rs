@@ -14,16 +14,16 @@ Entries of the tables of a NIC's P4 program, over P4Runtime
 An entry is written TABLE FIELD=MATCH ... ACTION(NAME=VALUE, ...) [priority=N] \
 [idle-timeout=SECONDS] [metadata=TEXT], the default action of a table TABLE default ACTION(...).
 
-A table with an action profile has member(N) or group(N) for its action, or with a selector, but \
-not beside these, actions among which flows are shared: action(ACTION(NAME=VALUE, ...), weight=W, \
+An entry of a table with an action profile has the action member(N) or group(N) or, with a \
+selector and without members and groups, a set of actions among which flows are distributed: action(ACTION(NAME=VALUE, ...), weight=W, \
 watch=PORT) .... Members and groups are written PROFILE member=N \
-ACTION(NAME=VALUE, ...) and PROFILE group=N member(N, weight=W, watch=PORT) ...: each gets as many \
-flows as its weight says, and none while its port is down.
+ACTION(NAME=VALUE, ...) and PROFILE group=N member(N, weight=W, watch=PORT) ...: each \
+receives flows in proportion to its weight, and none while its port is down.
 
-Of names, as much of the end will do as says which is meant; names of parameters can be left out.
+A name can be abbreviated to an unambiguous suffix; names of parameters can be omitted.
 
 Matches are VALUE (exact, optional, and as a whole of the others), VALUE/LENGTH (lpm, ternary), \
-VALUE&&&MASK (ternary), LOW..HIGH (range), and * or nothing at all for anything. Values are numbers \
+VALUE&&&MASK (ternary), LOW..HIGH (range), and * or no match for any value. Values are numbers \
 (16, 0x10, 0b10000), Ethernet, IPv4 and IPv6 addresses.
 
     adit table add routes dst=10.0.0.0/8 'forward(mac=02:00:00:00:00:0a, port=3)'";
@@ -31,7 +31,7 @@ VALUE&&&MASK (ternary), LOW..HIGH (range), and * or nothing at all for anything.
 /// A command for tables.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TableCommand {
-    /// List the tables and action profiles, or the entries of those that are named
+    /// List the tables and action profiles, or the entries of those given
     List(Which),
     /// Add entries to tables
     Add {
@@ -43,7 +43,7 @@ pub(crate) enum TableCommand {
     },
     /// Modify entries and default actions
     Set(Entries),
-    /// Delete entries, the last first; their actions do not matter. A default action is reset to
+    /// Delete entries, the last first; their actions are ignored. A default action is reset to
     /// the program's
     Delete(Entries),
     /// Print entries in the form that `add --from` reads
@@ -68,7 +68,7 @@ pub(crate) struct Entries {
     /// Read entries from a file, one per line (`-`: standard input); `#` begins a comment
     #[arg(long, value_name = "FILE")]
     pub(super) from: Option<PathBuf>,
-    /// Write all or nothing
+    /// Write all entries or none
     #[arg(long)]
     pub(super) atomic: bool,
     #[command(flatten)]

@@ -14,12 +14,12 @@ use crate::output::{print_all, Format, Row};
 /// The counters to print.
 #[derive(Debug, Args)]
 pub(crate) struct CounterCommand {
-    /// An array of counters, or a table whose entries count [default: all of them]
+    /// An array of counters, or a table with direct counters [default: all of them]
     name: Option<String>,
     /// One counter of the array
     #[arg(requires = "name")]
     index: Option<i64>,
-    /// Include counters that have counted nothing
+    /// Include counters that are zero
     #[arg(long)]
     all: bool,
     #[command(flatten)]

@@ -7,35 +7,35 @@ use anyhow::{bail, Context, Result};
 use super::command::{action_of, unquoted, Action};
 
 pub(super) const HELP: &str = "\
-The community's commands: packet, expect, add, setdefault, mirroring_add, mirroring_add_mc, \
+Commands of p4c's STF: packet, expect, add, setdefault, mirroring_add, mirroring_add_mc, \
 mc_mgrp_create, mc_node_create, mc_node_associate, register_read, register_write, register_reset, \
 meter_set_rates, check_counter, wait.
 
-Beyond those, TABLE [PRIORITY] KEY:VALUE… being an entry:
-  wait TIME                              time goes by (10s, 250ms, 5us, 7ns); entries expire
-  modify ENTRY ACTION(…)                 gives an entry another action
+Additional commands, with ENTRY for TABLE [PRIORITY] KEY:VALUE…:
+  wait TIME                              advances the time (10s, 250ms, 5us, 7ns); entries expire
+  modify ENTRY ACTION(…)                 replaces the action of an entry
   delete ENTRY                           removes an entry
-  resetdefault TABLE                     puts the program's default action back
+  resetdefault TABLE                     restores the program's default action
   add_idle TIME ENTRY ACTION(…)          adds an entry with an idle timeout
-  expect_idle ENTRY                      the next notification is of that entry
-  expect_no_idle                         there is no notification
-  expect_entries TABLE COUNT             how many entries there are
+  expect_idle ENTRY                      expects a notification of that entry next
+  expect_no_idle                         expects no notification
+  expect_entries TABLE COUNT             expects that number of entries
   check_direct_counter ENTRY packets|bytes == N
   member_add PROFILE ID ACTION(…)        also member_modify; member_delete PROFILE ID
   group_add PROFILE ID MEMBER…           also group_modify; a member is ID[*WEIGHT][@PORT]
   group_delete PROFILE ID                entries have member(ID) or group(ID) as their action
   port_up PROFILE PORT, port_down PROFILE PORT
-  meter_set_rates METER INDEX C:B P:B    units a microsecond and bursts: RFC 2698
-  meter_set_one_rate METER INDEX C:B E   RFC 2697, E being the excess burst
+  meter_set_rates METER INDEX C:B P:B    units per microsecond and bursts: RFC 2698
+  meter_set_one_rate METER INDEX C:B E   RFC 2697, with the excess burst E
   meter_reset METER INDEX
   direct_meter_set_rates ENTRY C:B P:B
-  value_set SET MEMBER…                  the members, fields with commas between them
+  value_set SET MEMBER…                  sets the members, with commas between fields
   crc_parameters WIDTH POLYNOMIAL INITIAL FINAL_XOR REFLECT_IN REFLECT_OUT
   toeplitz_key HEX
-  expect_digest NAME|RECEIVER HEX        the next digest
-  expect_no_digest
-  check_drops REASON == N                how many packets went for that reason
-  fails COMMAND                          the command is refused";
+  expect_digest NAME|RECEIVER HEX        expects this digest next
+  expect_no_digest                       expects no digest
+  check_drops REASON == N                expects that number of packets dropped for the reason
+  fails COMMAND                          expects that the command is refused";
 
 /// A table entry's key, as written in a test.
 #[derive(Debug, PartialEq)]

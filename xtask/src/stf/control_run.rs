@@ -39,7 +39,7 @@ impl Runner {
                 engine.tables()[table].insert(&entry, now)?;
             }
             Control::ExpectIdle(wanted) => {
-                let told = engine.idle().take();
+                let notified = engine.idle().take();
                 let wanted = match wanted {
                     Some(entry) => {
                         let table = self.table(&entry.table)?;
@@ -47,9 +47,9 @@ impl Runner {
                     }
                     None => None,
                 };
-                let told = told.map(|idle| (idle.table, idle.entry.entry));
-                if told != wanted {
-                    self.wrong(line, format!("idle is {told:?}, not {wanted:?}"));
+                let notified = notified.map(|idle| (idle.table, idle.entry.entry));
+                if notified != wanted {
+                    self.wrong(line, format!("idle is {notified:?}, not {wanted:?}"));
                 }
             }
             Control::ExpectEntries(table, wanted) => {
