@@ -2,7 +2,7 @@
 
 //! Resets of the function that were requested elsewhere (sysfs, VFIO of another function): before
 //! one, ADIs are taken away from their users; after it, the control plane is set up again, and so
-//! are the ADIs, which must be opened anew.
+//! are the ADIs, which must be opened again.
 //!
 //! [`pci::Driver`] has no callbacks for this, so they are set in the C structure before it is
 //! registered.

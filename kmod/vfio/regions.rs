@@ -47,7 +47,7 @@ impl RegisterPages {
     }
 }
 
-/// What is behind a region.
+/// The backing of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// The properties of the ADI.
@@ -66,7 +66,7 @@ pub(crate) enum Content {
 pub(crate) struct Region {
     /// Length in bytes.
     pub(crate) len: u64,
-    /// What is behind it.
+    /// Its backing.
     pub(crate) content: Content,
 }
 

@@ -4,7 +4,7 @@
     missing_docs,
     unreachable_pub,
     clippy::all,
-    reason = "made of the descriptions; the standard says what they mean"
+    reason = "generated; the standard documents them"
 )]
 
 pub mod google {

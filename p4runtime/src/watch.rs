@@ -31,7 +31,7 @@ impl Watch<'_> {
 macro_rules! said_by {
     ($($message:ident),*) => {
         $(impl<'a> From<&'a $message::WatchKind> for Watch<'a> {
-            #[allow(deprecated, reason = "older clients and servers say it so")]
+            #[allow(deprecated, reason = "older clients and servers use it")]
             fn from(kind: &'a $message::WatchKind) -> Watch<'a> {
                 match kind {
                     $message::WatchKind::WatchPort(port) => Watch::Port(port),
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn all_forms_say_the_same() {
-        #[allow(deprecated, reason = "older clients and servers say it so")]
+        #[allow(deprecated, reason = "older clients and servers use it")]
         let old = (
             member::WatchKind::Watch(300),
             action_profile_action::WatchKind::Watch(300),

@@ -22,9 +22,7 @@ pub enum SegmentError {
     #[error("the frame carries no segmentation request")]
     NotAsked,
     /// The headers are not those of the requested kind.
-    #[error(
-        "the frame is not {0:?}, or its headers do not end where its payload is said to begin"
-    )]
+    #[error("the frame is not {0:?}, or its headers do not end at the given start of its payload")]
     Headers(GsoKind),
     /// Segments would be empty, or there would be none.
     #[error("segments of {segment_size} bytes out of a payload of {payload}")]

@@ -197,10 +197,10 @@ impl Transport for Memory<'_> {
         &mut self,
         buf: &mut [u8],
         fds: &mut ReceivedFds,
-        _patience: Option<Duration>,
+        _timeout: Option<Duration>,
     ) -> Result<(), End> {
         self.take(buf, End::Closed)?;
-        self.last = Header::read_from_bytes(buf).expect("the server asks for headers");
+        self.last = Header::read_from_bytes(buf).expect("the server reads headers");
         for _ in 0..self.last.id & 0x1f {
             match descriptor(self.last.id >> 5 & 3) {
                 Some(fd) => fds.push(fd),
@@ -216,7 +216,7 @@ impl Transport for Memory<'_> {
 
     fn send(&mut self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), End> {
         let (header, _) = Header::read_from_prefix(message).expect("a reply without a header");
-        assert!(!self.last.no_reply(), "a reply that nobody wants");
+        assert!(!self.last.no_reply(), "an unrequested reply");
         assert_eq!(header.size as usize, message.len());
         assert_eq!(
             (header.id, header.command),

@@ -203,8 +203,8 @@ mod tests {
         rustix::io::write(&client, &(u64::MAX - 1).to_ne_bytes()).unwrap();
         let (done, ended) = std::sync::mpsc::channel();
         std::thread::spawn(move || done.send(event.signal()));
-        let patience = std::time::Duration::from_secs(5);
-        assert_eq!(ended.recv_timeout(patience), Ok(Ok(())));
+        let timeout = std::time::Duration::from_secs(5);
+        assert_eq!(ended.recv_timeout(timeout), Ok(Ok(())));
         let mut count = [0; 8];
         rustix::io::read(&client, &mut count).unwrap();
         assert_eq!(u64::from_ne_bytes(count), u64::MAX - 1);

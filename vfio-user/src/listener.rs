@@ -23,7 +23,7 @@ pub enum BindError {
     #[error("{0}: exists and is not a socket; remove it or choose another path")]
     NotASocket(PathBuf),
     /// Another server is being started in the same folder.
-    #[error("{0}: this folder stays locked (flock); who holds it?")]
+    #[error("{0}: this folder is locked by another process (flock)")]
     Locked(PathBuf),
     /// A system call failed.
     #[error("{path}: {call}: {errno}")]

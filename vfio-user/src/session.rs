@@ -72,9 +72,9 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         let mut fds = ReceivedFds::default();
         let mut header = Header::default();
         // A client that connects and sends nothing would block others.
-        let patience = self.agreed.is_none().then_some(self.config.message_timeout);
+        let timeout = self.agreed.is_none().then_some(self.config.message_timeout);
         self.transport
-            .receive_first(header.as_mut_bytes(), &mut fds, patience)?;
+            .receive_first(header.as_mut_bytes(), &mut fds, timeout)?;
         self.stats.count_messages(1);
 
         let max = self.config.max_message();

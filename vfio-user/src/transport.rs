@@ -75,12 +75,12 @@ impl ReceivedFds {
 /// A stream of messages.
 pub(crate) trait Transport {
     /// Fills `buf` with the start of a message. Waits for its first byte, but no longer than
-    /// `patience`.
+    /// `timeout`.
     fn receive_first(
         &mut self,
         buf: &mut [u8],
         fds: &mut ReceivedFds,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
     ) -> Result<(), End>;
 
     /// Fills `buf` with more of the message.
@@ -162,7 +162,7 @@ impl<'a> UnixTransport<'a> {
         buf: &mut [u8],
         fds: &mut ReceivedFds,
         mut begun: bool,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
     ) -> Result<(), End> {
         let mut idle_until = None;
         let mut filled = 0;
@@ -180,7 +180,7 @@ impl<'a> UnixTransport<'a> {
                         let message_timeout = self.message_timeout;
                         Some(*self.deadline.get_or_insert_with(|| now + message_timeout))
                     } else {
-                        idle_until = idle_until.or(patience.map(|p| now + p));
+                        idle_until = idle_until.or(timeout.map(|p| now + p));
                         idle_until
                     };
                     self.wait(PollFlags::IN, deadline)?;
@@ -200,14 +200,14 @@ impl Transport for UnixTransport<'_> {
         &mut self,
         buf: &mut [u8],
         fds: &mut ReceivedFds,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
     ) -> Result<(), End> {
         // A client that sends without pause must not prevent the server from stopping.
         if self.stop.is_stopped() {
             return Err(End::Stopped);
         }
         self.deadline = None;
-        self.fill(buf, fds, false, patience)
+        self.fill(buf, fds, false, timeout)
     }
 
     fn receive_more(&mut self, buf: &mut [u8], fds: &mut ReceivedFds) -> Result<(), End> {

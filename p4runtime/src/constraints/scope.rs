@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a constraint can name.
+//! The names in scope of a constraint.
 
 /// The match kind of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

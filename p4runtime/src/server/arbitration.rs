@@ -31,7 +31,7 @@ struct Client {
     owes_update: bool,
 }
 
-/// What is recorded of a role, also while it has no client.
+/// The state of a role, kept also while it has no client.
 struct Role {
     /// The highest election id ever seen.
     highest: u128,
@@ -164,7 +164,7 @@ impl Arbitration {
                  another role (@p4runtime_role)",
             ));
         }
-        #[allow(deprecated, reason = "older clients say it so")]
+        #[allow(deprecated, reason = "older clients use it")]
         let role = role_name(&shown.name, shown.id);
         if role.len() > MAX_NAME {
             return Err(Fault::invalid(format!(

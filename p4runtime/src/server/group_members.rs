@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What members of groups and actions of sets have in common: weights, watch ports, and the limits of
+//! The common parts of members of groups and actions of sets: weights, watch ports, and the limits of
 //! their number.
 
 use super::fault::{Fault, Result};

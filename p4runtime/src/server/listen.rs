@@ -79,7 +79,7 @@ pub struct Listening {
 pub struct Counts {
     /// Connections that were closed because no request was under way on them.
     pub closed_idle: u64,
-    /// Connections that were closed because answers were not taken.
+    /// Connections that were closed because replies were not received.
     pub closed_stalled: u64,
     /// Connections that were refused because all others were in use.
     pub refused: u64,
@@ -210,7 +210,7 @@ pub fn listen_with(
                 match socket {
                     Socket::Tcp(socket) => {
                         let incoming = TcpListenerStream::new(socket).map(|accepted| {
-                            // Small answers are sent without delay. That fails only if the client
+                            // Small replies are sent without delay. That fails only if the client
                             // has disconnected already.
                             accepted.inspect(|s| drop(s.set_nodelay(true)))
                         });

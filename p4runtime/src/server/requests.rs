@@ -38,7 +38,7 @@ const PACE: usize = 1 << 20;
 /// The maximum size of a message on a stream: a packet with its metadata.
 const MAX_MESSAGE: usize = 256 << 10;
 
-/// The maximum size of a frame of an answer. HTTP/2 takes a frame once the client has made room for
+/// The maximum size of a frame of a reply. HTTP/2 takes a frame once the client has made room for
 /// some of it: the body holds the others until then, and its limits apply to them.
 const MAX_FRAME: usize = 64 << 10;
 
@@ -49,7 +49,7 @@ pub(super) struct Request {
     /// The bytes received since the last message of a stream.
     message: AtomicUsize,
     held: Mutex<HeldBytes>,
-    /// A turn that ends when the answer has been taken.
+    /// A turn that ends when the reply has been received.
     turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
@@ -88,7 +88,7 @@ impl Request {
         }
     }
 
-    /// Keeps a turn until the answer has been taken.
+    /// Keeps a turn until the reply has been received.
     pub(super) fn keep(&self, turn: OwnedSemaphorePermit) {
         *self.turn.lock() = Some(turn);
     }
@@ -318,7 +318,7 @@ impl http_body::Body for Incoming {
     }
 }
 
-/// The body of an answer. The request is under way while it exists.
+/// The body of a reply. The request is under way while it exists.
 struct Outgoing {
     inner: Body,
     request: Arc<Request>,

@@ -31,7 +31,7 @@ const MAX_REPLIES: usize = 2;
 const MAX_READS: usize = 8;
 /// The time that a client may take for a reply, and the shorter one while other reads wait.
 const TAKE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(2));
-/// The maximum number of answers with a program that clients have not taken.
+/// The maximum number of replies with a program that clients have not received.
 const MAX_CONFIGS: usize = 4;
 /// The time for which a request waits for its turn to be answered with a program.
 const CONFIG: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub(super) struct Service {
     reads: Arc<Reads>,
     /// Serializes compilations of programs.
     compiling: Arc<Semaphore>,
-    /// Limits the answers with a program that clients have not taken.
+    /// Limits the replies with a program that clients have not received.
     configs: Arc<Semaphore>,
     /// The time for which a stream may be open without a role.
     first_request: Duration,
@@ -218,7 +218,7 @@ impl P4Runtime for Service {
                 send(Err(fault.into()));
             }
         });
-        // A read that ends because replies were not taken must not look complete.
+        // A read that ends because replies were not received must not look complete.
         let end = tokio_stream::iter([()]).filter_map(move |()| {
             let is_late = is_late.load(Relaxed);
             is_late.then(|| {
@@ -281,7 +281,7 @@ impl P4Runtime for Service {
             let turn = self.configs.clone().acquire_owned();
             let turn = tokio::time::timeout(CONFIG, turn).await.map_err(|_| {
                 Status::resource_exhausted(format!(
-                    "{MAX_CONFIGS} answers with a program have not been taken by their clients: \
+                    "{MAX_CONFIGS} replies with a program are still being received by clients: \
                      try again"
                 ))
             })?;

@@ -513,7 +513,7 @@ fn replicas(given: &[v1::Replica]) -> Result<Vec<Replica>> {
         }
         Ok(Replica {
             port: match &replica.port_kind {
-                #[allow(deprecated, reason = "older clients say it so")]
+                #[allow(deprecated, reason = "older clients use it")]
                 Some(PortKind::EgressPort(port)) => u64::from(*port),
                 Some(PortKind::Port(bytes)) => {
                     let port = crate::bytes::limbs(bytes, 32);

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use io::{limited, ConnectionInfo};
 
-/// The minimum rate in bytes per second at which a client takes its answers.
+/// The minimum rate in bytes per second at which a client receives its replies.
 const PACE: u64 = 1 << 10;
 
 /// Limits on connections.
@@ -31,7 +31,7 @@ pub struct Limits {
     pub first_request: Duration,
     /// The time for which a connection may have no request under way.
     pub idle: Duration,
-    /// The time within which an answer has to make progress.
+    /// The time within which a reply has to make progress.
     pub stalled: Duration,
 }
 
@@ -70,7 +70,7 @@ struct Requests {
     bytes: usize,
 }
 
-/// Frames of answers that have not been sent completely.
+/// Frames of replies that have not been sent completely.
 #[derive(Debug)]
 struct Unsent {
     next: u64,
@@ -99,7 +99,7 @@ pub(super) struct Connections {
     next: AtomicU64,
     /// Connections that were closed because no request was under way on them.
     closed: AtomicU64,
-    /// Connections that were closed because answers were not taken.
+    /// Connections that were closed because replies were not received.
     stalled: AtomicU64,
     /// Connections that were refused because all others were in use.
     refused: AtomicU64,
@@ -126,7 +126,7 @@ impl Connection {
         }
     }
 
-    /// Notes that a frame of an answer is to be sent; returns its number.
+    /// Notes that a frame of a reply is to be sent; returns its number.
     pub(super) fn sends(&self) -> u64 {
         let mut unsent = self.unsent.lock();
         let frame = unsent.next;
@@ -146,7 +146,7 @@ impl Connection {
     }
 
     /// Returns whether a frame has been unsent for too long, without progress on the connection. The
-    /// bytes of all answers count: they share the connection. Keepalive pings are too few.
+    /// bytes of all replies count: they share the connection. Keepalive pings are too few.
     fn is_stalled(&self, now: Instant, most: Duration) -> bool {
         let written = self.written.load(Relaxed);
         let mut unsent = self.unsent.lock();
@@ -218,13 +218,13 @@ impl Connections {
         (self.closed.load(Relaxed), self.refused.load(Relaxed))
     }
 
-    /// Returns the number of connections that were closed because answers were not taken.
+    /// Returns the number of connections that were closed because replies were not received.
     pub(super) fn stalled(&self) -> u64 {
         self.stalled.load(Relaxed)
     }
 
     /// Admits a new connection. If there is no place for it, a connection without a request to
-    /// answer is closed: one of the peer with the most connections, preferably one that has never
+    /// reply is closed: one of the peer with the most connections, preferably one that has never
     /// made a request, and among these the one without a request for longest.
     pub(super) fn admit(&self, peer: Peer, now: Instant) -> Option<(u64, Arc<Connection>)> {
         let mut open = self.open.lock();
@@ -262,7 +262,7 @@ impl Connections {
         self.open.lock().remove(&id);
     }
 
-    /// Closes connections that have had no request under way, or an answer without progress, for too
+    /// Closes connections that have had no request under way, or a reply without progress, for too
     /// long.
     pub(super) fn close_idle(&self, now: Instant) {
         self.open.lock().retain(|_, connection| {
@@ -271,7 +271,7 @@ impl Connections {
                 let peer = connection.peer;
                 tracing::debug!(
                     ?peer,
-                    "P4Runtime: a connection is closed: answers are not taken"
+                    "P4Runtime: a connection is closed: its client does not receive replies"
                 );
                 connection.closed.cancel();
                 return false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a program requests for its packet.
+//! The requests of a program for its packet.
 
 use crate::p4::packets::Receive;
 
