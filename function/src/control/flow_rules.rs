@@ -6,8 +6,8 @@
 
 use adit_uapi::virtchnl2::cap::flow;
 use adit_uapi::virtchnl2::{
-    flow_action, flow_rule_status as status, vport_flags, FlowRuleAddDel, FlowRuleInfo,
-    RuleActionSet, MAX_FLOW_RULES, RULE_ID_NONE,
+    flow_action, flow_rule_status as status, proto_hdr, vport_flags, FlowRuleAddDel, FlowRuleInfo,
+    ProtoHdr, ProtoHdrs, RuleActionSet, MAX_FLOW_RULES, RULE_ID_NONE,
 };
 use zerocopy::little_endian::U32;
 use zerocopy::IntoBytes;
@@ -108,6 +108,9 @@ fn add(dp: &mut impl DataPlane, queues: usize, vport: u32, info: &FlowRuleInfo) 
         // It could never be removed.
         return Err(status::NOT_ADDED);
     }
+    if !has_known_headers(&info.rule_cfg.proto_hdrs) {
+        return Err(status::FLOW_TYPE_NOT_SUPPORTED);
+    }
     let action = action(&info.rule_cfg.action_set, queues)?;
     dp.add_flow_rule(vport, id, &info.rule_cfg, action)
         .map_err(|error| match error {
@@ -116,6 +119,20 @@ fn add(dp: &mut impl DataPlane, queues: usize, vport: u32, info: &FlowRuleInfo) 
             FlowRuleError::Headers => status::FLOW_TYPE_NOT_SUPPORTED,
             FlowRuleError::Mask => status::MATCH_KEY_NOT_SUPPORTED,
         })
+}
+
+/// Returns whether all headers of a rule are of [`FLOWS`]. Raw patterns and headers inside of tunnels
+/// are not. Checked before the action, whose status would otherwise hide this one.
+fn has_known_headers(hdrs: &ProtoHdrs) -> bool {
+    let count = usize::try_from(hdrs.count.get()).unwrap_or(usize::MAX);
+    let known = |hdr: &ProtoHdr| {
+        u16::try_from(hdr.hdr_type.get()).is_ok_and(|hdr| {
+            use proto_hdr::{IPV4, IPV6, MAC, SCTP, TCP, UDP};
+            matches!(hdr, MAC | IPV4 | IPV6 | TCP | UDP | SCTP)
+        })
+    };
+    let named = hdrs.proto_hdr.get(..count);
+    hdrs.tunnel_level == 0 && named.is_some_and(|named| named.iter().all(known))
 }
 
 /// The single action of a rule; the error is its status.

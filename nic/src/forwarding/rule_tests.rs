@@ -206,7 +206,7 @@ fn masks_choose_what_matters() {
 #[test]
 fn each_bad_rule_says_why() {
     type Change = fn(&mut FlowRuleInfo);
-    let cases: [(Change, u32); 12] = [
+    let cases: [(Change, u32); 13] = [
         (|r| r.rule_id = U32::new(u32::MAX), rule::NOT_ADDED),
         (
             |r| r.rule_cfg.proto_hdrs.tunnel_level = 1,
@@ -231,6 +231,13 @@ fn each_bad_rule_says_why() {
         (
             |r| r.rule_cfg.proto_hdrs.proto_hdr[0].buffer_mask[20] = 1,
             rule::MATCH_KEY_NOT_SUPPORTED,
+        ),
+        (
+            |r| {
+                r.rule_cfg.proto_hdrs.proto_hdr[1].hdr_type = U32::new(0x1_0000 + 25);
+                r.rule_cfg.action_set.count = U32::new(0);
+            },
+            rule::FLOW_TYPE_NOT_SUPPORTED,
         ),
         (
             |r| r.rule_cfg.action_set.count = U32::new(0),
