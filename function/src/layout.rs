@@ -151,8 +151,8 @@ impl RegisterLayout {
             .map(|&(ring, register, _)| (ring, register))
     }
 
-    /// The mask of the length of a ring of the mailbox, which is also the width of its head and its
-    /// tail.
+    /// The mask of the length of a ring of the mailbox. The device stores as many bits of the ring's
+    /// head and tail, whatever their own masks in the headers are: both are below the length.
     #[must_use]
     pub const fn ring_len_mask(self, ring: MailboxRing) -> u32 {
         match (self, ring) {

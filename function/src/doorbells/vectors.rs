@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use adit_uapi::regs::{pf, vf, RegArray};
+use adit_uapi::regs::{pf, RegArray};
 
 use super::Window;
 use crate::layout::RegisterLayout;
@@ -31,23 +31,31 @@ impl VectorRegisters {
             return Window::new(fd, &pf::GLINT_DYN_CTL, count).map(Self::Pages);
         }
         let others = count.saturating_sub(1).max(1);
-        let mailbox = RegArray {
-            base: vf::INT_DYN_CTL0,
-            stride: 4,
-            count: 1,
-        };
-        let itr = |index: u32| {
+        // `first` and `last` are the offsets of the first and the last register of an array.
+        let window = |first: Option<u32>, last: Option<u32>, stride, count| {
+            let base = first.filter(|_| last.is_some());
+            let base = base.ok_or(io::ErrorKind::InvalidInput)?;
             let array = RegArray {
-                base: vf::INT_ITRN_2K.base + index * vf::INT_ITRN_2K.index_spacing,
-                stride: vf::INT_ITRN_2K.reg_spacing,
-                count: vf::INT_ITRN_2K.vectors,
+                base,
+                stride,
+                count,
             };
-            Window::new(fd, &array, others)
+            Window::new(fd, &array, count)
+        };
+        let (dyn_ctl, itr) = (|v| layout.dyn_ctl(v), |v, index| layout.itr(v, index));
+        let intervals = |index| {
+            let (first, last) = (itr(1, index), itr(others, index));
+            window(first, last, layout.itr_spacing(), others)
         };
         Ok(Self::Arrays {
-            mailbox: Window::new(fd, &mailbox, 1)?,
-            dyn_ctl: Window::new(fd, &vf::INT_DYN_CTLN_EXT, others)?,
-            itr: [itr(0)?, itr(1)?, itr(2)?],
+            mailbox: window(dyn_ctl(0), dyn_ctl(0), layout.dyn_ctl_spacing(), 1)?,
+            dyn_ctl: window(
+                dyn_ctl(1),
+                dyn_ctl(others),
+                layout.dyn_ctl_spacing(),
+                others,
+            )?,
+            itr: [intervals(0)?, intervals(1)?, intervals(2)?],
         })
     }
 
