@@ -3,10 +3,12 @@
 
 mod commit;
 mod control;
+mod create;
 mod expected;
 mod icmp_error;
 #[cfg(test)]
 mod tests;
+mod tracked;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -14,9 +16,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::bits::{CtState, Status};
+use crate::bits::Status;
 use crate::checksum;
-use crate::entry::{Connection, Data};
+use crate::entry::Connection;
 use crate::events::{Changes, Event, Events};
 use crate::expect::Expectations;
 use crate::hash::Seed;
@@ -24,15 +26,19 @@ use crate::packet::{Headers, Malformed};
 use crate::proto::{self, icmp, icmpv6, Context, Invalid, Outcome};
 use crate::settings::{PolicyId, Settings};
 use crate::stats::Stats;
-use crate::table::{ConnectionRef, Keys, RemovalReason, Removed, Table};
+use crate::table::{ConnectionRef, RemovalReason, Removed, Table};
 use crate::time::Time;
 use crate::tuple::{Direction, Family, Protocol, Tuple};
 use crate::zone::Zone;
 
 pub use commit::{Commit, CommitError};
 pub use control::{Cursor, NewConnection};
+pub(crate) use create::Pending;
 use expected::read;
 pub(crate) use icmp_error::quote_offset;
+pub(crate) use tracked::Association;
+pub use tracked::Tracked;
+use tracked::{nat_state, state_of};
 
 /// How often a packet may begin its connection anew: the second time, the first one is not there.
 const MAX_REPLACEMENTS: usize = 3;
@@ -68,88 +74,6 @@ impl<'a> Input<'a> {
             zone: Zone::DEFAULT,
             checksums: Checksums::Unknown,
             policy: PolicyId::default(),
-        }
-    }
-}
-
-/// A connection that is not in the table: it was created by a packet that is not committed yet.
-#[derive(Clone)]
-pub(crate) struct Pending {
-    pub(crate) original: Tuple,
-    pub(crate) reply: Tuple,
-    pub(crate) zone: Zone,
-    pub(crate) status: Status,
-    policy: PolicyId,
-    pub(crate) mark: u32,
-    timeout: Duration,
-    pub(crate) data: Data,
-}
-
-/// A packet's connection.
-pub(crate) enum Association {
-    None,
-    /// A connection of the table, and the packet's direction in it.
-    Known(ConnectionRef, Direction),
-    /// A connection to which the packet, an ICMP error, is related; the direction is the error's.
-    Related(ConnectionRef, Direction),
-    /// The packet has ended its connection, which is not in the table any more; its keys, its status
-    /// and the packet's direction. The packet is translated all the same.
-    Ended(Keys, Status, Direction),
-    New(Box<Pending>),
-}
-
-/// A packet that has passed the tracker.
-pub struct Tracked {
-    state: CtState,
-    invalid: Option<Invalid>,
-    must_drop: bool,
-    pub(crate) association: Association,
-}
-
-impl Tracked {
-    fn invalid(reason: Invalid) -> Self {
-        Tracked {
-            state: CtState::TRACKED | CtState::INVALID,
-            invalid: Some(reason),
-            must_drop: false,
-            association: Association::None,
-        }
-    }
-
-    /// The packet's state.
-    pub fn state(&self) -> CtState {
-        self.state
-    }
-
-    /// The reason for which the packet has no connection.
-    pub fn invalid_reason(&self) -> Option<Invalid> {
-        self.invalid
-    }
-
-    /// Reports whether the packet is to be dropped for a helper: it has a part of an announcement, or one
-    /// that cannot be followed. Its sender will repeat it.
-    pub fn must_drop(&self) -> bool {
-        self.must_drop
-    }
-
-    /// The packet's connection in the table. A new connection is there once it is committed.
-    pub fn connection(&self) -> Option<ConnectionRef> {
-        match self.association {
-            Association::Known(connection, _) | Association::Related(connection, _) => {
-                Some(connection)
-            }
-            Association::None | Association::New(_) | Association::Ended(..) => None,
-        }
-    }
-
-    /// The packet's direction in its connection.
-    pub fn direction(&self) -> Option<Direction> {
-        match self.association {
-            Association::Known(_, direction)
-            | Association::Related(_, direction)
-            | Association::Ended(_, _, direction) => Some(direction),
-            Association::New(_) => Some(Direction::Original),
-            Association::None => None,
         }
     }
 }
@@ -355,65 +279,6 @@ impl Tracker {
         }))
     }
 
-    fn create(
-        &self,
-        settings: &Settings,
-        input: &Input<'_>,
-        headers: &Headers,
-        tuple: &Tuple,
-        now: Time,
-    ) -> Result<Tracked, Invalid> {
-        let reply = tuple.invert().ok_or(Invalid::IcmpType)?;
-        let mut pending = Box::new(Pending {
-            original: *tuple,
-            reply,
-            zone: input.zone,
-            status: Status::NONE,
-            policy: input.policy,
-            mark: 0,
-            timeout: Duration::ZERO,
-            data: Data {
-                start: now,
-                ..Data::default()
-            },
-        });
-        self.take_expectation(&mut pending, now);
-        let context = Context {
-            settings,
-            timeouts: settings.policy(input.policy),
-            now,
-            direction: Direction::Original,
-            status: pending.status,
-            expires_in: Duration::ZERO,
-            start: now,
-            ack_offset: 0,
-            original: tuple,
-            family: headers.family,
-        };
-        let message = headers.message(input.packet);
-        let outcome = proto::handle(&mut pending.data.proto, &context, headers.protocol, message);
-        match outcome {
-            Outcome::Accept(effects) => {
-                pending.timeout = effects.refresh.unwrap_or_default();
-                if effects.refresh.is_some() {
-                    pending.data.counters[Direction::Original as usize].count(headers.end);
-                }
-            }
-            Outcome::Invalid(reason) | Outcome::InvalidButShorten(reason, _) => return Err(reason),
-            Outcome::Replace => return Err(Invalid::TcpState),
-        }
-        let mut state = CtState::TRACKED | CtState::NEW;
-        if pending.status.contains(Status::EXPECTED) {
-            state |= CtState::RELATED;
-        }
-        Ok(Tracked {
-            state,
-            invalid: None,
-            must_drop: false,
-            association: Association::New(pending),
-        })
-    }
-
     /// Removes a connection and reports it. Returns whether it was there.
     pub(crate) fn remove(
         &self,
@@ -443,34 +308,6 @@ impl Tracker {
             || Event::Destroy(Connection::removed(removed, now)),
         );
     }
-}
-
-/// The state of a packet of a connection with `status` before it (`ovs_ct_update_key` in
-/// `net/openvswitch/conntrack.c`).
-fn state_of(status: Status, direction: Direction, is_expected: bool) -> CtState {
-    let mut state = CtState::TRACKED;
-    state |= match direction {
-        Direction::Reply => CtState::REPLY | CtState::ESTABLISHED,
-        Direction::Original if status.contains(Status::SEEN_REPLY) => CtState::ESTABLISHED,
-        Direction::Original if status.contains(Status::EXPECTED) => CtState::RELATED,
-        Direction::Original => CtState::NEW,
-    };
-    if is_expected {
-        state |= CtState::RELATED;
-    }
-    state | nat_state(status)
-}
-
-/// The translations of a connection, as bits of a packet's state.
-fn nat_state(status: Status) -> CtState {
-    let mut state = CtState::NONE;
-    if status.contains(Status::SRC_NAT) {
-        state |= CtState::SRC_NAT;
-    }
-    if status.contains(Status::DST_NAT) {
-        state |= CtState::DST_NAT;
-    }
-    state
 }
 
 /// Verifies the IPv4 header's checksum, and the transport's if the settings demand it.

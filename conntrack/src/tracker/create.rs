@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! New connections: what a packet without one begins (`init_conntrack`).
+
+use std::time::Duration;
+
+use super::{Association, Input, Tracked, Tracker};
+use crate::bits::{CtState, Status};
+use crate::entry::Data;
+use crate::packet::Headers;
+use crate::proto::{self, Context, Invalid, Outcome};
+use crate::settings::{PolicyId, Settings};
+use crate::time::Time;
+use crate::tuple::{Direction, Tuple};
+use crate::zone::Zone;
+
+/// A connection that is not in the table: it was created by a packet that is not committed yet.
+#[derive(Clone)]
+pub(crate) struct Pending {
+    pub(crate) original: Tuple,
+    pub(crate) reply: Tuple,
+    pub(crate) zone: Zone,
+    pub(crate) status: Status,
+    pub(super) policy: PolicyId,
+    pub(crate) mark: u32,
+    pub(super) timeout: Duration,
+    pub(crate) data: Data,
+}
+
+impl Tracker {
+    pub(super) fn create(
+        &self,
+        settings: &Settings,
+        input: &Input<'_>,
+        headers: &Headers,
+        tuple: &Tuple,
+        now: Time,
+    ) -> Result<Tracked, Invalid> {
+        let reply = tuple.invert().ok_or(Invalid::IcmpType)?;
+        let mut pending = Box::new(Pending {
+            original: *tuple,
+            reply,
+            zone: input.zone,
+            status: Status::NONE,
+            policy: input.policy,
+            mark: 0,
+            timeout: Duration::ZERO,
+            data: Data {
+                start: now,
+                ..Data::default()
+            },
+        });
+        self.take_expectation(&mut pending, now);
+        let context = Context {
+            settings,
+            timeouts: settings.policy(input.policy),
+            now,
+            direction: Direction::Original,
+            status: pending.status,
+            expires_in: Duration::ZERO,
+            start: now,
+            ack_offset: 0,
+            original: tuple,
+            family: headers.family,
+        };
+        let message = headers.message(input.packet);
+        let outcome = proto::handle(&mut pending.data.proto, &context, headers.protocol, message);
+        match outcome {
+            Outcome::Accept(effects) => {
+                pending.timeout = effects.refresh.unwrap_or_default();
+                if effects.refresh.is_some() {
+                    pending.data.counters[Direction::Original as usize].count(headers.end);
+                }
+            }
+            Outcome::Invalid(reason) | Outcome::InvalidButShorten(reason, _) => return Err(reason),
+            Outcome::Replace => return Err(Invalid::TcpState),
+        }
+        let mut state = CtState::TRACKED | CtState::NEW;
+        if pending.status.contains(Status::EXPECTED) {
+            state |= CtState::RELATED;
+        }
+        Ok(Tracked {
+            state,
+            invalid: None,
+            must_drop: false,
+            association: Association::New(pending),
+        })
+    }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A tracked packet: its state and its connection.
+
+use super::Pending;
+use crate::bits::{CtState, Status};
+use crate::proto::Invalid;
+use crate::table::{ConnectionRef, Keys};
+use crate::tuple::Direction;
+
+/// A packet's connection.
+pub(crate) enum Association {
+    None,
+    /// A connection of the table, and the packet's direction in it.
+    Known(ConnectionRef, Direction),
+    /// A connection to which the packet, an ICMP error, is related; the direction is the error's.
+    Related(ConnectionRef, Direction),
+    /// The packet has ended its connection, which is not in the table any more; its keys, its status
+    /// and the packet's direction. The packet is translated all the same.
+    Ended(Keys, Status, Direction),
+    New(Box<Pending>),
+}
+
+/// A packet that has passed the tracker.
+pub struct Tracked {
+    pub(super) state: CtState,
+    pub(super) invalid: Option<Invalid>,
+    pub(super) must_drop: bool,
+    pub(crate) association: Association,
+}
+
+impl Tracked {
+    pub(super) fn invalid(reason: Invalid) -> Self {
+        Tracked {
+            state: CtState::TRACKED | CtState::INVALID,
+            invalid: Some(reason),
+            must_drop: false,
+            association: Association::None,
+        }
+    }
+
+    /// The packet's state.
+    pub fn state(&self) -> CtState {
+        self.state
+    }
+
+    /// The reason for which the packet has no connection.
+    pub fn invalid_reason(&self) -> Option<Invalid> {
+        self.invalid
+    }
+
+    /// Reports whether the packet is to be dropped for a helper: it has a part of an announcement, or one
+    /// that cannot be followed. Its sender will repeat it.
+    pub fn must_drop(&self) -> bool {
+        self.must_drop
+    }
+
+    /// The packet's connection in the table. A new connection is there once it is committed.
+    pub fn connection(&self) -> Option<ConnectionRef> {
+        match self.association {
+            Association::Known(connection, _) | Association::Related(connection, _) => {
+                Some(connection)
+            }
+            Association::None | Association::New(_) | Association::Ended(..) => None,
+        }
+    }
+
+    /// The packet's direction in its connection.
+    pub fn direction(&self) -> Option<Direction> {
+        match self.association {
+            Association::Known(_, direction)
+            | Association::Related(_, direction)
+            | Association::Ended(_, _, direction) => Some(direction),
+            Association::New(_) => Some(Direction::Original),
+            Association::None => None,
+        }
+    }
+}
+
+/// The state of a packet of a connection with `status` before it (`ovs_ct_update_key` in
+/// `net/openvswitch/conntrack.c`).
+pub(super) fn state_of(status: Status, direction: Direction, is_expected: bool) -> CtState {
+    let mut state = CtState::TRACKED;
+    state |= match direction {
+        Direction::Reply => CtState::REPLY | CtState::ESTABLISHED,
+        Direction::Original if status.contains(Status::SEEN_REPLY) => CtState::ESTABLISHED,
+        Direction::Original if status.contains(Status::EXPECTED) => CtState::RELATED,
+        Direction::Original => CtState::NEW,
+    };
+    if is_expected {
+        state |= CtState::RELATED;
+    }
+    state | nat_state(status)
+}
+
+/// The translations of a connection, as bits of a packet's state.
+pub(super) fn nat_state(status: Status) -> CtState {
+    let mut state = CtState::NONE;
+    if status.contains(Status::SRC_NAT) {
+        state |= CtState::SRC_NAT;
+    }
+    if status.contains(Status::DST_NAT) {
+        state |= CtState::DST_NAT;
+    }
+    state
+}
