@@ -96,9 +96,10 @@ bit_set! {
         INVALID = 0x10, "inv";
         /// The packet has passed the tracker.
         TRACKED = 0x20, "trk";
-        /// The connection's source is translated.
+        /// The packet's source is translated: in the original direction the connection's source, in the
+        /// reply's direction its destination.
         SRC_NAT = 0x40, "snat";
-        /// The connection's destination is translated.
+        /// The packet's destination is translated.
         DST_NAT = 0x80, "dnat";
     }
 }

@@ -81,7 +81,7 @@ impl Manip {
     }
 
     /// The bit of a connection's status that demands this of packets in `direction`.
-    fn status(self, direction: Direction) -> Status {
+    pub(crate) fn status(self, direction: Direction) -> Status {
         match (self, direction) {
             (Manip::Source, Direction::Original) | (Manip::Destination, Direction::Reply) => {
                 Status::SRC_NAT

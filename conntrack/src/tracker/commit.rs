@@ -102,7 +102,8 @@ impl Tracker {
                     .translate_and_insert(&pending, commit, now)
                     .inspect_err(|&error| self.count_failure(error))?;
                 if let Association::Known(connection, _) = tracked.association {
-                    tracked.state |= nat_state(self.table.slot(connection).status());
+                    let status = self.table.slot(connection).status();
+                    tracked.state |= nat_state(status, Direction::Original);
                     tracked.must_drop = !self.read_first(connection, input.packet, now);
                 }
             }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Association, Input, Tracked, Tracker};
+use super::{nat_state, Association, Input, Tracked, Tracker};
 use crate::bits::{CtState, Status};
 use crate::entry::Data;
 use crate::packet::Headers;
@@ -79,7 +79,7 @@ impl Tracker {
             state |= CtState::RELATED;
         }
         Ok(Tracked {
-            state,
+            state: state | nat_state(pending.status, Direction::Original),
             invalid: None,
             must_drop: false,
             association: Association::New(pending),

@@ -318,6 +318,10 @@ mod tests {
             };
             let (first, packet) = pass(&tracker, &data.udp(b"\0\x03\0\x01data"), &commit);
             assert!(first.state().contains(CtState::NEW | CtState::RELATED));
+            // What the server sends to the translated address is translated to the client's.
+            let is_translated = first.state().contains(CtState::DST_NAT);
+            assert_eq!(is_translated, nat.is_some());
+            assert!(!first.state().contains(CtState::SRC_NAT));
             let inside = Flow {
                 dst: V4.src,
                 dst_port: 1234,

@@ -113,7 +113,7 @@ impl Tracker {
             state |= CtState::REPLY;
         }
         Some(Tracked {
-            state: state | nat_state(slot.status()),
+            state: state | nat_state(slot.status(), direction),
             invalid: None,
             must_drop: false,
             association: Association::Related(connection, direction),

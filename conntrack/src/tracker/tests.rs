@@ -619,7 +619,7 @@ fn control_planes_create_connections() {
     bench.expect(&V4.tcp(ACK, 100, 500, &[]), EST | CtState::SRC_NAT);
     bench.expect(
         &translated.reverse().tcp(ACK, 500, 100, &[]),
-        RPL | CtState::SRC_NAT,
+        RPL | CtState::DST_NAT,
     );
     let mixed = NewConnection {
         reply: tuple(V6.reverse()),

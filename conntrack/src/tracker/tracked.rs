@@ -3,6 +3,7 @@
 
 use super::Pending;
 use crate::bits::{CtState, Status};
+use crate::nat::Manip;
 use crate::proto::Invalid;
 use crate::table::{ConnectionRef, Keys};
 use crate::tuple::Direction;
@@ -89,17 +90,21 @@ pub(super) fn state_of(status: Status, direction: Direction, is_expected: bool) 
     if is_expected {
         state |= CtState::RELATED;
     }
-    state | nat_state(status)
+    state | nat_state(status, direction)
 }
 
-/// The translations of a connection, as bits of a packet's state.
-pub(super) fn nat_state(status: Status) -> CtState {
+/// The translations of a packet in `direction` of a connection, as bits of its state
+/// (`ovs_nat_update_key`): of a connection whose source is translated, replies have their destination
+/// translated (`nf_ct_nat` in `nf_nat_ovs.c`).
+pub(super) fn nat_state(status: Status, direction: Direction) -> CtState {
     let mut state = CtState::NONE;
-    if status.contains(Status::SRC_NAT) {
-        state |= CtState::SRC_NAT;
-    }
-    if status.contains(Status::DST_NAT) {
-        state |= CtState::DST_NAT;
+    for (manip, bit) in [
+        (Manip::Source, CtState::SRC_NAT),
+        (Manip::Destination, CtState::DST_NAT),
+    ] {
+        if status.contains(manip.status(direction)) {
+            state |= bit;
+        }
     }
     state
 }
