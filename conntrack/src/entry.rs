@@ -9,7 +9,7 @@ use crate::proto::sctp::SctpState;
 use crate::proto::tcp::TcpState;
 use crate::proto::ProtoState;
 use crate::settings::PolicyId;
-use crate::table::{ConnectionRef, Keys, RemovalReason, Removed};
+use crate::table::{ConnectionRef, Insertion, Keys, RemovalReason, Removed};
 use crate::time::Time;
 use crate::tuple::{Direction, Tuple};
 use crate::zone::Zone;
@@ -195,6 +195,27 @@ impl Connection {
         }
     }
 
+    /// The copy of a connection that enters the table.
+    pub(crate) fn inserted(id: ConnectionRef, insertion: &Insertion, now: Time) -> Self {
+        Connection {
+            id,
+            original: insertion.keys.tuple(Direction::Original),
+            reply: insertion.keys.tuple(Direction::Reply),
+            zone: insertion.keys.zone(),
+            status: insertion.status,
+            timeout: insertion.deadline.since(now),
+            mark: insertion.mark,
+            label: insertion.data.label,
+            proto: ProtoInfo::from(&insertion.data.proto),
+            counters: insertion.data.counters,
+            start: insertion.data.start,
+            end: None,
+            policy: PolicyId(insertion.policy),
+            master: insertion.data.master(),
+            helper: insertion.data.helper(),
+        }
+    }
+
     /// The copy of a removed connection. One whose timeout had passed ended then.
     pub(crate) fn removed(removed: &Removed, now: Time) -> Self {
         Connection {
@@ -210,7 +231,7 @@ impl Connection {
             counters: removed.data.counters,
             start: removed.data.start,
             end: Some((now.min(removed.deadline), removed.reason)),
-            policy: PolicyId::default(),
+            policy: PolicyId(removed.policy),
             master: removed.data.master(),
             helper: removed.data.helper(),
         }

@@ -75,6 +75,7 @@ pub(crate) struct Removed {
     pub(crate) status: Status,
     pub(crate) deadline: Time,
     pub(crate) mark: u32,
+    pub(crate) policy: u16,
     pub(crate) data: Data,
     pub(crate) reason: RemovalReason,
 }
@@ -202,18 +203,20 @@ impl Table {
     }
 
     /// Inserts a connection unless one of its keys is there. Connections that had to go are passed to
-    /// `removed`.
+    /// `removed`. `inserted` is called before the connection can be found, under the locks of its shards:
+    /// it must neither wait nor call the table.
     pub(crate) fn insert(
         &self,
         insertion: Insertion,
         now: Time,
+        inserted: &mut dyn FnMut(ConnectionRef, &Insertion),
         removed: &mut dyn FnMut(Removed),
     ) -> Result<ConnectionRef, InsertError> {
         let zone = insertion.keys.zone().id();
         if !self.zones.enter(zone) {
             return Err(InsertError::ZoneLimit);
         }
-        let result = self.insert_counted(insertion, now, removed);
+        let result = self.insert_counted(insertion, now, inserted, removed);
         if result.is_err() {
             self.zones.leave(zone);
         }
@@ -222,10 +225,12 @@ impl Table {
 
     fn insert_counted(
         &self,
-        insertion: Insertion,
+        mut insertion: Insertion,
         now: Time,
+        inserted: &mut dyn FnMut(ConnectionRef, &Insertion),
         removed: &mut dyn FnMut(Removed),
     ) -> Result<ConnectionRef, InsertError> {
+        insertion.status |= Status::CONFIRMED;
         let keys = insertion.keys.0;
         let hashes = keys.map(|key| self.hash(&key));
         let index = self.allocate(hashes[0], now, removed)?;
@@ -254,10 +259,18 @@ impl Table {
                         .store(insertion.mark, std::sync::atomic::Ordering::Relaxed);
                     slot.policy
                         .store(insertion.policy, std::sync::atomic::Ordering::Relaxed);
-                    let status = insertion.status | Status::CONFIRMED;
-                    let generation = slot.occupy(&keys, status, insertion.deadline, insertion.data);
+                    let generation = slot.next_generation();
+                    let connection = ConnectionRef { index, generation };
+                    inserted(connection, &insertion);
+                    let Insertion {
+                        status,
+                        deadline,
+                        data,
+                        ..
+                    } = insertion;
+                    slot.occupy(generation, &keys, status, deadline, data);
                     locked.wheel().arm(&self.slots, index, now);
-                    return Ok(ConnectionRef { index, generation });
+                    return Ok(connection);
                 }
                 self.buckets.remove(hashes[0], index, Direction::Original);
             }
@@ -301,6 +314,7 @@ impl Table {
             status: slot.set_status(Status::DYING) | Status::DYING,
             deadline: slot.deadline(),
             mark: slot.mark.load(std::sync::atomic::Ordering::Relaxed),
+            policy: slot.policy.load(std::sync::atomic::Ordering::Relaxed),
             data,
             reason,
         };

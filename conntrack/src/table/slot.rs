@@ -115,16 +115,22 @@ impl Slot {
         self.is_unchanged(generation).then_some(keys)
     }
 
-    /// Makes a free slot, which the caller has taken off the free list, a connection's.
+    /// The generation that the next connection in a free slot has.
+    pub(super) fn next_generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Relaxed).wrapping_add(1))
+    }
+
+    /// Makes a free slot, which the caller has taken off the free list, that of the connection of
+    /// `generation`, the slot's next one.
     pub(super) fn occupy(
         &self,
+        generation: Generation,
         keys: &[Key; 2],
         status: Status,
         deadline: Time,
         data: Data,
-    ) -> Generation {
-        let generation = Generation(self.generation.load(Ordering::Relaxed).wrapping_add(1));
-        debug_assert!(generation.is_live());
+    ) {
+        debug_assert!(generation.is_live() && generation == self.next_generation());
         // Readers of the former connection must see the generation change before these words.
         fence(Ordering::Release);
         for (stored, key) in self.keys.iter().zip(keys) {
@@ -137,7 +143,6 @@ impl Slot {
         self.list.store(NO_LIST, Ordering::Relaxed);
         *self.data.lock() = data;
         self.generation.store(generation.0, Ordering::Release);
-        generation
     }
 
     /// Ends the connection of `generation` and returns its data. The caller has removed it from the

@@ -36,7 +36,7 @@ fn table(capacity: usize) -> Table {
 
 fn add(table: &Table, number: u32, status: Status) -> Result<ConnectionRef, InsertError> {
     let insertion = insertion(&tuple(number), Zone::DEFAULT, status, Time::from_secs(100));
-    table.insert(insertion, Time::ZERO, &mut |_| {})
+    table.insert(insertion, Time::ZERO, &mut |_, _| {}, &mut |_| {})
 }
 
 #[test]
@@ -87,7 +87,9 @@ fn a_zone_may_differ_by_direction() {
         let mut insertion = insertion(&tuple(1), zone, Status::NONE, Time::from_secs(1));
         let reply = tuple(1).invert().unwrap().with_dst(endpoint(9, 1000 + id));
         insertion.keys = Keys::new(&tuple(1), &reply, zone);
-        let connection = table.insert(insertion, Time::ZERO, &mut |_| {}).unwrap();
+        let connection = table
+            .insert(insertion, Time::ZERO, &mut |_, _| {}, &mut |_| {})
+            .unwrap();
         assert_eq!(table.keys(connection).unwrap().zone(), zone);
         assert_eq!(
             table.lookup(&reply.key(0), Time::ZERO),
@@ -119,7 +121,7 @@ fn a_full_table_keeps_what_is_assured() {
             Status::NONE,
             Time::from_secs(9),
         );
-        let result = table.insert(insertion, Time::ZERO, &mut |gone| {
+        let result = table.insert(insertion, Time::ZERO, &mut |_, _| {}, &mut |gone| {
             assert_eq!(gone.reason, RemovalReason::EarlyDrop);
             assert!(!gone.status.contains(Status::ASSURED));
             early += 1;
@@ -153,6 +155,31 @@ fn zones_are_limited() {
 }
 
 #[test]
+fn an_insertion_is_reported_before_it_can_be_found() {
+    let table = table(16);
+    let first = insertion(
+        &tuple(1),
+        Zone::DEFAULT,
+        Status::ASSURED,
+        Time::from_secs(7),
+    );
+    let mut reported = Vec::new();
+    let mut inserted = |connection, insertion: &Insertion| {
+        let found = table.lookup(&tuple(1).key(0), Time::ZERO);
+        reported.push((connection, found, insertion.status, insertion.deadline));
+    };
+    let connection = table
+        .insert(first, Time::ZERO, &mut inserted, &mut |_| {})
+        .unwrap();
+    let status = Status::ASSURED | Status::CONFIRMED;
+    assert_eq!(
+        reported,
+        [(connection, None, status, Time::from_secs(7))]
+    );
+    assert_eq!(table.lookup(&tuple(1).key(0), Time::ZERO).unwrap().0, connection);
+}
+
+#[test]
 fn an_expired_connection_does_not_clash() {
     let table = table(100);
     add(&table, 1, Status::NONE).unwrap();
@@ -160,7 +187,9 @@ fn an_expired_connection_does_not_clash() {
     let later = Time::from_secs(100);
     let again = insertion(&tuple(1), Zone::DEFAULT, Status::NONE, Time::from_secs(200));
     table
-        .insert(again, later, &mut |removed| gone.push(removed.reason))
+        .insert(again, later, &mut |_, _| {}, &mut |removed| {
+            gone.push(removed.reason)
+        })
         .unwrap();
     assert_eq!(gone, [RemovalReason::Expired]);
     assert_eq!(table.len(), 1);
@@ -250,7 +279,7 @@ proptest! {
                 Operation::Insert(number, timeout) => {
                     let deadline = now + Duration::from_millis(timeout);
                     let new = insertion(&tuple(number), Zone::DEFAULT, Status::ASSURED, deadline);
-                    let result = table.insert(new, now, &mut |_| {});
+                    let result = table.insert(new, now, &mut |_, _| {}, &mut |_| {});
                     match model.get(&number) {
                         Some(&(id, _)) => {
                             prop_assert_eq!(result, Err(InsertError::Clash(id, Direction::Original)));

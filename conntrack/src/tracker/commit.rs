@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::{nat_state, Association, Input, Pending, Tracked, Tracker};
 use crate::bits::Status;
-use crate::entry::{Connection, Data};
+use crate::entry::Connection;
 use crate::events::{Changes, Event};
 use crate::helper::Helper;
 use crate::nat::Nat;
@@ -202,9 +202,8 @@ impl Tracker {
         pending: Pending,
         now: Time,
     ) -> Result<ConnectionRef, InsertError> {
-        let keys = Keys::new(&pending.original, &pending.reply, pending.zone);
         let insertion = Insertion {
-            keys,
+            keys: Keys::new(&pending.original, &pending.reply, pending.zone),
             status: pending.status,
             deadline: now + pending.timeout,
             mark: pending.mark,
@@ -212,10 +211,17 @@ impl Tracker {
             data: pending.data,
         };
         let mut removed = |removed| self.report_removal(&removed, now);
-        let connection = self.table.insert(insertion, now, &mut removed)?;
+        // Packets can find the connection once it is in the table: its beginning is reported before.
+        let mut inserted = |connection, insertion: &Insertion| {
+            self.events.send(
+                |mask| mask.new,
+                || Event::New(Connection::inserted(connection, insertion, now)),
+            );
+        };
+        let connection = self
+            .table
+            .insert(insertion, now, &mut inserted, &mut removed)?;
         self.stats.insert.add(1);
-        self.events
-            .send(|mask| mask.new, || self.new_event(connection, &keys, now));
         Ok(connection)
     }
 
@@ -229,19 +235,6 @@ impl Tracker {
             CommitError::Clash | CommitError::Tuples => {}
         }
         self.stats.insert_failed.add(1);
-    }
-
-    fn new_event(&self, connection: ConnectionRef, keys: &Keys, now: Time) -> Event {
-        let slot = self.table.slot(connection);
-        // The connection may have been removed already; then its beginning is shown all the same.
-        let data = slot.lock(connection.generation);
-        Event::New(Connection::new(
-            connection,
-            keys,
-            slot,
-            data.as_deref().unwrap_or(&Data::default()),
-            now,
-        ))
     }
 
     /// Reports whether a packet belongs to the connection that was inserted before its own, because

@@ -588,6 +588,34 @@ fn policies_set_timeouts() {
 }
 
 #[test]
+fn events_show_the_connection_at_its_beginning_and_its_end() {
+    let mut bench = Bench::new();
+    let listener = bench.tracker.listen(EventMask::ALL, 10);
+    let packet = V4.udp(b"a");
+    let input = Input {
+        policy: PolicyId(3),
+        ..Input::new(&packet)
+    };
+    let commit = Commit {
+        mark: Some((7, u32::MAX)),
+        ..Commit::default()
+    };
+    let mut tracked = bench.tracker.track(&input, bench.now);
+    bench
+        .tracker
+        .commit(&mut tracked, &input, &commit, bench.now)
+        .unwrap();
+    let at_beginning = bench.only();
+    bench.pass(60);
+    assert_eq!(listener.next(), Some(Event::New(at_beginning.clone())));
+    let Some(Event::Destroy(gone)) = listener.next() else {
+        panic!("no end");
+    };
+    assert_eq!(gone.id, at_beginning.id);
+    assert_eq!((gone.policy, gone.mark), (PolicyId(3), 7));
+}
+
+#[test]
 fn control_planes_create_connections() {
     let mut bench = Bench::new();
     let tuple = |flow: Flow| {
