@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use crate::bits::Status;
 use crate::packet::Headers;
 use crate::time::Time;
-use crate::tracker::{Association, Pending, Tracked, Tracker};
+use crate::tracker::{Association, Pending, Rewrite, Tracked, Tracker};
 use crate::tuple::Direction;
 
 /// The addresses and ports to which one end of a connection is translated
@@ -109,22 +109,14 @@ impl Tracker {
     /// ICMP errors also those of the packet that they quote. To be called after
     /// [`Tracker::commit`]; `packet` is what [`Tracker::track`] took.
     pub fn translate(&self, tracked: &Tracked, packet: &mut [u8]) -> Translation {
-        let find = |connection| {
-            let keys = self.table.keys(connection)?;
-            Some((keys, self.table.slot(connection).status()))
-        };
-        let (found, direction, is_error) = match tracked.association {
-            Association::Known(connection, direction) => (find(connection), direction, false),
-            Association::Related(connection, direction) => (find(connection), direction, true),
-            Association::Ended(keys, status, direction) => (Some((keys, status)), direction, false),
+        let (direction, is_error) = match tracked.association {
+            Association::Known(_, direction) | Association::Ended(direction) => (direction, false),
+            Association::Related(_, direction) => (direction, true),
             Association::None | Association::New(_) => return Translation::Unchanged,
         };
-        let Some((keys, status)) = found else {
+        let Some(Rewrite { keys, status }) = tracked.rewrite else {
             return Translation::Unchanged;
         };
-        if !status.intersects(Status::NAT) {
-            return Translation::Unchanged;
-        }
         let Ok(headers) = Headers::parse(packet) else {
             return Translation::Drop;
         };

@@ -414,6 +414,41 @@ proptest! {
     }
 }
 
+/// A control plane deletes the connection after a packet was tracked, before it leaves.
+#[test]
+fn a_packet_is_translated_when_its_connection_is_removed() {
+    let tracker = tracker();
+    let nat = snat(NatRange::to_address(ip("192.0.2.7")));
+    let sent = V4.udp(b"x");
+    let input = Input::new(&sent);
+    let mut first = tracker.track(&input, NOW);
+    let commit = Commit {
+        nat: Some(nat),
+        ..Commit::default()
+    };
+    tracker.commit(&mut first, &input, &commit, NOW).unwrap();
+    let second = tracker.track(&input, NOW);
+    let error = Flow {
+        src: ip("198.51.100.1"),
+        dst: ip("192.0.2.7"),
+        ..V4
+    };
+    let mut seen = sent.clone();
+    tracker.translate(&second, &mut seen);
+    let mut error = error.icmp(3, 1, [0; 4], &seen);
+    let related = tracker.track(&Input::new(&error), NOW);
+    assert!(tracker.delete(first.connection().unwrap(), NOW));
+    for tracked in [&first, &second] {
+        let mut packet = sent.clone();
+        let translation = tracker.translate(tracked, &mut packet);
+        assert_eq!(translation, Translation::Rewritten);
+        assert_eq!(ends(&packet).0.address, ip("192.0.2.7"));
+    }
+    let translation = tracker.translate(&related, &mut error);
+    assert_eq!(translation, Translation::Rewritten);
+    assert_eq!(ends(&error).1.address, V4.src);
+}
+
 #[test]
 fn a_packet_that_ends_its_connection_is_translated() {
     let tracker = tracker();

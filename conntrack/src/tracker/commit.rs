@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 
-use super::{nat_state, Association, Input, Pending, Tracked, Tracker};
+use super::{nat_state, Association, Input, Pending, Rewrite, Tracked, Tracker};
 use crate::bits::Status;
 use crate::entry::Connection;
 use crate::events::{Changes, Event};
@@ -98,14 +98,13 @@ impl Tracker {
                 if let Some(helper) = commit.helper {
                     pending.assign(helper);
                 }
-                tracked.association = self
+                let (connection, keys, status) = self
                     .translate_and_insert(&pending, commit, now)
                     .inspect_err(|&error| self.count_failure(error))?;
-                if let Association::Known(connection, _) = tracked.association {
-                    let status = self.table.slot(connection).status();
-                    tracked.state |= nat_state(status, Direction::Original);
-                    tracked.must_drop = !self.read_first(connection, input.packet, now);
-                }
+                tracked.association = Association::Known(connection, Direction::Original);
+                tracked.state |= nat_state(status, Direction::Original);
+                tracked.rewrite = Rewrite::of(&keys, status);
+                tracked.must_drop = !self.read_first(connection, input.packet, now);
             }
             association => {
                 if let Association::Known(connection, _) = association {
@@ -152,13 +151,14 @@ impl Tracker {
     }
 
     /// Inserts a connection with a translation that is free. Another core may take the tuple meanwhile;
-    /// then another one is chosen.
+    /// then another one is chosen. Returns the connection, and the keys and status with which it was
+    /// inserted.
     fn translate_and_insert(
         &self,
         pending: &Pending,
         commit: &Commit,
         now: Time,
-    ) -> Result<Association, CommitError> {
+    ) -> Result<(ConnectionRef, Keys, Status), CommitError> {
         let is_decided = pending.status.intersects(Status::NAT_DONE);
         let Some(nat) = commit.nat.as_ref().filter(|_| !is_decided) else {
             return self.insert(pending.clone(), now);
@@ -175,12 +175,16 @@ impl Tracker {
         result
     }
 
-    fn insert(&self, pending: Pending, now: Time) -> Result<Association, CommitError> {
+    fn insert(
+        &self,
+        pending: Pending,
+        now: Time,
+    ) -> Result<(ConnectionRef, Keys, Status), CommitError> {
         let keys = Keys::new(&pending.original, &pending.reply, pending.zone);
+        let status = pending.status;
         let protocol = pending.original.protocol();
         let first = pending.data.counters[Direction::Original as usize];
-        let association = |connection| Association::Known(connection, Direction::Original);
-        match self.insert_new(pending, now) {
+        let connection = match self.insert_new(pending, now) {
             // Another core was faster with a packet of the same connection.
             Err(InsertError::Clash(winner, _)) if self.may_merge(winner, &keys, protocol) => {
                 self.stats.clash_resolve.add(1);
@@ -190,10 +194,11 @@ impl Tracker {
                     counters.packets += first.packets;
                     counters.bytes += first.bytes;
                 }
-                Ok(association(winner))
+                winner
             }
-            result => result.map(association).map_err(CommitError::from),
-        }
+            result => result?,
+        };
+        Ok((connection, keys, status))
     }
 
     /// Inserts a connection, and counts and reports it.

@@ -83,6 +83,7 @@ impl Tracker {
             invalid: None,
             must_drop: false,
             association: Association::New(pending),
+            rewrite: None,
         })
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! ICMP errors: the connection of the packet that they quote (`nf_conntrack_inet_error`).
 
-use super::{is_icmp_error, nat_state, Association, Input, Tracked, Tracker};
+use super::{is_icmp_error, nat_state, Association, Input, Rewrite, Tracked, Tracker};
 use crate::bits::CtState;
 use crate::packet::{Headers, Malformed};
 use crate::proto::{icmp, icmpv6, Invalid};
@@ -107,16 +107,17 @@ impl Tracker {
         if keys.tuple(direction).dst().address != outer_dst {
             return None;
         }
-        let slot = self.table.slot(connection);
+        let status = self.table.slot(connection).status();
         let mut state = CtState::TRACKED | CtState::RELATED;
         if direction == Direction::Reply {
             state |= CtState::REPLY;
         }
         Some(Tracked {
-            state: state | nat_state(slot.status(), direction),
+            state: state | nat_state(status, direction),
             invalid: None,
             must_drop: false,
             association: Association::Related(connection, direction),
+            rewrite: Rewrite::of(&keys, status),
         })
     }
 }

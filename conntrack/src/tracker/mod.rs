@@ -36,9 +36,9 @@ pub use control::{Cursor, NewConnection};
 pub(crate) use create::Pending;
 use expected::read;
 pub(crate) use icmp_error::quote_offset;
-pub(crate) use tracked::Association;
 pub use tracked::Tracked;
 use tracked::{nat_state, state_of};
+pub(crate) use tracked::{Association, Rewrite};
 
 /// How often a packet may begin its connection anew: the second time, the first one is not there.
 const MAX_REPLACEMENTS: usize = 3;
@@ -272,10 +272,11 @@ impl Tracker {
             invalid: None,
             must_drop,
             association: if effects.kill {
-                Association::Ended(keys, status, direction)
+                Association::Ended(direction)
             } else {
                 Association::Known(connection, direction)
             },
+            rewrite: Rewrite::of(&keys, status),
         }))
     }
 

@@ -15,10 +15,28 @@ pub(crate) enum Association {
     Known(ConnectionRef, Direction),
     /// A connection to which the packet, an ICMP error, is related; the direction is the error's.
     Related(ConnectionRef, Direction),
-    /// The packet has ended its connection, which is not in the table any more; its keys, its status
-    /// and the packet's direction. The packet is translated all the same.
-    Ended(Keys, Status, Direction),
+    /// The packet has ended its connection, which is not in the table any more; the packet's direction.
+    /// The packet is translated all the same.
+    Ended(Direction),
     New(Box<Pending>),
+}
+
+/// How a packet is translated. It is the packet's own: another core may remove the connection before the
+/// packet leaves.
+#[derive(Clone, Copy)]
+pub(crate) struct Rewrite {
+    pub(crate) keys: Keys,
+    pub(crate) status: Status,
+}
+
+impl Rewrite {
+    /// The translation of the packets of a connection, if it has one.
+    pub(super) fn of(keys: &Keys, status: Status) -> Option<Self> {
+        status.intersects(Status::NAT).then_some(Rewrite {
+            keys: *keys,
+            status,
+        })
+    }
 }
 
 /// A packet that has passed the tracker.
@@ -27,6 +45,7 @@ pub struct Tracked {
     pub(super) invalid: Option<Invalid>,
     pub(super) must_drop: bool,
     pub(crate) association: Association,
+    pub(crate) rewrite: Option<Rewrite>,
 }
 
 impl Tracked {
@@ -36,6 +55,7 @@ impl Tracked {
             invalid: Some(reason),
             must_drop: false,
             association: Association::None,
+            rewrite: None,
         }
     }
 
@@ -70,7 +90,7 @@ impl Tracked {
         match self.association {
             Association::Known(_, direction)
             | Association::Related(_, direction)
-            | Association::Ended(_, _, direction) => Some(direction),
+            | Association::Ended(direction) => Some(direction),
             Association::New(_) => Some(Direction::Original),
             Association::None => None,
         }
