@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
+use thiserror::Error;
 
 use crate::entry::Connection;
 
@@ -81,9 +82,31 @@ struct Queue {
     lost: AtomicU64,
 }
 
+/// The most listeners of a tracker: an event is copied for each of them.
+const MAX_LISTENERS: usize = 64;
+
+type Queues = Arc<ArcSwap<Vec<Arc<Queue>>>>;
+
 /// The receiving end of a listener's queue. The queue ends when it is dropped.
 pub struct Listener {
     queue: Arc<Queue>,
+    queues: Queues,
+}
+
+/// A tracker has as many listeners as it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("tracker has {MAX_LISTENERS} listeners, the most that it may have")]
+pub struct TooManyListeners;
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.queues.rcu(|queues| {
+            let others = queues
+                .iter()
+                .filter(|queue| !Arc::ptr_eq(queue, &self.queue));
+            others.cloned().collect::<Vec<_>>()
+        });
+    }
 }
 
 impl Listener {
@@ -101,24 +124,35 @@ impl Listener {
 /// The listeners of a tracker.
 #[derive(Default)]
 pub(crate) struct Events {
-    queues: ArcSwap<Vec<Arc<Queue>>>,
+    queues: Queues,
 }
 
 impl Events {
     /// Adds a listener whose queue holds `capacity` events, at least one.
-    pub(crate) fn listen(&self, mask: EventMask, capacity: usize) -> Listener {
+    pub(crate) fn listen(
+        &self,
+        mask: EventMask,
+        capacity: usize,
+    ) -> Result<Listener, TooManyListeners> {
+        if self.queues.load().len() >= MAX_LISTENERS {
+            return Err(TooManyListeners);
+        }
         let events = ArrayQueue::new(capacity.max(1));
         let queue = Arc::new(Queue {
             mask,
             events,
             lost: AtomicU64::new(0),
         });
+        let mut has_place = true;
         self.queues.rcu(|queues| {
-            // Queues without a listener are held by nobody but this list.
-            let live = queues.iter().filter(|queue| Arc::strong_count(queue) > 1);
-            live.chain([&queue]).cloned().collect::<Vec<_>>()
+            has_place = queues.len() < MAX_LISTENERS;
+            let new = has_place.then_some(&queue);
+            queues.iter().chain(new).cloned().collect::<Vec<_>>()
         });
-        Listener { queue }
+        let queues = self.queues.clone();
+        // Without a place, the listener's end changes nothing.
+        let listener = Listener { queue, queues };
+        has_place.then_some(listener).ok_or(TooManyListeners)
     }
 
     /// Sends the event to who listens to its kind. `event` is not called if there is none.
@@ -133,5 +167,32 @@ impl Events {
                 queue.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_is_dropped_takes_no_events() {
+        let events = Events::default();
+        let listener = events.listen(EventMask::ALL, 1).unwrap();
+        let queue = Arc::downgrade(&listener.queue);
+        let other = events.listen(EventMask::ALL, 1).unwrap();
+        drop(listener);
+        assert!(queue.upgrade().is_none());
+        drop(other);
+        events.send(|mask| mask.new, || unreachable!("nobody listens"));
+    }
+
+    #[test]
+    fn listeners_are_limited() {
+        let events = Events::default();
+        let listen = || events.listen(EventMask::ALL, 1);
+        let mut listeners: Vec<_> = (0..MAX_LISTENERS).map(|_| listen().unwrap()).collect();
+        assert_eq!(listen().map(|_| ()), Err(TooManyListeners));
+        listeners.pop();
+        assert!(listen().is_ok());
     }
 }

@@ -70,7 +70,7 @@ mod zone;
 
 pub use bits::{CtState, Status};
 pub use entry::{Connection, Counters, Label, ProtoInfo};
-pub use events::{Changes, Event, EventMask, Listener};
+pub use events::{Changes, Event, EventMask, Listener, TooManyListeners};
 pub use expect::Expectation;
 pub use fragments::{Datagram, FragmentLimits, FragmentStatistics, Fragments, Reassembly};
 pub use hash::Seed;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{CommitError, Pending, Tracker};
 use crate::bits::Status;
 use crate::entry::{Connection, Data, Label};
-use crate::events::{EventMask, Listener};
+use crate::events::{EventMask, Listener, TooManyListeners};
 use crate::expect::Expectation;
 use crate::proto::sctp::Sctp;
 use crate::proto::tcp::{Tcp, TcpState};
@@ -215,8 +215,17 @@ impl Tracker {
         self.stats.read()
     }
 
-    /// Adds a listener for events of the kinds in `mask`, whose queue holds `capacity` of them.
-    pub fn listen(&self, mask: EventMask, capacity: usize) -> Listener {
+    /// Adds a listener for events of the kinds in `mask`, whose queue holds `capacity` of them. The memory
+    /// of the queue is allocated with it.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyListeners`] if the tracker has 64 of them.
+    pub fn listen(
+        &self,
+        mask: EventMask,
+        capacity: usize,
+    ) -> Result<Listener, TooManyListeners> {
         self.events.listen(mask, capacity)
     }
 }

@@ -444,7 +444,7 @@ fn a_commit_sets_mark_and_label_and_direction() {
         (bench.only().mark, bench.only().label.bits()),
         (0x0f, 1 << 100)
     );
-    let listener = bench.tracker.listen(EventMask::ALL, 10);
+    let listener = bench.tracker.listen(EventMask::ALL, 10).unwrap();
     let answer = V4.reverse().udp(b"b");
     let input = Input::new(&answer);
     let mut tracked = bench.tracker.track(&input, bench.now);
@@ -494,13 +494,13 @@ fn a_commit_sets_mark_and_label_and_direction() {
 fn slow_listeners_lose_events() {
     let mut bench = Bench::new();
     let (slow, deaf) = (
-        bench.tracker.listen(EventMask::ALL, 1),
+        bench.tracker.listen(EventMask::ALL, 1).unwrap(),
         EventMask {
             new: false,
             ..EventMask::ALL
         },
     );
-    let deaf = bench.tracker.listen(deaf, 1);
+    let deaf = bench.tracker.listen(deaf, 1).unwrap();
     bench.send(&V4.udp(b"a"));
     bench.send(&V4.packet(Protocol(33), b"a"));
     assert_eq!((slow.lost(), deaf.lost()), (1, 0));
@@ -590,7 +590,7 @@ fn policies_set_timeouts() {
 #[test]
 fn events_show_the_connection_at_its_beginning_and_its_end() {
     let mut bench = Bench::new();
-    let listener = bench.tracker.listen(EventMask::ALL, 10);
+    let listener = bench.tracker.listen(EventMask::ALL, 10).unwrap();
     let packet = V4.udp(b"a");
     let input = Input {
         policy: PolicyId(3),
