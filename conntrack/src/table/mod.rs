@@ -168,13 +168,16 @@ impl Table {
         self.seed.hash_key(key)
     }
 
+    /// The slot of a connection that was found in this table, if only once.
     pub(crate) fn slot(&self, connection: ConnectionRef) -> &Slot {
         &self.slots[connection.index.0 as usize]
     }
 
-    /// The keys of a connection, if it is there.
+    /// The keys of a connection, if it is there. Any reference may be asked for, one of another table
+    /// included; one that has keys has a slot.
     pub(crate) fn keys(&self, connection: ConnectionRef) -> Option<Keys> {
-        self.slot(connection).keys(connection.generation).map(Keys)
+        let slot = self.slots.get(connection.index.0 as usize)?;
+        slot.keys(connection.generation).map(Keys)
     }
 
     /// Finds the connection with a key, expired or not.
@@ -326,7 +329,9 @@ impl Table {
     /// Sets the deadline of a connection. Returns whether it is there. To be called without the lock of
     /// its slot.
     pub(crate) fn set_deadline(&self, connection: ConnectionRef, deadline: Time) -> bool {
-        let slot = self.slot(connection);
+        let Some(slot) = self.slots.get(connection.index.0 as usize) else {
+            return false;
+        };
         let Some(data) = slot.lock(connection.generation) else {
             return false;
         };

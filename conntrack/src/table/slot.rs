@@ -28,7 +28,7 @@ pub(crate) const NO_LIST: u16 = u16::MAX;
 pub(crate) struct Generation(u32);
 
 impl Generation {
-    fn is_live(self) -> bool {
+    const fn is_live(self) -> bool {
         self.0 & 1 == 1
     }
 }
@@ -40,6 +40,26 @@ impl Generation {
 pub struct ConnectionRef {
     pub(crate) index: Index,
     pub(crate) generation: Generation,
+}
+
+impl ConnectionRef {
+    /// The reference as a number, such as a control plane's protocol carries.
+    pub const fn to_bits(self) -> u64 {
+        (self.generation.0 as u64) << 32 | self.index.0 as u64
+    }
+
+    /// The reference with this number, which need not be one of [`ConnectionRef::to_bits`]: a reference
+    /// to no connection finds nothing. Absent if no connection of any tracker has the number.
+    pub const fn from_bits(bits: u64) -> Option<Self> {
+        let generation = Generation((bits >> 32) as u32);
+        if !generation.is_live() {
+            return None;
+        }
+        Some(ConnectionRef {
+            index: Index(bits as u32),
+            generation,
+        })
+    }
 }
 
 /// The fields are in the order in which lookups need them: most touch one or two cache lines.

@@ -118,10 +118,10 @@ impl Tracker {
 
     /// Sets mark and label of a connection in the table, and reports what has changed.
     pub fn update(&self, connection: ConnectionRef, commit: &Commit, now: Time) {
-        let slot = self.table.slot(connection);
         let Some(keys) = self.table.keys(connection) else {
             return;
         };
+        let slot = self.table.slot(connection);
         let Some(mut data) = slot.lock(connection.generation) else {
             return;
         };

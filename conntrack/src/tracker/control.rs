@@ -22,6 +22,23 @@ use crate::zone::Zone;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cursor(usize);
 
+impl Cursor {
+    /// The cursor as a number, such as a control plane's protocol carries.
+    pub const fn to_bits(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// The cursor with this number. Behind the last connection, a dump ends.
+    pub const fn from_bits(bits: u64) -> Self {
+        // Slots have numbers of 24 bits.
+        Cursor(if bits > u32::MAX as u64 {
+            u32::MAX as usize
+        } else {
+            bits as usize
+        })
+    }
+}
+
 /// A connection that a control plane creates (`ctnetlink_create_conntrack`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewConnection {

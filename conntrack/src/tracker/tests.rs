@@ -616,6 +616,41 @@ fn events_show_the_connection_at_its_beginning_and_its_end() {
 }
 
 #[test]
+fn references_that_were_made_up_find_nothing() {
+    let mut bench = Bench::new();
+    bench.send(&V4.udp(b"a"));
+    let only = bench.only();
+    assert_eq!(ConnectionRef::from_bits(only.id.to_bits()), Some(only.id));
+    let index = only.id.to_bits() & 0xffff_ffff;
+    let generations = [0, 1, 2, 3, 0x7fff_ffff, 0xffff_ffff];
+    let indexes = [index, 1023, 1024, 1 << 24, 0xffff_ffff];
+    let bits = generations
+        .iter()
+        .flat_map(|generation| indexes.map(|index| generation << 32 | index));
+    for bits in bits.filter(|&bits| bits != only.id.to_bits()) {
+        let Some(forged) = ConnectionRef::from_bits(bits) else {
+            assert_eq!(bits >> 32 & 1, 0);
+            continue;
+        };
+        let tracker = &bench.tracker;
+        assert_eq!(tracker.get(forged, bench.now), None);
+        assert!(!tracker.delete(forged, bench.now));
+        assert!(!tracker.set_timeout(forged, Duration::ZERO, bench.now));
+        let commit = Commit {
+            mark: Some((1, 1)),
+            ..Commit::default()
+        };
+        tracker.update(forged, &commit, bench.now);
+    }
+    assert_eq!(bench.only(), only);
+    for bits in [1024, 1 << 24, u64::MAX] {
+        let cursor = Cursor::from_bits(bits);
+        let (found, next) = bench.tracker.dump(cursor, 10, bench.now);
+        assert_eq!((found.len(), next), (0, None));
+    }
+}
+
+#[test]
 fn control_planes_create_connections() {
     let mut bench = Bench::new();
     let tuple = |flow: Flow| {
