@@ -114,18 +114,35 @@ impl Expectations {
         Ok(gone)
     }
 
-    /// Takes the expectation that a new connection fulfils.
-    pub(crate) fn take(&self, tuple: &Tuple, zone: u16, now: Time) -> Option<Expectation> {
+    /// A copy of the expectation that a new connection fulfils.
+    pub(crate) fn find(&self, tuple: &Tuple, zone: u16, now: Time) -> Option<Expectation> {
         if self.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
+        let all = self.by_destination.lock();
+        let key = Key::new(tuple.dst(), tuple.protocol(), zone);
+        let src = tuple.src().address;
+        let mut expectations = all.get(&key)?.iter();
+        expectations
+            .find(|one| one.deadline > now && one.src == src)
+            .cloned()
+    }
+
+    /// Takes the expectation of `master` that a connection fulfils, if it is still there.
+    pub(crate) fn take(
+        &self,
+        tuple: &Tuple,
+        zone: u16,
+        master: ConnectionRef,
+        now: Time,
+    ) -> Option<Expectation> {
         let mut all = self.by_destination.lock();
         let key = Key::new(tuple.dst(), tuple.protocol(), zone);
         let expectations = all.get_mut(&key)?;
         let src = tuple.src().address;
         let at = expectations
             .iter()
-            .position(|one| one.deadline > now && one.src == src)?;
+            .position(|one| one.deadline > now && one.src == src && one.master == master)?;
         let taken = expectations.swap_remove(at);
         if expectations.is_empty() {
             all.remove(&key);

@@ -161,13 +161,13 @@ impl Tracker {
     ) -> Result<(ConnectionRef, Keys, Status), CommitError> {
         let is_decided = pending.status.intersects(Status::NAT_DONE);
         let Some(nat) = commit.nat.as_ref().filter(|_| !is_decided) else {
-            return self.insert(pending.clone(), now);
+            return self.insert_expected(pending.clone(), now);
         };
         let mut result = Err(CommitError::Clash);
         for _ in 0..MAX_NAT_TRIES {
             let mut translated = pending.clone();
             self.set_up_nat(&mut translated, nat, now);
-            result = self.insert(translated, now);
+            result = self.insert_expected(translated, now);
             if !matches!(result, Err(CommitError::Clash)) {
                 break;
             }
@@ -175,7 +175,7 @@ impl Tracker {
         result
     }
 
-    fn insert(
+    pub(super) fn insert(
         &self,
         pending: Pending,
         now: Time,

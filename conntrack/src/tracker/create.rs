@@ -49,7 +49,7 @@ impl Tracker {
                 ..Data::default()
             },
         });
-        self.take_expectation(&mut pending, now);
+        self.apply_expectation(&mut pending, now);
         let context = Context {
             settings,
             timeouts: settings.policy(input.policy),

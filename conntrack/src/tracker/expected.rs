@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Pending, Tracker};
+use super::{CommitError, Pending, Tracker};
 use crate::bits::Status;
 use crate::entry::{Data, Extension};
 use crate::expect::Expectation;
@@ -53,18 +53,17 @@ impl Pending {
 }
 
 impl Tracker {
-    /// Makes a new connection an expected one, if it is (`init_conntrack`).
-    pub(super) fn take_expectation(&self, pending: &mut Pending, now: Time) {
+    /// Makes a new connection an expected one, if it is (`init_conntrack`). The expectation stays until
+    /// the connection is committed: the packet may be dropped before.
+    pub(super) fn apply_expectation(&self, pending: &mut Pending, now: Time) {
         let zone = pending.zone.id();
-        let Some(expectation) = self.expectations.take(&pending.original, zone, now) else {
+        let Some(expectation) = self.expectations.find(&pending.original, zone, now) else {
             return;
         };
-        self.stats.expect_delete.add(1);
         let master = expectation.master;
         let Some(keys) = self.table.keys(master) else {
             return;
         };
-        self.stats.expect_new.add(1);
         pending.status |= Status::EXPECTED;
         pending.mark = self.table.slot(master).mark.load(Ordering::Relaxed);
         pending.extension().master = Some(master);
@@ -79,6 +78,43 @@ impl Tracker {
             };
             self.set_up_nat(pending, &nat, now);
         }
+    }
+
+    /// Inserts a connection, and takes its expectation if it is an expected one. If another packet has
+    /// taken it, the connection clashes with that packet's.
+    pub(super) fn insert_expected(
+        &self,
+        pending: Pending,
+        now: Time,
+    ) -> Result<(ConnectionRef, Keys, Status), CommitError> {
+        let Some(master) = pending.data.master() else {
+            return self.insert(pending, now);
+        };
+        let (original, zone) = (pending.original, pending.zone);
+        let Some(taken) = self
+            .expectations
+            .take(&original, zone.id(), master, now)
+        else {
+            // A packet of the same connection may have taken it, on another core.
+            return match self.find(&original, zone, now) {
+                Some(_) => self.insert(pending, now),
+                None => Err(CommitError::Clash),
+            };
+        };
+        let result = self.insert(pending, now);
+        match result {
+            Ok(_) => {
+                self.stats.expect_new.add(1);
+                self.stats.expect_delete.add(1);
+            }
+            // The sender may try again. If there is another one meanwhile, that one holds.
+            Err(_) => {
+                if self.expectations.add(taken, now).is_err() {
+                    self.stats.expect_delete.add(1);
+                }
+            }
+        }
+        result
     }
 
     /// Lets the helper of a connection that was just inserted read its first packet. Returns whether
@@ -271,6 +307,49 @@ mod tests {
                 CtState::TRACKED | CtState::NEW | CtState::RELATED
             );
         }
+    }
+
+    /// A packet that is tracked, but not let in, leaves the expectation for the next one.
+    #[test]
+    fn an_expectation_is_taken_at_the_commit() {
+        let tracker = tracker();
+        let request = Flow { dst_port: 69, ..V4 };
+        pass(
+            &tracker,
+            &request.udp(b"\0\x01file\0octet\0"),
+            &with(Helper::Tftp),
+        );
+        let data = |src_port| Flow {
+            src: V4.dst,
+            src_port,
+            dst: V4.src,
+            dst_port: 1234,
+        };
+        let packets = [3333, 3334].map(|port| data(port).udp(b"\0\x03\0\x01data"));
+        let inputs = packets.each_ref().map(|packet| Input::new(packet));
+        let mut tracked = inputs.map(|input| tracker.track(&input, NOW));
+        for packet in &tracked {
+            assert!(packet.state().contains(CtState::NEW | CtState::RELATED));
+        }
+        assert_eq!(tracker.expectations(NOW).len(), 1);
+        assert_eq!(tracker.statistics().expect_new, 0);
+        // An insertion that fails leaves it as well.
+        tracker.set_zone_limit(0, Some(1));
+        let commit = Commit::default();
+        let mut again = tracker.track(&inputs[0], NOW);
+        let failed = tracker.commit(&mut again, &inputs[0], &commit, NOW);
+        assert_eq!(failed, Err(CommitError::ZoneLimit));
+        assert_eq!(tracker.expectations(NOW).len(), 1);
+        tracker.set_zone_limit(0, None);
+        let results: Vec<_> = tracked
+            .iter_mut()
+            .zip(&inputs)
+            .map(|(tracked, input)| tracker.commit(tracked, input, &commit, NOW))
+            .collect();
+        assert_eq!(results, [Ok(()), Err(CommitError::Clash)]);
+        assert!(tracker.expectations(NOW).is_empty());
+        let statistics = tracker.statistics();
+        assert_eq!((statistics.expect_new, statistics.expect_delete), (1, 1));
     }
 
     #[test]
