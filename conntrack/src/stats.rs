@@ -46,6 +46,8 @@ pub struct Statistics {
     pub chaintoolong: u64,
     /// Connections that exceeded their zone's limit.
     pub zone_limit: u64,
+    /// Connections for whose translation no tuple was free.
+    pub nat_exhausted: u64,
     /// Connections that were removed because their timeout had passed.
     pub expired: u64,
     /// Connections that were expected.
@@ -69,6 +71,7 @@ pub(crate) struct Stats {
     pub(crate) clash_resolve: Counter,
     pub(crate) chaintoolong: Counter,
     pub(crate) zone_limit: Counter,
+    pub(crate) nat_exhausted: Counter,
     pub(crate) expired: Counter,
     pub(crate) expect_new: Counter,
     pub(crate) expect_create: Counter,
@@ -126,6 +129,7 @@ impl Stats {
             clash_resolve: self.clash_resolve.get(),
             chaintoolong: self.chaintoolong.get(),
             zone_limit: self.zone_limit.get(),
+            nat_exhausted: self.nat_exhausted.get(),
             expired: self.expired.get(),
             expect_new: self.expect_new.get(),
             expect_create: self.expect_create.get(),

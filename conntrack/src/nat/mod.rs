@@ -104,6 +104,10 @@ pub enum Translation {
     Drop,
 }
 
+/// Other connections have all tuples to which a connection may be translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NatExhausted;
+
 impl Tracker {
     /// Rewrites a packet as its connection's translation demands: addresses, ports and checksums, of
     /// ICMP errors also those of the packet that they quote. To be called after
@@ -138,7 +142,16 @@ impl Tracker {
     }
 
     /// Decides the translation of a connection that is not in the table yet (`nf_nat_setup_info`).
-    pub(crate) fn set_up_nat(&self, pending: &mut Pending, nat: &Nat, now: Time) {
+    ///
+    /// # Errors
+    ///
+    /// [`NatExhausted`] if other connections have all tuples of the ranges that were tried.
+    pub(crate) fn set_up_nat(
+        &self,
+        pending: &mut Pending,
+        nat: &Nat,
+        now: Time,
+    ) -> Result<(), NatExhausted> {
         let plan = [
             (
                 Manip::Destination,
@@ -153,19 +166,24 @@ impl Tracker {
                 Status::SRC_NAT_DONE,
             ),
         ];
+        let mut is_free = true;
         for (manip, range, bit, done) in plan {
             pending.status |= done;
             let Some(current) = pending.reply.invert() else {
-                return;
+                return Ok(());
             };
-            let new = self.unique_tuple(&current, &range.unwrap_or_default(), manip, pending, now);
-            if new == current {
+            let range = range.unwrap_or_default();
+            let choice = self.unique_tuple(&current, &range, manip, pending, now);
+            // A destination that another connection has can be free with another source.
+            is_free = choice.is_free;
+            if choice.tuple == current {
                 continue;
             }
-            if let Some(reply) = new.invert() {
+            if let Some(reply) = choice.tuple.invert() {
                 pending.reply = reply;
                 pending.status |= bit;
             }
         }
+        is_free.then_some(()).ok_or(NatExhausted)
     }
 }

@@ -71,8 +71,24 @@ impl NatRange {
     }
 }
 
+/// A translated tuple.
+pub(super) struct Choice {
+    pub(super) tuple: Tuple,
+    /// No other connection had the tuple when it was chosen.
+    pub(super) is_free: bool,
+}
+
+impl Choice {
+    fn free(tuple: Tuple) -> Self {
+        Choice {
+            tuple,
+            is_free: true,
+        }
+    }
+}
+
 impl Tracker {
-    /// The tuple to which `current` is translated. It may be in use, if no free one was found.
+    /// The tuple to which `current` is translated. It is in use if no free one was found.
     pub(super) fn unique_tuple(
         &self,
         current: &Tuple,
@@ -80,25 +96,26 @@ impl Tracker {
         manip: Manip,
         pending: &Pending,
         now: Time,
-    ) -> Tuple {
+    ) -> Choice {
         let is_free = |tuple: &Tuple| !self.is_taken(tuple, pending, now);
         if manip == Manip::Source
             && !range.random
             && range.contains(current, manip)
             && is_free(current)
         {
-            return *current;
+            return Choice::free(*current);
         }
         let tuple = choose_address(*current, range, manip, pending.zone);
         if !range.random {
-            let keeps_part = match range.ports {
-                Some((min, max)) => {
-                    range.contains_part(&tuple, manip) && (min == max || is_free(&tuple))
-                }
-                None => is_free(&tuple),
-            };
-            if keeps_part {
-                return tuple;
+            let may_keep_part = range.contains_part(&tuple, manip);
+            if may_keep_part && is_free(&tuple) {
+                return Choice::free(tuple);
+            }
+            if may_keep_part && range.ports.is_some_and(|(min, max)| min == max) {
+                return Choice {
+                    tuple,
+                    is_free: false,
+                };
             }
         }
         self.choose_part(tuple, range, manip, pending, now)
@@ -136,7 +153,7 @@ impl Tracker {
         manip: Manip,
         pending: &Pending,
         now: Time,
-    ) -> Tuple {
+    ) -> Choice {
         let protocol = tuple.protocol();
         let mut offset = match manip {
             Manip::Destination if !range.random => 0,
@@ -145,7 +162,8 @@ impl Tracker {
         let manip = manip.of_part(protocol);
         let endpoint = manip.endpoint(&tuple);
         let Some((min, size)) = part_range(protocol, endpoint.part, range, manip) else {
-            return tuple;
+            let is_free = !self.is_taken(&tuple, pending, now);
+            return Choice { tuple, is_free };
         };
         let mut tuple = tuple;
         let mut attempts = size.min(MAX_ATTEMPTS);
@@ -154,12 +172,15 @@ impl Tracker {
                 let part = (min + (offset & 0xffff) % size) as u16;
                 tuple = manip.with(tuple, Endpoint { part, ..endpoint });
                 if !self.is_taken_after_eviction(&tuple, pending, attempts - attempt, now) {
-                    return tuple;
+                    return Choice::free(tuple);
                 }
                 offset += 1;
             }
             if attempts >= size || attempts < MIN_ATTEMPTS {
-                return tuple;
+                return Choice {
+                    tuple,
+                    is_free: false,
+                };
             }
             attempts /= 2;
             offset = self.random_port().into();

@@ -152,11 +152,15 @@ fn a_port_range_is_exhausted() {
         src: IpAddr::from([10, 0, 1, 5]),
         ..V4
     };
+    let before = tracker.statistics().found;
     assert_eq!(
         pass(&tracker, &flow.udp(b"x"), snat(range)).map(|_| ()),
-        Err(CommitError::Clash)
+        Err(CommitError::NatExhausted)
     );
-    assert!(tracker.statistics().found > 0);
+    let statistics = tracker.statistics();
+    // Each port was tried once: no translation is chosen again where none was free.
+    assert!((4..=5).contains(&(statistics.found - before)));
+    assert_eq!((statistics.nat_exhausted, statistics.drop), (1, 1));
     // Another destination is another tuple.
     let elsewhere = Flow {
         dst: ip("10.9.9.9"),

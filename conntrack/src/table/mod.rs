@@ -236,15 +236,21 @@ impl Table {
         insertion.status |= Status::CONFIRMED;
         let keys = insertion.keys.0;
         let hashes = keys.map(|key| self.hash(&key));
+        let find = || {
+            let mut keys = keys.iter().zip(hashes);
+            keys.find_map(|(key, hash)| self.find(key, hash))
+        };
+        // A connection that clashes takes no other one's place.
+        if let Some((connection, direction)) = find() {
+            if self.slot(connection).deadline() > now {
+                return Err(InsertError::Clash(connection, direction));
+            }
+        }
         let index = self.allocate(hashes[0], now, removed)?;
         let mut error = InsertError::ChainTooLong;
         for _ in 0..MAX_INSERT_TRIES {
             let mut locked = self.lock(hashes[0], hashes[1]);
-            let clash = keys
-                .iter()
-                .zip(hashes)
-                .find_map(|(key, hash)| self.find(key, hash));
-            if let Some((connection, direction)) = clash {
+            if let Some((connection, direction)) = find() {
                 drop(locked);
                 error = InsertError::Clash(connection, direction);
                 if self.slot(connection).deadline() > now {

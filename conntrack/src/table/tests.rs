@@ -139,6 +139,17 @@ fn a_full_table_keeps_what_is_assured() {
 }
 
 #[test]
+fn a_clash_takes_no_place() {
+    let table = table(1);
+    let id = add(&table, 1, Status::NONE).unwrap();
+    let clash = add(&table, 1, Status::NONE);
+    assert_eq!(clash, Err(InsertError::Clash(id, Direction::Original)));
+    assert!(table.keys(id).is_some());
+    assert!(add(&table, 2, Status::NONE).is_ok());
+    assert!(table.keys(id).is_none());
+}
+
+#[test]
 fn zones_are_limited() {
     let table = table(100);
     table.zones.set_limit(0, Some(2));

@@ -11,7 +11,7 @@ use crate::bits::Status;
 use crate::entry::Connection;
 use crate::events::{Changes, Event};
 use crate::helper::Helper;
-use crate::nat::Nat;
+use crate::nat::{Nat, NatExhausted};
 use crate::table::{ConnectionRef, InsertError, Insertion, Keys, RemovalReason};
 use crate::time::Time;
 use crate::tuple::{Direction, Protocol};
@@ -51,9 +51,18 @@ pub enum CommitError {
     /// Another connection has one of the tuples.
     #[error("another connection has one of the tuples")]
     Clash,
+    /// Other connections have all tuples of the translation's range that were tried.
+    #[error("no free address and port in the range of the translation")]
+    NatExhausted,
     /// The tuples of a connection that a control plane creates are of two protocols or families.
     #[error("original and reply tuple are of different protocols or address families")]
     Tuples,
+}
+
+impl From<NatExhausted> for CommitError {
+    fn from(NatExhausted: NatExhausted) -> Self {
+        CommitError::NatExhausted
+    }
 }
 
 impl From<InsertError> for CommitError {
@@ -160,13 +169,16 @@ impl Tracker {
         now: Time,
     ) -> Result<(ConnectionRef, Keys, Status), CommitError> {
         let is_decided = pending.status.intersects(Status::NAT_DONE);
+        if pending.is_exhausted {
+            return Err(CommitError::NatExhausted);
+        }
         let Some(nat) = commit.nat.as_ref().filter(|_| !is_decided) else {
             return self.insert_expected(pending.clone(), now);
         };
         let mut result = Err(CommitError::Clash);
         for _ in 0..MAX_NAT_TRIES {
             let mut translated = pending.clone();
-            self.set_up_nat(&mut translated, nat, now);
+            self.set_up_nat(&mut translated, nat, now)?;
             result = self.insert_expected(translated, now);
             if !matches!(result, Err(CommitError::Clash)) {
                 break;
@@ -237,6 +249,7 @@ impl Tracker {
             CommitError::TableFull => return,
             CommitError::ChainTooLong => self.stats.chaintoolong.add(1),
             CommitError::ZoneLimit => self.stats.zone_limit.add(1),
+            CommitError::NatExhausted => self.stats.nat_exhausted.add(1),
             CommitError::Clash | CommitError::Tuples => {}
         }
         self.stats.insert_failed.add(1);

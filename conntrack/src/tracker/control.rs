@@ -115,6 +115,7 @@ impl Tracker {
                 proto,
                 ..Data::default()
             },
+            is_exhausted: false,
         };
         Ok(self.insert_new(pending, now)?)
     }

@@ -24,6 +24,8 @@ pub(crate) struct Pending {
     pub(crate) mark: u32,
     pub(super) timeout: Duration,
     pub(crate) data: Data,
+    /// Its translation, which follows its master's, found no free tuple.
+    pub(super) is_exhausted: bool,
 }
 
 impl Tracker {
@@ -48,6 +50,7 @@ impl Tracker {
                 start: now,
                 ..Data::default()
             },
+            is_exhausted: false,
         });
         self.apply_expectation(&mut pending, now);
         let context = Context {

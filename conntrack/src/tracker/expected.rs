@@ -76,7 +76,7 @@ impl Tracker {
                     NatRange::to_address(masters.src().address).with_ports(port, port),
                 ),
             };
-            self.set_up_nat(pending, &nat, now);
+            pending.is_exhausted = self.set_up_nat(pending, &nat, now).is_err();
         }
     }
 
