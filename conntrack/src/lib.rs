@@ -75,7 +75,7 @@ pub use expect::Expectation;
 pub use fragments::{Datagram, FragmentLimits, FragmentStatistics, Fragments, Reassembly};
 pub use hash::Seed;
 pub use helper::Helper;
-pub use nat::{Nat, NatRange, Translation};
+pub use nat::{InvalidRange, Nat, NatRange, Translation};
 pub use proto::sctp::SctpState;
 pub use proto::tcp::TcpState;
 pub use proto::Invalid;

@@ -111,7 +111,24 @@ fn from_bits(family: Family, bits: u128) -> IpAddr {
     }
 }
 
+impl Family {
+    /// The family of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+}
+
 impl Tuple {
+    /// The tuple from `src` to `dst`; absent if their addresses are of two families. For addresses that
+    /// are not those of one packet.
+    pub fn checked(protocol: Protocol, src: Endpoint, dst: Endpoint) -> Option<Self> {
+        let is_one_family = Family::of(src.address) == Family::of(dst.address);
+        is_one_family.then(|| Tuple::new(protocol, src, dst))
+    }
+
     /// The tuple from `src` to `dst`. The family is the source's; an address of the other family
     /// keeps its bits.
     pub fn new(protocol: Protocol, src: Endpoint, dst: Endpoint) -> Self {
@@ -121,11 +138,7 @@ impl Tuple {
             src_part: src.part,
             dst_part: dst.part,
             protocol,
-            family: if src.address.is_ipv4() {
-                Family::V4
-            } else {
-                Family::V6
-            },
+            family: Family::of(src.address),
         }
     }
 
@@ -283,19 +296,19 @@ pub(crate) mod tests {
             any::<u16>(),
         )
             .prop_filter_map("one family", |(src, dst, protocol, src_part, dst_part)| {
-                (src.is_ipv4() == dst.is_ipv4()).then(|| {
-                    Tuple::new(
-                        protocol,
-                        Endpoint {
-                            address: src,
-                            part: src_part,
-                        },
-                        Endpoint {
-                            address: dst,
-                            part: dst_part,
-                        },
-                    )
-                })
+                let tuple = Tuple::checked(
+                    protocol,
+                    Endpoint {
+                        address: src,
+                        part: src_part,
+                    },
+                    Endpoint {
+                        address: dst,
+                        part: dst_part,
+                    },
+                );
+                assert_eq!(tuple.is_some(), src.is_ipv4() == dst.is_ipv4());
+                tuple
             })
     }
 

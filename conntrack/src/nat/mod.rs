@@ -13,11 +13,13 @@ mod tests;
 
 use std::net::IpAddr;
 
+use thiserror::Error;
+
 use crate::bits::Status;
 use crate::packet::Headers;
 use crate::time::Time;
 use crate::tracker::{Association, Pending, Rewrite, Tracked, Tracker};
-use crate::tuple::Direction;
+use crate::tuple::{Direction, Family};
 
 /// The addresses and ports to which one end of a connection is translated
 /// (`struct nf_nat_range2`).
@@ -46,13 +48,47 @@ impl NatRange {
         }
     }
 
-    /// The range with these ports.
+    /// The addresses from `first` to `last`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRange`] if the addresses are of two families, or `first` is greater than `last`.
+    pub fn to_addresses(first: IpAddr, last: IpAddr) -> Result<Self, InvalidRange> {
+        let range = NatRange {
+            addresses: Some((first, last)),
+            ..NatRange::default()
+        };
+        let family = Family::of(first);
+        range
+            .fits(family)
+            .then_some(range)
+            .ok_or(InvalidRange { first, last })
+    }
+
+    /// Reports whether the addresses are a range of a family.
+    fn fits(&self, family: Family) -> bool {
+        self.addresses.is_none_or(|(first, last)| {
+            [first, last].map(Family::of) == [family; 2] && first <= last
+        })
+    }
+
+    /// The range with these ports, in either order.
     pub fn with_ports(self, first: u16, last: u16) -> Self {
         NatRange {
             ports: Some((first, last)),
             ..self
         }
     }
+}
+
+/// Two addresses that are no range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{first} to {last} is no range: a range has addresses of one family, the lowest first")]
+pub struct InvalidRange {
+    /// The first address.
+    pub first: IpAddr,
+    /// The last address.
+    pub last: IpAddr,
 }
 
 /// How a new connection is translated. The destination is translated first.
@@ -63,6 +99,14 @@ pub struct Nat {
     pub source: Option<NatRange>,
     /// The translation of the destination.
     pub destination: Option<NatRange>,
+}
+
+impl Nat {
+    /// Reports whether the addresses are ranges of a family.
+    pub(crate) fn fits(&self, family: Family) -> bool {
+        let mut ranges = [&self.source, &self.destination].into_iter().flatten();
+        ranges.all(|range| range.fits(family))
+    }
 }
 
 /// The end of a packet that is rewritten.

@@ -67,7 +67,7 @@ impl NatRange {
             _ if protocol.has_ports() => {}
             _ => return true,
         }
-        (min..=max).contains(&manip.of_part(protocol).endpoint(tuple).part)
+        (min.min(max)..=min.max(max)).contains(&manip.of_part(protocol).endpoint(tuple).part)
     }
 }
 

@@ -170,6 +170,33 @@ fn a_port_range_is_exhausted() {
 }
 
 #[test]
+fn ranges_are_checked() {
+    let addresses = [("10.0.0.9", "10.0.0.1"), ("10.0.0.1", "fd00::1")];
+    for (first, last) in addresses.map(|(first, last)| (ip(first), ip(last))) {
+        let refused = NatRange::to_addresses(first, last);
+        assert_eq!(refused, Err(InvalidRange { first, last }));
+        let tracker = tracker();
+        let made_up = NatRange {
+            addresses: Some((first, last)),
+            ..NatRange::default()
+        };
+        for nat in [snat(made_up), dnat(made_up)] {
+            let result = pass(&tracker, &V4.udp(b"x"), nat);
+            assert_eq!(result.map(|_| ()), Err(CommitError::Family));
+        }
+        assert!(tracker.is_empty());
+    }
+    let range = NatRange::to_addresses(ip("fd00::1"), ip("fd00::9")).unwrap();
+    let result = pass(&tracker(), &V4.udp(b"x"), snat(range));
+    assert_eq!(result.map(|_| ()), Err(CommitError::Family));
+    assert!(pass(&tracker(), &V6.udp(b"x"), snat(range)).is_ok());
+    // Ports are a range in either order.
+    let range = NatRange::to_address(ip("192.0.2.1")).with_ports(2000, 1000);
+    let (_, packet) = pass(&tracker(), &V4.udp(b"x"), snat(range)).unwrap();
+    assert_eq!(ends(&packet).0.part, V4.src_port);
+}
+
+#[test]
 fn hairpin() {
     let tracker = tracker();
     let nat = Nat {

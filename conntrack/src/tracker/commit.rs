@@ -54,6 +54,9 @@ pub enum CommitError {
     /// Other connections have all tuples of the translation's range that were tried.
     #[error("no free address and port in the range of the translation")]
     NatExhausted,
+    /// Addresses of the translation are of another family than the connection's, or are no range.
+    #[error("translation's addresses are no range of the connection's address family")]
+    Family,
     /// The tuples of a connection that a control plane creates are of two protocols or families.
     #[error("original and reply tuple are of different protocols or address families")]
     Tuples,
@@ -175,6 +178,9 @@ impl Tracker {
         let Some(nat) = commit.nat.as_ref().filter(|_| !is_decided) else {
             return self.insert_expected(pending.clone(), now);
         };
+        if !nat.fits(pending.original.family()) {
+            return Err(CommitError::Family);
+        }
         let mut result = Err(CommitError::Clash);
         for _ in 0..MAX_NAT_TRIES {
             let mut translated = pending.clone();
@@ -250,7 +256,7 @@ impl Tracker {
             CommitError::ChainTooLong => self.stats.chaintoolong.add(1),
             CommitError::ZoneLimit => self.stats.zone_limit.add(1),
             CommitError::NatExhausted => self.stats.nat_exhausted.add(1),
-            CommitError::Clash | CommitError::Tuples => {}
+            CommitError::Clash | CommitError::Family | CommitError::Tuples => {}
         }
         self.stats.insert_failed.add(1);
     }
