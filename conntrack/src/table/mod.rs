@@ -11,6 +11,8 @@ mod slot;
 mod wheel;
 mod zones;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::bits::Status;
@@ -111,6 +113,8 @@ pub(crate) struct Table {
     slots: Box<[Slot]>,
     buckets: Buckets,
     wheels: Box<[Mutex<Wheel>]>,
+    /// The wheel with which the next expiry begins.
+    first_wheel: AtomicUsize,
     free: FreeList,
     pub(crate) zones: Zones,
     seed: Seed,
@@ -143,6 +147,7 @@ impl Table {
             wheels: (0..buckets.shards())
                 .map(|_| Mutex::new(Wheel::new()))
                 .collect(),
+            first_wheel: AtomicUsize::new(0),
             buckets,
             free: FreeList::new(),
             zones: Zones::new(),
@@ -265,9 +270,9 @@ impl Table {
                 if self.buckets.add(hashes[1], index, Direction::Reply) {
                     let slot = &self.slots[index.0 as usize];
                     slot.mark
-                        .store(insertion.mark, std::sync::atomic::Ordering::Relaxed);
+                        .store(insertion.mark, Ordering::Relaxed);
                     slot.policy
-                        .store(insertion.policy, std::sync::atomic::Ordering::Relaxed);
+                        .store(insertion.policy, Ordering::Relaxed);
                     let generation = slot.next_generation();
                     let connection = ConnectionRef { index, generation };
                     inserted(connection, &insertion);
@@ -322,8 +327,8 @@ impl Table {
             keys,
             status: slot.set_status(Status::DYING) | Status::DYING,
             deadline: slot.deadline(),
-            mark: slot.mark.load(std::sync::atomic::Ordering::Relaxed),
-            policy: slot.policy.load(std::sync::atomic::Ordering::Relaxed),
+            mark: slot.mark.load(Ordering::Relaxed),
+            policy: slot.policy.load(Ordering::Relaxed),
             data,
             reason,
         };
@@ -361,29 +366,32 @@ impl Table {
         }
     }
 
-    /// Removes connections whose timeout has passed. `budget` bounds the steps of the timer wheels.
-    /// Returns whether work is left.
+    /// Removes connections whose timeout has passed. `budget` bounds the steps of the timer wheels; where
+    /// it ends, the next call begins. Returns whether work is left.
     pub(crate) fn expire(
         &self,
         now: Time,
         mut budget: usize,
         removed: &mut dyn FnMut(Removed),
     ) -> bool {
-        let mut more = false;
-        for wheel in &self.wheels {
+        let count = self.wheels.len();
+        let first = self.first_wheel.load(Ordering::Relaxed);
+        for number in (first..first + count).map(|number| number % count) {
             loop {
-                let step = wheel.lock().advance(&self.slots, now, &mut budget);
+                let step = self.wheels[number]
+                    .lock()
+                    .advance(&self.slots, now, &mut budget);
                 match step {
                     Step::Done => break,
                     Step::Exhausted => {
-                        more = true;
-                        break;
+                        self.first_wheel.store(number, Ordering::Relaxed);
+                        return true;
                     }
                     Step::Due(index) => self.expire_slot(index, now, removed),
                 }
             }
         }
-        more
+        false
     }
 
     fn expire_slot(&self, index: Index, now: Time, removed: &mut dyn FnMut(Removed)) {

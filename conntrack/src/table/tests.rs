@@ -218,6 +218,43 @@ fn a_shorter_timeout_is_on_time() {
     assert_eq!((gone, table.len()), (1, 0));
 }
 
+/// A budget that one shard uses up in each call leaves none behind.
+#[test]
+fn every_shard_expires_in_turn() {
+    let table = table(64 * 1024);
+    let shards = table.wheels.len();
+    assert!(shards > 1);
+    let end = Time::from_secs(2);
+    for number in 0..1000 {
+        let new = insertion(&tuple(number), Zone::DEFAULT, Status::NONE, end);
+        table
+            .insert(new, Time::from_secs(1), &mut |_, _| {}, &mut |_| {})
+            .unwrap();
+    }
+    // Each call has work left in the shard in which it begins: more connections arrive.
+    let mut gone = 0;
+    let mut next = 1000;
+    let now = Time::from_secs(3);
+    for _ in 0..1000 {
+        table.expire(now, 20, &mut |removed| {
+            gone += usize::from(removed.keys.tuple(Direction::Original).src().part == 1);
+        });
+        let busy = loop {
+            next += 1;
+            let hash = table.hash(&tuple(next).key(0));
+            if table.buckets.shard(hash) == 0 {
+                break insertion(&tuple(next), Zone::DEFAULT, Status::NONE, end);
+            }
+        };
+        let _ = table.insert(busy, now, &mut |_, _| {}, &mut |_| {});
+    }
+    let left = (0..1000).filter(|&number| {
+        let key = tuple(number).key(0);
+        table.find(&key, table.hash(&key)).is_some()
+    });
+    assert_eq!((left.count(), gone >= 1000), (0, true));
+}
+
 #[test]
 fn threads_share_the_table() {
     let table = table(4096);
