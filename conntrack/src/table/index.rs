@@ -88,7 +88,7 @@ impl Buckets {
     }
 
     /// The numbers of the two buckets of a hash, which are in its shard.
-    fn pair(&self, hash: u64) -> [usize; 2] {
+    pub(super) fn pair(&self, hash: u64) -> [usize; 2] {
         let first = self.shard(hash) * self.per_shard as usize;
         [hash as u32, (hash >> 32) as u32].map(|half| first + scale(half, self.per_shard) as usize)
     }
@@ -121,19 +121,13 @@ impl Buckets {
         None
     }
 
-    /// All entries of `count` buckets from the hash's first one on, bucket by bucket.
-    pub(super) fn neighbours(
+    /// All entries of the two buckets of a hash, bucket by bucket.
+    pub(super) fn entries_of(
         &self,
         hash: u64,
-        count: usize,
     ) -> impl Iterator<Item = impl Iterator<Item = Index> + '_> + '_ {
-        let shard = self.shard(hash) * self.per_shard as usize;
-        let [first, second] = self.pair(hash);
-        let rest =
-            (1..count).map(move |step| shard + (first - shard + step) % self.per_shard as usize);
-        [first, second]
+        self.pair(hash)
             .into_iter()
-            .chain(rest)
             .map(|bucket| self.entries(bucket))
     }
 

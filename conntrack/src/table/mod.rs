@@ -266,7 +266,9 @@ impl Table {
                     .for_each(&mut *removed);
                 continue;
             }
+            let mut full = hashes[0];
             if self.buckets.add(hashes[0], index, Direction::Original) {
+                full = hashes[1];
                 if self.buckets.add(hashes[1], index, Direction::Reply) {
                     let slot = &self.slots[index.0 as usize];
                     slot.mark
@@ -290,10 +292,7 @@ impl Table {
             }
             drop(locked);
             error = InsertError::ChainTooLong;
-            if !hashes
-                .into_iter()
-                .any(|hash| self.make_place(hash, 2, now, removed))
-            {
+            if !self.make_place(full, now, removed) {
                 break;
             }
         }

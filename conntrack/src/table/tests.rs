@@ -138,6 +138,44 @@ fn a_full_table_keeps_what_is_assured() {
     }
 }
 
+/// Of a new connection only the reply's buckets are full: connections of those make place.
+#[test]
+fn place_is_made_in_the_buckets_that_are_full() {
+    let table = table(64);
+    let reply_to = endpoint(7, 7);
+    let with_reply = |number: u32| {
+        let original = tuple(number);
+        let reply = Tuple::new(Protocol::UDP, endpoint(number, 3), reply_to);
+        let mut new = insertion(&original, Zone::DEFAULT, Status::NONE, Time::from_secs(9));
+        new.keys = Keys::new(&original, &reply, Zone::DEFAULT);
+        new
+    };
+    // Connections of which the replies have the same two buckets, the originals other ones.
+    let buckets = |new: &Insertion| new.keys.0.map(|key| table.buckets.pair(table.hash(&key)));
+    let wanted = [0, 1];
+    let mut in_buckets = (1..).map(with_reply).filter(|new| {
+        let [original, reply] = buckets(new);
+        reply == wanted && original.iter().all(|bucket| !wanted.contains(bucket))
+    });
+    for _ in 0..32 {
+        let new = in_buckets.next().unwrap();
+        table
+            .insert(new, Time::ZERO, &mut |_, _| {}, &mut |gone| panic!("{:?}", gone.id))
+            .unwrap();
+    }
+    let mut gone = Vec::new();
+    let new = in_buckets.next().unwrap();
+    table
+        .insert(new, Time::ZERO, &mut |_, _| {}, &mut |removed| {
+            gone.push(removed.keys.0[1])
+        })
+        .unwrap();
+    assert!(!gone.is_empty());
+    for key in gone {
+        assert_eq!(table.buckets.pair(table.hash(&key)), wanted);
+    }
+}
+
 #[test]
 fn a_clash_takes_no_place() {
     let table = table(1);
