@@ -416,19 +416,13 @@ impl Table {
         }
     }
 
-    /// The first connection in a slot with at least the number `from`.
-    pub(crate) fn next_from(&self, from: usize) -> Option<ConnectionRef> {
-        self.slots
-            .get(from..)?
-            .iter()
-            .zip(from..)
-            .find_map(|(slot, index)| {
-                let generation = slot.live_generation()?;
-                Some(ConnectionRef {
-                    index: Index(index as u32),
-                    generation,
-                })
-            })
+    /// The connection in the slot with this number, if there is one.
+    pub(crate) fn in_slot(&self, number: usize) -> Option<ConnectionRef> {
+        let generation = self.slots.get(number)?.live_generation()?;
+        Some(ConnectionRef {
+            index: Index(number as u32),
+            generation,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What control planes do: expiry, dumps, deletion, limits, statistics.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::{CommitError, Pending, Tracker};
@@ -18,7 +19,10 @@ use crate::time::Time;
 use crate::tuple::{Direction, Protocol, Tuple};
 use crate::zone::Zone;
 
-/// A place in a dump, from which it continues.
+/// The most slots of the table that a call of a dump or flush visits.
+const SLOTS_PER_CALL: usize = 1 << 14;
+
+/// A place in a dump or flush, from which it continues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cursor(usize);
 
@@ -168,7 +172,8 @@ impl Tracker {
     }
 
     /// Copies of at most `count` connections from `cursor` on, and the cursor of those that follow;
-    /// absent at the end. A dump has every connection once that is there from its beginning to its end.
+    /// absent at the end. A call visits 16,384 slots of the table at most, and may find nothing in them.
+    /// A dump has every connection once that is there from its beginning to its end.
     pub fn dump(
         &self,
         cursor: Cursor,
@@ -176,15 +181,22 @@ impl Tracker {
         now: Time,
     ) -> (Vec<Connection>, Option<Cursor>) {
         let mut found = Vec::new();
-        let mut next = cursor.0;
-        while found.len() < count {
-            let Some(connection) = self.table.next_from(next) else {
-                return (found, None);
-            };
-            next = connection.index.0 as usize + 1;
-            found.extend(self.get(connection, now));
+        let (slots, next) = self.slots_from(cursor);
+        for number in slots {
+            if found.len() >= count {
+                return (found, Some(Cursor(number)));
+            }
+            let connection = self.table.in_slot(number);
+            found.extend(connection.and_then(|connection| self.get(connection, now)));
         }
-        (found, Some(Cursor(next)))
+        (found, next)
+    }
+
+    /// The slots that a call visits from a cursor on, and the cursor behind them, if slots follow.
+    fn slots_from(&self, Cursor(first): Cursor) -> (Range<usize>, Option<Cursor>) {
+        let capacity = self.table.capacity();
+        let end = first.saturating_add(SLOTS_PER_CALL).min(capacity);
+        (first..end, (end < capacity).then_some(Cursor(end)))
     }
 
     /// Deletes a connection. Returns whether it was there.
@@ -192,15 +204,13 @@ impl Tracker {
         self.remove(connection, RemovalReason::Deleted, now)
     }
 
-    /// Deletes all connections that are there at the beginning. Returns their number.
-    pub fn flush(&self, now: Time) -> usize {
-        let mut next = 0;
-        let mut deleted = 0;
-        while let Some(connection) = self.table.next_from(next) {
-            next = connection.index.0 as usize + 1;
-            deleted += usize::from(self.delete(connection, now));
-        }
-        deleted
+    /// Deletes the connections in the 16,384 slots of the table from `cursor` on. Returns their number,
+    /// and the cursor of the slots that follow; absent at the end.
+    pub fn flush(&self, cursor: Cursor, now: Time) -> (usize, Option<Cursor>) {
+        let (slots, next) = self.slots_from(cursor);
+        let connections = slots.filter_map(|number| self.table.in_slot(number));
+        let deleted = connections.filter(|&connection| self.delete(connection, now));
+        (deleted.count(), next)
     }
 
     /// Sets the time until a connection's timeout. Returns whether it was there.

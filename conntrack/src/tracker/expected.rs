@@ -187,7 +187,7 @@ mod tests {
     use crate::packet::tcp::flag::{ACK, SYN};
     use crate::settings::Settings;
     use crate::testing::{Flow, V4, V6};
-    use crate::tracker::{Commit, Input, Tracked};
+    use crate::tracker::{Commit, Cursor, Input, Tracked};
 
     const NOW: Time = Time::from_secs(1000);
 
@@ -371,7 +371,7 @@ mod tests {
         assert!(!pass(&tracker, &again, &commit).0.must_drop());
         assert_eq!(tracker.expectations(NOW).len(), 1);
         // With the control connection, what it has announced goes.
-        tracker.flush(NOW);
+        tracker.flush(Cursor::default(), NOW);
         assert!(tracker.expectations(NOW).is_empty());
     }
 

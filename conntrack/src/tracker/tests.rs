@@ -534,7 +534,8 @@ fn zones_are_apart() {
         CtState::TRACKED | NEW
     );
     assert_eq!((bench.tracker.len(), bench.tracker.zone_count(1)), (2, 1));
-    assert_eq!(bench.tracker.flush(bench.now), 2);
+    let flushed = bench.tracker.flush(Cursor::default(), bench.now);
+    assert_eq!(flushed, (2, None));
 }
 
 #[test]
@@ -613,6 +614,41 @@ fn events_show_the_connection_at_its_beginning_and_its_end() {
     };
     assert_eq!(gone.id, at_beginning.id);
     assert_eq!((gone.policy, gone.mark), (PolicyId(3), 7));
+}
+
+/// A call visits a bounded part of a table, whatever is in it.
+#[test]
+fn dumps_and_flushes_have_steps() {
+    let now = Time::from_secs(1000);
+    let tracker = Tracker::new(100_000, Seed::new([9; 16]), Settings::default());
+    let count = 20_000u32;
+    for number in 0..count {
+        let [_, a, b, c] = number.to_be_bytes();
+        let packet = Flow {
+            src: [10, a, b, c].into(),
+            ..V4
+        }
+        .udp(b"a");
+        let input = Input::new(&packet);
+        let mut tracked = tracker.track(&input, now);
+        tracker
+            .commit(&mut tracked, &input, &Commit::default(), now)
+            .unwrap();
+    }
+    let (mut cursor, mut seen, mut calls) = (Some(Cursor::default()), 0, 0);
+    while let Some(from) = cursor {
+        let (found, next) = tracker.dump(from, 15_000, now);
+        assert!(found.len() <= 15_000);
+        (cursor, seen, calls) = (next, seen + found.len(), calls + 1);
+    }
+    assert_eq!((seen, calls), (count as usize, 7));
+    let (mut cursor, mut gone, mut calls) = (Some(Cursor::default()), 0, 0);
+    while let Some(from) = cursor {
+        let (deleted, next) = tracker.flush(from, now);
+        (cursor, gone, calls) = (next, gone + deleted, calls + 1);
+    }
+    assert_eq!((gone, calls), (count as usize, 7));
+    assert!(tracker.is_empty());
 }
 
 #[test]
