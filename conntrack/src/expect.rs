@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use thiserror::Error;
 
 use crate::table::ConnectionRef;
 use crate::time::Time;
@@ -64,11 +65,13 @@ pub(crate) struct Expectations {
 }
 
 /// The cause for which an expectation is not added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum ExpectError {
     /// Another master expects the same connection.
+    #[error("another connection expects what a packet announces")]
     Busy,
     /// There are too many.
+    #[error("too many expectations for what a packet announces")]
     Full,
 }
 

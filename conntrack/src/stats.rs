@@ -4,8 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use thiserror::Error;
+
+use crate::expect::ExpectError;
 use crate::packet::Malformed;
 use crate::proto::Invalid;
+use crate::tracker::CommitError;
 
 /// A counter that threads share.
 #[derive(Debug, Default)]
@@ -58,7 +62,42 @@ pub struct Statistics {
     pub expect_delete: u64,
     /// [`Statistics::invalid`] by reason, those that occurred.
     pub invalid_by_reason: BTreeMap<String, u64>,
+    /// Packets that the tracker has its caller drop, by reason, those that occurred: beside those in
+    /// [`Statistics::drop`] the ones that a helper or the translation does not let pass.
+    pub drop_by_reason: BTreeMap<String, u64>,
 }
+
+/// The cause for which the tracker has its caller drop a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum DropReason {
+    /// Its connection was not committed.
+    #[error(transparent)]
+    Commit(CommitError),
+    /// It has the beginning of an announcement.
+    #[error("packet has a part of a helper's announcement")]
+    Announcement,
+    /// What it announces cannot be expected.
+    #[error(transparent)]
+    Expectation(ExpectError),
+    /// It cannot be rewritten.
+    #[error("packet cannot be translated")]
+    Translation,
+}
+
+/// Every cause, in the order of the counters.
+const DROPS: [DropReason; 11] = [
+    DropReason::Commit(CommitError::TableFull),
+    DropReason::Commit(CommitError::ChainTooLong),
+    DropReason::Commit(CommitError::ZoneLimit),
+    DropReason::Commit(CommitError::Clash),
+    DropReason::Commit(CommitError::NatExhausted),
+    DropReason::Commit(CommitError::Family),
+    DropReason::Commit(CommitError::Tuples),
+    DropReason::Announcement,
+    DropReason::Expectation(ExpectError::Busy),
+    DropReason::Expectation(ExpectError::Full),
+    DropReason::Translation,
+];
 
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
@@ -77,6 +116,7 @@ pub(crate) struct Stats {
     pub(crate) expect_create: Counter,
     pub(crate) expect_delete: Counter,
     invalid: [Counter; REASONS.len()],
+    drops: [Counter; DROPS.len()],
 }
 
 /// Every reason, in the order of the counters.
@@ -111,6 +151,12 @@ impl Stats {
         }
     }
 
+    pub(crate) fn count_drop(&self, reason: DropReason) {
+        if let Some(at) = DROPS.iter().position(|&known| known == reason) {
+            self.drops[at].add(1);
+        }
+    }
+
     pub(crate) fn read(&self) -> Statistics {
         let reasons = REASONS.iter().zip(&self.invalid);
         let untracked = |reason: &Invalid| *reason == Invalid::Untracked;
@@ -135,6 +181,12 @@ impl Stats {
             expect_create: self.expect_create.get(),
             expect_delete: self.expect_delete.get(),
             invalid_by_reason: reasons
+                .filter(|(_, count)| count.get() != 0)
+                .map(|(reason, count)| (reason.to_string(), count.get()))
+                .collect(),
+            drop_by_reason: DROPS
+                .iter()
+                .zip(&self.drops)
                 .filter(|(_, count)| count.get() != 0)
                 .map(|(reason, count)| (reason.to_string(), count.get()))
                 .collect(),

@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::bits::Status;
 use crate::packet::Headers;
+use crate::stats::DropReason;
 use crate::time::Time;
 use crate::tracker::{Association, Pending, Rewrite, Tracked, Tracker};
 use crate::tuple::{Direction, Family};
@@ -157,32 +158,11 @@ impl Tracker {
     /// ICMP errors also those of the packet that they quote. To be called after
     /// [`Tracker::commit`]; `packet` is what [`Tracker::track`] took.
     pub fn translate(&self, tracked: &Tracked, packet: &mut [u8]) -> Translation {
-        let (direction, is_error) = match tracked.association {
-            Association::Known(_, direction) | Association::Ended(direction) => (direction, false),
-            Association::Related(_, direction) => (direction, true),
-            Association::None | Association::New(_) => return Translation::Unchanged,
-        };
-        let Some(Rewrite { keys, status }) = tracked.rewrite else {
-            return Translation::Unchanged;
-        };
-        let Ok(headers) = Headers::parse(packet) else {
-            return Translation::Drop;
-        };
-        let other = keys.tuple(direction.opposite());
-        if is_error {
-            return icmp::translate(packet, &headers, &other, status, direction);
+        let translation = apply(tracked, packet);
+        if translation == Translation::Drop {
+            self.stats.count_drop(DropReason::Translation);
         }
-        let Some(target) = other.invert() else {
-            return Translation::Drop;
-        };
-        for manip in [Manip::Destination, Manip::Source] {
-            if status.contains(manip.status(direction))
-                && !rewrite::datagram(packet, &headers, &target, manip)
-            {
-                return Translation::Drop;
-            }
-        }
-        Translation::Rewritten
+        translation
     }
 
     /// Decides the translation of a connection that is not in the table yet (`nf_nat_setup_info`).
@@ -230,4 +210,34 @@ impl Tracker {
         }
         is_free.then_some(()).ok_or(NatExhausted)
     }
+}
+
+/// Rewrites a packet as its connection's translation demands.
+fn apply(tracked: &Tracked, packet: &mut [u8]) -> Translation {
+    let (direction, is_error) = match tracked.association {
+        Association::Known(_, direction) | Association::Ended(direction) => (direction, false),
+        Association::Related(_, direction) => (direction, true),
+        Association::None | Association::New(_) => return Translation::Unchanged,
+    };
+    let Some(Rewrite { keys, status }) = tracked.rewrite else {
+        return Translation::Unchanged;
+    };
+    let Ok(headers) = Headers::parse(packet) else {
+        return Translation::Drop;
+    };
+    let other = keys.tuple(direction.opposite());
+    if is_error {
+        return icmp::translate(packet, &headers, &other, status, direction);
+    }
+    let Some(target) = other.invert() else {
+        return Translation::Drop;
+    };
+    for manip in [Manip::Destination, Manip::Source] {
+        if status.contains(manip.status(direction))
+            && !rewrite::datagram(packet, &headers, &target, manip)
+        {
+            return Translation::Drop;
+        }
+    }
+    Translation::Rewritten
 }

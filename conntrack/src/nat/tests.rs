@@ -161,6 +161,8 @@ fn a_port_range_is_exhausted() {
     // Each port was tried once: no translation is chosen again where none was free.
     assert!((4..=5).contains(&(statistics.found - before)));
     assert_eq!((statistics.nat_exhausted, statistics.drop), (1, 1));
+    let reason = CommitError::NatExhausted.to_string();
+    assert_eq!(statistics.drop_by_reason, [(reason, 1)].into());
     // Another destination is another tuple.
     let elsewhere = Flow {
         dst: ip("10.9.9.9"),
@@ -370,6 +372,8 @@ fn redirects_are_not_translated() {
         tracker.translate(&tracked, &mut redirect),
         Translation::Drop
     );
+    let drops = tracker.statistics().drop_by_reason;
+    assert_eq!(drops, [("packet cannot be translated".into(), 1)].into());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::entry::Connection;
 use crate::events::{Changes, Event};
 use crate::helper::Helper;
 use crate::nat::{Nat, NatExhausted};
+use crate::stats::DropReason;
 use crate::table::{ConnectionRef, InsertError, Insertion, Keys, RemovalReason};
 use crate::time::Time;
 use crate::tuple::{Direction, Protocol};
@@ -250,6 +251,7 @@ impl Tracker {
 
     fn count_failure(&self, error: CommitError) {
         self.stats.drop.add(1);
+        self.stats.count_drop(DropReason::Commit(error));
         match error {
             // As in Linux, where no connection was made.
             CommitError::TableFull => return,

@@ -10,6 +10,7 @@ use crate::expect::Expectation;
 use crate::helper::{self, Finding, Helper, Packet};
 use crate::nat::{Nat, NatRange};
 use crate::packet::Headers;
+use crate::stats::DropReason;
 use crate::table::{ConnectionRef, Keys};
 use crate::time::Time;
 use crate::tuple::Direction;
@@ -155,7 +156,10 @@ impl Tracker {
     ) -> bool {
         let announced = match finding {
             Finding::Nothing => return true,
-            Finding::Partial => return false,
+            Finding::Partial => {
+                self.stats.count_drop(DropReason::Announcement);
+                return false;
+            }
             Finding::Expect(announced) => announced,
         };
         let expectation = Expectation {
@@ -173,7 +177,10 @@ impl Tracker {
                 self.stats.expect_delete.add(gone as u64);
                 true
             }
-            Err(_) => false,
+            Err(error) => {
+                self.stats.count_drop(DropReason::Expectation(error));
+                false
+            }
         }
     }
 }
@@ -367,6 +374,7 @@ mod tests {
         // The beginning of a command is dropped, and comes again whole.
         let (part, _) = pass(&tracker, &control.tcp(ACK, 128, 511, b"PORT 10,0"), &commit);
         assert!(part.must_drop());
+        assert_eq!(tracker.statistics().drop_by_reason.values().sum::<u64>(), 1);
         let again = control.tcp(ACK, 128, 511, b"PORT 10,0,0,1,4,1\r\n");
         assert!(!pass(&tracker, &again, &commit).0.must_drop());
         assert_eq!(tracker.expectations(NOW).len(), 1);
