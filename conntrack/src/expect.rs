@@ -4,7 +4,7 @@
 //!
 //! They are looked up when a connection is created, under a lock, if there are any at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,6 +18,10 @@ use crate::tuple::{Direction, Endpoint, Protocol, Tuple};
 
 /// The most expectations of all masters (`nf_ct_expect_max` of a small hash table).
 const MAX: usize = 4096;
+/// The most expectations of a zone: no tenant takes those of all.
+const MAX_IN_ZONE: usize = MAX / 4;
+/// The expectations whose time has passed that an addition removes at most.
+const EXPIRED_PER_ADDITION: usize = 8;
 
 /// An expected connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,20 +52,84 @@ pub(crate) struct Follow {
     pub(crate) port: u16,
 }
 
-/// The part of an expectation by which it is found.
+/// The part of an expectation by which it is found: destination, protocol, zone and source.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key(IpAddr, u16, Protocol, u16);
+struct Key(IpAddr, u16, Protocol, u16, IpAddr);
 
 impl Key {
-    fn new(dst: Endpoint, protocol: Protocol, zone: u16) -> Self {
-        Key(dst.address, dst.part, protocol, zone)
+    fn new(src: IpAddr, dst: Endpoint, protocol: Protocol, zone: u16) -> Self {
+        Key(dst.address, dst.part, protocol, zone, src)
+    }
+
+    fn of_tuple(tuple: &Tuple, zone: u16) -> Self {
+        Key::new(tuple.src().address, tuple.dst(), tuple.protocol(), zone)
+    }
+
+    fn of(expectation: &Expectation) -> Self {
+        let Expectation {
+            src,
+            dst,
+            protocol,
+            zone,
+            ..
+        } = *expectation;
+        Key::new(src, dst, protocol, zone)
     }
 }
 
 #[derive(Default)]
 pub(crate) struct Expectations {
+    /// The number of expectations, which is read without the lock.
     count: AtomicUsize,
-    by_destination: Mutex<BTreeMap<Key, Vec<Expectation>>>,
+    index: Mutex<ExpectationIndex>,
+}
+
+/// The expectations. Each key and each master has at most one.
+#[derive(Default)]
+struct ExpectationIndex {
+    by_key: BTreeMap<Key, Expectation>,
+    by_master: BTreeMap<u64, Key>,
+    by_deadline: BTreeSet<(Time, Key)>,
+    /// The number of each zone's.
+    zones: BTreeMap<u16, usize>,
+}
+
+impl ExpectationIndex {
+    fn insert(&mut self, new: Expectation) {
+        let key = Key::of(&new);
+        self.by_master.insert(new.master.to_bits(), key);
+        self.by_deadline.insert((new.deadline, key));
+        *self.zones.entry(new.zone).or_default() += 1;
+        self.by_key.insert(key, new);
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Expectation> {
+        let gone = self.by_key.remove(key)?;
+        self.by_master.remove(&gone.master.to_bits());
+        self.by_deadline.remove(&(gone.deadline, *key));
+        if let Some(count) = self.zones.get_mut(&gone.zone) {
+            *count -= 1;
+            if *count == 0 {
+                self.zones.remove(&gone.zone);
+            }
+        }
+        Some(gone)
+    }
+
+    /// Removes at most `limit` expectations whose time has passed, and returns their number.
+    fn expire(&mut self, now: Time, limit: usize) -> usize {
+        let due = self.by_deadline.iter().take(limit);
+        let keys: Vec<_> = due
+            .take_while(|(deadline, _)| *deadline <= now)
+            .map(|&(_, key)| key)
+            .collect();
+        keys.iter().filter_map(|key| self.remove(key)).count()
+    }
+
+    fn remove_master(&mut self, master: ConnectionRef) -> usize {
+        let key = self.by_master.get(&master.to_bits()).copied();
+        key.and_then(|key| self.remove(&key)).map_or(0, |_| 1)
+    }
 }
 
 /// The cause for which an expectation is not added.
@@ -76,45 +144,48 @@ pub(crate) enum ExpectError {
 }
 
 impl Expectations {
-    /// Removes the expectations of which `gone` holds, and returns their number.
-    fn remove_if(
-        &self,
-        all: &mut BTreeMap<Key, Vec<Expectation>>,
-        gone: impl Fn(&Expectation) -> bool,
-    ) -> usize {
-        let mut removed = 0;
-        all.retain(|_, expectations| {
-            let before = expectations.len();
-            expectations.retain(|expectation| !gone(expectation));
-            removed += before - expectations.len();
-            !expectations.is_empty()
-        });
-        self.count.fetch_sub(removed, Ordering::Relaxed);
-        removed
+    /// Runs `change` on the index, and updates the number.
+    fn with<T>(&self, change: impl FnOnce(&mut ExpectationIndex) -> T) -> T {
+        let mut index = self.index.lock();
+        let result = change(&mut index);
+        self.count.store(index.by_key.len(), Ordering::Relaxed);
+        result
     }
 
     /// Adds an expectation. Its master has at most one: a former one goes. Returns the number of those
     /// that went.
     pub(crate) fn add(&self, new: Expectation, now: Time) -> Result<usize, ExpectError> {
-        let mut all = self.by_destination.lock();
-        let key = Key::new(new.dst, new.protocol, new.zone);
-        let clashes = all.get(&key).is_some_and(|others| {
-            others.iter().any(|other| {
-                other.deadline > now && other.src == new.src && other.master != new.master
-            })
-        });
-        if clashes {
-            return Err(ExpectError::Busy);
-        }
-        let gone = self.remove_if(&mut all, |other| {
-            other.master == new.master || other.deadline <= now
-        });
-        if self.count.load(Ordering::Relaxed) >= MAX {
-            return Err(ExpectError::Full);
-        }
-        self.count.fetch_add(1, Ordering::Relaxed);
-        all.entry(key).or_default().push(new);
-        Ok(gone)
+        self.with(|index| {
+            let key = Key::of(&new);
+            let mut gone = index.expire(now, EXPIRED_PER_ADDITION);
+            let other = index.by_key.get(&key);
+            match other.map(|other| other.deadline <= now || other.master == new.master) {
+                Some(true) => gone += index.remove(&key).map_or(0, |_| 1),
+                Some(false) => return Err(ExpectError::Busy),
+                None => {}
+            }
+            gone += index.remove_master(new.master);
+            let of_zone = index.zones.get(&new.zone).copied().unwrap_or(0);
+            if index.by_key.len() >= MAX || of_zone >= MAX_IN_ZONE {
+                return Err(ExpectError::Full);
+            }
+            index.insert(new);
+            Ok(gone)
+        })
+    }
+
+    /// Puts back an expectation that was taken, unless there is one of its key or its master meanwhile.
+    /// Returns whether it is there again.
+    pub(crate) fn put_back(&self, taken: Expectation) -> bool {
+        self.with(|index| {
+            let master = taken.master.to_bits();
+            let is_replaced = index.by_master.contains_key(&master)
+                || index.by_key.contains_key(&Key::of(&taken));
+            if !is_replaced {
+                index.insert(taken);
+            }
+            !is_replaced
+        })
     }
 
     /// A copy of the expectation that a new connection fulfils.
@@ -122,13 +193,9 @@ impl Expectations {
         if self.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let all = self.by_destination.lock();
-        let key = Key::new(tuple.dst(), tuple.protocol(), zone);
-        let src = tuple.src().address;
-        let mut expectations = all.get(&key)?.iter();
-        expectations
-            .find(|one| one.deadline > now && one.src == src)
-            .cloned()
+        let index = self.index.lock();
+        let found = index.by_key.get(&Key::of_tuple(tuple, zone))?;
+        (found.deadline > now).then(|| found.clone())
     }
 
     /// Takes the expectation of `master` that a connection fulfils, if it is still there.
@@ -139,37 +206,37 @@ impl Expectations {
         master: ConnectionRef,
         now: Time,
     ) -> Option<Expectation> {
-        let mut all = self.by_destination.lock();
-        let key = Key::new(tuple.dst(), tuple.protocol(), zone);
-        let expectations = all.get_mut(&key)?;
-        let src = tuple.src().address;
-        let at = expectations
-            .iter()
-            .position(|one| one.deadline > now && one.src == src && one.master == master)?;
-        let taken = expectations.swap_remove(at);
-        if expectations.is_empty() {
-            all.remove(&key);
-        }
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        Some(taken)
+        let key = Key::of_tuple(tuple, zone);
+        self.with(|index| {
+            let found = index.by_key.get(&key)?;
+            if found.deadline <= now || found.master != master {
+                return None;
+            }
+            index.remove(&key)
+        })
     }
 
-    /// Removes the expectations of a connection that has ended. Returns their number.
+    /// Removes the expectation of a connection that has ended. Returns their number.
     pub(crate) fn remove_master(&self, master: ConnectionRef) -> usize {
         if self.count.load(Ordering::Relaxed) == 0 {
             return 0;
         }
-        self.remove_if(&mut self.by_destination.lock(), |one| one.master == master)
+        self.with(|index| index.remove_master(master))
+    }
+
+    /// Removes at most `limit` expectations whose time has passed. Returns their number.
+    pub(crate) fn expire(&self, now: Time, limit: usize) -> usize {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        self.with(|index| index.expire(now, limit))
     }
 
     /// Copies of all expectations.
     pub(crate) fn dump(&self, now: Time) -> Vec<Expectation> {
-        let all = self.by_destination.lock();
-        all.values()
-            .flatten()
-            .filter(|one| one.deadline > now)
-            .cloned()
-            .collect()
+        let index = self.index.lock();
+        let all = index.by_key.values();
+        all.filter(|one| one.deadline > now).cloned().collect()
     }
 }
 
@@ -177,5 +244,89 @@ impl Expectation {
     /// The time until it is expected no more.
     pub fn timeout(&self, now: Time) -> Duration {
         self.deadline.since(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_secs(10);
+
+    /// An expectation of a master and zone, to a port, for a number of seconds.
+    fn expectation(master: u32, zone: u16, port: u16, seconds: u64) -> Expectation {
+        Expectation {
+            // Generations of connections are odd.
+            master: ConnectionRef::from_bits(1 << 32 | u64::from(master)).unwrap(),
+            zone,
+            protocol: Protocol::TCP,
+            src: IpAddr::from([10, 0, 0, 1]),
+            dst: Endpoint {
+                address: IpAddr::from([10, 0, 0, 2]),
+                part: port,
+            },
+            deadline: NOW + Duration::from_secs(seconds),
+            follow: None,
+        }
+    }
+
+    fn tuple(port: u16) -> Tuple {
+        let one = expectation(1, 0, port, 1);
+        let src = Endpoint {
+            address: one.src,
+            part: 7,
+        };
+        Tuple::new(one.protocol, src, one.dst)
+    }
+
+    #[test]
+    fn a_master_has_one() {
+        let all = Expectations::default();
+        assert_eq!(all.add(expectation(1, 0, 80, 5), NOW), Ok(0));
+        assert_eq!(all.add(expectation(1, 0, 81, 5), NOW), Ok(1));
+        assert_eq!(
+            all.add(expectation(2, 0, 81, 5), NOW),
+            Err(ExpectError::Busy)
+        );
+        assert_eq!(all.find(&tuple(80), 0, NOW), None);
+        assert!(all.find(&tuple(81), 0, NOW).is_some());
+        let master = expectation(1, 0, 81, 5).master;
+        let taken = all.take(&tuple(81), 0, master, NOW).unwrap();
+        assert_eq!(all.take(&tuple(81), 0, master, NOW), None);
+        // A later announcement holds.
+        all.add(expectation(1, 0, 82, 5), NOW).unwrap();
+        assert!(!all.put_back(taken.clone()));
+        assert_eq!(all.remove_master(master), 1);
+        assert!(all.put_back(taken));
+        assert_eq!(all.dump(NOW).len(), 1);
+    }
+
+    #[test]
+    fn zones_are_limited() {
+        let all = Expectations::default();
+        let many = MAX_IN_ZONE as u32;
+        for master in 0..many {
+            assert_eq!(all.add(expectation(master, 1, master as u16, 5), NOW), Ok(0));
+        }
+        let more = expectation(many, 1, many as u16, 5);
+        assert_eq!(all.add(more.clone(), NOW), Err(ExpectError::Full));
+        assert_eq!(all.add(expectation(many, 2, many as u16, 5), NOW), Ok(0));
+        all.remove_master(expectation(0, 1, 0, 5).master);
+        all.remove_master(more.master);
+        assert_eq!(all.add(more, NOW), Ok(0));
+    }
+
+    #[test]
+    fn expiry_removes_what_is_due() {
+        let all = Expectations::default();
+        for number in 0..10u16 {
+            let one = expectation(number.into(), 0, number, u64::from(number) + 1);
+            all.add(one, NOW).unwrap();
+        }
+        let later = NOW + Duration::from_secs(5);
+        assert_eq!(all.expire(later, 2), 2);
+        assert_eq!(all.expire(later, 100), 3);
+        assert_eq!(all.expire(later, 100), 0);
+        assert_eq!(all.dump(NOW).len(), 5);
     }
 }

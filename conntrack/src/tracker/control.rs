@@ -126,8 +126,10 @@ impl Tracker {
 
     /// Removes connections whose timeout has passed. To be called several times a second: a removal
     /// is at most 134 ms late then. `budget` bounds the work of a call, in steps of well below a
-    /// microsecond. Returns whether work is left.
+    /// microsecond. Returns whether work is left. Expectations whose time has passed go as well.
     pub fn expire(&self, now: Time, budget: usize) -> bool {
+        let gone = self.expectations.expire(now, budget);
+        self.stats.expect_delete.add(gone as u64);
         self.table.expire(now, budget, &mut |removed| {
             self.report_removal(&removed, now)
         })

@@ -110,7 +110,7 @@ impl Tracker {
             }
             // The sender may try again. If there is another one meanwhile, that one holds.
             Err(_) => {
-                if self.expectations.add(taken, now).is_err() {
+                if !self.expectations.put_back(taken) {
                     self.stats.expect_delete.add(1);
                 }
             }
