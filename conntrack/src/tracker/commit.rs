@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 
-use super::{nat_state, Association, Input, Pending, Rewrite, Tracked, Tracker};
+use super::{nat_state, Association, Input, Marks, Pending, Rewrite, Tracked, Tracker};
 use crate::bits::Status;
 use crate::entry::Connection;
 use crate::events::{Changes, Event};
@@ -115,13 +115,19 @@ impl Tracker {
                     .translate_and_insert(&pending, commit, now)
                     .inspect_err(|&error| self.count_failure(error))?;
                 tracked.association = Association::Known(connection, Direction::Original);
+                tracked.marks = Marks {
+                    mark: pending.mark,
+                    label: pending.data.label,
+                };
                 tracked.state |= nat_state(status, Direction::Original);
                 tracked.rewrite = Rewrite::of(&keys, status);
                 tracked.must_drop = !self.read_first(connection, input.packet, now);
             }
             association => {
                 if let Association::Known(connection, _) = association {
-                    self.update(connection, commit, now);
+                    if let Some(marks) = self.set_marks(connection, commit, now) {
+                        tracked.marks = marks;
+                    }
                 }
                 tracked.association = association;
             }
@@ -131,13 +137,14 @@ impl Tracker {
 
     /// Sets mark and label of a connection in the table, and reports what has changed.
     pub fn update(&self, connection: ConnectionRef, commit: &Commit, now: Time) {
-        let Some(keys) = self.table.keys(connection) else {
-            return;
-        };
+        self.set_marks(connection, commit, now);
+    }
+
+    /// As [`Tracker::update`]. Returns what the connection has then, if it is there.
+    fn set_marks(&self, connection: ConnectionRef, commit: &Commit, now: Time) -> Option<Marks> {
+        let keys = self.table.keys(connection)?;
         let slot = self.table.slot(connection);
-        let Some(mut data) = slot.lock(connection.generation) else {
-            return;
-        };
+        let mut data = slot.lock(connection.generation)?;
         let mut changes = Changes::default();
         if let Some((value, mask)) = commit.mark {
             let old = slot.mark.load(Ordering::Relaxed);
@@ -161,6 +168,10 @@ impl Tracker {
                 },
             );
         }
+        Some(Marks {
+            mark: slot.mark.load(Ordering::Relaxed),
+            label: data.label,
+        })
     }
 
     /// Inserts a connection with a translation that is free. Another core may take the tuple meanwhile;

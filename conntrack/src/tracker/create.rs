@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{nat_state, Association, Input, Tracked, Tracker};
+use super::{nat_state, Association, Input, Marks, Tracked, Tracker};
 use crate::bits::{CtState, Status};
 use crate::entry::Data;
 use crate::packet::Headers;
@@ -81,12 +81,17 @@ impl Tracker {
         if pending.status.contains(Status::EXPECTED) {
             state |= CtState::RELATED;
         }
+        let marks = Marks {
+            mark: pending.mark,
+            label: pending.data.label,
+        };
         Ok(Tracked {
             state: state | nat_state(pending.status, Direction::Original),
             invalid: None,
             must_drop: false,
             association: Association::New(pending),
             rewrite: None,
+            marks,
         })
     }
 }

@@ -66,7 +66,12 @@ impl Tracker {
             return;
         };
         pending.status |= Status::EXPECTED;
-        pending.mark = self.table.slot(master).mark.load(Ordering::Relaxed);
+        // As in Open vSwitch, the label is the master's, too (`ovs_ct_init_labels`).
+        let slot = self.table.slot(master);
+        pending.mark = slot.mark.load(Ordering::Relaxed);
+        if let Some(data) = slot.lock(master.generation) {
+            pending.data.label = data.label;
+        }
         pending.extension().master = Some(master);
         if let Some(follow) = expectation.follow {
             let masters = keys.tuple(follow.direction.opposite());
@@ -215,6 +220,7 @@ mod tests {
         Commit {
             helper: Some(helper),
             mark: Some((7, 7)),
+            label: Some((1 << 100, 1 << 100)),
             ..Commit::default()
         }
     }
@@ -274,7 +280,8 @@ mod tests {
             );
             let child = tracker.get(first.connection().unwrap(), NOW).unwrap();
             assert!(child.status.contains(Status::EXPECTED));
-            assert_eq!(child.mark, 7);
+            assert_eq!((child.mark, child.label.bits()), (7, 1 << 100));
+            assert_eq!((first.mark(), first.label()), (7, child.label));
             let master = tracker.get(child.master.unwrap(), NOW).unwrap();
             assert_eq!(master.helper, Some(Helper::Ftp));
             let (reply, _) = pass(&tracker, &data.reverse().tcp(SYN | ACK, 5, 2, &[]), &commit);

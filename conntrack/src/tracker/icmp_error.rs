@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! ICMP errors: the connection of the packet that they quote (`nf_conntrack_inet_error`).
 
-use super::{is_icmp_error, nat_state, Association, Input, Rewrite, Tracked, Tracker};
+use std::sync::atomic::Ordering;
+
+use super::{is_icmp_error, nat_state, Association, Input, Marks, Rewrite, Tracked, Tracker};
 use crate::bits::CtState;
 use crate::packet::{Headers, Malformed};
 use crate::proto::{icmp, icmpv6, Invalid};
@@ -107,7 +109,12 @@ impl Tracker {
         if keys.tuple(direction).dst().address != outer_dst {
             return None;
         }
-        let status = self.table.slot(connection).status();
+        let slot = self.table.slot(connection);
+        let status = slot.status();
+        let marks = Marks {
+            mark: slot.mark.load(Ordering::Relaxed),
+            label: slot.lock(connection.generation)?.label,
+        };
         let mut state = CtState::TRACKED | CtState::RELATED;
         if direction == Direction::Reply {
             state |= CtState::REPLY;
@@ -118,6 +125,7 @@ impl Tracker {
             must_drop: false,
             association: Association::Related(connection, direction),
             rewrite: Rewrite::of(&keys, status),
+            marks,
         })
     }
 }

@@ -12,7 +12,6 @@ mod tracked;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -37,7 +36,7 @@ pub(crate) use create::Pending;
 use expected::read;
 pub(crate) use icmp_error::quote_offset;
 pub use tracked::Tracked;
-use tracked::{nat_state, state_of};
+use tracked::{nat_state, state_of, Marks};
 pub(crate) use tracked::{Association, Rewrite};
 
 /// How often a packet may begin its connection anew: the second time, the first one is not there.
@@ -259,6 +258,10 @@ impl Tracker {
                 },
             );
         }
+        let marks = Marks {
+            mark: slot.mark.load(Ordering::Relaxed),
+            label: data.label,
+        };
         let finding = read(&mut data, &keys, status, direction, message);
         drop(data);
         let must_drop = !self.follow(finding, connection, &keys, now);
@@ -277,6 +280,7 @@ impl Tracker {
                 Association::Known(connection, direction)
             },
             rewrite: Rewrite::of(&keys, status),
+            marks,
         }))
     }
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+use std::time::Duration;
+
 use super::*;
+use crate::bits::CtState;
 use crate::entry::ProtoInfo;
 use crate::events::EventMask;
 use crate::packet::sctp::chunk;
@@ -449,6 +452,7 @@ fn a_commit_sets_mark_and_label_and_direction() {
     let input = Input::new(&answer);
     let mut tracked = bench.tracker.track(&input, bench.now);
     assert_eq!(tracked.state(), CtState::TRACKED | RPL);
+    assert_eq!((tracked.mark(), tracked.label().bits()), (0x0f, 1 << 100));
     let commit = Commit {
         mark: Some((0x30, 0xf0)),
         ..Commit::default()
@@ -458,6 +462,7 @@ fn a_commit_sets_mark_and_label_and_direction() {
         .commit(&mut tracked, &input, &commit, bench.now)
         .unwrap();
     assert_eq!(bench.only().mark, 0x3f);
+    assert_eq!(tracked.mark(), 0x3f);
     let commit = Commit {
         force: true,
         ..Commit::default()

@@ -3,6 +3,7 @@
 
 use super::Pending;
 use crate::bits::{CtState, Status};
+use crate::entry::Label;
 use crate::nat::Manip;
 use crate::proto::Invalid;
 use crate::table::{ConnectionRef, Keys};
@@ -39,6 +40,13 @@ impl Rewrite {
     }
 }
 
+/// The mark and label of a packet's connection.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Marks {
+    pub(super) mark: u32,
+    pub(super) label: Label,
+}
+
 /// A packet that has passed the tracker.
 pub struct Tracked {
     pub(super) state: CtState,
@@ -46,6 +54,7 @@ pub struct Tracked {
     pub(super) must_drop: bool,
     pub(crate) association: Association,
     pub(crate) rewrite: Option<Rewrite>,
+    pub(super) marks: Marks,
 }
 
 impl Tracked {
@@ -56,6 +65,7 @@ impl Tracked {
             must_drop: false,
             association: Association::None,
             rewrite: None,
+            marks: Marks::default(),
         }
     }
 
@@ -73,6 +83,18 @@ impl Tracked {
     /// that cannot be followed. Its sender will repeat it.
     pub fn must_drop(&self) -> bool {
         self.must_drop
+    }
+
+    /// The connection's mark (`ct_mark`), as it was when the packet was tracked or committed; 0 without a
+    /// connection.
+    pub fn mark(&self) -> u32 {
+        self.marks.mark
+    }
+
+    /// The connection's label (`ct_label`), as it was when the packet was tracked or committed; without
+    /// bits if there is no connection.
+    pub fn label(&self) -> Label {
+        self.marks.label
     }
 
     /// The packet's connection in the table. A new connection is there once it is committed.
