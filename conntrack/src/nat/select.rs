@@ -283,7 +283,11 @@ fn choose_address(tuple: Tuple, range: &NatRange, manip: Manip, zone: Zone) -> T
         chosen[at] = min.wrapping_add(scale(hash, size));
         full_range |= chosen[at] != last[at];
         if !range.persistent {
-            hash ^= native(dst[at]);
+            // The word of the destination, which may be the one that was just chosen.
+            hash ^= native(match manip {
+                Manip::Source => dst[at],
+                Manip::Destination => chosen[at],
+            });
         }
     }
     let address: IpAddr = if min.is_ipv4() {
@@ -310,6 +314,45 @@ fn words(address: IpAddr) -> [u32; 4] {
         IpAddr::V6(address) => {
             let bits = u128::from(address);
             [96, 64, 32, 0].map(|shift| (bits >> shift) as u32)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `find_best_ips_proto` does with its in-place array of the destination's words.
+    fn linux(src: [u32; 4], mut dst: [u32; 4], first: [u32; 4], last: [u32; 4]) -> [u32; 4] {
+        let mut hash = jhash2(&src.map(u32::swap_bytes), dst[3].swap_bytes());
+        let mut full_range = false;
+        for at in 0..4 {
+            let (min, size) = match full_range {
+                true => (0, u32::MAX),
+                false => (first[at], last[at].wrapping_sub(first[at]).wrapping_add(1)),
+            };
+            dst[at] = min.wrapping_add(((u64::from(hash) * u64::from(size)) >> 32) as u32);
+            full_range |= dst[at] != last[at];
+            hash ^= dst[at].swap_bytes();
+        }
+        dst
+    }
+
+    #[test]
+    fn destinations_of_ipv6_ranges_are_those_of_linux() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let range = NatRange::to_addresses(address("fd00:1::"), address("fd00:1:7:9::ffff"));
+        let range = range.unwrap();
+        let (min, max) = range.addresses.unwrap();
+        for number in 0..50u16 {
+            let endpoint = |address, part| Endpoint { address, part };
+            let src = endpoint(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 1, number).into(), 5);
+            let dst = endpoint(address("fd00:2::8"), 80);
+            let tuple = Tuple::new(Protocol::UDP, src, dst);
+            let chosen = choose_address(tuple, &range, Manip::Destination, Zone::DEFAULT);
+            let expected = linux(words(src.address), words(dst.address), words(min), words(max));
+            assert_eq!(words(chosen.dst().address), expected);
+            assert!((min..=max).contains(&chosen.dst().address));
         }
     }
 }
