@@ -17,8 +17,9 @@ pub struct Datagram {
 }
 
 impl Datagram {
-    /// The datagram of fragments that cover it, in the order of their offsets.
-    pub(super) fn new(family: Family, fragments: Vec<Fragment>) -> Self {
+    /// The datagram of fragments that cover it, in the order of their offsets. Absent if it is longer than
+    /// its length field can express: the first fragment's headers may be longer than the others'.
+    pub(super) fn new(family: Family, fragments: Vec<Fragment>) -> Option<Self> {
         let mut packet = Vec::new();
         if let Some(first) = fragments.first() {
             packet.extend(&first.header);
@@ -32,23 +33,22 @@ impl Datagram {
         }
         match family {
             Family::V4 => {
-                // `Fragments` has checked that the length fits.
-                let length = packet.len() as u16;
+                let length = u16::try_from(packet.len()).ok()?;
                 packet[2..4].copy_from_slice(&length.to_be_bytes());
                 packet[6..8].fill(0);
                 fill_header_checksum(&mut packet[..header]);
             }
             Family::V6 => {
-                let length = (packet.len() - 40) as u16;
+                let length = u16::try_from(packet.len() - 40).ok()?;
                 packet[4..6].copy_from_slice(&length.to_be_bytes());
             }
         }
-        Datagram {
+        Some(Datagram {
             family,
             packet,
             header,
             fragments,
-        }
+        })
     }
 
     /// The datagram as one packet, to be tracked.
@@ -77,6 +77,9 @@ impl Datagram {
         out.extend(&self.packet[payload]);
         match self.family {
             Family::V4 => {
+                // The payload of a fragment may have been shortened to a multiple of eight octets.
+                let length = out.len() as u16;
+                out[2..4].copy_from_slice(&length.to_be_bytes());
                 out[12..20].copy_from_slice(&self.packet[12..20]);
                 fill_header_checksum(&mut out[..fragment.header.len()]);
             }

@@ -65,7 +65,8 @@ pub struct FragmentStatistics {
     pub too_many: u64,
     /// Fragments that came twice.
     pub duplicate: u64,
-    /// Fragments with a malformed header or length.
+    /// Fragments with a malformed header or length, and datagrams that are too long with the headers of
+    /// their first fragment.
     pub malformed: u64,
 }
 
@@ -238,10 +239,13 @@ impl Fragments {
         }
         self.bytes += size;
         if incomplete.length == Some(incomplete.received) {
-            self.statistics.complete += 1;
-            return self
-                .remove(&key)
-                .map(|complete| Datagram::new(key.family, complete.fragments));
+            let complete = self.remove(&key)?;
+            let datagram = Datagram::new(key.family, complete.fragments);
+            match datagram {
+                Some(_) => self.statistics.complete += 1,
+                None => self.statistics.malformed += 1,
+            }
+            return datagram;
         }
         while self.bytes > self.limits.bytes && self.evict() {}
         None

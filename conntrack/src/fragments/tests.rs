@@ -204,6 +204,48 @@ fn fill_header(packet: &mut [u8]) {
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
+/// A fragment whose payload is no multiple of eight octets is shortened, and leaves with that length.
+#[test]
+fn a_shortened_fragment_has_its_length() {
+    let mut fragments = fragments();
+    let whole = V4.udp(&[7; 56]);
+    let mut sent = split(&whole, 32);
+    let expected = sent.clone();
+    sent[0].extend([9; 5]);
+    sent[0][3] += 5;
+    fill_header(&mut sent[0]);
+    assert!(insert(&mut fragments, &sent[0]).is_none());
+    let datagram = insert(&mut fragments, &sent[1]).unwrap();
+    assert_eq!(datagram.packet(), &whole[..]);
+    assert_eq!(written(&datagram), expected);
+}
+
+/// Each fragment is short enough for its own header, but not for the first one's options.
+#[test]
+fn a_datagram_that_is_too_long_with_its_options_is_dropped() {
+    let mut fragments = fragments();
+    let mut packet = V4.udp(&vec![0; 65_535 - 20 - 8]);
+    packet[2..4].copy_from_slice(&[0xff, 0xff]);
+    let mut sent = split(&packet, 32_000);
+    let first = &mut sent[0];
+    // No operation, 40 times.
+    first.splice(20..20, [1; 40]);
+    first[0] = 0x4f;
+    let length = (first.len() as u16).to_be_bytes();
+    first[2..4].copy_from_slice(&length);
+    first[10..12].fill(0);
+    let sum = crate::checksum::Sum::default()
+        .bytes(&first[..60])
+        .checksum();
+    first[10..12].copy_from_slice(&sum.to_be_bytes());
+    for fragment in &sent {
+        assert!(insert(&mut fragments, fragment).is_none());
+    }
+    let statistics = fragments.statistics();
+    assert_eq!((statistics.complete, statistics.malformed), (0, 1));
+    assert!(fragments.is_empty());
+}
+
 #[test]
 fn the_oldest_goes_first() {
     let limits = FragmentLimits {

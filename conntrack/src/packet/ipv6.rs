@@ -78,6 +78,8 @@ fn skip_extensions(packet: &[u8], end: usize) -> Result<Headers, Malformed> {
             return Err(Malformed::Extension);
         };
         let length = match header {
+            // A datagram is not divided twice.
+            FRAGMENT if headers.fragment.is_some() => return Err(Malformed::Extension),
             FRAGMENT => {
                 let fragment = fragment(rest).ok_or(Malformed::Extension)?;
                 headers.fragment = Some(fragment);
@@ -164,6 +166,11 @@ mod tests {
         );
         assert_eq!(
             parse(&packet(DESTINATION, &[17, 9, 0, 0])),
+            Err(Malformed::Extension)
+        );
+        let twice = [FRAGMENT, 0, 0, 0, 0, 0, 0, 1, 17, 0, 0, 0, 0, 0, 0, 2];
+        assert_eq!(
+            parse(&packet(FRAGMENT, &twice)),
             Err(Malformed::Extension)
         );
         let endless = [DESTINATION, 0, 0, 0, 0, 0, 0, 0].repeat(31);

@@ -30,8 +30,9 @@ pub enum Malformed {
     /// The checksum of the IPv4 header is wrong.
     #[error("IPv4 header checksum is wrong")]
     HeaderChecksum,
-    /// An IPv6 extension header is beyond the packet, or the next header is 59 (none).
-    #[error("IPv6 extension headers are truncated or end without a transport header")]
+    /// An IPv6 extension header is beyond the packet, the next header is 59 (none), or there are two
+    /// fragment headers.
+    #[error("IPv6 extension headers are truncated, end without a transport header, or have two fragment headers")]
     Extension,
     /// The transport header is beyond the packet.
     #[error("transport header is truncated")]
