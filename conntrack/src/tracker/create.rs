@@ -38,7 +38,7 @@ impl Tracker {
         now: Time,
     ) -> Result<Tracked, Invalid> {
         let reply = tuple.invert().ok_or(Invalid::IcmpType)?;
-        let mut pending = Box::new(Pending {
+        let mut pending = Pending {
             original: *tuple,
             reply,
             zone: input.zone,
@@ -51,7 +51,7 @@ impl Tracker {
                 ..Data::default()
             },
             is_exhausted: false,
-        });
+        };
         self.apply_expectation(&mut pending, now);
         let context = Context {
             settings,
@@ -78,6 +78,7 @@ impl Tracker {
             Outcome::Replace => return Err(Invalid::TcpState),
         }
         let mut state = CtState::TRACKED | CtState::NEW;
+        state |= nat_state(pending.status, Direction::Original);
         if pending.status.contains(Status::EXPECTED) {
             state |= CtState::RELATED;
         }
@@ -86,10 +87,10 @@ impl Tracker {
             label: pending.data.label,
         };
         Ok(Tracked {
-            state: state | nat_state(pending.status, Direction::Original),
+            state,
             invalid: None,
             must_drop: false,
-            association: Association::New(pending),
+            association: Association::New(Box::new(pending)),
             rewrite: None,
             marks,
         })
