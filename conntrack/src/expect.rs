@@ -306,7 +306,10 @@ mod tests {
         let all = Expectations::default();
         let many = MAX_IN_ZONE as u32;
         for master in 0..many {
-            assert_eq!(all.add(expectation(master, 1, master as u16, 5), NOW), Ok(0));
+            assert_eq!(
+                all.add(expectation(master, 1, master as u16, 5), NOW),
+                Ok(0)
+            );
         }
         let more = expectation(many, 1, many as u16, 5);
         assert_eq!(all.add(more.clone(), NOW), Err(ExpectError::Full));

@@ -350,7 +350,12 @@ mod tests {
             let dst = endpoint(address("fd00:2::8"), 80);
             let tuple = Tuple::new(Protocol::UDP, src, dst);
             let chosen = choose_address(tuple, &range, Manip::Destination, Zone::DEFAULT);
-            let expected = linux(words(src.address), words(dst.address), words(min), words(max));
+            let expected = linux(
+                words(src.address),
+                words(dst.address),
+                words(min),
+                words(max),
+            );
             assert_eq!(words(chosen.dst().address), expected);
             assert!((min..=max).contains(&chosen.dst().address));
         }

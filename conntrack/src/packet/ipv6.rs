@@ -169,10 +169,7 @@ mod tests {
             Err(Malformed::Extension)
         );
         let twice = [FRAGMENT, 0, 0, 0, 0, 0, 0, 1, 17, 0, 0, 0, 0, 0, 0, 2];
-        assert_eq!(
-            parse(&packet(FRAGMENT, &twice)),
-            Err(Malformed::Extension)
-        );
+        assert_eq!(parse(&packet(FRAGMENT, &twice)), Err(Malformed::Extension));
         let endless = [DESTINATION, 0, 0, 0, 0, 0, 0, 0].repeat(31);
         assert_eq!(
             parse(&packet(DESTINATION, &endless)),

@@ -271,10 +271,8 @@ impl Table {
                 full = hashes[1];
                 if self.buckets.add(hashes[1], index, Direction::Reply) {
                     let slot = &self.slots[index.0 as usize];
-                    slot.mark
-                        .store(insertion.mark, Ordering::Relaxed);
-                    slot.policy
-                        .store(insertion.policy, Ordering::Relaxed);
+                    slot.mark.store(insertion.mark, Ordering::Relaxed);
+                    slot.policy.store(insertion.policy, Ordering::Relaxed);
                     let generation = slot.next_generation();
                     let connection = ConnectionRef { index, generation };
                     inserted(connection, &insertion);

@@ -160,7 +160,9 @@ fn place_is_made_in_the_buckets_that_are_full() {
     for _ in 0..32 {
         let new = in_buckets.next().unwrap();
         table
-            .insert(new, Time::ZERO, &mut |_, _| {}, &mut |gone| panic!("{:?}", gone.id))
+            .insert(new, Time::ZERO, &mut |_, _| {}, &mut |gone| {
+                panic!("{:?}", gone.id)
+            })
             .unwrap();
     }
     let mut gone = Vec::new();
@@ -221,11 +223,11 @@ fn an_insertion_is_reported_before_it_can_be_found() {
         .insert(first, Time::ZERO, &mut inserted, &mut |_| {})
         .unwrap();
     let status = Status::ASSURED | Status::CONFIRMED;
+    assert_eq!(reported, [(connection, None, status, Time::from_secs(7))]);
     assert_eq!(
-        reported,
-        [(connection, None, status, Time::from_secs(7))]
+        table.lookup(&tuple(1).key(0), Time::ZERO).unwrap().0,
+        connection
     );
-    assert_eq!(table.lookup(&tuple(1).key(0), Time::ZERO).unwrap().0, connection);
 }
 
 #[test]

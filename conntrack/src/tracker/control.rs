@@ -251,11 +251,7 @@ impl Tracker {
     /// # Errors
     ///
     /// [`TooManyListeners`] if the tracker has 64 of them.
-    pub fn listen(
-        &self,
-        mask: EventMask,
-        capacity: usize,
-    ) -> Result<Listener, TooManyListeners> {
+    pub fn listen(&self, mask: EventMask, capacity: usize) -> Result<Listener, TooManyListeners> {
         self.events.listen(mask, capacity)
     }
 }

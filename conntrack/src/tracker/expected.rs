@@ -97,10 +97,7 @@ impl Tracker {
             return self.insert(pending, now);
         };
         let (original, zone) = (pending.original, pending.zone);
-        let Some(taken) = self
-            .expectations
-            .take(&original, zone.id(), master, now)
-        else {
+        let Some(taken) = self.expectations.take(&original, zone.id(), master, now) else {
             // A packet of the same connection may have taken it, on another core.
             return match self.find(&original, zone, now) {
                 Some(_) => self.insert(pending, now),
