@@ -32,7 +32,7 @@ impl Counter {
 pub struct Statistics {
     /// Translated tuples that were in use.
     pub found: u64,
-    /// Packets without a connection.
+    /// Packets without a connection, but for those in `error` and those that are not tracked.
     pub invalid: u64,
     /// Connections that were inserted.
     pub insert: u64,
@@ -42,7 +42,7 @@ pub struct Statistics {
     pub drop: u64,
     /// Connections that made place for others.
     pub early_drop: u64,
-    /// ICMP errors that are related to no connection.
+    /// ICMP messages that are malformed, and ICMP errors that are related to no connection.
     pub error: u64,
     /// Connections that were inserted by another core first; the packet belongs to that one.
     pub clash_resolve: u64,
@@ -60,11 +60,34 @@ pub struct Statistics {
     pub expect_create: u64,
     /// Expectations that were removed, fulfilled or not.
     pub expect_delete: u64,
-    /// [`Statistics::invalid`] by reason, those that occurred.
+    /// Packets without a connection by reason, those that occurred: the ones in [`Statistics::invalid`],
+    /// in [`Statistics::error`], and those that are not tracked.
     pub invalid_by_reason: BTreeMap<String, u64>,
     /// Packets that the tracker has its caller drop, by reason, those that occurred: beside those in
     /// [`Statistics::drop`] the ones that a helper or the translation does not let pass.
     pub drop_by_reason: BTreeMap<String, u64>,
+}
+
+/// A packet without a connection, by the counter of Linux in which it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// `error`: `nf_conntrack_handle_icmp` has refused it.
+    Icmp(Invalid),
+    /// `invalid`.
+    Packet(Invalid),
+}
+
+impl Refused {
+    pub(crate) fn reason(self) -> Invalid {
+        let (Refused::Icmp(reason) | Refused::Packet(reason)) = self;
+        reason
+    }
+}
+
+impl From<Invalid> for Refused {
+    fn from(reason: Invalid) -> Self {
+        Refused::Packet(reason)
+    }
 }
 
 /// The cause for which the tracker has its caller drop a packet.
@@ -115,7 +138,8 @@ pub(crate) struct Stats {
     pub(crate) expect_new: Counter,
     pub(crate) expect_create: Counter,
     pub(crate) expect_delete: Counter,
-    invalid: [Counter; REASONS.len()],
+    invalid: Counter,
+    reasons: [Counter; REASONS.len()],
     drops: [Counter; DROPS.len()],
 }
 
@@ -145,9 +169,15 @@ const REASONS: [Invalid; 21] = [
 ];
 
 impl Stats {
-    pub(crate) fn count_invalid(&self, reason: Invalid) {
+    pub(crate) fn count_refused(&self, refused: Refused) {
+        match refused {
+            Refused::Icmp(Invalid::Untracked) => {}
+            Refused::Icmp(_) => self.error.add(1),
+            Refused::Packet(_) => self.invalid.add(1),
+        }
+        let reason = refused.reason();
         if let Some(at) = REASONS.iter().position(|&known| known == reason) {
-            self.invalid[at].add(1);
+            self.reasons[at].add(1);
         }
     }
 
@@ -158,15 +188,10 @@ impl Stats {
     }
 
     pub(crate) fn read(&self) -> Statistics {
-        let reasons = REASONS.iter().zip(&self.invalid);
-        let untracked = |reason: &Invalid| *reason == Invalid::Untracked;
+        let reasons = REASONS.iter().zip(&self.reasons);
         Statistics {
             found: self.found.get(),
-            invalid: reasons
-                .clone()
-                .filter(|(reason, _)| !untracked(reason))
-                .map(|(_, n)| n.get())
-                .sum(),
+            invalid: self.invalid.get(),
             insert: self.insert.get(),
             insert_failed: self.insert_failed.get(),
             drop: self.drop.get(),

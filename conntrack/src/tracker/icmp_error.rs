@@ -3,12 +3,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{is_icmp_error, nat_state, Association, Input, Marks, Rewrite, Tracked, Tracker};
+use super::{is_icmp, is_icmp_error, nat_state, Association, Input, Marks, Rewrite, Tracked, Tracker};
 use crate::bits::CtState;
 use crate::packet::{Headers, Malformed};
 use crate::proto::{icmp, icmpv6, Invalid};
 use crate::time::Time;
-use crate::tuple::{Direction, Family, Protocol};
+use crate::tuple::{Direction, Family};
 
 /// The length of an ICMP header.
 const HEADER: usize = 8;
@@ -20,9 +20,8 @@ const REDIRECTED_HEADER_OPTION: u8 = 4;
 /// Finds the quote in an ICMP message: its offset in the message. Absent if the message quotes nothing.
 pub(crate) fn quote_offset(headers: &Headers, packet: &[u8]) -> Result<Option<usize>, Invalid> {
     let message = headers.message(packet);
-    match (headers.family, headers.protocol) {
-        (Family::V4, Protocol::ICMP) | (Family::V6, Protocol::ICMPV6) => {}
-        _ => return Ok(None),
+    if !is_icmp(headers) {
+        return Ok(None);
     }
     let kind = match message.get(..HEADER) {
         Some(header) => header[0],
@@ -75,18 +74,10 @@ impl Tracker {
         input: &Input<'_>,
         now: Time,
     ) -> Result<Option<Tracked>, Invalid> {
-        let Some(offset) = quote_offset(headers, input.packet).inspect_err(|&reason| {
-            if reason != Invalid::Untracked {
-                self.stats.error.add(1)
-            }
-        })?
-        else {
+        let Some(offset) = quote_offset(headers, input.packet)? else {
             return Ok(None);
         };
         let related = self.find_quoted(headers, input, offset, now);
-        if related.is_none() {
-            self.stats.error.add(1);
-        }
         related.map(Some).ok_or(Invalid::IcmpUnrelated)
     }
 

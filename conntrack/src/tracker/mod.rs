@@ -24,7 +24,7 @@ use crate::hash::Seed;
 use crate::packet::{Headers, Malformed};
 use crate::proto::{self, icmp, icmpv6, Context, Invalid, Outcome};
 use crate::settings::{PolicyId, Settings};
-use crate::stats::Stats;
+use crate::stats::{Refused, Stats};
 use crate::table::{ConnectionRef, RemovalReason, Removed, Table};
 use crate::time::Time;
 use crate::tuple::{Direction, Family, Protocol, Tuple};
@@ -121,12 +121,11 @@ impl Tracker {
     /// the table before [`Tracker::commit`].
     pub fn track(&self, input: &Input<'_>, now: Time) -> Tracked {
         let settings = self.settings.load();
-        let result = self.track_with(&settings, input, now);
-        let tracked = result.unwrap_or_else(Tracked::invalid);
-        if let Some(reason) = tracked.invalid {
-            self.stats.count_invalid(reason);
-        }
-        tracked
+        self.track_with(&settings, input, now)
+            .unwrap_or_else(|refused| {
+                self.stats.count_refused(refused);
+                Tracked::invalid(refused.reason())
+            })
     }
 
     fn track_with(
@@ -134,28 +133,35 @@ impl Tracker {
         settings: &Settings,
         input: &Input<'_>,
         now: Time,
-    ) -> Result<Tracked, Invalid> {
+    ) -> Result<Tracked, Refused> {
         let packet = input.packet;
-        let headers = Headers::parse(packet)?;
+        let headers = Headers::parse(packet).map_err(Invalid::from)?;
         if headers
             .fragment
             .is_some_and(|fragment| !fragment.is_whole())
         {
-            return Err(Malformed::Fragment.into());
+            return Err(Invalid::from(Malformed::Fragment).into());
         }
         if input.checksums == Checksums::Unknown {
-            verify_checksums(settings, &headers, packet)?;
+            verify_checksums(settings, &headers, packet).map_err(|reason| {
+                if reason == Invalid::Checksum && is_icmp(&headers) {
+                    Refused::Icmp(reason)
+                } else {
+                    Refused::Packet(reason)
+                }
+            })?;
         }
-        if let Some(related) = self.track_icmp_error(&headers, input, now)? {
+        let related = self.track_icmp_error(&headers, input, now);
+        if let Some(related) = related.map_err(Refused::Icmp)? {
             return Ok(related);
         }
-        let tuple = headers.tuple(packet)?;
+        let tuple = headers.tuple(packet).map_err(Invalid::from)?;
         for _ in 0..MAX_REPLACEMENTS {
             if let Some(tracked) = self.track_tuple(settings, input, &headers, &tuple, now)? {
                 return Ok(tracked);
             }
         }
-        Err(Invalid::TcpState)
+        Err(Invalid::TcpState.into())
     }
 
     /// Finds a tuple in the zone of either direction.
@@ -337,6 +343,14 @@ fn verify_checksums(settings: &Settings, headers: &Headers, packet: &[u8]) -> Re
     } else {
         Err(Invalid::Checksum)
     }
+}
+
+/// Reports whether a packet has an ICMP message of its family.
+fn is_icmp(headers: &Headers) -> bool {
+    matches!(
+        (headers.family, headers.protocol),
+        (Family::V4, Protocol::ICMP) | (Family::V6, Protocol::ICMPV6)
+    )
 }
 
 /// Reports whether a message is an ICMP error of its family.

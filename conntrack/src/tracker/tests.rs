@@ -361,7 +361,14 @@ fn errors_are_related_to_what_they_quote() {
             &to_another.icmp(kind, 1, [0; 4], &packet),
             Invalid::IcmpUnrelated,
         );
+        // As in Linux, these are not `invalid', nor is a message with a wrong checksum.
+        let mut spoilt = router.icmp(kind, 1, [0; 4], &packet);
+        let last = spoilt.len() - 1;
+        spoilt[last] ^= 1;
         assert_eq!(bench.tracker.statistics().error, 2);
+        bench.expect_invalid(&spoilt, Invalid::Checksum);
+        let statistics = bench.tracker.statistics();
+        assert_eq!((statistics.error, statistics.invalid), (3, 0));
         assert_eq!(bench.only().counters[1].packets, 0);
     }
 }
