@@ -12,11 +12,13 @@
 //!
 //! - A connection takes no place in the table before it is committed: Linux counts it from its first
 //!   packet on. So the table's limit and early drop apply at the commit.
+//!   An expectation is found by a connection's first packet, and taken at the commit.
 //! - The index has two buckets of 16 places for a tuple in place of chains, of which Linux bounds the
 //!   length at random. `chaintoolong` counts connections for which both were full after early drop.
 //! - If nothing near a new connection's tuple is unassured, early drop removes a connection that is being
 //!   closed. Linux leaves these to its garbage collection.
-//! - A translated tuple that another core takes first is chosen again; Linux drops the packet. A source
+//! - A translated tuple that another core takes first is chosen again; Linux drops the packet. So is a
+//!   packet of which no translated tuple was free, here as well. A source
 //!   is not translated as another connection of the same source is (`find_appropriate_src`), but by the
 //!   range alone.
 //! - UDP packets of two new connections with one original, but different reply tuples are not both kept

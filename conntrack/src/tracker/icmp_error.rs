@@ -3,7 +3,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{is_icmp, is_icmp_error, nat_state, Association, Input, Marks, Rewrite, Tracked, Tracker};
+use super::{
+    is_icmp, is_icmp_error, nat_state, Association, Input, Marks, Rewrite, Tracked, Tracker,
+};
 use crate::bits::CtState;
 use crate::packet::{Headers, Malformed};
 use crate::proto::{icmp, icmpv6, Invalid};
