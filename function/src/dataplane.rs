@@ -10,6 +10,7 @@ mod fault;
 use adit_uapi::virtchnl2::FlowRule;
 use thiserror::Error;
 
+use crate::ids::{AdiId, VectorMapping, VportId};
 use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
 use crate::pasid::{Pasid, Readiness};
@@ -163,13 +164,13 @@ pub enum QueueError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdiConfig {
     /// Its virtual port.
-    pub vport: u32,
+    pub vport: VportId,
     /// Its id.
-    pub adi: u16,
+    pub adi: AdiId,
     /// The PASID that its DMA is translated with.
     pub pasid: Pasid,
     /// The virtual port whose wire it shares.
-    pub port: u32,
+    pub port: VportId,
     /// Its VLAN; 0 for none.
     pub vlan: u16,
     /// Its MAC address.
@@ -279,7 +280,12 @@ pub trait DataPlane {
     ///
     /// # Errors
     /// When the queue does not exist or is enabled.
-    fn configure(&mut self, vport: u32, index: u32, config: QueueConfig) -> Result<(), QueueError>;
+    fn configure(
+        &mut self,
+        vport: VportId,
+        index: u32,
+        config: QueueConfig,
+    ) -> Result<(), QueueError>;
 
     /// Starts a configured queue; a queue that is already running is not an error.
     ///
@@ -294,39 +300,38 @@ pub trait DataPlane {
     /// Stops a queue and discards its configuration.
     fn remove(&mut self, queue: QueueId);
 
-    /// Sets the vector (device-wide) and ITR index that a TX or RX queue interrupts; `None` for
-    /// none.
-    fn map_vector(&mut self, queue: QueueId, vector: Option<(u32, u32)>);
+    /// Sets the vector that a TX or RX queue interrupts; `None` for none.
+    fn map_vector(&mut self, queue: QueueId, vector: Option<VectorMapping>);
 
     /// The memory that the function may access.
     fn memory(&self) -> &GuestMemory;
 
     /// The configuration of a virtual port: its default before it is created.
-    fn vport(&self, vport: u32) -> &VportConfig;
+    fn vport(&self, vport: VportId) -> &VportConfig;
 
     /// Creates a virtual port that accepts frames for `mac`, spread over `rx_queues`.
-    fn create_vport(&mut self, vport: u32, mac: [u8; 6], rx_queues: Vec<u32>);
+    fn create_vport(&mut self, vport: VportId, mac: [u8; 6], rx_queues: Vec<u32>);
 
     /// Destroys a virtual port whose queues have been removed.
-    fn destroy_vport(&mut self, vport: u32);
+    fn destroy_vport(&mut self, vport: VportId);
 
     /// Sets the RX queues of a virtual port.
-    fn set_rx_queues(&mut self, vport: u32, rx_queues: Vec<u32>);
+    fn set_rx_queues(&mut self, vport: VportId, rx_queues: Vec<u32>);
 
     /// Sets the promiscuous modes of a virtual port.
-    fn set_promiscuous(&mut self, vport: u32, unicast: bool, multicast: bool);
+    fn set_promiscuous(&mut self, vport: VportId, unicast: bool, multicast: bool);
 
     /// Sets whether frames sent by a virtual port are looped back.
-    fn set_loopback(&mut self, vport: u32, loopback: bool);
+    fn set_loopback(&mut self, vport: VportId, loopback: bool);
 
     /// Sets the RSS key of a virtual port.
-    fn set_rss_key(&mut self, vport: u32, key: [u8; RSS_KEY_LEN]);
+    fn set_rss_key(&mut self, vport: VportId, key: [u8; RSS_KEY_LEN]);
 
     /// Sets entries of the RSS look-up table of a virtual port, from `start` on.
-    fn set_rss_lut(&mut self, vport: u32, start: usize, entries: &[u16]);
+    fn set_rss_lut(&mut self, vport: VportId, start: usize, entries: &[u16]);
 
     /// Sets the types of packets that are hashed (`virtchnl2::rss::ptype_group`).
-    fn set_rss_hash(&mut self, vport: u32, groups: u64);
+    fn set_rss_hash(&mut self, vport: VportId, groups: u64);
 
     /// Adds a flow rule with the driver's id `rule_id`.
     ///
@@ -334,32 +339,32 @@ pub trait DataPlane {
     /// When it cannot be matched, exists already, or there is no space for it.
     fn add_flow_rule(
         &mut self,
-        vport: u32,
+        vport: VportId,
         rule_id: u32,
         rule: &FlowRule,
         action: FlowAction,
     ) -> Result<(), FlowRuleError>;
 
     /// Removes a flow rule; returns false if there is none with that id.
-    fn remove_flow_rule(&mut self, vport: u32, rule_id: u32) -> bool;
+    fn remove_flow_rule(&mut self, vport: VportId, rule_id: u32) -> bool;
 
     /// Counters of a virtual port.
-    fn counters(&self, vport: u32) -> VportCounters;
+    fn counters(&self, vport: VportId) -> VportCounters;
 
     /// The link of a virtual port: whether it is up, and its speed in Mbit/s.
-    fn link(&self, vport: u32) -> (bool, u32);
+    fn link(&self, vport: VportId) -> (bool, u32);
 
     /// Enables or disables traffic of a virtual port.
-    fn set_enabled(&mut self, vport: u32, enabled: bool);
+    fn set_enabled(&mut self, vport: VportId, enabled: bool);
 
     /// Adds an address to a virtual port; returns whether it is new.
     ///
     /// # Errors
     /// When it belongs to another virtual port that must not share it.
-    fn add_address(&mut self, vport: u32, address: [u8; 6]) -> Result<bool, AddressTaken>;
+    fn add_address(&mut self, vport: VportId, address: [u8; 6]) -> Result<bool, AddressTaken>;
 
     /// Removes an address from a virtual port.
-    fn remove_address(&mut self, vport: u32, address: [u8; 6]);
+    fn remove_address(&mut self, vport: VportId, address: [u8; 6]);
 
     /// Returns the availability of the IOMMU's tables, which ADIs need; starts a lookup if their
     /// location is unknown.
@@ -375,11 +380,11 @@ pub trait DataPlane {
     fn create_adi(&mut self, adi: &AdiConfig) -> Result<(), AddressTaken>;
 
     /// Destroys an ADI whose queues have been removed, with all its state.
-    fn destroy_adi(&mut self, vport: u32);
+    fn destroy_adi(&mut self, vport: VportId);
 
     /// Configures a cause ring, or removes it.
     fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>);
 
     /// The faults of an ADI; forgets the first fault if `clear` is set.
-    fn adi_faults(&mut self, vport: u32, clear: bool) -> FaultRecord;
+    fn adi_faults(&mut self, vport: VportId, clear: bool) -> FaultRecord;
 }

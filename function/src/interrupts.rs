@@ -18,6 +18,7 @@ use adit_uapi::regs::pf;
 use adit_vfio_user::EventFd;
 
 use crate::doorbells::VectorRegisters;
+use crate::ids::{VectorId, VectorMapping};
 use crate::memory::GuestMemory;
 
 pub use adi::{AdiVectors, CauseCounters, VectorBlock, CAUSE_RINGS, SLEEP_AFTER_NS};
@@ -78,8 +79,8 @@ impl Interrupts {
     }
 
     /// Sets or removes the eventfd that signals a vector; returns false if there is no such vector.
-    pub fn set_trigger(&mut self, vector: u32, trigger: Option<EventFd>) -> bool {
-        match self.vectors.get_mut(vector as usize) {
+    pub fn set_trigger(&mut self, vector: VectorId, trigger: Option<EventFd>) -> bool {
+        match self.vectors.get_mut(vector.index()) {
             Some(v) => {
                 v.trigger = trigger;
                 true
@@ -106,15 +107,22 @@ impl Interrupts {
         self.adi.reset();
     }
 
-    /// Latches a cause with throttling index `itr` (3 for none).
-    pub fn raise(&mut self, registers: &VectorRegisters, vector: u32, itr: u32) {
-        if let Some(vector) = vector.checked_sub(self.own()) {
-            return self.adi.raise(vector, itr);
+    /// The number of a vector among those of ADIs; `None` if it is one of the function.
+    #[must_use]
+    pub fn of_adis(&self, vector: VectorId) -> Option<u32> {
+        vector.0.checked_sub(self.own())
+    }
+
+    /// Latches a cause.
+    pub fn raise(&mut self, registers: &VectorRegisters, cause: VectorMapping) {
+        let VectorMapping { vector, itr } = cause;
+        if let Some(number) = self.of_adis(vector) {
+            return self.adi.raise(number, itr);
         }
-        let Some(v) = self.vectors.get_mut(vector as usize) else {
+        let Some(v) = self.vectors.get_mut(vector.index()) else {
             return;
         };
-        let interval_ns = interval_ns(registers.itr(vector, itr));
+        let interval_ns = interval_ns(registers.itr(vector.0, itr));
         v.interval_ns = if v.pending {
             v.interval_ns.min(interval_ns)
         } else {
@@ -133,7 +141,8 @@ impl Interrupts {
     ) -> Option<u64> {
         let again = self.adi.sweep(memory, now);
         while let Some(vector) = self.adi.take_signal() {
-            self.raise(registers, vector, dyn_ctl::ITR_NONE);
+            let itr = dyn_ctl::ITR_NONE;
+            self.raise(registers, VectorMapping { vector, itr });
         }
         again
     }
@@ -187,6 +196,8 @@ mod tests {
     use rustix::event::{eventfd, EventfdFlags};
     use std::os::fd::OwnedFd;
 
+    const VECTOR: VectorId = VectorId(1);
+
     struct Bench {
         doorbells: Doorbells,
         interrupts: Interrupts,
@@ -200,8 +211,8 @@ mod tests {
     fn bench(layout: RegisterLayout) -> Bench {
         let event = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
         let mut interrupts = Interrupts::new(2);
-        assert!(interrupts.set_trigger(1, Some(trigger(&event))));
-        assert!(!interrupts.set_trigger(2, None));
+        assert!(interrupts.set_trigger(VECTOR, Some(trigger(&event))));
+        assert!(!interrupts.set_trigger(VectorId(2), None));
         Bench {
             doorbells: Doorbells::new(layout, 1, 1, 2).unwrap(),
             interrupts,
@@ -214,7 +225,9 @@ mod tests {
             self.doorbells.vectors.store(1, dyn_ctl::INTENA_M | bits);
         }
         fn raise(&mut self, itr: u32) {
-            self.interrupts.raise(&self.doorbells.vectors, 1, itr);
+            let vector = VECTOR;
+            let cause = VectorMapping { vector, itr };
+            self.interrupts.raise(&self.doorbells.vectors, cause);
         }
         /// The interrupts signalled by a sweep at `now`, and the time of the next sweep.
         fn sweep(&mut self, now: u64) -> (u64, Option<u64>) {
@@ -252,9 +265,9 @@ mod tests {
             assert_eq!(b.sweep(1).0, 0);
             b.arm(0);
             let trigger = trigger(&b.event);
-            b.interrupts.set_trigger(1, None);
+            b.interrupts.set_trigger(VECTOR, None);
             assert_eq!(b.sweep(2).0, 0);
-            b.interrupts.set_trigger(1, Some(trigger));
+            b.interrupts.set_trigger(VECTOR, Some(trigger));
             assert_eq!(b.sweep(3).0, 1);
         }
     }

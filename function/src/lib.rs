@@ -5,6 +5,7 @@ pub mod awake;
 pub mod control;
 pub mod dataplane;
 pub mod doorbells;
+pub mod ids;
 pub mod interrupts;
 pub mod layout;
 pub mod logging;

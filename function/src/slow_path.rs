@@ -8,6 +8,7 @@ use adit_uapi::regs::pf;
 
 use crate::control::{Control, Profile};
 use crate::dataplane::DataPlane;
+use crate::ids::VportId;
 use crate::layout::{Register, RegisterLayout};
 use crate::mailbox::{Mailbox, MailboxEvent, Served};
 use crate::pci::{ConfigEffect, ConfigSpace};
@@ -96,7 +97,7 @@ impl SlowPath {
     }
 
     /// Notes that the link of a vport went up or down; the mailbox must be served.
-    pub fn link_changed(&mut self, vport: u32) {
+    pub fn link_changed(&mut self, vport: VportId) {
         self.control.link_changed(vport);
     }
 

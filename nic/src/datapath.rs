@@ -35,7 +35,7 @@ use crate::doorbells::Doorbells;
 use crate::drops::Drops;
 use crate::forwarding::Forwarding;
 use crate::frame::Frame;
-use crate::ids::{VportId, WireIndex};
+use crate::ids::{AdiId, VportId, WireIndex};
 use crate::layout::RegisterLayout;
 use crate::pasid::{Pasid, RootQuery};
 use crate::program::Program;
@@ -171,26 +171,27 @@ impl Datapath {
         self.fabric.wires.len() as u32
     }
 
+    /// The virtual ports with a wire.
+    pub fn vports(&self) -> impl Iterator<Item = VportId> {
+        self.fabric.wires.indexes().map(WireIndex::pf)
+    }
+
     /// The wire of a virtual port.
     #[must_use]
-    pub fn wire(&self, vport: u32) -> Option<&dyn Port> {
-        self.fabric.wires.port(WireIndex(vport))
+    pub fn wire(&self, vport: VportId) -> Option<&dyn Port> {
+        self.fabric.wires.port(WireIndex::of_pf(vport))
     }
 
     /// The drop counters of a virtual port, by reason.
     #[must_use]
-    pub fn drops(&self, vport: u32) -> Option<&Drops> {
-        self.fabric
-            .host
-            .vports
-            .get(VportId(vport))
-            .map(|v| &v.drops)
+    pub fn drops(&self, vport: VportId) -> Option<&Drops> {
+        self.fabric.host.vports.get(vport).map(|v| &v.drops)
     }
 
     /// The PASID of a virtual port.
     #[must_use]
-    pub fn pasid(&self, vport: u32) -> Option<Pasid> {
-        self.fabric.host.vports.get(VportId(vport))?.pasid()
+    pub fn pasid(&self, vport: VportId) -> Option<Pasid> {
+        self.fabric.host.vports.get(vport)?.pasid()
     }
 
     /// The totals of all ADIs.
@@ -219,7 +220,7 @@ impl Datapath {
     }
 
     /// Reads the link state of every wire again; returns the virtual ports whose link changed.
-    pub fn refresh_links(&mut self) -> Vec<u32> {
+    pub fn refresh_links(&mut self) -> Vec<VportId> {
         self.fabric.wires.refresh_links()
     }
 
@@ -244,13 +245,13 @@ impl Datapath {
     }
 
     /// The forwarding state of a virtual port.
-    pub(crate) fn forwarding(&mut self, vport: u32) -> &mut Forwarding {
-        &mut self.fabric.host.vports[VportId(vport)].forwarding
+    pub(crate) fn forwarding(&mut self, vport: VportId) -> &mut Forwarding {
+        &mut self.fabric.host.vports[vport].forwarding
     }
 
     /// Polls the doorbells that an ADI may have written while they were not polled. `adi` is its
     /// id; returns false if there is none.
-    pub fn kick(&mut self, adi: u32) -> bool {
+    pub fn kick(&mut self, adi: AdiId) -> bool {
         self.fabric.kick(adi)
     }
 

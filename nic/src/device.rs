@@ -16,6 +16,7 @@ use vfio_bindings::bindings::vfio;
 use crate::control::{AdiLimits, Profile};
 use crate::engine::{self, Pace};
 use crate::function::{Function, Shared};
+use crate::ids::VectorId;
 use crate::logging::warn_throttled;
 use crate::mac::MacAddr;
 use crate::memory::Access;
@@ -316,7 +317,7 @@ impl Device for Front {
                 ..
             } => {
                 for (vector, eventfd) in (start..).zip(eventfds) {
-                    function.set_trigger(vector, Some(eventfd));
+                    function.set_trigger(VectorId(vector), Some(eventfd));
                 }
             }
             IrqRequest::Deassign {
@@ -326,7 +327,7 @@ impl Device for Front {
                 ..
             } => {
                 for vector in start..start + count {
-                    function.set_trigger(vector, None);
+                    function.set_trigger(VectorId(vector), None);
                 }
             }
             // MSI-X is masked in the MSI-X table, which the client emulates.

@@ -287,8 +287,8 @@ impl Waiter {
         let datapath = function.datapath();
         self.watched
             .resize(datapath.vport_count() as usize, [None; 2]);
-        for (vport, watched) in self.watched.iter_mut().enumerate() {
-            let Some(wire) = datapath.wire(vport as u32) else {
+        for (vport, watched) in datapath.vports().zip(&mut self.watched) {
+            let Some(wire) = datapath.wire(vport) else {
                 continue;
             };
             for (kind, fd) in [wire.poll_fd(), wire.link_fd()].into_iter().enumerate() {
@@ -299,7 +299,7 @@ impl Waiter {
                 }
                 watched[kind] = raw;
                 if let Some(fd) = fd {
-                    let data = epoll::EventData::new_u64(vport as u64 * 2 + kind as u64);
+                    let data = epoll::EventData::new_u64(u64::from(vport.0) * 2 + kind as u64);
                     match epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN) {
                         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                         Err(e) => return Err(e.into()),

@@ -10,6 +10,7 @@ use adit_function::layout::RegisterLayout;
 use adit_function::slow_path::{SlowPath, WriteEffect};
 use adit_pipeline::p4::Engine;
 use adit_uapi::regs::adi;
+use adit_uapi::regs::dyn_ctl::ITR_NONE;
 use adit_vfio_user::EventFd;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{eventfd, EventfdFlags};
@@ -17,6 +18,7 @@ use rustix::event::{eventfd, EventfdFlags};
 use crate::control::{Control, Profile};
 use crate::datapath::{Datapath, Limits, Progress};
 use crate::dataplane::QueueKind;
+use crate::ids::{AdiId, VectorId, VectorMapping};
 use crate::mailbox::Mailbox;
 use crate::memory::{Access, MapError};
 use crate::pasid::{Root, RootQuery};
@@ -28,9 +30,12 @@ use crate::wire::Port;
 const AGING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The vector of the mailbox.
-pub const MAILBOX_VECTOR: u32 = 0;
-/// The ITR index of the mailbox, which is not throttled.
-const NO_ITR: u32 = 3;
+pub const MAILBOX_VECTOR: VectorId = VectorId(0);
+/// The interrupt of the mailbox, which is not throttled.
+const MAILBOX_INTERRUPT: VectorMapping = VectorMapping {
+    vector: MAILBOX_VECTOR,
+    itr: ITR_NONE,
+};
 
 /// Event counters of the function itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -193,7 +198,8 @@ impl Function {
     /// Handles a write to a kick page.
     fn kick(&mut self, offset: u32) {
         let at = offset.wrapping_sub(adi::KICK_OFFSET);
-        match adi::KICK.index(at.into()) {
+        let id = adi::KICK.index(at.into());
+        match id.and_then(|id| u16::try_from(id).ok()).map(AdiId) {
             Some(id) if self.datapath.kick(id) => {}
             _ => self.counters.stray_kicks += 1,
         }
@@ -267,7 +273,7 @@ impl Function {
     }
 
     /// Sets the eventfd of a vector.
-    pub fn set_trigger(&mut self, vector: u32, trigger: Option<EventFd>) {
+    pub fn set_trigger(&mut self, vector: VectorId, trigger: Option<EventFd>) {
         self.datapath
             .queues_mut()
             .interrupts
@@ -285,7 +291,7 @@ impl Function {
         if served.reset {
             self.software_reset();
         } else if served.posted {
-            datapath.queues_mut().raise(MAILBOX_VECTOR, NO_ITR);
+            datapath.queues_mut().raise(MAILBOX_INTERRUPT);
         }
     }
 }

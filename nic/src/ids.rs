@@ -1,19 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Numbers of the things that frames meet, as types that cannot be mixed up.
 
+pub use adit_function::ids::{AdiId, VectorId, VectorMapping, VportId};
 use adit_pipeline::p4::{Direction, FIRST_HOST_PORT};
-
-/// The id of a virtual port. Those of the PF have the numbers of their wires; those of ADIs follow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct VportId(pub u32);
-
-impl VportId {
-    /// The id as an index.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 /// The index of a wire, in the order of the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +13,12 @@ impl WireIndex {
     #[must_use]
     pub fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// The wire of a virtual port of the PF, which has its number.
+    #[must_use]
+    pub fn of_pf(vport: VportId) -> Self {
+        Self(vport.0)
     }
 
     /// The PF's virtual port on the wire.

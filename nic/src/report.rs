@@ -35,7 +35,7 @@ pub fn summary(function: &Function) -> String {
     let datapath = function.datapath();
     let adis = datapath.adi_totals();
     let (mut frames, mut drops) = (adis.frames, adis.drops);
-    for vport in 0..datapath.vport_count() {
+    for vport in datapath.vports() {
         frames.add(&datapath.counters(vport));
         if let Some(own) = datapath.drops(vport) {
             drops.rx.add(&own.rx);
@@ -65,7 +65,11 @@ pub fn summary(function: &Function) -> String {
 
 fn vports(out: &mut Exposition, function: &Function) {
     let datapath = function.datapath();
-    let ports = || (0..datapath.vport_count()).map(|v| (v.to_string(), datapath.counters(v)));
+    let ports = || {
+        datapath
+            .vports()
+            .map(|v| (v.0.to_string(), datapath.counters(v)))
+    };
     let mut f = out.family(
         "adit_vport_frames_total",
         Kind::Counter,
@@ -97,8 +101,8 @@ fn vports(out: &mut Exposition, function: &Function) {
     }
     let help = "Frames between wire and driver that were dropped, by reason.";
     let mut f = out.family("adit_vport_dropped_total", Kind::Counter, help);
-    for vport in 0..datapath.vport_count() {
-        let (Some(drops), name) = (datapath.drops(vport), vport.to_string()) else {
+    for vport in datapath.vports() {
+        let (Some(drops), name) = (datapath.drops(vport), vport.0.to_string()) else {
             continue;
         };
         for reason in DropReason::ALL {
@@ -113,9 +117,9 @@ fn vports(out: &mut Exposition, function: &Function) {
         }
     }
     let mut f = out.family("adit_vport_link_up", Kind::Gauge, "Link state: 1 if up.");
-    for vport in 0..datapath.vport_count() {
+    for vport in datapath.vports() {
         f.sample(
-            &[("vport", &vport.to_string())],
+            &[("vport", &vport.0.to_string())],
             u8::from(datapath.link(vport).0),
         );
     }
@@ -123,7 +127,7 @@ fn vports(out: &mut Exposition, function: &Function) {
 
 fn wires(out: &mut Exposition, function: &Function) {
     let datapath = function.datapath();
-    let wires = (0..datapath.vport_count()).filter_map(|v| datapath.wire(v));
+    let wires = datapath.vports().filter_map(|v| datapath.wire(v));
     let wires: Vec<_> = wires.map(|w| (w.name(), w.counters())).collect();
     write_metrics(out, &wires);
 }

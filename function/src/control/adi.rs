@@ -14,6 +14,7 @@ use super::room::{NotFree, Room};
 use super::vport::{AdiResources, Vport};
 use super::{Control, Profile, Refusal};
 use crate::dataplane::{AdiConfig, DataPlane};
+use crate::ids::{AdiId, VectorId, VportId};
 use crate::interrupts::CAUSE_RINGS;
 use crate::pasid::Pasid;
 
@@ -33,7 +34,7 @@ pub(super) struct Adis {
     /// Indexed by id.
     slots: Vec<Option<Box<Adi>>>,
     /// The ADI of each PASID.
-    pasids: HashMap<Pasid, u16>,
+    pasids: HashMap<Pasid, AdiId>,
     ids: Room,
     pairs: Room,
     /// The vector (of MSI-X) that each cause ring signals.
@@ -179,8 +180,8 @@ impl Adis {
         Ok((id, first?))
     }
 
-    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Adi> {
-        self.slots.get_mut(id as usize)?.as_deref_mut()
+    pub(super) fn get_mut(&mut self, id: AdiId) -> Option<&mut Adi> {
+        self.slots.get_mut(id.index())?.as_deref_mut()
     }
 
     /// All ADIs, with their ids.
@@ -215,7 +216,7 @@ impl Control {
         asked: &NonFlexCreateAdi,
         ext: Option<&CreateAdiExt>,
         dp: &mut impl DataPlane,
-    ) -> Result<u16, Refusal> {
+    ) -> Result<AdiId, Refusal> {
         let pasid = Pasid::new(asked.pasid.get()).ok_or(Refusal::OutOfRange)?;
         let none = |id: u16| matches!(id, 0 | NO_MAILBOX);
         if !none(asked.mbx_id.get()) {
@@ -230,10 +231,10 @@ impl Control {
         }
         let (id, first_pair) = self.adis.take(&wanted)?;
         let config = AdiConfig {
-            vport: u32::from(self.profile.vports()) + id,
-            adi: id as u16, // below MAX_ADIS
+            vport: VportId(u32::from(self.profile.vports()) + id),
+            adi: AdiId(id as u16), // below MAX_ADIS
             pasid,
-            port: wanted.port.into(),
+            port: VportId(wanted.port.into()),
             vlan: wanted.vlan,
             mac: match wanted.mac {
                 [0, 0, 0, 0, 0, 0] => self.profile.adi_mac(id),
@@ -253,11 +254,12 @@ impl Control {
         if self.adis.slots.len() <= at {
             self.adis.slots.resize_with(at + 1, || None);
         }
-        self.adis.pasids.insert(pasid, config.adi);
+        let adi_id = config.adi;
+        self.adis.pasids.insert(pasid, adi_id);
         let resources = AdiResources {
             pasid: pasid.get(),
             vectors: wanted.vectors,
-            first_vector: u32::from(self.profile.vectors()) + first_pair,
+            first_vector: VectorId(u32::from(self.profile.vectors()) + first_pair),
         };
         self.adis.slots[at] = Some(Box::new(Adi {
             vport: Vport {
@@ -268,19 +270,19 @@ impl Control {
             },
             config,
         }));
-        Ok(id as u16)
+        Ok(adi_id)
     }
 
     /// Recreates an ADI with the same identifiers: none of the state that its owner has set up or
     /// left remains.
-    fn renew_adi(&mut self, id: u16, dp: &mut impl DataPlane) -> Result<(), Refusal> {
-        let adi = self.adis.get_mut(id.into()).ok_or(Refusal::NoSuchVport)?;
+    fn renew_adi(&mut self, id: AdiId, dp: &mut impl DataPlane) -> Result<(), Refusal> {
+        let adi = self.adis.get_mut(id).ok_or(Refusal::NoSuchVport)?;
         let counts = adi.vport.queues.counts();
         adi.vport.queues.remove_all(dp);
         dp.destroy_adi(adi.config.vport);
         if dp.create_adi(&adi.config).is_err() {
             // Its address was its own until now, and no other request has run since.
-            debug_assert!(false, "the address of ADI {id} is taken");
+            debug_assert!(false, "the address of ADI {} is taken", id.0);
             self.forget_adi(id);
             return Err(Refusal::Taken);
         }
@@ -295,8 +297,8 @@ impl Control {
     }
 
     /// Destroys an ADI: its queues first, then the ADI itself.
-    fn end_adi(&mut self, id: u16, dp: &mut impl DataPlane) -> Result<(), Refusal> {
-        let adi = self.adis.get_mut(id.into()).ok_or(Refusal::NoSuchVport)?;
+    fn end_adi(&mut self, id: AdiId, dp: &mut impl DataPlane) -> Result<(), Refusal> {
+        let adi = self.adis.get_mut(id).ok_or(Refusal::NoSuchVport)?;
         adi.vport.queues.remove_all(dp);
         dp.destroy_adi(adi.config.vport);
         self.forget_adi(id);
@@ -304,13 +306,13 @@ impl Control {
     }
 
     /// Frees the resources of an ADI that the data plane has already destroyed.
-    fn forget_adi(&mut self, id: u16) {
-        let slot = self.adis.slots.get_mut(usize::from(id));
+    fn forget_adi(&mut self, id: AdiId) {
+        let slot = self.adis.slots.get_mut(id.index());
         let Some(adi) = slot.and_then(Option::take) else {
             return;
         };
         self.adis.pasids.remove(&adi.config.pasid);
-        self.adis.ids.give(id.into(), 1);
+        self.adis.ids.give(id.0.into(), 1);
         let pairs = u32::from(adi.config.pairs);
         self.adis.pairs.give(adi.config.first_pair, pairs);
     }

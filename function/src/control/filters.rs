@@ -5,6 +5,7 @@ use adit_uapi::virtchnl2::{mac_addr_type, promisc, Loopback, MacAddr, MacAddrLis
 
 use super::{wire, Control, Refusal};
 use crate::dataplane::{AddressTaken, DataPlane};
+use crate::ids::VportId;
 
 /// The maximum number of addresses of a vport.
 pub(super) const MAX_ADDRESSES: usize = 1024;
@@ -22,7 +23,7 @@ impl Control {
     ) -> Result<(), Refusal> {
         let (header, rest) = wire::header::<MacAddrList>(payload)?;
         let list = wire::elements::<MacAddr>(rest, header.num_mac_addr.get())?;
-        let id = header.vport_id.get();
+        let id = VportId(header.vport_id.get());
         let most = match self.vport(id)?.adi {
             Some(_) => MAX_ADI_ADDRESSES,
             None => MAX_ADDRESSES,
@@ -59,7 +60,7 @@ impl Control {
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
         let (info, _) = wire::header::<PromiscInfo>(payload)?;
-        let (id, flags) = (info.vport_id.get(), info.flags.get());
+        let (id, flags) = (VportId(info.vport_id.get()), info.flags.get());
         let is_adi = self.vport(id)?.adi.is_some();
         if flags & !(promisc::UNICAST | promisc::MULTICAST) != 0 {
             return Err(Refusal::BadField);
@@ -79,7 +80,7 @@ impl Control {
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
         let (message, _) = wire::header::<Loopback>(payload)?;
-        let id = message.vport_id.get();
+        let id = VportId(message.vport_id.get());
         self.own_vport(id)?;
         let enable = match message.enable {
             0 => false,

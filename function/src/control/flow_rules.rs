@@ -14,6 +14,7 @@ use zerocopy::IntoBytes;
 
 use super::{wire, Control, Refusal};
 use crate::dataplane::{DataPlane, QueueKind};
+use crate::ids::VportId;
 use crate::vport::{FlowAction, FlowRuleError, MAX_FLOWS};
 
 /// Flags of a vport that supports flow steering.
@@ -82,14 +83,14 @@ impl Control {
         payload: &[u8],
         dp: &mut D,
         reply: &mut Vec<u8>,
-        mut act: impl FnMut(&mut D, usize, u32, &mut FlowRuleInfo) -> u32,
+        mut act: impl FnMut(&mut D, usize, VportId, &mut FlowRuleInfo) -> u32,
     ) -> Result<(), Refusal> {
         let (header, rest) = wire::header::<FlowRuleAddDel>(payload)?;
         let infos = wire::elements::<FlowRuleInfo>(rest, header.count.get())?;
         if infos.len() > MAX_FLOW_RULES {
             return Err(Refusal::OutOfRange);
         }
-        let id = header.vport_id.get();
+        let id = VportId(header.vport_id.get());
         let queues = self.own_vport(id)?.queues.allocated(QueueKind::Rx).len();
         reply.extend_from_slice(header.as_bytes());
         for info in infos {
@@ -102,7 +103,12 @@ impl Control {
 }
 
 /// Adds one rule of a vport with `queues` RX queues; the error is its status.
-fn add(dp: &mut impl DataPlane, queues: usize, vport: u32, info: &FlowRuleInfo) -> Result<(), u32> {
+fn add(
+    dp: &mut impl DataPlane,
+    queues: usize,
+    vport: VportId,
+    info: &FlowRuleInfo,
+) -> Result<(), u32> {
     let id = info.rule_id.get();
     if id == RULE_ID_NONE {
         // It could never be removed.

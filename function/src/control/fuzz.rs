@@ -11,6 +11,7 @@ use super::queue_set::{State, KINDS};
 use super::vport::Vport;
 use super::{AdiLimits, Control, Profile};
 use crate::dataplane::{DataPlane, QueueId, QueueKind};
+use crate::ids::{VectorId, VportId};
 use crate::memory::GuestMemory;
 
 /// Runs the requests that `data` encodes: two bytes of opcode (counted from 500; values after the
@@ -37,7 +38,7 @@ pub fn fuzz_control(data: &[u8]) {
                 let opcode = op::GET_CAPS + u32::from(opcode);
                 control.handle(opcode, payload, &mut dp, &mut reply);
             }
-            61..=63 => control.link_changed(u32::from(more)),
+            61..=63 => control.link_changed(VportId(u32::from(more))),
             64 => {
                 dp.reset();
                 control.reset();
@@ -69,7 +70,7 @@ impl Control {
         let (mut running, mut mapped, mut set_up) = (0, 0, 0);
         let mut known: Vec<(u32, &mut Vport)> = Vec::new();
         for (id, vport) in (0..).zip(&mut self.vports) {
-            let forwarding = dp.vport(id);
+            let forwarding = dp.vport(VportId(id));
             let Some(vport) = vport else {
                 assert!(!forwarding.enabled && forwarding.rx_queues.is_empty());
                 continue;
@@ -82,9 +83,9 @@ impl Control {
         let own = u32::from(self.profile.vports());
         assert_eq!(self.adis.iter_mut().count(), dp.adis.len());
         for (id, adi) in self.adis.iter_mut() {
-            let config = &dp.adis[&(own + id)];
+            let config = &dp.adis[&VportId(own + id)];
             assert_eq!(*config, adi.config);
-            let (forwarding, queues) = (dp.vport(own + id), &adi.vport.queues);
+            let (forwarding, queues) = (dp.vport(VportId(own + id)), &adi.vport.queues);
             assert_eq!(forwarding.enabled, adi.vport.enabled);
             assert_eq!(forwarding.rx_queues, queues.allocated(QueueKind::Rx));
             assert!(!forwarding.unicast_promiscuous);
@@ -108,11 +109,11 @@ impl Control {
                         known.is_some_and(|q| q.enabled),
                         slot.state == State::Enabled
                     );
-                    assert!(known.is_none_or(|q| q.vport == id));
-                    let vector = dp.vectors.get(&queue).map(|&(vector, _)| vector);
+                    assert!(known.is_none_or(|q| q.vport == VportId(id)));
+                    let vector = dp.vectors.get(&queue).map(|mapping| mapping.vector);
                     let device = |v: u16| match adi {
-                        Some(adi) => adi.first_vector + u32::from(v),
-                        None => u32::from(v),
+                        Some(adi) => adi.first_vector.nth(v),
+                        None => VectorId::from(v),
                     };
                     assert_eq!(vector, slot.vector.map(device), "{queue:?}");
                     assert!(slot.vector.is_none_or(|v| match adi {

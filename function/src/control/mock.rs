@@ -7,6 +7,7 @@ use crate::dataplane::{
     AddressTaken, AdiConfig, DataPlane, FaultRecord, QueueConfig, QueueError, QueueId, QueueKind,
     VportCounters,
 };
+use crate::ids::{VectorMapping, VportId};
 use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
 use crate::pasid::Readiness;
@@ -20,7 +21,7 @@ use super::Profile;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MockQueue {
     /// The vport that owns it.
-    pub vport: u32,
+    pub vport: VportId,
     /// Its configuration.
     pub config: QueueConfig,
     /// `true` while it is enabled.
@@ -33,8 +34,8 @@ pub struct MockDataPlane {
     pub memory: GuestMemory,
     /// Queues that are configured.
     pub queues: BTreeMap<QueueId, MockQueue>,
-    /// Vector and ITR index of queues that have one.
-    pub vectors: BTreeMap<QueueId, (u32, u32)>,
+    /// The interrupts of queues that have one.
+    pub vectors: BTreeMap<QueueId, VectorMapping>,
     /// TX queues that have written a SW_MARKER to their completion queue.
     pub markers: Vec<u32>,
     /// State of the links: up, and speed.
@@ -42,7 +43,7 @@ pub struct MockDataPlane {
     /// The counters that GET_STATS reports.
     pub counters: VportCounters,
     /// ADIs, by vport.
-    pub adis: BTreeMap<u32, AdiConfig>,
+    pub adis: BTreeMap<VportId, AdiConfig>,
     /// Cause rings that are configured.
     pub rings: BTreeMap<u16, CauseRingConfig>,
     /// The availability of the IOMMU's tables.
@@ -103,7 +104,12 @@ impl DataPlane for MockDataPlane {
         self.counts[kind as usize]
     }
 
-    fn configure(&mut self, vport: u32, index: u32, config: QueueConfig) -> Result<(), QueueError> {
+    fn configure(
+        &mut self,
+        vport: VportId,
+        index: u32,
+        config: QueueConfig,
+    ) -> Result<(), QueueError> {
         let queue = QueueId {
             kind: config.kind(),
             index,
@@ -148,10 +154,10 @@ impl DataPlane for MockDataPlane {
         self.queues.remove(&queue);
     }
 
-    fn map_vector(&mut self, queue: QueueId, vector: Option<(u32, u32)>) {
+    fn map_vector(&mut self, queue: QueueId, vector: Option<VectorMapping>) {
         self.check(queue).expect("a queue that exists");
         match vector {
-            Some(vector) => self.vectors.insert(queue, vector),
+            Some(mapping) => self.vectors.insert(queue, mapping),
             None => self.vectors.remove(&queue),
         };
     }
@@ -160,52 +166,52 @@ impl DataPlane for MockDataPlane {
         &self.memory
     }
 
-    fn vport(&self, vport: u32) -> &VportConfig {
-        &self.vports[vport as usize]
+    fn vport(&self, vport: VportId) -> &VportConfig {
+        &self.vports[vport.index()]
     }
 
-    fn create_vport(&mut self, vport: u32, mac: [u8; 6], rx_queues: Vec<u32>) {
-        self.vports[vport as usize] = VportConfig::new(mac, rx_queues);
+    fn create_vport(&mut self, vport: VportId, mac: [u8; 6], rx_queues: Vec<u32>) {
+        self.vports[vport.index()] = VportConfig::new(mac, rx_queues);
     }
 
-    fn destroy_vport(&mut self, vport: u32) {
-        self.vports[vport as usize] = VportConfig::default();
+    fn destroy_vport(&mut self, vport: VportId) {
+        self.vports[vport.index()] = VportConfig::default();
     }
 
-    fn set_rx_queues(&mut self, vport: u32, rx_queues: Vec<u32>) {
-        self.vports[vport as usize].rx_queues = rx_queues;
+    fn set_rx_queues(&mut self, vport: VportId, rx_queues: Vec<u32>) {
+        self.vports[vport.index()].rx_queues = rx_queues;
     }
 
-    fn set_promiscuous(&mut self, vport: u32, unicast: bool, multicast: bool) {
-        let config = &mut self.vports[vport as usize];
+    fn set_promiscuous(&mut self, vport: VportId, unicast: bool, multicast: bool) {
+        let config = &mut self.vports[vport.index()];
         (config.unicast_promiscuous, config.multicast_promiscuous) = (unicast, multicast);
     }
 
-    fn set_loopback(&mut self, vport: u32, loopback: bool) {
-        self.vports[vport as usize].loopback = loopback;
+    fn set_loopback(&mut self, vport: VportId, loopback: bool) {
+        self.vports[vport.index()].loopback = loopback;
     }
 
-    fn set_rss_key(&mut self, vport: u32, key: [u8; RSS_KEY_LEN]) {
-        self.vports[vport as usize].set_rss_key(key);
+    fn set_rss_key(&mut self, vport: VportId, key: [u8; RSS_KEY_LEN]) {
+        self.vports[vport.index()].set_rss_key(key);
     }
 
-    fn set_rss_lut(&mut self, vport: u32, start: usize, entries: &[u16]) {
-        self.vports[vport as usize].set_rss_lut(start, entries);
+    fn set_rss_lut(&mut self, vport: VportId, start: usize, entries: &[u16]) {
+        self.vports[vport.index()].set_rss_lut(start, entries);
     }
 
-    fn set_rss_hash(&mut self, vport: u32, groups: u64) {
-        self.vports[vport as usize].set_rss_hash(groups);
+    fn set_rss_hash(&mut self, vport: VportId, groups: u64) {
+        self.vports[vport.index()].set_rss_hash(groups);
     }
 
     /// Adds a rule without a check of its headers: no frame is matched.
     fn add_flow_rule(
         &mut self,
-        vport: u32,
+        vport: VportId,
         rule_id: u32,
         rule: &FlowRule,
         _action: FlowAction,
     ) -> Result<(), FlowRuleError> {
-        let rules = &mut self.vports[vport as usize].rules;
+        let rules = &mut self.vports[vport.index()].rules;
         if rules.contains_key(&rule_id) {
             return Err(FlowRuleError::Exists);
         }
@@ -216,34 +222,34 @@ impl DataPlane for MockDataPlane {
         Ok(())
     }
 
-    fn remove_flow_rule(&mut self, vport: u32, rule_id: u32) -> bool {
-        self.vports[vport as usize].rules.remove(&rule_id).is_some()
+    fn remove_flow_rule(&mut self, vport: VportId, rule_id: u32) -> bool {
+        self.vports[vport.index()].rules.remove(&rule_id).is_some()
     }
 
-    fn counters(&self, _vport: u32) -> VportCounters {
+    fn counters(&self, _vport: VportId) -> VportCounters {
         self.counters
     }
 
-    fn link(&self, vport: u32) -> (bool, u32) {
-        self.links[vport as usize]
+    fn link(&self, vport: VportId) -> (bool, u32) {
+        self.links[vport.index()]
     }
 
-    fn set_enabled(&mut self, vport: u32, enabled: bool) {
-        self.vports[vport as usize].enabled = enabled;
+    fn set_enabled(&mut self, vport: VportId, enabled: bool) {
+        self.vports[vport.index()].enabled = enabled;
     }
 
-    fn add_address(&mut self, vport: u32, address: [u8; 6]) -> Result<bool, AddressTaken> {
+    fn add_address(&mut self, vport: VportId, address: [u8; 6]) -> Result<bool, AddressTaken> {
         let taken = self.adis.keys().any(|&other| {
-            other != vport && self.vports[other as usize].addresses.contains(&address)
+            other != vport && self.vports[other.index()].addresses.contains(&address)
         });
         if taken && address[0] & 1 == 0 {
             return Err(AddressTaken);
         }
-        Ok(self.vports[vport as usize].addresses.insert(address))
+        Ok(self.vports[vport.index()].addresses.insert(address))
     }
 
-    fn remove_address(&mut self, vport: u32, address: [u8; 6]) {
-        self.vports[vport as usize].addresses.remove(&address);
+    fn remove_address(&mut self, vport: VportId, address: [u8; 6]) {
+        self.vports[vport.index()].addresses.remove(&address);
     }
 
     fn find_tables(&mut self) -> Readiness {
@@ -255,7 +261,7 @@ impl DataPlane for MockDataPlane {
     }
 
     fn create_adi(&mut self, adi: &AdiConfig) -> Result<(), AddressTaken> {
-        let at = adi.vport as usize;
+        let at = adi.vport.index();
         if self.vports.len() <= at {
             self.vports.resize(at + 1, VportConfig::default());
         }
@@ -268,10 +274,10 @@ impl DataPlane for MockDataPlane {
         Ok(())
     }
 
-    fn destroy_adi(&mut self, vport: u32) {
+    fn destroy_adi(&mut self, vport: VportId) {
         assert!(self.adis.remove(&vport).is_some(), "an ADI that is");
         assert!(self.queues.values().all(|q| q.vport != vport));
-        self.vports[vport as usize] = VportConfig::default();
+        self.vports[vport.index()] = VportConfig::default();
     }
 
     fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {
@@ -281,7 +287,7 @@ impl DataPlane for MockDataPlane {
         };
     }
 
-    fn adi_faults(&mut self, vport: u32, clear: bool) -> FaultRecord {
+    fn adi_faults(&mut self, vport: VportId, clear: bool) -> FaultRecord {
         assert!(self.adis.contains_key(&vport), "an ADI that is");
         let told = self.faults;
         if clear {

@@ -42,6 +42,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::IntoBytes;
 
 use crate::dataplane::DataPlane;
+use crate::ids::{AdiId, VportId};
 use crate::layout::RegisterLayout;
 use crate::pasid::Readiness;
 
@@ -153,7 +154,7 @@ impl Control {
         })?;
         vport.link_event = false;
         self.counters.events += 1;
-        let (up, speed) = dp.link(id);
+        let (up, speed) = dp.link(VportId(id));
         Some(Event {
             event: U32::new(event_code::LINK_CHANGE),
             link_speed: U32::new(speed),
@@ -164,11 +165,8 @@ impl Control {
     }
 
     /// Notes that the link of a vport went up or down.
-    pub fn link_changed(&mut self, vport: u32) {
-        let found = usize::try_from(vport)
-            .ok()
-            .and_then(|at| self.vports.get_mut(at));
-        if let Some(Some(vport)) = found {
+    pub fn link_changed(&mut self, vport: VportId) {
+        if let Some(Some(vport)) = self.vports.get_mut(vport.index()) {
             vport.link_event = true;
         }
     }
@@ -249,22 +247,21 @@ impl Control {
     }
 
     /// The vport with that id: an ADI's or one of the function's own.
-    fn vport(&mut self, id: u32) -> Result<&mut Vport, Refusal> {
-        match id.checked_sub(u32::from(self.profile.vports())) {
+    fn vport(&mut self, id: VportId) -> Result<&mut Vport, Refusal> {
+        match id.0.checked_sub(u32::from(self.profile.vports())) {
             None => self.own_vport(id),
-            Some(adi) => self
-                .adis
-                .get_mut(adi)
+            Some(adi) => u16::try_from(adi)
+                .ok()
+                .and_then(|adi| self.adis.get_mut(AdiId(adi)))
                 .map(|adi| &mut adi.vport)
                 .ok_or(Refusal::NoSuchVport),
         }
     }
 
     /// The vport with that id, unless it is an ADI's.
-    fn own_vport(&mut self, id: u32) -> Result<&mut Vport, Refusal> {
-        usize::try_from(id)
-            .ok()
-            .and_then(|at| self.vports.get_mut(at))
+    fn own_vport(&mut self, id: VportId) -> Result<&mut Vport, Refusal> {
+        self.vports
+            .get_mut(id.index())
             .and_then(Option::as_mut)
             .ok_or(Refusal::NoSuchVport)
     }

@@ -13,6 +13,7 @@ use super::queue_set::{kind_of, Counts, QueueSet, State};
 use super::vport::Vport;
 use super::{wire, Control, Refusal};
 use crate::dataplane::{DataPlane, QueueError, QueueId, QueueKind};
+use crate::ids::{VectorId, VectorMapping, VportId};
 
 /// The number of throttling intervals of a vector.
 const ITR_INDEXES: u32 = 3;
@@ -25,7 +26,7 @@ impl Control {
     ) -> Result<(), Refusal> {
         let (header, rest) = wire::header::<ConfigTxQueues>(payload)?;
         let infos = wire::elements::<TxqInfo>(rest, header.num_qinfo.get())?;
-        self.configure(header.vport_id.get(), infos, dp)
+        self.configure(VportId(header.vport_id.get()), infos, dp)
     }
 
     pub(super) fn config_rx_queues(
@@ -35,14 +36,14 @@ impl Control {
     ) -> Result<(), Refusal> {
         let (header, rest) = wire::header::<ConfigRxQueues>(payload)?;
         let infos = wire::elements::<RxqInfo>(rest, header.num_qinfo.get())?;
-        self.configure(header.vport_id.get(), infos, dp)
+        self.configure(VportId(header.vport_id.get()), infos, dp)
     }
 
     /// Configures queues, after all of them have been validated. Their doorbells are left
     /// unchanged: Linux rings those of buffer queues before it configures them.
     fn configure(
         &mut self,
-        id: u32,
+        id: VportId,
         infos: &[impl QueueInfo],
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
@@ -107,7 +108,7 @@ impl Control {
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         let (asked, _) = wire::header::<AddQueues>(payload)?;
-        let id = asked.vport_id.get();
+        let id = VportId(asked.vport_id.get());
         let counts = Counts {
             tx: asked.num_tx_q.get(),
             tx_completion: asked.num_tx_complq.get(),
@@ -156,7 +157,7 @@ impl Control {
     ) -> Result<(), Refusal> {
         let (header, rest) = wire::header::<QueueVectorMaps>(payload)?;
         let maps = wire::elements::<QueueVector>(rest, header.num_qv_maps.get())?;
-        let id = header.vport_id.get();
+        let id = VportId(header.vport_id.get());
         self.vport(id)?;
         for entry in maps {
             let queue = interrupting(entry)?;
@@ -177,17 +178,21 @@ impl Control {
                 None => None,
             };
             self.vport(id)?.queues.slot(queue)?.vector = vector;
-            dp.map_vector(queue, device.map(|v| (v, entry.itr_idx.get())));
+            let itr = entry.itr_idx.get();
+            dp.map_vector(queue, device.map(|vector| VectorMapping { vector, itr }));
         }
         Ok(())
     }
 
     /// The data plane's number of a vector of a vport: an ADI's own, or one that was allocated.
-    fn device_vector(&mut self, vport: u32, vector: u16) -> Result<Option<u32>, Refusal> {
+    fn device_vector(&mut self, vport: VportId, vector: u16) -> Result<Option<VectorId>, Refusal> {
         let own = self.vport(vport)?.adi;
         Ok(match own {
-            Some(adi) => (vector < adi.vectors).then(|| adi.first_vector + u32::from(vector)),
-            None => self.vectors.allocated(vector).then(|| u32::from(vector)),
+            Some(adi) => (vector < adi.vectors).then(|| adi.first_vector.nth(vector)),
+            None => self
+                .vectors
+                .allocated(vector)
+                .then(|| VectorId::from(vector)),
         })
     }
 
@@ -196,10 +201,10 @@ impl Control {
     fn named_queues(
         &mut self,
         payload: &[u8],
-    ) -> Result<(u32, Vec<QueueId>, &mut QueueSet), Refusal> {
+    ) -> Result<(VportId, Vec<QueueId>, &mut QueueSet), Refusal> {
         let (header, rest) = wire::header::<DelEnaDisQueues>(payload)?;
         let chunks = wire::elements::<QueueChunk>(rest, header.chunks.num_chunks.get())?;
-        let id = header.vport_id.get();
+        let id = VportId(header.vport_id.get());
         let queues = &mut self.vport(id)?.queues;
         let mut named = Vec::new();
         for chunk in chunks {

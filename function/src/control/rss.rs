@@ -8,6 +8,7 @@ use zerocopy::IntoBytes;
 
 use super::{wire, Control, Refusal};
 use crate::dataplane::{DataPlane, QueueKind};
+use crate::ids::VportId;
 use crate::vport::{RSS_KEY_LEN, RSS_LUT_LEN};
 
 impl Control {
@@ -18,7 +19,7 @@ impl Control {
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         let (asked, _) = wire::header::<RssKey>(payload)?;
-        self.vport(asked.vport_id.get())?;
+        self.vport(VportId(asked.vport_id.get()))?;
         let key_len = U16::new(RSS_KEY_LEN as u16);
         let answer = RssKey {
             vport_id: asked.vport_id,
@@ -26,7 +27,7 @@ impl Control {
             ..RssKey::default()
         };
         reply.extend_from_slice(answer.as_bytes());
-        reply.extend_from_slice(dp.vport(asked.vport_id.get()).rss_key());
+        reply.extend_from_slice(dp.vport(VportId(asked.vport_id.get())).rss_key());
         Ok(())
     }
 
@@ -36,7 +37,7 @@ impl Control {
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
         let (asked, rest) = wire::header::<RssKey>(payload)?;
-        let id = asked.vport_id.get();
+        let id = VportId(asked.vport_id.get());
         self.vport(id)?;
         if self.profile.capabilities().rss == 0 {
             return without_rss(asked.key_len.get());
@@ -58,7 +59,7 @@ impl Control {
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         let (asked, _) = wire::header::<RssLut>(payload)?;
-        let id = asked.vport_id.get();
+        let id = VportId(asked.vport_id.get());
         self.vport(id)?;
         let start = usize::from(asked.lut_entries_start.get());
         let left = RSS_LUT_LEN.checked_sub(start).ok_or(Refusal::OutOfRange)?;
@@ -84,7 +85,7 @@ impl Control {
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
         let (asked, rest) = wire::header::<RssLut>(payload)?;
-        let id = asked.vport_id.get();
+        let id = VportId(asked.vport_id.get());
         if self.profile.capabilities().rss == 0 {
             self.vport(id)?;
             return without_rss(asked.lut_entries.get());
@@ -112,7 +113,7 @@ impl Control {
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         let (asked, _) = wire::header::<RssHash>(payload)?;
-        let id = asked.vport_id.get();
+        let id = VportId(asked.vport_id.get());
         self.vport(id)?;
         let ptype_groups = U64::new(dp.vport(id).rss_hash());
         let answer = RssHash {
@@ -130,7 +131,7 @@ impl Control {
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
         let (asked, _) = wire::header::<RssHash>(payload)?;
-        let (id, groups) = (asked.vport_id.get(), asked.ptype_groups.get());
+        let (id, groups) = (VportId(asked.vport_id.get()), asked.ptype_groups.get());
         self.vport(id)?;
         if groups & !DEFAULT_HASH_EXPANDED != 0 {
             return Err(Refusal::OutOfRange);

@@ -7,6 +7,7 @@ use zerocopy::IntoBytes;
 
 use super::{wire, Control, Refusal};
 use crate::dataplane::DataPlane;
+use crate::ids::VportId;
 
 impl Control {
     pub(super) fn get_stats(
@@ -15,11 +16,11 @@ impl Control {
         dp: &impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        let id = wire::header::<VportStats>(payload)?.0.vport_id.get();
+        let id = VportId(wire::header::<VportStats>(payload)?.0.vport_id.get());
         self.vport(id)?;
         let counted = dp.counters(id);
         let stats = VportStats {
-            vport_id: U32::new(id),
+            vport_id: U32::new(id.0),
             rx_bytes: U64::new(counted.rx_bytes),
             rx_unicast: U64::new(counted.rx_unicast),
             rx_multicast: U64::new(counted.rx_multicast),

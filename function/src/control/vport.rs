@@ -11,6 +11,7 @@ use super::queue_config::is_single;
 use super::queue_set::{Counts, QueueSet, Single};
 use super::{flow_rules, wire, Control, Refusal};
 use crate::dataplane::{DataPlane, QueueKind};
+use crate::ids::{VectorId, VportId};
 use crate::vport::{RSS_KEY_LEN, RSS_LUT_LEN};
 
 /// The control plane's state of a vport.
@@ -33,7 +34,7 @@ pub(super) struct AdiResources {
     /// The number of its vectors.
     pub(super) vectors: u16,
     /// The data plane's number of the first vector.
-    pub(super) first_vector: u32,
+    pub(super) first_vector: VectorId,
 }
 
 impl Control {
@@ -61,7 +62,7 @@ impl Control {
         let chunks = queues.allocate(self.counts(asked, queues.single))?;
         let mac = self.profile.mac(index);
         let counts = queues.counts();
-        dp.create_vport(index.into(), mac, queues.allocated(QueueKind::Rx));
+        dp.create_vport(VportId(index.into()), mac, queues.allocated(QueueKind::Rx));
         let offered = *self.profile.capabilities();
         let flow_steering = offered.flow_steering();
         let (key_len, lut_len) = match offered.rss {
@@ -128,10 +129,10 @@ impl Control {
         payload: &[u8],
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
-        let id = wire::header::<VportName>(payload)?.0.vport_id.get();
+        let id = VportId(wire::header::<VportName>(payload)?.0.vport_id.get());
         self.own_vport(id)?.queues.remove_all(dp);
         dp.destroy_vport(id);
-        self.vports[id as usize] = None;
+        self.vports[id.index()] = None;
         Ok(())
     }
 
@@ -143,7 +144,7 @@ impl Control {
         dp: &mut impl DataPlane,
         enable: bool,
     ) -> Result<(), Refusal> {
-        let id = wire::header::<VportName>(payload)?.0.vport_id.get();
+        let id = VportId(wire::header::<VportName>(payload)?.0.vport_id.get());
         let vport = self.vport(id)?;
         vport.enabled = enable;
         // An ADI's link is that of its port.

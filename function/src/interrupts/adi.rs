@@ -15,6 +15,7 @@ use adit_uapi::virtchnl2::adi::cause_reason;
 use super::cause_ring::{CauseRing, CauseRingConfig};
 use crate::awake::Awake;
 use crate::doorbells::{Asleep, Window};
+use crate::ids::{AdiId, VectorId};
 use crate::logging::warn_throttled;
 use crate::memory::{DmaFault, GuestMemory};
 
@@ -40,7 +41,7 @@ pub struct CauseCounters {
 struct AdiVector {
     /// Its page among the frames.
     page: u32,
-    adi: u16,
+    adi: AdiId,
     /// Its number in the ADI.
     number: u16,
     ring: u16,
@@ -61,7 +62,7 @@ pub struct VectorBlock {
     /// The page of the first one, among the frames.
     pub page: u32,
     /// The ADI that owns them.
-    pub adi: u16,
+    pub adi: AdiId,
     /// The cause ring that they report through.
     pub ring: u16,
 }
@@ -74,9 +75,9 @@ pub struct AdiVectors {
     awake: Awake,
     rings: BTreeMap<u16, CauseRing>,
     /// ADIs with a fault that must be reported, and their rings.
-    faulted: BTreeMap<u16, u16>,
+    faulted: BTreeMap<AdiId, u16>,
     /// MSI-X vectors to be signalled for entries that were written.
-    signals: Vec<u32>,
+    signals: Vec<VectorId>,
     now: u64,
     counters: CauseCounters,
 }
@@ -165,7 +166,7 @@ impl AdiVectors {
 
     /// Returns whether a ring signals a vector of the function.
     #[must_use]
-    pub fn uses(&self, vector: u32) -> bool {
+    pub fn uses(&self, vector: VectorId) -> bool {
         self.rings.values().any(|r| r.config.vector == vector)
     }
 
@@ -200,7 +201,7 @@ impl AdiVectors {
     }
 
     /// Latches a fault that stopped a queue of an ADI.
-    pub fn fault(&mut self, adi: u16, ring: u16) {
+    pub fn fault(&mut self, adi: AdiId, ring: u16) {
         self.faulted.insert(adi, ring);
     }
 
@@ -229,7 +230,7 @@ impl AdiVectors {
     }
 
     /// The next vector of the function to be signalled, for entries that were written.
-    pub(super) fn take_signal(&mut self) -> Option<u32> {
+    pub(super) fn take_signal(&mut self) -> Option<VectorId> {
         self.signals.pop()
     }
 
@@ -292,7 +293,14 @@ impl AdiVectors {
     }
 
     /// Writes an entry to a ring that has space; removes a ring that cannot be written.
-    fn post(&mut self, memory: &GuestMemory, ring: u16, adi: u16, number: u16, reason: u8) -> bool {
+    fn post(
+        &mut self,
+        memory: &GuestMemory,
+        ring: u16,
+        adi: AdiId,
+        number: u16,
+        reason: u8,
+    ) -> bool {
         let Some(known) = self.rings.get_mut(&ring) else {
             return false;
         };

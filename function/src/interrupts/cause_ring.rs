@@ -4,6 +4,7 @@
 use adit_uapi::virtchnl2::adi::CauseEntry;
 use zerocopy::little_endian::U32;
 
+use crate::ids::{AdiId, VectorId};
 use crate::memory::{Dma, DmaFault, GuestMemory};
 
 /// The configuration of a cause ring.
@@ -16,7 +17,7 @@ pub struct CauseRingConfig {
     /// IOVA of the word that holds the driver's head index.
     pub head: u64,
     /// The vector (of the function) that it signals.
-    pub vector: u32,
+    pub vector: VectorId,
 }
 
 /// A cause ring, with the device's position in it.
@@ -60,11 +61,11 @@ impl CauseRing {
     pub(super) fn post(
         &mut self,
         memory: &GuestMemory,
-        adi: u16,
+        adi: AdiId,
         vector: u16,
         reason: u8,
     ) -> Result<(), DmaFault> {
-        let entry = CauseEntry::new(adi, vector, reason, self.generation);
+        let entry = CauseEntry::new(adi.0, vector, reason, self.generation);
         let offset = u64::from(self.next) * CauseEntry::LEN as u64;
         memory.publish_u64(self.config.base.wrapping_add(offset), entry.0)?;
         self.next += 1;

@@ -223,7 +223,7 @@ fn the_event_of_an_enabled_vport_comes_before_the_reply() {
             (op::ENABLE_VPORT, 7)
         );
         // A link change is reported without a request.
-        driver.control.link_changed(0);
+        driver.control.link_changed(crate::ids::VportId(0));
         driver.serve();
         assert_eq!(driver.receive().unwrap().0.v_opcode(), op::EVENT);
         assert!(driver.receive().is_none());

@@ -11,7 +11,7 @@ use super::vport::Vport;
 use crate::dataplane::{AddressTaken, AdiConfig, FaultRecord, VportCounters};
 use crate::drops::Drops;
 use crate::forwarding::Forwarding;
-use crate::ids::{VportId, WireIndex};
+use crate::ids::{AdiId, VportId, WireIndex};
 
 /// The number of values of `fault_reason`.
 const REASONS: usize = 9;
@@ -67,8 +67,8 @@ impl Fabric {
     /// # Errors
     /// When its address is in use.
     pub(super) fn create_adi(&mut self, config: &AdiConfig) -> Result<(), AddressTaken> {
-        let (host, id) = (&mut self.host, VportId(config.vport));
-        let wire = WireIndex(config.port);
+        let (host, id) = (&mut self.host, config.vport);
+        let wire = WireIndex::of_pf(config.port);
         let station = (wire, config.vlan, config.mac);
         let pf = host.vports.get(wire.pf());
         if pf.is_some_and(|pf| pf.forwarding.addresses.contains(&config.mac)) {
@@ -98,7 +98,7 @@ impl Fabric {
         let ended = std::mem::take(slot);
         let Some(adi) = &ended.adi else { return };
         let config = &adi.config;
-        let wire = WireIndex(config.port);
+        let wire = WireIndex::of_pf(config.port);
         self.host.totals.adis -= 1;
         self.host.totals.add(&ended);
         for &address in &ended.forwarding.addresses {
@@ -130,7 +130,7 @@ impl Fabric {
         };
         port.forwarding.enabled = enabled;
         if let Some(adi) = &port.adi {
-            let domain = (WireIndex(adi.config.port), adi.config.vlan);
+            let domain = (WireIndex::of_pf(adi.config.port), adi.config.vlan);
             self.switch.set_member(domain, vport, enabled);
         }
     }
@@ -146,7 +146,7 @@ impl Fabric {
     ) -> Result<bool, AddressTaken> {
         let vports = &mut self.host.vports;
         if let Some(adi) = &vports[vport].adi {
-            let (wire, vlan) = (WireIndex(adi.config.port), adi.config.vlan);
+            let (wire, vlan) = (WireIndex::of_pf(adi.config.port), adi.config.vlan);
             let pf = &vports[wire.pf()].forwarding;
             // A group may have many members.
             if address[0] & 1 == 0 && pf.addresses.contains(&address) {
@@ -163,7 +163,7 @@ impl Fabric {
         let port = &mut self.host.vports[vport];
         port.forwarding.addresses.remove(&address);
         if let Some(adi) = &port.adi {
-            let station = (WireIndex(adi.config.port), adi.config.vlan, address);
+            let station = (WireIndex::of_pf(adi.config.port), adi.config.vlan, address);
             self.switch.release(station, vport);
         }
     }
@@ -183,7 +183,7 @@ impl Fabric {
 
     /// Polls the doorbells that an ADI may have written while they were not polled. `adi` is its
     /// id; returns false if there is none.
-    pub(super) fn kick(&mut self, adi: u32) -> bool {
+    pub(super) fn kick(&mut self, adi: AdiId) -> bool {
         let host = &mut self.host;
         let port = host.vports.get(host.vports.of_adi(adi));
         let Some(adi) = port.and_then(|v| v.adi.as_ref()) else {

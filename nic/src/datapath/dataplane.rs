@@ -10,7 +10,7 @@ use crate::dataplane::{
     VportCounters,
 };
 use crate::forwarding::Forwarding;
-use crate::ids::VportId;
+use crate::ids::{VectorMapping, VportId};
 use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
 use crate::pasid::root::Readiness;
@@ -24,8 +24,13 @@ impl DataPlane for Datapath {
         self.queues().count(kind)
     }
 
-    fn configure(&mut self, vport: u32, index: u32, config: QueueConfig) -> Result<(), QueueError> {
-        let owner = self.fabric.host.owner(VportId(vport));
+    fn configure(
+        &mut self,
+        vport: VportId,
+        index: u32,
+        config: QueueConfig,
+    ) -> Result<(), QueueError> {
+        let owner = self.fabric.host.owner(vport);
         self.queues_mut().configure(owner, index, config)
     }
 
@@ -42,50 +47,50 @@ impl DataPlane for Datapath {
         self.queues_mut().remove(queue);
     }
 
-    fn map_vector(&mut self, queue: QueueId, vector: Option<(u32, u32)>) {
+    fn map_vector(&mut self, queue: QueueId, vector: Option<VectorMapping>) {
         self.queues_mut().map_vector(queue, vector);
     }
 
-    fn vport(&self, vport: u32) -> &VportConfig {
-        &self.fabric.host.vports[VportId(vport)].forwarding
+    fn vport(&self, vport: VportId) -> &VportConfig {
+        &self.fabric.host.vports[vport].forwarding
     }
 
-    fn create_vport(&mut self, vport: u32, mac: [u8; 6], rx_queues: Vec<u32>) {
+    fn create_vport(&mut self, vport: VportId, mac: [u8; 6], rx_queues: Vec<u32>) {
         *self.forwarding(vport) = Forwarding::new(mac, rx_queues);
     }
 
-    fn destroy_vport(&mut self, vport: u32) {
+    fn destroy_vport(&mut self, vport: VportId) {
         *self.forwarding(vport) = Forwarding::default();
     }
 
-    fn set_rx_queues(&mut self, vport: u32, rx_queues: Vec<u32>) {
+    fn set_rx_queues(&mut self, vport: VportId, rx_queues: Vec<u32>) {
         self.forwarding(vport).rx_queues = rx_queues;
     }
 
-    fn set_promiscuous(&mut self, vport: u32, unicast: bool, multicast: bool) {
+    fn set_promiscuous(&mut self, vport: VportId, unicast: bool, multicast: bool) {
         let config = self.forwarding(vport);
         (config.unicast_promiscuous, config.multicast_promiscuous) = (unicast, multicast);
     }
 
-    fn set_loopback(&mut self, vport: u32, loopback: bool) {
+    fn set_loopback(&mut self, vport: VportId, loopback: bool) {
         self.forwarding(vport).loopback = loopback;
     }
 
-    fn set_rss_key(&mut self, vport: u32, key: [u8; RSS_KEY_LEN]) {
+    fn set_rss_key(&mut self, vport: VportId, key: [u8; RSS_KEY_LEN]) {
         self.forwarding(vport).set_rss_key(key);
     }
 
-    fn set_rss_lut(&mut self, vport: u32, start: usize, entries: &[u16]) {
+    fn set_rss_lut(&mut self, vport: VportId, start: usize, entries: &[u16]) {
         self.forwarding(vport).set_rss_lut(start, entries);
     }
 
-    fn set_rss_hash(&mut self, vport: u32, groups: u64) {
+    fn set_rss_hash(&mut self, vport: VportId, groups: u64) {
         self.forwarding(vport).set_rss_hash(groups);
     }
 
     fn add_flow_rule(
         &mut self,
-        vport: u32,
+        vport: VportId,
         rule_id: u32,
         rule: &FlowRule,
         action: FlowAction,
@@ -93,31 +98,31 @@ impl DataPlane for Datapath {
         self.forwarding(vport).add_flow_rule(rule_id, rule, action)
     }
 
-    fn remove_flow_rule(&mut self, vport: u32, rule_id: u32) -> bool {
+    fn remove_flow_rule(&mut self, vport: VportId, rule_id: u32) -> bool {
         self.forwarding(vport).remove_flow_rule(rule_id)
     }
 
-    fn counters(&self, vport: u32) -> VportCounters {
-        let vport = self.fabric.host.vports.get(VportId(vport));
+    fn counters(&self, vport: VportId) -> VportCounters {
+        let vport = self.fabric.host.vports.get(vport);
         vport.map_or_else(VportCounters::default, |v| v.counters)
     }
 
-    fn link(&self, vport: u32) -> (bool, u32) {
-        let wire = self.fabric.host.uplink(VportId(vport));
+    fn link(&self, vport: VportId) -> (bool, u32) {
+        let wire = self.fabric.host.uplink(vport);
         let link = self.fabric.wires.link(wire);
         (link.up, link.speed_mbps)
     }
 
-    fn set_enabled(&mut self, vport: u32, enabled: bool) {
-        self.fabric.set_enabled(VportId(vport), enabled);
+    fn set_enabled(&mut self, vport: VportId, enabled: bool) {
+        self.fabric.set_enabled(vport, enabled);
     }
 
-    fn add_address(&mut self, vport: u32, address: [u8; 6]) -> Result<bool, AddressTaken> {
-        self.fabric.add_address(VportId(vport), address)
+    fn add_address(&mut self, vport: VportId, address: [u8; 6]) -> Result<bool, AddressTaken> {
+        self.fabric.add_address(vport, address)
     }
 
-    fn remove_address(&mut self, vport: u32, address: [u8; 6]) {
-        self.fabric.remove_address(VportId(vport), address);
+    fn remove_address(&mut self, vport: VportId, address: [u8; 6]) {
+        self.fabric.remove_address(vport, address);
     }
 
     fn find_tables(&mut self) -> Readiness {
@@ -132,15 +137,15 @@ impl DataPlane for Datapath {
         self.fabric.create_adi(adi)
     }
 
-    fn destroy_adi(&mut self, vport: u32) {
-        self.fabric.destroy_adi(VportId(vport));
+    fn destroy_adi(&mut self, vport: VportId) {
+        self.fabric.destroy_adi(vport);
     }
 
     fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {
         self.queues_mut().interrupts.adi.set_ring(ring, config);
     }
 
-    fn adi_faults(&mut self, vport: u32, clear: bool) -> FaultRecord {
-        self.fabric.adi_faults(VportId(vport), clear)
+    fn adi_faults(&mut self, vport: VportId, clear: bool) -> FaultRecord {
+        self.fabric.adi_faults(vport, clear)
     }
 }

@@ -47,8 +47,8 @@ impl Host {
     /// The wire that a virtual port uses.
     pub(super) fn uplink(&self, vport: VportId) -> WireIndex {
         match self.vports.get(vport).map(|v| &v.adi) {
-            Some(Some(adi)) => WireIndex(adi.config.port),
-            _ => WireIndex(vport.0),
+            Some(Some(adi)) => WireIndex::of_pf(adi.config.port),
+            _ => WireIndex::of_pf(vport),
         }
     }
 

@@ -15,7 +15,7 @@ use super::{Limits, MAX_STALL_NS};
 use crate::awake::Awake;
 use crate::dataplane::{single_rx_tail, AdiConfig, QueueConfig, QueueError, QueueId, QueueKind};
 use crate::doorbells::Doorbells;
-use crate::ids::QueueIndex;
+use crate::ids::{QueueIndex, VectorMapping};
 use crate::interrupts::{AdiVectors, Interrupts, VectorBlock};
 use crate::layout::RegisterLayout;
 use crate::memory::GuestMemory;
@@ -246,11 +246,11 @@ impl Queues {
         })
     }
 
-    /// Sets the vector and ITR index that a TX or RX queue interrupts; `None` for none.
-    pub(super) fn map_vector(&mut self, queue: QueueId, vector: Option<(u32, u32)>) {
-        let own = self.interrupts.own();
-        if let Some(adis) = vector.and_then(|(vector, _)| vector.checked_sub(own)) {
-            self.interrupts.adi.wake(adis);
+    /// Sets the vector that a TX or RX queue interrupts; `None` for none.
+    pub(super) fn map_vector(&mut self, queue: QueueId, vector: Option<VectorMapping>) {
+        let of_adis = vector.and_then(|mapping| self.interrupts.of_adis(mapping.vector));
+        if let Some(number) = of_adis {
+            self.interrupts.adi.wake(number);
         }
         let index = queue.index as usize;
         match queue.kind {
@@ -269,9 +269,9 @@ impl Queues {
         }
     }
 
-    /// Latches a cause of a vector, with throttling index `itr` (3 for none).
-    pub fn raise(&mut self, vector: u32, itr: u32) {
-        self.interrupts.raise(&self.doorbells.vectors, vector, itr);
+    /// Latches a cause of a vector.
+    pub fn raise(&mut self, cause: VectorMapping) {
+        self.interrupts.raise(&self.doorbells.vectors, cause);
     }
 
     /// Signals the interrupts that are due; returns the time of the next sweep, if any is required.

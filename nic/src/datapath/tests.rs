@@ -22,6 +22,7 @@ use zerocopy::little_endian::{U16, U64};
 use super::*;
 use crate::dataplane::{DataPlane, QueueConfig, QueueId, QueueKind, Ring, SchedMode};
 use crate::drops::DropReason;
+use crate::ids::{VectorId, VectorMapping, VportId};
 use crate::memory::Dma;
 use crate::testing::{ram, RAM};
 use crate::wire::mock::{FarEnd, MockPort};
@@ -108,7 +109,7 @@ impl Driver {
             assert!(dp
                 .queues_mut()
                 .interrupts
-                .set_trigger(vector, Some(trigger)));
+                .set_trigger(VectorId(vector), Some(trigger)));
         }
         let mut driver = Self {
             dp,
@@ -157,16 +158,20 @@ impl Driver {
                         header_len: if setup.header_split { HEADER } else { 0 },
                     },
                 };
-                self.dp.configure(0, index, config).unwrap();
+                self.dp.configure(VportId(0), index, config).unwrap();
             }
             for kind in KINDS {
                 self.dp.enable(queue(kind, index)).unwrap();
             }
             for kind in [QueueKind::Tx, QueueKind::Rx] {
-                self.dp.map_vector(queue(kind, index), Some((index + 1, 3)));
+                let mapping = VectorMapping {
+                    vector: VectorId(index + 1),
+                    itr: 3,
+                };
+                self.dp.map_vector(queue(kind, index), Some(mapping));
             }
         }
-        let forwarding = self.dp.forwarding(0);
+        let forwarding = self.dp.forwarding(VportId(0));
         *forwarding = Forwarding::new(MAC, vec![0, 1]);
         forwarding.enabled = true;
         (self.tx_tail, self.completed) = ([0; 2], [0; 2]);
@@ -315,7 +320,7 @@ impl Driver {
     }
 
     fn dropped(&self, reason: DropReason) -> (u64, u64) {
-        let drops = self.dp.drops(0).unwrap();
+        let drops = self.dp.drops(VportId(0)).unwrap();
         (drops.rx.get(reason), drops.tx.get(reason))
     }
 }

@@ -11,7 +11,7 @@ use super::destination::Account;
 use crate::dataplane::VportCounters;
 use crate::drops::{DropReason, Drops};
 use crate::forwarding::Forwarding;
-use crate::ids::VportId;
+use crate::ids::{AdiId, VportId};
 use crate::pasid::Pasid;
 
 /// A virtual port: one with a wire, one that belongs to an ADI, or an unused one.
@@ -123,8 +123,8 @@ impl Vports {
     }
 
     /// The virtual port of an ADI.
-    pub(super) fn of_adi(&self, adi: u32) -> VportId {
-        VportId((self.own as u32).saturating_add(adi))
+    pub(super) fn of_adi(&self, adi: AdiId) -> VportId {
+        VportId((self.own as u32).saturating_add(adi.0.into()))
     }
 
     /// The ids of the virtual ports after those with a wire.

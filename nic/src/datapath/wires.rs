@@ -7,7 +7,7 @@ mod sending;
 use adit_pipeline::offload::{FrameMeta, OnWire};
 
 use crate::frame::Frame;
-use crate::ids::WireIndex;
+use crate::ids::{VportId, WireIndex};
 use crate::logging::{warn_throttled, Throttle};
 use crate::wire::{LinkState, Port, PortCaps, Received, RecvError, TxDrop, MAX_FRAME_LEN};
 
@@ -88,7 +88,7 @@ impl Wires {
     }
 
     /// Reads the link state of every wire again; returns the wires whose link changed.
-    pub(super) fn refresh_links(&mut self) -> Vec<u32> {
+    pub(super) fn refresh_links(&mut self) -> Vec<VportId> {
         let mut changed = Vec::new();
         for (index, wire) in self.wires.iter_mut().enumerate() {
             let Some(port) = wire.port.as_mut() else {
@@ -98,7 +98,7 @@ impl Wires {
             if link != wire.link {
                 log_link(port.as_ref(), link);
                 wire.link = link;
-                changed.push(index as u32);
+                changed.push(WireIndex(index as u32).pf());
             }
         }
         changed

@@ -12,6 +12,7 @@ use zerocopy::FromBytes;
 
 use super::*;
 use crate::datapath::{Datapath, Limits};
+use crate::ids::VportId;
 
 type Driver = driver::Driver<Datapath>;
 
@@ -102,7 +103,7 @@ impl Rules for Driver {
         let parsed = Parsed::new(frame, frame.len()).unwrap();
         match self
             .dp
-            .forwarding(1)
+            .forwarding(VportId(1))
             .steer(&parsed, frame, &Receive::default())
         {
             Steering::Queue { queue, .. } => Some(queue),
@@ -268,7 +269,7 @@ fn each_bad_rule_says_why() {
         let mut bad = tcp4(7, 80, 1);
         change(&mut bad);
         assert_eq!(driver.rules(op::ADD_FLOW_RULE, &[bad]), [status]);
-        let forwarding = driver.dp.forwarding(1);
+        let forwarding = driver.dp.forwarding(VportId(1));
         assert!(forwarding.rules.is_empty() && forwarding.flows.is_empty());
     }
     let same = [tcp4(1, 80, 0), tcp4(2, 80, 1)];

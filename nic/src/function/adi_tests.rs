@@ -16,6 +16,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::dataplane::QueueKind;
 use crate::drops::DropReason;
+use crate::ids::VportId;
 use crate::testing::adi::{frame, AdiDriver};
 use crate::testing::guest::{wanted, Guest, PF_MAC};
 

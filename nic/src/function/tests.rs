@@ -5,6 +5,7 @@ use adit_uapi::regs::{dyn_ctl, pf, rstat, vf};
 
 use super::*;
 use crate::fuzzing::loaded;
+use crate::ids::VportId;
 
 /// The offset of PCI Express's Device Control in configuration space, and its FLR bit (PCIe
 /// 7.5.3.4).
@@ -25,13 +26,13 @@ fn asleep(function: &mut Function) {
     }
     assert_eq!(read(function, pf::QTX_TAIL.base), 0);
     assert_eq!(read(function, pf::BUFQ_TAIL.base), 0);
-    assert!(!function.datapath.forwarding(0).enabled);
+    assert!(!function.datapath.forwarding(VportId(0)).enabled);
 }
 
 #[test]
 fn a_driver_loads_and_enables_its_port() {
     let mut function = loaded();
-    assert!(function.datapath.forwarding(0).enabled);
+    assert!(function.datapath.forwarding(VportId(0)).enabled);
     assert_ne!(read(&mut function, pf::FW_ARQLEN), 0);
     assert_eq!(read(&mut function, pf::GEN_RSTAT), rstat::COMPLETED);
 }

@@ -155,6 +155,7 @@ fn memory(input: &mut Vec<u8>, at: u64, bytes: &[u8]) {
 mod tests {
     use super::*;
     use crate::dataplane::DataPlane;
+    use crate::ids::VportId;
 
     #[test]
     fn the_drivers_come_as_far_as_they_should() {
@@ -167,7 +168,7 @@ mod tests {
         assert_eq!(refused, 0);
 
         let dp = super::super::rings::run(&rings_corpus()[0]).expect("memory for a device");
-        let seen = dp.counters(0);
+        let seen = dp.counters(VportId(0));
         assert!(seen.rx_unicast >= 2 && seen.tx_unicast == 3, "{seen:?}");
         assert_eq!(dp.faults(), (0, None));
     }

@@ -8,6 +8,7 @@ use super::rings::accounts;
 use super::Choices;
 use crate::control::{AdiLimits, Profile};
 use crate::function::Function;
+use crate::ids::VportId;
 use crate::memory::{Access, Dma};
 use crate::pasid::Root;
 use crate::pci::DEFAULT_ID;
@@ -121,7 +122,11 @@ pub(super) fn run(data: &[u8]) -> Option<Function> {
             }
         }
     }
-    accounts(function.datapath(), 0, frames - far.waiting() as u64);
+    accounts(
+        function.datapath(),
+        VportId(0),
+        frames - far.waiting() as u64,
+    );
     Some(function)
 }
 

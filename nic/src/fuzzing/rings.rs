@@ -11,6 +11,7 @@ use super::Choices;
 use crate::datapath::{Datapath, Limits};
 use crate::dataplane::{DataPlane, QueueConfig, QueueId, QueueKind, Ring, SchedMode};
 use crate::forwarding::Forwarding;
+use crate::ids::{VectorId, VectorMapping, VportId};
 use crate::memory::Dma;
 use crate::testing::{ram, RAM, RAM_LEN};
 use crate::wire::mock::{FarEnd, MockPort};
@@ -81,13 +82,15 @@ pub(super) fn run(data: &[u8]) -> Option<Datapath> {
         }
     }
     let taken = sent - far.waiting() as u64;
-    accounts(&dp, 0, taken);
-    let counters = dp.counters(0);
-    if !dp.forwarding(0).loopback {
+    accounts(&dp, VportId(0), taken);
+    let counters = dp.counters(VportId(0));
+    if !dp.forwarding(VportId(0)).loopback {
         let delivered = counters.rx_unicast + counters.rx_multicast + counters.rx_broadcast;
-        let dropped = dp.drops(0).map_or(0, |drops| drops.rx.total());
+        let dropped = dp.drops(VportId(0)).map_or(0, |drops| drops.rx.total());
         let held = dp.waiting_frames();
-        let received = dp.wire(0).map_or(0, |wire| wire.counters().rx_frames);
+        let received = dp
+            .wire(VportId(0))
+            .map_or(0, |wire| wire.counters().rx_frames);
         assert_eq!(delivered + dropped + held, received, "frames to the driver");
     }
     Some(dp)
@@ -95,7 +98,7 @@ pub(super) fn run(data: &[u8]) -> Option<Datapath> {
 
 /// Panics unless a port's counters account for each of the `taken` frames that it received from its
 /// wire.
-pub fn accounts(dp: &Datapath, vport: u32, taken: u64) {
+pub fn accounts(dp: &Datapath, vport: VportId, taken: u64) {
     let (Some(wire), Some(drops)) = (dp.wire(vport), dp.drops(vport)) else {
         return;
     };
@@ -135,7 +138,7 @@ fn set_up(shape: u8, sizes: u8) -> Option<(Datapath, FarEnd)> {
     let port: Box<dyn Port> = Box::new(port);
     let mut dp = Datapath::new(limits, vec![Some(port)]).ok()?;
     dp.queues_mut().memory = ram();
-    let forwarding = dp.forwarding(0);
+    let forwarding = dp.forwarding(VportId(0));
     *forwarding = Forwarding::new([2, 0, 0, 0, 0, 1], vec![0, 1]);
     forwarding.enabled = true;
     forwarding.loopback = bit(2);
@@ -181,9 +184,13 @@ fn set_up(shape: u8, sizes: u8) -> Option<(Datapath, FarEnd)> {
                     header_len: if bit(7) { 256 } else { 0 },
                 },
             };
-            dp.configure(0, index, config).ok()?;
+            dp.configure(VportId(0), index, config).ok()?;
             dp.enable(QueueId { kind, index }).ok()?;
-            dp.map_vector(QueueId { kind, index }, Some((index, index)));
+            let mapping = VectorMapping {
+                vector: VectorId(index),
+                itr: index,
+            };
+            dp.map_vector(QueueId { kind, index }, Some(mapping));
         }
     }
     Some((dp, far))

@@ -17,6 +17,7 @@ use super::super::{wire, Control, Refusal};
 use super::{frame, Adi, CAUSE_RINGS, MAX_PAIRS};
 use crate::dataplane::QueueFault;
 use crate::dataplane::{AdiConfig, DataPlane, QueueKind};
+use crate::ids::AdiId;
 use crate::interrupts::CauseRingConfig;
 
 /// The maximum number of entries of a cause ring: more than there are vectors.
@@ -37,7 +38,7 @@ impl Control {
         let ext = extension(&asked, payload)?;
         let id = self.make_adi(&asked, ext, dp)?;
         let max_mtu = self.profile.max_frame() - OVERHEAD;
-        let adi = self.adis.get_mut(id.into()).ok_or(Refusal::DataPlane)?;
+        let adi = self.adis.get_mut(id).ok_or(Refusal::DataPlane)?;
         describe(adi, &asked, max_mtu, reply);
         Ok(())
     }
@@ -47,7 +48,7 @@ impl Control {
         payload: &[u8],
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
-        let id = wire::header::<NonFlexDestroyAdi>(payload)?.0.adi_id.get();
+        let id = AdiId(wire::header::<NonFlexDestroyAdi>(payload)?.0.adi_id.get());
         self.end_adi(id, dp)
     }
 
@@ -56,7 +57,7 @@ impl Control {
         payload: &[u8],
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
-        let id = wire::header::<ResetAdi>(payload)?.0.adi_id.get();
+        let id = AdiId(wire::header::<ResetAdi>(payload)?.0.adi_id.get());
         self.renew_adi(id, dp)
     }
 
@@ -129,7 +130,7 @@ impl Control {
         // Only the fields of the request are required, not the whole struct.
         let asked = <[U16; 2]>::ref_from_prefix(payload);
         let (&[id, flags], _) = asked.map_err(|_| Refusal::Truncated)?;
-        let adi = self.adis.get_mut(id.get().into());
+        let adi = self.adis.get_mut(AdiId(id.get()));
         let config = &adi.ok_or(Refusal::NoSuchVport)?.config;
         if flags.get() & !fault_flags::CLEAR != 0 {
             return Err(Refusal::BadField);
@@ -190,7 +191,7 @@ fn describe(adi: &Adi, asked: &NonFlexCreateAdi, max_mtu: u16, reply: &mut Vec<u
     let (page, pages) = frame(config);
     let vectors = adi.vport.adi.map_or(0, |adi| adi.vectors);
     let created = NonFlexCreateAdi {
-        adi_id: U16::new(config.adi),
+        adi_id: U16::new(config.adi.0),
         chunks: QueueRegChunks {
             num_chunks: U16::new(chunks.len().min(1) as u16),
             ..QueueRegChunks::default()
@@ -209,17 +210,17 @@ fn describe(adi: &Adi, asked: &NonFlexCreateAdi, max_mtu: u16, reply: &mut Vec<u
         num_rx_q: U16::new(counts.rx),
         num_rx_bufq: U16::new(counts.rx_buffer),
         num_vectors: U16::new(vectors),
-        port: U16::new(config.port as u16),
+        port: U16::new(config.port.0 as u16),
         vlan: U16::new(config.vlan),
         mac: config.mac,
         cause_ring: U16::new(config.ring),
         max_mtu: U16::new(max_mtu),
-        vport_id: U32::new(config.vport),
+        vport_id: U32::new(config.vport.0),
         num_chunks: U16::new(chunks.len() as u16),
         frame_offset: U64::new(offset(page).into()),
         frame_pages: U32::new(pages),
         asleep_offset: U32::new(ASLEEP_OFFSET),
-        kick_offset: U64::new(KICK.offset(config.adi.into()).unwrap_or_default().into()),
+        kick_offset: U64::new(KICK.offset(config.adi.0.into()).unwrap_or_default().into()),
         magic: U32::new(CREATE_ADI_EXT_MAGIC),
         ..CreateAdiExt::default()
     };

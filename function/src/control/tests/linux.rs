@@ -12,6 +12,7 @@ use adit_uapi::virtchnl2::{
 
 use super::*;
 use crate::dataplane::{QueueConfig, QueueId, QueueKind, SchedMode};
+use crate::ids::{VectorId, VectorMapping};
 use queue_type::{RX, RX_BUFFER, TX, TX_COMPLETION};
 
 /// Sends VERSION, GET_CAPS, ALLOC_VECTORS, GET_PTYPE_INFO.
@@ -267,8 +268,12 @@ fn a_vport_comes_with_queues_and_all_that_linux_reads() {
             (RX_BUFFER, 8, 6, tail(pf::BUFQ_TAIL, 8)),
         ]
     );
-    assert_eq!(driver.dp.vport(1).rx_queues, [4, 5, 6]);
-    assert!(driver.dp.vport(1).addresses.contains(&[2, 0, 0, 0, 1, 1]));
+    assert_eq!(driver.dp.vport(VportId(1)).rx_queues, [4, 5, 6]);
+    assert!(driver
+        .dp
+        .vport(VportId(1))
+        .addresses
+        .contains(&[2, 0, 0, 0, 1, 1]));
 }
 
 #[test]
@@ -279,16 +284,23 @@ fn load_up_down_and_unload() {
     for _ in 0..3 {
         up(&mut driver, 0, 2);
         assert_eq!(driver.dp.queues.len(), 10);
-        assert!(driver.dp.queues.values().all(|q| q.enabled && q.vport == 0));
-        assert!(driver.dp.vport(0).enabled);
-        assert_eq!(driver.dp.vport(0).rss_key(), &[7; 52]);
-        assert_eq!(driver.dp.vport(0).rss_lut[..3], [0, 1, 0]);
+        assert!(driver
+            .dp
+            .queues
+            .values()
+            .all(|q| q.enabled && q.vport == VportId(0)));
+        assert!(driver.dp.vport(VportId(0)).enabled);
+        assert_eq!(driver.dp.vport(VportId(0)).rss_key(), &[7; 52]);
+        assert_eq!(driver.dp.vport(VportId(0)).rss_lut[..3], [0, 1, 0]);
         assert_eq!(
             driver.dp.vectors[&QueueId {
                 kind: QueueKind::Rx,
                 index: 1
             }],
-            (2, 0)
+            VectorMapping {
+                vector: VectorId(2),
+                itr: 0
+            }
         );
         let rx = driver.dp.queues[&QueueId {
             kind: QueueKind::Rx,
@@ -326,12 +338,12 @@ fn load_up_down_and_unload() {
             (SchedMode::Flow, 1, 512)
         );
         down(&mut driver, 0, 2);
-        assert!(!driver.dp.vport(0).enabled);
+        assert!(!driver.dp.vport(VportId(0)).enabled);
         assert!(driver.dp.queues.values().all(|q| !q.enabled));
     }
     driver.ok(op::DESTROY_VPORT, name(0).as_bytes());
     assert!(driver.dp.queues.is_empty());
-    assert!(driver.dp.vport(0).addresses.is_empty());
+    assert!(driver.dp.vport(VportId(0)).addresses.is_empty());
     let alloc = AllocVectors::default();
     let mut dealloc = alloc.vchunks;
     dealloc.num_vchunks = U16::new(1);
@@ -351,7 +363,7 @@ fn the_number_of_queues_changes_to_exactly_what_is_asked_for() {
     down(&mut driver, 0, 4);
     let del: Vec<_> = all(4);
     driver.ok(op::DEL_QUEUES, &named(0, &del));
-    assert!(driver.dp.queues.is_empty() && driver.dp.vport(0).rx_queues.is_empty());
+    assert!(driver.dp.queues.is_empty() && driver.dp.vport(VportId(0)).rx_queues.is_empty());
     // XDP: additional TX queues.
     let asked = AddQueues {
         num_tx_q: U16::new(4),
@@ -366,7 +378,7 @@ fn the_number_of_queues_changes_to_exactly_what_is_asked_for() {
     let chunks = driver.chunks(AddQueues::LEN, given.chunks.num_chunks);
     assert_eq!(chunks.len(), 4);
     assert!(chunks.iter().all(|c| c.start_queue_id.get() == 0));
-    assert_eq!(driver.dp.vport(0).rx_queues, [0, 1]);
+    assert_eq!(driver.dp.vport(VportId(0)).rx_queues, [0, 1]);
     up(&mut driver, 0, 2);
 }
 
@@ -393,18 +405,18 @@ fn addresses_and_promiscuous_modes_reach_the_data_plane() {
     ];
     for _ in 0..2 {
         driver.ok(op::ADD_MAC_ADDR, &message(&list, &macs));
-        assert_eq!(driver.dp.vport(0).addresses.len(), 2);
+        assert_eq!(driver.dp.vport(VportId(0)).addresses.len(), 2);
     }
     for _ in 0..2 {
         driver.ok(op::DEL_MAC_ADDR, &message(&list, &macs));
-        assert!(driver.dp.vport(0).addresses.is_empty());
+        assert!(driver.dp.vport(VportId(0)).addresses.is_empty());
     }
     let promisc = PromiscInfo {
         flags: U16::new(promisc::UNICAST),
         ..PromiscInfo::default()
     };
     driver.ok(op::CONFIG_PROMISCUOUS_MODE, promisc.as_bytes());
-    let config = driver.dp.vport(0);
+    let config = driver.dp.vport(VportId(0));
     assert!(config.unicast_promiscuous && !config.multicast_promiscuous);
 }
 
@@ -429,21 +441,21 @@ fn statistics_are_the_data_planes() {
 fn link_changes_are_told_once_and_only_when_enabled() {
     let mut driver = Driver::new(2, 1);
     driver.create(0, 1);
-    driver.control.link_changed(0);
-    driver.control.link_changed(1);
-    driver.control.link_changed(77);
+    driver.control.link_changed(VportId(0));
+    driver.control.link_changed(VportId(1));
+    driver.control.link_changed(VportId(77));
     assert!(driver.events().is_empty());
     driver.ok(op::ENABLE_VPORT, name(0).as_bytes());
     driver.events();
     driver.dp.links[0] = (false, 0);
     for _ in 0..100 {
-        driver.control.link_changed(0);
+        driver.control.link_changed(VportId(0));
     }
     let events = driver.events();
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].link_status, 0);
     driver.ok(op::DISABLE_VPORT, name(0).as_bytes());
-    driver.control.link_changed(0);
+    driver.control.link_changed(VportId(0));
     assert!(driver.events().is_empty());
     // Enabling an enabled vport sends the event again.
     driver.ok(op::ENABLE_VPORT, name(0).as_bytes());

@@ -398,7 +398,7 @@ fn filters_that_make_no_sense() {
         }],
     );
     driver.refused(op::ADD_MAC_ADDR, &odd, ERR_EINVAL);
-    assert_eq!(driver.dp.vport(0).addresses.len(), 1);
+    assert_eq!(driver.dp.vport(VportId(0)).addresses.len(), 1);
     let many = |from: u16, n: u16| {
         let macs = (from..from + n).map(|at| {
             let [high, low] = at.to_be_bytes();
@@ -410,7 +410,7 @@ fn filters_that_make_no_sense() {
         driver.ok(op::ADD_MAC_ADDR, &many(part * 300, 300));
     }
     driver.refused(op::ADD_MAC_ADDR, &many(800, 300), ERR_ENOSPC);
-    assert_eq!(driver.dp.vport(0).addresses.len(), 901);
+    assert_eq!(driver.dp.vport(VportId(0)).addresses.len(), 901);
     let odd = PromiscInfo {
         flags: U16::new(4),
         ..PromiscInfo::default()

@@ -2,7 +2,7 @@
 //! A slot for a queue: its configuration, and the queue while it is enabled.
 
 use crate::dataplane::{QueueConfig, QueueError, QueueId};
-use crate::ids::VportId;
+use crate::ids::{VectorMapping, VportId};
 use crate::pasid::Pasid;
 use crate::queues::{BufferQueue, CompletionQueue, RxQueue, TxQueue};
 
@@ -21,8 +21,8 @@ pub(super) struct Slot<Q> {
     queue: Option<Q>,
     enabled: bool,
     pub(super) owner: Owner,
-    /// Vector and ITR index.
-    pub(super) vector: Option<(u32, u32)>,
+    /// The interrupt of a TX or RX queue.
+    pub(super) vector: Option<VectorMapping>,
 }
 
 impl<Q> Slot<Q> {

@@ -107,8 +107,8 @@ impl Queues {
     /// Raises the interrupt of a TX queue.
     pub(in crate::datapath) fn interrupt_tx(&mut self, queue: QueueIndex) {
         let slot = self.tx.get(queue.index());
-        if let Some((vector, itr)) = slot.and_then(|s| s.vector) {
-            self.raise(vector, itr);
+        if let Some(mapping) = slot.and_then(|s| s.vector) {
+            self.raise(mapping);
         }
     }
 
@@ -157,8 +157,8 @@ impl Queues {
             }
             Err(RxRefusal::Fault(fault)) => return Err(QueueRefusal::Fault(fault)),
         }
-        if let Some((vector, itr)) = vector {
-            self.raise(vector, itr);
+        if let Some(mapping) = vector {
+            self.raise(mapping);
         }
         Ok(())
     }

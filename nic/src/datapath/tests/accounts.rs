@@ -120,9 +120,9 @@ proptest! {
                     driver.post(index, buffers.min(room as u16));
                 }
                 Step::Room(room) => driver.far.set_room(room),
-                Step::Enabled(on) => driver.dp.forwarding(0).enabled = on,
-                Step::Loopback(on) => driver.dp.forwarding(0).loopback = on,
-                Step::Promiscuous(on) => driver.dp.forwarding(0).unicast_promiscuous = on,
+                Step::Enabled(on) => driver.dp.forwarding(VportId(0)).enabled = on,
+                Step::Loopback(on) => driver.dp.forwarding(VportId(0)).loopback = on,
+                Step::Promiscuous(on) => driver.dp.forwarding(VportId(0)).unicast_promiscuous = on,
                 Step::Poll(later) => {
                     driver.now += later;
                     driver.poll();
@@ -143,8 +143,8 @@ proptest! {
             }
         }
         prop_assert_eq!(driver.dp.faults(), (0, None));
-        let (counters, drops) = (driver.dp.counters(0), driver.dp.drops(0).unwrap());
-        let port = driver.dp.wire(0).unwrap().counters();
+        let (counters, drops) = (driver.dp.counters(VportId(0)), driver.dp.drops(VportId(0)).unwrap());
+        let port = driver.dp.wire(VportId(0)).unwrap().counters();
 
         let taken = arrived - driver.far.waiting() as u64;
         prop_assert_eq!(port.rx_frames + port.rx_dropped(RxDrop::Runt), taken);

@@ -38,7 +38,7 @@ fn flows_are_spread_over_queues_by_the_hash_that_is_reported() {
     let mut driver = up(Setup::default());
     let mut key = [0; 52];
     key.iter_mut().zip(1..).for_each(|(k, n)| *k = n);
-    driver.dp.forwarding(0).set_rss_key(key);
+    driver.dp.forwarding(VportId(0)).set_rss_key(key);
     for port in 0..40 {
         driver.far.send(&tcp(port, 0), plain());
     }
@@ -47,7 +47,10 @@ fn flows_are_spread_over_queues_by_the_hash_that_is_reported() {
     for (index, seen) in seen.iter_mut().enumerate() {
         while let Some(delivery) = driver.recv(index) {
             assert_ne!(delivery.last.status_err0_qw0 & status0_qw0::RSS_VALID, 0);
-            let led = driver.dp.forwarding(0).rx_queue(delivery.last.hash());
+            let led = driver
+                .dp
+                .forwarding(VportId(0))
+                .rx_queue(delivery.last.hash());
             assert_eq!(led, Some(index as u32));
             *seen += 1;
         }
@@ -129,9 +132,9 @@ fn merged_segments_go_whole_to_queues_that_take_them_and_cut_to_others() {
     assert_eq!(delivery.last.misc.get(), 1448);
     // The same as in a NIC, which counts before it merges.
     let on_wire = (4, 5000 + 4 * TCP_HEADERS as u64);
-    let counted = driver.dp.counters(0);
+    let counted = driver.dp.counters(VportId(0));
     assert_eq!((counted.rx_unicast, counted.rx_bytes), on_wire);
-    let wire = driver.dp.wire(0).unwrap().counters();
+    let wire = driver.dp.wire(VportId(0)).unwrap().counters();
     assert_eq!((wire.rx_frames, wire.rx_bytes), on_wire);
 
     let mut driver = up(Setup::default());
@@ -144,9 +147,9 @@ fn merged_segments_go_whole_to_queues_that_take_them_and_cut_to_others() {
         payload.extend_from_slice(&delivery.frame[TCP_HEADERS..]);
     }
     assert_eq!(payload, large[TCP_HEADERS..]);
-    let counted = driver.dp.counters(0);
+    let counted = driver.dp.counters(VportId(0));
     assert_eq!((counted.rx_unicast, counted.rx_bytes), on_wire);
-    let wire = driver.dp.wire(0).unwrap().counters();
+    let wire = driver.dp.wire(VportId(0)).unwrap().counters();
     assert_eq!((wire.rx_frames, wire.rx_bytes), on_wire);
 
     // A disabled port: all of its segments are dropped.
@@ -154,7 +157,7 @@ fn merged_segments_go_whole_to_queues_that_take_them_and_cut_to_others() {
         rsc: true,
         ..Setup::default()
     });
-    driver.dp.forwarding(0).enabled = false;
+    driver.dp.forwarding(VportId(0)).enabled = false;
     driver.far.send(&large, merged(1448));
     driver.poll();
     assert_eq!(driver.dropped(DropReason::PortDisabled), (4, 0));
@@ -182,7 +185,7 @@ fn a_frame_waits_for_buffers_for_a_while_and_the_next_ones_do_not() {
     assert!(!driver.dp.has_waiting_frames());
     assert_eq!(driver.far.waiting(), 0, "once it is known to be in vain");
     assert_eq!(driver.dropped(DropReason::NoBuffer), (40, 0));
-    assert_eq!(driver.dp.counters(0).rx_no_buffer, 40);
+    assert_eq!(driver.dp.counters(VportId(0)).rx_no_buffer, 40);
 
     driver.post(0, 1);
     driver.far.send(&tcp(9, 0), plain());
@@ -223,18 +226,18 @@ fn filters_decide_by_destination() {
     assert!(delivered(&mut driver, [0xFF; 6]));
     assert!(!delivered(&mut driver, stranger));
     assert!(!delivered(&mut driver, group));
-    driver.dp.forwarding(0).addresses.insert(group);
+    driver.dp.forwarding(VportId(0)).addresses.insert(group);
     assert!(delivered(&mut driver, group));
-    driver.dp.forwarding(0).unicast_promiscuous = true;
+    driver.dp.forwarding(VportId(0)).unicast_promiscuous = true;
     assert!(delivered(&mut driver, stranger));
     assert!(!delivered(&mut driver, [0x33, 0x33, 0, 0, 0, 2]));
-    driver.dp.forwarding(0).multicast_promiscuous = true;
+    driver.dp.forwarding(VportId(0)).multicast_promiscuous = true;
     assert!(delivered(&mut driver, [0x33, 0x33, 0, 0, 0, 2]));
-    driver.dp.forwarding(0).enabled = false;
+    driver.dp.forwarding(VportId(0)).enabled = false;
     assert!(!delivered(&mut driver, MAC));
     assert_eq!(driver.dropped(DropReason::Filtered), (3, 0));
     assert_eq!(driver.dropped(DropReason::PortDisabled), (1, 0));
-    let counters = driver.dp.counters(0);
+    let counters = driver.dp.counters(VportId(0));
     assert_eq!((counters.rx_unicast, counters.rx_multicast), (2, 2));
     assert_eq!((counters.rx_broadcast, counters.rx_filtered), (1, 3));
 }
@@ -249,7 +252,7 @@ fn a_fault_of_one_queue_leaves_the_other_alone() {
         .doorbells
         .bufq_tail
         .store(0, u32::from(LEN));
-    let forwarding = driver.dp.forwarding(0);
+    let forwarding = driver.dp.forwarding(VportId(0));
     let by_port = |f: &Forwarding, port| {
         let frame = tcp(port, 0);
         let parsed = Parsed::new(&frame, frame.len()).unwrap();
@@ -318,7 +321,7 @@ fn traffic_interrupts_the_vector_of_its_queue_once_it_is_armed() {
     for port in 0..40 {
         driver.far.send(&tcp(port, 0), plain());
     }
-    driver.dp.forwarding(0).set_rss_key([0x6D; 52]);
+    driver.dp.forwarding(VportId(0)).set_rss_key([0x6D; 52]);
     driver.poll();
     for index in 0..2 {
         let frames = std::iter::from_fn(|| driver.recv(index)).count();

@@ -124,18 +124,26 @@ fn a_large_frame_counts_as_its_segments_whoever_segments_it() {
         driver.send(&tcp(1, 20_000), tso, sched_cmd::CS_EN, 5);
         driver.poll();
         let expected = (14, 20_000 + 14 * TCP_HEADERS as u64);
-        let vport = driver.dp.counters(0);
+        let vport = driver.dp.counters(VportId(0));
         assert_eq!((vport.tx_unicast, vport.tx_bytes), expected);
-        let wire = driver.dp.wire(0).unwrap().counters();
+        let wire = driver.dp.wire(VportId(0)).unwrap().counters();
         assert_eq!((wire.tx_frames, wire.tx_bytes), expected);
         assert_eq!(wire.tx_calls, if caps == ALL { 1 } else { 14 });
 
         driver.far.set_up(false);
         driver.send(&tcp(1, 20_000), tso, sched_cmd::CS_EN, 6);
         driver.poll();
-        assert_eq!(driver.dp.drops(0).unwrap().tx.get(DropReason::Wire), 14);
-        assert_eq!(driver.dp.counters(0).tx_discards, 14);
-        let wire = driver.dp.wire(0).unwrap().counters();
+        assert_eq!(
+            driver
+                .dp
+                .drops(VportId(0))
+                .unwrap()
+                .tx
+                .get(DropReason::Wire),
+            14
+        );
+        assert_eq!(driver.dp.counters(VportId(0)).tx_discards, 14);
+        let wire = driver.dp.wire(VportId(0)).unwrap().counters();
         assert_eq!(wire.tx_dropped(crate::wire::TxDrop::Down), 14);
     }
 }
@@ -146,9 +154,17 @@ fn of_a_large_frame_that_a_wire_takes_in_part_each_segment_is_counted() {
     driver.far.set_room(Some(5));
     driver.send(&tcp(1, 20_000), Some((1448, TCP_HEADERS as u8)), 0, 5);
     driver.poll();
-    assert_eq!(driver.dp.counters(0).tx_unicast, 5);
-    assert_eq!(driver.dp.drops(0).unwrap().tx.get(DropReason::Wire), 9);
-    let wire = driver.dp.wire(0).unwrap().counters();
+    assert_eq!(driver.dp.counters(VportId(0)).tx_unicast, 5);
+    assert_eq!(
+        driver
+            .dp
+            .drops(VportId(0))
+            .unwrap()
+            .tx
+            .get(DropReason::Wire),
+        9
+    );
+    let wire = driver.dp.wire(VportId(0)).unwrap().counters();
     assert_eq!(wire.tx_frames, 5);
     assert_eq!(wire.tx_dropped(crate::wire::TxDrop::Full), 9);
 }
@@ -251,7 +267,7 @@ fn a_full_wire_keeps_frames_waiting_but_not_for_ever() {
     driver.poll();
     assert_eq!(driver.completion(), Some((comp_type::RS, 3)));
     assert_eq!(driver.dropped(DropReason::Wire), (0, 1));
-    assert_eq!(driver.dp.counters(0).tx_discards, 1);
+    assert_eq!(driver.dp.counters(VportId(0)).tx_discards, 1);
 }
 
 #[test]
@@ -323,13 +339,13 @@ fn a_frame_does_not_leave_when_nobody_would_hear_of_it() {
     driver.poll();
     assert_eq!(driver.far.recv(), None);
     assert_eq!(driver.dp.faults(), (1, Some(QueueFault::NoCompletionQueue)));
-    assert_eq!(driver.dp.drops(0).unwrap().tx.total(), 0);
+    assert_eq!(driver.dp.drops(VportId(0)).unwrap().tx.total(), 0);
 }
 
 #[test]
 fn what_is_sent_comes_back_in_loopback() {
     let mut driver = Driver::new(Setup::default());
-    driver.dp.forwarding(0).loopback = true;
+    driver.dp.forwarding(VportId(0)).loopback = true;
     driver.post(0, 8);
     driver.post(1, 8);
     driver.send(&tcp(1, 100), None, 0, 1);

@@ -70,7 +70,7 @@ fn resets_end_all_adis_before_they_are_answered() {
         quiet(&mut guest, &b);
         let totals = guest.function.datapath().adi_totals();
         assert_eq!((totals.adis, totals.awake_queues), (0, 0));
-        assert_eq!(guest.function.datapath().pasid(1), None);
+        assert_eq!(guest.function.datapath().pasid(VportId(1)), None);
         // A kick for a destroyed ADI is ignored.
         guest.write(a.created.ext.kick_offset.get() as u32, 1);
         assert_eq!(guest.function.counters().stray_kicks, 1);

@@ -174,7 +174,7 @@ fn the_pf_is_one_of_them() {
     a.send(&mut guest, &frame(PF_MAC, a.mac(), 1));
     guest.poll();
     assert!(wire(&guest).is_empty());
-    let drops = *guest.function.datapath().drops(0).unwrap();
+    let drops = *guest.function.datapath().drops(VportId(0)).unwrap();
     assert_eq!(
         drops.rx.get(DropReason::QueueDisabled),
         1,
