@@ -2,12 +2,14 @@
 //! The function's configuration space: its identity and its capabilities.
 //!
 //! One type-0 header and a chain of capabilities ([`ConfigBuilder`]). [`ConfigSpace::idpf`] has what
-//! Linux needs to drive the function: MSI-X, PCI Express (with function-level reset and End-End TLP prefixes), PASID
-//! and ATS.
+//! Linux needs to drive the function: MSI-X and PCI Express with function-level reset; and for ADIs
+//! End-End TLP prefixes, PASID and ATS.
 
 mod builder;
 
 pub use builder::{Capability, ConfigBuilder, ConfigError};
+
+use crate::layout::RegisterLayout;
 
 /// The size of an extended configuration space in bytes.
 pub const CONFIG_LEN: usize = 4096;
@@ -108,14 +110,15 @@ pub struct ConfigSpace {
 }
 
 impl ConfigSpace {
-    /// The space of an IDPF function with `vectors` vectors and PASIDs, whose BAR0 has `bar0_len`
-    /// bytes and whose BAR2 has the MSI-X table.
+    /// The space of an IDPF function with `vectors` vectors, whose BAR0 has the registers and whose
+    /// BAR2 has the MSI-X table. It supports PASIDs if the layout of the registers has space for
+    /// ADIs.
     ///
     /// # Errors
-    /// When MSI-X does not support that many vectors, or the size of BAR0 is not a power of two.
-    pub fn idpf(id: PciId, vectors: u32, bar0_len: u64) -> Result<Self, ConfigError> {
-        ConfigBuilder::new(id)
-            .bar64(0, bar0_len)
+    /// When MSI-X does not support that many vectors.
+    pub fn idpf(id: PciId, vectors: u32, layout: RegisterLayout) -> Result<Self, ConfigError> {
+        let space = ConfigBuilder::new(id)
+            .bar64(0, layout.bar0_len())
             .bar64(2, BAR2_LEN)
             .capability(Capability::Msix {
                 vectors,
@@ -125,11 +128,15 @@ impl ConfigSpace {
             })
             .capability(Capability::Express {
                 function_level_reset: true,
-                prefixes: true,
-            })
-            .capability(Capability::Pasid { width: 20 })
-            .capability(Capability::Ats)
-            .build()
+                prefixes: layout.has_adis(),
+            });
+        let space = match layout.has_adis() {
+            true => space
+                .capability(Capability::Pasid { width: 20 })
+                .capability(Capability::Ats),
+            false => space,
+        };
+        space.build()
     }
 
     /// The size of the space in bytes.
@@ -190,7 +197,7 @@ mod tests {
 
     #[test]
     fn it_is_an_idpf_by_class_and_its_bars_tell_their_sizes() {
-        let mut c = ConfigSpace::idpf(DEFAULT_ID, 18, 1 << 30).unwrap();
+        let mut c = ConfigSpace::idpf(DEFAULT_ID, 18, RegisterLayout::Pf).unwrap();
         assert_eq!(read32(&c, 8) >> 8, 0x02_0001);
         c.write(0x10, &[0xFF; 16]);
         assert_eq!(read32(&c, 0x10), 0xC000_000C);
@@ -202,7 +209,7 @@ mod tests {
 
     #[test]
     fn capabilities_chain_and_only_what_may_be_written_is() {
-        let mut c = ConfigSpace::idpf(DEFAULT_ID, 18, 1 << 30).unwrap();
+        let mut c = ConfigSpace::idpf(DEFAULT_ID, 18, RegisterLayout::Pf).unwrap();
         assert_eq!(read32(&c, 0x40), 0x0011_6011);
         assert_eq!(read32(&c, 0x60) & 0xFFFF, 0x10);
         assert_eq!(read32(&c, 0x100), 0x1201_001B);
@@ -215,8 +222,21 @@ mod tests {
     }
 
     #[test]
+    fn without_space_for_adis_there_are_no_pasids() {
+        let vf = ConfigSpace::idpf(DEFAULT_ID, 18, RegisterLayout::Vf).unwrap();
+        assert_eq!(read32(&vf, 0x100), 0, "no extended capability");
+        let prefixes = 1 << 21;
+        assert_eq!(read32(&vf, 0x84) & prefixes, 0);
+        let pf = ConfigSpace::idpf(DEFAULT_ID, 18, RegisterLayout::Pf).unwrap();
+        assert_eq!(read32(&pf, 0x84) & prefixes, prefixes);
+        for at in (0x40..0x68).step_by(4) {
+            assert_eq!(read32(&vf, at), read32(&pf, at), "{at:#x}");
+        }
+    }
+
+    #[test]
     fn a_function_level_reset_is_asked_for_in_device_control() {
-        let mut c = ConfigSpace::idpf(DEFAULT_ID, 1, 1 << 30).unwrap();
+        let mut c = ConfigSpace::idpf(DEFAULT_ID, 1, RegisterLayout::Pf).unwrap();
         let flr = ConfigEffect::FunctionLevelReset;
         assert_eq!(c.write(DEVICE_CONTROL as u64, &[0, 0x80]), flr);
         assert_eq!(c.write(DEVICE_CONTROL as u64 + 1, &[0x80]), flr);
@@ -233,7 +253,7 @@ mod tests {
 
     #[test]
     fn accesses_outside_are_ones_or_nothing() {
-        let mut c = ConfigSpace::idpf(DEFAULT_ID, 1, 1 << 30).unwrap();
+        let mut c = ConfigSpace::idpf(DEFAULT_ID, 1, RegisterLayout::Pf).unwrap();
         let mut b = [0; 4];
         c.read(CONFIG_LEN as u64 - 2, &mut b);
         assert_eq!(b, [0, 0, 0xFF, 0xFF]);

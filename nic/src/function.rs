@@ -78,8 +78,8 @@ impl Function {
             vectors: u32::from(profile.vectors()),
         };
         let layout = profile.layout();
-        let config = ConfigSpace::idpf(id, limits.vectors, layout.bar0_len())
-            .map_err(std::io::Error::other)?;
+        let config =
+            ConfigSpace::idpf(id, limits.vectors, layout).map_err(std::io::Error::other)?;
         let datapath = Datapath::new(limits, wires)?.with_layout(layout)?;
         let datapath = datapath.with_adis(profile.adi_pairs(), query)?;
         Ok(Self {

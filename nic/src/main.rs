@@ -169,17 +169,34 @@ fn up_to(min: u32, max: u32) -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(i64::from(min)..=i64::from(max))
 }
 
-/// The maximum number of ADIs. Without QMP there are none: the location of the IOMMU's tables is
-/// unknown then. Exits if they were requested nevertheless.
+/// The maximum number of ADIs. There are none if the register layout has no space for them; nor
+/// without QMP: the location of the IOMMU's tables is unknown then. Exits if they were requested
+/// nevertheless.
 fn adi_limits(cli: &Cli) -> AdiLimits {
-    let given = [("--adis", cli.adis), ("--adi-queues", cli.adi_queues)];
-    if cli.qmp.is_none() {
-        if let Some((option, _)) = given.into_iter().find(|(_, n)| n.is_some_and(|n| n > 0)) {
+    let positive = |n: Option<u32>| n.is_some_and(|n| n > 0);
+    let requested = [
+        ("--adis", positive(cli.adis)),
+        ("--adi-queues", positive(cli.adi_queues)),
+        ("--qmp", cli.qmp.is_some()),
+    ];
+    if let Some((option, _)) = requested.into_iter().find(|(_, set)| *set) {
+        if !cli.layout.has_adis() {
+            let text = format!(
+                "{option} is for ADIs, and the {} register layout has no space for them: use \
+                 --layout pf, or leave out {option}",
+                cli.layout
+            );
+            let kind = clap::error::ErrorKind::ArgumentConflict;
+            Cli::command().error(kind, text).exit();
+        }
+        if cli.qmp.is_none() {
             let text =
                 format!("{option} needs --qmp: ADIs' DMA is translated by the guest's IOMMU");
             let kind = clap::error::ErrorKind::MissingRequiredArgument;
             Cli::command().error(kind, text).exit();
         }
+    }
+    if cli.qmp.is_none() {
         return AdiLimits::default();
     }
     let pairs = cli.adi_queues.unwrap_or(MAX_QUEUE_PAIRS);

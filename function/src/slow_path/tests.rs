@@ -25,7 +25,7 @@ fn function(layout: RegisterLayout) -> (SlowPath, MockDataPlane) {
     let profile = driver::profile(1, 2).with_layout(layout).unwrap();
     let dp = MockDataPlane::new(&profile, ram());
     let vectors = profile.vectors().into();
-    let config = ConfigSpace::idpf(DEFAULT_ID, vectors, layout.bar0_len()).unwrap();
+    let config = ConfigSpace::idpf(DEFAULT_ID, vectors, layout).unwrap();
     (SlowPath::new(config, BAR2_LEN as usize, profile), dp)
 }
 
