@@ -139,7 +139,7 @@ impl QueueConfig {
 }
 
 /// The buffer queue whose tail register an RX queue of the single queue model uses. The standard
-/// has separate RX tails, but they lie where the Linux driver probes for registers of a VF, and
+/// has separate RX tails, but they are where the Linux driver probes for registers of a VF, and
 /// cannot be mapped into the guest. Buffer queues come in pairs, and such a vport has none.
 #[must_use]
 pub fn single_rx_tail(rx_queue: u32) -> u32 {
@@ -371,7 +371,7 @@ pub trait DataPlane {
     fn find_tables(&mut self) -> Readiness;
 
     /// Returns whether the location of the IOMMU's tables is known.
-    fn knows_tables(&self) -> bool;
+    fn has_tables(&self) -> bool;
 
     /// Creates the virtual port of an ADI. Its queues are then configured like those of any other.
     ///
@@ -385,6 +385,6 @@ pub trait DataPlane {
     /// Configures a cause ring, or removes it.
     fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>);
 
-    /// The faults of an ADI; forgets the first fault if `clear` is set.
+    /// The faults of an ADI; discards the first fault if `clear` is set.
     fn adi_faults(&mut self, vport: VportId, clear: bool) -> FaultRecord;
 }

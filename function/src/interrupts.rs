@@ -289,7 +289,7 @@ mod tests {
             assert!(b.doorbells.write(u64::from(layout.itr(1, 0).unwrap()), 5));
             b.raise(0);
             b.arm(0);
-            assert_eq!(b.sweep(1_000).0, 1, "the first one is not held back");
+            assert_eq!(b.sweep(1_000).0, 1, "the first one is not delayed");
             b.raise(0);
             b.arm(0);
             assert_eq!(b.sweep(2_000), (0, Some(11_000)));

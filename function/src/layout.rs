@@ -136,18 +136,18 @@ impl RegisterLayout {
     /// The offset of a register of the mailbox in BAR0.
     #[must_use]
     pub fn mailbox_offset(self, ring: MailboxRing, register: RingRegister) -> u32 {
-        let mut known = self.mailbox().iter();
-        known
-            .find(|known| (known.0, known.1) == (ring, register))
-            .map_or(0, |known| known.2)
+        let mut registers = self.mailbox().iter();
+        registers
+            .find(|entry| (entry.0, entry.1) == (ring, register))
+            .map_or(0, |entry| entry.2)
     }
 
     /// The ring and the register of the mailbox at an offset of BAR0.
     #[must_use]
     pub fn mailbox_register(self, offset: u32) -> Option<(MailboxRing, RingRegister)> {
-        let mut known = self.mailbox().iter();
-        known
-            .find(|known| known.2 == offset)
+        let mut registers = self.mailbox().iter();
+        registers
+            .find(|entry| entry.2 == offset)
             .map(|&(ring, register, _)| (ring, register))
     }
 

@@ -258,11 +258,11 @@ fn answer(request: Request, control: &mut Control, dp: &mut impl DataPlane) -> R
     let Request {
         v_opcode,
         sw_cookie,
-        payload: asked,
+        payload: body,
     } = request;
     let mut payload = Vec::new();
-    let v_retval = match asked {
-        Ok(asked) => control.handle(v_opcode, &asked, dp, &mut payload),
+    let v_retval = match body {
+        Ok(body) => control.handle(v_opcode, &body, dp, &mut payload),
         Err(bad) => {
             tracing::debug!(v_opcode, %bad, "a mailbox request is refused");
             match bad {

@@ -38,7 +38,7 @@ use region::Backing;
 /// mapped range when the guest uses an IOMMU.
 pub const MAX_REGIONS: usize = 1 << 18;
 
-/// The address map. Translations hold only as long as the borrow of the map does.
+/// The address map. Translations are valid only as long as the borrow of the map does.
 pub struct GuestMemory {
     /// Changes whenever a region is added or removed, which invalidates cached lookups.
     version: Version,
@@ -155,9 +155,13 @@ impl GuestMemory {
         if !region.access.permits(request.write) {
             return Err(FaultCause::Permission);
         }
-        let room = usize::try_from(region.len - skip).unwrap_or(usize::MAX);
+        let available = usize::try_from(region.len - skip).unwrap_or(usize::MAX);
         self.files
-            .slice(region.file, region.offset + skip, request.len.min(room))
+            .slice(
+                region.file,
+                region.offset + skip,
+                request.len.min(available),
+            )
             .ok_or(FaultCause::Unmapped)
     }
 

@@ -90,7 +90,7 @@ pub enum Readiness {
     /// The location of the tables is known.
     Ready,
     /// A lookup is pending.
-    Asking,
+    Pending,
     /// The lookup failed. Another one may succeed.
     Failed,
 }

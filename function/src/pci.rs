@@ -15,7 +15,7 @@ use crate::layout::RegisterLayout;
 pub const CONFIG_LEN: usize = 4096;
 /// The size of a configuration space of conventional PCI in bytes.
 pub const CONVENTIONAL_LEN: usize = 256;
-/// The size of BAR2 in bytes, which holds the MSI-X table and pending bits.
+/// The size of BAR2 in bytes, with the MSI-X table and pending bits.
 pub const BAR2_LEN: u64 = 0x1_0000;
 /// The maximum number of vectors of MSI-X.
 pub const MAX_VECTORS: u32 = 2048;
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_an_idpf_by_class_and_its_bars_tell_their_sizes() {
+    fn it_is_an_idpf_by_class_and_its_bars_report_their_sizes() {
         let mut c = ConfigSpace::idpf(DEFAULT_ID, 18, RegisterLayout::Pf).unwrap();
         assert_eq!(read32(&c, 8) >> 8, 0x02_0001);
         c.write(0x10, &[0xFF; 16]);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_level_reset_is_asked_for_in_device_control() {
+    fn a_function_level_reset_is_requested_in_device_control() {
         let mut c = ConfigSpace::idpf(DEFAULT_ID, 1, RegisterLayout::Pf).unwrap();
         let flr = ConfigEffect::FunctionLevelReset;
         assert_eq!(c.write(DEVICE_CONTROL as u64, &[0, 0x80]), flr);

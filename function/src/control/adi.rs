@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use adit_uapi::regs::adi::{FRAMES, PAGES_PER_PAIR};
 use adit_uapi::virtchnl2::adi::{CreateAdiExt, NonFlexCreateAdi, NO_MAILBOX, VLAN_MAX};
 
+use super::id_allocator::{IdAllocator, NotFree};
 use super::queue_set::{Counts, QueueSet};
-use super::room::{NotFree, Room};
 use super::vport::{AdiResources, Vport};
 use super::{Control, Profile, Refusal};
 use crate::dataplane::{AdiConfig, DataPlane};
@@ -35,8 +35,8 @@ pub(super) struct Adis {
     slots: Vec<Option<Box<Adi>>>,
     /// The ADI of each PASID.
     pasids: HashMap<Pasid, AdiId>,
-    ids: Room,
-    pairs: Room,
+    ids: IdAllocator,
+    pairs: IdAllocator,
     /// The vector (of MSI-X) that each cause ring signals.
     pub(super) rings: BTreeMap<u16, u16>,
 }
@@ -144,8 +144,8 @@ impl Adis {
         Self {
             slots: Vec::new(),
             pasids: HashMap::new(),
-            ids: Room::new(profile.adis()),
-            pairs: Room::new(profile.adi_pairs()),
+            ids: IdAllocator::new(profile.adis()),
+            pairs: IdAllocator::new(profile.adi_pairs()),
             rings: BTreeMap::new(),
         }
     }
@@ -163,19 +163,19 @@ impl Adis {
     /// Allocates an id and queue pairs: those of a place, or free ones.
     fn take(&mut self, wanted: &Wanted) -> Result<(u32, u32), Refusal> {
         let id = match wanted.place {
-            Some((id, _)) => self.ids.take_at(id, 1).map(|()| id)?,
-            None => self.ids.take_next().ok_or(Refusal::NoRoom)?,
+            Some((id, _)) => self.ids.allocate_at(id, 1).map(|()| id)?,
+            None => self.ids.allocate_next().ok_or(Refusal::NoRoom)?,
         };
         let pairs = u32::from(wanted.pairs);
         let first = match wanted.place {
-            Some((_, first)) => match self.pairs.take_at(first, pairs) {
+            Some((_, first)) => match self.pairs.allocate_at(first, pairs) {
                 Ok(()) => Ok(first),
                 Err(error) => Err(error.into()),
             },
-            None => self.pairs.take(pairs).ok_or(Refusal::NoRoom),
+            None => self.pairs.allocate(pairs).ok_or(Refusal::NoRoom),
         };
         if first.is_err() {
-            self.ids.give(id, 1);
+            self.ids.free(id, 1);
         }
         Ok((id, first?))
     }
@@ -193,7 +193,7 @@ impl Adis {
     }
 
     /// Removes the cause rings that signal a vector.
-    pub(super) fn forget_vector(&mut self, vector: u16, dp: &mut impl DataPlane) {
+    pub(super) fn remove_rings_of(&mut self, vector: u16, dp: &mut impl DataPlane) {
         self.rings.retain(|&ring, used| {
             let gone = *used == vector;
             if gone {
@@ -205,7 +205,7 @@ impl Adis {
 
     /// The number of ADIs and of queue pairs: allocated, and maximum.
     fn occupancy(&self) -> [(u32, u32); 2] {
-        [&self.ids, &self.pairs].map(|room| (room.taken(), room.limit()))
+        [&self.ids, &self.pairs].map(|ids| (ids.taken(), ids.limit()))
     }
 }
 
@@ -213,20 +213,20 @@ impl Control {
     /// Creates an ADI for a parsed request; returns its id.
     fn make_adi(
         &mut self,
-        asked: &NonFlexCreateAdi,
+        request: &NonFlexCreateAdi,
         ext: Option<&CreateAdiExt>,
         dp: &mut impl DataPlane,
     ) -> Result<AdiId, Refusal> {
-        let pasid = Pasid::new(asked.pasid.get()).ok_or(Refusal::OutOfRange)?;
+        let pasid = Pasid::new(request.pasid.get()).ok_or(Refusal::OutOfRange)?;
         let none = |id: u16| matches!(id, 0 | NO_MAILBOX);
-        if !none(asked.mbx_id.get()) {
+        if !none(request.mbx_id.get()) {
             return Err(Refusal::NotForAdis);
         }
         let wanted = Wanted::new(ext, &self.profile)?;
         if self.adis.pasids.contains_key(&pasid) {
             return Err(Refusal::Taken);
         }
-        if !dp.knows_tables() {
+        if !dp.has_tables() {
             return Err(Refusal::NoTables);
         }
         let (id, first_pair) = self.adis.take(&wanted)?;
@@ -246,8 +246,8 @@ impl Control {
             ring: wanted.ring,
         };
         if dp.create_adi(&config).is_err() {
-            self.adis.ids.give(id, 1);
-            self.adis.pairs.give(first_pair, wanted.pairs.into());
+            self.adis.ids.free(id, 1);
+            self.adis.pairs.free(first_pair, wanted.pairs.into());
             return Err(Refusal::Taken);
         }
         let at = id as usize;
@@ -283,7 +283,7 @@ impl Control {
         if dp.create_adi(&adi.config).is_err() {
             // Its address was its own until now, and no other request has run since.
             debug_assert!(false, "the address of ADI {} is taken", id.0);
-            self.forget_adi(id);
+            self.release_adi(id);
             return Err(Refusal::Taken);
         }
         let queues = QueueSet::of_adi(&self.profile, adi.config.first_pair, counts);
@@ -301,20 +301,20 @@ impl Control {
         let adi = self.adis.get_mut(id).ok_or(Refusal::NoSuchVport)?;
         adi.vport.queues.remove_all(dp);
         dp.destroy_adi(adi.config.vport);
-        self.forget_adi(id);
+        self.release_adi(id);
         Ok(())
     }
 
     /// Frees the resources of an ADI that the data plane has already destroyed.
-    fn forget_adi(&mut self, id: AdiId) {
+    fn release_adi(&mut self, id: AdiId) {
         let slot = self.adis.slots.get_mut(id.index());
         let Some(adi) = slot.and_then(Option::take) else {
             return;
         };
         self.adis.pasids.remove(&adi.config.pasid);
-        self.adis.ids.give(id.0.into(), 1);
+        self.adis.ids.free(id.0.into(), 1);
         let pairs = u32::from(adi.config.pairs);
-        self.adis.pairs.give(adi.config.first_pair, pairs);
+        self.adis.pairs.free(adi.config.first_pair, pairs);
     }
 }
 

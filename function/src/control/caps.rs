@@ -21,18 +21,19 @@ const MAX_HDR_BUF_PER_LSO: u8 = 3;
 
 impl Control {
     pub(super) fn get_caps(&self, payload: &[u8], reply: &mut Vec<u8>) -> Result<(), Refusal> {
-        let (asked, _) = wire::header::<GetCapabilities>(payload)?;
+        let (request, _) = wire::header::<GetCapabilities>(payload)?;
         let total = |kind| U16::new(self.profile.total_queues(kind));
         let offered = self.profile.capabilities();
         let granted = GetCapabilities {
-            csum_caps: asked.csum_caps & U32::new(offered.csum),
-            seg_caps: asked.seg_caps & U32::new(offered.seg),
-            hsplit_caps: asked.hsplit_caps & U32::new(offered.hsplit),
-            rsc_caps: asked.rsc_caps & U32::new(offered.rsc),
-            rss_caps: asked.rss_caps & U64::new(offered.rss),
+            csum_caps: request.csum_caps & U32::new(offered.csum),
+            seg_caps: request.seg_caps & U32::new(offered.seg),
+            hsplit_caps: request.hsplit_caps & U32::new(offered.hsplit),
+            rsc_caps: request.rsc_caps & U32::new(offered.rsc),
+            rss_caps: request.rss_caps & U64::new(offered.rss),
             // FLOW_STEER is granted without a request: Linux never requests it, and accepts no rules
             // without it.
-            other_caps: (asked.other_caps | U64::new(other::FLOW_STEER)) & U64::new(offered.other),
+            other_caps: (request.other_caps | U64::new(other::FLOW_STEER))
+                & U64::new(offered.other),
             mailbox_dyn_ctl: U32::new(self.profile.layout().dyn_ctl(0).unwrap_or_default()),
             mailbox_vector_id: U16::new(0),
             num_allocated_vectors: U16::new(self.profile.vectors()),

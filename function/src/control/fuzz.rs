@@ -68,7 +68,7 @@ impl Control {
     /// Panics unless the state of both planes agrees.
     pub(crate) fn check(&mut self, dp: &mut MockDataPlane) {
         let (mut running, mut mapped, mut set_up) = (0, 0, 0);
-        let mut known: Vec<(u32, &mut Vport)> = Vec::new();
+        let mut vports: Vec<(u32, &mut Vport)> = Vec::new();
         for (id, vport) in (0..).zip(&mut self.vports) {
             let forwarding = dp.vport(VportId(id));
             let Some(vport) = vport else {
@@ -78,7 +78,7 @@ impl Control {
             assert_eq!(forwarding.enabled, vport.enabled);
             assert_eq!(forwarding.rx_queues, vport.queues.allocated(QueueKind::Rx));
             assert!(forwarding.addresses.len() <= MAX_ADDRESSES);
-            known.push((id, vport));
+            vports.push((id, vport));
         }
         let own = u32::from(self.profile.vports());
         assert_eq!(self.adis.iter_mut().count(), dp.adis.len());
@@ -89,9 +89,9 @@ impl Control {
             assert_eq!(forwarding.enabled, adi.vport.enabled);
             assert_eq!(forwarding.rx_queues, queues.allocated(QueueKind::Rx));
             assert!(!forwarding.unicast_promiscuous);
-            known.push((own + id, &mut adi.vport));
+            vports.push((own + id, &mut adi.vport));
         }
-        for (id, vport) in known {
+        for (id, vport) in vports {
             let adi = vport.adi;
             for kind in KINDS {
                 for index in vport.queues.allocated(kind) {
@@ -99,17 +99,17 @@ impl Control {
                     let Ok(slot) = vport.queues.slot(queue) else {
                         unreachable!()
                     };
-                    let known = dp.queues.get(&queue);
+                    let configured = dp.queues.get(&queue);
                     assert_eq!(
-                        known.is_some(),
+                        configured.is_some(),
                         slot.state >= State::Configured,
                         "{queue:?}"
                     );
                     assert_eq!(
-                        known.is_some_and(|q| q.enabled),
+                        configured.is_some_and(|q| q.enabled),
                         slot.state == State::Enabled
                     );
-                    assert!(known.is_none_or(|q| q.vport == VportId(id)));
+                    assert!(configured.is_none_or(|q| q.vport == VportId(id)));
                     let vector = dp.vectors.get(&queue).map(|mapping| mapping.vector);
                     let device = |v: u16| match adi {
                         Some(adi) => adi.first_vector.nth(v),

@@ -131,19 +131,19 @@ impl DataPlane for MockDataPlane {
 
     fn enable(&mut self, queue: QueueId) -> Result<(), QueueError> {
         self.check(queue)?;
-        let known = self
+        let queue = self
             .queues
             .get_mut(&queue)
             .ok_or(QueueError::NotConfigured(queue))?;
-        known.enabled = true;
+        queue.enabled = true;
         Ok(())
     }
 
     fn disable(&mut self, queues: &[QueueId]) {
         for queue in queues {
-            let known = self.queues.get_mut(queue).expect("a queue that was set up");
-            assert!(known.enabled, "{queue:?} is stopped twice");
-            known.enabled = false;
+            let running = self.queues.get_mut(queue).expect("a queue that was set up");
+            assert!(running.enabled, "{queue:?} is stopped twice");
+            running.enabled = false;
             if queue.kind == QueueKind::Tx {
                 self.markers.push(queue.index);
             }
@@ -256,7 +256,7 @@ impl DataPlane for MockDataPlane {
         self.tables
     }
 
-    fn knows_tables(&self) -> bool {
+    fn has_tables(&self) -> bool {
         self.tables == Readiness::Ready
     }
 
@@ -269,8 +269,8 @@ impl DataPlane for MockDataPlane {
         let first = self.counts[QueueKind::Rx as usize] - self.pairs + adi.first_pair;
         let queues = first..first + u32::from(adi.rx_queues);
         self.vports[at] = VportConfig::new(adi.mac, queues.collect());
-        let known = self.adis.insert(adi.vport, adi.clone());
-        assert!(known.is_none(), "{adi:?} is made twice");
+        let replaced = self.adis.insert(adi.vport, adi.clone());
+        assert!(replaced.is_none(), "{adi:?} is created twice");
         Ok(())
     }
 
@@ -289,10 +289,10 @@ impl DataPlane for MockDataPlane {
 
     fn adi_faults(&mut self, vport: VportId, clear: bool) -> FaultRecord {
         assert!(self.adis.contains_key(&vport), "an ADI that is");
-        let told = self.faults;
+        let record = self.faults;
         if clear {
             self.faults.first = None;
         }
-        told
+        record
     }
 }

@@ -7,7 +7,7 @@
 //! it from there when a request fails (Linux, for MAC filters).
 //!
 //! Each family of messages has a file, which adds its handlers to [`Control`]; the state that they
-//! work on is in files that do not refer to it (`queue_set`, `profile`, `room`).
+//! work on is in files that do not refer to it (`queue_set`, `profile`, `id_allocator`).
 
 mod adi;
 mod capabilities;
@@ -16,6 +16,7 @@ mod filters;
 mod flow_rules;
 #[cfg(any(test, feature = "testing"))]
 mod fuzz;
+mod id_allocator;
 #[cfg(any(test, feature = "testing"))]
 pub mod mock;
 mod profile;
@@ -24,7 +25,6 @@ mod queue_config;
 mod queue_set;
 mod queues;
 mod refusal;
-mod room;
 mod rss;
 mod stats;
 mod vectors;
@@ -145,8 +145,8 @@ impl Control {
     /// The next event for the driver, if any. Of several changes of a link only the last is
     /// reported, and only to an enabled vport.
     pub fn take_event(&mut self, dp: &impl DataPlane) -> Option<Event> {
-        let mut known = (0..).zip(&mut self.vports);
-        let (id, vport) = known.find_map(|(id, vport)| {
+        let mut vports = (0..).zip(&mut self.vports);
+        let (id, vport) = vports.find_map(|(id, vport)| {
             vport
                 .as_mut()
                 .filter(|v| v.enabled && v.link_event)
@@ -189,7 +189,7 @@ impl Control {
     pub fn must_wait(&self, v_opcode: u32, dp: &mut impl DataPlane) -> bool {
         v_opcode == op::NON_FLEX_CREATE_ADI
             && self.profile.adis() > 0
-            && dp.find_tables() == Readiness::Asking
+            && dp.find_tables() == Readiness::Pending
     }
 
     fn dispatch(

@@ -22,7 +22,7 @@ struct Entry {
 macro_rules! ptypes {
     ($($name:ident = $id:literal: $($header:ident)*;)*) => {
         /// The packet type numbers, named after the headers.
-        #[expect(missing_docs, reason = "the names say it")]
+        #[expect(missing_docs, reason = "named after the fields of the standard")]
         pub mod id {
             $(pub const $name: u8 = $id;)*
         }
@@ -52,11 +52,11 @@ ptypes! {
 /// Handles GET_PTYPE_INFO: the types from the requested number on, then the entry that ends the
 /// list. All of them fit in one message, so that only the start of the requested range is used.
 pub(super) fn get_ptype_info(payload: &[u8], reply: &mut Vec<u8>) -> Result<(), Refusal> {
-    let (asked, _) = wire::header::<GetPtypeInfo>(payload)?;
-    let first = TABLE.partition_point(|e| u16::from(e.id) < asked.start_ptype_id.get());
+    let (request, _) = wire::header::<GetPtypeInfo>(payload)?;
+    let first = TABLE.partition_point(|e| u16::from(e.id) < request.start_ptype_id.get());
     let entries = &TABLE[first..];
     let answer = GetPtypeInfo {
-        start_ptype_id: asked.start_ptype_id,
+        start_ptype_id: request.start_ptype_id,
         num_ptypes: U16::new(entries.len() as u16 + 1),
         pad: U32::ZERO,
     };

@@ -107,13 +107,13 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        let (asked, _) = wire::header::<AddQueues>(payload)?;
-        let id = VportId(asked.vport_id.get());
+        let (request, _) = wire::header::<AddQueues>(payload)?;
+        let id = VportId(request.vport_id.get());
         let counts = Counts {
-            tx: asked.num_tx_q.get(),
-            tx_completion: asked.num_tx_complq.get(),
-            rx: asked.num_rx_q.get(),
-            rx_buffer: asked.num_rx_bufq.get(),
+            tx: request.num_tx_q.get(),
+            tx_completion: request.num_tx_complq.get(),
+            rx: request.num_rx_q.get(),
+            rx_buffer: request.num_rx_bufq.get(),
         };
         if counts == Counts::default() {
             return Err(Refusal::BadField);
@@ -121,14 +121,14 @@ impl Control {
         let queues = &mut self.own_vport(id)?.queues;
         let chunks = queues.allocate(counts)?;
         dp.set_rx_queues(id, queues.allocated(QueueKind::Rx));
-        let given = AddQueues {
+        let granted = AddQueues {
             chunks: QueueRegChunks {
                 num_chunks: U16::new(chunks.len() as u16),
                 ..QueueRegChunks::default()
             },
-            ..*asked
+            ..*request
         };
-        reply.extend_from_slice(given.as_bytes());
+        reply.extend_from_slice(granted.as_bytes());
         reply.extend_from_slice(chunks.as_bytes());
         Ok(())
     }

@@ -18,16 +18,16 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        let (asked, _) = wire::header::<RssKey>(payload)?;
-        self.vport(VportId(asked.vport_id.get()))?;
+        let (request, _) = wire::header::<RssKey>(payload)?;
+        self.vport(VportId(request.vport_id.get()))?;
         let key_len = U16::new(RSS_KEY_LEN as u16);
         let answer = RssKey {
-            vport_id: asked.vport_id,
+            vport_id: request.vport_id,
             key_len,
             ..RssKey::default()
         };
         reply.extend_from_slice(answer.as_bytes());
-        reply.extend_from_slice(dp.vport(VportId(asked.vport_id.get())).rss_key());
+        reply.extend_from_slice(dp.vport(VportId(request.vport_id.get())).rss_key());
         Ok(())
     }
 
@@ -36,13 +36,13 @@ impl Control {
         payload: &[u8],
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
-        let (asked, rest) = wire::header::<RssKey>(payload)?;
-        let id = VportId(asked.vport_id.get());
+        let (request, rest) = wire::header::<RssKey>(payload)?;
+        let id = VportId(request.vport_id.get());
         self.vport(id)?;
         if self.profile.capabilities().rss == 0 {
-            return without_rss(asked.key_len.get());
+            return without_rss(request.key_len.get());
         }
-        if usize::from(asked.key_len.get()) != RSS_KEY_LEN {
+        if usize::from(request.key_len.get()) != RSS_KEY_LEN {
             return Err(Refusal::OutOfRange);
         }
         let key = *rest.first_chunk().ok_or(Refusal::Truncated)?;
@@ -58,19 +58,19 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        let (asked, _) = wire::header::<RssLut>(payload)?;
-        let id = VportId(asked.vport_id.get());
+        let (request, _) = wire::header::<RssLut>(payload)?;
+        let id = VportId(request.vport_id.get());
         self.vport(id)?;
-        let start = usize::from(asked.lut_entries_start.get());
+        let start = usize::from(request.lut_entries_start.get());
         let left = RSS_LUT_LEN.checked_sub(start).ok_or(Refusal::OutOfRange)?;
-        let count = match usize::from(asked.lut_entries.get()) {
+        let count = match usize::from(request.lut_entries.get()) {
             0 => left,
             n if n <= left => n,
             _ => return Err(Refusal::OutOfRange),
         };
         let answer = RssLut {
             lut_entries: U16::new(count as u16),
-            ..*asked
+            ..*request
         };
         reply.extend_from_slice(answer.as_bytes());
         for &entry in &dp.vport(id).rss_lut[start..start + count] {
@@ -84,15 +84,15 @@ impl Control {
         payload: &[u8],
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
-        let (asked, rest) = wire::header::<RssLut>(payload)?;
-        let id = VportId(asked.vport_id.get());
+        let (request, rest) = wire::header::<RssLut>(payload)?;
+        let id = VportId(request.vport_id.get());
         if self.profile.capabilities().rss == 0 {
             self.vport(id)?;
-            return without_rss(asked.lut_entries.get());
+            return without_rss(request.lut_entries.get());
         }
-        let entries = wire::elements::<U32>(rest, asked.lut_entries.get())?;
+        let entries = wire::elements::<U32>(rest, request.lut_entries.get())?;
         let queues = self.vport(id)?.queues.allocated(QueueKind::Rx).len();
-        let start = usize::from(asked.lut_entries_start.get());
+        let start = usize::from(request.lut_entries_start.get());
         if start + entries.len() > RSS_LUT_LEN {
             return Err(Refusal::OutOfRange);
         }
@@ -112,13 +112,13 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        let (asked, _) = wire::header::<RssHash>(payload)?;
-        let id = VportId(asked.vport_id.get());
+        let (request, _) = wire::header::<RssHash>(payload)?;
+        let id = VportId(request.vport_id.get());
         self.vport(id)?;
         let ptype_groups = U64::new(dp.vport(id).rss_hash());
         let answer = RssHash {
             ptype_groups,
-            vport_id: asked.vport_id,
+            vport_id: request.vport_id,
             ..RssHash::default()
         };
         reply.extend_from_slice(answer.as_bytes());
@@ -130,8 +130,8 @@ impl Control {
         payload: &[u8],
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
-        let (asked, _) = wire::header::<RssHash>(payload)?;
-        let (id, groups) = (VportId(asked.vport_id.get()), asked.ptype_groups.get());
+        let (request, _) = wire::header::<RssHash>(payload)?;
+        let (id, groups) = (VportId(request.vport_id.get()), request.ptype_groups.get());
         self.vport(id)?;
         if groups & !DEFAULT_HASH_EXPANDED != 0 {
             return Err(Refusal::OutOfRange);

@@ -63,7 +63,7 @@ impl Control {
         let want = usize::from(count.get());
         let start = first_run(taken, want, |&taken| !taken).ok_or(Refusal::NoRoom)?;
         taken[start..start + want].fill(true);
-        let given = AllocVectors {
+        let granted = AllocVectors {
             num_vectors: count,
             vchunks: VectorChunks {
                 num_vchunks: U16::new(1),
@@ -71,7 +71,7 @@ impl Control {
             },
             ..AllocVectors::default()
         };
-        reply.extend_from_slice(given.as_bytes());
+        reply.extend_from_slice(granted.as_bytes());
         reply.extend_from_slice(chunk(self.profile.layout(), start as u16, count.get()).as_bytes());
         Ok(())
     }
@@ -93,7 +93,7 @@ impl Control {
             };
             for vector in vectors {
                 self.vectors.taken[usize::from(vector)] = false;
-                self.adis.forget_vector(vector, dp);
+                self.adis.remove_rings_of(vector, dp);
                 for vport in self.vports.iter_mut().flatten() {
                     vport.queues.unmap(vector, dp);
                 }

@@ -44,12 +44,12 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        let (asked, _) = wire::header::<CreateVport>(payload)?;
-        if asked.vport_type.get() != vport_type::DEFAULT {
+        let (request, _) = wire::header::<CreateVport>(payload)?;
+        if request.vport_type.get() != vport_type::DEFAULT {
             return Err(Refusal::BadField);
         }
         // The id is the index: Linux uses one for the other (idpf_mac_filter_async_handler).
-        let index = asked.vport_index.get();
+        let index = request.vport_index.get();
         let place = self
             .vports
             .get_mut(usize::from(index))
@@ -58,8 +58,8 @@ impl Control {
             return Err(Refusal::VportExists);
         }
         let mut queues = QueueSet::new(&self.profile, index);
-        queues.single = single(asked)?;
-        let chunks = queues.allocate(self.counts(asked, queues.single))?;
+        queues.single = single(request)?;
+        let chunks = queues.allocate(self.counts(request, queues.single))?;
         let mac = self.profile.mac(index);
         let counts = queues.counts();
         dp.create_vport(VportId(index.into()), mac, queues.allocated(QueueKind::Rx));
@@ -71,13 +71,13 @@ impl Control {
         };
         let created = CreateVport {
             vport_type: U16::new(vport_type::DEFAULT),
-            txq_model: asked.txq_model,
-            rxq_model: asked.rxq_model,
+            txq_model: request.txq_model,
+            rxq_model: request.rxq_model,
             num_tx_q: U16::new(counts.tx),
             num_tx_complq: U16::new(counts.tx_completion),
             num_rx_q: U16::new(counts.rx),
             num_rx_bufq: U16::new(counts.rx_buffer),
-            vport_index: asked.vport_index,
+            vport_index: request.vport_index,
             max_mtu: U16::new(self.profile.max_frame()),
             vport_id: U32::new(u32::from(index)),
             default_mac_addr: mac,
@@ -154,22 +154,23 @@ impl Control {
     }
 
     /// The number of queues for a new vport: those requested, up to the maximum.
-    fn counts(&self, asked: &CreateVport, single: Single) -> Counts {
+    fn counts(&self, request: &CreateVport, single: Single) -> Counts {
         let most = |kind| self.profile.queues(kind);
-        let split = |single: bool, asked: U16| if single { 0 } else { asked.get() };
+        let split = |single: bool, count: U16| if single { 0 } else { count.get() };
         Counts {
-            tx: asked.num_tx_q.get().min(most(QueueKind::Tx)),
-            tx_completion: split(single.tx, asked.num_tx_complq).min(most(QueueKind::TxCompletion)),
-            rx: asked.num_rx_q.get().min(most(QueueKind::Rx)),
-            rx_buffer: split(single.rx, asked.num_rx_bufq).min(most(QueueKind::RxBuffer)),
+            tx: request.num_tx_q.get().min(most(QueueKind::Tx)),
+            tx_completion: split(single.tx, request.num_tx_complq)
+                .min(most(QueueKind::TxCompletion)),
+            rx: request.num_rx_q.get().min(most(QueueKind::Rx)),
+            rx_buffer: split(single.rx, request.num_rx_bufq).min(most(QueueKind::RxBuffer)),
         }
     }
 }
 
 /// The queue models that a driver requests.
-fn single(asked: &CreateVport) -> Result<Single, Refusal> {
+fn single(request: &CreateVport) -> Result<Single, Refusal> {
     Ok(Single {
-        tx: is_single(asked.txq_model)?,
-        rx: is_single(asked.rxq_model)?,
+        tx: is_single(request.txq_model)?,
+        rx: is_single(request.rxq_model)?,
     })
 }

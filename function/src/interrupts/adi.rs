@@ -157,8 +157,8 @@ impl AdiVectors {
         };
         // Causes that waited for the ring may be reported now.
         for vector in 0..self.vectors.len() as u32 {
-            let known = self.vectors[vector as usize].as_ref();
-            if known.is_some_and(|v| v.pending && v.ring == ring) {
+            let slot = self.vectors[vector as usize].as_ref();
+            if slot.is_some_and(|v| v.pending && v.ring == ring) {
                 self.wake(vector);
             }
         }
@@ -209,7 +209,7 @@ impl AdiVectors {
     /// sweep that throttling requires, if any.
     pub(super) fn sweep(&mut self, memory: &GuestMemory, now: u64) -> Option<u64> {
         self.now = now;
-        self.tell_faults(memory);
+        self.report_faults(memory);
         if self.awake.is_empty() {
             return None;
         }
@@ -268,7 +268,7 @@ impl AdiVectors {
         let (number, adi, ring) = (v.number, v.adi, v.ring);
         v.active_at = self.now;
         // INTENA is cleared only once the cause can certainly be reported.
-        if !room(&mut self.rings, memory, ring, &mut self.counters) {
+        if !has_space(&mut self.rings, memory, ring, &mut self.counters) {
             return Look::Stay(None);
         }
         let keep = !(dyn_ctl::INTENA_M | dyn_ctl::SWINT_TRIG_M | dyn_ctl::CLEARPBA_M);
@@ -280,10 +280,10 @@ impl AdiVectors {
         Look::Stay(None)
     }
 
-    fn tell_faults(&mut self, memory: &GuestMemory) {
+    fn report_faults(&mut self, memory: &GuestMemory) {
         while let Some((&adi, &ring)) = self.faulted.iter().find(|(_, ring)| {
             let ring = **ring;
-            room(&mut self.rings, memory, ring, &mut self.counters)
+            has_space(&mut self.rings, memory, ring, &mut self.counters)
         }) {
             if self.post(memory, ring, adi, 0, cause_reason::FAULT) {
                 self.counters.faults += 1;
@@ -301,11 +301,11 @@ impl AdiVectors {
         number: u16,
         reason: u8,
     ) -> bool {
-        let Some(known) = self.rings.get_mut(&ring) else {
+        let Some(target) = self.rings.get_mut(&ring) else {
             return false;
         };
-        let vector = known.config.vector;
-        match known.post(memory, adi, number, reason) {
+        let vector = target.config.vector;
+        match target.post(memory, adi, number, reason) {
             Ok(()) => {
                 if self.signals.last() != Some(&vector) {
                     self.signals.push(vector);
@@ -313,7 +313,7 @@ impl AdiVectors {
                 true
             }
             Err(fault) => {
-                give_up(&mut self.rings, ring, &fault, &mut self.counters);
+                remove_faulty(&mut self.rings, ring, &fault, &mut self.counters);
                 false
             }
         }
@@ -341,28 +341,28 @@ enum Look {
     Sleep,
 }
 
-fn room(
+fn has_space(
     rings: &mut BTreeMap<u16, CauseRing>,
     memory: &GuestMemory,
     ring: u16,
     counters: &mut CauseCounters,
 ) -> bool {
-    let Some(known) = rings.get_mut(&ring) else {
+    let Some(target) = rings.get_mut(&ring) else {
         return false;
     };
-    known.has_room(memory).unwrap_or_else(|fault| {
-        give_up(rings, ring, &fault, counters);
+    target.has_space(memory).unwrap_or_else(|fault| {
+        remove_faulty(rings, ring, &fault, counters);
         false
     })
 }
 
-fn give_up(
+fn remove_faulty(
     rings: &mut BTreeMap<u16, CauseRing>,
     ring: u16,
     fault: &DmaFault,
     counters: &mut CauseCounters,
 ) {
-    warn_throttled!(ring, %fault, "a cause ring is given up");
+    warn_throttled!(ring, %fault, "a cause ring is removed: its memory cannot be accessed");
     counters.ring_faults += 1;
     rings.remove(&ring);
 }

@@ -14,7 +14,7 @@ pub struct CauseRingConfig {
     pub base: u64,
     /// Entries, a power of two.
     pub len: u32,
-    /// IOVA of the word that holds the driver's head index.
+    /// IOVA of the word with the driver's head index.
     pub head: u64,
     /// The vector (of the function) that it signals.
     pub vector: VectorId,
@@ -42,7 +42,7 @@ impl CauseRing {
 
     /// Returns whether an entry can be written. The driver's head is read only if the ring seems
     /// full.
-    pub(super) fn has_room(&mut self, memory: &GuestMemory) -> Result<bool, DmaFault> {
+    pub(super) fn has_space(&mut self, memory: &GuestMemory) -> Result<bool, DmaFault> {
         if self.full() {
             let head: U32 = memory.read_obj(self.config.head)?;
             // An index beyond the ring is ignored: the ring stays full.
@@ -57,7 +57,7 @@ impl CauseRing {
         (self.next + 1) % self.config.len == self.head
     }
 
-    /// Writes an entry; [`has_room`](Self::has_room) must have returned true.
+    /// Writes an entry; [`has_space`](Self::has_space) must have returned true.
     pub(super) fn post(
         &mut self,
         memory: &GuestMemory,

@@ -122,12 +122,12 @@ impl Rings {
         let Some((at, desc)) = self.next(MailboxRing::Arq, mem)? else {
             return Ok(false);
         };
-        let room = match desc.flags.get() & flags::BUF {
+        let capacity = match desc.flags.get() & flags::BUF {
             0 => 0,
             _ => usize::from(desc.datalen.get()).min(MAX_BUF_LEN),
         };
         let (mut payload, mut v_retval) = (&reply.payload[..], reply.v_retval);
-        if payload.len() > room {
+        if payload.len() > capacity {
             self.counters.buffer_too_small += 1;
             (payload, v_retval) = (&[], failed(v_retval));
         } else if mem.write(desc.addr(), payload).is_err() {

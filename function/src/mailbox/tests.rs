@@ -160,7 +160,7 @@ impl Driver {
     }
 
     /// Sends one request and returns the status and payload of its reply.
-    fn ask(&mut self, opcode: u32, payload: &[u8]) -> (u32, Vec<u8>) {
+    fn request(&mut self, opcode: u32, payload: &[u8]) -> (u32, Vec<u8>) {
         self.put(opcode, 0x1234, payload);
         self.ring();
         let (desc, reply) = self.receive().expect("an answer");
@@ -172,7 +172,7 @@ impl Driver {
     }
 
     /// Sends a request with the descriptor `desc` and returns the reply's status.
-    fn ask_desc(&mut self, desc: &CtlqDesc) -> u32 {
+    fn request_desc(&mut self, desc: &CtlqDesc) -> u32 {
         self.put_desc(desc);
         self.ring();
         self.receive().expect("an answer").0.v_retval.get()
@@ -186,7 +186,7 @@ fn a_request_is_answered_and_both_rings_go_on() {
         // Three times around both rings.
         for n in 0..3 * LEN {
             assert_eq!(
-                driver.ask(op::VERSION, VERSION.as_bytes()),
+                driver.request(op::VERSION, VERSION.as_bytes()),
                 (0, VERSION.as_bytes().to_vec())
             );
             assert_eq!(driver.signalled, n + 1);
@@ -207,7 +207,7 @@ fn the_event_of_an_enabled_vport_comes_before_the_reply() {
         let mut driver = Driver::new(layout);
         assert_eq!(
             driver
-                .ask(op::CREATE_VPORT, CreateVport::default().as_bytes())
+                .request(op::CREATE_VPORT, CreateVport::default().as_bytes())
                 .0,
             0
         );
@@ -269,7 +269,7 @@ fn a_reset_leaves_nothing_behind() {
         driver.set_up_rings();
         driver.serve();
         assert!(driver.receive().is_none());
-        assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
+        assert_eq!(driver.request(op::VERSION, VERSION.as_bytes()).0, 0);
     }
 }
 
@@ -277,7 +277,7 @@ fn a_reset_leaves_nothing_behind() {
 fn a_driver_that_is_loaded_again_without_a_reset_has_an_empty_ring_of_requests() {
     for layout in RegisterLayout::ALL {
         let mut driver = Driver::new(layout);
-        assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
+        assert_eq!(driver.request(op::VERSION, VERSION.as_bytes()).0, 0);
         let before = *driver.mailbox.counters();
         let ring = [0; LEN as usize * 32];
         driver.memory().write(ATQ, &ring).unwrap();
@@ -290,7 +290,7 @@ fn a_driver_that_is_loaded_again_without_a_reset_has_an_empty_ring_of_requests()
         assert_eq!(*driver.mailbox.counters(), before);
         assert_eq!(driver.read((Arq, Tail)), 0, "the reposted buffer's");
         // The next buffer is the driver's second one.
-        assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
+        assert_eq!(driver.request(op::VERSION, VERSION.as_bytes()).0, 0);
     }
 }
 
@@ -314,27 +314,27 @@ fn bad_requests_are_answered_and_counted() {
             opcode: U16::new(0x0804),
             ..good
         };
-        assert_eq!(driver.ask_desc(&foreign), status::ERR_ESRCH);
+        assert_eq!(driver.request_desc(&foreign), status::ERR_ESRCH);
         let long = CtlqDesc {
             datalen: U16::new(4097),
             ..good
         };
-        assert_eq!(driver.ask_desc(&long), status::ERR_EINVAL);
+        assert_eq!(driver.request_desc(&long), status::ERR_EINVAL);
         let bare = CtlqDesc {
             flags: U16::new(0),
             ..good
         };
-        assert_eq!(driver.ask_desc(&bare), status::ERR_EINVAL);
+        assert_eq!(driver.request_desc(&bare), status::ERR_EINVAL);
         let mut outside = good;
         outside.set_addr(RAM + RAM_LEN - 4);
-        assert_eq!(driver.ask_desc(&outside), status::ERR_EIO);
+        assert_eq!(driver.request_desc(&outside), status::ERR_EIO);
         let empty = CtlqDesc {
             datalen: U16::new(0),
             flags: U16::new(0),
             ..good
         };
         assert_eq!(
-            driver.ask_desc(&empty),
+            driver.request_desc(&empty),
             status::ERR_EINVAL,
             "VERSION has a payload"
         );
@@ -342,7 +342,7 @@ fn bad_requests_are_answered_and_counted() {
             v_opcode_dtype: U32::new(0x0FFF_FFFF),
             ..good
         };
-        assert_eq!(driver.ask_desc(&unknown), status::ERR_ESRCH);
+        assert_eq!(driver.request_desc(&unknown), status::ERR_ESRCH);
         let counters = driver.mailbox.counters();
         assert_eq!(
             (counters.bad_opcode, counters.too_long, counters.no_buffer),
@@ -351,7 +351,7 @@ fn bad_requests_are_answered_and_counted() {
         assert_eq!((counters.request_dma_faults, counters.ring_faults), (1, 0));
         assert_eq!(counters.requests, 7);
         assert_eq!(
-            driver.ask(op::VERSION, VERSION.as_bytes()).0,
+            driver.request(op::VERSION, VERSION.as_bytes()).0,
             0,
             "it goes on"
         );
@@ -383,7 +383,7 @@ fn a_reply_that_does_not_fit_is_an_error_without_payload() {
 }
 
 #[test]
-fn a_ring_that_cannot_be_used_is_stopped_and_says_so() {
+fn a_ring_that_cannot_be_used_is_stopped_and_reported() {
     for layout in RegisterLayout::ALL {
         let broken: [(&[(Name, u32)], Name); 5] = [
             (&[((Atq, Bal), 0x10), ((Atq, Tail), 1)], (Atq, Len)),
@@ -419,7 +419,7 @@ fn a_ring_that_cannot_be_used_is_stopped_and_says_so() {
             // A new setup makes it work again.
             driver.mailbox.reset();
             driver.set_up_rings();
-            assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
+            assert_eq!(driver.request(op::VERSION, VERSION.as_bytes()).0, 0);
         }
         let mut driver = Driver::new(layout);
         driver.write((Atq, Len), ENABLE_M);
@@ -433,7 +433,7 @@ fn a_ring_that_cannot_be_used_is_stopped_and_says_so() {
 }
 
 #[test]
-fn registers_hold_what_is_written_as_far_as_they_are_wide() {
+fn registers_store_what_is_written_up_to_their_width() {
     let mut mailbox = Mailbox::new(RegisterLayout::Pf);
     for register in (pf::FW_BASE..pf::FW_END).step_by(4) {
         mailbox.write(register, 0x0FFF_FFFF);
@@ -449,7 +449,7 @@ fn registers_hold_what_is_written_as_far_as_they_are_wide() {
 }
 
 #[test]
-fn registers_of_a_vf_hold_what_is_written_as_far_as_they_are_wide() {
+fn registers_of_a_vf_store_what_is_written_up_to_their_width() {
     let mut mailbox = Mailbox::new(RegisterLayout::Vf);
     for &(_, _, register) in RegisterLayout::Vf.mailbox() {
         mailbox.write(register, 0x0FFF_FFFF);
@@ -472,9 +472,9 @@ fn a_vf_resets_itself_by_a_message_without_an_answer_and_a_pf_does_not() {
     assert_eq!((driver.resets, driver.signalled), (1, 0));
     driver.mailbox.reset();
     driver.set_up_rings();
-    assert_eq!(driver.ask(op::VERSION, VERSION.as_bytes()).0, 0);
+    assert_eq!(driver.request(op::VERSION, VERSION.as_bytes()).0, 0);
     let mut driver = Driver::new(RegisterLayout::Pf);
-    assert_eq!(driver.ask(op::RESET_VF, &[]).0, status::ERR_ESRCH);
+    assert_eq!(driver.request(op::RESET_VF, &[]).0, status::ERR_ESRCH);
     assert_eq!(driver.resets, 0);
 }
 

@@ -84,7 +84,7 @@ pub enum MapError {
         other: u64,
     },
     /// The table is full.
-    #[error("{MAX_REGIONS} regions are mapped: no room for another")]
+    #[error("{MAX_REGIONS} regions are mapped: the limit is reached")]
     Full,
     /// The file cannot back the region.
     #[error(transparent)]

@@ -45,7 +45,7 @@ pub enum FileMappingError {
     #[error("the file has {0} bytes: at most {MAX_FILE_LEN} are mapped")]
     TooLarge(u64),
     /// Too many files are mapped.
-    #[error("{MAX_FILES} files are mapped: no room for another")]
+    #[error("{MAX_FILES} files are mapped: the limit is reached")]
     TooMany,
     /// The host returned an error.
     #[error("mapping the file: {0}")]

@@ -252,7 +252,7 @@ fn a_view_reads_what_the_map_reads() {
 }
 
 #[test]
-fn a_view_forgets_what_has_changed() {
+fn a_view_discards_what_has_changed() {
     let mut mem = two_pages_swapped();
     mem.write(0x1_0000, &[1; 8]).unwrap();
     let last = Cell::new(None);

@@ -68,8 +68,8 @@ impl<'a> View<'a> {
             // The guest may change the word at any time.
             Some(word.load(Ordering::Relaxed))
         };
-        let known = self.words.get().and_then(word);
-        known.or_else(|| self.words_at(at).and_then(word))
+        let cached = self.words.get().and_then(word);
+        cached.or_else(|| self.words_at(at).and_then(word))
     }
 
     /// Caches the bytes of the region that contains an address, if the region may be read.

@@ -87,7 +87,7 @@ pub struct ConfigBuilder {
     writable: Box<[u8; CONFIG_LEN]>,
     len: usize,
     device_control: Option<usize>,
-    /// The offset of the byte that holds the next capability's offset, and that of the next one.
+    /// The offset of the byte with the next capability's offset, and that of the next one.
     link: usize,
     next: usize,
     /// The offset of the last extended capability, and that of the next one.

@@ -89,7 +89,7 @@ impl<D: DataPlane> Driver<D> {
 
     /// Creates a vport with `n` queues of each kind (`2 * n` buffer queues), as Linux does.
     pub fn create(&mut self, index: u16, n: u16) -> CreateVport {
-        let asked = CreateVport {
+        let request = CreateVport {
             txq_model: U16::new(queue_model::SPLIT),
             rxq_model: U16::new(queue_model::SPLIT),
             num_tx_q: U16::new(n),
@@ -99,7 +99,7 @@ impl<D: DataPlane> Driver<D> {
             vport_index: U16::new(index),
             ..CreateVport::default()
         };
-        self.ok(op::CREATE_VPORT, asked.as_bytes());
+        self.ok(op::CREATE_VPORT, request.as_bytes());
         self.answer::<CreateVport>().0
     }
 }

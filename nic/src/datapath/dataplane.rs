@@ -129,7 +129,7 @@ impl DataPlane for Datapath {
         self.queues_mut().translator.tables().find()
     }
 
-    fn knows_tables(&self) -> bool {
+    fn has_tables(&self) -> bool {
         self.queues().translator.root().is_some()
     }
 

@@ -57,7 +57,7 @@ impl Tables {
     pub fn find(&mut self) -> Readiness {
         match self.state {
             State::Known(_) => Readiness::Ready,
-            State::Pending => Readiness::Asking,
+            State::Pending => Readiness::Pending,
             State::Failed => {
                 self.state = State::Unknown;
                 Readiness::Failed
@@ -66,7 +66,7 @@ impl Tables {
                 Some(query) => {
                     query.request(self.era);
                     self.state = State::Pending;
-                    Readiness::Asking
+                    Readiness::Pending
                 }
                 None => Readiness::Failed,
             },

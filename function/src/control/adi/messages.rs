@@ -34,12 +34,12 @@ impl Control {
         dp: &mut impl DataPlane,
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        let asked = *wire::header::<NonFlexCreateAdi>(payload)?.0;
-        let ext = extension(&asked, payload)?;
-        let id = self.make_adi(&asked, ext, dp)?;
+        let request = *wire::header::<NonFlexCreateAdi>(payload)?.0;
+        let ext = extension(&request, payload)?;
+        let id = self.make_adi(&request, ext, dp)?;
         let max_mtu = self.profile.max_frame() - OVERHEAD;
         let adi = self.adis.get_mut(id).ok_or(Refusal::DataPlane)?;
-        describe(adi, &asked, max_mtu, reply);
+        describe(adi, &request, max_mtu, reply);
         Ok(())
     }
 
@@ -88,8 +88,8 @@ impl Control {
         payload: &[u8],
         dp: &mut impl DataPlane,
     ) -> Result<(), Refusal> {
-        let (asked, _) = wire::header::<ConfigAdiCauseRing>(payload)?;
-        let (ring, len) = (asked.ring_id.get(), asked.ring_len.get());
+        let (request, _) = wire::header::<ConfigAdiCauseRing>(payload)?;
+        let (ring, len) = (request.ring_id.get(), request.ring_len.get());
         if ring >= CAUSE_RINGS {
             return Err(Refusal::OutOfRange);
         }
@@ -101,11 +101,11 @@ impl Control {
         if !(MIN_CAUSE_RING..=MAX_CAUSE_RING).contains(&len) || !len.is_power_of_two() {
             return Err(Refusal::OutOfRange);
         }
-        let (base, head) = (asked.ring_addr.get(), asked.head_addr.get());
+        let (base, head) = (request.ring_addr.get(), request.head_addr.get());
         if base % 8 != 0 || head % 4 != 0 || base.checked_add(u64::from(len) * 8).is_none() {
             return Err(Refusal::BadField);
         }
-        let vector = asked.vector_id.get();
+        let vector = request.vector_id.get();
         if !self.vectors.allocated(vector) {
             return Err(Refusal::NotAllocated);
         }
@@ -128,8 +128,8 @@ impl Control {
         reply: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         // Only the fields of the request are required, not the whole struct.
-        let asked = <[U16; 2]>::ref_from_prefix(payload);
-        let (&[id, flags], _) = asked.map_err(|_| Refusal::Truncated)?;
+        let fields = <[U16; 2]>::ref_from_prefix(payload);
+        let (&[id, flags], _) = fields.map_err(|_| Refusal::Truncated)?;
         let adi = self.adis.get_mut(AdiId(id.get()));
         let config = &adi.ok_or(Refusal::NoSuchVport)?.config;
         if flags.get() & !fault_flags::CLEAR != 0 {
@@ -137,24 +137,24 @@ impl Control {
         }
         let clear = flags.get() & fault_flags::CLEAR != 0;
         let record = dp.adi_faults(config.vport, clear);
-        let mut told = AdiFault {
+        let mut report = AdiFault {
             adi_id: id,
             count: U64::new(record.count),
             pasid: U32::new(config.pasid.get()),
             ..AdiFault::default()
         };
         if let Some((queue, fault)) = record.first {
-            told.reason = U32::new(fault.reason());
-            told.queue_type = U32::new(type_of(queue.kind));
-            told.queue_id = U32::new(queue.index);
+            report.reason = U32::new(fault.reason());
+            report.queue_type = U32::new(type_of(queue.kind));
+            report.queue_id = U32::new(queue.index);
             if let QueueFault::Dma(fault) = fault {
                 let write = if fault.write { fault_flags::WRITE } else { 0 };
-                told.flags = U16::new(write);
-                told.address = U64::new(fault.iova);
-                told.len = U32::new(fault.len as u32);
+                report.flags = U16::new(write);
+                report.address = U64::new(fault.iova);
+                report.len = U32::new(fault.len as u32);
             }
         }
-        reply.extend_from_slice(told.as_bytes());
+        reply.extend_from_slice(report.as_bytes());
         Ok(())
     }
 }
@@ -162,10 +162,10 @@ impl Control {
 /// The extension that follows the published message with all its vector chunks, if there is one.
 /// ADIs may not have vectors of the PF.
 fn extension<'a>(
-    asked: &NonFlexCreateAdi,
+    request: &NonFlexCreateAdi,
     payload: &'a [u8],
 ) -> Result<Option<&'a CreateAdiExt>, Refusal> {
-    let count = asked.vchunks.num_vchunks.get();
+    let count = request.vchunks.num_vchunks.get();
     let behind = payload.get(NonFlexCreateAdi::published_len(count)..);
     let behind = behind.ok_or(Refusal::Truncated)?;
     if count > 0 {
@@ -180,8 +180,8 @@ fn extension<'a>(
     Ok(ext.filter(|ext| ext.magic.get() == CREATE_ADI_EXT_MAGIC))
 }
 
-/// Writes the reply: the resources that the ADI has been given.
-fn describe(adi: &Adi, asked: &NonFlexCreateAdi, max_mtu: u16, reply: &mut Vec<u8>) {
+/// Writes the reply: the resources that are allocated to the ADI.
+fn describe(adi: &Adi, request: &NonFlexCreateAdi, max_mtu: u16, reply: &mut Vec<u8>) {
     let config = &adi.config;
     let counts = adi.vport.queues.counts();
     let chunks: Vec<_> = QueueKind::ALL
@@ -202,7 +202,7 @@ fn describe(adi: &Adi, asked: &NonFlexCreateAdi, max_mtu: u16, reply: &mut Vec<u
             ..VectorChunks::default()
         },
         vchunk: vector_chunk(config, vectors),
-        ..*asked
+        ..*request
     };
     let ext = CreateAdiExt {
         num_tx_q: U16::new(counts.tx),

@@ -42,7 +42,7 @@ fn sensible() -> impl Strategy<Value = (u32, Vec<u8>)> {
     });
     prop_oneof![
         2 => (0_u16..3, 0_u16..4).prop_map(|(index, n)| {
-            let asked = CreateVport {
+            let request = CreateVport {
                 txq_model: U16::new(1),
                 rxq_model: U16::new(1),
                 num_tx_q: U16::new(n),
@@ -52,7 +52,7 @@ fn sensible() -> impl Strategy<Value = (u32, Vec<u8>)> {
                 vport_index: U16::new(index),
                 ..CreateVport::default()
             };
-            (op::CREATE_VPORT, asked.as_bytes().to_vec())
+            (op::CREATE_VPORT, request.as_bytes().to_vec())
         }),
         2 => (vports, vport()).prop_map(|(opcode, id)| (opcode, name(id).as_bytes().to_vec())),
         4 => (vport(), proptest::collection::vec(tx, 1..5))
@@ -63,8 +63,8 @@ fn sensible() -> impl Strategy<Value = (u32, Vec<u8>)> {
         3 => (map, vport(), proptest::collection::vec(entry, 1..5))
             .prop_map(|(opcode, id, entries)| (opcode, maps(id, &entries))),
         2 => (0_u16..8).prop_map(|n| {
-            let asked = AllocVectors { num_vectors: U16::new(n), ..AllocVectors::default() };
-            (op::ALLOC_VECTORS, asked.as_bytes().to_vec())
+            let request = AllocVectors { num_vectors: U16::new(n), ..AllocVectors::default() };
+            (op::ALLOC_VECTORS, request.as_bytes().to_vec())
         }),
         1 => (0_u16..8, 0_u16..8).prop_map(|(start, n)| {
             let chunk = VectorChunk {
@@ -76,7 +76,7 @@ fn sensible() -> impl Strategy<Value = (u32, Vec<u8>)> {
             (op::DEALLOC_VECTORS, message(&header, &[chunk]))
         }),
         1 => (vport(), 0_u16..3, 0_u16..3).prop_map(|(id, tx, rx)| {
-            let asked = AddQueues {
+            let request = AddQueues {
                 vport_id: U32::new(id),
                 num_tx_q: U16::new(tx),
                 num_tx_complq: U16::new(tx),
@@ -84,7 +84,7 @@ fn sensible() -> impl Strategy<Value = (u32, Vec<u8>)> {
                 num_rx_bufq: U16::new(rx),
                 ..AddQueues::default()
             };
-            (op::ADD_QUEUES, asked.as_bytes().to_vec())
+            (op::ADD_QUEUES, request.as_bytes().to_vec())
         }),
     ]
 }

@@ -26,7 +26,7 @@ fn load(driver: &mut Driver) -> (GetCapabilities, VectorChunk) {
         version.as_bytes()
     );
     // Everything except what Linux does not request, such as FLOW_STEER.
-    let asked = GetCapabilities {
+    let request = GetCapabilities {
         csum_caps: U32::new(u32::MAX),
         seg_caps: U32::new(u32::MAX),
         hsplit_caps: U32::new(u32::MAX),
@@ -35,7 +35,7 @@ fn load(driver: &mut Driver) -> (GetCapabilities, VectorChunk) {
         other_caps: U64::new(!other::FLOW_STEER),
         ..GetCapabilities::default()
     };
-    driver.ok(op::GET_CAPS, asked.as_bytes());
+    driver.ok(op::GET_CAPS, request.as_bytes());
     let (caps, rest) = driver.answer::<GetCapabilities>();
     assert!(rest.is_empty());
     let num_vectors = U16::new(caps.num_allocated_vectors.get() - 1);
@@ -44,9 +44,9 @@ fn load(driver: &mut Driver) -> (GetCapabilities, VectorChunk) {
         ..AllocVectors::default()
     };
     driver.ok(op::ALLOC_VECTORS, alloc.as_bytes());
-    let (given, rest) = driver.answer::<AllocVectors>();
+    let (granted, rest) = driver.answer::<AllocVectors>();
     assert_eq!(
-        (given.num_vectors, given.vchunks.num_vchunks.get()),
+        (granted.num_vectors, granted.vchunks.num_vchunks.get()),
         (num_vectors, 1)
     );
     let chunk = VectorChunk::read_from_bytes(rest).unwrap();
@@ -138,7 +138,7 @@ fn capabilities_are_what_linux_can_live_with() {
     assert_ne!(
         others & other::FLOW_STEER,
         0,
-        "granted although it is not asked for"
+        "granted although it is not requested"
     );
     let never = other::SPLITQ_QSCHED | other::LAN_MEMORY_REGIONS | other::RDMA | other::SRIOV;
     assert_eq!(others & (never | other::PTP | other::EDT | other::ADQ), 0);
@@ -179,7 +179,7 @@ fn capabilities_are_what_linux_can_live_with() {
 }
 
 #[test]
-fn capabilities_that_were_not_asked_for_are_not_granted() {
+fn capabilities_that_were_not_requested_are_not_granted() {
     let mut driver = Driver::new(1, 1);
     driver.ok(op::GET_CAPS, GetCapabilities::default().as_bytes());
     let (caps, _) = driver.answer::<GetCapabilities>();
@@ -217,11 +217,11 @@ fn packet_types_can_be_walked_to_their_end() {
     assert_eq!(seen.pop(), Some(PTYPE_ID_10_LAST));
     assert_eq!(seen.len(), 14);
     // After the last type there is only the terminating entry.
-    let asked = GetPtypeInfo {
+    let request = GetPtypeInfo {
         start_ptype_id: U16::new(95),
         ..GetPtypeInfo::default()
     };
-    driver.ok(op::GET_PTYPE_INFO, asked.as_bytes());
+    driver.ok(op::GET_PTYPE_INFO, request.as_bytes());
     assert_eq!(driver.answer::<GetPtypeInfo>().0.num_ptypes.get(), 1);
 }
 
@@ -244,7 +244,7 @@ fn a_vport_comes_with_queues_and_all_that_linux_reads() {
     assert_eq!(
         vport.vport_flags.get() & 1,
         0,
-        "an uplink port is asked for time stamps"
+        "an uplink port is requested to provide time stamps"
     );
     let chunks = driver.chunks(CreateVport::LEN, vport.chunks.num_chunks);
     let got: Vec<_> = chunks
@@ -355,7 +355,7 @@ fn load_up_down_and_unload() {
 }
 
 #[test]
-fn the_number_of_queues_changes_to_exactly_what_is_asked_for() {
+fn the_number_of_queues_changes_to_exactly_what_is_requested() {
     let mut driver = Driver::new(1, 4);
     load(&mut driver);
     driver.create(0, 4);
@@ -365,17 +365,17 @@ fn the_number_of_queues_changes_to_exactly_what_is_asked_for() {
     driver.ok(op::DEL_QUEUES, &named(0, &del));
     assert!(driver.dp.queues.is_empty() && driver.dp.vport(VportId(0)).rx_queues.is_empty());
     // XDP: additional TX queues.
-    let asked = AddQueues {
+    let request = AddQueues {
         num_tx_q: U16::new(4),
         num_tx_complq: U16::new(4),
         num_rx_q: U16::new(2),
         num_rx_bufq: U16::new(4),
         ..AddQueues::default()
     };
-    driver.ok(op::ADD_QUEUES, asked.as_bytes());
-    let (given, _) = driver.answer::<AddQueues>();
-    assert_eq!((given.num_tx_q.get(), given.num_rx_bufq.get()), (4, 4));
-    let chunks = driver.chunks(AddQueues::LEN, given.chunks.num_chunks);
+    driver.ok(op::ADD_QUEUES, request.as_bytes());
+    let (granted, _) = driver.answer::<AddQueues>();
+    assert_eq!((granted.num_tx_q.get(), granted.num_rx_bufq.get()), (4, 4));
+    let chunks = driver.chunks(AddQueues::LEN, granted.chunks.num_chunks);
     assert_eq!(chunks.len(), 4);
     assert!(chunks.iter().all(|c| c.start_queue_id.get() == 0));
     assert_eq!(driver.dp.vport(VportId(0)).rx_queues, [0, 1]);
@@ -438,7 +438,7 @@ fn statistics_are_the_data_planes() {
 }
 
 #[test]
-fn link_changes_are_told_once_and_only_when_enabled() {
+fn link_changes_are_reported_once_and_only_when_enabled() {
     let mut driver = Driver::new(2, 1);
     driver.create(0, 1);
     driver.control.link_changed(VportId(0));
@@ -490,11 +490,11 @@ fn a_vf_gets_the_offsets_of_its_layout() {
     driver.ok(op::GET_CAPS, GetCapabilities::default().as_bytes());
     let caps = driver.answer::<GetCapabilities>().0;
     assert_eq!(caps.mailbox_dyn_ctl.get(), 0x5C00);
-    let asked = AllocVectors {
+    let request = AllocVectors {
         num_vectors: U16::new(3),
         ..AllocVectors::default()
     };
-    driver.ok(op::ALLOC_VECTORS, asked.as_bytes());
+    driver.ok(op::ALLOC_VECTORS, request.as_bytes());
     let (_, rest) = driver.answer::<AllocVectors>();
     let chunk = VectorChunk::read_from_bytes(rest).unwrap();
     let dyn_ctl = (chunk.dynctl_reg_start.get(), chunk.dynctl_reg_spacing.get());

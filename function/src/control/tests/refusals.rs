@@ -133,20 +133,20 @@ fn vports_that_are_not_there() {
 #[test]
 fn vports_that_cannot_be_made() {
     let mut driver = driver();
-    let asked = |index| CreateVport {
+    let request = |index| CreateVport {
         vport_index: U16::new(index),
         ..CreateVport::default()
     };
-    driver.refused(op::CREATE_VPORT, asked(0).as_bytes(), ERR_EEXIST);
-    driver.refused(op::CREATE_VPORT, asked(3).as_bytes(), ERR_ERANGE);
+    driver.refused(op::CREATE_VPORT, request(0).as_bytes(), ERR_EEXIST);
+    driver.refused(op::CREATE_VPORT, request(3).as_bytes(), ERR_ERANGE);
     let odd = CreateVport {
         vport_type: U16::new(7),
-        ..asked(2)
+        ..request(2)
     };
     driver.refused(op::CREATE_VPORT, odd.as_bytes(), ERR_EINVAL);
     let odd = CreateVport {
         rxq_model: U16::new(2),
-        ..asked(2)
+        ..request(2)
     };
     driver.refused(op::CREATE_VPORT, odd.as_bytes(), ERR_EINVAL);
 }
@@ -292,20 +292,20 @@ fn rings_that_cannot_be() {
 #[test]
 fn more_queues_than_there_are() {
     let mut driver = driver();
-    let asked = |n| AddQueues {
+    let request = |n| AddQueues {
         num_tx_q: U16::new(n),
         ..AddQueues::default()
     };
-    driver.refused(op::ADD_QUEUES, asked(0).as_bytes(), ERR_EINVAL);
-    driver.refused(op::ADD_QUEUES, asked(3).as_bytes(), ERR_ENOSPC);
-    driver.refused(op::ADD_QUEUES, asked(u16::MAX).as_bytes(), ERR_ENOSPC);
+    driver.refused(op::ADD_QUEUES, request(0).as_bytes(), ERR_EINVAL);
+    driver.refused(op::ADD_QUEUES, request(3).as_bytes(), ERR_ENOSPC);
+    driver.refused(op::ADD_QUEUES, request(u16::MAX).as_bytes(), ERR_ENOSPC);
     // All or none: a TX queue is left, but no RX queue.
     let both = AddQueues {
         num_rx_q: U16::new(1),
-        ..asked(1)
+        ..request(1)
     };
     driver.refused(op::ADD_QUEUES, both.as_bytes(), ERR_ENOSPC);
-    driver.ok(op::ADD_QUEUES, asked(2).as_bytes());
+    driver.ok(op::ADD_QUEUES, request(2).as_bytes());
     assert_eq!(
         driver.chunks(AddQueues::LEN, U16::new(1))[0]
             .start_queue_id
@@ -314,8 +314,8 @@ fn more_queues_than_there_are() {
     );
     // Contiguous or not at all: 0 and 2 are free.
     driver.ok(op::DEL_QUEUES, &named(0, &[(TX, 0), (TX, 2)]));
-    driver.refused(op::ADD_QUEUES, asked(2).as_bytes(), ERR_ENOSPC);
-    driver.ok(op::ADD_QUEUES, asked(1).as_bytes());
+    driver.refused(op::ADD_QUEUES, request(2).as_bytes(), ERR_ENOSPC);
+    driver.ok(op::ADD_QUEUES, request(1).as_bytes());
     assert_eq!(
         driver.chunks(AddQueues::LEN, U16::new(1))[0]
             .start_queue_id
@@ -551,13 +551,13 @@ fn a_narrowed_function_grants_less_and_refuses_the_messages_of_the_rest() {
         .with_max_frame(1522);
     let dp = MockDataPlane::new(&profile, GuestMemory::new());
     let mut driver = Driver::with(profile, dp);
-    let asked = GetCapabilities {
+    let request = GetCapabilities {
         seg_caps: U32::new(u32::MAX),
         rss_caps: U64::new(u64::MAX),
         other_caps: U64::new(u64::MAX),
         ..GetCapabilities::default()
     };
-    driver.ok(op::GET_CAPS, asked.as_bytes());
+    driver.ok(op::GET_CAPS, request.as_bytes());
     let granted = driver.answer::<GetCapabilities>().0;
     assert_eq!(granted.seg_caps.get(), cap::seg::IPV4_TCP);
     assert_eq!(

@@ -8,8 +8,8 @@ use queue_type::{RX, TX};
 use super::*;
 use crate::dataplane::{QueueConfig, QueueId, QueueKind, Ring};
 
-/// A request for vport 2 with the given queue models for TX and RX queues.
-fn asked(tx: u16, rx: u16) -> CreateVport {
+/// A request for vport 2 with these queue models for TX and RX queues.
+fn with_models(tx: u16, rx: u16) -> CreateVport {
     CreateVport {
         txq_model: U16::new(tx),
         rxq_model: U16::new(rx),
@@ -43,21 +43,21 @@ fn config(driver: &Driver, kind: QueueKind, index: u32) -> QueueConfig {
 }
 
 #[test]
-fn each_direction_gets_the_model_that_it_asks_for() {
+fn each_direction_gets_the_model_that_is_requested() {
     for (tx, rx, counts) in [
         (queue_model::SINGLE, queue_model::SINGLE, (1, 0, 2, 0)),
         (queue_model::SINGLE, queue_model::SPLIT, (1, 0, 2, 4)),
         (queue_model::SPLIT, queue_model::SINGLE, (1, 1, 2, 0)),
     ] {
         let mut driver = Driver::new(3, 2);
-        driver.ok(op::CREATE_VPORT, asked(tx, rx).as_bytes());
-        let (given, chunks) = driver.answer::<CreateVport>();
-        assert_eq!((given.txq_model.get(), given.rxq_model.get()), (tx, rx));
+        driver.ok(op::CREATE_VPORT, with_models(tx, rx).as_bytes());
+        let (granted, chunks) = driver.answer::<CreateVport>();
+        assert_eq!((granted.txq_model.get(), granted.rxq_model.get()), (tx, rx));
         let got = (
-            given.num_tx_q.get(),
-            given.num_tx_complq.get(),
-            given.num_rx_q.get(),
-            given.num_rx_bufq.get(),
+            granted.num_tx_q.get(),
+            granted.num_tx_complq.get(),
+            granted.num_rx_q.get(),
+            granted.num_rx_bufq.get(),
         );
         assert_eq!(got, counts, "as many as there are");
         let chunks = <[QueueRegChunk]>::ref_from_bytes(chunks).unwrap();
@@ -78,7 +78,7 @@ fn each_direction_gets_the_model_that_it_asks_for() {
 fn single_queues_are_set_up_without_others() {
     let mut driver = Driver::new(3, 2);
     let single = queue_model::SINGLE;
-    driver.ok(op::CREATE_VPORT, asked(single, single).as_bytes());
+    driver.ok(op::CREATE_VPORT, with_models(single, single).as_bytes());
     driver.ok(op::CONFIG_TX_QUEUES, &config_tx(2, &[single_tx(8)]));
     driver.ok(op::CONFIG_RX_QUEUES, &config_rx(2, &[single_rx(4)]));
     let tx = QueueConfig::SingleTx {
@@ -116,7 +116,7 @@ fn a_queue_of_the_other_model_is_refused() {
         ERR_EINVAL,
     );
     let single = queue_model::SINGLE;
-    driver.ok(op::CREATE_VPORT, asked(single, single).as_bytes());
+    driver.ok(op::CREATE_VPORT, with_models(single, single).as_bytes());
     driver.refused(
         op::CONFIG_TX_QUEUES,
         &config_tx(2, &[txq(8, 8, 0)]),
@@ -142,7 +142,7 @@ fn a_queue_of_the_other_model_is_refused() {
 #[test]
 fn more_queues_have_the_model_of_the_first() {
     let mut driver = Driver::new(3, 2);
-    let mut request = asked(queue_model::SPLIT, queue_model::SINGLE);
+    let mut request = with_models(queue_model::SPLIT, queue_model::SINGLE);
     request.num_rx_q = U16::new(1);
     driver.ok(op::CREATE_VPORT, request.as_bytes());
     let more = AddQueues {

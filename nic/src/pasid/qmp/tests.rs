@@ -177,7 +177,7 @@ fn a_lookup_is_repeated_after_a_reset_and_on_a_new_connection() {
     std::thread::scope(|scope| {
         scope.spawn(|| qmp.serve(&query, |era, root| sender.send((era, root)).unwrap()));
         for _ in 0..2 {
-            assert_eq!(translator.tables().find(), Readiness::Asking);
+            assert_eq!(translator.tables().find(), Readiness::Pending);
             assert_eq!(translator.root(), None);
             let (era, root) = responses.recv().unwrap();
             assert!(root.is_some());
@@ -189,7 +189,7 @@ fn a_lookup_is_repeated_after_a_reset_and_on_a_new_connection() {
             assert!(!late, "a response from before the reset");
         }
         // QEMU no longer listens.
-        assert_eq!(translator.tables().find(), Readiness::Asking);
+        assert_eq!(translator.tables().find(), Readiness::Pending);
         let (era, root) = responses.recv().unwrap();
         assert!(translator.tables().complete(era, root));
         assert_eq!(translator.tables().find(), Readiness::Failed);

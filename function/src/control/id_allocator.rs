@@ -3,15 +3,15 @@
 
 /// Numbers below a limit, each free or allocated.
 #[derive(Clone, Debug)]
-pub(super) struct Room {
+pub(super) struct IdAllocator {
     words: Vec<u64>,
     limit: u32,
     taken: u32,
-    /// The number at which [`Self::take_next`] starts its search.
+    /// The number at which [`Self::allocate_next`] starts its search.
     next: u32,
 }
 
-impl Room {
+impl IdAllocator {
     /// Creates an allocator of `limit` numbers, all free.
     pub(super) fn new(limit: u32) -> Self {
         Self {
@@ -22,7 +22,7 @@ impl Room {
         }
     }
 
-    /// Frees all numbers. [`Self::take_next`] continues where it was.
+    /// Frees all numbers. [`Self::allocate_next`] continues where it was.
     pub(super) fn clear(&mut self) {
         self.words.fill(0);
         self.taken = 0;
@@ -37,7 +37,7 @@ impl Room {
     }
 
     /// Allocates the first `count` contiguous free numbers.
-    pub(super) fn take(&mut self, count: u32) -> Option<u32> {
+    pub(super) fn allocate(&mut self, count: u32) -> Option<u32> {
         if count == 0 || count > self.limit - self.taken {
             return None;
         }
@@ -66,7 +66,7 @@ impl Room {
 
     /// Allocates the first free number after the one that this returned last, wrapping at the
     /// limit: a freed number is reused only once all others have been used.
-    pub(super) fn take_next(&mut self) -> Option<u32> {
+    pub(super) fn allocate_next(&mut self) -> Option<u32> {
         let number = self.first_free(self.next).or_else(|| self.first_free(0))?;
         self.set(number, 1, true);
         self.next = number + 1;
@@ -86,7 +86,7 @@ impl Room {
     }
 
     /// Allocates the given numbers, if they are in range and all free.
-    pub(super) fn take_at(&mut self, first: u32, count: u32) -> Result<(), NotFree> {
+    pub(super) fn allocate_at(&mut self, first: u32, count: u32) -> Result<(), NotFree> {
         let end = first.checked_add(count).filter(|&end| end <= self.limit);
         let end = end.ok_or(NotFree::OutOfRange)?;
         let taken = |n: u32| self.words[(n / 64) as usize] & 1 << (n % 64) != 0;
@@ -98,7 +98,7 @@ impl Room {
     }
 
     /// Frees numbers.
-    pub(super) fn give(&mut self, first: u32, count: u32) {
+    pub(super) fn free(&mut self, first: u32, count: u32) {
         self.set(first, count, false);
     }
 
@@ -132,56 +132,60 @@ mod tests {
 
     #[test]
     fn a_number_is_used_again_after_all_others() {
-        let mut room = Room::new(70);
+        let mut ids = IdAllocator::new(70);
         for number in 0..70 {
-            assert_eq!(room.take_next(), Some(number));
-            room.give(number, 1);
+            assert_eq!(ids.allocate_next(), Some(number));
+            ids.free(number, 1);
         }
-        room.take_at(0, 2).unwrap();
-        assert_eq!(room.take_next(), Some(2));
-        room.clear();
-        assert_eq!((room.taken(), room.take_next()), (0, Some(3)));
+        ids.allocate_at(0, 2).unwrap();
+        assert_eq!(ids.allocate_next(), Some(2));
+        ids.clear();
+        assert_eq!((ids.taken(), ids.allocate_next()), (0, Some(3)));
     }
 
     #[test]
     fn chosen_numbers_are_taken_once() {
-        let mut room = Room::new(66);
-        assert_eq!(room.take_at(63, 3), Ok(()));
-        assert_eq!(room.take_at(62, 2), Err(NotFree::Taken));
-        assert_eq!(room.take_at(64, 3), Err(NotFree::OutOfRange));
-        assert_eq!(room.take_at(u32::MAX, 2), Err(NotFree::OutOfRange));
-        room.give(63, 3);
-        assert_eq!((room.taken(), room.take_at(62, 4)), (0, Ok(())));
-        let mut full = Room::new(1);
-        assert_eq!((full.take_next(), full.take_next()), (Some(0), None));
+        let mut ids = IdAllocator::new(66);
+        assert_eq!(ids.allocate_at(63, 3), Ok(()));
+        assert_eq!(ids.allocate_at(62, 2), Err(NotFree::Taken));
+        assert_eq!(ids.allocate_at(64, 3), Err(NotFree::OutOfRange));
+        assert_eq!(ids.allocate_at(u32::MAX, 2), Err(NotFree::OutOfRange));
+        ids.free(63, 3);
+        assert_eq!((ids.taken(), ids.allocate_at(62, 4)), (0, Ok(())));
+        let mut full = IdAllocator::new(1);
+        assert_eq!(
+            (full.allocate_next(), full.allocate_next()),
+            (Some(0), None)
+        );
     }
 
     proptest! {
         #[test]
-        fn it_gives_the_first_that_are_free(
+        fn the_first_free_numbers_are_allocated(
             limit in 1_u32..300,
             steps in prop::collection::vec((1_u32..70, any::<bool>()), 1..60),
         ) {
-            let mut room = Room::new(limit);
+            let mut ids = IdAllocator::new(limit);
             let mut model = vec![false; limit as usize];
-            let mut held = Vec::new();
-            for (count, give) in steps {
-                if give && !held.is_empty() {
-                    let (first, n): (u32, u32) = held.swap_remove(count as usize % held.len());
-                    room.give(first, n);
+            let mut allocated = Vec::new();
+            for (count, free) in steps {
+                if free && !allocated.is_empty() {
+                    let at = count as usize % allocated.len();
+                    let (first, n): (u32, u32) = allocated.swap_remove(at);
+                    ids.free(first, n);
                     model[first as usize..(first + n) as usize].fill(false);
                 } else {
                     let fits = |w: &[bool]| w.iter().all(|&taken| !taken);
                     let expected = model.windows(count as usize).position(fits);
-                    let got = room.take(count);
+                    let got = ids.allocate(count);
                     prop_assert_eq!(got, expected.map(|at| at as u32));
                     if let Some(first) = got {
                         model[first as usize..(first + count) as usize].fill(true);
-                        held.push((first, count));
+                        allocated.push((first, count));
                     }
                 }
                 let taken = model.iter().filter(|&&taken| taken).count();
-                prop_assert_eq!(room.taken() as usize, taken);
+                prop_assert_eq!(ids.taken() as usize, taken);
             }
         }
     }
