@@ -177,7 +177,6 @@ fn adi_limits(cli: &Cli) -> AdiLimits {
     let requested = [
         ("--adis", positive(cli.adis)),
         ("--adi-queues", positive(cli.adi_queues)),
-        ("--qmp", cli.qmp.is_some()),
     ];
     if let Some((option, _)) = requested.into_iter().find(|(_, set)| *set) {
         if !cli.layout.has_adis() {
@@ -196,7 +195,7 @@ fn adi_limits(cli: &Cli) -> AdiLimits {
             Cli::command().error(kind, text).exit();
         }
     }
-    if cli.qmp.is_none() {
+    if cli.qmp.is_none() || !cli.layout.has_adis() {
         return AdiLimits::default();
     }
     let pairs = cli.adi_queues.unwrap_or(MAX_QUEUE_PAIRS);

@@ -232,17 +232,14 @@ fn adis_without_qmp_are_refused_by_name() {
 
 #[test]
 fn options_for_adis_are_refused_with_a_layout_without_space_for_them() {
-    for (option, value) in [
-        ("--adis", "5"),
-        ("--adi-queues", "5"),
-        ("--qmp", "/nonexistent/qmp"),
-    ] {
-        let error = refused(&["--layout", "vf", option, value]);
+    for option in ["--adis", "--adi-queues"] {
+        let error = refused(&["--layout", "vf", option, "5"]);
         let cause = format!("{option} is for ADIs, and the vf register layout has no space");
         assert!(error.contains(&cause), "{error}");
         assert!(error.contains("use --layout pf"), "{error}");
     }
     log_of(&["--layout", "vf", "--adis", "0", "--adi-queues", "0"]);
+    log_of(&["--layout", "vf", "--qmp", "/nonexistent/qmp"]);
 }
 
 #[test]
