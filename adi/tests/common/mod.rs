@@ -12,6 +12,7 @@ use adit_adi::{Adi, Device, Error, Memory};
 use adit_nic::control::{Control, Profile};
 use adit_nic::datapath::{Datapath, Limits};
 use adit_nic::dataplane::QueueKind;
+use adit_nic::ids::VectorId;
 use adit_nic::memory::Access;
 use adit_nic::wire::mock::{FarEnd, MockPort};
 use adit_nic::wire::{Port, PortCaps};
@@ -257,7 +258,7 @@ impl Device for Model {
             nic.datapath
                 .queues_mut()
                 .interrupts
-                .set_trigger(vector, Some(event));
+                .set_trigger(VectorId(vector), Some(event));
         }
         Ok(())
     }
