@@ -39,8 +39,8 @@ fn main() -> ExitCode {
         ),
         ("names_what_is_wrong", names_what_is_wrong),
         (
-            "a_downed_interface_is_a_pulled_cable",
-            a_downed_interface_is_a_pulled_cable,
+            "an_interface_that_is_down_takes_the_link_down",
+            an_interface_that_is_down_takes_the_link_down,
         ),
         (
             "a_deleted_device_is_not_polled",
@@ -115,11 +115,11 @@ fn names_what_is_wrong() {
     }
 }
 
-fn a_downed_interface_is_a_pulled_cable() {
-    let mut tap = Tap::open("cable0").unwrap();
+fn an_interface_that_is_down_takes_the_link_down() {
+    let mut tap = Tap::open("wire9").unwrap();
     let up = tap.link();
     assert!(up.up);
-    ip("link set cable0 down");
+    ip("link set wire9 down");
     assert!(readable(tap.link_fd().unwrap()), "the change is announced");
     assert_eq!(tap.link(), LinkState { up: false, ..up });
     assert!(matches!(send(&mut tap, &[0; 60]), Err(SendError::Down)));
@@ -128,7 +128,7 @@ fn a_downed_interface_is_a_pulled_cable() {
         recv_any(&mut tap),
         Ok(None) | Err(RecvError::Down)
     ));
-    ip("link set cable0 up");
+    ip("link set wire9 up");
     assert!(readable(tap.link_fd().unwrap()));
     assert_eq!(tap.link(), up);
     send(&mut tap, &[0; 60]).unwrap();

@@ -113,9 +113,9 @@ fn compile(source: &str) -> String {
     stdin.write_all(source.as_bytes()).unwrap();
     drop(stdin);
     let out = cc.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.success(), said.is_empty(), "{said}");
-    said
+    let errors = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.success(), errors.is_empty(), "{errors}");
+    errors
 }
 
 #[test]
@@ -130,6 +130,7 @@ fn the_c_header_says_the_same() {
 
 #[test]
 fn the_comparison_can_fail() {
-    let said = compile("#include <linux/adit.h>\n_Static_assert(ADIT_NUM_IRQS == 99u, \"99\");\n");
-    assert!(said.contains("99"), "{said}");
+    let errors =
+        compile("#include <linux/adit.h>\n_Static_assert(ADIT_NUM_IRQS == 99u, \"99\");\n");
+    assert!(errors.contains("99"), "{errors}");
 }

@@ -61,7 +61,7 @@ fn payloads_and_argsz_that_lie_are_refused() {
             // All zero: argsz is too small where the length is valid. A REGION_WRITE_MULTI without
             // writes is valid.
             let good = command == Command::RegionWriteMulti && len == fixed;
-            let reply = client.ask(command, &vec![0; len]);
+            let reply = client.request(command, &vec![0; len]);
             assert_eq!(
                 reply.err(),
                 (!good).then_some(Errno::INVAL),
@@ -69,19 +69,22 @@ fn payloads_and_argsz_that_lie_are_refused() {
             );
         }
     }
-    assert_eq!(client.ask(Command::DeviceReset, &[0]), Err(Errno::INVAL));
+    assert_eq!(
+        client.request(Command::DeviceReset, &[0]),
+        Err(Errno::INVAL)
+    );
     let mut info = wire::RegionInfo {
         argsz: 31,
         ..Default::default()
     };
     assert_eq!(
-        client.ask(Command::DeviceGetRegionInfo, info.as_bytes()),
+        client.request(Command::DeviceGetRegionInfo, info.as_bytes()),
         Err(Errno::INVAL)
     );
     // Too little space for the capabilities: the reply contains the required size.
     info.argsz = 32;
     let reply = client
-        .ask(Command::DeviceGetRegionInfo, info.as_bytes())
+        .request(Command::DeviceGetRegionInfo, info.as_bytes())
         .unwrap();
     assert_eq!(
         (reply.len(), read::<wire::RegionInfo>(&reply).argsz),
@@ -89,7 +92,7 @@ fn payloads_and_argsz_that_lie_are_refused() {
     );
     info.argsz = u32::MAX;
     let reply = client
-        .ask(Command::DeviceGetRegionInfo, info.as_bytes())
+        .request(Command::DeviceGetRegionInfo, info.as_bytes())
         .unwrap();
     assert_eq!(reply.len(), 64);
     assert!(client.is_served());
@@ -113,21 +116,24 @@ fn accesses_outside_a_region_are_refused() {
         (access(BROKEN, 0, 1), Errno::IO),
     ] {
         assert_eq!(
-            client.ask(Command::RegionRead, bad.as_bytes()),
+            client.request(Command::RegionRead, bad.as_bytes()),
             Err(errno),
             "{bad:?}"
         );
         if bad.count <= 4 {
             let write = [bad.as_bytes(), &vec![0; bad.count as usize]].concat();
             assert_eq!(
-                client.ask(Command::RegionWrite, &write),
+                client.request(Command::RegionWrite, &write),
                 Err(errno),
                 "{bad:?}"
             );
         }
     }
     let write = [access(READ_ONLY, 0, 1).as_bytes(), &[0]].concat();
-    assert_eq!(client.ask(Command::RegionWrite, &write), Err(Errno::PERM));
+    assert_eq!(
+        client.request(Command::RegionWrite, &write),
+        Err(Errno::PERM)
+    );
     for index in [9, u32::MAX] {
         let info = wire::RegionInfo {
             argsz: 32,
@@ -135,7 +141,7 @@ fn accesses_outside_a_region_are_refused() {
             ..Default::default()
         };
         assert_eq!(
-            client.ask(Command::DeviceGetRegionInfo, info.as_bytes()),
+            client.request(Command::DeviceGetRegionInfo, info.as_bytes()),
             Err(Errno::INVAL)
         );
     }
@@ -162,27 +168,31 @@ fn many_writes_in_one_are_checked_before_the_first() {
         multi(2, &[one(0, 4), one(BAR0_SIZE, 1)]),
     ] {
         assert_eq!(
-            client.ask(Command::RegionWriteMulti, &bad),
+            client.request(Command::RegionWriteMulti, &bad),
             Err(Errno::INVAL)
         );
     }
     let at_0 = access(0, 0, 8);
     assert_eq!(
-        client.ask(Command::RegionRead, at_0.as_bytes()).unwrap()[16..],
+        client
+            .request(Command::RegionRead, at_0.as_bytes())
+            .unwrap()[16..],
         [0; 8]
     );
     let good = multi(2, &[one(0, 2), one(4, 1)]);
     assert_eq!(
-        client.ask(Command::RegionWriteMulti, &good).unwrap(),
+        client.request(Command::RegionWriteMulti, &good).unwrap(),
         2u64.as_bytes()
     );
-    let written = client.ask(Command::RegionRead, at_0.as_bytes()).unwrap();
+    let written = client
+        .request(Command::RegionRead, at_0.as_bytes())
+        .unwrap();
     assert_eq!(written[16..], [0xee, 0xee, 0, 0, 0xee, 0, 0, 0]);
     drop(client);
     let mut other = server.connect();
-    other.ask(Command::Version, &[0, 0, 1, 0]).unwrap();
+    other.request(Command::Version, &[0, 0, 1, 0]).unwrap();
     assert_eq!(
-        other.ask(Command::RegionWriteMulti, &good),
+        other.request(Command::RegionWriteMulti, &good),
         Err(Errno::NOTSUP)
     );
 }
@@ -242,24 +252,24 @@ fn windows_that_cannot_be_are_refused() {
             Errno::INVAL,
         ),
     ] {
-        let reply = client.ask_with_fds(Command::DmaMap, bad.as_bytes(), &[memory.as_fd()]);
+        let reply = client.request_with_fds(Command::DmaMap, bad.as_bytes(), &[memory.as_fd()]);
         assert_eq!(reply, Err(errno), "{bad:x?}");
     }
     let two = [memory.as_fd(), memory.as_fd()];
     let good = map(0x10_0000, 0x2000);
     assert_eq!(
-        client.ask_with_fds(Command::DmaMap, good.as_bytes(), &two),
+        client.request_with_fds(Command::DmaMap, good.as_bytes(), &two),
         Err(Errno::INVAL)
     );
     client
-        .ask_with_fds(Command::DmaMap, good.as_bytes(), &two[..1])
+        .request_with_fds(Command::DmaMap, good.as_bytes(), &two[..1])
         .unwrap();
     assert_eq!(
-        client.ask(Command::DmaMap, good.as_bytes()),
+        client.request(Command::DmaMap, good.as_bytes()),
         Err(Errno::EXIST)
     );
     client
-        .ask(Command::DmaMap, map(0x20_0000, 1 << 40).as_bytes())
+        .request(Command::DmaMap, map(0x20_0000, 1 << 40).as_bytes())
         .unwrap(); // without a file
 
     let unmap = |flags, address, size| wire::DmaUnmap {
@@ -276,17 +286,17 @@ fn windows_that_cannot_be_are_refused() {
         unmap(2, 0x10_0000, 0x2000),
     ] {
         assert_eq!(
-            client.ask(Command::DmaUnmap, bad.as_bytes()),
+            client.request(Command::DmaUnmap, bad.as_bytes()),
             Err(Errno::INVAL),
             "{bad:x?}"
         );
     }
     let all = unmap(2, 0, 0);
     assert_eq!(
-        client.ask(Command::DmaUnmap, all.as_bytes()).unwrap(),
+        client.request(Command::DmaUnmap, all.as_bytes()).unwrap(),
         all.as_bytes()
     );
-    client.ask(Command::DmaMap, good.as_bytes()).unwrap();
+    client.request(Command::DmaMap, good.as_bytes()).unwrap();
     drop(client);
     assert!(server.stop().windows.is_empty());
 }
@@ -300,10 +310,10 @@ fn the_number_of_windows_is_bounded() {
     let mut client = server.client();
     for n in 0..3 {
         client
-            .ask(Command::DmaMap, map(n << 12, 1 << 12).as_bytes())
+            .request(Command::DmaMap, map(n << 12, 1 << 12).as_bytes())
             .unwrap();
     }
-    let fourth = client.ask(Command::DmaMap, map(3 << 12, 1 << 12).as_bytes());
+    let fourth = client.request(Command::DmaMap, map(3 << 12, 1 << 12).as_bytes());
     assert_eq!(fourth, Err(Errno::NOSPC));
 }
 
@@ -343,7 +353,7 @@ fn interrupts_outside_their_type_are_refused() {
             ..irqs(0x21, 0, 0)
         },
     ] {
-        let reply = client.ask(Command::DeviceSetIrqs, bad.as_bytes());
+        let reply = client.request(Command::DeviceSetIrqs, bad.as_bytes());
         assert_eq!(reply, Err(Errno::INVAL), "{bad:x?}");
     }
     for index in [5, u32::MAX] {
@@ -353,7 +363,7 @@ fn interrupts_outside_their_type_are_refused() {
             ..Default::default()
         };
         assert_eq!(
-            client.ask(Command::DeviceGetIrqInfo, info.as_bytes()),
+            client.request(Command::DeviceGetIrqInfo, info.as_bytes()),
             Err(Errno::INVAL)
         );
     }
@@ -368,7 +378,7 @@ fn descriptors_that_do_not_fit_are_refused() {
     let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
     let set = irqs(0x24, 0, 3);
     for count in [1, 2, 4, 16, 17, 40] {
-        let reply = client.ask_with_fds(Command::DeviceSetIrqs, set.as_bytes(), &fds[..count]);
+        let reply = client.request_with_fds(Command::DeviceSetIrqs, set.as_bytes(), &fds[..count]);
         assert_eq!(
             reply,
             Err(Errno::INVAL),
@@ -376,21 +386,21 @@ fn descriptors_that_do_not_fit_are_refused() {
         );
     }
     let none = irqs(0x21, 0, 3);
-    let reply = client.ask_with_fds(Command::DeviceSetIrqs, none.as_bytes(), &fds[..3]);
+    let reply = client.request_with_fds(Command::DeviceSetIrqs, none.as_bytes(), &fds[..3]);
     assert_eq!(reply, Err(Errno::INVAL));
-    let reply = client.ask_with_fds(Command::RegionRead, access(0, 0, 4).as_bytes(), &fds[..1]);
+    let reply = client.request_with_fds(Command::RegionRead, access(0, 0, 4).as_bytes(), &fds[..1]);
     assert_eq!(reply, Err(Errno::INVAL));
     // A pipe would block the process that signals it, a file would be written to.
     let (_reader, writer) = rustix::pipe::pipe().unwrap();
     let file = shared_memory(4096);
     for other in [&writer, &file] {
         let three = [fds[0], other.as_fd(), fds[2]];
-        let reply = client.ask_with_fds(Command::DeviceSetIrqs, set.as_bytes(), &three);
+        let reply = client.request_with_fds(Command::DeviceSetIrqs, set.as_bytes(), &three);
         assert_eq!(reply, Err(Errno::INVAL));
     }
     assert_eq!(server.stats.refused(Reason::Fds), 10);
     client
-        .ask_with_fds(Command::DeviceSetIrqs, set.as_bytes(), &fds[..3])
+        .request_with_fds(Command::DeviceSetIrqs, set.as_bytes(), &fds[..3])
         .unwrap();
     assert!(client.is_served());
 }
@@ -406,7 +416,7 @@ fn descriptors_may_come_with_any_byte_of_their_message() {
     client.send_with_fds(&bytes[18..], &[fds[1].as_fd()]);
     client.reply().unwrap();
     let chosen = [irqs(0x22, 0, 2).as_bytes(), &[0, 1]].concat();
-    client.ask(Command::DeviceSetIrqs, &chosen).unwrap();
+    client.request(Command::DeviceSetIrqs, &chosen).unwrap();
     assert_eq!(fds.each_ref().map(signals), [0, 1]);
 }
 
@@ -418,10 +428,10 @@ fn an_eventfd_that_is_full_blocks_nobody() {
     rustix::io::write(&full, (u64::MAX - 1).as_bytes()).unwrap();
     let set = irqs(0x24, 0, 1);
     client
-        .ask_with_fds(Command::DeviceSetIrqs, set.as_bytes(), &[full.as_fd()])
+        .request_with_fds(Command::DeviceSetIrqs, set.as_bytes(), &[full.as_fd()])
         .unwrap();
     client
-        .ask(Command::DeviceSetIrqs, irqs(0x21, 0, 1).as_bytes())
+        .request(Command::DeviceSetIrqs, irqs(0x21, 0, 1).as_bytes())
         .unwrap();
     assert!(client.is_served());
 }

@@ -181,7 +181,7 @@ fn a_version_comes_first_and_once() {
         assert!(client.is_closed());
     }
     let mut client = server.client();
-    assert_eq!(client.ask(Command::Version, HELLO), Err(Errno::INVAL));
+    assert_eq!(client.request(Command::Version, HELLO), Err(Errno::INVAL));
     assert!(client.is_served());
     drop(client);
     assert_eq!(server.stop().clients, 1);
@@ -192,7 +192,9 @@ fn newer_minor_versions_are_talked_down() {
     let server = Running::start();
     for (theirs, agreed) in [(0, 0), (1, 1), (9, 1)] {
         let mut client = server.connect();
-        let reply = client.ask(Command::Version, &[0, 0, theirs, 0]).unwrap();
+        let reply = client
+            .request(Command::Version, &[0, 0, theirs, 0])
+            .unwrap();
         assert_eq!(
             read::<wire::Version>(&reply),
             wire::Version {

@@ -19,9 +19,9 @@ pub const SPEED_MBPS: u32 = 25_000;
 /// A frame with its pending offloads.
 type Frame = (Vec<u8>, FrameMeta);
 
-/// The state of the cable.
+/// The state of a wire.
 #[derive(Default)]
-struct Cable {
+struct State {
     inbound: VecDeque<Frame>,
     outbound: VecDeque<Frame>,
     /// The number of frames that the wire still accepts; `None` for any number.
@@ -31,7 +31,7 @@ struct Cable {
 
 /// The other end of a [`MockPort`].
 #[derive(Clone, Default)]
-pub struct FarEnd(Arc<Mutex<Cable>>);
+pub struct FarEnd(Arc<Mutex<State>>);
 
 impl FarEnd {
     /// Sends a frame to the device.
@@ -56,7 +56,7 @@ impl FarEnd {
         self.0.lock().room = frames;
     }
 
-    /// Plugs the cable in, or unplugs it.
+    /// Sets the link up or down.
     pub fn set_up(&self, up: bool) {
         self.0.lock().down = !up;
     }
@@ -97,11 +97,11 @@ impl Port for MockPort {
     }
 
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {
-        let mut cable = self.far.0.lock();
-        if cable.down {
+        let mut state = self.far.0.lock();
+        if state.down {
             return Err(RecvError::Down);
         }
-        let Some((frame, meta)) = cable.inbound.pop_front() else {
+        let Some((frame, meta)) = state.inbound.pop_front() else {
             return Ok(None);
         };
         if frame.len() < MIN_FRAME_LEN {
@@ -117,16 +117,16 @@ impl Port for MockPort {
     }
 
     fn send(&mut self, frame: &[IoSlice<'_>], meta: &FrameMeta) -> Result<(), SendError> {
-        let mut cable = self.far.0.lock();
-        let outcome = checked_len(frame).and_then(|len| match cable.room {
-            _ if cable.down => Err(SendError::Down),
+        let mut state = self.far.0.lock();
+        let outcome = checked_len(frame).and_then(|len| match state.room {
+            _ if state.down => Err(SendError::Down),
             Some(0) => Err(SendError::Full),
             _ => Ok(len),
         });
         if outcome.is_ok() {
-            cable.room = cable.room.map(|n| n - 1);
+            state.room = state.room.map(|n| n - 1);
             let bytes = frame.iter().flat_map(|slice| slice.iter().copied());
-            cable.outbound.push_back((bytes.collect(), *meta));
+            state.outbound.push_back((bytes.collect(), *meta));
         }
         count_sent(&mut self.counters, frame, meta, outcome)
     }

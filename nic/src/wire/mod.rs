@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Wire ports: the backends at the other end of the NIC's cable.
+//! Wire ports: the backends at the other end of the NIC's wire.
 //!
 //! [`WireSpec`] parses a `--wire` argument and opens the [`Port`] that it describes.
 

@@ -26,7 +26,7 @@ pub const MAX_SLICES: usize = 32;
 /// The reported speed of a link whose speed the host does not report, in Mbit/s.
 pub const DEFAULT_SPEED_MBPS: u32 = 10_000;
 
-/// One end of a cable.
+/// One end of a wire.
 ///
 /// No call blocks, none allocates for a frame, and every call transfers at most one frame, so that
 /// the caller's budget bounds the work.
@@ -139,7 +139,7 @@ pub struct Received {
 /// The state of the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkState {
-    /// Set if the cable is plugged in and the device at the other end is up.
+    /// Set if the wire is connected and the device at the other end is up.
     pub up: bool,
     /// The speed in Mbit/s; meaningful even while the link is down.
     pub speed_mbps: u32,

@@ -12,14 +12,14 @@ use super::port::Port;
 use super::tap::{interface_name, Tap, TapError};
 use super::unix::{Unix, UnixError};
 
-/// The backend at the other end of a port's cable.
+/// The backend at the other end of a port's wire.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WireSpec {
-    /// `none`: no cable. The link is down.
+    /// `none`: no wire. The link is down.
     None,
     /// `tap:NAME`: a TAP device.
     Tap(String),
-    /// `unix:PATH`: one of the two ends of a cable that is identified by a path.
+    /// `unix:PATH`: one of the two ends of a wire that is identified by a path.
     UnixEither(PathBuf),
     /// `unix:LOCAL,REMOTE`: a datagram socket at each of two paths.
     Unix {
@@ -86,7 +86,7 @@ pub enum OpenError {
 }
 
 impl WireSpec {
-    /// Opens the port; returns `None` when there is no cable.
+    /// Opens the port; returns `None` when there is no wire.
     ///
     /// # Errors
     /// Fails when the backend cannot be opened, with its name and the reason.

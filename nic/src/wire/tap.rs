@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A TAP device in the network namespace of the process.
 //!
-//! The interface that the host sees is the other end of the cable: `ip link set NAME down` in its
+//! The interface that the host sees is the other end of the wire: `ip link set NAME down` in its
 //! namespace takes the link down, deleting the interface removes the socket.
 
 use std::io::{self, IoSlice, IoSliceMut};

@@ -29,7 +29,7 @@ use super::port::{
 /// The maximum number of bytes of frames queued in the socket of the other end.
 const SEND_BUFFER: usize = 4 << 20;
 
-/// The suffix that the second end of a cable adds to the cable's path.
+/// The suffix that the second end of a wire adds to the wire's path.
 const SECOND_END: &str = ".peer";
 
 /// The reason that a UNIX socket could not be opened.
@@ -44,8 +44,8 @@ pub enum UnixError {
     /// Another process receives at this path.
     #[error("`{0}` is in use by another process")]
     InUse(PathBuf),
-    /// Both ends of a cable identified by one path are in use.
-    #[error("both ends of `{0}` are in use: a cable has two ends")]
+    /// Both ends of a wire identified by one path are in use.
+    #[error("both ends of `{0}` are in use: a wire has two ends")]
     BothEnds(PathBuf),
     /// Any other step failed.
     #[error("socket `{path}`: {step} failed: {error}")]
@@ -91,7 +91,7 @@ impl Unix {
         Self::bind(local, remote, name)?.ok_or_else(|| UnixError::InUse(local.to_owned()))
     }
 
-    /// Opens one end of the cable that is identified by `path`. The first end receives at `path`
+    /// Opens one end of the wire that is identified by `path`. The first end receives at `path`
     /// and sends to `path.peer`; the second end does the opposite.
     ///
     /// # Errors

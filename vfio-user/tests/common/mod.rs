@@ -70,7 +70,7 @@ impl Running {
     /// A client that has negotiated the version.
     pub fn client(&self) -> Client {
         let mut client = self.connect();
-        client.ask(Command::Version, HELLO).unwrap();
+        client.request(Command::Version, HELLO).unwrap();
         client
     }
 
@@ -140,11 +140,11 @@ impl Client {
         }
     }
 
-    pub fn ask(&mut self, command: Command, payload: &[u8]) -> Result<Vec<u8>, Errno> {
-        self.ask_with_fds(command, payload, &[])
+    pub fn request(&mut self, command: Command, payload: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.request_with_fds(command, payload, &[])
     }
 
-    pub fn ask_with_fds(
+    pub fn request_with_fds(
         &mut self,
         command: Command,
         payload: &[u8],
@@ -157,7 +157,7 @@ impl Client {
     /// Returns whether the device still replies.
     pub fn is_served(&mut self) -> bool {
         let access = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0];
-        self.ask(Command::RegionRead, &access)
+        self.request(Command::RegionRead, &access)
             .is_ok_and(|reply| reply.len() == 20)
     }
 

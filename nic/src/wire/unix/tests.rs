@@ -25,7 +25,7 @@ fn paths() -> (TempDir, PathBuf, PathBuf) {
 }
 
 #[test]
-fn two_ports_on_one_path_are_cabled() {
+fn two_ports_on_one_path_are_connected() {
     let (_dir, path, _) = paths();
     let mut first = Unix::open_either_end(&path).unwrap();
     let mut second = Unix::open_either_end(&path).unwrap();
