@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit ping`: answers requests on an ADI, and sends them.
+//! `adit ping`: replies to requests on an ADI, and sends them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
         station,
         pair,
         stop,
-        peer: Peer::Unknown { asked: 0 },
+        peer: Peer::Unknown { arp_requests: 0 },
         outstanding: VecDeque::new(),
         stats: Stats::default(),
     };
@@ -61,8 +61,8 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
     let result = pinger.run();
     if let Some(target) = args.target {
         match pinger.peer {
-            Peer::Unknown { asked } if asked > 0 => {
-                let requests = counted(asked, "ARP request");
+            Peer::Unknown { arp_requests } if arp_requests > 0 => {
+                let requests = counted(arp_requests, "ARP request");
                 print(format_args!(
                     "no answer to ARP from {target}: {requests} sent"
                 ))?;
@@ -126,7 +126,7 @@ impl Stats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Peer {
     /// It is unknown, after that many requests.
-    Unknown { asked: u64 },
+    Unknown { arp_requests: u64 },
     /// It is known.
     Known([u8; 6]),
 }
@@ -148,15 +148,15 @@ impl Peer {
     }
 }
 
-/// The result of [`Pinger::ask`].
+/// The result of [`Pinger::send_request`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+enum Request {
     /// An echo request was sent, or too many are under way.
     Echo,
     /// An ARP request was sent.
     Arp,
     /// The target has left enough ARP requests unanswered to count as absent.
-    Nobody,
+    Absent,
 }
 
 impl Pinger<'_> {
@@ -188,10 +188,10 @@ impl Pinger<'_> {
                 }
                 let due = !interval.is_zero() || idle || self.peer.is_unknown();
                 if wanted && due && now >= next {
-                    match self.ask(target, now)? {
-                        Asked::Echo => next = now + interval,
-                        Asked::Arp => next = now + ARP_INTERVAL,
-                        Asked::Nobody => return Ok(()),
+                    match self.send_request(target, now)? {
+                        Request::Echo => next = now + interval,
+                        Request::Arp => next = now + ARP_INTERVAL,
+                        Request::Absent => return Ok(()),
                     }
                 }
             }
@@ -226,21 +226,25 @@ impl Pinger<'_> {
     }
 
     /// Sends the next echo request, or an ARP request while the target's MAC address is unknown.
-    fn ask(&mut self, target: Ipv4Addr, now: Instant) -> Result<Asked> {
+    fn send_request(&mut self, target: Ipv4Addr, now: Instant) -> Result<Request> {
         let peer = match self.peer {
             Peer::Known(peer) => peer,
-            Peer::Unknown { asked } if asked >= self.args.count.max(MIN_ARP_TRIES) => {
-                return Ok(Asked::Nobody);
+            Peer::Unknown { arp_requests }
+                if arp_requests >= self.args.count.max(MIN_ARP_TRIES) =>
+            {
+                return Ok(Request::Absent);
             }
-            Peer::Unknown { asked } => {
+            Peer::Unknown { arp_requests } => {
                 let frame = self.station.who_has(target);
                 self.send(&frame.context("an ARP request that cannot be")?)?;
-                self.peer = Peer::Unknown { asked: asked + 1 };
-                return Ok(Asked::Arp);
+                self.peer = Peer::Unknown {
+                    arp_requests: arp_requests + 1,
+                };
+                return Ok(Request::Arp);
             }
         };
         if self.outstanding.len() >= MAX_OUTSTANDING {
-            return Ok(Asked::Echo);
+            return Ok(Request::Echo);
         }
         let sequence = self.stats.sent as u16; // wraps, as sequence numbers do
         let payload = vec![0xA5; self.args.size.into()];
@@ -250,7 +254,7 @@ impl Pinger<'_> {
         self.send(&frame.context("an echo request that cannot be")?)?;
         self.outstanding.push_back((sequence, now));
         self.stats.sent += 1;
-        Ok(Asked::Echo)
+        Ok(Request::Echo)
     }
 
     fn received(&mut self, frame: &Buffer) -> Result<()> {

@@ -57,7 +57,7 @@ impl Nic {
     }
 
     /// Runs a command that succeeds; returns its output.
-    fn says(&self, words: &str) -> String {
+    fn stdout(&self, words: &str) -> String {
         let output = self.run(words);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "adit {words}: {error}");
@@ -72,7 +72,7 @@ impl Nic {
     }
 
     fn json(&self, words: &str) -> Value {
-        serde_json::from_str(&self.says(&format!("-o json {words}"))).expect("JSON")
+        serde_json::from_str(&self.stdout(&format!("-o json {words}"))).expect("JSON")
     }
 
     /// Runs a command with a file as its standard input.
@@ -91,8 +91,8 @@ impl Nic {
 #[test]
 fn an_entry_is_added_changed_and_deleted() {
     let nic = nic();
-    nic.says("table add routes ipv4.dst=10.0.0.0/8 route(nexthop=3)");
-    let shown = nic.says("table list routes");
+    nic.stdout("table add routes ipv4.dst=10.0.0.0/8 route(nexthop=3)");
+    let shown = nic.stdout("table list routes");
     let line = shown.lines().nth(1).expect("an entry");
     let cells: Vec<_> = line.split_whitespace().collect();
     assert_eq!(
@@ -107,7 +107,7 @@ fn an_entry_is_added_changed_and_deleted() {
         ]
     );
 
-    nic.says("table set routes dst=10.0.0.0/8 route(4)");
+    nic.stdout("table set routes dst=10.0.0.0/8 route(4)");
     let list = nic.json("table list routes");
     assert_eq!(list[0]["action"], "route(nexthop=4)");
     assert_eq!(list[0]["match"]["h.ipv4.dst"], "10.0.0.0/8");
@@ -124,7 +124,7 @@ fn an_entry_is_added_changed_and_deleted() {
     assert_eq!(routes["entries"], 1);
     assert_eq!(routes["size"], 1024);
 
-    nic.says("table delete routes ipv4.dst=10.0.0.0/8");
+    nic.stdout("table delete routes ipv4.dst=10.0.0.0/8");
     assert_eq!(
         nic.json("table list routes").as_array().expect("it").len(),
         1
@@ -134,13 +134,13 @@ fn an_entry_is_added_changed_and_deleted() {
 #[test]
 fn default_actions_are_set_and_reset() {
     let nic = nic();
-    nic.says("table set nexthops default forward(02:00:00:00:00:0a, 5)");
+    nic.stdout("table set nexthops default forward(02:00:00:00:00:0a, 5)");
     assert_eq!(
-        nic.says("table dump nexthops"),
+        nic.stdout("table dump nexthops"),
         "nexthops default forward(mac=02:00:00:00:00:0a, port=5)\n"
     );
-    nic.says("table delete nexthops default");
-    assert_eq!(nic.says("table dump nexthops"), "");
+    nic.stdout("table delete nexthops default");
+    assert_eq!(nic.stdout("table dump nexthops"), "");
 }
 
 #[test]
@@ -158,7 +158,7 @@ nexthops default forward(02:00:00:00:00:0b, 1)
     let first = nic();
     let output = first.reads("table add --from -", entries);
     assert!(output.status.success(), "{output:?}");
-    let dump = first.says("table dump");
+    let dump = first.stdout("table dump");
     assert_eq!(dump.lines().count(), 6, "{dump}");
     assert!(
         dump.contains(
@@ -170,7 +170,7 @@ nexthops default forward(02:00:00:00:00:0b, 1)
     let second = nic();
     let output = second.reads("table add --atomic --from -", &dump);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(second.says("table dump"), dump);
+    assert_eq!(second.stdout("table dump"), dump);
     // An existing entry is an error, unless it is to be replaced.
     let output = second.reads("table add --from -", &dump);
     assert!(!output.status.success());
@@ -181,12 +181,12 @@ nexthops default forward(02:00:00:00:00:0b, 1)
     // Deletion: a key is sufficient.
     let output = second.reads("table delete --from -", "routes dst=10.0.0.0/8\n");
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(second.says("table dump").lines().count(), 5);
+    assert_eq!(second.stdout("table dump").lines().count(), 5);
     // Dumped lines with their actions can be deleted; default actions are reset to the program's.
-    let rest = second.says("table dump");
+    let rest = second.stdout("table dump");
     let output = second.reads("table delete --atomic --from -", &rest);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(second.says("table dump"), "");
+    assert_eq!(second.stdout("table dump"), "");
     // The action is parsed nevertheless.
     let error = second.refuses("table delete routes dst=10.0.0.0/8 route(nexthop=65536)");
     assert!(error.contains("does not fit into 16 bits"), "{error}");
@@ -212,10 +212,10 @@ hosts h.ethernet.src=02:00:00:00:00:01 member(1)
     };
     let output = nic.reads("table add --atomic --from -", lines);
     assert!(output.status.success(), "{output:?}");
-    let dump = nic.says("table dump");
+    let dump = nic.stdout("table dump");
     assert_eq!(sorted(&dump), sorted(lines));
     assert_eq!(
-        sorted(&nic.says("table dump paths")),
+        sorted(&nic.stdout("table dump paths")),
         sorted(lines)[1..5].to_vec()
     );
 
@@ -224,17 +224,17 @@ hosts h.ethernet.src=02:00:00:00:00:01 member(1)
     for words in ["table add --from -", "table add --replace --from -"] {
         let output = second.reads(words, &dump);
         assert!(output.status.success(), "{output:?}");
-        assert_eq!(second.says("table dump"), dump);
+        assert_eq!(second.stdout("table dump"), dump);
     }
     let output = second.reads("table delete --from -", &dump);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(second.says("table dump"), "");
+    assert_eq!(second.stdout("table dump"), "");
 
     let error = nic.refuses("table delete paths member=1");
     assert!(error.contains("paths member=1: "), "{error}");
     assert!(error.contains("(FailedPrecondition)"), "{error}");
-    nic.says("table set paths member=2 forward(02:00:00:00:00:0b, 2)");
-    nic.says("table set paths group=7 member(2)");
+    nic.stdout("table set paths member=2 forward(02:00:00:00:00:0b, 2)");
+    nic.stdout("table set paths group=7 member(2)");
     let list = nic.json("table list paths");
     let rows = list.as_array().expect("rows").iter();
     let shown = |kind: &str, id: &str| {
@@ -251,8 +251,8 @@ hosts h.ethernet.src=02:00:00:00:00:01 member(1)
     let mut tables = tables.as_array().expect("tables").iter();
     let paths = tables.find(|t| t["table"] == "paths").expect("paths");
     assert_eq!(paths["entries"], 4);
-    nic.says("table delete paths group=8");
-    assert_eq!(nic.says("table dump").lines().count(), 7);
+    nic.stdout("table delete paths group=8");
+    assert_eq!(nic.stdout("table dump").lines().count(), 7);
 }
 
 #[test]
@@ -265,26 +265,26 @@ ways m.nexthop=3 action()
 ";
     let output = nic.reads("table add --atomic --from -", lines);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(nic.says("table dump"), lines);
+    assert_eq!(nic.stdout("table dump"), lines);
     // An action of weight 1 that watches no port can be written alone.
-    nic.says("table set ways m.nexthop=3 forward(02:00:00:00:00:0c, 3) drop");
+    nic.stdout("table set ways m.nexthop=3 forward(02:00:00:00:00:0c, 3) drop");
     let list = nic.json("table list ways");
     assert_eq!(
         list[2]["action"],
         "action(forward(mac=02:00:00:00:00:0c, port=3)) action(drop())"
     );
-    let dump = nic.says("table dump");
+    let dump = nic.stdout("table dump");
     let second = self::nic();
     let output = second.reads("table add --from -", &dump);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(second.says("table dump"), dump);
+    assert_eq!(second.stdout("table dump"), dump);
 
     let error = nic.refuses("table add paths member=1 drop()");
     assert!(error.contains("paths member=1: "), "{error}");
     assert!(error.contains("has sets of actions"), "{error}");
     let output = nic.reads("table delete --from -", &dump);
     assert!(output.status.success(), "{output:?}");
-    nic.says("table add paths member=1 drop()");
+    nic.stdout("table add paths member=1 drop()");
     let error = nic.refuses("table add ways m.nexthop=1 drop()");
     assert!(error.contains("has members or groups"), "{error}");
 }
@@ -299,10 +299,10 @@ routes h.ipv4.dst=12.0.0.0/8 drop() metadata=0x3078
 ";
     let output = nic.reads("table add --atomic --from -", lines);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(nic.says("table dump"), lines);
-    nic.says("table set routes dst=12.0.0.0/8 drop() metadata=é");
-    nic.says("table set nexthops default drop() metadata=mine");
-    let dump = nic.says("table dump");
+    assert_eq!(nic.stdout("table dump"), lines);
+    nic.stdout("table set routes dst=12.0.0.0/8 drop() metadata=é");
+    nic.stdout("table set nexthops default drop() metadata=mine");
+    let dump = nic.stdout("table dump");
     for line in [
         "routes h.ipv4.dst=12.0.0.0/8 drop() metadata=0xc3a9\n",
         "nexthops default drop() metadata=mine\n",
@@ -332,7 +332,7 @@ fn the_variable_says_where_the_nic_is() {
     };
     let output = adit(&["table", "add", "routes", "dst=10.0.0.0/8", "drop"]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(nic.says("table dump").lines().count(), 1);
+    assert_eq!(nic.stdout("table dump").lines().count(), 1);
     // The command line takes precedence.
     let output = adit(&["table", "list", "--p4rt", "unix:/nowhere"]);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -349,11 +349,11 @@ fn a_program_is_given_with_and_without_what_was_there() {
         format!("p4 load {}{options}", path.display())
     };
     let route = "routes h.ipv4.dst=10.0.0.0/8 drop()\n";
-    nic.says("table add routes dst=10.0.0.0/8 drop");
+    nic.stdout("table add routes dst=10.0.0.0/8 drop");
     let larger = PROGRAM.replace("size = 1024", "size = 2048");
     assert_ne!(larger, PROGRAM);
-    nic.says(&load(" --keep", &larger));
-    assert_eq!(nic.says("table dump"), route);
+    nic.stdout(&load(" --keep", &larger));
+    assert_eq!(nic.stdout("table dump"), route);
     assert_eq!(nic.json("table list")[0]["size"], 2048);
     // A program without the table of existing entries is rejected, and nothing changes.
     let other = PROGRAM.replace("routes", "nets");
@@ -361,9 +361,9 @@ fn a_program_is_given_with_and_without_what_was_there() {
     assert!(error.contains("SetForwardingPipelineConfig: "), "{error}");
     let error = nic.refuses(&load("", &PROGRAM.replace("size = 1024", "size = x")));
     assert!(error.contains("program.p4:"), "{error}");
-    assert_eq!(nic.says("table dump"), route);
-    nic.says(&load("", PROGRAM));
-    assert_eq!(nic.says("table dump"), "");
+    assert_eq!(nic.stdout("table dump"), route);
+    nic.stdout(&load("", PROGRAM));
+    assert_eq!(nic.stdout("table dump"), "");
 }
 
 #[test]
@@ -484,7 +484,7 @@ fn mistakes_are_named_with_what_would_be_right() {
         assert!(error.contains(why), "{words}: {error}");
     }
     // The server's own message, and its code.
-    nic.says("table add routes dst=10.0.0.0/8 drop");
+    nic.stdout("table add routes dst=10.0.0.0/8 drop");
     let error = nic.refuses("table add routes dst=10.0.0.0/8 drop");
     assert!(error.contains("routes h.ipv4.dst=10.0.0.0/8: "), "{error}");
     assert!(error.contains("(AlreadyExists)"), "{error}");
@@ -506,7 +506,7 @@ fn a_file_with_a_mistake_changes_nothing_and_updates_fail_one_by_one() {
         "{error}"
     );
     assert!(!error.contains("line 1: "), "{error}");
-    assert_eq!(nic.says("table dump"), "");
+    assert_eq!(nic.stdout("table dump"), "");
 
     // The table has space for four entries: failed ones are identified by their lines.
     let six: String = (1..=6)
@@ -514,7 +514,7 @@ fn a_file_with_a_mistake_changes_nothing_and_updates_fail_one_by_one() {
         .collect();
     let output = nic.reads("table add --atomic --from -", &six);
     assert!(!output.status.success());
-    assert_eq!(nic.says("table dump"), "");
+    assert_eq!(nic.stdout("table dump"), "");
     let output = nic.reads("table add --from -", &six);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("2 of 6 entries failed"), "{error}");
@@ -522,7 +522,7 @@ fn a_file_with_a_mistake_changes_nothing_and_updates_fail_one_by_one() {
         assert_eq!(error.contains(&format!("line {n}: ")), n > 4, "{error}");
     }
     assert!(error.contains("(ResourceExhausted)"), "{error}");
-    assert_eq!(nic.says("table dump").lines().count(), 4);
+    assert_eq!(nic.stdout("table dump").lines().count(), 4);
 }
 
 #[test]
@@ -538,7 +538,7 @@ fn counters_are_shown() {
         bytes: 0,
     };
     seen.expect("a counter").set(3, count).expect("it has 16");
-    nic.says("table add routes dst=10.0.0.0/8 route(1)");
+    nic.stdout("table add routes dst=10.0.0.0/8 route(1)");
     let shown = nic.json("counter");
     assert_eq!(shown.as_array().expect("counters").len(), 1, "{shown}");
     assert_eq!(shown[0]["counter"], "seen");
@@ -568,7 +568,7 @@ fn writers_at_the_same_time_wait_for_each_other() {
         let output = child.wait_with_output().expect("it ends");
         assert!(output.status.success(), "{output:?}");
     }
-    assert_eq!(nic.says("table dump").lines().count(), 4);
+    assert_eq!(nic.stdout("table dump").lines().count(), 4);
 }
 
 #[test]
