@@ -7,6 +7,7 @@ use adit_uapi::virtchnl2::{op, queue_model, CreateVport, VersionInfo, Vport};
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::IntoBytes;
 
+use crate::layout::RegisterLayout;
 use crate::testing::RAM;
 
 /// A TCP frame over IPv4 with a payload of four bytes, addressed to the port.
@@ -66,13 +67,20 @@ fn rings_input(shape: u8, sizes: u8) -> Vec<u8> {
     input
 }
 
-/// Seeds for [`registers`](super::registers): a driver that loads and brings up a port.
+/// Seeds for [`registers`](super::registers): a driver that loads and brings up a port, of a PF
+/// (first) and of a VF.
 #[must_use]
 pub fn registers_corpus() -> Vec<Vec<u8>> {
+    let layouts = (0..RegisterLayout::ALL.len() as u8).flat_map(registers_seeds);
+    layouts.collect()
+}
+
+/// Those for the register layout with an index.
+fn registers_seeds(layout: u8) -> [Vec<u8>; 2] {
     const ATQ: u64 = 0;
     const ARQ: u64 = 0x1000;
     const BUFFERS: u64 = 0x1_0000;
-    let mut input = Vec::new();
+    let mut input = vec![layout];
     for at in 0..8 {
         let mut desc = CtlqDesc {
             flags: U16::new(flags::BUF | flags::RD),
@@ -136,11 +144,11 @@ pub fn registers_corpus() -> Vec<Vec<u8>> {
     input.extend([12, FRAME.len() as u8]);
     input.extend(FRAME);
     input.extend([15, 0, 1, 0]);
-    // PFSWR, the first register of the third base; then FLR.
+    // PFSWR, the first register of the third base of a PF; then FLR.
     input.extend([0, 2]);
     input.extend(u32::to_le_bytes(SMALL | 1));
     input.extend([13, 0]);
-    vec![loaded, input]
+    [loaded, input]
 }
 
 fn memory(input: &mut Vec<u8>, at: u64, bytes: &[u8]) {
@@ -159,13 +167,16 @@ mod tests {
 
     #[test]
     fn the_drivers_come_as_far_as_they_should() {
-        let input = &registers_corpus()[0];
-        let function = super::super::registers::run(input);
-        let function = function.expect("memory for a device");
-        assert_eq!(function.control().counters().requests, 4);
-        assert_eq!(function.mailbox().counters().posted, 5, "with the link");
-        let refused: u64 = function.control().counters().refused().map(|r| r.1).sum();
-        assert_eq!(refused, 0);
+        let seeds = registers_corpus();
+        for (layout, input) in RegisterLayout::ALL.into_iter().zip(seeds.iter().step_by(2)) {
+            let function = super::super::registers::run(input);
+            let function = function.expect("memory for a device");
+            assert_eq!(function.layout(), layout);
+            assert_eq!(function.control().counters().requests, 4);
+            assert_eq!(function.mailbox().counters().posted, 5, "with the link");
+            let refused: u64 = function.control().counters().refused().map(|r| r.1).sum();
+            assert_eq!(refused, 0);
+        }
 
         let dp = super::super::rings::run(&rings_corpus()[0]).expect("memory for a device");
         let seen = dp.counters(VportId(0));

@@ -2,13 +2,14 @@
 //! The register file: BAR0, configuration space and MSI-X, accessed in any order while the device
 //! polls.
 
-use adit_uapi::regs::{adi, pf};
+use adit_uapi::regs::{adi, pf, vf, RegArray};
 
 use super::rings::accounts;
 use super::Choices;
 use crate::control::{AdiLimits, Profile};
 use crate::function::Function;
 use crate::ids::VportId;
+use crate::layout::RegisterLayout;
 use crate::memory::{Access, Dma};
 use crate::pasid::Root;
 use crate::pci::DEFAULT_ID;
@@ -16,8 +17,8 @@ use crate::testing::{sealed, RAM, RAM_LEN};
 use crate::wire::mock::MockPort;
 use crate::wire::PortCaps;
 
-/// Bases of registers and register arrays that are worth accessing.
-const BASES: [u32; 8] = [
+/// Bases of registers and register arrays of a PF that are worth accessing.
+const PF_BASES: [u32; 8] = [
     pf::FW_BASE,
     pf::FW_BASE + 0x20,
     pf::GEN_CTRL,
@@ -28,11 +29,26 @@ const BASES: [u32; 8] = [
     pf::GLINT_DYN_CTL.base,
 ];
 
+/// Those of a VF.
+const VF_BASES: [u32; 8] = [
+    vf::BASE,
+    vf::INT_DYN_CTL0 & !0xFFF,
+    vf::INT_DYN_CTL0,
+    vf::GEN_RSTAT,
+    vf::INT_ITRN_2K.base,
+    vf::QRXB_TAIL.base,
+    vf::QTX_TAIL_EXT.base,
+    vf::INT_DYN_CTLN_EXT.base,
+];
+
 /// A function with one virtual port on an in-memory wire.
-fn function() -> Option<(Function, crate::wire::mock::FarEnd)> {
-    let adis = AdiLimits { adis: 2, pairs: 4 };
+fn function(layout: RegisterLayout) -> Option<(Function, crate::wire::mock::FarEnd)> {
     let profile = Profile::new(vec![[2, 0, 0, 0, 0, 1]], 2).ok()?;
-    let profile = profile.with_adis(adis).ok()?;
+    let profile = profile.with_layout(layout).ok()?;
+    let profile = match layout.has_adis() {
+        true => profile.with_adis(AdiLimits { adis: 2, pairs: 4 }).ok()?,
+        false => profile,
+    };
     let (port, far) = MockPort::new(PortCaps::default());
     let mut function = Function::new(DEFAULT_ID, profile, vec![Some(Box::new(port))], None).ok()?;
     function
@@ -48,38 +64,41 @@ fn function() -> Option<(Function, crate::wire::mock::FarEnd)> {
 }
 
 /// Runs the actions encoded in `data` on behalf of a client: accesses to registers, writes to
-/// memory, mapping and unmapping, resets. A panic is a bug, and so are an unimplemented register
+/// memory, mapping and unmapping, resets. The lowest bit of the first byte chooses the register
+/// layout: PF or VF. A panic is a bug, and so are an unimplemented register
 /// that holds a value, and a frame that is not accounted for.
 pub fn registers(data: &[u8]) {
     let Some(mut function) = run(data) else {
         return;
     };
-    assert_eq!(function.register_read(u64::from(pf::QRX_TAIL.base)), 0);
+    let rx_tail = u64::from(function.layout().rx_tails().base);
+    assert_eq!(function.register_read(rx_tail), 0);
     function.disconnect();
     assert!(function.datapath().queues().memory.is_empty());
 }
 
 /// Returns the function after the actions in `data`.
 pub(super) fn run(data: &[u8]) -> Option<Function> {
-    let (mut function, far) = function()?;
+    let mut choices = Choices(data);
+    let layout = RegisterLayout::ALL[usize::from(choices.u8() & 1)];
+    let (mut function, far) = function(layout)?;
     let access = Access {
         read: true,
         write: true,
     };
     let mapped = function.map(RAM, RAM_LEN, access, Some((sealed(RAM_LEN), 0)));
     assert!(mapped.is_ok(), "an empty map");
-    let mut choices = Choices(data);
     let mut now = 1;
     let mut frames = 0;
     while choices.more() {
         let [what, which] = choices.bytes();
         match what % 16 {
             0..=5 => {
-                let offset = place(which, &mut choices);
+                let offset = place(layout, which, &mut choices);
                 function.register_write(offset, value(&mut choices));
             }
             6 => {
-                let offset = place(which, &mut choices);
+                let offset = place(layout, which, &mut choices);
                 function.register_read(offset);
             }
             7 => {
@@ -131,28 +150,38 @@ pub(super) fn run(data: &[u8]) -> Option<Function> {
 }
 
 /// A register offset, often of an implemented register.
-fn place(which: u8, choices: &mut Choices<'_>) -> u64 {
+fn place(layout: RegisterLayout, which: u8, choices: &mut Choices<'_>) -> u64 {
     let index = u32::from(which >> 3);
+    if index == 31 {
+        return u64::from(choices.u32());
+    }
+    u64::from(match layout {
+        _ if which & 7 == 0 => layout.mailbox()[index as usize % 10].2,
+        RegisterLayout::Pf => pf_place(which & 7, index),
+        // Registers at 4 bytes from each other.
+        RegisterLayout::Vf => VF_BASES[usize::from(which & 7)] + index * 4,
+    })
+}
+
+/// The offset of a register of a PF.
+fn pf_place(which: u8, index: u32) -> u32 {
     // The last base also stands for the ADI registers.
-    let base = match (which & 7, index) {
+    let base = match (which, index) {
         (7, 20..=25) => adi::FRAMES.base,
         (7, 26..=30) => adi::KICK.base,
-        (which, _) => BASES[usize::from(which)],
+        (which, _) => PF_BASES[usize::from(which)],
     };
-    let arrays = [
+    let arrays: [RegArray; 5] = [
         pf::BUFQ_TAIL,
         pf::QTX_TAIL,
         pf::GLINT_DYN_CTL,
         adi::FRAMES,
         adi::KICK,
     ];
-    if index == 31 {
-        return u64::from(choices.u32());
-    }
-    u64::from(match arrays.iter().find(|array| array.base == base) {
+    match arrays.iter().find(|array| array.base == base) {
         Some(array) => base + (index % 10) * array.stride + (index / 10) * 4,
         None => base + (index % 10) * 4,
-    })
+    }
 }
 
 /// A register value: an address in memory, a small number, or any number.
