@@ -76,11 +76,13 @@ pub struct Limits {
     pub buffer: u32,
     /// The number of interrupt vectors.
     pub vectors: u32,
+    /// The register layout, which has the doorbells.
+    pub layout: RegisterLayout,
 }
 
 impl Limits {
-    fn doorbells(&self, layout: RegisterLayout) -> std::io::Result<Doorbells> {
-        Doorbells::new(layout, self.buffer, self.tx, self.vectors)
+    fn doorbells(&self) -> std::io::Result<Doorbells> {
+        Doorbells::new(self.layout, self.buffer, self.tx, self.vectors)
     }
 }
 
@@ -133,15 +135,6 @@ impl Datapath {
             tx_frame: Frame::default(),
             segment: Frame::default(),
         })
-    }
-
-    /// Replaces the doorbells by those of another register layout.
-    ///
-    /// # Errors
-    /// When the host has no memory for the doorbell pages.
-    pub fn with_layout(mut self, layout: RegisterLayout) -> std::io::Result<Self> {
-        self.queues_mut().set_layout(layout)?;
-        Ok(self)
     }
 
     /// Allocates resources for ADIs with `pairs` queue pairs together; `query` finds their IOMMU

@@ -76,12 +76,11 @@ impl Function {
             tx: total(QueueKind::Tx),
             buffer: total(QueueKind::RxBuffer),
             vectors: u32::from(profile.vectors()),
+            layout: profile.layout(),
         };
-        let layout = profile.layout();
-        let config =
-            ConfigSpace::idpf(id, limits.vectors, layout).map_err(std::io::Error::other)?;
-        let datapath = Datapath::new(limits, wires)?.with_layout(layout)?;
-        let datapath = datapath.with_adis(profile.adi_pairs(), query)?;
+        let config = ConfigSpace::idpf(id, limits.vectors, limits.layout)
+            .map_err(std::io::Error::other)?;
+        let datapath = Datapath::new(limits, wires)?.with_adis(profile.adi_pairs(), query)?;
         Ok(Self {
             slow_path: SlowPath::new(config, BAR2_LEN as usize, profile),
             datapath,

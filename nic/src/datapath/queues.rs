@@ -17,7 +17,6 @@ use crate::dataplane::{single_rx_tail, AdiConfig, QueueConfig, QueueError, Queue
 use crate::doorbells::Doorbells;
 use crate::ids::{QueueIndex, VectorMapping};
 use crate::interrupts::{AdiVectors, Interrupts, VectorBlock};
-use crate::layout::RegisterLayout;
 use crate::memory::GuestMemory;
 use crate::pasid::{AddressSpace, RootQuery, Translator};
 use crate::queues::{BufferQueue, CompletionQueue, QueueFault, RxQueue, TxQueue};
@@ -52,14 +51,14 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// Creates the function's own queues, which are not configured, with the doorbells of a PF.
+    /// Creates the function's own queues, which are not configured.
     ///
     /// # Errors
     /// When the host has no memory for the doorbell pages.
     pub(super) fn new(limits: Limits) -> std::io::Result<Self> {
         Ok(Self {
             memory: GuestMemory::new(),
-            doorbells: limits.doorbells(RegisterLayout::Pf)?,
+            doorbells: limits.doorbells()?,
             interrupts: Interrupts::new(limits.vectors),
             translator: Translator::new(None),
             limits,
@@ -72,15 +71,6 @@ impl Queues {
             active_at: Vec::new(),
             stalled_since: vec![None; limits.tx as usize],
         })
-    }
-
-    /// Replaces the doorbells by those of another register layout.
-    ///
-    /// # Errors
-    /// When the host has no memory for the doorbell pages.
-    pub(super) fn set_layout(&mut self, layout: RegisterLayout) -> std::io::Result<()> {
-        self.doorbells = self.limits.doorbells(layout)?;
-        Ok(())
     }
 
     /// Allocates the register frames of ADIs with `pairs` queue pairs together; `query` finds their

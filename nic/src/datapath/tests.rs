@@ -98,6 +98,7 @@ impl Driver {
             tx: 2,
             buffer: 2,
             vectors: 3,
+            layout: RegisterLayout::Pf,
         };
         let mut dp = Datapath::new(limits, vec![Some(Box::new(port))]).unwrap();
         dp.queues_mut().memory = ram();

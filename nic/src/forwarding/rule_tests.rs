@@ -69,6 +69,7 @@ fn without_wires(vports: u8, queues: u16) -> Driver {
         tx: 2 * total,
         buffer: 2 * total,
         vectors: profile.vectors().into(),
+        layout: profile.layout(),
     };
     let wires = (0..vports).map(|_| None).collect();
     Driver::with(profile, Datapath::new(limits, wires).unwrap())

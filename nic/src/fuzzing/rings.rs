@@ -12,6 +12,7 @@ use crate::datapath::{Datapath, Limits};
 use crate::dataplane::{DataPlane, QueueConfig, QueueId, QueueKind, Ring, SchedMode};
 use crate::forwarding::Forwarding;
 use crate::ids::{VectorId, VectorMapping, VportId};
+use crate::layout::RegisterLayout;
 use crate::memory::Dma;
 use crate::testing::{ram, RAM, RAM_LEN};
 use crate::wire::mock::{FarEnd, MockPort};
@@ -134,6 +135,7 @@ fn set_up(shape: u8, sizes: u8) -> Option<(Datapath, FarEnd)> {
         tx: QUEUES,
         buffer: QUEUES,
         vectors: 2,
+        layout: RegisterLayout::Pf,
     };
     let port: Box<dyn Port> = Box::new(port);
     let mut dp = Datapath::new(limits, vec![Some(port)]).ok()?;
