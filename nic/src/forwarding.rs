@@ -7,7 +7,7 @@ mod rule_tests;
 #[cfg(test)]
 mod tests;
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::LazyLock;
 
 use adit_pipeline::flow::FlowTable;
@@ -19,7 +19,8 @@ use adit_uapi::virtchnl2::rss::DEFAULT_HASH;
 pub use adit_function::vport::{FlowAction, VportConfig, MAX_FLOWS, RSS_KEY_LEN, RSS_LUT_LEN};
 
 /// The state of a virtual port in the L2 stage and in the classifier: its configuration, and what
-/// is compiled from it.
+/// is compiled from it. The configuration changes only by the methods of this type, which keep the
+/// two consistent.
 #[derive(Clone, Debug)]
 pub struct Forwarding {
     config: VportConfig,
@@ -117,12 +118,6 @@ impl Deref for Forwarding {
     }
 }
 
-impl DerefMut for Forwarding {
-    fn deref_mut(&mut self) -> &mut VportConfig {
-        &mut self.config
-    }
-}
-
 impl Forwarding {
     /// The state of a new vport: it accepts frames for `mac`, spread over its queues.
     #[must_use]
@@ -144,6 +139,42 @@ impl Forwarding {
                 .first_chunk()
                 .is_some_and(|dst| self.addresses.contains(dst)),
         }
+    }
+
+    /// Enables or disables traffic.
+    pub fn set_enabled(&mut self, enabled: bool) {
+        self.config.enabled = enabled;
+    }
+
+    /// Sets whether sent frames are looped back instead of leaving.
+    pub fn set_loopback(&mut self, loopback: bool) {
+        self.config.loopback = loopback;
+    }
+
+    /// Sets whether unicast and multicast frames for any address are delivered.
+    pub fn set_promiscuous(&mut self, unicast: bool, multicast: bool) {
+        self.config.unicast_promiscuous = unicast;
+        self.config.multicast_promiscuous = multicast;
+    }
+
+    /// Adds an address to deliver; returns whether it is new.
+    pub fn add_address(&mut self, address: [u8; 6]) -> bool {
+        self.config.addresses.insert(address)
+    }
+
+    /// Removes an address.
+    pub fn remove_address(&mut self, address: &[u8; 6]) {
+        self.config.addresses.remove(address);
+    }
+
+    /// Replaces the RX queues, by their device-wide ids.
+    pub fn set_rx_queues(&mut self, rx_queues: Vec<u32>) {
+        self.config.rx_queues = rx_queues;
+    }
+
+    /// Sets entries of the RSS look-up table from `start` on. Entries beyond its end are ignored.
+    pub fn set_rss_lut(&mut self, start: usize, entries: &[u16]) {
+        self.config.set_rss_lut(start, entries);
     }
 
     /// Sets the hash key.

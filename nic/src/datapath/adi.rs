@@ -128,7 +128,7 @@ impl Fabric {
         let Some(port) = self.host.vports.get_mut(vport) else {
             return;
         };
-        port.forwarding.enabled = enabled;
+        port.forwarding.set_enabled(enabled);
         if let Some(adi) = &port.adi {
             let domain = (WireIndex::of_pf(adi.config.port), adi.config.vlan);
             self.switch.set_member(domain, vport, enabled);
@@ -154,14 +154,13 @@ impl Fabric {
             }
             self.switch.claim((wire, vlan, address), vport)?;
         }
-        let addresses = &mut vports[vport].forwarding.addresses;
-        Ok(addresses.insert(address))
+        Ok(vports[vport].forwarding.add_address(address))
     }
 
     /// Removes an address from a virtual port.
     pub(super) fn remove_address(&mut self, vport: VportId, address: [u8; 6]) {
         let port = &mut self.host.vports[vport];
-        port.forwarding.addresses.remove(&address);
+        port.forwarding.remove_address(&address);
         if let Some(adi) = &port.adi {
             let station = (WireIndex::of_pf(adi.config.port), adi.config.vlan, address);
             self.switch.release(station, vport);

@@ -64,16 +64,15 @@ impl DataPlane for Datapath {
     }
 
     fn set_rx_queues(&mut self, vport: VportId, rx_queues: Vec<u32>) {
-        self.forwarding(vport).rx_queues = rx_queues;
+        self.forwarding(vport).set_rx_queues(rx_queues);
     }
 
     fn set_promiscuous(&mut self, vport: VportId, unicast: bool, multicast: bool) {
-        let config = self.forwarding(vport);
-        (config.unicast_promiscuous, config.multicast_promiscuous) = (unicast, multicast);
+        self.forwarding(vport).set_promiscuous(unicast, multicast);
     }
 
     fn set_loopback(&mut self, vport: VportId, loopback: bool) {
-        self.forwarding(vport).loopback = loopback;
+        self.forwarding(vport).set_loopback(loopback);
     }
 
     fn set_rss_key(&mut self, vport: VportId, key: [u8; RSS_KEY_LEN]) {

@@ -174,7 +174,7 @@ impl Driver {
         }
         let forwarding = self.dp.forwarding(VportId(0));
         *forwarding = Forwarding::new(MAC, vec![0, 1]);
-        forwarding.enabled = true;
+        forwarding.set_enabled(true);
         (self.tx_tail, self.completed) = ([0; 2], [0; 2]);
         (self.delivered, self.posted) = ([0; 2], [0; 2]);
     }

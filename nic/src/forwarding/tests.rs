@@ -37,11 +37,11 @@ fn a_port_takes_its_addresses_broadcast_and_what_a_promiscuous_mode_adds() {
     let takes = |port: &Forwarding, dst: [u8; 6]| port.wants(DstKind::of(&dst), &frame(dst, 6));
     assert!(takes(&port, OWN) && takes(&port, [0xFF; 6]));
     assert!(!takes(&port, [2; 6]) && !takes(&port, GROUP));
-    port.addresses.insert(GROUP);
+    port.add_address(GROUP);
     assert!(takes(&port, GROUP) && !takes(&port, [3; 6]));
-    port.unicast_promiscuous = true;
+    port.set_promiscuous(true, false);
     assert!(takes(&port, [2; 6]) && !takes(&port, [3; 6]));
-    port.multicast_promiscuous = true;
+    port.set_promiscuous(true, true);
     assert!(takes(&port, [3; 6]));
 }
 
@@ -55,7 +55,7 @@ fn the_hash_of_a_flow_chooses_its_queue() {
     let at = hash as usize % RSS_LUT_LEN;
     assert_eq!(port.rss_lut[at] as usize, at % 3);
     for (entry, queue) in [(1, 11), (2, 12), (3, 10)] {
-        port.rss_lut[at] = entry;
+        port.set_rss_lut(at, &[entry]);
         assert_eq!(
             steer(&port, &frame(OWN, 6)),
             Steering::Queue {
@@ -79,6 +79,6 @@ fn the_hash_of_a_flow_chooses_its_queue() {
         panic!()
     };
     assert_eq!(hash, Some(0x323e_8fc2));
-    port.rx_queues.clear();
+    port.set_rx_queues(Vec::new());
     assert_eq!(steer(&port, &frame(OWN, 6)), Steering::NoQueue);
 }

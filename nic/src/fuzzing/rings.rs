@@ -142,10 +142,9 @@ fn set_up(shape: u8, sizes: u8) -> Option<(Datapath, FarEnd)> {
     dp.queues_mut().memory = ram();
     let forwarding = dp.forwarding(VportId(0));
     *forwarding = Forwarding::new([2, 0, 0, 0, 0, 1], vec![0, 1]);
-    forwarding.enabled = true;
-    forwarding.loopback = bit(2);
-    forwarding.unicast_promiscuous = bit(3);
-    forwarding.multicast_promiscuous = bit(3);
+    forwarding.set_enabled(true);
+    forwarding.set_loopback(bit(2));
+    forwarding.set_promiscuous(bit(3), bit(3));
     for (at, kind) in (0..).zip(KINDS) {
         for index in 0..QUEUES {
             let ring = Ring {

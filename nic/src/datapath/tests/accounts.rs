@@ -120,9 +120,9 @@ proptest! {
                     driver.post(index, buffers.min(room as u16));
                 }
                 Step::Room(room) => driver.far.set_room(room),
-                Step::Enabled(on) => driver.dp.forwarding(VportId(0)).enabled = on,
-                Step::Loopback(on) => driver.dp.forwarding(VportId(0)).loopback = on,
-                Step::Promiscuous(on) => driver.dp.forwarding(VportId(0)).unicast_promiscuous = on,
+                Step::Enabled(on) => driver.dp.forwarding(VportId(0)).set_enabled(on),
+                Step::Loopback(on) => driver.dp.forwarding(VportId(0)).set_loopback(on),
+                Step::Promiscuous(on) => driver.dp.forwarding(VportId(0)).set_promiscuous(on, false),
                 Step::Poll(later) => {
                     driver.now += later;
                     driver.poll();

@@ -157,7 +157,7 @@ fn merged_segments_go_whole_to_queues_that_take_them_and_cut_to_others() {
         rsc: true,
         ..Setup::default()
     });
-    driver.dp.forwarding(VportId(0)).enabled = false;
+    driver.dp.forwarding(VportId(0)).set_enabled(false);
     driver.far.send(&large, merged(1448));
     driver.poll();
     assert_eq!(driver.dropped(DropReason::PortDisabled), (4, 0));
@@ -226,14 +226,14 @@ fn filters_decide_by_destination() {
     assert!(delivered(&mut driver, [0xFF; 6]));
     assert!(!delivered(&mut driver, stranger));
     assert!(!delivered(&mut driver, group));
-    driver.dp.forwarding(VportId(0)).addresses.insert(group);
+    driver.dp.forwarding(VportId(0)).add_address(group);
     assert!(delivered(&mut driver, group));
-    driver.dp.forwarding(VportId(0)).unicast_promiscuous = true;
+    driver.dp.forwarding(VportId(0)).set_promiscuous(true, false);
     assert!(delivered(&mut driver, stranger));
     assert!(!delivered(&mut driver, [0x33, 0x33, 0, 0, 0, 2]));
-    driver.dp.forwarding(VportId(0)).multicast_promiscuous = true;
+    driver.dp.forwarding(VportId(0)).set_promiscuous(true, true);
     assert!(delivered(&mut driver, [0x33, 0x33, 0, 0, 0, 2]));
-    driver.dp.forwarding(VportId(0)).enabled = false;
+    driver.dp.forwarding(VportId(0)).set_enabled(false);
     assert!(!delivered(&mut driver, MAC));
     assert_eq!(driver.dropped(DropReason::Filtered), (3, 0));
     assert_eq!(driver.dropped(DropReason::PortDisabled), (1, 0));

@@ -345,7 +345,7 @@ fn a_frame_does_not_leave_when_nobody_would_hear_of_it() {
 #[test]
 fn what_is_sent_comes_back_in_loopback() {
     let mut driver = Driver::new(Setup::default());
-    driver.dp.forwarding(VportId(0)).loopback = true;
+    driver.dp.forwarding(VportId(0)).set_loopback(true);
     driver.post(0, 8);
     driver.post(1, 8);
     driver.send(&tcp(1, 100), None, 0, 1);
