@@ -78,8 +78,8 @@ impl Function {
             vectors: u32::from(profile.vectors()),
             layout: profile.layout(),
         };
-        let config = ConfigSpace::idpf(id, limits.vectors, limits.layout)
-            .map_err(std::io::Error::other)?;
+        let config =
+            ConfigSpace::idpf(id, limits.vectors, limits.layout).map_err(std::io::Error::other)?;
         let datapath = Datapath::new(limits, wires)?.with_adis(profile.adi_pairs(), query)?;
         Ok(Self {
             slow_path: SlowPath::new(config, BAR2_LEN as usize, profile),

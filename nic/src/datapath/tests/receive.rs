@@ -228,7 +228,10 @@ fn filters_decide_by_destination() {
     assert!(!delivered(&mut driver, group));
     driver.dp.forwarding(VportId(0)).add_address(group);
     assert!(delivered(&mut driver, group));
-    driver.dp.forwarding(VportId(0)).set_promiscuous(true, false);
+    driver
+        .dp
+        .forwarding(VportId(0))
+        .set_promiscuous(true, false);
     assert!(delivered(&mut driver, stranger));
     assert!(!delivered(&mut driver, [0x33, 0x33, 0, 0, 0, 2]));
     driver.dp.forwarding(VportId(0)).set_promiscuous(true, true);
