@@ -61,6 +61,7 @@ impl Model {
             tx: profile.total_queues(QueueKind::Tx).into(),
             buffer: profile.total_queues(QueueKind::RxBuffer).into(),
             vectors: profile.vectors().into(),
+            layout: profile.layout(),
         };
         let port: Box<dyn Port> = Box::new(port);
         let datapath = Datapath::new(limits, vec![Some(port)]).unwrap();
