@@ -193,7 +193,7 @@ fn limits_are_checked_where_they_are_given() {
             "02:ad:17:80:00:00 to 02:ad:17:80:27:ff",
         ),
         (
-            vec!["--layout", "vf"],
+            vec!["--layout", "vf", "--adis", "5"],
             "the vf register layout has no space",
         ),
         (vec!["--layout", "siov"], "`siov` is not a register layout"),
