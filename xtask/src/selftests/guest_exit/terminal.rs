@@ -63,8 +63,17 @@ impl User {
 
     /// Waits until the screen shows `text`.
     fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
+        self.wait_for_after("", text, limit)
+    }
+
+    /// Waits until the screen shows `text` somewhere after `marker`.
+    fn wait_for_after(&mut self, marker: &str, text: &str, limit: Duration) -> Result<()> {
         let start = Instant::now();
-        while !self.seen.contains(text) {
+        let shown = |seen: &str| {
+            let rest = seen.split_once(marker);
+            rest.is_some_and(|(_, rest)| rest.contains(text))
+        };
+        while !shown(&self.seen) {
             let rest = limit.saturating_sub(start.elapsed());
             match self.screen.recv_timeout(rest) {
                 Ok(bytes) => self.seen += &String::from_utf8_lossy(&bytes),
@@ -108,13 +117,13 @@ pub(super) fn check(profile: Profile) -> Result<()> {
         let seen = &user.seen;
         ensure!(start.elapsed() < LIMIT / 6, "the size is still\n{seen}");
     }
-    user.wait_for("/repo#", LIMIT)?;
-    user.write("true\r")?;
-    // Readline takes Ctrl-D for the end only once it has set the terminal up for the next line.
-    user.wait_for("/repo#", LIMIT)?;
+    // Readline takes Ctrl-D for the end only once it has set the terminal up for the next line. The
+    // prompt of an earlier command may still be on its way: only the one after this output counts.
+    user.write("echo last-$((40 + 2))\r")?;
+    user.wait_for_after("last-42", "/repo#", LIMIT)?;
     user.write("\u{4}")?;
     let status = shell.end(LIMIT)?;
-    ensure!(status.success(), "Ctrl-D after `true`: {status}");
+    ensure!(status.success(), "Ctrl-D after `echo`: {status}");
     Ok(())
 }
 
