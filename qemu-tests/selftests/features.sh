@@ -24,14 +24,14 @@ recorded() {
     sleep 0.3
     "$@" >/dev/null
     local status=$?
-    sleep 0.5
+    sleep 1.5
     wire pkill -x tcpdump
     pkill -x tcpdump
     wait
     return $status
 }
-on_wire() { recorded wire tcpdump -i wire0 -n "$@"; }
-in_guest() { recorded tcpdump -i "$dev" -n -p "$@"; }
+on_wire() { recorded wire tcpdump --immediate-mode -i wire0 -n "$@"; }
+in_guest() { recorded tcpdump --immediate-mode -i "$dev" -n -p "$@"; }
 longest() { tcpdump -r "$capture" -n -e 2>/dev/null | sed -n 's/.*, length \([0-9]*\): .*/\1/p' | sort -n | tail -n 1; }
 
 wire --bg iperf iperf3 -s
