@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a connection's packets change, and its appearance to control planes.
+//! The state that a connection's packets change, and its copy for control planes.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Label {
     }
 }
 
-/// What few connections have.
+/// State that few connections have.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extension {
     /// The connection that expected this one.

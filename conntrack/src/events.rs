@@ -33,7 +33,7 @@ impl EventMask {
     };
 }
 
-/// What has changed in a connection (`enum ip_conntrack_events`).
+/// The changes of a connection (`enum ip_conntrack_events`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Changes {
     /// The first packet of the reply direction was seen.

@@ -39,7 +39,7 @@ pub struct Expectation {
     pub dst: Endpoint,
     /// The time until which it is expected.
     pub deadline: Time,
-    /// How it is translated, if its master is.
+    /// Its translation, if its master is translated.
     pub(crate) follow: Option<Follow>,
 }
 
@@ -152,8 +152,8 @@ impl Expectations {
         result
     }
 
-    /// Adds an expectation. Its master has at most one: a former one goes. Returns the number of those
-    /// that went.
+    /// Adds an expectation. Its master has at most one: a former one goes. Returns the number of
+    /// those that went.
     pub(crate) fn add(&self, new: Expectation, now: Time) -> Result<usize, ExpectError> {
         self.with(|index| {
             let key = Key::of(&new);
@@ -174,8 +174,8 @@ impl Expectations {
         })
     }
 
-    /// Puts back an expectation that was taken, unless there is one of its key or its master meanwhile.
-    /// Returns whether it is there again.
+    /// Puts back an expectation that was taken, unless there is one of its key or its master
+    /// meanwhile. Returns whether it is there again.
     pub(crate) fn put_back(&self, taken: Expectation) -> bool {
         self.with(|index| {
             let master = taken.master.to_bits();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What can be set: timeouts, and how strictly TCP is checked.
+//! Settings: timeouts, and the strictness of the checks of TCP.
 
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ impl Default for Timeouts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PolicyId(pub u16);
 
-/// How packets are judged. The default is Linux's (`Documentation/networking/nf_conntrack-sysctl`).
+/// The rules for packets. The default is Linux's (`Documentation/networking/nf_conntrack-sysctl`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Transport checksums are verified (`nf_conntrack_checksum`).

@@ -60,11 +60,11 @@ pub struct Statistics {
     pub expect_create: u64,
     /// Expectations that were removed, fulfilled or not.
     pub expect_delete: u64,
-    /// Packets without a connection by reason, those that occurred: the ones in [`Statistics::invalid`],
-    /// in [`Statistics::error`], and those that are not tracked.
+    /// Packets without a connection by reason, those that occurred: the ones in
+    /// [`Statistics::invalid`], in [`Statistics::error`], and those that are not tracked.
     pub invalid_by_reason: BTreeMap<String, u64>,
-    /// Packets that the tracker has its caller drop, by reason, those that occurred: beside those in
-    /// [`Statistics::drop`] the ones that a helper or the translation does not let pass.
+    /// Packets that the tracker has its caller drop, by reason, those that occurred: beside those
+    /// in [`Statistics::drop`] the ones that a helper or the translation does not let pass.
     pub drop_by_reason: BTreeMap<String, u64>,
 }
 
@@ -99,7 +99,7 @@ pub(crate) enum DropReason {
     /// It has the beginning of an announcement.
     #[error("packet has a part of a helper's announcement")]
     Announcement,
-    /// What it announces cannot be expected.
+    /// The connection that it announces cannot be expected.
     #[error(transparent)]
     Expectation(ExpectError),
     /// It cannot be rewritten.

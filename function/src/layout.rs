@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Where the registers of a function are in BAR0: the layout of a PF, or that of a VF (IDPF,
+//! The offsets of a function's registers in BAR0: the layout of a PF, or that of a VF (IDPF,
 //! idpf_lan_pf_regs.h and idpf_lan_vf_regs.h).
 //!
 //! A driver that finds its function by class code distinguishes the two by a write to the VF's
@@ -151,8 +151,9 @@ impl RegisterLayout {
             .map(|&(ring, register, _)| (ring, register))
     }
 
-    /// The mask of the length of a ring of the mailbox. The device stores as many bits of the ring's
-    /// head and tail, whatever their own masks in the headers are: both are below the length.
+    /// The mask of the length of a ring of the mailbox. The device stores as many bits of the
+    /// ring's head and tail, whatever their own masks in the headers are: both are below the
+    /// length.
     #[must_use]
     pub const fn ring_len_mask(self, ring: MailboxRing) -> u32 {
         match (self, ring) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the device models of IDPF functions have in common, physical and virtual ones.
+//! Parts that the device models of IDPF functions share, physical and virtual ones.
 
 pub mod awake;
 pub mod control;

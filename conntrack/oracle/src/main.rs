@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The kernel as oracle: feeds Linux's nf_conntrack and the library with the same packets, and
-//! compares after each what both show: the packet's state, all connections with their tuples, status,
-//! protocol state, timeout and counters, and the packet as it was passed on.
+//! compares after each what both show: the packet's state, all connections with their tuples,
+//! status, protocol state, timeout and counters, and the packet as it was passed on.
 //!
 //! The kernel's tracker is in a network namespace of this process, which forwards between two TUN
-//! devices. Packets are forwarded within the write to a device, so nothing has to be waited for; the
-//! library is given the time at which that happens. Results are in KTAP version 2.
+//! devices. Packets are forwarded within the write to a device, so nothing has to be waited for;
+//! the library is given the time at which that happens. Results are in KTAP version 2.
 
 mod compare;
 mod ctnetlink;
@@ -66,7 +66,7 @@ struct Args {
     filter: String,
 }
 
-/// What was compared.
+/// Counts of the comparison.
 #[derive(Default)]
 struct Totals {
     traces: usize,
@@ -116,7 +116,7 @@ fn main() -> Result<ExitCode> {
     })
 }
 
-/// Where the traces of a group come from.
+/// The source of a group's traces.
 enum Source {
     Script(&'static str),
     Random(random::Kind),

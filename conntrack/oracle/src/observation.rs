@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a tracker shows after a packet, and how two trackers differ in it.
+//! The observable state of a tracker after a packet, and the differences between two trackers.
 
 use std::fmt;
 use std::time::Duration;
 
 use adit_conntrack::{CtState, Status, Tuple};
 
-/// How much less time the kernel may show until a timeout: it counts whole seconds, rounded down,
+/// The tolerance of the kernel's remaining time downwards: it counts whole seconds, rounded down,
 /// and has taken the packet a little later.
 const LESS: Duration = Duration::from_millis(1900);
-/// How much more time it may show: ticks are rounded up.
+/// The tolerance upwards: ticks are rounded up.
 const MORE: Duration = Duration::from_millis(100);
 
 /// The state that a tracker gives a packet.
@@ -72,7 +72,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// What a tracker shows after a packet.
+/// The observable state of a tracker after a packet.
 #[derive(Clone, Debug)]
 pub(crate) struct Observation {
     pub(crate) verdict: Verdict,

@@ -81,7 +81,7 @@ impl fmt::Display for Step {
 pub(crate) struct Trace {
     pub(crate) name: String,
     pub(crate) settings: Settings,
-    /// How connections from the left are translated. Absent: no connection is, also if its tuple is in
+    /// The translation of connections from the left. Absent: there is none, also if its tuple is in
     /// use.
     pub(crate) nat: Option<Nat>,
     pub(crate) steps: Vec<Step>,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Fragments: kept until their datagram is complete, then tracked and translated as one packet.
 //!
-//! As in Linux (`nf_defrag_ipv4.c`, `nf_conntrack_reasm.c`) the tracker sees whole datagrams only. What
-//! leaves are the fragments that came, in the order of their offsets and with their own headers, with
-//! the payload and addresses that the datagram has after translation.
+//! As in Linux (`nf_defrag_ipv4.c`, `nf_conntrack_reasm.c`) the tracker sees whole datagrams only.
+//! What leaves are the fragments that came, in the order of their offsets and with their own
+//! headers, with the payload and addresses that the datagram has after translation.
 
 mod datagram;
 #[cfg(test)]
@@ -22,7 +22,7 @@ use crate::zone::Zone;
 /// The largest payload of a datagram.
 const MAX_PAYLOAD: usize = 65535;
 
-/// What incomplete datagrams may take.
+/// The limits of incomplete datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FragmentLimits {
     /// The most incomplete datagrams.
@@ -31,9 +31,9 @@ pub struct FragmentLimits {
     pub bytes: usize,
     /// The most fragments of a datagram.
     pub fragments: usize,
-    /// How long a datagram of IPv4 may remain incomplete (`ipfrag_time`).
+    /// The time that a datagram of IPv4 may remain incomplete (`ipfrag_time`).
     pub timeout_v4: Duration,
-    /// How long a datagram of IPv6 may remain incomplete (`nf_conntrack_frag6_timeout`).
+    /// The time that a datagram of IPv6 may remain incomplete (`nf_conntrack_frag6_timeout`).
     pub timeout_v6: Duration,
 }
 
@@ -65,8 +65,8 @@ pub struct FragmentStatistics {
     pub too_many: u64,
     /// Fragments that came twice.
     pub duplicate: u64,
-    /// Fragments with a malformed header or length, and datagrams that are too long with the headers of
-    /// their first fragment.
+    /// Fragments with a malformed header or length, and datagrams that are too long with the
+    /// headers of their first fragment.
     pub malformed: u64,
 }
 
@@ -81,7 +81,7 @@ pub enum Reassembly {
     Complete(Datagram),
 }
 
-/// What fragments of a datagram have in common.
+/// The key that the fragments of a datagram have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     zone: u32,
@@ -287,8 +287,8 @@ impl Fragments {
         self.remove(&key).is_some()
     }
 
-    /// Removes datagrams whose time has passed. Those with different timeouts are not in the order of
-    /// their deadlines: one behind an older one goes with that at the latest.
+    /// Removes datagrams whose time has passed. Those with different timeouts are not in the order
+    /// of their deadlines: one behind an older one goes with that at the latest.
     pub fn expire(&mut self, now: Time) {
         while let Some((_, &key)) = self.ages.first_key_value() {
             if self

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! FTP (RFC 959, RFC 2428, `nf_conntrack_ftp.c`): PORT and EPRT of the client, the answers to PASV and
-//! EPSV of the server.
+//! FTP (RFC 959, RFC 2428, `nf_conntrack_ftp.c`): PORT and EPRT of the client, the answers to PASV
+//! and EPSV of the server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,7 +8,7 @@ use super::{Announced, Finding, Packet, TIMEOUT};
 use crate::packet::tcp::{is_after, is_before};
 use crate::tuple::{Direction, Endpoint, Protocol};
 
-/// What is known of a control connection: the sequence numbers at which lines begin, up to two in each
+/// The state of a control connection: the sequence numbers at which lines begin, up to two in each
 /// direction, because segments may be repeated.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ftp {

@@ -13,15 +13,15 @@ use crate::tuple::{Direction, Endpoint, Protocol};
 
 use ftp::Ftp;
 
-/// How long what FTP and TFTP announce is expected.
+/// The lifetime of an expectation of FTP and TFTP.
 const TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// A helper, which a commit assigns to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Helper {
-    /// FTP (`nf_conntrack_ftp.c`): PORT, EPRT, PASV and EPSV. Of connections that are translated the
-    /// announced addresses are not rewritten, and nothing is expected.
+    /// FTP (`nf_conntrack_ftp.c`): PORT, EPRT, PASV and EPSV. Of connections that are translated
+    /// the announced addresses are not rewritten, and nothing is expected.
     Ftp,
     /// TFTP (`nf_conntrack_tftp.c`).
     Tftp,
@@ -81,7 +81,7 @@ pub(crate) struct Packet<'a> {
     pub(crate) message: &'a [u8],
 }
 
-/// What a packet announces.
+/// The connection that a packet announces.
 pub(crate) struct Announced {
     pub(crate) protocol: Protocol,
     pub(crate) src: IpAddr,
@@ -90,7 +90,7 @@ pub(crate) struct Announced {
     pub(crate) follow: Option<Follow>,
 }
 
-/// What a helper says of a packet.
+/// The result of a helper for a packet.
 pub(crate) enum Finding {
     Nothing,
     Expect(Announced),

@@ -29,8 +29,8 @@ pub struct NatRange {
     /// The first and last address. Absent: the address stays.
     pub addresses: Option<(IpAddr, IpAddr)>,
     /// The first and last port, or ICMP identifier. Absent: the port stays if the tuple is free.
-    /// Otherwise a source's is replaced by one of its class: below 512, from 600 to 1023, or from 1024
-    /// on.
+    /// Otherwise a source's is replaced by one of its class: below 512, from 600 to 1023, or from
+    /// 1024 on.
     pub ports: Option<(u16, u16)>,
     /// Ports are chosen at random even if the packet's own is free
     /// (`NF_NAT_RANGE_PROTO_RANDOM_FULLY`).
@@ -92,7 +92,7 @@ pub struct InvalidRange {
     pub last: IpAddr,
 }
 
-/// How a new connection is translated. The destination is translated first.
+/// The translation of a new connection. The destination is translated first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Nat {
     /// The translation of the source. If it is absent, and the tuple is in use, only the port is
@@ -154,8 +154,8 @@ pub enum Translation {
 pub(crate) struct NatExhausted;
 
 impl Tracker {
-    /// Rewrites a packet as its connection's translation demands: addresses, ports and checksums, of
-    /// ICMP errors also those of the packet that they quote. To be called after
+    /// Rewrites a packet as its connection's translation demands: addresses, ports and checksums,
+    /// of ICMP errors also those of the packet that they quote. To be called after
     /// [`Tracker::commit`]; `packet` is what [`Tracker::track`] took.
     pub fn translate(&self, tracked: &Tracked, packet: &mut [u8]) -> Translation {
         let translation = apply(tracked, packet);

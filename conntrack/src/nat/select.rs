@@ -187,8 +187,8 @@ impl Tracker {
         }
     }
 
-    /// As [`Tracker::is_taken`]; but in the last attempts a closed TCP connection with smaller sequence
-    /// numbers is removed, if it is in the way (`nf_nat_used_tuple_harder`).
+    /// As [`Tracker::is_taken`]; but in the last attempts a closed TCP connection with smaller
+    /// sequence numbers is removed, if it is in the way (`nf_nat_used_tuple_harder`).
     fn is_taken_after_eviction(
         &self,
         tuple: &Tuple,
@@ -322,7 +322,7 @@ fn words(address: IpAddr) -> [u32; 4] {
 mod tests {
     use super::*;
 
-    /// What `find_best_ips_proto` does with its in-place array of the destination's words.
+    /// The result of `find_best_ips_proto` for its in-place array of the destination's words.
     fn linux(src: [u32; 4], mut dst: [u32; 4], first: [u32; 4], last: [u32; 4]) -> [u32; 4] {
         let mut hash = jhash2(&src.map(u32::swap_bytes), dst[3].swap_bytes());
         let mut full_range = false;

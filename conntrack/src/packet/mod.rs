@@ -30,8 +30,8 @@ pub enum Malformed {
     /// The checksum of the IPv4 header is wrong.
     #[error("IPv4 header checksum is wrong")]
     HeaderChecksum,
-    /// An IPv6 extension header is beyond the packet, the next header is 59 (none), or there are two
-    /// fragment headers.
+    /// An IPv6 extension header is beyond the packet, the next header is 59 (none), or there are
+    /// two fragment headers.
     #[error("IPv6 extension headers are truncated, end without a transport header, or have two fragment headers")]
     Extension,
     /// The transport header is beyond the packet.
@@ -97,8 +97,8 @@ impl Headers {
         }
     }
 
-    /// Finds the headers of a packet that an ICMP error quotes. The end of the quote may be missing,
-    /// and with it any part of what its length fields count.
+    /// Finds the headers of a packet that an ICMP error quotes. The end of the quote may be
+    /// missing, and with it any part of what its length fields count.
     pub(crate) fn parse_quoted(family: Family, quote: &[u8]) -> Result<Self, Malformed> {
         match family {
             Family::V4 => ipv4::parse_quoted(quote),
@@ -162,8 +162,8 @@ pub(crate) fn address(octets: &[u8]) -> std::net::IpAddr {
     }
 }
 
-/// What a transport header adds to the tuple's source and destination (`nf_ct_get_tuple` and the
-/// functions that it calls). Absent if the header is truncated.
+/// The parts that a transport header adds to the tuple's source and destination (`nf_ct_get_tuple`
+/// and the functions that it calls). Absent if the header is truncated.
 fn parts(protocol: Protocol, message: &[u8]) -> Option<(u16, u16)> {
     let word = |at: usize| {
         Some(u16::from_be_bytes([

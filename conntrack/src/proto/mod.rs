@@ -21,7 +21,7 @@ use tcp::Tcp;
 /// UDP connections with packets in both directions are streams after this time.
 const UDP_STREAM_AFTER: Duration = Duration::from_secs(2);
 
-/// What a connection's packets have shown, for protocols that have a state.
+/// The state of a connection's packets, for protocols that have a state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ProtoState {
     #[default]
@@ -31,8 +31,8 @@ pub(crate) enum ProtoState {
 }
 
 impl ProtoState {
-    /// Reports whether an assured connection may make place for a new one, because it is being closed
-    /// (`can_early_drop`).
+    /// Reports whether an assured connection may make place for a new one, because it is being
+    /// closed (`can_early_drop`).
     pub(crate) fn is_closing(&self) -> bool {
         match self {
             ProtoState::None => false,
@@ -105,13 +105,13 @@ pub(crate) struct Context<'a> {
     pub(crate) expires_in: Duration,
     /// The time of the connection's first packet.
     pub(crate) start: Time,
-    /// What sequence adjustment adds to the data that a TCP segment acknowledges.
+    /// The amount that sequence adjustment adds to the data that a TCP segment acknowledges.
     pub(crate) ack_offset: i32,
     pub(crate) original: &'a Tuple,
     pub(crate) family: Family,
 }
 
-/// What an accepted packet changes.
+/// The changes by an accepted packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effects {
     /// The new timeout. Packets that do not refresh it are not counted either.

@@ -31,7 +31,8 @@ pub(crate) use slot::Slot;
 use wheel::{Step, Wheel};
 use zones::Zones;
 
-/// How often an insertion starts again because connections that were in its way have been removed.
+/// The maximum number of times that an insertion starts again because connections that were in its
+/// way have been removed.
 const MAX_INSERT_TRIES: usize = 8;
 
 /// The keys of a connection, in both directions.
@@ -90,7 +91,8 @@ pub enum RemovalReason {
     Expired,
     /// It made place for another one.
     EarlyDrop,
-    /// A packet ended it: a reset in answer to the first packet, or a new connection with its tuple.
+    /// A packet ended it: a reset in answer to the first packet, or a new connection with its
+    /// tuple.
     Packet,
     /// A caller deleted it.
     Deleted,
@@ -178,8 +180,8 @@ impl Table {
         &self.slots[connection.index.0 as usize]
     }
 
-    /// The keys of a connection, if it is there. Any reference may be asked for, one of another table
-    /// included; one that has keys has a slot.
+    /// The keys of a connection, if it is there. Any reference may be asked for, one of another
+    /// table included; one that has keys has a slot.
     pub(crate) fn keys(&self, connection: ConnectionRef) -> Option<Keys> {
         let slot = self.slots.get(connection.index.0 as usize)?;
         slot.keys(connection.generation).map(Keys)
@@ -210,9 +212,9 @@ impl Table {
         }
     }
 
-    /// Inserts a connection unless one of its keys is there. Connections that had to go are passed to
-    /// `removed`. `inserted` is called before the connection can be found, under the locks of its shards:
-    /// it must neither wait nor call the table.
+    /// Inserts a connection unless one of its keys is there. Connections that had to go are passed
+    /// to `removed`. `inserted` is called before the connection can be found, under the locks of
+    /// its shards: it must neither wait nor call the table.
     pub(crate) fn insert(
         &self,
         insertion: Insertion,
@@ -334,8 +336,8 @@ impl Table {
         Some(removed)
     }
 
-    /// Sets the deadline of a connection. Returns whether it is there. To be called without the lock of
-    /// its slot.
+    /// Sets the deadline of a connection. Returns whether it is there. To be called without the
+    /// lock of its slot.
     pub(crate) fn set_deadline(&self, connection: ConnectionRef, deadline: Time) -> bool {
         let Some(slot) = self.slots.get(connection.index.0 as usize) else {
             return false;
@@ -363,8 +365,8 @@ impl Table {
         }
     }
 
-    /// Removes connections whose timeout has passed. `budget` bounds the steps of the timer wheels; where
-    /// it ends, the next call begins. Returns whether work is left.
+    /// Removes connections whose timeout has passed. `budget` bounds the steps of the timer wheels;
+    /// where it ends, the next call begins. Returns whether work is left.
     pub(crate) fn expire(
         &self,
         now: Time,

@@ -17,10 +17,10 @@ use crate::table::{ConnectionRef, InsertError, Insertion, Keys, RemovalReason};
 use crate::time::Time;
 use crate::tuple::{Direction, Protocol};
 
-/// How often a translation is chosen, if others take the tuple meanwhile.
+/// The number of times that a translation is chosen, if others take the tuple meanwhile.
 const MAX_NAT_TRIES: usize = 4;
 
-/// What a commit sets.
+/// The values that a commit sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
     /// The mark: the bits, and a mask of those that are set.
@@ -81,8 +81,9 @@ impl From<InsertError> for CommitError {
 }
 
 impl Tracker {
-    /// Puts the connection that a packet has created into the table, and sets what `commit` demands of
-    /// it. `input` is the packet that [`Tracker::track`] took. Of an invalid packet, nothing is done.
+    /// Puts the connection that a packet has created into the table, and sets what `commit` demands
+    /// of it. `input` is the packet that [`Tracker::track`] took. Of an invalid packet, nothing is
+    /// done.
     ///
     /// # Errors
     ///
@@ -174,9 +175,9 @@ impl Tracker {
         })
     }
 
-    /// Inserts a connection with a translation that is free. Another core may take the tuple meanwhile;
-    /// then another one is chosen. Returns the connection, and the keys and status with which it was
-    /// inserted.
+    /// Inserts a connection with a translation that is free. Another core may take the tuple
+    /// meanwhile; then another one is chosen. Returns the connection, and the keys and status with
+    /// which it was inserted.
     fn translate_and_insert(
         &self,
         pending: &Pending,

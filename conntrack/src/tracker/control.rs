@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What control planes do: expiry, dumps, deletion, limits, statistics.
+//! Operations of control planes: expiry, dumps, deletion, limits, statistics.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -174,8 +174,8 @@ impl Tracker {
     }
 
     /// Copies of at most `count` connections from `cursor` on, and the cursor of those that follow;
-    /// absent at the end. A call visits 16,384 slots of the table at most, and may find nothing in them.
-    /// A dump has every connection once that is there from its beginning to its end.
+    /// absent at the end. A call visits 16,384 slots of the table at most, and may find nothing in
+    /// them. A dump has every connection once that is there from its beginning to its end.
     pub fn dump(
         &self,
         cursor: Cursor,
@@ -206,8 +206,8 @@ impl Tracker {
         self.remove(connection, RemovalReason::Deleted, now)
     }
 
-    /// Deletes the connections in the 16,384 slots of the table from `cursor` on. Returns their number,
-    /// and the cursor of the slots that follow; absent at the end.
+    /// Deletes the connections in the 16,384 slots of the table from `cursor` on. Returns their
+    /// number, and the cursor of the slots that follow; absent at the end.
     pub fn flush(&self, cursor: Cursor, now: Time) -> (usize, Option<Cursor>) {
         let (slots, next) = self.slots_from(cursor);
         let connections = slots.filter_map(|number| self.table.in_slot(number));
@@ -245,8 +245,8 @@ impl Tracker {
         self.stats.read()
     }
 
-    /// Adds a listener for events of the kinds in `mask`, whose queue holds `capacity` of them. The memory
-    /// of the queue is allocated with it.
+    /// Adds a listener for events of the kinds in `mask`, whose queue holds `capacity` of them. The
+    /// memory of the queue is allocated with it.
     ///
     /// # Errors
     ///

@@ -39,10 +39,11 @@ pub use tracked::Tracked;
 use tracked::{nat_state, state_of, Marks};
 pub(crate) use tracked::{Association, Rewrite};
 
-/// How often a packet may begin its connection anew: the second time, the first one is not there.
+/// The number of times that a packet may begin its connection anew: the second time, the first one
+/// is not there.
 const MAX_REPLACEMENTS: usize = 3;
 
-/// What is known of a packet's checksums.
+/// The state of a packet's checksums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksums {
     /// Nothing: the tracker verifies them, if the settings demand it.
@@ -59,7 +60,7 @@ pub struct Input<'a> {
     pub packet: &'a [u8],
     /// The zone in which its connection is.
     pub zone: Zone,
-    /// What is known of its checksums.
+    /// The state of its checksums.
     pub checksums: Checksums,
     /// The timeout policy of a connection that it creates.
     pub policy: PolicyId,
@@ -117,8 +118,8 @@ impl Tracker {
         self.settings.store(Arc::new(settings));
     }
 
-    /// Finds or creates the packet's connection and updates it. A connection that it creates is not in
-    /// the table before [`Tracker::commit`].
+    /// Finds or creates the packet's connection and updates it. A connection that it creates is not
+    /// in the table before [`Tracker::commit`].
     pub fn track(&self, input: &Input<'_>, now: Time) -> Tracked {
         let settings = self.settings.load();
         self.track_with(&settings, input, now)

@@ -16,14 +16,14 @@ pub(crate) enum Association {
     Known(ConnectionRef, Direction),
     /// A connection to which the packet, an ICMP error, is related; the direction is the error's.
     Related(ConnectionRef, Direction),
-    /// The packet has ended its connection, which is not in the table any more; the packet's direction.
-    /// The packet is translated all the same.
+    /// The packet has ended its connection, which is not in the table any more; the packet's
+    /// direction. The packet is translated all the same.
     Ended(Direction),
     New(Box<Pending>),
 }
 
-/// How a packet is translated. It is the packet's own: another core may remove the connection before the
-/// packet leaves.
+/// The translation of a packet. It is the packet's own: another core may remove the connection
+/// before the packet leaves.
 #[derive(Clone, Copy)]
 pub(crate) struct Rewrite {
     pub(crate) keys: Keys,
@@ -79,20 +79,20 @@ impl Tracked {
         self.invalid
     }
 
-    /// Reports whether the packet is to be dropped for a helper: it has a part of an announcement, or one
-    /// that cannot be followed. Its sender will repeat it.
+    /// Reports whether the packet is to be dropped for a helper: it has a part of an announcement,
+    /// or one that cannot be followed. Its sender will repeat it.
     pub fn must_drop(&self) -> bool {
         self.must_drop
     }
 
-    /// The connection's mark (`ct_mark`), as it was when the packet was tracked or committed; 0 without a
-    /// connection.
+    /// The connection's mark (`ct_mark`), as it was when the packet was tracked or committed; 0
+    /// without a connection.
     pub fn mark(&self) -> u32 {
         self.marks.mark
     }
 
-    /// The connection's label (`ct_label`), as it was when the packet was tracked or committed; without
-    /// bits if there is no connection.
+    /// The connection's label (`ct_label`), as it was when the packet was tracked or committed;
+    /// without bits if there is no connection.
     pub fn label(&self) -> Label {
         self.marks.label
     }
@@ -136,8 +136,8 @@ pub(super) fn state_of(status: Status, direction: Direction, is_expected: bool) 
 }
 
 /// The translations of a packet in `direction` of a connection, as bits of its state
-/// (`ovs_nat_update_key`): of a connection whose source is translated, replies have their destination
-/// translated (`nf_ct_nat` in `nf_nat_ovs.c`).
+/// (`ovs_nat_update_key`): of a connection whose source is translated, replies have their
+/// destination translated (`nf_ct_nat` in `nf_nat_ovs.c`).
 pub(super) fn nat_state(status: Status, direction: Direction) -> CtState {
     let mut state = CtState::NONE;
     for (manip, bit) in [

@@ -54,7 +54,7 @@ pub(crate) fn parse(name: &str, lines: &str, family: Family) -> Result<Trace> {
     })
 }
 
-/// What the lines so far have said.
+/// The state of the parser after the lines so far.
 struct Script {
     family: Family,
     settings: Settings,
@@ -182,8 +182,8 @@ impl Script {
     }
 }
 
-/// Takes octets from the end of the packet (`trim=N`), or changes its last one (`bad`): the checksum
-/// is of the packet before.
+/// Takes octets from the end of the packet (`trim=N`), or changes its last one (`bad`): the
+/// checksum is of the packet before.
 fn damage(packet: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
     if line.has("bad") {
         if let Some(last) = packet.last_mut() {

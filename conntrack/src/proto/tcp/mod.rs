@@ -32,7 +32,7 @@ pub(crate) mod peer_flag {
     pub(crate) const SIMULTANEOUS_OPEN: u8 = 0x80;
 }
 
-/// What is known of one end of a connection (`struct ip_ct_tcp_state`).
+/// The state of one end of a connection (`struct ip_ct_tcp_state`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Peer {
     /// The highest sequence number that it has sent, plus one.
@@ -81,8 +81,8 @@ fn flags_of(options: &crate::packet::tcp::SynOptions) -> u8 {
     flags
 }
 
-/// The state of a TCP connection (`struct ip_ct_tcp`). The peers' fields are in columns, which saves
-/// padding.
+/// The state of a TCP connection (`struct ip_ct_tcp`). The peers' fields are in columns, which
+/// saves padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tcp {
     end: [u32; 2],

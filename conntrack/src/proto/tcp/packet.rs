@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a segment does to its connection (`nf_conntrack_tcp_packet`).
+//! The effect of a segment on its connection (`nf_conntrack_tcp_packet`).
 
 use super::state::{transition, Kind, TcpState, Transition};
 use super::window::{check, Fit};
@@ -139,8 +139,8 @@ fn resynchronize(tcp: &mut Tcp, direction: Direction, kind: Kind, segment: &Segm
     true
 }
 
-/// Lets a segment pass that the state does not follow, and notes its values: its answer may show that
-/// it was valid.
+/// Lets a segment pass that the state does not follow, and notes its values: its answer may show
+/// that it was valid.
 fn ignore(
     tcp: &mut Tcp,
     direction: Direction,
@@ -168,12 +168,12 @@ fn ignore(
     Outcome::Accept(Effects::default())
 }
 
-/// What a reset is.
+/// The kinds of a reset.
 enum Reset {
     /// Its sequence number is before what its receiver has acknowledged.
     Invalid,
-    /// Its sequence number is not exactly the expected one: its receiver may answer with a challenge
-    /// ACK.
+    /// Its sequence number is not exactly the expected one: its receiver may answer with a
+    /// challenge ACK.
     Keep,
     /// It answers a segment that was let through: the window is not that of the peers.
     Trusted,

@@ -83,7 +83,7 @@ impl TcpState {
     }
 }
 
-/// What a segment is to the state table: the first of reset, SYN, FIN and ACK that it has.
+/// The kind of a segment in the state table: the first of reset, SYN, FIN and ACK that it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {

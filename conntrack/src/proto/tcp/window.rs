@@ -8,7 +8,7 @@ use super::{peer_flag, Peer, Tcp};
 use crate::packet::tcp::{flag, is_after, is_before, Segment};
 use crate::tuple::Direction;
 
-/// How far behind the receiver's data an acknowledgement may be, at least.
+/// The least distance that an acknowledgement may be behind the receiver's data.
 const MIN_ACK_WINDOW: u32 = 66000;
 
 /// The result of window tracking.
