@@ -1,19 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Measures the connection tracker: inserts, lookups and expiries a second at a number of
-//! connections, with some threads.
+//! Measures the connection tracker at a number of connections, with some threads: inserts, lookups,
+//! packets, expiries, and how long a packet takes while all else expires. `cargo xtask bench ct` runs it
+//! at several sizes.
 //!
 //! ```text
-//! cargo run --release -p adit-conntrack --example ct_bench -- [CONNECTIONS [THREADS]]
+//! cargo run --release -p adit-conntrack --example ct_bench -- [--json] [CONNECTIONS [THREADS]]
 //! ```
 
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use adit_conntrack::{
-    Checksums, Commit, Endpoint, Input, Protocol, Seed, Settings, Time, Tracker, Tuple, Zone,
+    Checksums, Commit, Cursor, Endpoint, Input, Protocol, Seed, Settings, Time, Tracker, Tuple,
+    Zone, BURST,
 };
+use rustix::time::{clock_gettime, ClockId};
 
 /// Steps of the timer wheels in a call of `expire`: what a packet may have to wait for.
 const EXPIRE_BUDGET: usize = 64;
+/// The least number of connections that are inserted: a small table is filled several times.
+const INSERTS: u32 = 500_000;
+/// Lookups and packets of each thread.
+const LOOKUPS: u32 = 2_000_000;
+/// Connections that have packets while all others expire, and the first one's number.
+const ALIVE: u32 = 1000;
+const FIRST_ALIVE: u32 = 0xff00_0000;
 /// The offset of the UDP header in a packet.
 const UDP: usize = 20;
 
@@ -30,17 +42,112 @@ fn packet(flow: u32) -> [u8; 28] {
 
 fn tuple(flow: u32) -> Tuple {
     let src = std::net::Ipv4Addr::from(0x0a00_0000 | flow >> 8).into();
-    Tuple::new(
-        Protocol::UDP,
-        Endpoint {
-            address: src,
-            part: 1024 + (flow as u16 & 0xff),
-        },
-        Endpoint {
-            address: std::net::IpAddr::from([192, 0, 2, 1]),
-            part: 53,
-        },
-    )
+    let src = Endpoint {
+        address: src,
+        part: 1024 + (flow as u16 & 0xff),
+    };
+    let dst = Endpoint {
+        address: std::net::IpAddr::from([192, 0, 2, 1]),
+        part: 53,
+    };
+    Tuple::new(Protocol::UDP, src, dst).expect("both are of IPv4")
+}
+
+/// The bytes of data in a segment.
+const DATA: usize = 8;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// A TCP segment of a connection, from its first or its second side. Its checksums are not filled in.
+fn segment(connection: u32, second: bool, flags: u8, seq: u32, ack: u32, data: usize) -> Vec<u8> {
+    let length = 40 + data;
+    let mut packet = vec![0; length];
+    packet[..12].copy_from_slice(&[0x45, 0, 0, length as u8, 0, 1, 0, 0, 64, 6, 0, 0]);
+    let client = (0x0a00_0000 | connection).to_be_bytes();
+    let server = [192, 0, 2, 1];
+    let ports = [[4, 0], [0, 80]];
+    let [(src, src_port), (dst, dst_port)] = match second {
+        false => [(client, ports[0]), (server, ports[1])],
+        true => [(server, ports[1]), (client, ports[0])],
+    };
+    packet[12..16].copy_from_slice(&src);
+    packet[16..20].copy_from_slice(&dst);
+    packet[20..22].copy_from_slice(&src_port);
+    packet[22..24].copy_from_slice(&dst_port);
+    packet[24..28].copy_from_slice(&seq.to_be_bytes());
+    packet[28..32].copy_from_slice(&ack.to_be_bytes());
+    packet[32..36].copy_from_slice(&[0x50, flags, 0xff, 0xff]);
+    packet
+}
+
+fn data(connection: u32, seq: u32) -> Vec<u8> {
+    segment(connection, false, ACK, 1u32.wrapping_add(seq), 1, DATA)
+}
+
+fn acknowledgement(connection: u32, ack: u32) -> Vec<u8> {
+    segment(connection, true, ACK, 1, 1u32.wrapping_add(ack), 0)
+}
+
+fn track(tracker: &Tracker, packet: &[u8], now: Time) {
+    let input = Input {
+        checksums: Checksums::Valid,
+        ..Input::new(packet)
+    };
+    let mut tracked = tracker.track(&input, now);
+    let committed = tracker.commit(&mut tracked, &input, &Commit::default(), now);
+    committed.expect("the table has place");
+    assert!(
+        tracked.connection().is_some(),
+        "{:?}",
+        tracked.invalid_reason()
+    );
+}
+
+/// Tracks a packet of each flow in bursts, and commits them if they are new.
+fn track_bursts(tracker: &Tracker, mut flows: impl Iterator<Item = u32>, are_new: bool, now: Time) {
+    let mut packets = [[0; 28]; BURST];
+    loop {
+        let mut count = 0;
+        for (packet, flow) in packets.iter_mut().zip(&mut flows) {
+            *packet = self::packet(flow);
+            count += 1;
+        }
+        if count == 0 {
+            return;
+        }
+        let inputs = packets.each_ref().map(|packet| Input {
+            checksums: Checksums::Valid,
+            ..Input::new(packet)
+        });
+        let mut found = 0;
+        tracker.track_burst(&inputs[..count], now, |at, mut tracked| {
+            if are_new {
+                let committed = tracker.commit(&mut tracked, &inputs[at], &Commit::default(), now);
+                committed.expect("the table has place");
+            }
+            found += usize::from(tracked.connection().is_some());
+        });
+        assert_eq!(found, count);
+    }
+}
+
+/// Removes all connections.
+fn flush(tracker: &Tracker, now: Time) {
+    let mut cursor = Some(Cursor::default());
+    while let Some(from) = cursor {
+        cursor = tracker.flush(from, now).1;
+    }
+}
+
+/// Opens a TCP connection.
+fn open(tracker: &Tracker, connection: u32, now: Time) {
+    for packet in [
+        segment(connection, false, SYN, 0, 0, 0),
+        segment(connection, true, SYN | ACK, 0, 1, 0),
+        segment(connection, false, ACK, 1, 1, 0),
+    ] {
+        track(tracker, &packet, now);
+    }
 }
 
 /// The numbers of flows in an order that caches cannot foresee (xorshift).
@@ -54,72 +161,280 @@ fn shuffled(count: u32, salt: u32) -> impl Iterator<Item = u32> {
     })
 }
 
-/// Runs `work` in all threads, and returns how long an operation of a thread takes.
-fn measure(threads: u32, operations: u32, work: impl Fn(u32) + Sync) -> Duration {
+/// The time of an operation of one thread.
+#[derive(Clone, Copy)]
+struct Each {
+    /// Wall-clock time.
+    wall: Duration,
+    /// CPU time: on a machine under load, it is the shorter one.
+    processor: Duration,
+}
+
+/// The CPU time of this thread.
+fn on_processor() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Runs `work` in all threads, and returns the time of an operation of a thread.
+fn measure(threads: u32, operations: u32, work: impl Fn(u32) + Sync) -> Each {
     let begin = Instant::now();
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
+    let processor: Duration = std::thread::scope(|scope| {
+        let threads = (0..threads).map(|thread| {
             let work = &work;
-            scope.spawn(move || work(thread));
-        }
+            scope.spawn(move || {
+                let begin = on_processor();
+                work(thread);
+                on_processor().saturating_sub(begin)
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        let times = threads.into_iter().map(|thread| thread.join());
+        times.map(|time| time.expect("it does not panic")).sum()
     });
-    begin.elapsed() / operations.max(1)
+    Each {
+        wall: begin.elapsed() / operations.max(1),
+        processor: processor / threads / operations.max(1),
+    }
 }
 
-fn report(what: &str, threads: u32, each: Duration) {
-    let rate = f64::from(threads) * 1e3 / each.as_nanos().max(1) as f64;
-    println!("{what:<34} {:>8} ns {rate:>9.3} M/s", each.as_nanos());
+/// The figures of a run. Times are those of an operation of one thread.
+struct Figures {
+    connections: u32,
+    threads: u32,
+    bytes: f64,
+    insert: Each,
+    insert_burst: Each,
+    lookup: Each,
+    track: Each,
+    track_burst: Each,
+    data: Each,
+    expire: Each,
+    pauses: Pauses,
 }
 
-fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u32>());
-    let mut next = |default| {
-        arguments
-            .next()
-            .map_or(default, |number| number.expect("a number"))
+/// The times that packets took while all other connections expired, in order.
+struct Pauses {
+    expiring: Vec<Duration>,
+    /// The same number of packets when nothing expired: the noise of the machine.
+    idle: Vec<Duration>,
+}
+
+impl Pauses {
+    fn longest(times: &[Duration]) -> Duration {
+        times.last().copied().unwrap_or_default()
+    }
+
+    /// The time that one packet of 10,000 exceeds.
+    fn rare(times: &[Duration]) -> Duration {
+        let at = times.len().saturating_sub(1 + times.len() / 10_000);
+        times.get(at).copied().unwrap_or_default()
+    }
+}
+
+impl Figures {
+    fn rows(&self) -> [(&'static str, Each); 7] {
+        [
+            ("insert", self.insert),
+            ("insert_burst", self.insert_burst),
+            ("lookup", self.lookup),
+            ("track", self.track),
+            ("track_burst", self.track_burst),
+            ("data", self.data),
+            ("expire", self.expire),
+        ]
+    }
+
+    fn json(&self) -> String {
+        let mut text = format!(
+            "{{\"connections\":{},\"threads\":{},\"bytes_per_connection\":{:.1}",
+            self.connections, self.threads, self.bytes
+        );
+        for (name, each) in self.rows() {
+            let [wall, processor] = [each.wall, each.processor].map(|time| time.as_nanos());
+            text += &format!(",\"{name}_ns\":{wall},\"{name}_processor_ns\":{processor}");
+        }
+        let Pauses { expiring, idle } = &self.pauses;
+        for (name, times) in [("pause", expiring), ("idle_pause", idle)] {
+            let (longest, rare) = (Pauses::longest(times), Pauses::rare(times));
+            text += &format!(
+                ",\"{name}\":{{\"packets\":{},\"longest_ns\":{},\"p99_99_ns\":{}}}",
+                times.len(),
+                longest.as_nanos(),
+                rare.as_nanos()
+            );
+        }
+        text + "}"
+    }
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "{} connections, {} threads, {:.1} bytes a connection",
+            self.connections, self.threads, self.bytes
+        )?;
+        for (name, each) in self.rows() {
+            let [wall, processor] = [each.wall, each.processor].map(|time| time.as_nanos());
+            let rate = 1e3 / wall.max(1) as f64;
+            writeln!(
+                f,
+                "{name:12} {wall:>8} ns, CPU time {processor:>8} ns, {rate:>9.3} M/s and thread"
+            )?;
+        }
+        let Pauses { expiring, idle } = &self.pauses;
+        for (name, times) in [("while all expire", expiring), ("else", idle)] {
+            writeln!(
+                f,
+                "longest packet of {} {name}: {:?}; one of 10,000 exceeds {:?}",
+                times.len(),
+                Pauses::longest(times),
+                Pauses::rare(times)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Tracks packets of the living connections until `is_done` of their number, and returns the time that
+/// each took, in order. `before` is a part of a packet's time.
+fn pauses(
+    tracker: &Tracker,
+    now: Time,
+    mut before: impl FnMut(),
+    is_done: impl Fn(usize) -> bool,
+) -> Vec<Duration> {
+    let packets: Vec<_> = (0..ALIVE)
+        .map(|number| packet(FIRST_ALIVE + number))
+        .collect();
+    let mut times = Vec::with_capacity(1 << 20);
+    while !is_done(times.len()) {
+        let packet = &packets[times.len() % packets.len()];
+        let begin = Instant::now();
+        before();
+        let input = Input {
+            checksums: Checksums::Valid,
+            ..Input::new(packet)
+        };
+        assert!(tracker.track(&input, now).connection().is_some());
+        times.push(begin.elapsed());
+    }
+    times.sort();
+    times
+}
+
+/// Expires all connections but the living ones. With one thread, a packet waits for a call of
+/// `expire` before it; with more, another thread expires them.
+fn expire(tracker: &Tracker, threads: u32, later: Time) -> (Each, Pauses) {
+    let expired = tracker.len() as u32 - ALIVE;
+    let work_left = AtomicBool::new(true);
+    let step = || {
+        let left = tracker.expire(later, EXPIRE_BUDGET);
+        work_left.store(left, Ordering::Relaxed);
     };
-    let connections = next(1_000_000);
-    let threads = next(1).max(1);
+    let is_left = || work_left.load(Ordering::Relaxed);
+    let spent = Cell::new(Each {
+        wall: Duration::ZERO,
+        processor: Duration::ZERO,
+    });
+    let begun = on_processor();
+    let expiring = if threads == 1 {
+        let measured = || {
+            let begin = Instant::now();
+            step();
+            let mut all = spent.get();
+            all.wall += begin.elapsed();
+            spent.set(all);
+        };
+        let times = pauses(tracker, later, measured, |_| !is_left());
+        // With the packets between the calls, which are a small part.
+        let mut all = spent.get();
+        all.processor = on_processor() - begun;
+        spent.set(all);
+        times
+    } else {
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let (begin, begun) = (Instant::now(), on_processor());
+                while is_left() {
+                    step();
+                }
+                Each {
+                    wall: begin.elapsed(),
+                    processor: on_processor() - begun,
+                }
+            });
+            let times = pauses(tracker, later, || (), |_| !is_left());
+            spent.set(other.join().expect("it does not panic"));
+            times
+        })
+    };
+    assert_eq!(tracker.len(), ALIVE as usize);
+    let count = expiring.len();
+    let idle = pauses(tracker, later, || (), |done| done >= count);
+    let Each { wall, processor } = spent.get();
+    let each = Each {
+        wall: wall / expired.max(1),
+        processor: processor / expired.max(1),
+    };
+    (each, Pauses { expiring, idle })
+}
+
+/// Fills the table with `fill`, which inserts the connections with these numbers, again and again until
+/// enough were inserted. The time of emptying it is not counted.
+fn inserts(
+    tracker: &Tracker,
+    share: u32,
+    threads: u32,
+    now: Time,
+    fill: impl Fn(std::ops::Range<u32>) + Sync,
+) -> Each {
+    let rounds = INSERTS.div_ceil(share * threads);
+    let mut sum = Each {
+        wall: Duration::ZERO,
+        processor: Duration::ZERO,
+    };
+    for _ in 0..rounds {
+        flush(tracker, now);
+        let each = measure(threads, share, |thread| {
+            fill(thread * share..(thread + 1) * share);
+        });
+        sum.wall += each.wall;
+        sum.processor += each.processor;
+    }
+    Each {
+        wall: sum.wall / rounds,
+        processor: sum.processor / rounds,
+    }
+}
+
+/// Measures at a number of connections, with some threads.
+fn run(connections: u32, threads: u32) -> Figures {
     let now = Time::from_secs(1);
-    let begin = Instant::now();
     let tracker = Tracker::new(
-        connections as usize,
+        (connections + ALIVE) as usize,
         Seed::new([42; 16]),
         Settings::default(),
     );
-    println!(
-        "{connections} connections, {threads} threads, {:.1} octets a connection, made in {:?}",
-        tracker.memory() as f64 / f64::from(connections),
-        begin.elapsed(),
-    );
-
     let share = connections / threads;
-    let each = measure(threads, share, |thread| {
-        for flow in thread * share..(thread + 1) * share {
-            let packet = packet(flow);
-            let input = Input {
-                checksums: Checksums::Valid,
-                ..Input::new(&packet)
-            };
-            let mut tracked = tracker.track(&input, now);
-            let committed = tracker.commit(&mut tracked, &input, &Commit::default(), now);
-            committed.expect("the table has place");
+    let insert = inserts(&tracker, share, threads, now, |flows| {
+        for flow in flows {
+            track(&tracker, &packet(flow), now);
         }
     });
-    report("insert (track and commit)", threads, each);
-
-    let lookups = 2_000_000;
-    let each = measure(threads, lookups, |thread| {
+    let insert_burst = inserts(&tracker, share, threads, now, |flows| {
+        track_bursts(&tracker, flows, true, now);
+    });
+    let lookup = measure(threads, LOOKUPS, |thread| {
         let mut found = 0;
-        for flow in shuffled(share * threads, thread).take(lookups as usize) {
+        for flow in shuffled(share * threads, thread).take(LOOKUPS as usize) {
             found += u32::from(tracker.lookup(&tuple(flow), Zone::DEFAULT, now).is_some());
         }
-        assert_eq!(found, lookups);
+        assert_eq!(found, LOOKUPS);
     });
-    report("lookup of a random tuple", threads, each);
-
-    let each = measure(threads, lookups, |thread| {
-        for flow in shuffled(share * threads, thread).take(lookups as usize) {
+    let tracked = measure(threads, LOOKUPS, |thread| {
+        for flow in shuffled(share * threads, thread).take(LOOKUPS as usize) {
             let packet = packet(flow);
             let input = Input {
                 checksums: Checksums::Valid,
@@ -128,22 +443,60 @@ fn main() {
             assert!(tracker.track(&input, now).connection().is_some());
         }
     });
-    report("track a packet of a random flow", threads, each);
-
-    // All timeouts pass at once; each call of the first thread is what a packet would wait for.
-    let later = Time::from_secs(3600);
-    let expired = tracker.len() as u32;
-    let mut longest = Duration::ZERO;
-    let begin = Instant::now();
-    let mut before = begin;
-    while tracker.expire(later, EXPIRE_BUDGET) {
-        let after = Instant::now();
-        longest = longest.max(after - before);
-        before = after;
+    let track_burst = measure(threads, LOOKUPS, |thread| {
+        let flows = shuffled(share * threads, thread).take(LOOKUPS as usize);
+        track_bursts(&tracker, flows, false, now);
+    });
+    let bulk = Tracker::new(1024, Seed::new([42; 16]), Settings::default());
+    for thread in 0..threads {
+        open(&bulk, thread, now);
     }
-    report("expire", 1, begin.elapsed() / expired.max(1));
-    println!(
-        "longest call of expire: {longest:?}; {} connections left",
-        tracker.len()
-    );
+    let data = measure(threads, LOOKUPS, |thread| {
+        for number in 0..LOOKUPS / 2 {
+            // Data makes the timeout short, its acknowledgement long again.
+            let seq = number.wrapping_mul(DATA as u32);
+            for segment in [
+                data(thread, seq),
+                acknowledgement(thread, seq.wrapping_add(DATA as u32)),
+            ] {
+                track(&bulk, &segment, now + Duration::from_millis(number.into()));
+            }
+        }
+    });
+    let later = Time::from_secs(3600);
+    for number in 0..ALIVE {
+        track(&tracker, &packet(FIRST_ALIVE + number), later);
+    }
+    let (expire, pauses) = expire(&tracker, threads, later);
+    Figures {
+        connections,
+        threads,
+        bytes: tracker.memory() as f64 / tracker.capacity() as f64,
+        insert,
+        insert_burst,
+        lookup,
+        track: tracked,
+        track_burst,
+        data,
+        expire,
+        pauses,
+    }
+}
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let is_json = arguments.iter().any(|argument| argument == "--json");
+    let mut numbers = arguments.iter().filter(|argument| *argument != "--json");
+    let mut next = |default| {
+        let text = numbers.next();
+        text.map_or(default, |text| text.parse().expect("a number"))
+    };
+    let connections = next(1_000_000);
+    let threads = next(1).max(1);
+    let figures = run(connections, threads);
+    if is_json {
+        println!("{}", figures.json());
+    } else {
+        print!("{figures}");
+    }
 }

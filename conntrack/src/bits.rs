@@ -135,6 +135,19 @@ bit_set! {
     }
 }
 
+bit_set! {
+    /// Properties of an expectation, as Linux numbers them
+    /// (`include/uapi/linux/netfilter/nf_conntrack_common.h`, `NF_CT_EXPECT_*`).
+    ExpectFlags(u8) {
+        /// It stays when a connection fulfils it.
+        PERMANENT = 1 << 0, "PERMANENT";
+        /// No connection fulfils it until its master activates it.
+        INACTIVE = 1 << 1, "INACTIVE";
+        /// A control plane has created it.
+        USERSPACE = 1 << 2, "USERSPACE";
+    }
+}
+
 impl Status {
     /// Source and destination translation.
     pub const NAT: Status = Status(Status::SRC_NAT.0 | Status::DST_NAT.0);

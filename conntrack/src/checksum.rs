@@ -8,7 +8,7 @@ use crate::tuple::{Family, Protocol};
 pub(crate) struct Sum(u64);
 
 impl Sum {
-    /// Adds octets that begin at an even offset of what is summed.
+    /// Adds bytes that begin at an even offset of what is summed.
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
         let mut words = bytes.chunks_exact(4);
         for word in &mut words {
@@ -31,12 +31,17 @@ impl Sum {
         Sum(self.0 + other.0)
     }
 
+    /// The sum of bytes of which each pair is exchanged (RFC 1071, 2.B).
+    pub(crate) fn with_swapped_octets(self) -> Self {
+        Sum(u64::from(self.fold().swap_bytes()))
+    }
+
     /// Subtracts a 16-bit word.
     pub(crate) fn minus_word(self, word: u16) -> Self {
         self.word(!word)
     }
 
-    /// Subtracts octets of an even number that begin at an even offset of what is summed.
+    /// Subtracts bytes of an even number that begin at an even offset of what is summed.
     pub(crate) fn minus_bytes(mut self, bytes: &[u8]) -> Self {
         for word in bytes.chunks_exact(2) {
             self = self.minus_word(u16::from_be_bytes([word[0], word[1]]));
@@ -109,7 +114,7 @@ pub(crate) fn is_valid(
     }
 }
 
-/// The CRC32c of an SCTP packet, whose own field counts as zero. The packet has at least 12 octets.
+/// The CRC32c of an SCTP packet, whose own field counts as zero. The packet has at least 12 bytes.
 pub(crate) fn sctp(packet: &[u8]) -> u32 {
     let crc = crc32c::crc32c(&packet[..8]);
     let crc = crc32c::crc32c_append(crc, &[0; 4]);
@@ -130,7 +135,7 @@ mod tests {
 
     #[test]
     fn sctp_has_the_crc_of_castagnoli() {
-        // The check value of CRC-32C is that of "123456789"; here four zero octets are inserted.
+        // The check value of CRC-32C is that of "123456789"; here four zero bytes are inserted.
         let packet = *b"12345678????9";
         let plain = *b"12345678\0\0\0\x009";
         assert_eq!(sctp(&packet), crc32c::crc32c(&plain));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bits::Status;
 use crate::helper::{Helper, HelperState};
+use crate::nat::{Adjustments, SequenceAdjustment};
 use crate::proto::sctp::SctpState;
 use crate::proto::tcp::TcpState;
 use crate::proto::ProtoState;
@@ -14,19 +15,27 @@ use crate::time::Time;
 use crate::tuple::{Direction, Tuple};
 use crate::zone::Zone;
 
-/// Packets and octets of one direction. Octets count from the IP header on.
+/// Packets and bytes of one direction. Bytes count from the IP header on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Packets.
     pub packets: u64,
-    /// Octets.
+    /// Bytes.
     pub bytes: u64,
 }
 
 impl Counters {
     pub(crate) fn count(&mut self, bytes: usize) {
-        self.packets += 1;
-        self.bytes += bytes as u64;
+        self.add(Counters {
+            packets: 1,
+            bytes: bytes as u64,
+        });
+    }
+
+    /// Adds others. Counters begin anew behind the highest number, which a control plane may have set.
+    pub(crate) fn add(&mut self, other: Counters) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
     }
 }
 
@@ -64,6 +73,8 @@ pub(crate) struct Extension {
     pub(crate) master: Option<ConnectionRef>,
     /// The helper that reads the connection's packets.
     pub(crate) helper: Option<HelperState>,
+    /// The adjustments of TCP sequence numbers.
+    pub(crate) adjustments: Option<Adjustments>,
 }
 
 /// The part of a connection that is behind its slot's lock.
@@ -81,6 +92,11 @@ impl Data {
     /// The connection that expected this one.
     pub(crate) fn master(&self) -> Option<ConnectionRef> {
         self.extension.as_ref()?.master
+    }
+
+    /// The adjustments of TCP sequence numbers.
+    pub(crate) fn adjustments(&self) -> Option<&Adjustments> {
+        self.extension.as_ref()?.adjustments.as_ref()
     }
 
     /// The helper that reads the connection's packets.
@@ -152,7 +168,7 @@ pub struct Connection {
     pub label: Label,
     /// The state of the protocol.
     pub proto: ProtoInfo,
-    /// Packets and octets of both directions.
+    /// Packets and bytes of both directions.
     pub counters: [Counters; 2],
     /// The time of the first packet.
     pub start: Time,
@@ -164,6 +180,8 @@ pub struct Connection {
     pub master: Option<ConnectionRef>,
     /// The helper that reads the connection's packets.
     pub helper: Option<Helper>,
+    /// The adjustments of TCP sequence numbers, the original direction's first.
+    pub adjustments: Option<[SequenceAdjustment; 2]>,
 }
 
 impl Connection {
@@ -192,6 +210,7 @@ impl Connection {
             policy: PolicyId(slot.policy.load(Relaxed)),
             master: data.master(),
             helper: data.helper(),
+            adjustments: data.adjustments().map(Adjustments::both),
         }
     }
 
@@ -213,6 +232,7 @@ impl Connection {
             policy: PolicyId(insertion.policy),
             master: insertion.data.master(),
             helper: insertion.data.helper(),
+            adjustments: insertion.data.adjustments().map(Adjustments::both),
         }
     }
 
@@ -234,6 +254,7 @@ impl Connection {
             policy: PolicyId(removed.policy),
             master: removed.data.master(),
             helper: removed.data.helper(),
+            adjustments: removed.data.adjustments().map(Adjustments::both),
         }
     }
 

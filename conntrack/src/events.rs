@@ -4,7 +4,7 @@
 //! Each listener has a queue of its own. Packets never wait for a listener: an event that finds the
 //! queue full is lost for it, and counted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,6 +12,7 @@ use crossbeam_queue::ArrayQueue;
 use thiserror::Error;
 
 use crate::entry::Connection;
+use crate::expect::Expectation;
 
 /// The kinds of events, as a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +23,10 @@ pub struct EventMask {
     pub update: bool,
     /// Connections are removed.
     pub destroy: bool,
+    /// Expectations are added.
+    pub expect_new: bool,
+    /// Expectations are removed, fulfilled or not.
+    pub expect_destroy: bool,
 }
 
 impl EventMask {
@@ -30,6 +35,16 @@ impl EventMask {
         new: true,
         update: true,
         destroy: true,
+        expect_new: true,
+        expect_destroy: true,
+    };
+    /// No event.
+    pub const NONE: EventMask = EventMask {
+        new: false,
+        update: false,
+        destroy: false,
+        expect_new: false,
+        expect_destroy: false,
     };
 }
 
@@ -46,6 +61,8 @@ pub struct Changes {
     pub mark: bool,
     /// The label.
     pub label: bool,
+    /// The helper.
+    pub helper: bool,
 }
 
 impl Changes {
@@ -64,6 +81,10 @@ pub enum Event {
     Update(Connection, Changes),
     /// A connection was removed; [`Connection::end`] has the time and cause.
     Destroy(Connection),
+    /// An expectation was added.
+    ExpectNew(Expectation),
+    /// An expectation was removed.
+    ExpectDestroy(Expectation),
 }
 
 impl Event {
@@ -72,6 +93,8 @@ impl Event {
             Event::New(_) => mask.new,
             Event::Update(..) => mask.update,
             Event::Destroy(_) => mask.destroy,
+            Event::ExpectNew(_) => mask.expect_new,
+            Event::ExpectDestroy(_) => mask.expect_destroy,
         }
     }
 }
@@ -85,12 +108,17 @@ struct Queue {
 /// The most listeners of a tracker: an event is copied for each of them.
 const MAX_LISTENERS: usize = 64;
 
-type Queues = Arc<ArcSwap<Vec<Arc<Queue>>>>;
+#[derive(Default)]
+struct Queues {
+    all: ArcSwap<Vec<Arc<Queue>>>,
+    /// At least their number. If it is zero, packets do not touch the queues.
+    count: AtomicUsize,
+}
 
 /// The receiving end of a listener's queue. The queue ends when it is dropped.
 pub struct Listener {
     queue: Arc<Queue>,
-    queues: Queues,
+    queues: Arc<Queues>,
 }
 
 /// A tracker has as many listeners as it may have.
@@ -100,12 +128,13 @@ pub struct TooManyListeners;
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.queues.rcu(|queues| {
+        self.queues.all.rcu(|queues| {
             let others = queues
                 .iter()
                 .filter(|queue| !Arc::ptr_eq(queue, &self.queue));
             others.cloned().collect::<Vec<_>>()
         });
+        self.queues.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -124,7 +153,7 @@ impl Listener {
 /// The listeners of a tracker.
 #[derive(Default)]
 pub(crate) struct Events {
-    queues: Queues,
+    queues: Arc<Queues>,
 }
 
 impl Events {
@@ -134,7 +163,7 @@ impl Events {
         mask: EventMask,
         capacity: usize,
     ) -> Result<Listener, TooManyListeners> {
-        if self.queues.load().len() >= MAX_LISTENERS {
+        if self.queues.all.load().len() >= MAX_LISTENERS {
             return Err(TooManyListeners);
         }
         let events = ArrayQueue::new(capacity.max(1));
@@ -144,7 +173,8 @@ impl Events {
             lost: AtomicU64::new(0),
         });
         let mut has_place = true;
-        self.queues.rcu(|queues| {
+        self.queues.count.fetch_add(1, Ordering::Relaxed);
+        self.queues.all.rcu(|queues| {
             has_place = queues.len() < MAX_LISTENERS;
             let new = has_place.then_some(&queue);
             queues.iter().chain(new).cloned().collect::<Vec<_>>()
@@ -157,7 +187,10 @@ impl Events {
 
     /// Sends the event to who listens to its kind. `event` is not called if there is none.
     pub(crate) fn send(&self, wants: fn(EventMask) -> bool, event: impl FnOnce() -> Event) {
-        let queues = self.queues.load();
+        if self.queues.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let queues = self.queues.all.load();
         if !queues.iter().any(|queue| wants(queue.mask)) {
             return;
         }

@@ -10,25 +10,24 @@
 //!
 //! # Differences from Linux
 //!
-//! - A connection takes no place in the table before it is committed: Linux counts it from its first
+//! - A connection takes no slot of the table before it is committed: Linux counts it from its first
 //!   packet on. So the table's limit and early drop apply at the commit.
 //!   An expectation is found by a connection's first packet, and taken at the commit.
-//! - The index has two buckets of 16 places for a tuple in place of chains, of which Linux bounds the
+//! - The index has two buckets of 16 slots for a tuple instead of chains, of which Linux bounds the
 //!   length at random. `chaintoolong` counts connections for which both were full after early drop.
 //! - If nothing near a new connection's tuple is unassured, early drop removes a connection that is being
 //!   closed. Linux leaves these to its garbage collection.
 //! - A translated tuple that another core takes first is chosen again; Linux drops the packet. So is a
-//!   packet of which no translated tuple was free, here as well. A source
-//!   is not translated as another connection of the same source is (`find_appropriate_src`), but by the
-//!   range alone.
+//!   packet of which no translated tuple was free, here as well.
+//! - A source is translated as another connection of the same source is (`find_appropriate_src`), if that
+//!   is one of the latest four of the sources that share a slot; Linux remembers all.
 //! - UDP packets of two new connections with one original, but different reply tuples are not both kept
 //!   (`IPS_NAT_CLASH`): the second is dropped.
+//! - No source is translated to a reserved port ([`Tracker::set_reserved_ports`]); Linux knows none.
 //! - Counters and the time of the first packet are always kept (`nf_conntrack_acct`,
 //!   `nf_conntrack_timestamp`).
 //! - Fragments leave with their own headers and sizes, so the bits of ECN are not combined, and a
 //!   datagram has at most [`FragmentLimits::fragments`] of them.
-//! - An expectation of FTP is not made if the control connection is translated: its announcements are
-//!   not rewritten.
 //!
 //! ```
 //! use adit_conntrack::{Commit, CtState, Input, Seed, Settings, Time, Tracker};
@@ -47,7 +46,7 @@
 //! assert_eq!(connection.timeout.as_secs(), 30);
 //! # Ok::<(), adit_conntrack::CommitError>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod bits;
 mod checksum;
@@ -55,13 +54,22 @@ mod entry;
 mod events;
 mod expect;
 mod fragments;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+mod gre;
 mod hash;
 mod helper;
+#[allow(
+    unsafe_code,
+    reason = "hints to the system and the processor, and nothing else"
+)]
+pub mod memory;
 mod nat;
 pub mod packet;
 mod proto;
 mod settings;
 mod stats;
+mod sync;
 mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -70,14 +78,19 @@ mod tracker;
 mod tuple;
 mod zone;
 
-pub use bits::{CtState, Status};
+pub use bits::{CtState, ExpectFlags, Status};
 pub use entry::{Connection, Counters, Label, ProtoInfo};
 pub use events::{Changes, Event, EventMask, Listener, TooManyListeners};
-pub use expect::Expectation;
-pub use fragments::{Datagram, FragmentLimits, FragmentStatistics, Fragments, Reassembly};
+pub use expect::{ExpectError, ExpectFunction, ExpectNat, Expectation, SourceMask};
+pub use fragments::{
+    Datagram, FragmentLimits, FragmentStatistics, Fragments, Origin, Reassembly, Share,
+};
 pub use hash::Seed;
 pub use helper::Helper;
-pub use nat::{InvalidRange, Nat, NatRange, Translation};
+pub use nat::{
+    InvalidRange, InvalidReservation, Nat, NatRange, PacketBuffer, ReservedPorts, ReservedRange,
+    SequenceAdjustment, Translation, MAX_RESERVED,
+};
 pub use proto::sctp::SctpState;
 pub use proto::tcp::TcpState;
 pub use proto::Invalid;
@@ -85,6 +98,9 @@ pub use settings::{PolicyId, SctpTimeouts, Settings, StreamTimeouts, TcpTimeouts
 pub use stats::Statistics;
 pub use table::{ConnectionRef, RemovalReason};
 pub use time::Time;
-pub use tracker::{Checksums, Commit, CommitError, Cursor, Input, NewConnection, Tracked, Tracker};
-pub use tuple::{Direction, Endpoint, Family, Protocol, Tuple};
+pub use tracker::{
+    Checksums, Commit, CommitError, Cursor, Filter, Input, NewConnection, NewExpectation, NewProto,
+    Prepared, TcpFlags, Tracked, Tracker, TupleFilter, Update, UpdateError, BURST,
+};
+pub use tuple::{Direction, Endpoint, Family, MixedFamilies, Protocol, Tuple};
 pub use zone::Zone;

@@ -68,6 +68,24 @@ pub struct Statistics {
     pub drop_by_reason: BTreeMap<String, u64>,
 }
 
+impl Statistics {
+    /// The counters that `conntrack -S` shows, by name and in its order. A lookup never starts again.
+    pub fn of_linux(&self) -> [(&'static str, u64); 10] {
+        [
+            ("found", self.found),
+            ("invalid", self.invalid),
+            ("insert", self.insert),
+            ("insert_failed", self.insert_failed),
+            ("drop", self.drop),
+            ("early_drop", self.early_drop),
+            ("error", self.error),
+            ("search_restart", 0),
+            ("clash_resolve", self.clash_resolve),
+            ("chaintoolong", self.chaintoolong),
+        ]
+    }
+}
+
 /// A packet without a connection, by the counter of Linux in which it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -99,6 +117,9 @@ pub(crate) enum DropReason {
     /// It has the beginning of an announcement.
     #[error("packet has a part of a helper's announcement")]
     Announcement,
+    /// Its message is malformed, or cannot be rewritten.
+    #[error("helper cannot read or rewrite the packet's message")]
+    Message,
     /// The connection that it announces cannot be expected.
     #[error(transparent)]
     Expectation(ExpectError),
@@ -108,7 +129,7 @@ pub(crate) enum DropReason {
 }
 
 /// Every cause, in the order of the counters.
-const DROPS: [DropReason; 11] = [
+const DROPS: [DropReason; 14] = [
     DropReason::Commit(CommitError::TableFull),
     DropReason::Commit(CommitError::ChainTooLong),
     DropReason::Commit(CommitError::ZoneLimit),
@@ -119,6 +140,9 @@ const DROPS: [DropReason; 11] = [
     DropReason::Announcement,
     DropReason::Expectation(ExpectError::Busy),
     DropReason::Expectation(ExpectError::Full),
+    DropReason::Expectation(ExpectError::Known),
+    DropReason::Expectation(ExpectError::NoMaster),
+    DropReason::Message,
     DropReason::Translation,
 ];
 

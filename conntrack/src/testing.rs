@@ -191,3 +191,32 @@ pub fn fill_checksums(packet: &mut [u8]) {
     };
     packet[at + field..at + field + 2].copy_from_slice(&checksum.to_be_bytes());
 }
+
+/// The fragments of a packet without extension headers: `size` bytes of payload, a multiple of eight,
+/// in each.
+pub fn split(packet: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let is_v4 = packet[0] >> 4 == 4;
+    let header = if is_v4 { 20 } else { 40 };
+    let payload = &packet[header..];
+    let mut fragments = Vec::new();
+    for (number, part) in payload.chunks(size).enumerate() {
+        let offset = number * size;
+        let more = offset + part.len() < payload.len();
+        let mut fragment = packet[..header].to_vec();
+        if is_v4 {
+            fragment[2..4].copy_from_slice(&((header + part.len()) as u16).to_be_bytes());
+            let word = (offset / 8) as u16 | if more { 0x2000 } else { 0 };
+            fragment[6..8].copy_from_slice(&word.to_be_bytes());
+            fill_header_checksum(&mut fragment);
+        } else {
+            let next = std::mem::replace(&mut fragment[6], 44);
+            fragment[4..6].copy_from_slice(&((8 + part.len()) as u16).to_be_bytes());
+            fragment.extend([next, 0]);
+            fragment.extend((offset as u16 | u16::from(more)).to_be_bytes());
+            fragment.extend([0, 0, 0, 9]);
+        }
+        fragment.extend(part);
+        fragments.push(fragment);
+    }
+    fragments
+}

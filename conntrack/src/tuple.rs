@@ -4,6 +4,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use thiserror::Error;
+
 use crate::proto::{icmp, icmpv6};
 
 /// A direction of a connection.
@@ -72,7 +74,7 @@ impl Protocol {
 /// A source or destination: an address, and what the protocol adds to it.
 ///
 /// `part` is a port (TCP, UDP, SCTP), a call id (GRE version 1), or zero. Of ICMP and ICMPv6 the
-/// source's is the identifier, the destination's the type in the high and the code in the low octet
+/// source's is the identifier, the destination's the type in the high and the code in the low byte
 /// (`include/net/netfilter/nf_conntrack_tuple.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -97,7 +99,7 @@ pub struct Tuple {
 /// A tuple and the zone in which it is found, as the words that are compared and hashed.
 pub(crate) type Key = [u64; 5];
 
-fn to_bits(address: IpAddr) -> u128 {
+pub(crate) fn to_bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u32::from(address).into(),
         IpAddr::V6(address) => address.into(),
@@ -112,6 +114,15 @@ fn from_bits(family: Family, bits: u128) -> IpAddr {
 }
 
 impl Family {
+    /// The family of a key's tuple.
+    pub(crate) fn of_key(key: &Key) -> Self {
+        if key[4] >> 56 & 1 == 0 {
+            Family::V4
+        } else {
+            Family::V6
+        }
+    }
+
     /// The family of an address.
     pub const fn of(address: IpAddr) -> Self {
         match address {
@@ -121,25 +132,57 @@ impl Family {
     }
 }
 
-impl Tuple {
-    /// The tuple from `src` to `dst`; absent if their addresses are of two families. For addresses that
-    /// are not those of one packet.
-    pub fn checked(protocol: Protocol, src: Endpoint, dst: Endpoint) -> Option<Self> {
-        let is_one_family = Family::of(src.address) == Family::of(dst.address);
-        is_one_family.then(|| Tuple::new(protocol, src, dst))
-    }
+/// The addresses of two families that were to be the source and destination of one tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "source {src} and destination {dst} are of two address families; a tuple has addresses of one"
+)]
+pub struct MixedFamilies {
+    /// The source's address.
+    pub src: IpAddr,
+    /// The destination's address.
+    pub dst: IpAddr,
+}
 
-    /// The tuple from `src` to `dst`. The family is the source's; an address of the other family
-    /// keeps its bits.
-    pub fn new(protocol: Protocol, src: Endpoint, dst: Endpoint) -> Self {
-        Tuple {
+impl Tuple {
+    /// The tuple from `src` to `dst`.
+    ///
+    /// # Errors
+    ///
+    /// [`MixedFamilies`] if their addresses are of two families.
+    pub fn new(protocol: Protocol, src: Endpoint, dst: Endpoint) -> Result<Self, MixedFamilies> {
+        let family = Family::of(src.address);
+        if family != Family::of(dst.address) {
+            return Err(MixedFamilies {
+                src: src.address,
+                dst: dst.address,
+            });
+        }
+        Ok(Tuple {
             src: to_bits(src.address),
             dst: to_bits(dst.address),
             src_part: src.part,
             dst_part: dst.part,
             protocol,
-            family: Family::of(src.address),
+            family,
+        })
+    }
+
+    /// The tuple from any source, for expectations, to `dst`.
+    pub(crate) fn to(protocol: Protocol, dst: Endpoint) -> Self {
+        Tuple {
+            src: 0,
+            dst: to_bits(dst.address),
+            src_part: 0,
+            dst_part: dst.part,
+            protocol,
+            family: Family::of(dst.address),
         }
+    }
+
+    /// The bits of the source's address: those of an IPv4 address are the lowest 32.
+    pub(crate) fn src_bits(&self) -> u128 {
+        self.src
     }
 
     /// The source.
@@ -178,8 +221,9 @@ impl Tuple {
         self.dst_part as u8
     }
 
-    /// The tuple with another source.
-    pub fn with_src(self, src: Endpoint) -> Self {
+    /// The tuple with another source, whose address is of the tuple's family.
+    pub(crate) fn with_src(self, src: Endpoint) -> Self {
+        debug_assert_eq!(Family::of(src.address), self.family);
         Tuple {
             src: to_bits(src.address),
             src_part: src.part,
@@ -187,8 +231,9 @@ impl Tuple {
         }
     }
 
-    /// The tuple with another destination.
-    pub fn with_dst(self, dst: Endpoint) -> Self {
+    /// The tuple with another destination, whose address is of the tuple's family.
+    pub(crate) fn with_dst(self, dst: Endpoint) -> Self {
+        debug_assert_eq!(Family::of(dst.address), self.family);
         Tuple {
             dst: to_bits(dst.address),
             dst_part: dst.part,
@@ -247,11 +292,7 @@ impl Tuple {
             src_part: rest as u16,
             dst_part: (rest >> 16) as u16,
             protocol: Protocol((rest >> 48) as u8),
-            family: if rest >> 56 & 1 == 0 {
-                Family::V4
-            } else {
-                Family::V6
-            },
+            family: Family::of_key(key),
         }
     }
 }
@@ -296,7 +337,7 @@ pub(crate) mod tests {
             any::<u16>(),
         )
             .prop_filter_map("one family", |(src, dst, protocol, src_part, dst_part)| {
-                let tuple = Tuple::checked(
+                let tuple = Tuple::new(
                     protocol,
                     Endpoint {
                         address: src,
@@ -307,8 +348,8 @@ pub(crate) mod tests {
                         part: dst_part,
                     },
                 );
-                assert_eq!(tuple.is_some(), src.is_ipv4() == dst.is_ipv4());
-                tuple
+                assert_eq!(tuple.is_ok(), src.is_ipv4() == dst.is_ipv4());
+                tuple.ok()
             })
     }
 

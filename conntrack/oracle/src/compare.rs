@@ -27,8 +27,9 @@ pub(crate) enum Outcome {
 ///
 /// Fails if the kernel cannot be asked.
 pub(crate) fn compare(kernel: &mut Kernel, trace: &Trace, verbose: bool) -> Result<Outcome> {
-    kernel.reset(&trace.settings, trace.nat)?;
-    let library = Library::new(trace.settings.clone(), trace.nat);
+    kernel.reset(&trace.settings, &trace.policy)?;
+    kernel.add_hosts(&trace.hosts)?;
+    let mut library = Library::new(trace.settings.clone(), trace.policy.clone());
     let start = Instant::now();
     let mut packets = 0;
     for (number, step) in trace.steps.iter().enumerate() {

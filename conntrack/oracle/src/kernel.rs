@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The kernel's tracker, fed with the packets of a trace.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use adit_conntrack::{CtState, Nat, Settings};
-use anyhow::{ensure, Context, Result};
+use adit_conntrack::{CtState, Settings};
+use anyhow::{Context, Result};
 use netlink_packet_netfilter::nflog::{
     config_request, ConfigCmd, ConfigMode, ConfigNla, PacketNla, ULogMessage,
 };
@@ -13,8 +14,10 @@ use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
 
 use crate::ctnetlink::Conntrack;
 use crate::netlink::Netlink;
-use crate::observation::{Observation, Verdict};
+use crate::observation::{comparable, Observation, Verdict};
+use crate::policy::Policy;
 use crate::router;
+use crate::script;
 use crate::trace::{Packet, Side};
 use crate::tun::Tun;
 
@@ -25,8 +28,9 @@ pub(crate) struct Kernel {
     log: Netlink,
     /// nft(8).
     nft: PathBuf,
-    /// The translation that the rules demand.
-    nat: Option<Nat>,
+    version: (u32, u32),
+    /// The rules that are in force.
+    policy: Policy,
 }
 
 impl Kernel {
@@ -52,18 +56,29 @@ impl Kernel {
             conntrack: Conntrack::open()?,
             log,
             nft: nft.to_owned(),
-            nat: None,
+            version: version()?,
+            policy: Policy::default(),
         })
     }
 
-    /// Deletes all connections, and applies the settings and the translation.
-    pub(crate) fn reset(&mut self, settings: &Settings, nat: Option<Nat>) -> Result<()> {
+    /// The kernel's version.
+    pub(crate) fn version(&self) -> (u32, u32) {
+        self.version
+    }
+
+    /// Deletes all connections, and applies the settings and rules.
+    pub(crate) fn reset(&mut self, settings: &Settings, policy: &Policy) -> Result<()> {
         self.conntrack.flush()?;
-        if self.nat != nat {
-            router::translate(&self.nft, nat)?;
-            self.nat = nat;
+        if self.policy != *policy {
+            router::rule(&self.nft, policy)?;
+            self.policy = policy.clone();
         }
         router::apply(settings)
+    }
+
+    /// Adds routes to hosts.
+    pub(crate) fn add_hosts(&self, hosts: &[(IpAddr, Side)]) -> Result<()> {
+        router::add_hosts(hosts)
     }
 
     /// Lets a packet arrive.
@@ -81,16 +96,11 @@ impl Kernel {
         for tun in &self.tuns {
             forwarded.extend(tun.receive()?.into_iter().filter(|it| !is_routers(it)));
         }
-        ensure!(
-            forwarded.len() <= 1,
-            "`{}' has become {} packets",
-            packet.text,
-            forwarded.len()
-        );
         Ok(Observation {
             verdict: self.verdict()?,
-            forwarded: forwarded.pop(),
+            forwarded: forwarded.into_iter().map(comparable).collect(),
             entries: self.conntrack.entries()?,
+            expected: self.conntrack.expected()?,
         })
     }
 
@@ -114,6 +124,13 @@ impl Kernel {
         })?;
         Ok(verdict)
     }
+}
+
+/// The version of the running kernel.
+fn version() -> Result<(u32, u32)> {
+    let path = "/proc/sys/kernel/osrelease";
+    let text = std::fs::read_to_string(path).context(path)?;
+    script::version(&text).with_context(|| format!("{path} has no version: {text}"))
 }
 
 /// Reports whether a packet is one of the router itself, such as a report of its multicast groups: it

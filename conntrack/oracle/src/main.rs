@@ -9,10 +9,13 @@
 
 mod compare;
 mod ctnetlink;
+mod inserts;
 mod kernel;
 mod library;
 mod netlink;
 mod observation;
+mod pcap;
+mod policy;
 mod random;
 mod router;
 mod script;
@@ -24,20 +27,27 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use adit_conntrack::Family;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 
 use compare::{compare, Outcome};
 use kernel::Kernel;
+use trace::Trace;
 
 /// The scripts, by group.
-const GROUPS: [(&str, &str); 5] = [
+const GROUPS: [(&str, &str); 9] = [
     ("tcp", include_str!("../traces/tcp.txt")),
     ("udp", include_str!("../traces/udp.txt")),
     ("icmp", include_str!("../traces/icmp.txt")),
     ("sctp", include_str!("../traces/sctp.txt")),
     ("nat", include_str!("../traces/nat.txt")),
+    ("helpers", include_str!("../traces/helpers.txt")),
+    ("sip", include_str!("../traces/sip.txt")),
+    ("pptp", include_str!("../traces/pptp.txt")),
+    ("router", include_str!("../traces/router.txt")),
 ];
+/// The captures, by group.
+const CAPTURES: [(&str, &[u8]); 1] = [("pcap", include_bytes!("../traces/session.pcap"))];
 /// The kinds of random scripts.
 const RANDOM: [(&str, random::Kind); 4] = [
     ("random tcp", random::Kind::Tcp),
@@ -61,6 +71,12 @@ struct Args {
     /// Print what the kernel shows after each packet of a script
     #[arg(long, short)]
     verbose: bool,
+    /// Captures to compare instead of all groups: pcap files of Ethernet frames or IP packets
+    #[arg(long, value_name = "FILE")]
+    pcap: Vec<PathBuf>,
+    /// Measure instead the time that the kernel takes to insert a connection, of this number
+    #[arg(long, value_name = "COUNT")]
+    kernel_inserts: Option<u32>,
     /// Only groups whose names contain this
     #[arg(default_value = "")]
     filter: String,
@@ -71,31 +87,31 @@ struct Args {
 struct Totals {
     traces: usize,
     packets: usize,
+    /// Traces of what later kernels do.
+    skipped: usize,
     differences: Vec<String>,
 }
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
+    if let Some(count) = args.kernel_inserts {
+        println!("{}", inserts::measure(count)?.as_nanos());
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut kernel = Kernel::start(&args.nft)?;
-    let scripts = GROUPS.map(|(name, text)| (name, Source::Script(text)));
-    let random = RANDOM.map(|(name, kind)| (name, Source::Random(kind)));
-    let groups: Vec<_> = scripts
-        .into_iter()
-        .chain(random)
-        .filter(|(name, _)| name.contains(&args.filter))
-        .collect();
+    let groups = groups(&args)?;
     println!("KTAP version 2\n1..{}", groups.len());
     let mut all = Totals::default();
     for ((name, source), number) in groups.iter().zip(1..) {
-        let totals = source.run(&mut kernel, &args)?;
+        let totals = source.run(name, &mut kernel, &args)?;
         for difference in &totals.differences {
             for line in difference.lines() {
                 println!("# {line}");
             }
         }
         println!(
-            "# {} traces agree with {} packets",
-            totals.traces, totals.packets
+            "# {} traces agree with {} packets, {} are of later kernels",
+            totals.traces, totals.packets, totals.skipped
         );
         let differs = !totals.differences.is_empty();
         println!("{}ok {number} {name}", if differs { "not " } else { "" });
@@ -116,28 +132,48 @@ fn main() -> Result<ExitCode> {
     })
 }
 
+/// The groups that are to be compared.
+fn groups(args: &Args) -> Result<Vec<(String, Source)>> {
+    if !args.pcap.is_empty() {
+        let groups = args.pcap.iter().map(|path| {
+            let name = path.display().to_string();
+            let file = std::fs::read(path).context(name.clone())?;
+            Ok((name, Source::Capture(file)))
+        });
+        return groups.collect();
+    }
+    let scripts = GROUPS.map(|(name, text)| (name, Source::Script(text)));
+    let captures = CAPTURES.map(|(name, file)| (name, Source::Capture(file.to_vec())));
+    let random = RANDOM.map(|(name, kind)| (name, Source::Random(kind)));
+    let all = scripts.into_iter().chain(captures).chain(random);
+    Ok(all
+        .filter(|(name, _)| name.contains(&args.filter))
+        .map(|(name, source)| (name.to_owned(), source))
+        .collect())
+}
+
 /// The source of a group's traces.
 enum Source {
     Script(&'static str),
+    /// A pcap file.
+    Capture(Vec<u8>),
     Random(random::Kind),
 }
 
 impl Source {
-    fn run(&self, kernel: &mut Kernel, args: &Args) -> Result<Totals> {
+    fn run(&self, name: &str, kernel: &mut Kernel, args: &Args) -> Result<Totals> {
         let mut totals = Totals::default();
         match self {
             Source::Script(text) => {
                 for family in [Family::V4, Family::V6] {
                     for trace in script::parse_file(text, family)? {
-                        match compare(kernel, &trace, args.verbose)? {
-                            Outcome::Agree(packets) => {
-                                totals.traces += 1;
-                                totals.packets += packets;
-                            }
-                            Outcome::Differ(report) => totals.differences.push(report),
-                        }
+                        totals.compare(kernel, &trace, args.verbose)?;
                     }
                 }
+            }
+            Source::Capture(file) => {
+                let trace = pcap::parse(name, file)?;
+                totals.compare(kernel, &trace, args.verbose)?;
             }
             Source::Random(kind) => {
                 let run = random::run(kernel, *kind, args.random, args.seed)?;
@@ -147,5 +183,23 @@ impl Source {
             }
         }
         Ok(totals)
+    }
+}
+
+impl Totals {
+    /// Compares a trace, unless it is one of later kernels.
+    fn compare(&mut self, kernel: &mut Kernel, trace: &Trace, verbose: bool) -> Result<()> {
+        if kernel.version() < trace.since {
+            self.skipped += 1;
+            return Ok(());
+        }
+        match compare(kernel, trace, verbose)? {
+            Outcome::Agree(packets) => {
+                self.traces += 1;
+                self.packets += packets;
+            }
+            Outcome::Differ(report) => self.differences.push(report),
+        }
+        Ok(())
     }
 }

@@ -85,7 +85,12 @@ impl Netlink {
     fn send_built(&self, message: &NetlinkMessage<NetfilterMessage>) -> Result<()> {
         let mut buffer = vec![0; message.buffer_len()];
         message.serialize(&mut buffer);
-        self.socket.send(&buffer, 0).context("netlink send")?;
+        self.send_octets(&buffer)
+    }
+
+    /// Sends messages as they are.
+    pub(crate) fn send_octets(&self, messages: &[u8]) -> Result<()> {
+        self.socket.send(messages, 0).context("netlink send")?;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! The observable state of a tracker after a packet, and the differences between two trackers.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_conntrack::{CtState, Status, Tuple};
@@ -34,8 +35,67 @@ pub(crate) struct Entry {
     pub(crate) mark: u32,
     /// The state of the protocol: the attributes of `CTA_PROTOINFO` by name.
     pub(crate) proto: Vec<(&'static str, u32)>,
-    /// Packets and octets of both directions.
+    /// Packets and bytes of both directions.
     pub(crate) counters: [(u64, u64); 2],
+    /// The zone's number.
+    pub(crate) zone: u16,
+    /// The helper's name.
+    pub(crate) helper: Option<String>,
+    /// The original tuple of the connection that expected this one.
+    pub(crate) master: Option<Tuple>,
+}
+
+/// An expectation, as control planes see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) tuple: Tuple,
+    /// The bits of the source that are compared: the tuple's addresses and ports.
+    pub(crate) mask: (IpAddr, u16),
+    /// The original tuple of the connection that expects it.
+    pub(crate) master: Tuple,
+    /// The time until which it is expected.
+    pub(crate) timeout: Duration,
+    pub(crate) class: u32,
+    pub(crate) flags: u32,
+    pub(crate) zone: u16,
+    pub(crate) helper: String,
+    /// The direction, address and port of its translation, and the name of the function.
+    pub(crate) nat: Option<(u32, IpAddr, u16)>,
+    pub(crate) function: String,
+}
+
+/// Reports whether the kernel's remaining time is that of the library.
+fn times_agree(ours: Duration, kernels: Duration) -> bool {
+    kernels + LESS >= ours && kernels <= ours + MORE
+}
+
+impl Expected {
+    fn agrees(&self, kernel: &Expected) -> bool {
+        let comparable = Expected {
+            timeout: kernel.timeout,
+            ..self.clone()
+        };
+        times_agree(self.timeout, kernel.timeout) && comparable == *kernel
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} mask {:?} of {:?} {:.1}s class={} flags={:#x} zone={} helper={} nat={:?} {}",
+            self.tuple,
+            self.mask,
+            self.master,
+            self.timeout.as_secs_f64(),
+            self.class,
+            self.flags,
+            self.zone,
+            self.helper,
+            self.nat,
+            self.function,
+        )
+    }
 }
 
 impl Entry {
@@ -45,13 +105,11 @@ impl Entry {
     }
 
     fn agrees(&self, kernel: &Entry) -> bool {
-        let timeouts =
-            kernel.timeout + LESS >= self.timeout && kernel.timeout <= self.timeout + MORE;
         let comparable = Entry {
             timeout: kernel.timeout,
             ..self.clone()
         };
-        timeouts && comparable == *kernel
+        times_agree(self.timeout, kernel.timeout) && comparable == *kernel
     }
 }
 
@@ -68,7 +126,13 @@ impl fmt::Display for Entry {
         for (name, value) in &self.proto {
             write!(f, " {name}={value:#x}")?;
         }
-        write!(f, " counters={:?}", self.counters)
+        if let Some(helper) = &self.helper {
+            write!(f, " helper={helper}")?;
+        }
+        if let Some(master) = &self.master {
+            write!(f, " master={master:?}")?;
+        }
+        write!(f, " zone={} counters={:?}", self.zone, self.counters)
     }
 }
 
@@ -76,10 +140,13 @@ impl fmt::Display for Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Observation {
     pub(crate) verdict: Verdict,
-    /// The packet as it was passed on; absent if it was dropped.
-    pub(crate) forwarded: Option<Vec<u8>>,
+    /// The packets that were passed on: the packet itself, the fragments of a datagram of which it is
+    /// the last, or nothing.
+    pub(crate) forwarded: Vec<Vec<u8>>,
     /// All connections.
     pub(crate) entries: Vec<Entry>,
+    /// All expectations.
+    pub(crate) expected: Vec<Expected>,
 }
 
 impl Observation {
@@ -91,10 +158,21 @@ impl Observation {
             entries
         };
         let (ours, theirs) = (sorted(self), sorted(kernel));
+        let expected = |observation: &Observation| {
+            let mut expected = observation.expected.clone();
+            expected.sort_by_key(|one| format!("{:?}", (one.tuple, one.mask)));
+            expected
+        };
+        let (our_expected, their_expected) = (expected(self), expected(kernel));
         self.verdict == kernel.verdict
             && self.forwarded == kernel.forwarded
             && ours.len() == theirs.len()
             && ours.iter().zip(&theirs).all(|(a, b)| a.agrees(b))
+            && our_expected.len() == their_expected.len()
+            && our_expected
+                .iter()
+                .zip(&their_expected)
+                .all(|(a, b)| a.agrees(b))
     }
 }
 
@@ -104,18 +182,32 @@ impl fmt::Display for Observation {
             Verdict::State(state) => writeln!(f, "state {state:?}")?,
             verdict => writeln!(f, "{verdict:?}")?,
         }
-        match &self.forwarded {
-            Some(bytes) => writeln!(f, "passed on {}", hex(bytes))?,
-            None => writeln!(f, "dropped")?,
+        for bytes in &self.forwarded {
+            writeln!(f, "passed on {}", hex(bytes))?;
+        }
+        if self.forwarded.is_empty() {
+            writeln!(f, "nothing passed on")?;
         }
         for entry in &self.entries {
             writeln!(f, "entry {entry}")?;
+        }
+        for one in &self.expected {
+            writeln!(f, "expected {one}")?;
         }
         Ok(())
     }
 }
 
-/// Octets in hexadecimal digits.
+/// A packet without what both trackers choose: the identification of an IPv6 fragment.
+pub(crate) fn comparable(mut packet: Vec<u8>) -> Vec<u8> {
+    let is_fragment = packet.len() >= 48 && packet[0] >> 4 == 6 && packet[6] == 44;
+    if is_fragment {
+        packet[44..48].fill(0);
+    }
+    packet
+}
+
+/// Bytes in hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -130,10 +222,10 @@ mod tests {
     fn observation(timeout: Duration) -> Observation {
         let [src, dst] = [(V4.src, V4.src_port), (V4.dst, V4.dst_port)]
             .map(|(address, part)| Endpoint { address, part });
-        let tuple = Tuple::new(Protocol::UDP, src, dst);
+        let tuple = Tuple::new(Protocol::UDP, src, dst).unwrap();
         Observation {
             verdict: Verdict::State(CtState::TRACKED | CtState::NEW),
-            forwarded: Some(vec![1]),
+            forwarded: vec![vec![1]],
             entries: vec![Entry {
                 tuples: [tuple, tuple.invert().unwrap()],
                 status: Status::CONFIRMED,
@@ -141,7 +233,11 @@ mod tests {
                 mark: 0,
                 proto: Vec::new(),
                 counters: [(1, 28), (0, 0)],
+                zone: 0,
+                helper: None,
+                master: None,
             }],
+            expected: Vec::new(),
         }
     }
 
@@ -160,7 +256,7 @@ mod tests {
         let kernel = observation(Duration::from_secs(30));
         let changes: [fn(&mut Observation); 6] = [
             |it| it.verdict = Verdict::Unseen,
-            |it| it.forwarded = None,
+            |it| it.forwarded.clear(),
             |it| it.entries.clear(),
             |it| it.entries[0].status = Status::NONE,
             |it| it.entries[0].proto = vec![("state", 1)],

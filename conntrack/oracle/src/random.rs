@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 
 use adit_conntrack::Family;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
@@ -234,8 +234,10 @@ pub(crate) fn run(kernel: &mut Kernel, kind: Kind, count: u32, seed: u64) -> Res
     let family = prop_oneof![Just(Family::V4), Just(Family::V6)];
     let result = runner.run(&(family, lines(kind)), |(family, lines)| {
         let name = format!("random, {family:?}");
-        let outcome = script::parse(&name, &lines.join("\n"), family)
-            .and_then(|trace| compare(&mut kernel.borrow_mut(), &trace, false));
+        let outcome = script::parse(&name, &lines.join("\n"), family).and_then(|trace| {
+            let trace = trace.context("trace of another family")?;
+            compare(&mut kernel.borrow_mut(), &trace, false)
+        });
         match outcome {
             Ok(Outcome::Agree(count)) => {
                 traces.set(traces.get() + 1);

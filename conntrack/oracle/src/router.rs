@@ -8,16 +8,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use adit_conntrack::{Nat, NatRange, Settings};
+use adit_conntrack::Settings;
 use anyhow::{ensure, Context, Result};
+
+use crate::policy::Policy;
+use crate::trace::Side;
 
 /// The names of the links, whose other ends are TUN devices.
 pub(crate) const LINKS: [&str; 2] = ["left", "right"];
 
-/// The table of nftables with the rules of translation.
-const NAT_TABLE: &str = "inet oracle_nat";
-
-/// The group of NFLOG that packets are sent to, and the prefixes that tell their states.
+/// The group of NFLOG that packets are sent to, and the prefixes that identify their states.
 pub(crate) const LOG_GROUP: u16 = 7;
 /// The prefix of a packet's message, and the match of its state.
 pub(crate) const STATES: [(&str, &str); 7] = [
@@ -79,45 +79,26 @@ pub(crate) fn configure(nft: &Path) -> Result<()> {
     set("netfilter/nf_conntrack_acct", "1")
 }
 
-/// Translates connections from the left. Absent: nothing is translated, and there is no hook that could.
-pub(crate) fn translate(nft: &Path, nat: Option<Nat>) -> Result<()> {
-    let mut rules = format!("table {NAT_TABLE}\ndelete table {NAT_TABLE}\n");
-    if let Some(nat) = nat {
-        let [destination, source] = [("dnat", nat.destination), ("snat", nat.source)]
-            .map(|(verb, range)| range.map_or_else(String::new, |range| nat_rule(verb, &range)));
-        rules += &format!(
-            "table {NAT_TABLE} {{\n\
-             chain destinations {{\ntype nat hook prerouting priority dstnat\n\
-             iifname left {destination}\n}}\n\
-             chain sources {{\ntype nat hook postrouting priority srcnat\n\
-             iifname left {source}\n}}\n}}\n"
-        );
+/// Routes packets for hosts that are in neither side's network.
+pub(crate) fn add_hosts(hosts: &[(IpAddr, Side)]) -> Result<()> {
+    let mut batch = String::new();
+    for (host, side) in hosts {
+        let link = match side {
+            Side::Left => LINKS[0],
+            Side::Right => LINKS[1],
+        };
+        let length = if host.is_ipv4() { 32 } else { 128 };
+        batch += &format!("route replace {host}/{length} dev {link}\n");
     }
-    feed(Command::new(nft).args(["-f", "-"]), &rules)
+    match batch.is_empty() {
+        true => Ok(()),
+        false => feed(Command::new("ip").args(["-batch", "-"]), &batch),
+    }
 }
 
-/// The end of a rule that translates to a range.
-fn nat_rule(verb: &str, range: &NatRange) -> String {
-    let mut to = String::new();
-    let mut family = "";
-    if let Some((first, last)) = range.addresses {
-        family = if first.is_ipv4() { "ip" } else { "ip6" };
-        let bracketed = |address: IpAddr| match address {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("[{address}]"),
-        };
-        to = bracketed(first);
-        if last != first {
-            to += &format!("-{}", bracketed(last));
-        }
-    }
-    let mut protocols = "";
-    if let Some((first, last)) = range.ports {
-        protocols = "meta l4proto { tcp, udp, sctp }";
-        to += &format!(":{first}-{last}");
-    }
-    let persistent = if range.persistent { "persistent" } else { "" };
-    format!("{protocols} {verb} {family} to {to} {persistent}")
+/// Applies the rules of a trace.
+pub(crate) fn rule(nft: &Path, policy: &Policy) -> Result<()> {
+    feed(Command::new(nft).args(["-f", "-"]), &policy.rules())
 }
 
 /// Applies the library's settings.

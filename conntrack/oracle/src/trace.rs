@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use adit_conntrack::testing::Flow;
-use adit_conntrack::{Family, Nat, Settings};
+use adit_conntrack::{Family, Settings};
+
+use crate::policy::Policy;
 
 /// The side of the tracker from which a packet comes. Hosts of each side are in a network of their
 /// own: 10.0.1.0/24 and fd00:1::/64 on the left, 10.0.2.0/24 and fd00:2::/64 on the right.
@@ -22,6 +24,14 @@ impl Side {
         match self {
             Side::Left => 1,
             Side::Right => 2,
+        }
+    }
+
+    /// The other side.
+    pub(crate) fn opposite(self) -> Self {
+        match self {
+            Side::Left => Side::Right,
+            Side::Right => Side::Left,
         }
     }
 
@@ -50,8 +60,10 @@ pub(crate) fn flow(family: Family, src_port: u16, dst_port: u16) -> Flow {
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) from: Side,
-    /// The octets from the IP header on.
+    /// The bytes from the IP header on.
     pub(crate) bytes: Vec<u8>,
+    /// The packet is to the server's port: its connection gets the trace's helper.
+    pub(crate) to_server: bool,
     /// The line of the script.
     pub(crate) text: String,
 }
@@ -81,8 +93,10 @@ impl fmt::Display for Step {
 pub(crate) struct Trace {
     pub(crate) name: String,
     pub(crate) settings: Settings,
-    /// The translation of connections from the left. Absent: there is none, also if its tuple is in
-    /// use.
-    pub(crate) nat: Option<Nat>,
+    pub(crate) policy: Policy,
+    /// The first version of Linux that does what the trace shows.
+    pub(crate) since: (u32, u32),
+    /// Hosts that are in neither side's network, and their sides.
+    pub(crate) hosts: Vec<(IpAddr, Side)>,
     pub(crate) steps: Vec<Step>,
 }

@@ -3,8 +3,12 @@
 
 use super::Fragment;
 use crate::checksum::Sum;
+use crate::nat::PacketBuffer;
 use crate::packet::fragment_link;
 use crate::tuple::Family;
+
+/// The flag of IPv4 not to fragment, in the byte at offset 6.
+const DONT_FRAGMENT: u8 = 0x40;
 
 /// A datagram whose fragments have all been received.
 #[derive(Debug)]
@@ -14,12 +18,15 @@ pub struct Datagram {
     /// The length of the headers before the payload in `packet`.
     header: usize,
     fragments: Vec<Fragment>,
+    id: u32,
 }
 
 impl Datagram {
     /// The datagram of fragments that cover it, in the order of their offsets. Absent if it is longer than
     /// its length field can express: the first fragment's headers may be longer than the others'.
-    pub(super) fn new(family: Family, fragments: Vec<Fragment>) -> Option<Self> {
+    /// As in Linux (`ip_frag_reasm`), one of IPv4 is not to be fragmented if none of its fragments is
+    /// larger than one that is not to be.
+    pub(super) fn new(family: Family, id: u32, fragments: Vec<Fragment>) -> Option<Self> {
         let mut packet = Vec::new();
         if let Some(first) = fragments.first() {
             packet.extend(&first.header);
@@ -35,7 +42,11 @@ impl Datagram {
             Family::V4 => {
                 let length = u16::try_from(packet.len()).ok()?;
                 packet[2..4].copy_from_slice(&length.to_be_bytes());
-                packet[6..8].fill(0);
+                let is_unbroken = |fragment: &&Fragment| fragment.header[6] & DONT_FRAGMENT != 0;
+                let unbroken = largest(fragments.iter().filter(is_unbroken));
+                let is_unbroken = unbroken == largest(fragments.iter());
+                packet[6] = if is_unbroken { DONT_FRAGMENT } else { 0 };
+                packet[7] = 0;
                 fill_header_checksum(&mut packet[..header]);
             }
             Family::V6 => {
@@ -48,6 +59,7 @@ impl Datagram {
             packet,
             header,
             fragments,
+            id,
         })
     }
 
@@ -56,9 +68,14 @@ impl Datagram {
         &self.packet
     }
 
-    /// The datagram as one packet, to be translated.
-    pub fn packet_mut(&mut self) -> &mut [u8] {
-        &mut self.packet
+    /// The length of the largest fragment from its IP header on.
+    pub fn largest(&self) -> usize {
+        largest(self.fragments.iter())
+    }
+
+    /// The identification that the fragments have; of IPv4 16 bits.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// The number of fragments.
@@ -77,15 +94,46 @@ impl Datagram {
         out.extend(&self.packet[payload]);
         match self.family {
             Family::V4 => {
-                // The payload of a fragment may have been shortened to a multiple of eight octets.
+                // The payload of a fragment may have been shortened to a multiple of eight bytes.
                 let length = out.len() as u16;
                 out[2..4].copy_from_slice(&length.to_be_bytes());
                 out[12..20].copy_from_slice(&self.packet[12..20]);
                 fill_header_checksum(&mut out[..fragment.header.len()]);
             }
-            Family::V6 => out[8..40].copy_from_slice(&self.packet[8..40]),
+            Family::V6 => {
+                let length = (out.len() - 40) as u16;
+                out[4..6].copy_from_slice(&length.to_be_bytes());
+                out[8..40].copy_from_slice(&self.packet[8..40]);
+            }
         }
     }
+}
+
+/// The datagram as one packet, to be translated. Its length is that of the last fragment, which must not
+/// vanish.
+impl PacketBuffer for Datagram {
+    fn octets(&mut self) -> &mut [u8] {
+        &mut self.packet
+    }
+
+    fn replace_end(&mut self, at: usize, end: &[u8]) -> bool {
+        let Some(last) = self.fragments.last_mut() else {
+            return false;
+        };
+        let start = self.header + last.offset;
+        let new = (at + end.len()).checked_sub(start);
+        let Some(length) = new.filter(|&length| length != 0 && at <= self.packet.len()) else {
+            return false;
+        };
+        // The payload's bytes are those of `packet`; here only their number counts.
+        last.payload.resize(length, 0);
+        self.packet.replace_end(at, end)
+    }
+}
+
+/// The length of the largest of some fragments; 0 if there is none.
+fn largest<'a>(fragments: impl Iterator<Item = &'a Fragment>) -> usize {
+    fragments.map(Fragment::size).max().unwrap_or(0)
 }
 
 /// Takes the fragment header off the end of the headers before the payload.

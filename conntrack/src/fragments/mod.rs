@@ -6,6 +6,7 @@
 //! headers, with the payload and addresses that the datagram has after translation.
 
 mod datagram;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use datagram::Datagram;
+pub use shares::Share;
 
+use shares::Holders;
+
+use crate::checksum::Sum;
 use crate::packet::{fragment_start, Headers, Malformed};
 use crate::time::Time;
 use crate::tuple::{Family, Protocol};
@@ -27,8 +32,12 @@ const MAX_PAYLOAD: usize = 65535;
 pub struct FragmentLimits {
     /// The most incomplete datagrams.
     pub datagrams: usize,
-    /// The most octets of kept fragments.
+    /// The most bytes of kept fragments.
     pub bytes: usize,
+    /// The share of the fragments of one [`Origin::port`].
+    pub of_port: Share,
+    /// The share of the fragments of one source address behind a port.
+    pub of_source: Share,
     /// The most fragments of a datagram.
     pub fragments: usize,
     /// The time that a datagram of IPv4 may remain incomplete (`ipfrag_time`).
@@ -42,6 +51,14 @@ impl Default for FragmentLimits {
         FragmentLimits {
             datagrams: 4096,
             bytes: 4 << 20,
+            of_port: Share {
+                datagrams: 3072,
+                bytes: 3 << 20,
+            },
+            of_source: Share {
+                datagrams: 512,
+                bytes: 512 << 10,
+            },
             fragments: 128,
             timeout_v4: Duration::from_secs(30),
             timeout_v6: Duration::from_secs(60),
@@ -59,6 +76,12 @@ pub struct FragmentStatistics {
     pub timed_out: u64,
     /// Incomplete datagrams that made place for others, the oldest first.
     pub evicted: u64,
+    /// The oldest datagrams of ports that had more than their share.
+    pub evicted_of_port: u64,
+    /// The oldest datagrams of sources that had more than their share.
+    pub evicted_of_source: u64,
+    /// Incomplete datagrams that were removed ([`Fragments::discard`], [`Fragments::clear`]).
+    pub discarded: u64,
     /// Datagrams with fragments that overlap or contradict each other.
     pub inconsistent: u64,
     /// Datagrams with too many fragments.
@@ -68,6 +91,33 @@ pub struct FragmentStatistics {
     /// Fragments with a malformed header or length, and datagrams that are too long with the
     /// headers of their first fragment.
     pub malformed: u64,
+}
+
+impl FragmentStatistics {
+    /// The counters, with the names that metrics have.
+    pub fn named(&self) -> [(&'static str, u64); 10] {
+        [
+            ("complete", self.complete),
+            ("timed_out", self.timed_out),
+            ("evicted", self.evicted),
+            ("evicted_of_port", self.evicted_of_port),
+            ("evicted_of_source", self.evicted_of_source),
+            ("discarded", self.discarded),
+            ("inconsistent", self.inconsistent),
+            ("too_many", self.too_many),
+            ("duplicate", self.duplicate),
+            ("malformed", self.malformed),
+        ]
+    }
+}
+
+/// The origin of fragments. Those of different origins do not mix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The port, which has a share of the store.
+    pub port: u32,
+    /// The network behind it, such as a VLAN or a zone.
+    pub network: u32,
 }
 
 /// The result of [`Fragments::insert`].
@@ -84,7 +134,7 @@ pub enum Reassembly {
 /// The key that the fragments of a datagram have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    zone: u32,
+    origin: Origin,
     family: Family,
     /// Of IPv4 only.
     protocol: u8,
@@ -92,7 +142,20 @@ struct Key {
     addresses: [u8; 32],
 }
 
-/// A fragment: the octets before its payload, and the payload.
+impl Key {
+    /// The port and the source address.
+    fn source(&self) -> (u32, [u8; 16]) {
+        let mut source = [0; 16];
+        let length = match self.family {
+            Family::V4 => 4,
+            Family::V6 => 16,
+        };
+        source[..length].copy_from_slice(&self.addresses[..length]);
+        (self.origin.port, source)
+    }
+}
+
+/// A fragment: the bytes before its payload, and the payload.
 #[derive(Debug)]
 struct Fragment {
     header: Vec<u8>,
@@ -136,6 +199,8 @@ pub struct Fragments {
     incomplete: BTreeMap<Key, Incomplete>,
     /// The datagrams by age, the oldest first.
     ages: BTreeMap<u64, Key>,
+    ports: Holders<u32>,
+    sources: Holders<(u32, [u8; 16])>,
     next_age: u64,
     bytes: usize,
     statistics: FragmentStatistics,
@@ -148,6 +213,8 @@ impl Fragments {
             limits,
             incomplete: BTreeMap::new(),
             ages: BTreeMap::new(),
+            ports: Holders::new(limits.of_port),
+            sources: Holders::new(limits.of_source),
             next_age: 0,
             bytes: 0,
             statistics: FragmentStatistics::default(),
@@ -169,26 +236,48 @@ impl Fragments {
         self.incomplete.is_empty()
     }
 
-    /// Octets of kept fragments.
+    /// Bytes of kept fragments.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes a packet if it is a fragment. Fragments of different zones do not mix.
+    /// Takes a packet if it is a fragment. Fragments of different zones do not mix; all zones
+    /// together are one port.
     ///
     /// # Errors
     ///
-    /// A [`Malformed`] if the packet is no valid IP packet.
+    /// A [`Malformed`] if the packet is no valid IP packet, or the checksum of its header is wrong.
     pub fn insert(
         &mut self,
         packet: &[u8],
         zone: Zone,
         now: Time,
     ) -> Result<Reassembly, Malformed> {
+        let network = zone.to_bits();
+        self.insert_from(packet, Origin { port: 0, network }, now)
+    }
+
+    /// The same for a packet from a port.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fragments::insert`].
+    pub fn insert_from(
+        &mut self,
+        packet: &[u8],
+        origin: Origin,
+        now: Time,
+    ) -> Result<Reassembly, Malformed> {
         let headers = Headers::parse(packet)?;
         let Some(part) = headers.fragment else {
             return Ok(Reassembly::Whole);
         };
+        if headers.family == Family::V4 {
+            let header = Sum::default().bytes(&packet[..headers.transport]);
+            if header.fold() != 0xffff {
+                return Err(Malformed::HeaderChecksum);
+            }
+        }
         self.expire(now);
         let start = fragment_start(packet, &headers);
         let payload = &packet[start..headers.end];
@@ -209,7 +298,7 @@ impl Fragments {
             offset: part.offset.into(),
             payload: payload[..end - usize::from(part.offset)].to_vec(),
         };
-        let key = key(packet, &headers, part.id, zone);
+        let key = key(packet, &headers, part.id, origin);
         Ok(match self.add(key, fragment, part.more, now) {
             Some(datagram) => Reassembly::Complete(datagram),
             None => Reassembly::Kept,
@@ -238,17 +327,57 @@ impl Fragments {
             }
         }
         self.bytes += size;
+        self.ports.grow(key.origin.port, size);
+        self.sources.grow(key.source(), size);
         if incomplete.length == Some(incomplete.received) {
             let complete = self.remove(&key)?;
-            let datagram = Datagram::new(key.family, complete.fragments);
+            let datagram = Datagram::new(key.family, key.id, complete.fragments);
             match datagram {
                 Some(_) => self.statistics.complete += 1,
                 None => self.statistics.malformed += 1,
             }
             return datagram;
         }
+        self.keep_shares(&key);
         while self.bytes > self.limits.bytes && self.evict() {}
         None
+    }
+
+    /// Removes the oldest datagrams of a port or source that has more than its share.
+    fn keep_shares(&mut self, key: &Key) {
+        let (port, source) = (key.origin.port, key.source());
+        while let Some(oldest) = self.sources.excess(source) {
+            self.statistics.evicted_of_source += 1;
+            self.remove_aged(oldest);
+        }
+        while let Some(oldest) = self.ports.excess(port) {
+            self.statistics.evicted_of_port += 1;
+            self.remove_aged(oldest);
+        }
+    }
+
+    /// Removes all fragments of a port, whose number may be another owner's next.
+    pub fn discard(&mut self, port: u32) {
+        while let Some(oldest) = self.ports.oldest(port) {
+            self.statistics.discarded += 1;
+            self.remove_aged(oldest);
+        }
+    }
+
+    /// Removes all fragments.
+    pub fn clear(&mut self) {
+        self.statistics.discarded += self.incomplete.len() as u64;
+        self.incomplete.clear();
+        self.ages.clear();
+        self.ports.clear();
+        self.sources.clear();
+        self.bytes = 0;
+    }
+
+    fn remove_aged(&mut self, age: u64) {
+        if let Some(key) = self.ages.get(&age).copied() {
+            self.remove(&key);
+        }
     }
 
     fn begin(&mut self, key: Key, now: Time) {
@@ -260,6 +389,8 @@ impl Fragments {
         let age = self.next_age;
         self.next_age += 1;
         self.ages.insert(age, key);
+        self.ports.add(key.origin.port, age);
+        self.sources.add(key.source(), age);
         let incomplete = Incomplete {
             fragments: Vec::new(),
             length: None,
@@ -275,6 +406,9 @@ impl Fragments {
         let incomplete = self.incomplete.remove(key)?;
         self.ages.remove(&incomplete.age);
         self.bytes -= incomplete.size;
+        let (age, size) = (incomplete.age, incomplete.size);
+        self.ports.remove(key.origin.port, age, size);
+        self.sources.remove(key.source(), age, size);
         Some(incomplete)
     }
 
@@ -345,7 +479,7 @@ impl Incomplete {
     }
 }
 
-fn key(packet: &[u8], headers: &Headers, id: u32, zone: Zone) -> Key {
+fn key(packet: &[u8], headers: &Headers, id: u32, origin: Origin) -> Key {
     let octets = headers.addresses(packet);
     let mut addresses = [0; 32];
     addresses[..octets.len()].copy_from_slice(octets);
@@ -354,7 +488,7 @@ fn key(packet: &[u8], headers: &Headers, id: u32, zone: Zone) -> Key {
         Family::V6 => Protocol(0),
     };
     Key {
-        zone: zone.to_bits(),
+        origin,
         family: headers.family,
         protocol,
         id,

@@ -6,44 +6,10 @@ use crate::bits::CtState;
 use crate::hash::Seed;
 use crate::nat::{Nat, NatRange, Translation};
 use crate::settings::Settings;
-use crate::testing::{fill_checksums, Flow, V4, V6};
+use crate::testing::{fill_checksums, split, Flow, V4, V6};
 use crate::tracker::{Commit, Input, Tracker};
 
 const NOW: Time = Time::from_secs(1000);
-
-/// The fragments of a packet without extension headers.
-fn split(packet: &[u8], size: usize) -> Vec<Vec<u8>> {
-    let is_v4 = packet[0] >> 4 == 4;
-    let header = if is_v4 { 20 } else { 40 };
-    let payload = &packet[header..];
-    let mut fragments = Vec::new();
-    for (number, part) in payload.chunks(size).enumerate() {
-        let offset = number * size;
-        let more = offset + part.len() < payload.len();
-        let mut fragment = packet[..header].to_vec();
-        if is_v4 {
-            fragment[2..4].copy_from_slice(&((header + part.len()) as u16).to_be_bytes());
-            let word = (offset / 8) as u16 | if more { 0x2000 } else { 0 };
-            fragment[6..8].copy_from_slice(&word.to_be_bytes());
-        } else {
-            let next = std::mem::replace(&mut fragment[6], 44);
-            fragment[4..6].copy_from_slice(&((8 + part.len()) as u16).to_be_bytes());
-            fragment.extend([next, 0]);
-            fragment.extend((offset as u16 | u16::from(more)).to_be_bytes());
-            fragment.extend([0, 0, 0, 9]);
-        }
-        fragment.extend(part);
-        if is_v4 {
-            fragment[10..12].fill(0);
-            let sum = crate::checksum::Sum::default()
-                .bytes(&fragment[..20])
-                .checksum();
-            fragment[10..12].copy_from_slice(&sum.to_be_bytes());
-        }
-        fragments.push(fragment);
-    }
-    fragments
-}
 
 fn fragments() -> Fragments {
     Fragments::new(FragmentLimits::default())
@@ -112,6 +78,7 @@ proptest! {
                 packet[2..4].copy_from_slice(&length.to_be_bytes());
                 packet[6] &= 0x20;
                 packet[12..20].fill(1);
+                fill_header(&mut packet);
             } else {
                 packet[0] = 0x60;
                 packet[4..6].copy_from_slice(&(length - 40).to_be_bytes());
@@ -151,7 +118,7 @@ fn fragments_are_translated_once() {
         assert_eq!(tracked.state(), CtState::TRACKED | CtState::NEW);
         tracker.commit(&mut tracked, &input, &commit, NOW).unwrap();
         assert_eq!(
-            tracker.translate(&tracked, datagram.packet_mut()),
+            tracker.translate(&tracked, &mut datagram),
             Translation::Rewritten
         );
         let translated = Flow {
@@ -204,7 +171,7 @@ fn fill_header(packet: &mut [u8]) {
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// A fragment whose payload is no multiple of eight octets is shortened, and leaves with that length.
+/// A fragment whose payload is no multiple of eight bytes is shortened, and leaves with that length.
 #[test]
 fn a_shortened_fragment_has_its_length() {
     let mut fragments = fragments();
@@ -267,4 +234,96 @@ fn the_oldest_goes_first() {
     assert!(insert(&mut fragments, &of(1)[1]).is_none());
     fragments.expire(NOW + Duration::from_secs(30));
     assert_eq!((fragments.len(), fragments.statistics().timed_out), (0, 1));
+}
+
+fn of_port(fragments: &mut Fragments, packet: &[u8], port: u32) -> Option<Datagram> {
+    let origin = Origin { port, network: 0 };
+    match fragments.insert_from(packet, origin, NOW).unwrap() {
+        Reassembly::Complete(datagram) => Some(datagram),
+        _ => None,
+    }
+}
+
+/// A port or source that has more than its share loses its own oldest, not those of others.
+#[test]
+fn shares_are_kept() {
+    let share = |datagrams, bytes| Share { datagrams, bytes };
+    let limits = FragmentLimits {
+        of_port: share(8, 1 << 20),
+        of_source: share(4, 1 << 20),
+        ..FragmentLimits::default()
+    };
+    let of = |source: u8, id: u8| {
+        let mut packet = V4.udp(&[0; 100]);
+        packet[15] = source;
+        packet[5] = id;
+        fill_checksums(&mut packet);
+        split(&packet, 64)
+    };
+    let mut fragments = Fragments::new(limits);
+    of_port(&mut fragments, &of(1, 0)[0], 7);
+    of_port(&mut fragments, &of(9, 0)[0], 8);
+    for id in 0..20 {
+        of_port(&mut fragments, &of(2, id)[0], 8);
+    }
+    let statistics = fragments.statistics();
+    assert_eq!((fragments.len(), statistics.evicted_of_source), (6, 16));
+    for source in 10..30 {
+        of_port(&mut fragments, &of(source, 0)[0], 8);
+    }
+    let statistics = fragments.statistics();
+    assert_eq!((fragments.len(), statistics.evicted_of_port), (9, 17));
+    assert_eq!(statistics.evicted, 0);
+    // Fragments of different ports do not mix.
+    assert!(of_port(&mut fragments, &of(1, 0)[1], 8).is_none());
+    assert!(of_port(&mut fragments, &of(1, 0)[1], 7).is_some());
+    fragments.discard(8);
+    assert!(fragments.is_empty() && fragments.bytes() == 0);
+    assert!(of_port(&mut fragments, &of(29, 0)[1], 8).is_none());
+
+    let limits = FragmentLimits {
+        of_source: share(9, 200),
+        ..FragmentLimits::default()
+    };
+    let mut fragments = Fragments::new(limits);
+    for id in 0..3 {
+        of_port(&mut fragments, &of(2, id)[0], 1);
+    }
+    assert_eq!((fragments.len(), fragments.bytes()), (2, 2 * 84));
+}
+
+#[test]
+fn a_datagram_has_what_its_fragments_had() {
+    for (flags, is_kept) in [
+        ([0, 0], false),
+        ([0x40, 0x40], true),
+        ([0, 0x40], false),
+        ([0x40, 0], true),
+    ] {
+        let mut sent = split(&V4.udp(&[0; 100]), 64);
+        for (fragment, flag) in sent.iter_mut().zip(flags) {
+            fragment[6] |= flag;
+            fill_header(fragment);
+        }
+        let mut fragments = fragments();
+        insert(&mut fragments, &sent[1]);
+        let datagram = insert(&mut fragments, &sent[0]).unwrap();
+        assert_eq!((datagram.largest(), datagram.id()), (84, 1));
+        assert_eq!(datagram.packet()[6..8], [if is_kept { 0x40 } else { 0 }, 0]);
+        assert_eq!(written(&datagram), sent);
+    }
+    let mut fragments = fragments();
+    let sent = split(&V6.udp(&[0; 100]), 64);
+    insert(&mut fragments, &sent[0]);
+    let datagram = insert(&mut fragments, &sent[1]).unwrap();
+    assert_eq!((datagram.largest(), datagram.id()), (112, 9));
+}
+
+#[test]
+fn a_fragment_with_a_wrong_header_is_not_kept() {
+    let mut fragments = fragments();
+    let mut sent = split(&V4.udp(&[0; 100]), 64).remove(0);
+    sent[8] ^= 1;
+    let refused = fragments.insert(&sent, Zone::DEFAULT, NOW);
+    assert_eq!(refused.unwrap_err(), Malformed::HeaderChecksum);
 }

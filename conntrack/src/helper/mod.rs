@@ -1,46 +1,107 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Helpers: they read the payload of a protocol that announces further connections.
+//! Helpers: they read the payload of a protocol that announces further connections, and rewrite
+//! announcements if the connection is translated.
 
 mod ftp;
+mod irc;
+mod pptp;
+mod session;
+mod sip;
+mod text;
 mod tftp;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::expect::Follow;
+use crate::stats::DropReason;
 use crate::table::Keys;
-use crate::tuple::{Direction, Endpoint, Protocol};
+use crate::tuple::{Family, Protocol, Tuple};
 
 use ftp::Ftp;
-
-/// The lifetime of an expectation of FTP and TFTP.
-const TIMEOUT: Duration = Duration::from_secs(5 * 60);
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use pptp::session as pptp_session;
+use pptp::Pptp;
+pub(crate) use session::{Announced, Packet, Session};
+use sip::Sip;
+pub(crate) use sip::SIGNALLING;
 
 /// A helper, which a commit assigns to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Helper {
-    /// FTP (`nf_conntrack_ftp.c`): PORT, EPRT, PASV and EPSV. Of connections that are translated
-    /// the announced addresses are not rewritten, and nothing is expected.
+    /// FTP (`nf_conntrack_ftp.c`, `nf_nat_ftp.c`): PORT, EPRT, PASV and EPSV.
     Ftp,
     /// TFTP (`nf_conntrack_tftp.c`).
     Tftp,
+    /// IRC (`nf_conntrack_irc.c`, `nf_nat_irc.c`): DCC of a client.
+    Irc,
+    /// SIP (`nf_conntrack_sip.c`, `nf_nat_sip.c`): registrations, and the media of calls.
+    Sip,
+    /// PPTP (`nf_conntrack_pptp.c`, `nf_nat_pptp.c`): tunnels of GRE.
+    Pptp,
+}
+
+/// The rules for a class of a helper's expectations (`struct nf_conntrack_expect_policy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Class {
+    /// The most expectations of a master.
+    pub(crate) max: usize,
+    /// The time for which a connection is expected.
+    pub(crate) timeout: Duration,
+}
+
+const fn class(max: usize, seconds: u64) -> Class {
+    Class {
+        max,
+        timeout: Duration::from_secs(seconds),
+    }
 }
 
 impl Helper {
+    /// All helpers.
+    pub const ALL: [Helper; 5] = [
+        Helper::Ftp,
+        Helper::Tftp,
+        Helper::Irc,
+        Helper::Sip,
+        Helper::Pptp,
+    ];
+
     /// The name that conntrack(8) shows.
     pub fn name(self) -> &'static str {
         match self {
             Helper::Ftp => "ftp",
             Helper::Tftp => "tftp",
+            Helper::Irc => "irc",
+            Helper::Sip => "sip",
+            Helper::Pptp => "pptp",
         }
     }
 
-    /// The protocol of the connections to which the helper can be assigned.
-    pub fn protocol(self) -> Protocol {
+    /// The helper with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Helper::ALL.into_iter().find(|helper| helper.name() == name)
+    }
+
+    /// Reports whether the helper can be assigned to connections of a protocol and family.
+    pub fn applies_to(self, protocol: Protocol, family: Family) -> bool {
         match self {
-            Helper::Ftp => Protocol::TCP,
-            Helper::Tftp => Protocol::UDP,
+            Helper::Ftp => protocol == Protocol::TCP,
+            Helper::Tftp => protocol == Protocol::UDP,
+            Helper::Irc | Helper::Pptp => (protocol, family) == (Protocol::TCP, Family::V4),
+            Helper::Sip => matches!(protocol, Protocol::TCP | Protocol::UDP),
+        }
+    }
+
+    /// The rules for a class of the helper's expectations. One that there is not has those of class 0.
+    pub(crate) fn class(self, number: u8) -> Class {
+        match (self, number) {
+            (Helper::Ftp | Helper::Tftp, _) => class(1, 5 * 60),
+            (Helper::Irc, _) => class(8, 5 * 60),
+            // Audio, video, and image: data and control in both directions.
+            (Helper::Sip, 1 | 2) => class(4, 3 * 60),
+            (Helper::Sip, 3) => class(2, 3 * 60),
+            (Helper::Sip, _) => class(1, 3 * 60),
+            (Helper::Pptp, _) => class(2, 5 * 60),
         }
     }
 }
@@ -50,6 +111,9 @@ impl Helper {
 pub(crate) enum HelperState {
     Ftp(Ftp),
     Tftp,
+    Irc,
+    Sip(Sip),
+    Pptp(Pptp),
 }
 
 impl From<Helper> for HelperState {
@@ -57,6 +121,9 @@ impl From<Helper> for HelperState {
         match helper {
             Helper::Ftp => HelperState::Ftp(Ftp::default()),
             Helper::Tftp => HelperState::Tftp,
+            Helper::Irc => HelperState::Irc,
+            Helper::Sip => HelperState::Sip(Sip::default()),
+            Helper::Pptp => HelperState::Pptp(Pptp::default()),
         }
     }
 }
@@ -66,43 +133,34 @@ impl HelperState {
         match self {
             HelperState::Ftp(_) => Helper::Ftp,
             HelperState::Tftp => Helper::Tftp,
+            HelperState::Irc => Helper::Irc,
+            HelperState::Sip(_) => Helper::Sip,
+            HelperState::Pptp(_) => Helper::Pptp,
         }
     }
-}
 
-/// The packet and its connection, as a helper sees them.
-pub(crate) struct Packet<'a> {
-    pub(crate) keys: &'a Keys,
-    pub(crate) direction: Direction,
-    /// Packets were seen in both directions before.
-    pub(crate) is_established: bool,
-    pub(crate) is_translated: bool,
-    /// The transport header and its payload.
-    pub(crate) message: &'a [u8],
-}
+    /// The tuples of the connections that end with this one.
+    pub(crate) fn siblings(&self, keys: &Keys) -> Option<[Tuple; 2]> {
+        match self {
+            HelperState::Pptp(pptp) => Some(pptp.tunnels(keys)),
+            HelperState::Ftp(_) | HelperState::Tftp | HelperState::Irc | HelperState::Sip(_) => {
+                None
+            }
+        }
+    }
 
-/// The connection that a packet announces.
-pub(crate) struct Announced {
-    pub(crate) protocol: Protocol,
-    pub(crate) src: IpAddr,
-    pub(crate) dst: Endpoint,
-    pub(crate) timeout: Duration,
-    pub(crate) follow: Option<Follow>,
-}
-
-/// The result of a helper for a packet.
-pub(crate) enum Finding {
-    Nothing,
-    Expect(Announced),
-    /// The packet has the beginning of an announcement. It is to be dropped, so that it comes again
-    /// with the rest.
-    Partial,
-}
-
-/// Reads a packet of a connection with a helper.
-pub(crate) fn read(state: &mut HelperState, packet: &Packet<'_>) -> Finding {
-    match state {
-        HelperState::Ftp(ftp) => ftp.read(packet),
-        HelperState::Tftp => tftp::read(packet),
+    /// Reads a packet of a connection.
+    ///
+    /// # Errors
+    ///
+    /// The cause for which the packet is to be dropped. Its sender will repeat it.
+    pub(crate) fn read(&mut self, session: &mut Session<'_>) -> Result<(), DropReason> {
+        match self {
+            HelperState::Ftp(ftp) => ftp.read(session),
+            HelperState::Tftp => tftp::read(session),
+            HelperState::Irc => irc::read(session),
+            HelperState::Sip(sip) => sip.read(session),
+            HelperState::Pptp(pptp) => pptp.read(session),
+        }
     }
 }

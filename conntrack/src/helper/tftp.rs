@@ -1,34 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! TFTP (RFC 1350, `nf_conntrack_tftp.c`): the server answers a request from another port.
 
-use super::{Announced, Finding, Packet, TIMEOUT};
-use crate::expect::Follow;
+use super::{Announced, Session};
+use crate::expect::ExpectNat;
+use crate::stats::DropReason;
 use crate::tuple::{Direction, Protocol};
 
-const UDP_HEADER: usize = 8;
 const READ_REQUEST: u16 = 1;
 const WRITE_REQUEST: u16 = 2;
 
-pub(super) fn read(packet: &Packet<'_>) -> Finding {
-    let Some(&[high, low]) = packet.message.get(UDP_HEADER..UDP_HEADER + 2) else {
-        return Finding::Nothing;
+pub(super) fn read(session: &mut Session<'_>) -> Result<(), DropReason> {
+    let Some(&[high, low, ..]) = session.received() else {
+        return Ok(());
     };
     if !matches!(
         u16::from_be_bytes([high, low]),
         READ_REQUEST | WRITE_REQUEST
     ) {
-        return Finding::Nothing;
+        return Ok(());
     }
-    let reply = packet.keys.tuple(Direction::Reply);
-    let original = packet.keys.tuple(Direction::Original);
-    Finding::Expect(Announced {
-        protocol: Protocol::UDP,
-        src: reply.src().address,
-        dst: reply.dst(),
-        timeout: TIMEOUT,
-        follow: packet.is_translated.then(|| Follow {
+    let reply = session.packet.keys.tuple(Direction::Reply);
+    let original = session.packet.keys.tuple(Direction::Original);
+    let mut announced = Announced::new(Protocol::UDP, Some(reply.src().address), reply.dst());
+    if session.is_translated() {
+        announced.nat = Some(ExpectNat {
             direction: Direction::Reply,
-            port: original.src().part,
-        }),
-    })
+            ..session.follow_master(original.src().part)
+        });
+    }
+    session
+        .expect(&announced)
+        .map_err(DropReason::Expectation)?;
+    Ok(())
 }

@@ -11,24 +11,24 @@ use crate::proto::{icmp, icmpv6};
 use crate::tuple::{Endpoint, Family, Protocol, Tuple};
 
 /// The shortest TCP header, whose end is the shortest message with a checksum.
-const TCP_HEADER: usize = 20;
+pub(super) const TCP_HEADER: usize = 20;
 
-fn word(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
-fn set_word(bytes: &mut [u8], at: usize, value: u16) {
+pub(super) fn set_word(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
 /// Replaces a word and returns what that adds to a sum over it.
-fn replace_word(bytes: &mut [u8], at: usize, value: u16) -> Sum {
+pub(super) fn replace_word(bytes: &mut [u8], at: usize, value: u16) -> Sum {
     let delta = Sum::default().minus_word(word(bytes, at)).word(value);
     set_word(bytes, at, value);
     delta
 }
 
-fn update_checksum(bytes: &mut [u8], at: usize, delta: Sum) {
+pub(super) fn update_checksum(bytes: &mut [u8], at: usize, delta: Sum) {
     let checksum = checksum::update(word(bytes, at), delta);
     set_word(bytes, at, checksum);
 }

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::jhash::jhash2;
+use super::reserved::OpenPorts;
 use super::{Manip, NatRange};
 use crate::bits::Status;
 use crate::hash::scale;
@@ -23,7 +24,7 @@ const HARD_ATTEMPTS: u32 = MAX_ATTEMPTS / 4;
 const MIN_ATTEMPTS: u32 = 16;
 
 impl Manip {
-    fn endpoint(self, tuple: &Tuple) -> Endpoint {
+    pub(super) fn endpoint(self, tuple: &Tuple) -> Endpoint {
         match self {
             Manip::Source => tuple.src(),
             Manip::Destination => tuple.dst(),
@@ -67,7 +68,7 @@ impl NatRange {
             _ if protocol.has_ports() => {}
             _ => return true,
         }
-        (min.min(max)..=min.max(max)).contains(&manip.of_part(protocol).endpoint(tuple).part)
+        (min..=max).contains(&manip.of_part(protocol).endpoint(tuple).part)
     }
 }
 
@@ -97,13 +98,24 @@ impl Tracker {
         pending: &Pending,
         now: Time,
     ) -> Choice {
-        let is_free = |tuple: &Tuple| !self.is_taken(tuple, pending, now);
-        if manip == Manip::Source
-            && !range.random
-            && range.contains(current, manip)
-            && is_free(current)
-        {
-            return Choice::free(*current);
+        let reserved = self.reserved.load();
+        let is_reserved = |tuple: &Tuple| {
+            let source = tuple.src();
+            manip == Manip::Source
+                && source != current.src()
+                && reserved.contains(tuple.protocol(), source.part)
+        };
+        let is_free = |tuple: &Tuple| !is_reserved(tuple) && !self.is_taken(tuple, pending, now);
+        if manip == Manip::Source && !range.random {
+            if range.contains(current, manip) {
+                if is_free(current) {
+                    return Choice::free(*current);
+                }
+            } else if let Some(tuple) = self.translated_before(current, range, pending) {
+                if is_free(&tuple) {
+                    return Choice::free(tuple);
+                }
+            }
         }
         let tuple = choose_address(*current, range, manip, pending.zone);
         if !range.random {
@@ -118,7 +130,33 @@ impl Tracker {
                 };
             }
         }
-        self.choose_part(tuple, range, manip, pending, now)
+        let open = match manip {
+            Manip::Source => reserved.open(tuple.protocol()),
+            Manip::Destination => None,
+        };
+        self.choose_part(tuple, range, (manip, open), pending, now)
+    }
+
+    /// The tuple with the source to which another connection of the same source is translated, if that is
+    /// in the range (`find_appropriate_src`).
+    fn translated_before(
+        &self,
+        current: &Tuple,
+        range: &NatRange,
+        pending: &Pending,
+    ) -> Option<Tuple> {
+        let zone = pending.zone.id_in(Direction::Original);
+        let mut others = self.sources.of(current, zone);
+        others.find_map(|connection| {
+            let keys = self.table.keys(connection)?;
+            let original = keys.tuple(Direction::Original);
+            let is_same = original.protocol() == current.protocol()
+                && original.src() == current.src()
+                && keys.zone().id_in(Direction::Original) == zone;
+            let translated = keys.tuple(Direction::Reply).invert()?;
+            let tuple = current.with_src(translated.src());
+            (is_same && range.contains(&tuple, Manip::Source)).then_some(tuple)
+        })
     }
 
     /// Reports whether another connection has the tuple's answer as one of its tuples
@@ -145,12 +183,12 @@ impl Tracker {
     }
 
     /// Replaces the port or identifier so that the tuple is free, if possible
-    /// (`nf_nat_l4proto_unique_tuple`).
+    /// (`nf_nat_l4proto_unique_tuple`): by one of the open ports, if not all are open.
     fn choose_part(
         &self,
         tuple: Tuple,
         range: &NatRange,
-        manip: Manip,
+        (manip, open): (Manip, Option<&OpenPorts>),
         pending: &Pending,
         now: Time,
     ) -> Choice {
@@ -161,15 +199,26 @@ impl Tracker {
         };
         let manip = manip.of_part(protocol);
         let endpoint = manip.endpoint(&tuple);
-        let Some((min, size)) = part_range(protocol, endpoint.part, range, manip) else {
+        // Tunnels have call ids of their own if PPTP has announced them.
+        let has_parts = protocol != Protocol::GRE || pending.data.master().is_some();
+        let parts = part_range(protocol, endpoint.part, range, manip).filter(|_| has_parts);
+        let Some((min, size)) = parts else {
             let is_free = !self.is_taken(&tuple, pending, now);
             return Choice { tuple, is_free };
         };
+        let size = open.map_or(size, |open| open.count(min, size));
+        if size == 0 {
+            return Choice {
+                tuple,
+                is_free: false,
+            };
+        }
         let mut tuple = tuple;
         let mut attempts = size.min(MAX_ATTEMPTS);
         loop {
             for attempt in 0..attempts {
-                let part = (min + (offset & 0xffff) % size) as u16;
+                let n = (offset & 0xffff) % size;
+                let part = open.map_or(min + n, |open| open.nth(min, n)) as u16;
                 tuple = manip.with(tuple, Endpoint { part, ..endpoint });
                 if !self.is_taken_after_eviction(&tuple, pending, attempts - attempt, now) {
                     return Choice::free(tuple);
@@ -229,14 +278,12 @@ impl Tracker {
 
 /// The first part of a range, and the number of its parts. Absent if the part is not replaced.
 fn part_range(protocol: Protocol, part: u16, range: &NatRange, manip: Manip) -> Option<(u32, u32)> {
-    let given = range.ports.map(|(a, b)| {
-        let (min, max) = (u32::from(a.min(b)), u32::from(a.max(b)));
-        (min, max - min + 1)
-    });
+    let given = range
+        .ports
+        .map(|(min, max)| (u32::from(min), u32::from(max - min) + 1));
     match protocol {
         Protocol::ICMP | Protocol::ICMPV6 => Some(given.unwrap_or((0, 1 << 16))),
-        // Only tunnels of PPTP, which an expectation relates, have call ids of their own.
-        Protocol::GRE => None,
+        Protocol::GRE => Some(given.unwrap_or((1, u16::MAX.into()))),
         _ if !protocol.has_ports() => None,
         _ if given.is_some() => given,
         _ if manip == Manip::Destination => None,
@@ -348,7 +395,7 @@ mod tests {
             let endpoint = |address, part| Endpoint { address, part };
             let src = endpoint(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 1, number).into(), 5);
             let dst = endpoint(address("fd00:2::8"), 80);
-            let tuple = Tuple::new(Protocol::UDP, src, dst);
+            let tuple = Tuple::new(Protocol::UDP, src, dst).unwrap();
             let chosen = choose_address(tuple, &range, Manip::Destination, Zone::DEFAULT);
             let expected = linux(
                 words(src.address),

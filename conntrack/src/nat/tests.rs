@@ -171,26 +171,128 @@ fn a_port_range_is_exhausted() {
     assert!(pass(&tracker, &elsewhere.udp(b"x"), snat(range)).is_ok());
 }
 
+fn reserve(tracker: &Tracker, ranges: &[(Protocol, u16, u16)]) {
+    let range = |&(protocol, first, last): &(Protocol, u16, u16)| ReservedRange {
+        protocol,
+        first,
+        last,
+    };
+    let ports = ReservedPorts::new(ranges.iter().map(range).collect());
+    tracker.set_reserved_ports(ports.unwrap());
+}
+
+/// The source of a flow's first packet after translation.
+fn source(
+    tracker: &Tracker,
+    host: u8,
+    port: u16,
+    range: NatRange,
+) -> Result<Endpoint, CommitError> {
+    let flow = Flow {
+        src: IpAddr::from([10, 0, 1, host]),
+        src_port: port,
+        ..V4
+    };
+    let (_, packet) = pass(tracker, &flow.udp(b"x"), snat(range))?;
+    assert_checksums(&packet);
+    Ok(ends(&packet).0)
+}
+
+#[test]
+fn no_source_is_translated_to_a_reserved_port() {
+    let address = ip("192.0.2.1");
+    let ranges = [
+        NatRange::to_address(address),
+        NatRange::to_address(address).with_random_ports(),
+        NatRange::to_address(address).with_ports(30_000, 32_799),
+    ];
+    for range in ranges {
+        let tracker = tracker();
+        // All ports of the last range but 32, and those around 40000.
+        let reserved = [
+            (Protocol::UDP, 30_000, 32_767),
+            (Protocol::UDP, 39_000, 41_000),
+        ];
+        reserve(&tracker, &reserved);
+        for host in 1..=30 {
+            for port in [30_080, 40_000] {
+                if port == 40_000 && range == ranges[2] {
+                    continue;
+                }
+                let Endpoint { address: got, part } = source(&tracker, host, port, range).unwrap();
+                assert_eq!(got, address);
+                assert!(
+                    !tracker.reserved_ports().contains(Protocol::UDP, part),
+                    "{part}"
+                );
+            }
+        }
+        assert!(tracker.exhausted().is_empty());
+    }
+}
+
+#[test]
+fn reserved_ports_of_another_protocol_are_taken() {
+    let tracker = tracker();
+    reserve(&tracker, &[(Protocol::TCP, 1, 65_535)]);
+    let range = NatRange::to_address(ip("192.0.2.1"));
+    assert_eq!(source(&tracker, 1, 4000, range).unwrap().part, 4000);
+}
+
+#[test]
+fn a_source_that_is_not_translated_may_have_a_reserved_port() {
+    let tracker = tracker();
+    reserve(&tracker, &[(Protocol::UDP, 4000, 4000)]);
+    let own = NatRange::to_address(IpAddr::from([10, 0, 1, 1]));
+    assert_eq!(source(&tracker, 1, 4000, own).unwrap().part, 4000);
+    // Another one's does not get it.
+    assert_ne!(source(&tracker, 2, 4000, own).unwrap().part, 4000);
+}
+
+#[test]
+fn exhaustion_is_counted_by_address() {
+    let tracker = tracker();
+    reserve(
+        &tracker,
+        &[(Protocol::UDP, 5000, 5001), (Protocol::UDP, 5003, 5009)],
+    );
+    let range = |address| NatRange::to_address(ip(address)).with_ports(5000, 5009);
+    let first = range("192.0.2.1");
+    assert_eq!(source(&tracker, 1, 5000, first).unwrap().part, 5002);
+    for host in [2, 3] {
+        let refused = source(&tracker, host, 5000, first);
+        assert_eq!(refused, Err(CommitError::NatExhausted));
+    }
+    reserve(&tracker, &[(Protocol::UDP, 1, 65_535)]);
+    let refused = source(&tracker, 4, 5000, range("192.0.2.2"));
+    assert_eq!(refused, Err(CommitError::NatExhausted));
+    let fixed = NatRange::to_address(ip("192.0.2.3")).with_ports(7, 7);
+    assert_eq!(
+        source(&tracker, 5, 5, fixed),
+        Err(CommitError::NatExhausted)
+    );
+    let counts = [("192.0.2.1", 2), ("192.0.2.2", 1), ("192.0.2.3", 1)];
+    let counts = counts.map(|(address, count)| (Some(ip(address)), count));
+    assert_eq!(tracker.exhausted(), counts.into());
+    // No port is reserved any more.
+    reserve(&tracker, &[]);
+    assert!(source(&tracker, 2, 5000, first).is_ok());
+}
+
 #[test]
 fn ranges_are_checked() {
     let addresses = [("10.0.0.9", "10.0.0.1"), ("10.0.0.1", "fd00::1")];
     for (first, last) in addresses.map(|(first, last)| (ip(first), ip(last))) {
         let refused = NatRange::to_addresses(first, last);
         assert_eq!(refused, Err(InvalidRange { first, last }));
-        let tracker = tracker();
-        let made_up = NatRange {
-            addresses: Some((first, last)),
-            ..NatRange::default()
-        };
-        for nat in [snat(made_up), dnat(made_up)] {
-            let result = pass(&tracker, &V4.udp(b"x"), nat);
-            assert_eq!(result.map(|_| ()), Err(CommitError::Family));
-        }
-        assert!(tracker.is_empty());
     }
     let range = NatRange::to_addresses(ip("fd00::1"), ip("fd00::9")).unwrap();
-    let result = pass(&tracker(), &V4.udp(b"x"), snat(range));
-    assert_eq!(result.map(|_| ()), Err(CommitError::Family));
+    for nat in [snat(range), dnat(range)] {
+        let tracker = tracker();
+        let result = pass(&tracker, &V4.udp(b"x"), nat);
+        assert_eq!(result.map(|_| ()), Err(CommitError::Family));
+        assert!(tracker.is_empty());
+    }
     assert!(pass(&tracker(), &V6.udp(b"x"), snat(range)).is_ok());
     // Ports are a range in either order.
     let range = NatRange::to_address(ip("192.0.2.1")).with_ports(2000, 1000);
@@ -378,11 +480,8 @@ fn redirects_are_not_translated() {
 
 #[test]
 fn a_client_keeps_its_address() {
-    let range = NatRange {
-        addresses: Some((ip("192.0.2.0"), ip("192.0.2.255"))),
-        persistent: true,
-        ..NatRange::default()
-    };
+    let range = NatRange::to_addresses(ip("192.0.2.0"), ip("192.0.2.255")).unwrap();
+    let range = range.with_persistent_address();
     let mut addresses = HashSet::new();
     for host in 0..50 {
         let tracker = tracker();
@@ -400,6 +499,34 @@ fn a_client_keeps_its_address() {
         addresses.extend(of_client);
     }
     assert!(addresses.len() > 20);
+}
+
+#[test]
+fn a_source_keeps_its_translation_towards_other_destinations() {
+    let range = NatRange::to_addresses(ip("192.0.2.0"), ip("192.0.2.255")).unwrap();
+    let tracker = tracker();
+    let mut translations = HashSet::new();
+    for dst in 0..20 {
+        let flow = Flow {
+            dst: IpAddr::from([10, 7, 7, dst]),
+            ..V4
+        };
+        let (_, packet) = pass(&tracker, &flow.udp(b"x"), snat(range)).unwrap();
+        translations.insert(ends(&packet).0);
+    }
+    assert_eq!(translations.len(), 1);
+    // Another port is another source.
+    let other = Flow { src_port: 9, ..V4 };
+    let elsewhere = NatRange::to_address(ip("192.0.3.1"));
+    let (_, packet) = pass(&tracker, &other.udp(b"x"), snat(elsewhere)).unwrap();
+    assert_eq!(ends(&packet).0.address, ip("192.0.3.1"));
+    // A translation that is not in the range does not count.
+    let again = Flow {
+        dst: ip("10.8.8.8"),
+        ..V4
+    };
+    let (_, packet) = pass(&tracker, &again.udp(b"x"), snat(elsewhere)).unwrap();
+    assert_eq!(ends(&packet).0.address, ip("192.0.3.1"));
 }
 
 proptest! {
@@ -421,7 +548,13 @@ proptest! {
                 dst: IpAddr::from([10, 2, 2, server]),
                 dst_port: 80,
             };
-            let range = NatRange { random, ports, ..NatRange::to_address(ip("192.0.2.1")) };
+            let mut range = NatRange::to_address(ip("192.0.2.1"));
+            if let Some((first, last)) = ports {
+                range = range.with_ports(first, last);
+            }
+            if random {
+                range = range.with_random_ports();
+            }
             let target = NatRange::to_address(ip("10.3.3.3")).with_ports(8080, 8080);
             let nat = Nat { source: Some(range), destination: is_dnat.then_some(target) };
             let make = |flow: Flow| if is_tcp { flow.tcp(SYN, 1, 0, b"abc") } else { flow.udp(b"abc") };

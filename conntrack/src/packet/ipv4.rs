@@ -7,7 +7,7 @@ use crate::tuple::{Family, Protocol};
 const MIN_HEADER: usize = 20;
 /// Flags and fragment offset: further fragments follow.
 const MORE_FRAGMENTS: u16 = 0x2000;
-/// Flags and fragment offset: the offset in units of eight octets.
+/// Flags and fragment offset: the offset in units of eight bytes.
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 fn word(packet: &[u8], at: usize) -> u16 {

@@ -100,7 +100,7 @@ fn skip_extensions(packet: &[u8], end: usize) -> Result<Headers, Malformed> {
     Err(Malformed::Extension)
 }
 
-/// The offset of the octet that announces the first fragment header, and the offset of that header.
+/// The offset of the byte that announces the first fragment header, and the offset of that header.
 /// Headers behind the packet's end are not seen.
 pub(crate) fn fragment_link(packet: &[u8]) -> Option<(usize, usize)> {
     let (mut link, mut at) = (6, HEADER);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! IP packets: where their headers are, and the tuples in them.
 //!
-//! A packet is the octets from its IP header on. What follows the datagram (padding of a frame) is
-//! ignored. No field is trusted: every length is checked against the octets that are there.
+//! A packet is the bytes from its IP header on. What follows the datagram (padding of a frame) is
+//! ignored. No field is trusted: every length is checked against the bytes that are there.
 
 mod ipv4;
 mod ipv6;
@@ -18,14 +18,14 @@ use crate::tuple::{Endpoint, Family, Protocol, Tuple};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// The version is neither 4 nor 6, or no octet is there.
+    /// The version is neither 4 nor 6, or no byte is there.
     #[error("IP version is neither 4 nor 6")]
     Version,
-    /// The IP header is longer than the packet, or shorter than 20 octets.
-    #[error("IPv4 header length is below 20 octets or beyond the packet")]
+    /// The IP header is longer than the packet, or shorter than 20 bytes.
+    #[error("IPv4 header length is below 20 bytes or beyond the packet")]
     HeaderLength,
-    /// The length in the IP header is beyond the octets that are there, or below the header's.
-    #[error("IP length is beyond the received octets or below the header's length")]
+    /// The length in the IP header is beyond the bytes that are there, or below the header's.
+    #[error("IP length is beyond the received bytes or below the header's length")]
     Length,
     /// The checksum of the IPv4 header is wrong.
     #[error("IPv4 header checksum is wrong")]
@@ -47,7 +47,7 @@ pub enum Malformed {
 pub struct FragmentHeader {
     /// The datagram's identification; 16 bits in IPv4.
     pub id: u32,
-    /// The offset of the payload in the datagram's, in octets.
+    /// The offset of the payload in the datagram's, in bytes.
     pub offset: u16,
     /// Further fragments follow.
     pub more: bool,
@@ -74,7 +74,7 @@ pub struct Headers {
     pub protocol: Protocol,
     /// The offset of the transport header; at most `end`.
     pub transport: usize,
-    /// The end of the datagram; octets beyond are padding.
+    /// The end of the datagram; bytes beyond are padding.
     pub end: usize,
     /// Present in fragments, even if one holds the whole datagram.
     pub fragment: Option<FragmentHeader>,
@@ -106,12 +106,19 @@ impl Headers {
         }
     }
 
-    /// The octets of source and destination address, source first.
+    /// The bytes of source and destination address, source first.
     pub(crate) fn addresses<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
         match self.family {
             Family::V4 => &packet[12..20],
             Family::V6 => &packet[8..40],
         }
+    }
+
+    /// The addresses of source and destination. `packet` is what was parsed.
+    pub fn hosts(&self, packet: &[u8]) -> (std::net::IpAddr, std::net::IpAddr) {
+        let addresses = self.addresses(packet);
+        let (src, dst) = addresses.split_at(addresses.len() / 2);
+        (address(src), address(dst))
     }
 
     /// The transport header and its payload.
@@ -130,19 +137,16 @@ impl Headers {
         }
         let message = self.message(packet);
         let (src_part, dst_part) = parts(self.protocol, message).ok_or(Malformed::Transport)?;
-        let addresses = self.addresses(packet);
-        let (src, dst) = addresses.split_at(addresses.len() / 2);
-        Ok(Tuple::new(
-            self.protocol,
-            Endpoint {
-                address: address(src),
-                part: src_part,
-            },
-            Endpoint {
-                address: address(dst),
-                part: dst_part,
-            },
-        ))
+        let (src, dst) = self.hosts(packet);
+        let src = Endpoint {
+            address: src,
+            part: src_part,
+        };
+        let dst = Endpoint {
+            address: dst,
+            part: dst_part,
+        };
+        Ok(Tuple::to(self.protocol, dst).with_src(src))
     }
 }
 
@@ -158,7 +162,7 @@ pub(crate) fn address(octets: &[u8]) -> std::net::IpAddr {
     match (<[u8; 4]>::try_from(octets), <[u8; 16]>::try_from(octets)) {
         (Ok(octets), _) => octets.into(),
         (_, Ok(octets)) => octets.into(),
-        _ => unreachable!("an address has 4 or 16 octets"),
+        _ => unreachable!("an address has 4 or 16 bytes"),
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The TCP header (RFC 9293) and the options that the tracker uses (RFC 7323, RFC 2018).
 
-/// The flags of a TCP header, as in its octet 13.
+/// The flags of a TCP header, as in its byte 13.
 pub(crate) mod flag {
     pub(crate) const FIN: u8 = 0x01;
     pub(crate) const SYN: u8 = 0x02;
@@ -19,7 +19,7 @@ const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 /// The largest shift count (`TCP_MAX_WSCALE`).
-const MAX_SCALE: u8 = 14;
+pub(crate) const MAX_SCALE: u8 = 14;
 
 /// A TCP segment.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +96,7 @@ impl<'a> Segment<'a> {
             match (kind, value) {
                 (SACK_PERMITTED, []) => found.sack_permitted = true,
                 (WINDOW_SCALE, &[scale]) => found.scale = Some(scale.min(MAX_SCALE)),
+                // Others, and these with another length, are not used.
                 _ => {}
             }
         }

@@ -31,7 +31,7 @@ pub(crate) enum ProtoState {
 }
 
 impl ProtoState {
-    /// Reports whether an assured connection may make place for a new one, because it is being
+    /// Reports whether an assured connection may make room for a new one, because it is being
     /// closed (`can_early_drop`).
     pub(crate) fn is_closing(&self) -> bool {
         match self {

@@ -35,7 +35,28 @@ pub enum SctpState {
     HeartbeatSent = 8,
 }
 
+const _: () = {
+    let mut number = 0;
+    while number < SctpState::ALL.len() {
+        assert!(SctpState::ALL[number] as usize == number);
+        number += 1;
+    }
+};
+
 impl SctpState {
+    /// All states, by number.
+    pub const ALL: [SctpState; 9] = [
+        SctpState::None,
+        SctpState::Closed,
+        SctpState::CookieWait,
+        SctpState::CookieEchoed,
+        SctpState::Established,
+        SctpState::ShutdownSent,
+        SctpState::ShutdownReceived,
+        SctpState::ShutdownAckSent,
+        SctpState::HeartbeatSent,
+    ];
+
     /// The name that conntrack(8) shows.
     pub fn name(self) -> &'static str {
         match self {
@@ -83,6 +104,12 @@ impl Sctp {
     /// The verification tags, the original direction's first.
     pub(crate) fn tags(&self) -> [u32; 2] {
         self.tags
+    }
+
+    /// Sets what a control plane knows of the association (`nlattr_to_sctp`).
+    pub(crate) fn restore(&mut self, state: SctpState, tags: [u32; 2]) {
+        self.state = state;
+        self.tags = tags;
     }
 
     /// Reports whether the association is being shut down (`sctp_can_early_drop`).
@@ -180,6 +207,7 @@ fn new(message: &[u8], tag: u32) -> Option<Sctp> {
             chunk::INIT => sctp.tags[Direction::Reply as usize] = chunk.init_tag()?,
             chunk::HEARTBEAT => sctp.tags[Direction::Original as usize] = tag,
             chunk::SHUTDOWN_ACK => sctp.tags[Direction::Reply as usize] = tag,
+            // Other chunks contain no tag.
             _ => {}
         }
     }
@@ -263,6 +291,7 @@ fn handle_chunk(
             *refreshes = false;
             return Ok(None);
         }
+        // Of the other chunks, and those that are not known, the packet's tag was checked.
         _ => {}
     }
     let old = sctp.state;
@@ -294,6 +323,7 @@ fn handle_chunk(
             }
             sctp.tags[other] = init_tag;
         }
+        // Other chunks change no tag.
         _ => {}
     }
     Ok(Some(new))

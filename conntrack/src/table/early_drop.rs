@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Early drop: in a full table, connections that are not assured make place for new ones
+//! Early drop: in a full table, connections that are not assured make room for new ones
 //! (`early_drop` and `gc_worker_can_early_drop` in `nf_conntrack_core.c`).
 
 use super::{ConnectionRef, InsertError, RemovalReason, Removed, Table};

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Free slots: a stack that is linked through the slots, without a lock.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::slot::{Index, Slot, NO_SLOT};
+use crate::memory::{array, prefetch_all};
+use crate::sync::{AtomicU64, AtomicUsize};
 
 pub(super) struct FreeList {
     /// The number of the first slot in the low half; the high half changes with each operation, so
@@ -20,9 +22,10 @@ impl FreeList {
     /// Slots that are linked in their order.
     pub(super) fn link(count: usize) -> Box<[Slot]> {
         let last = count as u32 - 1;
-        (0..=last)
-            .map(|index| Slot::new(if index == last { NO_SLOT } else { index + 1 }))
-            .collect()
+        array(count, |index| {
+            let index = index as u32;
+            Slot::new(if index == last { NO_SLOT } else { index + 1 })
+        })
     }
 
     /// The list of slots that [`FreeList::link`] made.
@@ -54,6 +57,10 @@ impl FreeList {
             {
                 Ok(_) => {
                     self.used.fetch_add(1, Ordering::Relaxed);
+                    // It is the one that the next connection gets.
+                    if let Some(next) = slots.get(next as usize) {
+                        prefetch_all(next);
+                    }
                     return Some(Index(first));
                 }
                 Err(current) => head = current,

@@ -1,35 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The index: from the hash of a key to the slots that may have it.
 //!
-//! Buckets are cache lines of 16 places. A key has two buckets and is in the emptier one, so that
+//! Buckets are cache lines of 16 slots. A key has two buckets and is in the emptier one, so that
 //! buckets of a full table hold 11 entries on average and hardly ever overflow. A place holds the
 //! number of a slot, the direction and 7 bits of the hash; most slots that do not match are not
 //! touched. Entries do not move, so that readers need no lock.
+//!
+//! Entries are read in pairs, a word at a time, and both buckets of a key before any slot: their cache
+//! lines arrive at the same time, and no branch depends on the bucket that has the key.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::slot::Index;
 use crate::hash::scale;
+use crate::memory::{array, prefetch};
+use crate::sync::AtomicU64;
 use crate::tuple::Direction;
 
-const PLACES: usize = 16;
+/// The words of a bucket, of two places each; few in models, which run each step in many orders.
+const WORDS: usize = if cfg!(feature = "loom") { 1 } else { 8 };
 /// The average number of entries of a bucket when the table is full.
 const FULL_LOAD: usize = 11;
 /// The most slots of a table: their numbers have 24 bits, of which one value means none.
 pub(crate) const MAX_SLOTS: usize = (1 << 24) - 1;
 const MAX_SHARDS: usize = 64;
 
-/// Sixteen entries in a cache line.
+/// Sixteen entries in a cache line: two in a word.
 #[repr(align(64))]
 #[derive(Default)]
-struct Bucket([AtomicU32; PLACES]);
+struct Bucket([AtomicU64; WORDS]);
 
 /// A place's content.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Entry(u32);
 
 impl Entry {
-    const EMPTY: Entry = Entry(0);
+    /// The bits of the hash.
+    const TAG: u32 = 0x7f;
 
     fn new(index: Index, direction: Direction, hash: u64) -> Self {
         Entry((index.0 + 1) << 8 | (direction as u32) << 7 | Entry::tag(hash))
@@ -37,14 +44,97 @@ impl Entry {
 
     /// Bits of the hash; never zero, so that empty places have none.
     fn tag(hash: u64) -> u32 {
-        ((hash >> 32) as u32 & 0x7f).max(1)
+        ((hash >> 32) as u32 & Entry::TAG).max(1)
     }
 
-    fn target(self) -> (Index, Direction) {
-        (
-            Index((self.0 >> 8) - 1),
-            Direction::from_bit(self.0 >> 7 & 1),
-        )
+    /// The slot and the direction; absent in an empty place.
+    fn target(self) -> Option<(Index, Direction)> {
+        let index = Index((self.0 >> 8).checked_sub(1)?);
+        Some((index, Direction::from_bit(self.0 >> 7 & 1)))
+    }
+}
+
+/// A set of places of a bucket: bit `word` for the word's low half, bit `32 + word` for its high one.
+#[derive(Clone)]
+struct Places(u64);
+
+impl Places {
+    const ALL: u64 = {
+        let low = (1 << WORDS) - 1;
+        low << 32 | low
+    };
+
+    fn len(&self) -> u32 {
+        self.0.count_ones()
+    }
+}
+
+impl Iterator for Places {
+    type Item = Place;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Place> {
+        let bit = (self.0 != 0).then(|| self.0.trailing_zeros())?;
+        self.0 &= self.0 - 1;
+        Some(Place {
+            word: bit as usize % 32,
+            shift: bit & 32,
+        })
+    }
+}
+
+/// A place: a half of a word.
+#[derive(Clone, Copy)]
+struct Place {
+    word: usize,
+    shift: u32,
+}
+
+/// The same value in both halves of a word.
+const fn both(value: u32) -> u64 {
+    (value as u64) << 32 | value as u64
+}
+
+impl Bucket {
+    /// The places whose tags differ from `tag`; with zero, the ones that are in use.
+    #[inline(always)]
+    fn others(&self, tag: u32) -> Places {
+        const TAGS: u64 = both(Entry::TAG);
+        const TAG_BITS: usize = Entry::TAG.count_ones() as usize;
+        let mut others = 0;
+        for (at, word) in self.0.iter().enumerate() {
+            // The slot's generation orders what is read from the slot, not the entry.
+            let difference = (word.load(Ordering::Relaxed) ^ both(tag)) & TAGS;
+            // The bit above the tag is set unless the difference is zero.
+            let bits = difference.wrapping_add(TAGS) & !TAGS;
+            others |= bits >> (TAG_BITS - at);
+        }
+        Places(others)
+    }
+
+    #[inline(always)]
+    fn with_tag(&self, tag: u32) -> Places {
+        Places(!self.others(tag).0 & Places::ALL)
+    }
+
+    fn used(&self) -> Places {
+        self.others(0)
+    }
+
+    fn free(&self) -> Places {
+        Places(!self.used().0 & Places::ALL)
+    }
+
+    #[inline(always)]
+    fn entry(&self, place: Place) -> Entry {
+        Entry((self.0[place.word].load(Ordering::Relaxed) >> place.shift) as u32)
+    }
+
+    /// Changes a place, under the lock of the bucket's shard.
+    fn set(&self, place: Place, entry: u32) {
+        let word = &self.0[place.word];
+        let other = word.load(Ordering::Relaxed) & !(u64::from(u32::MAX) << place.shift);
+        word.store(other | u64::from(entry) << place.shift, Ordering::Release);
     }
 }
 
@@ -65,9 +155,8 @@ impl Buckets {
             shards.next_power_of_two() / 2
         };
         let per_shard = (slots * 2).div_ceil(FULL_LOAD * shards).max(4);
-        let buckets = (0..per_shard * shards).map(|_| Bucket::default()).collect();
         Buckets {
-            buckets,
+            buckets: array(per_shard * shards, |_| Bucket::default()),
             per_shard: per_shard as u32,
             shards,
         }
@@ -77,7 +166,7 @@ impl Buckets {
         self.shards
     }
 
-    /// The memory of the index, in octets.
+    /// The memory of the index, in bytes.
     pub(super) fn size(&self) -> usize {
         size_of_val(&*self.buckets)
     }
@@ -93,29 +182,40 @@ impl Buckets {
         [hash as u32, (hash >> 32) as u32].map(|half| first + scale(half, self.per_shard) as usize)
     }
 
+    #[inline(always)]
+    fn buckets_of(&self, hash: u64) -> [&Bucket; 2] {
+        self.pair(hash).map(|bucket| &self.buckets[bucket])
+    }
+
+    /// Prefetches the two buckets of a hash.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.buckets_of(hash).into_iter().for_each(prefetch);
+    }
+
     /// The first result of `check` for the slots that may have the key with this hash.
+    #[inline]
     pub(super) fn find<T>(
         &self,
         hash: u64,
         mut check: impl FnMut(Index, Direction) -> Option<T>,
     ) -> Option<T> {
+        const SECOND: u32 = WORDS as u32;
         let tag = Entry::tag(hash);
-        for bucket in self.pair(hash) {
-            let places = &self.buckets[bucket].0;
-            // The slot's generation orders what is read from the slot, not the entry.
-            let entries: [u32; PLACES] =
-                std::array::from_fn(|at| places[at].load(Ordering::Relaxed));
-            let mut matching = 0u32;
-            for (at, entry) in entries.iter().enumerate() {
-                matching |= u32::from(entry & 0x7f == tag) << at;
-            }
-            while matching != 0 {
-                let (index, direction) =
-                    Entry(entries[matching.trailing_zeros() as usize]).target();
-                if let Some(found) = check(index, direction) {
-                    return Some(found);
-                }
-                matching &= matching - 1;
+        let buckets = self.buckets_of(hash);
+        let [first, second] = buckets.map(|bucket| bucket.with_tag(tag));
+        for Place { word, shift } in Places(first.0 | second.0 << SECOND) {
+            let place = Place {
+                word: word % WORDS,
+                shift,
+            };
+            let entry = buckets[usize::from(word >= WORDS)].entry(place);
+            // It may have changed meanwhile, and is another one or none.
+            let Some((index, direction)) = entry.target() else {
+                continue;
+            };
+            if let Some(found) = check(index, direction) {
+                return Some(found);
             }
         }
         None
@@ -126,42 +226,24 @@ impl Buckets {
         &self,
         hash: u64,
     ) -> impl Iterator<Item = impl Iterator<Item = Index> + '_> + '_ {
-        self.pair(hash)
-            .into_iter()
-            .map(|bucket| self.entries(bucket))
-    }
-
-    fn entries(&self, bucket: usize) -> impl Iterator<Item = Index> + '_ {
-        self.buckets[bucket]
-            .0
-            .iter()
-            .map(|place| Entry(place.load(Ordering::Acquire)))
-            .filter(|&entry| entry != Entry::EMPTY)
-            .map(|entry| entry.target().0)
+        self.buckets_of(hash).into_iter().map(|bucket| {
+            let entries = bucket.used().map(|place| bucket.entry(place));
+            entries.filter_map(|entry| Some(entry.target()?.0))
+        })
     }
 
     /// Adds an entry, under the lock of the hash's shard. Returns whether there was a place.
     pub(super) fn add(&self, hash: u64, index: Index, direction: Direction) -> bool {
-        let used = |bucket: &Bucket| {
-            bucket
-                .0
-                .iter()
-                .filter(|place| place.load(Ordering::Relaxed) != 0)
-                .count()
-        };
-        let [first, second] = self.pair(hash).map(|bucket| &self.buckets[bucket]);
-        let bucket = if used(second) < used(first) {
-            second
+        let [first, second] = self.buckets_of(hash);
+        let frees = [first.free(), second.free()];
+        let (bucket, free) = if frees[1].len() > frees[0].len() {
+            (second, &frees[1])
         } else {
-            first
+            (first, &frees[0])
         };
-        let free = bucket
-            .0
-            .iter()
-            .find(|place| place.load(Ordering::Relaxed) == 0);
-        match free {
+        match free.clone().next() {
             Some(place) => {
-                place.store(Entry::new(index, direction, hash).0, Ordering::Release);
+                bucket.set(place, Entry::new(index, direction, hash).0);
                 true
             }
             None => false,
@@ -171,12 +253,11 @@ impl Buckets {
     /// Removes an entry, under the lock of the hash's shard.
     pub(super) fn remove(&self, hash: u64, index: Index, direction: Direction) {
         let entry = Entry::new(index, direction, hash);
-        for bucket in self.pair(hash) {
-            for place in &self.buckets[bucket].0 {
-                if place.load(Ordering::Relaxed) == entry.0 {
-                    place.store(Entry::EMPTY.0, Ordering::Release);
-                    return;
-                }
+        for bucket in self.buckets_of(hash) {
+            let mut places = bucket.with_tag(Entry::tag(hash));
+            if let Some(place) = places.find(|&place| bucket.entry(place) == entry) {
+                bucket.set(place, 0);
+                return;
             }
         }
     }
@@ -199,6 +280,28 @@ mod tests {
             }
         }
         assert!(buckets.size() <= 13 * slots, "{}", buckets.size());
+    }
+
+    /// Every place of a bucket is found by its tag, and only by it.
+    #[test]
+    fn each_place_is_found_by_its_tag() {
+        let bucket = Bucket::default();
+        let places: Vec<Place> = Places(Places::ALL).collect();
+        assert_eq!(places.len(), 2 * WORDS);
+        for (number, &place) in places.iter().enumerate() {
+            let tag = 0x7f - number as u32;
+            let entry = 0xffff_ff80 | tag;
+            bucket.set(place, entry);
+            assert_eq!(bucket.used().len(), number as u32 + 1);
+            let found: Vec<Entry> = bucket.with_tag(tag).map(|at| bucket.entry(at)).collect();
+            assert!(found == [Entry(entry)], "{number}");
+        }
+        assert_eq!(bucket.free().len(), 0);
+        for place in places {
+            bucket.set(place, 0);
+            assert!(bucket.entry(place) == Entry(0));
+        }
+        assert_eq!(bucket.used().len(), 0);
     }
 
     #[test]

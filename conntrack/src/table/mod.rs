@@ -11,13 +11,13 @@ mod slot;
 mod wheel;
 mod zones;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::{Mutex, MutexGuard};
+use std::sync::atomic::Ordering;
 
 use crate::bits::Status;
 use crate::entry::Data;
 use crate::hash::Seed;
+use crate::memory::prefetch_all;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard};
 use crate::time::Time;
 use crate::tuple::{Direction, Key, Tuple};
 use crate::zone::Zone;
@@ -96,6 +96,8 @@ pub enum RemovalReason {
     Packet,
     /// A caller deleted it.
     Deleted,
+    /// The connection that expected it has ended.
+    Master,
 }
 
 /// The cause for which a connection was not inserted.
@@ -166,13 +168,34 @@ impl Table {
         self.free.used()
     }
 
-    /// The memory of the table without what does not depend on its capacity, in octets.
+    /// The memory of the table without what does not depend on its capacity, in bytes.
     pub(crate) fn size(&self) -> usize {
         size_of_val(&*self.slots) + self.buckets.size()
     }
 
     pub(crate) fn hash(&self, key: &Key) -> u64 {
         self.seed.hash_key(key)
+    }
+
+    /// The hashes of both keys of a connection.
+    pub(crate) fn hashes(&self, keys: &Keys) -> [u64; 2] {
+        keys.0.map(|key| self.hash(&key))
+    }
+
+    /// Prefetches the buckets of a hash.
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.buckets.prefetch(hash);
+    }
+
+    /// Prefetches the slots that may have the key with a hash. Returns whether there are any.
+    pub(crate) fn prefetch_slots(&self, hash: u64) -> bool {
+        let mut any = false;
+        self.buckets.find(hash, |index, _| {
+            any = true;
+            prefetch_all(&self.slots[index.0 as usize]);
+            None::<()>
+        });
+        any
     }
 
     /// The slot of a connection that was found in this table, if only once.
@@ -197,7 +220,18 @@ impl Table {
 
     /// Finds the connection with a key whose timeout has not passed.
     pub(crate) fn lookup(&self, key: &Key, now: Time) -> Option<(ConnectionRef, Direction)> {
-        let found = self.find(key, self.hash(key))?;
+        self.lookup_hashed(key, self.hash(key), now)
+    }
+
+    /// As [`Table::lookup`], of a key whose hash is known.
+    #[inline]
+    pub(crate) fn lookup_hashed(
+        &self,
+        key: &Key,
+        hash: u64,
+        now: Time,
+    ) -> Option<(ConnectionRef, Direction)> {
+        let found = self.find(key, hash)?;
         (self.slot(found.0).deadline() > now).then_some(found)
     }
 
@@ -212,11 +246,12 @@ impl Table {
         }
     }
 
-    /// Inserts a connection unless one of its keys is there. Connections that had to go are passed
-    /// to `removed`. `inserted` is called before the connection can be found, under the locks of
-    /// its shards: it must neither wait nor call the table.
+    /// Inserts a connection, whose keys have these hashes, unless one of its keys is there. Connections
+    /// that had to go are passed to `removed`. `inserted` is called before the connection can be found,
+    /// under the locks of its shards: it must neither wait nor call the table.
     pub(crate) fn insert(
         &self,
+        hashes: [u64; 2],
         insertion: Insertion,
         now: Time,
         inserted: &mut dyn FnMut(ConnectionRef, &Insertion),
@@ -226,7 +261,7 @@ impl Table {
         if !self.zones.enter(zone) {
             return Err(InsertError::ZoneLimit);
         }
-        let result = self.insert_counted(insertion, now, inserted, removed);
+        let result = self.insert_counted(hashes, insertion, now, inserted, removed);
         if result.is_err() {
             self.zones.leave(zone);
         }
@@ -235,25 +270,32 @@ impl Table {
 
     fn insert_counted(
         &self,
+        hashes: [u64; 2],
         mut insertion: Insertion,
         now: Time,
         inserted: &mut dyn FnMut(ConnectionRef, &Insertion),
         removed: &mut dyn FnMut(Removed),
     ) -> Result<ConnectionRef, InsertError> {
         insertion.status |= Status::CONFIRMED;
+        debug_assert_eq!(hashes, self.hashes(&insertion.keys));
+        hashes.iter().for_each(|&hash| self.buckets.prefetch(hash));
         let keys = insertion.keys.0;
-        let hashes = keys.map(|key| self.hash(&key));
         let find = || {
             let mut keys = keys.iter().zip(hashes);
             keys.find_map(|(key, hash)| self.find(key, hash))
         };
-        // A connection that clashes takes no other one's place.
-        if let Some((connection, direction)) = find() {
-            if self.slot(connection).deadline() > now {
-                return Err(InsertError::Clash(connection, direction));
+        let index = match self.free.take(&self.slots) {
+            Some(index) => index,
+            None => {
+                // A connection that clashes takes no other one's place.
+                if let Some((connection, direction)) = find() {
+                    if self.slot(connection).deadline() > now {
+                        return Err(InsertError::Clash(connection, direction));
+                    }
+                }
+                self.allocate(hashes[0], now, removed)?
             }
-        }
-        let index = self.allocate(hashes[0], now, removed)?;
+        };
         let mut error = InsertError::ChainTooLong;
         for _ in 0..MAX_INSERT_TRIES {
             let mut locked = self.lock(hashes[0], hashes[1]);
@@ -307,7 +349,8 @@ impl Table {
         reason: RemovalReason,
     ) -> Option<Removed> {
         let keys = self.keys(connection)?;
-        let hashes = keys.0.map(|key| self.hash(&key));
+        let hashes = self.hashes(&keys);
+        hashes.iter().for_each(|&hash| self.buckets.prefetch(hash));
         let mut locked = self.lock(hashes[0], hashes[1]);
         let slot = self.slot(connection);
         // Under the locks of its shards, a connection that is still there stays there.
@@ -338,16 +381,21 @@ impl Table {
 
     /// Sets the deadline of a connection. Returns whether it is there. To be called without the
     /// lock of its slot.
-    pub(crate) fn set_deadline(&self, connection: ConnectionRef, deadline: Time) -> bool {
+    pub(crate) fn set_deadline(
+        &self,
+        connection: ConnectionRef,
+        deadline: Time,
+        now: Time,
+    ) -> bool {
         let Some(slot) = self.slots.get(connection.index.0 as usize) else {
             return false;
         };
         let Some(data) = slot.lock(connection.generation) else {
             return false;
         };
-        let is_earlier = slot.set_deadline(deadline) > deadline;
+        let must_move = slot.postpone(deadline, now);
         drop(data);
-        if is_earlier {
+        if must_move {
             self.rearm(connection);
         }
         true
@@ -426,5 +474,7 @@ impl Table {
     }
 }
 
+#[cfg(all(test, feature = "loom"))]
+mod model;
 #[cfg(test)]
 mod tests;

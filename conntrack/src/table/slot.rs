@@ -3,14 +3,14 @@
 //!
 //! Slots are allocated with the table and reused, never freed. A reader that finds a slot through
 //! the index may find it reused meanwhile; the generation shows that, as a sequence lock does. What
-//! packets change is behind a lock of one octet.
+//! packets change is behind a lock of one byte.
 
-use std::sync::atomic::{fence, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use parking_lot::{Mutex, MutexGuard};
-
+use super::wheel;
 use crate::bits::Status;
 use crate::entry::Data;
+use crate::sync::{fence, AtomicU16, AtomicU32, AtomicU64, Mutex, MutexGuard};
 use crate::time::Time;
 use crate::tuple::{Direction, Key};
 
@@ -62,21 +62,22 @@ impl ConnectionRef {
     }
 }
 
-/// The fields are in the order in which lookups need them: most touch one or two cache lines.
+/// The fields of a lookup are side by side: with either key, it touches one or two cache lines.
 #[repr(C)]
 pub(crate) struct Slot {
+    original: [AtomicU64; 5],
     generation: AtomicU32,
     status: AtomicU32,
     /// The end of the timeout, in nanoseconds.
     deadline: AtomicU64,
-    keys: [[AtomicU64; 5]; 2],
+    reply: [AtomicU64; 5],
     /// The connection's mark.
     pub(crate) mark: AtomicU32,
     /// Neighbours in a list of the timer wheel, under the lock of the shard. `next` also links free
     /// slots.
     pub(super) next: AtomicU32,
     pub(super) previous: AtomicU32,
-    /// The list of the timer wheel, under the lock of the shard.
+    /// The list of the timer wheel, which is stored under the lock of the shard.
     pub(super) list: AtomicU16,
     /// The number of the timeout policy.
     pub(crate) policy: AtomicU16,
@@ -86,10 +87,11 @@ pub(crate) struct Slot {
 impl Slot {
     pub(super) fn new(next: u32) -> Self {
         Slot {
+            original: Default::default(),
             generation: AtomicU32::new(0),
             status: AtomicU32::new(0),
-            keys: Default::default(),
             deadline: AtomicU64::new(0),
+            reply: Default::default(),
             next: AtomicU32::new(next),
             previous: AtomicU32::new(NO_SLOT),
             list: AtomicU16::new(NO_LIST),
@@ -112,11 +114,18 @@ impl Slot {
         self.generation.load(Ordering::Relaxed) == generation.0
     }
 
+    fn key(&self, direction: Direction) -> &[AtomicU64; 5] {
+        match direction {
+            Direction::Original => &self.original,
+            Direction::Reply => &self.reply,
+        }
+    }
+
     /// The generation, if the slot has a connection with this key in `direction`.
     pub(super) fn find(&self, direction: Direction, key: &Key) -> Option<Generation> {
         let generation = self.live_generation()?;
-        let stored = &self.keys[direction as usize];
-        let equal = stored
+        let equal = self
+            .key(direction)
             .iter()
             .zip(key)
             .all(|(word, &wanted)| word.load(Ordering::Relaxed) == wanted);
@@ -131,7 +140,7 @@ impl Slot {
         let load = |words: &[AtomicU64; 5]| -> Key {
             std::array::from_fn(|at| words[at].load(Ordering::Relaxed))
         };
-        let keys = [load(&self.keys[0]), load(&self.keys[1])];
+        let keys = [load(&self.original), load(&self.reply)];
         self.is_unchanged(generation).then_some(keys)
     }
 
@@ -153,7 +162,7 @@ impl Slot {
         debug_assert!(generation.is_live() && generation == self.next_generation());
         // Readers of the former connection must see the generation change before these words.
         fence(Ordering::Release);
-        for (stored, key) in self.keys.iter().zip(keys) {
+        for (stored, key) in [&self.original, &self.reply].into_iter().zip(keys) {
             for (word, &value) in stored.iter().zip(key) {
                 word.store(value, Ordering::Relaxed);
             }
@@ -195,8 +204,21 @@ impl Slot {
         Time::from_nanos(self.deadline.load(Ordering::Relaxed))
     }
 
+    /// The deadline, in one order with the stores of the list.
+    pub(super) fn deadline_in_order(&self) -> Time {
+        Time::from_nanos(self.deadline.load(Ordering::SeqCst))
+    }
+
     /// Sets the deadline and returns the former one.
     pub(crate) fn set_deadline(&self, deadline: Time) -> Time {
-        Time::from_nanos(self.deadline.swap(deadline.as_nanos(), Ordering::Relaxed))
+        Time::from_nanos(self.deadline.swap(deadline.as_nanos(), Ordering::SeqCst))
+    }
+
+    /// Sets the deadline of a connection. Returns whether its timer must move, because the list in which
+    /// it is will be processed later ([`Table::rearm`](super::Table::rearm)).
+    pub(crate) fn postpone(&self, deadline: Time, now: Time) -> bool {
+        let former = self.set_deadline(deadline);
+        former > deadline
+            && !wheel::is_processed_by(self.list.load(Ordering::SeqCst), deadline, now)
     }
 }

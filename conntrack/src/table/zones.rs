@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The number of connections of each zone, and its limit.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
-const ZONES: usize = 1 << 16;
+use crate::sync::AtomicU32;
+
+/// Models have the default zone only.
+const ZONES: usize = if cfg!(feature = "loom") { 1 } else { 1 << 16 };
 const UNLIMITED: u32 = u32::MAX;
 
 pub(crate) struct Zones {

@@ -40,7 +40,7 @@ pub struct Commit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// The table is full, and no connection could make place.
+    /// The table is full, and no connection could make room.
     #[error("connection table is full")]
     TableFull,
     /// The index has no place for the connection's tuples.
@@ -55,8 +55,8 @@ pub enum CommitError {
     /// Other connections have all tuples of the translation's range that were tried.
     #[error("no free address and port in the range of the translation")]
     NatExhausted,
-    /// Addresses of the translation are of another family than the connection's, or are no range.
-    #[error("translation's addresses are no range of the connection's address family")]
+    /// Addresses of the translation are of another family than the connection's.
+    #[error("translation's addresses are of another address family than the connection's")]
     Family,
     /// The tuples of a connection that a control plane creates are of two protocols or families.
     #[error("original and reply tuple are of different protocols or address families")]
@@ -112,17 +112,25 @@ impl Tracker {
                 if let Some(helper) = commit.helper {
                     pending.assign(helper);
                 }
-                let (connection, keys, status) = self
-                    .translate_and_insert(&pending, commit, now)
-                    .inspect_err(|&error| self.count_failure(error))?;
-                tracked.association = Association::Known(connection, Direction::Original);
-                tracked.marks = Marks {
+                let marks = Marks {
                     mark: pending.mark,
                     label: pending.data.label,
                 };
+                let (connection, keys, status) = self
+                    .translate_and_insert(*pending, commit, now)
+                    .inspect_err(|&error| self.count_failure(error))?;
+                tracked.association = Association::Known(connection, Direction::Original);
+                tracked.marks = marks;
                 tracked.state |= nat_state(status, Direction::Original);
                 tracked.rewrite = Rewrite::of(&keys, status);
-                tracked.must_drop = !self.read_first(connection, input.packet, now);
+                let mut reading = self.read_first(connection, input.packet, now);
+                self.end_expected(&mut reading, input.zone, now);
+                if reading.must_drop {
+                    // As if it had never been: Linux reads the packet before it inserts the connection.
+                    self.remove(connection, RemovalReason::Packet, now);
+                    tracked.association = Association::Ended(Direction::Original);
+                }
+                tracked.reading = reading;
             }
             association => {
                 if let Association::Known(connection, _) = association {
@@ -180,7 +188,7 @@ impl Tracker {
     /// which it was inserted.
     fn translate_and_insert(
         &self,
-        pending: &Pending,
+        pending: Pending,
         commit: &Commit,
         now: Time,
     ) -> Result<(ConnectionRef, Keys, Status), CommitError> {
@@ -189,7 +197,7 @@ impl Tracker {
             return Err(CommitError::NatExhausted);
         }
         let Some(nat) = commit.nat.as_ref().filter(|_| !is_decided) else {
-            return self.insert_expected(pending.clone(), now);
+            return self.insert_expected(pending, now);
         };
         if !nat.fits(pending.original.family()) {
             return Err(CommitError::Family);
@@ -211,7 +219,7 @@ impl Tracker {
         pending: Pending,
         now: Time,
     ) -> Result<(ConnectionRef, Keys, Status), CommitError> {
-        let keys = Keys::new(&pending.original, &pending.reply, pending.zone);
+        let keys = pending.keys();
         let status = pending.status;
         let protocol = pending.original.protocol();
         let first = pending.data.counters[Direction::Original as usize];
@@ -221,9 +229,7 @@ impl Tracker {
                 self.stats.clash_resolve.add(1);
                 let slot = self.table.slot(winner);
                 if let Some(mut data) = slot.lock(winner.generation) {
-                    let counters = &mut data.counters[Direction::Original as usize];
-                    counters.packets += first.packets;
-                    counters.bytes += first.bytes;
+                    data.counters[Direction::Original as usize].add(first);
                 }
                 winner
             }
@@ -238,8 +244,10 @@ impl Tracker {
         pending: Pending,
         now: Time,
     ) -> Result<ConnectionRef, InsertError> {
+        let (original, zone, hashes) = (pending.original, pending.zone, pending.hashes);
+        let is_translated = pending.status.contains(Status::SRC_NAT);
         let insertion = Insertion {
-            keys: Keys::new(&pending.original, &pending.reply, pending.zone),
+            keys: pending.keys(),
             status: pending.status,
             deadline: now + pending.timeout,
             mark: pending.mark,
@@ -256,8 +264,12 @@ impl Tracker {
         };
         let connection = self
             .table
-            .insert(insertion, now, &mut inserted, &mut removed)?;
+            .insert(hashes, insertion, now, &mut inserted, &mut removed)?;
         self.stats.insert.add(1);
+        if is_translated {
+            let zone = zone.id_in(Direction::Original);
+            self.sources.add(&original, zone, connection);
+        }
         Ok(connection)
     }
 

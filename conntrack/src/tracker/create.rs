@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use super::{nat_state, Association, Input, Marks, Tracked, Tracker};
+use super::{nat_state, Association, Input, Marks, Reading, Tracked, Tracker, Wanted};
 use crate::bits::{CtState, Status};
 use crate::entry::Data;
 use crate::packet::Headers;
 use crate::proto::{self, Context, Invalid, Outcome};
 use crate::settings::{PolicyId, Settings};
+use crate::table::Keys;
 use crate::time::Time;
 use crate::tuple::{Direction, Tuple};
 use crate::zone::Zone;
@@ -26,18 +27,37 @@ pub(crate) struct Pending {
     pub(crate) data: Data,
     /// Its translation, which follows its master's, found no free tuple.
     pub(super) is_exhausted: bool,
+    /// The hashes of its keys.
+    pub(super) hashes: [u64; 2],
+}
+
+impl Pending {
+    pub(crate) fn keys(&self) -> Keys {
+        Keys::new(&self.original, &self.reply, self.zone)
+    }
 }
 
 impl Tracker {
+    /// Sets the tuple of the reply direction.
+    pub(crate) fn set_reply(&self, pending: &mut Pending, reply: Tuple) {
+        pending.reply = reply;
+        pending.hashes = self.table.hashes(&pending.keys());
+    }
+
     pub(super) fn create(
         &self,
         settings: &Settings,
         input: &Input<'_>,
         headers: &Headers,
-        tuple: &Tuple,
+        wanted: &Wanted,
         now: Time,
     ) -> Result<Tracked, Invalid> {
+        let Wanted { tuple, hash } = wanted;
         let reply = tuple.invert().ok_or(Invalid::IcmpType)?;
+        let reply_hash = self
+            .table
+            .hash(&reply.key(input.zone.id_in(Direction::Reply)));
+        self.table.prefetch(reply_hash);
         let mut pending = Pending {
             original: *tuple,
             reply,
@@ -51,6 +71,7 @@ impl Tracker {
                 ..Data::default()
             },
             is_exhausted: false,
+            hashes: [*hash, reply_hash],
         };
         self.apply_expectation(&mut pending, now);
         let context = Context {
@@ -89,9 +110,9 @@ impl Tracker {
         Ok(Tracked {
             state,
             invalid: None,
-            must_drop: false,
             association: Association::New(Box::new(pending)),
             rewrite: None,
+            reading: Reading::default(),
             marks,
         })
     }

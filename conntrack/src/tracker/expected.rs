@@ -3,41 +3,18 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{CommitError, Pending, Tracker};
-use crate::bits::Status;
+use super::{CommitError, Pending, Reading, Tracker};
+use crate::bits::{ExpectFlags, Status};
 use crate::entry::{Data, Extension};
-use crate::expect::Expectation;
-use crate::helper::{self, Finding, Helper, Packet};
+use crate::events::Event;
+use crate::expect::{Change, ExpectError, ExpectFunction, ExpectNat, Expectation, Limits};
+use crate::helper::{Helper, Packet, Session, SIGNALLING};
 use crate::nat::{Nat, NatRange};
 use crate::packet::Headers;
-use crate::stats::DropReason;
-use crate::table::{ConnectionRef, Keys};
+use crate::table::{ConnectionRef, Keys, RemovalReason, Removed, Slot};
 use crate::time::Time;
-use crate::tuple::Direction;
-
-/// Lets the connection's helper, if it has one, read a packet.
-pub(super) fn read(
-    data: &mut Data,
-    keys: &Keys,
-    status: Status,
-    direction: Direction,
-    message: &[u8],
-) -> Finding {
-    let Some(extension) = &mut data.extension else {
-        return Finding::Nothing;
-    };
-    let Some(state) = &mut extension.helper else {
-        return Finding::Nothing;
-    };
-    let packet = Packet {
-        keys,
-        direction,
-        is_established: direction == Direction::Reply || status.contains(Status::SEEN_REPLY),
-        is_translated: status.intersects(Status::NAT),
-        message,
-    };
-    helper::read(state, &packet)
-}
+use crate::tuple::{Direction, Endpoint, Protocol, Tuple};
+use crate::zone::Zone;
 
 impl Pending {
     fn extension(&mut self) -> &mut Extension {
@@ -46,7 +23,7 @@ impl Pending {
 
     /// Assigns a helper, if it is one for the connection's protocol.
     pub(super) fn assign(&mut self, helper: Helper) {
-        if helper.protocol() == self.original.protocol() {
+        if helper.applies_to(self.original.protocol(), self.original.family()) {
             self.extension().helper = Some(helper.into());
             self.status |= Status::HELPER;
         }
@@ -73,17 +50,41 @@ impl Tracker {
             pending.data.label = data.label;
         }
         pending.extension().master = Some(master);
-        if let Some(follow) = expectation.follow {
-            let masters = keys.tuple(follow.direction.opposite());
-            let port = follow.port;
-            let nat = Nat {
-                source: Some(NatRange::to_address(masters.dst().address)),
-                destination: Some(
-                    NatRange::to_address(masters.src().address).with_ports(port, port),
-                ),
-            };
+        if let Some(helper) = expectation.assigned {
+            // A control plane may have assigned one that does not read such connections; with one
+            // that does, the connection has the status HELPER (`nf_ct_helper_ext_add`).
+            pending.assign(helper);
+        }
+        if let Some(nat) = expectation.nat {
+            let pair = self.pair_of_stream(&expectation, &pending.original, now);
+            let mut nat = expected_nat(&nat, &keys, &pending.original);
+            nat.source = pair.map_or(nat.source, |dst| {
+                Some(NatRange::to_address(dst.address).with_ports(dst.part, dst.part))
+            });
             pending.is_exhausted = self.set_up_nat(pending, &nat, now).is_err();
         }
+    }
+
+    /// The address to which the source of an expected stream is translated, because its master expects
+    /// streams to that source as well: the sender announced it (`nf_nat_sip_expected`).
+    fn pair_of_stream(
+        &self,
+        expectation: &Expectation,
+        original: &Tuple,
+        now: Time,
+    ) -> Option<Endpoint> {
+        let function = expectation.nat?.function;
+        if function != ExpectFunction::Sip || expectation.class == SIGNALLING {
+            return None;
+        }
+        let pair = self
+            .expectations
+            .newest_of(expectation.master, now, |other| {
+                let is_target = other.nat.is_some_and(|nat| nat.target == original.src());
+                let is_same_protocol = other.tuple.protocol() == original.protocol();
+                other.id != expectation.id && is_target && is_same_protocol
+            });
+        pair.map(|pair| pair.tuple.dst())
     }
 
     /// Inserts a connection, and takes its expectation if it is an expected one. If another packet has
@@ -105,322 +106,214 @@ impl Tracker {
             };
         };
         let result = self.insert(pending, now);
-        match result {
-            Ok(_) => {
-                self.stats.expect_new.add(1);
-                self.stats.expect_delete.add(1);
+        if result.is_ok() {
+            self.stats.expect_new.add(1);
+            // A tunnel is there: its other direction is not expected any more. As in Linux
+            // (`pptp_nat_expected`), it is if the server of a translated client was first.
+            let is_from_server = taken
+                .nat
+                .is_some_and(|nat| nat.direction == Direction::Reply);
+            if taken.helper == Some(Helper::Pptp) && !is_from_server {
+                self.forget_some(master, 1, |one| one.id != taken.id);
             }
-            // The sender may try again. If there is another one meanwhile, that one holds.
-            Err(_) => {
-                if !self.expectations.put_back(taken) {
-                    self.stats.expect_delete.add(1);
-                }
-            }
+        }
+        // If the insertion failed, the sender may try again. If there is another expectation meanwhile,
+        // that one holds.
+        let stays = taken.flags.contains(ExpectFlags::PERMANENT)
+            || result.is_err() && self.expectations.put_back(&taken, now);
+        if !stays {
+            self.report_expectation(Change::Removed, &taken);
         }
         result
     }
 
-    /// Lets the helper of a connection that was just inserted read its first packet. Returns whether
-    /// the packet may pass.
-    pub(super) fn read_first(&self, connection: ConnectionRef, packet: &[u8], now: Time) -> bool {
-        let Some(keys) = self.table.keys(connection) else {
-            return true;
-        };
+    /// Lets the helper of a connection that was just inserted read its first packet.
+    pub(super) fn read_first(
+        &self,
+        connection: ConnectionRef,
+        packet: &[u8],
+        now: Time,
+    ) -> Reading {
         let slot = self.table.slot(connection);
-        if !slot.status().contains(Status::HELPER) {
-            return true;
-        }
-        let Ok(headers) = Headers::parse(packet) else {
-            return true;
-        };
         let Some(mut data) = slot.lock(connection.generation) else {
-            return true;
+            return Reading::default();
         };
-        let message = headers.message(packet);
-        let finding = read(
-            &mut data,
-            &keys,
-            slot.status(),
-            Direction::Original,
-            message,
-        );
-        drop(data);
-        self.follow(finding, connection, &keys, now)
+        if data.extension.is_none() {
+            return Reading::default();
+        }
+        let keys = self.table.keys(connection);
+        let (Some(keys), Ok(headers)) = (keys, Headers::parse(packet)) else {
+            return Reading::default();
+        };
+        let packet = Packet {
+            connection,
+            keys: &keys,
+            direction: Direction::Original,
+            status: slot.status(),
+            message: headers.message(packet),
+            now,
+        };
+        let mut reading = self.read(&mut data, slot, packet);
+        if let Some(timeout) = reading.timeout.take() {
+            // No timeout of a first packet is longer than a helper's.
+            slot.set_deadline(now + timeout);
+        }
+        reading
     }
 
-    /// Adds the expectation that a packet announces. Returns whether the packet may pass.
-    pub(super) fn follow(
+    /// Lets a connection's helper, if it has one, read a packet.
+    pub(super) fn read(&self, data: &mut Data, slot: &Slot, packet: Packet<'_>) -> Reading {
+        let Some(extension) = &mut data.extension else {
+            return Reading::default();
+        };
+        let mut reading = Reading::default();
+        if let Some(state) = &mut extension.helper {
+            let mut session = Session::new(self, state.helper(), packet);
+            let read = state.read(&mut session);
+            reading.timeout = session.timeout;
+            if let Err(reason) = read {
+                self.stats.count_drop(reason);
+                reading.must_drop = true;
+                return reading;
+            }
+            let former = session.received().map_or(0, <[u8]>::len);
+            let seq = session.seq();
+            reading.ended = session.ended;
+            reading.port = session.port;
+            reading.payload = session.payload.map(Vec::into_boxed_slice);
+            let length = reading.payload.as_ref().map_or(former, |new| new.len());
+            if length != former && packet.protocol() == Protocol::TCP {
+                slot.set_status(Status::SEQ_ADJUST);
+                let adjustments = extension.adjustments.get_or_insert_default();
+                let longer = length as i32 - former as i32;
+                adjustments.add(packet.direction, seq, longer);
+            }
+        }
+        reading.adjustments = extension.adjustments;
+        reading
+    }
+
+    /// Removes the expected connections, or the expectations, that a packet's helper has ended.
+    pub(super) fn end_expected(&self, reading: &mut Reading, zone: Zone, now: Time) {
+        for tuple in std::mem::take(&mut reading.ended) {
+            self.end_one(&tuple, zone, RemovalReason::Packet, now);
+        }
+    }
+
+    /// As [`Tracker::end_expected`], of a connection that was removed.
+    pub(super) fn end_siblings(&self, removed: &Removed, now: Time) {
+        let extension = removed.data.extension.as_ref();
+        let helper = extension.and_then(|extension| extension.helper.as_ref());
+        if let Some(tuples) = helper.and_then(|helper| helper.siblings(&removed.keys)) {
+            self.gre_keys.remove(removed.id);
+            for tuple in &tuples {
+                self.end_one(tuple, removed.keys.zone(), RemovalReason::Master, now);
+            }
+        }
+    }
+
+    /// Removes the connection with a tuple or, if there is none, the expectation.
+    fn end_one(&self, tuple: &Tuple, zone: Zone, reason: RemovalReason, now: Time) {
+        if let Some((connection, _)) = self.find(tuple, zone, now) {
+            self.remove(connection, reason, now);
+        } else if let Some(one) = self.expectations.peek(tuple, zone.id(), now, |_| true) {
+            self.remove_expectation(one.id);
+        }
+    }
+
+    /// Adds expectations of one master and class, all of them or none, and returns their numbers.
+    pub(crate) fn add_expectations<const N: usize>(
         &self,
-        finding: Finding,
-        master: ConnectionRef,
-        keys: &Keys,
+        new: [Expectation; N],
+        limits: &Limits,
         now: Time,
-    ) -> bool {
-        let announced = match finding {
-            Finding::Nothing => return true,
-            Finding::Partial => {
-                self.stats.count_drop(DropReason::Announcement);
-                return false;
-            }
-            Finding::Expect(announced) => announced,
-        };
-        let expectation = Expectation {
-            master,
-            zone: keys.zone().id(),
-            protocol: announced.protocol,
-            src: announced.src,
-            dst: announced.dst,
-            deadline: now + announced.timeout,
-            follow: announced.follow,
-        };
-        match self.expectations.add(expectation, now) {
-            Ok(gone) => {
-                self.stats.expect_create.add(1);
-                self.stats.expect_delete.add(gone as u64);
-                true
-            }
-            Err(error) => {
-                self.stats.count_drop(DropReason::Expectation(error));
-                false
+    ) -> Result<[u64; N], ExpectError> {
+        let report = |change, one: &Expectation| self.report_expectation(change, one);
+        let ids = self.expectations.add(new, limits, now, &report)?;
+        self.stats.expect_create.add(N as u64);
+        Ok(ids)
+    }
+
+    /// Removes an expectation. Returns whether it was there.
+    pub(crate) fn remove_expectation(&self, id: u64) -> bool {
+        let report = |change, one: &Expectation| self.report_expectation(change, one);
+        self.expectations.remove(id, &report).is_some()
+    }
+
+    /// Removes the expectations of a connection that has ended.
+    pub(super) fn remove_expectations(&self, master: ConnectionRef, data: &Data) {
+        // One without a helper has those of a control plane at most.
+        if data.helper().is_some() || !self.expectations.is_empty() {
+            self.forget_expectations(master);
+        }
+    }
+
+    /// Removes the expectations of a connection.
+    pub(super) fn forget_expectations(&self, master: ConnectionRef) {
+        self.forget_some(master, usize::MAX, |_| true);
+    }
+
+    /// Removes expectations of a connection that `is_wanted`, the newest first, at most `limit`.
+    pub(crate) fn forget_some(
+        &self,
+        master: ConnectionRef,
+        limit: usize,
+        is_wanted: impl Fn(&Expectation) -> bool,
+    ) {
+        let report = |change, one: &Expectation| self.report_expectation(change, one);
+        self.expectations
+            .remove_of_master(master, limit, is_wanted, &report);
+    }
+
+    /// Removes at most `limit` expectations whose time has passed.
+    pub(super) fn expire_expectations(&self, now: Time, limit: usize) {
+        let report = |change, one: &Expectation| self.report_expectation(change, one);
+        self.expectations.expire(now, limit, &report);
+    }
+
+    /// Counts and reports a change of the expectations.
+    pub(crate) fn report_expectation(&self, change: Change, expectation: &Expectation) {
+        match change {
+            Change::Added => self.events.send(
+                |mask| mask.expect_new,
+                || Event::ExpectNew(expectation.clone()),
+            ),
+            Change::Removed => {
+                self.stats.expect_delete.add(1);
+                self.events.send(
+                    |mask| mask.expect_destroy,
+                    || Event::ExpectDestroy(expectation.clone()),
+                );
             }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bits::CtState;
-    use crate::hash::Seed;
-    use crate::nat::Translation;
-    use crate::packet::tcp::flag::{ACK, SYN};
-    use crate::settings::Settings;
-    use crate::testing::{Flow, V4, V6};
-    use crate::tracker::{Commit, Cursor, Input, Tracked};
-
-    const NOW: Time = Time::from_secs(1000);
-
-    fn tracker() -> Tracker {
-        Tracker::new(64, Seed::new([2; 16]), Settings::default())
-    }
-
-    fn pass(tracker: &Tracker, packet: &[u8], commit: &Commit) -> (Tracked, Vec<u8>) {
-        let input = Input::new(packet);
-        let mut tracked = tracker.track(&input, NOW);
-        tracker.commit(&mut tracked, &input, commit, NOW).unwrap();
-        let mut packet = packet.to_vec();
-        assert_ne!(tracker.translate(&tracked, &mut packet), Translation::Drop);
-        (tracked, packet)
-    }
-
-    fn with(helper: Helper) -> Commit {
-        Commit {
-            helper: Some(helper),
-            mark: Some((7, 7)),
-            label: Some((1 << 100, 1 << 100)),
-            ..Commit::default()
-        }
-    }
-
-    /// A control connection after its greeting and the client's name.
-    fn log_in(tracker: &Tracker, control: Flow) {
-        let commit = with(Helper::Ftp);
-        pass(tracker, &control.tcp(SYN, 99, 0, &[]), &commit);
-        pass(
-            tracker,
-            &control.reverse().tcp(SYN | ACK, 499, 100, &[]),
-            &commit,
-        );
-        pass(tracker, &control.tcp(ACK, 100, 500, &[]), &commit);
-        pass(
-            tracker,
-            &control.reverse().tcp(ACK, 500, 100, b"220 hello\r\n"),
-            &commit,
-        );
-        pass(
-            tracker,
-            &control.tcp(ACK, 100, 511, b"USER me\r\n"),
-            &commit,
-        );
-    }
-
-    #[test]
-    fn data_connections_of_ftp_are_related() {
-        let commit = Commit::default();
-        for (flow, port) in [
-            (V4, "PORT 10,0,0,1,4,1\r\n"),
-            (V6, "EPRT |2|fd00::1|1025|\r\n"),
-        ] {
-            let tracker = tracker();
-            let control = Flow {
-                dst_port: 21,
-                ..flow
-            };
-            log_in(&tracker, control);
-            pass(
-                &tracker,
-                &control.tcp(ACK, 109, 511, port.as_bytes()),
-                &commit,
-            );
-            assert_eq!(tracker.expectations(NOW).len(), 1);
-            assert_eq!(tracker.expectations(NOW)[0].timeout(NOW).as_secs(), 300);
-            let data = Flow {
-                src: flow.dst,
-                src_port: 20,
-                dst: flow.src,
-                dst_port: 1025,
-            };
-            let (first, _) = pass(&tracker, &data.tcp(SYN, 1, 0, &[]), &commit);
-            assert_eq!(
-                first.state(),
-                CtState::TRACKED | CtState::NEW | CtState::RELATED
-            );
-            let child = tracker.get(first.connection().unwrap(), NOW).unwrap();
-            assert!(child.status.contains(Status::EXPECTED));
-            assert_eq!((child.mark, child.label.bits()), (7, 1 << 100));
-            assert_eq!((first.mark(), first.label()), (7, child.label));
-            let master = tracker.get(child.master.unwrap(), NOW).unwrap();
-            assert_eq!(master.helper, Some(Helper::Ftp));
-            let (reply, _) = pass(&tracker, &data.reverse().tcp(SYN | ACK, 5, 2, &[]), &commit);
-            let expected = CtState::ESTABLISHED | CtState::REPLY | CtState::RELATED;
-            assert_eq!(reply.state(), CtState::TRACKED | expected);
-            assert!(tracker.expectations(NOW).is_empty());
-            let statistics = tracker.statistics();
-            assert_eq!((statistics.expect_new, statistics.expect_create), (1, 1));
-            assert_eq!(statistics.expect_delete, 1);
-        }
-    }
-
-    #[test]
-    fn passive_data_connections_are_related() {
-        let commit = Commit::default();
-        let answers = [
-            "227 Passive (10,0,0,2,4,1).\r\n",
-            "229 Extended (|||1025|)\r\n",
-        ];
-        for answer in answers {
-            let tracker = tracker();
-            let control = Flow { dst_port: 21, ..V4 };
-            log_in(&tracker, control);
-            pass(
-                &tracker,
-                &control.reverse().tcp(ACK, 511, 109, answer.as_bytes()),
-                &commit,
-            );
-            let data = Flow {
-                src_port: 40_000,
-                dst_port: 1025,
-                ..V4
-            };
-            let (first, _) = pass(&tracker, &data.tcp(SYN, 1, 0, &[]), &commit);
-            assert_eq!(
-                first.state(),
-                CtState::TRACKED | CtState::NEW | CtState::RELATED
-            );
-        }
-    }
-
-    /// A packet that is tracked, but not let in, leaves the expectation for the next one.
-    #[test]
-    fn an_expectation_is_taken_at_the_commit() {
-        let tracker = tracker();
-        let request = Flow { dst_port: 69, ..V4 };
-        pass(
-            &tracker,
-            &request.udp(b"\0\x01file\0octet\0"),
-            &with(Helper::Tftp),
-        );
-        let data = |src_port| Flow {
-            src: V4.dst,
-            src_port,
-            dst: V4.src,
-            dst_port: 1234,
-        };
-        let packets = [3333, 3334].map(|port| data(port).udp(b"\0\x03\0\x01data"));
-        let inputs = packets.each_ref().map(|packet| Input::new(packet));
-        let mut tracked = inputs.map(|input| tracker.track(&input, NOW));
-        for packet in &tracked {
-            assert!(packet.state().contains(CtState::NEW | CtState::RELATED));
-        }
-        assert_eq!(tracker.expectations(NOW).len(), 1);
-        assert_eq!(tracker.statistics().expect_new, 0);
-        // An insertion that fails leaves it as well.
-        tracker.set_zone_limit(0, Some(1));
-        let commit = Commit::default();
-        let mut again = tracker.track(&inputs[0], NOW);
-        let failed = tracker.commit(&mut again, &inputs[0], &commit, NOW);
-        assert_eq!(failed, Err(CommitError::ZoneLimit));
-        assert_eq!(tracker.expectations(NOW).len(), 1);
-        tracker.set_zone_limit(0, None);
-        let results: Vec<_> = tracked
-            .iter_mut()
-            .zip(&inputs)
-            .map(|(tracked, input)| tracker.commit(tracked, input, &commit, NOW))
-            .collect();
-        assert_eq!(results, [Ok(()), Err(CommitError::Clash)]);
-        assert!(tracker.expectations(NOW).is_empty());
-        let statistics = tracker.statistics();
-        assert_eq!((statistics.expect_new, statistics.expect_delete), (1, 1));
-    }
-
-    #[test]
-    fn announcements_for_others_are_not_followed() {
-        let commit = Commit::default();
-        let tracker = tracker();
-        let control = Flow { dst_port: 21, ..V4 };
-        log_in(&tracker, control);
-        pass(
-            &tracker,
-            &control.tcp(ACK, 109, 511, b"PORT 10,0,0,9,4,1\r\n"),
-            &commit,
-        );
-        assert!(tracker.expectations(NOW).is_empty());
-        // The beginning of a command is dropped, and comes again whole.
-        let (part, _) = pass(&tracker, &control.tcp(ACK, 128, 511, b"PORT 10,0"), &commit);
-        assert!(part.must_drop());
-        assert_eq!(tracker.statistics().drop_by_reason.values().sum::<u64>(), 1);
-        let again = control.tcp(ACK, 128, 511, b"PORT 10,0,0,1,4,1\r\n");
-        assert!(!pass(&tracker, &again, &commit).0.must_drop());
-        assert_eq!(tracker.expectations(NOW).len(), 1);
-        // With the control connection, what it has announced goes.
-        tracker.flush(Cursor::default(), NOW);
-        assert!(tracker.expectations(NOW).is_empty());
-    }
-
-    #[test]
-    fn tftp_servers_answer_from_another_port() {
-        for nat in [None, Some("192.0.2.1".parse().unwrap())] {
-            let tracker = tracker();
-            let commit = Commit {
-                nat: nat.map(|address| Nat {
-                    source: Some(NatRange::to_address(address).with_ports(7000, 7000)),
-                    destination: None,
-                }),
-                ..with(Helper::Tftp)
-            };
-            let request = Flow { dst_port: 69, ..V4 };
-            pass(&tracker, &request.udp(b"\0\x01file\0octet\0"), &commit);
-            let (address, port) = nat.map_or((V4.src, 1234), |address| (address, 7000));
-            let data = Flow {
-                src: V4.dst,
-                src_port: 3333,
-                dst: address,
-                dst_port: port,
-            };
-            let (first, packet) = pass(&tracker, &data.udp(b"\0\x03\0\x01data"), &commit);
-            assert!(first.state().contains(CtState::NEW | CtState::RELATED));
-            // What the server sends to the translated address is translated to the client's.
-            let is_translated = first.state().contains(CtState::DST_NAT);
-            assert_eq!(is_translated, nat.is_some());
-            assert!(!first.state().contains(CtState::SRC_NAT));
-            let inside = Flow {
-                dst: V4.src,
-                dst_port: 1234,
-                ..data
-            };
-            assert_eq!(packet, inside.udp(b"\0\x03\0\x01data"));
-            let (_, packet) = pass(&tracker, &inside.reverse().udp(b"\0\x04\0\x01"), &commit);
-            assert_eq!(packet, data.reverse().udp(b"\0\x04\0\x01"));
+/// The translation of an expected connection, whose master has `keys`.
+fn expected_nat(nat: &ExpectNat, keys: &Keys, original: &Tuple) -> Nat {
+    let this = keys.tuple(nat.direction);
+    let other = keys.tuple(nat.direction.opposite());
+    let port = nat.target.part;
+    let to = |address| NatRange::to_address(address);
+    match nat.function {
+        ExpectFunction::FollowMaster => Nat {
+            source: Some(to(other.dst().address)),
+            destination: Some(to(other.src().address).with_ports(port, port)),
+        },
+        ExpectFunction::Sip => Nat {
+            source: (original.src().address == this.src().address).then(|| to(other.dst().address)),
+            destination: Some(to(nat.target.address).with_ports(port, port)),
+        },
+        ExpectFunction::Pptp => {
+            let (mut source, mut destination) = (to(other.dst().address), to(other.src().address));
+            match nat.direction {
+                Direction::Original => source = source.with_ports(port, port),
+                Direction::Reply => destination = destination.with_ports(port, port),
+            }
+            Nat {
+                source: Some(source),
+                destination: Some(destination),
+            }
         }
     }
 }

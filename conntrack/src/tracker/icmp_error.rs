@@ -4,7 +4,8 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    is_icmp, is_icmp_error, nat_state, Association, Input, Marks, Rewrite, Tracked, Tracker,
+    is_icmp, is_icmp_error, nat_state, Association, Input, Marks, Reading, Rewrite, Tracked,
+    Tracker,
 };
 use crate::bits::CtState;
 use crate::packet::{Headers, Malformed};
@@ -93,7 +94,8 @@ impl Tracker {
         let quote = headers.message(input.packet).get(offset..)?;
         let quoted = Headers::parse_quoted(headers.family, quote).ok()?;
         // The error flows opposite to the packet that it quotes.
-        let tuple = quoted.tuple(quote).ok()?.invert()?;
+        let tuple = quoted.tuple(quote).ok()?;
+        let tuple = self.gre_keys.complete(tuple, input.zone.id()).invert()?;
         let (connection, direction) = self.find(&tuple, input.zone, now)?;
         let keys = self.table.keys(connection)?;
         let outer = headers.addresses(input.packet);
@@ -115,9 +117,9 @@ impl Tracker {
         Some(Tracked {
             state: state | nat_state(status, direction),
             invalid: None,
-            must_drop: false,
             association: Association::Related(connection, direction),
             rewrite: Rewrite::of(&keys, status),
+            reading: Reading::default(),
             marks,
         })
     }

@@ -6,6 +6,7 @@ mod control;
 mod create;
 mod expected;
 mod icmp_error;
+mod prepare;
 #[cfg(test)]
 mod tests;
 mod tracked;
@@ -20,7 +21,10 @@ use crate::checksum;
 use crate::entry::Connection;
 use crate::events::{Changes, Event, Events};
 use crate::expect::Expectations;
+use crate::gre::GreKeys;
 use crate::hash::Seed;
+use crate::helper::Packet;
+use crate::nat::{Exhausted, ReservedPorts, Sources};
 use crate::packet::{Headers, Malformed};
 use crate::proto::{self, icmp, icmpv6, Context, Invalid, Outcome};
 use crate::settings::{PolicyId, Settings};
@@ -31,13 +35,17 @@ use crate::tuple::{Direction, Family, Protocol, Tuple};
 use crate::zone::Zone;
 
 pub use commit::{Commit, CommitError};
-pub use control::{Cursor, NewConnection};
+pub use control::{
+    Cursor, Filter, NewConnection, NewExpectation, NewProto, TcpFlags, TupleFilter, Update,
+    UpdateError,
+};
 pub(crate) use create::Pending;
-use expected::read;
 pub(crate) use icmp_error::quote_offset;
+use prepare::Wanted;
+pub use prepare::{Prepared, BURST};
 pub use tracked::Tracked;
 use tracked::{nat_state, state_of, Marks};
-pub(crate) use tracked::{Association, Rewrite};
+pub(crate) use tracked::{Association, Reading, Rewrite};
 
 /// The number of times that a packet may begin its connection anew: the second time, the first one
 /// is not there.
@@ -56,7 +64,7 @@ pub enum Checksums {
 /// A packet to be tracked.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// The octets from the IP header on. What follows the datagram is ignored.
+    /// The bytes from the IP header on. What follows the datagram is ignored.
     pub packet: &'a [u8],
     /// The zone in which its connection is.
     pub zone: Zone,
@@ -85,6 +93,10 @@ pub struct Tracker {
     pub(crate) stats: Stats,
     pub(crate) events: Events,
     pub(crate) expectations: Expectations,
+    pub(crate) sources: Sources,
+    pub(crate) gre_keys: GreKeys,
+    pub(crate) reserved: ArcSwap<ReservedPorts>,
+    pub(crate) exhausted: Exhausted,
     /// The key and the state of the generator that chooses ports.
     random: (Seed, AtomicU64),
 }
@@ -98,6 +110,10 @@ impl Tracker {
             stats: Stats::default(),
             events: Events::default(),
             expectations: Expectations::default(),
+            sources: Sources::new(capacity, seed.derive(2)),
+            gre_keys: GreKeys::default(),
+            reserved: ArcSwap::default(),
+            exhausted: Exhausted::default(),
             random: (seed.derive(1), AtomicU64::new(0)),
         }
     }
@@ -121,8 +137,13 @@ impl Tracker {
     /// Finds or creates the packet's connection and updates it. A connection that it creates is not
     /// in the table before [`Tracker::commit`].
     pub fn track(&self, input: &Input<'_>, now: Time) -> Tracked {
+        self.track_prepared(input, &self.prepare(input), now)
+    }
+
+    /// As [`Tracker::track`], of a packet that was prepared with the same `input`.
+    pub fn track_prepared(&self, input: &Input<'_>, prepared: &Prepared, now: Time) -> Tracked {
         let settings = self.settings.load();
-        self.track_with(&settings, input, now)
+        self.track_with(&settings, input, prepared, now)
             .unwrap_or_else(|refused| {
                 self.stats.count_refused(refused);
                 Tracked::invalid(refused.reason())
@@ -133,10 +154,11 @@ impl Tracker {
         &self,
         settings: &Settings,
         input: &Input<'_>,
+        prepared: &Prepared,
         now: Time,
     ) -> Result<Tracked, Refused> {
         let packet = input.packet;
-        let headers = Headers::parse(packet).map_err(Invalid::from)?;
+        let headers = prepared.headers.map_err(Invalid::from)?;
         if headers
             .fragment
             .is_some_and(|fragment| !fragment.is_whole())
@@ -156,9 +178,16 @@ impl Tracker {
         if let Some(related) = related.map_err(Refused::Icmp)? {
             return Ok(related);
         }
-        let tuple = headers.tuple(packet).map_err(Invalid::from)?;
+        let wanted = match prepared.wanted {
+            Some(wanted) => wanted,
+            None => {
+                let tuple = headers.tuple(packet).map_err(Invalid::from)?;
+                let tuple = self.gre_keys.complete(tuple, input.zone.id());
+                self.wanted(tuple, input.zone)
+            }
+        };
         for _ in 0..MAX_REPLACEMENTS {
-            if let Some(tracked) = self.track_tuple(settings, input, &headers, &tuple, now)? {
+            if let Some(tracked) = self.track_tuple(settings, input, &headers, &wanted, now)? {
                 return Ok(tracked);
             }
         }
@@ -172,8 +201,19 @@ impl Tracker {
         zone: Zone,
         now: Time,
     ) -> Option<(ConnectionRef, Direction)> {
+        self.find_wanted(&self.wanted(*tuple, zone), zone, now)
+    }
+
+    fn find_wanted(
+        &self,
+        wanted: &Wanted,
+        zone: Zone,
+        now: Time,
+    ) -> Option<(ConnectionRef, Direction)> {
+        let Wanted { tuple, hash } = wanted;
         let [original, reply] = [Direction::Original, Direction::Reply].map(|d| zone.id_in(d));
-        self.table.lookup(&tuple.key(original), now).or_else(|| {
+        let found = self.table.lookup_hashed(&tuple.key(original), *hash, now);
+        found.or_else(|| {
             if original == reply {
                 return None;
             }
@@ -187,11 +227,11 @@ impl Tracker {
         settings: &Settings,
         input: &Input<'_>,
         headers: &Headers,
-        tuple: &Tuple,
+        wanted: &Wanted,
         now: Time,
     ) -> Result<Option<Tracked>, Invalid> {
-        let Some((connection, direction)) = self.find(tuple, input.zone, now) else {
-            return self.create(settings, input, headers, tuple, now).map(Some);
+        let Some((connection, direction)) = self.find_wanted(wanted, input.zone, now) else {
+            return self.create(settings, input, headers, wanted, now).map(Some);
         };
         let slot = self.table.slot(connection);
         let Some(keys) = self.table.keys(connection) else {
@@ -211,7 +251,9 @@ impl Tracker {
             status,
             expires_in: slot.deadline().since(now),
             start: data.start,
-            ack_offset: 0,
+            ack_offset: data.adjustments().map_or(0, |adjustments| {
+                adjustments.ack_offset(direction, headers.message(input.packet))
+            }),
             original: &original,
             family: headers.family,
         };
@@ -222,7 +264,7 @@ impl Tracker {
             Outcome::Invalid(reason) => return Err(reason),
             Outcome::InvalidButShorten(reason, timeout) => {
                 drop(data);
-                self.table.set_deadline(connection, now + timeout);
+                self.table.set_deadline(connection, now + timeout, now);
                 return Err(reason);
             }
             Outcome::Replace => {
@@ -247,13 +289,18 @@ impl Tracker {
                 .set_status(Status::SEEN_REPLY)
                 .contains(Status::SEEN_REPLY);
         }
-        let refresh = effects
-            .refresh
-            .filter(|_| !status.contains(Status::FIXED_TIMEOUT));
-        let is_earlier = refresh.is_some_and(|timeout| {
-            let deadline = now + timeout;
-            slot.set_deadline(deadline) > deadline
-        });
+        let packet = Packet {
+            connection,
+            keys: &keys,
+            direction,
+            status,
+            message,
+            now,
+        };
+        let mut reading = self.read(&mut data, slot, packet);
+        let refresh = reading.timeout.take().or(effects.refresh);
+        let refresh = refresh.filter(|_| !status.contains(Status::FIXED_TIMEOUT));
+        let must_move = refresh.is_some_and(|timeout| slot.postpone(now + timeout, now));
         if changes.any() && !effects.kill {
             self.events.send(
                 |mask| mask.update,
@@ -269,24 +316,23 @@ impl Tracker {
             mark: slot.mark.load(Ordering::Relaxed),
             label: data.label,
         };
-        let finding = read(&mut data, &keys, status, direction, message);
         drop(data);
-        let must_drop = !self.follow(finding, connection, &keys, now);
+        self.end_expected(&mut reading, input.zone, now);
         if effects.kill {
             self.remove(connection, RemovalReason::Packet, now);
-        } else if is_earlier {
+        } else if must_move {
             self.table.rearm(connection);
         }
         Ok(Some(Tracked {
             state: state_of(status, direction, is_expected),
             invalid: None,
-            must_drop,
             association: if effects.kill {
                 Association::Ended(direction)
             } else {
                 Association::Known(connection, direction)
             },
             rewrite: Rewrite::of(&keys, status),
+            reading,
             marks,
         }))
     }
@@ -309,12 +355,10 @@ impl Tracker {
         match removed.reason {
             RemovalReason::EarlyDrop => self.stats.early_drop.add(1),
             RemovalReason::Expired => self.stats.expired.add(1),
-            RemovalReason::Packet | RemovalReason::Deleted => {}
+            RemovalReason::Packet | RemovalReason::Deleted | RemovalReason::Master => {}
         }
-        if removed.data.helper().is_some() {
-            let gone = self.expectations.remove_master(removed.id);
-            self.stats.expect_delete.add(gone as u64);
-        }
+        self.remove_expectations(removed.id, &removed.data);
+        self.end_siblings(removed, now);
         self.events.send(
             |mask| mask.destroy,
             || Event::Destroy(Connection::removed(removed, now)),

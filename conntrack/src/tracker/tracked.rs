@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A tracked packet: its state and its connection.
 
+use std::time::Duration;
+
 use super::Pending;
 use crate::bits::{CtState, Status};
 use crate::entry::Label;
-use crate::nat::Manip;
+use crate::nat::{Adjustments, Manip};
 use crate::proto::Invalid;
 use crate::table::{ConnectionRef, Keys};
-use crate::tuple::Direction;
+use crate::tuple::{Direction, Tuple};
 
 /// A packet's connection.
 pub(crate) enum Association {
@@ -51,10 +53,34 @@ pub(super) struct Marks {
 pub struct Tracked {
     pub(super) state: CtState,
     pub(super) invalid: Option<Invalid>,
-    pub(super) must_drop: bool,
     pub(crate) association: Association,
     pub(crate) rewrite: Option<Rewrite>,
+    pub(crate) reading: Reading,
     pub(super) marks: Marks,
+}
+
+/// The result of a helper for a packet, and of those before it.
+#[derive(Default)]
+pub(crate) struct Reading {
+    /// The payload with which the packet is to leave, if it is another one.
+    pub(crate) payload: Option<Box<[u8]>>,
+    /// The destination port with which the packet is to leave, if it is another one.
+    pub(crate) port: Option<u16>,
+    /// The adjustments of the sequence numbers.
+    pub(crate) adjustments: Option<Adjustments>,
+    /// The timeout that the connection gets.
+    pub(super) timeout: Option<Duration>,
+    /// The tuples of expected connections that end.
+    pub(super) ended: Vec<Tuple>,
+    /// The packet is to be dropped.
+    pub(super) must_drop: bool,
+}
+
+impl Reading {
+    /// Reports whether nothing but addresses and ports is rewritten.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.payload.is_none() && self.port.is_none() && self.adjustments.is_none()
+    }
 }
 
 impl Tracked {
@@ -62,9 +88,9 @@ impl Tracked {
         Tracked {
             state: CtState::TRACKED | CtState::INVALID,
             invalid: Some(reason),
-            must_drop: false,
             association: Association::None,
             rewrite: None,
+            reading: Reading::default(),
             marks: Marks::default(),
         }
     }
@@ -82,7 +108,7 @@ impl Tracked {
     /// Reports whether the packet is to be dropped for a helper: it has a part of an announcement,
     /// or one that cannot be followed. Its sender will repeat it.
     pub fn must_drop(&self) -> bool {
-        self.must_drop
+        self.reading.must_drop
     }
 
     /// The connection's mark (`ct_mark`), as it was when the packet was tracked or committed; 0
@@ -97,6 +123,14 @@ impl Tracked {
         self.marks.label
     }
 
+    /// The tuple with which the packet leaves, if it is translated. An ICMP error takes only the
+    /// addresses of the ends that its state names ([`CtState::SRC_NAT`], [`CtState::DST_NAT`]).
+    pub fn translated(&self) -> Option<Tuple> {
+        let rewrite = self.rewrite.as_ref()?;
+        let other = rewrite.keys.tuple(self.direction()?.opposite());
+        other.invert()
+    }
+
     /// The packet's connection in the table. A new connection is there once it is committed.
     pub fn connection(&self) -> Option<ConnectionRef> {
         match self.association {
@@ -105,6 +139,11 @@ impl Tracked {
             }
             Association::None | Association::New(_) | Association::Ended(..) => None,
         }
+    }
+
+    /// Reports whether the packet is an ICMP error about its connection.
+    pub fn is_related_error(&self) -> bool {
+        matches!(self.association, Association::Related(..))
     }
 
     /// The packet's direction in its connection.

@@ -52,7 +52,7 @@ impl Script {
     }
 
     /// An error about a packet that was sent before: `KIND [of=N] [quote=N] [host=N]`. `of`
-    /// counts from the last packet back, `quote` has the number of its octets, `host` is the sender. The
+    /// counts from the last packet back, `quote` has the number of its bytes, `host` is the sender. The
     /// receiver is the packet's sender, if there is no other.
     pub(super) fn icmp_error(&self, from: Side, line: &Line<'_>) -> Result<Vec<u8>> {
         let (kind, code) = kind(self.family, line.word(2))?;
@@ -107,7 +107,7 @@ impl Script {
     }
 }
 
-/// The octets of an address in a packet.
+/// The bytes of an address in a packet.
 fn address<const N: usize>(packet: &[u8], at: usize) -> Result<[u8; N]> {
     let octets = packet.get(at..at + N).context("packet without addresses")?;
     Ok(octets.try_into()?)

@@ -1,28 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Scripts: traces as text. `traces/README.md` has their language.
 
+mod fragment;
 mod icmp;
 mod line;
 mod nat;
 mod sctp;
 mod tcp;
+mod text;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_conntrack::testing::{fill_header_checksum, Flow};
-use adit_conntrack::{Family, Nat, Protocol, Settings};
+use adit_conntrack::{Direction, Family, Helper, Protocol, Settings, Zone};
 use anyhow::{bail, Context, Result};
 
+use crate::policy::Policy;
 use crate::settings;
 use crate::trace::{flow, Packet, Side, Step, Trace};
 use line::Line;
 
 /// The lowest port of a connection on the left; the connection's number is added.
 const PORT: u16 = 1024;
-/// The port of all connections on the right.
+/// The port of all connections on the right, unless a script names another one.
 const SERVER_PORT: u16 = 80;
+/// The header of GRE version 1 with PPP but for its call id: it has a key, and no payload.
+const GRE_PPP: [u8; 6] = [0x20, 1, 0x88, 0x0b, 0, 0];
 
 /// The traces of a file: each begins with a line `= NAME`.
 pub(crate) fn parse_file(text: &str, family: Family) -> Result<Vec<Trace>> {
@@ -30,35 +35,52 @@ pub(crate) fn parse_file(text: &str, family: Family) -> Result<Vec<Trace>> {
     for part in text.split("\n= ").skip(1) {
         let (name, lines) = part.split_once('\n').unwrap_or((part, ""));
         let name = format!("{name} ({family:?})");
-        traces.push(parse(&name, lines, family)?);
+        traces.extend(parse(&name, lines, family)?);
     }
     Ok(traces)
 }
 
-/// A trace of script lines.
-pub(crate) fn parse(name: &str, lines: &str, family: Family) -> Result<Trace> {
+/// A trace of script lines; absent if it is not to be run with the family.
+pub(crate) fn parse(name: &str, lines: &str, family: Family) -> Result<Option<Trace>> {
     let mut script = Script::new(family);
     for line in lines.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
-        if !line.is_empty() {
+        if !line.is_empty() && script.only.is_none_or(|only| only == family) {
             script
                 .take(line)
                 .with_context(|| format!("`{line}' of trace `{name}'"))?;
         }
     }
-    Ok(Trace {
+    if script.only.is_some_and(|only| only != family) {
+        return Ok(None);
+    }
+    Ok(Some(Trace {
         name: name.to_owned(),
         settings: script.settings,
-        nat: script.nat,
+        policy: script.policy,
+        since: script.since,
+        hosts: Vec::new(),
         steps: script.steps,
-    })
+    }))
+}
+
+/// The first two numbers of a version.
+pub(crate) fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(['.', '-']).map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
 }
 
 /// The state of the parser after the lines so far.
 struct Script {
     family: Family,
     settings: Settings,
-    nat: Option<Nat>,
+    policy: Policy,
+    /// The only family with which the trace is run.
+    only: Option<Family>,
+    /// The first version of Linux that does what the trace shows.
+    since: (u32, u32),
+    /// The port of connections on the right.
+    server_port: u16,
     steps: Vec<Step>,
     /// The next sequence numbers of both sides, by connection.
     tcp: BTreeMap<u16, [u32; 2]>,
@@ -71,7 +93,10 @@ impl Script {
         Script {
             family,
             settings: settings::distinct(),
-            nat: None,
+            policy: Policy::default(),
+            only: None,
+            since: (0, 0),
+            server_port: SERVER_PORT,
             steps: Vec::new(),
             tcp: BTreeMap::new(),
             sctp: BTreeMap::new(),
@@ -97,29 +122,75 @@ impl Script {
             }
             "set" => return self.set(&line),
             "nat" => return self.nat(&line),
-            other => bail!("`{other}' is none of >, <, wait, timeout, set, nat"),
+            "helper" => {
+                if !line.word(2).is_empty() {
+                    self.server_port = line.word(2).parse().context("port")?;
+                }
+                let helper = Helper::from_name(line.word(1)).context("helper")?;
+                self.policy.helper = Some((helper, self.server_port));
+                return Ok(());
+            }
+            "since" => {
+                self.since = version(line.word(1)).context("version of Linux")?;
+                return Ok(());
+            }
+            "zone" => return self.zone(&line),
+            "mark" => {
+                self.policy.mark = Some(line.word(1).parse().context("mark")?);
+                return Ok(());
+            }
+            "only" => {
+                self.only = Some(match line.word(1) {
+                    "ipv4" => Family::V4,
+                    "ipv6" => Family::V6,
+                    other => bail!("`{other}' is none of ipv4, ipv6"),
+                });
+                return Ok(());
+            }
+            other => bail!(
+                "`{other}' is none of >, <, wait, timeout, set, nat, helper, zone, mark, only, since"
+            ),
         };
         let mut bytes = match line.word(1) {
             "tcp" => self.tcp(from, &line)?,
-            "udp" => self
-                .flow(from, &line)?
-                .udp(&vec![0x55; line.number("len", 0)?]),
+            "udp" => self.flow(from, &line)?.udp(&self.payload(&line, 0x55)?),
             "sctp" => self.sctp(from, &line)?,
             "icmp" => self.icmp(from, &line)?,
             "error" => self.icmp_error(from, &line)?,
+            "gre" => {
+                let call_id: u16 = line.word(2).parse().context("call id")?;
+                let header = [&GRE_PPP[..], &call_id.to_be_bytes()].concat();
+                self.flow(from, &line)?.packet(Protocol::GRE, &header)
+            }
             "ip" => {
                 let protocol = Protocol(line.word(2).parse().context("protocol")?);
                 let message = vec![0; line.number("len", 0)?];
                 self.flow(from, &line)?.packet(protocol, &message)
             }
-            other => bail!("`{other}' is none of tcp, udp, sctp, icmp, error, ip"),
+            other => bail!("`{other}' is none of tcp, udp, sctp, icmp, error, gre, ip"),
         };
         damage(&mut bytes, &line)?;
-        self.steps.push(Step::Packet(Packet {
-            from,
-            bytes,
-            text: text.to_owned(),
-        }));
+        let to_server = self.flow(from, &line)?.dst_port == self.server_port;
+        for bytes in fragment::divide(bytes, &line)? {
+            self.steps.push(Step::Packet(Packet {
+                from,
+                bytes,
+                to_server,
+                text: text.to_owned(),
+            }));
+        }
+        Ok(())
+    }
+
+    /// `zone ID [original|reply]`.
+    fn zone(&mut self, line: &Line<'_>) -> Result<()> {
+        let id = line.word(1).parse().context("zone")?;
+        self.policy.zone = match line.word(2) {
+            "" => Zone::new(id),
+            "original" => Zone::in_direction(id, Direction::Original),
+            "reply" => Zone::in_direction(id, Direction::Reply),
+            other => bail!("`{other}' is none of original, reply"),
+        };
         Ok(())
     }
 
@@ -140,7 +211,7 @@ impl Script {
     /// The flow of a line's connection, in the direction of its packet.
     fn flow(&self, from: Side, line: &Line<'_>) -> Result<Flow> {
         let port = PORT + line.number::<u16>("conn", 0)?;
-        let flow = flow(self.family, port, SERVER_PORT);
+        let flow = flow(self.family, port, self.server_port);
         let flow = match from {
             Side::Left => flow,
             Side::Right => flow.reverse(),
@@ -182,7 +253,7 @@ impl Script {
     }
 }
 
-/// Takes octets from the end of the packet (`trim=N`), or changes its last one (`bad`): the
+/// Takes bytes from the end of the packet (`trim=N`), or changes its last one (`bad`): the
 /// checksum is of the packet before.
 fn damage(packet: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
     if line.has("bad") {
@@ -212,7 +283,7 @@ mod tests {
     use super::*;
 
     fn octets(lines: &str) -> Vec<Vec<u8>> {
-        let trace = parse("test", lines, Family::V4).unwrap();
+        let trace = parse("test", lines, Family::V4).unwrap().unwrap();
         let packets = trace.steps.iter().filter_map(|step| match step {
             Step::Packet(packet) => Some(packet.bytes.clone()),
             _ => None,
@@ -225,7 +296,7 @@ mod tests {
         for (name, text) in crate::GROUPS {
             for family in [Family::V4, Family::V6] {
                 let traces = parse_file(text, family).unwrap();
-                assert!(traces.len() > 10, "{name}");
+                assert!(family == Family::V6 || !traces.is_empty(), "{name}");
                 assert!(traces.iter().all(|trace| !trace.steps.is_empty()), "{name}");
             }
         }

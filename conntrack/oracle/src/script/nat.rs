@@ -10,22 +10,22 @@ use super::Script;
 impl Script {
     /// `nat src|dst [to=HOST [upto=HOST]] [ports=FIRST-LAST] [persistent]`.
     pub(super) fn nat(&mut self, line: &Line<'_>) -> Result<()> {
-        let mut range = NatRange {
-            persistent: line.has("persistent"),
-            ..NatRange::default()
-        };
+        let mut range = NatRange::default();
         if let Some(first) = line.value("to") {
             let last = line.value("upto").unwrap_or(first);
-            range.addresses = Some((self.host(first)?, self.host(last)?));
+            range = NatRange::to_addresses(self.host(first)?, self.host(last)?)?;
         }
         if let Some(ports) = line.value("ports") {
             let (first, last) = ports.split_once('-').context("ports=FIRST-LAST")?;
-            range.ports = Some((
+            range = range.with_ports(
                 first.parse().context("port")?,
                 last.parse().context("port")?,
-            ));
+            );
         }
-        let nat = self.nat.get_or_insert_default();
+        if line.has("persistent") {
+            range = range.with_persistent_address();
+        }
+        let nat = self.policy.nat.get_or_insert_default();
         match line.word(1) {
             "src" => nat.source = Some(range),
             "dst" => nat.destination = Some(range),

@@ -37,9 +37,10 @@ fn flags(letters: &str) -> Result<u8> {
 }
 
 impl Script {
-    /// A segment: `FLAGS [seq=±N] [ack=±N] [isn=N] [len=N] [win=N] [ws=N] [sackok] [sack=FROM,TO] [ts]`.
+    /// A segment: `FLAGS [seq=±N] [ack=±N] [isn=N] [len=N] [text=TEXT] [win=N] [ws=N] [sackok] [sack=FROM,TO] [ts]`.
     pub(super) fn tcp(&mut self, from: Side, line: &Line<'_>) -> Result<Vec<u8>> {
         let flow = self.flow(from, line)?;
+        let payload = self.payload(line, 0xaa)?;
         let connection = line.number("conn", 0)?;
         let next = self.tcp.entry(connection).or_insert(ISN);
         let (us, them) = (from as usize, 1 - from as usize);
@@ -51,7 +52,6 @@ impl Script {
             None if flags & ACK == 0 => 0,
             _ => next[them].wrapping_add_signed(line.number("ack", 0)?),
         };
-        let payload = vec![0xaa; line.number("len", 0)?];
         let segment = Tcp {
             flags,
             seq,

@@ -8,7 +8,7 @@ mod window;
 pub(crate) use packet::{handle, is_valid, new};
 pub use state::TcpState;
 
-use crate::packet::tcp::Segment;
+use crate::packet::tcp::{Segment, MAX_SCALE};
 use crate::tuple::Direction;
 use state::Kind;
 
@@ -130,11 +130,22 @@ impl Default for Tcp {
 }
 
 impl Tcp {
-    /// A connection in a state, of whose packets nothing is known.
-    pub(crate) fn with_state(state: TcpState) -> Self {
-        Tcp {
-            state,
-            ..Tcp::default()
+    /// Sets what a control plane knows of the connection: the state, the shift counts of both peers if
+    /// both scale their windows, and flags with the masks of those that are set (`nlattr_to_tcp`).
+    pub(crate) fn restore(
+        &mut self,
+        state: Option<TcpState>,
+        scales: Option<[u8; 2]>,
+        flags: [(u8, u8); 2],
+    ) {
+        self.state = state.unwrap_or(self.state);
+        for (own, (bits, mask)) in self.flags.iter_mut().zip(flags) {
+            *own = *own & !mask | bits & mask;
+        }
+        if self.flags[0] & self.flags[1] & peer_flag::WINDOW_SCALE != 0 {
+            self.scale = scales
+                .unwrap_or(self.scale)
+                .map(|scale| scale.min(MAX_SCALE));
         }
     }
 
@@ -174,7 +185,7 @@ impl Tcp {
         self.flags
     }
 
-    /// The sequence number after the last octet of the original direction.
+    /// The sequence number after the last byte of the original direction.
     pub(crate) fn original_end(&self) -> u32 {
         self.end[0]
     }

@@ -99,7 +99,16 @@ pub(crate) fn handle(tcp: &mut Tcp, context: &Context<'_>, segment: &Segment<'_>
             Reset::Trusted => check_window = false,
             Reset::Check => {}
         },
-        _ => {}
+        // What follows from the state alone.
+        TcpState::None
+        | TcpState::SynSent
+        | TcpState::SynRecv
+        | TcpState::Established
+        | TcpState::FinWait
+        | TcpState::CloseWait
+        | TcpState::LastAck
+        | TcpState::TimeWait
+        | TcpState::Close => {}
     }
     if check_window {
         let liberal = context.settings.tcp_be_liberal;

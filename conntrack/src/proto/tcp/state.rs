@@ -36,7 +36,29 @@ pub enum TcpState {
     SynSent2 = 9,
 }
 
+const _: () = {
+    let mut number = 0;
+    while number < TcpState::ALL.len() {
+        assert!(TcpState::ALL[number] as usize == number);
+        number += 1;
+    }
+};
+
 impl TcpState {
+    /// All states, by number.
+    pub const ALL: [TcpState; 10] = [
+        TcpState::None,
+        TcpState::SynSent,
+        TcpState::SynRecv,
+        TcpState::Established,
+        TcpState::FinWait,
+        TcpState::CloseWait,
+        TcpState::LastAck,
+        TcpState::TimeWait,
+        TcpState::Close,
+        TcpState::SynSent2,
+    ];
+
     /// The name that conntrack(8) shows.
     pub fn name(self) -> &'static str {
         match self {

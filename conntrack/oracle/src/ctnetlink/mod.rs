@@ -14,8 +14,15 @@ use netlink_packet_netfilter::conntrack::{
 use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
 
 use crate::netlink::Netlink;
-use crate::observation::Entry;
+use crate::observation::{Entry, Expected};
 
+mod expect;
+
+const CTA_HELP: u16 = 5;
+const CTA_HELP_NAME: u16 = 1;
+const CTA_TUPLE_MASTER: u16 = 14;
+const CTA_TUPLE_ZONE: u16 = 3;
+const CTA_ZONE: u16 = 18;
 /// `CTA_COUNTERS_ORIG` and `CTA_COUNTERS_REPLY`.
 const CTA_COUNTERS: [u16; 2] = [9, 10];
 /// `NLA_TYPE_MASK`: the kind without the flag of nested attributes.
@@ -39,9 +46,19 @@ impl Conntrack {
         Ok(Self { netlink })
     }
 
+    /// Sends messages whose success the kernel does not report.
+    pub(crate) fn send(&self, messages: &[u8]) -> Result<()> {
+        self.netlink.send_octets(messages)
+    }
+
     /// All connections whose timeout has not passed.
     pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
         self.dump(entry)
+    }
+
+    /// All expectations whose time has not passed.
+    pub(crate) fn expected(&self) -> Result<Vec<Expected>> {
+        expect::dump(&self.netlink)
     }
 
     /// Deletes all connections.
@@ -91,18 +108,29 @@ impl Conntrack {
 
 fn entry(attributes: &[ConntrackAttribute]) -> Result<Entry> {
     let mut tuples = [None; 2];
+    // Of a zone that applies to one direction, the direction's tuple has the number.
+    let mut zones = Vec::new();
     let mut found = Entry {
-        tuples: [Tuple::new(Protocol(0), NOWHERE, NOWHERE); 2],
+        tuples: [Tuple::new(Protocol(0), NOWHERE, NOWHERE)?; 2],
         status: Status::NONE,
         timeout: Duration::ZERO,
         mark: 0,
         proto: Vec::new(),
         counters: [(0, 0); 2],
+        zone: 0,
+        helper: None,
+        master: None,
     };
     for attribute in attributes {
         match attribute {
-            ConntrackAttribute::CtaTupleOrig(attributes) => tuples[0] = Some(tuple(attributes)?),
-            ConntrackAttribute::CtaTupleReply(attributes) => tuples[1] = Some(tuple(attributes)?),
+            ConntrackAttribute::CtaTupleOrig(attributes) => {
+                tuples[0] = Some(tuple(attributes)?);
+                zones.extend(zone_in(attributes));
+            }
+            ConntrackAttribute::CtaTupleReply(attributes) => {
+                tuples[1] = Some(tuple(attributes)?);
+                zones.extend(zone_in(attributes));
+            }
             ConntrackAttribute::CtaStatus(status) => {
                 found.status = Status::from_bits(status.bits());
             }
@@ -123,10 +151,19 @@ fn entry(attributes: &[ConntrackAttribute]) -> Result<Entry> {
                     let [packets, bytes] = CTA_COUNTERS_VALUES.map(value);
                     found.counters[direction] = (packets?, bytes?);
                 }
+                match kind {
+                    CTA_ZONE => found.zone = number(&[(0, value(other))], 0) as u16,
+                    CTA_HELP => found.helper = Some(string(&nested(other)?, CTA_HELP_NAME)),
+                    CTA_TUPLE_MASTER => {
+                        found.master = Some(expect::tuple(&nested(other)?)?);
+                    }
+                    _ => {}
+                }
             }
             _ => {}
         }
     }
+    found.zone = zones.first().copied().unwrap_or(found.zone);
     let [original, reply] = tuples;
     found.tuples = [
         original.context("no original tuple")?,
@@ -142,15 +179,34 @@ const NOWHERE: Endpoint = Endpoint {
 
 /// The nested attributes: kind and value.
 fn nested(attribute: &DefaultNla) -> Result<Vec<(u16, Vec<u8>)>> {
+    attributes_in(&value(attribute))
+}
+
+fn value(attribute: &DefaultNla) -> Vec<u8> {
     let mut value = vec![0; attribute.value_len()];
     attribute.emit_value(&mut value);
-    let attributes = NlasIterator::new(value.as_slice());
+    value
+}
+
+/// The attributes in a value: kind, without the flag of nested ones, and value.
+fn attributes_in(value: &[u8]) -> Result<Vec<(u16, Vec<u8>)>> {
+    let attributes = NlasIterator::new(value);
     attributes
         .map(|attribute| {
             let attribute = attribute.context("nested attribute")?;
-            Ok((attribute.kind(), attribute.value().to_vec()))
+            let kind = attribute.kind() & NLA_TYPE_MASK;
+            Ok((kind, attribute.value().to_vec()))
         })
         .collect()
+}
+
+/// The text in an attribute, without the zero at its end; empty if it is missing.
+fn string(attributes: &[(u16, Vec<u8>)], kind: u16) -> String {
+    let found = attributes.iter().find(|attribute| attribute.0 == kind);
+    let octets = found.map_or(&[][..], |attribute| &attribute.1);
+    String::from_utf8_lossy(octets)
+        .trim_end_matches('\0')
+        .to_owned()
 }
 
 /// The number in an attribute, in network byte order; zero if it is missing.
@@ -190,14 +246,22 @@ fn tuple(attributes: &[TupleAttribute]) -> Result<Tuple> {
             _ => {}
         }
     }
-    Ok(Tuple::new(Protocol(protocol), src, dst))
+    Ok(Tuple::new(Protocol(protocol), src, dst)?)
+}
+
+/// The zone of a tuple.
+fn zone_in(attributes: &[TupleAttribute]) -> Option<u16> {
+    attributes.iter().find_map(|attribute| match attribute {
+        TupleAttribute::Other(other) if other.kind() & NLA_TYPE_MASK == CTA_TUPLE_ZONE => {
+            Some(number(&[(0, value(other))], 0) as u16)
+        }
+        _ => None,
+    })
 }
 
 /// Takes the identifier, type or code of an ICMP message into a tuple.
 fn icmp_part(attribute: &DefaultNla, src: &mut Endpoint, dst: &mut Endpoint) {
-    let mut value = vec![0; attribute.value_len()];
-    attribute.emit_value(&mut value);
-    let value = number(&[(0, value)], 0) as u16;
+    let value = number(&[(0, value(attribute))], 0) as u16;
     let [id, kind, code] = CTA_PROTO_ICMP.map(|kinds| kinds.contains(&attribute.kind()));
     if id {
         src.part = value;

@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Operations of control planes: expiry, dumps, deletion, limits, statistics.
 
+mod create;
+mod expectation;
+mod filter;
+mod update;
+
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{CommitError, Pending, Tracker};
-use crate::bits::Status;
-use crate::entry::{Connection, Data, Label};
+use super::Tracker;
+use crate::entry::Connection;
 use crate::events::{EventMask, Listener, TooManyListeners};
-use crate::expect::Expectation;
-use crate::proto::sctp::Sctp;
-use crate::proto::tcp::{Tcp, TcpState};
-use crate::proto::ProtoState;
-use crate::settings::PolicyId;
 use crate::stats::Statistics;
 use crate::table::{ConnectionRef, RemovalReason};
 use crate::time::Time;
-use crate::tuple::{Direction, Protocol, Tuple};
+use crate::tuple::{Direction, Tuple};
 use crate::zone::Zone;
+
+pub use create::{NewConnection, NewProto, TcpFlags};
+pub use expectation::NewExpectation;
+pub use filter::{Filter, TupleFilter};
+pub use update::{Update, UpdateError};
 
 /// The most slots of the table that a call of a dump or flush visits.
 const SLOTS_PER_CALL: usize = 1 << 14;
@@ -43,93 +47,12 @@ impl Cursor {
     }
 }
 
-/// A connection that a control plane creates (`ctnetlink_create_conntrack`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewConnection {
-    /// The tuple of the original direction.
-    pub original: Tuple,
-    /// The tuple of the reply direction. What is not the inverse of the original one is translated.
-    pub reply: Tuple,
-    /// The zone.
-    pub zone: Zone,
-    /// Bits of the status; those in [`Status::UNCHANGEABLE`] are ignored.
-    pub status: Status,
-    /// The time until the timeout.
-    pub timeout: Duration,
-    /// The mark.
-    pub mark: u32,
-    /// The label.
-    pub label: Label,
-    /// The state of a TCP connection.
-    pub tcp: TcpState,
-    /// The timeout policy.
-    pub policy: PolicyId,
-}
-
 impl Tracker {
-    /// Creates a connection.
-    ///
-    /// # Errors
-    ///
-    /// A [`CommitError`]; [`CommitError::Clash`] if a connection with one of the tuples is there.
-    pub fn create_connection(
-        &self,
-        new: &NewConnection,
-        now: Time,
-    ) -> Result<ConnectionRef, CommitError> {
-        let kind = |tuple: &Tuple| (tuple.protocol(), tuple.family());
-        if kind(&new.original) != kind(&new.reply) {
-            return Err(CommitError::Tuples);
-        }
-        let mut status = new.status.without(Status::UNCHANGEABLE);
-        if let Some(plain) = new.original.invert() {
-            // The reply goes to another address than the request's source, or comes from another one
-            // than its destination.
-            for (differs, bit) in [
-                (
-                    plain.dst() != new.reply.dst(),
-                    Status::SRC_NAT | Status::SRC_NAT_DONE,
-                ),
-                (
-                    plain.src() != new.reply.src(),
-                    Status::DST_NAT | Status::DST_NAT_DONE,
-                ),
-            ] {
-                if differs {
-                    status |= bit;
-                }
-            }
-        }
-        let proto = match new.original.protocol() {
-            Protocol::TCP => ProtoState::Tcp(Tcp::with_state(new.tcp)),
-            Protocol::SCTP => ProtoState::Sctp(Sctp::default()),
-            _ => ProtoState::None,
-        };
-        let pending = Pending {
-            original: new.original,
-            reply: new.reply,
-            zone: new.zone,
-            status,
-            policy: new.policy,
-            mark: new.mark,
-            timeout: new.timeout,
-            data: Data {
-                start: now,
-                label: new.label,
-                proto,
-                ..Data::default()
-            },
-            is_exhausted: false,
-        };
-        Ok(self.insert_new(pending, now)?)
-    }
-
     /// Removes connections whose timeout has passed. To be called several times a second: a removal
     /// is at most 134 ms late then. `budget` bounds the work of a call, in steps of well below a
     /// microsecond. Returns whether work is left. Expectations whose time has passed go as well.
     pub fn expire(&self, now: Time, budget: usize) -> bool {
-        let gone = self.expectations.expire(now, budget);
-        self.stats.expect_delete.add(gone as u64);
+        self.expire_expectations(now, budget);
         self.table.expire(now, budget, &mut |removed| {
             self.report_removal(&removed, now)
         })
@@ -150,9 +73,9 @@ impl Tracker {
         self.table.capacity()
     }
 
-    /// The memory of the table, in octets, without what does not depend on its capacity.
+    /// The memory of the table, in bytes, without what does not depend on its capacity.
     pub fn memory(&self) -> usize {
-        self.table.size()
+        self.table.size() + self.sources.size()
     }
 
     /// A copy of a connection, if it is there and its timeout has not passed.
@@ -175,11 +98,23 @@ impl Tracker {
 
     /// Copies of at most `count` connections from `cursor` on, and the cursor of those that follow;
     /// absent at the end. A call visits 16,384 slots of the table at most, and may find nothing in
-    /// them. A dump has every connection once that is there from its beginning to its end.
+    /// them. A dump has every connection once that is there from its beginning to its end. No lock is
+    /// held but that of the connection which is copied.
     pub fn dump(
         &self,
         cursor: Cursor,
         count: usize,
+        now: Time,
+    ) -> (Vec<Connection>, Option<Cursor>) {
+        self.dump_matching(cursor, count, &Filter::default(), now)
+    }
+
+    /// As [`Tracker::dump`], of the connections that pass a filter.
+    pub fn dump_matching(
+        &self,
+        cursor: Cursor,
+        count: usize,
+        filter: &Filter,
         now: Time,
     ) -> (Vec<Connection>, Option<Cursor>) {
         let mut found = Vec::new();
@@ -189,8 +124,28 @@ impl Tracker {
                 return (found, Some(Cursor(number)));
             }
             let connection = self.table.in_slot(number);
-            found.extend(connection.and_then(|connection| self.get(connection, now)));
+            found.extend(connection.and_then(|one| self.get_matching(one, filter, now)));
         }
+        (found, next)
+    }
+
+    /// As [`Tracker::dump_matching`]; the counters of the connections are zero afterwards
+    /// (`IPCTNL_MSG_CT_GET_CTRZERO`).
+    pub fn dump_and_zero(
+        &self,
+        cursor: Cursor,
+        count: usize,
+        filter: &Filter,
+        now: Time,
+    ) -> (Vec<Connection>, Option<Cursor>) {
+        let (mut found, next) = self.dump_matching(cursor, count, filter, now);
+        found.retain_mut(|one| match self.get_and_zero(one.id, now) {
+            Some(current) => {
+                *one = current;
+                true
+            }
+            None => false,
+        });
         (found, next)
     }
 
@@ -209,15 +164,27 @@ impl Tracker {
     /// Deletes the connections in the 16,384 slots of the table from `cursor` on. Returns their
     /// number, and the cursor of the slots that follow; absent at the end.
     pub fn flush(&self, cursor: Cursor, now: Time) -> (usize, Option<Cursor>) {
+        self.delete_matching(cursor, &Filter::default(), now)
+    }
+
+    /// As [`Tracker::flush`], but only the connections that pass a filter.
+    pub fn delete_matching(
+        &self,
+        cursor: Cursor,
+        filter: &Filter,
+        now: Time,
+    ) -> (usize, Option<Cursor>) {
         let (slots, next) = self.slots_from(cursor);
         let connections = slots.filter_map(|number| self.table.in_slot(number));
-        let deleted = connections.filter(|&connection| self.delete(connection, now));
+        let deleted = connections
+            .filter(|&one| filter.is_any() || self.get_matching(one, filter, now).is_some())
+            .filter(|&one| self.delete(one, now));
         (deleted.count(), next)
     }
 
     /// Sets the time until a connection's timeout. Returns whether it was there.
     pub fn set_timeout(&self, connection: ConnectionRef, timeout: Duration, now: Time) -> bool {
-        self.table.set_deadline(connection, now + timeout)
+        self.table.set_deadline(connection, now + timeout, now)
     }
 
     /// The number of connections in a zone.
@@ -233,11 +200,6 @@ impl Tracker {
     /// Limits the number of connections in a zone. Those above the limit remain.
     pub fn set_zone_limit(&self, zone: u16, limit: Option<u32>) {
         self.table.zones.set_limit(zone, limit);
-    }
-
-    /// Copies of the expectations.
-    pub fn expectations(&self, now: Time) -> Vec<Expectation> {
-        self.expectations.dump(now)
     }
 
     /// The statistics.

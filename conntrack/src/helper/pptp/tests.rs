@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+use proptest::prelude::*;
+
+use super::*;
+use crate::bits::CtState;
+use crate::helper::Helper;
+use crate::nat::{Nat, NatRange, Translation};
+use crate::packet::tcp::flag::{ACK, SYN};
+use crate::testing::{Flow, V4};
+use crate::tracker::{Commit, Cursor, Input, Tracker};
+use crate::{EventMask, RemovalReason, Seed, Settings, Time};
+
+const NOW: Time = Time::from_secs(1000);
+const CONTROL_CONNECTION: Flow = Flow {
+    dst_port: 1723,
+    ..V4
+};
+const OUTSIDE: [u8; 4] = [192, 0, 2, 9];
+/// The call ids of client and server.
+const PNS: u16 = 0x0101;
+const PAC: u16 = 0x0202;
+
+fn ids(ids: &[u16]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.to_be_bytes()).collect()
+}
+
+/// A packet of the tunnel to the peer with a call id.
+fn tunnel(flow: Flow, call_id: u16) -> Vec<u8> {
+    let mut message = vec![0x20, 1, 0x88, 0x0b, 0, 0];
+    message.extend(call_id.to_be_bytes());
+    flow.packet(Protocol::GRE, &message)
+}
+
+struct Bench {
+    tracker: Tracker,
+    commit: Commit,
+    /// The flow to the client, as the server sends it.
+    back: Flow,
+    seqs: [u32; 2],
+}
+
+impl Bench {
+    fn new(is_translated: bool) -> Self {
+        let outside = NatRange::to_address(OUTSIDE.into()).with_ports(4000, 4000);
+        let nat = Nat {
+            source: Some(outside),
+            destination: None,
+        };
+        let mut back = CONTROL_CONNECTION.reverse();
+        if is_translated {
+            (back.dst, back.dst_port) = (OUTSIDE.into(), 4000);
+        }
+        let mut bench = Bench {
+            tracker: Tracker::new(64, Seed::new([6; 16]), Settings::default()),
+            commit: Commit {
+                helper: Some(Helper::Pptp),
+                nat: is_translated.then_some(nat),
+                ..Commit::default()
+            },
+            back,
+            seqs: [99, 499],
+        };
+        bench.segment(0, SYN, &[]);
+        bench.segment(1, SYN | ACK, &[]);
+        bench.segment(0, ACK, &[]);
+        bench
+    }
+
+    fn pass(&self, packet: &[u8]) -> (CtState, Vec<u8>) {
+        let input = Input::new(packet);
+        let mut tracked = self.tracker.track(&input, NOW);
+        let committed = self.tracker.commit(&mut tracked, &input, &self.commit, NOW);
+        committed.unwrap();
+        let mut octets = packet.to_vec();
+        assert_ne!(
+            self.tracker.translate(&tracked, &mut octets),
+            Translation::Drop
+        );
+        (tracked.state(), octets)
+    }
+
+    /// Passes a segment of the client (0) or the server (1), and returns the payload that leaves.
+    fn segment(&mut self, side: usize, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let flow = [CONTROL_CONNECTION, self.back][side];
+        let packet = flow.tcp(flags, self.seqs[side], self.seqs[1 - side], payload);
+        self.seqs[side] += payload.len() as u32 + u32::from(flags & SYN != 0);
+        self.pass(&packet).1[40..].to_vec()
+    }
+
+    /// Sets the session up. Returns the client's call id as the server sees it, and the one in the
+    /// server's answer as the client sees it.
+    fn call(&mut self) -> (u16, u16) {
+        let word = |payload: &[u8], at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
+        self.segment(0, ACK, &message(Kind::StartRequest, &[]));
+        self.segment(1, ACK, &message(Kind::StartReply, &[1, 0, GRANTED]));
+        let request = self.segment(0, ACK, &message(Kind::OutRequest, &ids(&[PNS])));
+        let outside = word(&request, HEADER);
+        let mut granted = ids(&[PAC, outside]);
+        granted.push(GRANTED);
+        let reply = self.segment(1, ACK, &message(Kind::OutReply, &granted));
+        (outside, word(&reply, HEADER + 2))
+    }
+}
+
+#[test]
+fn tunnels_are_related() {
+    let bench = &mut Bench::new(false);
+    assert_eq!(bench.call(), (PNS, PNS));
+    assert_eq!(bench.tracker.expectation_count(), 2);
+    // Whichever end is first.
+    let (state, _) = bench.pass(&tunnel(bench.back, PNS));
+    assert!(state.contains(CtState::NEW | CtState::RELATED));
+    assert_eq!(bench.tracker.expectation_count(), 0);
+    let (state, _) = bench.pass(&tunnel(CONTROL_CONNECTION, PAC));
+    assert!(state.contains(CtState::REPLY | CtState::RELATED));
+    // Another tunnel between the same hosts is not.
+    let (state, _) = bench.pass(&tunnel(CONTROL_CONNECTION, PAC + 1));
+    assert_eq!(state, CtState::TRACKED | CtState::NEW);
+    assert_eq!(bench.tracker.len(), 3);
+    bench.segment(1, ACK, &message(Kind::Disconnected, &ids(&[PAC])));
+    assert_eq!(bench.tracker.len(), 2);
+    let (state, _) = bench.pass(&tunnel(CONTROL_CONNECTION, PAC));
+    assert_eq!(state, CtState::TRACKED | CtState::NEW);
+}
+
+#[test]
+fn tunnels_are_translated() {
+    for is_client_first in [false, true] {
+        let bench = &mut Bench::new(true);
+        // The call id that the server sees is the translated port.
+        assert_eq!(bench.call(), (4000, PNS));
+        let to_client = |bench: &Bench| {
+            let (state, packet) = bench.pass(&tunnel(bench.back, 4000));
+            assert!(
+                state.contains(CtState::RELATED | CtState::DST_NAT),
+                "{state:?}"
+            );
+            let inside = Flow {
+                dst: V4.src,
+                ..bench.back
+            };
+            assert_eq!(packet, tunnel(inside, PNS));
+        };
+        if !is_client_first {
+            to_client(bench);
+        }
+        let (state, packet) = bench.pass(&tunnel(CONTROL_CONNECTION, PAC));
+        assert!(
+            state.contains(CtState::RELATED | CtState::SRC_NAT),
+            "{state:?}"
+        );
+        assert_eq!(packet, tunnel(bench.back.reverse(), PAC));
+        to_client(bench);
+        assert_eq!(bench.tracker.len(), 2);
+        // As in Linux, the client's direction is still expected if the server was first.
+        let expected = usize::from(!is_client_first);
+        assert_eq!(bench.tracker.expectation_count(), expected);
+    }
+}
+
+#[test]
+fn a_tunnel_ends_with_its_control_connection() {
+    let bench = &mut Bench::new(false);
+    bench.call();
+    bench.pass(&tunnel(CONTROL_CONNECTION, PAC));
+    let listener = bench.tracker.listen(EventMask::ALL, 8).unwrap();
+    let control = bench.tracker.dump(Cursor::default(), 10, NOW).0;
+    let control = control.iter().find(|it| it.helper.is_some()).unwrap();
+    assert!(bench.tracker.delete(control.id, NOW));
+    assert!(bench.tracker.is_empty());
+    let reasons: Vec<_> = std::iter::from_fn(|| listener.next())
+        .filter_map(|event| match event {
+            crate::Event::Destroy(gone) => Some(gone.end.unwrap().1),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons, [RemovalReason::Master, RemovalReason::Deleted]);
+}
+
+#[test]
+fn a_control_connection_without_its_helper_has_no_tunnel() {
+    let bench = &mut Bench::new(false);
+    bench.call();
+    let control = bench.tracker.dump(Cursor::default(), 10, NOW).0;
+    let update = crate::Update {
+        helper: Some(None),
+        ..Default::default()
+    };
+    bench.tracker.change(control[0].id, &update, NOW).unwrap();
+    assert_eq!(bench.tracker.expectation_count(), 0);
+    bench.pass(&tunnel(CONTROL_CONNECTION, PAC));
+    let all = bench.tracker.dump(Cursor::default(), 10, NOW).0;
+    let is_gre = |one: &&crate::Connection| one.original.protocol() == Protocol::GRE;
+    let gre = all.iter().find(is_gre).unwrap();
+    // The client's call id is not known any more.
+    assert_eq!(gre.original.src().part, 0);
+}
+
+#[test]
+fn messages_out_of_order_announce_nothing() {
+    let bench = &mut Bench::new(false);
+    let mut granted = ids(&[PAC, PNS]);
+    granted.push(GRANTED);
+    // No session is confirmed, no call requested.
+    bench.segment(1, ACK, &message(Kind::OutReply, &granted));
+    bench.segment(0, ACK, &message(Kind::StartRequest, &[]));
+    bench.segment(1, ACK, &message(Kind::StartReply, &[1, 0, 2]));
+    bench.segment(0, ACK, &message(Kind::OutRequest, &ids(&[PNS])));
+    bench.segment(1, ACK, &message(Kind::OutReply, &granted));
+    assert_eq!(bench.tracker.expectation_count(), 0);
+}
+
+#[test]
+fn messages_are_whole() {
+    let whole = message(Kind::OutReply, &[]);
+    assert_eq!(Message::parse(&whole).unwrap().kind, Kind::OutReply);
+    for length in 0..whole.len() {
+        assert!(Message::parse(&whole[..length]).is_none());
+    }
+    for (at, octet) in [(3, 2), (4, 0), (9, 0), (9, 16)] {
+        let mut other = whole.clone();
+        other[at] = octet;
+        assert!(Message::parse(&other).is_none());
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_octets_panic(
+        messages in proptest::collection::vec((0usize..2, 0usize..15, any::<[u8; 8]>()), 0..20),
+        is_translated in any::<bool>(),
+    ) {
+        let mut bench = Bench::new(is_translated);
+        for (side, kind, start) in messages {
+            let start = start.map(|octet| octet & 3);
+            bench.segment(side, ACK, &message(Kind::ALL[kind].0, &start));
+            prop_assert!(bench.tracker.expectation_count() <= 2);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The atomic types and locks of the table. With the feature `loom` they are loom's, and its models
+//! (`table/model.rs`) run all orders in which threads may use the table.
+
+#[cfg(feature = "loom")]
+mod of_loom;
+
+#[cfg(feature = "loom")]
+pub(crate) use loom::sync::atomic::{fence, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
+#[cfg(feature = "loom")]
+pub(crate) use of_loom::{Mutex, MutexGuard};
+#[cfg(not(feature = "loom"))]
+pub(crate) use parking_lot::{Mutex, MutexGuard};
+#[cfg(not(feature = "loom"))]
+pub(crate) use std::sync::atomic::{fence, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
