@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// Headers of common protocols, as their standards lay them out, and the numbers that tell them.
+// Headers of common protocols, as their standards lay them out, and the numbers that identify them.
 
 #ifndef __ADIT_HEADERS_P4__
 #define __ADIT_HEADERS_P4__
@@ -36,7 +36,7 @@ header ethernet_h {
     bit<16> ether_type;
 }
 
-// IEEE 802.1Q, behind the EtherType that tells of it.
+// IEEE 802.1Q, behind the EtherType that announces it.
 header vlan_h {
     bit<3>  pcp;
     bit<1>  dei;

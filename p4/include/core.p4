@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The core library: what every P4_16 program may use (P4_16 specification 1.2.5, appendix D).
 
-// Programs made of fragments ask for this name.
+// Programs made of fragments test this macro.
 #ifndef _CORE_P4_
 #define _CORE_P4_
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The v1model architecture, as programs for the software switch use it.
 
-// Programs made of fragments ask for this name.
+// Programs made of fragments test this macro.
 #ifndef _V1_MODEL_P4_
 #define _V1_MODEL_P4_
 

@@ -8,8 +8,10 @@ use prost::Message;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Status, Streaming};
+pub use tonic::transport::Channel;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+pub use tonic::Code;
+use tonic::{Status, Streaming};
 
 use crate::proto::v1::{
     self, get_forwarding_pipeline_config_request::ResponseType, p4_runtime_client::P4RuntimeClient,
@@ -126,33 +128,38 @@ fn refused(call: &'static str) -> impl Fn(Status) -> ClientError {
     }
 }
 
+/// Connects to a server, for a client of any of its services. The channel belongs to the runtime.
+pub fn connect(address: &str, tls: Option<&ClientTls>) -> Result<(Runtime, Channel)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ClientError::Start)?;
+    let failed = |source| ClientError::Connect {
+        address: address.to_owned(),
+        source,
+    };
+    let scheme = match (tls, address.starts_with("unix:")) {
+        (_, true) => "",
+        (Some(_), _) => "https://",
+        (None, _) => "http://",
+    };
+    let endpoint = Endpoint::from_shared(format!("{scheme}{address}"));
+    let mut endpoint = endpoint.map_err(failed)?.connect_timeout(CONNECT);
+    if let Some(tls) = tls {
+        let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.servers));
+        if let Some((certificate, key)) = &tls.identity {
+            config = config.identity(Identity::from_pem(certificate, key));
+        }
+        endpoint = endpoint.tls_config(config).map_err(failed)?;
+    }
+    let channel = runtime.block_on(endpoint.connect()).map_err(failed)?;
+    Ok((runtime, channel))
+}
+
 impl Client {
     /// Connects to a server.
     pub fn connect(target: Target) -> Result<Client> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(ClientError::Start)?;
-        let failed = |source| ClientError::Connect {
-            address: target.address.clone(),
-            source,
-        };
-        let scheme = match (&target.tls, target.address.starts_with("unix:")) {
-            (_, true) => "",
-            (Some(_), _) => "https://",
-            (None, _) => "http://",
-        };
-        let endpoint = Endpoint::from_shared(format!("{scheme}{}", target.address));
-        let mut endpoint = endpoint.map_err(failed)?.connect_timeout(CONNECT);
-        if let Some(tls) = &target.tls {
-            let mut config =
-                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.servers));
-            if let Some((certificate, key)) = &tls.identity {
-                config = config.identity(Identity::from_pem(certificate, key));
-            }
-            endpoint = endpoint.tls_config(config).map_err(failed)?;
-        }
-        let channel = runtime.block_on(endpoint.connect()).map_err(failed)?;
+        let (runtime, channel) = connect(&target.address, target.tls.as_ref())?;
         Ok(Client {
             runtime,
             grpc: P4RuntimeClient::new(channel).max_decoding_message_size(MAX_REPLY),

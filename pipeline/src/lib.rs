@@ -3,12 +3,14 @@
 
 pub mod checksum;
 pub mod flow;
+pub mod fragment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod headers;
 pub mod offload;
 pub mod p4;
 pub mod parse;
+pub mod reject;
 pub mod rss;
 pub mod segment;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use adit_p4_frontend::{compile, Options};
 use adit_pipeline::p4::events::MAX_EVENTS;
 use adit_pipeline::p4::replication::{CloneSession, CloneTo, Replica};
 use adit_pipeline::p4::tables::{Action, Entry};
-use adit_pipeline::p4::{Engine, Input, Output, Worker};
+use adit_pipeline::p4::{Engine, Input, Output, Worker, FIRST_HOST_PORT};
 
 /// The ingress port of our packets.
 const PORT: u32 = 3;
@@ -254,6 +254,51 @@ fn programs_for_the_nic() {
     }
 }
 
+/// A frame with UDP over IPv4 without a checksum. Its source and destination are addresses and ports.
+fn datagram(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    frame.extend([0x45, 0, 0, 100, 0, 0, 0, 0, 64, 17, 0, 0]);
+    frame.extend([source.0, destination.0].concat());
+    frame.extend([source.1, destination.1].map(u16::to_be_bytes).concat());
+    frame.extend([0, 80, 0, 0]);
+    frame.extend([0x5a; 72]);
+    frame
+}
+
+/// A packet that begins a connection allocates memory, those of known connections do not: as they
+/// are, or translated.
+#[test]
+fn packets_of_known_connections() {
+    let translate = [(
+        "TRANSLATION_ENTRIES",
+        "(_, _, 0x0a000001 &&& 0xffffffff, _, _, _): masquerade(0xc6336407, 0xc6336407);",
+    )];
+    let program = program(include_str!("../../p4/conntrack.p4"), &translate);
+    let (server, public) = (([192, 0, 2, 1], 53), ([198, 51, 100, 7], 4660));
+    let (translated, plain) = (([10, 0, 0, 1], 4660), ([10, 0, 0, 2], 4660));
+    let frames = [
+        (FIRST_HOST_PORT, datagram(translated, server)),
+        (0, datagram(server, public)),
+        (FIRST_HOST_PORT, datagram(plain, server)),
+        (0, datagram(server, plain)),
+    ];
+    let inputs = frames.each_ref().map(|(port, frame)| Input {
+        checksums_verified: true,
+        ..Input::new(*port, frame)
+    });
+    for engine in [Engine::load, Engine::load_interpreted] {
+        let engine = Arc::new(engine(program.clone()).unwrap());
+        let mut worker = Engine::worker(&engine);
+        assert_eq!(round(&mut worker, 0, &inputs), 8);
+        let before = asked();
+        for n in 0..20 {
+            assert_eq!(round(&mut worker, n * 1_000_000_000, &inputs), 8);
+        }
+        assert_eq!(asked() - before, 0);
+        assert_eq!(engine.tracker().unwrap().len(), 2);
+    }
+}
+
 /// Each pass requests everything: clones in ingress and egress, a group, resubmission and
 /// recirculation.
 const ALL_AT_ONCE: &str = r#"
@@ -300,3 +345,24 @@ control E(inout H h, inout M m, inout standard_metadata_t s) {
 }
 V1Switch(P(), V(), I(), E(), C(), D()) main;
 "#;
+
+#[test]
+fn answers_to_rejected_packets() {
+    let program = program(include_str!("../../p4/tests/rejections.p4"), &[]);
+    let frame = datagram(([10, 0, 0, 1], 4660), ([192, 0, 2, 1], 53));
+    let input = Input {
+        checksums_verified: true,
+        ..Input::new(FIRST_HOST_PORT, &frame)
+    };
+    for engine in [Engine::load, Engine::load_interpreted] {
+        let engine = Arc::new(engine(program.clone()).unwrap());
+        let mut worker = Engine::worker(&engine);
+        assert_eq!(round(&mut worker, 0, &[input]), 2);
+        let before = asked();
+        for n in 0..20 {
+            assert_eq!(round(&mut worker, n * 1_000_000_000, &[input]), 2);
+        }
+        assert_eq!(asked() - before, 0);
+        assert_eq!(engine.rejections().unreachable(), 42);
+    }
+}

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The listening sockets of the server, which runs in threads of its own.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::oneshot;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_stream::StreamExt;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::service::Routes;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use super::connections::{limited, Connections, Limits};
@@ -28,6 +31,8 @@ const CALL: Duration = Duration::from_secs(60);
 const ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// The interval of checks for idle connections.
 const LOOK: Duration = Duration::from_millis(250);
+/// The time for which calls go on when the server ends.
+const GRACE: Duration = Duration::from_secs(1);
 /// The maximum number of threads for blocking work: more than there are concurrent reads.
 const MAX_THREADS: usize = 16;
 
@@ -36,7 +41,7 @@ const MAX_THREADS: usize = 16;
 pub enum Address {
     /// TCP.
     Tcp(SocketAddr),
-    /// A UNIX socket, which must not exist.
+    /// A UNIX socket. One that an ended process has left there is replaced.
     Unix(PathBuf),
 }
 
@@ -51,6 +56,25 @@ impl FromStr for Address {
                 .map(Address::Tcp)
                 .map_err(|e| format!("`{text}` is neither HOST:PORT nor unix:PATH: {e}")),
         }
+    }
+}
+
+/// Binds a UNIX socket. One whose process has ended without removing it refuses connections, and is
+/// replaced.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let refused = match std::os::unix::net::UnixStream::connect(path) {
+                Err(probe) => probe.kind() == io::ErrorKind::ConnectionRefused,
+                Ok(_) => false,
+            };
+            if !refused || !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
     }
 }
 
@@ -70,7 +94,7 @@ pub struct Listening {
     /// The address that it listens on.
     pub address: String,
     counters: Counters,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<DropGuard>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -124,16 +148,22 @@ impl Drop for Listening {
 }
 
 /// Starts a server, with the default [`Limits`].
-pub fn listen(server: Server, address: &Address, tls: Option<Tls>) -> std::io::Result<Listening> {
-    listen_with(server, address, tls, Limits::default())
+pub fn listen(
+    server: impl Into<Arc<Server>>,
+    address: &Address,
+    tls: Option<Tls>,
+) -> std::io::Result<Listening> {
+    listen_with(server, address, tls, Limits::default(), Routes::default())
 }
 
-/// Starts a server.
+/// Starts a server. It has further services beside P4Runtime, to whose connections and requests the
+/// same limits apply.
 pub fn listen_with(
-    server: Server,
+    server: impl Into<Arc<Server>>,
     address: &Address,
     tls: Option<Tls>,
     limits: Limits,
+    further: Routes,
 ) -> std::io::Result<Listening> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -155,7 +185,7 @@ pub fn listen_with(
         }
         builder = builder.tls_config(config).map_err(std::io::Error::other)?;
     }
-    let server = Arc::new(server);
+    let server = server.into();
     let connections = Arc::new(Connections::new(limits));
     let counters = Counters {
         connections: connections.clone(),
@@ -166,11 +196,10 @@ pub fn listen_with(
         .max_encoding_message_size(usize::MAX);
     let router = builder
         .layer(Bounds::new(limits.first_request))
-        .add_service(service);
-    let (stop, stopped) = oneshot::channel::<()>();
-    let stopped = async {
-        let _ = stopped.await;
-    };
+        .add_routes(further.add_service(service));
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().cancelled_owned();
+    let ending = stop.clone();
     enum Socket {
         Tcp(TcpListener),
         Unix(UnixListener),
@@ -183,7 +212,7 @@ pub fn listen_with(
         }
         Address::Unix(path) => {
             let _inside = runtime.enter();
-            let socket = UnixListener::bind(path)?;
+            let socket = bind_unix(path)?;
             (Socket::Unix(socket), format!("unix:{}", path.display()))
         }
     };
@@ -206,7 +235,7 @@ pub fn listen_with(
                     all.close_idle(Instant::now());
                 }
             });
-            let served = runtime.block_on(async {
+            let served = async move {
                 match socket {
                     Socket::Tcp(socket) => {
                         let incoming = TcpListenerStream::new(socket).map(|accepted| {
@@ -222,6 +251,17 @@ pub fn listen_with(
                         router.serve_with_incoming_shutdown(incoming, stopped).await
                     }
                 }
+            };
+            // Streams of clients that go on would otherwise keep the server.
+            let late = async {
+                ending.cancelled().await;
+                tokio::time::sleep(GRACE).await;
+            };
+            let served = runtime.block_on(async {
+                tokio::select! {
+                    served = served => served,
+                    () = late => Ok(()),
+                }
             });
             if let Err(error) = served {
                 tracing::error!("P4Runtime: {error}");
@@ -231,7 +271,28 @@ pub fn listen_with(
     Ok(Listening {
         address: shown,
         counters,
-        stop: Some(stop),
+        stop: Some(stop.drop_guard()),
         thread: Some(thread),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_is_replaced_only_if_its_process_has_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("p4rt.sock");
+        let first = bind_unix(&path).expect("a free path");
+        let error = bind_unix(&path).expect_err("it is in use");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(path.exists());
+        bind_unix(&path).expect("nobody listens");
+        std::fs::remove_file(&path).expect("the file");
+        std::fs::write(&path, "").expect("a file");
+        bind_unix(&path).expect_err("it is another kind of file");
+        assert!(path.exists());
+    }
 }

@@ -34,7 +34,9 @@ use std::time::Duration;
 use adit_p4_frontend::cancel::Cancel;
 use adit_pipeline::p4::events::ControlPacket;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Mutex as AsyncMutex;
+use prost::Message;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+pub use tonic::service::Routes;
 use tonic::Code;
 
 use crate::proto::v1::{
@@ -114,6 +116,20 @@ impl Server {
             undelivered,
             last_list: AtomicU64::new(0),
             writing: Arc::default(),
+        }
+    }
+
+    /// Keeps clients from writing and from changing programs, whose calls wait, until the returned guard
+    /// is dropped; `None` if a client's write goes on for longer than `patience`.
+    #[must_use]
+    pub fn hold_writes(&self, patience: Duration) -> Option<OwnedMutexGuard<()>> {
+        let until = std::time::Instant::now() + patience;
+        loop {
+            match self.writing.clone().try_lock_owned() {
+                Ok(held) => return Some(held),
+                Err(_) if std::time::Instant::now() >= until => return None,
+                Err(_) => std::thread::sleep(Duration::from_micros(100)),
+            }
         }
     }
 
@@ -207,6 +223,7 @@ impl Server {
     fn realize(&self, next: Arc<Active>) -> Result<()> {
         let committed = self.handle.commit(next.pipeline.engine.clone());
         committed.map_err(|why| Fault::new(Code::Internal, why))?;
+        self.handle.keep(&next.pipeline.config.encode_to_vec());
         *self.active.write() = Some(next);
         Ok(())
     }

@@ -48,6 +48,9 @@ pub trait PipelineHandle: Send + Sync + 'static {
     fn commit(&self, engine: Arc<Engine>) -> std::result::Result<(), String>;
     /// Returns the time as the data path's workers see it.
     fn now_ns(&self) -> u64;
+    /// Stores the config of a committed program for a successor of this process
+    /// ([`Pipeline::of_config`]).
+    fn keep(&self, _config: &[u8]) {}
     /// Notifies the NIC of packets in [`Engine::packets_out`].
     fn packets_wait(&self) {}
 }
@@ -126,6 +129,15 @@ impl Pipeline {
     /// When its ids or the rules of its annotations are invalid.
     pub fn of_engine(engine: Arc<Engine>) -> std::result::Result<Pipeline, String> {
         Pipeline::new(engine, v1::ForwardingPipelineConfig::default()).map_err(|f| f.message)
+    }
+
+    /// Loads a config that [`PipelineHandle::keep`] was given.
+    ///
+    /// # Errors
+    /// When it is damaged, or its program cannot be loaded any more.
+    pub fn of_config(config: &[u8]) -> std::result::Result<Pipeline, String> {
+        let config = v1::ForwardingPipelineConfig::decode(config).map_err(|e| e.to_string())?;
+        Pipeline::load(config, &Cancel::default()).map_err(|fault| fault.message)
     }
 
     /// Returns the engine.

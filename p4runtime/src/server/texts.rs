@@ -30,6 +30,9 @@ const MAX_TEXT: usize = 128;
 /// The place of a match field, parameter or metadata: the id of its owner, and its own.
 pub(crate) type Place = (u32, u32);
 
+/// A translation: its name and width, and the numbers that are assigned with their strings.
+pub(crate) type Assigned = (String, u32, Vec<(u64, String)>);
+
 /// All strings of a program.
 pub(crate) struct Texts {
     /// The places whose values are strings, and the translation of each.
@@ -180,6 +183,28 @@ impl Texts {
     }
 
     /// Takes over the mappings of translations that the previous program has, too.
+    /// The translations with the numbers that are assigned: name, width, numbers and strings.
+    pub(crate) fn assigned(&self) -> Vec<Assigned> {
+        let known = self.known.lock();
+        let translations = known.translations.iter();
+        translations
+            .map(|one| (one.name.clone(), one.bits, one.assigned()))
+            .collect()
+    }
+
+    /// Takes over the numbers of [`assigned`](Self::assigned), of translations that are here, too.
+    pub(crate) fn assign(&self, before: &[Assigned]) {
+        let mut known = self.known.lock();
+        for ours in &mut known.translations {
+            let mut theirs = before.iter();
+            let same = |(name, bits, _): &&Assigned| *name == ours.name && *bits == ours.bits;
+            if let Some((_, _, assigned)) = theirs.find(same) {
+                ours.assign(assigned);
+            }
+        }
+        known.bytes = known.translations.iter().map(Translation::bytes).sum();
+    }
+
     pub(crate) fn inherit(&self, before: &Texts) {
         let before = before.known.lock();
         let mut known = self.known.lock();

@@ -14,7 +14,7 @@ use adit_p4runtime::proto::v1::{
     stream_message_response::Update as Heard, update::Type, write_request::Atomicity,
 };
 use adit_p4runtime::server::{
-    listen_with, Address, Limits, Listening, Pipeline, PipelineHandle, Server, Tls,
+    listen_with, Address, Limits, Listening, Pipeline, PipelineHandle, Routes, Server, Tls,
 };
 use adit_pipeline::p4::{Engine, Input, Output};
 use parking_lot::Mutex;
@@ -96,7 +96,8 @@ fn device_at(
     });
     let server = Server::new(DEVICE, Arc::new(Handle(path.clone())), pipeline);
     Nic {
-        listening: listen_with(server, address, tls, limits).expect("the kernel has a port"),
+        listening: listen_with(server, address, tls, limits, Routes::default())
+            .expect("the kernel has a port"),
         path,
         info,
     }

@@ -10,14 +10,14 @@ use adit_p4_frontend::{compile, Options};
 use super::engine::Blocks;
 use super::native::{Native, Untranslated};
 use super::tables::{Action, Entry, Table};
-use super::{Direction, Engine, Input, Output};
+use super::{Direction, Engine, Input, Output, FIRST_HOST_PORT};
 use crate::fuzz::numbers;
 
 /// Maximum number of steps of one input.
 const MAX_STEPS: usize = 200;
 
 /// The programs, selected by an input's first byte.
-const TEXTS: [&str; 29] = [
+const TEXTS: [&str; 31] = [
     include_str!("../../../p4/default.p4"),
     include_str!("../../../p4/l3.p4"),
     include_str!("../../../p4/acl.p4"),
@@ -47,6 +47,8 @@ const TEXTS: [&str; 29] = [
     include_str!("../../../p4/tests/tables.p4"),
     include_str!("../../../p4/tests/timeouts.p4"),
     include_str!("../../../p4/tests/value-sets.p4"),
+    include_str!("../../../p4/conntrack.p4"),
+    include_str!("../../../p4/tests/rejections.p4"),
 ];
 
 /// The files that the programs include.
@@ -74,8 +76,13 @@ struct Made {
 fn programs() -> &'static [Made] {
     static PROGRAMS: OnceLock<Vec<Made>> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
+        // So few that inputs fill the table.
+        let options = Options {
+            defines: vec![("CONNECTIONS".to_owned(), "4".to_owned())],
+            ..Options::default()
+        };
         let made = TEXTS.map(|text| {
-            let program = compile("p4", text, &Beside, &Options::default()).program?;
+            let program = compile("p4", text, &Beside, &options).program?;
             let mut shared = program.clone();
             let (blocks, native) = Blocks::translated(&mut shared).ok()?;
             Some(Made {
@@ -138,7 +145,6 @@ pub fn fuzz_engine(input: &[u8]) {
             made.shared.clone(),
             made.blocks.clone(),
             made.native.clone(),
-            Vec::new(),
         ),
         Engine::load_interpreted(made.program.clone()),
     ) else {
@@ -164,12 +170,15 @@ pub fn fuzz_engine(input: &[u8]) {
         }
         let count = bytes.one().into();
         let data = bytes.take(count);
+        let (port, flags) = (u32::from(bytes.one()), bytes.one());
+        let (port, direction) = match flags & 1 {
+            0 => (port, Direction::NetToHost),
+            _ => (port + FIRST_HOST_PORT, Direction::HostToNet),
+        };
         let input = Input {
-            port: bytes.one().into(),
-            direction: match bytes.one() & 1 {
-                0 => Direction::NetToHost,
-                _ => Direction::HostToNet,
-            },
+            port,
+            direction,
+            checksums_verified: flags & 2 == 0,
             length: data.len() + usize::from(bytes.one()),
             ..Input::new(0, data)
         };

@@ -4,15 +4,18 @@
 
 use std::sync::Arc;
 
+use adit_conntrack::Tracker;
 use adit_p4_frontend::ir::{FunctionId, Program};
 
 use super::code::Code;
-use super::environment::{Environment, Local};
+use super::connections::TrackedPacket;
+use super::environment::{Environment, Forward, Local};
 use super::machine::{End, Machine, Packet};
 use super::memory::{Pin, Pool};
 use super::native::{Begin, Native, Ran, Untranslated, Waiting};
 use super::packet::{Reader, Writer};
 use super::packets::DropReason;
+use super::rejections::Rejections;
 use super::replication::{Copies, Replica};
 use super::state::State;
 
@@ -27,36 +30,63 @@ pub(super) struct Loaded {
     pub(super) native: Result<Arc<Native>, Untranslated>,
 }
 
-/// A loaded program, with the pin that permits reading its state.
+/// A loaded program in one of its forms, with the pin that permits reading its state.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
-    pub(super) loaded: &'a Loaded,
-    pub(super) pin: &'a Pin<'a>,
+    state: &'a State,
+    code: &'a Code,
+    /// `None` to interpret.
+    native: Option<&'a Native>,
+    pin: &'a Pin<'a>,
 }
 
 impl<'a> At<'a> {
+    /// The program as it usually runs.
+    pub(super) fn new(loaded: &'a Loaded, pin: &'a Pin<'a>) -> At<'a> {
+        At {
+            state: &loaded.state,
+            code: &loaded.code,
+            native: loaded.native.as_deref().ok(),
+            pin,
+        }
+    }
+
+    /// The program with trace points.
+    pub(super) fn traced(loaded: &'a Loaded, code: &'a Code, pin: &'a Pin<'a>) -> At<'a> {
+        At {
+            state: &loaded.state,
+            code,
+            native: None,
+            pin,
+        }
+    }
+
     /// The copies of a multicast group.
     pub(super) fn group(self, group: u64) -> Result<&'a [Replica], DropReason> {
-        let members = self.loaded.state.replication.members(group, self.pin);
+        let members = self.state.replication.members(group, self.pin);
         members.ok_or(DropReason::UnknownGroup)
     }
 
     /// The copies of a session; an unknown session or group is counted.
     pub(super) fn session(self, session: u64) -> Option<Copies<'a>> {
-        let copies = self.loaded.state.replication.copies(session, self.pin);
-        copies
-            .map_err(|reason| self.loaded.state.count_drop(reason))
-            .ok()
+        let copies = self.state.replication.copies(session, self.pin);
+        copies.map_err(|reason| self.state.count_drop(reason)).ok()
     }
 
-    fn run<'b>(self, local: &'b mut Local, payload: &'b [u8]) -> Environment<'b>
+    /// The answers to packets that the program rejects.
+    pub(super) fn rejections(self) -> &'a Rejections {
+        &self.state.rejections
+    }
+
+    fn run<'b>(self, local: &'b mut Local, data: &'b [u8], payload: &'b [u8]) -> Environment<'b>
     where
         'a: 'b,
     {
         Environment {
-            state: &self.loaded.state,
+            state: self.state,
             pin: self.pin,
             local,
+            data,
             payload,
         }
     }
@@ -76,10 +106,10 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn new(program: &Program, worker: usize) -> Scratch {
+    pub(super) fn new(program: &Program, worker: usize, tracker: Option<Arc<Tracker>>) -> Scratch {
         Scratch {
             machine: Machine::new(program),
-            local: Local::new(program, worker),
+            local: Local::new(program, worker, tracker),
             writer: Writer::default(),
             bytes: Pool::default(),
             values: Pool::default(),
@@ -114,16 +144,18 @@ impl Scratch {
             reader: *reader,
             writer: &mut self.writer,
         };
-        let (machine, mut host) = (&mut self.machine, at.run(&mut self.local, payload));
-        let native = at.loaded.native.as_ref().ok();
-        let ran = native.and_then(|n| n.run(function, machine, &mut host, &mut packet, from));
+        let data = reader.data();
+        let (machine, mut host) = (&mut self.machine, at.run(&mut self.local, data, payload));
+        let ran = at
+            .native
+            .and_then(|n| n.run(function, machine, &mut host, &mut packet, from));
         let end = match ran {
             Some(Ran::Waits(waiting)) => {
                 self.waiting = Some((function, waiting, packet.reader.position()));
                 End::Done
             }
             Some(Ran::Ended(end)) => end,
-            None => machine.run(&at.loaded.code, function, &mut host, &mut packet),
+            None => machine.run(at.code, function, &mut host, &mut packet),
         };
         *reader = packet.reader;
         end
@@ -166,7 +198,8 @@ impl Scratch {
     /// Runs a stage of the pending lookup.
     pub(super) fn advance(&mut self, at: At<'_>, stage: usize) {
         if let Some((_, waiting, _)) = self.waiting {
-            at.run(&mut self.local, &[]).advance(waiting.table, stage);
+            at.run(&mut self.local, &[], &[])
+                .advance(waiting.table, stage);
         }
     }
 
@@ -175,7 +208,7 @@ impl Scratch {
         let Some((function, waiting, bit)) = self.waiting.take() else {
             return Ok(0);
         };
-        let mut host = at.run(&mut self.local, &[]);
+        let mut host = at.run(&mut self.local, &[], &[]);
         let applied = host.end_apply(waiting.table, &mut self.machine.frame);
         let from = Begin::Again(waiting, applied);
         self.go(at, function, Reader::resume(data, bit), from)
@@ -191,6 +224,41 @@ impl Scratch {
         let end = self.start(at, function, &mut reader, &[], from);
         let taken = reader.bytes() - reader.rest().len();
         self.ended(end).map(|_| taken)
+    }
+
+    /// Ends a pass of a packet whose parser has consumed `taken` bytes of `data`: if the program has
+    /// tracked it, and sends it anywhere, it is translated. Returns the number of bytes that the
+    /// output replaces.
+    #[inline]
+    pub(super) fn settle(&mut self, data: &[u8], taken: usize) -> Result<usize, DropReason> {
+        match self.local.tracked.take() {
+            None => Ok(taken),
+            Some(tracked) => self.translate(&tracked, data, taken),
+        }
+    }
+
+    fn translate(
+        &mut self,
+        tracked: &TrackedPacket,
+        data: &[u8],
+        taken: usize,
+    ) -> Result<usize, DropReason> {
+        let is_sent = match self.local.requests.forward {
+            // Its answer is to be sent even if its connection could not be committed.
+            Forward::Reject => false,
+            Forward::Nowhere | Forward::Drop => !self.local.mirrors.is_empty(),
+            Forward::Port(_) | Forward::Group(_) | Forward::Again => true,
+        };
+        match &self.local.tracker {
+            Some(tracker) if is_sent => {
+                let length = self.writer.bytes().len() + data.len() - taken;
+                let taken = tracked.translate(tracker, data, taken, &mut self.writer)?;
+                let is_rewritten = self.writer.bytes().len() + data.len() - taken != length;
+                self.local.requests.is_rewritten = is_rewritten;
+                Ok(taken)
+            }
+            _ => Ok(taken),
+        }
     }
 
     /// Runs a block that does not parse.

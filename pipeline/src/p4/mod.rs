@@ -75,6 +75,7 @@
 
 mod bits;
 mod code;
+mod connections;
 mod effects;
 mod engine;
 mod environment;
@@ -94,6 +95,7 @@ pub mod objects;
 mod packet;
 mod packets;
 mod pna;
+mod rejections;
 pub mod replication;
 mod round;
 mod state;
@@ -103,9 +105,13 @@ mod unsupported;
 mod v1model;
 mod wide;
 
+pub use connections::TrackerError;
 pub use engine::{Engine, Worker};
 pub use load_error::{LoadError, MainError};
 pub use machine::MAX_STEPS;
 pub use native::Untranslated;
-pub use packets::{Direction, DropReason, Input, Output, Receive, Sent, SentKind, FIRST_HOST_PORT};
+pub use packets::{
+    Direction, DropReason, Input, Output, Receive, Sent, SentKind, FIRST_HOST_PORT, NO_QUEUE,
+};
+pub use rejections::Rejections;
 pub use unsupported::Unsupported;

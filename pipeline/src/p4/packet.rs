@@ -24,7 +24,6 @@ impl<'a> Reader<'a> {
     }
 
     /// The packet.
-    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     pub(super) fn data(&self) -> &'a [u8] {
         self.data
     }

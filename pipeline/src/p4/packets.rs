@@ -7,6 +7,8 @@ use crate::offload::OnWire;
 pub const FIRST_HOST_PORT: u32 = 0x1000;
 /// v1model's port of packets that are dropped.
 pub(super) const DROP_PORT: u64 = 511;
+/// The queue of packets that no driver has sent (`ADIT_NO_QUEUE` in adit.p4).
+pub const NO_QUEUE: u16 = u16::MAX;
 
 /// The direction of a packet; v1model ignores it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +27,9 @@ pub struct Input<'a> {
     pub port: u32,
     /// The direction.
     pub direction: Direction,
+    /// The transmit queue, an index among those of the ingress port; [`NO_QUEUE`] if it comes from
+    /// none.
+    pub queue: u16,
     /// The start of the packet: at least the part that the program's parser extracts, preferably
     /// all.
     pub data: &'a [u8],
@@ -33,6 +38,9 @@ pub struct Input<'a> {
     /// Its size on a link: counters and meters count it as that many packets if it is to be
     /// segmented, or was merged. The program processes it once.
     pub on_wire: OnWire,
+    /// Set if its checksums are valid, or still to be computed: a connection tracker does not verify
+    /// them again.
+    pub checksums_verified: bool,
 }
 
 impl<'a> Input<'a> {
@@ -41,9 +49,11 @@ impl<'a> Input<'a> {
         Input {
             port,
             direction: Direction::NetToHost,
+            queue: NO_QUEUE,
             data,
             length: data.len(),
             on_wire: OnWire::single(data.len()),
+            checksums_verified: false,
         }
     }
 }
@@ -84,6 +94,9 @@ pub struct Sent<'a> {
     pub truncate: Option<usize>,
     /// Receive metadata set by the program.
     pub receive: Receive,
+    /// Set if the payload has another length, since a connection's helper has rewritten it: the
+    /// transport checksum is that of the new payload, even if it was still to be computed before.
+    pub is_rewritten: bool,
 }
 
 impl Sent<'_> {
@@ -107,6 +120,8 @@ pub enum SentKind {
     Multicast,
     /// A clone (v1model) or mirror (PNA).
     Clone,
+    /// The answer to the packet, which is dropped (`reject` in `adit.p4`).
+    Answer,
 }
 
 /// Reasons why a packet is not sent.
@@ -114,6 +129,8 @@ pub enum SentKind {
 pub enum DropReason {
     /// A drop by the program.
     Program,
+    /// A drop by the program that is answered (`reject`), if the rules for answers allow it.
+    Rejected,
     /// No forwarding call by the program (PNA).
     NotForwarded,
     /// Too many passes through the pipeline.
@@ -128,12 +145,19 @@ pub enum DropReason {
     Assertion,
     /// A full queue of packets for the control plane.
     ControlQueueFull,
+    /// A connection that could not be committed (`Conntrack`).
+    NotCommitted,
+    /// A part of an announcement, which a connection's helper does not let pass (`Conntrack`).
+    Helper,
+    /// A packet of a translated connection that cannot be translated (`Conntrack`).
+    Untranslatable,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 8] = [
+    pub const ALL: [DropReason; 12] = [
         DropReason::Program,
+        DropReason::Rejected,
         DropReason::NotForwarded,
         DropReason::TooManyPasses,
         DropReason::TooLong,
@@ -141,12 +165,16 @@ impl DropReason {
         DropReason::UnknownGroup,
         DropReason::Assertion,
         DropReason::ControlQueueFull,
+        DropReason::NotCommitted,
+        DropReason::Helper,
+        DropReason::Untranslatable,
     ];
 
     /// Returns a name for counters.
     pub fn name(self) -> &'static str {
         match self {
             DropReason::Program => "program",
+            DropReason::Rejected => "rejected",
             DropReason::NotForwarded => "not-forwarded",
             DropReason::TooManyPasses => "too-many-passes",
             DropReason::TooLong => "too-long",
@@ -154,6 +182,9 @@ impl DropReason {
             DropReason::UnknownGroup => "unknown-group",
             DropReason::Assertion => "assertion",
             DropReason::ControlQueueFull => "control-queue-full",
+            DropReason::NotCommitted => "not-committed",
+            DropReason::Helper => "helper",
+            DropReason::Untranslatable => "untranslatable",
         }
     }
 }

@@ -53,6 +53,7 @@ impl Round {
             payload_offset,
             truncate: is_cut.then(|| headers.len() + self.end.saturating_sub(payload_offset)),
             receive: Receive::default(),
+            is_rewritten: false,
         }
     }
 

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use adit_p4_frontend::ir::Program;
 
+use super::connections::Connections;
 use super::events::{ControlPacket, Digest, Events, Idle, LogMessage};
 use super::externs::Call;
 use super::hash::Hashes;
 use super::memory::Epochs;
 use super::objects::{Object, ValueSet};
 use super::packets::DropReason;
+use super::rejections::Rejections;
 use super::replication::Replication;
 use super::tables::Table;
-use super::trace::Mark;
 
 /// State shared by workers and control planes.
 pub(super) struct State {
@@ -23,9 +24,8 @@ pub(super) struct State {
     pub(super) tables: Vec<Table>,
     pub(super) objects: Vec<Object>,
     pub(super) value_sets: Vec<ValueSet>,
+    pub(super) connections: Connections,
     pub(super) calls: Vec<Call>,
-    /// The trace points of [`Call::Mark`] calls.
-    pub(super) marks: Vec<Mark>,
     pub(super) replication: Replication,
     pub(super) digests: Events<Digest>,
     pub(super) logs: Events<LogMessage>,
@@ -36,6 +36,7 @@ pub(super) struct State {
     pub(super) flow_id: AtomicU64,
     /// The CPU port; a value above 32 bits: none.
     pub(super) cpu_port: AtomicU64,
+    pub(super) rejections: Rejections,
     pub(super) drops: [AtomicU64; DropReason::ALL.len()],
 }
 

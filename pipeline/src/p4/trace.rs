@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tracing of a packet's path: states, tables, actions. For debugging of programs.
 //!
-//! A program to be traced is instrumented with calls of an internal extern ([`instrument`]), and
-//! then runs like any other: the machine is unaware of it, and programs without these calls have no
-//! overhead.
+//! A copy of the program is instrumented with calls of an internal extern ([`instrument`]), and then
+//! interpreted like any other: the machine is unaware of it. The program itself has no such calls, so
+//! that packets without a trace cost what they cost before, as machine code, at the same time and on
+//! the same tables.
 
 use std::collections::HashSet;
+use std::mem::size_of;
+use std::sync::Arc;
 
-use adit_p4_frontend::ir::{ExternCall, FunctionId, Inst, Layout, Program, Slot};
+use adit_conntrack::{ConnectionRef, CtState, Direction, Invalid, Tuple};
+use adit_p4_frontend::ir::{FunctionId, Inst, Layout, Program, Slot};
 
+use super::code::Code;
+use super::events::LogMessage;
 use super::tables::EntryId;
 
-/// Name of the internal extern; a program's own cannot contain a space.
-pub(super) const MARK: &str = "trace mark";
-/// Maximum number of events of a packet's trace: a program may loop.
+/// Maximum number of events of a packet's trace, and of bytes that they take: a program may loop.
 pub const MAX_TRACE: usize = 4096;
+const MAX_BYTES: usize = 128 << 10;
 
 /// The event recorded at a place in the code.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +30,8 @@ pub(super) enum Mark {
     Extract(String),
     Apply(u32),
     Action(FunctionId),
+    /// The call with that index has returned.
+    Called(u32),
 }
 
 /// An event on a packet's path.
@@ -47,6 +54,77 @@ pub enum Event {
         /// The lookup's result, if a table selected the action.
         applied: Option<Applied>,
     },
+    /// The return of an extern's call.
+    Call(Box<Returned>),
+    /// The return of a call of `Conntrack`.
+    Connection(Box<OfConnection>),
+    /// A message of the program, or of an assertion that does not hold.
+    Log(LogMessage),
+    /// The end of what is recorded: there were more events.
+    Cut,
+}
+
+impl Event {
+    /// The memory that it takes, about.
+    fn bytes(&self) -> usize {
+        let values = |values: &[Vec<u64>]| -> usize {
+            let each = values.iter().map(|v| v.len() * 8 + size_of::<Vec<u64>>());
+            each.sum()
+        };
+        let more = match self {
+            Event::Block(_, list) | Event::End(_, list) | Event::Apply(_, list) => values(list),
+            Event::State(text) | Event::Extract(text) => text.len(),
+            Event::Action { name, applied } => {
+                let arguments = applied.as_ref().map_or(0, |a| values(&a.arguments));
+                name.len() + arguments
+            }
+            Event::Call(call) => {
+                let all = call.arguments.iter().chain([&call.result]).flatten();
+                size_of::<Returned>()
+                    + all
+                        .map(|v| v.len() * 8 + size_of::<Vec<u64>>())
+                        .sum::<usize>()
+            }
+            Event::Connection(_) => size_of::<OfConnection>(),
+            Event::Log(message) => message.place.len() + message.text.len(),
+            Event::Cut => 0,
+        };
+        size_of::<Event>() + more
+    }
+}
+
+/// The values of an extern's call after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// The call, by its index in [`Program::calls`].
+    pub call: u32,
+    /// The values of its arguments, as limbs; `None` for texts, and for those that are omitted.
+    pub arguments: Vec<Option<Vec<u64>>>,
+    /// The value of its result, if it has one.
+    pub result: Option<Vec<u64>>,
+}
+
+/// The connection of a packet after a call of `Conntrack`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfConnection {
+    /// The result of a commit: a member of `ConntrackStatus_t`; `None` after `track` and `forget`.
+    pub status: Option<u8>,
+    /// Set after `forget`, which has ended the connection that the packet had.
+    pub is_forgotten: bool,
+    /// The zone.
+    pub zone: u16,
+    /// The packet's state.
+    pub state: CtState,
+    /// The reason for which the packet has no connection.
+    pub invalid: Option<Invalid>,
+    /// The packet's direction in its connection.
+    pub direction: Option<Direction>,
+    /// The connection in the table.
+    pub connection: Option<ConnectionRef>,
+    /// The tuple with which the packet leaves, if it is translated.
+    pub translated: Option<Tuple>,
+    /// The connection's mark.
+    pub mark: u32,
 }
 
 /// The result of applying a table.
@@ -60,21 +138,64 @@ pub struct Applied {
     pub action: u32,
     /// The values of its parameters, as limbs.
     pub arguments: Vec<Vec<u64>>,
+    /// The group that the entry has, and the member that the packet's hash selects in it.
+    pub selected: Option<(u32, Option<u32>)>,
+}
+
+/// A program with trace points.
+pub(super) struct Instrumented {
+    pub(super) code: Code,
+    /// One for each call behind those of the program.
+    pub(super) marks: Vec<Mark>,
+}
+
+impl Instrumented {
+    pub(super) fn new(program: &Program) -> Instrumented {
+        let mut program = program.clone();
+        let marks = instrument(&mut program);
+        Instrumented {
+            code: Code::new(&program),
+            marks,
+        }
+    }
 }
 
 /// The events of a packet so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Trace {
-    pub(super) events: Vec<Event>,
+    events: Vec<Event>,
+    bytes: usize,
+    /// The program, while a packet is traced.
+    pub(super) of: Option<Arc<Instrumented>>,
     /// Set if a table was applied whose action has not started.
     pub(super) is_applying: bool,
 }
 
 impl Trace {
-    pub(super) fn push(&mut self, event: Event) {
-        if self.events.len() < MAX_TRACE {
-            self.events.push(event);
+    pub(super) fn of(instrumented: Arc<Instrumented>) -> Trace {
+        Trace {
+            of: Some(instrumented),
+            ..Trace::default()
         }
+    }
+
+    /// Returns whether further events are recorded.
+    pub(super) fn has_room(&self) -> bool {
+        self.events.len() < MAX_TRACE && self.bytes < MAX_BYTES
+    }
+
+    pub(super) fn push(&mut self, event: Event) {
+        if self.has_room() {
+            self.bytes += event.bytes();
+            self.events.push(event);
+            if !self.has_room() {
+                self.events.push(Event::Cut);
+            }
+        }
+    }
+
+    pub(super) fn into_events(self) -> Vec<Event> {
+        self.events
     }
 }
 
@@ -83,8 +204,40 @@ pub(super) fn limbs(frame: &[u64], slot: Slot, count: u32) -> Vec<u64> {
     frame[slot as usize..][..count as usize].to_vec()
 }
 
-/// Instruments a program with calls of the internal extern. Returns the marks, one for each call.
-pub(super) fn instrument(program: &mut Program) -> Vec<Mark> {
+/// Returns whether a call is recorded: what it does to the packet is not seen in headers.
+fn is_recorded(program: &Program, call: u32) -> bool {
+    let call = &program.calls[call as usize];
+    let object = call.object.and_then(|at| program.externs.get(at as usize));
+    match object.map_or("", |object| object.kind.as_str()) {
+        "Meter" | "DirectMeter" | "meter" | "direct_meter" | "Conntrack" | "Register" => true,
+        "" => matches!(
+            call.name.as_str(),
+            "drop_packet"
+                | "reject"
+                | "mark_to_drop"
+                | "send_to_port"
+                | "multicast"
+                | "recirculate"
+                | "mirror_packet"
+                | "input_queue"
+                | "set_queue"
+                | "set_flow_id"
+                | "set_hash"
+                | "add_entry"
+                | "add_entry_if"
+                | "add_entry_for"
+                | "set_entry_lifetime"
+                | "log_msg"
+                | "assert"
+                | "assume"
+        ),
+        _ => false,
+    }
+}
+
+/// Instruments a program with calls of the internal extern, whose indexes follow those of the
+/// program's calls. Returns the marks, one for each call.
+fn instrument(program: &mut Program) -> Vec<Mark> {
     let mut marks = Vec::new();
     let first = program.calls.len();
     let names: HashSet<&str> = program
@@ -135,6 +288,14 @@ pub(super) fn instrument(program: &mut Program) -> Vec<Mark> {
                 _ => {}
             }
             code.push(inst.clone());
+            if let Inst::Extern { call } = inst {
+                if is_recorded(program, *call) {
+                    code.push(Inst::Extern {
+                        call: (first + marks.len()) as u32,
+                    });
+                    marks.push(Mark::Called(*call));
+                }
+            }
         }
         for inst in &mut code {
             if let Inst::Jump { to } | Inst::Branch { to, .. } | Inst::IfEnding { to } = inst {
@@ -143,14 +304,6 @@ pub(super) fn instrument(program: &mut Program) -> Vec<Mark> {
         }
         program.functions[n].code = code;
     }
-    let call = ExternCall {
-        place: String::new(),
-        object: None,
-        name: MARK.to_owned(),
-        arguments: Vec::new(),
-        result: None,
-    };
-    program.calls.extend(marks.iter().map(|_| call.clone()));
     marks
 }
 

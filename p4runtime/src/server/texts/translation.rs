@@ -71,6 +71,27 @@ impl Translation {
         texts.sum::<usize>() + self.texts.len() * BESIDE
     }
 
+    /// The numbers that are assigned, with their strings; empty for those that were written as such.
+    pub(super) fn assigned(&self) -> Vec<(u64, String)> {
+        let shown = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+        let texts = self.texts.iter();
+        texts.map(|(&number, text)| (number, shown(text))).collect()
+    }
+
+    /// Replaces all numbers by those of [`assigned`](Self::assigned).
+    pub(super) fn assign(&mut self, assigned: &[(u64, String)]) {
+        (self.numbers, self.texts) = (HashMap::new(), HashMap::new());
+        // Numbers below are free; those above that are, too, are found again.
+        self.narrow(self.bits);
+        for (number, text) in assigned {
+            let text: Option<Arc<str>> = (!text.is_empty()).then(|| text.as_str().into());
+            if let Some(text) = &text {
+                self.numbers.insert(text.clone(), *number);
+            }
+            self.texts.insert(*number, text);
+        }
+    }
+
     fn fits(&self, number: u64) -> bool {
         self.bits >= u64::BITS || number >> self.bits == 0
     }

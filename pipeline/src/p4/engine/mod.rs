@@ -4,11 +4,13 @@
 mod worker;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use adit_conntrack::Tracker;
 use adit_p4_frontend::ir::Program;
 
 use super::code::Code;
+use super::connections::{Connections, TrackerError};
 use super::events::{ControlPacket, Digest, Events, Idle, LogMessage};
 use super::externs::{self, Architecture, Call};
 use super::hash::Hashes;
@@ -19,10 +21,11 @@ use super::native::{Borders, Native, Untranslated};
 use super::objects::{Object, ValueSet};
 use super::packets::DropReason;
 use super::pna;
+use super::rejections::Rejections;
 use super::replication::Replication;
 use super::state::State;
 use super::tables::Table;
-use super::trace::{instrument, Mark};
+use super::trace::Instrumented;
 use super::v1model;
 pub use worker::Worker;
 
@@ -93,6 +96,8 @@ impl Blocks {
 pub struct Engine {
     pub(super) loaded: Loaded,
     pub(super) blocks: Blocks,
+    /// The program with trace points, made when it is first needed.
+    traced: OnceLock<Arc<Instrumented>>,
 }
 
 impl Engine {
@@ -100,24 +105,24 @@ impl Engine {
     /// interpreted if that is not possible ([`Engine::is_interpreted`]).
     pub fn load(mut program: Program) -> Result<Engine, LoadError> {
         let (blocks, native) = Blocks::translated(&mut program)?;
-        Engine::with_code(program, blocks, native, Vec::new())
+        Engine::with_code(program, blocks, native)
     }
 
     /// Loads a program for the interpreter, as a reference for comparison.
-    pub fn load_interpreted(program: Program) -> Result<Engine, LoadError> {
-        Engine::to_interpret(program, Vec::new())
-    }
-
-    /// Loads a program with tracing of packets ([`Worker::take_trace`]). It is interpreted, since a
-    /// trace point may record any value in the frame. Packets should be processed one at a time.
-    pub fn load_traced(mut program: Program) -> Result<Engine, LoadError> {
-        let marks = instrument(&mut program);
-        Engine::to_interpret(program, marks)
-    }
-
-    fn to_interpret(mut program: Program, marks: Vec<Mark>) -> Result<Engine, LoadError> {
+    pub fn load_interpreted(mut program: Program) -> Result<Engine, LoadError> {
         let blocks = Blocks::new(&mut program)?;
-        Engine::with_code(program, blocks, Err(Untranslated::Requested), marks)
+        Engine::with_code(program, blocks, Err(Untranslated::Requested))
+    }
+
+    /// The program with trace points. It is made by the first call, which takes some time: before
+    /// packets are traced ([`Worker::process_traced`]), a control plane calls this.
+    pub fn prepare_trace(&self) {
+        self.instrumented();
+    }
+
+    fn instrumented(&self) -> &Arc<Instrumented> {
+        let make = || Arc::new(Instrumented::new(&self.loaded.state.program));
+        self.traced.get_or_init(make)
     }
 
     /// The reason why the program is interpreted; `None` if it has machine code.
@@ -129,7 +134,6 @@ impl Engine {
         program: Program,
         mut blocks: Blocks,
         native: Result<Arc<Native>, Untranslated>,
-        marks: Vec<Mark>,
     ) -> Result<Engine, LoadError> {
         let architecture = match &blocks {
             Blocks::Pna(_) => Architecture::Pna,
@@ -158,8 +162,8 @@ impl Engine {
                 .cloned()
                 .map(ValueSet::new)
                 .collect(),
+            connections: Connections::new(&program)?,
             calls: externs::resolve(&program, architecture)?,
-            marks,
             digests: Events::default(),
             logs: Events::default(),
             idle: Events::default(),
@@ -168,6 +172,7 @@ impl Engine {
             hashes: Hashes::default(),
             flow_id: AtomicU64::new(0),
             cpu_port: AtomicU64::new(u64::MAX),
+            rejections: Rejections::default(),
             drops: Default::default(),
             program,
         };
@@ -179,7 +184,32 @@ impl Engine {
             native,
             state,
         };
-        Ok(Engine { loaded, blocks })
+        Ok(Engine {
+            loaded,
+            blocks,
+            traced: OnceLock::new(),
+        })
+    }
+
+    /// Sets the tracker of connections for the program's `Conntrack` objects. Without this, the first
+    /// worker creates one of the size that they have together. A program without such an object
+    /// ignores it.
+    ///
+    /// # Errors
+    /// A [`TrackerError`] if the tracker is too small, or the engine has another one.
+    pub fn set_tracker(&self, tracker: Arc<Tracker>) -> Result<(), TrackerError> {
+        self.loaded.state.connections.set(tracker)
+    }
+
+    /// Returns whether the program has a `Conntrack` object: it is to get whole datagrams then, instead
+    /// of their fragments.
+    pub fn tracks_connections(&self) -> bool {
+        self.loaded.state.connections.is_used()
+    }
+
+    /// The tracker of connections, if one was set or created.
+    pub fn tracker(&self) -> Option<&Arc<Tracker>> {
+        self.loaded.state.connections.get()
     }
 
     /// Creates a worker, which processes packets on one core.
@@ -285,9 +315,16 @@ impl Engine {
         count.map_or(0, |count| count.load(Relaxed))
     }
 
-    /// Removes learnt entries whose lifetime is over, and detects idle ones. To be called
-    /// periodically, preferably more than once a second. Returns the number of entries removed.
+    /// The packets that the program has rejected, and their answers.
+    pub fn rejections(&self) -> &Rejections {
+        &self.loaded.state.rejections
+    }
+
+    /// Removes learnt entries whose lifetime is over, and detects idle ones; removes timed out
+    /// connections of a tracker that the engine has created itself. To be called periodically,
+    /// preferably more than once a second. Returns the number of entries removed.
     pub fn expire(&self, now_ns: u64) -> usize {
+        self.loaded.state.connections.expire(now_ns);
         let mut removed = 0;
         for (n, table) in self.tables().iter().enumerate() {
             let expired = table.expire(now_ns);

@@ -8,7 +8,7 @@ use crate::p4::events::ControlPacket;
 use crate::p4::lane::{At, Scratch, LANES};
 use crate::p4::packets::{DropReason, Input, Output, Sent};
 use crate::p4::state::State;
-use crate::p4::trace::Event;
+use crate::p4::trace::{Event, Trace};
 
 /// Number of packets processed under one pin, which delays the reuse of memory removed from tables.
 const MAX_PINNED: usize = 64;
@@ -30,7 +30,8 @@ impl Worker {
         } else {
             1
         };
-        let lanes = (0..lanes).map(|_| Scratch::new(&state.program, number));
+        let tracker = state.connections.get_or_create();
+        let lanes = (0..lanes).map(|_| Scratch::new(&state.program, number, tracker.clone()));
         Worker {
             lanes: lanes.collect(),
             number,
@@ -43,18 +44,38 @@ impl Worker {
         &self.engine
     }
 
-    /// The trace of the last packet, if the engine was loaded with [`Engine::load_traced`].
-    pub fn take_trace(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.lanes[0].local.trace.events)
+    /// Processes a packet as [`Worker::process`] does, and returns its trace. It is interpreted,
+    /// since a trace point may record any value in the frame, and it allocates. Its results are those
+    /// that the packet has without a trace.
+    pub fn process_traced(
+        &mut self,
+        now_ns: u64,
+        input: &Input<'_>,
+        out: &mut dyn FnMut(usize, Output<'_>),
+    ) -> Vec<Event> {
+        let engine = self.engine.clone();
+        let instrumented = engine.instrumented();
+        let pin = &engine.loaded.state.epochs.pin(self.number);
+        let at = At::traced(&engine.loaded, &instrumented.code, pin);
+        let lane = &mut self.lanes[0];
+        lane.local.now_ns = now_ns;
+        lane.local.trace = Trace::of(instrumented.clone());
+        let inputs = &[*input];
+        let mut emit = emitter(&engine, inputs, out);
+        match &engine.blocks {
+            Blocks::V1model(blocks) => blocks.process(at, lane, input, &mut |o| emit(0, o)),
+            Blocks::Pna(blocks) => blocks.process(at, lane, input, &mut |o| emit(0, o)),
+        }
+        std::mem::take(&mut lane.local.trace).into_events()
     }
 
     /// Processes packets. `out` is called with each packet's index in `inputs` and its output, in
     /// their order. The caller supplies the current time.
     ///
     /// Packets are processed one after the other, unless their order does not matter for the
-    /// program's control: counters and lookups, but no registers, meters, digests or learning. Then
-    /// several are in flight at once, so that one packet's lookup in a large table does not stall
-    /// the others.
+    /// program's control: counters and lookups, but no registers, meters, digests, learning or
+    /// connections. Then several are in flight at once, so that one packet's lookup in a large table
+    /// does not stall the others.
     pub fn process(
         &mut self,
         now_ns: u64,
@@ -63,31 +84,16 @@ impl Worker {
     ) {
         let engine = &*self.engine;
         let state = &engine.loaded.state;
-        let cpu_port = engine.cpu_port();
         for lane in &mut self.lanes {
             lane.local.now_ns = now_ns;
         }
-        let mut emit = |n: usize, output: Output<'_>| {
-            match output {
-                Output::Sent(sent) if Some(sent.port) == cpu_port => {
-                    if !to_control(state, &sent, inputs[n].data) {
-                        let reason = DropReason::ControlQueueFull;
-                        state.count_drop(reason);
-                        out(n, Output::Dropped(reason));
-                    }
-                    return;
-                }
-                Output::Dropped(reason) => state.count_drop(reason),
-                Output::Sent(_) => {}
-            }
-            out(n, output);
-        };
+        let mut emit = emitter(engine, inputs, out);
         // Bounds the time under one pin, so that writers can reuse removed memory even if a caller
         // has very many packets.
         for (n, some) in inputs.chunks(MAX_PINNED).enumerate() {
             let loaded = &engine.loaded;
             let pin = &state.epochs.pin(self.number);
-            let at = At { loaded, pin };
+            let at = At::new(loaded, pin);
             for (m, few) in some.chunks(self.lanes.len()).enumerate() {
                 let first = n * MAX_PINNED + m * self.lanes.len();
                 let mut emit = |n: usize, output: Output<'_>| emit(first + n, output);
@@ -112,6 +118,33 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.engine.loaded.state.epochs.leave(self.number);
+    }
+}
+
+/// Returns a function that takes outputs: it counts drops, queues packets for the control plane, and
+/// passes the others to `out`.
+#[inline]
+fn emitter<'a>(
+    engine: &'a Engine,
+    inputs: &'a [Input<'_>],
+    out: &'a mut dyn FnMut(usize, Output<'_>),
+) -> impl FnMut(usize, Output<'_>) + 'a {
+    let state = &engine.loaded.state;
+    let cpu_port = engine.cpu_port();
+    move |n, output| {
+        match output {
+            Output::Sent(sent) if Some(sent.port) == cpu_port => {
+                if !to_control(state, &sent, inputs[n].data) {
+                    let reason = DropReason::ControlQueueFull;
+                    state.count_drop(reason);
+                    out(n, Output::Dropped(reason));
+                }
+                return;
+            }
+            Output::Dropped(reason) => state.count_drop(reason),
+            Output::Sent(_) => {}
+        }
+        out(n, output);
     }
 }
 

@@ -20,7 +20,6 @@ impl Environment<'_> {
     pub(super) fn execute(&mut self, call: &Call, frame: &mut [u64]) {
         match call {
             Call::Nothing => {}
-            Call::Mark(mark) => self.mark(*mark, frame),
             Call::Counter(call) => self.count(call, frame),
             Call::Meter(call) => self.meter(call, frame),
             Call::Register(call) => self.register(call, frame),
@@ -33,6 +32,8 @@ impl Environment<'_> {
             Call::Direction(call) => direction(call, frame),
             Call::Forward(call) => self.forward(call, frame),
             Call::Receive(call) => self.receive(call, frame),
+            Call::InputQueue(result) => result.set(frame, self.local.input_queue.into()),
+            Call::Conntrack(call) => self.conntrack(call, frame),
             Call::V1model(call) => self.v1model(call, frame),
         }
     }
@@ -72,6 +73,7 @@ impl Environment<'_> {
                 self.local.requests.forward = Forward::Group(group.get(frame));
             }
             ForwardCall::Drop => self.local.requests.forward = Forward::Drop,
+            ForwardCall::Reject => self.local.requests.forward = Forward::Reject,
             ForwardCall::Recirculate => self.local.requests.forward = Forward::Again,
             ForwardCall::Mirror { slot, session } => {
                 // One mirror for each slot: the last call for it wins.

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use adit_p4_frontend::ir::{limbs_of, Chosen};
 
 use super::Environment;
-use crate::p4::externs::{EntryCall, Operand};
-use crate::p4::tables::Learn;
+use crate::p4::externs::{EntryCall, LifetimeOperand, Operand};
+use crate::p4::tables::{Learn, Lifetime};
 
 impl Environment<'_> {
     /// Executes a call that concerns the table applied last.
@@ -17,21 +17,24 @@ impl Environment<'_> {
                 condition,
                 action,
                 arguments,
-                profile,
+                lifetime,
                 result,
                 done,
             } => {
                 let wanted = condition.as_ref().is_none_or(|c| c.get(frame) != 0);
-                let added = wanted && self.learn(action, arguments, profile.get(frame), frame);
+                let added = wanted && self.learn(action, arguments, lifetime.get(frame), frame);
                 result.set(frame, done[usize::from(added)]);
             }
             EntryCall::AllocateFlowId(result) => {
                 let last = self.state.flow_id.fetch_add(1, Relaxed);
                 result.set(frame, last.wrapping_add(1));
             }
-            EntryCall::SetExpireTime { condition, profile } => {
+            EntryCall::SetExpireTime {
+                condition,
+                lifetime,
+            } => {
                 if condition.as_ref().is_none_or(|c| c.get(frame) != 0) {
-                    self.set_profile(profile.get(frame));
+                    self.set_lifetime(lifetime.get(frame));
                 }
             }
             EntryCall::UpdateExpireInfo {
@@ -41,15 +44,15 @@ impl Environment<'_> {
             } => match (restart.get(frame), set.get(frame)) {
                 (0, _) => {}
                 (_, 0) => self.restart_timer(),
-                _ => self.set_profile(profile.get(frame)),
+                _ => self.set_lifetime(Lifetime::Profile(profile.get(frame))),
             },
             EntryCall::RestartTimer => self.restart_timer(),
         }
     }
 
-    fn set_profile(&mut self, profile: u64) {
+    fn set_lifetime(&mut self, lifetime: Lifetime) {
         if let Some((table, Some(entry))) = self.local.applied {
-            self.state.tables[table].set_profile(entry, profile, self.local.now_ns);
+            self.state.tables[table].set_lifetime(entry, lifetime, self.local.now_ns);
         }
     }
 
@@ -60,7 +63,13 @@ impl Environment<'_> {
     }
 
     /// Adds the key that was looked up last, if its table learns and missed.
-    fn learn(&mut self, action: &str, arguments: &Operand, profile: u64, frame: &[u64]) -> bool {
+    fn learn(
+        &mut self,
+        action: &str,
+        arguments: &Operand,
+        lifetime: Lifetime,
+        frame: &[u64],
+    ) -> bool {
         let Some((table, None)) = self.local.applied else {
             return false;
         };
@@ -80,6 +89,15 @@ impl Environment<'_> {
             }
         };
         let (key, now) = (&self.local.key, self.local.now_ns);
-        table.learn(key, chosen, profile, now) == Learn::Done
+        table.learn(key, chosen, lifetime, now) == Learn::Done
+    }
+}
+
+impl LifetimeOperand {
+    fn get(&self, frame: &[u64]) -> Lifetime {
+        match self {
+            LifetimeOperand::Profile(profile) => Lifetime::Profile(profile.get(frame)),
+            LifetimeOperand::Seconds(seconds) => Lifetime::Seconds(seconds.get(frame)),
+        }
     }
 }

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The part of an environment that a worker owns.
 
+use std::sync::Arc;
+
+use adit_conntrack::{Checksums, Tracker};
 use adit_p4_frontend::ir::Program;
 
 use super::requests::Requests;
+use crate::p4::connections::TrackedPacket;
 use crate::p4::externs::Operand;
 use crate::p4::hash::{Algorithm, Hashes};
 use crate::p4::objects::Count;
 use crate::p4::packet::Writer;
-use crate::p4::packets::Input;
+use crate::p4::packets::{Input, NO_QUEUE};
 use crate::p4::tables::{EntryId, StagedLookup, Table};
 use crate::p4::trace::Trace;
 
@@ -17,6 +21,8 @@ pub(in crate::p4) struct Local {
     pub(super) worker: usize,
     /// The table applied last, and the entry hit.
     pub(super) applied: Option<(usize, Option<EntryId>)>,
+    /// The group that a selector has looked up last, and the flow's hash.
+    pub(super) selected: (u32, u64),
     /// The key looked up last.
     pub(super) key: Vec<u64>,
     /// Intermediate results of a pending lookup.
@@ -27,12 +33,20 @@ pub(in crate::p4) struct Local {
     pub(in crate::p4) mirrors: Vec<(u64, u64)>,
     pub(in crate::p4) checksum_error: bool,
     pub(in crate::p4) assertion_failed: bool,
+    /// The transmit queue of the current packet.
+    pub(in crate::p4) input_queue: u16,
     /// The length of the current packet as received.
     length: u64,
     /// The number of packets that it counts as, and the total bytes of headers that these have
     /// beyond its own.
     packets: u64,
     more_headers: u64,
+    /// The connection tracker, if the program has a `Conntrack`.
+    pub(in crate::p4) tracker: Option<Arc<Tracker>>,
+    /// The packet that was tracked last in this pass.
+    pub(in crate::p4) tracked: Option<TrackedPacket>,
+    /// The state of the current packet's checksums.
+    pub(super) packet_checksums: Checksums,
     /// Input of `Checksum` objects for this packet, by object; and the objects of that type.
     pub(super) checksums: Vec<Vec<u8>>,
     checksum_objects: Vec<usize>,
@@ -47,7 +61,11 @@ pub(in crate::p4) struct Local {
 }
 
 impl Local {
-    pub(in crate::p4) fn new(program: &Program, worker: usize) -> Local {
+    pub(in crate::p4) fn new(
+        program: &Program,
+        worker: usize,
+        tracker: Option<Arc<Tracker>>,
+    ) -> Local {
         let named = |kind| {
             let each = program.externs.iter().enumerate();
             let such = each.filter(move |(_, instance)| instance.kind == kind);
@@ -58,6 +76,7 @@ impl Local {
             sum_objects: named("InternetChecksum"),
             worker,
             applied: None,
+            selected: (0, 0),
             key: Vec::new(),
             staged: StagedLookup::default(),
             now_ns: 0,
@@ -65,9 +84,13 @@ impl Local {
             mirrors: Vec::new(),
             checksum_error: false,
             assertion_failed: false,
+            input_queue: NO_QUEUE,
             length: 0,
             packets: 1,
             more_headers: 0,
+            tracker,
+            tracked: None,
+            packet_checksums: Checksums::Unknown,
             checksums: vec![Vec::new(); program.externs.len()],
             sums: vec![0; program.externs.len()],
             random: 0x9e37_79b9_7f4a_7c15 ^ (worker as u64) << 32,
@@ -77,9 +100,15 @@ impl Local {
         }
     }
 
-    /// Sets the number of packets that the current packet counts as.
+    /// Sets the number of packets that the current packet counts as, the state of its checksums, and
+    /// the queue that it was sent from.
     #[inline]
-    pub(in crate::p4) fn set_weight(&mut self, input: &Input<'_>) {
+    pub(in crate::p4) fn set_attributes(&mut self, input: &Input<'_>) {
+        self.packet_checksums = match input.checksums_verified {
+            true => Checksums::Valid,
+            false => Checksums::Unknown,
+        };
+        self.input_queue = input.queue;
         self.packets = input.on_wire.frames;
         self.more_headers = input.on_wire.bytes.saturating_sub(input.length as u64);
     }
@@ -99,6 +128,7 @@ impl Local {
         self.requests = Requests::default();
         self.mirrors.clear();
         self.applied = None;
+        self.tracked = None;
         self.length = length;
         for object in &self.sum_objects {
             self.sums[*object] = 0;

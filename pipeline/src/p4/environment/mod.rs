@@ -3,6 +3,7 @@
 //! the execution of calls of externs, for the interpreter and for machine code.
 
 mod calls;
+mod conntrack;
 mod entries;
 mod hashes;
 mod local;
@@ -22,6 +23,8 @@ pub(super) struct Environment<'a> {
     pub(super) state: &'a State,
     pub(super) pin: &'a Pin<'a>,
     pub(super) local: &'a mut Local,
+    /// The packet, as the parser reads it; empty if the block does not parse.
+    pub(super) data: &'a [u8],
     /// The data after the headers.
     pub(super) payload: &'a [u8],
 }
@@ -83,6 +86,7 @@ impl Environment<'_> {
             SelectedAction::Group(group) => {
                 local.gather_selector(table, frame);
                 let hash = local.hash(&self.state.hashes, table.selector_hash());
+                local.selected = (group, hash);
                 table.select_group(group, hash, frame, self.pin)
             }
         };
@@ -108,8 +112,12 @@ impl Host for Environment<'_> {
     }
 
     fn external(&mut self, call: u32, frame: &mut [u64]) {
-        let state = self.state;
-        self.execute(&state.calls[call as usize], frame);
+        let calls = &self.state.calls;
+        match calls.get(call as usize) {
+            Some(call) => self.execute(call, frame),
+            // Those of a trace are behind the program's.
+            None => self.mark(call as usize - calls.len(), frame),
+        }
     }
 
     fn in_value_set(&mut self, set: u32, frame: &[u64]) -> bool {

@@ -10,6 +10,7 @@ pub(in crate::p4) enum Forward {
     #[default]
     Nowhere,
     Drop,
+    Reject,
     Port(u64),
     Group(u64),
     Again,
@@ -29,4 +30,6 @@ pub(in crate::p4) struct Requests {
     pub(in crate::p4) forward: Forward,
     /// Receive metadata set by a PNA program.
     pub(in crate::p4) receive: Receive,
+    /// Set if the payload has another length after translation.
+    pub(in crate::p4) is_rewritten: bool,
 }

@@ -4,6 +4,7 @@
 //! A call is executed by an exhaustive match for each enum (`environment/`), so that a call that is
 //! added here is also executed, and its order is decided ([`Call::is_ordered`]).
 
+use super::conntrack::ConntrackCall;
 use super::messages::{Assertion, Log};
 use super::operand::{Algorithms, Operand};
 use crate::p4::hash::Algorithm;
@@ -16,8 +17,6 @@ pub(in crate::p4) type Colors = [u64; 3];
 pub(in crate::p4) enum Call {
     /// Has no effect.
     Nothing,
-    /// Records a trace point.
-    Mark(usize),
     Counter(CounterCall),
     Meter(MeterCall),
     Register(RegisterCall),
@@ -30,6 +29,9 @@ pub(in crate::p4) enum Call {
     Direction(DirectionCall),
     Forward(ForwardCall),
     Receive(ReceiveCall),
+    /// Reads the packet's transmit queue (`adit.p4`); the result.
+    InputQueue(Operand),
+    Conntrack(Box<ConntrackCall>),
     V1model(V1modelCall),
 }
 
@@ -196,7 +198,7 @@ pub(in crate::p4) enum EntryCall {
         condition: Option<Operand>,
         action: String,
         arguments: Operand,
-        profile: Operand,
+        lifetime: LifetimeOperand,
         result: Operand,
         /// The result value for failure, and for success.
         done: [u64; 2],
@@ -205,7 +207,7 @@ pub(in crate::p4) enum EntryCall {
     SetExpireTime {
         /// The time is set only if it is true.
         condition: Option<Operand>,
-        profile: Operand,
+        lifetime: LifetimeOperand,
     },
     UpdateExpireInfo {
         restart: Operand,
@@ -213,6 +215,13 @@ pub(in crate::p4) enum EntryCall {
         profile: Operand,
     },
     RestartTimer,
+}
+
+/// The lifetime of an entry that a packet adds.
+pub(in crate::p4) enum LifetimeOperand {
+    /// The number of an expire-time profile.
+    Profile(Operand),
+    Seconds(Operand),
 }
 
 /// PNA: functions of the packet's direction.
@@ -239,8 +248,13 @@ pub(in crate::p4) enum ForwardCall {
     Port(Operand),
     Group(Operand),
     Drop,
+    /// `adit.p4`: drops the packet, and answers it.
+    Reject,
     Recirculate,
-    Mirror { slot: Operand, session: Operand },
+    Mirror {
+        slot: Operand,
+        session: Operand,
+    },
 }
 
 /// PNA: sets receive metadata (`adit.p4`).
@@ -288,12 +302,14 @@ impl Call {
                 ForwardCall::Port(_)
                 | ForwardCall::Group(_)
                 | ForwardCall::Drop
+                | ForwardCall::Reject
                 | ForwardCall::Recirculate
                 | ForwardCall::Mirror { .. },
             )
             | Call::Receive(
                 ReceiveCall::Queue(_) | ReceiveCall::FlowId(_) | ReceiveCall::Hash(_),
             )
+            | Call::InputQueue(_)
             | Call::Entry(EntryCall::RestartTimer)
             | Call::Direction(DirectionCall::Select { .. } | DirectionCall::IsPort { .. })
             | Call::Hash(HashCall::Fixed { .. } | HashCall::Checksum16 { .. })
@@ -306,8 +322,7 @@ impl Call {
                 | SumCall::Get { .. }
                 | SumCall::Set { .. },
             ) => false,
-            Call::Mark(_)
-            | Call::Meter(MeterCall::Mark { .. } | MeterCall::MarkDirect { .. })
+            Call::Meter(MeterCall::Mark { .. } | MeterCall::MarkDirect { .. })
             | Call::Register(RegisterCall::Read { .. } | RegisterCall::Write { .. })
             | Call::Hash(HashCall::Selected { .. })
             | Call::Checksum(ChecksumCall::Field { .. })
@@ -321,6 +336,7 @@ impl Call {
                 | EntryCall::SetExpireTime { .. }
                 | EntryCall::UpdateExpireInfo { .. },
             )
+            | Call::Conntrack(_)
             | Call::V1model(
                 V1modelCall::MarkToDrop { .. }
                 | V1modelCall::DropAny

@@ -4,6 +4,7 @@
 //! are implemented once, in `environment/`.
 
 mod call;
+mod conntrack;
 mod messages;
 mod operand;
 mod pna;
@@ -12,12 +13,13 @@ mod v1model;
 
 use adit_p4_frontend::ir::{ExternCall, Program};
 
-use super::trace::MARK;
 use super::unsupported::Unsupported;
 pub(super) use call::{
     Call, ChecksumCall, Colors, CounterCall, DirectionCall, EntryCall, ForwardCall, HashCall,
-    MessageCall, MeterCall, RandomCall, ReceiveCall, RegisterCall, SumCall, V1modelCall,
+    LifetimeOperand, MessageCall, MeterCall, RandomCall, ReceiveCall, RegisterCall, SumCall,
+    V1modelCall,
 };
+pub(super) use conntrack::{CommitCall, ConntrackCall, Masked, PacketOperands, RangeOperands};
 pub(super) use operand::Operand;
 use unresolved::Unresolved;
 
@@ -30,9 +32,7 @@ pub(super) enum Architecture {
 
 /// Resolves a program's calls.
 pub(super) fn resolve(program: &Program, of: Architecture) -> Result<Vec<Call>, Unsupported> {
-    let mut marks = 0..;
     let resolve = |call: &ExternCall| match of {
-        _ if call.name == MARK => Ok(Call::Mark(marks.next().unwrap_or_default())),
         Architecture::V1model => v1model::resolve(&Unresolved::new(program, call)),
         Architecture::Pna => pna::resolve(&Unresolved::new(program, call)),
     };

@@ -69,6 +69,20 @@ impl Operand {
         Some(word << (64 - self.flat.bits))
     }
 
+    /// Its lowest 128 bits.
+    pub(in crate::p4) fn wide(&self, frame: &[u64]) -> u128 {
+        let limbs = self.value(frame).iter().take(2).rev();
+        limbs.fold(0, |value, limb| value << 64 | u128::from(*limb))
+    }
+
+    /// Sets a value of at most 128 bits.
+    pub(in crate::p4) fn set_wide(&self, frame: &mut [u64], value: u128) {
+        self.set(frame, value as u64);
+        if let Some(second) = self.value_mut(frame).get_mut(1) {
+            *second = (value >> 64) as u64;
+        }
+    }
+
     /// Its limbs.
     pub(in crate::p4) fn value<'f>(&self, frame: &'f [u64]) -> &'f [u64] {
         &frame[self.slot as usize..][..self.flat.limbs as usize]

@@ -5,9 +5,11 @@ use adit_p4_frontend::ir::{Argument, Constant, Layout};
 
 use super::call::{
     Call, ChecksumCall, Colors, CounterCall, DirectionCall, EntryCall, ForwardCall, HashCall,
-    MessageCall, MeterCall, RandomCall, ReceiveCall, RegisterCall, SumCall,
+    LifetimeOperand, MessageCall, MeterCall, RandomCall, ReceiveCall, RegisterCall, SumCall,
 };
+use super::conntrack::ConntrackCall;
 use super::messages::{Assertion, Log};
+use super::operand::Operand;
 use super::unresolved::Unresolved;
 use crate::p4::hash::Algorithm;
 use crate::p4::unsupported::Unsupported;
@@ -29,7 +31,7 @@ pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
         _ => Err(call.unsupported()),
     };
     let given = |n: usize| matches!(call.call.arguments.get(n), Some(Some(_)));
-    let add_entry = |condition, first: usize| {
+    let add_entry = |condition, first: usize, lifetime: fn(Operand) -> LifetimeOperand| {
         Ok(Call::Entry(EntryCall::Add {
             condition,
             action: match call.call.arguments.get(first) {
@@ -37,7 +39,7 @@ pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
                 _ => return Err(call.unsupported()),
             },
             arguments: operand(first + 1)?,
-            profile: operand(first + 2)?,
+            lifetime: lifetime(operand(first + 2)?),
             result: call.result()?,
             // `true` in the older form, ADD_ENTRY_SUCCESS in 0.7.
             done: match &call.call.result {
@@ -48,9 +50,11 @@ pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
     };
     Ok(match (call.name.as_str(), call.count()) {
         ("drop_packet", 0) => Call::Forward(ForwardCall::Drop),
+        ("reject", 0) => Call::Forward(ForwardCall::Reject),
         ("send_to_port", 1) => Call::Forward(ForwardCall::Port(operand(0)?)),
         ("multicast", 1) => Call::Forward(ForwardCall::Group(operand(0)?)),
         ("recirculate", 0) => Call::Forward(ForwardCall::Recirculate),
+        ("input_queue", 0) => Call::InputQueue(call.result()?),
         ("set_queue", 1) => Call::Receive(ReceiveCall::Queue(operand(0)?)),
         ("set_flow_id", 1) => Call::Receive(ReceiveCall::FlowId(operand(0)?)),
         ("set_hash", 1) => Call::Receive(ReceiveCall::Hash(operand(0)?)),
@@ -58,16 +62,21 @@ pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
             slot: operand(0)?,
             session: operand(1)?,
         }),
-        ("add_entry", 3) => add_entry(None, 0)?,
-        ("add_entry_if", 4) => add_entry(Some(operand(0)?), 1)?,
+        ("add_entry", 3) => add_entry(None, 0, LifetimeOperand::Profile)?,
+        ("add_entry_if", 4) => add_entry(Some(operand(0)?), 1, LifetimeOperand::Profile)?,
+        ("add_entry_for", 3) => add_entry(None, 0, LifetimeOperand::Seconds)?,
         ("allocate_flow_id", 0) => Call::Entry(EntryCall::AllocateFlowId(call.result()?)),
         ("set_entry_expire_time", 1) => Call::Entry(EntryCall::SetExpireTime {
             condition: None,
-            profile: operand(0)?,
+            lifetime: LifetimeOperand::Profile(operand(0)?),
+        }),
+        ("set_entry_lifetime", 1) => Call::Entry(EntryCall::SetExpireTime {
+            condition: None,
+            lifetime: LifetimeOperand::Seconds(operand(0)?),
         }),
         ("set_entry_expire_time_if", 2) => Call::Entry(EntryCall::SetExpireTime {
             condition: Some(operand(0)?),
-            profile: operand(1)?,
+            lifetime: LifetimeOperand::Profile(operand(1)?),
         }),
         ("restart_expire_timer", 0) => Call::Entry(EntryCall::RestartTimer),
         ("update_expire_info", 3) => Call::Entry(EntryCall::UpdateExpireInfo {
@@ -202,6 +211,9 @@ pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
             high: number(1)?,
             result: call.result()?,
         }),
+        ("Conntrack.track", 3) => Call::Conntrack(Box::new(ConntrackCall::track(call)?)),
+        ("Conntrack.forget", 1) => Call::Conntrack(Box::new(ConntrackCall::forget(call)?)),
+        ("Conntrack.commit", _) => Call::Conntrack(Box::new(ConntrackCall::commit(call)?)),
         ("Digest.pack", 1) => Call::Message(MessageCall::Digest {
             object: call.call.object,
             receiver: None,

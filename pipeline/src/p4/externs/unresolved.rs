@@ -61,6 +61,24 @@ impl<'a> Unresolved<'a> {
         Ok(Operand::new(slot, layout))
     }
 
+    /// An optional argument.
+    pub(super) fn optional(&self, n: usize) -> Result<Option<Operand>, Unsupported> {
+        let given = matches!(self.call.arguments.get(n), Some(Some(_)));
+        given.then(|| self.operand(n)).transpose()
+    }
+
+    /// A field of an argument that is a struct.
+    pub(super) fn field(&self, n: usize, name: &str) -> Result<Operand, Unsupported> {
+        let (slot, layout) = self.value(n)?;
+        let fields = match layout {
+            Layout::Struct(fields) => &fields.fields[..],
+            _ => &[],
+        };
+        let field = fields.iter().find(|field| field.name == name);
+        let field = field.ok_or_else(|| self.unsupported())?;
+        Ok(Operand::new(slot + field.offset, &field.layout))
+    }
+
     pub(super) fn result(&self) -> Result<Operand, Unsupported> {
         match &self.call.result {
             Some((slot, layout)) => Ok(Operand::new(*slot, layout)),

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use super::epoch::{Epochs, Pin};
 use super::snapshot::{Limbo, Snapshot};
 
-/// Number of parts, as a power of two.
-const PARTS_LOG: u32 = 8;
+/// Number of parts, as a power of two: with a hundred thousand values, a change copies some fifty.
+const PARTS_LOG: u32 = 11;
 
 /// Values in the order of their ids.
 type Part<T> = Vec<(u64, Arc<T>)>;

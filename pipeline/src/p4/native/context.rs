@@ -22,6 +22,7 @@ pub(super) mod request {
     pub(in crate::p4::native) const GROUP: u64 = 2;
     pub(in crate::p4::native) const DROP: u64 = 3;
     pub(in crate::p4::native) const AGAIN: u64 = 4;
+    pub(in crate::p4::native) const REJECT: u64 = 5;
 
     pub(in crate::p4::native) const QUEUE: u64 = 1;
     pub(in crate::p4::native) const FLOW_ID: u64 = 2;
@@ -56,6 +57,8 @@ pub(super) struct Context<'a, 'h> {
     pub(super) queue: u64,
     pub(super) flow_id: u64,
     pub(super) hash: u64,
+    /// The queue that the packet was sent from.
+    pub(super) input_queue: u64,
     pub(super) bridge: *mut Bridge<'a, 'h>,
 }
 
@@ -85,6 +88,8 @@ pub(super) mod at {
     pub(in crate::p4::native) const QUEUE: i32 = offset_of!(Context<'_, '_>, queue) as i32;
     pub(in crate::p4::native) const FLOW_ID: i32 = offset_of!(Context<'_, '_>, flow_id) as i32;
     pub(in crate::p4::native) const HASH: i32 = offset_of!(Context<'_, '_>, hash) as i32;
+    pub(in crate::p4::native) const INPUT_QUEUE: i32 =
+        offset_of!(Context<'_, '_>, input_queue) as i32;
 }
 
 /// The part of the context that only Rust uses.
@@ -109,6 +114,7 @@ impl Context<'_, '_> {
             request::GROUP => requests.forward = Forward::Group(self.forward_to),
             request::DROP => requests.forward = Forward::Drop,
             request::AGAIN => requests.forward = Forward::Again,
+            request::REJECT => requests.forward = Forward::Reject,
             _ => {}
         }
         let receive = &mut requests.receive;

@@ -30,6 +30,7 @@ impl Translator<'_, '_> {
                 self.forward(request::GROUP, Some(group.slot()))
             }
             Call::Forward(ForwardCall::Drop) => self.forward(request::DROP, None),
+            Call::Forward(ForwardCall::Reject) => self.forward(request::REJECT, None),
             Call::Forward(ForwardCall::Recirculate) => self.forward(request::AGAIN, None),
             Call::Receive(ReceiveCall::Queue(queue)) => {
                 self.set_receive(request::QUEUE, at::QUEUE, queue.slot())
@@ -39,6 +40,10 @@ impl Translator<'_, '_> {
             }
             Call::Receive(ReceiveCall::Hash(hash)) => {
                 self.set_receive(request::HASH, at::HASH, hash.slot())
+            }
+            Call::InputQueue(result) => {
+                let queue = self.context_word(at::INPUT_QUEUE);
+                self.set_result(result, queue);
             }
             Call::Direction(DirectionCall::IsPort {
                 port,

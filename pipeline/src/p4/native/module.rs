@@ -219,6 +219,7 @@ impl Native {
         let data = packet.reader.data();
         let frame = machine.frame.as_mut_ptr();
         let sums = host.local.sums.as_mut_ptr();
+        let input_queue = host.local.input_queue.into();
         let (out, out_length, out_room) = packet.writer.space();
         let (may_wait, waited) = match from {
             Begin::ToTheEnd => (false, None),
@@ -254,6 +255,7 @@ impl Native {
             queue: 0,
             flow_id: 0,
             hash: 0,
+            input_queue,
             bridge: &mut bridge,
         };
         (code.entry)(&mut context);

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 
 pub use counter::{Count, Counter};
 pub use error::{ObjectError, ValueSetError};
-pub(super) use meter::MeterCell;
+pub(super) use meter::{Bucket, MeterCell};
 pub use meter::{Color, Meter, MeterConfig, MeterUnit};
 pub use object::Object;
 pub use profile::{

@@ -29,7 +29,7 @@ pub enum Object {
     /// `action_profile`, `action_selector`, with the selector's hash algorithm.
     Profile(Arc<Profile>, Algorithm),
     /// `Checksum16`, `Hash`, `Crc64`, `Random`, `Digest`, `Checksum`, `InternetChecksum`: no state
-    /// is kept between packets.
+    /// is kept between packets. `Conntrack`: the state is the engine's tracker.
     Stateless,
 }
 
@@ -119,7 +119,7 @@ impl Object {
                 Object::Profile(Arc::new(profile), algorithm)
             }
             "Checksum16" | "Hash" | "Crc64" | "Random" | "Digest" | "Checksum"
-            | "InternetChecksum" => Object::Stateless,
+            | "InternetChecksum" | "Conntrack" => Object::Stateless,
             other => {
                 return Err(without(format!(
                     "`{}`, which is a `{other}`",

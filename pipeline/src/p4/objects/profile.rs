@@ -51,8 +51,8 @@ struct Group {
 }
 
 impl Group {
-    /// Reassigns the buckets; `old` has the ids of their previous owners.
-    fn assign(&mut self, old: &[Option<u32>], down: &HashSet<u32>) {
+    /// Reassigns the buckets; `old` has their previous owners.
+    fn assign(&mut self, old: &Group, down: &HashSet<u32>) {
         let weights: Vec<u32> = self
             .members
             .iter()
@@ -67,15 +67,12 @@ impl Group {
             .enumerate()
             .map(|(n, m)| (m.member, n as u16))
             .collect();
-        let owners = old
-            .iter()
-            .map(|id| id.and_then(|id| place.get(&id).copied()).unwrap_or(NOBODY));
+        // Once for each member, not for each bucket.
+        let places = old.members.iter().map(|m| place.get(&m.member).copied());
+        let places: Vec<_> = places.map(|place| place.unwrap_or(NOBODY)).collect();
+        let owner = |owner: &u16| places.get(usize::from(*owner)).copied();
+        let owners = old.buckets.iter().map(|old| owner(old).unwrap_or(NOBODY));
         self.buckets = assign(owners.collect(), &weights);
-    }
-
-    fn owners(&self) -> Vec<Option<u32>> {
-        let owner = |place: &u16| self.members.get(usize::from(*place)).map(|m| m.member);
-        self.buckets.iter().map(owner).collect()
     }
 }
 
@@ -281,7 +278,7 @@ impl Profile {
         for (id, old) in self.groups.all() {
             if old.members.iter().any(|m| m.watch_port == Some(port)) {
                 let mut group = Group::clone(&old);
-                group.assign(&old.owners(), &writing.down);
+                group.assign(&old, &writing.down);
                 self.groups.put(id, Some(Arc::new(group)));
             }
         }
@@ -340,6 +337,19 @@ impl Profile {
             .map(|chosen| &**chosen)
     }
 
+    /// The member whose action [`Profile::selected`] returns.
+    pub(in crate::p4) fn selected_member(
+        &self,
+        group: u32,
+        hash: u64,
+        pin: &Pin<'_>,
+    ) -> Option<u32> {
+        let group = self.groups.read(group.into(), pin)?;
+        let at = hash.checked_rem(group.buckets.len() as u64)?;
+        let owner = *group.buckets.get(at as usize)?;
+        Some(group.members.get(usize::from(owner))?.member)
+    }
+
     fn put_group(
         &self,
         writing: &mut Writing,
@@ -382,7 +392,7 @@ impl Profile {
             actions,
             is_set: false,
         };
-        group.assign(&old.owners(), &writing.down);
+        group.assign(old, &writing.down);
         leave(writing, id, old);
         for member in members {
             writing

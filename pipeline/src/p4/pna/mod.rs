@@ -16,7 +16,7 @@ use adit_p4_frontend::ir::Program;
 use super::environment::Forward;
 use super::lane::{At, Scratch, LANES};
 use super::load_error::MainError;
-use super::packets::{Direction, DropReason, Input, Output, Sent, SentKind};
+use super::packets::{Direction, DropReason, Input, Output, Receive, Sent, SentKind};
 use super::replication::Replica;
 use super::round::Round;
 use super::tables::STAGES;
@@ -127,15 +127,17 @@ impl Blocks {
         first: Result<usize, DropReason>,
         emit: &mut impl FnMut(Output<'_>),
     ) {
+        let first = first.and_then(|taken| scratch.settle(input.data, taken));
         let requests = &scratch.local.requests;
         match (first, requests.forward) {
             // The fast path of nearly all packets.
             (Ok(taken), Forward::Port(port)) if scratch.local.mirrors.is_empty() => {
-                let receive = requests.receive;
+                let (receive, is_rewritten) = (requests.receive, requests.is_rewritten);
                 let round = Round::first(input);
                 emit(Output::Sent(Sent {
                     port: port as u32,
                     receive,
+                    is_rewritten,
                     ..round.leave(input, input.data, taken, &mut scratch.writer)
                 }));
             }
@@ -156,6 +158,7 @@ impl Blocks {
         let mut again = scratch.bytes.take();
         let mut round = Round::first(input);
         let mut reason = Some(DropReason::TooManyPasses);
+        let mut is_rewritten = false;
         for number in 0..MAX_PASSES {
             let pass = Pass {
                 data: if number == 0 { input.data } else { &again },
@@ -171,8 +174,10 @@ impl Blocks {
                 }
             };
             let requests = scratch.local.requests;
+            is_rewritten |= requests.is_rewritten;
             let sent = Sent {
                 receive: requests.receive,
+                is_rewritten,
                 ..round.leave(input, pass.data, taken, &mut scratch.writer)
             };
             mirror(at, &scratch.local.mirrors, sent, emit);
@@ -192,6 +197,10 @@ impl Blocks {
                     Err(reason) => Some(reason),
                 },
                 Forward::Drop => Some(DropReason::Program),
+                Forward::Reject => {
+                    reject(at, scratch, input, emit);
+                    Some(DropReason::Rejected)
+                }
                 Forward::Nowhere => Some(DropReason::NotForwarded),
                 Forward::Again => {
                     round = Round::again(&sent, input, &mut again);
@@ -215,13 +224,14 @@ impl Blocks {
         pass: &Pass<'_>,
     ) -> Result<usize, DropReason> {
         self.prepare(scratch, input, pass);
-        scratch.run_all(at, self.linked.function, pass.data)
+        let taken = scratch.run_all(at, self.linked.function, pass.data)?;
+        scratch.settle(pass.data, taken)
     }
 
     /// Initialises the state for a pass.
     #[inline]
     fn prepare(&self, scratch: &mut Scratch, input: &Input<'_>, pass: &Pass<'_>) {
-        scratch.local.set_weight(input);
+        scratch.local.set_attributes(input);
         scratch.local.begin(pass.round.length() as u64);
         scratch.writer.clear();
         let values = [
@@ -233,6 +243,24 @@ impl Blocks {
         ];
         self.linked.give(&mut scratch.machine.frame, values);
     }
+}
+
+/// Sends the answer to a packet that the program rejects back to the port that it came from.
+fn reject(at: At<'_>, scratch: &mut Scratch, input: &Input<'_>, emit: &mut dyn FnMut(Output<'_>)) {
+    let mut answer = scratch.bytes.take();
+    let rejections = at.rejections();
+    if rejections.answer(scratch.local.now_ns, input, &mut answer) {
+        emit(Output::Sent(Sent {
+            port: input.port,
+            kind: SentKind::Answer,
+            headers: &answer,
+            payload_offset: input.length,
+            truncate: None,
+            receive: Receive::default(),
+            is_rewritten: false,
+        }));
+    }
+    scratch.bytes.give(answer);
 }
 
 /// Sends the mirrors that the program requested, by their slots and sessions.

@@ -9,6 +9,7 @@ use adit_p4_frontend::{compile, Options};
 use super::*;
 use crate::offload::OnWire;
 use crate::p4::objects::{Count, MeterConfig, Object};
+use crate::p4::trace::{Event, MAX_TRACE};
 use crate::p4::{Engine, Worker};
 
 /// Builds a program that parses two bytes; its parser has the states `states`, and `parsers` are
@@ -66,6 +67,35 @@ fn parsers_know_which_pass_it_is() {
     );
     for mut worker in workers(&program) {
         assert_eq!(sent(&mut worker, &Input::new(7, &[1, 2])).0, 107);
+    }
+}
+
+/// The steps of a program may be many; the record of them is bounded.
+#[test]
+fn a_trace_is_bounded_and_says_so() {
+    let long = program(
+        "",
+        "state start { pkt.extract(h.first); transition accept; }",
+        "for (bit<16> n in 0 .. 20000) { set_queue(n); } send_to_port((PortId_t) 3);",
+    );
+    for mut worker in workers(&long) {
+        let (input, mut ports) = (Input::new(7, &[1, 2]), Vec::new());
+        let events = worker.process_traced(0, &input, &mut |_, output| {
+            if let Output::Sent(sent) = output {
+                ports.push((sent.port, sent.receive.queue));
+            }
+        });
+        assert_eq!(ports, [(3, Some(20_000))]);
+        assert!(events.len() <= MAX_TRACE + 1, "{}", events.len());
+        assert_eq!(events.last(), Some(&Event::Cut));
+        // The next packet has no trace of this one.
+        assert_eq!(sent(&mut worker, &input).0, 3);
+        let calls = |event: &Event| matches!(event, Event::Call(_));
+        let again = worker.process_traced(0, &input, &mut |_, _| {});
+        assert_eq!(
+            again.iter().filter(|e| calls(e)).count(),
+            events.iter().filter(|e| calls(e)).count()
+        );
     }
 }
 

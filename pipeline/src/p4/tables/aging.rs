@@ -78,9 +78,24 @@ pub struct Expired {
     pub idle: Vec<EntryState>,
 }
 
-fn lifetime_ns(profile: u64) -> Option<u64> {
-    let seconds = PROFILES_S.get(usize::try_from(profile).ok()?)?;
-    Some(seconds * 1_000_000_000)
+/// The time after which a learnt entry is removed, unless its timer restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// An expire-time profile, of [`PROFILES_S`].
+    Profile(u64),
+    /// A number of seconds.
+    Seconds(u64),
+}
+
+impl Lifetime {
+    /// The time in nanoseconds; `None` if there is no such profile.
+    fn ns(self) -> Option<u64> {
+        let seconds = match self {
+            Lifetime::Profile(profile) => *PROFILES_S.get(usize::try_from(profile).ok()?)?,
+            Lifetime::Seconds(seconds) => seconds,
+        };
+        Some(seconds.saturating_mul(1_000_000_000))
+    }
 }
 
 impl Table {
@@ -100,12 +115,12 @@ impl Table {
         &self,
         key: &[u64],
         chosen: impl FnOnce() -> Chosen,
-        profile: u64,
+        lifetime: Lifetime,
         now_ns: u64,
     ) -> Learn {
         let is_exact = matches!(self.search, Search::Exact);
-        let lifetime = lifetime_ns(profile).filter(|_| is_exact && self.timers.is_some());
-        let Some(lifetime) = lifetime else {
+        let lifetime = lifetime.ns().filter(|ns| *ns > 0);
+        let Some(lifetime) = lifetime.filter(|_| is_exact && self.timers.is_some()) else {
             return Learn::NotDone;
         };
         // A packet does not wait for a control plane that holds the lock for long.
@@ -138,13 +153,15 @@ impl Table {
         }
     }
 
-    /// Sets the lifetime of a learnt entry, and restarts its timer.
-    pub(in crate::p4) fn set_profile(&self, id: EntryId, profile: u64, now_ns: u64) {
-        if let (Some(timers), Some(lifetime)) = (&self.timers, lifetime_ns(profile)) {
+    /// Sets the lifetime of a learnt entry, and restarts its timer. With a lifetime of 0 the next
+    /// [`Table::expire`] removes it.
+    pub(in crate::p4) fn set_lifetime(&self, id: EntryId, lifetime: Lifetime, now_ns: u64) {
+        if let (Some(timers), Some(lifetime)) = (&self.timers, lifetime.ns()) {
             let at = id.0 as usize;
             if timers.flags[at].load(Relaxed) & BY_PROGRAM != 0 {
-                timers.since[at].store(now_ns, Relaxed);
-                timers.timeout[at].store(lifetime, Relaxed);
+                // A timeout of 0 is none.
+                timers.since[at].store(if lifetime == 0 { 0 } else { now_ns }, Relaxed);
+                timers.timeout[at].store(lifetime.max(1), Relaxed);
             }
         }
     }

@@ -79,6 +79,17 @@ impl Table {
         self.copy_chosen(frame, |profile| profile.selected(group, hash, pin))
     }
 
+    /// The member that a hash selects in a group, for a trace.
+    pub(in crate::p4) fn selected_member(
+        &self,
+        group: u32,
+        hash: u64,
+        pin: &Pin<'_>,
+    ) -> Option<u32> {
+        let indirect = self.indirect.as_ref()?;
+        indirect.profile.selected_member(group, hash, pin)
+    }
+
     fn copy_chosen<'p>(
         &'p self,
         frame: &mut [u64],

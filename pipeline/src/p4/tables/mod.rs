@@ -27,7 +27,7 @@ use std::sync::Arc;
 use adit_p4_frontend::ir::{self, limbs_of, Chosen, Match};
 use parking_lot::Mutex;
 
-pub use aging::{Expired, Learn, PROFILES_S};
+pub use aging::{Expired, Learn, Lifetime, PROFILES_S};
 pub use error::TableError;
 pub use key::MatchKind;
 pub use opaque::{MAX_OPAQUE, MAX_OPAQUE_TOTAL};
@@ -54,6 +54,11 @@ pub struct EntryId(pub(super) u32);
 impl EntryId {
     /// Start of an iteration over all entries.
     pub const FIRST: EntryId = EntryId(0);
+
+    /// The number of the entry: its handle, while it is in the table.
+    pub fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// The action of an entry.

@@ -234,28 +234,47 @@ fn learnt_entries_go_when_their_time_is_over() {
     let second = 1_000_000_000;
     let t = table(&["exact"]);
     assert_eq!(found(&t, &[5]), 999);
-    assert_eq!(t.learn(&[5], || chosen(7), 0, 0), Learn::Done);
-    let again = t.learn(&[5], || chosen(8), 0, 0);
+    assert_eq!(
+        t.learn(&[5], || chosen(7), Lifetime::Profile(0), 0),
+        Learn::Done
+    );
+    let again = t.learn(&[5], || chosen(8), Lifetime::Profile(0), 0);
     assert_eq!(again, Learn::Done, "there already: as good as new");
     assert_eq!(found(&t, &[5]), 7);
     assert_eq!(t.expire(9 * second).removed, 0);
     let id = t.get(&[Match::Exact(vec![5])], 0).unwrap().id;
     t.restart_timer(id, 9 * second);
     assert_eq!(t.expire(18 * second).removed, 0);
-    t.set_profile(id, 1, 18 * second);
+    t.set_lifetime(id, Lifetime::Profile(1), 18 * second);
     assert_eq!(t.expire(47 * second).removed, 0);
     assert_eq!(t.expire(48 * second).removed, 1);
     assert_eq!(found(&t, &[5]), 999);
     assert_eq!(
-        t.learn(&[5], || chosen(7), 8, 0),
+        t.learn(&[5], || chosen(7), Lifetime::Profile(8), 0),
         Learn::NotDone,
         "no such profile"
     );
     assert_eq!(
-        t.learn(&[5], || chosen(1 << 16), 0, 0),
+        t.learn(&[5], || chosen(1 << 16), Lifetime::Profile(0), 0),
         Learn::NotDone,
         "too wide"
     );
+    // In seconds; with none left, the entry goes.
+    let hour = 3600;
+    assert_eq!(
+        t.learn(&[6], || chosen(7), Lifetime::Seconds(0), 0),
+        Learn::NotDone
+    );
+    assert_eq!(
+        t.learn(&[6], || chosen(7), Lifetime::Seconds(3 * hour), 0),
+        Learn::Done
+    );
+    assert_eq!(t.expire((3 * hour - 1) * second).removed, 0);
+    let id = t.get(&[Match::Exact(vec![6])], 0).unwrap().id;
+    t.set_lifetime(id, Lifetime::Seconds(2 * hour), 2 * hour * second);
+    assert_eq!(t.expire((4 * hour - 1) * second).removed, 0);
+    t.set_lifetime(id, Lifetime::Seconds(0), (4 * hour - 1) * second);
+    assert_eq!(t.expire((4 * hour - 1) * second).removed, 1);
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl Blocks {
         input: &Input<'_>,
         emit: &mut dyn FnMut(Output<'_>),
     ) {
-        scratch.local.set_weight(input);
+        scratch.local.set_attributes(input);
         let mut packet = Packet {
             at,
             scratch,

@@ -35,7 +35,9 @@ pub(super) fn assign(mut owners: Vec<u16>, weights: &[u32]) -> Vec<u16> {
             held[n] += 1;
         }
     }
-    // A member that was added, or whose weight grew, gets its share from members above theirs.
+    // A member that was added, or whose weight grew, gets its share from members above theirs: their
+    // last buckets. No member both gives and gets, so that what is left of one is in front.
+    let mut ends = vec![BUCKETS; weights.len()];
     loop {
         let poor = |n: &usize| {
             let short = missing(&held, *n);
@@ -54,8 +56,10 @@ pub(super) fn assign(mut owners: Vec<u16>, weights: &[u32]) -> Vec<u16> {
         else {
             return owners;
         };
-        if let Some(owner) = owners.iter_mut().rfind(|o| usize::from(**o) == from) {
-            *owner = to as u16;
+        let mut before = owners[..ends[from]].iter();
+        if let Some(at) = before.rposition(|owner| usize::from(*owner) == from) {
+            owners[at] = to as u16;
+            ends[from] = at;
         }
         held[from] -= 1;
         held[to] += 1;

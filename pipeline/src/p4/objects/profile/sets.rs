@@ -67,17 +67,10 @@ impl Profile {
             actions: chosen,
             is_set: true,
         };
-        let owners = match &replaced {
-            Some((_, old)) => {
-                group.name_after(old);
-                old.owners()
-            }
-            None => {
-                group.name_after(&Group::default());
-                Vec::new()
-            }
-        };
-        group.assign(&owners, &writing.down);
+        let none = Arc::default();
+        let old = replaced.as_ref().map_or(&none, |(_, old)| old);
+        group.name_after(old);
+        group.assign(old, &writing.down);
         let id = match replaced {
             Some((id, _)) => id,
             None => {

@@ -140,6 +140,46 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Of N members with weights one goes: the flows of all others stay. One comes: about its share
+    /// of the flows moves, and only to it.
+    #[test]
+    fn only_the_changed_members_share_moves(
+        weights in prop::collection::vec(1u32..=10, 2..64), pick in any::<usize>(), weight in 1u32..=10,
+    ) {
+        let profile = profile(true, 0);
+        for id in 0..=weights.len() as u32 {
+            profile.insert_member(id, set(id.into())).unwrap();
+        }
+        let all: Vec<_> = (0..).zip(&weights).map(|(id, weight)| member(id, *weight)).collect();
+        profile.insert_group(1, &all).unwrap();
+        let before = flows(&profile);
+        let gone = pick % all.len();
+        let mut fewer = all.clone();
+        fewer.remove(gone);
+        profile.modify_group(1, &fewer).unwrap();
+        let after = flows(&profile);
+        for (a, b) in before.iter().zip(&after) {
+            prop_assert!(*a == Some(gone as u64) || a == b);
+        }
+        let new = all.len() as u32;
+        fewer.insert(pick % (fewer.len() + 1), member(new, weight));
+        profile.modify_group(1, &fewer).unwrap();
+        let before = after;
+        let after = flows(&profile);
+        let mut moves = 0;
+        for (a, b) in before.iter().zip(&after) {
+            prop_assert!(a == b || *b == Some(new.into()));
+            moves += usize::from(a != b);
+        }
+        let total: u32 = fewer.iter().map(|m| m.weight).sum();
+        let due = weight as usize * BUCKETS / total as usize;
+        prop_assert!(moves.abs_diff(due) <= 2, "{} moved instead of {}", moves, due);
+    }
+}
+
 #[test]
 fn as_few_flows_as_can_be_move() {
     let profile = profile(true, 0);

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// Where packets go: pods of this node, routes, next hops, tunnels. A part of NodeControl.
+
+// The address of a pod on this node: the virtual port's number is ADIT_FIRST_HOST_PORT and the
+// vport's id; `mac` is the pod's address, `gateway_mac` the one that it knows its gateway by.
+action deliver(PortId_t port, mac_t mac, mac_t gateway_mac) {
+    m.is_pod = true;
+    m.port = port;
+    m.dst_mac = mac;
+    m.src_mac = gateway_mac;
+}
+// An address of the host's own stack: to the NIC's layer 2 stage, with that destination.
+action host(mac_t mac) {
+    m.dst_mac = mac;
+    m.is_host = true;
+}
+table local {
+    key = {
+        m.zone: exact @name("zone");
+        m.to: exact @name("address");
+    }
+    actions = { deliver; host; @defaultonly NoAction; }
+    const default_action = NoAction();
+    size = 65536;
+}
+
+action set_nexthop(bit<32> nexthop) {
+    m.nexthop = nexthop;
+}
+action set_ecmp(bit<32> group) {
+    m.ecmp = group;
+}
+action unreachable() {
+    m.routed = VERDICT_NO_ROUTE;
+    m.is_refused = true;
+}
+action no_route() {
+    m.routed = VERDICT_NO_ROUTE;
+}
+table ipv4_routes {
+    key = {
+        m.zone: exact @name("zone");
+        m.to[31:0]: lpm @name("dst");
+    }
+    actions = { set_nexthop; set_ecmp; host; unreachable; @defaultonly no_route; }
+    default_action = no_route();
+    pna_direct_counter = routes4;
+    size = 65536;
+}
+table ipv6_routes {
+    key = {
+        m.zone: exact @name("zone");
+        m.to: lpm @name("dst");
+    }
+    actions = { set_nexthop; set_ecmp; host; unreachable; @defaultonly no_route; }
+    default_action = no_route();
+    pna_direct_counter = routes6;
+    size = 65536;
+}
+
+// A flow has one of the next hops of a group.
+ActionSelector(PNA_HashAlgorithm_t.CRC32, 65536, 32) ecmp_members;
+table ecmp {
+    key = {
+        m.ecmp: exact @name("group");
+        m.src: selector;
+        m.to: selector;
+        m.protocol: selector;
+        m.network.src_port: selector;
+        m.to_port: selector;
+    }
+    actions = { set_nexthop; @defaultonly no_route; }
+    const default_action = no_route();
+    pna_implementation = ecmp_members;
+    size = 4096;
+}
+
+// `vid`: the VLAN; 0 for none.
+action forward(mac_t src_mac, mac_t dst_mac, bit<12> vid, PortId_t port) {
+    m.vid = vid;
+    m.src_mac = src_mac;
+    m.dst_mac = dst_mac;
+    m.port = port;
+}
+action forward_lag(mac_t src_mac, mac_t dst_mac, bit<12> vid, bit<32> lag) {
+    m.vid = vid;
+    m.src_mac = src_mac;
+    m.dst_mac = dst_mac;
+    m.lag = lag;
+}
+// Through a tunnel over IPv4 to another node: the addresses of the inner frame, then those of the
+// outer one.
+action vxlan(mac_t src_mac, mac_t dst_mac, bit<24> vni, ipv4_t outer_src, ipv4_t outer_dst,
+             mac_t outer_src_mac, mac_t outer_dst_mac, PortId_t port) {
+    m.encap = ENCAP_VXLAN;
+    m.src_mac = src_mac;
+    m.dst_mac = dst_mac;
+    m.encap_vni = vni;
+    m.encap_src = outer_src;
+    m.encap_dst = outer_dst;
+    m.encap_src_mac = outer_src_mac;
+    m.encap_dst_mac = outer_dst_mac;
+    m.port = port;
+}
+action geneve(mac_t src_mac, mac_t dst_mac, bit<24> vni, ipv4_t outer_src, ipv4_t outer_dst,
+              mac_t outer_src_mac, mac_t outer_dst_mac, PortId_t port) {
+    m.encap = ENCAP_GENEVE;
+    m.src_mac = src_mac;
+    m.dst_mac = dst_mac;
+    m.encap_vni = vni;
+    m.encap_src = outer_src;
+    m.encap_dst = outer_dst;
+    m.encap_src_mac = outer_src_mac;
+    m.encap_dst_mac = outer_dst_mac;
+    m.port = port;
+}
+// The control plane gets the packet, which it may answer with an entry.
+action no_nexthop() {
+    m.routed = VERDICT_NO_NEXTHOP;
+}
+table nexthops {
+    key = { m.nexthop: exact @name("id"); }
+    actions = { forward; forward_lag; vxlan; geneve; no_nexthop; }
+    default_action = no_nexthop();
+    pna_direct_counter = hops;
+    size = 65536;
+}
+
+action member_port(PortId_t port) {
+    m.port = port;
+}
+ActionSelector(PNA_HashAlgorithm_t.CRC32, 1024, 32) lag_members;
+table lags {
+    key = {
+        m.lag: exact @name("id");
+        m.src: selector;
+        m.to: selector;
+        m.protocol: selector;
+        m.network.src_port: selector;
+        m.to_port: selector;
+    }
+    actions = { member_port; @defaultonly no_route; }
+    const default_action = no_route();
+    pna_implementation = lag_members;
+    size = 64;
+}
+
+// RFC 1624: what changes is taken away and added, the rest of the header is not looked at.
+action age_ipv4() {
+    checksum.set_state(~h.network.ipv4.checksum);
+    checksum.subtract({ h.network.ipv4.ttl, h.network.ipv4.protocol });
+    h.network.ipv4.ttl = h.network.ipv4.ttl - 1;
+    checksum.add({ h.network.ipv4.ttl, h.network.ipv4.protocol });
+    h.network.ipv4.checksum = checksum.get();
+}
+
+// The outer headers. The source port is made of the flow, so that routers between spread flows
+// (RFC 7348, 5).
+action encapsulate(bit<16> port) {
+    bit<16> src_port = entropy.get_hash(16w0xc000,
+        { m.src, m.dst, m.protocol, m.network.src_port, m.network.dst_port }, 16w0x4000);
+    h.outer_ethernet.setValid();
+    h.outer_ethernet = { m.encap_dst_mac, m.encap_src_mac, ETHERTYPE_IPV4 };
+    h.outer_ipv4.setValid();
+    h.outer_ipv4 = { 4, 5, 0, 20 + 8 + 8 + m.length, 0, 2, 0, 64, PROTO_UDP, 0, m.encap_src,
+                     m.encap_dst };
+    checksum.clear();
+    checksum.add(h.outer_ipv4);
+    h.outer_ipv4.checksum = checksum.get();
+    h.outer_udp.setValid();
+    h.outer_udp = { src_port, port, 8 + 8 + m.length, 0 };
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The time that packets take in the node's program (`p4/k8s_node.p4`), by kind, and endpoint changes
+//! beside them. `cargo xtask bench node` runs it.
+//!
+//! ```sh
+//! cargo run --release -p adit-pipeline --example node_bench -- [--quick] [SERVICES CONNECTIONS]
+//! ```
+//!
+//! The last line is a report in JSON.
+
+mod churn;
+mod load;
+mod traffic;
+
+use std::time::Duration;
+
+use load::Node;
+use traffic::{Connections, Forwarder, Kind, Rate};
+
+/// The simple Internet mix (IMIX): seven packets of 64 bytes, four of 570, one of 1518.
+const IMIX: [usize; 12] = [64, 570, 64, 64, 570, 64, 1518, 64, 570, 64, 64, 570];
+/// New connections in each half of a measurement.
+const OPENED: usize = 100_000;
+
+/// The kinds of packets and their sizes.
+const ROWS: [(Kind, &str, &[usize]); 7] = [
+    (Kind::Martian, "64", &[64]),
+    (Kind::Switched, "64", &[64]),
+    (Kind::Denied, "64", &[64]),
+    (Kind::ToEndpoint, "64", &[64]),
+    (Kind::Established, "64", &[64]),
+    (Kind::Established, "imix", &IMIX),
+    (Kind::Opening, "64", &[64]),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_quick = arguments.iter().any(|argument| argument == "--quick");
+    let numbers: Vec<u32> = arguments.iter().filter_map(|n| n.parse().ok()).collect();
+    let (services, count) = match numbers[..] {
+        [services, count] => (services, count),
+        _ => (10_000, 1_000_000),
+    };
+    let time = Duration::from_millis(if is_quick { 200 } else { 1000 });
+    let node = Node::new(services, 2 * count + 4 * OPENED as u32);
+    let connections = Connections::open(&node, count);
+    println!("{services} services, {count} connections, one core:");
+    println!(
+        "{:38} {:>5} | {:>6} {:>7} | {:>6} {:>6} {:>6} | {:>5}",
+        "packets", "bytes", "Mpps", "ns", "p50", "p99", "p99.9", "sent%"
+    );
+    let mut next = count;
+    let mut rows = Vec::new();
+    for (kind, size, sizes) in ROWS {
+        let mut forwarder = Forwarder::new(&node, &connections, kind, sizes, next);
+        let is_opening = kind == Kind::Opening;
+        let limit = if is_opening { OPENED } else { usize::MAX };
+        let rate = forwarder.measure(time, limit);
+        next = forwarder.next();
+        println!(
+            "{:38} {:>5} | {:>6.2} {:>7.1} | {:>6} {:>6} {:>6} | {:>5.1}",
+            kind.name(),
+            size,
+            rate.mpps,
+            rate.batch_ns,
+            rate.p50_ns,
+            rate.p99_ns,
+            rate.p99_9_ns,
+            rate.sent_percent
+        );
+        let kind = kind.name();
+        rows.push(format!(
+            r#"{{"packets":"{kind}","bytes":"{size}",{}}}"#,
+            json(&rate)
+        ));
+    }
+    let churn = churn::measure(&node, &connections, 2 * time);
+    let (changes, beside) = (churn.changes_per_s, churn.beside);
+    println!(
+        "{changes:.0} endpoint changes/s, beside {:.2} Mpps (p99 {} ns)",
+        beside.mpps, beside.p99_ns
+    );
+    println!(
+        r#"{{"services":{services},"connections":{count},"rows":[{}],"changes_per_s":{changes},"beside":{{{}}}}}"#,
+        rows.join(","),
+        json(&beside)
+    );
+}
+
+/// The members of a JSON object.
+fn json(rate: &Rate) -> String {
+    let Rate {
+        mpps,
+        batch_ns,
+        p50_ns,
+        p99_ns,
+        p99_9_ns,
+        sent_percent,
+    } = rate;
+    format!(
+        r#""mpps":{mpps},"batch_ns":{batch_ns},"p50_ns":{p50_ns},"p99_ns":{p99_ns},"p99_9_ns":{p99_9_ns},"sent_percent":{sent_percent}"#
+    )
+}

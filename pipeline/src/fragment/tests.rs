@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+use adit_conntrack::testing::{split, V4, V6};
+use adit_conntrack::{Datagram, FragmentLimits, Reassembly, Time, Zone};
+use proptest::prelude::*;
+
+use super::*;
+
+const ETHERNET_V4: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+const ETHERNET_V6: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd];
+
+/// A frame with an IP packet.
+fn frame(packet: &[u8]) -> Vec<u8> {
+    let ethernet = match packet[0] >> 4 {
+        4 => ETHERNET_V4,
+        _ => ETHERNET_V6,
+    };
+    [&ethernet[..], packet].concat()
+}
+
+/// The fragments of a frame.
+fn divided(frame: &[u8], fragments: Fragments) -> Option<Vec<Vec<u8>>> {
+    let mut fragmenter = Fragmenter::new(frame, fragments)?;
+    let mut out = vec![0; 70_000];
+    let next = || {
+        fragmenter
+            .next_into(&mut out)
+            .map(|len| out[..len].to_vec())
+    };
+    Some(std::iter::from_fn(next).collect())
+}
+
+/// Puts the fragments in frames together again.
+fn united(frames: &[Vec<u8>]) -> Option<Datagram> {
+    let mut store = adit_conntrack::Fragments::new(FragmentLimits {
+        fragments: 10_000,
+        ..FragmentLimits::default()
+    });
+    let mut whole = None;
+    for frame in frames {
+        assert!(is_fragment(frame));
+        let inserted = store.insert(&frame[14..], Zone::DEFAULT, Time::from_secs(1));
+        if let Reassembly::Complete(datagram) = inserted.unwrap() {
+            whole = Some(datagram);
+        }
+    }
+    whole
+}
+
+proptest! {
+    #[test]
+    fn fragments_make_the_datagram_again(
+        is_v4 in any::<bool>(), payload in prop::collection::vec(any::<u8>(), 20..4000),
+        largest in 0u16..1600, padding in 0usize..9,
+    ) {
+        let packet = if is_v4 { V4 } else { V6 }.udp(&payload);
+        let mut whole = frame(&packet);
+        whole.extend(vec![0; padding]);
+        let frames = divided(&whole, Fragments { largest, id: 9 });
+        prop_assert_eq!(frames.is_none(), packet.len() <= usize::from(largest));
+        let Some(frames) = frames else { return Ok(()) };
+        let least = if is_v4 { 28 } else { 56 };
+        for frame in &frames {
+            prop_assert!(frame.len() - 14 <= usize::from(largest).max(least));
+        }
+        let datagram = united(&frames).unwrap();
+        prop_assert_eq!(datagram.packet(), &packet[..]);
+    }
+
+    /// Fragments are those that the datagram came in, if they were of one size.
+    #[test]
+    fn fragments_are_those_that_came(
+        is_v4 in any::<bool>(), payload in prop::collection::vec(any::<u8>(), 60..4000),
+        size in 1usize..200,
+    ) {
+        let packet = if is_v4 { V4 } else { V6 }.udp(&payload);
+        let sent: Vec<_> = split(&packet, size * 8).iter().map(|p| frame(p)).collect();
+        prop_assume!(sent.len() > 1 && sent.len() < 10_000);
+        let datagram = united(&sent).unwrap();
+        let fragments = Fragments {
+            largest: datagram.largest() as u16,
+            id: datagram.id(),
+        };
+        prop_assert_eq!(divided(&frame(datagram.packet()), fragments), Some(sent));
+    }
+
+    #[test]
+    fn no_bytes_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0usize..4,
+        next in any::<u8>(), largest in 0u16..150,
+    ) {
+        let mut bytes = bytes;
+        if let Some(front) = bytes.get_mut(12..21) {
+            let kinds = [[8, 0, 0x45], [8, 0, 0x4f], [0x86, 0xdd, 0x60], [0x81, 0, 0]];
+            front[..3].copy_from_slice(&kinds[kind]);
+            front[8] = [0, 43, 44, 60, next][usize::from(next) % 5];
+        }
+        is_fragment(&bytes);
+        let _ = divided(&bytes, Fragments { largest, id: 1 });
+    }
+}
+
+#[test]
+fn options_are_in_each_fragment_if_they_are_to_be() {
+    let mut packet = V4.udp(&[1; 100]);
+    // Record route (7), router alert (148, copied), and the end of the list.
+    packet.splice(20..20, [7, 3, 4, 148, 4, 0, 0, 0]);
+    packet[0] = 0x47;
+    packet[3] += 8;
+    packet[6] = 0x40;
+    let frames = divided(&frame(&packet), Fragments { largest: 76, id: 0 }).unwrap();
+    assert_eq!(frames.len(), 3);
+    for (number, fragment) in frames.iter().enumerate() {
+        let first = [7, 3, 4, 148, 4, 0, 0, 0];
+        let later = [1, 1, 1, 148, 4, 0, 0, 0];
+        assert_eq!(fragment[34..42], if number == 0 { first } else { later });
+        assert_eq!(fragment[20], if number == 2 { 0x40 } else { 0x60 });
+        assert_eq!(checksum(&fragment[14..42]), 0);
+    }
+    assert_eq!(frames[1][14 + 3], 28 + 48);
+}
+
+#[test]
+fn extension_headers_stay_in_front_of_the_fragment_header() {
+    let mut packet = V6.udp(&[1; 100]);
+    // Hop-by-hop options and destination options; the latter are part of the payload.
+    packet.splice(40..40, [60, 0, 1, 4, 0, 0, 0, 0, 17, 0, 1, 4, 0, 0, 0, 0]);
+    packet[6] = 0;
+    packet[5] += 16;
+    let frames = divided(
+        &frame(&packet),
+        Fragments {
+            largest: 104,
+            id: 7,
+        },
+    )
+    .unwrap();
+    for fragment in &frames {
+        assert_eq!((fragment[20], fragment[54]), (0, 44));
+        assert_eq!((fragment[62], &fragment[66..70]), (60, &[0, 0, 0, 7][..]));
+    }
+    assert_eq!(united(&frames).unwrap().packet(), &packet[..]);
+}
+
+#[test]
+fn what_is_whole_is_no_fragment() {
+    for flow in [V4, V6] {
+        let whole = frame(&flow.udp(&[0; 100]));
+        assert!(!is_fragment(&whole));
+        let mut tagged = frame(&split(&flow.udp(&[0; 100]), 64)[1]);
+        assert_eq!(divided(&tagged, Fragments { largest: 30, id: 0 }), None);
+        tagged.splice(12..12, [0x81, 0, 0, 5]);
+        assert!(is_fragment(&tagged));
+    }
+    let arp = [&ETHERNET_V4[..12], &[8, 6], &[0; 28]].concat();
+    assert!(!is_fragment(&arp) && divided(&arp, Fragments { largest: 1, id: 0 }).is_none());
+}
