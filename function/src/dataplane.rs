@@ -6,20 +6,25 @@
 //! the other.
 
 mod fault;
+mod position;
 
 use adit_uapi::virtchnl2::FlowRule;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::ids::{AdiId, VectorMapping, VportId};
+use crate::control::Refusal;
+use crate::ids::{AdiId, VectorId, VectorMapping, VportId};
 use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
 use crate::pasid::{Pasid, Readiness};
 use crate::vport::{FlowAction, FlowRuleError, VportConfig, RSS_KEY_LEN};
 
 pub use fault::QueueFault;
+pub use position::{check_positions, PositionError, QueuePosition, QueueState};
 
 /// The four kinds of data queues; each has ids of its own, from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum QueueKind {
     /// TX descriptors (VIRTCHNL2_QUEUE_TYPE_TX).
     Tx,
@@ -46,7 +51,8 @@ pub struct QueueId {
 }
 
 /// A ring in guest memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ring {
     /// IOVA of the first entry.
     pub base: u64,
@@ -55,7 +61,8 @@ pub struct Ring {
 }
 
 /// The scheduling mode of a TX queue and its completion queue (VIRTCHNL2_TXQ_SCHED_MODE).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SchedMode {
     /// Completions of 4 bytes that carry the ring's head.
     Queue,
@@ -64,7 +71,8 @@ pub enum SchedMode {
 }
 
 /// The configuration of a queue, from the driver's CONFIG_TX_QUEUES and CONFIG_RX_QUEUES.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum QueueConfig {
     /// A TX queue.
     Tx {
@@ -136,6 +144,25 @@ impl QueueConfig {
             Self::RxBuffer { .. } => QueueKind::RxBuffer,
         }
     }
+
+    /// Its ring.
+    #[must_use]
+    pub const fn ring(&self) -> Ring {
+        match *self {
+            Self::Tx { ring, .. }
+            | Self::SingleTx { ring }
+            | Self::TxCompletion { ring, .. }
+            | Self::Rx { ring, .. }
+            | Self::SingleRx { ring, .. }
+            | Self::RxBuffer { ring, .. } => ring,
+        }
+    }
+
+    /// Returns whether it is of the single queue model.
+    #[must_use]
+    pub const fn is_single(&self) -> bool {
+        matches!(self, Self::SingleTx { .. } | Self::SingleRx { .. })
+    }
 }
 
 /// The buffer queue whose tail register an RX queue of the single queue model uses. The standard
@@ -202,7 +229,8 @@ pub struct FaultRecord {
 /// Counters of one virtual port, as GET_STATS reports them (virtchnl2_vport_stats). They count
 /// frames on the link: a frame sent with a segmentation offload, or delivered merged, counts as its
 /// segments, each with all its headers. One refused before it can be segmented counts as one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct VportCounters {
     /// Bytes delivered to the driver.
     pub rx_bytes: u64,
@@ -294,7 +322,8 @@ pub trait DataPlane {
     fn enable(&mut self, queue: QueueId) -> Result<(), QueueError>;
 
     /// Stops the queues of one message: they do no DMA after this returns, their doorbells are
-    /// zero, and each TX queue among them has written a SW_MARKER to its completion queue.
+    /// zero, and each TX queue among them has written a SW_MARKER to its completion queue, unless it
+    /// is one of a suspended ADI.
     fn disable(&mut self, queues: &[QueueId]);
 
     /// Stops a queue and discards its configuration.
@@ -317,6 +346,10 @@ pub trait DataPlane {
 
     /// Sets the RX queues of a virtual port.
     fn set_rx_queues(&mut self, vport: VportId, rx_queues: Vec<u32>);
+
+    /// Sets the TX queues of a virtual port, in their order: a program sees a queue as an index into
+    /// them. A data plane without a program has no use for that.
+    fn set_tx_queues(&mut self, _vport: VportId, _tx_queues: &[u32]) {}
 
     /// Sets the promiscuous modes of a virtual port.
     fn set_promiscuous(&mut self, vport: VportId, unicast: bool, multicast: bool);
@@ -382,9 +415,45 @@ pub trait DataPlane {
     /// Destroys an ADI whose queues have been removed, with all its state.
     fn destroy_adi(&mut self, vport: VportId);
 
+    /// Sets whether an ADI is polled without kicks: its idle doorbell pages about once a
+    /// millisecond then. A new ADI is not.
+    fn set_no_kick(&mut self, vport: VportId, no_kick: bool);
+
+    /// Suspends or resumes an ADI. While it is suspended, its queues access no memory, its vectors
+    /// do not signal, and its pages are not polled. A new ADI is not suspended.
+    fn set_suspended(&mut self, vport: VportId, suspended: bool);
+
+    /// The position of a queue of a suspended ADI; `None` unless the queue is enabled.
+    fn position(&self, queue: QueueId) -> Option<QueuePosition>;
+
+    /// Sets the position of a queue of a suspended ADI, which is enabled and has a ring of that
+    /// length.
+    fn set_position(&mut self, queue: QueueId, position: QueuePosition);
+
+    /// Returns whether a vector of a suspended ADI has a cause latched.
+    fn is_pending(&self, vector: VectorId) -> bool;
+
+    /// Sets whether a vector of a suspended ADI has a cause latched.
+    fn set_pending(&mut self, vector: VectorId, pending: bool);
+
     /// Configures a cause ring, or removes it.
     fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>);
 
     /// The faults of an ADI; discards the first fault if `clear` is set.
     fn adi_faults(&mut self, vport: VportId, clear: bool) -> FaultRecord;
+
+    /// Takes the reason why a call since the last time was not applied, of calls that do not return
+    /// an error. The request that made it is refused for that. A data plane in the same process has
+    /// none; one of ADIs can lose them.
+    fn take_refusal(&mut self) -> Option<Refusal> {
+        None
+    }
+
+    /// Returns whether the next request may be handled now; it is asked again for one that waits.
+    fn admits(&mut self) -> bool {
+        true
+    }
+
+    /// Notes that a request with `len` bytes of payload was answered with a status.
+    fn answered(&mut self, _v_opcode: u32, _len: usize, _status: u32) {}
 }

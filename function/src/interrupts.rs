@@ -9,6 +9,7 @@
 
 mod adi;
 mod cause_ring;
+mod report;
 
 use std::sync::atomic::{fence, AtomicU32, Ordering};
 
@@ -21,8 +22,9 @@ use crate::doorbells::VectorRegisters;
 use crate::ids::{VectorId, VectorMapping};
 use crate::memory::GuestMemory;
 
-pub use adi::{AdiVectors, CauseCounters, VectorBlock, CAUSE_RINGS, SLEEP_AFTER_NS};
+pub use adi::{AdiVectors, VectorBlock, CAUSE_RINGS, SLEEP_AFTER_NS};
 pub use cause_ring::CauseRingConfig;
+pub use report::CauseCounters;
 
 /// The unit of the ITR registers and of DYN_CTL's interval, in nanoseconds.
 const ITR_UNIT_NS: u64 = 2_000;
@@ -111,6 +113,24 @@ impl Interrupts {
     #[must_use]
     pub fn of_adis(&self, vector: VectorId) -> Option<u32> {
         vector.0.checked_sub(self.own())
+    }
+
+    /// Returns whether a cause of a vector is latched.
+    #[must_use]
+    pub fn is_pending(&self, vector: VectorId) -> bool {
+        match self.of_adis(vector) {
+            Some(number) => self.adi.is_pending(number),
+            None => self.vectors.get(vector.index()).is_some_and(|v| v.pending),
+        }
+    }
+
+    /// Sets whether a cause of a vector is latched, which is not throttled then.
+    pub fn set_pending(&mut self, vector: VectorId, pending: bool) {
+        if let Some(number) = self.of_adis(vector) {
+            self.adi.set_pending(number, pending);
+        } else if let Some(v) = self.vectors.get_mut(vector.index()) {
+            (v.pending, v.interval_ns) = (pending, 0);
+        }
     }
 
     /// Latches a cause.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Parts that the device models of IDPF functions share, physical and virtual ones.
 
+pub mod access;
+pub mod adi;
 pub mod awake;
 pub mod control;
 pub mod dataplane;
@@ -15,6 +17,7 @@ pub mod memory;
 pub mod pasid;
 pub mod pci;
 pub mod slow_path;
+pub mod snapshot;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod vport;

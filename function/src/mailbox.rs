@@ -11,6 +11,7 @@
 mod fuzz;
 mod queue;
 mod rings;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 

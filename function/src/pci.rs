@@ -9,6 +9,8 @@ mod builder;
 
 pub use builder::{Capability, ConfigBuilder, ConfigError};
 
+use adit_uapi::regs::siov;
+
 use crate::layout::RegisterLayout;
 
 /// The size of an extended configuration space in bytes.
@@ -26,7 +28,15 @@ pub const DEFAULT_ID: PciId = PciId {
     device: 0x10F0,
 };
 
+/// The vendor and device id that Intel's driver knows a composed device by.
+pub const SIOV_ID: PciId = PciId {
+    vendor: 0x8086,
+    device: 0x0DD5,
+};
+
 const PBA_OFFSET: u32 = 0x8000;
+/// The length of an entry of the MSI-X table in bytes.
+const MSIX_ENTRY_LEN: u32 = 16;
 const DEVICE_CONTROL_FLR: u8 = 0x80;
 
 /// A vendor and a device id.
@@ -117,7 +127,20 @@ impl ConfigSpace {
     /// # Errors
     /// When MSI-X does not support that many vectors.
     pub fn idpf(id: PciId, vectors: u32, layout: RegisterLayout) -> Result<Self, ConfigError> {
-        let space = ConfigBuilder::new(id)
+        let space = Self::express(id, vectors, layout);
+        let space = match layout.has_adis() {
+            true => space
+                .capability(Capability::Pasid { width: 20 })
+                .capability(Capability::Ats),
+            false => space,
+        };
+        space.build()
+    }
+
+    /// The part that functions with PCI Express have in common: BAR0, and MSI-X with its table in
+    /// BAR2.
+    fn express(id: PciId, vectors: u32, layout: RegisterLayout) -> ConfigBuilder {
+        ConfigBuilder::new(id)
             .bar64(0, layout.bar0_len())
             .bar64(2, BAR2_LEN)
             .capability(Capability::Msix {
@@ -129,14 +152,44 @@ impl ConfigSpace {
             .capability(Capability::Express {
                 function_level_reset: true,
                 prefixes: layout.has_adis(),
-            });
-        let space = match layout.has_adis() {
-            true => space
-                .capability(Capability::Pasid { width: 20 })
-                .capability(Capability::Ats),
-            false => space,
+            })
+    }
+
+    /// The space of a device composed out of ADIs, with `vectors` vectors. It has the class, the
+    /// BARs and the capabilities that the drivers of its layout know: in that of a VF, MSI-X,
+    /// PCI Express with function-level reset, power management and a serial number; in Intel's only
+    /// MSI-X, in 256 bytes.
+    ///
+    /// # Errors
+    /// When the MSI-X table has no space for that many vectors.
+    pub fn composed(
+        id: PciId,
+        vectors: u32,
+        layout: RegisterLayout,
+        serial: u64,
+    ) -> Result<Self, ConfigError> {
+        let RegisterLayout::Siov(_) = layout else {
+            return Self::express(id, vectors, layout)
+                .capability(Capability::PowerManagement)
+                .capability(Capability::SerialNumber(serial))
+                .build();
         };
-        space.build()
+        let most = siov::BAR3_PBA / MSIX_ENTRY_LEN;
+        if vectors > most {
+            return Err(ConfigError::TableVectors { vectors, most });
+        }
+        ConfigBuilder::new(id)
+            .bar64(0, layout.bar0_len())
+            .class(0x02_0000)
+            .conventional()
+            .bar64(3, siov::BAR3_LEN.into())
+            .capability(Capability::Msix {
+                vectors,
+                bar: 3,
+                table: 0,
+                pending: siov::BAR3_PBA,
+            })
+            .build()
     }
 
     /// The size of the space in bytes.
@@ -177,6 +230,33 @@ impl ConfigSpace {
         effect
     }
 
+    /// The content of the space.
+    #[must_use]
+    pub fn save(&self) -> Vec<u8> {
+        self.bytes[..self.len].to_vec()
+    }
+
+    /// Returns the offset of the first byte in which another space differs that this one cannot take
+    /// over: its length, or a bit that software cannot write.
+    #[must_use]
+    pub fn difference(&self, saved: &[u8]) -> Option<usize> {
+        if saved.len() != self.len {
+            return Some(saved.len().min(self.len));
+        }
+        let own = self.initial.iter().zip(&self.writable[..]);
+        let differs = |((own, mask), saved): ((&u8, &u8), &u8)| (own ^ saved) & !mask != 0;
+        own.zip(saved).position(differs)
+    }
+
+    /// Takes over the content of a space without a [difference](Self::difference). Bits that
+    /// software cannot write are kept.
+    pub fn restore(&mut self, saved: &[u8]) {
+        let own = self.bytes[..self.len].iter_mut().zip(&self.writable[..]);
+        for ((byte, mask), saved) in own.zip(saved) {
+            *byte = (*byte & !mask) | (saved & mask);
+        }
+    }
+
     /// Restores the state after power-on.
     pub fn reset(&mut self) {
         self.bytes.copy_from_slice(&self.initial[..]);
@@ -186,6 +266,7 @@ impl ConfigSpace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::Frames;
 
     const DEVICE_CONTROL: usize = 0x68;
 
@@ -232,6 +313,43 @@ mod tests {
         for at in (0x40..0x68).step_by(4) {
             assert_eq!(read32(&vf, at), read32(&pf, at), "{at:#x}");
         }
+    }
+
+    #[test]
+    fn composed_devices_have_the_capabilities_of_their_layouts() {
+        let frames = Frames {
+            adis: 1,
+            rx_queues: 1,
+            pairs: 1,
+            vectors: 1,
+        };
+        let serial = 0x0200_00FF_FE00_0001;
+        let vf = RegisterLayout::ComposedVf(frames);
+        let mut vf = ConfigSpace::composed(DEFAULT_ID, 3, vf, serial).unwrap();
+        assert_eq!((vf.len(), read32(&vf, 8) >> 8), (CONFIG_LEN, 0x02_0001));
+        let ids = [0x40, 0x60, 0xA0].map(|at| read32(&vf, at) & 0xFF);
+        assert_eq!(ids, [0x11, 0x10, 0x01]);
+        assert_eq!(read32(&vf, 0x100), 0x0001_0003);
+        assert_eq!(read32(&vf, 0x108), (serial >> 32) as u32);
+        vf.write(0x10, &[0xFF; 16]);
+        assert_eq!(
+            (read32(&vf, 0x10), read32(&vf, 0x18)),
+            (0xFC00_000C, 0xFFFF_000C)
+        );
+
+        let siov = RegisterLayout::Siov(frames);
+        let mut c = ConfigSpace::composed(SIOV_ID, 3, siov, serial).unwrap();
+        assert_eq!((c.len(), read32(&c, 0)), (256, 0x0DD5_8086));
+        assert_eq!(
+            (read32(&c, 8) >> 8, read32(&c, 0x40)),
+            (0x02_0000, 0x0002_0011)
+        );
+        assert_eq!((read32(&c, 0x44), read32(&c, 0x48)), (3, 0x2003));
+        c.write(0x1C, &[0xFF; 4]);
+        assert_eq!(read32(&c, 0x1C), 0xFFFF_C00C);
+        let many = ConfigSpace::composed(SIOV_ID, 513, siov, serial).err();
+        let (vectors, most) = (513, 512);
+        assert_eq!(many, Some(ConfigError::TableVectors { vectors, most }));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! That is configuration space, the registers of BAR0 that are no doorbells, and the BAR of the
 //! MSI-X table. The fast path, doorbells and DMA, is that of the data plane.
 
-use adit_uapi::regs::pf;
+mod snapshot;
+
+use adit_uapi::regs::{pf, rstat};
 
 use crate::control::{Control, Profile};
 use crate::dataplane::DataPlane;
@@ -12,6 +14,9 @@ use crate::ids::VportId;
 use crate::layout::{Register, RegisterLayout};
 use crate::mailbox::{Mailbox, MailboxEvent, Served};
 use crate::pci::{ConfigEffect, ConfigSpace};
+
+#[cfg(any(test, feature = "testing"))]
+pub use snapshot::{alter_document, fuzz_snapshot};
 
 /// The action that a register write requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,7 @@ pub struct SlowPath {
     msix: Box<[u8]>,
     mailbox: Mailbox,
     control: Control,
+    in_reset: bool,
 }
 
 impl SlowPath {
@@ -41,6 +47,7 @@ impl SlowPath {
             msix: vec![0; msix_len].into(),
             mailbox: Mailbox::new(profile.layout()),
             control: Control::new(profile),
+            in_reset: false,
         }
     }
 
@@ -62,6 +69,12 @@ impl SlowPath {
         &self.mailbox
     }
 
+    /// The size of configuration space in bytes.
+    #[must_use]
+    pub fn config_len(&self) -> usize {
+        self.config.len()
+    }
+
     /// Reads configuration space.
     pub fn config_read(&self, offset: u64, data: &mut [u8]) {
         self.config.read(offset, data);
@@ -73,13 +86,33 @@ impl SlowPath {
         self.config.write(offset, data)
     }
 
+    /// Holds the function in reset, or ends that: its reset register reads as in progress, and its
+    /// mailbox stays as a reset leaves it. The state must be reset, too
+    /// ([`reset_state`](Self::reset_state)).
+    pub fn hold_in_reset(&mut self, hold: bool) {
+        self.in_reset = hold;
+    }
+
+    /// Returns whether the function is held in reset.
+    #[must_use]
+    pub fn in_reset(&self) -> bool {
+        self.in_reset
+    }
+
+    /// Replaces the resources of a function whose state has been reset. The layout of the mailbox
+    /// must be the same.
+    pub fn set_profile(&mut self, profile: Profile) {
+        self.control.set_profile(profile);
+    }
+
     /// Reads a register of BAR0 that traps; `None` if there is none at the offset.
     #[must_use]
     pub fn register_read(&self, offset: u32) -> Option<u32> {
         Some(match self.layout().register(offset)? {
             Register::Mailbox(..) => self.mailbox.read(offset),
+            Register::ResetStatus if self.in_reset => rstat::IN_PROGRESS,
             Register::ResetStatus => self.layout().reset_complete(),
-            Register::Control | Register::Inert => 0,
+            Register::Control | Register::MailboxDynCtl | Register::Inert => 0,
         })
     }
 
@@ -87,12 +120,16 @@ impl SlowPath {
     /// there is no register at the offset.
     pub fn register_write(&mut self, offset: u32, value: u32) -> Option<WriteEffect> {
         Some(match self.layout().register(offset)? {
+            Register::Mailbox(..) if self.in_reset => WriteEffect::None,
             Register::Mailbox(..) => match self.mailbox.write(offset, value) {
                 MailboxEvent::None => WriteEffect::None,
                 MailboxEvent::Requests | MailboxEvent::Buffers => WriteEffect::Serve,
             },
             Register::Control if value & pf::GEN_CTRL_PFSWR_M != 0 => WriteEffect::Reset,
-            Register::Control | Register::ResetStatus | Register::Inert => WriteEffect::None,
+            Register::Control
+            | Register::ResetStatus
+            | Register::MailboxDynCtl
+            | Register::Inert => WriteEffect::None,
         })
     }
 
@@ -104,6 +141,17 @@ impl SlowPath {
     /// Serves the mailbox: see [`Mailbox::serve`].
     pub fn serve(&mut self, dp: &mut impl DataPlane) -> Served {
         self.mailbox.serve(&mut self.control, dp)
+    }
+
+    /// Handles a message that does not come from the mailbox: see [`Control::handle`].
+    pub fn request(
+        &mut self,
+        v_opcode: u32,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+        reply: &mut Vec<u8>,
+    ) -> u32 {
+        self.control.handle(v_opcode, payload, dp, reply)
     }
 
     /// Reads the BAR of the MSI-X table. The client emulates the table; this is only its memory.

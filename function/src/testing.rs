@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Guest memory and drivers for tests.
 
+mod choices;
 pub mod driver;
+pub mod seeded;
+
+pub use choices::Choices;
 
 use std::os::fd::OwnedFd;
 

@@ -13,34 +13,40 @@ mod deliver;
 mod destination;
 mod fabric;
 mod flood;
+mod fragments;
 mod host;
 mod program;
 mod ptype;
 mod queues;
 mod receive;
+mod saved;
 mod switch;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod transmit;
 mod vlan;
 mod vport;
 mod wires;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use adit_conntrack::FragmentStatistics;
 use adit_pipeline::offload::FrameMeta;
 use adit_pipeline::p4::Engine;
+use adit_trace::{Injection, Record, Refused, Watcher};
 
 use crate::doorbells::Doorbells;
 use crate::drops::Drops;
 use crate::forwarding::Forwarding;
 use crate::frame::Frame;
-use crate::ids::{AdiId, VportId, WireIndex};
+use crate::ids::{AdiId, P4Port, VportId, WireIndex};
 use crate::layout::RegisterLayout;
-use crate::pasid::{Pasid, RootQuery};
+use crate::pasid::{Pasid, Translator};
 use crate::program::Program;
 use crate::queues::QueueFault;
-use crate::wire::Port;
+use crate::wire::{Port, MAX_FRAME_LEN};
 use destination::Source;
 use fabric::Fabric;
 use flood::Floods;
@@ -48,12 +54,14 @@ use host::Host;
 use program::ProgramStage;
 use receive::Ingress;
 use switch::Switch;
-use transmit::Egress;
+use tracing::Tracing;
+use transmit::{Egress, HEADER};
 use wires::Wires;
 
 pub use adi::AdiTotals;
 pub use flood::FloodCounters;
 pub use queues::Queues;
+pub use saved::{PortState, QueuesState};
 
 /// The maximum number of frames that a port or queue moves before its neighbours get their turn.
 const BURST: usize = 64;
@@ -81,8 +89,19 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn doorbells(&self) -> std::io::Result<Doorbells> {
-        Doorbells::new(self.layout, self.buffer, self.tx, self.vectors)
+    /// Creates the doorbell pages, or inherits those in a file.
+    fn doorbells(&self, inherited: Option<OwnedFd>) -> std::io::Result<Doorbells> {
+        let &Self {
+            layout,
+            buffer,
+            tx,
+            vectors,
+            ..
+        } = self;
+        match inherited {
+            Some(file) => Doorbells::inherit(file, layout, buffer, tx, vectors),
+            None => Doorbells::new(layout, buffer, tx, vectors),
+        }
     }
 }
 
@@ -120,12 +139,26 @@ impl Datapath {
     /// # Errors
     /// When the host has no memory for the doorbell pages.
     pub fn new(limits: Limits, wires: Vec<Option<Box<dyn Port>>>) -> std::io::Result<Self> {
+        Self::with_pages(limits, wires, None)
+    }
+
+    /// Creates a data plane like [`new`](Self::new), with the file of the doorbell pages of a
+    /// process that is gone, if there is one.
+    ///
+    /// # Errors
+    /// When the file has no such pages, or the host has no memory for them.
+    pub fn with_pages(
+        limits: Limits,
+        wires: Vec<Option<Box<dyn Port>>>,
+        pages: Option<OwnedFd>,
+    ) -> std::io::Result<Self> {
         let count = wires.len();
         let fabric = Fabric {
             wires: Wires::new(wires),
-            host: Host::new(limits, count)?,
+            host: Host::new(limits, limits.doorbells(pages)?, count),
             switch: Switch::default(),
             floods: Floods::default(),
+            tracing: Tracing::default(),
         };
         Ok(Self {
             fabric,
@@ -137,13 +170,13 @@ impl Datapath {
         })
     }
 
-    /// Allocates resources for ADIs with `pairs` queue pairs together; `query` finds their IOMMU
-    /// tables.
+    /// Allocates resources for ADIs with `pairs` queue pairs together, whose requests `translator`
+    /// translates.
     ///
     /// # Errors
     /// When the host has no address space for their doorbells.
-    pub fn with_adis(mut self, pairs: u32, query: Option<RootQuery>) -> std::io::Result<Self> {
-        self.queues_mut().reserve_adis(pairs, query)?;
+    pub fn with_adis(mut self, pairs: u32, translator: Translator) -> std::io::Result<Self> {
+        self.queues_mut().reserve_adis(pairs, translator)?;
         Ok(self)
     }
 
@@ -205,11 +238,85 @@ impl Datapath {
         self.program.engine()
     }
 
+    /// The incomplete datagrams that are held for the program, and the bytes of their fragments.
+    #[must_use]
+    pub fn held_fragments(&self) -> (usize, usize) {
+        self.program.held.held()
+    }
+
+    /// The counters of the fragments that are held for the program.
+    #[must_use]
+    pub fn fragment_statistics(&self) -> FragmentStatistics {
+        self.program.held.statistics()
+    }
+
     /// Replaces the program, from the next frame on; ports and queues, with their frames, are
     /// unchanged.
     pub fn set_program(&mut self, program: Program) {
         self.program.set(program);
         self.fabric.wires.request_merged(true);
+    }
+
+    /// Adds a client that wants traces of packets; returns its number. The program's engine must be
+    /// prepared for that ([`Engine::prepare_trace`]).
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn add_watcher(&mut self, watcher: Watcher) -> Result<u64, Refused> {
+        let client = self.fabric.tracing.add(watcher)?;
+        self.program.trace(true);
+        Ok(client)
+    }
+
+    /// Removes a client that wants traces.
+    pub fn remove_watcher(&mut self, client: u64) {
+        self.fabric.tracing.remove(client);
+        self.program.trace(self.is_traced());
+    }
+
+    /// Returns whether clients want traces.
+    #[must_use]
+    pub fn is_traced(&self) -> bool {
+        self.fabric.tracing.is_active()
+    }
+
+    /// Sends a packet through the NIC as though a port had received it at the time `now`, and returns
+    /// its trace.
+    ///
+    /// # Errors
+    /// When there is no such port, no frame has this length, or too many packets were traced in this
+    /// second.
+    pub fn inject(&mut self, now: u64, injection: &Injection) -> Result<Record, Refused> {
+        let port = P4Port(injection.port);
+        let source = match port.vport() {
+            Some(vport) if self.fabric.host.vports.exists(vport) => Source::Vport {
+                vport,
+                uplink: self.fabric.host.uplink(vport),
+                queue: injection.queue,
+            },
+            None if (port.0 as usize) < self.fabric.wires.len() => Source::Wire(WireIndex(port.0)),
+            _ => return Err(Refused::Port(injection.port)),
+        };
+        let (fabric, frame, length) = (&mut self.fabric, &mut self.segment, injection.data.len());
+        if !(HEADER..=MAX_FRAME_LEN).contains(&length) || !frame.copy_from(&injection.data) {
+            return Err(Refused::Length {
+                length,
+                least: HEADER,
+                most: MAX_FRAME_LEN,
+            });
+        }
+        fabric.tracing.begin_injection(now)?;
+        fabric.host.now = now;
+        self.program.trace(true);
+        let mut meta = FrameMeta::default();
+        let to = self.program.run_with(fabric, source, frame, &mut meta);
+        fabric.dispatch_now(source, frame, meta, to);
+        // Translations for its queue must not be used for the next.
+        fabric.host.queues.translator.flush();
+        let record = fabric.tracing.end_injection();
+        self.program.trace(self.is_traced());
+        // There is none without a program, and of a fragment that waits for the others.
+        Ok(record.unwrap_or_else(|| tracing::record(source, &self.segment, now)))
     }
 
     /// Reads the link state of every wire again; returns the virtual ports whose link changed.
@@ -253,6 +360,7 @@ impl Datapath {
         self.queues_mut().clear();
         self.drop_waiting();
         self.discard_waiting();
+        self.program.held.clear();
         self.fabric.clear_adis();
         for vport in self.fabric.host.vports.iter_mut() {
             vport.forwarding = Forwarding::default();
@@ -261,10 +369,16 @@ impl Datapath {
         self.queues().doorbells.clear();
     }
 
+    /// Closes all wires, for the end of the process: what they have bound is removed.
+    pub fn close_wires(&mut self) {
+        self.fabric.wires.close();
+    }
+
     /// Runs one burst over everything that may have work. Wires that announce frames through a
     /// descriptor are skipped unless `wires` is set.
     pub fn poll(&mut self, now: u64, wires: bool) -> Progress {
         self.fabric.host.now = now;
+        self.program.held.expire(now);
         let mut progress = Progress::default();
         for wire in self.fabric.wires.indexes() {
             if wires || self.fabric.wires.is_unannounced(wire) {
@@ -272,6 +386,7 @@ impl Datapath {
                 self.queues_mut().translator.flush();
             }
         }
+        self.queues_mut().look_at_drowsy(now);
         progress.sent = self.transmit_turn();
         let Fabric {
             floods,

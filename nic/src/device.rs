@@ -1,190 +1,111 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The function as a vfio-user device, and the process that runs it.
+//! The function as a vfio-user device.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use adit_function::layout::RegisterLayout;
+use adit_function::access::{read_registers, write_registers};
 use adit_vfio_user::{
-    Config, Device, DeviceInfo, DmaMap, Errno, IrqAction, IrqInfo, IrqRequest, MmapArea, Region,
-    RegionMmap, Server, StopHandle,
+    Device, DeviceInfo, DmaMap, Errno, IrqAction, IrqInfo, IrqRequest, MmapArea, Region, RegionMmap,
 };
-use anyhow::Context;
 use vfio_bindings::bindings::vfio;
 
-use crate::control::{AdiLimits, Profile};
-use crate::engine::{self, Pace};
 use crate::function::{Function, Shared};
 use crate::ids::VectorId;
 use crate::logging::warn_throttled;
-use crate::mac::MacAddr;
 use crate::memory::Access;
-use crate::metrics;
-use crate::p4rt::P4Rt;
-use crate::pasid::qmp::Qmp;
-use crate::pasid::RootQuery;
-use crate::pci::{PciId, RequesterId, BAR2_LEN, CONFIG_LEN};
-use crate::program::Program;
+use crate::pci::{BAR2_LEN, CONFIG_LEN};
 use crate::report;
-use crate::wire::WireSpec;
-
-/// The options of the process.
-pub struct Options {
-    /// The path of the socket that clients connect to.
-    pub socket: PathBuf,
-    /// QEMU's QMP socket, if ADIs are enabled.
-    pub qmp: Option<PathBuf>,
-    /// The function's requester id; `None` to look it up.
-    pub requester: Option<RequesterId>,
-    /// The maximum number of ADIs: none without `qmp`.
-    pub adis: AdiLimits,
-    /// The wires, one for each virtual port.
-    pub wires: Vec<WireSpec>,
-    /// The MAC address of the first virtual port.
-    pub mac: MacAddr,
-    /// Vendor and device id.
-    pub pci_id: PciId,
-    /// The register layout of the function.
-    pub layout: RegisterLayout,
-    /// The number of RX queues of each virtual port.
-    pub queues: u16,
-    /// The P4 program; `None` for the standard one.
-    pub p4: Option<PathBuf>,
-    /// Its macros and architecture.
-    pub p4_options: adit_p4_frontend::Options,
-    /// The address at which P4Runtime is served, if any.
-    pub p4rt: Option<P4Rt>,
-    /// The address at which metrics are served, if any.
-    pub metrics: Option<SocketAddr>,
-}
-
-/// Runs the device until it is stopped.
-///
-/// # Errors
-/// When one of the options cannot be used: the socket, a wire, an address.
-pub fn serve(options: Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
-    let macs = (0..options.wires.len() as u32)
-        .map(|n| options.mac.nth(n).0)
-        .collect();
-    let query = options.qmp.as_ref().map(|_| RootQuery::default());
-    let profile = Profile::new(macs, options.queues)?
-        .with_layout(options.layout)?
-        .with_adis(options.adis)?;
-    let vectors = u32::from(profile.vectors());
-    let mut wires = Vec::new();
-    for spec in &options.wires {
-        wires.push(spec.open().with_context(|| format!("wire `{spec}`"))?);
-    }
-    let program = match &options.p4 {
-        Some(path) => Program::load(path, &options.p4_options),
-        None => Program::standard(),
-    }
-    .context("the P4 program")?;
-    let mut function = Function::new(options.pci_id, profile, wires, query.clone())
-        .context("making the doorbell pages")?;
-    function.set_program(program);
-    let (regions, irqs) = describe(&function, vectors)?;
-    let shared = Arc::new(Shared::new(function)?);
-    let mut front = Front {
-        shared: shared.clone(),
-        regions,
-        irqs,
-    };
-
-    let p4rt = match &options.p4rt {
-        Some(p4rt) => Some(p4rt.serve(&shared)?),
-        None => None,
-    };
-    let _metrics = match options.metrics {
-        Some(address) => {
-            let shared = shared.clone();
-            let p4rt = p4rt.as_ref().map(|p4rt| p4rt.counters().clone());
-            let render = move || report::prometheus(&shared.lock(), p4rt.as_ref());
-            let server = metrics::MetricsServer::start(address, render)
-                .with_context(|| format!("serving metrics at {address}"))?;
-            tracing::info!(address = %server.address(), "metrics");
-            Some(server)
-        }
-        None => None,
-    };
-    let server = Server::bind(&options.socket, Config::default())
-        .with_context(|| format!("socket {}", options.socket.display()))?;
-    tracing::info!(socket = %options.socket.display(), ports = options.wires.len(), queues = options.queues, "ready");
-
-    std::thread::scope(|scope| {
-        let engine = std::thread::Builder::new()
-            .name("engine".into())
-            .spawn_scoped(scope, {
-                let shared = shared.clone();
-                let stop = stop.clone();
-                move || {
-                    let result = engine::run(&shared, Pace::default());
-                    stop.stop();
-                    result
-                }
-            })?;
-        let asker = match (&options.qmp, &query) {
-            (Some(path), Some(query)) => Some(ask_qemu(scope, path, &options, query, &shared)?),
-            _ => None,
-        };
-        let clock = std::thread::Builder::new()
-            .name("p4-clock".into())
-            .spawn_scoped(scope, {
-                let shared = shared.clone();
-                move || shared.age_entries()
-            })?;
-        let served = server.run(&mut front, stop);
-        shared.stop();
-        if let Some(query) = &query {
-            query.close();
-        }
-        if asker.is_some_and(|asker| asker.join().is_err()) {
-            anyhow::bail!("the QMP client panicked");
-        }
-        clock.thread().unpark();
-        let engine = engine
-            .join()
-            .map_err(|_| anyhow::anyhow!("the engine panicked"))?;
-        engine.context("the engine")?;
-        served.context("the vfio-user server")
-    })
-}
-
-/// Starts the thread that queries QEMU for the location of the IOMMU's tables. It must be a
-/// separate thread: QEMU may be waiting for the thread that serves it.
-fn ask_qemu<'scope>(
-    scope: &'scope std::thread::Scope<'scope, '_>,
-    path: &std::path::Path,
-    options: &Options,
-    query: &RootQuery,
-    shared: &Arc<Shared>,
-) -> std::io::Result<std::thread::ScopedJoinHandle<'scope, ()>> {
-    let qmp = Qmp {
-        path: path.to_owned(),
-        pci_id: options.pci_id,
-        requester: options.requester.map(|id| id.0),
-    };
-    let (query, shared) = (query.clone(), shared.clone());
-    std::thread::Builder::new()
-        .name("qmp".into())
-        .spawn_scoped(scope, move || {
-            qmp.serve(&query, |era, root| {
-                shared.lock().tables_found(era, root);
-                shared.wake();
-            });
-        })
-}
 
 /// The device that the vfio-user server calls.
-struct Front {
+pub(crate) struct Front {
     shared: Arc<Shared>,
     regions: Vec<Region>,
     irqs: Vec<IrqInfo>,
+    /// Called with each new file of doorbell pages.
+    keep_pages: KeepPages,
+    pages: Pages,
+}
+
+/// The doorbell pages, by who else may have them mapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pages {
+    /// The connected client at most.
+    Own,
+    /// The client of a predecessor of this process.
+    Inherited,
+    /// A client that has left: the host has refused other pages.
+    Stale,
+}
+
+/// Stores a file of doorbell pages for a successor of this process.
+pub(crate) type KeepPages = Box<dyn Fn(BorrowedFd<'_>) + Send>;
+
+impl Front {
+    /// Creates the front of a function, whose doorbell pages are those of a file. They are `inherited`
+    /// if they are those of a predecessor, whose client has them mapped; `keep_pages` is called when
+    /// others take their place.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        pages: BorrowedFd<'_>,
+        inherited: bool,
+        keep_pages: KeepPages,
+    ) -> std::io::Result<Self> {
+        let function = shared.lock();
+        let vectors = u32::from(function.control().profile().vectors());
+        let (regions, irqs) = describe(&function, pages, vectors)?;
+        drop(function);
+        Ok(Self {
+            shared: shared.clone(),
+            regions,
+            irqs,
+            keep_pages,
+            pages: match inherited {
+                true => Pages::Inherited,
+                false => Pages::Own,
+            },
+        })
+    }
+
+    /// Replaces the doorbell pages, for a new client.
+    fn renew_pages(&mut self) {
+        let shared = self.shared.clone();
+        let mut function = shared.lock();
+        // Nobody has configured anything that the pages' content could be for.
+        let renewed = function.renew_pages();
+        self.pages_renewed(&function, renewed);
+    }
+
+    /// Describes the doorbell pages that have been replaced after a client has left. Without such pages
+    /// the next client gets none of the registers: the former one could ring its doorbells.
+    fn pages_renewed(&mut self, function: &Function, renewed: std::io::Result<()>) {
+        let vectors = u32::from(function.control().profile().vectors());
+        let bar = vfio::VFIO_PCI_BAR0_REGION_INDEX as usize;
+        let pages = function.datapath().queues().doorbells.fd();
+        match renewed.and_then(|()| describe(function, pages, vectors)) {
+            Ok((regions, _)) => {
+                self.regions = regions;
+                self.pages = Pages::Own;
+                (self.keep_pages)(pages);
+            }
+            Err(error) => {
+                tracing::error!("no new doorbell pages, so no registers for a client: {error}");
+                self.regions[bar] = Region::absent();
+                self.pages = Pages::Stale;
+            }
+        }
+    }
 }
 
 /// The regions and interrupts of the function.
-fn describe(function: &Function, vectors: u32) -> std::io::Result<(Vec<Region>, Vec<IrqInfo>)> {
+fn describe(
+    function: &Function,
+    pages: BorrowedFd<'_>,
+    vectors: u32,
+) -> std::io::Result<(Vec<Region>, Vec<IrqInfo>)> {
     let doorbells = &function.datapath().queues().doorbells;
     let areas = doorbells.windows().map(|w| {
         let range = w.range();
@@ -194,7 +115,7 @@ fn describe(function: &Function, vectors: u32) -> std::io::Result<(Vec<Region>, 
         }
     });
     let mmap = RegionMmap {
-        fd: Arc::new(doorbells.fd().try_clone_to_owned()?),
+        fd: Arc::new(pages.try_clone_to_owned()?),
         offset: 0,
         areas: areas.collect(),
     };
@@ -206,27 +127,6 @@ fn describe(function: &Function, vectors: u32) -> std::io::Result<(Vec<Region>, 
     let mut irqs = vec![IrqInfo::absent(); vfio::VFIO_PCI_NUM_IRQS as usize];
     irqs[vfio::VFIO_PCI_MSIX_IRQ_INDEX as usize] = IrqInfo::eventfd(vectors);
     Ok((regions, irqs))
-}
-
-/// The aligned 32-bit registers that an access of any size touches: the offset of each, the bytes
-/// to skip in it, and the range of the data that belongs to it. PCI lets software access parts of
-/// registers.
-fn registers(
-    offset: u64,
-    len: usize,
-) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        if at >= len {
-            return None;
-        }
-        let byte = offset + at as u64;
-        let (register, skip) = (byte & !3, (byte & 3) as usize);
-        let n = (4 - skip).min(len - at);
-        let range = at..at + n;
-        at += n;
-        Some((register, skip, range))
-    })
 }
 
 impl Device for Front {
@@ -247,11 +147,7 @@ impl Device for Front {
         match region {
             vfio::VFIO_PCI_CONFIG_REGION_INDEX => function.config_read(offset, data),
             vfio::VFIO_PCI_BAR0_REGION_INDEX => {
-                for (register, skip, range) in registers(offset, data.len()) {
-                    let value = function.register_read(register).to_le_bytes();
-                    let n = range.len();
-                    data[range].copy_from_slice(&value[skip..skip + n]);
-                }
+                read_registers(offset, data, |register| function.register_read(register));
             }
             vfio::VFIO_PCI_BAR2_REGION_INDEX => function.msix_read(offset, data),
             _ => return Err(Errno::INVAL),
@@ -265,13 +161,9 @@ impl Device for Front {
             match region {
                 vfio::VFIO_PCI_CONFIG_REGION_INDEX => function.config_write(offset, data),
                 vfio::VFIO_PCI_BAR0_REGION_INDEX => {
-                    for (register, _, range) in registers(offset, data.len()) {
-                        // The registers are 32 bits wide: a narrower write would have to make up
-                        // the rest.
-                        if let Ok(bytes) = data[range].try_into() {
-                            function.register_write(register, u32::from_le_bytes(bytes));
-                        }
-                    }
+                    write_registers(offset, data, |register, value| {
+                        function.register_write(register, value);
+                    });
                 }
                 vfio::VFIO_PCI_BAR2_REGION_INDEX => function.msix_write(offset, data),
                 _ => return Err(Errno::INVAL),
@@ -343,9 +235,28 @@ impl Device for Front {
         Ok(())
     }
 
+    fn new_client(&mut self) {
+        if self.pages != Pages::Own {
+            self.renew_pages();
+        }
+    }
+
+    fn connected(&mut self) {
+        if self.pages == Pages::Stale {
+            self.renew_pages();
+        }
+    }
+
     fn disconnected(&mut self) {
-        let mut function = self.shared.lock();
+        let shared = self.shared.clone();
+        // The client goes on in another process, or here after the thaw: nothing of its may change.
+        shared.freezer().wait();
+        if shared.freezer().is_frozen() {
+            return;
+        }
+        let mut function = shared.lock();
         tracing::info!("counters so far: {}", report::summary(&function));
-        function.disconnect();
+        let renewed = function.disconnect();
+        self.pages_renewed(&function, renewed);
     }
 }

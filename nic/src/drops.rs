@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Drop counters, by reason.
 
+use std::collections::BTreeMap;
+
 /// A reason to drop a frame between a wire and a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
-    /// RX: the virtual port is not enabled.
+    /// RX: the virtual port is not enabled. TX: it has ended while the frame waited for its wire.
     PortDisabled,
+    /// RX: the ADI is suspended.
+    Suspended,
     /// RX: no filter of the port matches.
     Filtered,
     /// RX: a flow rule drops it.
@@ -36,6 +40,8 @@ pub enum DropReason {
     Tagged,
     /// RX or TX: the program drops it.
     Program,
+    /// RX or TX: the program rejects it, with an answer if the rules for answers allow one.
+    Rejected,
     /// RX or TX: the program sets no destination.
     NotForwarded,
     /// RX or TX: it exceeded the maximum number of passes through the program.
@@ -52,8 +58,9 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::PortDisabled,
+        Self::Suspended,
         Self::Filtered,
         Self::Rule,
         Self::QueueDisabled,
@@ -69,6 +76,7 @@ impl DropReason {
         Self::Spoofed,
         Self::Tagged,
         Self::Program,
+        Self::Rejected,
         Self::NotForwarded,
         Self::TooManyPasses,
         Self::ProgramTooLong,
@@ -82,6 +90,7 @@ impl DropReason {
     pub fn label(self) -> &'static str {
         match self {
             Self::PortDisabled => "port_disabled",
+            Self::Suspended => "suspended",
             Self::Filtered => "filtered",
             Self::Rule => "rule",
             Self::QueueDisabled => "queue_disabled",
@@ -97,12 +106,46 @@ impl DropReason {
             Self::Spoofed => "spoofed",
             Self::Tagged => "tagged",
             Self::Program => "program",
+            Self::Rejected => "rejected",
             Self::NotForwarded => "not_forwarded",
             Self::TooManyPasses => "too_many_passes",
             Self::ProgramTooLong => "program_too_long",
             Self::NoSuchPort => "no_such_port",
             Self::NoHeadroom => "no_headroom",
             Self::SlowPathFull => "slow_path_full",
+        }
+    }
+}
+
+impl DropReason {
+    /// An explanation for people.
+    #[must_use]
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::PortDisabled => "the virtual port is not enabled, or has ended",
+            Self::Suspended => "the ADI is suspended",
+            Self::Filtered => "no address filter of the virtual port has its destination",
+            Self::Rule => "a flow rule of the driver drops it",
+            Self::QueueDisabled => "the receive queue is not running",
+            Self::NoBuffer => "the receive queue has too few buffers",
+            Self::TooLong => "it is longer than the driver accepts",
+            Self::Unsegmentable => "it cannot be segmented to what the driver accepts",
+            Self::Runt => "it has no Ethernet header",
+            Self::QueueFault => "a ring or buffer of the queue could not be used",
+            Self::BadLength => "it is empty, or longer than any wire carries",
+            Self::BadOffload => "the requested offload does not fit it",
+            Self::Wire => "the wire did not accept it",
+            Self::NoWire => "there is no wire",
+            Self::Spoofed => "its source address is not one of the ADI's",
+            Self::Tagged => "an ADI may not insert a VLAN tag",
+            Self::Program => "the program dropped it",
+            Self::Rejected => "the program rejected it",
+            Self::NotForwarded => "the program did not forward it",
+            Self::TooManyPasses => "it went through the program too often",
+            Self::ProgramTooLong => "the program ran for too long",
+            Self::NoSuchPort => "the program sends it to a port that there is not",
+            Self::NoHeadroom => "the program adds more headers than there is room for",
+            Self::SlowPathFull => "too many packets wait for the control plane",
         }
     }
 }
@@ -126,6 +169,23 @@ impl Counts {
     #[must_use]
     pub fn get(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]
+    }
+
+    /// The counters that are not zero, by the labels of their reasons.
+    #[must_use]
+    pub fn named(&self) -> BTreeMap<String, u64> {
+        let counts = DropReason::ALL.map(|reason| (reason.label().to_owned(), self.get(reason)));
+        counts
+            .into_iter()
+            .filter(|(_, frames)| *frames > 0)
+            .collect()
+    }
+
+    /// Adds counters by the labels of their reasons. Unknown ones are ignored.
+    pub fn add_named(&mut self, named: &BTreeMap<String, u64>) {
+        for reason in DropReason::ALL {
+            self.count_many(reason, named.get(reason.label()).copied().unwrap_or(0));
+        }
     }
 
     /// Adds another set of counters.
@@ -167,5 +227,9 @@ mod tests {
             assert_eq!(counts.get(reason), 1);
         }
         assert_eq!(counts.total(), DropReason::ALL.len() as u64);
+        let mut named = counts.named();
+        named.insert("of_another_release".into(), 9);
+        counts.add_named(&named);
+        assert_eq!(counts.total(), 2 * DropReason::ALL.len() as u64);
     }
 }

@@ -67,6 +67,10 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
     let (mut waited_at, mut links_at) = (0, 0);
     let mut function = shared.lock();
     while !shared.stopping() {
+        if shared.freezer().is_frozen() {
+            MutexGuard::unlocked(&mut function, || shared.freezer().wait());
+            continue;
+        }
         let began = now();
         if began.saturating_sub(links_at) >= LINK_INTERVAL {
             links_at = began;
@@ -125,7 +129,7 @@ pub fn run(shared: &Arc<Shared>, pace: Pace) -> std::io::Result<()> {
         } else {
             wires.set_idle(now());
         }
-        if woken.link {
+        if woken.link && !shared.freezer().is_frozen() {
             function.links_changed();
         }
     }

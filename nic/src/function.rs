@@ -4,27 +4,33 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use adit_conntrack::Tracker;
+use adit_conntrack_rpc::Gate;
 use adit_function::layout::RegisterLayout;
 use adit_function::slow_path::{SlowPath, WriteEffect};
-use adit_pipeline::p4::Engine;
+use adit_pipeline::p4::{Engine, TrackerError};
 use adit_uapi::regs::adi;
 use adit_uapi::regs::dyn_ctl::ITR_NONE;
 use adit_vfio_user::EventFd;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{eventfd, EventfdFlags};
 
+use crate::clock::Clock;
 use crate::control::{Control, Profile};
 use crate::datapath::{Datapath, Limits, Progress};
 use crate::dataplane::QueueKind;
+use crate::freezer::Freezer;
 use crate::ids::{AdiId, VectorId, VectorMapping};
 use crate::mailbox::Mailbox;
 use crate::memory::{Access, MapError};
-use crate::pasid::{Root, RootQuery};
+use crate::pasid::{Root, RootQuery, Translator};
 use crate::pci::{ConfigEffect, ConfigSpace, PciId, BAR2_LEN};
 use crate::program::{Program, ProgramLog};
 use crate::wire::Port;
+
+pub use saved::{FunctionState, TakeOverError};
 
 /// The interval at which the tables are scanned for expired entries.
 const AGING_INTERVAL: Duration = Duration::from_millis(250);
@@ -70,6 +76,35 @@ impl Function {
         wires: Vec<Option<Box<dyn Port>>>,
         query: Option<RootQuery>,
     ) -> std::io::Result<Self> {
+        Self::with_translator(id, profile, wires, Translator::new(query))
+    }
+
+    /// Creates a function like [`new`](Self::new) with an agent that translates the requests of its
+    /// ADIs.
+    ///
+    /// # Errors
+    /// When the host has no memory for the doorbell pages.
+    pub fn with_translator(
+        id: PciId,
+        profile: Profile,
+        wires: Vec<Option<Box<dyn Port>>>,
+        translator: Translator,
+    ) -> std::io::Result<Self> {
+        Self::with_pages(id, profile, wires, translator, None)
+    }
+
+    /// Creates a function like [`with_translator`](Self::with_translator) with the file of the
+    /// doorbell pages of a process that is gone, if there is one: its client still has them mapped.
+    ///
+    /// # Errors
+    /// When the file has no such pages, or the host has no memory for them.
+    pub fn with_pages(
+        id: PciId,
+        profile: Profile,
+        wires: Vec<Option<Box<dyn Port>>>,
+        translator: Translator,
+        pages: Option<OwnedFd>,
+    ) -> std::io::Result<Self> {
         let total = |kind| u32::from(profile.total_queues(kind));
         let limits = Limits {
             rx: total(QueueKind::Rx),
@@ -80,7 +115,8 @@ impl Function {
         };
         let config =
             ConfigSpace::idpf(id, limits.vectors, limits.layout).map_err(std::io::Error::other)?;
-        let datapath = Datapath::new(limits, wires)?.with_adis(profile.adi_pairs(), query)?;
+        let datapath = Datapath::with_pages(limits, wires, pages)?;
+        let datapath = datapath.with_adis(profile.adi_pairs(), translator)?;
         Ok(Self {
             slow_path: SlowPath::new(config, BAR2_LEN as usize, profile),
             datapath,
@@ -101,7 +137,6 @@ impl Function {
     }
 
     /// The data plane, for setup without a client.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub fn datapath_mut(&mut self) -> &mut Datapath {
         &mut self.datapath
     }
@@ -218,6 +253,12 @@ impl Function {
         }
     }
 
+    /// Handles a message to the control plane that does not come from the mailbox; returns its
+    /// status, and writes the reply's payload to `reply`.
+    pub fn request(&mut self, v_opcode: u32, payload: &[u8], reply: &mut Vec<u8>) -> u32 {
+        (self.slow_path).request(v_opcode, payload, &mut self.datapath, reply)
+    }
+
     /// Reads the BAR of the MSI-X table.
     pub fn msix_read(&self, offset: u64, data: &mut [u8]) {
         self.slow_path.msix_read(offset, data);
@@ -242,11 +283,37 @@ impl Function {
         self.slow_path.reset_state();
     }
 
-    /// Handles a disconnected client: its memory and its eventfds are released.
-    pub fn disconnect(&mut self) {
+    /// Handles a disconnected client: its memory and its eventfds are released, and the doorbell pages
+    /// that it may still have mapped are replaced by others ([`renew_pages`](Self::renew_pages)).
+    ///
+    /// # Errors
+    /// When the host refuses other pages; everything else is done.
+    pub fn disconnect(&mut self) -> std::io::Result<()> {
         self.reset();
         self.datapath.queues_mut().interrupts.clear_triggers();
         self.datapath.queues_mut().memory.clear();
+        self.renew_pages()
+    }
+
+    /// Replaces the doorbell pages by those of a process that is gone, which its client still has
+    /// mapped; they are zero afterwards.
+    ///
+    /// # Errors
+    /// When the file has no such pages.
+    pub fn inherit_pages(&mut self, pages: OwnedFd) -> std::io::Result<()> {
+        let doorbells = &mut self.datapath.queues_mut().doorbells;
+        doorbells.adopt(pages)?;
+        doorbells.clear();
+        Ok(())
+    }
+
+    /// Replaces the doorbell pages by those of a new file: whoever has mapped the old one reaches the
+    /// function no longer.
+    ///
+    /// # Errors
+    /// When the host refuses it; the former client may still ring doorbells.
+    pub fn renew_pages(&mut self) -> std::io::Result<()> {
+        self.datapath.queues_mut().doorbells.renew()
     }
 
     /// Maps memory for DMA.
@@ -300,35 +367,81 @@ pub struct Shared {
     function: Mutex<Function>,
     wake: OwnedFd,
     stop: AtomicBool,
-    start: Instant,
+    freezer: Freezer,
+    clock: Clock,
+    /// Beside the function: connections outlast its resets and its programs.
+    connections: Arc<Tracker>,
+    /// Passed by control planes that change connections.
+    gate: Gate,
 }
 
 impl Shared {
-    /// Wraps a function.
+    /// Wraps a function, whose connections are those of a tracker.
     ///
     /// # Errors
     /// When the host has no eventfd left.
-    pub fn new(function: Function) -> std::io::Result<Self> {
+    pub fn new(function: Function, connections: Arc<Tracker>) -> std::io::Result<Self> {
+        Self::with_clock(function, connections, Clock::start())
+    }
+
+    /// Wraps a function like [`new`](Self::new), with a clock that has been started before.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_clock(
+        function: Function,
+        connections: Arc<Tracker>,
+        clock: Clock,
+    ) -> std::io::Result<Self> {
         Ok(Self {
             function: Mutex::new(function),
             wake: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
             stop: AtomicBool::new(false),
-            start: Instant::now(),
+            freezer: Freezer::default(),
+            clock,
+            connections,
+            gate: Gate::default(),
         })
     }
 
     /// The time in nanoseconds since the device started.
     #[must_use]
     pub fn now(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64
+        self.clock.now()
+    }
+
+    /// The clock of the device.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The tracker of the device's connections. Its time is that of [`Shared::now`].
+    #[must_use]
+    pub fn connections(&self) -> &Arc<Tracker> {
+        &self.connections
+    }
+
+    /// The gate of control planes that change connections.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Replaces the program by that of an engine, from the next frame on. Ports and queues are
-    /// unchanged, and so are frames that wait for a driver or a wire.
-    pub fn set_program(&self, engine: &Arc<Engine>) {
+    /// unchanged, and so are frames that wait for a driver or a wire. Its connections are the device's.
+    ///
+    /// # Errors
+    /// When the program needs more connections than the device's table has.
+    pub fn set_program(&self, engine: &Arc<Engine>) -> Result<(), TrackerError> {
+        engine.set_tracker(self.connections.clone())?;
         let program = Program::new(engine);
+        if self.lock().datapath().is_traced() {
+            // No packet has to wait for that.
+            engine.prepare_trace();
+        }
         self.lock().set_program(program);
         self.wake();
+        Ok(())
     }
 
     /// Ages the program's entries, and logs its messages, until [`Shared::stop`] is called. Tables
@@ -336,11 +449,13 @@ impl Shared {
     pub fn age_entries(&self) {
         let mut messages = ProgramLog::default();
         while !self.stopping() {
-            let engine = self.lock().datapath().engine().cloned();
-            if let Some(engine) = engine {
-                engine.expire(self.now());
-                messages.log(&engine);
-            }
+            self.freezer.step(|| {
+                let engine = self.lock().datapath().engine().cloned();
+                if let Some(engine) = engine {
+                    engine.expire(self.now());
+                    messages.log(&engine);
+                }
+            });
             std::thread::park_timeout(AGING_INTERVAL);
         }
     }
@@ -356,9 +471,28 @@ impl Shared {
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
+    /// Freezes the device: when this returns, the engine polls nothing, and neither entries nor
+    /// connections age, until [`thaw`](Self::thaw).
+    pub fn freeze(&self) {
+        self.freezer.freeze();
+        // The engine looks before it polls again.
+        drop(self.lock());
+    }
+
+    /// Ends [`freeze`](Self::freeze).
+    pub fn thaw(&self) {
+        self.freezer.thaw();
+        self.wake();
+    }
+
+    pub(crate) fn freezer(&self) -> &Freezer {
+        &self.freezer
+    }
+
     /// Stops the engine.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
+        self.freezer.end();
         self.wake();
     }
 
@@ -374,6 +508,8 @@ impl Shared {
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
     }
 }
+
+mod saved;
 
 #[cfg(test)]
 mod adi_tests;

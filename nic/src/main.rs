@@ -6,17 +6,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use adit_function::layout::RegisterLayout;
+use adit_keeper::{Keeper, Worker};
+use adit_nic::cli::NicArgs;
 use adit_nic::control::{AdiLimits, MAX_QUEUES};
-use adit_nic::device::{serve, Options};
 use adit_nic::logging;
-use adit_nic::mac::MacAddr;
-use adit_nic::p4rt::P4Rt;
 use adit_nic::pci::{PciId, RequesterId, DEFAULT_ID};
-use adit_nic::wire::WireSpec;
-use adit_p4_frontend::architectures::Architecture;
-use adit_p4runtime::server::Address;
+use adit_nic::service::{serve, serve_for_keeper, Options};
 use adit_uapi::regs::adi::{MAX_ADIS, MAX_QUEUE_PAIRS};
 use adit_vfio_user::StopHandle;
+use anyhow::Context;
 use clap::{CommandFactory, Parser};
 
 /// The default maximum number of concurrent ADIs.
@@ -52,14 +50,8 @@ struct Cli {
     #[arg(long, value_name = "N", value_parser = up_to(0, MAX_QUEUE_PAIRS))]
     adi_queues: Option<u32>,
 
-    /// Backend of a port: tap:NAME, unix:LOCAL[,REMOTE], pcap:IN,OUT (either may be -), or none.
-    /// Repeat it for each further port.
-    #[arg(long = "wire", value_name = "WIRE")]
-    wires: Vec<WireSpec>,
-
-    /// MAC address of the first port; the other ports have the following addresses.
-    #[arg(long, value_name = "MAC", default_value = "02:ad:17:00:00:01")]
-    mac: MacAddr,
+    #[command(flatten)]
+    nic: NicArgs,
 
     /// Vendor and device id, four hexadecimal digits each.
     #[arg(long, value_name = "VVVV:DDDD", default_value_t = DEFAULT_ID)]
@@ -74,43 +66,16 @@ struct Cli {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = up_to(1, MAX_QUEUES.into()))]
     queues: u32,
 
-    /// The P4 program for PNA that processes frames. Default: forwarding by address.
-    #[arg(long, value_name = "FILE")]
-    p4: Option<PathBuf>,
+    /// Run the device in a second process, and keep the socket, the client's connection and the
+    /// wires in this one. If the device's process dies, it is restarted: the driver sees a reset,
+    /// and recovers. SIGHUP replaces it by a new one of the same program file, which may have been
+    /// exchanged: the driver notices nothing, and if the new one fails, the old one goes on.
+    #[arg(long)]
+    keeper: bool,
 
-    /// Define a macro for the program (repeatable).
-    #[arg(long, value_name = "NAME[=VALUE]", requires = "p4")]
-    p4_define: Vec<String>,
-
-    /// The program's architecture: pna (three blocks, version 0.7), pna-dpdk (four blocks), pna-tc,
-    /// v1model. Default: that of the program's main.
-    #[arg(long, value_name = "NAME", requires = "p4")]
-    p4_arch: Option<Architecture>,
-
-    /// Serve P4Runtime at HOST:PORT or unix:PATH; without a value, at 127.0.0.1:9559.
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9559")]
-    p4rt: Option<Address>,
-
-    /// P4Runtime device id.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "p4rt",
-          value_parser = clap::value_parser!(u64).range(1..))]
-    p4rt_device: u64,
-
-    /// Certificate for P4Runtime over TLS, as PEM.
-    #[arg(long, value_name = "FILE", requires = "p4rt_key")]
-    p4rt_cert: Option<PathBuf>,
-
-    /// Key of the certificate, as PEM.
-    #[arg(long, value_name = "FILE", requires = "p4rt_cert")]
-    p4rt_key: Option<PathBuf>,
-
-    /// CA certificates, as PEM: accept only clients whose certificates one of them has signed.
-    #[arg(long, value_name = "FILE", requires = "p4rt_cert")]
-    p4rt_client_ca: Option<PathBuf>,
-
-    /// Serve Prometheus metrics over HTTP at this address, such as 127.0.0.1:9100.
-    #[arg(long, value_name = "ADDR")]
-    metrics: Option<std::net::SocketAddr>,
+    /// Run the device for the keeper whose socket is the standard input.
+    #[arg(long, hide = true)]
+    worker: bool,
 }
 
 fn main() -> ExitCode {
@@ -127,41 +92,27 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let adis = adi_limits(&cli);
+    let options = Options {
+        nic: cli.nic.setup(),
+        socket: cli.socket,
+        qmp: cli.qmp,
+        requester: cli.requester_id,
+        adis,
+        pci_id: cli.pci_id,
+        layout: cli.layout,
+        queues: u16::try_from(cli.queues)?, // at most MAX_QUEUES
+    };
+    if cli.keeper && !cli.worker {
+        options.nic.check_keepable()?;
+        let keeper = Keeper::of_this_program("--worker").context("this program's file")?;
+        return Ok(keeper.run()?);
+    }
     let stop = Arc::new(StopHandle::new()?);
     stop_on_signals(&stop)?;
-    let wires = if cli.wires.is_empty() {
-        vec![WireSpec::None]
-    } else {
-        cli.wires
-    };
-    serve(
-        Options {
-            socket: cli.socket,
-            qmp: cli.qmp,
-            requester: cli.requester_id,
-            adis,
-            wires,
-            mac: cli.mac,
-            pci_id: cli.pci_id,
-            layout: cli.layout,
-            queues: u16::try_from(cli.queues)?, // at most MAX_QUEUES
-            p4: cli.p4,
-            p4_options: adit_p4_frontend::Options {
-                defines: cli.p4_define.iter().map(|text| define(text)).collect(),
-                architecture: cli.p4_arch.unwrap_or_default(),
-                ..adit_p4_frontend::Options::default()
-            },
-            p4rt: cli.p4rt.map(|address| P4Rt {
-                address,
-                device_id: cli.p4rt_device,
-                certificate: cli.p4rt_cert,
-                key: cli.p4rt_key,
-                clients: cli.p4rt_client_ca,
-            }),
-            metrics: cli.metrics,
-        },
-        &stop,
-    )
+    if cli.worker {
+        return serve_for_keeper(&options, Worker::begin()?, &stop);
+    }
+    serve(&options, &stop)
 }
 
 /// Parses a number from `min` to `max`.
@@ -203,12 +154,6 @@ fn adi_limits(cli: &Cli) -> AdiLimits {
         adis: cli.adis.unwrap_or(DEFAULT_ADIS.min(pairs)),
         pairs,
     }
-}
-
-/// Parses a macro definition as C compilers do: without a value it is 1.
-fn define(text: &str) -> (String, String) {
-    let (name, value) = text.split_once('=').unwrap_or((text, "1"));
-    (name.to_owned(), value.to_owned())
 }
 
 /// Stops the process cleanly on SIGINT and SIGTERM, so that sockets and TAP devices are removed.

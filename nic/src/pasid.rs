@@ -15,11 +15,15 @@
 //!
 //! There is no message for invalidation. Translations are kept in a [`cache`] for one burst and no
 //! longer; software that unmaps quiesces the queues first.
+//!
+//! A NIC without a guest of its own ([`crate::embedded`]) has no tables: memory is [`registered`] for
+//! each PASID by the process that it runs in.
 
 pub mod cache;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzz;
 pub mod qmp;
+pub mod registered;
 pub mod root;
 pub mod space;
 #[cfg(any(test, feature = "fuzzing"))]

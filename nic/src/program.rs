@@ -78,12 +78,20 @@ impl Program {
     /// # Errors
     /// When it cannot be read, compiled or loaded.
     pub fn load(path: &Path, options: &Options) -> Result<Self, ProgramError> {
+        Ok(Self::new(&Self::engine_of_file(path, options)?))
+    }
+
+    /// Compiles a file as [`load`](Self::load) does, into an engine without workers yet.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn engine_of_file(path: &Path, options: &Options) -> Result<Arc<Engine>, ProgramError> {
         let name = path.display().to_string();
         let text = files::read(path).map_err(|error| ProgramError::File {
             path: name.clone(),
             error,
         })?;
-        Self::from_source(&name, &text, options)
+        compile_engine(&name, &text, options)
     }
 
     /// Compiles and loads a text, which can include only the files of the front end.
@@ -91,7 +99,8 @@ impl Program {
     /// # Errors
     /// When it cannot be compiled or loaded.
     pub fn from_text(name: &str, text: &str) -> Result<Self, ProgramError> {
-        Self::from_source(name, text, &Options::default())
+        let engine = compile_engine(name, text, &Options::default())?;
+        Ok(Self::new(&engine))
     }
 
     /// The default program.
@@ -99,26 +108,15 @@ impl Program {
     /// # Errors
     /// Never: a test loads it.
     pub fn standard() -> Result<Self, ProgramError> {
-        Self::from_text("default.p4", DEFAULT)
+        Ok(Self::new(&Self::standard_engine()?))
     }
 
-    fn from_source(name: &str, text: &str, options: &Options) -> Result<Self, ProgramError> {
-        let began = Instant::now();
-        let compiled = compile(name, text, &Folders::default(), options);
-        let diagnostics = compiled.diagnostics.render(&compiled.sources);
-        for warning in compiled.diagnostics.warnings() {
-            tracing::warn!("{}", warning.line(&compiled.sources));
-        }
-        let program: ir::Program = match compiled.program {
-            Some(program) => program,
-            None if compiled.diagnostics.has_errors() => {
-                return Err(ProgramError::Source(diagnostics));
-            }
-            None => return Err(ProgramError::NoMain(name.to_owned())),
-        };
-        let engine = Engine::load(program)?;
-        loaded::log(name, &engine, began.elapsed());
-        Ok(Self::new(&Arc::new(engine)))
+    /// The engine of the standard program.
+    ///
+    /// # Errors
+    /// Never, unless the program of this crate is wrong.
+    pub fn standard_engine() -> Result<Arc<Engine>, ProgramError> {
+        compile_engine("default.p4", DEFAULT, &Options::default())
     }
 
     /// The engine, with the program's tables.
@@ -132,4 +130,23 @@ impl Program {
     pub fn is_switch(&self) -> bool {
         self.is_switch
     }
+}
+
+fn compile_engine(name: &str, text: &str, options: &Options) -> Result<Arc<Engine>, ProgramError> {
+    let began = Instant::now();
+    let compiled = compile(name, text, &Folders::default(), options);
+    let diagnostics = compiled.diagnostics.render(&compiled.sources);
+    for warning in compiled.diagnostics.warnings() {
+        tracing::warn!("{}", warning.line(&compiled.sources));
+    }
+    let program: ir::Program = match compiled.program {
+        Some(program) => program,
+        None if compiled.diagnostics.has_errors() => {
+            return Err(ProgramError::Source(diagnostics));
+        }
+        None => return Err(ProgramError::NoMain(name.to_owned())),
+    };
+    let engine = Engine::load(program)?;
+    loaded::log(name, &engine, began.elapsed());
+    Ok(Arc::new(engine))
 }

@@ -2,9 +2,11 @@
 //! All counters, as Prometheus text (exposition format 0.0.4).
 
 mod adis;
+mod connections;
 mod p4runtime;
 mod program;
 
+use adit_conntrack::Tracker;
 use adit_p4runtime::server::Counters;
 
 use crate::dataplane::DataPlane;
@@ -13,14 +15,15 @@ use crate::function::Function;
 use crate::metrics::{Exposition, Kind};
 use crate::wire::write_metrics;
 
-/// All counters of the function, and of the P4Runtime server.
+/// All counters of the function, of its connections, and of the P4Runtime server.
 #[must_use]
-pub fn prometheus(function: &Function, p4rt: Option<&Counters>) -> String {
+pub fn prometheus(function: &Function, tracker: &Tracker, p4rt: Option<&Counters>) -> String {
     let mut out = Exposition::new();
     vports(&mut out, function);
     wires(&mut out, function);
     adis::write(&mut out, function);
     program::write(&mut out, function);
+    connections::write(&mut out, tracker);
     control(&mut out, function);
     if let Some(p4rt) = p4rt {
         p4runtime::write(&mut out, &p4rt.counts());

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use adit_nic::wire::{
     LinkState, Port, PortCaps, Received, RecvError, RxDrop, SendError, Tap, TapError, TxDrop,
-    MAX_FRAME_LEN,
+    WireSpec, MAX_FRAME_LEN,
 };
 use adit_pipeline::offload::{Checksum, FrameMeta, Gso, GsoKind};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     if let Some(reason) = &unavailable {
         eprintln!("ignoring all tests of TAP ports: {reason}");
     }
-    let tests: [(&str, fn()); 10] = [
+    let tests: [(&str, fn()); 11] = [
         (
             "makes_a_device_and_takes_it_away",
             makes_a_device_and_takes_it_away,
@@ -49,6 +49,10 @@ fn main() -> ExitCode {
         (
             "a_device_of_the_same_name_is_taken_up_again",
             a_device_of_the_same_name_is_taken_up_again,
+        ),
+        (
+            "a_device_outlives_its_port_by_the_lifeline",
+            a_device_outlives_its_port_by_the_lifeline,
         ),
         ("receives_large_frames_whole", receives_large_frames_whole),
         (
@@ -171,6 +175,40 @@ fn a_device_of_the_same_name_is_taken_up_again() {
     assert!(matches!(recv_any(&mut tap), Ok(None)));
     send(&mut tap, &[0; 60]).unwrap();
     ip("link del back0");
+}
+
+fn a_device_outlives_its_port_by_the_lifeline() {
+    let spec: WireSpec = "tap:kept0".parse().unwrap();
+    let mut tap = spec.open().unwrap().unwrap();
+    tap.set_recv_offloads(PortCaps::default()).unwrap();
+    let kept = |tap: &dyn Port| tap.lifeline().unwrap().try_clone_to_owned().unwrap();
+    let lifeline = kept(tap.as_ref());
+    drop(tap);
+    assert!(ip_succeeds("link show kept0"));
+    let busy = Tap::open("kept0").unwrap_err();
+    assert!(matches!(busy, TapError::Busy(_)), "{busy}");
+
+    let mut tap = spec.adopt(lifeline).unwrap().unwrap();
+    assert!(tap.link().up && tap.name() == "tap:kept0");
+    // Its offloads are those of a new port.
+    let host = host_socket("kept0", 14);
+    if tap.capabilities().uso {
+        send_segmented(&host, &[7; 3000], 1000);
+        let (frame, meta) = recv_ipv4(tap.as_mut());
+        assert_eq!(frame.len(), 14 + 20 + 8 + 3000);
+        assert!(meta.gso.is_some());
+    }
+
+    // A device that was deleted while there was no port is taken up again when it is back.
+    let lifeline = kept(tap.as_ref());
+    drop(tap);
+    ip("link del kept0");
+    let mut tap = spec.adopt(lifeline).unwrap().unwrap();
+    assert!(!tap.link().up && tap.is_unwatched() && tap.lifeline().is_none());
+    ip("tuntap add dev kept0 mode tap");
+    ip("link set kept0 up");
+    assert!(tap.link().up && tap.lifeline().is_some());
+    ip("link del kept0");
 }
 
 fn receives_large_frames_whole() {
@@ -296,7 +334,7 @@ fn recv_any(tap: &mut Tap) -> Result<Option<Received>, RecvError> {
 }
 
 /// The next IPv4 frame; IPv6 frames that the kernel sends on a new interface are skipped.
-fn recv_ipv4(tap: &mut Tap) -> (Vec<u8>, FrameMeta) {
+fn recv_ipv4(tap: &mut dyn Port) -> (Vec<u8>, FrameMeta) {
     let mut buf = vec![0; MAX_FRAME_LEN];
     let deadline = Instant::now() + TIMEOUT;
     loop {

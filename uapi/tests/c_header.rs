@@ -13,15 +13,21 @@ use adit_uapi::vfio::{
     PagesFd, RegisterMemory, DOORBELLS_PER_PAIR, INFO_MAGIC, INFO_VERSION, MAX_PAGES,
     MAX_PAGES_FDS, MAX_PAYLOAD_LEN, NUM_IRQS, NUM_REGIONS, PAGES_FD,
 };
-use adit_uapi::virtchnl2::adi::{self, fault_flags, fault_reason, AdiFault};
+use adit_uapi::virtchnl2::adi::{
+    self, doorbell_flags, fault_flags, fault_reason, queue_state_flags, vector_state_flags,
+    AdiFault, AdiQueueState, AdiQueueStates, AdiVectorState, AdiVectorStates, ConfigAdiDoorbells,
+    SuspendAdi,
+};
 
 /// Writes C assertions that a struct has the same size and field offsets as in Rust.
 macro_rules! same_layout {
     ($out:ident, $rust:ident = $c:literal { $($field:ident),* $(,)? }) => {
         writeln!($out, "_Static_assert(sizeof(struct {}) == {}, \"{}\");",
             $c, size_of::<$rust>(), $c).unwrap();
+        // A name that is a keyword in Rust ends in `_` there.
         $(writeln!($out, "_Static_assert(offsetof(struct {}, {f}) == {}, \"{}.{f}\");",
-            $c, offset_of!($rust, $field), $c, f = stringify!($field)).unwrap();)*
+            $c, offset_of!($rust, $field), $c, f = stringify!($field).trim_end_matches('_'))
+            .unwrap();)*
         // Every field is listed above: the pattern does not compile if one is missing.
         let $rust { $($field: _),* } = $rust::default();
     };
@@ -45,6 +51,16 @@ fn layouts() -> String {
     same_layout!(c, AdiFault = "adit_adi_fault" {
         adi_id, flags, reason, count, queue_type, queue_id, address, len, pasid, reserved,
     });
+    same_layout!(c, ConfigAdiDoorbells = "adit_config_adi_doorbells" { adi_id, flags });
+    same_layout!(c, SuspendAdi = "adit_suspend_adi" { adi_id, pad });
+    same_layout!(c, AdiQueueStates = "adit_queue_states" {
+        adi_id, num_states, type_, start_queue_id, reserved,
+    });
+    same_layout!(c, AdiQueueState = "adit_queue_state" { next, flags, reserved });
+    same_layout!(c, AdiVectorStates = "adit_vector_states" {
+        adi_id, num_states, start_vector_id, reserved,
+    });
+    same_layout!(c, AdiVectorState = "adit_vector_state" { flags, reserved });
     same_layout!(c, PagesFd = "adit_pages_fd" { argsz, flags, count, reserved });
     same_layout!(c, PageEntry = "adit_page_entry" { source_fd, region, page, reserved });
     c
@@ -71,9 +87,40 @@ fn numbers() -> String {
         ("ADIT_OP_REGISTER_MEMORY", op::REGISTER_MEMORY.into()),
         ("ADIT_OP_UNREGISTER_MEMORY", op::UNREGISTER_MEMORY.into()),
         ("ADIT_OP_GET_ADI_FAULT", adi::op::GET_ADI_FAULT.into()),
+        (
+            "ADIT_OP_CONFIG_ADI_DOORBELLS",
+            adi::op::CONFIG_ADI_DOORBELLS.into(),
+        ),
+        ("ADIT_OP_SUSPEND_ADI", adi::op::SUSPEND_ADI.into()),
+        ("ADIT_OP_RESUME_ADI", adi::op::RESUME_ADI.into()),
+        (
+            "ADIT_OP_GET_ADI_QUEUE_STATE",
+            adi::op::GET_ADI_QUEUE_STATE.into(),
+        ),
+        (
+            "ADIT_OP_SET_ADI_QUEUE_STATE",
+            adi::op::SET_ADI_QUEUE_STATE.into(),
+        ),
+        (
+            "ADIT_OP_GET_ADI_VECTOR_STATE",
+            adi::op::GET_ADI_VECTOR_STATE.into(),
+        ),
+        (
+            "ADIT_OP_SET_ADI_VECTOR_STATE",
+            adi::op::SET_ADI_VECTOR_STATE.into(),
+        ),
+        ("ADIT_QUEUE_ENABLED", queue_state_flags::ENABLED.into()),
+        (
+            "ADIT_QUEUE_GENERATION",
+            queue_state_flags::GENERATION.into(),
+        ),
+        ("ADIT_QUEUE_STOPPED", queue_state_flags::STOPPED.into()),
+        ("ADIT_VECTOR_PENDING", vector_state_flags::PENDING.into()),
+        ("ADIT_DOORBELLS_NO_KICK", doorbell_flags::NO_KICK.into()),
         ("ADIT_MAX_PAYLOAD_LEN", MAX_PAYLOAD_LEN as u64),
         ("ADIT_MEMORY_READ", memory_flags::READ.into()),
         ("ADIT_MEMORY_WRITE", memory_flags::WRITE.into()),
+        ("ADIT_MEMORY_KEEP_QUEUES", memory_flags::KEEP_QUEUES.into()),
         ("ADIT_FAULT_NONE", fault_reason::NONE.into()),
         ("ADIT_FAULT_NOT_MAPPED", fault_reason::NOT_MAPPED.into()),
         ("ADIT_FAULT_PERMISSION", fault_reason::PERMISSION.into()),

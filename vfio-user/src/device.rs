@@ -12,6 +12,7 @@ use std::sync::Arc;
 use vfio_bindings::bindings::vfio;
 
 use crate::irq::{IrqInfo, IrqRequest};
+use crate::migration::{DirtyLog, Migration};
 use crate::Errno;
 
 /// A device as seen by a vfio-user client.
@@ -50,16 +51,39 @@ pub trait Device {
     /// Sets up and controls interrupts (`VFIO_USER_DEVICE_SET_IRQS`).
     fn set_irqs(&mut self, request: IrqRequest) -> Result<(), Errno>;
 
-    /// Resets the function. Windows and eventfds are kept.
+    /// Resets the function. Windows, eventfds and a log of DMA writes are kept; a migration ends.
     fn reset(&mut self) -> Result<(), Errno>;
 
     /// Notifies that a client has negotiated the protocol version and may now use the device.
     fn connected(&mut self) {}
 
+    /// Notifies that a new client is about to be served, which was not connected to a predecessor of
+    /// this process ([`relay`](crate::relay)): what that has left for its client must not reach this
+    /// one. Only clients of a relay are announced in this way.
+    fn new_client(&mut self) {}
+
     /// Notifies that the client has disconnected, orderly or not; called once after each
     /// [`connected`](Device::connected). All of its windows and eventfds are released here, without
-    /// calls of `dma_unmap` or `set_irqs`.
+    /// calls of `dma_unmap` or `set_irqs`; a migration and a log of DMA writes end.
     fn disconnected(&mut self);
+
+    /// Notifies that a client of another process goes on here ([`handover`](crate::handover)): it
+    /// was announced by [`connected`](Device::connected), and all of its windows have been mapped.
+    /// Its eventfds and the device's own state are passed on by the device's process. No message of
+    /// the client was answered meanwhile.
+    fn resumed(&mut self) {}
+
+    /// Returns the interface for saving and loading the device's state; `None` if the device does
+    /// not support migration. Must not change while a client is connected.
+    fn migration(&mut self) -> Option<&mut dyn Migration> {
+        None
+    }
+
+    /// Returns the interface for logging DMA writes; `None` if the device does not support that.
+    /// Must not change while a client is connected.
+    fn dirty_log(&mut self) -> Option<&mut dyn DirtyLog> {
+        None
+    }
 }
 
 /// The number of regions defined by the PCI binding of VFIO.

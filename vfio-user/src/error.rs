@@ -3,7 +3,9 @@
 
 use thiserror::Error;
 
+use crate::feature::MAX_LOG_RANGES;
 use crate::header::Command;
+use crate::migration::MigrationState;
 use crate::{Errno, MAX_MSG_FDS, PAGE_SIZE};
 
 /// The error in a message. The client receives [`errno`](Self::errno); the text is for the log.
@@ -82,6 +84,35 @@ pub enum ProtocolError {
     DmaFull(usize),
     #[error("DMA window at {offset:#x} + {size:#x} lies outside its file of {file:#x} bytes")]
     DmaFile { offset: u64, size: u64, file: u64 },
+    #[error("feature {0} is not supported")]
+    Feature(u16),
+    #[error("feature {feature} with flags {flags:#x}; it supports {supported:#x}")]
+    FeatureMethod {
+        feature: u16,
+        flags: u32,
+        supported: u32,
+    },
+    #[error("migration state {to}: no way from {from:?} leads there")]
+    MigrationState { from: MigrationState, to: u32 },
+    #[error("{command:?} in migration state {state:?}")]
+    MigrationData {
+        command: Command,
+        state: MigrationState,
+    },
+    #[error("a log of DMA writes exists already")]
+    LogExists,
+    #[error("no log of DMA writes was started")]
+    NoLog,
+    #[error("page size {0:#x} is not a power of two of at least {PAGE_SIZE}")]
+    LogPageSize(u64),
+    #[error(
+        "{iova:#x} + {len:#x} is empty, wraps, overlaps another range to log, or is not in pages"
+    )]
+    LogRange { iova: u64, len: u64 },
+    #[error("{0} ranges to log, {MAX_LOG_RANGES} are the limit")]
+    LogRanges(u32),
+    #[error("dirty bitmap of {len} bytes, {max} are the limit")]
+    Bitmap { len: u64, max: u64 },
     #[error("refused by the device: {0}")]
     Device(Errno),
 }
@@ -110,13 +141,16 @@ pub enum Reason {
     Irq,
     /// An invalid DMA window.
     Dma,
+    /// A feature, a migration state or a log of DMA writes that is not supported or not possible at
+    /// the time.
+    Migration,
     /// The device itself returned an error.
     Device,
 }
 
 impl Reason {
     /// All reasons with the names under which they are reported.
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::Framing, "framing"),
         (Self::Type, "type"),
         (Self::Unsupported, "unsupported"),
@@ -127,6 +161,7 @@ impl Reason {
         (Self::Region, "region"),
         (Self::Irq, "irq"),
         (Self::Dma, "dma"),
+        (Self::Migration, "migration"),
         (Self::Device, "device"),
     ];
 }
@@ -141,6 +176,10 @@ impl ProtocolError {
             Self::RegionAccess { .. } => Errno::PERM,
             Self::DmaOverlap { .. } => Errno::EXIST,
             Self::DmaFull(_) => Errno::NOSPC,
+            // The kernel's answer to an unknown feature, which clients of VFIO look for.
+            Self::Feature(_) => Errno::NOTTY,
+            Self::LogRanges(_) | Self::Bitmap { .. } => Errno::TOOBIG,
+            Self::LogExists => Errno::BUSY,
             Self::Device(errno) => *errno,
             _ => Errno::INVAL,
         }
@@ -167,6 +206,16 @@ impl ProtocolError {
             | Self::DmaSplit { .. }
             | Self::DmaFull(_)
             | Self::DmaFile { .. } => Reason::Dma,
+            Self::Feature(_)
+            | Self::FeatureMethod { .. }
+            | Self::MigrationState { .. }
+            | Self::MigrationData { .. }
+            | Self::LogExists
+            | Self::NoLog
+            | Self::LogPageSize(_)
+            | Self::LogRange { .. }
+            | Self::LogRanges(_)
+            | Self::Bitmap { .. } => Reason::Migration,
             Self::Device(_) => Reason::Device,
         }
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The bodies of the fuzz targets, so that a plain test can run them too.
 
+mod handover;
+
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -8,16 +10,21 @@ use rustix::event::{eventfd, EventfdFlags};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::header::{Command, Header};
-use crate::session::Session;
+use crate::migration::MigrationSupport;
+use crate::session::{Session, State};
 use crate::stats::Stats;
 use crate::testing::{shared_memory, ScratchDevice};
 use crate::transport::{End, ReceivedFds, Transport};
 use crate::{wire, Config};
 
+pub use handover::{handover, handover_corpus};
+
 /// Serves a client that sends the bytes of `input`, and panics if the server misbehaves towards the
 /// client or the device.
 ///
-/// Bit 0 of the first byte selects a valid version message before the rest. The ID of each message
+/// Of the first byte, bit 0 selects a valid version message before the rest, bit 1 a device that can
+/// be migrated, bits 2 and 3 its optional states, and bit 4 that the client is handed over to another
+/// server and device after each message. The ID of each message
 /// encodes the descriptors that it carries: the low five bits their number, the next two their
 /// kind.
 pub fn vfio_user_server(input: &[u8]) {
@@ -29,22 +36,51 @@ pub fn vfio_user_server(input: &[u8]) {
     } else {
         Vec::new()
     };
-    let transport = Memory {
+    let mut transport = Memory {
         parts: [&hello, stream],
         last: Header::default(),
+        hands_over: first & 16 != 0,
+        has_served: false,
     };
     let config = Config {
         max_data_xfer_size: 1 << 16,
         max_dma_maps: 64,
+        max_bitmap_size: 1 << 12,
+        handover: first & 16 != 0,
         ..Config::default()
     };
     let stats = Stats::default();
-    let mut device = ScratchDevice::new();
-    let end = Session::new(transport, &mut device, &config, &stats).run();
-    assert!(
-        !matches!(end, End::Stopped | End::Stalled | End::Io(_)),
-        "{end}"
-    );
+    let new_device = || match first & 2 {
+        0 => ScratchDevice::new(),
+        _ => ScratchDevice::migratable(MigrationSupport {
+            pre_copy: first & 4 != 0,
+            p2p: first & 8 != 0,
+        }),
+    };
+    let mut device = new_device();
+    let mut state = State::new(&config);
+    let mut is_foreign = false;
+    loop {
+        let mut session = Session::new(transport, &mut device, &config, &stats, state);
+        if is_foreign {
+            session.resume().expect("windows that were mapped before");
+        }
+        let (end, back, left) = session.run();
+        match end {
+            End::HandedOver => {
+                let mut successor = new_device();
+                successor.vectors = std::mem::take(&mut device.vectors);
+                successor.migration = device.migration.take();
+                assert_eq!(device.windows.len(), left.windows.iter().len());
+                state = handover::hand_over(left, &config);
+                device = successor;
+                transport = back;
+                is_foreign = true;
+            }
+            End::Closed | End::Truncated | End::Protocol => break,
+            End::Stopped | End::Stalled | End::Io(_) => panic!("{end}"),
+        }
+    }
     assert!(device.windows.is_empty() && device.vectors.is_empty());
 }
 
@@ -117,6 +153,17 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let write = [access(0, 8, 8).as_bytes(), &[0xa5; 8]].concat();
     let multi = [&2u64.to_ne_bytes()[..], one.as_bytes(), one.as_bytes()].concat();
     let bools = [irqs(0x22, 0, 3).as_bytes(), &[1, 0, 1]].concat();
+    let feature = |flags: u32, data: &[u8]| {
+        let head = wire::DeviceFeature { argsz: 4096, flags };
+        let payload = [head.as_bytes(), data].concat();
+        message(0, Command::DeviceFeature, 0, &payload)
+    };
+    let (get, set, probe) = (1 << 16, 1 << 17, 1 << 18);
+    let state = |state: u32| feature(set | 2, [state, 0].as_bytes());
+    let log = [1u64 << 12, 1, 0, 1 << 20];
+    let report = [0u64, 1 << 20, 1 << 12];
+    let mig_data = |size| wire::MigData { argsz: 4096, size };
+    let mig_write = [mig_data(8).as_bytes(), &[0x5a; 8]].concat();
     let eventfds = 3; // in the ID: three descriptors of the first kind
     let memory = 1 | 1 << 5; // in the ID: one descriptor of the second kind
     vec![
@@ -156,6 +203,20 @@ pub fn seeds() -> Vec<Vec<u8>> {
         message(0, Command::RegionWriteMulti, Header::NO_REPLY, &multi),
         message(0, Command::DeviceReset, 0, &[]),
         message(0, Command::DeviceFeature, 0, &[0; 8]),
+        feature(get | 1, &[]),
+        feature(get | 2, &[0; 8]),
+        feature(get | 9, &[]),
+        feature(probe | set | 6, &[]),
+        state(3),
+        message(0, Command::MigDataRead, 0, mig_data(64).as_bytes()),
+        state(4),
+        message(0, Command::MigDataWrite, 0, &mig_write),
+        state(6),
+        state(7),
+        state(2),
+        feature(set | 6, log.as_bytes()),
+        feature(get | 8, report.as_bytes()),
+        feature(set | 7, &[]),
     ]
 }
 
@@ -163,8 +224,16 @@ pub fn seeds() -> Vec<Vec<u8>> {
 /// minute as without.
 pub fn corpus() -> Vec<Vec<u8>> {
     let messages = seeds();
-    let mut inputs = vec![[&[0], &messages.concat()[..]].concat()];
-    inputs.extend(messages.iter().map(|message| [&[1], &message[..]].concat()));
+    let all = messages.concat();
+    // Both kinds of device, with and without handovers.
+    let mut inputs: Vec<_> = [0, 15, 16, 31]
+        .map(|first| [&[first], &all[..]].concat())
+        .to_vec();
+    inputs.extend(
+        messages
+            .iter()
+            .map(|message| [&[15], &message[..]].concat()),
+    );
     inputs
 }
 
@@ -173,6 +242,10 @@ struct Memory<'a> {
     parts: [&'a [u8]; 2],
     /// The header of the current message.
     last: Header,
+    /// Set to hand the client over after each message.
+    hands_over: bool,
+    /// Set if a message was received since the last handover.
+    has_served: bool,
 }
 
 impl Memory<'_> {
@@ -199,7 +272,11 @@ impl Transport for Memory<'_> {
         fds: &mut ReceivedFds,
         _timeout: Option<Duration>,
     ) -> Result<(), End> {
+        if self.hands_over && std::mem::take(&mut self.has_served) {
+            return Err(End::HandedOver);
+        }
         self.take(buf, End::Closed)?;
+        self.has_served = true;
         self.last = Header::read_from_bytes(buf).expect("the server reads headers");
         for _ in 0..self.last.id & 0x1f {
             match descriptor(self.last.id >> 5 & 3) {
@@ -214,7 +291,7 @@ impl Transport for Memory<'_> {
         self.take(buf, End::Truncated)
     }
 
-    fn send(&mut self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), End> {
+    fn send(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), End> {
         let (header, _) = Header::read_from_prefix(message).expect("a reply without a header");
         assert!(!self.last.no_reply(), "an unrequested reply");
         assert_eq!(header.size as usize, message.len());
@@ -227,7 +304,7 @@ impl Transport for Memory<'_> {
             header.flags,
             Header::TYPE_REPLY | if failed { Header::ERROR } else { 0 }
         );
-        assert!(!failed || (fd.is_none() && message.len() == Header::SIZE));
+        assert!(!failed || (fds.is_empty() && message.len() == Header::SIZE));
         Ok(())
     }
 }

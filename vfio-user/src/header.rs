@@ -105,17 +105,12 @@ impl Command {
         })
     }
 
-    /// Returns whether the server supports the command. All others are rejected with `ENOTSUP`.
+    /// Returns whether the server supports the command, for devices that can do what it is for. All
+    /// others are rejected with `ENOTSUP`.
     pub const fn is_supported(self) -> bool {
         !matches!(
             self,
-            Self::DeviceGetRegionIoFds
-                | Self::DmaRead
-                | Self::DmaWrite
-                | Self::DirtyPages
-                | Self::DeviceFeature
-                | Self::MigDataRead
-                | Self::MigDataWrite
+            Self::DeviceGetRegionIoFds | Self::DmaRead | Self::DmaWrite | Self::DirtyPages
         )
     }
 }

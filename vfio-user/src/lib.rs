@@ -23,19 +23,37 @@
 //! unbounded wait: see [`ProtocolError`] for the messages that are rejected, and [`Stats`] for
 //! their counters.
 //!
-//! Not supported, and rejected with `ENOTSUP`: region I/O descriptors, device features, migration
-//! and dirty-page tracking, DMA by messages (a window without a file descriptor is passed to the
-//! device as such), twin sockets.
+//! # Migration
+//! A device that returns a [`Migration`](migration::Migration) from
+//! [`Device::migration`] can be moved to another host (VFIO migration v2: the features `MIGRATION`,
+//! `MIG_DEVICE_STATE` and `MIG_DATA_SIZE`, `VFIO_USER_MIG_DATA_READ` and `_WRITE`); one that returns
+//! a [`DirtyLog`](migration::DirtyLog) reports the pages that it has written (`DMA_LOGGING_*`). The
+//! server executes the state machine and checks ranges, lengths and states; the capability
+//! `migration` is negotiated. QEMU 11.1 does not send these commands yet. Any other device rejects
+//! them with `ENOTSUP`.
+//!
+//! # Live update
+//! A connected client can be handed over to another process, between two of its messages and without
+//! its notice: see [`handover`]. A client stays connected while its server dies and starts again, or
+//! is replaced, if a [`relay`] stands between them.
+//!
+//! # Not supported
+//! Rejected with `ENOTSUP`: region I/O descriptors, DMA by messages (a window without a file
+//! descriptor is passed to the device as such), twin sockets.
 
 mod checks;
 pub mod device;
 mod dma;
 mod error;
+pub mod feature;
 #[cfg(feature = "testing")]
 pub mod fuzzing;
+pub mod handover;
 pub mod header;
 pub mod irq;
 mod listener;
+pub mod migration;
+pub mod relay;
 mod reply;
 pub mod request;
 mod server;
@@ -46,12 +64,13 @@ mod stop;
 pub mod testing;
 mod transport;
 pub mod version;
+mod window_files;
 pub mod wire;
 
 pub use device::{Device, DeviceInfo, DmaMap, DmaProt, MmapArea, Region, RegionMmap};
 pub use error::{ProtocolError, Reason};
 pub use irq::{EventFd, IrqAction, IrqInfo, IrqRequest, IrqTargets};
-pub use listener::BindError;
+pub use listener::{BindError, Listener, Permissions};
 /// The error numbers that devices return.
 pub use rustix::io::Errno;
 pub use server::{Config, Server, ServerError};

@@ -5,12 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{flock, lstat, unlink, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{
+    chmod, chownat, flock, lstat, unlink, AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, CWD,
+};
 use rustix::net::{
     bind, connect, listen, socket_with, AddressFamily, SocketAddrUnix, SocketFlags, SocketType,
 };
 use thiserror::Error;
 
+use crate::handover::{self, HandoverError, InheritedFds, SavedServer, SentFds, FORMAT};
 use crate::Errno;
 
 /// The reason that a socket path cannot be used.
@@ -37,20 +40,32 @@ pub enum BindError {
     },
 }
 
-/// A non-blocking listening socket, whose file is removed on drop.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    socket: OwnedFd,
-    path: PathBuf,
-    /// The device and inode of the socket file, to remove no other.
-    file: (u64, u64),
+/// The permissions of a socket's file: who can write to it can connect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permissions {
+    /// The mode, as of chmod(2); `None` for that of the umask.
+    pub mode: Option<u32>,
+    /// The group's id; `None` for that of the process, or of a folder with the set-group-ID bit.
+    pub group: Option<u32>,
 }
 
-/// The maximum number of connections that wait while a client is served.
-const BACKLOG: i32 = 4;
+/// A non-blocking listening socket, whose file is removed on drop.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    path: PathBuf,
+    /// The device and inode of the socket file, to remove no other; `None` to keep it.
+    file: Option<(u64, u64)>,
+}
 
 impl Listener {
-    pub(crate) fn bind(path: &Path) -> Result<Self, BindError> {
+    /// Binds a stream socket to `path` and listens, for `backlog` connections that wait. A socket
+    /// file on which no process listens is replaced; any other file is kept, and is an error. The
+    /// file has its permissions before anybody can connect.
+    ///
+    /// # Errors
+    /// Fails when the path is in use, or a system call fails.
+    pub fn bind(path: &Path, permissions: Permissions, backlog: i32) -> Result<Self, BindError> {
         let io = |call| {
             move |errno| BindError::Io {
                 path: path.to_owned(),
@@ -69,13 +84,66 @@ impl Listener {
             }
             other => other.map_err(io("bind"))?,
         }
-        listen(&socket, BACKLOG).map_err(io("listen"))?;
         let stat = lstat(path).map_err(io("lstat"))?;
-        Ok(Self {
+        // From here on an error removes the file.
+        let listener = Self {
             socket,
             path: path.to_owned(),
-            file: (stat.st_dev, stat.st_ino),
+            file: Some((stat.st_dev, stat.st_ino)),
+        };
+        // A connection is refused before `listen`.
+        permissions.apply(path)?;
+        listen(&listener.socket, backlog).map_err(io("listen"))?;
+        Ok(listener)
+    }
+
+    /// Keeps the socket file when the listener is dropped.
+    pub(crate) fn keep_file(&mut self) {
+        self.file = None;
+    }
+
+    /// Describes the listener for a successor.
+    pub(crate) fn save<'a>(&'a self, fds: &mut SentFds<'a>) -> SavedServer {
+        SavedServer {
+            format: FORMAT,
+            socket: fds.add(self.socket.as_fd()),
+            path: self.path.clone(),
+            file: self.file,
+        }
+    }
+}
+
+impl SavedServer {
+    /// Takes over the listener of another process.
+    pub(crate) fn restore(self, fds: &mut InheritedFds) -> Result<Listener, HandoverError> {
+        handover::check_format(self.format)?;
+        Ok(Listener {
+            socket: fds.take(self.socket)?,
+            path: self.path,
+            file: self.file,
         })
+    }
+}
+
+impl Permissions {
+    /// Gives the permissions to a file, which nobody else can replace meanwhile: the folder belongs
+    /// to this process.
+    fn apply(self, path: &Path) -> Result<(), BindError> {
+        let io = |call| {
+            move |errno| BindError::Io {
+                path: path.to_owned(),
+                call,
+                errno,
+            }
+        };
+        if let Some(group) = self.group {
+            let group = Some(Gid::from_raw(group));
+            chownat(CWD, path, None, group, AtFlags::SYMLINK_NOFOLLOW).map_err(io("chown"))?;
+        }
+        if let Some(mode) = self.mode {
+            chmod(path, Mode::from_raw_mode(mode & 0o777)).map_err(io("chmod"))?;
+        }
+        Ok(())
     }
 }
 
@@ -88,7 +156,9 @@ impl AsFd for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         // Another file may have been created there.
-        if lstat(&self.path).is_ok_and(|s| (s.st_dev, s.st_ino) == self.file) {
+        if self.file.is_some()
+            && lstat(&self.path).is_ok_and(|s| Some((s.st_dev, s.st_ino)) == self.file)
+        {
             let _ = unlink(&self.path);
         }
     }

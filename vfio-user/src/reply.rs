@@ -9,14 +9,19 @@ use crate::header::Header;
 use crate::wire;
 use crate::Errno;
 
+/// The capacity that is kept for the next reply: that of the longest read.
+const KEPT: usize = 1 << 20;
+
 /// The bytes of one reply. The header is written last, when the outcome is known.
 #[derive(Debug, Default)]
 pub(crate) struct Reply(Vec<u8>);
 
 impl Reply {
-    /// Discards the previous reply.
+    /// Discards the previous reply, and the memory of an unusually long one: a dirty bitmap may be
+    /// larger than all other replies, and is rare.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
+        self.0.shrink_to(KEPT);
         self.0.resize(Header::SIZE, 0);
     }
 
@@ -30,6 +35,17 @@ impl Reply {
         let at = self.0.len();
         self.0.resize(at + len, 0);
         &mut self.0[at..]
+    }
+
+    /// Replaces the first bytes of the payload, which is at least as long.
+    pub(crate) fn replace_start(&mut self, part: &(impl IntoBytes + Immutable)) {
+        let bytes = part.as_bytes();
+        self.0[Header::SIZE..][..bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Shortens the payload to `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.0.truncate(Header::SIZE + len);
     }
 
     /// Appends the reply to `VFIO_USER_DEVICE_GET_REGION_INFO`, as far as `argsz` permits. Returns

@@ -9,6 +9,7 @@ use zerocopy::FromBytes;
 
 use crate::device::{DmaMap, DmaProt};
 use crate::error::ProtocolError;
+use crate::feature::{self, Feature};
 use crate::header::Command;
 use crate::irq::IrqAction;
 use crate::version::{Capabilities, MAX_VERSION_DATA};
@@ -41,6 +42,11 @@ pub enum Request<'a> {
     },
     RegionWriteMulti(&'a [wire::WriteOne]),
     DeviceReset,
+    Feature(Feature),
+    MigDataRead {
+        size: u32,
+    },
+    MigDataWrite(&'a [u8]),
 }
 
 /// The DMA windows to unmap.
@@ -92,6 +98,9 @@ pub(crate) const fn max_payload(command: Command, max_data: u32) -> usize {
         Command::DeviceSetIrqs => wire::IrqSet::SIZE + max_data as usize,
         Command::RegionWrite => wire::RegionAccess::SIZE + max_data as usize,
         Command::RegionWriteMulti => wire::WriteMulti::SIZE + max_data as usize,
+        Command::DeviceFeature => feature::MAX_PAYLOAD,
+        Command::MigDataRead => wire::MigData::SIZE,
+        Command::MigDataWrite => wire::MigData::SIZE + max_data as usize,
         _ => 0,
     }
 }
@@ -174,13 +183,23 @@ pub fn parse<'a>(
             length(command, payload, 0, 0, 0)?;
             Ok(Request::DeviceReset)
         }
+        Command::DeviceFeature => feature::parse(payload).map(Request::Feature),
+        Command::MigDataRead => {
+            let data: wire::MigData = exact(command, payload)?;
+            let reply = wire::MigData::SIZE.saturating_add(data.size as usize);
+            argsz(command, data.argsz, reply)?;
+            Ok(Request::MigDataRead { size: data.size })
+        }
+        Command::MigDataWrite => {
+            let (head, data) = split::<wire::MigData>(command, payload)?;
+            argsz(command, head.argsz, wire::MigData::SIZE)?;
+            length(command, payload, wire::MigData::SIZE, head.size.into(), 1)?;
+            Ok(Request::MigDataWrite(data))
+        }
         Command::DeviceGetRegionIoFds
         | Command::DmaRead
         | Command::DmaWrite
-        | Command::DirtyPages
-        | Command::DeviceFeature
-        | Command::MigDataRead
-        | Command::MigDataWrite => Err(ProtocolError::Unsupported(command)),
+        | Command::DirtyPages => Err(ProtocolError::Unsupported(command)),
     }
 }
 
@@ -269,7 +288,7 @@ fn set_irqs(payload: &[u8], fds: Vec<OwnedFd>) -> Result<SetIrqs<'_>, ProtocolEr
 }
 
 /// Checks that the length of the payload is exactly `fixed` bytes plus `count` times `each`.
-fn length(
+pub(crate) fn length(
     command: Command,
     payload: &[u8],
     fixed: usize,
@@ -290,7 +309,10 @@ fn length(
 
 /// Splits the payload into the fixed part and the rest. The fixed part is copied, because the
 /// payload need not be aligned.
-fn split<T: FromBytes>(command: Command, payload: &[u8]) -> Result<(T, &[u8]), ProtocolError> {
+pub(crate) fn split<T: FromBytes>(
+    command: Command,
+    payload: &[u8],
+) -> Result<(T, &[u8]), ProtocolError> {
     T::read_from_prefix(payload).map_err(|_| ProtocolError::Length {
         command,
         len: payload.len(),
@@ -299,12 +321,12 @@ fn split<T: FromBytes>(command: Command, payload: &[u8]) -> Result<(T, &[u8]), P
 }
 
 /// Returns the fixed part, after which nothing may follow.
-fn exact<T: FromBytes>(command: Command, payload: &[u8]) -> Result<T, ProtocolError> {
+pub(crate) fn exact<T: FromBytes>(command: Command, payload: &[u8]) -> Result<T, ProtocolError> {
     length(command, payload, size_of::<T>(), 0, 0)?;
     split(command, payload).map(|(value, _)| value)
 }
 
-fn argsz(command: Command, argsz: u32, min: usize) -> Result<(), ProtocolError> {
+pub(crate) fn argsz(command: Command, argsz: u32, min: usize) -> Result<(), ProtocolError> {
     if (argsz as usize) < min {
         return Err(ProtocolError::Argsz {
             command,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The server: serves one client at a time.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,13 @@ use rustix::net::{accept_with, SocketFlags};
 use thiserror::Error;
 
 use crate::device::Device;
+use crate::handover::{Client, HandoverError, InheritedFds, SavedServer, SentFds};
 use crate::header::Header;
-use crate::listener::{BindError, Listener};
-use crate::session::{Session, DEFAULT_MESSAGE_TIMEOUT};
+use crate::listener::{BindError, Listener, Permissions};
+use crate::session::{Session, State, DEFAULT_MESSAGE_TIMEOUT};
 use crate::stats::Stats;
-use crate::transport::UnixTransport;
+use crate::stop::Request;
+use crate::transport::{End, UnixTransport};
 use crate::{wire, Errno, StopHandle};
 
 /// The limits of a server for its clients.
@@ -28,7 +31,19 @@ pub struct Config {
     pub max_data_xfer_size: u32,
     /// The maximum number of DMA windows of a client; at most 65535 (QEMU's limit).
     pub max_dma_maps: usize,
+    /// The maximum length of a dirty bitmap in bytes, at most 256 MiB (QEMU's limit): with pages of
+    /// 4 KiB, 1 MiB covers 32 GiB of memory. A client can have the server allocate as much for the
+    /// time of one reply.
+    pub max_bitmap_size: u32,
+    /// Set if a client can be handed over to another process ([`handover`](crate::handover)). Costs
+    /// a file descriptor for each file that backs DMA windows.
+    pub handover: bool,
+    /// The permissions of the socket's file.
+    pub permissions: Permissions,
 }
+
+/// The maximum number of connections that wait while a client is served.
+const BACKLOG: i32 = 4;
 
 impl Default for Config {
     fn default() -> Self {
@@ -36,6 +51,9 @@ impl Default for Config {
             message_timeout: DEFAULT_MESSAGE_TIMEOUT,
             max_data_xfer_size: 1 << 20,
             max_dma_maps: 65535,
+            max_bitmap_size: 4 << 20,
+            handover: false,
+            permissions: Permissions::default(),
         }
     }
 }
@@ -46,7 +64,13 @@ impl Config {
     pub(crate) const fn max_message(&self) -> usize {
         const FIXED: usize = Header::SIZE + wire::IrqSet::SIZE;
         const VERSION: usize = wire::Version::SIZE + crate::version::MAX_VERSION_DATA;
+        const { assert!(Header::SIZE + crate::feature::MAX_PAYLOAD <= FIXED + VERSION) };
         FIXED + VERSION + self.max_data_xfer_size as usize
+    }
+
+    /// Returns the maximum length of a dirty bitmap in bytes.
+    pub(crate) fn max_bitmap(&self) -> u64 {
+        self.max_bitmap_size.min(256 << 20).into()
     }
 }
 
@@ -59,6 +83,15 @@ pub enum ServerError {
     /// The wait for clients failed.
     #[error("waiting for a client: {0}")]
     Accept(Errno),
+    /// The device does not map a window of a client that was taken over. The client has been
+    /// disconnected.
+    #[error("DMA window at {iova:#x} of a client that was taken over: {errno}")]
+    Resume {
+        /// The window's address.
+        iova: u64,
+        /// The device's error.
+        errno: Errno,
+    },
     /// The setup ran out of file descriptors.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -77,10 +110,43 @@ impl Server {
     /// file is kept, and is an error.
     pub fn bind(path: impl AsRef<Path>, config: Config) -> Result<Self, ServerError> {
         Ok(Self {
-            listener: Listener::bind(path.as_ref())?,
+            listener: Listener::bind(path.as_ref(), config.permissions, BACKLOG)?,
             config,
             stats: Arc::default(),
         })
+    }
+
+    /// Takes over the listening socket of another process, which [`save`](Self::save) has described
+    /// there.
+    ///
+    /// # Errors
+    /// Fails for another format, and for descriptors that are not there.
+    pub fn restore(
+        saved: SavedServer,
+        fds: &mut InheritedFds,
+        config: Config,
+    ) -> Result<Self, HandoverError> {
+        Ok(Self {
+            listener: saved.restore(fds)?,
+            config,
+            stats: Arc::default(),
+        })
+    }
+
+    /// Describes the listening socket for a successor. Clients that connect meanwhile wait for
+    /// whichever process accepts them first.
+    pub fn save<'a>(&'a self, fds: &mut SentFds<'a>) -> SavedServer {
+        self.listener.save(fds)
+    }
+
+    /// Closes the server without removing its socket file: a successor has taken it over.
+    pub fn leave(mut self) {
+        self.listener.keep_file();
+    }
+
+    /// The limits for clients.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// The counters, which other threads may share.
@@ -94,6 +160,48 @@ impl Server {
     where
         D: Device + ?Sized,
     {
+        let handed_over = self.serve(device, stop, None)?;
+        if handed_over.is_some_and(|client| client.is_connected()) {
+            device.disconnected();
+        }
+        Ok(())
+    }
+
+    /// Serves one client at a time, first `client` if there is one, until `stop` is used. Returns
+    /// the client of that time if a handover was requested; the device still has its windows and
+    /// eventfds then, and was not told of an end.
+    ///
+    /// A client that was returned can be served again by this process, with another `stop`, as if
+    /// nothing had happened; for one that [`SavedClient::restore`](crate::handover::SavedClient)
+    /// has made, the device sees [`connected`](Device::connected), its windows and
+    /// [`resumed`](Device::resumed).
+    pub fn serve<D>(
+        &self,
+        device: &mut D,
+        stop: &StopHandle,
+        mut client: Option<Client>,
+    ) -> Result<Option<Client>, ServerError>
+    where
+        D: Device + ?Sized,
+    {
+        loop {
+            if let Some(client) = client.take() {
+                if let Some(client) = serve_client(device, stop, client, &self.config, &self.stats)?
+                {
+                    return Ok(Some(client));
+                }
+            }
+            match self.accept(stop)? {
+                Some(socket) => {
+                    client = Some(Client::new(socket, State::new(&self.config)));
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits for a client and accepts it; `None` once stopped.
+    fn accept(&self, stop: &StopHandle) -> Result<Option<OwnedFd>, ServerError> {
         while self.wait(stop)? {
             let socket = match accept_with(&self.listener, SocketFlags::CLOEXEC) {
                 Ok(socket) => socket,
@@ -110,11 +218,9 @@ impl Server {
             };
             self.stats.count_connections(1);
             tracing::info!("client connected");
-            let transport = UnixTransport::new(socket, stop, self.config.message_timeout);
-            let end = Session::new(transport, device, &self.config, &self.stats).run();
-            tracing::info!("client gone: {end}");
+            return Ok(Some(socket));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Waits for a client; returns `false` once stopped.
@@ -124,7 +230,7 @@ impl Server {
             PollFd::new(stop, PollFlags::IN),
         ];
         match poll(&mut fds, None) {
-            Ok(_) | Err(Errno::INTR) => Ok(!stop.is_stopped()),
+            Ok(_) | Err(Errno::INTR) => Ok(stop.requested() == Request::None),
             Err(e) => Err(ServerError::Accept(e)),
         }
     }
@@ -140,4 +246,36 @@ impl Server {
             Err(e) => Err(ServerError::Accept(e)),
         }
     }
+}
+
+/// Serves a client until it is gone, or returns it to be handed over.
+pub(crate) fn serve_client<D>(
+    device: &mut D,
+    stop: &StopHandle,
+    client: Client,
+    config: &Config,
+    stats: &Stats,
+) -> Result<Option<Client>, ServerError>
+where
+    D: Device + ?Sized,
+{
+    let Client {
+        socket,
+        state,
+        is_foreign,
+    } = client;
+    let transport = UnixTransport::new(socket, stop, config);
+    let mut session = Session::new(transport, device, config, stats, state);
+    if is_foreign {
+        let resumed = session.resume();
+        resumed.map_err(|(iova, errno)| ServerError::Resume { iova, errno })?;
+        stats.count_resumed(1);
+    }
+    let (end, transport, state) = session.run();
+    tracing::info!("client gone: {end}");
+    if end != End::HandedOver {
+        return Ok(None);
+    }
+    stats.count_handed_over(1);
+    Ok(Some(Client::new(transport.into_socket(), state)))
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A session with one client, from its first message to its last.
 
+mod features;
+mod state;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +11,10 @@ use std::time::Duration;
 use zerocopy::IntoBytes;
 
 use crate::device::{Device, DmaMap};
-use crate::dma::DmaWindows;
+use crate::dma::Window;
 use crate::error::ProtocolError;
 use crate::header::{Command, Header};
+use crate::migration::MigrationState;
 use crate::reply::Reply;
 use crate::request::{max_payload, parse, DmaUnmap, Request};
 use crate::stats::Stats;
@@ -18,15 +22,15 @@ use crate::transport::{End, ReceivedFds, Transport};
 use crate::version::{self, Capabilities};
 use crate::{checks, wire, Config, Errno};
 
-/// A client, its device, and the negotiated capabilities.
+pub(crate) use state::{Agreed, State};
+
+/// A client, its device, and the state of their session.
 pub(crate) struct Session<'a, T, D: ?Sized> {
     transport: T,
     device: &'a mut D,
     config: &'a Config,
     stats: &'a Stats,
-    /// The negotiated capabilities; `None` until the client has sent its version.
-    agreed: Option<Capabilities>,
-    windows: DmaWindows,
+    state: State,
     /// The payload of the current message; grows to the maximum message length.
     payload: Vec<u8>,
     reply: Reply,
@@ -41,30 +45,32 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         device: &'a mut D,
         config: &'a Config,
         stats: &'a Stats,
+        state: State,
     ) -> Self {
         Self {
             transport,
             device,
             config,
             stats,
-            agreed: None,
-            windows: DmaWindows::new(config.max_dma_maps),
+            state,
             payload: Vec::new(),
             reply: Reply::default(),
         }
     }
 
-    /// Serves the client until it disconnects.
-    pub(crate) fn run(mut self) -> End {
+    /// Serves the client until it disconnects or is handed over. Returns the transport and, for a
+    /// client that is handed over, the state of its session; otherwise the device has been told of
+    /// the end.
+    pub(crate) fn run(mut self) -> (End, T, State) {
         let end = loop {
             if let Err(end) = self.message() {
                 break end;
             }
         };
-        if self.agreed.is_some() {
+        if self.state.agreed.is_some() && end != End::HandedOver {
             self.device.disconnected();
         }
-        end
+        (end, self.transport, self.state)
     }
 
     /// Serves one message.
@@ -72,7 +78,7 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         let mut fds = ReceivedFds::default();
         let mut header = Header::default();
         // A client that connects and sends nothing would block others.
-        let timeout = self.agreed.is_none().then_some(self.config.message_timeout);
+        let timeout = (self.state.agreed.is_none()).then_some(self.config.message_timeout);
         self.transport
             .receive_first(header.as_mut_bytes(), &mut fds, timeout)?;
         self.stats.count_messages(1);
@@ -114,7 +120,8 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
             Ok(fd) if header.no_reply() => drop(fd),
             Ok(fd) => {
                 let fd = fd.as_ref().map(|fd| fd.as_fd());
-                self.transport.send(self.reply.finish(&header), fd)?;
+                self.transport
+                    .send(self.reply.finish(&header), fd.as_slice())?;
             }
             Err(error) => {
                 self.refuse(&header, &error)?;
@@ -126,14 +133,14 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
 
     /// Ends the session if the client's first message was not a valid version message.
     fn may_go_on(&self) -> Result<(), End> {
-        match self.agreed {
+        match self.state.agreed {
             Some(_) => Ok(()),
             None => Err(End::Protocol),
         }
     }
 
     /// Checks that the message must be read. Returns `None` for a reply, which is ignored.
-    fn admit(&self, header: &Header, len: usize) -> Result<Option<Command>, ProtocolError> {
+    fn admit(&mut self, header: &Header, len: usize) -> Result<Option<Command>, ProtocolError> {
         match header.message_type() {
             Header::TYPE_COMMAND => {}
             Header::TYPE_REPLY => return Ok(None),
@@ -141,10 +148,10 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         }
         let command = Command::from_number(header.command)
             .ok_or(ProtocolError::UnknownCommand(header.command))?;
-        if self.agreed.is_none() && command != Command::Version {
+        if self.state.agreed.is_none() && command != Command::Version {
             return Err(ProtocolError::NotNegotiated(command));
         }
-        if !command.is_supported() {
+        if !command.is_supported() || !self.device_supports(command) {
             return Err(ProtocolError::Unsupported(command));
         }
         let expected = max_payload(command, self.config.max_data_xfer_size);
@@ -178,7 +185,7 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
             return Ok(());
         }
         self.transport
-            .send(self.reply.finish_error(header, error.errno()), None)
+            .send(self.reply.finish_error(header, error.errno()), &[])
     }
 
     /// Executes the request and prepares the reply.
@@ -230,10 +237,12 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
                 let device = &mut *self.device;
                 match unmap {
                     DmaUnmap::All => self
+                        .state
                         .windows
                         .clear(|iova, size| device.dma_unmap(iova, size)),
                     DmaUnmap::Range { iova, size } => {
-                        self.windows
+                        self.state
+                            .windows
                             .remove(iova, size, |iova, size| device.dma_unmap(iova, size))?
                     }
                 }
@@ -267,7 +276,13 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
                 let request = checks::irq_request(&*self.device, set)?;
                 self.device.set_irqs(request).map_err(refused)?;
             }
-            Request::DeviceReset => self.device.reset().map_err(refused)?,
+            Request::DeviceReset => {
+                self.device.reset().map_err(refused)?;
+                self.state.migration = MigrationState::Running;
+            }
+            Request::Feature(feature) => self.feature(feature, payload)?,
+            Request::MigDataRead { size } => self.mig_data_read(size)?,
+            Request::MigDataWrite(data) => self.mig_data_write(data)?,
         }
         Ok(None)
     }
@@ -278,19 +293,21 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         minor: u16,
         theirs: &Capabilities,
     ) -> Result<(), ProtocolError> {
-        if self.agreed.is_some() {
+        if self.state.agreed.is_some() {
             return Err(ProtocolError::VersionAgain);
         }
         if major != version::MAJOR {
             return Err(ProtocolError::Major(major));
         }
-        let agreed = theirs.agree(self.config)?;
-        self.reply.push(&wire::Version {
-            major,
-            minor: minor.min(version::MINOR),
+        let migrates = self.device.migration().is_some() || self.device.dirty_log().is_some();
+        let capabilities = theirs.agree(self.config, migrates)?;
+        let minor = minor.min(version::MINOR);
+        self.reply.push(&wire::Version { major, minor });
+        self.reply.push(capabilities.to_version_data().as_slice());
+        self.state.agreed = Some(Agreed {
+            minor,
+            capabilities,
         });
-        self.reply.push(agreed.to_version_data().as_slice());
-        self.agreed = Some(agreed);
         self.device.connected();
         Ok(())
     }
@@ -301,11 +318,8 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
         command: Command,
         writes: &[wire::WriteOne],
     ) -> Result<(), ProtocolError> {
-        if self
-            .agreed
-            .as_ref()
-            .is_none_or(|a| a.write_multiple != Some(true))
-        {
+        let agreed = self.state.agreed.as_ref();
+        if agreed.is_none_or(|a| a.capabilities.write_multiple != Some(true)) {
             return Err(ProtocolError::Unsupported(command));
         }
         for write in writes {
@@ -338,14 +352,29 @@ impl<'a, T: Transport, D: Device + ?Sized> Session<'a, T, D> {
 
     fn dma_map(&mut self, map: DmaMap) -> Result<(), ProtocolError> {
         let DmaMap {
-            iova, size, offset, ..
+            iova,
+            size,
+            offset,
+            prot,
+            ..
         } = map;
-        self.windows.check(iova, size)?;
+        let windows = &mut self.state.windows;
+        windows.check(iova, size)?;
         if let Some(fd) = &map.fd {
             checks::backing(fd, offset, size)?;
         }
-        self.device.dma_map(map).map_err(refused)?;
-        self.windows.insert(iova, size);
+        let file = windows.keep(map.fd.as_ref()).map_err(refused)?;
+        if let Err(errno) = self.device.dma_map(map) {
+            windows.release(file);
+            return Err(refused(errno));
+        }
+        let window = Window {
+            size,
+            offset,
+            prot,
+            file,
+        };
+        windows.insert(iova, window);
         Ok(())
     }
 }

@@ -13,6 +13,11 @@ pub struct Stats {
     stray_replies: AtomicU64,
     fds_closed: AtomicU64,
     accept_failures: AtomicU64,
+    handed_over: AtomicU64,
+    resumed: AtomicU64,
+    introduced: AtomicU64,
+    workers_lost: AtomicU64,
+    answered_in_reset: AtomicU64,
     refused: [AtomicU64; Reason::ALL.len()],
 }
 
@@ -43,6 +48,16 @@ impl Stats {
         /// The number of failures of accept(2), for example for lack of file descriptors; the
         /// server tries again.
         accept_failures, count_accept_failures;
+        /// The number of clients handed over to another process.
+        handed_over, count_handed_over;
+        /// The number of clients taken over.
+        resumed, count_resumed;
+        /// The number of times that a relay has introduced its client to a new worker.
+        introduced, count_introduced;
+        /// The number of workers that a relay has given up.
+        workers_lost, count_workers_lost;
+        /// The number of messages that a relay has answered without a worker.
+        answered_in_reset, count_answered_in_reset;
     }
 
     /// Returns the number of messages rejected for `reason`.

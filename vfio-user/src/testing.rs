@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A device that checks its server, for tests and fuzzing.
 
+mod migration;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -10,7 +12,10 @@ use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
 
 use crate::device::{Device, DeviceInfo, DmaMap, MmapArea, Region, RegionMmap, PCI_NUM_REGIONS};
 use crate::irq::{EventFd, IrqAction, IrqInfo, IrqRequest, PCI_NUM_IRQS};
+use crate::migration::{DirtyLog, Migration, MigrationState, MigrationSupport};
 use crate::{Errno, PAGE_SIZE};
+
+pub use migration::{MigrationModel, BROKEN_STATE, LOST_STATE};
 
 /// The size of the scratch device's BAR0 in bytes; its upper half can be mapped.
 pub const BAR0_SIZE: u64 = 4 * PAGE_SIZE;
@@ -20,6 +25,9 @@ pub const READ_ONLY: u32 = 1;
 pub const BROKEN: u32 = 2;
 /// Region 7: the configuration space, 256 bytes.
 pub const CONFIG: u32 = 7;
+/// The offset in the configuration space where a write of 16 bytes, address and length, has a device
+/// that can be migrated log a DMA write.
+pub const DMA_WRITE: u64 = 0x40;
 /// The interrupt type with vectors, and their number.
 pub const MSIX: (u32, u32) = (2, 20);
 
@@ -40,6 +48,10 @@ pub struct ScratchDevice {
     pub clients: u64,
     /// The number of resets.
     pub resets: u64,
+    /// The number of clients taken over from another process.
+    pub resumed: u64,
+    /// The state of its migration, if it can be migrated.
+    pub migration: Option<MigrationModel>,
 }
 
 impl Default for ScratchDevice {
@@ -85,6 +97,19 @@ impl ScratchDevice {
             vectors: BTreeMap::new(),
             clients: 0,
             resets: 0,
+            resumed: 0,
+            migration: None,
+        }
+    }
+
+    /// The same with migration and a log of DMA writes.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn migratable(support: MigrationSupport) -> Self {
+        Self {
+            migration: Some(MigrationModel::new(support)),
+            ..Self::new()
         }
     }
 
@@ -128,6 +153,15 @@ impl Device for ScratchDevice {
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
         assert_ne!(region, READ_ONLY, "write to a read-only region");
+        if let (CONFIG, DMA_WRITE, Ok(range), Some(model)) = (
+            region,
+            offset,
+            <&[u8; 16]>::try_from(data),
+            &mut self.migration,
+        ) {
+            let [iova, len] = zerocopy::transmute!(*range);
+            model.dma_written(iova, len);
+        }
         self.memory(region, offset, data.len())?
             .copy_from_slice(data);
         Ok(())
@@ -195,6 +229,9 @@ impl Device for ScratchDevice {
     fn reset(&mut self) -> Result<(), Errno> {
         self.bar0.fill(0);
         self.resets += 1;
+        if let Some(migration) = &mut self.migration {
+            migration.enter(MigrationState::Running);
+        }
         Ok(())
     }
 
@@ -213,6 +250,23 @@ impl Device for ScratchDevice {
         );
         self.windows.clear();
         self.vectors.clear();
+        if let Some(migration) = &mut self.migration {
+            migration.enter(MigrationState::Running);
+            migration.log = None;
+        }
+    }
+
+    fn resumed(&mut self) {
+        assert!(self.connected, "resumed before connected");
+        self.resumed += 1;
+    }
+
+    fn migration(&mut self) -> Option<&mut dyn Migration> {
+        self.migration.is_some().then_some(self as _)
+    }
+
+    fn dirty_log(&mut self) -> Option<&mut dyn DirtyLog> {
+        self.migration.as_mut().map(|model| model as _)
     }
 }
 

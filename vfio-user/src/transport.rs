@@ -13,7 +13,8 @@ use rustix::net::{
 };
 use thiserror::Error;
 
-use crate::{Errno, StopHandle, MAX_MSG_FDS};
+use crate::stop::Request;
+use crate::{Config, Errno, StopHandle, MAX_MSG_FDS};
 
 /// The reason that a connection ends.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,9 @@ pub(crate) enum End {
     /// The server was stopped.
     #[error("the server was stopped")]
     Stopped,
+    /// The client is handed over; no part of its next message was read.
+    #[error("the client is handed over")]
+    HandedOver,
     /// The socket failed.
     #[error("the socket failed: {0}")]
     Io(Errno),
@@ -86,8 +90,9 @@ pub(crate) trait Transport {
     /// Fills `buf` with more of the message.
     fn receive_more(&mut self, buf: &mut [u8], fds: &mut ReceivedFds) -> Result<(), End>;
 
-    /// Sends a message in one piece: QEMU does not wait for the rest of a header.
-    fn send(&mut self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), End>;
+    /// Sends a message in one piece, with at most [`MAX_MSG_FDS`] descriptors: QEMU does not wait
+    /// for the rest of a header.
+    fn send(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), End>;
 }
 
 /// A connected UNIX stream socket.
@@ -95,6 +100,8 @@ pub(crate) trait Transport {
 pub(crate) struct UnixTransport<'a> {
     socket: OwnedFd,
     stop: &'a StopHandle,
+    /// Set if the client can be handed over, instead of being disconnected.
+    handover: bool,
     /// The timeout for one message from its first byte to its last, and for its reply.
     message_timeout: Duration,
     /// The deadline of the message that is being read; set at its first wait, so that a message
@@ -103,18 +110,41 @@ pub(crate) struct UnixTransport<'a> {
 }
 
 impl<'a> UnixTransport<'a> {
-    pub(crate) fn new(socket: OwnedFd, stop: &'a StopHandle, message_timeout: Duration) -> Self {
+    pub(crate) fn new(socket: OwnedFd, stop: &'a StopHandle, config: &Config) -> Self {
         Self {
             socket,
             stop,
-            message_timeout,
+            handover: config.handover,
+            message_timeout: config.message_timeout,
             deadline: None,
         }
     }
 
-    /// Waits for `events`, a stop or the deadline.
-    fn wait(&self, events: PollFlags, deadline: Option<Instant>) -> Result<(), End> {
+    /// Returns the socket.
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
+    /// Returns the end that `request` is. A handover has to wait for the end of the message unless
+    /// the session is `between` two.
+    fn end(&self, request: Request, between: bool) -> Option<End> {
+        match request {
+            Request::None => None,
+            Request::HandOver if !self.handover => Some(End::Stopped),
+            Request::HandOver => between.then_some(End::HandedOver),
+            Request::Stop => Some(End::Stopped),
+        }
+    }
+
+    /// Waits for `events`, a requested end or the deadline.
+    fn wait(&self, events: PollFlags, deadline: Option<Instant>, between: bool) -> Result<(), End> {
         loop {
+            let request = self.stop.requested();
+            if let Some(end) = self.end(request, between) {
+                return Err(end);
+            }
+            // A handover that has to wait leaves its descriptor readable.
+            let deferred = request != Request::None;
             let timeout = deadline.map(|at| {
                 let left = at.saturating_duration_since(Instant::now());
                 // Cannot fail: deadlines are near.
@@ -124,9 +154,10 @@ impl<'a> UnixTransport<'a> {
                 PollFd::new(&self.socket, events),
                 PollFd::new(self.stop, PollFlags::IN),
             ];
-            match poll(&mut fds, timeout.as_ref()) {
+            let watched = if deferred { 1 } else { fds.len() };
+            match poll(&mut fds[..watched], timeout.as_ref()) {
                 Ok(0) => return Err(End::Stalled),
-                Ok(_) if !fds[1].revents().is_empty() => return Err(End::Stopped),
+                Ok(_) if !fds[1].revents().is_empty() => {}
                 // Hang-ups and errors are reported when the socket is used.
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
@@ -183,7 +214,7 @@ impl<'a> UnixTransport<'a> {
                         idle_until = idle_until.or(timeout.map(|p| now + p));
                         idle_until
                     };
-                    self.wait(PollFlags::IN, deadline)?;
+                    self.wait(PollFlags::IN, deadline, !begun)?;
                 }
                 Err(Errno::CONNRESET) => {
                     return Err(if begun { End::Truncated } else { End::Closed });
@@ -195,6 +226,12 @@ impl<'a> UnixTransport<'a> {
     }
 }
 
+impl AsFd for UnixTransport<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Transport for UnixTransport<'_> {
     fn receive_first(
         &mut self,
@@ -203,8 +240,8 @@ impl Transport for UnixTransport<'_> {
         timeout: Option<Duration>,
     ) -> Result<(), End> {
         // A client that sends without pause must not prevent the server from stopping.
-        if self.stop.is_stopped() {
-            return Err(End::Stopped);
+        if let Some(end) = self.end(self.stop.requested(), true) {
+            return Err(end);
         }
         self.deadline = None;
         self.fill(buf, fds, false, timeout)
@@ -214,16 +251,15 @@ impl Transport for UnixTransport<'_> {
         self.fill(buf, fds, true, None)
     }
 
-    fn send(&mut self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), End> {
+    fn send(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), End> {
         let mut deadline = None;
         let mut sent = 0;
         while sent < message.len() {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_MSG_FDS))];
             let mut control = SendAncillaryBuffer::new(&mut space);
-            let fd = fd.as_slice();
-            // The descriptor is sent once, with the first byte.
-            if sent == 0 && !fd.is_empty() {
-                control.push(SendAncillaryMessage::ScmRights(fd));
+            // The descriptors are sent once, with the first byte.
+            if sent == 0 && !fds.is_empty() {
+                control.push(SendAncillaryMessage::ScmRights(fds));
             }
             let rest = [IoSlice::new(&message[sent..])];
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -233,7 +269,7 @@ impl Transport for UnixTransport<'_> {
                 Err(Errno::AGAIN) => {
                     let at = deadline.get_or_insert_with(|| Instant::now() + self.message_timeout);
                     let at = *at;
-                    self.wait(PollFlags::OUT, Some(at))?;
+                    self.wait(PollFlags::OUT, Some(at), false)?;
                 }
                 Err(Errno::PIPE | Errno::CONNRESET) => return Err(End::Closed),
                 Err(e) => return Err(End::Io(e)),

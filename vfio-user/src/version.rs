@@ -39,6 +39,39 @@ pub struct Capabilities {
     /// Set if `VFIO_USER_REGION_WRITE_MULTI` is supported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_multiple: Option<bool>,
+    /// The sender's limits for the migration of devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration: Option<MigrationCapability>,
+}
+
+/// The capability `migration`. The specification no longer lists it, but QEMU's client sends it; all
+/// of it is optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MigrationCapability {
+    /// The page size of dirty bitmaps; the smaller one of both sides applies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pgsize: Option<u64>,
+    /// The maximum length of a dirty bitmap in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bitmap_size: Option<u64>,
+}
+
+impl MigrationCapability {
+    /// Returns what is common to both sides; see [`Capabilities::agree`].
+    fn agree(&self, config: &Config) -> Result<Self, ProtocolError> {
+        if let Some(theirs) = self.pgsize.filter(|&size| size < PAGE_SIZE) {
+            return Err(ProtocolError::VersionData(format!(
+                "migration.pgsize {theirs:#x} is below {PAGE_SIZE}"
+            )));
+        }
+        Ok(Self {
+            pgsize: self.pgsize.map(|_| PAGE_SIZE),
+            max_bitmap_size: self
+                .max_bitmap_size
+                .map(|theirs| theirs.min(config.max_bitmap())),
+        })
+    }
 }
 
 impl Capabilities {
@@ -67,8 +100,9 @@ impl Capabilities {
 
     /// Returns the capabilities common to both sides. The reply contains only those that the client
     /// listed, as the specification requires; the protocol's defaults apply to the others. The
-    /// reply is not longer than the proposal: QEMU reads it into the same buffer.
-    pub fn agree(&self, config: &Config) -> Result<Self, ProtocolError> {
+    /// reply is not longer than the proposal: QEMU reads it into the same buffer. `migrates` is set
+    /// for a device that supports migration or logs DMA writes.
+    pub fn agree(&self, config: &Config, migrates: bool) -> Result<Self, ProtocolError> {
         let pgsizes = self.pgsizes.map(|theirs| theirs & !(PAGE_SIZE - 1));
         if pgsizes == Some(0) {
             let theirs = self.pgsizes.unwrap_or_default();
@@ -87,6 +121,10 @@ impl Capabilities {
                 .map(|theirs| theirs.min(config.max_dma_maps as u64)),
             pgsizes,
             write_multiple: self.write_multiple.filter(|&yes| yes),
+            migration: match &self.migration {
+                Some(theirs) if migrates => Some(theirs.agree(config)?),
+                _ => None,
+            },
         })
     }
 }
@@ -105,9 +143,34 @@ mod tests {
     #[test]
     fn qemu_gets_an_answer_that_fits_its_buffer() {
         let theirs = Capabilities::from_version_data(QEMU).unwrap();
-        let ours = theirs.agree(&Config::default()).unwrap();
-        assert_eq!(ours, theirs);
-        assert!(ours.to_version_data().len() <= QEMU.len());
+        for migrates in [false, true] {
+            let ours = theirs.agree(&Config::default(), migrates).unwrap();
+            let migration = migrates.then_some(MigrationCapability {
+                pgsize: Some(4096),
+                max_bitmap_size: Some(Config::default().max_bitmap()),
+            });
+            let mut expected = theirs.clone();
+            expected.migration = migration;
+            assert_eq!(ours, expected);
+            assert!(ours.to_version_data().len() <= QEMU.len());
+        }
+    }
+
+    #[test]
+    fn limits_of_a_migration_are_the_smaller_ones() {
+        let agree = |json: &str| {
+            let data = format!("{{\"capabilities\":{{\"migration\":{json}}}}}\0");
+            let theirs = Capabilities::from_version_data(data.as_bytes()).unwrap();
+            let ours = theirs.agree(&Config::default(), true).ok()?;
+            Some(String::from_utf8(ours.to_version_data()).unwrap())
+        };
+        let reply = |json: &str| Some(format!("{{\"capabilities\":{{\"migration\":{json}}}}}\0"));
+        assert_eq!(agree("{}"), reply("{}"));
+        assert_eq!(agree("{\"pgsize\":65536}"), reply("{\"pgsize\":4096}"));
+        let small = "{\"max_bitmap_size\":64}";
+        assert_eq!(agree(small), reply(small));
+        assert_eq!(agree("{\"pgsize\":2048}"), None);
+        assert_eq!(agree("{\"pgsize\":0}"), None);
     }
 
     #[test]
@@ -115,7 +178,7 @@ mod tests {
         for data in [&b""[..], b"{}\0", b"{\"capabilities\":{}}\0"] {
             let theirs = Capabilities::from_version_data(data).unwrap();
             assert_eq!(
-                theirs.agree(&Config::default()).unwrap(),
+                theirs.agree(&Config::default(), true).unwrap(),
                 Capabilities::default()
             );
         }
@@ -131,6 +194,7 @@ mod tests {
             b"{\"capabilities\":{\"max_msg_fds\":\"many\"}}\0",
             b"{\"capabilities\":{\"max_msg_fds\":-1}}\0",
             b"{\"capabilities\":{\"max_dma_maps\":1e300}}\0",
+            b"{\"capabilities\":{\"migration\":true}}\0",
             b"\xff\xff\0",
         ] {
             assert!(Capabilities::from_version_data(data).is_err(), "{data:?}");
@@ -145,7 +209,7 @@ mod tests {
             pgsizes: Some(0x800),
             ..Capabilities::default()
         };
-        assert!(caps.agree(&Config::default()).is_err());
+        assert!(caps.agree(&Config::default(), false).is_err());
     }
 
     proptest! {
@@ -153,9 +217,12 @@ mod tests {
         fn version_data_round_trips(
             max_msg_fds: Option<u64>, max_data_xfer_size: Option<u64>, max_dma_maps: Option<u64>,
             pgsizes: Option<u64>, write_multiple: Option<bool>,
+            migration: Option<(Option<u64>, Option<u64>)>,
         ) {
+            let migration = migration
+                .map(|(pgsize, max_bitmap_size)| MigrationCapability { pgsize, max_bitmap_size });
             let caps = Capabilities {
-                max_msg_fds, max_data_xfer_size, max_dma_maps, pgsizes, write_multiple,
+                max_msg_fds, max_data_xfer_size, max_dma_maps, pgsizes, write_multiple, migration,
             };
             let data = caps.to_version_data();
             prop_assert_eq!(Capabilities::from_version_data(&data).unwrap(), caps);

@@ -70,6 +70,39 @@ wire!(
     /// `VFIO_USER_REGION_WRITE_MULTI`, request and reply; [`WriteOne`]s follow in the request.
     WriteMulti { wr_cnt: u64 }
 );
+wire!(
+    /// `VFIO_USER_DEVICE_FEATURE`, request and reply; the feature's data follows.
+    DeviceFeature { argsz: u32, flags: u32 }
+);
+wire!(
+    /// The data of `VFIO_DEVICE_FEATURE_MIGRATION`.
+    FeatureMigration { flags: u64 }
+);
+wire!(
+    /// The data of `VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE`; `data_fd` is not used in vfio-user.
+    FeatureMigState { device_state: u32, data_fd: u32 }
+);
+wire!(
+    /// The data of `VFIO_DEVICE_FEATURE_MIG_DATA_SIZE`.
+    FeatureMigDataSize { stop_copy_length: u64 }
+);
+wire!(
+    /// The data of `VFIO_DEVICE_FEATURE_DMA_LOGGING_START`; `num_ranges` [`LoggingRange`]s follow.
+    LoggingControl { page_size: u64, num_ranges: u32, reserved: u32 }
+);
+wire!(
+    /// A range in `VFIO_DEVICE_FEATURE_DMA_LOGGING_START`.
+    LoggingRange { iova: u64, length: u64 }
+);
+wire!(
+    /// The data of `VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT`; the bitmap follows in the reply.
+    LoggingReport { iova: u64, length: u64, page_size: u64 }
+);
+wire!(
+    /// `VFIO_USER_MIG_DATA_READ` and `_WRITE`; data follows in the reply of the first and the request
+    /// of the second.
+    MigData { argsz: u32, size: u32 }
+);
 /// One of the writes in a `VFIO_USER_REGION_WRITE_MULTI`. It is read directly from the payload, so
 /// its fields need no alignment.
 #[derive(
@@ -121,4 +154,11 @@ const _: () = {
     assert!(SparseArea::SIZE == size_of::<vfio::vfio_region_sparse_mmap_area>());
     assert!(DmaMap::SIZE == 32 && DmaUnmap::SIZE == 24 && RegionAccess::SIZE == 16);
     assert!(WriteOne::SIZE == 24);
+    assert!(FeatureMigration::SIZE == size_of::<vfio::vfio_device_feature_migration>());
+    assert!(FeatureMigState::SIZE == size_of::<vfio::vfio_device_feature_mig_state>());
+    assert!(LoggingRange::SIZE == size_of::<vfio::vfio_device_feature_dma_logging_range>());
+    // In the kernel's two structures a pointer follows, here the data itself.
+    assert!(LoggingControl::SIZE + 8 == size_of::<vfio::vfio_device_feature_dma_logging_control>());
+    assert!(LoggingReport::SIZE + 8 == size_of::<vfio::vfio_device_feature_dma_logging_report>());
+    assert!(DeviceFeature::SIZE == 8 && MigData::SIZE == 8);
 };

@@ -2,7 +2,7 @@
 //! The fuzz target's body on reproducible inputs: valid messages in any order, mutated in a few
 //! places, and random bytes.
 
-use adit_vfio_user::fuzzing::{corpus, seeds, vfio_user_server};
+use adit_vfio_user::fuzzing::{corpus, handover, handover_corpus, seeds, vfio_user_server};
 
 /// Steele and others' SplitMix64: sufficient for choosing inputs, and needs no crate.
 struct Choice(u64);
@@ -64,6 +64,29 @@ fn spoilt_messages_are_survived() {
 }
 
 #[test]
+fn spoilt_descriptions_are_survived() {
+    let seeds = handover_corpus();
+    let mut choice = Choice(3);
+    for _ in 0..5_000 {
+        let mut input = seeds[choice.below(seeds.len())].clone();
+        input[0] = choice.next() as u8;
+        for _ in 0..choice.below(4) {
+            let at = choice.below(input.len());
+            match choice.below(3) {
+                // Digits make other numbers of the description's numbers.
+                0 => input[at] = b'0' + choice.below(10) as u8,
+                1 => input.insert(at, b'9'),
+                _ => input[at] = choice.next() as u8,
+            }
+        }
+        if choice.below(16) == 0 {
+            input.truncate(choice.below(input.len()).max(1));
+        }
+        handover(&input);
+    }
+}
+
+#[test]
 fn noise_is_survived() {
     let mut choice = Choice(2);
     for _ in 0..5_000 {
@@ -77,4 +100,5 @@ fn noise_is_survived() {
 fn the_inputs_to_start_from_are_survived() {
     vfio_user_server(&[]);
     corpus().iter().for_each(|input| vfio_user_server(input));
+    handover_corpus().iter().for_each(|input| handover(input));
 }

@@ -17,7 +17,12 @@ fn open_descriptors() -> usize {
 
 #[test]
 fn no_client_leaves_a_descriptor_behind() {
-    let server = Running::start();
+    let server = Running::with_config(adit_vfio_user::Config {
+        message_timeout: std::time::Duration::from_millis(300),
+        // The server has descriptors of the windows' files then.
+        handover: true,
+        ..Default::default()
+    });
     let fds: Vec<OwnedFd> = (0..40).map(|_| eventfd()).collect();
     let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
     let memory = shared_memory(1 << 20);

@@ -3,7 +3,7 @@
 
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use adit_vfio_user::{BindError, Config, Server, ServerError};
+use adit_vfio_user::{BindError, Config, Permissions, Server, ServerError};
 
 fn refusal(path: &std::path::Path) -> BindError {
     match Server::bind(path, Config::default()) {
@@ -26,6 +26,29 @@ fn a_socket_in_use_is_left_alone() {
     rustix::net::listen(&busy, 0).unwrap();
     let _waiting = UnixStream::connect(&path).unwrap();
     assert!(matches!(refusal(&path), BindError::InUse(_)));
+}
+
+#[test]
+fn the_file_has_the_permissions_of_the_configuration() {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let own = rustix::process::getegid().as_raw();
+    for mode in [0o600, 0o660, 0o606] {
+        let permissions = Permissions {
+            mode: Some(mode),
+            group: Some(own),
+        };
+        let config = Config {
+            permissions,
+            ..Config::default()
+        };
+        let _server = Server::bind(&path, config).unwrap();
+        let file = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!((file.mode() & 0o7777, file.gid()), (mode, own));
+        UnixStream::connect(&path).unwrap();
+    }
 }
 
 #[test]

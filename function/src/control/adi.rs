@@ -3,6 +3,7 @@
 //! ports.
 
 mod messages;
+mod state;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -26,6 +27,8 @@ pub(super) const MAX_PAIRS: u16 = 64;
 pub(super) struct Adi {
     pub(super) config: AdiConfig,
     pub(super) vport: Vport,
+    /// Set from SUSPEND_ADI to RESUME_ADI.
+    pub(super) suspended: bool,
 }
 
 /// All ADIs.
@@ -203,6 +206,11 @@ impl Adis {
         });
     }
 
+    /// The number of ADIs that exist.
+    pub(super) fn count(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
     /// The number of ADIs and of queue pairs: allocated, and maximum.
     fn occupancy(&self) -> [(u32, u32); 2] {
         [&self.ids, &self.pairs].map(|ids| (ids.taken(), ids.limit()))
@@ -269,6 +277,7 @@ impl Control {
                 adi: Some(resources),
             },
             config,
+            suspended: false,
         }));
         Ok(adi_id)
     }
@@ -293,6 +302,7 @@ impl Control {
             queues,
             adi: adi.vport.adi,
         };
+        adi.suspended = false;
         Ok(())
     }
 

@@ -61,6 +61,17 @@ impl Capabilities {
             | other::FLOW_STEER,
     };
 
+    /// Those of a device composed out of ADIs: what the owner of an ADI may ask it for. Owners have
+    /// no flow rules, no loopback, and see no frames for others.
+    pub const OF_ADIS: Self = Self {
+        other: other::MACFILTER
+            | other::LINK_SPEED
+            | other::WB_ON_ITR
+            | other::RX_FLEX_DESC
+            | other::PTYPE,
+        ..Self::ALL
+    };
+
     /// The capabilities that both sets have.
     #[must_use]
     pub const fn intersection(self, with: &Self) -> Self {

@@ -43,7 +43,7 @@ pub fn fuzz_control(data: &[u8]) {
                 dp.reset();
                 control.reset();
             }
-            65..=68 => {
+            65..=75 => {
                 let opcode = adi_op::GET_ADI_CAPS + u32::from(opcode - 65);
                 control.handle(opcode, payload, &mut dp, &mut reply);
             }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A data plane that moves no frames and records the calls that it receives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dataplane::{
     AddressTaken, AdiConfig, DataPlane, FaultRecord, QueueConfig, QueueError, QueueId, QueueKind,
-    VportCounters,
+    QueuePosition, VportCounters,
 };
-use crate::ids::{VectorMapping, VportId};
+use crate::ids::{VectorId, VectorMapping, VportId};
 use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
 use crate::pasid::Readiness;
@@ -36,6 +36,8 @@ pub struct MockDataPlane {
     pub queues: BTreeMap<QueueId, MockQueue>,
     /// The interrupts of queues that have one.
     pub vectors: BTreeMap<QueueId, VectorMapping>,
+    /// The TX queues of each vport, in their order.
+    pub tx_queues: BTreeMap<VportId, Vec<u32>>,
     /// TX queues that have written a SW_MARKER to their completion queue.
     pub markers: Vec<u32>,
     /// State of the links: up, and speed.
@@ -44,6 +46,14 @@ pub struct MockDataPlane {
     pub counters: VportCounters,
     /// ADIs, by vport.
     pub adis: BTreeMap<VportId, AdiConfig>,
+    /// The vports of ADIs that are polled without kicks.
+    pub no_kick: BTreeSet<VportId>,
+    /// The vports of ADIs that are suspended.
+    pub suspended: BTreeSet<VportId>,
+    /// The positions that were set in queues.
+    pub positions: BTreeMap<QueueId, QueuePosition>,
+    /// Vectors of ADIs that have a cause latched.
+    pub pending: BTreeSet<VectorId>,
     /// Cause rings that are configured.
     pub rings: BTreeMap<u16, CauseRingConfig>,
     /// The availability of the IOMMU's tables.
@@ -65,10 +75,15 @@ impl MockDataPlane {
             memory,
             queues: BTreeMap::new(),
             vectors: BTreeMap::new(),
+            tx_queues: BTreeMap::new(),
             markers: Vec::new(),
             links: vec![(true, 10_000); vports],
             counters: VportCounters::default(),
             adis: BTreeMap::new(),
+            no_kick: BTreeSet::new(),
+            suspended: BTreeSet::new(),
+            positions: BTreeMap::new(),
+            pending: BTreeSet::new(),
             rings: BTreeMap::new(),
             tables: Readiness::Ready,
             pairs: profile.adi_pairs(),
@@ -85,8 +100,13 @@ impl MockDataPlane {
     pub fn reset(&mut self) {
         self.queues.clear();
         self.vectors.clear();
+        self.tx_queues.clear();
         self.markers.clear();
         self.adis.clear();
+        self.no_kick.clear();
+        self.suspended.clear();
+        self.positions.clear();
+        self.pending.clear();
         self.rings.clear();
         self.vports.fill(VportConfig::default());
     }
@@ -144,7 +164,8 @@ impl DataPlane for MockDataPlane {
             let running = self.queues.get_mut(queue).expect("a queue that was set up");
             assert!(running.enabled, "{queue:?} is stopped twice");
             running.enabled = false;
-            if queue.kind == QueueKind::Tx {
+            self.positions.remove(queue);
+            if queue.kind == QueueKind::Tx && !self.suspended.contains(&running.vport) {
                 self.markers.push(queue.index);
             }
         }
@@ -152,6 +173,7 @@ impl DataPlane for MockDataPlane {
 
     fn remove(&mut self, queue: QueueId) {
         self.queues.remove(&queue);
+        self.positions.remove(&queue);
     }
 
     fn map_vector(&mut self, queue: QueueId, vector: Option<VectorMapping>) {
@@ -180,6 +202,10 @@ impl DataPlane for MockDataPlane {
 
     fn set_rx_queues(&mut self, vport: VportId, rx_queues: Vec<u32>) {
         self.vports[vport.index()].rx_queues = rx_queues;
+    }
+
+    fn set_tx_queues(&mut self, vport: VportId, tx_queues: &[u32]) {
+        self.tx_queues.insert(vport, tx_queues.to_vec());
     }
 
     fn set_promiscuous(&mut self, vport: VportId, unicast: bool, multicast: bool) {
@@ -277,7 +303,54 @@ impl DataPlane for MockDataPlane {
     fn destroy_adi(&mut self, vport: VportId) {
         assert!(self.adis.remove(&vport).is_some(), "an ADI that is");
         assert!(self.queues.values().all(|q| q.vport != vport));
+        self.no_kick.remove(&vport);
+        self.suspended.remove(&vport);
         self.vports[vport.index()] = VportConfig::default();
+    }
+
+    fn set_no_kick(&mut self, vport: VportId, no_kick: bool) {
+        assert!(self.adis.contains_key(&vport), "an ADI that is");
+        match no_kick {
+            true => self.no_kick.insert(vport),
+            false => self.no_kick.remove(&vport),
+        };
+    }
+
+    fn set_suspended(&mut self, vport: VportId, suspended: bool) {
+        assert!(self.adis.contains_key(&vport), "an ADI that is");
+        match suspended {
+            true => assert!(self.suspended.insert(vport), "suspended twice"),
+            false => assert!(self.suspended.remove(&vport), "resumed twice"),
+        }
+    }
+
+    fn position(&self, queue: QueueId) -> Option<QueuePosition> {
+        let state = self.queues.get(&queue).filter(|state| state.enabled)?;
+        assert!(self.suspended.contains(&state.vport), "a suspended ADI");
+        let start = QueuePosition {
+            next: 0,
+            generation: matches!(queue.kind, QueueKind::Rx | QueueKind::TxCompletion),
+            stopped: false,
+        };
+        Some(self.positions.get(&queue).copied().unwrap_or(start))
+    }
+
+    fn set_position(&mut self, queue: QueueId, position: QueuePosition) {
+        let state = &self.queues[&queue];
+        assert!(self.suspended.contains(&state.vport), "a suspended ADI");
+        assert!(state.enabled && position.next < state.config.ring().len);
+        self.positions.insert(queue, position);
+    }
+
+    fn is_pending(&self, vector: VectorId) -> bool {
+        self.pending.contains(&vector)
+    }
+
+    fn set_pending(&mut self, vector: VectorId, pending: bool) {
+        match pending {
+            true => self.pending.insert(vector),
+            false => self.pending.remove(&vector),
+        };
     }
 
     fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {

@@ -2,8 +2,8 @@
 //! The virtchnl2 control plane: assigns virtual ports, queues, vectors and filters.
 //!
 //! It is a pure state machine. A request comes in as an opcode and bytes, is validated as a whole,
-//! and only then changes state here or in the data plane: a refused request changes nothing. Every
-//! reply repeats the request's payload unless the standard defines one for it, because drivers read
+//! and only then changes state here or in the data plane: a refused request changes nothing, unless
+//! it is the data plane that could not apply it. Every reply repeats the request's payload unless the standard defines one for it, because drivers read
 //! it from there when a request fails (Linux, for MAC filters).
 //!
 //! Each family of messages has a file, which adds its handlers to [`Control`]; the state that they
@@ -26,6 +26,7 @@ mod queue_set;
 mod queues;
 mod refusal;
 mod rss;
+mod snapshot;
 mod stats;
 mod vectors;
 mod vport;
@@ -43,13 +44,13 @@ use zerocopy::IntoBytes;
 
 use crate::dataplane::DataPlane;
 use crate::ids::{AdiId, VportId};
-use crate::layout::RegisterLayout;
 use crate::pasid::Readiness;
 
 pub use capabilities::Capabilities;
 #[cfg(any(test, feature = "testing"))]
 pub use fuzz::fuzz_control;
 pub use profile::{AdiLimits, Profile, ProfileError, MAX_FRAME_LEN, MAX_QUEUES, MAX_VPORTS};
+pub use queue_config::MAX_RING_LEN;
 pub use refusal::Refusal;
 
 use adi::Adis;
@@ -107,6 +108,14 @@ impl Control {
         &self.profile
     }
 
+    /// Replaces the resources, and frees all that were assigned: a [`reset`](Self::reset).
+    pub fn set_profile(&mut self, profile: Profile) {
+        *self = Self {
+            counters: self.counters,
+            ..Self::new(profile)
+        };
+    }
+
     /// The counters since the process started.
     #[must_use]
     pub fn counters(&self) -> &ControlCounters {
@@ -126,11 +135,15 @@ impl Control {
         self.counters.requests += 1;
         reply.clear();
         let result = self.dispatch(v_opcode, payload, dp, reply);
+        let result = match dp.take_refusal() {
+            Some(refusal) => Err(refusal),
+            None => result,
+        };
         if result.is_err() || reply.is_empty() {
             reply.clear();
             reply.extend_from_slice(&payload[..payload.len().min(MAX_BUF_LEN)]);
         }
-        match result {
+        let status = match result {
             Ok(()) => status::SUCCESS,
             Err(refusal) => {
                 let name = op::name(v_opcode).or(adi_op::name(v_opcode));
@@ -139,7 +152,9 @@ impl Control {
                 self.counters.refused[refusal as usize] += 1;
                 refusal.status()
             }
-        }
+        };
+        dp.answered(v_opcode, payload.len(), status);
+        status
     }
 
     /// The next event for the driver, if any. Of several changes of a link only the last is
@@ -182,14 +197,16 @@ impl Control {
     /// of the driver of a VF.
     #[must_use]
     pub fn is_reset(&self, v_opcode: u32) -> bool {
-        v_opcode == op::RESET_VF && self.profile.layout() == RegisterLayout::Vf
+        v_opcode == op::RESET_VF && self.profile.layout().is_vf()
     }
 
-    /// Returns whether a request must wait, because a lookup of the IOMMU's tables is pending.
+    /// Returns whether a request must wait, because a lookup of the IOMMU's tables is pending or the
+    /// data plane limits their rate.
     pub fn must_wait(&self, v_opcode: u32, dp: &mut impl DataPlane) -> bool {
-        v_opcode == op::NON_FLEX_CREATE_ADI
+        let without_tables = v_opcode == op::NON_FLEX_CREATE_ADI
             && self.profile.adis() > 0
-            && dp.find_tables() == Readiness::Pending
+            && dp.find_tables() == Readiness::Pending;
+        without_tables || !dp.admits()
     }
 
     fn dispatch(
@@ -235,6 +252,13 @@ impl Control {
             adi_op::CONFIG_ADI_CAUSE_RING => self.config_adi_cause_ring(payload, dp),
             adi_op::GET_ADI_FAULT => self.get_adi_fault(payload, dp, reply),
             adi_op::RESET_ADI => self.reset_adi(payload, dp),
+            adi_op::CONFIG_ADI_DOORBELLS => self.config_adi_doorbells(payload, dp),
+            adi_op::SUSPEND_ADI => self.suspend_adi(payload, dp, true),
+            adi_op::RESUME_ADI => self.suspend_adi(payload, dp, false),
+            adi_op::GET_ADI_QUEUE_STATE => self.get_adi_queue_state(payload, dp, reply),
+            adi_op::SET_ADI_QUEUE_STATE => self.set_adi_queue_state(payload, dp),
+            adi_op::GET_ADI_VECTOR_STATE => self.get_adi_vector_state(payload, dp, reply),
+            adi_op::SET_ADI_VECTOR_STATE => self.set_adi_vector_state(payload, dp),
             op::LOOPBACK => self.loopback(payload, dp),
             op::ADD_MAC_ADDR => self.change_mac_addrs(payload, dp, true),
             op::DEL_MAC_ADDR => self.change_mac_addrs(payload, dp, false),

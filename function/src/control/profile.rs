@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::capabilities::Capabilities;
 use crate::dataplane::QueueKind;
-use crate::layout::RegisterLayout;
+use crate::layout::{Frames, RegisterLayout};
 use crate::mac::MacAddr;
 use crate::pci::MAX_VECTORS;
 
@@ -60,6 +60,28 @@ pub enum ProfileError {
         /// The maximum number of queues of each for which there are vectors.
         most: u32,
     },
+    /// The layout's ADIs are not those of the virtual ports.
+    #[error(
+        "a composed device of {ports} virtual ports with {queues} RX queues: its layout has {adis} \
+         ADIs with {rx_queues} RX queues, {pairs} queue pairs and {vectors} vectors each"
+    )]
+    Frames {
+        /// The number of virtual ports.
+        ports: u16,
+        /// The number of RX queues of each.
+        queues: u16,
+        /// The number of ADIs in the layout.
+        adis: u16,
+        /// The number of RX queues of each in the layout.
+        rx_queues: u16,
+        /// The number of queue pairs of each.
+        pairs: u16,
+        /// The number of vectors of each.
+        vectors: u16,
+    },
+    /// More doorbell pages than fit in BAR0.
+    #[error("{0} doorbell pages of ADIs do not fit in BAR0: use fewer or smaller ADIs")]
+    Pages(u32),
     /// The address of a port is not a unicast address.
     #[error("MAC address {} of virtual port {vport} is a group or zero", MacAddr(*.mac))]
     Address {
@@ -166,12 +188,37 @@ impl Profile {
         &self.capabilities
     }
 
-    /// Sets the register layout; without this, it is that of a PF.
+    /// Sets the register layout; without this, it is that of a PF. That of a composed device also
+    /// has the number of TX queues and of vectors.
     ///
     /// # Errors
-    /// When the function has ADIs and the layout no space for them.
+    /// When the function has ADIs and the layout no space for them, or when the layout is that of a
+    /// composed device with other virtual ports, or whose pages do not fit in BAR0.
     pub fn with_layout(self, layout: RegisterLayout) -> Result<Self, ProfileError> {
+        if let Some(frames) = layout.frames() {
+            self.check_frames(frames)?;
+        }
         Self { layout, ..self }.with_adis(self.adis)
+    }
+
+    /// Checks that a composed device can have this profile.
+    fn check_frames(&self, frames: Frames) -> Result<(), ProfileError> {
+        let alike = frames.adis == self.vports() && frames.rx_queues == self.queues;
+        let possible = frames.rx_queues <= frames.pairs && frames.pairs <= MAX_QUEUES;
+        if !alike || !possible || !(1..=frames.pairs).contains(&frames.vectors) {
+            return Err(ProfileError::Frames {
+                ports: self.vports(),
+                queues: self.queues,
+                adis: frames.adis,
+                rx_queues: frames.rx_queues,
+                pairs: frames.pairs,
+                vectors: frames.vectors,
+            });
+        }
+        match frames.fit() {
+            true => Ok(()),
+            false => Err(ProfileError::Pages(frames.total_pages())),
+        }
     }
 
     /// The register layout.
@@ -258,7 +305,11 @@ impl Profile {
     /// two.
     #[must_use]
     pub fn vectors(&self) -> u16 {
-        1 + self.vports() * (self.queues + 1)
+        let per_port = match self.layout.frames() {
+            Some(frames) => frames.vectors_per_port(),
+            None => self.queues + 1,
+        };
+        1 + self.vports() * per_port
     }
 
     /// The longest frame in bytes, FCS included.
@@ -269,12 +320,15 @@ impl Profile {
 
     /// The maximum number of queues of a kind of a vport: two buffer queues for each RX queue, as
     /// Linux requires, and two TX queues, each with its completion queue, so that there are some
-    /// for XDP beyond the regular ones.
+    /// for XDP beyond the regular ones. A composed device has the TX queues of its ADIs instead.
     #[must_use]
     pub fn queues(&self, kind: QueueKind) -> u16 {
-        match kind {
-            QueueKind::Rx => self.queues,
-            QueueKind::Tx | QueueKind::TxCompletion | QueueKind::RxBuffer => 2 * self.queues,
+        match (kind, self.layout.frames()) {
+            (QueueKind::Rx, _) => self.queues,
+            (QueueKind::Tx | QueueKind::TxCompletion, Some(frames)) => frames.pairs,
+            (QueueKind::Tx | QueueKind::TxCompletion, None) | (QueueKind::RxBuffer, _) => {
+                2 * self.queues
+            }
         }
     }
 

@@ -6,12 +6,14 @@ use adit_uapi::virtchnl2::{queue_model, queue_type, rxq_flags, sched_mode, RxqIn
 use zerocopy::little_endian::{U16, U32};
 
 use super::queue_set::QueueSet;
-use super::Refusal;
+use super::{Capabilities, Refusal};
 use crate::dataplane::{QueueConfig, QueueId, QueueKind, Ring, SchedMode};
 
 /// The number of entries of a ring: Linux requests 64 to 8160 in steps of 32, and DPDK's completion
 /// rings are twice as long as its TX rings.
-const RING_LEN: std::ops::RangeInclusive<u16> = 32..=16384;
+const RING_LEN: std::ops::RangeInclusive<u16> = 32..=MAX_RING_LEN;
+/// The maximum number of entries of a ring.
+pub const MAX_RING_LEN: u16 = 16384;
 /// The number of entries of a ring must be a multiple of this.
 const RING_LEN_MULTIPLE: u16 = 8;
 /// The alignment of a ring's address in bytes.
@@ -45,56 +47,31 @@ impl QueueInfo for TxqInfo {
     }
 
     fn config(&self, queues: &mut QueueSet) -> Result<(QueueId, QueueConfig), Refusal> {
-        if is_single(self.model)? != queues.single.tx {
-            return Err(Refusal::BadField);
-        }
+        let single = is_single(self.model)?;
         let sched = match self.sched_mode.get() {
             sched_mode::QUEUE => SchedMode::Queue,
             sched_mode::FLOW => SchedMode::Flow,
             _ => return Err(Refusal::BadField),
         };
-        let (base, len) = (self.dma_ring_addr.get(), self.ring_len.get());
-        let (kind, config) = match self.type_.get() {
-            queue_type::TX if queues.single.tx => {
-                let ring = ring(base, len, 16)?;
-                (QueueKind::Tx, QueueConfig::SingleTx { ring })
-            }
-            queue_type::TX => {
-                let completion_queue = u32::from(self.tx_compl_queue_id.get());
-                queues.slot(QueueId {
-                    kind: QueueKind::TxCompletion,
-                    index: completion_queue,
-                })?;
-                let relative_id = self.relative_queue_id.get();
-                if relative_id > MAX_RELATIVE_ID {
-                    return Err(Refusal::OutOfRange);
-                }
-                let ring = ring(base, len, 16)?;
-                (
-                    QueueKind::Tx,
-                    QueueConfig::Tx {
-                        ring,
-                        sched,
-                        completion_queue,
-                        relative_id,
-                    },
-                )
-            }
-            queue_type::TX_COMPLETION => {
-                let ring = ring(base, len, 8)?;
-                (
-                    QueueKind::TxCompletion,
-                    QueueConfig::TxCompletion { ring, sched },
-                )
-            }
+        let ring = Ring {
+            base: self.dma_ring_addr.get(),
+            len: self.ring_len.get(),
+        };
+        let config = match self.type_.get() {
+            queue_type::TX if single => QueueConfig::SingleTx { ring },
+            queue_type::TX => QueueConfig::Tx {
+                ring,
+                sched,
+                completion_queue: self.tx_compl_queue_id.get().into(),
+                relative_id: self.relative_queue_id.get(),
+            },
+            queue_type::TX_COMPLETION => QueueConfig::TxCompletion { ring, sched },
             _ => return Err(Refusal::BadField),
         };
-        let queue = QueueId {
-            kind,
-            index: self.queue_id.get(),
-        };
-        queues.slot(queue)?;
-        Ok((queue, config))
+        if single != queues.single.tx {
+            return Err(Refusal::BadField);
+        }
+        checked(self.queue_id, config, queues)
     }
 }
 
@@ -109,95 +86,165 @@ impl QueueInfo for RxqInfo {
 
     fn config(&self, queues: &mut QueueSet) -> Result<(QueueId, QueueConfig), Refusal> {
         let flags = self.qflags.get();
-        if is_single(self.model)? != queues.single.rx || flags & rxq_flags::DESC_SIZE_16BYTE != 0 {
+        let single = is_single(self.model)?;
+        if single != queues.single.rx || flags & rxq_flags::DESC_SIZE_16BYTE != 0 {
             return Err(Refusal::BadField);
         }
-        // Both models use the bit FLEX_SPLITQ for their descriptor profile.
-        let rx = self.type_.get() == queue_type::RX;
-        if rx && self.desc_ids.get() & rxdid_m::FLEX_SPLITQ == 0 {
-            return Err(Refusal::BadField);
-        }
+        let ring = Ring {
+            base: self.dma_ring_addr.get(),
+            len: self.ring_len.get(),
+        };
         let header_split = flags & rxq_flags::HDR_SPLIT != 0;
         let rsc = flags & rxq_flags::RSC != 0;
         if (header_split && queues.offered.hsplit == 0) || (rsc && queues.offered.rsc == 0) {
             return Err(Refusal::NotOffered);
         }
-        let ring = ring(self.dma_ring_addr.get(), self.ring_len.get(), 32)?;
-        let (kind, config) = match self.type_.get() {
-            queue_type::RX if queues.single.rx => {
-                let buffer_len = self.data_buffer_size.get();
-                if !BUFFER_LEN.contains(&buffer_len) {
-                    return Err(Refusal::OutOfRange);
-                }
-                let max_packet_len = max_packet_len(self)?;
-                let config = QueueConfig::SingleRx {
-                    ring,
-                    buffer_len,
-                    max_packet_len,
-                };
-                (QueueKind::Rx, config)
+        let config = match self.type_.get() {
+            // Both models use the bit FLEX_SPLITQ for their descriptor profile.
+            queue_type::RX if self.desc_ids.get() & rxdid_m::FLEX_SPLITQ == 0 => {
+                return Err(Refusal::BadField)
             }
-            queue_type::RX => {
-                let max_packet_len = max_packet_len(self)?;
-                let mut buffers = |id: U16| {
-                    let index = u32::from(id.get());
-                    queues
-                        .slot(QueueId {
-                            kind: QueueKind::RxBuffer,
-                            index,
-                        })
-                        .map(|_| index)
-                };
-                let second = (self.bufq2_ena != 0)
-                    .then(|| buffers(self.rx_bufq2_id))
-                    .transpose()?;
-                let config = QueueConfig::Rx {
-                    ring,
-                    buffer_queue: buffers(self.rx_bufq1_id)?,
-                    buffer_queue_2: second,
-                    rsc,
-                    header_split,
-                    max_packet_len,
-                };
-                (QueueKind::Rx, config)
-            }
+            queue_type::RX if single => QueueConfig::SingleRx {
+                ring,
+                buffer_len: self.data_buffer_size.get(),
+                max_packet_len: max_packet_len(self)?,
+            },
+            queue_type::RX => QueueConfig::Rx {
+                ring,
+                buffer_queue: self.rx_bufq1_id.get().into(),
+                buffer_queue_2: (self.bufq2_ena != 0).then(|| self.rx_bufq2_id.get().into()),
+                rsc,
+                header_split,
+                max_packet_len: max_packet_len(self)?,
+            },
             queue_type::RX_BUFFER => {
-                let buffer_len = self.data_buffer_size.get();
-                let header_len = if header_split {
-                    self.hdr_buffer_size.get()
-                } else {
-                    0
+                let header_len = match header_split {
+                    true if self.hdr_buffer_size.get() == 0 => return Err(Refusal::OutOfRange),
+                    true => self.hdr_buffer_size.get(),
+                    false => 0,
                 };
-                if !BUFFER_LEN.contains(&buffer_len) || (header_split && header_len == 0) {
-                    return Err(Refusal::OutOfRange);
+                QueueConfig::RxBuffer {
+                    ring,
+                    buffer_len: self.data_buffer_size.get(),
+                    header_len,
                 }
-                (
-                    QueueKind::RxBuffer,
-                    QueueConfig::RxBuffer {
-                        ring,
-                        buffer_len,
-                        header_len,
-                    },
-                )
             }
             _ => return Err(Refusal::BadField),
         };
-        let queue = QueueId {
-            kind,
-            index: self.queue_id.get(),
-        };
+        checked(self.queue_id, config, queues)
+    }
+}
+
+/// Checks a configuration from a message: the queue and those that it refers to must be allocated.
+fn checked(
+    queue_id: U32,
+    config: QueueConfig,
+    queues: &mut QueueSet,
+) -> Result<(QueueId, QueueConfig), Refusal> {
+    check(&config, &queues.offered)?;
+    for queue in references(&config).into_iter().flatten() {
         queues.slot(queue)?;
-        Ok((queue, config))
+    }
+    let queue = QueueId {
+        kind: config.kind(),
+        index: queue_id.get(),
+    };
+    queues.slot(queue)?;
+    Ok((queue, config))
+}
+
+/// The queues that a configuration refers to.
+pub(super) fn references(config: &QueueConfig) -> [Option<QueueId>; 2] {
+    let queue = |kind, index| Some(QueueId { kind, index });
+    match *config {
+        QueueConfig::Tx {
+            completion_queue, ..
+        } => [queue(QueueKind::TxCompletion, completion_queue), None],
+        QueueConfig::Rx {
+            buffer_queue,
+            buffer_queue_2,
+            ..
+        } => [
+            queue(QueueKind::RxBuffer, buffer_queue),
+            buffer_queue_2.and_then(|index| queue(QueueKind::RxBuffer, index)),
+        ],
+        QueueConfig::SingleTx { .. }
+        | QueueConfig::TxCompletion { .. }
+        | QueueConfig::SingleRx { .. }
+        | QueueConfig::RxBuffer { .. } => [None; 2],
+    }
+}
+
+/// Checks the values of a configuration, of a function that offers `offered`; not the queues that it
+/// refers to.
+pub(super) fn check(config: &QueueConfig, offered: &Capabilities) -> Result<(), Refusal> {
+    match *config {
+        QueueConfig::Tx {
+            ring, relative_id, ..
+        } => {
+            if relative_id > MAX_RELATIVE_ID {
+                return Err(Refusal::OutOfRange);
+            }
+            check_ring(ring, 16)
+        }
+        QueueConfig::SingleTx { ring } => check_ring(ring, 16),
+        QueueConfig::TxCompletion { ring, .. } => check_ring(ring, 8),
+        QueueConfig::Rx {
+            ring,
+            rsc,
+            header_split,
+            max_packet_len,
+            ..
+        } => {
+            if (header_split && offered.hsplit == 0) || (rsc && offered.rsc == 0) {
+                return Err(Refusal::NotOffered);
+            }
+            check_packet_len(max_packet_len)?;
+            check_ring(ring, 32)
+        }
+        QueueConfig::SingleRx {
+            ring,
+            buffer_len,
+            max_packet_len,
+        } => {
+            check_ring(ring, 32)?;
+            check_packet_len(max_packet_len)?;
+            check_buffer_len(buffer_len)
+        }
+        QueueConfig::RxBuffer {
+            ring,
+            buffer_len,
+            header_len,
+        } => {
+            if header_len != 0 && offered.hsplit == 0 {
+                return Err(Refusal::NotOffered);
+            }
+            check_ring(ring, 32)?;
+            check_buffer_len(buffer_len)
+        }
     }
 }
 
 /// The longest frame that an RX queue accepts, without FCS.
 fn max_packet_len(info: &RxqInfo) -> Result<u32, Refusal> {
     let len = info.max_pkt_size.get();
-    if len < MIN_PACKET_LEN {
-        return Err(Refusal::OutOfRange);
+    len.checked_sub(FCS_LEN).ok_or(Refusal::OutOfRange)
+}
+
+fn check_packet_len(len: u32) -> Result<(), Refusal> {
+    // A message has the length with FCS.
+    let possible = MIN_PACKET_LEN - FCS_LEN..=u32::MAX - FCS_LEN;
+    match possible.contains(&len) {
+        true => Ok(()),
+        false => Err(Refusal::OutOfRange),
     }
-    Ok(len - FCS_LEN)
+}
+
+fn check_buffer_len(len: u32) -> Result<(), Refusal> {
+    match BUFFER_LEN.contains(&len) {
+        true => Ok(()),
+        false => Err(Refusal::OutOfRange),
+    }
 }
 
 /// Returns whether a queue model is the single one.
@@ -209,12 +256,13 @@ pub(super) fn is_single(model: U16) -> Result<bool, Refusal> {
     }
 }
 
-fn ring(base: u64, len: u16, entry: u64) -> Result<Ring, Refusal> {
+fn check_ring(ring: Ring, entry: u64) -> Result<(), Refusal> {
+    let Ring { base, len } = ring;
     if !RING_LEN.contains(&len) || len % RING_LEN_MULTIPLE != 0 {
         return Err(Refusal::OutOfRange);
     }
     if base % RING_ALIGN != 0 || base.checked_add(u64::from(len) * entry).is_none() {
         return Err(Refusal::BadField);
     }
-    Ok(Ring { base, len })
+    Ok(())
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The queues of one vport, and the state of each.
 
-use adit_uapi::regs::RegArray;
 use adit_uapi::virtchnl2::{queue_type, QueueRegChunk};
 use zerocopy::little_endian::{U32, U64};
 
 use super::{Capabilities, Profile, Refusal};
-use crate::dataplane::{single_rx_tail, DataPlane, QueueId, QueueKind};
+use crate::dataplane::{single_rx_tail, DataPlane, QueueConfig, QueueId, QueueKind};
 use crate::layout::RegisterLayout;
 
 /// The kinds, in the order of their numbers in messages.
@@ -72,12 +71,25 @@ pub(super) struct Slot {
     pub(super) state: State,
     /// The vector that it interrupts.
     pub(super) vector: Option<u16>,
+    /// The index of the vector's throttling interval.
+    pub(super) itr: u32,
+    /// The last configuration, from [`State::Configured`] on.
+    pub(super) config: Option<QueueConfig>,
 }
 
-const FREE: Slot = Slot {
-    state: State::Free,
-    vector: None,
-};
+impl Slot {
+    const FREE: Self = Self::new(State::Free);
+    const FRESH: Self = Self::new(State::Allocated);
+
+    const fn new(state: State) -> Self {
+        Self {
+            state,
+            vector: None,
+            itr: 0,
+            config: None,
+        }
+    }
+}
 
 /// The slots of one kind, a block of the device's queues that only this vport uses.
 #[derive(Debug)]
@@ -112,7 +124,7 @@ impl QueueSet {
             let most = profile.queues(kind);
             Block {
                 first: u32::from(index) * u32::from(most),
-                slots: vec![FREE; most.into()],
+                slots: vec![Slot::FREE; most.into()],
             }
         });
         let single = Single::default();
@@ -127,10 +139,6 @@ impl QueueSet {
     /// The set of an ADI, with all its queues allocated from the start. They follow those of the
     /// function, by queue pair.
     pub(super) fn of_adi(profile: &Profile, first_pair: u32, counts: Counts) -> Self {
-        let fresh = Slot {
-            state: State::Allocated,
-            vector: None,
-        };
         let blocks = KINDS.map(|kind| {
             let each = match kind {
                 QueueKind::RxBuffer => 2,
@@ -138,7 +146,7 @@ impl QueueSet {
             };
             Block {
                 first: u32::from(profile.total_queues(kind)) + each * first_pair,
-                slots: vec![fresh; counts.of(kind).into()],
+                slots: vec![Slot::FRESH; counts.of(kind).into()],
             }
         });
         let single = Single::default();
@@ -197,11 +205,7 @@ impl QueueSet {
                 continue;
             }
             let block = &mut self.blocks[kind as usize];
-            let fresh = Slot {
-                state: State::Allocated,
-                vector: None,
-            };
-            block.slots[start..start + count].fill(fresh);
+            block.slots[start..start + count].fill(Slot::FRESH);
             chunks.push(chunk(
                 self.layout,
                 kind,
@@ -211,6 +215,34 @@ impl QueueSet {
             ));
         }
         Ok(chunks)
+    }
+
+    /// Returns whether a queue is one of those that only this vport uses, allocated or not.
+    pub(super) fn owns(&self, queue: QueueId) -> bool {
+        let block = self.block(queue.kind);
+        let at = queue.index.checked_sub(block.first);
+        at.is_some_and(|at| (at as usize) < block.slots.len())
+    }
+
+    /// The queues that are allocated to the vport, with their state.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (QueueId, &Slot)> {
+        let all = KINDS
+            .into_iter()
+            .zip(&self.blocks)
+            .flat_map(|(kind, block)| {
+                let slots = (block.first..).zip(&block.slots);
+                slots.map(move |(index, slot)| (QueueId { kind, index }, slot))
+            });
+        all.filter(|(_, slot)| slot.state != State::Free)
+    }
+
+    /// Sets the state of a queue that the vport [owns](Self::owns).
+    pub(super) fn put(&mut self, queue: QueueId, slot: Slot) {
+        let block = &mut self.blocks[queue.kind as usize];
+        let at = queue.index.checked_sub(block.first);
+        if let Some(place) = at.and_then(|at| block.slots.get_mut(at as usize)) {
+            *place = slot;
+        }
     }
 
     /// The slot of a queue that is allocated to the vport.
@@ -254,7 +286,7 @@ impl QueueSet {
             if slot.vector.is_some() {
                 dp.map_vector(queue, None);
             }
-            *slot = FREE;
+            *slot = Slot::FREE;
             dp.remove(queue);
         }
     }
@@ -273,7 +305,7 @@ impl QueueSet {
         for (kind, block) in KINDS.into_iter().zip(&mut self.blocks) {
             for (index, slot) in (block.first..).zip(&mut block.slots) {
                 if slot.vector == Some(vector) {
-                    slot.vector = None;
+                    (slot.vector, slot.itr) = (None, 0);
                     dp.map_vector(QueueId { kind, index }, None);
                 }
             }
@@ -307,20 +339,13 @@ fn chunk(
     count: u32,
     single: Single,
 ) -> QueueRegChunk {
-    let tail_of = |tails: RegArray, at| Some((tails.offset(at)?, tails.stride));
     let tail = match kind {
         // They use every other tail register of the buffer queues.
-        QueueKind::Rx if single.rx => {
-            let tails = layout.buffer_tails();
-            let spacing = tails.stride * single_rx_tail(1);
-            tails.offset(single_rx_tail(start)).map(|at| (at, spacing))
-        }
-
-        QueueKind::Tx => tail_of(layout.tx_tails(), start),
-        QueueKind::Rx => tail_of(layout.rx_tails(), start),
-        QueueKind::RxBuffer => tail_of(layout.buffer_tails(), start),
+        QueueKind::Rx if single.rx => layout
+            .tail(QueueKind::RxBuffer, single_rx_tail(start))
+            .map(|(at, stride)| (at, stride * single_rx_tail(1))),
         // Drivers never write a completion queue's tail.
-        QueueKind::TxCompletion => None,
+        _ => layout.tail(kind, start),
     };
     let (tail_start, spacing) = tail.unwrap_or((0, 0));
     QueueRegChunk {

@@ -16,7 +16,7 @@ use crate::dataplane::{DataPlane, QueueError, QueueId, QueueKind};
 use crate::ids::{VectorId, VectorMapping, VportId};
 
 /// The number of throttling intervals of a vector.
-const ITR_INDEXES: u32 = 3;
+pub(super) const ITR_INDEXES: u32 = 3;
 
 impl Control {
     pub(super) fn config_tx_queues(
@@ -59,7 +59,8 @@ impl Control {
         }
         for (queue, config) in configs {
             dp.configure(id, queue.index, config).map_err(refusal)?;
-            queues.slot(queue)?.state = State::Configured;
+            let slot = queues.slot(queue)?;
+            (slot.state, slot.config) = (State::Configured, Some(config));
         }
         Ok(())
     }
@@ -121,6 +122,7 @@ impl Control {
         let queues = &mut self.own_vport(id)?.queues;
         let chunks = queues.allocate(counts)?;
         dp.set_rx_queues(id, queues.allocated(QueueKind::Rx));
+        dp.set_tx_queues(id, &queues.allocated(QueueKind::Tx));
         let granted = AddQueues {
             chunks: QueueRegChunks {
                 num_chunks: U16::new(chunks.len() as u16),
@@ -144,6 +146,7 @@ impl Control {
             queues.remove(queue, dp);
         }
         dp.set_rx_queues(id, queues.allocated(QueueKind::Rx));
+        dp.set_tx_queues(id, &queues.allocated(QueueKind::Tx));
         Ok(())
     }
 
@@ -177,8 +180,9 @@ impl Control {
                 Some(vector) => self.device_vector(id, vector)?,
                 None => None,
             };
-            self.vport(id)?.queues.slot(queue)?.vector = vector;
-            let itr = entry.itr_idx.get();
+            let itr = if map { entry.itr_idx.get() } else { 0 };
+            let slot = self.vport(id)?.queues.slot(queue)?;
+            (slot.vector, slot.itr) = (vector, itr);
             dp.map_vector(queue, device.map(|vector| VectorMapping { vector, itr }));
         }
         Ok(())

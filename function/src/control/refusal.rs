@@ -58,6 +58,8 @@ refusals! {
     Busy = ERR_EBUSY, "a queue is enabled";
     /// A queue is enabled before it is configured.
     OutOfOrder = ERR_ESM, "a queue is not configured";
+    /// The state of an ADI is read or set that is not suspended.
+    NotSuspended = ERR_ESM, "the ADI is not suspended";
     /// The resource is exhausted.
     NoRoom = ERR_ENOSPC, "no resources are left";
     /// The address or PASID is in use by another vport or ADI.

@@ -35,6 +35,26 @@ impl Vectors {
                 .is_some_and(|&taken| taken)
     }
 
+    /// The number of vectors, including the mailbox's.
+    pub(super) fn count(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// The vectors that are allocated to the driver.
+    pub(super) fn all_allocated(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..)
+            .zip(&self.taken)
+            .skip(1)
+            .filter_map(|(vector, &taken)| taken.then_some(vector))
+    }
+
+    /// Allocates a vector below [`count`](Self::count).
+    pub(super) fn allocate(&mut self, vector: u16) {
+        if let Some(taken) = self.taken.get_mut(usize::from(vector)) {
+            *taken = true;
+        }
+    }
+
     /// The vectors of a chunk, all of which must be allocated to the driver.
     fn range(&self, chunk: &VectorChunk) -> Result<std::ops::Range<u16>, Refusal> {
         let (start, count) = (chunk.start_vector_id.get(), chunk.num_vectors.get());
@@ -63,16 +83,17 @@ impl Control {
         let want = usize::from(count.get());
         let start = first_run(taken, want, |&taken| !taken).ok_or(Refusal::NoRoom)?;
         taken[start..start + want].fill(true);
+        let chunks = chunks(self.profile.layout(), start as u16, count.get());
         let granted = AllocVectors {
             num_vectors: count,
             vchunks: VectorChunks {
-                num_vchunks: U16::new(1),
+                num_vchunks: U16::new(chunks.len() as u16),
                 ..VectorChunks::default()
             },
             ..AllocVectors::default()
         };
         reply.extend_from_slice(granted.as_bytes());
-        reply.extend_from_slice(chunk(self.profile.layout(), start as u16, count.get()).as_bytes());
+        reply.extend_from_slice(chunks.as_bytes());
         Ok(())
     }
 
@@ -101,6 +122,25 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// The chunks for vectors: one for each run whose registers are at regular intervals. That is one in
+/// all, except with several ADIs.
+fn chunks(layout: RegisterLayout, start: u16, count: u16) -> Vec<VectorChunk> {
+    let follows = |vector: u16| {
+        let at = |vector: u16| layout.dyn_ctl(vector.into());
+        let previous = vector.checked_sub(1).and_then(at);
+        previous.map(|previous| previous + layout.dyn_ctl_spacing()) == at(vector)
+    };
+    let mut chunks = Vec::new();
+    let mut first = start;
+    for vector in start + 1..=start + count {
+        if vector == start + count || !follows(vector) {
+            chunks.push(chunk(layout, first, vector - first));
+            first = vector;
+        }
+    }
+    chunks
 }
 
 fn chunk(layout: RegisterLayout, start: u16, count: u16) -> VectorChunk {

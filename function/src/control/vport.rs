@@ -59,10 +59,16 @@ impl Control {
         }
         let mut queues = QueueSet::new(&self.profile, index);
         queues.single = single(request)?;
+        // The queues of ADIs are split queues.
+        if (queues.single.tx || queues.single.rx) && self.profile.layout().frames().is_some() {
+            return Err(Refusal::NotOffered);
+        }
         let chunks = queues.allocate(self.counts(request, queues.single))?;
         let mac = self.profile.mac(index);
         let counts = queues.counts();
-        dp.create_vport(VportId(index.into()), mac, queues.allocated(QueueKind::Rx));
+        let id = VportId(index.into());
+        dp.create_vport(id, mac, queues.allocated(QueueKind::Rx));
+        dp.set_tx_queues(id, &queues.allocated(QueueKind::Tx));
         let offered = *self.profile.capabilities();
         let flow_steering = offered.flow_steering();
         let (key_len, lut_len) = match offered.rss {

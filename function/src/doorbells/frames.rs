@@ -90,6 +90,12 @@ impl<'a> Asleep<'a> {
         window.register(page, ASLEEP_OFFSET).map(Self)
     }
 
+    /// Returns whether the word is set.
+    #[must_use]
+    pub fn get(self) -> bool {
+        self.0.load(Ordering::Acquire) != 0
+    }
+
     /// Writes the word. After `true` the caller must poll a last time: that sees every register
     /// write made before, and a driver that writes later sees the word.
     pub fn set(self, asleep: bool) {

@@ -2,11 +2,12 @@
 //! Pages of BAR0 with registers at regular intervals, mapped in this process.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use adit_uapi::regs::{adi, RegArray};
 use memmap2::{MmapOptions, MmapRaw};
+use rustix::mm::{mmap, MapFlags, ProtFlags};
 
 /// The size of a page in bytes.
 pub(super) const PAGE: u64 = 0x1000;
@@ -27,7 +28,13 @@ pub struct Window {
 
 impl Window {
     /// Maps the pages of the first `count` registers of an array.
-    pub(super) fn new(fd: &OwnedFd, array: &RegArray, count: u32) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When the file cannot be mapped.
+    ///
+    /// # Panics
+    /// When `count` is 0 or larger than the array.
+    pub fn new(fd: &impl AsRawFd, array: &RegArray, count: u32) -> io::Result<Self> {
         assert!(count > 0 && count <= array.count && array.stride % 4 == 0);
         let first = u64::from(array.base) & !(PAGE - 1);
         let lead = u64::from(array.base) - first;
@@ -58,9 +65,69 @@ impl Window {
         self.count
     }
 
+    /// The offset of a register in BAR0, and so in the file of all pages.
+    pub(super) fn offset_of(&self, index: u32) -> u64 {
+        self.first + self.lead + u64::from(index) * u64::from(self.stride)
+    }
+
+    /// Replaces the pages of `count` registers, which have a page each, by those of a file from
+    /// `offset` on. The file must not shrink.
+    ///
+    /// # Errors
+    /// When the host refuses it; the pages are as before then.
+    pub(super) fn map_over(
+        &self,
+        index: u32,
+        count: u32,
+        fd: BorrowedFd<'_>,
+        offset: u64,
+    ) -> io::Result<()> {
+        let inside = index
+            .checked_add(count)
+            .is_some_and(|end| end <= self.count);
+        if u64::from(self.stride) != PAGE || self.lead != 0 || count == 0 || !inside {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.replace(u64::from(index) * PAGE, u64::from(count) * PAGE, fd, offset)
+    }
+
+    /// Replaces all pages by those of a file of all pages of BAR0, which must not shrink.
+    ///
+    /// # Errors
+    /// When the host refuses it; the pages are as before then.
+    pub(super) fn map_anew(&self, all: BorrowedFd<'_>) -> io::Result<()> {
+        self.replace(0, self.len, all, self.first)
+    }
+
+    /// Replaces `len` bytes of pages from `at` on by those of a file from `offset` on.
+    fn replace(&self, at: u64, len: u64, fd: BorrowedFd<'_>, offset: u64) -> io::Result<()> {
+        let inside = at.checked_add(len).is_some_and(|end| end <= self.len);
+        if at % PAGE != 0 || len % PAGE != 0 || len == 0 || !inside {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let (at, len) = (at as usize, len as usize);
+        // SAFETY: the range is whole pages inside of this window's own mapping, which has `self.len`
+        // bytes (checked above) and of which nobody holds Rust references to anything but atomics:
+        // they see other memory of the same size afterwards, which is mapped shared, readable and
+        // writable like before. The kernel replaces a mapping in one step, and checks its limits
+        // before it removes the old one. The mapping ends with the window's, whose `munmap` covers it.
+        let mapped = unsafe {
+            mmap(
+                self.map.as_mut_ptr().add(at).cast(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED | MapFlags::FIXED,
+                fd,
+                offset,
+            )
+        };
+        Ok(mapped.map(drop)?)
+    }
+
     /// The 32-bit word at `at` bytes from the window's start; `None` outside of it, or if it is not
     /// aligned.
-    pub(super) fn word(&self, at: u64) -> Option<&AtomicU32> {
+    #[must_use]
+    pub fn word(&self, at: u64) -> Option<&AtomicU32> {
         if at >= self.len || at % 4 != 0 {
             return None;
         }

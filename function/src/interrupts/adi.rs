@@ -1,41 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Vectors of ADIs: like the function's own, but reported through cause rings.
+//! Vectors of ADIs: like the function's own, but reported through cause rings, or to an eventfd.
 //!
 //! A vector is awake while it has activity and for [`SLEEP_AFTER_NS`] longer. Only awake vectors
-//! are polled; the asleep word of a page is set while the page is not polled.
+//! are polled; the asleep word of a page is set while the page is not polled. A vector without kicks
+//! is drowsy instead of asleep: it is looked at about once a millisecond.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{fence, AtomicU32, Ordering};
 use std::sync::Arc;
 
 use adit_uapi::regs::dyn_ctl::{self, DynCtl};
 use adit_uapi::regs::pf;
-use adit_uapi::virtchnl2::adi::cause_reason;
+use adit_vfio_user::EventFd;
 
-use super::cause_ring::{CauseRing, CauseRingConfig};
-use crate::awake::Awake;
+use super::cause_ring::CauseRingConfig;
+use super::report::{CauseCounters, Reports};
+use crate::awake::{Awake, Drowsy};
 use crate::doorbells::{Asleep, Window};
 use crate::ids::{AdiId, VectorId};
-use crate::logging::warn_throttled;
-use crate::memory::{DmaFault, GuestMemory};
+use crate::memory::GuestMemory;
 
 /// The number of cause rings of a function.
 pub const CAUSE_RINGS: u16 = 64;
 /// The idle time after which a page is no longer polled, in nanoseconds.
 pub const SLEEP_AFTER_NS: u64 = 100_000_000;
-
-/// Counters of the causes of ADIs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CauseCounters {
-    /// Entries written that report an interrupt of a vector.
-    pub interrupts: u64,
-    /// Entries written that report a fault.
-    pub faults: u64,
-    /// Rings removed because their memory could not be accessed.
-    pub ring_faults: u64,
-    /// Times that a vector or queue went to sleep.
-    pub slept: u64,
-}
 
 /// A vector of an ADI.
 struct AdiVector {
@@ -45,6 +32,12 @@ struct AdiVector {
     /// Its number in the ADI.
     number: u16,
     ring: u16,
+    /// Signalled instead of an entry in the ring.
+    trigger: Option<Arc<EventFd>>,
+    /// Set if its driver does not kick.
+    no_kick: bool,
+    /// Set while the ADI is suspended: it is not polled.
+    suspended: bool,
     pending: bool,
     interval_ns: u64,
     fired_at: u64,
@@ -73,13 +66,10 @@ pub struct AdiVectors {
     frames: Option<Arc<Window>>,
     vectors: Vec<Option<AdiVector>>,
     awake: Awake,
-    rings: BTreeMap<u16, CauseRing>,
-    /// ADIs with a fault that must be reported, and their rings.
-    faulted: BTreeMap<AdiId, u16>,
-    /// MSI-X vectors to be signalled for entries that were written.
-    signals: Vec<VectorId>,
+    /// Idle vectors without kicks.
+    drowsy: Drowsy,
+    reports: Reports,
     now: u64,
-    counters: CauseCounters,
 }
 
 impl AdiVectors {
@@ -95,12 +85,12 @@ impl AdiVectors {
     /// The counters of causes so far.
     #[must_use]
     pub fn counters(&self) -> CauseCounters {
-        self.counters
+        self.reports.counters
     }
 
     /// Counts a queue that is no longer polled.
     pub fn count_sleep(&mut self) {
-        self.counters.slept += 1;
+        self.reports.counters.slept += 1;
     }
 
     /// The number of vectors that are polled.
@@ -121,6 +111,9 @@ impl AdiVectors {
                 adi: block.adi,
                 number,
                 ring: block.ring,
+                trigger: None,
+                no_kick: false,
+                suspended: false,
                 pending: false,
                 interval_ns: 0,
                 fired_at: 0,
@@ -133,28 +126,25 @@ impl AdiVectors {
     pub fn destroy(&mut self, block: VectorBlock) {
         for vector in block.first..block.first + u32::from(block.count) {
             self.awake.remove(vector);
+            self.drowsy.remove(vector);
             if let Some(place) = self.vectors.get_mut(vector as usize) {
                 *place = None;
             }
         }
-        self.faulted.remove(&block.adi);
+        self.reports.forget(block.adi);
     }
 
     /// Handles a reset: removes all vectors and rings.
     pub fn reset(&mut self) {
         self.vectors.clear();
         self.awake.clear();
-        self.rings.clear();
-        self.faulted.clear();
-        self.signals.clear();
+        self.drowsy.clear();
+        self.reports.reset();
     }
 
     /// Configures a cause ring, or removes it.
     pub fn set_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {
-        match config {
-            Some(config) => self.rings.insert(ring, CauseRing::new(config)),
-            None => self.rings.remove(&ring),
-        };
+        self.reports.set_ring(ring, config);
         // Causes that waited for the ring may be reported now.
         for vector in 0..self.vectors.len() as u32 {
             let slot = self.vectors[vector as usize].as_ref();
@@ -167,16 +157,80 @@ impl AdiVectors {
     /// Returns whether a ring signals a vector of the function.
     #[must_use]
     pub fn uses(&self, vector: VectorId) -> bool {
-        self.rings.values().any(|r| r.config.vector == vector)
+        self.reports.uses(vector)
     }
 
-    /// Starts to poll a vector.
+    /// Sets the eventfd that a vector signals instead of an entry in its ring; returns false if
+    /// there is no such vector. A cause that is pending is reported in the new way.
+    pub fn set_trigger(&mut self, vector: u32, trigger: Option<Arc<EventFd>>) -> bool {
+        let Some(Some(v)) = self.vectors.get_mut(vector as usize) else {
+            return false;
+        };
+        v.trigger = trigger;
+        if v.pending {
+            self.wake(vector);
+        }
+        true
+    }
+
+    /// Sets the eventfd that faults of an ADI signal instead of an entry in its ring.
+    pub fn set_fault_trigger(&mut self, adi: AdiId, trigger: Option<Arc<EventFd>>) {
+        self.reports.set_fault_event(adi, trigger);
+    }
+
+    /// Sets whether a vector is polled without kicks. One that is no longer polled is woken: it
+    /// goes back to sleep in the way that applies now.
+    pub fn set_no_kick(&mut self, vector: u32, no_kick: bool) {
+        let Some(Some(v)) = self.vectors.get_mut(vector as usize) else {
+            return;
+        };
+        v.no_kick = no_kick;
+        let word = (self.frames.as_deref()).and_then(|f| Asleep::at(f, v.page));
+        if self.drowsy.remove(vector) || word.is_some_and(Asleep::get) {
+            self.wake(vector);
+        }
+    }
+
+    /// Suspends a vector, or resumes it: it does not signal meanwhile, and keeps its cause.
+    pub fn set_suspended(&mut self, vector: u32, suspended: bool) {
+        let Some(Some(v)) = self.vectors.get_mut(vector as usize) else {
+            return;
+        };
+        v.suspended = suspended;
+        match suspended {
+            true => {
+                self.awake.remove(vector);
+                self.drowsy.remove(vector);
+            }
+            false => self.wake(vector),
+        }
+    }
+
+    /// Returns whether a vector has a cause latched.
+    #[must_use]
+    pub fn is_pending(&self, vector: u32) -> bool {
+        matches!(self.vectors.get(vector as usize), Some(Some(v)) if v.pending)
+    }
+
+    /// Sets whether a vector has a cause latched, without throttling.
+    pub fn set_pending(&mut self, vector: u32, pending: bool) {
+        if let Some(Some(v)) = self.vectors.get_mut(vector as usize) {
+            (v.pending, v.interval_ns) = (pending, 0);
+            self.wake(vector);
+        }
+    }
+
+    /// Starts to poll a vector, unless it is suspended.
     pub fn wake(&mut self, vector: u32) {
         let Some(Some(v)) = self.vectors.get_mut(vector as usize) else {
             return;
         };
+        if v.suspended {
+            return;
+        }
         v.active_at = self.now;
         if self.awake.insert(vector) {
+            self.drowsy.remove(vector);
             let word = self.frames.as_deref().and_then(|f| Asleep::at(f, v.page));
             if let Some(word) = word {
                 word.set(false);
@@ -202,14 +256,15 @@ impl AdiVectors {
 
     /// Latches a fault that stopped a queue of an ADI.
     pub fn fault(&mut self, adi: AdiId, ring: u16) {
-        self.faulted.insert(adi, ring);
+        self.reports.fault(adi, ring);
     }
 
     /// Reports the vectors that are latched, armed and not throttled. Returns the time of the next
     /// sweep that throttling requires, if any.
     pub(super) fn sweep(&mut self, memory: &GuestMemory, now: u64) -> Option<u64> {
         self.now = now;
-        self.report_faults(memory);
+        self.reports.report_faults(memory);
+        self.look_at_drowsy();
         if self.awake.is_empty() {
             return None;
         }
@@ -224,6 +279,10 @@ impl AdiVectors {
                 }
                 // The last element has taken its position.
                 Look::Sleep => self.awake.remove(vector),
+                Look::Drowse => {
+                    self.awake.remove(vector);
+                    self.drowsy.insert(vector);
+                }
             }
         }
         again
@@ -231,7 +290,24 @@ impl AdiVectors {
 
     /// The next vector of the function to be signalled, for entries that were written.
     pub(super) fn take_signal(&mut self) -> Option<VectorId> {
-        self.signals.pop()
+        self.reports.take_signal()
+    }
+
+    /// Wakes the idle vectors without kicks that have been armed, or triggered by software.
+    fn look_at_drowsy(&mut self) {
+        for _ in 0..self.drowsy.round(self.now) {
+            let Some(vector) = self.drowsy.next_of_round() else {
+                break;
+            };
+            let Some(Some(v)) = self.vectors.get(vector as usize) else {
+                continue;
+            };
+            let frames = self.frames.as_deref();
+            let register = frames.and_then(|f| f.register(v.page, 0));
+            if register.is_some_and(|r| fires(v, seen(r))) {
+                self.wake(vector);
+            }
+        }
     }
 
     fn look(&mut self, memory: &GuestMemory, vector: u32) -> Look {
@@ -245,16 +321,18 @@ impl AdiVectors {
         else {
             return Look::Sleep;
         };
-        let seen = || DynCtl(u32::from_le(register.load(Ordering::Acquire)));
-        let dyn_ctl = seen();
+        let dyn_ctl = seen(register);
         if !fires(v, dyn_ctl) {
             if self.now.saturating_sub(v.active_at) < SLEEP_AFTER_NS {
                 return Look::Stay(None);
             }
+            if v.no_kick {
+                return Look::Drowse;
+            }
             word.set(true);
             // A driver that armed it before it read the word has not been seen yet.
-            if !fires(v, seen()) {
-                self.counters.slept += 1;
+            if !fires(v, seen(register)) {
+                self.reports.counters.slept += 1;
                 return Look::Sleep;
             }
             word.set(false);
@@ -268,55 +346,17 @@ impl AdiVectors {
         let (number, adi, ring) = (v.number, v.adi, v.ring);
         v.active_at = self.now;
         // INTENA is cleared only once the cause can certainly be reported.
-        if !has_space(&mut self.rings, memory, ring, &mut self.counters) {
+        if v.trigger.is_none() && !self.reports.has_space(memory, ring) {
             return Look::Stay(None);
         }
         let keep = !(dyn_ctl::INTENA_M | dyn_ctl::SWINT_TRIG_M | dyn_ctl::CLEARPBA_M);
         register.fetch_and(keep.to_le(), Ordering::AcqRel);
         (v.pending, v.fired_at) = (false, self.now);
-        if self.post(memory, ring, adi, number, cause_reason::INTERRUPT) {
-            self.counters.interrupts += 1;
+        match &v.trigger {
+            Some(event) => self.reports.signal(event),
+            None => self.reports.interrupt(memory, ring, adi, number),
         }
         Look::Stay(None)
-    }
-
-    fn report_faults(&mut self, memory: &GuestMemory) {
-        while let Some((&adi, &ring)) = self.faulted.iter().find(|(_, ring)| {
-            let ring = **ring;
-            has_space(&mut self.rings, memory, ring, &mut self.counters)
-        }) {
-            if self.post(memory, ring, adi, 0, cause_reason::FAULT) {
-                self.counters.faults += 1;
-                self.faulted.remove(&adi);
-            }
-        }
-    }
-
-    /// Writes an entry to a ring that has space; removes a ring that cannot be written.
-    fn post(
-        &mut self,
-        memory: &GuestMemory,
-        ring: u16,
-        adi: AdiId,
-        number: u16,
-        reason: u8,
-    ) -> bool {
-        let Some(target) = self.rings.get_mut(&ring) else {
-            return false;
-        };
-        let vector = target.config.vector;
-        match target.post(memory, adi, number, reason) {
-            Ok(()) => {
-                if self.signals.last() != Some(&vector) {
-                    self.signals.push(vector);
-                }
-                true
-            }
-            Err(fault) => {
-                remove_faulty(&mut self.rings, ring, &fault, &mut self.counters);
-                false
-            }
-        }
     }
 }
 
@@ -326,6 +366,11 @@ fn itr_register(frames: &Window, page: u32, itr: u32) -> Option<&AtomicU32> {
     (itr <= pf::GLINT_ITR_MAX_INDEX)
         .then(|| frames.register(page, offset))
         .flatten()
+}
+
+/// Reads DYN_CTL.
+fn seen(register: &AtomicU32) -> DynCtl {
+    DynCtl(u32::from_le(register.load(Ordering::Acquire)))
 }
 
 /// Returns whether a vector signals once it is not throttled.
@@ -339,30 +384,6 @@ enum Look {
     Stay(Option<u64>),
     /// It is no longer polled.
     Sleep,
-}
-
-fn has_space(
-    rings: &mut BTreeMap<u16, CauseRing>,
-    memory: &GuestMemory,
-    ring: u16,
-    counters: &mut CauseCounters,
-) -> bool {
-    let Some(target) = rings.get_mut(&ring) else {
-        return false;
-    };
-    target.has_space(memory).unwrap_or_else(|fault| {
-        remove_faulty(rings, ring, &fault, counters);
-        false
-    })
-}
-
-fn remove_faulty(
-    rings: &mut BTreeMap<u16, CauseRing>,
-    ring: u16,
-    fault: &DmaFault,
-    counters: &mut CauseCounters,
-) {
-    warn_throttled!(ring, %fault, "a cause ring is removed: its memory cannot be accessed");
-    counters.ring_faults += 1;
-    rings.remove(&ring);
+    /// It is looked at about once a millisecond.
+    Drowse,
 }

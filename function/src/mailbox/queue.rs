@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::layout::RingRegister;
 use crate::memory::{Dma, DmaFault, GuestMemory};
+use crate::snapshot::RingSnapshot;
 
 /// The reason that a ring cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -52,6 +53,27 @@ impl Queue {
             tail: 0,
             len_mask,
         }
+    }
+
+    /// The registers.
+    pub(super) fn save(&self) -> RingSnapshot {
+        RingSnapshot {
+            base: u64::from(self.bah) << 32 | u64::from(self.bal),
+            len: self.len,
+            head: self.head,
+            tail: self.tail,
+        }
+    }
+
+    /// A ring with saved registers; `None` if one of them has bits that it cannot have.
+    pub(super) fn restored(&self, saved: &RingSnapshot) -> Option<Self> {
+        let mut restored = Self::new(self.len_mask);
+        restored.write(RingRegister::Bal, saved.base as u32);
+        restored.write(RingRegister::Bah, (saved.base >> 32) as u32);
+        restored.write(RingRegister::Len, saved.len);
+        restored.write(RingRegister::Head, saved.head);
+        restored.write(RingRegister::Tail, saved.tail);
+        (restored.save() == *saved).then_some(restored)
     }
 
     pub(super) fn reset(&mut self) {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::layout::{RegisterLayout, RingRegister};
 use crate::memory::{Dma, GuestMemory};
+use crate::snapshot::RingSnapshot;
 
 /// The two rings and their registers.
 #[derive(Debug)]
@@ -65,6 +66,29 @@ impl Rings {
             (true, MailboxRing::Atq) => MailboxEvent::Requests,
             (true, MailboxRing::Arq) => MailboxEvent::Buffers,
         }
+    }
+
+    /// The registers of a ring.
+    pub(super) fn save(&self, ring: MailboxRing) -> RingSnapshot {
+        match ring {
+            MailboxRing::Atq => self.atq.save(),
+            MailboxRing::Arq => self.arq.save(),
+        }
+    }
+
+    /// Rings with saved registers and the same counters; the ring whose registers are impossible
+    /// otherwise.
+    pub(super) fn restored(
+        &self,
+        atq: &RingSnapshot,
+        arq: &RingSnapshot,
+    ) -> Result<Self, MailboxRing> {
+        Ok(Self {
+            layout: self.layout,
+            atq: self.atq.restored(atq).ok_or(MailboxRing::Atq)?,
+            arq: self.arq.restored(arq).ok_or(MailboxRing::Arq)?,
+            counters: self.counters,
+        })
     }
 
     /// The counters.

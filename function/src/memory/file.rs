@@ -49,7 +49,7 @@ pub enum FileMappingError {
     TooMany,
     /// The host returned an error.
     #[error("mapping the file: {0}")]
-    Io(#[source] io::Error),
+    Io(io::Error),
 }
 
 impl From<rustix::io::Errno> for FileMappingError {

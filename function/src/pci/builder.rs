@@ -52,6 +52,14 @@ pub enum ConfigError {
     /// The number of vectors is 0 or larger than MSI-X supports.
     #[error("{0} vectors: MSI-X has 1 to {MAX_VECTORS}")]
     Vectors(u32),
+    /// The MSI-X table has no space for the vectors before the pending bits.
+    #[error("{vectors} vectors: the layout has space for {most}")]
+    TableVectors {
+        /// The number of vectors.
+        vectors: u32,
+        /// The number for which there is space.
+        most: u32,
+    },
     /// The size of a BAR is not a power of two from 16 bytes on.
     #[error("BAR{index} has {len:#x} bytes: the size must be a power of two from 16 on")]
     BarLen {

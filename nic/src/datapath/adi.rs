@@ -20,6 +20,8 @@ const REASONS: usize = 9;
 pub(super) struct Adi {
     pub(super) config: AdiConfig,
     pub(super) faults: FaultRecord,
+    /// Set while it is suspended.
+    pub(super) suspended: bool,
 }
 
 /// The totals of all ADIs, including those that were destroyed.
@@ -82,6 +84,7 @@ impl Fabric {
             adi: Some(Box::new(Adi {
                 config: config.clone(),
                 faults: FaultRecord::default(),
+                suspended: false,
             })),
             ..Vport::default()
         };
@@ -92,10 +95,9 @@ impl Fabric {
 
     /// Destroys an ADI whose queues have been removed, with all its state.
     pub(super) fn destroy_adi(&mut self, vport: VportId) {
-        let Some(slot) = self.host.vports.get_mut(vport) else {
+        let Some(ended) = self.host.vports.remove(vport) else {
             return;
         };
-        let ended = std::mem::take(slot);
         let Some(adi) = &ended.adi else { return };
         let config = &adi.config;
         let wire = WireIndex::of_pf(config.port);
@@ -178,6 +180,25 @@ impl Fabric {
             adi.faults.first = None;
         }
         record
+    }
+
+    /// Sets whether an ADI is polled without kicks.
+    pub(super) fn set_no_kick(&mut self, vport: VportId, no_kick: bool) {
+        let host = &mut self.host;
+        if let Some(adi) = host.vports.get(vport).and_then(|v| v.adi.as_ref()) {
+            let (first, pairs) = (adi.config.first_pair, adi.config.pairs);
+            host.queues.set_no_kick(first, pairs, no_kick, host.now);
+        }
+    }
+
+    /// Suspends or resumes an ADI.
+    pub(super) fn set_suspended(&mut self, vport: VportId, suspended: bool) {
+        let host = &mut self.host;
+        if let Some(adi) = host.vports.get_mut(vport).and_then(|v| v.adi.as_mut()) {
+            adi.suspended = suspended;
+            let (first, pairs) = (adi.config.first_pair, adi.config.pairs);
+            host.queues.set_suspended(first, pairs, suspended, host.now);
+        }
     }
 
     /// Polls the doorbells that an ADI may have written while they were not polled. `adi` is its

@@ -7,10 +7,10 @@ use adit_uapi::virtchnl2::FlowRule;
 use super::Datapath;
 use crate::dataplane::{
     AddressTaken, AdiConfig, DataPlane, FaultRecord, QueueConfig, QueueError, QueueId, QueueKind,
-    VportCounters,
+    QueuePosition, VportCounters,
 };
 use crate::forwarding::Forwarding;
-use crate::ids::{VectorMapping, VportId};
+use crate::ids::{VectorId, VectorMapping, VportId};
 use crate::interrupts::CauseRingConfig;
 use crate::memory::GuestMemory;
 use crate::pasid::root::Readiness;
@@ -65,6 +65,10 @@ impl DataPlane for Datapath {
 
     fn set_rx_queues(&mut self, vport: VportId, rx_queues: Vec<u32>) {
         self.forwarding(vport).set_rx_queues(rx_queues);
+    }
+
+    fn set_tx_queues(&mut self, _vport: VportId, tx_queues: &[u32]) {
+        self.queues_mut().number_tx(tx_queues);
     }
 
     fn set_promiscuous(&mut self, vport: VportId, unicast: bool, multicast: bool) {
@@ -125,11 +129,11 @@ impl DataPlane for Datapath {
     }
 
     fn find_tables(&mut self) -> Readiness {
-        self.queues_mut().translator.tables().find()
+        self.queues_mut().translator.find_tables()
     }
 
     fn has_tables(&self) -> bool {
-        self.queues().translator.root().is_some()
+        self.queues().translator.has_tables()
     }
 
     fn create_adi(&mut self, adi: &AdiConfig) -> Result<(), AddressTaken> {
@@ -137,7 +141,32 @@ impl DataPlane for Datapath {
     }
 
     fn destroy_adi(&mut self, vport: VportId) {
+        self.discard_waiting_of(vport);
         self.fabric.destroy_adi(vport);
+    }
+
+    fn set_no_kick(&mut self, vport: VportId, no_kick: bool) {
+        self.fabric.set_no_kick(vport, no_kick);
+    }
+
+    fn set_suspended(&mut self, vport: VportId, suspended: bool) {
+        self.fabric.set_suspended(vport, suspended);
+    }
+
+    fn position(&self, queue: QueueId) -> Option<QueuePosition> {
+        self.queues().position(queue)
+    }
+
+    fn set_position(&mut self, queue: QueueId, position: QueuePosition) {
+        self.queues_mut().set_position(queue, position);
+    }
+
+    fn is_pending(&self, vector: VectorId) -> bool {
+        self.queues().interrupts.is_pending(vector)
+    }
+
+    fn set_pending(&mut self, vector: VectorId, pending: bool) {
+        self.queues_mut().interrupts.set_pending(vector, pending);
     }
 
     fn set_cause_ring(&mut self, ring: u16, config: Option<CauseRingConfig>) {

@@ -8,7 +8,7 @@ use adit_pipeline::offload::{Checksum, FrameMeta, Gso, GsoKind};
 use adit_pipeline::parse::{Parsed, L3, L4};
 use adit_pipeline::segment::Segmenter;
 
-use super::destination::{Destination, Outcome, Steer, Transit, Wait};
+use super::destination::{Arrival, Destination, Outcome, Steer, Transit, Wait};
 use super::host::Host;
 use super::ptype::ptype_of;
 use super::queues::{QueueRefusal, Queues};
@@ -83,7 +83,7 @@ impl Host {
         steer: Steer,
     ) -> Outcome {
         let reason = match self.offer(vport, frame, transit, steer) {
-            Ok(()) => return Outcome::Forwarded,
+            Ok(queue) => return Outcome::Forwarded(Arrival::Queue(vport, queue)),
             Err(Undelivered::Dropped(reason)) => reason,
             Err(Undelivered::Refused(queue, QueueRefusal::NoBuffer { first })) => {
                 match transit.wait {
@@ -107,7 +107,7 @@ impl Host {
             }
         };
         self.vports[vport].count_undelivered(reason, transit.undelivered());
-        Outcome::Forwarded
+        Outcome::Forwarded(Arrival::Lost(reason))
     }
 
     fn offer(
@@ -116,11 +116,14 @@ impl Host {
         frame: &mut [u8],
         transit: &mut Transit,
         steer: Steer,
-    ) -> Result<(), Undelivered> {
+    ) -> Result<QueueIndex, Undelivered> {
         let vport = &mut self.vports[vport];
         let forwarding = &vport.forwarding;
         if !forwarding.enabled {
             return Err(DropReason::PortDisabled.into());
+        }
+        if vport.is_suspended() {
+            return Err(DropReason::Suspended.into());
         }
         let parsed = Parsed::new(frame, frame.len()).map_err(|_| DropReason::Runt)?;
         if !steer.is_addressed && !forwarding.wants(parsed.dst, frame) {
@@ -146,9 +149,11 @@ impl Host {
         if let Some(gso) = transit.meta.gso {
             // A frame that was partly delivered in segments is continued in segments.
             if transit.delivered > 0 || !(rsc && is_mergeable(&parsed, gso)) {
-                return rx.push_segments(frame, transit, &mut self.segment);
+                rx.push_segments(frame, transit, &mut self.segment)?;
+            } else {
+                rx.push(frame, &parsed, VALID, Some(gso))?;
             }
-            return rx.push(frame, &parsed, VALID, Some(gso));
+            return Ok(target.queue);
         }
         if frame.len() > max_len {
             return Err(DropReason::TooLong.into());
@@ -164,7 +169,8 @@ impl Host {
                 VALID
             }
         };
-        rx.push(frame, &parsed, verdict, None)
+        rx.push(frame, &parsed, verdict, None)?;
+        Ok(target.queue)
     }
 }
 

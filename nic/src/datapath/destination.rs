@@ -2,7 +2,7 @@
 //! The vocabulary of a frame's way: its source, its destination, its state, and the outcome.
 
 use adit_pipeline::offload::{FrameMeta, OnWire};
-use adit_pipeline::p4::Receive;
+use adit_pipeline::p4::{Receive, NO_QUEUE};
 use adit_pipeline::parse::DstKind;
 
 use crate::drops::DropReason;
@@ -19,6 +19,8 @@ pub(super) enum Source {
         vport: VportId,
         /// The wire that it uses.
         uplink: WireIndex,
+        /// The index of the TX queue among those of the virtual port.
+        queue: u16,
     },
     /// The control plane of the program.
     Cpu,
@@ -31,6 +33,14 @@ impl Source {
             Self::Wire(wire) => P4Port::of_wire(wire),
             Self::Vport { vport, .. } => P4Port::of_vport(vport),
             Self::Cpu => P4Port::CPU,
+        }
+    }
+
+    /// The TX queue in the numbers of a P4 program.
+    pub(super) fn queue(self) -> u16 {
+        match self {
+            Self::Vport { queue, .. } => queue,
+            Self::Wire(_) | Self::Cpu => NO_QUEUE,
         }
     }
 
@@ -78,12 +88,24 @@ pub(super) enum Destination {
     Flood(Steer),
     /// A wire that the program selects.
     Wire(WireIndex),
+    /// The one that is kept with the trace of the packet ([`tracing`](super::tracing)).
+    Traced {
+        /// Set if the switch selects it.
+        is_switched: bool,
+    },
     /// The program again, after segmentation: a GSO frame to which it adds headers.
     Segment,
     /// None: it is consumed. Only copies of it are sent, or the control plane has it.
     Consumed,
     /// None: it is dropped.
     Dropped(DropReason),
+}
+
+impl Destination {
+    /// Returns whether the switch selects it.
+    pub(super) fn is_switched(&self) -> bool {
+        matches!(self, Self::Switch(_) | Self::Traced { is_switched: true })
+    }
 }
 
 /// The events that a frame may wait for.
@@ -134,13 +156,26 @@ impl Transit {
     }
 }
 
+/// The place where a frame has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// An RX queue of a virtual port.
+    Queue(VportId, QueueIndex),
+    /// A wire, which has accepted it.
+    Wire(WireIndex),
+    /// It was dropped, and counted.
+    Lost(DropReason),
+    /// Its segments or copies, or the control plane, have it.
+    Nowhere,
+}
+
 /// The outcome of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     /// It was passed on, or was dropped and counted at the place where it was dropped.
-    Forwarded,
+    Forwarded(Arrival),
     /// The same, and it is in the counters of its sender.
-    Counted,
+    Counted(Arrival),
     /// It waits: the caller keeps it and dispatches it to this destination again later.
     Waiting(Destination),
     /// It was dropped by a stage, which the caller counts.

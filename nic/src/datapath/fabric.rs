@@ -6,10 +6,11 @@ use adit_pipeline::checksum::fill::complete_partial;
 use adit_pipeline::offload::{Checksum, FrameMeta};
 use adit_pipeline::parse::DstKind;
 
-use super::destination::{Account, Destination, Outcome, Source, Steer, Transit, Wait};
+use super::destination::{Account, Arrival, Destination, Outcome, Source, Steer, Transit, Wait};
 use super::flood::Floods;
 use super::host::Host;
 use super::switch::Switch;
+use super::tracing::Tracing;
 use super::wires::{NotSent, Wires};
 use crate::drops::DropReason;
 use crate::ids::WireIndex;
@@ -20,6 +21,7 @@ pub(super) struct Fabric {
     pub(super) wires: Wires,
     pub(super) switch: Switch,
     pub(super) floods: Floods,
+    pub(super) tracing: Tracing,
 }
 
 impl Fabric {
@@ -47,11 +49,11 @@ impl Fabric {
             Destination::Uplink => self.send_uplink(source, frame, transit),
             Destination::Flood(steer) => self.flood(source, frame, transit, steer),
             Destination::Wire(wire) if wire.index() < self.wires.len() => {
-                self.send_or_drop(wire, frame, transit.meta);
-                Outcome::Forwarded
+                Outcome::Forwarded(self.send_or_drop(wire, frame, transit.meta))
             }
             Destination::Wire(_) => Outcome::Dropped(DropReason::NoSuchPort),
-            Destination::Consumed => Outcome::Forwarded,
+            Destination::Consumed => Outcome::Forwarded(Arrival::Nowhere),
+            Destination::Traced { .. } => self.dispatch_traced(source, frame, transit),
             // A frame is segmented before it comes here, and its segments are not.
             Destination::Segment | Destination::Switch(_) => {
                 Outcome::Dropped(DropReason::BadOffload)
@@ -77,7 +79,7 @@ impl Fabric {
     }
 
     /// Selects the destination of a frame by its addresses.
-    fn switch(&self, source: Source, frame: &[u8], steer: Steer) -> Destination {
+    pub(super) fn switch(&self, source: Source, frame: &[u8], steer: Steer) -> Destination {
         match source {
             Source::Wire(wire) => self.switch.forward_from_wire(wire, frame, steer),
             Source::Vport { .. } | Source::Cpu => {
@@ -93,8 +95,7 @@ impl Fabric {
     fn send_uplink(&mut self, source: Source, frame: &mut [u8], transit: &Transit) -> Outcome {
         let wire = source.wire();
         let Wait::ForUplink { queue } = transit.wait else {
-            self.send_or_drop(wire, frame, transit.meta);
-            return Outcome::Forwarded;
+            return Outcome::Forwarded(self.send_or_drop(wire, frame, transit.meta));
         };
         let whole = Account::new(frame, &transit.meta);
         let Host {
@@ -108,11 +109,11 @@ impl Fabric {
             Ok(sent) => sent,
             Err(NotSent::NoPort) => {
                 vport.count_unsent(DropReason::NoWire, whole.on_wire.frames);
-                return Outcome::Counted;
+                return Outcome::Counted(Arrival::Lost(DropReason::NoWire));
             }
             Err(NotSent::BadOffload) => {
                 vport.count_malformed(DropReason::BadOffload);
-                return Outcome::Counted;
+                return Outcome::Counted(Arrival::Lost(DropReason::BadOffload));
             }
         };
         if sent.may_wait() && queues.may_stall(queue, *now) {
@@ -127,23 +128,30 @@ impl Fabric {
         if lost > 0 {
             vport.count_unsent(DropReason::Wire, lost);
         }
-        Outcome::Counted
+        Outcome::Counted(arrival(wire, lost))
     }
 
     /// Sends a frame on a wire, or drops it; the wire's virtual port counts it then.
-    fn send_or_drop(&mut self, wire: WireIndex, frame: &mut [u8], meta: FrameMeta) {
+    fn send_or_drop(&mut self, wire: WireIndex, frame: &mut [u8], meta: FrameMeta) -> Arrival {
         let whole = meta.on_wire(frame.len());
         let Some(vport) = self.host.vports.get_mut(wire.pf()) else {
-            return;
+            return Arrival::Lost(DropReason::NoWire);
         };
         let drops = &mut vport.drops.tx;
         match self.wires.send(wire, frame, meta) {
             Ok(sent) => {
                 let lost = self.wires.account(wire, &sent, whole);
                 drops.count_many(DropReason::Wire, lost);
+                arrival(wire, lost)
             }
-            Err(NotSent::NoPort) => drops.count_many(DropReason::NoWire, whole.frames),
-            Err(NotSent::BadOffload) => drops.count(DropReason::BadOffload),
+            Err(NotSent::NoPort) => {
+                drops.count_many(DropReason::NoWire, whole.frames);
+                Arrival::Lost(DropReason::NoWire)
+            }
+            Err(NotSent::BadOffload) => {
+                drops.count(DropReason::BadOffload);
+                Arrival::Lost(DropReason::BadOffload)
+            }
         }
     }
 
@@ -167,7 +175,7 @@ impl Fabric {
             let reason = DropReason::BadOffload;
             if let Wait::ForUplink { .. } = transit.wait {
                 self.host.vports[sender].count_malformed(reason);
-                return Outcome::Counted;
+                return Outcome::Counted(Arrival::Lost(reason));
             }
             return Outcome::Dropped(reason);
         }
@@ -175,7 +183,7 @@ impl Fabric {
         let sent = match has_port || matches!(transit.wait, Wait::Never) {
             true => self.send_uplink(source, frame, transit),
             // There are only copies.
-            false => Outcome::Forwarded,
+            false => Outcome::Forwarded(Arrival::Nowhere),
         };
         if let Outcome::Waiting(_) = sent {
             return Outcome::Waiting(Destination::Flood(steer));
@@ -192,6 +200,14 @@ impl Fabric {
             self.host.deliver(wire.pf(), frame, transit, steer);
         }
         sent
+    }
+}
+
+/// The end of a frame that was offered to a wire, of which `lost` segments were lost.
+fn arrival(wire: WireIndex, lost: u64) -> Arrival {
+    match lost {
+        0 => Arrival::Wire(wire),
+        _ => Arrival::Lost(DropReason::Wire),
     }
 }
 

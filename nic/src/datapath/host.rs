@@ -4,9 +4,10 @@
 use super::adi::AdiTotals;
 use super::destination::Source;
 use super::queues::{Owner, Queues};
-use super::vport::Vports;
+use super::vport::{Vport, Vports};
 use super::Limits;
 use crate::dataplane::{QueueId, QueueKind};
+use crate::doorbells::Doorbells;
 use crate::drops::DropReason;
 use crate::ids::{QueueIndex, VportId, WireIndex};
 use crate::logging::warn_throttled;
@@ -30,18 +31,15 @@ pub(super) struct Host {
 
 impl Host {
     /// Creates a virtual port for each of `wires` wires, and the function's own queues.
-    ///
-    /// # Errors
-    /// When the host has no memory for the doorbell pages.
-    pub(super) fn new(limits: Limits, wires: usize) -> std::io::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(limits: Limits, doorbells: Doorbells, wires: usize) -> Self {
+        Self {
             now: 0,
             vports: Vports::new(wires),
-            queues: Queues::new(limits)?,
+            queues: Queues::new(limits, doorbells),
             segment: vec![0; MAX_FRAME_LEN].into(),
             totals: AdiTotals::default(),
             faults: (0, None),
-        })
+        }
     }
 
     /// The wire that a virtual port uses.
@@ -98,10 +96,15 @@ impl Host {
         true
     }
 
-    /// Stops queues, after a marker for each TX queue among them.
+    /// Stops queues, after a marker for each TX queue among them that is not one of a suspended ADI.
     pub(super) fn disable(&mut self, queues: &[QueueId]) {
         // Markers come first: the same message may stop the queue that they are written to.
         for queue in queues.iter().filter(|q| q.kind == QueueKind::Tx) {
+            let owner = self.queues.configured_by(QueueIndex(queue.index));
+            let owner = owner.and_then(|vport| self.vports.get(vport));
+            if owner.is_some_and(Vport::is_suspended) {
+                continue;
+            }
             if let Err((completion, fault)) = self.queues.mark(QueueIndex(queue.index)) {
                 self.stop_faulty(completion, fault);
             }

@@ -5,80 +5,114 @@
 
 use std::sync::Arc;
 
-use adit_pipeline::offload::FrameMeta;
-use adit_pipeline::p4::{self, Engine, Input, Output, SentKind};
+use adit_pipeline::fragment::is_fragment;
+use adit_pipeline::offload::{Checksum, FrameMeta};
+use adit_pipeline::p4::{self, Engine, Input, Output, SentKind, Worker};
 use adit_pipeline::segment::Segmenter;
 
-use super::destination::{Destination, Outcome, Source, Steer};
+use super::destination::{Arrival, Destination, Outcome, Source, Steer};
 use super::fabric::Fabric;
+use super::fragments::{Held, HeldFragments, Pieces, Whole};
+use super::tracing;
 use crate::drops::DropReason;
 use crate::frame::Frame;
 use crate::ids::{P4Port, WireIndex};
 use crate::program::{amend, Program};
 
+/// The way of frames through the stage.
+pub(super) enum Way {
+    /// Past a program that passes all frames to the switch; `None`: there is none yet.
+    Switch(Option<Box<Program>>),
+    /// Through the program.
+    Program(Box<Program>),
+    /// Through the program, and packets are traced ([`tracing`]).
+    Traced(Box<Program>),
+}
+
 /// The program stage.
-#[derive(Default)]
 pub(super) struct ProgramStage {
-    engine: Option<Arc<Engine>>,
-    /// `None` if there is no program to run.
-    program: Option<Box<Program>>,
+    way: Way,
     /// A copy that the program makes of a frame.
     copy: Frame,
+    /// Set if the program tracks connections: it gets whole datagrams.
+    holds_fragments: bool,
+    pub(super) held: HeldFragments,
+}
+
+impl Default for ProgramStage {
+    fn default() -> Self {
+        Self {
+            way: Way::Switch(None),
+            copy: Frame::default(),
+            holds_fragments: false,
+            held: HeldFragments::default(),
+        }
+    }
 }
 
 impl ProgramStage {
     /// Replaces the program, from the next frame on.
     pub(super) fn set(&mut self, program: Program) {
-        self.engine = Some(program.engine().clone());
-        self.program = match program.is_switch() {
-            true => None,
-            false => Some(Box::new(program)),
+        let is_traced = matches!(self.way, Way::Traced(_));
+        self.holds_fragments = program.engine().tracks_connections();
+        self.way = Way::Switch(Some(Box::new(program)));
+        self.trace(is_traced);
+    }
+
+    /// Begins or ends the tracing of packets.
+    pub(super) fn trace(&mut self, is_traced: bool) {
+        self.way = match std::mem::replace(&mut self.way, Way::Switch(None)) {
+            Way::Switch(Some(program)) | Way::Program(program) | Way::Traced(program) => {
+                match program.is_switch() {
+                    _ if is_traced => Way::Traced(program),
+                    true => Way::Switch(Some(program)),
+                    false => Way::Program(program),
+                }
+            }
+            Way::Switch(None) => Way::Switch(None),
         };
     }
 
     /// The engine of the program, if one was set.
     pub(super) fn engine(&self) -> Option<&Arc<Engine>> {
-        self.engine.as_ref()
+        match &self.way {
+            Way::Switch(program) => program.as_ref().map(|program| program.engine()),
+            Way::Program(program) | Way::Traced(program) => Some(program.engine()),
+        }
     }
 
     /// Returns whether frames go through a program.
     pub(super) fn is_active(&self) -> bool {
-        self.program.is_some()
+        !matches!(self.way, Way::Switch(_))
     }
 
     /// Takes a packet that the control plane has queued.
     pub(super) fn packet_out(&self, packet: &mut Frame) -> Option<Result<(), DropReason>> {
-        let queued = self.engine.as_ref()?.packets_out().take()?;
+        let queued = self.engine()?.packets_out().take()?;
         let fits = packet.copy_from(&queued.data);
         Some(fits.then_some(()).ok_or(DropReason::TooLong))
     }
-
-    /// Runs the program on a frame, and modifies the frame accordingly; returns the frame's
-    /// destination. Copies that the program makes are passed to `emit`.
-    #[inline]
-    pub(super) fn run(
-        &mut self,
-        now: u64,
-        source: Source,
-        frame: &mut Frame,
-        meta: &mut FrameMeta,
-        emit: impl FnMut(&mut Frame, FrameMeta, Destination),
-    ) -> Destination {
-        match self.program.as_deref_mut() {
-            Some(program) => process(program, &mut self.copy, now, source, frame, meta, emit),
-            None => Destination::Switch(Steer::default()),
-        }
-    }
 }
 
-fn process(
+/// The receiver of a program's outputs.
+pub(super) type Outputs<'a> = dyn FnMut(usize, Output<'_>) + 'a;
+
+/// The run of a program without a trace, at the time `now`.
+pub(super) fn untraced(now: u64) -> impl FnOnce(&mut Worker, &[Input<'_>], &mut Outputs<'_>) {
+    move |worker, inputs, out| worker.process(now, inputs, out)
+}
+
+/// Runs the program on a frame, by `run`, and modifies the frame accordingly; returns the frame's
+/// destination. Copies that the program makes, and its answer, are passed to `emit`.
+#[inline]
+pub(super) fn process(
     program: &mut Program,
     copy: &mut Frame,
-    now: u64,
     source: Source,
     frame: &mut Frame,
     meta: &mut FrameMeta,
-    mut emit: impl FnMut(&mut Frame, FrameMeta, Destination),
+    run: impl FnOnce(&mut Worker, &[Input<'_>], &mut Outputs<'_>),
+    mut emit: impl FnMut(SentKind, &mut Frame, FrameMeta, Destination),
 ) -> Destination {
     if meta.gso.is_some() && program.reshapes {
         return Destination::Segment;
@@ -86,13 +120,16 @@ fn process(
     let port = source.port();
     let input = Input {
         direction: port.direction(),
+        queue: source.queue(),
         on_wire: meta.on_wire(frame.len()),
+        checksums_verified: meta.checksum != Checksum::Unknown,
         ..Input::new(port.0, frame)
     };
     let headers = &mut program.headers;
     let (mut to, mut payload, mut same) = (Destination::Consumed, 0, true);
+    let mut is_rewritten = false;
     let mut whole = usize::MAX;
-    program.worker.process(now, &[input], &mut |_, output| {
+    run(&mut program.worker, &[input], &mut |_, output| {
         let sent = match output {
             Output::Sent(sent) => sent,
             // The packet itself is still forwarded.
@@ -102,10 +139,17 @@ fn process(
                 return;
             }
         };
+        if sent.kind == SentKind::Answer {
+            let to = match copy.copy_from(sent.headers) {
+                true => destination(&sent),
+                false => Destination::Dropped(DropReason::BadOffload),
+            };
+            return emit(sent.kind, copy, FrameMeta::default(), to);
+        }
         if sent.kind != SentKind::Packet {
             let mut meta = *meta;
             let to = make_copy(copy, &sent, frame, &mut meta);
-            return emit(copy, meta, to);
+            return emit(sent.kind, copy, meta, to);
         }
         payload = sent.payload_offset;
         same = frame.get(..payload) == Some(sent.headers);
@@ -114,20 +158,25 @@ fn process(
             headers.extend_from_slice(sent.headers);
         }
         whole = sent.truncate.unwrap_or(usize::MAX);
+        is_rewritten = sent.is_rewritten;
         to = destination(&sent);
     });
     if same && whole >= frame.len() {
         return to;
     }
     if meta.gso.is_some() && (headers.len() != payload || whole < frame.len()) {
-        // The program adds or removes headers. Nothing has been modified yet.
-        program.reshapes = true;
+        // The program adds or removes headers, which it will do again, or a helper has rewritten the
+        // payload, which is rare. Nothing has been modified yet.
+        program.reshapes |= !is_rewritten;
         return Destination::Segment;
     }
     if !same && !frame.replace_front(payload, headers) {
         return Destination::Dropped(DropReason::NoHeadroom);
     }
     frame.truncate(whole);
+    if is_rewritten {
+        meta.checksum = Checksum::Unknown;
+    }
     match amend(frame, meta, payload, program.headers.len()) {
         true => to,
         false => Destination::Dropped(DropReason::BadOffload),
@@ -148,6 +197,9 @@ fn make_copy(
         && (whole >= copy.len() || meta.gso.is_none());
     copy.truncate(whole);
     let same = frame.get(..payload) == Some(headers);
+    if sent.is_rewritten {
+        meta.checksum = Checksum::Unknown;
+    }
     match fits && (same || amend(copy, meta, payload, headers.len())) {
         true => destination(sent),
         false => Destination::Dropped(DropReason::BadOffload),
@@ -170,6 +222,7 @@ fn destination(sent: &p4::Sent<'_>) -> Destination {
 
 fn drop_reason(reason: p4::DropReason) -> DropReason {
     match reason {
+        p4::DropReason::Rejected => DropReason::Rejected,
         p4::DropReason::NotForwarded => DropReason::NotForwarded,
         p4::DropReason::TooManyPasses => DropReason::TooManyPasses,
         p4::DropReason::TooLong => DropReason::ProgramTooLong,
@@ -191,10 +244,84 @@ impl ProgramStage {
         frame: &mut Frame,
         meta: &mut FrameMeta,
     ) -> Destination {
-        let now = fabric.host.now;
-        self.run(now, source, frame, meta, |copy, meta, to| {
-            fabric.dispatch_now(source, copy, meta, to);
-        })
+        if self.holds_fragments && is_fragment(frame) {
+            match self.held.hold(source, frame, fabric.host.now) {
+                Held::No => {}
+                Held::Kept => return Destination::Consumed,
+                Held::TooLong => {
+                    let reason = DropReason::TooLong;
+                    fabric.trace_refused(source, frame, reason);
+                    return Destination::Dropped(reason);
+                }
+                Held::Complete(whole) => {
+                    *meta = FrameMeta::default();
+                    return self.run_on_datagram(fabric, source, frame, meta, whole);
+                }
+            }
+        }
+        let run = untraced(fabric.host.now);
+        let copy = &mut self.copy;
+        match &mut self.way {
+            Way::Program(program) => {
+                let emit = |_, copy: &mut Frame, meta, to| {
+                    fabric.dispatch_now(source, copy, meta, to);
+                };
+                process(program, copy, source, frame, meta, run, emit)
+            }
+            Way::Switch(_) => Destination::Switch(Steer::default()),
+            Way::Traced(program) => {
+                let pieces = &mut Pieces::none();
+                tracing::run(program, copy, fabric, source, frame, meta, pieces)
+            }
+        }
+    }
+
+    /// Runs the program on a datagram that came in fragments, and dispatches it in fragments again. The
+    /// sender's counters have each fragment already; so they have only the last one if the datagram
+    /// is dropped, unless it came from a wire, whose held frames are not counted.
+    fn run_on_datagram(
+        &mut self,
+        fabric: &mut Fabric,
+        source: Source,
+        frame: &mut Frame,
+        meta: &mut FrameMeta,
+        whole: Whole,
+    ) -> Destination {
+        let (copy, run) = (&mut self.copy, untraced(fabric.host.now));
+        let mut pieces = self.held.pieces(whole);
+        let to = match &mut self.way {
+            Way::Switch(_) => return Destination::Switch(Steer::default()),
+            Way::Program(program) => {
+                let emit = |kind, copy: &mut Frame, meta, to| {
+                    pieces.each(kind, copy, meta, |piece, meta| {
+                        fabric.dispatch_now(source, piece, meta, to);
+                    });
+                };
+                process(program, copy, source, frame, meta, run, emit)
+            }
+            Way::Traced(program) => {
+                tracing::run(program, copy, fabric, source, frame, meta, &mut pieces)
+            }
+        };
+        match to {
+            Destination::Consumed => {}
+            Destination::Dropped(reason) => {
+                if let Source::Wire(_) = source {
+                    let earlier = whole.count - 1;
+                    fabric.host.count_dropped(source, reason, earlier);
+                }
+                return Destination::Dropped(reason);
+            }
+            to => {
+                // The trace ends with the first fragment.
+                let (mut to, rest) = (to, fabric.tracing.behind(to));
+                pieces.each(SentKind::Packet, frame, *meta, |piece, meta| {
+                    let to = std::mem::replace(&mut to, rest);
+                    fabric.dispatch_now(source, piece, meta, to);
+                });
+            }
+        }
+        Destination::Consumed
     }
 
     /// Segments a frame, runs the program on each segment and dispatches it. `segment` is scratch
@@ -207,8 +334,12 @@ impl ProgramStage {
         meta: FrameMeta,
         segment: &mut Frame,
     ) -> Outcome {
-        // Segmentation by the host is cheaper.
-        fabric.wires.stop_merging();
+        // Segmentation by the host is cheaper, if all frames need it.
+        if let Way::Program(program) | Way::Traced(program) = &self.way {
+            if program.reshapes {
+                fabric.wires.stop_merging();
+            }
+        }
         let Ok(mut segments) = Segmenter::new(frame, &meta) else {
             return Outcome::Dropped(DropReason::Unsegmentable);
         };
@@ -218,6 +349,6 @@ impl ProgramStage {
             let to = self.run_with(fabric, source, segment, &mut meta);
             fabric.dispatch_now(source, segment, meta, to);
         }
-        Outcome::Forwarded
+        Outcome::Forwarded(Arrival::Nowhere)
     }
 }

@@ -5,6 +5,7 @@
 //! delivered to an RX queue (`queues/transfer.rs`).
 
 mod polling;
+mod position;
 mod slot;
 mod transfer;
 
@@ -12,14 +13,15 @@ use adit_uapi::desc::tx_compl::comp_type;
 use adit_uapi::regs::adi::PAGES_PER_PAIR;
 
 use super::{Limits, MAX_STALL_NS};
-use crate::awake::Awake;
+use crate::awake::{Awake, Drowsy};
 use crate::dataplane::{single_rx_tail, AdiConfig, QueueConfig, QueueError, QueueId, QueueKind};
 use crate::doorbells::Doorbells;
 use crate::ids::{QueueIndex, VectorMapping};
 use crate::interrupts::{AdiVectors, Interrupts, VectorBlock};
 use crate::memory::GuestMemory;
-use crate::pasid::{AddressSpace, RootQuery, Translator};
+use crate::pasid::{AddressSpace, Translator};
 use crate::queues::{BufferQueue, CompletionQueue, QueueFault, RxQueue, TxQueue};
+use polling::Polling;
 use slot::Slot;
 
 pub(super) use slot::Owner;
@@ -44,21 +46,20 @@ pub struct Queues {
     /// Enabled TX queues that are polled, and the position of the next one.
     active_tx: Awake,
     next_tx: usize,
-    /// The time at which each TX queue of an ADI last had work, by queue pair.
-    active_at: Vec<u64>,
+    /// TX queues of ADIs without kicks that have been idle for long.
+    drowsy_tx: Drowsy,
+    /// The polling of the TX queues of ADIs, by queue pair.
+    polling: Vec<Polling>,
     /// The time since which a TX queue has been waiting for its wire.
     stalled_since: Vec<Option<u64>>,
 }
 
 impl Queues {
     /// Creates the function's own queues, which are not configured.
-    ///
-    /// # Errors
-    /// When the host has no memory for the doorbell pages.
-    pub(super) fn new(limits: Limits) -> std::io::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(limits: Limits, doorbells: Doorbells) -> Self {
+        Self {
             memory: GuestMemory::new(),
-            doorbells: limits.doorbells()?,
+            doorbells,
             interrupts: Interrupts::new(limits.vectors),
             translator: Translator::new(None),
             limits,
@@ -68,20 +69,21 @@ impl Queues {
             buffer: Slot::many(limits.buffer),
             active_tx: Awake::default(),
             next_tx: 0,
-            active_at: Vec::new(),
+            drowsy_tx: Drowsy::default(),
+            polling: Vec::new(),
             stalled_since: vec![None; limits.tx as usize],
-        })
+        }
     }
 
-    /// Allocates the register frames of ADIs with `pairs` queue pairs together; `query` finds their
-    /// IOMMU tables.
+    /// Allocates the register frames of ADIs with `pairs` queue pairs together, whose requests
+    /// `translator` translates.
     ///
     /// # Errors
     /// When the host has no address space for their doorbells.
     pub(super) fn reserve_adis(
         &mut self,
         pairs: u32,
-        query: Option<RootQuery>,
+        translator: Translator,
     ) -> std::io::Result<()> {
         if pairs > 0 {
             self.doorbells.add_frames(pairs)?;
@@ -89,8 +91,13 @@ impl Queues {
         if let Some(frames) = self.doorbells.frames() {
             self.interrupts.adi = AdiVectors::new(frames.clone());
         }
-        self.translator = Translator::new(query);
+        self.translator = translator;
         Ok(())
+    }
+
+    /// The numbers of the function's own queues and vectors.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// The number of queues of a kind.
@@ -132,6 +139,15 @@ impl Queues {
         }
     }
 
+    /// Numbers the TX queues of a virtual port, in their order ([`Queues::sender`]).
+    pub(super) fn number_tx(&mut self, queues: &[u32]) {
+        for (number, &queue) in (0..).zip(queues) {
+            if let Some(slot) = self.tx.get_mut(queue as usize) {
+                slot.number = number;
+            }
+        }
+    }
+
     /// Starts a configured queue at the beginning of its ring; a queue that is already running is
     /// not an error.
     ///
@@ -156,7 +172,7 @@ impl Queues {
         match queue.kind {
             QueueKind::Tx => {
                 slot::stop(&mut self.tx, index);
-                self.active_tx.remove(index);
+                self.stop_polling(index);
                 // It may be enabled again with the same configuration, without `configure`.
                 self.doorbells.tx_tail.store(index, 0);
                 if let Some(word) = self.doorbells.tx_tail.asleep(index) {
@@ -195,7 +211,7 @@ impl Queues {
     pub(super) fn suspend(&mut self, queue: QueueId) -> Owner {
         match queue.kind {
             QueueKind::Tx => {
-                self.active_tx.remove(queue.index);
+                self.stop_polling(queue.index);
                 slot::suspend(&mut self.tx, queue.index)
             }
             QueueKind::Rx => slot::suspend(&mut self.rx, queue.index),
@@ -281,13 +297,14 @@ impl Queues {
         slot::grow(&mut self.rx, self.limits.rx as usize + end);
         slot::grow(&mut self.buffer, self.limits.buffer as usize + 2 * end);
         self.stalled_since.resize(self.tx.len(), None);
-        if self.active_at.len() < end {
-            self.active_at.resize(end, 0);
+        if self.polling.len() < end {
+            self.polling.resize(end, Polling::default());
         }
         let page = first_page(config);
         for n in 0..pairs {
             let tx = self.limits.tx + first + n;
             self.doorbells.tx_tail.place(tx, Some(page + n));
+            self.tx[tx as usize].number = n as u16;
         }
         for n in 0..2 * pairs {
             let buffer = self.limits.buffer + 2 * first + n;
@@ -304,8 +321,11 @@ impl Queues {
         self.interrupts.adi.destroy(vectors(config));
         let pairs = u32::from(config.pairs);
         for n in 0..pairs {
-            let tx = self.limits.tx + config.first_pair + n;
-            self.doorbells.tx_tail.place(tx, None);
+            let pair = config.first_pair + n;
+            self.doorbells.tx_tail.place(self.limits.tx + pair, None);
+            if let Some(polling) = self.polling.get_mut(pair as usize) {
+                *polling = Polling::default();
+            }
         }
         for n in 0..2 * pairs {
             let buffer = self.limits.buffer + 2 * config.first_pair + n;
@@ -324,6 +344,7 @@ impl Queues {
         self.buffer.iter_mut().for_each(Slot::clear);
         self.stalled_since.fill(None);
         self.active_tx.clear();
+        self.drowsy_tx.clear();
     }
 
     /// Removes the queues of all ADIs, which have been destroyed.

@@ -81,7 +81,7 @@ impl Datapath {
                     let vport = &mut self.fabric.host.vports[wire.pf()];
                     vport.count_undelivered(reason, transit.undelivered());
                 }
-                Outcome::Forwarded | Outcome::Counted => {}
+                Outcome::Forwarded(_) | Outcome::Counted(_) => {}
             }
             any = true;
         }

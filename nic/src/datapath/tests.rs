@@ -2,6 +2,8 @@
 //! A driver with rings in memory and a mock wire; tests check the frames at both ends.
 
 mod accounts;
+mod conntrack;
+mod fragments;
 mod program;
 mod receive;
 mod transmit;
@@ -172,6 +174,7 @@ impl Driver {
                 self.dp.map_vector(queue(kind, index), Some(mapping));
             }
         }
+        self.dp.set_tx_queues(VportId(0), &[0, 1]);
         let forwarding = self.dp.forwarding(VportId(0));
         *forwarding = Forwarding::new(MAC, vec![0, 1]);
         forwarding.set_enabled(true);

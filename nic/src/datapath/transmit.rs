@@ -12,14 +12,14 @@ use crate::dataplane::{QueueId, QueueKind};
 use crate::drops::DropReason;
 use crate::egress::{self, EgressError};
 use crate::frame::Frame;
-use crate::ids::{QueueIndex, VportId, WireIndex};
+use crate::ids::{P4Port, QueueIndex, VportId, WireIndex};
 use crate::queues::{QueueFault, TxOffload, TxOutcome};
 
 /// The number of frames handed to a wire after which its neighbours get their turn: one frame from
 /// a driver may become thousands when it is segmented here.
 const WIRE_BURST: u64 = 4 * BURST as u64;
 /// The length of an Ethernet header in bytes.
-const HEADER: usize = 14;
+pub(super) const HEADER: usize = 14;
 
 /// A frame that its wire has not accepted yet. The program has processed it, so its descriptor is
 /// done.
@@ -28,6 +28,13 @@ pub(super) struct Egress {
     frame: Frame,
     /// Set while the frame waits for the wire.
     waiting: Option<Waiting>,
+}
+
+impl Egress {
+    /// Returns whether a frame waits for the wire.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
 }
 
 /// The state of a frame that waits for its wire.
@@ -41,15 +48,33 @@ struct Waiting {
 #[derive(Clone, Copy)]
 struct Sender {
     queue: QueueIndex,
+    /// The index of the queue among those of the virtual port.
+    number: u16,
     vport: VportId,
     uplink: WireIndex,
     /// The tail at the start of the burst.
     tail: u32,
 }
 
+impl Sender {
+    fn source(&self) -> Source {
+        Source::Vport {
+            vport: self.vport,
+            uplink: self.uplink,
+            queue: self.number,
+        }
+    }
+}
+
 impl Datapath {
-    /// Runs a burst of each queue that has work, within the limit of a turn.
+    /// Offers the frames that wait to their wires, and runs a burst of each queue that has work,
+    /// within the limit of a turn.
     pub(super) fn transmit_turn(&mut self) -> bool {
+        // No other packet may follow on that wire, which would push the frame out.
+        let mut sent = false;
+        for wire in self.fabric.wires.indexes() {
+            sent |= self.is_waiting(wire) && self.send_waiting(wire);
+        }
         let mut bursts = 0;
         for _ in 0..self.fabric.host.queues.polled() {
             let Some(queue) = self.fabric.host.queues.next_polled() else {
@@ -66,17 +91,18 @@ impl Datapath {
                 break;
             }
         }
-        bursts > 0
+        sent || bursts > 0
     }
 
     /// Sends up to a burst of one queue's packets; returns true if any was moved.
     fn transmit_burst(&mut self, queue: QueueIndex) -> bool {
         let host = &self.fabric.host;
-        let Some(vport) = host.queues.tx_owner(queue) else {
+        let Some((vport, number)) = host.queues.sender(queue) else {
             return false;
         };
         let sender = Sender {
             queue,
+            number,
             vport,
             uplink: host.uplink(vport),
             tail: host.queues.doorbells.tx_tail.load(queue.0),
@@ -131,6 +157,8 @@ impl Datapath {
                     Ok(_) => {}
                     Err(reason) => {
                         self.fabric.host.vports[vport].count_malformed(reason);
+                        let source = sender.source();
+                        self.fabric.trace_refused(source, &self.tx_frame, reason);
                     }
                 }
             }
@@ -148,7 +176,7 @@ impl Datapath {
             ..
         } = sender;
         let (fabric, frame) = (&mut self.fabric, &mut self.tx_frame);
-        let source = Source::Vport { vport, uplink };
+        let source = sender.source();
         let mut transit = Transit::new(frame, meta, Wait::ForUplink { queue });
         let mut account = Account::new(frame, &meta);
         let to = match fabric.host.vports[vport].forwarding.loopback {
@@ -164,7 +192,7 @@ impl Datapath {
                     .run_on_segments(fabric, source, frame, transit.meta, segment)
             }
             to => {
-                if matches!(to, Destination::Switch(_)) && self.program.is_active() {
+                if to.is_switched() && self.program.is_active() {
                     account = Account::new(frame, &transit.meta);
                 }
                 fabric.dispatch(source, frame, &mut transit, to)
@@ -184,6 +212,12 @@ impl Datapath {
             outcome => count_sent(fabric, vport, account, outcome),
         }
         true
+    }
+
+    /// Returns whether a frame waits for a wire.
+    fn is_waiting(&self, wire: WireIndex) -> bool {
+        let egress = self.egress.get(wire.index());
+        egress.is_some_and(|egress| egress.waiting.is_some())
     }
 
     /// Sends the frame that waits for a wire; returns false if the wire still does not accept it.
@@ -213,6 +247,22 @@ impl Datapath {
         }
     }
 
+    /// Discards the frame of a virtual port that waits for its wire, and counts it: the virtual port
+    /// is about to end, and another one may have its id then.
+    pub(super) fn discard_waiting_of(&mut self, vport: VportId) {
+        self.program.held.discard(P4Port::of_vport(vport));
+        for egress in &mut self.egress {
+            let is_own = |waiting: &mut Waiting| waiting.source.vport() == vport;
+            let Some(Waiting { transit, .. }) = egress.waiting.take_if(is_own) else {
+                continue;
+            };
+            let account = Account::new(&egress.frame, &transit.meta);
+            if let Some(port) = self.fabric.host.vports.get_mut(vport) {
+                port.count_unsent(DropReason::PortDisabled, account.on_wire.frames);
+            }
+        }
+    }
+
     /// Discards frames that wait for their wire, whose driver is gone.
     pub(super) fn discard_waiting(&mut self) {
         for egress in &mut self.egress {
@@ -225,9 +275,9 @@ impl Datapath {
 fn count_sent(fabric: &mut Fabric, vport: VportId, account: Account, outcome: Outcome) {
     let vport = &mut fabric.host.vports[vport];
     match outcome {
-        Outcome::Forwarded => vport.count_sent(account),
+        Outcome::Forwarded(_) => vport.count_sent(account),
         Outcome::Dropped(reason) => vport.count_unsent(reason, account.on_wire.frames),
-        Outcome::Counted | Outcome::Waiting(_) => {}
+        Outcome::Counted(_) | Outcome::Waiting(_) => {}
     }
 }
 

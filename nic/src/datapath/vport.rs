@@ -14,7 +14,7 @@ use crate::forwarding::Forwarding;
 use crate::ids::{AdiId, VportId};
 use crate::pasid::Pasid;
 
-/// A virtual port: one with a wire, one that belongs to an ADI, or an unused one.
+/// A virtual port: one with a wire, or one that belongs to an ADI.
 #[derive(Default)]
 pub(super) struct Vport {
     pub(super) forwarding: Forwarding,
@@ -27,6 +27,11 @@ impl Vport {
     /// The PASID that its DMA is translated with.
     pub(super) fn pasid(&self) -> Option<Pasid> {
         self.adi.as_ref().map(|adi| adi.config.pasid)
+    }
+
+    /// Returns whether it belongs to a suspended ADI.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.adi.as_ref().is_some_and(|adi| adi.suspended)
     }
 
     /// Counts a frame from the driver as sent, or its segments if it is a GSO frame.
@@ -88,11 +93,8 @@ impl Vport {
 
 /// All virtual ports: those with a wire, in the order of the wires, and those of ADIs.
 pub(super) struct Vports {
-    #[expect(
-        clippy::vec_box,
-        reason = "thousands of large ones, which are not to move"
-    )]
-    list: Vec<Box<Vport>>,
+    /// By id. `None` for an ADI that was destroyed, whose id is not used again soon.
+    list: Vec<Option<Box<Vport>>>,
     /// The number of those with a wire.
     own: usize,
 }
@@ -101,25 +103,24 @@ impl Vports {
     /// Creates the virtual ports with a wire.
     pub(super) fn new(own: usize) -> Self {
         Self {
-            list: (0..own).map(|_| Box::default()).collect(),
+            list: (0..own).map(|_| Some(Box::default())).collect(),
             own,
         }
     }
 
-    /// A virtual port, used or not.
+    /// A virtual port, if it exists.
     pub(super) fn get(&self, vport: VportId) -> Option<&Vport> {
-        self.list.get(vport.index()).map(|v| &**v)
+        self.list.get(vport.index())?.as_deref()
     }
 
-    /// A virtual port, used or not.
+    /// A virtual port, if it exists.
     pub(super) fn get_mut(&mut self, vport: VportId) -> Option<&mut Vport> {
-        self.list.get_mut(vport.index()).map(|v| &mut **v)
+        self.list.get_mut(vport.index())?.as_deref_mut()
     }
 
     /// Returns whether a virtual port has a wire or belongs to an ADI.
     pub(super) fn exists(&self, vport: VportId) -> bool {
-        let is_adi = |v: &Vport| v.adi.is_some();
-        vport.index() < self.own || self.get(vport).is_some_and(is_adi)
+        self.get(vport).is_some()
     }
 
     /// The virtual port of an ADI.
@@ -134,10 +135,18 @@ impl Vports {
 
     /// Sets a virtual port.
     pub(super) fn set(&mut self, id: VportId, vport: Vport) {
-        while self.list.len() <= id.index() {
-            self.list.push(Box::default());
+        if self.list.len() <= id.index() {
+            self.list.resize_with(id.index() + 1, || None);
         }
-        self[id] = vport;
+        self.list[id.index()] = Some(Box::new(vport));
+    }
+
+    /// Takes the virtual port of an ADI out, which does not exist then.
+    pub(super) fn remove(&mut self, id: VportId) -> Option<Box<Vport>> {
+        if id.index() < self.own {
+            return None;
+        }
+        self.list.get_mut(id.index())?.take()
     }
 
     /// Removes the virtual ports of ADIs.
@@ -146,11 +155,11 @@ impl Vports {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Vport> {
-        self.list.iter().map(|v| &**v)
+        self.list.iter().flatten().map(|v| &**v)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Vport> {
-        self.list.iter_mut().map(|v| &mut **v)
+        self.list.iter_mut().flatten().map(|v| &mut **v)
     }
 }
 
@@ -158,12 +167,31 @@ impl Index<VportId> for Vports {
     type Output = Vport;
 
     fn index(&self, vport: VportId) -> &Vport {
-        &self.list[vport.index()]
+        self.get(vport).expect("a virtual port that exists")
     }
 }
 
 impl IndexMut<VportId> for Vports {
     fn index_mut(&mut self, vport: VportId) -> &mut Vport {
-        &mut self.list[vport.index()]
+        self.get_mut(vport).expect("a virtual port that exists")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_virtual_port_that_is_removed_leaves_only_its_place() {
+        let mut vports = Vports::new(1);
+        vports.set(VportId(3), Vport::default());
+        assert!(vports.exists(VportId(3)) && !vports.exists(VportId(2)));
+        assert_eq!(vports.iter().count(), 2);
+        assert!(vports.remove(VportId(3)).is_some());
+        assert!(vports.remove(VportId(3)).is_none());
+        assert!(vports.remove(VportId(0)).is_none(), "it has a wire");
+        assert_eq!(vports.iter().count(), 1);
+        vports.truncate();
+        assert!(vports.get(VportId(3)).is_none() && vports.exists(VportId(0)));
     }
 }

@@ -82,6 +82,18 @@ impl Wires {
         self.wires.get(wire.index())?.port.as_deref()
     }
 
+    /// The port of a wire.
+    pub(super) fn port_mut(&mut self, wire: WireIndex) -> Option<&mut (dyn Port + 'static)> {
+        self.wires.get_mut(wire.index())?.port.as_deref_mut()
+    }
+
+    /// Closes all ports.
+    pub(super) fn close(&mut self) {
+        for wire in &mut self.wires {
+            (wire.port, wire.link) = (None, NO_LINK);
+        }
+    }
+
     /// The link of a wire.
     pub(super) fn link(&self, wire: WireIndex) -> LinkState {
         self.wires.get(wire.index()).map_or(NO_LINK, |w| w.link)

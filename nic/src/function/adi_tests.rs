@@ -4,6 +4,7 @@
 
 mod isolation;
 mod life;
+mod no_kick;
 mod published;
 mod rest;
 mod scale;

@@ -83,7 +83,7 @@ fn nothing_of_a_client_outlives_it() {
     let event = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
     let trigger = EventFd::from_client(event.try_clone().unwrap()).unwrap();
     function.set_trigger(MAILBOX_VECTOR, Some(trigger));
-    function.disconnect();
+    function.disconnect().unwrap();
     asleep(&mut function);
     assert!(function.datapath.queues().memory.is_empty());
     let arm = dyn_ctl::INTENA_M | dyn_ctl::SWINT_TRIG_M;

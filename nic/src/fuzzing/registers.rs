@@ -73,7 +73,7 @@ pub fn registers(data: &[u8]) {
     };
     let rx_tail = u64::from(function.layout().rx_tails().base);
     assert_eq!(function.register_read(rx_tail), 0);
-    function.disconnect();
+    function.disconnect().unwrap();
     assert!(function.datapath().queues().memory.is_empty());
 }
 
@@ -159,7 +159,9 @@ fn place(layout: RegisterLayout, which: u8, choices: &mut Choices<'_>) -> u64 {
         _ if which & 7 == 0 => layout.mailbox()[index as usize % 10].2,
         RegisterLayout::Pf => pf_place(which & 7, index),
         // Registers at 4 bytes from each other.
-        RegisterLayout::Vf => VF_BASES[usize::from(which & 7)] + index * 4,
+        RegisterLayout::Vf | RegisterLayout::ComposedVf(_) | RegisterLayout::Siov(_) => {
+            VF_BASES[usize::from(which & 7)] + index * 4
+        }
     })
 }
 

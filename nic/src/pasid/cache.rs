@@ -10,7 +10,8 @@ use std::cell::Cell;
 
 use vm_memory::VolatileSlice;
 
-use super::root::{RootQuery, Tables};
+use super::registered::Registered;
+use super::root::{Readiness, RootQuery, Tables};
 use super::walk::{self, Descent, LowestTable, Page, PageTable, Rights, PAGE_SHIFT};
 use super::{Pasid, Root, TranslationFault};
 use crate::memory::{Access, GuestMemory, Nearby, Place, Request, View, PAGE_LEN};
@@ -102,6 +103,8 @@ pub struct TranslationCounters {
 /// The address translation agent of one function.
 pub struct Translator {
     tables: Tables,
+    /// Memory that is used instead of the tables.
+    registered: Option<Box<Registered>>,
     burst: u64,
     contexts: Map<PageTable, CONTEXTS>,
     lowest: Map<LowestTable, LOWEST>,
@@ -119,6 +122,7 @@ impl Translator {
     pub fn new(query: Option<RootQuery>) -> Self {
         Self {
             tables: Tables::new(query),
+            registered: None,
             burst: NO_BURST + 1,
             contexts: Map::new(PageTable {
                 top: 0,
@@ -142,6 +146,49 @@ impl Translator {
             walks: Cell::default(),
             faults: Cell::default(),
         }
+    }
+
+    /// An agent without tables: addresses are those of memory that is registered for each PASID.
+    #[must_use]
+    pub fn of_registered_memory() -> Self {
+        Self {
+            registered: Some(Box::default()),
+            ..Self::new(None)
+        }
+    }
+
+    /// The registered memory of a PASID; `None` if there are tables instead.
+    #[inline]
+    #[must_use]
+    pub fn registered(&self, pasid: Pasid) -> Option<&GuestMemory> {
+        self.registered.as_ref().map(|all| all.get(pasid))
+    }
+
+    /// The registered memory of a PASID, to be changed; `None` if there are tables instead.
+    pub fn registered_mut(&mut self, pasid: Pasid) -> Option<&mut GuestMemory> {
+        self.registered.as_mut().map(|all| all.entry(pasid))
+    }
+
+    /// Releases the registered memory of a PASID.
+    pub fn unregister(&mut self, pasid: Pasid) {
+        if let Some(all) = &mut self.registered {
+            all.remove(pasid);
+        }
+    }
+
+    /// Returns the availability of the tables, which are not needed for registered memory; starts a
+    /// lookup if their location is unknown.
+    pub fn find_tables(&mut self) -> Readiness {
+        match self.registered {
+            Some(_) => Readiness::Ready,
+            None => self.tables().find(),
+        }
+    }
+
+    /// Returns whether the location of the tables is known, or they are not needed.
+    #[must_use]
+    pub fn has_tables(&self) -> bool {
+        self.registered.is_some() || self.root().is_some()
     }
 
     /// The location of the tables and the state of its lookup. Flushes the cache.

@@ -4,6 +4,7 @@
 use vm_memory::guest_memory::GuestMemorySliceIterator;
 use vm_memory::{GuestAddress, GuestMemoryResult, Permissions, VolatileSlice};
 
+use super::registered::RegisteredSpace;
 use super::{Pasid, TranslationFault, Translator};
 use crate::memory::{Dma, DmaFault, FaultCause, GuestMemory, Pieces, Regions, Request};
 
@@ -14,8 +15,10 @@ const PAGE: u64 = 1 << super::walk::PAGE_SHIFT;
 pub enum AddressSpace<'a> {
     /// The function's own address space.
     Function(&'a GuestMemory),
-    /// The address space of a PASID.
+    /// The address space of a PASID, in the IOMMU's tables.
     Pasid(PasidSpace<'a>),
+    /// The address space of a PASID with registered memory.
+    Registered(RegisteredSpace<'a>),
 }
 
 impl<'a> AddressSpace<'a> {
@@ -24,11 +27,14 @@ impl<'a> AddressSpace<'a> {
     pub fn new(memory: &'a GuestMemory, translator: &'a Translator, pasid: Option<Pasid>) -> Self {
         match pasid {
             None => Self::Function(memory),
-            Some(pasid) => Self::Pasid(PasidSpace {
-                memory,
-                translator,
-                pasid,
-            }),
+            Some(pasid) => match translator.registered(pasid) {
+                Some(memory) => Self::Registered(RegisteredSpace(memory)),
+                None => Self::Pasid(PasidSpace {
+                    memory,
+                    translator,
+                    pasid,
+                }),
+            },
         }
     }
 }
@@ -134,6 +140,7 @@ macro_rules! dispatch {
         match $self {
             Self::Function(memory) => memory.$method($($argument),*),
             Self::Pasid(space) => space.$method($($argument),*),
+            Self::Registered(space) => space.$method($($argument),*),
         }
     };
 }

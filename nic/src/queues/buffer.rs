@@ -91,4 +91,16 @@ impl BufferQueue {
         self.head = advance(self.head, 1, self.ring.len);
         Ok(desc)
     }
+
+    /// The index of the next entry. Entries have no generation bit.
+    #[must_use]
+    pub fn position(&self) -> (u16, bool) {
+        (self.head, false)
+    }
+
+    /// Continues at another entry, which is below the length of the ring.
+    pub fn set_position(&mut self, next: u16, _generation: bool) {
+        self.head = next;
+        (self.fetched_at, self.fetched_end) = (0, 0);
+    }
 }

@@ -59,4 +59,15 @@ impl CompletionQueue {
         }
         Ok(())
     }
+
+    /// The index of the next entry, and the generation bit that is written there.
+    #[must_use]
+    pub fn position(&self) -> (u16, bool) {
+        (self.next, self.generation)
+    }
+
+    /// Continues at another entry, which is below the length of the ring.
+    pub fn set_position(&mut self, next: u16, generation: bool) {
+        (self.next, self.generation) = (next, generation);
+    }
 }

@@ -168,6 +168,24 @@ impl RxQueue {
         }
     }
 
+    /// The index of the next entry, and the generation bit that is written there. In the single queue
+    /// model entries have none.
+    #[must_use]
+    pub fn position(&self) -> (u16, bool) {
+        match &self.single {
+            Some(ring) => (ring.next(), false),
+            None => (self.next, self.generation),
+        }
+    }
+
+    /// Continues at another entry, which is below the length of the ring.
+    pub fn set_position(&mut self, next: u16, generation: bool) {
+        match &mut self.single {
+            Some(ring) => ring.set_next(next),
+            None => (self.next, self.generation) = (next, generation),
+        }
+    }
+
     /// The fields that all completions of a frame have in common.
     fn template(&self, info: &RxInfo) -> RxFlexDescAdvNic3 {
         let mut d = RxFlexDescAdvNic3::default();

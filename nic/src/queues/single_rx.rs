@@ -33,6 +33,17 @@ impl SingleRing {
         }
     }
 
+    /// The index of the next entry.
+    #[must_use]
+    pub fn next(&self) -> u16 {
+        self.buffers.head()
+    }
+
+    /// Continues at another entry, which is below the length of the ring.
+    pub fn set_next(&mut self, next: u16) {
+        self.buffers.set_position(next, false);
+    }
+
     /// Writes a frame to buffers and reports it. The frame is delivered as a whole or not at all,
     /// unless a memory access fails midway.
     ///

@@ -274,6 +274,17 @@ impl TxQueue {
         self.head = self.next_head;
         std::mem::take(&mut self.completions)
     }
+
+    /// The index of the next entry. Entries have no generation bit.
+    #[must_use]
+    pub fn position(&self) -> (u16, bool) {
+        (self.head, false)
+    }
+
+    /// Continues at another entry, which is below the length of the ring.
+    pub fn set_position(&mut self, next: u16, _generation: bool) {
+        (self.head, self.fetched_len) = (next, 0);
+    }
 }
 
 /// Returns whether a base descriptor's command requests the transport checksum: by its transport

@@ -60,10 +60,11 @@ pub(super) fn write(out: &mut Exposition, function: &Function) {
     f.sample(&[("outcome", "walked")], t.walks);
     f.sample(&[("outcome", "fault")], t.faults);
     let causes = datapath.queues().interrupts.adi.counters();
-    let help = "Entries of cause rings, by reason.";
+    let help = "Causes of ADIs that were reported, by reason.";
     let mut f = out.family("adit_cause_entries_total", Kind::Counter, help);
     f.sample(&[("reason", "interrupt")], causes.interrupts);
     f.sample(&[("reason", "fault")], causes.faults);
+    f.sample(&[("reason", "lost")], causes.lost);
     out.family(
         "adit_cause_ring_faults_total",
         Kind::Counter,

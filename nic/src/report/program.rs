@@ -2,6 +2,7 @@
 //! Counters of the P4 program.
 
 use adit_pipeline::p4::DropReason;
+use adit_pipeline::reject::Unanswered;
 
 use crate::function::Function;
 use crate::metrics::{Exposition, Kind};
@@ -15,6 +16,30 @@ pub(super) fn write(out: &mut Exposition, function: &Function) {
     let mut f = out.family("adit_p4_dropped_total", Kind::Counter, help);
     for reason in DropReason::ALL {
         f.sample(&[("reason", reason.name())], engine.dropped(reason));
+    }
+    let rejections = engine.rejections();
+    let help = "Answers to packets that the P4 program rejected, by kind.";
+    let mut f = out.family("adit_p4_reject_answers_total", Kind::Counter, help);
+    f.sample(&[("kind", "reset")], rejections.resets());
+    f.sample(&[("kind", "unreachable")], rejections.unreachable());
+    let help = "Packets that the P4 program rejected and that were not answered, by reason.";
+    let mut f = out.family("adit_p4_reject_unanswered_total", Kind::Counter, help);
+    for reason in Unanswered::ALL {
+        f.sample(&[("reason", reason.name())], rejections.unanswered(reason));
+    }
+    let (datagrams, bytes) = function.datapath().held_fragments();
+    let help = "Incomplete datagrams whose fragments are held for the P4 program.";
+    out.family("adit_fragments_datagrams", Kind::Gauge, help)
+        .sample(&[], datagrams as u64);
+    let help = "Bytes of the fragments that are held for the P4 program.";
+    out.family("adit_fragments_bytes", Kind::Gauge, help)
+        .sample(&[], bytes as u64);
+    let help =
+        "Datagrams that became complete, and datagrams and fragments that were dropped before, by \
+                reason.";
+    let mut f = out.family("adit_fragments_total", Kind::Counter, help);
+    for (event, count) in function.datapath().fragment_statistics().named() {
+        f.sample(&[("event", event)], count);
     }
     let help =
         "Messages of the P4 program for the control plane that were lost to full queues, by kind.";

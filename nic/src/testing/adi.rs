@@ -17,7 +17,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::guest::{Created, Guest};
 use crate::dataplane::QueueKind;
-use crate::memory::Dma;
+use crate::memory::{Dma, GuestMemory};
 use crate::pasid::testing::READ_WRITE;
 use crate::pasid::walk::Stage;
 
@@ -39,6 +39,39 @@ pub const RX_DATA: u64 = IOVA + 0x1_0000;
 const BUFFER: u64 = 0x800;
 /// A page that is read-only for the device.
 pub const READ_ONLY: u64 = IOVA + 0x1_F000;
+
+/// The machine that a driver of an ADI runs on.
+pub trait Host {
+    /// The memory that has the rings, in which [`AdiDriver::physical`] is an address.
+    fn memory(&self) -> &GuestMemory;
+
+    /// Sends a message that must succeed; returns the reply's payload.
+    fn ok(&mut self, v_opcode: u32, payload: &[u8]) -> Vec<u8>;
+
+    /// Reads a register of BAR0.
+    fn read(&mut self, register: u32) -> u32;
+
+    /// Writes a register of BAR0.
+    fn write(&mut self, register: u32, value: u32);
+}
+
+impl Host for Guest {
+    fn memory(&self) -> &GuestMemory {
+        self.memory()
+    }
+
+    fn ok(&mut self, v_opcode: u32, payload: &[u8]) -> Vec<u8> {
+        self.ok(v_opcode, payload)
+    }
+
+    fn read(&mut self, register: u32) -> u32 {
+        self.read(register)
+    }
+
+    fn write(&mut self, register: u32, value: u32) {
+        self.write(register, value);
+    }
+}
 
 /// A driver of an ADI.
 pub struct AdiDriver {
@@ -81,7 +114,15 @@ impl AdiDriver {
             rights.write = iova != READ_ONLY;
             guest.tables.map(memory, pasid, iova, physical, rights);
         }
-        let mut driver = Self {
+        let mut driver = Self::of(created, pasid, physical);
+        driver.up(guest);
+        driver
+    }
+
+    /// The driver of an ADI whose memory begins at `physical`, and whose queues are not set up.
+    #[must_use]
+    pub fn of(created: Created, pasid: u32, physical: u64) -> Self {
+        Self {
             created,
             pasid,
             physical,
@@ -89,9 +130,7 @@ impl AdiDriver {
             completed: 0,
             posted: 0,
             received: 0,
-        };
-        driver.up(guest);
-        driver
+        }
     }
 
     /// The ADI's MAC address.
@@ -210,7 +249,7 @@ impl AdiDriver {
     }
 
     /// Zeroes the rings, then configures, maps and enables everything.
-    pub fn up(&mut self, guest: &mut Guest) {
+    pub fn up(&mut self, guest: &mut impl Host) {
         let zeros = vec![0; (TX_DATA - TX) as usize];
         guest.memory().write(self.physical, &zeros).expect("RAM");
         (self.tx, self.completed, self.posted, self.received) = (0, 0, 0, 0);
@@ -226,7 +265,7 @@ impl AdiDriver {
     }
 
     /// Disables its queues, as far as they run, and sets them up again.
-    pub fn restart(&mut self, guest: &mut Guest) {
+    pub fn restart(&mut self, guest: &mut impl Host) {
         guest.ok(op::DISABLE_QUEUES, &self.all_queues());
         self.up(guest);
     }
@@ -249,7 +288,7 @@ impl AdiDriver {
 
     /// Writes a register and kicks the ADI if it is asleep, as the contract requires; returns
     /// whether it kicked.
-    pub fn ring(&self, guest: &mut Guest, register: u32, value: u32) -> bool {
+    pub fn ring(&self, guest: &mut impl Host, register: u32, value: u32) -> bool {
         guest.write(register, value);
         let asleep = guest.read(register + ASLEEP_OFFSET) != 0;
         if asleep {
@@ -259,7 +298,7 @@ impl AdiDriver {
     }
 
     /// Writes a descriptor for `len` bytes at `iova` to the TX ring, without ringing the doorbell.
-    pub fn describe(&mut self, guest: &mut Guest, iova: u64, len: u16) {
+    pub fn describe(&mut self, guest: &mut impl Host, iova: u64, len: u16) {
         let desc = FlexTxSchedDesc::new(iova, sched_cmd::EOP, self.tx as u16, len);
         let at = TX + self.tx % u64::from(RING) * 16;
         guest
@@ -270,13 +309,13 @@ impl AdiDriver {
     }
 
     /// Rings the doorbell of its TX queue.
-    pub fn ring_tx(&self, guest: &mut Guest) -> bool {
+    pub fn ring_tx(&self, guest: &mut impl Host) -> bool {
         let tail = (self.tx % u64::from(RING)) as u32;
         self.ring(guest, self.tail(QueueKind::Tx), tail)
     }
 
     /// Sends a frame.
-    pub fn send(&mut self, guest: &mut Guest, frame: &[u8]) {
+    pub fn send(&mut self, guest: &mut impl Host, frame: &[u8]) {
         let at = TX_DATA + self.tx % 8 * BUFFER;
         guest.memory().write(self.physical(at), frame).expect("RAM");
         self.describe(guest, at, frame.len() as u16);
@@ -284,7 +323,7 @@ impl AdiDriver {
     }
 
     /// The tag of the next completion, if there is one.
-    pub fn completion(&mut self, guest: &Guest) -> Option<u16> {
+    pub fn completion(&mut self, guest: &impl Host) -> Option<u16> {
         let n = self.completed;
         let at = self.physical(COMPLETIONS + n % u64::from(RING) * 8);
         let done: SplitqTxComplDesc = guest.memory().read_obj(at).expect("RAM");
@@ -296,12 +335,12 @@ impl AdiDriver {
     }
 
     /// Posts buffers.
-    pub fn post(&mut self, guest: &mut Guest, buffers: u64) {
+    pub fn post(&mut self, guest: &mut impl Host, buffers: u64) {
         self.post_at(guest, buffers, RX_DATA);
     }
 
     /// Posts consecutive buffers from `iova` on.
-    pub fn post_at(&mut self, guest: &mut Guest, buffers: u64, iova: u64) {
+    pub fn post_at(&mut self, guest: &mut impl Host, buffers: u64, iova: u64) {
         for _ in 0..buffers {
             let entry = self.posted % u64::from(RING);
             let desc = SplitqRxBufDesc {
@@ -318,7 +357,7 @@ impl AdiDriver {
     }
 
     /// Returns the next frame, if there is one.
-    pub fn recv(&mut self, guest: &Guest) -> Option<Vec<u8>> {
+    pub fn recv(&mut self, guest: &impl Host) -> Option<Vec<u8>> {
         let n = self.received;
         let at = self.physical(RX + n % u64::from(RING) * 32);
         let desc: RxFlexDescAdvNic3 = guest.memory().read_obj(at).expect("RAM");
@@ -335,12 +374,12 @@ impl AdiDriver {
     }
 
     /// Arms its vector; returns whether a kick was needed.
-    pub fn arm(&self, guest: &mut Guest) -> bool {
+    pub fn arm(&self, guest: &mut impl Host) -> bool {
         self.ring(guest, self.dyn_ctl(), dyn_ctl::INTENA_M)
     }
 
     /// Reads its fault record.
-    pub fn fault(&self, guest: &mut Guest, flags: u16) -> AdiFault {
+    pub fn fault(&self, guest: &mut impl Host, flags: u16) -> AdiFault {
         let ask = AdiFault {
             adi_id: self.created.adi.adi_id,
             flags: U16::new(flags),

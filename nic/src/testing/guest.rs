@@ -77,6 +77,21 @@ pub struct Created {
 }
 
 impl Created {
+    /// Reads a reply.
+    ///
+    /// # Panics
+    /// Panics when it is malformed.
+    #[must_use]
+    pub fn new(reply: &[u8]) -> Self {
+        let (adi, rest) = NonFlexCreateAdi::read_from_prefix(reply).expect("a reply");
+        let (ext, rest) = CreateAdiExt::read_from_prefix(rest).expect("the extension");
+        assert_eq!(ext.magic.get(), CREATE_ADI_EXT_MAGIC);
+        let count = usize::from(ext.num_chunks.get());
+        let chunks = <[QueueRegChunk]>::ref_from_bytes_with_elems(rest, count);
+        let chunks = chunks.expect("chunks").to_vec();
+        Self { adi, ext, chunks }
+    }
+
     /// The ADI's ID.
     #[must_use]
     pub fn id(&self) -> u16 {
@@ -286,13 +301,7 @@ impl Guest {
         if status != status::SUCCESS {
             return Err(status);
         }
-        let (adi, rest) = NonFlexCreateAdi::read_from_prefix(&reply).expect("a reply");
-        let (ext, rest) = CreateAdiExt::read_from_prefix(rest).expect("the extension");
-        assert_eq!(ext.magic.get(), CREATE_ADI_EXT_MAGIC);
-        let count = usize::from(ext.num_chunks.get());
-        let chunks = <[QueueRegChunk]>::ref_from_bytes_with_elems(rest, count);
-        let chunks = chunks.expect("chunks").to_vec();
-        Ok(Created { adi, ext, chunks })
+        Ok(Created::new(&reply))
     }
 
     /// Destroys an ADI; returns the status.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Counters of a port: frames that passed, and drops by reason.
 
+use std::collections::BTreeMap;
+
 use adit_pipeline::offload::OnWire;
 use thiserror::Error;
 
@@ -130,6 +132,42 @@ impl PortCounters {
         self.tx_drops.iter().sum()
     }
 
+    /// The counters that are not zero, by name.
+    #[must_use]
+    pub fn named(&self) -> BTreeMap<String, u64> {
+        let mut copy = self.clone();
+        let named = copy.places().map(|(name, count)| (name, *count));
+        named.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Adds counters by name. Unknown ones are ignored.
+    pub fn add_named(&mut self, named: &BTreeMap<String, u64>) {
+        for (name, place) in self.places() {
+            *place += named.get(&name).copied().unwrap_or(0);
+        }
+    }
+
+    /// All counters, with their names.
+    fn places(&mut self) -> impl Iterator<Item = (String, &mut u64)> {
+        let rx = RxDrop::ALL.map(|reason| format!("rx_{}", reason.label()));
+        let tx = TxDrop::ALL.map(|reason| format!("tx_{}", reason.label()));
+        let frames = [
+            ("rx_frames", &mut self.rx_frames),
+            ("rx_bytes", &mut self.rx_bytes),
+            ("tx_frames", &mut self.tx_frames),
+            ("tx_bytes", &mut self.tx_bytes),
+            ("tx_calls", &mut self.tx_calls),
+            ("rx_failures", &mut self.rx_failures),
+            ("tx_backpressure", &mut self.tx_backpressure),
+        ];
+        let frames = frames
+            .into_iter()
+            .map(|(name, place)| (name.to_owned(), place));
+        frames
+            .chain(rx.into_iter().zip(&mut self.rx_drops))
+            .chain(tx.into_iter().zip(&mut self.tx_drops))
+    }
+
     /// Counts dropped frames for the wire. The ports count the frames that they reject themselves,
     /// except for back-pressure: the caller still owns that frame, and counts it here if it drops
     /// it.
@@ -170,6 +208,10 @@ mod tests {
             counters.drop_tx(reason, 1);
             assert_eq!(counters.tx_dropped(reason), 1);
         }
+        counters.sent(OnWire::single(60));
+        let mut again = PortCounters::default();
+        again.add_named(&counters.named());
+        assert_eq!(format!("{again:?}"), format!("{counters:?}"));
         assert_eq!(counters.rx_dropped_total(), RxDrop::ALL.len() as u64);
         assert_eq!(counters.tx_dropped_total(), TxDrop::ALL.len() as u64);
     }

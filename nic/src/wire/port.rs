@@ -40,6 +40,13 @@ pub trait Port: Send {
     /// an error or a [`link`](Self::link) call, so it must be requested again after those.
     fn poll_fd(&self) -> Option<BorrowedFd<'_>>;
 
+    /// The descriptor with which the port's device or socket ends, so that it has to outlive this
+    /// process if that is to; see [`WireSpec::adopt`](super::WireSpec::adopt). `None` for a port that
+    /// can be opened again.
+    fn lifeline(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// The time at which the next frame is due, for ports that replay a capture.
     fn next_due(&self) -> Option<Instant> {
         None

@@ -2,6 +2,7 @@
 //! The `--wire` arguments.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -106,6 +107,35 @@ impl WireSpec {
                 *speed,
             )?)),
         })
+    }
+}
+
+impl WireSpec {
+    /// Opens the port over the [lifeline](Port::lifeline) of one that an ended process has opened by
+    /// the same specification.
+    ///
+    /// # Errors
+    /// Fails when the backend cannot be opened, with its name and the reason.
+    pub fn adopt(&self, lifeline: OwnedFd) -> Result<Option<Box<dyn Port>>, OpenError> {
+        match self {
+            Self::Tap(name) => Ok(Some(Box::new(Tap::adopt(name, lifeline)?))),
+            Self::UnixEither(path) => self.adopted(Unix::adopt_either_end(lifeline, path)?),
+            Self::Unix { local, remote } => {
+                let name = format!("unix:{},{}", local.display(), remote.display());
+                self.adopted(Unix::adopt(lifeline, &name, [local, remote])?)
+            }
+            Self::None | Self::Pcap { .. } => self.open(),
+        }
+    }
+}
+
+impl WireSpec {
+    /// A port that was taken over, or one that is opened.
+    fn adopted(&self, port: Option<Unix>) -> Result<Option<Box<dyn Port>>, OpenError> {
+        match port {
+            Some(port) => Ok(Some(Box::new(port))),
+            None => self.open(),
+        }
     }
 }
 

@@ -116,13 +116,25 @@ fn attach(name: &str, if_name: IfName, existed: bool) -> Result<(OwnedFd, bool),
     sys::set_vnet_little_endian(tun).map_err(setup("TUNSETVNETLE"))?;
     // No limit: the host's stack receives a written frame before write returns.
     sys::set_send_buffer(tun, libc::c_int::MAX).map_err(setup("TUNSETSNDBUF"))?;
-    // UDP segmentation was added in Linux 6.2; an older kernel rejects the whole set.
-    let uso = sys::set_offload(tun, tun_flags(ALL)).is_ok();
-    if !uso {
-        let no_uso = PortCaps { uso: false, ..ALL };
-        sys::set_offload(tun, tun_flags(no_uso)).map_err(setup("TUNSETOFFLOAD"))?;
-    }
+    let uso = enable_offloads(name, tun)?;
     Ok((fd, uso))
+}
+
+/// Enables all offloads that the host supports; returns whether UDP segmentation is among them.
+fn enable_offloads(name: &str, tun: BorrowedFd<'_>) -> Result<bool, TapError> {
+    // UDP segmentation was added in Linux 6.2; an older kernel rejects the whole set.
+    if sys::set_offload(tun, tun_flags(ALL)).is_ok() {
+        return Ok(true);
+    }
+    let no_uso = PortCaps { uso: false, ..ALL };
+    match sys::set_offload(tun, tun_flags(no_uso)) {
+        Ok(()) => Ok(false),
+        Err(error) => Err(TapError::Setup {
+            name: name.to_owned(),
+            step: "TUNSETOFFLOAD",
+            error,
+        }),
+    }
 }
 
 const ALL: PortCaps = PortCaps {
@@ -160,18 +172,46 @@ impl Tap {
             )
             .map_err(setup("bringing it up"))?;
         }
-        Ok(Self {
+        Ok(Self::attached(name, if_name, Some(fd), watch, uso))
+    }
+
+    /// Takes over a descriptor that another process had for the device `name`, which has ended. If
+    /// the device was deleted meanwhile, that is handled as in an open port.
+    ///
+    /// # Errors
+    /// Fails with the step that failed and the missing prerequisite.
+    pub fn adopt(name: &str, fd: OwnedFd) -> Result<Self, TapError> {
+        let if_name = interface_name(name).ok_or_else(|| TapError::Name(name.to_owned()))?;
+        let watch = LinkWatch::open().map_err(|error| TapError::Setup {
+            name: name.to_owned(),
+            step: "listening for link changes (rtnetlink)",
+            error,
+        })?;
+        let exists = sys::attached_name(fd.as_fd()).is_ok();
+        let uso = exists && enable_offloads(name, fd.as_fd())?;
+        let fd = exists.then_some(fd);
+        Ok(Self::attached(name, if_name, fd, watch, uso))
+    }
+
+    fn attached(
+        name: &str,
+        if_name: IfName,
+        fd: Option<OwnedFd>,
+        watch: LinkWatch,
+        uso: bool,
+    ) -> Self {
+        Self {
             name: format!("tap:{name}"),
             if_name,
-            fd: Some(fd),
+            down_reason: fd.is_none().then(|| DELETED.to_owned()),
+            fd,
             generation: 0,
             watch,
             uso,
             wanted: ALL,
-            down_reason: None,
             speed_mbps: DEFAULT_SPEED_MBPS,
             counters: PortCounters::default(),
-        })
+        }
     }
 
     /// Releases the device, which is gone.
@@ -236,6 +276,10 @@ impl Port for Tap {
 
     fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(AsFd::as_fd)
+    }
+
+    fn lifeline(&self) -> Option<BorrowedFd<'_>> {
+        self.poll_fd()
     }
 
     fn next_due(&self) -> Option<Instant> {

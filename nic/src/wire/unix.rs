@@ -15,7 +15,7 @@ use adit_pipeline::offload::{Checksum, FrameMeta, OnWire};
 use rustix::fs::{flock, FlockOperation};
 use rustix::io::Errno;
 use rustix::net::{
-    bind, connect, sendmsg_addr, socket_with, sockopt, AddressFamily, RecvFlags,
+    bind, connect, getsockname, sendmsg_addr, socket_with, sockopt, AddressFamily, RecvFlags,
     SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use thiserror::Error;
@@ -98,14 +98,63 @@ impl Unix {
     /// Fails like [`open`](Self::open), and when both ends are in use.
     pub fn open_either_end(path: &Path) -> Result<Self, UnixError> {
         let _lock = lock_folder(path)?;
-        let mut second = path.as_os_str().to_owned();
-        second.push(SECOND_END);
-        let second = PathBuf::from(second);
+        let second = Self::second_end(path);
         let name = format!("unix:{}", path.display());
         if let Some(first) = Self::bind(path, &second, name.clone())? {
             return Ok(first);
         }
         Self::bind(&second, path, name)?.ok_or_else(|| UnixError::BothEnds(path.to_owned()))
+    }
+
+    /// Takes over the socket of another process, which receives at one of the two paths and sends to the
+    /// other; `None` if it is no such socket.
+    ///
+    /// # Errors
+    /// Fails with the path that cannot be used and the reason.
+    pub fn adopt(
+        socket: OwnedFd,
+        name: &str,
+        paths: [&Path; 2],
+    ) -> Result<Option<Self>, UnixError> {
+        let Ok(bound) = getsockname(&socket) else {
+            return Ok(None);
+        };
+        let bound = SocketAddrUnix::try_from(bound).ok();
+        let bound = bound.and_then(|bound| Some(bound.path_bytes()?.to_owned()));
+        let is_local = |path: &&Path| bound.as_deref() == Some(path.as_os_str().as_bytes());
+        let Some(at) = paths.iter().position(is_local) else {
+            return Ok(None);
+        };
+        let (local, remote) = (paths[at], paths[1 - at]);
+        // Without its file it is bound again by the next check of the link.
+        let file = fs::symlink_metadata(local).ok();
+        Ok(Some(Self {
+            name: name.to_owned(),
+            socket,
+            generation: 0,
+            down_reason: None,
+            local: local.to_owned(),
+            inode: file.map_or((0, 0), |file| (file.dev(), file.ino())),
+            remote: address(remote)?,
+            counters: PortCounters::default(),
+        }))
+    }
+
+    /// The second path of a wire that is identified by one.
+    fn second_end(path: &Path) -> PathBuf {
+        let mut second = path.as_os_str().to_owned();
+        second.push(SECOND_END);
+        second.into()
+    }
+
+    /// Takes over the socket of another process, as [`open_either_end`](Self::open_either_end) has
+    /// opened it.
+    ///
+    /// # Errors
+    /// As [`adopt`](Self::adopt).
+    pub fn adopt_either_end(socket: OwnedFd, path: &Path) -> Result<Option<Self>, UnixError> {
+        let name = format!("unix:{}", path.display());
+        Self::adopt(socket, &name, [path, &Self::second_end(path)])
     }
 
     /// Binds the socket; returns `None` when another process receives at `local`.
@@ -228,6 +277,10 @@ impl Port for Unix {
 
     fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.socket.as_fd())
+    }
+
+    fn lifeline(&self) -> Option<BorrowedFd<'_>> {
+        self.poll_fd()
     }
 
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {

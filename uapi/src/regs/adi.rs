@@ -20,6 +20,9 @@
 //! signal. The words are 0 in a fresh frame: the device starts to poll a tail when its queue is
 //! enabled, and DYN_CTL when a queue is mapped to the vector.
 //!
+//! The words of an ADI that is configured not to be kicked stay 0
+//! ([`CONFIG_ADI_DOORBELLS`](crate::virtchnl2::adi::op)).
+//!
 //! *Kick pages* trap. There is one for each ADI, by its id.
 
 use super::RegArray;

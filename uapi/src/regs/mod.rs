@@ -6,6 +6,7 @@ pub mod dyn_ctl;
 pub mod pf;
 pub mod queue_len;
 mod reg;
+pub mod siov;
 pub mod vf;
 
 pub use dyn_ctl::DynCtl;

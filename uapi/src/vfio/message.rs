@@ -12,8 +12,12 @@
 //! ENABLE_QUEUES, DISABLE_QUEUES, MAP_QUEUE_VECTOR, UNMAP_QUEUE_VECTOR, ENABLE_VPORT,
 //! DISABLE_VPORT, GET_STATS, GET_RSS_KEY, SET_RSS_KEY, GET_RSS_LUT, SET_RSS_LUT, GET_RSS_HASH,
 //! SET_RSS_HASH, ADD_MAC_ADDR, DEL_MAC_ADDR (multicast addresses, and the ADI's own) and
-//! CONFIG_PROMISCUOUS_MODE (to switch it off), and GET_ADI_FAULT. Others are refused with
-//! EOPNOTSUPP. A reply does not contain fields that would only repeat the request.
+//! CONFIG_PROMISCUOUS_MODE (to switch it off), and of the extension for ADIs GET_ADI_FAULT,
+//! RESET_ADI, CONFIG_ADI_DOORBELLS, SUSPEND_ADI, RESUME_ADI, GET_ADI_QUEUE_STATE,
+//! SET_ADI_QUEUE_STATE, GET_ADI_VECTOR_STATE and SET_ADI_VECTOR_STATE, with the ADI's id 0.
+//! RESET_ADI does what VFIO_DEVICE_RESET does, but granted pages ([`super::PAGES_FD`]) stay valid.
+//! Others are refused with EOPNOTSUPP. A reply does not contain fields that would only repeat the
+//! request.
 
 use zerocopy::little_endian::{U32, U64};
 
@@ -25,8 +29,9 @@ named! {
     pub mod op: u32 {
         /// [`super::RegisterMemory`]
         REGISTER_MEMORY = 0x8000_0001;
-        /// [`super::RegisterMemory`] without flags: a whole registration. Enabled queues are
-        /// stopped if their memory may be part of it.
+        /// [`super::RegisterMemory`]: a whole registration. Without flags, enabled queues are stopped.
+        /// With [`super::memory_flags::KEEP_QUEUES`] they are not; when the message has completed,
+        /// an access to that memory fails, which stops the queue with a fault.
         UNREGISTER_MEMORY = 0x8000_0002;
     }
 }
@@ -37,6 +42,8 @@ pub mod memory_flags {
     pub const READ: u32 = 1 << 0;
     /// The device may write the memory.
     pub const WRITE: u32 = 1 << 1;
+    /// Queues that are enabled continue (UNREGISTER_MEMORY only).
+    pub const KEEP_QUEUES: u32 = 1 << 2;
 }
 
 wire! {
@@ -76,7 +83,7 @@ wire! {
         0 => iova: U64,
         /// Length in bytes; a multiple of the page size.
         8 => len: U64,
-        /// See [`memory_flags`]; at least one.
+        /// See [`memory_flags`]; READ, WRITE or both to register.
         16 => flags: U32,
         /// Reserved, 0.
         20 => reserved: U32,

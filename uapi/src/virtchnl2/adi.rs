@@ -19,11 +19,16 @@
 //! MAP_QUEUE_VECTOR too. No EVENT is sent for it: its link is that of its port.
 //!
 //! **PASID.** Every PASID field of its queues must be the PASID that the ADI was created with, or
-//! the message is refused. All DMA of the queues is translated with it.
+//! the message is refused. All DMA of the queues is translated with it. After the reply to a message
+//! that names the ADI or its vport, no access is in progress, or will be made, with a translation
+//! from before the message: a driver that unmaps memory under running queues sends one.
 //!
 //! **Faults.** An access that fails, or an invalid descriptor, stops the queue: it does nothing
 //! more until it is disabled and enabled again. The device latches a cause of reason
 //! [`cause_reason::FAULT`] for the ADI and keeps a record, [`AdiFault`].
+//!
+//! **Suspension.** A suspended ADI keeps its state and changes nothing: see [`SuspendAdi`]. The
+//! positions of its queues can be read then and set in another ADI, whose owner continues there.
 //!
 //! **Addresses.** An ADI sends from its own addresses only and without VLAN tags, or the frame is
 //! dropped and counted (source check); the device inserts the tag of its VLAN into frames sent to
@@ -31,10 +36,17 @@
 //! and VLAN: assigning it to a second one is refused with EEXIST.
 
 mod cause;
+mod doorbells;
 mod fault;
+mod state;
 
 pub use cause::{cause_reason, CauseEntry, ConfigAdiCauseRing};
+pub use doorbells::{doorbell_flags, ConfigAdiDoorbells};
 pub use fault::{fault_flags, fault_reason, AdiFault};
+pub use state::{
+    queue_state_flags, vector_state_flags, AdiQueueState, AdiQueueStates, AdiVectorState,
+    AdiVectorStates, SuspendAdi,
+};
 
 use super::{QueueRegChunk, QueueRegChunks, VectorChunk, VectorChunks};
 use zerocopy::little_endian::{U16, U32, U64};
@@ -50,6 +62,20 @@ named! {
         GET_ADI_FAULT = 0x0AD1_0003;
         /// [`super::ResetAdi`]
         RESET_ADI = 0x0AD1_0004;
+        /// [`super::ConfigAdiDoorbells`]
+        CONFIG_ADI_DOORBELLS = 0x0AD1_0005;
+        /// [`super::SuspendAdi`]
+        SUSPEND_ADI = 0x0AD1_0006;
+        /// [`super::SuspendAdi`]: the end of the suspension.
+        RESUME_ADI = 0x0AD1_0007;
+        /// [`super::AdiQueueStates`]
+        GET_ADI_QUEUE_STATE = 0x0AD1_0008;
+        /// [`super::AdiQueueStates`]
+        SET_ADI_QUEUE_STATE = 0x0AD1_0009;
+        /// [`super::AdiVectorStates`]
+        GET_ADI_VECTOR_STATE = 0x0AD1_000A;
+        /// [`super::AdiVectorStates`]
+        SET_ADI_VECTOR_STATE = 0x0AD1_000B;
     }
 }
 

@@ -6,13 +6,14 @@ use std::io::{IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use adit_vfio_user::fuzzing::{message, HELLO};
 use adit_vfio_user::header::{Command, Header};
+use adit_vfio_user::migration::MigrationSupport;
 use adit_vfio_user::testing::ScratchDevice;
 use adit_vfio_user::{Config, Errno, Server, Stats, StopHandle};
 use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -38,6 +39,23 @@ impl Running {
     }
 
     pub fn with_config(config: Config) -> Self {
+        Self::with_device(config, ScratchDevice::new)
+    }
+
+    /// Starts a server for a device that can be migrated.
+    pub fn migratable(support: MigrationSupport) -> Self {
+        let config = Config {
+            message_timeout: Duration::from_millis(300),
+            max_bitmap_size: 1 << 10,
+            ..Config::default()
+        };
+        Self::with_device(config, move || ScratchDevice::migratable(support))
+    }
+
+    pub fn with_device(
+        config: Config,
+        device: impl FnOnce() -> ScratchDevice + Send + 'static,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("device.sock");
         let server = Server::bind(&path, config).unwrap();
@@ -45,7 +63,7 @@ impl Running {
         let stop = StopHandle::new().unwrap();
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
-            let mut device = ScratchDevice::new();
+            let mut device = device();
             server.run(&mut device, &stopped).unwrap();
             device
         });
@@ -60,18 +78,12 @@ impl Running {
 
     /// A client that has not sent anything.
     pub fn connect(&self) -> Client {
-        let stream = UnixStream::connect(&self.path).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        Client { stream }
+        Client::connect(&self.path)
     }
 
     /// A client that has negotiated the version.
     pub fn client(&self) -> Client {
-        let mut client = self.connect();
-        client.request(Command::Version, HELLO).unwrap();
-        client
+        Client::negotiated(&self.path)
     }
 
     /// Stops the server, which must not take long, and returns the device.
@@ -108,6 +120,22 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client that has not sent anything.
+    pub fn connect(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        Self { stream }
+    }
+
+    /// A client that has negotiated the version.
+    pub fn negotiated(path: &Path) -> Self {
+        let mut client = Self::connect(path);
+        client.request(Command::Version, HELLO).unwrap();
+        client
+    }
+
     pub fn send(&self, bytes: &[u8]) {
         self.send_with_fds(bytes, &[]);
     }

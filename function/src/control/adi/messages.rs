@@ -4,8 +4,8 @@
 use adit_uapi::regs::adi::{ASLEEP_OFFSET, FRAMES, KICK};
 use adit_uapi::regs::pf;
 use adit_uapi::virtchnl2::adi::{
-    fault_flags, AdiCaps, AdiFault, ConfigAdiCauseRing, CreateAdiExt, NonFlexCreateAdi,
-    NonFlexDestroyAdi, ResetAdi, CREATE_ADI_EXT_MAGIC,
+    doorbell_flags, fault_flags, AdiCaps, AdiFault, ConfigAdiCauseRing, ConfigAdiDoorbells,
+    CreateAdiExt, NonFlexCreateAdi, NonFlexDestroyAdi, ResetAdi, CREATE_ADI_EXT_MAGIC,
 };
 use adit_uapi::virtchnl2::{QueueRegChunk, QueueRegChunks, VectorChunk, VectorChunks};
 use zerocopy::little_endian::{U16, U32, U64};
@@ -59,6 +59,22 @@ impl Control {
     ) -> Result<(), Refusal> {
         let id = AdiId(wire::header::<ResetAdi>(payload)?.0.adi_id.get());
         self.renew_adi(id, dp)
+    }
+
+    pub(in super::super) fn config_adi_doorbells(
+        &mut self,
+        payload: &[u8],
+        dp: &mut impl DataPlane,
+    ) -> Result<(), Refusal> {
+        let (request, _) = wire::header::<ConfigAdiDoorbells>(payload)?;
+        let adi = self.adis.get_mut(AdiId(request.adi_id.get()));
+        let vport = adi.ok_or(Refusal::NoSuchVport)?.config.vport;
+        let flags = request.flags.get();
+        if flags & !doorbell_flags::NO_KICK != 0 {
+            return Err(Refusal::BadField);
+        }
+        dp.set_no_kick(vport, flags & doorbell_flags::NO_KICK != 0);
+        Ok(())
     }
 
     pub(in super::super) fn get_adi_caps(&self, reply: &mut Vec<u8>) -> Result<(), Refusal> {

@@ -269,6 +269,7 @@ fn a_vport_comes_with_queues_and_all_that_linux_reads() {
         ]
     );
     assert_eq!(driver.dp.vport(VportId(1)).rx_queues, [4, 5, 6]);
+    assert_eq!(driver.dp.tx_queues[&VportId(1)], [8, 9, 10]);
     assert!(driver
         .dp
         .vport(VportId(1))
@@ -364,6 +365,7 @@ fn the_number_of_queues_changes_to_exactly_what_is_requested() {
     let del: Vec<_> = all(4);
     driver.ok(op::DEL_QUEUES, &named(0, &del));
     assert!(driver.dp.queues.is_empty() && driver.dp.vport(VportId(0)).rx_queues.is_empty());
+    assert!(driver.dp.tx_queues[&VportId(0)].is_empty());
     // XDP: additional TX queues.
     let request = AddQueues {
         num_tx_q: U16::new(4),
@@ -379,6 +381,7 @@ fn the_number_of_queues_changes_to_exactly_what_is_requested() {
     assert_eq!(chunks.len(), 4);
     assert!(chunks.iter().all(|c| c.start_queue_id.get() == 0));
     assert_eq!(driver.dp.vport(VportId(0)).rx_queues, [0, 1]);
+    assert_eq!(driver.dp.tx_queues[&VportId(0)], [0, 1, 2, 3]);
     up(&mut driver, 0, 2);
 }
 

@@ -1,10 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The TX queues that are polled. The function's own always are; one of an ADI is polled while it
-//! has work and for [`SLEEP_AFTER_NS`] longer, so that idle ADIs cost nothing.
+//! has work and for [`SLEEP_AFTER_NS`] longer, so that idle ADIs cost nothing. Then its driver has to
+//! kick; one of an ADI without kicks is looked at about once a millisecond instead ([`Drowsy`]).
+//!
+//! [`Drowsy`]: crate::awake::Drowsy
 
 use super::{Queues, MAX_STALL_NS};
 use crate::ids::QueueIndex;
 use crate::interrupts::SLEEP_AFTER_NS;
+
+/// The polling of a TX queue of an ADI.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Polling {
+    /// The time at which it last had work.
+    active_at: u64,
+    /// Set if its driver does not kick.
+    no_kick: bool,
+    /// Set while the ADI is suspended: its queues are not polled.
+    suspended: bool,
+}
 
 impl Queues {
     /// The number of TX queues that are polled.
@@ -44,9 +58,15 @@ impl Queues {
         }
     }
 
-    /// Starts to poll a TX queue.
+    /// Starts to poll a TX queue, unless its ADI is suspended.
     pub(super) fn wake_tx(&mut self, queue: QueueIndex, now: u64) {
+        let pair = queue.0.checked_sub(self.limits.tx);
+        let polling = pair.and_then(|pair| self.polling.get(pair as usize));
+        if polling.is_some_and(|polling| polling.suspended) {
+            return;
+        }
         self.active_tx.insert(queue.0);
+        self.drowsy_tx.remove(queue.0);
         self.touch(queue, now);
         if let Some(word) = self.doorbells.tx_tail.asleep(queue.0) {
             word.set(false);
@@ -65,12 +85,76 @@ impl Queues {
         }
     }
 
+    /// Sets whether the queues and vectors of an ADI are polled without kicks.
+    pub(in crate::datapath) fn set_no_kick(
+        &mut self,
+        first_pair: u32,
+        pairs: u16,
+        no_kick: bool,
+        now: u64,
+    ) {
+        for pair in first_pair..first_pair + u32::from(pairs) {
+            if let Some(polling) = self.polling.get_mut(pair as usize) {
+                polling.no_kick = no_kick;
+            }
+            let tx = QueueIndex(self.limits.tx + pair);
+            // It goes back to sleep in the way that applies now.
+            if self.tx.get(tx.index()).is_some_and(|s| s.is_enabled()) {
+                self.wake_tx(tx, now);
+            }
+            self.interrupts.adi.set_no_kick(pair, no_kick);
+        }
+    }
+
+    /// Suspends the queues and vectors of an ADI, or resumes them: their pages may have been written
+    /// meanwhile.
+    pub(in crate::datapath) fn set_suspended(
+        &mut self,
+        first_pair: u32,
+        pairs: u16,
+        suspended: bool,
+        now: u64,
+    ) {
+        for pair in first_pair..first_pair + u32::from(pairs) {
+            if let Some(polling) = self.polling.get_mut(pair as usize) {
+                polling.suspended = suspended;
+            }
+            self.interrupts.adi.set_suspended(pair, suspended);
+            if suspended {
+                self.stop_polling(self.limits.tx + pair);
+            }
+        }
+        if !suspended {
+            self.kick(first_pair, pairs, now);
+        }
+    }
+
+    /// Starts to poll the idle TX queues of ADIs without kicks whose doorbells were written.
+    pub(in crate::datapath) fn look_at_drowsy(&mut self, now: u64) {
+        for _ in 0..self.drowsy_tx.round(now) {
+            let Some(queue) = self.drowsy_tx.next_of_round().map(QueueIndex) else {
+                break;
+            };
+            let tail = self.doorbells.tx_tail.load(queue.0);
+            // A tail beyond the ring is found again when the queue is polled, which stops it.
+            if self.has_packet(queue, tail) != Ok(false) {
+                self.wake_tx(queue, now);
+            }
+        }
+    }
+
+    /// Stops polling a TX queue that has stopped.
+    pub(super) fn stop_polling(&mut self, queue: u32) {
+        self.active_tx.remove(queue);
+        self.drowsy_tx.remove(queue);
+    }
+
     /// Records that a TX queue has work.
     fn touch(&mut self, queue: QueueIndex, now: u64) {
         let pair = queue.0.checked_sub(self.limits.tx);
-        let active_at = pair.and_then(|pair| self.active_at.get_mut(pair as usize));
-        if let Some(active_at) = active_at {
-            *active_at = now;
+        let polling = pair.and_then(|pair| self.polling.get_mut(pair as usize));
+        if let Some(polling) = polling {
+            polling.active_at = now;
         }
     }
 
@@ -78,13 +162,18 @@ impl Queues {
     /// the last poll.
     fn may_sleep(&mut self, queue: QueueIndex, tail: u32, now: u64) -> bool {
         let pair = queue.0.checked_sub(self.limits.tx);
-        let Some(&active_at) = pair.and_then(|p| self.active_at.get(p as usize)) else {
+        let Some(&polling) = pair.and_then(|p| self.polling.get(p as usize)) else {
             return false;
         };
-        if now.saturating_sub(active_at) < SLEEP_AFTER_NS
+        if now.saturating_sub(polling.active_at) < SLEEP_AFTER_NS
             || self.stalled_since[queue.index()].is_some()
         {
             return false;
+        }
+        if polling.no_kick {
+            self.active_tx.remove(queue.0);
+            self.drowsy_tx.insert(queue.0);
+            return true;
         }
         let Some(word) = self.doorbells.tx_tail.asleep(queue.0) else {
             return false;

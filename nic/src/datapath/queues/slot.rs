@@ -21,6 +21,8 @@ pub(super) struct Slot<Q> {
     queue: Option<Q>,
     enabled: bool,
     pub(super) owner: Owner,
+    /// The index of a TX queue among those of its virtual port.
+    pub(super) number: u16,
     /// The interrupt of a TX or RX queue.
     pub(super) vector: Option<VectorMapping>,
 }
@@ -32,6 +34,7 @@ impl<Q> Slot<Q> {
             queue: None,
             enabled: false,
             owner: Owner::default(),
+            number: 0,
             vector: None,
         }
     }
@@ -48,6 +51,11 @@ impl<Q> Slot<Q> {
     /// The queue, also after a fault has stopped it.
     pub(super) fn queue(&self) -> Option<&Q> {
         self.queue.as_ref()
+    }
+
+    /// The queue, also after a fault has stopped it.
+    pub(super) fn queue_mut(&mut self) -> Option<&mut Q> {
+        self.queue.as_mut()
     }
 
     /// The queue, while it is enabled.
@@ -143,6 +151,13 @@ pub(super) fn suspend<Q>(slots: &mut [Slot<Q>], index: u32) -> Owner {
     };
     slot.enabled = false;
     slot.owner
+}
+
+/// Sets whether a queue of an array, which has been started, is stopped as by a fault.
+pub(super) fn set_stopped<Q>(slots: &mut [Slot<Q>], index: u32, stopped: bool) {
+    if let Some(slot) = slots.get_mut(index as usize) {
+        slot.enabled = slot.queue.is_some() && !stopped;
+    }
 }
 
 /// Adds empty slots up to a number.

@@ -23,10 +23,16 @@ pub(in crate::datapath) enum QueueRefusal {
 }
 
 impl Queues {
-    /// The virtual port of a TX queue that is running.
-    pub(in crate::datapath) fn tx_owner(&self, queue: QueueIndex) -> Option<VportId> {
+    /// The virtual port of a TX queue that is running, and the queue's index among the port's.
+    pub(in crate::datapath) fn sender(&self, queue: QueueIndex) -> Option<(VportId, u16)> {
         let slot = self.tx.get(queue.index())?;
-        slot.running().map(|_| slot.owner.vport)
+        slot.running().map(|_| (slot.owner.vport, slot.number))
+    }
+
+    /// The virtual port that has configured a TX queue.
+    pub(in crate::datapath) fn configured_by(&self, queue: QueueIndex) -> Option<VportId> {
+        let slot = self.tx.get(queue.index())?;
+        slot.queue().map(|_| slot.owner.vport)
     }
 
     /// Returns whether a TX queue has descriptors to process.

@@ -39,6 +39,12 @@ control C(inout headers_t h, inout metadata_t m, in pna_main_input_metadata_t is
             8: { h.ipv4.dst = 0xc0000207; send_to_port(ADIT_PORT_SWITCH); }
             9: { set_queue(99); set_hash(1); send_to_port(ADIT_PORT_SWITCH); }
             10: { send_to_port(ADIT_PORT_CPU); }
+            11: {
+                h.ipv4.identification = input_queue();
+                set_queue(input_queue());
+                send_to_port(ADIT_PORT_SWITCH);
+            }
+            12: { reject(); }
         }
     }
 }

@@ -3,7 +3,11 @@
 use adit_pipeline::checksum::verify::{verify, Check};
 use adit_pipeline::offload::{Checksum, Gso, GsoKind};
 use adit_pipeline::p4::objects::{Count, Object};
-use adit_uapi::desc::tx_flex::sched_cmd;
+use adit_pipeline::p4::{self, SentKind, NO_QUEUE};
+use adit_pipeline::reject::Unanswered;
+use adit_trace::{Dropped, Fate};
+use adit_uapi::desc::tx_flex::{cmd, sched_cmd};
+use adit_uapi::desc::FlexTxDesc;
 
 use super::transmit::unfinished;
 use super::*;
@@ -53,6 +57,37 @@ fn a_queue_and_a_flow_are_named() {
 }
 
 #[test]
+fn the_program_sees_the_queue_that_sends() {
+    let mut driver = programmed(Setup::default());
+    let queue = |driver: &mut Driver| {
+        driver.poll();
+        let (frame, _) = driver.far.recv().unwrap();
+        u16::from_be_bytes([frame[18], frame[19]])
+    };
+    let send_from_1 = |driver: &mut Driver| {
+        let frame = op(11, tcp(1, 6));
+        let memory = &driver.dp.queues().memory;
+        memory.write(TX_BUFFERS, &frame).unwrap();
+        let desc = FlexTxDesc::new(TX_BUFFERS, cmd::EOP, frame.len() as u16);
+        driver.describe(1, &desc);
+        driver.ring_tx(1);
+    };
+    driver.send(&op(11, tcp(1, 6)), None, 0, 0);
+    assert_eq!(queue(&mut driver), 0);
+    send_from_1(&mut driver);
+    assert_eq!(queue(&mut driver), 1);
+    // The index is that among the queues that the virtual port has by now.
+    driver.dp.set_tx_queues(VportId(0), &[1]);
+    send_from_1(&mut driver);
+    assert_eq!(queue(&mut driver), 0);
+    // From a wire there is none, and a virtual port has no queue of that number.
+    driver.far.send(&op(11, tcp(1, 60)), plain());
+    driver.poll();
+    let got = driver.recv(0).or_else(|| driver.recv(1)).unwrap();
+    assert_eq!(&got.frame[18..20], &NO_QUEUE.to_be_bytes());
+}
+
+#[test]
 fn what_is_dropped_is_counted_by_reason() {
     let mut driver = programmed(Setup::default());
     for n in [2, 6, 7, 7] {
@@ -67,6 +102,71 @@ fn what_is_dropped_is_counted_by_reason() {
     assert_eq!(driver.far.recv(), None);
     let done = std::iter::from_fn(|| driver.completion()).count();
     assert_eq!(done, 4, "its descriptors are done all the same");
+}
+
+#[test]
+fn what_is_rejected_is_answered_where_it_came_from() {
+    let mut driver = programmed(Setup::default());
+    let frame = op(12, tcp(7, 9));
+    let is_answer = |answer: &[u8]| {
+        assert_eq!((&answer[..6], &answer[6..12]), (&frame[6..12], &frame[..6]));
+        assert_eq!(answer[26..34], [10, 0, 0, 2, 10, 0, 0, 1]);
+        // To port 7 from port 80; the segment acknowledged 0.
+        assert_eq!(answer[34..47], [0, 80, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0x50]);
+        assert_eq!((answer.len(), answer[47]), (54, 4));
+        assert!(transport_is_right(answer));
+    };
+    driver.far.send(&frame, plain());
+    driver.poll();
+    let (answer, meta) = driver.far.recv().unwrap();
+    is_answer(&answer);
+    assert_eq!(meta, plain());
+    assert!(driver.recv(0).is_none() && driver.recv(1).is_none());
+    // The driver has not computed the checksum. Its answer passes no filters.
+    driver.send(&unfinished(frame.clone()), None, sched_cmd::CS_EN, 0);
+    driver.poll();
+    let got = driver.recv(0).or_else(|| driver.recv(1)).unwrap();
+    is_answer(&got.frame);
+    assert_eq!(driver.far.recv(), None);
+    assert_eq!(driver.dropped(DropReason::Rejected), (1, 1));
+    // A wire that sends any number gets a number of answers.
+    let rejections = driver.dp.engine().unwrap().clone();
+    for _ in 0..40 {
+        for _ in 0..50 {
+            driver.far.send(&frame, plain());
+        }
+        driver.poll();
+    }
+    let answered = std::iter::from_fn(|| driver.far.recv()).count() as u64;
+    let rejections = rejections.rejections();
+    assert_eq!(rejections.resets(), answered + 2);
+    assert_eq!(
+        rejections.resets() + rejections.unanswered(Unanswered::Rate),
+        2002
+    );
+    assert!((900..=1100).contains(&answered), "{answered}");
+}
+
+/// The trace of a packet that is rejected has its answer, and the end of both.
+#[test]
+fn what_is_rejected_is_traced_with_its_answer() {
+    let mut driver = programmed(Setup::default());
+    let injection = Injection {
+        port: 0,
+        queue: 0,
+        data: op(12, tcp(7, 9)),
+    };
+    let record = driver.dp.inject(driver.now, &injection).unwrap();
+    let (answer, _) = driver.far.recv().unwrap();
+    let [output] = &record.outputs[..] else {
+        panic!("{record:?}");
+    };
+    assert_eq!((output.kind, output.length), (SentKind::Answer, 54));
+    assert_eq!((&output.data, output.fate), (&answer, Some(Fate::Sent(0))));
+    let reason = p4::DropReason::Rejected;
+    assert_eq!(record.dropped, Some(Dropped::Engine(reason)));
+    // As that of any packet, its drop is counted.
+    assert_eq!(driver.dropped(DropReason::Rejected), (1, 0));
 }
 
 #[test]
@@ -201,6 +301,29 @@ fn a_wire_that_takes_no_more_gets_the_frame_later_and_once() {
         assert_eq!(driver.far.recv(), Some((op(1, tcp(n, 9)), plain())));
     }
     assert_eq!(driver.far.recv(), None);
+}
+
+#[test]
+fn a_frame_that_waits_for_its_wire_needs_no_other_behind_it() {
+    let mut driver = programmed(Setup::default());
+    driver.far.set_room(Some(0));
+    driver.send(&op(1, tcp(1, 9)), None, 0, 1);
+    driver.poll();
+    assert!(driver.completion().is_some(), "its descriptor is done");
+    driver.poll();
+    assert_eq!(driver.far.recv(), None);
+    driver.far.set_room(None);
+    driver.poll();
+    assert_eq!(driver.far.recv(), Some((op(1, tcp(1, 9)), plain())));
+    driver.poll();
+    assert_eq!(driver.far.recv(), None, "it leaves once");
+
+    driver.far.set_room(Some(0));
+    driver.send(&op(1, tcp(2, 9)), None, 0, 2);
+    driver.poll();
+    driver.now += MAX_STALL_NS;
+    driver.poll();
+    assert_eq!(driver.dropped(DropReason::Wire), (0, 1), "not for ever");
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn a_place_that_cannot_be_had_is_refused() {
 fn the_client_takes_everything_along() {
     let (mut guest, mut a, mut b) = pair();
     busy(&mut guest, &mut a, &mut b);
-    guest.function.disconnect();
+    guest.function.disconnect().unwrap();
     for _ in 0..4 {
         guest.poll();
     }

@@ -280,3 +280,19 @@ fn a_broadcast_that_waits_for_its_wire_after_the_program_is_still_copied() {
     assert_eq!(b.recv(&guest), Some(sent));
     assert_eq!((a.recv(&guest), b.recv(&guest)), (None, None));
 }
+
+#[test]
+fn a_frame_that_waits_for_its_wire_ends_with_its_adi() {
+    let (mut guest, mut a, _) = pair();
+    let program = crate::program::Program::from_text("flow_id.p4", FLOW_ID).unwrap();
+    guest.function.set_program(program);
+    guest.far.set_room(Some(0));
+    a.send(&mut guest, &frame(STRANGER, a.mac(), 1));
+    guest.poll();
+    assert_eq!(a.completion(&guest), Some(0), "its descriptor is done");
+    guest.destroy(a.created.id());
+    assert_eq!(dropped(&guest, DropReason::PortDisabled), (0, 1));
+    guest.far.set_room(None);
+    guest.poll();
+    assert!(wire(&guest).is_empty());
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The relays of a keeper, by name, each in a thread.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use adit_vfio_user::handover::{HandoverError, InheritedFds, SavedServer};
+use adit_vfio_user::relay::{IntroductionError, Relay, RelayHandle};
+use adit_vfio_user::Config;
+
+use crate::process::Event;
+
+/// The time for an order to a relay: a message that a client or worker delays takes no longer.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// The stack of a relay's thread in bytes.
+const STACK: usize = 256 << 10;
+
+/// All relays of a keeper.
+pub(crate) struct Relays {
+    relays: BTreeMap<String, (RelayHandle, JoinHandle<()>)>,
+    events: Sender<Event>,
+}
+
+impl Relays {
+    pub(crate) fn new(events: Sender<Event>) -> Self {
+        Self {
+            relays: BTreeMap::new(),
+            events,
+        }
+    }
+
+    /// The names of what is served.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.relays.keys().cloned().collect()
+    }
+
+    /// Serves a socket from now on. A relay that has the name already is kept, and so is its socket.
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        saved: SavedServer,
+        fds: &mut InheritedFds,
+    ) -> Result<(), HandoverError> {
+        if self.relays.contains_key(name) {
+            return Ok(());
+        }
+        let events = self.events.clone();
+        let lost = move |lost| drop(events.send(Event::Lost(lost)));
+        let (mut relay, handle) = Relay::new(saved, fds, Config::default(), lost)?;
+        let thread = std::thread::Builder::new()
+            .name(name.chars().take(15).collect())
+            .stack_size(STACK)
+            .spawn({
+                let name = name.to_owned();
+                move || {
+                    if let Err(error) = relay.run() {
+                        tracing::error!(name, "the relay has ended: {error}");
+                    }
+                }
+            });
+        let thread = thread.map_err(|error| HandoverError::Io {
+            call: "clone",
+            errno: rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::AGAIN),
+        })?;
+        self.relays.insert(name.to_owned(), (handle, thread));
+        Ok(())
+    }
+
+    /// Ends a relay: its client is disconnected, and its socket removed.
+    pub(crate) fn remove(&mut self, name: &str) {
+        if let Some((handle, thread)) = self.relays.remove(name) {
+            handle.stop();
+            let _ = thread.join();
+        }
+    }
+
+    /// Ends the relays whose sockets the worker does not serve any more.
+    pub(crate) fn retain(&mut self, served: &BTreeSet<String>) {
+        for name in self.names() {
+            if !served.contains(&name) {
+                tracing::warn!(name, "no longer served: its client is disconnected");
+                self.remove(&name);
+            }
+        }
+    }
+
+    /// Connects one relay to its worker.
+    pub(crate) fn connect(&self, name: &str, source: OwnedFd) {
+        if let Some((handle, _)) = self.relays.get(name) {
+            handle.connect(source);
+        }
+    }
+
+    /// Pauses all relays; returns the name of one that cannot.
+    pub(crate) fn pause(&self) -> Result<(), String> {
+        let mut relays = self.relays.iter();
+        match relays.find(|(_, (handle, _))| !handle.pause(PATIENCE)) {
+            None => Ok(()),
+            Some((name, _)) => Err(format!("a client of `{name}` or its worker stalls")),
+        }
+    }
+
+    /// Introduces the clients of all relays to the next worker. Sockets that it does not serve have
+    /// no worker then.
+    pub(crate) fn switch(
+        &self,
+        sources: &mut BTreeMap<String, OwnedFd>,
+    ) -> Result<(), (String, IntroductionError)> {
+        for (name, (handle, _)) in &self.relays {
+            if let Some(source) = sources.remove(name) {
+                let switched = handle.switch(source, PATIENCE);
+                switched.map_err(|error| (name.clone(), error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with the next worker.
+    pub(crate) fn commit(&self) {
+        self.each(|handle| handle.commit(PATIENCE));
+    }
+
+    /// Goes on with the worker of before.
+    pub(crate) fn revert(&self) {
+        self.each(|handle| handle.revert(PATIENCE));
+    }
+
+    fn each(&self, act: impl Fn(&RelayHandle)) {
+        self.relays.values().for_each(|(handle, _)| act(handle));
+    }
+}
+
+impl Drop for Relays {
+    fn drop(&mut self) {
+        self.each(RelayHandle::stop);
+        for (_, (_, thread)) in std::mem::take(&mut self.relays) {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The state of a NIC that is replaced by another process without a reset.
+//!
+//! The old process freezes: nothing is polled, no control plane writes. Its state is a small document,
+//! and files with what may be large: the entries of the program's tables and its other objects, and the
+//! connections. The new process restores it, and goes on once the keeper says so.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_conntrack_rpc::state as connections;
+use adit_keeper::{Frozen, Unfit};
+use adit_p4runtime::server::Server;
+use adit_vfio_user::handover::InheritedFds;
+use anyhow::Context;
+use rustix::fs::{memfd_create, MemfdFlags};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard};
+
+use crate::datapath::PortState;
+use crate::function::Shared;
+
+/// The version of [`NicState`]. It changes when an older release would misunderstand a newer state.
+const VERSION: u32 = 1;
+/// The time for a control plane to finish what it writes.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// The maximum length of a file of a state in bytes.
+const MAX_FILE: u64 = 1 << 30;
+
+/// The state of a NIC, without its function's.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicState {
+    /// [`VERSION`].
+    version: u32,
+    /// The counters of the virtual ports.
+    ports: Vec<PortState>,
+    /// The descriptor of the program's state: `adit_p4runtime::server::Server::save_state`.
+    program: u32,
+    /// The descriptor of the connections: `adit_conntrack_rpc::state`.
+    connections: u32,
+}
+
+/// A NIC that is frozen until this is dropped.
+pub struct Freeze {
+    shared: Arc<Shared>,
+    _writes: OwnedMutexGuard<()>,
+    _changes: OwnedRwLockWriteGuard<()>,
+}
+
+impl Freeze {
+    /// Freezes a NIC.
+    ///
+    /// # Errors
+    /// With a text when a control plane goes on writing for too long; nothing is frozen then.
+    pub(crate) fn new(shared: &Arc<Shared>, server: &Server) -> Result<Self, String> {
+        let writes = server
+            .hold_writes(PATIENCE)
+            .ok_or("a client of P4Runtime writes")?;
+        let until = Instant::now() + PATIENCE;
+        let changes = loop {
+            match shared.gate().clone().try_write_owned() {
+                Ok(held) => break held,
+                Err(_) if Instant::now() >= until => {
+                    return Err("a client changes connections".into());
+                }
+                Err(_) => std::thread::sleep(Duration::from_micros(100)),
+            }
+        };
+        shared.freeze();
+        Ok(Self {
+            shared: shared.clone(),
+            _writes: writes,
+            _changes: changes,
+        })
+    }
+
+    /// The state of the NIC, whose descriptors are added to `fds`.
+    ///
+    /// # Errors
+    /// With the operation that failed.
+    pub(crate) fn save(&self, server: &Server, fds: &mut Vec<OwnedFd>) -> anyhow::Result<NicState> {
+        let shared = &self.shared;
+        let function = shared.lock();
+        let ports = function.datapath().save_ports();
+        let waiting = function.datapath().frames_on_their_way();
+        drop(function);
+        if waiting > 0 {
+            tracing::info!(waiting, "frames that wait for buffers or a wire are lost");
+        }
+        let mut add = |name, bytes: &[u8]| {
+            fds.push(file_of(name, bytes).context("a file for the state")?);
+            anyhow::Ok(fds.len() as u32 - 1)
+        };
+        let program = server.save_state().map_err(anyhow::Error::msg);
+        let program = add("program", &program.context("the state of the program")?)?;
+        let tracked = connections::save(shared.connections(), &shared.clock());
+        Ok(NicState {
+            version: VERSION,
+            ports,
+            program,
+            connections: add("connections", &tracked)?,
+        })
+    }
+}
+
+impl Drop for Freeze {
+    fn drop(&mut self) {
+        self.shared.thaw();
+    }
+}
+
+impl NicState {
+    /// Restores the state to a NIC that has not run yet, and has the same ADIs.
+    ///
+    /// # Errors
+    /// When it is of another version, damaged, or does not fit; the NIC is of no use then.
+    pub(crate) fn restore(
+        &self,
+        shared: &Shared,
+        server: &Server,
+        fds: &mut InheritedFds,
+    ) -> anyhow::Result<()> {
+        if self.version != VERSION {
+            let version = self.version;
+            anyhow::bail!("the state has version {version}: this release reads {VERSION}");
+        }
+        let program = read_file(fds.take(self.program)?)?;
+        let restored = server.restore_state(&program).map_err(anyhow::Error::msg);
+        restored.context("the state of the program")?;
+        let tracked = read_file(fds.take(self.connections)?)?;
+        let restored = connections::restore(shared.connections(), &shared.clock(), &tracked);
+        let count = restored.context("the connections")?;
+        shared.lock().datapath_mut().restore_ports(&self.ports);
+        tracing::debug!(
+            connections = count,
+            entries_len = program.len(),
+            "state restored"
+        );
+        Ok(())
+    }
+}
+
+/// A state that a keeper passes on.
+///
+/// # Errors
+/// When it has no JSON form.
+pub fn frozen(state: impl Serialize, fds: Vec<OwnedFd>) -> Result<Frozen, Unfit> {
+    let state = serde_json::to_value(state).map_err(|error| Unfit::busy(error.to_string()))?;
+    Ok(Frozen { state, fds })
+}
+
+/// A file in memory with this content.
+///
+/// # Errors
+/// When the system has no memory or descriptors for it.
+pub fn file_of(name: &str, bytes: &[u8]) -> std::io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    Ok(file.into())
+}
+
+/// The content of a file of a state.
+///
+/// # Errors
+/// When it is too long, or cannot be read.
+pub fn read_file(fd: OwnedFd) -> anyhow::Result<Vec<u8>> {
+    let mut file = File::from(fd);
+    let len = file.metadata()?.len();
+    if len > MAX_FILE {
+        anyhow::bail!("a file of the state has {len} bytes: at most {MAX_FILE}");
+    }
+    file.seek(SeekFrom::Start(0))?;
+    let mut bytes = Vec::with_capacity(len as usize);
+    file.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A client behind a relay: its worker dies, starts again, and is replaced.
+
+mod common;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::mpsc::{channel, Receiver};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use adit_vfio_user::handover::{InheritedFds, SentFds};
+use adit_vfio_user::header::{Command, Header};
+use adit_vfio_user::relay::{source, IntroductionError, Lost, PassedClients, Relay, RelayHandle};
+use adit_vfio_user::testing::{shared_memory, ScratchDevice, CONFIG, MSIX};
+use adit_vfio_user::{wire, Config, Errno, Server, StopHandle};
+use common::{eventfd, Client};
+use zerocopy::IntoBytes;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A relay in a thread.
+struct Fixture {
+    relay: RelayHandle,
+    lost: Receiver<Lost>,
+    path: PathBuf,
+    thread: Option<JoinHandle<()>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("device.sock");
+        let server = Server::bind(&path, Config::default()).unwrap();
+        let mut sent = SentFds::default();
+        let saved = server.save(&mut sent);
+        let dup = |fd: &std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().unwrap();
+        let mut fds: InheritedFds = sent.as_slice().iter().map(dup).collect();
+        let (notify, lost) = channel();
+        let config = Config {
+            message_timeout: Duration::from_millis(300),
+            ..Config::default()
+        };
+        let (mut relay, handle) = Relay::new(saved, &mut fds, config, move |lost| {
+            let _ = notify.send(lost);
+        })
+        .unwrap();
+        server.leave();
+        let thread = std::thread::spawn(move || relay.run().unwrap());
+        Self {
+            relay: handle,
+            lost,
+            path,
+            thread: Some(thread),
+            _folder: folder,
+        }
+    }
+
+    /// Has a new worker serve the clients.
+    fn connect(&self, device: ScratchDevice) -> Worker {
+        let (worker, source) = Worker::start(device);
+        self.relay.connect(source);
+        worker
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.relay.stop();
+        self.thread.take().unwrap().join().unwrap();
+        assert!(!self.path.exists());
+    }
+}
+
+/// A worker as a thread.
+struct Worker {
+    stop: StopHandle,
+    thread: JoinHandle<ScratchDevice>,
+}
+
+impl Worker {
+    fn start(device: ScratchDevice) -> (Self, OwnedFd) {
+        let (theirs, ours) = source().unwrap();
+        let stop = StopHandle::new().unwrap();
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut device = device;
+            let clients = PassedClients::new(ours, Config::default());
+            clients.run(&mut device, &stopped).unwrap();
+            device
+        });
+        (Self { stop, thread }, theirs)
+    }
+
+    /// Ends it, as if it had died: the relay is told nothing.
+    fn die(self) -> ScratchDevice {
+        self.stop.stop();
+        self.thread.join().unwrap()
+    }
+}
+
+fn access(region: u32, offset: u64, count: u32) -> Vec<u8> {
+    let access = wire::RegionAccess {
+        offset,
+        region,
+        count,
+    };
+    access.as_bytes().to_vec()
+}
+
+fn read(client: &mut Client, region: u32, offset: u64) -> Result<[u8; 4], Errno> {
+    let reply = client.request(Command::RegionRead, &access(region, offset, 4))?;
+    Ok(reply[16..].try_into().unwrap())
+}
+
+fn write(client: &mut Client, region: u32, offset: u64, data: [u8; 4]) -> Result<(), Errno> {
+    let payload = [&access(region, offset, 4)[..], &data].concat();
+    client.request(Command::RegionWrite, &payload).map(|_| ())
+}
+
+fn map(client: &mut Client, address: u64, memory: &OwnedFd) -> Result<(), Errno> {
+    let map = wire::DmaMap {
+        argsz: 32,
+        flags: 3,
+        offset: 0,
+        address,
+        size: 0x1000,
+    };
+    client
+        .request_with_fds(Command::DmaMap, map.as_bytes(), &[memory.as_fd()])
+        .map(|_| ())
+}
+
+fn unmap(client: &mut Client, address: u64) -> Result<(), Errno> {
+    let unmap = wire::DmaUnmap {
+        argsz: 24,
+        flags: 0,
+        address,
+        size: 0x1000,
+    };
+    client
+        .request(Command::DmaUnmap, unmap.as_bytes())
+        .map(|_| ())
+}
+
+fn set_eventfds(client: &mut Client, start: u32, fds: &[OwnedFd]) -> Result<(), Errno> {
+    let set = wire::IrqSet {
+        argsz: 20,
+        flags: 1 << 2 | 1 << 5,
+        index: MSIX.0,
+        start,
+        count: fds.len() as u32,
+    };
+    let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+    client
+        .request_with_fds(Command::DeviceSetIrqs, set.as_bytes(), &fds)
+        .map(|_| ())
+}
+
+#[test]
+fn a_client_survives_its_worker() {
+    let fixture = Fixture::start();
+    let worker = fixture.connect(ScratchDevice::new());
+    let mut client = Client::negotiated(&fixture.path);
+    let (memory, events) = (shared_memory(1 << 16), [eventfd(), eventfd()]);
+    map(&mut client, 0x1000, &memory).unwrap();
+    map(&mut client, 0x3000, &memory).unwrap();
+    set_eventfds(&mut client, 2, &events).unwrap();
+    write(&mut client, 0, 8, [1; 4]).unwrap();
+    write(&mut client, CONFIG, 4, [7; 4]).unwrap();
+    let info = wire::DeviceInfo {
+        argsz: 16,
+        ..Default::default()
+    };
+    let described = client.request(Command::DeviceGetInfo, info.as_bytes());
+    assert_eq!(read(&mut client, 0, 8), Ok([1; 4]));
+    worker.die();
+    assert_eq!(fixture.lost.recv_timeout(TIMEOUT), Ok(Lost::Gone));
+
+    // A function in reset.
+    assert_eq!(read(&mut client, 0, 8), Ok([0; 4]));
+    write(&mut client, 0, 8, [2; 4]).unwrap();
+    assert_eq!(read(&mut client, CONFIG, 4), Ok([7; 4]));
+    write(&mut client, CONFIG, 8, [9; 4]).unwrap();
+    map(&mut client, 0x5000, &memory).unwrap();
+    assert_eq!(map(&mut client, 0x5000, &memory), Err(Errno::EXIST));
+    unmap(&mut client, 0x1000).unwrap();
+    set_eventfds(&mut client, 5, &events[..1]).unwrap();
+    assert_eq!(
+        client.request(Command::DeviceGetInfo, info.as_bytes()),
+        described
+    );
+    let probe = [0; 8];
+    assert_eq!(
+        client.request(Command::DeviceFeature, &probe),
+        Err(Errno::INVAL)
+    );
+
+    let worker = fixture.connect(ScratchDevice::new());
+    assert_eq!(read(&mut client, 0, 8), Ok([0; 4]), "power-on");
+    assert_eq!(read(&mut client, CONFIG, 4), Ok([7; 4]));
+    assert_eq!(read(&mut client, CONFIG, 8), Ok([9; 4]));
+    let device = worker.die();
+    assert_eq!(device.clients, 1);
+    let stats = fixture.relay.stats();
+    assert_eq!((stats.introduced(), stats.connections()), (1, 1));
+}
+
+#[test]
+fn a_new_worker_has_the_windows_and_eventfds() {
+    let fixture = Fixture::start();
+    let worker = fixture.connect(ScratchDevice::new());
+    let mut client = Client::negotiated(&fixture.path);
+    let memory = shared_memory(1 << 16);
+    map(&mut client, 0x1000, &memory).unwrap();
+    map(&mut client, 0x3000, &memory).unwrap();
+    set_eventfds(&mut client, 0, &[eventfd(), eventfd()]).unwrap();
+    worker.die();
+    let _worker = fixture.connect(ScratchDevice::new());
+    // It refuses what exists, and signals what it has.
+    assert_eq!(map(&mut client, 0x1000, &memory), Err(Errno::EXIST));
+    unmap(&mut client, 0x3000).unwrap();
+    map(&mut client, 0x3000, &memory).unwrap();
+    assert!(client.is_served());
+}
+
+#[test]
+fn a_message_that_was_with_the_worker_is_answered() {
+    let fixture = Fixture::start();
+    // A worker that accepts and never answers.
+    let worker = fixture.connect(ScratchDevice::new());
+    let mut client = Client::negotiated(&fixture.path);
+    worker.die();
+    let (ours, theirs) = source().unwrap();
+    fixture.relay.connect(ours);
+    let message = adit_vfio_user::fuzzing::message(9, Command::RegionRead, 0, &access(0, 0, 4));
+    client.send(&message);
+    drop(theirs);
+    assert_eq!(client.reply().unwrap()[16..], [0; 4]);
+    assert!(fixture.lost.recv_timeout(TIMEOUT).is_ok());
+}
+
+#[test]
+fn a_version_waits_for_the_first_worker() {
+    let fixture = Fixture::start();
+    let client = Client::connect(&fixture.path);
+    let hello = adit_vfio_user::fuzzing::HELLO;
+    client.send(&adit_vfio_user::fuzzing::message(
+        1,
+        Command::Version,
+        0,
+        hello,
+    ));
+    let worker = fixture.connect(ScratchDevice::new());
+    let mut client = client;
+    client.reply().unwrap();
+    drop(client);
+    // The next client, with the same worker.
+    let mut client = Client::negotiated(&fixture.path);
+    assert!(client.is_served());
+    drop(client);
+    let mut silent = Client::connect(&fixture.path);
+    assert!(silent.is_closed(), "it must not block others");
+    let mut client = Client::connect(&fixture.path);
+    let refused = client.request(Command::RegionRead, &access(0, 0, 4));
+    assert_eq!(refused, Err(Errno::INVAL));
+    assert!(client.is_closed());
+    let mut client = Client::negotiated(&fixture.path);
+    assert!(client.is_served());
+    worker.die();
+}
+
+#[test]
+fn a_worker_is_replaced_between_two_messages() {
+    let fixture = Fixture::start();
+    let first = fixture.connect(ScratchDevice::new());
+    let mut client = Client::negotiated(&fixture.path);
+    write(&mut client, 0, 8, [1; 4]).unwrap();
+    assert!(fixture.relay.pause(TIMEOUT));
+    let request = adit_vfio_user::fuzzing::message(9, Command::RegionRead, 0, &access(0, 8, 4));
+    client.send(&request);
+
+    // One that does not take over.
+    let (ours, theirs) = source().unwrap();
+    drop(theirs);
+    let refused = fixture.relay.switch(ours, TIMEOUT);
+    assert!(matches!(refused, Err(IntroductionError::Lost(Lost::Gone))));
+    fixture.relay.revert(TIMEOUT);
+    assert_eq!(client.reply().unwrap()[16..], [1; 4]);
+
+    assert!(fixture.relay.pause(TIMEOUT));
+    client.send(&request);
+    let (second, source) = Worker::start(ScratchDevice::new());
+    fixture.relay.switch(source, TIMEOUT).unwrap();
+    assert_eq!(fixture.relay.stats().introduced(), 1);
+    fixture.relay.commit(TIMEOUT);
+    assert_eq!(client.reply().unwrap()[16..], [0; 4]);
+    assert_eq!(first.die().clients, 1);
+    assert!(client.is_served());
+    assert!(fixture.lost.try_recv().is_err());
+    drop(client);
+    let mut client = Client::negotiated(&fixture.path);
+    assert!(client.is_served());
+    drop(client);
+    assert_eq!(second.die().clients, 2);
+}
+
+#[test]
+fn hostile_clients_of_a_relay_are_refused() {
+    let fixture = Fixture::start();
+    let worker = fixture.connect(ScratchDevice::new());
+    for size in [0, 15, u32::MAX] {
+        let mut client = Client::negotiated(&fixture.path);
+        let header = Header {
+            command: 9,
+            size,
+            ..Header::default()
+        };
+        client.send(header.as_bytes());
+        assert!(client.is_closed());
+    }
+    let mut client = Client::negotiated(&fixture.path);
+    let events: Vec<_> = (0..17).map(|_| eventfd()).collect();
+    let fds: Vec<_> = events.iter().map(|fd| fd.as_fd()).collect();
+    let excess = client.request_with_fds(Command::DeviceSetIrqs, &[0; 20], &fds);
+    assert_eq!(excess, Err(Errno::INVAL));
+    assert!(client.request(Command::DmaRead, &[]).is_err());
+    worker.die();
+    for (command, payload) in [
+        (Command::RegionRead, access(0, 0, u32::MAX)),
+        (Command::RegionRead, access(0, 0, 0)),
+        (Command::RegionWrite, access(0, 0, 9)),
+        (Command::DmaMap, vec![0; 32]),
+        (Command::DmaUnmap, vec![0; 3]),
+        (Command::DeviceSetIrqs, vec![0xFF; 20]),
+        (Command::DmaRead, vec![]),
+    ] {
+        assert!(client.request(command, &payload).is_err(), "{command:?}");
+    }
+    let file = shared_memory(0x1000);
+    assert_eq!(
+        set_eventfds(&mut client, 0, std::slice::from_ref(&file)),
+        Err(Errno::INVAL)
+    );
+    assert_eq!(
+        set_eventfds(&mut client, u32::MAX, &[eventfd()]),
+        Err(Errno::INVAL)
+    );
+    assert_eq!(read(&mut client, CONFIG, 1 << 40), Ok([0xFF; 4]));
+}
