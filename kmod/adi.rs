@@ -253,6 +253,15 @@ impl Adi {
         messages::fixed(&reply).map_err(|error| self.control.malformed(op::GET_ADI_FAULT, error))
     }
 
+    /// Makes the device forget the translations of memory that was unmapped from this ADI while its
+    /// queues were running: none of them is used for an access after this returns. (An ordinary
+    /// message suffices, see `adit_uapi::virtchnl2::adi`.) If the device does not reply, it was
+    /// reset or removed, and does no DMA.
+    pub(crate) fn forget_translations(&self) {
+        let message = messages::get_fault(self.id(), 0);
+        let _ = self.quiesce(op::GET_ADI_FAULT, message.as_bytes());
+    }
+
     /// Returns whether the device has it.
     fn is_present(&self) -> bool {
         self.present.load(Relaxed) != 0

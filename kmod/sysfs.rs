@@ -176,6 +176,8 @@ attributes! {
     Instance c"instance" => |adi| adi.spec().instance;
     /// Its id in messages to the device; not the `N` of `adit.adi.N`.
     Id c"id" => |adi| adi.id().0;
+    /// The id of its virtual port, by which P4 programs and flow rules of the device name it.
+    Vport c"vport" => |adi| adi.layout().vport_id.0;
     /// The PASID of its DMA.
     Pasid c"pasid" => |adi| adi.pasid().0;
     /// Its queue pairs.

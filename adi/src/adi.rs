@@ -5,13 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use adit_uapi::vfio::{
-    self, irq, memory_flags, op as adi_op, region, AdiInfo, RegisterMemory, BUFFER_QUEUES_PER_PAIR,
-};
+use adit_uapi::vfio::{self, irq, memory_flags, region, AdiInfo, BUFFER_QUEUES_PER_PAIR};
 use adit_uapi::virtchnl2::adi::AdiFault;
 use adit_uapi::virtchnl2::{op, VportStats};
-use zerocopy::little_endian::{U32, U64};
-use zerocopy::IntoBytes;
 
 use crate::doorbell::{Doorbell, Kick};
 use crate::interrupt::{event, Vector};
@@ -145,8 +141,8 @@ impl Adi {
     pub fn new(device: Box<dyn Device>) -> Result<Self, Error> {
         let info = device.info()?;
         let (request, fault) = (event()?, event()?);
-        device.set_eventfds(irq::REQUEST, &[request.as_fd()])?;
-        device.set_eventfds(irq::FAULT, &[fault.as_fd()])?;
+        device.set_eventfds(irq::REQUEST, 0, &[Some(request.as_fd())])?;
+        device.set_eventfds(irq::FAULT, 0, &[Some(fault.as_fd())])?;
         let inner = Arc::new(Inner {
             device,
             request,
@@ -190,6 +186,15 @@ impl Adi {
         messages::fault(&*self.inner.device)
     }
 
+    /// Has the device deliver frames to a multicast address. It does so until the ADI is closed.
+    ///
+    /// # Errors
+    /// Fails when the device refuses it: the address is not a multicast address, or the ADI's filters
+    /// are all in use.
+    pub fn add_multicast(&self, address: [u8; 6]) -> Result<(), Error> {
+        messages::add_multicast(&*self.inner.device, address)
+    }
+
     /// Returns the device through which the ADI is accessed.
     #[must_use]
     pub fn device(&self) -> &dyn Device {
@@ -223,8 +228,8 @@ impl Adi {
         let mut pairs = pairs
             .map(|(index, place)| self.pair(index, place, config, &memory, &kick))
             .collect::<Result<Vec<_>, _>>()?;
-        let events: Vec<_> = pairs.iter().map(QueuePair::as_fd).collect();
-        self.inner.device.set_eventfds(irq::VECTORS, &events)?;
+        let events: Vec<_> = pairs.iter().map(|pair| Some(pair.as_fd())).collect();
+        self.inner.device.set_eventfds(irq::VECTORS, 0, &events)?;
         let max_mtu = self.inner.info.max_mtu.get();
         for pair in &mut pairs {
             pair.start(max_mtu)?;
@@ -318,13 +323,7 @@ impl Adi {
         // SAFETY: `Inner` keeps the memory mapped until it has closed the device. Nothing borrows
         // it but buffers that the device does not own.
         unsafe { device.map_memory(&memory)? };
-        let message = RegisterMemory {
-            iova: U64::new(memory.iova()),
-            len: U64::new(memory.len()),
-            flags: U32::new(memory_flags::READ | memory_flags::WRITE),
-            ..RegisterMemory::default()
-        };
-        device.request(adi_op::REGISTER_MEMORY, message.as_bytes())?;
+        device.register_memory(&memory, memory_flags::READ | memory_flags::WRITE)?;
         Ok(memory)
     }
 }

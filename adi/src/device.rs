@@ -3,10 +3,12 @@
 
 use std::os::fd::BorrowedFd;
 
-use adit_uapi::vfio::AdiInfo;
+use adit_uapi::vfio::{op, AdiInfo, RegisterMemory};
 use memmap2::MmapRaw;
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::IntoBytes;
 
-use crate::{Error, Memory};
+use crate::{Error, Memory, Page, Pages};
 
 /// An ADI as exposed by `adit_vfio` (`adit_uapi::vfio`). This is the boundary between rings and
 /// VFIO: tests use the device model in place of VFIO.
@@ -53,9 +55,63 @@ pub trait Device: Send + Sync {
     /// Fails when it was not mapped.
     fn unmap_memory(&self, memory: &Memory) -> Result<(), Error>;
 
-    /// Sets the eventfds of an interrupt index, from its first vector on.
+    /// Sets the eventfds of an interrupt index, from vector `first` on; `None` removes one.
     ///
     /// # Errors
     /// Fails when the index has fewer vectors.
-    fn set_eventfds(&self, index: u32, eventfds: &[BorrowedFd<'_>]) -> Result<(), Error>;
+    fn set_eventfds(
+        &self,
+        index: u32,
+        first: u32,
+        eventfds: &[Option<BorrowedFd<'_>>],
+    ) -> Result<(), Error>;
+
+    /// Resets the ADI: its queues are stopped, their memory stays registered, and pages that were
+    /// given away have no effect any longer.
+    ///
+    /// # Errors
+    /// Fails when the device is gone.
+    fn reset(&self) -> Result<(), Error>;
+
+    /// Collects pages of registers, in this order, in a file that can map them and do nothing else:
+    /// for a process that may ring the ADI's doorbells and no more.
+    ///
+    /// # Errors
+    /// Fails when there are too many pages, duplicates, or pages that do not exist; and when the
+    /// ADI of a page is gone.
+    fn give(&self, pages: &[Page<'_>]) -> Result<Pages, Error>;
+
+    /// Registers memory that [`map_memory`](Self::map_memory) has mapped; `flags`
+    /// ([`memory_flags`](adit_uapi::vfio::memory_flags)) are the accesses that are permitted. The
+    /// memory is pinned, which takes milliseconds for each MiB of a file that has no pages yet.
+    ///
+    /// # Errors
+    /// Fails when a limit of the ADI or of the process (RLIMIT_MEMLOCK) is reached, the memory's
+    /// file has become shorter, or the device is gone.
+    fn register_memory(&self, memory: &Memory, flags: u32) -> Result<(), Error> {
+        let message = range(memory, flags);
+        self.request(op::REGISTER_MEMORY, message.as_bytes())?;
+        Ok(())
+    }
+
+    /// Reverses [`register_memory`](Self::register_memory). `flags` is 0, and then enabled queues
+    /// are stopped, or [`KEEP_QUEUES`](adit_uapi::vfio::memory_flags::KEEP_QUEUES). When this
+    /// returns, no access is in progress or will be made.
+    ///
+    /// # Errors
+    /// Fails when it is not registered, or the device is gone.
+    fn unregister_memory(&self, memory: &Memory, flags: u32) -> Result<(), Error> {
+        let message = range(memory, flags);
+        self.request(op::UNREGISTER_MEMORY, message.as_bytes())?;
+        Ok(())
+    }
+}
+
+fn range(memory: &Memory, flags: u32) -> RegisterMemory {
+    RegisterMemory {
+        iova: U64::new(memory.iova()),
+        len: U64::new(memory.len()),
+        flags: U32::new(flags),
+        ..RegisterMemory::default()
+    }
 }

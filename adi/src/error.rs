@@ -56,7 +56,7 @@ pub enum Error {
         cause: vfio_ioctls::VfioError,
     },
     /// A system call failed.
-    #[error("{what}")]
+    #[error("{}{what}", gone_prefix(source))]
     Io {
         /// The operation.
         what: &'static str,
@@ -72,7 +72,7 @@ pub enum Error {
         reason: String,
     },
     /// A message was rejected.
-    #[error("{} was refused", opcode_name(*opcode))]
+    #[error("{}{} was refused", gone_prefix(source), opcode_name(*opcode))]
     Refused {
         /// The message's opcode.
         opcode: u32,
@@ -141,6 +141,22 @@ fn denied(folder: &Path, cause: &vfio_ioctls::VfioError) -> Option<(PathBuf, Met
     Some((node, metadata))
 }
 
+/// Returns whether the kernel module reports with this error that the ADI, its driver or its device
+/// was removed. An owner receives it from any call, also while it is still setting up its queues.
+fn reports_removal(error: &io::Error) -> bool {
+    let gone = [rustix::io::Errno::IO, rustix::io::Errno::NODEV];
+    error
+        .raw_os_error()
+        .is_some_and(|e| gone.iter().any(|g| g.raw_os_error() == e))
+}
+
+fn gone_prefix(error: &io::Error) -> &'static str {
+    match reports_removal(error) {
+        true => "the ADI is taken away: ",
+        false => "",
+    }
+}
+
 fn opcode_name(opcode: u32) -> String {
     vfio::op::name(opcode)
         .or_else(|| virtchnl2::op::name(opcode))
@@ -178,13 +194,10 @@ impl Error {
     /// Returns whether the ADI is gone permanently: its driver or its device was removed.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        let (Self::Refused { source, .. } | Self::Io { source, .. }) = self else {
-            return false;
-        };
-        let gone = [rustix::io::Errno::IO, rustix::io::Errno::NODEV];
-        source
-            .raw_os_error()
-            .is_some_and(|e| gone.iter().any(|g| g.raw_os_error() == e))
+        match self {
+            Self::Refused { source, .. } | Self::Io { source, .. } => reports_removal(source),
+            _ => false,
+        }
     }
 }
 
@@ -221,6 +234,25 @@ mod tests {
                 next = source.source();
             }
             assert_eq!(chain.matches(&text).count(), 1, "{chain}");
+        }
+    }
+
+    #[test]
+    fn removal_is_named_by_every_call() {
+        for (errno, gone) in [(5, true), (19, true), (22, false), (110, false)] {
+            let cause = || io::Error::from_raw_os_error(errno);
+            let errors = [
+                Error::io("mapping a page of registers")(cause()),
+                Error::Refused {
+                    opcode: vfio::op::REGISTER_MEMORY,
+                    source: cause(),
+                },
+            ];
+            for error in errors {
+                assert_eq!(error.is_gone(), gone, "{error:?}");
+                let text = error.to_string();
+                assert_eq!(text.starts_with("the ADI is taken away: "), gone, "{text}");
+            }
         }
     }
 

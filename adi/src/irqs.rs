@@ -24,8 +24,13 @@ struct SetIrqs {
     fds: [i32; MAX_VECTORS],
 }
 
-/// Sets the eventfds of an interrupt index, from its first vector on.
-pub(crate) fn set(device: &File, index: u32, eventfds: &[BorrowedFd<'_>]) -> Result<(), Error> {
+/// Sets the eventfds of an interrupt index, from vector `first` on; `None` removes one.
+pub(crate) fn set(
+    device: &File,
+    index: u32,
+    first: u32,
+    eventfds: &[Option<BorrowedFd<'_>>],
+) -> Result<(), Error> {
     let what = "setting up interrupts";
     if eventfds.len() > MAX_VECTORS {
         return Err(Error::Config {
@@ -34,20 +39,20 @@ pub(crate) fn set(device: &File, index: u32, eventfds: &[BorrowedFd<'_>]) -> Res
             range: format!("at most {MAX_VECTORS}"),
         });
     }
-    let argsz = size_of::<vfio_irq_set>() + size_of_val(eventfds);
+    let argsz = size_of::<vfio_irq_set>() + eventfds.len() * size_of::<i32>();
     let mut message = SetIrqs {
         header: vfio_irq_set {
             argsz: argsz as u32,
             flags: VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
             index,
-            start: 0,
+            start: first,
             count: eventfds.len() as u32,
             ..vfio_irq_set::default()
         },
         fds: [-1; MAX_VECTORS],
     };
     for (slot, fd) in message.fds.iter_mut().zip(eventfds) {
-        *slot = fd.as_raw_fd();
+        *slot = fd.map_or(-1, |fd| fd.as_raw_fd());
     }
     // SAFETY: the ioctl reads `argsz` bytes of the message, which contains them, and keeps no
     // pointer.

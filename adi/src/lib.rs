@@ -61,4 +61,4 @@ pub use pair::QueuePair;
 pub use pool::{Buffer, Checksum, Pool, RxInfo};
 pub use rx::{RxQueue, RxStats};
 pub use tx::{TxQueue, TxStats};
-pub use vfio::{find, VfioDevice};
+pub use vfio::{find, list, VfioDevice};

@@ -45,6 +45,47 @@ impl Memory {
         })
     }
 
+    /// Maps part of a file, which other processes may use, too, at the device address `iova`, for
+    /// the device: this process accesses none of it, so that it makes no difference to it when the
+    /// file becomes shorter. No memory is reserved for it.
+    ///
+    /// # Errors
+    /// Fails when offset, length or `iova` is not a multiple of the page size, the length is 0, or
+    /// the file cannot be mapped for writing.
+    pub fn of_file(fd: BorrowedFd<'_>, offset: u64, len: u64, iova: u64) -> Result<Self, Error> {
+        for (what, value) in [
+            ("the offset in the file", offset),
+            ("the length of the memory", len),
+            ("the device address of the memory", iova),
+        ] {
+            if value % PAGE_LEN != 0 {
+                return Err(Error::Config {
+                    what,
+                    value,
+                    range: format!("multiples of {PAGE_LEN}"),
+                });
+            }
+        }
+        if len == 0 || iova.checked_add(len - 1).is_none() {
+            return Err(Error::Config {
+                what: "the length of the memory",
+                value: len,
+                range: format!("at least a page, at most what there is from {iova:#x} on"),
+            });
+        }
+        let map = MmapOptions::new()
+            .offset(offset)
+            .len(usize::try_from(len).unwrap_or(usize::MAX))
+            .no_reserve_swap()
+            .map_raw(&fd)
+            .map_err(Error::io("mapping a file for the device"))?;
+        Ok(Self {
+            map,
+            fd: None,
+            iova,
+        })
+    }
+
     /// Memory that the driver allocated, with the device address `iova`.
     #[must_use]
     pub fn from_driver(map: MmapRaw, iova: u64) -> Self {
@@ -73,7 +114,7 @@ impl Memory {
         self.map.len() == 0
     }
 
-    /// Returns the memory's file, unless the driver allocated it.
+    /// Returns the memory's file, if [`new`](Self::new) has created one.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(AsFd::as_fd)

@@ -4,13 +4,15 @@
 //! IDs are relative to the ADI, from 0; the vport is 0, and the driver fills in the PASIDs
 //! (`adit_uapi::vfio`).
 
+use std::hash::{BuildHasher, RandomState};
+
 use adit_uapi::desc::ids::rxdid_m;
 use adit_uapi::vfio::BUFFER_QUEUES_PER_PAIR;
 use adit_uapi::virtchnl2::adi::{self, fault_flags, AdiFault};
 use adit_uapi::virtchnl2::{
-    itr_idx, op, queue_model, queue_type, rss, rxq_flags, sched_mode, ConfigRxQueues,
-    ConfigTxQueues, DelEnaDisQueues, QueueChunk, QueueChunks, QueueVector, QueueVectorMaps,
-    RssHash, RssLut, RxqInfo, TxqInfo, Vport, VportStats,
+    itr_idx, mac_addr_type, op, queue_model, queue_type, rss, rxq_flags, sched_mode,
+    ConfigRxQueues, ConfigTxQueues, DelEnaDisQueues, MacAddr, MacAddrList, QueueChunk, QueueChunks,
+    QueueVector, QueueVectorMaps, RssHash, RssKey, RssLut, RxqInfo, TxqInfo, Vport, VportStats,
 };
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
@@ -164,11 +166,47 @@ pub(crate) fn spread(device: &dyn Device, pairs: u16) -> Result<(), Error> {
     let lut: Vec<U32> = entries.map(|n| U32::new((n % pairs).into())).collect();
     let parts = [header.as_bytes(), lut.as_bytes()];
     send(device, op::SET_RSS_LUT, &parts)?;
+    // Without a key every hash is 0. A random one keeps clients from choosing their queue.
+    let reply = send(device, op::GET_RSS_KEY, &[RssKey::default().as_bytes()])?;
+    let wrong = |_| Error::Reply {
+        opcode: op::GET_RSS_KEY,
+        got: reply.len(),
+        want: RssKey::LEN,
+    };
+    let (header, _) = RssKey::read_from_prefix(&reply).map_err(wrong)?;
+    let key = random(header.key_len.get().into());
+    send(device, op::SET_RSS_KEY, &[header.as_bytes(), &key])?;
     let hash = RssHash {
         ptype_groups: U64::new(rss::DEFAULT_HASH),
         ..RssHash::default()
     };
     send(device, op::SET_RSS_HASH, &[hash.as_bytes()])?;
+    Ok(())
+}
+
+/// Returns random bytes, from the seed that the system gives to hash tables.
+fn random(len: usize) -> Vec<u8> {
+    let state = RandomState::new();
+    let words = (0..len.div_ceil(8)).flat_map(|word| state.hash_one(word).to_ne_bytes());
+    words.take(len).collect()
+}
+
+/// Adds a multicast address to those that the vport receives.
+pub(crate) fn add_multicast(device: &dyn Device, addr: [u8; 6]) -> Result<(), Error> {
+    let list = MacAddrList {
+        num_mac_addr: U16::new(1),
+        ..MacAddrList::default()
+    };
+    let addr = MacAddr {
+        addr,
+        type_: mac_addr_type::EXTRA,
+        ..MacAddr::default()
+    };
+    send(
+        device,
+        op::ADD_MAC_ADDR,
+        &[list.as_bytes(), addr.as_bytes()],
+    )?;
     Ok(())
 }
 

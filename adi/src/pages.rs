@@ -61,6 +61,12 @@ pub struct Pages {
 }
 
 impl Pages {
+    /// A file of `count` pages that was passed on.
+    #[must_use]
+    pub fn new(fd: OwnedFd, count: u32) -> Self {
+        Self { fd, count }
+    }
+
     /// Maps all pages, in the order in which they were listed.
     ///
     /// # Errors

@@ -28,8 +28,10 @@ pub enum Checksum {
 pub struct RxInfo {
     /// The packet type: an index into the table of GET_PTYPE_INFO.
     pub ptype: u16,
-    /// The RSS hash, if there is one.
+    /// The hash, if there is one: of RSS, or the one that the NIC's program has set (`set_hash`).
     pub hash: Option<u32>,
+    /// The flow's mark, if the NIC's program has set one (`set_flow_id`).
+    pub mark: Option<u32>,
     /// The result of checksum validation.
     pub checksum: Checksum,
 }
@@ -80,6 +82,7 @@ impl Pool {
             index,
             len: 0,
             info: RxInfo::default(),
+            completes_checksum: false,
         })
     }
 
@@ -128,6 +131,7 @@ pub struct Buffer {
     index: u32,
     len: u32,
     info: RxInfo,
+    completes_checksum: bool,
 }
 
 impl Buffer {
@@ -147,6 +151,17 @@ impl Buffer {
     #[must_use]
     pub fn info(&self) -> RxInfo {
         self.info
+    }
+
+    /// Has the device complete the checksums of the frame when it is sent: that of a TCP, UDP or SCTP
+    /// header, and that of the IPv4 header. The field of TCP or UDP contains the sum of the pseudo
+    /// header (IDPF_TX_FLEX_DESC_CMD_CS_EN). A frame without such headers is dropped by the device.
+    pub fn request_checksum(&mut self) {
+        self.completes_checksum = true;
+    }
+
+    pub(crate) fn completes_checksum(&self) -> bool {
+        self.completes_checksum
     }
 
     pub(crate) fn received(&mut self, len: usize, info: RxInfo) {

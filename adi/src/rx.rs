@@ -221,6 +221,7 @@ fn info(desc: &RxFlexDescAdvNic3) -> RxInfo {
     RxInfo {
         ptype: desc.ptype(),
         hash: (desc.status_err0_qw0 & status0_qw0::RSS_VALID != 0).then(|| desc.hash()),
+        mark: desc.flow_id(),
         checksum,
     }
 }

@@ -94,17 +94,22 @@ impl TxQueue {
             // The capacity of a buffer is limited to the length field of a descriptor: see
             // `Config`.
             let len = u16::try_from(frame.len()).unwrap_or(u16::MAX);
-            let desc = FlexTxDesc::new(frame.iova(), cmd::EOP | report, len);
+            let checksum = if frame.completes_checksum() {
+                cmd::CS_EN
+            } else {
+                0
+            };
+            let desc = FlexTxDesc::new(frame.iova(), cmd::EOP | checksum | report, len);
             self.ring.store(self.tail, transmute!(desc));
             self.stats.frames += 1;
             self.stats.bytes += u64::from(len);
-            last = Some((self.tail, frame.iova(), len));
+            last = Some((self.tail, frame.iova(), len, checksum));
             self.in_flight[usize::from(self.tail)] = Some(frame);
             self.tail = next(self.tail, self.ring.len());
         }
-        if let Some((entry, iova, len)) = last {
+        if let Some((entry, iova, len, checksum)) = last {
             // The doorbell for this entry has not been rung yet.
-            let desc = FlexTxDesc::new(iova, cmd::EOP | cmd::RS, len);
+            let desc = FlexTxDesc::new(iova, cmd::EOP | checksum | cmd::RS, len);
             self.ring.store(entry, transmute!(desc));
             self.doorbell.ring(self.tail);
         }

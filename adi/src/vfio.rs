@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Access to an ADI through the kernel's VFIO: by group and container, or by cdev and iommufd.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
@@ -14,6 +14,8 @@ use adit_uapi::vfio::{
 };
 use iommufd_ioctls::IommuFd;
 use memmap2::{MmapOptions, MmapRaw};
+use rustix::ioctl::{ioctl, opcode, NoArg, Opcode};
+use vfio_bindings::bindings::vfio::{VFIO_BASE, VFIO_TYPE};
 use vfio_ioctls::{VfioContainer, VfioError, VfioIommufd, VfioOps};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
@@ -23,6 +25,9 @@ use crate::{Device, Error, Memory, Page, Pages};
 
 /// The directories in which devices are found by name.
 const BUSES: [&str; 2] = ["/sys/bus/auxiliary/devices", "/sys/bus/mdev/devices"];
+/// The request number of VFIO_DEVICE_RESET: `_IO(VFIO_TYPE, VFIO_BASE + 11)`. (vfio-ioctls ignores
+/// its result.)
+const RESET: Opcode = opcode::none(VFIO_TYPE, VFIO_BASE as u8 + 11);
 /// The prefix of the names of ADIs' auxiliary devices, followed by the number.
 const NAME_PREFIX: &str = "adit.adi.";
 
@@ -52,6 +57,37 @@ pub fn find(name: &str) -> Result<PathBuf, Error> {
     paths
         .find(|path| path.is_dir())
         .ok_or_else(|| none(Path::new(BUSES[0]).join(&full)))
+}
+
+/// Lists the ADIs that can be opened, open or not, by name in sysfs: auxiliary devices
+/// (`adit.adi.N`), then UUIDs of mediated devices.
+///
+/// # Errors
+/// Fails when sysfs cannot be read.
+pub fn list() -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for bus in BUSES {
+        let entries = match fs::read_dir(bus) {
+            Ok(entries) => entries,
+            // The bus exists once a module of it is loaded.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let mut on_bus = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // `instance` distinguishes an ADI from other devices on these buses; the group exists
+            // once the ADI is a VFIO device.
+            let exists = |attribute| entry.path().join(attribute).exists();
+            if exists("instance") && exists("iommu_group") {
+                on_bus.extend(entry.file_name().into_string());
+            }
+        }
+        // Of two numbers the longer one is larger.
+        on_bus.sort_by_key(|name| (name.len(), name.clone()));
+        names.append(&mut on_bus);
+    }
+    Ok(names)
 }
 
 /// An open ADI.
@@ -95,16 +131,6 @@ impl VfioDevice {
             });
         }
         Ok(this)
-    }
-
-    /// Collects pages of registers, in this order, in a file that can map them and do nothing else:
-    /// for a process that may ring the ADI's doorbells and no more.
-    ///
-    /// # Errors
-    /// Fails when there are too many pages, duplicates, or pages that do not exist; and when the
-    /// ADI of a page is gone.
-    pub fn give(&self, pages: &[Page<'_>]) -> Result<Pages, Error> {
-        crate::pages::give(&self.file, pages)
     }
 
     /// Returns the offset in the device's file of byte `at` of a region, if it has `len` bytes from
@@ -215,7 +241,22 @@ impl Device for VfioDevice {
             })
     }
 
-    fn set_eventfds(&self, index: u32, eventfds: &[BorrowedFd<'_>]) -> Result<(), Error> {
-        crate::irqs::set(&self.file, index, eventfds)
+    fn set_eventfds(
+        &self,
+        index: u32,
+        first: u32,
+        eventfds: &[Option<BorrowedFd<'_>>],
+    ) -> Result<(), Error> {
+        crate::irqs::set(&self.file, index, first, eventfds)
+    }
+
+    fn reset(&self) -> Result<(), Error> {
+        // SAFETY: the number is VFIO_DEVICE_RESET, which takes no argument.
+        unsafe { ioctl(&self.file, NoArg::<RESET>::new()) }
+            .map_err(Error::errno("resetting the ADI"))
+    }
+
+    fn give(&self, pages: &[Page<'_>]) -> Result<Pages, Error> {
+        crate::pages::give(&self.file, pages)
     }
 }

@@ -115,6 +115,76 @@ fn frames_arrive_in_order_however_often_the_rings_wrap() {
     assert_eq!(adi.stats().unwrap().rx_unicast.get(), 800);
 }
 
+/// A TCP segment with the sum of its pseudo header in place of its checksum (RFC 1071), and the complete
+/// checksums of both layers.
+fn segment() -> (Vec<u8>, [u8; 2], [u8; 2]) {
+    let mut frame = [&PEER[..], &MAC[..], &[8, 0]].concat();
+    frame.extend_from_slice(&[0x45, 0, 0, 45, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+    frame.extend_from_slice(&[10, 99, 0, 3, 10, 99, 0, 1]);
+    frame.extend_from_slice(&[
+        0, 80, 0x13, 0x88, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x10, 4, 0, 0, 0, 0, 0,
+    ]);
+    frame.extend_from_slice(b"hello");
+    let sum = |bytes: &[u8]| {
+        let words = bytes.chunks(2);
+        let sum: u32 = words
+            .map(|w| u32::from(w[0]) << 8 | w.get(1).map_or(0, |b| u32::from(*b)))
+            .sum();
+        let sum = (sum >> 16) + (sum & 0xFFFF);
+        ((sum >> 16) + (sum & 0xFFFF)) as u16
+    };
+    let pseudo = sum(&[&frame[26..34], &[0, 6, 0, 25]].concat());
+    frame[50..52].copy_from_slice(&pseudo.to_be_bytes());
+    let ip = (!sum(&frame[14..34])).to_be_bytes();
+    let tcp = (!sum(&frame[34..])).to_be_bytes();
+    (frame, ip, tcp)
+}
+
+#[test]
+fn checksums_are_completed_where_it_was_requested() {
+    let (_adi, mut pairs, far) = start(1, &config());
+    let pair = &mut pairs[0];
+    let (frame, ip, tcp) = segment();
+    // The first of a burst, one within, and the last one, which asks for a completion.
+    let burst = (0..3).map(|n| {
+        let mut buffer = pair.pool().copy(&frame).unwrap();
+        if n != 1 {
+            buffer.request_checksum();
+        }
+        buffer
+    });
+    let burst: Vec<_> = burst.collect();
+    pair.tx.send(&mut burst.into_iter()).unwrap();
+    let sent = sent(&far, 3);
+    assert_eq!(sent[1], frame);
+    for sent in [&sent[0], &sent[2]] {
+        assert_eq!((&sent[24..26], &sent[50..52]), (&ip[..], &tcp[..]));
+    }
+    // A request ends with the frame: a buffer of the pool has none.
+    until("completing", || {
+        pair.tx.reclaim().unwrap();
+        pair.tx.in_flight() == 0
+    });
+    let again: Vec<_> = (0..pair.pool().available())
+        .map_while(|_| pair.pool().copy(&frame))
+        .collect();
+    let count = again.len().min(40);
+    pair.tx.send(&mut again.into_iter().take(count)).unwrap();
+    assert!(self::sent(&far, count).iter().all(|sent| *sent == frame));
+}
+
+#[test]
+fn multicast_frames_are_received_once_their_address_is_added() {
+    let (adi, mut pairs, far) = start(1, &config());
+    let group = [0x33, 0x33, 0xFF, 0, 0, 3];
+    far.send(&frame(group, PEER, 1, 60), FrameMeta::default());
+    far.send(&frame(MAC, PEER, 2, 60), FrameMeta::default());
+    assert_eq!(receive(&mut pairs[0], 1)[0][..6], MAC);
+    adi.add_multicast(group).unwrap();
+    far.send(&frame(group, PEER, 3, 60), FrameMeta::default());
+    assert_eq!(receive(&mut pairs[0], 1)[0][..6], group);
+}
+
 #[test]
 fn a_frame_goes_back_without_being_copied() {
     let (_adi, mut pairs, far) = start(1, &config());

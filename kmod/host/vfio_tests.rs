@@ -4,7 +4,10 @@
 use crate::ids::{AdiId, Pasid, QueueId, VportId};
 use crate::messages::{AdiLayout, QueueRange};
 use crate::vfio_messages::{disable_all, reply, request, Ids, Refusal, DISABLE_ALL_LEN};
-use adit_uapi::virtchnl2::adi::{self, fault_flags, AdiFault};
+use adit_uapi::virtchnl2::adi::{
+    self, doorbell_flags, fault_flags, AdiFault, AdiQueueState, AdiQueueStates, AdiVectorState,
+    AdiVectorStates, ConfigAdiDoorbells, ResetAdi, SuspendAdi,
+};
 use adit_uapi::virtchnl2::{
     op, queue_type, ConfigRxQueues, ConfigTxQueues, DelEnaDisQueues, MacAddr, MacAddrList,
     PromiscInfo, QueueChunk, QueueVector, QueueVectorMaps, RssHash, RssLut, RxqInfo, TxqInfo,
@@ -253,6 +256,134 @@ fn other_vports_cannot_be_named_in_any_message() {
 }
 
 #[test]
+fn other_adis_cannot_be_named_in_any_message() {
+    let no_kick = ConfigAdiDoorbells {
+        flags: U16::new(doorbell_flags::NO_KICK),
+        ..ConfigAdiDoorbells::default()
+    };
+    let adi_first = [
+        (
+            adi::op::GET_ADI_FAULT,
+            AdiFault::default().as_bytes().to_vec(),
+        ),
+        (adi::op::RESET_ADI, ResetAdi::default().as_bytes().to_vec()),
+        (adi::op::CONFIG_ADI_DOORBELLS, no_kick.as_bytes().to_vec()),
+        (
+            adi::op::SUSPEND_ADI,
+            SuspendAdi::default().as_bytes().to_vec(),
+        ),
+        (
+            adi::op::RESUME_ADI,
+            SuspendAdi::default().as_bytes().to_vec(),
+        ),
+        (
+            adi::op::GET_ADI_VECTOR_STATE,
+            vector_states(0, 4).as_bytes().to_vec(),
+        ),
+        (
+            adi::op::SET_ADI_VECTOR_STATE,
+            message(&vector_states(0, 2), &[AdiVectorState::default(); 2]),
+        ),
+    ];
+    for (opcode, mut payload) in adi_first {
+        let sent = pass(opcode, payload.clone()).unwrap();
+        assert_eq!(sent[..2], [7, 0], "{opcode:#x}");
+        assert_eq!(sent[2..], payload[2..], "{opcode:#x}");
+        let shorter = payload[..payload.len() - 1].to_vec();
+        assert_eq!(pass(opcode, shorter).unwrap_err(), Refusal::Malformed);
+        // Not even by its id in the device.
+        payload[0] = 7;
+        let refusal = pass(opcode, payload.clone()).unwrap_err();
+        assert_eq!(refusal, Refusal::NotThere, "{opcode:#x}");
+        assert_eq!(reply(opcode, &mut payload[..0], &IDS), 0);
+    }
+}
+
+fn vector_states(first: u16, count: u16) -> AdiVectorStates {
+    AdiVectorStates {
+        num_states: U16::new(count),
+        start_vector_id: U16::new(first),
+        ..AdiVectorStates::default()
+    }
+}
+
+fn queue_states(kind: u32, first: u32, count: u16) -> AdiQueueStates {
+    AdiQueueStates {
+        num_states: U16::new(count),
+        type_: U32::new(kind),
+        start_queue_id: U32::new(first),
+        ..AdiQueueStates::default()
+    }
+}
+
+#[test]
+fn states_are_those_of_queues_and_vectors_of_the_adi() {
+    let (get, set) = (adi::op::GET_ADI_QUEUE_STATE, adi::op::SET_ADI_QUEUE_STATE);
+    let states = |head: AdiQueueStates| {
+        let count = head.num_states.get().into();
+        message(&head, &vec![AdiQueueState::default(); count])
+    };
+    for (kind, first, count, device) in [
+        (queue_type::TX, 3, 1, 1003),
+        (queue_type::TX_COMPLETION, 0, 4, 2000),
+        (queue_type::RX, 1, 2, 3001),
+        (queue_type::RX_BUFFER, 6, 2, 4006),
+    ] {
+        let head = queue_states(kind, first, count);
+        for (opcode, payload) in [(get, head.as_bytes().to_vec()), (set, states(head))] {
+            let sent = pass(opcode, payload.clone()).unwrap();
+            let sent_head: AdiQueueStates = self::first(&sent, 0);
+            let ids = (sent_head.adi_id.get(), sent_head.start_queue_id.get());
+            assert_eq!(ids, (7, device));
+            assert_eq!(sent[AdiQueueStates::LEN..], payload[AdiQueueStates::LEN..]);
+            let cut = payload[..payload.len() - 1].to_vec();
+            assert_eq!(pass(opcode, cut).unwrap_err(), Refusal::Malformed);
+            let longer = [&payload[..], &[0]].concat();
+            assert_eq!(pass(opcode, longer).unwrap_err(), Refusal::Malformed);
+        }
+        // The device's reply.
+        let mut payload = states(AdiQueueStates {
+            adi_id: U16::new(7),
+            start_queue_id: U32::new(device),
+            ..head
+        });
+        assert_eq!(reply(get, &mut payload, &IDS), payload.len());
+        assert_eq!(payload, states(head));
+    }
+    for (kind, first, count) in [
+        (queue_type::TX, 4, 1),
+        (queue_type::TX, 0, 5),
+        (queue_type::TX, u32::MAX, 2),
+        (queue_type::RX_BUFFER, 7, 2),
+        (queue_type::MBX_TX, 0, 1),
+    ] {
+        let head = queue_states(kind, first, count);
+        let refusal = pass(get, head.as_bytes().to_vec()).unwrap_err();
+        assert_eq!(refusal, Refusal::NotThere);
+        assert_eq!(pass(set, states(head)).unwrap_err(), Refusal::NotThere);
+    }
+    for (first, count) in [(0, 5), (4, 1), (u16::MAX, 2)] {
+        let head = vector_states(first, count);
+        let get = adi::op::GET_ADI_VECTOR_STATE;
+        let refusal = pass(get, head.as_bytes().to_vec()).unwrap_err();
+        assert_eq!(refusal, Refusal::NotThere);
+    }
+    let mut payload = message(
+        &AdiVectorStates {
+            adi_id: U16::new(7),
+            ..vector_states(1, 1)
+        },
+        &[AdiVectorState::default()],
+    );
+    let len = payload.len();
+    assert_eq!(
+        reply(adi::op::GET_ADI_VECTOR_STATE, &mut payload, &IDS),
+        len
+    );
+    assert_eq!(first::<AdiVectorStates>(&payload, 0), vector_states(1, 1));
+}
+
+#[test]
 fn only_multicast_and_its_own_address_can_be_added() {
     let add = |addr| {
         let head = MacAddrList {
@@ -369,7 +500,11 @@ proptest! {
     /// message to the device belongs to the ADI.
     #[test]
     fn any_bytes_stay_within_the_adi(
-        opcode in prop_oneof![500_u32..560, Just(adi::op::GET_ADI_FAULT), any::<u32>()],
+        opcode in prop_oneof![
+            500_u32..560,
+            adi::op::GET_ADI_CAPS..=adi::op::SET_ADI_VECTOR_STATE,
+            any::<u32>(),
+        ],
         mut payload in prop::collection::vec(prop_oneof![3 => Just(0_u8), 1 => any::<u8>()], 0..300)
     ) {
         let len = payload.len();

@@ -12,7 +12,10 @@ use adit_uapi::{
         RegisterMemory,
         MAX_PAYLOAD_LEN, //
     },
-    virtchnl2::op,
+    virtchnl2::{
+        adi,
+        op, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -103,6 +106,9 @@ fn forward(state: &State, owner: &mut Owner, opcode: u32, payload: &mut [u8]) ->
     owner.queues_enabled |= opcode == op::ENABLE_QUEUES;
     let still = || state.is_alive();
     let mut reply = state.adi.request_if(still, opcode, payload)?;
+    if opcode == adi::op::RESET_ADI {
+        owner.was_reset(state);
+    }
     let len = messages::reply(opcode, &mut reply, ids);
     reply.truncate(len);
     Ok(reply)
@@ -144,14 +150,18 @@ fn unregister_memory(
     payload: &[u8],
 ) -> Result {
     let range = memory_range(state, payload)?;
-    if range.flags.get() != 0 {
-        return Err(EINVAL);
-    }
+    let keep_queues = match range.flags.get() {
+        0 => false,
+        memory_flags::KEEP_QUEUES => true,
+        _ => return Err(EINVAL),
+    };
     let index = owner
         .memory
         .find(range.iova.get(), range.len.get())
         .ok_or(ENOENT)?;
-    owner.disable_queues(state);
-    owner.memory.remove(&state.pin_context(device), index);
+    if !keep_queues {
+        owner.disable_queues(state);
+    }
+    owner.remove(state, device, index);
     Ok(())
 }

@@ -19,7 +19,10 @@ use super::{
     device::VfioDevice,
     unmap_requests::UnmapRequests, //
 };
-use crate::pasid::AddressSpace;
+use crate::{
+    adi::Adi,
+    pasid::AddressSpace, //
+};
 
 /// Maximum number of registrations of an ADI at a time.
 pub(super) const MAX_REGISTRATIONS: usize = 1024;
@@ -42,6 +45,8 @@ pub(super) struct PinContext<'a> {
     pub(super) space: &'a AddressSpace,
     /// Requests to remove memory, to be notified of each step.
     pub(super) requests: &'a UnmapRequests,
+    /// The ADI whose queues may be running while memory is removed; `None` if they are stopped.
+    pub(super) running: Option<&'a Adi>,
 }
 
 /// A range that is pinned and mapped.
@@ -117,7 +122,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Unmaps a registration from the ADI, whose queues are stopped, and unpins it.
+    /// Unmaps a registration from the ADI and unpins it.
     pub(super) fn remove(&mut self, context: &PinContext<'_>, place: usize) {
         if let Ok(range) = self.ranges.remove(place) {
             self.total -= range.len;
@@ -203,11 +208,15 @@ fn unmap_and_unpin(context: &PinContext<'_>, iova: u64, len: u64) {
     }
     context.space.unmap(iova as usize, len as usize);
     context.requests.step();
+    if let Some(adi) = context.running {
+        adi.forget_translations();
+        context.requests.step();
+    }
     let mut done = 0;
     while done < len {
         let count = ((len - done) >> PAGE_SHIFT).min(BATCH as u64);
         // SAFETY: `pin_and_map()` pinned the pages here, and the device no longer accesses them:
-        // they are unmapped.
+        // they are unmapped, and its queues are stopped or have forgotten where they were.
         // CAST: at most `BATCH`.
         unsafe { context.device.unpin(iova + done, count as c_int) };
         context.requests.step();

@@ -9,7 +9,14 @@ use adit_uapi::virtchnl2::{
     adi::{
         self,
         fault_flags,
-        AdiFault, //
+        AdiFault,
+        AdiQueueState,
+        AdiQueueStates,
+        AdiVectorState,
+        AdiVectorStates,
+        ConfigAdiDoorbells,
+        ResetAdi,
+        SuspendAdi, //
     },
     op,
     queue_type,
@@ -112,6 +119,15 @@ impl Ids {
         Ok(())
     }
 
+    /// Fills in the ADI; the owner has one, with id 0.
+    fn adi(&self, id: &mut U16) -> Result<(), Refusal> {
+        if id.get() != 0 {
+            return Err(Refusal::NotThere);
+        }
+        id.set(self.layout.adi_id.0);
+        Ok(())
+    }
+
     /// Fills in PASIDs, which must be 0 in the owner's message.
     fn pasids(&self, fields: [&mut U32; 3]) -> Result<(), Refusal> {
         for field in fields {
@@ -179,11 +195,25 @@ pub(crate) fn request(opcode: u32, payload: &mut [u8], ids: &Ids) -> Result<(), 
             if fault.flags.get() & !fault_flags::CLEAR != 0 {
                 return Err(Refusal::Malformed);
             }
-            if fault.adi_id.get() != 0 {
-                return Err(Refusal::NotThere);
-            }
-            fault.adi_id.set(ids.layout.adi_id.0);
-            Ok(())
+            ids.adi(&mut fault.adi_id)
+        }
+        // The device refuses flags that it does not know.
+        adi::op::CONFIG_ADI_DOORBELLS => ids.adi(&mut whole::<ConfigAdiDoorbells>(payload)?.adi_id),
+        adi::op::RESET_ADI => ids.adi(&mut whole::<ResetAdi>(payload)?.adi_id),
+        adi::op::SUSPEND_ADI | adi::op::RESUME_ADI => {
+            ids.adi(&mut whole::<SuspendAdi>(payload)?.adi_id)
+        }
+        adi::op::GET_ADI_QUEUE_STATE => queue_states(whole(payload)?, ids),
+        adi::op::SET_ADI_QUEUE_STATE => {
+            let (head, rest) = header::<AdiQueueStates>(payload)?;
+            elements::<AdiQueueState>(rest, head.num_states.get())?;
+            queue_states(head, ids)
+        }
+        adi::op::GET_ADI_VECTOR_STATE => vector_states(whole(payload)?, ids),
+        adi::op::SET_ADI_VECTOR_STATE => {
+            let (head, rest) = header::<AdiVectorStates>(payload)?;
+            elements::<AdiVectorState>(rest, head.num_states.get())?;
+            vector_states(head, ids)
         }
         _ => Err(Refusal::Unknown),
     }
@@ -262,6 +292,25 @@ fn map_vectors(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Names the queues whose states are read or set; the device checks the states.
+fn queue_states(head: &mut AdiQueueStates, ids: &Ids) -> Result<(), Refusal> {
+    ids.adi(&mut head.adi_id)?;
+    let (first, count) = (head.start_queue_id.get(), head.num_states.get());
+    let first = ids.queue(head.type_.get(), first, count.into())?;
+    head.start_queue_id.set(first);
+    Ok(())
+}
+
+/// Names the vectors whose states are read or set, which the device numbers from 0, too.
+fn vector_states(head: &mut AdiVectorStates, ids: &Ids) -> Result<(), Refusal> {
+    ids.adi(&mut head.adi_id)?;
+    let (first, count) = (head.start_vector_id.get(), head.num_states.get());
+    match first.checked_add(count) {
+        Some(end) if end <= ids.layout.vectors() => Ok(()),
+        _ => Err(Refusal::NotThere),
+    }
+}
+
 /// Permits multicast addresses and the ADI's own; any other would be another owner's.
 fn addresses(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
     let (head, rest) = header::<MacAddrList>(payload)?;
@@ -305,6 +354,17 @@ pub(crate) fn reply(opcode: u32, payload: &mut [u8], ids: &Ids) -> usize {
                 .queue_id
                 .set(fault.queue_id.get().saturating_sub(first));
         }),
+        adi::op::GET_ADI_QUEUE_STATE => header::<AdiQueueStates>(payload).map(|(head, _)| {
+            head.adi_id.set(0);
+            let first = ids
+                .queues(head.type_.get())
+                .map_or(0, |queues| queues.start.0);
+            head.start_queue_id
+                .set(head.start_queue_id.get().saturating_sub(first));
+        }),
+        adi::op::GET_ADI_VECTOR_STATE => {
+            header::<AdiVectorStates>(payload).map(|(head, _)| head.adi_id.set(0))
+        }
         _ => return 0,
     };
     known.map_or(0, |()| payload.len())

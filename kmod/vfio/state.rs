@@ -127,6 +127,7 @@ impl State {
             device,
             space: self.adi.space(),
             requests: &self.unmap_requests,
+            running: None,
         }
     }
 
@@ -191,8 +192,7 @@ impl State {
     pub(super) fn reset(&self) -> Result {
         let mut owner = self.owner.lock();
         self.adi.reset()?;
-        owner.queues_enabled = false;
-        self.faults_before.store(self.adi.faults(), Relaxed);
+        owner.was_reset(self);
         Ok(())
     }
 
@@ -281,6 +281,22 @@ impl Owner {
             reply: KVec::new(),
             queues_enabled: false,
         }
+    }
+
+    /// Handles a reset of the ADI: its queues are stopped, and its faults forgotten.
+    pub(super) fn was_reset(&mut self, state: &State) {
+        self.queues_enabled = false;
+        state.faults_before.store(state.adi.faults(), Relaxed);
+    }
+
+    /// Removes a registration. Queues that are running stay so: a later access to this memory
+    /// stops the queue with a fault.
+    pub(super) fn remove(&mut self, state: &State, device: &VfioDevice, index: usize) {
+        let context = PinContext {
+            running: self.queues_enabled.then_some(&*state.adi),
+            ..state.pin_context(device)
+        };
+        self.memory.remove(&context, index);
     }
 
     /// Removes all registrations that overlap a range, once no queue can use them.

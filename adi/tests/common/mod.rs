@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use adit_adi::{Adi, Device, Error, Memory};
+use adit_adi::{Adi, Device, Error, Memory, Page, Pages};
 use adit_nic::control::{Control, Profile};
 use adit_nic::datapath::{Datapath, Limits};
 use adit_nic::dataplane::QueueKind;
 use adit_nic::ids::VectorId;
 use adit_nic::memory::Access;
+use adit_nic::program::Program;
 use adit_nic::wire::mock::{FarEnd, MockPort};
 use adit_nic::wire::{Port, PortCaps};
 use adit_uapi::regs::{pf, RegArray};
@@ -90,6 +91,13 @@ impl Model {
             dead: Arc::default(),
         };
         (model, far)
+    }
+
+    /// Has the NIC run a P4 program.
+    #[allow(dead_code)] // not every test needs it
+    pub(crate) fn set_program(&self, text: &str) {
+        let program = Program::from_text("test.p4", text).unwrap();
+        self.nic.lock().datapath.set_program(program);
     }
 
     /// Opens an ADI on such a NIC.
@@ -249,18 +257,32 @@ impl Device for Model {
         Ok(())
     }
 
-    fn set_eventfds(&self, index: u32, eventfds: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    fn set_eventfds(
+        &self,
+        index: u32,
+        first: u32,
+        eventfds: &[Option<BorrowedFd<'_>>],
+    ) -> Result<(), Error> {
         if index != irq::VECTORS {
             return Ok(());
         }
         let mut nic = self.nic.lock();
-        for (vector, fd) in (1..).zip(eventfds) {
-            let event = EventFd::from_client(fd.try_clone_to_owned().unwrap()).unwrap();
+        for (vector, fd) in (1 + first..).zip(eventfds) {
+            let event =
+                fd.map(|fd| EventFd::from_client(fd.try_clone_to_owned().unwrap()).unwrap());
             nic.datapath
                 .queues_mut()
                 .interrupts
-                .set_trigger(VectorId(vector), Some(event));
+                .set_trigger(VectorId(vector), event);
         }
         Ok(())
+    }
+
+    fn reset(&self) -> Result<(), Error> {
+        panic!("no test resets the ADI")
+    }
+
+    fn give(&self, _: &[Page<'_>]) -> Result<Pages, Error> {
+        panic!("no test gives pages away")
     }
 }

@@ -66,6 +66,13 @@ struct adit_adi_info {
 #define ADIT_OP_REGISTER_MEMORY		0x80000001
 #define ADIT_OP_UNREGISTER_MEMORY	0x80000002
 #define ADIT_OP_GET_ADI_FAULT		0x0AD10003
+#define ADIT_OP_CONFIG_ADI_DOORBELLS	0x0AD10005
+#define ADIT_OP_SUSPEND_ADI		0x0AD10006
+#define ADIT_OP_RESUME_ADI		0x0AD10007
+#define ADIT_OP_GET_ADI_QUEUE_STATE	0x0AD10008
+#define ADIT_OP_SET_ADI_QUEUE_STATE	0x0AD10009
+#define ADIT_OP_GET_ADI_VECTOR_STATE	0x0AD1000A
+#define ADIT_OP_SET_ADI_VECTOR_STATE	0x0AD1000B
 
 #define ADIT_MAX_PAYLOAD_LEN		4096
 
@@ -86,6 +93,7 @@ struct adit_mailbox_reply {
 
 #define ADIT_MEMORY_READ	(1 << 0)
 #define ADIT_MEMORY_WRITE	(1 << 1)
+#define ADIT_MEMORY_KEEP_QUEUES	(1 << 2)	/* to unregister: do not stop queues */
 
 struct adit_register_memory {
 	__le64 iova;
@@ -120,6 +128,58 @@ struct adit_adi_fault {
 	__le32 len;			/* bytes of the access */
 	__le32 pasid;			/* 0 */
 	__u8 reserved[8];
+};
+
+/* struct adit_config_adi_doorbells.flags */
+#define ADIT_DOORBELLS_NO_KICK	(1 << 0)	/* poll without kicks */
+
+/* No flag is set when the device is opened or reset. */
+struct adit_config_adi_doorbells {
+	__le16 adi_id;			/* 0 */
+	__le16 flags;
+};
+
+/* A suspended ADI accesses no memory and signals nothing; a reset ends that, too. */
+struct adit_suspend_adi {
+	__le16 adi_id;			/* 0 */
+	__u8 pad[2];
+};
+
+/* struct adit_queue_state.flags */
+#define ADIT_QUEUE_ENABLED	(1 << 0)
+#define ADIT_QUEUE_GENERATION	(1 << 1)	/* of the next entry that is written */
+#define ADIT_QUEUE_STOPPED	(1 << 2)	/* by a fault */
+
+struct adit_queue_state {
+	__le16 next;			/* index in the ring */
+	__le16 flags;
+	__u8 reserved[4];
+};
+
+/* Of a suspended ADI; without states in a request to get them. */
+struct adit_queue_states {
+	__le16 adi_id;			/* 0 */
+	__le16 num_states;
+	__le32 type;
+	__le32 start_queue_id;
+	__u8 reserved[4];
+	struct adit_queue_state states[];
+};
+
+/* struct adit_vector_state.flags */
+#define ADIT_VECTOR_PENDING	(1 << 0)	/* signals when it is armed */
+
+struct adit_vector_state {
+	__le16 flags;
+	__u8 reserved[2];
+};
+
+struct adit_vector_states {
+	__le16 adi_id;			/* 0 */
+	__le16 num_states;
+	__le16 start_vector_id;
+	__u8 reserved[2];
+	struct adit_vector_state states[];
 };
 
 /*
