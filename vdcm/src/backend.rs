@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The interface of an ADI to the device that is composed out of it.
+//!
+//! There are two implementations: an ADI over VFIO, and one of a device model in the same process.
+//! Messages carry the ids of [`Adi::ids`]; only this crate composes them, a client's bytes are never
+//! passed on.
+
+use std::fs::File;
+use std::ops::RangeInclusive;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use adit_function::dataplane::QueueKind;
+use adit_function::memory::Access;
+use adit_vfio_user::EventFd;
+use thiserror::Error;
+
+pub use adit_function::adi::AdiSpec;
+
+/// The properties of an ADI, constant while it is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Properties {
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// Its VLAN, whose tags the NIC inserts and strips; 0 for none.
+    pub vlan: u16,
+    /// The number of queue pairs: of each pair there are a TX queue, its completion queue, an RX
+    /// queue and two buffer queues.
+    pub pairs: u16,
+    /// The number of vectors.
+    pub vectors: u16,
+    /// The largest MTU in bytes.
+    pub max_mtu: u16,
+    /// The maximum number of entries of a ring.
+    pub max_ring_len: u16,
+    /// The addresses at which memory can be registered.
+    pub iova: RangeInclusive<u64>,
+    /// The maximum number of registrations.
+    pub max_registrations: u32,
+    /// The maximum number of bytes of all registrations.
+    pub max_registered_len: u64,
+}
+
+/// The ids of an ADI's resources in messages to it. Over VFIO all are relative, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ids {
+    /// Its vport.
+    pub vport: u32,
+    /// Its id in messages about ADIs.
+    pub adi: u16,
+    /// The PASID of its queues.
+    pub pasid: u32,
+    /// The first queue of each kind, in the order of [`QueueKind::ALL`].
+    pub first_queues: [u32; QueueKind::ALL.len()],
+}
+
+/// A window of the client's memory.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// Its address for the device.
+    pub iova: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// The accesses that are permitted.
+    pub access: Access,
+    /// The file that backs it.
+    pub file: Arc<OwnedFd>,
+    /// Its offset in the file.
+    pub offset: u64,
+}
+
+/// A file that can map the doorbell pages of an ADI and do nothing else. Its pages are, in this
+/// order: the tails of the TX queues, the tails of the buffer queues, the registers of the vectors;
+/// a page of 4 KiB for each (`adit_uapi::regs::adi`).
+#[derive(Debug)]
+pub struct DoorbellPages {
+    /// The file; page 0 is at offset 0.
+    pub file: File,
+    /// The number of pages.
+    pub count: u32,
+}
+
+/// The link of the port that an ADI is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Set if it is up.
+    pub up: bool,
+    /// Its speed in Mbit/s.
+    pub speed_mbps: u32,
+}
+
+/// The reason why an ADI did not do what was requested.
+#[derive(Debug, Error)]
+pub enum AdiError {
+    /// The ADI refused a message; it is unchanged.
+    #[error("the ADI refused message {opcode}: {reason}")]
+    Refused {
+        /// The message.
+        opcode: u32,
+        /// The reason.
+        reason: String,
+    },
+    /// A limit of the ADI, or of the system for it, is reached.
+    #[error("{what}: {reason}")]
+    Limit {
+        /// The attempted operation.
+        what: &'static str,
+        /// The limit, with its value.
+        reason: String,
+    },
+    /// The ADI no longer exists, or has been reset and belongs to nobody.
+    #[error("the ADI is gone")]
+    Gone,
+    /// The system failed an operation.
+    #[error("{what}")]
+    Io {
+        /// The attempted operation.
+        what: &'static str,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+/// An open ADI. It is in the state after its creation, and polls its doorbells without kicks
+/// (`adit_uapi::virtchnl2::adi::op::CONFIG_ADI_DOORBELLS`). Dropping it closes it: its queues stop
+/// before that returns.
+pub trait Adi: Send {
+    /// The name that it was opened by.
+    fn name(&self) -> &str;
+
+    /// Its properties.
+    fn properties(&self) -> &Properties;
+
+    /// The ids of its resources in messages.
+    fn ids(&self) -> Ids;
+
+    /// The link of its port.
+    ///
+    /// # Errors
+    /// Fails when it is gone.
+    fn link(&self) -> Result<Link, AdiError>;
+
+    /// Sends a virtchnl2 message, one of those that `adit_uapi::vfio` lists, and replaces `reply` by
+    /// the reply's payload.
+    ///
+    /// # Errors
+    /// Fails when the message is refused or the ADI is gone.
+    fn request(&mut self, opcode: u32, payload: &[u8], reply: &mut Vec<u8>)
+        -> Result<(), AdiError>;
+
+    /// Makes a window of memory accessible to the queues.
+    ///
+    /// # Errors
+    /// Fails when it overlaps another window, a limit is reached, or the ADI is gone.
+    fn map(&mut self, window: &Window) -> Result<(), AdiError>;
+
+    /// Removes a window that was mapped with exactly this address and length. When this returns, no
+    /// access to it is in progress or will be made. Queues continue; one that accesses it later is
+    /// stopped by a fault.
+    ///
+    /// # Errors
+    /// Fails when there is no such window. That the ADI is gone is no error: it accesses nothing.
+    fn unmap(&mut self, iova: u64, len: u64) -> Result<(), AdiError>;
+
+    /// Sets the eventfd that a vector signals; `None` for none. No thread of this process is
+    /// involved when it is signalled by an ADI over VFIO.
+    ///
+    /// # Errors
+    /// Fails when there is no such vector or the ADI is gone.
+    fn set_vector(&mut self, vector: u16, eventfd: Option<&EventFd>) -> Result<(), AdiError>;
+
+    /// The doorbell pages, the same file until [`revoke_pages`](Self::revoke_pages).
+    ///
+    /// # Errors
+    /// Fails when the ADI is gone.
+    fn pages(&self) -> Result<&DoorbellPages, AdiError>;
+
+    /// Makes one file of the pages of several ADIs of this back end, in this order. The pages of each
+    /// ADI stay its own: they have no effect once it is gone or its pages are revoked.
+    ///
+    /// # Errors
+    /// Fails when there are too many pages, an ADI is gone, or the back end cannot do this.
+    fn join_pages(&self, parts: &[&DoorbellPages]) -> Result<DoorbellPages, AdiError> {
+        let _ = parts;
+        Err(AdiError::Limit {
+            what: "joining files of doorbell pages",
+            reason: "a device of this back end has one ADI".into(),
+        })
+    }
+
+    /// Takes the doorbell pages away from all processes that have them, and replaces the file by a
+    /// new one; resets the ADI, too. For the next client of a device.
+    ///
+    /// # Errors
+    /// Fails when the ADI is gone.
+    fn revoke_pages(&mut self) -> Result<(), AdiError> {
+        Err(AdiError::Limit {
+            what: "revoking doorbell pages",
+            reason: "this back end cannot".into(),
+        })
+    }
+
+    /// Replaces the file of the doorbell pages by that of an ADI of a process which ends, whose client
+    /// goes on here. Their content stays.
+    ///
+    /// # Errors
+    /// Fails when the ADI is gone, has other pages, or the back end cannot do this.
+    fn adopt_pages(&mut self, pages: OwnedFd) -> Result<(), AdiError> {
+        drop(pages);
+        Err(AdiError::Limit {
+            what: "taking over doorbell pages",
+            reason: "the ADIs of this back end have pages of their own".into(),
+        })
+    }
+
+    /// Stops all queues and restores the state after opening. Windows, eventfds and doorbell pages
+    /// are kept.
+    ///
+    /// # Errors
+    /// Fails when the ADI is gone; nothing of it accesses memory then.
+    fn reset(&mut self) -> Result<(), AdiError>;
+
+    /// An eventfd that is readable once the ADI has gone or has to be closed.
+    fn gone(&self) -> BorrowedFd<'_>;
+
+    /// An eventfd that is readable after a queue was stopped by a fault.
+    fn fault(&self) -> BorrowedFd<'_>;
+}
+
+/// A source of ADIs.
+pub trait Provider: Send + Sync {
+    /// The names of the ADIs that can be opened.
+    ///
+    /// # Errors
+    /// Fails when they cannot be listed.
+    fn list(&self) -> Result<Vec<String>, AdiError>;
+
+    /// Opens an existing ADI, for one owner at a time.
+    ///
+    /// # Errors
+    /// Fails when there is none of that name or it has another owner.
+    fn open(&self, name: &str) -> Result<Box<dyn Adi>, AdiError>;
+
+    /// Creates an ADI and opens it; it is destroyed when it is closed.
+    ///
+    /// # Errors
+    /// Fails when the NIC has no such resources left, or this process does not manage its ADIs: over
+    /// VFIO they are created with `adit adi create` or devlink.
+    fn create(&self, spec: &AdiSpec) -> Result<Box<dyn Adi>, AdiError>;
+
+    /// Creates an ADI like [`create`](Self::create) over the doorbell pages of one that has ended with
+    /// its process, which a client still has mapped.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and when the back end cannot do that or the ADI has other pages.
+    fn recreate(&self, spec: &AdiSpec, pages: OwnedFd) -> Result<Box<dyn Adi>, AdiError> {
+        let _ = (spec, pages);
+        Err(AdiError::Limit {
+            what: "creating an ADI over inherited doorbell pages",
+            reason: "the ADIs of this back end have pages of their own".into(),
+        })
+    }
+}

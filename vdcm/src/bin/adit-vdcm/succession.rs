@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The daemon between a predecessor and a successor of its process.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_keeper::{Begin, Start, Store, Worker, Workload};
+use adit_vdcm::manager::Manager;
+use adit_vfio_user::{BindError, Listener, StopHandle};
+
+use crate::backend::Backend;
+
+/// The time for a predecessor to end, and the interval of attempts.
+const PREDECESSOR: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(5);
+
+#[cfg(feature = "embedded")]
+pub(crate) use adit_nic::embedded::Succession;
+
+/// The state that outlives the process.
+#[cfg(not(feature = "embedded"))]
+#[derive(Clone)]
+pub(crate) struct Succession {
+    pub(crate) store: Arc<Store>,
+}
+
+/// The state that a predecessor has left.
+pub(crate) fn of(keeper: Option<&(Worker, Start)>) -> anyhow::Result<Succession> {
+    let store = keeper.map(|(worker, start)| Store::new(worker, start.kept.clone()));
+    let store = Arc::new(store.unwrap_or_default());
+    #[cfg(feature = "embedded")]
+    return Ok(Succession {
+        store,
+        clock: match keeper {
+            Some((worker, start)) => adit_nic::clock::Clock::of_device(worker, &start.notes)?,
+            None => adit_nic::clock::Clock::start(),
+        },
+        takes_over: keeper.is_some_and(|(_, start)| start.update),
+    });
+    #[cfg(not(feature = "embedded"))]
+    Ok(Succession { store })
+}
+
+/// Waits until the predecessor's state is there, and takes it over; or until the devices begin with the
+/// state after a reset. Returns whether they are frozen.
+pub(crate) fn begin(worker: &Worker, backend: &Backend, manager: &Manager) -> anyhow::Result<bool> {
+    match worker.prepared()? {
+        Begin::Anew => {
+            manager
+                .inherit_pages()
+                .map_err(|error| anyhow::anyhow!(error.message))?;
+            Ok(false)
+        }
+        Begin::TakeOver => {
+            if let Err(error) = take_over(worker, backend, manager) {
+                // Nothing of the predecessor's, which goes on, may be removed.
+                tracing::error!("the predecessor's state is not restored: {error:#}");
+                std::process::exit(1);
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// Binds the control socket as soon as the predecessor has ended, and the devices run.
+pub(crate) fn after_predecessor(
+    manager: &Manager,
+    bind: impl Fn() -> Result<Listener, BindError>,
+) -> Result<Listener, BindError> {
+    let until = Instant::now() + PREDECESSOR;
+    loop {
+        if !manager.is_frozen() || Instant::now() >= until {
+            match bind() {
+                Err(_) if Instant::now() < until => {}
+                bound => return bound,
+            }
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+#[cfg(not(feature = "embedded"))]
+fn take_over(_: &Worker, _: &Backend, _: &Manager) -> anyhow::Result<()> {
+    anyhow::bail!("this daemon was built without an embedded NIC")
+}
+
+#[cfg(feature = "embedded")]
+fn take_over(worker: &Worker, backend: &Backend, manager: &Manager) -> anyhow::Result<()> {
+    use adit_nic::handover::read_file;
+    use anyhow::Context;
+
+    let embedded = backend.nic.as_ref().context("there is no embedded NIC")?;
+    let nic = embedded.nic.nic();
+    nic.hold();
+    let (state, mut fds) = worker.state()?;
+    let state = state::DaemonState::parse(state)?;
+    let devices = read_file(fds.take(state.devices)?)?;
+    let devices = serde_json::from_slice(&devices).context("the states of devices")?;
+    let taken = manager.take_over(devices);
+    taken.map_err(|error| anyhow::anyhow!(error.message))?;
+    nic.restore(&state.nic, &mut fds)
+}
+
+/// The daemon as its keeper sees it. It is `frozen` if it waits for its predecessor's end.
+pub(crate) fn load(
+    backend: &Backend,
+    manager: &Arc<Manager>,
+    stop: &StopHandle,
+    frozen: bool,
+) -> impl Workload {
+    #[cfg(feature = "embedded")]
+    return state::Load {
+        manager: manager.clone(),
+        nic: backend.nic.as_ref().map(|embedded| embedded.nic.clone()),
+        stop: stop.clone(),
+        freeze: None,
+        takes_over: frozen,
+    };
+    #[cfg(not(feature = "embedded"))]
+    {
+        let _ = (backend, manager, frozen);
+        let stop = stop.clone();
+        adit_keeper::Stateless(move || stop.stop())
+    }
+}
+
+#[cfg(feature = "embedded")]
+mod state {
+    use adit_keeper::{Frozen, Unfit};
+    use adit_nic::handover::{file_of, frozen, Freeze, NicState};
+    use adit_vdcm::embedded::EmbeddedNic;
+    use serde::{Deserialize, Serialize};
+    use serde_json::Value;
+
+    use super::{Arc, Manager, StopHandle, Workload};
+
+    /// The format of the state for a successor. Its parts have versions.
+    const FORMAT: &str = "adit-vdcm";
+
+    /// The state of the daemon.
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(super) struct DaemonState {
+        /// [`FORMAT`].
+        format: String,
+        /// The descriptor of the devices' states: by name, each of the form of `vdcm/STATE.md`.
+        pub(super) devices: u32,
+        /// The embedded NIC.
+        pub(super) nic: NicState,
+    }
+
+    impl DaemonState {
+        pub(super) fn parse(state: Value) -> anyhow::Result<Self> {
+            match state.get("format").and_then(Value::as_str) {
+                Some(FORMAT) => Ok(serde_json::from_value(state)?),
+                other => anyhow::bail!("the state has format {other:?}: it is {FORMAT:?}"),
+            }
+        }
+    }
+
+    /// The daemon as its keeper sees it.
+    pub(super) struct Load {
+        pub(super) manager: Arc<Manager>,
+        pub(super) nic: Option<Arc<EmbeddedNic>>,
+        pub(super) stop: StopHandle,
+        /// Set while it is frozen for a successor.
+        pub(super) freeze: Option<Freeze>,
+        /// Set while it is frozen with its predecessor's state.
+        pub(super) takes_over: bool,
+    }
+
+    impl Load {
+        /// The state, and what keeps the NIC frozen. The devices are suspended.
+        fn state(&self) -> Result<(Frozen, Freeze), Unfit> {
+            let Some(nic) = &self.nic else {
+                return Err(Unfit::reset("ADIs over VFIO end with their process"));
+            };
+            let busy = |error: anyhow::Error| Unfit::busy(format!("{error:#}"));
+            let devices = self.manager.freeze()?;
+            let freeze = nic.nic().freeze().map_err(Unfit::busy)?;
+            let devices = serde_json::to_vec(&devices).map_err(|error| busy(error.into()))?;
+            let devices = file_of("devices", &devices).map_err(|error| busy(error.into()))?;
+            let mut fds = vec![devices];
+            let nic = nic.nic().save(&freeze, &mut fds).map_err(busy)?;
+            let format = FORMAT.to_owned();
+            let state = DaemonState {
+                format,
+                devices: 0,
+                nic,
+            };
+            Ok((frozen(state, fds)?, freeze))
+        }
+    }
+
+    impl Workload for Load {
+        fn freeze(&mut self) -> Result<Frozen, Unfit> {
+            match self.state() {
+                Ok((state, freeze)) => {
+                    self.freeze = Some(freeze);
+                    Ok(state)
+                }
+                Err(error) => {
+                    self.manager.thaw();
+                    Err(error)
+                }
+            }
+        }
+
+        fn go_on(&mut self) {
+            self.freeze = None;
+            if std::mem::take(&mut self.takes_over) {
+                if let Some(nic) = &self.nic {
+                    nic.nic().go_on();
+                }
+            }
+            self.manager.thaw();
+        }
+
+        fn abandoned(&mut self) {
+            self.stop.stop();
+        }
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The state of all devices, for a daemon that replaces this one without a reset.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use adit_keeper::Unfit;
+
+use super::entry::Entry;
+use super::{check, Manager};
+use crate::protocol::{ErrorCode, VdevError};
+use crate::snapshot::{DeviceState, StateError};
+
+/// The states of devices, by name.
+pub type DeviceStates = BTreeMap<String, DeviceState>;
+
+impl Manager {
+    /// Suspends all devices and saves their states. Until [`thaw`](Self::thaw) requests are refused
+    /// that change a device.
+    ///
+    /// # Errors
+    /// When a device is suspended already, is being created or destroyed, or has no state; all are as
+    /// before then.
+    pub fn freeze(&self) -> Result<DeviceStates, Unfit> {
+        let entries: Vec<Arc<Entry>> = {
+            let mut devices = self.devices.lock();
+            if !devices.reserved.is_empty() {
+                return Err(Unfit::busy("a device is being created or destroyed"));
+            }
+            devices.frozen = true;
+            devices.entries.values().cloned().collect()
+        };
+        let mut states = DeviceStates::new();
+        for (n, entry) in entries.iter().enumerate() {
+            match save(entry) {
+                Ok(state) => {
+                    entry.vdev.hand_over(true);
+                    states.insert(entry.name.clone(), state);
+                }
+                Err(error) => {
+                    resume(&entries[..n]);
+                    self.devices.lock().frozen = false;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(states)
+    }
+
+    /// Has all devices go on: those of [`freeze`](Self::freeze), and of
+    /// [`take_over`](Self::take_over).
+    pub fn thaw(&self) {
+        let entries: Vec<Arc<Entry>> = {
+            let mut devices = self.devices.lock();
+            if !devices.frozen {
+                return;
+            }
+            devices.frozen = false;
+            devices.entries.values().cloned().collect()
+        };
+        resume(&entries);
+    }
+
+    /// Restores the states of the previous daemon's devices, which have been composed again, with the
+    /// doorbell pages that their clients have mapped. They are suspended until [`thaw`](Self::thaw).
+    ///
+    /// # Errors
+    /// When the devices are others, or one cannot have its state.
+    pub fn take_over(&self, mut states: DeviceStates) -> Result<(), VdevError> {
+        let entries = {
+            let mut devices = self.devices.lock();
+            devices.frozen = true;
+            devices.entries.clone()
+        };
+        entries
+            .values()
+            .for_each(|entry| entry.vdev.hand_over(true));
+        for (name, entry) in &entries {
+            let state = states.remove(name).ok_or_else(|| {
+                let message = format!("device {name} is not part of the state");
+                VdevError::new(ErrorCode::Invalid, message)
+            })?;
+            let pages = self.expected_pages(name)?;
+            let checked = state.check_version();
+            checked.map_err(|error| of_device(name, &error))?;
+            let taken = entry.vdev.take_over(&state, pages);
+            taken.map_err(|error| of_device(name, &error))?;
+        }
+        match states.into_keys().next() {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("device {name} of the state could not be composed");
+                Err(VdevError::new(ErrorCode::Invalid, message))
+            }
+        }
+    }
+
+    /// Gives the devices, which begin with the state after a reset, the doorbell pages of the previous
+    /// daemon's.
+    ///
+    /// # Errors
+    /// When a device cannot have them.
+    pub fn inherit_pages(&self) -> Result<(), VdevError> {
+        let entries = self.devices.lock().entries.clone();
+        for (name, entry) in &entries {
+            let pages = self.expected_pages(name)?;
+            let inherited = entry.vdev.inherit_pages(pages);
+            inherited.map_err(|error| of_device(name, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether the devices wait for [`thaw`](Self::thaw).
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.devices.lock().frozen
+    }
+
+    fn expected_pages(&self, name: &str) -> Result<OwnedFd, VdevError> {
+        let pages = self.kept.as_ref().and_then(|kept| kept.expected(name));
+        pages.ok_or_else(|| {
+            let message = format!("the doorbell pages of device {name} are not kept");
+            VdevError::new(ErrorCode::Invalid, message)
+        })
+    }
+}
+
+fn of_device(name: &str, error: &StateError) -> VdevError {
+    let VdevError { code, message } = check::state_error(error);
+    VdevError::new(code, format!("device {name}: {message}"))
+}
+
+fn save(entry: &Entry) -> Result<DeviceState, Unfit> {
+    let named = |error: StateError| format!("device {}: {error}", entry.name);
+    if entry.vdev.is_suspended() {
+        return Err(Unfit::busy(format!("device {} is suspended", entry.name)));
+    }
+    let suspended = entry.vdev.suspend();
+    suspended.map_err(|error| Unfit::reset(named(error)))?;
+    entry.vdev.save().map_err(|error| {
+        // The error is that of saving.
+        let _ = entry.vdev.resume();
+        Unfit::reset(named(error))
+    })
+}
+
+fn resume(entries: &[Arc<Entry>]) {
+    for entry in entries {
+        if let Err(error) = entry.vdev.resume() {
+            tracing::error!(name = entry.name, "the device does not go on: {error}");
+        }
+        entry.vdev.hand_over(false);
+    }
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The parts of devices that outlive the daemon's process under a keeper: their specs, sockets,
+//! clients' connections and doorbell pages. The next process composes the same devices again, in the
+//! state after a reset.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use adit_function::mac::MacAddr;
+use adit_keeper::{ServeError, Store, Worker, WorkerError};
+use adit_vfio_user::relay::PassedClients;
+use adit_vfio_user::Config;
+use parking_lot::Mutex;
+
+use super::Manager;
+use crate::backend::Adi;
+use crate::protocol::{ErrorCode, Spec, VdevError};
+use crate::vdev::Vdev;
+
+/// The prefix of devices' names at the keeper.
+const PREFIX: &str = "vdev ";
+
+/// The connection to a keeper, and what it has kept for this process.
+pub struct Kept {
+    worker: Worker,
+    store: Arc<Store>,
+    /// The devices of the previous process, by their names at the keeper.
+    notes: Mutex<BTreeMap<String, String>>,
+    /// Set while the previous process runs, whose state will be taken over.
+    takes_over: AtomicBool,
+    /// The doorbell pages that will be taken over, by the names of devices.
+    expected: Mutex<BTreeMap<String, OwnedFd>>,
+}
+
+/// The doorbell pages that a device had in the previous process.
+pub(super) enum PreviousPages {
+    /// There was no such device.
+    None,
+    /// Those of a process that has ended; nothing once they are in use again.
+    Inherited(Option<OwnedFd>),
+    /// The process runs: they will be taken over.
+    Expected(OwnedFd),
+}
+
+impl PreviousPages {
+    /// Returns whether they will be taken over.
+    pub(super) fn is_expected(&self) -> bool {
+        matches!(self, Self::Expected(_))
+    }
+}
+
+/// A device as the next process needs it.
+pub(super) struct Record {
+    spec: Spec,
+    pages: OwnedFd,
+}
+
+impl Kept {
+    /// Takes over what the previous process has left in a store, and its notes. It `runs` if its state
+    /// will be taken over.
+    #[must_use]
+    pub fn new(
+        worker: &Worker,
+        store: Arc<Store>,
+        notes: BTreeMap<String, String>,
+        runs: bool,
+    ) -> Self {
+        Self {
+            worker: worker.clone(),
+            store,
+            notes: Mutex::new(notes),
+            takes_over: AtomicBool::new(runs),
+            expected: Mutex::default(),
+        }
+    }
+
+    /// The pages of a device that have been announced, once.
+    pub(super) fn expected(&self, name: &str) -> Option<OwnedFd> {
+        self.expected.lock().remove(name)
+    }
+
+    /// The doorbell pages that a device of the previous process had.
+    pub(super) fn pages(&self, name: &str) -> Result<PreviousPages, VdevError> {
+        let taken = self.store.take(&key(name));
+        let taken = taken.map_err(|error| VdevError::new(ErrorCode::System, error.to_string()))?;
+        Ok(match taken {
+            None => PreviousPages::None,
+            Some(pages) if self.takes_over.load(Ordering::Acquire) => {
+                PreviousPages::Expected(pages)
+            }
+            Some(pages) => PreviousPages::Inherited(Some(pages)),
+        })
+    }
+
+    /// Has the keeper store each new file of a device's doorbell pages.
+    pub(super) fn follow_pages(
+        &self,
+        name: &str,
+        pages: &PreviousPages,
+        vdev: &Vdev,
+    ) -> Result<(), VdevError> {
+        let (store, device) = (self.store.clone(), name.to_owned());
+        let keep = move |file: BorrowedFd<'_>| report(&device, store.keep(&key(&device), file));
+        vdev.keep_pages(!matches!(pages, PreviousPages::None), Box::new(keep));
+        if let PreviousPages::Expected(pages) = pages {
+            let system = |error: std::io::Error| {
+                VdevError::new(ErrorCode::System, format!("doorbell pages: {error}"))
+            };
+            vdev.expect_pages(pages.try_clone().map_err(system)?);
+            let pages = pages.try_clone().map_err(system)?;
+            self.expected.lock().insert(name.to_owned(), pages);
+        }
+        Ok(())
+    }
+
+    /// Serves the socket of a device: a new one, or that of the previous process.
+    pub(super) fn serve(
+        &self,
+        name: &str,
+        path: &Path,
+        config: Config,
+    ) -> Result<PassedClients, ServeError> {
+        self.worker.serve(&key(name), path, config)
+    }
+
+    /// Describes a device of the one ADI that was created for it.
+    pub(super) fn describe(
+        spec: &Spec,
+        name: &str,
+        socket: &Path,
+        adi: &dyn Adi,
+    ) -> Result<Record, VdevError> {
+        let system = |error: &dyn std::fmt::Display| {
+            VdevError::new(ErrorCode::System, format!("doorbell pages: {error}"))
+        };
+        let pages = adi.pages().map_err(|error| system(&error))?;
+        let pages = pages.file.as_fd().try_clone_to_owned();
+        Ok(Record {
+            spec: Spec {
+                name: Some(name.to_owned()),
+                socket: Some(socket.to_owned()),
+                mac: Some(MacAddr(adi.properties().mac)),
+                ..spec.clone()
+            },
+            pages: pages.map_err(|error| system(&error))?,
+        })
+    }
+
+    /// Keeps a device that was created.
+    pub(super) fn keep(&self, name: &str, record: &Record) {
+        let kept = || {
+            self.store.keep(&key(name), record.pages.as_fd())?;
+            // Text, numbers and paths in UTF-8: only a path can be something else.
+            let text = serde_json::to_string(&record.spec).ok();
+            if text.is_none() {
+                tracing::error!(
+                    name,
+                    "the device is lost with this process: its path is not UTF-8"
+                );
+            }
+            self.worker.note(&key(name), text)
+        };
+        report(name, kept());
+    }
+
+    /// Removes a destroyed device from the keeper: its client is disconnected, and its socket can
+    /// be bound again.
+    pub(super) fn forget(&self, name: &str, socket: &Path) {
+        // The keeper closes the socket soon; another one may be bound at once.
+        let _ = std::fs::remove_file(socket);
+        let forgotten = || {
+            self.worker.note(&key(name), None)?;
+            self.store.forget(&key(name))?;
+            self.worker.unserve(&key(name))
+        };
+        report(name, forgotten());
+    }
+}
+
+/// Logs the loss of the keeper, after which this process exits soon.
+fn report(name: &str, done: Result<(), WorkerError>) {
+    if let Err(error) = done {
+        tracing::error!(name, "the device is not kept: {error}");
+    }
+}
+
+impl Manager {
+    /// Composes the devices of the previous process again. One that cannot be composed keeps no other
+    /// from it; its client is disconnected.
+    pub fn recreate(&self) {
+        let Some(kept) = &self.kept else { return };
+        let notes = std::mem::take(&mut *kept.notes.lock());
+        let takes_over = kept.takes_over.load(Ordering::Acquire);
+        for (key, text) in notes {
+            let Some(name) = key.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let spec: Spec = match serde_json::from_str(&text) {
+                Ok(spec) => spec,
+                Err(error) => {
+                    tracing::error!(name, "a device of the previous process is lost: {error}");
+                    if !takes_over {
+                        kept.forget(name, Path::new(""));
+                    }
+                    continue;
+                }
+            };
+            let socket = spec.socket.clone().unwrap_or_default();
+            match self.create(spec) {
+                Ok(_) => tracing::info!(name, socket = %socket.display(), "device restored"),
+                Err(error) => {
+                    tracing::error!(name, "a device of the previous process is lost: {error}");
+                    if !takes_over {
+                        kept.forget(name, &socket);
+                    }
+                }
+            }
+        }
+        // Devices that are created later are this process's own.
+        kept.takes_over.store(false, Ordering::Release);
+    }
+}
+
+fn key(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}

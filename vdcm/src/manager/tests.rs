@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Devices of a manager, at their sockets.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use adit_vfio_user::fuzzing::HELLO;
+use adit_vfio_user::header::{Command, Header};
+
+use super::*;
+use crate::protocol::VdevState;
+use crate::testing::{MockAdi, MockProvider};
+
+struct Daemon {
+    manager: Manager,
+    provider: Arc<MockProvider>,
+    folder: tempfile::TempDir,
+}
+
+fn daemon() -> Daemon {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Arc::new(MockProvider::default());
+    let options = ManagerOptions {
+        sockets: folder.path().to_owned(),
+        permissions: Permissions {
+            mode: Some(0o660),
+            group: None,
+        },
+        limits: Limits::default(),
+        max_devices: 2,
+    };
+    let manager = Manager::new(provider.clone(), options).unwrap();
+    Daemon {
+        manager,
+        provider,
+        folder,
+    }
+}
+
+fn of(adis: &[&str]) -> Spec {
+    Spec {
+        adis: adis.iter().map(|&name| name.to_owned()).collect(),
+        ..Spec::default()
+    }
+}
+
+fn code<T>(result: Result<T, VdevError>) -> Option<ErrorCode> {
+    result.err().map(|error| error.code)
+}
+
+/// Waits until something happens that another thread does.
+fn wait(mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing happens");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Connects, and negotiates the version.
+fn connect(info: &VdevInfo) -> UnixStream {
+    let mut stream = UnixStream::connect(&info.socket).unwrap();
+    stream
+        .write_all(&adit_vfio_user::fuzzing::message(
+            1,
+            Command::Version,
+            0,
+            HELLO,
+        ))
+        .unwrap();
+    let mut header = [0; Header::SIZE];
+    stream.read_exact(&mut header).unwrap();
+    stream
+}
+
+#[test]
+fn a_device_is_created_shown_and_destroyed() {
+    let daemon = daemon();
+    let adi = MockAdi::new("adi0", 5, 4);
+    let state = adi.state();
+    daemon.provider.add(adi);
+    let info = daemon.manager.create(of(&["adi0"])).unwrap();
+    assert_eq!((info.name.as_str(), info.state), ("vdev0", VdevState::Idle));
+    assert_eq!(info.socket, daemon.folder.path().join("vdev0.sock"));
+    let mode = info.socket.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    assert_eq!((info.queues, info.tx_queues, info.vectors), (4, 4, 6));
+    assert_eq!(daemon.manager.list(), std::slice::from_ref(&info));
+    assert_eq!(daemon.manager.show("vdev0").unwrap(), info);
+    daemon.manager.destroy("vdev0").unwrap();
+    assert!(!state.lock().open && !info.socket.exists());
+    let again = daemon.manager.destroy("vdev0");
+    assert_eq!(code(again), Some(ErrorCode::NotFound));
+}
+
+#[test]
+fn a_client_is_seen_and_disconnected() {
+    let daemon = daemon();
+    daemon.provider.add(MockAdi::new("adi0", 5, 1));
+    let info = daemon.manager.create(of(&["adi0"])).unwrap();
+    let show = || daemon.manager.show("vdev0").unwrap();
+    let stream = connect(&info);
+    wait(|| show().state == VdevState::Connected);
+    assert_eq!(daemon.manager.stats("vdev0").unwrap().connections, 1);
+    let swap = daemon.manager.swap_adi("vdev0", 0, "adi0");
+    assert_eq!(code(swap), Some(ErrorCode::NotFound), "it is in use");
+    drop(stream);
+    wait(|| show().state == VdevState::Idle);
+    let mut stream = connect(&info);
+    daemon.manager.destroy("vdev0").unwrap();
+    // What is left of the reply, and then the end.
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(!info.socket.exists());
+}
+
+#[test]
+fn an_adi_that_goes_is_noticed_and_replaced() {
+    let daemon = daemon();
+    let adi = MockAdi::new("adi0", 5, 1);
+    let end = adi.end();
+    daemon.provider.add(adi);
+    daemon.provider.add(MockAdi::new("adi1", 6, 1));
+    daemon.manager.create(of(&["adi0"])).unwrap();
+    end();
+    wait(|| daemon.manager.show("vdev0").unwrap().state == VdevState::Gone);
+    let info = daemon.manager.swap_adi("vdev0", 0, "adi1").unwrap();
+    assert_eq!(info.state, VdevState::Idle);
+    assert_eq!(info.adis[0].name, "adi1");
+}
+
+#[test]
+fn names_sockets_and_adis_have_one_owner() {
+    let daemon = daemon();
+    for (name, number) in [("a", 1), ("b", 2), ("c", 3)] {
+        daemon.provider.add(MockAdi::new(name, number, 1));
+    }
+    let first = daemon.manager.create(of(&["a"])).unwrap();
+    let spec = |name: Option<&str>, socket: Option<&Path>| Spec {
+        name: name.map(ToOwned::to_owned),
+        socket: socket.map(ToOwned::to_owned),
+        ..of(&["b"])
+    };
+    let name = daemon.manager.create(spec(Some("vdev0"), None));
+    assert_eq!(code(name), Some(ErrorCode::Exists));
+    let socket = daemon.manager.create(spec(None, Some(&first.socket)));
+    assert_eq!(code(socket), Some(ErrorCode::Exists));
+    let adi = daemon.manager.create(of(&["a"]));
+    assert_eq!(code(adi), Some(ErrorCode::NotFound));
+    let mac = Spec {
+        mac: Some("02:00:00:00:00:01".parse().unwrap()),
+        ..of(&["c"])
+    };
+    assert_eq!(code(daemon.manager.create(mac)), Some(ErrorCode::Invalid));
+    daemon.manager.create(spec(None, None)).unwrap();
+    let third = daemon.manager.create(Spec::default());
+    assert_eq!(code(third), Some(ErrorCode::Limit));
+}
+
+#[test]
+fn a_failed_creation_leaves_nothing() {
+    let daemon = daemon();
+    let adi = MockAdi::new("adi0", 5, 1);
+    let state = adi.state();
+    daemon.provider.add(adi);
+    let spec = Spec {
+        socket: Some(daemon.folder.path().join("missing/socket")),
+        ..of(&["adi0"])
+    };
+    assert!(daemon.manager.create(spec).is_err());
+    assert!(!state.lock().open);
+    let created = daemon.manager.create(Spec::default()).unwrap();
+    assert_eq!(created.name, "vdev0");
+    daemon.manager.shut_down();
+    assert!(daemon.manager.list().is_empty());
+    let late = daemon.manager.create(Spec::default());
+    assert_eq!(code(late), Some(ErrorCode::Busy));
+}

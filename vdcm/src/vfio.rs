@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! ADIs over VFIO: devices of `adit_vfio`, opened by name.
+//!
+//! The ADI is the kernel's, and so are its limits (`adit_uapi::vfio`): messages are checked and
+//! their ids are relative, memory is pinned when it is registered, vectors signal eventfds in the
+//! kernel. Pages for clients are in a file that can do nothing but map them (PAGES_FD).
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use adit_adi::{Device, Error, Memory, Page, Pages, VfioDevice};
+use adit_uapi::vfio::{
+    adi_state, irq, memory_flags, op as adit_op, region, AdiInfo, DOORBELLS_PER_PAIR,
+};
+use adit_uapi::virtchnl2::adi::{doorbell_flags, op as adi_op, ConfigAdiDoorbells, ResetAdi};
+use adit_vfio_user::EventFd;
+use rustix::event::{eventfd, EventfdFlags};
+use rustix::io::Errno;
+use rustix::process::{getrlimit, Resource};
+use zerocopy::little_endian::U16;
+use zerocopy::IntoBytes;
+
+use crate::backend::{
+    Adi, AdiError, AdiSpec, DoorbellPages, Ids, Link, Properties, Provider, Window,
+};
+
+/// The speed that is reported of a link in Mbit/s. An owner cannot ask for that of its ADI's port.
+const SPEED_MBPS: u32 = 10_000;
+/// The number of attempts to register memory that signals interrupt.
+const ATTEMPTS: u32 = 16;
+
+/// The ADIs that `adit_vfio` offers in this system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VfioProvider;
+
+impl Provider for VfioProvider {
+    fn list(&self) -> Result<Vec<String>, AdiError> {
+        adit_adi::list().map_err(|source| AdiError::Io {
+            what: "listing ADIs",
+            source,
+        })
+    }
+
+    fn open(&self, name: &str) -> Result<Box<dyn Adi>, AdiError> {
+        let device = VfioDevice::open(name).map_err(failed("opening an ADI"))?;
+        Ok(Box::new(VfioAdi::new(name, Box::new(device))?))
+    }
+
+    fn create(&self, _: &AdiSpec) -> Result<Box<dyn Adi>, AdiError> {
+        Err(AdiError::Limit {
+            what: "creating an ADI",
+            reason: "over VFIO, ADIs are created with `adit adi create` or devlink".into(),
+        })
+    }
+}
+
+/// An open ADI.
+pub struct VfioAdi {
+    name: String,
+    properties: Properties,
+    pages: DoorbellPages,
+    gone: OwnedFd,
+    fault: OwnedFd,
+    device: Box<dyn Device>,
+    /// By address. Declared after `device`, so that the device is closed before its memory is
+    /// unmapped.
+    windows: BTreeMap<u64, Memory>,
+}
+
+/// Returns a conversion of errors of an operation.
+fn failed(what: &'static str) -> impl Fn(Error) -> AdiError {
+    move |error| match error {
+        error if error.is_gone() => AdiError::Gone,
+        Error::Refused { opcode, source } => AdiError::Refused {
+            opcode,
+            reason: source.to_string(),
+        },
+        Error::Io { what, source } => AdiError::Io { what, source },
+        Error::Config { .. } => AdiError::Limit {
+            what,
+            reason: error.to_string(),
+        },
+        error => AdiError::Io {
+            what,
+            source: io::Error::other(error),
+        },
+    }
+}
+
+fn event() -> Result<OwnedFd, AdiError> {
+    eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|errno| AdiError::Io {
+        what: "creating an eventfd",
+        source: errno.into(),
+    })
+}
+
+fn properties(info: &AdiInfo) -> Properties {
+    Properties {
+        mac: info.mac,
+        vlan: info.vlan.get(),
+        pairs: info.num_queue_pairs.get(),
+        vectors: info.num_vectors.get(),
+        max_mtu: info.max_mtu.get(),
+        max_ring_len: info.max_ring_len.get(),
+        iova: info.iova_first.get()..=info.iova_last.get(),
+        max_registrations: info.max_registrations.get(),
+        max_registered_len: info.max_registered_len.get(),
+    }
+}
+
+/// Returns a file of all doorbell pages, in the order of [`DoorbellPages`].
+fn give(device: &dyn Device, properties: &Properties) -> Result<DoorbellPages, AdiError> {
+    let doorbells = u32::from(properties.pairs) * DOORBELLS_PER_PAIR;
+    let page = |region| move |page| Page::Own { region, page };
+    let pages: Vec<_> = (0..doorbells)
+        .map(page(region::DOORBELLS))
+        .chain((0..properties.vectors.into()).map(page(region::INTERRUPTS)))
+        .collect();
+    device
+        .give(&pages)
+        .map(doorbell_pages)
+        .map_err(failed("making a file of doorbell pages"))
+}
+
+fn doorbell_pages(pages: Pages) -> DoorbellPages {
+    DoorbellPages {
+        count: pages.count(),
+        file: File::from(OwnedFd::from(pages)),
+    }
+}
+
+/// Makes the device poll the doorbells without kicks.
+fn poll_doorbells(device: &dyn Device) -> Result<(), AdiError> {
+    let message = ConfigAdiDoorbells {
+        flags: U16::new(doorbell_flags::NO_KICK),
+        ..ConfigAdiDoorbells::default()
+    };
+    device
+        .request(adi_op::CONFIG_ADI_DOORBELLS, message.as_bytes())
+        .map(drop)
+        .map_err(failed("configuring doorbells"))
+}
+
+impl VfioAdi {
+    /// Sets up an ADI that was just opened.
+    ///
+    /// # Errors
+    /// Fails when it is gone, it does not know a message, or the system has no descriptors left.
+    pub fn new(name: &str, device: Box<dyn Device>) -> Result<Self, AdiError> {
+        let what = "setting up an ADI";
+        let properties = properties(&device.info().map_err(failed(what))?);
+        let (gone, fault) = (event()?, event()?);
+        for (index, event) in [(irq::REQUEST, &gone), (irq::FAULT, &fault)] {
+            device
+                .set_eventfds(index, 0, &[Some(event.as_fd())])
+                .map_err(failed(what))?;
+        }
+        poll_doorbells(&*device)?;
+        Ok(Self {
+            name: name.to_owned(),
+            pages: give(&*device, &properties)?,
+            properties,
+            gone,
+            fault,
+            device,
+            windows: BTreeMap::new(),
+        })
+    }
+
+    /// Returns the error for a window that cannot be registered because of a limit that is known.
+    fn check(&self, window: &Window) -> Result<(), AdiError> {
+        let limit = |reason| {
+            Err(AdiError::Limit {
+                what: "registering memory",
+                reason,
+            })
+        };
+        let properties = &self.properties;
+        let (first, possible) = (window.iova, &properties.iova);
+        let last = window.len.checked_sub(1).and_then(|n| first.checked_add(n));
+        let inside = |last: &u64| possible.contains(&first) && possible.contains(last);
+        let Some(last) = last.filter(inside) else {
+            return limit(format!(
+                "{:#x} bytes at {first:#x} are not inside of the ADI's addresses, {:#x} to {:#x}",
+                window.len,
+                possible.start(),
+                possible.end()
+            ));
+        };
+        if let Some((iova, other)) = self.windows.range(..=last).next_back() {
+            if iova + (other.len() - 1) >= first {
+                return limit(format!(
+                    "{first:#x} to {last:#x} overlaps the window of {:#x} bytes at {iova:#x}",
+                    other.len()
+                ));
+            }
+        }
+        let count = self.windows.len();
+        if count >= properties.max_registrations as usize {
+            return limit(format!("{count} windows are registered, the ADI's maximum"));
+        }
+        let registered: u64 = self.windows.values().map(Memory::len).sum();
+        if window.len > properties.max_registered_len.saturating_sub(registered) {
+            return limit(format!(
+                "{:#x} bytes, besides {registered:#x}: the ADI's maximum is {:#x}",
+                window.len, properties.max_registered_len
+            ));
+        }
+        Ok(())
+    }
+
+    fn register(&self, memory: &Memory, flags: u32) -> Result<(), AdiError> {
+        let mut attempt = 1;
+        let error = loop {
+            match self.device.register_memory(memory, flags) {
+                Ok(()) => return Ok(()),
+                // The kernel interrupts the pinning for any signal, which is handled now.
+                Err(Error::Refused { source, .. })
+                    if source.kind() == io::ErrorKind::Interrupted && attempt < ATTEMPTS =>
+                {
+                    attempt += 1;
+                }
+                Err(error) => break error,
+            }
+        };
+        let Error::Refused { source, .. } = &error else {
+            return Err(failed("registering memory")(error));
+        };
+        let (len, iova) = (memory.len(), memory.iova());
+        let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+        let reason = match errno {
+            Some(Errno::NOMEM | Errno::PERM) => {
+                let limit = match getrlimit(Resource::Memlock).current {
+                    Some(limit) => format!("{limit:#x} bytes"),
+                    None => "any number of bytes".into(),
+                };
+                format!(
+                    "{len:#x} bytes cannot be pinned: this process may lock {limit} \
+                     (RLIMIT_MEMLOCK; LimitMEMLOCK= of a unit) without CAP_IPC_LOCK, or the system is \
+                     out of memory"
+                )
+            }
+            Some(Errno::FAULT) => format!(
+                "{len:#x} bytes for {iova:#x} cannot be pinned: their file is shorter, or its pages \
+                 cannot be allocated"
+            ),
+            Some(Errno::INVAL) => format!(
+                "{len:#x} bytes at {iova:#x} contain addresses of interrupts, 0xfee00000 to 0xfeefffff"
+            ),
+            _ => return Err(failed("registering memory")(error)),
+        };
+        Err(AdiError::Limit {
+            what: "registering memory",
+            reason,
+        })
+    }
+
+    /// Unmaps memory that is not registered from the ADI's container, and from this process.
+    fn unmap_memory(&self, memory: Memory) -> Result<(), AdiError> {
+        self.device.unmap_memory(&memory).map_err(|error| {
+            // The container refers to it still, by its address: nothing else may be mapped there.
+            std::mem::forget(memory);
+            failed("unmapping memory")(error)
+        })
+    }
+}
+
+impl Adi for VfioAdi {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    fn ids(&self) -> Ids {
+        Ids::default()
+    }
+
+    fn link(&self) -> Result<Link, AdiError> {
+        let info = self
+            .device
+            .info()
+            .map_err(failed("reading the state of an ADI"))?;
+        if info.state.get() != adi_state::ACTIVE {
+            return Err(AdiError::Gone);
+        }
+        Ok(Link {
+            up: true,
+            speed_mbps: SPEED_MBPS,
+        })
+    }
+
+    fn request(
+        &mut self,
+        opcode: u32,
+        payload: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> Result<(), AdiError> {
+        // Memory and resets have functions of their own, which keep account of them.
+        if matches!(
+            opcode,
+            adit_op::REGISTER_MEMORY | adit_op::UNREGISTER_MEMORY | adi_op::RESET_ADI
+        ) {
+            return Err(AdiError::Refused {
+                opcode,
+                reason: "it is not a message of a composed device".into(),
+            });
+        }
+        *reply = self
+            .device
+            .request(opcode, payload)
+            .map_err(failed("sending a message"))?;
+        Ok(())
+    }
+
+    fn map(&mut self, window: &Window) -> Result<(), AdiError> {
+        self.check(window)?;
+        let flags = [
+            (window.access.read, memory_flags::READ),
+            (window.access.write, memory_flags::WRITE),
+        ];
+        let flags = flags
+            .iter()
+            .filter(|(permitted, _)| *permitted)
+            .fold(0, |flags, (_, flag)| flags | flag);
+        if flags == 0 {
+            return Err(AdiError::Limit {
+                what: "registering memory",
+                reason: format!("the window at {:#x} permits no access", window.iova),
+            });
+        }
+        let file = window.file.as_fd();
+        let memory = Memory::of_file(file, window.offset, window.len, window.iova)
+            .map_err(failed("mapping the client's memory"))?;
+        // SAFETY: nothing in this process accesses or borrows the memory. It stays mapped until
+        // `unmap` has removed it from the device, or the device is closed: see `windows`.
+        unsafe { self.device.map_memory(&memory) }.map_err(failed("mapping memory"))?;
+        if let Err(error) = self.register(&memory, flags) {
+            self.unmap_memory(memory)?;
+            return Err(error);
+        }
+        self.windows.insert(window.iova, memory);
+        Ok(())
+    }
+
+    fn unmap(&mut self, iova: u64, len: u64) -> Result<(), AdiError> {
+        let memory = match self.windows.get(&iova) {
+            Some(memory) if memory.len() == len => self.windows.remove(&iova),
+            _ => None,
+        };
+        let Some(memory) = memory else {
+            return Err(AdiError::Limit {
+                what: "unregistering memory",
+                reason: format!("there is no window of {len:#x} bytes at {iova:#x}"),
+            });
+        };
+        // Queues continue: the client may unmap what they do not use.
+        let flags = memory_flags::KEEP_QUEUES;
+        if let Err(error) = self.device.unregister_memory(&memory, flags) {
+            // Unmapping it from the container makes the kernel unregister it.
+            tracing::debug!(adi = self.name, iova, %error, "memory was not unregistered");
+        }
+        self.unmap_memory(memory)
+    }
+
+    fn set_vector(&mut self, vector: u16, eventfd: Option<&EventFd>) -> Result<(), AdiError> {
+        let eventfd = eventfd.map(AsFd::as_fd);
+        self.device
+            .set_eventfds(irq::VECTORS, vector.into(), &[eventfd])
+            .map_err(failed("setting the eventfd of a vector"))
+    }
+
+    fn pages(&self) -> Result<&DoorbellPages, AdiError> {
+        Ok(&self.pages)
+    }
+
+    fn join_pages(&self, parts: &[&DoorbellPages]) -> Result<DoorbellPages, AdiError> {
+        let what = "joining files of doorbell pages";
+        let given: Vec<_> = parts
+            .iter()
+            .map(|part| Ok(Pages::new(part.file.try_clone()?.into(), part.count)))
+            .collect::<io::Result<_>>()
+            .map_err(|source| AdiError::Io { what, source })?;
+        let pages: Vec<_> = given
+            .iter()
+            .flat_map(|pages| (0..pages.count()).map(move |page| Page::Given { pages, page }))
+            .collect();
+        self.device
+            .give(&pages)
+            .map(doorbell_pages)
+            .map_err(failed(what))
+    }
+
+    fn revoke_pages(&mut self) -> Result<(), AdiError> {
+        self.device.reset().map_err(failed("resetting an ADI"))?;
+        poll_doorbells(&*self.device)?;
+        self.pages = give(&*self.device, &self.properties)?;
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<(), AdiError> {
+        // Not VFIO_DEVICE_RESET, which also revokes the pages that the client has mapped.
+        self.device
+            .request(adi_op::RESET_ADI, ResetAdi::default().as_bytes())
+            .map_err(failed("resetting an ADI"))?;
+        poll_doorbells(&*self.device)
+    }
+
+    fn gone(&self) -> BorrowedFd<'_> {
+        self.gone.as_fd()
+    }
+
+    fn fault(&self) -> BorrowedFd<'_> {
+        self.fault.as_fd()
+    }
+}
