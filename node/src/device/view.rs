@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Services as they are on a device, for people.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use adit_p4runtime::proto::v1::{entity::Entity, TableEntry};
+use serde::Serialize;
+
+use super::Device;
+use crate::desired::{Frontend, Kind};
+use crate::model::{Conditions, PortName, Protocol};
+use crate::program::{address_of, number};
+use crate::reconcile::Key;
+use crate::tag::Tag;
+
+/// A frontend of a service's port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FrontendView {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// The kind of the address.
+    pub kind: Kind,
+    /// The key of its entry.
+    #[serde(skip)]
+    pub key: Key,
+}
+
+/// An endpoint of a service's port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EndpointView {
+    /// Its number.
+    pub id: u32,
+    /// The address and port.
+    pub address: SocketAddr,
+    /// `ready`.
+    pub ready: bool,
+    /// `serving`.
+    pub serving: bool,
+    /// `terminating`.
+    pub terminating: bool,
+    /// Set if it gets new connections, from clients somewhere.
+    pub is_used: bool,
+}
+
+/// A service's port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PortView {
+    /// The service's namespace.
+    pub namespace: String,
+    /// The service's name.
+    pub name: String,
+    /// The port's name, empty if it has none.
+    pub port: String,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The number of the port in the program's counters.
+    pub service: u16,
+    /// Seconds of silence after which a client may be sent to another endpoint; 0 without affinity.
+    pub affinity_s: u32,
+    /// The address and port at which connections arrive.
+    pub frontends: Vec<FrontendView>,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointView>,
+}
+
+impl Device {
+    /// The ports of all services, in the order of their names.
+    pub fn ports(&self) -> Vec<PortView> {
+        let mut ports: BTreeMap<PortName, PortView> = BTreeMap::new();
+        for (key, entity) in self.state.iter() {
+            let Entity::TableEntry(entry) = entity else {
+                continue;
+            };
+            let Some(Tag::Frontend(of, kind)) = Tag::read(&entry.metadata) else {
+                continue;
+            };
+            let port = ports
+                .entry(of.clone())
+                .or_insert_with(|| PortView::new(&of));
+            let balance = |place| {
+                let argument = self.program.balance.argument_of(entry, place);
+                argument.map_or(0, number)
+            };
+            port.service = balance(0) as u16;
+            port.affinity_s = balance(3) as u32;
+            let at = self.frontend_of(entry);
+            port.frontends.push(FrontendView {
+                address: SocketAddr::new(at.address, at.port),
+                kind,
+                key: key.clone(),
+            });
+        }
+        let used = self.used();
+        for (id, (key, conditions)) in &self.endpoints {
+            let of = &key.of;
+            let port = ports.entry(of.clone()).or_insert_with(|| PortView::new(of));
+            port.endpoints.push(EndpointView::new(
+                *id,
+                key.at,
+                *conditions,
+                used.contains(id),
+            ));
+        }
+        for port in ports.values_mut() {
+            port.frontends.sort_by_key(|it| (it.kind, it.address));
+            port.endpoints.sort_by_key(|it| it.address);
+        }
+        ports.into_values().collect()
+    }
+
+    fn frontend_of(&self, entry: &TableEntry) -> Frontend {
+        let value = |place| self.program.services.value(entry, place);
+        Frontend {
+            address: address_of(value(1)),
+            port: number(value(3)) as u16,
+            protocol: Protocol::of_number(number(value(2)) as u8).unwrap_or_default(),
+        }
+    }
+
+    /// The endpoints that are in a group.
+    fn used(&self) -> BTreeSet<u32> {
+        let groups = self.state.iter().filter_map(|(_, entity)| match entity {
+            Entity::ActionProfileGroup(group) => Some(group),
+            _ => None,
+        });
+        let members = groups.flat_map(|group| &group.members);
+        members.map(|member| member.member_id).collect()
+    }
+}
+
+impl PortView {
+    fn new(of: &PortName) -> PortView {
+        PortView {
+            namespace: of.service.namespace.clone(),
+            name: of.service.name.clone(),
+            port: of.port.clone(),
+            protocol: of.protocol,
+            service: 0,
+            affinity_s: 0,
+            frontends: Vec::new(),
+            endpoints: Vec::new(),
+        }
+    }
+}
+
+impl EndpointView {
+    fn new(id: u32, address: SocketAddr, conditions: Conditions, is_used: bool) -> EndpointView {
+        EndpointView {
+            id,
+            address,
+            ready: conditions.ready,
+            serving: conditions.serving,
+            terminating: conditions.terminating,
+            is_used,
+        }
+    }
+}
