@@ -1,12 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Files that may not exist, and files that appear complete or not at all.
+//! Files that may not exist, files that appear complete or not at all, and files of bounded size.
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
+
+/// The maximum size of a file that is read as text, in bytes.
+const MAX_TEXT: u64 = 256 << 20;
+
+/// Reads a file as text, or standard input if the path is `-`; at most [`MAX_TEXT`].
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let context = || format!("reading {}", path.display());
+    let mut take = |from: &mut dyn Read| from.take(MAX_TEXT + 1).read_to_string(&mut text);
+    match path.to_str() {
+        Some("-") => take(&mut io::stdin().lock()).context("reading standard input")?,
+        _ => take(&mut fs::File::open(path).with_context(context)?).with_context(context)?,
+    };
+    ensure!(
+        text.len() as u64 <= MAX_TEXT,
+        "{}: more than {} MiB",
+        path.display(),
+        MAX_TEXT >> 20
+    );
+    Ok(text)
+}
 
 /// Removes a file, if it exists.
 pub(crate) fn remove(path: &Path) -> Result<()> {

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit p4`: P4 programs, before a NIC runs them.
 
-mod changes;
-mod record;
 mod run;
 mod source;
-mod trace;
 mod warnings;
 
 use std::io::Write;

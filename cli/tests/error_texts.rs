@@ -7,15 +7,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates of the workspace, and no others.
-const CRATES: [&str; 10] = [
+const CRATES: [&str; 16] = [
     "adi",
     "cli",
+    "function",
+    "httpd",
+    "netstack",
     "nic",
+    "node",
     "p4-frontend",
     "p4runtime",
     "pipeline",
     "qemu-tests",
+    "trace",
     "uapi",
+    "vdcm",
     "vfio-user",
     "xtask",
 ];

@@ -308,18 +308,32 @@ fn a_program_is_compiled_into_a_new_folder() {
     }
 }
 
-/// Formats the output for comparison.
-fn outcome(engine: &Arc<Engine>, packets: &[Vec<u8>], seen: &mut Vec<Event>) -> Vec<String> {
+/// Formats the output for comparison. Of packets with odd numbers, or all, or none, events are
+/// recorded.
+fn outcome(engine: &Arc<Engine>, packets: &[Vec<u8>], traced: Traced) -> (Vec<String>, Vec<Event>) {
     let mut worker = Engine::worker(engine);
-    let mut all = Vec::new();
+    let (mut all, mut seen) = (Vec::new(), Vec::new());
     for (n, packet) in packets.iter().enumerate() {
-        let input = [Input::new(0, packet)];
-        worker.process(n as u64, &input, &mut |_, output| {
-            all.push(format!("{n} {output:?}"));
-        });
-        seen.extend(worker.take_trace());
+        let input = Input::new(0, packet);
+        let mut out =
+            |_, output: adit_pipeline::p4::Output<'_>| all.push(format!("{n} {output:?}"));
+        match traced {
+            Traced::All => seen.extend(worker.process_traced(n as u64, &input, &mut out)),
+            Traced::Odd if n % 2 == 1 => {
+                seen.extend(worker.process_traced(n as u64, &input, &mut out));
+            }
+            _ => worker.process(n as u64, &[input], &mut out),
+        }
     }
-    all
+    (all, seen)
+}
+
+/// The packets that are traced.
+#[derive(Clone, Copy, PartialEq)]
+enum Traced {
+    None,
+    Odd,
+    All,
 }
 
 #[test]
@@ -340,16 +354,16 @@ fn tracing_changes_nothing() {
             let program = package.gather(&Folders(Vec::new()), &Actions::default());
             let (program, _) = program.expect("it has no errors");
             let packets = packets(&test, "0");
-            let plain = Arc::new(Engine::load(program.clone()).expect("an engine"));
-            let traced = Arc::new(Engine::load_traced(program).expect("an engine"));
-            let (mut none, mut events) = (Vec::new(), Vec::new());
-            let expected = outcome(&plain, &packets, &mut none);
-            assert_eq!(
-                outcome(&traced, &packets, &mut events),
-                expected,
-                "{path:?}"
-            );
+            let run = |traced| {
+                let engine = Engine::load(program.clone()).expect("an engine");
+                outcome(&Arc::new(engine), &packets, traced)
+            };
+            let (expected, none) = run(Traced::None);
             assert_eq!(none, []);
+            // Traced packets are interpreted, those between them are not.
+            assert_eq!(run(Traced::Odd).0, expected, "{path:?}");
+            let (all, events) = run(Traced::All);
+            assert_eq!(all, expected, "{path:?}");
             let blocks = events.iter().filter(|e| matches!(e, Event::Block(..)));
             assert!(blocks.count() >= packets.len(), "{path:?}");
             count += 1;
@@ -360,7 +374,15 @@ fn tracing_changes_nothing() {
 
 #[test]
 fn tables_of_programs_fit_a_terminal() {
-    for name in ["acl", "classifier", "geneve", "l2", "l3", "vxlan"] {
+    for name in [
+        "acl",
+        "classifier",
+        "conntrack",
+        "geneve",
+        "l2",
+        "l3",
+        "vxlan",
+    ] {
         let adit = |format: &str| {
             let output = Command::new(env!("CARGO_BIN_EXE_adit"))
                 .args(["-o", format, "p4", "info"])

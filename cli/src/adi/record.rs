@@ -122,7 +122,7 @@ impl Adi {
 
 impl Serialize for Adi {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut s = serializer.serialize_struct("Adi", 12)?;
+        let mut s = serializer.serialize_struct("Adi", 13)?;
         s.serialize_field("name", &self.name.as_ref().map(ToString::to_string))?;
         s.serialize_field("device", &self.device.as_ref().map(|d| &d.name))?;
         let instance = self.device.as_ref().map(|device| &device.instance);
@@ -133,6 +133,7 @@ impl Serialize for Adi {
         s.serialize_field("sfnum", &self.port.sfnum)?;
         s.serialize_field("mac", &self.mac.to_string())?;
         s.serialize_field("queues", &self.port.max_io_eqs)?;
+        s.serialize_field("vport", &self.number::<u32>("vport"))?;
         s.serialize_field("pasid", &self.number::<u32>("pasid"))?;
         s.serialize_field("faults", &self.number::<u64>("faults"))?;
         s.serialize_field("vfio_group", &self.vfio_group())?;
@@ -142,7 +143,8 @@ impl Serialize for Adi {
 
 impl Row for Adi {
     const HEAD: &'static [&'static str] = &[
-        "NAME", "DEVICE", "STATE", "MAC", "QUEUES", "PASID", "FAULTS", "VFIO", "FUNCTION", "SFNUM",
+        "NAME", "DEVICE", "STATE", "MAC", "QUEUES", "VPORT", "PASID", "FAULTS", "VFIO", "FUNCTION",
+        "SFNUM",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -153,6 +155,7 @@ impl Row for Adi {
             self.state().into(),
             self.mac.to_string(),
             self.port.max_io_eqs.to_string(),
+            or_dash(self.number::<u32>("vport").map(|n| n.to_string())),
             or_dash(self.number::<u32>("pasid").map(|n| n.to_string())),
             or_dash(self.number::<u64>("faults").map(|n| n.to_string())),
             or_dash(self.vfio_group().map(|path| path.display().to_string())),
@@ -339,6 +342,7 @@ mod tests {
         assert_eq!(json["state"], "dead");
         assert_eq!(json["mac"], "02:00:00:00:00:1f");
         assert_eq!(json["pasid"], serde_json::Value::Null);
+        assert_eq!(json["vport"], serde_json::Value::Null);
     }
 
     #[test]

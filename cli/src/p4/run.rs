@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_p4runtime::server::Pipeline;
-use adit_pipeline::p4::{Direction, Engine, Input, Output, Worker, FIRST_HOST_PORT};
+use adit_pipeline::p4::{Direction, DropReason, Engine, Input, Output, Worker, FIRST_HOST_PORT};
+use adit_trace::{Dropped, Record, Sent, Translator, SNAP};
 use anyhow::{anyhow, Context, Result};
 use clap::Args;
 
-use super::record::{drop_text, Logged, PacketRecord, Sent};
 use super::source::Source;
-use super::trace::Tracer;
 use crate::capture::{Capture, Recorder};
 use crate::output::{counted, Format};
 use crate::table::catalog::Catalog;
 use crate::table::write::load;
+use crate::trace::record::PacketRecord;
 
 /// The arguments of `adit p4 run`.
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ struct Summary {
 
 pub(super) fn run(run: &Run, format: Format) -> Result<()> {
     let (_, program) = run.source.program()?;
-    let engine = Engine::load_traced(program);
+    let engine = Engine::load_interpreted(program);
     let engine = Arc::new(engine.with_context(|| format!("loading {}", run.source.name()))?);
     let pipeline = Pipeline::of_engine(engine.clone()).map_err(|why| anyhow!("{why}"))?;
     let catalog = Catalog::new(pipeline.p4info());
@@ -62,7 +62,8 @@ pub(super) fn run(run: &Run, format: Format) -> Result<()> {
     let recorder = run.out.as_deref().map(Recorder::create).transpose()?;
     let mut passage = Passage {
         worker: Engine::worker(&engine),
-        tracer: Tracer::new(&engine, &pipeline, &catalog)?,
+        translator: Translator::of(pipeline).map_err(|why| anyhow!("{why}"))?,
+        catalog,
         engine,
         port: run.port,
         recorder,
@@ -107,15 +108,16 @@ pub(super) fn run(run: &Run, format: Format) -> Result<()> {
 }
 
 /// A program that packets are run through.
-struct Passage<'a> {
+struct Passage {
     engine: Arc<Engine>,
     worker: Worker,
-    tracer: Tracer<'a>,
+    translator: Translator,
+    catalog: Catalog,
     port: u32,
     recorder: Option<Recorder>,
 }
 
-impl Passage<'_> {
+impl Passage {
     fn pass(
         &mut self,
         number: u64,
@@ -132,14 +134,25 @@ impl Passage<'_> {
             },
             ..Input::new(self.port, data)
         };
-        let (mut sent, mut frames, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
-        self.worker
-            .process(now_ns, &[input], &mut |_, output| match output {
-                Output::Dropped(reason) => dropped.push(drop_text(reason)),
+        let mut record = Record {
+            time_ns: now_ns,
+            port: self.port,
+            length: data.len(),
+            data: data[..data.len().min(SNAP)].to_vec(),
+            ..Record::default()
+        };
+        let mut frames = Vec::new();
+        let (outputs, dropped) = (&mut record.outputs, &mut record.dropped);
+        record.events = self
+            .worker
+            .process_traced(now_ns, &input, &mut |_, output| match output {
+                // The packet itself proceeds.
+                Output::Dropped(DropReason::UnknownSession) => {}
+                Output::Dropped(reason) => *dropped = Some(Dropped::Engine(reason)),
                 Output::Sent(leaves) => {
+                    outputs.push(Sent::new(&leaves, data));
                     let mut frame = Vec::new();
                     leaves.copy_to(data, &mut frame);
-                    sent.push(Sent::new(&leaves, frame.len()));
                     frames.push(frame);
                 }
             });
@@ -152,24 +165,10 @@ impl Passage<'_> {
         while let Some(digest) = self.engine.digests().take() {
             digests.push(crate::table::value::hexadecimal(&digest.data));
         }
-        let mut log = Vec::new();
-        while let Some(message) = self.engine.logs().take() {
-            log.push(Logged {
-                place: message.place,
-                text: message.text,
-            });
-        }
-        let (steps, changes) = self.tracer.steps(&self.worker.take_trace());
+        let packet = self.translator.packet(&record, number, Duration::ZERO);
         Ok(PacketRecord {
-            packet: number,
-            port: self.port,
-            bytes: data.len(),
-            steps,
-            changes,
-            log,
             digests,
-            sent,
-            dropped,
+            ..PacketRecord::new(&packet, &self.catalog, false)
         })
     }
 }

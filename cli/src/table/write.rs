@@ -2,25 +2,23 @@
 //! Writes of entries in batches, from the command line or a file. All entries are parsed before any
 //! is sent, so that an error in a file changes nothing.
 
-use std::io::Read;
 use std::path::Path;
 
 use adit_p4runtime::client::{Client, ClientError, UpdateError};
 use adit_p4runtime::proto::v1::{entity::Entity, update::Type, Update};
 use adit_p4runtime::server::Pipeline;
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, ensure, Result};
 use serde::Serialize;
 
 use super::args::Entries;
 use super::call::Wants;
 use super::catalog::Catalog;
 use super::entry::read;
+use crate::files::read_text;
 use crate::output::{print_json, Format};
 
 /// The number of updates in a batch: few enough for an error of each to fit into gRPC's headers.
 const BATCH: usize = 100;
-/// The maximum size of a file.
-const MAX_FILE: u64 = 256 << 20;
 /// The maximum number of errors that are reported.
 const MAX_SHOWN: usize = 20;
 
@@ -49,23 +47,6 @@ struct Done {
     replaced: usize,
 }
 
-fn text_of(path: &Path) -> Result<String> {
-    let mut text = String::new();
-    let context = || format!("reading {}", path.display());
-    let mut take = |from: &mut dyn Read| from.take(MAX_FILE + 1).read_to_string(&mut text);
-    match path.to_str() {
-        Some("-") => take(&mut std::io::stdin().lock()).context("reading standard input")?,
-        _ => take(&mut std::fs::File::open(path).with_context(context)?).with_context(context)?,
-    };
-    ensure!(
-        text.len() as u64 <= MAX_FILE,
-        "{}: more than {} MiB",
-        path.display(),
-        MAX_FILE >> 20
-    );
-    Ok(text)
-}
-
 /// Parses all entries, and reports the errors in them.
 fn given(entries: &Entries, catalog: &Catalog, wants: Wants) -> Result<Vec<Given>> {
     match &entries.from {
@@ -79,7 +60,7 @@ fn given(entries: &Entries, catalog: &Catalog, wants: Wants) -> Result<Vec<Given
 
 /// Parses the entries of a file.
 fn from_file(path: &Path, catalog: &Catalog, wants: Wants) -> Result<Vec<Given>> {
-    let text = text_of(path)?;
+    let text = read_text(path)?;
     let (mut list, mut mistakes) = (Vec::new(), Vec::new());
     for (n, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();

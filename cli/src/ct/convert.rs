@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The values of a command line as messages of the service.
+
+use std::net::IpAddr;
+
+use adit_conntrack::{Endpoint, Protocol, Status, Tuple};
+use adit_conntrack_rpc::proto::{
+    self, connection::State, update_connection_request::State as NewState,
+};
+
+use super::error::{operation, Result, INVALID};
+use super::parse::{NatValue, Request};
+use super::protocol::Field;
+
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn endpoint(end: Endpoint) -> proto::Endpoint {
+    proto::Endpoint {
+        address: octets(end.address),
+        part: end.part.into(),
+    }
+}
+
+fn tuple_message(tuple: &Tuple) -> proto::Tuple {
+    proto::Tuple {
+        src: Some(endpoint(tuple.src())),
+        dst: Some(endpoint(tuple.dst())),
+        protocol: tuple.protocol().0.into(),
+    }
+}
+
+impl Request {
+    fn part(&self, field: Field) -> Option<u16> {
+        self.fields.get(&field).map(|value| *value as u16)
+    }
+
+    fn is_icmp(&self) -> bool {
+        matches!(self.protocol, Some(ICMP | ICMPV6))
+    }
+
+    /// The parts of the original tuple; those of ICMP are made out of type, code and identifier.
+    fn original_parts(&self) -> [Option<u16>; 2] {
+        if self.is_icmp() {
+            let (kind, code) = (self.part(Field::IcmpType), self.part(Field::IcmpCode));
+            let kind_and_code = match (kind, code) {
+                (Some(kind), Some(code)) => Some(kind << 8 | code & 0xFF),
+                _ => None,
+            };
+            return [self.part(Field::IcmpId), kind_and_code];
+        }
+        [self.part(Field::OrigSrc), self.part(Field::OrigDst)]
+    }
+
+    fn reply_parts(&self) -> [Option<u16>; 2] {
+        [self.part(Field::ReplySrc), self.part(Field::ReplyDst)]
+    }
+
+    /// A tuple of the request's protocol.
+    fn tuple(&self, ends: [Option<IpAddr>; 2], parts: [Option<u16>; 2]) -> Result<Option<Tuple>> {
+        let [Some(src), Some(dst)] = ends else {
+            return Ok(None);
+        };
+        let [src, dst] = [(src, parts[0]), (dst, parts[1])].map(|(address, part)| Endpoint {
+            address,
+            part: part.unwrap_or(0),
+        });
+        let protocol = Protocol(self.protocol.unwrap_or(0));
+        match Tuple::new(protocol, src, dst) {
+            Ok(tuple) => Ok(Some(tuple)),
+            Err(_) => operation(INVALID),
+        }
+    }
+
+    /// The tuple of the original direction.
+    fn original(&self) -> Result<Option<Tuple>> {
+        self.tuple([self.src, self.dst], self.original_parts())
+    }
+
+    /// The original tuple of the connection to be found.
+    pub(super) fn wanted(&self) -> Result<proto::Tuple> {
+        match self.original()? {
+            Some(tuple) => Ok(tuple_message(&tuple)),
+            None => operation(INVALID),
+        }
+    }
+
+    /// Both tuples of a connection to be created: what is not given of one follows from the other.
+    fn tuples(&self) -> Result<(Tuple, Tuple)> {
+        let original = self.original()?;
+        let reply = match (self.reply_src, self.reply_dst) {
+            (None, None) => None,
+            _ => self.given_reply(original.as_ref())?,
+        };
+        let inverse = |tuple: Option<Tuple>| tuple.and_then(|tuple| tuple.invert());
+        let Some(original) = original.or_else(|| inverse(reply)) else {
+            return operation(INVALID);
+        };
+        match reply {
+            Some(reply) => Ok((original, reply)),
+            None => Ok((original, self.translated(&original)?)),
+        }
+    }
+
+    /// The reply tuple whose addresses are given. A translation's replaces one of them.
+    fn given_reply(&self, original: Option<&Tuple>) -> Result<Option<Tuple>> {
+        let address = |nat: Option<NatValue>| nat.flatten().map(|(address, _)| address);
+        let ends = [
+            self.reply_src.or(address(self.dst_nat)),
+            self.reply_dst.or(address(self.src_nat)),
+        ];
+        let has_parts = |parts: [Option<u16>; 2]| parts.iter().all(Option::is_some);
+        let mut parts = self.reply_parts();
+        if let (true, Some(inverse)) = (self.is_icmp(), original.and_then(Tuple::invert)) {
+            parts = [Some(inverse.src().part), Some(inverse.dst().part)];
+        }
+        let lacks_parts = has_parts(self.original_parts()) && !has_parts(parts);
+        match self.tuple(ends, parts)? {
+            Some(reply) if !lacks_parts => Ok(Some(reply)),
+            _ => operation(INVALID),
+        }
+    }
+
+    /// The reply tuple that follows from the original one and the translation.
+    fn translated(&self, original: &Tuple) -> Result<Tuple> {
+        let Some(plain) = original.invert() else {
+            return operation(INVALID);
+        };
+        let end = |end: Endpoint, nat: Option<NatValue>| match nat.flatten() {
+            Some((address, port)) => Endpoint {
+                address,
+                part: port.unwrap_or(end.part),
+            },
+            None => end,
+        };
+        let src = end(plain.src(), self.dst_nat);
+        let dst = end(plain.dst(), self.src_nat);
+        match Tuple::new(plain.protocol(), src, dst) {
+            Ok(tuple) => Ok(tuple),
+            Err(_) => operation(INVALID),
+        }
+    }
+
+    pub(super) fn zone_message(&self) -> Result<Option<proto::Zone>> {
+        let zone = |id: u16, direction: proto::Direction| proto::Zone {
+            id: id.into(),
+            direction: direction.into(),
+        };
+        match (self.zone, self.orig_zone, self.reply_zone) {
+            (None, None, None) => Ok(None),
+            (Some(id), None, None) => Ok(Some(zone(id, proto::Direction::Unspecified))),
+            (None, Some(id), None) => Ok(Some(zone(id, proto::Direction::Original))),
+            (None, None, Some(id)) => Ok(Some(zone(id, proto::Direction::Reply))),
+            _ => operation(INVALID),
+        }
+    }
+
+    fn tags(&self) -> Vec<u32> {
+        let tags = [Field::OrigTag, Field::ReplyTag].map(|field| self.fields.get(&field).copied());
+        match tags {
+            [None, None] => Vec::new(),
+            tags => tags.map(|tag| tag.unwrap_or(0)).to_vec(),
+        }
+    }
+
+    fn tcp(&self, state: u32) -> proto::Tcp {
+        proto::Tcp {
+            state,
+            scales: Vec::new(),
+            flags: Vec::new(),
+        }
+    }
+
+    fn sctp(&self, state: u32) -> proto::Sctp {
+        proto::Sctp {
+            state,
+            tags: self.tags(),
+        }
+    }
+
+    /// The connection to be created.
+    pub(super) fn new_connection(&self) -> Result<proto::Connection> {
+        let (original, reply) = self.tuples()?;
+        let status = self.status.unwrap_or_default().0;
+        if status.contains(Status::EXPECTED) {
+            return operation("Device or resource busy");
+        }
+        let state = self.fields.get(&Field::State).copied();
+        let state = match (self.protocol.map(Protocol), state) {
+            (Some(Protocol::TCP), Some(state)) => Some(State::Tcp(self.tcp(state))),
+            (Some(Protocol::SCTP), Some(state)) => Some(State::Sctp(self.sctp(state))),
+            _ => None,
+        };
+        Ok(proto::Connection {
+            original: Some(tuple_message(&original)),
+            reply: Some(tuple_message(&reply)),
+            zone: self.zone_message()?,
+            status: status.bits(),
+            timeout_ns: Some(u64::from(self.timeout.unwrap_or(0)) * 1_000_000_000),
+            mark: self.mark.map_or(0, |(value, _)| value),
+            label: (self.label | self.label_add).to_le_bytes().to_vec(),
+            state,
+            start_ns: super::flow::now_ns(),
+            ..Default::default()
+        })
+    }
+
+    /// The changes of a connection.
+    pub(super) fn update(&self, connection: &proto::Connection) -> proto::UpdateConnectionRequest {
+        let state = self.fields.get(&Field::State).copied();
+        let state = match (self.protocol.map(Protocol), state) {
+            (Some(Protocol::TCP), Some(state)) => Some(NewState::Tcp(self.tcp(state))),
+            (Some(Protocol::SCTP), Some(state)) => Some(NewState::Sctp(self.sctp(state))),
+            _ => None,
+        };
+        let status = self.status.map(|(set, _)| connection.status | set.bits());
+        let mark = self.mark.map(|(value, mask)| {
+            // The mask's bits are cleared before the value's are inverted.
+            let kept = connection.mark & !mask.unwrap_or(u32::MAX);
+            proto::Mark {
+                value: kept ^ value,
+                mask: None,
+            }
+        });
+        let changed = self.label_add | self.label_del;
+        let (label, label_mask) = match changed {
+            0 => (Vec::new(), Vec::new()),
+            _ => (
+                self.label_add.to_le_bytes().to_vec(),
+                changed.to_le_bytes().to_vec(),
+            ),
+        };
+        proto::UpdateConnectionRequest {
+            id: connection.id,
+            status,
+            timeout_ns: self
+                .timeout
+                .map(|seconds| u64::from(seconds) * 1_000_000_000),
+            mark,
+            label,
+            label_mask,
+            state,
+            helper: None,
+        }
+    }
+
+    /// The filter of connections. The new values of an update are not part of it.
+    pub(super) fn filter(&self, is_update: bool) -> Result<proto::Filter> {
+        let address = |address: Option<IpAddr>, mask: Option<IpAddr>| {
+            address.map(|address| proto::AddressFilter {
+                address: octets(address),
+                mask: mask.map(octets).unwrap_or_default(),
+            })
+        };
+        let part = |part: Option<u16>| part.map(u32::from);
+        let (mut set, clear) = match is_update {
+            true => Default::default(),
+            false => self.status.unwrap_or_default(),
+        };
+        if self.src_nat.is_some() {
+            set |= Status::SRC_NAT;
+        }
+        if self.dst_nat.is_some() {
+            set |= Status::DST_NAT;
+        }
+        let [src_part, dst_part] = self.original_parts();
+        let [reply_src_part, reply_dst_part] = self.reply_parts();
+        let (src_nat, dst_nat) = (self.src_nat.flatten(), self.dst_nat.flatten());
+        let family = match self.is_v6 {
+            None => proto::Family::Unspecified,
+            Some(false) => proto::Family::Ipv4,
+            Some(true) => proto::Family::Ipv6,
+        };
+        let state = self.fields.get(&Field::State).copied();
+        let tcp_state = state.filter(|_| self.protocol == Some(Protocol::TCP.0) && !is_update);
+        let mark = self.mark.filter(|_| !is_update);
+        let label = if is_update { 0 } else { self.label };
+        Ok(proto::Filter {
+            id: self.id,
+            family: family.into(),
+            protocol: self.protocol.map(u32::from),
+            zone: self.zone_message()?,
+            mark: mark.map(|(value, mask)| proto::Mark { value, mask }),
+            status_set: set.bits(),
+            status_clear: clear.bits(),
+            label: label.to_le_bytes().to_vec(),
+            tcp_state,
+            original: Some(proto::TupleFilter {
+                src: address(self.src, self.mask_src),
+                dst: address(self.dst, self.mask_dst),
+                src_part: part(src_part),
+                dst_part: part(dst_part),
+            }),
+            reply: Some(proto::TupleFilter {
+                src: address(dst_nat.map(|(address, _)| address).or(self.reply_src), None),
+                dst: address(src_nat.map(|(address, _)| address).or(self.reply_dst), None),
+                src_part: part(dst_nat.and_then(|(_, port)| port).or(reply_src_part)),
+                dst_part: part(src_nat.and_then(|(_, port)| port).or(reply_dst_part)),
+            }),
+        })
+    }
+
+    /// The expectation to be created.
+    pub(super) fn new_expectation(&self) -> Result<proto::Expectation> {
+        let part = |field| self.part(field);
+        let tuple = self.tuple(
+            [self.tuple_src, self.tuple_dst],
+            [part(Field::TupleSrc), part(Field::TupleDst)],
+        )?;
+        let (Some(tuple), Some(mask)) = (tuple, self.mask_src) else {
+            return operation(INVALID);
+        };
+        Ok(proto::Expectation {
+            master_tuple: Some(self.wanted()?),
+            tuple: Some(tuple_message(&tuple)),
+            mask: Some(endpoint(Endpoint {
+                address: mask,
+                part: part(Field::MaskSrc).unwrap_or(0),
+            })),
+            timeout_ns: u64::from(self.timeout.unwrap_or(0)) * 1_000_000_000,
+            ..Default::default()
+        })
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The output, in the format of a request. Each connection is written at once.
+
+use std::io::Write;
+
+use adit_conntrack_rpc::proto::{Connection, EventKind, Expectation};
+
+use super::error::Result;
+use super::labels::Labels;
+use super::parse::Output;
+use super::text::{event_prefix, Occasion, Text};
+use super::xml::{Xml, EXPECT_HEAD, HEAD};
+use super::{json, save};
+
+enum Format {
+    Text(Text),
+    Xml(Xml),
+    Save,
+    Json,
+}
+
+/// Prints connections and expectations on the standard output.
+pub(super) struct Printer {
+    format: Format,
+    output: Output,
+    /// The element that ends an XML document, once it has begun.
+    end: Option<&'static str>,
+    /// No document is begun: elements stand alone.
+    omits_head: bool,
+}
+
+impl Printer {
+    pub(super) fn new(output: Output) -> Self {
+        let labels = output.labels.then(Labels::load);
+        let format = match output {
+            Output { json: true, .. } => Format::Json,
+            Output { save: true, .. } => Format::Save,
+            Output { xml: true, .. } => Format::Xml(Xml { output, labels }),
+            _ => Format::Text(Text { output, labels }),
+        };
+        Printer {
+            format,
+            output,
+            end: None,
+            omits_head: false,
+        }
+    }
+
+    /// Prints elements of XML without a document around them.
+    pub(super) fn omit_head(&mut self) {
+        self.omits_head = true;
+    }
+
+    fn begin(&mut self, head: &str, end: &'static str) -> Result<()> {
+        if self.end.is_none() && !self.omits_head {
+            self.end = Some(end);
+            writeln!(std::io::stdout(), "{head}")?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn connection(&mut self, one: &Connection, occasion: Occasion) -> Result<()> {
+        let line = match &self.format {
+            Format::Json => json::connection(one, occasion).to_string(),
+            Format::Save => save::connection(one, occasion),
+            Format::Xml(_) => {
+                self.begin(HEAD, "</conntrack>")?;
+                let Format::Xml(xml) = &self.format else {
+                    return Ok(());
+                };
+                xml.connection(one, occasion)
+            }
+            Format::Text(text) => {
+                let prefix = match occasion {
+                    Occasion::Listed => String::new(),
+                    Occasion::Event(kind) => event_prefix(kind, self.output),
+                };
+                prefix + &text.connection(one, occasion)
+            }
+        };
+        writeln!(std::io::stdout(), "{line}")?;
+        Ok(())
+    }
+
+    /// Prints a connection that this command has deleted: as in a list, but for the command that
+    /// repeats it.
+    pub(super) fn deleted(&mut self, one: &Connection, kind: EventKind) -> Result<()> {
+        match self.format {
+            Format::Save => self.connection(one, Occasion::Event(kind)),
+            _ => self.connection(one, Occasion::Listed),
+        }
+    }
+
+    pub(super) fn expectation(&mut self, one: &Expectation, occasion: Occasion) -> Result<()> {
+        let line = match &self.format {
+            Format::Json => json::expectation(one, occasion).to_string(),
+            Format::Xml(_) => {
+                self.begin(EXPECT_HEAD, "</expect>")?;
+                let Format::Xml(xml) = &self.format else {
+                    return Ok(());
+                };
+                xml.expectation(one)
+            }
+            Format::Text(Text { .. }) | Format::Save => {
+                let text = Text {
+                    output: self.output,
+                    labels: None,
+                };
+                let prefix = match occasion {
+                    Occasion::Listed => String::new(),
+                    Occasion::Event(kind) => event_prefix(kind, self.output),
+                };
+                prefix + &text.expectation(one)
+            }
+        };
+        writeln!(std::io::stdout(), "{line}")?;
+        Ok(())
+    }
+
+    /// Reports whether a document has begun.
+    pub(super) fn has_document(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Ends a document.
+    pub(super) fn end(&mut self) -> Result<()> {
+        if let Some(end) = self.end.take() {
+            writeln!(std::io::stdout(), "{end}")?;
+        }
+        Ok(())
+    }
+}
