@@ -40,7 +40,7 @@ check "a mediated ADI is removed through sysfs" \
     eval 'echo 1 >/sys/bus/mdev/devices/$(ls /sys/bus/mdev/devices | head -n 1)/remove'
 check_equal "the removed ADI no longer exists" "$(occupancy adis)" $many
 mdev=/sys/bus/mdev/devices/$(ls /sys/bus/mdev/devices | head -n 1)
-identity() { (cd "$mdev" && cat instance port id pasid mac queues state && readlink iommu_group); }
+identity() { (cd "$mdev" && cat instance port id vport pasid mac queues state && readlink iommu_group); }
 before=$(identity)
 check "the function is reset" eval 'echo 1 >/sys/bus/pci/devices/$nic/reset'
 check_equal "a mediated ADI keeps its identity across a reset" "$(identity)" "$before"

@@ -6,7 +6,7 @@
 # TIMEOUT: 240
 . "$SELFTEST_LIB/adi.sh"
 . "$SELFTEST_LIB/memory.sh"
-plan 24
+plan 25
 check "adit is bound to the NIC" adi_start
 check "two ADIs are created" eval 'adi_create 1 && adi_create 2'
 one=$(adi_device 1) two=$(adi_device 2)
@@ -23,11 +23,17 @@ kill -9 "$owner"
 wait "$owner" 2>/dev/null
 check_equal "memory is unpinned when its owner is killed" "$(pinned)" "$before"
 
+# Frames that the ADI has sent since the module was loaded.
+sent() { adit -o json adi stats "$1" | jq '.[0].tx_packets'; }
+sends() { # sends ADI: waits until the ADI sends frames. An owner under load takes seconds to start.
+    local before
+    before=$(sent "$1")
+    retry 20 eval '(($(sent '"$1"') > '"$before"'))'
+}
 for round in 1 2 3; do
     adit pktgen --adi "$one" --seconds 60 send >/dev/null &
     owner=$!
-    sleep 1
-    check "round $round: an owner under traffic is killed" kill -9 "$owner"
+    check "round $round: an owner under traffic is killed" eval 'sends "$one" && kill -9 "$owner"'
     wait "$owner" 2>/dev/null
     check "round $round: the ADI works for the next owner" retry 5 \
         adit ping --adi "$one" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1
@@ -40,7 +46,7 @@ adit pktgen --adi "$one" --seconds 100 send >"$ktap_output.one" 2>&1 &
 first=$!
 adit ping --adi "$two" --ip 10.99.0.4 -q >"$ktap_output.two" 2>&1 &
 second=$!
-sleep 1
+check "both ADIs are in use" eval 'sends "$one" && retry 20 wire ping -c 1 -W 1 10.99.0.4'
 unbind() { echo "$1" >"$(readlink -f "$aux/$1/driver")/unbind"; }
 check "the driver of the ADI unbinds under traffic" unbind "$one"
 wait "$first"

@@ -9,7 +9,7 @@
 plan 32
 check "adit is bound to the NIC" adit-load $nic
 # The identity of an ADI: everything but the state of its queues.
-identity() { (cd "$aux/$1" && cat instance port id pasid queues mac sfnum && readlink iommu_group); }
+identity() { (cd "$aux/$1" && cat instance port id vport pasid queues mac sfnum && readlink iommu_group); }
 reset() { echo 1 >"/sys/bus/pci/devices/$nic/reset"; }
 adi_create 1
 # The first ADI leaves a free slot: restored ADIs must not move into it.

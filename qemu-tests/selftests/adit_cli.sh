@@ -4,7 +4,7 @@
 # The adit command beside devlink(8): both show the same ADIs, and errors name their cause.
 # TIMEOUT: 120
 . "$SELFTEST_LIB/adit.sh"
-plan 31
+plan 32
 adit_free
 check "adit is bound to the NIC" adit-load $nic
 port() { devlink -j port show | jq -r ".port[] | select(.sfnum == $1) | .$2"; }
@@ -21,6 +21,8 @@ check "the auxiliary device has the sfnum, MAC and queues" eval \
     '[[ $(cd /sys/bus/auxiliary/devices/$device && cat sfnum mac queues) == $'"'0\n02:aa:00:00:00:01\n2'"' ]]'
 check "sysfs and adit agree on the PASID" eval \
     '[[ $(json web pasid) == $(</sys/bus/auxiliary/devices/$device/pasid) && $(json web pasid) -gt 0 ]]'
+check "sysfs and adit agree on the virtual port" eval \
+    '[[ $(json web vport) == $(</sys/bus/auxiliary/devices/$device/vport) && $(json web vport) -gt 0 ]]'
 check "a port created by devlink is listed" eval \
     'devlink port add pci/$nic flavour pcisf pfnum 0 sfnum 7 && adit adi list | grep -q "inactive .* 7$"'
 check "a second ADI gets the lowest free sfnum" eval \

@@ -12,7 +12,7 @@ check "a rule can be added" ethtool -N "$dev" flow-type udp4 dst-ip $guest4 dst-
 check "the rule is listed" eval "ethtool -n $dev | grep -q 'Filter: 0'"
 before=$(stat 'rx_q-1_pkts')
 for _ in 1 2 3 4 5; do wire bash -c "echo x >/dev/udp/$guest4/4789"; done
-sleep 0.5
+retry 10 eval '(($(stat "rx_q-1_pkts") - before >= 5))'
 check_equal "the flow of the rule goes to queue 1" "$(($(stat 'rx_q-1_pkts') - before))" 5
 check "the rule can be deleted" ethtool -N "$dev" delete 0
 before=$(stat 'rx_q-1_pkts')

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# Runs the selftests whose names contain one of the arguments (all without any) and reports in KTAP version 2. A test
+# Runs the selftests whose names contain one of the arguments, or are one of them after `=` (all without any), and
+# reports in KTAP version 2. A test
 # fails when it reports a failure, when it exceeds its timeout, and when the kernel log matches one of
 # lib/klog-patterns while it runs. SELFTEST_DIR replaces the folder of tests.
 here=$(dirname "$(readlink -f "$0")")
@@ -17,7 +18,7 @@ for file in "$dir"/*.sh; do
     name=$(basename "$file" .sh)
     [[ $name == run ]] && continue
     for filter in "${@:-}"; do
-        [[ $name == *"$filter"* ]] && tests+=("$file") && break
+        [[ $name == *"$filter"* || =$name == "$filter" ]] && tests+=("$file") && break
     done
 done
 echo "KTAP version 2"

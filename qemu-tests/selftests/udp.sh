@@ -8,16 +8,24 @@ checksum_errors() { nstat -asz UdpInCsumErrors | awk '/^Udp/ { print $2 }'; }
 check "the interface is up" net_up
 errors_before=$(checksum_errors)
 wire --bg echo socat UDP4-RECVFROM:7007,fork EXEC:cat
-sleep 0.5
 echoes() {
     python3 - $host4 <<'PY'
 import os, socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(0.5)
+for _ in range(40):  # until the other side has started
+    s.sendto(b"ready?", (sys.argv[1], 7007))
+    try:
+        s.recv(65536)
+        break
+    except (TimeoutError, ConnectionRefusedError):
+        pass
 s.settimeout(5)
 for size in (1, 17, 18, 19, 63, 64, 511, 1471, 1472, 1473, 4000, 8000):
     data = os.urandom(size)
     s.sendto(data, (sys.argv[1], 7007))
-    got = s.recv(65536)
+    while (got := s.recv(65536)) == b"ready?":  # a late echo
+        pass
     assert got == data, f"{size} bytes came back as {len(got)}"
 PY
 }

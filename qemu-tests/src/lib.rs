@@ -12,6 +12,7 @@
 //!   ends; [`process`]: processes that must run besides it; [`run`]: the folder of its logs;
 //! - [`link`]: commands on both sides;
 //! - [`python`]: third-party clients that drive our server;
+//! - [`vfio_selftests`]: the kernel's own selftests of VFIO;
 //! - [`ktap`]: the selftests' report.
 
 pub mod accel;
@@ -33,5 +34,6 @@ pub mod python;
 pub mod run;
 pub mod sandbox;
 pub mod tree;
+pub mod vfio_selftests;
 pub mod wire;
 pub mod workshop;

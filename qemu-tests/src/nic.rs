@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The NICs of a guest.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -32,6 +32,16 @@ pub enum Nic {
         /// sandbox) as seen by the device process.
         args: Vec<String>,
     },
+    /// A device that the vDCM composes out of an ADI of a NIC model in its own process.
+    Composed {
+        /// The daemon, `adit-vdcm`.
+        daemon: PathBuf,
+        /// Additional arguments for it, as for the device process.
+        args: Vec<String>,
+        /// Lines of the device's section in the daemon's configuration, besides its name and
+        /// socket.
+        settings: Vec<String>,
+    },
     /// One of QEMU's own models, by its device name and properties.
     Qemu {
         /// As for `-device`.
@@ -47,12 +57,28 @@ impl Nic {
         }
     }
 
+    /// Returns a composed device for NIC number `index`: with the address that the NIC's own function
+    /// would have, which selftests send to, and additional settings.
+    pub fn composed(daemon: PathBuf, index: usize, settings: &[String]) -> Self {
+        let mut own = vec![
+            format!("mac = \"02:ad:17:00:{index:02x}:01\""),
+            "queues = 8".to_owned(),
+        ];
+        own.extend_from_slice(settings);
+        Self::Composed {
+            daemon,
+            // The port of the NIC model needs another address than the device.
+            args: vec!["--mac".into(), format!("02:ad:17:00:{index:02x}:f0")],
+            settings: own,
+        }
+    }
+
     /// Returns QEMU's arguments for NIC number `index`: ours on the root bus, or with `hot_plug` an
     /// empty root port in the same slot, which QMP's `device_add` plugs it into.
     pub fn qemu_args(&self, index: usize, hot_plug: bool) -> Vec<String> {
         let slot = FIRST_SLOT + index;
         match self {
-            Self::Adit { .. } => {
+            Self::Adit { .. } | Self::Composed { .. } => {
                 let device = if hot_plug {
                     // The window is for BAR0.
                     format!("pcie-root-port,id=port{index},slot={index},addr={slot:x},pref64-reserve=2G")
@@ -82,19 +108,31 @@ impl Nic {
 
     /// Starts the device process, if it has one, and waits until it listens.
     pub fn start(&self, index: usize, entrance: Entrance, run: &Path) -> Result<Option<Process>> {
-        let Self::Adit { binary, args } = self else {
-            return Ok(None);
+        let (binary, args) = match self {
+            Self::Adit { binary, args } => (binary, args),
+            Self::Composed { daemon, args, .. } => (daemon, args),
+            Self::Qemu { .. } => return Ok(None),
         };
         let socket = entrance.run_path(&socket_name(index));
         let log_name = format!("nic{index}.log");
         let log_path = run.join(&log_name);
         let log = File::create(&log_path)?;
         let mut command = entrance.host_command(binary);
-        command
-            .arg("--socket")
-            .arg(&socket)
-            .arg("--qmp")
-            .arg(entrance.run_path("qmp.sock"));
+        match self {
+            Self::Composed { settings, .. } => {
+                let config = format!("vdcm{index}.toml");
+                let text = configuration(index, &socket, settings);
+                fs::write(run.join(&config), text)?;
+                command.arg("--embedded");
+                command.arg("--config").arg(entrance.run_path(&config));
+                let control = format!("vdcm{index}.sock");
+                command.arg("--control").arg(entrance.run_path(&control));
+            }
+            Self::Adit { .. } | Self::Qemu { .. } => {
+                command.arg("--socket").arg(&socket);
+                command.arg("--qmp").arg(entrance.run_path("qmp.sock"));
+            }
+        }
         command
             .arg("--wire")
             .arg(format!("tap:{}", interface(index)));
@@ -132,11 +170,26 @@ impl Nic {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(Some(Process {
-            name: format!("adit-nic (NIC {index})"),
+            name: format!(
+                "{} (NIC {index})",
+                binary.file_name().unwrap_or_default().to_string_lossy()
+            ),
             log: log_name,
             child,
         }))
     }
+}
+
+/// Returns the configuration of a daemon with one device.
+fn configuration(index: usize, socket: &Path, settings: &[String]) -> String {
+    let mut lines = vec![
+        "[[device]]".to_owned(),
+        format!("name = \"nic{index}\""),
+        format!("socket = \"{}\"", socket.display()),
+    ];
+    lines.extend_from_slice(settings);
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn socket_name(index: usize) -> String {

@@ -63,6 +63,11 @@ pub(crate) fn set_up(flavour: Flavour) -> Result<(Tree, Image)> {
 /// as it does of `adit`.
 const ORACLE: &str = "adit-conntrack-oracle";
 
+/// The daemon that composes devices out of ADIs, and a client of such a device for selftests, of
+/// which the guest finds copies, too.
+const VDCM: &str = "adit-vdcm";
+const VDEV_CLIENT: &str = "vdev_client";
+
 /// Cargo profile that programs are built with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Profile {
@@ -90,7 +95,9 @@ pub(crate) struct Programs {
     pub(crate) nic: PathBuf,
     /// The `adit` command. A copy is where the guest finds it (`/scratch/bin`).
     pub(crate) adit: PathBuf,
-    /// The profile of both.
+    /// The daemon that composes devices. A copy is beside `adit`'s, since it also runs in the guest.
+    pub(crate) vdcm: PathBuf,
+    /// The profile of all.
     pub(crate) profile: Profile,
 }
 
@@ -98,6 +105,7 @@ pub(crate) struct Programs {
 pub(crate) fn programs(profile: Profile) -> Result<Programs> {
     let mut command = cargo();
     command.args(["build", "--bin", "adit", "--bin", "adit-nic"]);
+    command.args(["--bin", VDCM, "--example", VDEV_CLIENT]);
     command.args(match profile {
         Profile::Release => &[
             "--release",
@@ -105,6 +113,8 @@ pub(crate) fn programs(profile: Profile) -> Result<Programs> {
             "adit-cli",
             "--package",
             "adit-nic",
+            "--package",
+            VDCM,
         ][..],
         // Cargo unites the features that the selected packages and targets require of their
         // dependencies. With all packages and a test these are the features of `cargo test`, so that
@@ -114,14 +124,17 @@ pub(crate) fn programs(profile: Profile) -> Result<Programs> {
     let status = command.status().context("cannot start cargo")?;
     ensure!(
         status.success(),
-        "adit or adit-nic does not build: see above"
+        "adit, adit-nic or adit-vdcm does not build: see above"
     );
     let folder = paths::target().join(match profile {
         Profile::Release => "release",
         Profile::Dev => "debug",
     });
-    let (nic, adit) = (folder.join("adit-nic"), folder.join("adit"));
+    let [nic, adit, vdcm] = ["adit-nic", "adit", VDCM].map(|name| folder.join(name));
     share(&stripped(&adit), "bin", "adit")?;
+    share(&stripped(&vdcm), "bin", VDCM)?;
+    let client = folder.join("examples").join(VDEV_CLIENT);
+    share(&stripped(&client), "bin", VDEV_CLIENT)?;
     if profile == Profile::Dev {
         share(&stripped(&folder.join(ORACLE)), "bin", ORACLE)?;
     }
@@ -131,6 +144,7 @@ pub(crate) fn programs(profile: Profile) -> Result<Programs> {
             None => nic,
         },
         adit,
+        vdcm,
         profile,
     })
 }
@@ -158,7 +172,7 @@ fn stripped(program: &Path) -> PathBuf {
 
 /// Copies a file into a folder of the scratch space that the guest shares. An equal copy is left as
 /// it is, and another one is replaced by one call of rename(2): another guest may be using it.
-fn share(file: &Path, folder: &str, name: &str) -> Result<()> {
+pub(crate) fn share(file: &Path, folder: &str, name: &str) -> Result<()> {
     let shared = paths::scratch()?.join(folder);
     let copy = shared.join(name);
     let partial = shared.join(format!("{name}.{}", std::process::id()));

@@ -23,6 +23,16 @@ const TTY: &str = "/run/adit-shell-tty";
 /// Status for a command that timed out, as in timeout(1).
 const TIMED_OUT: u8 = 124;
 
+/// The process that the guest's NIC is a device of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Via {
+    /// `adit-nic`.
+    #[default]
+    Nic,
+    /// `adit-vdcm`.
+    Vdcm,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The driver that the guest loads for its NIC at boot: idpf, adit (ours, built now), or none
@@ -41,7 +51,14 @@ pub(crate) struct Args {
     /// NIC to plug in: adit, or one of QEMU's own models (virtio-net-pci, e1000e, igb, none)
     #[arg(long, default_value = "adit")]
     nic: String,
-    /// An argument for adit-nic (repeatable)
+    /// The source of the NIC `adit`: nic (adit-nic's own function), or vdcm (a device that adit-vdcm
+    /// composes out of an ADI of the NIC model)
+    #[arg(long, value_enum, default_value_t)]
+    via: Via,
+    /// Register layout of a composed device: vf or siov
+    #[arg(long, default_value = "vf")]
+    vdev_layout: String,
+    /// An argument for adit-nic, or adit-vdcm (repeatable)
     #[arg(long = "nic-arg", allow_hyphen_values = true)]
     nic_args: Vec<String>,
     /// An argument for QEMU (repeatable)
@@ -79,9 +96,19 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let programs = build::programs(args.profile)?;
     let nics = match args.nic.as_str() {
         "none" => Vec::new(),
-        "adit" => vec![Nic::Adit {
-            binary: programs.nic,
-            args: args.nic_args.clone(),
+        "adit" => vec![match args.via {
+            Via::Nic => Nic::Adit {
+                binary: programs.nic,
+                args: args.nic_args.clone(),
+            },
+            Via::Vdcm => {
+                let layout = format!("layout = \"{}\"", args.vdev_layout);
+                let mut nic = Nic::composed(programs.vdcm, 0, &[layout]);
+                if let Nic::Composed { args: own, .. } = &mut nic {
+                    own.extend_from_slice(&args.nic_args);
+                }
+                nic
+            }
         }],
         device => vec![Nic::Qemu {
             device: device.to_owned(),

@@ -11,6 +11,7 @@ mod guest;
 mod image;
 mod lanes;
 mod module;
+mod node;
 mod phases;
 mod report;
 mod selftests;
@@ -33,8 +34,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fetch a page from a server in the guest over the NIC, through the stock driver
-    Demo,
+    /// Show the project at work: a service in the NIC, whose endpoints are containers with ADIs
+    Demo(demo::Args),
     /// Run all tests: format, lints, unit and property tests, the selftests in the guest
     Test(test::Args),
     /// Boot the guest with the NIC; run CMD in it as root, or open a shell
@@ -76,7 +77,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         adit_qemu_tests::sandbox::become_root()?;
     }
     match command {
-        Command::Demo => demo::run(),
+        Command::Demo(args) => demo::run(args),
         Command::Test(args) => test::run(args),
         Command::Guest(args) => guest::run(args),
         Command::Module(args) => module::run(args),

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The selftests in the guest: one boot for most of them, others for those that reboot it or lose
+//! The selftests in the guest: two boots for most of them, others for those that reboot it or lose
 //! its NIC, and other machines for those about wires and about P4 programs.
 
 mod cases;
 mod first_stage;
 mod guest_exit;
 mod hot_plug;
+mod keeper;
 mod machine;
 mod programs;
 mod reader;
 mod readme;
 mod reboot;
 mod selection;
+mod vdcm;
 mod vf_layout;
 mod wires;
 
@@ -23,12 +25,16 @@ use anyhow::Result;
 
 use crate::build::{self, Profile};
 use crate::lanes::{self, Job};
+use crate::node;
 use crate::phases::Phases;
 use crate::report::Report;
-use machine::{run_in, Machines};
+use machine::{run_in, run_named, Machines};
 use selection::{DEBUG, LAST, SELFTESTS, SOAK};
 
 pub(crate) use selection::Selection;
+
+/// Number of selftests that are run in one guest.
+const FEW: usize = 8;
 
 /// Returns whether any selftests are selected.
 pub(crate) fn any(which: &Selection) -> Result<bool> {
@@ -37,7 +43,10 @@ pub(crate) fn any(which: &Selection) -> Result<bool> {
         LAST,
         wires::FOLDER,
         programs::FOLDER,
+        node::SELFTESTS,
         hot_plug::FOLDER,
+        keeper::FOLDER,
+        vdcm::FOLDER,
         DEBUG,
         SOAK,
     ];
@@ -91,20 +100,30 @@ pub(crate) fn run(
 fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>> {
     let filter = which.filter;
     let mut jobs = Vec::new();
-    let folders = [SELFTESTS, DEBUG, SOAK];
-    let folders: Result<Vec<_>> = folders
-        .into_iter()
-        .map(|folder| Ok(which.any_in(folder)?.then_some(folder)))
-        .collect();
-    let folders: Vec<_> = folders?.into_iter().flatten().collect();
-    if !folders.is_empty() {
-        jobs.push(Job::new("selftests", move |report| {
-            let mut guest = machines.boot(report, machines.config())?;
-            for folder in folders {
-                run_in(&mut guest, folder, filter, report)?;
-            }
-            Ok(())
-        }));
+    // Two guests take about half the time of one where two can run at a time. A few selftests are
+    // not worth a second boot.
+    let [mut adis, mut others] = which.parts()?;
+    if adis.len() + others.len() <= FEW {
+        others.append(&mut adis);
+    }
+    for (name, names) in [("selftests of ADIs", adis), ("selftests", others)] {
+        if !names.is_empty() {
+            jobs.push(Job::new(name, move |report| {
+                let mut guest = machines.boot(report, machines.config())?;
+                run_named(&mut guest, SELFTESTS, &names, report)
+            }));
+        }
+    }
+    for folder in [DEBUG, SOAK] {
+        if which.any_in(folder)? {
+            jobs.push(Job::new(
+                "selftests of the debug kernel, or long ones",
+                move |report| {
+                    let mut guest = machines.boot(report, machines.config())?;
+                    run_in(&mut guest, folder, filter, report)
+                },
+            ));
+        }
     }
     if which.on_host(guest_exit::NAME) {
         jobs.push(Job::new(guest_exit::NAME, move |report| {
@@ -152,6 +171,12 @@ fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>
             run_in(&mut guest, programs::FOLDER, filter, report)
         }));
     }
+    if which.any_in(node::SELFTESTS)? {
+        jobs.push(Job::new("machine of a container node", move |report| {
+            let mut guest = machines.boot(report, node::config(&machines.programs.nic))?;
+            run_in(&mut guest, node::SELFTESTS, filter, report)
+        }));
+    }
     if which.any_in(wires::FOLDER)? {
         jobs.push(Job::new("machine of wires", move |report| {
             let config = wires::config(&machines.programs.nic)?;
@@ -164,10 +189,7 @@ fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>
         jobs.push(Job::new("first-stage machine", move |report| {
             let config = first_stage::config(machines.config());
             let mut guest = machines.boot(report, config)?;
-            for name in names {
-                run_in(&mut guest, SELFTESTS, name, report)?;
-            }
-            Ok(())
+            run_named(&mut guest, SELFTESTS, &names, report)
         }));
     }
     let names = vf_layout::names(which);
@@ -175,11 +197,46 @@ fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>
         jobs.push(Job::new("machine with a VF's registers", move |report| {
             let config = vf_layout::config(machines.config());
             let mut guest = machines.boot(report, config)?;
-            for name in names {
-                run_in(&mut guest, SELFTESTS, name, report)?;
-            }
-            Ok(())
+            run_named(&mut guest, SELFTESTS, &names, report)
         }));
+    }
+    let (names, own) = (vdcm::names(which), which.any_in(vdcm::FOLDER)?);
+    if own || !names.is_empty() {
+        jobs.push(Job::new("machine with composed devices", move |report| {
+            if own {
+                vdcm::provide(&machines.tree)?;
+            }
+            let config = vdcm::with_vf(vdcm::config(machines.config(), &machines.programs));
+            let mut guest = machines.boot(report, config)?;
+            if !names.is_empty() {
+                run_named(&mut guest, SELFTESTS, &names, report)?;
+            }
+            match own {
+                true => run_in(&mut guest, vdcm::FOLDER, filter, report),
+                false => Ok(()),
+            }
+        }));
+    }
+    if which.any_in(keeper::FOLDER)? {
+        jobs.push(Job::new("machine with a keeper", move |report| {
+            let config = keeper::config(machines.config());
+            let mut guest = machines.boot(report, config)?;
+            run_in(&mut guest, keeper::FOLDER, filter, report)
+        }));
+    }
+    let names: Vec<_> = keeper::COMPOSED
+        .into_iter()
+        .filter(|name| !which.soak && name.contains(filter))
+        .collect();
+    if !names.is_empty() {
+        jobs.push(Job::new(
+            "machine with a composed device and a keeper",
+            move |report| {
+                let composed = vdcm::config(machines.config(), &machines.programs);
+                let mut guest = machines.boot(report, keeper::config(composed))?;
+                run_named(&mut guest, keeper::FOLDER, &names, report)
+            },
+        ));
     }
     if which.any_in(hot_plug::FOLDER)? {
         jobs.push(Job::new("machine of hot-plug", move |report| {

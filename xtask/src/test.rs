@@ -62,9 +62,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             if let Some(filter) = &args.filter {
                 command.args(["--", filter]);
             }
-            phases.time("unit and property tests", || {
-                unit_tests(&mut report, &mut command)
-            })?;
+            let name = "unit and property tests";
+            phases.time(name, || unit_tests(&mut report, name, &mut command))?;
+            // With other atomic types, in which the crate's other tests cannot run.
+            let mut models = build::cargo();
+            models.args(["test", "--package", "adit-conntrack", "--lib"]);
+            models.args(["--features", "loom", "model"]);
+            if args.filter.is_none() {
+                let name = "models of concurrent code";
+                phases.time(name, || unit_tests(&mut report, name, &mut models))?;
+            }
         }
         if let Some(set_up) = set_up {
             let done = set_up.join();
@@ -130,7 +137,7 @@ fn step(report: &mut Report, name: &str, command: &mut Command) -> Result<()> {
 }
 
 /// Runs `cargo test`: sums up its results; its output is shown if anything failed.
-fn unit_tests(report: &mut Report, command: &mut Command) -> Result<()> {
+fn unit_tests(report: &mut Report, name: &str, command: &mut Command) -> Result<()> {
     let start = Instant::now();
     let output = build::captured(command)?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -145,7 +152,7 @@ fn unit_tests(report: &mut Report, command: &mut Command) -> Result<()> {
         sum.failed = sum.failed.max(1);
     }
     println!(
-        "unit and property tests: {} passed, {} failed, {} ignored ({:.1} s)",
+        "{name}: {} passed, {} failed, {} ignored ({:.1} s)",
         sum.passed,
         sum.failed,
         sum.skipped,

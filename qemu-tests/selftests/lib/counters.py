@@ -85,6 +85,21 @@ def now(interface):
     return device() + driver(interface)
 
 
+def settled(interface):
+    """Counters between whose reads no frame passed.
+
+    The device's are read before the driver's: a frame between the two would be missing from the
+    device's alone, in all later comparisons.
+    """
+    total = now(interface)
+    end = time.monotonic() + TIMEOUT
+    while (again := now(interface)) != total:
+        if time.monotonic() > end:
+            sys.exit(f"frames pass without a break: counters changed for {TIMEOUT} s")
+        total = again
+    return total
+
+
 # Each total must equal the sum of its parts. The driver's bytes sent are not among them:
 # idpf counts a frame of less than 60 bytes as one of 60.
 DEVICE = [("wire rx", ["device rx", "dropped rx"]), ("device tx", ["wire tx"])]
@@ -137,7 +152,7 @@ def too_few(interface, since, direction, size, payload):
 def main(command, file, interface, *more):
     if command == "save":
         with open(file, "w") as to:
-            json.dump(now(interface), to)
+            json.dump(settled(interface), to)
         return 0
     with open(file) as saved:
         since = Counter(json.load(saved))

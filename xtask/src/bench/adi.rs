@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     print!("{}", model::table(&model));
 
     println!("\nBooting a guest with two NICs…");
-    let mut guest = boot()?;
+    let mut guest = boot(args.profile)?;
     in_guest(&mut guest, &["adi.sh", "setup"], LIMIT)?;
     let mut results = Results::new(&COLUMNS);
     let mut scale = Vec::new();
@@ -139,6 +139,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "host_cpus": std::thread::available_parallelism()?.get(),
         "host_load_average_before": load,
         "host_load_average_after": load_average(),
+        "profile": format!("{:?}", args.profile),
         "rounds": rounds,
         "packet_window": { "value": seconds, "unit": "s" },
         "offered_to_guest": { "value": OFFERED, "unit": "packets/s" },
@@ -152,10 +153,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn boot() -> Result<Guest> {
+/// Boots a guest with two NICs of ours and the module, and binds none of them.
+pub(super) fn boot(profile: Profile) -> Result<Guest> {
     let (tree, image) = build::set_up(Flavour::Stock)?;
     build::module(&tree, Flavour::Stock)?;
-    let binary = build::programs(Profile::Release)?.nic;
+    let binary = build::programs(profile)?.nic;
     // Two functions have the same ids: the first, which has ADIs, is given its own id.
     let nics = [vec!["--requester-id".into(), "00:05.0".into()], Vec::new()];
     let nics = nics.map(|args| Nic::Adit {
@@ -171,7 +173,7 @@ fn boot() -> Result<Guest> {
 }
 
 /// Returns the contenders, with another one first in each round.
-fn in_turn(round: usize, contenders: &[&'static str]) -> Vec<&'static str> {
+pub(super) fn in_turn(round: usize, contenders: &[&'static str]) -> Vec<&'static str> {
     let mut contenders = contenders.to_vec();
     let first = round % contenders.len();
     contenders.rotate_left(first);

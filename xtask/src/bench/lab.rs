@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use adit_qemu_tests::flavour::Flavour;
 use adit_qemu_tests::guest::{Guest, GuestConfig, Outcome};
+use adit_qemu_tests::nic::Nic;
 use adit_qemu_tests::wire;
 use anyhow::{bail, ensure, Context, Result};
 
-use super::contender::{nics, Contender, NICS};
+use super::contender::Contender;
 use super::cpu::{innermost, CpuTime, Processes};
-use crate::build::{self, Profile};
+use crate::build;
 
 /// Timeout of a step in the guest, in addition to the time that it measures.
 const SLACK: Duration = Duration::from_secs(60);
@@ -69,20 +70,22 @@ pub(crate) struct Lab {
     pub(crate) guest: Guest,
     pub(crate) interfaces: Vec<Interface>,
     qemu: u32,
-    device: u32,
+    /// The device process of each NIC that has one.
+    devices: Vec<Option<u32>>,
     server: Child,
 }
 
 impl Lab {
-    /// Boots the guest.
-    pub(crate) fn start() -> Result<Self> {
+    /// Boots the guest with these NICs, in the order of [`Contender::index`].
+    pub(crate) fn start(nics: Vec<Nic>) -> Result<Self> {
         let (tree, image) = build::set_up(Flavour::Stock)?;
+        let count = nics.len();
         let config = GuestConfig {
-            nics: nics(&build::programs(Profile::Release)?.nic).to_vec(),
+            nics,
             ..GuestConfig::default()
         };
         let mut guest = Guest::boot(&tree, &image, &config)?;
-        let lines = in_guest(&mut guest, &["setup.sh", &NICS.to_string()], SLACK)?;
+        let lines = in_guest(&mut guest, &["setup.sh", &count.to_string()], SLACK)?;
         let interfaces = lines
             .lines()
             .map(
@@ -96,7 +99,7 @@ impl Lab {
                 },
             )
             .collect::<Result<Vec<_>>>()?;
-        ensure!(interfaces.len() == NICS, "setup.sh printed\n{lines}");
+        ensure!(interfaces.len() == count, "setup.sh printed\n{lines}");
         let server = guest
             .entrance()
             .command("iperf3")
@@ -106,10 +109,12 @@ impl Lab {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start iperf3 on the wire")?;
-        let device = guest.nic(0).context("adit-nic has no process")?.id();
+        let devices = (0..count)
+            .map(|index| guest.nic(index).map(|process| innermost(process.id())))
+            .collect();
         Ok(Self {
             qemu: innermost(guest.qemu_pid()),
-            device: innermost(device),
+            devices,
             guest,
             interfaces,
             server,
@@ -265,11 +270,11 @@ impl Lab {
         Ok(times(&text))
     }
 
-    /// Returns the CPU time that the processes use when idle.
+    /// Returns the CPU time that QEMU and the first NIC's process use when idle.
     pub(crate) fn idle(&self, time: Duration) -> Result<CpuTimePerSecond> {
         let processes = Processes {
             qemu: self.qemu,
-            device: Some(self.device),
+            device: self.devices.first().copied().flatten(),
         };
         sleep(SETTLE);
         let (cpu, start) = (processes.cpu_time()?, Instant::now());
@@ -299,7 +304,7 @@ impl Lab {
     fn processes(&self, contender: Contender) -> Processes {
         Processes {
             qemu: self.qemu,
-            device: contender.ours.then_some(self.device),
+            device: self.devices.get(contender.index).copied().flatten(),
         }
     }
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure, Result};
 use serde_json::{json, Value};
 
-use super::contender::{Contender, CONTENDERS};
+use super::contender::{nics, Contender, CONTENDERS};
 use super::lab::{Direction, Lab, PacketRate};
 use super::results::{self, percentile, Quantity, Results};
 use super::Args;
+use crate::build::{self, Profile};
 
 const TCP_OUT: Quantity = Quantity::higher("TCP guest to host", "Gbit/s");
 const TCP_IN: Quantity = Quantity::higher("TCP host to guest", "Gbit/s");
@@ -33,8 +34,8 @@ the guest's own instructions too, and adit-nic for ours.";
 
 /// Durations and numbers of measurements.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
-    rounds: usize,
+pub(super) struct Plan {
+    pub(super) rounds: usize,
     stream: Duration,
     packets: Duration,
     pings: u32,
@@ -42,7 +43,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(args: &Args) -> Self {
+    pub(super) fn new(args: &Args) -> Self {
         let (rounds, stream, packets, idle) = if args.quick {
             (1, 2, 1, 2)
         } else {
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let start = Instant::now();
     let load = load_average();
     println!("Booting one guest with every NIC…");
-    let mut lab = Lab::start()?;
+    let mut lab = Lab::start(nics(&build::programs(Profile::Release)?.nic).to_vec())?;
     let drivers: Vec<_> = lab.interfaces.iter().map(|it| it.driver.as_str()).collect();
     println!(
         "Linux {} after {:.1} s with {:?}; drivers {}; {} rounds",
@@ -125,7 +126,7 @@ fn chosen(only: &[String]) -> Result<Vec<Contender>> {
 
 /// Returns the contenders, with another one first in each round and every other round reversed:
 /// other load on the machine should not always affect the same one.
-fn order(round: usize, contenders: &[Contender]) -> Vec<Contender> {
+pub(super) fn order(round: usize, contenders: &[Contender]) -> Vec<Contender> {
     let mut order = contenders.to_vec();
     if round % 2 == 1 {
         order.reverse();
@@ -134,7 +135,13 @@ fn order(round: usize, contenders: &[Contender]) -> Vec<Contender> {
     order
 }
 
-fn measure(lab: &mut Lab, contender: Contender, plan: Plan, results: &mut Results) -> Result<()> {
+/// Measures all quantities of one contender.
+pub(super) fn measure(
+    lab: &mut Lab,
+    contender: Contender,
+    plan: Plan,
+    results: &mut Results,
+) -> Result<()> {
     let name = contender.name;
     lab.prepare(contender)?;
     let mut note = |quantity: Quantity, result: Result<f64>| match result {
@@ -203,7 +210,8 @@ fn rates(rate: &Result<PacketRate>, what: [Quantity; 3]) -> Vec<(Quantity, Resul
     ]
 }
 
-fn environment(lab: &Lab, plan: Plan, load_before: &str) -> Result<Value> {
+/// Returns a description of the machine and the measurements.
+pub(super) fn environment(lab: &Lab, plan: Plan, load_before: &str) -> Result<Value> {
     let qemu = lab.on_the_wire(&["qemu-system-x86_64", "--version"])?;
     let iperf = lab.on_the_wire(&["iperf3", "--version"])?;
     let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();

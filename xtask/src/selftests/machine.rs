@@ -66,10 +66,32 @@ pub(super) fn run_in(
     filter: &str,
     report: &mut Report,
 ) -> Result<()> {
+    run_each(guest, folder, &[filter.to_owned()], report)
+}
+
+/// Runs the selftests in `folder` of the guest that have one of these names.
+pub(super) fn run_named(
+    guest: &mut Guest,
+    folder: &str,
+    names: &[impl AsRef<str>],
+    report: &mut Report,
+) -> Result<()> {
+    let exact = names.iter().map(|name| format!("={}", name.as_ref()));
+    run_each(guest, folder, &exact.collect::<Vec<_>>(), report)
+}
+
+/// Runs the selftests that the filters of `run.sh` select.
+fn run_each(
+    guest: &mut Guest,
+    folder: &str,
+    filters: &[String],
+    report: &mut Report,
+) -> Result<()> {
     let mut reader = Reader::new(report);
     let from = format!("SELFTEST_DIR={folder}");
     let runner = format!("{SELFTESTS}/run.sh");
-    let words = ["env", &from, &runner, filter];
+    let mut words = vec!["env", &from, &runner];
+    words.extend(filters.iter().map(String::as_str));
     let limit = if folder == SOAK { SOAK_LIMIT } else { LIMIT } * guest.pace();
     let outcome = guest.exec(&words, Some(limit), |frame| reader.feed(&frame.data))?;
     reader.finish();

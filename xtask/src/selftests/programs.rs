@@ -8,6 +8,7 @@
 //! | 2 | 02:ad:17:00:02:01 | TAP `wire2` | `acl.p4` |
 //! | 3 | 02:ad:17:00:03:01 | TAP `wire3` | `l3.p4` |
 //! | 4 | 02:ad:17:00:04:01 | TAP `wire4`, TAP `wire4b` | set by a P4Runtime client |
+//! | 5 | 02:ad:17:00:05:01 | TAP `wire5` | `conntrack.p4` |
 //!
 //! Addresses are 10.99.N.1 at the wire and 10.99.N.2 in the guest. The wire's end of NIC N must
 //! have the MAC address 02:ad:17:ff:0N:01.
@@ -61,6 +62,24 @@ const PROGRAMS: [(&str, &[&str]); 4] = [
     ),
 ];
 
+/// The program of the last NIC, its entries, and the addresses of its metrics and of its service, which
+/// the guest reaches over the wire.
+const CONNTRACK: [&str; 10] = [
+    "--p4",
+    "conntrack.p4",
+    "--p4-define",
+    "SERVICE_ENTRIES=(_, 0x0a630502 &&& 0xffffffff, _, PROTO_TCP, _, 8005 .. 8005): allow();",
+    "--p4-define",
+    "TRANSLATION_ENTRIES=(_, _, 0x0a630502 &&& 0xffffffff, _, PROTO_TCP, 6005 .. 6005): \
+     masquerade(0x0a63054d, 0x0a63054d); \
+     (_, _, 0x0a630502 &&& 0xffffffff, _, PROTO_UDP, 6006 .. 6006): \
+     masquerade(0x0a63054d, 0x0a63054d);",
+    "--metrics",
+    "127.0.0.1:9906",
+    "--p4rt",
+    "0.0.0.0:9561",
+];
+
 /// The selftest of P4Runtime.
 const P4RUNTIME: &str = "p4_runtime";
 /// The programs that the client sets on the NIC.
@@ -82,7 +101,10 @@ pub(super) fn config(binary: &Path) -> GuestConfig {
         args
     });
     let given = ["--p4rt", SERVER, "--wire", "tap:wire4b"].map(String::from);
-    let nics = with_programs.chain([given.to_vec()]).enumerate();
+    let mut conntrack = CONNTRACK.map(String::from);
+    conntrack[1] = folder.join(CONNTRACK[1]).display().to_string();
+    let last = [given.to_vec(), conntrack.to_vec()];
+    let nics = with_programs.chain(last).enumerate();
     let nics = nics.map(|(n, more)| {
         let mac = format!("02:ad:17:00:{n:02x}:01");
         let args = ["--queues", "2", "--mac", &mac].map(String::from);

@@ -252,9 +252,9 @@ mod tests {
 
     use super::*;
 
-    /// Kinds of blocks, each of which is run by some test: `xtask` below, `container`, `rootless`
-    /// and `give up` by a selftest, `p4` and `p4rt` by a test of `adit-cli`.
-    const KINDS: [&str; 11] = [
+    /// Kinds of blocks, each of which is run by some test: `xtask` below, `container`, `rootless`,
+    /// `httpd`, `svc` and `give up` by a selftest, `p4` and `p4rt` by a test of `adit-cli`.
+    const KINDS: [&str; 13] = [
         "xtask",
         "install",
         "idpf",
@@ -263,6 +263,8 @@ mod tests {
         "adis guest",
         "container",
         "rootless",
+        "httpd",
+        "svc",
         "give up",
         "p4",
         "p4rt",

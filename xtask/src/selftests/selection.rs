@@ -50,14 +50,29 @@ impl Selection<'_> {
     pub(super) fn any_in(&self, folder: &str) -> Result<bool> {
         let fits =
             self.soak == (folder == SOAK) && (folder != DEBUG || self.flavour == Flavour::Debug);
-        Ok(fits && any_in(folder, self.filter)?)
+        Ok(fits && !names_in(folder, self.filter)?.is_empty())
+    }
+
+    /// Returns the names of those in [`SELFTESTS`], in two parts: those of ADIs, and the others.
+    pub(super) fn parts(&self) -> Result<[Vec<String>; 2]> {
+        if !self.any_in(SELFTESTS)? {
+            return Ok([Vec::new(), Vec::new()]);
+        }
+        let names = names_in(SELFTESTS, self.filter)?;
+        let (adis, others) = names.into_iter().partition(|name| name.starts_with("adi"));
+        Ok([adis, others])
     }
 }
 
-fn any_in(folder: &str, filter: &str) -> Result<bool> {
+/// Returns the names of the selftests in a folder that contain `filter`, in order.
+fn names_in(folder: &str, filter: &str) -> Result<Vec<String>> {
     let folder = folder.trim_start_matches("/repo/");
     let names = fs::read_dir(paths::repo().join(folder))?.flatten();
-    let mut names =
+    let names =
         names.filter_map(|it| Some(it.file_name().to_str()?.strip_suffix(".sh")?.to_owned()));
-    Ok(names.any(|name| name != "run" && name.contains(filter)))
+    let mut names: Vec<_> = names
+        .filter(|name| name != "run" && name.contains(filter))
+        .collect();
+    names.sort();
+    Ok(names)
 }

@@ -10,10 +10,14 @@ use super::control::{self, Control, Entry};
 pub(super) enum Command {
     Packet {
         port: u16,
+        /// The transmit queue that sends it, if any.
+        queue: Option<u16>,
         data: Vec<u8>,
     },
     Expect {
         port: u16,
+        /// The expected receive queue; `None` for any, and for none.
+        queue: Option<u16>,
         /// Expected content; `None` for a packet of any content.
         pattern: Option<Pattern>,
     },
@@ -89,15 +93,19 @@ fn parse_line(line: &str) -> Result<Command> {
                 [Some(high), Some(low)] => Ok(high << 4 | low),
                 _ => bail!("a packet is made of whole bytes"),
             });
+            let (port, queue) = port_and_queue(port).context("a packet needs a port")?;
             Command::Packet {
-                port: port.parse().context("a packet needs a port")?,
+                port,
+                queue,
                 data: bytes.collect::<Result<_>>()?,
             }
         }
         "expect" => {
             let (port, data) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+            let (port, queue) = port_and_queue(port).context("an expected packet needs a port")?;
             Command::Expect {
-                port: port.parse().context("an expected packet needs a port")?,
+                port,
+                queue,
                 pattern: match data.trim().is_empty() {
                     true => None,
                     false => Some(pattern(data)?),
@@ -140,6 +148,14 @@ fn parse_line(line: &str) -> Result<Command> {
             None => bail!("there is no command `{other}`"),
         },
     })
+}
+
+/// Parses `port` or `port@queue`.
+fn port_and_queue(text: &str) -> Result<(u16, Option<u16>)> {
+    match text.split_once('@') {
+        Some((port, queue)) => Ok((port.parse()?, Some(queue.parse()?))),
+        None => Ok((text.parse()?, None)),
+    }
 }
 
 /// Parses `check_counter name(index) packets == n` or `bytes == n`.
@@ -228,8 +244,8 @@ mod tests {
     fn lines_are_understood() {
         let commands = parse(
             "# a comment\n\
-             packet 3 00ff AB cd\n\
-             expect 511 0* $\n\
+             packet 3@1 00ff AB cd\n\
+             expect 511@0 0* $\n\
              expect 2\n\
              add t.u 7 \"a.b\":0x1* c$0.d:5/3 x.act(p:1, q:0xff)\n",
         )
@@ -238,6 +254,7 @@ mod tests {
             commands[0].1,
             Command::Packet {
                 port: 3,
+                queue: Some(1),
                 data: vec![0, 255, 0xab, 0xcd]
             }
         );
@@ -246,11 +263,19 @@ mod tests {
             nibbles,
             is_whole: true,
         });
-        assert_eq!(commands[1], (3, Command::Expect { port: 511, pattern }));
+        let queue = Some(0);
+        let port = 511;
+        let expected = Command::Expect {
+            port,
+            queue,
+            pattern,
+        };
+        assert_eq!(commands[1], (3, expected));
         assert_eq!(
             commands[2].1,
             Command::Expect {
                 port: 2,
+                queue: None,
                 pattern: None
             }
         );

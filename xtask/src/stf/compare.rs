@@ -5,13 +5,27 @@ use std::collections::BTreeMap;
 
 use super::command::Pattern;
 
-/// An expected packet: its line in the test, and its pattern.
-pub(super) type Expected = (usize, Option<Pattern>);
+/// An expected packet.
+pub(super) struct Expected {
+    /// Its line in the test.
+    pub(super) line: usize,
+    /// The receive queue that the program sets, if that matters.
+    pub(super) queue: Option<u16>,
+    /// Its content, if that matters.
+    pub(super) pattern: Option<Pattern>,
+}
+
+/// A packet that was received.
+pub(super) struct Received {
+    pub(super) packet: Vec<u8>,
+    /// The receive queue that the program has set.
+    pub(super) queue: Option<u16>,
+}
 
 /// Compares port by port, in order; returns the differences.
 pub(super) fn compare(
     expected: &BTreeMap<u16, Vec<Expected>>,
-    received: &BTreeMap<u16, Vec<Vec<u8>>>,
+    received: &BTreeMap<u16, Vec<Received>>,
 ) -> Vec<String> {
     let mut failures = Vec::new();
     let mut ports: Vec<u16> = expected.keys().chain(received.keys()).copied().collect();
@@ -20,24 +34,27 @@ pub(super) fn compare(
     for port in ports {
         let wanted = expected.get(&port).map_or(&[][..], |list| list);
         let got = received.get(&port).map_or(&[][..], |list| list);
-        for (n, (line, pattern)) in wanted.iter().enumerate() {
-            match (got.get(n), pattern) {
-                (None, _) => failures.push(format!(
-                    "port {port}, packet {n} (line {line}): expected, but nothing came"
-                )),
-                (Some(packet), Some(pattern)) if !matches(pattern, packet) => {
-                    failures.push(format!(
-                        "port {port}, packet {n} (line {line}) differs\n{}",
-                        difference(pattern, packet)
-                    ));
-                }
-                _ => {}
+        for (n, wanted) in wanted.iter().enumerate() {
+            let place = format!("port {port}, packet {n} (line {})", wanted.line);
+            let Some(got) = got.get(n) else {
+                failures.push(format!("{place}: expected, but nothing came"));
+                continue;
+            };
+            if let Some(pattern) = wanted.pattern.as_ref().filter(|p| !matches(p, &got.packet)) {
+                let difference = difference(pattern, &got.packet);
+                failures.push(format!("{place} differs\n{difference}"));
+            }
+            if wanted.queue.is_some() && wanted.queue != got.queue {
+                let (wanted, got) = (wanted.queue, got.queue);
+                failures.push(format!(
+                    "{place}: the queue is {got:?}, {wanted:?} expected"
+                ));
             }
         }
-        for (n, packet) in got.iter().enumerate().skip(wanted.len()) {
+        for (n, got) in got.iter().enumerate().skip(wanted.len()) {
             failures.push(format!(
                 "port {port}, packet {n}: came, but was not expected\n  received {}",
-                hex(packet)
+                hex(&got.packet)
             ));
         }
     }
@@ -108,11 +125,24 @@ mod tests {
 
     #[test]
     fn failures_show_both_packets() {
-        let expected = BTreeMap::from([(1, vec![(5, Some(pattern("1234", true)))])]);
-        let received = BTreeMap::from([(1, vec![vec![0x12, 0x44]]), (2, vec![vec![0xff]])]);
-        let failures = compare(&expected, &received);
+        let wanted = Expected {
+            line: 5,
+            queue: Some(1),
+            pattern: Some(pattern("1234", true)),
+        };
+        let received = |packet, queue| vec![Received { packet, queue }];
+        let expected = BTreeMap::from([(1, vec![wanted])]);
+        let got = BTreeMap::from([
+            (1, received(vec![0x12, 0x44], Some(1))),
+            (2, received(vec![0xff], None)),
+        ]);
+        let failures = compare(&expected, &got);
         assert_eq!(failures.len(), 2);
         assert!(failures[0].contains("line 5") && failures[0].ends_with("             ^"));
         assert!(failures[1].contains("was not expected"));
+        let got = BTreeMap::from([(1, received(vec![0x12, 0x34], None))]);
+        let failures = compare(&expected, &got);
+        assert_eq!(failures.len(), 1);
+        assert!(failures[0].contains("the queue is None"), "{failures:?}");
     }
 }

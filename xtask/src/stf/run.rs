@@ -8,11 +8,11 @@ use adit_p4_frontend::ir::{Chosen, Match, Program};
 use adit_pipeline::p4::objects::{Object, Register};
 use adit_pipeline::p4::replication::{CloneSession, Replica};
 use adit_pipeline::p4::tables::Entry;
-use adit_pipeline::p4::{Engine, Input, Output, Worker};
+use adit_pipeline::p4::{Engine, Input, Output, Worker, NO_QUEUE};
 use anyhow::{bail, Context, Result};
 
 use super::command::{self, Action, Command};
-use super::compare::{compare, Expected};
+use super::compare::{compare, Expected, Received};
 use super::control;
 use super::values;
 
@@ -57,7 +57,7 @@ pub(super) struct Runner {
     /// Replication nodes, indexed by handle: the id and the ports.
     nodes: Vec<(u64, Vec<u64>)>,
     expected: BTreeMap<u16, Vec<Expected>>,
-    received: BTreeMap<u16, Vec<Vec<u8>>>,
+    received: BTreeMap<u16, Vec<Received>>,
     /// The current time, advanced by the test.
     pub(super) now_ns: u64,
     pub(super) failures: Vec<String>,
@@ -70,21 +70,32 @@ impl Runner {
 
     fn command(&mut self, line: usize, command: Command) -> Result<()> {
         match command {
-            Command::Packet { port, data } => {
+            Command::Packet { port, queue, data } => {
                 let received = &mut self.received;
-                let input = Input::new(port.into(), &data);
+                let input = Input {
+                    queue: queue.unwrap_or(NO_QUEUE),
+                    ..Input::new(port.into(), &data)
+                };
                 self.worker
                     .process(self.now_ns, &[input], &mut |_, output| {
                         if let Output::Sent(sent) = output {
                             let mut packet = Vec::new();
                             sent.copy_to(&data, &mut packet);
-                            received.entry(sent.port as u16).or_default().push(packet);
+                            let queue = sent.receive.queue;
+                            let all = received.entry(sent.port as u16).or_default();
+                            all.push(Received { packet, queue });
                         }
                     });
             }
-            Command::Expect { port, pattern } => {
-                self.expected.entry(port).or_default().push((line, pattern));
-            }
+            Command::Expect {
+                port,
+                queue,
+                pattern,
+            } => self.expected.entry(port).or_default().push(Expected {
+                line,
+                queue,
+                pattern,
+            }),
             Command::Add { entry, action } => {
                 let table = self.table(&entry.table)?;
                 let entry = self.entry(table, &entry, &action, None)?;
