@@ -19,6 +19,7 @@ use crate::process::Process;
 use crate::proto::{Frame, Kind};
 use crate::run;
 use crate::sandbox::{Entrance, Sandbox, RUN};
+use crate::stall::{processors, Stalled};
 use crate::tree::Tree;
 use crate::wire::{self, Wire};
 
@@ -60,12 +61,25 @@ pub struct Guest {
     pub boot_time: Duration,
     /// The running kernel's release.
     pub kernel: String,
+    /// Number of boots it took: two if the first one stalled.
+    pub boots: u32,
     pace: u32,
 }
 
 impl Guest {
-    /// Boots a guest and waits for its agent.
+    /// Boots a guest and waits for its agent. A boot that stalls is reported on standard error and
+    /// repeated once: under TCG on a busy host the kernel sometimes does not reach its init.
     pub fn boot(tree: &Tree, image: &Image, config: &GuestConfig) -> Result<Self> {
+        match Self::boot_once(tree, image, config) {
+            Err(error) if error.is::<Stalled>() => eprintln!("warning: {error:#}"),
+            result => return result,
+        }
+        let mut guest = Self::boot_once(tree, image, config)?;
+        guest.boots = 2;
+        Ok(guest)
+    }
+
+    fn boot_once(tree: &Tree, image: &Image, config: &GuestConfig) -> Result<Self> {
         let run = run::new_folder()?;
         let sandbox = Sandbox::start(tree, image, &run)?;
         let entrance = sandbox.entrance();
@@ -126,11 +140,12 @@ impl Guest {
                 );
             }
             if start.elapsed() > boot_timeout {
-                bail!(
-                    "the guest's agent did not respond within {} s\n{}",
-                    boot_timeout.as_secs(),
-                    postmortem(&run)
-                );
+                let processors = processors(&entrance.run_path("monitor.sock"));
+                return Err(Stalled {
+                    seconds: boot_timeout.as_secs(),
+                    report: processors + &postmortem(&run),
+                }
+                .into());
             }
         };
         run::note(&run, entrance)?;
@@ -148,6 +163,7 @@ impl Guest {
             accel,
             boot_time,
             kernel,
+            boots: 1,
             pace,
         })
     }

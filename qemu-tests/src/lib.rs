@@ -9,7 +9,7 @@
 //! - [`sandbox`]: the namespaces on the host that all processes of one guest run in, which are
 //!   also the other end of the wire;
 //! - [`guest`]: QEMU with the NIC; [`machine`]: its command line; [`end`]: the ways in which it
-//!   ends; [`process`]: processes that must run besides it; [`run`]: the folder of its logs;
+//!   ends; [`stall`]: the report on a boot that does not; [`process`]: processes that must run besides it; [`run`]: the folder of its logs;
 //! - [`link`]: commands on both sides;
 //! - [`python`]: third-party clients that drive our server;
 //! - [`vfio_selftests`]: the kernel's own selftests of VFIO;
@@ -33,6 +33,7 @@ pub mod proto;
 pub mod python;
 pub mod run;
 pub mod sandbox;
+pub mod stall;
 pub mod tree;
 pub mod vfio_selftests;
 pub mod wire;

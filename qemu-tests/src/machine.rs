@@ -72,11 +72,13 @@ impl GuestConfig {
         let memory = self.memory_mib.max(flavour.memory_mib());
         // no_timer_check: the kernel's check for timer interrupts fails when a busy host delays the
         // emulator, and ends in a panic.
+        // nokaslr: a report on a boot that stalls has addresses for the kernel's System.map.
         let append = format!(
             "console=ttyS0 intel_iommu=on,sm_on iommu=pt panic=-1 loglevel=6 net.ifnames=0 \
-         no_timer_check random.trust_cpu=on adit.driver={} adit.pace={} {} {}",
+         no_timer_check nokaslr random.trust_cpu=on adit.driver={} adit.pace={} {} {} {}",
             self.driver,
             self.pace(flavour),
+            accel.kernel_args(),
             flavour.kernel_args(),
             self.kernel_args.join(" ")
         );

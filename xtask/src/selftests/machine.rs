@@ -44,6 +44,9 @@ impl Machines {
             guest.accel,
             guest.run_folder().display()
         ));
+        if guest.boots > 1 {
+            report.line("  its first boot stalled; the report is on standard error");
+        }
         Ok(guest)
     }
 
