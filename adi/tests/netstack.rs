@@ -4,12 +4,11 @@
 
 mod common;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use adit_adi::{Adi, Config};
-use adit_netstack::testing::{cable, Client, MemoryPort};
-use adit_netstack::{join_solicited, Address, AdiPort, Limits, Mesh, Next, Service, Socket, Stack};
+use adit_netstack::testing::{cable, Client, Echo, MemoryPort};
+use adit_netstack::{join_solicited, Address, AdiPort, Limits, Mesh, Stack};
 use adit_nic::wire::mock::FarEnd;
 use adit_pipeline::offload::FrameMeta;
 use common::{Model, MAC};
@@ -18,44 +17,6 @@ const PEER: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECTIONS: u16 = 24;
 const BYTES: usize = 20_000;
-
-/// Sends back what it receives.
-struct Echo;
-
-impl Service for Echo {
-    type Session = Vec<u8>;
-
-    fn open(&mut self, _: SocketAddr, _: SocketAddr, _: Instant) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn advance(&mut self, kept: &mut Vec<u8>, socket: &mut Socket<'_>, now: Instant) -> Next {
-        loop {
-            let sent = socket.send(|space| {
-                let len = kept.len().min(space.len());
-                space[..len].copy_from_slice(&kept[..len]);
-                len
-            });
-            kept.drain(..sent);
-            if !kept.is_empty() {
-                break;
-            }
-            let received = socket.receive(|bytes| {
-                kept.extend_from_slice(bytes);
-                bytes.len()
-            });
-            if received == 0 {
-                break;
-            }
-        }
-        if kept.is_empty() && socket.is_at_end() {
-            return Next::Done;
-        }
-        Next::Wait(now + PATIENCE)
-    }
-
-    fn close(&mut self, _: Vec<u8>) {}
-}
 
 struct Lab {
     adi: Adi,
@@ -89,8 +50,9 @@ impl Lab {
             limits: Limits::default(),
         };
         let both = ports.into_iter().zip(meshes);
-        let stacks =
-            both.map(|(port, mesh)| Stack::new(port, config.clone(), Echo, Some(mesh)).unwrap());
+        let stacks = both.map(|(port, mesh)| {
+            Stack::new(port, config.clone(), Echo::default(), Some(mesh)).unwrap()
+        });
         let (near, end) = cable(false);
         Self {
             adi,

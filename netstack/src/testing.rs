@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A cable in memory, and a client at its end, for tests.
+//! A cable in memory, a client at its end, and a server, for tests.
+
+mod echo;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,6 +18,8 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress};
 
 use crate::phy::{Phy, ETHERNET};
 use crate::{Address, Error, Frame, Port};
+
+pub use echo::Echo;
 
 /// The capacity of a buffer in bytes.
 const CAPACITY: usize = 2048;

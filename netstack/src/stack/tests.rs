@@ -2,62 +2,12 @@
 //! Tests of the stack with a client of smoltcp at the other end of a cable in memory.
 
 use super::*;
-use crate::testing::{cable, Client, Clock, MemoryPort};
+use crate::testing::{cable, Client, Clock, Echo, MemoryPort};
 use smoltcp::iface::SocketHandle;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const PORT: u16 = 80;
 const STEP: Duration = Duration::from_millis(1);
-
-/// Sends back what it receives; `close` ends the connection from this side.
-#[derive(Default)]
-struct Echo {
-    open: usize,
-    closed: usize,
-    patience: Option<Duration>,
-}
-
-impl Service for Echo {
-    type Session = Vec<u8>;
-
-    fn open(&mut self, peer: SocketAddr, local: SocketAddr, _: Instant) -> Vec<u8> {
-        assert_ne!(peer, local);
-        assert_eq!(local.port(), PORT);
-        self.open += 1;
-        Vec::new()
-    }
-
-    fn advance(&mut self, kept: &mut Vec<u8>, socket: &mut Socket<'_>, now: Instant) -> Next {
-        loop {
-            let sent = socket.send(|space| {
-                let len = kept.len().min(space.len());
-                space[..len].copy_from_slice(&kept[..len]);
-                len
-            });
-            kept.drain(..sent);
-            if !kept.is_empty() {
-                return Next::Wait(now + Duration::from_secs(60));
-            }
-            let received = socket.receive(|bytes| {
-                kept.extend_from_slice(bytes);
-                bytes.len()
-            });
-            if received == 0 {
-                break;
-            }
-        }
-        match self.patience {
-            _ if socket.is_at_end() => Next::Done,
-            Some(Duration::ZERO) => Next::Abort,
-            Some(patience) => Next::Wait(now + patience),
-            None => Next::Wait(now + Duration::from_secs(60)),
-        }
-    }
-
-    fn close(&mut self, _: Vec<u8>) {
-        self.closed += 1;
-    }
-}
 
 struct Lab {
     stack: Stack<MemoryPort, Echo>,
