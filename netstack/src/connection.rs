@@ -37,6 +37,8 @@ pub(crate) struct Connection<S> {
     pub(crate) due: Due,
     /// Set while it is in the list of connections to look at.
     pub(crate) listed: bool,
+    /// Set until a segment of it was sent.
+    pub(crate) silent: bool,
     /// Raised with each use of the place.
     pub(crate) use_count: u32,
 }
@@ -60,6 +62,7 @@ impl<S> Connection<S> {
             deadline: None,
             due: Due::default(),
             listed: false,
+            silent: true,
             use_count: 0,
         }
     }
@@ -80,6 +83,7 @@ impl<S> Connection<S> {
         self.tuple = tuple;
         self.phase = Phase::Handshake;
         self.deadline = Some(deadline);
+        self.silent = true;
         self.use_count = self.use_count.wrapping_add(1);
         let (ip, port) = tuple.local;
         let socket = self.socket();

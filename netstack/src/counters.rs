@@ -105,6 +105,11 @@ counters! {
         aborted,
         /// Closed connections dropped: the peer did not acknowledge or close in time.
         dropped_lingering,
+        /// Frames of ARP and neighbour discovery that came so soon after others that the connections
+        /// waiting for a neighbour were looked at later.
+        deferred_neighbours,
+        /// Connections looked at: for a frame, a timer or a neighbour.
+        looks,
         /// Sleeps until an interrupt.
         sleeps,
     }

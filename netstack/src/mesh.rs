@@ -15,8 +15,6 @@ use crate::{Error, Port};
 /// The maximum length of a frame that is passed on; others of these protocols are longer only with
 /// options that the stack ignores.
 const MAX_LEN: usize = 128;
-/// Frames that wait for one stack. More are dropped: hosts repeat their requests.
-const WAITING: usize = 64;
 
 /// A frame that was passed on.
 #[derive(Clone, Copy)]
@@ -43,6 +41,9 @@ pub struct Mesh {
 }
 
 impl Mesh {
+    /// Frames that wait for one stack. More are dropped: hosts repeat their requests.
+    pub(crate) const WAITING: usize = 64;
+
     /// Connects the stacks of these ports, each of which gets the part of its place.
     ///
     /// # Errors
@@ -50,7 +51,7 @@ impl Mesh {
     pub fn connect<P: Port>(ports: &[P]) -> Result<Vec<Self>, Error> {
         let inboxes = ports.iter().map(|port| {
             Ok(Inbox {
-                frames: ArrayQueue::new(WAITING),
+                frames: ArrayQueue::new(Self::WAITING),
                 waker: port.waker()?,
             })
         });

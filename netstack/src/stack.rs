@@ -25,6 +25,9 @@ const BURST: usize = 32;
 const SEGMENTS: usize = 16;
 /// The pause before a connection is asked again that says it can send and does not.
 const STALLED: Duration = Duration::from_millis(1);
+/// The minimum time between two looks at the connections that wait for a neighbour: each may concern all
+/// half-open ones, while a frame of ARP costs its sender nothing.
+const NEIGHBOURS: Duration = Duration::from_millis(1);
 /// The maximum number of addresses: those of smoltcp's interface, of which one is link-local.
 const MAX_ADDRESSES: usize = 7;
 
@@ -95,6 +98,10 @@ pub struct Stack<P: Port, S: Service> {
     /// Connections to look at in this turn, and in the next one.
     listed: Vec<u32>,
     looking_at: Vec<u32>,
+    /// Set when a neighbour may have been learned for which connections wait.
+    learned: bool,
+    /// The time before which these connections are not looked at.
+    neighbours_at: Instant,
     stopping: bool,
 }
 
@@ -114,6 +121,7 @@ impl<P: Port, S: Service> Stack<P, S> {
         let mut interface = Interface::new(settings, &mut phy, time::Instant::ZERO);
         set_addresses(&mut interface, &config, mac)?;
         set_gateways(&mut interface, &config)?;
+        let start = Instant::now();
         Ok(Self {
             interface,
             phy,
@@ -125,10 +133,12 @@ impl<P: Port, S: Service> Stack<P, S> {
             counters: Arc::default(),
             config,
             mac,
-            start: Instant::now(),
+            start,
             frames: Vec::with_capacity(BURST),
             listed: Vec::new(),
             looking_at: Vec::new(),
+            learned: false,
+            neighbours_at: start,
             stopping: false,
         })
     }
@@ -199,8 +209,17 @@ impl<P: Port, S: Service> Stack<P, S> {
             self.frames = frames;
             received?;
         }
-        while let Some(passed) = self.mesh.as_ref().and_then(Mesh::take) {
+        // More than these may come meanwhile; they end the next sleep.
+        for _ in 0..Mesh::WAITING {
+            let Some(passed) = self.mesh.as_ref().and_then(Mesh::take) else {
+                break;
+            };
             self.learn(passed.frame(), now);
+        }
+        if self.learned && now >= self.neighbours_at {
+            self.learned = false;
+            self.neighbours_at = now + NEIGHBOURS;
+            self.table.list_silent(&mut self.listed);
         }
         while let Some(entry) = self.timers.pop(now) {
             let due = &mut self.table.get(entry.1).due;
@@ -242,10 +261,9 @@ impl<P: Port, S: Service> Stack<P, S> {
         if !self.listed.is_empty() {
             return Ok(Wakeup::Ready);
         }
-        let timer = self
-            .timers
-            .first()
-            .map(|at| at.saturating_duration_since(now));
+        let neighbours = self.learned.then_some(self.neighbours_at);
+        let first = self.timers.first().into_iter().chain(neighbours).min();
+        let timer = first.map(|at| at.saturating_duration_since(now));
         let timeout = timer.map_or(max, |timer| timer.min(max));
         self.counters.sleeps.add(1);
         self.phy.port.wait(Some(timeout))
@@ -277,7 +295,7 @@ impl<P: Port, S: Service> Stack<P, S> {
                     }
                 }
                 self.process(frame, None, now);
-                self.unsilence();
+                self.note_neighbour(now);
             }
             Content::Other => self.process(frame, None, now),
             Content::Drop(Drop::Malformed) => counters.dropped_malformed.add(1),
@@ -347,17 +365,20 @@ impl<P: Port, S: Service> Stack<P, S> {
         self.phy.mute = true;
         self.process(frame, None, now);
         self.phy.mute = false;
-        self.unsilence();
+        self.note_neighbour(now);
     }
 
-    /// Looks at the connections that may wait for the MAC address of a neighbour.
-    fn unsilence(&mut self) {
-        let waiting: Vec<_> = self.table.half_open().collect();
-        waiting.into_iter().for_each(|index| self.list(index));
+    /// Has the connections looked at that wait for the MAC address of a neighbour, in this turn or soon.
+    fn note_neighbour(&mut self, now: Instant) {
+        self.learned = true;
+        if now < self.neighbours_at {
+            self.counters.deferred_neighbours.add(1);
+        }
     }
 
     /// Lets a connection go on.
     fn look_at(&mut self, index: u32, now: Instant) {
+        self.counters.looks.add(1);
         self.follow(index, now);
         let mut again = false;
         match self.table.get(index).phase {
@@ -387,6 +408,7 @@ impl<P: Port, S: Service> Stack<P, S> {
         if place.phase == Phase::Free {
             return;
         }
+        place.silent &= !progress;
         let mut next = place.deadline;
         if let Some(at) = self.interface.poll_at(time, &place.sockets) {
             let mut at = self.start + Duration::from_micros(at.total_micros().max(0) as u64);

@@ -57,12 +57,24 @@ impl<S> Table<S> {
     }
 
     /// Returns the connections in their handshake.
-    pub(crate) fn half_open(&self) -> impl Iterator<Item = u32> + use<'_, S> {
+    fn half_open(&self) -> impl Iterator<Item = u32> + use<'_, S> {
         let live = self.half_open.iter().filter(|(index, use_count)| {
             let place = &self.places[*index as usize];
             place.use_count == *use_count && place.phase == Phase::Handshake
         });
         live.map(|(index, _)| *index)
+    }
+
+    /// Lists the connections whose SYN is not answered yet, which wait for the MAC address of a neighbour.
+    pub(crate) fn list_silent(&mut self, listed: &mut Vec<u32>) {
+        for (index, use_count) in &self.half_open {
+            let place = &mut self.places[*index as usize];
+            let waits = place.silent && place.phase == Phase::Handshake;
+            if waits && place.use_count == *use_count && !place.listed {
+                place.listed = true;
+                listed.push(*index);
+            }
+        }
     }
 
     /// Takes a place for a SYN; refusals are counted.
@@ -73,14 +85,10 @@ impl<S> Table<S> {
             return None;
         }
         if self.half_open_count >= self.limits.half_open {
-            // A flood of SYN costs the oldest of the unfinished ones, which are most likely its own.
-            let oldest = self.half_open().next();
-            if let Some(oldest) = oldest {
-                self.close(oldest);
-                counters.dropped_half_open.add(1);
-            }
+            self.drop_half_open(counters);
         }
-        if self.len() >= self.limits.connections && !self.drop_time_wait(counters) {
+        let is_full = self.len() >= self.limits.connections;
+        if is_full && !self.drop_time_wait(counters) && !self.drop_half_open(counters) {
             counters.refused_limit.add(1);
             return None;
         }
@@ -146,6 +154,18 @@ impl<S> Table<S> {
         session
     }
 
+    /// Drops the oldest connection in its handshake: a flood of SYN costs those that are most likely its
+    /// own. Returns `false` if there is none.
+    fn drop_half_open(&mut self, counters: &Counters) -> bool {
+        let oldest = self.half_open().next();
+        if let Some(oldest) = oldest {
+            self.close(oldest);
+            counters.dropped_half_open.add(1);
+        }
+        oldest.is_some()
+    }
+
+    /// Drops the oldest connection in TIME-WAIT. Returns `false` if there is none.
     fn drop_time_wait(&mut self, counters: &Counters) -> bool {
         while let Some((index, use_count)) = self.time_wait.pop_front() {
             let place = &self.places[index as usize];

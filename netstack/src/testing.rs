@@ -70,6 +70,8 @@ pub struct MemoryPort {
     pub lose_one_of: u32,
     /// The maximum number of frames that [`Port::send`] takes at once.
     pub room: usize,
+    /// The timeout of the last [`Port::wait`].
+    pub waited: Option<Duration>,
     sent: u32,
 }
 
@@ -83,6 +85,7 @@ pub fn cable(completes: bool) -> (MemoryPort, MemoryPort) {
         completes,
         lose_one_of: 0,
         room: usize::MAX,
+        waited: None,
         sent: 0,
     };
     (end(0, completes), end(1, false))
@@ -148,7 +151,8 @@ impl Port for MemoryPort {
         Ok(count)
     }
 
-    fn wait(&mut self, _: Option<Duration>) -> Result<Wakeup, Error> {
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<Wakeup, Error> {
+        self.waited = timeout;
         Ok(Wakeup::Timeout)
     }
 
@@ -229,6 +233,11 @@ impl Client {
             .connect(self.interface.context(), (to.ip(), to.port()), port)
             .expect("an address to connect to");
         self.sockets.add(socket)
+    }
+
+    /// Drops a connection without a word to its peer.
+    pub fn forget(&mut self, handle: SocketHandle) {
+        self.sockets.remove(handle);
     }
 
     /// Returns the socket of a connection.

@@ -4,6 +4,10 @@
 use super::*;
 use crate::testing::{cable, Client, Clock, Echo, MemoryPort};
 use smoltcp::iface::SocketHandle;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, Ipv4Address, Ipv4Packet,
+    TcpPacket,
+};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const PORT: u16 = 80;
@@ -60,6 +64,27 @@ impl Lab {
 
     fn state(&mut self, handle: SocketHandle) -> State {
         self.client.socket(handle).state()
+    }
+
+    /// Sends SYNs of hosts that never answer.
+    fn flood(&mut self, count: usize) {
+        let handles: Vec<_> = (0..count).map(|_| self.connect("10.99.0.1")).collect();
+        self.client.turn(self.clock.passed());
+        for handle in handles {
+            self.client.forget(handle);
+        }
+        for _ in 0..=count / BURST {
+            self.stack.turn(self.clock.now()).unwrap();
+        }
+        // The turn after that of the last SYN.
+        self.stack.turn(self.clock.now()).unwrap();
+        while self.client.port().take().is_some() {}
+    }
+
+    /// Receives a frame that is put on the cable.
+    fn receive(&mut self, frame: &[u8]) {
+        self.client.port().put(frame);
+        self.stack.turn(self.clock.now()).unwrap();
     }
 
     /// Sends bytes and checks that they come back.
@@ -174,7 +199,9 @@ fn connections_over_the_limits_are_reset_and_counted() {
             ..Limits::default()
         };
         let mut lab = lab(false, limits);
-        let handles: Vec<_> = (0..5).map(|_| lab.connect("10.99.0.1")).collect();
+        let mut handles: Vec<_> = (0..3).map(|_| lab.connect("10.99.0.1")).collect();
+        lab.turns(20);
+        handles.extend((0..2).map(|_| lab.connect("10.99.0.1")));
         lab.turns(20);
         let states: Vec<_> = handles.iter().map(|it| lab.state(*it)).collect();
         assert_eq!(
@@ -199,26 +226,91 @@ fn connections_over_the_limits_are_reset_and_counted() {
 
 #[test]
 fn a_flood_of_syn_does_not_keep_clients_out_and_ends() {
-    let limits = Limits {
-        half_open: 8,
-        ..Limits::default()
+    // The bound of half-open connections, and a table that is smaller than it.
+    for (half_open, connections) in [(8, 1024), (512, 9)] {
+        let limits = Limits {
+            half_open,
+            connections,
+            ..Limits::default()
+        };
+        let mut lab = lab(false, limits);
+        let first = lab.connect("10.99.0.1");
+        lab.turns(10);
+        lab.flood(100);
+        assert_eq!(lab.stack.connections(), 9);
+        let count = lab.count();
+        assert_eq!((count.dropped_half_open, count.refused_limit), (92, 0));
+        let second = lab.connect("10.99.0.1");
+        lab.exchange(first, &bytes(1000));
+        lab.exchange(second, &bytes(1000));
+        assert_eq!(lab.count().dropped_half_open, 93);
+    }
+}
+
+/// Returns an ARP request for the stack's address.
+fn arp(from: Ipv4Address) -> Vec<u8> {
+    let mac = EthernetAddress([2, 0, 0, 0, 1, from.octets()[3]]);
+    let arp = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: mac,
+        source_protocol_addr: from,
+        target_hardware_addr: EthernetAddress([0; 6]),
+        target_protocol_addr: Ipv4Address::new(10, 99, 0, 1),
     };
-    let mut lab = lab(false, limits);
-    let first = lab.connect("10.99.0.1");
-    lab.turns(10);
-    // SYNs of hosts that never answer: a socket of the client whose replies are taken away.
-    for _ in 0..100 {
-        lab.connect("10.99.0.1");
-    }
+    let mut bytes = vec![0; 60];
+    let mut frame = EthernetFrame::new_unchecked(&mut bytes);
+    frame.set_dst_addr(EthernetAddress::BROADCAST);
+    frame.set_src_addr(mac);
+    frame.set_ethertype(EthernetProtocol::Arp);
+    arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+    bytes
+}
+
+#[test]
+fn a_flood_of_arp_costs_few_looks_at_the_connections_that_wait_for_a_neighbour() {
+    let mut lab = lab(false, Limits::default());
+    lab.connect("10.99.0.1");
+    lab.turns(1);
     lab.client.turn(lab.clock.passed());
-    lab.stack.turn(lab.clock.now()).unwrap();
-    while lab.client.port().take().is_some() {}
-    for _ in 0..10 {
-        lab.stack.turn(lab.clock.now()).unwrap();
+    let syn = lab.stack.phy.port.take().unwrap();
+    let stranger = |n: u8| Ipv4Address::new(10, 99, 0, 100 + n);
+    for n in 0..50 {
+        let (mut frame, from) = (syn.clone(), stranger(n));
+        let mut ip = Ipv4Packet::new_unchecked(&mut frame[14..]);
+        ip.set_src_addr(from);
+        ip.fill_checksum();
+        let to = ip.dst_addr();
+        let mut tcp = TcpPacket::new_unchecked(ip.payload_mut());
+        tcp.fill_checksum(&from.into(), &to.into());
+        lab.receive(&frame);
     }
-    assert!(lab.stack.connections() <= 9, "{}", lab.stack.connections());
-    assert!(lab.count().dropped_half_open >= 92);
-    lab.exchange(first, &bytes(1000));
+    lab.clock.pass(NEIGHBOURS);
+    let other = Ipv4Address::new(10, 99, 0, 7);
+    let before = lab.count();
+    let looks = |lab: &Lab| lab.count().looks - before.looks;
+    (0..20).for_each(|_| lab.receive(&arp(other)));
+    assert_eq!((lab.stack.connections(), looks(&lab)), (50, 50));
+    assert_eq!(
+        lab.count().deferred_neighbours - before.deferred_neighbours,
+        19
+    );
+    // Those that were deferred end a sleep.
+    let (now, long) = (lab.clock.now(), Duration::from_secs(1));
+    lab.stack.sleep(now, long).unwrap();
+    assert_eq!(lab.stack.phy.port.waited, Some(NEIGHBOURS));
+    while lab.client.port().take().is_some() {}
+    lab.clock.pass(NEIGHBOURS);
+    lab.receive(&arp(stranger(0)));
+    assert_eq!(looks(&lab), 100);
+    // Only the one whose address is known now has an answer, and does not wait any longer.
+    let is_tcp = |frame: &Vec<u8>| frame[12..14] == [8, 0] && frame[23] == 6;
+    let sent: Vec<_> = std::iter::from_fn(|| lab.client.port().take()).collect();
+    let answers: Vec<_> = sent.into_iter().filter(is_tcp).collect();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0][30..34], stranger(0).octets());
+    lab.clock.pass(NEIGHBOURS);
+    lab.receive(&arp(other));
+    assert_eq!(looks(&lab), 149);
 }
 
 #[test]
