@@ -17,7 +17,7 @@ use crate::site::Entry;
 use crate::{Counters, Shared};
 
 /// Requests that a connection may make before others take their turn.
-const REQUESTS: usize = 32;
+pub(crate) const REQUESTS: usize = 32;
 /// The capacity of buffers that a connection keeps between requests.
 const KEPT: usize = 16 << 10;
 const PLAIN: &str = "Content-Type: text/plain; charset=utf-8\r\n";
@@ -175,7 +175,8 @@ impl Session {
                     }
                     return Next::Wait(self.deadline);
                 }
-                State::Body { .. } => {
+                State::Body { echo, .. } => {
+                    let is_echo = echo.is_some();
                     if self.read_body(stream, worker) {
                         continue;
                     }
@@ -185,6 +186,10 @@ impl Session {
                     }
                     if worker.now >= self.deadline {
                         worker.counters.closed_body_time.add(1);
+                        if !is_echo {
+                            // The request has its response already.
+                            return Next::Done;
+                        }
                         self.refuse(response::TIMEOUT, worker);
                         continue;
                     }
@@ -340,7 +345,13 @@ impl Session {
 
     /// Begins the response to a head.
     fn respond(&mut self, head: &Head<'_>, worker: &mut Worker<'_>) {
-        let keep = head.keep_alive && !worker.shared.is_stopping();
+        let path = path::normalise(head.target);
+        let reads = matches!(head.method, Method::Get | Method::Head);
+        let is_echo = path.as_deref() == Some("/echo") && (reads || head.method == Method::Post);
+        let has_body = head.content_length > 0;
+        // The response is final: the client need not send the body, and may do so nevertheless.
+        let is_final = head.expects_continue && has_body && !is_echo;
+        let keep = head.keep_alive && !is_final && !worker.shared.is_stopping();
         let after = match (keep, head.is_old) {
             (true, false) => After::Keep,
             (true, true) => After::KeepOld,
@@ -353,14 +364,13 @@ impl Session {
             self.refuse(response::TOO_LARGE, worker);
             return;
         }
-        let Some(path) = path::normalise(head.target) else {
+        let Some(path) = path else {
             worker.counters.refused_path.add(1);
             self.refuse(response::BAD_REQUEST, worker);
             return;
         };
-        let reads = matches!(head.method, Method::Get | Method::Head);
         let mut echo = None;
-        if path == "/echo" && (reads || head.method == Method::Post) {
+        if is_echo {
             echo = Some(Echo {
                 method: head.method,
                 target: head.target.into(),
@@ -370,7 +380,7 @@ impl Session {
         } else {
             self.serve(&path, head, after, worker);
         }
-        if head.content_length == 0 {
+        if !has_body || is_final {
             if let Some(echo) = echo {
                 self.echo(&echo, worker);
             }
@@ -378,12 +388,6 @@ impl Session {
             return;
         }
         if head.expects_continue {
-            if echo.is_none() {
-                // The response is final: the client need not send the body, and may do so nevertheless.
-                self.close = true;
-                self.state = State::Reply;
-                return;
-            }
             self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         self.deadline = worker.now + worker.shared.limits.body_time;

@@ -223,6 +223,7 @@ fn a_body_is_asked_for_when_the_client_waits() {
     let (answer, next) =
         lab.ask("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!((status(&answer), next), (405, Next::Done));
+    assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
 }
 
 #[test]
@@ -308,6 +309,12 @@ fn a_client_that_takes_too_long_is_closed_for_its_reason() {
     lab.ask("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabc");
     assert!(matches!(lab.advance(29), Next::Wait(_)));
     assert_eq!((lab.advance(30), status(&lab.output())), (Next::Done, 408));
+    assert_eq!(lab.counters.snapshot().closed_body_time, 1);
+    // One that does not come either, of a request that has its response.
+    let mut lab = Lab::new();
+    let (answer, _) = lab.ask("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabc");
+    assert_eq!(status(&answer), 405);
+    assert_eq!((lab.advance(30), lab.output().as_str()), (Next::Done, ""));
     assert_eq!(lab.counters.snapshot().closed_body_time, 1);
 }
 
