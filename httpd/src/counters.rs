@@ -10,6 +10,10 @@ adit_netstack::counters! {
         connections,
         /// Connections that have ended.
         closed,
+        /// Pauses of accepting at the limit of connections; others wait in the queue of the socket.
+        accept_pauses,
+        /// Failures to accept a connection: no descriptor or memory was left.
+        accept_failures,
         /// Requests whose head was read.
         requests,
         /// Responses 2xx.

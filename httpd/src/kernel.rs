@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The server on sockets of the kernel: threads that each accept connections of their own
 //! (SO_REUSEPORT) and wait for them with epoll.
+//!
+//! What a thread does for one client before it turns to the others is bounded: the connections that it
+//! accepts, and the requests and bytes of each.
+
+mod acceptor;
+mod connection;
+mod socket;
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -15,20 +22,20 @@ use rustix::net::{self, sockopt, AddressFamily, SocketFlags, SocketType};
 use crate::adi::{Pace, ServeError};
 use crate::date::DateText;
 use crate::report::{Worker, Workers};
-use crate::session::{self, Session, Stream};
-use crate::{Counters, Next, Shared};
+use crate::session::{self, Session};
+use crate::{Counters, Shared};
+use acceptor::{Accepted, Acceptor};
+use connection::{Connection, Pause};
+use socket::Socket;
 
-/// Bytes of each connection's buffers: those of a stack on an ADI by default.
-const RECEIVE: usize = 8 << 10;
-const SEND: usize = 32 << 10;
 /// The key of the listening socket; connections have others.
 const LISTENER: u64 = 0;
 const EVENTS: usize = 256;
 const BACKLOG: i32 = 1024;
+/// Connections that are accepted before others take their turn.
+const ACCEPTS: usize = 16;
 /// The interval at which deadlines and a stop are noticed.
 const NAP: Duration = Duration::from_millis(100);
-/// The time that the peer of a closed connection has to close it, too.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Opens the listening socket of a thread.
 ///
@@ -88,109 +95,14 @@ pub fn serve(
     })
 }
 
-/// A connection's socket and buffers.
-struct Socket {
-    stream: TcpStream,
-    received: Box<[u8]>,
-    start: usize,
-    end: usize,
-    at_end: bool,
-    out: Box<[u8]>,
-    out_start: usize,
-    out_end: usize,
-}
-
-impl Stream for Socket {
-    fn receive(&mut self, f: impl FnOnce(&[u8]) -> usize) -> usize {
-        let bytes = &self.received[self.start..self.end];
-        if bytes.is_empty() {
-            return 0;
-        }
-        let taken = f(bytes).min(bytes.len());
-        self.start += taken;
-        taken
-    }
-
-    fn received(&self) -> usize {
-        self.end - self.start
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.at_end && self.start == self.end
-    }
-
-    fn send(&mut self, f: impl FnOnce(&mut [u8]) -> usize) -> usize {
-        if self.out_start == self.out_end {
-            (self.out_start, self.out_end) = (0, 0);
-        }
-        let space = &mut self.out[self.out_end..];
-        if space.is_empty() {
-            return 0;
-        }
-        let written = f(space).min(space.len());
-        self.out_end += written;
-        written
-    }
-}
-
-impl Socket {
-    /// Reads what is there, as far as there is space. Returns whether there may be more.
-    fn fill(&mut self) -> io::Result<bool> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        } else if self.end == self.received.len() {
-            self.received.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        if self.at_end || self.end == self.received.len() {
-            return Ok(false);
-        }
-        let space = self.received.len() - self.end;
-        match self.stream.read(&mut self.received[self.end..]) {
-            Ok(0) => {
-                self.at_end = true;
-                Ok(false)
-            }
-            Ok(len) => {
-                self.end += len;
-                Ok(len == space)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Writes what is to be sent. Returns whether all of it was taken.
-    fn drain(&mut self) -> io::Result<bool> {
-        while self.out_start < self.out_end {
-            match self.stream.write(&self.out[self.out_start..self.out_end]) {
-                Ok(len) => self.out_start += len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
-    }
-}
-
-struct Connection {
-    socket: Socket,
-    session: Session,
-    deadline: Instant,
-    /// Set when the session is done: what is left is sent, then the peer's end is awaited.
-    closing: bool,
-    shut: bool,
-    waits_for_space: bool,
-}
-
 struct Thread<'a> {
-    listener: TcpListener,
+    acceptor: Acceptor,
     connections: HashMap<u64, Connection>,
     max: usize,
     next_key: u64,
     epoll: OwnedFd,
+    /// Connections that have had their turn, and could go on.
+    ready: Vec<u64>,
     shared: &'a Shared,
     counters: &'a Counters,
     date: DateText,
@@ -204,14 +116,13 @@ impl<'a> Thread<'a> {
         counters: &'a Counters,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let data = epoll::EventData::new_u64(LISTENER);
-        epoll::add(&epoll, &listener, data, epoll::EventFlags::IN)?;
         Ok(Self {
-            listener,
+            acceptor: Acceptor::new(listener, &epoll)?,
             connections: HashMap::new(),
             max,
             next_key: LISTENER + 1,
             epoll,
+            ready: Vec::new(),
             shared,
             counters,
             date: DateText::new(),
@@ -220,14 +131,20 @@ impl<'a> Thread<'a> {
 
     fn run(&mut self, pace: Pace) -> io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS);
+        let mut ready = Vec::new();
         let nap = Timespec::try_from(NAP).map_err(io::Error::other)?;
         let mut checked = Instant::now();
         let mut end = None;
         loop {
+            let timeout = if self.ready.is_empty() {
+                nap
+            } else {
+                Timespec::default()
+            };
             match epoll::wait(
                 &self.epoll,
                 rustix::buffer::spare_capacity(&mut events),
-                Some(&nap),
+                Some(&timeout),
             ) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -239,10 +156,18 @@ impl<'a> Thread<'a> {
                     key => self.go_on(key, now, true),
                 }
             }
+            std::mem::swap(&mut ready, &mut self.ready);
+            for key in ready.drain(..) {
+                if let Some(connection) = self.connections.get_mut(&key) {
+                    connection.listed = false;
+                    self.go_on(key, now, true);
+                }
+            }
+            self.acceptor.resume(&self.epoll, now)?;
             let stops = end.is_none() && self.shared.is_stopping();
             if stops {
                 end = Some(now + pace.grace);
-                epoll::delete(&self.epoll, &self.listener)?;
+                self.acceptor.stop(&self.epoll)?;
             }
             if stops || now >= checked + NAP {
                 checked = now;
@@ -263,25 +188,25 @@ impl<'a> Thread<'a> {
 
     fn accept(&mut self, now: Instant) -> io::Result<()> {
         // What is not accepted waits in the queue of the socket; epoll reports it again.
-        while self.connections.len() < self.max {
-            let (stream, peer) = match self.listener.accept() {
-                Ok(accepted) => accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // The errors of a connection that has ended already (accept(2)).
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    std::thread::sleep(NAP);
-                    return Ok(());
-                }
-            };
-            if self.add(stream, peer, now).is_err() {
-                self.counters.closed.add(1);
+        for _ in 0..ACCEPTS {
+            if self.connections.len() >= self.max {
+                self.counters.accept_pauses.add(1);
+                return self.acceptor.pause(&self.epoll, None);
             }
-        }
-        if self.connections.len() >= self.max {
-            // No busy loop while the limit is reached.
-            std::thread::sleep(Duration::from_millis(1));
+            match self.acceptor.accept() {
+                Accepted::Connection(stream, peer) => {
+                    if let Err(error) = self.add(stream, peer, now) {
+                        self.counters.accept_failures.add(1);
+                        tracing::debug!(%error, "an accepted connection cannot be served");
+                    }
+                }
+                Accepted::Gone => {}
+                Accepted::None => break,
+                Accepted::Failed => {
+                    self.counters.accept_failures.add(1);
+                    return self.acceptor.pause(&self.epoll, Some(now + NAP));
+                }
+            }
         }
         Ok(())
     }
@@ -294,34 +219,21 @@ impl<'a> Thread<'a> {
         self.next_key += 1;
         let data = epoll::EventData::new_u64(key);
         epoll::add(&self.epoll, stream.as_fd(), data, epoll::EventFlags::IN)?;
-        let worker = session::Worker {
+        let session = Session::new(peer, local, &self.worker(now));
+        let deadline = now + self.shared.limits.head_time;
+        let connection = Connection::new(Socket::new(stream), session, deadline);
+        self.connections.insert(key, connection);
+        self.go_on(key, now, true);
+        Ok(())
+    }
+
+    fn worker(&mut self, now: Instant) -> session::Worker<'_> {
+        session::Worker {
             shared: self.shared,
             counters: self.counters,
             date: &mut self.date,
             now,
-        };
-        let session = Session::new(peer, local, &worker);
-        let buffer = |len| vec![0; len].into_boxed_slice();
-        let connection = Connection {
-            socket: Socket {
-                stream,
-                received: buffer(RECEIVE),
-                start: 0,
-                end: 0,
-                at_end: false,
-                out: buffer(SEND),
-                out_start: 0,
-                out_end: 0,
-            },
-            session,
-            deadline: now + self.shared.limits.head_time,
-            closing: false,
-            shut: false,
-            waits_for_space: false,
-        };
-        self.connections.insert(key, connection);
-        self.go_on(key, now, true);
-        Ok(())
+        }
     }
 
     /// Lets a connection go on, and removes it if it has ended.
@@ -335,10 +247,11 @@ impl<'a> Thread<'a> {
             date: &mut self.date,
             now,
         };
-        let ends = connection.go_on(&mut worker, readable).unwrap_or(true);
-        let waits = connection.socket.out_start < connection.socket.out_end;
-        let mut failed = false;
-        if !ends && waits != connection.waits_for_space {
+        let mut pause = connection
+            .go_on(&mut worker, readable)
+            .unwrap_or(Pause::End);
+        let waits = connection.socket.unsent() > 0;
+        if pause != Pause::End && waits != connection.waits_for_space {
             connection.waits_for_space = waits;
             // What is received waits as well while nothing can be sent.
             let flags = if waits {
@@ -347,58 +260,23 @@ impl<'a> Thread<'a> {
                 epoll::EventFlags::IN
             };
             let data = epoll::EventData::new_u64(key);
-            failed =
-                epoll::modify(&self.epoll, connection.socket.stream.as_fd(), data, flags).is_err();
+            if epoll::modify(&self.epoll, connection.socket.stream.as_fd(), data, flags).is_err() {
+                pause = Pause::End;
+            }
         }
-        if ends || failed {
-            // Closing the socket removes it from the epoll instance.
-            self.connections.remove(&key);
-            self.counters.closed.add(1);
-        }
-    }
-}
-
-impl Connection {
-    /// Returns whether the connection has ended.
-    fn go_on(&mut self, worker: &mut session::Worker<'_>, readable: bool) -> io::Result<bool> {
-        let mut more = readable && self.socket.fill()?;
-        loop {
-            if !self.closing {
-                match self.session.advance(&mut self.socket, worker) {
-                    Next::Wait(until) => self.deadline = until,
-                    Next::Again => more = true,
-                    Next::Done => {
-                        self.closing = true;
-                        self.deadline = worker.now + LINGER;
-                    }
-                    Next::Abort => return Ok(true),
+        match pause {
+            Pause::Wait => {}
+            Pause::Turn => {
+                if !connection.listed {
+                    connection.listed = true;
+                    self.ready.push(key);
                 }
             }
-            let sent = self.socket.out_start < self.socket.out_end;
-            let drained = self.socket.drain()?;
-            if self.closing {
-                if drained && !self.shut {
-                    self.shut = true;
-                    self.socket.stream.shutdown(std::net::Shutdown::Write)?;
-                }
-                // What the peer still sends is discarded, so that its end is seen.
-                for _ in 0..EVENTS {
-                    self.socket.start = self.socket.end;
-                    if !self.socket.fill()? {
-                        break;
-                    }
-                }
-                let ended = self.shut && self.socket.at_end;
-                return Ok(ended || worker.now >= self.deadline);
-            }
-            if !drained {
-                return Ok(false);
-            }
-            // There is space again for a response that is longer than the buffer.
-            if more {
-                more = self.socket.fill()? || self.socket.received() > 0;
-            } else if !sent {
-                return Ok(false);
+            Pause::End => {
+                // Closing the socket removes it from the epoll instance.
+                self.connections.remove(&key);
+                self.counters.closed.add(1);
+                self.acceptor.note_space();
             }
         }
     }

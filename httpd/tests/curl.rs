@@ -1,54 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The server on kernel sockets, with curl(1) as its client.
 
+mod common;
+
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use adit_httpd::adi::Pace;
-use adit_httpd::{kernel, Limits, Shared, Site, Workers};
-
-struct Server {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    workers: Workers,
-    thread: Option<JoinHandle<()>>,
-}
+use adit_httpd::Limits;
+use common::{big, Server};
 
 impl Server {
-    fn start(limits: Limits, connections: usize) -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let file =
-            |name: &str, content: &[u8]| std::fs::write(root.path().join(name), content).unwrap();
-        file("index.html", b"home");
-        file("big", &big());
-        let site = Site::open(root.path(), 1000).unwrap();
-        let workers = Workers::new("test", site.size());
-        let reports = workers.clone();
-        let shared = Shared::new("test".into(), site, limits);
-        let shared = Arc::new(shared.with_reports(move || reports.report()));
-        let first = kernel::listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = first.local_addr().unwrap();
-        let second = kernel::listen(address).unwrap();
-        let pace = Pace {
-            spin: Duration::ZERO,
-            grace: Duration::from_secs(20),
-        };
-        let (in_thread, counts) = (Arc::clone(&shared), workers.clone());
-        let thread = std::thread::spawn(move || {
-            kernel::serve(vec![first, second], connections, pace, &in_thread, &counts).unwrap();
-        });
-        Self {
-            address,
-            shared,
-            workers,
-            thread: Some(thread),
-        }
-    }
-
     /// Returns what curl prints.
     fn curl(&self, words: &[&str], path: &str) -> Vec<u8> {
         let url = format!("http://{}{path}", self.address);
@@ -66,23 +29,11 @@ impl Server {
     fn text(&self, words: &[&str], path: &str) -> String {
         String::from_utf8(self.curl(words, path)).unwrap()
     }
-
-    /// Stops it, and returns once its connections have ended.
-    fn stop(&mut self) {
-        self.shared.stop();
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-fn big() -> Vec<u8> {
-    (0..3_000_000_u32)
-        .flat_map(|n| (n / 3).to_le_bytes().into_iter().take(1))
-        .collect()
 }
 
 #[test]
 fn curl_gets_files_and_echoes_over_kept_connections() {
-    let mut server = Server::start(Limits::default(), 100);
+    let mut server = Server::start(Limits::default(), 2, 100);
     assert_eq!(server.text(&[], "/"), "home");
     assert!(server.curl(&[], "/big") == big());
     // Several requests over one connection.
@@ -130,7 +81,7 @@ fn curl_gets_files_and_echoes_over_kept_connections() {
 
 #[test]
 fn clients_in_parallel_get_whole_files() {
-    let mut server = Server::start(Limits::default(), 100);
+    let mut server = Server::start(Limits::default(), 2, 100);
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("#1");
     let words = ["-Z", "--parallel-max", "50", "-o", out.to_str().unwrap()];
@@ -151,7 +102,7 @@ fn slow_and_idle_clients_are_closed_and_a_stop_waits_for_the_others() {
         idle: Duration::from_millis(300),
         ..Limits::default()
     };
-    let mut server = Server::start(limits, 2);
+    let mut server = Server::start(limits, 2, 2);
     let connect = || {
         let stream = TcpStream::connect(server.address).unwrap();
         stream
