@@ -186,8 +186,14 @@ impl Tracker {
                 self.wanted(tuple, input.zone)
             }
         };
+        let mut found = prepared.located;
         for _ in 0..MAX_REPLACEMENTS {
-            if let Some(tracked) = self.track_tuple(settings, input, &headers, &wanted, now)? {
+            found = found.or_else(|| self.find_wanted(&wanted, input.zone, now));
+            let Some((connection, direction)) = found.take() else {
+                return Ok(self.create(settings, input, &headers, &wanted, now)?);
+            };
+            let known = (connection, direction);
+            if let Some(tracked) = self.track_known(settings, input, &headers, known, now)? {
                 return Ok(tracked);
             }
         }
@@ -221,18 +227,16 @@ impl Tracker {
         })
     }
 
-    /// Returns nothing if the connection has been removed, and the packet begins a new one.
-    fn track_tuple(
+    /// Tracks a packet of a connection. Returns nothing if the connection has been removed, and the
+    /// packet begins a new one.
+    fn track_known(
         &self,
         settings: &Settings,
         input: &Input<'_>,
         headers: &Headers,
-        wanted: &Wanted,
+        (connection, direction): (ConnectionRef, Direction),
         now: Time,
     ) -> Result<Option<Tracked>, Invalid> {
-        let Some((connection, direction)) = self.find_wanted(wanted, input.zone, now) else {
-            return self.create(settings, input, headers, wanted, now).map(Some);
-        };
         let slot = self.table.slot(connection);
         let Some(keys) = self.table.keys(connection) else {
             return Ok(None);

@@ -3,6 +3,7 @@
 
 use super::{Input, Tracked, Tracker};
 use crate::packet::{Headers, Malformed};
+use crate::table::ConnectionRef;
 use crate::time::Time;
 use crate::tuple::{Direction, Protocol, Tuple};
 use crate::zone::Zone;
@@ -16,6 +17,8 @@ pub struct Prepared {
     pub(super) headers: Result<Headers, Malformed>,
     /// Absent if the tuple depends on more than the packet, or there is none.
     pub(super) wanted: Option<Wanted>,
+    /// The connection that [`Tracker::locate`] has found, and the packet's direction in it.
+    pub(super) located: Option<(ConnectionRef, Direction)>,
 }
 
 /// A tuple that is looked up, and the hash of its key in the original direction's zone.
@@ -47,7 +50,28 @@ impl Tracker {
             self.table.prefetch(wanted.hash);
             Some(wanted)
         });
-        Prepared { headers, wanted }
+        Prepared {
+            headers,
+            wanted,
+            located: None,
+        }
+    }
+
+    /// Finds the connection that has the packet, to be called right before the packet is tracked:
+    /// [`Tracker::track_prepared`] does not search again then. Absent if it has none, or which one it
+    /// has depends on more than its own tuple, as an ICMP error's does.
+    pub fn locate(
+        &self,
+        input: &Input<'_>,
+        prepared: &mut Prepared,
+        now: Time,
+    ) -> Option<ConnectionRef> {
+        let wanted = prepared.wanted.as_ref()?;
+        if matches!(wanted.tuple.protocol(), Protocol::ICMP | Protocol::ICMPV6) {
+            return None;
+        }
+        prepared.located = self.find_wanted(wanted, input.zone, now);
+        prepared.located.map(|(connection, _)| connection)
     }
 
     /// Prefetches what the lookup of a packet needs beside the index: to be called when the part of

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use adit_conntrack::packet::Headers;
 use adit_conntrack::{
-    Checksums, Commit, CommitError, Input, PacketBuffer, PolicyId, Seed, Settings, Time, Tracked,
-    Tracker, Translation, Zone,
+    Checksums, Commit, CommitError, ConnectionRef, Input, PacketBuffer, PolicyId, Prepared, Seed,
+    Settings, Time, Tracked, Tracker, Translation, Zone,
 };
 use adit_p4_frontend::ir::{Constant, ExternInstance, Program};
 
@@ -129,6 +129,71 @@ fn without(instance: &ExternInstance, size: u128) -> Unsupported {
     }
 }
 
+/// A packet that is about to be tracked.
+pub(super) struct PreparedPacket {
+    prepared: Prepared,
+    at: usize,
+    zone: Zone,
+    checksums: Checksums,
+    is_prefetched: bool,
+}
+
+impl PreparedPacket {
+    /// Prepares the packet whose IP header is at `at` in `data`.
+    pub(super) fn new(
+        tracker: &Tracker,
+        data: &[u8],
+        at: usize,
+        zone: Zone,
+        checksums: Checksums,
+    ) -> PreparedPacket {
+        PreparedPacket {
+            prepared: tracker.prepare(&input(data, at, zone, checksums)),
+            at,
+            zone,
+            checksums,
+            is_prefetched: false,
+        }
+    }
+
+    /// Prefetches its connection, if that has not been done.
+    pub(super) fn prefetch(&mut self, tracker: &Tracker) {
+        if !std::mem::replace(&mut self.is_prefetched, true) {
+            tracker.prefetch(&self.prepared);
+        }
+    }
+
+    /// Finds its connection ([`Tracker::locate`]).
+    pub(super) fn locate(
+        &mut self,
+        tracker: &Tracker,
+        data: &[u8],
+        now: Time,
+    ) -> Option<ConnectionRef> {
+        let input = input(data, self.at, self.zone, self.checksums);
+        tracker.locate(&input, &mut self.prepared, now)
+    }
+
+    /// Tracks it.
+    pub(super) fn track(self, tracker: &Tracker, data: &[u8], now: Time) -> TrackedPacket {
+        let PreparedPacket {
+            prepared,
+            at,
+            zone,
+            checksums,
+            ..
+        } = self;
+        let input = input(data, at, zone, checksums);
+        TrackedPacket {
+            tracked: tracker.track_prepared(&input, &prepared, now),
+            at,
+            zone,
+            checksums,
+            is_refused: false,
+        }
+    }
+}
+
 /// A packet that the program has tracked in the current pass.
 pub(super) struct TrackedPacket {
     tracked: Tracked,
@@ -141,25 +206,6 @@ pub(super) struct TrackedPacket {
 }
 
 impl TrackedPacket {
-    /// Tracks the packet whose IP header is at `at` in `data`.
-    pub(super) fn track(
-        tracker: &Tracker,
-        data: &[u8],
-        at: usize,
-        zone: Zone,
-        checksums: Checksums,
-        now: Time,
-    ) -> TrackedPacket {
-        let input = input(data, at, zone, checksums);
-        TrackedPacket {
-            tracked: tracker.track(&input, now),
-            at,
-            zone,
-            checksums,
-            is_refused: false,
-        }
-    }
-
     /// The packet as the tracker has classified it.
     pub(super) fn tracked(&self) -> &Tracked {
         &self.tracked

@@ -10,9 +10,9 @@ use adit_p4_frontend::ir::{FunctionId, Program};
 use super::code::Code;
 use super::connections::TrackedPacket;
 use super::environment::{Environment, Forward, Local};
-use super::machine::{End, Machine, Packet};
+use super::machine::{End, Host, Machine, Packet};
 use super::memory::{Pin, Pool};
-use super::native::{Begin, Native, Ran, Untranslated, Waiting};
+use super::native::{Begin, Leave, Native, Ran, Untranslated, Waiting, WaitsFor};
 use super::packet::{Reader, Writer};
 use super::packets::DropReason;
 use super::rejections::Rejections;
@@ -101,7 +101,7 @@ pub(super) struct Scratch {
     pub(super) bytes: Pool<u8>,
     /// Buffers for saved values.
     pub(super) values: Pool<u64>,
-    /// The function suspended for a lookup, and its read position in bits.
+    /// The suspended function, and its read position in bits.
     waiting: Option<(FunctionId, Waiting, usize)>,
 }
 
@@ -125,7 +125,14 @@ impl Scratch {
         reader: &mut Reader<'_>,
         payload: &[u8],
     ) -> Result<End, DropReason> {
-        let ran = self.start(at, function, reader, payload, Begin::ToTheEnd);
+        let ran = self.start(
+            at,
+            function,
+            reader,
+            payload,
+            Begin::Start,
+            Leave::TO_THE_END,
+        );
         self.ended(ran)
     }
 
@@ -139,6 +146,7 @@ impl Scratch {
         reader: &mut Reader<'_>,
         payload: &[u8],
         from: Begin,
+        leave: Leave,
     ) -> End {
         let mut packet = Packet {
             reader: *reader,
@@ -148,7 +156,7 @@ impl Scratch {
         let (machine, mut host) = (&mut self.machine, at.run(&mut self.local, data, payload));
         let ran = at
             .native
-            .and_then(|n| n.run(function, machine, &mut host, &mut packet, from));
+            .and_then(|n| n.run(function, machine, &mut host, &mut packet, from, leave));
         let end = match ran {
             Some(Ran::Waits(waiting)) => {
                 self.waiting = Some((function, waiting, packet.reader.position()));
@@ -176,18 +184,20 @@ impl Scratch {
         function: FunctionId,
         data: &[u8],
     ) -> Result<usize, DropReason> {
-        self.go(at, function, Reader::new(data), Begin::ToTheEnd)
+        let reader = Reader::new(data);
+        self.go(at, function, reader, Begin::Start, Leave::TO_THE_END)
     }
 
-    /// The same until it ends or suspends for a lookup ([`Scratch::go_on`]). Returns the number of
-    /// bytes that it has read by then.
+    /// The same until it ends or suspends ([`Scratch::go_on`]). Returns the number of bytes that it has
+    /// read by then. Only machine code suspends.
     pub(super) fn begin(
         &mut self,
         at: At<'_>,
         function: FunctionId,
         data: &[u8],
+        leave: Leave,
     ) -> Result<usize, DropReason> {
-        self.go(at, function, Reader::new(data), Begin::Waiting)
+        self.go(at, function, Reader::new(data), Begin::Start, leave)
     }
 
     /// Returns whether it is suspended.
@@ -195,23 +205,41 @@ impl Scratch {
         self.waiting.is_some()
     }
 
-    /// Runs a stage of the pending lookup.
+    /// The cause for which it is suspended.
+    pub(super) fn waits_for(&self) -> Option<WaitsFor> {
+        self.waiting.map(|(_, waiting, _)| waiting.what)
+    }
+
+    /// Runs a stage of what it is suspended for.
     pub(super) fn advance(&mut self, at: At<'_>, stage: usize) {
-        if let Some((_, waiting, _)) = self.waiting {
-            at.run(&mut self.local, &[], &[])
-                .advance(waiting.table, stage);
+        match self.waits_for() {
+            Some(WaitsFor::Lookup(table)) => {
+                at.run(&mut self.local, &[], &[]).advance(table, stage);
+            }
+            Some(WaitsFor::Call(_)) => self.local.prefetch_connection(),
+            Some(WaitsFor::Table(_)) | None => {}
         }
     }
 
-    /// Completes the pending lookup, and resumes as [`Scratch::begin`] does.
-    pub(super) fn go_on(&mut self, at: At<'_>, data: &[u8]) -> Result<usize, DropReason> {
+    /// Does what it is suspended for, and resumes as [`Scratch::begin`] does.
+    pub(super) fn go_on(
+        &mut self,
+        at: At<'_>,
+        data: &[u8],
+        leave: Leave,
+    ) -> Result<usize, DropReason> {
         let Some((function, waiting, bit)) = self.waiting.take() else {
             return Ok(0);
         };
         let mut host = at.run(&mut self.local, &[], &[]);
-        let applied = host.end_apply(waiting.table, &mut self.machine.frame);
+        let frame = &mut self.machine.frame;
+        let applied = match waiting.what {
+            WaitsFor::Lookup(table) => Some(host.end_apply(table, frame)),
+            WaitsFor::Table(table) => Some(host.apply(table, frame)),
+            WaitsFor::Call(_) => None,
+        };
         let from = Begin::Again(waiting, applied);
-        self.go(at, function, Reader::resume(data, bit), from)
+        self.go(at, function, Reader::resume(data, bit), from, leave)
     }
 
     fn go(
@@ -220,8 +248,9 @@ impl Scratch {
         function: FunctionId,
         mut reader: Reader<'_>,
         from: Begin,
+        leave: Leave,
     ) -> Result<usize, DropReason> {
-        let end = self.start(at, function, &mut reader, &[], from);
+        let end = self.start(at, function, &mut reader, &[], from, leave);
         let taken = reader.bytes() - reader.rest().len();
         self.ended(end).map(|_| taken)
     }

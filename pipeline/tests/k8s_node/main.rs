@@ -2,6 +2,7 @@
 //! `p4/k8s_node.p4` where it takes many packets, time, and changes by the control plane: what others
 //! got wrong, each as a test.
 
+mod bursts;
 mod node;
 
 use std::collections::{HashMap, HashSet};

@@ -38,6 +38,9 @@ fn limbs(value: u128) -> Vec<u64> {
 /// The fate of a frame: the port, and the IP packet that was sent.
 pub(crate) type Passed = Option<(u32, Vec<u8>)>;
 
+/// What becomes of a frame in a burst.
+pub(crate) type Fates = Vec<Result<(u32, Vec<u8>), DropReason>>;
+
 pub(crate) struct Node {
     engine: Arc<Engine>,
     worker: Worker,
@@ -291,6 +294,31 @@ impl Node {
                 }
             });
         passed
+    }
+
+    /// Processes IP packets that ports send to the gateway, at once. Returns what becomes of each: the
+    /// ports and frames that were sent, or the reasons of the drops.
+    pub(crate) fn pass_burst(&mut self, packets: &[(u32, Vec<u8>)]) -> Vec<Fates> {
+        let frames: Vec<Vec<u8>> = packets
+            .iter()
+            .map(|(_, packet)| [&GATEWAY[..], &[2, 0, 0, 0, 9, 9, 8, 0], packet].concat())
+            .collect();
+        let inputs = packets.iter().zip(&frames).map(|((port, _), frame)| Input {
+            direction: match *port < FIRST_HOST_PORT {
+                true => Direction::NetToHost,
+                false => Direction::HostToNet,
+            },
+            ..Input::new(*port, frame)
+        });
+        let inputs: Vec<_> = inputs.collect();
+        let mut fates = vec![Fates::new(); packets.len()];
+        self.worker.process(self.now_ns, &inputs, &mut |n, output| {
+            fates[n].push(match output {
+                Output::Sent(sent) => Ok((sent.port, bytes(&sent, &frames[n]))),
+                Output::Dropped(reason) => Err(reason),
+            });
+        });
+        fates
     }
 
     /// The destination of what becomes of a packet from the wire: address and port.

@@ -12,7 +12,7 @@ use adit_p4_frontend::ir::Program;
 use super::code::Code;
 use super::connections::{Connections, TrackerError};
 use super::events::{ControlPacket, Digest, Events, Idle, LogMessage};
-use super::externs::{self, Architecture, Call};
+use super::externs::{self, Architecture, Call, Order};
 use super::hash::Hashes;
 use super::lane::Loaded;
 use super::load_error::{LoadError, MainError};
@@ -177,7 +177,8 @@ impl Engine {
             program,
         };
         if let Blocks::Pna(blocks) = &mut blocks {
-            blocks.may_overlap = native.is_ok() && !state.calls.iter().any(Call::is_ordered);
+            let needs_one = |call: &Call| call.order() == Order::OneLane;
+            blocks.may_overlap = native.is_ok() && !state.calls.iter().any(needs_one);
         }
         let loaded = Loaded {
             code: Code::new(&state.program),

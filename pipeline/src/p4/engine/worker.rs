@@ -72,10 +72,10 @@ impl Worker {
     /// Processes packets. `out` is called with each packet's index in `inputs` and its output, in
     /// their order. The caller supplies the current time.
     ///
-    /// Packets are processed one after the other, unless their order does not matter for the
-    /// program's control: counters and lookups, but no registers, meters, digests, learning or
-    /// connections. Then several are in flight at once, so that one packet's lookup in a large table
-    /// does not stall the others.
+    /// The results are those of packets processed one after the other. But several are in flight at
+    /// once, so that one packet's lookup in a large table, or of its connection, does not stall the
+    /// others: what depends on their order (registers, meters, digests, learning, packets of one
+    /// connection and new ones) they do in that order.
     pub fn process(
         &mut self,
         now_ns: u64,

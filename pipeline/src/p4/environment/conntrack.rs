@@ -8,7 +8,7 @@ use adit_conntrack::{
 };
 
 use super::Environment;
-use crate::p4::connections::TrackedPacket;
+use crate::p4::connections::PreparedPacket;
 use crate::p4::externs::{CommitCall, ConntrackCall, Masked, PacketOperands, RangeOperands};
 
 /// The members of `ConntrackStatus_t`.
@@ -66,9 +66,11 @@ impl Environment<'_> {
                 let local = &mut *self.local;
                 if let Some(tracker) = &local.tracker {
                     let now = Time::from_nanos(local.now_ns);
-                    let checksums = local.packet_checksums;
-                    let tracked =
-                        TrackedPacket::track(tracker, self.data, at, zone, checksums, now);
+                    let prepared = local.prepared.take();
+                    let prepared = prepared.unwrap_or_else(|| {
+                        PreparedPacket::new(tracker, self.data, at, zone, local.packet_checksums)
+                    });
+                    let tracked = prepared.track(tracker, self.data, now);
                     packet.set(tracked.tracked(), frame);
                     local.tracked = Some(tracked);
                 }
@@ -85,6 +87,21 @@ impl Environment<'_> {
                 call.result.set(frame, status as u64);
             }
         }
+    }
+
+    /// Prepares the packet for the tracker. Returns whether there is anything to prepare.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn prepare_track(&mut self, call: &ConntrackCall, frame: &[u64]) -> bool {
+        let local = &mut *self.local;
+        let (ConntrackCall::Track { offset, zone, .. }, Some(tracker), None) =
+            (call, &local.tracker, &local.prepared)
+        else {
+            return false;
+        };
+        let zone = Zone::new(zone.get(frame) as u16);
+        let (at, checksums) = (offset.get(frame) as usize, local.packet_checksums);
+        local.prepared = Some(PreparedPacket::new(tracker, self.data, at, zone, checksums));
+        true
     }
 
     fn commit(&mut self, call: &CommitCall, frame: &mut [u64]) -> Status {

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use adit_conntrack::{Checksums, Tracker};
+use adit_conntrack::{Checksums, ConnectionRef, Time, Tracker};
 use adit_p4_frontend::ir::Program;
 
 use super::requests::Requests;
-use crate::p4::connections::TrackedPacket;
+use crate::p4::connections::{PreparedPacket, TrackedPacket};
 use crate::p4::externs::Operand;
 use crate::p4::hash::{Algorithm, Hashes};
 use crate::p4::objects::Count;
@@ -43,6 +43,8 @@ pub(in crate::p4) struct Local {
     more_headers: u64,
     /// The connection tracker, if the program has a `Conntrack`.
     pub(in crate::p4) tracker: Option<Arc<Tracker>>,
+    /// The packet that is about to be tracked.
+    pub(in crate::p4) prepared: Option<PreparedPacket>,
     /// The packet that was tracked last in this pass.
     pub(in crate::p4) tracked: Option<TrackedPacket>,
     /// The state of the current packet's checksums.
@@ -89,6 +91,7 @@ impl Local {
             packets: 1,
             more_headers: 0,
             tracker,
+            prepared: None,
             tracked: None,
             packet_checksums: Checksums::Unknown,
             checksums: vec![Vec::new(); program.externs.len()],
@@ -123,11 +126,30 @@ impl Local {
         }
     }
 
+    /// Prefetches the connection of the packet that is about to be tracked.
+    pub(in crate::p4) fn prefetch_connection(&mut self) {
+        if let (Some(tracker), Some(prepared)) = (&self.tracker, &mut self.prepared) {
+            prepared.prefetch(tracker);
+        }
+    }
+
+    /// Finds the connection of the packet, whose bytes are `data`, which is about to be tracked for the
+    /// first time. To be called right before that.
+    pub(in crate::p4) fn locate_connection(&mut self, data: &[u8]) -> Option<ConnectionRef> {
+        match (&self.tracker, &mut self.prepared, &self.tracked) {
+            (Some(tracker), Some(prepared), None) => {
+                prepared.locate(tracker, data, Time::from_nanos(self.now_ns))
+            }
+            _ => None,
+        }
+    }
+
     /// Begins a pass: clears requests and checksums.
     pub(in crate::p4) fn begin(&mut self, length: u64) {
         self.requests = Requests::default();
         self.mirrors.clear();
         self.applied = None;
+        self.prepared = None;
         self.tracked = None;
         self.length = length;
         for object in &self.sum_objects {

@@ -11,6 +11,7 @@ mod marks;
 mod objects;
 mod requests;
 
+use super::externs::Call;
 use super::machine::{Applied, Host};
 use super::memory::Pin;
 use super::state::State;
@@ -56,6 +57,22 @@ impl Environment<'_> {
             return None;
         }
         Some(self.find(table, frame))
+    }
+
+    /// Returns whether packets change a table's entries.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn is_changed_by_packets(&self, table: u32) -> bool {
+        self.state.tables[table as usize].learns()
+    }
+
+    /// Begins a call that is executed later ([`Environment::advance_call`]). Returns whether that is
+    /// worth its while.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(super) fn begin_call(&mut self, call: u32, frame: &[u64]) -> bool {
+        match self.state.calls.get(call as usize) {
+            Some(Call::Conntrack(call)) => self.prepare_track(call, frame),
+            _ => false,
+        }
     }
 
     /// Completes a lookup that was begun.

@@ -2,7 +2,7 @@
 //! Resolved calls of externs, by what they access.
 //!
 //! A call is executed by an exhaustive match for each enum (`environment/`), so that a call that is
-//! added here is also executed, and its order is decided ([`Call::is_ordered`]).
+//! added here is also executed, and its order is decided ([`Call::order`]).
 
 use super::conntrack::ConntrackCall;
 use super::messages::{Assertion, Log};
@@ -290,11 +290,22 @@ pub(in crate::p4) enum V1modelCall {
     Truncate(Operand),
 }
 
+/// The order in which packets in flight at once execute a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::p4) enum Order {
+    /// Any: no packet's result depends on another's.
+    Any,
+    /// The packets' own: one reads state that another writes, or the order is visible outside. A packet
+    /// waits until those before it are complete.
+    Packets,
+    /// The same, and the state is in the lane, so that all packets must take the same one.
+    OneLane,
+}
+
 impl Call {
-    /// Returns whether the order of two packets matters for this call: one reads state written by
-    /// the other, or the order is visible outside. Counters are sums. v1model's packets are
-    /// processed in order in any case.
-    pub(in crate::p4) fn is_ordered(&self) -> bool {
+    /// Returns the order in which packets execute this call. Counters are sums, so that any will do.
+    /// v1model's packets are processed one after the other in any case.
+    pub(in crate::p4) fn order(&self) -> Order {
         match self {
             Call::Nothing
             | Call::Counter(CounterCall::Count { .. } | CounterCall::CountDirect { .. })
@@ -321,12 +332,9 @@ impl Call {
                 | SumCall::Add { .. }
                 | SumCall::Get { .. }
                 | SumCall::Set { .. },
-            ) => false,
+            ) => Order::Any,
             Call::Meter(MeterCall::Mark { .. } | MeterCall::MarkDirect { .. })
             | Call::Register(RegisterCall::Read { .. } | RegisterCall::Write { .. })
-            | Call::Hash(HashCall::Selected { .. })
-            | Call::Checksum(ChecksumCall::Field { .. })
-            | Call::Random(RandomCall::Between { .. } | RandomCall::BetweenConstants { .. })
             | Call::Message(
                 MessageCall::Digest { .. } | MessageCall::Assert(_) | MessageCall::Log(_),
             )
@@ -336,7 +344,10 @@ impl Call {
                 | EntryCall::SetExpireTime { .. }
                 | EntryCall::UpdateExpireInfo { .. },
             )
-            | Call::Conntrack(_)
+            | Call::Conntrack(_) => Order::Packets,
+            Call::Hash(HashCall::Selected { .. })
+            | Call::Checksum(ChecksumCall::Field { .. })
+            | Call::Random(RandomCall::Between { .. } | RandomCall::BetweenConstants { .. })
             | Call::V1model(
                 V1modelCall::MarkToDrop { .. }
                 | V1modelCall::DropAny
@@ -344,7 +355,7 @@ impl Call {
                 | V1modelCall::Resubmit(_)
                 | V1modelCall::Recirculate(_)
                 | V1modelCall::Truncate(_),
-            ) => true,
+            ) => Order::OneLane,
         }
     }
 }

@@ -16,7 +16,7 @@ use adit_p4_frontend::ir::{ExternCall, Program};
 use super::unsupported::Unsupported;
 pub(super) use call::{
     Call, ChecksumCall, Colors, CounterCall, DirectionCall, EntryCall, ForwardCall, HashCall,
-    LifetimeOperand, MessageCall, MeterCall, RandomCall, ReceiveCall, RegisterCall, SumCall,
+    LifetimeOperand, MessageCall, MeterCall, Order, RandomCall, ReceiveCall, RegisterCall, SumCall,
     V1modelCall,
 };
 pub(super) use conntrack::{CommitCall, ConntrackCall, Masked, PacketOperands, RangeOperands};

@@ -29,6 +29,31 @@ impl Translator<'_, '_> {
         self.call(self.helpers.external, &[call]);
     }
 
+    /// Calls an extern when it is the packet's turn: until then the code suspends, and comes back to the
+    /// call. Known values are lost.
+    pub(super) fn call_in_turn(&mut self, call: u32) {
+        self.store_all();
+        self.known.clear();
+        let resume = self.resumes[self.resumed];
+        self.resumed += 1;
+        self.b.ins().jump(resume, &[]);
+
+        self.b.switch_to_block(resume);
+        let result = self.call(self.helpers.in_turn, &[call]);
+        let (waiting, on) = (self.b.create_block(), self.b.create_block());
+        match result {
+            Some(result) => self.b.ins().brif(result, waiting, &[], on, &[]),
+            None => self.b.ins().jump(on, &[]),
+        };
+
+        self.b.switch_to_block(waiting);
+        let number = self.number(self.resumed as u64);
+        self.set_context_word(at::RESUME, number);
+        self.b.ins().return_(&[]);
+
+        self.b.switch_to_block(on);
+    }
+
     pub(super) fn call_count_direct(&mut self, object: u32) {
         self.call(self.helpers.count_direct, &[object]);
     }

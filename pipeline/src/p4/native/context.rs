@@ -3,6 +3,7 @@
 
 use adit_p4_frontend::ir::Inst;
 
+use super::{Leave, WaitsFor};
 use crate::p4::environment::{Environment, Forward, Requests};
 use crate::p4::machine::{Applied, End, Machine};
 use crate::p4::packet::Writer;
@@ -98,10 +99,9 @@ pub(super) struct Bridge<'a, 'h> {
     pub(super) host: &'a mut Environment<'h>,
     pub(super) writer: &'a mut Writer,
     pub(super) data: &'a [u8],
-    /// Set if lookups in large tables suspend the code.
-    pub(super) may_wait: bool,
-    /// The table whose lookup the code is suspended for.
-    pub(super) waits_for: Option<u32>,
+    pub(super) leave: Leave,
+    /// The cause for which the code is suspended.
+    pub(super) waits_for: Option<WaitsFor>,
     /// Instructions without machine code.
     pub(super) others: &'a [Inst],
 }

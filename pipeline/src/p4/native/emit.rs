@@ -14,7 +14,7 @@ use super::graph::{Graph, Slots};
 use super::inline::{Inlined, Node};
 use crate::p4::bits::mask;
 use crate::p4::effects::{Effects, SlotRange};
-use crate::p4::externs;
+use crate::p4::externs::{self, Order};
 use crate::p4::fields::Flat;
 
 /// References to the helpers in a function.
@@ -26,6 +26,7 @@ pub(super) struct Helpers {
     pub(super) emit: FuncRef,
     pub(super) copy: FuncRef,
     pub(super) clear: FuncRef,
+    pub(super) in_turn: FuncRef,
 }
 
 /// Maximum length of a run of limbs that is translated limb by limb.
@@ -55,6 +56,14 @@ pub(super) struct Source<'p> {
     pub(super) too_short: u32,
 }
 
+impl Source<'_> {
+    /// Returns whether packets execute a call in their order.
+    fn is_in_turn(&self, call: u32) -> bool {
+        let call = self.calls.get(call as usize);
+        call.is_some_and(|call| call.order() == Order::Packets)
+    }
+}
+
 /// The translation of one function.
 pub(super) struct Translator<'t, 'f> {
     pub(super) of: &'t Source<'t>,
@@ -68,7 +77,7 @@ pub(super) struct Translator<'t, 'f> {
     pub(super) known: BTreeMap<Slot, Known>,
     /// The block that ends a run with too many steps.
     pub(super) too_long: Option<Block>,
-    /// The resume blocks, one for each lookup that may suspend.
+    /// The resume blocks, one for each lookup and each call that may suspend.
     pub(super) resumes: Vec<Block>,
     /// The number of resume blocks translated so far.
     pub(super) resumed: usize,
@@ -124,8 +133,13 @@ impl Translator<'_, '_> {
     /// Dispatches to the beginning or to a resume block.
     fn enter(&mut self) {
         let reached = self.graph.blocks.iter().filter(|block| block.is_reached);
-        let lasts = reached.map(|block| &self.code.nodes[block.nodes.end - 1]);
-        let count = lasts.filter(|n| matches!(n, Node::Apply { .. })).count();
+        let nodes = reached.flat_map(|block| &self.code.nodes[block.nodes.clone()]);
+        let may_suspend = |node: &&Node<'_>| match node {
+            Node::Apply { .. } => true,
+            Node::Plain(Inst::Extern { call }) => self.of.is_in_turn(*call),
+            _ => false,
+        };
+        let count = nodes.filter(may_suspend).count();
         let first = self.blocks[0];
         if count == 0 {
             self.b.ins().jump(first, &[]);
@@ -422,6 +436,7 @@ impl Translator<'_, '_> {
                 let value = self.truncate(value, to);
                 self.write(dst, value);
             }
+            Inst::Extern { call } if self.of.is_in_turn(call) => self.call_in_turn(call),
             Inst::Extern { call } => {
                 if self.external(call) {
                     return;

@@ -3,6 +3,7 @@
 //! unwind tables. None of them panics depending on a packet or a table.
 
 use super::context::{applied_word, Bridge, Context, REJECTED, WAIT};
+use super::{Leave, Turn, WaitsFor};
 use crate::p4::environment::Environment;
 use crate::p4::machine::{Host, Packet};
 use crate::p4::packet::Reader;
@@ -23,15 +24,43 @@ fn bridge<'c, 'a>(context: &'c mut Shared<'a>) -> &'c mut Bridge<'a, 'a> {
 /// Looks up, or begins a lookup and suspends.
 pub(super) extern "C" fn apply(context: &mut Shared<'_>, table: u32) -> u64 {
     let bridge = bridge(context);
+    let Leave { may_wait, turn } = bridge.leave;
+    if turn != Turn::Has && bridge.host.is_changed_by_packets(table) {
+        bridge.waits_for = Some(WaitsFor::Table(table));
+        return WAIT;
+    }
     let frame = &mut bridge.machine.frame;
-    let applied = bridge.host.begin_apply(table, frame, bridge.may_wait);
-    match applied {
+    match bridge.host.begin_apply(table, frame, may_wait) {
         Some(applied) => applied_word(&applied),
         None => {
-            bridge.waits_for = Some(table);
+            bridge.waits_for = Some(WaitsFor::Lookup(table));
             WAIT
         }
     }
+}
+
+/// Calls an extern that packets execute in their order, or suspends until it is the packet's turn.
+pub(super) extern "C" fn in_turn(context: &mut Shared<'_>, call: u32) -> u64 {
+    let bridge = bridge(context);
+    let frame = &mut bridge.machine.frame;
+    let Leave { may_wait, turn } = bridge.leave;
+    let must_wait = match turn {
+        Turn::Has => may_wait && bridge.host.begin_call(call, frame),
+        Turn::Once => {
+            bridge.leave.turn = Turn::No;
+            false
+        }
+        Turn::No => {
+            bridge.host.begin_call(call, frame);
+            true
+        }
+    };
+    if must_wait {
+        bridge.waits_for = Some(WaitsFor::Call(call));
+        return WAIT;
+    }
+    bridge.host.external(call, frame);
+    0
 }
 
 /// Calls an extern.

@@ -79,25 +79,67 @@ pub enum Untranslated {
     Refused(String),
 }
 
-/// The point at which code is suspended for a lookup.
+/// The cause for which code is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WaitsFor {
+    /// A lookup in this table, which was begun.
+    Lookup(u32),
+    /// The packet's turn to look up in this table, which packets change.
+    Table(u32),
+    /// The packet's turn to execute this call.
+    Call(u32),
+}
+
+/// The point at which code is suspended.
 #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
-    pub(super) table: u32,
+    pub(super) what: WaitsFor,
     end: u64,
     steps: u64,
     resume: u64,
 }
 
+/// The permission to do what depends on the packets' order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The packets before it are complete.
+    Has,
+    /// For the call that the code was suspended for, and no further one.
+    Once,
+    No,
+}
+
+/// The causes for which a run does not suspend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leave {
+    /// Set if slow lookups suspend.
+    pub(super) may_wait: bool,
+    pub(super) turn: Turn,
+}
+
+impl Leave {
+    /// The run ends before others go on.
+    pub(super) const TO_THE_END: Leave = Leave {
+        may_wait: false,
+        turn: Turn::Has,
+    };
+
+    /// Lookups suspend, and what depends on the packets' order if it is not the packet's turn.
+    pub(super) fn overlapping(has_turn: bool) -> Leave {
+        Leave {
+            may_wait: true,
+            turn: if has_turn { Turn::Has } else { Turn::No },
+        }
+    }
+}
+
 /// The entry point of a run.
 #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
 pub(super) enum Begin {
-    /// The beginning; lookups do not suspend.
-    ToTheEnd,
-    /// The beginning; lookups may suspend.
-    Waiting,
-    /// The point of suspension, with the lookup's result.
-    Again(Waiting, Applied),
+    Start,
+    /// The point of suspension, with the result of the lookup that it was suspended for.
+    Again(Waiting, Option<Applied>),
 }
 
 /// The outcome of a run.

@@ -14,7 +14,7 @@ use super::emit::{Helpers, Source, Translator};
 use super::graph::{Graph, Slots};
 use super::helpers;
 use super::inline::{Inlined, Node};
-use super::{Begin, Borders, Ran, Untranslated, Waiting};
+use super::{Begin, Borders, Leave, Ran, Untranslated, Waiting};
 use crate::p4::effects::Effects;
 use crate::p4::environment::Environment;
 use crate::p4::externs::{self, Architecture};
@@ -51,7 +51,7 @@ fn refused(error: impl std::fmt::Display) -> Untranslated {
 }
 
 /// The helpers: name, parameter types after the context, and return types.
-const HELPERS: [(&str, &[Type], &[Type]); 7] = [
+const HELPERS: [(&str, &[Type], &[Type]); 8] = [
     ("apply", &[I32], &[I64]),
     ("external", &[I32], &[]),
     ("count_direct", &[I32], &[]),
@@ -59,6 +59,7 @@ const HELPERS: [(&str, &[Type], &[Type]); 7] = [
     ("emit", &[I32, I32], &[]),
     ("copy", &[I32, I32, I32], &[]),
     ("clear", &[I32, I32], &[]),
+    ("in_turn", &[I32], &[I64]),
 ];
 
 fn address(helper: &str) -> *const u8 {
@@ -69,6 +70,7 @@ fn address(helper: &str) -> *const u8 {
         "other" => helpers::other as *const u8,
         "emit" => helpers::emit as *const u8,
         "copy" => helpers::copy as *const u8,
+        "in_turn" => helpers::in_turn as *const u8,
         _ => helpers::clear as *const u8,
     }
 }
@@ -201,8 +203,8 @@ impl Native {
         Ok(native)
     }
 
-    /// Runs a block to its end, or until it suspends for a lookup. Returns `None` if it has no
-    /// suitable code. A suspended block is resumed by passing it back with the lookup's result.
+    /// Runs a block to its end, or until it suspends. Returns `None` if it has no suitable code. A
+    /// suspended block is resumed by passing it back, with the result of its lookup.
     pub(in crate::p4) fn run(
         &self,
         function: FunctionId,
@@ -210,6 +212,7 @@ impl Native {
         host: &mut Environment<'_>,
         packet: &mut Packet<'_, '_>,
         from: Begin,
+        leave: Leave,
     ) -> Option<Ran> {
         let code = self.code[function as usize].as_ref()?;
         // Resumed code handles an unaligned read position.
@@ -221,14 +224,12 @@ impl Native {
         let sums = host.local.sums.as_mut_ptr();
         let input_queue = host.local.input_queue.into();
         let (out, out_length, out_room) = packet.writer.space();
-        let (may_wait, waited) = match from {
-            Begin::ToTheEnd => (false, None),
-            Begin::Waiting => (true, None),
-            Begin::Again(waited, applied) => (true, Some((waited, applied_word(&applied)))),
+        let (resumed, applied) = match from {
+            Begin::Start => (None, None),
+            Begin::Again(waited, applied) => (Some(waited), applied),
         };
-        let resumed = waited.map(|(waited, _)| waited);
         let mut bridge = Bridge {
-            may_wait,
+            leave,
             waits_for: None,
             machine,
             host,
@@ -247,7 +248,7 @@ impl Native {
             end: resumed.map_or(GOING_ON, |waited| waited.end),
             steps: resumed.map_or(code.cost, |waited| waited.steps),
             resume: resumed.map_or(0, |waited| waited.resume),
-            applied: waited.map_or(0, |(_, applied)| applied),
+            applied: applied.map_or(0, |applied| applied_word(&applied)),
             sums,
             forward: 0,
             forward_to: 0,
@@ -270,8 +271,8 @@ impl Native {
         packet.reader = Reader::resume(data, next_bit);
         Some(match waits_for {
             None => Ran::Ended(end(word)),
-            Some(table) => Ran::Waits(Waiting {
-                table,
+            Some(what) => Ran::Waits(Waiting {
+                what,
                 end: word,
                 steps,
                 resume,
@@ -333,6 +334,7 @@ fn translate(
             emit: helpers[4],
             copy: helpers[5],
             clear: helpers[6],
+            in_turn: helpers[7],
         },
         context: Value::from_u32(0),
         frame: Value::from_u32(0),

@@ -3,7 +3,7 @@
 
 use adit_p4_frontend::ir::{FunctionId, Program};
 
-use super::{Begin, Borders, Ran, Untranslated};
+use super::{Begin, Borders, Leave, Ran, Untranslated};
 use crate::p4::environment::Environment;
 use crate::p4::machine::{Machine, Packet};
 
@@ -22,6 +22,7 @@ impl Native {
         _: &mut Environment<'_>,
         _: &mut Packet<'_, '_>,
         _: Begin,
+        _: Leave,
     ) -> Option<Ran> {
         match *self {}
     }

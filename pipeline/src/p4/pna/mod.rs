@@ -9,17 +9,17 @@
 
 mod in_place;
 mod link;
+mod overlap;
 mod share;
 
 use adit_p4_frontend::ir::Program;
 
 use super::environment::Forward;
-use super::lane::{At, Scratch, LANES};
+use super::lane::{At, Scratch};
 use super::load_error::MainError;
 use super::packets::{Direction, DropReason, Input, Output, Receive, Sent, SentKind};
 use super::replication::Replica;
 use super::round::Round;
-use super::tables::STAGES;
 
 use link::link;
 pub(super) use link::Linked;
@@ -73,48 +73,6 @@ impl Blocks {
     ) {
         let first = self.pass(at, scratch, input, &Pass::first(input));
         self.complete(at, scratch, input, first, emit);
-    }
-
-    /// Processes packets, at most one for each lane. While one is suspended for a lookup in its
-    /// first pass, the others proceed; `emit` gets their outputs in the packets' order.
-    pub(super) fn process_some(
-        &self,
-        at: At<'_>,
-        lanes: &mut [Scratch],
-        inputs: &[Input<'_>],
-        emit: &mut impl FnMut(usize, Output<'_>),
-    ) {
-        let mut firsts = [Ok(0); LANES];
-        // Packets before the first suspended one are complete.
-        let (mut through, mut waiting) = (0, 0);
-        for (n, (lane, input)) in lanes.iter_mut().zip(inputs).enumerate() {
-            self.prepare(lane, input, &Pass::first(input));
-            firsts[n] = lane.begin(at, self.linked.function, input.data);
-            waiting += usize::from(lane.is_waiting());
-            if waiting == 0 {
-                self.complete(at, lane, input, firsts[n], &mut |output| emit(n, output));
-                through = n + 1;
-            }
-        }
-        while std::mem::take(&mut waiting) > 0 {
-            for stage in 1..STAGES {
-                for lane in &mut lanes[through..] {
-                    lane.advance(at, stage);
-                }
-            }
-            let waited = through..inputs.len().min(lanes.len());
-            for n in waited {
-                let (lane, input) = (&mut lanes[n], &inputs[n]);
-                if lane.is_waiting() {
-                    firsts[n] = lane.go_on(at, input.data);
-                }
-                waiting += usize::from(lane.is_waiting());
-                if waiting == 0 {
-                    self.complete(at, lane, input, firsts[n], &mut |output| emit(n, output));
-                    through = n + 1;
-                }
-            }
-        }
     }
 
     /// Completes a packet after its first pass; `first` is that pass's result: the number of bytes
