@@ -444,6 +444,11 @@ impl Translator<'_, '_> {
                 let effects = Effects::of(inst, self.of.program);
                 self.in_memory(&effects, |t| t.call_external(call));
             }
+            Inst::PacketLength { dst } => {
+                let bits = self.context_word(at::BITS);
+                let bytes = self.b.ins().ushr_imm(bits, 3);
+                self.write(dst, bytes);
+            }
             Inst::Exit | Inst::Reject { .. } => self.end_all(inst),
             Inst::EndBlock { error } => self.end_block(error),
             Inst::Emit { layout, src } => self.emit_header(layout, src),

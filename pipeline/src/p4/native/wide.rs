@@ -6,7 +6,6 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::emit::Translator;
-use crate::p4::bits::mask;
 
 /// Maximum width of a value that is translated to machine code.
 const MAX_WIDTH: u32 = 512;
@@ -97,14 +96,19 @@ impl Translator<'_, '_> {
                 a,
                 low,
                 bits,
-            } if width <= 64 && low + bits <= width && bits > 0 => {
-                let (old, a) = (self.read(dst), self.read(a));
-                let keep = self.number(!(mask(bits) << low));
-                let kept = self.b.ins().band(old, keep);
-                let a = self.truncate(a, bits);
-                let a = self.b.ins().ishl_imm(a, i64::from(low));
-                let value = self.b.ins().bor(kept, a);
-                self.write(dst, value);
+            } if width <= MAX_WIDTH && low + bits <= width && bits > 0 => {
+                let old = self.limbs(dst, width);
+                let mut a = self.limbs(a, bits);
+                self.trim(&mut a, bits);
+                let a = self.shifted_up(&a, low, old.len());
+                let each = old.into_iter().zip(a).enumerate();
+                let values = each.map(|(n, (old, a))| {
+                    let set = mask_of_limb(n as u32, low, bits);
+                    let kept = self.b.ins().band_imm(old, !set as i64);
+                    self.b.ins().bor(kept, a)
+                });
+                let values: Vec<Value> = values.collect();
+                self.write_limbs(dst, values);
             }
             Inst::Concat {
                 dst,
@@ -112,12 +116,20 @@ impl Translator<'_, '_> {
                 b,
                 low,
                 width,
-            } if width <= 64 && low < width => {
-                let (a, b) = (self.read(a), self.read(b));
-                let (a, b) = (self.truncate(a, width - low), self.truncate(b, low));
-                let a = self.b.ins().ishl_imm(a, i64::from(low));
-                let value = self.b.ins().bor(a, b);
-                self.write(dst, value);
+            } if width <= MAX_WIDTH && low < width => {
+                let (mut a, mut b) = (self.limbs(a, width - low), self.limbs(b, low));
+                self.trim(&mut a, width - low);
+                self.trim(&mut b, low);
+                let count = limbs_of(width) as usize;
+                let a = self.shifted_up(&a, low, count);
+                b.truncate(low.div_ceil(64) as usize);
+                let each = a.into_iter().enumerate();
+                let values = each.map(|(n, a)| match b.get(n) {
+                    Some(b) => self.b.ins().bor(a, *b),
+                    None => a,
+                });
+                let values: Vec<Value> = values.collect();
+                self.write_limbs(dst, values);
             }
             Inst::Shl {
                 dst,
@@ -204,6 +216,29 @@ impl Translator<'_, '_> {
         }
     }
 
+    /// The lower `count` limbs of a value that is shifted left.
+    fn shifted_up(&mut self, of: &[Value], bits: u32, count: usize) -> Vec<Value> {
+        let (limbs, bits) = (bits as usize / 64, i64::from(bits % 64));
+        let limb = |n: usize| of.get(n.checked_sub(limbs)?).copied();
+        let each = (0..count).map(|n| {
+            let below = match n {
+                0 => None,
+                _ => limb(n - 1).filter(|_| bits > 0),
+            };
+            let low = below.map(|below| self.b.ins().ushr_imm(below, 64 - bits));
+            let high = limb(n).map(|own| match bits {
+                0 => own,
+                _ => self.b.ins().ishl_imm(own, bits),
+            });
+            match (low, high) {
+                (Some(low), Some(high)) => self.b.ins().bor(low, high),
+                (Some(part), None) | (None, Some(part)) => part,
+                (None, None) => self.number(0),
+            }
+        });
+        each.collect()
+    }
+
     /// Replaces the value by 0 if a shift's amount is not below the width.
     fn unless_beyond(&mut self, value: Value, amount: Value, width: u32) -> Value {
         let limit = i64::from(width);
@@ -214,4 +249,14 @@ impl Translator<'_, '_> {
         let zero = self.number(0);
         self.b.ins().select(is_below, value, zero)
     }
+}
+
+/// The bits of limb `n` that the `bits` bits of a value from bit `low` on are in.
+fn mask_of_limb(n: u32, low: u32, bits: u32) -> u64 {
+    let in_limb = |bit: u32| bit.clamp(n * 64, n * 64 + 64) - n * 64;
+    let below = |bit: u32| match in_limb(bit) {
+        64 => u64::MAX,
+        bits => (1 << bits) - 1,
+    };
+    below(low + bits) & !below(low)
 }
