@@ -9,7 +9,7 @@ use super::load::{member, Node, ENDPOINTS};
 use super::traffic::{Connections, Forwarder, Kind, Rate};
 
 /// The figures of a measurement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Churn {
     /// Endpoints that left or came, per second.
     pub(super) changes_per_s: f64,

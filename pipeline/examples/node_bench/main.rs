@@ -3,8 +3,10 @@
 //! beside them. `cargo xtask bench node` runs it.
 //!
 //! ```sh
-//! cargo run --release -p adit-pipeline --example node_bench -- [--quick] [SERVICES CONNECTIONS]
+//! cargo run --release -p adit-pipeline --example node_bench -- [--quick] [--only KIND] [SERVICES CONNECTIONS]
 //! ```
+//!
+//! `--only` measures the kinds of packets whose names contain KIND; `--only changes` the changes.
 //!
 //! The last line is a report in JSON.
 
@@ -14,6 +16,7 @@ mod traffic;
 
 use std::time::Duration;
 
+use churn::Churn;
 use load::Node;
 use traffic::{Connections, Forwarder, Kind, Rate};
 
@@ -36,6 +39,8 @@ const ROWS: [(Kind, &str, &[usize]); 7] = [
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let is_quick = arguments.iter().any(|argument| argument == "--quick");
+    let only = arguments.iter().skip_while(|a| *a != "--only").nth(1);
+    let is_wanted = |name: &str| only.is_none_or(|only| name.contains(only.as_str()));
     let numbers: Vec<u32> = arguments.iter().filter_map(|n| n.parse().ok()).collect();
     let (services, count) = match numbers[..] {
         [services, count] => (services, count),
@@ -51,7 +56,7 @@ fn main() {
     );
     let mut next = count;
     let mut rows = Vec::new();
-    for (kind, size, sizes) in ROWS {
+    for (kind, size, sizes) in ROWS.into_iter().filter(|row| is_wanted(row.0.name())) {
         let mut forwarder = Forwarder::new(&node, &connections, kind, sizes, next);
         let is_opening = kind == Kind::Opening;
         let limit = if is_opening { OPENED } else { usize::MAX };
@@ -74,7 +79,10 @@ fn main() {
             json(&rate)
         ));
     }
-    let churn = churn::measure(&node, &connections, 2 * time);
+    let churn = match is_wanted("changes") {
+        true => churn::measure(&node, &connections, 2 * time),
+        false => Churn::default(),
+    };
     let (changes, beside) = (churn.changes_per_s, churn.beside);
     println!(
         "{changes:.0} endpoint changes/s, beside {:.2} Mpps (p99 {} ns)",
