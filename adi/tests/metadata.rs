@@ -16,7 +16,7 @@ const PEER: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const MARKED: u16 = 0x88b5;
 const PLAIN: u16 = 0x88b6;
 /// A timeout that is long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A flow is kept with the queue that sends its first frame, and its replies go there.
 const PROGRAM: &str = r#"
@@ -73,7 +73,7 @@ fn frame(to: [u8; 6], from: [u8; 6], kind: u16, flow: u8) -> Vec<u8> {
 fn receive(pairs: &mut [QueuePair]) -> (usize, Buffer) {
     let start = Instant::now();
     let mut frames = Vec::new();
-    while start.elapsed() < PATIENCE {
+    while start.elapsed() < TIMEOUT {
         for (n, pair) in pairs.iter_mut().enumerate() {
             pair.rx.receive(&mut frames, 1).unwrap();
             if let Some(frame) = frames.pop() {
@@ -110,7 +110,7 @@ fn replies_arrive_at_the_queue_that_sends_the_flow() {
         assert_eq!(pair.tx.send(&mut std::iter::once(sent)).unwrap(), 1);
         let start = Instant::now();
         while far.recv().is_none() {
-            assert!(start.elapsed() < PATIENCE, "the frame does not leave");
+            assert!(start.elapsed() < TIMEOUT, "the frame does not leave");
             std::thread::yield_now();
         }
         for _ in 0..3 {

@@ -14,7 +14,7 @@ use adit_pipeline::offload::FrameMeta;
 use common::{Model, MAC};
 
 const PEER: [u8; 6] = [2, 0, 0, 0, 0, 9];
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECTIONS: u16 = 24;
 const BYTES: usize = 20_000;
 
@@ -65,7 +65,7 @@ impl Lab {
     }
 
     fn turn(&mut self) {
-        assert!(self.start.elapsed() < PATIENCE, "this takes too long");
+        assert!(self.start.elapsed() < TIMEOUT, "this takes too long");
         self.client.turn(self.start.elapsed());
         while let Some(frame) = self.near.take() {
             self.far.send(&frame, FrameMeta::default());
@@ -158,9 +158,9 @@ fn a_stack_that_sleeps_is_woken_by_a_frame() {
         let stack = &mut lab.stacks[0];
         let before = Instant::now();
         while !stack.turn(Instant::now()).unwrap() {
-            stack.sleep(Instant::now(), PATIENCE).unwrap();
+            stack.sleep(Instant::now(), TIMEOUT).unwrap();
         }
-        assert!(before.elapsed() < PATIENCE / 2);
+        assert!(before.elapsed() < TIMEOUT / 2);
     });
     while lab.client.socket(handle).recv_queue() < 7 {
         lab.turn();

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 const PEER: [u8; 6] = [2, 0, 0, 0, 0, 9];
 /// A timeout that is long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn config() -> Config {
     Config {
@@ -35,7 +35,7 @@ fn frame(to: [u8; 6], from: [u8; 6], number: u32, len: usize) -> Vec<u8> {
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < PATIENCE, "{what} takes too long");
+        assert!(start.elapsed() < TIMEOUT, "{what} takes too long");
         std::thread::yield_now();
     }
 }
@@ -231,7 +231,7 @@ fn waiting_ends_with_a_frame_or_with_time() {
         });
         let mut frames = Vec::new();
         while frames.is_empty() {
-            assert_eq!(pair.wait(Some(PATIENCE)).unwrap(), Wakeup::Ready);
+            assert_eq!(pair.wait(Some(TIMEOUT)).unwrap(), Wakeup::Ready);
             pair.rx.receive(&mut frames, 8).unwrap();
         }
         sender.join().unwrap();
@@ -247,7 +247,7 @@ fn what_was_sent_wakes_once() {
     let buffer = pair.pool().copy(&frame(PEER, MAC, 1, 64)).unwrap();
     pair.tx.send(&mut std::iter::once(buffer)).unwrap();
     sent(&far, 1);
-    assert_eq!(pair.wait(Some(PATIENCE)).unwrap(), Wakeup::Ready);
+    assert_eq!(pair.wait(Some(TIMEOUT)).unwrap(), Wakeup::Ready);
     let short = Some(Duration::from_millis(20));
     // The interrupt may arrive after the transmission was found complete.
     let again = [pair.wait(short).unwrap(), pair.wait(short).unwrap()];

@@ -14,7 +14,7 @@ use adit_vfio_user::Config;
 use crate::process::Event;
 
 /// The time for an order to a relay: a message that a client or worker delays takes no longer.
-const PATIENCE: Duration = Duration::from_secs(6);
+const TIMEOUT: Duration = Duration::from_secs(6);
 /// The stack of a relay's thread in bytes.
 const STACK: usize = 256 << 10;
 
@@ -97,7 +97,7 @@ impl Relays {
     /// Pauses all relays; returns the name of one that cannot.
     pub(crate) fn pause(&self) -> Result<(), String> {
         let mut relays = self.relays.iter();
-        match relays.find(|(_, (handle, _))| !handle.pause(PATIENCE)) {
+        match relays.find(|(_, (handle, _))| !handle.pause(TIMEOUT)) {
             None => Ok(()),
             Some((name, _)) => Err(format!("a client of `{name}` or its worker stalls")),
         }
@@ -111,7 +111,7 @@ impl Relays {
     ) -> Result<(), (String, IntroductionError)> {
         for (name, (handle, _)) in &self.relays {
             if let Some(source) = sources.remove(name) {
-                let switched = handle.switch(source, PATIENCE);
+                let switched = handle.switch(source, TIMEOUT);
                 switched.map_err(|error| (name.clone(), error))?;
             }
         }
@@ -120,12 +120,12 @@ impl Relays {
 
     /// Goes on with the next worker.
     pub(crate) fn commit(&self) {
-        self.each(|handle| handle.commit(PATIENCE));
+        self.each(|handle| handle.commit(TIMEOUT));
     }
 
     /// Goes on with the worker of before.
     pub(crate) fn revert(&self) {
-        self.each(|handle| handle.revert(PATIENCE));
+        self.each(|handle| handle.revert(TIMEOUT));
     }
 
     fn each(&self, act: impl Fn(&RelayHandle)) {

@@ -11,11 +11,11 @@ use rustix::process::{getpid, kill_process, Signal};
 /// Set in the environment of workers, which run the same test: the folder of the test.
 const WORKER: &str = "ADIT_TEST_WORKER";
 /// The limit for what a correct keeper does soon.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Waits for a file.
 fn wait(path: &Path) {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while !path.exists() {
         assert!(Instant::now() < until, "{}", path.display());
         std::thread::sleep(Duration::from_millis(2));
@@ -46,7 +46,7 @@ fn worker(folder: &Path) {
         mark("changed");
     }
     loop {
-        std::thread::sleep(PATIENCE);
+        std::thread::sleep(TIMEOUT);
     }
 }
 
@@ -65,7 +65,7 @@ fn changes_during_an_update_are_not_lost() {
     // The keeper may not know yet that the worker is ready, and ignores the signal then.
     let begun = Instant::now();
     while !folder.path().join("updating").exists() {
-        assert!(begun.elapsed() < PATIENCE, "no update");
+        assert!(begun.elapsed() < TIMEOUT, "no update");
         kill_process(getpid(), Signal::HUP).unwrap();
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -26,7 +26,7 @@ use crate::function::Shared;
 /// The version of [`NicState`]. It changes when an older release would misunderstand a newer state.
 const VERSION: u32 = 1;
 /// The time for a control plane to finish what it writes.
-const PATIENCE: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_millis(300);
 /// The maximum length of a file of a state in bytes.
 const MAX_FILE: u64 = 1 << 30;
 
@@ -58,9 +58,9 @@ impl Freeze {
     /// With a text when a control plane goes on writing for too long; nothing is frozen then.
     pub(crate) fn new(shared: &Arc<Shared>, server: &Server) -> Result<Self, String> {
         let writes = server
-            .hold_writes(PATIENCE)
+            .hold_writes(TIMEOUT)
             .ok_or("a client of P4Runtime writes")?;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         let changes = loop {
             match shared.gate().clone().try_write_owned() {
                 Ok(held) => break held,

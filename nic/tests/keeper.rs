@@ -18,7 +18,7 @@ use driver::Driver;
 use rustix::process::{kill_process, Pid, Signal};
 
 /// The timeout for everything that a correct device does soon.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The command register, with memory space and bus master enabled, and the interrupt line, a register
 /// without an effect.
@@ -66,7 +66,7 @@ impl Keeper {
 
     /// Waits until another worker is ready, and returns its process id.
     fn next_worker(&mut self) -> i32 {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             let log = self.log();
             let mut ready = log
@@ -130,7 +130,7 @@ fn start(keeper: &Keeper) -> Driver {
 fn recovers(driver: &mut Driver, since: Instant) -> Duration {
     while driver.in_reset() {
         assert!(driver.finds_reset());
-        assert!(since.elapsed() < PATIENCE, "the reset does not end");
+        assert!(since.elapsed() < TIMEOUT, "the reset does not end");
         std::thread::sleep(Duration::from_millis(1));
     }
     let took = since.elapsed();
@@ -156,10 +156,10 @@ fn a_device_that_is_killed_comes_back_to_its_driver() {
         // The driver's accesses are answered at any time.
         let mut slowest = Duration::ZERO;
         while !driver.finds_reset() {
-            assert!(killed.elapsed() < PATIENCE);
+            assert!(killed.elapsed() < TIMEOUT);
         }
         let noticed = killed.elapsed();
-        while driver.in_reset() && killed.elapsed() < PATIENCE {
+        while driver.in_reset() && killed.elapsed() < TIMEOUT {
             let asked = Instant::now();
             driver.finds_reset();
             slowest = slowest.max(asked.elapsed());
@@ -244,7 +244,7 @@ fn a_successor_that_does_not_start_leaves_the_device_as_it_is() {
     std::fs::write(&program, "no program").unwrap();
     let running = keeper.worker;
     keeper.signal(Signal::HUP);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while !keeper.log().contains("no update: the worker goes on") {
         assert!(Instant::now() < until, "{}", keeper.log());
         std::thread::sleep(Duration::from_millis(5));
@@ -267,7 +267,7 @@ struct Control {
 impl Control {
     /// Connects; the server may not be there yet.
     fn connect(folder: &tempfile::TempDir) -> Self {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         let target = || Target {
             address: format!("unix:{}", folder.path().join("p4rt.sock").display()),
             device_id: 1,
@@ -395,7 +395,7 @@ fn a_loaded_program_and_its_entries_outlive_an_update() {
         keeper.next_worker();
         goes_on(&mut driver, round.into());
         // Its server goes with it.
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while rustix::process::test_kill_process(old).is_ok() {
             assert!(Instant::now() < until, "the old worker does not end");
             std::thread::sleep(Duration::from_millis(1));
@@ -480,7 +480,7 @@ fn a_device_whose_keeper_is_gone_ends() {
     let keeper = Keeper::start(&[]);
     keeper.signal(Signal::KILL);
     let worker = Pid::from_raw(keeper.worker).unwrap();
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while rustix::process::test_kill_process(worker).is_ok() {
         assert!(Instant::now() < until, "the worker goes on");
         std::thread::sleep(Duration::from_millis(5));

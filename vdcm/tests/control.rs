@@ -15,7 +15,7 @@ use adit_vdcm::protocol::{ErrorCode, Spec, VdevError};
 use fakes::{spec, Running};
 
 /// The limit for what a correct daemon does at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> VdevError {
     match result {
@@ -32,7 +32,7 @@ struct Raw {
 impl Raw {
     fn connect(server: &Running) -> Self {
         let stream = UnixStream::connect(&server.path).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self {
             lines: BufReader::new(stream),
         }
@@ -241,11 +241,11 @@ fn clients_that_stand_still_are_disconnected_and_hold_up_nobody() {
 }
 
 #[test]
-fn of_a_thousand_connections_some_are_served_and_the_rest_told() {
+fn of_a_thousand_connections_some_are_served_and_the_rest_refused() {
     let settings = Settings::default();
     let most = settings.max_connections_per_user;
     let server = Running::start(settings);
-    let (mut served, mut told) = (Vec::new(), 0);
+    let (mut served, mut refused) = (Vec::new(), 0);
     for _ in 0..1_000 {
         let mut raw = Raw::connect(&server);
         // A refused one may be closed before it has sent anything.
@@ -257,23 +257,23 @@ fn of_a_thousand_connections_some_are_served_and_the_rest_told() {
             Ok(_) => served.push(raw),
             Err(error) => {
                 assert_eq!(error.code, ErrorCode::TooManyConnections);
-                told += 1;
+                refused += 1;
             }
         }
     }
-    assert_eq!((served.len(), told), (most, 1_000 - most));
+    assert_eq!((served.len(), refused), (most, 1_000 - most));
     let error = refusal(Client::connect(&server.path));
     assert_eq!(error.code, ErrorCode::TooManyConnections);
     drop(served);
     // There is space again as soon as the daemon has noticed.
-    let give_up = std::time::Instant::now() + PATIENCE;
+    let give_up = std::time::Instant::now() + TIMEOUT;
     let status = loop {
         match Client::connect(&server.path).and_then(|mut client| client.status()) {
             Ok(status) => break status,
             Err(error) => assert!(std::time::Instant::now() < give_up, "{error}"),
         }
     };
-    assert!(status.refused["too_many_connections"] > told as u64);
+    assert!(status.refused["too_many_connections"] > refused as u64);
 }
 
 #[test]
@@ -296,11 +296,11 @@ fn clients_that_vanish_leave_nothing() {
                 .shutdown(std::net::Shutdown::Both)
                 .unwrap();
         }
-        let mut client = server.patient_client();
+        let mut client = server.client_without_timeout();
         client.list().unwrap();
     }
-    let mut client = server.patient_client();
-    let give_up = std::time::Instant::now() + PATIENCE;
+    let mut client = server.client_without_timeout();
+    let give_up = std::time::Instant::now() + TIMEOUT;
     while client.status().unwrap().connections > 1 {
         assert!(std::time::Instant::now() < give_up);
     }

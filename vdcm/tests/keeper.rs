@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use adit_uapi::regs::{rstat, vf};
 use adit_vdcm::protocol::{Spec, VdevInfo, VdevState};
-use daemon::{Daemon, PATIENCE};
+use daemon::{Daemon, TIMEOUT};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::process::{kill_process, test_kill_process, Pid, Signal};
 use vfio_user::Client;
@@ -79,7 +79,7 @@ impl Device {
     /// Waits until the device is not in reset, and checks that the mapped pages are its pages.
     fn recovers(&mut self, since: Instant) {
         while self.is_in_reset() {
-            assert!(since.elapsed() < PATIENCE, "the reset does not end");
+            assert!(since.elapsed() < TIMEOUT, "the reset does not end");
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         assert_eq!(self.read(vf::ARQLEN.into()), 0);
@@ -98,7 +98,7 @@ fn next_worker(daemon: &Daemon, old: Pid) -> Pid {
             assert!(daemon.notified().starts_with("READY=1\n"));
             return worker;
         }
-        assert!(since.elapsed() < PATIENCE, "{}", daemon.log());
+        assert!(since.elapsed() < TIMEOUT, "{}", daemon.log());
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
@@ -185,12 +185,12 @@ fn devices_and_their_clients_outlive_the_daemon() {
         // A new daemon is ready; the keeper knows soon.
         assert!(daemon.notified().starts_with("READY=1\n"));
         while worker(&daemon) == old {
-            assert!(since.elapsed() < PATIENCE, "{}", daemon.log());
+            assert!(since.elapsed() < TIMEOUT, "{}", daemon.log());
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         // The keeper waits for it.
         while test_kill_process(old).is_ok() {
-            assert!(since.elapsed() < PATIENCE, "the old daemon is still there");
+            assert!(since.elapsed() < TIMEOUT, "the old daemon is still there");
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         for device in &mut devices {
@@ -212,7 +212,7 @@ fn devices_and_their_clients_outlive_the_daemon() {
     let mut gone = devices.remove(db_at);
     let since = Instant::now();
     while gone.client.region_read(BAR0, 0, &mut [0; 4]).is_ok() {
-        assert!(since.elapsed() < PATIENCE, "the client is still connected");
+        assert!(since.elapsed() < TIMEOUT, "the client is still connected");
     }
     // One of the same name is another one.
     let again = Spec {

@@ -32,7 +32,7 @@ const STATION: [u8; 6] = [2, 0, 0, 0, 9, 9];
 /// More frames than a ring has entries, in both directions.
 const FRAMES: u16 = 150;
 /// The timeout for everything that a correct daemon does soon.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A daemon with a NIC, and the other end of its wire.
 struct Daemon {
@@ -47,7 +47,7 @@ impl Daemon {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let wire = UnixDatagram::bind(path("far")).unwrap();
-        wire.set_read_timeout(Some(PATIENCE)).unwrap();
+        wire.set_read_timeout(Some(TIMEOUT)).unwrap();
         std::fs::write(path("vdcm.toml"), "").unwrap();
         let log = std::fs::File::create(path("log")).unwrap();
         let ends = format!("unix:{},{}", path("near").display(), path("far").display());
@@ -70,7 +70,7 @@ impl Daemon {
                 Ok(client) => break client,
                 Err(error) => {
                     let log = std::fs::read_to_string(path("log")).unwrap();
-                    assert!(begun.elapsed() < PATIENCE, "{error}: {log}");
+                    assert!(begun.elapsed() < TIMEOUT, "{error}: {log}");
                 }
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -169,7 +169,7 @@ impl Driver {
                 assert_eq!(frame[..6], MAC);
                 return number(&frame);
             }
-            assert!(begun.elapsed() < PATIENCE, "no frame comes");
+            assert!(begun.elapsed() < TIMEOUT, "no frame comes");
             let slice = Duration::from_secs(5);
             self.pair.wait(&mut self.vf, slice).unwrap();
         }
@@ -286,7 +286,7 @@ fn waiting(daemon: &Daemon) -> Vec<u16> {
 fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
-        assert!(begun.elapsed() < PATIENCE, "waiting for {what}");
+        assert!(begun.elapsed() < TIMEOUT, "waiting for {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

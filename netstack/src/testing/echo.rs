@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::{Next, Service, Socket};
 
 /// The time that a client may be silent by default.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server that sends back what it receives, until the client ends its connection.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl Service for Echo {
             });
             kept.drain(..sent);
             if !kept.is_empty() {
-                return Next::Wait(now + PATIENCE);
+                return Next::Wait(now + TIMEOUT);
             }
             let received = socket.receive(|bytes| {
                 kept.extend_from_slice(bytes);
@@ -54,7 +54,7 @@ impl Service for Echo {
         }
         match self.patience {
             Some(Duration::ZERO) => Next::Abort,
-            patience => Next::Wait(now + patience.unwrap_or(PATIENCE)),
+            patience => Next::Wait(now + patience.unwrap_or(TIMEOUT)),
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A thread that serves `GET /metrics`, and nothing else, to one client at a time.
 //!
-//! Clients are not trusted: each gets [`MAX_REQUEST_LEN`] bytes and [`PATIENCE`] for reading and
+//! Clients are not trusted: each gets [`MAX_REQUEST_LEN`] bytes and [`TIMEOUT`] for reading and
 //! writing together. A slow client delays the next by that much at most, and never the device.
 
 use std::io::{self, Read, Write};
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 const MAX_REQUEST_LEN: usize = 8192;
 const MAX_HEADERS: usize = 64;
 /// The timeout of a client, from its connection to the last byte of the response.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause after a failure to accept a connection (for example, for lack of descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -104,7 +104,7 @@ impl<F: Fn() -> String> Responder<F> {
 
     fn serve(&self, mut client: TcpStream) -> io::Result<()> {
         client.set_nonblocking(true)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let reply = match self.read_request(&mut client, deadline)? {
             Request::Metrics { head_only } => respond("200 OK", "", &(self.body)(), head_only),
             Request::Refused(status, header) => respond(status, header, status, false),

@@ -70,7 +70,7 @@ impl Manifest {
                 Ok(object) => reader.object(object, 0),
                 Err(error) => {
                     reader.mistake("", format!("no YAML: {error}"));
-                    // The rest of the file cannot be told into documents.
+                    // The rest of the file cannot be split into documents.
                     break;
                 }
             }

@@ -14,7 +14,7 @@ use crate::model::Protocol;
 
 impl Nic {
     /// Deletes connections of UDP whose endpoint does not answer any more, as kube-proxy does: their
-    /// senders would never be told. Returns their number.
+    /// senders would never get an error. Returns their number.
     pub(super) fn forget_connections(&mut self) -> Result<u64, NicError> {
         let mut stale = Vec::new();
         let device = &self.device;

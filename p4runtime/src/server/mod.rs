@@ -120,10 +120,10 @@ impl Server {
     }
 
     /// Keeps clients from writing and from changing programs, whose calls wait, until the returned guard
-    /// is dropped; `None` if a client's write goes on for longer than `patience`.
+    /// is dropped; `None` if a client's write goes on for longer than `timeout`.
     #[must_use]
-    pub fn hold_writes(&self, patience: Duration) -> Option<OwnedMutexGuard<()>> {
-        let until = std::time::Instant::now() + patience;
+    pub fn hold_writes(&self, timeout: Duration) -> Option<OwnedMutexGuard<()>> {
+        let until = std::time::Instant::now() + timeout;
         loop {
             match self.writing.clone().try_lock_owned() {
                 Ok(held) => return Some(held),

@@ -14,7 +14,7 @@ use tonic_prost::ProstCodec;
 
 use crate::common::{claim, insert, large_read, nic, nic_at, Nic, Peer, DEVICE, PROGRAM};
 
-fn impatient() -> Limits {
+fn short_timeouts() -> Limits {
     Limits {
         first_request: Duration::from_secs(1),
         ..Limits::default()
@@ -43,7 +43,7 @@ fn closes(mut connection: impl Read) -> Duration {
 
 #[test]
 fn idle_connections_keep_nobody_out_and_are_closed() {
-    let nic = nic_at(&loopback(), None, impatient());
+    let nic = nic_at(&loopback(), None, short_timeouts());
     let connect = |_| TcpStream::connect(&nic.listening.address).expect("a connection");
     let mut idle: Vec<TcpStream> = (0..140).map(connect).collect();
     works(&nic, 1);
@@ -60,7 +60,7 @@ fn idle_connections_keep_nobody_out_and_are_closed() {
 fn idle_connections_on_a_unix_socket_are_closed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("p4rt.sock");
-    let nic = nic_at(&Address::Unix(path.clone()), None, impatient());
+    let nic = nic_at(&Address::Unix(path.clone()), None, short_timeouts());
     let connect = |_| UnixStream::connect(&path).expect("a connection");
     let mut idle: Vec<UnixStream> = (0..140).map(connect).collect();
     let mut last = idle.pop().expect("a connection");
@@ -96,7 +96,7 @@ fn what_is_begun_is_finished_in_time() {
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
         ),
     ] {
-        let nic = nic_at(&loopback(), tls, impatient());
+        let nic = nic_at(&loopback(), tls, short_timeouts());
         let mut connection = TcpStream::connect(&nic.listening.address).expect("a connection");
         connection
             .set_read_timeout(Some(Duration::from_secs(10)))
@@ -110,7 +110,7 @@ fn what_is_begun_is_finished_in_time() {
 
 #[test]
 fn a_stream_without_a_role_ends() {
-    let nic = nic_at(&loopback(), None, impatient());
+    let nic = nic_at(&loopback(), None, short_timeouts());
     let mut silent: Vec<Peer> = Vec::new();
     for _ in 0..48 {
         let mut peer = Peer::connect(&nic);
@@ -154,7 +154,7 @@ async fn half_sent(address: String) -> Result<(), Status> {
 
 #[test]
 fn requests_that_are_half_sent_keep_nobody_waiting() {
-    let nic = nic_at(&loopback(), None, impatient());
+    let nic = nic_at(&loopback(), None, short_timeouts());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let address = format!("http://{}", nic.listening.address);
     let calls: Vec<_> = (0..40)

@@ -18,7 +18,7 @@ const CLIENTS: usize = 16;
 /// The time over which the CPU time of idle devices is taken.
 const IDLE: Duration = Duration::from_secs(3);
 /// The time in which the daemon notices that a client has left.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Creates that number of devices in a daemon, attaches clients to some, and destroys all.
 pub(crate) fn population(daemon: &Daemon, count: usize) -> Result<Value> {
@@ -38,7 +38,7 @@ pub(crate) fn population(daemon: &Daemon, count: usize) -> Result<Value> {
     for device in devices.iter().take(CLIENTS) {
         let start = Instant::now();
         while control.show(&device.name)?.state != VdevState::Idle {
-            ensure!(start.elapsed() < PATIENCE, "the daemon keeps a client");
+            ensure!(start.elapsed() < TIMEOUT, "the daemon keeps a client");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -87,7 +87,7 @@ fn clients(devices: &[VdevInfo]) -> Result<Value> {
             let start = Instant::now();
             vf.device.reset()?;
             // The driver starts again: mailbox, version, capabilities, vectors.
-            vf.restart(PATIENCE)?;
+            vf.restart(TIMEOUT)?;
             anyhow::Ok(start.elapsed())
         })?;
         reset.push(time);

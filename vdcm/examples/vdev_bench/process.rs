@@ -10,7 +10,7 @@ use anyhow::{ensure, Context, Result};
 use rustix::process::{kill_process, Pid, Signal};
 
 /// The timeout of the daemon's start.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The daemon, with a NIC in its process.
 pub(crate) struct Daemon {
@@ -35,7 +35,7 @@ impl Daemon {
         while daemon.client().is_err() {
             let ended = daemon.process.try_wait()?;
             ensure!(
-                ended.is_none() && start.elapsed() < PATIENCE,
+                ended.is_none() && start.elapsed() < TIMEOUT,
                 "the daemon does not listen"
             );
             std::thread::sleep(Duration::from_millis(5));

@@ -12,7 +12,7 @@ const BURST: usize = 32;
 /// The maximum number of frames between sender and receiver: fewer than there are buffers.
 const WINDOW: u64 = 192;
 /// The timeout of a frame.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The interval at which a thread that sleeps checks for the end of the measurement.
 const NAP: Duration = Duration::from_millis(50);
 /// The IEEE's EtherType for local experiments, and the length of a frame without its FCS.
@@ -97,7 +97,7 @@ impl Ends {
                 progress = now;
             }
             ensure!(
-                now - progress < PATIENCE,
+                now - progress < TIMEOUT,
                 "{} of {sent} frames do not arrive",
                 sent - received
             );
@@ -146,7 +146,7 @@ impl Ends {
                     let start = Instant::now();
                     send(a, &to)?;
                     while a.rx.receive(&mut arrived, BURST)? == 0 {
-                        ensure!(start.elapsed() < PATIENCE, "a frame does not return");
+                        ensure!(start.elapsed() < TIMEOUT, "a frame does not return");
                         sleep(a, NAP)?;
                     }
                     times.push(start.elapsed().as_nanos() as u64);
@@ -177,7 +177,7 @@ fn poll(pair: &mut QueuePair) -> Result<()> {
     let start = Instant::now();
     let mut arrived = Vec::with_capacity(1);
     while pair.rx.receive(&mut arrived, 1)? == 0 {
-        ensure!(start.elapsed() < PATIENCE, "a frame does not arrive");
+        ensure!(start.elapsed() < TIMEOUT, "a frame does not arrive");
         std::hint::spin_loop();
     }
     Ok(())

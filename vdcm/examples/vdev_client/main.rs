@@ -25,7 +25,7 @@ use crate::queues::Pair;
 use crate::vf::Vf;
 
 /// The time in which an answer must come.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The driver: a function whose first queue pair may be up.
 struct Driver {
@@ -85,7 +85,7 @@ impl Driver {
         };
         pair.send(&mut self.vf, &station.who_has(peer))?;
         let mac = self
-            .receive(PATIENCE, |received| match received {
+            .receive(TIMEOUT, |received| match received {
                 Received::Neighbour(ip, mac) if *ip == peer => Some(*mac),
                 _ => None,
             })?
@@ -93,7 +93,7 @@ impl Driver {
         for sequence in 0..count {
             let pair = self.pair.as_mut().context("the queues are not up")?;
             pair.send(&mut self.vf, &station.echo_request(mac, peer, sequence)?)?;
-            let answered = self.receive(PATIENCE, |received| match received {
+            let answered = self.receive(TIMEOUT, |received| match received {
                 Received::Echo(from, got) if (*from, *got) == (peer, sequence) => Some(()),
                 _ => None,
             })?;
@@ -136,10 +136,10 @@ impl Driver {
                 self.vf.reset().map(|()| String::new())
             }
             // Waits until the device is in reset.
-            ["await", "reset"] => self.vf.await_reset(PATIENCE).map(|()| String::new()),
+            ["await", "reset"] => self.vf.await_reset(TIMEOUT).map(|()| String::new()),
             ["restart"] => {
                 self.pair = None;
-                self.vf.restart(PATIENCE).map(|()| String::new())
+                self.vf.restart(TIMEOUT).map(|()| String::new())
             }
             _ => bail!("unknown command {line:?}"),
         }

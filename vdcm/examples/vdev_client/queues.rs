@@ -33,7 +33,7 @@ const TX_DATA: u64 = FREE + 0x1_0000;
 const RX_DATA: u64 = FREE + 0x4_0000;
 const BUFFER_LEN: u64 = 2048;
 /// The time in which frames must be completed, in milliseconds.
-const PATIENCE_MS: u32 = 10_000;
+const TIMEOUT_MS: u32 = 10_000;
 /// The eventfd of the pair's vector: number 0 is the mailbox's.
 const VECTOR: usize = 1;
 
@@ -290,7 +290,7 @@ impl Pair {
 
     /// Waits until all frames are completed.
     pub(crate) fn settle(&mut self, vf: &mut Vf) -> Result<()> {
-        for _ in 0..PATIENCE_MS {
+        for _ in 0..TIMEOUT_MS {
             self.reclaim(vf)?;
             if self.completed == self.sent {
                 return Ok(());

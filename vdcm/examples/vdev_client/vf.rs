@@ -30,7 +30,7 @@ pub(crate) const FREE: u64 = IOVA + 0x4_0000;
 /// The address and length of memory that no queue uses.
 const MORE: (u64, u64) = (0x4000_0000, 0x10_0000);
 /// The time in which a message must be answered.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Vendor and device of Intel's composed devices.
@@ -129,7 +129,7 @@ impl Vf {
     }
 
     fn initialise(&mut self) -> Result<()> {
-        self.wait_for("the end of the reset", PATIENCE, |this| {
+        self.wait_for("the end of the reset", TIMEOUT, |this| {
             let state = this.device.read(vf::GEN_RSTAT.into())?;
             Ok(state != u32::MAX && state & rstat::STATE_M != rstat::IN_PROGRESS)
         })?;
@@ -250,7 +250,7 @@ impl Vf {
     pub(crate) fn ok(&mut self, opcode: u32, payload: &[u8]) -> Result<Vec<u8>> {
         self.send(opcode, payload)?;
         let name = || op::name(opcode).unwrap_or("message");
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             match self.take()? {
                 Some(event) if event.opcode == op::EVENT => {
@@ -310,10 +310,10 @@ impl Vf {
     pub(crate) fn reset(&mut self) -> Result<()> {
         // It is not answered.
         self.send(op::RESET_VF, &[])?;
-        self.restart(PATIENCE)?;
+        self.restart(TIMEOUT)?;
         // And by one of vfio-user.
         self.device.reset()?;
-        self.restart(PATIENCE)
+        self.restart(TIMEOUT)
     }
 
     /// Maps memory that no queue uses.

@@ -265,7 +265,7 @@ impl<D: Devices> Server<D> {
         }
     }
 
-    /// Adds a client, or tells it that there are too many.
+    /// Adds a client, or refuses it if there are too many.
     fn admit(&mut self, socket: UnixStream, now: Instant) {
         self.counters.accepted += 1;
         let peer = match Peer::of(&socket) {

@@ -10,7 +10,7 @@ use adit_vdcm::control::client::Client;
 use rustix::process::{kill_process, Pid, Signal};
 
 /// The timeout for everything that a correct daemon does soon.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn adit_vdcm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_adit-vdcm"));
@@ -37,7 +37,7 @@ impl Daemon {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let manager = UnixDatagram::bind(path("notify")).unwrap();
-        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        manager.set_read_timeout(Some(TIMEOUT)).unwrap();
         std::fs::write(path("vdcm.toml"), config).unwrap();
         let log = std::fs::File::create(path("log")).unwrap();
         let process = command

@@ -32,7 +32,7 @@ const COMMAND_MEMORY_MASTER: u16 = 6;
 /// The number of bytes of state that are transferred at a time: many parts for each state.
 const PART: u32 = 1000;
 const PAGE: u64 = 4096;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Memory that a device can access.
 pub(crate) struct Memory {
@@ -87,7 +87,7 @@ pub(crate) struct Device {
 impl Device {
     pub(crate) fn connect(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         let mut this = Self { stream };
         this.request(Command::Version, HELLO, &[])?;
         Ok(this)

@@ -65,12 +65,12 @@ impl Handling {
     }
 }
 
-/// Tells the service manager that the daemon is ready.
+/// Reports to the service manager that the daemon is ready.
 pub(crate) fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Tells the service manager that the daemon stops.
+/// Reports to the service manager that the daemon stops.
 pub(crate) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
