@@ -296,10 +296,10 @@ fn clients_that_vanish_leave_nothing() {
                 .shutdown(std::net::Shutdown::Both)
                 .unwrap();
         }
-        let mut client = server.client_without_timeout();
+        let mut client = server.retrying_client();
         client.list().unwrap();
     }
-    let mut client = server.client_without_timeout();
+    let mut client = server.retrying_client();
     let give_up = std::time::Instant::now() + TIMEOUT;
     while client.status().unwrap().connections > 1 {
         assert!(std::time::Instant::now() < give_up);

@@ -166,7 +166,7 @@ impl Running {
     }
 
     /// A client that tries again while there are too many.
-    pub(crate) fn client_without_timeout(&self) -> Client {
+    pub(crate) fn retrying_client(&self) -> Client {
         loop {
             match Client::connect(&self.path) {
                 Ok(client) => return client,
