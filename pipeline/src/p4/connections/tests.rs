@@ -130,6 +130,62 @@ fn states_are_those_of_a_connection() {
     }
 }
 
+/// The ports that packets of a burst are sent to.
+fn ports(worker: &mut Worker, packets: &[([u8; 2], &[u8])]) -> Vec<u32> {
+    let data: Vec<_> = packets.iter().map(|(tag, p)| [tag, *p].concat()).collect();
+    let inputs: Vec<_> = data.iter().map(|data| Input::new(0, data)).collect();
+    let mut ports = Vec::new();
+    worker.process(1_000_000_000, &inputs, &mut |n, output| match output {
+        Output::Sent(sent) => ports.push((n, sent.port)),
+        Output::Dropped(reason) => panic!("packet {n}: {reason:?}"),
+    });
+    assert!(ports.iter().map(|(n, _)| *n).eq(0..packets.len()));
+    ports.into_iter().map(|(_, port)| port).collect()
+}
+
+#[test]
+fn packets_of_a_burst_are_tracked_in_their_order() {
+    for mut worker in workers(STATES) {
+        let (there, back) = (query().udp(b"?"), query().reverse().udp(b"!"));
+        let burst: [([u8; 2], &[u8]); 6] = [
+            ([0, 1], &there[..]),
+            ([0, 0], &there[..]),
+            ([1, 0], &there[..]),
+            ([0, 0], &there[..]),
+            ([0, 0], &back[..]),
+            ([0, 0], &there[..]),
+        ];
+        assert_eq!(
+            ports(&mut worker, &burst),
+            [0x21, 0x21, 0x21, 0x21, 0x2a, 0x22]
+        );
+        // Of a connection that is known by now.
+        assert_eq!(
+            ports(&mut worker, &burst[3..]),
+            [0x22, 0x2a, 0x22],
+            "{burst:?}"
+        );
+    }
+}
+
+/// A packet in a packet, of another connection: its connection's other packets wait for it.
+#[test]
+fn packets_that_are_tracked_twice_keep_their_order() {
+    let apply = "
+        connections.track(2, 0, m.packet);
+        if (h.tag.op == 1) { m.status = connections.commit(m.packet); }
+        if (h.tag.op == 2) { connections.track(22, 0, m.packet); }
+        send_to_port((PortId_t) (bit<32>) m.packet.state);";
+    for mut worker in workers(apply) {
+        let (there, back) = (query().udp(b"?"), query().reverse().udp(b"!"));
+        let inner = flow([10, 1, 1, 1], 0, [10, 1, 1, 2], 0).packet(Protocol(4), &back);
+        let known = ports(&mut worker, &[([1, 0], &there[..]), ([1, 0], &inner[..])]);
+        assert_eq!(known, [0x21, 0x21]);
+        let burst = ports(&mut worker, &[([2, 0], &inner[..]), ([0, 0], &there[..])]);
+        assert_eq!(burst, [0x2a, 0x22], "the answer is before it");
+    }
+}
+
 #[test]
 fn what_has_no_connection_is_invalid() {
     for mut worker in workers(STATES) {

@@ -178,6 +178,7 @@ impl Engine {
         };
         if let Blocks::Pna(blocks) = &mut blocks {
             let needs_one = |call: &Call| call.order() == Order::OneLane;
+            blocks.tracks_once = native.as_ref().is_ok_and(|native| native.tracks_once());
             blocks.may_overlap = native.is_ok() && !state.calls.iter().any(needs_one);
         }
         let loaded = Loaded {

@@ -303,6 +303,15 @@ pub(in crate::p4) enum Order {
 }
 
 impl Call {
+    /// Returns whether it gives the packet to a connection tracker.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(in crate::p4) fn is_track(&self) -> bool {
+        match self {
+            Call::Conntrack(call) => matches!(**call, ConntrackCall::Track { .. }),
+            _ => false,
+        }
+    }
+
     /// Returns the order in which packets execute this call. Counters are sums, so that any will do.
     /// v1model's packets are processed one after the other in any case.
     pub(in crate::p4) fn order(&self) -> Order {

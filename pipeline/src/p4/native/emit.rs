@@ -60,6 +60,12 @@ impl Source<'_> {
     /// Returns whether packets execute a call in their order.
     fn is_in_turn(&self, call: u32) -> bool {
         let call = self.calls.get(call as usize);
+    /// Returns whether a call gives the packet to a connection tracker.
+    pub(super) fn is_track(&self, call: u32) -> bool {
+        let call = self.calls.get(call as usize);
+        call.is_some_and(externs::Call::is_track)
+    }
+
         call.is_some_and(|call| call.order() == Order::Packets)
     }
 }

@@ -189,6 +189,37 @@ impl Graph {
         }
     }
 
+    /// Returns whether two of some nodes, or one of them twice, may be executed in one run.
+    pub(super) fn may_repeat(
+        &self,
+        code: &Inlined<'_>,
+        is_one: impl Fn(&Node<'_>) -> bool,
+    ) -> bool {
+        let count = |block: &Block| {
+            let nodes = code.nodes[block.nodes.clone()].iter();
+            nodes.filter(|node| is_one(node)).count()
+        };
+        let counts: Vec<usize> = self.blocks.iter().map(count).collect();
+        let mut open: Vec<usize> = Vec::new();
+        for (block, count) in self.blocks.iter().zip(&counts) {
+            match (block.is_reached, count) {
+                (false, _) | (true, 0) => {}
+                (true, 1) => open.extend(&block.next),
+                _ => return true,
+            }
+        }
+        let mut behind = vec![false; self.blocks.len()];
+        while let Some(n) = open.pop() {
+            if counts[n] > 0 {
+                return true;
+            }
+            if !std::mem::replace(&mut behind[n], true) {
+                open.extend(&self.blocks[n].next);
+            }
+        }
+        false
+    }
+
     /// Computes liveness; `at_end` has the slots that are live after the program block.
     pub(super) fn live(&mut self, code: &Inlined<'_>, program: &Program, at_end: &Slots) {
         let slots = program.frame.len();

@@ -39,6 +39,8 @@ pub(in crate::p4) struct Native {
     code: Vec<Option<Code>>,
     others: Vec<Inst>,
 }
+    /// Set if no run executes two calls of a tracker's `track`.
+    tracks_once: bool,
 
 // SAFETY: after its code is finalized the module is accessed only to free it, which requires
 // exclusive access; the code itself is immutable memory, and operates only on its arguments.
@@ -192,6 +194,13 @@ impl Native {
             let id = translate(module, &source, code, graph, &mut native.others)?;
             made.push((*function, id));
         }
+            tracks_once: parts.iter().all(|(_, code, graph)| {
+                let tracks = |node: &Node<'_>| match node {
+                    Node::Plain(Inst::Extern { call }) => source.is_track(*call),
+                    _ => false,
+                };
+                !graph.may_repeat(code, tracks)
+            }),
         module.finalize_definitions().map_err(refused)?;
         for (function, id) in made {
             let start = module.get_finalized_function(id);
@@ -210,6 +219,11 @@ impl Native {
         function: FunctionId,
         machine: &mut Machine,
         host: &mut Environment<'_>,
+    /// Returns whether no run tracks its packet twice.
+    pub(in crate::p4) fn tracks_once(&self) -> bool {
+        self.tracks_once
+    }
+
         packet: &mut Packet<'_, '_>,
         from: Begin,
         leave: Leave,

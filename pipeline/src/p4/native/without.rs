@@ -15,6 +15,10 @@ impl Native {
         Err(Untranslated::NotBuilt)
     }
 
+    pub(in crate::p4) fn tracks_once(&self) -> bool {
+        match *self {}
+    }
+
     pub(in crate::p4) fn run(
         &self,
         _: FunctionId,

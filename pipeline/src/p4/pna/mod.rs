@@ -34,6 +34,8 @@ pub(super) struct Blocks {
     pub(super) linked: Linked,
     /// Set if several packets may be in flight at once.
     pub(super) may_overlap: bool,
+    /// Set if no pass of a packet tracks it twice.
+    pub(super) tracks_once: bool,
 }
 
 /// One pass through the pipeline.
@@ -60,6 +62,7 @@ impl Blocks {
         Ok(Blocks {
             linked: link(program)?,
             may_overlap: false,
+            tracks_once: false,
         })
     }
 

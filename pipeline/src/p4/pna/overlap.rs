@@ -16,7 +16,7 @@ use crate::p4::packets::{Input, Output};
 use crate::p4::tables::STAGES;
 
 /// The connections of packets that are not complete, and whether any of these packets may still be
-/// tracked for the first time.
+/// tracked.
 #[derive(Default)]
 struct InFlight {
     connections: [Option<ConnectionRef>; LANES],
@@ -25,16 +25,16 @@ struct InFlight {
 }
 
 impl InFlight {
-    /// Adds the packet of a lane.
-    fn add(&mut self, lane: &Scratch) {
+    /// Adds the packet of a lane; `tracks_once`: no pass tracks a packet twice.
+    fn add(&mut self, lane: &Scratch, tracks_once: bool) {
         let tracked = lane.local.tracked.as_ref();
         let connection = tracked.and_then(|tracked| tracked.tracked().connection());
         match (lane.is_waiting(), connection) {
-            (true, Some(connection)) => {
+            (true, Some(connection)) if tracks_once => {
                 self.connections[self.count] = Some(connection);
                 self.count += 1;
             }
-            (true, None) => self.is_open = true,
+            (true, _) => self.is_open = true,
             // It is tracked again in its next pass.
             (false, _) => self.is_open |= lane.local.requests.forward == Forward::Again,
         }
@@ -112,7 +112,7 @@ impl Blocks {
                     self.complete(at, lane, input, firsts[n], &mut |output| emit(n, output));
                     through = n + 1;
                 } else {
-                    others.add(lane);
+                    others.add(lane, self.tracks_once);
                 }
             }
         }
