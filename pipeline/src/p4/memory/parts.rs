@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use super::epoch::{Epochs, Pin};
 use super::snapshot::{Limbo, Snapshot};
 
-/// Number of parts, as a power of two: with a hundred thousand values, a change copies some fifty.
-const PARTS_LOG: u32 = 11;
+/// Number of parts, as a power of two: with a hundred thousand values, a change copies some six. Copies
+/// are what a change costs, since each value's count is in memory of its own.
+const PARTS_LOG: u32 = 14;
 
 /// Values in the order of their ids.
 type Part<T> = Vec<(u64, Arc<T>)>;
@@ -43,7 +44,7 @@ fn find<T: ?Sized>(part: &Part<T>, id: u64) -> Result<usize, usize> {
 
 impl<T: ?Sized + Send + Sync> Parts<T> {
     pub(in crate::p4) fn new(epochs: Arc<Epochs>) -> Parts<T> {
-        let parts: Vec<_> = (0..1 << PARTS_LOG).map(|_| Arc::default()).collect();
+        let parts: Vec<_> = vec![Arc::default(); 1 << PARTS_LOG];
         Parts {
             current: parts.iter().cloned().map(Snapshot::new).collect(),
             writing: Mutex::new(Writing {

@@ -10,7 +10,7 @@ mod buckets;
 mod error;
 mod sets;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use adit_p4_frontend::ir::{limbs_of, ActionParameter, Chosen, TableAction};
@@ -80,7 +80,7 @@ impl Group {
 #[derive(Default)]
 struct Writing {
     /// The groups of each member.
-    groups_of: BTreeMap<u32, HashSet<u32>>,
+    groups_of: HashMap<u32, HashSet<u32>>,
     groups: usize,
     /// The number of sets, and of actions in them.
     sets: usize,
@@ -246,7 +246,9 @@ impl Profile {
         if writing.group_uses.contains_key(&id) {
             return Err(self.used("group", id));
         }
-        leave(&mut writing, id, &old);
+        for member in &old.members {
+            leave(&mut writing, id, member.member);
+        }
         writing.groups -= 1;
         self.groups.put(id.into(), None);
         Ok(())
@@ -393,13 +395,12 @@ impl Profile {
             is_set: false,
         };
         group.assign(old, &writing.down);
-        leave(writing, id, old);
-        for member in members {
-            writing
-                .groups_of
-                .entry(member.member)
-                .or_default()
-                .insert(id);
+        let were: HashSet<u32> = old.members.iter().map(|m| m.member).collect();
+        for gone in were.difference(&seen) {
+            leave(writing, id, *gone);
+        }
+        for new in seen.difference(&were) {
+            writing.groups_of.entry(*new).or_default().insert(id);
         }
         self.groups.put(id.into(), Some(Arc::new(group)));
         Ok(())
@@ -473,12 +474,10 @@ fn release(uses: &mut HashMap<u32, u64>, id: u32) {
     }
 }
 
-/// Removes a group from the lists of its members.
-fn leave(writing: &mut Writing, id: u32, group: &Group) {
-    for member in &group.members {
-        if let Some(groups) = writing.groups_of.get_mut(&member.member) {
-            groups.remove(&id);
-        }
+/// Removes a group from the list of a member.
+fn leave(writing: &mut Writing, group: u32, member: u32) {
+    if let Some(groups) = writing.groups_of.get_mut(&member) {
+        groups.remove(&group);
     }
 }
 
