@@ -213,7 +213,10 @@ impl Table {
     /// Finds the connection with a key, expired or not.
     fn find(&self, key: &Key, hash: u64) -> Option<(ConnectionRef, Direction)> {
         self.buckets.find(hash, |index, direction| {
-            let generation = self.slots[index.0 as usize].find(direction, key)?;
+            let slot = &self.slots[index.0 as usize];
+            // Its cache lines arrive at the same time: the packet of the connection needs all of them.
+            prefetch_all(slot);
+            let generation = slot.find(direction, key)?;
             Some((ConnectionRef { index, generation }, direction))
         })
     }
