@@ -28,6 +28,13 @@ pub(super) struct Wanted {
     pub(super) hash: u64,
 }
 
+impl Prepared {
+    /// The packet's headers, if they can be read.
+    pub fn headers(&self) -> Option<&Headers> {
+        self.headers.as_ref().ok()
+    }
+}
+
 impl Tracker {
     pub(super) fn wanted(&self, tuple: Tuple, zone: Zone) -> Wanted {
         let hash = self.table.hash(&tuple.key(zone.id_in(Direction::Original)));

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use adit_conntrack::packet::Headers;
 use adit_conntrack::{
-    Checksums, Commit, CommitError, ConnectionRef, Input, PacketBuffer, PolicyId, Prepared, Seed,
-    Settings, Time, Tracked, Tracker, Translation, Zone,
+    Checksums, Commit, CommitError, ConnectionRef, Family, Input, PacketBuffer, PolicyId, Prepared,
+    Protocol, Seed, Settings, Time, Tracked, Tracker, Translation, Zone,
 };
 use adit_p4_frontend::ir::{Constant, ExternInstance, Program};
 
@@ -186,6 +186,7 @@ impl PreparedPacket {
         let input = input(data, at, zone, checksums);
         TrackedPacket {
             tracked: tracker.track_prepared(&input, &prepared, now),
+            kind: prepared.headers().map(Kind::of),
             at,
             zone,
             checksums,
@@ -197,6 +198,7 @@ impl PreparedPacket {
 /// A packet that the program has tracked in the current pass.
 pub(super) struct TrackedPacket {
     tracked: Tracked,
+    kind: Option<Kind>,
     /// The offset of the IP header in the packet's data.
     at: usize,
     zone: Zone,
@@ -251,6 +253,12 @@ impl TrackedPacket {
         self.is_refused = true;
     }
 
+    /// Returns whether a packet that the program has made has the headers of the one that was tracked.
+    fn is_same_kind(&self, made: Option<&[u8]>) -> bool {
+        let made = made.and_then(|made| Headers::parse(made).ok());
+        self.kind.is_some() && made.as_ref().map(Kind::of) == self.kind
+    }
+
     /// Translates the packet that a pass has made: what the deparser has written, and `data` from
     /// `taken` on. If it is translated, all of it is in `writer` then. Returns the number of bytes of
     /// `data` that `writer` replaces.
@@ -276,7 +284,7 @@ impl TrackedPacket {
         writer.append(data.get(taken..).unwrap_or_default());
         let mut made = end.checked_sub(taken).zip(writer.aligned());
         let translation = match &mut made {
-            Some((at, bytes)) if is_same_kind(self.packet(data), bytes.get(*at..)) => {
+            Some((at, bytes)) if self.is_same_kind(bytes.get(*at..)) => {
                 tracker.translate(&self.tracked, &mut IpPacket { at: *at, bytes })
             }
             _ => Translation::Drop,
@@ -297,14 +305,22 @@ fn input(data: &[u8], at: usize, zone: Zone, checksums: Checksums) -> Input<'_> 
     }
 }
 
-/// Returns whether a packet that the program has made has the headers of the one that was tracked.
-fn is_same_kind(tracked: &[u8], made: Option<&[u8]>) -> bool {
-    let kind = |packet| {
-        let headers = Headers::parse(packet).ok()?;
-        Some((headers.family, headers.protocol, headers.transport))
-    };
-    let tracked = kind(tracked);
-    tracked.is_some() && made.and_then(kind) == tracked
+/// The headers of a packet that has one, by their kinds and lengths.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    family: Family,
+    protocol: Protocol,
+    transport: usize,
+}
+
+impl Kind {
+    fn of(headers: &Headers) -> Kind {
+        Kind {
+            family: headers.family,
+            protocol: headers.protocol,
+            transport: headers.transport,
+        }
+    }
 }
 
 /// A packet in a buffer, from its IP header on.

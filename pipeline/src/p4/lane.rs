@@ -10,7 +10,7 @@ use adit_p4_frontend::ir::{FunctionId, Program};
 use super::code::Code;
 use super::connections::TrackedPacket;
 use super::environment::{Environment, Forward, Local};
-use super::machine::{End, Host, Machine, Packet};
+use super::machine::{End, Machine, Packet};
 use super::memory::{Pin, Pool};
 use super::native::{Begin, Leave, Native, Ran, Untranslated, Waiting, WaitsFor};
 use super::packet::{Reader, Writer};
@@ -235,7 +235,8 @@ impl Scratch {
         let frame = &mut self.machine.frame;
         let applied = match waiting.what {
             WaitsFor::Lookup(table) => Some(host.end_apply(table, frame)),
-            WaitsFor::Table(table) => Some(host.apply(table, frame)),
+            // Machine code has packed the key.
+            WaitsFor::Table(table) => Some(host.find(table, frame)),
             WaitsFor::Call(_) => None,
         };
         let from = Begin::Again(waiting, applied);

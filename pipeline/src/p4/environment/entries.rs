@@ -88,7 +88,7 @@ impl Environment<'_> {
                 arguments: arguments.collect(),
             }
         };
-        let (key, now) = (&self.local.key, self.local.now_ns);
+        let (key, now) = (self.local.key_of(table), self.local.now_ns);
         table.learn(key, chosen, lifetime, now) == Learn::Done
     }
 }

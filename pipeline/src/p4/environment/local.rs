@@ -13,7 +13,7 @@ use crate::p4::hash::{Algorithm, Hashes};
 use crate::p4::objects::Count;
 use crate::p4::packet::Writer;
 use crate::p4::packets::{Input, NO_QUEUE};
-use crate::p4::tables::{EntryId, StagedLookup, Table};
+use crate::p4::tables::{EntryId, Plan, StagedLookup, Table};
 use crate::p4::trace::Trace;
 
 /// A worker's state for the current packet: results of calls, and working memory.
@@ -23,8 +23,8 @@ pub(in crate::p4) struct Local {
     pub(super) applied: Option<(usize, Option<EntryId>)>,
     /// The group that a selector has looked up last, and the flow's hash.
     pub(super) selected: (u32, u64),
-    /// The key looked up last.
-    pub(super) key: Vec<u64>,
+    /// The key looked up last; it has room for each table's.
+    pub(in crate::p4) key: Box<[u64]>,
     /// Intermediate results of a pending lookup.
     pub(super) staged: StagedLookup,
     pub(in crate::p4) now_ns: u64,
@@ -73,13 +73,15 @@ impl Local {
             let such = each.filter(move |(_, instance)| instance.kind == kind);
             such.map(|(n, _)| n).collect()
         };
+        let plans = program.tables.iter().filter_map(Plan::of);
+        let longest = plans.map(|plan| plan.length()).max();
         Local {
             checksum_objects: named("Checksum"),
             sum_objects: named("InternetChecksum"),
             worker,
             applied: None,
             selected: (0, 0),
-            key: Vec::new(),
+            key: vec![0; longest.unwrap_or(0)].into(),
             staged: StagedLookup::default(),
             now_ns: 0,
             requests: Requests::default(),
@@ -158,6 +160,18 @@ impl Local {
         for object in &self.checksum_objects {
             self.checksums[*object].clear();
         }
+    }
+
+    /// The key that was packed for a table.
+    #[inline]
+    pub(super) fn key_of(&self, table: &Table) -> &[u64] {
+        &self.key[..table.key_words()]
+    }
+
+    /// Packs a table's key from the frame.
+    #[inline]
+    pub(super) fn gather_key(&mut self, table: &Table, frame: &[u64]) {
+        table.gather(frame, &mut self.key[..table.key_words()]);
     }
 
     /// Serialises a value to bytes.

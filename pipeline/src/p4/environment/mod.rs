@@ -40,7 +40,7 @@ impl Environment<'_> {
         }
     }
 
-    /// Looks up. Returns `None` if the lookup is slow and was only begun.
+    /// Looks up the key that was packed. Returns `None` if the lookup is slow and was only begun.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     pub(super) fn begin_apply(
         &mut self,
@@ -50,10 +50,10 @@ impl Environment<'_> {
     ) -> Option<Applied> {
         let state = self.state;
         let of = &state.tables[table as usize];
-        of.gather(frame, &mut self.local.key);
         let lookup = self.lookup();
         if may_wait && of.is_worth_staging(lookup) {
-            self.local.staged = of.begin_staged(&self.local.key, lookup);
+            let staged = of.begin_staged(self.local.key_of(of), lookup);
+            self.local.staged = staged;
             return None;
         }
         Some(self.find(table, frame))
@@ -78,15 +78,16 @@ impl Environment<'_> {
     /// Completes a lookup that was begun.
     pub(super) fn end_apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
         let of = &self.state.tables[table as usize];
-        let found = of.find_staged(frame, &self.local.key, self.local.staged, self.lookup());
+        let (key, staged) = (self.local.key_of(of), self.local.staged);
+        let found = of.find_staged(frame, key, staged, self.lookup());
         self.take(table, found, frame)
     }
 
     /// Looks up the key that was packed.
     #[inline]
-    fn find(&mut self, table: u32, frame: &mut [u64]) -> Applied {
+    pub(in crate::p4) fn find(&mut self, table: u32, frame: &mut [u64]) -> Applied {
         let of = &self.state.tables[table as usize];
-        let found = of.find(frame, &self.local.key, self.lookup());
+        let found = of.find(frame, self.local.key_of(of), self.lookup());
         self.take(table, found, frame)
     }
 
@@ -117,14 +118,15 @@ impl Environment<'_> {
     pub(super) fn advance(&mut self, table: u32, stage: usize) {
         let mut staged = self.local.staged;
         let table = &self.state.tables[table as usize];
-        table.advance(stage, &mut staged, &self.local.key, self.lookup());
+        table.advance(stage, &mut staged, self.local.key_of(table), self.lookup());
         self.local.staged = staged;
     }
 }
 
 impl Host for Environment<'_> {
     fn apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
-        self.state.tables[table as usize].gather(frame, &mut self.local.key);
+        let of = &self.state.tables[table as usize];
+        self.local.gather_key(of, frame);
         self.find(table, frame)
     }
 

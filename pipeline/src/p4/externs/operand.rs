@@ -77,9 +77,14 @@ impl Operand {
 
     /// Sets a value of at most 128 bits.
     pub(in crate::p4) fn set_wide(&self, frame: &mut [u64], value: u128) {
-        self.set(frame, value as u64);
-        if let Some(second) = self.value_mut(frame).get_mut(1) {
-            *second = (value >> 64) as u64;
+        match self.value_mut(frame) {
+            [first, second] => (*first, *second) = (value as u64, (value >> 64) as u64),
+            _ => {
+                self.set(frame, value as u64);
+                if let Some(second) = self.value_mut(frame).get_mut(1) {
+                    *second = (value >> 64) as u64;
+                }
+            }
         }
     }
 
@@ -96,9 +101,14 @@ impl Operand {
     /// Sets the first limb, of at most the value's width, and clears the others.
     pub(in crate::p4) fn set(&self, frame: &mut [u64], value: u64) {
         let value = value & mask(self.width);
-        let limbs = self.value_mut(frame);
-        limbs.fill(0);
-        limbs[0] = value;
+        // Nearly all have one limb.
+        match self.value_mut(frame) {
+            [only] => *only = value,
+            limbs => {
+                limbs.fill(0);
+                limbs[0] = value;
+            }
+        }
     }
 }
 

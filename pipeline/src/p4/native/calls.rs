@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Calls of helpers, and block terminators.
 
-use adit_p4_frontend::ir::{Inst, Slot};
+use adit_p4_frontend::ir::{limbs_of, Inst, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Value};
 use cranelift_frontend::Switch;
 
 use super::context::{at, EXIT, GOING_ON, REJECTED, TOO_LONG, WAIT};
-use super::emit::Translator;
+use super::emit::{in_context, Translator};
 use super::graph::no_pending_end_after;
 use super::inline::Node;
 use crate::p4::effects::Effects;
 use crate::p4::machine::MAX_STEPS;
+use crate::p4::tables::is_selector;
 
 impl Translator<'_, '_> {
     fn call(&mut self, helper: FuncRef, arguments: &[u32]) -> Option<Value> {
@@ -217,11 +218,17 @@ impl Translator<'_, '_> {
                 action,
                 arms,
             } => {
-                let effects = Effects::of_table(*table, *hit, *action, self.of.program);
+                self.pack_key(*table);
+                let effects = self.effects_of_packed(*table, *hit, *action);
                 let mut result = None;
                 self.in_memory(&effects, |t| {
                     result = t.call(t.helpers.apply, &[*table]);
                 });
+                let result = match result {
+                    Some(result) if self.of.may_suspend(*table) => self.wait(result),
+                    Some(result) => result,
+                    None => self.number(0),
+                };
                 self.take_applied(block, result, *hit, *action, arms);
             }
             Node::Plain(_) | Node::Cost(_) => {}
@@ -253,6 +260,61 @@ impl Translator<'_, '_> {
         self.b.ins().brif(end, to, &[], next, &[]);
     }
 
+    /// The effects of a lookup whose key has been packed: it reads only what selects a group's member.
+    fn effects_of_packed(&self, table: u32, hit: Slot, action: Slot) -> Effects {
+        let mut effects = Effects::of_table(table, hit, action, self.of.program);
+        let keys = &self.of.program.tables[table as usize].keys;
+        let selectors = keys.iter().filter(|key| is_selector(key));
+        effects.reads = selectors.map(|k| (k.slot, limbs_of(k.width))).collect();
+        effects
+    }
+
+    /// Packs the key of a lookup as [`Plan::gather`](crate::p4::tables::Plan::gather) does.
+    fn pack_key(&mut self, table: u32) {
+        let of = self.of;
+        let plan = &of.plans[table as usize];
+        if plan.length() == 0 {
+            return;
+        }
+        let key = self.context_word(at::KEY);
+        // Each word once, when its last part is there.
+        let mut word = None;
+        for (n, part) in plan.parts.iter().enumerate() {
+            let mut bits = self.read(part.slot);
+            if part.up > 0 {
+                bits = self.b.ins().ishl_imm(bits, i64::from(part.up));
+            }
+            if part.down > 0 {
+                bits = self.b.ins().ushr_imm(bits, i64::from(part.down));
+            }
+            let value = match word {
+                Some(before) if part.keep != 0 => self.b.ins().bor(before, bits),
+                _ => bits,
+            };
+            word = Some(value);
+            if plan
+                .parts
+                .get(n + 1)
+                .is_none_or(|next| next.word != part.word)
+            {
+                self.store_key(key, part.word as usize, value);
+            }
+        }
+        let mut place = plan.words;
+        for (slot, limbs) in &plan.ranges {
+            for n in 0..*limbs {
+                let value = self.read(slot + n);
+                self.store_key(key, place, value);
+                place += 1;
+            }
+        }
+    }
+
+    fn store_key(&mut self, key: Value, word: usize, value: Value) {
+        let offset = word as i32 * 8;
+        self.b.ins().store(in_context(), value, key, offset);
+    }
+
     /// Emits the suspension for a slow lookup: code that returns, and that resumes here. Known
     /// values are lost.
     fn wait(&mut self, result: Value) -> Value {
@@ -280,19 +342,7 @@ impl Translator<'_, '_> {
     }
 
     /// Branches to the code of the action that a lookup returned.
-    fn take_applied(
-        &mut self,
-        block: usize,
-        result: Option<Value>,
-        hit: Slot,
-        action: Slot,
-        arms: &[u32],
-    ) {
-        let result = match result {
-            Some(result) => result,
-            None => self.number(0),
-        };
-        let result = self.wait(result);
+    fn take_applied(&mut self, block: usize, result: Value, hit: Slot, action: Slot, arms: &[u32]) {
         let is_hit = self.b.ins().ushr_imm(result, 32);
         self.write(hit, is_hit);
         let chosen = self.b.ins().band_imm(result, i64::from(u32::MAX));

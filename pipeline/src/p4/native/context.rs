@@ -48,6 +48,8 @@ pub(super) struct Context<'a, 'h> {
     pub(super) resume: u64,
     /// The result of the lookup that the code was suspended for.
     pub(super) applied: u64,
+    /// The packed key of the next lookup, with room for each table's.
+    pub(super) key: *mut u64,
     /// The sums of `InternetChecksum` objects, one for each object of the program.
     pub(super) sums: *mut u64,
     /// The forwarding request, one of the first group in [`request`]; 0: none.
@@ -81,6 +83,7 @@ pub(super) mod at {
     pub(in crate::p4::native) const RESUME: i32 = offset_of!(Context<'_, '_>, resume) as i32;
     pub(in crate::p4::native) const APPLIED: i32 = offset_of!(Context<'_, '_>, applied) as i32;
     pub(in crate::p4::native) const STEPS: i32 = offset_of!(Context<'_, '_>, steps) as i32;
+    pub(in crate::p4::native) const KEY: i32 = offset_of!(Context<'_, '_>, key) as i32;
     pub(in crate::p4::native) const SUMS: i32 = offset_of!(Context<'_, '_>, sums) as i32;
     pub(in crate::p4::native) const FORWARD: i32 = offset_of!(Context<'_, '_>, forward) as i32;
     pub(in crate::p4::native) const FORWARD_TO: i32 =

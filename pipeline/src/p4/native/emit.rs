@@ -16,6 +16,7 @@ use crate::p4::bits::mask;
 use crate::p4::effects::{Effects, SlotRange};
 use crate::p4::externs::{self, Order};
 use crate::p4::fields::Flat;
+use crate::p4::tables::{may_suspend, Plan};
 
 /// References to the helpers in a function.
 pub(super) struct Helpers {
@@ -33,7 +34,7 @@ pub(super) struct Helpers {
 const MAX_LIMBS: u32 = 32;
 
 /// The same for zeros, which are stored in pairs, and only where they are live.
-const MAX_ZEROS: u32 = 256;
+const MAX_ZEROS: u32 = 512;
 
 /// The known value of a slot, and whether it differs from memory.
 #[derive(Clone, Copy)]
@@ -50,6 +51,8 @@ pub(super) struct Source<'p> {
     /// The program's calls, if some have machine code.
     pub(super) calls: Vec<externs::Call>,
     pub(super) layouts: &'p [Flat],
+    /// The packed layouts of the tables' keys.
+    pub(super) plans: Vec<Plan>,
     /// Slots that are never written.
     pub(super) constants: Slots,
     /// The index of the error `PacketTooShort`.
@@ -57,15 +60,20 @@ pub(super) struct Source<'p> {
 }
 
 impl Source<'_> {
-    /// Returns whether packets execute a call in their order.
-    fn is_in_turn(&self, call: u32) -> bool {
-        let call = self.calls.get(call as usize);
     /// Returns whether a call gives the packet to a connection tracker.
     pub(super) fn is_track(&self, call: u32) -> bool {
         let call = self.calls.get(call as usize);
         call.is_some_and(externs::Call::is_track)
     }
 
+    /// Returns whether a lookup in a table may suspend.
+    pub(super) fn may_suspend(&self, table: u32) -> bool {
+        may_suspend(&self.program.tables[table as usize])
+    }
+
+    /// Returns whether packets execute a call in their order.
+    fn is_in_turn(&self, call: u32) -> bool {
+        let call = self.calls.get(call as usize);
         call.is_some_and(|call| call.order() == Order::Packets)
     }
 }
@@ -140,12 +148,12 @@ impl Translator<'_, '_> {
     fn enter(&mut self) {
         let reached = self.graph.blocks.iter().filter(|block| block.is_reached);
         let nodes = reached.flat_map(|block| &self.code.nodes[block.nodes.clone()]);
-        let may_suspend = |node: &&Node<'_>| match node {
-            Node::Apply { .. } => true,
+        let suspends = |node: &&Node<'_>| match node {
+            Node::Apply { table, .. } => self.of.may_suspend(*table),
             Node::Plain(Inst::Extern { call }) => self.of.is_in_turn(*call),
             _ => false,
         };
-        let count = nodes.filter(may_suspend).count();
+        let count = nodes.filter(suspends).count();
         let first = self.blocks[0];
         if count == 0 {
             self.b.ins().jump(first, &[]);

@@ -21,6 +21,7 @@ use crate::p4::externs::{self, Architecture};
 use crate::p4::fields::Flat;
 use crate::p4::machine::{Machine, Packet};
 use crate::p4::packet::Reader;
+use crate::p4::tables::Plan;
 
 type Entry = extern "C" fn(&mut Context<'_, '_>);
 
@@ -38,9 +39,9 @@ pub(in crate::p4) struct Native {
     /// The code, indexed by function.
     code: Vec<Option<Code>>,
     others: Vec<Inst>,
-}
     /// Set if no run executes two calls of a tracker's `track`.
     tracks_once: bool,
+}
 
 // SAFETY: after its code is finalized the module is accessed only to free it, which requires
 // exclusive access; the code itself is immutable memory, and operates only on its arguments.
@@ -156,6 +157,12 @@ impl Native {
                 _ => Vec::new(),
             },
             layouts: &layouts,
+            // A table with keys of an unknown kind is refused when it is created.
+            plans: program
+                .tables
+                .iter()
+                .map(|table| Plan::of(table).unwrap_or_default())
+                .collect(),
             constants: constants(program, borders),
             too_short: too_short.unwrap_or(0) as u32,
         };
@@ -187,13 +194,6 @@ impl Native {
             module: None,
             code: program.functions.iter().map(|_| None).collect(),
             others: Vec::new(),
-        };
-        let module = native.module.insert(JITModule::new(builder()?));
-        let mut made = Vec::new();
-        for (function, code, graph) in &parts {
-            let id = translate(module, &source, code, graph, &mut native.others)?;
-            made.push((*function, id));
-        }
             tracks_once: parts.iter().all(|(_, code, graph)| {
                 let tracks = |node: &Node<'_>| match node {
                     Node::Plain(Inst::Extern { call }) => source.is_track(*call),
@@ -201,6 +201,13 @@ impl Native {
                 };
                 !graph.may_repeat(code, tracks)
             }),
+        };
+        let module = native.module.insert(JITModule::new(builder()?));
+        let mut made = Vec::new();
+        for (function, code, graph) in &parts {
+            let id = translate(module, &source, code, graph, &mut native.others)?;
+            made.push((*function, id));
+        }
         module.finalize_definitions().map_err(refused)?;
         for (function, id) in made {
             let start = module.get_finalized_function(id);
@@ -212,6 +219,11 @@ impl Native {
         Ok(native)
     }
 
+    /// Returns whether no run tracks its packet twice.
+    pub(in crate::p4) fn tracks_once(&self) -> bool {
+        self.tracks_once
+    }
+
     /// Runs a block to its end, or until it suspends. Returns `None` if it has no suitable code. A
     /// suspended block is resumed by passing it back, with the result of its lookup.
     pub(in crate::p4) fn run(
@@ -219,11 +231,6 @@ impl Native {
         function: FunctionId,
         machine: &mut Machine,
         host: &mut Environment<'_>,
-    /// Returns whether no run tracks its packet twice.
-    pub(in crate::p4) fn tracks_once(&self) -> bool {
-        self.tracks_once
-    }
-
         packet: &mut Packet<'_, '_>,
         from: Begin,
         leave: Leave,
@@ -236,6 +243,7 @@ impl Native {
         let data = packet.reader.data();
         let frame = machine.frame.as_mut_ptr();
         let sums = host.local.sums.as_mut_ptr();
+        let key = host.local.key.as_mut_ptr();
         let input_queue = host.local.input_queue.into();
         let (out, out_length, out_room) = packet.writer.space();
         let (resumed, applied) = match from {
@@ -263,6 +271,7 @@ impl Native {
             steps: resumed.map_or(code.cost, |waited| waited.steps),
             resume: resumed.map_or(0, |waited| waited.resume),
             applied: applied.map_or(0, |applied| applied_word(&applied)),
+            key,
             sums,
             forward: 0,
             forward_to: 0,

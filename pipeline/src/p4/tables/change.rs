@@ -2,6 +2,7 @@
 //! Insertion, modification and removal of entries. Changes are serialised; each becomes visible to
 //! packets by a single store.
 
+use std::sync::atomic::Ordering::Release;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -294,6 +295,7 @@ impl Table {
         });
         state.entries[id as usize] = Some((record, origin));
         state.count += 1;
+        self.count.store(state.count, Release);
         Ok(EntryId(id))
     }
 
@@ -345,6 +347,7 @@ impl Table {
         };
         state.entries[id as usize] = None;
         state.count -= 1;
+        self.count.store(state.count, Release);
         state.opaque.set(id, &[]);
         state.out.add(out, &self.epochs);
         Some(EntryId(id))

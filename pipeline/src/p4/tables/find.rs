@@ -14,16 +14,22 @@ use crate::p4::memory::Pin;
 const TUPLES: usize = 16;
 
 impl Table {
-    /// Packs the key from a frame.
+    /// The number of words of a packed key.
     #[inline]
-    pub(in crate::p4) fn gather(&self, frame: &[u64], key: &mut Vec<u64>) {
+    pub(in crate::p4) fn key_words(&self) -> usize {
+        self.shape.plan.length()
+    }
+
+    /// Packs the key, of [`Table::key_words`] words, from a frame.
+    #[inline]
+    pub(in crate::p4) fn gather(&self, frame: &[u64], key: &mut [u64]) {
         self.shape.plan.gather(frame, key);
     }
 
     /// Finds the record for a packed key.
     #[inline]
     pub(super) fn look_up(&self, key: &[u64], lookup: Lookup<'_>) -> Option<u32> {
-        if self.is_keyless {
+        if self.is_keyless || self.count.load(Acquire) == 0 {
             return None;
         }
         match &self.search {
@@ -63,6 +69,7 @@ impl Table {
         }
     }
 
+    #[inline(never)]
     fn look_up_tuples(&self, key: &[u64], pin: &Pin<'_>) -> Option<u32> {
         match self.shape.plan.words {
             1 => self.look_up_masked(key, 1, pin),

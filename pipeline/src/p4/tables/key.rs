@@ -2,7 +2,7 @@
 //! Packed keys: all compared bits, contiguous, in as few words as they fill, then the limbs of
 //! range keys.
 
-use adit_p4_frontend::ir::{limbs_of, Key};
+use adit_p4_frontend::ir::{limbs_of, Key, Table};
 
 use crate::p4::bits;
 
@@ -21,15 +21,34 @@ pub enum MatchKind {
     Optional,
 }
 
+impl MatchKind {
+    /// The kind with that name in a program; `None` if there is no such kind.
+    pub(super) fn named(name: &str) -> Option<MatchKind> {
+        Some(match name {
+            "exact" => MatchKind::Exact,
+            "lpm" => MatchKind::Lpm,
+            "ternary" => MatchKind::Ternary,
+            "range" => MatchKind::Range,
+            "optional" => MatchKind::Optional,
+            _ => return None,
+        })
+    }
+}
+
+/// Returns whether a key is not looked up, but selects a group's member.
+pub(in crate::p4) fn is_selector(key: &Key) -> bool {
+    key.kind == "selector"
+}
+
 /// A copy of bits from a limb of the frame: `limb << up >> down` is their part of a word.
 #[derive(Clone, Copy, Debug)]
-struct Part {
-    slot: u32,
-    word: u32,
-    up: u32,
-    down: u32,
+pub(in crate::p4) struct Part {
+    pub(in crate::p4) slot: u32,
+    pub(in crate::p4) word: u32,
+    pub(in crate::p4) up: u32,
+    pub(in crate::p4) down: u32,
     /// Mask for the bits stored in the word by preceding parts: all ones, or zero.
-    keep: u64,
+    pub(in crate::p4) keep: u64,
 }
 
 /// The place of a key among the packed keys.
@@ -43,18 +62,32 @@ pub(super) enum Place {
 
 /// The packed layout of a table's keys.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Plan {
-    parts: Vec<Part>,
+pub(in crate::p4) struct Plan {
+    /// In the order of the words.
+    pub(in crate::p4) parts: Vec<Part>,
     /// The first limb of each range key in the frame, and the number of limbs.
-    ranges: Vec<(u32, u32)>,
+    pub(in crate::p4) ranges: Vec<(u32, u32)>,
     pub(super) places: Vec<Place>,
     /// Number of words of the packed bits.
-    pub(super) words: usize,
+    pub(in crate::p4) words: usize,
     /// Number of words of the ranges.
     pub(super) range_words: usize,
 }
 
 impl Plan {
+    /// The packed layout of a declared table's keys; `None` if it has one of an unknown kind.
+    pub(in crate::p4) fn of(table: &Table) -> Option<Plan> {
+        let keys = table.keys.iter().filter(|key| !is_selector(key));
+        let keys: Vec<Key> = keys.cloned().collect();
+        let kinds: Option<Vec<_>> = keys.iter().map(|k| MatchKind::named(&k.kind)).collect();
+        Some(Plan::new(&keys, &kinds?))
+    }
+
+    /// The number of words of a packed key.
+    pub(in crate::p4) fn length(&self) -> usize {
+        self.words + self.range_words
+    }
+
     pub(super) fn new(keys: &[Key], kinds: &[MatchKind]) -> Plan {
         let mut plan = Plan::default();
         let (mut bit, mut word) = (0, 0);
@@ -97,14 +130,9 @@ impl Plan {
         plan
     }
 
-    /// Packs a key from a frame.
+    /// Packs a key of that length from a frame. Machine code does the same.
     #[inline]
-    pub(super) fn gather(&self, frame: &[u64], key: &mut Vec<u64>) {
-        let length = self.words + self.range_words;
-        if key.len() != length {
-            key.resize(length, 0);
-        }
-        // Parts are ordered by word.
+    pub(super) fn gather(&self, frame: &[u64], key: &mut [u64]) {
         let mut word = 0;
         for part in &self.parts {
             let value = frame[part.slot as usize];

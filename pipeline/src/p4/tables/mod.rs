@@ -21,7 +21,7 @@ mod tuples;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::Arc;
 
 use adit_p4_frontend::ir::{self, limbs_of, Chosen, Match};
@@ -30,7 +30,10 @@ use parking_lot::Mutex;
 pub use aging::{Expired, Learn, Lifetime, PROFILES_S};
 pub use error::TableError;
 pub use key::MatchKind;
+pub(super) use key::Plan;
 pub use opaque::{MAX_OPAQUE, MAX_OPAQUE_TOTAL};
+#[cfg(feature = "jit")]
+pub(super) use {key::is_selector, staged::may_suspend};
 
 use self::shape::Shape;
 use super::memory::{Epochs, Snapshot};
@@ -149,6 +152,8 @@ pub struct Table {
     records: Records,
     index: Snapshot<Index>,
     search: Search,
+    /// The number of entries: many tables have none, in which packets need not search.
+    count: AtomicUsize,
     /// The record of the default action.
     default: AtomicU32,
     counts: Option<Counts>,
@@ -226,6 +231,7 @@ impl Table {
                     dir: by_dir,
                 },
             },
+            count: AtomicUsize::new(0),
             default: AtomicU32::new(0),
             counts: None,
             meters: Meters::default(),

@@ -83,7 +83,7 @@ impl Reader<'_> {
         let mut frame = [0; 11];
         frame[..key.len()].copy_from_slice(key);
         let pin = self.0.epochs.pin(self.1);
-        let mut packed = Vec::new();
+        let mut packed = vec![0; self.0.key_words()];
         self.0.gather(&frame, &mut packed);
         let lookup = Lookup {
             pin: &pin,

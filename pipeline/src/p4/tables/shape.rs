@@ -3,7 +3,7 @@
 
 use adit_p4_frontend::ir::{self, limbs_of, Chosen, Match};
 
-use super::key::{MatchKind, Plan};
+use super::key::{is_selector, MatchKind, Plan};
 use super::TableError;
 use crate::p4::bits;
 
@@ -36,7 +36,7 @@ pub(super) struct Shape {
 impl Shape {
     pub(super) fn new(mut spec: ir::Table) -> Result<Shape, TableError> {
         let keys = std::mem::take(&mut spec.keys);
-        let (selector, keys) = keys.into_iter().partition(|k| k.kind == "selector");
+        let (selector, keys) = keys.into_iter().partition(is_selector);
         spec.keys = keys;
         let unsupported = |why: String| TableError::Unsupported {
             table: spec.name.clone(),
@@ -44,14 +44,9 @@ impl Shape {
         };
         let mut kinds = Vec::new();
         for key in &spec.keys {
-            kinds.push(match key.kind.as_str() {
-                "exact" => MatchKind::Exact,
-                "lpm" => MatchKind::Lpm,
-                "ternary" => MatchKind::Ternary,
-                "range" => MatchKind::Range,
-                "optional" => MatchKind::Optional,
-                other => return Err(unsupported(format!("there is no match `{other}`"))),
-            });
+            let kind = MatchKind::named(&key.kind);
+            let why = || unsupported(format!("there is no match `{}`", key.kind));
+            kinds.push(kind.ok_or_else(why)?);
         }
         if kinds.iter().filter(|k| **k == MatchKind::Lpm).count() > 1 {
             return Err(unsupported("more than one key is matched lpm".into()));

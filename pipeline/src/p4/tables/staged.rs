@@ -3,6 +3,11 @@
 //! that a worker can process other packets meanwhile. The lookup itself comes last; usually its
 //! result is known by then.
 
+#[cfg(feature = "jit")]
+use adit_p4_frontend::ir;
+
+#[cfg(feature = "jit")]
+use super::key::{is_selector, MatchKind};
 use super::lookup::Lookup;
 use super::{Search, Table};
 
@@ -13,6 +18,17 @@ const FAR_BYTES: usize = match cfg!(any(test, feature = "fuzzing")) {
     true => 1,
     false => 128 << 10,
 };
+
+/// Returns whether a lookup in a declared table may suspend: it may be staged, or packets change the
+/// table.
+#[cfg(feature = "jit")]
+pub(in crate::p4) fn may_suspend(table: &ir::Table) -> bool {
+    let kinds = table.keys.iter().filter(|key| !is_selector(key));
+    let kinds: Vec<_> = kinds.map(|key| MatchKind::named(&key.kind)).collect();
+    let is_exact = !kinds.is_empty() && kinds.iter().all(|kind| *kind == Some(MatchKind::Exact));
+    let learns = ("add_on_miss".to_owned(), ir::Constant::Bool(true));
+    is_exact || kinds == [Some(MatchKind::Lpm)] || table.properties.contains(&learns)
+}
 
 /// Results of the stages so far.
 #[derive(Clone, Copy, Debug, Default)]

@@ -71,7 +71,7 @@ fn found(table: &Table, key: &[u64]) -> u64 {
         weight: Count::default(),
         now_ns: 0,
     };
-    let mut packed = Vec::new();
+    let mut packed = vec![0; table.key_words()];
     table.gather(&frame, &mut packed);
     table.find(&mut frame, &packed, lookup);
     drop(pin);
