@@ -32,7 +32,7 @@ pub(crate) struct Front {
 enum Pages {
     /// The connected client at most.
     Own,
-    /// The client of a predecessor of this process.
+    /// The client of a predecessor of this process, whose state this one may have as well.
     Inherited,
     /// A client that has left: the host has refused other pages.
     Stale,
@@ -70,12 +70,20 @@ impl Front {
         })
     }
 
-    /// Replaces the doorbell pages, for a new client.
+    /// Replaces the doorbell pages again, for a new client: the host has refused it before.
     fn renew_pages(&mut self) {
         let shared = self.shared.clone();
         let mut function = shared.lock();
-        // Nobody has configured anything that the pages' content could be for.
         let renewed = function.renew_pages();
+        self.pages_renewed(&function, renewed);
+    }
+
+    /// Releases all that a client had which has left.
+    fn release_client(&mut self) {
+        let shared = self.shared.clone();
+        let mut function = shared.lock();
+        tracing::info!("counters so far: {}", report::summary(&function));
+        let renewed = function.disconnect();
         self.pages_renewed(&function, renewed);
     }
 
@@ -236,8 +244,12 @@ impl Device for Front {
     }
 
     fn new_client(&mut self) {
-        if self.pages != Pages::Own {
-            self.renew_pages();
+        match self.pages {
+            Pages::Own => {}
+            // The client of the predecessor has left while nobody served it: nothing of what it has set up
+            // may be there for the next one.
+            Pages::Inherited => self.release_client(),
+            Pages::Stale => self.renew_pages(),
         }
     }
 
@@ -249,14 +261,60 @@ impl Device for Front {
 
     fn disconnected(&mut self) {
         let shared = self.shared.clone();
-        // The client goes on in another process, or here after the thaw: nothing of its may change.
-        shared.freezer().wait();
-        if shared.freezer().is_frozen() {
-            return;
-        }
+        // While it is frozen the client goes on in another process, or here after the thaw: nothing of its may
+        // change. Nor may another freeze begin before it is released.
+        shared.freezer().step_once_thawed(|| self.release_client());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::connections::tracker;
+    use crate::fuzzing::loaded;
+    use crate::ids::VportId;
+
+    /// The front of a function whose driver has loaded.
+    fn front(inherited: bool) -> (Arc<Shared>, Front) {
+        let shared = Shared::new(loaded(), tracker(16).unwrap()).unwrap();
+        let shared = Arc::new(shared);
+        let pages = (shared.lock().datapath().queues().doorbells.fd())
+            .try_clone_to_owned()
+            .unwrap();
+        let front = Front::new(&shared, pages.as_fd(), inherited, Box::new(|_| ()));
+        (shared, front.unwrap())
+    }
+
+    fn is_released(shared: &Shared) -> bool {
         let mut function = shared.lock();
-        tracing::info!("counters so far: {}", report::summary(&function));
-        let renewed = function.disconnect();
-        self.pages_renewed(&function, renewed);
+        let datapath = function.datapath_mut();
+        datapath.queues().memory.is_empty() && !datapath.forwarding(VportId(0)).enabled
+    }
+
+    #[test]
+    fn nothing_of_a_client_that_left_in_an_update_is_there_for_the_next_one() {
+        let (shared, mut front) = front(true);
+        assert!(!is_released(&shared));
+        front.new_client();
+        front.connected();
+        assert!(is_released(&shared));
+        assert!(front.pages == Pages::Own);
+    }
+
+    #[test]
+    fn a_client_that_leaves_between_two_freezes_is_released() {
+        for _ in 0..50 {
+            let (shared, mut front) = front(false);
+            shared.freeze();
+            let leaving = std::thread::spawn(move || front.disconnected());
+            while !leaving.is_finished() {
+                shared.thaw();
+                shared.freeze();
+            }
+            leaving.join().unwrap();
+            assert!(is_released(&shared));
+        }
     }
 }

@@ -62,17 +62,34 @@ impl Freezer {
 
     /// Makes a step, unless it is frozen. It does not freeze meanwhile.
     pub(crate) fn step<T>(&self, step: impl FnOnce() -> T) -> Option<T> {
-        {
-            let mut state = self.state.lock();
-            if state.frozen {
+        let mut state = self.state.lock();
+        if state.frozen {
+            return None;
+        }
+        state.steps += 1;
+        drop(state);
+        Some(self.begun(step))
+    }
+
+    /// Makes a step as soon as it is not frozen; `None` if it ends while it is. It does not freeze between
+    /// the wait and the step.
+    pub(crate) fn step_once_thawed<T>(&self, step: impl FnOnce() -> T) -> Option<T> {
+        let mut state = self.state.lock();
+        while state.frozen {
+            if state.ended {
                 return None;
             }
-            state.steps += 1;
+            self.changed.wait(&mut state);
         }
-        let done = Step(self);
-        let result = step();
-        drop(done);
-        Some(result)
+        state.steps += 1;
+        drop(state);
+        Some(self.begun(step))
+    }
+
+    /// Makes a step that has been counted.
+    fn begun<T>(&self, step: impl FnOnce() -> T) -> T {
+        let _done = Step(self);
+        step()
     }
 }
 
@@ -130,5 +147,23 @@ mod tests {
         freezer.freeze();
         freezer.end();
         freezer.wait();
+        assert_eq!(freezer.step_once_thawed(|| 1), None);
+    }
+
+    #[test]
+    fn a_step_is_made_however_short_the_time_between_two_freezes_is() {
+        for _ in 0..100 {
+            let freezer = Arc::new(Freezer::default());
+            freezer.freeze();
+            let waiting = std::thread::spawn({
+                let freezer = freezer.clone();
+                move || freezer.step_once_thawed(|| assert!(!freezer.is_frozen()))
+            });
+            while !waiting.is_finished() {
+                freezer.thaw();
+                freezer.freeze();
+            }
+            assert_eq!(waiting.join().unwrap(), Some(()));
+        }
     }
 }

@@ -380,13 +380,8 @@ fn ask_qemu(
         .spawn(move || {
             qmp.serve(&query, |era, root| {
                 // An answer may be due in the guest's memory.
-                while !shared.stopping() {
-                    shared.freezer().wait();
-                    let found = || shared.lock().tables_found(era, root);
-                    if shared.freezer().step(found).is_some() {
-                        break;
-                    }
-                }
+                let found = || shared.lock().tables_found(era, root);
+                shared.freezer().step_once_thawed(found);
                 shared.wake();
             });
         })

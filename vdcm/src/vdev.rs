@@ -17,7 +17,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adit_function::control::{Capabilities, Profile, ProfileError};
@@ -128,8 +127,6 @@ pub struct Shape {
 
 /// A composed device.
 pub struct Vdev {
-    /// Set while the client goes on in another process, or will go on here.
-    handed_over: AtomicBool,
     shape: Shape,
     frames: Frames,
     vectors: u16,
@@ -177,7 +174,6 @@ impl Vdev {
         let pages = pages.map_err(|error| ComposeError::Adi { adi, error })?;
         let pages = Pages::new(pages, frames)?;
         Ok(Self {
-            handed_over: AtomicBool::new(false),
             shape,
             frames,
             vectors,
@@ -200,20 +196,27 @@ impl Vdev {
     /// Sets whether the client goes on in another process, or will go on here: the end of its
     /// connection is not its end then.
     pub(crate) fn hand_over(&self, handed_over: bool) {
-        self.handed_over.store(handed_over, Ordering::Release);
+        self.lock().handed_over = handed_over;
     }
 
-    /// Waits until the client is this process's.
-    pub(crate) fn await_hand_over(&self) {
-        while self.handed_over.load(Ordering::Acquire) {
+    /// Locks the state as soon as the client is this process's, which it is for as long as the lock is held.
+    pub(crate) fn lock_own(&self) -> MutexGuard<'_, State> {
+        loop {
+            let state = self.lock();
+            if !state.handed_over {
+                return state;
+            }
+            drop(state);
             std::thread::sleep(HANDED_OVER);
         }
     }
 
     /// Has clients get this file of doorbell pages, which will be taken over from a predecessor of
-    /// this process.
+    /// this process. Until then a client that leaves is the predecessor's.
     pub(crate) fn expect_pages(&self, file: OwnedFd) {
-        self.lock().pages.describe_as(file);
+        let mut state = self.lock();
+        state.pages.describe_as(file);
+        state.handed_over = true;
     }
 
     /// Its shape.

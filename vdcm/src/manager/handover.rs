@@ -33,12 +33,12 @@ impl Manager {
         };
         let mut states = DeviceStates::new();
         for (n, entry) in entries.iter().enumerate() {
+            // A client that leaves from now on does so behind its saved state.
+            entry.vdev.hand_over(true);
             match save(entry) {
-                Ok(state) => {
-                    entry.vdev.hand_over(true);
-                    states.insert(entry.name.clone(), state);
-                }
+                Ok(state) => drop(states.insert(entry.name.clone(), state)),
                 Err(error) => {
+                    entry.vdev.hand_over(false);
                     resume(&entries[..n]);
                     self.devices.lock().frozen = false;
                     return Err(error);
@@ -107,6 +107,7 @@ impl Manager {
             let pages = self.expected_pages(name)?;
             let inherited = entry.vdev.inherit_pages(pages);
             inherited.map_err(|error| of_device(name, &error))?;
+            entry.vdev.hand_over(false);
         }
         Ok(())
     }

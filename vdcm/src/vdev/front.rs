@@ -173,9 +173,9 @@ impl Device for Front {
     }
 
     fn disconnected(&mut self) {
-        self.vdev.await_hand_over();
+        // Nor may it be handed over before it is released.
+        self.vdev.lock_own().disconnect();
         self.transfer = Transfer::default();
-        self.vdev.lock().disconnect();
     }
 
     fn migration(&mut self) -> Option<&mut dyn Migration> {

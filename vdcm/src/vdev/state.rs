@@ -47,6 +47,8 @@ pub(crate) struct State {
     /// Set while a client of a predecessor of this process may have the doorbell pages mapped.
     pub(super) pages_inherited: bool,
     pub(super) connected: bool,
+    /// Set while the client goes on in another process, or will go on here.
+    pub(super) handed_over: bool,
     resets: BTreeMap<ResetCause, u64>,
     stray_accesses: u64,
 }
@@ -66,6 +68,7 @@ impl State {
             keep_pages: None,
             pages_inherited: false,
             connected: false,
+            handed_over: false,
             resets: BTreeMap::new(),
             stray_accesses: 0,
         }
@@ -220,10 +223,11 @@ impl State {
         self.connected = false;
     }
 
-    /// Prepares for a client that a predecessor of this process has not served.
+    /// Prepares for a client that a predecessor of this process has not served. If that one's client has
+    /// left while nobody served it, nothing of what it has set up may be there for the next one.
     pub(super) fn new_client(&mut self) {
         if self.pages_inherited {
-            self.take_pages_back();
+            self.disconnect();
         }
     }
 

@@ -101,6 +101,52 @@ fn a_state_is_restored_with_all_positions_and_registers() {
 }
 
 #[test]
+fn nothing_of_a_client_that_left_in_an_update_is_there_for_the_next_one() {
+    let vdev = Arc::new(running_vdev());
+    let kept = Arc::new(AtomicU32::new(0));
+    let counted = kept.clone();
+    let keep = move |_: std::os::fd::BorrowedFd<'_>| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    };
+    vdev.keep_pages(true, Box::new(keep));
+    let mut front = Front::new(vdev.clone(), Box::new(|| {}));
+    front.connected();
+    let enabled = || {
+        vdev.suspend().unwrap();
+        let saved = vdev.save().unwrap();
+        vdev.resume().unwrap();
+        saved.adis[0].queues.len()
+    };
+    assert_eq!(enabled(), 10, "a client that the predecessor has served");
+    front.new_client();
+    front.connected();
+    assert_eq!((enabled(), kept.load(Ordering::Relaxed)), (0, 1));
+    assert_eq!(vdev.windows(), (0, 0));
+}
+
+#[test]
+fn a_client_that_leaves_between_two_handovers_is_released() {
+    for _ in 0..50 {
+        let vdev = Arc::new(running_vdev());
+        let mut front = Front::new(vdev.clone(), Box::new(|| {}));
+        front.connected();
+        vdev.hand_over(true);
+        let leaving = std::thread::spawn(move || front.disconnected());
+        while !leaving.is_finished() {
+            vdev.hand_over(false);
+            std::thread::sleep(Duration::from_micros(50));
+            vdev.hand_over(true);
+            // Nothing changes while it is handed over.
+            let before = vdev.is_connected();
+            std::thread::sleep(Duration::from_micros(50));
+            assert_eq!(vdev.is_connected(), before);
+        }
+        leaving.join().unwrap();
+        assert!(!vdev.is_connected());
+    }
+}
+
+#[test]
 fn fields_that_a_device_cannot_have_are_named() {
     let saved = serde_json::to_value(saved()).unwrap();
     let target = running_vdev();
