@@ -209,6 +209,19 @@ pub struct VportSnapshot {
     pub rss_lut: Vec<u16>,
     /// The types of packets that are hashed.
     pub rss_hash: u64,
+    /// The flow rules, in ascending order of their ids. Absent without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<FlowRuleSnapshot>,
+}
+
+/// A flow rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowRuleSnapshot {
+    /// The driver's id.
+    pub id: u32,
+    /// The rule as the driver has sent it (`virtchnl2_flow_rule`).
+    pub rule: Hex<Vec<u8>>,
 }
 
 /// A queue that is allocated to a virtual port.
@@ -246,16 +259,6 @@ pub enum SaveError {
     /// It has ADIs.
     #[error("the function has {0} ADIs, which have no saved form: destroy them first")]
     Adis(usize),
-    /// It has flow rules.
-    #[error(
-        "virtual port {vport} has {rules} flow rules, which have no saved form: remove them first"
-    )]
-    FlowRules {
-        /// The virtual port.
-        vport: u32,
-        /// The number of rules.
-        rules: usize,
-    },
 }
 
 /// The reason why a state cannot be restored.

@@ -6,8 +6,8 @@
 
 use adit_uapi::virtchnl2::cap::flow;
 use adit_uapi::virtchnl2::{
-    flow_action, flow_rule_status as status, proto_hdr, vport_flags, FlowRuleAddDel, FlowRuleInfo,
-    ProtoHdr, ProtoHdrs, RuleActionSet, MAX_FLOW_RULES, RULE_ID_NONE,
+    flow_action, flow_rule_status as status, proto_hdr, vport_flags, FlowRule, FlowRuleAddDel,
+    FlowRuleInfo, ProtoHdr, ProtoHdrs, RuleActionSet, MAX_FLOW_RULES, RULE_ID_NONE,
 };
 use zerocopy::little_endian::U32;
 use zerocopy::IntoBytes;
@@ -114,10 +114,7 @@ fn add(
         // It could never be removed.
         return Err(status::NOT_ADDED);
     }
-    if !has_known_headers(&info.rule_cfg.proto_hdrs) {
-        return Err(status::FLOW_TYPE_NOT_SUPPORTED);
-    }
-    let action = action(&info.rule_cfg.action_set, queues)?;
+    let action = checked(&info.rule_cfg, queues)?;
     dp.add_flow_rule(vport, id, &info.rule_cfg, action)
         .map_err(|error| match error {
             FlowRuleError::Exists => status::EXIST,
@@ -125,6 +122,14 @@ fn add(
             FlowRuleError::Headers => status::FLOW_TYPE_NOT_SUPPORTED,
             FlowRuleError::Mask => status::MATCH_KEY_NOT_SUPPORTED,
         })
+}
+
+/// The action of a rule of a vport with `queues` RX queues; the error is its status.
+pub(super) fn checked(rule: &FlowRule, queues: usize) -> Result<FlowAction, u32> {
+    if !has_known_headers(&rule.proto_hdrs) {
+        return Err(status::FLOW_TYPE_NOT_SUPPORTED);
+    }
+    action(&rule.action_set, queues)
 }
 
 /// Returns whether all headers of a rule are of [`FLOWS`]. Raw patterns and headers inside of tunnels

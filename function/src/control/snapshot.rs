@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use adit_uapi::virtchnl2::cap::other;
 use adit_uapi::virtchnl2::rss::DEFAULT_HASH_EXPANDED;
+use adit_uapi::virtchnl2::{FlowRule, RULE_ID_NONE};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::filters::MAX_ADDRESSES;
 use super::queue_config::{check, references};
@@ -12,13 +14,14 @@ use super::queue_set::{QueueSet, Single, Slot, State};
 use super::queues::ITR_INDEXES;
 use super::vectors::Vectors;
 use super::vport::Vport;
-use super::{Control, Profile, Refusal};
+use super::{flow_rules, Control, Profile, Refusal};
 use crate::dataplane::{AddressTaken, DataPlane, QueueError, QueueId, QueueKind};
 use crate::ids::{VectorId, VectorMapping, VportId};
 use crate::snapshot::{
-    ControlSnapshot, Hex, InterruptSnapshot, QueueSnapshot, RestoreError, SaveError, VportSnapshot,
+    ControlSnapshot, FlowRuleSnapshot, Hex, InterruptSnapshot, QueueSnapshot, RestoreError,
+    SaveError, VportSnapshot,
 };
-use crate::vport::{VportConfig, RSS_LUT_LEN};
+use crate::vport::{FlowAction, VportConfig, MAX_FLOWS, RSS_LUT_LEN};
 
 /// The order in which queues are configured and enabled: those that others refer to first.
 const ORDER: [QueueKind; 4] = [
@@ -32,7 +35,7 @@ impl Control {
     /// Saves the state, of which the data plane has a part.
     ///
     /// # Errors
-    /// When the function has ADIs or flow rules.
+    /// When the function has ADIs.
     pub fn save(&self, dp: &impl DataPlane) -> Result<ControlSnapshot, SaveError> {
         match self.adis.count() {
             0 => {}
@@ -44,7 +47,7 @@ impl Control {
             vectors: self.vectors.all_allocated().collect(),
             vports: vports
                 .map(|(id, vport)| save_vport(id, vport, dp.vport(VportId(id))))
-                .collect::<Result<_, _>>()?,
+                .collect(),
         })
     }
 
@@ -114,7 +117,7 @@ impl Control {
     }
 }
 
-fn save_vport(id: u32, vport: &Vport, config: &VportConfig) -> Result<VportSnapshot, SaveError> {
+fn save_vport(id: u32, vport: &Vport, config: &VportConfig) -> VportSnapshot {
     let VportConfig {
         enabled: _,
         loopback,
@@ -126,12 +129,6 @@ fn save_vport(id: u32, vport: &Vport, config: &VportConfig) -> Result<VportSnaps
         rules,
         ..
     } = config;
-    if !rules.is_empty() {
-        return Err(SaveError::FlowRules {
-            vport: id,
-            rules: rules.len(),
-        });
-    }
     let sorted: BTreeSet<_> = addresses.iter().copied().collect();
     let queue = |(queue, slot): (QueueId, &Slot)| QueueSnapshot {
         kind: queue.kind,
@@ -143,7 +140,11 @@ fn save_vport(id: u32, vport: &Vport, config: &VportConfig) -> Result<VportSnaps
         config: slot.config,
         enabled: slot.state == State::Enabled,
     };
-    Ok(VportSnapshot {
+    let rule = |(&id, rule): (&u32, &FlowRule)| FlowRuleSnapshot {
+        id,
+        rule: Hex(rule.as_bytes().to_vec()),
+    };
+    VportSnapshot {
         id,
         enabled: vport.enabled,
         link_event: vport.link_event,
@@ -157,7 +158,8 @@ fn save_vport(id: u32, vport: &Vport, config: &VportConfig) -> Result<VportSnaps
         rss_key: Hex(*config.rss_key()),
         rss_lut: rss_lut.to_vec(),
         rss_hash: config.rss_hash(),
-    })
+        rules: rules.iter().map(rule).collect(),
+    }
 }
 
 /// Checks the state of a virtual port, and makes the control plane's part of it.
@@ -230,12 +232,47 @@ fn check_vport(
         let problem = format!("{:#x}: bits of {DEFAULT_HASH_EXPANDED:#x}", saved.rss_hash);
         return invalid("rss_hash", problem);
     }
+    if let Err((n, problem)) = check_rules(&saved.rules, profile) {
+        return invalid(&format!("rules[{n}]"), problem);
+    }
     Ok(Vport {
         enabled: saved.enabled,
         link_event: saved.link_event,
         queues,
         adi: None,
     })
+}
+
+/// Checks the flow rules of a virtual port; returns the number of one that is impossible, and its problem.
+fn check_rules(saved: &[FlowRuleSnapshot], profile: &Profile) -> Result<(), (usize, String)> {
+    let mut last = None;
+    for (n, one) in saved.iter().enumerate() {
+        let problem = if !profile.capabilities().flow_steering() {
+            "the function has no flow rules".into()
+        } else if n >= MAX_FLOWS {
+            format!("there are {}: at most {MAX_FLOWS}", saved.len())
+        } else if one.id == RULE_ID_NONE || last >= Some(one.id) {
+            format!("id {} is none, or not after {last:?}", one.id)
+        } else if let Err(problem) = rule_of(one, profile) {
+            problem
+        } else {
+            last = Some(one.id);
+            continue;
+        };
+        return Err((n, problem));
+    }
+    Ok(())
+}
+
+/// The rule and its action, or what is wrong with it. Its queue may have been removed after it was added.
+fn rule_of(saved: &FlowRuleSnapshot, profile: &Profile) -> Result<(FlowRule, FlowAction), String> {
+    let rule = FlowRule::read_from_bytes(&saved.rule.0).map_err(|_| {
+        let (given, len) = (saved.rule.0.len(), size_of::<FlowRule>());
+        format!("a rule of {given} bytes: it has {len}")
+    })?;
+    let action = flow_rules::checked(&rule, profile.queues(QueueKind::Rx).into());
+    let action = action.map_err(|status| format!("it would be refused with status {status}"))?;
+    Ok((rule, action))
 }
 
 /// Checks the state of a queue of a virtual port; returns its slot, or the problem.
@@ -355,6 +392,17 @@ fn apply(
     }
     if saved.loopback {
         step.run("the loopback", |dp| dp.set_loopback(id, true))?;
+    }
+    for saved in &saved.rules {
+        let what = format!("adding flow rule {}", saved.id);
+        let Ok((rule, action)) = rule_of(saved, profile) else {
+            return Err(step.refused(&what, Refusal::BadField)); // checked
+        };
+        let mut added = Ok(());
+        step.run(&what, |dp| {
+            added = dp.add_flow_rule(id, saved.id, &rule, action);
+        })?;
+        added.map_err(|_| step.refused(&what, Refusal::DataPlane))?;
     }
     for queue in ORDER.into_iter().flat_map(of_kind).filter(|q| q.enabled) {
         step.queue("enabling", queue, |dp| dp.enable(id_of(queue)))?;

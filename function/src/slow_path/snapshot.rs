@@ -24,7 +24,7 @@ impl SlowPath {
     /// Saves the state, of which the data plane has a part: nothing must change meanwhile.
     ///
     /// # Errors
-    /// When the function is held in reset, or has ADIs or flow rules.
+    /// When the function is held in reset, or has ADIs.
     pub fn save(&self, dp: &impl DataPlane) -> Result<Snapshot, SaveError> {
         if self.in_reset {
             return Err(SaveError::InReset);

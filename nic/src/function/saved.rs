@@ -57,7 +57,7 @@ impl Function {
     /// goes on.
     ///
     /// # Errors
-    /// When the function has ADIs or flow rules, which have no saved form.
+    /// When the function has ADIs, which have no saved form.
     pub fn save(&self) -> Result<FunctionState, SaveError> {
         Ok(FunctionState {
             slow_path: self.slow_path.save(&self.datapath)?,

@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 
 use adit_uapi::regs::queue_len::ENABLE_M;
-use adit_uapi::virtchnl2::{mac_addr_type, op, promisc, MacAddr, MacAddrList, PromiscInfo, RssKey};
-use adit_uapi::virtchnl2::{queue_type, RssLut};
+use adit_uapi::virtchnl2::{
+    flow_action, mac_addr_type, op, promisc, proto_hdr, queue_type, FlowRule, FlowRuleAddDel,
+    FlowRuleInfo, MacAddr, MacAddrList, PromiscInfo, RssKey, RssLut, RULE_ID_NONE,
+};
 use proptest::prelude::*;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::IntoBytes;
@@ -30,6 +32,7 @@ struct Use {
     key: Option<u8>,
     table: Option<u32>,
     event: bool,
+    rules: BTreeSet<u32>,
 }
 
 fn uses() -> impl Strategy<Value = Use> {
@@ -39,19 +42,44 @@ fn uses() -> impl Strategy<Value = Use> {
     let key = prop::option::of(any::<u8>());
     let table = prop::option::of(0_u32..u32::from(QUEUES));
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), 0_u16..4);
-    (queues, up, addresses, key, table, flags).prop_map(
-        |(queues, up, addresses, key, table, (disable, without_own, event, promiscuous))| Use {
-            queues,
-            up: up.map(|up| up.min(queues)),
-            disable,
-            addresses: addresses.into_iter().filter(|a| *a != [0; 6]).collect(),
-            without_own,
-            promiscuous,
-            key,
-            table: table.map(|entry| entry.min(u32::from(queues) - 1)),
-            event,
+    let rules = prop::collection::btree_set(0_u32..100, 0..4);
+    (queues, up, addresses, key, table, flags, rules).prop_map(
+        |(queues, up, addresses, key, table, (disable, without_own, event, promiscuous), rules)| {
+            Use {
+                queues,
+                up: up.map(|up| up.min(queues)),
+                disable,
+                addresses: addresses.into_iter().filter(|a| *a != [0; 6]).collect(),
+                without_own,
+                promiscuous,
+                key,
+                table: table.map(|entry| entry.min(u32::from(queues) - 1)),
+                event,
+                rules,
+            }
         },
     )
+}
+
+/// A rule that drops TCP over IPv4 to a port.
+fn rule(id: u32) -> FlowRuleInfo {
+    let mut info = FlowRuleInfo {
+        rule_id: U32::new(id),
+        ..FlowRuleInfo::default()
+    };
+    let FlowRule {
+        proto_hdrs,
+        action_set,
+        ..
+    } = &mut info.rule_cfg;
+    proto_hdrs.count = U32::new(2);
+    proto_hdrs.proto_hdr[0].hdr_type = U32::new(proto_hdr::IPV4.into());
+    proto_hdrs.proto_hdr[1].hdr_type = U32::new(proto_hdr::TCP.into());
+    proto_hdrs.proto_hdr[1].buffer_spec[2..4].copy_from_slice(&(id as u16).to_be_bytes());
+    proto_hdrs.proto_hdr[1].buffer_mask[2..4].copy_from_slice(&[0xFF; 2]);
+    action_set.count = U32::new(1);
+    action_set.actions[0].action_type = U32::new(flow_action::DROP);
+    info
 }
 
 fn run(driver: &mut Driver<MockDataPlane>, id: u16, of: &Use) {
@@ -111,6 +139,14 @@ fn run(driver: &mut Driver<MockDataPlane>, id: u16, of: &Use) {
         };
         driver.ok(op::SET_RSS_LUT, &message(&header, &[U32::new(entry); 300]));
     }
+    if !of.rules.is_empty() {
+        let header = FlowRuleAddDel {
+            vport_id,
+            count: U32::new(of.rules.len() as u32),
+        };
+        let rules: Vec<_> = of.rules.iter().copied().map(rule).collect();
+        driver.ok(op::ADD_FLOW_RULE, &message(&header, &rules));
+    }
     if of.event {
         driver.control.link_changed(VportId(id.into()));
     }
@@ -135,7 +171,12 @@ fn sorted(config: &crate::vport::VportConfig) -> impl std::fmt::Debug + '_ {
         config.multicast_promiscuous,
     );
     let rss = (config.rss_key(), config.rss_lut, config.rss_hash());
-    (flags, rss, addresses, &config.rx_queues)
+    let rules: Vec<_> = config
+        .rules
+        .iter()
+        .map(|(id, rule)| (id, rule.as_bytes()))
+        .collect();
+    (flags, rss, addresses, &config.rx_queues, rules)
 }
 
 proptest! {
@@ -200,6 +241,11 @@ fn snapshot() -> Snapshot {
     let (mut function, dp) = used(|driver| {
         driver.create(0, QUEUES);
         driver.bring_up(0, QUEUES);
+        let header = FlowRuleAddDel {
+            vport_id: U32::new(0),
+            count: U32::new(2),
+        };
+        driver.ok(op::ADD_FLOW_RULE, &message(&header, &[rule(4), rule(5)]));
     });
     let at = |ring, register| function.layout().mailbox_offset(ring, register);
     let len = at(MailboxRing::Atq, RingRegister::Len);
@@ -223,7 +269,7 @@ type Change = fn(&mut Snapshot);
 
 #[test]
 fn an_impossible_state_is_refused_for_its_reason() {
-    let cases: [(&str, Change); 22] = [
+    let cases: [(&str, Change); 26] = [
         ("has version 2", |s| s.version = 2),
         ("TX queues: the state is of a function with 5", |s| {
             s.profile.tx_queues = 5;
@@ -275,6 +321,18 @@ fn an_impossible_state_is_refused_for_its_reason() {
         ("rss_hash", |s| s.control.vports[0].rss_hash = u64::MAX),
         ("is no address", |s| {
             s.control.vports[0].addresses.push(Hex([0; 6]));
+        }),
+        ("rules[1]: id 4 is none, or not after Some(4)", |s| {
+            s.control.vports[0].rules[1].id = 4;
+        }),
+        ("rules[1]: id 4294967295 is none", |s| {
+            s.control.vports[0].rules[1].id = RULE_ID_NONE;
+        }),
+        ("rules[0]: a rule of 663 bytes: it has 664", |s| {
+            s.control.vports[0].rules[0].rule.0.pop();
+        }),
+        ("rules[0]: it would be refused with status", |s| {
+            s.control.vports[0].rules[0].rule.0[0] = 0xFF;
         }),
     ];
     for (text, change) in cases {
