@@ -98,7 +98,8 @@ pub trait Workload: Send {
     fn freeze(&mut self) -> Result<Frozen, Unfit>;
 
     /// Has frozen devices go on: those of a successor that has taken over their state, or of a worker
-    /// whose successor has failed. Also called if they are not frozen.
+    /// whose successor has failed. Also called if they are not frozen. No other process has what is kept
+    /// then: descriptors are as if this one had just taken them over.
     fn go_on(&mut self);
 
     /// Ends the frozen process, without touching what its successor has taken over. The default ends

@@ -369,6 +369,12 @@ impl Datapath {
         self.queues().doorbells.clear();
     }
 
+    /// Makes the wires this process's own: a predecessor that had them has ended, or a successor could not
+    /// take them over.
+    pub fn claim_wires(&mut self) {
+        self.fabric.wires.claim();
+    }
+
     /// Closes all wires, for the end of the process: what they have bound is removed.
     pub fn close_wires(&mut self) {
         self.fabric.wires.close();

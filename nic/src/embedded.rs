@@ -248,6 +248,9 @@ impl Nic {
         let inner = Inner::new(function, setup.tracker()?, succession.clock, |shared| {
             program.run(shared, setup.device_id(), store)
         })?;
+        if !takes_over {
+            inner.shared.lock().datapath_mut().claim_wires();
+        }
         Ok(Self {
             inner,
             running: Mutex::default(),
@@ -312,9 +315,16 @@ impl Nic {
         state.restore(&self.inner.shared, &self.inner.server, fds)
     }
 
-    /// Has it go on after [`hold`](Self::hold).
+    /// Has it go on after [`hold`](Self::hold), or after a successor could not take it over: the wires are
+    /// its own then.
     pub fn go_on(&self) {
+        self.claim_wires();
         self.inner.shared.thaw();
+    }
+
+    /// Makes the wires of a predecessor its own, which has ended.
+    pub fn claim_wires(&self) {
+        self.inner.shared.lock().datapath_mut().claim_wires();
     }
 
     /// A NIC without threads, whose function the caller polls.

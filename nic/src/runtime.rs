@@ -20,7 +20,7 @@ use crate::function::Shared;
 use crate::mac::MacAddr;
 use crate::p4rt::P4Rt;
 use crate::program::Program;
-use crate::wire::{Port, WireSpec};
+use crate::wire::{LifelineReports, Port, WireSpec};
 
 pub(crate) use servers::{Later, Servers};
 
@@ -53,12 +53,13 @@ impl Setup {
         ports.map(|n| self.mac.nth(n).0).collect()
     }
 
-    /// Opens the wires. Their lifelines are kept in `store`, and those of a process that is gone
-    /// are taken from it.
+    /// Opens the wires. Their lifelines are kept in `store`, and those of a predecessor of this process
+    /// are taken from it. If that one is still running, its wires have to be
+    /// [claimed](crate::datapath::Datapath::claim_wires) later.
     ///
     /// # Errors
     /// When one of them cannot be opened.
-    pub fn open_wires(&self, store: &Store) -> anyhow::Result<Vec<Option<Box<dyn Port>>>> {
+    pub fn open_wires(&self, store: &Arc<Store>) -> anyhow::Result<Vec<Option<Box<dyn Port>>>> {
         let open = |(n, spec): (usize, &WireSpec)| {
             open_wire(n, spec, store).with_context(|| format!("wire `{spec}`"))
         };
@@ -110,14 +111,29 @@ impl Setup {
     }
 }
 
-fn open_wire(n: usize, spec: &WireSpec, store: &Store) -> anyhow::Result<Option<Box<dyn Port>>> {
+fn open_wire(
+    n: usize,
+    spec: &WireSpec,
+    store: &Arc<Store>,
+) -> anyhow::Result<Option<Box<dyn Port>>> {
     let name = format!("wire {n} {spec}");
-    if let Some(lifeline) = store.take(&name)? {
-        return Ok(spec.adopt(lifeline)?);
-    }
-    let port = spec.open()?;
-    if let Some(lifeline) = port.as_ref().and_then(|port| port.lifeline()) {
-        store.keep(&name, lifeline)?;
+    let mut port = match store.take(&name)? {
+        Some(lifeline) => spec.adopt(lifeline)?,
+        None => {
+            let port = spec.open()?;
+            if let Some(lifeline) = port.as_ref().and_then(|port| port.lifeline()) {
+                store.keep(&name, lifeline)?;
+            }
+            port
+        }
+    };
+    if let Some(port) = &mut port {
+        let (store, spec) = (store.clone(), spec.clone());
+        port.report_lifelines(LifelineReports::new(move |lifeline| {
+            if let Err(error) = store.keep(&name, lifeline) {
+                tracing::error!(wire = %spec, "the wire is not kept for a successor: {error}");
+            }
+        }));
     }
     Ok(port)
 }

@@ -98,6 +98,7 @@ pub fn serve_for_keeper(
             Begin::Anew => {
                 let pages = store.take(PAGES)?.map(Pages::Inherited);
                 let (device, front) = Device::new(options, &store, program, clock, pages)?;
+                device.shared.lock().datapath_mut().claim_wires();
                 let servers = Servers::start(&device.shared, &options.nic, &device.server)?;
                 serve_clients(options, stop, &worker, (device, front), clients, servers)
             }
@@ -117,7 +118,10 @@ pub fn serve_for_keeper(
     };
     match begin {
         Begin::Anew => {
-            device.shared.lock().inherit_pages(pages)?;
+            let mut function = device.shared.lock();
+            function.inherit_pages(pages)?;
+            function.datapath_mut().claim_wires();
+            drop(function);
             let servers = later(stop)?;
             serve_clients(options, stop, &worker, (device, front), clients, servers)
         }
@@ -353,6 +357,8 @@ impl Workload for Load {
         if std::mem::take(&mut self.takes_over) {
             self.shared.lock().go_on();
             self.shared.thaw();
+        } else {
+            self.shared.lock().datapath_mut().claim_wires();
         }
     }
 

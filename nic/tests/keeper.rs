@@ -433,6 +433,52 @@ fn a_wire_keeps_its_socket_in_an_update() {
 }
 
 #[test]
+fn a_wire_outlives_a_successor_that_fails_and_the_loss_of_its_file() {
+    use std::os::unix::net::UnixDatagram;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let wire = format!("unix:{},{}", path("nic").display(), path("peer").display());
+    let peer = UnixDatagram::bind(path("peer")).unwrap();
+    let receives = || peer.send_to(&[0; 60], path("nic")).is_ok();
+    let program = path("program.p4");
+    let text = include_str!("../../p4/default.p4");
+    std::fs::write(&program, text).unwrap();
+    let words = ["--wire", &wire, "--connections", "16", "--p4"];
+    let words = [&words[..], &[program.to_str().unwrap()]].concat();
+    let mut keeper = Keeper::start(&words);
+    assert!(receives());
+    // It needs more connections than the device has, which is found once the wires are open.
+    std::fs::write(&program, include_str!("../../p4/conntrack.p4")).unwrap();
+    keeper.signal(Signal::HUP);
+    let until = Instant::now() + PATIENCE;
+    while !keeper.log().contains("no update: the worker goes on") {
+        assert!(Instant::now() < until, "{}", keeper.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(keeper.log().contains("connections"), "{}", keeper.log());
+    assert!(receives());
+
+    // Its socket is another one afterwards.
+    std::fs::remove_file(path("nic")).unwrap();
+    while !receives() {
+        assert!(Instant::now() < until, "{}", keeper.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::fs::write(&program, text).unwrap();
+    for signal in [Signal::HUP, Signal::KILL] {
+        match signal {
+            Signal::HUP => keeper.signal(signal),
+            _ => keeper.signal_worker(signal),
+        }
+        keeper.next_worker();
+        assert!(receives(), "after {signal:?}: {}", keeper.log());
+    }
+    keeper.stop();
+    assert!(!path("nic").exists());
+}
+
+#[test]
 fn a_client_that_comes_before_its_device_is_back_is_served() {
     let mut keeper = Keeper::start(&[]);
     keeper.signal_worker(Signal::KILL);

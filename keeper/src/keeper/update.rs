@@ -23,13 +23,24 @@ impl Keeper {
         for _ in 0..ATTEMPTS {
             let known = self.changes;
             let mut new = self.spawn(true)?;
-            self.until(&mut new, Some(old), "prepared", PREPARATION)?;
+            let prepared = self.until(&mut new, Some(old), "prepared", PREPARATION);
+            if let Err(error) = prepared {
+                drop(new);
+                // They share descriptors, whose settings the new one may have changed.
+                say(old, "go_on", &ToWorker::GoOn, &SentFds::default())?;
+                return Err(error);
+            }
             if self.resets_on_update {
                 return self.reset_and_replace(old, new, known, pause);
             }
             let begun = Instant::now();
             let changed = self.change(old, &mut new, known);
-            if changed.is_err() {
+            if let Err(error) = &changed {
+                if !matches!(error, KeeperError::Resets(_)) {
+                    // Nothing of the old one's may change any more.
+                    new.kill();
+                    new.wait(END);
+                }
                 self.relays.revert();
                 // A worker that is not frozen has nothing to go on from.
                 say(old, "go_on", &ToWorker::GoOn, &SentFds::default())?;

@@ -87,6 +87,13 @@ impl Wires {
         self.wires.get_mut(wire.index())?.port.as_deref_mut()
     }
 
+    /// Makes the devices and sockets of all ports this process's own.
+    pub(super) fn claim(&mut self) {
+        for port in self.wires.iter_mut().filter_map(|w| w.port.as_mut()) {
+            port.claim();
+        }
+    }
+
     /// Closes all ports.
     pub(super) fn close(&mut self) {
         for wire in &mut self.wires {

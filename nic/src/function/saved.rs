@@ -90,8 +90,9 @@ impl Function {
         doorbells.adopt(pages).map_err(TakeOverError::Pages)
     }
 
-    /// Continues after a state was restored: the links may have changed.
+    /// Continues after a state was restored: the predecessor has ended, and links may have changed.
     pub(crate) fn go_on(&mut self) {
+        self.datapath.claim_wires();
         self.links_changed();
     }
 }

@@ -19,8 +19,8 @@ mod vnet;
 pub use counters::{PortCounters, RxDrop, TxDrop};
 pub use pcap::{Pcap, PcapError, Speed};
 pub use port::{
-    LinkState, Port, PortCaps, Received, RecvError, SendError, DEFAULT_SPEED_MBPS, MAX_FRAME_LEN,
-    MAX_SLICES, MIN_FRAME_LEN,
+    LifelineReports, LinkState, Port, PortCaps, Received, RecvError, SendError, DEFAULT_SPEED_MBPS,
+    MAX_FRAME_LEN, MAX_SLICES, MIN_FRAME_LEN,
 };
 pub use report::write_metrics;
 pub use spec::{OpenError, WireSpec, WireSpecError};

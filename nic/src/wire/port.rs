@@ -26,6 +26,34 @@ pub const MAX_SLICES: usize = 32;
 /// The reported speed of a link whose speed the host does not report, in Mbit/s.
 pub const DEFAULT_SPEED_MBPS: u32 = 10_000;
 
+/// A receiver of the lifelines that a port gets after it has lost one.
+#[derive(Default)]
+pub struct LifelineReports(Option<ReportLifeline>);
+
+type ReportLifeline = Box<dyn Fn(BorrowedFd<'_>) + Send>;
+
+impl LifelineReports {
+    /// Calls a function with each new lifeline.
+    pub fn new(report: impl Fn(BorrowedFd<'_>) + Send + 'static) -> Self {
+        Self(Some(Box::new(report)))
+    }
+
+    /// Reports a lifeline.
+    pub(super) fn report(&self, lifeline: BorrowedFd<'_>) {
+        if let Some(report) = &self.0 {
+            report(lifeline);
+        }
+    }
+}
+
+impl std::fmt::Debug for LifelineReports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("LifelineReports")
+            .field(&self.0.is_some())
+            .finish()
+    }
+}
+
 /// One end of a wire.
 ///
 /// No call blocks, none allocates for a frame, and every call transfers at most one frame, so that
@@ -46,6 +74,14 @@ pub trait Port: Send {
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+
+    /// Has the port report each new lifeline.
+    fn report_lifelines(&mut self, _to: LifelineReports) {}
+
+    /// Makes the device or socket this process's own, from now on or again: another process that has opened
+    /// it over the same lifeline has ended, or could not take it over. Until then a port that was opened so
+    /// leaves it as it is.
+    fn claim(&mut self) {}
 
     /// The time at which the next frame is due, for ports that replay a capture.
     fn next_due(&self) -> Option<Instant> {

@@ -17,8 +17,8 @@ use zerocopy::IntoBytes;
 use super::counters::{PortCounters, RxDrop};
 use super::link_watch::LinkWatch;
 use super::port::{
-    checked_len, count_sent, drop_received, LinkState, Port, PortCaps, Received, RecvError,
-    SendError, DEFAULT_SPEED_MBPS, MAX_SLICES, MIN_FRAME_LEN,
+    checked_len, count_sent, drop_received, LifelineReports, LinkState, Port, PortCaps, Received,
+    RecvError, SendError, DEFAULT_SPEED_MBPS, MAX_SLICES, MIN_FRAME_LEN,
 };
 use super::tap_sys::{self as sys, IfName};
 use super::vnet::{VnetHeader, VNET_HEADER_LEN};
@@ -90,6 +90,7 @@ pub struct Tap {
     down_reason: Option<String>,
     speed_mbps: u32,
     counters: PortCounters,
+    lifelines: LifelineReports,
 }
 
 /// Attaches to a TAP device, or creates it; returns its descriptor and whether it supports UDP
@@ -211,6 +212,7 @@ impl Tap {
             wanted: ALL,
             speed_mbps: DEFAULT_SPEED_MBPS,
             counters: PortCounters::default(),
+            lifelines: LifelineReports::default(),
         }
     }
 
@@ -229,14 +231,20 @@ impl Tap {
         let name = self.name.trim_start_matches("tap:").to_owned();
         match attach(&name, self.if_name, true) {
             Ok((fd, uso)) => {
+                self.lifelines.report(fd.as_fd());
                 (self.fd, self.uso, self.down_reason) = (Some(fd), uso, None);
                 self.generation = self.generation.wrapping_add(1);
-                let wanted = self.wanted;
-                if let Err(error) = self.set_recv_offloads(wanted) {
-                    tracing::warn!(wire = self.name, %error, "cannot change the offloads of a wire");
-                }
+                self.set_wanted_offloads();
             }
             Err(error) => self.down_reason = Some(error.to_string()),
+        }
+    }
+
+    /// Selects the offloads again that were selected last.
+    fn set_wanted_offloads(&mut self) {
+        let wanted = self.wanted;
+        if let Err(error) = self.set_recv_offloads(wanted) {
+            tracing::warn!(wire = self.name, %error, "cannot change the offloads of a wire");
         }
     }
 
@@ -280,6 +288,15 @@ impl Port for Tap {
 
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {
         self.poll_fd()
+    }
+
+    fn report_lifelines(&mut self, to: LifelineReports) {
+        self.lifelines = to;
+    }
+
+    fn claim(&mut self) {
+        // The other process has selected its own: they are the device's.
+        self.set_wanted_offloads();
     }
 
     fn next_due(&self) -> Option<Instant> {

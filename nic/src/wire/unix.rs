@@ -22,8 +22,8 @@ use thiserror::Error;
 
 use super::counters::{PortCounters, RxDrop};
 use super::port::{
-    checked_len, count_sent, drop_received, LinkState, Port, Received, RecvError, SendError,
-    DEFAULT_SPEED_MBPS, MIN_FRAME_LEN,
+    checked_len, count_sent, drop_received, LifelineReports, LinkState, Port, Received, RecvError,
+    SendError, DEFAULT_SPEED_MBPS, MIN_FRAME_LEN,
 };
 
 /// The maximum number of bytes of frames queued in the socket of the other end.
@@ -77,6 +77,9 @@ pub struct Unix {
     inode: (u64, u64),
     remote: SocketAddrUnix,
     counters: PortCounters,
+    lifelines: LifelineReports,
+    /// Set unless the socket may be that of another process, which needs its file.
+    is_own: bool,
 }
 
 impl Unix {
@@ -107,7 +110,8 @@ impl Unix {
     }
 
     /// Takes over the socket of another process, which receives at one of the two paths and sends to the
-    /// other; `None` if it is no such socket.
+    /// other; `None` if it is no such socket. It leaves the socket's file as it is until it
+    /// [claims](Port::claim) it.
     ///
     /// # Errors
     /// Fails with the path that cannot be used and the reason.
@@ -137,6 +141,8 @@ impl Unix {
             inode: file.map_or((0, 0), |file| (file.dev(), file.ino())),
             remote: address(remote)?,
             counters: PortCounters::default(),
+            lifelines: LifelineReports::default(),
+            is_own: false,
         }))
     }
 
@@ -199,6 +205,8 @@ impl Unix {
             inode: (file.dev(), file.ino()),
             remote,
             counters: PortCounters::default(),
+            lifelines: LifelineReports::default(),
+            is_own: true,
         }))
     }
 
@@ -226,12 +234,13 @@ impl Unix {
         std::mem::swap(&mut self.socket, &mut new.socket);
         std::mem::swap(&mut self.inode, &mut new.inode);
         self.generation = self.generation.wrapping_add(1);
+        self.lifelines.report(self.socket.as_fd());
         Ok(())
     }
 
     /// Returns the reason that the port cannot be used, if there is one.
     fn check_link(&mut self) -> Option<String> {
-        if !self.owns_path() {
+        if self.is_own && !self.owns_path() {
             if let Err(error) = self.rebind() {
                 return Some(error.to_string());
             }
@@ -281,6 +290,14 @@ impl Port for Unix {
 
     fn lifeline(&self) -> Option<BorrowedFd<'_>> {
         self.poll_fd()
+    }
+
+    fn report_lifelines(&mut self, to: LifelineReports) {
+        self.lifelines = to;
+    }
+
+    fn claim(&mut self) {
+        self.is_own = true;
     }
 
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {
@@ -339,7 +356,7 @@ impl Port for Unix {
 
 impl Drop for Unix {
     fn drop(&mut self) {
-        if self.owns_path() {
+        if self.is_own && self.owns_path() {
             // A failure can be ignored: the next port that binds here replaces a dead socket.
             let _ = fs::remove_file(&self.local);
         }

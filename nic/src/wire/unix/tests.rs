@@ -98,6 +98,63 @@ fn a_socket_file_that_was_removed_is_made_again() {
     assert_eq!(other.recv(&mut [0; 100]).unwrap(), 60);
 }
 
+/// Duplicates of the lifelines that a port has reported.
+fn reported(port: &mut Unix) -> std::sync::mpsc::Receiver<OwnedFd> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    port.report_lifelines(LifelineReports::new(move |fd| {
+        sender.send(fd.try_clone_to_owned().unwrap()).unwrap();
+    }));
+    receiver
+}
+
+#[test]
+fn a_socket_that_was_made_again_is_the_lifeline() {
+    let (_dir, a, b) = paths();
+    let mut port = Unix::open(&a, &b).unwrap();
+    let lifelines = reported(&mut port);
+    let peer = UnixDatagram::bind(&b).unwrap();
+    assert!(port.link().up);
+    assert!(
+        lifelines.try_recv().is_err(),
+        "it is the one from the beginning"
+    );
+    fs::remove_file(&a).unwrap();
+    assert!(port.link().up);
+    let lifeline = lifelines.try_recv().unwrap();
+    let mut next = Unix::adopt(lifeline, "next", [&a, &b]).unwrap().unwrap();
+    // The process of the first port ends without removing anything.
+    std::mem::forget(port);
+    next.claim();
+    assert!(next.link().up);
+    peer.send_to(&[1; 60], &a).unwrap();
+    assert_eq!(recv(&mut next), Some(vec![1; 60]));
+    drop(next);
+    assert!(!a.exists());
+}
+
+#[test]
+fn a_port_that_was_not_claimed_leaves_the_socket_to_its_owner() {
+    let (_dir, a, b) = paths();
+    let mut port = Unix::open(&a, &b).unwrap();
+    let peer = UnixDatagram::bind(&b).unwrap();
+    let adopt = |port: &Unix| {
+        let lifeline = port.lifeline().unwrap().try_clone_to_owned().unwrap();
+        Unix::adopt(lifeline, "next", [&a, &b]).unwrap().unwrap()
+    };
+    let mut next = adopt(&port);
+    assert!(next.link().up);
+    drop(next);
+    peer.send_to(&[1; 60], &a).unwrap();
+    assert_eq!(recv(&mut port), Some(vec![1; 60]));
+    // Nor does it make it again.
+    next = adopt(&port);
+    fs::remove_file(&a).unwrap();
+    assert!(next.link().up);
+    assert!(!a.exists());
+    drop(next);
+    assert!(port.link().up && a.exists());
+}
+
 #[test]
 fn talks_to_any_datagram_socket() {
     let (_dir, a, b) = paths();

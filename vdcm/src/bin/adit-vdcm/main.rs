@@ -102,13 +102,12 @@ fn serve(args: &Args, config: Config, keeper: Option<(Worker, Start)>) -> anyhow
         ..Settings::default()
     };
     manager.recreate();
-    let frozen = match &worker {
-        Some(worker) if takes_over => succession::begin(worker, &backend, &manager)?,
-        _ => false,
-    };
+    if let Some(worker) = worker.as_ref().filter(|_| takes_over) {
+        succession::begin(worker, &backend, &manager)?;
+    }
     backend.run(&stop)?;
     if let Some(worker) = &worker {
-        worker.ready(succession::load(&backend, &manager, &stop, frozen))?;
+        worker.ready(succession::load(&backend, &manager, &stop))?;
     }
     let listener = match listener {
         Some(listener) => listener,

@@ -42,14 +42,18 @@ pub(crate) fn of(keeper: Option<&(Worker, Start)>) -> anyhow::Result<Succession>
 }
 
 /// Waits until the predecessor's state is there, and takes it over; or until the devices begin with the
-/// state after a reset. Returns whether they are frozen.
-pub(crate) fn begin(worker: &Worker, backend: &Backend, manager: &Manager) -> anyhow::Result<bool> {
+/// state after a reset.
+pub(crate) fn begin(worker: &Worker, backend: &Backend, manager: &Manager) -> anyhow::Result<()> {
     match worker.prepared()? {
         Begin::Anew => {
             manager
                 .inherit_pages()
                 .map_err(|error| anyhow::anyhow!(error.message))?;
-            Ok(false)
+            #[cfg(feature = "embedded")]
+            if let Some(embedded) = &backend.nic {
+                embedded.nic.nic().claim_wires();
+            }
+            Ok(())
         }
         Begin::TakeOver => {
             if let Err(error) = take_over(worker, backend, manager) {
@@ -57,7 +61,7 @@ pub(crate) fn begin(worker: &Worker, backend: &Backend, manager: &Manager) -> an
                 tracing::error!("the predecessor's state is not restored: {error:#}");
                 std::process::exit(1);
             }
-            Ok(true)
+            Ok(())
         }
     }
 }
@@ -101,24 +105,18 @@ fn take_over(worker: &Worker, backend: &Backend, manager: &Manager) -> anyhow::R
     nic.restore(&state.nic, &mut fds)
 }
 
-/// The daemon as its keeper sees it. It is `frozen` if it waits for its predecessor's end.
-pub(crate) fn load(
-    backend: &Backend,
-    manager: &Arc<Manager>,
-    stop: &StopHandle,
-    frozen: bool,
-) -> impl Workload {
+/// The daemon as its keeper sees it.
+pub(crate) fn load(backend: &Backend, manager: &Arc<Manager>, stop: &StopHandle) -> impl Workload {
     #[cfg(feature = "embedded")]
     return state::Load {
         manager: manager.clone(),
         nic: backend.nic.as_ref().map(|embedded| embedded.nic.clone()),
         stop: stop.clone(),
         freeze: None,
-        takes_over: frozen,
     };
     #[cfg(not(feature = "embedded"))]
     {
-        let _ = (backend, manager, frozen);
+        let _ = (backend, manager);
         let stop = stop.clone();
         adit_keeper::Stateless(move || stop.stop())
     }
@@ -165,8 +163,6 @@ mod state {
         pub(super) stop: StopHandle,
         /// Set while it is frozen for a successor.
         pub(super) freeze: Option<Freeze>,
-        /// Set while it is frozen with its predecessor's state.
-        pub(super) takes_over: bool,
     }
 
     impl Load {
@@ -208,10 +204,8 @@ mod state {
 
         fn go_on(&mut self) {
             self.freeze = None;
-            if std::mem::take(&mut self.takes_over) {
-                if let Some(nic) = &self.nic {
-                    nic.nic().go_on();
-                }
+            if let Some(nic) = &self.nic {
+                nic.nic().go_on();
             }
             self.manager.thaw();
         }
