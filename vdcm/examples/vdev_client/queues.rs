@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A queue pair of the first virtual port, set up in the order of stock drivers.
+//! The queue pairs of the first virtual port, set up in the order of stock drivers.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -23,23 +23,36 @@ use crate::vf::{parse, Vf, FREE};
 
 /// The number of entries of each ring.
 const RING: u64 = 64;
-const TX: u64 = FREE;
-const COMPLETIONS: u64 = FREE + 0x1000;
-const RX: u64 = FREE + 0x2000;
-const BUFFERS: [u64; 2] = [FREE + 0x3000, FREE + 0x4000];
+/// The places of rings and buffers in a pair's memory.
+const TX: u64 = 0;
+const COMPLETIONS: u64 = 0x1000;
+const RX: u64 = 0x2000;
+const BUFFERS: [u64; 2] = [0x3000, 0x4000];
 /// The end of the rings.
-const RINGS_END: u64 = FREE + 0x5000;
-const TX_DATA: u64 = FREE + 0x1_0000;
-const RX_DATA: u64 = FREE + 0x4_0000;
+const RINGS_END: u64 = 0x5000;
+const TX_DATA: u64 = 0x1_0000;
+const RX_DATA: u64 = 0x4_0000;
 const BUFFER_LEN: u64 = 2048;
+/// The length of a pair's memory.
+const SPAN: u64 = RX_DATA + RING * BUFFER_LEN;
 /// The time in which frames must be completed, in milliseconds.
 const TIMEOUT_MS: u32 = 10_000;
-/// The eventfd of the pair's vector: number 0 is the mailbox's.
+/// The eventfd of the first pair's vector: number 0 is the mailbox's.
 const VECTOR: usize = 1;
 
-/// The pair.
+/// The number of queues of a type in a pair.
+fn each(kind: u32) -> u32 {
+    match kind {
+        queue_type::RX_BUFFER => 2,
+        _ => 1,
+    }
+}
+
+/// A pair.
 pub(crate) struct Pair {
     pub(crate) mac: [u8; 6],
+    /// Its number.
+    number: u64,
     vport: U32,
     chunks: Vec<QueueRegChunk>,
     pub(crate) sent: u64,
@@ -51,43 +64,63 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Creates the vport and starts its queues.
+    /// Creates the vport with one pair and starts its queues.
     pub(crate) fn start(vf: &mut Vf) -> Result<Self> {
+        let mut pairs = Self::start_all(vf, 1)?;
+        pairs.pop().context("no pair")
+    }
+
+    /// Creates the vport with this number of pairs and starts their queues.
+    pub(crate) fn start_all(vf: &mut Vf, count: u16) -> Result<Vec<Self>> {
         let request = CreateVport {
             txq_model: U16::new(queue_model::SPLIT),
             rxq_model: U16::new(queue_model::SPLIT),
-            num_tx_q: U16::new(1),
-            num_tx_complq: U16::new(1),
-            num_rx_q: U16::new(1),
-            num_rx_bufq: U16::new(2),
+            num_tx_q: U16::new(count),
+            num_tx_complq: U16::new(count),
+            num_rx_q: U16::new(count),
+            num_rx_bufq: U16::new(2 * count),
             ..CreateVport::default()
         };
         let reply = vf.ok(op::CREATE_VPORT, request.as_bytes())?;
         let vport: CreateVport = parse(&reply)?;
-        let chunks = reply[CreateVport::LEN..]
+        let chunks: Vec<_> = reply[CreateVport::LEN..]
             .chunks_exact(QueueRegChunk::LEN)
             .map(parse)
             .collect::<Result<_>>()?;
-        let mut this = Self {
-            mac: vport.default_mac_addr,
-            vport: vport.vport_id,
-            chunks,
-            sent: 0,
-            completed: 0,
-            received: 0,
-            posted: [0; 2],
-            interrupts: 0,
+        let mut pairs = Vec::new();
+        for number in 0..count.into() {
+            let mut pair = Self {
+                mac: vport.default_mac_addr,
+                number,
+                vport: vport.vport_id,
+                chunks: chunks.clone(),
+                sent: 0,
+                completed: 0,
+                received: 0,
+                posted: [0; 2],
+                interrupts: 0,
+            };
+            let zeros = vec![0_u8; (RINGS_END - TX) as usize];
+            vf.memory.write(pair.at(TX), &zeros[..])?;
+            // As Linux: buffers are posted and the vector is armed before the queues are enabled.
+            pair.post(vf)?;
+            pair.arm(vf)?;
+            pair.configure(vf)?;
+            vf.ok(op::ENABLE_QUEUES, &pair.queues())?;
+            pairs.push(pair);
+        }
+        let name = Vport {
+            vport_id: vport.vport_id,
+            ..Vport::default()
         };
-        vf.memory
-            .write(TX, &vec![0_u8; (RINGS_END - TX) as usize][..])?;
-        // As Linux: buffers are posted and the vector is armed before the queues are enabled.
-        this.post(vf)?;
-        this.arm(vf)?;
-        this.configure(vf)?;
-        vf.ok(op::ENABLE_QUEUES, &this.queues())?;
-        vf.ok(op::ENABLE_VPORT, this.name().as_bytes())?;
+        vf.ok(op::ENABLE_VPORT, name.as_bytes())?;
         ensure!(vf.link_is_up(), "the vport is enabled without a link");
-        Ok(this)
+        Ok(pairs)
+    }
+
+    /// The address of a place in its memory.
+    fn at(&self, place: u64) -> u64 {
+        FREE + self.number * SPAN + place
     }
 
     /// Stops the queues and destroys the vport.
@@ -113,14 +146,20 @@ impl Pair {
             .with_context(|| format!("there are no queues of type {kind}"))
     }
 
-    fn id(&self, kind: u32) -> Result<u32> {
-        Ok(self.chunk(kind)?.start_queue_id.get())
+    /// The number of its first queue of a type among those of the vport.
+    fn first(&self, kind: u32) -> u64 {
+        self.number * u64::from(each(kind))
     }
 
-    /// The offset of the tail of queue `n` of a type.
+    fn id(&self, kind: u32) -> Result<u32> {
+        Ok(self.chunk(kind)?.start_queue_id.get() + self.first(kind) as u32)
+    }
+
+    /// The offset of the tail of its queue `n` of a type.
     fn tail(&self, kind: u32, n: u64) -> Result<u64> {
         let chunk = self.chunk(kind)?;
-        Ok(chunk.qtail_reg_start.get() + n * u64::from(chunk.qtail_reg_spacing.get()))
+        let at = (self.first(kind) + n) * u64::from(chunk.qtail_reg_spacing.get());
+        Ok(chunk.qtail_reg_start.get() + at)
     }
 
     fn configure(&self, vf: &mut Vf) -> Result<()> {
@@ -136,8 +175,8 @@ impl Pair {
             ..TxqInfo::default()
         };
         let infos = [
-            info(queue_type::TX, self.id(queue_type::TX)?, TX),
-            info(queue_type::TX_COMPLETION, completion, COMPLETIONS),
+            info(queue_type::TX, self.id(queue_type::TX)?, self.at(TX)),
+            info(queue_type::TX_COMPLETION, completion, self.at(COMPLETIONS)),
         ];
         let header = ConfigTxQueues {
             vport_id: self.vport,
@@ -164,9 +203,9 @@ impl Pair {
             ..RxqInfo::default()
         };
         let infos = [
-            info(queue_type::RX, self.id(queue_type::RX)?, RX),
-            info(queue_type::RX_BUFFER, buffers, BUFFERS[0]),
-            info(queue_type::RX_BUFFER, buffers + 1, BUFFERS[1]),
+            info(queue_type::RX, self.id(queue_type::RX)?, self.at(RX)),
+            info(queue_type::RX_BUFFER, buffers, self.at(BUFFERS[0])),
+            info(queue_type::RX_BUFFER, buffers + 1, self.at(BUFFERS[1])),
         ];
         let header = ConfigRxQueues {
             vport_id: self.vport,
@@ -185,7 +224,7 @@ impl Pair {
         let map = |kind, itr| {
             Ok::<_, anyhow::Error>(QueueVector {
                 queue_id: U32::new(self.id(kind)?),
-                vector_id: vf.vectors.start_vector_id,
+                vector_id: U16::new(vf.vectors.start_vector_id.get() + self.number as u16),
                 itr_idx: U32::new(itr),
                 queue_type: U32::new(kind),
                 ..QueueVector::default()
@@ -203,18 +242,19 @@ impl Pair {
         Ok([header.as_bytes(), maps.as_bytes()].concat())
     }
 
-    /// The message about all queues.
+    /// The message about all its queues.
     fn queues(&self) -> Vec<u8> {
-        let chunks: Vec<_> = self
-            .chunks
-            .iter()
-            .map(|chunk| QueueChunk {
+        let own = |chunk: &QueueRegChunk| {
+            let kind = chunk.type_.get();
+            let first = chunk.start_queue_id.get() + self.first(kind) as u32;
+            QueueChunk {
                 type_: chunk.type_,
-                start_queue_id: chunk.start_queue_id,
-                num_queues: chunk.num_queues,
+                start_queue_id: U32::new(first),
+                num_queues: U32::new(each(kind)),
                 ..QueueChunk::default()
-            })
-            .collect();
+            }
+        };
+        let chunks: Vec<_> = self.chunks.iter().map(own).collect();
         let mut header = DelEnaDisQueues {
             vport_id: self.vport,
             ..DelEnaDisQueues::default()
@@ -236,18 +276,18 @@ impl Pair {
         Ok(())
     }
 
-    fn buffer(queue: usize, id: u64) -> u64 {
-        RX_DATA + (queue as u64 * RING / 2 + id) * BUFFER_LEN
+    fn buffer(&self, queue: usize, id: u64) -> u64 {
+        self.at(RX_DATA) + (queue as u64 * RING / 2 + id) * BUFFER_LEN
     }
 
     fn post_buffer(&mut self, vf: &mut Vf, queue: usize, id: u64) -> Result<()> {
         let desc = SplitqRxBufDesc {
             buf_id: U16::new(id as u16),
-            pkt_addr: U64::new(Self::buffer(queue, id)),
+            pkt_addr: U64::new(self.buffer(queue, id)),
             ..SplitqRxBufDesc::default()
         };
         let entry = self.posted[queue] % RING;
-        let at = BUFFERS[queue] + entry * SplitqRxBufDesc::LEN as u64;
+        let at = self.at(BUFFERS[queue]) + entry * SplitqRxBufDesc::LEN as u64;
         vf.memory.write(at, &desc)?;
         self.posted[queue] += 1;
         Ok(())
@@ -263,11 +303,11 @@ impl Pair {
         self.reclaim(vf)?;
         ensure!(self.sent - self.completed < RING - 1, "the TX ring is full");
         let entry = self.sent % RING;
-        let at = TX_DATA + entry * BUFFER_LEN;
+        let at = self.at(TX_DATA) + entry * BUFFER_LEN;
         vf.memory.write(at, frame)?;
         let desc = FlexTxSchedDesc::new(at, sched_cmd::EOP, entry as u16, frame.len() as u16);
         vf.memory
-            .write(TX + entry * FlexTxSchedDesc::LEN as u64, &desc)?;
+            .write(self.at(TX) + entry * FlexTxSchedDesc::LEN as u64, &desc)?;
         self.sent += 1;
         let tail = self.tail(queue_type::TX, 0)?;
         vf.device.write(tail, (self.sent % RING) as u32)
@@ -277,7 +317,7 @@ impl Pair {
     fn reclaim(&mut self, vf: &mut Vf) -> Result<()> {
         loop {
             let entry = self.completed % RING;
-            let at = COMPLETIONS + entry * SplitqTxComplDesc::LEN as u64;
+            let at = self.at(COMPLETIONS) + entry * SplitqTxComplDesc::LEN as u64;
             let done: SplitqTxComplDesc = vf.memory.read(at)?;
             if done.common.generation() != (self.completed / RING % 2 == 0) {
                 return Ok(());
@@ -303,7 +343,7 @@ impl Pair {
     /// Takes the next received frame, if there is one.
     pub(crate) fn receive(&mut self, vf: &mut Vf) -> Result<Option<Vec<u8>>> {
         self.reclaim(vf)?;
-        let at = RX + self.received % RING * RxFlexDescAdvNic3::LEN as u64;
+        let at = self.at(RX) + self.received % RING * RxFlexDescAdvNic3::LEN as u64;
         let desc: RxFlexDescAdvNic3 = vf.memory.read(at)?;
         if desc.generation() != (self.received / RING % 2 == 0) {
             return Ok(None);
@@ -318,26 +358,27 @@ impl Pair {
         let (queue, id) = (usize::from(desc.bufq_id()), u64::from(desc.buf_id.get()));
         ensure!(id < RING / 2, "buffer {id} was not posted");
         let len = usize::from(desc.len_pbuf());
-        let frame = vf.memory.bytes(Self::buffer(queue, id), len)?;
+        let frame = vf.memory.bytes(self.buffer(queue, id), len)?;
         self.post_buffer(vf, queue, id)?;
         self.ring_buffers(vf, queue)?;
         Ok(Some(frame))
     }
 
     fn arm(&self, vf: &mut Vf) -> Result<()> {
-        let register = vf.vectors.dynctl_reg_start.get();
-        vf.device.write(register.into(), DynCtl::ARM.0)
+        let (first, spacing) = (&vf.vectors.dynctl_reg_start, &vf.vectors.dynctl_reg_spacing);
+        let register = u64::from(first.get()) + self.number * u64::from(spacing.get());
+        vf.device.write(register, DynCtl::ARM.0)
     }
 
     /// Sleeps until the vector signals; returns at once if there is a frame.
     pub(crate) fn wait(&mut self, vf: &mut Vf, timeout: Duration) -> Result<()> {
         self.arm(vf)?;
-        let at = RX + self.received % RING * RxFlexDescAdvNic3::LEN as u64;
+        let at = self.at(RX) + self.received % RING * RxFlexDescAdvNic3::LEN as u64;
         let desc: RxFlexDescAdvNic3 = vf.memory.read(at)?;
         if desc.generation() == (self.received / RING % 2 == 0) {
             return Ok(());
         }
-        let event = vf.eventfds[VECTOR].as_fd();
+        let event = vf.eventfds[VECTOR + self.number as usize].as_fd();
         let timeout = Timespec::try_from(timeout)?;
         poll(&mut [PollFd::new(&event, PollFlags::IN)], Some(&timeout))?;
         let mut count = [0; 8];

@@ -88,7 +88,9 @@ pub(crate) struct Vf {
     pub(crate) memory: Memory,
     more: Option<Memory>,
     registers: Registers,
-    /// The eventfds of vectors 0 and 1.
+    /// The number of vectors besides the mailbox's.
+    vector_count: u16,
+    /// The eventfds of the mailbox's vector and of those.
     pub(crate) eventfds: Vec<OwnedFd>,
     /// The first vector besides the mailbox's.
     pub(crate) vectors: VectorChunk,
@@ -103,19 +105,25 @@ pub(crate) struct Vf {
 
 impl Vf {
     /// Starts the function: memory, interrupts and mailbox.
-    pub(crate) fn start(mut device: Device) -> Result<Self> {
+    pub(crate) fn start(device: Device) -> Result<Self> {
+        Self::start_with(device, 1)
+    }
+
+    /// Starts the function with this number of vectors besides the mailbox's.
+    pub(crate) fn start_with(mut device: Device, vector_count: u16) -> Result<Self> {
         let registers = match device.config::<4>(0)? {
             SIOV => Registers::siov(),
             _ => Registers::vf(),
         };
         let memory = Memory::new(IOVA, LEN)?;
         device.map(&memory)?;
-        let eventfds = device.interrupts(2)?;
+        let eventfds = device.interrupts(1 + u32::from(vector_count))?;
         let mut this = Self {
             device,
             memory,
             more: None,
             registers,
+            vector_count,
             eventfds,
             vectors: VectorChunk::default(),
             capabilities: GetCapabilities::default(),
@@ -157,7 +165,7 @@ impl Vf {
         let reply = self.ok(op::GET_CAPS, request.as_bytes())?;
         self.capabilities = parse(&reply)?;
         let request = AllocVectors {
-            num_vectors: U16::new(1),
+            num_vectors: U16::new(self.vector_count),
             ..AllocVectors::default()
         };
         let reply = self.ok(op::ALLOC_VECTORS, request.as_bytes())?;
