@@ -451,7 +451,7 @@ fn a_wire_outlives_a_successor_that_fails_and_the_loss_of_its_file() {
     // It needs more connections than the device has, which is found once the wires are open.
     std::fs::write(&program, include_str!("../../p4/conntrack.p4")).unwrap();
     keeper.signal(Signal::HUP);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while !keeper.log().contains("no update: the worker goes on") {
         assert!(Instant::now() < until, "{}", keeper.log());
         std::thread::sleep(Duration::from_millis(5));
