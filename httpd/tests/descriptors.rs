@@ -41,7 +41,7 @@ fn clients_are_served_while_no_descriptor_is_left_and_the_others_wait() {
     let next = rustix::io::dup(&waiting).unwrap().as_raw_fd();
     let low = Rlimit {
         current: Some(next as u64),
-        ..limit.clone()
+        ..limit
     };
     setrlimit(Resource::Nofile, low).unwrap();
     connect(&waiting, &server.address).unwrap();

@@ -21,6 +21,7 @@
 
 mod address;
 mod adi;
+mod config;
 mod connection;
 mod counters;
 mod error;
@@ -37,9 +38,10 @@ mod tuple;
 
 pub use address::{Address, AddressError};
 pub use adi::{join_solicited, AdiPort};
+pub use config::{Config, Limits};
 pub use counters::{Counter, Counters, Snapshot};
 pub use error::Error;
 pub use mesh::Mesh;
 pub use port::{Frame, Port};
 pub use service::{Next, Service, Socket};
-pub use stack::{Config, Limits, Stack};
+pub use stack::Stack;

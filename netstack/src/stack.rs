@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The stack of one thread.
 
+mod addresses;
+
 use std::hash::{BuildHasher, Hasher};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,14 +12,15 @@ use adit_adi::Wakeup;
 use smoltcp::iface::{Interface, PollResult, SocketSet};
 use smoltcp::socket::tcp::State;
 use smoltcp::time;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress};
 
 use crate::connection::Phase;
 use crate::phy::Phy;
 use crate::table::Table;
 use crate::timers::Timers;
 use crate::tuple::{self, Content, Drop, Tuple};
-use crate::{Address, Counters, Error, Frame, Mesh, Next, Port, Service, Socket};
+use crate::{Config, Counters, Error, Frame, Mesh, Next, Port, Service, Socket};
+use addresses::{set_addresses, set_gateways};
 
 /// Frames that are received at once.
 const BURST: usize = 32;
@@ -28,56 +31,6 @@ const STALLED: Duration = Duration::from_millis(1);
 /// The minimum time between two looks at the connections that wait for a neighbour: each may concern all
 /// half-open ones, while a frame of ARP costs its sender nothing.
 const NEIGHBOURS: Duration = Duration::from_millis(1);
-/// The maximum number of addresses: those of smoltcp's interface, of which one is link-local.
-const MAX_ADDRESSES: usize = 7;
-
-/// Bounds of the stack's memory and of the time that unfinished connections may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections, in all states.
-    pub connections: usize,
-    /// Connections of one client address; 0 for no limit.
-    pub per_client: usize,
-    /// Connections whose handshake is not finished.
-    pub half_open: usize,
-    /// Bytes of each connection's receive buffer.
-    pub receive_buffer: usize,
-    /// Bytes of each connection's send buffer.
-    pub send_buffer: usize,
-    /// The time that a handshake may take.
-    pub handshake: Duration,
-    /// The time that the peer of a closed connection has to acknowledge and to close.
-    pub linger: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 1024,
-            per_client: 0,
-            half_open: 512,
-            receive_buffer: 8 << 10,
-            send_buffer: 32 << 10,
-            handshake: Duration::from_secs(10),
-            linger: Duration::from_secs(10),
-        }
-    }
-}
-
-/// The configuration of a stack.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The MAC address.
-    pub mac: [u8; 6],
-    /// The IP addresses.
-    pub addresses: Vec<Address>,
-    /// Default gateways, at most one of each address family.
-    pub gateways: Vec<IpAddr>,
-    /// The TCP port of the server.
-    pub port: u16,
-    /// The bounds.
-    pub limits: Limits,
-}
 
 /// A TCP server on one port of a device.
 pub struct Stack<P: Port, S: Service> {
@@ -532,69 +485,6 @@ impl<P: Port, S: Service> Stack<P, S> {
 /// Returns a random number of the system, by which sequence numbers and ports begin.
 fn random() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
-}
-
-/// Sets the addresses, and with those of IPv6 a link-local one, from which neighbours are solicited.
-fn set_addresses(
-    interface: &mut Interface,
-    config: &Config,
-    mac: EthernetAddress,
-) -> Result<(), Error> {
-    let count = config.addresses.len();
-    if count == 0 {
-        return Err(Error::NoAddress);
-    }
-    if count > MAX_ADDRESSES {
-        let max = MAX_ADDRESSES;
-        return Err(Error::TooManyAddresses { count, max });
-    }
-    let mut addresses: Vec<_> = config.addresses.iter().map(|it| it.cidr()).collect();
-    if config.addresses.iter().any(|it| it.ip().is_ipv6()) {
-        addresses.push(link_local(mac));
-    }
-    interface.update_ip_addrs(|list| {
-        // Cannot fail: `MAX_ADDRESSES` and one fit.
-        let _ = list.extend_from_slice(&addresses);
-    });
-    Ok(())
-}
-
-/// Returns the link-local address of a MAC address (RFC 4291, appendix A).
-fn link_local(mac: EthernetAddress) -> IpCidr {
-    let [a, b, c, d, e, f] = mac.0;
-    let word = |high, low| u16::from_be_bytes([high, low]);
-    let ip = Ipv6Addr::new(
-        0xFE80,
-        0,
-        0,
-        0,
-        word(a ^ 2, b),
-        word(c, 0xFF),
-        word(0xFE, d),
-        word(e, f),
-    );
-    IpCidr::new(ip.into(), 64)
-}
-
-fn set_gateways(interface: &mut Interface, config: &Config) -> Result<(), Error> {
-    let mut families = Vec::new();
-    for gateway in &config.gateways {
-        let ours = |it: &Address| it.cidr().contains_addr(&(*gateway).into());
-        if !config.addresses.iter().any(ours) {
-            return Err(Error::Gateway(*gateway));
-        }
-        if families.contains(&gateway.is_ipv4()) {
-            return Err(Error::SecondGateway(*gateway));
-        }
-        families.push(gateway.is_ipv4());
-        let routes = interface.routes_mut();
-        // Two routes fit, which is what smoltcp's interface has space for by default.
-        match gateway {
-            IpAddr::V4(ip) => drop(routes.add_default_ipv4_route(*ip)),
-            IpAddr::V6(ip) => drop(routes.add_default_ipv6_route(*ip)),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

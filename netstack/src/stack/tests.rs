@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tests of the stack with a client of smoltcp at the other end of a cable in memory.
 
+use std::net::IpAddr;
+
 use super::*;
 use crate::testing::{cable, Client, Clock, Echo, MemoryPort};
+use crate::{Address, Limits};
 use smoltcp::iface::SocketHandle;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, Ipv4Address, Ipv4Packet,
