@@ -42,6 +42,10 @@ pub struct Config {
     pub spare_buffers: u32,
     /// The memory for rings and buffers.
     pub memory: MemorySource,
+    /// Has the device report that frames were sent once in 32 frames, and not at the end of each burst:
+    /// an owner that answers what it receives is not woken for its own answers. The buffers of so many
+    /// frames stay in use until more are sent.
+    pub lazy_reports: bool,
 }
 
 impl Default for Config {
@@ -52,6 +56,7 @@ impl Default for Config {
             buffer_len: 2048,
             spare_buffers: 64,
             memory: MemorySource::Auto,
+            lazy_reports: false,
         }
     }
 }
@@ -273,6 +278,7 @@ impl Adi {
             Ring::new(Arc::clone(memory), place.tx, len),
             Ring32::new(Arc::clone(memory), place.completions, len),
             page(region::DOORBELLS, index32)?,
+            config.lazy_reports,
         );
         let buffers = |n: usize| {
             let queue = index32 * BUFFER_QUEUES_PER_PAIR + n as u32;

@@ -2,8 +2,10 @@
 //! The TX queue: a ring of descriptors and its completions.
 //!
 //! Queues use queue scheduling: frames are sent in order, and a completion reports the device's
-//! head. One is requested for each burst, and for every [`REPORT_EVERY`] frames of a long burst, so
-//! that most frames have no completion.
+//! head. One is requested for every [`REPORT_EVERY`] frames, so that most frames have no completion, and
+//! at the end of each burst, unless the owner does not wait for it ([`Config::lazy_reports`]).
+//!
+//! [`Config::lazy_reports`]: crate::Config::lazy_reports
 
 use adit_uapi::desc::tx_compl::comp_type;
 use adit_uapi::desc::tx_flex::cmd;
@@ -14,7 +16,8 @@ use crate::doorbell::Doorbell;
 use crate::ring::{next, Cursor, Ring, Ring32};
 use crate::{Buffer, Error};
 
-/// The number of frames after which a completion is requested within a burst.
+/// The number of frames after which a completion is requested: at most half a ring, so that one is on its
+/// way when the ring is full.
 const REPORT_EVERY: u16 = 32;
 
 /// Counters of a TX queue since it was started.
@@ -40,11 +43,15 @@ pub struct TxQueue {
     tail: u16,
     head: u16,
     done: Cursor,
+    /// Set if the end of a burst is not reported.
+    lazy: bool,
+    /// Frames since the last one that is reported.
+    unreported: u16,
     stats: TxStats,
 }
 
 impl TxQueue {
-    pub(crate) fn new(ring: Ring<2>, completions: Ring32, doorbell: Doorbell) -> Self {
+    pub(crate) fn new(ring: Ring<2>, completions: Ring32, doorbell: Doorbell, lazy: bool) -> Self {
         // A completion covers at least one entry, so a ring of that length never overflows.
         assert!(completions.len() >= ring.len());
         let in_flight = (0..ring.len()).map(|_| None).collect();
@@ -56,6 +63,8 @@ impl TxQueue {
             tail: 0,
             head: 0,
             done: Cursor::new(),
+            lazy,
+            unreported: 0,
             stats: TxStats::default(),
         }
     }
@@ -90,7 +99,12 @@ impl TxQueue {
                 break;
             }
             sent += 1;
-            let report = if sent % REPORT_EVERY == 0 { cmd::RS } else { 0 };
+            self.unreported += 1;
+            let mut report = 0;
+            if self.unreported == REPORT_EVERY {
+                self.unreported = 0;
+                report = cmd::RS;
+            }
             // The capacity of a buffer is limited to the length field of a descriptor: see
             // `Config`.
             let len = u16::try_from(frame.len()).unwrap_or(u16::MAX);
@@ -108,9 +122,12 @@ impl TxQueue {
             self.tail = next(self.tail, self.ring.len());
         }
         if let Some((entry, iova, len, checksum)) = last {
-            // The doorbell for this entry has not been rung yet.
-            let desc = FlexTxDesc::new(iova, cmd::EOP | checksum | cmd::RS, len);
-            self.ring.store(entry, transmute!(desc));
+            if !self.lazy {
+                // The doorbell for this entry has not been rung yet.
+                let desc = FlexTxDesc::new(iova, cmd::EOP | checksum | cmd::RS, len);
+                self.ring.store(entry, transmute!(desc));
+                self.unreported = 0;
+            }
             self.doorbell.ring(self.tail);
         }
         if sent == room {

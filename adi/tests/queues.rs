@@ -96,6 +96,40 @@ fn frames_leave_in_order_and_their_buffers_return() {
 }
 
 #[test]
+fn an_owner_that_does_not_wait_for_reports_is_not_woken_by_them() {
+    for lazy_reports in [false, true] {
+        let config = Config {
+            lazy_reports,
+            ..config()
+        };
+        let (_adi, mut pairs, far) = start(1, &config);
+        let pair = &mut pairs[0];
+        let before = pair.pool().available();
+        let bytes = frame(PEER, MAC, 1, 60);
+        // Bursts of one frame, many times around a ring of 64.
+        for round in 1..=500 {
+            let pool = pair.pool().clone();
+            until("sending", || {
+                let burst = pool.copy(&bytes);
+                pair.tx.send(&mut burst.into_iter()).unwrap() == 1
+            });
+            assert_eq!(sent(&far, 1).len(), 1);
+            if round == 1 {
+                let wakeup = pair.wait(Some(Duration::from_millis(200))).unwrap();
+                let wanted = [Wakeup::Ready, Wakeup::Timeout];
+                assert_eq!(wakeup, wanted[usize::from(lazy_reports)]);
+            }
+        }
+        until("completing", || {
+            pair.tx.reclaim().unwrap();
+            pair.tx.in_flight() == if lazy_reports { 500 % 32 } else { 0 }
+        });
+        let in_flight = pair.tx.in_flight();
+        assert_eq!(pair.pool().available(), before - in_flight);
+    }
+}
+
+#[test]
 fn frames_arrive_in_order_however_often_the_rings_wrap() {
     let (adi, mut pairs, far) = start(1, &config());
     let pair = &mut pairs[0];

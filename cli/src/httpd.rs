@@ -139,6 +139,7 @@ fn on_adi(args: &Httpd, device: &str, shared: &Arc<Shared>, workers: &Workers) -
             .next_multiple_of(64)
             .max(2048),
         spare_buffers: 64 + u32::from(args.ring),
+        lazy_reports: true,
         ..AdiConfig::default()
     })?;
     join_solicited(&adi, &args.address)?;

@@ -109,9 +109,10 @@ impl Datapath {
         };
         let wires = &self.fabric.wires;
         let (start, mut moved) = (wires.sent_calls(sender.uplink), 0);
+        let mut reported = false;
         let mut fault = None;
         while moved < BURST && self.fabric.wires.sent_calls(sender.uplink) - start < WIRE_BURST {
-            match self.transmit_one(sender) {
+            match self.transmit_one(sender, &mut reported) {
                 Ok(true) => moved += 1,
                 Ok(false) => break,
                 Err(reason) => {
@@ -120,7 +121,8 @@ impl Datapath {
                 }
             }
         }
-        if moved > 0 {
+        // A driver that requests no completion has nothing to look at.
+        if reported {
             self.fabric.host.queues.interrupt_tx(queue);
         }
         if let Some(fault) = fault {
@@ -130,8 +132,9 @@ impl Datapath {
         moved > 0
     }
 
-    /// Sends one packet; returns false if there is none, or it has to wait.
-    fn transmit_one(&mut self, sender: Sender) -> Result<bool, QueueFault> {
+    /// Sends one packet; returns false if there is none, or it has to wait. Sets `reported` if its
+    /// completion was reported.
+    fn transmit_one(&mut self, sender: Sender, reported: &mut bool) -> Result<bool, QueueFault> {
         let Sender {
             queue, vport, tail, ..
         } = sender;
@@ -163,7 +166,7 @@ impl Datapath {
                 }
             }
         }
-        self.fabric.host.queues.complete(queue)?;
+        *reported |= self.fabric.host.queues.complete(queue)?;
         Ok(true)
     }
 

@@ -256,16 +256,17 @@ impl TxQueue {
     }
 
     /// In the single queue model, performs the write-back requested by the packet that was
-    /// [consumed](Self::consume).
+    /// [consumed](Self::consume). Returns whether it requested one.
     ///
     /// # Errors
     /// Fails when the ring cannot be written.
-    pub fn write_back(&mut self, mem: &impl Dma) -> Result<(), QueueFault> {
-        if let Some(entry) = self.write_back.take() {
-            let at = self.ring.base.wrapping_add(u64::from(entry) * ENTRY);
-            mem.publish_u64(at.wrapping_add(8), u64::from(dtype::DESC_DONE))?;
-        }
-        Ok(())
+    pub fn write_back(&mut self, mem: &impl Dma) -> Result<bool, QueueFault> {
+        let Some(entry) = self.write_back.take() else {
+            return Ok(false);
+        };
+        let at = self.ring.base.wrapping_add(u64::from(entry) * ENTRY);
+        mem.publish_u64(at.wrapping_add(8), u64::from(dtype::DESC_DONE))?;
+        Ok(true)
     }
 
     /// Consumes the packet found by the last [`peek`](Self::peek), and returns the completions that

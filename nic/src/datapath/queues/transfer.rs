@@ -83,17 +83,18 @@ impl Queues {
         tx.peek(&space, tail, frame)
     }
 
-    /// Consumes the packet of a TX queue that was gathered, and reports its completion.
+    /// Consumes the packet of a TX queue that was gathered, and reports its completion if the driver has
+    /// requested that. Returns whether something was reported.
     ///
     /// # Errors
     /// When the completion cannot be reported: the queue must be stopped.
-    pub(in crate::datapath) fn complete(&mut self, queue: QueueIndex) -> Result<(), QueueFault> {
+    pub(in crate::datapath) fn complete(&mut self, queue: QueueIndex) -> Result<bool, QueueFault> {
         let Some(slot) = self.tx.get_mut(queue.index()) else {
-            return Ok(());
+            return Ok(false);
         };
         let pasid = slot.owner.pasid;
         let Some(tx) = slot.running_mut() else {
-            return Ok(());
+            return Ok(false);
         };
         let completions = tx.consume();
         let space = AddressSpace::new(&self.memory, &self.translator, pasid);
@@ -104,10 +105,12 @@ impl Queues {
         let completion = completion
             .and_then(|s| s.running_mut())
             .ok_or(QueueFault::NoCompletionQueue)?;
+        let mut reported = false;
         for c in completions.into_iter().flatten() {
             completion.push(&space, tx.relative_id, c.comp_type, c.value)?;
+            reported = true;
         }
-        Ok(())
+        Ok(reported)
     }
 
     /// Raises the interrupt of a TX queue.
