@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The server on queue pairs of an ADI: a thread with a stack of its own for each.
 
+mod spin;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use crate::date::DateText;
 use crate::report::{Worker, Workers};
 use crate::session::{self, Session, Stream};
 use crate::{Counters, Shared};
+use spin::Spin;
 
 /// The maximum time to sleep, so that a stop is noticed.
 const NAP: Duration = Duration::from_millis(100);
@@ -43,7 +46,7 @@ pub enum ServeError {
 /// The waiting and ending of the threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// The time that a thread without work polls before it sleeps.
+    /// The time that a thread without work polls before it sleeps, as long as that finds work.
     pub spin: Duration,
     /// The time that connections have to end when the server stops.
     pub grace: Duration,
@@ -187,6 +190,7 @@ fn start<P: Port>(
 }
 
 fn work<P: Port>(mut stack: Stack<P, Http>, pace: Pace, shared: &Shared) -> Result<(), ServeError> {
+    let mut spin = Spin::new(pace.spin);
     let mut idle_since = None;
     let mut end = None;
     loop {
@@ -202,10 +206,12 @@ fn work<P: Port>(mut stack: Stack<P, Http>, pace: Pace, shared: &Shared) -> Resu
             }
         }
         if busy {
-            idle_since = None;
+            if let Some(since) = idle_since.take() {
+                spin.note(now.duration_since(since));
+            }
             continue;
         }
-        if now.duration_since(*idle_since.get_or_insert(now)) < pace.spin {
+        if now.duration_since(*idle_since.get_or_insert(now)) < spin.time() {
             std::hint::spin_loop();
             continue;
         }
