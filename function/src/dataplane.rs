@@ -423,6 +423,10 @@ pub trait DataPlane {
     /// do not signal, and its pages are not polled. A new ADI is not suspended.
     fn set_suspended(&mut self, vport: VportId, suspended: bool);
 
+    /// Makes the queues of ADIs those of the virtual port of another ADI, their leader, after its own;
+    /// replaces its group. None of the ADIs belongs to another group.
+    fn set_group(&mut self, leader: VportId, members: &[VportId]);
+
     /// The position of a queue of a suspended ADI; `None` unless the queue is enabled.
     fn position(&self, queue: QueueId) -> Option<QueuePosition>;
 

@@ -22,9 +22,10 @@ use rustix::fs::{
 };
 
 use crate::layout::RegisterLayout;
-use frame_files::FrameFiles;
+use frame_files::{check_runs, FrameFiles};
 use window::PAGE;
 
+pub use frame_files::Run;
 pub use frames::{Asleep, Tails};
 pub use vectors::VectorRegisters;
 pub use window::Window;
@@ -157,6 +158,29 @@ impl Doorbells {
         self.files.map(frames, first, pages, file)
     }
 
+    /// Replaces a frame's own file by runs of pages of another one, which has those of other frames,
+    /// too ([`shared_file`]). Its content stays.
+    ///
+    /// # Errors
+    /// As [`renew_frame`](Self::renew_frame), and when the runs are other pages or not in the file. When
+    /// the host refuses it, some pages may be those of the new file, until another call succeeds.
+    pub fn place_frame(
+        &mut self,
+        first: u32,
+        pages: u32,
+        file: OwnedFd,
+        runs: &[Run],
+    ) -> io::Result<()> {
+        let frames = self.frames.as_deref().ok_or(io::ErrorKind::Unsupported)?;
+        if !self.files.frames().any(|frame| frame == (first, pages)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let len = u64::try_from(fstat(&file)?.st_size).unwrap_or(0);
+        check_file(&file, len)?;
+        check_runs(runs, pages, len)?;
+        self.files.place(frames, first, file, runs.to_vec())
+    }
+
     /// Replaces the file of all pages by that of a process whose client goes on here: its content
     /// stays.
     ///
@@ -263,6 +287,14 @@ impl Doorbells {
             }
         }
     }
+}
+
+/// A new file of doorbell pages for several frames ([`Doorbells::place_frame`]). The pages are zero.
+///
+/// # Errors
+/// When the host has no resources for it.
+pub fn shared_file(pages: u32) -> io::Result<OwnedFd> {
+    pages_file("adit-frames", u64::from(pages) * PAGE)
 }
 
 /// A new file of `len` bytes of pages. Those who map it cannot make the device fault, or their own

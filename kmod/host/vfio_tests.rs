@@ -438,6 +438,7 @@ fn messages_of_a_physical_function_are_unknown() {
         op::SET_SRIOV_VFS,
         adi::op::CONFIG_ADI_CAUSE_RING,
         adi::op::GET_ADI_CAPS,
+        adi::op::SET_ADI_GROUP,
     ];
     for opcode in others {
         let refusal = pass(opcode, vec![0; 200]).unwrap_err();
@@ -502,7 +503,7 @@ proptest! {
     fn any_bytes_stay_within_the_adi(
         opcode in prop_oneof![
             500_u32..560,
-            adi::op::GET_ADI_CAPS..=adi::op::SET_ADI_VECTOR_STATE,
+            adi::op::GET_ADI_CAPS..=adi::op::SET_ADI_GROUP,
             any::<u32>(),
         ],
         mut payload in prop::collection::vec(prop_oneof![3 => Just(0_u8), 1 => any::<u8>()], 0..300)

@@ -2,6 +2,7 @@
 //! ADIs: their creation, their state, their destruction. In between they are ordinary virtual
 //! ports.
 
+mod group;
 mod messages;
 mod state;
 
@@ -19,6 +20,8 @@ use crate::ids::{AdiId, VectorId, VportId};
 use crate::interrupts::CAUSE_RINGS;
 use crate::pasid::Pasid;
 
+pub use group::MAX_GROUP;
+
 /// The maximum number of queue pairs of one ADI.
 pub(super) const MAX_PAIRS: u16 = 64;
 
@@ -29,6 +32,8 @@ pub(super) struct Adi {
     pub(super) vport: Vport,
     /// Set from SUSPEND_ADI to RESUME_ADI.
     pub(super) suspended: bool,
+    /// Its place in a group.
+    pub(super) group: group::Membership,
 }
 
 /// All ADIs.
@@ -278,6 +283,7 @@ impl Control {
             },
             config,
             suspended: false,
+            group: group::Membership::default(),
         }));
         Ok(adi_id)
     }
@@ -292,6 +298,7 @@ impl Control {
         if dp.create_adi(&adi.config).is_err() {
             // Its address was its own until now, and no other request has run since.
             debug_assert!(false, "the address of ADI {} is taken", id.0);
+            self.leave_group(id, dp)?;
             self.release_adi(id);
             return Err(Refusal::Taken);
         }
@@ -303,11 +310,13 @@ impl Control {
             adi: adi.vport.adi,
         };
         adi.suspended = false;
+        self.regroup(id, dp);
         Ok(())
     }
 
     /// Destroys an ADI: its queues first, then the ADI itself.
     fn end_adi(&mut self, id: AdiId, dp: &mut impl DataPlane) -> Result<(), Refusal> {
+        self.leave_group(id, dp)?;
         let adi = self.adis.get_mut(id).ok_or(Refusal::NoSuchVport)?;
         adi.vport.queues.remove_all(dp);
         dp.destroy_adi(adi.config.vport);

@@ -43,7 +43,7 @@ pub fn fuzz_control(data: &[u8]) {
                 dp.reset();
                 control.reset();
             }
-            65..=75 => {
+            65..=76 => {
                 let opcode = adi_op::GET_ADI_CAPS + u32::from(opcode - 65);
                 control.handle(opcode, payload, &mut dp, &mut reply);
             }
@@ -82,12 +82,15 @@ impl Control {
         }
         let own = u32::from(self.profile.vports());
         assert_eq!(self.adis.iter_mut().count(), dp.adis.len());
+        let rx_queues = self.adis.rx_queues();
         for (id, adi) in self.adis.iter_mut() {
             let config = &dp.adis[&VportId(own + id)];
             assert_eq!(*config, adi.config);
-            let (forwarding, queues) = (dp.vport(VportId(own + id)), &adi.vport.queues);
+            let forwarding = dp.vport(VportId(own + id));
             assert_eq!(forwarding.enabled, adi.vport.enabled);
-            assert_eq!(forwarding.rx_queues, queues.allocated(QueueKind::Rx));
+            assert_eq!(forwarding.rx_queues, rx_queues[&id]);
+            assert!(!(adi.vport.enabled && adi.group.is_member()));
+            assert_eq!(dp.suspended.contains(&VportId(own + id)), adi.suspended);
             assert!(!forwarding.unicast_promiscuous);
             vports.push((own + id, &mut adi.vport));
         }

@@ -60,6 +60,8 @@ pub struct MockDataPlane {
     pub tables: Readiness,
     /// The faults reported for any ADI.
     pub faults: FaultRecord,
+    /// The members of groups, by their leaders.
+    pub groups: BTreeMap<VportId, Vec<VportId>>,
     vports: Vec<VportConfig>,
     counts: [u32; 4],
     pairs: u32,
@@ -88,6 +90,7 @@ impl MockDataPlane {
             tables: Readiness::Ready,
             pairs: profile.adi_pairs(),
             faults: FaultRecord::default(),
+            groups: BTreeMap::new(),
             vports: vec![VportConfig::default(); vports],
             counts: kinds.map(|kind| {
                 let each = if kind == QueueKind::RxBuffer { 2 } else { 1 };
@@ -105,10 +108,17 @@ impl MockDataPlane {
         self.adis.clear();
         self.no_kick.clear();
         self.suspended.clear();
+        self.groups.clear();
         self.positions.clear();
         self.pending.clear();
         self.rings.clear();
         self.vports.fill(VportConfig::default());
+    }
+
+    /// The RX queues of an ADI.
+    fn rx_queues(&self, adi: &AdiConfig) -> std::ops::Range<u32> {
+        let first = self.counts[QueueKind::Rx as usize] - self.pairs + adi.first_pair;
+        first..first + u32::from(adi.rx_queues)
     }
 
     fn check(&self, queue: QueueId) -> Result<(), QueueError> {
@@ -292,9 +302,7 @@ impl DataPlane for MockDataPlane {
             self.vports.resize(at + 1, VportConfig::default());
         }
         self.add_address(adi.vport, adi.mac)?;
-        let first = self.counts[QueueKind::Rx as usize] - self.pairs + adi.first_pair;
-        let queues = first..first + u32::from(adi.rx_queues);
-        self.vports[at] = VportConfig::new(adi.mac, queues.collect());
+        self.vports[at] = VportConfig::new(adi.mac, self.rx_queues(adi).collect());
         let replaced = self.adis.insert(adi.vport, adi.clone());
         assert!(replaced.is_none(), "{adi:?} is created twice");
         Ok(())
@@ -322,6 +330,14 @@ impl DataPlane for MockDataPlane {
             true => assert!(self.suspended.insert(vport), "suspended twice"),
             false => assert!(self.suspended.remove(&vport), "resumed twice"),
         }
+    }
+
+    fn set_group(&mut self, leader: VportId, members: &[VportId]) {
+        let adis: Vec<_> = [&[leader], members].concat();
+        let adis: Vec<_> = adis.iter().map(|vport| &self.adis[vport]).collect();
+        let queues = adis.iter().flat_map(|adi| self.rx_queues(adi)).collect();
+        self.vports[leader.index()].rx_queues = queues;
+        self.groups.insert(leader, members.to_vec());
     }
 
     fn position(&self, queue: QueueId) -> Option<QueuePosition> {

@@ -46,6 +46,7 @@ use crate::dataplane::DataPlane;
 use crate::ids::{AdiId, VportId};
 use crate::pasid::Readiness;
 
+pub use adi::MAX_GROUP;
 pub use capabilities::Capabilities;
 #[cfg(any(test, feature = "testing"))]
 pub use fuzz::fuzz_control;
@@ -259,6 +260,7 @@ impl Control {
             adi_op::SET_ADI_QUEUE_STATE => self.set_adi_queue_state(payload, dp),
             adi_op::GET_ADI_VECTOR_STATE => self.get_adi_vector_state(payload, dp, reply),
             adi_op::SET_ADI_VECTOR_STATE => self.set_adi_vector_state(payload, dp),
+            adi_op::SET_ADI_GROUP => self.set_adi_group(payload, dp),
             op::LOOPBACK => self.loopback(payload, dp),
             op::ADD_MAC_ADDR => self.change_mac_addrs(payload, dp, true),
             op::DEL_MAC_ADDR => self.change_mac_addrs(payload, dp, false),

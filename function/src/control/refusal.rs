@@ -54,16 +54,16 @@ refusals! {
     NotAllocated = ERR_ENXIO, "a queue or vector is not allocated";
     /// A queue or PASID belongs to another vport, or the vport lacks the privilege.
     NotYours = ERR_EACCES, "a queue or PASID belongs to another vport, or the vport lacks the privilege";
-    /// A queue is enabled and cannot be changed.
-    Busy = ERR_EBUSY, "a queue is enabled";
+    /// A queue is enabled and cannot be changed, or an ADI is in use whose group would be.
+    Busy = ERR_EBUSY, "a queue is enabled, or an ADI of a group is in use";
     /// A queue is enabled before it is configured.
     OutOfOrder = ERR_ESM, "a queue is not configured";
     /// The state of an ADI is read or set that is not suspended.
     NotSuspended = ERR_ESM, "the ADI is not suspended";
     /// The resource is exhausted.
     NoRoom = ERR_ENOSPC, "no resources are left";
-    /// The address or PASID is in use by another vport or ADI.
-    Taken = ERR_EEXIST, "the address, the PASID or the index of the ADI is in use";
+    /// The address or PASID is in use by another vport or ADI, or an ADI belongs to another group.
+    Taken = ERR_EEXIST, "the address, the PASID or the ADI is in use by another vport, ADI or group";
     /// The location of the IOMMU's tables is unknown.
     NoTables = ERR_EIO, "the location of the IOMMU's tables is unknown";
     /// The data plane returned an error.

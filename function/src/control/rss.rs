@@ -91,7 +91,8 @@ impl Control {
             return without_rss(request.lut_entries.get());
         }
         let entries = wire::elements::<U32>(rest, request.lut_entries.get())?;
-        let queues = self.vport(id)?.queues.allocated(QueueKind::Rx).len();
+        let own = self.vport(id)?.queues.allocated(QueueKind::Rx).len();
+        let queues = own + self.rx_queues_of_members(id);
         let start = usize::from(request.lut_entries_start.get());
         if start + entries.len() > RSS_LUT_LEN {
             return Err(Refusal::OutOfRange);

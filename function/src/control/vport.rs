@@ -151,6 +151,9 @@ impl Control {
         enable: bool,
     ) -> Result<(), Refusal> {
         let id = VportId(wire::header::<VportName>(payload)?.0.vport_id.get());
+        if enable && self.is_led(id) {
+            return Err(Refusal::NotYours);
+        }
         let vport = self.vport(id)?;
         vport.enabled = enable;
         // An ADI's link is that of its port.

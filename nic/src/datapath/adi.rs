@@ -22,6 +22,10 @@ pub(super) struct Adi {
     pub(super) faults: FaultRecord,
     /// Set while it is suspended.
     pub(super) suspended: bool,
+    /// The virtual port that its queues are those of, if it is a member of a group.
+    pub(super) leader: Option<VportId>,
+    /// The members of its group, if it is a leader.
+    pub(super) members: Vec<VportId>,
 }
 
 /// The totals of all ADIs, including those that were destroyed.
@@ -85,6 +89,8 @@ impl Fabric {
                 config: config.clone(),
                 faults: FaultRecord::default(),
                 suspended: false,
+                leader: None,
+                members: Vec::new(),
             })),
             ..Vport::default()
         };
@@ -198,6 +204,35 @@ impl Fabric {
             adi.suspended = suspended;
             let (first, pairs) = (adi.config.first_pair, adi.config.pairs);
             host.queues.set_suspended(first, pairs, suspended, host.now);
+        }
+    }
+
+    /// Makes the queues of ADIs those of the virtual port of another one, after its own; replaces its
+    /// group.
+    pub(super) fn set_group(&mut self, leader: VportId, members: &[VportId]) {
+        let host = &mut self.host;
+        let Some(adi) = host.vports.get_mut(leader).and_then(|v| v.adi.as_mut()) else {
+            return;
+        };
+        let former = std::mem::replace(&mut adi.members, members.to_vec());
+        for member in former {
+            if let Some(adi) = host.vports.get_mut(member).and_then(|v| v.adi.as_mut()) {
+                adi.leader = None;
+                host.queues.number_tx_of_adi(&adi.config, 0);
+            }
+        }
+        let (mut rx_queues, mut number) = (Vec::new(), 0);
+        for &id in [&[leader], members].concat().iter() {
+            let Some(adi) = host.vports.get_mut(id).and_then(|v| v.adi.as_mut()) else {
+                continue;
+            };
+            adi.leader = (id != leader).then_some(leader);
+            host.queues.number_tx_of_adi(&adi.config, number);
+            number += adi.config.pairs;
+            rx_queues.extend(host.queues.rx_of_adi(&adi.config));
+        }
+        if let Some(port) = host.vports.get_mut(leader) {
+            port.forwarding.set_rx_queues(rx_queues);
         }
     }
 

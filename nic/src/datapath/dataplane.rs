@@ -153,6 +153,10 @@ impl DataPlane for Datapath {
         self.fabric.set_suspended(vport, suspended);
     }
 
+    fn set_group(&mut self, leader: VportId, members: &[VportId]) {
+        self.fabric.set_group(leader, members);
+    }
+
     fn position(&self, queue: QueueId) -> Option<QueuePosition> {
         self.queues().position(queue)
     }

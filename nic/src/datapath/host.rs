@@ -50,6 +50,20 @@ impl Host {
         }
     }
 
+    /// The virtual port that sends from a TX queue which is running, and the queue's index among the
+    /// port's: for a member of a group that of its leader. `None` while that is suspended.
+    pub(super) fn sender(&self, queue: QueueIndex) -> Option<(VportId, u16)> {
+        let (vport, number) = self.queues.sender(queue)?;
+        let adi = self.vports.get(vport).and_then(|v| v.adi.as_ref());
+        match adi.and_then(|adi| adi.leader) {
+            None => Some((vport, number)),
+            Some(leader) => {
+                let port = self.vports.get(leader)?;
+                (!port.is_suspended()).then_some((leader, number))
+            }
+        }
+    }
+
     /// The owner of the queues of a virtual port.
     pub(super) fn owner(&self, vport: VportId) -> Owner {
         Owner {

@@ -304,16 +304,30 @@ impl Queues {
         for n in 0..pairs {
             let tx = self.limits.tx + first + n;
             self.doorbells.tx_tail.place(tx, Some(page + n));
-            self.tx[tx as usize].number = n as u16;
         }
+        self.number_tx_of_adi(config, 0);
         for n in 0..2 * pairs {
             let buffer = self.limits.buffer + 2 * first + n;
             let page = page + pairs + n;
             self.doorbells.bufq_tail.place(buffer, Some(page));
         }
         self.interrupts.adi.create(vectors(config));
-        let rx = self.limits.rx + first;
+        self.rx_of_adi(config)
+    }
+
+    /// The ids of the RX queues of an ADI.
+    pub(super) fn rx_of_adi(&self, config: &AdiConfig) -> std::ops::Range<u32> {
+        let rx = self.limits.rx + config.first_pair;
         rx..rx + u32::from(config.rx_queues)
+    }
+
+    /// Numbers the TX queues of an ADI among those of its virtual port, from `number` on.
+    pub(super) fn number_tx_of_adi(&mut self, config: &AdiConfig, number: u16) {
+        let first = (self.limits.tx + config.first_pair) as usize;
+        let slots = self.tx.iter_mut().skip(first);
+        for (number, slot) in (number..).zip(slots.take(config.pairs.into())) {
+            slot.number = number;
+        }
     }
 
     /// Removes the vectors and doorbells of an ADI whose queues have been removed.

@@ -97,7 +97,7 @@ impl Datapath {
     /// Sends up to a burst of one queue's packets; returns true if any was moved.
     fn transmit_burst(&mut self, queue: QueueIndex) -> bool {
         let host = &self.fabric.host;
-        let Some((vport, number)) = host.queues.sender(queue) else {
+        let Some((vport, number)) = host.sender(queue) else {
             return false;
         };
         let sender = Sender {

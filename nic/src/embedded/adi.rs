@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use adit_uapi::virtchnl2::adi::{
-    doorbell_flags, op as adi_op, ConfigAdiDoorbells, NonFlexDestroyAdi, ResetAdi,
+    doorbell_flags, op as adi_op, AdiGroup, ConfigAdiDoorbells, NonFlexDestroyAdi, ResetAdi,
 };
 use adit_uapi::virtchnl2::{op, status};
 use adit_vfio_user::EventFd;
@@ -18,6 +18,7 @@ use zerocopy::IntoBytes;
 
 use super::{event, failed, messages, set, AdiSpec, Created, Error, Inner};
 use crate::dataplane::DataPlane;
+use crate::doorbells::Run;
 use crate::function::Function;
 use crate::ids::AdiId;
 use crate::logging::warn_throttled;
@@ -272,6 +273,42 @@ impl Adi {
             .map_err(failed("taking over a file of doorbell pages"))?
             .into();
         Ok(())
+    }
+
+    /// Makes this ADI the leader of a group with these members, whose queues are those of its virtual
+    /// port then ([`AdiGroup`]). It replaces the group that it has led.
+    ///
+    /// # Errors
+    /// Fails when the control plane refuses it: ADIs that are in use, on another port or VLAN, or in
+    /// another group. When it is gone.
+    pub fn lead(&mut self, members: &[AdiId]) -> Result<(), Error> {
+        let header = AdiGroup {
+            adi_id: U16::new(self.open.created.id.0),
+            num_members: U16::new(members.len().try_into().unwrap_or(u16::MAX)),
+        };
+        let ids: Vec<_> = members.iter().map(|id| U16::new(id.0)).collect();
+        let message = [header.as_bytes(), ids.as_bytes()].concat();
+        let mut function = self.lock()?;
+        let opcode = adi_op::SET_ADI_GROUP;
+        request(&mut function, opcode, &message, &mut Vec::new())
+    }
+
+    /// Replaces the file of its doorbell pages by runs of pages of one that has those of other ADIs,
+    /// too ([`shared_file`](crate::doorbells::shared_file)), in their order. Resets it.
+    ///
+    /// # Errors
+    /// Fails when it is gone, the runs are other pages or not in the file, or the system refuses it.
+    pub fn place_pages(&mut self, file: OwnedFd, runs: &[Run]) -> Result<(), Error> {
+        let what = "mapping a shared file of doorbell pages";
+        let given = file.try_clone().map_err(failed(what))?;
+        let (first, pages) = self.open.created.frame();
+        let mut function = self.lock()?;
+        let doorbells = &mut function.datapath_mut().queues_mut().doorbells;
+        let placed = doorbells.place_frame(first, pages, given, runs);
+        drop(function);
+        placed.map_err(failed(what))?;
+        self.pages = file.into();
+        self.reset()
     }
 
     /// Stops all queues and restores the state after creation. Registrations and eventfds of vectors

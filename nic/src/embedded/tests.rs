@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! ADIs of an embedded NIC: their owners have memory, a file of doorbell pages and eventfds.
 
+mod groups;
 mod recovery;
 
 use std::os::fd::{AsFd, BorrowedFd};

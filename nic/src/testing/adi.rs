@@ -250,6 +250,21 @@ impl AdiDriver {
 
     /// Zeroes the rings, then configures, maps and enables everything.
     pub fn up(&mut self, guest: &mut impl Host) {
+        self.queues_up(guest);
+        guest.ok(op::ENABLE_VPORT, self.named().as_bytes());
+    }
+
+    /// The message that names its vport.
+    #[must_use]
+    pub fn named(&self) -> Vport {
+        Vport {
+            vport_id: self.vport(),
+            ..Vport::default()
+        }
+    }
+
+    /// Zeroes the rings, then configures, maps and enables the queues.
+    pub fn queues_up(&mut self, guest: &mut impl Host) {
         let zeros = vec![0; (TX_DATA - TX) as usize];
         guest.memory().write(self.physical, &zeros).expect("RAM");
         (self.tx, self.completed, self.posted, self.received) = (0, 0, 0, 0);
@@ -257,11 +272,6 @@ impl AdiDriver {
         guest.ok(op::CONFIG_RX_QUEUES, &self.rx_config());
         guest.ok(op::MAP_QUEUE_VECTOR, &self.vector_map(0));
         guest.ok(op::ENABLE_QUEUES, &self.all_queues());
-        let name = Vport {
-            vport_id: self.vport(),
-            ..Vport::default()
-        };
-        guest.ok(op::ENABLE_VPORT, name.as_bytes());
     }
 
     /// Disables its queues, as far as they run, and sets them up again.

@@ -30,6 +30,9 @@
 //! **Suspension.** A suspended ADI keeps its state and changes nothing: see [`SuspendAdi`]. The
 //! positions of its queues can be read then and set in another ADI, whose owner continues there.
 //!
+//! **Groups.** ADIs can share the virtual port of one of them, so that it has the queues of all: see
+//! [`AdiGroup`].
+//!
 //! **Addresses.** An ADI sends from its own addresses only and without VLAN tags, or the frame is
 //! dropped and counted (source check); the device inserts the tag of its VLAN into frames sent to
 //! the wire and strips it from received frames. A unicast address belongs to one vport of a port
@@ -38,11 +41,13 @@
 mod cause;
 mod doorbells;
 mod fault;
+mod group;
 mod state;
 
 pub use cause::{cause_reason, CauseEntry, ConfigAdiCauseRing};
 pub use doorbells::{doorbell_flags, ConfigAdiDoorbells};
 pub use fault::{fault_flags, fault_reason, AdiFault};
+pub use group::AdiGroup;
 pub use state::{
     queue_state_flags, vector_state_flags, AdiQueueState, AdiQueueStates, AdiVectorState,
     AdiVectorStates, SuspendAdi,
@@ -76,6 +81,8 @@ named! {
         GET_ADI_VECTOR_STATE = 0x0AD1_000A;
         /// [`super::AdiVectorStates`]
         SET_ADI_VECTOR_STATE = 0x0AD1_000B;
+        /// [`super::AdiGroup`]
+        SET_ADI_GROUP = 0x0AD1_000C;
     }
 }
 
@@ -219,8 +226,11 @@ wire! {
         40 => frames_len: U64,
         /// Offset in BAR0 of the kick pages.
         48 => kick_offset: U64,
+        /// Maximum number of ADIs of a group ([`AdiGroup`]), including the leader; 0 if there are no
+        /// groups.
+        56 => max_group: U16,
         /// Reserved, 0.
-        56 => reserved: [u8; 8],
+        58 => reserved: [u8; 6],
     }
 }
 

@@ -340,6 +340,10 @@ impl DataPlane for Composition {
         self.refuse(Refusal::NotOffered);
     }
 
+    fn set_group(&mut self, _leader: VportId, _members: &[VportId]) {
+        self.refuse(Refusal::NotOffered);
+    }
+
     /// None: the profile of a composed device has no ADIs.
     fn position(&self, _queue: QueueId) -> Option<QueuePosition> {
         None

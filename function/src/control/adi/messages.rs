@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::super::filters::MAX_ADI_ADDRESSES;
 use super::super::queue_set::type_of;
 use super::super::{wire, Control, Refusal};
-use super::{frame, Adi, CAUSE_RINGS, MAX_PAIRS};
+use super::{frame, Adi, CAUSE_RINGS, MAX_GROUP, MAX_PAIRS};
 use crate::dataplane::QueueFault;
 use crate::dataplane::{AdiConfig, DataPlane, QueueKind};
 use crate::ids::AdiId;
@@ -93,6 +93,7 @@ impl Control {
             frames_offset: U64::new(FRAMES.base.into()),
             frames_len: U64::new(FRAMES.end() - u64::from(FRAMES.base)),
             kick_offset: U64::new(KICK.base.into()),
+            max_group: U16::new(MAX_GROUP),
             ..AdiCaps::default()
         };
         reply.extend_from_slice(caps.as_bytes());

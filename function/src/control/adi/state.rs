@@ -26,10 +26,12 @@ impl Control {
         suspend: bool,
     ) -> Result<(), Refusal> {
         let id = AdiId(wire::header::<SuspendAdi>(payload)?.0.adi_id.get());
-        let adi = self.adis.get_mut(id).ok_or(Refusal::NoSuchVport)?;
-        if adi.suspended != suspend {
-            adi.suspended = suspend;
-            dp.set_suspended(adi.config.vport, suspend);
+        for id in self.adis.led_by(id)? {
+            let adi = self.adis.get_mut(id).ok_or(Refusal::NoSuchVport)?;
+            if adi.suspended != suspend {
+                adi.suspended = suspend;
+                dp.set_suspended(adi.config.vport, suspend);
+            }
         }
         Ok(())
     }
