@@ -59,6 +59,7 @@ fn spec(create: &Create) -> Result<Spec> {
     Ok(Spec {
         name: create.name.clone(),
         adis: create.adi.clone(),
+        group: create.group,
         queues: create.queues,
         mac: create.mac,
         vlan: create.vlan,

@@ -11,6 +11,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use adit_function::dataplane::QueueKind;
+use adit_function::doorbells::Run;
 use adit_function::memory::Access;
 use adit_vfio_user::EventFd;
 use thiserror::Error;
@@ -213,6 +214,28 @@ pub trait Adi: Send {
         })
     }
 
+    /// Makes the queues of other ADIs of this back end those of this one's vport, after its own
+    /// (`adit_uapi::virtchnl2::adi::AdiGroup`). An operation of who manages the NIC, which is not
+    /// offered to clients. Resets keep the group.
+    ///
+    /// # Errors
+    /// Fails when one of the ADIs is gone, in use, on another port or VLAN or in another group, or the
+    /// back end cannot do this.
+    fn lead(&mut self, members: &[Ids]) -> Result<(), AdiError> {
+        let _ = members;
+        Err(unsupported("joining ADIs in a group"))
+    }
+
+    /// Replaces the file of the doorbell pages by runs of pages of a file that several ADIs share,
+    /// and resets the ADI. The runs are its pages in their order.
+    ///
+    /// # Errors
+    /// Fails when the ADI is gone, the runs are other pages, or the back end cannot do this.
+    fn place_pages(&mut self, file: OwnedFd, runs: &[Run]) -> Result<(), AdiError> {
+        let _ = (file, runs);
+        Err(unsupported("placing doorbell pages in a shared file"))
+    }
+
     /// Stops all queues and restores the state after opening. Windows, eventfds and doorbell pages
     /// are kept.
     ///
@@ -225,6 +248,15 @@ pub trait Adi: Send {
 
     /// An eventfd that is readable after a queue was stopped by a fault.
     fn fault(&self) -> BorrowedFd<'_>;
+}
+
+/// The error of an operation that a back end does not have.
+fn unsupported(what: &'static str) -> AdiError {
+    let source = std::io::Error::new(
+        std::io::ErrorKind::Unsupported,
+        "this back end cannot: only ADIs of a NIC model in the daemon's process can",
+    );
+    AdiError::Io { what, source }
 }
 
 /// A source of ADIs.

@@ -4,6 +4,8 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use adit_function::control::MAX_RING_LEN;
+use adit_function::doorbells::Run;
+use adit_function::ids::AdiId;
 use adit_nic::embedded::{self, Error, Nic, MAX_REGISTERED_LEN, MAX_REGISTRATIONS};
 use adit_uapi::virtchnl2::status;
 use adit_vfio_user::EventFd;
@@ -184,6 +186,20 @@ impl Adi for EmbeddedAdi {
     fn adopt_pages(&mut self, pages: OwnedFd) -> Result<(), AdiError> {
         let what = "taking over doorbell pages";
         self.adi.adopt_pages(pages).map_err(|e| error(what, e))?;
+        self.pages_changed(what)
+    }
+
+    fn lead(&mut self, members: &[Ids]) -> Result<(), AdiError> {
+        let members: Vec<_> = members.iter().map(|ids| AdiId(ids.adi)).collect();
+        let joined = self.adi.lead(&members);
+        joined.map_err(|e| error("joining ADIs in a group", e))
+    }
+
+    fn place_pages(&mut self, file: OwnedFd, runs: &[Run]) -> Result<(), AdiError> {
+        let what = "placing doorbell pages in a shared file";
+        self.adi
+            .place_pages(file, runs)
+            .map_err(|e| error(what, e))?;
         self.pages_changed(what)
     }
 

@@ -15,6 +15,7 @@ pub mod control;
 pub mod embedded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod group;
 pub mod manager;
 pub mod protocol;
 pub mod snapshot;

@@ -6,6 +6,7 @@ mod entry;
 mod events;
 mod handover;
 mod kept;
+mod open;
 #[cfg(test)]
 mod tests;
 
@@ -18,22 +19,19 @@ use adit_function::mac::MacAddr;
 use adit_vfio_user::Permissions;
 use parking_lot::Mutex;
 
-use crate::backend::{Adi, AdiSpec, Provider};
+use crate::backend::Provider;
 use crate::protocol::{ErrorCode, Limits, Spec, TraceEntry, VdevError, VdevInfo, VdevStats};
 use crate::snapshot::{DeviceState, StateError};
 use crate::vdev::{Shape, Vdev};
 use entry::Entry;
 use events::Events;
-use kept::PreviousPages;
+use open::queues_to_create;
 
 pub use handover::DeviceStates;
 pub use kept::Kept;
 
 /// The stack of a device's thread in bytes: it is used by the depth of one request.
 const STACK: usize = 256 << 10;
-
-/// The number of RX queues of a device whose ADI is created, unless its spec has another.
-const DEFAULT_QUEUES: u16 = 4;
 
 /// The settings of a [`Manager`].
 #[derive(Clone, Debug)]
@@ -70,9 +68,6 @@ struct Devices {
     /// Set while they are frozen for a successor of this process, or with its predecessor's state.
     frozen: bool,
 }
-
-/// The ADIs of a device, and its doorbell pages in the previous process.
-type Opened = (Vec<Box<dyn Adi>>, PreviousPages);
 
 /// A name and a socket that no other device can take.
 struct Reservation<'a> {
@@ -416,45 +411,6 @@ impl Manager {
             socket,
         })
     }
-
-    /// Opens the ADIs of the spec of a device, or creates one.
-    fn open(&self, spec: &Spec, name: &str) -> Result<Opened, VdevError> {
-        if spec.adis.is_empty() {
-            let wanted = AdiSpec {
-                // As many queues again for what `idpf` sends from XDP programs, without RX queues.
-                pairs: queues_to_create(spec).saturating_mul(2),
-                mac: spec.mac.map(|mac| mac.0),
-                vlan: spec.vlan.unwrap_or(0),
-                port: spec.port,
-            };
-            let pages = match &self.kept {
-                Some(kept) => kept.pages(name)?,
-                None => PreviousPages::None,
-            };
-            let (adi, pages) = match pages {
-                PreviousPages::Inherited(Some(file)) => {
-                    let adi = self.provider.recreate(&wanted, file);
-                    (adi, PreviousPages::Inherited(None))
-                }
-                pages => (self.provider.create(&wanted), pages),
-            };
-            let adi = adi.map_err(|error| check::adi_error("creating an ADI", &error))?;
-            return Ok((vec![adi], pages));
-        }
-        let mut adis = Vec::with_capacity(spec.adis.len());
-        for (at, name) in (0..).zip(&spec.adis) {
-            let adi = self.provider.open(name);
-            let adi = adi.map_err(|error| check::adi_error(&format!("ADI {name}"), &error))?;
-            check::adi(spec, at, adi.as_ref())?;
-            adis.push(adi);
-        }
-        Ok((adis, PreviousPages::None))
-    }
-}
-
-/// The number of RX queues of a device whose ADI is created.
-fn queues_to_create(spec: &Spec) -> u16 {
-    spec.queues.unwrap_or(DEFAULT_QUEUES)
 }
 
 impl Drop for Manager {

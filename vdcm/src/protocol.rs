@@ -13,6 +13,6 @@ mod trace;
 
 pub use error::{ErrorCode, VdevError};
 pub use info::{AdiInfo, AdiState, VdevInfo, VdevState};
-pub use spec::{Layout, Limits, Spec, MAX_ADIS, MAX_NAME_LEN};
+pub use spec::{Layout, Limits, Spec, MAX_ADIS, MAX_GROUP, MAX_NAME_LEN};
 pub use stats::{AdiStats, DmaStats, Traffic, VdevStats};
 pub use trace::{ResetCause, TraceEntry, TraceEvent};

@@ -103,6 +103,10 @@ pub(crate) struct Create {
     /// creates one, if it has the NIC]
     #[arg(long)]
     pub(crate) adi: Vec<String>,
+    /// ADIs of each virtual port, which has the queues of all; with --adi as many for each port. They
+    /// must be ADIs of the daemon's own NIC [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) group: Option<u16>,
     /// RX queues of each virtual port [default: as many as the ADI has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) queues: Option<u16>,
@@ -142,6 +146,10 @@ pub(crate) struct Restore {
     /// several [default: the daemon creates one, if it has the NIC]
     #[arg(long)]
     pub(crate) adi: Vec<String>,
+    /// ADIs of each virtual port, as for `create`; they have as many queues together as those that were
+    /// saved [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) group: Option<u16>,
     /// VLAN whose tags the NIC inserts and strips, 0 for none [default: that of the ADIs]
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(..=4094))]
     pub(crate) vlan: Option<u16>,

@@ -20,6 +20,7 @@ pub(super) fn spec(restore: &Restore) -> Result<Spec> {
     Ok(Spec {
         name: restore.name.clone(),
         adis: restore.adi.clone(),
+        group: restore.group,
         vlan: restore.vlan,
         port: restore.port,
         socket: socket(restore.socket.as_deref())?,

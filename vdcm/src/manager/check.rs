@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 
 use crate::backend::{Adi, AdiError};
-use crate::protocol::{ErrorCode, Limits, Spec, VdevError, MAX_ADIS, MAX_NAME_LEN};
+use crate::protocol::{ErrorCode, Limits, Spec, VdevError, MAX_ADIS, MAX_GROUP, MAX_NAME_LEN};
 use crate::snapshot::StateError;
 use crate::vdev::ComposeError;
 
@@ -20,10 +20,21 @@ pub(super) fn spec(spec: &Spec) -> Result<(), VdevError> {
     if let Some(name) = &spec.name {
         device_name(name)?;
     }
-    if spec.adis.len() > MAX_ADIS {
-        let count = spec.adis.len();
+    let (count, members) = (spec.adis.len(), usize::from(members(spec)));
+    if members == 0 || members > usize::from(MAX_GROUP) {
         return Err(invalid(format!(
-            "{count} ADIs: a device has 1 to {MAX_ADIS}"
+            "a group of {members} ADIs: there can be 1 to {MAX_GROUP}"
+        )));
+    }
+    if count % members != 0 {
+        return Err(invalid(format!(
+            "{count} ADIs are no groups of {members}: give {members} for each virtual port"
+        )));
+    }
+    let ports = count / members;
+    if ports > MAX_ADIS {
+        return Err(invalid(format!(
+            "{ports} virtual ports: a device has 1 to {MAX_ADIS}, each with an ADI or a group"
         )));
     }
     if let Some(twice) = (1..spec.adis.len()).find(|&n| spec.adis[..n].contains(&spec.adis[n])) {
@@ -37,6 +48,11 @@ pub(super) fn spec(spec: &Spec) -> Result<(), VdevError> {
         Some(own) => limits(own),
         None => Ok(()),
     }
+}
+
+/// The number of ADIs of each virtual port.
+pub(super) fn members(spec: &Spec) -> u16 {
+    spec.group.unwrap_or(1)
 }
 
 /// Checks limits.
@@ -174,9 +190,20 @@ mod tests {
             }),
             ..Spec::default()
         };
-        for bad in [twice, vlan, limits] {
-            assert_eq!(spec(&bad).map_err(|e| e.code), Err(ErrorCode::Invalid));
+        let grouped = |adis: &[&str], group| Spec {
+            adis: adis.iter().map(|&name| name.into()).collect(),
+            group: Some(group),
+            ..Spec::default()
+        };
+        let none = grouped(&[], 0);
+        let many = grouped(&[], MAX_GROUP + 1);
+        let odd = grouped(&["a", "b", "c"], 2);
+        let repeated = grouped(&["a", "a"], 2);
+        for bad in [twice, vlan, limits, none, many, odd, repeated] {
+            let refused = spec(&bad).map_err(|e| e.code);
+            assert_eq!(refused, Err(ErrorCode::Invalid), "{bad:?}");
         }
+        assert!(spec(&grouped(&["a", "b", "c", "d"], 2)).is_ok());
         assert!(spec(&Spec::default()).is_ok());
     }
 }

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 
-/// The maximum number of ADIs of a device: each has a virtual port.
+/// The maximum number of virtual ports of a device: each has an ADI, or a group of them.
 pub const MAX_ADIS: usize = MAX_VPORTS;
+/// The maximum number of ADIs of a virtual port.
+pub const MAX_GROUP: u16 = adit_function::control::MAX_GROUP;
 /// The maximum length of a device's name in bytes.
 pub const MAX_NAME_LEN: usize = 63;
 
@@ -64,11 +66,13 @@ pub struct Spec {
     /// first. By default `vdevN`, with the first number that is free.
     pub name: Option<String>,
     /// The names of its ADIs, in the order of its virtual ports. If it is empty, the daemon creates
-    /// one, where it manages the ADIs itself.
+    /// those of one port, where it manages the ADIs itself.
     pub adis: Vec<String>,
+    /// The number of ADIs of each virtual port, whose queues it has: 1 to [`MAX_GROUP`]. By default 1.
+    pub group: Option<u16>,
     /// The number of RX queues of each virtual port. By default as many as the ADI has, and 4 if it
-    /// is created, which then has twice as many pairs. There are as many TX queues as the ADI has
-    /// pairs.
+    /// is created, which then has twice as many pairs; the ADIs of a group that is created have as many
+    /// pairs together. There are as many TX queues as the ADI or the group has pairs.
     pub queues: Option<u16>,
     /// The MAC address of the first virtual port, from which the others count up. An ADI that
     /// exists must have this address.

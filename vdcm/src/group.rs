@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Several ADIs as one: a queue group, whose virtual port has the queues and vectors of all.
+//!
+//! The NIC makes the queues of the members those of the leader's port ([`Adi::lead`]). Here, messages
+//! about queues and vectors go to the member that has them, with its ids, and the others to the leader
+//! (`routes`). Memory is registered for all. Queues of different members cannot refer to each other: a
+//! queue, the queues that it uses and its vector are of one ADI.
+
+mod parts;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use adit_function::doorbells::{shared_file, Run};
+use adit_vfio_user::EventFd;
+use rustix::event::epoll;
+
+use crate::backend::{Adi, AdiError, DoorbellPages, Ids, Link, Properties, Window};
+use parts::Parts;
+
+/// ADIs that are joined. The first is the leader.
+pub(crate) struct Group {
+    name: String,
+    properties: Properties,
+    members: Vec<Box<dyn Adi>>,
+    parts: Parts,
+    pages: DoorbellPages,
+    gone: OwnedFd,
+    fault: OwnedFd,
+}
+
+impl Group {
+    /// Joins ADIs in the state after opening. They can have different numbers of queue pairs.
+    ///
+    /// # Errors
+    /// Fails when there are none, the NIC does not join them, or the system has no resources.
+    pub(crate) fn join(mut members: Vec<Box<dyn Adi>>) -> Result<Self, AdiError> {
+        let ids: Vec<_> = members.iter().map(|adi| adi.ids()).collect();
+        let (leader, others) = members.split_first_mut().ok_or(AdiError::Gone)?;
+        let mut properties = leader.properties().clone();
+        let mut name = leader.name().to_owned();
+        for adi in others {
+            name = format!("{name}+{}", adi.name());
+            extend(&mut properties, adi.properties());
+        }
+        leader.lead(&ids[1..])?;
+        let parts = Parts::new(members.iter().map(|adi| {
+            let own = adi.properties();
+            (adi.ids(), own.pairs, own.vectors)
+        }));
+        let pages = place_pages(&mut members, &parts)?;
+        Ok(Self {
+            name,
+            properties,
+            gone: one_of(members.iter().map(|adi| adi.gone()))?,
+            fault: one_of(members.iter().map(|adi| adi.fault()))?,
+            members,
+            parts,
+            pages,
+        })
+    }
+
+    fn leader(&self) -> &dyn Adi {
+        self.members[0].as_ref()
+    }
+}
+
+/// Adds the resources of a member to those of its group. What it can do less is a limit of the group.
+fn extend(all: &mut Properties, own: &Properties) {
+    all.pairs = all.pairs.saturating_add(own.pairs);
+    all.vectors = all.vectors.saturating_add(own.vectors);
+    all.max_mtu = all.max_mtu.min(own.max_mtu);
+    all.max_ring_len = all.max_ring_len.min(own.max_ring_len);
+    let first = *all.iova.start().max(own.iova.start());
+    all.iova = first..=*all.iova.end().min(own.iova.end());
+    all.max_registrations = all.max_registrations.min(own.max_registrations);
+    all.max_registered_len = all.max_registered_len.min(own.max_registered_len);
+}
+
+/// Makes one file of the doorbell pages of all members, in the order of [`DoorbellPages`].
+fn place_pages(members: &mut [Box<dyn Adi>], parts: &Parts) -> Result<DoorbellPages, AdiError> {
+    let failed = |source| AdiError::Io {
+        what: "making a file of doorbell pages",
+        source,
+    };
+    let count = parts.pages();
+    let file = shared_file(count).map_err(failed)?;
+    for (adi, runs) in members.iter_mut().zip(parts.runs()) {
+        adi.place_pages(file.try_clone().map_err(failed)?, &runs)?;
+    }
+    let file = file.into();
+    Ok(DoorbellPages { file, count })
+}
+
+/// A descriptor that is readable while one of these is.
+fn one_of<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>) -> Result<OwnedFd, AdiError> {
+    let all = || {
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (n, fd) in (0..).zip(fds) {
+            let data = epoll::EventData::new_u64(n);
+            epoll::add(&set, fd, data, epoll::EventFlags::IN)?;
+        }
+        Ok(set)
+    };
+    all().map_err(|error: rustix::io::Errno| AdiError::Io {
+        what: "watching the members of a group",
+        source: error.into(),
+    })
+}
+
+impl Adi for Group {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    /// All are relative.
+    fn ids(&self) -> Ids {
+        Ids::default()
+    }
+
+    fn link(&self) -> Result<Link, AdiError> {
+        self.leader().link()
+    }
+
+    fn request(
+        &mut self,
+        opcode: u32,
+        payload: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> Result<(), AdiError> {
+        let routed = routes::route(&self.parts, opcode, payload);
+        let (messages, replies) = routed.map_err(|reason| AdiError::Refused {
+            opcode,
+            reason: reason.to_string(),
+        })?;
+        let mut answers = Vec::with_capacity(messages.len());
+        for message in &messages {
+            let mut answer = Vec::new();
+            self.members[message.member].request(opcode, &message.payload, &mut answer)?;
+            answers.push(answer);
+        }
+        *reply = replies.merge(payload, &answers);
+        Ok(())
+    }
+
+    /// Maps the window for all members, or none.
+    fn map(&mut self, window: &Window) -> Result<(), AdiError> {
+        for at in 0..self.members.len() {
+            let Err(error) = self.members[at].map(window) else {
+                continue;
+            };
+            for adi in &mut self.members[..at] {
+                // One that keeps it has to be closed, and the group with it.
+                adi.unmap(window.iova, window.len)
+                    .map_err(|_| AdiError::Gone)?;
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn unmap(&mut self, iova: u64, len: u64) -> Result<(), AdiError> {
+        let results = self.members.iter_mut().map(|adi| adi.unmap(iova, len));
+        // All of them, also after an error.
+        results.fold(Ok(()), Result::and)
+    }
+
+    fn set_vector(&mut self, vector: u16, eventfd: Option<&EventFd>) -> Result<(), AdiError> {
+        match self.parts.vector(vector) {
+            Some((member, own)) => self.members[member].set_vector(own, eventfd),
+            None => Err(AdiError::Limit {
+                what: "setting the eventfd of a vector",
+                reason: format!("vector {vector}: there are {}", self.properties.vectors),
+            }),
+        }
+    }
+
+    fn pages(&self) -> Result<&DoorbellPages, AdiError> {
+        Ok(&self.pages)
+    }
+
+    fn revoke_pages(&mut self) -> Result<(), AdiError> {
+        // This resets them, too.
+        self.pages = place_pages(&mut self.members, &self.parts)?;
+        Ok(())
+    }
+
+    fn adopt_pages(&mut self, pages: OwnedFd) -> Result<(), AdiError> {
+        drop(pages);
+        Err(AdiError::Limit {
+            what: "taking over doorbell pages",
+            reason: format!("{} are a group, whose pages end with it", self.name),
+        })
+    }
+
+    fn reset(&mut self) -> Result<(), AdiError> {
+        let results = self.members.iter_mut().map(|adi| adi.reset());
+        results.fold(Ok(()), Result::and)
+    }
+
+    fn gone(&self) -> BorrowedFd<'_> {
+        self.gone.as_fd()
+    }
+
+    fn fault(&self) -> BorrowedFd<'_> {
+        self.fault.as_fd()
+    }
+}
+
+/// The runs of pages that a member has in the file of its group.
+type Runs = [Run; 3];

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The ADIs of a new device: those that its description names, or new ones.
+
+use super::kept::PreviousPages;
+use super::{check, Manager};
+use crate::backend::{Adi, AdiSpec};
+use crate::group::Group;
+use crate::protocol::{ErrorCode, Spec, VdevError};
+
+/// The number of RX queues of a device whose ADI is created, unless its spec has another.
+const DEFAULT_QUEUES: u16 = 4;
+
+/// The ADIs of a device, and its doorbell pages in the previous process.
+type Opened = (Vec<Box<dyn Adi>>, PreviousPages);
+
+impl Manager {
+    /// Opens the ADIs of the spec of a device, or creates those of one port.
+    pub(super) fn open(&self, spec: &Spec, name: &str) -> Result<Opened, VdevError> {
+        match (spec.adis.is_empty(), check::members(spec)) {
+            (true, 1) => self.create_adi(spec, name),
+            (true, members) => {
+                let group = self.create_group(spec, members)?;
+                Ok((vec![group], PreviousPages::None))
+            }
+            (false, members) => {
+                let ports = (0..).zip(spec.adis.chunks(members.into()));
+                let adis = ports.map(|(at, names)| self.open_port(spec, at, names));
+                Ok((adis.collect::<Result<_, _>>()?, PreviousPages::None))
+            }
+        }
+    }
+
+    /// Opens the ADIs of a virtual port.
+    fn open_port(&self, spec: &Spec, at: u32, names: &[String]) -> Result<Box<dyn Adi>, VdevError> {
+        let mut members = Vec::with_capacity(names.len());
+        for name in names {
+            let adi = self.provider.open(name);
+            let adi = adi.map_err(|error| check::adi_error(&format!("ADI {name}"), &error))?;
+            if members.is_empty() {
+                check::adi(spec, at, adi.as_ref())?;
+            }
+            members.push(adi);
+        }
+        port(members)
+    }
+
+    /// Creates the ADI of a device.
+    fn create_adi(&self, spec: &Spec, name: &str) -> Result<Opened, VdevError> {
+        // As many queues again for what `idpf` sends from XDP programs, without RX queues.
+        let wanted = wanted(spec, queues_to_create(spec).saturating_mul(2));
+        let pages = match &self.kept {
+            Some(kept) => kept.pages(name)?,
+            None => PreviousPages::None,
+        };
+        let (adi, pages) = match pages {
+            PreviousPages::Inherited(Some(file)) => {
+                let adi = self.provider.recreate(&wanted, file);
+                (adi, PreviousPages::Inherited(None))
+            }
+            pages => (self.provider.create(&wanted), pages),
+        };
+        let adi = adi.map_err(|error| check::adi_error("creating an ADI", &error))?;
+        Ok((vec![adi], pages))
+    }
+
+    /// Creates the ADIs of a device with a group of them. The leader has the device's address.
+    fn create_group(&self, spec: &Spec, members: u16) -> Result<Box<dyn Adi>, VdevError> {
+        if self.kept.is_some() {
+            let message = "the doorbell pages of a group end with this process, and devices of a \
+                           keeper outlive it: start the daemon without --keeper";
+            return Err(VdevError::new(ErrorCode::Unsupported, message));
+        }
+        let pairs = queues_to_create(spec).div_ceil(members);
+        let leader = wanted(spec, pairs);
+        let other = AdiSpec {
+            mac: None,
+            ..leader
+        };
+        let specs = std::iter::once(leader).chain(std::iter::repeat(other));
+        let adis = specs.take(members.into()).map(|spec| {
+            let adi = self.provider.create(&spec);
+            adi.map_err(|error| check::adi_error("creating an ADI of a group", &error))
+        });
+        port(adis.collect::<Result<_, _>>()?)
+    }
+}
+
+/// The ADI of a device that is created.
+fn wanted(spec: &Spec, pairs: u16) -> AdiSpec {
+    AdiSpec {
+        pairs,
+        mac: spec.mac.map(|mac| mac.0),
+        vlan: spec.vlan.unwrap_or(0),
+        port: spec.port,
+    }
+}
+
+/// The ADIs of a virtual port as one.
+fn port(mut members: Vec<Box<dyn Adi>>) -> Result<Box<dyn Adi>, VdevError> {
+    match (members.pop(), members.is_empty()) {
+        (Some(adi), true) => Ok(adi),
+        (last, _) => {
+            members.extend(last);
+            let names: Vec<_> = members.iter().map(|adi| adi.name().to_owned()).collect();
+            let what = format!("ADIs {}", names.join(", "));
+            let group = Group::join(members);
+            let group = group.map_err(|error| check::adi_error(&what, &error))?;
+            Ok(Box::new(group))
+        }
+    }
+}
+
+/// The number of RX queues of a device whose ADI is created.
+pub(super) fn queues_to_create(spec: &Spec) -> u16 {
+    spec.queues.unwrap_or(DEFAULT_QUEUES)
+}

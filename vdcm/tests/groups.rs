@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Devices whose virtual port has the queues of several ADIs: traffic over all of them, resets, the end
+//! of one, and what a driver and an operator may not do. The ADIs are those of a NIC in this process,
+//! the driver is one of the published vfio-user client.
+
+#[allow(dead_code, reason = "its other functions are for the examples")]
+#[path = "../examples/vdev_client/device.rs"]
+mod device;
+#[allow(dead_code, reason = "its other functions are for the examples")]
+#[path = "../examples/vdev_client/queues.rs"]
+mod queues;
+#[allow(dead_code, reason = "its other functions are for the examples")]
+#[path = "../examples/vdev_client/vf.rs"]
+mod vf;
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_function::control::AdiLimits;
+use adit_function::vport::RSS_KEY_LEN;
+use adit_nic::mac::MacAddr;
+use adit_nic::runtime::Setup;
+use adit_uapi::virtchnl2::{op, queue_type, QueueVector, QueueVectorMaps, RssKey};
+use adit_vdcm::embedded::EmbeddedNic;
+use adit_vdcm::manager::{Manager, ManagerOptions};
+use adit_vdcm::protocol::{ErrorCode, Limits, Spec, VdevState};
+use adit_vfio_user::Permissions;
+use etherparse::PacketBuilder;
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::IntoBytes;
+
+use device::Device;
+use queues::Pair;
+use vf::Vf;
+
+const MAC: [u8; 6] = [2, 0xAD, 0x17, 9, 9, 1];
+const STATION: [u8; 6] = [2, 0, 0, 0, 9, 9];
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The queues of a device, of two ADIs.
+const QUEUES: u16 = 4;
+/// The flows from the wire: enough for each queue to get some. The key is constant, so this does not
+/// depend on chance.
+const FLOWS: u16 = 64;
+
+/// A daemon's devices, and the other end of the wire.
+struct Daemon {
+    nic: Arc<EmbeddedNic>,
+    manager: Manager,
+    wire: UnixDatagram,
+    _folder: tempfile::TempDir,
+}
+
+fn spec(name: &str) -> Spec {
+    Spec {
+        name: Some(name.to_owned()),
+        ..Spec::default()
+    }
+}
+
+fn grouped(name: &str) -> Spec {
+    Spec {
+        group: Some(2),
+        queues: Some(QUEUES),
+        mac: Some(MacAddr(MAC)),
+        ..spec(name)
+    }
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let wire = UnixDatagram::bind(path("far")).unwrap();
+        wire.set_read_timeout(Some(PATIENCE)).unwrap();
+        let ends = format!("unix:{},{}", path("near").display(), path("far").display());
+        let setup = Setup {
+            wires: vec![ends.parse().unwrap()],
+            mac: MacAddr([2, 0xAD, 0x17, 0, 9, 0]),
+            p4: None,
+            p4_options: Default::default(),
+            p4rt: None,
+            metrics: None,
+            connections: 64,
+            reserved_ports: Vec::new(),
+        };
+        let limits = AdiLimits { adis: 4, pairs: 8 };
+        let nic = adit_nic::embedded::Nic::start(&setup, limits).unwrap();
+        let nic = Arc::new(EmbeddedNic::new(nic));
+        wire.connect(path("near")).unwrap();
+        let options = ManagerOptions {
+            sockets: folder.path().to_owned(),
+            permissions: Permissions::default(),
+            limits: Limits::default(),
+            max_devices: 4,
+        };
+        let manager = Manager::new(nic.clone(), options).unwrap();
+        Self {
+            nic,
+            manager,
+            wire,
+            _folder: folder,
+        }
+    }
+
+    fn create(&self, spec: Spec) -> std::path::PathBuf {
+        self.manager.create(spec).unwrap().socket
+    }
+
+    /// The received and sent unicast frames that the device reports.
+    fn traffic(&self, name: &str) -> (u64, u64) {
+        let stats = self.manager.stats(name).unwrap();
+        let traffic = stats.adis[0].traffic.unwrap();
+        (traffic.rx_unicast, traffic.tx_unicast)
+    }
+}
+
+/// A driver of a device out of a group, whose queues run.
+struct Driver {
+    vf: Vf,
+    pairs: Vec<Pair>,
+}
+
+impl Driver {
+    fn start(socket: &Path) -> Self {
+        let device = Device::connect(socket).unwrap();
+        let mut vf = Vf::start_with(device, QUEUES).unwrap();
+        let pairs = Pair::start_all(&mut vf, QUEUES).unwrap();
+        let mut this = Self { vf, pairs };
+        this.set_key();
+        this
+    }
+
+    /// Sets the key of the hash: with the initial one all flows have the same.
+    fn set_key(&mut self) {
+        let header = RssKey {
+            key_len: U16::new(RSS_KEY_LEN as u16),
+            ..RssKey::default()
+        };
+        let key: Vec<_> = (1..=RSS_KEY_LEN as u8).collect();
+        let message = [header.as_bytes(), &key].concat();
+        self.vf.ok(op::SET_RSS_KEY, &message).unwrap();
+    }
+
+    /// Receives until it has as many frames or the time is over; returns the number by queue.
+    fn receive(&mut self, count: usize) -> Vec<usize> {
+        let mut seen = vec![0; self.pairs.len()];
+        let end = Instant::now() + PATIENCE;
+        while seen.iter().sum::<usize>() < count && Instant::now() < end {
+            for (pair, seen) in self.pairs.iter_mut().zip(&mut seen) {
+                while pair.receive(&mut self.vf).unwrap().is_some() {
+                    *seen += 1;
+                }
+            }
+        }
+        seen
+    }
+}
+
+fn udp(from: [u8; 6], to: [u8; 6], port: u16) -> Vec<u8> {
+    let packet = PacketBuilder::ethernet2(from, to)
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .udp(port, 9);
+    let mut frame = Vec::new();
+    packet.write(&mut frame, &[0x5A; 32]).unwrap();
+    frame
+}
+
+/// Sends a frame of each flow from the wire; returns the numbers that arrived, by queue.
+fn flows(driver: &mut Driver, wire: &UnixDatagram) -> Vec<usize> {
+    let mut seen = vec![0; driver.pairs.len()];
+    for port in 0..FLOWS {
+        wire.send(&udp(STATION, MAC, 1000 + port)).unwrap();
+        for (sum, seen) in seen.iter_mut().zip(driver.receive(1)) {
+            *sum += seen;
+        }
+    }
+    seen
+}
+
+/// Sends a frame from each queue, each of which must arrive at the wire.
+fn answers(driver: &mut Driver, wire: &UnixDatagram) {
+    let Driver { vf, pairs } = driver;
+    for (n, pair) in (0..).zip(pairs) {
+        let sent = udp(MAC, STATION, n);
+        pair.send(vf, &sent).unwrap();
+        pair.settle(vf).unwrap();
+        let mut frame = [0; 2048];
+        let len = wire.recv(&mut frame).unwrap();
+        assert_eq!(frame[..len], sent, "queue {n}");
+    }
+}
+
+fn assert_all(seen: &[usize]) {
+    assert_eq!(seen.iter().sum::<usize>(), usize::from(FLOWS), "{seen:?}");
+    assert!(seen.iter().all(|&seen| seen > 0), "{seen:?}");
+}
+
+#[test]
+fn one_virtual_port_has_the_queues_of_two_adis() {
+    let daemon = Daemon::start();
+    let socket = daemon.create(grouped("group"));
+    assert_eq!(daemon.nic.nic().adis().len(), 2);
+    let info = daemon.manager.show("group").unwrap();
+    assert_eq!(
+        (info.queues, info.tx_queues, info.adis.len()),
+        (QUEUES, QUEUES, 1)
+    );
+    let adi = &info.adis[0];
+    assert_eq!((adi.pairs, adi.mac), (QUEUES, MacAddr(MAC)));
+    assert!(adi.name.contains('+'), "{}", adi.name);
+
+    let mut driver = Driver::start(&socket);
+    let mac = driver.pairs[0].mac;
+    assert_eq!(mac, MAC);
+    assert_all(&flows(&mut driver, &daemon.wire));
+    answers(&mut driver, &daemon.wire);
+    let (flows_count, queues) = (u64::from(FLOWS), u64::from(QUEUES));
+    assert_eq!(daemon.traffic("group"), (flows_count, queues));
+
+    // Each queue's own vector signals, also those of the second ADI.
+    for at in 0..driver.pairs.len() {
+        let before = driver.pairs[at].interrupts;
+        let (vf, pair) = (&mut driver.vf, &mut driver.pairs[at]);
+        pair.send(vf, &udp(MAC, STATION, 1)).unwrap();
+        pair.settle(vf).unwrap();
+        pair.wait(vf, PATIENCE).unwrap();
+        assert!(pair.interrupts > before, "queue {at}");
+        daemon.wire.recv(&mut [0; 2048]).unwrap();
+    }
+
+    // A reset of the driver's, and the next client.
+    driver.vf.reset().unwrap();
+    driver.pairs = Pair::start_all(&mut driver.vf, QUEUES).unwrap();
+    driver.set_key();
+    assert_all(&flows(&mut driver, &daemon.wire));
+    drop(driver);
+    let end = Instant::now() + PATIENCE;
+    while daemon.manager.show("group").unwrap().state != VdevState::Idle {
+        assert!(Instant::now() < end, "the client does not go");
+    }
+    let mut next = Driver::start(&socket);
+    assert_all(&flows(&mut next, &daemon.wire));
+    answers(&mut next, &daemon.wire);
+    daemon.manager.destroy("group").unwrap();
+    assert!(daemon.nic.nic().adis().is_empty());
+}
+
+#[test]
+fn the_end_of_one_adi_resets_the_device() {
+    let daemon = Daemon::start();
+    let socket = daemon.create(grouped("group"));
+    let mut driver = Driver::start(&socket);
+    assert_all(&flows(&mut driver, &daemon.wire));
+    let member = daemon.nic.nic().adis()[1];
+    assert!(daemon.nic.nic().destroy_adi(member));
+    driver.vf.await_reset(PATIENCE).unwrap();
+    assert_eq!(daemon.manager.show("group").unwrap().state, VdevState::Gone);
+    let resets = daemon.manager.stats("group").unwrap().resets;
+    assert_eq!(resets.get("adi_gone"), Some(&1), "{resets:?}");
+    // Nothing of the other one is left, and frames do not reach the driver any more.
+    assert!(daemon.nic.nic().adis().is_empty());
+    daemon.wire.send(&udp(STATION, MAC, 1)).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    for pair in &mut driver.pairs {
+        assert_eq!(pair.receive(&mut driver.vf).unwrap(), None);
+    }
+    daemon.manager.destroy("group").unwrap();
+    daemon.create(grouped("group"));
+}
+
+#[test]
+fn a_queue_cannot_use_what_is_of_another_adi() {
+    let daemon = Daemon::start();
+    let socket = daemon.create(grouped("group"));
+    let mut driver = Driver::start(&socket);
+    let map = QueueVector {
+        // A queue of the second ADI, and the first vector, which is one of the first ADI.
+        queue_id: U32::new(u32::from(QUEUES) - 1),
+        vector_id: driver.vf.vectors.start_vector_id,
+        queue_type: U32::new(queue_type::RX),
+        ..QueueVector::default()
+    };
+    let header = QueueVectorMaps {
+        num_qv_maps: U16::new(1),
+        ..QueueVectorMaps::default()
+    };
+    let message = [header.as_bytes(), map.as_bytes()].concat();
+    let refused = driver.vf.ok(op::MAP_QUEUE_VECTOR, &message);
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("refused"), "{text}");
+    let stats = daemon.manager.stats("group").unwrap();
+    assert_eq!(stats.requests_refused.get("DataPlane"), Some(&1));
+    assert_eq!(stats.adis[0].refused, 1);
+    let trace = daemon.manager.trace("group", 0, 1_000).unwrap();
+    let trace = format!("{trace:?}");
+    assert!(trace.contains("both must be of one ADI"), "{trace}");
+    assert_all(&flows(&mut driver, &daemon.wire));
+}
+
+#[test]
+fn a_group_is_saved_and_restored() {
+    let daemon = Daemon::start();
+    let socket = daemon.create(grouped("group"));
+    let mut driver = Driver::start(&socket);
+    assert_all(&flows(&mut driver, &daemon.wire));
+    let state = daemon.manager.save("group").unwrap();
+    assert_eq!(state.adis.len(), 1);
+    // TX, completion, RX and two buffer queues of each pair.
+    assert_eq!(state.adis[0].queues.len(), 5 * usize::from(QUEUES));
+    daemon.manager.resume("group").unwrap();
+    assert_all(&flows(&mut driver, &daemon.wire));
+    answers(&mut driver, &daemon.wire);
+    let state_now = daemon.manager.save("group").unwrap();
+    daemon.manager.destroy("group").unwrap();
+    drop(driver);
+    let restored = Spec {
+        group: Some(2),
+        ..spec("restored")
+    };
+    let info = daemon.manager.restore(restored, &state_now).unwrap();
+    assert!(info.suspended);
+    let again = daemon.manager.save("restored").unwrap();
+    assert_eq!(again.adis, state_now.adis);
+    assert_ne!(again.adis, state.adis);
+    // A device with other queues cannot have the state.
+    daemon.manager.destroy("restored").unwrap();
+    let other = Spec {
+        group: Some(2),
+        queues: Some(2),
+        ..spec("other")
+    };
+    let refused = daemon.manager.restore(other, &state_now).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Invalid, "{}", refused.message);
+}
+
+#[test]
+fn groups_that_cannot_be_leave_nothing() {
+    let daemon = Daemon::start();
+    let group = |members, queues| Spec {
+        group: Some(members),
+        queues: Some(queues),
+        ..spec("group")
+    };
+    let refused = |spec: Spec| {
+        let error = daemon.manager.create(spec).unwrap_err();
+        assert!(daemon.nic.nic().adis().is_empty(), "{}", error.message);
+        error.code
+    };
+    assert_eq!(refused(group(0, 4)), ErrorCode::Invalid);
+    assert_eq!(refused(group(17, 34)), ErrorCode::Invalid);
+    // The NIC has 8 pairs, and 4 ADIs.
+    assert_eq!(refused(group(2, 10)), ErrorCode::System);
+    assert_eq!(refused(group(5, 5)), ErrorCode::System);
+    let named = Spec {
+        adis: vec!["a".to_owned(), "a".to_owned()],
+        ..group(2, 2)
+    };
+    assert_eq!(refused(named), ErrorCode::Invalid);
+    let odd = Spec {
+        adis: ["a", "b", "c"].map(String::from).into(),
+        ..group(2, 2)
+    };
+    assert_eq!(refused(odd), ErrorCode::Invalid);
+    daemon.create(group(4, 8));
+}
