@@ -10,6 +10,8 @@ use super::{call, client, flow, ip, node, pod, port, service, ACK, FIN, RST, SYN
 /// Pods, and clients of the service.
 const PODS: u8 = 3;
 const CLIENTS: u16 = 3;
+/// Further endpoints: with so many, a lookup of one suspends the packet.
+const OTHERS: u32 = 12_000;
 /// Bursts of a sequence, and the longest one.
 const BURSTS: usize = 60;
 const LONGEST: u64 = 48;
@@ -118,6 +120,9 @@ fn a_burst_has_the_results_of_single_packets() {
         for node in &mut nodes {
             node.masquerade(1, ip([10, 244, 1, 254]), [0, 0]);
             node.masquerade(3, ip([192, 0, 2, 1]), [40_000, 40_003]);
+            for id in 0..OTHERS {
+                node.add("endpoints", &[u128::from(1_000_000 + id)], "NoAction", &[]);
+            }
         }
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut ids = [1, 2, 3];
