@@ -10,15 +10,8 @@ use anyhow::Result;
 use crate::kernel::Kernel;
 use crate::library::Library;
 use crate::observation::Observation;
+use crate::runner::Outcome;
 use crate::trace::{Step, Trace};
-
-/// The result of a trace.
-pub(crate) enum Outcome {
-    /// The trackers agree after each packet; the number of packets.
-    Agree(usize),
-    /// They differ after a packet: the trace so far, and what both show.
-    Differ(String),
-}
 
 /// Feeds both trackers, which are empty before, with a trace. With `verbose`, all that the kernel
 /// shows is printed.

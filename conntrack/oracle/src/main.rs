@@ -8,44 +8,27 @@
 //! the library is given the time at which that happens. Results are in KTAP version 2.
 
 mod compare;
-mod ctnetlink;
 mod inserts;
 mod kernel;
 mod library;
-mod netlink;
-mod observation;
 mod pcap;
-mod policy;
 mod random;
-mod router;
-mod script;
-mod settings;
-mod trace;
-mod tun;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use adit_conntrack::Family;
+use adit_conntrack_oracle::{
+    ctnetlink, links, log, observation, policy, router, runner, script, settings, trace,
+};
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use compare::{compare, Outcome};
+use compare::compare;
 use kernel::Kernel;
+use runner::Outcome;
 use trace::Trace;
 
-/// The scripts, by group.
-const GROUPS: [(&str, &str); 9] = [
-    ("tcp", include_str!("../traces/tcp.txt")),
-    ("udp", include_str!("../traces/udp.txt")),
-    ("icmp", include_str!("../traces/icmp.txt")),
-    ("sctp", include_str!("../traces/sctp.txt")),
-    ("nat", include_str!("../traces/nat.txt")),
-    ("helpers", include_str!("../traces/helpers.txt")),
-    ("sip", include_str!("../traces/sip.txt")),
-    ("pptp", include_str!("../traces/pptp.txt")),
-    ("router", include_str!("../traces/router.txt")),
-];
 /// The captures, by group.
 const CAPTURES: [(&str, &[u8]); 1] = [("pcap", include_bytes!("../traces/session.pcap"))];
 /// The kinds of random scripts.
@@ -142,7 +125,7 @@ fn groups(args: &Args) -> Result<Vec<(String, Source)>> {
         });
         return groups.collect();
     }
-    let scripts = GROUPS.map(|(name, text)| (name, Source::Script(text)));
+    let scripts = script::GROUPS.map(|(name, text)| (name, Source::Script(text)));
     let captures = CAPTURES.map(|(name, file)| (name, Source::Capture(file.to_vec())));
     let random = RANDOM.map(|(name, kind)| (name, Source::Random(kind)));
     let all = scripts.into_iter().chain(captures).chain(random);
@@ -176,7 +159,7 @@ impl Source {
                 totals.compare(kernel, &trace, args.verbose)?;
             }
             Source::Random(kind) => {
-                let run = random::run(kernel, *kind, args.random, args.seed)?;
+                let run = random::run(kernel, *kind, args.random, args.seed);
                 totals.traces = run.traces;
                 totals.packets = run.packets;
                 totals.differences.extend(run.difference);

@@ -18,13 +18,13 @@ use netlink_sys::{Socket, SocketAddr};
 const BUFFER: usize = 64 * 1024;
 
 /// A socket.
-pub(crate) struct Netlink {
+pub struct Netlink {
     socket: Socket,
 }
 
 impl Netlink {
     /// Opens a socket in the network namespace of the thread.
-    pub(crate) fn open() -> Result<Self> {
+    pub fn open() -> Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER).context("netlink of netfilter")?;
         socket.bind_auto().context("netlink of netfilter")?;
         socket
@@ -34,7 +34,7 @@ impl Netlink {
     }
 
     /// Sends a request and waits for its acknowledgement. Missing objects are no error.
-    pub(crate) fn request(
+    pub fn request(
         &self,
         family: NetfilterProtoFamily,
         message: impl Into<NetfilterMessageInner>,
@@ -44,13 +44,13 @@ impl Netlink {
     }
 
     /// Sends a request that was built with a header of its own, and waits for its acknowledgement.
-    pub(crate) fn request_built(&self, message: &NetlinkMessage<NetfilterMessage>) -> Result<()> {
+    pub fn request_built(&self, message: &NetlinkMessage<NetfilterMessage>) -> Result<()> {
         self.send_built(message)?;
         self.receive(0, &mut |_| Ok(()))
     }
 
     /// Calls `each` with the messages of a dump.
-    pub(crate) fn dump(
+    pub fn dump(
         &self,
         message: impl Into<NetfilterMessageInner>,
         each: &mut dyn FnMut(NetfilterMessageInner) -> Result<()>,
@@ -61,10 +61,7 @@ impl Netlink {
     }
 
     /// Calls `each` with the messages that have arrived.
-    pub(crate) fn drain(
-        &self,
-        each: &mut dyn FnMut(NetfilterMessageInner) -> Result<()>,
-    ) -> Result<()> {
+    pub fn drain(&self, each: &mut dyn FnMut(NetfilterMessageInner) -> Result<()>) -> Result<()> {
         self.receive(libc::MSG_DONTWAIT, each)
     }
 
@@ -89,7 +86,7 @@ impl Netlink {
     }
 
     /// Sends messages as they are.
-    pub(crate) fn send_octets(&self, messages: &[u8]) -> Result<()> {
+    pub fn send_octets(&self, messages: &[u8]) -> Result<()> {
         self.socket.send(messages, 0).context("netlink send")?;
         Ok(())
     }

@@ -15,7 +15,7 @@ const MORE: Duration = Duration::from_millis(100);
 
 /// The state that a tracker gives a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// The packet is tracked. Bits of translation are compared with the status.
     State(CtState),
     /// The tracker does not track such packets.
@@ -26,42 +26,50 @@ pub(crate) enum Verdict {
 
 /// A connection, as control planes see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// The tuples of both directions.
-    pub(crate) tuples: [Tuple; 2],
-    pub(crate) status: Status,
+    pub tuples: [Tuple; 2],
+    /// The status bits.
+    pub status: Status,
     /// The time until the timeout.
-    pub(crate) timeout: Duration,
-    pub(crate) mark: u32,
+    pub timeout: Duration,
+    /// The mark.
+    pub mark: u32,
     /// The state of the protocol: the attributes of `CTA_PROTOINFO` by name.
-    pub(crate) proto: Vec<(&'static str, u32)>,
+    pub proto: Vec<(&'static str, u32)>,
     /// Packets and bytes of both directions.
-    pub(crate) counters: [(u64, u64); 2],
+    pub counters: [(u64, u64); 2],
     /// The zone's number.
-    pub(crate) zone: u16,
+    pub zone: u16,
     /// The helper's name.
-    pub(crate) helper: Option<String>,
+    pub helper: Option<String>,
     /// The original tuple of the connection that expected this one.
-    pub(crate) master: Option<Tuple>,
+    pub master: Option<Tuple>,
 }
 
 /// An expectation, as control planes see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Expected {
-    pub(crate) tuple: Tuple,
+pub struct Expected {
+    /// The tuple of the packet that is expected.
+    pub tuple: Tuple,
     /// The bits of the source that are compared: the tuple's addresses and ports.
-    pub(crate) mask: (IpAddr, u16),
+    pub mask: (IpAddr, u16),
     /// The original tuple of the connection that expects it.
-    pub(crate) master: Tuple,
+    pub master: Tuple,
     /// The time until which it is expected.
-    pub(crate) timeout: Duration,
-    pub(crate) class: u32,
-    pub(crate) flags: u32,
-    pub(crate) zone: u16,
-    pub(crate) helper: String,
+    pub timeout: Duration,
+    /// The helper's class.
+    pub class: u32,
+    /// The flags.
+    pub flags: u32,
+    /// The zone's number.
+    pub zone: u16,
+    /// The helper's name.
+    pub helper: String,
     /// The direction, address and port of its translation, and the name of the function.
-    pub(crate) nat: Option<(u32, IpAddr, u16)>,
-    pub(crate) function: String,
+    pub nat: Option<(u32, IpAddr, u16)>,
+    /// The name of the function that translates it.
+    pub function: String,
 }
 
 /// Reports whether the kernel's remaining time is that of the library.
@@ -138,20 +146,21 @@ impl fmt::Display for Entry {
 
 /// The observable state of a tracker after a packet.
 #[derive(Clone, Debug)]
-pub(crate) struct Observation {
-    pub(crate) verdict: Verdict,
+pub struct Observation {
+    /// The packet's state.
+    pub verdict: Verdict,
     /// The packets that were passed on: the packet itself, the fragments of a datagram of which it is
     /// the last, or nothing.
-    pub(crate) forwarded: Vec<Vec<u8>>,
+    pub forwarded: Vec<Vec<u8>>,
     /// All connections.
-    pub(crate) entries: Vec<Entry>,
+    pub entries: Vec<Entry>,
     /// All expectations.
-    pub(crate) expected: Vec<Expected>,
+    pub expected: Vec<Expected>,
 }
 
 impl Observation {
     /// Reports whether this, the library's observation, is what the kernel shows.
-    pub(crate) fn agrees(&self, kernel: &Observation) -> bool {
+    pub fn agrees(&self, kernel: &Observation) -> bool {
         let sorted = |observation: &Observation| {
             let mut entries = observation.entries.clone();
             entries.sort_by_key(Entry::key);
@@ -199,7 +208,7 @@ impl fmt::Display for Observation {
 }
 
 /// A packet without what both trackers choose: the identification of an IPv6 fragment.
-pub(crate) fn comparable(mut packet: Vec<u8>) -> Vec<u8> {
+pub fn comparable(mut packet: Vec<u8>) -> Vec<u8> {
     let is_fragment = packet.len() >= 48 && packet[0] >> 4 == 6 && packet[6] == 44;
     if is_fragment {
         packet[44..48].fill(0);

@@ -10,20 +10,20 @@ const TABLE: &str = "inet oracle_policy";
 
 /// The rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Policy {
+pub struct Policy {
     /// The translation. Absent: there is none, also if its tuple is in use.
-    pub(crate) nat: Option<Nat>,
+    pub nat: Option<Nat>,
     /// The helper of connections to the server's port, and that port.
-    pub(crate) helper: Option<(Helper, u16)>,
+    pub helper: Option<(Helper, u16)>,
     /// The zone: of all packets or, if it applies to one direction, of those from the left.
-    pub(crate) zone: Zone,
+    pub zone: Zone,
     /// The mark.
-    pub(crate) mark: Option<u32>,
+    pub mark: Option<u32>,
 }
 
 impl Policy {
     /// The zone of a packet.
-    pub(crate) fn zone(&self, packet: &Packet) -> Zone {
+    pub fn zone(&self, packet: &Packet) -> Zone {
         match packet.from {
             Side::Right if self.zone.only_direction().is_some() => Zone::DEFAULT,
             _ => self.zone,
@@ -31,7 +31,7 @@ impl Policy {
     }
 
     /// The settings of a packet's connection for the library.
-    pub(crate) fn commit(&self, packet: &Packet) -> Commit {
+    pub fn commit(&self, packet: &Packet) -> Commit {
         let is_left = packet.from == Side::Left;
         let nat = self.nat.map(|nat| match is_left {
             true => nat,
@@ -50,7 +50,7 @@ impl Policy {
 
     /// The commands of nft(8) that make the kernel do the same. Without a translation there is no hook
     /// that could translate.
-    pub(crate) fn rules(&self) -> String {
+    pub fn rules(&self) -> String {
         let mut rules = format!("table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n");
         rules += &self.helper_rules();
         rules += "chain zones {\ntype filter hook prerouting priority raw\n";

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Random scripts, whose failures proptest shrinks.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use adit_conntrack::Family;
-use anyhow::{Context, Result};
+use anyhow::Context;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use crate::compare::{compare, Outcome};
+use crate::compare::compare;
 use crate::kernel::Kernel;
+use crate::runner::{self, Numbers, Run};
 use crate::script;
 
 /// The lines of a script.
@@ -206,55 +206,21 @@ fn lines(kind: Kind) -> BoxedStrategy<Lines> {
     }
 }
 
-/// The traces and packets of a random run that agree, and the smallest trace found that does not.
-pub(crate) struct Run {
-    pub(crate) traces: usize,
-    pub(crate) packets: usize,
-    pub(crate) difference: Option<String>,
-}
-
 /// Compares the trackers on `count` random scripts of a kind, which follow from `seed`.
-///
-/// # Errors
-///
-/// Fails if the kernel cannot be asked.
-pub(crate) fn run(kernel: &mut Kernel, kind: Kind, count: u32, seed: u64) -> Result<Run> {
-    let config = Config {
-        cases: count,
-        failure_persistence: None,
-        max_shrink_iters: 2000,
-        ..Config::default()
-    };
-    let mut octets = [kind as u8; 32];
-    octets[..8].copy_from_slice(&seed.to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &octets);
-    let mut runner = TestRunner::new_with_rng(config, rng);
-    let (traces, packets) = (Cell::new(0), Cell::new(0));
+pub(crate) fn run(kernel: &mut Kernel, kind: Kind, count: u32, seed: u64) -> Run {
     let kernel = RefCell::new(kernel);
     let family = prop_oneof![Just(Family::V4), Just(Family::V6)];
-    let result = runner.run(&(family, lines(kind)), |(family, lines)| {
-        let name = format!("random, {family:?}");
-        let outcome = script::parse(&name, &lines.join("\n"), family).and_then(|trace| {
-            let trace = trace.context("trace of another family")?;
-            compare(&mut kernel.borrow_mut(), &trace, false)
-        });
-        match outcome {
-            Ok(Outcome::Agree(count)) => {
-                traces.set(traces.get() + 1);
-                packets.set(packets.get() + count);
-                Ok(())
-            }
-            Ok(Outcome::Differ(report)) => Err(TestCaseError::fail(report)),
-            Err(error) => Err(TestCaseError::fail(format!("{error:#}: {lines:?}"))),
-        }
-    });
-    let difference = match result {
-        Ok(()) => None,
-        Err(TestError::Fail(reason, _) | TestError::Abort(reason)) => Some(reason.to_string()),
+    let strategy = (family, lines(kind));
+    let numbers = Numbers {
+        count,
+        seed,
+        kind: kind as u8,
+        shrinks: 2000,
     };
-    Ok(Run {
-        traces: traces.get(),
-        packets: packets.get(),
-        difference,
+    runner::run(&strategy, numbers, |(family, lines)| {
+        let name = format!("random, {family:?}");
+        let trace = script::parse(&name, &lines.join("\n"), family)?;
+        let trace = trace.context("trace of another family")?;
+        compare(&mut kernel.borrow_mut(), &trace, false)
     })
 }

@@ -15,12 +15,12 @@ use crate::policy::Policy;
 use crate::trace::Side;
 
 /// The names of the links, whose other ends are TUN devices.
-pub(crate) const LINKS: [&str; 2] = ["left", "right"];
+pub const LINKS: [&str; 2] = ["left", "right"];
 
 /// The group of NFLOG that packets are sent to, and the prefixes that identify their states.
-pub(crate) const LOG_GROUP: u16 = 7;
+pub const LOG_GROUP: u16 = 7;
 /// The prefix of a packet's message, and the match of its state.
-pub(crate) const STATES: [(&str, &str); 7] = [
+pub const STATES: [(&str, &str); 7] = [
     ("invalid", "ct state invalid"),
     ("untracked", "ct state untracked"),
     ("new", "ct state new"),
@@ -48,7 +48,7 @@ const BEFORE: [(&str, &str); 10] = [
 ];
 
 /// Enters a network namespace of its own.
-pub(crate) fn enter() -> Result<()> {
+pub fn enter() -> Result<()> {
     // SAFETY: a new network namespace invalidates no descriptor and no memory of this process, which
     // has no other thread.
     let result = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) };
@@ -60,7 +60,7 @@ pub(crate) fn enter() -> Result<()> {
 }
 
 /// Sets the links up, with a route to the hosts of each side, and counts and judges packets.
-pub(crate) fn configure(nft: &Path) -> Result<()> {
+pub fn configure(nft: &Path) -> Result<()> {
     let mut batch = String::from("link set lo up\n");
     for (link, number) in LINKS.iter().zip(1..) {
         batch += &format!("link set {link} up\n");
@@ -80,7 +80,7 @@ pub(crate) fn configure(nft: &Path) -> Result<()> {
 }
 
 /// Routes packets for hosts that are in neither side's network.
-pub(crate) fn add_hosts(hosts: &[(IpAddr, Side)]) -> Result<()> {
+pub fn add_hosts(hosts: &[(IpAddr, Side)]) -> Result<()> {
     let mut batch = String::new();
     for (host, side) in hosts {
         let link = match side {
@@ -97,12 +97,12 @@ pub(crate) fn add_hosts(hosts: &[(IpAddr, Side)]) -> Result<()> {
 }
 
 /// Applies the rules of a trace.
-pub(crate) fn rule(nft: &Path, policy: &Policy) -> Result<()> {
+pub fn rule(nft: &Path, policy: &Policy) -> Result<()> {
     feed(Command::new(nft).args(["-f", "-"]), &policy.rules())
 }
 
 /// Applies the library's settings.
-pub(crate) fn apply(settings: &Settings) -> Result<()> {
+pub fn apply(settings: &Settings) -> Result<()> {
     let number = |value: bool| u8::from(value).to_string();
     set(
         "netfilter/nf_conntrack_checksum",
@@ -161,13 +161,13 @@ pub(crate) fn apply(settings: &Settings) -> Result<()> {
 }
 
 /// Sets a variable of the network namespace.
-fn set(name: &str, value: &str) -> Result<()> {
+pub fn set(name: &str, value: &str) -> Result<()> {
     let path = format!("/proc/sys/net/{name}");
     fs::write(&path, value).with_context(|| format!("{value} cannot be written to {path}"))
 }
 
 /// Runs a command with `input` as its standard input.
-fn feed(command: &mut Command, input: &str) -> Result<()> {
+pub fn feed(command: &mut Command, input: &str) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::piped())

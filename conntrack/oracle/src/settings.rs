@@ -11,7 +11,7 @@ const fn secs(seconds: u64) -> Duration {
 
 /// Linux's defaults, but with timeouts of which no two are alike: what remains of one shows which it
 /// was.
-pub(crate) fn distinct() -> Settings {
+pub fn distinct() -> Settings {
     Settings {
         timeouts: Timeouts {
             tcp: TcpTimeouts {

@@ -12,13 +12,13 @@ use rustix::fs::{Mode, OFlags};
 const BUFFER: usize = 64 * 1024;
 
 /// A TUN device. It exists until this is dropped.
-pub(crate) struct Tun {
+pub struct Tun {
     file: File,
 }
 
 impl Tun {
     /// Creates a device with this name in the network namespace of the thread.
-    pub(crate) fn create(name: &str) -> Result<Self> {
+    pub fn create(name: &str) -> Result<Self> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::open("/dev/net/tun", flags, Mode::empty())
             .context("/dev/net/tun cannot be opened")?;
@@ -28,12 +28,12 @@ impl Tun {
     }
 
     /// Lets a packet arrive from the link. The kernel has forwarded it when this returns.
-    pub(crate) fn send(&self, packet: &[u8]) -> io::Result<()> {
+    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
         (&self.file).write_all(packet)
     }
 
     /// The packets that have left by the link.
-    pub(crate) fn receive(&self) -> io::Result<Vec<Vec<u8>>> {
+    pub fn receive(&self) -> io::Result<Vec<Vec<u8>>> {
         let mut packets = Vec::new();
         let mut buffer = vec![0; BUFFER];
         loop {

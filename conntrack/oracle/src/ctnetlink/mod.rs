@@ -35,34 +35,34 @@ const CTA_PROTO_ICMP: [[u16; 2]; 3] = [[4, 7], [5, 8], [6, 9]];
 const SCTP_NAMES: [&str; 3] = ["state", "vtag_original", "vtag_reply"];
 
 /// The connections of a network namespace.
-pub(crate) struct Conntrack {
+pub struct Conntrack {
     netlink: Netlink,
 }
 
 impl Conntrack {
     /// Connects to the connections of the thread's network namespace.
-    pub(crate) fn open() -> Result<Self> {
+    pub fn open() -> Result<Self> {
         let netlink = Netlink::open()?;
         Ok(Self { netlink })
     }
 
     /// Sends messages whose success the kernel does not report.
-    pub(crate) fn send(&self, messages: &[u8]) -> Result<()> {
+    pub fn send(&self, messages: &[u8]) -> Result<()> {
         self.netlink.send_octets(messages)
     }
 
     /// All connections whose timeout has not passed.
-    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
+    pub fn entries(&self) -> Result<Vec<Entry>> {
         self.dump(entry)
     }
 
     /// All expectations whose time has not passed.
-    pub(crate) fn expected(&self) -> Result<Vec<Expected>> {
+    pub fn expected(&self) -> Result<Vec<Expected>> {
         expect::dump(&self.netlink)
     }
 
     /// Deletes all connections.
-    pub(crate) fn flush(&self) -> Result<()> {
+    pub fn flush(&self) -> Result<()> {
         self.netlink
             .request(
                 NetfilterProtoFamily::Unspec,
@@ -71,20 +71,27 @@ impl Conntrack {
             .context("flush of the kernel's connections")
     }
 
+    /// Deletes the connections of which `is_meant` holds. Returns their number.
+    pub fn delete(&self, is_meant: impl Fn(&Entry) -> bool) -> Result<usize> {
+        let all = self.dump(|attributes| Ok((entry(attributes)?, Original::of(attributes)?)))?;
+        let meant = all.into_iter().filter(|(entry, _)| is_meant(entry));
+        let mut count = 0;
+        for (_, original) in meant {
+            self.netlink
+                .request(
+                    original.family,
+                    ConntrackMessage::Delete(vec![original.tuple]),
+                )
+                .context("deletion of a connection of the kernel")?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
     /// Sets the timeout of each connection, in whole seconds.
-    pub(crate) fn set_timeout(&self, timeout: Duration) -> Result<()> {
+    pub fn set_timeout(&self, timeout: Duration) -> Result<()> {
         let seconds = u32::try_from(timeout.as_secs())?;
-        let tuples = self.dump(|attributes| {
-            let original =
-                |it: &&ConntrackAttribute| matches!(it, ConntrackAttribute::CtaTupleOrig(_));
-            let attribute = attributes.iter().find(original).context("no tuple")?;
-            let family = match entry(attributes)?.tuples[0].family() {
-                Family::V4 => NetfilterProtoFamily::IPv4,
-                Family::V6 => NetfilterProtoFamily::IPv6,
-            };
-            Ok((family, attribute.clone()))
-        })?;
-        for (family, tuple) in tuples {
+        for Original { family, tuple } in self.dump(Original::of)? {
             let attributes = vec![tuple, ConntrackAttribute::CtaTimeout(seconds)];
             self.netlink
                 .request(family, ConntrackMessage::New(attributes))
@@ -103,6 +110,26 @@ impl Conntrack {
             Ok(())
         })?;
         Ok(found)
+    }
+}
+
+/// The tuple that names a connection, as the kernel has sent it.
+struct Original {
+    family: NetfilterProtoFamily,
+    tuple: ConntrackAttribute,
+}
+
+impl Original {
+    fn of(attributes: &[ConntrackAttribute]) -> Result<Self> {
+        let is_it = |it: &&ConntrackAttribute| matches!(it, ConntrackAttribute::CtaTupleOrig(_));
+        let tuple = attributes.iter().find(is_it).context("no tuple")?;
+        Ok(Original {
+            family: match entry(attributes)?.tuples[0].family() {
+                Family::V4 => NetfilterProtoFamily::IPv4,
+                Family::V6 => NetfilterProtoFamily::IPv6,
+            },
+            tuple: tuple.clone(),
+        })
     }
 }
 

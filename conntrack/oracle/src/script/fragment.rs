@@ -13,7 +13,7 @@ const FRAGMENT: u8 = 44;
 
 /// The packet, or its fragments if the line has `fragments=AT,AT…`: the offsets in its payload, which
 /// are multiples of eight, at which it is divided. They come in their order, in the opposite one
-/// (`backwards`), or the first one comes last (`first-last`).
+/// (`backwards`), in any other (`order=2,0,1`), or the first one comes last (`first-last`).
 pub(super) fn divide(packet: Vec<u8>, line: &Line<'_>) -> Result<Vec<Vec<u8>>> {
     let Some(offsets) = line.value("fragments") else {
         return Ok(vec![packet]);
@@ -34,7 +34,14 @@ pub(super) fn divide(packet: Vec<u8>, line: &Line<'_>) -> Result<Vec<Vec<u8>>> {
     let mut fragments: Vec<_> = pairs
         .map(|pair| fragment(&packet, header, pair[0], pair[1], pair[1] < length))
         .collect();
-    if line.has("backwards") {
+    if let Some(order) = line.value("order") {
+        let at = |number: &str| {
+            let number: usize = number.parse().context("order=A,B")?;
+            let fragment = fragments.get(number).cloned();
+            fragment.with_context(|| format!("there is no fragment {number}"))
+        };
+        return order.split(',').map(at).collect();
+    } else if line.has("backwards") {
         fragments.reverse();
     } else if line.has("first-last") {
         fragments.rotate_left(1);

@@ -6,40 +6,41 @@ use std::str::FromStr;
 use anyhow::{anyhow, Result};
 
 /// A line.
-pub(super) struct Line<'a> {
+pub struct Line<'a> {
     words: Vec<&'a str>,
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    /// The line of a text.
+    pub fn new(text: &'a str) -> Self {
         Line {
             words: text.split_whitespace().collect(),
         }
     }
 
     /// The word at an index, empty if there are fewer.
-    pub(super) fn word(&self, at: usize) -> &'a str {
+    pub fn word(&self, at: usize) -> &'a str {
         self.words.get(at).copied().unwrap_or_default()
     }
 
     /// Reports whether the line has the word.
-    pub(super) fn has(&self, word: &str) -> bool {
+    pub fn has(&self, word: &str) -> bool {
         self.words.contains(&word)
     }
 
     /// The value of an option.
-    pub(super) fn value(&self, name: &str) -> Option<&'a str> {
+    pub fn value(&self, name: &str) -> Option<&'a str> {
         let mut options = self.words.iter().filter_map(|word| word.split_once('='));
         options.find(|(found, _)| *found == name).map(|it| it.1)
     }
 
     /// Reports whether the line has one of the options.
-    pub(super) fn has_any(&self, names: &[&str]) -> bool {
+    pub fn has_any(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.value(name).is_some())
     }
 
     /// The number that is an option's value.
-    pub(super) fn number<T: FromStr>(&self, name: &str, default: T) -> Result<T> {
+    pub fn number<T: FromStr>(&self, name: &str, default: T) -> Result<T> {
         match self.value(name) {
             Some(value) => value
                 .parse()

@@ -19,8 +19,21 @@ use anyhow::{bail, Context, Result};
 
 use crate::policy::Policy;
 use crate::settings;
-use crate::trace::{flow, Packet, Side, Step, Trace};
-use line::Line;
+use crate::trace::{flow, Network, Packet, Side, Step, Trace};
+pub use line::Line;
+
+/// The scripts, by group.
+pub const GROUPS: [(&str, &str); 9] = [
+    ("tcp", include_str!("../../traces/tcp.txt")),
+    ("udp", include_str!("../../traces/udp.txt")),
+    ("icmp", include_str!("../../traces/icmp.txt")),
+    ("sctp", include_str!("../../traces/sctp.txt")),
+    ("nat", include_str!("../../traces/nat.txt")),
+    ("helpers", include_str!("../../traces/helpers.txt")),
+    ("sip", include_str!("../../traces/sip.txt")),
+    ("pptp", include_str!("../../traces/pptp.txt")),
+    ("router", include_str!("../../traces/router.txt")),
+];
 
 /// The lowest port of a connection on the left; the connection's number is added.
 const PORT: u16 = 1024;
@@ -30,7 +43,7 @@ const SERVER_PORT: u16 = 80;
 const GRE_PPP: [u8; 6] = [0x20, 1, 0x88, 0x0b, 0, 0];
 
 /// The traces of a file: each begins with a line `= NAME`.
-pub(crate) fn parse_file(text: &str, family: Family) -> Result<Vec<Trace>> {
+pub fn parse_file(text: &str, family: Family) -> Result<Vec<Trace>> {
     let mut traces = Vec::new();
     for part in text.split("\n= ").skip(1) {
         let (name, lines) = part.split_once('\n').unwrap_or((part, ""));
@@ -41,7 +54,7 @@ pub(crate) fn parse_file(text: &str, family: Family) -> Result<Vec<Trace>> {
 }
 
 /// A trace of script lines; absent if it is not to be run with the family.
-pub(crate) fn parse(name: &str, lines: &str, family: Family) -> Result<Option<Trace>> {
+pub fn parse(name: &str, lines: &str, family: Family) -> Result<Option<Trace>> {
     let mut script = Script::new(family);
     for line in lines.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -65,13 +78,13 @@ pub(crate) fn parse(name: &str, lines: &str, family: Family) -> Result<Option<Tr
 }
 
 /// The first two numbers of a version.
-pub(crate) fn version(text: &str) -> Option<(u32, u32)> {
+pub fn version(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split(['.', '-']).map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next()??))
 }
 
 /// The state of the parser after the lines so far.
-struct Script {
+pub struct Script {
     family: Family,
     settings: Settings,
     policy: Policy,
@@ -82,6 +95,8 @@ struct Script {
     /// The port of connections on the right.
     server_port: u16,
     steps: Vec<Step>,
+    /// The number of steps that [`Script::steps`] has given.
+    given: usize,
     /// The next sequence numbers of both sides, by connection.
     tcp: BTreeMap<u16, [u32; 2]>,
     /// The tags of both sides, by association.
@@ -89,7 +104,8 @@ struct Script {
 }
 
 impl Script {
-    fn new(family: Family) -> Self {
+    /// The state before the first line.
+    pub fn new(family: Family) -> Self {
         Script {
             family,
             settings: settings::distinct(),
@@ -98,12 +114,25 @@ impl Script {
             since: (0, 0),
             server_port: SERVER_PORT,
             steps: Vec::new(),
+            given: 0,
             tcp: BTreeMap::new(),
             sctp: BTreeMap::new(),
         }
     }
 
-    fn take(&mut self, text: &str) -> Result<()> {
+    /// The steps of the lines so far, which are forgotten but for errors about their packets.
+    pub fn steps(&mut self) -> impl Iterator<Item = Step> + '_ {
+        let new = self.steps[self.given..].iter().cloned();
+        self.given = self.steps.len();
+        new
+    }
+
+    /// Takes a line.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the line has a mistake.
+    pub fn take(&mut self, text: &str) -> Result<()> {
         let line = Line::new(text);
         let from = match line.word(0) {
             ">" => Side::Left,
@@ -233,14 +262,15 @@ impl Script {
         })
     }
 
-    /// The address of a host: `L` or `R` for its side, and its number.
-    fn host(&self, host: &str) -> Result<IpAddr> {
-        let side = match host.get(..1) {
-            Some("L") => Side::Left,
-            Some("R") => Side::Right,
-            _ => bail!("`{host}' is no host such as L1 or R2"),
-        };
-        Ok(side.host(self.family, host[1..].parse().context("host")?))
+    /// The address of a host: the letter of its network, and its number.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text names none.
+    pub fn host(&self, host: &str) -> Result<IpAddr> {
+        let network = host.chars().next().and_then(Network::of_letter);
+        let network = network.with_context(|| format!("`{host}' is no host such as L1 or R2"))?;
+        Ok(network.host(self.family, host[1..].parse().context("host")?))
     }
 
     /// The packet that was the last but `back`.
@@ -254,18 +284,24 @@ impl Script {
 }
 
 /// Takes bytes from the end of the packet (`trim=N`), or changes its last one (`bad`): the
-/// checksum is of the packet before.
+/// checksum is of the packet before. `hops=N` is its time to live, or hop limit.
 fn damage(packet: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
     if line.has("bad") {
         if let Some(last) = packet.last_mut() {
             *last ^= 0xff;
         }
     }
+    let is_v4 = packet[0] >> 4 == 4;
+    if line.value("hops").is_some() {
+        packet[if is_v4 { 8 } else { 7 }] = line.number("hops", 0)?;
+        if is_v4 {
+            fill_header_checksum(packet);
+        }
+    }
     let trim = line.number("trim", 0)?;
     if trim == 0 {
         return Ok(());
     }
-    let is_v4 = packet[0] >> 4 == 4;
     let header = if is_v4 { 20 } else { 40 };
     let length = packet.len().saturating_sub(trim).max(header);
     packet.truncate(length);
@@ -293,7 +329,7 @@ mod tests {
 
     #[test]
     fn all_scripts_are_valid() {
-        for (name, text) in crate::GROUPS {
+        for (name, text) in GROUPS {
             for family in [Family::V4, Family::V6] {
                 let traces = parse_file(text, family).unwrap();
                 assert!(family == Family::V6 || !traces.is_empty(), "{name}");

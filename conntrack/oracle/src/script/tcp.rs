@@ -37,13 +37,20 @@ fn flags(letters: &str) -> Result<u8> {
 }
 
 impl Script {
-    /// A segment: `FLAGS [seq=±N] [ack=±N] [isn=N] [len=N] [text=TEXT] [win=N] [ws=N] [sackok] [sack=FROM,TO] [ts]`.
+    /// A segment: `FLAGS [seq=±N] [ack=±N] [isn=N] [as=left|right] [len=N] [text=TEXT] [win=N] [ws=N] [sackok]
+    /// [sack=FROM,TO] [ts]`.
     pub(super) fn tcp(&mut self, from: Side, line: &Line<'_>) -> Result<Vec<u8>> {
         let flow = self.flow(from, line)?;
         let payload = self.payload(line, 0xaa)?;
         let connection = line.number("conn", 0)?;
         let next = self.tcp.entry(connection).or_insert(ISN);
-        let (us, them) = (from as usize, 1 - from as usize);
+        let peer = match line.value("as") {
+            None => from,
+            Some("left") => Side::Left,
+            Some("right") => Side::Right,
+            Some(other) => bail!("as={other} is none of left, right"),
+        };
+        let (us, them) = (peer as usize, 1 - peer as usize);
         next[us] = line.number("isn", next[us])?;
         let flags = flags(line.word(2))?;
         let offset: i32 = line.number("seq", 0)?;
