@@ -217,7 +217,7 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
         if (is_new && m.packet.state & ADIT_CT_RELATED == 0) {
             m.probe = m.src;
             networks.apply();
-            bool is_inside = m.network_kind == NETWORK_CLUSTER || is_host_port(istd.input_port);
+            bool is_inside = is_host_port(istd.input_port);
             if (services.apply().hit) {
                 frontends.count();
                 bit<8> local_only = is_inside ? BALANCE_INSIDE_LOCAL : BALANCE_OUTSIDE_LOCAL;
@@ -308,10 +308,14 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
             verdict = VERDICT_RELATED;
         }
         if (is_new) {
-            if (m.snat_reason == SNAT_NONE && m.network_kind == NETWORK_CLUSTER && !m.is_pod && !m.is_host) {
-                m.probe = m.to;
-                networks.apply();
-                if (m.network_kind == NETWORK_OUTSIDE) { m.snat_reason = SNAT_EGRESS; }
+            if (m.snat_reason == SNAT_NONE && !m.is_pod && !m.is_host) {
+                if (m.flags & BALANCE_MASQUERADE_AWAY != 0 && !is_host_port(istd.input_port)) {
+                    m.snat_reason = SNAT_SERVICE;
+                } else if (m.network_kind == NETWORK_CLUSTER) {
+                    m.probe = m.to;
+                    networks.apply();
+                    if (m.network_kind == NETWORK_OUTSIDE) { m.snat_reason = SNAT_EGRESS; }
+                }
             }
             m.filter = VERDICT_FIREWALL;
             if (!decisions.apply().hit) {

@@ -103,17 +103,28 @@ pub struct EndpointKey {
     pub uid: String,
 }
 
+/// Which sources of clients that are not on this node are translated, so that replies come back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Masquerade {
+    /// None: endpoints are on this node.
+    Never,
+    /// Of connections to endpoints on other nodes.
+    Away,
+    /// All.
+    Always,
+}
+
 /// The destinations of a frontend's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The kind of the frontend's address.
     pub kind: Kind,
-    /// The pool for clients inside of the cluster.
+    /// The pool for clients on this node.
     pub inside: PoolKey,
     /// The pool for other clients.
     pub outside: PoolKey,
-    /// Set if the sources of clients outside of the cluster are translated.
-    pub masquerades: bool,
+    /// The translation of sources of clients that are not on this node.
+    pub masquerade: Masquerade,
     /// Set if packets of clients inside are dropped when their pool is empty: other nodes have
     /// endpoints. They are refused otherwise.
     pub drops_inside: bool,
@@ -245,7 +256,7 @@ impl Desired {
                 });
                 pool
             };
-            // Clients in the cluster reach the endpoints of all nodes at external addresses, too.
+            // Clients on this node reach the endpoints of all nodes at external addresses, too.
             let (inside, outside) = match kind {
                 Kind::ClusterIP => (service.internal_policy, service.internal_policy),
                 _ => (Policy::Cluster, service.external_policy),
@@ -255,7 +266,11 @@ impl Desired {
                 kind,
                 inside: pool(inside),
                 outside: pool(outside),
-                masquerades: kind != Kind::ClusterIP && outside == Policy::Cluster,
+                masquerade: match (kind, outside) {
+                    (_, Policy::Local) => Masquerade::Never,
+                    (Kind::ClusterIP, Policy::Cluster) => Masquerade::Away,
+                    (_, Policy::Cluster) => Masquerade::Always,
+                },
                 drops_inside: drops(inside),
                 drops_outside: drops(outside),
                 affinity: service.affinity.unwrap_or(0),
@@ -380,15 +395,20 @@ mod tests {
     #[test]
     fn sources_are_translated_for_endpoints_of_all_nodes() {
         let mut services = services(&[("a", "10.96.0.1")]);
-        let masquerades = |services: &Services| {
+        let masquerade = |services: &Services| {
             let (desired, _) = Desired::new(services, &Node::default());
             let all = desired.frontends.values();
-            all.map(|it| it.masquerades).collect::<Vec<_>>()
+            all.map(|it| it.masquerade).collect::<Vec<_>>()
         };
-        assert_eq!(masquerades(&services), [false, false]);
+        use Masquerade::{Always, Away, Never};
+        // The address in the cluster is the first.
+        assert_eq!(masquerade(&services), [Away, Never]);
         let service = services.services.values_mut().next().expect("a service");
         service.external_policy = Policy::Cluster;
-        assert_eq!(masquerades(&services), [false, true]);
+        assert_eq!(masquerade(&services), [Away, Always]);
+        let service = services.services.values_mut().next().expect("a service");
+        service.internal_policy = Policy::Local;
+        assert_eq!(masquerade(&services), [Never, Always]);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 // Services: a frontend (cluster address, external address or NodePort) leads to a group of
 // endpoints, of which a new connection gets one. A part of NodeControl.
 
-// Clients inside of the cluster get an endpoint of one group, others of another group: internal and
-// external traffic policy. `affinity_s`: seconds of silence after which a client may get another
+// Clients on this node get an endpoint of one group, others of another group: internal and external
+// traffic policy. `affinity_s`: seconds of silence after which a client may get another
 // endpoint; 0 without affinity. `flags`: BALANCE_*.
 action balance(bit<16> service, bit<32> inside_group, bit<32> outside_group, bit<32> affinity_s,
                bit<8> flags) {

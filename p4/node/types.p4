@@ -44,7 +44,7 @@ const verdict_t VERDICT_NOT_ROUTED = 33;   // for no router, from a port that is
 typedef bit<2> snat_reason_t;
 const snat_reason_t SNAT_NONE = 0;
 const snat_reason_t SNAT_HAIRPIN = 1; // an endpoint that was chosen for its own packet
-const snat_reason_t SNAT_SERVICE = 2; // a service's client outside of the cluster: BALANCE_MASQUERADE
+const snat_reason_t SNAT_SERVICE = 2; // a service's client that is no pod of this node: BALANCE_MASQUERADE
 const snat_reason_t SNAT_EGRESS = 3;  // from the cluster's networks to another
 
 // Whose an address is.
@@ -59,9 +59,10 @@ const encap_t ENCAP_VXLAN = 1;
 const encap_t ENCAP_GENEVE = 2;
 
 // Flags of `balance`.
-const bit<8> BALANCE_MASQUERADE = 0x01;   // sources of clients outside of the cluster are translated
+const bit<8> BALANCE_MASQUERADE = 0x01;   // sources of clients outside of this node are translated
 const bit<8> BALANCE_INSIDE_LOCAL = 0x02; // `inside` has this node's endpoints only
 const bit<8> BALANCE_OUTSIDE_LOCAL = 0x04; // `outside` has this node's endpoints only
+const bit<8> BALANCE_MASQUERADE_AWAY = 0x08; // they are if the endpoint is not on this node
 
 // In front of a packet that has come out of a tunnel, on its way through `recirculate`.
 header bridge_h {

@@ -11,7 +11,7 @@ use adit_p4runtime::proto::v1::{
 };
 
 use super::{Device, Owner, Scope};
-use crate::desired::{Desired, EndpointKey, Frontend, Kind, Route};
+use crate::desired::{Desired, EndpointKey, Frontend, Kind, Masquerade, Route};
 use crate::model::Name;
 use crate::numbers::Exhausted;
 use crate::program::{address, address_of, number, Table};
@@ -22,6 +22,7 @@ use crate::tag::Tag;
 const MASQUERADE: u8 = 0x01;
 const INSIDE_LOCAL: u8 = 0x02;
 const OUTSIDE_LOCAL: u8 = 0x04;
+const MASQUERADE_AWAY: u8 = 0x08;
 
 /// The key of an entry.
 pub(super) fn key(table: &Table, values: &[&[u8]]) -> Key {
@@ -161,7 +162,12 @@ impl Device {
         let inside = self.numbers.pool(&route.inside)?.to_be_bytes();
         let outside = self.numbers.pool(&route.outside)?.to_be_bytes();
         let flag = |is, flag| if is { flag } else { 0 };
-        let flags = flag(route.masquerades, MASQUERADE)
+        let masquerade = match route.masquerade {
+            Masquerade::Never => 0,
+            Masquerade::Away => MASQUERADE_AWAY,
+            Masquerade::Always => MASQUERADE,
+        };
+        let flags = masquerade
             | flag(route.drops_inside, INSIDE_LOCAL)
             | flag(route.drops_outside, OUTSIDE_LOCAL);
         let affinity = route.affinity.to_be_bytes();

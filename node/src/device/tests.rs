@@ -14,7 +14,7 @@ use adit_pipeline::p4::Engine;
 use proptest::prelude::*;
 
 use super::*;
-use crate::desired::Kind;
+use crate::desired::{Kind, Masquerade};
 use crate::model::{Endpoint, Policy, Port, Service};
 use crate::program::{address_of, number};
 
@@ -241,8 +241,11 @@ fn wanted(services: &Services) -> BTreeMap<String, String> {
                 .map(|it| it.at)
                 .collect()
         };
-        let flags = u8::from(route.masquerades)
-            | u8::from(route.drops_inside) << 1
+        let flags = match route.masquerade {
+            Masquerade::Never => 0,
+            Masquerade::Always => 1,
+            Masquerade::Away => 8,
+        } | u8::from(route.drops_inside) << 1
             | u8::from(route.drops_outside) << 2;
         let (inside, outside) = (members(&route.inside), members(&route.outside));
         let text = format!("{inside:?} {outside:?} {} {flags:#x}", route.affinity);
