@@ -206,7 +206,7 @@ fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>
             if own {
                 vdcm::provide(&machines.tree)?;
             }
-            let config = vdcm::with_vf(vdcm::config(machines.config(), &machines.programs));
+            let config = vdcm::with_others(vdcm::config(machines.config(), &machines.programs));
             let mut guest = machines.boot(report, config)?;
             if !names.is_empty() {
                 run_named(&mut guest, SELFTESTS, &names, report)?;
