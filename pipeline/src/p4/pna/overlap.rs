@@ -102,7 +102,8 @@ impl Blocks {
                 }
             }
             let mut others = InFlight::default();
-            for n in through..count {
+            let pending = through..count;
+            for n in pending {
                 let (lane, input) = (&mut lanes[n], &inputs[n]);
                 if let Some(leave) = leave(lane, input, waiting == 0, &others) {
                     firsts[n] = lane.go_on(at, input.data, leave);
