@@ -155,13 +155,17 @@ mod tests {
         for _ in 0..100 {
             let freezer = Arc::new(Freezer::default());
             freezer.freeze();
+            // Set from the end of each freeze until the next thaw.
+            let frozen = Arc::new(AtomicBool::new(true));
             let waiting = std::thread::spawn({
-                let freezer = freezer.clone();
-                move || freezer.step_once_thawed(|| assert!(!freezer.is_frozen()))
+                let (freezer, frozen) = (freezer.clone(), frozen.clone());
+                move || freezer.step_once_thawed(|| assert!(!frozen.load(Ordering::SeqCst)))
             });
             while !waiting.is_finished() {
+                frozen.store(false, Ordering::SeqCst);
                 freezer.thaw();
                 freezer.freeze();
+                frozen.store(true, Ordering::SeqCst);
             }
             assert_eq!(waiting.join().unwrap(), Some(()));
         }
