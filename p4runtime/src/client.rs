@@ -22,6 +22,12 @@ use crate::proto::{config, Status as RpcStatus};
 
 /// The timeout for establishing a connection.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The time after which an idle connection is probed, and the interval of probes. A client that reaches its
+/// device through the device may wait for a reply which the program that it has just loaded drops: to a stateful
+/// filter the connection is unknown until a packet comes from this side. The probe is one.
+const ALIVE: Duration = Duration::from_secs(2);
+/// The number of probes without an answer after which the connection is given up.
+const PROBES: u32 = 15;
 /// The time to wait while another client is the primary of the same role.
 const ARBITRATE: Duration = Duration::from_secs(30);
 /// The maximum size of a reply in bytes.
@@ -144,7 +150,11 @@ pub fn connect(address: &str, tls: Option<&ClientTls>) -> Result<(Runtime, Chann
         (None, _) => "http://",
     };
     let endpoint = Endpoint::from_shared(format!("{scheme}{address}"));
-    let mut endpoint = endpoint.map_err(failed)?.connect_timeout(CONNECT);
+    let endpoint = endpoint.map_err(failed)?.connect_timeout(CONNECT);
+    let mut endpoint = endpoint
+        .tcp_keepalive(Some(ALIVE))
+        .tcp_keepalive_interval(Some(ALIVE))
+        .tcp_keepalive_retries(Some(PROBES));
     if let Some(tls) = tls {
         let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.servers));
         if let Some((certificate, key)) = &tls.identity {

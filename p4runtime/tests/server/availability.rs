@@ -2,10 +2,11 @@
 //! Clients that hold resources that others require: connections, streams, requests and reads.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use adit_p4runtime::client::{Client, Target};
 use adit_p4runtime::proto::v1;
 use adit_p4runtime::server::{Address, Limits};
 use tokio_stream::StreamExt;
@@ -54,6 +55,39 @@ fn idle_connections_keep_nobody_out_and_are_closed() {
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(nic.listening.counters().counts().closed_idle >= 100);
     assert_eq!(nic.listening.counters().counts().refused, 0);
+}
+
+/// The kernel's timers of the connections to a port of loopback: 2 is that of keepalive probes.
+fn timers(port: u16) -> Vec<u8> {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").expect("a table");
+    let to = format!("0100007F:{port:04X}");
+    let timers = table.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(2);
+        let (remote, timer) = (fields.next()?, fields.nth(2)?);
+        let number = timer.split_once(':')?.0;
+        (remote == to).then(|| u8::from_str_radix(number, 16).expect("a number"))
+    });
+    timers.collect()
+}
+
+#[test]
+fn a_client_probes_a_connection_on_which_nothing_comes() {
+    let nic = nic();
+    let address: SocketAddr = nic.listening.address.parse().expect("one of TCP");
+    let mut client = Client::connect(Target {
+        address: nic.listening.address.clone(),
+        device_id: DEVICE,
+        role: String::new(),
+        tls: None,
+    })
+    .expect("a server");
+    client.p4info().expect("a program");
+    let until = Instant::now() + Duration::from_secs(10);
+    while timers(address.port()) != [2] {
+        let found = timers(address.port());
+        assert!(Instant::now() < until, "{found:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

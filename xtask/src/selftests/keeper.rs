@@ -9,7 +9,7 @@ use adit_qemu_tests::nic::Nic;
 pub(super) const FOLDER: &str = "/repo/qemu-tests/selftests/keeper";
 
 /// The selftests of them that also run in the second machine.
-pub(super) const COMPOSED: [&str; 1] = ["device_crash"];
+pub(super) const COMPOSED: [&str; 2] = ["device_crash", "live_update"];
 
 /// The arguments of the devices. The guest reaches P4Runtime over the wire.
 const ARGS: [&str; 3] = ["--keeper", "--p4rt", "0.0.0.0:9561"];
