@@ -25,10 +25,9 @@ use crate::relays::Relays;
 const PREPARATION: Duration = Duration::from_secs(60);
 /// The time for a worker to start once it is prepared.
 const START: Duration = Duration::from_secs(30);
-/// The times for a worker to freeze, and to start with the state of another: clients are paused
-/// meanwhile, and QEMU waits for five seconds.
-const FREEZE: Duration = Duration::from_millis(1500);
-const RESUME: Duration = Duration::from_millis(2500);
+/// The time for which clients are paused, while a worker freezes and another one starts with its state: QEMU
+/// waits for five seconds.
+const PAUSE: Duration = Duration::from_millis(4200);
 /// The time for a worker to end.
 const END: Duration = Duration::from_secs(10);
 /// A worker that has lived for less is started again after a pause, which doubles up to the maximum.
@@ -62,8 +61,8 @@ pub enum KeeperError {
     #[error("the worker ended before it was {0}")]
     Ended(&'static str),
     /// The worker did not get that far in time.
-    #[error("the worker was not {0} in time")]
-    Late(&'static str),
+    #[error("the worker was not {0} within {1:?}")]
+    Late(&'static str, Duration),
     /// The clients cannot be paused, or the devices not be frozen now.
     #[error("{0}")]
     Busy(String),
@@ -305,6 +304,8 @@ impl Keeper {
                 Ok(Event::Message(id, message, fds)) if id == worker.id => {
                     let reached = match &message {
                         ToKeeper::Prepared => "prepared",
+                        ToKeeper::Precopied { .. } => "precopied",
+                        ToKeeper::Preloaded => "preloaded",
                         ToKeeper::Frozen { .. } | ToKeeper::NotFrozen { .. } => "frozen",
                         ToKeeper::Ready => "ready",
                         _ => "",
@@ -335,7 +336,7 @@ impl Keeper {
                     return Err(KeeperError::Signal(signal));
                 }
                 Ok(Event::Lost(_)) => {}
-                Err(RecvTimeoutError::Timeout) => return Err(KeeperError::Late(goal)),
+                Err(RecvTimeoutError::Timeout) => return Err(KeeperError::Late(goal, patience)),
                 Err(RecvTimeoutError::Disconnected) => return Err(KeeperError::Ended(goal)),
             }
         }
@@ -385,6 +386,8 @@ impl Keeper {
             }
             // Of no interest at this time.
             ToKeeper::Prepared
+            | ToKeeper::Precopied { .. }
+            | ToKeeper::Preloaded
             | ToKeeper::Frozen { .. }
             | ToKeeper::NotFrozen { .. }
             | ToKeeper::Ready => Ok(()),

@@ -16,9 +16,10 @@
 //! reset of the device. Restarts are delayed if workers die soon.
 //!
 //! *An update* ([`SIGHUP`](self#signals)) starts the same command again, whose file may have been
-//! replaced. The new worker prepares itself next to the old one; then the relays pause, the old worker
-//! freezes and describes its state, the new one restores it, and the relays go on with the new one, which
-//! is told to go on. If any of that fails, the old worker goes on. If what is kept has changed since the
+//! replaced. The new worker prepares itself next to the old one, and gets a copy of what may be large of its
+//! state; then the relays pause, the old worker freezes and describes its state, or what has changed since, the
+//! new one restores it, and the relays go on with the new one, which is told to go on. A pause that would last
+//! for more than 4.2 s ends the update. If any of that fails, the old worker goes on. If what is kept has changed since the
 //! new worker was started, another one is.
 //!
 //! Devices without a state that can be handed over ([`Unfit::reset`]), and all with
@@ -45,6 +46,10 @@
 //! | worker | `serve {name, listener, source}` | a socket to be served; `listener` for a new one. Those that it does not serve when it is ready are closed |
 //! | worker | `unserve {name}` | the socket and its client are closed |
 //! | worker | `prepared` | the worker can take over |
+//! | keeper | `precopy` | the worker in use must copy what may be large of its state, and goes on |
+//! | worker | `precopied {state}` | the copy, if there is one |
+//! | keeper | `preload {state}` | that copy comes to the worker that will take over |
+//! | worker | `preloaded` | it has it |
 //! | keeper | `freeze` | the worker must stop its devices and describe them |
 //! | worker | `frozen {state}` | with descriptors that only the state needs |
 //! | worker | `not_frozen {text, resets}` | that is not possible now, or not at all; the devices go on |

@@ -2,6 +2,7 @@
 //! The messages between keeper and worker.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -13,8 +14,11 @@ use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The version of the protocol between keeper and worker. A worker refuses a keeper of another one.
-pub const VERSION: u32 = 2;
+/// The version of the protocol between keeper and worker.
+pub const VERSION: u32 = 3;
+/// The versions of keepers that a worker can serve: it may be of a newer release. That of version 2 sends no
+/// `precopy`, and so no `preload`.
+pub(crate) const VERSIONS: RangeInclusive<u32> = 2..=VERSION;
 
 /// The time within which a message must be transmitted, after its first byte.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +39,10 @@ pub(crate) enum ToWorker {
         kept: BTreeMap<String, u32>,
         notes: BTreeMap<String, String>,
         served: Vec<String>,
+    },
+    Precopy,
+    Preload {
+        state: serde_json::Value,
     },
     Introduce,
     Go {
@@ -69,6 +77,10 @@ pub(crate) enum ToKeeper {
         name: String,
     },
     Prepared,
+    Precopied {
+        state: Option<serde_json::Value>,
+    },
+    Preloaded,
     Frozen {
         state: serde_json::Value,
     },
@@ -88,7 +100,12 @@ impl ToKeeper {
             | Self::Note { .. }
             | Self::Serve { .. }
             | Self::Unserve { .. } => true,
-            Self::Prepared | Self::Frozen { .. } | Self::NotFrozen { .. } | Self::Ready => false,
+            Self::Prepared
+            | Self::Precopied { .. }
+            | Self::Preloaded
+            | Self::Frozen { .. }
+            | Self::NotFrozen { .. }
+            | Self::Ready => false,
         }
     }
 }

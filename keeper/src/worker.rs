@@ -13,7 +13,7 @@ use adit_vfio_user::{Config, Server};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::protocol::{listen, tell, ToKeeper, ToWorker, VERSION};
+use crate::protocol::{listen, tell, ToKeeper, ToWorker, VERSIONS};
 
 /// The reason that a worker cannot go on.
 #[derive(Debug, Error)]
@@ -22,11 +22,14 @@ pub enum WorkerError {
     #[error("the standard input: is this process started by a keeper?")]
     Input(#[source] io::Error),
     /// The keeper has another version of the protocol.
-    #[error("the keeper has version {0} of the protocol, this process {VERSION}")]
+    #[error("the keeper has version {0} of the protocol, this process {VERSIONS:?}")]
     Version(u32),
     /// The keeper sends something else than what comes next.
     #[error("the keeper sends {0} at the wrong time")]
     Order(String),
+    /// The copy of the predecessor's state cannot be used.
+    #[error("the copy of the predecessor's state: {0}")]
+    Preload(String),
     /// A message was not transmitted.
     #[error("the keeper")]
     Keeper(#[from] HandoverError),
@@ -90,6 +93,13 @@ pub enum Begin {
 
 /// The devices of a worker, which its keeper controls.
 pub trait Workload: Send {
+    /// Copies what may be large of the devices' state, for a successor that is prepared; the devices go on. The
+    /// state of the next [`freeze`](Self::freeze) need only have what has changed since. The default copies
+    /// nothing.
+    fn precopy(&mut self) -> Option<Frozen> {
+        None
+    }
+
     /// Stops the devices as they are, and describes them. Nothing of theirs may change afterwards, nor
     /// access a client's memory.
     ///
@@ -165,7 +175,7 @@ impl Worker {
         else {
             return Err(WorkerError::Order(format!("{message:?}")));
         };
-        if version != VERSION {
+        if !VERSIONS.contains(&version) {
             return Err(WorkerError::Version(version));
         }
         let kept = kept.into_iter();
@@ -264,16 +274,26 @@ impl Worker {
         self.tell(&ToKeeper::Unserve { name }, &SentFds::default())
     }
 
-    /// Reports that everything is prepared to the keeper, and waits until the worker may begin.
+    /// Reports that everything is prepared to the keeper, and waits until the worker may begin. Before that,
+    /// `preload` may be called with a [copy](Workload::precopy) of the predecessor's state.
     ///
     /// # Errors
-    /// Fails without a keeper.
-    pub fn prepared(&self) -> Result<Begin, WorkerError> {
+    /// Fails without a keeper, and with the error of `preload`.
+    pub fn prepared(
+        &self,
+        mut preload: impl FnMut(Value, InheritedFds) -> Result<(), String>,
+    ) -> Result<Begin, WorkerError> {
         self.tell(&ToKeeper::Prepared, &SentFds::default())?;
-        match listen(self.socket.as_fd())? {
-            (ToWorker::Go { state: None }, _) => Ok(Begin::Anew),
-            (ToWorker::Introduce, _) => Ok(Begin::TakeOver),
-            (message, _) => Err(WorkerError::Order(format!("{message:?}"))),
+        loop {
+            match listen(self.socket.as_fd())? {
+                (ToWorker::Go { state: None }, _) => return Ok(Begin::Anew),
+                (ToWorker::Introduce, _) => return Ok(Begin::TakeOver),
+                (ToWorker::Preload { state }, fds) => {
+                    preload(state, fds).map_err(WorkerError::Preload)?;
+                    self.tell(&ToKeeper::Preloaded, &SentFds::default())?;
+                }
+                (message, _) => return Err(WorkerError::Order(format!("{message:?}"))),
+            }
         }
     }
 
@@ -326,9 +346,23 @@ impl Worker {
                     self.tell(&message, &SentFds::default())?;
                 }
             },
+            ToWorker::Precopy => {
+                let (state, owned) = match workload.precopy() {
+                    Some(Frozen { state, fds }) => (Some(state), fds),
+                    None => (None, Vec::new()),
+                };
+                let mut fds = SentFds::default();
+                for fd in &owned {
+                    fds.add(fd.as_fd());
+                }
+                self.tell(&ToKeeper::Precopied { state }, &fds)?;
+            }
             ToWorker::GoOn => workload.go_on(),
             ToWorker::Leave => workload.leave(),
-            ToWorker::Start { .. } | ToWorker::Introduce | ToWorker::Go { .. } => {
+            ToWorker::Start { .. }
+            | ToWorker::Preload { .. }
+            | ToWorker::Introduce
+            | ToWorker::Go { .. } => {
                 return Err(WorkerError::Order(format!("{order:?}")));
             }
         }

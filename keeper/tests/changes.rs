@@ -30,7 +30,7 @@ fn worker(folder: &Path) {
         mark("updating");
         wait(&folder.join("changed"));
     }
-    worker.prepared().unwrap();
+    worker.prepared(|_, _| Ok(())).unwrap();
     let abandoned = || {
         std::process::exit(0);
     };

@@ -83,6 +83,8 @@ impl Device for Words {
 
 struct Load {
     worker: Worker,
+    /// The word that was copied last for a successor.
+    copied: Option<u32>,
     kept: Arc<AtomicU32>,
     frozen: Arc<AtomicBool>,
     stop: StopHandle,
@@ -90,6 +92,15 @@ struct Load {
 }
 
 impl Workload for Load {
+    fn precopy(&mut self) -> Option<Frozen> {
+        assert!(!self.frozen.load(Ordering::SeqCst));
+        self.copied = Some(self.kept.load(Ordering::SeqCst));
+        let pipe = std::fs::File::open("/dev/null").unwrap();
+        Some(Frozen {
+            state: self.copied.into(),
+            fds: vec![pipe.into()],
+        })
+    }
     fn freeze(&mut self) -> Result<Frozen, Unfit> {
         if self.folder.join("busy").exists() {
             return Err(Unfit::busy("busy"));
@@ -106,7 +117,7 @@ impl Workload for Load {
         }
         let pipe = std::fs::File::open("/dev/null").unwrap();
         Ok(Frozen {
-            state: self.kept.load(Ordering::SeqCst).into(),
+            state: vec![self.copied.unwrap(), self.kept.load(Ordering::SeqCst)].into(),
             fds: vec![pipe.into()],
         })
     }
@@ -151,18 +162,28 @@ fn worker(folder: &Path) {
             clients.run(&mut device, &stop).unwrap();
         }
     });
-    if worker.prepared().unwrap() == Begin::TakeOver {
+    let mut copied = None;
+    let begin = worker.prepared(|copy, fds| {
+        assert_eq!(fds.len(), 1);
+        copied = copy.as_u64();
+        Ok(())
+    });
+    let begin = begin.unwrap();
+    assert_eq!(copied.is_some(), start.update);
+    if begin == Begin::TakeOver {
         let (state, fds) = worker.state().unwrap();
         frozen.store(true, Ordering::SeqCst);
         if folder.join("late").exists() {
             // A new version that does not take over.
             std::process::exit(3);
         }
-        kept.store(state.as_u64().unwrap() as u32, Ordering::SeqCst);
+        assert_eq!(state[0].as_u64(), copied, "a state is the rest of a copy");
+        kept.store(state[1].as_u64().unwrap() as u32, Ordering::SeqCst);
         assert_eq!(fds.len(), 1);
     }
     let load = Load {
         worker: worker.clone(),
+        copied: None,
         kept,
         frozen,
         stop,

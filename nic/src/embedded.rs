@@ -32,10 +32,10 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::control::{AdiLimits, Profile};
 use crate::function::{Function, Shared};
-use crate::handover::{Freeze, NicState};
+use crate::handover::{Copied, Freeze, Loaded, NicCopy, NicState};
 use crate::ids::AdiId;
 use crate::memory::MapError;
-use crate::p4rt::Loaded;
+use crate::p4rt;
 use crate::pasid::Translator;
 use crate::pci::DEFAULT_ID;
 use crate::report;
@@ -183,6 +183,10 @@ fn set(event: &OwnedFd) {
 pub struct Nic {
     inner: Arc<Inner>,
     running: Mutex<Running>,
+    /// What has been copied for a successor.
+    copied: Mutex<Option<Copied>>,
+    /// The copy of a predecessor's state that has been loaded.
+    loaded: Mutex<Option<Loaded>>,
 }
 
 /// The threads and servers of a NIC that runs.
@@ -243,7 +247,7 @@ impl Nic {
         succession: &Succession,
     ) -> anyhow::Result<Self> {
         let (store, takes_over) = (&succession.store, succession.takes_over);
-        let program = Loaded::of_succession(setup, store, takes_over)?;
+        let program = p4rt::Loaded::of_succession(setup, store, takes_over)?;
         let function = function(setup.macs(), setup.open_wires(store)?, limits)?;
         let inner = Inner::new(function, setup.tracker()?, succession.clock, |shared| {
             program.run(shared, setup.device_id(), store)
@@ -254,6 +258,8 @@ impl Nic {
         Ok(Self {
             inner,
             running: Mutex::default(),
+            copied: Mutex::default(),
+            loaded: Mutex::default(),
         })
     }
 
@@ -286,6 +292,40 @@ impl Nic {
         Ok(())
     }
 
+    /// Copies what may be large of its state for a successor, and goes on. The descriptors are added to `fds`.
+    ///
+    /// # Errors
+    /// When the system has no memory or descriptors for it.
+    pub fn precopy(&self, fds: &mut Vec<OwnedFd>) -> anyhow::Result<NicCopy> {
+        let Inner { shared, server, .. } = &*self.inner;
+        let (copy, copied) = NicCopy::new(shared, server, fds)?;
+        *self.copied.lock() = Some(copied);
+        Ok(copy)
+    }
+
+    /// Restores the copy of a predecessor to a NIC that does not run yet.
+    ///
+    /// # Errors
+    /// When it does not fit; the NIC is of no use then.
+    pub fn preload(&self, copy: &NicCopy, fds: &mut InheritedFds) -> anyhow::Result<()> {
+        let Inner { shared, server, .. } = &*self.inner;
+        *self.loaded.lock() = Some(copy.load(shared, server, fds)?);
+        Ok(())
+    }
+
+    /// Has a NIC that does not run yet begin without the state of its predecessor, which has ended.
+    ///
+    /// # Errors
+    /// When it has loaded a copy of that: another one is to be started.
+    pub fn begin_anew(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.loaded.lock().is_none(),
+            "the predecessor's state does not come"
+        );
+        self.claim_wires();
+        Ok(())
+    }
+
     /// Freezes it, for a successor.
     ///
     /// # Errors
@@ -299,7 +339,8 @@ impl Nic {
     /// # Errors
     /// With the operation that failed.
     pub fn save(&self, freeze: &Freeze, fds: &mut Vec<OwnedFd>) -> anyhow::Result<NicState> {
-        freeze.save(&self.inner.server, fds)
+        let copied = self.copied.lock().take();
+        freeze.save(&self.inner.server, copied.as_ref(), fds)
     }
 
     /// Has a NIC that does not run yet wait for [`go_on`](Self::go_on).
@@ -312,18 +353,21 @@ impl Nic {
     /// # Errors
     /// When the state does not fit; the NIC is of no use then.
     pub fn restore(&self, state: &NicState, fds: &mut InheritedFds) -> anyhow::Result<()> {
-        state.restore(&self.inner.shared, &self.inner.server, fds)
+        let loaded = self.loaded.lock().take().unwrap_or_default();
+        state.restore(&self.inner.shared, &self.inner.server, loaded, fds)
     }
 
     /// Has it go on after [`hold`](Self::hold), or after a successor could not take it over: the wires are
     /// its own then.
     pub fn go_on(&self) {
+        *self.copied.lock() = None;
+        self.inner.server.forget_copy();
         self.claim_wires();
         self.inner.shared.thaw();
     }
 
     /// Makes the wires of a predecessor its own, which has ended.
-    pub fn claim_wires(&self) {
+    fn claim_wires(&self) {
         self.inner.shared.lock().datapath_mut().claim_wires();
     }
 
@@ -335,7 +379,7 @@ impl Nic {
         limits: AdiLimits,
     ) -> anyhow::Result<Self> {
         let function = function(macs, wires, limits)?;
-        let program = Loaded::of_engine(crate::program::Program::standard_engine()?, false)?;
+        let program = p4rt::Loaded::of_engine(crate::program::Program::standard_engine()?, false)?;
         let connections = crate::connections::tracker(1)?;
         let inner = Inner::new(function, connections, Clock::start(), |shared| {
             program.run(shared, 1, &Arc::default())
@@ -343,6 +387,8 @@ impl Nic {
         Ok(Self {
             inner,
             running: Mutex::default(),
+            copied: Mutex::default(),
+            loaded: Mutex::default(),
         })
     }
 

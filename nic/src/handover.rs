@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The state of a NIC that is replaced by another process without a reset.
 //!
-//! The old process freezes: nothing is polled, no control plane writes. Its state is a small document,
-//! and files with what may be large: the entries of the program's tables and its other objects, and the
-//! connections. The new process restores it, and goes on once the keeper says so.
+//! The old process copies what may be large, and goes on meanwhile: the entries of the program's tables, and the
+//! connections. Then it freezes: nothing is polled, no control plane writes. Its state is a small document, and
+//! files with what has changed since, and the program's other objects. The new process restores it, and goes on
+//! once the keeper says so.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -11,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_conntrack_rpc::state as connections;
+use adit_conntrack_rpc::state::{self as connections, Restoring};
 use adit_keeper::{Frozen, Unfit};
 use adit_p4runtime::server::Server;
 use adit_vfio_user::handover::InheritedFds;
@@ -23,8 +24,10 @@ use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard};
 use crate::datapath::PortState;
 use crate::function::Shared;
 
-/// The version of [`NicState`]. It changes when an older release would misunderstand a newer state.
-const VERSION: u32 = 1;
+/// The version of [`NicState`]. It changes when an older release would misunderstand a newer state. The first
+/// one has no learnt entries and no deletions of the program's own.
+const VERSION: u32 = 2;
+const VERSIONS: std::ops::RangeInclusive<u32> = 1..=VERSION;
 /// The time for a control plane to finish what it writes.
 const TIMEOUT: Duration = Duration::from_millis(300);
 /// The maximum length of a file of a state in bytes.
@@ -42,6 +45,94 @@ pub struct NicState {
     program: u32,
     /// The descriptor of the connections: `adit_conntrack_rpc::state`.
     connections: u32,
+}
+
+/// A copy of what may be large of the state of a NIC, which goes on.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicCopy {
+    /// [`VERSION`].
+    version: u32,
+    /// The descriptor of the program's tables, if they are copied: `adit_p4runtime::server::Server::copy_state`.
+    program: Option<u32>,
+    /// The descriptor of the connections: `adit_conntrack_rpc::state::precopy`.
+    connections: u32,
+}
+
+/// What a successor has got in advance.
+pub struct Copied {
+    has_program: bool,
+    connections: connections::Copied,
+}
+
+/// What has been got in advance.
+#[derive(Default)]
+pub struct Loaded {
+    has_program: bool,
+    connections: Restoring,
+}
+
+impl NicCopy {
+    /// Copies. The descriptors are added to `fds`.
+    ///
+    /// # Errors
+    /// With the operation that failed.
+    pub(crate) fn new(
+        shared: &Shared,
+        server: &Server,
+        fds: &mut Vec<OwnedFd>,
+    ) -> anyhow::Result<(Self, Copied)> {
+        let mut add = |name, bytes: &[u8]| {
+            fds.push(file_of(name, bytes).context("a file for the copy")?);
+            anyhow::Ok(fds.len() as u32 - 1)
+        };
+        let program = server.copy_state(PATIENCE).map_err(anyhow::Error::msg);
+        let program = program.context("the tables of the program")?;
+        let program = program.map(|bytes| add("program", &bytes)).transpose()?;
+        let (bytes, connections) = connections::precopy(shared.connections(), &shared.clock());
+        let copied = Copied {
+            has_program: program.is_some(),
+            connections,
+        };
+        let copy = Self {
+            version: VERSION,
+            program,
+            connections: add("connections", &bytes)?,
+        };
+        Ok((copy, copied))
+    }
+
+    /// Restores the copy to a NIC that has not run yet, and will get the state.
+    ///
+    /// # Errors
+    /// When it is of another version, or damaged; the NIC is of no use then.
+    pub(crate) fn load(
+        &self,
+        shared: &Shared,
+        server: &Server,
+        fds: &mut InheritedFds,
+    ) -> anyhow::Result<Loaded> {
+        check_version(self.version)?;
+        let mut loaded = Loaded::default();
+        if let Some(program) = self.program {
+            let tables = read_file(fds.take(program)?)?;
+            let added = server.load_copy(&tables).map_err(anyhow::Error::msg);
+            added.context("the tables of the program")?;
+            loaded.has_program = true;
+        }
+        let tracked = read_file(fds.take(self.connections)?)?;
+        let connections = &mut loaded.connections;
+        let added = connections.add(shared.connections(), &shared.clock(), &tracked);
+        added.context("the connections")?;
+        Ok(loaded)
+    }
+}
+
+fn check_version(version: u32) -> anyhow::Result<()> {
+    if !VERSIONS.contains(&version) {
+        anyhow::bail!("the state has version {version}: this release reads {VERSIONS:?}");
+    }
+    Ok(())
 }
 
 /// A NIC that is frozen until this is dropped.
@@ -78,11 +169,17 @@ impl Freeze {
         })
     }
 
-    /// The state of the NIC, whose descriptors are added to `fds`.
+    /// The state of the NIC, whose descriptors are added to `fds`: with the changes since it was copied, if it
+    /// was.
     ///
     /// # Errors
     /// With the operation that failed.
-    pub(crate) fn save(&self, server: &Server, fds: &mut Vec<OwnedFd>) -> anyhow::Result<NicState> {
+    pub(crate) fn save(
+        &self,
+        server: &Server,
+        copied: Option<&Copied>,
+        fds: &mut Vec<OwnedFd>,
+    ) -> anyhow::Result<NicState> {
         let shared = &self.shared;
         let function = shared.lock();
         let ports = function.datapath().save_ports();
@@ -95,9 +192,11 @@ impl Freeze {
             fds.push(file_of(name, bytes).context("a file for the state")?);
             anyhow::Ok(fds.len() as u32 - 1)
         };
-        let program = server.save_state().map_err(anyhow::Error::msg);
+        let has_program = copied.is_some_and(|copied| copied.has_program);
+        let program = server.save_state(has_program).map_err(anyhow::Error::msg);
         let program = add("program", &program.context("the state of the program")?)?;
-        let tracked = connections::save(shared.connections(), &shared.clock());
+        let copied = copied.map(|copied| &copied.connections);
+        let tracked = connections::save(shared.connections(), &shared.clock(), copied);
         Ok(NicState {
             version: VERSION,
             ports,
@@ -114,7 +213,7 @@ impl Drop for Freeze {
 }
 
 impl NicState {
-    /// Restores the state to a NIC that has not run yet, and has the same ADIs.
+    /// Restores the state to a NIC that has not run yet, and has the same ADIs, and the copy if there was one.
     ///
     /// # Errors
     /// When it is of another version, damaged, or does not fit; the NIC is of no use then.
@@ -122,21 +221,29 @@ impl NicState {
         &self,
         shared: &Shared,
         server: &Server,
+        loaded: Loaded,
         fds: &mut InheritedFds,
     ) -> anyhow::Result<()> {
-        if self.version != VERSION {
-            let version = self.version;
-            anyhow::bail!("the state has version {version}: this release reads {VERSION}");
-        }
+        check_version(self.version)?;
         let program = read_file(fds.take(self.program)?)?;
-        let restored = server.restore_state(&program).map_err(anyhow::Error::msg);
+        let restored = server.restore_state(&program, loaded.has_program);
+        let restored = restored.map_err(anyhow::Error::msg);
         restored.context("the state of the program")?;
         let tracked = read_file(fds.take(self.connections)?)?;
-        let restored = connections::restore(shared.connections(), &shared.clock(), &tracked);
-        let count = restored.context("the connections")?;
+        let connections = loaded.connections;
+        let restored = connections.finish(shared.connections(), &shared.clock(), &tracked);
+        let restored = restored.context("the connections")?;
+        if restored.without_master > 0 {
+            let count = restored.without_master;
+            tracing::info!(
+                count,
+                "expectations have ended with connections that expired"
+            );
+        }
         shared.lock().datapath_mut().restore_ports(&self.ports);
         tracing::debug!(
-            connections = count,
+            connections = restored.connections,
+            expectations = restored.expectations,
             entries_len = program.len(),
             "state restored"
         );

@@ -121,6 +121,10 @@ impl Loaded {
                 if kept.is_some() {
                     // After a death, a program that a control plane has loaded may be the cause.
                     store.forget(PROGRAM)?;
+                    tracing::warn!(
+                        "the process has died: the program is that of the options, and what control \
+                         planes have loaded and written is lost"
+                    );
                 }
                 Self::of_engine(setup.load_program()?, setup.p4rt.is_some())
             }

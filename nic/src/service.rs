@@ -13,6 +13,7 @@ use adit_vfio_user::handover::InheritedFds;
 use adit_vfio_user::relay::PassedClients;
 use adit_vfio_user::{Config, Server, ServerError, StopHandle};
 use anyhow::{anyhow, bail, Context};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,8 +21,8 @@ use crate::clock::Clock;
 use crate::control::{AdiLimits, Profile};
 use crate::device::Front;
 use crate::function::{Function, FunctionState, Shared};
-use crate::handover::{self, Freeze, NicState};
-use crate::p4rt::Loaded;
+use crate::handover::{self, Copied, Freeze, Loaded, NicCopy, NicState};
+use crate::p4rt;
 use crate::pasid::qmp::Qmp;
 use crate::pasid::{RootQuery, Translator};
 use crate::pci::{PciId, RequesterId};
@@ -60,7 +61,7 @@ pub struct Options {
 /// When one of the options cannot be used: the socket, a wire, an address.
 pub fn serve(options: &Options, stop: &Arc<StopHandle>) -> anyhow::Result<()> {
     let store = Arc::default();
-    let program = Loaded::of_succession(&options.nic, &store, false)?;
+    let program = p4rt::Loaded::of_succession(&options.nic, &store, false)?;
     let (device, mut front) = Device::new(options, &store, program, Clock::start(), None)?;
     let _servers = Servers::start(&device.shared, &options.nic, &device.server)?;
     let server = Server::bind(&options.socket, Config::default())
@@ -88,12 +89,12 @@ pub fn serve_for_keeper(
     } = start;
     let clock = Clock::of_device(&worker, &notes)?;
     let store = Arc::new(Store::new(&worker, kept));
-    let program = Loaded::of_succession(&options.nic, &store, update)?;
+    let program = p4rt::Loaded::of_succession(&options.nic, &store, update)?;
     let clients = worker
         .serve(SOCKET, &options.socket, Config::default())
         .with_context(|| format!("socket {}", options.socket.display()))?;
     if !update {
-        return match worker.prepared()? {
+        return match worker.prepared(|_, _| Err("there is no predecessor".into()))? {
             Begin::TakeOver => bail!("the keeper sends a state to a worker that expects none"),
             Begin::Anew => {
                 let pages = store.take(PAGES)?.map(Pages::Inherited);
@@ -110,13 +111,20 @@ pub fn serve_for_keeper(
         .context("the predecessor has left no doorbell pages")?;
     let described = Pages::Later(pages.try_clone()?);
     let (device, front) = Device::new(options, &store, program, clock, Some(described))?;
-    let begin = worker.prepared()?;
+    let mut loaded = None;
+    let begin = worker.prepared(|copy, fds| {
+        let copy = device.preload(copy, fds);
+        loaded = Some(copy.map_err(|error| format!("{error:#}"))?);
+        Ok(())
+    })?;
     let later = |stop: &Arc<StopHandle>| {
         let stop = stop.clone();
         let (shared, server) = (&device.shared, &device.server);
         Servers::start_after_predecessor(shared, &options.nic, server, move || stop.stop())
     };
     match begin {
+        // Another one is started, which has nothing of the predecessor's state.
+        Begin::Anew if loaded.is_some() => bail!("the predecessor's state does not come"),
         Begin::Anew => {
             let mut function = device.shared.lock();
             function.inherit_pages(pages)?;
@@ -129,7 +137,9 @@ pub fn serve_for_keeper(
             device.shared.freeze();
             let serving = serve_in_thread(clients, front, stop)?;
             let taken = worker.state().map_err(anyhow::Error::from);
-            if let Err(error) = taken.and_then(|state| device.take_over(state, pages)) {
+            if let Err(error) =
+                taken.and_then(|state| device.take_over(state, loaded.unwrap_or_default(), pages))
+            {
                 // Nothing of the predecessor's, which goes on, may be removed.
                 tracing::error!("the predecessor's state is not restored: {error:#}");
                 std::process::exit(1);
@@ -203,7 +213,7 @@ impl Device {
     fn new(
         options: &Options,
         store: &Arc<Store>,
-        program: Loaded,
+        program: p4rt::Loaded,
         clock: Clock,
         pages: Option<Pages>,
     ) -> anyhow::Result<(Self, Front)> {
@@ -249,15 +259,23 @@ impl Device {
         Ok((device, front))
     }
 
+    /// Restores a copy of what may be large of the predecessor's state.
+    fn preload(&self, copy: Value, mut fds: InheritedFds) -> anyhow::Result<Loaded> {
+        let copy: DeviceCopy = parse(copy)?;
+        copy.nic.load(&self.shared, &self.server, &mut fds)
+    }
+
     /// Takes over the state of a predecessor, and its pages. The device is frozen.
     fn take_over(
         &self,
         (state, mut fds): (Value, InheritedFds),
+        loaded: Loaded,
         pages: OwnedFd,
     ) -> anyhow::Result<()> {
-        let state = DeviceState::parse(state)?;
+        let state: DeviceState = parse(state)?;
         self.shared.lock().restore(&state.function, pages)?;
-        state.nic.restore(&self.shared, &self.server, &mut fds)
+        let Self { shared, server, .. } = self;
+        state.nic.restore(shared, server, loaded, &mut fds)
     }
 
     /// The device as its keeper sees it. It is `frozen` if it waits for its predecessor's end.
@@ -266,6 +284,7 @@ impl Device {
             shared: self.shared.clone(),
             server: self.server.clone(),
             stop: stop.clone(),
+            copied: None,
             freeze: None,
             takes_over: frozen,
         }
@@ -313,12 +332,20 @@ struct DeviceState {
     nic: NicState,
 }
 
-impl DeviceState {
-    fn parse(state: Value) -> anyhow::Result<Self> {
-        match state.get("format").and_then(Value::as_str) {
-            Some(FORMAT) => Ok(serde_json::from_value(state)?),
-            other => bail!("the state has format {other:?}: it is {FORMAT:?}"),
-        }
+/// A copy of what may be large of the state of a device that goes on.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeviceCopy {
+    /// [`FORMAT`].
+    format: String,
+    nic: NicCopy,
+}
+
+/// Parses a [`DeviceState`] or [`DeviceCopy`].
+fn parse<T: DeserializeOwned>(state: Value) -> anyhow::Result<T> {
+    match state.get("format").and_then(Value::as_str) {
+        Some(FORMAT) => Ok(serde_json::from_value(state)?),
+        other => bail!("the state has format {other:?}: it is {FORMAT:?}"),
     }
 }
 
@@ -327,6 +354,8 @@ struct Load {
     shared: Arc<Shared>,
     server: Arc<P4Server>,
     stop: Arc<StopHandle>,
+    /// What has been copied for a successor.
+    copied: Option<Copied>,
     /// Set while it is frozen for a successor.
     freeze: Option<Freeze>,
     /// Set while it is frozen with its predecessor's state.
@@ -334,12 +363,31 @@ struct Load {
 }
 
 impl Workload for Load {
+    fn precopy(&mut self) -> Option<Frozen> {
+        // One that has no state to be handed over is reset, and nothing is copied.
+        self.shared.lock().save().ok()?;
+        let mut fds = Vec::new();
+        match NicCopy::new(&self.shared, &self.server, &mut fds) {
+            Ok((nic, copied)) => {
+                let format = FORMAT.to_owned();
+                let copy = handover::frozen(DeviceCopy { format, nic }, fds).ok()?;
+                self.copied = Some(copied);
+                Some(copy)
+            }
+            Err(error) => {
+                tracing::warn!("nothing is copied for the successor in advance: {error:#}");
+                None
+            }
+        }
+    }
+
     fn freeze(&mut self) -> Result<Frozen, Unfit> {
         let freeze = Freeze::new(&self.shared, &self.server).map_err(Unfit::busy)?;
         let saved = self.shared.lock().save();
         let function = saved.map_err(|error| Unfit::reset(error.to_string()))?;
         let mut fds = Vec::new();
-        let nic = freeze.save(&self.server, &mut fds);
+        let copied = self.copied.take();
+        let nic = freeze.save(&self.server, copied.as_ref(), &mut fds);
         let nic = nic.map_err(|error| Unfit::busy(format!("{error:#}")))?;
         let format = FORMAT.to_owned();
         let state = DeviceState {
@@ -354,6 +402,8 @@ impl Workload for Load {
 
     fn go_on(&mut self) {
         self.freeze = None;
+        self.copied = None;
+        self.server.forget_copy();
         if std::mem::take(&mut self.takes_over) {
             self.shared.lock().go_on();
             self.shared.thaw();

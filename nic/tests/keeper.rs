@@ -2,6 +2,8 @@
 //! The device under a keeper, with a driver that stays connected: its process is killed, hangs, and is
 //! replaced.
 
+#[path = "keeper/connections.rs"]
+mod connections;
 #[path = "keeper/driver.rs"]
 mod driver;
 

@@ -124,6 +124,9 @@ pub enum ExpectFunction {
 }
 
 impl ExpectFunction {
+    /// All functions.
+    pub const ALL: [Self; 3] = [Self::FollowMaster, Self::Sip, Self::Pptp];
+
     /// The name that ctnetlink shows; PPTP's has none.
     pub fn name(self) -> &'static str {
         match self {

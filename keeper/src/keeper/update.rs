@@ -4,9 +4,9 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use adit_vfio_user::handover::SentFds;
+use adit_vfio_user::handover::{InheritedFds, SentFds};
 
-use super::{error_chain, say, Keeper, KeeperError, END, FREEZE, PREPARATION, RESUME};
+use super::{error_chain, say, Keeper, KeeperError, END, PAUSE, PREPARATION};
 use crate::process::{Event, Process};
 use crate::protocol::{ToKeeper, ToWorker};
 
@@ -23,8 +23,7 @@ impl Keeper {
         for _ in 0..ATTEMPTS {
             let known = self.changes;
             let mut new = self.spawn(true)?;
-            let prepared = self.until(&mut new, Some(old), "prepared", PREPARATION);
-            if let Err(error) = prepared {
+            if let Err(error) = self.prepare(old, &mut new) {
                 drop(new);
                 // They share descriptors, whose settings the new one may have changed.
                 say(old, "go_on", &ToWorker::GoOn, &SentFds::default())?;
@@ -58,6 +57,22 @@ impl Keeper {
             }
         }
         Err(KeeperError::Changed(ATTEMPTS))
+    }
+
+    /// Waits until a worker is prepared, and has a copy of what may be large in the state of the old one, which
+    /// goes on.
+    fn prepare(&mut self, old: &mut Process, new: &mut Process) -> Result<(), KeeperError> {
+        self.until(new, Some(old), "prepared", PREPARATION)?;
+        if self.resets_on_update {
+            return Ok(());
+        }
+        say(old, "precopy", &ToWorker::Precopy, &SentFds::default())?;
+        let copied = self.until(old, Some(new), "precopied", PREPARATION)?;
+        if let (ToKeeper::Precopied { state: Some(state) }, inherited) = copied {
+            pass(new, "preload", &ToWorker::Preload { state }, &inherited)?;
+            self.until(new, Some(old), "preloaded", PREPARATION)?;
+        }
+        Ok(())
     }
 
     /// Goes on with a worker that has taken over, and ends the old one.
@@ -145,16 +160,20 @@ impl Keeper {
         known: u64,
     ) -> Result<(), KeeperError> {
         self.relays.pause().map_err(KeeperError::Busy)?;
+        let until = Instant::now() + PAUSE;
+        let left = || until.saturating_duration_since(Instant::now());
         say(old, "freeze", &ToWorker::Freeze, &SentFds::default())?;
-        let (state, inherited) = match self.until(old, Some(new), "frozen", FREEZE)? {
+        let (state, inherited) = match self.until(old, Some(new), "frozen", left())? {
             (ToKeeper::Frozen { state }, fds) => (state, fds),
             (ToKeeper::NotFrozen { text, resets }, _) => {
                 return Err(match resets {
                     true => KeeperError::Resets(text),
+                    // What it has changed may be the cause.
+                    false if self.changes != known => KeeperError::Changed(1),
                     false => KeeperError::Busy(text),
                 });
             }
-            _ => return Err(KeeperError::Late("frozen")),
+            _ => return Err(KeeperError::Late("frozen", PAUSE)),
         };
         if self.changes != known {
             return Err(KeeperError::Changed(1));
@@ -163,19 +182,27 @@ impl Keeper {
         let mut sources = std::mem::take(&mut new.sources);
         let switched = self.relays.switch(&mut sources);
         switched.map_err(|(name, source)| KeeperError::Client { name, source })?;
-        let shared: Result<Vec<_>, _> = (0..inherited.len() as u32)
-            .map(|n| inherited.share(n))
-            .collect();
-        let shared = shared.map_err(|source| KeeperError::Message {
-            what: "frozen",
-            source,
-        })?;
-        let mut fds = SentFds::default();
-        for fd in &shared {
-            fds.add(fd.as_fd());
-        }
-        say(new, "go", &ToWorker::Go { state: Some(state) }, &fds)?;
-        self.until(new, Some(old), "ready", RESUME)?;
+        let go = ToWorker::Go { state: Some(state) };
+        pass(new, "go", &go, &inherited)?;
+        self.until(new, Some(old), "ready", left())?;
         Ok(())
     }
+}
+
+/// Sends a message with the descriptors of another one.
+fn pass(
+    worker: &Process,
+    what: &'static str,
+    message: &ToWorker,
+    inherited: &InheritedFds,
+) -> Result<(), KeeperError> {
+    let shared: Result<Vec<_>, _> = (0..inherited.len() as u32)
+        .map(|n| inherited.share(n))
+        .collect();
+    let shared = shared.map_err(|source| KeeperError::Message { what, source })?;
+    let mut fds = SentFds::default();
+    for fd in &shared {
+        fds.add(fd.as_fd());
+    }
+    say(worker, what, message, &fds)
 }

@@ -382,6 +382,19 @@ impl Pipeline {
             .collect()
     }
 
+    /// Converts what identifies an entry for clients.
+    pub(crate) fn shown_key(&self, n: usize, keys: &[Match], priority: i64) -> v1::TableEntry {
+        v1::TableEntry {
+            table_id: self.tables[n],
+            r#match: self.shown_matches(n, keys),
+            priority: match self.engine.tables()[n].has_priorities() {
+                true => i32::try_from(priority).unwrap_or(i32::MAX),
+                false => 0,
+            },
+            ..Default::default()
+        }
+    }
+
     /// Converts an entry for clients. `wanted` selects the data that is reported beyond the entry.
     pub(crate) fn shown_entry(
         &self,
@@ -392,18 +405,11 @@ impl Pipeline {
     ) -> v1::TableEntry {
         let table = &self.engine.tables()[n];
         let entry = &state.entry;
-        let with_priority = table.has_priorities();
         let counts = state.count.filter(|_| wanted.counter_data.is_some());
         let elapsed = now_ns.saturating_sub(state.last_hit_ns);
         let timed = wanted.time_since_last_hit.is_some() && entry.idle_timeout_ns.is_some();
         let mut shown = v1::TableEntry {
-            table_id: self.tables[n],
-            r#match: self.shown_matches(n, &entry.keys),
             action: self.shown_action(table.spec(), &entry.action),
-            priority: match with_priority {
-                true => i32::try_from(entry.priority).unwrap_or(i32::MAX),
-                false => 0,
-            },
             idle_timeout_ns: entry.idle_timeout_ns.map_or(0, |t| t as i64),
             counter_data: counts.map(|count| v1::CounterData {
                 packet_count: count.packets as i64,
@@ -414,7 +420,7 @@ impl Pipeline {
             }),
             meter_config: wanted.meter_config.and(state.meter).map(shown_config),
             is_const: state.origin == Origin::Program && table.spec().const_entries,
-            ..Default::default()
+            ..self.shown_key(n, &entry.keys, entry.priority)
         };
         Kept::from_bytes(&entry.opaque).show(&mut shown);
         shown

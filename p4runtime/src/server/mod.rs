@@ -6,22 +6,26 @@ mod arbitration;
 mod connections;
 mod decoded;
 mod digests;
+mod direct;
 mod entries;
 mod fault;
 mod group_members;
 mod indirect;
 mod kept;
+mod learnt;
 mod listen;
 mod names;
 mod one_shot;
 mod outbox;
 mod packets;
 mod pipeline;
+mod precopy;
 mod rates;
 mod read;
 mod reconcile;
 mod requests;
 mod rules;
+mod saved;
 mod service;
 mod target;
 mod texts;
@@ -49,6 +53,7 @@ use fault::{Fault, Result};
 pub use listen::{listen, listen_with, Address, Counters, Counts, Listening, Tls};
 use outbox::Undelivered;
 pub use pipeline::{Pipeline, PipelineHandle};
+use precopy::Journal;
 use target::Target;
 
 /// The P4Runtime version that the server implements.
@@ -71,6 +76,7 @@ pub const MAX_UPDATES: usize = 1 << 18;
 struct Active {
     pipeline: Pipeline,
     digests: Digests,
+    journal: Journal,
 }
 
 impl Active {
@@ -79,6 +85,7 @@ impl Active {
         Arc::new(Active {
             pipeline,
             digests: Digests::default(),
+            journal: Journal::default(),
         })
     }
 }
@@ -233,6 +240,7 @@ impl Server {
         Target {
             role,
             defers_references: false,
+            skips_learnt: false,
             pipeline: &active.pipeline,
             digests: &active.digests,
             now_ns: self.handle.now_ns(),

@@ -3,7 +3,7 @@
 
 use adit_pipeline::p4::objects::{Count, Object};
 use adit_pipeline::p4::replication::{CloneTo, Replica};
-use adit_pipeline::p4::tables::{EntryId, Table};
+use adit_pipeline::p4::tables::{EntryId, Origin, Table};
 use prost::Message;
 use tonic::Code;
 
@@ -330,6 +330,9 @@ impl Target<'_> {
         while let Some(at) = from {
             let (states, next) = table.entries(at, PIECE);
             for state in states {
+                if self.skips_learnt && state.origin == Origin::Packet {
+                    continue;
+                }
                 if wanted.priority != 0 && state.entry.priority != i64::from(wanted.priority) {
                     continue;
                 }
@@ -503,7 +506,7 @@ impl Target<'_> {
 }
 
 /// Returns the fields that identify an entry.
-fn key_of(entry: &v1::TableEntry) -> v1::TableEntry {
+pub(crate) fn key_of(entry: &v1::TableEntry) -> v1::TableEntry {
     v1::TableEntry {
         table_id: entry.table_id,
         r#match: entry.r#match.clone(),

@@ -1,68 +1,143 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! RECONCILE_AND_COMMIT: the state of the old program is carried over to the new one; and the same from one
-//! process to the next.
+//! RECONCILE_AND_COMMIT: the state of the old program is carried over to the new one.
+//!
+//! Entries of the program's source are carried over as far as they are not any more what the source says: those
+//! that were deleted are deleted in the new program, if it has them too, and those that were changed are changed.
+//! The others are the new program's.
 
+use std::collections::HashSet;
+
+use adit_pipeline::p4::objects::{Count, Object};
+use adit_pipeline::p4::tables::Fate;
 use prost::Message;
 use tonic::Code;
 
 use super::fault::{Fault, Result};
+use super::pipeline::Thing;
+use super::read::key_of;
 use super::target::Target;
 use super::{Active, Server};
 use crate::proto::v1::{self, entity::Entity as E, update::Type};
 
-/// Reads of all entities, in an order in which they can be written: members before the groups that
+/// A part of the state of a program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    All,
+    /// The entries of tables, with members and groups.
+    Tables,
+    /// All else.
+    Rest,
+}
+
+/// Reads of the entities of a part, in an order in which they can be written: members before the groups that
 /// contain them, and these before the entries that refer to them.
-fn everything() -> Vec<E> {
+fn entities(part: Part) -> Vec<E> {
     let entry = v1::TableEntry {
         counter_data: Some(v1::CounterData::default()),
         meter_config: Some(v1::MeterConfig::default()),
         ..Default::default()
     };
-    vec![
+    let tables = [
         E::ActionProfileMember(v1::ActionProfileMember::default()),
         E::ActionProfileGroup(v1::ActionProfileGroup::default()),
         E::TableEntry(entry),
+    ];
+    let rest = [
         E::ValueSetEntry(v1::ValueSetEntry::default()),
         E::PacketReplicationEngineEntry(v1::PacketReplicationEngineEntry::default()),
         E::DigestEntry(v1::DigestEntry::default()),
         E::MeterEntry(v1::MeterEntry::default()),
         E::CounterEntry(v1::CounterEntry::default()),
         E::RegisterEntry(v1::RegisterEntry::default()),
-    ]
-}
-
-/// Returns the type of the update that writes an entity: one that always exists can only be
-/// modified. `None` if it need not be written.
-fn kind(entity: &E) -> Option<Type> {
-    match entity {
-        E::TableEntry(entry) if entry.is_const => None,
-        E::TableEntry(entry) if entry.is_default_action => Some(Type::Modify),
-        E::MeterEntry(entry) if entry.config.is_none() => None,
-        E::CounterEntry(entry) if entry.data.unwrap_or_default() == Default::default() => None,
-        E::ValueSetEntry(set) if set.members.is_empty() => None,
-        E::RegisterEntry(entry) if entry.data.as_ref() == Some(&zero()) => None,
-        E::ValueSetEntry(_) | E::MeterEntry(_) | E::CounterEntry(_) | E::RegisterEntry(_) => {
-            Some(Type::Modify)
-        }
-        _ => Some(Type::Insert),
+    ];
+    match part {
+        Part::All => tables.into_iter().chain(rest).collect(),
+        Part::Tables => tables.into(),
+        Part::Rest => rest.into(),
     }
 }
 
-/// The initial value of registers.
-fn zero() -> v1::P4Data {
-    v1::P4Data {
-        data: Some(v1::p4_data::Data::Bitstring(vec![0])),
+/// The entries of a program's source that are still as they are there, as clients see their keys.
+#[derive(Default)]
+struct Unchanged(HashSet<Vec<u8>>);
+
+impl Unchanged {
+    fn add(&mut self, entry: &v1::TableEntry) {
+        self.0.insert(key_of(entry).encode_to_vec());
     }
+
+    fn contains(&self, entry: &v1::TableEntry) -> bool {
+        !self.0.is_empty() && self.0.contains(&key_of(entry).encode_to_vec())
+    }
+}
+
+fn update(kind: Type, entity: E) -> v1::Update {
+    v1::Update {
+        r#type: kind as i32,
+        entity: Some(v1::Entity {
+            entity: Some(entity),
+        }),
+    }
+}
+
+/// The update of an entry's direct counter.
+pub(super) fn direct_counter(key: v1::TableEntry, count: Count) -> v1::Update {
+    let counter = v1::DirectCounterEntry {
+        table_entry: Some(key),
+        data: Some(v1::CounterData {
+            byte_count: count.bytes as i64,
+            packet_count: count.packets as i64,
+        }),
+    };
+    update(Type::Modify, E::DirectCounterEntry(counter))
+}
+
+/// The updates of the direct counter and meter of an entry that is the program's own.
+fn direct(entry: &v1::TableEntry) -> impl Iterator<Item = v1::Update> {
+    let key = || Some(key_of(entry));
+    let counts = entry
+        .counter_data
+        .filter(|counts| *counts != Default::default());
+    let counter = counts.map(|counts| {
+        E::DirectCounterEntry(v1::DirectCounterEntry {
+            table_entry: key(),
+            data: Some(counts),
+        })
+    });
+    let meter = entry.meter_config.map(|config| {
+        E::DirectMeterEntry(v1::DirectMeterEntry {
+            table_entry: key(),
+            config: Some(config),
+            counter_data: None,
+        })
+    });
+    let both = [counter, meter];
+    both.into_iter()
+        .flatten()
+        .map(|entity| update(Type::Modify, entity))
 }
 
 impl Target<'_> {
-    /// Reads all that control planes and packets have written, as the updates that write it to another
-    /// engine, in batches. `sink` returns false to end that.
-    fn updates(&self, sink: &mut dyn FnMut(Vec<v1::Update>) -> bool) -> Result<()> {
-        let mut wanted = everything();
+    /// Reads all that control planes have written and packets have counted, or a part of it, as the updates that
+    /// write it to another engine, in batches. `sink` returns false to end that. Learnt entries are not part of it.
+    pub(super) fn updates(
+        &self,
+        part: Part,
+        sink: &mut dyn FnMut(Vec<v1::Update>) -> bool,
+    ) -> Result<()> {
+        let mut unchanged = Unchanged::default();
+        if part != Part::Rest {
+            let deletions;
+            (deletions, unchanged) = self.own_entries()?;
+            if !sink(deletions) {
+                return Ok(());
+            }
+        }
+        let mut wanted = entities(part);
         let tables = self.pipeline.tables.iter();
         let changed = tables.zip(self.pipeline.engine.tables());
-        let changed = changed.filter(|(id, t)| **id != 0 && t.default_is_set());
+        let changed =
+            changed.filter(|(id, t)| part != Part::Tables && **id != 0 && t.default_is_set());
         wanted.extend(changed.map(|(id, _)| {
             E::TableEntry(v1::TableEntry {
                 table_id: *id,
@@ -76,39 +151,130 @@ impl Target<'_> {
                 entity: Some(entity),
             })
             .collect();
-        self.read(&wanted, &mut |reply| {
-            let entities = reply.entities.into_iter();
-            let updates = entities.filter_map(|entity| {
-                let kind = kind(entity.entity.as_ref()?)?;
-                Some(v1::Update {
-                    r#type: kind as i32,
-                    entity: Some(entity),
-                })
-            });
-            sink(updates.collect())
+        let of_packets = Target {
+            skips_learnt: true,
+            ..*self
+        };
+        of_packets.read(&wanted, &mut |reply| {
+            let mut updates = Vec::with_capacity(reply.entities.len());
+            for entity in reply.entities.into_iter().filter_map(|e| e.entity) {
+                self.add_updates(entity, &unchanged, &mut updates);
+            }
+            sink(updates)
         })
     }
 
+    /// The deletions of the program's own entries that are not there any more, and those that are as they
+    /// were.
+    fn own_entries(&self) -> Result<(Vec<v1::Update>, Unchanged)> {
+        let (mut deletions, mut unchanged) = (Vec::new(), Unchanged::default());
+        let engine = &self.pipeline.engine;
+        let programs = engine.program().tables.iter().zip(engine.tables());
+        for (n, (spec, table)) in programs.enumerate() {
+            if spec.const_entries || self.pipeline.tables[n] == 0 {
+                continue;
+            }
+            for own in &spec.entries {
+                let (keys, fate) = table.fate(own)?;
+                let key = self.pipeline.shown_key(n, &keys, own.priority);
+                match fate {
+                    Fate::Unchanged => unchanged.add(&key),
+                    Fate::Changed => {}
+                    Fate::Deleted => deletions.push(update(Type::Delete, E::TableEntry(key))),
+                }
+            }
+        }
+        Ok((deletions, unchanged))
+    }
+
+    /// Adds the updates that write an entity; none if it need not be written.
+    fn add_updates(&self, entity: E, unchanged: &Unchanged, updates: &mut Vec<v1::Update>) {
+        let kind = match &entity {
+            E::TableEntry(entry) if entry.is_const => {
+                updates.extend(direct(entry));
+                return;
+            }
+            // It is the new program's, if that has it.
+            E::TableEntry(entry) if unchanged.contains(entry) => {
+                updates.push(update(Type::Insert, E::TableEntry(entry.clone())));
+                updates.extend(direct(entry));
+                return;
+            }
+            E::TableEntry(_) => Type::Modify,
+            E::MeterEntry(entry) if entry.config.is_none() => return,
+            E::CounterEntry(entry) if entry.data.unwrap_or_default() == Default::default() => {
+                return
+            }
+            E::ValueSetEntry(set) if set.members.is_empty() => return,
+            E::RegisterEntry(entry) if self.is_initial(entry) => return,
+            E::ValueSetEntry(_) | E::MeterEntry(_) | E::CounterEntry(_) | E::RegisterEntry(_) => {
+                Type::Modify
+            }
+            _ => Type::Insert,
+        };
+        updates.push(update(kind, entity));
+    }
+
+    /// Returns whether an element of a register has the value of the program.
+    fn is_initial(&self, entry: &v1::RegisterEntry) -> bool {
+        let Some(Thing::Extern(n)) = self.pipeline.things.get(&entry.register_id) else {
+            return false;
+        };
+        let index = entry.index.map_or(-1, |index| index.index);
+        match (self.pipeline.engine.objects().get(*n), u64::try_from(index)) {
+            (Some(Object::Register(register)), Ok(at)) => register.is_initial(at) == Ok(true),
+            _ => false,
+        }
+    }
+
     /// Makes updates of an engine with the same entities. `described` returns the name of an entity.
-    fn carry_out(
+    pub(super) fn carry_out(
         &self,
         updates: &[v1::Update],
         described: &dyn Fn(&E) -> String,
     ) -> std::result::Result<(), String> {
         for update in updates {
-            match self.update(update) {
-                // The program's own entries exist already.
-                Err(fault) if fault.code == Code::AlreadyExists => {}
-                Err(fault) => {
-                    let entity = update.entity.as_ref().and_then(|e| e.entity.as_ref());
-                    let what = entity.map(described).unwrap_or_default();
-                    let why = fault.message;
-                    return Err(format!("{what} cannot be kept by the new program: {why}"));
-                }
-                Ok(()) => {}
-            }
+            let Err(fault) = self.write(update) else {
+                continue;
+            };
+            let entity = update.entity.as_ref().and_then(|e| e.entity.as_ref());
+            let what = entity.map(described).unwrap_or_default();
+            let why = fault.message;
+            return Err(format!("{what} cannot be kept by the new program: {why}"));
         }
         Ok(())
+    }
+
+    /// Makes one update. It need not fit what the program has by itself.
+    fn write(&self, update: &v1::Update) -> Result<()> {
+        let entity = update.entity.as_ref().and_then(|e| e.entity.as_ref());
+        let kind = Type::try_from(update.r#type).unwrap_or(Type::Unspecified);
+        match (entity, kind) {
+            // An entry that may be one of the program's own already.
+            (Some(E::TableEntry(entry)), Type::Modify) if !entry.is_default_action => {
+                match self.table_entry(Type::Insert, entry) {
+                    Err(fault) if fault.code == Code::AlreadyExists => {
+                        self.table_entry(Type::Modify, entry)
+                    }
+                    inserted => inserted,
+                }
+            }
+            (Some(E::TableEntry(_)), Type::Delete) => match self.update(update) {
+                // The program has no such entry, or not even the table.
+                Err(fault) if fault.code == Code::NotFound => Ok(()),
+                deleted => deleted,
+            },
+            // Of an entry of the old program's own, which the new one need not have.
+            (Some(E::DirectCounterEntry(_) | E::DirectMeterEntry(_)), _) => {
+                let _ = self.update(update);
+                Ok(())
+            }
+            _ => match self.update(update) {
+                // The program's own entries exist already.
+                Err(fault) if fault.code == Code::AlreadyExists => Ok(()),
+                done => done,
+            },
+        }
     }
 }
 
@@ -117,98 +283,28 @@ impl Server {
     /// changed.
     pub(super) fn carry_over(&self, before: &Active, next: &Active) -> Result<()> {
         next.pipeline.texts.inherit(&before.pipeline.texts);
+        let engine = &next.pipeline.engine;
+        engine.continue_flow_ids(before.pipeline.engine.last_flow_id());
         let target = Target {
             defers_references: true,
             ..self.target(next, "")
         };
         let refused = |why: String| Fault::invalid(format!("RECONCILE_AND_COMMIT: {why}"));
+        let before = self.target(before, "");
+        let described = |entity: &E| before.pipeline.describe(entity);
         let mut carried = Ok(());
-        self.target(before, "").updates(&mut |updates| {
-            carried = target.carry_out(&updates, &|entity| before.pipeline.describe(entity));
+        before.updates(Part::All, &mut |updates| {
+            carried = target.carry_out(&updates, &described);
+            carried.is_ok()
+        })?;
+        carried.map_err(refused)?;
+        let mut carried = Ok(());
+        before.learnt(&mut |learnt| {
+            carried = target.learn(&learnt, &described);
             carried.is_ok()
         })?;
         carried.map_err(refused)?;
         let references = next.pipeline.rules.references.check_all();
         references.map_err(|fault| refused(fault.message))
     }
-
-    /// The state of the active program as bytes, for a successor of this process: entries and values,
-    /// with the numbers of strings. Clients must not write meanwhile
-    /// ([`hold_writes`](Self::hold_writes)), and no packet may pass.
-    ///
-    /// # Errors
-    /// With a text when an entity cannot be read.
-    pub fn save_state(&self) -> std::result::Result<Vec<u8>, String> {
-        let Ok(active) = self.active() else {
-            return Ok(Vec::new());
-        };
-        let mut state = SavedState::default();
-        for (name, bits, assigned) in active.pipeline.texts.assigned() {
-            let (numbers, texts) = assigned.into_iter().unzip();
-            state.translations.push(SavedTranslation {
-                name,
-                bits,
-                numbers,
-                texts,
-            });
-        }
-        let read = self.target(&active, "").updates(&mut |updates| {
-            state.updates.extend(updates);
-            true
-        });
-        read.map_err(|fault| fault.message)?;
-        Ok(state.encode_to_vec())
-    }
-
-    /// Restores a state of [`save_state`](Self::save_state) to the active program, which has none yet.
-    ///
-    /// # Errors
-    /// With a text when the state is damaged, or does not fit the program. Some of it has been restored
-    /// then.
-    pub fn restore_state(&self, bytes: &[u8]) -> std::result::Result<(), String> {
-        let state = SavedState::decode(bytes)
-            .map_err(|error| format!("the state of the program is damaged: {error}"))?;
-        let active = match self.active() {
-            Ok(active) => active,
-            Err(_) if state == SavedState::default() => return Ok(()),
-            Err(fault) => return Err(fault.message),
-        };
-        let translations = state.translations.into_iter().map(|one| {
-            let assigned = one.numbers.into_iter().zip(one.texts).collect();
-            (one.name, one.bits, assigned)
-        });
-        active
-            .pipeline
-            .texts
-            .assign(&translations.collect::<Vec<_>>());
-        let target = Target {
-            defers_references: true,
-            ..self.target(&active, "")
-        };
-        target.carry_out(&state.updates, &|entity| active.pipeline.describe(entity))?;
-        let references = active.pipeline.rules.references.check_all();
-        references.map_err(|fault| fault.message)
-    }
-}
-
-/// The state of a program.
-#[derive(Clone, PartialEq, Message)]
-struct SavedState {
-    #[prost(message, repeated, tag = "1")]
-    updates: Vec<v1::Update>,
-    #[prost(message, repeated, tag = "2")]
-    translations: Vec<SavedTranslation>,
-}
-
-/// The strings of the types with one URI. An empty text is that of a number which was written as such.
-#[derive(Clone, PartialEq, Message)]
-struct SavedTranslation {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(uint32, tag = "2")]
-    bits: u32,
-    #[prost(uint64, repeated, tag = "3")]
-    numbers: Vec<u64>,
-    #[prost(string, repeated, tag = "4")]
-    texts: Vec<String>,
 }

@@ -176,6 +176,7 @@ impl P4Runtime for Service {
                 target.check_rollback(&request.updates)?;
             }
             let results = target.batch(&request.updates, how, &go_on);
+            current.journal.record(&request.updates, &results);
             batch_status(&results)?;
             Ok(Response::new(v1::WriteResponse {}))
         })

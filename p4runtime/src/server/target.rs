@@ -9,6 +9,7 @@ use super::pipeline::Pipeline;
 use crate::proto::v1::{self, update::Type};
 
 /// The target of reads and updates.
+#[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) pipeline: &'a Pipeline,
     pub(crate) digests: &'a Digests,
@@ -17,6 +18,8 @@ pub(crate) struct Target<'a> {
     /// Set if entries may be written before those that they refer to; references are checked at the
     /// end.
     pub(crate) defers_references: bool,
+    /// Set if reads of all entries of a table leave out those that packets have added.
+    pub(crate) skips_learnt: bool,
     pub(crate) now_ns: u64,
 }
 

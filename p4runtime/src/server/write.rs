@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Updates: each is applied completely or not at all.
 
-use adit_pipeline::p4::objects::{Count, Object};
+use adit_pipeline::p4::objects::Object;
 use adit_pipeline::p4::replication::{CloneSession, CloneTo, Replica};
 use adit_pipeline::p4::tables::Table;
 use tonic::Code;
 
 use super::digests::Digests;
+use super::direct::{count, Direct};
 use super::entries::to_match;
 use super::fault::{Fault, Result};
 use super::kept::{metadata, Kept};
 use super::names::{listed, Kind};
 use super::pipeline::{Pipeline, Thing};
-use super::rates::config;
 use super::rules::{Holder, Uses};
 use super::target::{index, modified_only, Target};
 use super::texts::Unknown;
@@ -167,7 +167,7 @@ impl Target<'_> {
         }
     }
 
-    fn table_entry(&self, kind: Type, given: &v1::TableEntry) -> Result<()> {
+    pub(crate) fn table_entry(&self, kind: Type, given: &v1::TableEntry) -> Result<()> {
         let (n, table) = self.pipeline.table(given.table_id)?;
         let rules = &self.pipeline.rules;
         rules.check_role(n, table.spec(), self.role)?;
@@ -182,7 +182,9 @@ impl Target<'_> {
                 return Ok(());
             }
             let before = table.get(&keys, priority)?.entry;
-            rules.references.check_deleted(n, &before.keys)?;
+            if !self.defers_references {
+                rules.references.check_deleted(n, &before.keys)?;
+            }
             table.delete(&keys, priority)?;
             let uses = rules.references.of_entry(n, table.spec(), &before);
             rules.references.deleted(n, &before.keys, &uses);
@@ -193,9 +195,7 @@ impl Target<'_> {
         let uses = rules.references.of_entry(n, table.spec(), &entry);
         self.check_references(&uses)?;
         // Everything is checked before anything changes.
-        let rates = given.meter_config.as_ref().map(config);
-        let rates = rates.transpose()?;
-        let counts = given.counter_data.as_ref().map(count).transpose()?;
+        let direct = Direct::of(given)?;
         let id = match kind {
             Type::Insert => {
                 let id = table.insert(&entry, self.now_ns)?;
@@ -215,13 +215,7 @@ impl Target<'_> {
                 id
             }
         };
-        if let Some(counts) = counts {
-            table.set_count(id, counts)?;
-        }
-        if let Some(rates) = rates {
-            table.set_meter(id, Some(rates))?;
-        }
-        Ok(())
+        direct.set(table, id)
     }
 
     fn default_action(
@@ -489,6 +483,7 @@ impl Pipeline {
             digests: &digests,
             role: "",
             defers_references: false,
+            skips_learnt: false,
             now_ns,
         };
         let failed = updates.iter().enumerate().filter_map(|(index, update)| {
@@ -530,17 +525,4 @@ fn replicas(given: &[v1::Replica]) -> Result<Vec<Replica>> {
         })
     };
     given.iter().map(one).collect()
-}
-
-fn count(data: &v1::CounterData) -> Result<Count> {
-    match (
-        u64::try_from(data.packet_count),
-        u64::try_from(data.byte_count),
-    ) {
-        (Ok(packets), Ok(bytes)) => Ok(Count { packets, bytes }),
-        _ => Err(Fault::invalid(format!(
-            "packet_count is {} and byte_count {}: neither is below 0",
-            data.packet_count, data.byte_count
-        ))),
-    }
 }

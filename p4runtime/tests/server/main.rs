@@ -13,5 +13,6 @@ mod messages;
 mod one_shot;
 mod rules;
 mod streams;
+mod succession;
 mod texts;
 mod tls;

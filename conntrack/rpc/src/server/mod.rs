@@ -332,6 +332,7 @@ impl Conntrack for Service {
     ) -> Result<Response<proto::ReservedPorts>, Status> {
         let ports = reserved_ports(&request.get_ref().ports)?;
         let message = reserved_message(&ports);
+        let _open = self.0.gate.read().await;
         self.0.tracker.set_reserved_ports(ports);
         Ok(Response::new(message))
     }

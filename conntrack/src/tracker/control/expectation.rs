@@ -27,7 +27,7 @@ pub struct NewExpectation {
     pub timeout: Duration,
     /// The class of the helper's expectations.
     pub class: u8,
-    /// Its properties; USERSPACE is added.
+    /// Its properties; those of a control plane get USERSPACE, too.
     pub flags: ExpectFlags,
     /// The helper that the expected connection gets.
     pub assigned: Option<Helper>,
@@ -42,6 +42,19 @@ impl Tracker {
     ///
     /// An [`ExpectError`].
     pub fn create_expectation(&self, new: &NewExpectation, now: Time) -> Result<u64, ExpectError> {
+        let new = NewExpectation {
+            flags: new.flags | ExpectFlags::USERSPACE,
+            ..new.clone()
+        };
+        self.restore_expectation(&new, now)
+    }
+
+    /// Creates an expectation that is the copy of another tracker's, with its flags as they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_expectation`](Self::create_expectation).
+    pub fn restore_expectation(&self, new: &NewExpectation, now: Time) -> Result<u64, ExpectError> {
         let master = self.get(new.master, now).ok_or(ExpectError::NoMaster)?;
         // What follows from the master's addresses is written into the expected connection's tuple.
         let family = new.tuple.family();
@@ -64,7 +77,7 @@ impl Tracker {
             mask: new.mask,
             deadline: now + new.timeout,
             class: new.class,
-            flags: new.flags | ExpectFlags::USERSPACE,
+            flags: new.flags,
             helper: master.helper,
             assigned: new.assigned,
             nat: new.nat,

@@ -214,6 +214,17 @@ impl Engine {
         self.loaded.state.connections.get()
     }
 
+    /// The last number of `allocate_flow_id`; 0 before the first.
+    pub fn last_flow_id(&self) -> u64 {
+        self.loaded.state.flow_id.load(Relaxed)
+    }
+
+    /// Continues the numbers of another engine's `allocate_flow_id`: those that it has assigned are not
+    /// assigned again.
+    pub fn continue_flow_ids(&self, last: u64) {
+        self.loaded.state.flow_id.fetch_max(last, Relaxed);
+    }
+
     /// Creates a worker, which processes packets on one core.
     ///
     /// # Panics

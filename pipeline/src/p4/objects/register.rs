@@ -11,6 +11,7 @@ use crate::p4::bits::top_mask;
 pub struct Register {
     limbs: usize,
     width: u32,
+    initial: u128,
     values: Box<[AtomicU64]>,
 }
 
@@ -29,6 +30,7 @@ impl Register {
         Register {
             limbs,
             width,
+            initial,
             values,
         }
     }
@@ -41,6 +43,13 @@ impl Register {
     /// The width of an element in bits.
     pub fn width(&self) -> u32 {
         self.width
+    }
+
+    /// Returns whether an element has the value that the program gives all of them.
+    pub fn is_initial(&self, index: u64) -> Result<bool, ObjectError> {
+        let mut parts = [self.initial as u64, (self.initial >> 64) as u64].into_iter();
+        let mut limbs = self.element(index)?.iter();
+        Ok(limbs.all(|limb| limb.load(Relaxed) == parts.next().unwrap_or(0)))
     }
 
     /// An element, as limbs.

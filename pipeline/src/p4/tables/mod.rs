@@ -2,6 +2,7 @@
 //! Tables at run time: entries are validated when they are added, so that lookups need no checks.
 
 mod aging;
+mod carry;
 mod change;
 mod control;
 mod counts;
@@ -28,6 +29,7 @@ use adit_p4_frontend::ir::{self, limbs_of, Chosen, Match};
 use parking_lot::Mutex;
 
 pub use aging::{Expired, Learn, Lifetime, PROFILES_S};
+pub use carry::{Fate, Learnt};
 pub use error::TableError;
 pub use key::MatchKind;
 pub(super) use key::Plan;

@@ -52,10 +52,12 @@ fn run(args: &Args) -> anyhow::Result<()> {
     };
     match &keeper {
         // The predecessor goes on until then, if there is one.
-        Some((worker, start)) if !start.update => match worker.prepared()? {
-            Begin::Anew => {}
-            Begin::TakeOver => bail!("the keeper sends a state to a daemon that expects none"),
-        },
+        Some((worker, start)) if !start.update => {
+            match worker.prepared(|_, _| Err("there is no predecessor".into()))? {
+                Begin::Anew => {}
+                Begin::TakeOver => bail!("the keeper sends a state to a daemon that expects none"),
+            }
+        }
         _ => {}
     }
     serve(args, config, keeper)

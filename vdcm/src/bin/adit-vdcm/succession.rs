@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use adit_keeper::{Begin, Start, Store, Worker, Workload};
 use adit_vdcm::manager::Manager;
+use adit_vfio_user::handover::InheritedFds;
 use adit_vfio_user::{BindError, Listener, StopHandle};
+use serde_json::Value;
 
 use crate::backend::Backend;
 
@@ -44,14 +46,14 @@ pub(crate) fn of(keeper: Option<&(Worker, Start)>) -> anyhow::Result<Succession>
 /// Waits until the predecessor's state is there, and takes it over; or until the devices begin with the
 /// state after a reset.
 pub(crate) fn begin(worker: &Worker, backend: &Backend, manager: &Manager) -> anyhow::Result<()> {
-    match worker.prepared()? {
+    match worker.prepared(|copy, fds| preload(backend, copy, fds))? {
         Begin::Anew => {
             manager
                 .inherit_pages()
                 .map_err(|error| anyhow::anyhow!(error.message))?;
             #[cfg(feature = "embedded")]
             if let Some(embedded) = &backend.nic {
-                embedded.nic.nic().claim_wires();
+                embedded.nic.nic().begin_anew()?;
             }
             Ok(())
         }
@@ -84,6 +86,20 @@ pub(crate) fn after_predecessor(
 }
 
 #[cfg(not(feature = "embedded"))]
+fn preload(_: &Backend, _: Value, _: InheritedFds) -> Result<(), String> {
+    Err("this daemon was built without an embedded NIC".into())
+}
+
+/// Restores a copy of what may be large of the predecessor's state.
+#[cfg(feature = "embedded")]
+fn preload(backend: &Backend, copy: Value, mut fds: InheritedFds) -> Result<(), String> {
+    let embedded = backend.nic.as_ref().ok_or("there is no embedded NIC")?;
+    let copy: state::DaemonCopy = state::parse(copy).map_err(|error| format!("{error:#}"))?;
+    let loaded = embedded.nic.nic().preload(&copy.nic, &mut fds);
+    loaded.map_err(|error| format!("{error:#}"))
+}
+
+#[cfg(not(feature = "embedded"))]
 fn take_over(_: &Worker, _: &Backend, _: &Manager) -> anyhow::Result<()> {
     anyhow::bail!("this daemon was built without an embedded NIC")
 }
@@ -97,7 +113,7 @@ fn take_over(worker: &Worker, backend: &Backend, manager: &Manager) -> anyhow::R
     let nic = embedded.nic.nic();
     nic.hold();
     let (state, mut fds) = worker.state()?;
-    let state = state::DaemonState::parse(state)?;
+    let state: state::DaemonState = state::parse(state)?;
     let devices = read_file(fds.take(state.devices)?)?;
     let devices = serde_json::from_slice(&devices).context("the states of devices")?;
     let taken = manager.take_over(devices);
@@ -125,8 +141,9 @@ pub(crate) fn load(backend: &Backend, manager: &Arc<Manager>, stop: &StopHandle)
 #[cfg(feature = "embedded")]
 mod state {
     use adit_keeper::{Frozen, Unfit};
-    use adit_nic::handover::{file_of, frozen, Freeze, NicState};
+    use adit_nic::handover::{file_of, frozen, Freeze, NicCopy, NicState};
     use adit_vdcm::embedded::EmbeddedNic;
+    use serde::de::DeserializeOwned;
     use serde::{Deserialize, Serialize};
     use serde_json::Value;
 
@@ -147,12 +164,21 @@ mod state {
         pub(super) nic: NicState,
     }
 
-    impl DaemonState {
-        pub(super) fn parse(state: Value) -> anyhow::Result<Self> {
-            match state.get("format").and_then(Value::as_str) {
-                Some(FORMAT) => Ok(serde_json::from_value(state)?),
-                other => anyhow::bail!("the state has format {other:?}: it is {FORMAT:?}"),
-            }
+    /// A copy of what may be large of the state of a daemon that goes on.
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(super) struct DaemonCopy {
+        /// [`FORMAT`].
+        format: String,
+        /// The embedded NIC.
+        pub(super) nic: NicCopy,
+    }
+
+    /// Parses a [`DaemonState`] or [`DaemonCopy`].
+    pub(super) fn parse<T: DeserializeOwned>(state: Value) -> anyhow::Result<T> {
+        match state.get("format").and_then(Value::as_str) {
+            Some(FORMAT) => Ok(serde_json::from_value(state)?),
+            other => anyhow::bail!("the state has format {other:?}: it is {FORMAT:?}"),
         }
     }
 
@@ -189,6 +215,20 @@ mod state {
     }
 
     impl Workload for Load {
+        fn precopy(&mut self) -> Option<Frozen> {
+            let mut fds = Vec::new();
+            match self.nic.as_ref()?.nic().precopy(&mut fds) {
+                Ok(nic) => {
+                    let format = FORMAT.to_owned();
+                    frozen(DaemonCopy { format, nic }, fds).ok()
+                }
+                Err(error) => {
+                    tracing::warn!("nothing is copied for the successor in advance: {error:#}");
+                    None
+                }
+            }
+        }
+
         fn freeze(&mut self) -> Result<Frozen, Unfit> {
             match self.state() {
                 Ok((state, freeze)) => {
