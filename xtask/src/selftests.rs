@@ -29,9 +29,9 @@ use crate::node;
 use crate::phases::Phases;
 use crate::report::Report;
 use machine::{run_in, run_named, Machines};
-use selection::{DEBUG, LAST, SELFTESTS, SOAK};
+use selection::{DEBUG, LAST, NESTED, SELFTESTS, SOAK};
 
-pub(crate) use selection::Selection;
+pub(crate) use selection::{Kind, Selection};
 
 /// Number of selftests that are run in one guest.
 const FEW: usize = 8;
@@ -49,6 +49,7 @@ pub(crate) fn any(which: &Selection) -> Result<bool> {
         vdcm::FOLDER,
         DEBUG,
         SOAK,
+        NESTED,
     ];
     let found: Result<Vec<_>> = folders.map(|it| which.any_in(it)).into_iter().collect();
     Ok(which.reboot()
@@ -114,7 +115,7 @@ fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>
             }));
         }
     }
-    for folder in [DEBUG, SOAK] {
+    for folder in [DEBUG, SOAK, NESTED] {
         if which.any_in(folder)? {
             jobs.push(Job::new(
                 "selftests of the debug kernel, or long ones",
@@ -133,9 +134,9 @@ fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>
     }
     if which.on_host_or_soak(readme::NAME) {
         jobs.push(Job::new(readme::NAME, move |report| {
-            let install = match which.soak {
-                true => readme::Install::Run,
-                false => readme::Install::Check(&machines.programs),
+            let install = match which.kind {
+                Kind::Soak => readme::Install::Run,
+                _ => readme::Install::Check(&machines.programs),
             };
             readme::run(report, machines, &install)
         }));
@@ -226,7 +227,7 @@ fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>
     }
     let names: Vec<_> = keeper::COMPOSED
         .into_iter()
-        .filter(|name| !which.soak && name.contains(filter))
+        .filter(|name| which.is_ordinary() && name.contains(filter))
         .collect();
     if !names.is_empty() {
         jobs.push(Job::new(

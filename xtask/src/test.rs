@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::build;
 use crate::phases::Phases;
 use crate::report::Report;
-use crate::selftests;
+use crate::selftests::{self, Kind};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -31,6 +31,10 @@ pub(crate) struct Args {
     /// Run the selftests that take many minutes instead of the ordinary tests
     #[arg(long, conflicts_with = "host")]
     soak: bool,
+    /// Run the selftest with a VM in the guest, on a device composed out of an ADI over VFIO, instead
+    /// of the ordinary tests
+    #[arg(long, conflicts_with_all = ["host", "soak"])]
+    nested: bool,
 }
 
 /// Disk space in bytes that a run requires when everything is built, and when nothing is yet.
@@ -44,11 +48,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     paths::need_room(&target, room, "the test command")?;
     let phases = Phases::start();
     let mut report = Report::live();
-    let guest_only = args.guest || args.soak || args.kernel != Flavour::Stock;
+    let kind = match (args.soak, args.nested) {
+        (true, _) => Kind::Soak,
+        (false, true) => Kind::Nested,
+        (false, false) => Kind::Ordinary,
+    };
+    let guest_only = args.guest || kind != Kind::Ordinary || args.kernel != Flavour::Stock;
     let which = selftests::Selection {
         filter: args.filter.as_deref().unwrap_or(""),
         flavour: args.kernel,
-        soak: args.soak,
+        kind,
     };
     let in_guest = !args.host && selftests::any(&which)?;
     std::thread::scope(|scope| {

@@ -12,13 +12,14 @@ use adit_qemu_tests::tree::Tree;
 use anyhow::Result;
 
 use super::reader::Reader;
-use super::selection::{SELFTESTS, SOAK};
+use super::selection::{NESTED, SELFTESTS, SOAK};
 use crate::build::Programs;
 use crate::report::Report;
 
 /// Timeout of the selftests of one folder; each also has its own timeout.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 const SOAK_LIMIT: Duration = Duration::from_secs(90 * 60);
+const NESTED_LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// The components of the guests of the selftests.
 pub(super) struct Machines {
@@ -95,7 +96,12 @@ fn run_each(
     let runner = format!("{SELFTESTS}/run.sh");
     let mut words = vec!["env", &from, &runner];
     words.extend(filters.iter().map(String::as_str));
-    let limit = if folder == SOAK { SOAK_LIMIT } else { LIMIT } * guest.pace();
+    let limit = match folder {
+        SOAK => SOAK_LIMIT,
+        NESTED => NESTED_LIMIT,
+        _ => LIMIT,
+    };
+    let limit = limit * guest.pace();
     let outcome = guest.exec(&words, Some(limit), |frame| reader.feed(&frame.data))?;
     reader.finish();
     let failure = match outcome {

@@ -18,38 +18,61 @@ pub(super) const DEBUG: &str = "/repo/qemu-tests/selftests/debug";
 /// Folder of those that take many minutes.
 pub(super) const SOAK: &str = "/repo/qemu-tests/selftests/soak";
 
+/// Folder of those with a VM in the guest.
+pub(super) const NESTED: &str = "/repo/qemu-tests/selftests/nested";
+
+/// The kind of the selftests of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Those that a change is checked with.
+    Ordinary,
+    /// Those that take many minutes.
+    Soak,
+    /// Those with a VM in the guest.
+    Nested,
+}
+
 /// Selection of the selftests to run, and their configuration.
 pub(crate) struct Selection<'a> {
     /// Part of the names of those to run.
     pub(crate) filter: &'a str,
     /// The guest's kernel.
     pub(crate) flavour: Flavour,
-    /// `true` for those that take long, instead of the ordinary ones.
-    pub(crate) soak: bool,
+    /// Their kind.
+    pub(crate) kind: Kind,
 }
 
 impl Selection<'_> {
+    /// Returns whether those that a change is checked with are among them.
+    pub(super) fn is_ordinary(&self) -> bool {
+        self.kind == Kind::Ordinary
+    }
+
     /// Returns whether those that reboot are among them.
     pub(super) fn reboot(&self) -> bool {
-        !self.soak && REBOOT.contains(self.filter)
+        self.is_ordinary() && REBOOT.contains(self.filter)
     }
 
     /// Returns whether those of that name are among them, which start guests by commands of the
     /// host.
     pub(super) fn on_host(&self, name: &str) -> bool {
-        !self.soak && self.flavour == Flavour::Stock && name.contains(self.filter)
+        self.is_ordinary() && self.flavour == Flavour::Stock && name.contains(self.filter)
     }
 
     /// Returns whether those of that name are among them, which start guests by commands of the
     /// host, and of which some take long.
     pub(super) fn on_host_or_soak(&self, name: &str) -> bool {
-        self.flavour == Flavour::Stock && name.contains(self.filter)
+        self.kind != Kind::Nested && self.flavour == Flavour::Stock && name.contains(self.filter)
     }
 
     /// Returns whether there are any in a folder.
     pub(super) fn any_in(&self, folder: &str) -> Result<bool> {
-        let fits =
-            self.soak == (folder == SOAK) && (folder != DEBUG || self.flavour == Flavour::Debug);
+        let kind = match folder {
+            SOAK => Kind::Soak,
+            NESTED => Kind::Nested,
+            _ => Kind::Ordinary,
+        };
+        let fits = self.kind == kind && (folder != DEBUG || self.flavour == Flavour::Debug);
         Ok(fits && !names_in(folder, self.filter)?.is_empty())
     }
 

@@ -28,7 +28,7 @@ const NAMES: [&str; 14] = [
 
 /// Returns those of them that are selected.
 pub(super) fn names(which: &Selection) -> Vec<&'static str> {
-    let wanted = |name: &&str| !which.soak && name.contains(which.filter);
+    let wanted = |name: &&str| which.is_ordinary() && name.contains(which.filter);
     NAMES.into_iter().filter(wanted).collect()
 }
 
