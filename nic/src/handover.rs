@@ -86,7 +86,7 @@ impl NicCopy {
             fds.push(file_of(name, bytes).context("a file for the copy")?);
             anyhow::Ok(fds.len() as u32 - 1)
         };
-        let program = server.copy_state(PATIENCE).map_err(anyhow::Error::msg);
+        let program = server.copy_state(TIMEOUT).map_err(anyhow::Error::msg);
         let program = program.context("the tables of the program")?;
         let program = program.map(|bytes| add("program", &bytes)).transpose()?;
         let (bytes, connections) = connections::precopy(shared.connections(), &shared.clock());

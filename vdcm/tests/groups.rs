@@ -37,7 +37,7 @@ use vf::Vf;
 
 const MAC: [u8; 6] = [2, 0xAD, 0x17, 9, 9, 1];
 const STATION: [u8; 6] = [2, 0, 0, 0, 9, 9];
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The queues of a device, of two ADIs.
 const QUEUES: u16 = 4;
 /// The flows from the wire: enough for each queue to get some. The key is constant, so this does not
@@ -73,7 +73,7 @@ impl Daemon {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let wire = UnixDatagram::bind(path("far")).unwrap();
-        wire.set_read_timeout(Some(PATIENCE)).unwrap();
+        wire.set_read_timeout(Some(TIMEOUT)).unwrap();
         let ends = format!("unix:{},{}", path("near").display(), path("far").display());
         let setup = Setup {
             wires: vec![ends.parse().unwrap()],
@@ -146,7 +146,7 @@ impl Driver {
     /// Receives until it has as many frames or the time is over; returns the number by queue.
     fn receive(&mut self, count: usize) -> Vec<usize> {
         let mut seen = vec![0; self.pairs.len()];
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         while seen.iter().sum::<usize>() < count && Instant::now() < end {
             for (pair, seen) in self.pairs.iter_mut().zip(&mut seen) {
                 while pair.receive(&mut self.vf).unwrap().is_some() {
@@ -225,7 +225,7 @@ fn one_virtual_port_has_the_queues_of_two_adis() {
         let (vf, pair) = (&mut driver.vf, &mut driver.pairs[at]);
         pair.send(vf, &udp(MAC, STATION, 1)).unwrap();
         pair.settle(vf).unwrap();
-        pair.wait(vf, PATIENCE).unwrap();
+        pair.wait(vf, TIMEOUT).unwrap();
         assert!(pair.interrupts > before, "queue {at}");
         daemon.wire.recv(&mut [0; 2048]).unwrap();
     }
@@ -236,7 +236,7 @@ fn one_virtual_port_has_the_queues_of_two_adis() {
     driver.set_key();
     assert_all(&flows(&mut driver, &daemon.wire));
     drop(driver);
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while daemon.manager.show("group").unwrap().state != VdevState::Idle {
         assert!(Instant::now() < end, "the client does not go");
     }
@@ -255,7 +255,7 @@ fn the_end_of_one_adi_resets_the_device() {
     assert_all(&flows(&mut driver, &daemon.wire));
     let member = daemon.nic.nic().adis()[1];
     assert!(daemon.nic.nic().destroy_adi(member));
-    driver.vf.await_reset(PATIENCE).unwrap();
+    driver.vf.await_reset(TIMEOUT).unwrap();
     assert_eq!(daemon.manager.show("group").unwrap().state, VdevState::Gone);
     let resets = daemon.manager.stats("group").unwrap().resets;
     assert_eq!(resets.get("adi_gone"), Some(&1), "{resets:?}");

@@ -9,7 +9,7 @@ use adit_conntrack_rpc::proto;
 use adit_p4runtime::client::{connect, Channel};
 use rustix::process::Signal;
 
-use super::{Keeper, PATIENCE};
+use super::{Keeper, TIMEOUT};
 
 /// A connection of UDP from a port.
 fn connection(port: u16) -> proto::Connection {
@@ -36,7 +36,7 @@ fn connection(port: u16) -> proto::Connection {
 }
 
 fn client(address: &str) -> Client<Channel> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     loop {
         let connected =
             connect(address, None).map(|(runtime, channel)| Client::new(runtime, channel));
