@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -283,6 +284,83 @@ fn files_are_followed_and_so_is_a_nic_that_restarts() {
     assert!(killed.expect("kill starts").success());
     assert!(watcher.0.wait().expect("it ends").success());
     drop(listening);
+}
+
+#[test]
+fn a_service_that_has_become_headless_goes() {
+    let (nic, _listening) = nic();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("web.yaml");
+    let text = std::fs::read_to_string(file("node/examples/web.yaml")).expect("the example");
+    let dns = file("node/examples/dns.yaml");
+    let apply = format!("svc apply -f {}", path.display());
+    let others = [
+        text.replace("clusterIP: 10.3.241.122", "clusterIP: None"),
+        text.replace(
+            "spec:\n  clusterIP: 10.3.241.122",
+            "spec:\n  type: ExternalName",
+        ),
+        text.replace(
+            "metadata:\n  name: web\n",
+            "metadata:\n  name: web\n  labels: {service.kubernetes.io/service-proxy-name: x}\n",
+        ),
+    ];
+    for other in others {
+        assert_ne!(other, text);
+        std::fs::write(&path, &text).expect("a file");
+        nic.stdout(&format!("{apply} -f {dns}"));
+        std::fs::write(&path, &other).expect("a file");
+        nic.stdout(&apply);
+        let list = nic.json("svc list");
+        let names: Vec<_> = list.as_array().into_iter().flatten().collect();
+        assert!(
+            names.iter().all(|it| it["name"] == "dns"),
+            "{other}: {list}"
+        );
+        assert!(!names.is_empty(), "services of other files stay");
+    }
+}
+
+#[test]
+fn a_folder_that_others_write_to_all_the_time_is_followed() {
+    let (nic, _listening) = nic();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("web.yaml");
+    let text = std::fs::read_to_string(file("node/examples/web.yaml")).expect("the example");
+    std::fs::write(&path, &text).expect("a file");
+    let words = format!("svc watch -f {}", folder.path().display());
+    let child = nic.command(&words).stdout(Stdio::null()).spawn();
+    let _watcher = Watcher(child.expect("adit starts"));
+    eventually("the services are there", || {
+        nic.json("svc list")
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    });
+    // More often than changes take to settle.
+    let (log, stop) = (folder.path().join("log.txt"), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                std::fs::write(&log, "busy").expect("a file");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let ends = Ends(&stop);
+        std::fs::write(&path, text.replace("[10.244.0.2]", "[10.244.0.7]")).expect("a file");
+        eventually("the endpoint is replaced", || {
+            nic.stdout("svc show web").contains("10.244.0.7:8080")
+        });
+        drop(ends);
+    });
+}
+
+/// Ends a thread, also if the test fails.
+struct Ends<'s>(&'s AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 #[test]

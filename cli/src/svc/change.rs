@@ -79,11 +79,17 @@ fn apply_to(nic: &mut Nic, scope: &Scope, services: &Services) -> Result<Report>
 }
 
 pub(super) fn apply(apply: &Apply, format: Format) -> Result<()> {
-    let (services, notes) = files::read(&apply.files)?;
+    let files::Read {
+        services,
+        skipped,
+        notes,
+    } = files::read(&apply.files)?;
     files::print(&notes);
+    // A service that has become headless has no data path any more.
+    let named = services.services.keys().chain(&skipped);
     let scope = match apply.prune {
         true => Scope::All,
-        false => Scope::Only(services.services.keys().cloned().collect()),
+        false => Scope::Only(named.cloned().collect()),
     };
     let setup = apply.node.setup();
     if apply.dry_run {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Files of services.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use adit_node::manifest::{Manifest, Note};
-use adit_node::model::Services;
+use adit_node::model::{Name, Services};
 use anyhow::{bail, Context, Result};
 
 use super::args::Files;
@@ -13,14 +14,24 @@ use crate::files::read_text;
 /// The most mistakes that are printed.
 const MAX_SHOWN: usize = 20;
 
-/// The services of files, with what has no effect.
-pub(super) fn read(files: &Files) -> Result<(Services, Vec<Note>)> {
+/// The contents of files.
+pub(super) struct Read {
+    pub(super) services: Services,
+    /// Services that the files have and a data path does not, such as headless ones.
+    pub(super) skipped: BTreeSet<Name>,
+    /// What has no effect.
+    pub(super) notes: Vec<Note>,
+}
+
+/// Reads files.
+pub(super) fn read(files: &Files) -> Result<Read> {
     let mut manifest = Manifest::default();
     for path in all(&files.paths)? {
         let text = read_text(&path)?;
         manifest.read(&path.display().to_string(), &text, &files.namespace);
     }
-    manifest.finish().map_err(|mistakes| {
+    let skipped = manifest.skipped().clone();
+    let (services, notes) = manifest.finish().map_err(|mistakes| {
         let mut lines: Vec<_> = mistakes.iter().map(|it| format!("  {it}")).collect();
         if lines.len() > MAX_SHOWN {
             let more = lines.len() - MAX_SHOWN;
@@ -28,6 +39,11 @@ pub(super) fn read(files: &Files) -> Result<(Services, Vec<Note>)> {
             lines.push(format!("  and {more} more"));
         }
         anyhow::anyhow!("nothing was changed:\n{}", lines.join("\n"))
+    })?;
+    Ok(Read {
+        services,
+        skipped,
+        notes,
     })
 }
 

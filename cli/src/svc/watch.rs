@@ -27,8 +27,12 @@ use crate::output::Format;
 const LOOK: Duration = Duration::from_secs(1);
 /// The time after which the NIC is read again, whatever has happened.
 const READ_AGAIN: Duration = Duration::from_secs(60);
-/// The time in which further changes of files are awaited.
+/// The time in which further changes of files are awaited, since files are written one after another.
 const SETTLE: Duration = Duration::from_millis(20);
+/// The time after which files are read although changes go on, as in a folder that others write to.
+const SETTLE_AT_MOST: Duration = Duration::from_millis(500);
+/// The most events that are taken at once.
+const MAX_EVENTS: usize = 1024;
 
 /// Folders whose changes are seen.
 struct Folders {
@@ -76,12 +80,19 @@ impl Folders {
         }
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(&self.inotify, &mut buffer);
-        let mut has_changed = false;
         // An overflow of the queue is an event, too.
-        while events.next().is_ok() {
-            has_changed = true;
+        let mut count = 0;
+        while count < MAX_EVENTS && events.next().is_ok() {
+            count += 1;
         }
-        Ok(has_changed)
+        Ok(count > 0)
+    }
+
+    /// Waits until nothing has changed for a while, or until changes have gone on for long enough.
+    fn settle(&self, stop: &AtomicBool) -> Result<()> {
+        let deadline = Instant::now() + SETTLE_AT_MOST;
+        while Instant::now() < deadline && !stop.load(Relaxed) && self.wait(SETTLE)? {}
+        Ok(())
     }
 }
 
@@ -185,8 +196,13 @@ pub(super) fn watch(watch: &Watch, format: Format) -> Result<()> {
     }
     let mut folders = Folders::new(files::folders(&watch.files)?)?;
     folders.renew();
-    let (mut services, notes) = files::read(&watch.files)?;
+    let files::Read {
+        mut services,
+        mut notes,
+        ..
+    } = files::read(&watch.files)?;
     files::print(&notes);
+    let mut wrong = String::new();
     let mut kept = Kept {
         watch,
         setup: watch.node.setup(),
@@ -203,14 +219,23 @@ pub(super) fn watch(watch: &Watch, format: Format) -> Result<()> {
         if !folders.renew() && !has_changed {
             continue;
         }
-        // Files that are written one after another are read once.
-        while folders.wait(SETTLE)? && !stop.load(Relaxed) {}
+        folders.settle(&stop)?;
         match files::read(&watch.files) {
-            Ok((read, notes)) => {
-                files::print(&notes);
-                services = read;
+            Ok(read) => {
+                if read.notes != notes {
+                    files::print(&read.notes);
+                }
+                (services, notes) = (read.services, read.notes);
+                wrong.clear();
             }
-            Err(error) => eprintln!("adit: {error:#}"),
+            // Once, however often something else is written beside it.
+            Err(error) => {
+                let error = format!("{error:#}");
+                if error != wrong {
+                    eprintln!("adit: {error}");
+                    wrong = error;
+                }
+            }
         }
     }
     Ok(())

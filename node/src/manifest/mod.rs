@@ -77,6 +77,11 @@ impl Manifest {
         }
     }
 
+    /// The services that were left out, such as headless ones: a data path has nothing of them.
+    pub fn skipped(&self) -> &BTreeSet<Name> {
+        &self.skipped
+    }
+
     /// Returns the services, or all mistakes. Endpoint slices without their service have no effect.
     ///
     /// # Errors
