@@ -76,7 +76,9 @@ extern void set_entry_lifetime(in bit<32> seconds);
 //
 // Not answered are resets, ICMP errors and redirects, what is not IP from one host to another (groups and
 // broadcasts of both layers, loopback), wrong checksums, and fragments other than a first one without
-// a checksum. A NIC sends 10,000 answers a second, and 1,000 at once; it counts the others, by reason
+// a checksum. Of ICMP only queries are answered, and answers to them: an unassigned type may be that of an
+// error. A port gets 10,000 answers a second, and 1,000 at once; of them one source gets 2,000, and 200 at
+// once: an address of IPv4, a network of 64 bits of IPv6. The others are counted, by reason
 // (`adit_p4_reject_unanswered_total`).
 //
 // A packet whose connection could not be committed can be rejected, too. Mirrors of a rejected packet

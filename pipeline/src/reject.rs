@@ -35,6 +35,15 @@ pub enum Answer {
     Unreachable,
 }
 
+/// An answer that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Its kind.
+    pub answer: Answer,
+    /// Who gets it: the address of IPv4, or the network of IPv6, its first 64 bits.
+    pub receiver: u64,
+}
+
 /// Reasons why a packet is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswered {
@@ -48,15 +57,17 @@ pub enum Unanswered {
     Checksum,
     /// A TCP reset.
     Reset,
-    /// An ICMP error, a redirect, or an unknown type.
+    /// An ICMP error, a redirect, or a type that is none of a query.
     Error,
-    /// More answers than the rate that is allowed.
+    /// More answers than a port gets in a time.
     Rate,
+    /// More answers than a source gets in a time.
+    SourceRate,
 }
 
 impl Unanswered {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Unanswered; 7] = [
+    pub const ALL: [Unanswered; 8] = [
         Unanswered::NotIp,
         Unanswered::Address,
         Unanswered::Fragment,
@@ -64,6 +75,7 @@ impl Unanswered {
         Unanswered::Reset,
         Unanswered::Error,
         Unanswered::Rate,
+        Unanswered::SourceRate,
     ];
 
     /// Returns a name for counters.
@@ -76,6 +88,7 @@ impl Unanswered {
             Unanswered::Reset => "reset",
             Unanswered::Error => "icmp-error",
             Unanswered::Rate => "rate",
+            Unanswered::SourceRate => "source-rate",
         }
     }
 }
@@ -90,7 +103,7 @@ pub fn answer(
     frame_len: usize,
     checksums_verified: bool,
     out: &mut Vec<u8>,
-) -> Result<Answer, Unanswered> {
+) -> Result<Answered, Unanswered> {
     out.clear();
     let p = Parsed::new(front, frame_len).map_err(|_| Unanswered::NotIp)?;
     let front = &front[..front.len().min(frame_len)];
@@ -105,7 +118,7 @@ pub fn answer(
         check_checksums(&p, front)?;
     }
     link(&p, front, out);
-    Ok(match p.l4 {
+    let answer = match p.l4 {
         L4::Tcp => {
             reset(&p, front, out);
             Answer::Reset
@@ -114,7 +127,19 @@ pub fn answer(
             unreachable(&p, front, out);
             Answer::Unreachable
         }
+    };
+    Ok(Answered {
+        answer,
+        receiver: receiver(&p, front),
     })
+}
+
+/// The source's address of IPv4, or its network of IPv6: a host has all addresses of that.
+fn receiver(p: &Parsed, front: &[u8]) -> u64 {
+    let addresses = p.addresses(front).unwrap_or_default();
+    let (source, _) = addresses.split_at(addresses.len() / 2);
+    let known = source.iter().take(8);
+    known.fold(0, |all, octet| all << 8 | u64::from(*octet))
 }
 
 /// Checks that there are an IP header and, of protocols that are known, a transport header.
@@ -173,8 +198,10 @@ fn check_kind(p: &Parsed, front: &[u8]) -> Result<(), Unanswered> {
     let byte = |n: usize| front.get(at + n).copied().unwrap_or_default();
     match (p.l4, byte(0)) {
         (L4::Tcp, _) if byte(13) & flag::RST != 0 => Err(Unanswered::Reset),
-        // Errors, as `icmp_pointers` of Linux has them, and types above NR_ICMP_TYPES.
-        (L4::Icmp, 3 | 4 | 5 | 11 | 12 | 19..) => Err(Unanswered::Error),
+        // Queries and their answers, which `icmp_pointers` of Linux has as no errors: echo, timestamp,
+        // information, address mask. An unassigned type may be that of an error.
+        (L4::Icmp, 0 | 8 | 13..=18) => Ok(()),
+        (L4::Icmp, _) => Err(Unanswered::Error),
         // Informational messages are from 128 on; 137 is a redirect.
         (L4::Icmpv6, ..128 | 137) => Err(Unanswered::Error),
         // A protocol number of the other family.

@@ -1,25 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Answers to the packets that programs reject (`reject` in `adit.p4`), at a limited rate.
+//! Answers to the packets that programs reject (`reject` in `adit.p4`), at limited rates: what floods
+//! one port takes no answers from others, and one source takes few from those behind its port.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::objects::Bucket;
-use super::packets::Input;
-use crate::reject::{answer, Answer, Unanswered};
+use super::packets::{Input, FIRST_HOST_PORT};
+use crate::reject::{answer, Answer, Answered, Unanswered};
 
 /// Answers a second, and at once.
-const RATE: u64 = 10_000;
-const BURST: u64 = 1_000;
-/// Parts of an answer in the bucket.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    rate: u64,
+    burst: u64,
+}
+
+/// Those that a port gets.
+const PORT: Rate = Rate {
+    rate: 10_000,
+    burst: 1_000,
+};
+/// Those that a source behind a port gets: an address of IPv4, a network of 64 bits of IPv6.
+const SOURCE: Rate = Rate {
+    rate: 2_000,
+    burst: 200,
+};
+/// Parts of an answer in a bucket.
 const NANO: u128 = 1_000_000_000;
 
-/// The rate of answers, and what became of rejected packets.
-#[derive(Debug, Default)]
+/// The wires and virtual ports that have buckets of their own; others share them.
+const WIRES: usize = 64;
+const VPORTS: usize = 4096;
+/// The buckets of sources, which share them by a keyed hash, so that none can choose with whom.
+const SOURCES: usize = 4096;
+
+/// The rates of answers, and what became of rejected packets.
+#[derive(Debug)]
 pub struct Rejections {
-    bucket: Bucket,
+    ports: Box<[Bucket]>,
+    sources: Box<[Bucket]>,
+    keys: RandomState,
     resets: AtomicU64,
     unreachable: AtomicU64,
     unanswered: [AtomicU64; Unanswered::ALL.len()],
+}
+
+impl Default for Rejections {
+    fn default() -> Rejections {
+        let buckets = |count| (0..count).map(|_| Bucket::default()).collect();
+        Rejections {
+            ports: buckets(WIRES + VPORTS),
+            sources: buckets(SOURCES),
+            keys: RandomState::new(),
+            resets: AtomicU64::default(),
+            unreachable: AtomicU64::default(),
+            unanswered: Default::default(),
+        }
+    }
+}
+
+impl Rate {
+    fn takes(self, bucket: Option<&Bucket>, now_ns: u64) -> bool {
+        let brought = u128::from(self.rate) * u128::from(now_ns);
+        bucket.is_none_or(|bucket| bucket.take(brought, self.burst, NANO).0)
+    }
 }
 
 impl Rejections {
@@ -42,23 +87,93 @@ impl Rejections {
     /// Writes the answer to a packet. Returns whether there is one.
     pub(super) fn answer(&self, now_ns: u64, input: &Input<'_>, out: &mut Vec<u8>) -> bool {
         let made = answer(input.data, input.length, input.checksums_verified, out);
-        let brought = u128::from(RATE) * u128::from(now_ns);
-        let count = match made {
-            Ok(_) if !self.bucket.take(brought, BURST, NANO).0 => {
-                return self.refuse(Unanswered::Rate);
-            }
+        let permitted = made.and_then(|made| self.limit(now_ns, input.port, made));
+        let count = match permitted {
             Ok(Answer::Reset) => &self.resets,
             Ok(Answer::Unreachable) => &self.unreachable,
-            Err(reason) => return self.refuse(reason),
+            Err(reason) => {
+                if let Some(count) = self.unanswered.get(reason as usize) {
+                    count.fetch_add(1, Relaxed);
+                }
+                return false;
+            }
         };
         count.fetch_add(1, Relaxed);
         true
     }
 
-    fn refuse(&self, reason: Unanswered) -> bool {
-        if let Some(count) = self.unanswered.get(reason as usize) {
-            count.fetch_add(1, Relaxed);
+    /// Returns the answer's kind if its receiver and port may have another one.
+    fn limit(&self, now_ns: u64, port: u32, made: Answered) -> Result<Answer, Unanswered> {
+        let receiver = self.keys.hash_one((port, made.receiver)) as usize;
+        if !SOURCE.takes(self.sources.get(receiver % SOURCES), now_ns) {
+            return Err(Unanswered::SourceRate);
         }
-        false
+        let place = match port.checked_sub(FIRST_HOST_PORT) {
+            None => port as usize % WIRES,
+            Some(vport) => WIRES + vport as usize % VPORTS,
+        };
+        match PORT.takes(self.ports.get(place), now_ns) {
+            true => Ok(made.answer),
+            false => Err(Unanswered::Rate),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::headers::{put_be16, ETH_LEN};
+    use crate::testing::ip_frame;
+
+    /// A datagram without a checksum, from a host.
+    fn datagram(host: u32) -> Vec<u8> {
+        let source = std::net::Ipv4Addr::from(0x0a00_0001 + host).into();
+        let mut udp = vec![0, 7, 0, 9, 0, 8, 0, 0];
+        put_be16(&mut udp, 6, 0);
+        ip_frame((source, [10, 1, 0, 1].into()), 17, &udp)
+    }
+
+    /// The number of answers to packets of a port from each of so many hosts.
+    fn answered(all: &Rejections, now_ns: u64, port: u32, hosts: u32, packets: u32) -> u64 {
+        let before = all.unreachable();
+        let mut out = Vec::new();
+        for host in 0..hosts {
+            let frame = datagram(host);
+            assert!(frame.len() > ETH_LEN);
+            for _ in 0..packets {
+                all.answer(now_ns, &Input::new(port, &frame), &mut out);
+            }
+        }
+        all.unreachable() - before
+    }
+
+    #[test]
+    fn a_source_that_floods_leaves_others_their_answers() {
+        let all = Rejections::default();
+        assert_eq!(answered(&all, 1, 0, 1, 5000), SOURCE.burst);
+        assert_eq!(all.unanswered(Unanswered::SourceRate), 5000 - SOURCE.burst);
+        // One of others behind the same port, of which one may share the first one's bucket.
+        let found = (1..9).any(|host| {
+            let frame = datagram(host);
+            all.answer(1, &Input::new(0, &frame), &mut Vec::new())
+        });
+        assert!(found);
+        // A second later it gets as many again, but not what it has not used meanwhile.
+        assert_eq!(answered(&all, 1_000_000_000, 0, 1, 5000), SOURCE.burst);
+        let rest = all.unanswered(Unanswered::Rate);
+        assert_eq!(rest, 0, "the port's rate is not reached");
+    }
+
+    #[test]
+    fn a_port_that_floods_leaves_others_their_answers() {
+        let all = Rejections::default();
+        let from = |port| answered(&all, 1, port, 2000, 2);
+        assert_eq!(from(0), PORT.burst);
+        assert!(all.unanswered(Unanswered::Rate) > 2000);
+        for port in [1, 63, FIRST_HOST_PORT, FIRST_HOST_PORT + 1] {
+            assert_eq!(from(port), PORT.burst, "port {port:#x}");
+        }
+        // Not more memory for more ports: they share.
+        assert_eq!(from(64), 0);
     }
 }
