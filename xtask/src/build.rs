@@ -59,9 +59,10 @@ pub(crate) fn set_up(flavour: Flavour) -> Result<(Tree, Image)> {
     Ok((tree, image))
 }
 
-/// The program that compares the connection tracker with Linux's, of which a selftest finds a copy
-/// as it does of `adit`.
+/// The programs that compare the connection tracker with Linux's, and services with nftables', of
+/// which selftests find copies as they do of `adit`.
 const ORACLE: &str = "adit-conntrack-oracle";
+const NODE_ORACLE: &str = "adit-node-oracle";
 
 /// The daemon that composes devices out of ADIs, and a client of such a device for selftests, of
 /// which the guest finds copies, too.
@@ -119,7 +120,15 @@ pub(crate) fn programs(profile: Profile) -> Result<Programs> {
         // Cargo unites the features that the selected packages and targets require of their
         // dependencies. With all packages and a test these are the features of `cargo test`, so that
         // what that has compiled is used.
-        Profile::Dev => &["--workspace", "--test", "c_header", "--bin", ORACLE],
+        Profile::Dev => &[
+            "--workspace",
+            "--test",
+            "c_header",
+            "--bin",
+            ORACLE,
+            "--bin",
+            NODE_ORACLE,
+        ],
     });
     let status = command.status().context("cannot start cargo")?;
     ensure!(
@@ -136,7 +145,9 @@ pub(crate) fn programs(profile: Profile) -> Result<Programs> {
     let client = folder.join("examples").join(VDEV_CLIENT);
     share(&stripped(&client), "bin", VDEV_CLIENT)?;
     if profile == Profile::Dev {
-        share(&stripped(&folder.join(ORACLE)), "bin", ORACLE)?;
+        for oracle in [ORACLE, NODE_ORACLE] {
+            share(&stripped(&folder.join(oracle)), "bin", oracle)?;
+        }
     }
     Ok(Programs {
         nic: match std::env::var_os("ADIT_NIC") {
@@ -147,6 +158,17 @@ pub(crate) fn programs(profile: Profile) -> Result<Programs> {
         vdcm,
         profile,
     })
+}
+
+/// Returns the program that compares services with nftables', built as for tests.
+pub(crate) fn node_oracle() -> Result<PathBuf> {
+    let mut command = cargo();
+    // With the features of `cargo test`, as in `programs`.
+    command.args(["build", "--quiet", "--workspace", "--test", "c_header"]);
+    let status = command.args(["--bin", NODE_ORACLE]).status();
+    let status = status.context("cannot start cargo")?;
+    ensure!(status.success(), "{NODE_ORACLE} does not build: see above");
+    Ok(paths::target().join("debug").join(NODE_ORACLE))
 }
 
 /// Returns a copy of a program without debug information, which the guest would read and copy into

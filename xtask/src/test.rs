@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use adit_qemu_tests::flavour::Flavour;
-use adit_qemu_tests::ktap::{Totals, Verdict};
+use adit_qemu_tests::ktap::{Parser, Totals, Verdict};
 use adit_qemu_tests::paths;
 use anyhow::{Context, Result};
 
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["host", "soak"])]
     nested: bool,
 }
+
+/// The name of the comparison of services with nftables'.
+const SERVICES: &str = "services beside nftables";
 
 /// Disk space in bytes that a run requires when everything is built, and when nothing is yet.
 const ROOM: u64 = 1_500_000_000;
@@ -81,6 +84,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                 let name = "models of concurrent code";
                 phases.time(name, || unit_tests(&mut report, name, &mut models))?;
             }
+        }
+        if !guest_only && SERVICES.contains(which.filter) {
+            phases.time(SERVICES, || services(&mut report))?;
         }
         if let Some(set_up) = set_up {
             let done = set_up.join();
@@ -168,6 +174,38 @@ fn unit_tests(report: &mut Report, name: &str, command: &mut Command) -> Result<
         start.elapsed().as_secs_f64()
     );
     report.count_all(sum);
+    Ok(())
+}
+
+/// Compares services with the host kernel's. A host without nftables, or one that permits no network
+/// namespace, skips it.
+fn services(report: &mut Report) -> Result<()> {
+    let start = Instant::now();
+    let mut command = Command::new(build::node_oracle()?);
+    let output = build::captured(command.arg("services"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut parser = Parser::default();
+    let results: Vec<_> = text.lines().filter_map(|line| parser.line(line)).collect();
+    let (mut totals, faults) = parser.finish();
+    if !output.status.success() {
+        totals.failed = totals.failed.max(1);
+    }
+    if totals.failed > 0 {
+        print!("{text}");
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        faults.iter().for_each(|fault| println!("{fault}"));
+    }
+    for skipped in results.iter().filter(|it| it.verdict == Verdict::Skipped) {
+        println!("{}: skipped: {}", skipped.name, skipped.notes.join("; "));
+    }
+    println!(
+        "{SERVICES}: {} passed, {} failed, {} skipped ({:.1} s)",
+        totals.passed,
+        totals.failed,
+        totals.skipped,
+        start.elapsed().as_secs_f64()
+    );
+    report.count_all(totals);
     Ok(())
 }
 

@@ -11,12 +11,12 @@ use adit_node::model::{
 
 use crate::common::{flow, TestNic};
 
-const SYN: u8 = 0x02;
+pub(crate) const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
-const SERVICE: &str = "10.96.0.1:80";
+pub(crate) const ACK: u8 = 0x10;
+pub(crate) const SERVICE: &str = "10.96.0.1:80";
 
-fn service(endpoints: &BTreeMap<u8, Conditions>) -> Services {
+pub(crate) fn service(endpoints: &BTreeMap<u8, Conditions>) -> Services {
     let name = Name::new("default", "web");
     let of = PortName {
         service: name.clone(),
@@ -54,10 +54,10 @@ fn service(endpoints: &BTreeMap<u8, Conditions>) -> Services {
 }
 
 /// A sequence of numbers that look random, the same in every run.
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    fn below(&mut self, most: usize) -> usize {
+    pub(crate) fn below(&mut self, most: usize) -> usize {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

@@ -4,3 +4,4 @@
 mod apply;
 mod churn;
 mod common;
+mod concurrent;
