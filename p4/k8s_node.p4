@@ -36,6 +36,8 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
     DirectCounter<bit<64>>(PNA_CounterType_t.PACKETS_AND_BYTES) hops;
     DirectCounter<bit<64>>(PNA_CounterType_t.PACKETS_AND_BYTES) quic_connections;
     DirectCounter<bit<64>>(PNA_CounterType_t.PACKETS_AND_BYTES) flow_entries;
+    // Packets that were to leave an inline filter, while the table was full.
+    Counter<bit<64>, bit<1>>(1, PNA_CounterType_t.PACKETS) unlearnt_filters;
     Meter<bit<10>>(1024, PNA_MeterType_t.BYTES) policers;
     InternetChecksum() checksum;
     Hash<bit<16>>(PNA_HashAlgorithm_t.CRC16) entropy;
@@ -81,6 +83,7 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
         bool is_ipv4 = h.network.ipv4.isValid();
         bool is_ip = is_ipv4 || h.network.ipv6.isValid();
         bool is_multicast = h.network.ethernet.dst[40:40] == 1;
+        bool has_ports = h.network.tcp.isValid() || h.network.udp.isValid() || h.sctp.isValid();
         if (istd.parser_error != error.NoError && !m.is_payload_reached) {
             drop(VERDICT_MALFORMED);
             return;
@@ -387,9 +390,20 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
                 quic_connections.count();
             }
             if (!is_classified) {
-                flows.apply();
+                is_classified = flows.apply().hit;
                 flow_entries.count();
             }
+            if (!is_classified && has_ports) {
+                m.flow = { m.port, m.from, m.to, m.from_port, m.to_port };
+                inline_filters.apply();
+            }
+        }
+        // What a pod sends, as its reply will be.
+        m.sender = input_queue();
+        if (m.sender != ADIT_NO_QUEUE && has_ports) {
+            m.is_sending = true;
+            m.flow = { istd.input_port, m.dst, m.src, m.network.dst_port, m.network.src_port };
+            inline_filters.apply();
         }
         send(verdict, m.port);
     }

@@ -42,3 +42,36 @@ table flows {
     pna_direct_counter = flow_entries;
     size = 262144;
 }
+
+// Inline filters, in the manner of application targeted routing: a pod gets the replies of a flow on the
+// queue that it sends the flow from, without the control plane. What a pod sends keeps the filter of its
+// replies; once it is silent for that many seconds, or the flow has moved to another queue, that ends.
+const bit<32> INLINE_FILTER_S = 60;
+action steer(bit<16> queue) {
+    if (!m.is_sending) {
+        set_queue(queue);
+    } else {
+        set_entry_lifetime(queue == m.sender ? INLINE_FILTER_S : 0);
+    }
+}
+action learn_queue() {
+    if (m.is_sending) {
+        AddEntryErrorStatus_t status = add_entry_for("steer", { m.sender }, INLINE_FILTER_S);
+        if (status != ADD_ENTRY_SUCCESS) { unlearnt_filters.count(0); }
+    }
+}
+table inline_filters {
+    key = {
+        m.flow.port: exact @name("port");
+        m.flow.src: exact @name("src");
+        m.flow.dst: exact @name("dst");
+        m.protocol: exact @name("protocol");
+        m.flow.src_port: exact @name("src_port");
+        m.flow.dst_port: exact @name("dst_port");
+    }
+    actions = { @tableonly steer; @defaultonly learn_queue; }
+    add_on_miss = true;
+    const default_action = learn_queue();
+    pna_idle_timeout = PNA_IdleTimeout_t.AUTO_DELETE;
+    size = 262144;
+}

@@ -128,6 +128,15 @@ struct headers_t {
     geneve_options_h  geneve_options;
 }
 
+// A flow as the pod behind a port receives it.
+struct flow_t {
+    PortId_t port;
+    ipv6_t   src;
+    ipv6_t   dst;
+    bit<16>  src_port;
+    bit<16>  dst_port;
+}
+
 // Addresses are those of IPv6; IPv4's are ::ffff:a.b.c.d (RFC 4291, 2.5.5.2).
 struct metadata_t {
     network_t         network;
@@ -197,6 +206,11 @@ struct metadata_t {
     mac_t             encap_dst_mac;
     ipv4_t            encap_src;
     ipv4_t            encap_dst;
+
+    // Of inline filters.
+    flow_t            flow;
+    bool              is_sending;      // the filter is that of the replies to this packet
+    bit<16>           sender;          // the queue that it was sent from
 }
 
 // The address with that form.

@@ -4,6 +4,7 @@
 
 mod bursts;
 mod node;
+mod queues;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -13,12 +14,12 @@ use adit_pipeline::p4::FIRST_HOST_PORT;
 
 use node::{aged, flow_of, number, Node, GATEWAY_NUMBER, WIRE};
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
 const FIN: u8 = 1;
-const SYN: u8 = 2;
+pub(crate) const SYN: u8 = 2;
 const RST: u8 = 4;
-const ACK: u8 = 16;
+pub(crate) const ACK: u8 = 16;
 /// Verdicts (p4/node/types.p4).
 const NO_ENDPOINT: u64 = 25;
 const ENDPOINT_GONE: u64 = 28;

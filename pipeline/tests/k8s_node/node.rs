@@ -13,7 +13,7 @@ use adit_p4_frontend::{compile, Options};
 use adit_pipeline::p4::objects::{GroupMember, Object, Profile};
 use adit_pipeline::p4::tables::{Action, Entry, Table};
 use adit_pipeline::p4::{
-    Direction, DropReason, Engine, Input, Output, Sent, Worker, FIRST_HOST_PORT,
+    Direction, DropReason, Engine, Input, Output, Sent, Worker, FIRST_HOST_PORT, NO_QUEUE,
 };
 
 /// The MAC address of the node's gateway, as bytes and as a number.
@@ -272,6 +272,18 @@ impl Node {
 
     /// Processes an IP packet that a port sends to the gateway.
     pub(crate) fn pass(&mut self, port: u32, packet: &[u8]) -> Passed {
+        let (port, _, packet) = self.pass_from(port, NO_QUEUE, packet)?;
+        Some((port, packet))
+    }
+
+    /// Processes an IP packet that a queue of a port sends to the gateway. Returns also the receive queue
+    /// that the program has set.
+    pub(crate) fn pass_from(
+        &mut self,
+        port: u32,
+        queue: u16,
+        packet: &[u8],
+    ) -> Option<(u32, Option<u16>, Vec<u8>)> {
         let ty: [u8; 2] = if packet[0] >> 4 == 4 {
             [8, 0]
         } else {
@@ -284,13 +296,14 @@ impl Node {
         };
         let input = Input {
             direction,
+            queue,
             ..Input::new(port, &frame)
         };
         let mut passed = None;
         self.worker
             .process(self.now_ns, &[input], &mut |_, output| {
                 if let Output::Sent(sent) = output {
-                    passed = Some((sent.port, bytes(&sent, &frame)));
+                    passed = Some((sent.port, sent.receive.queue, bytes(&sent, &frame)));
                 }
             });
         passed
