@@ -28,9 +28,9 @@ lspci -nnk -s 5 | grep -E 'Ethernet|in use' | indent
 control table dump ports routers addresses networks ipv4_routes nexthops | indent
 
 step "Three containers without a network: each owns an ADI, on which \`adit httpd' serves"
-must node_image
+must node_root
 for at in 0 1 2; do must pod_create ${pods[at]} ${addresses[at]}; done
-for at in 0 1 2; do must pod_start ${pods[at]} ${addresses[at]}; done
+must pods_start ${pods[0]} ${addresses[0]} ${pods[1]} ${addresses[1]} ${pods[2]} ${addresses[2]}
 adit adi list | indent
 podman ps --format '{{.Names}}: {{.Command}}' | indent
 
@@ -63,15 +63,16 @@ step "Under load the container \`two' is killed, and its endpoint leaves the ser
 wire rm -f /scratch/demo-held
 wire --bg held sh -c 'for i in $(seq 12); do
     { for j in $(seq 8); do printf "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n"; sleep 1; done |
-        timeout 20 socat -t 2 - TCP:'$node_address':80 >/scratch/demo-held-$i; } & done; wait'
-sleep 3
+        timeout 20 socat -t 2 - TCP:'$node_address':80 >/scratch/demo-held-$i; } & done; wait
+    touch /scratch/demo-held'
+must retry 20 wire sh -c '[ $(grep -l "200 OK" /scratch/demo-held-* | wc -l) = 12 ]'
 must podman kill two
 must node_apply ${addresses[0]} ${addresses[2]}
 answers=$(node_ask 500)
 echo "$answers" | indent
 expect "500 requests after the kill got an answer" '(($(requests "$answers") == 500))'
 expect "none of them came from the killed container" '[[ $answers != *two* ]]'
-sleep 8
+retry 20 wire test -e /scratch/demo-held
 held=$(wire sh -c 'for f in /scratch/demo-held-*; do
     echo "$(grep -o "\"server\": *\"[a-z]*\"" $f | sort -u | tr -d "\n ") $(grep -c "200 OK" $f)"; done')
 sort <<<"$held" | uniq -c | indent

@@ -5,6 +5,7 @@
 # ADI each, and a service. The control plane's commands run in the wire's network, where the NIC's
 # P4Runtime server is.
 . "$SELFTEST_LIB/adi.sh"
+. "$SELFTEST_LIB/podman.sh"
 
 # The gateway of the pods and its MAC address, which is also that of the service addresses.
 node_gateway=10.244.0.1 node_mac=02:ad:17:00:99:01
@@ -44,14 +45,14 @@ node_up() {
     node_write "${entries[@]}"
 }
 
-# pod_port NAME: the port of a pod's ADI in the program.
-pod_port() { echo $((0x1000 + $(adit -o json adi show "$1" | jq .vport))); }
-
 # pod_create NAME ADDRESS: an ADI, and the entries of a pod that owns it.
 pod_create() {
-    local name=$1 address=$2 port mac
-    adit adi create --name "$name" --cdi || return
-    port=$(pod_port "$name") mac=$(adit -o json adi show "$name" | jq -r .mac)
+    local name=$1 address=$2 made port mac
+    made=$(adit -o json adi create --name "$name" --cdi | jq -r '"\(.vport) \(.mac)"')
+    read -r port mac <<<"$made"
+    [[ $mac ]] || return
+    # Its port in the program.
+    port=$((0x1000 + port))
     node_write \
         "ports input_port=$port port(zone=0, is_trusted=1, is_checked=1, is_switched=0)" \
         "sources input_port=$port src=$(mapped "$address") NoAction()" \
@@ -59,32 +60,30 @@ pod_create() {
         "local zone=0 address=$(mapped "$address") deliver(port=$port, mac=$mac, gateway_mac=$node_mac)"
 }
 
-export CONTAINERS_STORAGE_CONF=/tmp/node-storage.conf
-# node_image: a container image with a shell, adit, and the libraries that they are linked with.
-node_image() {
-    local root=/tmp/node-image applet
-    cat >$CONTAINERS_STORAGE_CONF <<EOF
-[storage]
-driver = "vfs"
-runroot = "/tmp/node-containers/run"
-graphroot = "/tmp/node-containers/storage"
-EOF
-    mkdir -p $root/bin $root/tmp $root/srv
-    cp --parents "$(command -v busybox)" "$(command -v adit)" $root
-    ldd "$(command -v adit)" | grep -o '/[^ ]*' | xargs cp -L --parents -t $root
-    for applet in sh ls sleep; do ln -sf "$(command -v busybox)" $root/bin/$applet; done
-    echo "Hello from a container with an ADI." >$root/srv/index.html
-    tar -C $root -c . | command podman import --quiet \
-        --change "ENV PATH=/bin:$(dirname "$(command -v adit)")" - adi-node
+# node_root: the root of the containers, with a shell, adit, and a file to serve.
+node_root() {
+    containers_begin node
+    mkdir -p $containers/root/srv
+    echo "Hello from a container with an ADI." >$containers/root/srv/index.html
+    containers_root adit
 }
-
-podman() { command podman --cgroup-manager=cgroupfs "$@"; }
 
 # pod_start NAME ADDRESS: a web server on the pod's ADI, in a container without a network.
 pod_start() {
-    podman run --detach --rm --name "$1" --network none --ulimit memlock=-1 --device "adit.dev/adi=$1" \
-        adi-node adit httpd --adi "$1" --address "$2/24" --gateway $node_gateway --root /srv --name "$1" \
-        --stats >/dev/null
+    container_run "$1" --detach --ulimit memlock=-1 --device "adit.dev/adi=$1" -- \
+        adit httpd --adi "$1" --address "$2/24" --gateway $node_gateway --root /srv --name "$1" --stats >/dev/null
+}
+
+# pods_start NAME ADDRESS…: those of several pods at a time: podman takes seconds for each.
+pods_start() {
+    local jobs=() job status=0
+    while (($#)); do
+        pod_start "$1" "$2" &
+        jobs+=($!)
+        shift 2
+    done
+    for job in "${jobs[@]}"; do wait "$job" || status=1; done
+    return $status
 }
 
 # node_service ADDRESS…: writes the manifest of the service `web` with these endpoints to $node_manifest.
@@ -130,9 +129,9 @@ node_ask() {
 
 # node_down: removes the containers, the pods and the service.
 node_down() {
-    podman rm --all --force
+    containers_end
     control svc delete --all
     local adi
     for adi in $(adit -o json adi list | jq -r '.[].name // empty'); do retry 20 adit adi destroy "$adi"; done
-    rm -rf /tmp/node-containers /tmp/node-image $CONTAINERS_STORAGE_CONF /scratch/node* /scratch/demo-*
+    rm -rf /scratch/node* /scratch/demo-*
 }

@@ -17,11 +17,11 @@ connections() { control ct -L -p tcp --orig-dst $node_address "$@" 2>/dev/null; 
 status() { wire curl -s -o /dev/null --max-time "$2" "http://$1/"; echo $?; }
 
 check "the node's entries are written" node_up
-check "a container image is built" node_image
+check "a root for containers is made" node_root
 check "three pods with an ADI each are created" eval \
     'pod_create one $a && pod_create two $b && pod_create three $c'
-check "their servers start in containers without a network" eval \
-    'pod_start one $a && pod_start two $b && pod_start three $c'
+check "their servers start in containers without a network" \
+    pods_start one $a two $b three $c
 # readme: runs README's commands about services.
 readme() {
     awk '$0 == "```sh svc" { inside = 1; next } /^```/ { inside = 0 } inside' /repo/README.md >/scratch/node-readme
