@@ -1,29 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
-# web.sh WHAT ARGS…: `adit httpd` on an ADI of NIC 0 (adit.ko), and on kernel sockets behind NIC 1
-# (idpf), as a node reaches a container: nftables DNAT, and a veth pair into its network namespace.
+# web.sh WHAT: `adit httpd` on an ADI of NIC 0 (adit.ko), and on kernel sockets behind NIC 1 (idpf), as a
+# node reaches a container: nftables DNAT, and a veth pair into its network namespace.
 #
-#   setup                                   binds the NICs, makes an ADI, the namespace and the files
-#   CONTENDER BYTES CONNECTIONS SECONDS     prints a JSON array: what wrk measured from the wire (see
-#                                           web.lua), and the CPU seconds of the guest meanwhile
+#   setup    binds the NICs, makes an ADI, the namespace and the files, and starts both servers
+#   end      stops them; the last line is a JSON object of their counters
 set -e -o pipefail
 first=0000:00:05.0
 adi4=10.99.0.3 pod4=10.244.0.2
 root=/srv/web
-# Before the window opens.
-settle=1
+# What the servers print.
+out=/run/web
 
-busy() { awk '/^cpu / { print $2 + $3 + $4 + $7 + $8 }' /proc/stat; }
-
-setup() {
+network() {
     modprobe veth
     adit-load $first
     modprobe idpf
     nic-up 1 >/dev/null
-    adit -o json adi create --queues 2 --mac 02:00:00:00:0a:01 | jq -r .device >/run/adi.web
-    mkdir -p $root
-    for size in 100 1500; do head -c $size /dev/zero | tr '\0' x >$root/$size; done
     ip netns add web
     ip link add veth0 type veth peer name eth0 netns web
     ip addr add 10.244.0.1/24 dev veth0
@@ -32,42 +26,52 @@ setup() {
     ip -n web link set eth0 up
     ip -n web route add default via 10.244.0.1
     sysctl -qw net.ipv4.ip_forward=1
-    nft -f - <<EOF
+    nft -f - <<EOT
 table ip web {
     chain prerouting {
         type nat hook prerouting priority dstnat
         ip daddr 10.99.1.2 tcp dport 80 dnat to $pod4:8080
     }
 }
-EOF
-    uname -r
+EOT
 }
 
-# window HOST BYTES CONNECTIONS SECONDS: the load from the wire, once the server answers.
-window() {
-    local url=http://$1/$2 before after line
+# serve NAME ADDRESS COMMAND…: starts a server, and waits until the wire reaches it at the address.
+serve() {
+    local name=$1 address=$2
+    setsid "${@:3}" >$out/$name.json 2>$out/$name.log </dev/null &
+    echo $! >$out/$name.pid
     for ((n = 0; n < 100; n++)); do
-        wire curl -s --max-time 2 -o /dev/null "$url" && break
+        wire curl -s --max-time 2 -o /dev/null "http://$address/100" && return
         sleep 0.1
     done
-    sleep $settle
-    before=$(busy)
-    line=$(wire wrk --threads 1 --connections "$3" --duration "$4s" --timeout 10s \
-        --script /repo/qemu-tests/bench/web.lua "$url" | tail -n 1)
-    after=$(busy)
-    jq -c ". + [($after - $before) / $(getconf CLK_TCK)]" <<<"$line"
+    echo "the server $name does not answer at $address:" >&2
+    cat $out/$name.log >&2
+    return 1
 }
 
-adi() {
-    adit httpd --adi "$(</run/adi.web)" --address $adi4/24 --root $root 2>/dev/null >/run/web.counters &
-    window $adi4 "$@"
-    kill %1 && wait
+setup() {
+    local adi
+    network
+    mkdir -p $root $out
+    for size in 100 1500; do head -c $size /dev/zero | tr '\0' x >$root/$size; done
+    adi=$(adit -o json adi create --queues 2 --mac 02:00:00:00:0a:01 | jq -r .device)
+    serve adi $adi4 adit -o json httpd --adi "$adi" --address $adi4/24 --root $root
+    serve kernel 10.99.1.2 ip netns exec web adit -o json httpd --listen $pod4:8080 --queues 2 --root $root
 }
 
-kernel() {
-    ip netns exec web adit httpd --listen $pod4:8080 --queues 2 --root $root 2>/dev/null >/run/web.counters &
-    window 10.99.1.2 "$@"
-    kill %1 && wait
+end() {
+    local name
+    for name in adi kernel; do
+        kill "$(<$out/$name.pid)"
+        for ((n = 0; n < 200; n++)); do
+            [[ -s $out/$name.json ]] && break
+            sleep 0.1
+        done
+        cat $out/$name.log >&2
+    done
+    jq -c -n --slurpfile adi $out/adi.json --slurpfile kernel $out/kernel.json \
+        '{adi: $adi[0], kernel: $kernel[0]}'
 }
 
 "$@"

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use adit_qemu_tests::guest::Guest;
 use anyhow::{ensure, Context, Result};
-use serde_json::json;
+use serde_json::{json, Value};
 
 use super::adi::{boot, in_turn};
+use super::cpu::{innermost, CpuTime, Processes};
 use super::lab::in_guest;
 use super::net::load_average;
 use super::results::{self, Column, Quantity, Results};
@@ -20,25 +21,46 @@ const LIMIT: Duration = Duration::from_secs(180);
 const BODIES: [u32; 2] = [100, 1500];
 /// Connections at a time.
 const CONNECTIONS: [u32; 5] = [1, 4, 16, 64, 256];
-const CONTENDERS: [&str; 2] = ["adi", "kernel"];
+
+/// A server in the guest.
+#[derive(Debug, Clone, Copy)]
+struct Server {
+    name: &'static str,
+    address: &'static str,
+    /// The NIC that leads to it.
+    nic: usize,
+}
+
+const SERVERS: [Server; 2] = [
+    Server {
+        name: "adi",
+        address: "10.99.0.3",
+        nic: 0,
+    },
+    Server {
+        name: "kernel",
+        address: "10.99.1.2",
+        nic: 1,
+    },
+];
 
 const COLUMNS: [Column; 2] = [
     Column {
-        name: CONTENDERS[0],
+        name: SERVERS[0].name,
         ours: true,
     },
     Column {
-        name: CONTENDERS[1],
+        name: SERVERS[1].name,
         ours: false,
     },
 ];
 
 /// Description of the contenders, for readers of the output.
 const NOTE: &str = "\
-The same server program (`adit httpd`, two threads) in one guest, one contender at a time, wrk with one \
+The same server program (`adit httpd`, two threads) twice in one guest, asked in turn by wrk with one \
 thread from the wire. adi: TCP in user space on two queue pairs of an ADI; kernel: epoll on kernel sockets \
-in a network namespace, behind a second such NIC under idpf, nftables DNAT and a veth pair. CPU: all \
-of the guest's time that is not idle.";
+in a network namespace, behind a second such NIC under idpf, nftables DNAT and a veth pair. Guest CPU: the \
+time of QEMU's vCPU threads; NIC: that of the NIC's process.";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (rounds, seconds) = if args.quick { (1, 3) } else { (3, 6) };
@@ -51,17 +73,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for round in 0..rounds {
         for body in BODIES {
             for connections in CONNECTIONS {
-                for contender in in_turn(round, &CONTENDERS) {
-                    match sample(&mut guest, contender, body, connections, seconds) {
-                        Ok(sample) => sample.add(&mut results, contender, body, connections),
-                        Err(error) => results.fail(format!(
-                            "{contender}, {body} B, {connections} connections: {error:#}"
-                        )),
+                for name in in_turn(round, &SERVERS.map(|it| it.name)) {
+                    let window = Window {
+                        body,
+                        connections,
+                        seconds,
+                    };
+                    let server = SERVERS.into_iter().find(|it| it.name == name);
+                    let server = server.context("a server of this name")?;
+                    match sample(&mut guest, server, window) {
+                        Ok(sample) => sample.add(&mut results, name, window),
+                        Err(error) => results.fail(format!("{name}, {window}: {error:#}")),
                     }
                 }
             }
         }
     }
+    let reports = in_guest(&mut guest, &["web.sh", "end"], LIMIT)?;
     println!(
         "Linux {}, {:?}, profile {:?}",
         guest.kernel, guest.accel, args.profile
@@ -80,9 +108,30 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "window": { "value": seconds, "unit": "s" },
         "note": NOTE,
     });
-    let json = results.json("web", &environment);
+    let mut json = results.json("web", &environment);
+    json["servers"] = servers(&reports)?;
     println!("\n{}", results::write("web", &json)?.display());
     Ok(())
+}
+
+/// Reads the servers' own counters, an object for each by its name.
+fn servers(text: &str) -> Result<Value> {
+    let line = text.lines().last().unwrap_or_default();
+    serde_json::from_str(line).with_context(|| format!("the servers' counters are `{text}`"))
+}
+
+/// A measurement.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    body: u32,
+    connections: u32,
+    seconds: u32,
+}
+
+impl std::fmt::Display for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} B, {} conn.", self.body, self.connections)
+    }
 }
 
 /// The figures of a window.
@@ -92,46 +141,55 @@ struct Sample {
     seconds: f64,
     median_us: f64,
     p99_us: f64,
-    cpu_seconds: f64,
+    cpu: CpuTime,
 }
 
-fn sample(
-    guest: &mut Guest,
-    contender: &str,
-    body: u32,
-    connections: u32,
-    seconds: u32,
-) -> Result<Sample> {
-    let numbers = [body, connections, seconds].map(|it| it.to_string());
-    let [body, connections, seconds] = &numbers;
-    let words = ["web.sh", contender, body, connections, seconds];
-    let text = in_guest(guest, &words, LIMIT)?;
-    parse(&text)
+fn sample(guest: &mut Guest, server: Server, window: Window) -> Result<Sample> {
+    let processes = Processes {
+        qemu: innermost(guest.qemu_pid()),
+        device: guest.nic(server.nic).map(|process| innermost(process.id())),
+    };
+    let url = format!("http://{}/{}", server.address, window.body);
+    let before = processes.cpu_time()?;
+    let output = guest
+        .entrance()
+        .command("wrk")
+        .args(["--threads", "1", "--timeout", "10s"])
+        .args(["--connections", &window.connections.to_string()])
+        .args(["--duration", &format!("{}s", window.seconds)])
+        .args(["--script", "/repo/qemu-tests/bench/web.lua", &url])
+        .output()
+        .context("cannot start wrk on the wire")?;
+    let cpu = processes.cpu_time()? - before;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "wrk: {} {error}", output.status);
+    parse(&text, cpu)
 }
 
-/// Reads the script's last line.
-fn parse(text: &str) -> Result<Sample> {
+/// Reads wrk's last line, which web.lua prints.
+fn parse(text: &str, cpu: CpuTime) -> Result<Sample> {
     let line = text.lines().last().unwrap_or_default();
-    let [requests, us, median_us, p99_us, failed, cpu_seconds]: [f64; 6] =
-        serde_json::from_str(line).with_context(|| format!("the script printed `{text}`"))?;
+    let [requests, us, median_us, p99_us, failed]: [f64; 5] =
+        serde_json::from_str(line).with_context(|| format!("wrk printed `{text}`"))?;
     ensure!(failed == 0.0, "{failed} of {requests} requests failed");
     ensure!(
-        requests > 0.0 && us > 0.0 && cpu_seconds > 0.0,
-        "nothing was measured: `{line}`"
+        requests > 0.0 && us > 0.0 && cpu.vcpus > 0.0,
+        "nothing was measured: `{line}`, {cpu:?}"
     );
     Ok(Sample {
         requests,
         seconds: us / 1e6,
         median_us,
         p99_us,
-        cpu_seconds,
+        cpu,
     })
 }
 
 impl Sample {
-    fn add(&self, results: &mut Results, contender: &'static str, body: u32, connections: u32) {
+    fn add(&self, results: &mut Results, contender: &'static str, window: Window) {
         // Names live as long as the program; there are as many as rows in the table.
-        let name = |what: &str| &*format!("{what}, {body} B, {connections} conn.").leak();
+        let name = |what: &str| &*format!("{what}, {window}").leak();
         let rows = [
             (
                 Quantity::higher(name("requests"), "1/s"),
@@ -144,7 +202,11 @@ impl Sample {
             (Quantity::lower(name("latency, 99 %"), "us"), self.p99_us),
             (
                 Quantity::higher(name("requests per guest CPU s"), "1/s"),
-                self.requests / self.cpu_seconds,
+                self.requests / self.cpu.vcpus,
+            ),
+            (
+                Quantity::lower(name("CPU of the NIC a request"), "us"),
+                self.cpu.device * 1e6 / self.requests,
             ),
         ];
         for (quantity, figure) in rows {
@@ -157,15 +219,21 @@ impl Sample {
 mod tests {
     use super::*;
 
+    const CPU: CpuTime = CpuTime {
+        device: 0.25,
+        qemu: 1.0,
+        vcpus: 0.5,
+    };
+
     #[test]
-    fn what_the_script_measured_is_read() {
-        let sample = parse("noise\n[1000, 2000000, 150, 900, 0, 0.5]\n").unwrap();
+    fn what_wrk_measured_is_read() {
+        let sample = parse("noise\n[1000, 2000000, 150, 900, 0]\n", CPU).unwrap();
         let want = Sample {
             requests: 1000.0,
             seconds: 2.0,
             median_us: 150.0,
             p99_us: 900.0,
-            cpu_seconds: 0.5,
+            cpu: CPU,
         };
         assert_eq!(sample, want);
     }
@@ -175,10 +243,18 @@ mod tests {
         for bad in [
             "",
             "[1, 2]",
-            "[10, 2000000, 1, 1, 3, 0.5]",
-            "[0, 2000000, 0, 0, 0, 0.5]",
+            "[10, 2000000, 1, 1, 3]",
+            "[0, 2000000, 0, 0, 0]",
         ] {
-            assert!(parse(bad).is_err(), "{bad}");
+            assert!(parse(bad, CPU).is_err(), "{bad}");
         }
+        assert!(parse("[10, 2000000, 1, 1, 0]", CpuTime::default()).is_err());
+    }
+
+    #[test]
+    fn the_servers_counters_are_read() {
+        let read = servers("noise\n{\"adi\": {\"tcp\": {\"sleeps\": 3}}}\n").unwrap();
+        assert_eq!(read["adi"]["tcp"]["sleeps"], 3);
+        assert!(servers("noise").is_err());
     }
 }
