@@ -270,6 +270,7 @@ impl Device for Front {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::connections::tracker;
@@ -305,16 +306,32 @@ mod tests {
 
     #[test]
     fn a_client_that_leaves_between_two_freezes_is_released() {
-        for _ in 0..50 {
-            let (shared, mut front) = front(false);
-            shared.freeze();
-            let leaving = std::thread::spawn(move || front.disconnected());
-            while !leaving.is_finished() {
-                shared.thaw();
-                shared.freeze();
-            }
-            leaving.join().unwrap();
-            assert!(is_released(&shared));
+        let (shared, mut front) = front(false);
+        shared.freeze();
+        let leaving = std::thread::spawn(move || front.disconnected());
+        let function = shared.lock();
+        shared.thaw();
+        let until = Instant::now() + Duration::from_secs(20);
+        while !shared.freezer().is_stepping() {
+            assert!(
+                Instant::now() < until,
+                "the release does not keep a freeze off"
+            );
+            std::thread::yield_now();
         }
+        // The second freeze comes before the release, and waits for it.
+        let freezing = std::thread::spawn({
+            let shared = shared.clone();
+            move || {
+                shared.freeze();
+                is_released(&shared)
+            }
+        });
+        while !shared.freezer().is_frozen() {
+            std::thread::yield_now();
+        }
+        drop(function);
+        assert!(freezing.join().unwrap());
+        leaving.join().unwrap();
     }
 }

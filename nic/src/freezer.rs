@@ -86,6 +86,12 @@ impl Freezer {
         Some(self.begun(step))
     }
 
+    /// Returns whether a step is under way.
+    #[cfg(test)]
+    pub(crate) fn is_stepping(&self) -> bool {
+        self.state.lock().steps > 0
+    }
+
     /// Makes a step that has been counted.
     fn begun<T>(&self, step: impl FnOnce() -> T) -> T {
         let _done = Step(self);

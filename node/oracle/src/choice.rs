@@ -37,11 +37,8 @@ impl Choices {
     /// Takes the services whose endpoints are chosen.
     pub(crate) fn apply(&mut self, services: &Services, choices: &BTreeSet<Name>) {
         for name in choices {
-            let of = services
-                .endpoints
-                .iter()
-                .filter(|(of, _)| of.service == *name);
-            let Some((_, endpoints)) = of.last() else {
+            let mut endpoints = services.endpoints.iter();
+            let Some((_, endpoints)) = endpoints.rfind(|(of, _)| of.service == *name) else {
                 self.pools.remove(name);
                 continue;
             };

@@ -165,7 +165,7 @@ pub(crate) fn entries(info: &P4Info) -> Vec<Update> {
         let mut keys = vec![Key::Any; 8];
         keys[5] = unused;
         updates.push(entry(info, "firewall", &keys, 10, "deny", &[]));
-        let [left, right] = own(family).map(|it| adit_node::program::address(it));
+        let [left, right] = own(family).map(adit_node::program::address);
         let any = Key::masked(RIGHT.host(family, 0), 8);
         let pods = Key::masked(RIGHT.host(family, 0), bits as u32);
         for (to, own, priority) in [(pods, right, 20), (any, left, 10)] {

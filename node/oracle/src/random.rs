@@ -240,6 +240,9 @@ fn stranger() -> impl Strategy<Value = Op> {
     })
 }
 
+/// The number of packets before it of which an error is about one.
+const ERRORS_GO_BACK: usize = 3;
+
 /// An error about what was sent before, as a router on the way has seen it: from the service, or to the
 /// endpoint.
 fn error() -> impl Strategy<Value = Op> {
@@ -262,7 +265,7 @@ fn error() -> impl Strategy<Value = Op> {
         " qfrom=R200 qto=R1 qdport=8080",
     ]);
     let side = select(vec!["> ", "< "]);
-    (side, kind, 0_usize..3, quote, seen).prop_map(|(side, kind, of, quote, seen)| {
+    (side, kind, 0..ERRORS_GO_BACK, quote, seen).prop_map(|(side, kind, of, quote, seen)| {
         Op::Line(format!("{side}error {kind} of={of}{quote}{seen}"))
     })
 }
@@ -292,10 +295,9 @@ impl Writer {
             let first = [State::Ready, State::Unready, State::Unready];
             writer.take(&Op::Endpoints(service, first));
         }
-        // Something that errors can be about.
-        writer
-            .lines
-            .push("> udp len=3 to=S2 dport=53 conn=9998".to_owned());
+        // Packets that errors can be about, as many as they go back.
+        let first = "> udp len=3 to=S2 dport=53 conn=9998";
+        writer.lines.extend(vec![first.to_owned(); ERRORS_GO_BACK]);
         writer
     }
 

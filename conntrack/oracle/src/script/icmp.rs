@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 
-use adit_conntrack::testing::{fill_checksums, Flow};
+use adit_conntrack::packet::Headers;
+use adit_conntrack::testing::{fill_checksums, fill_header_checksum, Flow};
 use adit_conntrack::Family;
 use anyhow::{bail, Context, Result};
 
@@ -100,8 +101,13 @@ impl Script {
                 packet[at..at + 2].copy_from_slice(&port.to_be_bytes());
             }
         }
-        if line.has_any(&["qfrom", "qto", "qsport", "qdport"]) {
-            fill_checksums(&mut packet);
+        let has_changed = line.has_any(&["qfrom", "qto", "qsport", "qdport"]);
+        match has_changed.then(|| Headers::parse(&packet)) {
+            None => {}
+            Some(Ok(headers)) if headers.fragment.is_none() => fill_checksums(&mut packet),
+            // The transport header of a fragment is not all of it, or is elsewhere.
+            Some(_) if self.family == Family::V4 => fill_header_checksum(&mut packet),
+            Some(_) => {}
         }
         Ok(packet)
     }

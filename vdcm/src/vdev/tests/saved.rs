@@ -115,7 +115,8 @@ fn nothing_of_a_client_that_left_in_an_update_is_there_for_the_next_one() {
         vdev.suspend().unwrap();
         let saved = vdev.save().unwrap();
         vdev.resume().unwrap();
-        saved.adis[0].queues.len()
+        let vports = saved.function.control.vports;
+        vports.iter().map(|vport| vport.queues.len()).sum::<usize>()
     };
     assert_eq!(enabled(), 10, "a client that the predecessor has served");
     front.new_client();
