@@ -11,8 +11,11 @@ use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
 use thiserror::Error;
 
-use crate::entry::Connection;
+use crate::bits::Status;
+use crate::entry::{Connection, Label};
 use crate::expect::Expectation;
+use crate::proto::ProtoState;
+use crate::table::Insertion;
 
 /// The kinds of events, as a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +51,7 @@ impl EventMask {
     };
 }
 
-/// The changes of a connection (`enum ip_conntrack_events`).
+/// The values of a connection that an event is about (`enum ip_conntrack_events`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Changes {
     /// The first packet of the reply direction was seen.
@@ -66,6 +69,30 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// All values, which ctnetlink reports of a connection that a control plane creates or changes,
+    /// whatever their values were before.
+    pub const ALL: Changes = Changes {
+        reply: true,
+        assured: true,
+        proto: true,
+        mark: true,
+        label: true,
+        helper: true,
+    };
+
+    /// The values that a packet's new connection begins with, where they are not those of all.
+    pub(crate) fn of_new(insertion: &Insertion) -> Self {
+        let data = &insertion.data;
+        Changes {
+            reply: false,
+            assured: insertion.status.contains(Status::ASSURED),
+            proto: !matches!(data.proto, ProtoState::None),
+            mark: insertion.mark != 0,
+            label: data.label != Label::default(),
+            helper: data.helper().is_some(),
+        }
+    }
+
     /// Reports whether something has changed.
     pub fn any(self) -> bool {
         self != Changes::default()
@@ -75,9 +102,9 @@ impl Changes {
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A connection was inserted.
-    New(Connection),
-    /// A connection has changed.
+    /// A connection was inserted, with these values.
+    New(Connection, Changes),
+    /// A connection has changed, or a control plane has set values of it.
     Update(Connection, Changes),
     /// A connection was removed; [`Connection::end`] has the time and cause.
     Destroy(Connection),
@@ -90,7 +117,7 @@ pub enum Event {
 impl Event {
     fn is_in(&self, mask: EventMask) -> bool {
         match self {
-            Event::New(_) => mask.new,
+            Event::New(..) => mask.new,
             Event::Update(..) => mask.update,
             Event::Destroy(_) => mask.destroy,
             Event::ExpectNew(_) => mask.expect_new,
@@ -157,6 +184,11 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// The number of listeners.
+    pub(crate) fn listeners(&self) -> usize {
+        self.queues.all.load().len()
+    }
+
     /// Adds a listener whose queue holds `capacity` events, at least one.
     pub(crate) fn listen(
         &self,

@@ -223,7 +223,7 @@ impl Tracker {
         let status = pending.status;
         let protocol = pending.original.protocol();
         let first = pending.data.counters[Direction::Original as usize];
-        let connection = match self.insert_new(pending, now) {
+        let connection = match self.insert_new(pending, None, now) {
             // Another core was faster with a packet of the same connection.
             Err(InsertError::Clash(winner, _)) if self.may_merge(winner, &keys, protocol) => {
                 self.stats.clash_resolve.add(1);
@@ -238,10 +238,11 @@ impl Tracker {
         Ok((connection, keys, status))
     }
 
-    /// Inserts a connection, and counts and reports it.
+    /// Inserts a connection, and counts and reports it: with `reported` values, or those of a packet's.
     pub(super) fn insert_new(
         &self,
         pending: Pending,
+        reported: Option<Changes>,
         now: Time,
     ) -> Result<ConnectionRef, InsertError> {
         let (original, zone, hashes) = (pending.original, pending.zone, pending.hashes);
@@ -259,7 +260,10 @@ impl Tracker {
         let mut inserted = |connection, insertion: &Insertion| {
             self.events.send(
                 |mask| mask.new,
-                || Event::New(Connection::inserted(connection, insertion, now)),
+                || {
+                    let changes = reported.unwrap_or_else(|| Changes::of_new(insertion));
+                    Event::New(Connection::inserted(connection, insertion, now), changes)
+                },
             );
         };
         let connection = self

@@ -2,6 +2,7 @@
 //! Messages to the tracker's types, checked, and back.
 
 mod connection;
+mod event;
 mod expectation;
 mod filter;
 mod ports;
@@ -10,6 +11,7 @@ mod tuple;
 use thiserror::Error;
 
 pub(crate) use connection::{connection_message, new_connection, update};
+pub(crate) use event::event_values;
 pub(crate) use expectation::{expectation_message, new_expectation};
 pub(crate) use filter::filter_and_id;
 pub(crate) use ports::{reserved_message, reserved_ports};

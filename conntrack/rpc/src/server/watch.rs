@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
 use super::{turn, Shared, MAX_WATCHES};
-use crate::convert::{expectation_message, filter_and_id};
+use crate::convert::{event_values, expectation_message, filter_and_id};
 use crate::proto::{self, event::Subject, EventKind};
 
 /// A stream of events.
@@ -105,12 +105,12 @@ fn read(
 /// The message of an event, unless its connection does not pass the filter.
 fn message(shared: &Shared, event: Event, (filter, id): &Wanted) -> Option<proto::Event> {
     let (kind, subject) = match &event {
-        Event::New(one) | Event::Update(one, _) | Event::Destroy(one) => {
+        Event::New(one, _) | Event::Update(one, _) | Event::Destroy(one) => {
             if id.is_some_and(|id| id != one.id.to_bits()) || !filter.passes(one) {
                 return None;
             }
             let kind = match event {
-                Event::New(_) => EventKind::New,
+                Event::New(..) => EventKind::New,
                 Event::Update(..) => EventKind::Update,
                 _ => EventKind::Destroy,
             };
@@ -128,5 +128,6 @@ fn message(shared: &Shared, event: Event, (filter, id): &Wanted) -> Option<proto
     Some(proto::Event {
         kind: kind.into(),
         subject: Some(subject),
+        values: event_values(&event),
     })
 }

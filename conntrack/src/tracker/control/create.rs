@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bits::Status;
 use crate::entry::{Counters, Data, Extension, Label};
+use crate::events::Changes;
 use crate::helper::Helper;
 use crate::nat::SequenceAdjustment;
 use crate::proto::sctp::{Sctp, SctpState};
@@ -191,7 +192,7 @@ impl Tracker {
         if let Some(helper) = new.helper {
             pending.assign(helper);
         }
-        Ok(self.insert_new(pending, now)?)
+        Ok(self.insert_new(pending, Some(Changes::ALL), now)?)
     }
 }
 

@@ -216,4 +216,9 @@ impl Tracker {
     pub fn listen(&self, mask: EventMask, capacity: usize) -> Result<Listener, TooManyListeners> {
         self.events.listen(mask, capacity)
     }
+
+    /// The number of listeners.
+    pub fn listeners(&self) -> usize {
+        self.events.listeners()
+    }
 }

@@ -75,7 +75,8 @@ fn new_bits(old: Status, wanted: Status) -> Result<Status, UpdateError> {
 }
 
 impl Tracker {
-    /// Changes a connection, and reports what has changed. Nothing is changed if a value is refused.
+    /// Changes a connection, and reports all its values, as ctnetlink does: a request is an event even if
+    /// it changes nothing. Nothing is changed if a value is refused.
     ///
     /// # Errors
     ///
@@ -106,30 +107,21 @@ impl Tracker {
                 Some(_) | None => {}
             }
         }
-        let before = data.proto;
         if !update.proto.apply(&mut data.proto) {
             return Err(UpdateError::Proto);
         }
-        let mut changes = Changes {
-            proto: before != data.proto,
-            ..Changes::default()
-        };
-        let old = slot.set_status(bits);
-        changes.assured = bits.contains(Status::ASSURED) && !old.contains(Status::ASSURED);
-        changes.reply = bits.contains(Status::SEEN_REPLY) && !old.contains(Status::SEEN_REPLY);
+        slot.set_status(bits);
         let mut lost_helper = false;
         match update.helper {
             Some(Some(helper)) if data.helper().is_none() => {
                 let extension = data.extension.get_or_insert_with(Box::default);
                 extension.helper = Some(helper.into());
-                changes.helper = true;
             }
             Some(None) => {
                 lost_helper = data.helper().is_some();
                 if let Some(extension) = &mut data.extension {
                     extension.helper = None;
                 }
-                changes.helper |= lost_helper;
             }
             Some(Some(_)) | None => {}
         }
@@ -137,24 +129,19 @@ impl Tracker {
             let old = slot.mark.load(Ordering::Relaxed);
             let new = old & !mask | value & mask;
             slot.mark.store(new, Ordering::Relaxed);
-            changes.mark = old != new;
         }
         if let Some((value, mask)) = update.label {
-            let old = data.label;
-            data.label = old.replace(value, mask);
-            changes.label = old != data.label;
+            data.label = data.label.replace(value, mask);
         }
         let deadline = update.timeout.map(|timeout| now + timeout);
         let must_move = deadline.is_some_and(|deadline| slot.postpone(deadline, now));
-        if changes.any() {
-            self.events.send(
-                |mask| mask.update,
-                || {
-                    let current = Connection::new(connection, &keys, slot, &data, now);
-                    Event::Update(current, changes)
-                },
-            );
-        }
+        self.events.send(
+            |mask| mask.update,
+            || {
+                let current = Connection::new(connection, &keys, slot, &data, now);
+                Event::Update(current, Changes::ALL)
+            },
+        );
         drop(data);
         if must_move {
             self.table.rearm(connection);

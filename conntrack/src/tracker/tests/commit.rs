@@ -74,7 +74,7 @@ fn a_commit_sets_mark_and_label_and_direction() {
     assert!(
         matches!(&events[2], Event::Destroy(gone) if gone.end == Some((bench.now, RemovalReason::Deleted)))
     );
-    assert!(matches!(events[3], Event::New(_)));
+    assert!(matches!(events[3], Event::New(..)));
     assert_eq!(events.len(), 4);
 }
 

@@ -15,7 +15,7 @@ fn slow_listeners_lose_events() {
     bench.send(&V4.udp(b"a"));
     bench.send(&V4.packet(Protocol(33), b"a"));
     assert_eq!((slow.lost(), deaf.lost()), (1, 0));
-    assert!(matches!(slow.next(), Some(Event::New(_))));
+    assert!(matches!(slow.next(), Some(Event::New(..))));
     assert_eq!((slow.next(), deaf.next()), (None, None));
 }
 
@@ -39,7 +39,12 @@ fn events_show_the_connection_at_its_beginning_and_its_end() {
         .unwrap();
     let at_beginning = bench.only();
     bench.pass(60);
-    assert_eq!(listener.next(), Some(Event::New(at_beginning.clone())));
+    let changes = Changes {
+        mark: true,
+        ..Changes::default()
+    };
+    let begins = Event::New(at_beginning.clone(), changes);
+    assert_eq!(listener.next(), Some(begins));
     let Some(Event::Destroy(gone)) = listener.next() else {
         panic!("no end");
     };
@@ -231,7 +236,11 @@ fn control_planes_change_connections() {
     let Some(crate::events::Event::Update(_, changes)) = listener.next() else {
         panic!("no event")
     };
-    assert!(changes.assured && changes.mark && changes.label && changes.proto && changes.helper);
+    assert_eq!(changes, Changes::ALL);
+    // A request is an event, also if it changes nothing.
+    tracker.change(id, &Update::default(), now).unwrap();
+    let event = listener.next();
+    assert!(matches!(event, Some(Event::Update(_, Changes::ALL))));
     let refused = |update: Update| tracker.change(id, &update, now);
     let status = |bits| Update {
         status: Some(bits),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::*;
 use crate::bits::CtState;
 use crate::entry::{Counters, ProtoInfo};
-use crate::events::EventMask;
+use crate::events::{Changes, Event, EventMask};
 use crate::helper::Helper;
 use crate::nat::SequenceAdjustment;
 use crate::packet::sctp::chunk;
