@@ -24,7 +24,7 @@ pub struct Filter {
     pub zone: Option<u16>,
     /// The number of the zone that applies to one direction only.
     pub zone_of: Option<(Direction, u16)>,
-    /// The mark: the bits, and a mask of those that are compared.
+    /// The mark's bits behind a mask, and the mask. With bits outside of it, no mark passes.
     pub mark: Option<(u32, u32)>,
     /// Bits of the status that are set, and bits that are not.
     pub status: (Status, Status),
@@ -88,9 +88,7 @@ impl Filter {
         let (set, clear) = self.status;
         status.contains(set)
             && !status.intersects(clear)
-            && self
-                .mark
-                .is_none_or(|(wanted, mask)| (mark ^ wanted) & mask == 0)
+            && self.mark.is_none_or(|(wanted, mask)| mark & mask == wanted)
     }
 
     fn passes_tuples(&self, original: &Tuple, reply: &Tuple, zone: crate::zone::Zone) -> bool {

@@ -344,11 +344,13 @@ fn filters_select_connections() {
         ..any()
     };
     assert_eq!([0, 3, 4].map(|id| count(in_zone(id))), [3, 1, 0]);
-    let with_mark = Filter {
-        mark: Some((2, 2)),
+    let with_mark = |mark, mask| Filter {
+        mark: Some((mark, mask)),
         ..any()
     };
-    assert_eq!(count(with_mark), 1);
+    assert_eq!(count(with_mark(2, 2)), 1);
+    // As the kernel compares it.
+    assert_eq!(count(with_mark(6, 2)), 0);
     let with_status = |set, clear| Filter {
         status: (set, clear),
         ..any()
