@@ -18,7 +18,7 @@ use crate::script;
 use crate::trace::{Packet, Side};
 
 /// Linux's nf_conntrack in a network namespace of this process.
-pub(crate) struct Kernel {
+pub struct Kernel {
     links: Links,
     conntrack: Conntrack,
     log: Log,
@@ -31,7 +31,7 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Enters a network namespace and makes it a router between two links.
-    pub(crate) fn start(nft: &Path) -> Result<Self> {
+    pub fn start(nft: &Path) -> Result<Self> {
         router::enter()?;
         let links = Links::create()?;
         let log = Log::open()?;
@@ -47,27 +47,33 @@ impl Kernel {
     }
 
     /// The kernel's version.
-    pub(crate) fn version(&self) -> (u32, u32) {
+    pub fn version(&self) -> (u32, u32) {
         self.version
     }
 
     /// Deletes all connections, and applies the settings and rules.
-    pub(crate) fn reset(&mut self, settings: &Settings, policy: &Policy) -> Result<()> {
+    pub fn reset(&mut self, settings: &Settings, policy: &Policy) -> Result<()> {
         self.conntrack.flush()?;
+        self.apply(policy)?;
+        router::apply(settings)
+    }
+
+    /// Applies rules.
+    pub fn apply(&mut self, policy: &Policy) -> Result<()> {
         if self.policy != *policy {
             router::rule(&self.nft, policy)?;
             self.policy = policy.clone();
         }
-        router::apply(settings)
+        Ok(())
     }
 
     /// Adds routes to hosts.
-    pub(crate) fn add_hosts(&self, hosts: &[(IpAddr, Side)]) -> Result<()> {
+    pub fn add_hosts(&self, hosts: &[(IpAddr, Side)]) -> Result<()> {
         router::add_hosts(hosts)
     }
 
     /// Lets a packet arrive.
-    pub(crate) fn feed(&self, packet: &Packet) -> Result<Observation> {
+    pub fn feed(&self, packet: &Packet) -> Result<Observation> {
         let forwarded = self.links.pass(packet.from, &packet.bytes)?;
         Ok(Observation {
             verdict: self.verdict()?,
@@ -78,7 +84,7 @@ impl Kernel {
     }
 
     /// Sets the timeout of each connection.
-    pub(crate) fn set_timeout(&self, timeout: Duration) -> Result<()> {
+    pub fn set_timeout(&self, timeout: Duration) -> Result<()> {
         self.conntrack.set_timeout(timeout)
     }
 

@@ -3,6 +3,9 @@
 //! forwards between two TUN devices, and its connections over ctnetlink.
 
 pub mod ctnetlink;
+pub mod feed;
+pub mod kernel;
+pub mod library;
 pub mod links;
 pub mod log;
 pub mod netlink;

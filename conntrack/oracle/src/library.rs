@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The library under test, fed with the packets of a trace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use adit_conntrack::testing::fill_header_checksum;
@@ -19,24 +20,30 @@ const CAPACITY: usize = 4096;
 const EXPIRY_BUDGET: usize = 1 << 20;
 
 /// A tracker of the library that forwards as a router does: it commits every connection.
-pub(crate) struct Library {
-    tracker: Tracker,
+pub struct Library {
+    tracker: Arc<Tracker>,
     fragments: Fragments,
     policy: Policy,
 }
 
 impl Library {
     /// An empty tracker.
-    pub(crate) fn new(settings: Settings, policy: Policy) -> Self {
+    pub fn new(settings: Settings, policy: Policy) -> Self {
+        let tracker = Tracker::new(CAPACITY, Seed::new([0x5a; 16]), settings);
+        Library::of(Arc::new(tracker), policy)
+    }
+
+    /// A tracker that others see as well.
+    pub fn of(tracker: Arc<Tracker>, policy: Policy) -> Self {
         Library {
-            tracker: Tracker::new(CAPACITY, Seed::new([0x5a; 16]), settings),
+            tracker,
             fragments: Fragments::new(FragmentLimits::default()),
             policy,
         }
     }
 
     /// Tracks a packet that arrives at `now`.
-    pub(crate) fn feed(&mut self, packet: &Packet, now: Time) -> Observation {
+    pub fn feed(&mut self, packet: &Packet, now: Time) -> Observation {
         while self.tracker.expire(now, EXPIRY_BUDGET) {}
         let zone = self.policy.zone(packet);
         let (verdict, forwarded) = match self.fragments.insert(&packet.bytes, zone, now) {
@@ -94,7 +101,7 @@ impl Library {
     }
 
     /// Sets the timeout of each connection.
-    pub(crate) fn set_timeout(&self, timeout: Duration, now: Time) {
+    pub fn set_timeout(&self, timeout: Duration, now: Time) {
         for connection in self.dump(now) {
             self.tracker.set_timeout(connection.id, timeout, now);
         }

@@ -9,8 +9,6 @@
 
 mod compare;
 mod inserts;
-mod kernel;
-mod library;
 mod pcap;
 mod random;
 
@@ -19,7 +17,7 @@ use std::process::ExitCode;
 
 use adit_conntrack::Family;
 use adit_conntrack_oracle::{
-    ctnetlink, links, log, observation, policy, router, runner, script, settings, trace,
+    ctnetlink, kernel, library, observation, policy, router, runner, script, settings, trace,
 };
 use anyhow::{Context, Result};
 use clap::Parser;
