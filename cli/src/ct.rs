@@ -112,10 +112,14 @@ impl Ct {
             return load::run_all(&requests, &mut self.connect()?);
         }
         let request = parse::parse(words)?;
-        match run::run_alone(&request)? {
-            true => Ok(0),
-            false => run::run(&request, &mut self.connect()?),
+        if run::run_alone(&request)? {
+            return Ok(0);
         }
+        let done = run::run(&request, &mut self.connect()?)?;
+        if let Some(summary) = done.summary {
+            error::say(&summary);
+        }
+        Ok(done.code)
     }
 
     fn connect(&self) -> Result<Client> {

@@ -9,8 +9,12 @@ use adit_conntrack_rpc::proto::{
 };
 
 use super::error::{operation, Result, INVALID};
+use super::flow::Entry;
 use super::parse::{NatValue, Request};
 use super::protocol::Field;
+
+/// The text for a label that connections do not have.
+const OUT_OF_RANGE: &str = "Numerical result out of range";
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
@@ -192,6 +196,10 @@ impl Request {
         if status.contains(Status::EXPECTED) {
             return operation("Device or resource busy");
         }
+        let label = self.label_add.unwrap_or_default();
+        if label.has_others {
+            return operation(OUT_OF_RANGE);
+        }
         let state = self.fields.get(&Field::State).copied();
         let state = match (self.protocol.map(Protocol), state) {
             (Some(Protocol::TCP), Some(state)) => Some(State::Tcp(self.tcp(state))),
@@ -205,15 +213,31 @@ impl Request {
             status: status.bits(),
             timeout_ns: Some(u64::from(self.timeout.unwrap_or(0)) * 1_000_000_000),
             mark: self.mark.map_or(0, |(value, _)| value),
-            label: (self.label | self.label_add).to_le_bytes().to_vec(),
+            label: label.bits.to_le_bytes().to_vec(),
             state,
             start_ns: super::flow::now_ns(),
             ..Default::default()
         })
     }
 
-    /// The changes of a connection.
-    pub(super) fn update(&self, connection: &proto::Connection) -> proto::UpdateConnectionRequest {
+    /// The bits of a connection's label that are set, and those that change, if the label is to be sent.
+    fn label_change(&self, label: u128) -> Result<Option<(u128, u128)>> {
+        match (self.label_add, self.label_del) {
+            (Some(add), _) if label == 0 && add.has_others => operation(OUT_OF_RANGE),
+            (Some(add), _) => Ok(Some((add.bits, add.bits))),
+            (_, Some(_)) if label == 0 => Ok(None),
+            (_, Some(Some(delete))) => Ok(Some((0, delete.bits))),
+            (_, Some(None)) => Ok(Some((0, u128::MAX))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The changes of a connection, if it has not all of the values already. A label, a timeout and a
+    /// state are always sent.
+    pub(super) fn update(
+        &self,
+        connection: &proto::Connection,
+    ) -> Result<Option<proto::UpdateConnectionRequest>> {
         let state = self.fields.get(&Field::State).copied();
         let state = match (self.protocol.map(Protocol), state) {
             (Some(Protocol::TCP), Some(state)) => Some(NewState::Tcp(self.tcp(state))),
@@ -224,31 +248,31 @@ impl Request {
         let mark = self.mark.map(|(value, mask)| {
             // The mask's bits are cleared before the value's are inverted.
             let kept = connection.mark & !mask.unwrap_or(u32::MAX);
-            proto::Mark {
-                value: kept ^ value,
-                mask: None,
-            }
+            kept ^ value
         });
-        let changed = self.label_add | self.label_del;
-        let (label, label_mask) = match changed {
-            0 => (Vec::new(), Vec::new()),
-            _ => (
-                self.label_add.to_le_bytes().to_vec(),
-                changed.to_le_bytes().to_vec(),
-            ),
+        let label = self.label_change(Entry::new(connection).label())?;
+        let changes_status = status.is_some_and(|status| status != connection.status);
+        let changes_mark = mark.is_some_and(|mark| mark != connection.mark);
+        let is_sent = self.timeout.is_some() || state.is_some() || label.is_some();
+        if !changes_status && !changes_mark && !is_sent {
+            return Ok(None);
+        }
+        let (label, label_mask) = match label {
+            None => (Vec::new(), Vec::new()),
+            Some((bits, mask)) => (bits.to_le_bytes().to_vec(), mask.to_le_bytes().to_vec()),
         };
-        proto::UpdateConnectionRequest {
+        Ok(Some(proto::UpdateConnectionRequest {
             id: connection.id,
             status,
             timeout_ns: self
                 .timeout
                 .map(|seconds| u64::from(seconds) * 1_000_000_000),
-            mark,
+            mark: mark.map(|value| proto::Mark { value, mask: None }),
             label,
             label_mask,
             state,
             helper: None,
-        }
+        }))
     }
 
     /// The filter of connections. The new values of an update are not part of it.
@@ -281,7 +305,7 @@ impl Request {
         let state = self.fields.get(&Field::State).copied();
         let tcp_state = state.filter(|_| self.protocol == Some(Protocol::TCP.0) && !is_update);
         let mark = self.mark.filter(|_| !is_update);
-        let label = if is_update { 0 } else { self.label };
+        let label = self.label.unwrap_or_default().bits;
         Ok(proto::Filter {
             id: self.id,
             family: family.into(),

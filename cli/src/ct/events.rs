@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use adit_conntrack_rpc::proto::{self, event::Subject};
 
@@ -15,7 +16,15 @@ use super::run::{passes, Client};
 use super::text::Occasion;
 
 /// The size of a netlink message for an event: conntrack(8) has its buffer's size in bytes.
-const EVENT_SIZE: u64 = 512;
+const EVENT_SIZE: u32 = 512;
+/// The smallest buffer of a socket of Linux (`SOCK_MIN_RCVBUF`).
+const MIN_BUFFER: i32 = 2304;
+
+/// The size of the buffer that conntrack(8) gets from Linux, which doubles the size that it asks for.
+fn buffer_size(wanted: i64) -> u32 {
+    let half = (wanted as i32).clamp(0, i32::MAX / 2);
+    (half * 2).max(MIN_BUFFER).unsigned_abs()
+}
 
 /// The events that were shown, which a signal reports.
 #[derive(Default)]
@@ -34,9 +43,20 @@ pub(super) fn run(request: &Request, client: &mut Client) -> Result<u8> {
     };
     let events = request.events.unwrap_or(all);
     let filter = request.filter(false)?;
-    let queue = request
-        .buffer
-        .map_or(0, |bytes| (bytes / EVENT_SIZE).max(1));
+    let mut queue = 0;
+    if let Some(wanted) = request.buffer {
+        let bytes = buffer_size(wanted);
+        eprintln!("NOTICE: Netlink socket buffer size has been set to {bytes} bytes.");
+        queue = bytes / EVENT_SIZE;
+    }
+    let shown = Arc::new(Shown::default());
+    let signals = end_on_signal(is_expect, shown.clone())?;
+    let has_none = !events.new && !events.update && !events.destroy;
+    if has_none && !is_expect {
+        // Of names that are ignored nothing is left: conntrack(8) waits for the signal.
+        let _ = signals.join();
+        return Ok(0);
+    }
     let mut watch = client.watch(proto::WatchRequest {
         new: events.new && !is_expect,
         update: events.update && !is_expect,
@@ -44,14 +64,12 @@ pub(super) fn run(request: &Request, client: &mut Client) -> Result<u8> {
         expect_new: is_expect,
         expect_destroy: is_expect,
         filter: (!is_expect).then_some(filter),
-        queue: u32::try_from(queue).unwrap_or(u32::MAX),
+        queue,
     })?;
-    let shown = Arc::new(Shown::default());
-    end_on_signal(is_expect, shown.clone())?;
-    let mut printer = Printer::new(request.output);
+    let mut printer = Printer::new(request.output, request.labels.clone());
     while let Some(response) = client.next(&mut watch)? {
         for event in response.events {
-            let occasion = Occasion::Event(event.kind());
+            let occasion = Occasion::Event(event.kind(), event.values);
             match &event.subject {
                 Some(Subject::Connection(one)) if passes(request, one) => {
                     printer.connection(one, occasion)?;
@@ -73,11 +91,11 @@ pub(super) fn run(request: &Request, client: &mut Client) -> Result<u8> {
     Ok(1)
 }
 
-/// Terminates the program on a signal, with the number of events.
-fn end_on_signal(is_expect: bool, shown: Arc<Shown>) -> Result<()> {
+/// Terminates the program on a signal, with the number of events, in a thread that is returned.
+fn end_on_signal(is_expect: bool, shown: Arc<Shown>) -> Result<JoinHandle<()>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
             if signals.forever().next().is_none() {
@@ -101,5 +119,16 @@ fn end_on_signal(is_expect: bool, shown: Arc<Shown>) -> Result<()> {
             ));
             std::process::exit(0);
         })?;
-    Ok(())
+    Ok(thread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_have_the_sizes_of_sockets() {
+        let sizes = [0, -1, 8192, 1 << 40, i64::from(i32::MAX)].map(buffer_size);
+        assert_eq!(sizes, [2304, 2304, 16_384, 2304, 2_147_483_646]);
+    }
 }

@@ -3,6 +3,9 @@
 //! values behind `=` or in the next word, other words between options. The set of long options grows
 //! while they are read: a protocol adds its own.
 
+/// The word before the first one.
+const PROGRAM: &str = "conntrack";
+
 /// The value of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value {
@@ -50,11 +53,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes the next word if it does not begin with a dash: the value of an option that conntrack(8)
-    /// permits there although getopt does not.
+    /// Takes the next word if it does not begin with a dash or `!`: the value of an option that
+    /// conntrack(8) permits there although getopt does not.
     pub(super) fn take_word(&mut self) -> Option<&'a str> {
         let word = self.words.get(self.at)?;
-        if word.starts_with('-') {
+        if word.starts_with(['-', '!']) {
             return None;
         }
         self.at += 1;
@@ -85,8 +88,12 @@ impl<'a> Reader<'a> {
         let mut letters = self.cluster.chars();
         let letter = letters.next()?;
         self.cluster = letters.as_str();
+        let word = |at: usize| at.checked_sub(1).and_then(|at| self.words.get(at));
         let Some(spec) = specs.iter().find(|spec| spec.letter == Some(letter)) else {
-            return Some(Err(Problem::Unknown(format!("-{letter}"))));
+            // getopt has passed the word of the option only with its last letter.
+            let named = word(self.at - usize::from(!self.cluster.is_empty()));
+            let named = named.map_or(PROGRAM, String::as_str);
+            return Some(Err(Problem::Unknown(named.to_owned())));
         };
         let value = match spec.value {
             Value::None => None,
@@ -99,7 +106,10 @@ impl<'a> Reader<'a> {
                     self.at += 1;
                     Some(word.as_str())
                 }
-                None => return Some(Err(Problem::NoValue(format!("-{letter}")))),
+                None => {
+                    let named = word(self.at).cloned().unwrap_or_default();
+                    return Some(Err(Problem::NoValue(named)));
+                }
             },
         };
         Some(Ok((spec.key, value)))
@@ -194,10 +204,14 @@ mod tests {
     #[test]
     fn bad_words_are_named() {
         let unknown = |word: &str| Err(Problem::Unknown(word.to_owned()));
-        assert_eq!(read("-zX"), unknown("-X"));
+        assert_eq!(read("-X"), unknown("-X"));
+        assert_eq!(read("-zX"), unknown("-zX"));
+        assert_eq!(read("-Xz"), unknown("conntrack"));
+        assert_eq!(read("-z -Xz"), unknown("-z"));
         assert_eq!(read("--orig 1"), unknown("--orig"));
         assert_eq!(read("--zero=1"), unknown("--zero=1"));
         assert_eq!(read("-s"), Err(Problem::NoValue("-s".into())));
+        assert_eq!(read("-zs"), Err(Problem::NoValue("-zs".into())));
         assert_eq!(read("--orig-s"), Err(Problem::NoValue("--orig-s".into())));
     }
 }

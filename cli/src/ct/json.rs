@@ -54,7 +54,7 @@ pub(super) fn connection(connection: &Connection, occasion: Occasion) -> Value {
         "start_ns": connection.start_ns,
         "stop_ns": Some(connection.stop_ns).filter(|stop| *stop != 0),
     });
-    if let Occasion::Event(kind) = occasion {
+    if let Occasion::Event(kind, _) = occasion {
         value["event"] = event_name(kind).into();
     }
     value
@@ -86,7 +86,7 @@ pub(super) fn expectation(one: &Expectation, occasion: Occasion) -> Value {
         "flags": one.flags,
         "helper": Some(&one.helper).filter(|name| !name.is_empty()),
     });
-    if let Occasion::Event(kind) = occasion {
+    if let Occasion::Event(kind, _) = occasion {
         value["event"] = event_name(kind).into();
     }
     value

@@ -4,8 +4,8 @@
 use std::io::Read;
 
 use super::error::{usage, Result};
-use super::options::Command;
-use super::parse::{parse, Request};
+use super::options::{Command, Table};
+use super::parse::{parse, Output, Request};
 use super::run::{run, Client};
 
 /// The longest file.
@@ -25,35 +25,104 @@ pub(super) fn read(path: &str) -> Result<String> {
     Ok(text)
 }
 
-/// The commands of a file. Every line is checked before the first is run.
-pub(super) fn commands(text: &str) -> Result<Vec<Request>> {
-    let mut requests = Vec::new();
-    for line in text.lines() {
-        let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
-        if words.is_empty() || words[0].starts_with('#') {
-            continue;
+/// The most words of a line, and the most bytes of a word.
+const MAX_WORDS: usize = 253;
+const MAX_WORD: usize = 1023;
+
+/// The words of a line: quoted ones may contain blanks, and `\\` before any character. A word ends with its
+/// second quote.
+fn words(line: &str) -> Result<Vec<String>> {
+    let (mut all, mut word) = (Vec::new(), String::new());
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for c in line.chars() {
+        let ends = match c {
+            _ if is_escaped => {
+                is_escaped = false;
+                false
+            }
+            '\\' if is_quoted => {
+                is_escaped = true;
+                continue;
+            }
+            '"' => {
+                is_quoted = !is_quoted;
+                if is_quoted {
+                    continue;
+                }
+                true
+            }
+            ' ' | '\t' | '\n' if !is_quoted && word.is_empty() => continue,
+            ' ' | '\t' | '\n' => !is_quoted,
+            _ => false,
+        };
+        if ends {
+            all.push(std::mem::take(&mut word));
+        } else {
+            word.push(c);
         }
-        let request = parse(&words)?;
-        match request.command {
-            Some(Command::List) => return refused('L'),
-            Some(Command::Get) => return refused('G'),
-            Some(Command::Events) => return refused('E'),
-            Some(Command::Statistics) => return refused('S'),
-            Some(Command::Version) => return refused('V'),
-            Some(Command::Help) => return refused('h'),
-            Some(Command::Count) => return refused('C'),
-            Some(_) => requests.push(request),
-            None => {}
+        if word.len() > MAX_WORD {
+            return usage("Parameter too long!");
         }
     }
-    Ok(requests)
+    if !word.is_empty() {
+        all.push(word);
+    }
+    if all.len() > MAX_WORDS {
+        return usage("too many arguments");
+    }
+    Ok(all)
 }
 
-fn refused<T>(letter: char) -> Result<T> {
-    usage(format!("Cannot use command `-{letter}' with --load-file"))
+/// The commands of a file. Every line is checked before the first is run.
+pub(super) fn commands(text: &str) -> Result<Vec<Request>> {
+    let lines = text.split_inclusive('\n');
+    let lines = lines.map(|line| line.trim_start_matches([' ', '\t']));
+    let lines = lines.filter(|line| !line.starts_with(['\n', '#']));
+    // As conntrack(8) does, each type of output applies to all.
+    let mut output = Output::default();
+    let mut read = |line| {
+        let request = parse(&words(line)?)?;
+        output.add(request.output)?;
+        Ok(request)
+    };
+    let mut requests = lines.map(&mut read).collect::<Result<Vec<_>>>()?;
+    for request in &mut requests {
+        request.output = output;
+    }
+    match requests.iter().find_map(unsuitable) {
+        Some(name) => usage(format!("Cannot use command `{name}' with --load-file")),
+        None => Ok(requests),
+    }
 }
 
-/// Runs commands until one fails. A command that finds nothing to do does not fail.
+/// The name of a command that files cannot have. conntrack(8) calls the creation of an expectation
+/// `-C expect`.
+fn unsuitable(request: &Request) -> Option<&'static str> {
+    let Some(command) = request.command else {
+        return Some("unknown");
+    };
+    let (connections, expectations) = match command {
+        Command::List => ("-L", "-L expect"),
+        Command::Get => ("-G", "-G expect"),
+        Command::Events => ("-E", "-E expect"),
+        Command::Count => ("-C", "-C expect"),
+        Command::Statistics => ("-S", "-S expect"),
+        Command::Version => ("-V", "-V"),
+        Command::Help => ("-h", "-h"),
+        Command::Create => ("", "-C expect"),
+        Command::Delete => ("", "-D expect"),
+        Command::Flush => ("", "-F expect"),
+        Command::Add | Command::Update => ("", ""),
+    };
+    let name = match request.table {
+        Table::Expect => expectations,
+        _ => connections,
+    };
+    Some(name).filter(|name| !name.is_empty())
+}
+
+/// Runs commands until one fails. A command that finds nothing to do does not fail, and what each has
+/// done is not summed up.
 pub(super) fn run_all(requests: &[Request], client: &mut Client) -> Result<u8> {
     for request in requests {
         run(request, client)?;
@@ -63,12 +132,23 @@ pub(super) fn run_all(requests: &[Request], client: &mut Client) -> Result<u8> {
 
 /// The path behind `-R` or `--load-file`, which is the first word. Elsewhere there is no such option.
 pub(super) fn path(words: &[String]) -> Option<&str> {
-    let first = words.first()?;
-    let joined = first
-        .strip_prefix("--load-file=")
-        .or(first.strip_prefix("-R").filter(|path| !path.is_empty()));
-    if joined.is_some() || first != "-R" && first != "--load-file" {
-        return joined;
+    match words {
+        [option, path, ..] if option == "-R" || option == "--load-file" => Some(path),
+        _ => None,
     }
-    words.get(1).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_may_be_quoted() {
+        let read = |line: &str| words(line).unwrap();
+        assert_eq!(read("-F  \t-p tcp\n"), ["-F", "-p", "tcp"]);
+        assert_eq!(read("-l \"eth0 in\"x\n"), ["-l", "eth0 in", "x"]);
+        assert_eq!(read(r#"a"b\"c" "" d\"#), ["ab\"c", "", "d\\"]);
+        assert!(words(&"x".repeat(1024)).is_err());
+        assert!(words(&"x ".repeat(254)).is_err());
+    }
 }

@@ -152,9 +152,19 @@ pub(super) const SPECS: [Spec<Key>; 43] = [
 ];
 
 impl Opt {
-    fn name(self) -> &'static str {
+    /// The name that messages show.
+    pub(super) fn name(self) -> &'static str {
         let named = SPECS.iter().find(|spec| spec.key == Key::Option(self));
         named.map_or("", |spec| spec.name)
+    }
+
+    /// Reports whether a list is compared with the option's value, apart from translations.
+    pub(super) fn compares(self) -> bool {
+        use Opt::*;
+        matches!(
+            self,
+            Src | Dst | ReplySrc | ReplyDst | Protocol | Mark | Secmark | Status | Id | Label
+        ) || matches!(self, Zone | OrigZone | ReplyZone)
     }
 
     /// Reports whether a command takes the option.
@@ -164,7 +174,11 @@ impl Opt {
             return true; // It is ignored.
         }
         let tuple = matches!(self, Src | Dst | ReplySrc | ReplyDst | Protocol);
-        let label = matches!(self, Label | LabelAdd | LabelDel);
+        let label = match command {
+            Command::Create | Command::Add => self == LabelAdd,
+            Command::Update => matches!(self, Label | LabelAdd | LabelDel),
+            _ => self == Label,
+        };
         let zone = matches!(self, Zone | OrigZone | ReplyZone);
         let mask = matches!(self, MaskSrc | MaskDst);
         if table == Table::Expect {
@@ -196,7 +210,7 @@ impl Opt {
                 let zone = zone && command == Command::Delete;
                 tuple || label || zone || mask || nat || others
             }
-            Command::Get => tuple || matches!(self, Id | Output),
+            Command::Get => tuple || label || matches!(self, Id | Output),
             Command::Flush => self == Family,
             Command::Events => {
                 let others = matches!(
@@ -249,8 +263,18 @@ pub(super) fn check(given: &[Opt], command: Command, table: Table) -> Result<()>
             ));
         }
         if is_given && !option.is_permitted(command, table) {
-            return usage(format!("Illegal option `--{name}' with this command"));
+            return illegal(option);
         }
     }
     Ok(())
+}
+
+/// Refuses all options: there is no command.
+pub(super) fn refuse(given: &[Opt]) -> Result<()> {
+    given.iter().min().map_or(Ok(()), |option| illegal(*option))
+}
+
+fn illegal(option: Opt) -> Result<()> {
+    let name = option.name();
+    usage(format!("Illegal option `--{name}' with this command"))
 }

@@ -8,10 +8,10 @@ use adit_conntrack::{SctpState, Status};
 
 use super::error::{usage, Failure, Result};
 use super::getopt::{Problem, Reader, Spec};
-use super::labels::Labels;
+use super::labels::{self, Bits, Labels};
 use super::options::{self, Command, Key, Opt, Table, SPECS};
 use super::protocol::{self, Field};
-use super::values;
+use super::values::{self, Network};
 
 /// The address and port to which a connection is translated, if they are given.
 pub(super) type NatValue = Option<(IpAddr, Option<u16>)>;
@@ -25,8 +25,43 @@ pub(super) struct Output {
     pub(super) id: bool,
     pub(super) ktimestamp: bool,
     pub(super) labels: bool,
+    /// Whether the origin of an event is to be shown: it is not known.
+    pub(super) userspace: bool,
     pub(super) save: bool,
     pub(super) json: bool,
+}
+
+impl Output {
+    /// The types in the order of their names.
+    fn flags(&mut self) -> [&mut bool; 9] {
+        [
+            &mut self.xml,
+            &mut self.extended,
+            &mut self.timestamp,
+            &mut self.id,
+            &mut self.ktimestamp,
+            &mut self.labels,
+            &mut self.userspace,
+            &mut self.save,
+            &mut self.json,
+        ]
+    }
+
+    /// Adds types, if they can be combined.
+    pub(super) fn add(&mut self, mut other: Output) -> Result<()> {
+        for (flag, added) in self.flags().into_iter().zip(other.flags()) {
+            *flag |= *added;
+        }
+        let count = self.flags().into_iter().filter(|flag| **flag).count();
+        for (name, is_set) in [("save", self.save), ("json", self.json)] {
+            if is_set && count > 1 {
+                return Err(Failure::Operation(format!(
+                    "cannot combine {name} output with any other output type, use -o {name} only"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The kinds of events.
@@ -66,12 +101,15 @@ pub(super) struct Request {
     pub(super) zone: Option<u16>,
     pub(super) orig_zone: Option<u16>,
     pub(super) reply_zone: Option<u16>,
-    pub(super) label: u128,
-    pub(super) label_add: u128,
-    pub(super) label_del: u128,
+    pub(super) label: Option<Bits>,
+    pub(super) label_add: Option<Bits>,
+    /// The labels to be taken away; nothing stands for all.
+    pub(super) label_del: Option<Option<Bits>>,
+    /// The names of labels, once an option needs them.
+    pub(super) labels: Option<Labels>,
     pub(super) output: Output,
     pub(super) events: Option<Events>,
-    pub(super) buffer: Option<u64>,
+    pub(super) buffer: Option<i64>,
     pub(super) zero: bool,
 }
 
@@ -97,7 +135,6 @@ pub(super) fn parse(words: &[String]) -> Result<Request> {
     let mut request = Request::default();
     let mut specs: Vec<Spec<Key>> = SPECS.to_vec();
     let mut reader = Reader::new(words);
-    let mut labels = None;
     while let Some(option) = reader.next(&specs) {
         let (key, value) = option.map_err(|problem| {
             Failure::Usage(match problem {
@@ -116,7 +153,7 @@ pub(super) fn parse(words: &[String]) -> Result<Request> {
                     }
                     _ => value,
                 };
-                request.set(option, value, &mut labels)?;
+                request.set(option, value)?;
                 if let (Opt::Protocol, Some(number)) = (option, request.protocol) {
                     let own = protocol::by_number(number).map_or(&[][..], |p| p.options);
                     specs.truncate(SPECS.len());
@@ -145,16 +182,21 @@ impl Request {
             None => reader.take_word(),
             Some(_) => None,
         };
+        let tables = [
+            ("expect", Table::Expect),
+            ("conntrack", Table::Conntrack),
+            ("dying", Table::Dying),
+            ("unconfirmed", Table::Unconfirmed),
+        ];
         self.table = match table {
-            None | Some("conntrack") => Table::Conntrack,
-            Some("expect") => Table::Expect,
-            Some("dying") => Table::Dying,
-            Some("unconfirmed") => Table::Unconfirmed,
-            Some(other) => return usage(format!("unknown type `{other}'")),
+            None => Table::Conntrack,
+            Some(name) => match tables.iter().find(|(full, _)| full.starts_with(name)) {
+                Some((_, table)) => *table,
+                None => return usage(format!("unknown type `{name}'")),
+            },
         };
-        let is_rest = matches!(command, Command::List | Command::Version | Command::Help);
         match (self.table, command) {
-            (Table::Dying | Table::Unconfirmed, _) if !is_rest => {
+            (Table::Dying | Table::Unconfirmed, _) if command != Command::List => {
                 usage("Can't do that command with tables `dying' and `unconfirmed'")
             }
             (Table::Expect, Command::Update) => usage("Can't do --update on expectations"),
@@ -195,25 +237,74 @@ impl Request {
     }
 
     fn address(&mut self, option: Opt, text: &str) -> Result<(IpAddr, Option<IpAddr>)> {
-        let (address, mask) = values::network(text)?;
-        let unavailable = |name: &str| usage(format!("CIDR notation unavailable for `--{name}'"));
-        match (option, mask) {
-            (Opt::ReplySrc, Some(_)) => unavailable("reply-src")?,
-            (Opt::ReplyDst, Some(_)) => unavailable("reply-dst")?,
-            _ => {}
-        }
+        let Network { address, prefix } = Network::read(text)?;
         self.set_family(address.is_ipv6())?;
-        if mask.is_some() {
-            let implied = match option {
-                Opt::Src | Opt::TupleSrc => Opt::MaskSrc,
-                _ => Opt::MaskDst,
-            };
-            self.given.push(implied);
+        let implied = match option {
+            Opt::Src | Opt::TupleSrc => Some(Opt::MaskSrc),
+            Opt::Dst | Opt::TupleDst => Some(Opt::MaskDst),
+            _ => None,
+        };
+        let (prefix, implied) = match (prefix, implied) {
+            (None, _) => return Ok((address, None)),
+            (Some(_), None) => {
+                let name = option.name();
+                return usage(format!("CIDR notation unavailable for `--{name}'"));
+            }
+            (Some(None), _) => return usage("Invalid netmask"),
+            (Some(Some(prefix)), Some(implied)) => (prefix, implied),
+        };
+        if prefix == values::longest(address) {
+            return Ok((address, None));
         }
-        Ok((address, mask))
+        self.given.push(implied);
+        Ok((address, Some(values::mask(address, prefix))))
     }
 
-    fn set(&mut self, option: Opt, value: Option<&str>, labels: &mut Option<Labels>) -> Result<()> {
+    /// The address and port of a translation.
+    fn nat(&mut self, option: Opt, value: Option<&str>) -> Result<NatValue> {
+        let Some(text) = value else {
+            return Ok(None);
+        };
+        let (host, port) = values::nat(text)?;
+        Ok(Some((self.address(option, host)?.0, port)))
+    }
+
+    /// The names of labels, or nothing without a file of them.
+    fn load_labels(&mut self) {
+        if self.labels.is_none() {
+            self.labels = Labels::load();
+        }
+    }
+
+    fn set_labels(&mut self, option: Opt, names: Option<&str>) -> Result<()> {
+        self.load_labels();
+        if [Opt::LabelAdd, Opt::LabelDel]
+            .iter()
+            .all(|option| self.given.contains(option))
+        {
+            let text = "cannot use --label-add and --label-del at the same time";
+            return Err(Failure::Operation(text.to_owned()));
+        }
+        let bits = names
+            .map(|names| labels::bits(self.labels.as_ref(), names))
+            .transpose()?;
+        match (option, bits) {
+            (Opt::Label, Some(bits)) => *self.label.get_or_insert_default() |= bits,
+            (Opt::LabelAdd, Some(bits)) => *self.label_add.get_or_insert_default() |= bits,
+            (_, None) => {
+                self.label_del.get_or_insert_default();
+            }
+            (_, Some(bits)) => {
+                *self
+                    .label_del
+                    .get_or_insert_default()
+                    .get_or_insert_default() |= bits;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, option: Opt, value: Option<&str>) -> Result<()> {
         let text = value.unwrap_or_default();
         self.given.push(option);
         match option {
@@ -241,7 +332,7 @@ impl Request {
                 self.protocol = Some(protocol::number(text)?);
                 self.fields.clear();
             }
-            Opt::Timeout => self.timeout = Some(values::number(text) as u32),
+            Opt::Timeout => self.timeout = Some(values::decimal(text) as u32),
             Opt::Status => {
                 let (set, clear) = values::status(text)?;
                 let before = self.status.unwrap_or_default();
@@ -252,33 +343,19 @@ impl Request {
             Opt::NatRange => eprintln!("WARNING: ignoring -a, deprecated option."),
             Opt::Mark => self.mark = Some(values::mark(text)),
             Opt::Id => self.id = Some(values::number(text)),
-            Opt::Family => match text {
-                "ipv4" => self.set_family(false)?,
-                "ipv6" => self.set_family(true)?,
-                _ => return usage(format!("`{text}' unsupported protocol")),
-            },
-            Opt::SrcNat => self.src_nat = Some(value.map(values::nat).transpose()?),
-            Opt::DstNat => self.dst_nat = Some(value.map(values::nat).transpose()?),
-            Opt::AnyNat => self.any_nat = Some(value.map(values::nat).transpose()?),
+            Opt::Family if text.starts_with("ipv4") => self.set_family(false)?,
+            Opt::Family if text.starts_with("ipv6") => self.set_family(true)?,
+            Opt::Family => return usage(format!("`{text}' unsupported protocol")),
+            Opt::SrcNat => self.src_nat = Some(self.nat(option, value)?),
+            Opt::DstNat => self.dst_nat = Some(self.nat(option, value)?),
+            Opt::AnyNat => self.any_nat = Some(self.nat(option, value)?),
             Opt::Output => self.set_output(text)?,
             Opt::Secmark => {}
             Opt::BufferSize => self.buffer = Some(values::decimal(text)),
             Opt::Zone => self.zone = Some(values::number(text) as u16),
             Opt::OrigZone => self.orig_zone = Some(values::number(text) as u16),
             Opt::ReplyZone => self.reply_zone = Some(values::number(text) as u16),
-            Opt::Label | Opt::LabelAdd | Opt::LabelDel => {
-                let labels = labels.get_or_insert_with(Labels::load);
-                let bits = match value {
-                    Some(names) => labels.bits(names)?,
-                    // All labels, of which there may be none with a name.
-                    None => u128::MAX,
-                };
-                match option {
-                    Opt::Label => self.label |= bits,
-                    Opt::LabelAdd => self.label_add |= bits,
-                    _ => self.label_del |= bits,
-                }
-            }
+            Opt::Label | Opt::LabelAdd | Opt::LabelDel => self.set_labels(option, value)?,
         }
         Ok(())
     }
@@ -299,63 +376,28 @@ impl Request {
     }
 
     fn set_output(&mut self, text: &str) -> Result<()> {
-        let output = &mut self.output;
-        // The origin of an event is not known: userspace shows nothing.
-        let mut userspace = false;
+        let mut output = Output::default();
         values::names(text, &OUTPUTS, |index| {
-            let flags = [
-                &mut output.xml,
-                &mut output.extended,
-                &mut output.timestamp,
-                &mut output.id,
-                &mut output.ktimestamp,
-                &mut output.labels,
-                &mut userspace,
-                &mut output.save,
-                &mut output.json,
-            ];
-            *flags.into_iter().nth(index).unwrap_or(&mut false) = true;
-        })?;
-        for (name, alone) in [
-            (
-                "save",
-                Output {
-                    save: true,
-                    ..Output::default()
-                },
-            ),
-            (
-                "json",
-                Output {
-                    json: true,
-                    ..Output::default()
-                },
-            ),
-        ] {
-            let is_set = if name == "save" {
-                output.save
-            } else {
-                output.json
-            };
-            if is_set && (*output != alone || userspace) {
-                return Err(Failure::Operation(format!(
-                    "cannot combine {name} output with any other output type, use -o {name} only"
-                )));
+            if let Some(flag) = output.flags().into_iter().nth(index) {
+                *flag = true;
             }
+        })?;
+        if output.labels {
+            self.load_labels();
         }
-        Ok(())
+        self.output.add(output)
     }
 
     /// Checks that the options fit to the command and to each other.
     fn check(&self) -> Result<()> {
-        let Some(command) = self.command else {
-            return Ok(());
-        };
-        options::check(&self.given, command, self.table)?;
         let has = |option| self.given.contains(&option);
         if has(Opt::AnyNat) && (has(Opt::SrcNat) || has(Opt::DstNat)) {
             return usage("cannot specify `--src-nat' or `--dst-nat' with `--any-nat'");
         }
+        let Some(command) = self.command else {
+            return options::refuse(&self.given);
+        };
+        options::check(&self.given, command, self.table)?;
         let identifies = matches!(command, Command::Create | Command::Add | Command::Get);
         if self.table == Table::Conntrack {
             if has(Opt::MaskSrc) && !has(Opt::Src) {
@@ -375,6 +417,10 @@ impl Request {
                 let fields: Vec<_> = self.fields.keys().copied().collect();
                 protocol.check(&fields, command, self.table)?;
             }
+        }
+        let compares = self.given.iter().any(|option| option.compares());
+        if has(Opt::Zero) && self.table == Table::Conntrack && compares {
+            return usage("Can't use -z with filtering parameters");
         }
         Ok(())
     }

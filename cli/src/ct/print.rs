@@ -8,7 +8,7 @@ use adit_conntrack_rpc::proto::{Connection, EventKind, Expectation};
 use super::error::Result;
 use super::labels::Labels;
 use super::parse::Output;
-use super::text::{event_prefix, Occasion, Text};
+use super::text::{event_prefix, expectation_prefix, Occasion, Text};
 use super::xml::{Xml, EXPECT_HEAD, HEAD};
 use super::{json, save};
 
@@ -30,8 +30,8 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new(output: Output) -> Self {
-        let labels = output.labels.then(Labels::load);
+    /// A printer of an output, which shows the names of labels if there are some.
+    pub(super) fn new(output: Output, labels: Option<Labels>) -> Self {
         let format = match output {
             Output { json: true, .. } => Format::Json,
             Output { save: true, .. } => Format::Save,
@@ -46,9 +46,18 @@ impl Printer {
         }
     }
 
-    /// Prints elements of XML without a document around them.
-    pub(super) fn omit_head(&mut self) {
-        self.omits_head = true;
+    /// A printer of entries that a command has changed: without dates, and without a document of XML
+    /// around them.
+    pub(super) fn of_changes(output: Output, labels: Option<Labels>) -> Self {
+        let output = Output {
+            timestamp: false,
+            ktimestamp: false,
+            ..output
+        };
+        Printer {
+            omits_head: true,
+            ..Printer::new(output, labels)
+        }
     }
 
     fn begin(&mut self, head: &str, end: &'static str) -> Result<()> {
@@ -73,7 +82,7 @@ impl Printer {
             Format::Text(text) => {
                 let prefix = match occasion {
                     Occasion::Listed => String::new(),
-                    Occasion::Event(kind) => event_prefix(kind, self.output),
+                    Occasion::Event(kind, _) => event_prefix(kind, self.output),
                 };
                 prefix + &text.connection(one, occasion)
             }
@@ -84,9 +93,9 @@ impl Printer {
 
     /// Prints a connection that this command has deleted: as in a list, but for the command that
     /// repeats it.
-    pub(super) fn deleted(&mut self, one: &Connection, kind: EventKind) -> Result<()> {
+    pub(super) fn deleted(&mut self, one: &Connection) -> Result<()> {
         match self.format {
-            Format::Save => self.connection(one, Occasion::Event(kind)),
+            Format::Save => self.connection(one, Occasion::Event(EventKind::Destroy, 0)),
             _ => self.connection(one, Occasion::Listed),
         }
     }
@@ -99,18 +108,14 @@ impl Printer {
                 let Format::Xml(xml) = &self.format else {
                     return Ok(());
                 };
-                xml.expectation(one)
+                xml.expectation(one, occasion)
             }
             Format::Text(Text { .. }) | Format::Save => {
                 let text = Text {
                     output: self.output,
                     labels: None,
                 };
-                let prefix = match occasion {
-                    Occasion::Listed => String::new(),
-                    Occasion::Event(kind) => event_prefix(kind, self.output),
-                };
-                prefix + &text.expectation(one)
+                expectation_prefix(occasion, self.output) + &text.expectation(one)
             }
         };
         writeln!(std::io::stdout(), "{line}")?;

@@ -4,6 +4,7 @@
 use super::error::{usage, Result};
 use super::getopt::{Spec, Value};
 use super::options::{Command, Key, Table};
+use super::values;
 
 /// An option of a protocol. Keys of GRE stand for ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -175,7 +176,8 @@ pub(super) fn number(text: &str) -> Result<u8> {
         .find(|protocol| protocol.name.eq_ignore_ascii_case(text));
     let number = match known {
         Some(protocol) => Some(protocol.number),
-        None => text.parse().ok().or_else(|| number_of_name(text)),
+        None => number_of_name(text)
+            .or_else(|| values::whole_number(text).and_then(|number| number.try_into().ok())),
     };
     number.map_or_else(|| usage(format!("`{text}' unsupported protocol")), Ok)
 }

@@ -35,11 +35,39 @@ pub(super) fn run_alone(request: &Request) -> Result<bool> {
     Ok(true)
 }
 
-/// Runs a command, and returns its exit code.
-pub(super) fn run(request: &Request, client: &mut Client) -> Result<u8> {
+/// The end of a command: a line about what it has done, and its exit code.
+pub(super) struct Done {
+    pub(super) summary: Option<String>,
+    pub(super) code: u8,
+}
+
+impl Done {
+    const SILENT: Done = Done {
+        summary: None,
+        code: 0,
+    };
+
+    fn new(summary: String) -> Self {
+        Done {
+            summary: Some(summary),
+            code: 0,
+        }
+    }
+
+    /// The end of a command that fails if it has found nothing to do.
+    fn counted(count: u64, what: &str) -> Self {
+        Done {
+            code: if count > 0 { 0 } else { NOTHING },
+            ..Done::new(format!("{count} {what}."))
+        }
+    }
+}
+
+/// Runs a command.
+pub(super) fn run(request: &Request, client: &mut Client) -> Result<Done> {
     let is_expect = request.table == Table::Expect;
     match request.command {
-        None | Some(Command::Help | Command::Version) => run_alone(request).map(|_| 0),
+        None | Some(Command::Help | Command::Version) => run_alone(request).map(|_| Done::SILENT),
         Some(Command::List) if is_expect => list_expectations(request, client),
         Some(Command::List) => list(request, client),
         Some(Command::Get) if is_expect => get_expectation(request, client),
@@ -51,7 +79,13 @@ pub(super) fn run(request: &Request, client: &mut Client) -> Result<u8> {
         Some(Command::Delete) if is_expect => delete_expectation(request, client),
         Some(Command::Delete) => delete(request, client),
         Some(Command::Flush) => flush(is_expect, client),
-        Some(Command::Events) => events::run(request, client),
+        Some(Command::Events) => {
+            let code = events::run(request, client)?;
+            Ok(Done {
+                code,
+                ..Done::SILENT
+            })
+        }
         Some(Command::Count) => count(is_expect, client),
         Some(Command::Statistics) => statistics(is_expect, client),
     }
@@ -66,22 +100,23 @@ pub(super) fn passes(request: &Request, connection: &proto::Connection) -> bool 
         status.contains(Status::SRC_NAT) && is(entry.reply.dst)
             || status.contains(Status::DST_NAT) && is(entry.reply.src)
     });
+    let has_label = request.label.is_none_or(|label| !label.has_others);
     let state = request.fields.get(&Field::State);
     let has_state = match &connection.state {
         Some(State::Sctp(sctp)) => state.is_none_or(|wanted| *wanted == sctp.state),
         _ => true,
     };
-    has_nat && has_state
+    has_nat && has_state && has_label
 }
 
-fn list(request: &Request, client: &mut Client) -> Result<u8> {
-    let mut printer = Printer::new(request.output);
+fn list(request: &Request, client: &mut Client) -> Result<Done> {
+    let mut printer = Printer::new(request.output, request.labels.clone());
     let mut shown = 0_u64;
-    if request.status == Some((Status::NONE, Status::NONE)) {
-        return operation(INVALID);
-    }
     // The tracker has no connections that are not in its table or are leaving it.
     if request.table == Table::Conntrack {
+        if request.status == Some((Status::NONE, Status::NONE)) {
+            return operation(INVALID);
+        }
         let list = proto::ListConnectionsRequest {
             filter: Some(request.filter(false)?),
             zero_counters: request.zero,
@@ -96,33 +131,35 @@ fn list(request: &Request, client: &mut Client) -> Result<u8> {
         })?;
     }
     printer.end()?;
-    say(&format!("{shown} flow entries have been shown."));
-    Ok(0)
+    Ok(Done::new(format!("{shown} flow entries have been shown.")))
 }
 
-fn get(request: &Request, client: &mut Client) -> Result<u8> {
+fn get(request: &Request, client: &mut Client) -> Result<Done> {
     let found = client.get(proto::GetConnectionRequest {
         tuple: Some(request.wanted()?),
         zone: request.zone_message()?,
     })?;
-    let is_wanted = request.id.is_none_or(|id| id == found.id);
+    let label = request.label.unwrap_or_default();
+    let has_label = Entry::new(&found).label() & label.bits == label.bits && !label.has_others;
+    let is_wanted = request.id.is_none_or(|id| id == found.id) && has_label;
     if is_wanted {
-        Printer::new(request.output).connection(&found, Occasion::Listed)?;
+        Printer::new(request.output, request.labels.clone())
+            .connection(&found, Occasion::Listed)?;
     }
-    let shown = u8::from(is_wanted);
-    say(&format!("{shown} flow entries have been shown."));
-    Ok(if is_wanted { 0 } else { NOTHING })
+    Ok(Done::counted(
+        is_wanted.into(),
+        "flow entries have been shown",
+    ))
 }
 
-fn create(request: &Request, client: &mut Client) -> Result<u8> {
+fn create(request: &Request, client: &mut Client) -> Result<Done> {
     let connection = Some(request.new_connection()?);
     client.create(proto::CreateConnectionRequest { connection })?;
-    say("1 flow entries have been created.");
-    Ok(0)
+    Ok(Done::new("1 flow entries have been created.".to_owned()))
 }
 
 /// Creates a connection as [`create`] does; one that exists already is no error.
-fn add(request: &Request, client: &mut Client) -> Result<u8> {
+fn add(request: &Request, client: &mut Client) -> Result<Done> {
     let connection = Some(request.new_connection()?);
     let created = client.create(proto::CreateConnectionRequest { connection });
     let added = match created {
@@ -130,52 +167,39 @@ fn add(request: &Request, client: &mut Client) -> Result<u8> {
         Err(error) if error.code == adit_p4runtime::client::Code::AlreadyExists => 0,
         Err(error) => return Err(error.into()),
     };
-    say(&format!("{added} flow entries have been added."));
-    Ok(0)
+    Ok(Done::new(format!("{added} flow entries have been added.")))
 }
 
-fn update(request: &Request, client: &mut Client) -> Result<u8> {
+fn update(request: &Request, client: &mut Client) -> Result<Done> {
     let list = proto::ListConnectionsRequest {
         filter: Some(request.filter(true)?),
         ..Default::default()
     };
     let mut found = Vec::new();
-    client.list(list, |connection| {
-        found.push(connection);
-        Ok::<_, super::error::Failure>(())
-    })?;
-    let mut printer = Printer::new(request.output);
+    if request.label.is_none_or(|label| !label.has_others) {
+        client.list(list, |connection| {
+            found.push(connection);
+            Ok::<_, super::error::Failure>(())
+        })?;
+    }
+    let mut printer = Printer::of_changes(request.output, request.labels.clone());
     let mut updated = 0_u64;
-    for connection in found {
-        let change = request.update(&connection);
-        let is_none = proto::UpdateConnectionRequest {
-            id: connection.id,
-            ..Default::default()
-        };
-        if change == is_none || changes_nothing(&change, &connection) {
+    for connection in &found {
+        let Some(change) = request.update(connection)? else {
             continue;
-        }
+        };
         let changed = client.update(change)?;
         printer.connection(&changed, Occasion::Listed)?;
         updated += 1;
     }
-    say(&format!("{updated} flow entries have been updated."));
-    Ok(if updated > 0 { 0 } else { NOTHING })
+    Ok(Done::counted(updated, "flow entries have been updated"))
 }
 
-/// Reports whether a connection has all values of a change already.
-fn changes_nothing(change: &proto::UpdateConnectionRequest, one: &proto::Connection) -> bool {
-    let is_same_status = change.status.is_none_or(|status| status == one.status);
-    let is_same_mark = change.mark.is_none_or(|mark| mark.value == one.mark);
-    let only_these = change.timeout_ns.is_none() && change.state.is_none();
-    is_same_status && is_same_mark && only_these && change.label_mask.is_empty()
-}
-
-fn delete(request: &Request, client: &mut Client) -> Result<u8> {
-    let mut printer = Printer::new(request.output);
-    printer.omit_head();
+fn delete(request: &Request, client: &mut Client) -> Result<Done> {
+    let mut printer = Printer::of_changes(request.output, None);
     let filter = request.filter(false)?;
-    let needs_more = request.any_nat.is_some() || request.fields.contains_key(&Field::State);
+    let needs_more = request.fields.contains_key(&Field::State)
+        || request.label.is_some_and(|label| label.has_others);
     let mut deleted = 0_u64;
     let mut filters = vec![filter.clone()];
     if needs_more {
@@ -198,15 +222,13 @@ fn delete(request: &Request, client: &mut Client) -> Result<u8> {
     for filter in filters {
         client.delete(filter, |connection| {
             deleted += 1;
-            let kind = proto::EventKind::Destroy;
-            printer.deleted(&connection, kind)
+            printer.deleted(&connection)
         })?;
     }
-    say(&format!("{deleted} flow entries have been deleted."));
-    Ok(if deleted > 0 { 0 } else { NOTHING })
+    Ok(Done::counted(deleted, "flow entries have been deleted"))
 }
 
-fn flush(is_expect: bool, client: &mut Client) -> Result<u8> {
+fn flush(is_expect: bool, client: &mut Client) -> Result<Done> {
     if is_expect {
         client.flush_expectations(proto::FlushExpectationsRequest {})?;
         say("expectation table has been emptied.");
@@ -214,21 +236,21 @@ fn flush(is_expect: bool, client: &mut Client) -> Result<u8> {
         client.flush(proto::FlushConnectionsRequest {})?;
         say("connection tracking table has been emptied.");
     }
-    Ok(0)
+    Ok(Done::SILENT)
 }
 
-fn count(is_expect: bool, client: &mut Client) -> Result<u8> {
+fn count(is_expect: bool, client: &mut Client) -> Result<Done> {
     let counts = client.count(proto::CountRequest {})?;
     let number = match is_expect {
         true => counts.expectations,
         false => counts.connections,
     };
     writeln!(std::io::stdout(), "{number}")?;
-    Ok(0)
+    Ok(Done::SILENT)
 }
 
 /// Prints the counters in one line: those of all cores are shared.
-fn statistics(is_expect: bool, client: &mut Client) -> Result<u8> {
+fn statistics(is_expect: bool, client: &mut Client) -> Result<Done> {
     let statistics = client.statistics(proto::GetStatisticsRequest {})?;
     let counters = match is_expect {
         true => statistics.expectations,
@@ -240,11 +262,11 @@ fn statistics(is_expect: bool, client: &mut Client) -> Result<u8> {
         write!(out, "{}={} ", counter.name, counter.value)?;
     }
     writeln!(out)?;
-    Ok(0)
+    Ok(Done::SILENT)
 }
 
-fn list_expectations(request: &Request, client: &mut Client) -> Result<u8> {
-    let mut printer = Printer::new(request.output);
+fn list_expectations(request: &Request, client: &mut Client) -> Result<Done> {
+    let mut printer = Printer::new(request.output, request.labels.clone());
     let mut shown = 0_u64;
     client.list_expectations(|one| {
         let src = one.tuple.as_ref().and_then(|tuple| tuple.src.as_ref());
@@ -256,8 +278,7 @@ fn list_expectations(request: &Request, client: &mut Client) -> Result<u8> {
         Ok::<_, super::error::Failure>(())
     })?;
     printer.end()?;
-    say(&format!("{shown} expectations have been shown."));
-    Ok(0)
+    Ok(Done::new(format!("{shown} expectations have been shown.")))
 }
 
 /// The expectation that a connection of the request's tuple fulfils.
@@ -269,23 +290,21 @@ fn find_expectation(request: &Request, client: &mut Client) -> Result<proto::Exp
     })?)
 }
 
-fn get_expectation(request: &Request, client: &mut Client) -> Result<u8> {
+fn get_expectation(request: &Request, client: &mut Client) -> Result<Done> {
     let found = find_expectation(request, client)?;
-    Printer::new(request.output).expectation(&found, Occasion::Listed)?;
-    say("1 expectations have been shown.");
-    Ok(0)
+    Printer::new(request.output, None).expectation(&found, Occasion::Listed)?;
+    Ok(Done::SILENT)
 }
 
-fn create_expectation(request: &Request, client: &mut Client) -> Result<u8> {
+fn create_expectation(request: &Request, client: &mut Client) -> Result<Done> {
     let expectation = Some(request.new_expectation()?);
     client.create_expectation(proto::CreateExpectationRequest { expectation })?;
-    say("1 expectations have been created.");
-    Ok(0)
+    Ok(Done::SILENT)
 }
 
-fn delete_expectation(request: &Request, client: &mut Client) -> Result<u8> {
+fn delete_expectation(request: &Request, client: &mut Client) -> Result<Done> {
     let id = find_expectation(request, client)?.id;
     client.delete_expectation(proto::DeleteExpectationRequest { id })?;
-    say("1 expectations have been deleted.");
-    Ok(0)
+    // conntrack(8) counts what it prints, and it prints nothing here.
+    Ok(Done::counted(0, "expectations have been shown"))
 }

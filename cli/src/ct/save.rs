@@ -14,12 +14,12 @@ use super::text::Occasion;
 /// The command of a connection: one that adds it, or deletes it.
 pub(super) fn connection(connection: &Connection, occasion: Occasion) -> String {
     let command = match occasion {
-        Occasion::Listed | Occasion::Event(EventKind::New) => "-A",
-        Occasion::Event(EventKind::Update) => "-U",
-        Occasion::Event(_) => "-D",
+        Occasion::Listed | Occasion::Event(EventKind::New, _) => "-A",
+        Occasion::Event(EventKind::Update, _) => "-U",
+        Occasion::Event(..) => "-D",
     };
     let mut line = command.to_owned();
-    write(&mut line, &Entry::new(connection))
+    write(&mut line, &Entry::new(connection), occasion)
         .unwrap_or_else(|_| unreachable!("writing to a string cannot fail"));
     line
 }
@@ -40,8 +40,11 @@ fn status(status: Status) -> String {
     }
 }
 
-fn write(line: &mut String, entry: &Entry<'_>) -> std::fmt::Result {
-    write!(line, " -t {} -u {}", entry.timeout(), status(entry.status))?;
+fn write(line: &mut String, entry: &Entry<'_>, occasion: Occasion) -> std::fmt::Result {
+    if let Some(timeout) = occasion.timeout(entry.timeout()) {
+        write!(line, " -t {timeout}")?;
+    }
+    write!(line, " -u {}", status(entry.status))?;
     let [zone, zone_original, zone_reply] = entry.zones();
     for (option, zone) in [
         ("-w", zone),
@@ -79,6 +82,9 @@ fn write(line: &mut String, entry: &Entry<'_>) -> std::fmt::Result {
         }
         // Of protocols without parts; both directions have the same kind.
         (Part::None | Part::Ports(..) | Part::Keys(..), _) => {}
+    }
+    if !occasion.has_state() {
+        return Ok(());
     }
     if let Some(state) = entry.state() {
         write!(line, " --state {state}")?;

@@ -104,7 +104,15 @@ fn a_mark_is_changed_by_mask_and_value() {
         mark: 0b1100,
         ..Default::default()
     };
-    let mark = |line: &str| read(line).update(&one).mark.unwrap().value;
+    let mark = |line: &str| {
+        read(line)
+            .update(&one)
+            .unwrap()
+            .unwrap()
+            .mark
+            .unwrap()
+            .value
+    };
     assert_eq!(mark("-U -m 1"), 1);
     assert_eq!(mark("-U -m 1/4"), 0b1001);
     assert_eq!(mark("-U -m 8/0"), 0b0100);
@@ -112,11 +120,15 @@ fn a_mark_is_changed_by_mask_and_value() {
 
 #[test]
 fn files_have_commands_that_change() {
-    let good = "# comment\n\n-D -p tcp\n-I -p udp -t 5 -s 1.1.1.1 -d 1.1.1.2 --sport 1 --dport 2\n";
+    let good =
+        "# comment\n\n \t \n-D -p tcp\n-I -p udp -t 5 -s 1.1.1.1 -d 1.1.1.2 --sport 1 --dport 2\n";
     assert_eq!(load::commands(good).unwrap().len(), 2);
     let bad = load::commands("-D\n-L\n");
     let text = "Cannot use command `-L' with --load-file";
     assert!(matches!(bad, Err(Failure::Usage(found)) if found == text));
+    let none = load::commands("udp");
+    let text = "Cannot use command `unknown' with --load-file";
+    assert!(matches!(none, Err(Failure::Usage(found)) if found == text));
 }
 
 /// A connection of TCP that is translated.
@@ -182,8 +194,66 @@ fn lines_show_a_connection() {
          zone-orig=3 packets=1 bytes=60 src=10.0.0.2 dst=10.0.0.5 sport=80 dport=2000 packets=2 \
          bytes=120 [ASSURED] mark=5 delta-time=7 use=1 id=77"
     );
-    let new = text.connection(&connection(), Occasion::Event(EventKind::New));
+    let new = text.connection(&connection(), Occasion::Event(EventKind::New, 1));
     assert!(new.ends_with("dport=2000 [ASSURED] mark=5 id=77"), "{new}");
+}
+
+#[test]
+fn events_show_what_they_are_about() {
+    let text = Text {
+        output: Output::default(),
+        labels: None,
+    };
+    let one = Connection {
+        mark: 0,
+        helper: "ftp".to_owned(),
+        timeout_ns: Some(0),
+        ..connection()
+    };
+    let line = |kind, values| text.connection(&one, Occasion::Event(kind, values));
+    let update = line(EventKind::Update, 1 << 7);
+    assert!(update.starts_with("tcp      6 0 src=10.0.0.1 "), "{update}");
+    assert!(update.ends_with(" [ASSURED] mark=0 helper=ftp"), "{update}");
+    let end = line(EventKind::Destroy, 1 << 2);
+    assert!(end.starts_with("tcp      6 ESTABLISHED src="), "{end}");
+    assert!(end.ends_with(" [ASSURED] delta-time=7"), "{end}");
+    let removed = save::connection(&one, Occasion::Event(EventKind::Destroy, 0));
+    assert!(
+        removed.starts_with("-D -u SEEN_REPLY,ASSURED "),
+        "{removed}"
+    );
+}
+
+#[test]
+fn labels_change_as_the_kernel_changes_them() {
+    let bits = |number: u32| {
+        Some(super::labels::Bits {
+            bits: 1 << number,
+            has_others: false,
+        })
+    };
+    let change = |label: u128, add, delete| {
+        let mut request = Request::default();
+        (request.label_add, request.label_del) = (add, delete);
+        let one = Connection {
+            label: label.to_le_bytes().to_vec(),
+            ..Default::default()
+        };
+        let change = request.update(&one).ok()?;
+        let number = |octets: Vec<u8>| u128::from_le_bytes(octets.try_into().unwrap());
+        Some(change.map(|change| (number(change.label), number(change.label_mask))))
+    };
+    assert_eq!(change(1, bits(3), None), Some(Some((8, 8))));
+    assert_eq!(change(8, bits(3), None), Some(Some((8, 8))));
+    assert_eq!(change(8, None, Some(bits(1))), Some(Some((0, 2))));
+    assert_eq!(change(8, None, Some(None)), Some(Some((0, u128::MAX))));
+    assert_eq!(change(0, None, Some(None)), Some(None));
+    let others = Some(super::labels::Bits {
+        bits: 0,
+        has_others: true,
+    });
+    assert_eq!(change(0, others, None), None);
+    assert_eq!(change(8, others, None), Some(Some((0, 0))));
 }
 
 #[test]
@@ -193,7 +263,7 @@ fn xml_shows_a_connection() {
         labels: None,
     };
     assert_eq!(
-        xml.connection(&connection(), Occasion::Event(EventKind::Destroy)),
+        xml.connection(&connection(), Occasion::Event(EventKind::Destroy, 4)),
         "<flow type=\"destroy\"><meta direction=\"original\"><layer3 protonum=\"2\" \
          protoname=\"ipv4\"><src>10.0.0.1</src><dst>10.0.0.2</dst></layer3><layer4 \
          protonum=\"6\" protoname=\"tcp\"><sport>1000</sport><dport>80</dport></layer4><zone>3</zone>\

@@ -18,8 +18,56 @@ use super::protocol;
 pub(super) enum Occasion {
     /// In a list.
     Listed,
-    /// In an event, which has no number of users, and other values only where it is about them.
-    Event(EventKind),
+    /// In an event, which has no number of users, and other values only where it is about them: bits
+    /// IPCT_*.
+    Event(EventKind, u32),
+}
+
+/// Bits of `enum ip_conntrack_events` (`linux/netfilter/nf_conntrack_common.h`).
+pub(super) const PROTOINFO: u32 = 1 << 5;
+const MARK: u32 = 1 << 7;
+const LABEL: u32 = 1 << 10;
+
+impl Occasion {
+    /// Reports whether the connection has ended.
+    fn is_end(self) -> bool {
+        matches!(self, Occasion::Event(EventKind::Destroy, _))
+    }
+
+    /// Reports whether an event is about some value.
+    fn is_about(self, value: u32) -> bool {
+        matches!(self, Occasion::Event(_, values) if values & value != 0)
+    }
+
+    /// Reports whether counters and dates are shown.
+    pub(super) fn has_counters(self) -> bool {
+        self == Occasion::Listed || self.is_end()
+    }
+
+    /// Reports whether the protocol's state is shown.
+    pub(super) fn has_state(self) -> bool {
+        self.has_counters() || self.is_about(PROTOINFO)
+    }
+
+    /// Reports whether the mark is shown.
+    pub(super) fn has_mark(self, mark: u32) -> bool {
+        self == Occasion::Listed || mark != 0 || self.is_about(MARK)
+    }
+
+    /// Reports whether the helper is shown.
+    pub(super) fn has_helper(self) -> bool {
+        !self.is_end()
+    }
+
+    /// Reports whether a label is shown.
+    pub(super) fn has_label(self, label: u128) -> bool {
+        label != 0 && (self == Occasion::Listed || self.is_about(LABEL) && !self.is_end())
+    }
+
+    /// The whole seconds until a timeout, if they are shown.
+    pub(super) fn timeout(self, seconds: u64) -> Option<u64> {
+        Some(seconds).filter(|seconds| *seconds > 0 || !self.is_end())
+    }
 }
 
 /// The lines of connections and expectations.
@@ -41,16 +89,49 @@ fn flow(flow: &Flow) -> String {
     format!("src={} dst={} {}", flow.src, flow.dst, part(flow))
 }
 
-/// The beginning of an event's line: the date, and the kind.
+/// The names of an expectation's flags.
+pub(super) fn expect_flags(one: &Expectation) -> impl Iterator<Item = &'static str> {
+    let flags = ExpectFlags::from_bits(one.flags as u8);
+    let named = [
+        (ExpectFlags::PERMANENT, "PERMANENT"),
+        (ExpectFlags::INACTIVE, "INACTIVE"),
+    ];
+    let set = named
+        .into_iter()
+        .filter(move |(flag, _)| flags.contains(*flag));
+    set.map(|(_, name)| name)
+}
+
+/// The beginning of an event's line: the date of a connection's, and the kind.
 pub(super) fn event_prefix(kind: EventKind, output: Output) -> String {
     let mut line = String::new();
     if output.timestamp {
-        let now = now_ns();
-        let (seconds, micros) = (now / 1_000_000_000, now % 1_000_000_000 / 1000);
-        // Writing to a string cannot fail.
-        let _ = write!(line, "[{seconds}.{micros:<6}]\t");
+        let (seconds, micros) = seconds_and_micros();
+        line = format!("[{seconds}.{micros:06}]\t");
     }
-    line + match kind {
+    line + kind_name(kind)
+}
+
+/// The beginning of an expectation's line.
+pub(super) fn expectation_prefix(occasion: Occasion, output: Output) -> String {
+    let mut line = String::new();
+    if output.timestamp {
+        let (seconds, micros) = seconds_and_micros();
+        line = format!("[{seconds:<8}.{micros:<6}]\t");
+    }
+    match occasion {
+        Occasion::Listed => line,
+        Occasion::Event(kind, _) => line + kind_name(kind),
+    }
+}
+
+fn seconds_and_micros() -> (u64, u64) {
+    let now = now_ns();
+    (now / 1_000_000_000, now % 1_000_000_000 / 1000)
+}
+
+fn kind_name(kind: EventKind) -> &'static str {
+    match kind {
         EventKind::New => "    [NEW] ",
         EventKind::Update => " [UPDATE] ",
         EventKind::Destroy => "[DESTROY] ",
@@ -71,16 +152,16 @@ impl Text {
 
     fn write(&self, line: &mut String, entry: &Entry<'_>, occasion: Occasion) -> std::fmt::Result {
         let output = self.output;
-        let is_listed = occasion == Occasion::Listed;
-        let has_end = occasion == Occasion::Event(EventKind::Destroy);
         if output.extended {
             let (name, number) = entry.family();
             write!(line, "{name:<8} {number} ")?;
         }
         let name = protocol::shown_name(entry.protocol);
         write!(line, "{name:<8} {} ", entry.protocol)?;
-        write!(line, "{} ", entry.timeout())?;
-        if let Some(state) = entry.state() {
+        if let Some(timeout) = occasion.timeout(entry.timeout()) {
+            write!(line, "{timeout} ")?;
+        }
+        if let Some(state) = entry.state().filter(|_| occasion.has_state()) {
             write!(line, "{state} ")?;
         }
         let [zone, zone_original, zone_reply] = entry.zones();
@@ -88,7 +169,7 @@ impl Text {
         if let Some(zone) = zone_original {
             write!(line, "zone-orig={zone} ")?;
         }
-        self.write_counters(line, entry, 0, is_listed || has_end)?;
+        self.write_counters(line, entry, 0, occasion)?;
         if entry.is_unreplied() {
             line.push_str("[UNREPLIED] ");
         }
@@ -96,37 +177,41 @@ impl Text {
         if let Some(zone) = zone_reply {
             write!(line, "zone-reply={zone} ")?;
         }
-        self.write_counters(line, entry, 1, is_listed || has_end)?;
+        self.write_counters(line, entry, 1, occasion)?;
         if entry.is_assured() {
             line.push_str("[ASSURED] ");
         }
         let mark = entry.connection.mark;
-        if is_listed || mark != 0 {
+        if occasion.has_mark(mark) {
             write!(line, "mark={mark} ")?;
         }
         if let Some(zone) = zone {
             write!(line, "zone={zone} ")?;
         }
-        if is_listed || has_end {
+        if occasion.has_counters() {
             write!(line, "delta-time={} ", entry.age())?;
             if output.ktimestamp {
                 self.write_dates(line, entry)?;
             }
         }
-        if !entry.connection.helper.is_empty() {
+        if occasion.has_helper() && !entry.connection.helper.is_empty() {
             write!(line, "helper={} ", entry.connection.helper)?;
         }
-        if is_listed {
+        if occasion == Occasion::Listed {
             line.push_str("use=1 ");
         }
         if output.id {
             write!(line, "id={} ", entry.connection.id)?;
         }
-        if let (Some(labels), true) = (&self.labels, output.labels) {
-            let names = labels.names(entry.label());
-            if !names.is_empty() {
-                write!(line, "labels={} ", names.join(","))?;
-            }
+        if let Some(labels) = self
+            .labels
+            .as_ref()
+            .filter(|_| occasion.has_label(entry.label()))
+        {
+            // If none of them has a name, conntrack(8) replaces the sign of equality with a blank.
+            let names = labels.names(entry.label()).join(",");
+            let sign = if names.is_empty() { "" } else { "=" };
+            write!(line, "labels{sign}{names} ")?;
         }
         Ok(())
     }
@@ -136,9 +221,9 @@ impl Text {
         line: &mut String,
         entry: &Entry<'_>,
         direction: usize,
-        is_shown: bool,
+        occasion: Occasion,
     ) -> std::fmt::Result {
-        if !is_shown {
+        if !occasion.has_counters() {
             return Ok(());
         }
         let (packets, bytes) = entry.counters(direction);
@@ -163,15 +248,7 @@ impl Text {
         let expected = Flow::new(&tuple);
         let mask = mask(one, &expected);
         let master = Flow::new(&master);
-        let mut line = String::new();
-        if self.output.extended {
-            let (name, number) = match expected.src {
-                IpAddr::V4(_) => ("ipv4", 2),
-                IpAddr::V6(_) => ("ipv6", 10),
-            };
-            line += &format!("{name:<8} {number} ");
-        }
-        line += &format!(
+        let mut line = format!(
             "{} proto={} {}mask-src={} mask-dst={} {}master-src={} master-dst={} {}",
             one.timeout_ns / 1_000_000_000,
             tuple.protocol,
@@ -183,19 +260,9 @@ impl Text {
             master.dst,
             part(&master),
         );
-        if one.zone != 0 {
-            line += &format!("zone={} ", one.zone);
-        }
-        let flags = ExpectFlags::from_bits(one.flags as u8);
-        let named = [
-            (ExpectFlags::PERMANENT, "PERMANENT"),
-            (ExpectFlags::INACTIVE, "INACTIVE"),
-            (ExpectFlags::USERSPACE, "USERSPACE"),
-        ];
-        let set = named.iter().filter(|(flag, _)| flags.contains(*flag));
-        let set: Vec<_> = set.map(|(_, name)| *name).collect();
+        let set: Vec<_> = expect_flags(one).collect();
         if !set.is_empty() {
-            line += &format!("[{}] ", set.join(","));
+            line += &format!("{} ", set.join(","));
         }
         line += &format!("class={} ", one.class);
         if !one.helper.is_empty() {

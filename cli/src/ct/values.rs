@@ -1,51 +1,119 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The values of options.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use adit_conntrack::{Status, TcpState};
 
 use super::error::{usage, Result};
 
-/// A number as strtoul(3) reads it: decimal, octal or hexadecimal, up to the first character that is
-/// no digit; 0 without any.
-pub(super) fn number(text: &str) -> u64 {
+/// A number as strtoul(3) reads it, and the text behind it: decimal, octal or hexadecimal, up to the
+/// first character that is no digit; 0 without any.
+fn leading_number(text: &str) -> (u64, &str) {
     let text = text.trim_start();
     let (is_negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let hexadecimal = text.strip_prefix("0x").or(text.strip_prefix("0X"));
+    let hexadecimal = hexadecimal.filter(|rest| rest.starts_with(|c: char| c.is_ascii_hexdigit()));
     let (digits, radix) = match hexadecimal {
         Some(digits) => (digits, 16),
         None if text.starts_with('0') => (text, 8),
         None => (text, 10),
     };
-    let value = digits.chars().map_while(|c| c.to_digit(radix));
+    let end = digits.find(|c: char| !c.is_digit(radix));
+    let (digits, rest) = digits.split_at(end.unwrap_or(digits.len()));
+    let value = digits.chars().filter_map(|c| c.to_digit(radix));
     let value = value.fold(0_u64, |value, digit| {
         value
             .saturating_mul(radix.into())
             .saturating_add(digit.into())
     });
     match is_negative {
-        true => value.wrapping_neg(),
-        false => value,
+        true => (value.wrapping_neg(), rest),
+        false => (value, rest),
     }
 }
 
-/// The decimal number with which a text begins (atoi(3)), 0 without any.
-pub(super) fn decimal(text: &str) -> u64 {
-    let digits = text.trim_start_matches([' ', '+']).chars();
-    let digits = digits.map_while(|c| c.to_digit(10));
-    digits.fold(0, |value: u64, digit| {
-        value.saturating_mul(10).saturating_add(digit.into())
+/// A number as strtoul(3) reads it.
+pub(super) fn number(text: &str) -> u64 {
+    leading_number(text).0
+}
+
+/// A number of which nothing is left over.
+pub(super) fn whole_number(text: &str) -> Option<u64> {
+    let begins = text.starts_with(|c: char| c.is_ascii_digit());
+    let (number, rest) = leading_number(text);
+    (begins && rest.is_empty()).then_some(number)
+}
+
+/// The decimal number with which a text begins (atol(3)), 0 without any.
+pub(super) fn decimal(text: &str) -> i64 {
+    let text = text.trim_start();
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let digits = text.chars().map_while(|c| c.to_digit(10));
+    digits.fold(0, |value: i64, digit| {
+        value
+            .saturating_mul(10)
+            .saturating_add(sign * i64::from(digit))
     })
 }
 
-/// An address.
-pub(super) fn address(text: &str) -> Result<IpAddr> {
-    text.parse()
-        .or_else(|_| usage(format!("Invalid IP address `{text}'")))
+/// An IPv4 address as inet_aton(3) reads it: up to four numbers, the last of which has all remaining
+/// bits.
+fn ipv4(text: &str) -> Option<Ipv4Addr> {
+    let parts: Option<Vec<u64>> = text.trim_end().split('.').map(whole_number).collect();
+    let parts = parts.filter(|parts| parts.len() <= 4)?;
+    let (last, first) = parts.split_last()?;
+    let bits = 32 - 8 * first.len() as u32;
+    if first.iter().any(|part| *part > 0xFF) || *last >> bits != 0 {
+        return None;
+    }
+    let high = first.iter().fold(0, |high, part| high << 8 | part);
+    Some(Ipv4Addr::from((high << bits | last) as u32))
+}
+
+/// An address, and the length of a network's prefix, if there is one.
+pub(super) struct Network {
+    pub(super) address: IpAddr,
+    /// The length, or nothing if it is wrong.
+    pub(super) prefix: Option<Option<u32>>,
+}
+
+impl Network {
+    /// Reads an address with or without a prefix.
+    pub(super) fn read(text: &str) -> Result<Self> {
+        let (host, prefix) = match text.split_once('/') {
+            Some((host, prefix)) => (host, Some(prefix)),
+            None => (text, None),
+        };
+        let address = ipv4(host).map(IpAddr::V4);
+        let address = address.or_else(|| host.parse().ok().map(IpAddr::V6));
+        let Some(address) = address else {
+            return usage(format!("Invalid IP address `{text}'"));
+        };
+        let prefix = prefix.map(|prefix| match prefix {
+            "" => Some(0),
+            prefix => prefix
+                .parse()
+                .ok()
+                .filter(|prefix| *prefix <= longest(address)),
+        });
+        Ok(Network { address, prefix })
+    }
+}
+
+/// The number of bits of an address.
+pub(super) fn longest(address: IpAddr) -> u32 {
+    if address.is_ipv4() {
+        32
+    } else {
+        128
+    }
 }
 
 /// The mask whose first bits are ones.
@@ -62,77 +130,89 @@ pub(super) fn mask(address: IpAddr, prefix: u32) -> IpAddr {
     }
 }
 
-/// An address, with the mask of a network.
-pub(super) fn network(text: &str) -> Result<(IpAddr, Option<IpAddr>)> {
-    let Some((text, prefix)) = text.split_once('/') else {
-        return Ok((address(text)?, None));
-    };
-    let address = address(text)?;
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    match prefix.parse::<u32>() {
-        Ok(prefix) if prefix <= longest => Ok((address, Some(mask(address, prefix)))),
-        _ => usage("Invalid netmask"),
-    }
-}
-
 /// The address and port to which a connection is translated: `A`, `A:PORT`, `[A]:PORT`.
-pub(super) fn nat(text: &str) -> Result<(IpAddr, Option<u16>)> {
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, "")) => (host, None),
-        Some((host, port)) => (host, port.strip_prefix(':')),
-        None if text.matches(':').count() == 1 => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-        None => (text, None),
-    };
-    let address = address(host)?;
-    let port = match port {
+pub(super) fn nat(text: &str) -> Result<(&str, Option<u16>)> {
+    let bracketed = match text.split_once('[') {
         None => None,
-        Some(port) => match port.parse() {
-            Ok(port) if port > 0 => Some(port),
-            _ => return usage(format!("Invalid port `{port}'")),
+        Some((_, rest)) => match rest.split_once(']') {
+            Some(("", _)) => return usage("No IPv6 address specified"),
+            Some((host, behind)) => Some((host, behind.split_once(':'))),
+            None => return usage("No closing ']' around IPv6 address"),
         },
     };
-    Ok((address, port))
+    let (host, port) = match bracketed {
+        Some((host, Some((_, port)))) => (host, port),
+        Some((_, None)) => return Ok((text, None)),
+        None => match text.split_once(':') {
+            Some((host, port)) if !port.contains(':') => (host, port),
+            _ => return Ok((text, None)),
+        },
+    };
+    if port.is_empty() {
+        return usage("No port specified after `:'");
+    }
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    match port.parse() {
+        Ok(number) if digits => Ok((host, Some(number))),
+        _ => usage(format!("Invalid port `{port}'")),
+    }
 }
 
 /// A value and its mask: `VALUE[/MASK]`.
 pub(super) fn mark(text: &str) -> (u32, Option<u32>) {
-    match text.split_once('/') {
-        Some((value, mask)) => (number(value) as u32, Some(number(mask) as u32)),
-        None => (number(text) as u32, None),
+    let (value, rest) = leading_number(text);
+    let mask = rest.strip_prefix('/').map(|mask| number(mask) as u32);
+    (value as u32, mask)
+}
+
+/// Reports whether `name` is the beginning of a known one, in either case.
+fn begins(known: &str, name: &str) -> bool {
+    let beginning = known.get(..name.len());
+    beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(name))
+}
+
+/// The index of a name that may be abbreviated. Those of translations are ignored in every list, with a
+/// warning.
+fn index(name: &str, known: &[&str]) -> Option<Option<usize>> {
+    if name.is_empty() {
+        return None;
     }
+    for (translated, end) in [("SRC_NAT", "src"), ("DST_NAT", "dst")] {
+        if begins(translated, name) {
+            eprintln!("WARNING: ignoring {translated}, use --{end}-nat instead");
+            return Some(None);
+        }
+    }
+    known.iter().position(|known| begins(known, name)).map(Some)
+}
+
+/// The names of a list, each with the text from it on.
+fn list(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let all = rest?;
+        let (name, behind) = match all.split_once(',') {
+            Some((name, behind)) => (name, Some(behind)),
+            None => (all, None),
+        };
+        rest = behind;
+        Some((name, all))
+    })
 }
 
 /// Calls `take` with the index of each name in a list; a name may be abbreviated, in either case.
 pub(super) fn names(text: &str, known: &[&str], mut take: impl FnMut(usize)) -> Result<()> {
-    let mut rest = text;
-    loop {
-        let (name, behind) = match rest.split_once(',') {
-            Some((name, behind)) => (name, Some(behind)),
-            None => (rest, None),
-        };
-        let begins = |known: &&str| {
-            let beginning = known.get(..name.len());
-            beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(name))
-        };
-        match known.iter().position(begins) {
-            Some(index) if !name.is_empty() => take(index),
-            _ => return usage(format!("Bad parameter `{rest}'")),
-        }
-        match behind {
-            Some(behind) => rest = behind,
-            None => return Ok(()),
+    for (name, rest) in list(text) {
+        match index(name, known) {
+            Some(index) => index.into_iter().for_each(&mut take),
+            None => return usage(format!("Bad parameter `{rest}'")),
         }
     }
+    Ok(())
 }
 
-/// Bits of a status, and bits that a filter requires to be clear.
+/// Bits of a status, and bits that a filter requires to be clear: those behind `!`.
 pub(super) fn status(text: &str) -> Result<(Status, Status)> {
-    if text.eq_ignore_ascii_case("UNREPLIED") {
-        return Ok((Status::NONE, Status::SEEN_REPLY));
-    }
     let known = [
         ("ASSURED", Status::ASSURED),
         ("SEEN_REPLY", Status::SEEN_REPLY),
@@ -142,20 +222,26 @@ pub(super) fn status(text: &str) -> Result<(Status, Status)> {
         ("OFFLOAD", Status::from_bits(1 << 14)),
         ("HW_OFFLOAD", Status::from_bits(1 << 15)),
     ];
-    let translated = ["SRC_NAT", "DST_NAT"];
-    if let Some(name) = translated
-        .iter()
-        .find(|name| name.eq_ignore_ascii_case(text))
-    {
-        let instead = if *name == "SRC_NAT" { "src" } else { "dst" };
-        eprintln!("WARNING: ignoring {name}, use --{instead}-nat instead");
-        return Ok((Status::NONE, Status::NONE));
+    let (mut set, mut clear) = (Status::NONE, Status::NONE);
+    for (name, rest) in list(text) {
+        let (is_negated, name, rest) = match name.strip_prefix('!') {
+            Some(name) => (true, name, &rest[1..]),
+            None => (false, name, rest),
+        };
+        if !is_negated && name.starts_with("UNREPLIED") {
+            clear |= Status::SEEN_REPLY;
+            continue;
+        }
+        let Some(index) = index(name, &known.map(|(name, _)| name)) else {
+            return usage(format!("Bad parameter `{rest}'"));
+        };
+        let bits = index.map_or(Status::NONE, |index| known[index].1);
+        match is_negated {
+            true => clear |= bits,
+            false => set |= bits,
+        }
     }
-    let mut bits = Status::NONE;
-    names(text, &known.map(|(name, _)| name), |index| {
-        bits |= known[index].1
-    })?;
-    Ok((bits, Status::NONE))
+    Ok((set, clear))
 }
 
 /// The states of TCP; conntrack(8) calls the last one LISTEN as well.
@@ -185,38 +271,58 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_strtoul() {
-        let read = ["0x10", "010", "12x", "x", "-1", "", " 7"].map(number);
-        assert_eq!(read, [16, 8, 12, 0, u64::MAX, 0, 7]);
-        assert_eq!(["5x", "99999", "x"].map(decimal), [5, 99_999, 0]);
+        let read = ["0x10", "010", "12x", "x", "-1", "", " 7", "0x"].map(number);
+        assert_eq!(read, [16, 8, 12, 0, u64::MAX, 0, 7, 0]);
+        let read = ["5x", "99999", "x", "-5", "010"].map(decimal);
+        assert_eq!(read, [5, 99_999, 0, -5, 10]);
         assert_eq!(mark("0x5/0xff"), (5, Some(255)));
+        assert_eq!((mark("/3"), mark("5x/3")), ((0, Some(3)), (5, None)));
+        assert_eq!(whole_number("0x11"), Some(17));
+        assert_eq!((whole_number("11x"), whole_number("-1")), (None, None));
     }
 
     #[test]
     fn networks_have_prefixes() {
-        let v4 = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-        assert_eq!(network("10.0.0.1/24").unwrap().1, v4("255.255.255.0"));
-        assert_eq!(network("10.0.0.1/0").unwrap().1, v4("0.0.0.0"));
-        assert_eq!(network("fd00::/64").unwrap().1, v4("ffff:ffff:ffff:ffff::"));
-        for bad in [
-            "10.0.0.1/33",
-            "10.0.0.1/x",
-            "10.0.0.1/-1",
-            "x/1",
-            "fd00::/129",
+        let read = |text: &str| Network::read(text).unwrap();
+        let v4 = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(read("10.0.0.1/24").prefix, Some(Some(24)));
+        assert_eq!(mask(v4("10.0.0.1"), 24), v4("255.255.255.0"));
+        assert_eq!(mask(v4("10.0.0.1"), 0), v4("0.0.0.0"));
+        assert_eq!(mask(v4("fd00::"), 64), v4("ffff:ffff:ffff:ffff::"));
+        assert_eq!(read("10.0.0.1/").prefix, Some(Some(0)));
+        for (text, address) in [
+            ("10.1", "10.0.0.1"),
+            ("0x0a000002", "10.0.0.2"),
+            ("012.0.257", "10.0.1.1"),
+            ("1", "0.0.0.1"),
         ] {
-            assert!(network(bad).is_err(), "{bad}");
+            assert_eq!(read(text).address, v4(address), "{text}");
+        }
+        for bad in ["10.0.0.1/33", "10.0.0.1/x", "10.0.0.1/-1", "fd00::/129"] {
+            assert_eq!(read(bad).prefix, Some(None), "{bad}");
+        }
+        for bad in ["x/1", "", "1.2.3.256", "256.1", "1.2.3.4.5", "08.0.0.1"] {
+            assert!(Network::read(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn translations_have_ports() {
-        let text = |text: &str| nat(text).map(|(a, port)| (a.to_string(), port));
-        assert_eq!(text("5.5.5.5").unwrap(), ("5.5.5.5".into(), None));
-        assert_eq!(text("5.5.5.5:9").unwrap(), ("5.5.5.5".into(), Some(9)));
-        assert_eq!(text("[fd00::9]:5").unwrap(), ("fd00::9".into(), Some(5)));
-        assert_eq!(text("fd00::9").unwrap(), ("fd00::9".into(), None));
-        for bad in ["5.5.5.5:x", "5.5.5.5:0", "5.5.5.5-6.6.6.6", "5.5.5.5:1-2"] {
-            assert!(text(bad).is_err(), "{bad}");
+        assert_eq!(nat("5.5.5.5").unwrap(), ("5.5.5.5", None));
+        assert_eq!(nat("5.5.5.5:9").unwrap(), ("5.5.5.5", Some(9)));
+        assert_eq!(nat("[fd00::9]:5").unwrap(), ("fd00::9", Some(5)));
+        assert_eq!(nat("fd00::9").unwrap(), ("fd00::9", None));
+        // What is left is no address.
+        assert_eq!(nat("[fd00::9]").unwrap(), ("[fd00::9]", None));
+        for bad in [
+            "5.5.5.5:x",
+            "5.5.5.5:",
+            "5.5.5.5:+1",
+            "5.5.5.5:65536",
+            "[]",
+            "[::1",
+        ] {
+            assert!(nat(bad).is_err(), "{bad}");
         }
     }
 
@@ -226,7 +332,19 @@ mod tests {
         let both = Status::ASSURED | Status::SEEN_REPLY;
         assert_eq!(bits("assured,SEEN"), (both, Status::NONE));
         assert_eq!(bits("UNREPLIED"), (Status::NONE, Status::SEEN_REPLY));
-        for bad in ["", ",ASSURED", "ASSURED,", "ASSURED,UNREPLIED", "CONFIRMED"] {
+        let mixed = (Status::SEEN_REPLY, Status::ASSURED);
+        assert_eq!(bits("SEEN_REPLY,!ASS"), mixed);
+        // SRC_NAT begins so, too.
+        assert_eq!(bits("S"), (Status::NONE, Status::NONE));
+        for bad in [
+            "",
+            ",ASSURED",
+            "ASSURED,",
+            "unreplied",
+            "CONFIRMED",
+            "!",
+            "!UNREPLIED",
+        ] {
             assert!(status(bad).is_err(), "{bad}");
         }
     }

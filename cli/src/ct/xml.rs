@@ -10,7 +10,7 @@ use super::flow::{now_ns, Entry, Flow, Part};
 use super::labels::Labels;
 use super::parse::Output;
 use super::protocol;
-use super::text::{mask, Occasion};
+use super::text::{expect_flags, mask, Occasion};
 
 /// The beginning of a document.
 pub(super) const HEAD: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<conntrack>";
@@ -32,17 +32,31 @@ fn part(flow: &Flow) -> String {
     }
 }
 
-fn layers(flow: &Flow, protocol: u8) -> String {
+fn addresses(flow: &Flow) -> String {
+    format!("<src>{}</src><dst>{}</dst>", flow.src, flow.dst)
+}
+
+/// The beginning of the element of an address family.
+fn layer3(flow: &Flow) -> String {
     let (name, number) = match flow.src.is_ipv4() {
         true => ("ipv4", 2),
         false => ("ipv6", 10),
     };
+    format!("<layer3 protonum=\"{number}\" protoname=\"{name}\">")
+}
+
+/// The beginning of the element of a protocol.
+fn layer4(protocol: u8) -> String {
+    let name = protocol::shown_name(protocol);
+    format!("<layer4 protonum=\"{protocol}\" protoname=\"{name}\">")
+}
+
+fn layers(flow: &Flow, protocol: u8) -> String {
     format!(
-        "<layer3 protonum=\"{number}\" protoname=\"{name}\"><src>{}</src><dst>{}</dst></layer3>\
-         <layer4 protonum=\"{protocol}\" protoname=\"{}\">{}</layer4>",
-        flow.src,
-        flow.dst,
-        protocol::shown_name(protocol),
+        "{}{}</layer3>{}{}</layer4>",
+        layer3(flow),
+        addresses(flow),
+        layer4(protocol),
         part(flow)
     )
 }
@@ -58,13 +72,9 @@ impl Xml {
     }
 
     fn write(&self, text: &mut String, entry: &Entry<'_>, occasion: Occasion) -> std::fmt::Result {
-        let is_listed = occasion == Occasion::Listed;
-        let has_end = occasion == Occasion::Event(EventKind::Destroy);
         text.push_str(match occasion {
             Occasion::Listed => "<flow>",
-            Occasion::Event(EventKind::New) => "<flow type=\"new\">",
-            Occasion::Event(EventKind::Update) => "<flow type=\"update\">",
-            Occasion::Event(_) => "<flow type=\"destroy\">",
+            Occasion::Event(kind, _) => flow_of(kind),
         });
         let [zone, zone_original, zone_reply] = entry.zones();
         for (direction, name, flow, zone) in [
@@ -76,7 +86,7 @@ impl Xml {
             if let Some(zone) = zone {
                 write!(text, "<zone>{zone}</zone>")?;
             }
-            if is_listed || has_end {
+            if occasion.has_counters() {
                 let (packets, bytes) = entry.counters(direction);
                 write!(
                     text,
@@ -86,28 +96,31 @@ impl Xml {
             text.push_str("</meta>");
         }
         text.push_str("<meta direction=\"independent\">");
-        if let Some(state) = entry.state() {
+        if let Some(state) = entry.state().filter(|_| occasion.has_state()) {
             write!(text, "<state>{state}</state>")?;
         }
-        write!(text, "<timeout>{}</timeout>", entry.timeout())?;
+        if let Some(timeout) = occasion.timeout(entry.timeout()) {
+            write!(text, "<timeout>{timeout}</timeout>")?;
+        }
         let mark = entry.connection.mark;
-        if is_listed || mark != 0 {
+        if occasion.has_mark(mark) {
             write!(text, "<mark>{mark}</mark>")?;
         }
-        if let (Some(labels), true) = (&self.labels, self.output.labels) {
-            let names = labels.names(entry.label());
-            if !names.is_empty() {
-                text.push_str("<labels>");
-                for name in names {
-                    write!(text, "<label>{}</label>", escaped(&name))?;
-                }
-                text.push_str("</labels>");
+        if let Some(labels) = self
+            .labels
+            .as_ref()
+            .filter(|_| occasion.has_label(entry.label()))
+        {
+            text.push_str("<labels>");
+            for name in labels.names(entry.label()) {
+                write!(text, "<label>{name}</label>")?;
             }
+            text.push_str("</labels>");
         }
         if let Some(zone) = zone {
             write!(text, "<zone>{zone}</zone>")?;
         }
-        if is_listed {
+        if occasion == Occasion::Listed {
             text.push_str("<use>1</use>");
         }
         write!(text, "<id>{}</id>", entry.connection.id)?;
@@ -117,12 +130,16 @@ impl Xml {
         if entry.is_unreplied() {
             text.push_str("<unreplied/>");
         }
-        if is_listed || has_end {
+        if occasion.has_counters() {
             self.write_times(text, entry)?;
         }
         text.push_str("</meta>");
-        if self.output.timestamp {
-            self.write_when(text)?;
+        if self.output.timestamp && occasion != Occasion::Listed {
+            write_when(text)?;
+        }
+        let helper = &entry.connection.helper;
+        if occasion.has_helper() && !helper.is_empty() {
+            write!(text, "<helper>{}</helper>", escaped(helper))?;
         }
         text.push_str("</flow>");
         Ok(())
@@ -140,48 +157,75 @@ impl Xml {
         write!(text, "<deltatime>{}</deltatime>", entry.age())
     }
 
-    /// The date of an event; its days of the week count from 1.
-    fn write_when(&self, text: &mut String) -> std::fmt::Result {
-        let now = date::local(now_ns());
-        let weekday = now.weekday().to_sunday_zero_offset() + 1;
-        write!(
-            text,
-            "<when><hour>{}</hour><min>{:02}</min><sec>{:02}</sec><wday>{weekday}</wday>\
-             <day>{}</day><month>{}</month><year>{}</year></when>",
-            now.hour(),
-            now.minute(),
-            now.second(),
-            now.day(),
-            now.month(),
-            now.year()
-        )
-    }
-
     /// The element of an expectation.
-    pub(super) fn expectation(&self, one: &Expectation) -> String {
+    pub(super) fn expectation(&self, one: &Expectation, occasion: Occasion) -> String {
         let tuple = one.tuple.clone().unwrap_or_default();
-        let master = one.master_tuple.clone().unwrap_or_default();
         let expected = Flow::new(&tuple);
-        let meta = |direction: &str, flow: &Flow, protocol: u32| {
-            let layers = layers(flow, protocol as u8);
-            format!("<meta direction=\"{direction}\">{layers}</meta>")
+        let mask = mask(one, &expected);
+        let master = Flow::new(&one.master_tuple.clone().unwrap_or_default());
+        let named = [
+            ("expected", &expected),
+            ("mask", &mask),
+            ("master", &master),
+        ];
+        let of_each = |show: fn(&Flow) -> String| {
+            let elements = named.map(|(name, flow)| format!("<{name}>{}</{name}>", show(flow)));
+            elements.concat()
         };
-        let mut text = format!(
-            "<flow>{}{}{}<meta direction=\"independent\"><timeout>{}</timeout><class>{}</class>",
-            meta("master", &Flow::new(&master), master.protocol),
-            meta("expected", &expected, tuple.protocol),
-            meta("mask", &mask(one, &expected), tuple.protocol),
-            one.timeout_ns / 1_000_000_000,
-            one.class,
+        let protocol = tuple.protocol as u8;
+        let mut text = match occasion {
+            Occasion::Listed => "<flow>".to_owned(),
+            Occasion::Event(kind, _) => flow_of(kind).to_owned(),
+        };
+        text += &format!(
+            "{}{}</layer3>{}{}</layer4><meta>",
+            layer3(&expected),
+            of_each(|flow| addresses(flow)),
+            layer4(protocol),
+            of_each(|flow| part(flow)),
         );
         if !one.helper.is_empty() {
             text += &format!("<helper-name>{}</helper-name>", escaped(&one.helper));
         }
-        if one.zone != 0 {
-            text += &format!("<zone>{}</zone>", one.zone);
+        text += &format!(
+            "<timeout>{}</timeout><class>{}</class>",
+            one.timeout_ns / 1_000_000_000,
+            one.class,
+        );
+        for name in expect_flags(one) {
+            text += &format!("<{}/>", name.to_lowercase());
+        }
+        if self.output.timestamp {
+            write_when(&mut text).unwrap_or_else(|_| unreachable!("a string has room"));
         }
         text + "</meta></flow>"
     }
+}
+
+/// The beginning of an event's element.
+fn flow_of(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::New => "<flow type=\"new\">",
+        EventKind::Update => "<flow type=\"update\">",
+        EventKind::Destroy | EventKind::Unspecified => "<flow type=\"destroy\">",
+    }
+}
+
+/// The date of an event; its days of the week count from 1.
+fn write_when(text: &mut String) -> std::fmt::Result {
+    let now = date::local(now_ns());
+    let weekday = now.weekday().to_sunday_zero_offset() + 1;
+    write!(
+        text,
+        "<when><hour>{}</hour><min>{:02}</min><sec>{:02}</sec><wday>{weekday}</wday>\
+         <day>{}</day><month>{}</month><year>{}</year></when>",
+        now.hour(),
+        now.minute(),
+        now.second(),
+        now.day(),
+        now.month(),
+        now.year()
+    )
 }
 
 /// A text whose characters are no markup.

@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::process::{Command, Output};
-use std::sync::Arc;
+use std::sync::{mpsc, Arc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use adit_conntrack::{Seed, Settings, Time, Tracker};
@@ -42,6 +43,49 @@ pub(crate) struct Nic {
     pub(crate) tracker: Arc<Tracker>,
     pub(crate) clock: Clock,
     listening: Listening,
+    /// The thread that removes connections in time, and what ends it.
+    expiry: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Drop for Nic {
+    fn drop(&mut self) {
+        if let Some((end, thread)) = self.expiry.take() {
+            drop(end);
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The words of a command line; those in quotes may have blanks.
+pub(crate) fn words(line: &str) -> Vec<String> {
+    let (mut all, mut word, mut is_quoted) = (Vec::new(), None, false);
+    for c in line.chars() {
+        match c {
+            '"' => {
+                is_quoted = !is_quoted;
+                word.get_or_insert_with(String::new);
+            }
+            ' ' if !is_quoted => all.extend(word.take()),
+            c => word.get_or_insert_with(String::new).push(c),
+        }
+    }
+    all.extend(word);
+    all
+}
+
+/// The interval at which connections are removed.
+const EXPIRY: Duration = Duration::from_millis(50);
+
+/// Removes connections in time until the sender is gone.
+fn expire(tracker: &Arc<Tracker>, clock: Clock) -> (mpsc::Sender<()>, JoinHandle<()>) {
+    let (sender, receiver) = mpsc::channel::<()>();
+    let tracker = tracker.clone();
+    let thread = std::thread::spawn(move || {
+        while receiver.recv_timeout(EXPIRY) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracker.expire(adit_conntrack_rpc::Clock::now(&clock), 1 << 16);
+        }
+    });
+    (sender, thread)
 }
 
 impl Nic {
@@ -55,24 +99,31 @@ impl Nic {
         let server = Server::new(1, Arc::new(Idle), None);
         let address = "127.0.0.1:0".parse().expect("an address");
         let listening = listen_with(server, &address, None, Limits::default(), further);
+        let expiry = Some(expire(&tracker, clock));
         Nic {
             tracker,
             clock,
             listening: listening.expect("the kernel has a port"),
+            expiry,
         }
     }
 
+    /// The address of the listener.
+    pub(crate) fn address(&self) -> &str {
+        &self.listening.address
+    }
+
     /// `adit ct` with words.
-    pub(crate) fn command(&self, words: &str) -> Command {
+    pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
         command
             .arg("ct")
-            .args(words.split_whitespace())
+            .args(words(line))
             .env("ADIT_P4RT", &self.listening.address);
         command
     }
 
-    pub(crate) fn run(&self, words: &str) -> Output {
-        self.command(words).output().expect("adit starts")
+    pub(crate) fn run(&self, line: &str) -> Output {
+        self.command(line).output().expect("adit starts")
     }
 }

@@ -1,168 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The same command lines for conntrack(8) and for `adit ct`: standard output, error output and exit
-//! code are the same but for version, ids and the order of entries.
-//!
-//! conntrack(8) runs in a network namespace of its own. Where its kernel has no connection tracking,
-//! or the program is not installed, the tests are reported as ignored, with the reason.
+//! Tables of command lines.
 
-mod ct_common;
-
-use std::process::{Child, Command, ExitCode, Output, Stdio};
-
-use ct_common::Nic;
-use libtest_mimic::{Arguments, Failed, Trial};
-
-/// A network namespace, which a process keeps.
-struct Namespace(Child);
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Namespace {
-    /// Creates one in which conntrack(8) works, with counters and dates.
-    fn new() -> Result<Self, String> {
-        let keeper = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--net", "sh", "-c"])
-            .arg("echo ready; exec sleep 600")
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut keeper = keeper.map_err(|error| format!("unshare: {error}"))?;
-        let mut ready = String::new();
-        let out = keeper.stdout.take().ok_or("unshare has no output")?;
-        let read = std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut ready);
-        let namespace = Namespace(keeper);
-        if read.is_err() || ready != "ready\n" {
-            return Err("no network namespace may be made here".to_owned());
-        }
-        let settings = "echo 1 >/proc/sys/net/netfilter/nf_conntrack_acct && \
-                        echo 1 >/proc/sys/net/netfilter/nf_conntrack_timestamp";
-        for words in [&["conntrack", "-C"][..], &["sh", "-c", settings]] {
-            let output = namespace.enter(words).map_err(|error| error.to_string())?;
-            if !output.status.success() {
-                let why = String::from_utf8_lossy(&output.stderr).into_owned();
-                return Err(format!("`{}` fails: {}", words.join(" "), why.trim()));
-            }
-        }
-        Ok(namespace)
-    }
-
-    fn enter(&self, words: &[&str]) -> std::io::Result<Output> {
-        Command::new("nsenter")
-            .args(["--user", "--net", "--preserve-credentials"])
-            .args(["--target", &self.0.id().to_string(), "timeout", "10"])
-            .args(words)
-            .output()
-    }
-
-    fn conntrack(&self, line: &str) -> Output {
-        let words: Vec<_> = std::iter::once("conntrack")
-            .chain(line.split_whitespace())
-            .collect();
-        self.enter(&words).expect("nsenter starts")
-    }
-}
-
-fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let unavailable = Namespace::new().err();
-    if let Some(reason) = &unavailable {
-        eprintln!("ignoring the comparison with conntrack(8): {reason}");
-    }
-    let trials = TABLES.iter().map(|(name, lines)| {
-        let run = || compare(lines);
-        Trial::test(*name, run).with_ignored_flag(unavailable.is_some())
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
-}
-
-/// A word without what depends on the run: ids, dates, the number of users.
-fn neutral_word(word: &str) -> String {
-    match word.split_once('=') {
-        Some((name @ ("id" | "use" | "delta-time"), _)) => format!("{name}=N"),
-        _ => word.to_owned(),
-    }
-}
-
-/// Replaces the number of an XML element.
-fn neutral_element(line: &str, name: &str) -> String {
-    let (begin, end) = (format!("<{name}>"), format!("</{name}>"));
-    match (line.find(&begin), line.find(&end)) {
-        (Some(from), Some(to)) if from < to => {
-            format!("{}N{}", &line[..from + begin.len()], &line[to..])
-        }
-        _ => line.to_owned(),
-    }
-}
-
-/// The lines of a text in an order of their own. Timeouts may differ by a second.
-fn neutral(text: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(text);
-    let mut lines: Vec<_> = text
-        .lines()
-        .map(|line| {
-            let mut line = line.to_owned();
-            if let Some((_, said)) = line.split_once(" (conntrack-tools)") {
-                line = format!("conntrack (conntrack-tools){said}");
-            }
-            for name in ["id", "use", "deltatime", "timeout"] {
-                line = neutral_element(&line, name);
-            }
-            let mut words: Vec<_> = line.split(' ').map(neutral_word).collect();
-            let timeout = match words.first().map(String::as_str) {
-                Some("-A" | "-D" | "-U") => words.iter().position(|w| w == "-t").map(|n| n + 1),
-                _ => words.iter().position(|w| w.starts_with("src=")).map(|n| {
-                    let is_number = |word: &String| word.parse::<u32>().is_ok();
-                    words[..n].iter().rposition(is_number).unwrap_or(0)
-                }),
-            };
-            if let Some(place) = timeout.and_then(|place| words.get_mut(place)) {
-                *place = "T".to_owned();
-            }
-            words.join(" ")
-        })
-        .collect();
-    lines.sort();
-    lines
-}
-
-/// Runs lines with both programs, which begin without connections.
-fn compare(lines: &str) -> Result<(), Failed> {
-    let (theirs, ours) = (Namespace::new()?, Nic::start());
-    let mut differences = String::new();
-    let mut count = 0;
-    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (expected, got) = (theirs.conntrack(line), ours.run(line));
-        count += 1;
-        let view = |output: &Output| {
-            let code = output.status.code();
-            (code, neutral(&output.stdout), neutral(&output.stderr))
-        };
-        let (expected, got) = (view(&expected), view(&got));
-        if expected != got {
-            differences += &format!("conntrack {line}\n  theirs {expected:?}\n  ours   {got:?}\n");
-        }
-    }
-    println!("{count} command lines compared");
-    match differences.is_empty() {
-        true => Ok(()),
-        false => Err(differences.into()),
-    }
-}
-
-/// Tables of command lines, each of which begins without connections.
-const TABLES: [(&str, &str); 5] = [
-    ("what_is_wrong_is_reported", WRONG),
-    ("connections_are_created_and_listed", CREATED),
-    ("filters_select", FILTERS),
-    ("connections_are_changed_and_deleted", CHANGED),
-    ("protocols_have_options", PROTOCOLS),
-];
-
-const WRONG: &str = "
+/// Usages that are refused.
+pub(crate) const WRONG: &str = "
     -L foo
     -C dying
     -F unconfirmed
@@ -275,7 +115,8 @@ const WRONG: &str = "
     -R /dev/null
 ";
 
-const CREATED: &str = "
+/// Connections that are created, and lists of them.
+pub(crate) const CREATED: &str = "
     -I -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 1000 --sport 1 --dport 2 --state ESTABLISHED
     -I -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 1000 --sport 1 --dport 2 --state ESTABLISHED
     -A -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 1000 --sport 1 --dport 2 --state ESTABLISHED
@@ -327,7 +168,8 @@ const CREATED: &str = "
     -L -o xml
 ";
 
-const FILTERS: &str = "
+/// Filters of lists.
+pub(crate) const FILTERS: &str = "
     -I -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 1000 --sport 1 --dport 2 --state ESTABLISHED -u ASSURED
     -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 1000 --sport 1 --dport 2 -n 5.5.5.5
     -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 1000 --sport 2 --dport 2 -g 6.6.6.6:99 -m 5
@@ -397,7 +239,8 @@ const FILTERS: &str = "
     -G -s 10.0.0.1 -d 10.0.0.2 -p udp --sport 2 --dport 3
 ";
 
-const CHANGED: &str = "
+/// Changes and deletions.
+pub(crate) const CHANGED: &str = "
     -I -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 1000 --sport 1 --dport 2 --state ESTABLISHED -u ASSURED
     -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 1000 --sport 1 --dport 2
     -I -s 10.0.0.3 -d 10.0.0.2 -p udp -t 1000 --sport 1 --dport 2
@@ -429,7 +272,8 @@ const CHANGED: &str = "
     -C
 ";
 
-const PROTOCOLS: &str = "
+/// Options of protocols.
+pub(crate) const PROTOCOLS: &str = "
     -I -s 1.1.1.1 -d 1.1.1.2 -t 5 -p icmp
     -I -s 1.1.1.1 -d 1.1.1.2 -t 5 -p icmp --icmp-type 8
     -I -s 1.1.1.1 -d 1.1.1.2 -t 5 -p gre
@@ -456,3 +300,138 @@ const PROTOCOLS: &str = "
     -D expect -s 1.1.1.1 -d 1.1.1.2 -p icmp
     -I expect -s 1.1.1.1 -d 1.1.1.2 -p icmp -t 5 --tuple-src 1.1.1.1 --tuple-dst 1.1.1.2 --mask-src 255.255.255.0 --mask-dst 255.255.255.0
 ";
+
+/// What version 1.4.7 makes of unusual words.
+pub(crate) const USAGES: &str = r#"
+    -p udp
+    -o xml -s 1.1.1.1
+    -n -j
+    -V dying
+    -I -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 1000 --sport 1 --dport 2 --state ESTABLISHED -u ASSURED,SEEN_REPLY
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 1000 --sport 1 --dport 2
+    -L conn
+    -L ""
+    -L e
+    -L exp
+    -L d
+    -L u
+    -L x
+    -F exp
+    -C exp
+    -V extra
+    -V conntrack
+    -h dying
+    -S unconfirmed
+    -L !foo
+    -L -n !foo
+    -L -u !ASSURED
+    -L -u !assured
+    -L -u !SEEN_REPLY
+    -L -u !X
+    -L -u !
+    -L -u ASSURED,!
+    -L -u !,ASSURED
+    -L -u UNREPLIED
+    -L -u UNREPLIEDX
+    -L -u S
+    -L -u s
+    -L -u src_nat
+    -L dying -u S
+    -L -u SRC_NAT,ASSURED
+    -L -e S
+    -L -e D
+    -L -o D
+    -L -o S,bogus
+    -E -o S -e X
+    -E -u ASSURED
+    -E -b
+    -E expect -e NEW
+    -E expect -b 5
+    -E expect -s 1.1.1.1
+    -L -z -s 1.1.1.1
+    -L -z -p tcp
+    -L -z -w 3
+    -L -z -m 3
+    -L -z -u ASSURED
+    -L -z -c 1
+    -L -z -n
+    -L -z -f ipv4
+    -L dying -z -s 1.1.1.1
+    -L dying -o xml
+    -L dying -e NEW
+    -L unconfirmed -p tcp
+    -L unconfirmed -o save,id
+    -L -f ipv4x
+    -L -f ipv
+    -L -n []
+    -L -n [::1
+    -L -n 5.5.5.5:
+    -L -n 5.5.5.5:0
+    -L -n 5.5.5.5:+1
+    -L -n 5.5.5.5:65536
+    -L -n [::1]
+    -L -n [::1]:
+    -L -n 5.5.5.5/8
+    -L -n 0x5
+    -L -j fd00::1
+    -L -n 5.5.5.5 -s ::1
+    -L -s ""
+    -L -s 10.1
+    -L -s 0x0a000001
+    -L -s 012.0.0.1
+    -L -s 10.0.0.256
+    -L -s 10.0.0.1.2
+    -L -s 10.0.0.1/32
+    -L -s 10.0.0.1/
+    -L -s 10.0.0.1/-1
+    -L -s 10.0.0.x/8
+    -L -r 10.0.0.0/x
+    -L --mask-src 255.0.0.0/8
+    -L -m 5/
+    -L -m /3
+    -L -m 0x/3
+    -L -m 5x/3
+    -L -p 0x11
+    -L -p 021
+    -L -p 256
+    -L -p 255
+    -L -p -1
+    -L -p ip
+    -L -p hopopt
+    -L -p ipv6-icmp
+    -zX
+    -Xz
+    -zs
+    -zXL
+    -R
+    --load-file
+    --load-file=/dev/null
+    --load-f /dev/null
+    -R/dev/null
+    -R /dev/null extra
+    -R /dev/null -L
+    -L -R
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 010 --dport 2 --sport 21
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 9x --dport 2 --sport 25
+    -I -s 10.1 -d 0x0a000002 -p udp -t 900 --dport 2 --sport 26
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --dport 2 --sport 27 -u !ASSURED
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --dport 2 --sport 28 -u UNREPLIED
+    -I -s 10.0.0.1/32 -d 10.0.0.2/32 -p udp -t 900 --dport 2 --sport 29
+    -I -s 10.0.0.1/24 -d 10.0.0.2 -p udp -t 900 --dport 2 --sport 30
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --dport 2 --sport 31 -l x
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --dport 2 --sport 32 --label-del
+    -L
+    -L -o timestamp
+    -L -o timestamp,xml
+    -L -o ktimestamp
+    -L -o ktimestamp,xml
+    -L -o id,labels
+    -L -o labels -o labels
+    -U -s 10.0.0.1 -p udp --sport 21 -m 3 -o xml
+    -U -s 10.0.0.1 -p udp --sport 21 -m 4 -o ktimestamp,id
+    -U -s 10.0.0.1 -p udp --sport 21 -m 4
+    -D -p udp --sport 21 -o ktimestamp,timestamp
+    -D -p udp --sport 26 -o xml,timestamp
+    -A -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --dport 2 --sport 40
+    -A -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --dport 2 --sport 40
+"#;
