@@ -8,8 +8,14 @@ mod of_loom;
 #[cfg(feature = "loom")]
 pub(crate) use loom::sync::atomic::{fence, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 #[cfg(feature = "loom")]
-pub(crate) use of_loom::{Mutex, MutexGuard};
+pub(crate) use of_loom::{unlock_fairly, Mutex, MutexGuard};
 #[cfg(not(feature = "loom"))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 #[cfg(not(feature = "loom"))]
 pub(crate) use std::sync::atomic::{fence, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
+
+/// Gives a lock to the thread that waits for it, if one does: the caller will want it again at once.
+#[cfg(not(feature = "loom"))]
+pub(crate) fn unlock_fairly<T>(guard: MutexGuard<'_, T>) {
+    MutexGuard::unlock_fair(guard);
+}

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::index::{Index, Limits, Report};
 use super::{ExpectError, Expectation};
@@ -12,6 +12,9 @@ use crate::bits::ExpectFlags;
 use crate::table::ConnectionRef;
 use crate::time::Time;
 use crate::tuple::Tuple;
+
+/// The most expectations that are removed before packets that wait for the lock have it.
+const EXPIRED_PER_LOCK: usize = 16;
 
 #[derive(Default)]
 pub(crate) struct Expectations {
@@ -152,10 +155,19 @@ impl Expectations {
         })
     }
 
-    /// Removes at most `limit` expectations whose time has passed.
+    /// Removes at most `limit` expectations whose time has passed, some under each lock.
     pub(crate) fn expire(&self, now: Time, limit: usize, report: Report<'_>) {
-        if !self.is_empty() {
-            self.with(|index| index.expire(now, limit, report));
+        let mut left = limit;
+        while left > 0 && !self.is_empty() {
+            let count = left.min(EXPIRED_PER_LOCK);
+            let mut index = self.index.lock();
+            let expired = index.expire(now, count, report);
+            self.count.store(index.by_id.len(), Ordering::Relaxed);
+            MutexGuard::unlock_fair(index);
+            if expired < count {
+                return;
+            }
+            left -= count;
         }
     }
 

@@ -182,3 +182,25 @@ fn dumps_go_on_where_they_ended() {
     }
     assert_eq!(ports, (0..10).collect::<Vec<_>>());
 }
+
+/// What has expired goes in parts: packets that create connections have the lock between them.
+#[test]
+fn many_expectations_expire_in_parts() {
+    let all = Expectations::default();
+    for master in 0..10 {
+        for port in 0..50 {
+            let new = expectation(master, 0, 1000 + 50 * master as u16 + port, 5);
+            add(&all, new, &MANY).unwrap();
+        }
+    }
+    let later = NOW + Duration::from_secs(6);
+    let locked = std::cell::Cell::new(0);
+    all.expire(later, 100, &|_, _| {
+        // The number is stored with the lock of each part.
+        locked.set(locked.get().max(500 - all.len()));
+    });
+    assert_eq!(all.len(), 400);
+    assert_eq!(locked.get(), 96, "parts of 16");
+    all.expire(later, usize::MAX, &no_report);
+    assert_eq!(all.len(), 0);
+}

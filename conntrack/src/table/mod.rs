@@ -17,7 +17,7 @@ use crate::bits::Status;
 use crate::entry::Data;
 use crate::hash::Seed;
 use crate::memory::prefetch_all;
-use crate::sync::{AtomicUsize, Mutex, MutexGuard};
+use crate::sync::{unlock_fairly, AtomicUsize, Mutex, MutexGuard};
 use crate::time::Time;
 use crate::tuple::{Direction, Key, Tuple};
 use crate::zone::Zone;
@@ -34,6 +34,10 @@ use zones::Zones;
 /// The maximum number of times that an insertion starts again because connections that were in its
 /// way have been removed.
 const MAX_INSERT_TRIES: usize = 8;
+
+/// The most steps of a timer wheel for which the lock of its shard is held: a packet that waits for it waits
+/// for some microseconds, however many connections expire.
+const STEPS_PER_LOCK: usize = 16;
 
 /// The keys of a connection, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -417,7 +421,8 @@ impl Table {
     }
 
     /// Removes connections whose timeout has passed. `budget` bounds the steps of the timer wheels;
-    /// where it ends, the next call begins. Returns whether work is left.
+    /// where it ends, the next call begins. Returns whether work is left. No lock is held for more than
+    /// [`STEPS_PER_LOCK`] steps.
     pub(crate) fn expire(
         &self,
         now: Time,
@@ -428,15 +433,20 @@ impl Table {
         let first = self.first_wheel.load(Ordering::Relaxed);
         for number in (first..first + count).map(|number| number % count) {
             loop {
-                let step = self.wheels[number]
-                    .lock()
-                    .advance(&self.slots, now, &mut budget);
+                let steps = budget.min(STEPS_PER_LOCK);
+                let mut left = steps;
+                let mut wheel = self.wheels[number].lock();
+                let step = wheel.advance(&self.slots, now, &mut left);
+                unlock_fairly(wheel);
+                budget -= steps - left;
                 match step {
                     Step::Done => break,
-                    Step::Exhausted => {
+                    Step::Exhausted if budget == 0 => {
                         self.first_wheel.store(number, Ordering::Relaxed);
                         return true;
                     }
+                    // Packets that wait for the lock have it first.
+                    Step::Exhausted => {}
                     Step::Due(index) => self.expire_slot(index, now, removed),
                 }
             }

@@ -453,3 +453,39 @@ proptest! {
         prop_assert!(table.len() <= model.len() && table.len() >= live);
     }
 }
+
+/// Packets wait for a lock for a bounded number of steps, whether connections expire or their timers move
+/// on because packets have refreshed them.
+#[test]
+fn expiry_holds_a_lock_for_a_bounded_number_of_steps() {
+    const COUNT: u32 = 20_000;
+    let longest = |table: &Table| {
+        let wheels = table.wheels.iter();
+        wheels.map(|wheel| wheel.lock().longest_call).max()
+    };
+    let filled = || {
+        let table = table(COUNT as usize);
+        let all: Vec<_> = (0..COUNT)
+            .map(|number| add(&table, number, Status::ASSURED).unwrap())
+            .collect();
+        (table, all)
+    };
+    let mut expired = 0;
+    let (table, _) = filled();
+    while table.expire(Time::from_secs(101), 1 << 12, &mut |_| expired += 1) {}
+    assert_eq!((expired, table.len()), (COUNT, 0));
+    assert!(longest(&table) <= Some(STEPS_PER_LOCK));
+    let (table, all) = filled();
+    for connection in all {
+        table.set_deadline(connection, Time::from_secs(1000), Time::from_secs(50));
+    }
+    let mut calls = 1;
+    while table.expire(Time::from_secs(101), 1 << 12, &mut |_| {
+        unreachable!("refreshed")
+    }) {
+        calls += 1;
+    }
+    // Each call has used up its budget.
+    assert!((COUNT >> 12..=COUNT >> 10).contains(&calls), "{calls}");
+    assert_eq!(longest(&table), Some(STEPS_PER_LOCK));
+}

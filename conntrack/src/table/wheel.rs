@@ -24,6 +24,9 @@ pub(super) struct Wheel {
     /// The lists of upper levels that begin at the cursor have been distributed.
     distributed: bool,
     armed: usize,
+    /// The most steps of a call of [`Wheel::advance`], during which the lock of the shard is held.
+    #[cfg(test)]
+    pub(super) longest_call: usize,
 }
 
 /// The result of [`Wheel::advance`].
@@ -66,6 +69,8 @@ impl Wheel {
             cursor: 0,
             distributed: true,
             armed: 0,
+            #[cfg(test)]
+            longest_call: 0,
         }
     }
 
@@ -163,6 +168,17 @@ impl Wheel {
     /// Processes ticks up to `now` until a slot is due. Each tick and each slot that moves on takes one
     /// from `budget`.
     pub(super) fn advance(&mut self, slots: &[Slot], now: Time, budget: &mut usize) -> Step {
+        #[cfg(test)]
+        let before = *budget;
+        let step = self.advance_to(slots, now, budget);
+        #[cfg(test)]
+        {
+            self.longest_call = self.longest_call.max(before - *budget);
+        }
+        step
+    }
+
+    fn advance_to(&mut self, slots: &[Slot], now: Time, budget: &mut usize) -> Step {
         let until = now.as_nanos() >> TICK_SHIFT;
         while self.armed != 0 && self.cursor <= until {
             if *budget == 0 {
