@@ -24,6 +24,8 @@
 //! - UDP packets of two new connections with one original, but different reply tuples are not both kept
 //!   (`IPS_NAT_CLASH`): the second is dropped.
 //! - No source is translated to a reserved port ([`Tracker::set_reserved_ports`]); Linux knows none.
+//! - SIP's helper tries at most 64 pairs of ports from the announced one on, 64 at random, and
+//!   256 ports for a packet; Linux tries all.
 //! - Counters and the time of the first packet are always kept (`nf_conntrack_acct`,
 //!   `nf_conntrack_timestamp`).
 //! - Fragments leave with their own headers and sizes, so the bits of ECN are not combined, and a

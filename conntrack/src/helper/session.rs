@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The packet that a helper reads, and what the helper does with it.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -15,6 +16,11 @@ use crate::tuple::{Direction, Endpoint, Protocol, Tuple};
 
 /// The most ports that are tried for an expectation (`nf_nat_exp_find_port`).
 const MAX_PORTS: u16 = 128;
+/// The most pairs of ports that are tried in order for a stream and its control, and as many are tried at
+/// random. The lock of the announcing connection is held meanwhile.
+const MAX_PAIRS: usize = 64;
+/// The most ports and pairs of ports that are tried for all that a packet announces.
+const MAX_TRIES: usize = 256;
 const UDP_HEADER: usize = 8;
 const TCP_HEADER: usize = 20;
 
@@ -102,6 +108,8 @@ pub(crate) struct Session<'a> {
     pub(crate) timeout: Option<Duration>,
     /// The tuples of expected connections that end.
     pub(crate) ended: Vec<Tuple>,
+    /// The ports that may still be tried.
+    tries: Cell<usize>,
 }
 
 impl<'a> Session<'a> {
@@ -115,6 +123,7 @@ impl<'a> Session<'a> {
             port: None,
             timeout: None,
             ended: Vec::new(),
+            tries: Cell::new(MAX_TRIES),
         }
     }
 
@@ -203,6 +212,13 @@ impl<'a> Session<'a> {
         self.packet.keys.zone().id()
     }
 
+    /// Counts a port that is tried. Returns whether it may be.
+    fn may_try(&self) -> bool {
+        let left = self.tries.get();
+        self.tries.set(left.saturating_sub(1));
+        left > 0
+    }
+
     /// Expects a connection, and returns the expectation's number.
     pub(crate) fn expect(&self, announced: &Announced) -> Result<u64, ExpectError> {
         let [id] = self.expect_all([*announced])?;
@@ -257,7 +273,7 @@ impl<'a> Session<'a> {
         let first = announced.dst.part;
         let range = u16::MAX - first;
         let mut attempts = range.min(MAX_PORTS);
-        loop {
+        while self.may_try() {
             match self.expect(announced) {
                 Ok(_) if announced.dst.part != 0 => return Ok(announced.dst.part),
                 Err(ExpectError::Busy) if attempts > 0 => attempts -= 1,
@@ -270,6 +286,28 @@ impl<'a> Session<'a> {
             }
             announced.dst.part = first + self.tracker.random_port() % range;
         }
+        Err(ExpectError::Busy)
+    }
+
+    /// Expects a stream and its control at the announced ports or, if they are taken, others, and returns
+    /// the first one's and the numbers of the expectations.
+    pub(crate) fn expect_free_pair(
+        &self,
+        streams: &mut [Announced; 2],
+    ) -> Result<(u16, [u64; 2]), ExpectError> {
+        for port in pairs(streams[0].dst.part, || self.tracker.random_port()) {
+            streams[0].dst.part = port;
+            streams[1].dst.part = port + 1;
+            if !self.may_try() {
+                break;
+            }
+            match self.expect_all(*streams) {
+                Ok(ids) => return Ok((port, ids)),
+                Err(ExpectError::Busy) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(ExpectError::Busy)
     }
 
     /// The translation of an expected connection that comes from where this packet goes, to a port of
@@ -284,5 +322,39 @@ impl<'a> Session<'a> {
             },
             function: ExpectFunction::FollowMaster,
         }
+    }
+}
+
+/// The first ports of the pairs that are tried from an even port on: the next ones, then any.
+fn pairs(first: u16, mut random: impl FnMut() -> u16) -> impl Iterator<Item = u16> {
+    let first = first & !1;
+    let count = (u16::MAX - first) / 2 + 1;
+    let next = (first..u16::MAX).step_by(2).take(MAX_PAIRS);
+    let any = std::iter::repeat_with(move || first + random() % count * 2);
+    next.chain(any.take(MAX_PAIRS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The work for a stream is bounded however many pairs are in use, and every pair may be tried.
+    #[test]
+    fn pairs_of_ports_are_tried_in_order_then_at_random() {
+        let mut seed = 0u16;
+        let mut random = || {
+            seed = seed.wrapping_mul(25_173).wrapping_add(13_849);
+            seed
+        };
+        let tried: Vec<_> = pairs(5000, &mut random).collect();
+        assert_eq!(tried.len(), 2 * MAX_PAIRS);
+        let in_order: Vec<_> = (5000..).step_by(2).take(MAX_PAIRS).collect();
+        assert_eq!(tried[..MAX_PAIRS], in_order);
+        assert!(tried.iter().all(|port| *port >= 5000 && port % 2 == 0));
+        assert!(tried[MAX_PAIRS..].iter().any(|port| *port > 20_000));
+        let last: Vec<_> = pairs(u16::MAX, &mut random).collect();
+        assert!(last.iter().all(|port| *port == u16::MAX - 1), "{last:?}");
+        assert_eq!(last.len(), 1 + MAX_PAIRS);
+        assert!(pairs(0, || u16::MAX).all(|port| port % 2 == 0));
     }
 }

@@ -12,7 +12,7 @@ use super::message::Message;
 use super::scan::{starts_with, MIN_PORT};
 use super::sdp::{self, Line};
 use super::Sip;
-use crate::expect::{ExpectError, ExpectFunction, ExpectNat};
+use crate::expect::{ExpectFunction, ExpectNat};
 use crate::helper::Announced;
 use crate::stats::DropReason;
 use crate::tuple::{Direction, Endpoint, Protocol};
@@ -182,26 +182,16 @@ pub(super) fn expect_streams(
         translate_announced(message, stream);
     }
     let first = streams[0].dst.part;
-    // No more ports are in use than there are expectations of a zone.
-    for port in (first..u16::MAX).step_by(2) {
-        streams[0].dst.part = port;
-        streams[1].dst.part = port + 1;
-        match message.session.expect_all(streams) {
-            Ok(ids) => {
-                if port != first {
-                    write_port(message, port_at, port).inspect_err(|_| {
-                        for id in ids {
-                            message.session.tracker.remove_expectation(id);
-                        }
-                    })?;
-                }
-                return Ok(streams[0].dst.address);
+    let expected = message.session.expect_free_pair(&mut streams);
+    let (port, ids) = expected.map_err(DropReason::Expectation)?;
+    if port != first {
+        write_port(message, port_at, port).inspect_err(|_| {
+            for id in ids {
+                message.session.tracker.remove_expectation(id);
             }
-            Err(ExpectError::Busy) => {}
-            Err(error) => return Err(DropReason::Expectation(error)),
-        }
+        })?;
     }
-    Err(DropReason::Expectation(ExpectError::Busy))
+    Ok(streams[0].dst.address)
 }
 
 /// Writes the port of a medium (`nf_nat_sdp_port`).
