@@ -284,12 +284,15 @@ fn watches_are_limited_and_end_with_their_client() {
             ..Default::default()
         })
     };
-    let mut clients: Vec<_> = (0..16).map(|_| client(&served.address)).collect();
+    // More are left for other peers.
+    let mut clients: Vec<_> = (0..12).map(|_| client(&served.address)).collect();
     let watches: Vec<_> = clients.iter_mut().map(watch).collect();
     assert!(watches.iter().all(Result::is_ok));
     let mut late = client(&served.address);
     let refused = watch(&mut late).err().expect("there is no place");
     assert_eq!(refused.code, Code::ResourceExhausted);
+    let text = "12 watches of 127.0.0.1 are under way, the limit for one peer: try again";
+    assert_eq!(refused.message, text);
     drop(watches);
     drop(clients);
     let begun = std::time::Instant::now();
@@ -409,4 +412,39 @@ fn a_connection_is_found_in_its_zone() {
     };
     assert_eq!(get(None), Ok(0));
     assert_eq!(get(zone(5)), Ok(5));
+}
+
+/// As with ctnetlink: a connection without a timeout is not created.
+#[test]
+fn a_new_connection_needs_a_timeout() {
+    let mut served = serve(64);
+    let end = |last, part| {
+        Some(proto::Endpoint {
+            address: vec![10, 0, 0, last],
+            part,
+        })
+    };
+    let tuple = |src, dst| {
+        Some(proto::Tuple {
+            src,
+            dst,
+            protocol: 17,
+        })
+    };
+    let mut connection = proto::Connection {
+        original: tuple(end(1, 5), end(2, 6)),
+        reply: tuple(end(2, 6), end(1, 5)),
+        ..Default::default()
+    };
+    let mut create = |connection: &proto::Connection| {
+        let connection = Some(connection.clone());
+        let request = proto::CreateConnectionRequest { connection };
+        served.client.create(request)
+    };
+    let refused = create(&connection).expect_err("it has no timeout");
+    assert_eq!(refused.code, Code::InvalidArgument);
+    let text = "connection.timeout_ns: absent, but required";
+    assert_eq!(refused.message, text);
+    connection.timeout_ns = Some(5_000_000_000);
+    create(&connection).expect("a place");
 }

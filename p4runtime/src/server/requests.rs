@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
 use tonic::codegen::{http, Bytes};
-use tonic::transport::server::TlsConnectInfo;
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::Status;
 use tower::{Layer, Service};
 
@@ -203,6 +203,13 @@ where
         let tls = parts.extensions.get::<TlsConnectInfo<ConnectionInfo>>();
         let info = plain.or(tls.map(TlsConnectInfo::get_ref));
         let request = Arc::new(Request::new(info.map(|info| info.0.clone())));
+        if let Some(address) = request.connection().and_then(|one| one.peer.address()) {
+            // Services beside this one have limits for each peer as well.
+            parts.extensions.insert(TcpConnectInfo {
+                local_addr: None,
+                remote_addr: Some((address, 0).into()),
+            });
+        }
         parts.extensions.insert(request.clone());
         let began = Instant::now();
         let body = Incoming {

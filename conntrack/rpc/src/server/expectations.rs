@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use adit_conntrack::{ExpectError, Zone};
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::pages::{pages, Page, Pages};
+use super::places::Peer;
 use super::{Shared, DEFAULT_PAGE};
 use crate::convert::{expectation_message, new_expectation, tuple};
 use crate::proto::{self, get_expectation_request::By};
@@ -28,8 +29,9 @@ fn expect_status(error: ExpectError) -> Status {
 
 pub(super) fn list(
     shared: &Arc<Shared>,
+    request: &Request<proto::ListExpectationsRequest>,
 ) -> Result<Response<Pages<proto::ListExpectationsResponse>>, Status> {
-    let turn = shared.list_turn()?;
+    let turn = shared.lists.take(Peer::of(request))?;
     let shared = shared.clone();
     let mut first = 0;
     Ok(pages(turn, move || {

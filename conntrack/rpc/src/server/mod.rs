@@ -4,6 +4,7 @@
 
 mod expectations;
 mod pages;
+mod places;
 mod watch;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use adit_conntrack::{
     CommitError, Connection, ConnectionRef, Cursor, Filter, Time, Tracker, UpdateError,
 };
-use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
+use tokio::sync::RwLock;
 use tonic::{Request, Response, Status};
 
 use crate::convert::{
@@ -22,6 +23,7 @@ use crate::convert::{
 use crate::proto::conntrack_server::{Conntrack, ConntrackServer};
 use crate::proto::{self, Counter};
 use pages::{pages, Page, Pages};
+use places::{Peer, Places};
 
 /// The maximum size of a request.
 const MAX_REQUEST: usize = 64 << 10;
@@ -50,8 +52,8 @@ struct Shared {
     tracker: Arc<Tracker>,
     gate: Gate,
     clock: Box<dyn Clock>,
-    lists: Arc<Semaphore>,
-    watches: Arc<Semaphore>,
+    lists: Arc<Places>,
+    watches: Arc<Places>,
 }
 
 /// The service of a tracker.
@@ -68,8 +70,8 @@ pub fn service(
         tracker,
         gate,
         clock: Box::new(clock),
-        lists: Arc::new(Semaphore::new(MAX_LISTS)),
-        watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+        lists: Places::new("lists and deletions", MAX_LISTS),
+        watches: Places::new("watches", MAX_WATCHES),
     };
     ConntrackServer::new(Service(Arc::new(shared))).max_decoding_message_size(MAX_REQUEST)
 }
@@ -108,18 +110,6 @@ impl Shared {
             .filter_map(|one| self.tracker.get_and_zero(one.id, self.now()))
             .collect()
     }
-
-    fn list_turn(&self) -> Result<OwnedSemaphorePermit, Status> {
-        turn(&self.lists, "lists and deletions", MAX_LISTS)
-    }
-}
-
-/// Acquires the permit of a stream.
-fn turn(places: &Arc<Semaphore>, what: &str, max: usize) -> Result<OwnedSemaphorePermit, Status> {
-    let place = places.clone().try_acquire_owned();
-    place.map_err(|_| {
-        Status::resource_exhausted(format!("{max} {what} are under way, the limit: try again"))
-    })
 }
 
 fn commit_status(error: CommitError) -> Status {
@@ -165,6 +155,7 @@ impl Conntrack for Service {
         &self,
         request: Request<proto::ListConnectionsRequest>,
     ) -> Result<Response<Self::ListConnectionsStream>, Status> {
+        let peer = Peer::of(&request);
         let (shared, request) = (self.0.clone(), request.into_inner());
         let (filter, id) = filter_and_id(request.filter.as_ref())?;
         let count = match request.page_size as usize {
@@ -172,7 +163,7 @@ impl Conntrack for Service {
             size => size.min(MAX_PAGE),
         };
         let mut cursor = Cursor::from_bits(request.cursor);
-        let turn = shared.list_turn()?;
+        let turn = shared.lists.take(peer)?;
         Ok(pages(turn, move || {
             let (tracker, now) = (&shared.tracker, shared.now());
             let open = shared.gate.try_read();
@@ -240,10 +231,10 @@ impl Conntrack for Service {
         &self,
         request: Request<proto::DeleteConnectionsRequest>,
     ) -> Result<Response<Self::DeleteConnectionsStream>, Status> {
-        let shared = self.0.clone();
+        let (shared, peer) = (self.0.clone(), Peer::of(&request));
         let (filter, id) = filter_and_id(request.into_inner().filter.as_ref())?;
         let mut cursor = Cursor::default();
-        let turn = shared.list_turn()?;
+        let turn = shared.lists.take(peer)?;
         Ok(pages(turn, move || {
             let (tracker, now) = (&shared.tracker, shared.now());
             let Ok(_open) = shared.gate.try_read() else {
@@ -268,9 +259,9 @@ impl Conntrack for Service {
 
     async fn flush_connections(
         &self,
-        _: Request<proto::FlushConnectionsRequest>,
+        request: Request<proto::FlushConnectionsRequest>,
     ) -> Result<Response<proto::FlushConnectionsResponse>, Status> {
-        let _turn = self.0.list_turn()?;
+        let _turn = self.0.lists.take(Peer::of(&request))?;
         let (mut cursor, mut deleted) = (Cursor::default(), 0);
         loop {
             let open = self.0.gate.read().await;
@@ -343,16 +334,16 @@ impl Conntrack for Service {
         &self,
         request: Request<proto::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        watch::watch(&self.0, request.get_ref())
+        watch::watch(&self.0, &request)
     }
 
     type ListExpectationsStream = Pages<proto::ListExpectationsResponse>;
 
     async fn list_expectations(
         &self,
-        _: Request<proto::ListExpectationsRequest>,
+        request: Request<proto::ListExpectationsRequest>,
     ) -> Result<Response<Self::ListExpectationsStream>, Status> {
-        expectations::list(&self.0)
+        expectations::list(&self.0, &request)
     }
 
     async fn get_expectation(

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{ready, Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, OwnedSemaphorePermit};
+use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::{Response, Status};
+
+use super::places::Place;
 
 /// The time in which a client must receive a page.
 const TAKE: Duration = Duration::from_secs(20);
@@ -27,7 +29,7 @@ pub(super) struct Page<T> {
 }
 
 /// A turn, which ends when neither a list nor a page of it needs it any more.
-type Turn = Arc<OwnedSemaphorePermit>;
+type Turn = Arc<Place>;
 /// A page that waits for its client; nothing, if it was taken or discarded.
 type Waiting<T> = Arc<Mutex<Option<(T, Turn)>>>;
 
@@ -81,7 +83,7 @@ impl<T> Stream for Taken<T> {
 /// A page that is not taken in time is discarded, and the list ends with it. So at most two pages are held
 /// for each turn, one that waits and one on its way, however slow the clients are.
 pub(super) fn pages<T: Send + 'static>(
-    turn: OwnedSemaphorePermit,
+    turn: Place,
     next: impl FnMut() -> Page<T> + Send + 'static,
 ) -> Response<Pages<T>> {
     pages_within(TAKE, turn, next)
@@ -89,7 +91,7 @@ pub(super) fn pages<T: Send + 'static>(
 
 fn pages_within<T: Send + 'static>(
     limit: Duration,
-    turn: OwnedSemaphorePermit,
+    turn: Place,
     mut next: impl FnMut() -> Page<T> + Send + 'static,
 ) -> Response<Pages<T>> {
     let (sender, receiver) = mpsc::channel::<Waiting<T>>(1);
@@ -131,15 +133,15 @@ fn pages_within<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::Semaphore;
     use tokio_stream::StreamExt;
-    use tonic::Code;
+    use tonic::{Code, Request};
 
+    use super::super::places::{Peer, Places};
     use super::*;
 
     /// A list of two pages, which has the only turn.
-    fn list(turns: &Arc<Semaphore>, limit: Duration) -> Pages<u32> {
-        let turn = turns.clone().try_acquire_owned().expect("a turn");
+    fn list(turns: &Arc<Places>, limit: Duration) -> Pages<u32> {
+        let turn = turns.take(Peer::of(&Request::new(()))).expect("a turn");
         let mut number = 0;
         let next = move || {
             number += 1;
@@ -164,17 +166,17 @@ mod tests {
             .build()
             .expect("a runtime");
         runtime.block_on(async {
-            let turns = Arc::new(Semaphore::new(1));
+            let turns = Places::new("lists", 1);
             let mut pages = list(&turns, Duration::from_secs(60));
             assert_eq!(number(&mut pages).await, Some(Ok(1)));
             // The other one is made meanwhile.
             tokio::time::sleep(Duration::from_millis(20)).await;
-            assert_eq!(turns.available_permits(), 0);
+            assert_eq!(turns.free(), 0);
             assert_eq!(number(&mut pages).await, Some(Ok(2)));
             tokio::time::sleep(Duration::from_millis(20)).await;
-            assert_eq!(turns.available_permits(), 0, "it is on its way");
+            assert_eq!(turns.free(), 0, "it is on its way");
             assert_eq!(number(&mut pages).await, None);
-            assert_eq!(turns.available_permits(), 1);
+            assert_eq!(turns.free(), 1);
         });
     }
 
@@ -185,10 +187,10 @@ mod tests {
             .build()
             .expect("a runtime");
         runtime.block_on(async {
-            let turns = Arc::new(Semaphore::new(1));
+            let turns = Places::new("lists", 1);
             let mut pages = list(&turns, Duration::from_millis(10));
             tokio::time::sleep(Duration::from_millis(200)).await;
-            assert_eq!(turns.available_permits(), 1);
+            assert_eq!(turns.free(), 1);
             let end = Some(Err(Code::DeadlineExceeded));
             assert_eq!(number(&mut pages).await, end);
             assert_eq!(number(&mut pages).await, None);

@@ -7,9 +7,10 @@ use std::time::Duration;
 use adit_conntrack::{Event, EventMask, Filter, Listener};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
-use super::{turn, Shared, MAX_WATCHES};
+use super::places::Peer;
+use super::Shared;
 use crate::convert::{event_values, expectation_message, filter_and_id};
 use crate::proto::{self, event::Subject, EventKind};
 
@@ -32,8 +33,10 @@ const TURN: Duration = Duration::from_millis(5);
 /// Watches the events of a request.
 pub(super) fn watch(
     shared: &Arc<Shared>,
-    request: &proto::WatchRequest,
+    request: &Request<proto::WatchRequest>,
 ) -> Result<Response<Events>, Status> {
+    let peer = Peer::of(request);
+    let request = request.get_ref();
     let mask = EventMask {
         new: request.new,
         update: request.update,
@@ -51,7 +54,7 @@ pub(super) fn watch(
         0 => DEFAULT_QUEUE,
         capacity => capacity.min(MAX_QUEUE),
     };
-    let place = turn(&shared.watches, "watches", MAX_WATCHES)?;
+    let place = shared.watches.take(peer)?;
     let listener = shared.tracker.listen(mask, capacity);
     let listener = listener.map_err(|full| Status::resource_exhausted(full.to_string()))?;
     let (sender, receiver) = mpsc::channel(1);

@@ -55,6 +55,16 @@ pub(super) enum Peer {
     Unknown,
 }
 
+impl Peer {
+    /// The address, unless it is a user.
+    pub(super) fn address(self) -> Option<IpAddr> {
+        match self {
+            Peer::Address(address) => Some(address),
+            Peer::User(_) | Peer::Unknown => None,
+        }
+    }
+}
+
 /// The requests of a connection.
 #[derive(Clone, Copy, Debug)]
 struct Requests {
