@@ -10,11 +10,14 @@ use adit_conntrack::Helper;
 /// A target, and the function of its crate that returns its seed inputs.
 type Corpus = (&'static str, fn() -> Vec<Vec<u8>>);
 
-const CORPORA: [Corpus; 12] = [
+const CORPORA: [Corpus; 15] = [
     ("ct_ftp", || helper_corpus(Helper::Ftp)),
+    ("ct_h245", || helper_corpus(Helper::H245)),
     ("ct_irc", || helper_corpus(Helper::Irc)),
     ("ct_packets", adit_conntrack::fuzzing::packets_corpus),
     ("ct_pptp", || helper_corpus(Helper::Pptp)),
+    ("ct_q931", || helper_corpus(Helper::Q931)),
+    ("ct_ras", || helper_corpus(Helper::Ras)),
     ("ct_sip", || helper_corpus(Helper::Sip)),
     ("ct_tftp", || helper_corpus(Helper::Tftp)),
     ("p4_engine", adit_pipeline::p4::fuzz::engine_corpus),

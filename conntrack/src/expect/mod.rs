@@ -121,6 +121,10 @@ pub enum ExpectFunction {
     Sip,
     /// As its master, with the target's call id (`pptp_nat_expected`).
     Pptp,
+    /// As [`ExpectFunction::FollowMaster`], of calls from a gatekeeper (`ip_nat_q931_expect`).
+    Q931,
+    /// To the target, as a call that is forwarded (`ip_nat_callforwarding_expect`).
+    CallForwarding,
 }
 
 impl ExpectFunction {
@@ -133,6 +137,8 @@ impl ExpectFunction {
             ExpectFunction::FollowMaster => "nat-follow-master",
             ExpectFunction::Sip => "sip",
             ExpectFunction::Pptp => "",
+            ExpectFunction::Q931 => "Q.931",
+            ExpectFunction::CallForwarding => "callforwarding",
         }
     }
 }

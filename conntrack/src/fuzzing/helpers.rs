@@ -181,6 +181,7 @@ pub fn helper_corpus(helper: Helper) -> Vec<Vec<u8>> {
             (0, b"BYE sip:b@10.0.0.2 SIP/2.0\r\nCSeq: 3 BYE\r\n\r\n"),
         ]),
         Helper::Pptp => crate::helper::pptp_session(),
+        Helper::Ras | Helper::Q931 | Helper::H245 => h323(helper),
     };
     [0, TRANSLATED, STREAM, STREAM | TRANSLATED]
         .map(|choice| {
@@ -198,4 +199,44 @@ pub fn helper_corpus(helper: Helper) -> Vec<Vec<u8>> {
 fn lines(lines: &[(u8, &[u8])]) -> Texts {
     let lines = lines.iter().map(|(side, text)| (*side, text.to_vec()));
     lines.collect()
+}
+
+/// Messages of a helper of H.323 between the ends of [`V4`], and from its server to another host.
+fn h323(helper: Helper) -> Texts {
+    use crate::helper::h323_writer as write;
+    let at = |flow: Flow, port| std::net::SocketAddr::new(flow.src, port);
+    let (client, server) = (at(V4, 5060), at(V4.reverse(), 5060));
+    let (calls, media, control) = (at(V4, 1720), at(V4, 5000), at(V4, 5001));
+    let channels = [
+        write::open_channel(Some(media), control),
+        write::open_channel(None, at(V4.reverse(), 6001)),
+        write::acknowledge(media, control),
+        write::other_request(),
+    ];
+    let parties = write::Parties {
+        h245: Some(at(V4, 3000)),
+        called: Some(server),
+        calling: Some(client),
+    };
+    let fast = [write::fast_channel(Some(media), control)];
+    match helper {
+        Helper::Ras => vec![
+            (0, write::gatekeeper_request(client)),
+            (1, write::gatekeeper_confirm(at(V4.reverse(), 1719))),
+            (0, write::register(&[calls], &[client], Some(60))),
+            (1, write::registered(&[calls], Some(90))),
+            (0, write::admit(Some(calls), Some(calls))),
+            (1, write::admitted(at(V4.reverse(), 1720))),
+            (1, write::located(at(V4.reverse(), 1720), server)),
+            (0, write::status(client, &[calls])),
+            (0, write::unregister(&[calls])),
+        ],
+        Helper::Q931 => vec![
+            (0, write::setup(parties, &fast, &channels[..1])),
+            (1, write::connect(at(V4.reverse(), 3001))),
+            (1, write::facility(Some(at(V4, 1730)), None)),
+            (0, write::facility(None, Some(at(V4, 3002)))),
+        ],
+        _ => channels.iter().map(|one| (0, write::tpkt(one))).collect(),
+    }
 }

@@ -3,6 +3,7 @@
 //! announcements if the connection is translated.
 
 mod ftp;
+mod h323;
 mod irc;
 mod pptp;
 mod session;
@@ -17,6 +18,9 @@ use crate::table::Keys;
 use crate::tuple::{Family, Protocol, Tuple};
 
 use ftp::Ftp;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use h323::writer as h323_writer;
+use h323::H323;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use pptp::session as pptp_session;
 use pptp::Pptp;
@@ -38,6 +42,12 @@ pub enum Helper {
     Sip,
     /// PPTP (`nf_conntrack_pptp.c`, `nf_nat_pptp.c`): tunnels of GRE.
     Pptp,
+    /// H.323's registration with a gatekeeper (`nf_conntrack_h323_main.c`, `nf_nat_h323.c`): calls.
+    Ras,
+    /// H.323's call signalling: connections of H.245, and the media of calls.
+    Q931,
+    /// H.323's control of channels: the media of calls. An expected connection gets it.
+    H245,
 }
 
 /// The rules for a class of a helper's expectations (`struct nf_conntrack_expect_policy`).
@@ -58,12 +68,15 @@ const fn class(max: usize, seconds: u64) -> Class {
 
 impl Helper {
     /// All helpers.
-    pub const ALL: [Helper; 5] = [
+    pub const ALL: [Helper; 8] = [
         Helper::Ftp,
         Helper::Tftp,
         Helper::Irc,
         Helper::Sip,
         Helper::Pptp,
+        Helper::Ras,
+        Helper::Q931,
+        Helper::H245,
     ];
 
     /// The name that conntrack(8) shows.
@@ -74,6 +87,9 @@ impl Helper {
             Helper::Irc => "irc",
             Helper::Sip => "sip",
             Helper::Pptp => "pptp",
+            Helper::Ras => "RAS",
+            Helper::Q931 => "Q.931",
+            Helper::H245 => "H.245",
         }
     }
 
@@ -85,8 +101,8 @@ impl Helper {
     /// Reports whether the helper can be assigned to connections of a protocol and family.
     pub fn applies_to(self, protocol: Protocol, family: Family) -> bool {
         match self {
-            Helper::Ftp => protocol == Protocol::TCP,
-            Helper::Tftp => protocol == Protocol::UDP,
+            Helper::Ftp | Helper::Q931 | Helper::H245 => protocol == Protocol::TCP,
+            Helper::Tftp | Helper::Ras => protocol == Protocol::UDP,
             Helper::Irc | Helper::Pptp => (protocol, family) == (Protocol::TCP, Family::V4),
             Helper::Sip => matches!(protocol, Protocol::TCP | Protocol::UDP),
         }
@@ -102,6 +118,10 @@ impl Helper {
             (Helper::Sip, 3) => class(2, 3 * 60),
             (Helper::Sip, _) => class(1, 3 * 60),
             (Helper::Pptp, _) => class(2, 5 * 60),
+            (Helper::Ras, _) => class(32, 4 * 60),
+            // Two streams in two directions of four channels, and connections of T.120 and H.245.
+            (Helper::Q931, _) => class(20, 4 * 60),
+            (Helper::H245, _) => class(18, 4 * 60),
         }
     }
 }
@@ -114,6 +134,9 @@ pub(crate) enum HelperState {
     Irc,
     Sip(Sip),
     Pptp(Pptp),
+    Ras(H323),
+    Q931(H323),
+    H245(H323),
 }
 
 impl From<Helper> for HelperState {
@@ -124,6 +147,9 @@ impl From<Helper> for HelperState {
             Helper::Irc => HelperState::Irc,
             Helper::Sip => HelperState::Sip(Sip::default()),
             Helper::Pptp => HelperState::Pptp(Pptp::default()),
+            Helper::Ras => HelperState::Ras(H323::default()),
+            Helper::Q931 => HelperState::Q931(H323::default()),
+            Helper::H245 => HelperState::H245(H323::default()),
         }
     }
 }
@@ -136,6 +162,9 @@ impl HelperState {
             HelperState::Irc => Helper::Irc,
             HelperState::Sip(_) => Helper::Sip,
             HelperState::Pptp(_) => Helper::Pptp,
+            HelperState::Ras(_) => Helper::Ras,
+            HelperState::Q931(_) => Helper::Q931,
+            HelperState::H245(_) => Helper::H245,
         }
     }
 
@@ -143,9 +172,13 @@ impl HelperState {
     pub(crate) fn siblings(&self, keys: &Keys) -> Option<[Tuple; 2]> {
         match self {
             HelperState::Pptp(pptp) => Some(pptp.tunnels(keys)),
-            HelperState::Ftp(_) | HelperState::Tftp | HelperState::Irc | HelperState::Sip(_) => {
-                None
-            }
+            HelperState::Ftp(_)
+            | HelperState::Tftp
+            | HelperState::Irc
+            | HelperState::Sip(_)
+            | HelperState::Ras(_)
+            | HelperState::Q931(_)
+            | HelperState::H245(_) => None,
         }
     }
 
@@ -161,6 +194,9 @@ impl HelperState {
             HelperState::Irc => irc::read(session),
             HelperState::Sip(sip) => sip.read(session),
             HelperState::Pptp(pptp) => pptp.read(session),
+            HelperState::Ras(h323) => h323.read_registration(session),
+            HelperState::Q931(h323) => h323.read_signals(session),
+            HelperState::H245(h323) => h323.read_control(session),
         }
     }
 }

@@ -109,7 +109,9 @@ impl Tracker {
                 if let Some((value, mask)) = commit.label {
                     pending.data.label = pending.data.label.replace(value, mask);
                 }
-                if let Some(helper) = commit.helper {
+                // That of an expectation stays, as with nftables and Open vSwitch.
+                let has_helper = pending.status.contains(Status::HELPER);
+                if let Some(helper) = commit.helper.filter(|_| !has_helper) {
                     pending.assign(helper);
                 }
                 let marks = Marks {

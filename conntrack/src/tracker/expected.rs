@@ -296,7 +296,7 @@ fn expected_nat(nat: &ExpectNat, keys: &Keys, original: &Tuple) -> Nat {
     let port = nat.target.part;
     let to = |address| NatRange::to_address(address);
     match nat.function {
-        ExpectFunction::FollowMaster => Nat {
+        ExpectFunction::FollowMaster | ExpectFunction::Q931 => Nat {
             source: Some(to(other.dst().address)),
             destination: Some(to(other.src().address).with_ports(port, port)),
         },
@@ -304,6 +304,17 @@ fn expected_nat(nat: &ExpectNat, keys: &Keys, original: &Tuple) -> Nat {
             source: (original.src().address == this.src().address).then(|| to(other.dst().address)),
             destination: Some(to(nat.target.address).with_ports(port, port)),
         },
+        ExpectFunction::CallForwarding => {
+            // The source of the opposite direction's tuple.
+            let source = match nat.direction {
+                Direction::Original => original.dst(),
+                Direction::Reply => original.src(),
+            };
+            Nat {
+                source: Some(to(source.address)),
+                destination: Some(to(nat.target.address).with_ports(port, port)),
+            }
+        }
         ExpectFunction::Pptp => {
             let (mut source, mut destination) = (to(other.dst().address), to(other.src().address));
             match nat.direction {

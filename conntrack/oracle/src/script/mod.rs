@@ -23,7 +23,7 @@ use crate::trace::{flow, Network, Packet, Side, Step, Trace};
 pub use line::Line;
 
 /// The scripts, by group.
-pub const GROUPS: [(&str, &str); 9] = [
+pub const GROUPS: [(&str, &str); 10] = [
     ("tcp", include_str!("../../traces/tcp.txt")),
     ("udp", include_str!("../../traces/udp.txt")),
     ("icmp", include_str!("../../traces/icmp.txt")),
@@ -32,6 +32,7 @@ pub const GROUPS: [(&str, &str); 9] = [
     ("helpers", include_str!("../../traces/helpers.txt")),
     ("sip", include_str!("../../traces/sip.txt")),
     ("pptp", include_str!("../../traces/pptp.txt")),
+    ("h323", include_str!("../../traces/h323.txt")),
     ("router", include_str!("../../traces/router.txt")),
 ];
 
