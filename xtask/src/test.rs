@@ -182,7 +182,7 @@ fn unit_tests(report: &mut Report, name: &str, command: &mut Command) -> Result<
 fn services(report: &mut Report) -> Result<()> {
     let start = Instant::now();
     let mut command = Command::new(build::node_oracle()?);
-    let output = build::captured(command.arg("services"))?;
+    let output = build::captured(&mut command)?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut parser = Parser::default();
     let results: Vec<_> = text.lines().filter_map(|line| parser.line(line)).collect();

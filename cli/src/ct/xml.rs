@@ -180,9 +180,9 @@ impl Xml {
         text += &format!(
             "{}{}</layer3>{}{}</layer4><meta>",
             layer3(&expected),
-            of_each(|flow| addresses(flow)),
+            of_each(addresses),
             layer4(protocol),
-            of_each(|flow| part(flow)),
+            of_each(part),
         );
         if !one.helper.is_empty() {
             text += &format!("<helper-name>{}</helper-name>", escaped(&one.helper));

@@ -94,7 +94,7 @@ fn listening(both: &Both) -> usize {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let is_listening = |line: &&str| {
         let words: Vec<_> = line.split_whitespace().collect();
-        matches!(words[..], [_, "12", _, groups, ..] if groups.trim_matches('0') != "")
+        matches!(words[..], [_, "12", _, groups, ..] if !groups.trim_matches('0').is_empty())
     };
     text.lines().filter(is_listening).count()
 }

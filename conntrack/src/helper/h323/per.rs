@@ -199,10 +199,18 @@ impl<'a> Reader<'a> {
     pub(super) fn skip(&mut self, shape: &Shape) -> Result<()> {
         match *shape {
             Shape::Nothing => {}
-            Shape::Bits(count) => drop(self.bits(count.into())?),
-            Shape::Octets(count) => drop(self.octets(count.into())?),
-            Shape::Long => drop(self.long()?),
-            Shape::Any => drop(self.open()?),
+            Shape::Bits(count) => {
+                self.bits(count.into())?;
+            }
+            Shape::Octets(count) => {
+                self.octets(count.into())?;
+            }
+            Shape::Long => {
+                self.long()?;
+            }
+            Shape::Any => {
+                self.open()?;
+            }
             Shape::String {
                 length,
                 least,
