@@ -218,7 +218,7 @@ impl Request {
                 "server" => 1,
                 _ => return usage(format!("Unknown DCCP role `{text}'")),
             },
-            (Field::OrigTag | Field::ReplyTag, _) => values::number(text) as u32,
+            (Field::OrigTag | Field::ReplyTag, _) => values::tag(values::number(text) as u32),
             (_, Some("gre")) => u32::from(values::number(text) as u16),
             (Field::IcmpType | Field::IcmpCode, _) => u32::from(values::decimal(text) as u8),
             _ => u32::from(values::decimal(text) as u16),

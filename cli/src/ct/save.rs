@@ -10,6 +10,7 @@ use adit_conntrack_rpc::proto::{connection::State, Connection, EventKind};
 use super::flow::{Entry, Part};
 use super::protocol;
 use super::text::Occasion;
+use super::values;
 
 /// The command of a connection: one that adds it, or deletes it.
 pub(super) fn connection(connection: &Connection, occasion: Occasion) -> String {
@@ -89,8 +90,9 @@ fn write(line: &mut String, entry: &Entry<'_>, occasion: Occasion) -> std::fmt::
     if let Some(state) = entry.state() {
         write!(line, " --state {state}")?;
     }
-    if let Some(State::Sctp(sctp)) = &entry.connection.state {
-        let tag = |direction| sctp.tags.get(direction).copied().unwrap_or(0);
+    let is_gone = matches!(occasion, Occasion::Event(EventKind::Destroy, _));
+    if let Some(State::Sctp(sctp)) = entry.connection.state.as_ref().filter(|_| !is_gone) {
+        let tag = |direction| values::tag(sctp.tags.get(direction).copied().unwrap_or(0));
         write!(line, " --orig-vtag {} --reply-vtag {}", tag(0), tag(1))?;
     }
     Ok(())

@@ -165,6 +165,12 @@ pub(super) fn mark(text: &str) -> (u32, Option<u32>) {
     (value as u32, mask)
 }
 
+/// The verification tag of a number, or the number of a tag: conntrack(8) does not convert the order of its
+/// bytes.
+pub(super) fn tag(number: u32) -> u32 {
+    u32::from_be_bytes(number.to_ne_bytes())
+}
+
 /// Reports whether `name` is the beginning of a known one, in either case.
 fn begins(known: &str, name: &str) -> bool {
     let beginning = known.get(..name.len());

@@ -3,7 +3,8 @@
 
 use std::fmt::Write;
 
-use adit_conntrack_rpc::proto::{Connection, EventKind, Expectation};
+use adit_conntrack::TcpState;
+use adit_conntrack_rpc::proto::{connection::State, Connection, EventKind, Expectation};
 
 use super::date;
 use super::flow::{now_ns, Entry, Flow, Part};
@@ -96,7 +97,7 @@ impl Xml {
             text.push_str("</meta>");
         }
         text.push_str("<meta direction=\"independent\">");
-        if let Some(state) = entry.state().filter(|_| occasion.has_state()) {
+        if let Some(state) = state(entry).filter(|_| occasion.has_state()) {
             write!(text, "<state>{state}</state>")?;
         }
         if let Some(timeout) = occasion.timeout(entry.timeout()) {
@@ -232,4 +233,12 @@ fn write_when(text: &mut String) -> std::fmt::Result {
 fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     text.replace('>', "&gt;")
+}
+
+/// The name of an entry's state. As in conntrack(8), that of SCTP is TCP's of the same number.
+fn state(entry: &Entry<'_>) -> Option<&'static str> {
+    match entry.connection.state.as_ref()? {
+        State::Sctp(sctp) => Some(TcpState::ALL.get(sctp.state as usize)?.name()),
+        _ => entry.state(),
+    }
 }

@@ -12,9 +12,15 @@ use crate::steps::{difference, Both, View};
 use crate::traffic;
 
 /// A name, the watches, and the steps that they watch. A watch behind `-` ends, or waits for nothing.
-pub(crate) const WATCHED: [(&str, &[&str], &str); 3] = [
-    ("events_of_packets", traffic::WATCHES, traffic::PACKETS),
-    ("events_of_requests", traffic::WATCHES, traffic::REQUESTS),
+pub(crate) const WATCHED: [(&str, &[&str], &str); 5] = [
+    ("events_of_packets", traffic::FORMATS, traffic::PACKETS),
+    ("some_events_of_packets", traffic::FILTERS, traffic::PACKETS),
+    ("events_of_requests", traffic::FORMATS, traffic::REQUESTS),
+    (
+        "some_events_of_requests",
+        traffic::FILTERS,
+        traffic::REQUESTS,
+    ),
     (
         "events_of_expectations",
         traffic::EXPECT_WATCHES,

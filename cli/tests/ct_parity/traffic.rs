@@ -254,15 +254,33 @@ pub(crate) const EXPECTED: &str = r"
     -L expect
 ";
 
-/// Watches of connections.
-pub(crate) const WATCHES: &[&str] = &[
+/// Watches of connections, in all formats.
+pub(crate) const FORMATS: &[&str] = &[
+    "-E",
+    "-E -o timestamp",
+    "-E -o id,extended,ktimestamp",
+    "-E -o xml",
+    "-E -o xml,timestamp,ktimestamp",
+    "-E -o save",
+    "-E -o labels",
+    "-E -b 100000",
+];
+
+/// Watches of some connections and events.
+pub(crate) const FILTERS: &[&str] = &[
     "-E -e NEW",
     "-E -e UPDATES",
+    "-E -e DESTROY",
+    "-E -e NEW,DESTROY -p udp",
     "-E -e ALL -f ipv6",
     "-E -m 5",
+    "-E -s 10.0.0.0/8 -p tcp --dport 80",
+    "-E -n",
+    "-E -j",
     "-E -w 3",
     "-E -l zero",
     "- -E -e D",
+    "- -E -e D -b x",
     "- -E -e S,NEW,D -s foo",
     "- -E -u ASSURED",
     "- -E -l unknown",
@@ -317,6 +335,16 @@ pub(crate) const PACKETS: &str = r"
         > tcp A conn=7
         < tcp R conn=7
     end
+    -D -p tcp --sport 1024
+    -D -p tcp --sport 1027
+    -D -p tcp --sport 1029
+    -D -p tcp --sport 1031
+    -D -p udp --sport 1025
+    -D -p udp --sport 1028
+    -D -w 3
+    -D -p icmp
+    -D -p 89
+    -D -p sctp
     -D -s 10.0.1.1
 ";
 
@@ -342,6 +370,7 @@ pub(crate) const REQUESTS: &str = r"
     -D -p udp --sport 20
     -D -p icmp
     -D -w 3
+    -D -p udp --sport 21
     -F
 ";
 

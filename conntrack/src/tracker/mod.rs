@@ -288,7 +288,9 @@ impl Tracker {
         if effects.assured {
             changes.assured = !slot.set_status(Status::ASSURED).contains(Status::ASSURED);
         }
-        if direction == Direction::Reply && !status.contains(Status::SEEN_REPLY) {
+        // A reset that removes the connection is no reply in its last event.
+        let is_reply = direction == Direction::Reply && !effects.kill;
+        if is_reply && !status.contains(Status::SEEN_REPLY) {
             changes.reply = !slot
                 .set_status(Status::SEEN_REPLY)
                 .contains(Status::SEEN_REPLY);

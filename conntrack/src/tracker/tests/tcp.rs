@@ -43,9 +43,22 @@ fn the_tuple_of_a_closed_connection_is_used_again() {
 #[test]
 fn a_reset_in_answer_to_a_syn_removes_the_connection() {
     let mut bench = Bench::new();
+    let listener = bench.tracker.listen(EventMask::ALL, 8).unwrap();
     bench.expect(&V4.tcp(SYN, 100, 0, &[]), NEW);
     bench.expect(&V4.reverse().tcp(RST | ACK, 0, 101, &[]), RPL);
     assert_eq!(bench.tracker.len(), 0);
+    assert!(matches!(listener.next(), Some(Event::New(..))));
+    let Some(Event::Destroy(gone)) = listener.next() else {
+        panic!("the last event is about the end");
+    };
+    assert!(
+        !gone.status.contains(Status::SEEN_REPLY),
+        "as the kernel reports it"
+    );
+    let ProtoInfo::Tcp { state, .. } = gone.proto else {
+        panic!("not TCP")
+    };
+    assert_eq!(state, TcpState::Close);
 }
 
 #[test]
