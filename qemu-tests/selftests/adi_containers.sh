@@ -5,37 +5,19 @@
 # have no access to the other's device.
 # TIMEOUT: 400
 . "$SELFTEST_LIB/adi.sh"
+. "$SELFTEST_LIB/podman.sh"
 plan 23
 
-export CONTAINERS_STORAGE_CONF=/tmp/adi-storage.conf
-cat >$CONTAINERS_STORAGE_CONF <<EOF
-[storage]
-driver = "vfs"
-runroot = "/tmp/adi-containers/run"
-graphroot = "/tmp/adi-containers/storage"
-EOF
-# A shell, adit and the libraries it is linked with.
-image() {
-    local root=/tmp/adi-image
-    mkdir -p $root/bin $root/tmp
-    cp --parents "$(command -v busybox)" "$(command -v adit)" $root
-    ldd "$(command -v adit)" | grep -o '/[^ ]*' | xargs cp -L --parents -t $root
-    for applet in sh ls sleep mknod dd env stat; do ln -sf "$(command -v busybox)" $root/bin/$applet; done
-    tar -C $root -c . | podman import --quiet --change "ENV PATH=/bin:$(dirname "$(command -v adit)")" - adi-test
-}
+containers_begin adi
 # run NAME [OPTION…] -- COMMAND…: a container with the ADI of that name.
 run() {
-    local name=$1 options=()
-    shift
-    while [[ $1 != -- ]]; do options+=("$1") && shift; done
-    podman --cgroup-manager=cgroupfs run --rm --name "$name" --network none --ulimit memlock=-1 \
-        --device "adit.dev/adi=$name" "${options[@]}" adi-test "${@:2}"
+    container_run "$1" --ulimit memlock=-1 --device "adit.dev/adi=$1" "${@:2}"
 }
 group() { adit -o json adi show "$1" | jq -r .vfio_group; }
 device() { adit -o json adi show "$1" | jq -r .device; }
 
 check "adit is bound to the NIC" adi_start
-check "a container image with adit is built" image
+check "a root with adit for containers is made" containers_root adit
 check "two ADIs with CDI specifications are created" eval \
     'adit adi create --name web --cdi && adit adi create --name db --cdi'
 web=$(device web) db=$(device db) web_group=$(group web) db_group=$(group db)
@@ -54,11 +36,10 @@ check "a container cannot create a node of the other's group" eval \
 check "a container with CAP_MKNOD cannot open the other's group" eval \
     '[[ $(run web --cap-add MKNOD -- sh -c "mknod /tmp/stolen c $((16#$major)) $((16#$minor)) && dd if=/tmp/stolen count=1" 2>&1) == *"not permitted"* ]]'
 check "the ADI of a killed container can be destroyed" eval \
-    'podman --cgroup-manager=cgroupfs kill db >/dev/null && retry 20 adit adi destroy db'
+    'podman kill db >/dev/null && retry 20 adit adi destroy db'
 check "the CDI specification is removed with its ADI" eval \
     '! run db -- ls && [[ ! -e /var/run/cdi/adit.dev-adi_db.json && -e /var/run/cdi/adit.dev-adi_web.json ]]'
 # The ADI of web is removed without adit while web runs, and another one is created.
-podman() { command podman --cgroup-manager=cgroupfs "$@"; }
 web_node=$(group web) spec=/var/run/cdi/adit.dev-adi_web.json
 cp $spec /tmp/adi-web.json
 run web --detach -- sleep 60 >/dev/null
@@ -86,6 +67,5 @@ check "the stale specification is listed and pruned" eval \
 check "the container of db starts" eval '[[ $(run db -- env) == *"ADIT_ADI_DB=$(device db)"* ]]'
 check "the container of db opens its ADI by name" run db -- adit ping --adi db --ip 10.99.0.13 -i 50 -c 3 10.99.0.1
 check "the ADI of db is destroyed" adit adi destroy db
-podman --cgroup-manager=cgroupfs rm --all --force >/dev/null 2>&1
-rm -rf /tmp/adi-containers /tmp/adi-image $CONTAINERS_STORAGE_CONF
+containers_end
 done_testing

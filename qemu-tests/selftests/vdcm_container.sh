@@ -6,29 +6,13 @@
 # TIMEOUT: 240
 . "$SELFTEST_LIB/vdcm.sh"
 . "$SELFTEST_LIB/memory.sh"
+. "$SELFTEST_LIB/podman.sh"
 plan 19
-export CONTAINERS_STORAGE_CONF=/tmp/vdcm-storage.conf
-cat >$CONTAINERS_STORAGE_CONF <<EOF
-[storage]
-driver = "vfs"
-runroot = "/tmp/vdcm-containers/run"
-graphroot = "/tmp/vdcm-containers/storage"
-EOF
-podman() { command podman --cgroup-manager=cgroupfs "$@"; }
-# A shell, the client and the libraries it is linked with.
-image() {
-    local client root=/tmp/vdcm-image
-    client=$(command -v vdev_client) || return
-    mkdir -p $root/bin $root/tmp
-    cp "$(command -v busybox)" "$client" $root/bin
-    ldd "$client" | grep -o '/[^ ]*' | xargs cp -L --parents -t $root
-    for applet in sh ls cat; do ln -sf busybox $root/bin/$applet; done
-    tar -C $root -c . | podman import --quiet --change "ENV PATH=/bin" - vdev-test
-}
+containers_begin vdcm
 # run NAME DEVICE -- COMMAND…: a container with that device's socket, at the same path.
 run() {
     local socket=$vdcm_folder/$2.sock
-    podman run --rm --interactive --name "$1" --network none --cap-drop all --volume "$socket:$socket" vdev-test "${@:4}"
+    container_run "$1" --interactive --cap-drop all --volume "$socket:$socket" -- "${@:4}"
 }
 
 check "adit is bound to the NIC" adi_start
@@ -36,7 +20,7 @@ check "two ADIs are created" eval 'adi_create 1 && adi_create 2'
 pins=$(pinned)
 check "the daemon starts" vdcm_start
 check "two devices are composed" eval 'vdev_create web 1 && vdev_create db 2'
-check "a container image with the client is built" image
+check "a root with the client for containers is made" containers_root vdev_client
 check_equal "a container has no network but loopback" "$(run web web -- ls /sys/class/net </dev/null)" lo
 check "a container has no node of VFIO" eval '! run web web -- ls /dev/vfio </dev/null'
 check_equal "a container has the socket of one device" "$(run web web -- ls "$vdcm_folder" </dev/null)" web.sock
@@ -59,6 +43,6 @@ check "the device of a killed container is idle" retry 10 eval '[[ $(vdev_state 
 check_equal "no page of the containers is pinned" "$(pinned)" "$pins"
 check "devices and ADIs are destroyed" eval 'adit vdev destroy --all && adi_destroy 1 && adi_destroy 2'
 check "the daemon stops" vdcm_stop
-podman rm --all --force >/dev/null 2>&1
-rm -rf /tmp/vdcm-containers /tmp/vdcm-image $CONTAINERS_STORAGE_CONF "$vdcm_folder"
+containers_end
+rm -rf "$vdcm_folder"
 done_testing
