@@ -66,7 +66,8 @@ proptest! {
         prop_assert_eq!(datagram.packet(), &packet[..]);
     }
 
-    /// Fragments are those that the datagram came in, if they were of one size.
+    /// Fragments are those that the datagram came in, if they were of one size. A whole datagram of IPv6 has no
+    /// fragment header, so that one may fit where its fragments were two.
     #[test]
     fn fragments_are_those_that_came(
         is_v4 in any::<bool>(), payload in prop::collection::vec(any::<u8>(), 60..4000),
@@ -80,7 +81,8 @@ proptest! {
             largest: datagram.largest() as u16,
             id: datagram.id(),
         };
-        prop_assert_eq!(divided(&frame(datagram.packet()), fragments), Some(sent));
+        let expected = (packet.len() > datagram.largest()).then_some(sent);
+        prop_assert_eq!(divided(&frame(datagram.packet()), fragments), expected);
     }
 
     #[test]
