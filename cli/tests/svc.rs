@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit svc` and `adit flow` as processes, against a server on loopback.
 
+mod commands;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use adit_p4runtime::server::{
     listen_with, Address, Limits, Listening, Pipeline, PipelineHandle, Routes, Server,
 };
 use adit_pipeline::p4::Engine;
+use commands::Commands;
 use serde_json::Value;
 
 /// A data path with the node's program.
@@ -70,34 +73,11 @@ fn serve(address: &str) -> Listening {
 
 struct Nic(String);
 
-impl Nic {
+impl Commands for Nic {
     fn command(&self, words: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
         command.args(words.split(' ')).env("ADIT_P4RT", &self.0);
         command
-    }
-
-    fn run(&self, words: &str) -> Output {
-        self.command(words).output().expect("adit starts")
-    }
-
-    /// Runs a command that succeeds; returns its output.
-    fn stdout(&self, words: &str) -> String {
-        let output = self.run(words);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "adit {words}: {error}");
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    /// Runs a command that fails; returns its error.
-    fn refuses(&self, words: &str) -> String {
-        let output = self.run(words);
-        assert_eq!(output.status.code(), Some(1), "adit {words}");
-        String::from_utf8(output.stderr).expect("text")
-    }
-
-    fn json(&self, words: &str) -> Value {
-        serde_json::from_str(&self.stdout(&format!("-o json {words}"))).expect("JSON")
     }
 }
 

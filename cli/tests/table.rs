@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit table` and `adit counter` as processes, against a server on loopback.
 
+mod commands;
+
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use adit_p4runtime::program::Package;
 use adit_p4runtime::server::{listen, Listening, Pipeline, PipelineHandle, Server};
 use adit_pipeline::p4::objects::{Count, Object};
 use adit_pipeline::p4::Engine;
+use commands::Commands;
 use serde_json::Value;
 
 const PROGRAM: &str = include_str!("table.p4");
@@ -42,46 +45,26 @@ fn nic() -> Nic {
     }
 }
 
-impl Nic {
-    fn command(&self, words: &[&str]) -> Command {
+impl Commands for Nic {
+    fn command(&self, words: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+        command.args(words.split(' ')).args([
+            "--p4rt",
+            &self.listening.address,
+            "--device",
+            DEVICE,
+        ]);
         command
-            .args(words)
-            .args(["--p4rt", &self.listening.address, "--device", DEVICE]);
-        command
     }
+}
 
-    fn run(&self, words: &str) -> Output {
-        let words: Vec<_> = words.split(' ').collect();
-        self.command(&words).output().expect("adit starts")
-    }
-
-    /// Runs a command that succeeds; returns its output.
-    fn stdout(&self, words: &str) -> String {
-        let output = self.run(words);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "adit {words}: {error}");
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    /// Runs a command that fails; returns its error.
-    fn refuses(&self, words: &str) -> String {
-        let output = self.run(words);
-        assert_eq!(output.status.code(), Some(1), "adit {words}");
-        String::from_utf8(output.stderr).expect("text")
-    }
-
-    fn json(&self, words: &str) -> Value {
-        serde_json::from_str(&self.stdout(&format!("-o json {words}"))).expect("JSON")
-    }
-
+impl Nic {
     /// Runs a command with a file as its standard input.
     fn reads(&self, words: &str, file: &str) -> Output {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("entries");
         std::fs::write(&path, file).expect("a file");
-        let words: Vec<_> = words.split(' ').collect();
-        self.command(&words)
+        self.command(words)
             .stdin(Stdio::from(std::fs::File::open(path).expect("the file")))
             .output()
             .expect("adit starts")
@@ -559,8 +542,7 @@ fn writers_at_the_same_time_wait_for_each_other() {
     let children: Vec<_> = (1..=4)
         .map(|n| {
             let route = format!("ipv4.dst=10.{n}.0.0/16");
-            let words = ["table", "add", "routes", &route, "drop"];
-            let mut command = nic.command(&words);
+            let mut command = nic.command(&format!("table add routes {route} drop"));
             command.stderr(Stdio::piped()).spawn().expect("adit starts")
         })
         .collect();
