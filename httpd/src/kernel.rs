@@ -2,8 +2,8 @@
 //! The server on sockets of the kernel: threads that each accept connections of their own
 //! (SO_REUSEPORT) and wait for them with epoll.
 //!
-//! What a thread does for one client before it turns to the others is bounded: the connections that it
-//! accepts, and the requests and bytes of each.
+//! A thread does a bounded amount for one client before it turns to the others: in connections that it
+//! accepts, and in requests and bytes of each.
 
 mod acceptor;
 mod connection;

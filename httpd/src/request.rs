@@ -205,7 +205,7 @@ mod tests {
             let _ = read(&bytes);
         }
 
-        /// What is read of a head does not depend on how much of it was there before.
+        /// The meaning of a head does not depend on how much of it was there before.
         #[test]
         fn a_head_has_no_other_meaning_in_pieces(text in "(GET|POST|X) /[a-z%?]{0,9} HTTP/1.[01]\r\n(Host: h\r\n)?([A-Za-z-]{1,18}: [ -~]{0,9}\r\n){0,4}\r\n") {
             let whole = read(text.as_bytes());

@@ -183,7 +183,7 @@ fn set(event: &OwnedFd) {
 pub struct Nic {
     inner: Arc<Inner>,
     running: Mutex<Running>,
-    /// What has been copied for a successor.
+    /// The copy for a successor.
     copied: Mutex<Option<Copied>>,
     /// The copy of a predecessor's state that has been loaded.
     loaded: Mutex<Option<Loaded>>,

@@ -59,13 +59,13 @@ pub struct NicCopy {
     connections: u32,
 }
 
-/// What a successor has got in advance.
+/// A record of the parts of the state that a successor has got in advance.
 pub struct Copied {
     has_program: bool,
     connections: connections::Copied,
 }
 
-/// What has been got in advance.
+/// The parts of a state that were loaded in advance.
 #[derive(Default)]
 pub struct Loaded {
     has_program: bool,

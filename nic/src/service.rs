@@ -354,7 +354,7 @@ struct Load {
     shared: Arc<Shared>,
     server: Arc<P4Server>,
     stop: Arc<StopHandle>,
-    /// What has been copied for a successor.
+    /// The copy for a successor.
     copied: Option<Copied>,
     /// Set while it is frozen for a successor.
     freeze: Option<Freeze>,

@@ -26,7 +26,7 @@ pub struct Record {
     pub data: Vec<u8>,
     /// The engine's events.
     pub events: Vec<Event>,
-    /// What has left the program. Of a datagram that leaves in fragments, each is whole, and its fate is
+    /// The packets that have left the program. Of a datagram that leaves in fragments, each is whole, and its fate is
     /// that of its first fragment.
     pub outputs: Vec<Sent>,
     /// The reason why the packet was dropped.

@@ -25,7 +25,7 @@ pub(super) struct Output {
     pub(super) id: bool,
     pub(super) ktimestamp: bool,
     pub(super) labels: bool,
-    /// Whether the origin of an event is to be shown: it is not known.
+    /// The origin of an event is to be shown: it is not known.
     pub(super) userspace: bool,
     pub(super) save: bool,
     pub(super) json: bool,

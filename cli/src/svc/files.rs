@@ -19,7 +19,7 @@ pub(super) struct Read {
     pub(super) services: Services,
     /// Services that the files have and a data path does not, such as headless ones.
     pub(super) skipped: BTreeSet<Name>,
-    /// What has no effect.
+    /// Fields that have no effect.
     pub(super) notes: Vec<Note>,
 }
 

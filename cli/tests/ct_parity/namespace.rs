@@ -10,11 +10,11 @@ use adit_conntrack_oracle::feed;
 /// The variable with which this program serves scripts instead of tests.
 const SERVES: &str = "ADIT_CT_PARITY_SERVES";
 
-/// What is done in the namespace before connections are tracked: files of labels are possible, for this
+/// The commands in the namespace before connections are tracked: files of labels are possible, for this
 /// program as well. The first argument is the folder that has the file, the second one this program.
 const PREPARE: &str = "mount -t overlay overlay -o lowerdir=$0/etc:/etc /etc && \
                        mount --bind $0/xtables /etc/xtables && exec \"$1\"";
-/// What is done then: counters, dates and labels are kept.
+/// The commands after that: counters, dates and labels are kept.
 const SETTINGS: &str = "echo 1 >/proc/sys/net/netfilter/nf_conntrack_acct && \
                         echo 1 >/proc/sys/net/netfilter/nf_conntrack_timestamp && \
                         nft 'add table ip labels; \

@@ -97,7 +97,7 @@ impl Both {
     }
 }
 
-/// What is compared of an output.
+/// The compared parts of an output: exit code, lines of standard output and of standard error.
 pub(crate) type View = (Option<i32>, Vec<String>, Vec<String>);
 
 /// The difference of two views, as a report of exit codes and lines that differ.

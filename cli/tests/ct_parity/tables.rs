@@ -301,7 +301,7 @@ pub(crate) const PROTOCOLS: &str = "
     -I expect -s 1.1.1.1 -d 1.1.1.2 -p icmp -t 5 --tuple-src 1.1.1.1 --tuple-dst 1.1.1.2 --mask-src 255.255.255.0 --mask-dst 255.255.255.0
 ";
 
-/// What version 1.4.7 makes of unusual words.
+/// Unusual words, as version 1.4.7 takes them.
 pub(crate) const USAGES: &str = r#"
     -p udp
     -o xml -s 1.1.1.1

@@ -14,7 +14,7 @@ use crate::library::Library;
 use crate::script;
 use crate::trace::{Step, Trace};
 
-/// What a process writes when the kernel's tracker is ready, and after each script.
+/// The line that a process writes when the kernel's tracker is ready, and after each script.
 pub const READY: &str = "ready";
 /// Stands for the end of a line of a script.
 const END: char = '\t';

@@ -183,7 +183,7 @@ fn dumps_go_on_where_they_ended() {
     assert_eq!(ports, (0..10).collect::<Vec<_>>());
 }
 
-/// What has expired goes in parts: packets that create connections have the lock between them.
+/// Expired expectations go in parts: packets that create connections have the lock between them.
 #[test]
 fn many_expectations_expire_in_parts() {
     let all = Expectations::default();

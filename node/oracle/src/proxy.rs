@@ -156,7 +156,7 @@ impl Transaction {
         self.line(format_args!("add element {{table}} {of} {{ {element} }}"));
     }
 
-    /// What does not depend on services.
+    /// Writes the part that does not depend on services.
     fn begin(&mut self, address: &str, ip: &str, family: Family, is_literal: bool) {
         let at_port = format!("{address} . inet_proto . inet_service");
         for (name, kind) in [("cluster-ips", address), ("nodeport-ips", address)] {

@@ -21,7 +21,7 @@ const LANES: u16 = 2;
 /// Connections of a lane that are kept open.
 const OPEN: usize = 32;
 
-/// What the control plane has done with each pod: [`Phase`]s, counted since the beginning.
+/// The [`Phase`]s of each pod that the control plane has begun, counted since the beginning.
 #[derive(Default)]
 struct Pods {
     /// Of being chosen for new connections.
@@ -58,7 +58,7 @@ struct Open {
     exists: u64,
 }
 
-/// What a lane has seen.
+/// Counts of a lane.
 #[derive(Debug, Default)]
 struct Seen {
     opened: u64,

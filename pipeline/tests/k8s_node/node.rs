@@ -38,7 +38,7 @@ fn limbs(value: u128) -> Vec<u64> {
 /// The fate of a frame: the port, and the IP packet that was sent.
 pub(crate) type Passed = Option<(u32, Vec<u8>)>;
 
-/// What becomes of a frame in a burst.
+/// The fates of the frames of a burst.
 pub(crate) type Fates = Vec<Result<(u32, Vec<u8>), DropReason>>;
 
 pub(crate) struct Node {

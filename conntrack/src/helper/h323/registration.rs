@@ -15,7 +15,7 @@ const MESSAGES: usize = 25;
 /// Addresses of a list; those that are none of IP are absent.
 pub(super) type Addresses = Vec<Option<Address>>;
 
-/// What is followed in a message.
+/// The followed parts of a message of RAS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ras {
     /// GatekeeperRequest or LocationRequest: where the answer is to go.

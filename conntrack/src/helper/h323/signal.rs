@@ -25,7 +25,7 @@ pub(super) enum Kind {
     Forwarded,
 }
 
-/// What is followed in a message.
+/// The followed parts of a message of Q.931.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Signal {
     pub(super) kind: Kind,

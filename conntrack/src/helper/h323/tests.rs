@@ -381,7 +381,7 @@ fn a_forwarded_call_is_expected() {
     assert_eq!(bench.ports()[1], (TCP, at(V4.dst, 3000)));
 }
 
-/// What is not the sender's is not followed, and what cannot be read is passed on.
+/// Addresses that are not the sender's are not followed, and unreadable messages are passed on.
 #[test]
 fn others_addresses_and_damaged_messages_are_left_alone() {
     let bench = &mut Bench::new(V4, false);
