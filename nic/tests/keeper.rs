@@ -468,6 +468,8 @@ fn a_wire_outlives_a_successor_that_fails_and_the_loss_of_its_file() {
         std::thread::sleep(Duration::from_millis(5));
     }
     std::fs::write(&program, text).unwrap();
+    // The worker binds the new socket, then reports it to the keeper, which shows neither to anyone.
+    std::thread::sleep(Duration::from_millis(300));
     for signal in [Signal::HUP, Signal::KILL] {
         match signal {
             Signal::HUP => keeper.signal(signal),
