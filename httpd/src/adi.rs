@@ -142,7 +142,10 @@ where
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
         for (port, mesh) in ports.into_iter().zip(meshes) {
-            let stack = start(port, mesh, config, shared, workers);
+            let mut stack = start(port, mesh, config, shared, workers);
+            if let Some(first) = stack.as_mut().ok().filter(|_| threads.is_empty()) {
+                first.announce(Instant::now());
+            }
             let thread = stack.and_then(|stack| {
                 let name = format!("http-{}", threads.len());
                 let builder = std::thread::Builder::new().name(name);

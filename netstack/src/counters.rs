@@ -79,7 +79,7 @@ counters! {
         dropped_fragment,
         /// Received frames dropped: segments for other hosts.
         dropped_not_ours,
-        /// Received frames dropped: no buffer was free for a reply.
+        /// Frames dropped: no buffer was free for a reply, or for an announcement.
         dropped_no_buffer,
         /// Segments of no connection, which were reset.
         stray_segments,
@@ -108,6 +108,8 @@ counters! {
         /// Frames of ARP and neighbour discovery that came so soon after others that the connections
         /// waiting for a neighbour were looked at later.
         deferred_neighbours,
+        /// Announcements of an address.
+        announcements,
         /// Connections looked at: for a frame, a timer or a neighbour.
         looks,
         /// Sleeps until an interrupt.

@@ -2,6 +2,7 @@
 //! The stack of one thread.
 
 mod addresses;
+mod announce;
 
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::timers::Timers;
 use crate::tuple::{self, Content, Drop, Tuple};
 use crate::{Config, Counters, Error, Frame, Mesh, Next, Port, Service, Socket};
 use addresses::{set_addresses, set_gateways};
+use announce::Announcements;
 
 /// Frames that are received at once.
 const BURST: usize = 32;
@@ -55,6 +57,7 @@ pub struct Stack<P: Port, S: Service> {
     learned: bool,
     /// The time before which these connections are not looked at.
     neighbours_at: Instant,
+    announcements: Announcements,
     stopping: bool,
 }
 
@@ -92,6 +95,7 @@ impl<P: Port, S: Service> Stack<P, S> {
             looking_at: Vec::new(),
             learned: false,
             neighbours_at: start,
+            announcements: Announcements::default(),
             stopping: false,
         })
     }
@@ -134,6 +138,12 @@ impl<P: Port, S: Service> Stack<P, S> {
                 Phase::Free | Phase::Handshake | Phase::TimeWait => false,
             })
             .count()
+    }
+
+    /// Announces the addresses at `now`, and twice more within seconds, so that hosts that know another MAC
+    /// address for them learn this one. One stack of an ADI does so.
+    pub fn announce(&mut self, now: Instant) {
+        self.announcements.begin(now);
     }
 
     /// Accepts no more connections, and lets each session go on once, so that idle ones end.
@@ -196,6 +206,9 @@ impl<P: Port, S: Service> Stack<P, S> {
                 place.due.enter_again(index, &mut self.timers);
             }
         }
+        if self.announcements.take(now) {
+            self.send_announcements();
+        }
         if !self.phy.out.is_empty() {
             let bytes: usize = self.phy.out.iter().map(|frame| frame.len()).sum();
             let sent = self.phy.port.send(&mut self.phy.out)?;
@@ -215,7 +228,8 @@ impl<P: Port, S: Service> Stack<P, S> {
             return Ok(Wakeup::Ready);
         }
         let neighbours = self.learned.then_some(self.neighbours_at);
-        let first = self.timers.first().into_iter().chain(neighbours).min();
+        let others = neighbours.into_iter().chain(self.announcements.next());
+        let first = self.timers.first().into_iter().chain(others).min();
         let timer = first.map(|at| at.saturating_duration_since(now));
         let timeout = timer.map_or(max, |timer| timer.min(max));
         self.counters.sleeps.add(1);
@@ -284,6 +298,21 @@ impl<P: Port, S: Service> Stack<P, S> {
         self.process(frame, found, now);
         if let Some(index) = found {
             self.list(index);
+        }
+    }
+
+    /// Announces each address once. One without a buffer is left to the next announcement.
+    fn send_announcements(&mut self) {
+        for address in &self.config.addresses {
+            let Some(mut frame) = self.phy.port.alloc() else {
+                self.counters.dropped_no_buffer.add(1);
+                continue;
+            };
+            frame.set_len(announce::MAX_LEN);
+            let len = announce::write(&mut frame, self.mac, address.ip());
+            frame.set_len(len);
+            self.phy.out.push_back(frame);
+            self.counters.announcements.add(1);
         }
     }
 

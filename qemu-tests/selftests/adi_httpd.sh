@@ -5,7 +5,7 @@
 # wire as clients; then in a podman container without a network, with one ADI by CDI.
 # TIMEOUT: 400
 . "$SELFTEST_LIB/adi.sh"
-plan 29
+plan 31
 
 export CONTAINERS_STORAGE_CONF=/tmp/adi-storage.conf
 cat >$CONTAINERS_STORAGE_CONF <<EOF
@@ -92,9 +92,18 @@ check "refusals are counted by reason" eval '(($(counter http refused_path) == 2
 # In a container.
 check "the ADI is destroyed" adi_destroy 1
 check "an ADI with a CDI specification is created" eval 'image && adit adi create --name web --cdi'
+# A host that knows the former ADI's MAC address, and believes it for another half a minute.
+stale() { wire ip neigh replace "$1" lladdr 02:00:00:00:01:01 nud reachable dev wire0; }
+check "the wire knows the address by the former ADI's MAC address" eval 'stale $ip4 && stale $ip6'
 podman run --rm --detach --name web --network none --ulimit memlock=-1 --device adit.dev/adi=web adi-httpd \
-    adit httpd --address $ip4/24 --root /srv --stats >/dev/null
-check "the server in a container without a network answers" retry 20 served $ip4
+    adit httpd --address $ip4/24 --address $ip6/64 --root /srv --stats >/dev/null
+announced() {
+    local entry
+    entry=$(wire ip neigh show "$1" dev wire0)
+    [[ $entry == *lladdr* && $entry != *02:00:00:00:01:01* ]]
+}
+check "the server in a container without a network announces its addresses" retry 20 eval 'announced $ip4 && announced $ip6'
+check "it answers" retry 20 served $ip4
 check_equal "its files are those of the container" "$(get http://$ip4/small | wc -c)" 1500
 podman stop --time 20 web >/dev/null
 check "its ADI is free when the container has stopped" retry 20 adit adi destroy web

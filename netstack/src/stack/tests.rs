@@ -15,6 +15,7 @@ use smoltcp::wire::{
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const PORT: u16 = 80;
 const STEP: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
 
 struct Lab {
     stack: Stack<MemoryPort, Echo>,
@@ -465,6 +466,33 @@ fn neighbours_that_one_stack_hears_of_are_known_to_the_others() {
     assert_eq!(two.counters().snapshot().accepted, 1);
     // Learning is silent: only the first stack has answered.
     assert_eq!(one.counters().snapshot().accepted, 0);
+}
+
+#[test]
+fn addresses_are_announced_three_times() {
+    let mut lab = lab(false, Limits::default());
+    lab.stack.announce(lab.clock.now());
+    let mut seen = Vec::new();
+    for _ in 0..10_000 {
+        lab.stack.turn(lab.clock.now()).unwrap();
+        while let Some(frame) = lab.client.port().take() {
+            assert_eq!(frame[6..12], MAC);
+            seen.push((lab.clock.passed().as_secs(), frame[12] == 8));
+        }
+        lab.clock.pass(STEP);
+    }
+    let expected = [0, 2, 4].map(|at| [(at, true), (at, false)]);
+    assert_eq!(seen, expected.concat());
+    assert_eq!(lab.count().announcements, 6);
+}
+
+#[test]
+fn a_sleep_ends_at_the_next_announcement() {
+    let mut lab = lab(false, Limits::default());
+    lab.stack.announce(lab.clock.now());
+    lab.stack.turn(lab.clock.now()).unwrap();
+    lab.stack.sleep(lab.clock.now(), HOUR).unwrap();
+    assert_eq!(lab.stack.port().waited, Some(Duration::from_secs(2)));
 }
 
 #[test]
