@@ -29,7 +29,7 @@ connections go to endpoints that are ready; if none is, to those that terminate 
 endpoint that terminates keeps its connections. Connections of UDP whose endpoint does not serve any \
 more are deleted, others are refused with their next packet.
 
-Headless services and those of type ExternalName are skipped.";
+Headless services, those of type ExternalName and those without ports are skipped.";
 
 /// A command for services.
 #[derive(Debug, Subcommand)]

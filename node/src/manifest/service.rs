@@ -37,11 +37,22 @@ impl Reader<'_> {
             self.manifest.skipped.insert(name);
             return;
         }
+        // The API server admits that of the two kinds above only; kube-proxy, which has nothing to
+        // serve, passes over it.
+        let ports = spec.ports.as_deref().unwrap_or_default();
+        if ports.is_empty() {
+            self.note(
+                "spec.ports",
+                "skipped: a service without ports has no data path",
+            );
+            self.manifest.skipped.insert(name);
+            return;
+        }
         let service = Service {
             cluster_ips: self.cluster_ips(&spec),
             external_ips: addresses(spec.external_ips.iter().flatten().map(|it| it.0)),
             ingress_ips: ingress(status),
-            ports: self.ports(spec.ports.as_deref().unwrap_or_default()),
+            ports: self.ports(ports),
             affinity: affinity(&spec),
             internal_policy: spec.internal_traffic_policy.unwrap_or_default(),
             external_policy: spec.external_traffic_policy.unwrap_or_default(),
@@ -96,9 +107,6 @@ impl Reader<'_> {
     }
 
     fn ports(&mut self, given: &[ServicePortObject]) -> Vec<Port> {
-        if given.is_empty() {
-            self.mistake("spec.ports", "missing: one port at least is wanted");
-        }
         let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
         let mut ports = Vec::new();
         for (n, port) in given.iter().enumerate() {

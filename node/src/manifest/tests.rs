@@ -161,7 +161,6 @@ fn what_is_wrong_is_said_with_its_place() {
             "spec.clusterIPs[0]: `10.96.0.2` is the first, but spec.clusterIP is `10.96.0.1`",
         ),
         (service("  ports: [{port: 80}]"), "spec.clusterIP: missing: the API server assigns it"),
-        (service("  clusterIP: 10.96.0.1"), "spec.ports: missing"),
         (
             service("  clusterIP: 10.96.0.1\n  ports: [{port: 80}, {port: 81, name: b}]"),
             "spec.ports[0].name: missing: each of several ports has a name",
@@ -274,6 +273,54 @@ fn a_service_of_another_proxy_is_skipped_with_its_slices() {
         notes.len() == 1 && notes[0].contains("Service web: skipped"),
         "{notes:?}"
     );
+}
+
+#[test]
+fn a_service_without_ports_is_skipped() {
+    let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+                 metadata: {name: s, labels: {kubernetes.io/service-name: web}}\n\
+                 ports: [{port: 80}]\nendpoints: [{addresses: [10.244.0.1]}]";
+    for (spec, wanted) in [
+        (
+            "clusterIP: 10.96.0.1",
+            "spec.ports: skipped: a service without ports",
+        ),
+        (
+            "clusterIP: 10.96.0.1\n  ports: []",
+            "spec.ports: skipped: a service without ports",
+        ),
+        (
+            "clusterIP: 10.96.0.1\n  ports: null",
+            "spec.ports: skipped: a service without ports",
+        ),
+        ("ports: []", "spec.ports: skipped: a service without ports"),
+        // The two kinds that may have none.
+        (
+            "clusterIP: None\n  ports: []",
+            "spec.clusterIP: skipped: a headless service",
+        ),
+        (
+            "type: ExternalName\n  ports: []",
+            "spec.type: skipped: an ExternalName",
+        ),
+    ] {
+        let mut manifest = Manifest::default();
+        manifest.read(
+            "web.yaml",
+            &format!("{SERVICE}  {spec}\n---\n{slice}"),
+            "default",
+        );
+        // A data path that still has the service loses it.
+        let web = Name::new("default", "web");
+        assert!(manifest.skipped().contains(&web), "{spec}");
+        let (services, notes) = manifest.finish().expect(spec);
+        assert_eq!(services, Services::default(), "{spec}");
+        let notes: Vec<_> = notes.iter().map(Note::to_string).collect();
+        assert!(
+            notes.len() == 1 && notes[0].contains(wanted),
+            "{spec}: {notes:?}"
+        );
+    }
 }
 
 #[test]
