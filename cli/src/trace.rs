@@ -116,6 +116,7 @@ pub(crate) fn run(trace: &Trace, format: Format) -> Result<()> {
         filter: Some(trace.packets.filter()),
         count: trace.count.unwrap_or(0),
         rate: trace.rate,
+        further: Vec::new(),
     })?;
     // From here on none is missed.
     eprintln!("following packets");

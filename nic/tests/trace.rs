@@ -328,4 +328,10 @@ fn what_cannot_be_injected_or_watched_is_refused_by_name() {
     });
     let refused = refused.err().expect("it is wrong");
     assert_eq!(refused.message, "`rate` is 1001, the largest is 1000");
+    let refused = client.watch(WatchRequest {
+        further: vec![Filter::default(); 32],
+        ..WatchRequest::default()
+    });
+    let refused = refused.err().expect("it is wrong");
+    assert_eq!(refused.message, "`further` has 32 filters, the most are 31");
 }

@@ -19,6 +19,8 @@ use crate::watcher::{Received, Watcher, DEFAULT_RATE, MAX_RATE};
 
 /// The maximum size of a request: a packet of the largest size.
 const MAX_REQUEST: usize = 128 << 10;
+/// The maximum number of filters of a client beside the first.
+const MAX_FURTHER: usize = 31;
 /// The interval at which losses are reported, and at which clients that are gone are noticed.
 const TURN: Duration = Duration::from_millis(250);
 
@@ -145,8 +147,17 @@ impl Trace for Service {
         request: Request<proto::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
-        let filter = Filter::try_from(&request.filter.unwrap_or_default());
-        let filter = filter.map_err(|bad| Status::invalid_argument(bad.to_string()))?;
+        let read = |filter: &proto::Filter| {
+            Filter::try_from(filter).map_err(|bad| Status::invalid_argument(bad.to_string()))
+        };
+        let filter = read(&request.filter.unwrap_or_default())?;
+        if request.further.len() > MAX_FURTHER {
+            let given = request.further.len();
+            let text = format!("`further` has {given} filters, the most are {MAX_FURTHER}");
+            return Err(Status::invalid_argument(text));
+        }
+        let further = request.further.iter().map(read);
+        let further = further.collect::<Result<Vec<_>, _>>()?;
         let rate = match request.rate {
             0 => DEFAULT_RATE,
             rate @ 1..=MAX_RATE => rate,
@@ -156,6 +167,7 @@ impl Trace for Service {
             }
         };
         let (watcher, received) = Watcher::new(filter, request.count, rate);
+        let watcher = watcher.or(further);
         let client = Client {
             number: self.0.add(watcher)?,
             tap: self.0.clone(),

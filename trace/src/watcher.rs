@@ -52,6 +52,8 @@ impl Rate {
 #[derive(Debug)]
 pub struct Watcher {
     filter: Filter,
+    /// Those of which a packet may pass one instead.
+    further: Vec<Filter>,
     rate: Rate,
     /// The number of packets that are still wanted.
     left: u64,
@@ -88,6 +90,7 @@ impl Watcher {
         let lost = Arc::new(AtomicU64::new(0));
         let watcher = Watcher {
             filter,
+            further: Vec::new(),
             rate: Rate::new(rate),
             left: if count == 0 { u64::MAX } else { count },
             queue,
@@ -101,10 +104,17 @@ impl Watcher {
         (watcher, received)
     }
 
-    /// Returns whether a frame passes the filter.
+    /// The client, which wants packets that pass one of these filters as well.
+    #[must_use]
+    pub fn or(self, further: Vec<Filter>) -> Watcher {
+        Watcher { further, ..self }
+    }
+
+    /// Returns whether a frame passes a filter.
     #[must_use]
     pub fn passes(&self, port: u32, parsed: &Parsed, frame: &[u8]) -> bool {
-        self.left > 0 && self.filter.passes(port, parsed, frame)
+        let mut all = [&self.filter].into_iter().chain(&self.further);
+        self.left > 0 && all.any(|filter| filter.passes(port, parsed, frame))
     }
 
     /// Takes a place for a frame that passes, in the watcher's rate and in its queue; counts the
@@ -169,6 +179,27 @@ mod tests {
         watcher.give(&record);
         assert_eq!(received.lost(), 2);
         assert!(!watcher.is_done());
+    }
+
+    #[test]
+    fn one_of_several_filters_is_enough() {
+        let of = |ether_type| {
+            let message = crate::proto::Filter {
+                ether_type: Some(ether_type),
+                ..Default::default()
+            };
+            Filter::try_from(&message).expect("a filter")
+        };
+        let (watcher, _received) = Watcher::new(of(0x806), 0, 1);
+        let watcher = watcher.or(vec![of(0x88b5), of(0x88b6)]);
+        let passes = |ether_type: u16| {
+            let mut frame = vec![2; 60];
+            frame[12..14].copy_from_slice(&ether_type.to_be_bytes());
+            let parsed = Parsed::new(&frame, frame.len()).expect("an Ethernet header");
+            watcher.passes(0, &parsed, &frame)
+        };
+        assert!(passes(0x806) && passes(0x88b5) && passes(0x88b6));
+        assert!(!passes(0x88b7));
     }
 
     #[test]

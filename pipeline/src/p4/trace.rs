@@ -209,7 +209,8 @@ fn is_recorded(program: &Program, call: u32) -> bool {
     let call = &program.calls[call as usize];
     let object = call.object.and_then(|at| program.externs.get(at as usize));
     match object.map_or("", |object| object.kind.as_str()) {
-        "Meter" | "DirectMeter" | "meter" | "direct_meter" | "Conntrack" | "Register" => true,
+        "Counter" | "Meter" | "DirectMeter" | "meter" | "direct_meter" | "Conntrack"
+        | "Register" => true,
         "" => matches!(
             call.name.as_str(),
             "drop_packet"
