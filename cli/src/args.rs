@@ -99,6 +99,8 @@ mod tests {
         let parse = |words: &str| Args::try_parse_from(words.split(' '));
         assert!(parse("adit adi create --queues 2 --mac 02:00:00:00:00:0a --cdi").is_ok());
         assert!(parse("adit svc set web --address 10.96.0.1 --port 80").is_ok());
+        assert!(parse("adit svc trace shop/web --port http --client 10.0.0.1 --new -c 1").is_ok());
+        assert!(parse("adit svc trace web --inject --client [fd00::1]:9 --from vport1").is_ok());
         assert!(parse("adit flow add --vport 5 --quic 0a1b --flow-id 7").is_ok());
         assert!(parse("adit vdev create --adi a --adi b --limit windows=9 --control /x").is_ok());
         assert!(parse("adit nat reserve tcp:30000-32767 udp:4789 --p4rt 127.0.0.1:1").is_ok());
@@ -144,6 +146,17 @@ mod tests {
             "adit svc set web --address 127.0.0.1 --port 80",
             "adit svc set web --address 10.96.0.1 --port 80 --endpoint 10.0.0.1:0",
             "adit svc watch",
+            "adit svc trace",
+            "adit svc trace web api",
+            "adit svc trace web --inject",
+            "adit svc trace web --inject --client 10.0.0.1 --new",
+            "adit svc trace web --inject --client 10.0.0.1 --count 2",
+            "adit svc trace web --client 10.0.0.0/8",
+            "adit svc trace web --client 10.0.0.1:0",
+            "adit svc trace web --port Http",
+            "adit svc trace web --port 0",
+            "adit svc trace web --at localhost",
+            "adit svc trace web --rate 1001",
             "adit svc apply -f x --mac 01:00:00:00:00:01",
             "adit flow add --vport 5 --queue 1",
             "adit flow add --vport 5 --src 10.0.0.1:1 --queue 1",

@@ -6,6 +6,7 @@ mod change;
 mod files;
 mod rows;
 mod show;
+mod trace;
 mod watch;
 
 use anyhow::Result;
@@ -22,5 +23,6 @@ pub(crate) fn run(command: &SvcCommand, format: Format) -> Result<()> {
         SvcCommand::Set(set) => change::set(set, format),
         SvcCommand::Delete(delete) => change::delete(delete, format),
         SvcCommand::Watch(watch) => watch::watch(watch, format),
+        SvcCommand::Trace(trace) => trace::run(trace, format),
     }
 }

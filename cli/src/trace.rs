@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit trace`: follows packets through a running NIC.
 
-mod filter;
+pub(crate) mod filter;
 pub(crate) mod record;
-mod text;
+pub(crate) mod text;
 
 use std::io::{BufWriter, Write};
 use std::path::Path;

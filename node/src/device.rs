@@ -20,7 +20,7 @@ use crate::numbers::{Exhausted, Numbers};
 use crate::program::Program;
 use crate::reconcile::{updates, Key, State};
 use crate::tag::Tag;
-pub use view::{EndpointView, FrontendView, PortView};
+pub use view::{EndpointView, FrontendView, GroupView, PortView, ServiceAt};
 
 /// The settings that all services of a device share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

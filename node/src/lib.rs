@@ -16,3 +16,4 @@ pub mod program;
 pub mod reconcile;
 pub mod select;
 pub mod tag;
+pub mod verdict;

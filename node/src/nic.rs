@@ -2,6 +2,7 @@
 //! A NIC whose services are kept, over P4Runtime and the service of its connections.
 
 mod counts;
+mod places;
 mod stale;
 
 use adit_conntrack_rpc::client as conntrack;
@@ -18,6 +19,7 @@ use crate::numbers::Exhausted;
 use crate::program::{number, OtherProgram, Program};
 use crate::reconcile::Key;
 pub use counts::Count;
+pub use places::Pod;
 
 /// The most updates of a request.
 const BATCH: usize = 512;

@@ -48,6 +48,10 @@ pub struct Program {
     pub endpoints: Table,
     /// Addresses of the node: zone, address.
     pub addresses: Table,
+    /// Addresses of pods and of the host: zone, address.
+    pub local: Table,
+    /// MAC addresses of frames that are routed: zone, mac.
+    pub routers: Table,
     /// Flows: port, src, dst, protocol, src_port, dst_port.
     pub flows: Table,
     /// QUIC connections: port, quic_id, quic_id_end, quic_id_len.
@@ -64,6 +68,8 @@ pub struct Program {
     pub service_address: Action,
     /// An address that others announce.
     pub silent_service_address: Action,
+    /// `port, mac, gateway_mac`.
+    pub deliver: Action,
     /// Nothing.
     pub no_action: Action,
     /// `queue`.
@@ -149,6 +155,8 @@ impl Program {
             affinity: table(info, "affinity", &["group", "client"])?,
             endpoints: table(info, "endpoints", &["id"])?,
             addresses: table(info, "addresses", &["zone", "address"])?,
+            local: table(info, "local", &["zone", "address"])?,
+            routers: table(info, "routers", &["zone", "mac"])?,
             flows: table(
                 info,
                 "flows",
@@ -175,6 +183,7 @@ impl Program {
             stick: action(info, "stick", &["id"])?,
             service_address: action(info, "service_address", &["mac"])?,
             silent_service_address: action(info, "silent_service_address", &[])?,
+            deliver: action(info, "deliver", &["port", "mac", "gateway_mac"])?,
             no_action: action(info, "NoAction", &[])?,
             to_queue: action(info, "to_queue", &["queue"])?,
             to_flow: action(info, "to_flow", &["flow_id"])?,

@@ -13,6 +13,7 @@ use adit_p4runtime::client::{ClientError, Target};
 use anyhow::{bail, Result};
 use clap::{Args, Subcommand};
 
+use super::trace::Trace;
 use crate::server::Server;
 
 /// The description of the command.
@@ -55,6 +56,12 @@ pub(crate) enum SvcCommand {
     /// Changes of the files are applied as they happen. A file that is wrong changes nothing until it
     /// is right again. A NIC that was restarted, or has another program, gets all services anew.
     Watch(Watch),
+    /// Follow packets to a service: the endpoint that they get and why, translation, the way, and what
+    /// drops or refuses them
+    ///
+    /// Packets are those that clients send to the service's addresses, or the first packet of one
+    /// client, which is injected. `adit trace` has the same packets' steps through the program.
+    Trace(Trace),
 }
 
 /// A NIC, and the way to connect to it.

@@ -51,7 +51,8 @@ fn number(text: &str) -> Option<u32> {
     }
 }
 
-fn port(text: &str) -> Result<u32, String> {
+/// A port, as programs number it: a number, or `vport` and the number of a virtual port.
+pub(crate) fn port(text: &str) -> Result<u32, String> {
     let vport = text.strip_prefix("vport").map(|n| {
         let n: Option<u32> = n.parse().ok();
         n.and_then(|n| n.checked_add(adit_pipeline::p4::FIRST_HOST_PORT))

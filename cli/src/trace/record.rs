@@ -11,6 +11,9 @@ use serde::Serialize;
 use super::text;
 use crate::table::catalog::Catalog;
 
+/// The kind of a packet that answers another.
+const ANSWER: &str = "answer";
+
 /// A packet and its trace.
 #[derive(Debug, Serialize)]
 pub(crate) struct PacketRecord {
@@ -176,7 +179,7 @@ pub(crate) struct Dropped {
 }
 
 impl Sent {
-    fn new(output: &proto::Output, flow_before: &str) -> Sent {
+    pub(crate) fn new(output: &proto::Output, flow_before: &str) -> Sent {
         let flow = text::flow(&output.data, output.length as usize);
         let fate = output.fate.as_ref();
         Sent {
@@ -184,7 +187,7 @@ impl Sent {
             kind: match output.kind() {
                 proto::output::Kind::Multicast => "multicast",
                 proto::output::Kind::Clone => "clone",
-                proto::output::Kind::Answer => "answer",
+                proto::output::Kind::Answer => ANSWER,
                 _ => "packet",
             },
             bytes: output.length as usize,
@@ -206,10 +209,21 @@ impl Sent {
         }
     }
 
+    /// Returns whether it is the answer to the packet.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.kind == ANSWER
+    }
+
+    /// Writes where it has been sent, and its fate.
+    pub(crate) fn write(&self, out: &mut impl Write) -> Result<()> {
+        writeln!(out, "  {}", self.text())?;
+        self.write_fate(out)
+    }
+
     fn text(&self) -> String {
         let kind = match self.kind {
             "packet" => String::new(),
-            "answer" => ", an answer".to_owned(),
+            ANSWER => ", an answer".to_owned(),
             kind => format!(", a {kind}"),
         };
         let number = |name: &str, n: Option<u32>| n.map(|n| format!(", {name} {n}"));
@@ -437,8 +451,7 @@ impl PacketRecord {
             writeln!(out, "  digest {digest}")?;
         }
         for sent in &self.sent {
-            writeln!(out, "  {}", sent.text())?;
-            sent.write_fate(out)?;
+            sent.write(out)?;
         }
         for dropped in &self.dropped {
             writeln!(out, "  dropped ({}): {}", dropped.reason, dropped.why)?;

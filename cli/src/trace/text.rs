@@ -38,7 +38,7 @@ pub(super) fn value(value: &Value, path: &str) -> String {
 }
 
 /// A port of a P4 program.
-pub(super) fn port(port: u32) -> String {
+pub(crate) fn port(port: u32) -> String {
     match port {
         0xFFFF_0000.. => format!("{port:#x}"),
         port => port.to_string(),
@@ -46,7 +46,7 @@ pub(super) fn port(port: u32) -> String {
 }
 
 /// The date of a packet.
-pub(super) fn time(since_1970_ns: u64) -> String {
+pub(crate) fn time(since_1970_ns: u64) -> String {
     match Timestamp::from_nanosecond(since_1970_ns.into()) {
         Ok(time) => format!("{time:.6}"),
         Err(_) => format!("{since_1970_ns} ns since 1970"),
@@ -108,7 +108,7 @@ pub(super) fn tuple(tuple: &FlowTuple) -> String {
 }
 
 /// The addresses, ports and protocol of the frame that begins with `front`.
-pub(super) fn flow(front: &[u8], length: usize) -> String {
+pub(crate) fn flow(front: &[u8], length: usize) -> String {
     let Ok(parsed) = Parsed::new(front, length) else {
         return String::from("no Ethernet header");
     };

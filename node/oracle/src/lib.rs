@@ -4,3 +4,4 @@
 
 pub mod entries;
 pub mod nic;
+mod tap;

@@ -28,6 +28,8 @@ use adit_pipeline::p4::{
 };
 use anyhow::{anyhow, Context, Result};
 
+use crate::tap::{Handle, Taps};
+
 /// The port of the wire.
 pub const WIRE: u32 = 0;
 /// The MAC address of frames that are routed.
@@ -39,7 +41,7 @@ const MAX_PACKET: usize = 65536;
 const ETHERNET: usize = 14;
 
 #[derive(Clone, Default)]
-struct Clock(Arc<AtomicU64>);
+pub(crate) struct Clock(Arc<AtomicU64>);
 
 impl adit_conntrack_rpc::Clock for Clock {
     fn now(&self) -> Time {
@@ -57,6 +59,12 @@ impl PipelineHandle for Clock {
     }
 
     fn now_ns(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Clock {
+    pub(crate) fn now_ns(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
@@ -81,6 +89,7 @@ pub struct TestNic {
     engine: Arc<Engine>,
     lane: Lane,
     clock: Clock,
+    taps: Arc<Taps>,
     listening: Listening,
 }
 
@@ -89,6 +98,7 @@ pub struct Lane {
     worker: Worker,
     fragments: Fragments,
     clock: Clock,
+    taps: Arc<Taps>,
 }
 
 impl TestNic {
@@ -120,16 +130,19 @@ impl TestNic {
         anyhow::ensure!(errors.is_empty(), "entries are refused: {errors:?}");
         let clock = Clock::default();
         clock.0.store(1_000_000_000, Relaxed);
-        let further =
-            Routes::default().add_service(service(tracker.clone(), clock.clone(), Gate::default()));
+        let taps = Taps::new(&engine, &clock);
+        let further = Routes::default()
+            .add_service(service(tracker.clone(), clock.clone(), Gate::default()))
+            .add_service(adit_trace::service(Handle(taps.clone())));
         let server = Server::new(1, Arc::new(clock.clone()), Some(pipeline));
         let address = "127.0.0.1:0".parse().map_err(|error| anyhow!("{error}"))?;
         let listening = listen_with(server, &address, None, Limits::default(), further);
         Ok(TestNic {
             tracker,
-            lane: Lane::new(&engine, &clock),
+            lane: Lane::new(&engine, &clock, &taps),
             engine,
             clock,
+            taps,
             listening: listening.context("P4Runtime on loopback")?,
         })
     }
@@ -189,7 +202,7 @@ impl TestNic {
 
     /// A further lane, for another thread.
     pub fn lane(&self) -> Lane {
-        Lane::new(&self.engine, &self.clock)
+        Lane::new(&self.engine, &self.clock, &self.taps)
     }
 
     /// Processes an IP packet that a port sends to the gateway.
@@ -199,8 +212,9 @@ impl TestNic {
 }
 
 impl Lane {
-    fn new(engine: &Arc<Engine>, clock: &Clock) -> Lane {
+    fn new(engine: &Arc<Engine>, clock: &Clock, taps: &Arc<Taps>) -> Lane {
         Lane {
+            taps: taps.clone(),
             worker: Engine::worker(engine),
             fragments: Fragments::new(FragmentLimits::default()),
             clock: clock.clone(),
@@ -228,18 +242,14 @@ impl Lane {
             }
             Ok(Reassembly::Whole) | Err(_) => frame.extend(packet),
         }
-        let direction = match port < FIRST_HOST_PORT {
-            true => Direction::NetToHost,
-            false => Direction::HostToNet,
-        };
         let input = Input {
-            direction,
+            direction: direction(port),
             queue,
             ..Input::new(port, &frame)
         };
         let mut left = Vec::new();
         let worker = &mut self.worker;
-        worker.process(now, &[input], &mut |_, output| {
+        self.taps.process(worker, now, &input, &mut |output| {
             let Output::Sent(sent) = output else { return };
             let mut bytes = Vec::new();
             sent.copy_to(&frame, &mut bytes);
@@ -253,6 +263,14 @@ impl Lane {
             }));
         });
         left
+    }
+}
+
+/// The direction of what a port receives.
+pub(crate) fn direction(port: u32) -> Direction {
+    match port < FIRST_HOST_PORT {
+        true => Direction::NetToHost,
+        false => Direction::HostToNet,
     }
 }
 

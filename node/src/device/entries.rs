@@ -66,11 +66,15 @@ impl Device {
     }
 
     pub(super) fn frontend_key(&self, frontend: &Frontend) -> Key {
+        self.key_in(self.setup.zone, frontend)
+    }
+
+    pub(super) fn key_in(&self, zone: u16, frontend: &Frontend) -> Key {
         let (at, port) = (address(frontend.address), frontend.port.to_be_bytes());
         let protocol = [frontend.protocol.number()];
         key(
             &self.program.services,
-            &[&self.zone(), &at, &protocol, &port],
+            &[&zone.to_be_bytes(), &at, &protocol, &port],
         )
     }
 

@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use adit_p4runtime::proto::v1::{entity::Entity, TableEntry};
 use serde::Serialize;
 
+use super::entries::key;
 use super::Device;
 use crate::desired::{Frontend, Kind};
-use crate::model::{Conditions, PortName, Protocol};
+use crate::model::{Conditions, Policy, PortName, Protocol};
 use crate::program::{address_of, number};
 use crate::reconcile::Key;
 use crate::tag::Tag;
@@ -21,6 +22,9 @@ pub struct FrontendView {
     pub address: SocketAddr,
     /// The kind of the address.
     pub kind: Kind,
+    /// The zone of the address.
+    #[serde(skip)]
+    pub zone: u16,
     /// The key of its entry.
     #[serde(skip)]
     pub key: Key,
@@ -64,7 +68,75 @@ pub struct PortView {
     pub endpoints: Vec<EndpointView>,
 }
 
+/// A group of endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupView {
+    /// Its number.
+    pub group: u32,
+    /// The traffic policy that admits its endpoints.
+    pub policy: Policy,
+    /// The number of its endpoints.
+    pub endpoints: usize,
+}
+
+/// The service's port that an address and port belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAt {
+    /// The service's port.
+    pub of: PortName,
+    /// The kind of the address.
+    pub kind: Kind,
+    /// Seconds of silence after which a client may be sent to another endpoint; 0 without affinity.
+    pub affinity_s: u32,
+}
+
 impl Device {
+    /// The service's port that has a frontend in a zone; `None` if none has it.
+    pub fn service_at(&self, zone: u16, frontend: &Frontend) -> Option<ServiceAt> {
+        let Entity::TableEntry(entry) = self.state.get(&self.key_in(zone, frontend))? else {
+            return None;
+        };
+        let Some(Tag::Frontend(of, kind)) = Tag::read(&entry.metadata) else {
+            return None;
+        };
+        let affinity = self.program.balance.argument_of(entry, 3);
+        Some(ServiceAt {
+            of,
+            kind,
+            affinity_s: affinity.map_or(0, number) as u32,
+        })
+    }
+
+    /// The address and the conditions of an endpoint, by its number; `None` if no service has it.
+    pub fn endpoint(&self, id: u32) -> Option<(SocketAddr, Conditions)> {
+        let (key, conditions) = self.endpoints.get(&id)?;
+        Some((key.at, *conditions))
+    }
+
+    /// A group of endpoints, by its number; `None` if no service has it.
+    pub fn group(&self, number: u32) -> Option<GroupView> {
+        let value = number.to_be_bytes();
+        let backend = self.state.get(&key(&self.program.backends, &[&value]))?;
+        let Entity::TableEntry(entry) = backend else {
+            return None;
+        };
+        let Some(Tag::Pool(pool)) = Tag::read(&entry.metadata) else {
+            return None;
+        };
+        let members = self.state.get(&Key::Group {
+            profile: self.program.members,
+            id: number,
+        });
+        Some(GroupView {
+            group: number,
+            policy: pool.policy,
+            endpoints: match members {
+                Some(Entity::ActionProfileGroup(group)) => group.members.len(),
+                _ => 0,
+            },
+        })
+    }
+
     /// The ports of all services, in the order of their names.
     pub fn ports(&self) -> Vec<PortView> {
         let mut ports: BTreeMap<PortName, PortView> = BTreeMap::new();
@@ -88,6 +160,7 @@ impl Device {
             port.frontends.push(FrontendView {
                 address: SocketAddr::new(at.address, at.port),
                 kind,
+                zone: number(self.program.services.value(entry, 0)) as u16,
                 key: key.clone(),
             });
         }
