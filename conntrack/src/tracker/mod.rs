@@ -7,12 +7,12 @@ mod create;
 mod expected;
 mod icmp_error;
 mod prepare;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod tracked;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
@@ -43,6 +43,7 @@ pub(crate) use create::Pending;
 pub(crate) use icmp_error::quote_offset;
 use prepare::Wanted;
 pub use prepare::{Prepared, BURST};
+use shared::SharedSettings;
 pub use tracked::Tracked;
 use tracked::{nat_state, state_of, Marks};
 pub(crate) use tracked::{Association, Reading, Rewrite};
@@ -89,7 +90,7 @@ impl<'a> Input<'a> {
 /// A connection tracker. All its functions may be called by several threads at a time.
 pub struct Tracker {
     pub(crate) table: Table,
-    settings: ArcSwap<Settings>,
+    settings: SharedSettings,
     pub(crate) stats: Stats,
     pub(crate) events: Events,
     pub(crate) expectations: Expectations,
@@ -106,7 +107,7 @@ impl Tracker {
     pub fn new(capacity: usize, seed: Seed, settings: Settings) -> Self {
         Tracker {
             table: Table::new(capacity, seed),
-            settings: ArcSwap::from_pointee(settings),
+            settings: SharedSettings::new(settings),
             stats: Stats::default(),
             events: Events::default(),
             expectations: Expectations::default(),
@@ -125,13 +126,13 @@ impl Tracker {
     }
 
     /// The settings.
-    pub fn settings(&self) -> Arc<Settings> {
-        self.settings.load_full()
+    pub fn settings(&self) -> Settings {
+        self.settings.get()
     }
 
     /// Replaces the settings. Timeouts apply from the next packet of a connection on.
     pub fn set_settings(&self, settings: Settings) {
-        self.settings.store(Arc::new(settings));
+        self.settings.set(settings);
     }
 
     /// Finds or creates the packet's connection and updates it. A connection that it creates is not
@@ -142,12 +143,13 @@ impl Tracker {
 
     /// As [`Tracker::track`], of a packet that was prepared with the same `input`.
     pub fn track_prepared(&self, input: &Input<'_>, prepared: &Prepared, now: Time) -> Tracked {
-        let settings = self.settings.load();
-        self.track_with(&settings, input, prepared, now)
-            .unwrap_or_else(|refused| {
-                self.stats.count_refused(refused);
-                Tracked::invalid(refused.reason())
-            })
+        let tracked = self
+            .settings
+            .with(|settings| self.track_with(settings, input, prepared, now));
+        tracked.unwrap_or_else(|refused| {
+            self.stats.count_refused(refused);
+            Tracked::invalid(refused.reason())
+        })
     }
 
     fn track_with(
