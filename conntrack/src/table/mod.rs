@@ -333,8 +333,9 @@ impl Table {
                         data,
                         ..
                     } = insertion;
-                    slot.occupy(generation, &keys, status, deadline, data);
-                    locked.wheel().arm(&self.slots, index, now);
+                    slot.occupy(&keys, status, deadline, data);
+                    locked.wheel().arm_new(&self.slots, index, now);
+                    slot.publish(generation);
                     return Ok(connection);
                 }
                 self.buckets.remove(hashes[0], index, Direction::Original);

@@ -149,17 +149,9 @@ impl Slot {
         Generation(self.generation.load(Ordering::Relaxed).wrapping_add(1))
     }
 
-    /// Makes a free slot, which the caller has taken off the free list, that of the connection of
-    /// `generation`, the slot's next one.
-    pub(super) fn occupy(
-        &self,
-        generation: Generation,
-        keys: &[Key; 2],
-        status: Status,
-        deadline: Time,
-        data: Data,
-    ) {
-        debug_assert!(generation.is_live() && generation == self.next_generation());
+    /// Puts a connection into a free slot, which the caller has taken off the free list. It is there
+    /// when its generation, the slot's next one, is published.
+    pub(super) fn occupy(&self, keys: &[Key; 2], status: Status, deadline: Time, data: Data) {
         // Readers of the former connection must see the generation change before these words.
         fence(Ordering::Release);
         for (stored, key) in [&self.original, &self.reply].into_iter().zip(keys) {
@@ -171,6 +163,12 @@ impl Slot {
         self.deadline.store(deadline.as_nanos(), Ordering::Relaxed);
         self.list.store(NO_LIST, Ordering::Relaxed);
         *self.data.lock() = data;
+    }
+
+    /// Lets readers find the connection of a slot that was occupied. `generation` is the slot's next
+    /// one.
+    pub(super) fn publish(&self, generation: Generation) {
+        debug_assert!(generation.is_live() && generation == self.next_generation());
         self.generation.store(generation.0, Ordering::Release);
     }
 
@@ -209,16 +207,21 @@ impl Slot {
         Time::from_nanos(self.deadline.load(Ordering::SeqCst))
     }
 
-    /// Sets the deadline and returns the former one.
-    pub(crate) fn set_deadline(&self, deadline: Time) -> Time {
-        Time::from_nanos(self.deadline.swap(deadline.as_nanos(), Ordering::SeqCst))
+    /// Sets the deadline. The caller has the lock of the data, as all that set it.
+    pub(crate) fn set_deadline(&self, deadline: Time) {
+        self.deadline.store(deadline.as_nanos(), Ordering::SeqCst);
     }
 
-    /// Sets the deadline of a connection. Returns whether its timer must move, because the list in which
-    /// it is will be processed later ([`Table::rearm`](super::Table::rearm)).
+    /// Sets the deadline of a connection, whose data the caller has locked. Returns whether its timer must
+    /// move, because the list in which it is will be processed later
+    /// ([`Table::rearm`](super::Table::rearm)).
     pub(crate) fn postpone(&self, deadline: Time, now: Time) -> bool {
-        let former = self.set_deadline(deadline);
-        former > deadline
-            && !wheel::is_processed_by(self.list.load(Ordering::SeqCst), deadline, now)
+        if self.deadline() <= deadline {
+            // As of most packets. Whoever links the slot by the former deadline looks at it too early.
+            self.deadline.store(deadline.as_nanos(), Ordering::Relaxed);
+            return false;
+        }
+        self.set_deadline(deadline);
+        !wheel::is_processed_by(self.list.load(Ordering::SeqCst), deadline, now)
     }
 }

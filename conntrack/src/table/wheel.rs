@@ -76,13 +76,27 @@ impl Wheel {
 
     /// Puts a slot that is in no list into that of its deadline.
     pub(super) fn arm(&mut self, slots: &[Slot], index: Index, now: Time) {
+        self.begin(now);
+        self.link(slots, index);
+    }
+
+    /// As [`Wheel::arm`], of a connection that nobody can find yet: nobody changes its deadline meanwhile.
+    pub(super) fn arm_new(&mut self, slots: &[Slot], index: Index, now: Time) {
+        self.begin(now);
+        let slot = &slots[index.0 as usize];
+        let list = self.list_of(tick_of(slot.deadline()));
+        slot.list.store(list as u16, Ordering::Relaxed);
+        self.push(slots, index, list);
+    }
+
+    /// Counts a slot that will be linked.
+    fn begin(&mut self, now: Time) {
         if self.armed == 0 {
             // Nothing waits, so no tick until now needs to be processed.
             self.cursor = self.cursor.max(now.as_nanos() >> TICK_SHIFT);
             self.distributed = true;
         }
         self.armed += 1;
-        self.link(slots, index);
     }
 
     fn link(&mut self, slots: &[Slot], index: Index) {
@@ -99,6 +113,12 @@ impl Wheel {
             }
             deadline = current;
         };
+        self.push(slots, index, list);
+    }
+
+    /// Puts a slot at the head of a list.
+    fn push(&mut self, slots: &[Slot], index: Index, list: usize) {
+        let slot = &slots[index.0 as usize];
         let head = self.heads[list];
         slot.next.store(head, Ordering::Relaxed);
         slot.previous.store(NO_SLOT, Ordering::Relaxed);
@@ -281,9 +301,7 @@ mod tests {
             wheel.arm(&slots, Index(0), now);
             for (timeout, pause) in steps {
                 let deadline = now + Duration::from_millis(timeout);
-                let list = slots[0].list.load(Ordering::Relaxed);
-                let is_earlier = slots[0].set_deadline(deadline) > deadline;
-                if is_earlier && !is_processed_by(list, deadline, now) {
+                if slots[0].postpone(deadline, now) {
                     wheel.rearm(&slots, Index(0));
                 }
                 now = now + Duration::from_millis(pause);
@@ -313,9 +331,7 @@ mod tests {
             for timeout in [300, 432_000] {
                 now = now + Duration::from_millis(50);
                 let deadline = now + Duration::from_secs(timeout);
-                let list = slots[0].list.load(Ordering::Relaxed);
-                let is_earlier = slots[0].set_deadline(deadline) > deadline;
-                if is_earlier && !is_processed_by(list, deadline, now) {
+                if slots[0].postpone(deadline, now) {
                     wheel.rearm(&slots, Index(0));
                     moves += 1;
                 }
