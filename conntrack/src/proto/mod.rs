@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::bits::Status;
 use crate::settings::{Settings, Timeouts};
 use crate::time::Time;
-use crate::tuple::{Direction, Family, Protocol, Tuple};
+use crate::tuple::{Direction, Family, Protocol};
 
 use sctp::Sctp;
 use tcp::Tcp;
@@ -101,13 +101,14 @@ pub(crate) struct Context<'a> {
     pub(crate) direction: Direction,
     /// The status before the packet.
     pub(crate) status: Status,
-    /// The time until the timeout.
-    pub(crate) expires_in: Duration,
+    /// The end of the timeout before the packet.
+    pub(crate) deadline: Time,
     /// The time of the connection's first packet.
     pub(crate) start: Time,
     /// The amount that sequence adjustment adds to the data that a TCP segment acknowledges.
     pub(crate) ack_offset: i32,
-    pub(crate) original: &'a Tuple,
+    /// The type of the connection's first message, if it is one of ICMP.
+    pub(crate) icmp_type: u8,
     pub(crate) family: Family,
 }
 
@@ -155,14 +156,14 @@ pub(crate) fn handle(
         Protocol::UDP => handle_udp(context, message),
         Protocol::ICMP => {
             // The type is that of the connection's first packet, also in later packets.
-            if context.family != Family::V4 || !icmp::creates(context.original.icmp_type()) {
+            if context.family != Family::V4 || !icmp::creates(context.icmp_type) {
                 return Outcome::Invalid(Invalid::IcmpType);
             }
             refresh(context.timeouts.icmp)
         }
         Protocol::ICMPV6 => {
             let is_new = !context.status.contains(Status::CONFIRMED);
-            let permitted = !is_new || icmpv6::creates(context.original.icmp_type());
+            let permitted = !is_new || icmpv6::creates(context.icmp_type);
             if context.family != Family::V6 || !permitted {
                 return Outcome::Invalid(Invalid::IcmpType);
             }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{nat_state, Association, Input, Marks, Reading, Tracked, Tracker, Wanted};
+use super::{nat_state, Association, Input, Marks, Tracked, Tracker, Wanted};
 use crate::bits::{CtState, Status};
 use crate::entry::Data;
 use crate::packet::Headers;
@@ -44,6 +44,9 @@ impl Tracker {
         pending.hashes = self.table.hashes(&pending.keys());
     }
 
+    /// Makes the connection that a packet begins, and sets what `tracked`, which is that of a packet
+    /// without a connection, has of it.
+    #[allow(clippy::too_many_arguments)] // The packet, what is known of it, and its result.
     pub(super) fn create(
         &self,
         settings: &Settings,
@@ -51,7 +54,8 @@ impl Tracker {
         headers: &Headers,
         wanted: &Wanted,
         now: Time,
-    ) -> Result<Tracked, Invalid> {
+        tracked: &mut Tracked,
+    ) -> Result<(), Invalid> {
         let Wanted { tuple, hash } = wanted;
         let reply = tuple.invert().ok_or(Invalid::IcmpType)?;
         let reply_hash = self
@@ -80,10 +84,10 @@ impl Tracker {
             now,
             direction: Direction::Original,
             status: pending.status,
-            expires_in: Duration::ZERO,
+            deadline: now,
             start: now,
             ack_offset: 0,
-            original: tuple,
+            icmp_type: tuple.icmp_type(),
             family: headers.family,
         };
         let message = headers.message(input.packet);
@@ -107,13 +111,9 @@ impl Tracker {
             mark: pending.mark,
             label: pending.data.label,
         };
-        Ok(Tracked {
-            state,
-            invalid: None,
-            association: Association::New(Box::new(pending)),
-            rewrite: None,
-            reading: Reading::default(),
-            marks,
-        })
+        tracked.state = state;
+        tracked.association = Association::New(Box::new(pending));
+        tracked.marks = marks;
+        Ok(())
     }
 }

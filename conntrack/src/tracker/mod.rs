@@ -143,22 +143,27 @@ impl Tracker {
 
     /// As [`Tracker::track`], of a packet that was prepared with the same `input`.
     pub fn track_prepared(&self, input: &Input<'_>, prepared: &Prepared, now: Time) -> Tracked {
-        let tracked = self
+        let mut tracked = Tracked::without_connection();
+        // The result is made in its place: copies of it would be much of a packet's time.
+        let result = self
             .settings
-            .with(|settings| self.track_with(settings, input, prepared, now));
-        tracked.unwrap_or_else(|refused| {
+            .with(|settings| self.track_with(settings, input, prepared, now, &mut tracked));
+        if let Err(refused) = result {
             self.stats.count_refused(refused);
-            Tracked::invalid(refused.reason())
-        })
+            tracked = Tracked::invalid(refused.reason());
+        }
+        tracked
     }
 
+    /// Tracks a packet, of which `tracked` has no connection yet.
     fn track_with(
         &self,
         settings: &Settings,
         input: &Input<'_>,
         prepared: &Prepared,
         now: Time,
-    ) -> Result<Tracked, Refused> {
+        tracked: &mut Tracked,
+    ) -> Result<(), Refused> {
         let packet = input.packet;
         let headers = prepared.headers.map_err(Invalid::from)?;
         if headers
@@ -176,9 +181,12 @@ impl Tracker {
                 }
             })?;
         }
-        let related = self.track_icmp_error(&headers, input, now);
-        if let Some(related) = related.map_err(Refused::Icmp)? {
-            return Ok(related);
+        if is_icmp(&headers) {
+            let related = self.track_icmp_error(&headers, input, now);
+            if let Some(related) = related.map_err(Refused::Icmp)? {
+                *tracked = related;
+                return Ok(());
+            }
         }
         let wanted = match prepared.wanted {
             Some(wanted) => wanted,
@@ -191,12 +199,11 @@ impl Tracker {
         let mut found = prepared.located;
         for _ in 0..MAX_REPLACEMENTS {
             found = found.or_else(|| self.find_wanted(&wanted, input.zone, now));
-            let Some((connection, direction)) = found.take() else {
-                return Ok(self.create(settings, input, &headers, &wanted, now)?);
+            let Some(known) = found.take() else {
+                return Ok(self.create(settings, input, &headers, &wanted, now, tracked)?);
             };
-            let known = (connection, direction);
-            if let Some(tracked) = self.track_known(settings, input, &headers, known, now)? {
-                return Ok(tracked);
+            if self.track_known(settings, input, &headers, known, now, tracked)? {
+                return Ok(());
             }
         }
         Err(Invalid::TcpState.into())
@@ -229,8 +236,9 @@ impl Tracker {
         })
     }
 
-    /// Tracks a packet of a connection. Returns nothing if the connection has been removed, and the
+    /// Tracks a packet of a connection. Returns false if the connection has been removed, and the
     /// packet begins a new one.
+    #[inline]
     fn track_known(
         &self,
         settings: &Settings,
@@ -238,16 +246,16 @@ impl Tracker {
         headers: &Headers,
         (connection, direction): (ConnectionRef, Direction),
         now: Time,
-    ) -> Result<Option<Tracked>, Invalid> {
+        tracked: &mut Tracked,
+    ) -> Result<bool, Invalid> {
         let slot = self.table.slot(connection);
         let Some(keys) = self.table.keys(connection) else {
-            return Ok(None);
+            return Ok(false);
         };
         let Some(mut data) = slot.lock(connection.generation) else {
-            return Ok(None);
+            return Ok(false);
         };
         let status = slot.status();
-        let original = keys.tuple(Direction::Original);
         let policy = PolicyId(slot.policy.load(Ordering::Relaxed));
         let context = Context {
             settings,
@@ -255,12 +263,12 @@ impl Tracker {
             now,
             direction,
             status,
-            expires_in: slot.deadline().since(now),
+            deadline: slot.deadline(),
             start: data.start,
             ack_offset: data.adjustments().map_or(0, |adjustments| {
                 adjustments.ack_offset(direction, headers.message(input.packet))
             }),
-            original: &original,
+            icmp_type: keys.tuple(Direction::Original).icmp_type(),
             family: headers.family,
         };
         let message = headers.message(input.packet);
@@ -276,7 +284,7 @@ impl Tracker {
             Outcome::Replace => {
                 drop(data);
                 self.remove(connection, RemovalReason::Packet, now);
-                return Ok(None);
+                return Ok(false);
             }
         };
         let mut changes = Changes {
@@ -297,16 +305,18 @@ impl Tracker {
                 .set_status(Status::SEEN_REPLY)
                 .contains(Status::SEEN_REPLY);
         }
-        let packet = Packet {
-            connection,
-            keys: &keys,
-            direction,
-            status,
-            message,
-            now,
-        };
-        let mut reading = self.read(&mut data, slot, packet);
-        let refresh = reading.timeout.take().or(effects.refresh);
+        if data.extension.is_some() {
+            let packet = Packet {
+                connection,
+                keys: &keys,
+                direction,
+                status,
+                message,
+                now,
+            };
+            tracked.reading = self.read(&mut data, slot, packet);
+        }
+        let refresh = tracked.reading.timeout.take().or(effects.refresh);
         let refresh = refresh.filter(|_| !status.contains(Status::FIXED_TIMEOUT));
         let must_move = refresh.is_some_and(|timeout| slot.postpone(now + timeout, now));
         if changes.any() && !effects.kill {
@@ -320,29 +330,25 @@ impl Tracker {
                 },
             );
         }
-        let marks = Marks {
+        tracked.marks = Marks {
             mark: slot.mark.load(Ordering::Relaxed),
             label: data.label,
         };
         drop(data);
-        self.end_expected(&mut reading, input.zone, now);
+        self.end_expected(&mut tracked.reading, input.zone, now);
         if effects.kill {
             self.remove(connection, RemovalReason::Packet, now);
         } else if must_move {
             self.table.rearm(connection);
         }
-        Ok(Some(Tracked {
-            state: state_of(status, direction, is_expected),
-            invalid: None,
-            association: if effects.kill {
-                Association::Ended(direction)
-            } else {
-                Association::Known(connection, direction)
-            },
-            rewrite: Rewrite::of(&keys, status),
-            reading,
-            marks,
-        }))
+        tracked.state = state_of(status, direction, is_expected);
+        tracked.association = if effects.kill {
+            Association::Ended(direction)
+        } else {
+            Association::Known(connection, direction)
+        };
+        tracked.rewrite = Rewrite::of(&keys, status);
+        Ok(true)
     }
 
     /// Removes a connection and reports it. Returns whether it was there.

@@ -86,8 +86,16 @@ impl Reading {
 impl Tracked {
     pub(super) fn invalid(reason: Invalid) -> Self {
         Tracked {
-            state: CtState::TRACKED | CtState::INVALID,
             invalid: Some(reason),
+            ..Tracked::without_connection()
+        }
+    }
+
+    /// A packet that has passed the tracker and has no connection.
+    pub(super) fn without_connection() -> Self {
+        Tracked {
+            state: CtState::TRACKED | CtState::INVALID,
+            invalid: None,
             association: Association::None,
             rewrite: None,
             reading: Reading::default(),

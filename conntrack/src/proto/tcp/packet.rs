@@ -261,7 +261,8 @@ fn out_of_window(tcp: &mut Tcp, context: &Context<'_>, kind: Kind) -> Outcome {
         return Outcome::Invalid(reason);
     }
     let timeout = context.timeouts.tcp.unacknowledged;
-    if context.expires_in >= NEAR_EXPIRY && context.expires_in > timeout {
+    let expires_in = context.deadline.since(context.now);
+    if expires_in >= NEAR_EXPIRY && expires_in > timeout {
         return Outcome::InvalidButShorten(reason, timeout);
     }
     Outcome::Invalid(reason)
