@@ -28,8 +28,8 @@ impl Table {
     /// Removes the expired connections and those that are not assured from the first bucket of `hash`
     /// that has some; if none has, connections that are closing. Returns whether any was removed.
     ///
-    /// The two buckets of a hash have 22 entries in a full table, as many as 11 to 22 of Linux's chains,
-    /// of which it searches `NF_CT_EVICTION_RANGE`, 8.
+    /// The two buckets of a hash have 21 entries in a full table, some of them two of one connection: as
+    /// many as 10 to 21 of Linux's chains, of which it searches `NF_CT_EVICTION_RANGE`, 8.
     pub(super) fn make_place(
         &self,
         hash: u64,

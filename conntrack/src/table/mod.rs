@@ -183,7 +183,14 @@ impl Table {
 
     /// The hashes of both keys of a connection.
     pub(crate) fn hashes(&self, keys: &Keys) -> [u64; 2] {
-        keys.0.map(|key| self.hash(&key))
+        let [original, reply] = &keys.0;
+        let hash = self.hash(original);
+        [hash, self.hash_reply((original, hash), reply)]
+    }
+
+    /// The hash of a connection's reply key; that of the original one is known.
+    pub(crate) fn hash_reply(&self, original: (&Key, u64), reply: &Key) -> u64 {
+        self.seed.hash_reply(original, reply)
     }
 
     /// Prefetches the buckets of a hash.
@@ -415,7 +422,8 @@ impl Table {
         let Some(keys) = self.keys(connection) else {
             return;
         };
-        let mut locked = self.lock(self.hash(&keys.0[0]), self.hash(&keys.0[1]));
+        let [original, reply] = self.hashes(&keys);
+        let mut locked = self.lock(original, reply);
         if self.slot(connection).live_generation() == Some(connection.generation) {
             locked.wheel().rearm(&self.slots, connection.index);
         }
@@ -471,7 +479,8 @@ impl Table {
         let Some(keys) = self.keys(connection) else {
             return;
         };
-        let mut locked = self.lock(self.hash(&keys.0[0]), self.hash(&keys.0[1]));
+        let [original, reply] = self.hashes(&keys);
+        let mut locked = self.lock(original, reply);
         if slot.live_generation() == Some(generation) {
             locked.wheel().disarm(&self.slots, index);
             locked.wheel().arm(&self.slots, index, now);

@@ -58,9 +58,8 @@ impl Tracker {
     ) -> Result<(), Invalid> {
         let Wanted { tuple, hash } = wanted;
         let reply = tuple.invert().ok_or(Invalid::IcmpType)?;
-        let reply_hash = self
-            .table
-            .hash(&reply.key(input.zone.id_in(Direction::Reply)));
+        let Keys([key, reply_key]) = Keys::new(tuple, &reply, input.zone);
+        let reply_hash = self.table.hash_reply((&key, *hash), &reply_key);
         self.table.prefetch(reply_hash);
         let mut pending = Pending {
             original: *tuple,
