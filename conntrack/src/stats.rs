@@ -149,7 +149,6 @@ const DROPS: [DropReason; 14] = [
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     pub(crate) found: Counter,
-    pub(crate) insert: Counter,
     pub(crate) insert_failed: Counter,
     pub(crate) drop: Counter,
     pub(crate) early_drop: Counter,
@@ -211,12 +210,13 @@ impl Stats {
         }
     }
 
-    pub(crate) fn read(&self) -> Statistics {
+    /// The statistics; the table counts the connections that were inserted.
+    pub(crate) fn read(&self, inserted: u64) -> Statistics {
         let reasons = REASONS.iter().zip(&self.reasons);
         Statistics {
             found: self.found.get(),
             invalid: self.invalid.get(),
-            insert: self.insert.get(),
+            insert: inserted,
             insert_failed: self.insert_failed.get(),
             drop: self.drop.get(),
             early_drop: self.early_drop.get(),

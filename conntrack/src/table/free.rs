@@ -5,13 +5,12 @@ use std::sync::atomic::Ordering;
 
 use super::slot::{Index, Slot, NO_SLOT};
 use crate::memory::{array, prefetch_all};
-use crate::sync::{AtomicU64, AtomicUsize};
+use crate::sync::AtomicU64;
 
 pub(super) struct FreeList {
     /// The number of the first slot in the low half; the high half changes with each operation, so
     /// that a comparison does not mistake a slot that was taken and given back.
     head: AtomicU64,
-    used: AtomicUsize,
 }
 
 fn next_head(old: u64, first: u32) -> u64 {
@@ -32,13 +31,7 @@ impl FreeList {
     pub(super) fn new() -> Self {
         FreeList {
             head: AtomicU64::new(0),
-            used: AtomicUsize::new(0),
         }
-    }
-
-    /// The number of slots that were taken.
-    pub(super) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
     }
 
     /// Takes a slot.
@@ -56,7 +49,6 @@ impl FreeList {
                 .compare_exchange_weak(head, new, Ordering::Acquire, Ordering::Acquire)
             {
                 Ok(_) => {
-                    self.used.fetch_add(1, Ordering::Relaxed);
                     // It is the one that the next connection gets.
                     if let Some(next) = slots.get(next as usize) {
                         prefetch_all(next);
@@ -70,7 +62,6 @@ impl FreeList {
 
     /// Gives a slot back.
     pub(super) fn give(&self, slots: &[Slot], index: Index) {
-        self.used.fetch_sub(1, Ordering::Relaxed);
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             slots[index.0 as usize]

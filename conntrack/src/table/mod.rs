@@ -7,6 +7,7 @@
 mod early_drop;
 mod free;
 mod index;
+mod shard;
 mod slot;
 mod wheel;
 mod zones;
@@ -17,7 +18,7 @@ use crate::bits::Status;
 use crate::entry::Data;
 use crate::hash::Seed;
 use crate::memory::prefetch_all;
-use crate::sync::{unlock_fairly, AtomicUsize, Mutex, MutexGuard};
+use crate::sync::{unlock_fairly, AtomicUsize, Mutex};
 use crate::time::Time;
 use crate::tuple::{Direction, Key, Tuple};
 use crate::zone::Zone;
@@ -25,10 +26,11 @@ use crate::zone::Zone;
 use free::FreeList;
 use index::Buckets;
 use index::MAX_SLOTS;
+use shard::{Locked, Shard};
 pub use slot::ConnectionRef;
 use slot::Index;
 pub(crate) use slot::Slot;
-use wheel::{Step, Wheel};
+use wheel::Step;
 use zones::Zones;
 
 /// The maximum number of times that an insertion starts again because connections that were in its
@@ -120,29 +122,12 @@ pub(crate) enum InsertError {
 pub(crate) struct Table {
     slots: Box<[Slot]>,
     buckets: Buckets,
-    wheels: Box<[Mutex<Wheel>]>,
-    /// The wheel with which the next expiry begins.
-    first_wheel: AtomicUsize,
+    shards: Box<[Mutex<Shard>]>,
+    /// The shard with which the next expiry begins.
+    first_shard: AtomicUsize,
     free: FreeList,
     pub(crate) zones: Zones,
     seed: Seed,
-}
-
-/// The locks of the shards of two keys.
-struct Locked<'a> {
-    lower: MutexGuard<'a, Wheel>,
-    upper: Option<MutexGuard<'a, Wheel>>,
-    original_is_lower: bool,
-}
-
-impl Locked<'_> {
-    /// The wheel of the original direction's shard, in which the connection's timer is.
-    fn wheel(&mut self) -> &mut Wheel {
-        match &mut self.upper {
-            Some(upper) if !self.original_is_lower => upper,
-            _ => &mut self.lower,
-        }
-    }
 }
 
 impl Table {
@@ -152,10 +137,10 @@ impl Table {
         let buckets = Buckets::new(capacity);
         Table {
             slots: FreeList::link(capacity),
-            wheels: (0..buckets.shards())
-                .map(|_| Mutex::new(Wheel::new()))
+            shards: (0..buckets.shards())
+                .map(|_| Mutex::new(Shard::new()))
                 .collect(),
-            first_wheel: AtomicUsize::new(0),
+            first_shard: AtomicUsize::new(0),
             buckets,
             free: FreeList::new(),
             zones: Zones::new(),
@@ -169,7 +154,12 @@ impl Table {
 
     /// The number of connections.
     pub(crate) fn len(&self) -> usize {
-        self.free.used()
+        self.shards.iter().map(|shard| shard.lock().count).sum()
+    }
+
+    /// The number of connections that were inserted since the table was made.
+    pub(crate) fn inserted(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.lock().inserted).sum()
     }
 
     /// The memory of the table without what does not depend on its capacity, in bytes.
@@ -250,14 +240,11 @@ impl Table {
     }
 
     fn lock(&self, original: u64, reply: u64) -> Locked<'_> {
-        let (a, b) = (self.buckets.shard(original), self.buckets.shard(reply));
-        let lower = self.wheels[a.min(b)].lock();
-        let upper = (a != b).then(|| self.wheels[a.max(b)].lock());
-        Locked {
-            lower,
-            upper,
-            original_is_lower: a <= b,
-        }
+        Locked::new(
+            &self.shards,
+            self.buckets.shard(original),
+            self.buckets.shard(reply),
+        )
     }
 
     /// Inserts a connection, whose keys have these hashes, unless one of its keys is there. Connections
@@ -266,7 +253,7 @@ impl Table {
     pub(crate) fn insert(
         &self,
         hashes: [u64; 2],
-        insertion: Insertion,
+        mut insertion: Insertion,
         now: Time,
         inserted: &mut dyn FnMut(ConnectionRef, &Insertion),
         removed: &mut dyn FnMut(Removed),
@@ -275,7 +262,7 @@ impl Table {
         if !self.zones.enter(zone) {
             return Err(InsertError::ZoneLimit);
         }
-        let result = self.insert_counted(hashes, insertion, now, inserted, removed);
+        let result = self.insert_counted(hashes, &mut insertion, now, inserted, removed);
         if result.is_err() {
             self.zones.leave(zone);
         }
@@ -285,7 +272,7 @@ impl Table {
     fn insert_counted(
         &self,
         hashes: [u64; 2],
-        mut insertion: Insertion,
+        insertion: &mut Insertion,
         now: Time,
         inserted: &mut dyn FnMut(ConnectionRef, &Insertion),
         removed: &mut dyn FnMut(Removed),
@@ -333,15 +320,13 @@ impl Table {
                     slot.policy.store(insertion.policy, Ordering::Relaxed);
                     let generation = slot.next_generation();
                     let connection = ConnectionRef { index, generation };
-                    inserted(connection, &insertion);
-                    let Insertion {
-                        status,
-                        deadline,
-                        data,
-                        ..
-                    } = insertion;
-                    slot.occupy(&keys, status, deadline, data);
-                    locked.wheel().arm_new(&self.slots, index, now);
+                    inserted(connection, insertion);
+                    let data = std::mem::take(&mut insertion.data);
+                    slot.occupy(&keys, insertion.status, insertion.deadline, data);
+                    let shard = locked.of_original();
+                    shard.wheel.arm_new(&self.slots, index, now);
+                    shard.count += 1;
+                    shard.inserted += 1;
                     slot.publish(generation);
                     return Ok(connection);
                 }
@@ -372,7 +357,9 @@ impl Table {
         if slot.live_generation() != Some(connection.generation) {
             return None;
         }
-        locked.wheel().disarm(&self.slots, connection.index);
+        let shard = locked.of_original();
+        shard.wheel.disarm(&self.slots, connection.index);
+        shard.count -= 1;
         self.buckets
             .remove(hashes[0], connection.index, Direction::Original);
         self.buckets
@@ -425,7 +412,10 @@ impl Table {
         let [original, reply] = self.hashes(&keys);
         let mut locked = self.lock(original, reply);
         if self.slot(connection).live_generation() == Some(connection.generation) {
-            locked.wheel().rearm(&self.slots, connection.index);
+            locked
+                .of_original()
+                .wheel
+                .rearm(&self.slots, connection.index);
         }
     }
 
@@ -438,20 +428,20 @@ impl Table {
         mut budget: usize,
         removed: &mut dyn FnMut(Removed),
     ) -> bool {
-        let count = self.wheels.len();
-        let first = self.first_wheel.load(Ordering::Relaxed);
+        let count = self.shards.len();
+        let first = self.first_shard.load(Ordering::Relaxed);
         for number in (first..first + count).map(|number| number % count) {
             loop {
                 let steps = budget.min(STEPS_PER_LOCK);
                 let mut left = steps;
-                let mut wheel = self.wheels[number].lock();
-                let step = wheel.advance(&self.slots, now, &mut left);
-                unlock_fairly(wheel);
+                let mut shard = self.shards[number].lock();
+                let step = shard.wheel.advance(&self.slots, now, &mut left);
+                unlock_fairly(shard);
                 budget -= steps - left;
                 match step {
                     Step::Done => break,
                     Step::Exhausted if budget == 0 => {
-                        self.first_wheel.store(number, Ordering::Relaxed);
+                        self.first_shard.store(number, Ordering::Relaxed);
                         return true;
                     }
                     // Packets that wait for the lock have it first.
@@ -482,8 +472,9 @@ impl Table {
         let [original, reply] = self.hashes(&keys);
         let mut locked = self.lock(original, reply);
         if slot.live_generation() == Some(generation) {
-            locked.wheel().disarm(&self.slots, index);
-            locked.wheel().arm(&self.slots, index, now);
+            let wheel = &mut locked.of_original().wheel;
+            wheel.disarm(&self.slots, index);
+            wheel.arm(&self.slots, index, now);
         }
     }
 

@@ -299,7 +299,7 @@ fn a_shorter_timeout_is_on_time() {
 #[test]
 fn every_shard_expires_in_turn() {
     let table = table(64 * 1024);
-    let shards = table.wheels.len();
+    let shards = table.shards.len();
     assert!(shards > 1);
     let end = Time::from_secs(2);
     for number in 0..1000 {
@@ -460,8 +460,8 @@ proptest! {
 fn expiry_holds_a_lock_for_a_bounded_number_of_steps() {
     const COUNT: u32 = 20_000;
     let longest = |table: &Table| {
-        let wheels = table.wheels.iter();
-        wheels.map(|wheel| wheel.lock().longest_call).max()
+        let shards = table.shards.iter();
+        shards.map(|shard| shard.lock().wheel.longest_call).max()
     };
     let filled = || {
         let table = table(COUNT as usize);

@@ -80,6 +80,16 @@ impl From<InsertError> for CommitError {
     }
 }
 
+/// A connection that was inserted, or another core's that the packet belongs to.
+pub(super) struct Inserted {
+    connection: ConnectionRef,
+    /// The keys and status with which it was inserted.
+    keys: Keys,
+    status: Status,
+    /// No helper is to read its first packet.
+    is_plain: bool,
+}
+
 impl Tracker {
     /// Puts the connection that a packet has created into the table, and sets what `commit` demands
     /// of it. `input` is the packet that [`Tracker::track`] took. Of an invalid packet, nothing is
@@ -118,13 +128,21 @@ impl Tracker {
                     mark: pending.mark,
                     label: pending.data.label,
                 };
-                let (connection, keys, status) = self
-                    .translate_and_insert(*pending, commit, now)
+                let Inserted {
+                    connection,
+                    keys,
+                    status,
+                    is_plain,
+                } = self
+                    .translate_and_insert(&mut pending, commit, now)
                     .inspect_err(|&error| self.count_failure(error))?;
                 tracked.association = Association::Known(connection, Direction::Original);
                 tracked.marks = marks;
                 tracked.state |= nat_state(status, Direction::Original);
                 tracked.rewrite = Rewrite::of(&keys, status);
+                if is_plain {
+                    return Ok(());
+                }
                 let mut reading = self.read_first(connection, input.packet, now);
                 self.end_expected(&mut reading, input.zone, now);
                 if reading.must_drop {
@@ -186,14 +204,13 @@ impl Tracker {
     }
 
     /// Inserts a connection with a translation that is free. Another core may take the tuple
-    /// meanwhile; then another one is chosen. Returns the connection, and the keys and status with
-    /// which it was inserted.
+    /// meanwhile; then another one is chosen.
     fn translate_and_insert(
         &self,
-        pending: Pending,
+        pending: &mut Pending,
         commit: &Commit,
         now: Time,
-    ) -> Result<(ConnectionRef, Keys, Status), CommitError> {
+    ) -> Result<Inserted, CommitError> {
         let is_decided = pending.status.intersects(Status::NAT_DONE);
         if pending.is_exhausted {
             return Err(CommitError::NatExhausted);
@@ -208,7 +225,7 @@ impl Tracker {
         for _ in 0..MAX_NAT_TRIES {
             let mut translated = pending.clone();
             self.set_up_nat(&mut translated, nat, now)?;
-            result = self.insert_expected(translated, now);
+            result = self.insert_expected(&mut translated, now);
             if !matches!(result, Err(CommitError::Clash)) {
                 break;
             }
@@ -216,16 +233,12 @@ impl Tracker {
         result
     }
 
-    pub(super) fn insert(
-        &self,
-        pending: Pending,
-        now: Time,
-    ) -> Result<(ConnectionRef, Keys, Status), CommitError> {
+    pub(super) fn insert(&self, pending: &mut Pending, now: Time) -> Result<Inserted, CommitError> {
         let keys = pending.keys();
-        let status = pending.status;
-        let protocol = pending.original.protocol();
         let first = pending.data.counters[Direction::Original as usize];
-        let connection = match self.insert_new(pending, None, now) {
+        let mut is_plain = pending.data.extension.is_none();
+        let protocol = pending.original.protocol();
+        let connection = match self.insert_new(pending, keys, None, now) {
             // Another core was faster with a packet of the same connection.
             Err(InsertError::Clash(winner, _)) if self.may_merge(winner, &keys, protocol) => {
                 self.stats.clash_resolve.add(1);
@@ -233,29 +246,35 @@ impl Tracker {
                 if let Some(mut data) = slot.lock(winner.generation) {
                     data.counters[Direction::Original as usize].add(first);
                 }
+                is_plain = false;
                 winner
             }
             result => result?,
         };
-        Ok((connection, keys, status))
+        Ok(Inserted {
+            connection,
+            keys,
+            status: pending.status,
+            is_plain,
+        })
     }
 
-    /// Inserts a connection, and counts and reports it: with `reported` values, or those of a packet's.
+    /// Inserts a connection with its keys, and counts and reports it: with `reported` values, or those of
+    /// a packet's. Its data is taken.
     pub(super) fn insert_new(
         &self,
-        pending: Pending,
+        pending: &mut Pending,
+        keys: Keys,
         reported: Option<Changes>,
         now: Time,
     ) -> Result<ConnectionRef, InsertError> {
-        let (original, zone, hashes) = (pending.original, pending.zone, pending.hashes);
-        let is_translated = pending.status.contains(Status::SRC_NAT);
         let insertion = Insertion {
-            keys: pending.keys(),
+            keys,
             status: pending.status,
             deadline: now + pending.timeout,
             mark: pending.mark,
             policy: pending.policy.0,
-            data: pending.data,
+            data: std::mem::take(&mut pending.data),
         };
         let mut removed = |removed| self.report_removal(&removed, now);
         // Packets can find the connection once it is in the table: its beginning is reported before.
@@ -268,13 +287,12 @@ impl Tracker {
                 },
             );
         };
-        let connection = self
-            .table
-            .insert(hashes, insertion, now, &mut inserted, &mut removed)?;
-        self.stats.insert.add(1);
-        if is_translated {
-            let zone = zone.id_in(Direction::Original);
-            self.sources.add(&original, zone, connection);
+        let connection =
+            self.table
+                .insert(pending.hashes, insertion, now, &mut inserted, &mut removed)?;
+        if pending.status.contains(Status::SRC_NAT) {
+            let zone = pending.zone.id_in(Direction::Original);
+            self.sources.add(&pending.original, zone, connection);
         }
         Ok(connection)
     }

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::commit::Inserted;
 use super::{CommitError, Pending, Reading, Tracker};
 use crate::bits::{ExpectFlags, Status};
 use crate::entry::{Data, Extension};
@@ -91,9 +92,9 @@ impl Tracker {
     /// taken it, the connection clashes with that packet's.
     pub(super) fn insert_expected(
         &self,
-        pending: Pending,
+        pending: &mut Pending,
         now: Time,
-    ) -> Result<(ConnectionRef, Keys, Status), CommitError> {
+    ) -> Result<Inserted, CommitError> {
         let Some(master) = pending.data.master() else {
             return self.insert(pending, now);
         };

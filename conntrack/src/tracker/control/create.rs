@@ -175,7 +175,8 @@ impl Tracker {
             is_exhausted: false,
             hashes: [0; 2],
         };
-        pending.hashes = self.table.hashes(&pending.keys());
+        let keys = pending.keys();
+        pending.hashes = self.table.hashes(&keys);
         if new.master.is_some() || new.adjustments.is_some() {
             pending.data.extension = Some(Box::new(Extension {
                 master: new.master,
@@ -192,7 +193,7 @@ impl Tracker {
         if let Some(helper) = new.helper {
             pending.assign(helper);
         }
-        Ok(self.insert_new(pending, Some(Changes::ALL), now)?)
+        Ok(self.insert_new(&mut pending, keys, Some(Changes::ALL), now)?)
     }
 }
 

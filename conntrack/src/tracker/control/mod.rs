@@ -204,7 +204,7 @@ impl Tracker {
 
     /// The statistics.
     pub fn statistics(&self) -> Statistics {
-        self.stats.read()
+        self.stats.read(self.table.inserted())
     }
 
     /// Adds a listener for events of the kinds in `mask`, whose queue holds `capacity` of them. The
