@@ -41,6 +41,11 @@ const MAX_INSERT_TRIES: usize = 8;
 /// for some microseconds, however many connections expire.
 const STEPS_PER_LOCK: usize = 16;
 
+/// A place of a key: a slot and a direction. By the time that it is looked at, the slot may have another
+/// connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate(Index, Direction);
+
 /// The keys of a connection, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keys(pub(crate) [Key; 2]);
@@ -188,15 +193,15 @@ impl Table {
         self.buckets.prefetch(hash);
     }
 
-    /// Prefetches the slots that may have the key with a hash. Returns whether there are any.
-    pub(crate) fn prefetch_slots(&self, hash: u64) -> bool {
-        let mut any = false;
-        self.buckets.find(hash, |index, _| {
-            any = true;
+    /// Prefetches the slots that may have the key with a hash. Returns the first of them.
+    pub(crate) fn prefetch_slots(&self, hash: u64) -> Option<Candidate> {
+        let mut first = None;
+        self.buckets.find(hash, |index, direction| {
+            first = first.or(Some(Candidate(index, direction)));
             prefetch_all(&self.slots[index.0 as usize]);
             None::<()>
         });
-        any
+        first
     }
 
     /// The slot of a connection that was found in this table, if only once.
@@ -214,28 +219,36 @@ impl Table {
     /// Finds the connection with a key, expired or not.
     fn find(&self, key: &Key, hash: u64) -> Option<(ConnectionRef, Direction)> {
         self.buckets.find(hash, |index, direction| {
-            let slot = &self.slots[index.0 as usize];
             // Its cache lines arrive at the same time: the packet of the connection needs all of them.
-            prefetch_all(slot);
-            let generation = slot.find(direction, key)?;
-            Some((ConnectionRef { index, generation }, direction))
+            prefetch_all(&self.slots[index.0 as usize]);
+            self.find_at(Candidate(index, direction), key)
         })
+    }
+
+    /// The connection with a key, if it is in a place.
+    fn find_at(&self, place: Candidate, key: &Key) -> Option<(ConnectionRef, Direction)> {
+        let Candidate(index, direction) = place;
+        let generation = self.slots[index.0 as usize].find(direction, key)?;
+        Some((ConnectionRef { index, generation }, direction))
     }
 
     /// Finds the connection with a key whose timeout has not passed.
     pub(crate) fn lookup(&self, key: &Key, now: Time) -> Option<(ConnectionRef, Direction)> {
-        self.lookup_hashed(key, self.hash(key), now)
+        self.lookup_hashed(key, self.hash(key), None, now)
     }
 
-    /// As [`Table::lookup`], of a key whose hash is known.
+    /// As [`Table::lookup`], of a key whose hash is known. A place where it was seen before is looked at
+    /// first.
     #[inline]
     pub(crate) fn lookup_hashed(
         &self,
         key: &Key,
         hash: u64,
+        seen: Option<Candidate>,
         now: Time,
     ) -> Option<(ConnectionRef, Direction)> {
-        let found = self.find(key, hash)?;
+        let seen = seen.and_then(|place| self.find_at(place, key));
+        let found = seen.or_else(|| self.find(key, hash))?;
         (self.slot(found.0).deadline() > now).then_some(found)
     }
 

@@ -56,7 +56,7 @@ impl Tracker {
         now: Time,
         tracked: &mut Tracked,
     ) -> Result<(), Invalid> {
-        let Wanted { tuple, hash } = wanted;
+        let Wanted { tuple, hash, .. } = wanted;
         let reply = tuple.invert().ok_or(Invalid::IcmpType)?;
         let Keys([key, reply_key]) = Keys::new(tuple, &reply, input.zone);
         let reply_hash = self.table.hash_reply((&key, *hash), &reply_key);

@@ -225,9 +225,15 @@ impl Tracker {
         zone: Zone,
         now: Time,
     ) -> Option<(ConnectionRef, Direction)> {
-        let Wanted { tuple, hash } = wanted;
+        let Wanted {
+            tuple,
+            hash,
+            candidate,
+        } = wanted;
         let [original, reply] = [Direction::Original, Direction::Reply].map(|d| zone.id_in(d));
-        let found = self.table.lookup_hashed(&tuple.key(original), *hash, now);
+        let found = self
+            .table
+            .lookup_hashed(&tuple.key(original), *hash, *candidate, now);
         found.or_else(|| {
             if original == reply {
                 return None;

@@ -3,13 +3,17 @@
 
 use super::{Input, Tracked, Tracker};
 use crate::packet::{Headers, Malformed};
-use crate::table::ConnectionRef;
+use crate::table::{Candidate, ConnectionRef};
 use crate::time::Time;
 use crate::tuple::{Direction, Protocol, Tuple};
 use crate::zone::Zone;
 
-/// The number of packets of a burst whose lookups overlap.
+/// A number of packets of a burst with which most of the waiting for memory overlaps.
 pub const BURST: usize = 32;
+
+/// The number of packets of a burst that are prepared when the first of them is tracked. The slots of a
+/// packet are fetched half way between: of all of a burst at once, a core would wait for.
+const WINDOW: usize = 16;
 
 /// A packet's headers, and the tuple that will be looked up for it.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +30,8 @@ pub struct Prepared {
 pub(super) struct Wanted {
     pub(super) tuple: Tuple,
     pub(super) hash: u64,
+    /// A place that may have the key.
+    pub(super) candidate: Option<Candidate>,
 }
 
 impl Prepared {
@@ -38,7 +44,11 @@ impl Prepared {
 impl Tracker {
     pub(super) fn wanted(&self, tuple: Tuple, zone: Zone) -> Wanted {
         let hash = self.table.hash(&tuple.key(zone.id_in(Direction::Original)));
-        Wanted { tuple, hash }
+        Wanted {
+            tuple,
+            hash,
+            candidate: None,
+        }
     }
 
     /// Prepares tracking a packet ([`Tracker::track_prepared`]): reads its headers, and prefetches the
@@ -89,26 +99,33 @@ impl Tracker {
         }
     }
 
-    /// Tracks packets as [`Tracker::track`] does, in their order, while the memory that they need is
-    /// fetched for up to [`BURST`] of them at a time. `tracked` gets the number of each and its result
-    /// before the next one is tracked, and may commit it.
+    /// As [`Tracker::prefetch`], and keeps the place that the lookup begins with.
+    fn prefetch_candidate(&self, prepared: &mut Prepared) {
+        if let Some(wanted) = &mut prepared.wanted {
+            wanted.candidate = self.table.prefetch_slots(wanted.hash);
+        }
+    }
+
+    /// Tracks packets as [`Tracker::track`] does, in their order, while the memory that those behind
+    /// them need is fetched. `tracked` gets the number of each and its result before the next one is
+    /// tracked, and may commit it.
     pub fn track_burst(
         &self,
         inputs: &[Input<'_>],
         now: Time,
         mut tracked: impl FnMut(usize, Tracked),
     ) {
-        for (burst, inputs) in inputs.chunks(BURST).enumerate() {
-            let mut prepared = [const { None }; BURST];
-            for (prepared, input) in prepared.iter_mut().zip(inputs) {
-                *prepared = Some(self.prepare(input));
+        let mut window = [const { None::<Prepared> }; WINDOW];
+        for number in 0..inputs.len() + WINDOW {
+            if let (Some(prepared), Some(first)) =
+                (&window[number % WINDOW], number.checked_sub(WINDOW))
+            {
+                let result = self.track_prepared(&inputs[first], prepared, now);
+                tracked(first, result);
             }
-            for prepared in prepared.iter().flatten() {
-                self.prefetch(prepared);
-            }
-            for (at, (prepared, input)) in prepared.iter().flatten().zip(inputs).enumerate() {
-                let result = self.track_prepared(input, prepared, now);
-                tracked(burst * BURST + at, result);
+            window[number % WINDOW] = inputs.get(number).map(|input| self.prepare(input));
+            if let Some(prepared) = &mut window[(number + WINDOW / 2) % WINDOW] {
+                self.prefetch_candidate(prepared);
             }
         }
     }
