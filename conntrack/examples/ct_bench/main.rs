@@ -7,87 +7,23 @@
 //! cargo run --release -p adit-conntrack --example ct_bench -- [--json] [CONNECTIONS [THREADS]]
 //! ```
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod packets;
+mod pauses;
+
 use std::time::{Duration, Instant};
 
 use adit_conntrack::{
-    Checksums, Commit, Cursor, Endpoint, Input, Protocol, Seed, Settings, Time, Tracker, Tuple,
-    Zone, BURST,
+    Checksums, Commit, Cursor, Input, Seed, Settings, Time, Tracker, Zone, BURST,
 };
 use rustix::time::{clock_gettime, ClockId};
 
-/// Steps of the timer wheels in a call of `expire`: what a packet may have to wait for.
-const EXPIRE_BUDGET: usize = 64;
+use packets::{acknowledgement, data, packet, segment, tuple, ACK, DATA, SYN};
+use pauses::{expire, Pauses, ALIVE, FIRST_ALIVE};
+
 /// The least number of connections that are inserted: a small table is filled several times.
 const INSERTS: u32 = 500_000;
 /// Lookups and packets of each thread.
 const LOOKUPS: u32 = 2_000_000;
-/// Connections that have packets while all others expire, and the first one's number.
-const ALIVE: u32 = 1000;
-const FIRST_ALIVE: u32 = 0xff00_0000;
-/// The offset of the UDP header in a packet.
-const UDP: usize = 20;
-
-/// A UDP packet of a flow. Its checksums are not filled in.
-fn packet(flow: u32) -> [u8; 28] {
-    let mut packet = [0; 28];
-    packet[..12].copy_from_slice(&[0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0]);
-    packet[12..16].copy_from_slice(&(0x0a00_0000 | flow >> 8).to_be_bytes());
-    packet[16..20].copy_from_slice(&[192, 0, 2, 1]);
-    packet[UDP..UDP + 2].copy_from_slice(&(1024 + (flow as u16 & 0xff)).to_be_bytes());
-    packet[UDP + 2..UDP + 6].copy_from_slice(&[0, 53, 0, 8]);
-    packet
-}
-
-fn tuple(flow: u32) -> Tuple {
-    let src = std::net::Ipv4Addr::from(0x0a00_0000 | flow >> 8).into();
-    let src = Endpoint {
-        address: src,
-        part: 1024 + (flow as u16 & 0xff),
-    };
-    let dst = Endpoint {
-        address: std::net::IpAddr::from([192, 0, 2, 1]),
-        part: 53,
-    };
-    Tuple::new(Protocol::UDP, src, dst).expect("both are of IPv4")
-}
-
-/// The bytes of data in a segment.
-const DATA: usize = 8;
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
-
-/// A TCP segment of a connection, from its first or its second side. Its checksums are not filled in.
-fn segment(connection: u32, second: bool, flags: u8, seq: u32, ack: u32, data: usize) -> Vec<u8> {
-    let length = 40 + data;
-    let mut packet = vec![0; length];
-    packet[..12].copy_from_slice(&[0x45, 0, 0, length as u8, 0, 1, 0, 0, 64, 6, 0, 0]);
-    let client = (0x0a00_0000 | connection).to_be_bytes();
-    let server = [192, 0, 2, 1];
-    let ports = [[4, 0], [0, 80]];
-    let [(src, src_port), (dst, dst_port)] = match second {
-        false => [(client, ports[0]), (server, ports[1])],
-        true => [(server, ports[1]), (client, ports[0])],
-    };
-    packet[12..16].copy_from_slice(&src);
-    packet[16..20].copy_from_slice(&dst);
-    packet[20..22].copy_from_slice(&src_port);
-    packet[22..24].copy_from_slice(&dst_port);
-    packet[24..28].copy_from_slice(&seq.to_be_bytes());
-    packet[28..32].copy_from_slice(&ack.to_be_bytes());
-    packet[32..36].copy_from_slice(&[0x50, flags, 0xff, 0xff]);
-    packet
-}
-
-fn data(connection: u32, seq: u32) -> Vec<u8> {
-    segment(connection, false, ACK, 1u32.wrapping_add(seq), 1, DATA)
-}
-
-fn acknowledgement(connection: u32, ack: u32) -> Vec<u8> {
-    segment(connection, true, ACK, 1, 1u32.wrapping_add(ack), 0)
-}
-
 fn track(tracker: &Tracker, packet: &[u8], now: Time) {
     let input = Input {
         checksums: Checksums::Valid,
@@ -109,7 +45,7 @@ fn track_bursts(tracker: &Tracker, mut flows: impl Iterator<Item = u32>, are_new
     loop {
         let mut count = 0;
         for (packet, flow) in packets.iter_mut().zip(&mut flows) {
-            *packet = self::packet(flow);
+            *packet = packets::packet(flow);
             count += 1;
         }
         if count == 0 {
@@ -142,9 +78,9 @@ fn flush(tracker: &Tracker, now: Time) {
 /// Opens a TCP connection.
 fn open(tracker: &Tracker, connection: u32, now: Time) {
     for packet in [
-        segment(connection, false, SYN, 0, 0, 0),
-        segment(connection, true, SYN | ACK, 0, 1, 0),
-        segment(connection, false, ACK, 1, 1, 0),
+        segment::<40>(connection, false, SYN, 0, 0),
+        segment(connection, true, SYN | ACK, 0, 1),
+        segment(connection, false, ACK, 1, 1),
     ] {
         track(tracker, &packet, now);
     }
@@ -213,25 +149,6 @@ struct Figures {
     pauses: Pauses,
 }
 
-/// The times that packets took while all other connections expired, in order.
-struct Pauses {
-    expiring: Vec<Duration>,
-    /// The same number of packets when nothing expired: the noise of the machine.
-    idle: Vec<Duration>,
-}
-
-impl Pauses {
-    fn longest(times: &[Duration]) -> Duration {
-        times.last().copied().unwrap_or_default()
-    }
-
-    /// The time that one packet of 10,000 exceeds.
-    fn rare(times: &[Duration]) -> Duration {
-        let at = times.len().saturating_sub(1 + times.len() / 10_000);
-        times.get(at).copied().unwrap_or_default()
-    }
-}
-
 impl Figures {
     fn rows(&self) -> [(&'static str, Each); 7] {
         [
@@ -254,16 +171,7 @@ impl Figures {
             let [wall, processor] = [each.wall, each.processor].map(|time| time.as_nanos());
             text += &format!(",\"{name}_ns\":{wall},\"{name}_processor_ns\":{processor}");
         }
-        let Pauses { expiring, idle } = &self.pauses;
-        for (name, times) in [("pause", expiring), ("idle_pause", idle)] {
-            let (longest, rare) = (Pauses::longest(times), Pauses::rare(times));
-            text += &format!(
-                ",\"{name}\":{{\"packets\":{},\"longest_ns\":{},\"p99_99_ns\":{}}}",
-                times.len(),
-                longest.as_nanos(),
-                rare.as_nanos()
-            );
-        }
+        text += &format!(",{}", self.pauses.json());
         text + "}"
     }
 }
@@ -283,102 +191,8 @@ impl std::fmt::Display for Figures {
                 "{name:12} {wall:>8} ns, CPU time {processor:>8} ns, {rate:>9.3} M/s and thread"
             )?;
         }
-        let Pauses { expiring, idle } = &self.pauses;
-        for (name, times) in [("while all expire", expiring), ("else", idle)] {
-            writeln!(
-                f,
-                "longest packet of {} {name}: {:?}; one of 10,000 exceeds {:?}",
-                times.len(),
-                Pauses::longest(times),
-                Pauses::rare(times)
-            )?;
-        }
-        Ok(())
+        write!(f, "{}", self.pauses)
     }
-}
-
-/// Tracks packets of the living connections until `is_done` of their number, and returns the time that
-/// each took, in order. `before` is a part of a packet's time.
-fn pauses(
-    tracker: &Tracker,
-    now: Time,
-    mut before: impl FnMut(),
-    is_done: impl Fn(usize) -> bool,
-) -> Vec<Duration> {
-    let packets: Vec<_> = (0..ALIVE)
-        .map(|number| packet(FIRST_ALIVE + number))
-        .collect();
-    let mut times = Vec::with_capacity(1 << 20);
-    while !is_done(times.len()) {
-        let packet = &packets[times.len() % packets.len()];
-        let begin = Instant::now();
-        before();
-        let input = Input {
-            checksums: Checksums::Valid,
-            ..Input::new(packet)
-        };
-        assert!(tracker.track(&input, now).connection().is_some());
-        times.push(begin.elapsed());
-    }
-    times.sort();
-    times
-}
-
-/// Expires all connections but the living ones. With one thread, a packet waits for a call of
-/// `expire` before it; with more, another thread expires them.
-fn expire(tracker: &Tracker, threads: u32, later: Time) -> (Each, Pauses) {
-    let expired = tracker.len() as u32 - ALIVE;
-    let work_left = AtomicBool::new(true);
-    let step = || {
-        let left = tracker.expire(later, EXPIRE_BUDGET);
-        work_left.store(left, Ordering::Relaxed);
-    };
-    let is_left = || work_left.load(Ordering::Relaxed);
-    let spent = Cell::new(Each {
-        wall: Duration::ZERO,
-        processor: Duration::ZERO,
-    });
-    let begun = on_processor();
-    let expiring = if threads == 1 {
-        let measured = || {
-            let begin = Instant::now();
-            step();
-            let mut all = spent.get();
-            all.wall += begin.elapsed();
-            spent.set(all);
-        };
-        let times = pauses(tracker, later, measured, |_| !is_left());
-        // With the packets between the calls, which are a small part.
-        let mut all = spent.get();
-        all.processor = on_processor() - begun;
-        spent.set(all);
-        times
-    } else {
-        std::thread::scope(|scope| {
-            let other = scope.spawn(|| {
-                let (begin, begun) = (Instant::now(), on_processor());
-                while is_left() {
-                    step();
-                }
-                Each {
-                    wall: begin.elapsed(),
-                    processor: on_processor() - begun,
-                }
-            });
-            let times = pauses(tracker, later, || (), |_| !is_left());
-            spent.set(other.join().expect("it does not panic"));
-            times
-        })
-    };
-    assert_eq!(tracker.len(), ALIVE as usize);
-    let count = expiring.len();
-    let idle = pauses(tracker, later, || (), |done| done >= count);
-    let Each { wall, processor } = spent.get();
-    let each = Each {
-        wall: wall / expired.max(1),
-        processor: processor / expired.max(1),
-    };
-    (each, Pauses { expiring, idle })
 }
 
 /// Fills the table with `fill`, which inserts the connections with these numbers, again and again until
@@ -455,12 +269,10 @@ fn run(connections: u32, threads: u32) -> Figures {
         for number in 0..LOOKUPS / 2 {
             // Data makes the timeout short, its acknowledgement long again.
             let seq = number.wrapping_mul(DATA as u32);
-            for segment in [
-                data(thread, seq),
-                acknowledgement(thread, seq.wrapping_add(DATA as u32)),
-            ] {
-                track(&bulk, &segment, now + Duration::from_millis(number.into()));
-            }
+            let then = now + Duration::from_millis(number.into());
+            track(&bulk, &data(thread, seq), then);
+            let acknowledgement = acknowledgement(thread, seq.wrapping_add(DATA as u32));
+            track(&bulk, &acknowledgement, then);
         }
     });
     let later = Time::from_secs(3600);
