@@ -168,6 +168,32 @@ impl Tuple {
         })
     }
 
+    /// The tuple of addresses as they are in the header of a packet, source and destination, and of their
+    /// parts.
+    #[inline]
+    pub(crate) fn from_octets(
+        protocol: Protocol,
+        family: Family,
+        addresses: [&[u8]; 2],
+        parts: [u16; 2],
+    ) -> Self {
+        let [src, dst] = addresses.map(|address| match (family, address) {
+            (Family::V4, &[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]).into(),
+            (Family::V6, address) if address.len() == 16 => address
+                .first_chunk()
+                .map_or(0, |&all| u128::from_be_bytes(all)),
+            _ => unreachable!("an address has 4 or 16 bytes, by its family"),
+        });
+        Tuple {
+            src,
+            dst,
+            src_part: parts[0],
+            dst_part: parts[1],
+            protocol,
+            family,
+        }
+    }
+
     /// The tuple from any source, for expectations, to `dst`.
     pub(crate) fn to(protocol: Protocol, dst: Endpoint) -> Self {
         Tuple {

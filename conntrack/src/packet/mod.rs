@@ -12,7 +12,7 @@ pub(crate) mod tcp;
 pub(crate) use ipv6::fragment_link;
 use thiserror::Error;
 
-use crate::tuple::{Endpoint, Family, Protocol, Tuple};
+use crate::tuple::{Family, Protocol, Tuple};
 
 /// A defect for which a packet is not tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
@@ -89,6 +89,7 @@ impl Headers {
     ///
     /// A [`Malformed`] for what `ip_rcv` and `ip6_rcv` of Linux drop, but for the header checksum,
     /// and for what `get_l4proto` (`nf_conntrack_core.c`) does not track.
+    #[inline]
     pub fn parse(packet: &[u8]) -> Result<Self, Malformed> {
         match packet.first().map(|first| first >> 4) {
             Some(4) => ipv4::parse(packet),
@@ -131,22 +132,21 @@ impl Headers {
     /// # Errors
     ///
     /// [`Malformed::Fragment`] and [`Malformed::Transport`].
+    #[inline]
     pub fn tuple(&self, packet: &[u8]) -> Result<Tuple, Malformed> {
         if self.fragment.is_some_and(|fragment| !fragment.is_first()) {
             return Err(Malformed::Fragment);
         }
         let message = self.message(packet);
         let (src_part, dst_part) = parts(self.protocol, message).ok_or(Malformed::Transport)?;
-        let (src, dst) = self.hosts(packet);
-        let src = Endpoint {
-            address: src,
-            part: src_part,
-        };
-        let dst = Endpoint {
-            address: dst,
-            part: dst_part,
-        };
-        Ok(Tuple::to(self.protocol, dst).with_src(src))
+        let addresses = self.addresses(packet);
+        let (src, dst) = addresses.split_at(addresses.len() / 2);
+        Ok(Tuple::from_octets(
+            self.protocol,
+            self.family,
+            [src, dst],
+            [src_part, dst_part],
+        ))
     }
 }
 
