@@ -153,10 +153,10 @@ impl Tracker {
                 tracked.reading = reading;
             }
             association => {
+                let sets_marks = commit.mark.is_some() || commit.label.is_some();
                 if let Association::Known(connection, _) = association {
-                    if let Some(marks) = self.set_marks(connection, commit, now) {
-                        tracked.marks = marks;
-                    }
+                    let marks = sets_marks.then(|| self.set_marks(connection, commit, now));
+                    tracked.marks = marks.flatten().unwrap_or(tracked.marks);
                 }
                 tracked.association = association;
             }
