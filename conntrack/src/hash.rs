@@ -68,14 +68,19 @@ impl Seed {
     /// The hashes of a connection's keys, of which the first one is known.
     pub(crate) fn hash_reply(self, original: (&Key, u64), reply: &Key) -> u64 {
         let (key, hash) = original;
-        if mirror(key) != *reply {
+        if differs(&mirror(key), reply) {
             self.hash_key(reply)
-        } else if reply == key {
-            hash
-        } else {
+        } else if differs(key, reply) {
             mirrored(hash)
+        } else {
+            hash
         }
     }
+}
+
+/// Reports whether two keys differ; without a call of the library's comparison of memory.
+fn differs(a: &Key, b: &Key) -> bool {
+    a.iter().zip(b).fold(0, |bits, (a, b)| bits | a ^ b) != 0
 }
 
 /// The key with source and destination exchanged.

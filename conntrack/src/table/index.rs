@@ -96,34 +96,42 @@ const fn both(value: u32) -> u64 {
     (value as u64) << 32 | value as u64
 }
 
+/// The places of the word with number `at` whose tags differ from `tag`.
+#[inline(always)]
+fn differences(word: u64, tag: u32, at: usize) -> u64 {
+    const TAGS: u64 = both(Entry::TAG);
+    const TAG_BITS: usize = Entry::TAG.count_ones() as usize;
+    let difference = (word ^ both(tag)) & TAGS;
+    // The bit above the tag is set unless the difference is zero.
+    let bits = difference.wrapping_add(TAGS) & !TAGS;
+    bits >> (TAG_BITS - at)
+}
+
 impl Bucket {
-    /// The places whose tags differ from `tag`; with zero, the ones that are in use.
+    /// The places with a tag, and the ones without an entry, of which the tags are zero.
     #[inline(always)]
-    fn others(&self, tag: u32) -> Places {
-        const TAGS: u64 = both(Entry::TAG);
-        const TAG_BITS: usize = Entry::TAG.count_ones() as usize;
-        let mut others = 0;
+    fn scan(&self, tag: u32) -> (Places, Places) {
+        let (mut others, mut used) = (0, 0);
         for (at, word) in self.0.iter().enumerate() {
-            // The slot's generation orders what is read from the slot, not the entry.
-            let difference = (word.load(Ordering::Relaxed) ^ both(tag)) & TAGS;
-            // The bit above the tag is set unless the difference is zero.
-            let bits = difference.wrapping_add(TAGS) & !TAGS;
-            others |= bits >> (TAG_BITS - at);
+            let word = word.load(Ordering::Relaxed);
+            others |= differences(word, tag, at);
+            used |= differences(word, 0, at);
         }
-        Places(others)
+        (Places(!others & Places::ALL), Places(!used & Places::ALL))
     }
 
     #[inline(always)]
     fn with_tag(&self, tag: u32) -> Places {
-        Places(!self.others(tag).0 & Places::ALL)
+        let mut others = 0;
+        for (at, word) in self.0.iter().enumerate() {
+            // The slot's generation orders what is read from the slot, not the entry.
+            others |= differences(word.load(Ordering::Relaxed), tag, at);
+        }
+        Places(!others & Places::ALL)
     }
 
     fn used(&self) -> Places {
-        self.others(0)
-    }
-
-    fn free(&self) -> Places {
-        Places(!self.used().0 & Places::ALL)
+        Places(!self.with_tag(0).0 & Places::ALL)
     }
 
     #[inline(always)]
@@ -136,6 +144,53 @@ impl Bucket {
         let word = &self.0[place.word];
         let other = word.load(Ordering::Relaxed) & !(u64::from(u32::MAX) << place.shift);
         word.store(other | u64::from(entry) << place.shift, Ordering::Release);
+    }
+}
+
+/// The first result of `check` for the entries in some places of two buckets.
+#[inline(always)]
+fn first_of<T>(
+    buckets: [&Bucket; 2],
+    [first, second]: [Places; 2],
+    mut check: impl FnMut(Index, Direction) -> Option<T>,
+) -> Option<T> {
+    const SECOND: u32 = WORDS as u32;
+    for Place { word, shift } in Places(first.0 | second.0 << SECOND) {
+        let place = Place {
+            word: word % WORDS,
+            shift,
+        };
+        let entry = buckets[usize::from(word >= WORDS)].entry(place);
+        // It may have changed meanwhile, and is another one or none.
+        let Some((index, direction)) = entry.target() else {
+            continue;
+        };
+        if let Some(found) = check(index, direction) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// The result of [`Buckets::find_or_place`].
+pub(super) enum Search<'a, T> {
+    Found(T),
+    Free(FreePlace<'a>),
+    Full,
+}
+
+/// A place that no entry has.
+pub(super) struct FreePlace<'a> {
+    bucket: &'a Bucket,
+    place: Place,
+    hash: u64,
+}
+
+impl FreePlace<'_> {
+    /// Puts an entry there, under the lock with which the place was found.
+    pub(super) fn take(self, index: Index, direction: Direction) {
+        let entry = Entry::new(index, direction, self.hash);
+        self.bucket.set(self.place, entry.0);
     }
 }
 
@@ -199,27 +254,11 @@ impl Buckets {
     pub(super) fn find<T>(
         &self,
         hash: u64,
-        mut check: impl FnMut(Index, Direction) -> Option<T>,
+        check: impl FnMut(Index, Direction) -> Option<T>,
     ) -> Option<T> {
-        const SECOND: u32 = WORDS as u32;
-        let tag = Entry::tag(hash);
         let buckets = self.buckets_of(hash);
-        let [first, second] = buckets.map(|bucket| bucket.with_tag(tag));
-        for Place { word, shift } in Places(first.0 | second.0 << SECOND) {
-            let place = Place {
-                word: word % WORDS,
-                shift,
-            };
-            let entry = buckets[usize::from(word >= WORDS)].entry(place);
-            // It may have changed meanwhile, and is another one or none.
-            let Some((index, direction)) = entry.target() else {
-                continue;
-            };
-            if let Some(found) = check(index, direction) {
-                return Some(found);
-            }
-        }
-        None
+        let matches = buckets.map(|bucket| bucket.with_tag(Entry::tag(hash)));
+        first_of(buckets, matches, check)
     }
 
     /// All entries of the two buckets of a hash, bucket by bucket.
@@ -233,21 +272,31 @@ impl Buckets {
         })
     }
 
-    /// Adds an entry, under the lock of the hash's shard. Returns whether there was a place.
-    pub(super) fn add(&self, hash: u64, index: Index, direction: Direction) -> bool {
-        let [first, second] = self.buckets_of(hash);
-        let frees = [first.free(), second.free()];
-        let (bucket, free) = if frees[1].len() > frees[0].len() {
-            (second, &frees[1])
+    /// As [`Buckets::find`]; if nothing is found, the result is a place for an entry with this hash. Under
+    /// the lock of the hash's shard.
+    #[inline]
+    pub(super) fn find_or_place<T>(
+        &self,
+        hash: u64,
+        check: impl FnMut(Index, Direction) -> Option<T>,
+    ) -> Search<'_, T> {
+        let buckets = self.buckets_of(hash);
+        let [first, second] = buckets.map(|bucket| bucket.scan(Entry::tag(hash)));
+        if let Some(found) = first_of(buckets, [first.0, second.0], check) {
+            return Search::Found(found);
+        }
+        let (bucket, mut free) = if second.1.len() > first.1.len() {
+            (buckets[1], second.1)
         } else {
-            (first, &frees[0])
+            (buckets[0], first.1)
         };
-        match free.clone().next() {
-            Some(place) => {
-                bucket.set(place, Entry::new(index, direction, hash).0);
-                true
-            }
-            None => false,
+        match free.next() {
+            Some(place) => Search::Free(FreePlace {
+                bucket,
+                place,
+                hash,
+            }),
+            None => Search::Full,
         }
     }
 
@@ -268,6 +317,15 @@ impl Buckets {
 mod tests {
     use super::*;
     use crate::hash::Seed;
+
+    /// Adds an entry. Returns whether there was a place.
+    fn add(buckets: &Buckets, hash: u64, index: Index, direction: Direction) -> bool {
+        match buckets.find_or_place(hash, |_, _| None::<()>) {
+            Search::Free(place) => place.take(index, direction),
+            _ => return false,
+        }
+        true
+    }
 
     /// Of connections whose keys have unrelated hashes, and of ones whose keys are mirrors, also after
     /// half of them have been replaced some times.
@@ -297,7 +355,7 @@ mod tests {
                         }
                     }
                     for (hash, direction) in hashes(slot, round).into_iter().zip(both) {
-                        assert!(buckets.add(hash, Index(slot), direction), "{slot}");
+                        assert!(add(&buckets, hash, Index(slot), direction), "{slot}");
                     }
                 }
             }
@@ -316,10 +374,14 @@ mod tests {
             let entry = 0xffff_ff80 | tag;
             bucket.set(place, entry);
             assert_eq!(bucket.used().len(), number as u32 + 1);
+            let (matches, free) = bucket.scan(tag);
+            assert_eq!(
+                (matches.len(), free.len()),
+                (1, 2 * WORDS as u32 - number as u32 - 1)
+            );
             let found: Vec<Entry> = bucket.with_tag(tag).map(|at| bucket.entry(at)).collect();
             assert!(found == [Entry(entry)], "{number}");
         }
-        assert_eq!(bucket.free().len(), 0);
         for place in places {
             bucket.set(place, 0);
             assert!(bucket.entry(place) == Entry(0));
@@ -332,7 +394,7 @@ mod tests {
         let buckets = Buckets::new(10);
         let hash = 0x1234_5678_9abc_def0;
         let target = (Index(MAX_SLOTS as u32 - 1), Direction::Reply);
-        assert!(buckets.add(hash, target.0, target.1));
+        assert!(add(&buckets, hash, target.0, target.1));
         let first = |hash| buckets.find(hash, |index, direction| Some((index, direction)));
         assert_eq!(first(hash), Some(target));
         assert_eq!(first(hash ^ 1 << 32), None);

@@ -5,6 +5,7 @@
 //! shards of both keys, the lower one first; then, if needed, the lock of a slot.
 
 mod early_drop;
+mod expiry;
 mod free;
 mod index;
 mod shard;
@@ -18,28 +19,22 @@ use crate::bits::Status;
 use crate::entry::Data;
 use crate::hash::Seed;
 use crate::memory::prefetch_all;
-use crate::sync::{unlock_fairly, AtomicUsize, Mutex};
+use crate::sync::{AtomicUsize, Mutex};
 use crate::time::Time;
 use crate::tuple::{Direction, Key, Tuple};
 use crate::zone::Zone;
 
 use free::FreeList;
-use index::Buckets;
-use index::MAX_SLOTS;
+use index::{Buckets, Search, MAX_SLOTS};
 use shard::{Locked, Shard};
 pub use slot::ConnectionRef;
 use slot::Index;
 pub(crate) use slot::Slot;
-use wheel::Step;
 use zones::Zones;
 
 /// The maximum number of times that an insertion starts again because connections that were in its
 /// way have been removed.
 const MAX_INSERT_TRIES: usize = 8;
-
-/// The most steps of a timer wheel for which the lock of its shard is held: a packet that waits for it waits
-/// for some microseconds, however many connections expire.
-const STEPS_PER_LOCK: usize = 16;
 
 /// A place of a key: a slot and a direction. By the time that it is looked at, the slot may have another
 /// connection.
@@ -310,11 +305,33 @@ impl Table {
                 self.allocate(hashes[0], now, removed)?
             }
         };
+        let place = |at: usize| {
+            let check = |index, direction| self.find_at(Candidate(index, direction), &keys[at]);
+            self.buckets.find_or_place(hashes[at], check)
+        };
         let mut error = InsertError::ChainTooLong;
         for _ in 0..MAX_INSERT_TRIES {
             let mut locked = self.lock(hashes[0], hashes[1]);
-            if let Some((connection, direction)) = find() {
-                drop(locked);
+            let (obstacle, full) = match place(0) {
+                Search::Free(free) => {
+                    free.take(index, Direction::Original);
+                    let obstacle = match place(1) {
+                        Search::Free(free) => {
+                            free.take(index, Direction::Reply);
+                            let shard = locked.of_original();
+                            return Ok(self.fill(index, shard, insertion, now, inserted));
+                        }
+                        Search::Found(found) => Some(found),
+                        Search::Full => None,
+                    };
+                    self.buckets.remove(hashes[0], index, Direction::Original);
+                    (obstacle, hashes[1])
+                }
+                Search::Found(found) => (Some(found), hashes[0]),
+                Search::Full => (None, hashes[0]),
+            };
+            drop(locked);
+            if let Some((connection, direction)) = obstacle {
                 error = InsertError::Clash(connection, direction);
                 if self.slot(connection).deadline() > now {
                     break;
@@ -324,28 +341,6 @@ impl Table {
                     .for_each(&mut *removed);
                 continue;
             }
-            let mut full = hashes[0];
-            if self.buckets.add(hashes[0], index, Direction::Original) {
-                full = hashes[1];
-                if self.buckets.add(hashes[1], index, Direction::Reply) {
-                    let slot = &self.slots[index.0 as usize];
-                    slot.mark.store(insertion.mark, Ordering::Relaxed);
-                    slot.policy.store(insertion.policy, Ordering::Relaxed);
-                    let generation = slot.next_generation();
-                    let connection = ConnectionRef { index, generation };
-                    inserted(connection, insertion);
-                    let data = std::mem::take(&mut insertion.data);
-                    slot.occupy(&keys, insertion.status, insertion.deadline, data);
-                    let shard = locked.of_original();
-                    shard.wheel.arm_new(&self.slots, index, now);
-                    shard.count += 1;
-                    shard.inserted += 1;
-                    slot.publish(generation);
-                    return Ok(connection);
-                }
-                self.buckets.remove(hashes[0], index, Direction::Original);
-            }
-            drop(locked);
             error = InsertError::ChainTooLong;
             if !self.make_place(full, now, removed) {
                 break;
@@ -353,6 +348,31 @@ impl Table {
         }
         self.free.give(&self.slots, index);
         Err(error)
+    }
+
+    /// Puts a connection, which the index has, into its slot, under the lock of its shard.
+    #[inline]
+    fn fill(
+        &self,
+        index: Index,
+        shard: &mut Shard,
+        insertion: &mut Insertion,
+        now: Time,
+        inserted: &mut dyn FnMut(ConnectionRef, &Insertion),
+    ) -> ConnectionRef {
+        let slot = &self.slots[index.0 as usize];
+        slot.mark.store(insertion.mark, Ordering::Relaxed);
+        slot.policy.store(insertion.policy, Ordering::Relaxed);
+        let generation = slot.next_generation();
+        let connection = ConnectionRef { index, generation };
+        inserted(connection, insertion);
+        let (status, deadline) = (insertion.status, insertion.deadline);
+        slot.occupy(&insertion.keys.0, status, deadline, &mut insertion.data);
+        shard.wheel.arm_new(&self.slots, index, now);
+        shard.count += 1;
+        shard.inserted += 1;
+        slot.publish(generation);
+        connection
     }
 
     /// Removes a connection, if it is there.
@@ -392,103 +412,6 @@ impl Table {
         self.zones.leave(keys.zone().id());
         self.free.give(&self.slots, connection.index);
         Some(removed)
-    }
-
-    /// Sets the deadline of a connection. Returns whether it is there. To be called without the
-    /// lock of its slot.
-    pub(crate) fn set_deadline(
-        &self,
-        connection: ConnectionRef,
-        deadline: Time,
-        now: Time,
-    ) -> bool {
-        let Some(slot) = self.slots.get(connection.index.0 as usize) else {
-            return false;
-        };
-        let Some(data) = slot.lock(connection.generation) else {
-            return false;
-        };
-        let must_move = slot.postpone(deadline, now);
-        drop(data);
-        if must_move {
-            self.rearm(connection);
-        }
-        true
-    }
-
-    /// Moves the timer of a connection whose deadline has become earlier. To be called without the
-    /// lock of its slot.
-    pub(crate) fn rearm(&self, connection: ConnectionRef) {
-        let Some(keys) = self.keys(connection) else {
-            return;
-        };
-        let [original, reply] = self.hashes(&keys);
-        let mut locked = self.lock(original, reply);
-        if self.slot(connection).live_generation() == Some(connection.generation) {
-            locked
-                .of_original()
-                .wheel
-                .rearm(&self.slots, connection.index);
-        }
-    }
-
-    /// Removes connections whose timeout has passed. `budget` bounds the steps of the timer wheels;
-    /// where it ends, the next call begins. Returns whether work is left. No lock is held for more than
-    /// [`STEPS_PER_LOCK`] steps.
-    pub(crate) fn expire(
-        &self,
-        now: Time,
-        mut budget: usize,
-        removed: &mut dyn FnMut(Removed),
-    ) -> bool {
-        let count = self.shards.len();
-        let first = self.first_shard.load(Ordering::Relaxed);
-        for number in (first..first + count).map(|number| number % count) {
-            loop {
-                let steps = budget.min(STEPS_PER_LOCK);
-                let mut left = steps;
-                let mut shard = self.shards[number].lock();
-                let step = shard.wheel.advance(&self.slots, now, &mut left);
-                unlock_fairly(shard);
-                budget -= steps - left;
-                match step {
-                    Step::Done => break,
-                    Step::Exhausted if budget == 0 => {
-                        self.first_shard.store(number, Ordering::Relaxed);
-                        return true;
-                    }
-                    // Packets that wait for the lock have it first.
-                    Step::Exhausted => {}
-                    Step::Due(index) => self.expire_slot(index, now, removed),
-                }
-            }
-        }
-        false
-    }
-
-    fn expire_slot(&self, index: Index, now: Time, removed: &mut dyn FnMut(Removed)) {
-        let slot = &self.slots[index.0 as usize];
-        let Some(generation) = slot.live_generation() else {
-            return;
-        };
-        let connection = ConnectionRef { index, generation };
-        if slot.deadline() <= now {
-            self.remove(connection, RemovalReason::Expired)
-                .into_iter()
-                .for_each(removed);
-            return;
-        }
-        // A packet that was found before the deadline has refreshed the timeout.
-        let Some(keys) = self.keys(connection) else {
-            return;
-        };
-        let [original, reply] = self.hashes(&keys);
-        let mut locked = self.lock(original, reply);
-        if slot.live_generation() == Some(generation) {
-            let wheel = &mut locked.of_original().wheel;
-            wheel.disarm(&self.slots, index);
-            wheel.arm(&self.slots, index, now);
-        }
     }
 
     /// The connection in the slot with this number, if there is one.

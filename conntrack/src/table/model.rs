@@ -80,7 +80,7 @@ fn beside_reuse<T: 'static>(
         let occupy = |slot: &Slot, number: u32| {
             let generation = slot.next_generation();
             let Keys(keys) = keys(number);
-            slot.occupy(&keys, Status::NONE, NEVER, Data::default());
+            slot.occupy(&keys, Status::NONE, NEVER, &mut Data::default());
             slot.publish(generation);
             generation
         };

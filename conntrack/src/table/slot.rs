@@ -149,9 +149,9 @@ impl Slot {
         Generation(self.generation.load(Ordering::Relaxed).wrapping_add(1))
     }
 
-    /// Puts a connection into a free slot, which the caller has taken off the free list. It is there
-    /// when its generation, the slot's next one, is published.
-    pub(super) fn occupy(&self, keys: &[Key; 2], status: Status, deadline: Time, data: Data) {
+    /// Puts a connection into a free slot, which the caller has taken off the free list; `data` gets what
+    /// the slot had. The connection is there when its generation, the slot's next one, is published.
+    pub(super) fn occupy(&self, keys: &[Key; 2], status: Status, deadline: Time, data: &mut Data) {
         // Readers of the former connection must see the generation change before these words.
         fence(Ordering::Release);
         for (stored, key) in [&self.original, &self.reply].into_iter().zip(keys) {
@@ -162,7 +162,7 @@ impl Slot {
         self.status.store(status.bits(), Ordering::Relaxed);
         self.deadline.store(deadline.as_nanos(), Ordering::Relaxed);
         self.list.store(NO_LIST, Ordering::Relaxed);
-        *self.data.lock() = data;
+        std::mem::swap(&mut *self.data.lock(), data);
     }
 
     /// Lets readers find the connection of a slot that was occupied. `generation` is the slot's next

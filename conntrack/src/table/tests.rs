@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::expiry::STEPS_PER_LOCK;
 use super::*;
 use crate::tuple::{Endpoint, Protocol};
 
