@@ -42,7 +42,8 @@ impl QueueKind {
 }
 
 /// One queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QueueId {
     /// Its kind.
     pub kind: QueueKind,
@@ -218,7 +219,8 @@ pub struct AdiConfig {
 pub struct AddressTaken;
 
 /// The first fault of an ADI, and the number of faults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FaultRecord {
     /// The number of faults.
     pub count: u64,

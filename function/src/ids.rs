@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Numbers of virtual ports, ADIs and vectors, as types that cannot be mixed up.
 
+use serde::{Deserialize, Serialize};
+
 /// The id of a virtual port (`vport_id` of messages). Those of the function have the numbers of
 /// their wires; those of ADIs follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,7 +30,9 @@ impl AdiId {
 
 /// The number of an interrupt vector, device-wide: the function's own have their numbers in MSI-X;
 /// those of ADIs follow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct VectorId(pub u32);
 
 impl VectorId {

@@ -23,7 +23,7 @@ use crate::ids::{VectorId, VectorMapping};
 use crate::memory::GuestMemory;
 
 pub use adi::{AdiVectors, VectorBlock, CAUSE_RINGS, SLEEP_AFTER_NS};
-pub use cause_ring::CauseRingConfig;
+pub use cause_ring::{CauseRingConfig, CauseRingError, CauseRingState, MAX_CAUSE_RING_LEN};
 pub use report::CauseCounters;
 
 /// The unit of the ITR registers and of DYN_CTL's interval, in nanoseconds.
@@ -72,6 +72,12 @@ impl Interrupts {
     #[must_use]
     pub fn own(&self) -> u32 {
         self.vectors.len() as u32
+    }
+
+    /// The number of vectors, those of ADIs included.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.own() + self.adi.count()
     }
 
     /// The counters of interrupts by outcome.

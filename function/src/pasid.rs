@@ -2,6 +2,7 @@
 //! The number of a process address space, and the reasons why its addresses are not translated.
 
 use adit_uapi::virtchnl2::adi::PASID_MAX;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// A PASID for an ADI: 20 bits, and not 0, which is the function's own.
@@ -23,7 +24,8 @@ impl Pasid {
 }
 
 /// The reason why an address is not translated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TranslationFault {
     /// The root table has not been found yet, or is out of date after a reset.
     #[error("the location of the IOMMU's tables is unknown")]
@@ -65,7 +67,8 @@ pub enum TranslationFault {
 }
 
 /// The tables of a walk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Table {
     /// Indexed by bus and half of the bus.
     #[error("root table")]

@@ -12,6 +12,7 @@
 //!
 //! [`SlowPath::restore`]: crate::slow_path::SlowPath::restore
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use hex::{FromHex, FromHexError};
@@ -177,6 +178,49 @@ pub struct ControlSnapshot {
     pub vectors: Vec<u16>,
     /// The virtual ports that exist, in ascending order of their ids.
     pub vports: Vec<VportSnapshot>,
+    /// The ADIs. Absent if none has existed and no cause ring is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adis: Option<Box<AdisSnapshot>>,
+}
+
+/// The state of the ADIs of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdisSnapshot {
+    /// The id at which the search for a free one begins: those below it were used before.
+    pub next: u32,
+    /// The vectors that cause rings signal, by the number of the ring.
+    pub rings: BTreeMap<u16, u16>,
+    /// The ADIs that exist, in ascending order of their ids.
+    pub list: Vec<AdiSnapshot>,
+}
+
+/// The state of an ADI. It has as many queue pairs as are necessary for its queues and vectors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdiSnapshot {
+    /// Its id.
+    pub id: u16,
+    /// The PASID that its DMA is translated with.
+    pub pasid: u32,
+    /// The virtual port whose wire it shares.
+    pub port: u16,
+    /// Its VLAN; 0 for none.
+    pub vlan: u16,
+    /// The address that it was created with.
+    pub mac: Hex<[u8; 6]>,
+    /// Its first queue pair, among those of all ADIs.
+    pub first_pair: u32,
+    /// The number of its vectors.
+    pub vectors: u16,
+    /// The cause ring that it reports through.
+    pub ring: u16,
+    /// Set from SUSPEND_ADI to RESUME_ADI.
+    pub suspended: bool,
+    /// The members of its group, if it is a leader.
+    pub members: Vec<u16>,
+    /// Its virtual port, with all its queues; their vectors are numbered within the ADI.
+    pub vport: VportSnapshot,
 }
 
 /// The state of a virtual port.
@@ -205,7 +249,9 @@ pub struct VportSnapshot {
     pub loopback: bool,
     /// The key of the RSS hash.
     pub rss_key: Hex<[u8; RSS_KEY_LEN]>,
-    /// The look-up table: indexes of RX queues.
+    /// The look-up table: indexes of RX queues. Absent for an ADI whose table is as after its creation,
+    /// all of its RX queues in turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rss_lut: Vec<u16>,
     /// The types of packets that are hashed.
     pub rss_hash: u64,
@@ -256,9 +302,6 @@ pub enum SaveError {
     /// The function is held in reset.
     #[error("the function is held in reset")]
     InReset,
-    /// It has ADIs.
-    #[error("the function has {0} ADIs, which have no saved form: destroy them first")]
-    Adis(usize),
 }
 
 /// The reason why a state cannot be restored.

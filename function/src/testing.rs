@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Guest memory and drivers for tests.
 
+pub mod adi;
 mod choices;
 pub mod driver;
 pub mod seeded;

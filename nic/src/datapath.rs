@@ -61,7 +61,7 @@ use wires::Wires;
 pub use adi::AdiTotals;
 pub use flood::FloodCounters;
 pub use queues::Queues;
-pub use saved::{PortState, QueuesState};
+pub use saved::{AdiState, AdisState, PortState, QueuesState, TotalsState};
 
 /// The maximum number of frames that a port or queue moves before its neighbours get their turn.
 const BURST: usize = 64;

@@ -6,6 +6,7 @@ mod adis;
 mod corpus;
 mod registers;
 mod rings;
+mod update;
 
 pub use adis::adis;
 pub use corpus::{registers_corpus, rings_corpus};
@@ -13,5 +14,6 @@ pub use corpus::{registers_corpus, rings_corpus};
 pub(crate) use registers::loaded;
 pub use registers::registers;
 pub use rings::{accounts, rings};
+pub use update::update;
 
 use adit_function::testing::Choices;

@@ -21,7 +21,7 @@ use rustix::fs::{memfd_create, MemfdFlags};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard};
 
-use crate::datapath::PortState;
+use crate::datapath::{PortState, TotalsState};
 use crate::function::Shared;
 
 /// The version of [`NicState`]. It changes when an older release would misunderstand a newer state. The first
@@ -41,6 +41,9 @@ pub struct NicState {
     version: u32,
     /// The counters of the virtual ports.
     ports: Vec<PortState>,
+    /// The totals of ADIs. Absent if there is nothing to count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    totals: Option<TotalsState>,
     /// The descriptor of the program's state: `adit_p4runtime::server::Server::save_state`.
     program: u32,
     /// The descriptor of the connections: `adit_conntrack_rpc::state`.
@@ -183,10 +186,14 @@ impl Freeze {
         let shared = &self.shared;
         let function = shared.lock();
         let ports = function.datapath().save_ports();
+        let totals = function.datapath().save_totals();
         let waiting = function.datapath().frames_on_their_way();
         drop(function);
         if waiting > 0 {
-            tracing::info!(waiting, "frames that wait for buffers or a wire are lost");
+            tracing::info!(
+                waiting,
+                "frames that wait for buffers, copies or a wire are lost"
+            );
         }
         let mut add = |name, bytes: &[u8]| {
             fds.push(file_of(name, bytes).context("a file for the state")?);
@@ -200,6 +207,7 @@ impl Freeze {
         Ok(NicState {
             version: VERSION,
             ports,
+            totals,
             program,
             connections: add("connections", &tracked)?,
         })
@@ -240,7 +248,12 @@ impl NicState {
                 "expectations have ended with connections that expired"
             );
         }
-        shared.lock().datapath_mut().restore_ports(&self.ports);
+        let mut function = shared.lock();
+        function.datapath_mut().restore_ports(&self.ports);
+        if let Some(totals) = &self.totals {
+            function.datapath_mut().restore_totals(totals);
+        }
+        drop(function);
         tracing::debug!(
             connections = restored.connections,
             expectations = restored.expectations,

@@ -272,8 +272,9 @@ impl Device {
         loaded: Loaded,
         pages: OwnedFd,
     ) -> anyhow::Result<()> {
-        let state: DeviceState = parse(state)?;
-        self.shared.lock().restore(&state.function, pages)?;
+        let mut state: DeviceState = parse(state)?;
+        let function = state.take_function(&mut fds)?;
+        self.shared.lock().restore(&function, pages)?;
         let Self { shared, server, .. } = self;
         state.nic.restore(shared, server, loaded, &mut fds)
     }
@@ -328,8 +329,27 @@ impl Device {
 struct DeviceState {
     /// [`FORMAT`].
     format: String,
-    function: FunctionState,
+    /// The function, if it has no ADIs, of which there may be thousands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    function: Option<FunctionState>,
+    /// The descriptor of the function otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    function_file: Option<u32>,
     nic: NicState,
+}
+
+impl DeviceState {
+    /// The state of the function.
+    fn take_function(&mut self, fds: &mut InheritedFds) -> anyhow::Result<FunctionState> {
+        match (self.function.take(), self.function_file) {
+            (Some(function), None) => Ok(function),
+            (None, Some(file)) => {
+                let bytes = handover::read_file(fds.take(file)?)?;
+                serde_json::from_slice(&bytes).context("the state of the function")
+            }
+            _ => bail!("the state has the function twice, or not at all"),
+        }
+    }
 }
 
 /// A copy of what may be large of the state of a device that goes on.
@@ -362,10 +382,13 @@ struct Load {
     takes_over: bool,
 }
 
+/// The reason that an update is not possible now.
+fn busy(error: impl std::fmt::Display) -> Unfit {
+    Unfit::busy(format!("the state of the function: {error}"))
+}
+
 impl Workload for Load {
     fn precopy(&mut self) -> Option<Frozen> {
-        // One that has no state to be handed over is reset, and nothing is copied.
-        self.shared.lock().save().ok()?;
         let mut fds = Vec::new();
         match NicCopy::new(&self.shared, &self.server, &mut fds) {
             Ok((nic, copied)) => {
@@ -389,10 +412,18 @@ impl Workload for Load {
         let copied = self.copied.take();
         let nic = freeze.save(&self.server, copied.as_ref(), &mut fds);
         let nic = nic.map_err(|error| Unfit::busy(format!("{error:#}")))?;
-        let format = FORMAT.to_owned();
+        let (function, function_file) = match &function.slow_path.control.adis {
+            None => (Some(function), None),
+            Some(_) => {
+                let bytes = serde_json::to_vec(&function).map_err(busy)?;
+                fds.push(handover::file_of("function", &bytes).map_err(busy)?);
+                (None, Some(fds.len() as u32 - 1))
+            }
+        };
         let state = DeviceState {
-            format,
+            format: FORMAT.to_owned(),
             function,
+            function_file,
             nic,
         };
         let state = handover::frozen(state, fds)?;

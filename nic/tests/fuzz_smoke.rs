@@ -36,3 +36,10 @@ fn walk() {
 fn adis() {
     run(adit_nic::fuzzing::adis, 300);
 }
+
+#[test]
+fn update() {
+    // One or two changes: most states with many are refused at once.
+    let seeds = [vec![1; 4], vec![7; 8]];
+    spoil(adit_nic::fuzzing::update, &seeds, 3_000);
+}

@@ -4,6 +4,7 @@
 
 mod group;
 mod messages;
+mod saved;
 mod state;
 
 use std::collections::{BTreeMap, HashMap};
@@ -90,17 +91,10 @@ impl Wanted {
                     rx_buffer: ext.num_rx_bufq.get(),
                 };
                 let vectors = ext.num_vectors.get();
-                let pairs = [
-                    counts.tx,
-                    counts.tx_completion,
-                    counts.rx,
-                    counts.rx_buffer.div_ceil(2),
-                    vectors,
-                ];
                 Self {
                     counts,
                     vectors,
-                    pairs: pairs.into_iter().max().unwrap_or(0),
+                    pairs: pairs(&counts, vectors),
                     port: ext.port.get(),
                     vlan: ext.vlan.get(),
                     mac: ext.mac,
@@ -109,9 +103,8 @@ impl Wanted {
                 }
             }
         };
-        let most = MAX_PAIRS.min(u16::try_from(profile.adi_pairs()).unwrap_or(u16::MAX));
         if wanted.pairs == 0
-            || wanted.pairs > most
+            || wanted.pairs > max_pairs(profile)
             || wanted.port >= profile.vports()
             || wanted.vlan > VLAN_MAX
             || wanted.ring >= CAUSE_RINGS
@@ -123,6 +116,23 @@ impl Wanted {
         }
         Ok(wanted)
     }
+}
+
+/// The number of queue pairs of an ADI with these queues and vectors.
+fn pairs(counts: &Counts, vectors: u16) -> u16 {
+    let pairs = [
+        counts.tx,
+        counts.tx_completion,
+        counts.rx,
+        counts.rx_buffer.div_ceil(2),
+        vectors,
+    ];
+    pairs.into_iter().max().unwrap_or(0)
+}
+
+/// The maximum number of queue pairs of an ADI of a function.
+fn max_pairs(profile: &Profile) -> u16 {
+    MAX_PAIRS.min(u16::try_from(profile.adi_pairs()).unwrap_or(u16::MAX))
 }
 
 /// The place that a message requests, if any.
@@ -209,11 +219,6 @@ impl Adis {
             }
             !gone
         });
-    }
-
-    /// The number of ADIs that exist.
-    pub(super) fn count(&self) -> usize {
-        self.slots.iter().flatten().count()
     }
 
     /// The number of ADIs and of queue pairs: allocated, and maximum.

@@ -25,8 +25,9 @@ pub fn fuzz_control(data: &[u8]) {
     let Ok(profile) = profile.with_adis(adis) else {
         return;
     };
-    let mut dp = MockDataPlane::new(&profile, GuestMemory::new());
-    let mut control = Control::new(profile);
+    let new = || MockDataPlane::new(&profile, GuestMemory::new());
+    let mut dp = new();
+    let mut control = Control::new(profile.clone());
     let mut reply = Vec::new();
     let mut rest = data;
     while let Some((&[opcode, more, low, high], after)) = rest.split_first_chunk() {
@@ -62,6 +63,14 @@ pub fn fuzz_control(data: &[u8]) {
             assert!(events <= control.vports.len());
         }
     }
+    // Whatever a driver has done, its state is one that can be restored.
+    let saved = control.save(&dp);
+    let (mut again, mut dp) = (Control::new(profile.clone()), new());
+    if let Err(error) = again.restore(&saved, &mut dp) {
+        panic!("a state that was saved: {error}");
+    }
+    again.check(&mut dp);
+    assert_eq!(again.save(&dp), saved);
 }
 
 impl Control {

@@ -28,6 +28,16 @@ impl IdAllocator {
         self.taken = 0;
     }
 
+    /// The number at which [`Self::allocate_next`] begins.
+    pub(super) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// Sets the number at which [`Self::allocate_next`] begins: at most the limit.
+    pub(super) fn continue_at(&mut self, next: u32) {
+        self.next = next;
+    }
+
     pub(super) fn limit(&self) -> u32 {
         self.limit
     }
@@ -141,6 +151,11 @@ mod tests {
         assert_eq!(ids.allocate_next(), Some(2));
         ids.clear();
         assert_eq!((ids.taken(), ids.allocate_next()), (0, Some(3)));
+        let mut other = IdAllocator::new(70);
+        other.continue_at(ids.next());
+        assert_eq!(other.allocate_next(), Some(4));
+        other.continue_at(70);
+        assert_eq!(other.allocate_next(), Some(0));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use adit_uapi::virtchnl2::rss::DEFAULT_HASH_EXPANDED;
 use adit_uapi::virtchnl2::{FlowRule, RULE_ID_NONE};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::adi::Adis;
 use super::filters::MAX_ADDRESSES;
 use super::queue_config::{check, references};
 use super::queue_set::{QueueSet, Single, Slot, State};
@@ -19,7 +20,7 @@ use crate::dataplane::{AddressTaken, DataPlane, QueueError, QueueId, QueueKind};
 use crate::ids::{VectorId, VectorMapping, VportId};
 use crate::snapshot::{
     ControlSnapshot, FlowRuleSnapshot, Hex, InterruptSnapshot, QueueSnapshot, RestoreError,
-    SaveError, VportSnapshot,
+    VportSnapshot,
 };
 use crate::vport::{FlowAction, VportConfig, MAX_FLOWS, RSS_LUT_LEN};
 
@@ -31,24 +32,39 @@ const ORDER: [QueueKind; 4] = [
     QueueKind::Rx,
 ];
 
+/// The control plane's part of a saved state that is possible.
+struct Checked {
+    vectors: Vectors,
+    vports: Vec<Option<Vport>>,
+    adis: Option<Adis>,
+}
+
+/// What a saved virtual port can have.
+pub(super) struct Limits<'a> {
+    pub(super) profile: &'a Profile,
+    /// The maximum number of addresses.
+    pub(super) addresses: usize,
+    /// The maximum number of RX queues that RSS selects.
+    pub(super) rx_queues: u16,
+    /// Set if the look-up table of RSS can be absent.
+    pub(super) has_default_table: bool,
+    /// Returns whether queues can be mapped to a vector.
+    pub(super) has_vector: &'a dyn Fn(u16) -> bool,
+}
+
 impl Control {
     /// Saves the state, of which the data plane has a part.
-    ///
-    /// # Errors
-    /// When the function has ADIs.
-    pub fn save(&self, dp: &impl DataPlane) -> Result<ControlSnapshot, SaveError> {
-        match self.adis.count() {
-            0 => {}
-            adis => return Err(SaveError::Adis(adis)),
-        }
+    #[must_use]
+    pub fn save(&self, dp: &impl DataPlane) -> ControlSnapshot {
         let vports = (0..).zip(&self.vports);
         let vports = vports.filter_map(|(id, vport)| Some((id, vport.as_ref()?)));
-        Ok(ControlSnapshot {
+        ControlSnapshot {
             vectors: self.vectors.all_allocated().collect(),
             vports: vports
                 .map(|(id, vport)| save_vport(id, vport, dp.vport(VportId(id))))
                 .collect(),
-        })
+            adis: self.save_adis(dp).map(Box::new),
+        }
     }
 
     /// Replaces the state by a saved one; the data plane is in the state after a reset, and is set
@@ -62,13 +78,24 @@ impl Control {
         saved: &ControlSnapshot,
         dp: &mut impl DataPlane,
     ) -> Result<(), RestoreError> {
-        let (vectors, vports) = self.checked(saved)?;
+        let Checked {
+            vectors,
+            vports,
+            adis,
+        } = self.checked(saved)?;
+        // Before the function's own virtual ports, which may have addresses of ADIs, but not the reverse.
+        match (&saved.adis, adis) {
+            (Some(saved), Some(adis)) => {
+                self.adis = adis;
+                self.apply_adis(saved, dp)?;
+            }
+            _ => self.adis.clear(),
+        }
         for vport in &saved.vports {
-            apply(vport, &self.profile, dp)?;
+            apply_own(vport, &self.profile, dp)?;
         }
         self.vports = vports;
         self.vectors = vectors;
-        self.adis.clear();
         Ok(())
     }
 
@@ -80,16 +107,13 @@ impl Control {
         self.checked(saved).map(drop)
     }
 
-    /// The vectors and virtual ports of a saved state.
-    fn checked(
-        &self,
-        saved: &ControlSnapshot,
-    ) -> Result<(Vectors, Vec<Option<Vport>>), RestoreError> {
+    /// The vectors, virtual ports and ADIs of a saved state.
+    fn checked(&self, saved: &ControlSnapshot) -> Result<Checked, RestoreError> {
         let vectors = self.check_vectors(&saved.vectors)?;
         let mut vports: Vec<Option<Vport>> = (0..self.profile.vports()).map(|_| None).collect();
         for (n, vport) in saved.vports.iter().enumerate() {
             let at = format!("control.vports[{n}]");
-            let checked = check_vport(&at, vport, &self.profile, &vectors)?;
+            let checked = check_own(&at, vport, &self.profile, &vectors)?;
             match vports.get_mut(vport.id as usize) {
                 Some(place @ None) => *place = Some(checked),
                 _ => {
@@ -99,7 +123,13 @@ impl Control {
                 }
             }
         }
-        Ok((vectors, vports))
+        let adis = saved.adis.as_deref();
+        let adis = adis.map(|adis| self.checked_adis(adis, &vectors));
+        Ok(Checked {
+            adis: adis.transpose()?,
+            vectors,
+            vports,
+        })
     }
 
     fn check_vectors(&self, saved: &[u16]) -> Result<Vectors, RestoreError> {
@@ -117,7 +147,7 @@ impl Control {
     }
 }
 
-fn save_vport(id: u32, vport: &Vport, config: &VportConfig) -> VportSnapshot {
+pub(super) fn save_vport(id: u32, vport: &Vport, config: &VportConfig) -> VportSnapshot {
     let VportConfig {
         enabled: _,
         loopback,
@@ -162,8 +192,8 @@ fn save_vport(id: u32, vport: &Vport, config: &VportConfig) -> VportSnapshot {
     }
 }
 
-/// Checks the state of a virtual port, and makes the control plane's part of it.
-fn check_vport(
+/// Checks the state of a virtual port of the function itself, and makes the control plane's part of it.
+fn check_own(
     at: &str,
     saved: &VportSnapshot,
     profile: &Profile,
@@ -186,6 +216,27 @@ fn check_vport(
     if (queues.single.tx || queues.single.rx) && profile.layout().frames().is_some() {
         return invalid("single_tx", "the queues of ADIs are split queues".into());
     }
+    let limits = Limits {
+        profile,
+        addresses: MAX_ADDRESSES,
+        rx_queues: profile.queues(QueueKind::Rx),
+        has_default_table: false,
+        has_vector: &|vector| vectors.allocated(vector),
+    };
+    check_vport(at, saved, queues, &limits)
+}
+
+/// Checks the state of a virtual port whose queues are among `queues`, all of which are free, and makes
+/// the control plane's part of it.
+pub(super) fn check_vport(
+    at: &str,
+    saved: &VportSnapshot,
+    mut queues: QueueSet,
+    limits: &Limits<'_>,
+) -> Result<Vport, RestoreError> {
+    let profile = limits.profile;
+    let invalid =
+        |field: &str, problem: String| Err(RestoreError::invalid(format!("{at}.{field}"), problem));
     let mut last = None;
     for (n, queue) in saved.queues.iter().enumerate() {
         let id = QueueId {
@@ -197,15 +248,16 @@ fn check_vport(
             return invalid(&field, format!("{id:?} is not after {last:?}"));
         }
         last = Some(id);
-        let slot = check_queue(queue, &queues, vectors);
+        let slot = check_queue(queue, &queues, limits);
         match slot {
             Ok(slot) => queues.put(id, slot),
             Err(problem) => return invalid(&field, format!("{id:?}: {problem}")),
         }
     }
     let (count, offered) = (saved.addresses.len(), profile.capabilities());
-    if count > MAX_ADDRESSES {
-        return invalid("addresses", format!("{count}: at most {MAX_ADDRESSES}"));
+    if count > limits.addresses {
+        let most = limits.addresses;
+        return invalid("addresses", format!("{count}: at most {most}"));
     }
     if saved.addresses.iter().any(|address| address.0 == [0; 6]) {
         return invalid("addresses", "000000000000 is no address".into());
@@ -221,8 +273,12 @@ fn check_vport(
         return invalid("loopback", "the function has no such mode".into());
     }
     // Entries for queues that were removed stay.
-    let most = profile.queues(QueueKind::Rx);
-    if saved.rss_lut.len() != RSS_LUT_LEN || saved.rss_lut.iter().any(|&entry| entry >= most) {
+    let most = limits.rx_queues;
+    let len = match limits.has_default_table && saved.rss_lut.is_empty() {
+        true => 0,
+        false => RSS_LUT_LEN,
+    };
+    if saved.rss_lut.len() != len || saved.rss_lut.iter().any(|&entry| entry >= most) {
         return invalid(
             "rss_lut",
             format!("it has {RSS_LUT_LEN} entries below {most}"),
@@ -279,7 +335,7 @@ fn rule_of(saved: &FlowRuleSnapshot, profile: &Profile) -> Result<(FlowRule, Flo
 fn check_queue(
     saved: &QueueSnapshot,
     queues: &QueueSet,
-    vectors: &Vectors,
+    limits: &Limits<'_>,
 ) -> Result<Slot, String> {
     let id = QueueId {
         kind: saved.kind,
@@ -292,7 +348,7 @@ fn check_queue(
         if !matches!(id.kind, QueueKind::Tx | QueueKind::Rx) {
             return Err("only TX and RX queues have a vector".into());
         }
-        if !vectors.allocated(vector) {
+        if !(limits.has_vector)(vector) {
             return Err(format!("vector {vector} is not allocated"));
         }
         if itr >= ITR_INDEXES {
@@ -332,21 +388,33 @@ fn check_queue(
     })
 }
 
-/// Sets up a virtual port in the data plane.
-fn apply(
+/// Sets up a virtual port of the function itself in the data plane.
+fn apply_own(
     saved: &VportSnapshot,
     profile: &Profile,
     dp: &mut impl DataPlane,
 ) -> Result<(), RestoreError> {
     let id = VportId(saved.id);
     let mac = profile.mac(saved.id as u16); // checked
-    let mut step = Step { vport: id, dp };
     let of_kind = |kind| saved.queues.iter().filter(move |queue| queue.kind == kind);
     let indexes = |kind| of_kind(kind).map(|queue| queue.index).collect::<Vec<_>>();
-    step.run("the virtual port", |dp| {
+    Step::of(id, dp).run("the virtual port", |dp| {
         dp.create_vport(id, mac, indexes(QueueKind::Rx));
         dp.set_tx_queues(id, &indexes(QueueKind::Tx));
     })?;
+    apply(saved, profile, VectorId::from, dp)
+}
+
+/// Sets up a virtual port that exists in the data plane, whose vectors have numbers there.
+pub(super) fn apply(
+    saved: &VportSnapshot,
+    profile: &Profile,
+    number: impl Fn(u16) -> VectorId,
+    dp: &mut impl DataPlane,
+) -> Result<(), RestoreError> {
+    let id = VportId(saved.id);
+    let mut step = Step::of(id, dp);
+    let of_kind = |kind| saved.queues.iter().filter(move |queue| queue.kind == kind);
     for queue in ORDER.into_iter().flat_map(of_kind) {
         if let Some(config) = queue.config {
             step.queue("configuring", queue, |dp| {
@@ -354,7 +422,7 @@ fn apply(
             })?;
         }
         if let Some(InterruptSnapshot { vector, itr }) = queue.vector {
-            let vector = VectorId::from(vector);
+            let vector = number(vector);
             step.queue("mapping to a vector", queue, |dp| {
                 dp.map_vector(id_of(queue), Some(VectorMapping { vector, itr }));
                 Ok(())
@@ -369,8 +437,9 @@ fn apply(
     if hash != saved.rss_hash {
         step.run("the types of RSS", |dp| dp.set_rss_hash(id, saved.rss_hash))?;
     }
-    if step.dp.vport(id).rss_lut[..] != saved.rss_lut[..] {
-        step.run("the RSS table", |dp| dp.set_rss_lut(id, 0, &saved.rss_lut))?;
+    let table = &saved.rss_lut;
+    if !table.is_empty() && step.dp.vport(id).rss_lut[..] != table[..] {
+        step.run("the RSS table", |dp| dp.set_rss_lut(id, 0, table))?;
     }
     let wanted: BTreeSet<_> = saved.addresses.iter().map(|address| address.0).collect();
     let current: BTreeSet<_> = step.dp.vport(id).addresses.iter().copied().collect();
@@ -421,13 +490,21 @@ fn id_of(queue: &QueueSnapshot) -> QueueId {
 }
 
 /// Calls of the data plane for one virtual port, each of which can be refused.
-struct Step<'a, D> {
+pub(super) struct Step<'a, D> {
     vport: VportId,
     dp: &'a mut D,
 }
 
-impl<D: DataPlane> Step<'_, D> {
-    fn run(&mut self, what: &str, call: impl FnOnce(&mut D)) -> Result<(), RestoreError> {
+impl<'a, D: DataPlane> Step<'a, D> {
+    pub(super) fn of(vport: VportId, dp: &'a mut D) -> Self {
+        Self { vport, dp }
+    }
+
+    pub(super) fn run(
+        &mut self,
+        what: &str,
+        call: impl FnOnce(&mut D),
+    ) -> Result<(), RestoreError> {
         call(self.dp);
         match self.dp.take_refusal() {
             None => Ok(()),
@@ -451,7 +528,7 @@ impl<D: DataPlane> Step<'_, D> {
         Err(self.refused(&format!("{what} {:?}", id_of(queue)), refusal))
     }
 
-    fn refused(&self, what: &str, refusal: Refusal) -> RestoreError {
+    pub(super) fn refused(&self, what: &str, refusal: Refusal) -> RestoreError {
         RestoreError::DataPlane {
             what: format!("virtual port {}: {what}", self.vport.0),
             refusal,

@@ -2,6 +2,7 @@
 //! The faults that stop a queue.
 
 use adit_uapi::virtchnl2::adi::fault_reason;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::memory::{DmaFault, FaultCause};
@@ -9,7 +10,8 @@ use crate::pasid::TranslationFault;
 
 /// The reason that a queue stopped. It stays stopped until the driver disables it or resets the
 /// function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum QueueFault {
     /// The ring's memory, or a buffer's, is not accessible.
     #[error(transparent)]

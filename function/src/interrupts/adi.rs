@@ -12,7 +12,7 @@ use adit_uapi::regs::dyn_ctl::{self, DynCtl};
 use adit_uapi::regs::pf;
 use adit_vfio_user::EventFd;
 
-use super::cause_ring::CauseRingConfig;
+use super::cause_ring::{CauseRingConfig, CauseRingState};
 use super::report::{CauseCounters, Reports};
 use crate::awake::{Awake, Drowsy};
 use crate::doorbells::{Asleep, Window};
@@ -99,6 +99,12 @@ impl AdiVectors {
         self.awake.len()
     }
 
+    /// The number of the vectors of all ADIs, and of those in between.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.vectors.len() as u32
+    }
+
     /// Creates the vectors of an ADI.
     pub fn create(&mut self, block: VectorBlock) {
         let end = block.first as usize + usize::from(block.count);
@@ -151,6 +157,30 @@ impl AdiVectors {
             if slot.is_some_and(|v| v.pending && v.ring == ring) {
                 self.wake(vector);
             }
+        }
+    }
+
+    /// The cause rings that are configured, by number.
+    pub fn rings(&self) -> impl Iterator<Item = (u16, CauseRingState)> + '_ {
+        self.reports.rings()
+    }
+
+    /// Continues a cause ring of a predecessor of this process, whose position is within the ring.
+    pub fn restore_ring(&mut self, ring: u16, state: CauseRingState) {
+        self.reports.restore_ring(ring, state);
+    }
+
+    /// The ADIs with a fault that has not been reported yet.
+    pub fn faulted(&self) -> impl Iterator<Item = AdiId> + '_ {
+        self.reports.faulted()
+    }
+
+    /// Polls all vectors, except those of suspended ADIs, and tells their drivers so: the pages are those
+    /// of a predecessor of this process, which may have polled none.
+    pub fn wake_all(&mut self) {
+        for vector in 0..self.vectors.len() as u32 {
+            self.awake.remove(vector);
+            self.wake(vector);
         }
     }
 

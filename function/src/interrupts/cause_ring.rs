@@ -2,13 +2,40 @@
 //! A ring in the function's memory that reports the vectors and ADIs with events.
 
 use adit_uapi::virtchnl2::adi::CauseEntry;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use zerocopy::little_endian::U32;
 
 use crate::ids::{AdiId, VectorId};
 use crate::memory::{Dma, DmaFault, GuestMemory};
 
+/// The minimum number of entries of a cause ring.
+const MIN_LEN: u32 = 8;
+/// The maximum number of entries of a cause ring: more than there are vectors.
+pub const MAX_CAUSE_RING_LEN: u32 = 1 << 16;
+
+/// The reason why there is no cause ring with a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CauseRingError {
+    /// The number of entries.
+    #[error("{0} entries: a power of two from {MIN_LEN} to {MAX_CAUSE_RING_LEN}")]
+    Len(u32),
+    /// The address of the ring or of the head.
+    #[error(
+        "entries at {base:#x} and a head at {head:#x}: multiples of 8 and of 4, and the ring does not \
+         wrap around"
+    )]
+    Address {
+        /// That of the first entry.
+        base: u64,
+        /// That of the head.
+        head: u64,
+    },
+}
+
 /// The configuration of a cause ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CauseRingConfig {
     /// IOVA of the first entry.
     pub base: u64,
@@ -18,6 +45,38 @@ pub struct CauseRingConfig {
     pub head: u64,
     /// The vector (of the function) that it signals.
     pub vector: VectorId,
+}
+
+impl CauseRingConfig {
+    /// Checks the length and the addresses; not the vector.
+    ///
+    /// # Errors
+    /// With what is impossible.
+    pub fn check(&self) -> Result<(), CauseRingError> {
+        let &Self {
+            base, len, head, ..
+        } = self;
+        if !(MIN_LEN..=MAX_CAUSE_RING_LEN).contains(&len) || !len.is_power_of_two() {
+            return Err(CauseRingError::Len(len));
+        }
+        let end = base.checked_add(u64::from(len) * CauseEntry::LEN as u64);
+        match base % 8 == 0 && head % 4 == 0 && end.is_some() {
+            true => Ok(()),
+            false => Err(CauseRingError::Address { base, head }),
+        }
+    }
+}
+
+/// The state of a cause ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CauseRingState {
+    /// Its configuration.
+    pub config: CauseRingConfig,
+    /// The index of the next entry that the device writes.
+    pub next: u32,
+    /// The generation bit of that entry.
+    pub generation: bool,
 }
 
 /// A cause ring, with the device's position in it.
@@ -37,6 +96,31 @@ impl CauseRing {
             next: 0,
             generation: true,
             head: 0,
+        }
+    }
+
+    /// The state.
+    pub(super) fn save(&self) -> CauseRingState {
+        CauseRingState {
+            config: self.config,
+            next: self.next,
+            generation: self.generation,
+        }
+    }
+
+    /// A ring with a state, whose `next` is below its length. The driver's head is read again before
+    /// anything is written.
+    pub(super) fn restored(state: CauseRingState) -> Self {
+        let CauseRingState {
+            config,
+            next,
+            generation,
+        } = state;
+        Self {
+            config,
+            next,
+            generation,
+            head: (next + 1) % config.len,
         }
     }
 

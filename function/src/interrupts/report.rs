@@ -7,7 +7,7 @@ use std::sync::Arc;
 use adit_uapi::virtchnl2::adi::cause_reason;
 use adit_vfio_user::EventFd;
 
-use super::cause_ring::{CauseRing, CauseRingConfig};
+use super::cause_ring::{CauseRing, CauseRingConfig, CauseRingState};
 use crate::ids::{AdiId, VectorId};
 use crate::logging::warn_throttled;
 use crate::memory::{DmaFault, GuestMemory};
@@ -47,6 +47,21 @@ impl Reports {
             Some(config) => self.rings.insert(ring, CauseRing::new(config)),
             None => self.rings.remove(&ring),
         };
+    }
+
+    /// The rings, by number.
+    pub(super) fn rings(&self) -> impl Iterator<Item = (u16, CauseRingState)> + '_ {
+        self.rings.iter().map(|(&ring, state)| (ring, state.save()))
+    }
+
+    /// Continues a ring.
+    pub(super) fn restore_ring(&mut self, ring: u16, state: CauseRingState) {
+        self.rings.insert(ring, CauseRing::restored(state));
+    }
+
+    /// The ADIs with a fault that must be reported in a ring.
+    pub(super) fn faulted(&self) -> impl Iterator<Item = AdiId> + '_ {
+        self.faulted.keys().copied()
     }
 
     /// Returns whether a ring signals a vector of the function.

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vm_memory::{GuestAddress, GuestMemoryError};
 
@@ -11,7 +12,8 @@ use super::MAX_REGIONS;
 use crate::pasid::TranslationFault;
 
 /// A failed access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[error("DMA {} of {len} bytes at IOVA {iova:#x}: {cause}", if *.write { "write" } else { "read" })]
 pub struct DmaFault {
     /// The IOVA at which the access began.
@@ -25,7 +27,8 @@ pub struct DmaFault {
 }
 
 /// The cause of a failed access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FaultCause {
     /// No region covers all of it.
     #[error("not mapped")]

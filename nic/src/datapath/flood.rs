@@ -105,6 +105,11 @@ impl Floods {
         true
     }
 
+    /// The number of frames that are being copied.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Discards everything but the counters.
     pub(super) fn clear(&mut self) {
         *self = Self {

@@ -101,7 +101,7 @@ impl Host {
         let Some(adi) = vport.and_then(|v| v.adi.as_mut()) else {
             return false;
         };
-        adi.faults.count += 1;
+        adi.faults.count = adi.faults.count.saturating_add(1);
         adi.faults.first.get_or_insert((queue, fault));
         let (id, ring) = (adi.config.adi, adi.config.ring);
         self.queues.interrupts.adi.fault(id, ring);

@@ -95,11 +95,6 @@ impl Queues {
         Ok(())
     }
 
-    /// The numbers of the function's own queues and vectors.
-    pub(super) fn limits(&self) -> Limits {
-        self.limits
-    }
-
     /// The number of queues of a kind.
     pub(super) fn count(&self, kind: QueueKind) -> u32 {
         let count = match kind {

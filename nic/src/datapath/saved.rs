@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The state of the data plane that the control plane does not have, for a successor of this process:
-//! positions of queues, latched interrupts, counters.
+//! positions of queues, latched interrupts, counters, ADIs.
 //!
 //! Frames on their way are not part of it: for each wire at most one that waits for buffers, and one
-//! that waits for room.
+//! that waits for room; and those that are being copied to ADIs.
 
-use std::collections::BTreeMap;
+mod adis;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Datapath, Limits};
+use super::Datapath;
 use crate::dataplane::{QueueId, QueueKind, QueueState, VportCounters};
 use crate::ids::{VectorId, VportId};
 
-/// The state of the function's own queues and vectors.
+pub use adis::{AdiState, AdisState, TotalsState};
+
+/// The state of queues and vectors, those of ADIs included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueuesState {
@@ -21,6 +25,9 @@ pub struct QueuesState {
     pub queues: Vec<QueueState>,
     /// The vectors that have a cause latched.
     pub pending: Vec<u32>,
+    /// The rest of the state of ADIs. Absent without ADIs and cause rings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adis: Option<AdisState>,
 }
 
 /// Counters by name. A successor that does not know a name ignores it.
@@ -41,28 +48,30 @@ pub struct PortState {
 }
 
 impl Datapath {
-    /// The positions of the function's own queues, and its latched interrupts.
+    /// The positions of queues, latched interrupts, and the state of ADIs.
     pub(crate) fn save_queues(&self) -> QueuesState {
-        let limits = self.queues().limits();
+        let queues = self.queues();
         let ids = QueueKind::ALL
             .into_iter()
-            .flat_map(|kind| (0..own(&limits, kind)).map(move |index| QueueId { kind, index }));
-        let queues = ids.filter_map(|queue| {
+            .flat_map(|kind| (0..queues.count(kind)).map(move |index| QueueId { kind, index }));
+        let positions = ids.filter_map(|queue| {
             Some(QueueState {
                 kind: queue.kind,
                 index: queue.index,
-                position: self.queues().position(queue)?,
+                position: queues.position(queue)?,
             })
         });
-        let interrupts = &self.queues().interrupts;
-        let pending = (0..limits.vectors).filter(|&vector| interrupts.is_pending(VectorId(vector)));
+        let interrupts = &queues.interrupts;
+        let pending = (0..interrupts.count()).filter(|&n| interrupts.is_pending(VectorId(n)));
         QueuesState {
-            queues: queues.collect(),
+            queues: positions.collect(),
             pending: pending.collect(),
+            adis: self.save_adis(),
         }
     }
 
-    /// Sets the positions of queues that have been enabled, and latches interrupts.
+    /// Sets the positions of queues that have been enabled, latches interrupts, and restores the rest of
+    /// the state of ADIs.
     pub(crate) fn restore_queues(&mut self, saved: &QueuesState) {
         for &QueueState {
             kind,
@@ -77,9 +86,12 @@ impl Datapath {
             let interrupts = &mut self.queues_mut().interrupts;
             interrupts.set_pending(VectorId(vector), true);
         }
+        if let Some(adis) = &saved.adis {
+            self.restore_adis(adis);
+        }
     }
 
-    /// The counters of all virtual ports.
+    /// The counters of all virtual ports; not those of ADIs that have counted nothing.
     pub(crate) fn save_ports(&self) -> Vec<PortState> {
         let vports = self.fabric.host.vports.iter();
         let ports = vports.enumerate().map(|(n, vport)| PortState {
@@ -91,25 +103,37 @@ impl Datapath {
                 _ => Named::new(),
             },
         });
-        ports.collect()
+        let nothing = |state: &PortState| {
+            state.counters == VportCounters::default() && state.drops.iter().all(Named::is_empty)
+        };
+        ports
+            .filter(|state| state.adi.is_none() || !nothing(state))
+            .collect()
     }
 
     /// Continues the counters of virtual ports: of those with a wire by their order, of ADIs by address
-    /// and VLAN.
+    /// and VLAN, and those that have the same by their order.
     pub(crate) fn restore_ports(&mut self, saved: &[PortState]) {
-        for (n, state) in saved.iter().filter(|state| state.adi.is_none()).enumerate() {
+        let mut with_wire = VecDeque::new();
+        let mut of_adis: HashMap<_, VecDeque<_>> = HashMap::new();
+        for state in saved {
+            match state.adi {
+                None => with_wire.push_back(state),
+                Some(key) => of_adis.entry(key).or_default().push_back(state),
+            }
+        }
+        for (n, state) in with_wire.iter().enumerate() {
             let wire = crate::ids::WireIndex(n as u32);
             if let Some(port) = self.fabric.wires.port_mut(wire) {
                 port.counters_mut().add_named(&state.wire);
             }
         }
-        let mut with_wire = saved.iter().filter(|state| state.adi.is_none());
         for vport in self.fabric.host.vports.iter_mut() {
             let state = match &vport.adi {
-                None => with_wire.next(),
+                None => with_wire.pop_front(),
                 Some(adi) => {
-                    let key = Some((adi.config.mac, adi.config.vlan));
-                    saved.iter().find(|state| state.adi == key)
+                    let same = of_adis.get_mut(&(adi.config.mac, adi.config.vlan));
+                    same.and_then(VecDeque::pop_front)
                 }
             };
             if let Some(state) = state {
@@ -120,18 +144,11 @@ impl Datapath {
         }
     }
 
-    /// The number of frames that wait for buffers or for their wire, which a successor does not get.
+    /// The number of frames that wait for buffers or for their wire, or are being copied to ADIs, which a
+    /// successor does not get.
     pub(crate) fn frames_on_their_way(&self) -> usize {
         let ingress = self.ingress.iter().filter(|one| one.is_waiting()).count();
-        ingress + self.egress.iter().filter(|one| one.is_waiting()).count()
-    }
-}
-
-/// The number of the function's own queues of a kind.
-fn own(limits: &Limits, kind: QueueKind) -> u32 {
-    match kind {
-        QueueKind::Tx | QueueKind::TxCompletion => limits.tx,
-        QueueKind::Rx => limits.rx,
-        QueueKind::RxBuffer => limits.buffer,
+        let egress = self.egress.iter().filter(|one| one.is_waiting()).count();
+        ingress + egress + self.fabric.floods.waiting()
     }
 }

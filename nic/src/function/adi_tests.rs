@@ -9,6 +9,7 @@ mod published;
 mod rest;
 mod scale;
 mod switch;
+mod update;
 
 use adit_uapi::virtchnl2::adi::{cause_reason, CreateAdiExt};
 use adit_uapi::virtchnl2::{op, status, VportStats};

@@ -4,6 +4,8 @@
 //! The slow path's part has the form of a composed device's (`vdcm/STATE.md`). The doorbell pages are not
 //! part of it: the client has them mapped, and the successor maps the same file.
 
+mod adis;
+
 use std::os::fd::OwnedFd;
 
 use adit_function::dataplane::check_positions;
@@ -39,8 +41,18 @@ pub enum TakeOverError {
         /// The value, and what would be right.
         problem: String,
     },
+    /// The state of ADIs does not fit the rest.
+    #[error("data_plane.adis{at}: {problem}")]
+    Adis {
+        /// The path of the value.
+        at: String,
+        /// The value, and what would be right.
+        problem: String,
+    },
     /// A latched interrupt is of no vector.
-    #[error("data_plane.pending: {vector}: the function has {count} vectors, from 0")]
+    #[error(
+        "data_plane.pending: {vector}: the function has {count} vectors, from 0, and those of its ADIs"
+    )]
     Vector {
         /// The vector.
         vector: u32,
@@ -57,7 +69,7 @@ impl Function {
     /// goes on.
     ///
     /// # Errors
-    /// When the function has ADIs, which have no saved form.
+    /// When the function is held in reset.
     pub fn save(&self) -> Result<FunctionState, SaveError> {
         Ok(FunctionState {
             slow_path: self.slow_path.save(&self.datapath)?,
@@ -77,17 +89,15 @@ impl Function {
             at: error.at,
             problem: error.problem,
         })?;
-        let count = self.datapath.queues().interrupts.own();
-        let mut pending = saved.data_plane.pending.iter();
-        if let Some(&vector) = pending.find(|&&vector| vector >= count) {
-            return Err(TakeOverError::Vector { vector, count });
-        }
+        adis::check(saved, self.datapath.queues().interrupts.own())?;
         // The configuration of queues clears tails: of pages that nobody has yet.
         self.slow_path
             .restore(&saved.slow_path, &mut self.datapath)?;
         self.datapath.restore_queues(&saved.data_plane);
         let doorbells = &mut self.datapath.queues_mut().doorbells;
-        doorbells.adopt(pages).map_err(TakeOverError::Pages)
+        doorbells.adopt(pages).map_err(TakeOverError::Pages)?;
+        self.datapath.wake_adis();
+        Ok(())
     }
 
     /// Continues after a state was restored: the predecessor has ended, and links may have changed.
@@ -99,11 +109,10 @@ impl Function {
 
 /// The queues that are enabled according to the control plane, with the lengths of their rings.
 fn enabled(slow_path: &Snapshot) -> Vec<(QueueKind, u32, u16)> {
-    let queues = slow_path
-        .control
-        .vports
-        .iter()
-        .flat_map(|vport| &vport.queues);
+    let control = &slow_path.control;
+    let adis = control.adis.iter().flat_map(|adis| &adis.list);
+    let vports = control.vports.iter().chain(adis.map(|adi| &adi.vport));
+    let queues = vports.flat_map(|vport| &vport.queues);
     let mut enabled: Vec<_> = queues
         .filter(|queue| queue.enabled)
         .filter_map(|queue| Some((queue.kind, queue.index, queue.config?.ring().len)))

@@ -8,11 +8,13 @@
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
+use serde::{Deserialize, Serialize};
 
 pub use adit_function::pasid::Readiness;
 
 /// The location of the tables, and the function that they are used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Root {
     /// The guest-physical address of the root table.
     pub table: u64,

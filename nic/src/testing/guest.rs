@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A guest with a PF driver: mailbox, IOMMU tables, a cause ring, a wire.
 
+use std::os::fd::OwnedFd;
+
 use adit_function::layout::MailboxRing::{self, Arq, Atq};
 use adit_function::layout::RegisterLayout;
 use adit_function::layout::RingRegister::{self, Bal, Len, Tail};
@@ -57,6 +59,8 @@ pub struct Guest {
     pub tables: GuestTables,
     /// The device's clock in nanoseconds.
     pub now: u64,
+    /// The guest's memory.
+    ram: OwnedFd,
     requests: u16,
     replies: u16,
     causes: u64,
@@ -160,12 +164,8 @@ impl Guest {
         let (port, far) = MockPort::new(PortCaps::default());
         let wires: Vec<Option<Box<dyn Port>>> = vec![Some(Box::new(port))];
         let mut function = Function::new(DEFAULT_ID, profile, wires, query).expect("doorbells");
-        let access = Access {
-            read: true,
-            write: true,
-        };
-        let file = Some((sealed(RAM_LEN), 0));
-        function.map(0, RAM_LEN, access, file).expect("RAM");
+        let ram = sealed(RAM_LEN);
+        map(&mut function, &ram);
         let memory = &function.datapath().queues().memory;
         let tables = GuestTables::new(memory, TABLES, TABLES_LEN, REQUESTER);
         let mut guest = Self {
@@ -173,6 +173,7 @@ impl Guest {
             far,
             tables,
             now: 1,
+            ram,
             requests: 0,
             replies: 0,
             causes: 0,
@@ -181,6 +182,41 @@ impl Guest {
         };
         guest.start_mailbox();
         guest
+    }
+
+    /// A successor of the device, with the guest's memory and the same wire, and the file of the present
+    /// device's doorbell pages.
+    #[must_use]
+    pub fn successor(&self) -> (Function, OwnedFd) {
+        let port = MockPort::at(&self.far, PortCaps::default());
+        let wires: Vec<Option<Box<dyn Port>>> = vec![Some(Box::new(port))];
+        let profile = self.function.control().profile().clone();
+        let mut next = Function::new(DEFAULT_ID, profile, wires, None).expect("doorbells");
+        map(&mut next, &self.ram);
+        let pages = self.function.datapath().queues().doorbells.fd();
+        (next, pages.try_clone_to_owned().expect("a descriptor"))
+    }
+
+    /// The state of the device, as it is transmitted to a successor.
+    #[must_use]
+    pub fn state(&self) -> serde_json::Value {
+        let state = self.function.save().expect("a state");
+        serde_json::to_value(state).expect("JSON")
+    }
+
+    /// Replaces the device by a successor with its state, as an update does.
+    pub fn update(&mut self) {
+        let state = serde_json::from_value(self.state()).expect("the state");
+        let old = self.function.datapath();
+        let (ports, totals) = (old.save_ports(), old.save_totals());
+        let (mut next, pages) = self.successor();
+        next.restore(&state, pages).expect("a state that fits");
+        next.datapath_mut().restore_ports(&ports);
+        if let Some(totals) = totals {
+            next.datapath_mut().restore_totals(&totals);
+        }
+        self.function = next;
+        self.function.go_on();
     }
 
     /// The guest's memory.
@@ -393,4 +429,14 @@ impl Guest {
         self.now += ns;
         self.poll();
     }
+}
+
+/// Maps the guest's memory for a device.
+fn map(function: &mut Function, ram: &OwnedFd) {
+    let access = Access {
+        read: true,
+        write: true,
+    };
+    let file = Some((ram.try_clone().expect("a descriptor"), 0));
+    function.map(0, RAM_LEN, access, file).expect("RAM");
 }

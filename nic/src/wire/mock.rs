@@ -81,6 +81,16 @@ impl MockPort {
         let far = port.far.clone();
         (port, far)
     }
+
+    /// Another port at the same wire: that of a successor of the first one's process.
+    #[must_use]
+    pub fn at(far: &FarEnd, caps: PortCaps) -> Self {
+        Self {
+            far: far.clone(),
+            caps,
+            ..Self::default()
+        }
+    }
 }
 
 impl Port for MockPort {

@@ -17,9 +17,9 @@ pub const MAX_GROUP: u16 = 16;
 #[derive(Debug, Default)]
 pub(in super::super) struct Membership {
     /// The leader, if it is a member.
-    leader: Option<AdiId>,
+    pub(super) leader: Option<AdiId>,
     /// The members, if it is a leader.
-    members: Vec<AdiId>,
+    pub(super) members: Vec<AdiId>,
 }
 
 #[cfg(any(test, feature = "testing"))]
@@ -60,7 +60,7 @@ impl Adi {
 }
 
 impl Adis {
-    fn get(&self, id: AdiId) -> Result<&Adi, Refusal> {
+    pub(super) fn get(&self, id: AdiId) -> Result<&Adi, Refusal> {
         let adi = self.slots.get(id.index()).and_then(Option::as_deref);
         adi.ok_or(Refusal::NoSuchVport)
     }

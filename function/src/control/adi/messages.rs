@@ -18,12 +18,8 @@ use super::{frame, Adi, CAUSE_RINGS, MAX_GROUP, MAX_PAIRS};
 use crate::dataplane::QueueFault;
 use crate::dataplane::{AdiConfig, DataPlane, QueueKind};
 use crate::ids::AdiId;
-use crate::interrupts::CauseRingConfig;
+use crate::interrupts::{CauseRingConfig, CauseRingError, MAX_CAUSE_RING_LEN};
 
-/// The maximum number of entries of a cause ring: more than there are vectors.
-const MAX_CAUSE_RING: u32 = 1 << 16;
-/// The minimum number of entries of a cause ring.
-const MIN_CAUSE_RING: u32 = 8;
 /// The length of the Ethernet header and of the FCS in bytes, which are not part of an MTU.
 const OVERHEAD: u16 = 14 + 4;
 
@@ -88,7 +84,7 @@ impl Control {
             vectors_per_queue_pair: U16::new(1),
             num_cause_rings: U16::new(CAUSE_RINGS),
             num_ports: U16::new(self.profile.vports()),
-            max_cause_ring_len: U32::new(MAX_CAUSE_RING),
+            max_cause_ring_len: U32::new(MAX_CAUSE_RING_LEN),
             max_addresses: U32::new(MAX_ADI_ADDRESSES as u32),
             frames_offset: U64::new(FRAMES.base.into()),
             frames_len: U64::new(FRAMES.end() - u64::from(FRAMES.base)),
@@ -115,25 +111,21 @@ impl Control {
             dp.set_cause_ring(ring, None);
             return Ok(());
         }
-        if !(MIN_CAUSE_RING..=MAX_CAUSE_RING).contains(&len) || !len.is_power_of_two() {
-            return Err(Refusal::OutOfRange);
-        }
-        let (base, head) = (request.ring_addr.get(), request.head_addr.get());
-        if base % 8 != 0 || head % 4 != 0 || base.checked_add(u64::from(len) * 8).is_none() {
-            return Err(Refusal::BadField);
-        }
         let vector = request.vector_id.get();
+        let config = CauseRingConfig {
+            base: request.ring_addr.get(),
+            len,
+            head: request.head_addr.get(),
+            vector: vector.into(),
+        };
+        config.check().map_err(|error| match error {
+            CauseRingError::Len(_) => Refusal::OutOfRange,
+            CauseRingError::Address { .. } => Refusal::BadField,
+        })?;
         if !self.vectors.allocated(vector) {
             return Err(Refusal::NotAllocated);
         }
         self.adis.rings.insert(ring, vector);
-        let vector = vector.into();
-        let config = CauseRingConfig {
-            base,
-            len,
-            head,
-            vector,
-        };
         dp.set_cause_ring(ring, Some(config));
         Ok(())
     }

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The entry point of the fuzz target of saved states.
 
+use adit_uapi::virtchnl2::op;
 use serde_json::{Number, Value};
+use zerocopy::IntoBytes;
 
 use super::SlowPath;
 use crate::control::mock::MockDataPlane;
+use crate::control::{AdiLimits, Profile};
 use crate::layout::RegisterLayout;
 use crate::memory::GuestMemory;
 use crate::pci::{ConfigSpace, BAR2_LEN, DEFAULT_ID};
 use crate::snapshot::{RestoreError, Snapshot};
+use crate::testing::adi;
 use crate::testing::driver::{self, Driver};
 
 /// The number of RX queues of a virtual port.
@@ -19,46 +23,75 @@ pub(super) const VPORTS: u8 = 2;
 /// A function without a driver, and its data plane.
 pub(super) fn function() -> (SlowPath, MockDataPlane) {
     let profile = driver::profile(VPORTS, QUEUES);
-    let profile = profile.with_layout(RegisterLayout::Vf).expect("a layout");
+    of(profile.with_layout(RegisterLayout::Vf).expect("a layout"))
+}
+
+/// A function that can have ADIs, without a driver, and its data plane.
+pub(super) fn with_adis() -> (SlowPath, MockDataPlane) {
+    let limits = AdiLimits { adis: 4, pairs: 8 };
+    let profile = driver::profile(VPORTS, QUEUES).with_adis(limits);
+    of(profile.expect("space in BAR0"))
+}
+
+fn of(profile: Profile) -> (SlowPath, MockDataPlane) {
     let dp = MockDataPlane::new(&profile, GuestMemory::new());
-    let vectors = profile.vectors().into();
-    let config = ConfigSpace::idpf(DEFAULT_ID, vectors, RegisterLayout::Vf).expect("a space");
+    let (vectors, layout) = (profile.vectors().into(), profile.layout());
+    let config = ConfigSpace::idpf(DEFAULT_ID, vectors, layout).expect("a space");
     (SlowPath::new(config, BAR2_LEN as usize, profile), dp)
 }
 
 /// A function of which a driver uses the control plane.
-pub(super) fn used(run: impl FnOnce(&mut Driver<MockDataPlane>)) -> (SlowPath, MockDataPlane) {
-    let (mut function, dp) = function();
+pub(super) fn used(
+    (mut function, dp): (SlowPath, MockDataPlane),
+    run: impl FnOnce(&mut Driver<MockDataPlane>),
+) -> (SlowPath, MockDataPlane) {
     let mut driver = Driver::with(function.control.profile().clone(), dp);
     run(&mut driver);
     function.control = driver.control;
     (function, driver.dp)
 }
 
-/// Restores a saved state, changed as `data` says, four bytes for each change. A panic, or two
-/// planes that do not agree, is a bug.
+/// Restores a saved state, changed as `data` says, four bytes for each change: that of a function with
+/// ADIs and of one without. A panic, or two planes that do not agree, is a bug.
 pub fn fuzz_snapshot(data: &[u8]) {
-    let (source, dp) = used(|driver| {
+    fuzz(function, data, |_| ());
+    fuzz(with_adis, data, |driver| {
+        driver.cause_ring();
+        let one = driver.create_adi(7, &adi::wanted(2));
+        driver.bring_up_adi(&one);
+        driver.ok(op::ENABLE_VPORT, one.named().as_bytes());
+        let [leader, member] = [8, 9].map(|pasid| driver.create_adi(pasid, &adi::wanted(1)));
+        driver.group_adis(leader.id, &[member.id]);
+    });
+}
+
+fn fuzz(
+    new: fn() -> (SlowPath, MockDataPlane),
+    data: &[u8],
+    run: impl FnOnce(&mut Driver<MockDataPlane>),
+) {
+    let (source, dp) = used(new(), |driver| {
         driver.create(1, QUEUES);
         driver.bring_up(1, QUEUES);
+        run(driver);
     });
-    let saved = source.save(&dp).expect("no ADIs");
+    let saved = source.save(&dp).expect("a state");
     let mut document = serde_json::to_value(saved).expect("JSON");
     alter_document(&mut document, data);
     let Ok(saved) = serde_json::from_value::<Snapshot>(document) else {
         return;
     };
-    let (mut function, mut dp) = self::function();
-    let before = function.save(&dp).expect("no ADIs");
+    let (mut function, mut dp) = new();
+    let before = function.save(&dp).expect("a state");
     match function.restore(&saved, &mut dp) {
         Ok(()) => {
             function.control.check(&mut dp);
-            let again = function.save(&dp).expect("no ADIs");
+            let again = function.save(&dp).expect("a state");
             assert_eq!(again.mailbox, saved.mailbox);
             assert_eq!(again.control.vports.len(), saved.control.vports.len());
         }
         Err(RestoreError::DataPlane { .. }) => {}
-        Err(_) => assert_eq!(function.save(&dp).expect("no ADIs"), before),
+        Err(_) => assert_eq!(function.save(&dp).expect("a state"), before),
     }
 }
 

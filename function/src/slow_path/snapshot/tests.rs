@@ -189,7 +189,7 @@ proptest! {
         config in prop::collection::vec((0_u64..0x100, any::<u8>()), 0..12),
         table in prop::collection::vec((0_u64..0x1_0000, any::<u8>()), 0..12),
     ) {
-        let (mut function, mut dp) = used(|driver| {
+        let (mut function, mut dp) = used(function(), |driver| {
             for (id, port) in (0..).zip(&ports) {
                 if let Some(port) = port {
                     run(driver, id, port);
@@ -238,7 +238,7 @@ proptest! {
 
 /// The state of a function that is in use.
 fn snapshot() -> Snapshot {
-    let (mut function, dp) = used(|driver| {
+    let (mut function, dp) = used(function(), |driver| {
         driver.create(0, QUEUES);
         driver.bring_up(0, QUEUES);
         let header = FlowRuleAddDel {

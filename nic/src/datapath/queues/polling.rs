@@ -6,6 +6,7 @@
 //! [`Drowsy`]: crate::awake::Drowsy
 
 use super::{Queues, MAX_STALL_NS};
+use crate::dataplane::QueueKind;
 use crate::ids::QueueIndex;
 use crate::interrupts::SLEEP_AFTER_NS;
 
@@ -104,6 +105,23 @@ impl Queues {
             }
             self.interrupts.adi.set_no_kick(pair, no_kick);
         }
+    }
+
+    /// Returns whether a queue pair is polled without kicks.
+    pub(in crate::datapath) fn has_no_kick(&self, pair: u32) -> bool {
+        let polling = self.polling.get(pair as usize);
+        polling.is_some_and(|polling| polling.no_kick)
+    }
+
+    /// Polls all queues of ADIs that have been enabled, and all their vectors, and tells their drivers so;
+    /// not those of suspended ADIs.
+    pub(in crate::datapath) fn wake_adis(&mut self, now: u64) {
+        for tx in (self.limits.tx..self.count(QueueKind::Tx)).map(QueueIndex) {
+            if self.tx.get(tx.index()).is_some_and(|s| s.is_enabled()) {
+                self.wake_tx(tx, now);
+            }
+        }
+        self.interrupts.adi.wake_all();
     }
 
     /// Suspends the queues and vectors of an ADI, or resumes them: their pages may have been written
