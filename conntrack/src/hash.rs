@@ -99,7 +99,7 @@ fn mirror(key: &Key) -> Key {
 /// The hash of a key whose ends are those of another one, exchanged. The lower half stays, and so do the
 /// shard and one of two buckets: an insertion locks one shard and touches three cache lines of the index,
 /// not four. If both buckets stayed, those of a full table would overflow.
-fn mirrored(hash: u64) -> u64 {
+pub(crate) fn mirrored(hash: u64) -> u64 {
     let upper = ((hash >> 32) as u32).rotate_left(16);
     u64::from(upper) << 32 | hash & 0xffff_ffff
 }

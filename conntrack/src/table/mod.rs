@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 use crate::bits::Status;
 use crate::entry::Data;
-use crate::hash::Seed;
+use crate::hash::{mirrored, Seed};
 use crate::memory::prefetch_all;
 use crate::sync::{AtomicUsize, Mutex};
 use crate::time::Time;
@@ -196,6 +196,10 @@ impl Table {
             prefetch_all(&self.slots[index.0 as usize]);
             None::<()>
         });
+        if first.is_none() {
+            // A packet that begins a connection, most likely: its reply's key will be inserted, too.
+            self.prefetch(mirrored(hash));
+        }
         first
     }
 
