@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Blocks, Engine};
 use crate::p4::events::ControlPacket;
 use crate::p4::lane::{At, Scratch, LANES};
+use crate::p4::objects::Object;
 use crate::p4::packets::{DropReason, Input, Output, Sent};
 use crate::p4::state::State;
 use crate::p4::trace::{Event, Trace};
@@ -25,6 +26,11 @@ impl Worker {
     pub(super) fn new(engine: Arc<Engine>, number: usize) -> Worker {
         let state = &engine.loaded.state;
         state.tables.iter().for_each(|t| t.join(number));
+        for object in &state.objects {
+            if let Object::Counter(counter) = object {
+                counter.join(number);
+            }
+        }
         let lanes = if engine.blocks.may_overlap() {
             LANES
         } else {

@@ -15,14 +15,20 @@ impl Environment<'_> {
                 bytes,
             } => {
                 let bytes = bytes.as_ref().map(|b| b.get(frame));
-                if let Some(Object::Counter(counter)) = self.state.objects.get(*object) {
-                    counter.add(index.get(frame), self.local.weight(bytes));
-                }
+                self.count_at(*object, index.get(frame), bytes);
             }
             CounterCall::CountDirect { object, bytes } => {
                 let bytes = bytes.as_ref().map(|b| b.get(frame));
                 self.count_direct(*object, bytes);
             }
+        }
+    }
+
+    /// Counts a packet in a counter's element, with `bytes` or the packet's length as received.
+    #[inline]
+    pub(in crate::p4) fn count_at(&mut self, object: usize, index: u64, bytes: Option<u64>) {
+        if let Some(Object::Counter(counter)) = self.state.objects.get(object) {
+            counter.add(self.local.worker, index, self.local.weight(bytes));
         }
     }
 

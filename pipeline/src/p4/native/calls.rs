@@ -55,6 +55,12 @@ impl Translator<'_, '_> {
         self.b.switch_to_block(on);
     }
 
+    pub(super) fn call_count(&mut self, object: u32, index: Value) {
+        let object = self.b.ins().iconst(I32, i64::from(object));
+        let arguments = [self.context, object, index];
+        self.b.ins().call(self.helpers.count, &arguments);
+    }
+
     pub(super) fn call_count_direct(&mut self, object: u32) {
         self.call(self.helpers.count_direct, &[object]);
     }

@@ -28,6 +28,7 @@ pub(super) struct Helpers {
     pub(super) copy: FuncRef,
     pub(super) clear: FuncRef,
     pub(super) in_turn: FuncRef,
+    pub(super) count: FuncRef,
 }
 
 /// Maximum length of a run of limbs that is translated limb by limb.

@@ -99,6 +99,14 @@ impl Translator<'_, '_> {
                 };
                 self.set_result(result, value);
             }
+            Call::Counter(CounterCall::Count {
+                object,
+                index,
+                bytes: None,
+            }) => {
+                let index = self.read(index.slot());
+                self.call_count(*object as u32, index);
+            }
             Call::Counter(CounterCall::CountDirect {
                 object,
                 bytes: None,

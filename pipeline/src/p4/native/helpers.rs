@@ -69,6 +69,12 @@ pub(super) extern "C" fn external(context: &mut Shared<'_>, call: u32) {
     bridge.host.external(call, &mut bridge.machine.frame);
 }
 
+/// Counts a packet, with its length as received, in an element of a counter.
+pub(super) extern "C" fn count(context: &mut Shared<'_>, object: u32, index: u64) {
+    let host = &mut *bridge(context).host;
+    host.count_at(object as usize, index, None);
+}
+
 /// Counts a packet, with its length as received, in a table's direct counter.
 pub(super) extern "C" fn count_direct(context: &mut Shared<'_>, object: u32) {
     let host = &mut *bridge(context).host;

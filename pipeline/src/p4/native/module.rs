@@ -54,7 +54,7 @@ fn refused(error: impl std::fmt::Display) -> Untranslated {
 }
 
 /// The helpers: name, parameter types after the context, and return types.
-const HELPERS: [(&str, &[Type], &[Type]); 8] = [
+const HELPERS: [(&str, &[Type], &[Type]); 9] = [
     ("apply", &[I32], &[I64]),
     ("external", &[I32], &[]),
     ("count_direct", &[I32], &[]),
@@ -63,6 +63,7 @@ const HELPERS: [(&str, &[Type], &[Type]); 8] = [
     ("copy", &[I32, I32, I32], &[]),
     ("clear", &[I32, I32], &[]),
     ("in_turn", &[I32], &[I64]),
+    ("count", &[I32, I64], &[]),
 ];
 
 fn address(helper: &str) -> *const u8 {
@@ -74,6 +75,7 @@ fn address(helper: &str) -> *const u8 {
         "emit" => helpers::emit as *const u8,
         "copy" => helpers::copy as *const u8,
         "in_turn" => helpers::in_turn as *const u8,
+        "count" => helpers::count as *const u8,
         _ => helpers::clear as *const u8,
     }
 }
@@ -358,6 +360,7 @@ fn translate(
             copy: helpers[5],
             clear: helpers[6],
             in_turn: helpers[7],
+            count: helpers[8],
         },
         context: Value::from_u32(0),
         frame: Value::from_u32(0),

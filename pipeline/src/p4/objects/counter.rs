@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Counters.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-use super::{zeros, ObjectError};
+use super::{Counts, ObjectError};
 
 /// Packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,51 +15,53 @@ pub struct Count {
 /// A `counter`.
 #[derive(Debug)]
 pub struct Counter {
-    /// Packets and bytes, alternating.
-    counts: Box<[AtomicU64]>,
+    counts: Counts,
 }
 
 impl Counter {
-    pub(super) fn new(size: usize) -> Counter {
-        Counter {
-            counts: zeros(size * 2),
-        }
+    /// Creates a counter; `None` if there is not enough memory.
+    pub(super) fn new(size: usize) -> Option<Counter> {
+        let counts = Counts::new(size)?;
+        Some(Counter { counts })
+    }
+
+    /// Allocates a worker's counts when it starts. Without memory for them it counts in those that
+    /// workers share.
+    pub(in crate::p4) fn join(&self, worker: usize) {
+        self.counts.join(worker);
     }
 
     /// The number of elements.
     pub fn size(&self) -> u64 {
-        self.counts.len() as u64 / 2
+        self.counts.size() as u64
     }
 
     /// An element.
     pub fn get(&self, index: u64) -> Result<Count, ObjectError> {
-        let [packets, bytes] = self.element(index)?;
-        Ok(Count {
-            packets: packets.load(Relaxed),
-            bytes: bytes.load(Relaxed),
-        })
+        let at = usize::try_from(index).ok();
+        let count = at.and_then(|at| self.counts.get(at));
+        count.ok_or_else(|| self.no_element(index))
     }
 
-    /// Sets an element.
+    /// Sets an element. Packets counted meanwhile may be lost.
     pub fn set(&self, index: u64, count: Count) -> Result<(), ObjectError> {
-        let [packets, bytes] = self.element(index)?;
-        packets.store(count.packets, Relaxed);
-        bytes.store(count.bytes, Relaxed);
+        let at = usize::try_from(index).ok();
+        let at = at.filter(|at| *at < self.counts.size());
+        self.counts
+            .set(at.ok_or_else(|| self.no_element(index))?, count);
         Ok(())
     }
 
-    /// Counts a packet; ignored if there is no such element.
-    pub(in crate::p4) fn add(&self, index: u64, weight: Count) {
-        if let Ok([packets, bytes]) = self.element(index) {
-            packets.fetch_add(weight.packets, Relaxed);
-            bytes.fetch_add(weight.bytes, Relaxed);
+    /// Counts a packet of a worker; ignored if there is no such element.
+    #[inline]
+    pub(in crate::p4) fn add(&self, worker: usize, index: u64, weight: Count) {
+        if index < self.size() {
+            self.counts.add(worker, index as usize, weight);
         }
     }
 
-    fn element(&self, index: u64) -> Result<[&AtomicU64; 2], ObjectError> {
+    fn no_element(&self, index: u64) -> ObjectError {
         let size = self.size();
-        let at = usize::try_from(index).ok().filter(|_| index < size);
-        let at = at.ok_or(ObjectError::Index { index, size })? * 2;
-        Ok([&self.counts[at], &self.counts[at + 1]])
+        ObjectError::Index { index, size }
     }
 }

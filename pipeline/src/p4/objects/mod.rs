@@ -3,6 +3,7 @@
 //! Tables refer to some of them, and calls access them.
 
 mod counter;
+mod counts;
 mod error;
 mod meter;
 mod object;
@@ -13,6 +14,7 @@ mod value_set;
 use std::sync::atomic::AtomicU64;
 
 pub use counter::{Count, Counter};
+pub(super) use counts::Counts;
 pub use error::{ObjectError, ValueSetError};
 pub(super) use meter::{Bucket, MeterCell};
 pub use meter::{Color, Meter, MeterConfig, MeterUnit};

@@ -84,7 +84,11 @@ impl Object {
             Profile::new(&instance.name, size, selects, &actions(program, at), epochs)
         };
         Ok(match instance.kind.as_str() {
-            "counter" | "Counter" => Object::Counter(Counter::new(elements(2)?)),
+            "counter" | "Counter" => {
+                let counter = Counter::new(elements(2)?);
+                let what = || format!("`{}` of {size} elements: there is no memory", instance.name);
+                Object::Counter(counter.ok_or_else(|| without(what()))?)
+            }
             "direct_counter" | "DirectCounter" => Object::DirectCounter,
             "register" | "Register" => {
                 let layout = instance.types.first();

@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::OnceLock;
 
+use super::Count;
 use crate::p4::memory::{prefetch, Words, MAX_WORKERS};
-use crate::p4::objects::Count;
 
 /// Packets and bytes by index.
 pub(in crate::p4) struct Counts {
@@ -15,6 +15,12 @@ pub(in crate::p4) struct Counts {
     workers: Box<[OnceLock<Words>]>,
 }
 
+impl std::fmt::Debug for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} counts", self.size)
+    }
+}
+
 impl Counts {
     pub(in crate::p4) fn new(size: usize) -> Option<Counts> {
         Some(Counts {
@@ -22,6 +28,11 @@ impl Counts {
             base: Words::new(size * 2)?,
             workers: (0..MAX_WORKERS).map(|_| OnceLock::new()).collect(),
         })
+    }
+
+    /// The number of counts.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
     /// Allocates a worker's copy. Returns `false` if there is not enough memory.
@@ -39,12 +50,18 @@ impl Counts {
     /// Counts a packet; only the worker with that number may call this.
     #[inline]
     pub(in crate::p4) fn add(&self, worker: usize, index: usize, weight: Count) {
-        let words = self.workers.get(worker).and_then(OnceLock::get);
-        let pair = words.and_then(|words| words.get(index * 2..index * 2 + 2));
-        if let Some([packets, total]) = pair {
-            // A single writer: no read-modify-write is needed.
-            packets.store(packets.load(Relaxed).wrapping_add(weight.packets), Relaxed);
-            total.store(total.load(Relaxed).wrapping_add(weight.bytes), Relaxed);
+        let own = self.workers.get(worker).and_then(OnceLock::get);
+        let words = own.unwrap_or(&self.base);
+        if let Some([packets, total]) = words.get(index * 2..index * 2 + 2) {
+            if own.is_some() {
+                // A single writer: no read-modify-write is needed.
+                packets.store(packets.load(Relaxed).wrapping_add(weight.packets), Relaxed);
+                total.store(total.load(Relaxed).wrapping_add(weight.bytes), Relaxed);
+            } else {
+                // There was no memory for its copy.
+                packets.fetch_add(weight.packets, Relaxed);
+                total.fetch_add(weight.bytes, Relaxed);
+            }
         }
     }
 
@@ -78,5 +95,27 @@ impl Counts {
                 self.base[at].store(value.wrapping_sub(self.sum(at)), Relaxed);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_all_workers_add_up() {
+        let count = |packets, bytes| Count { packets, bytes };
+        let counts = Counts::new(4).unwrap();
+        assert!(counts.join(0) && counts.join(5));
+        // Worker 7 has no copy.
+        for worker in [0, 5, 5, 7] {
+            counts.add(worker, 2, count(1, 10));
+            counts.add(worker, 4, count(1, 10));
+        }
+        assert_eq!(counts.get(2), Some(count(4, 40)));
+        assert_eq!((counts.get(3), counts.get(4)), (Some(count(0, 0)), None));
+        counts.set(2, count(9, 1));
+        counts.add(5, 2, count(1, 10));
+        assert_eq!(counts.get(2), Some(count(10, 11)));
     }
 }
