@@ -236,7 +236,7 @@ impl Scratch {
         let applied = match waiting.what {
             WaitsFor::Lookup(table) => Some(host.end_apply(table, frame)),
             // Machine code has packed the key.
-            WaitsFor::Table(table) => Some(host.find(table, frame)),
+            WaitsFor::Table(table) => Some(host.find_in_turn(table, frame)),
             WaitsFor::Call(_) => None,
         };
         let from = Begin::Again(waiting, applied);

@@ -13,7 +13,7 @@ use crate::p4::hash::{Algorithm, Hashes};
 use crate::p4::objects::Count;
 use crate::p4::packet::Writer;
 use crate::p4::packets::{Input, NO_QUEUE};
-use crate::p4::tables::{EntryId, Plan, StagedLookup, Table};
+use crate::p4::tables::{EntryId, Hit, Plan, StagedLookup, Table};
 use crate::p4::trace::Trace;
 
 /// A worker's state for the current packet: results of calls, and working memory.
@@ -125,6 +125,16 @@ impl Local {
         Count {
             packets: self.packets,
             bytes: bytes.unwrap_or(self.length + self.more_headers),
+        }
+    }
+
+    /// What a hit of an entry by the current packet is recorded with.
+    #[inline]
+    pub(super) fn hit(&self) -> Hit {
+        Hit {
+            worker: self.worker,
+            weight: self.weight(None),
+            now_ns: self.now_ns,
         }
     }
 

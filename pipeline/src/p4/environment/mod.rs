@@ -15,7 +15,7 @@ use super::externs::Call;
 use super::machine::{Applied, Host};
 use super::memory::Pin;
 use super::state::State;
-use super::tables::{Found, Lookup, SelectedAction};
+use super::tables::{Found, SelectedAction, Table};
 pub(super) use local::Local;
 pub(super) use requests::{Forward, Requests};
 
@@ -30,39 +30,30 @@ pub(super) struct Environment<'a> {
     pub(super) payload: &'a [u8],
 }
 
-impl Environment<'_> {
-    fn lookup(&self) -> Lookup<'_> {
-        Lookup {
-            pin: self.pin,
-            worker: self.local.worker,
-            weight: self.local.weight(None),
-            now_ns: self.local.now_ns,
-        }
+impl<'s> Environment<'s> {
+    /// A table of the program.
+    #[inline(always)]
+    pub(super) fn table(&self, table: u32) -> &'s Table {
+        let state: &'s State = self.state;
+        &state.tables[table as usize]
     }
 
-    /// Looks up the key that was packed. Returns `None` if the lookup is slow and was only begun.
+    /// Looks up the key that was packed for a table, whose number is `table`. Returns `None` if the
+    /// lookup is slow and was only begun.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    #[inline(always)]
     pub(super) fn begin_apply(
         &mut self,
         table: u32,
+        of: &Table,
         frame: &mut [u64],
         may_wait: bool,
     ) -> Option<Applied> {
-        let state = self.state;
-        let of = &state.tables[table as usize];
-        let lookup = self.lookup();
-        if may_wait && of.is_worth_staging(lookup) {
-            let staged = of.begin_staged(self.local.key_of(of), lookup);
-            self.local.staged = staged;
+        if may_wait && of.is_worth_staging(self.pin) {
+            self.local.staged = of.begin_staged(self.local.key_of(of), self.pin);
             return None;
         }
-        Some(self.find(table, frame))
-    }
-
-    /// Returns whether packets change a table's entries.
-    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
-    pub(super) fn is_changed_by_packets(&self, table: u32) -> bool {
-        self.state.tables[table as usize].learns()
+        Some(self.find(table, of, frame))
     }
 
     /// Begins a call that is executed later ([`Environment::advance_call`]). Returns whether that is
@@ -75,30 +66,48 @@ impl Environment<'_> {
         }
     }
 
+    /// Looks up the key that was packed for a table that packets change.
+    pub(in crate::p4) fn find_in_turn(&mut self, table: u32, frame: &mut [u64]) -> Applied {
+        self.find(table, self.table(table), frame)
+    }
+
     /// Completes a lookup that was begun.
     pub(super) fn end_apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
-        let of = &self.state.tables[table as usize];
-        let (key, staged) = (self.local.key_of(of), self.local.staged);
-        let found = of.find_staged(frame, key, staged, self.lookup());
+        let of = self.table(table);
+        let local = &*self.local;
+        let hit = || local.hit();
+        let found = of.find_staged(frame, local.key_of(of), local.staged, self.pin, hit);
         self.take(table, found, frame)
     }
 
-    /// Looks up the key that was packed.
-    #[inline]
-    pub(in crate::p4) fn find(&mut self, table: u32, frame: &mut [u64]) -> Applied {
-        let of = &self.state.tables[table as usize];
-        let found = of.find(frame, self.local.key_of(of), self.lookup());
+    /// Looks up the key that was packed for a table, whose number is `table`.
+    #[inline(always)]
+    pub(super) fn find(&mut self, table: u32, of: &Table, frame: &mut [u64]) -> Applied {
+        let local = &*self.local;
+        let found = of.find(frame, local.key_of(of), self.pin, || local.hit());
         self.take(table, found, frame)
     }
 
     /// Records a lookup's result for the packet; resolves members and groups of a profile.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, table: u32, found: Found, frame: &mut [u64]) -> Applied {
-        let index = table as usize;
-        let local = &mut *self.local;
-        let table = &self.state.tables[index];
-        local.applied = Some((index, found.entry));
+        self.local.applied = Some((table as usize, found.entry));
         let action = match found.action {
+            SelectedAction::Direct(action) => action,
+            indirect => self.select(table, indirect, frame),
+        };
+        Applied {
+            hit: found.entry.is_some(),
+            action,
+        }
+    }
+
+    /// Resolves a member or group of a table's profile. Returns the table's action.
+    #[inline(never)]
+    fn select(&mut self, table: u32, selected: SelectedAction, frame: &mut [u64]) -> u32 {
+        let local = &mut *self.local;
+        let table = &self.state.tables[table as usize];
+        match selected {
             SelectedAction::Direct(action) => action,
             SelectedAction::Member(member) => table.select_member(member, frame, self.pin),
             SelectedAction::Group(group) => {
@@ -107,10 +116,6 @@ impl Environment<'_> {
                 local.selected = (group, hash);
                 table.select_group(group, hash, frame, self.pin)
             }
-        };
-        Applied {
-            hit: found.entry.is_some(),
-            action,
         }
     }
 
@@ -118,16 +123,17 @@ impl Environment<'_> {
     pub(super) fn advance(&mut self, table: u32, stage: usize) {
         let mut staged = self.local.staged;
         let table = &self.state.tables[table as usize];
-        table.advance(stage, &mut staged, self.local.key_of(table), self.lookup());
+        let (key, worker) = (self.local.key_of(table), self.local.worker);
+        table.advance(stage, &mut staged, key, self.pin, worker);
         self.local.staged = staged;
     }
 }
 
 impl Host for Environment<'_> {
     fn apply(&mut self, table: u32, frame: &mut [u64]) -> Applied {
-        let of = &self.state.tables[table as usize];
+        let of = self.table(table);
         self.local.gather_key(of, frame);
-        self.find(table, frame)
+        self.find(table, of, frame)
     }
 
     fn external(&mut self, call: u32, frame: &mut [u64]) {

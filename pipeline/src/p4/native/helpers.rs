@@ -25,12 +25,13 @@ fn bridge<'c, 'a>(context: &'c mut Shared<'a>) -> &'c mut Bridge<'a, 'a> {
 pub(super) extern "C" fn apply(context: &mut Shared<'_>, table: u32) -> u64 {
     let bridge = bridge(context);
     let Leave { may_wait, turn } = bridge.leave;
-    if turn != Turn::Has && bridge.host.is_changed_by_packets(table) {
+    let of = bridge.host.table(table);
+    if turn != Turn::Has && of.learns() {
         bridge.waits_for = Some(WaitsFor::Table(table));
         return WAIT;
     }
     let frame = &mut bridge.machine.frame;
-    match bridge.host.begin_apply(table, frame, may_wait) {
+    match bridge.host.begin_apply(table, of, frame, may_wait) {
         Some(applied) => applied_word(&applied),
         None => {
             bridge.waits_for = Some(WaitsFor::Lookup(table));

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The data path of a table: build the key, find the record, copy its arguments into the frame.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::key::{hash, mix, mixed};
-use super::lookup::{Found, Lookup, SelectedAction};
+use super::lookup::{Found, Hit, SelectedAction};
 use super::record::Head;
 use super::staged::StagedLookup;
 use super::{EntryId, Search, Table};
@@ -17,7 +18,7 @@ impl Table {
     /// The number of words of a packed key.
     #[inline]
     pub(in crate::p4) fn key_words(&self) -> usize {
-        self.shape.plan.length()
+        self.key_words
     }
 
     /// Packs the key, of [`Table::key_words`] words, from a frame.
@@ -27,18 +28,19 @@ impl Table {
     }
 
     /// Finds the record for a packed key.
-    #[inline]
-    pub(super) fn look_up(&self, key: &[u64], lookup: Lookup<'_>) -> Option<u32> {
-        if self.is_keyless || self.count.load(Acquire) == 0 {
+    #[inline(always)]
+    pub(super) fn look_up(&self, key: &[u64], pin: &Pin<'_>) -> Option<u32> {
+        // A table without keys has no entries.
+        if self.count.load(Acquire) == 0 {
             return None;
         }
         match &self.search {
             Search::Exact => {
-                let index = self.index.read(lookup.pin);
+                let index = self.index.read(pin);
                 index.find(self.hash(key), |record| self.record_has(record, key))
             }
             Search::Tuples { dir: Some(dir), .. } if !dir.has_overflowed() => dir.find(key[0]),
-            Search::Tuples { .. } => self.look_up_tuples(key, lookup.pin),
+            Search::Tuples { .. } => self.look_up_tuples(key, pin),
         }
     }
 
@@ -48,6 +50,7 @@ impl Table {
         match *key {
             [word] => hash(self.seed, 1, |_| word),
             [first, second] => hash(self.seed, 2, |n| [first, second][n]),
+            [first, second, third] => hash(self.seed, 3, |n| [first, second, third][n]),
             _ => hash(self.seed, key.len(), |n| key[n]),
         }
     }
@@ -55,17 +58,13 @@ impl Table {
     /// Returns whether a record of a table with exact keys has this key.
     #[inline(always)]
     pub(super) fn record_has(&self, record: u32, key: &[u64]) -> bool {
-        let from = self.records.layout.key;
-        match *key {
-            [word] => self.records.word(record, from) == word,
-            [first, second] => {
-                let mut words = self.records.words(record, from, 2);
-                words.next() == Some(first) && words.next() == Some(second)
-            }
-            _ => self
-                .records
-                .words(record, from, key.len())
-                .eq(key.iter().copied()),
+        let words = &self.records.record(record)[self.records.layout.key..][..key.len()];
+        match (words, key) {
+            ([word], [wanted]) => word.load(Relaxed) == *wanted,
+            _ => words
+                .iter()
+                .zip(key)
+                .all(|(word, wanted)| word.load(Relaxed) == *wanted),
         }
     }
 
@@ -167,76 +166,84 @@ impl Table {
         true
     }
 
-    /// Looks up a packed key and updates counters. Returns the entry and its action, or the default
-    /// action on a miss. Copies the arguments of a direct action into the frame.
-    #[inline]
-    pub(in crate::p4) fn find(&self, frame: &mut [u64], key: &[u64], lookup: Lookup<'_>) -> Found {
-        self.complete(self.look_up(key, lookup), frame, lookup)
+    /// Looks up a packed key and records a hit, with what `hit` returns. Returns the entry and its
+    /// action, or the default action on a miss. Copies the arguments of a direct action into the
+    /// frame.
+    #[inline(always)]
+    pub(in crate::p4) fn find(
+        &self,
+        frame: &mut [u64],
+        key: &[u64],
+        pin: &Pin<'_>,
+        hit: impl FnOnce() -> Hit,
+    ) -> Found {
+        self.complete(self.look_up(key, pin), frame, hit)
     }
 
     /// The same for a lookup whose stages have run.
-    #[inline]
+    #[inline(always)]
     pub(in crate::p4) fn find_staged(
         &self,
         frame: &mut [u64],
         key: &[u64],
         staged: StagedLookup,
-        lookup: Lookup<'_>,
+        pin: &Pin<'_>,
+        hit: impl FnOnce() -> Hit,
     ) -> Found {
         let record = match staged.known() {
             Some(record) => record,
-            None => self.look_up(key, lookup),
+            None => self.look_up(key, pin),
         };
-        self.complete(record, frame, lookup)
+        self.complete(record, frame, hit)
     }
 
-    #[inline]
-    fn complete(&self, record: Option<u32>, frame: &mut [u64], lookup: Lookup<'_>) -> Found {
+    #[inline(always)]
+    fn complete(&self, record: Option<u32>, frame: &mut [u64], hit: impl FnOnce() -> Hit) -> Found {
         let reached = record.unwrap_or_else(|| self.default.load(Acquire));
-        let head = self.records.head(reached);
-        if record.is_some() {
-            self.count_hit(head, lookup);
+        let words = self.records.record(reached);
+        let head = Head::of(words[0].load(Relaxed));
+        if self.records_hits && record.is_some() {
+            self.record_hit(head, hit());
         }
         Found {
             entry: record.map(|_| EntryId(head.id)),
-            action: self.select_action(reached, head, frame),
+            action: self.select_action(words, head, frame),
         }
     }
 
     /// Records a hit of an entry.
-    #[inline]
-    fn count_hit(&self, head: Head, lookup: Lookup<'_>) {
+    fn record_hit(&self, head: Head, hit: Hit) {
         let id = head.id as usize;
         if let Some(counts) = self.counts.as_ref().filter(|_| self.counts_hits) {
-            counts.add(lookup.worker, id, lookup.weight);
+            counts.add(hit.worker, id, hit.weight);
         }
         if let Some(timers) = &self.timers {
-            timers.hit(id, lookup.now_ns);
+            timers.hit(id, hit.now_ns);
         }
     }
 
     /// Copies the default action's arguments into the frame. Returns the action.
     pub(super) fn reach_default(&self, frame: &mut [u64]) -> u32 {
         let record = self.default.load(Acquire);
-        let head = self.records.head(record);
-        self.select_action(record, head, frame);
+        let words = self.records.record(record);
+        let head = Head::of(words[0].load(Relaxed));
+        self.select_action(words, head, frame);
         head.action.into()
     }
 
-    #[inline]
-    fn select_action(&self, record: u32, head: Head, frame: &mut [u64]) -> SelectedAction {
-        let from = self.records.layout.arguments;
+    #[inline(always)]
+    fn select_action(&self, words: &[AtomicU64], head: Head, frame: &mut [u64]) -> SelectedAction {
+        let arguments = &words[self.records.layout.arguments..];
         if head.kind != 0 {
-            let number = self.records.word(record, from) as u32;
+            let number = arguments[0].load(Relaxed) as u32;
             return match head.kind {
                 1 => SelectedAction::Member(number),
                 _ => SelectedAction::Group(number),
             };
         }
-        let slots = &self.shape.argument_slots[head.action as usize];
-        let words = self.records.words(record, from, slots.len());
-        for (slot, word) in slots.iter().zip(words) {
-            frame[*slot as usize] = word;
+        let slots = &self.argument_slots[head.action as usize];
+        for (slot, word) in slots.iter().zip(arguments) {
+            frame[*slot as usize] = word.load(Relaxed);
         }
         SelectedAction::Direct(head.action.into())
     }

@@ -89,30 +89,32 @@ impl Index {
         is_it: &mut impl FnMut(u32) -> bool,
     ) -> Option<(Place, u32)> {
         let mut bucket = self.bucket(hash);
-        for _ in 0..=self.mask {
-            let line = &self.places[bucket * PLACES..][..PLACES];
-            let words: [u64; PLACES] = std::array::from_fn(|n| line[n].load(Acquire));
-            let (mut is_last, mut alike) = (false, 0u32);
-            // Without branches: a record's slot within a line is unpredictable.
-            for (n, word) in words.iter().enumerate() {
-                is_last |= *word == 0;
-                alike |= u32::from((word ^ hash) >> 32 == 0) << n;
+        let last = bucket.wrapping_sub(1) & self.mask;
+        loop {
+            let line = self.places[bucket * PLACES..].first_chunk::<PLACES>()?;
+            // Without branches: a record's slot within a line is unpredictable. The first slot's bit
+            // is the lowest.
+            let mut alike = 0u32;
+            for place in line.iter().rev() {
+                let differs = (place.load(Acquire) ^ hash) >> 32;
+                alike = alike.wrapping_add(alike) + u32::from(differs == 0);
             }
             while alike != 0 {
                 let n = alike.trailing_zeros() as usize;
                 alike &= alike - 1;
-                if let Some(record) = record_of(words[n]) {
+                // The slot may have another record by now; `is_it` compares all of the key.
+                if let Some(record) = record_of(line[n % PLACES].load(Acquire)) {
                     if is_it(record) {
                         return Some((Place(bucket * PLACES + n), record));
                     }
                 }
             }
-            if is_last {
+            // A full bucket does not become one with a slot that was never used.
+            if bucket == last || line.iter().any(|place| place.load(Acquire) == 0) {
                 return None;
             }
             bucket = (bucket + 1) & self.mask;
         }
-        None
     }
 
     /// Adds a record; the caller has ensured that there is space. Returns whether the slot was

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The input and the result of a lookup.
+//! The result of a lookup, and how it is recorded.
 
 use super::EntryId;
-use crate::p4::memory::Pin;
 use crate::p4::objects::Count;
 
-/// The context of a packet's table lookup.
+/// What a hit of an entry is recorded with.
 #[derive(Clone, Copy)]
-pub(in crate::p4) struct Lookup<'a> {
-    pub(in crate::p4) pin: &'a Pin<'a>,
+pub(in crate::p4) struct Hit {
     pub(in crate::p4) worker: usize,
     /// Packets and bytes that are added to counters.
     pub(in crate::p4) weight: Count,

@@ -44,7 +44,7 @@ use change::State;
 use dir::Dir;
 use index::Index;
 use indirect::Indirect;
-pub(super) use lookup::{Found, Lookup, SelectedAction};
+pub(super) use lookup::{Found, Hit, SelectedAction};
 use meters::Meters;
 use record::{Layout, Records};
 pub(super) use staged::{StagedLookup, STAGES};
@@ -129,37 +129,46 @@ pub const MAX_ENTRIES: usize = 4 << 20;
 /// A table with its entries. All methods take `&self`: packets look up while control planes write.
 /// Neither blocks the other: an entry is in a record that does not change while a packet can reach
 /// it, and is added, modified and removed by a single store.
+///
+/// What each lookup reads is in front, in few cache lines.
+#[repr(C)]
 pub struct Table {
-    shape: Shape,
-    capacity: usize,
+    /// The number of entries: many tables have none, in which packets need not search.
+    count: AtomicUsize,
+    /// The number of words of a packed key.
+    key_words: usize,
+    seed: u64,
+    index: Snapshot<Index>,
+    records: Records,
+    /// The record of the default action.
+    default: AtomicU32,
+    /// Set if a hit is counted, or restarts a timer.
+    records_hits: bool,
+    learns: bool,
+    is_keyless: bool,
+    /// Set if a hit is counted implicitly, as in v1model.
+    counts_hits: bool,
+    supports_timeout: bool,
+    /// The slots of each action's arguments, limb by limb.
+    argument_slots: Vec<Vec<u32>>,
+    search: Search,
     /// The direct counter, by its index among the program's externs.
     direct_counter: Option<u32>,
     /// The direct meter, likewise.
     direct_meter: Option<u32>,
-    /// The action profile or selector, likewise.
-    profile: Option<u32>,
-    /// The profile's run-time object; set after the engine has created its objects.
-    indirect: Option<Indirect>,
-    /// Set if a hit is counted implicitly, as in v1model.
-    counts_hits: bool,
-    learns: bool,
-    supports_timeout: bool,
-    is_keyless: bool,
-    /// The number of limbs of each range key.
-    range_limbs: Vec<usize>,
-    epochs: Arc<Epochs>,
-    seed: u64,
-    records: Records,
-    index: Snapshot<Index>,
-    search: Search,
-    /// The number of entries: many tables have none, in which packets need not search.
-    count: AtomicUsize,
-    /// The record of the default action.
-    default: AtomicU32,
     counts: Option<Counts>,
     /// The direct meters of the entries.
     meters: Meters,
     timers: Option<Timers>,
+    /// The action profile or selector, by its index among the program's externs.
+    profile: Option<u32>,
+    /// The profile's run-time object; set after the engine has created its objects.
+    indirect: Option<Indirect>,
+    /// The number of limbs of each range key.
+    range_limbs: Vec<usize>,
+    capacity: usize,
+    shape: Shape,
+    epochs: Arc<Epochs>,
     state: Mutex<State>,
 }
 
@@ -216,9 +225,12 @@ impl Table {
             profile: None,
             indirect: None,
             counts_hits: false,
+            records_hits: false,
             learns: false,
             supports_timeout: false,
             is_keyless: shape.spec.keys.is_empty(),
+            key_words: plan.length(),
+            argument_slots: shape.argument_slots(),
             range_limbs: ranges.map(|(k, _)| limbs_of(k.width) as usize).collect(),
             epochs,
             seed: RandomState::new().hash_one(0),
@@ -249,6 +261,7 @@ impl Table {
         if table.learns || table.supports_timeout {
             table.timers = Some(Timers::new(room).ok_or_else(|| table.no_memory())?);
         }
+        table.records_hits = table.counts_hits || table.timers.is_some();
         table.init_default()?;
         for entry in entries {
             let given = Entry {

@@ -85,13 +85,12 @@ impl Reader<'_> {
         let pin = self.0.epochs.pin(self.1);
         let mut packed = vec![0; self.0.key_words()];
         self.0.gather(&frame, &mut packed);
-        let lookup = Lookup {
-            pin: &pin,
+        let hit = Hit {
             worker: self.1,
             weight: Count::default(),
             now_ns: 0,
         };
-        self.0.find(&mut frame, &packed, lookup);
+        self.0.find(&mut frame, &packed, &pin, || hit);
         let value = frame[8];
         let whole = [value, value.wrapping_mul(3), !value];
         assert_eq!(frame[8..], whole, "half an entry");

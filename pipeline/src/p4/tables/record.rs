@@ -2,6 +2,7 @@
 //! Entries as read by packets: records of words. A record is immutable while it is reachable,
 //! except for its link to the next one. A modified entry is a new record.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::p4::memory::{prefetch, Words};
@@ -56,6 +57,16 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// The head that the first word of a record has.
+    #[inline]
+    pub(super) fn of(word: u64) -> Head {
+        Head {
+            id: word as u32,
+            action: (word >> 32) as u16,
+            kind: (word >> 48) as u16,
+        }
+    }
+
     fn word(self) -> u64 {
         u64::from(self.id) | u64::from(self.action) << 32 | u64::from(self.kind) << 48
     }
@@ -76,8 +87,15 @@ impl Records {
     }
 
     #[inline]
-    fn at(&self, record: u32, n: usize) -> &std::sync::atomic::AtomicU64 {
+    fn at(&self, record: u32, n: usize) -> &AtomicU64 {
         &self.words[record as usize * self.layout.stride + n]
+    }
+
+    /// The words of a record; the first one is its head.
+    #[inline]
+    pub(super) fn record(&self, record: u32) -> &[AtomicU64] {
+        let stride = self.layout.stride;
+        &self.words[record as usize * stride..][..stride]
     }
 
     /// Prefetches a record.
@@ -91,12 +109,7 @@ impl Records {
 
     #[inline]
     pub(super) fn head(&self, record: u32) -> Head {
-        let word = self.at(record, HEAD).load(Relaxed);
-        Head {
-            id: word as u32,
-            action: (word >> 32) as u16,
-            kind: (word >> 48) as u16,
-        }
+        Head::of(self.at(record, HEAD).load(Relaxed))
     }
 
     /// An iterator over words starting at `from`.

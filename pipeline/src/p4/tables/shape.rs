@@ -29,8 +29,6 @@ pub(super) struct Shape {
     pub(super) plan: Plan,
     /// The slot and number of limbs of each action's arguments.
     pub(super) arguments: Vec<Vec<(u32, u32)>>,
-    /// The same, limb by limb.
-    pub(super) argument_slots: Vec<Vec<u32>>,
 }
 
 impl Shape {
@@ -59,18 +57,22 @@ impl Shape {
             parameters.map(|p| (p.slot, limbs_of(p.width))).collect()
         };
         let arguments: Vec<Vec<_>> = spec.actions.iter().map(places).collect();
-        let slots = |list: &Vec<(u32, u32)>| {
-            let each = list.iter();
-            each.flat_map(|(slot, limbs)| *slot..slot + limbs).collect()
-        };
         Ok(Shape {
             plan: Plan::new(&spec.keys, &kinds),
-            argument_slots: arguments.iter().map(slots).collect(),
             arguments,
             spec,
             selector,
             kinds,
         })
+    }
+
+    /// The slots of each action's arguments, limb by limb.
+    pub(super) fn argument_slots(&self) -> Vec<Vec<u32>> {
+        let slots = |list: &Vec<(u32, u32)>| {
+            let each = list.iter();
+            each.flat_map(|(slot, limbs)| *slot..slot + limbs).collect()
+        };
+        self.arguments.iter().map(slots).collect()
     }
 
     /// Returns the number of words of the longest argument list.

@@ -8,8 +8,8 @@ use adit_p4_frontend::ir;
 
 #[cfg(feature = "jit")]
 use super::key::{is_selector, MatchKind};
-use super::lookup::Lookup;
 use super::{Search, Table};
+use crate::p4::memory::Pin;
 
 /// Number of stages before a lookup.
 pub(in crate::p4) const STAGES: usize = 3;
@@ -51,23 +51,23 @@ impl StagedLookup {
 impl Table {
     /// Returns whether staged lookups pay off.
     #[inline]
-    pub(in crate::p4) fn is_worth_staging(&self, lookup: Lookup<'_>) -> bool {
+    pub(in crate::p4) fn is_worth_staging(&self, pin: &Pin<'_>) -> bool {
         let is_staged = match &self.search {
             Search::Exact => !self.is_keyless,
             Search::Tuples { dir: Some(dir), .. } => !dir.has_overflowed(),
             Search::Tuples { .. } => false,
         };
-        is_staged && self.index.read(lookup.pin).bytes() >= FAR_BYTES
+        is_staged && self.index.read(pin).bytes() >= FAR_BYTES
     }
 
     /// Runs the first stage, for a packed key.
     #[inline]
-    pub(in crate::p4) fn begin_staged(&self, key: &[u64], lookup: Lookup<'_>) -> StagedLookup {
+    pub(in crate::p4) fn begin_staged(&self, key: &[u64], pin: &Pin<'_>) -> StagedLookup {
         let mut staged = StagedLookup::default();
         match &self.search {
             Search::Exact => {
                 staged.hash = self.hash(key);
-                self.index.read(lookup.pin).prefetch(staged.hash);
+                self.index.read(pin).prefetch(staged.hash);
             }
             Search::Tuples { dir: Some(dir), .. } => dir.prefetch(key[0]),
             Search::Tuples { .. } => {}
@@ -83,12 +83,13 @@ impl Table {
         stage: usize,
         staged: &mut StagedLookup,
         key: &[u64],
-        lookup: Lookup<'_>,
+        pin: &Pin<'_>,
+        worker: usize,
     ) {
         if stage == 1 {
             match &self.search {
                 Search::Exact => {
-                    staged.candidate = self.index.read(lookup.pin).candidate(staged.hash);
+                    staged.candidate = self.index.read(pin).candidate(staged.hash);
                 }
                 Search::Tuples { dir: Some(dir), .. } => {
                     (staged.candidate, staged.is_known) = (dir.find(key[0]), true);
@@ -107,7 +108,7 @@ impl Table {
             staged.is_known = self.record_has(record, key);
         }
         if let Some(counts) = &self.counts {
-            counts.prefetch(lookup.worker, self.records.head(record).id as usize);
+            counts.prefetch(worker, self.records.head(record).id as usize);
         }
     }
 }

@@ -65,15 +65,14 @@ fn found(table: &Table, key: &[u64]) -> u64 {
     let mut frame = key.to_vec();
     let worker = table.epochs.join().unwrap();
     let pin = table.epochs.pin(worker);
-    let lookup = Lookup {
-        pin: &pin,
+    let hit = Hit {
         worker,
         weight: Count::default(),
         now_ns: 0,
     };
     let mut packed = vec![0; table.key_words()];
     table.gather(&frame, &mut packed);
-    table.find(&mut frame, &packed, lookup);
+    table.find(&mut frame, &packed, &pin, || hit);
     drop(pin);
     table.epochs.leave(worker);
     frame[0]
