@@ -175,21 +175,14 @@ impl PreparedPacket {
     }
 
     /// Tracks it.
-    pub(super) fn track(self, tracker: &Tracker, data: &[u8], now: Time) -> TrackedPacket {
-        let PreparedPacket {
-            prepared,
-            at,
-            zone,
-            checksums,
-            ..
-        } = self;
-        let input = input(data, at, zone, checksums);
+    pub(super) fn track(&self, tracker: &Tracker, data: &[u8], now: Time) -> TrackedPacket {
+        let input = input(data, self.at, self.zone, self.checksums);
         TrackedPacket {
-            tracked: tracker.track_prepared(&input, &prepared, now),
-            kind: prepared.headers().map(Kind::of),
-            at,
-            zone,
-            checksums,
+            tracked: tracker.track_prepared(&input, &self.prepared, now),
+            kind: self.prepared.headers().map(Kind::of),
+            at: self.at,
+            zone: self.zone,
+            checksums: self.checksums,
             is_refused: false,
         }
     }

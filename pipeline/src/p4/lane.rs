@@ -8,7 +8,6 @@ use adit_conntrack::Tracker;
 use adit_p4_frontend::ir::{FunctionId, Program};
 
 use super::code::Code;
-use super::connections::TrackedPacket;
 use super::environment::{Environment, Forward, Local};
 use super::machine::{End, Machine, Packet};
 use super::memory::{Pin, Pool};
@@ -261,26 +260,23 @@ impl Scratch {
     /// output replaces.
     #[inline]
     pub(super) fn settle(&mut self, data: &[u8], taken: usize) -> Result<usize, DropReason> {
-        match self.local.tracked.take() {
-            None => Ok(taken),
-            Some(tracked) => self.translate(&tracked, data, taken),
+        if self.local.tracked.is_none() {
+            return Ok(taken);
         }
+        let taken = self.translate(data, taken);
+        self.local.tracked = None;
+        taken
     }
 
-    fn translate(
-        &mut self,
-        tracked: &TrackedPacket,
-        data: &[u8],
-        taken: usize,
-    ) -> Result<usize, DropReason> {
+    fn translate(&mut self, data: &[u8], taken: usize) -> Result<usize, DropReason> {
         let is_sent = match self.local.requests.forward {
             // Its answer is to be sent even if its connection could not be committed.
             Forward::Reject => false,
             Forward::Nowhere | Forward::Drop => !self.local.mirrors.is_empty(),
             Forward::Port(_) | Forward::Group(_) | Forward::Again => true,
         };
-        match &self.local.tracker {
-            Some(tracker) if is_sent => {
+        match (&self.local.tracker, &self.local.tracked) {
+            (Some(tracker), Some(tracked)) if is_sent => {
                 let length = self.writer.bytes().len() + data.len() - taken;
                 let taken = tracked.translate(tracker, data, taken, &mut self.writer)?;
                 let is_rewritten = self.writer.bytes().len() + data.len() - taken != length;

@@ -66,13 +66,13 @@ impl Environment<'_> {
                 let local = &mut *self.local;
                 if let Some(tracker) = &local.tracker {
                     let now = Time::from_nanos(local.now_ns);
-                    let prepared = local.prepared.take();
-                    let prepared = prepared.unwrap_or_else(|| {
+                    let prepared = local.prepared.get_or_insert_with(|| {
                         PreparedPacket::new(tracker, self.data, at, zone, local.packet_checksums)
                     });
+                    // In place: neither is small.
                     let tracked = prepared.track(tracker, self.data, now);
-                    packet.set(tracked.tracked(), frame);
-                    local.tracked = Some(tracked);
+                    packet.set(local.tracked.insert(tracked).tracked(), frame);
+                    local.prepared = None;
                 }
             }
             ConntrackCall::Forget(packet) => {
