@@ -148,7 +148,7 @@ fn check(what: &'static str, id: u64, copies: &[Replica]) -> Result<(), Replicat
 fn insert<T: ?Sized>(
     what: &'static str,
     id: u64,
-    old: Option<&Arc<T>>,
+    old: Option<&T>,
     count: usize,
 ) -> Result<(), ReplicationError> {
     match old {
@@ -159,11 +159,7 @@ fn insert<T: ?Sized>(
 }
 
 /// Checks a modification or removal: the number must exist.
-fn exists<T: ?Sized>(
-    what: &'static str,
-    id: u64,
-    old: Option<&Arc<T>>,
-) -> Result<(), ReplicationError> {
+fn exists<T: ?Sized>(what: &'static str, id: u64, old: Option<&T>) -> Result<(), ReplicationError> {
     let unknown = ReplicationError::Unknown { what, id };
     old.map(drop).ok_or(unknown)
 }

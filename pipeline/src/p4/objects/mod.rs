@@ -19,6 +19,7 @@ pub use error::{ObjectError, ValueSetError};
 pub(super) use meter::{Bucket, MeterCell};
 pub use meter::{Color, Meter, MeterConfig, MeterUnit};
 pub use object::Object;
+pub(super) use profile::MemberAction;
 pub use profile::{
     GroupMember, Profile, ProfileError, SetAction, MAX_GROUP, MAX_GROUPS, MAX_WEIGHT,
 };

@@ -6,6 +6,7 @@
 //! stays with its member as long as that member's bucket does. Packets read without blocking; each
 //! sees a group either before or after a change.
 
+mod actions;
 mod buckets;
 mod error;
 mod sets;
@@ -13,11 +14,13 @@ mod sets;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use adit_p4_frontend::ir::{limbs_of, ActionParameter, Chosen, TableAction};
+use adit_p4_frontend::ir::{Chosen, TableAction};
 use parking_lot::Mutex;
 
 use crate::p4::memory::{Epochs, Parts, Pin};
-use buckets::{assign, NOBODY};
+use actions::Forms;
+pub(in crate::p4) use actions::MemberAction;
+use buckets::{assign, BUCKETS, NOBODY};
 pub use error::ProfileError;
 pub use sets::SetAction;
 
@@ -40,17 +43,34 @@ pub struct GroupMember {
 }
 
 /// A group, with the buckets that flows are hashed to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Group {
     members: Vec<GroupMember>,
     /// The index in `members` of each bucket's owner; [`NOBODY`] if there is none.
-    buckets: Vec<u16>,
-    actions: Vec<Arc<Chosen>>,
+    buckets: [u16; BUCKETS],
+    /// The words of each member's action.
+    actions: Vec<u64>,
     /// Set if its members belong to one entry, and are in no other group.
     is_set: bool,
 }
 
+impl Default for Group {
+    fn default() -> Group {
+        Group {
+            members: Vec::new(),
+            buckets: [NOBODY; BUCKETS],
+            actions: Vec::new(),
+            is_set: false,
+        }
+    }
+}
+
 impl Group {
+    /// The place of the member that a hash selects; [`NOBODY`] if there is none.
+    fn owner(&self, hash: u64) -> u16 {
+        self.buckets[hash as usize % BUCKETS]
+    }
+
     /// Reassigns the buckets; `old` has their previous owners.
     fn assign(&mut self, old: &Group, down: &HashSet<u32>) {
         let weights: Vec<u32> = self
@@ -61,19 +81,32 @@ impl Group {
                 false => m.weight,
             })
             .collect();
-        let place: HashMap<u32, u16> = self
-            .members
-            .iter()
-            .enumerate()
-            .map(|(n, m)| (m.member, n as u16))
-            .collect();
+        let place = places(&self.members);
         // Once for each member, not for each bucket.
-        let places = old.members.iter().map(|m| place.get(&m.member).copied());
-        let places: Vec<_> = places.map(|place| place.unwrap_or(NOBODY)).collect();
-        let owner = |owner: &u16| places.get(usize::from(*owner)).copied();
-        let owners = old.buckets.iter().map(|old| owner(old).unwrap_or(NOBODY));
-        self.buckets = assign(owners.collect(), &weights);
+        let places = old.members.iter().map(|m| find(&place, m.member));
+        let mut owners = [NOBODY; MAX_GROUP + 1];
+        for (owner, place) in owners.iter_mut().zip(places) {
+            *owner = place.unwrap_or(NOBODY);
+        }
+        for (owner, old) in self.buckets.iter_mut().zip(&old.buckets) {
+            *owner = owners[usize::from(*old).min(MAX_GROUP)];
+        }
+        assign(&mut self.buckets, &weights);
     }
+}
+
+/// The members of a group and their places in it, in the order of their ids.
+fn places(members: &[GroupMember]) -> Vec<(u32, u16)> {
+    let each = (0..).zip(members);
+    let mut places: Vec<_> = each.map(|(n, member)| (member.member, n)).collect();
+    places.sort_unstable();
+    places
+}
+
+/// The place of a member.
+fn find(places: &[(u32, u16)], member: u32) -> Option<u16> {
+    let at = places.binary_search_by_key(&member, |(id, _)| *id).ok()?;
+    Some(places[at].1)
 }
 
 /// State that only writers access, one at a time.
@@ -100,8 +133,9 @@ pub struct Profile {
     /// Set if it has groups.
     selects: bool,
     /// The actions of the tables that share the profile.
-    actions: Vec<(String, Vec<ActionParameter>)>,
-    members: Parts<Chosen>,
+    forms: Forms,
+    /// The words of each member's action.
+    members: Parts<[u64]>,
     groups: Parts<Group>,
     writing: Mutex<Writing>,
 }
@@ -122,14 +156,13 @@ impl Profile {
         actions: &[TableAction],
         epochs: &Arc<Epochs>,
     ) -> Profile {
+        let actions = actions.iter();
+        let actions = actions.map(|a| (a.name.clone(), a.parameters.clone()));
         Profile {
             name: name.to_owned(),
             size: if size == 0 { u64::MAX } else { size },
             selects,
-            actions: actions
-                .iter()
-                .map(|a| (a.name.clone(), a.parameters.clone()))
-                .collect(),
+            forms: Forms::new(name, actions.collect()),
             members: Parts::new(epochs.clone()),
             groups: Parts::new(epochs.clone()),
             writing: Mutex::default(),
@@ -148,27 +181,27 @@ impl Profile {
 
     /// The names of the actions that members may have; [`Chosen::action`] is an index into these.
     pub fn actions(&self) -> impl Iterator<Item = &str> {
-        self.actions.iter().map(|a| a.0.as_str())
+        self.forms.names()
     }
 
     /// Adds a member.
     pub fn insert_member(&self, id: u32, chosen: Chosen) -> Result<(), ProfileError> {
-        let chosen = self.checked(chosen)?;
+        let action = self.forms.pack(&chosen)?;
         let writing = self.writing.lock();
         self.check_no_sets(&writing)?;
         self.members.change(id.into(), |old, count| match old {
             Some(_) => Err(self.exists("member", id)),
             None if count as u64 >= self.size => Err(self.full("members", self.size)),
-            None => Ok(Some(Arc::new(chosen))),
+            None => Ok(Some(action.into())),
         })
     }
 
     /// Replaces a member's action. No flow moves to another member.
     pub fn modify_member(&self, id: u32, chosen: Chosen) -> Result<(), ProfileError> {
-        let chosen = Arc::new(self.checked(chosen)?);
+        let action: Arc<[u64]> = self.forms.pack(&chosen)?.into();
         let writing = self.writing.lock();
         self.members.change(id.into(), |old, _| match old {
-            Some(_) => Ok(Some(chosen.clone())),
+            Some(_) => Ok(Some(action.clone())),
             None => Err(self.unknown("member", id)),
         })?;
         for group in writing.groups_of.get(&id).into_iter().flatten() {
@@ -176,9 +209,10 @@ impl Profile {
             let Some(mut changed) = self.groups.get(group).map(|g| Group::clone(&g)) else {
                 continue;
             };
-            for (member, action) in changed.members.iter().zip(&mut changed.actions) {
+            let actions = changed.actions.chunks_exact_mut(self.forms.words());
+            for (member, words) in changed.members.iter().zip(actions) {
                 if member.member == id {
-                    *action = chosen.clone();
+                    words.copy_from_slice(&action);
                 }
             }
             self.groups.put(group, Some(Arc::new(changed)));
@@ -202,9 +236,7 @@ impl Profile {
 
     /// A member's action.
     pub fn member(&self, id: u32) -> Option<Chosen> {
-        self.members
-            .get(id.into())
-            .map(|member| Chosen::clone(&member))
+        self.forms.unpack(&self.members.get(id.into())?)
     }
 
     /// The ids of all members, in order.
@@ -319,8 +351,12 @@ impl Profile {
     }
 
     /// The action of a member, for a packet.
-    pub(in crate::p4) fn chosen<'p>(&'p self, member: u32, pin: &'p Pin<'_>) -> Option<&'p Chosen> {
-        self.members.read(member.into(), pin)
+    pub(in crate::p4) fn chosen<'p>(
+        &'p self,
+        member: u32,
+        pin: &'p Pin<'_>,
+    ) -> Option<MemberAction<'p>> {
+        MemberAction::of(self.members.read(member.into(), pin)?)
     }
 
     /// The action of the group's member that a hash selects, for a packet.
@@ -329,14 +365,19 @@ impl Profile {
         group: u32,
         hash: u64,
         pin: &'p Pin<'_>,
-    ) -> Option<&'p Chosen> {
+    ) -> Option<MemberAction<'p>> {
         let group = self.groups.read(group.into(), pin)?;
-        let at = hash.checked_rem(group.buckets.len() as u64)?;
-        let owner = *group.buckets.get(at as usize)?;
+        let owner = group.owner(hash);
+        MemberAction::of(self.action(group, owner)?)
+    }
+
+    /// The words of a member's action, by its place in its group; there is none at [`NOBODY`].
+    fn action<'g>(&self, group: &'g Group, place: u16) -> Option<&'g [u64]> {
+        let words = self.forms.words();
         group
             .actions
-            .get(usize::from(owner))
-            .map(|chosen| &**chosen)
+            .get(usize::from(place) * words..)?
+            .get(..words)
     }
 
     /// The member whose action [`Profile::selected`] returns.
@@ -347,8 +388,7 @@ impl Profile {
         pin: &Pin<'_>,
     ) -> Option<u32> {
         let group = self.groups.read(group.into(), pin)?;
-        let at = hash.checked_rem(group.buckets.len() as u64)?;
-        let owner = *group.buckets.get(at as usize)?;
+        let owner = group.owner(hash);
         Some(group.members.get(usize::from(owner))?.member)
     }
 
@@ -370,70 +410,44 @@ impl Profile {
         if members.len() > MAX_GROUP {
             return Err(wrong(format!("it has more than {MAX_GROUP} members")));
         }
-        let mut seen = HashSet::new();
-        let mut actions = Vec::new();
+        let (seen, were) = (places(members), places(&old.members));
+        if let Some(twice) = seen.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let id = twice[0].0;
+            return Err(wrong(format!("the member {id} is there twice")));
+        }
+        let mut actions = Vec::with_capacity(members.len() * self.forms.words());
         for member in members {
-            if !seen.insert(member.member) {
-                return Err(wrong(format!(
-                    "the member {} is there twice",
-                    member.member
-                )));
-            }
-            if !(1..=MAX_WEIGHT).contains(&member.weight) {
-                let (id, weight) = (member.member, member.weight);
+            let (id, weight) = (member.member, member.weight);
+            if !(1..=MAX_WEIGHT).contains(&weight) {
                 return Err(wrong(format!(
                     "the member {id} has the weight {weight}, which is not in 1 to {MAX_WEIGHT}"
                 )));
             }
-            let action = self.members.get(member.member.into());
-            actions.push(action.ok_or_else(|| self.unknown("member", member.member))?);
+            // The old group has the actions of those that stay, and is in the cache.
+            let known = find(&were, id).and_then(|place| self.action(old, place));
+            match known {
+                Some(words) => actions.extend_from_slice(words),
+                None => {
+                    let words = self.members.get(id.into());
+                    let words = words.ok_or_else(|| self.unknown("member", id))?;
+                    actions.extend_from_slice(&words);
+                }
+            }
         }
         let mut group = Group {
             members: members.to_vec(),
-            buckets: Vec::new(),
             actions,
-            is_set: false,
+            ..Group::default()
         };
         group.assign(old, &writing.down);
-        let were: HashSet<u32> = old.members.iter().map(|m| m.member).collect();
-        for gone in were.difference(&seen) {
+        for (gone, _) in were.iter().filter(|(id, _)| find(&seen, *id).is_none()) {
             leave(writing, id, *gone);
         }
-        for new in seen.difference(&were) {
+        for (new, _) in seen.iter().filter(|(id, _)| find(&were, *id).is_none()) {
             writing.groups_of.entry(*new).or_default().insert(id);
         }
         self.groups.put(id.into(), Some(Arc::new(group)));
         Ok(())
-    }
-
-    /// Validates an action and extends its arguments to full length.
-    fn checked(&self, mut chosen: Chosen) -> Result<Chosen, ProfileError> {
-        let Some((name, parameters)) = self.actions.get(chosen.action as usize) else {
-            return Err(ProfileError::Action {
-                profile: self.name.clone(),
-                action: chosen.action.to_string(),
-            });
-        };
-        let wrong = |expected: String, given: String| ProfileError::Arguments {
-            action: name.clone(),
-            expected,
-            given,
-        };
-        if chosen.arguments.len() != parameters.len() {
-            let (takes, given) = (parameters.len(), chosen.arguments.len());
-            return Err(wrong(format!("{takes} arguments"), given.to_string()));
-        }
-        for (value, parameter) in chosen.arguments.iter_mut().zip(parameters) {
-            let limbs = limbs_of(parameter.width) as usize;
-            let top = crate::p4::bits::top_mask(parameter.width);
-            let high = value.iter().skip(limbs).any(|limb| *limb != 0);
-            if high || value.get(limbs - 1).is_some_and(|limb| limb & !top != 0) {
-                let expected = format!("{} bits for `{}`", parameter.width, parameter.name);
-                return Err(wrong(expected, "more".to_owned()));
-            }
-            value.resize(limbs, 0);
-        }
-        Ok(chosen)
     }
 
     /// The group with that id, unless it is an entry's set.

@@ -9,7 +9,7 @@ use adit_p4_frontend::ir::{self, Chosen};
 use super::{Action, EntryId, Table, TableError};
 use crate::p4::hash::Algorithm;
 use crate::p4::memory::Pin;
-use crate::p4::objects::{Color, Count, MeterConfig, Object, Profile, SetAction};
+use crate::p4::objects::{Color, Count, MemberAction, MeterConfig, Object, Profile, SetAction};
 
 /// The action profile or selector of a table.
 pub(super) struct Indirect {
@@ -93,7 +93,7 @@ impl Table {
     fn copy_chosen<'p>(
         &'p self,
         frame: &mut [u64],
-        find: impl FnOnce(&'p Profile) -> Option<&'p Chosen>,
+        find: impl FnOnce(&'p Profile) -> Option<MemberAction<'p>>,
     ) -> u32 {
         let indirect = self.indirect.as_ref();
         let found = indirect.and_then(|indirect| {
@@ -104,19 +104,11 @@ impl Table {
         let Some((action, chosen)) = found else {
             return self.reach_default(frame);
         };
-        self.put_arguments(action, &chosen.arguments, frame);
-        action
-    }
-
-    /// Copies an action's arguments to the slots of its parameters.
-    fn put_arguments(&self, action: u32, arguments: &[Vec<u64>], frame: &mut [u64]) {
-        let places = &self.shape.arguments[action as usize];
-        for ((slot, limbs), value) in places.iter().zip(arguments) {
-            let slots = &mut frame[*slot as usize..][..*limbs as usize];
-            for (n, limb) in slots.iter_mut().enumerate() {
-                *limb = value.get(n).copied().unwrap_or(0);
-            }
+        let slots = &self.argument_slots[action as usize];
+        for (slot, word) in slots.iter().zip(chosen.arguments) {
+            frame[*slot as usize] = *word;
         }
+        action
     }
 
     pub(super) fn check_indirect(&self, action: &Action) -> Result<(), TableError> {

@@ -32,7 +32,7 @@ impl Profile {
         if !self.selects {
             return Err(ProfileError::NoGroups(self.name.clone()));
         }
-        let (mut members, mut chosen) = (Vec::new(), Vec::new());
+        let (mut members, mut words) = (Vec::new(), Vec::new());
         self.check_set(&actions)?;
         for action in actions {
             members.push(GroupMember {
@@ -40,7 +40,7 @@ impl Profile {
                 weight: action.weight,
                 watch_port: action.watch_port,
             });
-            chosen.push(Arc::new(self.checked(action.chosen)?));
+            words.extend(self.forms.pack(&action.chosen)?);
         }
         let mut writing = self.writing.lock();
         if self.members.len() > 0 || writing.groups > 0 {
@@ -63,13 +63,13 @@ impl Profile {
         }
         let mut group = Group {
             members,
-            buckets: Vec::new(),
-            actions: chosen,
+            actions: words,
             is_set: true,
+            ..Group::default()
         };
         let none = Arc::default();
         let old = replaced.as_ref().map_or(&none, |(_, old)| old);
-        group.name_after(old);
+        group.name_after(old, self.forms.words());
         group.assign(old, &writing.down);
         let id = match replaced {
             Some((id, _)) => id,
@@ -86,13 +86,15 @@ impl Profile {
     /// The set with that id, if there is one.
     pub(in crate::p4) fn set(&self, id: u32) -> Option<Vec<SetAction>> {
         let group = self.group_of_set(id)?;
-        let actions = group.members.iter().zip(&group.actions);
-        let actions = actions.map(|(member, chosen)| SetAction {
-            chosen: Chosen::clone(chosen),
-            weight: member.weight,
-            watch_port: member.watch_port,
+        let actions = group.actions.chunks_exact(self.forms.words());
+        let actions = group.members.iter().zip(actions).map(|(member, words)| {
+            Some(SetAction {
+                chosen: self.forms.unpack(words)?,
+                weight: member.weight,
+                watch_port: member.watch_port,
+            })
         });
-        Some(actions.collect())
+        actions.collect()
     }
 
     /// Releases the set of an entry. Packets may still use it: it is kept until
@@ -165,15 +167,16 @@ impl Profile {
 
 impl Group {
     /// Assigns ids to members: those of equal actions in `old`, which keep their flows.
-    fn name_after(&mut self, old: &Group) {
-        let mut theirs: Vec<_> = old.members.iter().zip(&old.actions).map(Some).collect();
+    fn name_after(&mut self, old: &Group, words: usize) {
+        let actions = old.actions.chunks_exact(words);
+        let mut theirs: Vec<_> = old.members.iter().zip(actions).map(Some).collect();
         let mut used = HashSet::new();
         let found: Vec<Option<u32>> = self
             .actions
-            .iter()
-            .map(|chosen| {
-                let same = |place: &Option<(&GroupMember, &Arc<Chosen>)>| {
-                    place.is_some_and(|(_, other)| other == chosen)
+            .chunks_exact(words)
+            .map(|action| {
+                let same = |place: &Option<(&GroupMember, &[u64])>| {
+                    place.is_some_and(|(_, other)| other == action)
                 };
                 let at = theirs.iter().position(same)?;
                 let id = theirs[at].take()?.0.member;

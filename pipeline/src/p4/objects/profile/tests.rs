@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
+use adit_p4_frontend::ir::ActionParameter;
 use proptest::prelude::*;
 
 use super::buckets::BUCKETS;
@@ -37,7 +38,7 @@ impl Tested {
     fn flow(&self, group: u32, hash: u64) -> Option<u64> {
         let pin = self.epochs.pin(self.worker);
         let chosen = self.selected(group, hash, &pin)?;
-        Some(chosen.arguments[0][0])
+        Some(chosen.arguments[0])
     }
 }
 
@@ -243,10 +244,10 @@ fn flows_have_an_action_while_members_change() {
             let pin = profile.epochs.pin(profile.worker);
             hash += 1;
             let first = profile.selected(1, hash, &pin).expect("an action");
-            let arguments = first.arguments.clone();
+            let arguments = first.arguments.to_vec();
             for hash in hash..hash + 64 {
                 let chosen = profile.selected(1, hash, &pin).expect("an action");
-                assert!(chosen.arguments[0][0] < 512);
+                assert!(chosen.arguments[0] < 512);
             }
             // A packet's result does not change while the pin is held.
             assert_eq!(first.arguments, arguments);
