@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Copy elimination for a sub-parser called at the start of the main parser: its output is written
-//! directly to its destination. Headers have many limbs, and were written just before.
+//! Copy elimination for a sub-parser that the main parser calls: its output is written directly to its
+//! destination. Headers have many limbs, and were written just before.
 
 use adit_p4_frontend::ir::{Block, FunctionId, Inst, Program, Slot};
 
@@ -70,22 +70,42 @@ fn own(program: &Program, first: FunctionId) -> Option<Vec<FunctionId>> {
     is_own.then_some(own)
 }
 
-/// Finds the sub-parser called first, and the runs copied after that call. The parser must clear
-/// some slots, call, and copy, without back-edges to these instructions.
-fn copied(code: &[Inst]) -> Option<(FunctionId, Vec<Copied>)> {
+/// A call of a sub-parser, and the runs copied after it.
+struct Called {
+    function: FunctionId,
+    /// The index of the call.
+    at: usize,
+    copies: Vec<Copied>,
+}
+
+/// Finds the first call of a sub-parser whose outputs are copied. The parser must clear some slots,
+/// call, and copy, with no jumps between these instructions, and without back-edges to them or to what
+/// is before: so the call is executed once at most, after instructions in front of it.
+fn copied(code: &[Inst]) -> Option<Called> {
+    let calls = code.iter().enumerate().filter_map(|(n, inst)| match inst {
+        Inst::Call { function } => Some((n, *function)),
+        _ => None,
+    });
+    calls
+        .into_iter()
+        .find_map(|(n, f)| copied_after(code, n, f))
+}
+
+fn copied_after(code: &[Inst], call: usize, function: FunctionId) -> Option<Called> {
     let mut cleared: Vec<(usize, SlotRange)> = Vec::new();
-    let mut at = 0;
-    let called = loop {
-        match code.get(at)? {
+    let mut start = call;
+    for (at, inst) in code[..call].iter().enumerate().rev() {
+        match inst {
             Inst::Jump { to } if *to as usize == at + 1 => {}
-            Inst::Zero { dst, limbs } => cleared.push((at, (*dst, *limbs))),
-            Inst::Call { function } => break *function,
-            _ => return None,
+            Inst::Zero { dst, limbs } => {
+                cleared.push((at, (*dst, *limbs)));
+                start = at;
+            }
+            _ => break,
         }
-        at += 1;
-    };
+    }
     let mut copies = Vec::new();
-    at += 1;
+    let mut at = call + 1;
     while let Some(Inst::Move { dst, src, limbs }) = code.get(at) {
         if let Some((clear, _)) = cleared.iter().find(|(_, run)| *run == (*src, *limbs)) {
             copies.push(Copied {
@@ -98,13 +118,37 @@ fn copied(code: &[Inst]) -> Option<(FunctionId, Vec<Copied>)> {
         }
         at += 1;
     }
-    let comes_back = code.iter().enumerate().any(|(n, inst)| match inst {
+    let is_wrong = |from: usize, to: usize| {
+        to != from + 1 && to < at && (to <= from || (start + 1..at).contains(&to))
+    };
+    let may_repeat = code.iter().enumerate().any(|(n, inst)| match inst {
         Inst::Jump { to } | Inst::Branch { to, .. } | Inst::IfEnding { to } => {
-            (*to as usize) < at && *to as usize != n + 1
+            is_wrong(n, *to as usize)
         }
         _ => false,
     });
-    (!comes_back).then_some((called, copies))
+    (!copies.is_empty() && !may_repeat).then_some(Called {
+        function,
+        at: call,
+        copies,
+    })
+}
+
+/// Returns the functions that some code calls, with all their callees.
+fn callees(program: &Program, code: &[Inst]) -> Vec<FunctionId> {
+    let mut found: Vec<FunctionId> = Vec::new();
+    let mut open = vec![code];
+    while let Some(code) = open.pop() {
+        for inst in code {
+            if let Inst::Call { function } = inst {
+                if !found.contains(function) {
+                    found.push(*function);
+                    open.push(&program.functions[*function as usize].code);
+                }
+            }
+        }
+    }
+    found
 }
 
 /// Removes the copies from the parser's code. Returns the runs to relocate: source, destination,
@@ -112,12 +156,18 @@ fn copied(code: &[Inst]) -> Option<(FunctionId, Vec<Copied>)> {
 /// the parser runs.
 pub(super) fn take_out(program: &mut Program, parser: &Block) -> Vec<(Slot, Slot, u32)> {
     let code = &program.functions[parser.function as usize].code;
-    let Some((called, copies)) = copied(code) else {
+    let Some(Called {
+        function,
+        at,
+        copies,
+    }) = copied(code)
+    else {
         return Vec::new();
     };
-    let Some(own) = own(program, called) else {
+    let Some(own) = own(program, function) else {
         return Vec::new();
     };
+    let before = callees(program, &code[..at]);
     let parameters = |block: &Block| -> Vec<SlotRange> {
         let each = block.parameters.iter();
         each.map(|p| (p.slot, p.layout.limbs())).collect()
@@ -138,7 +188,9 @@ pub(super) fn take_out(program: &mut Program, parser: &Block) -> Vec<(Slot, Slot
                 return true;
             }
             let is_own = own.contains(&function);
-            let is_before = is_own || function == parser.function && n < copied.copy;
+            let is_before = is_own
+                || before.contains(&function)
+                || function == parser.function && n < copied.copy;
             runs(inst, program).into_iter().all(|run| {
                 let is_in = is_own && contains(from, run);
                 (is_in || !overlaps(run, from)) && (!is_before || !overlaps(run, to))

@@ -221,6 +221,32 @@ fn what_a_parser_puts_out_is_not_copied() {
 }
 
 #[test]
+fn what_a_parser_puts_out_behind_a_branch_is_not_copied() {
+    let control = "send_to_port((PortId_t) (bit<32>) m.sum);";
+    let states = "state start {
+            transition select(istd.input_port) { 3: skip; default: bytes; }
+        }
+        state skip { pkt.advance(8); transition bytes; }
+        state bytes { Bytes.apply(pkt, h, m.sum); transition accept; }";
+    let program = program(BYTES, states, control);
+    assert_ne!(copied(&program), 0);
+    assert_eq!(copied(&shared(&program)), 0);
+    for mut worker in workers(&program) {
+        for (from, data, port, headers) in [
+            (0, &[3, 4, 5][..], 7, &[3, 4][..]),
+            (3, &[9, 0, 4][..], 0, &[0][..]),
+            (3, &[9, 6, 4][..], 10, &[6, 4][..]),
+            (3, &[][..], 0, &[][..]),
+            (0, &[5][..], 0, &[5][..]),
+        ] {
+            let expected = (port, headers.to_vec());
+            let input = Input::new(from, data);
+            assert_eq!(sent(&mut worker, &input), expected, "{from}: {data:?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_read_before_or_comes_back_is_copied() {
     let control = "send_to_port((PortId_t) (bit<32>) m.sum);";
     // The second call uses the output of the first.
@@ -236,7 +262,17 @@ fn what_is_read_before_or_comes_back_is_copied() {
             m.sum = m.sum + sum;
             transition accept;
         }";
-    for (states, headers, port) in [(again, [5, 6], 11), (twice, [5, 6], 18)] {
+    // The destination has another header before the call.
+    let before = "state start {
+            pkt.extract(h.first);
+            transition select(h.first.value) { 0: accept; default: bytes; }
+        }
+        state bytes { Bytes.apply(pkt, h, m.sum); transition accept; }";
+    for (states, headers, port) in [
+        (again, [5, 6], 11),
+        (twice, [5, 6], 18),
+        (before, [4, 5], 9),
+    ] {
         let program = program(BYTES, states, control);
         assert_eq!(copied(&shared(&program)), copied(&program));
         for mut worker in workers(&program) {
