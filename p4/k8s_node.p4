@@ -68,11 +68,17 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
         verdicts.count(verdict);
         drop_packet();
     }
-    // Tells the sender, with a TCP reset or an ICMP error; not through a tunnel, whose other end would
-    // get the error.
+    // Tells the sender, with a TCP reset or an ICMP error. If the packet came through a tunnel, the answer
+    // takes its place and is routed to its source; answers are not answered.
     action refuse_packet(verdict_t verdict) {
         verdicts.count(verdict);
-        if (m.is_decapsulated) { drop_packet(); } else { reject(); }
+        if (m.is_answer) {
+            drop_packet();
+        } else if (m.is_decapsulated) {
+            reject_behind(RejectReason_t.REFUSED, 0, 0, BRIDGE_BYTES);
+        } else {
+            reject();
+        }
     }
     action send(verdict_t verdict, PortId_t port) {
         verdicts.count(verdict);
@@ -96,6 +102,7 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
             m.zone = h.bridge.zone;
             m.is_trusted = (bit<1>) h.bridge.is_trusted;
             m.is_decapsulated = true;
+            m.is_answer = is_answer();
             offset = offset + BRIDGE_BYTES;
         }
         if (h.network.vlan.isValid()) {
@@ -157,7 +164,7 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
                 return;
             }
         }
-        if (is_ip) {
+        if (is_ip && !m.is_answer) {
             m.filter = VERDICT_ACL;
             acl.apply();
             acl_entries.count();
@@ -166,7 +173,7 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
                 return;
             }
         }
-        if (!is_ip || m.is_untracked || is_multicast || !routers.apply().hit) {
+        if (!is_ip || m.is_untracked || is_multicast || !m.is_answer && !routers.apply().hit) {
             h.bridge.setInvalid();
             if (m.is_switched == 1) {
                 send(VERDICT_SWITCHED, ADIT_PORT_SWITCH);
@@ -175,13 +182,14 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
             }
             return;
         }
-        if (m.is_checked && !sources.apply().hit) {
+        if (m.is_checked && !m.is_answer && !sources.apply().hit) {
             drop(VERDICT_SPOOFED);
             return;
         }
 
-        // The connection. Of those that the host's own stack has, the tracker need not know.
-        connections.track(offset, m.zone, m.packet);
+        // The connection. Of those that the host's own stack has, the tracker need not know; an answer is
+        // about one.
+        if (!m.is_answer) { connections.track(offset, m.zone, m.packet); }
         h.bridge.setInvalid();
         bool is_invalid = m.packet.state & ADIT_CT_INVALID != 0;
         bool is_new = !is_invalid && m.packet.state & ADIT_CT_NEW != 0
@@ -279,6 +287,11 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
                 if (m.lag != 0) { lags.apply(); }
             }
         }
+        // No other node's tunnel leads to an address of this one.
+        if (m.is_answer && (m.is_pod || m.is_host)) {
+            drop(VERDICT_SPOOFED);
+            return;
+        }
         if (m.is_host && m.endpoint == 0 && (is_new || is_invalid)) {
             if (m.dst_mac != 0) { h.network.ethernet.dst = m.dst_mac; }
             send(VERDICT_HOST, ADIT_PORT_SWITCH);
@@ -292,7 +305,7 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
             }
             return;
         }
-        if (m.routed == VERDICT_NO_NEXTHOP) {
+        if (m.routed == VERDICT_NO_NEXTHOP && !m.is_answer) {
             send(VERDICT_NO_NEXTHOP, ADIT_PORT_CPU);
             return;
         } else if (m.routed != 0) {
@@ -306,7 +319,7 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
         }
 
         // What a new connection may do, and how it is translated.
-        verdict_t verdict = VERDICT_ESTABLISHED;
+        verdict_t verdict = m.is_answer ? VERDICT_ANSWERED : VERDICT_ESTABLISHED;
         if (m.packet.state & ADIT_CT_RELATED != 0) {
             verdict = VERDICT_RELATED;
         }
@@ -372,7 +385,13 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
             h.network.vlan = { 0, 0, m.vid, h.network.ethernet.ether_type };
             h.network.ethernet.ether_type = ETHERTYPE_VLAN;
         }
-        if (is_ipv4) { age_ipv4(); } else { h.network.ipv6.hop_limit = h.network.ipv6.hop_limit - 1; }
+        if (m.is_answer) {
+            // It begins here.
+        } else if (is_ipv4) {
+            age_ipv4();
+        } else {
+            h.network.ipv6.hop_limit = h.network.ipv6.hop_limit - 1;
+        }
         if (m.encap == ENCAP_VXLAN) {
             m.length = m.length - (offset - ETHERNET_BYTES);
             encapsulate(PORT_VXLAN);

@@ -32,7 +32,7 @@ verdicts! {
     2 RELATED "it is an ICMP error, or of a connection that a helper expects";
     3 HOST "it is for the host's own stack";
     4 SWITCHED "it is not routed: the layer 2 stage has it";
-    5 ANSWERED "ARP or neighbor discovery was answered";
+    5 ANSWERED "ARP or neighbor discovery was answered, or a packet that came through a tunnel";
     6 DECAPSULATED "it came out of a tunnel";
     7 CONTROL "an entry of `firewall` sends it to the control plane";
     8 NO_NEXTHOP "its next hop has no entry: the control plane has it";

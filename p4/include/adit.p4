@@ -4,7 +4,7 @@
 //
 // A packet's way. The parser's errors do not drop: they reach the control, and what was not parsed
 // is payload. A packet without a forwarding call is dropped; of several calls (send_to_port,
-// drop_packet, reject, multicast, recirculate) the last one wins. A packet goes through eight times at
+// drop_packet, reject and its variants, multicast, recirculate) the last one wins. A packet goes through eight times at
 // most, then it is dropped and counted. User metadata and headers begin as zero in each pass. A
 // mirrored packet is what the deparser makes at the end of the pass that asked for it.
 //
@@ -84,6 +84,32 @@ extern void set_entry_lifetime(in bit<32> seconds);
 // A packet whose connection could not be committed can be rejected, too. Mirrors of a rejected packet
 // are not translated.
 extern void reject();
+
+// Why a packet is rejected, which decides on the answer.
+enum bit<8> RejectReason_t {
+    REFUSED = 0,       // as with `reject`
+    HOPS_EXCEEDED = 1, // its hops are used up at this router: ICMP's time exceeded (11, 0; 3, 0 of ICMPv6)
+    TOO_BIG = 2        // it is larger than the next link's MTU: ICMP's fragmentation needed (3, 4), or
+                       // packet too big (2, 0 of ICMPv6)
+}
+
+// As `reject`, with a reason. The answer comes from `source`, whose lower 32 bits are an address of IPv4;
+// 0 is the packet's destination, and one of the other family is none, so that the packet is not answered.
+// `mtu` is that of TOO_BIG, from the IP header on. Routers answer resets, too, and verify only the checksum
+// of IP headers.
+extern void reject_with(in RejectReason_t reason, in bit<128> source, in bit<16> mtu);
+
+#if ADIT_PNA_BLOCKS == 3
+// The same about the packet that begins `offset` bytes behind the beginning of what this pass has received,
+// such as one that an earlier pass has taken out of a tunnel. Its answer takes its place and begins another
+// pass, behind the same bytes, as after `recirculate`: the program sends it. An answer is not answered again;
+// one that is not sent to a port is counted (`not-forwarded`).
+extern void reject_behind(in RejectReason_t reason, in bit<128> source, in bit<16> mtu,
+                          in bit<16> offset);
+
+// Returns whether this pass's packet is such an answer.
+extern bool is_answer();
+#endif
 
 // A message for who runs the program, in which each `{}` is a value of the data. The NIC's log has
 // it, and `adit p4 run`.

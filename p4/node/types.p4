@@ -17,7 +17,7 @@ const verdict_t VERDICT_OPENED = 1;        // opened a connection
 const verdict_t VERDICT_RELATED = 2;       // an ICMP error, or a connection that a helper expects
 const verdict_t VERDICT_HOST = 3;          // to the host's own stack
 const verdict_t VERDICT_SWITCHED = 4;      // to the NIC's layer 2 stage: not routed
-const verdict_t VERDICT_ANSWERED = 5;      // ARP or neighbor discovery, answered
+const verdict_t VERDICT_ANSWERED = 5;      // ARP or neighbor discovery, answered; an answer into a tunnel
 const verdict_t VERDICT_DECAPSULATED = 6;  // came out of a tunnel; counted once more by what follows
 const verdict_t VERDICT_CONTROL = 7;       // to the control plane, by an entry
 const verdict_t VERDICT_NO_NEXTHOP = 8;    // to the control plane: its next hop has no entry
@@ -64,7 +64,8 @@ const bit<8> BALANCE_INSIDE_LOCAL = 0x02; // `inside` has this node's endpoints 
 const bit<8> BALANCE_OUTSIDE_LOCAL = 0x04; // `outside` has this node's endpoints only
 const bit<8> BALANCE_MASQUERADE_AWAY = 0x08; // they are if the endpoint is not on this node
 
-// In front of a packet that has come out of a tunnel, on its way through `recirculate`.
+// In front of a packet that has come out of a tunnel, on its way through `recirculate`, and of the answer
+// to it.
 header bridge_h {
     bit<16> zone;
     bit<8>  is_trusted;
@@ -145,6 +146,7 @@ struct metadata_t {
     bit<16>           length;
     bool              is_tunnel;
     bool              is_decapsulated;
+    bool              is_answer;       // to what came out of a tunnel and was refused
     bit<24>           vni;
     bool              is_untracked;    // neighbor discovery and multicast listeners
     bool              is_solicitation;

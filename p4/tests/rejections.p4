@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// Packets that are rejected: at once, after a translation, and in a second pass. A frame's first byte
-// selects; a mirror shows the packet itself.
+// Packets that are rejected: at once, after a translation, in a second pass, with a router's reasons, and out
+// of another packet. A frame's first byte selects; a mirror shows the packet itself.
 
 #include <adit.p4>
 
@@ -17,7 +17,29 @@ control MainControl(inout H h, inout M m, in pna_main_input_metadata_t i,
     Conntrack(4) ct;
     apply {
         ConntrackPacket_t packet;
-        if (h.h.op == 0x12) {
+        if (is_answer()) {
+            // The answer behind the 14 bytes that were in front of the packet; op 0x82 does not send it,
+            // and 0x92 rejects it.
+            if (h.h.op == 0x92) { reject(); } else if (h.h.op != 0x82) { send_to_port((PortId_t) 8); }
+        } else if (h.h.op[7:5] == 3 || h.h.op[7:5] == 4) {
+            if (!i.recirculated) {
+                recirculate();
+            } else {
+                bit<16> offset = h.h.op == 0x76 ? 16w2000 : 14;
+                RejectReason_t reason = h.h.op == 0x62 ? RejectReason_t.HOPS_EXCEEDED : RejectReason_t.REFUSED;
+                reject_behind(reason, 0, 0, offset);
+            }
+        } else if (h.h.op == 0xb2) {
+            reject_with(RejectReason_t.HOPS_EXCEEDED, 0xc0000209, 0);
+        } else if (h.h.op == 0xc2) {
+            reject_with(RejectReason_t.TOO_BIG, 0x20010db8000000000000000000000009, 1400);
+        } else if (h.h.op == 0xd2) {
+            reject_with(RejectReason_t.TOO_BIG, 0, 1400);
+            send_to_port((PortId_t) 7);
+        } else if (h.h.op == 0xe2) {
+            send_to_port((PortId_t) 7);
+            reject_with(RejectReason_t.REFUSED, 0, 0);
+        } else if (h.h.op == 0x12) {
             // No tuple is left, or the range is wrong: the packet would be dropped without an answer.
             ConntrackRange_t none = { 5, 0, 2, 1, false, false };
             ct.track(14, 0, packet);

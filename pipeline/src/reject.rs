@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The answer to a packet that is rejected: a TCP reset, or ICMP's port unreachable.
+//! The answer to a packet that is rejected: a TCP reset, or an ICMP error.
 //!
 //! The rules are those of RFC 1122 (3.2.2), RFC 1812 (4.3.2), RFC 4443 (2.4) and of Linux's
-//! `nf_reject_ipv4.c` and `nf_reject_ipv6.c`.
+//! `nf_reject_ipv4.c` and `nf_reject_ipv6.c`; of a router's errors those of `icmp_send` and `icmp6_send`.
 
 use crate::checksum::verify::{verify, Check};
 use crate::checksum::{checksum, pseudo_header, Sum};
@@ -33,6 +33,51 @@ pub enum Answer {
     Reset,
     /// ICMP destination unreachable, port unreachable: type 3 code 3, or 1 and 4 of ICMPv6.
     Unreachable,
+    /// ICMP time exceeded in transit: type 11 code 0, or 3 and 0 of ICMPv6.
+    HopsExceeded,
+    /// ICMP fragmentation needed: type 3 code 4, or ICMPv6 packet too big: type 2.
+    TooBig,
+}
+
+impl Answer {
+    /// All kinds, in the order of their counters.
+    pub const ALL: [Answer; 4] = [
+        Answer::Reset,
+        Answer::Unreachable,
+        Answer::HopsExceeded,
+        Answer::TooBig,
+    ];
+
+    /// Returns a name for counters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Answer::Reset => "reset",
+            Answer::Unreachable => "unreachable",
+            Answer::HopsExceeded => "hops-exceeded",
+            Answer::TooBig => "too-big",
+        }
+    }
+}
+
+/// The reason why a packet is rejected, which the answer tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reason {
+    /// Its destination refuses it.
+    #[default]
+    Refused,
+    /// A router has found its hops used up.
+    HopsExceeded,
+    /// It is larger than a router's next link carries: from its IP header on, this many bytes.
+    TooBig(u16),
+}
+
+/// A rejection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rejection {
+    /// The reason.
+    pub reason: Reason,
+    /// The address that the answer comes from, of IPv4 in the lower 32 bits; 0: the packet's destination.
+    pub source: u128,
 }
 
 /// An answer that was written.
@@ -49,7 +94,8 @@ pub struct Answered {
 pub enum Unanswered {
     /// No IP packet, or a malformed or truncated header.
     NotIp,
-    /// A source or destination that is no single host, of the network layer or the link layer.
+    /// A source or destination that is no single host, of the network layer or the link layer, or an answer
+    /// without a source.
     Address,
     /// A fragment other than the first.
     Fragment,
@@ -63,11 +109,13 @@ pub enum Unanswered {
     Rate,
     /// More answers than a source gets in a time.
     SourceRate,
+    /// The program did not forward the answer, which goes through it.
+    NotForwarded,
 }
 
 impl Unanswered {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Unanswered; 8] = [
+    pub const ALL: [Unanswered; 9] = [
         Unanswered::NotIp,
         Unanswered::Address,
         Unanswered::Fragment,
@@ -76,6 +124,7 @@ impl Unanswered {
         Unanswered::Error,
         Unanswered::Rate,
         Unanswered::SourceRate,
+        Unanswered::NotForwarded,
     ];
 
     /// Returns a name for counters.
@@ -89,12 +138,13 @@ impl Unanswered {
             Unanswered::Error => "icmp-error",
             Unanswered::Rate => "rate",
             Unanswered::SourceRate => "source-rate",
+            Unanswered::NotForwarded => "not-forwarded",
         }
     }
 }
 
-/// Writes the answer to the frame of `frame_len` bytes that begins with `front` to `out`, which is
-/// cleared first. It goes back to the sender, with the frame's own VLAN tags.
+/// Writes the answer to the frame of `frame_len` bytes that begins with `front` to `out`, behind what is
+/// there. It goes back to the sender, with the frame's own VLAN tags.
 ///
 /// The answer is about the frame as it is here: to the outer packet if it is one of a tunnel.
 /// `checksums_verified`: the frame's checksums are valid, or still to be computed.
@@ -102,9 +152,9 @@ pub fn answer(
     front: &[u8],
     frame_len: usize,
     checksums_verified: bool,
+    rejection: &Rejection,
     out: &mut Vec<u8>,
 ) -> Result<Answered, Unanswered> {
-    out.clear();
     let p = Parsed::new(front, frame_len).map_err(|_| Unanswered::NotIp)?;
     let front = &front[..front.len().min(frame_len)];
     check_headers(&p, front)?;
@@ -113,25 +163,56 @@ pub fn answer(
     if p.fragment == Fragment::Later {
         return Err(Unanswered::Fragment);
     }
-    check_kind(&p, front)?;
+    check_kind(&p, front, rejection.reason)?;
     if !checksums_verified {
-        check_checksums(&p, front)?;
+        check_checksums(&p, front, rejection.reason)?;
     }
+    let ends = Ends::new(&p, front, rejection.source)?;
     link(&p, front, out);
-    let answer = match p.l4 {
-        L4::Tcp => {
-            reset(&p, front, out);
+    let answer = match (rejection.reason, p.l4) {
+        (Reason::Refused, L4::Tcp) => {
+            reset(&p, front, &ends, out);
             Answer::Reset
         }
-        _ => {
-            unreachable(&p, front, out);
-            Answer::Unreachable
-        }
+        (Reason::Refused, _) => Answer::Unreachable,
+        (Reason::HopsExceeded, _) => Answer::HopsExceeded,
+        (Reason::TooBig(_), _) => Answer::TooBig,
     };
+    if answer != Answer::Reset {
+        error(&p, front, &ends, answer, rejection.reason, out);
+    }
     Ok(Answered {
         answer,
         receiver: receiver(&p, front),
     })
+}
+
+/// The addresses of an answer.
+struct Ends<'f> {
+    from: [u8; 16],
+    to: &'f [u8],
+}
+
+impl<'f> Ends<'f> {
+    /// From `source`, or from the packet's destination if that is 0.
+    fn new(p: &Parsed, front: &'f [u8], source: u128) -> Result<Ends<'f>, Unanswered> {
+        let addresses = p.addresses(front).ok_or(Unanswered::NotIp)?;
+        let (to, destination) = addresses.split_at(addresses.len() / 2);
+        let spare = 16 - to.len();
+        let mut from = source.to_be_bytes();
+        if source == 0 {
+            from[spare..].copy_from_slice(destination);
+        }
+        let is_of_family = from[..spare].iter().all(|octet| *octet == 0);
+        match is_of_family && is_host(&from[spare..]) {
+            true => Ok(Ends { from, to }),
+            false => Err(Unanswered::Address),
+        }
+    }
+
+    fn from(&self) -> &[u8] {
+        &self.from[16 - self.to.len()..]
+    }
 }
 
 /// The source's address of IPv4, or its network of IPv6: a host has all addresses of that.
@@ -193,11 +274,14 @@ fn is_host(address: &[u8]) -> bool {
 }
 
 /// Checks that the packet is none that is never answered: a reset, or an ICMP error.
-fn check_kind(p: &Parsed, front: &[u8]) -> Result<(), Unanswered> {
+fn check_kind(p: &Parsed, front: &[u8], reason: Reason) -> Result<(), Unanswered> {
     let at = usize::from(p.l4_offset);
     let byte = |n: usize| front.get(at + n).copied().unwrap_or_default();
     match (p.l4, byte(0)) {
-        (L4::Tcp, _) if byte(13) & flag::RST != 0 => Err(Unanswered::Reset),
+        // A router tells a resetting host, too, that its segment has not arrived.
+        (L4::Tcp, _) if byte(13) & flag::RST != 0 && reason == Reason::Refused => {
+            Err(Unanswered::Reset)
+        }
         // Queries and their answers, which `icmp_pointers` of Linux has as no errors: echo, timestamp,
         // information, address mask. An unassigned type may be that of an error.
         (L4::Icmp, 0 | 8 | 13..=18) => Ok(()),
@@ -209,9 +293,11 @@ fn check_kind(p: &Parsed, front: &[u8]) -> Result<(), Unanswered> {
     }
 }
 
-fn check_checksums(p: &Parsed, front: &[u8]) -> Result<(), Unanswered> {
+fn check_checksums(p: &Parsed, front: &[u8], reason: Reason) -> Result<(), Unanswered> {
     let verdict = verify(p, &[front]);
     let is_right = match (p.l4, verdict.l4) {
+        // Of a packet that it passes on, a router verifies the IP header only.
+        _ if reason != Reason::Refused => true,
         (L4::Icmp | L4::Icmpv6, _) => is_icmp_right(p, front),
         // A sum that covers the whole datagram cannot be verified in its first fragment.
         (L4::Udp, Check::Unchecked) => {
@@ -247,9 +333,7 @@ fn link(p: &Parsed, front: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Writes the IP header of an answer with `len` bytes behind it.
-fn network(p: &Parsed, front: &[u8], class: u8, protocol: u8, len: usize, out: &mut Vec<u8>) {
-    let addresses = p.addresses(front).unwrap_or_default();
-    let (source, destination) = addresses.split_at(addresses.len() / 2);
+fn network(p: &Parsed, ends: &Ends<'_>, class: u8, protocol: u8, len: usize, out: &mut Vec<u8>) {
     match p.l3 {
         L3::Ipv4 => {
             let start = out.len();
@@ -257,8 +341,8 @@ fn network(p: &Parsed, front: &[u8], class: u8, protocol: u8, len: usize, out: &
             out.extend(((IPV4_LEN + len) as u16).to_be_bytes());
             // Not to be fragmented, so that an identifier of 0 will do (RFC 6864, 4.1).
             out.extend([0, 0, 0x40, 0, HOPS, protocol, 0, 0]);
-            out.extend_from_slice(destination);
-            out.extend_from_slice(source);
+            out.extend_from_slice(ends.from());
+            out.extend_from_slice(ends.to);
             let check = checksum(&out[start..]);
             put_be16(out, start + 10, check);
         }
@@ -266,23 +350,24 @@ fn network(p: &Parsed, front: &[u8], class: u8, protocol: u8, len: usize, out: &
             out.extend([0x60, 0, 0, 0]);
             out.extend((len as u16).to_be_bytes());
             out.extend([protocol, HOPS]);
-            out.extend_from_slice(destination);
-            out.extend_from_slice(source);
+            out.extend_from_slice(ends.from());
+            out.extend_from_slice(ends.to);
         }
     }
 }
 
-/// The sum of the pseudo header of an answer, whose addresses are those of the packet.
-fn pseudo(p: &Parsed, front: &[u8], protocol: u8, len: usize) -> Sum {
+/// The sum of the pseudo header of an answer.
+fn pseudo(ends: &Ends<'_>, protocol: u8, len: usize) -> Sum {
     let mut sum = Sum::new();
-    sum.add(p.addresses(front).unwrap_or_default())
+    sum.add(ends.from())
+        .add(ends.to)
         .add_u16(protocol.into())
         .add_u32(len as u32);
     sum
 }
 
 /// Writes a TCP reset (RFC 9293, 3.10.7.1).
-fn reset(p: &Parsed, front: &[u8], out: &mut Vec<u8>) {
+fn reset(p: &Parsed, front: &[u8], ends: &Ends<'_>, out: &mut Vec<u8>) {
     let at = usize::from(p.l4_offset);
     let segment = &front[at..];
     let word = |n: usize| {
@@ -299,25 +384,44 @@ fn reset(p: &Parsed, front: &[u8], out: &mut Vec<u8>) {
             (0, next, flag::RST | flag::ACK)
         }
     };
-    network(p, front, 0, proto::TCP, TCP_LEN, out);
+    network(p, ends, 0, proto::TCP, TCP_LEN, out);
     let start = out.len();
     out.extend_from_slice(&segment[2..4]);
     out.extend_from_slice(&segment[..2]);
     out.extend(u32::to_be_bytes(sequence));
     out.extend(u32::to_be_bytes(acknowledged));
     out.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
-    let check = pseudo(p, front, proto::TCP, TCP_LEN)
+    let check = pseudo(ends, proto::TCP, TCP_LEN)
         .add(&out[start..])
         .checksum();
     put_be16(out, start + 16, check);
 }
 
+/// The type and the code of an ICMP error (RFC 792, RFC 4443).
+fn type_and_code(answer: Answer, l3: L3) -> [u8; 2] {
+    match (answer, l3) {
+        (Answer::HopsExceeded, L3::Ipv4) => [11, 0],
+        (Answer::HopsExceeded, _) => [3, 0],
+        (Answer::TooBig, L3::Ipv4) => [3, 4],
+        (Answer::TooBig, _) => [2, 0],
+        (_, L3::Ipv4) => [3, 3],
+        (_, _) => [1, 4],
+    }
+}
+
 /// Writes an ICMP error, which quotes as much of the packet as it may.
-fn unreachable(p: &Parsed, front: &[u8], out: &mut Vec<u8>) {
+fn error(
+    p: &Parsed,
+    front: &[u8],
+    ends: &Ends<'_>,
+    answer: Answer,
+    reason: Reason,
+    out: &mut Vec<u8>,
+) {
     let at = usize::from(p.l2_len);
-    let (kind, code, protocol, room) = match p.l3 {
-        L3::Ipv4 => (3, 3, proto::ICMP, MAX_ERROR_V4 - IPV4_LEN),
-        _ => (1, 4, proto::ICMPV6, MAX_ERROR_V6 - IPV6_LEN),
+    let (protocol, room) = match p.l3 {
+        L3::Ipv4 => (proto::ICMP, MAX_ERROR_V4 - IPV4_LEN),
+        _ => (proto::ICMPV6, MAX_ERROR_V6 - IPV6_LEN),
     };
     let end = p.l3_end().min(front.len()).min(at + room - ERROR_LEN);
     let quoted = &front[at..end];
@@ -327,13 +431,20 @@ fn unreachable(p: &Parsed, front: &[u8], out: &mut Vec<u8>) {
         L3::Ipv4 => front[at + 1] & 0x1e | 0xc0,
         _ => 0,
     };
-    network(p, front, class, protocol, len, out);
+    network(p, ends, class, protocol, len, out);
     let start = out.len();
-    out.extend([kind, code, 0, 0, 0, 0, 0, 0]);
+    out.extend(type_and_code(answer, p.l3));
+    // The next link's MTU is in the last octets of the header (RFC 1191, 4; RFC 4443, 3.2).
+    let mtu = match reason {
+        Reason::TooBig(mtu) => mtu,
+        _ => 0,
+    };
+    out.extend([0, 0, 0, 0]);
+    out.extend(mtu.to_be_bytes());
     out.extend_from_slice(quoted);
     let mut sum = match p.l3 {
         L3::Ipv4 => Sum::new(),
-        _ => pseudo(p, front, protocol, len),
+        _ => pseudo(ends, protocol, len),
     };
     let check = sum.add(&out[start..]).checksum();
     put_be16(out, start + 2, check);

@@ -13,6 +13,7 @@ use adit_pipeline::p4::events::MAX_EVENTS;
 use adit_pipeline::p4::replication::{CloneSession, CloneTo, Replica};
 use adit_pipeline::p4::tables::{Action, Entry};
 use adit_pipeline::p4::{Engine, Input, Output, Worker, FIRST_HOST_PORT};
+use adit_pipeline::reject::Answer;
 
 /// The ingress port of our packets.
 const PORT: u32 = 3;
@@ -363,6 +364,6 @@ fn answers_to_rejected_packets() {
             assert_eq!(round(&mut worker, n * 1_000_000_000, &[input]), 2);
         }
         assert_eq!(asked() - before, 0);
-        assert_eq!(engine.rejections().unreachable(), 42);
+        assert_eq!(engine.rejections().answers(Answer::Unreachable), 42);
     }
 }

@@ -12,7 +12,13 @@ use crate::translate::Translator;
 /// The status of a commit that has succeeded, in `ConntrackStatus_t`.
 const COMMITTED: &str = "COMMITTED";
 /// Functions after whose call a packet is dropped.
-const DROPS: [&str; 3] = ["drop_packet", "reject", "mark_to_drop"];
+const DROPS: [&str; 5] = [
+    "drop_packet",
+    "reject",
+    "reject_with",
+    "reject_behind",
+    "mark_to_drop",
+];
 
 /// Explains a reason of the engine.
 fn explanation(reason: DropReason) -> &'static str {

@@ -2,7 +2,7 @@
 //! Counters of the P4 program.
 
 use adit_pipeline::p4::DropReason;
-use adit_pipeline::reject::Unanswered;
+use adit_pipeline::reject::{Answer, Unanswered};
 
 use crate::function::Function;
 use crate::metrics::{Exposition, Kind};
@@ -20,8 +20,9 @@ pub(super) fn write(out: &mut Exposition, function: &Function) {
     let rejections = engine.rejections();
     let help = "Answers to packets that the P4 program rejected, by kind.";
     let mut f = out.family("adit_p4_reject_answers_total", Kind::Counter, help);
-    f.sample(&[("kind", "reset")], rejections.resets());
-    f.sample(&[("kind", "unreachable")], rejections.unreachable());
+    for answer in Answer::ALL {
+        f.sample(&[("kind", answer.name())], rejections.answers(answer));
+    }
     let help = "Packets that the P4 program rejected and that were not answered, by reason.";
     let mut f = out.family("adit_p4_reject_unanswered_total", Kind::Counter, help);
     for reason in Unanswered::ALL {

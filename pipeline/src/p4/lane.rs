@@ -271,7 +271,7 @@ impl Scratch {
     fn translate(&mut self, data: &[u8], taken: usize) -> Result<usize, DropReason> {
         let is_sent = match self.local.requests.forward {
             // Its answer is to be sent even if its connection could not be committed.
-            Forward::Reject => false,
+            Forward::Reject | Forward::RejectWith | Forward::RejectBehind(_) => false,
             Forward::Nowhere | Forward::Drop => !self.local.mirrors.is_empty(),
             Forward::Port(_) | Forward::Group(_) | Forward::Again => true,
         };

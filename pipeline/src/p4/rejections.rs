@@ -6,8 +6,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::objects::Bucket;
-use super::packets::{Input, FIRST_HOST_PORT};
-use crate::reject::{answer, Answer, Answered, Unanswered};
+use super::packets::FIRST_HOST_PORT;
+use crate::reject::{answer, Answer, Answered, Rejection, Unanswered};
 
 /// Answers a second, and at once.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +41,7 @@ pub struct Rejections {
     ports: Box<[Bucket]>,
     sources: Box<[Bucket]>,
     keys: RandomState,
-    resets: AtomicU64,
-    unreachable: AtomicU64,
+    answers: [AtomicU64; Answer::ALL.len()],
     unanswered: [AtomicU64; Unanswered::ALL.len()],
 }
 
@@ -53,8 +52,7 @@ impl Default for Rejections {
             ports: buckets(WIRES + VPORTS),
             sources: buckets(SOURCES),
             keys: RandomState::new(),
-            resets: AtomicU64::default(),
-            unreachable: AtomicU64::default(),
+            answers: Default::default(),
             unanswered: Default::default(),
         }
     }
@@ -67,15 +65,22 @@ impl Rate {
     }
 }
 
-impl Rejections {
-    /// The number of TCP resets.
-    pub fn resets(&self) -> u64 {
-        self.resets.load(Relaxed)
-    }
+/// A packet that is rejected.
+pub(super) struct Rejected<'a> {
+    /// The port that it came from.
+    pub(super) port: u32,
+    /// Its first bytes, and its length.
+    pub(super) front: &'a [u8],
+    pub(super) length: usize,
+    pub(super) checksums_verified: bool,
+    pub(super) rejection: Rejection,
+}
 
-    /// The number of ICMP errors.
-    pub fn unreachable(&self) -> u64 {
-        self.unreachable.load(Relaxed)
+impl Rejections {
+    /// The number of answers of that kind.
+    pub fn answers(&self, answer: Answer) -> u64 {
+        let count = self.answers.get(answer as usize);
+        count.map_or(0, |count| count.load(Relaxed))
     }
 
     /// The number of packets that were not answered for that reason.
@@ -84,22 +89,43 @@ impl Rejections {
         count.map_or(0, |count| count.load(Relaxed))
     }
 
-    /// Writes the answer to a packet. Returns whether there is one.
-    pub(super) fn answer(&self, now_ns: u64, input: &Input<'_>, out: &mut Vec<u8>) -> bool {
-        let made = answer(input.data, input.length, input.checksums_verified, out);
-        let permitted = made.and_then(|made| self.limit(now_ns, input.port, made));
-        let count = match permitted {
-            Ok(Answer::Reset) => &self.resets,
-            Ok(Answer::Unreachable) => &self.unreachable,
+    /// Writes the answer to a packet to `out`, behind what is there. Returns its kind, which is to be
+    /// counted when it is sent.
+    pub(super) fn answer(
+        &self,
+        now_ns: u64,
+        packet: &Rejected<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<Answer> {
+        let Rejected {
+            front,
+            length,
+            checksums_verified,
+            rejection,
+            ..
+        } = packet;
+        let made = answer(front, *length, *checksums_verified, rejection, out);
+        match made.and_then(|made| self.limit(now_ns, packet.port, made)) {
+            Ok(answer) => Some(answer),
             Err(reason) => {
-                if let Some(count) = self.unanswered.get(reason as usize) {
-                    count.fetch_add(1, Relaxed);
-                }
-                return false;
+                self.lose(reason);
+                None
             }
-        };
-        count.fetch_add(1, Relaxed);
-        true
+        }
+    }
+
+    /// Counts an answer that is sent.
+    pub(super) fn count(&self, answer: Answer) {
+        if let Some(count) = self.answers.get(answer as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts a packet that is not answered.
+    pub(super) fn lose(&self, reason: Unanswered) {
+        if let Some(count) = self.unanswered.get(reason as usize) {
+            count.fetch_add(1, Relaxed);
+        }
     }
 
     /// Returns the answer's kind if its receiver and port may have another one.
@@ -133,18 +159,27 @@ mod tests {
         ip_frame((source, [10, 1, 0, 1].into()), 17, &udp)
     }
 
+    fn is_answered(all: &Rejections, now_ns: u64, port: u32, frame: &[u8]) -> bool {
+        let packet = Rejected {
+            port,
+            front: frame,
+            length: frame.len(),
+            checksums_verified: false,
+            rejection: Rejection::default(),
+        };
+        all.answer(now_ns, &packet, &mut Vec::new()).is_some()
+    }
+
     /// The number of answers to packets of a port from each of so many hosts.
     fn answered(all: &Rejections, now_ns: u64, port: u32, hosts: u32, packets: u32) -> u64 {
-        let before = all.unreachable();
-        let mut out = Vec::new();
+        let mut count = 0;
         for host in 0..hosts {
             let frame = datagram(host);
             assert!(frame.len() > ETH_LEN);
-            for _ in 0..packets {
-                all.answer(now_ns, &Input::new(port, &frame), &mut out);
-            }
+            let answers = (0..packets).filter(|_| is_answered(all, now_ns, port, &frame));
+            count += answers.count() as u64;
         }
-        all.unreachable() - before
+        count
     }
 
     #[test]
@@ -155,7 +190,7 @@ mod tests {
         // One of others behind the same port, of which one may share the first one's bucket.
         let found = (1..9).any(|host| {
             let frame = datagram(host);
-            all.answer(1, &Input::new(0, &frame), &mut Vec::new())
+            is_answered(&all, 1, 0, &frame)
         });
         assert!(found);
         // A second later it gets as many again, but not what it has not used meanwhile.

@@ -25,6 +25,15 @@ impl Round {
         }
     }
 
+    /// Creates the state of a packet of that many bytes that takes the place of the input.
+    pub(super) fn instead(length: usize, input: &Input<'_>) -> Round {
+        Round {
+            made: length,
+            offset: input.length,
+            end: input.length,
+        }
+    }
+
     /// The packet's length, including data that is not available.
     pub(super) fn length(&self) -> usize {
         self.made + self.end.saturating_sub(self.offset)

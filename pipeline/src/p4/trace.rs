@@ -215,6 +215,9 @@ fn is_recorded(program: &Program, call: u32) -> bool {
             call.name.as_str(),
             "drop_packet"
                 | "reject"
+                | "reject_with"
+                | "reject_behind"
+                | "is_answer"
                 | "mark_to_drop"
                 | "send_to_port"
                 | "multicast"

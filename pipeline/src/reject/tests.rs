@@ -44,8 +44,99 @@ fn icmpv6(kind: u8) -> Vec<u8> {
 }
 
 fn answered(frame: &[u8]) -> Result<Vec<u8>, Unanswered> {
+    rejected(frame, Reason::Refused, "").map(|(_, out)| out)
+}
+
+/// The answer to a frame, from `source`, or from the frame's destination.
+fn rejected(frame: &[u8], reason: Reason, source: &str) -> Result<(Answer, Vec<u8>), Unanswered> {
+    let source = match source.parse() {
+        Ok(IpAddr::V4(it)) => u32::from(it).into(),
+        Ok(IpAddr::V6(it)) => it.into(),
+        Err(_) => 0,
+    };
+    // It is written behind what is there.
     let mut out = vec![7];
-    answer(frame, frame.len(), false, &mut out).map(|_| out)
+    let rejection = Rejection { reason, source };
+    let made = answer(frame, frame.len(), false, &rejection, &mut out)?;
+    assert_eq!(out.remove(0), 7);
+    Ok((made.answer, out))
+}
+
+const ROUTERS: (&str, &str) = ("192.0.2.9", "2001:db8:ffff::9");
+
+#[test]
+fn a_router_tells_that_hops_are_used_up_or_that_a_packet_is_too_big() {
+    let mtu = Reason::TooBig(1450);
+    for (frame, reason, answer, kind) in [
+        (
+            tcp(V4, 2, b""),
+            Reason::HopsExceeded,
+            Answer::HopsExceeded,
+            [11, 0, 0, 0],
+        ),
+        (
+            tcp(V4, 4, b""),
+            Reason::HopsExceeded,
+            Answer::HopsExceeded,
+            [11, 0, 0, 0],
+        ),
+        (udp(V4, &[3; 1400]), mtu, Answer::TooBig, [3, 4, 5, 170]),
+        (
+            tcp(V6, 4, b""),
+            Reason::HopsExceeded,
+            Answer::HopsExceeded,
+            [3, 0, 0, 0],
+        ),
+        (udp(V6, &[3; 1400]), mtu, Answer::TooBig, [2, 0, 5, 170]),
+    ] {
+        let is_v4 = frame[12] == 8;
+        let (router, client) = if is_v4 {
+            (ROUTERS.0, V4.0)
+        } else {
+            (ROUTERS.1, V6.0)
+        };
+        let (made_kind, made) = rejected(&frame, reason, router).unwrap();
+        assert_eq!(made_kind, answer);
+        let protocol = if is_v4 { 1 } else { 58 };
+        // As the answer to a packet that was for the router.
+        let message = transport(&made, (client, router), protocol);
+        assert_eq!(message[..2], kind[..2]);
+        assert_eq!(message[4..8], [0, 0, kind[2], kind[3]]);
+        let quoted = message.len() - 8;
+        assert_eq!(message[8..], frame[14..14 + quoted]);
+        assert_eq!(
+            quoted,
+            (frame.len() - 14).min(if is_v4 { 548 } else { 1232 })
+        );
+    }
+}
+
+#[test]
+fn a_router_looks_at_headers_only_and_has_an_address() {
+    // A wrong checksum of the transport header is the receiver's affair, that of the IP header is not.
+    let mut frame = udp(V4, b"data");
+    frame[45] ^= 1;
+    assert_eq!(answered(&frame), Err(Unanswered::Checksum));
+    assert!(rejected(&frame, Reason::HopsExceeded, ROUTERS.0).is_ok());
+    frame[22] ^= 1;
+    let refused = rejected(&frame, Reason::HopsExceeded, ROUTERS.0);
+    assert_eq!(refused, Err(Unanswered::Checksum));
+    // Errors are not answered, whoever answers.
+    for frame in [icmp(3), icmp(11), icmpv6(1), icmpv6(2), icmpv6(137)] {
+        let refused = rejected(&frame, Reason::HopsExceeded, "");
+        assert_eq!(refused, Err(Unanswered::Error));
+    }
+    // Its address is of the packet's family, and a host's.
+    let (v4, v6) = (udp(V4, b""), udp(V6, b""));
+    for (frame, source) in [
+        (&v4, ROUTERS.1),
+        (&v4, "127.0.0.1"),
+        (&v6, "ff02::1"),
+        (&v6, "::1"),
+    ] {
+        let refused = rejected(frame, Reason::HopsExceeded, source);
+        assert_eq!(refused, Err(Unanswered::Address), "{source}");
+    }
 }
 
 /// An answer's transport packet, after a check of what is in front of it.
@@ -171,8 +262,8 @@ fn wrong_checksums_are_not_answered() {
         frame[at] ^= 0x40;
         assert_eq!(answered(&frame), Err(Unanswered::Checksum));
         // Those that are still to be computed are not looked at.
-        let mut out = Vec::new();
-        assert!(answer(&frame, frame.len(), true, &mut out).is_ok());
+        let rejection = Rejection::default();
+        assert!(answer(&frame, frame.len(), true, &rejection, &mut Vec::new()).is_ok());
     }
     // None was computed.
     let mut frame = udp(V4, b"data");
@@ -235,13 +326,16 @@ proptest! {
         is_v6 in any::<bool>(), protocol in 0u8..64, verified in any::<bool>(), missing in 0usize..9,
     ) {
         let frame = ip_frame(ips(if is_v6 { V6 } else { V4 }), protocol, &bytes);
-        let mut out = Vec::new();
-        let _ = answer(&bytes, bytes.len() + missing, verified, &mut out);
-        if answer(&frame, frame.len(), verified, &mut out).is_ok() {
-            prop_assert!(out.len() <= 14 + 1280);
-            let made = out.clone();
-            let again = answer(&made, made.len(), false, &mut out);
-            prop_assert!(matches!(again, Err(Unanswered::Reset | Unanswered::Error)));
+        for reason in [Reason::Refused, Reason::HopsExceeded, Reason::TooBig(1280)] {
+            let rejection = Rejection { reason, source: 0 };
+            let _ = answer(&bytes, bytes.len() + missing, verified, &rejection, &mut Vec::new());
+            let mut made = Vec::new();
+            if answer(&frame, frame.len(), verified, &rejection, &mut made).is_ok() {
+                prop_assert!(made.len() <= 14 + 1280);
+                let refused = Rejection::default();
+                let again = answer(&made, made.len(), false, &refused, &mut Vec::new());
+                prop_assert!(matches!(again, Err(Unanswered::Reset | Unanswered::Error)));
+            }
         }
     }
 }

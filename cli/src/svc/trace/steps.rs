@@ -8,20 +8,29 @@ use adit_trace::proto::{step, ConnectionStep, FlowTuple, Packet, TableStep, Valu
 
 /// The part of a program that begins a pass.
 const PARSER: &str = "main_parser";
+/// The call behind which the answer to a packet goes through the program.
+const ANSWER: &str = "reject_behind";
 
 /// The steps of a pass.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steps<'p>(&'p [adit_trace::proto::Step]);
 
 impl<'p> Steps<'p> {
-    /// The last pass: an earlier one has taken a packet out of its tunnel.
+    /// The last pass, for an earlier one has taken a packet out of its tunnel; but for that of the answer
+    /// to the packet.
     pub(super) fn new(packet: &'p Packet) -> Steps<'p> {
         let is_begin = |step: &adit_trace::proto::Step| match &step.step {
             Some(step::Step::Block(block)) => block.role == PARSER,
             _ => false,
         };
-        let begin = packet.steps.iter().rposition(is_begin).unwrap_or(0);
-        Steps(&packet.steps[begin..])
+        let answers = |step: &adit_trace::proto::Step| match &step.step {
+            Some(step::Step::Call(call)) => call.name == ANSWER,
+            _ => false,
+        };
+        let answered = packet.steps.iter().position(answers);
+        let steps = &packet.steps[..answered.unwrap_or(packet.steps.len())];
+        let begin = steps.iter().rposition(is_begin).unwrap_or(0);
+        Steps(&steps[begin..])
     }
 
     fn all(self) -> impl DoubleEndedIterator<Item = &'p step::Step> {

@@ -4,7 +4,7 @@ use adit_pipeline::checksum::verify::{verify, Check};
 use adit_pipeline::offload::{Checksum, Gso, GsoKind};
 use adit_pipeline::p4::objects::{Count, Object};
 use adit_pipeline::p4::{self, SentKind, NO_QUEUE};
-use adit_pipeline::reject::Unanswered;
+use adit_pipeline::reject::{Answer, Unanswered};
 use adit_trace::{Dropped, Fate};
 use adit_uapi::desc::tx_flex::{cmd, sched_cmd};
 use adit_uapi::desc::FlexTxDesc;
@@ -139,9 +139,9 @@ fn what_is_rejected_is_answered_where_it_came_from() {
     }
     let answered = std::iter::from_fn(|| driver.far.recv()).count() as u64;
     let rejections = rejections.rejections();
-    assert_eq!(rejections.resets(), answered + 2);
+    assert_eq!(rejections.answers(Answer::Reset), answered + 2);
     assert_eq!(
-        rejections.resets() + rejections.unanswered(Unanswered::SourceRate),
+        rejections.answers(Answer::Reset) + rejections.unanswered(Unanswered::SourceRate),
         2002
     );
     assert!((180..=300).contains(&answered), "{answered}");

@@ -8,6 +8,7 @@ use crate::p4::externs::{
 };
 use crate::p4::metadata::NO_FIELDS;
 use crate::p4::packets::{DROP_PORT, FIRST_HOST_PORT};
+use crate::reject::{Reason, Rejection};
 
 /// The list of fields to preserve; if omitted, an empty one.
 fn kept(list: &Option<Operand>, frame: &[u64]) -> u32 {
@@ -33,6 +34,7 @@ impl Environment<'_> {
             Call::Forward(call) => self.forward(call, frame),
             Call::Receive(call) => self.receive(call, frame),
             Call::InputQueue(result) => result.set(frame, self.local.input_queue.into()),
+            Call::IsAnswer(result) => result.set(frame, self.local.is_answer.into()),
             Call::Conntrack(call) => self.conntrack(call, frame),
             Call::V1model(call) => self.v1model(call, frame),
         }
@@ -74,6 +76,26 @@ impl Environment<'_> {
             }
             ForwardCall::Drop => self.local.requests.forward = Forward::Drop,
             ForwardCall::Reject => self.local.requests.forward = Forward::Reject,
+            ForwardCall::RejectWith {
+                reason,
+                source,
+                mtu,
+                offset,
+            } => {
+                self.local.rejection = Rejection {
+                    // The members of `RejectReason_t`; another value is no member.
+                    reason: match reason.get(frame) {
+                        1 => Reason::HopsExceeded,
+                        2 => Reason::TooBig(mtu.get(frame) as u16),
+                        _ => Reason::Refused,
+                    },
+                    source: source.wide(frame),
+                };
+                self.local.requests.forward = match offset {
+                    None => Forward::RejectWith,
+                    Some(offset) => Forward::RejectBehind(offset.get(frame) as u16),
+                };
+            }
             ForwardCall::Recirculate => self.local.requests.forward = Forward::Again,
             ForwardCall::Mirror { slot, session } => {
                 // One mirror for each slot: the last call for it wins.

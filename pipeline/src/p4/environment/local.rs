@@ -15,6 +15,7 @@ use crate::p4::packet::Writer;
 use crate::p4::packets::{Input, NO_QUEUE};
 use crate::p4::tables::{EntryId, Hit, Plan, StagedLookup, Table};
 use crate::p4::trace::Trace;
+use crate::reject::Rejection;
 
 /// A worker's state for the current packet: results of calls, and working memory.
 pub(in crate::p4) struct Local {
@@ -29,6 +30,10 @@ pub(in crate::p4) struct Local {
     pub(super) staged: StagedLookup,
     pub(in crate::p4) now_ns: u64,
     pub(in crate::p4) requests: Requests,
+    /// The rejection of the packet, if the program has called for one with more than `reject`.
+    pub(in crate::p4) rejection: Rejection,
+    /// Set while the answer to the packet goes through the program in its place.
+    pub(in crate::p4) is_answer: bool,
     /// Slots and sessions of the mirrors requested by a PNA program.
     pub(in crate::p4) mirrors: Vec<(u64, u64)>,
     pub(in crate::p4) checksum_error: bool,
@@ -85,6 +90,8 @@ impl Local {
             staged: StagedLookup::default(),
             now_ns: 0,
             requests: Requests::default(),
+            rejection: Rejection::default(),
+            is_answer: false,
             mirrors: Vec::new(),
             checksum_error: false,
             assertion_failed: false,

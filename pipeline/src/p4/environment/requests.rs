@@ -11,6 +11,10 @@ pub(in crate::p4) enum Forward {
     Nowhere,
     Drop,
     Reject,
+    /// With the reason and the source of `Local::rejection`.
+    RejectWith,
+    /// The same of what is behind so many bytes of the packet, by an answer that goes through the program.
+    RejectBehind(u16),
     Port(u64),
     Group(u64),
     Again,

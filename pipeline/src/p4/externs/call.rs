@@ -31,6 +31,8 @@ pub(in crate::p4) enum Call {
     Receive(ReceiveCall),
     /// Reads the packet's transmit queue (`adit.p4`); the result.
     InputQueue(Operand),
+    /// Reads whether the packet of this pass is an answer (`adit.p4`); the result.
+    IsAnswer(Operand),
     Conntrack(Box<ConntrackCall>),
     V1model(V1modelCall),
 }
@@ -244,12 +246,24 @@ pub(in crate::p4) enum DirectionCall {
 }
 
 /// PNA: the packet's destination, and its mirrors.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a program has few calls, and they are executed without indirection"
+)]
 pub(in crate::p4) enum ForwardCall {
     Port(Operand),
     Group(Operand),
     Drop,
     /// `adit.p4`: drops the packet, and answers it.
     Reject,
+    /// The same with a reason, a source, and the MTU of a link.
+    RejectWith {
+        reason: Operand,
+        source: Operand,
+        mtu: Operand,
+        /// The offset of the packet that is answered, which came out of another one.
+        offset: Option<Operand>,
+    },
     Recirculate,
     Mirror {
         slot: Operand,
@@ -323,6 +337,7 @@ impl Call {
                 | ForwardCall::Group(_)
                 | ForwardCall::Drop
                 | ForwardCall::Reject
+                | ForwardCall::RejectWith { .. }
                 | ForwardCall::Recirculate
                 | ForwardCall::Mirror { .. },
             )
@@ -330,6 +345,7 @@ impl Call {
                 ReceiveCall::Queue(_) | ReceiveCall::FlowId(_) | ReceiveCall::Hash(_),
             )
             | Call::InputQueue(_)
+            | Call::IsAnswer(_)
             | Call::Entry(EntryCall::RestartTimer)
             | Call::Direction(DirectionCall::Select { .. } | DirectionCall::IsPort { .. })
             | Call::Hash(HashCall::Fixed { .. } | HashCall::Checksum16 { .. })

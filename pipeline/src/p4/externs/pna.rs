@@ -51,10 +51,17 @@ pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
     Ok(match (call.name.as_str(), call.count()) {
         ("drop_packet", 0) => Call::Forward(ForwardCall::Drop),
         ("reject", 0) => Call::Forward(ForwardCall::Reject),
+        ("reject_with", 3) | ("reject_behind", 4) => Call::Forward(ForwardCall::RejectWith {
+            reason: operand(0)?,
+            source: operand(1)?,
+            mtu: operand(2)?,
+            offset: (call.count() == 4).then(|| operand(3)).transpose()?,
+        }),
         ("send_to_port", 1) => Call::Forward(ForwardCall::Port(operand(0)?)),
         ("multicast", 1) => Call::Forward(ForwardCall::Group(operand(0)?)),
         ("recirculate", 0) => Call::Forward(ForwardCall::Recirculate),
         ("input_queue", 0) => Call::InputQueue(call.result()?),
+        ("is_answer", 0) => Call::IsAnswer(call.result()?),
         ("set_queue", 1) => Call::Receive(ReceiveCall::Queue(operand(0)?)),
         ("set_flow_id", 1) => Call::Receive(ReceiveCall::FlowId(operand(0)?)),
         ("set_hash", 1) => Call::Receive(ReceiveCall::Hash(operand(0)?)),

@@ -24,6 +24,8 @@ pub(super) mod request {
     pub(in crate::p4::native) const DROP: u64 = 3;
     pub(in crate::p4::native) const AGAIN: u64 = 4;
     pub(in crate::p4::native) const REJECT: u64 = 5;
+    /// As the call has recorded it where it was executed.
+    pub(in crate::p4::native) const RECORDED: u64 = 6;
 
     pub(in crate::p4::native) const QUEUE: u64 = 1;
     pub(in crate::p4::native) const FLOW_ID: u64 = 2;

@@ -31,6 +31,11 @@ impl Translator<'_, '_> {
             }
             Call::Forward(ForwardCall::Drop) => self.forward(request::DROP, None),
             Call::Forward(ForwardCall::Reject) => self.forward(request::REJECT, None),
+            // The interpreter's implementation records all of it, this that it is the last request.
+            Call::Forward(ForwardCall::RejectWith { .. }) => {
+                self.forward(request::RECORDED, None);
+                return false;
+            }
             Call::Forward(ForwardCall::Recirculate) => self.forward(request::AGAIN, None),
             Call::Receive(ReceiveCall::Queue(queue)) => {
                 self.set_receive(request::QUEUE, at::QUEUE, queue.slot())

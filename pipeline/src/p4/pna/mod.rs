@@ -18,8 +18,10 @@ use super::environment::Forward;
 use super::lane::{At, Scratch};
 use super::load_error::MainError;
 use super::packets::{Direction, DropReason, Input, Output, Receive, Sent, SentKind};
+use super::rejections::Rejected;
 use super::replication::Replica;
 use super::round::Round;
+use crate::reject::{Answer, Rejection, Unanswered};
 
 use link::link;
 pub(super) use link::Linked;
@@ -120,6 +122,8 @@ impl Blocks {
         let mut round = Round::first(input);
         let mut reason = Some(DropReason::TooManyPasses);
         let mut is_rewritten = false;
+        // Set once the answer to the packet is in its place.
+        let mut answer = None;
         for number in 0..MAX_PASSES {
             let pass = Pass {
                 data: if number == 0 { input.data } else { &again },
@@ -142,7 +146,19 @@ impl Blocks {
                 ..round.leave(input, pass.data, taken, &mut scratch.writer)
             };
             mirror(at, &scratch.local.mirrors, sent, emit);
+            let rejection = scratch.local.rejection;
             reason = match requests.forward {
+                Forward::Port(port) if answer.is_some() => {
+                    emit(Output::Sent(Sent {
+                        port: port as u32,
+                        kind: SentKind::Answer,
+                        ..sent
+                    }));
+                    if let Some(kind) = answer.take() {
+                        at.rejections().count(kind);
+                    }
+                    None
+                }
                 Forward::Port(port) => {
                     emit(Output::Sent(Sent {
                         port: port as u32,
@@ -158,8 +174,30 @@ impl Blocks {
                     Err(reason) => Some(reason),
                 },
                 Forward::Drop => Some(DropReason::Program),
+                // An answer is not answered.
+                Forward::Reject | Forward::RejectWith | Forward::RejectBehind(_)
+                    if answer.is_some() =>
+                {
+                    Some(DropReason::Rejected)
+                }
                 Forward::Reject => {
-                    reject(at, scratch, input, emit);
+                    reject(at, scratch, input, Rejection::default(), emit);
+                    Some(DropReason::Rejected)
+                }
+                Forward::RejectWith => {
+                    reject(at, scratch, input, rejection, emit);
+                    Some(DropReason::Rejected)
+                }
+                Forward::RejectBehind(offset) => {
+                    let made = answer_behind(at, scratch, input, &pass, offset.into());
+                    if let Some((kind, bytes)) = made {
+                        emit(Output::Dropped(DropReason::Rejected));
+                        scratch.bytes.give(std::mem::replace(&mut again, bytes));
+                        round = Round::instead(again.len(), input);
+                        (answer, is_rewritten) = (Some(kind), false);
+                        scratch.local.is_answer = true;
+                        continue;
+                    }
                     Some(DropReason::Rejected)
                 }
                 Forward::Nowhere => Some(DropReason::NotForwarded),
@@ -170,9 +208,13 @@ impl Blocks {
             };
             break;
         }
-        if let Some(reason) = reason {
-            emit(Output::Dropped(reason));
+        match (answer, reason) {
+            // The packet is reported as rejected already.
+            (Some(_), _) => at.rejections().lose(Unanswered::NotForwarded),
+            (None, Some(reason)) => emit(Output::Dropped(reason)),
+            (None, None) => {}
         }
+        scratch.local.is_answer = false;
         scratch.bytes.give(again);
     }
 
@@ -207,10 +249,25 @@ impl Blocks {
 }
 
 /// Sends the answer to a packet that the program rejects back to the port that it came from.
-fn reject(at: At<'_>, scratch: &mut Scratch, input: &Input<'_>, emit: &mut dyn FnMut(Output<'_>)) {
+fn reject(
+    at: At<'_>,
+    scratch: &mut Scratch,
+    input: &Input<'_>,
+    rejection: Rejection,
+    emit: &mut dyn FnMut(Output<'_>),
+) {
     let mut answer = scratch.bytes.take();
+    answer.clear();
+    let packet = Rejected {
+        port: input.port,
+        front: input.data,
+        length: input.length,
+        checksums_verified: input.checksums_verified,
+        rejection,
+    };
     let rejections = at.rejections();
-    if rejections.answer(scratch.local.now_ns, input, &mut answer) {
+    if let Some(kind) = rejections.answer(scratch.local.now_ns, &packet, &mut answer) {
+        rejections.count(kind);
         emit(Output::Sent(Sent {
             port: input.port,
             kind: SentKind::Answer,
@@ -222,6 +279,39 @@ fn reject(at: At<'_>, scratch: &mut Scratch, input: &Input<'_>, emit: &mut dyn F
         }));
     }
     scratch.bytes.give(answer);
+}
+
+/// The answer to what is behind `offset` bytes of the packet that a pass has received, behind the same
+/// bytes, if there is one.
+fn answer_behind(
+    at: At<'_>,
+    scratch: &mut Scratch,
+    input: &Input<'_>,
+    pass: &Pass<'_>,
+    offset: usize,
+) -> Option<(Answer, Vec<u8>)> {
+    let mut bytes = scratch.bytes.take();
+    bytes.clear();
+    let (in_front, front) = pass.data.split_at(offset.min(pass.data.len()));
+    bytes.extend_from_slice(in_front);
+    let packet = Rejected {
+        port: input.port,
+        front,
+        length: pass.round.length().saturating_sub(offset),
+        // Those of what is in a tunnel are not known.
+        checksums_verified: false,
+        rejection: scratch.local.rejection,
+    };
+    let kind = at
+        .rejections()
+        .answer(scratch.local.now_ns, &packet, &mut bytes);
+    match kind {
+        Some(kind) => Some((kind, bytes)),
+        None => {
+            scratch.bytes.give(bytes);
+            None
+        }
+    }
 }
 
 /// Sends the mirrors that the program requested, by their slots and sessions.

@@ -35,8 +35,11 @@ impl InFlight {
                 self.count += 1;
             }
             (true, _) => self.is_open = true,
-            // It is tracked again in its next pass.
-            (false, _) => self.is_open |= lane.local.requests.forward == Forward::Again,
+            // It is tracked again in its next pass, and so may its answer be.
+            (false, _) => {
+                let forward = lane.local.requests.forward;
+                self.is_open |= matches!(forward, Forward::Again | Forward::RejectBehind(_));
+            }
         }
     }
 
