@@ -80,6 +80,17 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
             reject();
         }
     }
+    // Tells the sender as a router does, if the node has an address for that.
+    action report(verdict_t verdict, RejectReason_t reason, bit<16> mtu) {
+        verdicts.count(verdict);
+        if (m.is_answer || m.error_source == 0) {
+            drop_packet();
+        } else if (m.is_decapsulated) {
+            reject_behind(reason, unmapped(m.error_source), mtu, BRIDGE_BYTES);
+        } else {
+            reject_with(reason, unmapped(m.error_source), mtu);
+        }
+    }
     action send(verdict_t verdict, PortId_t port) {
         verdicts.count(verdict);
         send_to_port(port);
@@ -314,7 +325,16 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
         }
         if (!m.is_host && (is_ipv4 && h.network.ipv4.ttl <= 1
                 || !is_ipv4 && h.network.ipv6.hop_limit <= 1)) {
-            drop(VERDICT_TTL);
+            error_sources.apply();
+            report(VERDICT_TTL, RejectReason_t.HOPS_EXCEEDED, 0);
+            return;
+        }
+        // What stands for several packets is segmented later.
+        bit<16> length = m.length - offset;
+        if (length > MIN_MTU && m.nexthop != 0 && mtus.apply().hit && length > m.mtu
+                && (!is_ipv4 || h.network.ipv4.flags[1:1] == 1) && segments() == 1) {
+            error_sources.apply();
+            report(VERDICT_TOO_BIG, RejectReason_t.TOO_BIG, m.mtu);
             return;
         }
 

@@ -54,6 +54,7 @@ verdicts! {
     31 NO_SNAT "its source must be masqueraded, and `snat` has no address for that";
     32 NOT_COMMITTED "the connection tracker has no place for its connection";
     33 NOT_ROUTED "it is for no router, and comes from a port that is not switched";
+    34 TOO_BIG "it is too big for its next hop, and may not be fragmented";
 }
 
 impl Verdict {

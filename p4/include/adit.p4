@@ -51,6 +51,10 @@ extern void set_queue(in bit<16> queue);
 extern bit<16> input_queue();
 const bit<16> ADIT_NO_QUEUE = 0xffff;
 
+// The number of packets on the wire that the packet stands for: more than 1 if its segmentation was left to
+// the NIC, or if it was merged. The same in all passes of a packet.
+extern bit<16> segments();
+
 // What the packet is called in its receive descriptor (32 bits of flexible metadata).
 extern void set_flow_id(in FlowId_t flow_id);
 

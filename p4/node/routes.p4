@@ -24,6 +24,33 @@ table local {
     size = 65536;
 }
 
+// The address of this node from which errors of the router come that go to a network: hops that are
+// used up, packets that are too big. Without one there are no errors.
+action error_source(ipv6_t address) {
+    m.error_source = address;
+}
+table error_sources {
+    key = {
+        m.zone: exact @name("zone");
+        m.src: lpm @name("receiver");
+    }
+    actions = { error_source; @defaultonly NoAction; }
+    const default_action = NoAction();
+    size = 1024;
+}
+
+// The MTU on the way to a next hop: the largest packet, from its IP header on. That of a tunnel is its
+// link's without the outer headers. Packets that may be fragmented are not held back.
+action mtu(bit<16> bytes) {
+    m.mtu = bytes;
+}
+table mtus {
+    key = { m.nexthop: exact @name("nexthop"); }
+    actions = { mtu; @defaultonly NoAction; }
+    const default_action = NoAction();
+    size = 65536;
+}
+
 action set_nexthop(bit<32> nexthop) {
     m.nexthop = nexthop;
 }

@@ -5,6 +5,8 @@ const bit<16> ETHERTYPE_ARP = 0x0806;
 const bit<16> ETHERNET_BYTES = 14;
 const bit<16> VLAN_BYTES = 4;
 const bit<16> BRIDGE_BYTES = 4;
+// IPv6's minimum MTU, which every link has: nothing of at most this length is looked up.
+const bit<16> MIN_MTU = 1280;
 const bit<8>  PROTO_HOP_BY_HOP = 0;
 const bit<8>  PROTO_SCTP = 132;
 const bit<8>  ICMPV6_NEIGHBOR_SOLICITATION = 135;
@@ -39,6 +41,7 @@ const verdict_t VERDICT_TTL = 30;
 const verdict_t VERDICT_NO_SNAT = 31;      // must be masqueraded, and `snat` has no address
 const verdict_t VERDICT_NOT_COMMITTED = 32; // see `commits`
 const verdict_t VERDICT_NOT_ROUTED = 33;   // for no router, from a port that is not switched
+const verdict_t VERDICT_TOO_BIG = 34;      // for its next hop, and not to be fragmented
 
 // Why a source is translated, as a key of `snat`.
 typedef bit<2> snat_reason_t;
@@ -190,6 +193,8 @@ struct metadata_t {
     verdict_t         filter;
     verdict_t         filtered;
     bool              is_refused;      // the sender is told
+    ipv6_t            error_source;    // of the errors of this node as a router
+    bit<16>           mtu;             // of the next hop
 
     // Of the way out.
     verdict_t         routed;

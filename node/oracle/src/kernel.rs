@@ -59,9 +59,10 @@ impl Kernel {
                 "::/0"
             };
             addresses += &format!(
-                "route add {} dev {}\n",
+                "route add {} dev {} mtu {}\n",
                 layout::others_network(family),
-                LINKS[0]
+                LINKS[0],
+                layout::OTHERS_MTU
             );
             addresses += &format!("route add {everything} dev {}\n", LINKS[0]);
         }

@@ -2,7 +2,7 @@
 //! The node of all traces: clients on the left (L), pods of this node on the right (R), pods of
 //! other nodes behind the left link (O), and addresses of services (S, X) and of the node (N).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use adit_conntrack::Family;
 use adit_conntrack_oracle::trace::{Network, Side};
@@ -19,6 +19,8 @@ pub(crate) const HERE: &str = "here";
 pub(crate) const THERE: &str = "there";
 /// The pods of this node are R1 to R16.
 const PODS: u8 = 16;
+/// The MTU on the way to pods of other nodes.
+pub(crate) const OTHERS_MTU: u16 = 1400;
 /// The host of each link that is the node's own stack: what is masqueraded comes from it.
 const OWN: u8 = 200;
 
@@ -128,6 +130,15 @@ pub(crate) fn entries(info: &P4Info) -> Vec<Update> {
             &[],
         ),
         entry(info, "nexthops", &[Key::number(1)], 0, "forward", &next_hop),
+        entry(info, "nexthops", &[Key::number(2)], 0, "forward", &next_hop),
+        entry(
+            info,
+            "mtus",
+            &[Key::number(2)],
+            0,
+            "mtu",
+            &[&OTHERS_MTU.to_be_bytes()],
+        ),
         entry(
             info,
             "ipv4_routes",
@@ -166,6 +177,34 @@ pub(crate) fn entries(info: &P4Info) -> Vec<Update> {
         keys[5] = unused;
         updates.push(entry(info, "firewall", &keys, 10, "deny", &[]));
         let [left, right] = own(family).map(adit_node::program::address);
+        // A router's errors come from the address on the link by which they leave.
+        let all = match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        // The way to pods of other nodes carries less than the links.
+        let table = match family {
+            Family::V4 => "ipv4_routes",
+            Family::V6 => "ipv6_routes",
+        };
+        let network = match OTHERS.host(family, 0) {
+            IpAddr::V4(it) => it.octets().to_vec(),
+            IpAddr::V6(it) => it.octets().to_vec(),
+        };
+        let keys = [zone(), Key::Prefix(network, bits)];
+        updates.push(entry(info, table, &keys, 0, "set_nexthop", &[&[2]]));
+        let receivers = [(all, 0, left), (RIGHT.host(family, 0), bits, right)];
+        for (receivers, bits, own) in receivers {
+            let keys = [zone(), Key::network(receivers, bits)];
+            updates.push(entry(
+                info,
+                "error_sources",
+                &keys,
+                0,
+                "error_source",
+                &[&own],
+            ));
+        }
         let any = Key::masked(RIGHT.host(family, 0), 8);
         let pods = Key::masked(RIGHT.host(family, 0), bits as u32);
         for (to, own, priority) in [(pods, right, 20), (any, left, 10)] {

@@ -59,14 +59,15 @@ impl Observation {
 }
 
 /// The kernel's answer to a packet that was rejected, with what is the program's by intent: the
-/// identification and the flag not to fragment, the source of an ICMP error, which is the packet's
-/// destination instead of an address of the node, and the time to live of the packet that it quotes,
-/// which is the one that it came with.
+/// identification and the flag not to fragment; the source of an ICMP error of the packet's destination,
+/// for which the kernel has an address of the node, and that of a router's error, which the kernel
+/// translates with its connection; and the time to live of the packet that it quotes, which is the one
+/// that it came with.
 fn as_ours(mut kernels: Vec<u8>, ours: &[u8]) -> Vec<u8> {
     let is_v4 = |packet: &[u8]| packet.first().is_some_and(|octet| octet >> 4 == 4);
-    let (at, header, protocol, error, hops) = match is_v4(&kernels) {
-        true => (12..16, 20, 9, (1, 3), 8),
-        false => (8..24, 40, 6, (58, 1), 7),
+    let (source, destination, header, protocol, hops) = match is_v4(&kernels) {
+        true => (12..16, 16..20, 20, 9, 8),
+        false => (8..24, 24..40, 40, 6, 7),
     };
     if is_v4(&kernels) != is_v4(ours) || kernels.len() != ours.len() || kernels.len() < header + 8 {
         return kernels;
@@ -75,19 +76,26 @@ fn as_ours(mut kernels: Vec<u8>, ours: &[u8]) -> Vec<u8> {
     if header == 20 {
         kernels[4..8].copy_from_slice(&ours[4..8]);
     }
-    if (kernels[protocol], kernels[header]) == error {
+    // Destination unreachable, time exceeded, and packet too big of IPv6.
+    let is_error = match header {
+        20 => kernels[protocol] == 1 && [3, 11].contains(&kernels[header]),
+        _ => kernels[protocol] == 58 && [1, 2, 3].contains(&kernels[header]),
+    };
+    if is_error && kernels.len() >= quote + header {
         let family = if header == 20 { Family::V4 } else { Family::V6 };
-        let octets = |address: std::net::IpAddr| match address {
-            std::net::IpAddr::V4(it) => it.octets().to_vec(),
-            std::net::IpAddr::V6(it) => it.octets().to_vec(),
+        let is_own = |octets: &[u8]| {
+            let own = layout::own(family).map(|address| match address {
+                std::net::IpAddr::V4(it) => it.octets().to_vec(),
+                std::net::IpAddr::V6(it) => it.octets().to_vec(),
+            });
+            own.iter().any(|own| own == octets)
         };
-        if layout::own(family)
-            .into_iter()
-            .any(|own| octets(own) == kernels[at.clone()])
-        {
-            kernels[at.clone()].copy_from_slice(&ours[at]);
+        let quoted = &ours[quote + destination.start..quote + destination.end];
+        let (theirs, given) = (&kernels[source.clone()], &ours[source.clone()]);
+        if is_own(theirs) && given == quoted || is_own(given) && theirs == quoted {
+            kernels[source.clone()].copy_from_slice(&ours[source]);
         }
-        if kernels.len() >= quote + header && kernels[quote + hops] + 1 == ours[quote + hops] {
+        if kernels[quote + hops] + 1 == ours[quote + hops] {
             kernels[quote + hops] += 1;
             if header == 20 {
                 fill_header_checksum(&mut kernels[quote..]);

@@ -218,6 +218,7 @@ fn is_recorded(program: &Program, call: u32) -> bool {
                 | "reject_with"
                 | "reject_behind"
                 | "is_answer"
+                | "segments"
                 | "mark_to_drop"
                 | "send_to_port"
                 | "multicast"

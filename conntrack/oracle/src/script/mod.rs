@@ -285,7 +285,8 @@ impl Script {
 }
 
 /// Takes bytes from the end of the packet (`trim=N`), or changes its last one (`bad`): the
-/// checksum is of the packet before. `hops=N` is its time to live, or hop limit.
+/// checksum is of the packet before. `hops=N` is its time to live, or hop limit. `whole`: routers may not
+/// fragment it.
 fn damage(packet: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
     if line.has("bad") {
         if let Some(last) = packet.last_mut() {
@@ -298,6 +299,11 @@ fn damage(packet: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
         if is_v4 {
             fill_header_checksum(packet);
         }
+    }
+    // Those of IPv6 are not fragmented in any case.
+    if line.has("whole") && is_v4 {
+        packet[6] |= 0x40;
+        fill_header_checksum(packet);
     }
     let trim = line.number("trim", 0)?;
     if trim == 0 {

@@ -35,6 +35,7 @@ impl Environment<'_> {
             Call::Receive(call) => self.receive(call, frame),
             Call::InputQueue(result) => result.set(frame, self.local.input_queue.into()),
             Call::IsAnswer(result) => result.set(frame, self.local.is_answer.into()),
+            Call::Segments(result) => result.set(frame, self.local.segments()),
             Call::Conntrack(call) => self.conntrack(call, frame),
             Call::V1model(call) => self.v1model(call, frame),
         }

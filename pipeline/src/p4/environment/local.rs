@@ -125,6 +125,11 @@ impl Local {
         self.more_headers = input.on_wire.bytes.saturating_sub(input.length as u64);
     }
 
+    /// The number of packets that the current packet counts as.
+    pub(in crate::p4) fn segments(&self) -> u64 {
+        self.packets.min(u16::MAX.into())
+    }
+
     /// The amount by which the current packet increments counters and meters: `bytes` as given by
     /// the program, or its length.
     #[inline]

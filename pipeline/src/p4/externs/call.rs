@@ -31,6 +31,8 @@ pub(in crate::p4) enum Call {
     Receive(ReceiveCall),
     /// Reads the packet's transmit queue (`adit.p4`); the result.
     InputQueue(Operand),
+    /// Reads the number of packets on the wire that the packet stands for (`adit.p4`); the result.
+    Segments(Operand),
     /// Reads whether the packet of this pass is an answer (`adit.p4`); the result.
     IsAnswer(Operand),
     Conntrack(Box<ConntrackCall>),
@@ -345,6 +347,7 @@ impl Call {
                 ReceiveCall::Queue(_) | ReceiveCall::FlowId(_) | ReceiveCall::Hash(_),
             )
             | Call::InputQueue(_)
+            | Call::Segments(_)
             | Call::IsAnswer(_)
             | Call::Entry(EntryCall::RestartTimer)
             | Call::Direction(DirectionCall::Select { .. } | DirectionCall::IsPort { .. })

@@ -62,6 +62,7 @@ pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
         ("recirculate", 0) => Call::Forward(ForwardCall::Recirculate),
         ("input_queue", 0) => Call::InputQueue(call.result()?),
         ("is_answer", 0) => Call::IsAnswer(call.result()?),
+        ("segments", 0) => Call::Segments(call.result()?),
         ("set_queue", 1) => Call::Receive(ReceiveCall::Queue(operand(0)?)),
         ("set_flow_id", 1) => Call::Receive(ReceiveCall::FlowId(operand(0)?)),
         ("set_hash", 1) => Call::Receive(ReceiveCall::Hash(operand(0)?)),
