@@ -6,10 +6,13 @@
 //! to the [`Adi`], whose operations fail once the owner has dropped it.
 //!
 //! - [`life`]: the stages of its life
+//! - [`group`], [`groups`]: groups of ADIs, and how they are formed and ended
 //! - [`triggers`]: eventfds of its user
 //! - [`table`]: the ADIs of a function
 //! - [`owned`]: creation, restoration after a reset, and destruction
 
+pub(crate) mod group;
+mod groups;
 mod life;
 mod owned;
 mod table;
@@ -20,6 +23,7 @@ use adit_uapi::virtchnl2::adi::{
     AdiFault, //
 };
 use kernel::{
+    fs::LocalFile,
     prelude::*,
     sync::{
         atomic::{
@@ -35,6 +39,10 @@ use kernel::{
 use zerocopy::IntoBytes;
 
 pub(crate) use self::{
+    groups::{
+        Candidate,
+        Groups, //
+    },
     owned::{
         restore,
         OwnedAdi, //
@@ -71,9 +79,12 @@ use crate::{
 
 /// User of an ADI, to be notified when the ADI dies.
 pub(crate) trait AdiUser: Send + Sync {
-    /// Handles the death of the ADI: its mappings must be removed. Called in process context, once,
-    /// perhaps while other calls are in progress.
+    /// Handles the loss of the ADI: its mappings must be removed. Called in process context, perhaps
+    /// more than once, and while other calls are in progress.
     fn dead(&self);
+
+    /// Returns whether `file` is one through which it has the ADI open, and has not lost it.
+    fn is_open_as(&self, file: &LocalFile) -> bool;
 }
 
 /// Creator of an ADI, with its identifier.
@@ -105,6 +116,8 @@ pub(crate) struct AdiSpec {
 #[pin_data]
 pub(crate) struct Adi {
     control: Arc<ControlPlane>,
+    /// The ADIs of the function, this one among them until it is destroyed.
+    table: Arc<AdiTable>,
     spec: AdiSpec,
     request: AdiRequest,
     layout: AdiLayout,
@@ -154,6 +167,11 @@ impl Adi {
     /// Records the index of its devlink port.
     pub(crate) fn set_port(&self, index: PortIndex) {
         self.port.store(index.0, Relaxed);
+    }
+
+    /// Returns the groups of the function's ADIs.
+    pub(crate) fn groups(&self) -> &Groups {
+        self.table.groups()
     }
 
     /// Returns its id in messages to the device.
@@ -366,6 +384,12 @@ impl Adi {
         if before == Life::Active {
             self.end_use(user);
         }
+    }
+
+    /// Takes it away from its user, who must close it. The next user finds it as after creation.
+    fn revoke_user(&self) {
+        let user = self.user.lock().clone();
+        self.end_use(user);
     }
 
     /// Revokes the user's access to its registers and requests that the user close it.

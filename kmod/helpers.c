@@ -44,6 +44,22 @@ void adit_vfio_keep_group(struct vfio_device *vdev)
 	kmemleak_not_leak(vdev->group);
 }
 
+/*
+ * Tells whether the device was opened through this file: not that of its group, which does not keep
+ * the device open, nor that of its node before it is bound, when another process may have the device.
+ * The VFIO core gives the files of a device, and no others, the mapping of the device's own inode.
+ */
+bool adit_vfio_is_open_as(struct vfio_device *vdev, struct file *file)
+{
+	struct vfio_device_file *df;
+
+	if (file->f_mapping != vdev->inode->i_mapping)
+		return false;
+	df = file->private_data;
+	/* Pairs with the store that grants access. */
+	return smp_load_acquire(&df->access_granted);
+}
+
 phys_addr_t adit_page_to_phys(struct page *page)
 {
 	return page_to_phys(page);

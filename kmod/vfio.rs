@@ -11,6 +11,7 @@
 //! - [`access`], [`mapping`]: regions that are read, written and mapped
 //! - [`mailbox`], [`messages`]: messages to the device
 //! - [`irqs`]: eventfds
+//! - [`groups`]: groups of ADIs that an owner has open
 //! - [`pages`], [`grant`]: register pages that are granted to others
 //! - [`unmapping`], [`unmap_requests`]: removal of memory that is unmapped while it is registered
 //! - [`state`]: the state of the device and of its owner
@@ -26,6 +27,7 @@ mod callbacks;
 mod device;
 mod driver;
 mod grant;
+mod groups;
 mod irqs;
 mod mailbox;
 mod mapping;

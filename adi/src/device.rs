@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The interface through which an ADI is accessed.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 
 use adit_uapi::vfio::{op, AdiInfo, RegisterMemory};
@@ -8,7 +9,7 @@ use memmap2::MmapRaw;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::IntoBytes;
 
-use crate::{Error, Memory, Page, Pages};
+use crate::{Error, Member, Memory, Page, Pages};
 
 /// An ADI as exposed by `adit_vfio` (`adit_uapi::vfio`). This is the boundary between rings and
 /// VFIO: tests use the device model in place of VFIO.
@@ -81,6 +82,25 @@ pub trait Device: Send + Sync {
     /// ADI of a page is gone.
     fn give(&self, pages: &[Page<'_>]) -> Result<Pages, Error>;
 
+    /// Returns what the leader of a group needs of it.
+    ///
+    /// # Errors
+    /// Fails when the device is gone, or is none that can be in a group.
+    fn member(&self) -> Result<Member<'_>, Error> {
+        Err(no_groups())
+    }
+
+    /// Makes the queues of other ADIs, which are open and at rest, those of this one's virtual port.
+    /// The group ends when one of them is closed: the others are then taken away.
+    ///
+    /// # Errors
+    /// Fails when there are too many, one is given twice, in a group, at work, on another port or
+    /// VLAN or gone, or the NIC has no groups.
+    fn lead(&self, members: &[Member<'_>]) -> Result<(), Error> {
+        let _ = members;
+        Err(no_groups())
+    }
+
     /// Registers memory that [`map_memory`](Self::map_memory) has mapped; `flags`
     /// ([`memory_flags`](adit_uapi::vfio::memory_flags)) are the accesses that are permitted. The
     /// memory is pinned, which takes milliseconds for each MiB of a file that has no pages yet.
@@ -104,6 +124,13 @@ pub trait Device: Send + Sync {
         let message = range(memory, flags);
         self.request(op::UNREGISTER_MEMORY, message.as_bytes())?;
         Ok(())
+    }
+}
+
+fn no_groups() -> Error {
+    Error::Io {
+        what: "joining ADIs in a group",
+        source: io::ErrorKind::Unsupported.into(),
     }
 }
 

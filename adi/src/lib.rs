@@ -32,12 +32,14 @@
 //! - [`QueuePair`], [`TxQueue`], [`RxQueue`]: the fast path
 //! - [`Pool`], [`Buffer`]: the memory of frames
 //! - [`Pages`], [`Page`]: doorbells for another process, which can access nothing else
+//! - [`Member`]: an ADI that becomes one with others
 //! - [`Device`], [`VfioDevice`]: the interface through which an ADI is accessed
 
 mod adi;
 mod device;
 mod doorbell;
 mod error;
+mod group;
 mod held;
 mod interrupt;
 mod irqs;
@@ -54,6 +56,7 @@ mod vfio;
 pub use adi::{Adi, Config, MemorySource};
 pub use device::Device;
 pub use error::Error;
+pub use group::Member;
 pub use interrupt::Wakeup;
 pub use memory::Memory;
 pub use pages::{Page, Pages};

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::held::Held;
-use crate::{Device, Error, Memory, Page, Pages};
+use crate::{Device, Error, Member, Memory, Page, Pages};
 
 /// The directories in which devices are found by name.
 const BUSES: [&str; 2] = ["/sys/bus/auxiliary/devices", "/sys/bus/mdev/devices"];
@@ -258,5 +258,16 @@ impl Device for VfioDevice {
 
     fn give(&self, pages: &[Page<'_>]) -> Result<Pages, Error> {
         crate::pages::give(&self.file, pages)
+    }
+
+    fn member(&self) -> Result<Member<'_>, Error> {
+        Ok(Member {
+            device: self.file.as_fd(),
+            device_adi_id: self.info()?.device_adi_id.get(),
+        })
+    }
+
+    fn lead(&self, members: &[Member<'_>]) -> Result<(), Error> {
+        crate::group::form(&self.file, members)
     }
 }

@@ -20,7 +20,10 @@ use kernel::{
     }, //
 };
 
-use super::Adi;
+use super::{
+    groups::Groups,
+    Adi, //
+};
 use crate::{
     errno::eproto,
     ids::{
@@ -48,6 +51,8 @@ pub(crate) struct AdiTable {
     /// Restarts of the function that have restored ADIs.
     restarts: Atomic<u64>,
     #[pin]
+    groups: Groups,
+    #[pin]
     listener: Mutex<Option<Arc<dyn Listener>>>,
 }
 
@@ -61,6 +66,7 @@ impl AdiTable {
                 creation <- new_mutex!(()),
                 loss <- new_mutex!(()),
                 restarts: Atomic::new(0),
+                groups <- Groups::new(),
                 listener <- new_mutex!(None),
             }),
             GFP_KERNEL,
@@ -70,6 +76,11 @@ impl AdiTable {
     /// Returns the ADI with the device's id `id`.
     pub(crate) fn get(&self, id: AdiId) -> Option<Arc<Adi>> {
         self.present.lock().get(&id).cloned()
+    }
+
+    /// Returns the groups of ADIs.
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Returns the number of ADIs and the total number of their queue pairs.

@@ -376,6 +376,10 @@ unsafe extern "C" fn diagnose_control(
     // SAFETY: By the function's requirement.
     let (health, message) = unsafe { (Health::of(reporter), Message(fmsg)) };
     message.number(c"stray_causes", health.pf.stray_causes());
+    let (formed, refused, ended) = health.pf.adis().groups().counts();
+    message.number(c"groups_formed", formed);
+    message.number(c"groups_refused", refused);
+    message.number(c"groups_ended", ended);
     0
 }
 

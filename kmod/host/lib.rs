@@ -6,6 +6,9 @@
 #![forbid(unsafe_code)]
 
 #[rustfmt::skip]
+#[path = "../adi/group.rs"]
+mod adi_group;
+#[rustfmt::skip]
 #[path = "../adi/life.rs"]
 mod adi_life;
 #[rustfmt::skip]
@@ -29,6 +32,8 @@ mod vfio_regions;
 
 #[cfg(test)]
 mod backoff_tests;
+#[cfg(test)]
+mod group_tests;
 #[cfg(test)]
 mod life_tests;
 #[cfg(test)]

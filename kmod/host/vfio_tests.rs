@@ -40,6 +40,7 @@ pub(crate) const IDS: Ids = Ids {
         asleep_offset: 0x40,
         kick_offset: 0x3000_0000,
     },
+    vport_rx_queues: 4,
     pasid: Pasid(0x777),
 };
 
@@ -522,4 +523,38 @@ proptest! {
         }
         reply(opcode, &mut payload, &IDS);
     }
+}
+
+#[test]
+fn look_up_tables_name_the_queues_of_a_group() {
+    let table = |queue: u32| {
+        let head = RssLut {
+            lut_entries: U16::new(2),
+            ..RssLut::default()
+        };
+        message(&head, &[U32::new(0), U32::new(queue)])
+    };
+    let alone = |queue| pass(op::SET_RSS_LUT, table(queue)).map(|_| ());
+    assert_eq!(alone(3), Ok(()));
+    assert_eq!(alone(4), Err(Refusal::NotThere));
+    let leader = Ids {
+        vport_rx_queues: 6,
+        ..IDS
+    };
+    let led = |queue| request(op::SET_RSS_LUT, &mut table(queue), &leader);
+    assert_eq!(led(5), Ok(()));
+    assert_eq!(led(6), Err(Refusal::NotThere));
+    assert_eq!(led(u32::MAX), Err(Refusal::NotThere));
+    // Its own queues stay those that it has.
+    let chunk = QueueChunk {
+        type_: U32::new(queue_type::RX),
+        start_queue_id: U32::new(4),
+        num_queues: U32::new(1),
+        ..QueueChunk::default()
+    };
+    let mut head = DelEnaDisQueues::default();
+    head.chunks.num_chunks = U16::new(1);
+    let mut enable = message(&head, &[chunk]);
+    let refused = request(op::ENABLE_QUEUES, &mut enable, &leader);
+    assert_eq!(refused, Err(Refusal::NotThere));
 }

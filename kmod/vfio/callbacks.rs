@@ -5,6 +5,7 @@
 
 use adit_bindings as bindings;
 use adit_uapi::vfio::{
+    GROUP,
     NUM_IRQS,
     NUM_REGIONS,
     PAGES_FD, //
@@ -40,6 +41,7 @@ use kernel::{
 use super::{
     access,
     device::VfioDevice,
+    groups,
     irqs,
     pages,
     state::{
@@ -125,6 +127,7 @@ impl<'a> AdiDevice<'a> {
         let state = self.state;
         state.revoke_grant(None);
         irqs::clear(state);
+        state.adi.leave_group();
         state.owner.lock().close(state, self.device);
         state.unmap_requests.close();
         self.unmap_worker.flush();
@@ -155,6 +158,7 @@ impl<'a> AdiDevice<'a> {
             SET_IRQS => irqs::set(state, arg).map(|()| 0),
             RESET => state.reset_by_owner().map(|()| 0),
             PAGES_FD => pages::create(state, arg),
+            GROUP => groups::form(state, arg).map(|()| 0),
             _ => Err(ENOTTY),
         }
     }

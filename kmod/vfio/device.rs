@@ -9,6 +9,7 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
+    fs::LocalFile,
     prelude::*,
     sync::aref::AlwaysRefCounted,
     types::Opaque, //
@@ -87,6 +88,13 @@ impl VfioDevice {
         // SAFETY: The device is valid by the type invariant; the rest is by the function's
         // requirement. The VFIO core checks that the device is open.
         unsafe { bindings::vfio_unpin_pages(self.as_ptr(), iova, count) };
+    }
+
+    /// Returns whether the device was opened through `file`. A file of its group is none of these,
+    /// nor is one of its node that is not bound.
+    pub(super) fn is_open_as(&self, file: &LocalFile) -> bool {
+        // SAFETY: The device is valid by the type invariant, and the file is borrowed.
+        unsafe { bindings::adit_vfio_is_open_as(self.as_ptr(), file.as_ptr()) }
     }
 
     /// Removes all mappings of a range of offsets in the device's file. They are mapped again when

@@ -31,7 +31,10 @@ use zerocopy::{
 
 use super::{
     device::VfioDevice,
-    messages,
+    messages::{
+        self,
+        Ids, //
+    },
     state::{
         Owner,
         State, //
@@ -99,7 +102,10 @@ fn lock_for_registration(state: &State) -> Result<Guard<'_, Owner, MutexBackend>
 /// Forwards a request to the device.
 fn forward(state: &State, owner: &mut Owner, opcode: u32, payload: &mut [u8]) -> Result<KVVec<u8>> {
     state.check_alive()?;
-    let ids = &state.ids;
+    let ids = &Ids {
+        vport_rx_queues: state.vport_rx_queues(),
+        ..state.ids
+    };
     messages::request(opcode, payload, ids)
         .map_err(|refusal| Error::from_errno(-refusal.errno()))?;
     // Also when there is no reply: queues that may be running have to be stopped.

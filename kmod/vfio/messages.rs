@@ -84,6 +84,8 @@ impl Refusal {
 pub(crate) struct Ids {
     /// Its id, vport and queues.
     pub(crate) layout: AdiLayout,
+    /// RX queues of its vport: its own, and those of the members of the group that it leads.
+    pub(crate) vport_rx_queues: u32,
     /// Its PASID.
     pub(crate) pasid: Pasid,
 }
@@ -329,7 +331,7 @@ fn set_rss_lut(payload: &mut [u8], ids: &Ids) -> Result<(), Refusal> {
     let entries = elements::<U32>(rest, head.lut_entries.get())?;
     if entries
         .iter()
-        .any(|queue| queue.get() >= u32::from(ids.layout.queue_pairs))
+        .any(|queue| queue.get() >= ids.vport_rx_queues)
     {
         return Err(Refusal::NotThere);
     }

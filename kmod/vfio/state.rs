@@ -9,6 +9,7 @@ use adit_uapi::virtchnl2::{
     Vport, //
 };
 use kernel::{
+    fs::LocalFile,
     new_mutex,
     page::{
         Page,
@@ -87,6 +88,8 @@ pub(super) struct State {
     /// Nonzero once the ADI was taken away from the owner that has it open: until that one closes
     /// it, calls fail even when the ADI has been restored.
     ended: Atomic<u32>,
+    /// RX queues of its virtual port: its own, and those of the members of the group that it leads.
+    vport_rx_queues: Atomic<u32>,
     /// Faults of earlier owners.
     faults_before: Atomic<u64>,
     /// Requests to remove memory that is unmapped while it is registered.
@@ -103,6 +106,7 @@ impl State {
     pub(super) fn new(adi: Arc<Adi>) -> impl PinInit<Self> {
         let ids = Ids {
             layout: *adi.layout(),
+            vport_rx_queues: adi.layout().rx.count,
             pasid: adi.pasid(),
         };
         pin_init!(Self {
@@ -115,6 +119,7 @@ impl State {
             created: Instant::now(),
             closing: Atomic::new(0),
             ended: Atomic::new(0),
+            vport_rx_queues: Atomic::new(0),
             faults_before: Atomic::new(0),
             unmap_requests <- UnmapRequests::new(),
             dma <- new_mutex!(None),
@@ -150,6 +155,16 @@ impl State {
         self.adi.is_alive() && self.closing.load(Acquire) == 0 && self.ended.load(Acquire) == 0
     }
 
+    /// Returns the number of RX queues of its virtual port.
+    pub(super) fn vport_rx_queues(&self) -> u32 {
+        self.vport_rx_queues.load(Relaxed)
+    }
+
+    /// Sets the number of RX queues of its virtual port.
+    pub(super) fn set_vport_rx_queues(&self, count: u32) {
+        self.vport_rx_queues.store(count, Relaxed);
+    }
+
     /// Returns the number of faults that have stopped queues of this owner.
     pub(super) fn faults(&self) -> u64 {
         let before = self.faults_before.load(Relaxed);
@@ -163,6 +178,7 @@ impl State {
         // Under the lock: a concurrent removal has not reached this point yet, and finds the grant.
         let mut mappable = self.mappable.lock();
         self.ended.store(0, Release);
+        self.set_vport_rx_queues(self.ids.layout.rx.count);
         if !self.is_alive() {
             return Err(EIO);
         }
@@ -362,5 +378,9 @@ impl AdiUser for Opened {
     fn dead(&self) {
         self.state.ended.store(1, Release);
         self.state.revoke_registers(&self.device);
+    }
+
+    fn is_open_as(&self, file: &LocalFile) -> bool {
+        self.state.is_alive() && self.device.is_open_as(file)
     }
 }

@@ -9,9 +9,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use adit_uapi::vfio::{
-    adi_state, irq, memory_flags, op, region, AdiInfo, MailboxReply, MailboxRequest, PageEntry,
-    PagesFd, RegisterMemory, DOORBELLS_PER_PAIR, INFO_MAGIC, INFO_VERSION, MAX_PAGES,
-    MAX_PAGES_FDS, MAX_PAYLOAD_LEN, NUM_IRQS, NUM_REGIONS, PAGES_FD,
+    adi_state, irq, memory_flags, op, region, AdiInfo, Group, GroupMember, MailboxReply,
+    MailboxRequest, PageEntry, PagesFd, RegisterMemory, DOORBELLS_PER_PAIR, GROUP, INFO_MAGIC,
+    INFO_VERSION, MAX_GROUP, MAX_PAGES, MAX_PAGES_FDS, MAX_PAYLOAD_LEN, NUM_IRQS, NUM_REGIONS,
+    PAGES_FD,
 };
 use adit_uapi::virtchnl2::adi::{
     self, doorbell_flags, fault_flags, fault_reason, queue_state_flags, vector_state_flags,
@@ -63,6 +64,8 @@ fn layouts() -> String {
     same_layout!(c, AdiVectorState = "adit_vector_state" { flags, reserved });
     same_layout!(c, PagesFd = "adit_pages_fd" { argsz, flags, count, reserved });
     same_layout!(c, PageEntry = "adit_page_entry" { source_fd, region, page, reserved });
+    same_layout!(c, Group = "adit_group" { argsz, flags, count, reserved });
+    same_layout!(c, GroupMember = "adit_group_member" { device_fd, device_adi_id });
     c
 }
 
@@ -138,6 +141,8 @@ fn numbers() -> String {
         ("ADIT_PAGES_FD", PAGES_FD.into()),
         ("ADIT_MAX_PAGES", MAX_PAGES.into()),
         ("ADIT_MAX_PAGES_FDS", MAX_PAGES_FDS.into()),
+        ("ADIT_GROUP", GROUP.into()),
+        ("ADIT_MAX_GROUP", MAX_GROUP.into()),
     ];
     numbers
         .iter()

@@ -207,4 +207,25 @@ struct adit_pages_fd {
 	struct adit_page_entry entries[];
 };
 
+/*
+ * Makes the queues of other ADIs, the members, those of the virtual port of the ADI that the ioctl
+ * is called on, the leader. The caller has the devices of all open. When one of them is closed, the
+ * group ends, and the owner loses the others.
+ */
+#define ADIT_GROUP		_IO(0xAD, 1)
+#define ADIT_MAX_GROUP		16	/* ADIs, with the leader */
+
+struct adit_group_member {
+	__le32 device_fd;	/* signed */
+	__le32 device_adi_id;	/* struct adit_adi_info.device_adi_id */
+};
+
+struct adit_group {
+	__le32 argsz;
+	__le32 flags;
+	__le32 count;
+	__le32 reserved;
+	struct adit_group_member members[];
+};
+
 #endif /* _UAPI_LINUX_ADIT_H */

@@ -154,6 +154,8 @@ class Driver:
     """The first queue pair of an ADI, with rings at `iova` (16 pages) and a page for frames that
     are sent (the 8th) and two for received ones (the 9th and 10th)."""
 
+    has_vport = True
+
     def __init__(self, adi, iova):
         self.adi, self.iova = adi, iova
         self.memory = adi.map(iova, 16)
@@ -176,7 +178,8 @@ class Driver:
         adi.request(CONFIG_RX, config_rx(rxq(RX, 0, at[2]), rxq(RX_BUFFER, 0, at[4]),
                                          rxq(RX_BUFFER, 1, at[6])))
         adi.request(ENABLE, chunks(*ALL))
-        adi.request(ENABLE_VPORT, VPORT)
+        if self.has_vport:
+            adi.request(ENABLE_VPORT, VPORT)
 
     def ring(self, page, tail):
         page[:4] = struct.pack("<I", tail)

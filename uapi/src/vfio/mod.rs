@@ -24,11 +24,15 @@
 //! *The end.* When the ADI ends or its driver is unbound while a device is open, mapped registers
 //! are replaced by a dummy page, calls fail (EIO), [`irq::REQUEST`] is signalled, and the operation
 //! that ends it waits for the device to be closed.
+//!
+//! *Groups.* An owner of several ADIs can make them one virtual port: [`GROUP`].
 
+mod group;
 mod info;
 mod message;
 mod pages;
 
+pub use group::{Group, GroupMember, GROUP, MAX_GROUP};
 pub use info::{adi_state, AdiInfo, INFO_MAGIC, INFO_VERSION};
 pub use message::{
     memory_flags, op, MailboxReply, MailboxRequest, RegisterMemory, MAX_PAYLOAD_LEN,
