@@ -6,12 +6,13 @@
 //! passed on.
 
 use std::fs::File;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use adit_function::dataplane::QueueKind;
 use adit_function::doorbells::Run;
+use adit_function::ids::AdiId;
 use adit_function::memory::Access;
 use adit_vfio_user::EventFd;
 use thiserror::Error;
@@ -79,6 +80,33 @@ pub struct DoorbellPages {
     pub file: File,
     /// The number of pages.
     pub count: u32,
+}
+
+/// Consecutive pages of a file of doorbell pages.
+#[derive(Clone, Debug)]
+pub struct PagesPart<'a> {
+    /// The file.
+    pub pages: &'a DoorbellPages,
+    /// The pages, by their numbers there.
+    pub range: Range<u32>,
+}
+
+impl<'a> From<&'a DoorbellPages> for PagesPart<'a> {
+    /// All pages.
+    fn from(pages: &'a DoorbellPages) -> Self {
+        let range = 0..pages.count;
+        Self { pages, range }
+    }
+}
+
+/// An ADI as the leader of a group names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// Its id in messages of who manages the NIC.
+    pub id: AdiId,
+    /// The descriptor of its VFIO device, which proves that this process has it; `None` for one of a
+    /// NIC in this process.
+    pub device: Option<BorrowedFd<'a>>,
 }
 
 /// The link of the port that an ADI is on.
@@ -176,12 +204,12 @@ pub trait Adi: Send {
     /// Fails when the ADI is gone.
     fn pages(&self) -> Result<&DoorbellPages, AdiError>;
 
-    /// Makes one file of the pages of several ADIs of this back end, in this order. The pages of each
-    /// ADI stay its own: they have no effect once it is gone or its pages are revoked.
+    /// Makes one file of pages of several ADIs of this back end, in this order. The pages of each ADI
+    /// stay its own: they have no effect once it is gone or its pages are revoked.
     ///
     /// # Errors
     /// Fails when there are too many pages, an ADI is gone, or the back end cannot do this.
-    fn join_pages(&self, parts: &[&DoorbellPages]) -> Result<DoorbellPages, AdiError> {
+    fn join_pages(&self, parts: &[PagesPart<'_>]) -> Result<DoorbellPages, AdiError> {
         let _ = parts;
         Err(AdiError::Limit {
             what: "joining files of doorbell pages",
@@ -214,16 +242,30 @@ pub trait Adi: Send {
         })
     }
 
+    /// What the leader of a group needs of it.
+    ///
+    /// # Errors
+    /// Fails when it is gone or the back end has no groups.
+    fn member(&self) -> Result<Member<'_>, AdiError> {
+        Err(unsupported("joining ADIs in a group"))
+    }
+
     /// Makes the queues of other ADIs of this back end those of this one's vport, after its own
-    /// (`adit_uapi::virtchnl2::adi::AdiGroup`). An operation of who manages the NIC, which is not
-    /// offered to clients. Resets keep the group.
+    /// (`adit_uapi::virtchnl2::adi::AdiGroup`). This is not offered to clients. Resets keep the group;
+    /// it ends when one of the ADIs is closed, and over VFIO the others are gone then.
     ///
     /// # Errors
     /// Fails when one of the ADIs is gone, in use, on another port or VLAN or in another group, or the
     /// back end cannot do this.
-    fn lead(&mut self, members: &[Ids]) -> Result<(), AdiError> {
+    fn lead(&mut self, members: &[Member<'_>]) -> Result<(), AdiError> {
         let _ = members;
         Err(unsupported("joining ADIs in a group"))
+    }
+
+    /// Returns whether the pages of a group are made one file by
+    /// [`place_pages`](Self::place_pages); otherwise [`join_pages`](Self::join_pages) does that.
+    fn places_pages(&self) -> bool {
+        false
     }
 
     /// Replaces the file of the doorbell pages by runs of pages of a file that several ADIs share,
@@ -252,10 +294,7 @@ pub trait Adi: Send {
 
 /// The error of an operation that a back end does not have.
 fn unsupported(what: &'static str) -> AdiError {
-    let source = std::io::Error::new(
-        std::io::ErrorKind::Unsupported,
-        "this back end cannot: only ADIs of a NIC model in the daemon's process can",
-    );
+    let source = std::io::Error::new(std::io::ErrorKind::Unsupported, "this back end cannot");
     AdiError::Io { what, source }
 }
 

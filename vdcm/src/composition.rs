@@ -371,8 +371,8 @@ fn join_pages(adis: &[&dyn Adi]) -> Result<DoorbellPages, AdiError> {
             count: pages.count,
         });
     }
-    let parts = adis.iter().map(|adi| adi.pages());
-    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    let parts = adis.iter().map(|adi| Ok(adi.pages()?.into()));
+    let parts = parts.collect::<Result<Vec<_>, AdiError>>()?;
     match adis.first() {
         Some(first) => first.join_pages(&parts),
         None => Err(AdiError::Gone),

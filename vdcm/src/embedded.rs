@@ -5,13 +5,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use adit_function::control::MAX_RING_LEN;
 use adit_function::doorbells::Run;
-use adit_function::ids::AdiId;
 use adit_nic::embedded::{self, Error, Nic, MAX_REGISTERED_LEN, MAX_REGISTRATIONS};
 use adit_uapi::virtchnl2::status;
 use adit_vfio_user::EventFd;
 
 use crate::backend::{
-    Adi, AdiError, AdiSpec, DoorbellPages, Ids, Link, Properties, Provider, Window,
+    Adi, AdiError, AdiSpec, DoorbellPages, Ids, Link, Member, Properties, Provider, Window,
 };
 
 /// A NIC in this process, whose ADIs exist as long as they are open.
@@ -189,10 +188,21 @@ impl Adi for EmbeddedAdi {
         self.pages_changed(what)
     }
 
-    fn lead(&mut self, members: &[Ids]) -> Result<(), AdiError> {
-        let members: Vec<_> = members.iter().map(|ids| AdiId(ids.adi)).collect();
+    fn member(&self) -> Result<Member<'_>, AdiError> {
+        Ok(Member {
+            id: self.adi.created().id,
+            device: None,
+        })
+    }
+
+    fn lead(&mut self, members: &[Member<'_>]) -> Result<(), AdiError> {
+        let members: Vec<_> = members.iter().map(|member| member.id).collect();
         let joined = self.adi.lead(&members);
         joined.map_err(|e| error("joining ADIs in a group", e))
+    }
+
+    fn places_pages(&self) -> bool {
+        true
     }
 
     fn place_pages(&mut self, file: OwnedFd, runs: &[Run]) -> Result<(), AdiError> {

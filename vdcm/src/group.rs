@@ -17,7 +17,7 @@ use adit_function::doorbells::{shared_file, Run};
 use adit_vfio_user::EventFd;
 use rustix::event::epoll;
 
-use crate::backend::{Adi, AdiError, DoorbellPages, Ids, Link, Properties, Window};
+use crate::backend::{Adi, AdiError, DoorbellPages, Ids, Link, PagesPart, Properties, Window};
 use parts::Parts;
 
 /// ADIs that are joined. The first is the leader.
@@ -37,20 +37,23 @@ impl Group {
     /// # Errors
     /// Fails when there are none, the NIC does not join them, or the system has no resources.
     pub(crate) fn join(mut members: Vec<Box<dyn Adi>>) -> Result<Self, AdiError> {
-        let ids: Vec<_> = members.iter().map(|adi| adi.ids()).collect();
         let (leader, others) = members.split_first_mut().ok_or(AdiError::Gone)?;
         let mut properties = leader.properties().clone();
         let mut name = leader.name().to_owned();
-        for adi in others {
+        for adi in others.iter() {
             name = format!("{name}+{}", adi.name());
             extend(&mut properties, adi.properties());
         }
-        leader.lead(&ids[1..])?;
+        let named: Vec<_> = others
+            .iter()
+            .map(|adi| adi.member())
+            .collect::<Result<_, _>>()?;
+        leader.lead(&named)?;
         let parts = Parts::new(members.iter().map(|adi| {
             let own = adi.properties();
             (adi.ids(), own.pairs, own.vectors)
         }));
-        let pages = place_pages(&mut members, &parts)?;
+        let pages = one_file(&mut members, &parts)?;
         Ok(Self {
             name,
             properties,
@@ -80,6 +83,23 @@ fn extend(all: &mut Properties, own: &Properties) {
 }
 
 /// Makes one file of the doorbell pages of all members, in the order of [`DoorbellPages`].
+fn one_file(members: &mut [Box<dyn Adi>], parts: &Parts) -> Result<DoorbellPages, AdiError> {
+    match members.first() {
+        Some(leader) if !leader.places_pages() => {
+            let pages = members.iter().map(|adi| adi.pages());
+            let pages: Vec<_> = pages.collect::<Result<_, _>>()?;
+            let ranges = parts.own_pages();
+            let all = ranges.map(|(member, range)| PagesPart {
+                pages: pages[member],
+                range,
+            });
+            leader.join_pages(&all.collect::<Vec<_>>())
+        }
+        _ => place_pages(members, parts),
+    }
+}
+
+/// Makes the pages of all members runs of pages of a new file, which resets the members.
 fn place_pages(members: &mut [Box<dyn Adi>], parts: &Parts) -> Result<DoorbellPages, AdiError> {
     let failed = |source| AdiError::Io {
         what: "making a file of doorbell pages",
@@ -185,9 +205,18 @@ impl Adi for Group {
         Ok(&self.pages)
     }
 
+    fn join_pages(&self, parts: &[PagesPart<'_>]) -> Result<DoorbellPages, AdiError> {
+        self.leader().join_pages(parts)
+    }
+
     fn revoke_pages(&mut self) -> Result<(), AdiError> {
-        // This resets them, too.
-        self.pages = place_pages(&mut self.members, &self.parts)?;
+        // Both ways reset the members, too.
+        if !self.leader().places_pages() {
+            for adi in &mut self.members {
+                adi.revoke_pages()?;
+            }
+        }
+        self.pages = one_file(&mut self.members, &self.parts)?;
         Ok(())
     }
 
@@ -213,5 +242,8 @@ impl Adi for Group {
     }
 }
 
-/// The runs of pages that a member has in the file of its group.
-type Runs = [Run; 3];
+/// The kinds of doorbell pages: TX tails, tails of buffer queues, vectors.
+const KINDS: usize = 3;
+
+/// The runs of pages that a member has in the file of its group, by kind.
+type Runs = [Run; KINDS];

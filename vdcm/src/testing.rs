@@ -23,7 +23,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::backend::{
-    Adi, AdiError, AdiSpec, DoorbellPages, Ids, Link, Properties, Provider, Window,
+    Adi, AdiError, AdiSpec, DoorbellPages, Ids, Link, PagesPart, Properties, Provider, Window,
 };
 use crate::protocol::{Layout, Limits};
 use crate::vdev::{Shape, State, Vdev};
@@ -310,8 +310,9 @@ impl Adi for MockAdi {
         self.present().map(|_| &self.pages)
     }
 
-    fn join_pages(&self, parts: &[&DoorbellPages]) -> Result<DoorbellPages, AdiError> {
-        Ok(doorbells(parts.iter().map(|part| part.count).sum()))
+    fn join_pages(&self, parts: &[PagesPart<'_>]) -> Result<DoorbellPages, AdiError> {
+        let counts = parts.iter().map(|part| part.range.len() as u32);
+        Ok(doorbells(counts.sum()))
     }
 
     fn revoke_pages(&mut self) -> Result<(), AdiError> {

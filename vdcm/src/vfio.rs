@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use adit_adi::{Device, Error, Memory, Page, Pages, VfioDevice};
+use adit_function::ids::AdiId;
 use adit_uapi::vfio::{
     adi_state, irq, memory_flags, op as adit_op, region, AdiInfo, DOORBELLS_PER_PAIR,
 };
@@ -26,7 +27,8 @@ use zerocopy::little_endian::U16;
 use zerocopy::IntoBytes;
 
 use crate::backend::{
-    Adi, AdiError, AdiSpec, DoorbellPages, Ids, Link, Properties, Provider, Window,
+    Adi, AdiError, AdiSpec, DoorbellPages, Ids, Link, Member, PagesPart, Properties, Provider,
+    Window,
 };
 
 /// The speed that is reported of a link in Mbit/s. An owner cannot ask for that of its ADI's port.
@@ -381,21 +383,56 @@ impl Adi for VfioAdi {
         Ok(&self.pages)
     }
 
-    fn join_pages(&self, parts: &[&DoorbellPages]) -> Result<DoorbellPages, AdiError> {
+    fn join_pages(&self, parts: &[PagesPart<'_>]) -> Result<DoorbellPages, AdiError> {
         let what = "joining files of doorbell pages";
         let given: Vec<_> = parts
             .iter()
-            .map(|part| Ok(Pages::new(part.file.try_clone()?.into(), part.count)))
+            .map(|part| {
+                let pages = part.pages;
+                Ok(Pages::new(pages.file.try_clone()?.into(), pages.count))
+            })
             .collect::<io::Result<_>>()
             .map_err(|source| AdiError::Io { what, source })?;
-        let pages: Vec<_> = given
-            .iter()
-            .flat_map(|pages| (0..pages.count()).map(move |page| Page::Given { pages, page }))
-            .collect();
+        let listed = |(pages, part): (_, &PagesPart<'_>)| {
+            part.range
+                .clone()
+                .map(move |page| Page::Given { pages, page })
+        };
+        let pages: Vec<_> = given.iter().zip(parts).flat_map(listed).collect();
         self.device
             .give(&pages)
             .map(doorbell_pages)
             .map_err(failed(what))
+    }
+
+    fn member(&self) -> Result<Member<'_>, AdiError> {
+        let what = "joining ADIs in a group";
+        let member = self.device.member().map_err(failed(what))?;
+        let id = member.device_adi_id;
+        let id = u16::try_from(id).map_err(|_| AdiError::Limit {
+            what,
+            reason: format!("{} has the id {id}, which no ADI can have", self.name),
+        })?;
+        Ok(Member {
+            id: AdiId(id),
+            device: Some(member.device),
+        })
+    }
+
+    fn lead(&mut self, members: &[Member<'_>]) -> Result<(), AdiError> {
+        let what = "joining ADIs in a group";
+        let mut named = Vec::with_capacity(members.len());
+        for member in members {
+            let device = member.device.ok_or_else(|| AdiError::Limit {
+                what,
+                reason: format!("ADI {} is none over VFIO", member.id.0),
+            })?;
+            named.push(adit_adi::Member {
+                device,
+                device_adi_id: member.id.0.into(),
+            });
+        }
+        self.device.lead(&named).map_err(failed(what))
     }
 
     fn revoke_pages(&mut self) -> Result<(), AdiError> {

@@ -103,8 +103,8 @@ pub(crate) struct Create {
     /// creates one, if it has the NIC]
     #[arg(long)]
     pub(crate) adi: Vec<String>,
-    /// ADIs of each virtual port, which has the queues of all; with --adi as many for each port. They
-    /// must be ADIs of the daemon's own NIC [default: 1]
+    /// ADIs of each virtual port, which has the queues of all; with --adi as many for each port
+    /// [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub(crate) group: Option<u16>,
     /// RX queues of each virtual port [default: as many as the ADI has]

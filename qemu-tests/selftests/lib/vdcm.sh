@@ -37,11 +37,11 @@ vdev_state() { adit -o json vdev show "$1" | jq -r .state; }
 # client_run: the command of a client.
 client_run=(vdev_client)
 
-# client_start NAME ADDRESS: starts a client of the device, which executes commands.
+# client_start NAME ADDRESS [PAIRS]: starts a client of the device, which executes commands.
 client_start() {
     local name=$1
     mkfifo "$vdcm_folder/$name.in"
-    "${client_run[@]}" "$vdcm_folder/$name.sock" "$2" <"$vdcm_folder/$name.in" >"$vdcm_folder/$name.out" 2>&1 &
+    "${client_run[@]}" "$vdcm_folder/$name.sock" "${@:2}" <"$vdcm_folder/$name.in" >"$vdcm_folder/$name.out" 2>&1 &
     client_pid=$!
     exec {client_fd}>"$vdcm_folder/$name.in"
     rm "$vdcm_folder/$name.in"

@@ -14,6 +14,8 @@ const IPV4: [u8; 2] = [0x08, 0x00];
 const ARP_ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const REQUEST: u8 = 1;
 const REPLY: u8 = 2;
+const ICMP: u8 = 1;
+const UDP: u8 = 17;
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST: u8 = 8;
 const ECHO_ID: u16 = 0xAD1;
@@ -26,6 +28,8 @@ pub(crate) enum Received {
     Neighbour(Ipv4Addr, [u8; 6]),
     /// A reply to an echo request: its sender and sequence number.
     Echo(Ipv4Addr, u16),
+    /// A datagram of UDP.
+    Datagram,
     /// A frame that is ignored.
     Nothing,
 }
@@ -107,8 +111,11 @@ impl Station {
         let from = Ipv4Addr::from(array::<4>(frame, 26)?);
         let to = Ipv4Addr::from(array::<4>(frame, 30)?);
         let icmp = frame.get(34..)?;
-        let is_icmp = frame[14] == 0x45 && frame[23] == 1;
-        if !is_icmp || to != self.ip || icmp.len() < 8 {
+        let is = |protocol| frame[14] == 0x45 && frame[23] == protocol;
+        if is(UDP) && to == self.ip {
+            return Some(Received::Datagram);
+        }
+        if !is(ICMP) || to != self.ip || icmp.len() < 8 {
             return None;
         }
         match icmp[0] {

@@ -3,13 +3,15 @@
 //! tests of the daemon, and as an example for a container that has a device's socket and nothing
 //! else.
 //!
-//! `vdev_client SOCKET ADDRESS [PEER]` sets up a queue pair with the IPv4 address ADDRESS and then
-//! executes the commands on its standard input, one a line. Each prints a line that starts with
-//! `ok` or `error`. It answers ARP and echo requests while it executes `serve`.
+//! `vdev_client SOCKET ADDRESS [PAIRS]` sets up queue pairs (one by default) with the IPv4 address
+//! ADDRESS and then executes the commands on its standard input, one a line. Each prints a line that
+//! starts with `ok` or `error`. It answers ARP and echo requests while it executes `serve` or `flows`.
 
 mod device;
 mod frames;
+#[allow(dead_code, reason = "its other functions are for tests")]
 mod queues;
+#[allow(dead_code, reason = "its other functions are for tests")]
 mod vf;
 
 use std::io::{BufRead, Write};
@@ -17,94 +19,152 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use adit_function::vport;
+use adit_uapi::virtchnl2::{op, RssKey};
 use anyhow::{bail, ensure, Context, Result};
+use zerocopy::little_endian::U16;
+use zerocopy::IntoBytes;
 
 use crate::device::Device;
 use crate::frames::{Received, Station};
 use crate::queues::Pair;
 use crate::vf::Vf;
 
+/// The length of the hash's key.
+const RSS_KEY_LEN: u16 = vport::RSS_KEY_LEN as u16;
 /// The time in which an answer must come.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The driver: a function whose first queue pair may be up.
+/// The time between looks at the queues if there are several: a thread sleeps on one vector.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The driver: a function whose queue pairs may be up.
 struct Driver {
     vf: Vf,
-    pair: Option<Pair>,
+    /// The number of pairs.
+    count: u16,
+    /// Empty while the queues are down.
+    pairs: Vec<Pair>,
     ip: Ipv4Addr,
 }
 
 impl Driver {
-    fn start(device: Device, ip: Ipv4Addr) -> Result<Self> {
-        let vf = Vf::start(device)?;
-        Ok(Self { vf, pair: None, ip })
+    fn start(device: Device, ip: Ipv4Addr, count: u16) -> Result<Self> {
+        Ok(Self {
+            vf: Vf::start_with(device, count)?,
+            count,
+            pairs: Vec::new(),
+            ip,
+        })
     }
 
     fn up(&mut self) -> Result<String> {
-        let pair = Pair::start(&mut self.vf)?;
-        let mac = pair.mac.map(|byte| format!("{byte:02x}")).join(":");
-        self.pair = Some(pair);
-        Ok(mac)
+        self.pairs = Pair::start_all(&mut self.vf, self.count)?;
+        if self.count > 1 {
+            self.set_key()?;
+        }
+        let mac = self.station()?.mac.map(|byte| format!("{byte:02x}"));
+        Ok(mac.join(":"))
     }
 
-    /// Receives until `done` returns a value, and answers requests meanwhile.
+    /// Sets the key of the hash: with the initial one all flows have the same.
+    fn set_key(&mut self) -> Result<()> {
+        let header = RssKey {
+            key_len: U16::new(RSS_KEY_LEN),
+            ..RssKey::default()
+        };
+        let key: Vec<_> = (1..).take(RSS_KEY_LEN.into()).collect();
+        let message = [header.as_bytes(), &key].concat();
+        self.vf.ok(op::SET_RSS_KEY, &message).map(drop)
+    }
+
+    /// The first pair; fails if the queues are down.
+    fn first(&mut self) -> Result<&mut Pair> {
+        self.pairs.first_mut().context("the queues are not up")
+    }
+
+    fn station(&mut self) -> Result<Station> {
+        let (mac, ip) = (self.first()?.mac, self.ip);
+        Ok(Station { mac, ip })
+    }
+
+    /// Receives until `done` returns a value for a frame and the number of its queue, and answers
+    /// requests meanwhile.
     fn receive<T>(
         &mut self,
         timeout: Duration,
-        mut done: impl FnMut(&Received) -> Option<T>,
+        mut done: impl FnMut(&Received, usize) -> Option<T>,
     ) -> Result<Option<T>> {
         let end = Instant::now() + timeout;
+        let station = self.station()?;
         loop {
-            let pair = self.pair.as_mut().context("the queues are not up")?;
-            let station = Station {
-                mac: pair.mac,
-                ip: self.ip,
-            };
-            while let Some(frame) = pair.receive(&mut self.vf)? {
-                let received = station.receive(&frame);
-                if let Received::Answer(answer) = &received {
-                    pair.send(&mut self.vf, answer)?;
-                }
-                if let Some(value) = done(&received) {
-                    return Ok(Some(value));
+            for (queue, pair) in self.pairs.iter_mut().enumerate() {
+                while let Some(frame) = pair.receive(&mut self.vf)? {
+                    let received = station.receive(&frame);
+                    if let Received::Answer(answer) = &received {
+                        pair.send(&mut self.vf, answer)?;
+                    }
+                    if let Some(value) = done(&received, queue) {
+                        return Ok(Some(value));
+                    }
                 }
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(None);
             }
-            pair.wait(&mut self.vf, left)?;
+            match &mut self.pairs[..] {
+                [pair] => pair.wait(&mut self.vf, left)?,
+                pairs => {
+                    for pair in pairs {
+                        pair.wait(&mut self.vf, PAUSE.min(left))?;
+                    }
+                }
+            }
         }
     }
 
+    /// Receives for some seconds; returns the number of UDP's datagrams in each queue.
+    fn flows(&mut self, time: Duration) -> Result<String> {
+        let mut seen = vec![0_u32; self.pairs.len()];
+        self.receive(time, |received, queue| {
+            seen[queue] += u32::from(matches!(received, Received::Datagram));
+            None::<()>
+        })?;
+        let seen: Vec<_> = seen.iter().map(u32::to_string).collect();
+        Ok(seen.join(" "))
+    }
+
     fn ping(&mut self, peer: Ipv4Addr, count: u16) -> Result<String> {
-        let pair = self.pair.as_mut().context("the queues are not up")?;
-        let station = Station {
-            mac: pair.mac,
-            ip: self.ip,
-        };
-        pair.send(&mut self.vf, &station.who_has(peer))?;
+        let station = self.station()?;
+        self.send(0, &station.who_has(peer))?;
         let mac = self
-            .receive(TIMEOUT, |received| match received {
+            .receive(TIMEOUT, |received, _| match received {
                 Received::Neighbour(ip, mac) if *ip == peer => Some(*mac),
                 _ => None,
             })?
             .with_context(|| format!("no answer to ARP from {peer}"))?;
         for sequence in 0..count {
-            let pair = self.pair.as_mut().context("the queues are not up")?;
-            pair.send(&mut self.vf, &station.echo_request(mac, peer, sequence)?)?;
-            let answered = self.receive(TIMEOUT, |received| match received {
+            // The queues take turns.
+            let queue = usize::from(sequence) % self.pairs.len();
+            self.send(queue, &station.echo_request(mac, peer, sequence)?)?;
+            let answered = self.receive(TIMEOUT, |received, _| match received {
                 Received::Echo(from, got) if (*from, *got) == (peer, sequence) => Some(()),
                 _ => None,
             })?;
             ensure!(answered.is_some(), "no answer to echo request {sequence}");
         }
-        let pair = self.pair.as_mut().context("the queues are not up")?;
-        pair.settle(&mut self.vf)?;
-        Ok(format!(
-            "{count} echo replies, {} interrupts",
-            pair.interrupts
-        ))
+        let mut interrupts = 0;
+        for pair in &mut self.pairs {
+            pair.settle(&mut self.vf)?;
+            interrupts += pair.interrupts;
+        }
+        Ok(format!("{count} echo replies, {interrupts} interrupts"))
+    }
+
+    fn send(&mut self, queue: usize, frame: &[u8]) -> Result<()> {
+        let pair = self.pairs.get_mut(queue).context("the queues are not up")?;
+        pair.send(&mut self.vf, frame)
     }
 
     fn command(&mut self, line: &str) -> Result<String> {
@@ -113,32 +173,34 @@ impl Driver {
             ["describe"] => self.vf.describe(),
             ["up"] => self.up(),
             ["down"] => {
-                let pair = self.pair.take().context("the queues are not up")?;
+                ensure!(self.pairs.len() == 1, "{} pairs are up", self.pairs.len());
+                let pair = self.pairs.remove(0);
                 pair.stop(&mut self.vf).map(|()| String::new())
             }
             ["ping", peer, count] => self.ping(peer.parse()?, count.parse()?),
             ["serve", seconds] => {
                 let time = Duration::from_secs(seconds.parse()?);
                 let mut answers = 0;
-                self.receive(time, |received| {
+                self.receive(time, |received, _| {
                     answers += u32::from(matches!(received, Received::Answer(_)));
                     None::<()>
                 })?;
                 Ok(format!("{answers} answers"))
             }
+            ["flows", seconds] => self.flows(Duration::from_secs(seconds.parse()?)),
             // Memory that no queue uses is mapped and unmapped under running queues.
             ["map", "more"] => self.vf.map_more().map(|()| String::new()),
             ["unmap", "more"] => self.vf.unmap_more().map(|()| String::new()),
             // The memory that all queues use.
             ["unmap", "all"] => self.vf.unmap_all().map(|()| String::new()),
             ["reset"] => {
-                self.pair = None;
+                self.pairs.clear();
                 self.vf.reset().map(|()| String::new())
             }
             // Waits until the device is in reset.
             ["await", "reset"] => self.vf.await_reset(TIMEOUT).map(|()| String::new()),
             ["restart"] => {
-                self.pair = None;
+                self.pairs.clear();
                 self.vf.restart(TIMEOUT).map(|()| String::new())
             }
             _ => bail!("unknown command {line:?}"),
@@ -148,10 +210,12 @@ impl Driver {
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "usage: vdev_client SOCKET ADDRESS";
+    let usage = "usage: vdev_client SOCKET ADDRESS [PAIRS]";
     let socket = arguments.next().context(usage)?;
     let ip = arguments.next().context(usage)?;
-    let mut driver = Driver::start(Device::connect(Path::new(&socket))?, ip.parse()?)?;
+    let count = arguments.next().map_or(Ok(1), |text| text.parse())?;
+    let device = Device::connect(Path::new(&socket))?;
+    let mut driver = Driver::start(device, ip.parse()?, count)?;
     println!("ok connected");
     for line in std::io::stdin().lock().lines() {
         let line = line?;

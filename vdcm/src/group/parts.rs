@@ -6,7 +6,7 @@ use std::ops::Range;
 use adit_function::dataplane::QueueKind;
 use adit_function::doorbells::Run;
 
-use super::Runs;
+use super::{Runs, KINDS};
 use crate::backend::Ids;
 
 /// The resources of a member among those of its group.
@@ -130,6 +130,18 @@ impl Parts {
     pub(super) fn pages(&self) -> u32 {
         let vectors = self.0.last().map_or(0, |part| part.vectors.end);
         3 * self.pairs() + u32::from(vectors)
+    }
+
+    /// The pages of the members in the order of the group's file: all TX tails, the tails of all buffer
+    /// queues, all vectors. Each range is of a member's own pages.
+    pub(super) fn own_pages(&self) -> impl Iterator<Item = (usize, Range<u32>)> + '_ {
+        let of_kind = |kind: usize| {
+            self.runs().enumerate().map(move |(member, runs)| {
+                let first = runs[..kind].iter().map(|run| run.pages).sum();
+                (member, first..first + runs[kind].pages)
+            })
+        };
+        (0..KINDS).flat_map(of_kind)
     }
 
     /// The places of the pages of each member in the file of the group: its TX tails, the tails of its

@@ -12,6 +12,7 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::FromBytes;
 
 use super::*;
+use crate::group::Group;
 
 /// The device, as its test sees it.
 #[derive(Default)]
@@ -24,23 +25,51 @@ struct Record {
     failing: u32,
     /// The number of messages until one succeeds again.
     failures: u32,
+    /// The error that a group is refused with.
+    lead_errno: Option<Errno>,
+    /// The payloads of the messages in `calls`.
+    payloads: Vec<Vec<u8>>,
 }
 
-#[derive(Clone, Default)]
-struct Fake(Arc<Mutex<Record>>);
+#[derive(Clone)]
+struct Fake {
+    record: Arc<Mutex<Record>>,
+    /// The id in messages to the NIC.
+    id: u32,
+    file: Arc<File>,
+}
 
 impl Fake {
+    fn new(id: u32) -> Self {
+        Self {
+            record: Arc::default(),
+            id,
+            file: Arc::new(tempfile::tempfile().unwrap()),
+        }
+    }
+
+    /// A device whose calls are those of this one.
+    fn beside(&self, id: u32) -> Self {
+        let record = self.record.clone();
+        Self {
+            record,
+            ..Self::new(id)
+        }
+    }
+
     fn calls(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap().calls)
+        let mut record = self.record.lock().unwrap();
+        record.payloads.clear();
+        std::mem::take(&mut record.calls)
     }
 
     fn log(&self, call: String) {
-        self.0.lock().unwrap().calls.push(call);
+        self.record.lock().unwrap().calls.push(call);
     }
 
     /// Makes `failures` messages of an opcode fail.
     fn fail(&self, failing: u32, errno: Errno, failures: u32) {
-        let mut record = self.0.lock().unwrap();
+        let mut record = self.record.lock().unwrap();
         record.errno = errno.raw_os_error();
         record.failing = failing;
         record.failures = failures;
@@ -62,7 +91,7 @@ impl Device for Fake {
     }
 
     fn request(&self, opcode: u32, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut record = self.0.lock().unwrap();
+        let mut record = self.record.lock().unwrap();
         if record.failures > 0 && (record.failing == 0 || record.failing == opcode) {
             record.failures -= 1;
             let source = io::Error::from_raw_os_error(record.errno);
@@ -77,6 +106,7 @@ impl Device for Fake {
             adi_op::CONFIG_ADI_DOORBELLS => format!("doorbells {payload:?}"),
             other => format!("message {other}"),
         });
+        record.payloads.push(payload.to_vec());
         Ok(vec![7; 3])
     }
 
@@ -128,12 +158,36 @@ impl Device for Fake {
             pages.len() as u32,
         ))
     }
+
+    fn member(&self) -> Result<adit_adi::Member<'_>, Error> {
+        Ok(adit_adi::Member {
+            device: self.file.as_fd(),
+            device_adi_id: self.id,
+        })
+    }
+
+    fn lead(&self, members: &[adit_adi::Member<'_>]) -> Result<(), Error> {
+        let ids: Vec<_> = members.iter().map(|it| it.device_adi_id).collect();
+        let errno = self.record.lock().unwrap().lead_errno;
+        if let Some(errno) = errno {
+            return Err(Error::Io {
+                what: "joining ADIs in a group",
+                source: errno.into(),
+            });
+        }
+        self.log(format!("{} leads {ids:?}", self.id));
+        Ok(())
+    }
 }
 
 fn open() -> (VfioAdi, Fake) {
-    let fake = Fake::default();
-    let adi = VfioAdi::new("adit.adi.7", Box::new(fake.clone())).unwrap();
-    (adi, fake)
+    let fake = Fake::new(7);
+    (opened(&fake), fake)
+}
+
+fn opened(fake: &Fake) -> VfioAdi {
+    let name = format!("adit.adi.{}", fake.id);
+    VfioAdi::new(&name, Box::new(fake.clone())).unwrap()
 }
 
 fn file(len: u64) -> Arc<OwnedFd> {
@@ -329,7 +383,7 @@ fn the_pages_of_several_adis_are_in_one_file() {
     let (one, _) = open();
     let (two, fake) = open();
     fake.calls();
-    let parts = [two.pages().unwrap(), one.pages().unwrap()];
+    let parts = [two.pages().unwrap().into(), one.pages().unwrap().into()];
     let joined = two.join_pages(&parts).unwrap();
     assert_eq!(joined.count, 16);
     let given: Vec<_> = (0..8).map(|page| format!("given.{page}/8")).collect();
@@ -348,4 +402,118 @@ fn a_vector_is_set_by_itself() {
         fake.calls(),
         ["eventfds 0 1 [true]", "eventfds 0 1 [false]"]
     );
+}
+
+/// Two ADIs, each with two pairs, whose calls are recorded together.
+fn two() -> (Vec<Box<dyn Adi>>, Fake) {
+    let leader = Fake::new(7);
+    let member = leader.beside(9);
+    let adis = vec![
+        Box::new(opened(&leader)) as Box<dyn Adi>,
+        Box::new(opened(&member)),
+    ];
+    leader.calls();
+    (adis, leader)
+}
+
+#[test]
+fn the_pages_of_a_group_are_interleaved_in_one_file() {
+    let (adis, fake) = two();
+    let mut group = Group::join(adis).unwrap();
+    // Own pages: two TX tails, four tails of buffer queues, two vectors.
+    let interleaved = "give given.0/8 given.1/8 given.0/8 given.1/8 \
+         given.2/8 given.3/8 given.4/8 given.5/8 given.2/8 given.3/8 given.4/8 given.5/8 \
+         given.6/8 given.7/8 given.6/8 given.7/8";
+    assert_eq!(fake.calls(), ["7 leads [9]", interleaved]);
+    assert_eq!(group.name(), "adit.adi.7+adit.adi.9");
+    assert_eq!(group.pages().unwrap().count, 16);
+    assert_eq!(
+        (group.properties().pairs, group.properties().mac[5]),
+        (4, 9)
+    );
+    // The next client gets new pages, of both.
+    group.revoke_pages().unwrap();
+    let own = "give 1.0 1.1 1.2 1.3 1.4 1.5 2.0 2.1";
+    let renewed = ["reset", "doorbells [0, 0, 1, 0]", own];
+    let all = [&renewed[..], &renewed, &[interleaved]].concat();
+    assert_eq!(fake.calls(), all);
+}
+
+#[test]
+fn memory_of_a_group_is_registered_for_each_member_or_none() {
+    let (adis, fake) = two();
+    let mut group = Group::join(adis).unwrap();
+    fake.calls();
+    group.map(&window(0x1000, 0x2000)).unwrap();
+    let mapped = ["map 0x1000 0x2000", "REGISTER_MEMORY 0x1000 0x2000 3"];
+    assert_eq!(fake.calls(), [mapped, mapped].concat());
+    group.unmap(0x1000, 0x2000).unwrap();
+    let unmapped = ["UNREGISTER_MEMORY 0x1000 0x2000 4", "unmap 0x1000 0x2000"];
+    assert_eq!(fake.calls(), [unmapped, unmapped].concat());
+    // What the leader has no place for, no member gets.
+    fake.fail(adit_op::REGISTER_MEMORY, Errno::NOMEM, 1);
+    let refused = reason(group.map(&window(0x1000, 0x2000)));
+    assert!(refused.contains("RLIMIT_MEMLOCK"), "{refused}");
+    let only_leader = ["map 0x1000 0x2000", "unmap 0x1000 0x2000"];
+    assert_eq!(fake.calls(), only_leader);
+    group.reset().unwrap();
+    let reset = format!("message {}", adi_op::RESET_ADI);
+    let resets = [&reset[..], "doorbells [0, 0, 1, 0]"];
+    assert_eq!(fake.calls(), [resets, resets].concat());
+}
+
+#[test]
+fn messages_to_a_group_have_ids_relative_to_each_member() {
+    use adit_uapi::virtchnl2::{queue_type, DelEnaDisQueues, QueueChunk};
+    let (adis, fake) = two();
+    let mut group = Group::join(adis).unwrap();
+    fake.calls();
+    let chunk = QueueChunk {
+        type_: U32::new(queue_type::RX),
+        num_queues: U32::new(4),
+        ..QueueChunk::default()
+    };
+    let mut head = DelEnaDisQueues::default();
+    head.chunks.num_chunks = U16::new(1);
+    let message = [head.as_bytes(), chunk.as_bytes()].concat();
+    let mut reply = Vec::new();
+    group
+        .request(op::ENABLE_QUEUES, &message, &mut reply)
+        .unwrap();
+    let sent = std::mem::take(&mut fake.record.lock().unwrap().payloads);
+    let enabled = format!("message {}", op::ENABLE_QUEUES);
+    assert_eq!(fake.calls(), [&enabled[..], &enabled]);
+    for (member, payload) in sent.iter().enumerate() {
+        let chunk = QueueChunk::read_from_bytes(&payload[DelEnaDisQueues::LEN..]).unwrap();
+        let queues = (chunk.start_queue_id.get(), chunk.num_queues.get());
+        assert_eq!(queues, (0, 2), "member {member}");
+    }
+    assert_eq!(sent.len(), 2);
+    // A member that is gone is the end of the group.
+    fake.fail(op::ENABLE_QUEUES, Errno::IO, 1);
+    let gone = group.request(op::ENABLE_QUEUES, &message, &mut reply);
+    assert!(matches!(gone, Err(AdiError::Gone)));
+}
+
+#[test]
+fn a_group_that_the_kernel_refuses_closes_its_adis() {
+    for (errno, kind) in [
+        (Errno::BUSY, io::ErrorKind::ResourceBusy),
+        (Errno::EXIST, io::ErrorKind::AlreadyExists),
+        (Errno::INVAL, io::ErrorKind::InvalidInput),
+    ] {
+        let (adis, fake) = two();
+        fake.record.lock().unwrap().lead_errno = Some(errno);
+        let error = Group::join(adis).map(|_| ()).unwrap_err();
+        let AdiError::Io { what, source } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!((what, source.kind()), ("joining ADIs in a group", kind));
+        // The ADIs and their devices are dropped: only the test has one.
+        assert_eq!(Arc::strong_count(&fake.record), 1);
+    }
+    let (adis, fake) = two();
+    fake.record.lock().unwrap().lead_errno = Some(Errno::IO);
+    let error = Group::join(adis).map(|_| ()).unwrap_err();
+    assert!(matches!(error, AdiError::Gone), "{error:?}");
 }
