@@ -3,12 +3,16 @@
 //! (`table/model.rs`) run all orders in which threads may use the table.
 
 #[cfg(feature = "loom")]
+mod faults;
+#[cfg(feature = "loom")]
 mod of_loom;
 
+#[cfg(all(test, feature = "loom"))]
+pub(crate) use faults::{with as with_fault, Fault};
 #[cfg(feature = "loom")]
-pub(crate) use loom::sync::atomic::{fence, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
-#[cfg(feature = "loom")]
-pub(crate) use of_loom::{unlock_fairly, Mutex, MutexGuard};
+pub(crate) use of_loom::{
+    fence, unlock_fairly, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard,
+};
 #[cfg(not(feature = "loom"))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 #[cfg(not(feature = "loom"))]

@@ -3,7 +3,10 @@
 //!
 //! loom runs all orders of the threads' steps up to a number of preemptions, and gives loads every
 //! value that their memory order permits. It takes `SeqCst` for `AcqRel`, so that the wheel's reading of
-//! a deadline that becomes earlier is not modelled.
+//! a deadline that becomes earlier is not modelled. All models but one are shown to fail if a step that
+//! they are about is weaker than it has to be (`model/faults.rs`).
+
+mod faults;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -64,7 +67,8 @@ fn lookup(table: &Table, number: u32, direction: Direction) -> bool {
     };
     assert_eq!(found, direction);
     // It may be gone meanwhile; another one never has its reference.
-    assert!(table.keys(connection).is_none_or(|keys| keys == wanted));
+    let keys = table.keys(connection);
+    assert!(keys.is_none_or(|keys| keys == wanted), "another's keys");
     true
 }
 
@@ -108,7 +112,8 @@ fn reused_slots_are_found_by_their_keys() {
             move |slot, _| slot.find(Direction::Original, &keys(number).0[0]),
             move |found, first, second| {
                 let own = if number == 1 { first } else { second };
-                assert!(found.is_none_or(|generation| generation == own));
+                let is_own = found.is_none_or(|generation| generation == own);
+                assert!(is_own, "the generation of the other connection");
             },
         );
     }
@@ -119,36 +124,45 @@ fn reused_slots_are_found_by_their_keys() {
 fn keys_are_read_whole() {
     beside_reuse(
         |slot, first| slot.keys(first),
-        |found, _, _| assert!(found.is_none_or(|found| found == keys(1).0)),
+        |found, _, _| {
+            let is_whole = found.is_none_or(|found| found == keys(1).0);
+            assert!(is_whole, "keys of two connections");
+        },
     );
 }
 
-/// A slot is never taken by two threads, though it is given back and taken again meanwhile.
+/// Takes a slot, and checks that nobody else has it.
+fn take(free: &FreeList, slots: &[Slot]) -> Index {
+    let index = free.take(slots).expect("a slot is free");
+    let taken = slots[index.0 as usize].mark.swap(1, Ordering::Relaxed);
+    assert_eq!(taken, 0, "a slot that is taken twice");
+    index
+}
+
+fn give(free: &FreeList, slots: &[Slot], index: Index) {
+    slots[index.0 as usize].mark.store(0, Ordering::Relaxed);
+    free.give(slots, index);
+}
+
+/// A slot is never taken by two threads, though one comes back meanwhile: it is the head of the list again, but
+/// before another slot than it was.
 #[test]
 fn free_slots_are_taken_once() {
     check(|| {
-        let slots: Arc<[Slot]> = FreeList::link(2).into();
+        let slots: Arc<[Slot]> = FreeList::link(4).into();
         let free = Arc::new(FreeList::new());
-        let take = |free: &FreeList, slots: &[Slot]| {
-            let index = free.take(slots).unwrap();
-            let taken = slots[index.0 as usize].mark.swap(1, Ordering::Relaxed);
-            assert_eq!(taken, 0);
-            index
-        };
-        let give = |free: &FreeList, slots: &[Slot], index: Index| {
-            slots[index.0 as usize].mark.store(0, Ordering::Relaxed);
-            free.give(slots, index);
-        };
         let other = {
             let (free, slots) = (free.clone(), slots.clone());
             thread::spawn(move || {
-                let index = take(&free, &slots);
-                give(&free, &slots, index);
+                let first = take(&free, &slots);
                 take(&free, &slots);
+                give(&free, &slots, first);
             })
         };
         take(&free, &slots);
+        take(&free, &slots);
         other.join().unwrap();
+        take(&free, &slots);
         assert!(free.take(&slots).is_none());
     });
 }
@@ -170,7 +184,8 @@ fn lookups_find_what_is_there() {
         assert!(lookup(&table, 1, Direction::Original));
         let is_new = lookup(&table, 3, Direction::Reply);
         // What has been seen stays.
-        assert!(!is_new || lookup(&table, 3, Direction::Original));
+        let stays = !is_new || lookup(&table, 3, Direction::Original);
+        assert!(stays, "a connection that was found is lost");
         writer.join().unwrap();
         assert!(!lookup(&table, 2, Direction::Original));
         assert!(lookup(&table, 3, Direction::Reply));
@@ -188,7 +203,7 @@ fn a_connection_is_inserted_once() {
         };
         let results = [insert(&table, 1), other.join().unwrap()];
         let inserted = results.iter().filter(|result| result.is_ok()).count();
-        assert_eq!(inserted, 1, "{results:?}");
+        assert_eq!(inserted, 1, "inserted so many times: {results:?}");
         assert!(results
             .iter()
             .any(|result| matches!(result, Err(InsertError::Clash(..)))));
@@ -207,7 +222,7 @@ fn a_connection_is_removed_once() {
             thread::spawn(move || table.remove(connection, RemovalReason::Deleted).is_some())
         };
         let mine = table.remove(connection, RemovalReason::Deleted).is_some();
-        assert!(mine != other.join().unwrap());
+        assert!(mine != other.join().unwrap(), "removed twice or not at all");
         assert_eq!(table.len(), 0);
     });
 }
