@@ -220,6 +220,7 @@ def joined(names):
     form(one, two)
     member, leader = Member(two, 0x2000_0000), Driver(one, 0x1000_0000)
     spread(one, [0, 1])
+    one.event(v.REQUEST), two.event(v.REQUEST)
     print("ready", flush=True)
     return one, two, member, leader
 
@@ -231,7 +232,6 @@ def holder(names):
 
 def reset(names):
     one, two, *_ = held = joined(names)
-    one.event(v.REQUEST), two.event(v.REQUEST)
     assert one.signalled(v.REQUEST, 30) and two.signalled(v.REQUEST, 30)
     assert outcome(one.request, v.GET_STATS, bytes(128)) == "EIO"
     print("lost", flush=True)
