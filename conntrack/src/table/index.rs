@@ -19,7 +19,7 @@ use crate::sync::AtomicU64;
 use crate::tuple::Direction;
 
 /// The words of a bucket, of two places each; few in models, which run each step in many orders.
-const WORDS: usize = if cfg!(feature = "loom") { 1 } else { 8 };
+const WORDS: usize = if cfg!(feature = "loom") { 2 } else { 8 };
 /// The average number of entries of two buckets when the table is full.
 const FULL_LOAD: usize = 21;
 /// The most slots of a table: their numbers have 24 bits, of which one value means none.
