@@ -21,6 +21,7 @@ check_equal "refusals are counted" "$(counted .groups_refused)" 27
 
 # held COMMAND: keeps a group of the first two ADIs in another process.
 held() {
+    rm -f "$work/log"
     python3 "$SELFTEST_LIB/adi_group.py" "$1" "$(adi_device 1)" "$(adi_device 2)" >"$work/log" 2>&1 &
     holder=$!
     retry 20 grep -q ready "$work/log" || { cat "$work/log"; return 1; }
