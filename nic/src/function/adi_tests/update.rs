@@ -15,6 +15,7 @@ use crate::function::{FunctionState, TakeOverError};
 use crate::interrupts::SLEEP_AFTER_NS;
 use crate::memory::Dma;
 use crate::testing::adi::{IOVA, LEN, TX_DATA};
+use crate::testing::guest::ADI_MEMORY;
 
 /// Sends a frame to the wire, and checks that it arrives and completes.
 fn sends(guest: &mut Guest, adi: &mut AdiDriver, n: u8) {
@@ -327,6 +328,36 @@ fn what_comes_and_goes_afterwards_is_as_before() {
         .send(&frame(b.mac(), STRANGER, 1), Default::default());
     guest.poll();
     assert!(b.recv(&guest).is_none());
+}
+
+#[test]
+fn ten_thousand_adis_are_handed_over_at_once() {
+    const MANY: u32 = 10_000;
+    let mut guest = Guest::new(10_240, 16_384);
+    guest.cause_ring(1024);
+    for pasid in 1..=MANY {
+        let created = guest.create(pasid, &wanted(1)).unwrap();
+        AdiDriver::of(created, pasid, ADI_MEMORY).up(&mut guest);
+    }
+    let begun = std::time::Instant::now();
+    let state = guest.function.save().unwrap();
+    let bytes = serde_json::to_vec(&state).unwrap();
+    let saved = begun.elapsed();
+    let (mut next, pages) = guest.successor();
+    let begun = std::time::Instant::now();
+    let state: FunctionState = serde_json::from_slice(&bytes).unwrap();
+    next.restore(&state, pages).unwrap();
+    println!(
+        "{} bytes; saved in {saved:?}, restored in {:?}",
+        bytes.len(),
+        begun.elapsed()
+    );
+    assert!(bytes.len() < 3_000 * MANY as usize, "{} bytes", bytes.len());
+    guest.function = next;
+    assert_eq!(guest.function.datapath().adi_totals().adis, MANY);
+    assert_eq!(guest.function.datapath().adi_totals().awake_queues, MANY);
+    guest.idle(SLEEP_AFTER_NS);
+    assert_eq!(guest.function.datapath().adi_totals().awake_queues, 0);
 }
 
 /// Restores a changed state to a successor; returns the error.
