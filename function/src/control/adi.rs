@@ -301,8 +301,7 @@ impl Control {
         adi.vport.queues.remove_all(dp);
         dp.destroy_adi(adi.config.vport);
         if dp.create_adi(&adi.config).is_err() {
-            // Its address was its own until now, and no other request has run since.
-            debug_assert!(false, "the address of ADI {} is taken", id.0);
+            // Its owner had removed its address, and another port has it now.
             self.leave_group(id, dp)?;
             self.release_adi(id);
             return Err(Refusal::Taken);

@@ -173,9 +173,9 @@ pub(super) struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verdict: Option<&'static str>,
     pub(super) dropped: bool,
-    /// Set if the sender is to be told.
+    /// Set if the sender is to get an answer, a reset or an ICMP error.
     pub(super) refused: bool,
-    /// Set if it was told.
+    /// Set if the answer was sent.
     pub(super) answered: bool,
     pub(super) why: String,
 }

@@ -2,6 +2,7 @@
 //! Delivery of frames: addresses, VLANs, groups, and frames that an ADI may not send.
 
 use adit_pipeline::offload::FrameMeta;
+use adit_uapi::virtchnl2::adi::{op as adi_op, ResetAdi};
 use adit_uapi::virtchnl2::{MacAddr, MacAddrList};
 
 use super::*;
@@ -72,6 +73,24 @@ fn a_foreign_source_is_dropped_and_counted() {
     b.send(&mut guest, &frame(more, b.mac(), 3));
     guest.poll();
     assert_eq!((wire(&guest).len(), a.recv(&guest)), (1, None));
+}
+
+#[test]
+fn an_adi_whose_address_another_has_ends_when_it_is_reset() {
+    let (mut guest, a, mut b) = pair();
+    guest.ok(op::DEL_MAC_ADDR, &addresses(&a, &[a.mac()]));
+    guest.ok(op::ADD_MAC_ADDR, &addresses(&b, &[a.mac()]));
+    let reset = ResetAdi {
+        adi_id: a.created.adi.adi_id,
+        ..ResetAdi::default()
+    };
+    let refused = guest.call(adi_op::RESET_ADI, reset.as_bytes()).0;
+    assert_eq!(refused, status::ERR_EEXIST);
+    assert_eq!(guest.function.datapath().adi_totals().adis, 1);
+    let sent = frame(a.mac(), STRANGER, 1);
+    guest.far.send(&sent, FrameMeta::default());
+    guest.poll();
+    assert_eq!(b.recv(&guest), Some(sent));
 }
 
 #[test]
