@@ -49,7 +49,7 @@ pub(crate) enum Command {
     /// that they reach, or the entry or limit that drops them
     ///
     /// Packets are those that pass the filter as they enter the program, or injected ones. They are
-    /// traced while others pass at full speed; without `adit trace`, tracing costs nothing.
+    /// traced while others pass at full speed; without `adit trace`, tracing costs next to nothing.
     Trace(Trace),
     /// Connections of a NIC, with the command line of conntrack(8)
     ///
