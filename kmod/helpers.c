@@ -45,7 +45,7 @@ void adit_vfio_keep_group(struct vfio_device *vdev)
 }
 
 /*
- * Tells whether the device was opened through this file: not that of its group, which does not keep
+ * Returns whether the device was opened through this file: not that of its group, which does not keep
  * the device open, nor that of its node before it is bound, when another process may have the device.
  * The VFIO core gives the files of a device, and no others, the mapping of the device's own inode.
  */

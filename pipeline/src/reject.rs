@@ -85,7 +85,7 @@ pub struct Rejection {
 pub struct Answered {
     /// Its kind.
     pub answer: Answer,
-    /// Who gets it: the address of IPv4, or the network of IPv6, its first 64 bits.
+    /// The receiver: the address of IPv4, or the network of IPv6, its first 64 bits.
     pub receiver: u64,
 }
 

@@ -4,7 +4,7 @@
 use super::wheel::Wheel;
 use crate::sync::{Mutex, MutexGuard};
 
-/// What the lock of a shard protects. A connection's timer and count are in the shard of its original
+/// State that the lock of a shard protects. A connection's timer and count are in the shard of its original
 /// direction's key.
 pub(super) struct Shard {
     pub(super) wheel: Wheel,

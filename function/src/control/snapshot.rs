@@ -39,7 +39,7 @@ struct Checked {
     adis: Option<Adis>,
 }
 
-/// What a saved virtual port can have.
+/// Bounds of a saved virtual port.
 pub(super) struct Limits<'a> {
     pub(super) profile: &'a Profile,
     /// The maximum number of addresses.

@@ -10,7 +10,7 @@ use adit_conntrack_oracle::trace::Side;
 
 use crate::layout;
 
-/// Where a packet goes.
+/// The destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// A link.

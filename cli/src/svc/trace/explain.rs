@@ -118,7 +118,7 @@ pub(super) struct Chosen {
     pub(super) before: Option<u32>,
 }
 
-/// What an endpoint was chosen by.
+/// The reason for which an endpoint was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum By {
@@ -166,7 +166,7 @@ pub(super) enum Way {
     Nowhere { route: Option<String> },
 }
 
-/// What became of the packet in the program.
+/// The packet's end in the program.
 #[derive(Debug, Serialize)]
 pub(super) struct Outcome {
     /// The program's verdict; `None` if the packet has not got one.
@@ -448,7 +448,7 @@ fn outcome(packet: &Packet, steps: Steps, sent: &[Sent]) -> Outcome {
     }
 }
 
-/// What the program's verdict does not say.
+/// Returns details that the program's verdict does not contain.
 fn details(verdict: &Verdict, steps: Steps) -> Option<String> {
     match verdict.name {
         "ACL" | "POLICED" | "FIREWALL" | "INGRESS" => {

@@ -140,7 +140,7 @@ impl Local {
         }
     }
 
-    /// What a hit of an entry by the current packet is recorded with.
+    /// Returns the data with which a hit of an entry by the current packet is recorded.
     #[inline]
     pub(super) fn hit(&self) -> Hit {
         Hit {

@@ -4,7 +4,7 @@
 use super::EntryId;
 use crate::p4::objects::Count;
 
-/// What a hit of an entry is recorded with.
+/// Data with which a hit of an entry is recorded.
 #[derive(Clone, Copy)]
 pub(in crate::p4) struct Hit {
     pub(in crate::p4) worker: usize,

@@ -130,7 +130,7 @@ pub const MAX_ENTRIES: usize = 4 << 20;
 /// Neither blocks the other: an entry is in a record that does not change while a packet can reach
 /// it, and is added, modified and removed by a single store.
 ///
-/// What each lookup reads is in front, in few cache lines.
+/// Fields that each lookup reads are in front, in few cache lines.
 #[repr(C)]
 pub struct Table {
     /// The number of entries: many tables have none, in which packets need not search.
