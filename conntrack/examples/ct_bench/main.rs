@@ -13,7 +13,7 @@ mod pauses;
 use std::time::{Duration, Instant};
 
 use adit_conntrack::{
-    Checksums, Commit, Cursor, Input, Seed, Settings, Time, Tracker, Zone, BURST,
+    Checksums, Commit, ConnectionRef, Cursor, Input, Seed, Settings, Time, Tracker, Zone, BURST,
 };
 use rustix::time::{clock_gettime, ClockId};
 
@@ -24,7 +24,9 @@ use pauses::{expire, Pauses, ALIVE, FIRST_ALIVE};
 const INSERTS: u32 = 500_000;
 /// Lookups and packets of each thread.
 const LOOKUPS: u32 = 2_000_000;
-fn track(tracker: &Tracker, packet: &[u8], now: Time) {
+
+/// Tracks a packet, and commits it.
+fn track(tracker: &Tracker, packet: &[u8], now: Time) -> ConnectionRef {
     let input = Input {
         checksums: Checksums::Valid,
         ..Input::new(packet)
@@ -32,11 +34,10 @@ fn track(tracker: &Tracker, packet: &[u8], now: Time) {
     let mut tracked = tracker.track(&input, now);
     let committed = tracker.commit(&mut tracked, &input, &Commit::default(), now);
     committed.expect("the table has place");
-    assert!(
-        tracked.connection().is_some(),
-        "{:?}",
-        tracked.invalid_reason()
-    );
+    let Some(connection) = tracked.connection() else {
+        panic!("{:?}", tracked.invalid_reason());
+    };
+    connection
 }
 
 /// Tracks a packet of each flow in bursts, and commits them if they are new.

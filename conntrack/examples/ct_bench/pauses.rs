@@ -8,10 +8,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use adit_conntrack::{Checksums, Commit, Input, Time, Tracker};
+use adit_conntrack::{Time, Tracker};
 
 use super::packets::packet;
-use super::{on_processor, Each};
+use super::{on_processor, track, Each};
 
 /// Steps of the timer wheels in a call of `expire`: what a packet of the same thread waits for.
 const EXPIRE_BUDGET: usize = 32;
@@ -89,18 +89,6 @@ impl std::fmt::Display for Pauses {
     }
 }
 
-/// Tracks a packet, and commits it.
-fn pass(tracker: &Tracker, packet: &[u8], now: Time) -> adit_conntrack::ConnectionRef {
-    let input = Input {
-        checksums: Checksums::Valid,
-        ..Input::new(packet)
-    };
-    let mut tracked = tracker.track(&input, now);
-    let committed = tracker.commit(&mut tracked, &input, &Commit::default(), now);
-    committed.expect("the table has place");
-    tracked.connection().expect("the packet is valid")
-}
-
 /// Passes packets, in turn of a living connection and of a new one, until `is_done` of their number.
 /// `before` is a part of a packet's time.
 fn packets(
@@ -126,7 +114,7 @@ fn packets(
         let begun = on_processor();
         let begin = Instant::now();
         before();
-        let connection = pass(tracker, &packet, now);
+        let connection = track(tracker, &packet, now);
         let wall = begin.elapsed();
         let processor = on_processor().saturating_sub(begun);
         times.wall.push(wall);

@@ -3,9 +3,9 @@
 
 use adit_uapi::desc::ids::rxdid_m;
 use adit_uapi::virtchnl2::{
-    op, queue_model, sched_mode, AllocVectors, ConfigRxQueues, ConfigTxQueues, CreateVport,
-    DelEnaDisQueues, Event, QueueChunk, QueueRegChunk, QueueVector, QueueVectorMaps, RxqInfo,
-    TxqInfo, VectorChunk, Vport,
+    mac_addr_type, op, queue_model, sched_mode, AllocVectors, ConfigRxQueues, ConfigTxQueues,
+    CreateVport, DelEnaDisQueues, Event, MacAddr, MacAddrList, QueueChunk, QueueRegChunk,
+    QueueVector, QueueVectorMaps, RxqInfo, TxqInfo, VectorChunk, Vport,
 };
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -243,6 +243,22 @@ where
     E: IntoBytes + Immutable,
 {
     [header.as_bytes(), elements.as_bytes()].concat()
+}
+
+/// A message that lists additional MAC addresses.
+#[must_use]
+pub fn extra_addresses(vport: u32, addresses: &[[u8; 6]]) -> Vec<u8> {
+    let header = MacAddrList {
+        vport_id: U32::new(vport),
+        num_mac_addr: U16::new(addresses.len() as u16),
+        ..MacAddrList::default()
+    };
+    let entry = |&addr| MacAddr {
+        addr,
+        type_: mac_addr_type::EXTRA,
+        pad: 0,
+    };
+    message(&header, &addresses.iter().map(entry).collect::<Vec<_>>())
 }
 
 /// A message that lists queues, one chunk each, as Linux sends it.

@@ -2,7 +2,7 @@
 //! ADIs that are saved, restored and saved again are the same; impossible ones are refused.
 
 use adit_uapi::virtchnl2::adi::{op as adi_op, NonFlexDestroyAdi, SuspendAdi};
-use adit_uapi::virtchnl2::{mac_addr_type, op, promisc, MacAddr, MacAddrList, PromiscInfo, RssLut};
+use adit_uapi::virtchnl2::{op, promisc, PromiscInfo, RssLut};
 use proptest::prelude::*;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::IntoBytes;
@@ -13,7 +13,7 @@ use crate::control::mock::MockDataPlane;
 use crate::dataplane::QueueConfig;
 use crate::snapshot::{AdiSnapshot, AdisSnapshot};
 use crate::testing::adi::{wanted, CreatedAdi};
-use crate::testing::driver::{message, Driver};
+use crate::testing::driver::{extra_addresses, message, Driver};
 
 /// An owner's use of an ADI.
 #[derive(Clone, Debug)]
@@ -61,20 +61,6 @@ fn mac(number: u8) -> [u8; 6] {
     [2, 0, 0, 0, 9, number]
 }
 
-fn addresses(vport: u32, addresses: &[[u8; 6]]) -> Vec<u8> {
-    let header = MacAddrList {
-        vport_id: U32::new(vport),
-        num_mac_addr: U16::new(addresses.len() as u16),
-        ..MacAddrList::default()
-    };
-    let entry = |&addr| MacAddr {
-        addr,
-        type_: mac_addr_type::EXTRA,
-        pad: 0,
-    };
-    message(&header, &addresses.iter().map(entry).collect::<Vec<_>>())
-}
-
 /// Creates an ADI and uses it. An address that another one has is not used.
 fn run(driver: &mut Driver<MockDataPlane>, n: u32, of: &Use) {
     let mut ext = wanted(of.pairs);
@@ -96,10 +82,13 @@ fn run(driver: &mut Driver<MockDataPlane>, n: u32, of: &Use) {
         driver.ok(op::ENABLE_VPORT, adi.named().as_bytes());
     }
     for &number in &of.addresses {
-        driver.send(op::ADD_MAC_ADDR, &addresses(adi.vport, &[mac(number)]));
+        driver.send(
+            op::ADD_MAC_ADDR,
+            &extra_addresses(adi.vport, &[mac(number)]),
+        );
     }
     if of.without_own {
-        driver.ok(op::DEL_MAC_ADDR, &addresses(adi.vport, &[adi.mac]));
+        driver.ok(op::DEL_MAC_ADDR, &extra_addresses(adi.vport, &[adi.mac]));
     }
     if of.multicast {
         let modes = PromiscInfo {
@@ -200,8 +189,8 @@ fn an_address_that_an_adi_has_given_up_can_be_another_ones() {
                 false => (first, second),
                 true => (second, first),
             };
-            driver.ok(op::DEL_MAC_ADDR, &addresses(from.vport, &[from.mac]));
-            driver.ok(op::ADD_MAC_ADDR, &addresses(to.vport, &[from.mac]));
+            driver.ok(op::DEL_MAC_ADDR, &extra_addresses(from.vport, &[from.mac]));
+            driver.ok(op::ADD_MAC_ADDR, &extra_addresses(to.vport, &[from.mac]));
         });
         same_elsewhere(&function.save(&dp).unwrap(), &dp);
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use adit_uapi::regs::queue_len::ENABLE_M;
 use adit_uapi::virtchnl2::{
-    flow_action, mac_addr_type, op, promisc, proto_hdr, queue_type, FlowRule, FlowRuleAddDel,
-    FlowRuleInfo, MacAddr, MacAddrList, PromiscInfo, RssKey, RssLut, RULE_ID_NONE,
+    flow_action, op, promisc, proto_hdr, queue_type, FlowRule, FlowRuleAddDel, FlowRuleInfo,
+    PromiscInfo, RssKey, RssLut, RULE_ID_NONE,
 };
 use proptest::prelude::*;
 use zerocopy::little_endian::{U16, U32};
@@ -18,7 +18,7 @@ use crate::control::mock::MockDataPlane;
 use crate::dataplane::QueueConfig;
 use crate::ids::VportId;
 use crate::layout::{MailboxRing, RingRegister};
-use crate::testing::driver::{message, named, Driver};
+use crate::testing::driver::{extra_addresses, message, named, Driver};
 
 /// A driver's use of a virtual port.
 #[derive(Clone, Debug)]
@@ -96,25 +96,12 @@ fn run(driver: &mut Driver<MockDataPlane>, id: u16, of: &Use) {
         let list = named(id.into(), &[(queue_type::TX_COMPLETION, first.into())]);
         driver.ok(op::DEL_QUEUES, &list);
     }
-    let list = |addresses: &[[u8; 6]]| {
-        let header = MacAddrList {
-            vport_id,
-            num_mac_addr: U16::new(addresses.len() as u16),
-            ..MacAddrList::default()
-        };
-        let entry = |&addr| MacAddr {
-            addr,
-            type_: mac_addr_type::EXTRA,
-            pad: 0,
-        };
-        message(&header, &addresses.iter().map(entry).collect::<Vec<_>>())
-    };
     if !of.addresses.is_empty() {
-        driver.ok(op::ADD_MAC_ADDR, &list(&of.addresses));
+        driver.ok(op::ADD_MAC_ADDR, &extra_addresses(id.into(), &of.addresses));
     }
     if of.without_own {
         let own = driver.control.profile().mac(id);
-        driver.ok(op::DEL_MAC_ADDR, &list(&[own]));
+        driver.ok(op::DEL_MAC_ADDR, &extra_addresses(id.into(), &[own]));
     }
     let modes = PromiscInfo {
         vport_id,
