@@ -3,7 +3,7 @@
 //! The groups of a function's ADIs: formed by a user that has all of them open, ended when one of
 //! them is closed.
 //!
-//! What protects owners from each other:
+//! Owners are protected from each other:
 //!
 //! - An ADI becomes a member only by a file through which it is open ([`AdiUser::is_open_as()`]).
 //!   The caller refers to these files, so that no member is closed, and opened by another, before

@@ -242,7 +242,7 @@ pub trait Adi: Send {
         })
     }
 
-    /// What the leader of a group needs of it.
+    /// Returns the id and the descriptor by which the leader of a group names it.
     ///
     /// # Errors
     /// Fails when it is gone or the back end has no groups.
