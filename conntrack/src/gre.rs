@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::RwLock;
 
 use crate::table::ConnectionRef;
-use crate::tuple::{Protocol, Tuple};
+use crate::tuple::{Endpoint, Protocol, Tuple};
 
 /// The maximum number of control connections with keys.
 const MAX: usize = 16_384;
@@ -44,6 +44,17 @@ struct Index {
     by_owner: BTreeMap<u64, [Destination; 2]>,
     /// The number of owners in each zone.
     zones: BTreeMap<u16, usize>,
+}
+
+impl Index {
+    /// The tuple of a way whose destination is an owner's.
+    fn tuple(&self, owner: ConnectionRef, destination: &Destination) -> Option<Tuple> {
+        let Destination(src, dst, call, _) = *destination;
+        let keys = self.keys.get(destination)?;
+        let (_, part) = keys.iter().find(|(one, _)| *one == owner)?;
+        let end = |address, part| Endpoint { address, part };
+        Tuple::new(Protocol::GRE, end(src, *part), end(dst, call)).ok()
+    }
 }
 
 impl GreKeys {
@@ -90,6 +101,16 @@ impl GreKeys {
         *index.zones.entry(zone).or_default() += 1;
         self.count.store(index.by_owner.len(), Ordering::Relaxed);
         true
+    }
+
+    /// The tuples of a control connection's tunnel.
+    pub(crate) fn of(&self, owner: ConnectionRef) -> Option<[Tuple; 2]> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let index = self.index.read();
+        let [one, other] = index.by_owner.get(&owner.to_bits())?;
+        Some([index.tuple(owner, one)?, index.tuple(owner, other)?])
     }
 
     /// Removes the tuples of a control connection.

@@ -64,6 +64,7 @@ pub mod fuzzing;
 mod gre;
 mod hash;
 mod helper;
+mod internals;
 #[allow(
     unsafe_code,
     reason = "hints to the system and the processor, and nothing else"
@@ -92,6 +93,7 @@ pub use fragments::{
 };
 pub use hash::Seed;
 pub use helper::Helper;
+pub use internals::{DamagedInternals, Internals};
 pub use nat::{
     InvalidRange, InvalidReservation, Nat, NatRange, PacketBuffer, ReservedPorts, ReservedRange,
     SequenceAdjustment, Translation, MAX_RESERVED,

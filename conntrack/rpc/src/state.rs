@@ -2,9 +2,10 @@
 //! The connections and expectations of a tracker as bytes, for the tracker of a successor of this
 //! process, and the ports that are reserved in it.
 //!
-//! All that a control plane sees of a connection goes to the successor, and the adjustments of sequence
-//! numbers. TCP's windows do not: each direction's next segment sets its window, as after conntrackd.
-//! The numbers of connections and expectations are others afterwards.
+//! All of a connection goes to the successor: what a control plane sees, the adjustments of sequence
+//! numbers, and its [`Internals`](adit_conntrack::Internals), so that no packet makes a difference. A successor
+//! whose internals have other parts begins without them: TCP's windows are those of each direction's next
+//! segment then, as after conntrackd. The numbers of connections and expectations are others afterwards.
 //!
 //! A state can be saved in two parts, as memory is when a virtual machine moves: [`precopy`] copies most
 //! connections while packets pass, which takes as long as it takes; [`save`] then has what has changed since,
@@ -13,7 +14,7 @@
 mod restore;
 mod save;
 
-use adit_conntrack::{CommitError, ExpectError};
+use adit_conntrack::{CommitError, DamagedInternals, ExpectError};
 use prost::Message;
 use thiserror::Error;
 
@@ -40,6 +41,9 @@ struct Saved {
     /// Or the head, which comes first. Older releases write none.
     #[prost(message, optional, tag = "5")]
     head: Option<Head>,
+    /// `Internals::to_bytes` of a connection. Older releases write none.
+    #[prost(bytes = "vec", tag = "6")]
+    internals: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -74,6 +78,9 @@ pub enum StateError {
     /// A value is impossible.
     #[error("entry {0}: {1}")]
     Value(usize, Malformed),
+    /// The internals of a connection are damaged.
+    #[error("entry {0}: {1}")]
+    Internals(usize, DamagedInternals),
     /// A connection was not created.
     #[error("entry {0}: the connection is not created: {1}")]
     Connection(usize, CommitError),

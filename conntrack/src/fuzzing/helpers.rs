@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Sessions of helpers: any payloads of both sides.
 
+use super::successor::successor;
 use super::{nat, tracker, Octets, MAX_PACKETS};
 use crate::checksum;
 use crate::packet::tcp::flag::{ACK, SYN};
 use crate::packet::Headers;
 use crate::testing::{Flow, V4, V6};
-use crate::{Commit, Cursor, Family, Helper, Input, Protocol, Time, Tracker};
+use crate::{Commit, CtState, Cursor, Family, Helper, Input, Protocol, Time, Tracker};
 
 /// Set in the first byte of an input: the connection is translated.
 const TRANSLATED: u8 = 0x80;
@@ -15,11 +16,13 @@ const V6_FLOW: u8 = 0x40;
 /// Set in the first byte: the connection is one of TCP, if the helper is one for other protocols as
 /// well.
 const STREAM: u8 = 0x20;
+/// Set in the first byte: beside the tracker is one that another takes the place of after each packet.
+const REPLACED: u8 = 0x10;
 /// Set in the first byte of a payload: the server sends it.
 const FROM_SERVER: u8 = 1;
 
-/// Runs a session of a helper: the first byte selects translation, family and protocol; the others
-/// are payloads with their sides and lengths.
+/// Runs a session of a helper: the first byte selects translation, family, protocol and successors; the
+/// others are payloads with their sides and lengths.
 pub fn fuzz_helper(helper: Helper, input: &[u8]) {
     let mut octets = Octets(input);
     let Some(choice) = octets.next() else {
@@ -39,6 +42,7 @@ pub fn fuzz_helper(helper: Helper, input: &[u8]) {
     let now = Time::from_secs(1);
     let mut session = Session {
         tracker: &tracker,
+        replaced: (choice & REPLACED != 0).then(self::tracker),
         commit,
         flow,
         seqs: [100, 900],
@@ -76,6 +80,7 @@ pub fn fuzz_helper(helper: Helper, input: &[u8]) {
 /// A connection of two sides.
 struct Session<'a> {
     tracker: &'a Tracker,
+    replaced: Option<Tracker>,
     commit: Commit,
     flow: Flow,
     seqs: [u32; 2],
@@ -109,16 +114,25 @@ impl Session<'_> {
         self.pass(&packet);
     }
 
-    fn pass(&self, packet: &[u8]) {
+    fn pass(&mut self, packet: &[u8]) {
+        let result = self.pass_through(self.tracker, packet);
+        if let Some(replaced) = &self.replaced {
+            // Ports that are chosen at random differ, so nothing that follows from them is compared.
+            assert_eq!(self.pass_through(replaced, packet), result);
+            self.replaced = Some(successor(replaced, self.now));
+        }
+    }
+
+    /// Passes a packet; returns its state, and the number of the connections and expectations then.
+    fn pass_through(&self, tracker: &Tracker, packet: &[u8]) -> (CtState, usize, usize) {
         let input = Input::new(packet);
-        let mut tracked = self.tracker.track(&input, self.now);
-        let _ = self
-            .tracker
-            .commit(&mut tracked, &input, &self.commit, self.now);
+        let mut tracked = tracker.track(&input, self.now);
+        let _ = tracker.commit(&mut tracked, &input, &self.commit, self.now);
         let mut buffer = packet.to_vec();
-        if self.tracker.translate(&tracked, &mut buffer) != crate::Translation::Drop {
+        if tracker.translate(&tracked, &mut buffer) != crate::Translation::Drop {
             assert_valid(&buffer);
         }
+        (tracked.state(), tracker.len(), tracker.expectation_count())
     }
 }
 
@@ -184,6 +198,8 @@ pub fn helper_corpus(helper: Helper) -> Vec<Vec<u8>> {
         Helper::Ras | Helper::Q931 | Helper::H245 => h323(helper),
     };
     [0, TRANSLATED, STREAM, STREAM | TRANSLATED]
+        .into_iter()
+        .flat_map(|choice| [choice, choice | REPLACED])
         .map(|choice| {
             let mut input = vec![choice];
             for (side, text) in &texts {
@@ -193,7 +209,7 @@ pub fn helper_corpus(helper: Helper) -> Vec<Vec<u8>> {
             }
             input
         })
-        .into()
+        .collect()
 }
 
 fn lines(lines: &[(u8, &[u8])]) -> Texts {

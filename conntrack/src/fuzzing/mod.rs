@@ -2,6 +2,7 @@
 //! Bodies of fuzz targets: any bytes are packets, in an order and with answers that the bytes choose.
 
 mod helpers;
+pub(crate) mod successor;
 
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ impl<'a> Octets<'a> {
     }
 }
 
-fn tracker() -> Tracker {
+pub(crate) fn tracker() -> Tracker {
     Tracker::new(256, Seed::new([1; 16]), Settings::default())
 }
 

@@ -5,6 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::text::number;
 use super::{Announced, Session};
 use crate::packet::tcp::{is_after, is_before};
@@ -13,7 +15,7 @@ use crate::tuple::{Direction, Endpoint, Protocol};
 
 /// The state of a control connection: the sequence numbers at which lines begin, up to two in each
 /// direction, because segments may be repeated.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Ftp {
     line_starts: [[Option<u32>; 2]; 2],
 }

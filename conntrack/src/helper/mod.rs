@@ -13,6 +13,8 @@ mod tftp;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::stats::DropReason;
 use crate::table::Keys;
 use crate::tuple::{Family, Protocol, Tuple};
@@ -127,7 +129,7 @@ impl Helper {
 }
 
 /// A helper and what it has seen of its connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum HelperState {
     Ftp(Ftp),
     Tftp,

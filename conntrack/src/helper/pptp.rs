@@ -2,6 +2,8 @@
 //! PPTP (RFC 2637, `nf_conntrack_pptp.c`, `nf_nat_pptp.c`): the control connection of a client (PNS) to
 //! a server (PAC) announces the call ids of a tunnel of GRE.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Announced, Session};
 use crate::expect::{ExpectFunction, ExpectNat};
 use crate::stats::DropReason;
@@ -21,7 +23,9 @@ const RESULT: usize = 4;
 const GRANTED: u8 = 1;
 
 /// The state of the control session, in the order of Linux (`enum pptp_ctrlsess_state`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 enum Control {
     #[default]
     None,
@@ -32,7 +36,7 @@ enum Control {
 }
 
 /// The state of the call (`enum pptp_ctrlcall_state`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Call {
     #[default]
     None,
@@ -118,7 +122,7 @@ impl<'a> Message<'a> {
 }
 
 /// The state of a control connection (`struct nf_ct_pptp_master`, `struct nf_nat_pptp`).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Pptp {
     control: Control,
     call: Call,

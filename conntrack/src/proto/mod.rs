@@ -8,6 +8,7 @@ pub(crate) mod tcp;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::bits::Status;
@@ -22,7 +23,7 @@ use tcp::Tcp;
 const UDP_STREAM_AFTER: Duration = Duration::from_secs(2);
 
 /// The state of a connection's packets, for protocols that have a state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum ProtoState {
     #[default]
     None,

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Context, Effects, Invalid, Outcome, ProtoState};
 use crate::bits::Status;
 use crate::packet::sctp::{checked_kinds, chunk, tag, Chunk, Chunks, Kinds};
@@ -11,7 +13,9 @@ use crate::tuple::Direction;
 
 /// The state of an SCTP association, as Linux numbers it
 /// (`include/uapi/linux/netfilter/nf_conntrack_sctp.h`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[repr(u8)]
 pub enum SctpState {
     /// Nothing was seen.
@@ -89,7 +93,7 @@ impl SctpState {
 }
 
 /// The state of an SCTP association (`struct ip_ct_sctp`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Sctp {
     /// The verification tags of packets in each direction; zero while unknown.
     tags: [u32; 2],

@@ -9,7 +9,7 @@ use crate::bits::{ExpectFlags, Status};
 use crate::entry::{Data, Extension};
 use crate::events::Event;
 use crate::expect::{Change, ExpectError, ExpectFunction, ExpectNat, Expectation, Limits};
-use crate::helper::{Helper, Packet, Session, SIGNALLING};
+use crate::helper::{Helper, HelperState, Packet, Session, SIGNALLING};
 use crate::nat::{Nat, NatRange};
 use crate::packet::Headers;
 use crate::table::{ConnectionRef, Keys, RemovalReason, Removed, Slot};
@@ -23,9 +23,11 @@ impl Pending {
     }
 
     /// Assigns a helper, if it is one for the connection's protocol.
-    pub(super) fn assign(&mut self, helper: Helper) {
-        if helper.applies_to(self.original.protocol(), self.original.family()) {
-            self.extension().helper = Some(helper.into());
+    pub(super) fn assign(&mut self, helper: impl Into<HelperState>) {
+        let state = helper.into();
+        let (protocol, family) = (self.original.protocol(), self.original.family());
+        if state.helper().applies_to(protocol, family) {
+            self.extension().helper = Some(state);
             self.status |= Status::HELPER;
         }
     }

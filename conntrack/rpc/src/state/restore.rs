@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use adit_conntrack::{
-    ConnectionRef, ExpectError, ExpectFunction, SequenceAdjustment, Time, Tracker,
+    ConnectionRef, ExpectError, ExpectFunction, Internals, SequenceAdjustment, Time, Tracker,
 };
 use prost::Message;
 
@@ -203,6 +203,8 @@ fn create(
     let new = new_connection(message, clock.start_date());
     let mut new = new.map_err(|error| StateError::Value(number, error))?;
     new.master = master;
+    let internals = Internals::from_bytes(&saved.internals);
+    new.internals = internals.map_err(|error| StateError::Internals(number, error))?;
     if let [one, other] = saved.adjustments[..] {
         new.adjustments = Some([one, other].map(|one| SequenceAdjustment {
             position: one.position,

@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use adit_conntrack::{Connection, Cursor, ProtoInfo, Time, Tracker};
+use adit_conntrack::{Connection, Cursor, Internals, Time, Tracker};
 use prost::Message;
 
 use super::{Adjustment, Head, Saved};
@@ -34,11 +34,15 @@ pub fn precopy(tracker: &Tracker, clock: &impl Clock) -> (Vec<u8>, Copied) {
         ..Head::default()
     };
     add(&mut bytes, Saved::of_head(head));
-    each_connection(tracker, now, |connection| {
+    each_connection(tracker, now, |connection, internals| {
         if connection.master.is_none() {
             let id = connection.id.to_bits();
-            copied.connections.push((id, copied.hash(connection, now)));
-            add(&mut bytes, Saved::of_connection(connection, date));
+            let hash = copied.hash(connection, internals, now);
+            copied.connections.push((id, hash));
+            add(
+                &mut bytes,
+                Saved::of_connection(connection, internals, date),
+            );
         }
     });
     (bytes, copied)
@@ -51,7 +55,7 @@ pub fn save(tracker: &Tracker, clock: &impl Clock, copied: Option<&Copied>) -> V
     let (now, date) = (clock.now(), clock.start_date());
     let (mut stale, mut body) = (Vec::new(), Vec::new());
     let mut before = copied.map_or(&[][..], |copied| &copied.connections[..]);
-    each_connection(tracker, now, |connection| {
+    each_connection(tracker, now, |connection, internals| {
         let id = connection.id.to_bits();
         // Both are in the order of slots: those in front have ended.
         let ended = before.iter().take_while(|(one, _)| slot(*one) < slot(id));
@@ -61,13 +65,13 @@ pub fn save(tracker: &Tracker, clock: &impl Clock, copied: Option<&Copied>) -> V
         if let (Some(copied), Some(&(one, hash))) = (copied, before.first()) {
             if slot(one) == slot(id) {
                 before = &before[1..];
-                if one == id && hash == copied.hash(connection, now) {
+                if one == id && hash == copied.hash(connection, internals, now) {
                     return;
                 }
                 stale.push(one);
             }
         }
-        add(&mut body, Saved::of_connection(connection, date));
+        add(&mut body, Saved::of_connection(connection, internals, date));
     });
     stale.extend(before.iter().map(|(one, _)| one));
     let mut first = Some(0);
@@ -103,12 +107,20 @@ fn slot(id: u64) -> u32 {
     id as u32
 }
 
-/// Calls a function with a copy of each connection, in the order of slots.
-fn each_connection(tracker: &Tracker, now: Time, mut act: impl FnMut(&Connection)) {
+/// Calls a function with a copy of each connection and its internals, in the order of slots. A packet may
+/// pass between the two copies.
+fn each_connection(
+    tracker: &Tracker,
+    now: Time,
+    mut act: impl FnMut(&Connection, Option<&Internals>),
+) {
     let mut cursor = Some(Cursor::default());
     while let Some(at) = cursor {
         let (found, next) = tracker.dump(at, PAGE, now);
-        found.iter().for_each(&mut act);
+        for connection in &found {
+            let internals = tracker.internals(connection.id, now);
+            act(connection, internals.as_ref());
+        }
         cursor = next;
     }
 }
@@ -126,7 +138,11 @@ impl Saved {
         }
     }
 
-    fn of_connection(connection: &Connection, date: std::time::Duration) -> Self {
+    fn of_connection(
+        connection: &Connection,
+        internals: Option<&Internals>,
+        date: std::time::Duration,
+    ) -> Self {
         let both = connection.adjustments.into_iter().flatten();
         let adjustments = both.map(|one| Adjustment {
             position: one.position,
@@ -136,6 +152,7 @@ impl Saved {
         Self {
             connection: Some(connection_message(connection, date)),
             adjustments: adjustments.collect(),
+            internals: internals.map(Internals::to_bytes).unwrap_or_default(),
             ..Self::default()
         }
     }
@@ -143,19 +160,19 @@ impl Saved {
 
 impl Copied {
     /// The hash of all of a connection that can change. Its key is random: peers choose the values.
-    fn hash(&self, connection: &Connection, now: Time) -> u64 {
+    fn hash(&self, connection: &Connection, internals: Option<&Internals>, now: Time) -> u64 {
         let Connection {
             status,
             timeout,
             mark,
             label,
-            proto,
             counters,
             policy,
             master,
             helper,
             adjustments,
-            // The tuples, the zone and the first packet's time are the connection's for ever.
+            // The tuples, the zone and the first packet's time are the connection's for ever; the protocol's
+            // state is part of the internals.
             ..
         } = connection;
         let mut hasher = self.hasher.build_hasher();
@@ -166,16 +183,7 @@ impl Copied {
             (one.packets, one.bytes).hash(&mut hasher);
         }
         master.map(|master| master.to_bits()).hash(&mut hasher);
-        match *proto {
-            ProtoInfo::Tcp {
-                state,
-                scales,
-                flags,
-            } => (state as u32, scales, flags).hash(&mut hasher),
-            ProtoInfo::Sctp { state, tags } => (state as u32, tags).hash(&mut hasher),
-            // The others have no state that would be saved.
-            _ => {}
-        }
+        internals.hash(&mut hasher);
         for one in adjustments.iter().flatten() {
             (one.position, one.before, one.after).hash(&mut hasher);
         }

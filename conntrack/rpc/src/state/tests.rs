@@ -8,8 +8,10 @@ use adit_conntrack::{
     Time, Tuple, Update,
 };
 
+use adit_conntrack::testing::{Flow, Tcp, V4};
 use adit_conntrack::{
-    Connection, ConnectionRef, Cursor, ExpectFunction, SequenceAdjustment, Tracker,
+    Commit, Connection, ConnectionRef, CtState, Cursor, ExpectFunction, Input, SequenceAdjustment,
+    Tracker,
 };
 
 use super::*;
@@ -265,6 +267,74 @@ fn a_part_is_refused_without_the_other_one() {
     );
 }
 
+/// A tracker to which all packets are passed on, and committed.
+fn pass(tracker: &Tracker, clock: &impl Clock, segment: Tcp<'_>, flow: Flow) -> CtState {
+    let packet = segment.packet(flow);
+    let input = Input::new(&packet);
+    let mut tracked = tracker.track(&input, clock.now());
+    let committed = tracker.commit(&mut tracked, &input, &Commit::default(), clock.now());
+    committed.unwrap();
+    tracked.state()
+}
+
+/// The segment that fills a hole does not show how far the data behind it goes. If the tracker did not know,
+/// the acknowledgement of all would be invalid, and the server would repeat the segment for ever.
+#[test]
+fn a_connection_with_a_hole_goes_on_after_an_update() {
+    const SYN: u8 = 2;
+    const ACK: u8 = 16;
+    let clock = At(1_000_000_000);
+    let (client, server) = (V4, V4.reverse());
+    let data = [7; 500];
+    let (start, selective) = ([4, 2, 1, 1], [1, 1, 5, 10, 0, 0, 3, 0xe9, 0, 0, 5, 0xdd]);
+    let segment = |flags, seq, ack| Tcp {
+        flags,
+        seq,
+        ack,
+        window: 60_000,
+        options: &[],
+        payload: &[],
+    };
+    for has_copy in [false, true] {
+        let (old, new) = (tracker(), tracker());
+        let mut copied = None;
+        let syn = |flags, seq, ack| Tcp {
+            options: &start,
+            ..segment(flags, seq, ack)
+        };
+        let server_data = |seq| Tcp {
+            payload: &data,
+            ..segment(ACK, seq, 101)
+        };
+        pass(&old, &clock, syn(SYN, 100, 0), client);
+        pass(&old, &clock, syn(SYN | ACK, 500, 101), server);
+        if has_copy {
+            copied = Some(precopy(&old, &clock));
+        }
+        pass(&old, &clock, segment(ACK, 101, 501), client);
+        // The first 500 bytes, from 501 on, are lost.
+        pass(&old, &clock, server_data(1001), server);
+        let selective = Tcp {
+            options: &selective,
+            ..segment(ACK, 101, 501)
+        };
+        pass(&old, &clock, selective, client);
+
+        let mut restoring = Restoring::default();
+        if let Some((copy, _)) = &copied {
+            restoring.add(&new, &clock, copy).unwrap();
+        }
+        let copied = copied.as_ref().map(|(_, copied)| copied);
+        let rest = save(&old, &clock, copied);
+        restoring.finish(&new, &clock, &rest).unwrap();
+        let replied = CtState::TRACKED | CtState::ESTABLISHED | CtState::REPLY;
+        assert_eq!(pass(&new, &clock, server_data(501), server), replied);
+        let all = segment(ACK, 101, 1501);
+        let established = CtState::TRACKED | CtState::ESTABLISHED;
+        assert_eq!(pass(&new, &clock, all, client), established);
+    }
+}
+
 /// Prints the time of a step.
 fn timed<T>(what: &str, step: impl FnOnce() -> T) -> T {
     let begun = std::time::Instant::now();
@@ -307,4 +377,9 @@ fn damaged_states_are_refused() {
     assert!(matches!(half, Err(StateError::Form(2, _))));
     let twice = restore(&tracker(), &clock, &[&bytes[..], &bytes].concat());
     assert!(matches!(twice, Err(StateError::Connection(5, _))));
+    // The internals are the last of it.
+    let mut damaged = bytes.clone();
+    *damaged.last_mut().unwrap() = 0xff;
+    let damaged = restore(&tracker(), &clock, &damaged);
+    assert!(matches!(damaged, Err(StateError::Internals(2, _))));
 }

@@ -21,6 +21,8 @@ pub(crate) mod writer;
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::Session;
 use crate::stats::DropReason;
 use crate::tuple::Direction;
@@ -34,7 +36,7 @@ const MAX_STREAMS: usize = 4;
 const TPKT: usize = 4;
 
 /// The state of a connection (`struct nf_ct_h323_master`).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct H323 {
     /// The port of the connection that was announced last, by direction: as announced, and as translated.
     signalling: [u16; 2],

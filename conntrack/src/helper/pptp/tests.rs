@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::bits::CtState;
+use crate::fuzzing::successor::successor;
 use crate::helper::Helper;
 use crate::nat::{Nat, NatRange, Translation};
 use crate::packet::tcp::flag::{ACK, SYN};
@@ -121,6 +122,24 @@ fn tunnels_are_related() {
     assert_eq!(bench.tracker.len(), 2);
     let (state, _) = bench.pass(&tunnel(CONTROL_CONNECTION, PAC));
     assert_eq!(state, CtState::TRACKED | CtState::NEW);
+}
+
+#[test]
+fn tunnels_are_related_in_a_tracker_that_takes_the_place_of_another() {
+    let bench = &mut Bench::new(false);
+    bench.call();
+    let replace = |bench: &mut Bench| bench.tracker = successor(&bench.tracker, NOW);
+    replace(bench);
+    let (state, _) = bench.pass(&tunnel(bench.back, PNS));
+    assert!(state.contains(CtState::NEW | CtState::RELATED));
+    replace(bench);
+    let (state, _) = bench.pass(&tunnel(CONTROL_CONNECTION, PAC));
+    assert!(state.contains(CtState::REPLY | CtState::RELATED));
+    replace(bench);
+    bench.segment(1, ACK, &message(Kind::Disconnected, &ids(&[PAC])));
+    let left = bench.tracker.dump(Cursor::default(), 10, NOW).0;
+    let left: Vec<_> = left.iter().map(|one| one.original.protocol()).collect();
+    assert_eq!(left, [Protocol::TCP]);
 }
 
 #[test]

@@ -17,6 +17,8 @@ mod tests;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Session;
 use crate::stats::DropReason;
 use crate::tuple::Protocol;
@@ -35,7 +37,7 @@ const MIN_LENGTH: usize = 11;
 const END_OF_HEADERS: &[u8] = b"\r\n\r\n";
 
 /// The state of a signalling connection (`struct nf_ct_sip_master`).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Sip {
     register_cseq: u32,
     invite_cseq: u32,

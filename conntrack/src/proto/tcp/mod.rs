@@ -8,6 +8,8 @@ mod window;
 pub(crate) use packet::{handle, is_valid, new};
 pub use state::TcpState;
 
+use serde::{Deserialize, Serialize};
+
 use crate::packet::tcp::{Segment, MAX_SCALE};
 use crate::tuple::Direction;
 use state::Kind;
@@ -83,7 +85,7 @@ fn flags_of(options: &crate::packet::tcp::SynOptions) -> u8 {
 
 /// The state of a TCP connection (`struct ip_ct_tcp`). The peers' fields are in columns, which
 /// saves padding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Tcp {
     end: [u32; 2],
     max_end: [u32; 2],
@@ -147,6 +149,12 @@ impl Tcp {
                 .unwrap_or(self.scale)
                 .map(|scale| scale.min(MAX_SCALE));
         }
+    }
+
+    /// Limits shift counts that come from elsewhere than a segment.
+    pub(crate) fn limit_scales(&mut self) {
+        self.scale = self.scale.map(|scale| scale.min(MAX_SCALE));
+        self.last_scale = self.last_scale.min(MAX_SCALE);
     }
 
     fn peer(&self, direction: Direction) -> Peer {

@@ -2,6 +2,8 @@
 //! The states of a TCP connection and the transitions between them
 //! (`tcp_conntracks` in `nf_conntrack_proto_tcp.c`).
 
+use serde::{Deserialize, Serialize};
+
 use crate::packet::tcp::{flag, Segment};
 use crate::settings::TcpTimeouts;
 use crate::tuple::Direction;
@@ -10,7 +12,9 @@ use std::time::Duration;
 
 /// The state of a TCP connection, as Linux numbers it
 /// (`include/uapi/linux/netfilter/nf_conntrack_tcp.h`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[repr(u8)]
 pub enum TcpState {
     /// Nothing was seen.
@@ -106,7 +110,7 @@ impl TcpState {
 }
 
 /// The kind of a segment in the state table: the first of reset, SYN, FIN and ACK that it has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub(super) enum Kind {
     Syn = 0,

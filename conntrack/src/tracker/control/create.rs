@@ -7,6 +7,7 @@ use crate::bits::Status;
 use crate::entry::{Counters, Data, Extension, Label};
 use crate::events::Changes;
 use crate::helper::Helper;
+use crate::internals::Internals;
 use crate::nat::SequenceAdjustment;
 use crate::proto::sctp::{Sctp, SctpState};
 use crate::proto::tcp::{Tcp, TcpState};
@@ -50,6 +51,9 @@ pub struct NewConnection {
     pub start: Option<Time>,
     /// The adjustments of TCP sequence numbers of both directions.
     pub adjustments: Option<[SequenceAdjustment; 2]>,
+    /// The rest of the state of the connection that this is the copy of: it goes before `proto`, and a
+    /// helper goes on with it.
+    pub internals: Option<Internals>,
 }
 
 impl NewConnection {
@@ -70,6 +74,7 @@ impl NewConnection {
             counters: Default::default(),
             start: None,
             adjustments: None,
+            internals: None,
         }
     }
 }
@@ -156,7 +161,10 @@ impl Tracker {
             Protocol::SCTP => ProtoState::Sctp(Sctp::default()),
             _ => ProtoState::None,
         };
-        new.proto.apply(&mut proto);
+        let internals = new.internals.as_ref();
+        if !internals.is_some_and(|internals| internals.apply(&mut proto)) {
+            new.proto.apply(&mut proto);
+        }
         let mut pending = Pending {
             original: new.original,
             reply: new.reply,
@@ -191,9 +199,14 @@ impl Tracker {
             pending.status |= Status::SEQ_ADJUST;
         }
         if let Some(helper) = new.helper {
-            pending.assign(helper);
+            let known = internals.and_then(|internals| internals.of_helper(helper));
+            pending.assign(known.unwrap_or_else(|| helper.into()));
         }
-        Ok(self.insert_new(&mut pending, keys, Some(Changes::ALL), now)?)
+        let created = self.insert_new(&mut pending, keys, Some(Changes::ALL), now)?;
+        if let Some(tunnel) = internals.and_then(Internals::tunnel) {
+            self.gre_keys.add(created, new.zone.id(), tunnel);
+        }
+        Ok(created)
     }
 }
 

@@ -5,6 +5,7 @@ mod control;
 mod expected;
 mod floods;
 mod other_protocols;
+mod successor;
 mod tcp;
 
 use std::time::Duration;
