@@ -13,15 +13,12 @@ use thiserror::Error;
 use crate::entry::Data;
 use crate::helper::{Helper, HelperState};
 use crate::proto::ProtoState;
-use crate::table::ConnectionRef;
-use crate::time::Time;
-use crate::tracker::Tracker;
 use crate::tuple::{Endpoint, Protocol, Tuple};
 
 /// The number of the layout of [`Internals`], which changes with any type that is part of them.
 const LAYOUT: u8 = 1;
 
-/// The state of a connection that control planes do not see ([`Tracker::internals`]).
+/// The state of a connection that control planes do not see ([`Tracker::dump_whole`](crate::Tracker)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Internals {
     proto: ProtoState,
@@ -59,14 +56,15 @@ impl Way {
 pub struct DamagedInternals(postcard::Error);
 
 impl Internals {
-    fn new(data: &Data, tunnel: Option<[Tuple; 2]>) -> Option<Self> {
+    /// The state of a connection, and its tunnel; `None` if there is none.
+    pub(crate) fn new(data: &Data, tunnel: impl FnOnce() -> Option<[Tuple; 2]>) -> Option<Self> {
         let extension = data.extension.as_ref();
         let helper = extension.and_then(|extension| extension.helper.clone());
         let has_any = data.proto != ProtoState::None || helper.is_some();
         has_any.then(|| Internals {
             proto: data.proto,
             helper,
-            tunnel: tunnel.map(|both| both.map(|tuple| Way::of(&tuple))),
+            tunnel: tunnel().map(|both| both.map(|tuple| Way::of(&tuple))),
         })
     }
 
@@ -112,18 +110,5 @@ impl Internals {
     pub(crate) fn tunnel(&self) -> Option<[Tuple; 2]> {
         let [one, other] = self.tunnel.as_ref()?;
         Some([one.tuple()?, other.tuple()?])
-    }
-}
-
-impl Tracker {
-    /// The state of a connection that control planes do not see, for a tracker that takes this one's place
-    /// ([`NewConnection::internals`](crate::NewConnection)); `None` if there is none, or the connection has
-    /// ended.
-    pub fn internals(&self, connection: ConnectionRef, now: Time) -> Option<Internals> {
-        let slot = self.table.slot(connection);
-        let data = slot.lock(connection.generation)?;
-        let is_there = slot.deadline() > now;
-        let tunnel = || self.gre_keys.of(connection);
-        is_there.then(|| Internals::new(&data, tunnel())).flatten()
     }
 }

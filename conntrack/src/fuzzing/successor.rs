@@ -10,19 +10,19 @@ use crate::{Connection, ConnectionRef, Cursor, ProtoInfo, Time, Tracker};
 pub(crate) fn successor(old: &Tracker, now: Time) -> Tracker {
     let new = super::tracker();
     let mut known: HashMap<ConnectionRef, ConnectionRef> = HashMap::new();
-    let (mut left, next) = old.dump(Cursor::default(), old.capacity(), now);
+    let (mut left, next) = old.dump_whole(Cursor::default(), old.capacity(), now);
     assert!(next.is_none(), "a table of a few slots is one page");
     let mut with_masters = true;
     while !left.is_empty() {
         let before = left.len();
-        left.retain(|one| {
+        left.retain(|(one, internals)| {
             let master = one.master.and_then(|master| known.get(&master).copied());
             if with_masters && one.master.is_some() && master.is_none() {
                 return true;
             }
             let copy = NewConnection {
                 master,
-                internals: old.internals(one.id, now),
+                internals: internals.clone(),
                 ..copy_of(one)
             };
             let created = new.create_connection(&copy, now);

@@ -107,8 +107,7 @@ fn slot(id: u64) -> u32 {
     id as u32
 }
 
-/// Calls a function with a copy of each connection and its internals, in the order of slots. A packet may
-/// pass between the two copies.
+/// Calls a function with a copy of each connection and its internals, in the order of slots.
 fn each_connection(
     tracker: &Tracker,
     now: Time,
@@ -116,9 +115,8 @@ fn each_connection(
 ) {
     let mut cursor = Some(Cursor::default());
     while let Some(at) = cursor {
-        let (found, next) = tracker.dump(at, PAGE, now);
-        for connection in &found {
-            let internals = tracker.internals(connection.id, now);
+        let (found, next) = tracker.dump_whole(at, PAGE, now);
+        for (connection, internals) in &found {
             act(connection, internals.as_ref());
         }
         cursor = next;

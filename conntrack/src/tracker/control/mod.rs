@@ -10,8 +10,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::Tracker;
-use crate::entry::Connection;
+use crate::entry::{Connection, Data};
 use crate::events::{EventMask, Listener, TooManyListeners};
+use crate::internals::Internals;
 use crate::stats::Statistics;
 use crate::table::{ConnectionRef, RemovalReason};
 use crate::time::Time;
@@ -80,10 +81,21 @@ impl Tracker {
 
     /// A copy of a connection, if it is there and its timeout has not passed.
     pub fn get(&self, connection: ConnectionRef, now: Time) -> Option<Connection> {
+        self.get_with(connection, now, |copy, _| copy)
+    }
+
+    /// What a function makes of a copy of a connection and its data, which are locked meanwhile.
+    fn get_with<T>(
+        &self,
+        connection: ConnectionRef,
+        now: Time,
+        act: impl FnOnce(Connection, &Data) -> T,
+    ) -> Option<T> {
         let keys = self.table.keys(connection)?;
         let slot = self.table.slot(connection);
         let data = slot.lock(connection.generation)?;
-        (slot.deadline() > now).then(|| Connection::new(connection, &keys, slot, &data, now))
+        let is_there = slot.deadline() > now;
+        is_there.then(|| act(Connection::new(connection, &keys, slot, &data, now), &data))
     }
 
     /// Finds the connection of which a tuple is one direction's.
@@ -117,14 +129,37 @@ impl Tracker {
         filter: &Filter,
         now: Time,
     ) -> (Vec<Connection>, Option<Cursor>) {
+        self.dump_slots(cursor, count, |one| self.get_matching(one, filter, now))
+    }
+
+    /// As [`Tracker::dump`], with the state that control planes do not see, for a tracker that takes this
+    /// one's place ([`NewConnection::internals`]).
+    pub fn dump_whole(
+        &self,
+        cursor: Cursor,
+        count: usize,
+        now: Time,
+    ) -> (Vec<(Connection, Option<Internals>)>, Option<Cursor>) {
+        self.dump_slots(cursor, count, |one| {
+            let tunnel = || self.gre_keys.of(one);
+            self.get_with(one, now, |copy, data| (copy, Internals::new(data, tunnel)))
+        })
+    }
+
+    /// What a function makes of the connections from a cursor on, as [`Tracker::dump`] visits them.
+    fn dump_slots<T>(
+        &self,
+        cursor: Cursor,
+        count: usize,
+        act: impl Fn(ConnectionRef) -> Option<T>,
+    ) -> (Vec<T>, Option<Cursor>) {
         let mut found = Vec::new();
         let (slots, next) = self.slots_from(cursor);
         for number in slots {
             if found.len() >= count {
                 return (found, Some(Cursor(number)));
             }
-            let connection = self.table.in_slot(number);
-            found.extend(connection.and_then(|one| self.get_matching(one, filter, now)));
+            found.extend(self.table.in_slot(number).and_then(&act));
         }
         (found, next)
     }

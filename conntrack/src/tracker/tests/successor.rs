@@ -169,9 +169,8 @@ fn established() -> (Connection, Internals) {
         let (committed, ..) = pass(&tracker, &step.packet(), NOW);
         committed.unwrap();
     }
-    let only = tracker.dump(Cursor::default(), 1, NOW).0.remove(0);
-    let internals = tracker.internals(only.id, NOW).unwrap();
-    (only, internals)
+    let (only, internals) = tracker.dump_whole(Cursor::default(), 1, NOW).0.remove(0);
+    (only, internals.unwrap())
 }
 
 /// A release that changes the layout must give it another number, or a successor of another release
