@@ -203,8 +203,7 @@ impl Keeper {
                     };
                 }
                 Event::Lost(Lost::Silent(command)) => {
-                    tracing::error!(pid = worker.pid(), ?command, "the worker hangs: killed");
-                    worker.kill();
+                    hangs(worker, command);
                 }
                 // Another worker's, or the death that is noticed by the socket.
                 Event::Message(..) | Event::Closed(..) | Event::Lost(Lost::Gone) => {}
@@ -320,22 +319,33 @@ impl Keeper {
                         self.message(other, message, fds);
                     }
                 }
-                Ok(Event::Closed(id, _)) if id == worker.id => {
-                    return Err(KeeperError::Ended(goal));
-                }
                 Ok(Event::Closed(id, error)) => {
-                    if other.as_ref().is_some_and(|other| other.id == id) {
-                        // The caller's loop has to learn of it.
-                        let _ = self.sender.send(Event::Closed(id, error));
-                        return Err(KeeperError::Ended("replaced"));
+                    let is_other = other.as_ref().is_some_and(|other| other.id == id);
+                    if id != worker.id && !is_other {
+                        continue;
                     }
+                    if is_other || (worker.is_used && other.is_some()) {
+                        // The loop that oversees the worker has to learn of it, and starts another one.
+                        let _ = self.sender.send(Event::Closed(id, error));
+                    }
+                    return Err(KeeperError::Ended(match is_other {
+                        true => "replaced",
+                        false => goal,
+                    }));
                 }
                 Ok(Event::Signal(SIGHUP)) => tracing::info!("an update is under way already"),
                 Ok(Event::Signal(signal)) => {
                     // The caller's loop ends for it, once the devices are in order.
                     return Err(KeeperError::Signal(signal));
                 }
-                Ok(Event::Lost(_)) => {}
+                Ok(Event::Lost(Lost::Silent(command))) => {
+                    // The relay has given up the worker in use, and waits for another one: its end follows.
+                    let both = [Some(&mut *worker), other.as_deref_mut()];
+                    if let Some(used) = both.into_iter().flatten().find(|one| one.is_used) {
+                        hangs(used, command);
+                    }
+                }
+                Ok(Event::Lost(Lost::Gone)) => {}
                 Err(RecvTimeoutError::Timeout) => return Err(KeeperError::Late(goal, patience)),
                 Err(RecvTimeoutError::Disconnected) => return Err(KeeperError::Ended(goal)),
             }
@@ -418,6 +428,12 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// Ends a worker that does not answer a message of a client.
+fn hangs(worker: &mut Process, command: impl std::fmt::Debug) {
+    tracing::error!(pid = worker.pid(), ?command, "the worker hangs: killed");
+    worker.kill();
 }
 
 /// Sends a message to a worker.

@@ -19,7 +19,8 @@
 //! replaced. The new worker prepares itself next to the old one, and gets a copy of what may be large of its
 //! state; then the relays pause, the old worker freezes and describes its state, or what has changed since, the
 //! new one restores it, and the relays go on with the new one, which is told to go on. A pause that would last
-//! for more than 4.2 s ends the update. If any of that fails, the old worker goes on. If what is kept has changed since the
+//! for more than 4.2 s ends the update. If any of that fails, the old worker goes on; one that has died meanwhile, or
+//! has not answered a client, is followed by another one, as at any other time. If what is kept has changed since the
 //! new worker was started, another one is.
 //!
 //! Devices without a state that can be handed over ([`Unfit::reset`]), and all with

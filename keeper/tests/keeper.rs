@@ -91,8 +91,18 @@ struct Load {
     folder: PathBuf,
 }
 
+impl Load {
+    /// Dies if the test wants that, once.
+    fn obey(&self, order: &str) {
+        if std::fs::remove_file(self.folder.join(order)).is_ok() {
+            std::process::exit(3);
+        }
+    }
+}
+
 impl Workload for Load {
     fn precopy(&mut self) -> Option<Frozen> {
+        self.obey("copies");
         assert!(!self.frozen.load(Ordering::SeqCst));
         self.copied = Some(self.kept.load(Ordering::SeqCst));
         let pipe = std::fs::File::open("/dev/null").unwrap();
@@ -102,6 +112,7 @@ impl Workload for Load {
         })
     }
     fn freeze(&mut self) -> Result<Frozen, Unfit> {
+        self.obey("freezes");
         if self.folder.join("busy").exists() {
             return Err(Unfit::busy("busy"));
         }
@@ -135,6 +146,11 @@ fn worker(folder: &Path) {
     if folder.join("broken").exists() {
         // A new version that does not start.
         std::process::exit(3);
+    }
+    while start.update && folder.join("slow").exists() {
+        // A new version that takes its time.
+        std::fs::write(folder.join("prepares"), "").unwrap();
+        std::thread::sleep(Duration::from_millis(2));
     }
     assert_eq!(
         start.update || start.notes.contains_key("life"),
@@ -340,10 +356,35 @@ fn a_client_stays_connected_whatever_happens_to_workers() {
     assert_eq!(client.read(KEPT), 9);
     assert!(!folder.path().join("hasty").exists());
 
+    // The old worker dies while it describes itself, which is a death like any other.
+    let mut last = fifth;
+    for order in ["copies", "freezes"] {
+        std::fs::write(folder.path().join(order), "").unwrap();
+        signal(itself, Signal::HUP);
+        last = client.next_worker(last);
+        assert!(!folder.path().join(order).exists());
+        assert_eq!(client.read(KEPT), 0, "{order}");
+        client.write(KEPT, 9);
+    }
+
+    // It hangs while the new one is prepared. The client does not wait for that one.
+    std::fs::write(folder.path().join("slow"), "").unwrap();
+    signal(itself, Signal::HUP);
+    let until = Instant::now() + Duration::from_secs(20);
+    while !folder.path().join("prepares").exists() {
+        assert!(Instant::now() < until, "no new worker");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    signal(last, Signal::STOP);
+    last = client.next_worker(last);
+    assert_eq!(client.read(KEPT), 0);
+    std::fs::remove_file(folder.path().join("slow")).unwrap();
+
     // Devices that cannot be handed over are reset.
+    client.write(KEPT, 9);
     std::fs::write(folder.path().join("unfit"), "").unwrap();
     signal(itself, Signal::HUP);
-    client.next_worker(fifth);
+    client.next_worker(last);
     assert_eq!(client.read(KEPT), 0);
 
     signal(itself, Signal::TERM);

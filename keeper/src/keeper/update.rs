@@ -25,8 +25,9 @@ impl Keeper {
             let mut new = self.spawn(true)?;
             if let Err(error) = self.prepare(old, &mut new) {
                 drop(new);
-                // They share descriptors, whose settings the new one may have changed.
-                say(old, "go_on", &ToWorker::GoOn, &SentFds::default())?;
+                // They share descriptors, whose settings the new one may have changed. One that has ended
+                // is followed by another one.
+                let _ = say(old, "go_on", &ToWorker::GoOn, &SentFds::default());
                 return Err(error);
             }
             if self.resets_on_update {
@@ -41,8 +42,8 @@ impl Keeper {
                     new.wait(END);
                 }
                 self.relays.revert();
-                // A worker that is not frozen has nothing to go on from.
-                say(old, "go_on", &ToWorker::GoOn, &SentFds::default())?;
+                // A worker that is not frozen has nothing to go on from, nor has one that has ended.
+                let _ = say(old, "go_on", &ToWorker::GoOn, &SentFds::default());
             }
             match changed {
                 Ok(()) => return Ok(self.complete(old, new, begun)),
